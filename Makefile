@@ -1,0 +1,39 @@
+# Everything runs in .venv, which each target makes when it is missing or when setup.cfg has changed.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+RUN := .venv/bin/python
+export JAX_PLATFORMS ?= $(if $(shell command -v nvidia-smi),,cpu)
+
+.PHONY: help install demo test test-slow lint calibrate evaluate clean
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+
+.venv/.installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+install: .venv/.installed  ## make .venv and install the project with its test tools
+
+demo: .venv/.installed  ## generate clips for a few prompts into outputs/demo, and print what the oracles read in them
+	$(RUN) -m experiments.sample --prompts_file=experiments/prompts/demo.txt --output_dir=outputs/demo --seed=1
+
+test: .venv/.installed  ## the tests of every change
+	$(RUN) -m pytest
+
+# libtpu, whose compiler needs no TPU, is 140 MB to download and 480 MB installed.
+test-slow: .venv/.installed  ## the long ones: resume after SIGKILL, command lines, calibration, kernels compiled for GPUs and TPUs
+	$(RUN) -m pip install --quiet --editable '.[dev,tpu]'
+	$(RUN) -m pytest -m slow
+
+lint: .venv/.installed
+	$(RUN) -m ruff check sora_jax kernels experiments benchmarks tests
+
+calibrate: .venv/.installed  ## how well the oracles read ground truth, degraded and corrupted clips
+	$(RUN) -m experiments.evaluate --calibrate --output=outputs/calibration
+
+evaluate: .venv/.installed  ## the shipped weights between their floor and their ceiling
+	$(RUN) -m experiments.evaluate --num_prompts=64 --output=outputs/evaluation
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,163 @@
+"""Measuring: what in which order, on which inputs, and the row that comes of it. Start at `measure`."""
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import device, programs, timing
+from benchmarks.suites import load
+from benchmarks.workload import CORE, Absent, Cost, Workload
+from sora_jax.errors import UserError
+
+WRONG = 0.05  # relative error from which a result is not a matter of rounding: bfloat16 stays under 0.02
+CACHES = 4  # inputs are rotated over this many times the last-level cache
+MOST_SETS = 64
+
+
+def plan(suites: Sequence[str], size: str, cases: Sequence[str] | None = None, directions: Sequence[str] | None = None) -> list[tuple]:
+    """(suite, workload, direction) in the order in which to measure them: of several suites correctness first, whole, then the first
+    case of each, the second of each, and so on, so that whenever time ends each has told what it can. Raises UserError.
+    """
+    entries, known = [], []
+    for position, suite in enumerate(suites):
+        workloads = load(suite).workloads(size)
+        known += [workload.name for workload in workloads]
+        workloads = [w for w in workloads if cases is None or any(w.name.startswith(case) for case in cases)]
+        for number, workload in enumerate(workloads):
+            for direction in directions or workload.costs:
+                if direction == "forward" or workload.wanted or direction in workload.costs:
+                    entries.append((0 if suite == "correctness" else 1 + number, position, suite, workload, direction))
+    if not entries:
+        raise UserError(f"no case of {', '.join(suites)} fits --case and --direction; cases of size {size}: {', '.join(known)}")
+    return [entry[2:] for entry in sorted(entries, key=lambda entry: entry[:2])]
+
+
+def measure(suite: str, workload: Workload, direction: str, impls: Sequence[str], ceilings: device.Ceilings, rounds: int = 30,
+            seconds: float = 10.0) -> tuple[list[dict], list[str]]:
+    """Rows of one case in one direction, and what failed, each as one line. Both are also printed."""
+    forms = []
+    for impl in impls:
+        try:
+            forms += [(impl, form) for form in workload.forms[impl]()]
+        except Absent as reason:
+            print(f"  {impl:14s} absent: {reason}")
+    if not forms:
+        return [], []
+    sets = input_sets(workload)
+    right = programs.reference(workload, direction, sets[0])
+    ready, failures = [], []
+    for impl, form in forms:
+        try:
+            program = programs.prepare(workload, form, direction, sets)
+            difference = None if impl in CORE else programs.error(right, program.results())
+            if difference is not None and not difference < WRONG:
+                raise ValueError(f"wrong by {difference:.2g} of its norm: {program.ran}")
+            ready.append((impl, program, difference))
+        except Absent as reason:
+            print(f"  {impl:14s} absent: {reason}")
+        except Exception as exception:  # one that fails must not end the others' measurement; the command's status tells
+            lines = str(exception).strip().splitlines() or [""]
+            failures.append(f"{suite}/{workload.name} {direction} {impl}: {type(exception).__name__}: {lines[0][:300]}")
+            print(f"  {impl:14s} failed: {failures[-1]}")
+    del right
+    wall, kernels, names = sample(ready, rounds, seconds, workload.timer == "kernels" and device.platform() == "gpu")
+    rows = []
+    for i, (impl, program, difference) in enumerate(ready):
+        p20, p50, p80 = (1e3 * t for t in timing.percentiles(kernels[i] if i in kernels else wall[i]))
+        least = workload.costs.get(direction) or _both(workload, direction)
+        row = {
+            "suite": suite,
+            "case": workload.name,
+            "impl": impl,
+            "ran": program.ran,
+            "direction": direction,
+            "p20_ms": p20,
+            "p50_ms": p50,
+            "p80_ms": p80,
+            "percent_of_roofline": least and 1e5 * max(least.bytes / ceilings.bandwidth, least.flops / ceilings.flops) / p50,
+            "peak_bytes": program.peak_bytes,
+            "error": difference,
+            "device": device.slug(),
+            "commit": device.commit(),
+            "versions": device.versions(),
+            "timer": "kernels" if i in kernels else "wall",
+            "wall_p50_ms": 1e3 * timing.percentiles(wall[i])[1],
+            "kernels": names.get(i),
+            "lower_s": program.lower_s,
+            "compile_s": program.compile_s,
+            "rounds": len(wall[i]),
+            "input_sets": len(sets),
+            "bytes": least and least.bytes,
+            "flops": least and least.flops,
+            "ceilings": dataclasses.asdict(ceilings),
+            "load": device.load(),
+            "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        }
+        if workload.unit:
+            row[f"{workload.unit}_per_second"] = 1e3 * workload.items / p50
+        rows.append(row)
+        print(describe(row), flush=True)
+    return rows, failures
+
+
+def _both(workload: Workload, direction: str) -> Cost | None:
+    """The least cost of forward and backward together, where each is known."""
+    parts = [workload.costs.get(d) for d in ("forward", "backward")]
+    return Cost(sum(c.bytes for c in parts), sum(c.flops for c in parts)) if direction == "forward_backward" and all(parts) else None
+
+
+def input_sets(workload: Workload) -> list[dict]:
+    """Copies of the inputs, two or more, that together are CACHES times as large as the last-level cache; one where each call hands on its
+    state. What is no array is drawn anew.
+    """
+    first = workload.inputs(0)
+    if workload.carry is not None:
+        return [first]
+    size = sum(getattr(x, "nbytes", 0) for x in jax.tree.leaves(first))
+    if not size:
+        return [first, workload.inputs(1)]
+    count = min(max(2, math.ceil(CACHES * device.cache_bytes() / size)), MOST_SETS)
+    return [first, *(jax.tree.map(jnp.array, first) for _ in range(count - 1))]
+
+
+def sample(ready, rounds: int, seconds: float, with_kernels: bool) -> tuple[dict, dict, dict]:
+    """Wall times, and where they can be had kernel times and kernels' names, of all programs in turns: {number: seconds of each round}."""
+    calls = {i: timing.calls_per_sample(program) for i, (_, program, _) in enumerate(ready)}
+
+    def sampler(i, measure_one):
+        return lambda r: measure_one(ready[i][1], calls[i], r * calls[i])
+
+    wall = timing.interleave({i: sampler(i, timing.wall_sample) for i in calls}, rounds, seconds)
+    recorder = timing.kernel_recorder() if with_kernels else None
+    names = {}
+    if recorder is None or not ready:
+        return wall, {}, names
+
+    def kernel_sampler(i):
+        def one(program, count, first):
+            spent, names[i] = timing.kernel_sample(recorder, program, count, first)
+            return spent
+
+        return sampler(i, one)
+
+    try:
+        kernels = timing.interleave({i: kernel_sampler(i) for i in calls}, rounds, seconds)
+    except RuntimeError as error:
+        print(f"  kernel times cannot be had: {error}")
+        return wall, {}, {}
+    # A sum of kernels that is zero, or more than the wall shows, is no measurement.
+    trusted = [i for i in kernels if 0 < timing.percentiles(kernels[i])[1] <= 1.05 * timing.percentiles(wall[i])[1]]
+    return wall, {i: kernels[i] for i in trusted}, {i: names[i] for i in trusted}
+
+
+def describe(row: dict) -> str:
+    """One printed line of a row."""
+    roofline = "" if row["percent_of_roofline"] is None else f"{row['percent_of_roofline']:6.1f} % of roofline"
+    peak = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:9.1f} MB"
+    error = "" if row["error"] is None else f"error {row['error']:.1e}"
+    times = f"{row['p50_ms']:10.4f} ms ({row['p20_ms']:.4f} to {row['p80_ms']:.4f}, {row['timer']})"
+    return f"  {row['impl']:14s}{times}{roofline:>24s}{peak:>14s}  {error}  {row['ran'][:120]}"

@@ -1,0 +1,78 @@
+"""Rows on disk: one JSON object a line, appended and never changed, in `benchmarks/results/<device>/<suite>.jsonl`."""
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from sora_jax.errors import UserError
+
+FOLDER = Path(__file__).parent / "results"
+
+# What every row has; further fields may follow. Times are of one call; p20, p50 and p80 are percentiles over interleaved rounds, of
+# kernel time where `timer` is "kernels" and of wall time where it is "wall". error: relative, against float32. None: not to be had.
+SCHEMA = (
+    "suite", "case", "impl", "ran", "direction", "p20_ms", "p50_ms", "p80_ms", "percent_of_roofline", "peak_bytes", "error", "device",
+    "commit", "versions",
+)  # fmt: skip
+KEY = ("suite", "case", "impl", "direction")
+
+
+def append(folder: Path, row: Mapping) -> None:
+    """Add a row to its suite's file, in one write, so that a run that is stopped leaves whole rows."""
+    if missing := [name for name in SCHEMA if name not in row]:
+        raise ValueError(f"a row lacks {', '.join(missing)}")
+    path = folder / f"{row['suite']}.jsonl"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; give another --output") from None
+
+
+def read(place: str | Path) -> list[dict]:
+    """All rows of a file or of a folder's files, oldest first; PATH@COMMIT keeps those of a commit. Raises UserError."""
+    name, _, commit = str(place).rpartition("@") if "@" in str(place) else (str(place), "", "")
+    path = Path(name)
+    if not path.exists():
+        raise UserError(f"no results in {path}; make some with python -m benchmarks.run --suite=NAME --output=DIR")
+    rows = []
+    for file in sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]:
+        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+            try:
+                row = json.loads(line)
+            except ValueError:
+                raise UserError(f"{file}, line {number} is no JSON; delete that line") from None
+            if missing := [field for field in SCHEMA if field not in row]:
+                raise UserError(f"{file}, line {number} lacks {', '.join(missing)}; it is no row of benchmarks.run")
+            rows.append(row)
+    rows = [row for row in rows if row["commit"].startswith(commit)]
+    if not rows:
+        raise UserError(f"no results in {place}; make some with python -m benchmarks.run --suite=NAME --output=DIR")
+    return rows
+
+
+def latest(rows: Iterable[Mapping]) -> dict[tuple, dict]:
+    """{(suite, case, impl, direction): row}: of the commit that was measured last, the newest row of each form, and of these the fastest."""
+    rows = list(rows)
+    key = lambda row: tuple(row[field] for field in KEY)
+    commits = {key(row): row["commit"] for row in rows}
+    forms = {(key(row), row["ran"]): row for row in rows if row["commit"] == commits[key(row)]}
+    best = {}
+    for (name, _), row in forms.items():
+        if name not in best or row["p50_ms"] < best[name]["p50_ms"]:
+            best[name] = row
+    return best
+
+
+def command(doc: str, function: Callable[..., int | None], places: Sequence[str]) -> int:
+    """A command whose arguments are places, where `run_main` takes flags only: --help prints `doc`, a `UserError` is one line and status 2."""
+    if "--help" in places:
+        print(doc.strip())
+        return 0
+    try:
+        return function(*places) or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

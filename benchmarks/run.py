@@ -1,0 +1,98 @@
+"""Measure how fast things run here, with memory and error beside each time, and append the rows to benchmarks/results/DEVICE.
+
+    python -m benchmarks.run --suite=temporal_attention
+    python -m benchmarks.run --suite=temporal_attention --impl=triton,xla --case=t16 --direction=forward
+    python -m benchmarks.run --suite=all --minutes=10 --resume        everything, the most telling first: one command for a GPU
+
+Implementations of a case are measured in turns (A B A B), warmed up, on inputs rotated past the last-level cache. Each is compared
+to the specification in float32; one that is wrong is not timed. What the machine does not have is named with the reason.
+"""
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from benchmarks.suites import SUITES
+from benchmarks.workload import DIRECTIONS, IMPLEMENTATIONS
+from sora_jax.config import nearest
+from sora_jax.errors import UserError, run_main
+
+_SUITE = flags.DEFINE_string("suite", None, f"what to measure: {', '.join(SUITES)}, or all; several with commas")
+_IMPL = flags.DEFINE_list("impl", None, f"only these: {', '.join(IMPLEMENTATIONS)}; by default all that the machine has")
+_CASE = flags.DEFINE_list("case", None, "only cases whose names begin so")
+_DIRECTION = flags.DEFINE_list("direction", None, f"{', '.join(DIRECTIONS)}; by default what the suite is about")
+_SIZE = flags.DEFINE_enum("size", None, ["tiny", "cpu", "gpu"], "sizes of the cases; by default the machine's; tiny is for tests")
+_OUTPUT = flags.DEFINE_string("output", None, "folder for the rows; by default benchmarks/results/DEVICE")
+_MINUTES = flags.DEFINE_float("minutes", None, "begin nothing more after so long; what was measured is kept", lower_bound=0.0)
+_RESUME = flags.DEFINE_bool("resume", False, "leave out what this commit has rows of in --output")
+_ROUNDS = flags.DEFINE_integer("rounds", 30, "samples of each implementation", lower_bound=1)
+_SECONDS = flags.DEFINE_float("seconds", 10.0, "go on with fewer samples of a case after so long", lower_bound=0.0)
+
+
+def main(_):
+    names = _chosen("suite", [_SUITE.value] if _SUITE.value is None else _SUITE.value.split(","), (*SUITES, "all"))
+    impls = _chosen("impl", _IMPL.value or IMPLEMENTATIONS, IMPLEMENTATIONS)
+    directions = _DIRECTION.value and _chosen("direction", _DIRECTION.value, DIRECTIONS)
+    # JAX would take most of a GPU's memory, and PyTorch has its own.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+    from benchmarks import device, harness, results
+    from sora_jax.files import check_output
+
+    output = check_output("output", _OUTPUT.value or str(results.FOLDER / device.slug()))
+    begun = time.monotonic()
+    deadline = begun + 60 * _MINUTES.value if _MINUTES.value is not None else math.inf
+    size = _SIZE.value or ("cpu" if device.platform() == "cpu" else "gpu")
+    todo = harness.plan(SUITES if "all" in names else names, size, _CASE.value, directions)
+    done = _done(output) if _RESUME.value else set()
+    ceilings = device.ceilings()
+    print(f"{device.slug()}, commit {device.commit()}, load {device.load()} per core")
+    print(f"{ceilings.bandwidth / 1e9:.4g} GB/s and {ceilings.flops / 1e12:.3g} TFLOP/s ({ceilings.source})")
+    if ceilings.measured:
+        print("measured now: {:.4g} GB/s and {:.3g} TFLOP/s".format(ceilings.measured[0] / 1e9, ceilings.measured[1] / 1e12))
+    written, failed, skipped, left = 0, [], 0, []
+    for suite, workload, direction in todo:
+        wanted = [i for i in workload.forms if i in impls and (suite, workload.name, i, direction) not in done]
+        skipped += len([i for i in workload.forms if i in impls]) - len(wanted)
+        if not wanted:
+            continue
+        if time.monotonic() > deadline:
+            left.append(f"{suite}/{workload.name} {direction}")
+            continue
+        print(f"\n{suite}/{workload.name}, {direction}", flush=True)
+        rows, failures = harness.measure(suite, workload, direction, wanted, ceilings, _ROUNDS.value, _SECONDS.value)
+        for row in rows:
+            results.append(output, row)
+        written, failed = written + len(rows), failed + failures
+    print(f"\n{written} rows into {output} in {(time.monotonic() - begun) / 60:.1f} minutes" + f", {skipped} were there" * bool(skipped))
+    if left:
+        print(f"out of time before {len(left)} more: {', '.join(left)}; the same command with --resume goes on")
+    if failed:
+        raise SystemExit("failed: " + "; ".join(failed))
+    if not written and not skipped and not left:
+        raise UserError(f"nothing of --impl={','.join(impls)} runs here (the reasons are above); leave --impl out")
+
+
+def _chosen(flag: str, values: Sequence[str | None], known: Sequence[str]) -> list[str]:
+    for value in values:
+        if value is None:
+            raise UserError(f"--{flag} is missing; give one of {', '.join(known)}")
+        if value not in known:
+            raise UserError(f"--{flag}={value} does not exist; {nearest(value, known)} (there are {', '.join(known)})")
+    return list(values)
+
+
+def _done(output: Path) -> set[tuple]:
+    """Keys of this commit's rows in `output`."""
+    from benchmarks import device, results
+
+    rows = results.read(output) if any(output.glob("*.jsonl")) else []
+    return {tuple(row[field] for field in results.KEY) for row in rows if row["commit"] == device.commit()}
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,175 @@
+"""Attention as libraries have it, over rows of tokens, and made drop-in equal to ours: normalised, rotated, laid out and back.
+
+`Layout` says how q, k, v [B, T, S, H, D] become rows [N, L, H, D]: the frames of each site, which moves everything in memory, or the
+sites of each frame, which moves nothing.
+"""
+
+import dataclasses
+import functools
+import importlib.util
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import device
+from benchmarks.workload import Absent, Form
+from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """rows and back take arrays of JAX or tensors of PyTorch; angles is where the axis of D/2 stands against [B, T, S, H, D/2]."""
+
+    along: str  # "time" or "space"
+    causal: bool = False
+
+    def rows(self, x):
+        B, T, S, H, D = x.shape
+        return swap(x).reshape(B * S, T, H, D) if self.along == "time" else x.reshape(B * T, S, H, D)
+
+    def back(self, y, shape):
+        B, T, S, H, D = shape
+        return swap(y.reshape(B, S, T, H, D)) if self.along == "time" else y.reshape(shape)
+
+    def angles(self, angles):
+        return angles[:, None, None] if self.along == "time" else angles[:, None]
+
+
+def swap(x):
+    """[B, T, S, H, D] <-> [B, S, T, H, D]."""
+    return x.transpose(0, 2, 1, 3, 4) if isinstance(x, jax.Array) else x.permute(0, 2, 1, 3, 4)
+
+
+def ready(layout: Layout, inputs: dict) -> dict:
+    """What a core takes: q, k, v [N, L or L + A, H, D], normalised, rotated and laid out, shared keys beside each row; mask or None."""
+    q, k, v = (inputs[name] for name in "qkv")
+    B, T, S, H, D = q.shape
+    angles = layout.angles(inputs["angles"])
+    q = normalise_and_rotate(q, inputs["q_scale"], angles).astype(v.dtype)
+    k = normalise_and_rotate(k, inputs["k_scale"], angles).astype(v.dtype)
+    q, k, v = layout.rows(q), layout.rows(k), layout.rows(v)
+    shared = inputs.get("shared_k")
+    if shared is not None:
+        k, v = (jnp.concatenate([x, jnp.repeat(inputs[name], S, 0)], 1) for x, name in ((k, "shared_k"), (v, "shared_v")))
+    return {"q": q, "k": k, "v": v} | ({} if (mask := _mask(layout, inputs, jnp)) is None else {"mask": mask})
+
+
+def _mask(layout: Layout, inputs: dict, np):
+    """bool [N, 1, T, T + A], or None where nothing is hidden or a causal flag says it all."""
+    visible, shared = inputs.get("visible"), inputs.get("shared_k")
+    if visible is None and not (layout.causal and shared is not None):
+        return None
+    B, T, S, *_ = inputs["q"].shape
+    device = {} if np is jnp else {"device": inputs["q"].device}
+    seen = np.ones((B, T, T), dtype=np.bool_ if np is jnp else np.bool, **device)
+    if visible is not None:
+        seen = seen & visible[:, None, :]
+    if layout.causal:
+        seen = np.tril(seen)
+    if shared is not None:
+        more = np.ones((B, T, shared.shape[1]), dtype=seen.dtype, **device)
+        seen = np.concatenate([seen, more], -1)
+    seen = seen[:, None]
+    return np.repeat(seen, S, 0) if np is jnp else seen.repeat_interleave(S, 0)
+
+
+def drop_in(layout: Layout, core: Callable) -> Callable[[dict], jax.Array]:
+    """A core as the whole operation."""
+    return lambda inputs: layout.back(core(layout, ready(layout, inputs)), inputs["q"].shape)
+
+
+def library(implementation: str) -> Callable:
+    """jax.nn.dot_product_attention, "xla" or "cudnn"."""
+
+    def core(layout, x):
+        causal = layout.causal and "mask" not in x
+        return jax.nn.dot_product_attention(x["q"], x["k"], x["v"], mask=x.get("mask"), is_causal=causal, implementation=implementation)
+
+    return core
+
+
+def _cudnn(layout: Layout, dtype: str, head: int, name: str, form: Callable) -> list[Form]:
+    if device.platform() != "gpu":
+        raise Absent("cuDNN is for NVIDIA GPUs")
+    if dtype == "float32" or head % 8:
+        raise Absent(f"cuDNN's attention takes 16-bit numbers and heads of a multiple of 8, not {dtype} and {head}")
+    return [form(how=name, expects="cudnn")]
+
+
+def forms(layout: Layout, dtype: str, head: int) -> dict[str, Callable[[], list[Form]]]:
+    """Every form that needs none of our kernels. Core-only ones start from rows of normalised and rotated q, k, v."""
+    cudnn = functools.partial(_cudnn, layout, dtype, head)
+    whole = functools.partial(Form, function=drop_in(layout, library("cudnn")))
+    core = functools.partial(Form, function=lambda x: library("cudnn")(layout, x), prepare=functools.partial(ready, layout))
+    return {
+        "cudnn": lambda: cudnn("jax.nn.dot_product_attention with norm, rotation and layout", whole),
+        "cudnn_core": lambda: cudnn("jax.nn.dot_product_attention alone", core),
+        "torch_sdpa": lambda: _torch(layout, "torch_sdpa"),
+        "torch_compile": lambda: _torch(layout, "torch_compile"),
+        "tokamax": lambda: _tokamax(layout),
+    }
+
+
+def _tokamax(layout: Layout) -> list[Form]:
+    if importlib.util.find_spec("tokamax") is None:
+        raise Absent("not installed; pip install tokamax")
+    import tokamax
+
+    def core(layout, x):
+        causal = layout.causal and "mask" not in x
+        return tokamax.dot_product_attention(x["q"], x["k"], x["v"], mask=x.get("mask"), is_causal=causal)
+
+    return [Form("tokamax.dot_product_attention with norm, rotation and layout", drop_in(layout, core))]
+
+
+def torch_or_absent():
+    """The module torch, if it computes where JAX does."""
+    if importlib.util.find_spec("torch") is None:
+        raise Absent("not installed; pip install 'sora_jax[parity]'")
+    import torch
+
+    if device.platform() != ("gpu" if torch.cuda.is_available() else "cpu"):
+        raise Absent(f"this PyTorch {torch.__version__} does not compute on the {device.platform()}")
+    return torch
+
+
+def _torch(layout: Layout, impl: str) -> list[Form]:
+    torch = torch_or_absent()
+    F = torch.nn.functional
+
+    def turn(x, scale, angles):
+        x = x.float()
+        x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPSILON) * scale
+        a, b = x.chunk(2, -1)
+        cos, sin = angles.cos(), angles.sin()
+        return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
+
+    def whole(core):
+        def function(x):
+            shape, angles = x["q"].shape, layout.angles(x["angles"])
+            q, k = (turn(x[n], x[f"{n}_scale"], angles).to(x["v"].dtype) for n in "qk")
+            q, k, v = layout.rows(q), layout.rows(k), layout.rows(x["v"])
+            if "shared_k" in x:
+                k, v = (torch.cat([a, x[n].repeat_interleave(shape[2], 0)], 1) for a, n in ((k, "shared_k"), (v, "shared_v")))
+            mask = _mask(layout, x, torch)
+            out = core(*(a.transpose(1, 2) for a in (q, k, v)), mask)  # [N, H, L, D]
+            return layout.back(out.transpose(1, 2), shape)
+
+        return function
+
+    def sdpa(q, k, v, mask):
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=layout.causal and mask is None)
+
+    def products(q, k, v, mask):
+        logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
+        if layout.causal and mask is None:
+            mask = torch.ones(logits.shape[-2:], dtype=torch.bool, device=q.device).tril()
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf)
+        return logits.float().softmax(-1).to(v.dtype) @ v
+
+    if impl == "torch_sdpa":
+        return [Form("scaled_dot_product_attention with norm, rotation and layout", whole(sdpa), backend="torch")]
+    forms = {"torch.compile around scaled_dot_product_attention": sdpa, "torch.compile of products and softmax": products}
+    return [Form(how, torch.compile(whole(core), dynamic=False), backend="torch") for how, core in forms.items()]

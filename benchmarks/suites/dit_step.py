@@ -1,0 +1,147 @@
+"""The whole model: one evaluation, as a sampler makes them, and one training step with optimizer and average of the weights.
+
+FLOPs are the model's own products, without what `remat` recomputes, so that the percentage of the roofline is the model FLOPs
+utilisation where products bound it.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from benchmarks.suites.ours import whole
+from benchmarks.workload import Cost, Workload
+from sora_jax.flow.loss import flow_loss
+from sora_jax.modality import FORMATS, ClipFormat
+from sora_jax.models import cost
+from sora_jax.models.presets import PRESETS
+from sora_jax.models.st_dit import STDiT, STDiTConfig
+from sora_jax.train.optim import OptimConfig, make_optimizer
+from sora_jax.train.state import new_state, split_module
+from sora_jax.train.step import make_step
+
+WORDS = 64  # of a prompt
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A model, its clips, and how many of them at once."""
+
+    model: STDiTConfig
+    form: ClipFormat
+    batch: int
+
+
+TINY = STDiTConfig(
+    pairs=1, width=16, heads=2, audio_width=8, audio_heads=2, exchange_width=8, exchange_heads=2, text_width=8, text_heads=2, text_layers=1
+)
+SIZES = {
+    "tiny": {"tiny": Case(TINY, ClipFormat(5, 8, 16), 2)},
+    "cpu": {"nano_b8": Case(PRESETS["nano"], FORMATS["nano"], 8)},
+    "gpu": {
+        # 61 frames of 512 x 512 pixels: 16 latent frames of 1024 tokens.
+        "XL_b2_61f_512px": Case(PRESETS["XL"], ClipFormat(61, 16, 512), 2),
+        "S_b128_33f_64px": Case(PRESETS["S"], FORMATS["S"], 128),
+        "XL_b2_61f_512px_no_remat": Case(dataclasses.replace(PRESETS["XL"], remat=False), ClipFormat(61, 16, 512), 2),
+        "nano_b64_17f_64px": Case(PRESETS["nano"], FORMATS["nano"], 64),
+    },
+}
+
+
+def workloads(size: str) -> list[Workload]:
+    return [make(name, case) for name, case in SIZES[size].items() for make in (training, evaluation)]
+
+
+def evaluation(name: str, case: Case) -> Workload:
+    """The model on noised latents, the weights read once a call."""
+    def function(config):
+        def evaluate(x):
+            params, latents = x["params"], {m: x[m] for m in ("video", "audio")}
+            return _merge(config)(params)(latents, x["levels"], {"tokens": x["tokens"], "mask": x["text_mask"]}, _times(case))
+
+        return evaluate
+
+    def inputs(seed):
+        batch = _batch(case, seed)
+        levels = {m: jax.random.uniform(jax.random.key(seed), batch[m].shape[:2]) for m in ("video", "audio")}
+        return {**batch, "levels": levels, "params": _parameters(case.model)}
+
+    return _workload(f"{name}_evaluation", case, "forward", inputs, function)
+
+
+def training(name: str, case: Case) -> Workload:
+    """`sora_jax.train.step` with AdamW, clipping and the average of the weights; its loss is compared."""
+    def function(config):
+        merge = _merge(config)
+        step = make_step(lambda params, batch, key: flow_loss(merge(params), batch, key, _times(case)), _optimizer())
+
+        def train(x):
+            state, metrics = step(x["state"], x["batch"])
+            return {"state": state, "loss": metrics["loss"]}
+
+        return train
+
+    def inputs(seed):
+        return {"state": new_state(_parameters(case.model), _optimizer(), seed=0), "batch": _batch(case, seed)}
+
+    def loss(x):
+        return {"loss": function(dataclasses.replace(case.model, dtype="float32"))(x)["loss"]}
+
+    return _workload(name, case, "forward_backward", inputs, function, reference=loss, carry="state")
+
+
+def _workload(name, case, direction, inputs, function, reference=None, carry=None) -> Workload:
+    counted = _counted(dataclasses.replace(case.model, remat=False), case.form, case.batch)
+    latents = case.batch * (case.form.video_latents * case.form.latent_size**2 * case.model.video_channels)
+    # Weights once, in training also their moments, average and gradients; latents in and out. Activations need not leave the chip.
+    arrays = 1 if direction == "forward" else 9
+    least = Cost(4 * (arrays * sum(counted.parameters.values()) + 2 * latents), counted.forward if direction == "forward" else counted.step)
+    how = f"{case.model.dtype}, remat" if case.model.remat and direction != "forward" else case.model.dtype
+    return Workload(
+        name=name,
+        costs={direction: least},
+        inputs=inputs,
+        reference=reference or function(dataclasses.replace(case.model, dtype="float32")),
+        forms=whole(how, lambda: function(case.model)),
+        timer="wall",
+        carry=carry,
+        items=case.batch,
+        unit="clips",
+    )
+
+
+@functools.cache
+def _counted(model: STDiTConfig, form: ClipFormat, batch: int) -> cost.Cost:
+    """Counting traces the model, which takes seconds for a large one."""
+    return cost.measure(model, form, batch, WORDS)
+
+
+def _optimizer():
+    return make_optimizer(OptimConfig(), 1000)
+
+
+def _times(case: Case) -> dict[str, jax.Array]:
+    return {m: jnp.asarray(t, jnp.float32) for m, t in case.form.latent_times().items()}
+
+
+def _parameters(config: STDiTConfig):
+    """New weights. Gates that begin at zero are small numbers here, or the exchange would be skipped by whoever can prove it zero."""
+    params = jax.jit(lambda: split_module(STDiT(config, nnx.Rngs(0)))[0])()
+    return jax.tree.map(lambda p: p + 0.01 * jax.random.normal(jax.random.key(p.size), p.shape), params)
+
+
+def _merge(config: STDiTConfig):
+    return split_module(nnx.eval_shape(lambda: STDiT(config, nnx.Rngs(0))))[1]
+
+
+def _batch(case: Case, seed: int) -> dict[str, jax.Array]:
+    video, audio, words = jax.random.split(jax.random.key(seed), 3)
+    side, form = case.form.latent_size, case.form
+    return {
+        "video": jax.random.normal(video, (case.batch, form.video_latents, side, side, case.model.video_channels)),
+        "audio": jax.random.normal(audio, (case.batch, form.audio_latents, case.model.audio_channels)),
+        "tokens": jax.random.randint(words, (case.batch, WORDS), 1, case.model.vocabulary),
+        "text_mask": jnp.ones((case.batch, WORDS), bool),
+    }

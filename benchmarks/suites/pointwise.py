@@ -1,0 +1,120 @@
+"""What lies between the products: gates, norms, modulation, activation, padding, rotation. Bound by memory, so bytes are all that counts."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.suites.attention import torch_or_absent
+from benchmarks.suites.ours import ours
+from benchmarks.suites.vae_conv import TINY as TINY_PROLOGUE
+from benchmarks.workload import Cost, Form, Workload
+from kernels.conv_prologue import conv_prologue
+from kernels.conv_prologue import specs as prologues
+from kernels.gated_norm import gated_norm
+from kernels.gated_norm import specs as norms
+from kernels.spatial_attention.specs import Spec as RotationSpec
+from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate  # all three operations have this epsilon
+
+# conv_prologue, gated_norm, norm and rotation; interleaved in this order.
+SIZES = {
+    "tiny": ({"tiny": TINY_PROLOGUE}, {"tiny": norms.Spec(3, 5, 16, "float32")}, {"tiny": RotationSpec(3, 4, 2, 8, "float32")}),
+    "cpu": (
+        {"fine_nano": prologues.SPECS["fine_nano"]},
+        {"nano": norms.SPECS["nano"]},
+        {"small": RotationSpec(8, 256, 6, 64, "float32")},
+    ),
+    "gpu": (prologues.SPECS, norms.SPECS, {"t16": RotationSpec(2 * 16, 1024, 16, 64)}),
+}
+FIRST = ("wan_480_full", "t16")  # what the others are measured by
+
+
+def workloads(size: str) -> list[Workload]:
+    found = []
+    for specs, make in zip(SIZES[size], (prologue, gate, rotation)):
+        ordered = sorted(specs, key=lambda name: name not in FIRST)
+        found += [(position, make(name, specs[name])) for position, name in enumerate(ordered)]
+    return [workload for _, workload in sorted(found, key=lambda entry: entry[0])]
+
+
+def prologue(name: str, spec: prologues.Spec) -> Workload:
+    """Norm, SiLU, cache and padding before a causal convolution."""
+    operation = lambda x, implementation: conv_prologue(**x, padding=spec.P, implementation=implementation)
+    return Workload(
+        name=f"conv_prologue_{name}",
+        costs={"forward": Cost(spec.forward_bytes, 0), "backward": Cost(spec.backward_bytes, 0)},
+        inputs=lambda seed: prologues.inputs(spec, seed),
+        reference=functools.partial(operation, implementation="xla"),
+        forms=ours("conv_prologue", spec, operation) | {"torch_compile": lambda: _torch("conv_prologue", spec.P)},
+        wanted=("x", "gain", "cache"),
+    )
+
+
+def gate(name: str, spec: norms.Spec) -> Workload:
+    """A gated residual, whose sum goes on, and the modulated norm of it."""
+    operation = lambda x, implementation: gated_norm(**x, implementation=implementation)
+    return Workload(
+        name=f"gated_norm_{name}",
+        costs={"forward": Cost(spec.forward_bytes, 0), "backward": Cost(spec.backward_bytes, 0)},
+        inputs=lambda seed: norms.inputs(spec, seed),
+        reference=functools.partial(operation, implementation="xla"),
+        forms=ours("gated_norm", spec, operation) | {"torch_compile": lambda: _torch("gated_norm")},
+        wanted=("x", "f", "gate", "shift", "scale"),
+    )
+
+
+def rotation(name: str, spec: RotationSpec) -> Workload:
+    """qk-norm and rotation of packed q, k, v [N, S, 3, H, D], what one projection makes, as spatial attention takes them: XLA's own."""
+
+    def split_and_rotate(x):
+        q, k, v = (x["qkv"][:, :, i] for i in range(3))
+        angles = x["angles"][:, None]
+        return tuple(normalise_and_rotate(a, x[f"{n}_scale"], angles).astype(v.dtype) for n, a in (("q", q), ("k", k))) + (v,)
+
+    def inputs(seed):
+        qkv, q_scale, k_scale = jax.random.split(jax.random.key(seed), 3)
+        return {
+            "qkv": jax.random.normal(qkv, (spec.N, spec.S, 3, spec.H, spec.D)).astype(spec.dtype),
+            "q_scale": 1 + 0.2 * jax.random.normal(q_scale, (spec.D,)),
+            "k_scale": 1 + 0.2 * jax.random.normal(k_scale, (spec.D,)),
+            "angles": jnp.arange(spec.S)[:, None] * jnp.geomspace(1.0, 0.01, spec.D // 2),
+        }
+
+    return Workload(
+        name=f"qk_norm_rope_{name}",
+        costs={"forward": Cost(6 * spec.array_bytes, 0), "backward": Cost(8 * spec.array_bytes, 0)},  # backward reads q, k and three gradients
+        inputs=inputs,
+        reference=split_and_rotate,
+        forms={"xla": lambda: [Form("as XLA fuses it", split_and_rotate)], "torch_compile": lambda: _torch("qk_norm_rope")},
+        wanted=("qkv", "q_scale", "k_scale"),
+    )
+
+
+def _torch(name: str, padding: int = 0) -> list[Form]:
+    torch = torch_or_absent()
+    F = torch.nn.functional
+
+    def rms(a, scale):
+        a = a.float()
+        return a * torch.rsqrt(a.square().mean(-1, keepdim=True) + EPSILON) * scale
+
+    def prologue(x):
+        past = torch.cat([x["cache"], F.silu(rms(x["x"], x["gain"])).to(x["x"].dtype)], 1)
+        return F.pad(past, (0, 0, padding, padding, padding, padding)), past[:, -x["cache"].shape[1] :].contiguous()
+
+    def gate(x):
+        y = (x["x"].float() + x["gate"][:, None] * x["f"]).to(x["x"].dtype)
+        return y, (rms(y, 1 + x["scale"][:, None]) + x["shift"][:, None]).to(y.dtype)
+
+    def rotate(x):
+        q, k, v = x["qkv"].unbind(2)
+        cos, sin = x["angles"][:, None].cos(), x["angles"][:, None].sin()
+
+        def turn(a, scale):
+            a, b = rms(a, scale).chunk(2, -1)
+            return torch.cat([a * cos - b * sin, a * sin + b * cos], -1).to(v.dtype)
+
+        return turn(q, x["q_scale"]), turn(k, x["k_scale"]), v.contiguous()
+
+    function = {"conv_prologue": prologue, "gated_norm": gate, "qk_norm_rope": rotate}[name]
+    return [Form("torch.compile", torch.compile(function, dynamic=False), backend="torch")]

@@ -1,0 +1,34 @@
+"""Attention within each frame with qk-norm and rotation. Rows are frames, so no array moves, and libraries are at their best."""
+
+from benchmarks.suites import attention
+from benchmarks.suites.ours import ours
+from benchmarks.workload import Cost, Form, Workload
+from kernels.spatial_attention import spatial_attention
+from kernels.spatial_attention.specs import SPECS, Spec, inputs
+
+SIZES = {
+    "tiny": {"tiny": Spec(2, 5, 2, 8, "float32")},
+    "cpu": {"s256": Spec(4, 256, 4, 64, "float32")},
+    "gpu": {name: SPECS[name] for name in ("s1024", "xl", "wide")},
+}
+LAYOUT = attention.Layout("space")
+
+
+def workloads(size: str) -> list[Workload]:
+    return [workload(name, spec) for name, spec in SIZES[size].items()]
+
+
+def workload(name: str, spec: Spec) -> Workload:
+    """The operation at one size, in all forms; sequences are frames of one clip, [1, N, S, H, D]."""
+    operation = lambda x, implementation: spatial_attention(**x, implementation=implementation)
+    forms = ours("spatial_attention", spec, operation)
+    how = "jax.nn.dot_product_attention with norm and rotation"
+    forms["xla_best"] = lambda: [Form(how, attention.drop_in(LAYOUT, attention.library("xla")))]
+    return Workload(
+        name=name,
+        costs={"forward": Cost(4 * spec.array_bytes, spec.forward_flops), "backward": Cost(7 * spec.array_bytes, spec.forward_flops * 5 // 2)},
+        inputs=lambda seed: {key: x[None] if key in "qkv" else x for key, x in inputs(spec, seed).items()},
+        reference=lambda x: operation(x, "xla"),
+        forms=forms | attention.forms(LAYOUT, spec.dtype, spec.D),
+        wanted=("q", "k", "v", "q_scale", "k_scale"),
+    )

@@ -1,0 +1,114 @@
+"""A residual layer of a causal video decoder: x + conv(pad(cache, silu(gain rms(x)))) with a 3 x 3 x 3 kernel, and the cache it leaves.
+
+The convolution is bound by products; norm, activation, concatenation, padding and changes of layout are the tax on it.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import device
+from benchmarks.suites.attention import torch_or_absent
+from benchmarks.suites.ours import ours
+from benchmarks.workload import Absent, Cost, Form, Workload
+from kernels.conv_prologue import conv_prologue, specs
+from kernels.conv_prologue.reference import EPSILON
+from kernels.conv_prologue.specs import SPECS, Spec
+
+NHWC = {"xla_gpu_force_conv_nhwc": True}  # XLA lays 3-D convolutions out as NCDHW unless told
+
+
+TINY = Spec(1, 3, 4, 6, 16, P=1, dtype="float32")
+SIZES = {
+    "tiny": {"tiny": TINY},
+    "cpu": {"fine_nano": dataclasses.replace(SPECS["fine_nano"], P=1)},
+    "gpu": {name: SPECS[name] for name in ("wan_480_full", "wan_704_half", "wan_704_quarter")},
+}
+
+
+def workloads(size: str) -> list[Workload]:
+    return [workload(name, spec) for name, spec in SIZES[size].items()]
+
+
+def workload(name: str, spec: Spec) -> Workload:
+    """The layer whose prologue is `spec`."""
+    one = jnp.dtype(spec.dtype).itemsize
+    frame, weights = spec.B * spec.H * spec.W * spec.C * one, 27 * spec.C**2 * one
+    flops = 2 * 27 * spec.C * spec.B * spec.T * spec.H * spec.W * spec.C
+    # x, the cache and the kernel read, the result and the next cache written; backward two gradients more in, three out.
+    forward = Cost((2 * spec.T + 2 * spec.K) * frame + weights, flops)
+    backward = Cost((3 * spec.T + 3 * spec.K) * frame + 2 * weights, 2 * flops)
+    by_name = lambda x, implementation: layer(x, implementation, spec.P, volume)
+    options = {"compiler_options": NHWC} if device.platform() == "gpu" else {}
+    return Workload(
+        name=name,
+        costs={"forward": forward, "backward": backward},
+        inputs=lambda seed: inputs(spec, seed),
+        reference=functools.partial(by_name, implementation="xla"),
+        forms={
+            **ours("conv_prologue", spec, by_name, **options),
+            "xla": lambda: [Form("3-D convolution that pads", lambda x: layer(x, "xla", 0, padding_volume))],
+            "xla_best": lambda: best(spec),
+            "torch_compile": lambda: _torch(spec),
+        },
+        wanted=("x", "cache", "gain", "kernel"),
+    )
+
+
+def inputs(spec: Spec, seed: int) -> dict[str, jax.Array]:
+    """Those of `conv_prologue`, and a kernel [3, 3, 3, C, C] that keeps deviations."""
+    kernel = jax.random.normal(jax.random.key(seed + 1000), (3, 3, 3, spec.C, spec.C)) * (27 * spec.C) ** -0.5
+    return {**specs.inputs(spec, seed), "kernel": kernel.astype(spec.dtype)}
+
+
+def layer(x: dict, implementation: str, padding: int, conv) -> tuple[jax.Array, jax.Array]:
+    """Results: the layer's, and the cache for what follows."""
+    past, cache = conv_prologue(x["x"], x["gain"], x["cache"], padding=padding, implementation=implementation)
+    return x["x"] + conv(past, x["kernel"]), cache
+
+
+def volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
+    """[B, T + 2, H + 2, W + 2, C] -> [B, T, H, W, C] as one 3-D convolution."""
+    return jax.lax.conv_general_dilated(past, kernel, (1, 1, 1), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+
+
+def padding_volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The same of [B, T + 2, H, W, C]: the convolution pads."""
+    padding = ((0, 0), (1, 1), (1, 1))
+    return jax.lax.conv_general_dilated(past, kernel, (1, 1, 1), padding, dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+
+
+def folded(past: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The same again with time folded into channels, as a 2-D convolution, which XLA lays out as NHWC by itself."""
+    B, T, H, W, C = past.shape
+    taps = jnp.concatenate([past[:, i : i + T - 2] for i in range(3)], -1).reshape(-1, H, W, 3 * C)
+    flat = kernel.transpose(1, 2, 0, 3, 4).reshape(3, 3, 3 * C, -1)
+    out = jax.lax.conv_general_dilated(taps, flat, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return out.reshape(B, T - 2, H, W, -1)
+
+
+def best(spec: Spec) -> list[Form]:
+    unpadded = lambda conv: lambda x: layer(x, "xla", 0, conv)
+    forms = [Form("time folded into channels, 2-D convolution", unpadded(folded))]
+    if device.platform() == "gpu":
+        forms.append(Form("3-D convolution, xla_gpu_force_conv_nhwc", unpadded(padding_volume), compiler_options=NHWC))
+    return forms
+
+
+def _torch(spec: Spec) -> list[Form]:
+    torch = torch_or_absent()
+
+    def torch_layer(x):
+        wide = x["x"].float()
+        h = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPSILON) * x["gain"]
+        past = torch.cat([x["cache"], torch.nn.functional.silu(h).to(x["x"].dtype)], 1)
+        # Channels last in memory, seen as [B, C, T, H, W]: torch's channels_last_3d.
+        kernel = x["kernel"].permute(4, 3, 0, 1, 2).contiguous(memory_format=torch.channels_last_3d)
+        y = torch.nn.functional.conv3d(past.permute(0, 4, 1, 2, 3), kernel, padding=(0, 1, 1))
+        return x["x"] + y.permute(0, 2, 3, 4, 1), past[:, -spec.K :].contiguous()
+
+    if spec.dtype == "bfloat16" and device.platform() == "cpu":
+        raise Absent("bfloat16 convolutions are not measured on a CPU")
+    return [Form("torch.compile, channels_last_3d", torch.compile(torch_layer, dynamic=False), backend="torch")]

@@ -1,0 +1,58 @@
+"""Decoding a clip's latents into frames with the video tokenizer, weights at their first values, which cost the same as any."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from benchmarks import device
+from benchmarks.suites.ours import no_kernels, whole
+from benchmarks.suites.vae_conv import NHWC
+from benchmarks.workload import Cost, Form, Workload
+from sora_jax.flops import count_flops
+from sora_jax.modality import FRAMES_PER_LATENT, PIXELS_PER_LATENT, VIDEO_CHANNELS
+from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
+
+# Clips, latent frames, rows and columns of latents.
+SIZES = {
+    "tiny": [(1, 2, 2, 2)],
+    "cpu": [(8, 5, 8, 8)],
+    "gpu": [(1, 16, 88, 160), (1, 16, 32, 32), (64, 5, 8, 8)],  # 61 frames of 704 x 1280 (0.7 MP), of 256 x 256; nano's batch
+}
+
+
+def workloads(size: str) -> list[Workload]:
+    config = VideoTokenizerConfig(8, 16, 1, 1, 1, 1) if size == "tiny" else VideoTokenizerConfig()
+    return [workload(config, shape) for shape in SIZES[size]]
+
+
+def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> Workload:
+    B, T, rows, columns = shape
+    graphdef, abstract = nnx.split(nnx.eval_shape(lambda: VideoTokenizer(config, rngs=nnx.Rngs(0))))
+
+    def decode(x):
+        return nnx.merge(graphdef, x["state"]).decode(x["latents"])
+
+    def inputs(seed):
+        state = nnx.split(VideoTokenizer(config, rngs=nnx.Rngs(0)))[1]
+        return {"state": state, "latents": jax.random.normal(jax.random.key(seed), (*shape, VIDEO_CHANNELS))}
+
+    latents = jax.ShapeDtypeStruct((*shape, VIDEO_CHANNELS), jnp.float32)
+    frames = 1 + FRAMES_PER_LATENT * (T - 1)
+    numbers = latents.size + B * frames * rows * columns * PIXELS_PER_LATENT**2 * 3
+    numbers += sum(x.size for x in jax.tree.leaves(abstract))
+    with no_kernels():  # which do not state their products
+        flops = count_flops(decode, {"state": abstract, "latents": latents})
+    forms = whole("decode in float32", lambda: lambda x: decode(x))
+    if device.platform() == "gpu":
+        how = "decode in float32, no kernels, xla_gpu_force_conv_nhwc"
+        forms["xla_best"] = lambda: [Form(how, lambda x: decode(x), compiler_options=NHWC, tracing=forms["xla"]()[0].tracing)]
+    return Workload(
+        name=f"b{B}_{frames}f_{rows * PIXELS_PER_LATENT}x{columns * PIXELS_PER_LATENT}",
+        costs={"forward": Cost(4 * numbers, flops)},
+        inputs=inputs,
+        reference=decode,
+        forms=forms,
+        timer="wall",
+        items=B * frames,
+        unit="frames",
+    )

@@ -1,0 +1,32 @@
+"""nano on Playhouse, for two CPU cores; the shipped model is two runs of it, one after the other (sora_jax/shipped/README.md).
+
+Every key can be overridden: --config.train.steps=200.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from sora_jax.flow.loss import FlowConfig
+from sora_jax.flow.timesteps import TimestepConfig
+from sora_jax.models.presets import PRESETS
+from sora_jax.parallel.mesh import MeshConfig
+from sora_jax.train.loop import TrainConfig
+from sora_jax.train.optim import OptimConfig
+
+
+def get_config() -> ConfigDict:
+    model = PRESETS["nano"]
+    return ConfigDict(
+        {
+            "model": dataclasses.asdict(model),
+            # shift 2: what a clip shows is decided at high noise, and a short run should spend itself there.
+            "flow": dataclasses.asdict(FlowConfig(output=model.output, timesteps=TimestepConfig(shift=2.0))),
+            # path: latents of experiments.precompute. Empty: `clips` of Playhouse, their latents computed once into WORKDIR/data.
+            # With source="video_folder", path may also be a folder of videos, or a set of experiments.build_data.
+            "data": {"source": "playhouse", "path": "", "format": "nano", "clips": 2048, "text_length": 48},
+            "optim": dataclasses.asdict(OptimConfig(lr=5e-3, muon=True, warmup=100, ema=0.998)),
+            "train": dataclasses.asdict(TrainConfig(steps=7500, batch_size=16)),
+            "mesh": dataclasses.asdict(MeshConfig()),  # --config.mesh.fsdp=8: the same run on eight devices
+        }
+    )

@@ -1,0 +1,34 @@
+"""A folder of results belongs to one measurement, so that numbers of two never lie side by side."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sora_jax import config, files
+from sora_jax.errors import UserError
+
+RECORD = "measurement.json"
+
+
+def claim(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Make a folder that of the measurement `identity` (JSON values), or find that it is so already.
+
+    Raises UserError where it holds another measurement, of which the differing keys are named, or other files.
+    """
+    record = folder / RECORD
+    results = [entry for entry in folder.iterdir() if entry != record and not entry.name.startswith(".")]
+    if not results:  # until there are some, wrong settings can be mended in place
+        files.write(record, json.dumps(config.to_dict(identity), indent=2) + "\n")
+        return
+    if not record.exists():
+        raise UserError(f"{folder} is not empty and holds no measurement of this version; give a new or empty --output")
+    try:
+        old = json.loads(record.read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"{record} cannot be read; give another --output") from None
+    if changed := config.differences(old, identity):
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise UserError(
+            f"{folder} holds another measurement: {', '.join(changed[:3])}{more}; give another --output, or the same flags to go on"
+        )

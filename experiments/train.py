@@ -1,0 +1,207 @@
+"""Train the diffusion transformer.
+
+    python -m experiments.train --config=experiments/configs/playhouse_nano.py --workdir=runs/nano
+    python -m experiments.train --config=experiments/configs/playhouse_nano.py --config.train.steps=200 --workdir=runs/short
+    python -m experiments.train --config=experiments/configs/playhouse_nano.py --config.data.source=video_folder \\
+        --config.data.path=MY_VIDEOS --init_from=runs/nano/weights.safetensors --workdir=runs/mine
+
+The same command given again continues the run from its last checkpoint, bitwise as if it had not stopped. The end writes
+WORKDIR/weights.safetensors: the averaged weights, with the configuration, the loss curve and what they were trained on.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from ml_collections import config_flags
+
+from sora_jax import config as config_lib
+from sora_jax.errors import UserError, run_main
+from sora_jax.flow.loss import FlowConfig
+from sora_jax.modality import FORMATS, ClipFormat
+from sora_jax.models.st_dit import STDiTConfig
+from sora_jax.parallel.mesh import MeshConfig
+from sora_jax.train.loop import TrainConfig
+from sora_jax.train.optim import OptimConfig
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Python file with get_config(); override keys as --config.train.steps=200"
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run: checkpoints, metrics, weights")
+_INIT_FROM = flags.DEFINE_string("init_from", None, "weights of a model of the same config, to continue from or fine-tune")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """What to train on; see `experiments/configs/playhouse_nano.py`."""
+
+    source: str = "playhouse"  # or "video_folder"
+    path: str = ""
+    format: str = "nano"
+    clips: int = 2048  # Playhouse takes, where path is empty
+    text_length: int = 64  # words of a prompt
+
+    def __post_init__(self):
+        if self.source not in ("playhouse", "video_folder"):
+            raise ValueError(f"source={self.source!r}; use 'playhouse' or 'video_folder'")
+        if self.format not in FORMATS:
+            raise ValueError(f"format={self.format!r}; use one of {', '.join(FORMATS)}")
+        if self.source == "video_folder" and not self.path:
+            raise ValueError("source='video_folder' needs a path: a folder of videos, or latents of experiments.precompute")
+        for name in ("clips", "text_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; give at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Everything that fixes a run, apart from --init_from; `mesh` says only on which devices."""
+
+    model: STDiTConfig = STDiTConfig()
+    flow: FlowConfig = FlowConfig()
+    data: DataConfig = DataConfig()
+    optim: OptimConfig = OptimConfig()
+    train: TrainConfig = TrainConfig()
+    mesh: MeshConfig = MeshConfig()
+
+    def __post_init__(self):
+        if self.flow.output != self.model.output:
+            raise ValueError(f"model.output={self.model.output!r} and flow.output={self.flow.output!r} differ; set both alike")
+
+
+def identify(data: DataConfig) -> dict:
+    """What the data hold, found out before anything is made of them: a run refuses to go on with other data than it began with."""
+    from sora_jax import weights
+    from sora_jax.data import latents
+    from sora_jax.worlds.playhouse.spec import WORLD_VERSION
+
+    path = Path(data.path).expanduser()
+    if data.path and (path / latents.DESCRIPTION).exists():
+        return latents.identity(path)
+    if data.source == "playhouse":
+        if data.path:
+            raise UserError(
+                f"no latents in {path}; make them with experiments.precompute --output={path}, or leave config.data.path empty"
+            )
+        made_from = {"source": "playhouse", "split": "train", "world_version": WORLD_VERSION}
+    else:
+        from sora_jax.data import video_folder
+
+        if not path.is_dir():
+            raise UserError(
+                f"config.data.path={path} is not a directory; give a folder of videos, or latents of experiments.precompute"
+            )
+        made_from = {"source": "video_folder", "split": "train", "set": video_folder.set_name(path, FORMATS[data.format])}
+    kinds = ("video_tokenizer", "audio_tokenizer")
+    return made_from | {"tokenizers": {kind: weights.load_weights(weights.shipped(kind), kind).fingerprint for kind in kinds}}
+
+
+def latents_for(data: DataConfig, workdir: Path) -> Path:
+    """The latents to train on: the folder given, or WORKDIR/data, made here with the shipped tokenizers unless it is whole."""
+    from sora_jax.data import clips, latents, video_folder
+    from sora_jax.weights import load_audio_tokenizer, load_video_tokenizer
+
+    path = Path(data.path).expanduser()
+    if data.path and (path / latents.DESCRIPTION).exists():
+        return path
+    latents.refuse_others(workdir / "data", identify(data))  # before clips are cut, which may take hours
+    if data.source == "playhouse":
+        source = clips.PlayhouseSource("train", FORMATS[data.format], data.clips)
+    else:
+        source = clips.VideoFolderSource(video_folder.built_set(path, workdir / "clips", FORMATS[data.format]))
+    video_tokenizer, video = load_video_tokenizer()
+    audio_tokenizer, audio = load_audio_tokenizer()
+    fingerprints = {"video_tokenizer": video.fingerprint, "audio_tokenizer": audio.fingerprint}
+    latents.precompute(source, video_tokenizer, audio_tokenizer, workdir / "data", fingerprints)
+    return workdir / "data"
+
+
+def main(_):
+    if not _WORKDIR.value:
+        raise UserError("--workdir is missing; give a directory for checkpoints, metrics and weights")
+    values = config_lib.from_flag(_CONFIG)
+    if "kind" in values:
+        raise UserError(f"--config is for the {values['kind']}; give it to experiments.train_tokenizer, or here one with a model")
+    run = config_lib.from_dict(Run, values)
+
+    import jax
+    from flax import nnx
+
+    from sora_jax import weights as weights_lib
+    from sora_jax.data import latents
+    from sora_jax.flow.loss import flow_loss
+    from sora_jax.models.st_dit import STDiT
+    from sora_jax.models.text_encoder import TextTokenizer
+    from sora_jax.parallel import mesh as mesh_lib
+    from sora_jax.parallel import rules
+    from sora_jax.parallel.compat import enable_compile_cache
+    from sora_jax.train import metrics
+    from sora_jax.train.identity import open_workdir
+    from sora_jax.train.loop import fit
+    from sora_jax.train.optim import averaged_params, make_optimizer
+    from sora_jax.train.state import new_state, split_module
+    from sora_jax.train.step import make_step
+    from sora_jax.worlds.playhouse.captions import WORDS
+
+    enable_compile_cache()
+    start = weights_lib.load_weights(_INIT_FROM.value, "st_dit") if _INIT_FROM.value else None
+    words = tuple(start.metadata.get("words", WORDS) if start else WORDS)
+    if run.model.vocabulary <= 1 + len(words):
+        raise UserError(
+            f"config.model.vocabulary={run.model.vocabulary} has no room for {len(words)} words; give at least {len(words) + 2}"
+        )
+    tokenizer = TextTokenizer(words, buckets=run.model.vocabulary - 1 - len(words), length=run.data.text_length)
+    form: ClipFormat = FORMATS[run.data.format]
+    if form.latent_size % run.model.patch:
+        raise UserError(
+            f"config.model.patch={run.model.patch} does not divide the latents of format {run.data.format}, {form.latent_size} x "
+            f"{form.latent_size}; give a divisor of {form.latent_size}"
+        )
+    times = {name: np.asarray(t, np.float32) for name, t in form.latent_times().items()}
+    create = lambda: STDiT(run.model, rngs=nnx.Rngs(run.train.seed))
+    shapes, merge = split_module(nnx.eval_shape(create))
+    optimizer = make_optimizer(run.optim, run.train.steps)
+    begin = lambda params: new_state(params, optimizer, run.train.seed)
+    mesh = run.mesh.make()
+    mesh_lib.check_batch(run.train.batch_size, mesh)
+    placement = rules.place(jax.eval_shape(begin, shapes), shapes, mesh), rules.batch_sharding(mesh)
+    given = weights_lib.fill(shapes, start.params, _INIT_FROM.value) if start else None
+
+    def loss(params, batch, key):
+        return flow_loss(merge(params), batch, key, times, run.flow)
+
+    with open_workdir(_WORKDIR.value, run, start.fingerprint if start else None, identify(run.data)) as workdir:
+        data = latents_for(run.data, workdir.path)
+        expected = start.metadata.get("tokenizers") if start else None
+        batches = latents.make_loader(data, tokenizer, run.train.batch_size, run.train.seed, fingerprints=expected, format=form)
+        description = latents.open_set(data)[1]
+        # Born where it will lie: without given weights no device ever holds a state that only all of them can.
+        state = jax.jit(lambda given: begin(given or split_module(create())[0]), out_shardings=placement[0])(given)
+        with mesh_lib.traced_for(mesh):
+            state = fit(state, make_step(loss, optimizer, placement), batches, run.train, workdir)
+        rows = metrics.read(workdir.path / "metrics.jsonl")
+        metadata = {
+            # Where the data lay is no one's business but this machine's.
+            "run": {**workdir.config, "data": {**workdir.config["data"], "path": Path(run.data.path).name}},
+            "run_fingerprint": workdir.fingerprint,
+            "seed": run.train.seed,
+            "steps": int(state.step),
+            "hardware": metrics.hardware(),
+            "hours": metrics.hours(rows),
+            "curve": metrics.thin(rows),
+            "data": {key: description[key] for key in ("source", "split", "count", "world_version") if key in description},
+            "format": run.data.format,
+            "tokenizers": description["tokenizers"],
+            "words": words,
+            "text_length": run.data.text_length,
+        }
+        path = workdir.path / "weights.safetensors"
+        averaged = averaged_params(state.opt_state, state.params)
+        fingerprint = weights_lib.save_weights(path, "st_dit", averaged, run.model, metadata, dtype=np.float16)
+        jax.block_until_ready(state)
+        print(f"{path} ({fingerprint}): {int(state.step)} steps, loss {rows[-1]['loss'] if rows else float('nan'):.4f}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,170 @@
+"""The prologue of a causal convolution on NVIDIA GPUs: forward and backward, each one pass over what must be moved.
+
+The equations are those of `reference.py`. Forward, a program makes ROWS neighbouring positions of one frame of `past`, its padding
+included, all their channels at once: a frame of the cache is copied, a frame of x is normalised and activated, and the last K are
+also written as the next cache. So x is read once and everything is written once.
+
+Backward, the gradient of y and of the cache is that of past plus, in the last K frames, that of the next cache; the padding gets
+none. With s = sigmoid(u), and x read again instead of anything kept,
+
+    du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                            (1)
+    dx = r (w - n mean_c(w n))                                                                          (2)
+
+A program goes over STEPS times ROWS positions of one frame and writes its share of dg, which XLA adds: no atomics, so every result
+is the same in every run.
+"""
+
+import jax
+import jax.numpy as jnp
+import triton
+import triton.language as tl
+
+from kernels import tuning
+from kernels.conv_prologue.reference import EPSILON
+from kernels.conv_prologue.specs import Spec
+from kernels.errors import Unsupported
+from kernels.triton_call import Launch, check_runnable
+
+EPS = tl.constexpr(EPSILON)
+
+
+@triton.jit
+def _load(pointer, rows, exists, C: tl.constexpr, WIDE: tl.constexpr):
+    """[ROWS, WIDE] float32: C numbers from `rows` on, 0 where there is none."""
+    c = tl.arange(0, WIDE)
+    return tl.load(pointer + rows[:, None] + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _store(pointer, x, rows, exists, C: tl.constexpr, WIDE: tl.constexpr):
+    c = tl.arange(0, WIDE)
+    tl.store(pointer + rows[:, None] + c[None, :], x.to(pointer.dtype.element_ty), mask=exists[:, None] & (c < C)[None, :])
+
+
+@triton.jit
+def forward_kernel(
+    x_ptr, gain_ptr, cache_ptr,
+    past_ptr, next_ptr,
+    T: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, K: tl.constexpr, P: tl.constexpr,
+    ROWS: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    ALL: tl.constexpr = (H + 2 * P) * (W + 2 * P)
+    BLOCKS: tl.constexpr = (ALL + ROWS - 1) // ROWS
+    program = tl.program_id(0)
+    frame, batch = program // BLOCKS % (K + T), (program // (BLOCKS * (K + T))).to(tl.int64)
+    i = program % BLOCKS * ROWS + tl.arange(0, ROWS)
+    h, w = i // (W + 2 * P) - P, i % (W + 2 * P) - P
+    inside = (h >= 0) & (h < H) & (w >= 0) & (w < W)
+    rows = (h * W + w) * C
+    if frame < K:
+        y = _load(cache_ptr + (batch * K + frame) * (H * W * C), rows, inside, C, WIDE)
+    else:
+        # The padding is read as zeros, and stays zero.
+        x = _load(x_ptr + (batch * T + frame - K) * (H * W * C), rows, inside, C, WIDE)
+        c = tl.arange(0, WIDE)
+        r = tl.rsqrt(tl.sum(x * x, 1) / C + EPS)
+        u = x * r[:, None] * tl.load(gain_ptr + c, mask=c < C, other=0.0)[None, :]
+        y = u * tl.sigmoid(u)
+    _store(past_ptr + (batch * (K + T) + frame) * (ALL * C), y, i * C, i < ALL, C, WIDE)
+    if frame >= T:
+        _store(next_ptr + (batch * K + frame - T) * (H * W * C), y, rows, inside, C, WIDE)
+
+
+@triton.jit
+def backward_kernel(
+    x_ptr, gain_ptr, dpast_ptr, dnext_ptr,
+    dx_ptr, dgain_ptr, dcache_ptr,
+    T: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, K: tl.constexpr, P: tl.constexpr,
+    ROWS: tl.constexpr, WIDE: tl.constexpr, STEPS: tl.constexpr,
+):  # fmt: skip
+    BLOCKS: tl.constexpr = (H * W + STEPS * ROWS - 1) // (STEPS * ROWS)
+    program = tl.program_id(0)
+    block, frame, batch = program % BLOCKS, program // BLOCKS % (K + T), (program // (BLOCKS * (K + T))).to(tl.int64)
+    x_ptr += (batch * T + frame - K) * (H * W * C)
+    dx_ptr += (batch * T + frame - K) * (H * W * C)
+    dpast_ptr += (batch * (K + T) + frame) * ((H + 2 * P) * (W + 2 * P) * C)
+    dnext_ptr += (batch * K + frame - T) * (H * W * C)
+    dcache_ptr += (batch * K + frame) * (H * W * C)
+    c = tl.arange(0, WIDE)
+    g = tl.load(gain_ptr + c, mask=c < C, other=0.0)[None, :]
+    dg = tl.zeros((ROWS, WIDE), tl.float32)
+    for step in range(0, STEPS):
+        i = (block * STEPS + step) * ROWS + tl.arange(0, ROWS)
+        exists = i < H * W
+        dy = _load(dpast_ptr, ((i // W + P) * (W + 2 * P) + i % W + P) * C, exists, C, WIDE)
+        if frame >= T:
+            dy += _load(dnext_ptr, i * C, exists, C, WIDE)
+        if frame < K:
+            _store(dcache_ptr, dy, i * C, exists, C, WIDE)
+        else:
+            x = _load(x_ptr, i * C, exists, C, WIDE)
+            r = tl.rsqrt(tl.sum(x * x, 1) / C + EPS)[:, None]
+            n = x * r
+            u = g * n
+            s = tl.sigmoid(u)
+            du = dy * s * (1 + u * (1 - s))
+            dg += du * n
+            w = g * du
+            mean = tl.sum(w * n, 1)[:, None] / C
+            _store(dx_ptr, r * (w - n * mean), i * C, exists, C, WIDE)
+    if frame >= K:
+        dgain_ptr += ((batch * T + frame - K) * BLOCKS + block) * C
+        tl.store(dgain_ptr + c, tl.sum(dg, 0), mask=c < C)
+
+
+def check(spec: Spec) -> None:
+    """Raises `Unsupported` with what is supported, or what to install."""
+    if spec.C > 2048 or spec.dtype not in ("float32", "float16", "bfloat16"):
+        raise Unsupported(f"takes up to 2048 channels of float32, float16 or bfloat16, not {spec}")
+    if (spec.H + 2 * spec.P) * (spec.W + 2 * spec.P) * spec.C >= 2**31:
+        raise Unsupported(f"takes fewer than 2^31 numbers per frame, not {spec}; process it in tiles")
+    check_runnable()
+
+
+def parameters(spec: Spec, kernel: str) -> dict[str, int]:
+    """Launch parameters of "forward" or "backward": the heuristic below, or what was tuned on this device.
+
+    rows     of a program at a time: 4096 numbers forward, 32 a thread, which is 4 loads of 16 bytes in flight; half of it backward,
+             where a position takes three times the registers. A power of two.
+    steps    of rows that share one partial sum of the gain's gradient: 8 make the sums 1 / 64 of the bytes moved, at 16 rows.
+    warps    4: a position of 96 channels is read by half a warp, and no sum leaves its warp.
+    """
+    wide = triton.next_power_of_2(spec.C)
+    heuristic = {"rows": max(1, (4096 if kernel == "forward" else 2048) // wide), "warps": 4}
+    if kernel == "backward":
+        heuristic["steps"] = min(8, triton.cdiv(spec.H * spec.W, heuristic["rows"]))
+    return tuning.parameters("conv_prologue", heuristic, kernel=kernel, C=spec.C, dtype=spec.dtype)
+
+
+def launches(spec: Spec) -> dict[str, Launch]:
+    """The kernels of `spec`: "forward" and "backward"."""
+
+    def array(*shape, dtype=spec.dtype):
+        return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
+
+    B, T, H, W, C, K, P = spec.B, spec.T, spec.H, spec.W, spec.C, spec.K, spec.P
+    x, gain, cache = array(B, T, H, W, C), array(C, dtype="float32"), array(B, K, H, W, C)
+    past = array(B, K + T, H + 2 * P, W + 2 * P, C)
+    sizes = {"T": T, "H": H, "W": W, "C": C, "K": K, "P": P, "WIDE": triton.next_power_of_2(C)}
+
+    p = parameters(spec, "forward")
+    programs = B * (K + T) * triton.cdiv((H + 2 * P) * (W + 2 * P), p["rows"])
+    forward = Launch(forward_kernel, (x, gain, cache), (past, cache), programs, {**sizes, "ROWS": p["rows"]}, num_warps=p["warps"])
+
+    p = parameters(spec, "backward")
+    blocks = triton.cdiv(H * W, p["steps"] * p["rows"])
+    results = (x, array(B, T * blocks, C, dtype="float32"), cache)
+    constants = {**sizes, "ROWS": p["rows"], "STEPS": p["steps"]}
+    backward = Launch(backward_kernel, (x, gain, past, cache), results, B * (K + T) * blocks, constants, num_warps=p["warps"])
+    return {"forward": forward, "backward": backward}
+
+
+def forward(spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Equations (1) to (4) of `reference.py`: past, padded, and the next cache."""
+    return tuple(launches(spec)["forward"](x, gain, cache))
+
+
+def backward(spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Gradients of x, gain and cache, that of the gain [B, C] for each batch element by itself."""
+    dx, dgain, dcache = launches(spec)["backward"](x, gain, dpast, dnext)
+    return dx, dgain.sum(1), dcache

@@ -1,0 +1,58 @@
+"""What one call of `gated_norm` is, and named ones: the workloads that tests, benchmarks and tuning share."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """Everything static: N frames of the whole batch, S sites, D width; dtype of all arrays."""
+
+    N: int
+    S: int
+    D: int
+    dtype: str = "bfloat16"
+
+    def __str__(self) -> str:
+        return f"N={self.N} S={self.S} D={self.D} {self.dtype}"
+
+    @property
+    def array_bytes(self) -> int:
+        """X: the bytes of x, and of f and both results."""
+        return self.N * self.S * self.D * jnp.dtype(self.dtype).itemsize
+
+    @property
+    def forward_bytes(self) -> int:
+        """The least that must be moved: x and f read, y and z written. Rows of a frame are small."""
+        return 4 * self.array_bytes
+
+    @property
+    def backward_bytes(self) -> int:
+        """y, f and both results' gradients read, two gradients written."""
+        return 6 * self.array_bytes
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
+    """Arguments of `gated_norm`: normal numbers."""
+    keys = jax.random.split(jax.random.key(seed), 5)
+    given = {name: jax.random.normal(key, (spec.N, spec.S, spec.D)).astype(spec.dtype) for name, key in zip("xf", keys, strict=False)}
+    rows = zip(("gate", "shift", "scale"), keys[2:], strict=True)
+    return given | {name: jax.random.normal(key, (spec.N, spec.D)).astype(spec.dtype) for name, key in rows}
+
+
+SPECS = {
+    # The presets of sora_jax: S, M, XL at 720p, 14B at 480p. The figures of kernels.md are for t16 of width 1152.
+    "s": Spec(2 * 9, 256, 384),
+    "m": Spec(2 * 9, 1024, 768),
+    "t16": Spec(2 * 16, 1024, 1152),
+    "xl": Spec(16, 3600, 1152),
+    "wide": Spec(21, 1560, 5120),
+    # Other widths of numbers; nano, 16 clips of 5 latents.
+    "t16_f16": Spec(2 * 16, 1024, 1152, dtype="float16"),
+    "t16_f32": Spec(2 * 16, 1024, 1152, dtype="float32"),
+    "nano": Spec(16 * 5, 64, 192, dtype="float32"),
+}

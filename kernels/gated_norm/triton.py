@@ -1,0 +1,105 @@
+"""The gradient of a gated residual and its modulated norm on NVIDIA GPUs, in one pass; forward is the reference's.
+
+The equations are those of `reference.py`, a, b, c its gate, shift and scale. With the gradients dy and dz of both results, and
+n = y r computed again from y, which is kept because the model keeps it,
+
+    w = (1 + c) dz,   e = dy + r (w - n mean_d(w n))                                                    (1)
+    dx = e,   df = a e                                                                                  (2)
+    da = sum_s e f,   db = sum_s dz,   dc = sum_s dz n                                                  (3)
+
+A program takes EACH neighbouring sites of one frame, ROWS at a time and all their channels at once, and carries (3) in registers; its
+sums are written once and added by XLA: no atomics, so every result is the same in every run. XLA by itself makes several passes,
+since it sums over sites in other kernels than over channels.
+"""
+
+import jax
+import jax.numpy as jnp
+import triton
+import triton.language as tl
+
+from kernels import tuning
+from kernels.errors import Unsupported
+from kernels.gated_norm.reference import EPSILON
+from kernels.gated_norm.specs import Spec
+from kernels.triton_call import Launch, check_runnable
+
+EPS = tl.constexpr(EPSILON)
+
+
+@triton.jit
+def backward_kernel(
+    y_ptr, f_ptr, gate_ptr, scale_ptr, dy_ptr, dz_ptr,
+    dx_ptr, df_ptr, sums_ptr,
+    S: tl.constexpr, D: tl.constexpr, EACH: tl.constexpr, ROWS: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    CHUNKS: tl.constexpr = (S + EACH - 1) // EACH
+    program = tl.program_id(0)
+    chunk, frame = program % CHUNKS, (program // CHUNKS).to(tl.int64)
+    first = frame * (S * D)
+    y_ptr, f_ptr, dy_ptr, dz_ptr, dx_ptr, df_ptr = y_ptr + first, f_ptr + first, dy_ptr + first, dz_ptr + first, dx_ptr + first, df_ptr + first
+    d = tl.arange(0, WIDE)
+    a = tl.load(gate_ptr + frame * D + d, mask=d < D, other=0.0).to(tl.float32)[None, :]
+    c = tl.load(scale_ptr + frame * D + d, mask=d < D, other=0.0).to(tl.float32)[None, :]
+    da, db, dc = (tl.zeros((ROWS, WIDE), tl.float32),) * 3
+    for start in range(0, EACH, ROWS):
+        i = start + tl.arange(0, ROWS)
+        s = chunk * EACH + i
+        at = s[:, None] * D + d[None, :]
+        exists = ((i < EACH) & (s < S))[:, None] & (d < D)[None, :]
+        y = tl.load(y_ptr + at, mask=exists, other=0.0).to(tl.float32)
+        dz = tl.load(dz_ptr + at, mask=exists, other=0.0).to(tl.float32)
+        dy = tl.load(dy_ptr + at, mask=exists, other=0.0).to(tl.float32)
+        f = tl.load(f_ptr + at, mask=exists, other=0.0).to(tl.float32)
+        w = (1 + c) * dz
+        squares, product = tl.sum(y * y, 1)[:, None], tl.sum(w * y, 1)[:, None]
+        r = tl.rsqrt(squares / D + EPS)
+        n = y * r
+        e = dy + r * (w - n * (r * product / D))
+        tl.store(dx_ptr + at, e.to(dx_ptr.dtype.element_ty), mask=exists)
+        tl.store(df_ptr + at, (a * e).to(df_ptr.dtype.element_ty), mask=exists)
+        da += e * f
+        db += dz
+        dc += dz * n
+    sums_ptr += program.to(tl.int64) * (3 * D)
+    tl.store(sums_ptr + d, tl.sum(da, 0), mask=d < D)
+    tl.store(sums_ptr + D + d, tl.sum(db, 0), mask=d < D)
+    tl.store(sums_ptr + 2 * D + d, tl.sum(dc, 0), mask=d < D)
+
+
+def check(spec: Spec) -> None:
+    """Raises `Unsupported` with what is supported, or what to install."""
+    if spec.D > 8192 or spec.dtype not in ("float32", "float16", "bfloat16"):
+        raise Unsupported(f"takes widths up to 8192 of float32, float16 or bfloat16, not {spec}")
+    if spec.S * spec.D >= 2**31:
+        raise Unsupported(f"takes fewer than 2^31 numbers per frame, not {spec}; shard its sites")
+    check_runnable()
+
+
+def parameters(spec: Spec) -> dict[str, int]:
+    """Launch parameters: the heuristic below, or what was tuned on this device.
+
+    rows     of a program at a time: 2048 numbers, 8 a thread for a load of 16 bytes, and one row where that is more. A power of two.
+    warps    8, and 16 for rows of more than 2048 numbers, which must all be held at once.
+    each     sites a program: enough programs for 4 on each of 132 processors, but 32 rows or more, so that sums stay small.
+    """
+    wide = triton.next_power_of_2(spec.D)
+    rows = max(1, 2048 // wide)
+    chunks = max(1, min(triton.cdiv(528, spec.N), spec.S // 32))
+    heuristic = {"rows": rows, "warps": 8 if wide <= 2048 else 16, "each": triton.cdiv(spec.S, chunks)}
+    return tuning.parameters("gated_norm", heuristic, D=spec.D, dtype=spec.dtype)
+
+
+def launches(spec: Spec) -> dict[str, Launch]:
+    """The kernels of `spec`: "backward" alone."""
+    x, row = (jax.ShapeDtypeStruct(shape, jnp.dtype(spec.dtype)) for shape in ((spec.N, spec.S, spec.D), (spec.N, spec.D)))
+    p = parameters(spec)
+    chunks = triton.cdiv(spec.S, p["each"])
+    sums = jax.ShapeDtypeStruct((spec.N, chunks, 3, spec.D), jnp.float32)
+    constants = {"S": spec.S, "D": spec.D, "EACH": p["each"], "ROWS": p["rows"], "WIDE": triton.next_power_of_2(spec.D)}
+    return {"backward": Launch(backward_kernel, (x, x, row, row, x, x), (x, x, sums), spec.N * chunks, constants, num_warps=p["warps"])}
+
+
+def backward(spec: Spec, y: jax.Array, f: jax.Array, gate: jax.Array, scale: jax.Array, dy: jax.Array, dz: jax.Array) -> tuple[jax.Array, ...]:
+    """Gradients of x, f [N, S, D], gate, shift and scale [N, D]."""
+    dx, df, sums = launches(spec)["backward"](y, f, gate, scale, dy, dz)
+    return dx, df, *jnp.moveaxis(sums.sum(1).astype(spec.dtype), 1, 0)

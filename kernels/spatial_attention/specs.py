@@ -1,0 +1,50 @@
+"""What one call of `spatial_attention` is, and named ones: the workloads that tests and benchmarks share."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """Everything static: N sequences, S sites, H heads, D head width; dtype of q, k, v and the result."""
+
+    N: int
+    S: int
+    H: int
+    D: int
+    dtype: str = "bfloat16"
+
+    def __str__(self) -> str:
+        return f"N={self.N} S={self.S} H={self.H} D={self.D} {self.dtype}"
+
+    @property
+    def array_bytes(self) -> int:
+        """X: the bytes of q, and of k, v and the result."""
+        return self.N * self.S * self.H * self.D * jnp.dtype(self.dtype).itemsize
+
+    @property
+    def forward_flops(self) -> int:
+        """The two products of all pairs of sites."""
+        return 4 * self.N * self.H * self.S**2 * self.D
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
+    """Arguments of `spatial_attention`: normal numbers, scales about one, sites in a row."""
+    keys = jax.random.split(jax.random.key(seed), 5)
+    shape = (spec.N, spec.S, spec.H, spec.D)
+    given = {name: jax.random.normal(key, shape).astype(spec.dtype) for name, key in zip("qkv", keys, strict=False)}
+    given |= {name: 1 + 0.2 * jax.random.normal(key, (spec.D,)) for name, key in zip(("q_scale", "k_scale"), keys[3:], strict=True)}
+    return given | {"angles": jnp.arange(spec.S)[:, None] * jnp.geomspace(1.0, 0.01, spec.D // 2)}
+
+
+SPECS = {
+    # 256 x 256 pixels at patch 1, and the presets of sora_jax: XL at 720p, 14B at 480p.
+    "s1024": Spec(2 * 16, 1024, 16, 64),
+    "xl": Spec(16, 3600, 16, 72),
+    "wide": Spec(21, 1560, 40, 128),
+    "nano": Spec(16 * 5, 16, 6, 32, dtype="float32"),
+}

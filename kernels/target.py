@@ -1,0 +1,47 @@
+"""For which device a program is being traced: the one at hand, or one that is only compiled for."""
+
+import contextlib
+import contextvars
+import dataclasses
+
+import jax
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """platform "cpu", "gpu" or "tpu"; kind as the runtime spells it ("NVIDIA H200"); capability of an NVIDIA GPU (90), else None."""
+
+    platform: str
+    kind: str
+    capability: int | None = None
+
+    @property
+    def slug(self) -> str:
+        """The kind as a file name: "NVIDIA H200" -> "nvidia_h200"."""
+        return "_".join(self.kind.lower().split())
+
+
+CPU = Target("cpu", "cpu")
+H200 = Target("gpu", "NVIDIA H200", 90)
+
+_assumed: contextvars.ContextVar[Target | None] = contextvars.ContextVar("kernels_target", default=None)
+
+
+@contextlib.contextmanager
+def assume(target: Target):
+    """Trace for `target`, to compile for a device that is absent. Lower inside it, and jit nothing that was traced outside it."""
+    token = _assumed.set(target)
+    try:
+        yield
+    finally:
+        _assumed.reset(token)
+
+
+def current() -> Target:
+    """The target that `assume` set, else the first device of JAX's default backend."""
+    if (target := _assumed.get()) is not None:
+        return target
+    device = jax.devices()[0]
+    # A ROCm GPU has no integer capability ("gfx942"), and none of these kernels was tried on one.
+    capability = str(getattr(device, "compute_capability", "")).replace(".", "")
+    return Target(device.platform, device.device_kind, int(capability) if capability.isdigit() else None)

@@ -1,0 +1,203 @@
+"""What the TPU compiler makes of a kernel, without a TPU: temporary memory, traffic, and the bundles of its static schedule.
+
+    python -m kernels.tpu_schedule                    a table: temporal attention, forward and backward, on four generations
+    python -m kernels.tpu_schedule v6e --case=d128 --direction=forward
+
+libtpu (`pip install 'sora_jax[tpu]'`) compiles for chips that are absent, and writes down its schedule. A bundle is what the chip issues
+in one cycle, so for a program without branches bundles are cycles, less the cycles that wait for memory. All figures are
+*predicted from the static schedule*; none was measured on a TPU. A kernel moves data while it computes: it is bound by whichever is longer.
+"""
+
+import argparse
+import dataclasses
+import functools
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+# Name of the generation -> the smallest topology that libtpu knows of it; bytes a second of HBM for one core, as published; and Hz of a
+# core, estimated from published peak FLOP/s over matrix units. A chip of v5p and tpu7x has two cores, among which programs are parted.
+GENERATIONS = {
+    "v5e": ("v5e:2x2", 819e9, 1.5e9),
+    "v5p": ("v5p:2x2x1", 2765e9 / 2, 1.75e9),
+    "v6e": ("v6e:2x2", 1640e9, 1.75e9),
+    "tpu7x": ("tpu7x:2x2x1", 7380e9 / 2, 2.2e9),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """One kernel, compiled: bundles of one program, its number of programs, bytes of temporaries, bytes moved by its blocks."""
+
+    kernel: str
+    bundles: int
+    programs: int
+    temporary_bytes: int
+    moved_bytes: int
+
+
+def compile_here(function, arguments, generation: str) -> list[Report]:
+    """Compile `function` of arrays like `arguments` for one chip: a report per Pallas kernel in it, in order.
+
+    Must run in a process of its own, begun by `environment`: libtpu reads where to write when it is loaded, and once only.
+    """
+    import jax
+    from jax.experimental import topologies
+
+    directory = Path(os.environ["TPU_SCHEDULE_DIRECTORY"])
+    topology = topologies.get_topology_desc(platform="tpu", topology_name=GENERATIONS[generation][0])
+    sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
+    arguments = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), arguments)
+    for file in directory.iterdir():
+        file.unlink()
+    traced = jax.jit(function).trace(*arguments)
+    compiled = traced.lower().compile()
+    temporary = compiled.memory_analysis().temp_size_in_bytes
+    reports = []
+    for equation in _pallas_calls(traced.jaxpr):
+        mapping, name = equation.params["grid_mapping"], equation.params["name"]
+        reports.append(Report(name, _bundles(directory, name), math.prod(mapping.grid), temporary, _moved(mapping)))
+    return reports
+
+
+def environment(directory: str) -> dict[str, str]:
+    """Variables under which libtpu compiles without a TPU and writes final schedules into `directory`."""
+    dump = f"--xla_jf_dump_to={directory} --xla_jf_dump_llo_text=true --xla_jf_dump_llo_pass_label_regex=.*final.*"
+    # A second process may compile at the same time: nothing is shared, there being no chip.
+    here = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+    return {**os.environ, **here, "LIBTPU_INIT_ARGS": dump, "TPU_SCHEDULE_DIRECTORY": directory}
+
+
+def _bundles(directory: Path, name: str) -> int:
+    """Bundles of a kernel's whole program, its loop over the grid written once."""
+    (file,) = (f for f in directory.glob("*schedule-analysis_final_bundles.txt") if re.search(rf"-{name}(\.\d+)?-\d+-schedule", f.name))
+    return int(re.search(r"total scheduled bundles:\s*(\d+)", file.read_text())[1])
+
+
+def _pallas_calls(jaxpr):
+    import jax.extend
+
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "pallas_call":
+            yield equation
+        else:
+            for inner in jax.extend.core.jaxprs_in_params(equation.params):
+                yield from _pallas_calls(inner)
+
+
+def _moved(mapping) -> int:
+    """Bytes that the pipeline moves: a block whenever its place differs from that of the program before."""
+    import jax
+    import numpy as np
+
+    total = 0
+    for block in mapping.block_mappings:
+        array = block.array_aval
+        sizes = [n if isinstance(n, int) else getattr(n, "block_size", 1) for n in block.block_shape]
+        before = None
+        for program in np.ndindex(*mapping.grid):
+            place = tuple(int(i) for i in jax.core.eval_jaxpr(block.index_map_jaxpr.jaxpr, block.index_map_jaxpr.consts, *map(np.int32, program)))
+            if place != before:
+                # A block that hangs over the edge is moved as far as the array goes.
+                inside = [min(n, whole - i * n) for n, whole, i in zip(sizes, array.shape, place, strict=True)]
+                total += math.prod(inside) * array.dtype.itemsize
+            before = place
+    return total
+
+
+# Temporal attention.
+
+
+def cases() -> dict:
+    """Workloads of one batch element and 1024 sites: bundles and bytes per site do not depend on their numbers."""
+    from kernels.temporal_attention.specs import SPECS, Spec
+
+    one = functools.partial(dataclasses.replace, B=1, S=1024)
+    return {
+        "d128": Spec(1, 16, 1024, 8, 128),
+        "d64": one(SPECS["t16"]),
+        "d64_shared": one(SPECS["t16_shared"]),
+        "d64_causal": one(SPECS["t16_causal"]),
+        "t8": one(SPECS["t8"]),
+        "t32": one(SPECS["t32"]),
+        "xl": one(SPECS["xl"]),
+        "wide": one(SPECS["wide"]),
+        "f32": one(SPECS["t16_f32"]),
+    }
+
+
+def temporal_attention(case: str, direction: str, generation: str) -> list[Report]:
+    """`compile_here` for temporal attention between projections: arrays are [B, T, S, H D] outside, [B, T, S, H, D] for the kernel."""
+    import jax
+
+    from kernels.temporal_attention import pallas_tpu
+    from kernels.temporal_attention.specs import inputs
+
+    spec = cases()[case]
+    given = jax.eval_shape(lambda: inputs(spec))
+    names = ("q", "k", "v", "q_scale", "k_scale", "angles", "visible", "shared_k", "shared_v")
+    arrays = [given.get(name) for name in names]
+    split = lambda x: x.reshape(*x.shape[:-1], spec.H, spec.D) if x is not None and x.ndim > 2 else x
+    merge = lambda x: x.reshape(*x.shape[:-2], -1) if x is not None and x.ndim > 3 else x
+
+    def run(*arrays):
+        kernel = getattr(pallas_tpu, direction)
+        return jax.tree.map(merge, kernel(spec, *map(split, arrays)))
+
+    arrays = arrays if direction == "forward" else [given["q"], *arrays]
+    return compile_here(run, [None if a is None else jax.eval_shape(merge, a) for a in arrays], generation)
+
+
+def predict(case: str, direction: str, generation: str) -> Report:
+    """`temporal_attention` in a process of its own. Raises RuntimeError with what the compiler said if it fails."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, "-m", "kernels.tpu_schedule", generation, f"--case={case}", f"--direction={direction}", "--json"]
+        done = subprocess.run(command, env=environment(directory), capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{case} {direction} for {generation}: {done.stderr[-3000:]}")
+    (report,) = json.loads(done.stdout.splitlines()[-1])
+    return Report(**report)
+
+
+def row(case: str, direction: str, generation: str) -> str:
+    """A line of the table."""
+    spec, r = cases()[case], predict(case, direction, generation)
+    _, bandwidth, clock = GENERATIONS[generation]
+    sites = spec.B * spec.S
+    bundles = r.bundles * r.programs / sites
+    compute, memory = bundles / clock, r.moved_bytes / sites / bandwidth
+    bound = "memory" if memory > compute else "compute"
+    return (
+        f"{case:11}{direction:10}{generation:7}{bundles:10.1f}{r.temporary_bytes:12}{r.moved_bytes / spec.array_bytes:8.2f}X"
+        f"{compute * 1e9:10.1f}{memory * 1e9:10.1f}  {bound}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Predicted figures of temporal attention on TPUs, from the compiler's static schedule.")
+    parser.add_argument("generation", nargs="*", help=f"of {', '.join(GENERATIONS)}; default all")
+    parser.add_argument("--case", choices=cases(), help="default all")
+    parser.add_argument("--direction", choices=("forward", "backward"), help="default both")
+    parser.add_argument("--json", action="store_true", help="one report, compiled in this process")
+    flags = parser.parse_args()
+    if unknown := set(flags.generation) - set(GENERATIONS):
+        parser.error(f"no TPU generation {', '.join(sorted(unknown))}; there are {', '.join(GENERATIONS)}")
+    if flags.json:
+        reports = temporal_attention(flags.case, flags.direction, flags.generation[0])
+        print(json.dumps([dataclasses.asdict(report) for report in reports]))
+        return
+    print("predicted, static schedule; clocks estimated; X is the bytes of q; ns per site on one core")
+    print(f"{'case':11}{'':10}{'':5}{'bundles/site':>12}{'temporary B':>12}{'moved':>9}{'compute':>10}{'memory':>10}")
+    for case in [flags.case] if flags.case else cases():
+        for direction in [flags.direction] if flags.direction else ("forward", "backward"):
+            for generation in flags.generation or GENERATIONS:
+                print(row(case, direction, generation), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Tuned launch parameters: a JSON file per device overrides an operation's heuristic.
+
+    {"device": "NVIDIA H200", "op": "temporal_attention", "entries": [{"where": {"T": 16, "D": 64}, "use": {"num_warps": 4}}, ...]}
+
+`where` names fields of the operation's spec, and the first entry whose fields all agree gives what it `use`s. Files lie in
+`kernels/tuned/<op>/<device>.json`; another is tried with `use`.
+"""
+
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kernels import target
+
+SHIPPED = Path(__file__).parent / "tuned"
+
+_chosen: dict[str, Path] = {}
+
+
+def use(path: str | Path) -> None:
+    """Take tuned parameters of one operation from `path` in this process. Raises ValueError if it was made for another device."""
+    content = _read(Path(path))
+    kind = target.current().kind
+    if content["device"] != kind:
+        raise ValueError(f"{path} was tuned on {content['device']!r}, but this device is {kind!r}; tune here, or leave the file out")
+    _chosen[content["op"]] = Path(path)
+
+
+def parameters(op: str, heuristic: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
+    """The heuristic's parameters, with what a tuning file says of `fields` in their place."""
+    path = _chosen.get(op, SHIPPED / op / f"{target.current().slug}.json")
+    tuned = {}
+    if path.exists():
+        entries = (entry for entry in _read(path)["entries"] if entry["where"].items() <= fields.items())
+        tuned = next(entries, {"use": {}})["use"]
+    if unknown := set(tuned) - set(heuristic):
+        raise ValueError(f"{path}: {op} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(heuristic)}")
+    return {**heuristic, **tuned}
+
+
+@functools.cache
+def _read(path: Path) -> dict:
+    content = json.loads(path.read_text())
+    if not {"device", "op", "entries"} <= set(content):
+        raise ValueError(f"{path} is no tuning file: it needs device, op and entries")
+    return content

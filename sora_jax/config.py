@@ -1,0 +1,138 @@
+"""Configuration: what a user types becomes frozen dataclasses, and nothing typed is ignored.
+
+The library takes frozen dataclasses; experiments are Python files that return an `ml_collections.ConfigDict`. `from_dict` is the
+one bridge: each key must be a field of the dataclass, or the nearest name is told, and each value must have the field's type.
+Since every key has to land in a field, a key that nothing reads cannot exist. `fingerprint` names a resolved configuration.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from sora_jax.errors import UserError
+
+T = TypeVar("T")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The remedy for an unknown name: "did you mean ...?", or the list of all names when none is close."""
+    known = sorted(str(k) for k in known)
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
+    """A dataclass from nested mappings; lists become tuples, nested dataclasses are built by their fields' types.
+
+    Args:
+        cls: a dataclass.
+        values: a mapping (also an `ml_collections.ConfigDict`); absent keys keep the field's default.
+        where: the path of `values`, for error messages.
+    Raises:
+        UserError: an unknown key (the nearest is named), a missing one, a value of another type, or one the dataclass refuses.
+    """
+    if not isinstance(values, Mapping) and not hasattr(values, "items"):
+        raise UserError(f"{where} is {values!r}; it holds several keys: {', '.join(f.name for f in dataclasses.fields(cls))}")
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
+    built = {}
+    for key, value in values.items():
+        if key not in fields:
+            raise UserError(f"unknown key {where}.{key}; {nearest(key, fields)}")
+        built[key] = _convert(hints[key], value, f"{where}.{key}")
+    required = {f.name for f in fields.values() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    if missing := sorted(required - built.keys()):
+        raise UserError(f"{where} lacks {', '.join(missing)}; give a value to each")
+    try:
+        return cls(**built)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """`value` as the type `hint` says; a type this does not know is passed as it is."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        failures = []
+        for option in (a for a in arguments if a is not type(None)):
+            try:
+                return _convert(option, value, where)
+            except UserError as error:
+                failures.append(error)
+        raise failures[0]
+    if dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else from_dict(hint, value, where)
+    if origin is tuple or hint is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{where}={value!r} is not a list of values; write for example (1, 2)")
+        inner = arguments[0] if arguments and (len(arguments) == 2 and arguments[1] is Ellipsis) else None
+        if arguments and inner is None:
+            if len(arguments) != len(value):
+                raise UserError(f"{where}={value!r} has {len(value)} values; it needs {len(arguments)}")
+            return tuple(_convert(a, v, where) for a, v in zip(arguments, value))
+        return tuple(_convert(inner, v, where) if inner else _tuples(v) for v in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (bool, int, float, str) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
+        raise UserError(f"{where}={value!r} is not {'an' if hint is int else 'a'} {hint.__name__}; give one")
+    return _tuples(value)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The JSON form of a dataclass (or mapping): nested dicts, lists, numbers and strings only."""
+    values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config
+    if hasattr(values, "to_dict"):
+        values = values.to_dict()
+    return json.loads(json.dumps(values))
+
+
+def fingerprint(config: Any) -> str:
+    """First 12 hex digits of the sha256 of the configuration's sorted JSON."""
+    return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Keys in which two configurations differ, as "train.steps (200, now 300)", sorted."""
+    old, new = flatten(to_dict(old)), flatten(to_dict(new))
+    absent = "absent"
+    changed = sorted(k for k in old.keys() | new.keys() if old.get(k, absent) != new.get(k, absent))
+    return [f"{k} ({old.get(k, absent)}, now {new.get(k, absent)})" for k in changed]
+
+
+def from_flag(holder: Any) -> dict[str, Any]:
+    """The value of an `ml_collections` config flag as plain nested dicts.
+
+    Raises:
+        UserError: no --config was given, or its file is missing or fails.
+    """
+    if holder.value is None:
+        raise UserError(
+            f"--{holder.name} is missing; give one of experiments/configs, as --{holder.name}=experiments/configs/NAME.py"
+        )
+    try:
+        return holder.value.to_dict()
+    except Exception as error:  # the flag keeps whatever its file raised until it is read
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"--{holder.name} cannot be read: {reason}; give a Python file with get_config()") from error

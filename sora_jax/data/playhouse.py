@@ -1,0 +1,248 @@
+"""TFDS set `playhouse`: scenes of one family with their exact motion, facts and captions; pixels and samples are rendered when read.
+
+    python -m experiments.build_data --set=playhouse --num_train=20000 --data_dir=DIR
+
+A record (about 3 kB; its pixels would be 800 kB) holds
+
+    split, index, family   which take of the world: draw(split, index, family=family) gives the same
+    scene            the scene as JSON
+    facts            what its captions say, as JSON
+    captions         paraphrases; intents, where there is an outcome: paraphrases of what is tried
+    margin           metres and m/s between this launch and the nearest one with another outcome, float64 [2] or [0]
+    arcs             float64 [A,7]: ball, then start time, x, y, v_x, v_y, a_y of each piece of its motion (simulate.py, eq. 1)
+    turns            float64 [A,4]: a_x, angle, spin and its rate for the rows of arcs; no rows if all are zero
+    shifts           float64 [P,7]: shape, then start time, x, y, v_x, v_y, a_x of each piece of its displacement
+    contacts         float64 [E,6]: time (s), kind (its place in CONTACT_KINDS), who touches, what is touched or -1, approach and
+                     rebound speed (m/s)
+    tracks           float64 [F,K,4]: x, y, v_x, v_y of each ball at the frames' midpoints (m, m/s)
+    views            float64 [F,3]: left, top and width of what the camera sees then (m; camera.py, eq. 1)
+    hidden           float64 [N,3]: ball, start and end (s) of every time at which all of it is behind a panel
+
+The files are array_record and come back through `as_data_source`; TensorFlow is not imported to write or to read them. Records
+stand in the order of their index. Sets of rooms that were built before there were families lack what is newer, and are read as well.
+"""
+
+import contextlib
+import io
+import json
+import pathlib
+from typing import ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+from absl import logging
+
+from sora_jax.data.clips import draw_takes
+from sora_jax.errors import UserError
+from sora_jax.modality import FORMATS, ClipFormat
+from sora_jax.worlds.playhouse.camera import views
+from sora_jax.worlds.playhouse.draw import Take, check, long_format
+from sora_jax.worlds.playhouse.families import FAMILIES
+from sora_jax.worlds.playhouse.spec import WORLD_VERSION, Scene
+from sora_jax.worlds.playhouse.trajectory import Contact, Trajectory
+
+CONTACT_KINDS = ("floor", "wall", "ball", "shape", "crate")
+
+
+def to_record(take: Take, format: ClipFormat) -> dict:
+    """A take as the record described above."""
+    times, motion = format.frame_times(), take.trajectory
+    return {
+        "split": take.split,
+        "index": take.index,
+        "family": take.family,
+        "scene": take.scene.to_json(),
+        "facts": json.dumps(take.facts.to_dict()),
+        "captions": list(take.captions),
+        "intents": list(take.intents),
+        "margin": np.array([] if take.margin is None else [take.margin, take.margin_speed], np.float64),
+        "arcs": np.concatenate([np.insert(arcs, 0, k, axis=1) for k, arcs in enumerate(motion.arcs)]),
+        "turns": np.concatenate(motion.turns) if motion.turns else np.zeros((0, 4)),
+        "shifts": np.concatenate([np.insert(s, 0, k, axis=1) for k, s in enumerate(motion.shifts)] or [np.zeros((0, 7))]),
+        "contacts": np.array([(c.time, CONTACT_KINDS.index(c.kind), c.a, c.b, c.speed, c.rebound) for c in motion.contacts], np.float64).reshape(
+            -1, 6
+        ),
+        "tracks": np.concatenate([motion.positions(times), motion.velocities(times)], axis=-1),
+        "views": views(take.scene, times),
+        "hidden": np.array(take.hidden, np.float64).reshape(-1, 3),
+    }
+
+
+def from_record(record: dict) -> Take:
+    """The take that `to_record` was given, bitwise."""
+    arcs, scene, family = record["arcs"], Scene.from_json(_text(record["scene"])), _text(record.get("family", "room"))
+    turns, shifts = record.get("turns", ()), record.get("shifts", np.zeros((0, 7)))
+    balls, shapes = range(len(scene.balls)), range(len(scene.shapes))
+    motion = Trajectory(
+        tuple(arcs[arcs[:, 0] == k, 1:] for k in balls),
+        tuple(
+            Contact(float(t), CONTACT_KINDS[int(kind)], int(a), int(b), float(speed), float(rebound))
+            for t, kind, a, b, speed, rebound in record["contacts"]
+        ),
+        tuple(turns[arcs[:, 0] == k] for k in balls) if len(turns) else (),
+        tuple(shifts[shifts[:, 0] == k, 1:] for k in shapes) if len(shifts) else (),
+    )
+    facts = FAMILIES[family].facts_type.from_dict(json.loads(_text(record["facts"])))
+    captions, intents = (tuple(_text(c) for c in record.get(name, ())) for name in ("captions", "intents"))
+    margin = tuple(float(m) for m in record.get("margin", ())) or (None, None)
+    hidden = tuple((int(k), float(start), float(end)) for k, start, end in record.get("hidden", ()))
+    return Take(_text(record["split"]), int(record["index"]), scene, motion, facts, captions, family, intents, *margin, hidden)
+
+
+def _text(value) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+class PlayhouseConfig(tfds.core.BuilderConfig):
+    """The family, how many takes, and at which frame times their tracks are stored. `num_val` is the number in every split but train.
+
+    style: the only one, where a family has several. Raises UserError for a format, family or style that does not exist.
+    """
+
+    def __init__(
+        self,
+        num_train: int = 20_000,
+        num_val: int = 1_000,
+        format: str = "nano",
+        workers: int = 0,
+        family: str = "room",
+        style: str | None = None,
+    ):
+        if format not in FORMATS:
+            raise UserError(f"unknown format {format!r}; use one of {', '.join(FORMATS)}")
+        if family not in FAMILIES:
+            raise UserError(f"unknown family {family!r}; use one of {', '.join(FAMILIES)}")
+        try:
+            check("train", family, style)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        name = f"{format}_{num_train}_{num_val}"
+        if family != "room":  # rooms are older than families
+            name = "_".join([family, *([style] if style else []), name])
+        super().__init__(name=name, description=f"{family}: {num_train} + {num_val} takes, tracks for format {format}")
+        self.num_train, self.num_val, self.format, self.workers, self.family, self.style = num_train, num_val, format, workers, family, style
+
+
+def family_configs() -> list[PlayhouseConfig]:
+    """One named configuration for every family; PhyWorld's have the whole grid of their training set."""
+    configs = [PlayhouseConfig(), PlayhouseConfig(format="S", family="court")]
+    grids = [family for name, family in FAMILIES.items() if name.startswith("phyworld")]
+    configs += [PlayhouseConfig(format=format, family=family) for family in ("film", "occlude") for format in ("nano", "S")]
+    return configs + [PlayhouseConfig(family.train_size, 1_000, "phyworld", family=family.name) for family in grids]
+
+
+class Playhouse(tfds.core.GeneratorBasedBuilder):
+    """Scenes of one family: exact motion, facts and captions."""
+
+    name = "playhouse"
+    code_path = None  # no downloads, so no checksums: to look for them TFDS 4.9.10 imports a package it does not require
+    VERSION = tfds.core.Version(f"{WORLD_VERSION}.0.0")
+    BUILDER_CONFIGS: ClassVar = family_configs()
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {
+            "split": tfds.features.Text(),
+            "index": tfds.features.Scalar(np.int64),
+            "family": tfds.features.Text(),
+            "scene": tfds.features.Text(),
+            "facts": tfds.features.Text(),
+            "captions": tfds.features.Sequence(tfds.features.Text()),
+            "intents": tfds.features.Sequence(tfds.features.Text()),
+            "margin": tfds.features.Tensor(shape=(None,), dtype=np.float64, encoding="bytes"),
+            "turns": tfds.features.Tensor(shape=(None, 4), dtype=np.float64, encoding="bytes"),
+            "shifts": tfds.features.Tensor(shape=(None, 7), dtype=np.float64, encoding="bytes"),
+            "arcs": tfds.features.Tensor(shape=(None, 7), dtype=np.float64, encoding="bytes"),
+            "contacts": tfds.features.Tensor(shape=(None, 6), dtype=np.float64, encoding="bytes"),
+            "tracks": tfds.features.Tensor(shape=(None, None, 4), dtype=np.float64, encoding="bytes"),
+            "views": tfds.features.Tensor(shape=(None, 3), dtype=np.float64, encoding="bytes"),
+            "hidden": tfds.features.Tensor(shape=(None, 3), dtype=np.float64, encoding="bytes"),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=__doc__,
+            features=tfds.features.FeaturesDict(features),
+            metadata=tfds.core.MetadataDict(world_version=WORLD_VERSION, format=self.builder_config.format),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        config = self.builder_config
+        splits = [split for split in FAMILIES[config.family].splits if _has(split, config)]
+        counts = {split: config.num_train if split == "train" else config.num_val for split in splits}
+        return {split: self._generate_examples(split, count) for split, count in counts.items() if count}
+
+    def _generate_examples(self, split, count):
+        config = self.builder_config
+        clip = long_format(split, FORMATS[config.format])
+        for take in draw_takes(split, range(count), config.workers, config.family, config.style):
+            yield take.index, to_record(take, clip)
+
+
+def _has(split: str, config: PlayhouseConfig) -> bool:
+    """Has the family takes of that style in the split?"""
+    try:
+        check(split, config.family, config.style)
+    except ValueError:
+        return False
+    return True
+
+
+def build(data_dir, config: PlayhouseConfig) -> pathlib.Path:
+    """Write the set, unless it is there already; returns its directory."""
+    builder = make_builder(Playhouse, data_dir, config)
+    prepare(builder)
+    return pathlib.Path(builder.data_path)
+
+
+def make_builder(builder_class, data_dir, config) -> tfds.core.GeneratorBasedBuilder:
+    """A TFDS builder that writes array_record below data_dir, without TFDS's warnings of what is normal here."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        return builder_class(data_dir=str(data_dir), config=config, file_format="array_record")
+    finally:
+        logging.set_verbosity(before)
+
+
+def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
+    """Write the set, unless it is there. Raises UserError where it cannot be written."""
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints of downloads that do not take place
+            builder.download_and_prepare()
+    except OSError as error:
+        raise UserError(f"cannot write {builder.data_path}: {error}; choose another --data_dir or free some space") from error
+
+
+class Takes:
+    """A split of a built set as a sequence of `Take`s, read when asked for."""
+
+    def __init__(self, source):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Take:
+        return from_record(self._source[int(index)])
+
+
+def open_takes(directory, split: str = "train") -> Takes:
+    """A split of the set in `directory` (the one that holds dataset_info.json). Raises UserError if there is none."""
+    return Takes(open_source(directory, split, "playhouse"))
+
+
+def open_source(directory, split: str, name: str):
+    """The TFDS data source of one split, after checking that `directory` holds a set called `name`."""
+    directory = pathlib.Path(directory)
+    info = directory / "dataset_info.json"
+    if not info.is_file():
+        raise UserError(f"no built set in {directory}; give the folder that experiments.build_data printed, with dataset_info.json in it")
+    try:
+        builder = tfds.builder_from_directory(str(directory))
+    except Exception as error:  # TFDS raises many kinds for a damaged description
+        raise UserError(f"the set in {directory} cannot be opened ({type(error).__name__}); delete the folder and build it again") from error
+    if builder.name != name:
+        raise UserError(f"{directory} holds the set {builder.name}, and {name} is needed; give another folder")
+    if split not in builder.info.splits:
+        raise UserError(f"the set in {directory} has no split {split!r}; it has {', '.join(builder.info.splits)}")
+    return builder.as_data_source(split)

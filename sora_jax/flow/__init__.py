@@ -1,0 +1,1 @@
+"""Rectified flow over a pytree of modalities: process, noise levels, conditioning, loss, guidance, samplers."""

@@ -1,0 +1,116 @@
+"""What a model of a given configuration costs in a given clip format, counted by tracing: nothing is allocated or computed."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from kernels import target
+from sora_jax.flops import count_flops, stored_bytes
+from sora_jax.modality import ClipFormat
+from sora_jax.models.st_dit import STDiT, STDiTConfig
+
+PARTS = {
+    "text encoder": lambda path: path[0] == "text",
+    "exchange": lambda path: "exchange" in path,
+    "sound stream": lambda path: path[0].startswith("audio") or path[:2] == ("pairs", "audio"),
+    "video stream, spatial blocks": lambda path: path[:2] == ("pairs", "space"),
+    "video stream, temporal blocks": lambda path: path[:2] == ("pairs", "time"),
+    "video stream, in, level and out": lambda path: path[0].startswith("video"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Counts of one model in one format; bytes and FLOPs are of a whole batch."""
+
+    parameters: dict[str, int]  # by part
+    tokens: dict[str, int]
+    forward: int  # FLOPs
+    step: int  # FLOPs of loss and gradient, without recomputation
+    recomputed: int  # FLOPs that remat adds to a step
+    activations: int  # bytes kept for the backward pass
+
+
+def measure(config: STDiTConfig, form: ClipFormat, batch_size: int, text_length: int) -> Cost:
+    """Count everything by tracing alone, without kernels, which do not state their products. Raises ValueError for a format that the
+    patch does not divide.
+    """
+    with target.assume(target.CPU):
+        return _measure(config, form, batch_size, text_length)
+
+
+def _measure(config: STDiTConfig, form: ClipFormat, batch_size: int, text_length: int) -> Cost:
+    def inputs():
+        size = form.latent_size
+        shapes = {"video": (form.video_latents, size, size, config.video_channels)}
+        shapes["audio"] = (form.audio_latents, config.audio_channels)
+        latents = {k: jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32) for k, shape in shapes.items()}
+        levels = {k: jax.ShapeDtypeStruct(x.shape[:2], jnp.float32) for k, x in latents.items()}
+        tokens = jax.ShapeDtypeStruct((batch_size, text_length), jnp.int32)
+        times = {k: jnp.asarray(t, jnp.float32) for k, t in form.latent_times().items()}
+        return latents, levels, {"tokens": tokens, "mask": jax.ShapeDtypeStruct(tokens.shape, bool)}, times
+
+    def functions(remat):
+        model = nnx.eval_shape(lambda: STDiT(dataclasses.replace(config, remat=remat), nnx.Rngs(0)))
+        graphdef, state = nnx.split(model)
+
+        def forward(state, *args):
+            return nnx.merge(graphdef, state)(*args)
+
+        def loss(state, *args):
+            return sum(jnp.mean(jnp.square(x)) for x in forward(state, *args).values())
+
+        return forward, loss, state
+
+    forward, loss, state = functions(remat=False)
+    parameters = dict.fromkeys(PARTS, 0)
+    for path, leaf in nnx.to_flat_state(state):
+        parameters[next(part for part, holds in PARTS.items() if holds(path))] += int(np.prod(leaf.shape))
+    step = count_flops(jax.grad(loss), state, *inputs())
+    recomputed = 0
+    if config.remat:
+        _, loss, _ = functions(remat=True)
+        recomputed = count_flops(jax.grad(loss), state, *inputs()) - step
+    sites = (form.latent_size // config.patch) ** 2
+    return Cost(
+        parameters=parameters,
+        tokens={"video": form.video_latents * sites, "sound": form.audio_latents, "text": text_length + 1},
+        forward=count_flops(forward, state, *inputs()),
+        step=step,
+        recomputed=recomputed,
+        activations=stored_bytes(loss, state, *inputs()),
+    )
+
+
+def report(config: STDiTConfig, form: ClipFormat, batch_size: int, text_length: int) -> str:
+    """The printed form of `measure`."""
+    cost = measure(config, form, batch_size, text_length)
+    total = sum(cost.parameters.values())
+    fixed = {"parameters": 4 * total, "gradients": 4 * total, "AdamW moments": 8 * total, "moving average": 4 * total}
+    memory = {**fixed, "activations kept, at most": cost.activations}
+    rows = [f"{config.attention} attention, {config.pairs} pairs of width {config.width}, {config.dtype} activations"]
+    rows += ["", "parameters"]
+    rows += [f"  {part:34s}{quantity(count):>12s}" for part, count in cost.parameters.items()]
+    rows += [f"  {'total':34s}{quantity(total):>12s}", ""]
+    rows += [f"tokens of a clip ({form.frames} frames of {form.size} px at {form.fps}/s)"]
+    rows += [f"  {name:34s}{count:12d}" for name, count in cost.tokens.items()]
+    rows += ["", "FLOPs"]
+    rows += [f"  {'forward, one clip':34s}{quantity(cost.forward / batch_size):>12s}"]
+    rows += [f"  {f'training step, batch {batch_size}':34s}{quantity(cost.step):>12s}"]
+    rows += [f"  {'  recomputed besides':34s}{quantity(cost.recomputed):>12s}"] if cost.recomputed else []
+    rows += ["", f"memory of training, batch {batch_size}"]
+    rows += [f"  {name:34s}{quantity(count, 'B'):>12s}" for name, count in memory.items()]
+    rows += [f"  {'total':34s}{quantity(sum(memory.values()), 'B'):>12s}"]
+    return "\n".join(rows)
+
+
+def quantity(x: float, unit: str = "") -> str:
+    """Three digits and a decimal prefix: 3967040 -> "3.97 M"."""
+    prefixes = ["", "k", "M", "G", "T", "P", "E"]
+    power = 0
+    while x >= 999.5 and power < len(prefixes) - 1:
+        x, power = x / 1000, power + 1
+    return f"{x:.3g} {prefixes[power]}{unit}".rstrip()

@@ -1,0 +1,302 @@
+"""STDiT: a factorised spatial-temporal diffusion transformer for video with sound.
+
+Two streams of tokens, video v [B, T, S, D] and a narrower sound a [B, N, Da], pass through pairs of blocks:
+
+    v <- v + g A_space(v);   v <- v + A_text(v, text);   v <- v + g MLP(v)         spatial block             (1)
+    a <- a + g A(a);         a <- a + A_text(a, text)                              audio block, first half   (2)
+    v, a <- v + c g_v X(v, a),   a + c g_a X(a, pool(v))                           exchange                  (3)
+    v <- v + g A_time(v);    v <- v + g MLP(v)                                     temporal block            (4)
+    a <- a + g MLP(a)                                                              audio block, second half  (5)
+
+with every A and MLP inside adaptive modulation by the level of its own latent frame (`sora_jax.nn.modulation`), so frames that
+are given, changed and made can stand side by side. In the exchange both streams read the other as it was before; its rotary
+positions are times in seconds, the one clock of both; its gates g_v, g_a [D] start at zero; c is the caller's `couple`. The
+sound reads P tokens per frame, gathered by attention pooling, so (3) costs O(N T P), and every site of the picture reads the
+sound, because where a thing is decides which sound is its own.
+
+Rotary attention alone sees only differences of position, so where the floor is and when the clip begins enter with the tokens, as
+Fourier features of absolute place in the picture and of time in seconds. `attention` selects how tokens of the video meet:
+
+    "pure"    (1) within a frame, (4) along time at a site
+    "window"  (1) within a frame, (4) within 3-D windows, shifted by half a window in every second pair
+    "full"    (1) and (4) over all tokens
+
+What the outputs are, the clean latents x or the velocity v, is said by `output` and read by `sora_jax.flow`. A network that
+predicts x needs no skip from its input. Sources: Open-Sora 1.2 (STDiT3) for the pairs, LTX-2 for the two streams. Start reading
+at `STDiT.__call__`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from kernels.gated_norm import gated_norm
+from sora_jax.models.text_encoder import TextEncoder
+from sora_jax.nn import attention
+from sora_jax.nn.attention import CrossAttention, SelfAttention
+from sora_jax.nn.mlp import MLP, linear
+from sora_jax.nn.modulation import LevelEmbedding, fourier_features, modulate
+from sora_jax.nn.norm import rms_norm
+from sora_jax.nn.rope import SECONDS, angles, grid_angles
+from sora_jax.nn.stack import init_stack, scan_stack
+from sora_jax.typing import Modalities
+
+PLACE_FEATURES = 16  # Fourier features of each coordinate of a token's place
+
+
+LEAST = {
+    **dict.fromkeys(("video_channels", "audio_channels", "patch", "pairs", "frame_tokens", "text_layers", "unroll"), 1),
+    "vocabulary": 2,  # padding and a word
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class STDiTConfig:
+    """Everything that fixes the network. Widths are in features, window sides in tokens (0: the whole axis)."""
+
+    video_channels: int = 16
+    audio_channels: int = 64
+    patch: int = 2  # side of a video token in latents
+    pairs: int = 4
+    width: int = 192
+    heads: int = 6
+    mlp_ratio: float = 4.0
+    audio_width: int = 128
+    audio_heads: int = 4
+    exchange_width: int = 128
+    exchange_heads: int = 4
+    frame_tokens: int = 4  # P: what the sound sees of a frame
+    text_width: int = 128
+    text_heads: int = 4
+    text_layers: int = 2
+    vocabulary: int = 512
+    attention: str = "pure"  # "pure", "window" or "full"
+    window: tuple[int, int, int] = (0, 4, 4)
+    output: str = "x"  # "x" or "v"
+    dtype: str = "float32"  # of activations; parameters are float32
+    remat: bool = False  # recompute each pair in the backward pass
+    unroll: int = 1  # pairs per iteration of the scan
+
+    def __post_init__(self):
+        object.__setattr__(self, "window", tuple(self.window))
+        if self.attention not in ("pure", "window", "full"):
+            raise ValueError(f"attention={self.attention!r}; use 'pure', 'window' or 'full'")
+        if self.output not in ("x", "v"):
+            raise ValueError(f"output={self.output!r}; use 'x' or 'v'")
+        if self.dtype not in ("float32", "bfloat16", "float16"):
+            raise ValueError(f"dtype={self.dtype!r}; use 'float32' or 'bfloat16'")
+        for name, least in LEAST.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}; give at least {least}")
+        for stream in ("", "audio_", "exchange_", "text_"):
+            width, heads = getattr(self, f"{stream}width"), getattr(self, f"{stream}heads")
+            if heads < 1 or width < 1 or width % (2 * heads):
+                near = max(round(width / (2 * max(heads, 1))), 1) * 2 * max(heads, 1)
+                raise ValueError(
+                    f"{stream}width={width} does not give {stream}heads={heads} heads an even width each, as rotation needs; "
+                    f"give for example {stream}width={near} and {stream}heads={max(heads, 1)}"
+                )
+        if self.mlp_ratio * min(self.width, self.audio_width) < 1:
+            raise ValueError(f"mlp_ratio={self.mlp_ratio} leaves the MLPs no width; give for example 4")
+        if min(self.window) < 0:
+            raise ValueError(f"window={self.window}; give sides of 1 or more, or 0 for a whole axis")
+
+    def to_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping) -> "STDiTConfig":
+        """The inverse of `to_dict`. Raises TypeError for a name that is not a field."""
+        return cls(**fields)
+
+
+class VideoBlock(nnx.Module):
+    """Equation (1) with text, (4) without: modulated self-attention in a pattern, text, MLP."""
+
+    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs, *, text: bool):
+        c, dtype = config, jnp.dtype(config.dtype)
+        self.table = nnx.Param(jnp.zeros((6 * c.width,)))
+        self.attention = SelfAttention(c.width, c.heads, rngs, dtype)
+        self.text = CrossAttention(c.width, c.text_width, c.width, c.heads, rngs, dtype) if text else None
+        self.mlp = MLP(c.width, c.mlp_ratio, rngs, dtype)
+
+    def __call__(self, v, m, phi, over, text=None, text_mask=None):
+        """v [B, T, S, D], m [B, T, 6 D] -> v."""
+        rows = (m + self.table[...]).astype(v.dtype)
+        shift1, scale1, gate, shift2, scale2, gate2 = jnp.split(rows, 6, axis=-1)
+        branch = self.attention(modulate(v, shift1[:, :, None], scale1[:, :, None]), phi, over)
+        if self.text is not None:
+            none = jnp.zeros_like(gate)
+            v, n = gated_norm(v, branch, gate, none, none)
+            branch, gate = self.text(n.reshape(v.shape[0], -1, v.shape[-1]), text, text_mask).reshape(v.shape), jnp.ones_like(gate)
+        v, n = gated_norm(v, branch, gate, shift2, scale2)
+        return v + gate2[:, :, None] * self.mlp(n)
+
+
+class AudioBlock(nnx.Module):
+    """Equations (2) and (5)."""
+
+    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
+        c, dtype = config, jnp.dtype(config.dtype)
+        self.table = nnx.Param(jnp.zeros((6 * c.audio_width,)))
+        self.attention = SelfAttention(c.audio_width, c.audio_heads, rngs, dtype)
+        self.text = CrossAttention(c.audio_width, c.text_width, c.audio_width, c.audio_heads, rngs, dtype)
+        self.mlp = MLP(c.audio_width, c.mlp_ratio, rngs, dtype)
+
+    def rows(self, m, dtype):
+        return jnp.split((m + self.table[...]).astype(dtype), 6, axis=-1)
+
+    def attend(self, a, m, phi, text, text_mask):
+        """a [B, N, Da], m [B, N, 6 Da] -> a."""
+        shift, scale, gate = self.rows(m, a.dtype)[:3]
+        a = a + gate * self.attention(modulate(a, shift, scale), phi)
+        return a + self.text(rms_norm(a), text, text_mask)
+
+    def feed(self, a, m):
+        shift, scale, gate = self.rows(m, a.dtype)[3:]
+        return a + gate * self.mlp(modulate(a, shift, scale))
+
+
+class Exchange(nnx.Module):
+    """Equation (3): the two streams read each other on one clock."""
+
+    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
+        c, dtype = config, jnp.dtype(config.dtype)
+        shared = (c.exchange_width, c.exchange_heads, rngs, dtype)
+        self.pool = linear(c.width, c.frame_tokens, rngs, dtype=dtype)
+        self.to_video = CrossAttention(c.width, c.audio_width, *shared)
+        self.to_audio = CrossAttention(c.audio_width, c.width, *shared)
+        self.video_gate = nnx.Param(jnp.zeros((c.width,)))
+        self.audio_gate = nnx.Param(jnp.zeros((c.audio_width,)))
+
+    def __call__(self, v, a, phi, couple):
+        """v [B, T, S, D], a [B, N, Da], angles phi {"video": [T, .], "audio": [N, .]}, couple [B, 1, 1] -> v, a."""
+        B, T, S, D = v.shape
+        v_in, a_in = rms_norm(v), rms_norm(a)
+        weights = jax.nn.softmax(self.pool(v_in).astype(jnp.float32), axis=2).astype(v.dtype)
+        frames = jnp.einsum("btsp,btsd->btpd", weights, v_in).reshape(B, -1, D)
+        site_phi = jnp.repeat(phi["video"], S, axis=0)
+        frame_phi = jnp.repeat(phi["video"], weights.shape[-1], axis=0)
+        dv = self.to_video(v_in.reshape(B, T * S, D), a_in, None, site_phi, phi["audio"])
+        da = self.to_audio(a_in, frames, None, phi["audio"], frame_phi)
+        couple = couple.astype(v.dtype)
+        v = v + (couple * self.video_gate[...].astype(v.dtype) * dv).reshape(v.shape)
+        return v, a + couple * self.audio_gate[...].astype(a.dtype) * da
+
+
+class Pair(nnx.Module):
+    """Equations (1) to (5)."""
+
+    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
+        self.space = VideoBlock(config, rngs, text=True)
+        self.time = VideoBlock(config, rngs, text=False)
+        self.audio = AudioBlock(config, rngs)
+        self.exchange = Exchange(config, rngs)
+
+
+class Head(nnx.Module):
+    """The last layer: shift and scale are the level's embedding plus a table, then a linear map that starts at zero."""
+
+    def __init__(self, width: int, features: int, rngs: nnx.Rngs):
+        self.table = nnx.Param(jnp.zeros((2, width)))
+        self.out = linear(width, features, rngs, bias=True, zero=True)
+
+    def __call__(self, x: jax.Array, e: jax.Array) -> jax.Array:
+        """x [B, T, ..., D], e [B, T, D] -> float32 [B, T, ..., features]."""
+        shift, scale = (e.reshape(*e.shape[:2], *(1,) * (x.ndim - 3), -1) + row for row in self.table[...])
+        return self.out(modulate(x.astype(jnp.float32), shift, scale))
+
+
+class STDiT(nnx.Module):
+    """The network. See the module's docstring for its equations and `STDiTConfig` for its sizes."""
+
+    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
+        c, dtype = config, jnp.dtype(config.dtype)
+        self.config = config
+        self.text = TextEncoder(c.vocabulary, c.text_width, c.text_heads, c.text_layers, rngs, dtype=dtype)
+        self.video_in = linear(c.patch**2 * c.video_channels, c.width, rngs, bias=True, dtype=dtype)
+        self.audio_in = linear(c.audio_channels, c.audio_width, rngs, bias=True, dtype=dtype)
+        self.video_place = linear(3 * PLACE_FEATURES, c.width, rngs)
+        self.audio_place = linear(PLACE_FEATURES, c.audio_width, rngs)
+        self.video_level = LevelEmbedding(c.width, c.text_width, rngs)
+        self.audio_level = LevelEmbedding(c.audio_width, c.text_width, rngs)
+        self.pairs = init_stack(lambda rngs: Pair(c, rngs), c.pairs, rngs)
+        self.video_head = Head(c.width, c.patch**2 * c.video_channels, rngs)
+        self.audio_head = Head(c.audio_width, c.audio_channels, rngs)
+
+    def __call__(
+        self, latents: Modalities, levels: Modalities, text: Modalities, times: Modalities, couple: float | jax.Array = 1.0
+    ) -> dict[str, jax.Array]:
+        """One evaluation.
+
+        latents {"video": [B, T, H, W, C], "audio": [B, N, Ca]}; levels {"video": [B, T], "audio": [B, N]} in [0, 1], 0 = given;
+        text {"tokens": int32 [B, L], "mask": bool [B, L]}, no word masked in = unconditional; times {"video": [T], "audio":
+        [N]} in seconds; couple a number or [B], 0 cuts the exchange. Returns float32 arrays of the latents' shapes. Raises
+        ValueError for latents whose sides the patch does not divide.
+        """
+        c, dtype = self.config, jnp.dtype(self.config.dtype)
+        B, T, H, W, _ = latents["video"].shape
+        p = c.patch
+        if H % p or W % p:
+            raise ValueError(f"video latents of {H} x {W} do not divide into {p} x {p} patches")
+        grid = (T, H // p, W // p)
+        couple = jnp.broadcast_to(jnp.asarray(couple, jnp.float32), (B,))[:, None, None]
+
+        words, words_mask = self.text(text["tokens"], text["mask"])
+        e_v, m_v = self.video_level(levels["video"], words[:, 0])
+        e_a, m_a = self.audio_level(levels["audio"], words[:, 0])
+        m_v, m_a = m_v.astype(dtype), m_a.astype(dtype)
+
+        v = latents["video"].reshape(B, T, grid[1], p, grid[2], p, -1).transpose(0, 1, 2, 4, 3, 5, 6)
+        v = self.video_in(v.reshape(B, T, grid[1] * grid[2], -1).astype(dtype))
+        v = v + self.video_place(place_features(times["video"], *grid[1:])).astype(dtype)
+        a = self.audio_in(latents["audio"].astype(dtype)) + self.audio_place(time_features(times["audio"])).astype(dtype)
+
+        phi_audio = angles(times["audio"], c.audio_width // c.audio_heads // 2, SECONDS)
+        phi_exchange = {k: angles(times[k], c.exchange_width // c.exchange_heads // 2, SECONDS) for k in ("video", "audio")}
+
+        def phi(axes):
+            return grid_angles(times["video"], *grid[1:], c.width // c.heads, axes)
+
+        def patterns(depth):
+            """Angles and pattern of a pair's spatial and temporal block."""
+            if c.attention == "full":
+                return ((phi("tyx"), attention.over_all),) * 2
+            in_frame = phi("yx")[0], attention.over_space
+            if c.attention == "pure":
+                return in_frame, (phi("t")[:, 0], attention.over_time)
+            windows = (jnp.asarray(index)[depth % 2] for index in attention.window_index(grid, c.window))
+            return in_frame, (phi("tyx"), attention.over_windows(*windows))
+
+        def step(pair, carry, depth):
+            v, a = carry
+            in_space, in_time = patterns(depth)
+            v = pair.space(v, m_v, *in_space, words, words_mask)
+            a = pair.audio.attend(a, m_a, phi_audio, words, words_mask)
+            v, a = pair.exchange(v, a, phi_exchange, couple)
+            v = pair.time(v, m_v, *in_time)
+            return v, pair.audio.feed(a, m_a)
+
+        v, a = scan_stack(self.pairs, step, (v, a), jnp.arange(c.pairs), remat=c.remat, unroll=c.unroll)
+        v = self.video_head(v, e_v).reshape(B, *grid, p, p, -1).transpose(0, 1, 2, 4, 3, 5, 6)
+        return {"video": v.reshape(latents["video"].shape), "audio": self.audio_head(a, e_a)}
+
+
+def time_features(times: jax.Array) -> jax.Array:
+    """Times [T] in seconds -> Fourier features [T, PLACE_FEATURES], with the time constants of the rotary clock."""
+    return fourier_features(jnp.asarray(times, jnp.float32), 1 / SECONDS[1], 1 / SECONDS[0], PLACE_FEATURES)
+
+
+def place_features(times: jax.Array, rows: int, columns: int) -> jax.Array:
+    """Fourier features of a video's tokens, of seconds and shares of the picture's height and width: [T, S, 3 PLACE_FEATURES]."""
+    y, x = ((np.arange(n) + 0.5) / n for n in (rows, columns))
+    t = time_features(times)[:, None, None]
+    y = fourier_features(jnp.asarray(y, jnp.float32), 1.0, 50.0, PLACE_FEATURES)[None, :, None]
+    x = fourier_features(jnp.asarray(x, jnp.float32), 1.0, 50.0, PLACE_FEATURES)[None, None]
+    shape = (t.shape[0], rows, columns, PLACE_FEATURES)
+    features = jnp.concatenate([jnp.broadcast_to(f, shape) for f in (t, y, x)], -1)
+    return features.reshape(shape[0], rows * columns, -1)

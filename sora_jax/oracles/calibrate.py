@@ -1,0 +1,239 @@
+"""How far each oracle can be trusted: its score under every condition, and the limits that the scores must keep.
+
+An oracle's score under a condition is the share of clips in which its reading is within its stated tolerance of the scene's truth:
+
+    tracker        every ball once in every frame and no other; rms error of the centres at most 0.3 pixels
+    facts          every fact of every ball as captioned
+    onsets_video   every impact found within 25 ms, none invented
+    onsets_audio   every impact found within 10 ms, none invented
+    sync           F1 at 50 ms at least 0.9 and median offset within 10 ms                (clips with an impact)
+    material       every lone impact on floor or wall told right                         (clips with such an impact)
+    physics        no law broken (`physics.MOST`)
+    loudness       every floor and wall impact seen and heard, the clearly faster louder (clips with two such)
+
+Ground truth must reach 0.98, blur, noise and compression 0.95; corrupted and shuffled clips must stay under CEILING, empty ones too; of
+physics under STRICT, where the corruption breaks a law at all (`ASKED`). Physics and sync know no scene: to shuffle is to show the frames
+in another order, or to pair one clip's picture with another's sound.
+A few reversed clips stay right for facts: a rolled ball that a wall sends back rolls the same way when played backwards.
+Impacts slower than 0.3 m/s are silent in this world and not asked for.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from sora_jax.oracles import conditions, loudness
+from sora_jax.oracles.conditions import AUDIO, CORRUPTED, KEPT, VIDEO, Truth
+from sora_jax.oracles.facts import compare
+from sora_jax.oracles.material import read_material
+from sora_jax.oracles.onsets import Onset, merge
+from sora_jax.oracles.reading import Reading
+from sora_jax.oracles.sync import lag, match
+from sora_jax.worlds.playhouse.draw import CLIP_SECONDS
+from sora_jax.worlds.playhouse.sound import FAINTEST
+
+GROUND_TRUTH, DEGRADED, CEILING, STRICT = 0.98, 0.95, 0.20, 0.05
+STAGES = 3 + len(KEPT) + len(CORRUPTED)  # how often `calibrate` reports
+SHIFTS = (-0.16, -0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08, 0.16)  # seconds
+Scores = dict[str, dict[str, dict[str, float]]]
+
+
+def true_impacts(take) -> list[float]:
+    """Times of a take's audible contacts in s, with those that no oracle can part made one."""
+    return [o.time for o in merge([Onset(c.time, c.speed) for c in take.trajectory.contacts if c.speed >= FAINTEST])]
+
+
+def _tracker(c: Truth, read: Reading) -> bool:
+    tracks = {t.colour: t for t in read.tracks}
+    if set(tracks) != {b.colour for b in c.take.scene.balls}:
+        return False
+    true = c.take.trajectory.positions(c.format.frame_times())
+    for k, ball in enumerate(c.take.scene.balls):
+        seen = tracks[ball.colour]
+        if not seen.found.all() or seen.rms_pixels(true[:, k], c.format.size) > 0.3:
+            return False
+    return True
+
+
+def _facts(c: Truth, read: Reading) -> bool:
+    return compare(read.facts, c.take.facts, read.coherent)["all"]
+
+
+def _all_found(found: list[float], true: list[float], window: float) -> bool:
+    return len(match(found, true, window)) == len(found) == len(true)
+
+
+def _onsets_video(c: Truth, read: Reading) -> bool | None:
+    true = true_impacts(c.take)
+    return _all_found(read.seen, true, 0.025) if true else None
+
+
+def _onsets_audio(c: Truth, read: Reading) -> bool | None:
+    true = true_impacts(c.take)
+    return _all_found(read.heard, true, 0.010) if true else None
+
+
+def _sync(c: Truth, read: Reading) -> bool | None:
+    if not true_impacts(c.take):
+        return None
+    return read.sync.f1_50ms >= 0.9 and abs(read.sync.offset) <= 0.010  # NaN, an offset of nothing, is False
+
+
+def lone_impacts(take) -> list[tuple[float, str]]:
+    """(time, material) of the floor and wall contacts with no other contact from 0.25 s before to 0.12 s after, at 1 m/s or faster."""
+    contacts = take.trajectory.contacts
+    lone = []
+    for c in contacts:
+        near = any(o is not c and -0.25 < o.time - c.time < 0.12 for o in contacts)
+        if c.b < 0 and c.speed >= 1.0 and not near and c.time < CLIP_SECONDS - 0.15:
+            lone.append((c.time, take.scene.balls[c.a].material))
+    return lone
+
+
+def heard_at(heard: list[float], time: float) -> float | None:
+    """The onset read nearest to an impact at `time` (s), if one is within 30 ms."""
+    near = [onset for onset in heard if abs(onset - time) < 0.03]
+    return min(near, key=lambda onset: abs(onset - time), default=None)
+
+
+def heard_right(c: Truth, read: Reading) -> list[bool]:
+    """For each lone impact: is it heard, and its material told right at the onset where it is heard?"""
+    onsets = [(heard_at(read.heard, time), material) for time, material in lone_impacts(c.take)]
+    return [onset is not None and read_material(c.samples, onset)[0] == material for onset, material in onsets]
+
+
+def _material(c: Truth, read: Reading) -> bool | None:
+    right = heard_right(c, read)
+    return all(right) if right else None
+
+
+def _physics(c: Truth, read: Reading) -> bool:
+    return read.physics is not None and not read.physics.violations
+
+
+def _loudness(c: Truth, read: Reading) -> bool | None:
+    speeds = [(contact.speed, 0.0) for contact in c.take.trajectory.contacts if contact.b < 0 and contact.speed >= FAINTEST]
+    if loudness.in_order(speeds) is None:
+        return None
+    pairs = loudness.impacts(read)
+    return len(pairs) == len(speeds) and loudness.in_order(pairs) is True
+
+
+def said(take) -> list[str]:
+    """The words said in a take."""
+    return [word for _, word in take.scene.narration.words] if take.scene.narration else []
+
+
+@dataclasses.dataclass(frozen=True)
+class Oracle:
+    """How an oracle is judged: media it reads, the corruptions that must fool it, judge(clip, reading) -> right, or None where nothing is asked.
+
+    ceiling: the most that what must fail may score.
+    """
+
+    media: tuple[str, ...]
+    judge: Callable[[Truth, Reading], bool | None]
+    corruptions: tuple[str, ...]
+    tolerance: str
+    ceiling: float = CEILING
+
+
+ORACLES = {
+    "tracker": Oracle((VIDEO,), _tracker, ("vanish", "teleport", "double", "recolour"), "every ball once in every frame, rms <= 0.3 px"),
+    "facts": Oracle((VIDEO,), _facts, ("recolour", "mirror", "reverse", "freeze", "vanish", "teleport", "double"), "every fact of every ball"),
+    "onsets_video": Oracle((VIDEO,), _onsets_video, ("freeze", "reverse", "slow"), "all impacts within 25 ms, none invented"),
+    "onsets_audio": Oracle((AUDIO,), _onsets_audio, ("late", "backwards"), "all impacts within 10 ms, none invented"),
+    "sync": Oracle((VIDEO, AUDIO), _sync, ("slow", "reverse", "late", "backwards"), "F1@50 ms >= 0.9, |offset| <= 10 ms"),
+    "material": Oracle((AUDIO,), _material, ("octave",), "every lone impact's material"),
+    "physics": Oracle(
+        (VIDEO,),
+        _physics,
+        ("swap", "reverse", "hasten", "tunnel", "vanish", "teleport", "double"),
+        "no law broken",
+        ceiling=STRICT,
+    ),
+    "loudness": Oracle((VIDEO, AUDIO), _loudness, ("loudness",), f"faster is louder, where {loudness.CLEARLY} times as fast"),
+}
+
+
+def _bounces(c: Truth) -> bool:
+    return any(contact.kind == "floor" and contact.rebound > 0 for contact in c.take.trajectory.contacts)
+
+
+HOP = 2.7  # m/s: the rebound of a hop of 0.55 s; a shorter one has too few frames to show that it is hastened
+SEEN_TO_LEAVE = 0.4  # seconds that a ball takes to go through a wall
+
+
+# Where a corruption can make an oracle's reading wrong: a mirror changes nothing where no ball has a direction.
+ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
+    ("facts", "corrupted_mirror"): lambda c: any(b.direction for b in c.take.facts.balls),
+    ("physics", "corrupted_reverse"): _bounces,
+    ("physics", "corrupted_hasten"): lambda c: any(x.kind == "floor" and x.rebound > HOP for x in c.take.trajectory.contacts),
+    ("physics", "corrupted_tunnel"): lambda c: any(
+        x.kind == "wall" and x.time < c.format.seconds - SEEN_TO_LEAVE for x in c.take.trajectory.contacts
+    ),
+}
+
+
+def _shuffled(name: str, clips: list[Truth]) -> list[tuple[Truth, Reading]]:
+    made = conditions.disordered(clips) if name == "physics" else conditions.shuffled(clips)
+    if name in ("sync", "loudness"):
+        made = [dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, clips[1:] + clips[:1])]
+    return [(c, c.read()) for c in made]
+
+
+def calibrate(clips: list[Truth], report: Callable[[str], object] = lambda name: None) -> Scores:
+    """{oracle: {condition: {score, n}}} over the clips, for the conditions that touch the oracle's medium. report(name) as each is made."""
+    scores: Scores = {name: {} for name in ORACLES}
+
+    def judge(condition, name, made):
+        asked = ASKED.get((name, condition), lambda c: True)
+        right = [r for r in (ORACLES[name].judge(c, read) for c, read in made if asked(c)) if r is not None]
+        scores[name][condition] = {"score": round(float(np.mean(right)), 4) if right else None, "n": len(right)}
+
+    table = {"ground_truth": (None, lambda c: c), **KEPT, **CORRUPTED, "empty": (None, conditions.empty)}
+    for condition, (medium, change) in table.items():
+        report(condition)
+        users = [name for name, oracle in ORACLES.items() if _uses(oracle, condition, medium)]
+        made = [(c, c.read()) for c in change(clips)] if users else []
+        for name in users:
+            judge(condition, name, made)
+    report("shuffled")
+    for name in ORACLES:
+        judge("shuffled", name, _shuffled(name, clips))
+    return scores
+
+
+def _uses(oracle: Oracle, condition: str, medium: str | None) -> bool:
+    return (medium is None or medium in oracle.media) and (condition not in CORRUPTED or condition.removeprefix("corrupted_") in oracle.corruptions)
+
+
+def violations(scores: Scores, floors: tuple[float, float] = (GROUND_TRUTH, DEGRADED), ceiling: float | None = None) -> list[str]:
+    """What is outside the limits, one line each; a ceiling given replaces CEILING, and stricter ones stay."""
+    lines = []
+    for name, rows in scores.items():
+        for condition, row in rows.items():
+            score, n = row["score"], row["n"]
+            if not n:
+                lines.append(f"{name}, {condition}: no clip to judge")
+            elif condition == "ground_truth" or condition in KEPT:
+                least = floors[0] if condition == "ground_truth" else floors[1]
+                if score < least:
+                    lines.append(f"{name}, {condition}: {score:.3f} of {n} clips, at least {least:.2f} wanted")
+            elif score > (most := own if (own := ORACLES[name].ceiling) < CEILING or ceiling is None else ceiling):
+                lines.append(f"{name}, {condition}: {score:.3f} of {n} clips, at most {most:.2f} wanted")
+    return lines
+
+
+def shift_recovery(clips: list[Truth], shifts: tuple[float, ...] = SHIFTS) -> list[tuple[float, float]]:
+    """(shift put in, offset read) in s: the samples of every sound moved against their picture (late: positive), then read again.
+
+    The offset is the median over clips; shifts beyond the window of a clip's pairing are found by `sync.lag`.
+    """
+    asked = [(c, c.read()) for c in clips if true_impacts(c.take)]
+    rows = []
+    for shift in shifts:
+        heard = [dataclasses.replace(c, samples=conditions.moved(c.samples, shift)).read().heard for c, _ in asked]
+        rows.append((shift, float(np.nanmedian([lag(h, read.seen) for h, (_, read) in zip(heard, asked)]))))
+    return rows

@@ -1,0 +1,271 @@
+"""The conditions under which oracles are calibrated: ground truth, what a codec or a model's blur does to it, and what must fail.
+
+A condition turns clips into clips. The first group must not change what an oracle reads; in the second the clip no longer shows what
+the scene says, so a reading that still agrees is no measurement. `shuffled` keeps the clips and gives them each other's scenes.
+"""
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from sora_jax import media
+from sora_jax.data.clips import render_batch
+from sora_jax.modality import SAMPLE_RATE, ClipFormat
+from sora_jax.oracles.reading import Reading
+from sora_jax.oracles.words import APART, shuffled_pieces
+from sora_jax.worlds.playhouse import render, sound, voice
+from sora_jax.worlds.playhouse.draw import Take, draw
+from sora_jax.worlds.playhouse.simulate import simulate
+from sora_jax.worlds.playhouse.spec import Narration
+from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.trajectory import Trajectory
+
+VIDEO, AUDIO = "video", "audio"
+LATE = 0.16  # seconds by which corrupted_late delays the sound
+HASTE = 1.3  # how much faster corrupted_hasten runs after the first bounce
+RUNG_OUT = 0.25  # seconds after an impact before a narrator speaks
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """A clip and the take it shows: frames [F, H, W, 3] in [0, 1], samples [S]."""
+
+    take: Take
+    frames: np.ndarray
+    samples: np.ndarray
+    format: ClipFormat
+
+    def read(self) -> Reading:
+        return Reading(self.frames, self.samples, self.format.fps)
+
+    @property
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng([17, self.take.index])
+
+
+def ground_truth(split: str, indices, form: ClipFormat, batch: int = 16) -> list[Truth]:
+    """Rendered takes of a split: the ones that models are trained and scored on, whatever the format."""
+    return render_takes([draw(split, i) for i in indices], form, batch)
+
+
+def render_takes(takes: list[Take], form: ClipFormat, batch: int = 16) -> list[Truth]:
+    """Picture and sound of takes, in batches of one size so that the renderer is compiled once."""
+    clips = []
+    for first in range(0, len(takes), batch):
+        part = takes[first : first + batch]
+        full = part + [part[-1]] * (batch - len(part))
+        made = render_batch(full, form)
+        clips += [Truth(*clip, form) for clip in zip(part, np.asarray(made["frames"]), np.asarray(made["samples"]))]
+    return clips
+
+
+def narrated(clips: list[Truth]) -> list[Truth]:
+    """The clips with words said over them by voices that the words oracle was not trained on, none during an impact."""
+    takes = []
+    for c in clips:
+        stream, speaker, words, time = Stream(21, c.take.index), c.take.index % len(voice.HELD_OUT_VOICES), [], 0.1
+        speaker = voice.HELD_OUT_VOICES[speaker]
+        while time < c.format.seconds:
+            word = stream.choice(list(voice.WORDS))
+            end = time + voice.duration(word, speaker)
+            struck = [contact.time for contact in c.take.trajectory.contacts if time - RUNG_OUT < contact.time < end + 0.03]
+            if struck:
+                time = max(struck) + RUNG_OUT + 0.001  # past it, also after rounding
+            else:
+                words.append((time, word))
+                time = end + APART + stream.uniform(0.0, 0.1)
+        whole = tuple((start, word) for start, word in words if start + voice.duration(word, speaker) < c.format.seconds - 0.05)
+        takes.append(dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, narration=Narration(speaker, whole))))
+    samples = np.asarray(sound.synthesise(sound.sound_inputs(takes, clips[0].format), clips[0].format))
+    return [dataclasses.replace(c, take=take, samples=own) for c, take, own in zip(clips, takes, samples)]
+
+
+def _frames(change: Callable[[Truth], np.ndarray]):
+    return lambda clips: [dataclasses.replace(c, frames=change(c).astype(np.float32)) for c in clips]
+
+
+def _samples(change: Callable[[Truth], np.ndarray]):
+    return lambda clips: [dataclasses.replace(c, samples=change(c).astype(np.float32)) for c in clips]
+
+
+def _white(c: Truth) -> np.ndarray:
+    noise = c.rng.normal(size=c.samples.shape)
+    return c.samples + noise * np.sqrt(np.mean(c.samples**2)) * 10 ** (-20 / 20)
+
+
+def _through_file(medium: str, crf: int):
+    """One medium of each clip through an mp4 and back; the other is left as it was, so that a miss has one cause."""
+
+    def change(clips):
+        out = []
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "clip.mp4"
+            for c in clips:
+                media.write_mp4(path, c.frames, c.samples, c.format.fps, crf=crf)
+                read = media.fit_clip(media.read_video(path), c.format)
+                out.append(dataclasses.replace(c, **({"frames": read.frames} if medium == VIDEO else {"samples": read.samples})))
+        return out
+
+    return change
+
+
+def _balls(c: Truth) -> np.ndarray:
+    """bool [F, H, W]: where the render differs from the same room without balls."""
+    return np.abs(c.frames - _empty_room(c)).max(-1) > 0.02
+
+
+def _empty_room(c: Truth) -> np.ndarray:
+    inputs = render.render_inputs([c.take], c.format)
+    inputs["radius"][:] = 0.0
+    return np.asarray(render.render(inputs, c.format))[0]
+
+
+def _quiet(c: Truth) -> np.ndarray:
+    """The ambience alone."""
+    bare = dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, narration=None, rolling=False))
+    inputs = sound.sound_inputs([bare], c.format)
+    inputs["coarse"][:] = 0.0
+    inputs["click"][:] = 0.0
+    return np.asarray(sound.synthesise(inputs, c.format))[0]
+
+
+def _vanish(c: Truth) -> np.ndarray:
+    frames, room = c.frames.copy(), _empty_room(c)
+    middle = c.format.frames // 2
+    frames[middle - 1 : middle + 2] = room[middle - 1 : middle + 2]
+    return frames
+
+
+def _teleport(c: Truth) -> np.ndarray:
+    """The middle third of the clip is shown a quarter of the picture further to the right."""
+    frames, third = c.frames.copy(), c.format.frames // 3
+    frames[third : 2 * third] = np.roll(frames[third : 2 * third], c.format.size // 4, axis=2)
+    return frames
+
+
+def _double(c: Truth) -> np.ndarray:
+    """Every ball is there twice: a copy half a picture away, where the room is empty."""
+    moved = np.roll(c.frames, c.format.size // 2, axis=2)
+    there = np.roll(_balls(c), c.format.size // 2, axis=2) & ~_balls(c)
+    return np.where(there[..., None], moved, c.frames)
+
+
+def _late(c: Truth) -> np.ndarray:
+    shift = int(LATE * SAMPLE_RATE)
+    return np.concatenate([_quiet(c)[:shift], c.samples[:-shift]])
+
+
+def moved(samples: np.ndarray, seconds: float) -> np.ndarray:
+    """The sound later by `seconds` (earlier: negative), as long as before; what comes in is its own other end, played backwards."""
+    shift = round(abs(seconds) * SAMPLE_RATE)
+    if seconds < 0:
+        return moved(samples[::-1], -seconds)[::-1]
+    return np.concatenate([samples[:shift][::-1], samples[: len(samples) - shift]])
+
+
+def _slow(c: Truth) -> np.ndarray:
+    """The picture runs at three quarters of its speed, the sound as before: impacts drift apart."""
+    index = np.minimum((np.arange(c.format.frames) * 0.75).astype(int), c.format.frames - 1)
+    return c.frames[index]
+
+
+def _pitched(c: Truth) -> np.ndarray:
+    """Played at half the speed: every mode an octave down, every decay twice as long."""
+    n = len(c.samples)
+    return np.interp(np.arange(n) / 2.0, np.arange(n), c.samples)
+
+
+def _swap(clips: list[Truth]) -> list[Truth]:
+    """The second half of every picture is that of the next clip."""
+    half = clips[0].format.frames // 2
+    return [dataclasses.replace(c, frames=np.concatenate([c.frames[:-half], o.frames[-half:]])) for c, o in zip(clips, clips[1:] + clips[:1])]
+
+
+def _moved(motion: Callable[[Truth], Trajectory]):
+    """The picture shows another motion than the take's."""
+
+    def change(clips):
+        takes = [dataclasses.replace(c.take, trajectory=motion(c)) for c in clips]
+        return [dataclasses.replace(c, frames=made.frames) for c, made in zip(clips, render_takes(takes, clips[0].format))]
+
+    return change
+
+
+class _Hastened(Trajectory):
+    """A motion that runs HASTE times as fast after its first rebound from the floor."""
+
+    def positions(self, times):
+        first = min((c.time for c in self.contacts if c.kind == "floor" and c.rebound > 0), default=np.inf)
+        return super().positions(np.where(times > first, first + HASTE * (times - first), times) if np.isfinite(first) else times)
+
+
+def _hasten(c: Truth) -> Trajectory:
+    return _Hastened(**vars(simulate(c.take.scene, HASTE * c.format.seconds)))
+
+
+def _tunnel(c: Truth) -> Trajectory:
+    """Walls let everything through."""
+    return simulate(dataclasses.replace(c.take.scene, bounds="floor"), c.format.seconds)
+
+
+def _upside_down(c: Truth) -> np.ndarray:
+    """What struck loudest sounds faintest: every gain g becomes max min / g."""
+    inputs = sound.sound_inputs([c.take], c.format)
+    gains = inputs["click"]
+    there = gains > 0
+    if there.any():
+        factor = np.where(there, gains[there].max() * gains[there].min() / np.where(there, gains, 1.0) ** 2, 0.0)
+        inputs["click"] = gains * factor
+        inputs["coarse"] = inputs["coarse"] * factor[..., None, None].astype(np.float32)
+    return np.asarray(sound.synthesise(inputs, c.format))[0]
+
+
+# name -> (medium, change). `ground_truth`, `shuffled` and `empty` are for all oracles.
+KEPT = {
+    "blur_1px": (VIDEO, _frames(lambda c: ndimage.gaussian_filter(c.frames, (0, 1, 1, 0)))),
+    "noise_10": (VIDEO, _frames(lambda c: np.clip(c.frames + c.rng.normal(scale=10 / 255, size=c.frames.shape), 0, 1))),
+    "h264_crf23": (VIDEO, _through_file(VIDEO, 23)),
+    "noise_20db": (AUDIO, _samples(_white)),
+    "aac": (AUDIO, _through_file(AUDIO, 12)),
+}
+CORRUPTED = {
+    "corrupted_vanish": (VIDEO, _frames(_vanish)),
+    "corrupted_teleport": (VIDEO, _frames(_teleport)),
+    "corrupted_double": (VIDEO, _frames(_double)),
+    "corrupted_recolour": (VIDEO, _frames(lambda c: np.where(_balls(c)[..., None], c.frames[..., [2, 0, 1]], c.frames))),
+    "corrupted_mirror": (VIDEO, _frames(lambda c: c.frames[:, :, ::-1])),
+    "corrupted_reverse": (VIDEO, _frames(lambda c: c.frames[::-1])),
+    "corrupted_freeze": (VIDEO, _frames(lambda c: np.repeat(c.frames[:1], c.format.frames, axis=0))),
+    "corrupted_slow": (VIDEO, _frames(_slow)),
+    "corrupted_swap": (VIDEO, _swap),
+    "corrupted_hasten": (VIDEO, _moved(_hasten)),
+    "corrupted_tunnel": (VIDEO, _moved(_tunnel)),
+    "corrupted_late": (AUDIO, _samples(_late)),
+    "corrupted_backwards": (AUDIO, _samples(lambda c: c.samples[::-1])),
+    "corrupted_octave": (AUDIO, _samples(_pitched)),
+    "corrupted_loudness": (AUDIO, _samples(_upside_down)),
+    "corrupted_pieces": (AUDIO, _samples(lambda c: shuffled_pieces(c.samples, c.take.index))),
+}
+
+
+def empty(clips: list[Truth]) -> list[Truth]:
+    """The room without balls, the ambience without impacts."""
+    return [dataclasses.replace(c, frames=_empty_room(c), samples=_quiet(c)) for c in clips]
+
+
+def shuffled(clips: list[Truth]) -> list[Truth]:
+    """Clip i with the take of another clip: the next one whose facts differ."""
+    out = []
+    for i, c in enumerate(clips):
+        others = (clips[(i + k) % len(clips)] for k in range(1, len(clips)))
+        out.append(dataclasses.replace(c, take=next(o.take for o in others if o.take.facts.key() != c.take.facts.key())))
+    return out
+
+
+def disordered(clips: list[Truth]) -> list[Truth]:
+    """The frames of every clip in another order."""
+    return [dataclasses.replace(c, frames=c.frames[c.rng.permutation(c.format.frames)]) for c in clips]

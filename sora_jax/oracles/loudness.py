@@ -1,0 +1,41 @@
+"""Is what strikes harder also louder: the speed of impacts seen against the level at which they are heard.
+
+A world's impacts have a gain that grows with the approach speed u (`worlds/playhouse/sound.py`, equation (2)). From floor and wall kinks
+(`arcs.py`) comes u, from the matching onset in the sound its peak level d in dB; over pairs (u, d) of a clip, or of many,
+
+    rho = Spearman's rank correlation of u and d                                                           (1)
+
+Limits: the material changes the level of the same blow by a few dB, so two impacts are only asked to be in order when one is CLEARLY
+times as fast as the other; impacts between balls, whose two sounds mix, are left out.
+"""
+
+import itertools
+
+import numpy as np
+from scipy import stats
+
+from sora_jax.oracles import arcs
+from sora_jax.oracles.reading import Reading
+from sora_jax.oracles.sync import match
+
+WINDOW = 0.05  # seconds between an impact seen and the same one heard
+CLEARLY = 1.6
+
+
+def impacts(read: Reading) -> list[tuple[float, float]]:
+    """(approach speed in m/s, peak level in dB) of every floor or wall impact that is both seen and heard."""
+    kinks = [k for t in read.tracks for k in arcs.kinks(arcs.fit(t, read.fps), t, read.fps) if k.kind != "ball"]
+    pairs = match(read.heard, [k.time for k in kinks], WINDOW)
+    speeds = {j: abs(kinks[j].before[1 if kinks[j].kind == "floor" else 0]) for _, j in pairs}
+    return [(float(speeds[j]), read.heard_onsets[i].strength) for i, j in pairs]
+
+
+def correlation(pairs: list[tuple[float, float]]) -> float | None:
+    """Equation (1); None for fewer than three pairs."""
+    return float(stats.spearmanr(*np.array(pairs).T).statistic) if len(pairs) > 2 else None
+
+
+def in_order(pairs: list[tuple[float, float]]) -> bool | None:
+    """Is the clearly faster of any two impacts the louder? None where no two differ clearly."""
+    asked = [(a, b) if a[0] > b[0] else (b, a) for a, b in itertools.combinations(pairs, 2) if max(a[0], b[0]) > CLEARLY * min(a[0], b[0])]
+    return all(fast[1] > slow[1] for fast, slow in asked) if asked else None

@@ -1,0 +1,157 @@
+"""Do the balls move as bodies do? Gravity, rebounds and contacts, read from tracks fitted piece by piece (`arcs.py`).
+
+In this world free flight is a parabola, a rebound loses energy, two balls push each other along one line, nothing passes through anything
+and nothing is in two places. With v, v' the velocities just before and after a contact and e_x, e_y its directions,
+
+    restitution      e = |v_n'| / |v_n|                        of every rebound from floor or wall                     (1)
+    energy gain      |v'|^2 > GAIN |v|^2 + NOISE |v|           at floor or wall; of two balls a, b with m_b / m_a = |dv_a| / |dv_b|,
+                     |v_a'|^2 + m |v_b'|^2 > GAIN (|v_a|^2 + m |v_b|^2) + NOISE (|v_a| + m |v_b|)                       (2)
+    momentum error   |dv_a / |dv_a| + dv_b / |dv_b|| / 2       of two balls that meet: 0 if their pushes are opposite     (3)
+    kick             a change of velocity in the air with no other ball within REACH
+    teleport         a step longer than any ball makes, or neighbouring pieces that come nowhere near each other
+    lost             a frame in which a ball that the clip has is not there exactly once
+    overlap          how deep two balls, or a ball and a wall or the floor, are in one another                            (4)
+    residual         rms distance of the positions from the fitted pieces
+
+The clip's gravity is the g for which the pieces together cost least (equation (2) of `arcs.py`), over a grid, refined by a parabola.
+
+Limits: masses are not visible, so momentum is read as direction and ratio only. What is reversed or sped up without a rebound from the floor
+is lawful, and found to be. Balls only: shapes (hoops, paddles) are not known here.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from sora_jax.oracles import arcs
+from sora_jax.oracles.tracker import EXTENT, Track
+from sora_jax.worlds.playhouse.spec import pixels_per_metre
+
+GAIN, NOISE = 1.05, 0.35  # factor; m/s: error of a velocity read at 8 frames a second
+REACH = 0.20  # metres between two balls' surfaces at which they can have pushed each other
+MOST = {"residual_px": 0.5, "overlap_px": 2.0, "lost": 1, "kicks": 0, "gains": 0, "teleports": 0}  # a lawful clip has no more
+GRID = np.array([0.0, 1.0, 2.5, 4.0, 6.0, 8.0, 9.8, 12.0, 15.0, 19.0, 24.0])  # m/s^2
+
+
+@dataclasses.dataclass(frozen=True)
+class Physics:
+    """What (1) to (4) say of a clip; restitution of each rebound, momentum_error the mean over contacts (None: no two balls met)."""
+
+    restitution: tuple[float, ...]
+    residual_px: float
+    gains: int
+    kicks: int
+    momentum_error: float | None
+    overlap_px: float
+    teleports: int
+    lost: int
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """The laws that the clip breaks: names of fields over their value in MOST."""
+        return tuple(name for name, most in MOST.items() if getattr(self, name) > most)
+
+
+def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
+    """The laws in the tracks of a clip of `size` pixels; None where there is no ball."""
+    if not tracks:
+        return None
+    balls = [_Ball(t, fps) for t in tracks]
+    gains, kicks, errors, rebounds = 0, 0, [], []
+    for k, ball in enumerate(balls):
+        for kink in ball.kinks:
+            if kink.kind != "ball":
+                gains += _energy(kink.after) > GAIN * _energy(kink.before) + NOISE * np.sqrt(_energy(kink.before))
+                axis = 1 if kink.kind == "floor" else 0
+                if min(abs(kink.before[axis]), abs(kink.after[axis])) > arcs.KINK:  # it came, and it went
+                    rebounds.append(abs(kink.after[axis]) / abs(kink.before[axis]))
+                continue
+            near = [b for b in balls if b is not ball and ball.gap(b, kink.time) < REACH]
+            kicks += not near
+            for b in near:
+                push = b.push(kink.time)
+                if push is not None and balls.index(b) > k:
+                    error, gain = _meeting(kink, push)
+                    errors.append(error)
+                    gains += gain
+    pixels = pixels_per_metre(EXTENT, size)
+    squares = np.concatenate([b.squares for b in balls])
+    return Physics(
+        tuple(float(e) for e in rebounds),
+        float(np.sqrt(np.mean(squares)) * pixels) if len(squares) else 0.0,
+        int(gains),
+        int(kicks),
+        float(np.mean(errors)) if errors else None,
+        float(max(0.0, *(_overlap(b, [o for o in balls if o is not b]) for b in balls), 0.0) * pixels),
+        sum(t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(tracks, balls)),
+        int(max(np.sum(~t.found) for t in tracks)),
+    )
+
+
+class _Ball:
+    """A track with its pieces and kinks."""
+
+    def __init__(self, seen: Track, fps: float):
+        self.seen, self.fps, self.radius = seen, fps, float(np.nanmedian(seen.radius))
+        self.pieces = arcs.fit(seen, fps)
+        self.kinks = arcs.kinks(self.pieces, seen, fps)
+        t = (np.arange(len(seen.position)) + 0.5) / fps
+        fitted = np.array([self.at(x) for x in t])
+        squares = np.sum((seen.position - fitted) ** 2, axis=-1)
+        self.squares = squares[np.isfinite(squares)]
+
+    def at(self, time: float) -> np.ndarray:
+        """Where the pieces put the ball at `time`, metres."""
+        frame = int(np.clip(time * self.fps, 0, len(self.seen.position) - 1))
+        return next(p for p in self.pieces if p.last >= frame).at(time)
+
+    def gap(self, other: "_Ball", time: float) -> float:
+        return float(np.linalg.norm(self.at(time) - other.at(time))) - self.radius - other.radius
+
+    def push(self, time: float) -> arcs.Kink | None:
+        """The ball's own change of velocity within a frame of `time`."""
+        near = [k for k in self.kinks if abs(k.time - time) < 1.0 / self.fps and k.kind == "ball"]
+        return min(near, key=lambda k: abs(k.time - time), default=None)
+
+
+def _energy(v) -> float:
+    """Twice the kinetic energy of a unit mass."""
+    return float(v[0] ** 2 + v[1] ** 2)
+
+
+def _meeting(a: arcs.Kink, b: arcs.Kink) -> tuple[float, bool]:
+    """Momentum error (3) and energy gain (2) of two balls' kinks."""
+    da, db = np.subtract(a.after, a.before), np.subtract(b.after, b.before)
+    error = 0.5 * np.linalg.norm(da / np.linalg.norm(da) + db / np.linalg.norm(db))
+    m = np.linalg.norm(da) / np.linalg.norm(db)
+    before, after = _energy(a.before) + m * _energy(b.before), _energy(a.after) + m * _energy(b.after)
+    noise = NOISE * (np.sqrt(_energy(a.before)) + m * np.sqrt(_energy(b.before)))
+    return float(error), bool(after > GAIN * before + 2.0 * noise)
+
+
+def _overlap(ball: _Ball, others: list[_Ball]) -> float:
+    """Equation (4), metres: the deepest over all frames."""
+    p, r = ball.seen.position, ball.radius
+    deep = [r - p[:, 0], p[:, 0] + r - EXTENT, r - p[:, 1]]
+    deep += [r + o.radius - np.linalg.norm(p - o.seen.position, axis=-1) for o in others]
+    return float(np.nanmax(np.stack(deep))) if np.isfinite(p).any() else 0.0
+
+
+def read_gravity(tracks: list[Track], fps: float) -> float | None:
+    """g in m/s^2 from all flights of a clip; None where nothing flies."""
+    cost = functools.cache(lambda g: sum(arcs.cost(t, fps, g) for t in tracks))
+    if not tracks:
+        return None
+    costs = np.array([cost(float(g)) for g in GRID])
+    if np.ptp(costs) < 2.0 * arcs.PENALTY:  # all balls lie: any gravity will do
+        return None
+    g, step = float(GRID[np.argmin(costs)]), 0.6
+    for _ in range(3):
+        c = [cost(g - step), cost(g), cost(g + step)]
+        bend = c[0] - 2.0 * c[1] + c[2]
+        if bend <= 0.0:
+            g += step * float(np.argmin(c) - 1)
+            continue
+        g, step = g + float(np.clip(0.5 * step * (c[0] - c[2]) / bend, -step, step)), 0.5 * step
+    return g

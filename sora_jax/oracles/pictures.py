@@ -1,0 +1,32 @@
+"""Pictures of what the oracles read: tracked frames with a ring around every ball."""
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from sora_jax.media import to_uint8
+from sora_jax.oracles.tracker import EXTENT, Track
+from sora_jax.worlds.playhouse.spec import pixels_per_metre, to_pixels
+
+ZOOM = 4
+
+
+def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) -> Image.Image:
+    """All frames of a clip [F, H, W, 3] as one sheet; white ring: the ball as read, with a cross at its centre; red frame: lost or double."""
+    frames = to_uint8(frames)
+    count, height, width = frames.shape[:3]
+    rows = -(-count // columns)
+    sheet = Image.new("RGB", (columns * (width * ZOOM + 4), rows * (height * ZOOM + 4)), "white")
+    for f, picture in enumerate(frames):
+        tile = Image.fromarray(picture).resize((width * ZOOM, height * ZOOM), Image.NEAREST)
+        pen = ImageDraw.Draw(tile)
+        for t in tracks:
+            if not t.found[f]:
+                pen.rectangle([0, 0, width * ZOOM - 1, height * ZOOM - 1], outline="red", width=3)
+            if t.copies[f]:
+                column, row = (to_pixels(t.position[f], EXTENT, width) + 0.5) * ZOOM
+                r = t.radius[f] * pixels_per_metre(EXTENT, width) * ZOOM
+                pen.ellipse([column - r, row - r, column + r, row + r], outline="white")
+                pen.line([column - 4, row, column + 4, row], fill="black")
+                pen.line([column, row - 4, column, row + 4], fill="black")
+        sheet.paste(tile, ((f % columns) * (width * ZOOM + 4), (f // columns) * (height * ZOOM + 4)))
+    return sheet

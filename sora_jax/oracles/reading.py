@@ -1,0 +1,111 @@
+"""All that the oracles read in one clip, each part when it is first asked for and then kept."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from sora_jax.modality import SAMPLE_RATE
+from sora_jax.oracles import facts as facts_lib
+from sora_jax.oracles import onsets, physics, sync, tracker, words
+from sora_jax.worlds.playhouse.captions import Facts
+
+FEWEST_FRAMES = 5  # an arc on both sides of one impact
+SHORTEST_SOUND = 0.2  # seconds: the onset oracle does not listen to the first 50 and the last 20 ms
+
+
+class Reading:
+    """frames: [F, H, W, 3] in [0, 1] at fps; samples: [S] mono in [-1, 1] at `rate`, or None."""
+
+    def __init__(self, frames: np.ndarray, samples: np.ndarray | None, fps: float, rate: int = SAMPLE_RATE):
+        self.frames, self.samples, self.fps, self.rate = frames, samples, fps, rate
+
+    @functools.cached_property
+    def tracks(self) -> list[tracker.Track]:
+        return tracker.track(self.frames, self.fps)
+
+    @functools.cached_property
+    def facts(self) -> Facts:
+        return facts_lib.read_facts(self.tracks, self.fps)
+
+    @functools.cached_property
+    def coherent(self) -> bool:
+        return facts_lib.coherent(self.tracks, self.fps)
+
+    @functools.cached_property
+    def seen(self) -> list[float]:
+        """Times of the impacts in the picture, s."""
+        return [o.time for o in onsets.video_onsets(self.tracks, self.fps)]
+
+    @functools.cached_property
+    def heard_onsets(self) -> list[onsets.Onset]:
+        """The impacts in the sound."""
+        return [] if self.samples is None else onsets.audio_onsets(self.samples, self.rate)
+
+    @functools.cached_property
+    def heard(self) -> list[float]:
+        """Times of the impacts in the sound, s."""
+        return [o.time for o in self.heard_onsets]
+
+    @functools.cached_property
+    def sync(self) -> sync.Sync:
+        return sync.agreement(self.heard, self.seen)
+
+    @functools.cached_property
+    def unsynced(self) -> str | None:
+        """Why nothing can be said about picture and sound striking together; None where something can."""
+        if self.samples is None:
+            return "the clip has no sound"
+        if len(self.frames) < FEWEST_FRAMES:
+            return f"{len(self.frames)} frames are too few to see an impact in: it takes {FEWEST_FRAMES}"
+        if len(self.samples) < SHORTEST_SOUND * self.rate:
+            return f"{len(self.samples) / self.rate:.2f} s of sound are too short to hear an impact in: it takes {SHORTEST_SOUND} s"
+        if not self.seen and not self.heard:
+            return "nothing strikes, in the picture or in the sound"
+        return None
+
+    @functools.cached_property
+    def physics(self) -> physics.Physics | None:
+        """The laws that the balls keep or break; None without a ball."""
+        return physics.read_physics(self.tracks, self.fps, self.frames.shape[2])
+
+    @functools.cached_property
+    def gravity(self) -> float | None:
+        """m/s^2; None where nothing flies."""
+        return physics.read_gravity(self.tracks, self.fps)
+
+    @functools.cached_property
+    def words(self) -> list[str]:
+        """The words heard, in order."""
+        return [] if self.samples is None else [word for _, word in words.read_words(self.samples)]
+
+    def to_dict(self) -> dict:
+        """For JSON: unknown numbers are None, times in seconds, lengths in metres. What has no score says the reason in "unscored"."""
+        from sora_jax.oracles.material import read_material
+
+        by_colour = {t.colour: t for t in self.tracks}
+        balls = []
+        for ball in self.facts.balls:
+            seen = by_colour[ball.colour]
+            balls.append(
+                dataclasses.asdict(ball)
+                | {
+                    "radius_m": round(float(np.nanmedian(seen.radius)), 3),
+                    "found_once": round(float(np.mean(seen.found)), 3),
+                    "jumps": seen.jumps(self.fps),
+                }
+            )
+        reading = {"count": len(balls), "balls": balls, "seen_impacts": [round(t, 3) for t in self.seen]}
+        if self.samples is not None:
+            reading["heard_impacts"] = [round(t, 3) for t in self.heard]
+            reading["heard_materials"] = [read_material(self.samples, t, self.rate)[0] for t in self.heard]
+        if self.unsynced:
+            return reading | {"sync": {"f1_50ms": None, "f1_100ms": None, "offset_ms": None, "unscored": self.unsynced}}
+        offset = self.sync.offset
+        return reading | {
+            "sync": {
+                "f1_50ms": round(self.sync.f1_50ms, 3),
+                "f1_100ms": round(self.sync.f1_100ms, 3),
+                "offset_ms": None if np.isnan(offset) else round(1e3 * offset, 1),
+            },
+        }

@@ -1,0 +1,177 @@
+"""Finds the balls in a clip: where each colour is in every frame, to a fraction of a pixel, from pixels alone.
+
+The tracker knows the world's palette and its scale, not the scene: neither the backdrop nor which colours are there.
+
+1. Backdrop b: the temporal median of the pixels that are not strongly coloured; where a ball never leaves, the row's median.
+2. Unmixing: in the flat and in the shaded style a pixel of a ball of palette colour c, covering a share alpha of it, is
+
+       p = alpha s c + (1 - alpha) b                                                                      (1)
+
+   with an unknown shading s, so least squares for p = a c + beta b in three channels gives alpha = 1 - beta whatever the shading,
+   and the residual of (1) says which colour fits. Highlights (white, nearly along b) lie inside a ball and are filled.
+3. Per colour and frame: the largest component of a > A_MIN, alpha > 1/2; a second one is a duplicate. It is grown by two pixels, the
+   local pedestal is subtracted, and
+
+       centre = sum alpha q / sum alpha,      radius = sqrt(sum alpha / pi)                               (2)
+
+A prototype of this design measured 0.003 to 0.03 pixels of error on clean renders.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import ndimage
+
+from sora_jax.worlds.playhouse.spec import COLOURS, SIZES, from_pixels, pixels_per_metre
+
+EXTENT = 4.0  # metres shown by the width of a picture: a public constant of the world
+COLOURED = (0.13, 0.35)  # a pixel whose channels span more than this, absolute and as a share of the largest, is no backdrop
+A_MIN = 0.18  # least amount of a palette colour in a pixel of a ball's core
+MARGIN = 5  # pixels around a component in which its rim (2) and its surroundings (2) are looked at
+FAINT = 3.0  # alpha is at most this times a: above 1 / 0.38, the darkest shading, since a codec blurs colour more than light
+DUPLICATE = 0.35  # a second component this large beside the first is a second ball
+
+NAMES = tuple(COLOURS)
+PALETTE = np.array([COLOURS[n] for n in NAMES], np.float32)
+SMALLEST = min(low for low, _ in SIZES.values())  # metres
+_PLANE = ndimage.generate_binary_structure(3, 1)
+_PLANE[0] = _PLANE[2] = False  # neighbours within a frame only
+_CROSS = _PLANE[1]
+_DISC = np.array([[abs(i) + abs(j) <= 3 for i in range(-2, 3)] for j in range(-2, 3)])
+
+
+@dataclasses.dataclass(frozen=True)
+class Track:
+    """One ball over F frames: position [F, 2] and radius [F] in metres (NaN where lost), copies [F]: components of its colour."""
+
+    colour: str
+    position: np.ndarray
+    radius: np.ndarray
+    copies: np.ndarray
+
+    @property
+    def found(self) -> np.ndarray:
+        """bool [F]: the colour is there exactly once."""
+        return self.copies == 1
+
+    @property
+    def motion(self) -> float:
+        """The largest distance in metres between the ball's first seen position and any later one."""
+        seen = self.position[self.copies > 0]
+        return float(np.max(np.linalg.norm(seen - seen[0], axis=-1))) if len(seen) else 0.0
+
+    def rms_pixels(self, true: np.ndarray, size: int) -> float:
+        """Root mean square distance in pixels to centres [F, 2] in metres, for pictures of `size` pixels; NaN if ever lost."""
+        return float(np.sqrt(np.mean(np.sum((self.position - true) ** 2, -1))) * pixels_per_metre(EXTENT, size))
+
+    def jumps(self, fps: float) -> int:
+        """How many steps between neighbouring frames are longer than a ball of this world makes: falling from the top it ends at 7.6 m/s."""
+        step = np.linalg.norm(np.diff(self.position, axis=0), axis=-1)
+        return int(np.sum(step > 7.6 / fps))
+
+
+def coloured(frames: np.ndarray) -> np.ndarray:
+    """bool [F, H, W]: pixels too colourful for this world's pale or grey rooms, also on the dark side of a shaded ball."""
+    high = frames.max(-1)
+    return high - frames.min(-1) > np.maximum(COLOURED[0], COLOURED[1] * high)
+
+
+def backdrop(frames: np.ndarray, ball: np.ndarray) -> np.ndarray:
+    """The still picture behind the balls (step 1): frames [F, H, W, 3] and the pixels not to trust [F, H, W] -> [H, W, 3]."""
+    shown = np.sort(np.where(ball[..., None], np.float32(9.0), frames), axis=0)
+    count = len(frames) - ball.sum(0)
+    pick = np.maximum(count - 1, 0) // 2
+    still = np.take_along_axis(shown, np.broadcast_to(pick[None, ..., None], (1, *pick.shape, 3)), axis=0)[0]
+    return still if count.all() else _fill(still, count > 0)
+
+
+def _fill(still, known):
+    """Rows are alike in this world's rooms: unknown pixels take their row's median, whole unknown rows that of the nearest row."""
+    rows = np.flatnonzero(known.any(1))
+    if not len(rows):
+        return np.broadcast_to(np.float32(0.5), still.shape).copy()
+    medians = {r: np.median(still[r][known[r]], axis=0) for r in rows}
+    for r in np.flatnonzero(~known.all(1)):
+        still[r][~known[r]] = medians[rows[np.argmin(np.abs(rows - r))]]
+    return still
+
+
+def unmix(frames: np.ndarray, still: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which palette colour each pixel holds and how much: label int8 [F, H, W] (-1: none), alpha [F, H, W, 6], equation (1).
+
+    near: bool [F, H, W], the pixels to look at; elsewhere there is no ball.
+    """
+    p, b = frames[near], np.maximum(np.broadcast_to(still, frames.shape)[near], 0.02)
+    pc, cb, cc = p @ PALETTE.T, b @ PALETTE.T, np.sum(PALETTE**2, -1)
+    pb, bb, pp = (np.einsum("nc,nc->n", u, v)[:, None] for u, v in ((p, b), (b, b), (p, p)))
+    det = np.maximum(cc * bb - cb * cb, 1e-3)
+    a = (bb * pc - cb * pb) / det
+    beta = (cc * pb - cb * pc) / det
+    residual = np.where(a > A_MIN, pp - a * pc - beta * pb, np.inf)
+    best = np.argmin(residual, -1)
+    label = np.full(near.shape, -1, np.int8)
+    label[near] = np.where(np.isfinite(residual.min(-1)), best, -1)
+    alpha = np.zeros((*near.shape, len(NAMES)), np.float32)
+    # A shadow darkens the backdrop (beta < 1) but holds no colour: alpha needs both.
+    alpha[near] = np.clip(np.minimum(1.0 - beta, FAINT * a), 0.0, 1.0)
+    return label, alpha
+
+
+def track(frames: np.ndarray, fps: float, share: float = 1 / 3) -> list[Track]:
+    """Tracks of every palette colour seen in at least that share of the frames. frames: [F, H, W, 3] in [0, 1]; fps: frames/s."""
+    frames = np.asarray(frames, np.float32)
+    vivid = coloured(frames)
+    still = backdrop(frames, ndimage.maximum_filter(vivid, size=(1, 5, 5)))
+    label, alpha = unmix(frames, still, ndimage.maximum_filter(vivid, size=(1, 9, 9)))
+    label[~ndimage.maximum_filter(vivid, size=(1, 3, 3))] = -1
+    # Half the area of the smallest ball: the rims where two balls or a ball and the backdrop mix are thinner.
+    least = 0.4 * np.pi * (SMALLEST * pixels_per_metre(EXTENT, frames.shape[2])) ** 2
+    tracks = []
+    counts = np.bincount(label.ravel() + 1, minlength=len(NAMES) + 1)[1:]
+    for k in np.flatnonzero(counts >= least * max(1, int(share * len(frames)))):
+        found = _one(k, label, alpha[..., k], least)
+        if np.sum(found.copies > 0) >= share * len(frames):
+            tracks.append(found)
+    return tracks
+
+
+def _one(k, label, alpha, least) -> Track:
+    """Step 3 for palette colour k."""
+    frames, _, width = label.shape
+    core = (label == k) & (alpha > 0.5)
+    parts, n = ndimage.label(core, _PLANE)
+    area = np.bincount(parts.ravel(), minlength=n + 1)
+    boxes = ndimage.find_objects(parts)
+    position, radius, copies = np.full((frames, 2), np.nan), np.full(frames, np.nan), np.zeros(frames, int)
+    largest = np.zeros(frames, int)
+    for part in np.argsort(-area[1:]) + 1:
+        if area[part] < least:
+            break
+        box = boxes[part - 1]
+        f = box[0].start
+        if copies[f]:
+            copies[f] += area[part] > DUPLICATE * largest[f]
+            continue
+        copies[f], largest[f] = 1, area[part]
+        top, left = (max(0, box[axis].start - MARGIN) for axis in (1, 2))
+        window = (f, slice(top, box[1].stop + MARGIN), slice(left, box[2].stop + MARGIN))
+        other = ndimage.binary_opening((label[window] >= 0) & (label[window] != k), _CROSS)
+        total, row, column = _centroid(parts[window] == part, other, alpha[window])
+        position[f] = from_pixels(np.array([column + left, row + top]), EXTENT, width)
+        radius[f] = np.sqrt(total / np.pi) / pixels_per_metre(EXTENT, width)
+    return Track(NAMES[k], position, radius, copies)
+
+
+def _centroid(core, other, alpha) -> tuple[float, float, float]:
+    """Sum of alpha, and its centre (row, column): equation (2) in a window [h, w] around one component."""
+    # Closing mends the notch that a highlight cuts into the rim; a disc is closed already.
+    whole = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(core, 3), _DISC)[3:-3, 3:-3])
+    near = (ndimage.binary_dilation(whole, _DISC) & ~other) | whole
+    ring = ndimage.binary_dilation(near, _DISC) & ~near & ~other
+    pedestal = float(np.median(alpha[ring])) if ring.any() else 0.0
+    weight = np.clip((alpha - pedestal) / (1.0 - pedestal), 0.0, 1.0) if pedestal < 0.5 else whole.astype(float)
+    # Inside, coverage is whole whatever the highlight says; only the rim's share is read.
+    weight[ndimage.binary_erosion(whole, _CROSS)] = 1.0
+    weight[~near] = 0.0
+    total = weight.sum()
+    return total, weight.sum(1) @ np.arange(weight.shape[0]) / total, weight.sum(0) @ np.arange(weight.shape[1]) / total

@@ -1,0 +1,85 @@
+"""How a stream of latents is extended: windows of the training length that overlap what is there.
+
+A stream holds J video latents; latent j > 0 spans frames 4j-3 .. 4j, and only latent 0 spans a single frame. The model was
+trained on clips of T latents that begin with such a latent. So a window keeps the shape of a training clip: slot i of it stands
+for stream latent o + i, o = J - 1 - k, with the last k latents given in slots 1 .. k and slots k+1 .. T-1 to be made. Slot 0 stands for
+a single frame; unless o = 0, when it is the stream's own, it is made too and thrown away. See `flow.conditioning`, `continuation`.
+
+The window's clock starts with frame 4 o, at 4 o / fps seconds. k is chosen so that this is a whole number of audio latents where
+possible; else the audio latents sit a fraction early on the window's clock, and their times say so.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from sora_jax.modality import AUDIO_LATENT_RATE, FRAMES_PER_LATENT, SAMPLES_PER_LATENT, ClipFormat
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """One window: the stream indices of its first slots, what is given, and its clocks."""
+
+    video_start: int  # o: stream latent at slot 0
+    audio_start: int  # stream index of its first audio latent
+    video_given: np.ndarray  # bool [T]
+    audio_given: np.ndarray  # bool [N]
+    times: dict[str, np.ndarray]  # midpoints in seconds on the window's clock
+
+
+def stream_frames(latents: int) -> int:
+    """Frames that so many video latents span."""
+    return 1 + FRAMES_PER_LATENT * (latents - 1)
+
+
+def stream_samples(latents: int, form: ClipFormat) -> int:
+    """Samples that sound under so many video latents."""
+    return dataclasses.replace(form, frames=stream_frames(latents)).samples
+
+
+def next_window(latents: int, form: ClipFormat) -> Window:
+    """The window that extends a stream of `latents` >= 1 video latents, with whatever whole audio latents it has."""
+    if form.video_latents < 3:
+        raise ValueError(f"clips of {form.video_latents} latents are too short to overlap; 3 are needed")
+    per_latent = FRAMES_PER_LATENT * AUDIO_LATENT_RATE / form.fps  # audio latents to a video latent, perhaps a fraction
+    longest = form.video_latents - 2  # at least one latent is made
+    # At most every slot but the last is given; half a window of history is enough to carry motion.
+    lengths = [k for k in range(min(form.video_latents // 2, longest), longest + 1) if k < latents] or [min(longest, latents - 1)]
+    k = next((k for k in lengths if (per_latent * (latents - 1 - k)).is_integer()), lengths[0])
+    start = latents - 1 - k
+    early = per_latent * start - int(per_latent * start)
+    slots = np.arange(form.video_latents)
+    audio = int(per_latent * start) + np.arange(form.audio_latents)
+    times = form.latent_times()
+    return Window(
+        video_start=start,
+        audio_start=int(audio[0]),
+        video_given=(slots <= k) & ((slots > 0) | (start == 0)),
+        audio_given=audio < stream_samples(latents, form) // SAMPLES_PER_LATENT,
+        times={"video": times["video"], "audio": times["audio"] - early / AUDIO_LATENT_RATE},
+    )
+
+
+def extend(latents: dict[str, np.ndarray], form: ClipFormat, target: int, make) -> dict[str, np.ndarray]:
+    """Extend a stream {"video": [J, ...], "audio": [M, C]} to `target` video latents and the audio latents that sound with them.
+
+    make(window, given) -> latents of one window {"video": [T, ...], "audio": [N, C]}; given is zero where nothing is given. What
+    the stream holds is returned bit by bit, but for a last audio latent that the old end had cut.
+    """
+    video, audio = np.asarray(latents["video"]), np.asarray(latents["audio"])
+    while len(video) < target:
+        window = next_window(len(video), form)
+        audio = audio[: stream_samples(len(video), form) // SAMPLES_PER_LATENT]
+        given = {
+            "video": np.zeros((form.video_latents, *video.shape[1:]), np.float32),
+            "audio": np.zeros((form.audio_latents, *audio.shape[1:]), np.float32),
+        }
+        kept = video[window.video_start : window.video_start + form.video_latents]
+        given["video"][: len(kept)] = kept
+        given["video"][~window.video_given] = 0
+        kept = audio[window.audio_start : window.audio_start + form.audio_latents]
+        given["audio"][: len(kept)] = kept
+        made = make(window, given)
+        video = np.concatenate([video, made["video"][len(video) - window.video_start :]])[:target]
+        audio = np.concatenate([audio, made["audio"][len(audio) - window.audio_start :]])
+    return {"video": video, "audio": audio[: -(-stream_samples(len(video), form) // SAMPLES_PER_LATENT)]}

@@ -1,0 +1,81 @@
+"""Checkpoints: the state and the position of the data, saved together in the background by Orbax (its API v1).
+
+A checkpoint is a directory that appears by one rename once all of it is on disk, so a run killed while saving has the one before.
+The arrays are named by their path in the state, "params.blocks.kernel".
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from sora_jax.errors import UserError
+from sora_jax.parallel.compat import orbax_v1
+from sora_jax.train.state import TrainState
+
+ocp = orbax_v1()
+
+
+def _named(state: TrainState) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+class Checkpoints:
+    """The checkpoints of one run. Use as a context: leaving it waits for the save in progress."""
+
+    def __init__(self, directory: str | os.PathLike, keep: int = 2):
+        self.directory = Path(directory).absolute()
+        policy = ocp.training.preservation_policies.LatestN(max(keep, 1))
+        self._checkpointer = ocp.training.Checkpointer(self.directory, preservation_policy=policy, cleanup_tmp_directories=True)
+        self._pending = None
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._checkpointer.close()
+
+    @property
+    def latest(self) -> int | None:
+        """The step of the newest complete checkpoint."""
+        return self._checkpointer.latest.step if self._checkpointer.latest else None
+
+    def save(self, step: int, state: TrainState, iterator: Any, wait: bool = False) -> None:
+        """Save state and the iterator's position at `step`; returns once both are copied off the device, unless `wait`."""
+        arrays = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _named(state).items()}
+        try:
+            if self._pending is not None:
+                self._pending.result()
+            self._pending = self._checkpointer.save_checkpointables_async(step, {"state": arrays, "data": iterator}, force=True)
+            if wait and self._pending is not None:
+                self._pending.result()
+        except OSError as error:
+            raise UserError(
+                f"the checkpoint of step {step} could not be written to {self.directory} ({error.strerror}); make room"
+            ) from error
+
+    def restore(self, state: TrainState, iterator: Any, step: int | None = None) -> TrainState:
+        """The state at `step` (default: the newest) in the shape and sharding of `state`; `iterator` is moved to its position."""
+        step = self.latest if step is None else step
+        abstract = {}
+        for name, leaf in _named(state).items():
+            data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+            abstract[name] = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=data.sharding)
+        try:
+            loaded = self._checkpointer.load_checkpointables(step, {"state": abstract, "data": iterator})["state"]
+        except (ValueError, KeyError, FileNotFoundError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(
+                f"the checkpoint of step {step} in {self.directory} does not fit this program ({reason}); use a new workdir"
+            ) from error
+        leaves = [
+            jax.random.wrap_key_data(loaded[name], impl=jax.random.key_impl(leaf)) if _is_key(leaf) else loaded[name]
+            for name, leaf in _named(state).items()
+        ]
+        return jax.tree.unflatten(jax.tree.structure(state), leaves)

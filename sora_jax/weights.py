@@ -1,0 +1,215 @@
+"""Weights on disk: one safetensors file that carries its own configuration and history.
+
+The header holds `kind` (which model it is), `config` (its dataclass as JSON), `metadata` (how it was made) and the fingerprint:
+the first 12 hex digits of the sha256 over the kind, the config as JSON with sorted keys, and the sorted names, dtypes, shapes and
+bytes of the tensors. A name is the path of the parameter in the model, joined by "/". So one fingerprint is one function: fields
+without a tensor of their own (`output`, `window`) count too. It is checked on reading, so that a damaged file is refused. The
+metadata is left out of it: it tells where weights come from, not what they compute.
+"""
+
+import dataclasses
+import hashlib
+import importlib.resources
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sora_jax import config as config_lib
+from sora_jax import files
+from sora_jax.errors import UserError
+
+KINDS = {"st_dit": "nano", "video_tokenizer": "video_tokenizer", "audio_tokenizer": "audio_tokenizer"}  # kind -> shipped file
+
+# What is stored, `nnx.state(module, STORED)`: parameters, and what is measured rather than trained (latent statistics).
+STORED = nnx.Not(nnx.RngState)
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """What a file of weights holds: params is a nested dict of float32 arrays, keyed by the model's own names as strings."""
+
+    params: dict[str, Any]
+    config: dict[str, Any]
+    metadata: dict[str, Any]
+    fingerprint: str
+
+
+def shipped(name: str) -> Path:
+    """The path of a file that comes with the package: video_tokenizer, audio_tokenizer or nano."""
+    return Path(str(importlib.resources.files("sora_jax") / "shipped" / f"{name}.safetensors"))
+
+
+def flatten(params: Any) -> dict[str, Any]:
+    """An nnx State, or nested dicts, as {"blocks/0/kernel": array}."""
+    flat = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        keys = [_key(p) for p in path]
+        flat["/".join(k for k in keys if k is not None)] = leaf
+    return flat
+
+
+def _key(entry: Any) -> str | None:
+    for name in ("key", "idx"):
+        if hasattr(entry, name):
+            return str(getattr(entry, name))
+    return None if getattr(entry, "name", None) == "value" else str(getattr(entry, "name", entry))
+
+
+def _fingerprint(kind: str, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(f"{kind};{json.dumps(config, sort_keys=True)};".encode())
+    for name in sorted(arrays):
+        digest.update(f"{name}:{arrays[name].dtype}:{arrays[name].shape};".encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()[:12]
+
+
+def save_weights(path: str | os.PathLike, kind: str, params: Any, config: Any, metadata: Mapping[str, Any], dtype=None) -> str:
+    """Write weights in one piece (a reader sees the old file or the new one) and return their fingerprint.
+
+    Args:
+        kind: "st_dit", "video_tokenizer" or "audio_tokenizer".
+        params: `nnx.state(module, STORED)`, or nested dicts of arrays.
+        config: the model's dataclass, or its dict.
+        metadata: JSON values: seed, steps, hardware, commands, curve.
+        dtype: store floating parameters so (np.float16 for shipping); None keeps them. Reading always gives float32.
+    """
+    from safetensors.numpy import save
+
+    arrays = {}
+    for name, leaf in flatten(params).items():
+        array = np.asarray(jax.device_get(leaf))
+        if not np.isfinite(array).all():
+            raise UserError(f"the parameter {name} holds NaN or infinity; {path} was not written; use an earlier checkpoint")
+        floating = jnp.issubdtype(array.dtype, jnp.floating)
+        target = dtype if dtype is not None and floating else np.float32 if array.dtype == jnp.bfloat16 else array.dtype
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(array).astype(target).reshape(array.shape)
+        if not np.isfinite(stored).all():
+            raise UserError(
+                f"the parameter {name} does not fit {np.dtype(target).name} (largest {np.abs(array).max():.3g}); store it wider"
+            )
+        arrays[name] = stored
+    config = config_lib.to_dict(config)
+    fingerprint = _fingerprint(kind, config, arrays)
+    header = {
+        "kind": kind,
+        "config": json.dumps(config),
+        "metadata": json.dumps(dict(metadata)),
+        "fingerprint": fingerprint,
+    }
+    files.write(path, save(arrays, metadata=header))
+    return fingerprint
+
+
+def load_weights(path: str | os.PathLike, kind: str) -> Weights:
+    """Read weights of one kind; floating parameters come back as float32.
+
+    Raises:
+        UserError: no such file, not a file of ours, another kind, or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(
+            f"no weights at {path}; give a .safetensors file made by experiments.train or experiments.train_tokenizer"
+        )
+    data = path.read_bytes()
+    try:
+        (length,) = struct.unpack("<Q", data[:8])
+        header = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
+        config, metadata = (json.loads(header.get(name, "{}")) for name in ("config", "metadata"))
+        arrays = load(data)
+    except (struct.error, ValueError, KeyError, AttributeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise UserError(
+            f"{path} is not a readable safetensors file ({reason}); it may be cut short: copy or download it again"
+        ) from error
+    if not {"kind", "config", "metadata", "fingerprint"} <= header.keys():
+        raise UserError(f"{path} is a safetensors file of another project; use weights written by experiments.train of sora_jax")
+    if header["kind"] != kind:
+        raise UserError(f"{path} holds weights of kind {header['kind']}, not {kind}; give the right file")
+    if _fingerprint(kind, config, arrays) != header["fingerprint"]:
+        raise UserError(
+            f"{path} is damaged: its numbers and configuration do not match the fingerprint {header['fingerprint']}; copy it again"
+        )
+    params: dict[str, Any] = {}
+    for name, array in sorted(arrays.items()):
+        *parents, leaf = name.split("/")
+        node = params
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[leaf] = jnp.asarray(array, jnp.float32) if np.issubdtype(array.dtype, np.floating) else jnp.asarray(array)
+    return Weights(params, config, metadata, header["fingerprint"])
+
+
+def fill(state: Any, params: Mapping[str, Any], where: str = "the weights") -> Any:
+    """`state` (an nnx State, concrete or abstract) with its arrays replaced by those of `params`, matched by name and shape.
+
+    Raises:
+        UserError: a name or a shape that does not fit; the first differences are named.
+    """
+    given, wanted = flatten(params), flatten(state)
+    missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    if missing or extra:
+        parts = [
+            f"{word} {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}"
+            for word, names in (("lacks", missing), ("has extra", extra))
+            if names
+        ]
+        raise UserError(f"{where} does not fit the model: it {' and '.join(parts)}; use the configuration it was trained with")
+    for name, leaf in wanted.items():
+        if given[name].shape != leaf.shape:
+            raise UserError(
+                f"{where} does not fit the model: {name} is {given[name].shape}, the model needs {leaf.shape}; "
+                "use the configuration it was trained with"
+            )
+    leaves = [jnp.asarray(given[name], leaf.dtype) for name, leaf in wanted.items()]
+    return jax.tree.unflatten(jax.tree.structure(state), leaves)
+
+
+def build(model_class: type, config: Any, weights: Weights, where: str = "the weights") -> nnx.Module:
+    """The module `model_class(config, rngs=...)` holding `weights`; no random numbers are drawn for it."""
+    abstract = nnx.eval_shape(lambda: model_class(config, rngs=nnx.Rngs(0)))
+    graphdef, params, rest = nnx.split(abstract, STORED, ...)
+    if jax.tree.leaves(rest):
+        rest = nnx.split(model_class(config, rngs=nnx.Rngs(0)), STORED, ...)[2]
+    return nnx.merge(graphdef, fill(params, weights.params, where), rest)
+
+
+def _load(kind: str, path: str | os.PathLike | None, model_class: type, config_class: type) -> tuple[nnx.Module, Weights]:
+    path = shipped(KINDS[kind]) if path is None else Path(path)
+    weights = load_weights(path, kind)
+    return build(
+        model_class, config_lib.from_dict(config_class, weights.config, f"{path.name}: config"), weights, str(path)
+    ), weights
+
+
+def load_model(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
+    """The diffusion transformer in `path` (default: the shipped nano)."""
+    from sora_jax.models.st_dit import STDiT, STDiTConfig
+
+    return _load("st_dit", path, STDiT, STDiTConfig)
+
+
+def load_video_tokenizer(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
+    """The video tokenizer in `path` (default: the shipped one)."""
+    from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
+
+    return _load("video_tokenizer", path, VideoTokenizer, VideoTokenizerConfig)
+
+
+def load_audio_tokenizer(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
+    """The audio tokenizer in `path` (default: the shipped one)."""
+    from sora_jax.tokenizers.audio import AudioTokenizer, AudioTokenizerConfig
+
+    return _load("audio_tokenizer", path, AudioTokenizer, AudioTokenizerConfig)

@@ -1,0 +1,76 @@
+"""Sounds that last: rain, crickets, and balls that roll. Float64 NumPy on the host, one track a scene; wind and hum are in `sound.py`.
+
+A ball of radius r that rolls with speed |v(t)| sounds as noise through a low-pass at ROLL_HZ times the pitch it would ring at, with
+
+    rms(t) = ROLL_RMS |v(t)| (1 + WOBBLE cos(s(t) / r)),      s the way gone                               (1)
+
+and v smoothed over SOFT seconds: a ball that lands or is struck begins to roll gradually, for the blow has a sound of its own.
+Rain is high noise and many drops, each a short damped tone. Crickets are two high tones that swell some 14 times a second.
+"""
+
+import numpy as np
+from scipy import signal
+
+from sora_jax.modality import SAMPLE_RATE
+from sora_jax.worlds.playhouse.spec import REFERENCE_RADIUS, material
+from sora_jax.worlds.playhouse.stream import Stream, noise
+
+ROLL_RMS = 0.012  # at 1 m/s
+ROLL_HZ = 1.5  # cut-off of the roll over the pitch at which the ball rings
+WOBBLE, SOFT = 0.3, 0.02
+DROPS = 70  # of rain a second
+CRICKETS = ((4300.0, 14.0, 1.0), (3850.0, 12.3, 0.6))  # tone in Hz, swells a second, amplitude
+
+
+def roll(take, samples: int) -> np.ndarray:
+    """Equation (1), the sum over all balls: [samples]."""
+    scene, motion, track = take.scene, take.trajectory, np.zeros(samples)
+    t = np.arange(samples) / SAMPLE_RATE
+    speeds = np.linalg.norm(motion.velocities(t), axis=-1)
+    width = int(SOFT * SAMPLE_RATE)
+    soft = np.hanning(width + 2)[1:-1] / np.hanning(width + 2).sum()
+    for k, ball in enumerate(scene.balls):
+        arcs = motion.arcs[k]
+        # On whatever it rests, a ball does not fall as it would in flight.
+        lies = arcs[np.searchsorted(arcs[:, 0], t, side="right") - 1, 5] != -scene.gravity
+        speed = np.where(lies, speeds[:, k], 0.0)
+        if not speed.any():
+            continue
+        turned = np.cumsum(speed) / SAMPLE_RATE / ball.radius
+        loudness = ROLL_RMS * np.convolve(speed, soft, mode="same") * (1.0 + WOBBLE * np.cos(turned))
+        hertz = min(ROLL_HZ * material(ball.material).base_hz * REFERENCE_RADIUS / ball.radius, 3000.0)
+        track += loudness * _unit(_low_pass(noise(samples, 14, scene.seed, k), hertz))
+    return track
+
+
+def rain(seed: int, samples: int) -> np.ndarray:
+    """[samples] of rms 1."""
+    hiss = noise(samples, 15, seed)
+    hiss = _unit(hiss - _low_pass(hiss, 1500.0))
+    stream, drops = Stream(16, seed), np.zeros(samples)
+    t = np.arange(int(0.012 * SAMPLE_RATE)) / SAMPLE_RATE
+    for _ in range(int(DROPS * samples / SAMPLE_RATE)):
+        start, hertz, size = stream.integer(max(samples - len(t), 1)), stream.uniform(1200.0, 5000.0), stream.uniform(0.2, 1.0)
+        drop = size * np.exp(-t / 0.002) * np.sin(2.0 * np.pi * hertz * t)
+        drops[start : start + len(t)] += drop[: samples - start]
+    return _unit(hiss + 0.35 * _unit(drops))
+
+
+def crickets(seed: int, samples: int) -> np.ndarray:
+    """[samples] of rms 1."""
+    t, stream, track = np.arange(samples) / SAMPLE_RATE, Stream(17, seed), np.zeros(samples)
+    for hertz, swells, amplitude in CRICKETS:
+        phase, beat = stream.uniform(0.0, 2.0 * np.pi), stream.uniform(0.0, 2.0 * np.pi)
+        track += amplitude * (0.6 - 0.4 * np.cos(2.0 * np.pi * swells * t + beat)) * np.sin(2.0 * np.pi * hertz * t + phase)
+    return _unit(track)
+
+
+def _low_pass(x: np.ndarray, hertz: float) -> np.ndarray:
+    """Two one-pole low-passes in a row."""
+    keep = np.exp(-2.0 * np.pi * hertz / SAMPLE_RATE)
+    once = signal.lfilter([1.0 - keep], [1.0, -keep], x)
+    return signal.lfilter([1.0 - keep], [1.0, -keep], once)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    return x / max(float(np.sqrt(np.mean(np.square(x)))), 1e-12)

@@ -1,0 +1,180 @@
+"""Facts, captions and the way back: the grammar in which prompts are written.
+
+    caption  = [count ":"] clause {joint clause} ["."]
+    clause   = article size colour noun launch bounce
+    launch   = one of the phrases of `LAUNCH_PHRASES`, with the direction for thrown and rolled balls
+    bounce   = one of the phrases of `BOUNCE_PHRASES`
+
+Colour, size, launch, direction and the number of bounces are always stated, for every ball; the count follows from the clauses. A
+variant number picks the paraphrase, so that a caption is a pure function of (facts, variant). `parse` reads any paraphrase back.
+"""
+
+import dataclasses
+
+from sora_jax.worlds.playhouse.spec import COLOURS, SIZES
+
+NOUNS = ("ball", "sphere")
+COUNT_WORDS = {1: "one", 2: "two", 3: "three"}
+LAUNCH_PHRASES = {
+    "dropped": ("is dropped", "falls", "falls down", "is let go"),
+    "thrown": ("is thrown to the {d}", "is thrown {d}", "is tossed to the {d}", "flies to the {d}"),
+    "rolled": ("rolls to the {d}", "rolls {d}", "is rolled to the {d}", "rolls along the floor to the {d}"),
+}
+BOUNCE_PHRASES = {
+    0: ("and does not bounce", "and never bounces", "without bouncing"),
+    1: ("and bounces once", "and bounces one time", "bouncing once"),
+    2: ("and bounces twice", "and bounces two times", "bouncing twice"),
+    3: ("and bounces three times", "bouncing three times", "and makes three bounces"),
+}
+JOINTS = (", and", ";", ", while", ". Then")
+JOINT_WORDS = ("and", "while", "then")
+MAX_BALLS = max(COUNT_WORDS)
+
+
+class CaptionError(ValueError):
+    """A caption that the grammar cannot read: says at which column and what was expected."""
+
+    def __init__(self, column: int, expected: str, found: str):
+        super().__init__(f"column {column}: expected {expected}, found {found!r}")
+        self.column, self.expected = column, expected
+
+
+@dataclasses.dataclass(frozen=True)
+class BallFacts:
+    """What is said of one ball. direction is None for a dropped one; bounces counts floor contacts that it leaves again."""
+
+    colour: str
+    size: str
+    launch: str
+    direction: str | None
+    bounces: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is said of a clip. The order of balls is the order of mention and carries no meaning."""
+
+    balls: tuple[BallFacts, ...]
+
+    def to_dict(self) -> dict:
+        return {"count": len(self.balls), "balls": [dataclasses.asdict(b) for b in self.balls]}
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Facts":
+        return cls(tuple(BallFacts(**b) for b in fields["balls"]))
+
+    def key(self) -> str:
+        """The factor tuple as one string, independent of the order of mention: it decides the split."""
+        return " + ".join(sorted(f"{b.colour} {b.size} {b.launch} {b.direction} {b.bounces}" for b in self.balls))
+
+
+def caption(facts: Facts, variant: int = 0) -> str:
+    """The paraphrase number `variant` (any non-negative integer) of the facts."""
+
+    def pick(options):
+        nonlocal variant
+        variant, i = divmod(variant, len(options))
+        return options[i]
+
+    start = pick(range(len(facts.balls)))
+    balls = facts.balls[start:] + facts.balls[:start]
+    parts = []
+    for ball in balls:
+        article = "an" if ball.size[0] in "aeiou" else "a"
+        launch = pick(LAUNCH_PHRASES[ball.launch]).format(d=ball.direction)
+        parts.append(f"{article} {ball.size} {ball.colour} {pick(NOUNS)} {launch} {pick(BOUNCE_PHRASES[ball.bounces])}")
+    text = parts[0]
+    for part in parts[1:]:
+        text += f"{pick(JOINTS)} {part}"
+    if len(balls) > 1 and pick((False, True)):
+        text = f"{COUNT_WORDS[len(balls)]} balls: {text}"
+    return text
+
+
+def _words(text: str) -> list[tuple[str, int]]:
+    """Lower-case words and their columns (from 1); punctuation only separates."""
+    words, start = [], None
+    for i, char in enumerate(text.lower() + " "):
+        if char.isalnum() or char in "'-":
+            start = i if start is None else start
+        elif start is not None:
+            words.append((text[start:i].lower(), start + 1))
+            start = None
+    return words
+
+
+class Reader:
+    """Takes a caption word by word; punctuation only separates words. Its errors say the column and what was expected there."""
+
+    def __init__(self, text):
+        self.words, self.at, self.end = _words(text), 0, len(text) + 1
+
+    def peek(self) -> tuple[str, int]:
+        return self.words[self.at] if self.at < len(self.words) else ("end of text", self.end)
+
+    def skip(self, options) -> bool:
+        if self.peek()[0] in options:
+            self.at += 1
+            return True
+        return False
+
+    def take(self, options, expected):
+        word, column = self.peek()
+        if word not in options:
+            raise CaptionError(column, expected, word)
+        self.at += 1
+        return word
+
+    def phrase(self, table: dict, expected: str):
+        """Longest phrase of {meaning: (phrases)} that starts here."""
+        rest = [w for w, _ in self.words[self.at :]]
+        best = None
+        for meaning, phrases in table.items():
+            for phrase in phrases:
+                words = phrase.split()
+                if rest[: len(words)] == words and (best is None or len(words) > best[0]):
+                    best = len(words), meaning
+        if best is None:
+            word, column = self.peek()
+            raise CaptionError(column, expected, word)
+        self.at += best[0]
+        return best[1]
+
+
+_LAUNCH_TABLE = {
+    (launch, d): tuple(p.format(d=d) for p in phrases)
+    for launch, phrases in LAUNCH_PHRASES.items()
+    for d in ((None,) if launch == "dropped" else ("left", "right"))
+}
+
+
+def parse(text: str) -> Facts:
+    """Read a caption back into facts. Raises CaptionError with the column and what was expected there."""
+    reader = Reader(text)
+    if len(reader.words) > 1 and reader.words[1][0] == "balls":
+        reader.take(tuple(COUNT_WORDS.values()), "a count (one, two, three)")
+        reader.take(("balls",), "'balls'")
+    balls = []
+    while True:
+        reader.take(("a", "an"), "'a' or 'an'")
+        size = reader.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
+        colour = reader.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
+        reader.take(NOUNS, "'ball' or 'sphere'")
+        launch, direction = reader.phrase(_LAUNCH_TABLE, "a launch such as 'is dropped' or 'is thrown to the left'")
+        bounces = reader.phrase(BOUNCE_PHRASES, "a bounce count such as 'and bounces twice'")
+        balls.append(BallFacts(colour, size, launch, direction, bounces))
+        word, column = reader.peek()
+        if word == "end of text":
+            return Facts(tuple(balls))
+        if len(balls) == MAX_BALLS:
+            raise CaptionError(column, f"the end after {MAX_BALLS} balls", word)
+        reader.skip(JOINT_WORDS)
+
+
+def _vocabulary() -> tuple[str, ...]:
+    texts = [*COLOURS, *SIZES, *NOUNS, *COUNT_WORDS.values(), *JOINT_WORDS, "a an balls"]
+    texts += [p for phrases in (*_LAUNCH_TABLE.values(), *BOUNCE_PHRASES.values()) for p in phrases]
+    return tuple(sorted({word for text in texts for word in text.split()}))
+
+
+WORDS = _vocabulary()  # every word that a caption can hold

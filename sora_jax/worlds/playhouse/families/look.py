@@ -1,0 +1,90 @@
+"""Style and camera in words, for the families that are filmed: how a look is drawn, said, and read back.
+
+    caption = style "," camera ":" what the balls do
+
+The last phrase of every table is held out: only the split `paraphrase` uses it.
+"""
+
+import dataclasses
+
+from sora_jax.worlds.playhouse.camera import MOVES
+from sora_jax.worlds.playhouse.captions import CaptionError, Reader
+from sora_jax.worlds.playhouse.spec import DIRECTIONS, FILM_STYLES
+from sora_jax.worlds.playhouse.stream import Stream
+
+STYLE_PHRASES = {
+    "flat": ("in flat colours", "flat colours", "in plain colours"),
+    "realistic": ("realistic", "lifelike", "as in real life"),
+    "cinematic": ("cinematic", "like a film", "as in the cinema"),
+    "anime": ("anime", "in anime style", "as an anime"),
+}
+CAMERA_PHRASES = {
+    "static": ("the camera stands still", "still camera", "from a fixed camera"),
+    "pan": ("the camera pans to the {d}", "panning to the {d}", "the camera turns to the {d}"),
+    "push-in": ("the camera pushes in", "the camera comes closer", "closing in"),
+    "follow": ("the camera follows", "the camera goes along", "following the ball"),
+    "shake": ("the camera shakes", "a shaking camera", "the view trembles"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """A style of FILM_STYLES and a camera of MOVES; direction is that of a pan, else None."""
+
+    style: str
+    camera: str
+    direction: str | None = None
+
+
+class Picker:
+    """Picks phrases by a variant number: one of the common ones, or the held-out last."""
+
+    def __init__(self, variant: int, held_out: bool):
+        self.variant, self.held_out = variant, held_out
+
+    def __call__(self, phrases):
+        if self.held_out:
+            return phrases[-1]
+        self.variant, i = divmod(self.variant, len(phrases) - 1)
+        return phrases[i]
+
+
+def draw_look(stream: Stream, style: str, camera: str) -> Look:
+    return Look(style, camera, stream.choice(DIRECTIONS) if camera == "pan" else None)
+
+
+def pairs(style: str | None = None, moves: tuple[str, ...] = MOVES) -> list[tuple[str, str]]:
+    """Every style, or the one that is asked for, with every camera."""
+    return [(name, move) for name in FILM_STYLES if style in (None, name) for move in moves]
+
+
+def words_of(look: Look, pick: Picker) -> str:
+    """What is said of a look, with the colon at its end."""
+    return f"{pick(STYLE_PHRASES[look.style])}, {pick(CAMERA_PHRASES[look.camera]).format(d=look.direction)}: "
+
+
+_CAMERAS = {
+    (camera, d): tuple(p.format(d=d) for p in phrases)
+    for camera, phrases in CAMERA_PHRASES.items()
+    for d in (DIRECTIONS if camera == "pan" else (None,))
+}
+
+
+def parse_look(text: str) -> tuple[Look, str]:
+    """The look that a caption begins with, and the rest, with spaces in the look's place so that columns stay true.
+
+    Raises: CaptionError with the column and what was expected there.
+    """
+    head, colon, rest = text.partition(":")
+    if not colon:
+        raise CaptionError(len(text) + 1, "':' after style and camera", "end of text")
+    reader = Reader(head)
+    style = reader.phrase(STYLE_PHRASES, f"a style ({', '.join(FILM_STYLES)})")
+    camera, direction = reader.phrase(_CAMERAS, "a camera such as 'the camera stands still'")
+    word, column = reader.peek()
+    if word != "end of text":
+        raise CaptionError(column, "':'", word)
+    return Look(style, camera, direction), " " * (len(head) + 1) + rest
+
+
+WORDS = tuple(sorted({word for phrases in (*STYLE_PHRASES.values(), *_CAMERAS.values()) for p in phrases for word in p.split()}))

@@ -1,0 +1,136 @@
+"""Family `phyworld_{uniform,collision,parabola}_{30k,300k}`: the scenes of "How Far Is Video Generation from World Model".
+
+A world of 10 x 10 units without bounds, ideal balls on a blank sheet, no text and no sound; 1 unit is called a metre here.
+
+    uniform     a red ball moves to the right on a line
+    parabola    a red ball is thrown horizontally near the top, g = 2.5
+    collision   a red ball from the left and a blue one from the right meet head-on, elastically; mass ~ r^2
+
+`train` is the paper's grid over speeds [1, 4] and radii ([0.7, 1.4]; collision [0.5, 1.5]): 300 x 100 and 1000 x 300 for one ball; for
+two, the published generator's 21^2 x 8^2 = 28,224 and 41^2 x 14^2 = 329,476. Radii of one ball are those of the published generator;
+the paper's text says 1.5. `val` has values between those of the grid, from the same ranges. Out of distribution (0.3 to 0.6 and 1.5 to
+2.0 for the radius, collision 0.3 to 0.4 and 1.7 to 2.0; 0 to 0.8 and 4.5 to 6.0 for the speed) are `ood_size`, `ood_velocity` and
+`ood_velocity_size`; of two balls the first one or both, as in the paper's levels.
+
+One ball starts so that, where it can, it stays in view for 24 frames of 0.1 s. Two balls meet after frame 4 and leave 8 frames.
+
+Clips have 33 frames at 10 fps (`modality.FORMATS["phyworld"]`), of which the first 32 are the paper's.
+"""
+
+import dataclasses
+import math
+
+from sora_jax.worlds.playhouse.simulate import simulate
+from sora_jax.worlds.playhouse.spec import BACKDROPS, GRAVITIES, SILENCE, Ball, Scene
+from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.trajectory import Trajectory
+
+TASKS = ("uniform", "collision", "parabola")
+EXTENT, STEP, FRAMES = 10.0, 0.1, 32
+EDGE = 0.5  # units between a ball and the upper and lower edge
+SPEEDS, SLOW, FAST = (1.0, 4.0), (0.0, 0.8), (4.5, 6.0)
+RADII = {1: (0.7, 1.4), 2: (0.5, 1.5)}  # by the number of balls
+TINY, HUGE = {1: (0.3, 0.6), 2: (0.3, 0.4)}, {1: (1.5, 2.0), 2: (1.7, 2.0)}
+GRIDS = {(1, "30k"): (300, 100), (1, "300k"): (1000, 300), (2, "30k"): (21, 8), (2, "300k"): (41, 14)}  # speeds, radii
+SHUFFLE = 7919  # prime to the size of every grid: neighbours in the set are not neighbours in the grid
+IN_VIEW, BEFORE, AFTER = 24, 4, 8  # frames
+
+
+@dataclasses.dataclass(frozen=True)
+class PhyWorldFacts:
+    """The factor tuple: speeds and radii, of one ball or two, and the split whose ranges they are from."""
+
+    task: str
+    split: str
+    speeds: tuple[float, ...]
+    radii: tuple[float, ...]
+
+    def to_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "PhyWorldFacts":
+        return cls(fields["task"], fields["split"], tuple(fields["speeds"]), tuple(fields["radii"]))
+
+    def key(self) -> str:
+        return f"{self.task} v {self.speeds} r {self.radii}"
+
+
+class PhyWorld:
+    """One task at one size of its training set."""
+
+    splits = ("train", "val", "ood_velocity", "ood_size", "ood_velocity_size")
+    styles = ()
+    facts_type = PhyWorldFacts
+
+    def __init__(self, task: str, size: str):
+        self.task, self.size, self.name = task, size, f"phyworld_{task}_{size}"
+        self.balls = self.max_balls = 2 if task == "collision" else 1
+        self.number = 10 + TASKS.index(task)  # both sizes share their `val` and OOD scenes
+        speeds, radii = GRIDS[self.balls, size]
+        self.grid = (speeds,) * self.balls + (radii,) * self.balls
+        self.train_size = math.prod(self.grid)
+
+    def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> PhyWorldFacts | None:
+        """The cell of the grid; outside of `train` there is none."""
+        if split != "train":
+            return None
+        if not 0 <= index < self.train_size:
+            raise ValueError(f"index {index}: {self.name} has {self.train_size} scenes in train")
+        cell, values = index * SHUFFLE % self.train_size, []
+        for n, (low, high) in zip(self.grid, (SPEEDS,) * self.balls + (RADII[self.balls],) * self.balls):
+            cell, i = divmod(cell, n)
+            values.append(low + (high - low) * (i / (n - 1)))
+        return PhyWorldFacts(self.task, split, tuple(values[: self.balls]), tuple(values[self.balls :]))
+
+    def draw_facts(self, stream: Stream, split: str, aim: PhyWorldFacts | None) -> PhyWorldFacts:
+        if aim is not None:
+            return aim
+        n, ood = self.balls, stream.integer(self.balls) + 1  # how many balls are out of distribution
+
+        def values(inside, below, above, out):
+            return tuple(stream.uniform(*(stream.choice((below, above)) if out and k < ood else inside)) for k in range(n))
+
+        speeds = values(SPEEDS, SLOW, FAST, split in ("ood_velocity", "ood_velocity_size"))
+        radii = values(RADII[n], TINY[n], HUGE[n], split in ("ood_size", "ood_velocity_size"))
+        return PhyWorldFacts(self.task, split, speeds, radii)
+
+    def split_of(self, facts: PhyWorldFacts) -> str:
+        return facts.split
+
+    def draw_scene(self, stream: Stream, facts: PhyWorldFacts, seconds: float) -> tuple[Scene, Trajectory] | None:
+        starts = self._two_starts(stream, facts) if self.balls == 2 else self._one_start(stream, facts)
+        if starts is None:
+            return None
+        balls = tuple(
+            Ball(colour, "large", "ideal", "thrown", "left" if v < 0 else "right", r, start, (v, 0.0))
+            for colour, r, start, v in zip(("red", "blue"), facts.radii, starts, (facts.speeds[0], -facts.speeds[-1]))
+        )
+        gravity = GRAVITIES["phyworld" if self.task == "parabola" else "none"]
+        blank = len(BACKDROPS) - 1
+        scene = Scene(0, balls, "flat", SILENCE, blank, EXTENT, gravity, below=0.0, bounds="open")
+        return scene, simulate(scene, max(seconds, (FRAMES + 1) * STEP))
+
+    def _one_start(self, stream, facts):
+        (v,), (r,) = facts.speeds, facts.radii
+        furthest = EXTENT - IN_VIEW * STEP * v - r
+        x = stream.uniform(r, furthest) if furthest > r else r + stream.uniform(0.0, 0.5)
+        low, high = r + EDGE, EXTENT - EDGE - r
+        return ((x, stream.uniform(high - 1.0 if self.task == "parabola" else low, high)),)
+
+    def _two_starts(self, stream, facts):
+        (v1, v2), (r1, r2) = facts.speeds, facts.radii
+        nearest = BEFORE * STEP * (v1 + v2)
+        furthest = min((FRAMES - AFTER) * STEP * (v1 + v2), EXTENT - 2.0 * (r1 + r2))
+        if furthest <= nearest:
+            return None
+        distance = stream.uniform(nearest, furthest) + r1 + r2
+        x, r = stream.uniform(r1, EXTENT - r2 - distance), max(r1, r2)
+        y = stream.uniform(r + EDGE, EXTENT - EDGE - r)
+        return (x, y), (x + distance, y)
+
+    def caption(self, facts: PhyWorldFacts, variant: int, split: str) -> str:
+        return ""
+
+    def details(self, scene: Scene, motion: Trajectory, facts: PhyWorldFacts, seconds: float) -> dict:
+        return {}

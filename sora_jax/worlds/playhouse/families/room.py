@@ -1,0 +1,189 @@
+"""Family `room`: one to three balls are dropped, thrown or rolled in a room and bounce.
+
+A scene is drawn again when its events could not be read from 8 frames a second, where an arc needs two frames to be seen:
+
+    a contact in the last QUIET_END seconds (what follows it would not be seen)
+    two contacts of one ball closer than CLEAR_GAP seconds, or of any two balls closer than APART seconds
+    a contact with walls or balls slower than FAINT (a graze neither shows nor sounds)
+    a contact before CLEAR_START (the launch would not be seen)
+    a ball that rises above the view, or a rolled ball that is knocked off the floor
+
+The split is a hash of the factor tuple (`Facts.key`): one combination in ten belongs to `val`.
+"""
+
+import dataclasses
+import math
+import zlib
+
+import numpy as np
+
+from sora_jax.worlds.playhouse.captions import MAX_BALLS, BallFacts, Facts, caption
+from sora_jax.worlds.playhouse.simulate import REST_GRAVITY, REST_SPEED, TooManyEvents, simulate
+from sora_jax.worlds.playhouse.spec import (
+    AMBIENCES,
+    BELOW_FLOOR,
+    COLOURS,
+    DIRECTIONS,
+    MATERIALS,
+    ROOM_BACKDROPS,
+    SIZES,
+    STYLES,
+    Ball,
+    Scene,
+)
+from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.trajectory import Contact, Trajectory
+
+QUIET_END = 0.27
+CLEAR_GAP = 0.28
+CLEAR_START = 0.25
+APART = 0.04
+FAINT = 0.7  # m/s
+HEADROOM = 0.05  # metres between a ball and the upper edge
+
+COUNT_WEIGHTS = {1: 0.45, 2: 0.42, 3: 0.13}
+LAUNCH_WEIGHTS = {"dropped": 0.35, "thrown": 0.4, "rolled": 0.25}
+BOUNCE_WEIGHTS = {1: 0.4, 2: 0.4, 3: 0.2}
+
+
+class Room:
+    """The family as `draw.py` wants it."""
+
+    name, number, max_balls = "room", 0, MAX_BALLS
+    splits = ("train", "val")
+    styles = ()
+    facts_type = Facts
+
+    def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> int:
+        """The number of balls."""
+        return stream.choice(list(COUNT_WEIGHTS), COUNT_WEIGHTS.values())
+
+    def draw_facts(self, stream: Stream, split: str, count: int) -> Facts:
+        return draw_balls(stream, count)
+
+    def split_of(self, facts: Facts) -> str:
+        return "val" if zlib.crc32(facts.key().encode()) % 10 == 0 else "train"
+
+    def draw_scene(self, stream: Stream, facts: Facts, seconds: float) -> tuple[Scene, Trajectory] | None:
+        scene = draw_alone(stream, facts, seconds)
+        motion = scene and play(scene, facts, seconds)
+        return (scene, motion) if motion else None
+
+    def caption(self, facts: Facts, variant: int, split: str) -> str:
+        return caption(facts, variant)
+
+    def details(self, scene: Scene, motion: Trajectory, facts: Facts, seconds: float) -> dict:
+        return {}
+
+
+def draw_balls(stream: Stream, count: int) -> Facts:
+    """Facts of so many balls."""
+    colours, balls = list(COLOURS), []
+    for _ in range(count):
+        colour = colours.pop(stream.integer(len(colours)))
+        size = stream.choice(list(SIZES))
+        launch = stream.choice(list(LAUNCH_WEIGHTS), LAUNCH_WEIGHTS.values())
+        direction = None if launch == "dropped" else stream.choice(DIRECTIONS)
+        bounces = 0 if launch == "rolled" else stream.choice(list(BOUNCE_WEIGHTS), BOUNCE_WEIGHTS.values())
+        balls.append(BallFacts(colour, size, launch, direction, bounces))
+    return Facts(tuple(balls))
+
+
+def draw_alone(stream: Stream, facts: Facts, seconds: float, sizes=SIZES, speed: float = 1.0, gravity: float = 9.8) -> Scene | None:
+    """A scene that would fulfil the facts if no ball met another; None if the balls do not fit into the room.
+
+    sizes: radius ranges in metres; speed: factor on the velocities of thrown and rolled balls; gravity in m/s^2.
+    """
+    scene = Scene(
+        seed=stream.integer(1 << 31),
+        balls=(),
+        style=stream.choice(STYLES),
+        ambience=stream.choice(AMBIENCES),
+        backdrop=stream.integer(ROOM_BACKDROPS),
+        gravity=gravity,
+    )
+    balls: list[Ball] = []
+    for fact in facts.balls:
+        for _ in range(200):
+            ball = draw_ball(stream, fact, scene.extent, sizes, speed)
+            if _reads_alone(ball, fact, scene, seconds) and all(_apart(ball, other) for other in balls):
+                balls.append(ball)
+                break
+        else:
+            return None
+    return dataclasses.replace(scene, balls=tuple(balls))
+
+
+def draw_ball(stream: Stream, fact: BallFacts, extent: float, sizes=SIZES, speed: float = 1.0) -> Ball:
+    """A ball that is launched as stated."""
+    radius = stream.uniform(*sizes[fact.size])
+    sign = {None: 0.0, "left": -1.0, "right": 1.0}[fact.direction]
+    margin = radius + 0.1
+    if fact.launch == "dropped":
+        x, height, velocity = stream.uniform(margin, extent - margin), stream.uniform(0.5, 2.7), (0.0, 0.0)
+    else:  # start on the side that leaves room to move
+        near = stream.uniform(margin, 0.55 * extent)
+        x = near if sign > 0 else extent - near
+        if fact.launch == "thrown":
+            height, velocity = stream.uniform(0.5, 2.4), (sign * (speed * stream.uniform(1.0, 2.6)), stream.uniform(0.0, 3.0))
+        else:
+            height, velocity = 0.0, (sign * (speed * stream.uniform(0.7, 2.2)), 0.0)
+    material = stream.choice(list(MATERIALS))
+    return Ball(fact.colour, fact.size, material, fact.launch, fact.direction, radius, (x, radius + height), velocity)
+
+
+def _reads_alone(ball: Ball, fact: BallFacts, scene: Scene, seconds: float) -> bool:
+    """Would the ball, alone between its walls, bounce as often as stated, and stay in view? Closed form: no simulation."""
+    if fact.launch == "rolled":
+        return True
+    g, height, up = scene.gravity, ball.position[1] - ball.radius, ball.velocity[1]
+    if ball.position[1] + ball.radius + up * up / (2.0 * g) > scene.extent - BELOW_FLOOR - HEADROOM:
+        return False
+    speed = math.sqrt(up * up + 2.0 * g * height)
+    time, bounces = (up + speed) / g, 0
+    while time < seconds:
+        if time > seconds - QUIET_END:
+            return False
+        speed *= MATERIALS[ball.material].restitution
+        if speed < REST_SPEED * (g / REST_GRAVITY):
+            break
+        bounces += 1
+        time += 2.0 * speed / g
+    return bounces == fact.bounces
+
+
+def _apart(a: Ball, b: Ball) -> bool:
+    dx, dy = a.position[0] - b.position[0], a.position[1] - b.position[1]
+    reach = a.radius + b.radius + 0.15
+    return dx * dx + dy * dy > reach * reach
+
+
+def play(scene: Scene, facts: Facts, seconds: float) -> Trajectory | None:
+    """The motion, if it shows the facts as stated and readably; else None."""
+    last, latest = [-1.0] * len(scene.balls), -1.0
+
+    def readable(c: Contact) -> bool:
+        nonlocal latest
+        if not CLEAR_START < c.time < seconds - QUIET_END or c.time - latest < APART or (c.speed < FAINT and c.kind != "floor"):
+            return False
+        latest = c.time
+        for k in (c.a, c.b) if c.b >= 0 else (c.a,):
+            if c.time - last[k] < CLEAR_GAP or (c.kind == "floor" and scene.balls[k].launch == "rolled"):
+                return False
+            last[k] = c.time
+        return True
+
+    try:
+        motion = simulate(scene, seconds, readable)
+    except TooManyEvents:
+        return None
+    if motion is None:
+        return None
+    if any(motion.bounces(k) != fact.bounces for k, fact in enumerate(facts.balls)):
+        return None
+    for k, (ball, arcs) in enumerate(zip(scene.balls, motion.arcs)):
+        ceiling = scene.extent - BELOW_FLOOR - HEADROOM - ball.radius
+        apex = arcs[:, 2] + np.where(arcs[:, 5] < 0, np.maximum(arcs[:, 4], 0) ** 2 / (2 * scene.gravity), 0)
+        if apex.max() > ceiling or (ball.launch == "rolled" and arcs[:, 2].max() > ball.radius):
+            return None
+    return motion

@@ -1,0 +1,67 @@
+"""When a ball is hidden behind a panel: exact, from its motion.
+
+A panel is a shape in front, an upright box that may move along its path. A ball of radius r at (x, y) is behind it, all of it, while
+
+    x - r >= left,   x + r <= right,   y - r >= bottom,   y + r <= top                                     (1)
+
+and no part of it is while one of these has the other sign of r and is broken. Between events each side is a polynomial of degree two in
+time, so the intervals' ends are roots; + - * / and sqrt only, bitwise the same on any machine.
+"""
+
+from sora_jax.worlds.playhouse.spec import Scene, Shape
+from sora_jax.worlds.playhouse.touch import roots
+from sora_jax.worlds.playhouse.trajectory import Trajectory, path_pieces
+
+
+def panels(scene: Scene) -> list[Shape]:
+    """The shapes that hide what is behind them and touch nothing."""
+    return [shape for shape in scene.shapes if shape.front and shape.material is None and len(shape.points) == 4]
+
+
+def hidden(scene: Scene, motion: Trajectory, seconds: float, fully: bool = True) -> tuple[tuple[int, float, float], ...]:
+    """(ball, start, end) in s of every time in [0, seconds] at which a ball is behind a panel: all of it, or, if not `fully`, at least
+    some of its box."""
+    found = []
+    for k, ball in enumerate(scene.balls):
+        sign = ball.radius if fully else -ball.radius
+        for panel in panels(scene):
+            found += [(k, start, end) for start, end in _behind(panel, motion, k, sign, seconds)]
+    return tuple(sorted(found))
+
+
+def _behind(panel: Shape, motion: Trajectory, k: int, r: float, seconds: float) -> list[tuple[float, float]]:
+    xs, ys = [p[0] for p in panel.points], [p[1] for p in panel.points]
+    arcs = motion.arcs[k].tolist()
+    slides = motion.turns[k][:, 0].tolist() if motion.turns else [0.0] * len(arcs)
+    pushes = path_pieces(panel) or [(0.0,) * 6]
+    starts = sorted({t for t in (*(arc[0] for arc in arcs), *(push[0] for push in pushes)) if t < seconds})
+    spans = []
+    for start, end in zip(starts, [*starts[1:], seconds]):
+        if end <= start:
+            continue
+        i = max(i for i, arc in enumerate(arcs) if arc[0] <= start)
+        t0, x, y, vx, vy, ay = arcs[i]
+        push = [push for push in pushes if push[0] <= start][-1]
+        dt, late = start - t0, start - push[0]
+        # Position relative to the panel at `start`, and its derivatives.
+        px, py = x + vx * dt + 0.5 * slides[i] * dt * dt - push[1] - push[3] * late, y + vy * dt + 0.5 * ay * dt * dt - push[2] - push[4] * late
+        ux, uy = vx + slides[i] * dt - push[3], vy + ay * dt - push[4]
+        hx, hy = 0.5 * slides[i], 0.5 * ay
+        sides = (
+            (px - r - min(xs), ux, hx),
+            (max(xs) - px - r, -ux, -hx),
+            (py - r - min(ys), uy, hy),
+            (max(ys) - py - r, -uy, -hy),
+        )
+        cuts = sorted({0.0, end - start, *(t for side in sides for t in roots(side, end - start))})
+        for a, b in zip(cuts, cuts[1:]):
+            middle = 0.5 * (a + b)
+            if all(c + (v + h * middle) * middle >= 0.0 for c, v, h in sides):
+                spans.append((start + a, start + b))
+    joined = []
+    for a, b in spans:
+        if joined and joined[-1][1] == a:
+            joined[-1] = (joined[-1][0], b)
+        else:
+            joined.append((a, b))
+    return joined

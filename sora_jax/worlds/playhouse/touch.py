@@ -1,0 +1,134 @@
+"""When two things touch: the earliest instant at which a gap that is a polynomial of time closes.
+
+Between events everything moves on p + v t + a t^2 / 2, so with relative position p, velocity v, acceleration a and h = a / 2
+
+    ball - line     gap(t) = n.p - reach + (n.v) t + (n.h) t^2                                             (1)
+    ball - point    gap(t) = |p + v t + h t^2|^2 - reach^2, a quartic, or a quadratic where h = 0           (2)
+
+with n the line's normal and reach the sum of the radii. A contact is a root at which the gap falls. All functions return the time of
+the contact, or `end` if there is none before it.
+
+Only + - * / and sqrt of IEEE float64 are used, in a fixed order and on Python floats, so every root is bitwise the same on any machine
+(no library exp, sin, pow, BLAS or fused multiply-add, whose last bit differs between processors).
+"""
+
+import math
+
+TOUCHING = 1e-9  # metres: a gap up to this size is a contact that lasts, or one that has just been resolved
+
+
+def roots(c: tuple[float, ...], end: float) -> list[float]:
+    """Real roots in (0, end) of c[0] + c[1] t + ..., ascending, by bisection between the roots of the derivative."""
+    while len(c) > 1 and c[-1] == 0.0:
+        c = c[:-1]
+    if len(c) <= 1:
+        return []
+    if len(c) == 2:
+        t = -c[0] / c[1]
+        return [t] if 0.0 < t < end else []
+    if len(c) == 3:
+        d = c[1] * c[1] - 4.0 * c[2] * c[0]
+        if d < 0.0:
+            return []
+        # The stable form: the larger root first, the other from their product.
+        q = -0.5 * (c[1] + (math.sqrt(d) if c[1] >= 0.0 else -math.sqrt(d)))
+        found = [q / c[2]] + ([c[0] / q] if q != 0.0 else [])
+        return sorted(t for t in found if 0.0 < t < end)
+
+    def value(t):
+        total = 0.0
+        for a in reversed(c):
+            total = total * t + a
+        return total
+
+    stops = [0.0, *roots(tuple(i * a for i, a in enumerate(c))[1:], end), end]
+    found = []
+    for low, high in zip(stops, stops[1:]):
+        below = value(low)
+        if (below > 0.0) == (value(high) > 0.0):
+            continue
+        while True:
+            middle = 0.5 * (low + high)
+            if middle <= low or middle >= high:
+                break
+            if (value(middle) > 0.0) == (below > 0.0):
+                low = middle
+            else:
+                high = middle
+        found.append(high)
+    return found
+
+
+def line_time(gap: float, v: float, a: float, end: float) -> float:
+    """Equation (1) for a line without ends: gap, normal speed v and normal acceleration a of the ball now."""
+    if gap <= 0.0:
+        if v < 0.0:
+            return 0.0
+        if a < 0.0:  # just left the line: equation (1) without its root at zero
+            t = -2.0 * v / a
+            return t if 0.0 < t < end else end
+        return end
+    if a == 0.0:
+        if v >= 0.0:
+            return end
+        t = gap / -v
+        return t if t < end else end
+    for t in roots((gap, v, 0.5 * a), end):
+        if v + a * t < 0.0:
+            return t
+    return end
+
+
+def edge_time(p, v, a, normal, length: float, reach: float, end: float) -> float:
+    """Equation (1) for an edge that begins at the origin and runs `length` along its tangent (ny, -nx); p, v, a are pairs."""
+    nx, ny = normal
+    gap, vn, an = nx * p[0] + ny * p[1] - reach, nx * v[0] + ny * v[1], nx * a[0] + ny * a[1]
+    if gap > TOUCHING and vn >= 0.0 and an >= 0.0:
+        return end
+    s, vs, hs = ny * p[0] - nx * p[1], ny * v[0] - nx * v[1], 0.5 * (ny * a[0] - nx * a[1])
+    if -TOUCHING <= gap <= TOUCHING:
+        if vn < 0.0 and 0.0 <= s <= length:
+            return 0.0
+        times = [-2.0 * vn / an] if an < 0.0 and vn > 0.0 else []
+    else:
+        times = [t for t in roots((gap, vn, 0.5 * an), end) if vn + an * t < 0.0]
+    for t in times:
+        if t < end and 0.0 <= s + (vs + hs * t) * t <= length:
+            return t
+    return end
+
+
+def point_time(p, v, a, reach: float, end: float, touching: float = TOUCHING, least: float = 1e-13) -> float:
+    """Equation (2): the ball relative to a point, or to another ball; p, v, a are pairs.
+
+    A gap up to `touching` square metres that closes is a contact now; one that closes slower than `least` (m^2/s) is a graze, not a
+    contact: a ball that rolls over a corner passes it so.
+    """
+    dx, dy = p
+    gap = dx * dx + dy * dy - reach * reach
+    closing = dx * v[0] + dy * v[1]
+    if gap <= touching and 2.0 * closing < -least:
+        return 0.0
+    hx, hy = 0.5 * a[0], 0.5 * a[1]
+    if hx == 0.0 and hy == 0.0:
+        if closing >= 0.0:
+            return end
+        c = (gap, 2.0 * closing, v[0] * v[0] + v[1] * v[1], 0.0, 0.0)
+    elif _comes_near(dx, v[0], hx, reach, end) and _comes_near(dy, v[1], hy, reach, end):
+        c = (gap, 2.0 * closing, v[0] * v[0] + v[1] * v[1] + 2.0 * (dx * hx + dy * hy), 2.0 * (v[0] * hx + v[1] * hy), hx * hx + hy * hy)
+    else:
+        return end
+    for t in roots(c, end):
+        if c[1] + t * (2.0 * c[2] + t * (3.0 * c[3] + t * 4.0 * c[4])) < -least:  # the gap closes here
+            return t
+    return end
+
+
+def _comes_near(d: float, v: float, h: float, reach: float, end: float) -> bool:
+    """Is one coordinate d + v t + h t^2 ever within reach of 0 before `end`? If not, there is no quartic to solve."""
+    least = greatest = d
+    for t in (end, -v / (2.0 * h)) if h != 0.0 else (end,):
+        if 0.0 < t <= end:
+            q = d + (v + h * t) * t
+            least, greatest = min(least, q), max(greatest, q)
+    return least <= reach and greatest >= -reach

@@ -1,0 +1,238 @@
+"""A small formant synthesiser: 26 words in 12 voices, for someone unseen who counts and names what happens.
+
+After Klatt, "Software for a cascade/parallel formant synthesizer" (1980), with the tables written here. A word is a row of states (`SOUNDS`),
+each with its formants and the levels of three sources; between states the formants glide for GLIDE, the levels for QUICK seconds. With
+resonator and anti-resonator, at sample rate R,
+
+    y[n] = a x[n] + b y[n-1] + c y[n-2],      c = -exp(-2 pi w / R),  b = 2 exp(-pi w / R) cos(2 pi f / R),  a = 1 - b - c      (1)
+    y[n] = (x[n] - b x[n-1] - c x[n-2]) / a                                                                (2)
+
+of centre f and width w in Hz, the sound is the cascade F1 F2 F3 F4 F5 of (1), with a nasal pair (2) (1), of pulses at the pitch, smoothed
+by a resonator at 0 Hz, plus breath; and beside it noise through one resonator at the hiss of a consonant.
+
+Voices differ in pitch, in the length of the vocal tract (all formants times `tract`), in rate, and in timbre: how much breath, and how much
+the highs fall. Words last 0.2 to 0.6 s. What is not there: sentences, stress, emotion; words are spoken one by one.
+All is float64 NumPy; the last bits of exp and cos differ between processors, samples by far less than 1e-3.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+from scipy import signal
+
+from sora_jax.modality import SAMPLE_RATE
+from sora_jax.worlds.playhouse.stream import noise
+
+FRAME = 80  # samples for which the filters stand still: 5 ms
+GLIDE, QUICK = 0.022, 0.008  # seconds around a boundary in which formants and levels change
+HISS = 3.0  # level of a hiss of 1 beside a voice of 1
+NOMINAL = 0.1  # rms of a word over the time in which it is loud
+
+
+@dataclasses.dataclass(frozen=True)
+class Voice:
+    """pitch in Hz; tract: factor on the formants; rate: of speech; breath: share of noise in a voiced sound; dark: one-pole low-pass, 0 to 1."""
+
+    pitch: float
+    tract: float
+    rate: float
+    breath: float
+    dark: float
+
+
+VOICES = (
+    Voice(98.0, 0.90, 0.95, 0.04, 0.35),
+    Voice(112.0, 0.96, 1.05, 0.08, 0.20),
+    Voice(128.0, 0.94, 0.90, 0.03, 0.45),
+    Voice(145.0, 1.02, 1.10, 0.10, 0.25),
+    Voice(178.0, 1.08, 1.00, 0.05, 0.15),
+    Voice(196.0, 1.14, 0.92, 0.12, 0.30),
+    Voice(214.0, 1.11, 1.08, 0.06, 0.10),
+    Voice(236.0, 1.18, 1.02, 0.09, 0.20),
+    Voice(105.0, 0.92, 1.03, 0.06, 0.28),
+    Voice(136.0, 0.99, 0.97, 0.05, 0.32),
+    Voice(187.0, 1.10, 1.06, 0.08, 0.22),
+    Voice(225.0, 1.15, 0.96, 0.07, 0.18),
+)
+TRAIN_VOICES, HELD_OUT_VOICES = range(8), range(8, 12)
+
+# One state of a sound: milliseconds, F1, F2, F3 in Hz, level of the voice, of breath, of hiss, its centre and its width in Hz.
+# A sound without a vowel's formants takes those of its place of articulation, so that the neighbours glide towards them.
+SOUNDS = {
+    "AA": ((150, 730, 1090, 2440, 1.0, 0, 0, 0, 0),),
+    "AE": ((150, 660, 1720, 2410, 1.0, 0, 0, 0, 0),),
+    "AH": ((130, 640, 1190, 2390, 1.0, 0, 0, 0, 0),),
+    "AO": ((150, 570, 840, 2410, 1.0, 0, 0, 0, 0),),
+    "AW": ((90, 740, 1250, 2500, 1.0, 0, 0, 0, 0), (90, 430, 900, 2300, 0.9, 0, 0, 0, 0)),
+    "AY": ((90, 720, 1180, 2500, 1.0, 0, 0, 0, 0), (100, 380, 2050, 2600, 0.9, 0, 0, 0, 0)),
+    "EH": ((120, 530, 1840, 2480, 1.0, 0, 0, 0, 0),),
+    "ER": ((150, 490, 1350, 1690, 1.0, 0, 0, 0, 0),),
+    "IH": ((100, 400, 1990, 2550, 1.0, 0, 0, 0, 0),),
+    "IY": ((150, 280, 2280, 3000, 0.9, 0, 0, 0, 0),),
+    "OW": ((90, 530, 950, 2400, 1.0, 0, 0, 0, 0), (90, 370, 750, 2350, 0.9, 0, 0, 0, 0)),
+    "UW": ((160, 310, 880, 2250, 0.9, 0, 0, 0, 0),),
+    "L": ((70, 340, 1050, 2850, 0.6, 0, 0, 0, 0),),
+    "R": ((70, 330, 1080, 1450, 0.6, 0, 0, 0, 0),),
+    "W": ((70, 290, 650, 2200, 0.55, 0, 0, 0, 0),),
+    "Y": ((60, 260, 2250, 3000, 0.55, 0, 0, 0, 0),),
+    "M": ((80, 270, 1100, 2200, 0.40, 0, 0, 0, 0),),
+    "N": ((80, 270, 1600, 2600, 0.40, 0, 0, 0, 0),),
+    "B": ((50, 200, 800, 2200, 0.10, 0, 0, 0, 0), (10, 250, 850, 2200, 0.3, 0, 0.10, 900, 600)),
+    "D": ((50, 200, 1700, 2600, 0.10, 0, 0, 0, 0), (12, 250, 1750, 2600, 0.3, 0, 0.20, 3600, 1200)),
+    "G": ((50, 200, 1900, 2200, 0.10, 0, 0, 0, 0), (16, 250, 1950, 2200, 0.3, 0, 0.18, 2000, 600)),
+    "P": ((60, 300, 800, 2200, 0, 0, 0, 0, 0), (15, 400, 850, 2200, 0, 0.2, 0.35, 900, 700), (30, 500, 1000, 2300, 0, 0.4, 0, 0, 0)),
+    "T": ((60, 300, 1700, 2600, 0, 0, 0, 0, 0), (15, 400, 1750, 2600, 0, 0.1, 0.35, 4200, 1500), (30, 450, 1700, 2600, 0, 0.2, 0.05, 4200, 1500)),
+    "K": ((60, 300, 1800, 2300, 0, 0, 0, 0, 0), (18, 400, 1850, 2300, 0, 0.1, 0.28, 1900, 500), (30, 450, 1800, 2400, 0, 0.25, 0, 0, 0)),
+    "JH": ((45, 220, 1800, 2600, 0.08, 0, 0, 0, 0), (60, 280, 1850, 2600, 0.25, 0, 0.22, 2800, 1000)),
+    "F": ((90, 340, 1100, 2100, 0, 0.05, 0.10, 6500, 4000),),
+    "V": ((60, 250, 1100, 2100, 0.30, 0.03, 0.04, 6500, 4000),),
+    "TH": ((90, 320, 1300, 2600, 0, 0.05, 0.09, 5500, 3500),),
+    "S": ((110, 320, 1600, 2600, 0, 0, 0.30, 5400, 1200),),
+    "HH": ((70, 500, 1500, 2500, 0, 0.45, 0, 0, 0),),
+}
+NASAL = ("M", "N")
+
+WORDS = {
+    "one": "W AH N",
+    "two": "T UW",
+    "three": "TH R IY",
+    "four": "F AO R",
+    "five": "F AY V",
+    "six": "S IH K S",
+    "red": "R EH D",
+    "orange": "AO R IH N JH",
+    "yellow": "Y EH L OW",
+    "green": "G R IY N",
+    "blue": "B L UW",
+    "purple": "P ER P AH L",
+    "small": "S M AO L",
+    "large": "L AA R JH",
+    "left": "L EH F T",
+    "right": "R AY T",
+    "up": "AH P",
+    "down": "D AW N",
+    "ball": "B AO L",
+    "bounce": "B AW N S",
+    "wall": "W AO L",
+    "floor": "F L AO R",
+    "goal": "G OW L",
+    "miss": "M IH S",
+    "hit": "HH IH T",
+    "stop": "S T AA P",
+}
+
+
+def phonemes(word: str, voice: int) -> list[tuple[float, float, str]]:
+    """(start, end, phoneme) in s from the beginning of the word. Raises ValueError for a word that is none of WORDS."""
+    if word not in WORDS:
+        raise ValueError(f"no word {word!r}; there are {', '.join(WORDS)}")
+    spoken, start = [], 0.0
+    for name in WORDS[word].split():
+        end = start + sum(state[0] for state in SOUNDS[name]) / 1000.0 / VOICES[voice].rate
+        spoken.append((start, end, name))
+        start = end
+    return spoken
+
+
+def duration(word: str, voice: int) -> float:
+    """Seconds that a word takes."""
+    return phonemes(word, voice)[-1][1]
+
+
+@functools.lru_cache(maxsize=None)
+def speak(word: str, voice: int) -> np.ndarray:
+    """A word, float64 [S] at 16 kHz, its loud half at an rms of NOMINAL. Read-only: it is kept and shared."""
+    who, tracks = VOICES[voice], _tracks(word, voice)
+    frames = len(tracks["voice"])
+    n = frames * FRAME
+    seed = 12 * list(WORDS).index(word) + voice
+    level = {name: np.interp(np.arange(n) / FRAME, np.arange(frames) + 0.5, tracks[name]) for name in ("voice", "breath", "hiss")}
+    pulses = _pulses(who.pitch, n)
+    breath = 0.1 * noise(n, 11, seed)
+    source = level["voice"] * (pulses + who.breath * breath) + 0.6 * level["breath"] * breath
+    source = signal.lfilter([1.0 - who.dark], [1.0, -who.dark], source)
+    source = _filter(source, tracks["nasal_zero"], np.full(frames, 100.0), anti=True)
+    source = _filter(source, np.full(frames, 270.0), np.full(frames, 100.0))
+    widths = {"f1": np.where(tracks["nasal"] > 0.5, 150.0, 70.0), "f2": np.full(frames, 90.0), "f3": np.full(frames, 130.0)}
+    for name, width in widths.items():
+        source = _filter(source, tracks[name] * who.tract, width)
+    for hertz, width in ((3500.0, 250.0), (4500.0, 300.0)):
+        source = _filter(source, np.full(frames, min(hertz * who.tract, 7000.0)), np.full(frames, width))
+    hiss = level["hiss"] * noise(n, 12, seed) * HISS
+    hiss = _filter(hiss, np.minimum(tracks["hiss_hz"] * who.tract**0.5, 7200.0), tracks["hiss_width"], unit_peak=True)
+    spoken = signal.lfilter([1.0, -0.95], [1.0], source)  # the lips radiate highs better
+    spoken = spoken / _loudness(spoken) + hiss
+    spoken *= NOMINAL / _loudness(spoken)
+    fade = np.minimum(1.0, np.minimum(np.arange(n) + 1, n - np.arange(n)) / (0.006 * SAMPLE_RATE))
+    spoken = spoken * fade
+    spoken.flags.writeable = False
+    return spoken
+
+
+def _tracks(word: str, voice: int) -> dict[str, np.ndarray]:
+    """What the filters do in each frame [frames]: targets held within a state, joined by straight lines around its boundaries."""
+    names = ("f1", "f2", "f3", "voice", "breath", "hiss", "hiss_hz", "hiss_width", "nasal")
+    states = [(*state, float(name in NASAL)) for _, _, name in phonemes(word, voice) for state in SOUNDS[name]]
+    ends = np.cumsum([state[0] for state in states]) / 1000.0 / VOICES[voice].rate
+    starts = np.concatenate([[0.0], ends[:-1]])
+    frames = int(np.ceil(ends[-1] * SAMPLE_RATE / FRAME))
+    t = (np.arange(frames) + 0.5) * FRAME / SAMPLE_RATE
+    tracks = {}
+    for i, name in enumerate(names):
+        reach = np.minimum(GLIDE if name in ("f1", "f2", "f3") else QUICK, 0.4 * (ends - starts))
+        knots = np.stack([starts + reach, ends - reach], axis=1).ravel()
+        tracks[name] = np.interp(t, knots, np.repeat([state[i + 1] for state in states], 2))
+    # A hiss keeps its own colour however it fades: no glide to the 0 Hz of sounds without one.
+    at = np.minimum(np.searchsorted(ends, t), len(states) - 1)
+    own = np.array([state[7] for state in states], float)
+    near = [min((k for k in range(len(states)) if own[k]), key=lambda k, j=j: abs(k - j), default=j) for j in range(len(states))]
+    tracks["hiss_hz"] = np.maximum(own[near][at], 1000.0)
+    tracks["hiss_width"] = np.maximum(np.array([state[8] for state in states], float)[near][at], 500.0)
+    tracks["nasal_zero"] = 270.0 + 180.0 * tracks["nasal"]
+    return tracks
+
+
+def _loudness(x: np.ndarray) -> float:
+    """Root mean square of the louder half of the samples."""
+    return float(np.sqrt(np.mean(np.sort(np.square(x))[len(x) // 2 :])))
+
+
+def _pulses(pitch: float, n: int) -> np.ndarray:
+    """A glottal pulse train [n] whose pitch falls from 1.08 to 0.86 of `pitch`, smoothed by a resonator at 0 Hz; rms 0.1."""
+    hertz = pitch * np.linspace(1.08, 0.86, n)
+    phase = np.cumsum(hertz) / SAMPLE_RATE
+    whole = np.flatnonzero(np.diff(np.floor(phase), prepend=-1.0))
+    train = np.zeros(n + 1)
+    # An impulse between two samples is shared by both: pitch that does not jump from sample to sample.
+    late = np.clip((phase[whole] - np.floor(phase[whole])) / (hertz[whole] / SAMPLE_RATE), 0.0, 1.0)
+    train[whole] += 1.0 - late
+    train[np.maximum(whole - 1, 0)] += late
+    smooth = _filter(train[:n], np.zeros(-(-n // FRAME)), np.full(-(-n // FRAME), 400.0))
+    smooth -= np.mean(smooth)
+    return 0.1 / np.sqrt(np.mean(np.square(smooth))) * smooth
+
+
+def _filter(x: np.ndarray, hertz: np.ndarray, width: np.ndarray, anti: bool = False, unit_peak: bool = False) -> np.ndarray:
+    """Equation (1), or (2), with a centre and a width for every frame of FRAME samples: float64 [S] -> [S].
+
+    unit_peak: gain 1 at the centre instead of at 0 Hz, as the noise wants it.
+    """
+    c = -np.exp(-2.0 * np.pi * width / SAMPLE_RATE)
+    b = 2.0 * np.exp(-np.pi * width / SAMPLE_RATE) * np.cos(2.0 * np.pi * hertz / SAMPLE_RATE)
+    a = 1.0 - b - c
+    if unit_peak:
+        z = np.exp(-2j * np.pi * hertz / SAMPLE_RATE)
+        a = np.abs(1.0 - b * z - c * z * z)
+    out, before = np.empty_like(x), np.zeros(2)  # the two last inputs (2) or outputs (1)
+    for f in range(len(hertz)):
+        here = slice(f * FRAME, (f + 1) * FRAME)
+        if anti:
+            row = np.concatenate([before, x[here]])
+            out[here] = (row[2:] - b[f] * row[1:-1] - c[f] * row[:-2]) / a[f]
+            before = row[-2:]
+        else:
+            state = [b[f] * before[1] + c[f] * before[0], c[f] * before[1]]
+            out[here], _ = signal.lfilter([a[f]], [1.0, -b[f], -c[f]], x[here], zi=state)
+            before = out[here][-2:]
+    return out

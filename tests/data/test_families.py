@@ -1,0 +1,86 @@
+"""Every family builds, and comes back bitwise as it was drawn."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sora_jax.data import playhouse
+from sora_jax.data.clips import PlayhouseSource
+from sora_jax.errors import UserError
+from sora_jax.modality import FORMATS, PHYWORLD_FRAMES
+from sora_jax.worlds.playhouse.draw import draw
+from sora_jax.worlds.playhouse.families import FAMILIES
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("family, format", [("court", "S"), ("film", "nano"), ("occlude", "nano"), ("phyworld_collision_30k", "phyworld")])
+def test_takes_come_back_bitwise(tmp_path, family, format):
+    directory = playhouse.build(tmp_path, playhouse.PlayhouseConfig(14, 2, format, family=family))
+    for split in FAMILIES[family].splits:
+        takes = playhouse.open_takes(directory, split)
+        assert len(takes) == (14 if split == "train" else 2)
+        for i in range(len(takes)):
+            a, b = takes[i], draw(split, i, family=family)
+            assert (a.scene, a.facts, a.captions, a.intents, a.family) == (b.scene, b.facts, b.captions, b.intents, family)
+            assert (a.margin, a.margin_speed, a.hidden, a.trajectory.contacts) == (b.margin, b.margin_speed, b.hidden, b.trajectory.contacts)
+            for name in ("arcs", "turns", "shifts"):
+                for x, y in zip(getattr(a.trajectory, name), getattr(b.trajectory, name), strict=True):
+                    np.testing.assert_array_equal(x, y)
+
+
+def test_every_family_has_a_configuration():
+    configs = playhouse.family_configs()
+    assert {c.family for c in configs} == set(FAMILIES) and len({c.name for c in configs}) == len(configs)
+    assert {c.family: c.num_train for c in configs}["phyworld_uniform_300k"] == 300_000
+    with pytest.raises(UserError, match="unknown family"):
+        playhouse.PlayhouseConfig(family="zoo")
+    with pytest.raises(UserError, match="no style 'anime' to choose"):
+        playhouse.PlayhouseConfig(family="court", style="anime")
+
+
+def test_a_style_can_be_asked_for(tmp_path):
+    directory = playhouse.build(tmp_path, playhouse.PlayhouseConfig(3, 1, "nano", family="film", style="flat"))
+    takes = playhouse.open_takes(directory, "train")
+    assert [takes[i].scene for i in range(3)] == [draw("train", i, family="film", style="flat").scene for i in range(3)]
+    assert {takes[i].scene.style for i in range(3)} == {"flat"} and directory.parent.name == "film_flat_nano_3_1"
+    record = playhouse.open_source(directory, "length", "playhouse")[0]
+    assert record["views"].shape == (33, 3) and record["tracks"].shape[0] == 33  # twice as long, less one frame
+    with pytest.raises(UserError, match="no split 'combo'"):  # none of its pairs is flat
+        playhouse.open_takes(directory, "combo")
+
+
+@pytest.mark.parametrize(
+    "command, reason",
+    [
+        (["experiments.build_data", "--family=zoo"], "unknown family 'zoo'"),
+        (["experiments.build_data", "--family=room", "--style=anime"], "no style 'anime' to choose"),
+        (["experiments.precompute", "--family=film", "--split=gap", "--output=x"], "no split 'gap'; it has train, val"),
+    ],
+)
+def test_commands_say_what_is_wrong(command, reason):
+    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False, timeout=600, cwd=ROOT)
+    assert done.returncode == 2 and reason in done.stderr + done.stdout
+
+
+def test_a_record_of_a_room_without_the_newer_fields_is_read():
+    record = playhouse.to_record(draw("train", 2), FORMATS["nano"])
+    old = {k: v for k, v in record.items() if k not in ("family", "intents", "margin", "turns", "shifts", "views", "hidden")}
+    assert playhouse.from_record(old).scene == draw("train", 2).scene
+
+
+def test_phyworld_is_silent_and_long_enough():
+    batch = next(PlayhouseSource("val", FORMATS["phyworld"], 2, family="phyworld_parabola_30k")())
+    assert batch["frames"].shape[1] == 33 >= PHYWORLD_FRAMES
+    assert not batch["has_audio"].any() and not np.asarray(batch["samples"]).any()
+    assert batch["keys"][0] == "phyworld_parabola_30k/val/0" and batch["captions"][0][0] == ""
+
+
+def test_what_a_family_cannot_give_is_said_at_once():
+    with pytest.raises(ValueError, match="30000 scenes in train"):
+        PlayhouseSource("train", FORMATS["phyworld"], 40_000, family="phyworld_uniform_30k")
+    with pytest.raises(ValueError, match="played for 2.125 s"):
+        PlayhouseSource("train", FORMATS["phyworld"], 4, family="room")

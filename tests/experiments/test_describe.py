@@ -1,0 +1,42 @@
+"""The command prints, and a wrong flag ends in one line."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "experiments.describe", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
+
+
+def test_a_preset_has_the_format_of_its_name():
+    own, nano = run("--preset=S"), run("--preset=S", "--format=nano")
+    assert "33 frames" in own.stdout and "17 frames" in nano.stdout
+
+
+def test_a_reader_that_leaves_early_is_no_error():
+    command = [sys.executable, "-m", "experiments.describe", "--preset=nano"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process.stdout.close()
+    assert "Traceback" not in (said := process.stderr.read()) and "BrokenPipe" not in said, said
+    assert process.wait(600) == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize(
+    "arguments,words",
+    [
+        (["--preset=nan"], "did you mean 'nano'"),
+        (["--config=experiments/configs/playhouse_nano.py", "--config.model.patch=3"], "do not divide"),
+    ],
+)
+def test_errors_are_one_line(arguments, words):
+    done = run(*arguments)
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1 and words in lines[0] and "Traceback" not in done.stderr

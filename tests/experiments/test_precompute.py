@@ -1,0 +1,35 @@
+"""`python -m experiments.precompute` on a folder of videos: latents come out, and other videos are refused before they are cut."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sora_jax import media
+from sora_jax.data import latents
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_other_videos_are_refused_before_they_are_cut(tmp_path):
+    videos, output = tmp_path / "videos", tmp_path / "latents"
+    for i in range(2):
+        media.write_mp4(videos / f"{i}.mp4", np.full((17, 32, 32, 3), 0.4 * i), np.zeros(34000), 8)
+
+    def run():
+        command = [sys.executable, "-m", "experiments.precompute", "--source=video_folder", f"--path={videos}", f"--output={output}"]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
+
+    done = run()
+    assert done.returncode == 0 and "1 clips in" in done.stdout, done.stderr
+    assert latents.identity(output)["count"] == 1
+    files = lambda: {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    shutil.copy(videos / "0.mp4", videos / "9.mp4")
+    before = files()
+    done = run()
+    assert done.returncode == 2 and "latents holds latents with set videos_" in done.stderr, done.stderr
+    assert "delete it, or write to another folder" in done.stderr and files() == before

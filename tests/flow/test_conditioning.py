@@ -1,0 +1,102 @@
+"""Which frames are given, by task, and that picture and sound are cut at the same moment; how training draws noise levels."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sora_jax.flow.conditioning import TaskMixture, draw_given, latent_spans
+from sora_jax.flow.process import interpolate, to_velocity
+from sora_jax.flow.timesteps import TimestepConfig, draw_levels
+from sora_jax.modality import FORMATS
+
+BATCH = 256
+NOTHING = {field.name: 0.0 for field in dataclasses.fields(TaskMixture)}
+
+
+def given_for(format_name="nano", has_audio=True, **weights):
+    times = FORMATS[format_name].latent_times()
+    present = jnp.full((BATCH,), has_audio)
+    given, conditional = draw_given(jax.random.key(0), BATCH, times, TaskMixture(**NOTHING | weights), present)
+    return np.asarray(given["video"]), np.asarray(given["audio"]), np.asarray(conditional)
+
+
+@pytest.mark.parametrize("name", ["nano", "S"])
+def test_spans_tile_the_clip(name):
+    form = FORMATS[name]
+    for start, end in latent_spans(form.latent_times()).values():
+        np.testing.assert_allclose(start[0], 0, atol=1e-5)
+        np.testing.assert_allclose(start[1:], end[:-1], atol=1e-5)
+    np.testing.assert_allclose(latent_spans(form.latent_times())["video"][1][-1], form.seconds, atol=1e-5)
+
+
+def test_whole_modalities_and_first_frame():
+    video, audio, conditional = given_for(video_to_audio=1.0)
+    assert video.all() and not audio.any() and conditional.all()
+    video, audio, _ = given_for(audio_to_video=1.0)
+    assert audio.all() and not video.any()
+    video, audio, _ = given_for(first_frame=1.0)
+    assert video[:, 0].all() and not video[:, 1:].any() and not audio.any()
+    video, audio, conditional = given_for(text=1.0)
+    assert not video.any() and not audio.any() and not conditional.any()
+
+
+@pytest.mark.parametrize("name", ["nano", "S"])
+def test_continuation_gives_a_prefix_of_both(name):
+    form = FORMATS[name]
+    video, audio, _ = given_for(name, continuation=1.0)
+    prefixes = set()
+    for v, a in zip(video, audio):
+        slots = np.flatnonzero(v)
+        assert slots[0] in (0, 1) and (np.diff(slots) == 1).all() and slots[-1] < form.video_latents - 1
+        end = (4 * slots[-1] + 1) / form.fps  # latent k ends with frame 4k
+        assert a.sum() == int(end * 25 + 1e-6) and a[: a.sum()].all()  # whole latents of sound up to that moment
+        prefixes.add((slots[0], slots[-1]))
+    assert len(prefixes) == (form.video_latents - 1) + (form.video_latents - 2)  # both forms, every length
+
+
+def test_backward_gives_a_suffix_of_both():
+    form = FORMATS["nano"]
+    video, audio, _ = given_for(backward=1.0)
+    for v, a in zip(video, audio):
+        first = np.flatnonzero(v)[0]
+        assert first >= 1 and v[first:].all()
+        start = (4 * first - 3) / form.fps
+        assert a.sum() == form.audio_latents - int(np.ceil(start * 25 - 1e-6)) and a[-1]
+
+
+def test_clips_without_sound_are_given_none():
+    video, audio, _ = given_for(has_audio=False, continuation=1.0, audio_to_video=1.0, video_to_audio=1.0)
+    assert not audio.any() and not video.all(1).any() and video.any()
+
+
+def test_mixture_is_respected():
+    video, _, conditional = given_for(text=3.0, first_frame=1.0)
+    assert 0.17 < conditional.mean() < 0.33
+    np.testing.assert_array_equal(conditional, video[:, 0])
+
+
+def test_levels_are_stratified_logit_normal_with_a_uniform_share():
+    draw = lambda config: np.asarray(draw_levels(jax.random.key(1), 4096, config))
+    s = draw(TimestepConfig(uniform=0.0))
+    logit = np.log(s / (1 - s))
+    assert abs(logit.mean()) < 0.01 and abs(logit.std() - 1) < 0.01  # far closer than 4,096 independent draws (0.016, 0.011)
+    assert ((0 < s) & (s < 1)).all() and abs(np.corrcoef(s[:-1], s[1:])[0, 1]) < 0.06
+    tail = lambda s: (s < 0.02).mean()
+    assert tail(s) < 0.001 and 0.001 < tail(draw(TimestepConfig(uniform=0.1))) < 0.004
+    shifted = draw(TimestepConfig(uniform=0.0, shift=3.0))
+    np.testing.assert_allclose(np.median(shifted), 0.75, atol=0.01)
+
+
+def test_velocity_and_interpolation_agree():
+    x, e = jax.random.normal(jax.random.key(2), (2, 3, 5, 4))
+    level = jnp.linspace(0.1, 1, 15).reshape(3, 5)
+    x_s = interpolate(x, e, level)
+    for output, kind in ((x, "x"), (e - x, "v")):
+        v = to_velocity(output, x_s, level, kind)
+        np.testing.assert_allclose(v, e - x, atol=1e-5)
+    np.testing.assert_array_equal(interpolate(x, e, jnp.zeros((3, 5))), x)
+    with pytest.raises(ValueError, match="epsilon"):
+        to_velocity(x, x_s, level, "epsilon")

@@ -1,0 +1,296 @@
+"""STDiT: information crosses where it must and nowhere else, and the contract of its inputs holds.
+
+A new model is the identity with a zero head, so the tests first move every parameter off its start ("open").
+"""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from sora_jax.models.presets import PRESETS
+from sora_jax.models.st_dit import Exchange, STDiT, STDiTConfig
+from sora_jax.nn.rope import SECONDS, angles
+
+TINY = STDiTConfig(
+    video_channels=3, audio_channels=5, pairs=2, width=16, heads=2, mlp_ratio=2.0, audio_width=16, audio_heads=2,
+    exchange_width=16, exchange_heads=2, frame_tokens=2, text_width=16, text_heads=2, text_layers=1, vocabulary=32,
+    window=(2, 1, 1),
+)  # fmt: skip
+B, T, H, W, N, L = 2, 5, 4, 6, 7, 4
+GRID = (T, H // 2, W // 2)
+
+
+# Compiling is all that takes time here.
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+def shaped(config):
+    """A model without values, as (graphdef, state of shapes)."""
+    return nnx.split(nnx.eval_shape(lambda: STDiT(config, nnx.Rngs(0))))
+
+
+def opened(config, seed=0):
+    """A model whose every parameter is off its start, as (graphdef, state)."""
+    graphdef, state = shaped(config)
+    rng = np.random.default_rng(seed)
+    values = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) * (x.shape[-2:][0] ** -0.5), x.dtype), state)
+    return graphdef, values
+
+
+def inputs(seed=0):
+    keys = jax.random.split(jax.random.key(seed), 4)
+    latents = {"video": jax.random.normal(keys[0], (B, T, H, W, 3)), "audio": jax.random.normal(keys[1], (B, N, 5))}
+    levels = {"video": jax.random.uniform(keys[2], (B, T)), "audio": jax.random.uniform(keys[3], (B, N))}
+    text = {"tokens": jnp.array([[1, 2, 3, 0], [4, 5, 0, 0]]), "mask": jnp.array([[1, 1, 1, 0], [1, 1, 0, 0]], bool)}
+    times = {"video": jnp.linspace(0.05, 2.0, T), "audio": jnp.linspace(0.02, 2.1, N)}
+    return latents, levels, text, times
+
+
+def changes(model, edit, couple=1.0):
+    """How much each output moves when `edit` changes the inputs: {"video": [B, T, rows, columns] tokens, "audio": [B, N]}."""
+    before, after = model(*inputs(), couple), model(*edit(*inputs()), couple)
+    v = np.abs(np.asarray(before["video"] - after["video"])).reshape(B, T, GRID[1], 2, GRID[2], 2, -1).max((3, 5, 6))
+    return {"video": v, "audio": np.abs(np.asarray(before["audio"] - after["audio"])).max(-1)}
+
+
+def move(modality, *index):
+    def edit(latents, levels, text, times):
+        return {**latents, modality: latents[modality].at[index].add(1.0)}, levels, text, times
+
+    return edit
+
+
+def only(moved, place):
+    """Moved at `place` (an index or a mask) and exactly still elsewhere."""
+    inside = np.zeros(moved.shape, bool)
+    inside[place] = True
+    return bool((moved[inside] > 1e-6).all() and (moved[~inside] == 0).all())
+
+
+def silence(state, *blocks):
+    """Cut the self-attention of "space" or "time" blocks."""
+    for block in blocks:
+        kernel = state["pairs"][block]["attention"]["out"]["kernel"]
+        kernel[...] = jnp.zeros_like(kernel[...])
+    return state
+
+
+@functools.cache
+def bound(config, *cut):
+    graphdef, state = opened(config)
+    return quick_jit(nnx.merge(graphdef, silence(state, *cut)).__call__)
+
+
+# The token at frame 1, row 0, column 2 is moved; with both attentions of a pair cut in turn, what is left shows its pattern.
+MOVED = move("video", 0, 1, 0, 4)
+EVERY = np.s_[0]
+FRAME = np.s_[0, 1]
+SITE = np.s_[0, :, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "variant,cut,reach",
+    [
+        ("pure", ("space", "time"), np.s_[0, 1, 0, 2]),
+        ("pure", ("time",), FRAME),
+        ("pure", ("space",), SITE),
+        ("pure", (), EVERY),
+        ("window", ("time",), FRAME),
+        ("window", ("space",), np.s_[0, 0:3, 0, 2]),  # frames 0-1, then, shifted, frame 2
+        ("full", ("time",), EVERY),
+        ("full", ("space",), EVERY),
+    ],
+)
+def test_variants_reach(variant, cut, reach):
+    model = bound(dataclasses.replace(TINY, attention=variant), *cut)
+    moved = changes(model, MOVED, couple=0.0)
+    assert only(moved["video"], reach)
+    assert (moved["audio"] == 0).all()
+
+
+def test_windows_reach_their_window_then_its_shifted_neighbours():
+    """Windows of 2 frames x 1 row x 2 columns: one pair reaches frames 0-1 and columns 2-3, the shifted second reaches beyond."""
+    config = dataclasses.replace(TINY, attention="window", window=(2, 1, 2), pairs=1)
+    one = np.zeros((B, *GRID), bool)
+    one[0, 0:2, 0, 2:] = True
+    assert only(changes(bound(config, "space"), MOVED, 0.0)["video"], one)
+    # Shifted by (1, 0, 1): frames (0) (1 2) (3 4), columns (0) (1 2). From frames 0-1, column 2: frames 0-2, columns 1-2.
+    two = np.zeros((B, *GRID), bool)
+    two[0, 0:3, 0, 1:] = True
+    assert only(changes(bound(dataclasses.replace(config, pairs=2), "space"), MOVED, 0.0)["video"], two)
+
+
+def test_streams_meet_only_through_the_exchange():
+    model = bound(TINY)
+    assert only(changes(model, move("audio", 0, 3), 0.0)["audio"], np.s_[0])
+    assert (changes(model, move("audio", 0, 3), 0.0)["video"] == 0).all()
+    for edit in (MOVED, move("audio", 0, 3)):
+        moved = changes(model, edit, 1.0)
+        assert only(moved["video"], EVERY) and only(moved["audio"], EVERY)
+
+
+def test_couple_may_differ_within_a_batch():
+    model = bound(TINY)
+    mixed = model(*inputs(), jnp.array([0.0, 1.0]))
+    for row, couple in enumerate((0.0, 1.0)):
+        alone = model(*inputs(), couple)
+        for k in mixed:
+            np.testing.assert_allclose(mixed[k][row], alone[k][row], atol=1e-5)
+    assert float(jnp.abs(model(*inputs(), 0.0)["audio"] - model(*inputs(), 1.0)["audio"]).max()) > 1e-3
+
+
+def exchange(couple=1.0, video_gate=1.0, audio_gate=1.0, video_shift=0.0, audio_shift=0.0):
+    module = Exchange(TINY, nnx.Rngs(0))
+    module.video_gate[...], module.audio_gate[...] = (jnp.full((16,), g) for g in (video_gate, audio_gate))
+    v, a = jax.random.normal(jax.random.key(0), (B, T, 6, 16)), jax.random.normal(jax.random.key(1), (B, N, 16))
+    phi = {"video": jnp.linspace(0.05, 2, T) + video_shift, "audio": jnp.linspace(0.02, 2, N) + audio_shift}
+    after = quick_jit(module.__call__)(v, a, {k: angles(t, 4, SECONDS) for k, t in phi.items()}, jnp.full((B, 1, 1), couple))
+    return [np.asarray(x - y) for x, y in zip(after, (v, a), strict=True)]
+
+
+def test_exchange_starts_shut_and_reads_both_streams_as_they_were():
+    fresh = Exchange(TINY, nnx.Rngs(0))
+    assert not np.any(fresh.video_gate[...]) and not np.any(fresh.audio_gate[...])
+    assert all(np.abs(x).max() == 0 for x in exchange(video_gate=0.0, audio_gate=0.0))
+    # What the sound receives does not depend on what the picture has just received, and the other way round.
+    np.testing.assert_array_equal(exchange(video_gate=5.0)[1], exchange(video_gate=0.0)[1])
+    np.testing.assert_array_equal(exchange(audio_gate=5.0)[0], exchange(audio_gate=0.0)[0])
+
+
+def test_exchange_has_one_clock():
+    """Moving both clocks changes nothing; moving one does."""
+    for now, together, apart in zip(
+        exchange(), exchange(video_shift=1.5, audio_shift=1.5), exchange(audio_shift=1.5), strict=True
+    ):
+        np.testing.assert_allclose(now, together, atol=1e-4)
+        assert np.abs(now - apart).max() > 1e-2
+
+
+def test_levels_act_on_their_own_frame():
+    model = bound(TINY, "space", "time")
+
+    def edit(latents, levels, text, times):
+        return latents, {**levels, "video": levels["video"].at[0, 3].set(0.123)}, text, times
+
+    assert only(changes(model, edit, 0.0)["video"], np.s_[0, 3])
+
+    def edit_audio(latents, levels, text, times):
+        return latents, {**levels, "audio": levels["audio"].at[1, 2].set(0.123)}, text, times
+
+    assert only(changes(bound(TINY), edit_audio, 0.0)["audio"], np.s_[1])
+
+
+def test_text_acts_where_it_is_visible():
+    model = bound(TINY)
+
+    def word(i):
+        return lambda latents, levels, text, times: (latents, levels, {**text, "tokens": text["tokens"].at[1, i].set(9)}, times)
+
+    moved = changes(model, word(1))
+    assert only(moved["video"], np.s_[1]) and only(moved["audio"], np.s_[1])
+    assert all((x == 0).all() for x in changes(model, word(2)).values())  # masked out
+
+
+def test_video_can_tell_place_and_beginning():
+    """Rotary positions alone could not: a constant input gives different outputs at different rows, columns and frames."""
+    model = bound(TINY)
+    latents, levels, text, times = inputs()
+    latents = jax.tree.map(jnp.zeros_like, latents)
+    levels = jax.tree.map(jnp.ones_like, levels)
+    out = np.asarray(model(latents, levels, text, times, 0.0)["video"])[:, :, ::2, ::2]
+    assert min(np.ptp(out, axis=axis).max() for axis in (1, 2, 3)) > 1e-3
+
+
+def test_variable_lengths_and_sizes_share_parameters():
+    graphdef, state = shaped(TINY)
+
+    def model(*args):
+        return jax.eval_shape(lambda state, *args: nnx.merge(graphdef, state)(*args), state, *args)
+
+    for t, h, w, n in [(1, 2, 2, 3), (3, 8, 4, 9)]:
+        latents = {"video": jnp.ones((1, t, h, w, 3)), "audio": jnp.ones((1, n, 5))}
+        levels = {"video": jnp.ones((1, t)), "audio": jnp.ones((1, n))}
+        text = {"tokens": jnp.zeros((1, 2), int), "mask": jnp.zeros((1, 2), bool)}
+        times = {"video": jnp.arange(t) / 2.0, "audio": jnp.arange(n) / 25.0}
+        out = model(latents, levels, text, times)
+        assert jax.tree.map(jnp.shape, out) == jax.tree.map(jnp.shape, latents)
+    with pytest.raises(ValueError, match="do not divide"):
+        model({**latents, "video": jnp.ones((1, 3, 7, 4, 3))}, levels, text, {"video": jnp.arange(3.0), "audio": jnp.arange(9.0)})
+
+
+@functools.cache
+def gradient(config):
+    """The gradient of a fixed scalar of the outputs, at the same open parameters for every config of the same sizes."""
+    (graphdef, _), (_, state) = shaped(config), opened(TINY)
+
+    def scalar(state):
+        return sum(jnp.sum(jnp.sin(x)) for x in nnx.merge(graphdef, state)(*inputs()).values())
+
+    return quick_jit(jax.grad(scalar))(state)
+
+
+@pytest.mark.parametrize("variant", ["pure", "window"])
+def test_gradients_reach_every_parameter(variant):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(dataclasses.replace(TINY, attention=variant))):
+        size = np.abs(np.asarray(leaf)).max()
+        assert np.isfinite(size) and size > 0, jax.tree_util.keystr(path)
+
+
+def test_a_new_model_predicts_zero_and_learns():
+    graphdef, _ = shaped(TINY)
+    state = quick_jit(lambda: nnx.state(STDiT(TINY, nnx.Rngs(0))))()
+    target = inputs(seed=5)[0]
+
+    def loss(state):
+        out = nnx.merge(graphdef, state)(*inputs())
+        return sum(jnp.mean((out[k] - target[k]) ** 2) for k in out)
+
+    @quick_jit
+    def step(state):
+        value, grads = jax.value_and_grad(loss)(state)
+        return value, jax.tree.map(lambda p, g: p - 0.004 * jnp.sign(g), state, grads)
+
+    losses = []
+    for _ in range(12):
+        value, state = step(state)
+        losses.append(float(value))
+    np.testing.assert_allclose(losses[0], sum(jnp.mean(x**2) for x in target.values()), rtol=1e-6)  # the loss of predicting zero
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_half_precision_stays_near():
+    graphdef, state = opened(TINY)
+    half, _ = shaped(dataclasses.replace(TINY, dtype="bfloat16"))
+    a, b = (quick_jit(lambda s, g=g: nnx.merge(g, s)(*inputs()))(state) for g in (graphdef, half))
+    for k in a:
+        assert b[k].dtype == jnp.float32
+        assert float(jnp.sqrt(jnp.mean((a[k] - b[k]) ** 2))) < 0.05 * float(jnp.std(a[k]))
+
+
+def test_remat_and_unroll_change_nothing():
+    plain, other = gradient(TINY), gradient(dataclasses.replace(TINY, remat=True, unroll=2))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), plain, other)
+
+
+def test_config_survives_json_and_refuses_nonsense():
+    for config in PRESETS.values():
+        assert STDiTConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    with pytest.raises(ValueError, match="pure"):
+        STDiTConfig(attention="ful")
+    with pytest.raises(ValueError, match="'x' or 'v'"):
+        STDiTConfig(output="eps")
+    with pytest.raises(TypeError, match="depth"):
+        STDiTConfig.from_dict({"depth": 3})
+
+
+@pytest.mark.parametrize(
+    "name,low,high", [("nano", 2e6, 4e6), ("S", 25e6, 40e6), ("B", 1e8, 2e8), ("XL", 1e9, 2e9), ("14B", 13e9, 15e9)]
+)
+def test_presets_have_the_sizes_their_names_promise(name, low, high):
+    assert low <= sum(x.size for x in jax.tree.leaves(shaped(PRESETS[name])[1])) <= high

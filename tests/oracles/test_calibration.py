@@ -1,0 +1,69 @@
+"""The calibration, made again on few clips: limits kept, corrupted clips red, and an oracle that is broken found out."""
+
+import pytest
+
+from sora_jax.oracles import arcs, calibrate, conditions, tracker
+
+CONDITIONS = {"ground_truth", "shuffled", "empty", *conditions.KEPT}
+# One clip of 24 is 0.042: the limits for few clips leave room for one more miss than those of the full calibration.
+FLOORS, CEILING = (0.95, 0.90), 0.25
+
+
+@pytest.fixture(scope="module")
+def scores(clips):
+    return calibrate.calibrate(clips)
+
+
+def test_limits_kept(scores):
+    assert calibrate.violations(scores, FLOORS, CEILING) == []
+
+
+def test_conditions_are_those_of_the_medium(scores):
+    assert {"tracker", "facts", "onsets_video", "onsets_audio", "sync", "material", "physics", "loudness"} <= set(scores)
+    for name, rows in scores.items():
+        media = calibrate.ORACLES[name].media
+        plain = {c for c in rows if not c.startswith("corrupted_")}
+        touched = {c for c, (medium, _) in conditions.KEPT.items() if medium in media}
+        assert plain == {"ground_truth", "shuffled", "empty"} | touched
+        assert plain <= CONDITIONS and len(rows) > len(plain)
+        assert all(set(row) == {"score", "n"} and row["n"] > 0 for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("module", "constant", "value", "oracle"),
+    [
+        (tracker, "COLOURED", (0.6, 0.9), "tracker"),
+        (arcs, "KINK", 4.0, "facts"),
+        (arcs, "GRAVITY", 3.0, "onsets_video"),
+        (arcs, "GRAVITY", 6.0, "physics"),
+    ],
+)
+def test_a_broken_oracle_is_found_out(clips, monkeypatch, module, constant, value, oracle):
+    monkeypatch.setattr(module, constant, value)
+    right = [calibrate.ORACLES[oracle].judge(c, c.read()) for c in clips]
+    asked = [r for r in right if r is not None]
+    assert sum(asked) / len(asked) < calibrate.GROUND_TRUTH - 0.1
+
+
+def test_shifts_of_the_sound_are_read(clips):
+    """Both ways, 20, 40, 80 and 160 ms to 5 ms; unshifted, picture and sound are together to 3 ms."""
+    table = dict(calibrate.shift_recovery(clips[:12]))
+    assert set(table) == {sign * ms / 1000 for sign in (-1, 1) for ms in (20, 40, 80, 160)} | {0.0}
+    assert all(abs(read - shift) < 0.005 for shift, read in table.items()) and abs(table[0.0]) <= 0.003
+
+
+def test_material_needs_its_constants(clips, monkeypatch):
+    """With two materials' modes exchanged the ear must fail."""
+    from sora_jax.oracles import material
+
+    swapped = dict(material.MATERIALS)
+    swapped["wood"], swapped["metal"] = swapped["metal"], swapped["wood"]
+    monkeypatch.setattr(material, "MATERIALS", swapped)
+    material._bases.cache_clear()
+    try:
+        right = [calibrate.ORACLES["material"].judge(c, c.read()) for c in clips]
+    finally:
+        monkeypatch.undo()
+        material._bases.cache_clear()
+    asked = [r for r in right if r is not None]
+    assert sum(asked) / len(asked) < 0.8

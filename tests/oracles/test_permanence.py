@@ -1,0 +1,75 @@
+"""A ball behind a panel, in pictures drawn here: it stays itself, or it does not."""
+
+import numpy as np
+import pytest
+
+from sora_jax.oracles.permanence import panel_boxes, read_permanence
+from sora_jax.worlds.playhouse.spec import COLOURS, PAINTS, to_pixels
+
+SIZE, FRAMES, FPS, RADIUS = 64, 17, 8, 0.3
+TIMES = (np.arange(FRAMES) + 0.5) / FPS
+PANEL = (1.4, 2.6, 1.5)  # left, right, top
+
+
+def clip(x, colours=("red",) * FRAMES, there=None, lifts=None, noise=0.0, panel=PANEL):
+    """A ball at x [F] on the floor of a pale room, behind a panel that is gone from frame `lifts` on."""
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE]
+    frames = np.empty((FRAMES, SIZE, SIZE, 3))
+    corner = to_pixels(np.array([[panel[0], panel[2]], [panel[1], 0.0]]), 4.0, SIZE)
+    for f in range(FRAMES):
+        frames[f] = np.where(rows[..., None] < 59, [0.9, 0.89, 0.86], [0.6, 0.58, 0.55])
+        if there is None or there[f]:
+            column, row = to_pixels(np.array([x[f], RADIUS]), 4.0, SIZE)
+            cover = np.clip(RADIUS * SIZE / 4 - np.hypot(columns - column, rows - row) + 0.5, 0, 1)[..., None]
+            frames[f] = frames[f] * (1 - cover) + np.array(COLOURS[colours[f]]) * cover
+        if lifts is None or f < lifts:
+            inside = (columns >= corner[0, 0]) & (columns <= corner[1, 0]) & (rows >= corner[0, 1]) & (rows <= corner[1, 1] + 2)
+            frames[f][inside] = PAINTS["panel"]
+    return np.clip(frames + np.random.default_rng(0).normal(scale=noise, size=frames.shape), 0, 1).astype(np.float32)
+
+
+def read(frames):
+    return read_permanence(frames, FPS)
+
+
+THROUGH = 0.5 + 1.5 * TIMES
+HIDDEN = (THROUGH - RADIUS > PANEL[0]) & (THROUGH + RADIUS < PANEL[1])
+MIDDLE = int(np.median(np.flatnonzero(HIDDEN)))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_a_ball_that_passes_is_kept(noise):
+    assert np.sum(HIDDEN) >= 3 and read(clip(THROUGH, noise=noise)).kept
+
+
+def test_a_ball_that_comes_back_from_a_wall_is_kept():
+    met = 1.1
+    x = np.where(TIMES < met, 4 - RADIUS - 2.4 * (met - TIMES), 4 - RADIUS - 2.2 * (TIMES - met))
+    assert read(clip(x, panel=(2.6, 4.2, 1.5))).kept
+    assert not read(clip(np.where(TIMES < met, x, x - 0.6), panel=(2.6, 4.2, 1.5))).on_course
+
+
+def test_a_panel_that_lifts():
+    slow = 0.6 + 0.85 * TIMES
+    assert read(clip(slow, lifts=14)).kept
+    assert not read(clip(slow, lifts=14, there=np.arange(FRAMES) < 10)).back
+
+
+def test_each_breach_is_told():
+    gone = read(clip(THROUGH, there=np.arange(FRAMES) < MIDDLE))
+    assert not gone.back and not gone.kept
+    other = read(clip(THROUGH, ["red" if f < MIDDLE else "blue" for f in range(FRAMES)]))
+    assert not other.same and not other.kept
+    early = read(clip(np.where(np.arange(FRAMES) < MIDDLE, THROUGH, THROUGH + 0.5)))
+    assert early.back and early.same and not early.on_course
+    frozen = read(clip(np.where(np.arange(FRAMES) < MIDDLE, THROUGH, THROUGH[MIDDLE])))
+    assert not frozen.back and not frozen.kept
+    turned = read(clip(np.where(np.arange(FRAMES) < MIDDLE, THROUGH, 2 * THROUGH[MIDDLE] - THROUGH)))
+    assert turned.back and not turned.on_course  # nothing is behind the panel that it could have met
+
+
+def test_without_a_panel_there_is_nothing_to_ask():
+    frames = clip(THROUGH, lifts=0)
+    assert np.isnan(panel_boxes(frames)).all() and read(frames) is None
+    left, right, _, top = panel_boxes(clip(THROUGH))[0]
+    assert (left, right, top) == pytest.approx(PANEL, abs=0.08)

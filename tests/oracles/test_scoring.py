@@ -1,0 +1,78 @@
+"""Facts, suites, floors and intervals."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sora_jax.oracles import conditions, read_clip, scoring
+from sora_jax.oracles.facts import compare, tracked
+from sora_jax.worlds.playhouse.captions import BallFacts, Facts
+
+RED = BallFacts("red", "large", "thrown", "left", 2)
+BLUE = BallFacts("blue", "small", "dropped", None, 1)
+
+
+def test_compare_finds_each_wrong_fact():
+    told = Facts((RED, BLUE))
+    assert compare(Facts((BLUE, RED)), told)["all"]
+    for kind, wrong in (("size", "small"), ("launch", "dropped"), ("direction", "right"), ("bounces", 1)):
+        other = BallFacts(**{**vars(RED), kind: wrong})
+        held = compare(Facts((other, BLUE)), told)
+        assert [k for k, v in held.items() if not v] == [kind, "all"]
+    assert not compare(Facts((RED,)), told)["count"]
+    assert compare(Facts((BLUE,)), Facts((BLUE,)))["direction"] is None
+
+
+def test_reading_is_json_and_right(clips):
+    clip = clips[0]
+    reading = json.loads(json.dumps(read_clip(clip.frames, clip.samples, clip.format.fps)))
+    assert reading["count"] == len(clip.take.facts.balls)
+    assert {b["colour"] for b in reading["balls"]} == {b.colour for b in clip.take.facts.balls}
+    assert len(reading["heard_materials"]) == len(reading["heard_impacts"])
+
+
+def test_what_cannot_be_scored_says_why(clips):
+    """Never zero, never one, never left out: no sound, too few frames, too short a sound, nothing that strikes."""
+    clip, still = clips[0], conditions.empty(clips[:1])[0]
+    for frames, samples, reason in (
+        (clip.frames, None, "the clip has no sound"),
+        (clip.frames[:3], clip.samples, "3 frames are too few"),
+        (clip.frames, clip.samples[:1600], "0.10 s of sound are too short"),
+        (still.frames, still.samples, "nothing strikes, in the picture or in the sound"),
+    ):
+        sync = json.loads(json.dumps(read_clip(frames, samples, clip.format.fps)))["sync"]
+        assert sync["f1_50ms"] is sync["f1_100ms"] is sync["offset_ms"] is None and reason in sync["unscored"]
+
+
+def test_a_frozen_clip_is_not_tracked(clips):
+    frozen = conditions.CORRUPTED["corrupted_freeze"][1](clips[:6])
+    for clip, still in zip(clips, frozen):
+        assert tracked(clip.read().tracks, clip.take.facts).all()
+        assert not tracked(still.read().tracks, clip.take.facts).any()
+
+
+def test_scores_lie_between_floor_and_ceiling(clips):
+    takes = [c.take for c in clips]
+    readings = [c.read() for c in clips]
+    scores = scoring.score(takes, readings, readings)
+    wanted = {"facts": {"colour", "all", "all_one_ball"}, "tracker": {"tracked_frames"}, "sync": {"f1_100ms", "f1_50ms"}}
+    for suite, metrics in wanted.items():
+        assert metrics <= set(scores[suite])
+    for suite, metric in (("facts", "all"), ("tracker", "tracked_frames"), ("sync", "f1_100ms")):
+        row = scores[suite][metric]
+        assert set(row) == {"value", "low", "high", "floor", "ceiling", "n", "unit"}
+        assert row["value"] == row["ceiling"] >= 0.95 and row["floor"] < 0.5 and row["low"] <= row["value"] <= row["high"]
+    assert scores["facts"]["all_one_ball"]["n"] == sum(len(t.facts.balls) == 1 for t in takes) < len(takes)
+
+
+def test_a_silent_still_clip_earns_no_sync(clips):
+    clip = next(c for c in conditions.empty(clips[:4]) if c.take.trajectory.contacts)
+    assert scoring.SUITES["sync"].score(clip.take, clip.read())["f1_100ms"] == 0.0
+
+
+def test_intervals():
+    low, high = scoring.interval([1.0] * 8 + [0.0] * 2)
+    assert low == pytest.approx(0.490, abs=0.001) and high == pytest.approx(0.943, abs=0.001)  # Wilson's, from published tables
+    low, high = scoring.interval(np.linspace(0.4, 0.6, 50))
+    assert 0.47 < low < 0.5 < high < 0.53

@@ -1,0 +1,61 @@
+"""Words of voices that the oracle never trained on: clean, in noise, in pieces, backwards, and several in a row."""
+
+import numpy as np
+import pytest
+
+from sora_jax.oracles import words
+from sora_jax.worlds.playhouse import voice
+from sora_jax.worlds.playhouse.stream import noise
+
+
+def heard(samples):
+    return [word for _, word in words.read_words(samples)]
+
+
+def share_right(change, seed=0):
+    """Share of all words of two held-out voices that are read as the one word they are."""
+    right = []
+    for v in voice.HELD_OUT_VOICES[::2]:
+        for k, word in enumerate(voice.WORDS):
+            right.append(heard(change(np.pad(voice.speak(word, v), 4000), 26 * v + k)) == [word])
+    return np.mean(right)
+
+
+def noisy(decibels):
+    def change(samples, seed):
+        power = np.mean(np.square(samples[4000:-4000]))
+        return samples + np.sqrt(3.0 * power) * 10 ** (-decibels / 20) * noise(len(samples), 99, seed)
+
+    return change
+
+
+def test_held_out_voices_are_understood():
+    assert share_right(lambda samples, seed: samples) == 1.0
+
+
+def test_down_to_ten_decibels():
+    assert share_right(noisy(20.0)) >= 0.98 and share_right(noisy(10.0)) >= 0.94
+
+
+def test_what_is_no_word_is_not_read_as_one():
+    assert share_right(lambda samples, seed: samples[::-1]) < 0.06
+    assert share_right(lambda samples, seed: np.pad(words.shuffled_pieces(samples[4000:-4000], seed), 4000)) < 0.15
+
+
+def test_several_words_with_their_times():
+    said = [(0.2, "red"), (0.75, "ball"), (1.3, "bounce")]
+    clip = 0.003 * noise(2 * 16_000, 98)
+    for start, word in said:
+        spoken = voice.speak(word, 10)
+        clip[round(start * 16_000) :][: len(spoken)] += spoken
+    found = words.read_words(clip)
+    assert [w for _, w in found] == ["red", "ball", "bounce"]
+    assert np.allclose([t for t, _ in found], [t for t, _ in said], atol=0.06)  # the voiced closure before a stop is faint
+    assert heard(0.01 * noise(32_000, 97)) == [] and heard(np.zeros(32_000)) == []
+
+
+def test_word_error_rate():
+    assert words.word_error_rate([], []) is None and words.word_error_rate(["one"], ["one"]) == 0.0
+    assert words.word_error_rate(["one", "red", "two"], ["one", "two"]) == 0.5
+    assert words.word_error_rate(["two"], ["one", "two", "miss"]) == pytest.approx(2 / 3)
+    assert words.errors(["two", "one"], ["one", "two"]) == 2

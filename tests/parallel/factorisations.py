@@ -1,0 +1,67 @@
+"""A program for eight fake devices: loss and gradients of one batch on each mesh against one device. Prints a line of JSON a mesh."""
+
+import dataclasses
+import itertools
+import json
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from sora_jax.flow.loss import FlowConfig, flow_loss
+from sora_jax.modality import ClipFormat
+from sora_jax.models.presets import PRESETS
+from sora_jax.models.st_dit import STDiT
+from sora_jax.parallel import rules
+from sora_jax.parallel.mesh import AXES, MeshConfig
+from sora_jax.train.state import split_module
+from sora_jax.weights import flatten
+
+FORM = ClipFormat(17, 8, 64)
+CONFIG = dataclasses.replace(
+    PRESETS["nano"], pairs=1, width=64, heads=8, mlp_ratio=2.0, audio_width=32, audio_heads=8, exchange_width=32, exchange_heads=8,
+    text_width=32, text_heads=8, text_layers=1, unroll=1,
+)  # fmt: skip
+
+
+def loss_and_gradients(params, merge, batch):
+    times = {name: np.asarray(t, np.float32) for name, t in FORM.latent_times().items()}
+    loss = lambda params, batch: flow_loss(merge(params), batch, jax.random.key(3), times, FlowConfig(output=CONFIG.output))[0]
+    return jax.value_and_grad(loss)(params, batch)
+
+
+def example(size: int):
+    rng, latents = np.random.default_rng(0), FORM.latent_size
+    return {
+        "video": rng.normal(size=(size, FORM.video_latents, latents, latents, 16)).astype(np.float32),
+        "audio": rng.normal(size=(size, FORM.audio_latents, 64)).astype(np.float32),
+        "tokens": rng.integers(1, 40, (size, 12)).astype(np.int32),
+        "text_mask": np.ones((size, 12), bool),
+    }
+
+
+def main():
+    params, merge = split_module(STDiT(CONFIG, nnx.Rngs(0)))
+    # Gates and heads start at zero, and would hide what stands behind them.
+    keys = itertools.count()
+    params = jax.tree.map(lambda x: x + 0.05 * jax.random.normal(jax.random.key(next(keys)), x.shape), params)
+    batch = example(8)
+    run = lambda params, batch: loss_and_gradients(params, merge, batch)
+    wanted = flatten(jax.tree.map(np.asarray, dict(zip(("loss", "gradients"), jax.jit(run)(params, batch)))))
+    for sizes in json.loads(sys.argv[1]):
+        mesh = MeshConfig(*sizes).make()
+        where = rules.place(params, params, mesh)
+        placed = jax.jit(run, in_shardings=(where, rules.batch_sharding(mesh)), out_shardings=(None, where))(params, batch)
+        got = dict(zip(("loss", "gradients"), placed))
+        unplaced = [p for p, (x, s) in enumerate(zip(jax.tree.leaves(got["gradients"]), jax.tree.leaves(where))) if x.sharding != s]
+        got = flatten(jax.tree.map(np.asarray, got))
+        errors = {name: float(np.max(np.abs(got[name] - x)) / max(np.max(np.abs(x)), 1e-30)) for name, x in wanted.items()}
+        worst = max(errors, key=errors.get)
+        print(json.dumps({"mesh": dict(zip(AXES, sizes)), "worst": worst, "error": errors[worst], "unplaced": unplaced}), flush=True)
+
+
+if __name__ == "__main__":
+    assert jnp.ones(1).devices() and len(jax.devices()) == 8
+    main()

@@ -1,0 +1,63 @@
+"""Asked, seen and met, on clips whose truth is known: renders of the world."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sora_jax.modality import FORMATS
+from sora_jax.oracles.conditions import CORRUPTED, ground_truth
+from sora_jax.oracles.facts import compare
+from sora_jax.oracles.reading import Reading
+from sora_jax.pipelines.verdict import say_impacts, verdict
+from sora_jax.worlds.playhouse.captions import Facts
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return ground_truth("val", range(6), FORMATS["nano"], batch=6)
+
+
+@pytest.fixture(scope="module")
+def clips(truth):
+    return [(clip.take.facts, clip.read()) for clip in truth]
+
+
+def test_a_true_caption_is_met_and_a_false_one_is_told(clips):
+    for told, reading in clips:
+        assert all(line.met for line in verdict(told, reading))
+        first, *others = told.balls
+        size = {"small": "large", "large": "small"}[first.size]
+        false = Facts((dataclasses.replace(first, size=size, bounces=first.bounces + 1), *others))
+        missed = [line for line in verdict(false, reading) if not line.met]
+        assert [(line.ball, line.fact, line.asked, line.seen) for line in missed] == [
+            (first.colour, "size", size, first.size),
+            (first.colour, "bounces", first.bounces + 1, first.bounces),
+        ]
+
+
+def test_the_verdict_is_that_of_the_scores(truth, clips):
+    """Also for captions of other clips, with balls that are missing or not asked for, and where the balls are there twice."""
+    pairs = [(told, reading) for told, _ in clips for _, reading in clips]
+    doubled = [(clip.take.facts, clip.read()) for clip in CORRUPTED["corrupted_double"][1](truth[:2])]
+    assert all(["in one piece"] == [line.fact for line in verdict(*pair) if not line.met][:1] for pair in doubled)
+    pairs += doubled
+    met = [all(line.met for line in verdict(told, reading)) for told, reading in pairs]
+    assert met == [compare(reading.facts, told, reading.coherent)["all"] for told, reading in pairs] and not all(met)
+
+
+def said(seen, heard, samples=True):
+    """What is said of a clip in which these impacts are seen and heard."""
+    frames = np.zeros((17, 8, 8, 3), np.float32)
+    reading = Reading(frames, np.zeros(34_000, np.float32) if samples else None, 8)
+    reading.seen, reading.heard = seen, heard
+    return say_impacts(reading)
+
+
+def test_impacts_without_a_partner_are_unmatched():
+    assert said([], []) == "no impact seen; no impact heard"
+    assert said([0.5], []) == "impacts seen at 0.50 s; no impact heard; unmatched: 1 seen"
+    assert said([0.5], [1.0, 1.5]) == "impacts seen at 0.50 s; impacts heard at 1.00 1.50 s; unmatched: 1 seen and 2 heard"
+    assert said([0.5], [0.52]) == "impacts seen at 0.50 s; impacts heard at 0.52 s; 1 agree to 100 ms (F1 1.00)"
+    assert said([0.5, 1.0], [0.52]).endswith("1 agree to 100 ms (F1 0.67), unmatched: 1 seen")
+    assert said([0.5], [], samples=False).endswith("their agreement is not scored: the clip has no sound")

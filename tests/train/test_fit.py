@@ -1,0 +1,200 @@
+"""The loop: a run that is interrupted and resumed is bitwise the run that was not; what is not finite is never saved."""
+
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy_run
+
+from sora_jax.errors import UserError
+from sora_jax.train import metrics
+from sora_jax.train.checkpoint import Checkpoints
+from sora_jax.train.clock import Clock
+from sora_jax.train.loop import TrainConfig, Workdir, fit
+
+
+class Interrupting:
+    """An iterator that fails after `count` batches, otherwise the one it wraps."""
+
+    def __init__(self, inner, count):
+        self.inner, self.left = inner, count
+        self.save, self.load = inner.save, inner.load
+
+    def __next__(self):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return next(self.inner)
+
+
+def same(a, b):
+    a, b = jax.tree.leaves_with_path(a), jax.tree.leaves_with_path(b)
+    assert [p for p, _ in a] == [p for p, _ in b]
+    for (path, x), (_, y) in zip(a, b):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            assert jax.random.key_impl(x) == jax.random.key_impl(y)
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path))
+
+
+def losses(workdir):
+    return {row["step"]: (row["loss"], row["grad_norm"], row["target"]) for row in metrics.read(workdir / "metrics.jsonl")}
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_resume_is_bitwise(tmp_path, accumulate):
+    whole, whole_data = toy_run.run(tmp_path / "whole", 30, accumulate=accumulate)
+    with pytest.raises(KeyboardInterrupt, match="stopped at step 17; the same command continues from step 10"):
+        toy_run.run(tmp_path / "cut", 30, iterator=Interrupting(toy_run.batches(), 17), accumulate=accumulate)
+    assert max(losses(tmp_path / "cut")) == 17
+    resumed, resumed_data = toy_run.run(tmp_path / "cut", 30, accumulate=accumulate)
+    same(whole, resumed)
+    assert whole_data.get_state() == resumed_data.get_state()
+    np.testing.assert_array_equal(next(whole_data), next(resumed_data))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    assert sorted(losses(tmp_path / "cut")) == list(range(1, 31))
+
+
+def test_run_that_is_done_does_nothing(tmp_path):
+    done, _ = toy_run.run(tmp_path, 12)
+    again, _ = toy_run.run(tmp_path, 12, iterator=Interrupting(toy_run.batches(), 0))
+    same(done, again)
+
+
+def test_checkpoint_holds_the_state_at_its_save(tmp_path):
+    """The step after a save reuses the state's memory while the save is still being written."""
+    state, step_fn = toy_run.setup(100, width=1024)
+    data = toy_run.batches()
+    state, _ = step_fn(state, next(data))
+    jax.block_until_ready(state)
+    expected = jax.tree.map(lambda x: np.array(x), state.params)
+    position = data.get_state()
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state, data)
+        for _ in range(5):
+            state, _ = step_fn(state, next(data))
+        jax.block_until_ready(state)
+    blank, _ = toy_run.setup(100, width=1024)
+    fresh = toy_run.batches()
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore(blank, fresh)
+    same(expected, restored.params)
+    assert int(restored.step) == 1
+    assert fresh.get_state() == position
+
+
+def test_keeps_the_newest_checkpoints(tmp_path):
+    toy_run.run(tmp_path, 45, keep=2)
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [40, 45]
+
+
+@pytest.mark.parametrize(("bad_row", "bad_step", "kept"), [(8 * 22, 23, 20), (8 * 19, 20, 10), (0, 1, None)])
+def test_nan_stops_the_run_and_is_not_saved(tmp_path, bad_row, bad_step, kept):
+    """Rows come in order, eight to a batch; a bad batch in a step that saves (20) must not reach the disk."""
+    with pytest.raises(UserError, match=rf"step {bad_step}: loss is nan.*optim\.lr"):
+        toy_run.run(tmp_path, 40, iterator=toy_run.batches(bad=bad_row, shuffle=False))
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest == kept
+        if kept:
+            restored = checkpoints.restore(toy_run.setup(40)[0], toy_run.batches())
+            assert all(np.isfinite(x).all() for x in jax.tree.leaves(restored.params))
+
+
+def test_nan_inside_a_long_window_names_its_step(tmp_path):
+    state, step_fn = toy_run.setup(40)
+    config = toy_run.TrainConfig(steps=40, log_every=40)
+    with Workdir(tmp_path, {}) as workdir, pytest.raises(UserError, match="step 7: loss is nan"):
+        fit(state, step_fn, toy_run.batches(bad=8 * 6, shuffle=False), config, workdir)
+
+
+def test_data_that_runs_out_is_said(tmp_path):
+    state, step_fn = toy_run.setup(40)
+    short = iter(toy_run.grain.MapDataset.source(toy_run.Rows()).batch(8).to_iter_dataset())
+    with Workdir(tmp_path, {}) as workdir, pytest.raises(UserError, match="ran out at step 25"):
+        fit(state, step_fn, short, toy_run.TrainConfig(steps=40), workdir)
+
+
+def test_evaluation_is_written(tmp_path):
+    state, step_fn = toy_run.setup(20)
+    with Workdir(tmp_path, {}) as workdir:
+        fit(state, step_fn, toy_run.batches(), toy_run.TrainConfig(steps=20), workdir, lambda s: {"step": s.step * 2.0}, 8)
+    rows = [row for row in metrics.read(tmp_path / "metrics.jsonl") if "eval_step" in row]
+    assert [(row["step"], row["eval_step"]) for row in rows] == [(8, 16), (16, 32), (20, 40)]
+
+
+def test_workdir_of_another_run(tmp_path):
+    config = {"train": {"steps": 10, "seed": 0}, "model": {"width": 8}}
+    with Workdir(tmp_path / "a", config) as first:
+        with pytest.raises(UserError, match="another process"):
+            Workdir(tmp_path / "a", config)
+        first.begin()
+        before = (tmp_path / "a" / "config.json").read_bytes()
+    with pytest.raises(UserError, match=r"model\.width \(8, now 9\), train\.steps \(10, now 20\)"):
+        Workdir(tmp_path / "a", {"train": {"steps": 20, "seed": 0}, "model": {"width": 9}})
+    assert (tmp_path / "a" / "config.json").read_bytes() == before
+    with Workdir(tmp_path / "a", config) as again:
+        assert again.fingerprint == first.fingerprint
+    with Workdir(tmp_path / "c", config):
+        (tmp_path / "c" / "data").mkdir()
+    with Workdir(tmp_path / "c", {"model": {"width": 9}}):  # training had not begun: its latents may be there
+        pass
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        Workdir(tmp_path / "b", config)
+    with pytest.raises(UserError, match="is a file"):
+        Workdir(tmp_path / "b" / "thesis.txt", config)
+
+
+def test_means_leave_out_what_does_not_apply():
+    assert metrics.mean([{"a": 1.0, "b": float("nan")}, {"a": 3.0, "b": 4.0}]) == {"a": 2.0, "b": 4.0}
+    assert np.isnan(metrics.mean([{"a": float("nan")}])["a"])
+
+
+def test_metrics_after_the_checkpoint_are_dropped(tmp_path):
+    writer = metrics.Writer(tmp_path)
+    for step in (1, 2, 3):
+        writer.write(step, {"loss": step, "nothing": float("nan")})
+    writer.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    writer = metrics.Writer(tmp_path, step=2)
+    writer.write(3, {"loss": jnp.float32(30)})
+    writer.close()
+    assert metrics.read(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 1}, {"step": 2, "loss": 2}, {"step": 3, "loss": 30}]
+    assert metrics.thin(metrics.read(tmp_path / "metrics.jsonl"), points=2) == [[2, 1.5], [3, 30.0]]
+
+
+def test_the_clock_moves_no_row(tmp_path, monkeypatch, capsys):
+    """Each save is due by the clock, and none falls inside a window. What is left of a run is told in days too."""
+    monkeypatch.setattr(Clock, "eta_seconds", 90000.4)
+    state, step_fn = toy_run.setup(10)
+    with Workdir(tmp_path, {}) as workdir:
+        fit(state, step_fn, toy_run.batches(), TrainConfig(steps=10, log_every=4, checkpoint_minutes=0.0, keep=9), workdir)
+    assert [row["step"] for row in metrics.read(tmp_path / "metrics.jsonl")] == [4, 8, 10]
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [4, 8, 10]
+    assert "ETA 1 day, 1:00:00" in capsys.readouterr().err
+
+
+def test_clock_leaves_pauses_out():
+    seconds = [0.0]
+    clock = Clock(100, now=lambda: seconds[0])
+    seconds[0] = 4.0
+    with clock.pause():
+        seconds[0] = 11.0
+    seconds[0] = 14.0
+    assert clock.lap(14) == 7.0
+    assert clock.step_seconds == 0.5
+    assert clock.eta_seconds == 43.0
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    program = "import os, signal\nfrom sora_jax.train.loop import _stop_asked\nwith _stop_asked() as asked:\n"
+    program += "    os.kill(os.getpid(), signal.SIGTERM)\n    assert asked.is_set()\n    print('on', flush=True)\n"
+    program += "    os.kill(os.getpid(), signal.SIGINT)\n    print('not reached')\n"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGINT and done.stdout == "on\n", done
