@@ -1,11 +1,12 @@
 """What the TPU compiler makes of a kernel, without a TPU: temporary memory, traffic, and the bundles of its static schedule.
 
-    python -m kernels.tpu_schedule                    a table: temporal attention, forward and backward, on four generations
-    python -m kernels.tpu_schedule v6e --case=d128 --direction=forward
+    python -m kernels.tpu_schedule                    a table: every operation and case, forward and backward, on four generations
+    python -m kernels.tpu_schedule v6e --op=temporal_attention --case=d128 --direction=forward
 
 libtpu (`pip install 'sora_jax[tpu]'`) compiles for chips that are absent, and writes down its schedule. A bundle is what the chip issues
 in one cycle, so for a program without branches bundles are cycles, less the cycles that wait for memory. All figures are
 *predicted from the static schedule*; none was measured on a TPU. A kernel moves data while it computes: it is bound by whichever is longer.
+`conv_prologue` loops over rows within a program, so its bundles are no cycles, and only its traffic and temporaries are shown.
 """
 
 import argparse
@@ -110,10 +111,10 @@ def _moved(mapping) -> int:
     return total
 
 
-# Temporal attention.
+# The operations: cases, what a number of the table is counted for, and the program that is compiled.
 
 
-def cases() -> dict:
+def _attention_cases() -> dict:
     """Workloads of one batch element and 1024 sites: bundles and bytes per site do not depend on their numbers."""
     from kernels.temporal_attention.specs import SPECS, Spec
 
@@ -131,14 +132,13 @@ def cases() -> dict:
     }
 
 
-def temporal_attention(case: str, direction: str, generation: str) -> list[Report]:
-    """`compile_here` for temporal attention between projections: arrays are [B, T, S, H D] outside, [B, T, S, H, D] for the kernel."""
+def _attention(spec, direction: str):
+    """Between projections: arrays are [B, T, S, H D] outside, [B, T, S, H, D] for the kernel."""
     import jax
 
     from kernels.temporal_attention import pallas_tpu
     from kernels.temporal_attention.specs import inputs
 
-    spec = cases()[case]
     given = jax.eval_shape(lambda: inputs(spec))
     names = ("q", "k", "v", "q_scale", "k_scale", "angles", "visible", "shared_k", "shared_v")
     arrays = [given.get(name) for name in names]
@@ -150,53 +150,93 @@ def temporal_attention(case: str, direction: str, generation: str) -> list[Repor
         return jax.tree.map(merge, kernel(spec, *map(split, arrays)))
 
     arrays = arrays if direction == "forward" else [given["q"], *arrays]
-    return compile_here(run, [None if a is None else jax.eval_shape(merge, a) for a in arrays], generation)
+    return run, [None if a is None else jax.eval_shape(merge, a) for a in arrays]
 
 
-def predict(case: str, direction: str, generation: str) -> Report:
-    """`temporal_attention` in a process of its own. Raises RuntimeError with what the compiler said if it fails."""
+def _prologue_cases() -> dict:
+    """Those whose channels fill the lanes."""
+    from kernels.conv_prologue.specs import SPECS
+
+    cases = {name: SPECS[name] for name in ("wan_704_quarter", "wan_704_latent")}
+    return cases | {"unpadded": dataclasses.replace(SPECS["wan_704_quarter"], P=0)}
+
+
+def _prologue(spec, direction: str):
+    import jax
+    import jax.numpy as jnp
+
+    from kernels.conv_prologue import pallas_tpu
+
+    frames = lambda n, around=0: jax.ShapeDtypeStruct((spec.B, n, spec.H + 2 * around, spec.W + 2 * around, spec.C), jnp.dtype(spec.dtype))
+    x, gain, cache, past = frames(spec.T), jax.ShapeDtypeStruct((spec.C,), jnp.float32), frames(spec.K), frames(spec.K + spec.T, spec.P)
+    return functools.partial(getattr(pallas_tpu, direction), spec), [x, gain, cache] if direction == "forward" else [x, gain, past, cache]
+
+
+# Name -> cases by name; the program of a spec and a direction, and its arguments; how many units a spec has; are bundles cycles?
+OPS = {
+    "temporal_attention": (_attention_cases, _attention, lambda spec: spec.B * spec.S, True),
+    "conv_prologue": (_prologue_cases, _prologue, lambda spec: spec.B * spec.T * spec.H * spec.W, False),
+}
+
+
+def cases(op: str = "temporal_attention") -> dict:
+    """{name: spec} of the cases of an operation."""
+    return OPS[op][0]()
+
+
+def predict(case: str, direction: str, generation: str, op: str = "temporal_attention") -> Report:
+    """One kernel compiled in a process of its own. Raises RuntimeError with what the compiler said if it fails."""
     with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", "kernels.tpu_schedule", generation, f"--case={case}", f"--direction={direction}", "--json"]
+        command = [sys.executable, "-m", "kernels.tpu_schedule", generation, f"--op={op}", f"--case={case}", f"--direction={direction}", "--json"]
         done = subprocess.run(command, env=environment(directory), capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"{case} {direction} for {generation}: {done.stderr[-3000:]}")
+        raise RuntimeError(f"{op} {case} {direction} for {generation}: {done.stderr[-3000:]}")
     (report,) = json.loads(done.stdout.splitlines()[-1])
     return Report(**report)
 
 
-def row(case: str, direction: str, generation: str) -> str:
+def row(op: str, case: str, direction: str, generation: str) -> str:
     """A line of the table."""
-    spec, r = cases()[case], predict(case, direction, generation)
+    spec, r = cases(op)[case], predict(case, direction, generation, op)
     _, bandwidth, clock = GENERATIONS[generation]
-    sites = spec.B * spec.S
-    bundles = r.bundles * r.programs / sites
-    compute, memory = bundles / clock, r.moved_bytes / sites / bandwidth
-    bound = "memory" if memory > compute else "compute"
-    return (
-        f"{case:11}{direction:10}{generation:7}{bundles:10.1f}{r.temporary_bytes:12}{r.moved_bytes / spec.array_bytes:8.2f}X"
-        f"{compute * 1e9:10.1f}{memory * 1e9:10.1f}  {bound}"
-    )
+    *_, units, timed = OPS[op]
+    memory = r.moved_bytes / units(spec) / bandwidth
+    scheduled, bound = f"{'-':>10}{'-':>10}", "-"
+    if timed:
+        bundles = r.bundles * r.programs / units(spec)
+        scheduled = f"{bundles:10.1f}{bundles / clock * 1e9:10.1f}"
+        bound = "memory" if memory > bundles / clock else "compute"
+    moved = f"{r.temporary_bytes:12}{r.moved_bytes / spec.array_bytes:8.2f}X{memory * 1e9:10.2f}"
+    return f"{op:20}{case:16}{direction:10}{generation:7}{scheduled}{moved}  {bound}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Predicted figures of temporal attention on TPUs, from the compiler's static schedule.")
+    parser = argparse.ArgumentParser(description="Predicted figures of kernels on TPUs, from the compiler's static schedule.")
     parser.add_argument("generation", nargs="*", help=f"of {', '.join(GENERATIONS)}; default all")
-    parser.add_argument("--case", choices=cases(), help="default all")
+    parser.add_argument("--op", choices=OPS, help="default all")
+    parser.add_argument("--case", help="one of the operation's; default all")
     parser.add_argument("--direction", choices=("forward", "backward"), help="default both")
     parser.add_argument("--json", action="store_true", help="one report, compiled in this process")
     flags = parser.parse_args()
     if unknown := set(flags.generation) - set(GENERATIONS):
         parser.error(f"no TPU generation {', '.join(sorted(unknown))}; there are {', '.join(GENERATIONS)}")
+    ops = [op for op in ([flags.op] if flags.op else OPS) if flags.case is None or flags.case in cases(op)]
+    if not ops:
+        known = "; ".join(f"{op}: {', '.join(cases(op))}" for op in ([flags.op] if flags.op else OPS))
+        parser.error(f"no case {flags.case}; there are {known}")
     if flags.json:
-        reports = temporal_attention(flags.case, flags.direction, flags.generation[0])
+        function, arguments = OPS[ops[0]][1](cases(ops[0])[flags.case], flags.direction)
+        reports = compile_here(function, arguments, flags.generation[0])
         print(json.dumps([dataclasses.asdict(report) for report in reports]))
         return
-    print("predicted, static schedule; clocks estimated; X is the bytes of q; ns per site on one core")
-    print(f"{'case':11}{'':10}{'':5}{'bundles/site':>12}{'temporary B':>12}{'moved':>9}{'compute':>10}{'memory':>10}")
-    for case in [flags.case] if flags.case else cases():
-        for direction in [flags.direction] if flags.direction else ("forward", "backward"):
-            for generation in flags.generation or GENERATIONS:
-                print(row(case, direction, generation), flush=True)
+    print("predicted, static schedule; clocks estimated; X is the bytes of q or x; ns per site, or position, on one core")
+    columns = "".join(f"{name:>10}" for name in ("bundles", "compute")) + f"{'temporary B':>12}{'moved':>9}{'memory':>10}"
+    print(f"{'':53}{columns}")
+    for op in ops:
+        for case in [flags.case] if flags.case else cases(op):
+            for direction in [flags.direction] if flags.direction else ("forward", "backward"):
+                for generation in flags.generation or GENERATIONS:
+                    print(row(op, case, direction, generation), flush=True)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from kernels.dispatch import Implementation, select
 # Best first. "xla" is the reference, differentiated by JAX; every other has `check`, `forward` and `backward`.
 IMPLEMENTATIONS = {
     "triton": Implementation("kernels.conv_prologue.triton", "gpu"),
+    "pallas_tpu": Implementation("kernels.conv_prologue.pallas_tpu", "tpu"),
     "xla": Implementation("kernels.conv_prologue.reference"),
 }
 
@@ -35,7 +36,7 @@ def conv_prologue(
     cache            [..., K, H, W, C] of x's dtype: what this function made of the K frames before, normalised and activated; zeros
                      before the first. For a convolution over k frames K = k - 1, at least 1
     padding          P rows and columns of zeros on every side of every frame. A convolution that pads by itself needs none
-    implementation   "triton" or "xla"; default the first for this platform that can. One that is named never falls back
+    implementation   "triton", "pallas_tpu" or "xla"; default the first for this platform that can. One that is named never falls back
     sharding         how x lies on a mesh. The kernel then runs in a `shard_map` island: the batch may be sharded, H and W too where
                      padding is 0, T and C not. The cache is split alike, the gain is on every device
 
