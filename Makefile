@@ -21,8 +21,11 @@ demo: .venv/.installed  ## generate clips for a few prompts into outputs/demo, a
 test: .venv/.installed  ## the tests of every change
 	$(RUN) -m pytest
 
-# libtpu, whose compiler needs no TPU, is 140 MB to download and 480 MB installed.
-test-slow: .venv/.installed  ## the long ones: resume after SIGKILL, command lines, calibration, kernels compiled for GPUs and TPUs
+build/gpu_compiler: .venv/.installed
+	$(RUN) -m kernels.gpu_graph --install=$@
+
+# Compilers that need no device: libtpu is 140 MB to download and 480 MB installed, that of GPUs 250 and 580.
+test-slow: .venv/.installed build/gpu_compiler  ## the long ones: resume after SIGKILL, command lines, calibration, kernels compiled for GPUs and TPUs
 	$(RUN) -m pip install --quiet --editable '.[dev,tpu]'
 	$(RUN) -m pytest -m slow
 

@@ -1,0 +1,214 @@
+"""What XLA makes of an operation for an H200, without one: the kernels of its compiled graph, and the bytes that they read and write.
+
+    python -m kernels.gpu_graph --install=build/gpu_compiler        what it needs, in a folder of its own (250 MB to download), once
+    python -m kernels.gpu_graph                                     a table: every operation, XLA's form and this project's kernels
+    python -m kernels.gpu_graph --op=temporal_attention --case=t16
+
+JAX's CUDA plugin compiles for a described GPU that is absent. Of the scheduled graph each fusion, copy, library or kernel call is
+launched, and moves at least
+
+    bytes = sum of its operands + sum of its results                                                    (1)
+
+each counted once; what a kernel reads again from a cache is not seen, nor what a library call keeps for itself. All figures are
+*compiled, not run*. They say where time must go, since all of this is bound by bandwidth, and a change that makes XLA launch or move
+more is seen on any machine.
+
+The folder is found by the variable GPU_COMPILER, build/gpu_compiler by default: within an environment the plugin would look for a GPU
+whenever JAX starts. It holds no cuDNN, so cuDNN's attention cannot be compiled here. jax 0.10 only: for 0.11 the packages have other names.
+"""
+
+import argparse
+import dataclasses
+import functools
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+# One H200, as the runtime describes it. The version of cuDNN is asked for where convolutions are chosen.
+H200 = """gpu_device_info {
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472
+  threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
+  block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
+  memory_bandwidth: 4800000000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98 device_memory_size: 150000000000
+  shared_memory_per_block_optin: 232448 cuda_compute_capability { major: 9 minor: 0 }
+  registers_per_core_limit: 65536 registers_per_block_limit: 65536
+}
+platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 } runtime_version { major: 12 minor: 8 patch: 0 }
+device_description_str: "NVIDIA H200" """
+
+BITS = {"pred": 8, "s8": 8, "u8": 8, "s16": 16, "u16": 16, "bf16": 16, "f16": 16, "s32": 32, "u32": 32, "f32": 32, "s64": 64, "u64": 64, "f64": 64}
+# What stands in a schedule and launches nothing.
+FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """kernels launched, and bytes of equation (1)."""
+
+    kernels: int
+    bytes: int
+
+
+def folder() -> Path:
+    """Where the compiler's packages are."""
+    return Path(os.environ.get("GPU_COMPILER", "build/gpu_compiler")).absolute()
+
+
+def installed() -> bool:
+    return all((folder() / name).is_dir() for name in ("jax_cuda12_plugin", "jax_triton"))
+
+
+def install(into: Path) -> None:
+    """Download the plugin of this version of jax and what it compiles with. Raises subprocess.CalledProcessError if pip fails."""
+    import jax
+
+    packages = [f"jax-cuda12-{part}=={jax.__version__}" for part in ("plugin", "pjrt")]
+    packages += ["nvidia-cuda-nvcc-cu12", "nvidia-cuda-runtime-cu12", "jax-triton==0.3.1"]
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", f"--target={into}", *packages], check=True)
+
+
+def _size(shape: str) -> int:
+    """Bytes of a shape as HLO writes it, tuples included."""
+    total = 0
+    for kind, sizes in re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shape):
+        count = 1
+        for size in filter(None, sizes.split(",")):
+            count *= int(size)
+        total += count * BITS.get(kind, 0) // 8
+    return total
+
+
+def read(text: str) -> Graph:
+    """The graph of a compiled module's text. Workspaces of library calls, which are results of 8-bit numbers, are left out."""
+    entry = text[text.index("\nENTRY ") :]
+    entry = entry[: entry.index("\n}")]
+    shapes, kernels, moved = {}, 0, 0
+    for line in entry.splitlines()[1:]:
+        found = re.match(r"\s*(?:ROOT )?%?([\w.-]+) = (\(.*?\)|\S+) ([\w-]+)\((.*)", line)
+        if not found:
+            continue
+        name, shape, operation, rest = found.groups()
+        shape = re.sub(r"\bs8\[[\d,]*\]|\bu8\[[\d,]*\]", "", shape) if operation == "custom-call" else shape
+        shapes[name] = shape
+        if operation in FREE:
+            continue
+        operands = set(re.findall(r"%([\w.-]+)", rest.split("), ")[0]))  # one that is given twice stands in for an absent one
+        kernels += 1
+        moved += _size(shape) + sum(_size(shapes.get(operand, "")) for operand in operands)
+    return Graph(kernels, moved)
+
+
+# The operations: (case, implementation, direction) -> a function and its arguments.
+
+
+def _op(name, call, case):
+    import jax
+
+    specs = importlib.import_module(f"kernels.{name}.specs")
+    spec = specs.SPECS[case]
+    given = jax.eval_shape(lambda: specs.inputs(spec))
+    fixed = {key: x for key, x in given.items() if key in ("angles", "visible")}
+    free = {key: x for key, x in given.items() if key not in fixed}
+
+    def forward(free, fixed, *, implementation):
+        return call({**free, **fixed}, spec, implementation)
+
+    def backward(free, fixed, cotangents, *, implementation):
+        return jax.vjp(lambda free: forward(free, fixed, implementation=implementation), free)[1](cotangents)[0]
+
+    return forward, backward, free, fixed
+
+
+def _temporal(given, spec, implementation):
+    from kernels.temporal_attention import temporal_attention
+
+    return temporal_attention(**given, causal=spec.causal, implementation=implementation)
+
+
+def _prologue(given, spec, implementation):
+    from kernels.conv_prologue import conv_prologue
+
+    return conv_prologue(**given, padding=spec.P, implementation=implementation)
+
+
+def _gated(given, spec, implementation):
+    from kernels.gated_norm import gated_norm
+
+    return gated_norm(**given, implementation=implementation)
+
+
+OPS = {
+    "temporal_attention": (_temporal, ("t16", "t16_shared", "xl")),
+    "conv_prologue": (_prologue, ("wan_480_full", "coarse_720")),
+    "gated_norm": (_gated, ("t16", "s")),
+}
+
+
+def compile_here(op: str, case: str, direction: str, implementation: str) -> Graph:
+    """Must run in a process begun with JAX_PLATFORMS=cpu: the plugin would otherwise look for a GPU. The backward pass of a kernel
+    keeps only the arguments of the forward one, which is then not in its graph.
+    """
+    import jax
+    from jax.experimental import topologies
+
+    from kernels import target
+
+    topology = topologies.get_topology_desc(platform="cuda", target_config=H200, topology="1x1x1")
+    sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
+    placed = functools.partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding))
+    forward, backward, free, fixed = _op(op, OPS[op][0], case)
+    with target.assume(target.H200):
+        function, arguments = functools.partial(forward, implementation=implementation), (free, fixed)
+        if direction == "backward":
+            arguments = (free, fixed, jax.eval_shape(function, free, fixed))
+            function = functools.partial(backward, implementation=implementation)
+        return read(jax.jit(function).lower(*placed(arguments)).compile().as_text())
+
+
+def predict(op: str, case: str, direction: str, implementation: str) -> Graph:
+    """`compile_here` in a process of its own. Raises RuntimeError with what the compiler said if it fails."""
+    which = [f"--op={op}", f"--case={case}", f"--direction={direction}", f"--implementation={implementation}"]
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(folder()))))
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "TRITON_INTERPRET": "0", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-m", "kernels.gpu_graph", *which, "--json"], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{op} {case} {direction} {implementation}: {done.stderr[-3000:]}")
+    return Graph(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Kernels and bytes of compiled graphs for an H200 that is absent.")
+    parser.add_argument("--op", choices=OPS, help="default all")
+    parser.add_argument("--case", help="a named workload of the operation; default a few")
+    parser.add_argument("--direction", choices=("forward", "backward"), help="default both")
+    parser.add_argument("--implementation", choices=("xla", "triton"), help="default both")
+    parser.add_argument("--install", metavar="DIR", type=Path, help="download what compiles for a GPU into DIR, and stop")
+    parser.add_argument("--json", action="store_true", help="one graph, compiled in this process")
+    flags = parser.parse_args()
+    if flags.json:
+        print(json.dumps(dataclasses.asdict(compile_here(flags.op, flags.case, flags.direction, flags.implementation))))
+        return
+    if flags.install:
+        install(flags.install)
+        return
+    if not installed():
+        parser.error(f"no CUDA plugin in {folder()}; python -m kernels.gpu_graph --install={folder()} downloads it")
+    print("compiled for one H200, not run; bytes of operands and results of every kernel, and of the least that must be moved")
+    print(f"{'operation':20}{'case':16}{'direction':10}{'form':8}{'kernels':>8}{'MB':>9}{'times the least':>16}")
+    for op in [flags.op] if flags.op else OPS:
+        for case in [flags.case] if flags.case else OPS[op][1]:
+            spec = importlib.import_module(f"kernels.{op}.specs").SPECS[case]
+            for direction in [flags.direction] if flags.direction else ("forward", "backward"):
+                least = getattr(spec, f"{direction}_bytes")
+                for implementation in [flags.implementation] if flags.implementation else ("xla", "triton"):
+                    graph = predict(op, case, direction, implementation)
+                    figures = f"{graph.kernels:8}{graph.bytes / 1e6:9.0f}{graph.bytes / least:16.2f}"
+                    print(f"{op:20}{case:16}{direction:10}{implementation:8}{figures}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
