@@ -38,8 +38,6 @@ def backward_kernel(
     first = frame * (S * D)
     y_ptr, f_ptr, dy_ptr, dz_ptr, dx_ptr, df_ptr = y_ptr + first, f_ptr + first, dy_ptr + first, dz_ptr + first, dx_ptr + first, df_ptr + first
     d = tl.arange(0, WIDE)
-    a = tl.load(gate_ptr + frame * D + d, mask=d < D, other=0.0).to(tl.float32)[None, :]
-    c = tl.load(scale_ptr + frame * D + d, mask=d < D, other=0.0).to(tl.float32)[None, :]
     da, db, dc = (tl.zeros((ROWS, WIDE), tl.float32),) * 3
     for start in range(0, EACH, ROWS):
         i = start + tl.arange(0, ROWS)
@@ -50,16 +48,19 @@ def backward_kernel(
         dz = tl.load(dz_ptr + at, mask=exists, other=0.0).to(tl.float32)
         dy = tl.load(dy_ptr + at, mask=exists, other=0.0).to(tl.float32)
         f = tl.load(f_ptr + at, mask=exists, other=0.0).to(tl.float32)
+        # Scale and gate come from the cache each time, and sums are made as soon as they can be: held to the end, rows of 5120 spill.
+        c = tl.load(scale_ptr + frame * D + d, mask=d < D, other=0.0).to(tl.float32)[None, :]
         w = (1 + c) * dz
         squares, product = tl.sum(y * y, 1)[:, None], tl.sum(w * y, 1)[:, None]
         r = tl.rsqrt(squares / D + EPS)
         n = y * r
         e = dy + r * (w - n * (r * product / D))
-        tl.store(dx_ptr + at, e.to(dx_ptr.dtype.element_ty), mask=exists)
-        tl.store(df_ptr + at, (a * e).to(df_ptr.dtype.element_ty), mask=exists)
-        da += e * f
         db += dz
         dc += dz * n
+        da += e * f
+        a = tl.load(gate_ptr + frame * D + d, mask=d < D, other=0.0).to(tl.float32)[None, :]
+        tl.store(df_ptr + at, (a * e).to(df_ptr.dtype.element_ty), mask=exists)
+        tl.store(dx_ptr + at, e.to(dx_ptr.dtype.element_ty), mask=exists)
     sums_ptr += program.to(tl.int64) * (3 * D)
     tl.store(sums_ptr + d, tl.sum(da, 0), mask=d < D)
     tl.store(sums_ptr + D + d, tl.sum(db, 0), mask=d < D)
