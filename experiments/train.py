@@ -7,6 +7,9 @@
 
 The same command given again continues the run from its last checkpoint, bitwise as if it had not stopped. The end writes
 WORKDIR/weights.safetensors: the averaged weights, with the configuration, the loss curve and what they were trained on.
+
+tensorboard --logdir=WORKDIR/tensorboard shows losses by modality and noise level, speed and memory. --config.profile.start=50 adds five
+steps of JAX's profiler from step 50 on, --config.sample.every=500 clips of a few prompts, also written into WORKDIR/samples.
 """
 
 import dataclasses
@@ -24,10 +27,9 @@ from sora_jax.models.st_dit import STDiTConfig
 from sora_jax.parallel.mesh import MeshConfig
 from sora_jax.train.loop import TrainConfig
 from sora_jax.train.optim import OptimConfig
+from sora_jax.train.watch import ProfileConfig, SampleConfig
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Python file with get_config(); override keys as --config.train.steps=200"
-)
+_CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config(); override keys as --config.train.steps=200")
 _WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run: checkpoints, metrics, weights")
 _INIT_FROM = flags.DEFINE_string("init_from", None, "weights of a model of the same config, to continue from or fine-tune")
 
@@ -56,7 +58,7 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Everything that fixes a run, apart from --init_from; `mesh` says only on which devices."""
+    """Everything that fixes a run, apart from --init_from; `mesh` says only on which devices, `profile` and `sample` what it shows."""
 
     model: STDiTConfig = STDiTConfig()
     flow: FlowConfig = FlowConfig()
@@ -64,6 +66,8 @@ class Run:
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     mesh: MeshConfig = MeshConfig()
+    profile: ProfileConfig = ProfileConfig()
+    sample: SampleConfig = SampleConfig()
 
     def __post_init__(self):
         if self.flow.output != self.model.output:
@@ -81,17 +85,13 @@ def identify(data: DataConfig) -> dict:
         return latents.identity(path)
     if data.source == "playhouse":
         if data.path:
-            raise UserError(
-                f"no latents in {path}; make them with experiments.precompute --output={path}, or leave config.data.path empty"
-            )
+            raise UserError(f"no latents in {path}; make them with experiments.precompute --output={path}, or leave config.data.path empty")
         made_from = {"source": "playhouse", "split": "train", "world_version": WORLD_VERSION}
     else:
         from sora_jax.data import video_folder
 
         if not path.is_dir():
-            raise UserError(
-                f"config.data.path={path} is not a directory; give a folder of videos, or latents of experiments.precompute"
-            )
+            raise UserError(f"config.data.path={path} is not a directory; give a folder of videos, or latents of experiments.precompute")
         made_from = {"source": "video_folder", "split": "train", "set": video_folder.set_name(path, FORMATS[data.format])}
     kinds = ("video_tokenizer", "audio_tokenizer")
     return made_from | {"tokenizers": {kind: weights.load_weights(weights.shipped(kind), kind).fingerprint for kind in kinds}}
@@ -117,6 +117,25 @@ def latents_for(data: DataConfig, workdir: Path) -> Path:
     return workdir / "data"
 
 
+def previews(run: Run, merge, tokenizer, form: ClipFormat, tokenizers: dict[str, str], folder: Path):
+    """state -> pictures of the clips that its averaged weights make. Raises UserError where the latents are not the shipped tokenizers'."""
+    from sora_jax.pipelines.generate import Pipeline
+    from sora_jax.pipelines.preview import preview
+    from sora_jax.train.optim import averaged_params
+    from sora_jax.weights import load_audio_tokenizer, load_video_tokenizer
+
+    (video, video_weights), (audio, audio_weights) = load_video_tokenizer(), load_audio_tokenizer()
+    if tokenizers != {"video_tokenizer": video_weights.fingerprint, "audio_tokenizer": audio_weights.fingerprint}:
+        raise UserError(f"config.sample.every={run.sample.every} makes clips with the shipped tokenizers, and the latents are of others; leave it 0")
+
+    def pictures(state):
+        model = merge(averaged_params(state.opt_state, state.params))
+        pipeline = Pipeline(model, video, audio, tokenizer, form, tokenizers, shift=run.flow.timesteps.shift)
+        return preview(pipeline, run.sample, folder / f"{int(state.step):07d}")
+
+    return pictures
+
+
 def main(_):
     if not _WORKDIR.value:
         raise UserError("--workdir is missing; give a directory for checkpoints, metrics and weights")
@@ -131,6 +150,7 @@ def main(_):
     from sora_jax import weights as weights_lib
     from sora_jax.data import latents
     from sora_jax.flow.loss import flow_loss
+    from sora_jax.models import cost
     from sora_jax.models.st_dit import STDiT
     from sora_jax.models.text_encoder import TextTokenizer
     from sora_jax.parallel import mesh as mesh_lib
@@ -148,9 +168,7 @@ def main(_):
     start = weights_lib.load_weights(_INIT_FROM.value, "st_dit") if _INIT_FROM.value else None
     words = tuple(start.metadata.get("words", WORDS) if start else WORDS)
     if run.model.vocabulary <= 1 + len(words):
-        raise UserError(
-            f"config.model.vocabulary={run.model.vocabulary} has no room for {len(words)} words; give at least {len(words) + 2}"
-        )
+        raise UserError(f"config.model.vocabulary={run.model.vocabulary} has no room for {len(words)} words; give at least {len(words) + 2}")
     tokenizer = TextTokenizer(words, buckets=run.model.vocabulary - 1 - len(words), length=run.data.text_length)
     form: ClipFormat = FORMATS[run.data.format]
     if form.latent_size % run.model.patch:
@@ -179,7 +197,14 @@ def main(_):
         # Born where it will lie: without given weights no device ever holds a state that only all of them can.
         state = jax.jit(lambda given: begin(given or split_module(create())[0]), out_shardings=placement[0])(given)
         with mesh_lib.traced_for(mesh):
-            state = fit(state, make_step(loss, optimizer, placement), batches, run.train, workdir)
+            pictures = None
+            if run.sample.every:
+                pictures = previews(run, merge, tokenizer, form, description["tokenizers"], workdir.path / "samples")
+            flops = 0  # not for a CPU, whose short runs need not wait for the count
+            if jax.default_backend() != "cpu":
+                flops = cost.measure(run.model, form, run.train.batch_size, run.data.text_length).step
+            step = make_step(loss, optimizer, placement)
+            state = fit(state, step, batches, run.train, workdir, None, 0, run.profile, pictures, run.sample.every, flops)
         rows = metrics.read(workdir.path / "metrics.jsonl")
         metadata = {
             # Where the data lay is no one's business but this machine's.

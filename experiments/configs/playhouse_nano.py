@@ -13,6 +13,7 @@ from sora_jax.models.presets import PRESETS
 from sora_jax.parallel.mesh import MeshConfig
 from sora_jax.train.loop import TrainConfig
 from sora_jax.train.optim import OptimConfig
+from sora_jax.train.watch import ProfileConfig, SampleConfig
 
 
 def get_config() -> ConfigDict:
@@ -28,5 +29,7 @@ def get_config() -> ConfigDict:
             "optim": dataclasses.asdict(OptimConfig(lr=5e-3, muon=True, warmup=100, ema=0.998)),
             "train": dataclasses.asdict(TrainConfig(steps=7500, batch_size=16)),
             "mesh": dataclasses.asdict(MeshConfig()),  # --config.mesh.fsdp=8: the same run on eight devices
+            "profile": dataclasses.asdict(ProfileConfig()),  # --config.profile.start=50: a window of the profiler
+            "sample": dataclasses.asdict(SampleConfig()),  # --config.sample.every=500: clips on the way
         }
     )

@@ -26,7 +26,8 @@ def open_workdir(path: str | os.PathLike, config: Any, init_from: str | None, da
         UserError: the directory holds another run, or cannot be used.
     """
     identity = {**config_lib.to_dict(config), "init_from": init_from, "dataset": dict(dataset)}
-    identity.pop("mesh", None)  # the devices that a run is on today are not what it is
+    for name in ("mesh", "profile", "sample"):  # the devices that a run is on today, and what it shows, are not what it is
+        identity.pop(name, None)
     changed = config_lib.differences(_begun(path) or identity, identity)
     keys = {line.split()[0] for line in changed}
     if keys == {"train.steps"}:

@@ -31,6 +31,7 @@ from sora_jax.train.checkpoint import Checkpoints
 from sora_jax.train.clock import Clock
 from sora_jax.train.state import TrainState
 from sora_jax.train.step import StepFn
+from sora_jax.train.watch import ProfileConfig, Profiler, peak_memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +150,10 @@ def fit(
     workdir: Workdir,
     evaluate: Callable[[TrainState], Mapping[str, float]] | None = None,
     evaluate_every: int = 0,
+    profile: ProfileConfig = ProfileConfig(),
+    pictures: Callable[[TrainState], Mapping[str, Any]] | None = None,
+    pictures_every: int = 0,
+    step_flops: float = 0.0,
 ) -> TrainState:
     """Train to `config.steps`, continuing from the newest checkpoint of `workdir` if there is one.
 
@@ -157,6 +162,9 @@ def fit(
         step_fn: from `make_step`.
         iterator: a Grain `DatasetIterator` of batches; its position is saved and restored with the state. It must not run out.
         evaluate: metrics of a state, written as eval_NAME every `evaluate_every` steps and at the end.
+        profile: a window of the profiler, written beside the metrics.
+        pictures: {name: uint8 [H, W, 3]} of a state, for TensorBoard, every `pictures_every` steps and at the end.
+        step_flops: of one step; flops_per_second is written where they are given.
     Raises:
         UserError: a loss or gradient is not finite, the data ran out, or a checkpoint does not fit.
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM after a whole step, saved, with a message that says where the run will continue.
@@ -197,14 +205,17 @@ def fit(
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
         )
         first = True
+        profiler = Profiler(profile, workdir.path / "tensorboard")
         try:
             while step < config.steps:
                 try:
                     batch = next(iterator)
                 except StopIteration:
                     raise UserError(f"the data ran out at step {step}; the iterator must repeat") from None
+                profiler.before(step + 1)
                 state, metrics = step_fn(state, batch)
                 step += 1
+                profiler.after(step, metrics)
                 bar.update()
                 window.append((step, metrics))
                 if first:
@@ -220,7 +231,10 @@ def fit(
                 if logged or save:
                     rows = checked()
                     clock.lap(step)
-                    values = {**metrics_lib.mean(rows), "step_seconds": clock.step_seconds}
+                    values = {**metrics_lib.mean(rows), "step_seconds": clock.step_seconds, "peak_memory": peak_memory()}
+                    values["clips_per_second"] = config.batch_size / clock.step_seconds
+                    if step_flops:
+                        values["flops_per_second"] = step_flops / clock.step_seconds
                     writer.write(step, values)
                     left = clock.eta_seconds
                     eta = datetime.timedelta(seconds=round(left)) if math.isfinite(left) else "?"
@@ -233,6 +247,9 @@ def fit(
                 if evaluate and (last or (evaluate_every and step % evaluate_every == 0)):
                     with clock.pause():
                         writer.write(step, {f"eval_{k}": float(v) for k, v in evaluate(state).items()})
+                if pictures and (last or (pictures_every and step % pictures_every == 0)):
+                    with clock.pause():
+                        writer.show(step, pictures(state))
                 if stopping and not last:
                     raise KeyboardInterrupt(f"stopped at step {step}, saved; the same command continues from there")
         except KeyboardInterrupt as error:
@@ -240,6 +257,7 @@ def fit(
                 raise
             raise KeyboardInterrupt(f"stopped at step {step}; the same command continues from step {saved}") from error
         finally:
+            profiler.stop()
             bar.close()
             writer.close()
     return state

@@ -78,6 +78,12 @@ class Writer:
         for name, value in finite.items():
             self._board.add_scalar(name, value, step)
 
+    def show(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Pictures [H, W, 3] of uint8, for TensorBoard alone."""
+        for name, picture in pictures.items():
+            self._board.add_image(name, picture, step, dataformats="HWC")
+        self._board.flush()
+
     def close(self) -> None:
         self._file.close()
         self._board.close()

@@ -92,6 +92,7 @@ def test_trains_and_writes_weights_that_load(tmp_path, latents):
     assert any((tmp_path / "tensorboard").iterdir())
 
     before = (tmp_path / "weights.safetensors").read_bytes()
+    one_line(run(tmp_path, latents, "--config.sample.every=5"), "config.sample.every=5", "the latents are of others; leave it 0")
     one_line(run(tmp_path, latents, "--config.optim.lr=0.5"), "optim.lr (0.005, now 0.5)")
     assert (tmp_path / "weights.safetensors").read_bytes() == before
 
@@ -235,9 +236,7 @@ def test_killed_and_resumed_is_bitwise(tmp_path, latents):
     between = lambda: max(losses(cut), default=0) > last and max(losses(cut)) % 4 == 2  # the run has trained on itself
     for reached in (saving, between):
         last = max(losses(cut), default=0)
-        process = subprocess.Popen(
-            command(cut, latents, steps=24), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+        process = subprocess.Popen(command(cut, latents, steps=24), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 600
         while not reached() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.001)

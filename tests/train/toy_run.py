@@ -58,13 +58,13 @@ def setup(steps, width=16, accumulate=1):
     return new_state(params, optimizer, seed=3), make_step(loss_fn, optimizer)
 
 
-def run(workdir, steps, width=16, iterator=None, accumulate=1, **options):
-    """Train in `workdir`; (state, iterator)."""
+def run(workdir, steps, width=16, iterator=None, accumulate=1, watch=None, **options):
+    """Train in `workdir`; (state, iterator). watch: further arguments of `fit`."""
     state, step_fn = setup(steps, width, accumulate)
     iterator = batches() if iterator is None else iterator
     config = TrainConfig(steps=steps, log_every=1, checkpoint_every=SAVE_EVERY, **options)
     with Workdir(workdir, {"width": width, "steps": steps}) as opened:
-        return fit(state, step_fn, iterator, config, opened), iterator
+        return fit(state, step_fn, iterator, config, opened, **(watch or {})), iterator
 
 
 if __name__ == "__main__":
