@@ -5,10 +5,12 @@ The arrays are named by their path in the state, "params.blocks.kernel".
 """
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import jax
+from absl import logging
 
 from sora_jax.errors import UserError
 from sora_jax.parallel.compat import orbax_v1
@@ -61,19 +63,35 @@ class Checkpoints:
             ) from error
 
     def restore(self, state: TrainState, iterator: Any, step: int | None = None) -> TrainState:
-        """The state at `step` (default: the newest) in the shape and sharding of `state`; `iterator` is moved to its position."""
-        step = self.latest if step is None else step
+        """The state at `step` in the shape and sharding of `state`; `iterator` is moved to its position.
+
+        step: default the newest that can be read. One that is damaged is named, and its folder moved to `unreadable` beside the
+        checkpoints, so that the run goes on from the last good one and makes it anew.
+
+        Raises:
+            UserError: `step`, or every checkpoint, is damaged or of another program; nothing is moved then.
+        """
         abstract = {}
         for name, leaf in _named(state).items():
             data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
             abstract[name] = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=data.sharding)
-        try:
-            loaded = self._checkpointer.load_checkpointables(step, {"state": abstract, "data": iterator})["state"]
-        except (ValueError, KeyError, FileNotFoundError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise UserError(
-                f"the checkpoint of step {step} in {self.directory} does not fit this program ({reason}); use a new workdir"
-            ) from error
+        reasons: dict[int, str] = {}
+        for candidate in [c.step for c in reversed(self._checkpointer.checkpoints)] if step is None else [step]:
+            try:
+                loaded = self._checkpointer.load_checkpointables(candidate, {"state": abstract, "data": iterator})["state"]
+                break
+            except (ValueError, KeyError, OSError) as error:
+                reasons[candidate] = " ".join(str(error.__cause__ or error).split())[:160]
+        else:
+            each = "; ".join(f"step {candidate}: {reason}" for candidate, reason in reasons.items())
+            raise UserError(f"no checkpoint in {self.directory} can be read and fits this program ({each}); use a new workdir")
+        for bad, reason in reasons.items():
+            aside = self.directory.with_name("unreadable")
+            aside.mkdir(exist_ok=True)
+            (self.directory / str(bad)).rename(aside / f"{bad}_{time.time_ns()}")
+            logging.warning("the checkpoint of step %d cannot be read (%s); moved to %s", bad, reason, aside)
+        if reasons:
+            self._checkpointer.reload()
         leaves = [
             jax.random.wrap_key_data(loaded[name], impl=jax.random.key_impl(leaf)) if _is_key(leaf) else loaded[name]
             for name, leaf in _named(state).items()

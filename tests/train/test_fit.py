@@ -1,5 +1,6 @@
 """The loop: a run that is interrupted and resumed is bitwise the run that was not; what is not finite is never saved."""
 
+import errno
 import signal
 import subprocess
 import sys
@@ -85,6 +86,57 @@ def test_checkpoint_holds_the_state_at_its_save(tmp_path):
     same(expected, restored.params)
     assert int(restored.step) == 1
     assert fresh.get_state() == position
+
+
+@pytest.mark.parametrize("damage", [
+    ("state/manifest.ocdbt", lambda data: data[: len(data) // 2]), ("state/d/*", lambda data: bytes(len(data))),
+    ("data/*.json", lambda data: data[:-2]), ("state/_METADATA", lambda data: b"{}"),
+], ids=lambda damage: damage[0])  # fmt: skip
+def test_a_damaged_checkpoint_is_named_and_the_last_good_one_taken(tmp_path, damage, caplog):
+    pattern, spoil = damage
+    whole, _ = toy_run.run(tmp_path / "whole", 25)
+    with pytest.raises(KeyboardInterrupt):
+        toy_run.run(tmp_path / "cut", 25, iterator=Interrupting(toy_run.batches(), 22))
+    (file, *_) = (tmp_path / "cut" / "checkpoints" / "20").glob(pattern)
+    file.write_bytes(spoil(file.read_bytes()))
+    resumed, _ = toy_run.run(tmp_path / "cut", 25)
+    same(whole, resumed)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    assert "the checkpoint of step 20 cannot be read" in caplog.text
+    assert [p.name.split("_")[0] for p in (tmp_path / "cut" / "unreadable").iterdir()] == ["20"]
+    assert sorted(int(p.name) for p in (tmp_path / "cut" / "checkpoints").iterdir()) == [20, 25]
+
+
+def test_where_every_checkpoint_is_damaged_nothing_is_moved(tmp_path):
+    toy_run.run(tmp_path, 20)
+    before = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    for manifest in (tmp_path / "checkpoints").glob("*/state/manifest.ocdbt"):
+        manifest.write_bytes(b"")
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints, pytest.raises(UserError, match="step 20: .*; step 10: .*; use a new workdir"):
+        checkpoints.restore(toy_run.setup(20)[0], toy_run.batches())
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == before
+
+
+def test_a_full_disk_ends_the_run_with_the_checkpoint_before(tmp_path, monkeypatch):
+    """Writing fails as it does on a full disk, from the second save on."""
+    full = []
+
+    def save(self, step, *arguments, **options):
+        if step >= 20:
+            full.append(step)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(self, step, *arguments, **options)
+
+    from sora_jax.train.checkpoint import ocp
+
+    original = ocp.training.Checkpointer.save_checkpointables_async
+    whole, _ = toy_run.run(tmp_path / "whole", 25)
+    monkeypatch.setattr(ocp.training.Checkpointer, "save_checkpointables_async", save)
+    with pytest.raises(UserError, match="the checkpoint of step 20 could not be written to .* \\(No space left on device\\); make room"):
+        toy_run.run(tmp_path / "cut", 25)
+    monkeypatch.undo()
+    assert full == [20] and [p.name for p in (tmp_path / "cut" / "checkpoints").iterdir()] == ["10"]
+    same(whole, toy_run.run(tmp_path / "cut", 25)[0])
 
 
 def test_keeps_the_newest_checkpoints(tmp_path):
