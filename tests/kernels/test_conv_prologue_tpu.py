@@ -128,5 +128,6 @@ def test_compiles_and_moves_no_more_than_it_must(case, direction, generation):
     # Backward, the gradient of past is read with the padding that XLA would not read; gain and its gradient are little.
     padding = spec._bytes(spec.K + spec.T, spec.P) - spec._bytes(spec.K + spec.T) if direction == "backward" else 0
     assert must <= report.moved_bytes <= must + padding + 2**14
-    # The padded result of a program by itself is given another layout than a convolution would ask for, and is copied.
-    assert report.temporary_bytes <= (1.1 * spec._bytes(spec.K + spec.T, spec.P) if case == "wan_704_quarter" else 0)
+    # The padded result of a program by itself is given another layout than a convolution would ask for, and is copied. Chips of two cores
+    # keep 64 kB to part the programs among them.
+    assert report.temporary_bytes <= 2**17 + (1.1 * spec._bytes(spec.K + spec.T, spec.P) if case == "wan_704_quarter" else 0)
