@@ -154,7 +154,7 @@ def test_batching_by_leading_axes_and_by_vmap(implementation):
         ({"cache": jnp.zeros((1, 2, 4, 5, 8), jnp.bfloat16)}, "x is float32 and cache bfloat16; give one dtype"),
         ({"cache": jnp.zeros((1, 0, 4, 5, 8))}, "give one frame or more of both"),
         ({"padding": -1}, "padding is -1; give 0 or more"),
-        ({"implementation": "cudnn"}, "no implementation 'cudnn'; there are triton, xla"),
+        ({"implementation": "cudnn"}, "no implementation 'cudnn'; there are triton, pallas_tpu, xla"),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(changes, says):
