@@ -21,8 +21,9 @@ demo: .venv/.installed  ## generate clips for a few prompts into outputs/demo, a
 test: .venv/.installed  ## the tests of every change
 	$(RUN) -m pytest
 
+# Not for every platform and version of jax: where it cannot be had, make says so and the tests that need it are skipped.
 build/gpu_compiler: .venv/.installed
-	$(RUN) -m kernels.gpu_graph --install=$@
+	-$(RUN) -m kernels.gpu_graph --install=$@
 
 # Compilers that need no device: libtpu is 140 MB to download and 480 MB installed, that of GPUs 250 and 580.
 test-slow: .venv/.installed build/gpu_compiler  ## the long ones: resume after SIGKILL, command lines, calibration, kernels compiled for GPUs and TPUs
