@@ -78,7 +78,7 @@ def calibrate(path: Path) -> int:
     claim(path, {"measured": "oracles", **settings})
     started = time.perf_counter()
     clips = conditions.ground_truth(_SPLIT.value, range(_NUM_CLIPS.value), form)
-    with tqdm(total=calibration.STAGES, unit="condition", leave=False) as bar:
+    with tqdm(total=calibration.STEPS, unit="condition", leave=False) as bar:
 
         def report(name):
             bar.set_description(name)

@@ -10,7 +10,9 @@ An oracle's score under a condition is the share of clips in which its reading i
     material       every lone impact on floor or wall told right                         (clips with such an impact)
     physics        no law broken (`physics.MOST`)
     loudness       every floor and wall impact seen and heard, the clearly faster louder (clips with two such)
+    words          every word heard as said, in order, by voices that were not trained on  (clips with words: `conditions.narrated`)
 
+An oracle is judged on the clips of its stage (`Oracle.stage`): rooms, or rooms with a narrator.
 Ground truth must reach 0.98, blur, noise and compression 0.95; corrupted and shuffled clips must stay under CEILING, empty ones too; of
 physics under STRICT, where the corruption breaks a law at all (`ASKED`). Physics and sync know no scene: to shuffle is to show the frames
 in another order, or to pair one clip's picture with another's sound.
@@ -34,7 +36,6 @@ from sora_jax.worlds.playhouse.draw import CLIP_SECONDS
 from sora_jax.worlds.playhouse.sound import FAINTEST
 
 GROUND_TRUTH, DEGRADED, CEILING, STRICT = 0.98, 0.95, 0.20, 0.05
-STAGES = 3 + len(KEPT) + len(CORRUPTED)  # how often `calibrate` reports
 SHIFTS = (-0.16, -0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08, 0.16)  # seconds
 Scores = dict[str, dict[str, dict[str, float]]]
 
@@ -120,6 +121,10 @@ def _loudness(c: Truth, read: Reading) -> bool | None:
     return len(pairs) == len(speeds) and loudness.in_order(pairs) is True
 
 
+def _words(c: Truth, read: Reading) -> bool | None:
+    return read.words == said(c.take) if said(c.take) else None
+
+
 def said(take) -> list[str]:
     """The words said in a take."""
     return [word for _, word in take.scene.narration.words] if take.scene.narration else []
@@ -129,7 +134,7 @@ def said(take) -> list[str]:
 class Oracle:
     """How an oracle is judged: media it reads, the corruptions that must fool it, judge(clip, reading) -> right, or None where nothing is asked.
 
-    ceiling: the most that what must fail may score.
+    ceiling: the most that what must fail may score. stage: a name in `conditions.STAGES`, the clips it is judged on.
     """
 
     media: tuple[str, ...]
@@ -137,6 +142,7 @@ class Oracle:
     corruptions: tuple[str, ...]
     tolerance: str
     ceiling: float = CEILING
+    stage: str = "room"
 
 
 ORACLES = {
@@ -154,7 +160,11 @@ ORACLES = {
         ceiling=STRICT,
     ),
     "loudness": Oracle((VIDEO, AUDIO), _loudness, ("loudness",), f"faster is louder, where {loudness.CLEARLY} times as fast"),
+    "words": Oracle((AUDIO,), _words, ("pieces", "backwards"), "every word, in order", stage="narrated"),
 }
+
+
+STEPS = (3 + len(KEPT) + len(CORRUPTED)) * len({oracle.stage for oracle in ORACLES.values()})  # how often `calibrate` reports
 
 
 def _bounces(c: Truth) -> bool:
@@ -177,15 +187,20 @@ ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
 
 
 def _shuffled(name: str, clips: list[Truth]) -> list[tuple[Truth, Reading]]:
+    if ORACLES[name].stage == "narrated":
+        return [(dataclasses.replace(c, take=o.take), c.read()) for c, o in zip(clips, clips[1:] + clips[:1]) if said(c.take) != said(o.take)]
     made = conditions.disordered(clips) if name == "physics" else conditions.shuffled(clips)
     if name in ("sync", "loudness"):
         made = [dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, clips[1:] + clips[:1])]
     return [(c, c.read()) for c in made]
 
 
-def calibrate(clips: list[Truth], report: Callable[[str], object] = lambda name: None) -> Scores:
-    """{oracle: {condition: {score, n}}} over the clips, for the conditions that touch the oracle's medium. report(name) as each is made."""
-    scores: Scores = {name: {} for name in ORACLES}
+def calibrate(clips: list[Truth], report: Callable[[str], object] = lambda name: None, oracles: tuple[str, ...] = tuple(ORACLES)) -> Scores:
+    """{oracle: {condition: {score, n}}}, for the conditions that touch the oracle's medium. report(name) as each is made.
+
+    clips: rooms; the other stages' clips, as many and of the same split and format, are made here. oracles: the ones to judge.
+    """
+    scores: Scores = {name: {} for name in oracles}
 
     def judge(condition, name, made):
         asked = ASKED.get((name, condition), lambda c: True)
@@ -193,15 +208,17 @@ def calibrate(clips: list[Truth], report: Callable[[str], object] = lambda name:
         scores[name][condition] = {"score": round(float(np.mean(right)), 4) if right else None, "n": len(right)}
 
     table = {"ground_truth": (None, lambda c: c), **KEPT, **CORRUPTED, "empty": (None, conditions.empty)}
-    for condition, (medium, change) in table.items():
-        report(condition)
-        users = [name for name, oracle in ORACLES.items() if _uses(oracle, condition, medium)]
-        made = [(c, c.read()) for c in change(clips)] if users else []
-        for name in users:
-            judge(condition, name, made)
-    report("shuffled")
-    for name in ORACLES:
-        judge("shuffled", name, _shuffled(name, clips))
+    for stage in dict.fromkeys(ORACLES[name].stage for name in oracles):
+        here, staged = [name for name in oracles if ORACLES[name].stage == stage], conditions.STAGES[stage](clips)
+        for condition, (medium, change) in table.items():
+            report(condition)
+            users = [name for name in here if _uses(ORACLES[name], condition, medium)]
+            made = [(c, c.read()) for c in change(staged)] if users else []
+            for name in users:
+                judge(condition, name, made)
+        report("shuffled")
+        for name in here:
+            judge("shuffled", name, _shuffled(name, staged))
     return scores
 
 

@@ -119,9 +119,15 @@ def _balls(c: Truth) -> np.ndarray:
 
 
 def _empty_room(c: Truth) -> np.ndarray:
-    inputs = render.render_inputs([c.take], c.format)
+    return _empty_rooms([c])[0]
+
+
+def _empty_rooms(clips: list[Truth]) -> np.ndarray:
+    """Pictures without balls, and of films without posts, [B, F, H, W, 3]."""
+    scenes = [dataclasses.replace(c.take.scene, shapes=tuple(s for s in c.take.scene.shapes if s.paint != "post")) for c in clips]
+    inputs = render.render_inputs([dataclasses.replace(c.take, scene=scene) for c, scene in zip(clips, scenes)], clips[0].format)
     inputs["radius"][:] = 0.0
-    return np.asarray(render.render(inputs, c.format))[0]
+    return np.asarray(render.render(inputs, clips[0].format))
 
 
 def _quiet(c: Truth) -> np.ndarray:
@@ -252,9 +258,13 @@ CORRUPTED = {
 }
 
 
+# stage -> what makes its clips of rooms.
+STAGES: dict[str, Callable[[list[Truth]], list[Truth]]] = {"room": lambda clips: clips, "narrated": narrated}
+
+
 def empty(clips: list[Truth]) -> list[Truth]:
     """The room without balls, the ambience without impacts."""
-    return [dataclasses.replace(c, frames=_empty_room(c), samples=_quiet(c)) for c in clips]
+    return [dataclasses.replace(c, frames=room, samples=_quiet(c)) for c, room in zip(clips, _empty_rooms(clips))]
 
 
 def shuffled(clips: list[Truth]) -> list[Truth]:

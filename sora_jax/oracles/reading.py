@@ -6,8 +6,8 @@ import functools
 import numpy as np
 
 from sora_jax.modality import SAMPLE_RATE
+from sora_jax.oracles import camera, onsets, permanence, physics, sync, tracker, words
 from sora_jax.oracles import facts as facts_lib
-from sora_jax.oracles import onsets, physics, sync, tracker, words
 from sora_jax.worlds.playhouse.captions import Facts
 
 FEWEST_FRAMES = 5  # an arc on both sides of one impact
@@ -78,6 +78,16 @@ class Reading:
     def words(self) -> list[str]:
         """The words heard, in order."""
         return [] if self.samples is None else [word for _, word in words.read_words(self.samples)]
+
+    @functools.cached_property
+    def camera(self) -> camera.Camera | None:
+        """How the camera of a film moves; None without posts to see it by. Not calibrated."""
+        return camera.read_camera(self.frames, self.fps)
+
+    @functools.cached_property
+    def permanence(self) -> permanence.Permanence | None:
+        """What becomes of the ball that goes behind a panel, before a camera that stands still; None where none does. Not calibrated."""
+        return permanence.read_permanence(self.frames, self.fps)
 
     def to_dict(self) -> dict:
         """For JSON: unknown numbers are None, times in seconds, lengths in metres. What has no score says the reason in "unscored"."""
