@@ -12,66 +12,20 @@ tensorboard --logdir=WORKDIR/tensorboard shows losses by modality and noise leve
 steps of JAX's profiler from step 50 on, --config.sample.every=500 clips of a few prompts, also written into WORKDIR/samples.
 """
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 from absl import flags
 from ml_collections import config_flags
 
+from experiments.program import DataConfig, Program, Run, assemble
 from sora_jax import config as config_lib
 from sora_jax.errors import UserError, run_main
-from sora_jax.flow.loss import FlowConfig
-from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.models.st_dit import STDiTConfig
-from sora_jax.parallel.mesh import MeshConfig
-from sora_jax.train.loop import TrainConfig
-from sora_jax.train.optim import OptimConfig
-from sora_jax.train.watch import ProfileConfig, SampleConfig
+from sora_jax.modality import FORMATS
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config(); override keys as --config.train.steps=200")
 _WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run: checkpoints, metrics, weights")
 _INIT_FROM = flags.DEFINE_string("init_from", None, "weights of a model of the same config, to continue from or fine-tune")
-
-
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """What to train on; see `experiments/configs/playhouse_nano.py`."""
-
-    source: str = "playhouse"  # or "video_folder"
-    path: str = ""
-    format: str = "nano"
-    clips: int = 2048  # Playhouse takes, where path is empty
-    text_length: int = 64  # words of a prompt
-
-    def __post_init__(self):
-        if self.source not in ("playhouse", "video_folder"):
-            raise ValueError(f"source={self.source!r}; use 'playhouse' or 'video_folder'")
-        if self.format not in FORMATS:
-            raise ValueError(f"format={self.format!r}; use one of {', '.join(FORMATS)}")
-        if self.source == "video_folder" and not self.path:
-            raise ValueError("source='video_folder' needs a path: a folder of videos, or latents of experiments.precompute")
-        for name in ("clips", "text_length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; give at least 1")
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """Everything that fixes a run, apart from --init_from; `mesh` says only on which devices, `profile` and `sample` what it shows."""
-
-    model: STDiTConfig = STDiTConfig()
-    flow: FlowConfig = FlowConfig()
-    data: DataConfig = DataConfig()
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
-    mesh: MeshConfig = MeshConfig()
-    profile: ProfileConfig = ProfileConfig()
-    sample: SampleConfig = SampleConfig()
-
-    def __post_init__(self):
-        if self.flow.output != self.model.output:
-            raise ValueError(f"model.output={self.model.output!r} and flow.output={self.flow.output!r} differ; set both alike")
 
 
 def identify(data: DataConfig) -> dict:
@@ -117,7 +71,7 @@ def latents_for(data: DataConfig, workdir: Path) -> Path:
     return workdir / "data"
 
 
-def previews(run: Run, merge, tokenizer, form: ClipFormat, tokenizers: dict[str, str], folder: Path):
+def previews(run: Run, program: Program, tokenizer, tokenizers: dict[str, str], folder: Path):
     """state -> pictures of the clips that its averaged weights make. Raises UserError where the latents are not the shipped tokenizers'."""
     from sora_jax.pipelines.generate import Pipeline
     from sora_jax.pipelines.preview import preview
@@ -129,8 +83,8 @@ def previews(run: Run, merge, tokenizer, form: ClipFormat, tokenizers: dict[str,
         raise UserError(f"config.sample.every={run.sample.every} makes clips with the shipped tokenizers, and the latents are of others; leave it 0")
 
     def pictures(state):
-        model = merge(averaged_params(state.opt_state, state.params))
-        pipeline = Pipeline(model, video, audio, tokenizer, form, tokenizers, shift=run.flow.timesteps.shift)
+        model = program.merge(averaged_params(state.opt_state, state.params))
+        pipeline = Pipeline(model, video, audio, tokenizer, program.form, tokenizers, shift=run.flow.timesteps.shift)
         return preview(pipeline, run.sample, folder / f"{int(state.step):07d}")
 
     return pictures
@@ -145,23 +99,18 @@ def main(_):
     run = config_lib.from_dict(Run, values)
 
     import jax
-    from flax import nnx
 
     from sora_jax import weights as weights_lib
     from sora_jax.data import latents
-    from sora_jax.flow.loss import flow_loss
     from sora_jax.models import cost
-    from sora_jax.models.st_dit import STDiT
     from sora_jax.models.text_encoder import TextTokenizer
-    from sora_jax.parallel import mesh as mesh_lib
-    from sora_jax.parallel import rules
     from sora_jax.parallel.compat import enable_compile_cache
+    from sora_jax.parallel.mesh import traced_for
     from sora_jax.train import metrics
     from sora_jax.train.identity import open_workdir
     from sora_jax.train.loop import fit
-    from sora_jax.train.optim import averaged_params, make_optimizer
-    from sora_jax.train.state import new_state, split_module
-    from sora_jax.train.step import make_step
+    from sora_jax.train.optim import averaged_params
+    from sora_jax.train.state import split_module
     from sora_jax.worlds.playhouse.captions import WORDS
 
     enable_compile_cache()
@@ -170,41 +119,25 @@ def main(_):
     if run.model.vocabulary <= 1 + len(words):
         raise UserError(f"config.model.vocabulary={run.model.vocabulary} has no room for {len(words)} words; give at least {len(words) + 2}")
     tokenizer = TextTokenizer(words, buckets=run.model.vocabulary - 1 - len(words), length=run.data.text_length)
-    form: ClipFormat = FORMATS[run.data.format]
-    if form.latent_size % run.model.patch:
-        raise UserError(
-            f"config.model.patch={run.model.patch} does not divide the latents of format {run.data.format}, {form.latent_size} x "
-            f"{form.latent_size}; give a divisor of {form.latent_size}"
-        )
-    times = {name: np.asarray(t, np.float32) for name, t in form.latent_times().items()}
-    create = lambda: STDiT(run.model, rngs=nnx.Rngs(run.train.seed))
-    shapes, merge = split_module(nnx.eval_shape(create))
-    optimizer = make_optimizer(run.optim, run.train.steps)
-    begin = lambda params: new_state(params, optimizer, run.train.seed)
     mesh = run.mesh.make()
-    mesh_lib.check_batch(run.train.batch_size, mesh)
-    placement = rules.place(jax.eval_shape(begin, shapes), shapes, mesh), rules.batch_sharding(mesh)
-    given = weights_lib.fill(shapes, start.params, _INIT_FROM.value) if start else None
-
-    def loss(params, batch, key):
-        return flow_loss(merge(params), batch, key, times, run.flow)
+    program = assemble(run, mesh)
+    given = weights_lib.fill(program.shapes, start.params, _INIT_FROM.value) if start else None
 
     with open_workdir(_WORKDIR.value, run, start.fingerprint if start else None, identify(run.data)) as workdir:
         data = latents_for(run.data, workdir.path)
         expected = start.metadata.get("tokenizers") if start else None
-        batches = latents.make_loader(data, tokenizer, run.train.batch_size, run.train.seed, fingerprints=expected, format=form)
+        batches = latents.make_loader(data, tokenizer, run.train.batch_size, run.train.seed, fingerprints=expected, format=program.form)
         description = latents.open_set(data)[1]
         # Born where it will lie: without given weights no device ever holds a state that only all of them can.
-        state = jax.jit(lambda given: begin(given or split_module(create())[0]), out_shardings=placement[0])(given)
-        with mesh_lib.traced_for(mesh):
+        state = jax.jit(lambda given: program.begin(given or split_module(program.create())[0]), out_shardings=program.placement[0])(given)
+        with traced_for(mesh):
             pictures = None
             if run.sample.every:
-                pictures = previews(run, merge, tokenizer, form, description["tokenizers"], workdir.path / "samples")
+                pictures = previews(run, program, tokenizer, description["tokenizers"], workdir.path / "samples")
             flops = 0  # not for a CPU, whose short runs need not wait for the count
             if jax.default_backend() != "cpu":
-                flops = cost.measure(run.model, form, run.train.batch_size, run.data.text_length).step
-            step = make_step(loss, optimizer, placement)
-            state = fit(state, step, batches, run.train, workdir, None, 0, run.profile, pictures, run.sample.every, flops)
+                flops = cost.measure(run.model, program.form, run.train.batch_size, run.data.text_length).step
+            state = fit(state, program.step, batches, run.train, workdir, None, 0, run.profile, pictures, run.sample.every, flops)
         rows = metrics.read(workdir.path / "metrics.jsonl")
         metadata = {
             # Where the data lay is no one's business but this machine's.

@@ -20,6 +20,8 @@ from math import prod
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
+from sora_jax.parallel.compat import shard_map_axes
+
 
 def count_flops(function: Callable, *args, **kwargs) -> int:
     """FLOPs of `function(*args)`; arguments may be `jax.ShapeDtypeStruct`s, nothing is computed.
@@ -57,7 +59,7 @@ def _equation_flops(equation) -> int:
     if name == "while" and inner:
         raise NotImplementedError("a while loop with products inside has no known length: use jax.lax.scan")
     if name == "shard_map":
-        return inner * prod(params["mesh"].shape[axis] for axis in params["manual_axes"])
+        return inner * prod(params["mesh"].shape[axis] for axis in shard_map_axes(params))
     return inner
 
 

@@ -75,5 +75,5 @@ class ClipFormat:
 
 
 # PhyWorld's clips have 32 frames, and 1 + 4k is 29 or 33: 33 are rendered and made, and scores take the first 32.
-FORMATS = {"nano": ClipFormat(17, 8, 64), "S": ClipFormat(33, 16, 64), "phyworld": ClipFormat(33, 10, 64)}
+FORMATS = {"nano": ClipFormat(17, 8, 64), "S": ClipFormat(33, 16, 64), "phyworld": ClipFormat(33, 10, 64), "XL": ClipFormat(61, 16, 512)}
 PHYWORLD_FRAMES = 32

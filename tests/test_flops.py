@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.sharding import AbstractMesh, AxisType
+from jax.sharding import PartitionSpec as P
 
 from sora_jax.flops import count_flops, stored_bytes
 
@@ -68,3 +70,9 @@ def test_stored_bytes_grow_with_a_scan():
     x = jnp.zeros((8, 16))
     sizes = [stored_bytes(function, jnp.zeros((n, 16, 16)), x) for n in (2, 4)]
     assert sizes[1] == 2 * sizes[0] >= 4 * 8 * 16 * 4
+
+
+def test_a_shard_map_is_all_its_devices():
+    mesh = AbstractMesh((2, 3), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
+    product = jax.shard_map(lambda x, y: x @ y, mesh=mesh, in_specs=(P("a", None), P(None, "b")), out_specs=P("a", "b"))
+    assert count_flops(product, jnp.zeros((4, 5)), jnp.zeros((5, 6))) == 2 * 4 * 5 * 6

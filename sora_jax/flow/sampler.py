@@ -67,6 +67,12 @@ def _advance(z, v, s, s_next, start):
     return jax.tree.map(move, z, v, start)
 
 
+def euler_step(model, z: Latents, s, s_next, start: Latents, **fixed) -> Latents:
+    """Equation (2) from s to s_next: what `sample` does in each step, as one program. fixed: text, negative, times, passes, scales and
+    output, as `guided_velocity` takes them."""
+    return _advance(z, _velocity(model, z, s, start=start, **fixed), s, s_next, start)
+
+
 def sample(
     model: Callable,
     key: jax.Array,

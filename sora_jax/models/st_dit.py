@@ -27,6 +27,7 @@ at `STDiT.__call__`.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -38,6 +39,7 @@ from kernels.gated_norm import gated_norm
 from sora_jax.models.text_encoder import TextEncoder
 from sora_jax.nn import attention
 from sora_jax.nn.attention import CrossAttention, SelfAttention
+from sora_jax.nn.layout import ALONE, Layout
 from sora_jax.nn.mlp import MLP, linear
 from sora_jax.nn.modulation import LevelEmbedding, fourier_features, modulate
 from sora_jax.nn.norm import rms_norm
@@ -173,8 +175,9 @@ class Exchange(nnx.Module):
         self.video_gate = nnx.Param(jnp.zeros((c.width,)))
         self.audio_gate = nnx.Param(jnp.zeros((c.audio_width,)))
 
-    def __call__(self, v, a, phi, couple):
-        """v [B, T, S, D], a [B, N, Da], angles phi {"video": [T, .], "audio": [N, .]}, couple [B, 1, 1] -> v, a."""
+    def __call__(self, v, a, phi, couple, visible=None):
+        """v [B, T, S, D], a [B, N, Da], angles phi {"video": [T, .], "audio": [N, .]}, couple [B, 1, 1], visible bool [B, T] or
+        None, the frames that the sound sees -> v, a."""
         B, T, S, D = v.shape
         v_in, a_in = rms_norm(v), rms_norm(a)
         weights = jax.nn.softmax(self.pool(v_in).astype(jnp.float32), axis=2).astype(v.dtype)
@@ -182,7 +185,8 @@ class Exchange(nnx.Module):
         site_phi = jnp.repeat(phi["video"], S, axis=0)
         frame_phi = jnp.repeat(phi["video"], weights.shape[-1], axis=0)
         dv = self.to_video(v_in.reshape(B, T * S, D), a_in, None, site_phi, phi["audio"])
-        da = self.to_audio(a_in, frames, None, phi["audio"], frame_phi)
+        seen = None if visible is None else jnp.repeat(visible, weights.shape[-1], axis=1)
+        da = self.to_audio(a_in, frames, seen, phi["audio"], frame_phi)
         couple = couple.astype(v.dtype)
         v = v + (couple * self.video_gate[...].astype(v.dtype) * dv).reshape(v.shape)
         return v, a + couple * self.audio_gate[...].astype(a.dtype) * da
@@ -229,14 +233,15 @@ class STDiT(nnx.Module):
         self.audio_head = Head(c.audio_width, c.audio_channels, rngs)
 
     def __call__(
-        self, latents: Modalities, levels: Modalities, text: Modalities, times: Modalities, couple: float | jax.Array = 1.0
+        self, latents: Modalities, levels: Modalities, text: Modalities, times: Modalities, couple: float | jax.Array = 1.0,
+        layout: Layout = ALONE,
     ) -> dict[str, jax.Array]:
         """One evaluation.
 
         latents {"video": [B, T, H, W, C], "audio": [B, N, Ca]}; levels {"video": [B, T], "audio": [B, N]} in [0, 1], 0 = given;
         text {"tokens": int32 [B, L], "mask": bool [B, L]}, no word masked in = unconditional; times {"video": [T], "audio":
-        [N]} in seconds; couple a number or [B], 0 cuts the exchange. Returns float32 arrays of the latents' shapes. Raises
-        ValueError for latents whose sides the patch does not divide.
+        [N]} in seconds; couple a number or [B], 0 cuts the exchange; layout as in `sora_jax.nn.layout`. Returns float32 arrays of
+        the latents' shapes. Raises ValueError for latents whose sides the patch does not divide, or padding frames outside "pure".
         """
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         B, T, H, W, _ = latents["video"].shape
@@ -246,7 +251,11 @@ class STDiT(nnx.Module):
         grid = (T, H // p, W // p)
         couple = jnp.broadcast_to(jnp.asarray(couple, jnp.float32), (B,))[:, None, None]
 
-        words, words_mask = self.text(text["tokens"], text["mask"])
+        if layout.frames is not None and c.attention != "pure":
+            raise ValueError(f"attention={c.attention!r} takes no padding frames, only 'pure' does")
+        visible = None if layout.frames is None else jnp.broadcast_to(jnp.arange(T) < layout.frames, (B, T))
+
+        words, words_mask = self.text(text["tokens"], text["mask"], layout)
         e_v, m_v = self.video_level(levels["video"], words[:, 0])
         e_a, m_a = self.audio_level(levels["audio"], words[:, 0])
         m_v, m_a = m_v.astype(dtype), m_a.astype(dtype)
@@ -268,20 +277,22 @@ class STDiT(nnx.Module):
                 return ((phi("tyx"), attention.over_all),) * 2
             in_frame = phi("yx")[0], attention.over_space
             if c.attention == "pure":
-                return in_frame, (phi("t")[:, 0], attention.over_time)
+                return in_frame, (phi("t")[:, 0], functools.partial(attention.over_time, visible=visible))
             windows = (jnp.asarray(index)[depth % 2] for index in attention.window_index(grid, c.window))
             return in_frame, (phi("tyx"), attention.over_windows(*windows))
 
         def step(pair, carry, depth):
             v, a = carry
             in_space, in_time = patterns(depth)
+            v, a = layout.frames_apart(v), layout.everywhere(a)
             v = pair.space(v, m_v, *in_space, words, words_mask)
             a = pair.audio.attend(a, m_a, phi_audio, words, words_mask)
-            v, a = pair.exchange(v, a, phi_exchange, couple)
-            v = pair.time(v, m_v, *in_time)
+            v, a = pair.exchange(v, a, phi_exchange, couple, visible)
+            v = pair.time(layout.sites_apart(v), m_v, *in_time)
             return v, pair.audio.feed(a, m_a)
 
-        v, a = scan_stack(self.pairs, step, (v, a), jnp.arange(c.pairs), remat=c.remat, unroll=c.unroll)
+        weights = layout.weights_of("pairs")
+        v, a = scan_stack(self.pairs, step, (v, a), jnp.arange(c.pairs), remat=c.remat, unroll=c.unroll, weights=weights)
         v = self.video_head(v, e_v).reshape(B, *grid, p, p, -1).transpose(0, 1, 2, 4, 3, 5, 6)
         return {"video": v.reshape(latents["video"].shape), "audio": self.audio_head(a, e_a)}
 

@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from sora_jax.nn.attention import SelfAttention, among
+from sora_jax.nn.layout import ALONE, Layout
 from sora_jax.nn.mlp import MLP
 from sora_jax.nn.norm import RMSNorm, rms_norm
 from sora_jax.nn.rope import TOKENS, angles
@@ -88,11 +89,11 @@ class TextEncoder(nnx.Module):
         self.blocks = init_stack(lambda rngs: TextBlock(width, heads, mlp_ratio, rngs, dtype), layers, rngs)
         self.norm = RMSNorm(width)
 
-    def __call__(self, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(self, tokens: jax.Array, mask: jax.Array, layout: Layout = ALONE) -> tuple[jax.Array, jax.Array]:
         words = self.embedding(tokens)
         register = jnp.broadcast_to(self.register[...].astype(words.dtype), (len(tokens), 1, words.shape[-1]))
         x = jnp.concatenate([register, words], axis=1)
         visible = jnp.concatenate([jnp.ones((len(tokens), 1), bool), mask.astype(bool)], axis=1)
         phi = angles(jnp.arange(x.shape[1]), x.shape[-1] // self.heads // 2, TOKENS)
-        x = scan_stack(self.blocks, lambda block, x, _: block(x, visible, phi), x)
+        x = scan_stack(self.blocks, lambda block, x, _: block(x, visible, phi), x, weights=layout.weights_of("text/blocks"))
         return self.norm(x), visible

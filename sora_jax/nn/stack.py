@@ -20,16 +20,18 @@ def init_stack(make: Callable[[nnx.Rngs], M], depth: int, rngs: nnx.Rngs) -> M:
     return nnx.merge(graphdef, jax.vmap(lambda key: nnx.state(make(nnx.Rngs(key))))(keys))
 
 
-def scan_stack(stack: M, step: Callable, carry, xs=None, *, remat: bool = False, unroll: int = 1):
+def scan_stack(stack: M, step: Callable, carry, xs=None, *, remat: bool = False, unroll: int = 1, weights: Callable | None = None):
     """carry <- step(block, carry, x) over the depth axis; returns the last carry.
 
     xs is a pytree with a leading depth axis, or None. remat recomputes each block in the backward pass, storing only its input.
-    unroll blocks are laid out per iteration: faster on small CPU models, at the price of compile time.
+    unroll blocks are laid out per iteration: faster on small CPU models, at the price of compile time. weights maps the parameters of
+    one block just before it runs, and again before it is recomputed (`layout.Layout.weights`).
     """
     graphdef, state = nnx.split(stack)
 
     def body(carry, inputs):
         block_state, x = inputs
+        block_state = weights(block_state) if weights else block_state
         return step(nnx.merge(graphdef, block_state), carry, x), None
 
     if remat:

@@ -33,3 +33,8 @@ def orbax_v1():
     except ImportError:
         from orbax.checkpoint.experimental import v1
     return v1
+
+
+def shard_map_axes(params: dict) -> frozenset[str]:
+    """The mesh axes that a `shard_map` equation of a jaxpr splits its work over: `newly_manual_axes`, of old `manual_axes`."""
+    return params["newly_manual_axes"] if "newly_manual_axes" in params else params["manual_axes"]

@@ -2,7 +2,7 @@
 
     data     copies of the model, each with its own clips; gradients are summed over it
     fsdp     clips too, and the parameters with them: each device keeps a share and gathers a layer when it is needed
-    seq      tokens of one clip (not yet: only 1)
+    seq      tokens of one clip: its frames, or its sites, whichever a block keeps apart (`sequence.py`)
     tensor   heads and hidden features of one layer
 
 The axes are `Auto` (what jit calls the compiler's choice): modules know no mesh, their parameters and batches are placed by
@@ -39,8 +39,6 @@ class MeshConfig:
             least = -1 if axis == "data" else 1
             if (size := getattr(self, axis)) < least or size == 0:
                 raise ValueError(f"mesh.{axis}={size}; give 1 or more" + (", or -1 for all devices that are left" if least < 0 else ""))
-        if self.seq != 1:
-            raise ValueError(f"mesh.seq={self.seq}: the tokens of a clip are not shared among devices yet; give 1")
 
     def shape(self, devices: int) -> tuple[int, int, int, int]:
         """The sizes in the order of `AXES` on so many devices. Raises UserError where there are too few, or the rest is no number of copies."""
@@ -51,7 +49,7 @@ class MeshConfig:
             asked = " x ".join(f"{axis} {getattr(self, axis)}" for axis in AXES if getattr(self, axis) not in (1, -1))
             fits = [n for n in range(1, devices + 1) if devices % n == 0]
             raise UserError(
-                f"config.mesh asks for {asked}, which {devices} devices do not make; give fsdp x tensor one of {', '.join(map(str, fits))}, "
+                f"config.mesh asks for {asked}, which {devices} devices do not make; give fsdp x seq x tensor one of {', '.join(map(str, fits))}, "
                 f"and data -1 for what they leave, or up to {devices} divided by them"
             )
         return (self.data, self.fsdp, self.seq, self.tensor)

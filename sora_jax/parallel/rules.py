@@ -68,6 +68,11 @@ def specs(params: Any, rules: Rules = ST_DIT) -> dict[str, P]:
     return found
 
 
+def spec_of(path: str, rules: Rules = ST_DIT) -> P:
+    """The spec of one parameter of a tree that `specs` has approved."""
+    return next(spec for rule, spec in rules if re.fullmatch(rule, path))
+
+
 def check_sizes(params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> None:
     """Raises UserError for the first parameter of which an axis does not divide by the devices that share it; heads stay whole."""
     shapes = {path: x.shape for path, x in flatten(params).items()}

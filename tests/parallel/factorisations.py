@@ -1,6 +1,7 @@
 """A program for eight fake devices: loss and gradients of one batch on each mesh against one device. Prints a line of JSON a mesh."""
 
 import dataclasses
+import functools
 import itertools
 import json
 import sys
@@ -14,21 +15,24 @@ from sora_jax.flow.loss import FlowConfig, flow_loss
 from sora_jax.modality import ClipFormat
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiT
-from sora_jax.parallel import rules
+from sora_jax.parallel import rules, sequence
 from sora_jax.parallel.mesh import AXES, MeshConfig
 from sora_jax.train.state import split_module
 from sora_jax.weights import flatten
 
 FORM = ClipFormat(17, 8, 64)
+# Compiling is all that takes time here.
+quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 CONFIG = dataclasses.replace(
     PRESETS["nano"], pairs=1, width=64, heads=8, mlp_ratio=2.0, audio_width=32, audio_heads=8, exchange_width=32, exchange_heads=8,
     text_width=32, text_heads=8, text_layers=1, unroll=1,
 )  # fmt: skip
 
 
-def loss_and_gradients(params, merge, batch):
+def loss_and_gradients(params, merge, batch, mesh=None):
     times = {name: np.asarray(t, np.float32) for name, t in FORM.latent_times().items()}
-    loss = lambda params, batch: flow_loss(merge(params), batch, jax.random.key(3), times, FlowConfig(output=CONFIG.output))[0]
+    model = lambda params: sequence.on_mesh(merge(params), mesh) if mesh else merge(params)
+    loss = lambda params, batch: flow_loss(model(params), batch, jax.random.key(3), times, FlowConfig(output=CONFIG.output))[0]
     return jax.value_and_grad(loss)(params, batch)
 
 
@@ -48,12 +52,12 @@ def main():
     keys = itertools.count()
     params = jax.tree.map(lambda x: x + 0.05 * jax.random.normal(jax.random.key(next(keys)), x.shape), params)
     batch = example(8)
-    run = lambda params, batch: loss_and_gradients(params, merge, batch)
-    wanted = flatten(jax.tree.map(np.asarray, dict(zip(("loss", "gradients"), jax.jit(run)(params, batch)))))
+    run = lambda mesh, params, batch: loss_and_gradients(params, merge, batch, mesh)
+    wanted = flatten(jax.tree.map(np.asarray, dict(zip(("loss", "gradients"), quick(functools.partial(run, None))(params, batch)))))
     for sizes in json.loads(sys.argv[1]):
         mesh = MeshConfig(*sizes).make()
         where = rules.place(params, params, mesh)
-        placed = jax.jit(run, in_shardings=(where, rules.batch_sharding(mesh)), out_shardings=(None, where))(params, batch)
+        placed = quick(functools.partial(run, mesh), in_shardings=(where, rules.batch_sharding(mesh)), out_shardings=(None, where))(params, batch)
         got = dict(zip(("loss", "gradients"), placed))
         unplaced = [p for p, (x, s) in enumerate(zip(jax.tree.leaves(got["gradients"]), jax.tree.leaves(where))) if x.sharding != s]
         got = flatten(jax.tree.map(np.asarray, got))

@@ -1,5 +1,6 @@
-"""However eight devices are shared out, the loss and the gradients are those of one. In a process of its own: devices are counted once."""
+"""However eight devices are shared out, the loss and the gradients are those of one. In processes of their own: devices are counted once."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -7,8 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from jax.sharding import AbstractMesh, AxisType
 
-ROOT = Path(__file__).parents[2]
+from sora_jax.errors import UserError
+from sora_jax.models.presets import PRESETS
+from sora_jax.parallel.mesh import AXES
+from sora_jax.parallel.sequence import check_tokens
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 
 
 def factorisations(devices: int, axes: int) -> list[tuple[int, ...]]:
@@ -18,16 +26,45 @@ def factorisations(devices: int, axes: int) -> list[tuple[int, ...]]:
     return [(n, *rest) for n in range(1, devices + 1) if devices % n == 0 for rest in factorisations(devices // n, axes - 1)]
 
 
-@pytest.mark.slow
-def test_every_factorisation_of_data_fsdp_and_tensor():
-    meshes = [(data, fsdp, 1, tensor) for data, fsdp, tensor in factorisations(8, 3)]
-    assert len(meshes) == 10
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    command = [sys.executable, str(Path(__file__).with_name("factorisations.py")), json.dumps(meshes)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)}, timeout=900)
+def on_eight_devices(program: str, *arguments: str) -> list[dict]:
+    """The lines of JSON that a program of this folder prints."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(HERE / program), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seq", [1, 2, 4, 8])
+def test_every_factorisation(seq):
+    """Of data x fsdp x seq x tensor, all twenty; five latent frames, so that every `seq` above 1 pads them."""
+    meshes = [mesh for mesh in factorisations(8, 4) if mesh[2] == seq]
+    assert len(meshes) == {1: 10, 2: 6, 4: 3, 8: 1}[seq]
+    rows = on_eight_devices("factorisations.py", json.dumps(meshes))
     assert len(rows) == len(meshes)
     for row in rows:
         assert row["error"] <= 1e-5, row
         assert not row["unplaced"], row
+
+
+@pytest.mark.slow
+def test_a_pair_of_blocks_switches_twice():
+    """All-to-alls of the compiled program, two a pair forward and two more backward, and none of the sound's."""
+    rows = {row["program"]: row for row in on_eight_devices("switches.py")}
+    assert rows["forward"]["all-to-all"] == 2 * rows["forward"]["pairs"]
+    assert rows["gradient"]["all-to-all"] == 4 * rows["gradient"]["pairs"]
+
+
+def test_tokens_that_do_not_divide_name_what_fits():
+    mesh = AbstractMesh((1, 1, 3, 1), AXES, axis_types=(AxisType.Auto,) * 4)
+    with pytest.raises(UserError, match=r"mesh.seq=3 does not divide the 16 tokens of a frame; sizes that do: 1, 2, 4, 8, 16"):
+        check_tokens(PRESETS["nano"], (8, 8), mesh)
+    check_tokens(PRESETS["nano"], (12, 8), mesh)
+
+
+@pytest.mark.parametrize("pattern", ["window", "full"])
+def test_patterns_across_frames_and_sites_are_refused(pattern):
+    mesh = AbstractMesh((1, 1, 2, 1), AXES, axis_types=(AxisType.Auto,) * 4)
+    with pytest.raises(UserError, match=f"mesh.seq=2 needs config.model.attention='pure'.*it is '{pattern}'"):
+        check_tokens(dataclasses.replace(PRESETS["nano"], attention=pattern), (8, 8), mesh)

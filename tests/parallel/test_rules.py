@@ -94,8 +94,7 @@ def test_a_mesh_fills_the_devices_or_says_why_not():
     assert MeshConfig(data=2, fsdp=2).shape(8) == (2, 2, 1, 1) and MeshConfig(data=1).shape(6) == (1, 1, 1, 1)
     with pytest.raises(UserError, match="data 4 x fsdp 4, which 8 devices"):
         MeshConfig(data=4, fsdp=4).shape(8)
-    with pytest.raises(ValueError, match="mesh.seq=2"):
-        MeshConfig(seq=2)
+    assert MeshConfig(seq=4).shape(8) == (2, 1, 4, 1)
     with pytest.raises(ValueError, match="mesh.tensor=0"):
         MeshConfig(tensor=0)
     check_batch(16, mesh(data=2, fsdp=4))

@@ -1,0 +1,30 @@
+"""XL at 61 frames of 512 px, for pods of 256 and 512 TPUs (experiments.compile_only); not trained yet.
+
+fsdp stays at 64: 1152 and 576, the widths of the streams, are 64 x 18 and 64 x 9. What is left of a pod goes to `data`.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from experiments.configs import playhouse_nano
+from sora_jax.flow.loss import FlowConfig
+from sora_jax.flow.timesteps import TimestepConfig, shift_for_tokens
+from sora_jax.modality import FORMATS
+from sora_jax.models.presets import PRESETS
+from sora_jax.parallel.mesh import MeshConfig
+from sora_jax.train.loop import TrainConfig
+from sora_jax.train.optim import OptimConfig
+
+
+def get_config() -> ConfigDict:
+    model, form = PRESETS["XL"], FORMATS["XL"]
+    tokens = form.video_latents * (form.latent_size // model.patch) ** 2
+    config = playhouse_nano.get_config()
+    config.model = dataclasses.asdict(model)
+    config.flow = dataclasses.asdict(FlowConfig(output=model.output, timesteps=TimestepConfig(shift=shift_for_tokens(tokens))))
+    config.data.update(source="video_folder", path="latents", format="XL", text_length=128)
+    config.optim = dataclasses.asdict(OptimConfig(lr=2e-4, warmup=1000, ema=0.9999))
+    config.train = dataclasses.asdict(TrainConfig(steps=400_000, batch_size=512, log_every=100, checkpoint_minutes=20.0))
+    config.mesh = dataclasses.asdict(MeshConfig(fsdp=64))
+    return config

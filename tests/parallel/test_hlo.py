@@ -1,0 +1,98 @@
+"""The reader of compiled programs, against programs small enough to count by hand."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from sora_jax.parallel.hlo import Program, _group, size
+
+LOOPS = """\
+HloModule two_loops
+
+%inner (p: (s32[], f32[8,128])) -> (s32[], f32[8,128]) {
+  %p = (s32[], f32[8,128]) parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %x = f32[8,128]{1,0:T(8,128)} get-tuple-element(%p), index=1
+  %all-reduce.1 = f32[8,128]{1,0:T(8,128)} all-reduce(%x), channel_id=1, replica_groups=[2,4]<=[8], to_apply=%add
+  ROOT %t = (s32[], f32[8,128]) tuple(%i, %all-reduce.1)
+}
+
+%ends (p: (s32[], f32[8,128])) -> pred[] {
+  %p = (s32[], f32[8,128]) parameter(0)
+  %i = s32[] get-tuple-element(%p), index=0
+  %n = s32[] constant(3)
+  ROOT %less = pred[] compare(%i, %n), direction=LT
+}
+
+%outer (p: (s32[], f32[8,128])) -> (s32[], f32[8,128]) {
+  %p = (s32[], f32[8,128]) parameter(0)
+  ROOT %while.2 = (s32[], f32[8,128]) while(%p), condition=%ends, body=%inner
+}
+
+ENTRY %main (a: (s32[], f32[8,128]), b: bf16[4,256]) -> f32[8,128] {
+  %a = (s32[], f32[8,128]) parameter(0)
+  %b = bf16[4,256]{1,0} parameter(1)
+  %while.1 = (s32[], f32[8,128]) while(%a), condition=%ends, body=%outer, backend_config={"known_trip_count":{"n":"5"}}
+  %ag = (bf16[4,256]{1,0}, bf16[16,256]{1,0}) all-gather-start(%b), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}
+  %agd = bf16[16,256]{1,0} all-gather-done(%ag)
+  %near = bf16[16,256]{1,0:S(1)} copy(%agd)
+  ROOT %r = f32[8,128] get-tuple-element(%while.1), index=1
+}
+"""
+
+
+def test_loops_are_multiplied_out_and_pairs_counted_once():
+    found = Program(LOOPS).collectives()
+    assert found.keys() == {"all-reduce", "all-gather"}
+    assert found["all-reduce"].count == 5 * 3 and found["all-gather"].count == 1
+    assert found["all-reduce"].sent == 15 * 2 * 8 * 128 * 4 * 3 / 4
+    assert found["all-gather"].sent == 16 * 256 * 2 * 3 / 4
+
+
+def test_what_is_on_the_chip_is_not_traffic():
+    assert size("bf16[16,256]{1,0:S(1)}") == 8192 and size("bf16[16,256]{1,0:S(1)}", on_chip=False) == 0
+    reduced, gathered, copied = 15 * 2 * 4096, 2048 + 8192, 8192
+    assert Program(LOOPS).traffic() == reduced + gathered + copied
+
+
+def test_a_loop_without_an_end_is_refused():
+    text = LOOPS.replace("%n = s32[] constant(3)", "%n = s32[] get-tuple-element(%p), index=0")
+    with pytest.raises(ValueError, match="while.2 does not say"):
+        Program(text).collectives()
+
+
+def test_a_compiled_scan_moves_its_body_each_time():
+    """Each turn reads a slice of the weights, not all of them."""
+
+    def function(x, weights):
+        return jax.lax.scan(lambda c, w: (jnp.sin(c) @ w, None), x, weights)[0]
+
+    def moved(turns):
+        shapes = jax.ShapeDtypeStruct((64, 64), jnp.float32), jax.ShapeDtypeStruct((turns, 64, 64), jnp.float32)
+        return Program(jax.jit(function).lower(*shapes).compile().as_text()).traffic()
+
+    one = 64 * 64 * 4
+    each = (moved(40) - moved(20)) / 20
+    assert 4 * one <= each <= 12 * one, each / one
+
+
+@pytest.mark.parametrize(
+    "groups,devices",
+    [
+        ("[2,4]<=[8]", 4),
+        ("[4,2]<=[2,4]T(1,0)", 2),
+        ("{{0,1,2},{3,4,5}}", 3),
+        ("mesh['axis_0'=4,'axis_1'=1] {'axis_0'}", 4),
+        ("mesh['axis_0'=2,'axis_1'=8,'axis_2'=3] {'axis_0','axis_2'}", 6),
+        ("mesh['axis_0'=1,'axis_1'=2,'axis_2'=1,'axis_3'=2], device_ids=([2,2]T(1,0)) {'axis_1'}", 2),
+        ("mesh['axis_0'=8,'axis_1'=2], device_ids=([16]) {'axis_0'}", 8),
+        ("mesh['axis_0'=16] {'axis_0':(2)4}", 4),
+    ],
+)
+def test_every_spelling_of_groups(groups, devices):
+    assert _group(f"%x), channel_id=1, replica_groups={groups}, dimensions={{0}}") == devices
+
+
+def test_groups_that_are_not_understood_are_an_error():
+    with pytest.raises(ValueError, match="not understood"):
+        _group("%x), channel_id=1, replica_groups=<5>")
