@@ -18,6 +18,7 @@ from flax import nnx
 
 from kernels.spatial_attention import spatial_attention
 from kernels.temporal_attention import temporal_attention
+from sora_jax.nn.layout import Layout
 from sora_jax.nn.mlp import linear
 from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import rotate
@@ -86,6 +87,20 @@ def over_windows(gather: jax.Array, place: jax.Array) -> Callable[..., jax.Array
         return jnp.take(out.reshape(flat[0], -1, *flat[2:]), place, axis=1).reshape(shape)
 
     return over
+
+
+def across(layout: Layout, over: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """A pattern that needs every frame and site at once, where devices share them out: they share out the heads meanwhile.
+
+    Padding frames (`Layout.frames`) are left out of the pattern, and come back as zeros.
+    """
+
+    def run(q, k, v, q_scale, k_scale, phi):
+        frames = slice(layout.frames)
+        out = over(*(layout.heads_apart(x)[:, frames] for x in (q, k, v)), q_scale, k_scale, phi[frames])
+        return layout.heads_joined(jnp.pad(out, [(0, 0), (0, q.shape[1] - out.shape[1]), (0, 0), (0, 0), (0, 0)]))
+
+    return run
 
 
 class SelfAttention(nnx.Module):

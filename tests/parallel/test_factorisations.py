@@ -7,13 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
+from flax import nnx
 from jax.sharding import AbstractMesh, AxisType
 
 from sora_jax.errors import UserError
 from sora_jax.models.presets import PRESETS
+from sora_jax.parallel import halo
 from sora_jax.parallel.mesh import AXES
 from sora_jax.parallel.sequence import check_tokens
+from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -49,6 +53,23 @@ def test_every_factorisation(seq):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("attention", ["window", "full"])
+def test_four_factorisations_across_frames_and_sites(attention):
+    """Where tokens meet across frames and sites the heads are shared out instead; five latent frames again."""
+    for row in on_eight_devices("factorisations.py", json.dumps([(2, 1, 4, 1), (1, 2, 2, 2), (1, 1, 8, 1), (2, 2, 1, 2)]), attention):
+        assert row["error"] <= 1e-5, row
+        assert not row["unplaced"], row
+
+
+@pytest.mark.slow
+def test_sampling_and_the_tokenizer_on_four_meshes():
+    rows = on_eight_devices("clips.py", json.dumps([(8, 1, 1, 1), (2, 1, 4, 1), (1, 2, 2, 2), (2, 2, 2, 1)]))
+    assert len(rows) == 12
+    for row in rows:
+        assert row["error"] <= 1e-5, row
+
+
+@pytest.mark.slow
 def test_a_pair_of_blocks_switches_twice():
     """All-to-alls of the compiled program, two a pair forward and two more backward, and none of the sound's."""
     rows = {row["program"]: row for row in on_eight_devices("switches.py")}
@@ -64,7 +85,14 @@ def test_tokens_that_do_not_divide_name_what_fits():
 
 
 @pytest.mark.parametrize("pattern", ["window", "full"])
-def test_patterns_across_frames_and_sites_are_refused(pattern):
-    mesh = AbstractMesh((1, 1, 2, 1), AXES, axis_types=(AxisType.Auto,) * 4)
-    with pytest.raises(UserError, match=f"mesh.seq=2 needs config.model.attention='pure'.*it is '{pattern}'"):
+def test_heads_that_do_not_divide_name_what_fits(pattern):
+    mesh = AbstractMesh((1, 1, 4, 2), AXES, axis_types=(AxisType.Auto,) * 4)
+    with pytest.raises(UserError, match=f"mesh.seq=4 does not divide the 3 heads that mesh.tensor=2 leaves to '{pattern}'; sizes that do: 1, 3"):
         check_tokens(dataclasses.replace(PRESETS["nano"], attention=pattern), (8, 8), mesh)
+
+
+def test_latents_too_few_for_the_halo_say_how_many_devices_fit():
+    mesh = AbstractMesh((1, 1, 8, 1), AXES, axis_types=(AxisType.Auto,) * 4)
+    tokenizer = nnx.eval_shape(lambda: VideoTokenizer(VideoTokenizerConfig(), rngs=nnx.Rngs(0)))
+    with pytest.raises(UserError, match="mesh.seq=8 leaves a device 1 of 5 latent frames, and a convolution needs 2.*at most 2"):
+        halo.decode(tokenizer, jnp.zeros((1, 5, 8, 8, 16)), mesh)
