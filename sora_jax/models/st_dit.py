@@ -44,7 +44,7 @@ from sora_jax.nn.mlp import MLP, linear
 from sora_jax.nn.modulation import LevelEmbedding, fourier_features, modulate
 from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import SECONDS, angles, grid_angles
-from sora_jax.nn.stack import init_stack, scan_stack
+from sora_jax.nn.stack import REMAT, init_stack, scan_stack
 from sora_jax.typing import Modalities
 
 PLACE_FEATURES = 16  # Fourier features of each coordinate of a token's place
@@ -80,11 +80,15 @@ class STDiTConfig:
     window: tuple[int, int, int] = (0, 4, 4)
     output: str = "x"  # "x" or "v"
     dtype: str = "float32"  # of activations; parameters are float32
-    remat: bool = False  # recompute each pair in the backward pass
+    remat: str = "none"  # what is kept of a pair for the backward pass: "none" keeps all; `nn.stack.REMAT`
     unroll: int = 1  # pairs per iteration of the scan
 
     def __post_init__(self):
         object.__setattr__(self, "window", tuple(self.window))
+        if isinstance(self.remat, bool):  # weights saved before the policies had names
+            object.__setattr__(self, "remat", "block" if self.remat else "none")
+        if self.remat not in REMAT:
+            raise ValueError(f"remat={self.remat!r}; use one of {', '.join(map(repr, REMAT))}")
         if self.attention not in ("pure", "window", "full"):
             raise ValueError(f"attention={self.attention!r}; use 'pure', 'window' or 'full'")
         if self.output not in ("x", "v"):

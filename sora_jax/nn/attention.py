@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from kernels.spatial_attention import spatial_attention
 from kernels.temporal_attention import temporal_attention
@@ -22,6 +23,7 @@ from sora_jax.nn.layout import Layout
 from sora_jax.nn.mlp import linear
 from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import rotate
+from sora_jax.nn.stack import KEPT
 
 HIDDEN = -1e9  # finite, so that a row with no visible key (a window's padding) stays a number
 
@@ -119,7 +121,8 @@ class SelfAttention(nnx.Module):
     def __call__(self, x: jax.Array, phi: jax.Array, over: Callable = over_space) -> jax.Array:
         """x [..., L, D] and angles phi as the pattern wants them -> [..., L, D]."""
         q, k, v = (project(x).reshape(*x.shape[:-1], self.heads, -1) for project in (self.q, self.k, self.v))
-        return self.out(over(q, k, v, self.q_scale[...], self.k_scale[...], phi).reshape(x.shape))
+        seen = over(q, k, v, self.q_scale[...], self.k_scale[...], phi).reshape(x.shape)
+        return self.out(checkpoint_name(seen, KEPT))
 
 
 class CrossAttention(nnx.Module):
