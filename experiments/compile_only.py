@@ -104,7 +104,7 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
             plain = jaxpr_flops(traced(dataclasses.replace(run, model=dataclasses.replace(run.model, remat="none"))).jaxpr.jaxpr)
     clock.append(time.monotonic())
     try:
-        compiled = lowered.compile()
+        compiled = lowered.compile(compiler_options=topologies.options(topology))
     except jax.errors.JaxRuntimeError as error:
         raise UserError(too_large(str(error), run, dict(mesh.shape)) or str(error).splitlines()[0]) from error
     clock.append(time.monotonic())

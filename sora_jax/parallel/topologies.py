@@ -59,6 +59,11 @@ def platform(topology: str) -> str:
     return "cuda" if topology.startswith("h200") else "tpu"
 
 
+def options(topology: str) -> dict[str, bool]:
+    """Of the compiler: without a GPU to try them on it cannot choose among its own matrix products, so it is to take the library's."""
+    return {"xla_gpu_enable_triton_gemm": False} if platform(topology) == "cuda" else {}
+
+
 def compiler(topology: str) -> str:
     """The package that compiles for a topology."""
     return {"tpu": "libtpu", "cuda": "jax-cuda12-plugin"}[platform(topology)]
