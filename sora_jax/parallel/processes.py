@@ -21,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding
 from sora_jax.errors import UserError
 
 START_SECONDS = 300  # for all processes to be there
+LOST = 75  # exit status where another process was lost: "try again" (EX_TEMPFAIL of sysexits.h)
 
 
 def join(coordinator: str | None, num_processes: int | None = None, process_id: int | None = None) -> None:
@@ -95,12 +96,14 @@ def together() -> Iterator[None]:
 def leaving_on_error() -> Iterator[None]:
     """Around a process's work: where it fails, the process ends once its error is told. JAX's own way out waits five minutes for the
     others, which wait for this one. Process 0 is where they meet, and goes last: without it the others are aborted in mid-sentence.
+    The status is that of `run_main`, or `LOST`.
     """
     try:
         yield
     except Exception as error:
         if several():
-            status = 2 if isinstance(error, UserError) else 1
+            lost = isinstance(error.__cause__, jax.errors.JaxRuntimeError)
+            status = LOST if lost else 2 if isinstance(error, UserError) else 1
 
             def leave():
                 sys.stdout.flush()
