@@ -24,7 +24,7 @@ class DataConfig:
     path: str = ""
     format: str = "nano"
     clips: int = 2048  # Playhouse takes, where path is empty
-    text_length: int = 64  # words of a prompt
+    text_length: int = 64  # words of a prompt; families of Playhouse but rooms have what their captions need
 
     def __post_init__(self):
         if self.source not in ("playhouse", "video_folder"):

@@ -32,6 +32,7 @@ from sora_jax.modality import ClipFormat
 
 SHARD_CLIPS = 1024
 DESCRIPTION = "dataset.json"
+FAMILY = ("family", "family_version", "style")  # which scenes of Playhouse; rooms of every style say none of it
 
 
 def pack(video: np.ndarray, audio: np.ndarray, captions, has_audio: bool, key: str) -> bytes:
@@ -243,7 +244,7 @@ def identity(path) -> dict:
     Raises: UserError for a set that is missing, unfinished or damaged.
     """
     directory, (_, there) = pathlib.Path(path), open_set(path)
-    known = {name: there[name] for name in ("source", "split", "count", "tokenizers") if name in there}
+    known = {name: there[name] for name in ("source", "split", "count", "tokenizers", *FAMILY) if name in there}
     return known | {"digest": digest(directory, [directory / name for name in (DESCRIPTION, *there["shards"])])}
 
 

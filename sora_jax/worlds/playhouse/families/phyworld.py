@@ -62,6 +62,7 @@ class PhyWorld:
     splits = ("train", "val", "ood_velocity", "ood_size", "ood_velocity_size")
     styles = ()
     facts_type = PhyWorldFacts
+    version, words, text_length = 1, (), 1  # nothing is said
 
     def __init__(self, task: str, size: str):
         self.task, self.size, self.name = task, size, f"phyworld_{task}_{size}"
