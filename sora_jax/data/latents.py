@@ -122,7 +122,7 @@ def precompute(
     """
     directory = pathlib.Path(out_dir)
     made_from = {
-        "format": dataclasses.asdict(source.format),
+        "format": source.format.to_dict(),
         "tokenizers": dict(fingerprints),
         "shard_clips": shard_clips,
         **source.identity,
@@ -188,6 +188,11 @@ def _records(source, encode, start: int) -> Iterator[bytes]:
                 np.concatenate([x, np.repeat(x[-1:], full - size, 0)]) for x in (np.asarray(frames), np.asarray(samples))
             )
         latents = encode(frames, samples)
+        if latents["video"].shape[1] != source.format.video_latents:
+            raise UserError(
+                f"the video tokenizer makes {latents['video'].shape[1]} latents of {source.format.frames} frames, and the clip format has "
+                f"{source.format.video_latents} of {source.format.frames_per_latent} frames each; give a tokenizer trained on that format"
+            )
         if waiting is not None:
             yield from _packed(*waiting)
         waiting = batch, latents

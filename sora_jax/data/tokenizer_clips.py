@@ -46,13 +46,13 @@ class Clips:
         return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
 
 
-def playhouse_clips(medium: str, format: ClipFormat, scenes: int) -> Clips:
-    """The first scenes of the world; each is drawn when first needed, then kept."""
+def playhouse_clips(medium: str, format: ClipFormat, scenes: int, family: str = "room") -> Clips:
+    """The first scenes of a family; each is drawn when first needed, then kept."""
     prepare, show = PLAYHOUSE[medium]
 
     @functools.lru_cache(maxsize=None)
     def inputs(split, index):
-        return {name: x[0] for name, x in prepare([draw(split, index)], format).items()}
+        return {name: x[0] for name, x in prepare([draw(split, index, family=family)], format).items()}
 
     return Clips({"train": scenes, "val": HELD_OUT}, inputs, lambda batch: show(batch, format))
 

@@ -14,7 +14,7 @@ the paper's text says 1.5. `val` has values between those of the grid, from the 
 
 One ball starts so that, where it can, it stays in view for 24 frames of 0.1 s. Two balls meet after frame 4 and leave 8 frames.
 
-Clips have 33 frames at 10 fps (`modality.FORMATS["phyworld"]`), of which the first 32 are the paper's.
+Clips have the paper's 32 frames at 10 fps (`modality.FORMATS["phyworld"]`).
 """
 
 import dataclasses
