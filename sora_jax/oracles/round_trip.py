@@ -27,7 +27,7 @@ from sora_jax.worlds.playhouse.spec import to_pixels
 
 @jax.jit
 def _video(tokenizer, frames):
-    return jnp.clip(tokenizer.decode(tokenizer.encode(frames)), 0, 1)
+    return jnp.clip(tokenizer.decode(tokenizer.encode(frames))[:, : frames.shape[1]], 0, 1)  # a last latent may stand for fewer frames
 
 
 @jax.jit
