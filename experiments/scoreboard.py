@@ -45,10 +45,11 @@ class Scoreboard:
 
     def run(self, name: str) -> dict:
         """The scores of a suite, measured unless they are there."""
-        done = self.folder / "scores" / f"{name}.json"
+        done, suite = self.folder / "scores" / f"{name}.json", suites.SUITES[name]
         if done.exists():
-            return json.loads(done.read_text())
-        suite = suites.SUITES[name]
+            scores = json.loads(done.read_text())
+            if sum(entry.get("status") != NO_ORACLE for entry in scores.values()) == len(suite.ready) * len(suite.parts):
+                return scores  # else an oracle has come since
         total = sum(len(self.rows(part)) for part in suite.parts.values()) * self.clips
         values = {}
         with tqdm(total=total, unit="clip", desc=name, leave=False) as bar:
@@ -67,13 +68,13 @@ class Scoreboard:
     def _part(self, name: str, suite: Suite, title: str, part: Part, bar) -> dict[str, list[dict]]:
         """{row: values of each clip} of a part; what is there is read."""
         form = self.pipeline.format if suites.trained(part, self.data) else FORMATS[suite.format]
-        if not any(metric.ready for metric in suite.metrics.values()):
+        if not suite.ready:
             return {row: [] for row in self.rows(part)}
         folder, found = self.folder / "values" / name / (title or "all"), collections.defaultdict(list)
         takes = None
         for number, first in enumerate(range(0, self.clips, self.batch)):
             path = lambda row, number=number: folder / f"{row.replace(' ', '_')}-{number:04d}.json"
-            missing = [row for row in self.rows(part) if not path(row).exists()]
+            missing = [row for row in self.rows(part) if not _complete(path(row), suite)]
             if missing:
                 takes = takes or draw_takes(part, form, self.clips)
                 makers = self._makers(suite, title, part, form, takes, slice(first, min(first + self.batch, self.clips)), number)
@@ -128,10 +129,10 @@ class Scoreboard:
 
     def _entry(self, suite: Suite, part: Part, name: str, values: dict[str, list[dict]]) -> dict:
         metric = suite.metrics[name]
-        cells = {row: _cell([of[name] for of in clips] if metric.ready else []) for row, clips in values.items()}
+        cells = {row: _cell([of[name] for of in clips] if name in suite.ready else []) for row, clips in values.items()}
         model = cells.get(MODEL, _cell([]))
         entry = {**model, "floor": cells[SHUFFLED]["value"], "ceiling": cells[TRUTH]["value"], "unit": metric.unit, "rows": cells}
-        status = NO_ORACLE if not metric.ready else NOT_TRAINED if MODEL not in cells else None
+        status = NO_ORACLE if name not in suite.ready else NOT_TRAINED if MODEL not in cells else None
         return entry | ({"status": status} if status else {})
 
 
@@ -146,6 +147,11 @@ def draw_takes(part: Part, form: ClipFormat, count: int) -> list[Take]:
         if part.keep(take, form):
             takes.append(take)
     return takes
+
+
+def _complete(path: Path, suite: Suite) -> bool:
+    """Are there values of every oracle that there is?"""
+    return path.exists() and all(set(suite.ready) <= set(of) for of in json.loads(path.read_text()))
 
 
 def _digest(takes: list[Take]) -> str:

@@ -189,7 +189,7 @@ def main(argv):
         tokenizer = merge(averaged_params(state.opt_state, state.params))
         scores = held_out(medium, tokenizer, clips)
         if medium.name == VIDEO and config.data.source == "playhouse":
-            scores |= held_out_psnr(tokenizer, form, family=config.data.family)
+            scores |= held_out_psnr(tokenizer, form, clips.count["val"], config.data.family)
         statistics(tokenizer, clips)
         path = Path(workdir.path) / "weights.safetensors"
         metadata = {

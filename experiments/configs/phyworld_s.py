@@ -1,8 +1,8 @@
 """S on one set of PhyWorld alone, for one GPU: 64 px, own 1 x 8 x 8 tokenizer, 20,000 steps of 256 clips, rectified flow that predicts x.
 
 The paper's S has 22.5M parameters, 128 px, the VAE of an image model and 100,000 steps of DDPM. Three frames are given, as there; there is
-no text and no sound, so those parts of the network are as small as they come. Not trained yet: a step is 5 x 10^13 FLOPs at most, so half
-an hour of one H200 is an estimate. `experiments.phyworld` does all that this needs, in one command.
+no text and no sound, so those parts of the network are as small as they come: 25.5M parameters. Not trained yet: a step is 18.7 TFLOP
+(`experiments.describe`), so at a fifth of an H200's peak half an hour, by estimate. `experiments.phyworld` does all that this needs, in one command.
 """
 
 import dataclasses

@@ -45,10 +45,6 @@ class Metric:
     read: Callable[[Truth, Reading], Value]
     unit: str = "share"
 
-    @property
-    def ready(self) -> bool:
-        return self.oracle in calibrate.ORACLES
-
 
 @dataclasses.dataclass(frozen=True)
 class Part:
@@ -69,6 +65,11 @@ class Suite:
     ask: str = "prompt"
     mixed: str = "clips"
     format: str = "nano"
+
+    @property
+    def ready(self) -> tuple[str, ...]:
+        """The metrics whose oracle there is."""
+        return tuple(name for name, metric in self.metrics.items() if metric.oracle in calibrate.ORACLES)
 
 
 def judged(oracle: str) -> Metric:
@@ -222,10 +223,9 @@ SUITES = {
 def values(suite: Suite, clip: Truth) -> dict[str, Value]:
     """Every metric whose oracle there is, of one clip."""
     reading, found = clip.read(), {}
-    for name, metric in suite.metrics.items():
-        if metric.ready:
-            reason = unread(metric.oracle, reading)
-            found[name] = Unscored(reason) if reason else metric.read(clip, reading)
+    for name in suite.ready:
+        reason = unread(suite.metrics[name].oracle, reading)
+        found[name] = Unscored(reason) if reason else suite.metrics[name].read(clip, reading)
     return found
 
 
