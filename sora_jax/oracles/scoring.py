@@ -54,6 +54,8 @@ def _sync_of(take: Take, seen: list[float], heard: list[float]) -> Values:
 
 
 def _sync(take: Take, read: Reading) -> Values:
+    if read.unheard or read.unseen:  # no zero for what cannot be read; `suites.values` says why
+        return {"f1_100ms": None, "f1_50ms": None, "offset": None}
     return _sync_of(take, read.seen, read.heard)
 
 
