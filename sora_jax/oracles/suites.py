@@ -101,7 +101,10 @@ def _of(part: str, metric: str) -> Callable[[Truth, Reading], Value]:
 
 def _law(field: str) -> Callable[[Truth, Reading], Value]:
     def read(clip: Truth, reading: Reading) -> Value:
-        return Unscored("no ball is found") if reading.physics is None else getattr(reading.physics, field)
+        if reading.physics is None:
+            return Unscored("no ball is found")
+        value = getattr(reading.physics, field)
+        return None if value is None else float(value)
 
     return read
 
