@@ -5,12 +5,16 @@ Examples:
   python -m experiments.evaluate --calibrate --output=outputs/calibration
   python -m experiments.evaluate --num_prompts=64 --output=outputs/evaluation
   python -m experiments.evaluate --num_prompts=64 --output=outputs/mine --weights=runs/nano/weights.safetensors --guidance=3
+  python -m experiments.evaluate --suite=all --num_prompts=16 --output=outputs/scoreboard
 
 --calibrate writes calibration.json {oracle: {condition: {score, n}}}, report.md and pictures, and ends with status 1 if a score is
 outside its limits. Otherwise the model makes one clip for each of the first prompts of the split, and scores.json holds
 {suite: {metric: {value, low, high, floor, ceiling, n, unit}}}: the 95 % interval, the same clips against other prompts (or another
 clip's sound) as floor, and renders of the prompts' own scenes as ceiling. Beside it stand the nearest training scene and the scenes
 after a round trip through the tokenizers: the most that any model on these tokenizers can reach.
+
+--suite puts the model on the scoreboard instead, beside rows that nobody learned (`experiments/scoreboard.py`): physics, failed_actions,
+permanence, styles, sync, sound, speech, facts, phyworld, several with commas, or all. What the weights were not trained for says so.
 
 A folder is one measurement's: other weights, prompts or settings are refused there. Stopped, a measurement goes on from its last batch
 of clips when its command is given again; complete, it is left as it is. --calibrate measures again: it is about the code at hand.
@@ -35,6 +39,7 @@ flags.adopt_module_key_flags(generation)
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the report, the numbers and the pictures.")
 _CALIBRATE = flags.DEFINE_bool("calibrate", False, "Calibrate the oracles instead of scoring a model.")
+_SUITE = flags.DEFINE_list("suite", None, "Suites of the scoreboard, with commas, or all; without it the default evaluation.")
 _NUM_CLIPS = flags.DEFINE_integer("num_clips", 96, "Scenes to calibrate on.", lower_bound=2)
 _NUM_PROMPTS = flags.DEFINE_integer("num_prompts", 64, "Prompts to score a model on.", lower_bound=2)
 _SPLIT = flags.DEFINE_enum("split", "val", ["val", "train"], "Where the prompts and scenes come from.")
@@ -258,8 +263,53 @@ def evaluate(path: Path) -> None:
     print(f"{path / 'scores.json'}, {path / 'report.md'}")
 
 
+def scoreboard(path: Path, names: list[str]) -> None:
+    """Put the model on the scoreboard of these suites."""
+    from experiments import scoreboard as board
+    from sora_jax import weights
+    from sora_jax.oracles.suites import SUITES
+
+    pipeline, sampler = generation.load(), generation.sampler()
+    data = weights.load_weights(generation.WEIGHTS.value or weights.shipped("nano"), "st_dit").metadata.get("data", {})
+    settings = {"clips": _NUM_PROMPTS.value, "seed": generation.SEED.value, "batch": _BATCH.value, "pool": _POOL.value}
+    claim(path, {"measured": "scoreboard", **pipeline.fingerprints, **settings, "sampler": dataclasses.asdict(sampler)})
+    scores = board.Scoreboard(path, pipeline, data, sampler, **settings)
+    for name in names:
+        scores.run(name)
+    done = board.write(path, SUITES)
+    family = data.get("family", "room") if data.get("source") == "playhouse" else data.get("source", "unknown")
+    text = [f"# Scoreboard\n\nmodel {pipeline.fingerprints['model']}, trained on {family}; {_NUM_PROMPTS.value} scenes of each part.\n"]
+    text.append("Each cell: mean (95 % interval; clips). `shuffled` is the floor, `ground truth` the ceiling.\n")
+    for name, of in done.items():
+        text += [f"## {name}\n", table(*board.table(of, number))]
+        if name == "phyworld":
+            text += ["Velocity errors beside those of figure 3 of Kang et al. (2024):\n"]
+            text += [table(["task", "row", "training clips", "in distribution", "out of distribution", "floor"], board.paper_rows(of))]
+    files.write(path / "report.md", "\n".join(text))
+    if set(done) == set(SUITES):
+        board.forget_clips(path)
+    print("\n".join(text))
+    print(f"{path / 'scores.json'}, {path / 'report.md'}")
+
+
+def chosen_suites() -> list[str]:
+    """The suites that --suite names. Raises UserError for one that does not exist."""
+    from sora_jax.config import nearest
+    from sora_jax.oracles.suites import SUITES
+
+    for name in _SUITE.value:
+        if name not in (*SUITES, "all"):
+            raise UserError(f"--suite={name} does not exist; {nearest(name, (*SUITES, 'all'))} (there are {', '.join(SUITES)}, and all)")
+    return [name for name in SUITES if name in _SUITE.value or "all" in _SUITE.value]
+
+
 def main(argv):
     path = check_paths()
+    if _SUITE.value:
+        if _CALIBRATE.value:
+            raise UserError("--suite measures a model and --calibrate the oracles; give one of them")
+        scoreboard(path, chosen_suites())
+        return
     if _CALIBRATE.value:
         sys.exit(1 if calibrate(path) else 0)
     evaluate(path)

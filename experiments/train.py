@@ -16,10 +16,11 @@ elsewhere with --coordinator=HOST:PORT of process 0, --num_processes=N and --pro
 """
 
 import contextlib
+import dataclasses
 from pathlib import Path
 
 import numpy as np
-from absl import flags
+from absl import flags, logging
 from ml_collections import config_flags
 
 from experiments.program import DataConfig, Program, Run, assemble
@@ -127,14 +128,19 @@ def main(_):
     from sora_jax.train.loop import fit
     from sora_jax.train.optim import averaged_params
     from sora_jax.train.state import split_module
-    from sora_jax.worlds.playhouse.captions import WORDS
+    from sora_jax.worlds.playhouse.families import FAMILIES
 
     processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)  # before anything touches a device
     with processes.leaving_on_error(), contextlib.ExitStack() as stack:
         with processes.together():
             enable_compile_cache()
             start = weights_lib.load_weights(_INIT_FROM.value, "st_dit") if _INIT_FROM.value else None
-            words = tuple(start.metadata.get("words", WORDS) if start else WORDS)
+            dataset = identify(run.data)
+            family = FAMILIES[dataset.get("family", "room")]
+            words = tuple(start.metadata.get("words", family.words) if start else family.words)
+            if "family" in dataset and family.text_length != run.data.text_length:  # rooms have the length that is asked for, as ever
+                logging.info("prompts have the %d words that family %s needs", family.text_length, family.name)
+                run = dataclasses.replace(run, data=dataclasses.replace(run.data, text_length=family.text_length))
             if run.model.vocabulary <= 1 + len(words):
                 raise UserError(f"config.model.vocabulary={run.model.vocabulary} has no room for {len(words)} words; give at least {len(words) + 2}")
             tokenizer = TextTokenizer(words, buckets=run.model.vocabulary - 1 - len(words), length=run.data.text_length)
@@ -142,7 +148,7 @@ def main(_):
             processes.check_mesh(mesh)
             program = assemble(run, mesh)
             given = weights_lib.fill(program.shapes, start.params, _INIT_FROM.value) if start else None
-            workdir = stack.enter_context(open_workdir(_WORKDIR.value, run, start.fingerprint if start else None, identify(run.data)))
+            workdir = stack.enter_context(open_workdir(_WORKDIR.value, run, start.fingerprint if start else None, dataset))
             data = latents_for(run.data, workdir.path)
             checks = {"fingerprints": start.metadata.get("tokenizers") if start else None, "format": program.form}
             rows = processes.rows_here(program.placement[1], run.train.batch_size) if processes.several() else None
@@ -172,7 +178,7 @@ def main(_):
             "hardware": metrics.hardware(),
             "hours": metrics.hours(rows),
             "curve": metrics.thin(rows),
-            "data": {key: description[key] for key in ("source", "split", "count", "world_version") if key in description},
+            "data": {key: description[key] for key in ("source", "split", "count", "world_version", *latents.FAMILY) if key in description},
             "format": run.data.format,
             "tokenizers": description["tokenizers"],
             "words": words,

@@ -26,7 +26,7 @@ from sora_jax.data import video_folder
 from sora_jax.data.tokenizer_clips import AUDIO, HELD_OUT, VIDEO, Clips, playhouse_clips, video_clips
 from sora_jax.errors import UserError, run_main
 from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.oracles.conditions import ground_truth
+from sora_jax.oracles.conditions import render_takes
 from sora_jax.oracles.round_trip import pictures_through, psnr
 from sora_jax.tokenizers import audio, video
 from sora_jax.train.identity import open_workdir
@@ -35,6 +35,8 @@ from sora_jax.train.metrics import hardware, read, thin
 from sora_jax.train.optim import OptimConfig, averaged_params, make_optimizer
 from sora_jax.train.state import new_state, split_module
 from sora_jax.train.step import make_step
+from sora_jax.worlds.playhouse.draw import draw
+from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config(); override keys as --config.train.steps=200")
@@ -44,14 +46,17 @@ _INIT_FROM = flags.DEFINE_string("init_from", None, "weights of a tokenizer of t
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """source: "playhouse", the first `scenes` scenes of the split `train`, or "video_folder", the videos in `path`."""
+    """source: "playhouse", the first `scenes` scenes of the split `train` of `family`, or "video_folder", the videos in `path`."""
 
     source: str = "playhouse"
     path: str = ""
     format: str = "nano"
     scenes: int = 8192
+    family: str = "room"
 
     def __post_init__(self):
+        if self.family not in FAMILIES:
+            raise ValueError(f"family={self.family!r}; use one of {', '.join(FAMILIES)}")
         if self.format not in FORMATS:
             raise ValueError(f"format={self.format!r}; use one of {', '.join(FORMATS)}")
         if self.scenes < 1:
@@ -99,7 +104,8 @@ MEDIA = {
 def identify(data: DataConfig) -> dict:
     """What the data hold, found out before anything is made of them."""
     if data.source == "playhouse":
-        return {"source": "playhouse", "split": "train", "world_version": WORLD_VERSION}
+        family = {} if data.family == "room" else {"family": data.family, "family_version": FAMILIES[data.family].version}
+        return {"source": "playhouse", "split": "train", "world_version": WORLD_VERSION, **family}
     if not Path(data.path).expanduser().is_dir():
         raise UserError(f"config.data.path={data.path} is not a directory; give a folder of videos, or a set of experiments.build_data")
     return {"source": "video_folder", "split": "train", "set": video_folder.set_name(data.path, FORMATS[data.format])}
@@ -108,7 +114,7 @@ def identify(data: DataConfig) -> dict:
 def clips_for(medium: Medium, data: DataConfig, workdir: Path) -> Clips:
     """The clips to train on; those of a folder of videos are cut into WORKDIR/clips first."""
     if data.source == "playhouse":
-        return playhouse_clips(medium.name, FORMATS[data.format], data.scenes)
+        return playhouse_clips(medium.name, FORMATS[data.format], data.scenes, data.family)
     return video_clips(medium.name, video_folder.built_set(data.path, workdir / "clips", FORMATS[data.format]))
 
 
@@ -127,9 +133,9 @@ def held_out(medium: Medium, tokenizer: nnx.Module, clips: Clips) -> dict[str, f
     return {name: float(np.average([row[name] for row in rows], weights=sizes)) for name in rows[0]}
 
 
-def held_out_psnr(tokenizer: video.VideoTokenizer, format: ClipFormat, clips: int = HELD_OUT) -> dict[str, float]:
+def held_out_psnr(tokenizer: video.VideoTokenizer, format: ClipFormat, clips: int = HELD_OUT, family: str = "room") -> dict[str, float]:
     """PSNR of Playhouse's pictures, of the clips and inside the balls' boxes, without latent noise (`oracles.round_trip.psnr`)."""
-    truth = ground_truth("val", range(clips), format)
+    truth = render_takes([draw("val", i, family=family) for i in range(clips)], format)
     rows = [psnr(*pair) for pair in zip(truth, pictures_through(tokenizer, truth))]
     return {name: float(np.mean([row[key] for row in rows])) for name, key in (("clip_psnr", "psnr"), ("box_psnr", "psnr_balls"))}
 
@@ -159,6 +165,12 @@ def main(argv):
         raise UserError(f"config.kind is {kind!r}; it is one of {', '.join(MEDIA)}")
     medium = MEDIA[kind]
     config = config_lib.from_dict(medium.run, values)
+    form = FORMATS[config.data.format]
+    if medium.name == VIDEO and config.tokenizer.frames_per_latent != form.frames_per_latent:
+        raise UserError(
+            f"config.tokenizer.frames_per_latent={config.tokenizer.frames_per_latent}, and clips of format {config.data.format} have "
+            f"{form.frames_per_latent} frames to a latent; set both alike"
+        )
     start = weights.load_weights(_INIT_FROM.value, kind) if _INIT_FROM.value else None
     tokenizer = medium.module(config.tokenizer, rngs=nnx.Rngs(config.train.seed))
     params, merge = split_module(tokenizer)
@@ -177,7 +189,7 @@ def main(argv):
         tokenizer = merge(averaged_params(state.opt_state, state.params))
         scores = held_out(medium, tokenizer, clips)
         if medium.name == VIDEO and config.data.source == "playhouse":
-            scores |= held_out_psnr(tokenizer, FORMATS[config.data.format])
+            scores |= held_out_psnr(tokenizer, form, clips.count["val"], config.data.family)
         statistics(tokenizer, clips)
         path = Path(workdir.path) / "weights.safetensors"
         metadata = {

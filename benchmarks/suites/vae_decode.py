@@ -9,7 +9,7 @@ from benchmarks.suites.ours import no_kernels, whole
 from benchmarks.suites.vae_conv import NHWC
 from benchmarks.workload import Cost, Form, Workload
 from sora_jax.flops import count_flops
-from sora_jax.modality import FRAMES_PER_LATENT, PIXELS_PER_LATENT, VIDEO_CHANNELS
+from sora_jax.modality import PIXELS_PER_LATENT, VIDEO_CHANNELS
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 
 # Clips, latent frames, rows and columns of latents.
@@ -37,7 +37,7 @@ def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> 
         return {"state": state, "latents": jax.random.normal(jax.random.key(seed), (*shape, VIDEO_CHANNELS))}
 
     latents = jax.ShapeDtypeStruct((*shape, VIDEO_CHANNELS), jnp.float32)
-    frames = 1 + FRAMES_PER_LATENT * (T - 1)
+    frames = 1 + config.frames_per_latent * (T - 1)
     numbers = latents.size + B * frames * rows * columns * PIXELS_PER_LATENT**2 * 3
     numbers += sum(x.size for x in jax.tree.leaves(abstract))
     with no_kernels():  # which do not state their products

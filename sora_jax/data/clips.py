@@ -21,6 +21,7 @@ import numpy as np
 
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.draw import CLIP_SECONDS, Take, check, draw, long_format
+from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import SILENCE, WORLD_VERSION
 
 
@@ -101,7 +102,7 @@ class PlayhouseSource:
         self.family, self.style = family, style
         self.identity = {"source": "playhouse", "split": split, "world_version": WORLD_VERSION}
         if family != "room":  # rooms are older than families
-            self.identity["family"] = family
+            self.identity |= {"family": family, "family_version": FAMILIES[family].version}
         if style is not None:
             self.identity["style"] = style
 

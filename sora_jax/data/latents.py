@@ -33,6 +33,7 @@ from sora_jax.modality import ClipFormat
 
 SHARD_CLIPS = 1024
 DESCRIPTION = "dataset.json"
+FAMILY = ("family", "family_version", "style")  # which scenes of Playhouse; rooms of every style say none of it
 
 
 def pack(video: np.ndarray, audio: np.ndarray, captions, has_audio: bool, key: str) -> bytes:
@@ -122,7 +123,7 @@ def precompute(
     """
     directory = pathlib.Path(out_dir)
     made_from = {
-        "format": dataclasses.asdict(source.format),
+        "format": source.format.to_dict(),
         "tokenizers": dict(fingerprints),
         "shard_clips": shard_clips,
         **source.identity,
@@ -188,6 +189,11 @@ def _records(source, encode, start: int) -> Iterator[bytes]:
                 np.concatenate([x, np.repeat(x[-1:], full - size, 0)]) for x in (np.asarray(frames), np.asarray(samples))
             )
         latents = encode(frames, samples)
+        if latents["video"].shape[1] != source.format.video_latents:
+            raise UserError(
+                f"the video tokenizer makes {latents['video'].shape[1]} latents of {source.format.frames} frames, and the clip format has "
+                f"{source.format.video_latents} of {source.format.frames_per_latent} frames each; give a tokenizer trained on that format"
+            )
         if waiting is not None:
             yield from _packed(*waiting)
         waiting = batch, latents
@@ -275,7 +281,7 @@ def identity(path) -> dict:
     Raises: UserError for a set that is missing, unfinished or damaged.
     """
     directory, (_, there) = pathlib.Path(path), open_set(path)
-    known = {name: there[name] for name in ("source", "split", "count", "tokenizers") if name in there}
+    known = {name: there[name] for name in ("source", "split", "count", "tokenizers", *FAMILY) if name in there}
     return known | {"digest": digest(directory, [directory / name for name in (DESCRIPTION, *there["shards"])])}
 
 

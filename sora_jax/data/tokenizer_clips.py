@@ -22,7 +22,7 @@ from sora_jax.worlds.playhouse.draw import draw
 VIDEO, AUDIO = "video", "audio"
 PLAYHOUSE = {VIDEO: (render.render_inputs, render.render), AUDIO: (sound.sound_inputs, sound.synthesise)}
 STORED = {VIDEO: ("frames", 255.0), AUDIO: ("samples", 32767.0)}  # key of a record, full scale
-HELD_OUT = 128  # Playhouse scenes of val
+HELD_OUT = 128  # Playhouse scenes of val, or as many as there are to train on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,15 +46,15 @@ class Clips:
         return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
 
 
-def playhouse_clips(medium: str, format: ClipFormat, scenes: int) -> Clips:
-    """The first scenes of the world; each is drawn when first needed, then kept."""
+def playhouse_clips(medium: str, format: ClipFormat, scenes: int, family: str = "room") -> Clips:
+    """The first scenes of a family; each is drawn when first needed, then kept."""
     prepare, show = PLAYHOUSE[medium]
 
     @functools.lru_cache(maxsize=None)
     def inputs(split, index):
-        return {name: x[0] for name, x in prepare([draw(split, index)], format).items()}
+        return {name: x[0] for name, x in prepare([draw(split, index, family=family)], format).items()}
 
-    return Clips({"train": scenes, "val": HELD_OUT}, inputs, lambda batch: show(batch, format))
+    return Clips({"train": scenes, "val": min(HELD_OUT, scenes)}, inputs, lambda batch: show(batch, format))
 
 
 def video_clips(medium: str, directory) -> Clips:

@@ -14,7 +14,7 @@ that a clip extended from its own output does not drift (SkyReels-V2's addnoise_
 
 `continuation` has two forms, half of the time each. The prefix may hold latent 0, or begin at latent 1 with latent 0 (the only
 one that spans a single frame) left to be made: so a stream of any length is extended in windows that look as training clips do,
-its last 4-frame latents in slots 1 .. k, and slot 0 thrown away.
+its last whole latents in slots 1 .. k, and slot 0 thrown away.
 """
 
 import dataclasses
@@ -22,15 +22,13 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from sora_jax.modality import FRAMES_PER_LATENT
-
 
 @dataclasses.dataclass(frozen=True)
 class TaskMixture:
     """Relative weights of the training tasks: what is given beside the text."""
 
     text: float = 0.70  # nothing
-    first_frame: float = 0.08  # video latent 0
+    first_frame: float = 0.08  # video latent 0, or as many of the first as are asked for
     continuation: float = 0.08  # a prefix of picture and sound
     backward: float = 0.02  # a suffix of picture and sound
     video_to_audio: float = 0.06  # the whole picture
@@ -40,16 +38,19 @@ class TaskMixture:
 def latent_spans(times: dict[str, jax.Array]) -> dict[str, tuple[jax.Array, jax.Array]]:
     """(start, end) in seconds of every latent of a clip, from the midpoints `times` of a clip that begins at 0.
 
-    Video latent 0 spans one frame and the others four, so half-widths are t_0 (1, 4, 4, ...); audio latents are all alike.
+    Video latent 0 spans one frame and the others k each, so half-widths are t_0 (1, k, k, ...), k t_0 = t_1 - 2 t_0; audio latents are all
+    alike.
     """
     video, audio = jnp.asarray(times["video"]), jnp.asarray(times["audio"])
-    half = video[0] * jnp.where(jnp.arange(video.shape[0]) == 0, 1.0, FRAMES_PER_LATENT)
+    half = jnp.where(jnp.arange(video.shape[0]) == 0, video[0], video[min(1, len(video) - 1)] - 2.0 * video[0])
     return {"video": (video - half, video + half), "audio": (audio - audio[0], audio + audio[0])}
 
 
 def draw_given(key: jax.Array, batch: int, times: dict[str, jax.Array], tasks: TaskMixture,
-               has_audio: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
+               has_audio: jax.Array, first_latents: int = 1) -> tuple[dict[str, jax.Array], jax.Array]:
     """Draw a task per clip: ({"video": bool [B, T], "audio": bool [B, N]} given frames, bool [B] "some frame is given").
+
+    first_latents: how many latents of the picture the task first_frame gives.
 
     Clips without sound (has_audio False) that drew a task of the sound's fall back to text alone.
     """
@@ -74,7 +75,7 @@ def draw_given(key: jax.Array, batch: int, times: dict[str, jax.Array], tasks: T
     start, end = (x[None] for x in spans["audio"])
     sound = has_audio[:, None]
     video = (
-        (is_task["first_frame"] & (index == 0))
+        (is_task["first_frame"] & (index < first_latents))
         | (is_task["continuation"] & (index >= first) & (index < cut))
         | (is_task["backward"] & (index >= cut))
         | is_task["video_to_audio"]

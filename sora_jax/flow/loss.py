@@ -32,6 +32,7 @@ class FlowConfig:
     text_dropout: float = 0.1
     couple_dropout: float = 0.05
     audio_weight: float = 1.0  # w in (1)
+    first_latents: int = 1  # given by the task first_frame
 
 
 def flow_loss(model: Callable, batch: dict[str, jax.Array], key: jax.Array, times: dict[str, jax.Array],
@@ -52,7 +53,7 @@ def flow_loss(model: Callable, batch: dict[str, jax.Array], key: jax.Array, time
     has_audio = batch.get("has_audio", jnp.ones((size,), bool))
     keys = dict(zip(("task", "video", "audio", "shared", "history", "noise", "text", "couple"), jax.random.split(key, 8)))
 
-    given, conditional = draw_given(keys["task"], size, times, config.tasks, has_audio)
+    given, conditional = draw_given(keys["task"], size, times, config.tasks, has_audio, config.first_latents)
     s_video = draw_levels(keys["video"], size, config.timesteps)
     s_audio = draw_levels(keys["audio"], size, config.timesteps)
     shared = conditional | jax.random.bernoulli(keys["shared"], config.shared_level, (size,))

@@ -4,6 +4,7 @@
     arcs      how the balls move in between      sync      do picture and sound agree      material  what is struck, by ear
     physics   do the balls move as bodies do     loudness  is faster louder                words     what is said
     ringing   a sound without what was struck    camera    where a film's camera looks
+    phyworld  how PhyWorld's balls move
 
 `read_clip` says what the first six read. Each but two is calibrated (`calibrate.py`): near-perfect on ground truth, stable under blur,
 noise and compression, and failing on corrupted and shuffled clips. Without a calibration row a reading scores nothing: permanence and

@@ -11,6 +11,7 @@ An oracle's score under a condition is the share of clips in which its reading i
     physics        no law broken (`physics.MOST`)
     loudness       every floor and wall impact seen and heard, the clearly faster louder (clips with two such)
     words          every word heard as said, in order, by voices that were not trained on  (clips with words: `conditions.narrated`)
+    motion         velocities within 0.15 units a second of the scene's, no ball lost       (PhyWorld's balls: `conditions.phyworld`)
 
 An oracle is judged on the clips of its stage (`Oracle.stage`): rooms, or rooms with a narrator.
 Ground truth must reach 0.98, blur, noise and compression 0.95; corrupted and shuffled clips must stay under CEILING, empty ones too; of
@@ -25,7 +26,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sora_jax.oracles import conditions, loudness
+from sora_jax.oracles import conditions, loudness, phyworld
 from sora_jax.oracles.conditions import AUDIO, CORRUPTED, KEPT, VIDEO, Truth
 from sora_jax.oracles.facts import compare
 from sora_jax.oracles.material import read_material
@@ -125,6 +126,11 @@ def _words(c: Truth, read: Reading) -> bool | None:
     return read.words == said(c.take) if said(c.take) else None
 
 
+def _motion(c: Truth, read: Reading) -> bool | None:
+    error, lost = phyworld.read_motion(c.frames, c.take, c.format.fps)
+    return None if lost is None else error is not None and error <= 0.15 and lost == 0.0
+
+
 def said(take) -> list[str]:
     """The words said in a take."""
     return [word for _, word in take.scene.narration.words] if take.scene.narration else []
@@ -161,6 +167,13 @@ ORACLES = {
     ),
     "loudness": Oracle((VIDEO, AUDIO), _loudness, ("loudness",), f"faster is louder, where {loudness.CLEARLY} times as fast"),
     "words": Oracle((AUDIO,), _words, ("pieces", "backwards"), "every word, in order", stage="narrated"),
+    "motion": Oracle(
+        (VIDEO,),
+        _motion,
+        ("freeze", "reverse", "slow", "vanish", "teleport", "recolour"),
+        "velocities within 0.15 units/s, no ball lost",
+        stage="phyworld",
+    ),
 }
 
 

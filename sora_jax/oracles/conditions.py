@@ -14,11 +14,12 @@ from scipy import ndimage
 
 from sora_jax import media
 from sora_jax.data.clips import render_batch
-from sora_jax.modality import SAMPLE_RATE, ClipFormat
+from sora_jax.modality import FORMATS, SAMPLE_RATE, ClipFormat
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.words import APART, shuffled_pieces
 from sora_jax.worlds.playhouse import render, sound, voice
 from sora_jax.worlds.playhouse.draw import Take, draw
+from sora_jax.worlds.playhouse.families.phyworld import TASKS
 from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.spec import Narration
 from sora_jax.worlds.playhouse.stream import Stream
@@ -82,6 +83,12 @@ def narrated(clips: list[Truth]) -> list[Truth]:
         takes.append(dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, narration=Narration(speaker, whole))))
     samples = np.asarray(sound.synthesise(sound.sound_inputs(takes, clips[0].format), clips[0].format))
     return [dataclasses.replace(c, take=take, samples=own) for c, take, own in zip(clips, takes, samples)]
+
+
+def phyworld(clips: list[Truth]) -> list[Truth]:
+    """As many clips of PhyWorld's balls, one task after the other."""
+    families = [f"phyworld_{task}_30k" for task in TASKS]
+    return render_takes([draw("val", i, family=families[i % len(families)]) for i in range(len(clips))], FORMATS["phyworld"])
 
 
 def _frames(change: Callable[[Truth], np.ndarray]):
@@ -259,7 +266,7 @@ CORRUPTED = {
 
 
 # stage -> what makes its clips of rooms.
-STAGES: dict[str, Callable[[list[Truth]], list[Truth]]] = {"room": lambda clips: clips, "narrated": narrated}
+STAGES: dict[str, Callable[[list[Truth]], list[Truth]]] = {"room": lambda clips: clips, "narrated": narrated, "phyworld": phyworld}
 
 
 def empty(clips: list[Truth]) -> list[Truth]:

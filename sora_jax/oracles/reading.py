@@ -52,17 +52,25 @@ class Reading:
         return sync.agreement(self.heard, self.seen)
 
     @functools.cached_property
-    def unsynced(self) -> str | None:
-        """Why nothing can be said about picture and sound striking together; None where something can."""
+    def unseen(self) -> str | None:
+        """Why nothing can be said about what happens in the picture; None where something can."""
+        few = len(self.frames) < FEWEST_FRAMES
+        return f"{len(self.frames)} frames are too few to see an impact in: it takes {FEWEST_FRAMES}" if few else None
+
+    @functools.cached_property
+    def unheard(self) -> str | None:
+        """Why nothing can be said about what strikes or is said in the sound; None where something can."""
         if self.samples is None:
             return "the clip has no sound"
-        if len(self.frames) < FEWEST_FRAMES:
-            return f"{len(self.frames)} frames are too few to see an impact in: it takes {FEWEST_FRAMES}"
         if len(self.samples) < SHORTEST_SOUND * self.rate:
             return f"{len(self.samples) / self.rate:.2f} s of sound are too short to hear an impact in: it takes {SHORTEST_SOUND} s"
-        if not self.seen and not self.heard:
-            return "nothing strikes, in the picture or in the sound"
         return None
+
+    @functools.cached_property
+    def unsynced(self) -> str | None:
+        """Why nothing can be said about picture and sound striking together; None where something can."""
+        nothing = not (self.unheard or self.unseen or self.seen or self.heard)
+        return self.unheard or self.unseen or ("nothing strikes, in the picture or in the sound" if nothing else None)
 
     @functools.cached_property
     def physics(self) -> physics.Physics | None:
@@ -106,6 +114,8 @@ class Reading:
                 }
             )
         reading = {"count": len(balls), "balls": balls, "seen_impacts": [round(t, 3) for t in self.seen]}
+        if self.unseen:
+            reading["unscored"] = self.unseen
         if self.samples is not None:
             reading["heard_impacts"] = [round(t, 3) for t in self.heard]
             reading["heard_materials"] = [read_material(self.samples, t, self.rate)[0] for t in self.heard]

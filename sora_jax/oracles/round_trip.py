@@ -27,7 +27,7 @@ from sora_jax.worlds.playhouse.spec import to_pixels
 
 @jax.jit
 def _video(tokenizer, frames):
-    return jnp.clip(tokenizer.decode(tokenizer.encode(frames)), 0, 1)
+    return jnp.clip(tokenizer.decode(tokenizer.encode(frames))[:, : frames.shape[1]], 0, 1)  # a last latent may stand for fewer frames
 
 
 @jax.jit
@@ -59,7 +59,7 @@ def round_trip(pipeline, clips: list[Truth]) -> list[Truth]:
 def _boxes(c: Truth) -> np.ndarray:
     """bool [F, H, W]: the balls' bounding boxes, one pixel wider."""
     size = c.format.size
-    centre = to_pixels(c.take.trajectory.positions(c.format.frame_times()), c.take.scene.extent, size)
+    centre = to_pixels(c.take.trajectory.positions(c.format.frame_times()), c.take.scene.extent, size, c.take.scene.below)
     reach = np.array([b.radius for b in c.take.scene.balls]) * size / c.take.scene.extent + 1.0
     rows, columns = np.arange(size)[:, None], np.arange(size)
     inside = (np.abs(rows - centre[..., None, None, 1]) <= reach[:, None, None]) & (

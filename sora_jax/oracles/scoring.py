@@ -27,6 +27,7 @@ from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import agreement
 from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.draw import Take
+from sora_jax.worlds.playhouse.families.phyworld import PhyWorldFacts
 
 Values = dict[str, float | None]
 SHIFTS = 4  # other clips that each take is paired with for the floor
@@ -53,6 +54,8 @@ def _sync_of(take: Take, seen: list[float], heard: list[float]) -> Values:
 
 
 def _sync(take: Take, read: Reading) -> Values:
+    if read.unheard or read.unseen:  # no zero for what cannot be read; `suites.values` says why
+        return {"f1_100ms": None, "f1_50ms": None, "offset": None}
     return _sync_of(take, read.seen, read.heard)
 
 
@@ -95,7 +98,7 @@ def partners(takes: Sequence[Take]) -> list[list[int]]:
     for i, take in enumerate(takes):
         ring = [(i + k) % len(takes) for k in range(1, len(takes))]
         other = [j for j in ring if takes[j].facts.key() != take.facts.key()]
-        alike = [j for j in other if len(takes[j].facts.balls) == len(take.facts.balls)]
+        alike = [j for j in other if len(takes[j].scene.balls) == len(take.scene.balls)]
         chosen.append((alike or other)[:SHIFTS])
     return chosen
 
@@ -142,8 +145,13 @@ def score(takes: Sequence[Take], readings: Sequence[Reading], ceiling: Sequence[
     return table
 
 
-def likeness(a: Facts, b: Facts) -> int:
-    """How many facts of a caption b shares: what "nearest training scene" means."""
+def likeness(a, b) -> float:
+    """How many facts of a caption b shares, and of PhyWorld's, how near they are: what "nearest training scene" means."""
+    if isinstance(a, PhyWorldFacts):
+        return -sum(abs(x - y) for x, y in zip((*a.speeds, *a.radii), (*b.speeds, *b.radii)))
+    if not isinstance(a, Facts):
+        pairs = ((getattr(a, field.name), getattr(b, field.name)) for field in dataclasses.fields(a))
+        return sum(likeness(x, y) if dataclasses.is_dataclass(x) else float(x == y) for x, y in pairs)
     others = {ball.colour: ball for ball in b.balls}
     score = 4 * (len(a.balls) == len(b.balls))
     for ball in a.balls:

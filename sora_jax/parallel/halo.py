@@ -24,7 +24,7 @@ from sora_jax.tokenizers.video import VideoTokenizer, frames_of, groups_of, pad_
 def encode(tokenizer: VideoTokenizer, frames: jax.Array, mesh: Mesh) -> jax.Array:
     """`tokenizer.encode` with clips over `data` and `fsdp` and time over `seq`. Raises UserError where a device would have too few latents."""
     blocks = [*tokenizer.encoder_fine, *tokenizer.encoder_coarse]
-    return _shared(tokenizer, VideoTokenizer.encode_groups, blocks, groups_of(pad_sides(frames)), mesh)
+    return _shared(tokenizer, VideoTokenizer.encode_groups, blocks, groups_of(pad_sides(frames), tokenizer.config.frames_per_latent), mesh)
 
 
 def decode(tokenizer: VideoTokenizer, latents: jax.Array, mesh: Mesh) -> jax.Array:

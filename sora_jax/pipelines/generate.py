@@ -24,7 +24,7 @@ import numpy as np
 from sora_jax import weights as weights_lib
 from sora_jax.errors import UserError
 from sora_jax.flow.sampler import SamplerConfig, sample
-from sora_jax.modality import AUDIO_CHANNELS, FORMATS, FRAMES_PER_LATENT, VIDEO_CHANNELS, ClipFormat
+from sora_jax.modality import AUDIO_CHANNELS, FORMATS, VIDEO_CHANNELS, ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.pipelines import windows
 
@@ -52,8 +52,9 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to make. prompt None: no text. first_frame [H, W, 3], given_video [F, H, W, 3], given_audio [S]: of the pipeline's
-    format. continued with `seconds`: how much to add, rounded up to whole latents.
+    """What to make. prompt None: no text. first_frame [H, W, 3], or the first frames [n, H, W, 3] of whole latents; given_video
+    [F, H, W, 3], given_audio [S]: of the pipeline's format. continued with `seconds`: how much to add, rounded up to whole latents.
+    unconditional: nothing is asked for, and any clip will do.
     """
 
     prompt: str | None = None
@@ -65,11 +66,12 @@ class Request:
     given_audio: np.ndarray | None = None
     continued: Clip | None = None
     seconds: float = 2.0
+    unconditional: bool = False
 
     @property
     def task(self) -> str:
         given = ("continued", "first_frame", "given_video", "given_audio")
-        return " and ".join(name for name in given if getattr(self, name) is not None) or "text"
+        return " and ".join(name for name in given if getattr(self, name) is not None) or ("nothing" if self.unconditional else "text")
 
 
 @functools.partial(jax.jit, static_argnames="method")
@@ -145,9 +147,15 @@ class Pipeline:
             if scale is not None and not math.isfinite(scale):
                 raise UserError(f"guidance {name}={scale} is not a finite number; give for example 2")
         side = self.format.size
-        for name, shape in (("first_frame", (side, side, 3)), ("given_video", (self.format.frames, side, side, 3)),
-                            ("given_audio", (self.format.samples,))):
-            value = getattr(request, name)
+        first = request.first_frame
+        if first is not None and first.ndim == 4 and first.shape[1:] == (side, side, 3):
+            group, count = self.format.frames_per_latent, len(first)
+            if (count - 1) % group or not 0 < count < self.format.frames:
+                raise ValueError(f"{count} first frames: they are 1 + {group}k, and fewer than the clip's {self.format.frames}")
+            first = first[0]
+        wanted = {"first_frame": (first, (side, side, 3)), "given_video": (request.given_video, (self.format.frames, side, side, 3)),
+                  "given_audio": (request.given_audio, (self.format.samples,))}
+        for name, (value, shape) in wanted.items():
             if value is not None and value.shape != shape:
                 raise ValueError(f"{name} has shape {value.shape}, and the pipeline's format needs {shape}")
 
@@ -155,7 +163,7 @@ class Pipeline:
         """What a user should know: words that the vocabulary lacks, words past the longest text, seconds that are no whole latents."""
         notes = []
         if request.continued is not None:
-            latent = FRAMES_PER_LATENT / self.format.fps
+            latent = self.format.frames_per_latent / self.format.fps
             added = (self._target(request) - len(request.continued.latents["video"])) * latent
             if abs(added - request.seconds) > 1e-6:
                 notes.append(f"{request.seconds:g} s become {added:g} s: a clip grows by whole latents of {latent:g} s, rounded up")
@@ -241,7 +249,7 @@ class Pipeline:
         return count
 
     def _target(self, request: Request) -> int:
-        new = -(-round(request.seconds * self.format.fps, 6) // FRAMES_PER_LATENT)
+        new = -(-round(request.seconds * self.format.fps, 6) // self.format.frames_per_latent)
         return len(request.continued.latents["video"]) + int(new)
 
     def _extended(self, request: Request, progress) -> Clip:
@@ -346,6 +354,11 @@ def load_pipeline(model: str | None = None, video_tokenizer: str | None = None, 
             raise UserError(f"the model was trained on latents of the {name} {expected}, and {fingerprint} is loaded; {remedy}")
     form = weights.metadata.get("format", "nano")
     form = FORMATS[form] if isinstance(form, str) else ClipFormat(**form)
+    if video.config.frames_per_latent != form.frames_per_latent:
+        raise UserError(
+            f"the video tokenizer has {video.config.frames_per_latent} frames to a latent, and the model was trained with "
+            f"{form.frames_per_latent}; give the one it was trained with as --video_tokenizer"
+        )
     shift = weights.metadata.get("run", {}).get("flow", {}).get("timesteps", {}).get("shift", 1.0)
     fingerprints = {"model": weights.fingerprint, **made_with}
     return Pipeline(transformer, video, audio, text_tokenizer_of(weights), form, fingerprints, weights.config, shift)

@@ -19,7 +19,7 @@ import numpy as np
 
 from sora_jax import media
 from sora_jax.files import replacing
-from sora_jax.modality import FRAMES_PER_LATENT, ClipFormat
+from sora_jax.modality import ClipFormat
 from sora_jax.pipelines.generate import Clip, Pipeline, decode_chunk
 
 VERSION = 1
@@ -41,7 +41,7 @@ def digest(latents: dict[str, np.ndarray]) -> str:
 
 def save(path: str | os.PathLike, clip: Clip) -> None:
     """Write a clip's sidecar; `path` holds it whole or not at all. Raises UserError where it cannot be written."""
-    head = {"version": VERSION, "format": dataclasses.asdict(clip.format), "provenance": clip.provenance}
+    head = {"version": VERSION, "format": clip.format.to_dict(), "provenance": clip.provenance}
     leaves = [] if clip.cache is None else jax.tree.leaves(clip.cache)
     arrays = {f"latents_{name}": np.asarray(x, np.float32) for name, x in clip.latents.items()}
     arrays |= {f"cache_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
@@ -97,12 +97,13 @@ def open_clip(path: str | os.PathLike, pipeline: Pipeline) -> Clip:
     fps = pipeline.format.fps
     whole = media.read_video(path, short_side=2 * pipeline.format.size)
     frames = max(1, round(whole.seconds * fps))
-    extra = (frames - 1) % FRAMES_PER_LATENT
+    group = pipeline.format.frames_per_latent
+    extra = (frames - 1) % group
     notes = [f"{Path(path).name} was encoded: {reason}"]
     if extra:
-        notes.append(f"its first {extra} frames are left out: a clip has 1 + 4k")
+        notes.append(f"its first {extra} frames are left out: a clip has 1 + {group}k")
         whole = media.read_video(path, start=extra / fps, short_side=2 * pipeline.format.size)
-    form = ClipFormat(frames - extra, fps, pipeline.format.size)
+    form = dataclasses.replace(pipeline.format, frames=frames - extra)
     fitted = media.fit_clip(whole, form)
     latents = pipeline.encode(fitted.frames, fitted.samples)
     provenance = {"file": Path(path).name, **{k: stated[k] for k in ("prompt", "seed", "model") if k in stated}}

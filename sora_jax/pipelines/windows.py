@@ -13,7 +13,7 @@ import dataclasses
 
 import numpy as np
 
-from sora_jax.modality import AUDIO_LATENT_RATE, FRAMES_PER_LATENT, SAMPLES_PER_LATENT, ClipFormat
+from sora_jax.modality import AUDIO_LATENT_RATE, SAMPLES_PER_LATENT, ClipFormat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,21 +27,21 @@ class Window:
     times: dict[str, np.ndarray]  # midpoints in seconds on the window's clock
 
 
-def stream_frames(latents: int) -> int:
+def stream_frames(latents: int, form: ClipFormat) -> int:
     """Frames that so many video latents span."""
-    return 1 + FRAMES_PER_LATENT * (latents - 1)
+    return 1 + form.frames_per_latent * (latents - 1)
 
 
 def stream_samples(latents: int, form: ClipFormat) -> int:
     """Samples that sound under so many video latents."""
-    return dataclasses.replace(form, frames=stream_frames(latents)).samples
+    return dataclasses.replace(form, frames=stream_frames(latents, form)).samples
 
 
 def next_window(latents: int, form: ClipFormat) -> Window:
     """The window that extends a stream of `latents` >= 1 video latents, with whatever whole audio latents it has."""
     if form.video_latents < 3:
         raise ValueError(f"clips of {form.video_latents} latents are too short to overlap; 3 are needed")
-    per_latent = FRAMES_PER_LATENT * AUDIO_LATENT_RATE / form.fps  # audio latents to a video latent, perhaps a fraction
+    per_latent = form.frames_per_latent * AUDIO_LATENT_RATE / form.fps  # audio latents to a video latent, perhaps a fraction
     longest = form.video_latents - 2  # at least one latent is made
     # At most every slot but the last is given; half a window of history is enough to carry motion.
     lengths = [k for k in range(min(form.video_latents // 2, longest), longest + 1) if k < latents] or [min(longest, latents - 1)]

@@ -7,15 +7,14 @@ One level on a pair of neighbours is the rotation
 applied along rows, columns or time. Being orthonormal it keeps squared errors: a loss on coefficients is a loss on pixels. Space uses
 `levels` levels (blocks of 2^levels pixels, every subband moved to channels), as in wavelet front ends of video tokenizers (Cosmos, WF-VAE).
 
-In time, frames come in groups: frame 0 alone, then four by four. A group of four is transformed by two levels of (1); frame 0 enters as
-four equal frames, whose only non-zero coefficient is 2 * frame 0. A group never looks outside itself, so any cut between groups is exact.
+In time, frames come in groups of k, a power of two: frame 0 alone, then k by k. A group is transformed by log2 k levels of (1); frame 0
+enters as k equal frames, whose only non-zero coefficient is sqrt(k) * frame 0. A group never looks outside itself, so any cut between groups
+is exact.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-from sora_jax.modality import FRAMES_PER_LATENT
 
 
 def _matrix(n: int) -> np.ndarray:
@@ -28,18 +27,18 @@ def _matrix(n: int) -> np.ndarray:
 
 
 def forward(groups: jax.Array, levels: int) -> jax.Array:
-    """[..., 4, H, W, 3] -> [..., H / 2^levels, W / 2^levels, 4 * 4^levels * 3]."""
+    """[..., k, H, W, 3] -> [..., H / 2^levels, W / 2^levels, k * 4^levels * 3]."""
     n = 2**levels
     *lead, k, h, w, c = groups.shape
     x = groups.reshape(*lead, k, h // n, n, w // n, n, c)
-    m, t = _matrix(n), _matrix(FRAMES_PER_LATENT)
+    m, t = _matrix(n), _matrix(k)
     x = jnp.einsum("ui,vj,sk,...khiwjc->...hwsuvc", m, m, t, x)
     return x.reshape(*lead, h // n, w // n, k * n * n * c)
 
 
-def inverse(coefficients: jax.Array, levels: int) -> jax.Array:
-    """The inverse of `forward`: [..., h, w, 4 * 4^levels * 3] -> [..., 4, h 2^levels, w 2^levels, 3]."""
-    n, k = 2**levels, FRAMES_PER_LATENT
+def inverse(coefficients: jax.Array, levels: int, k: int) -> jax.Array:
+    """The inverse of `forward`: [..., h, w, k * 4^levels * 3] -> [..., k, h 2^levels, w 2^levels, 3]."""
+    n = 2**levels
     *lead, h, w, channels = coefficients.shape
     c = channels // (k * n * n)
     x = coefficients.reshape(*lead, h, w, k, n, n, c)

@@ -1,9 +1,9 @@
-"""The video tokenizer: 4 x 8 x 8 compression into 16 channels, causal and exact in any chunking.
+"""The video tokenizer: k x 8 x 8 compression into 16 channels, k = 4 unless said, causal and exact in any chunking.
 
-    frames -> Haar (space 2^2, time 4) -> [fine blocks, 1/4 size] -> 2 x 2 to channels -> [coarse blocks, 1/8 size] -> 16 channels
+    frames -> Haar (space 2^2, time k) -> [fine blocks, 1/4 size] -> 2 x 2 to channels -> [coarse blocks, 1/8 size] -> 16 channels
     latents -> [coarse blocks] -> channels to 2 x 2 -> [fine blocks] -> inverse Haar -> frames
 
-Frame 0 is a group of its own and every later group has four frames (`haar.py`), so F = 1 + 4k frames become T = 1 + k latents. All blocks
+Frame 0 is a group of its own and every later group has k frames (`haar.py`), so F = 1 + k n frames become T = 1 + n latents. All blocks
 are per-position RMS norms and causal convolutions: nothing looks ahead, and what looks back is kept in a cache. Latents are
 
     z = scale * mu(frames),      z ~ (approximately) unit standard deviation                                (1)
@@ -44,6 +44,11 @@ class VideoTokenizerConfig:
     channels: int = VIDEO_CHANNELS
     noise: float = 0.1  # standard deviation added to the latent in training
     motion_weight: float = 10.0
+    frames_per_latent: int = FRAMES_PER_LATENT  # k: 1, 2, 4 or 8
+
+    def __post_init__(self):
+        if self.frames_per_latent not in (1, 2, 4, 8):
+            raise ValueError(f"frames_per_latent={self.frames_per_latent}; use 1, 2, 4 or 8")
 
 
 def _rms(x: jax.Array) -> jax.Array:
@@ -88,7 +93,7 @@ class VideoTokenizer(nnx.Module):
 
     def __init__(self, config: VideoTokenizerConfig, *, rngs: nnx.Rngs):
         self.config = config
-        coefficients = 3 * FRAMES_PER_LATENT * 4**LEVELS
+        coefficients = 3 * config.frames_per_latent * 4**LEVELS
         fine, coarse = config.fine_width, config.coarse_width
         self.embed = SpatialConv(coefficients, fine, rngs=rngs)
         self.encoder_fine = nnx.List([Block(fine, rngs) for _ in range(config.encoder_fine)])
@@ -124,7 +129,7 @@ class VideoTokenizer(nnx.Module):
         return coarse + [b.empty_cache(batch, 2 * rows, 2 * columns) for b in self.decoder_fine]
 
     def encode_groups(self, groups: jax.Array, cache):
-        """Groups of four frames [B, T, 4, H, W, 3] in [0, 1] to latents [B, T, H/8, W/8, C]."""
+        """Groups of frames [B, T, k, H, W, 3] in [0, 1] to latents [B, T, H/8, W/8, C]."""
         cache, after = list(cache), []
         x = self.embed(haar.forward(groups - 0.5, LEVELS))
         for block in self.encoder_fine:
@@ -138,7 +143,7 @@ class VideoTokenizer(nnx.Module):
         return z * self.scale[...], after
 
     def decode_groups(self, latents: jax.Array, cache):
-        """Latents [B, T, h, w, C] to groups of four frames [B, T, 4, 8h, 8w, 3]."""
+        """Latents [B, T, h, w, C] to groups of frames [B, T, k, 8h, 8w, 3]."""
         cache, after = list(cache), []
         x = self.from_latent(latents / self.scale[...])
         for block in self.decoder_coarse:
@@ -150,7 +155,7 @@ class VideoTokenizer(nnx.Module):
             x, kept = block(x, cache.pop(0))
             after.append(kept)
         y = self.head(_rms(x))
-        return haar.inverse(y, LEVELS) + 0.5, after
+        return haar.inverse(y, LEVELS, self.config.frames_per_latent) + 0.5, after
 
     def encode_chunk(self, frames: jax.Array, cache=None):
         """Encode the next frames of a video.
@@ -159,35 +164,35 @@ class VideoTokenizer(nnx.Module):
             frames: [B, F, H, W, 3] in [0, 1], any F >= 1, any H and W (padded to multiples of 8 by repeating the edge).
             cache: what the previous call returned; None at the start of a video.
         Returns:
-            (latents [B, T, H/8, W/8, C], cache). Frames that do not fill a group of four wait in the cache; see `flush`.
+            (latents [B, T, H/8, W/8, C], cache). Frames that do not fill a group wait in the cache; see `flush`.
         """
         frames = pad_sides(frames)
-        b, _, h, w, _ = frames.shape
+        (b, _, h, w, _), k = frames.shape, self.config.frames_per_latent
         if cache is None:
-            first = jnp.repeat(frames[:, :1, None], FRAMES_PER_LATENT, axis=2)
+            first = jnp.repeat(frames[:, :1, None], k, axis=2)
             z, blocks = self.encode_groups(first, self.encoder_cache(b, h, w))
             waiting, latents = frames[:, 1:], [z]
         else:
             blocks, waiting, latents = cache["blocks"], jnp.concatenate([cache["waiting"], frames], axis=1), []
-        full = waiting.shape[1] // FRAMES_PER_LATENT
+        full = waiting.shape[1] // k
         if full:
-            groups = waiting[:, : full * FRAMES_PER_LATENT].reshape(b, full, FRAMES_PER_LATENT, h, w, 3)
+            groups = waiting[:, : full * k].reshape(b, full, k, h, w, 3)
             z, blocks = self.encode_groups(groups, blocks)
             latents.append(z)
         empty = jnp.zeros((b, 0, h // PIXELS_PER_LATENT, w // PIXELS_PER_LATENT, self.config.channels))
-        return jnp.concatenate([empty, *latents], axis=1), {"blocks": blocks, "waiting": waiting[:, full * FRAMES_PER_LATENT :]}
+        return jnp.concatenate([empty, *latents], axis=1), {"blocks": blocks, "waiting": waiting[:, full * k :]}
 
     def flush(self, cache):
         """Encode the frames that wait in the cache, the last one repeated to fill its group: latents [B, 0 or 1, ...]."""
         waiting = cache["waiting"]
-        missing = -waiting.shape[1] % FRAMES_PER_LATENT
+        missing = -waiting.shape[1] % self.config.frames_per_latent
         if not missing:
             b, _, h, w, _ = waiting.shape
             return jnp.zeros((b, 0, h // PIXELS_PER_LATENT, w // PIXELS_PER_LATENT, self.config.channels))
         return self.encode_chunk(jnp.repeat(waiting[:, -1:], missing, axis=1), cache)[0]
 
     def encode(self, frames: jax.Array) -> jax.Array:
-        """Whole video [B, F, H, W, 3] in [0, 1] to latents [B, T, ceil(H/8), ceil(W/8), C], T = 1 + ceil((F - 1) / 4)."""
+        """Whole video [B, F, H, W, 3] in [0, 1] to latents [B, T, ceil(H/8), ceil(W/8), C], T = 1 + ceil((F - 1) / k)."""
         latents, cache = self.encode_chunk(frames)
         return jnp.concatenate([latents, self.flush(cache)], axis=1)
 
@@ -200,19 +205,19 @@ class VideoTokenizer(nnx.Module):
         return jnp.clip(frames, 0.0, 1.0), cache
 
     def decode(self, latents: jax.Array) -> jax.Array:
-        """Whole video: latents [B, T, h, w, C] to frames [B, 1 + 4 (T - 1), 8h, 8w, 3] in [0, 1]."""
+        """Whole video: latents [B, T, h, w, C] to frames [B, 1 + k (T - 1), 8h, 8w, 3] in [0, 1]."""
         return self.decode_chunk(latents)[0]
 
 
-def groups_of(frames: jax.Array) -> jax.Array:
-    """A whole video [B, F, H, W, C] as groups [B, 1 + ceil((F - 1) / 4), 4, H, W, C]: the first frame four times, the last one to fill its group."""
-    missing = -(frames.shape[1] - 1) % FRAMES_PER_LATENT
-    parts = [jnp.repeat(frames[:, :1], FRAMES_PER_LATENT, axis=1), frames[:, 1:], jnp.repeat(frames[:, -1:], missing, axis=1)]
-    return jnp.concatenate(parts, axis=1).reshape(frames.shape[0], -1, FRAMES_PER_LATENT, *frames.shape[2:])
+def groups_of(frames: jax.Array, k: int) -> jax.Array:
+    """A whole video [B, F, H, W, C] as groups [B, 1 + ceil((F - 1) / k), k, H, W, C]: the first frame k times, the last one to fill its group."""
+    missing = -(frames.shape[1] - 1) % k
+    parts = [jnp.repeat(frames[:, :1], k, axis=1), frames[:, 1:], jnp.repeat(frames[:, -1:], missing, axis=1)]
+    return jnp.concatenate(parts, axis=1).reshape(frames.shape[0], -1, k, *frames.shape[2:])
 
 
 def frames_of(groups: jax.Array) -> jax.Array:
-    """The frames [B, 1 + 4 (T - 1), H, W, C] of groups [B, T, 4, H, W, C]: the first group stands for one, its mean, which is the sum
+    """The frames [B, 1 + k (T - 1), H, W, C] of groups [B, T, k, H, W, C]: the first group stands for one, its mean, which is the sum
     coefficient of equation (1) of haar.py."""
     later = groups[:, 1:].reshape(groups.shape[0], -1, *groups.shape[3:])
     return jnp.concatenate([groups[:, 0].mean(axis=1, keepdims=True), later], axis=1)
@@ -225,13 +230,13 @@ def pad_sides(frames: jax.Array) -> jax.Array:
 
 
 def video_loss(tokenizer: VideoTokenizer, frames: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Equation (2) on frames [B, F, H, W, 3] in [0, 1], F = 1 + 4k. Returns (loss, metrics)."""
+    """Equation (2) on frames [B, F, H, W, 3] in [0, 1], F = 1 + k n. Returns (loss, metrics)."""
     config = tokenizer.config
     latents = tokenizer.encode(frames)
     noisy = latents + config.noise * jax.random.normal(key, latents.shape)
     b, _, rows, columns, _ = latents.shape
     groups, _ = tokenizer.decode_groups(noisy, tokenizer.decoder_cache(b, rows, columns))
-    target = groups_of(frames)
+    target = groups_of(frames, config.frames_per_latent)
     error = target - groups
     moved = jnp.max(jnp.abs(target - frames.mean(axis=1)[:, None, None]), axis=-1, keepdims=True)
     weight = 1.0 + config.motion_weight * jnp.clip(moved / 0.1 - 0.5, 0.0, 1.0)

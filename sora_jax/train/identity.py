@@ -14,6 +14,9 @@ from sora_jax import config as config_lib
 from sora_jax.errors import UserError
 from sora_jax.train.loop import Workdir
 
+# Fields that are younger than some runs, with what those have: left out where they say so, so that old runs can go on.
+LATER = {("data", "family"): "room", ("tokenizer", "frames_per_latent"): 4, ("flow", "first_latents"): 1}
+
 
 def open_workdir(path: str | os.PathLike, config: Any, init_from: str | None, dataset: Mapping[str, Any]) -> Workdir:
     """The directory of a run, new or to be continued.
@@ -30,6 +33,9 @@ def open_workdir(path: str | os.PathLike, config: Any, init_from: str | None, da
         identity.pop(name, None)
     # A run without it stops at the first damaged clip, and was until then the run with it.
     identity.get("data", {}).pop("skip_damaged", None)
+    for (part, name), first in LATER.items():
+        if identity.get(part, {}).get(name) == first:
+            del identity[part][name]
     changed = config_lib.differences(_begun(path) or identity, identity)
     keys = {line.split()[0] for line in changed}
     if keys == {"train.steps"}:

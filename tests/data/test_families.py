@@ -10,7 +10,8 @@ import pytest
 from sora_jax.data import playhouse
 from sora_jax.data.clips import PlayhouseSource
 from sora_jax.errors import UserError
-from sora_jax.modality import FORMATS, PHYWORLD_FRAMES
+from sora_jax.modality import FORMATS
+from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 
@@ -72,11 +73,30 @@ def test_a_record_of_a_room_without_the_newer_fields_is_read():
     assert playhouse.from_record(old).scene == draw("train", 2).scene
 
 
-def test_phyworld_is_silent_and_long_enough():
+def test_phyworld_is_silent_and_as_long_as_the_papers():
     batch = next(PlayhouseSource("val", FORMATS["phyworld"], 2, family="phyworld_parabola_30k")())
-    assert batch["frames"].shape[1] == 33 >= PHYWORLD_FRAMES
+    assert batch["frames"].shape[1] == 32
     assert not batch["has_audio"].any() and not np.asarray(batch["samples"]).any()
     assert batch["keys"][0] == "phyworld_parabola_30k/val/0" and batch["captions"][0][0] == ""
+
+
+@pytest.mark.parametrize("family, count", [("court", 12), ("film", 40), ("occlude", 30), ("phyworld_uniform_30k", 2)])
+def test_prompts_fit_the_vocabulary_and_the_length_of_their_family(family, count):
+    kind = FAMILIES[family]
+    tokenizer = TextTokenizer(kind.words, length=kind.text_length)
+    takes = [draw(split, i, family=family) for split in kind.splits if split in ("train", "paraphrase", "order") for i in range(count)]
+    for text in (text for take in takes for text in (*take.captions, *take.intents)):
+        assert not [word for word in tokenizer.unknown(text) if word[0].isalnum()] and len(tokenizer.split(text)) <= kind.text_length
+
+
+def test_a_look_without_a_tuple_in_a_small_split_is_drawn_again():
+    assert draw("val", 50, family="occlude").facts.fate  # no scene, once: its fate had no colour, size and launch in val in its look
+
+
+def test_a_set_says_its_family():
+    identity = PlayhouseSource("train", FORMATS["nano"], 2, family="film", style="anime").identity
+    assert (identity["family"], identity["style"], identity["family_version"]) == ("film", "anime", FAMILIES["film"].version)
+    assert "family" not in PlayhouseSource("train", FORMATS["nano"], 2).identity
 
 
 def test_what_a_family_cannot_give_is_said_at_once():

@@ -23,7 +23,7 @@ def given_for(format_name="nano", has_audio=True, **weights):
     return np.asarray(given["video"]), np.asarray(given["audio"]), np.asarray(conditional)
 
 
-@pytest.mark.parametrize("name", ["nano", "S"])
+@pytest.mark.parametrize("name", ["nano", "S", "phyworld"])
 def test_spans_tile_the_clip(name):
     form = FORMATS[name]
     for start, end in latent_spans(form.latent_times()).values():
@@ -39,6 +39,9 @@ def test_whole_modalities_and_first_frame():
     assert audio.all() and not video.any()
     video, audio, _ = given_for(first_frame=1.0)
     assert video[:, 0].all() and not video[:, 1:].any() and not audio.any()
+    times = FORMATS["phyworld"].latent_times()
+    given, _ = draw_given(jax.random.key(0), 8, times, TaskMixture(**NOTHING | {"first_frame": 1.0}), jnp.zeros(8, bool), first_latents=3)
+    assert given["video"][:, :3].all() and not given["video"][:, 3:].any()
     video, audio, conditional = given_for(text=1.0)
     assert not video.any() and not audio.any() and not conditional.any()
 

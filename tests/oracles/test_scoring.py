@@ -7,6 +7,7 @@ import pytest
 
 from sora_jax.oracles import conditions, read_clip, scoring
 from sora_jax.oracles.facts import compare, tracked
+from sora_jax.oracles.reading import Reading
 from sora_jax.worlds.playhouse.captions import BallFacts, Facts
 
 RED = BallFacts("red", "large", "thrown", "left", 2)
@@ -35,6 +36,8 @@ def test_reading_is_json_and_right(clips):
 def test_what_cannot_be_scored_says_why(clips):
     """Never zero, never one, never left out: no sound, too few frames, too short a sound, nothing that strikes."""
     clip, still = clips[0], conditions.empty(clips[:1])[0]
+    assert "3 frames are too few" in read_clip(clip.frames[:3], clip.samples, clip.format.fps)["unscored"]
+    assert "unscored" not in read_clip(clip.frames, clip.samples, clip.format.fps)
     for frames, samples, reason in (
         (clip.frames, None, "the clip has no sound"),
         (clip.frames[:3], clip.samples, "3 frames are too few"),
@@ -69,6 +72,12 @@ def test_scores_lie_between_floor_and_ceiling(clips):
 def test_a_silent_still_clip_earns_no_sync(clips):
     clip = next(c for c in conditions.empty(clips[:4]) if c.take.trajectory.contacts)
     assert scoring.SUITES["sync"].score(clip.take, clip.read())["f1_100ms"] == 0.0
+
+
+def test_a_clip_without_sound_scores_no_zero(clips):
+    clip = next(c for c in clips if c.take.trajectory.contacts)
+    silent = Reading(clip.frames, None, clip.format.fps)
+    assert set(scoring.SUITES["sync"].score(clip.take, silent).values()) == {None}
 
 
 def test_intervals():

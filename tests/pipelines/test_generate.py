@@ -79,6 +79,14 @@ def test_what_is_given_stays(pipeline):
     assert np.abs(made.latents["video"][1:] - latents["video"][1:]).max() > 1e-2
 
 
+def test_first_frames_of_whole_latents_and_nothing_at_all(pipeline):
+    frames = pictures(pipeline.format)
+    made = pipeline.generate(request(None, first_frame=frames[:5]))
+    np.testing.assert_allclose(made.latents["video"][:2], pipeline.encode(frames[:5], sound(pipeline.format))["video"], atol=1e-5)
+    free = pipeline.generate(request(None, unconditional=True))
+    assert free.provenance["task"] == "nothing" and np.abs(free.latents["video"] - made.latents["video"]).max() > 1e-2
+
+
 def test_what_is_given_is_heeded(pipeline):
     form = pipeline.format
     a, b = (pipeline.generate(request(None, given_video=pictures(form, seed))).latents["audio"] for seed in (0, 1))
@@ -128,6 +136,8 @@ def test_requests_that_cannot_be_met(pipeline, clip):
             pipeline.generate(bad)
     with pytest.raises(ValueError, match="first_frame has shape"):
         pipeline.generate(request(first_frame=frames[0, :8]))
+    with pytest.raises(ValueError, match="3 first frames: they are 1 . 4k"):
+        pipeline.generate(request(first_frame=frames[:3]))
 
 
 def test_unknown_words_are_named(pipeline):

@@ -8,7 +8,7 @@ import pytest
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.pipelines import windows
 
-FORMS = [FORMATS["nano"], FORMATS["S"], ClipFormat(13, 10, 64)]
+FORMS = [FORMATS["nano"], FORMATS["S"], ClipFormat(13, 10, 64), FORMATS["phyworld"]]
 
 
 def stream(latents, form):
@@ -28,14 +28,14 @@ def test_a_window_overlaps_and_is_on_the_clock(form, latents):
     if latents > form.video_latents:
         assert len(given) >= form.video_latents // 2
     # Both clocks, put back on the stream's: latents are where the whole stream's clock has them.
-    start = 4 * window.video_start / form.fps
-    whole = dataclasses.replace(form, frames=windows.stream_frames(window.video_start + form.video_latents)).latent_times()
+    start = form.frames_per_latent * window.video_start / form.fps
+    whole = dataclasses.replace(form, frames=windows.stream_frames(window.video_start + form.video_latents, form)).latent_times()
     np.testing.assert_allclose(window.times["video"][1:] + start, whole["video"][window.video_start + 1 :], atol=1e-9)
     audio = (window.audio_start + np.arange(form.audio_latents) + 0.5) / 25
     np.testing.assert_allclose(window.times["audio"] + start, audio, atol=1e-9)
     # Sound is given up to the last whole latent before the picture ends, and only there.
     end = (window.audio_start + np.flatnonzero(window.audio_given)[-1] + 1) / 25
-    seen = windows.stream_frames(latents) / form.fps
+    seen = windows.stream_frames(latents, form) / form.fps
     assert seen - 0.04 - 1e-9 < end <= seen + 1e-9
 
 

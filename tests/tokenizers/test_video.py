@@ -19,8 +19,8 @@ TINY = VideoTokenizerConfig(fine_width=8, coarse_width=16, encoder_fine=1, encod
 
 
 @functools.cache
-def tokenizer():
-    return VideoTokenizer(TINY, rngs=nnx.Rngs(0))
+def tokenizer(frames_per_latent=4):
+    return VideoTokenizer(dataclasses.replace(TINY, frames_per_latent=frames_per_latent), rngs=nnx.Rngs(0))
 
 
 def video(frames, height, width, seed=0):
@@ -59,6 +59,22 @@ def test_decoding_in_pieces_equals_the_whole(latents, cuts):
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-4)
 
 
+@pytest.mark.parametrize("k", [1, 2])
+def test_fewer_frames_to_a_latent(k):
+    x = video(9, 16, 8)
+    z = tokenizer(k).encode(x)
+    assert z.shape == (1, 1 + 8 // k, 2, 1, 16) and tokenizer(k).decode(z).shape == x.shape
+    cache, parts = None, []
+    for start, stop in ((0, 4), (4, 9)):
+        part, cache = tokenizer(k).encode_chunk(x[:, start:stop], cache)
+        parts.append(part)
+    np.testing.assert_allclose(jnp.concatenate(parts, 1), z, atol=1e-4)
+    changed = tokenizer(k).encode(x.at[:, 3:].add(0.3))  # frames 0 to 2 are the first latents, alone
+    np.testing.assert_array_equal(changed[:, : 1 + 2 // k], z[:, : 1 + 2 // k])
+    with pytest.raises(ValueError, match="use 1, 2, 4 or 8"):
+        dataclasses.replace(TINY, frames_per_latent=3)
+
+
 def test_latents_see_only_their_past():
     x = video(13, 16, 16)
     changed = x.at[:, 9:].add(0.3)
@@ -71,7 +87,7 @@ def test_haar_is_orthonormal_and_inverts():
     x = video(8, 16, 8).reshape(1, 2, 4, 16, 8, 3)
     c = haar.forward(x, 2)
     np.testing.assert_allclose(jnp.sum(c**2), jnp.sum(x**2), rtol=1e-5)
-    np.testing.assert_allclose(haar.inverse(c, 2), x, atol=1e-5)
+    np.testing.assert_allclose(haar.inverse(c, 2, 4), x, atol=1e-5)
     still = haar.forward(jnp.repeat(x[:, :, :1], 4, axis=2), 0)  # a still group has one temporal coefficient
     np.testing.assert_allclose(still[..., 3:], 0, atol=1e-6)
 

@@ -150,6 +150,22 @@ def test_goes_on_with_the_same_data_only(tmp_path, latents):
 
 
 @pytest.mark.slow
+def test_latents_of_a_family_bring_their_words_and_length(tmp_path, latents):
+    from sora_jax.data.latents import DESCRIPTION
+    from sora_jax.worlds.playhouse.families import FAMILIES
+
+    film = shutil.copytree(latents, tmp_path / "film")
+    there = json.loads((film / DESCRIPTION).read_text())
+    family = {"source": "playhouse", "family": "film", "family_version": FAMILIES["film"].version, "style": "anime"}
+    (film / DESCRIPTION).write_text(json.dumps({**there, **family}))
+    done = run(tmp_path / "run", film, steps=2)
+    assert done.returncode == 0, done.stderr
+    card = weights.load_weights(tmp_path / "run" / "weights.safetensors", "st_dit").metadata
+    assert card["data"] == {**family, "count": 48} and tuple(card["words"]) == FAMILIES["film"].words
+    assert card["text_length"] == FAMILIES["film"].text_length > 32 and {"camera", "voice"} <= set(card["words"])
+
+
+@pytest.mark.slow
 def test_videos_are_cut_once_and_others_refused_before(tmp_path):
     """A touched video changes nothing. With one more video the run refuses, and cuts no clips first."""
     from sora_jax import media

@@ -17,7 +17,8 @@ SPLITS = {"train": 0, "val": 1, "ood_velocity": 2, "ood_size": 3, "ood_velocity_
 SPLITS |= {"order": 8, "speakers": 9, "length": 10}
 CLIP_SECONDS = 2.125  # 17 frames at 8 fps: the shortest clip for which the labels hold
 PARAPHRASES = 8  # captions kept with a scene
-MOST_FACTS = 10_000  # sets of facts tried before a family is called impossible
+MOST_FACTS = 10_000  # sets of facts tried before an aim is given up: a fate in a look may have no tuple in a small split
+AIMS = 10  # aims given up before a family is called impossible
 TRIES = 20  # scenes drawn for one set of facts, which are then given up: crowded balls may hardly be possible
 
 
@@ -71,18 +72,19 @@ def draw(split: str, index: int, seconds: float = CLIP_SECONDS, family: str = "r
     kind = FAMILIES[family]
     # Rooms are older than families: no number of theirs enters the key.
     stream = Stream(WORLD_VERSION, SPLITS[split], index, *((kind.number,) if kind.number else ()))
-    aim = kind.aim(stream, split, index, style)  # drawn once and never given up, so that what is hard to draw is not rarer
-    for _ in range(MOST_FACTS):
-        facts = kind.draw_facts(stream, split, aim)
-        if kind.split_of(facts) != split:
-            continue
-        for _ in range(TRIES):
-            played = kind.draw_scene(stream, facts, seconds)
-            if played:
-                scene, motion = played
-                captions = tuple(kind.caption(facts, stream.integer(1 << 20), split) for _ in range(PARAPHRASES))
-                return Take(split, index, scene, motion, facts, captions, family, **kind.details(scene, motion, facts, seconds))
-    raise RuntimeError(f"{family}/{split}/{index}: no scene among {MOST_FACTS} sets of facts")
+    for _ in range(AIMS):
+        aim = kind.aim(stream, split, index, style)  # kept for all but ever, so that what is hard to draw is not rarer
+        for _ in range(MOST_FACTS):
+            facts = kind.draw_facts(stream, split, aim)
+            if kind.split_of(facts) != split:
+                continue
+            for _ in range(TRIES):
+                played = kind.draw_scene(stream, facts, seconds)
+                if played:
+                    scene, motion = played
+                    captions = tuple(kind.caption(facts, stream.integer(1 << 20), split) for _ in range(PARAPHRASES))
+                    return Take(split, index, scene, motion, facts, captions, family, **kind.details(scene, motion, facts, seconds))
+    raise RuntimeError(f"{family}/{split}/{index}: no scene among {MOST_FACTS} sets of facts for each of {AIMS} aims")
 
 
 def long_format(split: str, format: ClipFormat) -> ClipFormat:

@@ -15,16 +15,20 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 class Family(Protocol):
     """What `draw.py` asks of a family.
 
-    number enters the random key; max_balls is what a renderer makes room for; splits are the names that it has; styles those that can be
-    asked for; facts_type has `key()`, `to_dict()` and `from_dict()`.
+    number enters the random key; version is raised when the family's takes change; max_balls is what a renderer makes room for; splits are
+    the names that it has; styles those that can be asked for; facts_type has `key()`, `to_dict()` and `from_dict()`. words: the
+    vocabulary of its captions and intents; text_length: as many words and marks as a prompt of it needs.
     """
 
     name: str
     number: int
+    version: int
     max_balls: int
     splits: tuple[str, ...]
     styles: tuple[str, ...]
     facts_type: ClassVar[type]
+    words: ClassVar[tuple[str, ...]]
+    text_length: ClassVar[int]
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None):
         """What is drawn once for a take and kept while facts and scenes are drawn again; style: the one that is asked for, or None."""

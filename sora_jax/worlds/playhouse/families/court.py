@@ -60,10 +60,11 @@ GOAL, BAR_RADIUS, KEEPER = 3.70, 0.06, 3.25
 class Court:
     """The family as `draw.py` wants it."""
 
-    name, number, max_balls = "court", 1, 1
+    name, number, version, max_balls = "court", 1, 1, 1
     splits = ("train", "val", "ood_velocity", "ood_size", "ood_gravity", "combo", "paraphrase")
     styles = ()
     facts_type = CourtFacts
+    words, text_length = court_captions.WORDS, 24
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> tuple[str, str]:
         """Action and outcome."""

@@ -22,6 +22,7 @@ from sora_jax.worlds.playhouse import captions
 from sora_jax.worlds.playhouse.camera import filmed
 from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.families import room
+from sora_jax.worlds.playhouse.families.look import WORDS as LOOK_WORDS
 from sora_jax.worlds.playhouse.families.look import Look, Picker, draw_look, pairs, parse_look, words_of
 from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, GRAVITIES, SIZES, Ball, Narration, Scene
 from sora_jax.worlds.playhouse.stream import Stream
@@ -35,6 +36,8 @@ NAMED = 0.2  # seconds into the clip at which a voice names the first ball
 HELD_OUT_PAIRS = (("realistic", "shake"), ("cinematic", "pan"), ("anime", "follow"))
 ORDER_PHRASES = (". The {a} one lands before the {b} one", ". First the {a} one lands, then the {b} one", ". The {b} one lands after the {a} one")
 VOICE_PHRASES = (". A voice says {a}", ". Someone says {a}", ". {a} is said aloud")
+_ENDS = re.sub(r"[.,]|\{.\}", " ", " ".join((*ORDER_PHRASES, *VOICE_PHRASES)).lower())
+WORDS = tuple(sorted({*captions.WORDS, *LOOK_WORDS, *_ENDS.split()}))
 
 
 def held_out_order(first: tuple[str, str]) -> bool:
@@ -71,10 +74,11 @@ class FilmFacts:
 class Film:
     """The family as `draw.py` wants it."""
 
-    name, number, max_balls = "film", 2, captions.MAX_BALLS
+    name, number, version, max_balls = "film", 2, 1, captions.MAX_BALLS
     splits = ("train", "val", "ood_velocity", "ood_size", "ood_gravity", "combo", "order", "paraphrase", "speakers", "length")
     styles = FILM_STYLES
     facts_type = FilmFacts
+    words, text_length = WORDS, 80
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> tuple[int, Look]:
         """The number of balls, and the look."""
@@ -168,7 +172,3 @@ def _ending(text: str, phrases) -> tuple[str, dict | None]:
         if found:
             return text[: found.start()], {name: value.lower() for name, value in found.groupdict().items()}
     return text, None
-
-
-_ENDS = re.sub(r"[.,]|\{.\}", " ", " ".join((*ORDER_PHRASES, *VOICE_PHRASES)).lower())
-WORDS = tuple(sorted({*captions.WORDS, *_ENDS.split()}))  # beside those of `look.py`

@@ -22,6 +22,7 @@ import numpy as np
 from sora_jax.worlds.playhouse.camera import filmed
 from sora_jax.worlds.playhouse.captions import NOUNS, BallFacts, CaptionError, Reader
 from sora_jax.worlds.playhouse.families.film import FASTEST, OOD_SIZES, OOD_SPEED, faster
+from sora_jax.worlds.playhouse.families.look import WORDS as LOOK_WORDS
 from sora_jax.worlds.playhouse.families.look import Look, Picker, draw_look, pairs, parse_look, words_of
 from sora_jax.worlds.playhouse.families.room import draw_ball
 from sora_jax.worlds.playhouse.hiding import hidden
@@ -56,6 +57,9 @@ FATES = {
     "returns": ("and comes back", "and comes out where it went in", "and returns from there"),
     "revealed": ("and is there when the panel lifts", "and the lifting panel shows it", "until the panel lifts"),
 }
+_LAUNCHES = {(launch, d): tuple(p.format(d=d) for p in phrases) for launch, phrases in LAUNCHES.items() for d in DIRECTIONS}
+_PHRASES = [phrase for phrases in (*_LAUNCHES.values(), GOES, *FATES.values()) for phrase in phrases]
+WORDS = tuple(sorted({*" ".join(_PHRASES).split(), "a", *NOUNS, *COLOURS, *SIZES, *LOOK_WORDS}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,10 +89,11 @@ class OccludeFacts:
 class Occlude:
     """The family as `draw.py` wants it."""
 
-    name, number, max_balls = "occlude", 3, 1
+    name, number, version, max_balls = "occlude", 3, 1, 1
     splits = ("train", "val", "ood_velocity", "ood_size", "combo", "paraphrase")
     styles = FILM_STYLES
     facts_type = OccludeFacts
+    words, text_length = WORDS, 36
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> tuple[str, Look]:
         """Fate and look."""
@@ -183,9 +188,6 @@ def caption(facts: OccludeFacts, variant: int = 0, held_out: bool = False) -> st
     return f"{text} {pick(FATES[facts.fate])}" if facts.fate else text
 
 
-_LAUNCHES = {(launch, d): tuple(p.format(d=d) for p in phrases) for launch, phrases in LAUNCHES.items() for d in DIRECTIONS}
-
-
 def parse(text: str) -> OccludeFacts:
     """Read a caption or an intent back into facts. Raises CaptionError with the column and what was expected there."""
     look, rest = parse_look(text)
@@ -201,7 +203,3 @@ def parse(text: str) -> OccludeFacts:
     if word != "end of text":
         raise CaptionError(column, "the end", word)
     return OccludeFacts(colour, size, launch, direction, fate, look)
-
-
-_PHRASES = [phrase for phrases in (*_LAUNCHES.values(), GOES, *FATES.values()) for phrase in phrases]
-WORDS = tuple(sorted({*" ".join(_PHRASES).split(), "a", *NOUNS, *COLOURS, *SIZES}))  # beside those of `look.py`

@@ -14,7 +14,7 @@ the paper's text says 1.5. `val` has values between those of the grid, from the 
 
 One ball starts so that, where it can, it stays in view for 24 frames of 0.1 s. Two balls meet after frame 4 and leave 8 frames.
 
-Clips have 33 frames at 10 fps (`modality.FORMATS["phyworld"]`), of which the first 32 are the paper's.
+Clips have the paper's 32 frames at 10 fps (`modality.FORMATS["phyworld"]`).
 """
 
 import dataclasses
@@ -62,6 +62,7 @@ class PhyWorld:
     splits = ("train", "val", "ood_velocity", "ood_size", "ood_velocity_size")
     styles = ()
     facts_type = PhyWorldFacts
+    version, words, text_length = 1, (), 1  # nothing is said
 
     def __init__(self, task: str, size: str):
         self.task, self.size, self.name = task, size, f"phyworld_{task}_{size}"

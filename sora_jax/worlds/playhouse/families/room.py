@@ -17,7 +17,7 @@ import zlib
 
 import numpy as np
 
-from sora_jax.worlds.playhouse.captions import MAX_BALLS, BallFacts, Facts, caption
+from sora_jax.worlds.playhouse.captions import MAX_BALLS, WORDS, BallFacts, Facts, caption
 from sora_jax.worlds.playhouse.simulate import REST_GRAVITY, REST_SPEED, TooManyEvents, simulate
 from sora_jax.worlds.playhouse.spec import (
     AMBIENCES,
@@ -49,10 +49,11 @@ BOUNCE_WEIGHTS = {1: 0.4, 2: 0.4, 3: 0.2}
 class Room:
     """The family as `draw.py` wants it."""
 
-    name, number, max_balls = "room", 0, MAX_BALLS
+    name, number, version, max_balls = "room", 0, 1, MAX_BALLS
     splits = ("train", "val")
     styles = ()
     facts_type = Facts
+    words, text_length = WORDS, 48  # three balls may take 52, once in thousands of captions, which is then cut
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> int:
         """The number of balls."""

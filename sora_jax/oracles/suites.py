@@ -1,0 +1,237 @@
+"""The scoreboard's suites: what is asked of a model, on which scenes, and which calibrated oracle answers.
+
+A suite is a record: parts (scenes of a family, and what a model must have been trained on to be asked), how they are asked, and metrics. A
+metric names its oracle; one that `calibrate.ORACLES` does not have is `NO_ORACLE`, never zero, until the oracle is there: `judged` looks it
+up when it is used. A metric's `read(clip, reading)` is a number, or None where the scene asks nothing of the kind, or `Unscored` with the
+reason why a clip that should have been read could not be.
+
+    ask     "prompt": the caption; "intent": what is tried, and the first frames; "frames": the first frames alone
+    mixed   how clips are paired at random for the floor: "clips" of other scenes, the "frames" of a clip in another order, or the
+            "sounds" of other clips: whatever the metrics do not see through, for physics knows no scene and sync no caption
+
+`experiments/scoreboard.py` runs them. A new suite is a new record.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from sora_jax.modality import ClipFormat
+from sora_jax.oracles import calibrate, loudness, phyworld, scoring
+from sora_jax.oracles.conditions import AUDIO, VIDEO, Truth
+from sora_jax.oracles.material import read_material
+from sora_jax.oracles.reading import Reading
+from sora_jax.oracles.words import word_error_rate
+from sora_jax.worlds.playhouse.draw import Take
+from sora_jax.worlds.playhouse.families.court import MARGIN_PX
+
+NOT_TRAINED, NO_ORACLE = "not trained", "no oracle"
+
+
+class Unscored(str):
+    """Why a clip has no value of a metric that was asked of it."""
+
+
+Value = float | None | Unscored
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """oracle: a name in `calibrate.ORACLES`; read(the clip with the take that was asked for, its reading) -> value."""
+
+    oracle: str
+    read: Callable[[Truth, Reading], Value]
+    unit: str = "share"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Scenes of the family's splits in turns; trained_on: the families of which a model must know one; keep: scenes that are scored."""
+
+    family: str
+    splits: tuple[str, ...] = ("val",)
+    trained_on: tuple[str, ...] = ()
+    keep: Callable[[Take, ClipFormat], bool] = lambda take, form: True
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """parts and metrics by name; a suite of one part has no name for it. format: of clips where no model is asked."""
+
+    parts: dict[str, Part]
+    metrics: dict[str, Metric]
+    ask: str = "prompt"
+    mixed: str = "clips"
+    format: str = "nano"
+
+    @property
+    def ready(self) -> tuple[str, ...]:
+        """The metrics whose oracle there is."""
+        return tuple(name for name, metric in self.metrics.items() if metric.oracle in calibrate.ORACLES)
+
+
+def judged(oracle: str) -> Metric:
+    """The share of clips in which an oracle reads what it was calibrated to read; there when the oracle is."""
+
+    def read(clip: Truth, reading: Reading) -> Value:
+        right = calibrate.ORACLES[oracle].judge(clip, reading)
+        return None if right is None else float(right)
+
+    return Metric(oracle, read)
+
+
+def unread(oracle: str, reading: Reading) -> str | None:
+    """Why an oracle cannot read the clip: a medium that it needs is missing or too short."""
+    media = calibrate.ORACLES[oracle].media
+    return (reading.unheard if AUDIO in media else None) or (reading.unseen if VIDEO in media else None)
+
+
+def _of(part: str, metric: str) -> Callable[[Truth, Reading], Value]:
+    """A metric of `scoring.SUITES`."""
+
+    def read(clip: Truth, reading: Reading) -> Value:
+        if metric == "offset" and calibrate.true_impacts(clip.take) and math.isnan(reading.sync.offset):
+            return Unscored("no impact is both seen and heard")
+        return scoring.SUITES[part].score(clip.take, reading)[metric]
+
+    return read
+
+
+def _law(field: str) -> Callable[[Truth, Reading], Value]:
+    def read(clip: Truth, reading: Reading) -> Value:
+        if reading.physics is None:
+            return Unscored("no ball is found")
+        value = getattr(reading.physics, field)
+        return None if value is None else float(value)
+
+    return read
+
+
+def _gravity(clip: Truth, reading: Reading) -> Value:
+    """|g read - g| / g."""
+    if all(ball.launch == "rolled" for ball in clip.take.scene.balls):
+        return None
+    return Unscored("nothing flies") if reading.gravity is None else abs(reading.gravity / clip.take.scene.gravity - 1.0)
+
+
+def _restitution(clip: Truth, reading: Reading) -> Value:
+    """Share of rebounds that give back no more speed than they had."""
+    rebounds = reading.physics.restitution if reading.physics else ()
+    return float(np.mean([e <= 1.0 for e in rebounds])) if rebounds else None
+
+
+def _heard(clip: Truth, reading: Reading) -> Value:
+    """Where the prompt says that a ball bounces, something strikes in the sound."""
+    return float(len(reading.heard) > 0) if any(ball.bounces for ball in clip.take.facts.balls) else None
+
+
+def _one_material(clip: Truth, reading: Reading) -> Value:
+    """A ball alone is of one material: do all of its impacts sound like it?"""
+    if len(clip.take.facts.balls) != 1 or len(calibrate.true_impacts(clip.take)) < 2:
+        return None
+    if len(reading.heard) < 2:
+        return Unscored("fewer than two impacts are heard")
+    return float(len({read_material(reading.samples, time)[0] for time in reading.heard}) == 1)
+
+
+def _louder(clip: Truth, reading: Reading) -> Value:
+    in_order = loudness.in_order(loudness.impacts(reading))
+    return None if in_order is None else float(in_order)
+
+
+def _word_errors(clip: Truth, reading: Reading) -> Value:
+    return word_error_rate(reading.words, calibrate.said(clip.take))
+
+
+def _motion(which: int, reason: str) -> Callable[[Truth, Reading], Value]:
+    def read(clip: Truth, reading: Reading) -> Value:
+        values = phyworld.read_motion(clip.frames, clip.take, clip.format.fps)
+        return Unscored(reason) if values[which] is None and values[1] is not None else values[which]
+
+    return read
+
+
+ROOM = {"": Part("room", trained_on=("room",))}
+OOD = ("ood_velocity", "ood_size", "ood_velocity_size")
+PHYWORLD = {
+    f"{task}_{name}": Part(f"phyworld_{task}_30k", splits, (f"phyworld_{task}_30k", f"phyworld_{task}_300k"))
+    for task in ("uniform", "collision", "parabola")
+    for name, splits in (("id", ("val",)), ("ood", OOD))
+}
+_FACTS = ("colour", "count", "size", "launch", "direction", "bounces", "all", "all_one_ball")
+
+SUITES = {
+    "physics": Suite(
+        ROOM,
+        {
+            "lawful": judged("physics"),
+            "gravity_error": Metric("physics", _gravity),
+            "rebounds_lose_speed": Metric("physics", _restitution),
+            "momentum_error": Metric("physics", _law("momentum_error")),
+            "residual": Metric("physics", _law("residual_px"), "px"),
+            "energy_gains": Metric("physics", _law("gains"), "count"),
+            "kicks": Metric("physics", _law("kicks"), "count"),
+            "teleports": Metric("physics", _law("teleports"), "count"),
+        },
+        mixed="frames",
+    ),
+    "failed_actions": Suite(
+        {"": Part("court", trained_on=("court",), keep=lambda take, form: take.margin_px(form.size) >= MARGIN_PX)},
+        {"outcome_as_simulated": judged("outcome")},
+        ask="intent",
+    ),
+    "permanence": Suite({"": Part("occlude", trained_on=("occlude",))}, {"kept": judged("permanence")}, ask="intent"),
+    "styles": Suite({"": Part("film", trained_on=("film",))}, {"style": judged("style"), "camera": judged("camera")}),
+    "sync": Suite(
+        ROOM,
+        {
+            "f1_100ms": Metric("sync", _of("sync", "f1_100ms"), "F1"),
+            "f1_50ms": Metric("sync", _of("sync", "f1_50ms"), "F1"),
+            "offset": Metric("sync", _of("sync", "offset"), "ms"),
+        },
+        mixed="sounds",
+    ),
+    "sound": Suite(
+        ROOM,
+        {
+            "impacts_heard": Metric("onsets_audio", _heard),
+            "one_material": Metric("material", _one_material),
+            "faster_is_louder": Metric("loudness", _louder),
+        },
+        mixed="sounds",
+    ),
+    "speech": Suite(
+        {"": Part("film", trained_on=("film",), keep=lambda take, form: take.scene.narration is not None)},
+        {"words": judged("words"), "word_error_rate": Metric("words", _word_errors)},
+    ),
+    "facts": Suite(
+        ROOM,
+        {name: Metric("facts", _of("facts", name)) for name in _FACTS}
+        | {"tracked_frames": Metric("tracker", _of("tracker", "tracked_frames"))},
+    ),
+    "phyworld": Suite(
+        PHYWORLD,
+        {
+            "error": Metric("motion", _motion(0, "no ball is found where one should move"), "units/s"),
+            "lost": Metric("motion", _motion(1, "")),
+        },
+        ask="frames",
+        format="phyworld",
+    ),
+}
+
+
+def values(suite: Suite, clip: Truth) -> dict[str, Value]:
+    """Every metric whose oracle there is, of one clip."""
+    reading, found = clip.read(), {}
+    for name in suite.ready:
+        reason = unread(suite.metrics[name].oracle, reading)
+        found[name] = Unscored(reason) if reason else suite.metrics[name].read(clip, reading)
+    return found
+
+
+def trained(part: Part, data: dict) -> bool:
+    """Were weights with this `data` of their card trained on what the part needs? Rooms are older than families and say none."""
+    return data.get("source") == "playhouse" and data.get("family", "room") in part.trained_on

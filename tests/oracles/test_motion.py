@@ -1,0 +1,61 @@
+"""PhyWorld's measure of motion: floors, what a wrong motion costs, and the paper's own parser."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from sora_jax.modality import FORMATS
+from sora_jax.oracles import conditions, phyworld
+from sora_jax.worlds.playhouse.draw import draw
+
+FORM = FORMATS["phyworld"]
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return conditions.render_takes([draw("val", i, family=f"phyworld_{task}_30k") for task in ("uniform", "collision", "parabola") for i in range(4)],
+                                   FORM, 12)  # fmt: skip
+
+
+def test_renders_have_the_error_of_their_floor(scenes):
+    for clip in scenes:
+        error, lost = phyworld.read_motion(clip.frames, clip.take, FORM.fps)
+        assert error < 0.03 and lost == 0
+    assert np.mean([phyworld.read_motion(c.frames, c.take, FORM.fps)[0] for c in scenes[:4]]) <= 0.012  # uniform
+
+
+def test_a_wrong_motion_costs_its_velocity(scenes):
+    still = np.repeat(scenes[0].frames[:1], FORM.frames, axis=0)
+    assert phyworld.read_motion(still, scenes[0].take, FORM.fps)[0] == pytest.approx(scenes[0].take.facts.speeds[0], rel=1e-6)
+    error, _ = phyworld.read_motion(scenes[0].frames[::-1], scenes[0].take, FORM.fps)
+    assert error == pytest.approx(2 * scenes[0].take.facts.speeds[0], abs=0.05)
+
+
+def test_a_ball_that_is_lost_is_said_and_is_no_zero(scenes):
+    frames = scenes[0].frames.copy()
+    frames[10:12] = 1.0
+    error, lost = phyworld.read_motion(frames, scenes[0].take, FORM.fps)
+    assert error < 0.03 and 0.05 < lost < 0.2
+    assert phyworld.read_motion(np.ones_like(frames), scenes[0].take, FORM.fps) == (None, 1.0)
+
+
+def test_only_frames_after_an_impact_and_in_view_count(scenes):
+    take, times = scenes[4].take, FORM.frame_times()
+    counts = phyworld.asked(take, times)
+    assert counts.any() and not counts[times[:-1] < take.trajectory.contacts[0].time].any() and not counts[: phyworld.GIVEN - 1].any()
+    gone = dataclasses.replace(take, scene=dataclasses.replace(take.scene, extent=0.1))
+    assert phyworld.read_motion(scenes[4].frames, gone, FORM.fps) == (None, None)  # nothing is asked
+
+
+def test_the_papers_table():
+    rows = {(r["task"], r["model"], r["clips"]): r for r in phyworld.paper_table()}
+    assert len(rows) == 27 and rows["uniform", "S", 30_000]["id_error"] == 0.0221 and rows["parabola", "L", 3e6]["ood_error"] == 0.338
+
+
+@pytest.mark.slow
+def test_the_papers_parser_at_its_size_has_the_papers_floor():
+    form = dataclasses.replace(FORM, size=256)
+    clips = conditions.render_takes([draw("val", i, family="phyworld_collision_30k") for i in range(12)], form, 4)
+    error = np.mean([phyworld.read_motion(c.frames, c.take, form.fps, phyworld.paper_centres)[0] for c in clips])
+    assert error == pytest.approx(0.0117, abs=0.0015)

@@ -1,0 +1,111 @@
+"""The scoreboard: what was not learned or cannot be read is never 0, and a stopped run goes on."""
+
+import json
+
+import numpy as np
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import evaluate, scoreboard
+from sora_jax.errors import UserError
+from sora_jax.flow.sampler import SamplerConfig
+from sora_jax.oracles import calibrate, suites
+from sora_jax.oracles.conditions import Truth
+from sora_jax.oracles.reading import Reading
+from sora_jax.oracles.suites import Metric, Part, Suite, Unscored
+from sora_jax.worlds.playhouse.draw import draw
+
+ROOM = {"source": "playhouse", "split": "train"}
+
+
+def board(pipeline, folder, data=ROOM, clips=3):
+    return scoreboard.Scoreboard(folder, pipeline, data, SamplerConfig(steps=1), seed=0, clips=clips, batch=1, pool=3)
+
+
+def count(clip: Truth, reading: Reading):
+    return float(len(clip.take.scene.balls))
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """A suite that reads nothing from pixels, in the pipeline's small format."""
+    made = []
+
+    def read(clip, reading):
+        made.append(clip.take.index)
+        return None if clip.take.index == 1 else Unscored("too dark") if clip.take.index == 2 else count(clip, reading)
+
+    metrics = {"balls": Metric("tracker", read), "later": suites.judged("not there yet")}
+    suite = Suite({"": Part("room", trained_on=("room",))}, metrics)
+    monkeypatch.setitem(suites.SUITES, "tiny", suite)
+    return made
+
+
+def test_a_stopped_suite_goes_on_and_a_complete_one_is_not_measured_again(pipeline, tmp_path, tiny):
+    whole = board(pipeline, tmp_path / "a").run("tiny")
+    entry, rows = whole["balls"], whole["balls"]["rows"]
+    assert set(rows) == {"model", "unconditional", *scoreboard.BESIDE}
+    assert entry["n"] == 1 and entry["value"] == len(draw("val", 0).scene.balls) and entry["unscored"] == {"too dark": 1}  # clip 1 was not asked
+    assert entry["floor"] == rows["shuffled"]["value"] and entry["ceiling"] == rows["ground truth"]["value"]
+    assert whole["later"]["status"] == "no oracle" and whole["later"]["value"] is None
+    values = tmp_path / "a" / "values" / "tiny" / "all"
+    seen, stamps = len(tiny), {p: p.stat().st_mtime_ns for p in values.iterdir()}
+    assert seen == 3 * len(rows)
+    (tmp_path / "a" / "scores" / "tiny.json").unlink()  # stopped before the end, with one batch of one row missing
+    (values / "linear_extrapolation-0001.json").unlink()
+    assert board(pipeline, tmp_path / "a").run("tiny") == whole
+    assert len(tiny) == seen + 1 and all(p.stat().st_mtime_ns == t for p, t in stamps.items() if "linear" not in p.name)
+    assert board(pipeline, tmp_path / "a").run("tiny") == whole and len(tiny) == seen + 1
+
+
+def test_an_oracle_that_comes_later_is_asked(pipeline, tmp_path, tiny, monkeypatch):
+    board(pipeline, tmp_path, clips=2).run("tiny")
+    monkeypatch.setitem(calibrate.ORACLES, "not there yet", calibrate.Oracle(("video",), lambda clip, read: True, (), ""))
+    assert board(pipeline, tmp_path, clips=2).run("tiny")["later"]["value"] == 1.0
+
+
+def test_other_weights_are_not_trained_and_never_0(pipeline, tmp_path, tiny, monkeypatch):
+    monkeypatch.setitem(scoreboard.FORMATS, "nano", pipeline.format)
+    scores = board(pipeline, tmp_path, {**ROOM, "family": "court"}, clips=2).run("tiny")
+    assert scores["balls"]["status"] == "not trained" and scores["balls"]["value"] is None and "model" not in scores["balls"]["rows"]
+    header, (line, later) = scoreboard.table(scores, evaluate.number)
+    assert line[header.index("model")] == "not trained" and line[header.index("ground truth")].endswith("; 1)")
+    assert set(later[1:-1]) == {"no oracle"}
+
+
+@pytest.mark.parametrize(
+    "data, knows",
+    [
+        (ROOM, {"physics", "sync", "sound", "facts"}),
+        ({**ROOM, "family": "film"}, {"styles", "speech"}),
+        ({**ROOM, "family": "phyworld_uniform_300k"}, {"phyworld"}),
+        ({"source": "video_folder"}, set()),
+    ],
+)
+def test_what_weights_were_trained_for(data, knows):
+    assert {n for n, suite in suites.SUITES.items() if any(suites.trained(part, data) for part in suite.parts.values())} == knows
+
+
+def test_a_clip_that_an_oracle_cannot_read_says_why(pipeline):
+    take = next(t for t in (draw("val", i) for i in range(9)) if t.trajectory.contacts)
+    frames = np.zeros((17, 16, 16, 3), np.float32)
+    for name, samples, shown, reason in (
+        ("sync", None, frames, "the clip has no sound"),
+        ("speech", np.zeros(1600, np.float32), frames, "0.10 s of sound are too short"),
+        ("physics", np.zeros(34000, np.float32), frames[:3], "3 frames are too few"),
+        ("facts", None, frames[:3], "3 frames are too few"),
+    ):
+        for value in suites.values(suites.SUITES[name], Truth(take, shown, samples, pipeline.format)).values():
+            assert isinstance(value, Unscored) and reason in value
+            cell = scoreboard._cell([json.loads(json.dumps(scoreboard._to_json(value))), 1.0])
+            assert (cell["value"], cell["n"], sum(cell["unscored"].values())) == (1.0, 1, 1)
+
+
+def test_suites_are_chosen_by_name():
+    with flagsaver.flagsaver():
+        flags.FLAGS(["evaluate", "--suite=sync,facts"])
+        assert evaluate.chosen_suites() == ["sync", "facts"]
+        flags.FLAGS(["evaluate", "--suite=phisics"])
+        with pytest.raises(UserError, match="did you mean 'physics'"):
+            evaluate.chosen_suites()
