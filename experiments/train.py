@@ -116,11 +116,12 @@ def main(_):
 
     import jax
 
+    from kernels import target
     from sora_jax import weights as weights_lib
     from sora_jax.data import latents
     from sora_jax.models import cost
     from sora_jax.models.text_encoder import TextTokenizer
-    from sora_jax.parallel import processes
+    from sora_jax.parallel import processes, topologies
     from sora_jax.parallel.compat import enable_compile_cache
     from sora_jax.parallel.mesh import traced_for
     from sora_jax.train import metrics
@@ -160,6 +161,7 @@ def main(_):
             description = latents.open_set(data)[1]
         # Born where it will lie: without given weights no device ever holds a state that only all of them can.
         state = jax.jit(lambda given: program.begin(given or split_module(program.create())[0]), out_shardings=program.placement[0])(given)
+        peak = mesh.size * topologies.peak_flops(target.current().slug)
         with traced_for(mesh):
             pictures = None
             if run.sample.every:
@@ -167,7 +169,7 @@ def main(_):
             flops = 0  # not for a CPU, whose short runs need not wait for the count
             if jax.default_backend() != "cpu":
                 flops = cost.measure(run.model, program.form, run.train.batch_size, run.data.text_length).step
-            state = fit(state, program.step, batches, run.train, workdir, None, 0, run.profile, pictures, run.sample.every, flops)
+            state = fit(state, program.step, batches, run.train, workdir, None, 0, run.profile, pictures, run.sample.every, flops, peak)
         rows = metrics.read(workdir.path / "metrics.jsonl")
         metadata = {
             # Where the data lay is no one's business but this machine's.

@@ -45,6 +45,11 @@ DEVICES = {
 }
 
 
+def peak_flops(slug: str) -> float:
+    """Dense bfloat16 FLOP/s of one device, by its name in `kernels.target`; nan where it is not in the table."""
+    return next((device.peak for device in DEVICES.values() if device.slug == slug), float("nan"))
+
+
 def environment(topology: str) -> dict[str, str]:
     """What a process that compiles for a topology must begin with: libtpu and the CUDA plugin are to look for no device, and libtpu to
     share the machine with other processes that compile."""

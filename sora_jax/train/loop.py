@@ -172,6 +172,7 @@ def fit(
     pictures: Callable[[TrainState], Mapping[str, Any]] | None = None,
     pictures_every: int = 0,
     step_flops: float = 0.0,
+    peak_flops: float = float("nan"),
 ) -> TrainState:
     """Train to `config.steps`, continuing from the newest checkpoint of `workdir` if there is one.
 
@@ -182,7 +183,8 @@ def fit(
         evaluate: metrics of a state, written as eval_NAME every `evaluate_every` steps and at the end.
         profile: a window of the profiler, written beside the metrics.
         pictures: {name: uint8 [H, W, 3]} of a state, for TensorBoard, every `pictures_every` steps and at the end.
-        step_flops: of one step; flops_per_second is written where they are given.
+        step_flops: of one step, without what is recomputed; flops_per_second is written where they are given.
+        peak_flops: FLOP/s of all devices; mfu, the share of it that step_flops make, is written where both are known.
     Raises:
         UserError: a loss or gradient is not finite, the data ran out, or a checkpoint does not fit.
         KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (`Preempted`), after a whole step, saved; the message says where it continues.
@@ -258,6 +260,7 @@ def fit(
                     values["clips_per_second"] = config.batch_size / clock.step_seconds
                     if step_flops:
                         values["flops_per_second"] = step_flops / clock.step_seconds
+                        values["mfu"] = values["flops_per_second"] / peak_flops  # nan is left out
                     if writer:
                         writer.write(step, values)
                     left = clock.eta_seconds
