@@ -133,7 +133,8 @@ def test_two_processes_train_as_one(tmp_path, latents):  # noqa: F811
     ended(*running)
     (first, said), (second, other) = ended(*pair(asked))
     assert first == second == 0, said + other
-    assert "continuing from step" in said and "weights.safetensors" in said and "step" not in other.replace("[Gloo]", "")
+    for words in ("continuing from step", "weights.safetensors", "s/step"):  # the first alone speaks
+        assert words in said and words not in other
     same_losses(one, two, train_losses)
     a, b = arrays(one / "weights.safetensors"), arrays(two / "weights.safetensors")
     assert a.keys() == b.keys() and all(np.abs(a[name] - b[name]).max() < 2e-3 for name in a)  # stored in 16 bits
