@@ -5,11 +5,11 @@ process holds the shards of its own devices, and what one of them alone decided 
 writes and decides, the others follow; each function here is plain, and free, where there is one process.
 """
 
-import atexit
 import contextlib
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding
 from sora_jax.errors import UserError
 
 START_SECONDS = 300  # for all processes to be there
+END_SECONDS = 3600  # that the others wait at their end for the first, which writes the weights
 LOST = 75  # exit status where another process was lost: "try again" (EX_TEMPFAIL of sysexits.h)
 
 
@@ -48,7 +49,7 @@ def join(coordinator: str | None, num_processes: int | None = None, process_id: 
                 f"--coordinator={coordinator} needs --num_processes (now {num_processes}) and --process_id from 0 to one less (now {process_id})"
             )
     try:
-        jax.distributed.initialize(address, num_processes, process_id, initialization_timeout=START_SECONDS)
+        jax.distributed.initialize(address, num_processes, process_id, initialization_timeout=START_SECONDS, shutdown_timeout_seconds=END_SECONDS)
     except ValueError as error:  # nothing that jax knows how to ask
         raise UserError(
             f"--coordinator={coordinator}: no SLURM, Kubernetes, TPU pod or Open MPI says who takes part ({error}); start with srun, or give "
@@ -92,25 +93,29 @@ def together() -> Iterator[None]:
         raise failure or UserError("another process could not begin, and says why; mend that, and give every process its command again")
 
 
+def is_lost(error: BaseException | None) -> bool:
+    """Whether an error says that a device or another process went away in the middle of a step."""
+    return several() and isinstance(getattr(error, "__cause__", None), jax.errors.JaxRuntimeError)
+
+
 @contextlib.contextmanager
 def leaving_on_error() -> Iterator[None]:
-    """Around a process's work: where it fails, the process ends once its error is told. JAX's own way out waits five minutes for the
-    others, which wait for this one. Process 0 is where they meet, and goes last: without it the others are aborted in mid-sentence.
-    The status is that of `run_main`, or `LOST`.
+    """Around a process's work: where it fails, tell the error as `run_main` does, and end. JAX's own way out, and a save that is under
+    way, wait for the others, which wait for this one. Process 0 is where they meet, and goes last: without it the others are
+    aborted in mid-sentence. The status is that of `run_main`, or `LOST`.
     """
     try:
         yield
     except Exception as error:
         if several():
-            lost = isinstance(error.__cause__, jax.errors.JaxRuntimeError)
-            status = LOST if lost else 2 if isinstance(error, UserError) else 1
-
-            def leave():
-                sys.stdout.flush()
-                time.sleep(2.0 * is_first())
-                os._exit(status)
-
-            atexit.register(leave)
+            if isinstance(error, UserError):
+                print(f"error: {error}", file=sys.stderr)
+            else:
+                traceback.print_exc()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            time.sleep(2.0 * is_first())
+            os._exit(LOST if is_lost(error) else 2 if isinstance(error, UserError) else 1)
         raise
 
 

@@ -51,7 +51,7 @@ class _Position:
 
 
 class Checkpoints:
-    """The checkpoints of one run. Use as a context: leaving it waits for the save in progress."""
+    """The checkpoints of one run. Use as a context: leaving it waits for the save in progress, unless a process that takes part is lost."""
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
         self.directory = Path(directory).absolute()
@@ -62,8 +62,9 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self._checkpointer.close()
+    def __exit__(self, kind, error, trace) -> None:
+        if not processes.is_lost(error):
+            self._checkpointer.close()
 
     @property
     def latest(self) -> int | None:

@@ -20,6 +20,8 @@ from sora_jax.parallel import processes
 HERE = Path(__file__).parent
 TOLERANCE = 1e-5  # relative, of losses: the order of sums is another on other devices; measured 6e-7
 
+PLAIN = ["--config.optim.muon=false"]  # half the time of compiling
+
 
 def start(command, devices=1, **environment):
     """A command on so many fake devices, or one for each process of a group."""
@@ -97,10 +99,10 @@ def test_sigterm_of_one_process_stops_all_at_one_step_and_one_alone_goes_on(tmp_
 @pytest.mark.slow
 def test_a_killed_process_ends_the_others_and_all_go_on(tmp_path, whole):
     running = pair(toy(tmp_path, pause=0.2))
-    when(lambda: len(losses(tmp_path)) >= 12, *running)
+    when(lambda: len(losses(tmp_path)) >= 12 and (tmp_path / "checkpoints" / "10").is_dir(), *running)
     running[1].kill()
     (first, said), (second, _) = ended(*running)
-    assert (first, second) == (processes.LOST, -signal.SIGKILL)
+    assert (first, second) == (processes.LOST, -signal.SIGKILL), said
     assert "another process was lost" in said and "given to every process, continues from step 10" in said
     assert all(status == 0 for status, _ in ended(*pair(toy(tmp_path))))
     same_losses(tmp_path, whole)
@@ -121,9 +123,9 @@ def test_what_one_process_refuses_ends_all(tmp_path):
 def test_two_processes_train_as_one(tmp_path, latents):  # noqa: F811
     """The real command, four devices between two processes, two of them to a copy of the model; all killed, and resumed."""
     one, two = tmp_path / "one", tmp_path / "two"
-    ((status, said),) = ended(start(command(one, latents)))
+    ((status, said),) = ended(start(command(one, latents, *PLAIN)))
     assert status == 0, said
-    asked = command(two, latents, "--config.mesh.fsdp=2")
+    asked = command(two, latents, *PLAIN, "--config.mesh.fsdp=2")
     running = pair(asked)
     when(lambda: len(train_losses(two)) >= 6, *running)
     for process in running:
@@ -131,7 +133,8 @@ def test_two_processes_train_as_one(tmp_path, latents):  # noqa: F811
     ended(*running)
     (first, said), (second, other) = ended(*pair(asked))
     assert first == second == 0, said + other
-    assert "continuing from step" in said and "weights.safetensors" in said and "step" not in other.replace("[Gloo]", "")
+    for words in ("continuing from step", "weights.safetensors", "s/step"):  # the first alone speaks
+        assert words in said and words not in other
     same_losses(one, two, train_losses)
     a, b = arrays(one / "weights.safetensors"), arrays(two / "weights.safetensors")
     assert a.keys() == b.keys() and all(np.abs(a[name] - b[name]).max() < 2e-3 for name in a)  # stored in 16 bits
