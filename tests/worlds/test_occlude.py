@@ -10,7 +10,7 @@ import pytest
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.draw import CLIP_SECONDS, draw, in_style
 from sora_jax.worlds.playhouse.families import occlude
-from sora_jax.worlds.playhouse.families.look import draw_look
+from sora_jax.worlds.playhouse.families.look import Look, draw_look, pairs
 from sora_jax.worlds.playhouse.hiding import hidden, panels
 from sora_jax.worlds.playhouse.render import render, render_inputs
 from sora_jax.worlds.playhouse.simulate import simulate
@@ -124,3 +124,16 @@ def test_fast_is_faster_than_any_other(takes):
 
 def test_intents_keep_the_fate_to_themselves(takes):
     assert all(occlude.parse(text).fate == "" for take in takes[:6] for text in take.intents)
+
+
+def test_every_look_can_be_drawn():
+    """Some looks have no factor tuple in `val`, and are drawn again there; all have one in `train`, whose scenes so keep every bit."""
+    looks = [
+        (fate, Look(style, camera, direction))
+        for fate in occlude.FATES
+        for style, camera in pairs(None, occlude.MOVES)
+        for direction in (DIRECTIONS if camera == "pan" else (None,))
+    ]
+    assert all("train" in occlude._splits_of(*look) for look in looks) and not all("val" in occlude._splits_of(*look) for look in looks)
+    for split in ("val", "paraphrase"):
+        assert all(occlude.Occlude().split_of(draw(split, i, family="occlude").facts) == split for i in range(45, 60))

@@ -15,6 +15,8 @@ twenty to `val` and one to `paraphrase`, whose captions use held-out phrases.
 """
 
 import dataclasses
+import functools
+import itertools
 import zlib
 
 import numpy as np
@@ -91,8 +93,11 @@ class Occlude:
     facts_type = OccludeFacts
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> tuple[str, Look]:
-        """Fate and look."""
-        return stream.choice(list(FATES)), draw_look(stream, *stream.choice(pairs(style, MOVES)))
+        """Fate and look: of those of which the split has a factor tuple at all, for a hash leaves some looks without one in `val`."""
+        while True:
+            aim = stream.choice(list(FATES)), draw_look(stream, *stream.choice(pairs(style, MOVES)))
+            if split in _splits_of(*aim) or split.startswith("ood"):
+                return aim
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, Look]) -> OccludeFacts:
         colour, size, launch, direction = (stream.choice(list(options)) for options in (COLOURS, SIZES, LAUNCHES, DIRECTIONS))
@@ -138,6 +143,13 @@ class Occlude:
     def details(self, scene: Scene, motion: Trajectory, facts: OccludeFacts, seconds: float) -> dict:
         intents = tuple(caption(dataclasses.replace(facts, fate=""), v) for v in range(4))
         return {"intents": intents, "hidden": hidden(scene, motion, seconds)}
+
+
+@functools.cache
+def _splits_of(fate: str, look: Look) -> frozenset[str]:
+    """The splits that the factor tuples of a fate and a look belong to."""
+    tuples = itertools.product(COLOURS, SIZES, LAUNCHES, DIRECTIONS)
+    return frozenset(Occlude().split_of(OccludeFacts(*four, fate, look)) for four in tuples)
 
 
 def _panel(stream: Stream, facts: OccludeFacts, scene: Scene, last: float, seconds: float) -> Shape:
