@@ -226,7 +226,7 @@ ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
 ASKED |= {
     ("camera", "corrupted_freeze"): lambda c: _travel(c)[-3] > 1.0 or c.take.facts.look.camera == "push-in",
     ("camera", "corrupted_reverse"): lambda c: c.take.facts.look.camera in ("pan", "push-in"),
-    ("camera", "corrupted_mirror"): lambda c: np.ptp(true_views(c)[:, 0]) * c.format.size / c.take.scene.view[0][3] > 2.0,
+    ("camera", "corrupted_mirror"): lambda c: c.take.facts.look.camera in ("pan", "follow") and _travel(c)[-3] > 2.0,
 }
 
 

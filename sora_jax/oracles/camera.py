@@ -19,7 +19,8 @@ Then all frames together get one view that goes evenly, v = a + b t. With n the 
 
     L(together) - L(each by itself)  <  UNEVEN (n + MODEL^2 mean w) (3 F - 6)                              (3)
 
-says that the camera does go evenly, if at all: the even view is taken, six numbers from F frames. The move is told from v alone:
+says that the camera does go evenly, if at all: the even view is taken, six numbers from F frames. Else all frames get one width, their median,
+for who shakes or follows does not zoom. The move is told from v alone:
 
     even      push-in if the width shrinks by ZOOMED m/s or more; pan if left goes by what a pan goes; follow if it goes MOVED m
               or more otherwise; else static, also a follow of a ball that falls straight, and a shake of nothing
@@ -51,6 +52,9 @@ SEEN, LEAST = 0.5, 0.35
 ZOOMED, MOVED, EVEN = 0.125, 0.12, 1e-3  # m/s; metres
 RADIUS, TOP = POST_RADIUS * EXTENT, POST_HEIGHT * EXTENT
 POSTS = (-RADIUS, EXTENT + RADIUS)  # x of their middles
+# How views depend on what is sought (`_fitted`): not at all, and with top such that the middle keeps the height that it has in films.
+FREE = np.eye(3), np.zeros(3)
+LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 0.5, 1.0]]), np.array([0.0, 0.5 * EXTENT - BELOW_FLOOR, 0.0])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,38 +118,40 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
     return views, _drawn(views, size, COARSE)[0].astype(np.float32).reshape(len(views), -1)
 
 
-def _fitted(cover, weight, views, soft: float, basis: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+def _fitted(cover, weight, views, soft: float, basis: np.ndarray | None = None, bind=FREE) -> tuple[np.ndarray, np.ndarray]:
     """Equation (2) from first views [F, 3]: the views, and its least values [F].
 
-    basis: [F, n] where left, top and width are to be a combination of its columns; None where every frame is by itself.
+    basis: [F, n] where left, top and width are to be a combination of its columns; None where every frame is by itself. bind: M
+    [m, 3] and v0 [3]: views are v0 + p M, with numbers p that are sought.
     """
     size, frames = cover.shape[1], len(cover)
     own = basis is None
     basis = np.eye(frames) if own else basis
-    p = np.linalg.lstsq(basis, views, rcond=None)[0]
-    best, least, step = p, np.full(frames, np.inf), np.zeros_like(p)
+    free, fixed = bind
+    p = np.linalg.lstsq(basis, (views - fixed) @ np.linalg.pinv(free), rcond=None)[0]
+    best, least, step, m = p, np.full(frames, np.inf), np.zeros_like(p), len(free)
     for _ in range(STEPS):
         p = best + step
-        drawn, slopes = _drawn(basis @ p, size, soft)
-        s = np.maximum((weight * cover * drawn).sum((1, 2)) / np.maximum((weight * drawn * drawn).sum((1, 2)), 1e-6), 0.0)
+        drawn, slopes = _drawn(basis @ p @ free + fixed, size, soft)
+        across = np.maximum((weight * drawn * drawn).sum((1, 2)), 1e-6)
+        s = np.maximum((weight * cover * drawn).sum((1, 2)) / across, 0.0)
         residual = cover - s[:, None, None] * drawn
         cost = (weight * np.square(residual)).sum((1, 2))
         better = cost < least if own else np.full(frames, cost.sum() < least.sum())
         best, least = np.where(better[: len(p), None], p, best), np.where(better, cost, least)
-        slopes = slopes * s[:, None, None, None]
+        slopes = slopes @ free.T * s[:, None, None, None]
         # s goes along with the view: what it can do is taken out of the normal equations.
         products = np.einsum("fhw,fhwi,fhwj->fij", weight, slopes, slopes, optimize=True)
-        shared = np.einsum("fhw,fhwi->fi", weight * drawn, slopes)
-        down = np.einsum("fhw,fhwi->fi", weight * residual, slopes)
-        products -= shared[:, :, None] * shared[:, None] / np.maximum((weight * drawn * drawn).sum((1, 2)), 1e-6)[:, None, None]
-        n = basis.shape[1]
+        shared, down = (np.einsum("fhw,fhwi->fi", weight * what, slopes) for what in (drawn, residual))
+        products -= shared[:, :, None] * shared[:, None] / across[:, None, None]
         if own:
-            whole = np.linalg.solve(products + STIFF * np.eye(3), down[..., None])[..., 0]
+            whole = np.linalg.solve(products + STIFF * np.eye(m), down[..., None])[..., 0]
         else:
-            normal = np.einsum("fa,fb,fij->aibj", basis, basis, products).reshape(3 * n, 3 * n)
-            whole = np.linalg.solve(normal + STIFF * np.eye(3 * n), np.einsum("fa,fi->ai", basis, down).ravel()).reshape(n, 3)
+            n = len(p)
+            normal = np.einsum("fa,fb,fij->aibj", basis, basis, products).reshape(m * n, m * n)
+            whole = np.linalg.solve(normal + STIFF * np.eye(m * n), np.einsum("fa,fi->ai", basis, down).ravel()).reshape(n, m)
         step = np.where(better[: len(p), None], np.clip(whole, -0.1, 0.1), 0.3 * step)
-    return basis @ best, least
+    return basis @ best @ free + fixed, least
 
 
 def _even(frames: int) -> np.ndarray:
@@ -170,7 +176,7 @@ def _unexplained(cover, weight, views, soft: float) -> tuple[np.ndarray, float, 
 def read_views(frames: np.ndarray, even: bool | None = None) -> np.ndarray | None:
     """(left, top, width) in metres in every frame [F, H, W, 3] in [0, 1] of a film: [F, 3]; None where there are no posts.
 
-    even: whether the camera is known to stand still or to go evenly; None to see.
+    even: whether the camera is known to stand still or to go evenly, at its height, so that one post is enough; None to see.
     """
     frames = np.asarray(frames, np.float32)
     size = frames.shape[2]
@@ -184,17 +190,32 @@ def read_views(frames: np.ndarray, even: bool | None = None) -> np.ndarray | Non
     again, other = _fitted(cover, weight, ndimage.median_filter(views, size=(5, 1), mode="nearest"), COARSE)
     views = np.where((other < least)[:, None], again, views)
     soft = min(SOFT, key=lambda soft: _unexplained(cover, weight, views, soft)[0].sum())
-    line, together = _fitted(cover, weight, _line(views), soft, _even(len(frames)))
+    line, together = _fitted(cover, weight, _line(views), soft, _even(len(frames)), LEVEL if even else FREE)
     if even is None:
         views, least = _fitted(cover, weight, views, soft)
         noise = _unexplained(cover, weight, views, soft)[1]
         discrepancy = MODEL**2 * float(weight[_drawn(views, size, soft)[0] > EDGE].mean())
         even = together.sum() - least.sum() < UNEVEN * (noise + discrepancy) * (3 * len(frames) - 6)
+        if not even:  # who shakes or follows keeps the width
+            views, _ = _fitted(cover, weight, views, soft, bind=(np.eye(3)[:2], np.array([0.0, 0.0, np.median(views[:, 2])])))
     views = line if even else views
     near = _drawn(views, size, soft)[0] > EDGE
     squares, _, s = _unexplained(cover, weight, views, soft)
     share = 1.0 - (squares.sum() - (weight * np.square(cover))[~near].sum()) / max((weight * np.square(cover))[near].sum(), 1e-6)
     return views if share >= SEEN and np.median(s) > LEAST else None
+
+
+def steady(frames: np.ndarray, views: np.ndarray) -> np.ndarray:
+    """Frames [F, H, W, 3] as a camera that stands still and shows the whole scene would see what is where the balls are, by bilinear weights."""
+    size = frames.shape[2]
+    rows, columns = np.mgrid[0:size, 0:size] + 0.5
+    out = np.empty_like(frames)
+    for f, (left, top, width) in enumerate(views):
+        y, x = EXTENT - BELOW_FLOOR - rows * EXTENT / size, columns * EXTENT / size
+        at = np.stack([(top - y) * size / width - 0.5, (x - left) * size / width - 0.5])
+        for c in range(3):
+            out[f, :, :, c] = ndimage.map_coordinates(frames[f, :, :, c], at, order=1, mode="nearest")
+    return out
 
 
 def read_camera(frames: np.ndarray, fps: float) -> Camera | None:
