@@ -106,14 +106,16 @@ def leaving_on_error() -> Iterator[None]:
         yield
     except Exception as error:
         if several():
-            if isinstance(error, UserError):
-                print(f"error: {error}", file=sys.stderr)
-            else:
-                traceback.print_exc()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            time.sleep(2.0 * is_first())
-            os._exit(LOST if is_lost(error) else 2 if isinstance(error, UserError) else 1)
+            try:
+                if isinstance(error, UserError):
+                    print(f"error: {error}", file=sys.stderr)
+                else:
+                    traceback.print_exc()
+                sys.stdout.flush()
+                sys.stderr.flush()
+                time.sleep(2.0 * is_first())
+            finally:  # also where nobody reads what is told
+                os._exit(LOST if is_lost(error) else 2 if isinstance(error, UserError) else 1)
         raise
 
 
