@@ -58,6 +58,9 @@ def join(coordinator: str | None, num_processes: int | None = None, process_id: 
             f"--coordinator={coordinator}: no SLURM, Kubernetes, TPU pod or Open MPI says who takes part ({error}); start with srun, or give "
             "--coordinator=HOST:PORT --num_processes=N --process_id=I"
         ) from error
+    if several() and jax.default_backend() == "cpu":
+        # Of CPU processes the first alone finds its programs on disk again, and gloo gives those that still compile 30 s.
+        jax.config.update("jax_enable_compilation_cache", False)
 
 
 def several() -> bool:
