@@ -32,7 +32,7 @@ def join(coordinator: str | None, num_processes: int | None = None, process_id: 
     asks them); else HOST:PORT, free on the host of process 0, with the other two given.
 
     Raises:
-        UserError: the three do not fit each other, nobody says who is there, or the others did not come.
+        UserError: the three do not fit each other, or nobody says who is there. Where the others do not come, JAX aborts the process.
     """
     if coordinator is None:
         if num_processes is not None or process_id is not None:
@@ -48,6 +48,9 @@ def join(coordinator: str | None, num_processes: int | None = None, process_id: 
             raise UserError(
                 f"--coordinator={coordinator} needs --num_processes (now {num_processes}) and --process_id from 0 to one less (now {process_id})"
             )
+    who = f"process {process_id} of {num_processes} at {address}" if address else "one of the processes that the cluster names"
+    # JAX aborts a process that does not meet the others, with a page of its own; this line says what it was at.
+    print(f"joining as {who}; all must be there, and reach process 0, within {START_SECONDS} s", file=sys.stderr)
     try:
         jax.distributed.initialize(address, num_processes, process_id, initialization_timeout=START_SECONDS, shutdown_timeout_seconds=END_SECONDS)
     except ValueError as error:  # nothing that jax knows how to ask
@@ -55,11 +58,9 @@ def join(coordinator: str | None, num_processes: int | None = None, process_id: 
             f"--coordinator={coordinator}: no SLURM, Kubernetes, TPU pod or Open MPI says who takes part ({error}); start with srun, or give "
             "--coordinator=HOST:PORT --num_processes=N --process_id=I"
         ) from error
-    except jax.errors.JaxRuntimeError as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UserError(
-            f"--coordinator={coordinator}: the processes did not meet within {START_SECONDS} s ({reason}); see that each was started and reaches it"
-        ) from error
+    if several() and jax.default_backend() == "cpu":
+        # Of CPU processes the first alone finds its programs on disk again, and gloo gives those that still compile 30 s.
+        jax.config.update("jax_enable_compilation_cache", False)
 
 
 def several() -> bool:
@@ -108,14 +109,16 @@ def leaving_on_error() -> Iterator[None]:
         yield
     except Exception as error:
         if several():
-            if isinstance(error, UserError):
-                print(f"error: {error}", file=sys.stderr)
-            else:
-                traceback.print_exc()
-            sys.stdout.flush()
-            sys.stderr.flush()
-            time.sleep(2.0 * is_first())
-            os._exit(LOST if is_lost(error) else 2 if isinstance(error, UserError) else 1)
+            try:
+                if isinstance(error, UserError):
+                    print(f"error: {error}", file=sys.stderr)
+                else:
+                    traceback.print_exc()
+                sys.stdout.flush()
+                sys.stderr.flush()
+                time.sleep(2.0 * is_first())
+            finally:  # also where nobody reads what is told
+                os._exit(LOST if is_lost(error) else 2 if isinstance(error, UserError) else 1)
         raise
 
 

@@ -140,6 +140,9 @@ def test_two_processes_train_as_one(tmp_path, latents):  # noqa: F811
     assert a.keys() == b.keys() and all(np.abs(a[name] - b[name]).max() < 2e-3 for name in a)  # stored in 16 bits
 
 
+CLUSTERS = ("SLURM_", "OMPI_", "KUBERNETES_", "TPU_")
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -147,12 +150,23 @@ def test_two_processes_train_as_one(tmp_path, latents):  # noqa: F811
         (("node7", 2, 0), "--coordinator=node7 is no address"),
         (("node7:1234", 2, 2), r"needs --num_processes \(now 2\) and --process_id from 0 to one less \(now 2\)"),
         (("node7:1234", None, 0), r"needs --num_processes \(now None\)"),
-        (("auto", None, None), "no SLURM, Kubernetes, TPU pod or Open MPI says who takes part"),
     ],
 )
-def test_flags_that_do_not_fit_are_one_line(monkeypatch, flags, said):
-    for name in [name for name in os.environ if name.startswith(("SLURM_", "OMPI_", "KUBERNETES_", "TPU_"))]:
-        monkeypatch.delenv(name)
+def test_flags_that_do_not_fit_are_one_line(flags, said):
     with pytest.raises(UserError, match=said) as error:
         processes.join(*flags)
     assert "\n" not in str(error.value)
+
+
+def test_auto_where_there_is_no_cluster_and_where_slurm_is(monkeypatch):
+    """In processes of their own: one that has touched a device cannot join others."""
+    program = "import jax\nfrom sora_jax.parallel import processes\nprocesses.join('auto')\n"
+    program += "print(jax.process_count(), jax.distributed.is_initialized())"
+    slurm = {"JOB_ID": str(os.getpid()), "STEP_NODELIST": "localhost", "NTASKS": "1", "PROCID": "0", "LOCALID": "0"}
+    for name in [name for name in os.environ if name.startswith(CLUSTERS)]:
+        monkeypatch.delenv(name)
+    alone = start([sys.executable, "-c", program])
+    one_task = start([sys.executable, "-c", program], **{f"SLURM_{name}": value for name, value in slurm.items()})
+    (none, said), (found, counted) = ended(alone, one_task)
+    assert none == 1 and "UserError: --coordinator=auto: no SLURM, Kubernetes, TPU pod or Open MPI says who takes part" in said
+    assert found == 0 and counted.startswith("1 True")

@@ -227,7 +227,7 @@ def test_bad_input_is_one_line(tmp_path, latents, flags, needles):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)], ids=["SIGINT", "SIGTERM"])
 def test_stopped_by_a_signal(tmp_path, latents, number, status):
     """A signal between or amid steps: the step ends, is saved, one line says so, no traceback; SIGTERM is no failure."""
     process = subprocess.Popen(command(tmp_path, latents, steps=400), cwd=ROOT, stderr=subprocess.PIPE, text=True)
