@@ -80,12 +80,12 @@ class STDiTConfig:
     window: tuple[int, int, int] = (0, 4, 4)
     output: str = "x"  # "x" or "v"
     dtype: str = "float32"  # of activations; parameters are float32
-    remat: str = "none"  # what is kept of a pair for the backward pass: "none" keeps all; `nn.stack.REMAT`
+    remat: str | bool = "none"  # what is kept of a pair for the backward pass: "none" keeps all; `nn.stack.REMAT`
     unroll: int = 1  # pairs per iteration of the scan
 
     def __post_init__(self):
         object.__setattr__(self, "window", tuple(self.window))
-        if isinstance(self.remat, bool):  # weights saved before the policies had names
+        if isinstance(self.remat, bool):  # as in weights saved before the policies had names
             object.__setattr__(self, "remat", "block" if self.remat else "none")
         if self.remat not in REMAT:
             raise ValueError(f"remat={self.remat!r}; use one of {', '.join(map(repr, REMAT))}")
