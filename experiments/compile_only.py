@@ -1,11 +1,14 @@
-"""Compile a run for TPUs that are not there: does it fit, what does it move, how fast can it be at best. Nothing is run.
+"""Compile a run for TPUs or GPUs that are not there: does it fit, what does it move, how fast can it be at best. Nothing is run.
 
     python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v5p:8x8x8
     python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v5e:16x16 --config.mesh.fsdp=32 --output=xl.json
     python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v6e:16x16 --program=sample
+    python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v5e:16x16 --suggest_batch
+    python -m experiments.compile_only --config=experiments/configs/playhouse_s.py --topology=h200:8 --config.mesh.fsdp=8
 
-The step that experiments.train would run, or one step of the sampler, goes through libtpu's own compiler (pip install 'sora_jax[tpu]') on
-this machine's CPU, in a process of its own. The report is for one device of the topology, and compiled, not run:
+The step that experiments.train would run, or one step of the sampler, goes through libtpu's own compiler (pip install 'sora_jax[tpu]'), or
+that of JAX's CUDA plugin (python -m kernels.gpu_graph --install=build/gpu_compiler), on this machine's CPU, in a process of its own.
+The report is for one device of the topology, and compiled, not run:
 
     memory        arguments, outputs, temporaries; headroom against the memory that the device has
     FLOPs         of the jaxpr (sora_jax/flops.py), with and without what is recomputed, shared out over the devices
@@ -17,12 +20,15 @@ this machine's CPU, in a process of its own. The report is for one device of the
 Attention, norms and convolutions are compiled in their XLA forms, as experiments.train runs them on several devices.
 """
 
+import importlib.metadata
 import json
+import math
 import os
 import pickle
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -41,6 +47,7 @@ PROGRAMS = ("train", "sample")
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config(); keys as --config.mesh.fsdp=64")
 _TOPOLOGY = flags.DEFINE_string("topology", None, f"what to compile for, as {', '.join(d.example for d in topologies.DEVICES.values())}")
 _PROGRAM = flags.DEFINE_enum("program", "train", PROGRAMS, "a step of training, or of the sampler with text guidance")
+_SUGGEST = flags.DEFINE_boolean("suggest_batch", False, "compile with one clip and with two on each device instead, and say how many fit")
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the report to")
 
 
@@ -68,7 +75,7 @@ def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
 
 
 def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
-    """The report as a dictionary, from a process begun with `topologies.ENVIRONMENT`. Raises UserError where it does not fit."""
+    """The report as a dictionary, from a process begun with `topologies.environment`. Raises UserError where it does not fit."""
     import dataclasses
 
     import jax
@@ -90,14 +97,14 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
     clock = [time.monotonic()]
     with traced_for(mesh):
         step = traced(run)
-        lowered = step.lower(lowering_platforms=("tpu",))
+        lowered = step.lower(lowering_platforms=(topologies.platform(topology),))
         executed = jaxpr_flops(step.jaxpr.jaxpr)
         plain = executed
-        if run.model.remat and kind == "train":
-            plain = jaxpr_flops(traced(dataclasses.replace(run, model=dataclasses.replace(run.model, remat=False))).jaxpr.jaxpr)
+        if run.model.remat != "none" and kind == "train":
+            plain = jaxpr_flops(traced(dataclasses.replace(run, model=dataclasses.replace(run.model, remat="none"))).jaxpr.jaxpr)
     clock.append(time.monotonic())
     try:
-        compiled = lowered.compile()
+        compiled = lowered.compile(compiler_options=topologies.options(topology))
     except jax.errors.JaxRuntimeError as error:
         raise UserError(too_large(str(error), run, dict(mesh.shape)) or str(error).splitlines()[0]) from error
     clock.append(time.monotonic())
@@ -118,7 +125,7 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
         "mesh": dict(mesh.shape),
         "devices": mesh.size,
         "batch_size": run.train.batch_size,
-        "versions": {"jax": jax.__version__, "libtpu": __import__("importlib.metadata").metadata.version("libtpu")},
+        "versions": {name: importlib.metadata.version(name) for name in ("jax", topologies.compiler(topology))},
         "seconds": {"trace": clock[1] - clock[0], "compile": clock[2] - clock[1]},
         "memory": {
             "arguments": memory.argument_size_in_bytes,
@@ -145,8 +152,8 @@ def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
     by = re.search(r"Exceeded \S+ capacity by (\S+)\.", message)
     said = f"out of memory on each device{f', {used[1]}iB of {used[2]}iB' if used else ''}{f': {by[1]}iB too much' if by else ''}"
     clips = run.train.batch_size // (mesh["data"] * mesh["fsdp"])
-    if not run.model.remat:
-        remedy = "--config.model.remat=True, which keeps one activation a pair of blocks"
+    if run.model.remat != "block":
+        remedy = "--config.model.remat=block, which keeps one activation a pair of blocks"
     elif clips > 1:
         halved = run.train.batch_size * (clips // 2) // clips
         remedy = f"--config.train.batch_size={halved} with --config.optim.accumulate={2 * run.optim.accumulate}, which halves what is kept of clips"
@@ -173,18 +180,49 @@ def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
     """`compile_for` in a process that the compiler may end. Raises UserError in its stead."""
     command = [sys.executable, "-c", "from experiments.compile_only import child; child()"]
     root = str(Path(__file__).parent.parent)
-    environment = {**os.environ, **topologies.ENVIRONMENT, "PYTHONPATH": os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])}
+    environment = {**os.environ, **topologies.environment(topology)}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
     done = subprocess.run(command, input=pickle.dumps((run, topology, kind)), capture_output=True, env=environment)
     said = done.stderr.decode(errors="replace")
     if done.returncode < 0:
         why = next((line.strip() for line in said.splitlines() if "Check failed" in line or line.startswith("F0")), "it gave no reason")
         raise UserError(f"the compiler of {topology} ended its process (signal {-done.returncode}): {why[:300]}; another --config.mesh may compile")
     if done.returncode:
-        raise RuntimeError(f"the compiling process failed:\n{said[-3000:]}")
+        last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it gave no reason")
+        with tempfile.NamedTemporaryFile("w", prefix="compile_only_", suffix=".log", delete=False) as log:
+            log.write(said)
+        raise UserError(f"compiling for {topology} failed: {last[:300]}; all that was said is in {log.name}")
     answer = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:
         raise UserError(answer["error"])
     return answer
+
+
+def micro_batch(run: Run, topology: str) -> str:
+    """How many clips fit on a device at once, and the flags that train with them.
+
+    Compiled with one clip and with two on each sharer, memory is a + b clips; a tenth of the device is left free. The batch of the
+    config stays what it is: what does not fit at once is accumulated. Raises UserError where not even one clip fits.
+    """
+    import dataclasses
+
+    device = topologies.generation(topology)
+    data, fsdp, *_ = run.mesh.shape(device.per_chip * math.prod(int(n) for n in topology.partition(":")[2].split("x")))
+    held = []
+    for clips in (1, 2):
+        train = dataclasses.replace(run.train, batch_size=clips * data * fsdp)
+        held.append(in_child(dataclasses.replace(run, train=train), topology, "train")["memory"]["held"])
+    each = max(held[1] - held[0], 1)
+    fit = 1 + int((0.9 * device.hbm - held[0]) / each)
+    wanted = run.train.batch_size * run.optim.accumulate
+    # Fewest batches that fit and that the wanted batch divides into.
+    shares = -(-wanted // (data * fsdp))
+    accumulate = next(k for k in range(1, shares + 1) if shares % k == 0 and shares // k <= max(fit, 1))
+    return (
+        f"{topology}: {quantity(held[0], 'B')} with one clip on each of {data * fsdp} sharers, {quantity(each, 'B')} more for each other clip: "
+        f"{fit} fit (compiled, not run)\nfor {wanted} clips an update: --config.train.batch_size={shares * data * fsdp // accumulate} "
+        f"--config.optim.accumulate={accumulate}"
+    )
 
 
 def table(r: dict[str, Any]) -> str:
@@ -210,7 +248,11 @@ def main(_):
     values = config_lib.from_flag(_CONFIG)
     if "model" not in values:
         raise UserError(f"--config has no model, only {', '.join(values)}; compile a config of experiments.train")
-    report = in_child(config_lib.from_dict(Run, values), _TOPOLOGY.value, _PROGRAM.value)
+    run = config_lib.from_dict(Run, values)
+    if _SUGGEST.value:
+        print(micro_batch(run, _TOPOLOGY.value))
+        return
+    report = in_child(run, _TOPOLOGY.value, _PROGRAM.value)
     print(table(report))
     if _OUTPUT.value:
         files.write(Path(_OUTPUT.value), json.dumps(report, indent=2) + "\n")

@@ -3,9 +3,11 @@
     python -m experiments.describe --preset=nano
     python -m experiments.describe --preset=XL --format=S --batch_size=8
     python -m experiments.describe --config=experiments/configs/playhouse_nano.py --config.model.pairs=4
+    python -m experiments.describe --config=experiments/configs/xl.py --devices=512
 
 Of a config file it reads `model`, `data.format`, `data.text_length` and `train.batch_size`; the other flags override those.
-FLOPs count matrix products (`sora_jax.flops`). Nothing is allocated: a model of 14B parameters is described on a laptop.
+With --devices it also lists every parameter, how it lies on the mesh of the config, and its bytes on each device. FLOPs count matrix
+products (`sora_jax.flops`). Nothing is allocated: a model of 14B parameters is described on a laptop.
 """
 
 from absl import flags
@@ -14,39 +16,65 @@ from ml_collections import config_flags
 from sora_jax import config as config_lib
 from sora_jax.errors import UserError, run_main
 from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.models.cost import report
+from sora_jax.models.cost import quantity, report
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiTConfig
+from sora_jax.parallel.mesh import AXES, MeshConfig
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config(); keys as --config.model.pairs=4")
 _PRESET = flags.DEFINE_string("preset", None, f"a named size instead of a config file: {', '.join(PRESETS)}")
 _FORMAT = flags.DEFINE_string("format", None, f"clip format: {', '.join(FORMATS)}; by default the config's, or the preset's own, or nano")
+_DEVICES = flags.DEFINE_integer("devices", None, "list every parameter on the mesh that config.mesh makes of so many devices", lower_bound=1)
 _BATCH = flags.DEFINE_integer("batch_size", None, "clips in a training step", lower_bound=1)
 
 
-def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int]:
-    """Model, format, batch size and text length from the flags. Raises UserError for what does not exist."""
+def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, MeshConfig]:
+    """Model, format, batch size, text length and mesh from the flags. Raises UserError for what does not exist."""
     if (_PRESET.value is None) == (_CONFIG.value is None):
         raise UserError("nothing to describe, or two things; give either --preset=nano or --config=experiments/configs/NAME.py")
     if _PRESET.value is not None:
         if _PRESET.value not in PRESETS:
             raise UserError(f"--preset={_PRESET.value} does not exist; {config_lib.nearest(_PRESET.value, PRESETS)}")
-        model, data, train = PRESETS[_PRESET.value], {}, {}
+        model, data, train, mesh = PRESETS[_PRESET.value], {}, {}, MeshConfig()
     else:
         values = config_lib.from_flag(_CONFIG)
         if "model" not in values:
             raise UserError(f"--config has no model, only {', '.join(values)}; describe a config of experiments.train")
         model = config_lib.from_dict(STDiTConfig, values["model"], "config.model")
         data, train = values.get("data", {}), values.get("train", {})
+        mesh = config_lib.from_dict(MeshConfig, values.get("mesh", {}), "config.mesh")
     name = _FORMAT.value or data.get("format") or (_PRESET.value if _PRESET.value in FORMATS else "nano")
     if name not in FORMATS:
         raise UserError(f"format {name!r} does not exist; {config_lib.nearest(name, FORMATS)}")
-    return model, FORMATS[name], _BATCH.value or train.get("batch_size", 32), data.get("text_length", 64)
+    return model, FORMATS[name], _BATCH.value or train.get("batch_size", 32), data.get("text_length", 64), mesh
+
+
+def placement(model: STDiTConfig, mesh: MeshConfig, devices: int) -> str:
+    """A line for every parameter: its path, shape, how it lies, bytes on each device."""
+    import jax
+    from flax import nnx
+
+    from sora_jax.models.st_dit import STDiT
+    from sora_jax.parallel import rules
+    from sora_jax.train.state import split_module
+
+    shapes, _ = split_module(nnx.eval_shape(lambda: STDiT(model, nnx.Rngs(0))))
+    sizes = mesh.shape(devices)
+    abstract = jax.sharding.AbstractMesh(sizes, AXES, axis_types=(jax.sharding.AxisType.Auto,) * len(AXES))
+    rows = rules.table(shapes, abstract)
+    lines = [f"parameters on {' x '.join(f'{axis} {n}' for axis, n in zip(AXES, sizes))}, float32"]
+    lies = lambda spec: "(" + ", ".join(str(axis or "-") for axis in spec) + ")"
+    lines += [f"  {path:44s}{'x'.join(map(str, shape)):>20s}  {lies(spec):26s}{quantity(held, 'B'):>10s}" for path, shape, spec, held in rows]
+    lines += [f"  {'on each device':92s}{quantity(sum(row[-1] for row in rows), 'B'):>10s}"]
+    return "\n".join(lines)
 
 
 def main(_):
+    *asked, mesh = read_flags()
     try:
-        print(report(*read_flags()))
+        print(report(*asked))
+        if _DEVICES.value:
+            print(f"\n{placement(asked[0], mesh, _DEVICES.value)}")
     except ValueError as error:
         raise UserError(f"this model does not fit the format: {error}; change config.model.patch or --format") from error
 

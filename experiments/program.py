@@ -25,6 +25,7 @@ class DataConfig:
     format: str = "nano"
     clips: int = 2048  # Playhouse takes, where path is empty
     text_length: int = 64  # words of a prompt; families of Playhouse but rooms have what their captions need
+    skip_damaged: bool = False  # the next clip takes the place of one whose latents are not finite, or cannot be read; else the run stops there
 
     def __post_init__(self):
         if self.source not in ("playhouse", "video_folder"):

@@ -10,8 +10,12 @@ WORKDIR/weights.safetensors: the averaged weights, with the configuration, the l
 
 tensorboard --logdir=WORKDIR/tensorboard shows losses by modality and noise level, speed and memory. --config.profile.start=50 adds five
 steps of JAX's profiler from step 50 on, --config.sample.every=500 clips of a few prompts, also written into WORKDIR/samples.
+
+Several hosts: the same command in each process, with --coordinator=auto under SLURM (experiments/launch/train.sbatch), on GKE and TPU pods;
+elsewhere with --coordinator=HOST:PORT of process 0, --num_processes=N and --process_id=I. All see the same WORKDIR and latents.
 """
 
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -26,6 +30,9 @@ from sora_jax.modality import FORMATS
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config(); override keys as --config.train.steps=200")
 _WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run: checkpoints, metrics, weights")
+_COORDINATOR = flags.DEFINE_string("coordinator", None, "several processes: HOST:PORT of process 0, or auto where a cluster tells it")
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "how many, with --coordinator=HOST:PORT")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "this one's number from 0, with --coordinator=HOST:PORT")
 _INIT_FROM = flags.DEFINE_string("init_from", None, "weights of a model of the same config, to continue from or fine-tune")
 
 
@@ -55,11 +62,14 @@ def identify(data: DataConfig) -> dict:
 def latents_for(data: DataConfig, workdir: Path) -> Path:
     """The latents to train on: the folder given, or WORKDIR/data, made here with the shipped tokenizers unless it is whole."""
     from sora_jax.data import clips, latents, video_folder
+    from sora_jax.parallel import processes
     from sora_jax.weights import load_audio_tokenizer, load_video_tokenizer
 
     path = Path(data.path).expanduser()
     if data.path and (path / latents.DESCRIPTION).exists():
         return path
+    if processes.several():
+        raise UserError("several processes train on latents that are there; make them with experiments.precompute, and give config.data.path")
     latents.refuse_others(workdir / "data", identify(data))  # before clips are cut, which may take hours
     if data.source == "playhouse":
         source = clips.PlayhouseSource("train", FORMATS[data.format], data.clips)
@@ -73,12 +83,17 @@ def latents_for(data: DataConfig, workdir: Path) -> Path:
 
 
 def previews(run: Run, program: Program, tokenizer, tokenizers: dict[str, str], folder: Path):
-    """state -> pictures of the clips that its averaged weights make. Raises UserError where the latents are not the shipped tokenizers'."""
+    """state -> pictures of the clips that its averaged weights make. Raises UserError where the latents are not the shipped tokenizers', or
+    for several processes, none of which has all weights.
+    """
+    from sora_jax.parallel import processes
     from sora_jax.pipelines.generate import Pipeline
     from sora_jax.pipelines.preview import preview
     from sora_jax.train.optim import averaged_params
     from sora_jax.weights import load_audio_tokenizer, load_video_tokenizer
 
+    if processes.several():
+        raise UserError(f"config.sample.every={run.sample.every} makes clips in one process; leave it 0, and use experiments.sample on the weights")
     (video, video_weights), (audio, audio_weights) = load_video_tokenizer(), load_audio_tokenizer()
     if tokenizers != {"video_tokenizer": video_weights.fingerprint, "audio_tokenizer": audio_weights.fingerprint}:
         raise UserError(f"config.sample.every={run.sample.every} makes clips with the shipped tokenizers, and the latents are of others; leave it 0")
@@ -101,10 +116,12 @@ def main(_):
 
     import jax
 
+    from kernels import target
     from sora_jax import weights as weights_lib
     from sora_jax.data import latents
     from sora_jax.models import cost
     from sora_jax.models.text_encoder import TextTokenizer
+    from sora_jax.parallel import processes, topologies
     from sora_jax.parallel.compat import enable_compile_cache
     from sora_jax.parallel.mesh import traced_for
     from sora_jax.train import metrics
@@ -114,28 +131,37 @@ def main(_):
     from sora_jax.train.state import split_module
     from sora_jax.worlds.playhouse.families import FAMILIES
 
-    enable_compile_cache()
-    start = weights_lib.load_weights(_INIT_FROM.value, "st_dit") if _INIT_FROM.value else None
-    dataset = identify(run.data)
-    family = FAMILIES[dataset.get("family", "room")]
-    words = tuple(start.metadata.get("words", family.words) if start else family.words)
-    if "family" in dataset and family.text_length != run.data.text_length:  # rooms have the length that is asked for, as ever
-        logging.info("prompts have the %d words that family %s needs", family.text_length, family.name)
-        run = dataclasses.replace(run, data=dataclasses.replace(run.data, text_length=family.text_length))
-    if run.model.vocabulary <= 1 + len(words):
-        raise UserError(f"config.model.vocabulary={run.model.vocabulary} has no room for {len(words)} words; give at least {len(words) + 2}")
-    tokenizer = TextTokenizer(words, buckets=run.model.vocabulary - 1 - len(words), length=run.data.text_length)
-    mesh = run.mesh.make()
-    program = assemble(run, mesh)
-    given = weights_lib.fill(program.shapes, start.params, _INIT_FROM.value) if start else None
-
-    with open_workdir(_WORKDIR.value, run, start.fingerprint if start else None, dataset) as workdir:
-        data = latents_for(run.data, workdir.path)
-        expected = start.metadata.get("tokenizers") if start else None
-        batches = latents.make_loader(data, tokenizer, run.train.batch_size, run.train.seed, fingerprints=expected, format=program.form)
-        description = latents.open_set(data)[1]
+    processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)  # before anything touches a device
+    with processes.leaving_on_error(), contextlib.ExitStack() as stack:
+        with processes.together():
+            enable_compile_cache()
+            start = weights_lib.load_weights(_INIT_FROM.value, "st_dit") if _INIT_FROM.value else None
+            dataset = identify(run.data)
+            family = FAMILIES[dataset.get("family", "room")]
+            words = tuple(start.metadata.get("words", family.words) if start else family.words)
+            if "family" in dataset and family.text_length != run.data.text_length:  # rooms have the length that is asked for, as ever
+                logging.info("prompts have the %d words that family %s needs", family.text_length, family.name)
+                run = dataclasses.replace(run, data=dataclasses.replace(run.data, text_length=family.text_length))
+            if run.model.vocabulary <= 1 + len(words):
+                raise UserError(f"config.model.vocabulary={run.model.vocabulary} has no room for {len(words)} words; give at least {len(words) + 2}")
+            tokenizer = TextTokenizer(words, buckets=run.model.vocabulary - 1 - len(words), length=run.data.text_length)
+            mesh = run.mesh.make()
+            processes.check_mesh(mesh)
+            program = assemble(run, mesh)
+            given = weights_lib.fill(program.shapes, start.params, _INIT_FROM.value) if start else None
+            workdir = stack.enter_context(open_workdir(_WORKDIR.value, run, start.fingerprint if start else None, dataset))
+            data = latents_for(run.data, workdir.path)
+            checks = {"fingerprints": start.metadata.get("tokenizers") if start else None, "format": program.form}
+            rows = processes.rows_here(program.placement[1], run.train.batch_size) if processes.several() else None
+            batches = latents.make_loader(
+                data, tokenizer, run.train.batch_size, run.train.seed, **checks, rows=rows, skip_damaged=run.data.skip_damaged
+            )
+            if processes.several():
+                batches = processes.GlobalBatches(batches, program.placement[1], run.train.batch_size)
+            description = latents.open_set(data)[1]
         # Born where it will lie: without given weights no device ever holds a state that only all of them can.
         state = jax.jit(lambda given: program.begin(given or split_module(program.create())[0]), out_shardings=program.placement[0])(given)
+        peak = mesh.size * topologies.peak_flops(target.current().slug)
         with traced_for(mesh):
             pictures = None
             if run.sample.every:
@@ -143,7 +169,7 @@ def main(_):
             flops = 0  # not for a CPU, whose short runs need not wait for the count
             if jax.default_backend() != "cpu":
                 flops = cost.measure(run.model, program.form, run.train.batch_size, run.data.text_length).step
-            state = fit(state, program.step, batches, run.train, workdir, None, 0, run.profile, pictures, run.sample.every, flops)
+            state = fit(state, program.step, batches, run.train, workdir, None, 0, run.profile, pictures, run.sample.every, flops, peak)
         rows = metrics.read(workdir.path / "metrics.jsonl")
         metadata = {
             # Where the data lay is no one's business but this machine's.
@@ -161,7 +187,9 @@ def main(_):
             "text_length": run.data.text_length,
         }
         path = workdir.path / "weights.safetensors"
-        averaged = averaged_params(state.opt_state, state.params)
+        averaged = processes.gathered(averaged_params(state.opt_state, state.params))
+        if not processes.is_first():
+            return
         fingerprint = weights_lib.save_weights(path, "st_dit", averaged, run.model, metadata, dtype=np.float16)
         jax.block_until_ready(state)
         print(f"{path} ({fingerprint}): {int(state.step)} steps, loss {rows[-1]['loss'] if rows else float('nan'):.4f}")

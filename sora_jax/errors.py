@@ -12,6 +12,10 @@ class UserError(Exception):
     """A mistake in what was asked, not in the code. The message is one line: what is wrong, where, what to do."""
 
 
+class Preempted(KeyboardInterrupt):
+    """Stopped by SIGTERM, with all that was done saved: what a scheduler asks for, so no failure; exit status 0."""
+
+
 def _stop(message: object) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
@@ -19,8 +23,8 @@ def _stop(message: object) -> NoReturn:
 
 def run_main(main: Callable[[Sequence[str]], object]) -> None:
     """Run an absl `main`; a `UserError` or an unusable flag ends it with one line on stderr and exit status 2, Ctrl-C with one
-    line (its message, if the code that was interrupted gave one) and exit status 130, --help with `command_help` and 0. A reader that
-    leaves early (`| head`) ends it in silence, with the status of a broken pipe.
+    line (its message, if the code that was interrupted gave one) and exit status 130 (`Preempted`: 0), --help with `command_help` and 0. A
+    reader that leaves early (`| head`) ends it in silence, with the status of a broken pipe.
     """
     from absl import app, flags, logging
 
@@ -61,6 +65,6 @@ def run_main(main: Callable[[Sequence[str]], object]) -> None:
             sys.exit(128 + signal.SIGPIPE)
         except KeyboardInterrupt as error:
             print(str(error) or "stopped", file=sys.stderr)
-            sys.exit(130)
+            sys.exit(0 if isinstance(error, Preempted) else 130)
 
     app.run(guarded, flags_parser=parse)

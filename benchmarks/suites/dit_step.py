@@ -44,7 +44,7 @@ SIZES = {
         # 61 frames of 512 x 512 pixels: 16 latent frames of 1024 tokens.
         "XL_b2_61f_512px": Case(PRESETS["XL"], ClipFormat(61, 16, 512), 2),
         "S_b128_33f_64px": Case(PRESETS["S"], FORMATS["S"], 128),
-        "XL_b2_61f_512px_no_remat": Case(dataclasses.replace(PRESETS["XL"], remat=False), ClipFormat(61, 16, 512), 2),
+        "XL_b2_61f_512px_no_remat": Case(dataclasses.replace(PRESETS["XL"], remat="none"), ClipFormat(61, 16, 512), 2),
         "nano_b64_17f_64px": Case(PRESETS["nano"], FORMATS["nano"], 64),
     },
 }
@@ -93,12 +93,12 @@ def training(name: str, case: Case) -> Workload:
 
 
 def _workload(name, case, direction, inputs, function, reference=None, carry=None) -> Workload:
-    counted = _counted(dataclasses.replace(case.model, remat=False), case.form, case.batch)
+    counted = _counted(dataclasses.replace(case.model, remat="none"), case.form, case.batch)
     latents = case.batch * (case.form.video_latents * case.form.latent_size**2 * case.model.video_channels)
     # Weights once, in training also their moments, average and gradients; latents in and out. Activations need not leave the chip.
     arrays = 1 if direction == "forward" else 9
     least = Cost(4 * (arrays * sum(counted.parameters.values()) + 2 * latents), counted.forward if direction == "forward" else counted.step)
-    how = f"{case.model.dtype}, remat" if case.model.remat and direction != "forward" else case.model.dtype
+    how = f"{case.model.dtype}, remat" if case.model.remat != "none" and direction != "forward" else case.model.dtype
     return Workload(
         name=name,
         costs={direction: least},

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
             "flow": dataclasses.asdict(FlowConfig(output=model.output, timesteps=TimestepConfig(shift=2.0))),
             # path: latents of experiments.precompute. Empty: `clips` of Playhouse, their latents computed once into WORKDIR/data.
             # With source="video_folder", path may also be a folder of videos, or a set of experiments.build_data.
-            "data": {"source": "playhouse", "path": "", "format": "nano", "clips": 2048, "text_length": 48},
+            "data": {"source": "playhouse", "path": "", "format": "nano", "clips": 2048, "text_length": 48, "skip_damaged": False},
             "optim": dataclasses.asdict(OptimConfig(lr=5e-3, muon=True, warmup=100, ema=0.998)),
             "train": dataclasses.asdict(TrainConfig(steps=7500, batch_size=16)),
             "mesh": dataclasses.asdict(MeshConfig()),  # --config.mesh.fsdp=8: the same run on eight devices

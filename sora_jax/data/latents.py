@@ -16,12 +16,13 @@ iterator whose order and captions are a pure function of the seed, with get_stat
 import dataclasses
 import json
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import grain
 import jax
 import numpy as np
 import tqdm
+from absl import logging
 from array_record.python import array_record_module
 from flax import nnx
 
@@ -208,11 +209,42 @@ def _packed(batch: dict, latents: dict) -> Iterator[bytes]:
         yield pack(video[i], audio[i], batch["captions"][i], batch["has_audio"][i], key)
 
 
-def open_set(path, fingerprints: dict[str, str] | None = None, format: ClipFormat | None = None) -> tuple[grain.MapDataset, dict]:
-    """The packed records of a set and its description.
+@dataclasses.dataclass(frozen=True)
+class _Records:
+    """The packed records of a set by number, none of them unfit: a number that is not finite would end in every weight of a model."""
+
+    source: object
+    directory: pathlib.Path
+    skip_damaged: bool
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index) -> bytes:
+        """Record `index`, or with skip_damaged the next that is fit. Raises UserError where it cannot be read, or is not finite."""
+        for number in ((int(index) + i) % len(self) for i in range(len(self) if self.skip_damaged else 1)):
+            try:
+                record = self.source[number]
+                wrong = "" if np.isfinite(np.frombuffer(record, "<f2", offset=4 + int.from_bytes(record[:4], "little"))).all() else "NaN or infinity"
+                name = unpack(record)["key"] if wrong else ""
+            except Exception as error:  # array_record raises several kinds, also for a file that was cut or lost while it is open
+                name, wrong = "", " ".join(str(error).split())[:100]
+            if not wrong:
+                return record
+            told = f"clip {number} {f'({name}) ' if name else ''}of the latents in {self.directory} cannot be used: {wrong}"
+            if not self.skip_damaged:
+                raise UserError(f"{told}; bring the file back, or train without such clips: --config.data.skip_damaged=true")
+            logging.warning("%s; the next one takes its place", told)
+        raise UserError(f"no clip of the latents in {self.directory} can be used; make them again")
+
+
+def open_set(
+    path, fingerprints: dict[str, str] | None = None, format: ClipFormat | None = None, skip_damaged: bool = False
+) -> tuple[grain.MapDataset, dict]:
+    """The packed records of a set and its description. With skip_damaged the next record stands in for one that is not fit.
 
     Raises: UserError for a set that is missing, unfinished, damaged, or was made with other tokenizers or another format than
-    those given.
+    those given; reading a record raises it too.
     """
     directory = pathlib.Path(path)
     there = _read_description(directory)
@@ -240,7 +272,7 @@ def open_set(path, fingerprints: dict[str, str] | None = None, format: ClipForma
         raise UserError(
             f"the latents in {directory} hold {count} clips, not the {there['count']} of {DESCRIPTION}; make them again"
         )
-    return grain.MapDataset.source(source), there
+    return grain.MapDataset.source(_Records(source, directory, skip_damaged)), there
 
 
 def identity(path) -> dict:
@@ -289,6 +321,8 @@ def make_loader(
     repeat: int | None = None,
     fingerprints: dict[str, str] | None = None,
     format: ClipFormat | None = None,
+    rows: Sequence[int] | None = None,
+    skip_damaged: bool = False,
 ) -> grain.DatasetIterator:
     """Batches of a set for training: {"video","audio","tokens","text_mask","has_audio"}, NumPy, float32.
 
@@ -297,11 +331,14 @@ def make_loader(
       shuffle: an order of its own for every pass, from the seed; False keeps the set's.
       repeat: passes; None never ends. Passes run into each other, and only full batches are given.
       fingerprints, format: refuse a set made with others.
+      rows: of each batch, those to read and give, in order; None: all. Processes that train together share a batch out so
+        (`processes.rows_here`), and read no clip that is not theirs.
+      skip_damaged: as of `open_set`.
 
     The iterator's get_state() and set_state() move it exactly: the batches after set_state are bitwise those that followed
-    get_state.
+    get_state. The state counts batches, whatever rows are taken of them.
     """
-    records, there = open_set(path, fingerprints, format)
+    records, there = open_set(path, fingerprints, format, skip_damaged)
     if there["count"] < batch_size and repeat is not None:
         raise UserError(
             f"the latents in {path} hold {there['count']} clips, fewer than a batch of {batch_size}; take a smaller batch"
@@ -309,8 +346,11 @@ def make_loader(
     records = records.seed(seed)
     if shuffle:
         records = records.shuffle()
-    records = (
-        records.repeat(repeat).random_map(_Example()).batch(batch_size, drop_remainder=True, batch_fn=_Batch(text_tokenizer))
-    )
+    records, size = records.repeat(repeat).random_map(_Example()), batch_size
+    if rows is not None:
+        whole, size = records, len(rows)
+        records = grain.MapDataset.range(len(whole) // batch_size * size)
+        records = records.map(lambda i: whole[int(i) // size * batch_size + rows[int(i) % size]])
+    records = records.batch(size, drop_remainder=True, batch_fn=_Batch(text_tokenizer))
     # One thread reads ahead: a batch takes a few ms, and two cores have better things to do.
     return iter(records.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))

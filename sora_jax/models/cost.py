@@ -65,14 +65,14 @@ def _measure(config: STDiTConfig, form: ClipFormat, batch_size: int, text_length
 
         return forward, loss, state
 
-    forward, loss, state = functions(remat=False)
+    forward, loss, state = functions(remat="none")
     parameters = dict.fromkeys(PARTS, 0)
     for path, leaf in nnx.to_flat_state(state):
         parameters[next(part for part, holds in PARTS.items() if holds(path))] += int(np.prod(leaf.shape))
     step = count_flops(jax.grad(loss), state, *inputs())
     recomputed = 0
-    if config.remat:
-        _, loss, _ = functions(remat=True)
+    if config.remat != "none":
+        _, loss, _ = functions(config.remat)
         recomputed = count_flops(jax.grad(loss), state, *inputs()) - step
     sites = (form.latent_size // config.patch) ** 2
     return Cost(

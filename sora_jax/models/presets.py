@@ -18,10 +18,10 @@ PRESETS = {
     ),
     "XL": STDiTConfig(
         pairs=28, width=1152, heads=16, audio_width=576, audio_heads=8, exchange_width=576, exchange_heads=8,
-        text_width=768, text_heads=12, text_layers=6, vocabulary=8192, window=(0, 8, 8), dtype="bfloat16", remat=True,
+        text_width=768, text_heads=12, text_layers=6, vocabulary=8192, window=(0, 8, 8), dtype="bfloat16", remat="block",
     ),
     "14B": STDiTConfig(
         pairs=18, width=5120, heads=40, audio_width=1536, audio_heads=12, exchange_width=1536, exchange_heads=12,
-        text_width=2048, text_heads=16, text_layers=12, vocabulary=32768, window=(0, 8, 8), dtype="bfloat16", remat=True,
+        text_width=2048, text_heads=16, text_layers=12, vocabulary=32768, window=(0, 8, 8), dtype="bfloat16", remat="block",
     ),
 }  # fmt: skip

@@ -44,7 +44,7 @@ from sora_jax.nn.mlp import MLP, linear
 from sora_jax.nn.modulation import LevelEmbedding, fourier_features, modulate
 from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import SECONDS, angles, grid_angles
-from sora_jax.nn.stack import init_stack, scan_stack
+from sora_jax.nn.stack import REMAT, init_stack, scan_stack
 from sora_jax.typing import Modalities
 
 PLACE_FEATURES = 16  # Fourier features of each coordinate of a token's place
@@ -80,11 +80,15 @@ class STDiTConfig:
     window: tuple[int, int, int] = (0, 4, 4)
     output: str = "x"  # "x" or "v"
     dtype: str = "float32"  # of activations; parameters are float32
-    remat: bool = False  # recompute each pair in the backward pass
+    remat: str | bool = "none"  # what is kept of a pair for the backward pass: "none" keeps all; `nn.stack.REMAT`
     unroll: int = 1  # pairs per iteration of the scan
 
     def __post_init__(self):
         object.__setattr__(self, "window", tuple(self.window))
+        if isinstance(self.remat, bool):  # as in weights saved before the policies had names
+            object.__setattr__(self, "remat", "block" if self.remat else "none")
+        if self.remat not in REMAT:
+            raise ValueError(f"remat={self.remat!r}; use one of {', '.join(map(repr, REMAT))}")
         if self.attention not in ("pure", "window", "full"):
             raise ValueError(f"attention={self.attention!r}; use 'pure', 'window' or 'full'")
         if self.output not in ("x", "v"):
@@ -241,7 +245,7 @@ class STDiT(nnx.Module):
         latents {"video": [B, T, H, W, C], "audio": [B, N, Ca]}; levels {"video": [B, T], "audio": [B, N]} in [0, 1], 0 = given;
         text {"tokens": int32 [B, L], "mask": bool [B, L]}, no word masked in = unconditional; times {"video": [T], "audio":
         [N]} in seconds; couple a number or [B], 0 cuts the exchange; layout as in `sora_jax.nn.layout`. Returns float32 arrays of
-        the latents' shapes. Raises ValueError for latents whose sides the patch does not divide, or padding frames outside "pure".
+        the latents' shapes. Raises ValueError for latents whose sides the patch does not divide.
         """
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         B, T, H, W, _ = latents["video"].shape
@@ -251,8 +255,6 @@ class STDiT(nnx.Module):
         grid = (T, H // p, W // p)
         couple = jnp.broadcast_to(jnp.asarray(couple, jnp.float32), (B,))[:, None, None]
 
-        if layout.frames is not None and c.attention != "pure":
-            raise ValueError(f"attention={c.attention!r} takes no padding frames, only 'pure' does")
         visible = None if layout.frames is None else jnp.broadcast_to(jnp.arange(T) < layout.frames, (B, T))
 
         words, words_mask = self.text(text["tokens"], text["mask"], layout)
@@ -274,12 +276,13 @@ class STDiT(nnx.Module):
         def patterns(depth):
             """Angles and pattern of a pair's spatial and temporal block."""
             if c.attention == "full":
-                return ((phi("tyx"), attention.over_all),) * 2
+                return ((phi("tyx"), attention.across(layout, attention.over_all)),) * 2
             in_frame = phi("yx")[0], attention.over_space
             if c.attention == "pure":
                 return in_frame, (phi("t")[:, 0], functools.partial(attention.over_time, visible=visible))
-            windows = (jnp.asarray(index)[depth % 2] for index in attention.window_index(grid, c.window))
-            return in_frame, (phi("tyx"), attention.over_windows(*windows))
+            real = (layout.frames or T, *grid[1:])
+            windows = (jnp.asarray(index)[depth % 2] for index in attention.window_index(real, c.window))
+            return in_frame, (phi("tyx"), attention.across(layout, attention.over_windows(*windows)))
 
         def step(pair, carry, depth):
             v, a = carry

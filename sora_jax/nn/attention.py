@@ -15,12 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.ad_checkpoint import checkpoint_name
 
 from kernels.spatial_attention import spatial_attention
 from kernels.temporal_attention import temporal_attention
+from sora_jax.nn.layout import Layout
 from sora_jax.nn.mlp import linear
 from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import rotate
+from sora_jax.nn.stack import KEPT
 
 HIDDEN = -1e9  # finite, so that a row with no visible key (a window's padding) stays a number
 
@@ -88,6 +91,20 @@ def over_windows(gather: jax.Array, place: jax.Array) -> Callable[..., jax.Array
     return over
 
 
+def across(layout: Layout, over: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """A pattern that needs every frame and site at once, where devices share them out: they share out the heads meanwhile.
+
+    Padding frames (`Layout.frames`) are left out of the pattern, and come back as zeros.
+    """
+
+    def run(q, k, v, q_scale, k_scale, phi):
+        frames = slice(layout.frames)
+        out = over(*(layout.heads_apart(x)[:, frames] for x in (q, k, v)), q_scale, k_scale, phi[frames])
+        return layout.heads_joined(jnp.pad(out, [(0, 0), (0, q.shape[1] - out.shape[1]), (0, 0), (0, 0), (0, 0)]))
+
+    return run
+
+
 class SelfAttention(nnx.Module):
     """x [..., D] -> [..., D]; `over` is a pattern, by default the whole of the last token axis."""
 
@@ -104,7 +121,8 @@ class SelfAttention(nnx.Module):
     def __call__(self, x: jax.Array, phi: jax.Array, over: Callable = over_space) -> jax.Array:
         """x [..., L, D] and angles phi as the pattern wants them -> [..., L, D]."""
         q, k, v = (project(x).reshape(*x.shape[:-1], self.heads, -1) for project in (self.q, self.k, self.v))
-        return self.out(over(q, k, v, self.q_scale[...], self.k_scale[...], phi).reshape(x.shape))
+        seen = over(q, k, v, self.q_scale[...], self.k_scale[...], phi).reshape(x.shape)
+        return self.out(checkpoint_name(seen, KEPT))
 
 
 class CrossAttention(nnx.Module):

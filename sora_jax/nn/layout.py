@@ -21,6 +21,8 @@ class Layout:
 
     frames_apart  video tokens [B, T, S, D] before blocks that work within frames: devices may share out T
     sites_apart   the same tokens before blocks that work along time: devices may share out S
+    heads_apart   queries, keys or values [B, T, S, h, d] before attention across frames and sites: devices may share out h, all T and S here
+    heads_joined  what comes out of it, back as the tokens lie
     everywhere    tokens of the sound [B, N, D], which every sharer of a clip holds whole
     weights       (name of a stack, parameters of one of its blocks) where the block runs
     frames        how many of the T frames are a clip's; those after them are padding, and no frame sees them. None: all
@@ -28,6 +30,8 @@ class Layout:
 
     frames_apart: Callable[[jax.Array], jax.Array] = as_is
     sites_apart: Callable[[jax.Array], jax.Array] = as_is
+    heads_apart: Callable[[jax.Array], jax.Array] = as_is
+    heads_joined: Callable[[jax.Array], jax.Array] = as_is
     everywhere: Callable[[jax.Array], jax.Array] = as_is
     weights: Callable[[str, Any], Any] | None = None
     frames: int | None = None

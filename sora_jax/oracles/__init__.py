@@ -3,12 +3,12 @@
     tracker   where each ball is                 facts     what a caption would say        onsets  when things strike
     arcs      how the balls move in between      sync      do picture and sound agree      material  what is struck, by ear
     physics   do the balls move as bodies do     loudness  is faster louder                words     what is said
-    ringing   a sound without what was struck    camera    where a film's camera looks
+    ringing   a sound without what was struck    camera    where a film's camera looks     style   what a clip is drawn like
     phyworld  how PhyWorld's balls move
 
-`read_clip` says what the first six read. Each but two is calibrated (`calibrate.py`): near-perfect on ground truth, stable under blur,
-noise and compression, and failing on corrupted and shuffled clips. Without a calibration row a reading scores nothing: permanence and
-camera are waiting for theirs. `scoring.py` turns readings into scores.
+`read_clip` says what the first six read. Each but one is calibrated (`calibrate.py`): near-perfect on ground truth, stable under blur,
+noise and compression, and failing on corrupted and shuffled clips. Without a calibration row a reading scores nothing: permanence is
+waiting for its own. `scoring.py` turns readings into scores.
 """
 
 import numpy as np

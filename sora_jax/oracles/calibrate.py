@@ -12,11 +12,13 @@ An oracle's score under a condition is the share of clips in which its reading i
     loudness       every floor and wall impact seen and heard, the clearly faster louder (clips with two such)
     words          every word heard as said, in order, by voices that were not trained on  (clips with words: `conditions.narrated`)
     motion         velocities within 0.15 units a second of the scene's, no ball lost       (PhyWorld's balls: `conditions.phyworld`)
+    style          the style told right                                                   (films, as many of each style)
+    camera         views within 0.5 pixels rms; the move, where it shows, told right, and the way of pans and push-ins within 5 %  (films)
 
-An oracle is judged on the clips of its stage (`Oracle.stage`): rooms, or rooms with a narrator.
+An oracle is judged on the clips of its stage (`Oracle.stage`): rooms, rooms with a narrator, or another family of scenes.
 Ground truth must reach 0.98, blur, noise and compression 0.95; corrupted and shuffled clips must stay under CEILING, empty ones too; of
-physics under STRICT, where the corruption breaks a law at all (`ASKED`). Physics and sync know no scene: to shuffle is to show the frames
-in another order, or to pair one clip's picture with another's sound.
+physics under STRICT, where the corruption breaks a law at all (`ASKED`), of style, shuffled, under chance. Physics and sync know no scene: to
+shuffle is to show the frames in another order, or to pair one clip's picture with another's sound. A style is shuffled with all others'.
 A few reversed clips stay right for facts: a rolled ball that a wall sends back rolls the same way when played backwards.
 Impacts slower than 0.3 m/s are silent in this world and not asked for.
 """
@@ -33,8 +35,10 @@ from sora_jax.oracles.material import read_material
 from sora_jax.oracles.onsets import Onset, merge
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import lag, match
+from sora_jax.worlds.playhouse.camera import views
 from sora_jax.worlds.playhouse.draw import CLIP_SECONDS
 from sora_jax.worlds.playhouse.sound import FAINTEST
+from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 GROUND_TRUTH, DEGRADED, CEILING, STRICT = 0.98, 0.95, 0.20, 0.05
 SHIFTS = (-0.16, -0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08, 0.16)  # seconds
@@ -131,6 +135,35 @@ def _motion(c: Truth, read: Reading) -> bool | None:
     return None if lost is None else error is not None and error <= 0.15 and lost == 0.0
 
 
+def _style(c: Truth, read: Reading) -> bool:
+    return read.style == c.take.scene.style
+
+
+SHOWS = 0.75  # pixels that a camera which follows or shakes must move by in two frames to be seen to
+
+
+def true_views(c: Truth) -> np.ndarray:
+    """(left, top, width) [F, 3] that the frames were taken with."""
+    return views(c.take.scene, c.format.frame_times())
+
+
+def _travel(c: Truth) -> np.ndarray:
+    """How far in pixels the picture's corner is from its middle place in every frame, ascending [F]."""
+    true = true_views(c)
+    return np.sort(np.abs(true[:, :2] - np.median(true[:, :2], axis=0)).max(1)) * c.format.size / true[0, 2]
+
+
+def _camera(c: Truth, read: Reading) -> bool:
+    true, seen, look = true_views(c), read.camera, c.take.facts.look
+    if seen is None or seen.rms_pixels(true, c.format.size) > 0.5:
+        return False
+    if look.camera in ("pan", "push-in"):
+        axis = 0 if look.camera == "pan" else 2
+        ways = [np.polyfit(c.format.frame_times(), v[:, axis], 1)[0] for v in (seen.views, true)]
+        return (seen.kind, seen.direction) == (look.camera, look.direction) and abs(ways[0] / ways[1] - 1.0) <= 0.05
+    return seen.kind == look.camera or _travel(c)[-2] < SHOWS
+
+
 def said(take) -> list[str]:
     """The words said in a take."""
     return [word for _, word in take.scene.narration.words] if take.scene.narration else []
@@ -140,7 +173,8 @@ def said(take) -> list[str]:
 class Oracle:
     """How an oracle is judged: media it reads, the corruptions that must fool it, judge(clip, reading) -> right, or None where nothing is asked.
 
-    ceiling: the most that what must fail may score. stage: a name in `conditions.STAGES`, the clips it is judged on.
+    ceiling: the most that what must fail may score. stage: a name in `conditions.STAGES`, the clips it is judged on. empty: the clips
+    that show nothing of what is read.
     """
 
     media: tuple[str, ...]
@@ -149,6 +183,7 @@ class Oracle:
     tolerance: str
     ceiling: float = CEILING
     stage: str = "room"
+    empty: Callable[[list[Truth]], list[Truth]] = conditions.empty
 
 
 ORACLES = {
@@ -174,6 +209,8 @@ ORACLES = {
         "velocities within 0.15 units/s, no ball lost",
         stage="phyworld",
     ),
+    "style": Oracle((VIDEO,), _style, ("restyle", "turn", "tiles"), "the style", 1 / len(FILM_STYLES), "film", conditions.blank),
+    "camera": Oracle((VIDEO,), _camera, ("freeze", "reverse", "mirror"), "views rms <= 0.5 px, the move, its way within 5 %", stage="film"),
 }
 
 
@@ -199,9 +236,20 @@ ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
 }
 
 
+ASKED |= {
+    ("camera", "corrupted_freeze"): lambda c: _travel(c)[-3] > 1.0 or c.take.facts.look.camera == "push-in",
+    ("camera", "corrupted_reverse"): lambda c: c.take.facts.look.camera in ("pan", "push-in"),
+    ("camera", "corrupted_mirror"): lambda c: c.take.facts.look.camera in ("pan", "follow") and _travel(c)[-3] > 2.0,
+}
+
+
 def _shuffled(name: str, clips: list[Truth]) -> list[tuple[Truth, Reading]]:
     if ORACLES[name].stage == "narrated":
         return [(dataclasses.replace(c, take=o.take), c.read()) for c, o in zip(clips, clips[1:] + clips[:1]) if said(c.take) != said(o.take)]
+    if name == "style":  # with every other's: chance, whatever the order
+        return [(dataclasses.replace(c, take=o.take), read) for c, read in [(c, c.read()) for c in clips] for o in clips if o is not c]
+    if name == "camera":
+        return [(c, c.read()) for c in conditions.shuffled(clips, lambda take: (take.facts.look.camera, take.facts.look.direction))]
     made = conditions.disordered(clips) if name == "physics" else conditions.shuffled(clips)
     if name in ("sync", "loudness"):
         made = [dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, clips[1:] + clips[:1])]
@@ -220,7 +268,7 @@ def calibrate(clips: list[Truth], report: Callable[[str], object] = lambda name:
         right = [r for r in (ORACLES[name].judge(c, read) for c, read in made if asked(c)) if r is not None]
         scores[name][condition] = {"score": round(float(np.mean(right)), 4) if right else None, "n": len(right)}
 
-    table = {"ground_truth": (None, lambda c: c), **KEPT, **CORRUPTED, "empty": (None, conditions.empty)}
+    table = {"ground_truth": (None, lambda c: c), **KEPT, **CORRUPTED}
     for stage in dict.fromkeys(ORACLES[name].stage for name in oracles):
         here, staged = [name for name in oracles if ORACLES[name].stage == stage], conditions.STAGES[stage](clips)
         for condition, (medium, change) in table.items():
@@ -229,6 +277,12 @@ def calibrate(clips: list[Truth], report: Callable[[str], object] = lambda name:
             made = [(c, c.read()) for c in change(staged)] if users else []
             for name in users:
                 judge(condition, name, made)
+        report("empty")
+        for make in dict.fromkeys(ORACLES[name].empty for name in here):
+            made = [(c, c.read()) for c in make(staged)]
+            for name in here:
+                if ORACLES[name].empty is make:
+                    judge("empty", name, made)
         report("shuffled")
         for name in here:
             judge("shuffled", name, _shuffled(name, staged))

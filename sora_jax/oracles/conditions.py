@@ -18,10 +18,11 @@ from sora_jax.modality import FORMATS, SAMPLE_RATE, ClipFormat
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.words import APART, shuffled_pieces
 from sora_jax.worlds.playhouse import render, sound, voice
-from sora_jax.worlds.playhouse.draw import Take, draw
+from sora_jax.worlds.playhouse.draw import Take, draw, in_style
+from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.phyworld import TASKS
 from sora_jax.worlds.playhouse.simulate import simulate
-from sora_jax.worlds.playhouse.spec import Narration
+from sora_jax.worlds.playhouse.spec import FILM_STYLES, Narration
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
@@ -89,6 +90,18 @@ def phyworld(clips: list[Truth]) -> list[Truth]:
     """As many clips of PhyWorld's balls, one task after the other."""
     families = [f"phyworld_{task}_30k" for task in TASKS]
     return render_takes([draw("val", i, family=families[i % len(families)]) for i in range(len(clips))], FORMATS["phyworld"])
+
+
+def _staged(family: str, **style: Callable[[int], str]):
+    """As many clips of a family, of the same indices, split and format as the rooms; of `val` where the family has no such split."""
+
+    def make(clips: list[Truth]) -> list[Truth]:
+        splits = FAMILIES[family].splits
+        split = clips[0].take.split if clips[0].take.split in splits else "val"
+        takes = [draw(split, c.take.index, family=family, **{k: pick(i) for k, pick in style.items()}) for i, c in enumerate(clips)]
+        return render_takes(takes, clips[0].format, min(16, len(takes)))
+
+    return make
 
 
 def _frames(change: Callable[[Truth], np.ndarray]):
@@ -186,6 +199,28 @@ def _slow(c: Truth) -> np.ndarray:
     return c.frames[index]
 
 
+def tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
+    """Frames [F, H, W, 3] cut into across x across tiles, which are put together in another order."""
+    count, height, width = frames.shape[:3]
+    cut = frames.reshape(count, across, height // across, across, width // across, 3).swapaxes(2, 3)
+    order = np.random.default_rng([18, seed]).permutation(across * across)
+    mixed = cut.reshape(count, across * across, *cut.shape[3:])[:, order].reshape(cut.shape)
+    return mixed.swapaxes(2, 3).reshape(frames.shape)
+
+
+def _restyled(clips: list[Truth]) -> list[Truth]:
+    """The same film in the next style."""
+    after = dict(zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1]))
+    made = render_takes([in_style(c.take, after[c.take.scene.style]) for c in clips], clips[0].format, min(16, len(clips)))
+    return [dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, made)]
+
+
+def _turned(clips: list[Truth]) -> list[Truth]:
+    """The second half of every film is in the next style."""
+    half = clips[0].format.frames // 2
+    return [dataclasses.replace(c, frames=np.concatenate([c.frames[:-half], o.frames[-half:]])) for c, o in zip(clips, _restyled(clips))]
+
+
 def _pitched(c: Truth) -> np.ndarray:
     """Played at half the speed: every mode an octave down, every decay twice as long."""
     n = len(c.samples)
@@ -257,6 +292,9 @@ CORRUPTED = {
     "corrupted_swap": (VIDEO, _swap),
     "corrupted_hasten": (VIDEO, _moved(_hasten)),
     "corrupted_tunnel": (VIDEO, _moved(_tunnel)),
+    "corrupted_tiles": (VIDEO, _frames(lambda c: tiles(c.frames, c.take.index))),
+    "corrupted_restyle": (VIDEO, _restyled),
+    "corrupted_turn": (VIDEO, _turned),
     "corrupted_late": (AUDIO, _samples(_late)),
     "corrupted_backwards": (AUDIO, _samples(lambda c: c.samples[::-1])),
     "corrupted_octave": (AUDIO, _samples(_pitched)),
@@ -265,8 +303,15 @@ CORRUPTED = {
 }
 
 
-# stage -> what makes its clips of rooms.
-STAGES: dict[str, Callable[[list[Truth]], list[Truth]]] = {"room": lambda clips: clips, "narrated": narrated, "phyworld": phyworld}
+# stage -> what makes its clips of rooms. Films have as many of each style.
+STAGES: dict[str, Callable[[list[Truth]], list[Truth]]] = {
+    "room": lambda clips: clips,
+    "narrated": narrated,
+    "film": _staged("film", style=lambda i: FILM_STYLES[i % len(FILM_STYLES)]),
+    "occlude": _staged("occlude"),
+    "court": _staged("court"),
+    "phyworld": phyworld,
+}
 
 
 def empty(clips: list[Truth]) -> list[Truth]:
@@ -274,13 +319,18 @@ def empty(clips: list[Truth]) -> list[Truth]:
     return [dataclasses.replace(c, frames=room, samples=_quiet(c)) for c, room in zip(clips, _empty_rooms(clips))]
 
 
-def shuffled(clips: list[Truth]) -> list[Truth]:
-    """Clip i with the take of another clip: the next one whose facts differ."""
+def shuffled(clips: list[Truth], other=lambda take: take.facts.key()) -> list[Truth]:
+    """Clip i with the take of another clip: the next one in which what is asked, other(take), is something else."""
     out = []
     for i, c in enumerate(clips):
-        others = (clips[(i + k) % len(clips)] for k in range(1, len(clips)))
-        out.append(dataclasses.replace(c, take=next(o.take for o in others if o.take.facts.key() != c.take.facts.key())))
+        ring = (clips[(i + k) % len(clips)].take for k in range(1, len(clips)))
+        out.append(dataclasses.replace(c, take=next(take for take in ring if other(take) != other(c.take))))
     return out
+
+
+def blank(clips: list[Truth]) -> list[Truth]:
+    """One colour in all of a clip: that of its mean."""
+    return [dataclasses.replace(c, frames=np.broadcast_to(c.frames.mean((0, 1, 2)), c.frames.shape)) for c in clips]
 
 
 def disordered(clips: list[Truth]) -> list[Truth]:

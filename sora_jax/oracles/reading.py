@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from sora_jax.modality import SAMPLE_RATE
-from sora_jax.oracles import camera, onsets, permanence, physics, sync, tracker, words
+from sora_jax.oracles import camera, onsets, permanence, physics, style, sync, tracker, words
 from sora_jax.oracles import facts as facts_lib
 from sora_jax.worlds.playhouse.captions import Facts
 
@@ -89,8 +89,13 @@ class Reading:
 
     @functools.cached_property
     def camera(self) -> camera.Camera | None:
-        """How the camera of a film moves; None without posts to see it by. Not calibrated."""
+        """How the camera of a film moves; None without posts to see it by."""
         return camera.read_camera(self.frames, self.fps)
+
+    @functools.cached_property
+    def style(self) -> str | None:
+        """The style that the clip is drawn in; None for none that the world has."""
+        return style.read_style(self.frames)
 
     @functools.cached_property
     def permanence(self) -> permanence.Permanence | None:

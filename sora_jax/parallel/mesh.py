@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 
 import jax
 from absl import logging
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from kernels import target
@@ -58,7 +59,12 @@ class MeshConfig:
         """The mesh over `devices` (default: all there are). Raises UserError where they do not fit."""
         devices = jax.devices() if devices is None else devices
         shape = self.shape(len(devices))
-        return jax.make_mesh(shape, AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices[: math.prod(shape)])
+        devices = devices[: math.prod(shape)]
+        kinds = (AxisType.Auto,) * len(AXES)
+        try:
+            return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
+        except NotImplementedError:  # no axis of a TPU's torus, nor a product of some, is as long: parts of them are
+            return Mesh(mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True), AXES, axis_types=kinds)
 
 
 def check_batch(batch_size: int, mesh: Mesh) -> None:

@@ -9,15 +9,22 @@ and between them one all-to-all, in which a device keeps 1/n of what it has and 
 blocks going forward, two more going back. Nothing else of the video moves over `seq`; the sound is whole on each of its devices,
 and reads P pooled tokens a frame. T is padded to a multiple of n with frames that no other frame sees and no loss counts.
 
+Where tokens meet across frames and sites (`full`, and the windows of `window`), tokens stay as in (1), and within the attention alone
+
+    queries, keys, values   lie as  [B, T, S, h/n, d]                                                   (3)
+
+by one all-to-all each, and a fourth brings the result back: Ulysses. n must divide the heads then.
+
 Parameters lie in shares over `fsdp` (`rules.py`). A block's kernels are cast to the model's dtype and gathered inside the scanned
 body, so that one block's are whole at a time, and their gradients leave it in shares again. Left to itself the compiler may gather
 a whole stack before the scan, and libtpu ends the process where `fsdp` is not the only axis.
 
-Source: Zhao et al. 2024, "DSP: Dynamic Sequence Parallelism for Multi-Dimensional Transformers".
+Sources: Zhao et al. 2024, "DSP: Dynamic Sequence Parallelism for Multi-Dimensional Transformers"; Jacobs et al. 2023, "DeepSpeed Ulysses".
 """
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -32,8 +39,10 @@ from sora_jax.parallel import rules
 from sora_jax.parallel.mesh import BATCH
 from sora_jax.weights import flatten
 
-FRAMES_APART = P(BATCH, "seq", None, None)
-SITES_APART = P(BATCH, None, "seq", None)
+FRAMES_APART = P(BATCH, "seq", None, None)  # (1)
+SITES_APART = P(BATCH, None, "seq", None)  # (2)
+FRAMES_WITH_HEADS = P(BATCH, "seq", None, "tensor", None)
+HEADS_APART = P(BATCH, None, None, ("tensor", "seq"), None)  # (3)
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["model"], meta_fields=["mesh"])
@@ -58,39 +67,41 @@ class OnMesh:
         latents = {**latents, "video": pad(latents["video"], 1)}
         levels = {**levels, "video": pad(levels["video"], 1)}
         times = {**times, "video": pad(jnp.asarray(times["video"]), 0)}
-        out = self.model(latents, levels, text, times, couple, layout=layout(self.mesh, self.config.dtype, frames if padding else None))
+        out = self.model(latents, levels, text, times, couple, layout=layout(self.mesh, self.config, frames if padding else None))
         return {**out, "video": out["video"][:, :frames]}
 
 
 def check_tokens(config: Any, sides: tuple[int, int], mesh: Mesh) -> None:
-    """Raises UserError where `seq` does not divide the tokens of a frame, or the pattern of attention does not let them part."""
+    """Raises UserError where `seq` does not divide what it shares out: the tokens of a frame, or, across frames and sites, the heads."""
     share = mesh.shape["seq"]
     if share == 1:
         return
-    if config.attention != "pure":
-        raise UserError(
-            f"config.mesh.seq={share} needs config.model.attention='pure', whose tokens meet within a frame or along time; "
-            f"it is {config.attention!r}: give mesh.seq=1"
-        )
-    sites = sides[0] // config.patch * (sides[1] // config.patch)
-    if sites % share:
-        fits = ", ".join(str(n) for n in range(1, sites + 1) if sites % n == 0)
-        raise UserError(f"config.mesh.seq={share} does not divide the {sites} tokens of a frame; sizes that do: {fits}")
+    if config.attention == "pure":
+        parts, what = sides[0] // config.patch * (sides[1] // config.patch), "tokens of a frame"
+    else:
+        parts, what = config.heads // mesh.shape["tensor"], f"heads that mesh.tensor={mesh.shape['tensor']} leaves to {config.attention!r}"
+    if parts % share:
+        fits = ", ".join(str(n) for n in range(1, parts + 1) if parts % n == 0)
+        raise UserError(f"config.mesh.seq={share} does not divide the {parts} {what}; sizes that do: {fits}")
 
 
-def layout(mesh: Mesh, dtype: str, frames: int | None = None) -> Layout:
-    """The hooks of `sora_jax.nn.layout` on a mesh, for a model that computes in `dtype`."""
-    switch = functools.partial(_switch, mesh) if mesh.shape["seq"] > 1 else lambda x, to: jax.lax.with_sharding_constraint(x, NamedSharding(mesh, to))
-    everywhere = lambda a: jax.lax.with_sharding_constraint(a, NamedSharding(mesh, P(BATCH)))
-    weights = functools.partial(_gathered, mesh, jnp.dtype(dtype)) if mesh.shape["fsdp"] > 1 else None
-    return Layout(lambda v: switch(v, FRAMES_APART), lambda v: switch(v, SITES_APART), everywhere, weights, frames)
+def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
+    """The hooks of `sora_jax.nn.layout` on a mesh, for a model's config; `frames` as there."""
+    lie = lambda to: lambda x: jax.lax.with_sharding_constraint(x, NamedSharding(mesh, to))
+    hooks = {"frames_apart": lie(FRAMES_APART), "sites_apart": lie(FRAMES_APART), "everywhere": lie(P(BATCH))}
+    if mesh.shape["seq"] > 1 and config.attention == "pure":
+        hooks |= {"frames_apart": _switch(mesh, SITES_APART, FRAMES_APART), "sites_apart": _switch(mesh, FRAMES_APART, SITES_APART)}
+    elif mesh.shape["seq"] > 1:
+        hooks |= {"heads_apart": _switch(mesh, FRAMES_WITH_HEADS, HEADS_APART), "heads_joined": _switch(mesh, HEADS_APART, FRAMES_WITH_HEADS)}
+    weights = functools.partial(_gathered, mesh, jnp.dtype(config.dtype)) if mesh.shape["fsdp"] > 1 else None
+    return Layout(**hooks, weights=weights, frames=frames)
 
 
-def _switch(mesh: Mesh, v: jax.Array, to: P) -> jax.Array:
-    """The all-to-all between (1) and (2): v [B, T, S, D] whose other axis is shared out -> v whose `to` is."""
-    away, split, joined = (SITES_APART, 1, 2) if to == FRAMES_APART else (FRAMES_APART, 2, 1)
-    exchange = lambda x: jax.lax.all_to_all(x, "seq", split_axis=split, concat_axis=joined, tiled=True)
-    return jax.shard_map(exchange, mesh=mesh, in_specs=away, out_specs=to)(v)
+def _switch(mesh: Mesh, away: P, to: P) -> Callable[[jax.Array], jax.Array]:
+    """The all-to-all that takes an array shared out over `seq` along the axis that `away` says to the one that `to` does."""
+    axis = lambda spec: next(i for i, names in enumerate(spec) if names and "seq" in (names, *names))
+    exchange = lambda x: jax.lax.all_to_all(x, "seq", split_axis=axis(to), concat_axis=axis(away), tiled=True)
+    return jax.shard_map(exchange, mesh=mesh, in_specs=away, out_specs=to)
 
 
 def _gathered(mesh: Mesh, dtype: jnp.dtype, stack: str, params: Any) -> Any:

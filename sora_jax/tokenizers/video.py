@@ -64,7 +64,11 @@ class Block(nnx.Module):
         self.gain1, self.gain2 = nnx.Param(jnp.ones(width)), nnx.Param(jnp.ones(width))
 
     def __call__(self, x, cache):
+        """x [B, T, H, W, C] and the cache before it, or what makes that of the cache after it (`sora_jax.parallel.halo`) -> the same."""
         h = self.space(jax.nn.silu(_rms(x) * self.gain1[...]))
+        if callable(cache):  # the frames before these lie elsewhere, where the end of these is wanted too
+            end = h[:, 1 - self.time.time :]
+            cache = cache(conv_prologue(end, self.gain2[...], jnp.zeros_like(end))[1])
         past, cache = conv_prologue(h, self.gain2[...], cache)
         return x + self.time(past), cache
 
@@ -124,7 +128,7 @@ class VideoTokenizer(nnx.Module):
         coarse = [b.empty_cache(batch, rows, columns) for b in self.decoder_coarse]
         return coarse + [b.empty_cache(batch, 2 * rows, 2 * columns) for b in self.decoder_fine]
 
-    def _encode_groups(self, groups: jax.Array, cache):
+    def encode_groups(self, groups: jax.Array, cache):
         """Groups of frames [B, T, k, H, W, 3] in [0, 1] to latents [B, T, H/8, W/8, C]."""
         cache, after = list(cache), []
         x = self.embed(haar.forward(groups - 0.5, LEVELS))
@@ -138,7 +142,7 @@ class VideoTokenizer(nnx.Module):
         z = self.to_latent(_rms(x))
         return z * self.scale[...], after
 
-    def _decode_groups(self, latents: jax.Array, cache):
+    def decode_groups(self, latents: jax.Array, cache):
         """Latents [B, T, h, w, C] to groups of frames [B, T, k, 8h, 8w, 3]."""
         cache, after = list(cache), []
         x = self.from_latent(latents / self.scale[...])
@@ -162,18 +166,18 @@ class VideoTokenizer(nnx.Module):
         Returns:
             (latents [B, T, H/8, W/8, C], cache). Frames that do not fill a group wait in the cache; see `flush`.
         """
-        frames = _pad_to_multiple(frames)
+        frames = pad_sides(frames)
         (b, _, h, w, _), k = frames.shape, self.config.frames_per_latent
         if cache is None:
             first = jnp.repeat(frames[:, :1, None], k, axis=2)
-            z, blocks = self._encode_groups(first, self.encoder_cache(b, h, w))
+            z, blocks = self.encode_groups(first, self.encoder_cache(b, h, w))
             waiting, latents = frames[:, 1:], [z]
         else:
             blocks, waiting, latents = cache["blocks"], jnp.concatenate([cache["waiting"], frames], axis=1), []
         full = waiting.shape[1] // k
         if full:
             groups = waiting[:, : full * k].reshape(b, full, k, h, w, 3)
-            z, blocks = self._encode_groups(groups, blocks)
+            z, blocks = self.encode_groups(groups, blocks)
             latents.append(z)
         empty = jnp.zeros((b, 0, h // PIXELS_PER_LATENT, w // PIXELS_PER_LATENT, self.config.channels))
         return jnp.concatenate([empty, *latents], axis=1), {"blocks": blocks, "waiting": waiting[:, full * k :]}
@@ -196,10 +200,8 @@ class VideoTokenizer(nnx.Module):
         """Decode the next latents [B, T, h, w, C] of a video: (frames [B, F, 8h, 8w, 3] in [0, 1], cache)."""
         b, _, rows, columns, _ = latents.shape
         start = cache is None
-        groups, cache = self._decode_groups(latents, self.decoder_cache(b, rows, columns) if start else cache)
-        frames = groups.reshape(b, -1, *groups.shape[3:])
-        if start:  # the first group stands for one frame: its mean is the sum coefficient of equation (1) of haar.py
-            frames = jnp.concatenate([groups[:, 0].mean(axis=1, keepdims=True), frames[:, self.config.frames_per_latent :]], axis=1)
+        groups, cache = self.decode_groups(latents, self.decoder_cache(b, rows, columns) if start else cache)
+        frames = frames_of(groups) if start else groups.reshape(b, -1, *groups.shape[3:])
         return jnp.clip(frames, 0.0, 1.0), cache
 
     def decode(self, latents: jax.Array) -> jax.Array:
@@ -207,20 +209,34 @@ class VideoTokenizer(nnx.Module):
         return self.decode_chunk(latents)[0]
 
 
-def _pad_to_multiple(frames: jax.Array) -> jax.Array:
+def groups_of(frames: jax.Array, k: int) -> jax.Array:
+    """A whole video [B, F, H, W, C] as groups [B, 1 + ceil((F - 1) / k), k, H, W, C]: the first frame k times, the last one to fill its group."""
+    missing = -(frames.shape[1] - 1) % k
+    parts = [jnp.repeat(frames[:, :1], k, axis=1), frames[:, 1:], jnp.repeat(frames[:, -1:], missing, axis=1)]
+    return jnp.concatenate(parts, axis=1).reshape(frames.shape[0], -1, k, *frames.shape[2:])
+
+
+def frames_of(groups: jax.Array) -> jax.Array:
+    """The frames [B, 1 + k (T - 1), H, W, C] of groups [B, T, k, H, W, C]: the first group stands for one, its mean, which is the sum
+    coefficient of equation (1) of haar.py."""
+    later = groups[:, 1:].reshape(groups.shape[0], -1, *groups.shape[3:])
+    return jnp.concatenate([groups[:, 0].mean(axis=1, keepdims=True), later], axis=1)
+
+
+def pad_sides(frames: jax.Array) -> jax.Array:
+    """Height and width to multiples of 8, by repeating the edge."""
     bottom, right = -frames.shape[2] % PIXELS_PER_LATENT, -frames.shape[3] % PIXELS_PER_LATENT
     return jnp.pad(frames, ((0, 0), (0, 0), (0, bottom), (0, right), (0, 0)), mode="edge") if bottom or right else frames
 
 
 def video_loss(tokenizer: VideoTokenizer, frames: jax.Array, key: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Equation (2) on frames [B, F, H, W, 3] in [0, 1], F = 1 + k n. Returns (loss, metrics)."""
-    config, k = tokenizer.config, tokenizer.config.frames_per_latent
+    config = tokenizer.config
     latents = tokenizer.encode(frames)
     noisy = latents + config.noise * jax.random.normal(key, latents.shape)
     b, _, rows, columns, _ = latents.shape
-    groups, _ = tokenizer._decode_groups(noisy, tokenizer.decoder_cache(b, rows, columns))
-    target = frames[:, 1:].reshape(b, -1, k, *frames.shape[2:])
-    target = jnp.concatenate([jnp.repeat(frames[:, :1, None], k, axis=2), target], axis=1)
+    groups, _ = tokenizer.decode_groups(noisy, tokenizer.decoder_cache(b, rows, columns))
+    target = groups_of(frames, config.frames_per_latent)
     error = target - groups
     moved = jnp.max(jnp.abs(target - frames.mean(axis=1)[:, None, None]), axis=-1, keepdims=True)
     weight = 1.0 + config.motion_weight * jnp.clip(moved / 0.1 - 0.5, 0.0, 1.0)
@@ -228,8 +244,6 @@ def video_loss(tokenizer: VideoTokenizer, frames: jax.Array, key: jax.Array) -> 
     fidelity = jnp.mean(weight * squared)
     sharp = jnp.mean(weight * (jnp.sqrt(squared + 1e-4) - 1e-2))
     hinge = jnp.mean(jnp.square(jnp.maximum(jnp.abs(latents) - 3.0, 0.0)))
-    # The first group stands for one frame, as in `decode_chunk`.
-    shown = jnp.concatenate([error[:, 0].mean(1, keepdims=True), error[:, 1:].reshape(b, -1, *error.shape[3:])], axis=1)
-    mse = jnp.mean(jnp.square(shown))
+    mse = jnp.mean(jnp.square(frames_of(error)))
     loss = fidelity + 0.1 * sharp + 0.01 * hinge
     return loss, {"psnr": -10.0 * jnp.log10(mse), "latent_std": latents.std(), "weighted_mse": fidelity}

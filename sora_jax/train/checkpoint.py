@@ -2,8 +2,12 @@
 
 A checkpoint is a directory that appears by one rename once all of it is on disk, so a run killed while saving has the one before.
 The arrays are named by their path in the state, "params.blocks.kernel".
+
+Several processes save and restore together, each its own shards. All of them stand at the same batch, so the position that one wrote is
+every one's: a run goes on under another number of processes with the very clips it would have seen.
 """
 
+import json
 import os
 import time
 from pathlib import Path
@@ -13,6 +17,7 @@ import jax
 from absl import logging
 
 from sora_jax.errors import UserError
+from sora_jax.parallel import processes
 from sora_jax.parallel.compat import orbax_v1
 from sora_jax.train.state import TrainState
 
@@ -28,8 +33,25 @@ def _is_key(leaf: Any) -> bool:
     return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
+class _Position:
+    """The position of a Grain iterator as Orbax saves it: a file of each process, of which any is read."""
+
+    def __init__(self, iterator: Any):
+        self._iterator, self.save = iterator, iterator.save
+
+    async def load(self, directory: Any) -> Any:
+        positions = {path.read_text() for path in directory.glob("process_*.json")}
+        if len(positions) != 1:
+            raise ValueError(f"{directory} holds {len(positions)} positions of the data, not one")
+
+        async def move():
+            self._iterator.set_state(json.loads(positions.pop()))
+
+        return move()
+
+
 class Checkpoints:
-    """The checkpoints of one run. Use as a context: leaving it waits for the save in progress."""
+    """The checkpoints of one run. Use as a context: leaving it waits for the save in progress, unless a process that takes part is lost."""
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
         self.directory = Path(directory).absolute()
@@ -40,8 +62,9 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self._checkpointer.close()
+    def __exit__(self, kind, error, trace) -> None:
+        if not processes.is_lost(error):
+            self._checkpointer.close()
 
     @property
     def latest(self) -> int | None:
@@ -54,7 +77,7 @@ class Checkpoints:
         try:
             if self._pending is not None:
                 self._pending.result()
-            self._pending = self._checkpointer.save_checkpointables_async(step, {"state": arrays, "data": iterator}, force=True)
+            self._pending = self._checkpointer.save_checkpointables_async(step, {"state": arrays, "data": _Position(iterator)}, force=True)
             if wait and self._pending is not None:
                 self._pending.result()
         except OSError as error:
@@ -77,20 +100,25 @@ class Checkpoints:
             abstract[name] = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=data.sharding)
         reasons: dict[int, str] = {}
         for candidate in [c.step for c in reversed(self._checkpointer.checkpoints)] if step is None else [step]:
+            reason = None
             try:
-                loaded = self._checkpointer.load_checkpointables(candidate, {"state": abstract, "data": iterator})["state"]
-                break
+                loaded = self._checkpointer.load_checkpointables(candidate, {"state": abstract, "data": _Position(iterator)})["state"]
             except (ValueError, KeyError, OSError) as error:
-                reasons[candidate] = " ".join(str(error.__cause__ or error).split())[:160]
+                reason = " ".join(str(error.__cause__ or error).split())[:160]
+            if not processes.any_of(reason is not None):
+                break
+            reasons[candidate] = reason or "another process cannot read it"
         else:
             each = "; ".join(f"step {candidate}: {reason}" for candidate, reason in reasons.items())
             raise UserError(f"no checkpoint in {self.directory} can be read and fits this program ({each}); use a new workdir")
         for bad, reason in reasons.items():
             aside = self.directory.with_name("unreadable")
-            aside.mkdir(exist_ok=True)
-            (self.directory / str(bad)).rename(aside / f"{bad}_{time.time_ns()}")
+            if processes.is_first():
+                aside.mkdir(exist_ok=True)
+                (self.directory / str(bad)).rename(aside / f"{bad}_{time.time_ns()}")
             logging.warning("the checkpoint of step %d cannot be read (%s); moved to %s", bad, reason, aside)
         if reasons:
+            processes.any_of(False)  # moved, before any looks again
             self._checkpointer.reload()
         leaves = [
             jax.random.wrap_key_data(loaded[name], impl=jax.random.key_impl(leaf)) if _is_key(leaf) else loaded[name]

@@ -31,6 +31,8 @@ def open_workdir(path: str | os.PathLike, config: Any, init_from: str | None, da
     identity = {**config_lib.to_dict(config), "init_from": init_from, "dataset": dict(dataset)}
     for name in ("mesh", "profile", "sample"):  # the devices that a run is on today, and what it shows, are not what it is
         identity.pop(name, None)
+    # A run without it stops at the first damaged clip, and was until then the run with it.
+    identity.get("data", {}).pop("skip_damaged", None)
     for (part, name), first in LATER.items():
         if identity.get(part, {}).get(name) == first:
             del identity[part][name]

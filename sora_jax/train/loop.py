@@ -4,6 +4,8 @@
 
 Nothing waits for a step's result until its window ends, so the host prepares data while the device works. A loss or gradient that
 is not finite is therefore noticed at the end of a window, but the step that made it is named and no state after it is ever saved.
+
+Where several processes train together all of them run this loop, and stop and save at the same steps; the first writes what is read.
 """
 
 import contextlib
@@ -22,10 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.experimental import multihost_utils
 
 from sora_jax import config as config_lib
 from sora_jax import files
-from sora_jax.errors import UserError
+from sora_jax.errors import Preempted, UserError
+from sora_jax.parallel import processes
 from sora_jax.train import metrics as metrics_lib
 from sora_jax.train.checkpoint import Checkpoints
 from sora_jax.train.clock import Clock
@@ -63,7 +67,8 @@ INPUTS = ("data", "clips")  # folders of a workdir that may be there before its 
 
 
 class Workdir:
-    """A run's directory: config.json with its fingerprint, checkpoints/, metrics.jsonl, tensorboard/. One process at a time.
+    """A run's directory: config.json with its fingerprint, checkpoints/, metrics.jsonl, tensorboard/. One run at a time; of several
+    processes that train together the first holds it.
 
     Raises:
         UserError: it holds another run's configuration (the first differing keys are named), or other files, or is in use.
@@ -89,6 +94,9 @@ class Workdir:
                 )
         elif self.path.is_dir() and any(not p.name.startswith(".") and p.name not in INPUTS for p in self.path.iterdir()):
             raise UserError(f"{path} is not empty and holds no run; give a new or empty --workdir")
+        self._lock = None
+        if not processes.is_first():
+            return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = (self.path / ".lock").open("w")
@@ -101,11 +109,12 @@ class Workdir:
     def begin(self) -> None:
         """Make the directory this run's. `fit` does: until training begins, a wrong configuration can be mended in place."""
         record = self.path / "config.json"
-        if not record.exists():
+        if processes.is_first() and not record.exists():
             files.write(record, json.dumps({"fingerprint": self.fingerprint, "config": self.config}, indent=2) + "\n")
 
     def close(self) -> None:
-        self._lock.close()
+        if self._lock:
+            self._lock.close()
 
     def __enter__(self) -> "Workdir":
         return self
@@ -115,20 +124,29 @@ class Workdir:
 
 
 @contextlib.contextmanager
-def _stop_asked() -> Iterator[threading.Event]:
-    """Within, the first Ctrl-C or SIGTERM only sets the event: the step and the checkpoint under way end whole. A second acts at once.
+def _stop_asked() -> Iterator[Callable[[int], int]]:
+    """Within, the first Ctrl-C or SIGTERM is only noted: the step and the checkpoint under way end whole. A second acts at once.
+    Gives a function of the step just done that tells the signal that asks to stop after it, else 0; to be called once a step.
 
-    Python would otherwise raise wherever it stands, inside a callback or a save as well.
+    Python would otherwise raise wherever it stands, inside a callback or a save as well. Several processes agree on a step, for JAX
+    itself waits for SIGTERM there: one that any of them received reaches all, within a second or two, and Ctrl-C is passed on as one.
     """
-    asked = threading.Event()
+    asked = []
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
-        yield asked
+        yield lambda step: 0
+        return
+    if processes.several():
+        before = signal.signal(signal.SIGINT, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
+        try:
+            yield lambda step: signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else 0
+        finally:
+            signal.signal(signal.SIGINT, before)
         return
     signals = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(s) for s in signals]
 
     def ask(number, frame):
-        asked.set()
+        asked.append(number)
         for s in signals:  # the system's own way to end a process: Python's would wait for a compilation, and XLA crash on its way out
             signal.signal(s, signal.SIG_DFL)
         os.write(2, b"\nstopping after this step; once more stops at once\n")
@@ -136,7 +154,7 @@ def _stop_asked() -> Iterator[threading.Event]:
     for s in signals:
         signal.signal(s, ask)
     try:
-        yield asked
+        yield lambda step: asked[0] if asked else 0
     finally:
         for s, handler in zip(signals, before):
             signal.signal(s, handler)
@@ -154,6 +172,7 @@ def fit(
     pictures: Callable[[TrainState], Mapping[str, Any]] | None = None,
     pictures_every: int = 0,
     step_flops: float = 0.0,
+    peak_flops: float = float("nan"),
 ) -> TrainState:
     """Train to `config.steps`, continuing from the newest checkpoint of `workdir` if there is one.
 
@@ -164,10 +183,11 @@ def fit(
         evaluate: metrics of a state, written as eval_NAME every `evaluate_every` steps and at the end.
         profile: a window of the profiler, written beside the metrics.
         pictures: {name: uint8 [H, W, 3]} of a state, for TensorBoard, every `pictures_every` steps and at the end.
-        step_flops: of one step; flops_per_second is written where they are given.
+        step_flops: of one step, without what is recomputed; flops_per_second is written where they are given.
+        peak_flops: FLOP/s of all devices; mfu, the share of it that step_flops make, is written where both are known.
     Raises:
         UserError: a loss or gradient is not finite, the data ran out, or a checkpoint does not fit.
-        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM after a whole step, saved, with a message that says where the run will continue.
+        KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (`Preempted`), after a whole step, saved; the message says where it continues.
     """
     from tqdm import tqdm
 
@@ -175,11 +195,13 @@ def fit(
     with Checkpoints(workdir.path / "checkpoints", config.keep) as checkpoints, _stop_asked() as stop:
         if checkpoints.latest is not None:
             state = checkpoints.restore(state, iterator)
-            print(f"continuing from step {checkpoints.latest} of {workdir.path}", file=sys.stderr)
+            if processes.is_first():
+                print(f"continuing from step {checkpoints.latest} of {workdir.path}", file=sys.stderr)
         step = saved = int(state.step)
         if step >= config.steps:
             return state
-        writer = metrics_lib.Writer(workdir.path, step)
+        first_process = processes.is_first()
+        writer = metrics_lib.Writer(workdir.path, step) if first_process else None
         clock = Clock(config.steps, step)
         window: list[tuple[int, dict[str, jax.Array]]] = []
         last_save = time.monotonic()
@@ -197,6 +219,7 @@ def fit(
             return rows
 
         bar = tqdm(
+            disable=not first_process,
             total=config.steps,
             initial=step,
             unit="step",
@@ -205,13 +228,15 @@ def fit(
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
         )
         first = True
-        profiler = Profiler(profile, workdir.path / "tensorboard")
+        profiler = Profiler(profile if first_process else ProfileConfig(), workdir.path / "tensorboard")
         try:
             while step < config.steps:
                 try:
                     batch = next(iterator)
                 except StopIteration:
                     raise UserError(f"the data ran out at step {step}; the iterator must repeat") from None
+                except UserError as error:
+                    raise UserError(f"{error}; stopped at step {step}, and the same command continues from step {saved}") from error
                 profiler.before(step + 1)
                 state, metrics = step_fn(state, batch)
                 step += 1
@@ -225,9 +250,9 @@ def fit(
                     bar.set_postfix_str(f"compiled in {clock.lap(step):.0f} s, loss {float(metrics['loss']):.4f}")
                 last = step == config.steps
                 logged = step % config.log_every == 0
-                due = time.monotonic() - last_save > 60 * config.checkpoint_minutes
-                stopping = stop.is_set()  # asked once: a signal from here on ends the next step, so that what is said to be saved is
-                save = last or stopping or (config.checkpoint_every and step % config.checkpoint_every == 0) or (logged and due)
+                due = logged and processes.decided(time.monotonic() - last_save > 60 * config.checkpoint_minutes)
+                stopping = stop(step)  # asked once: a signal from here on ends the next step, so that what is said to be saved is
+                save = last or stopping or (config.checkpoint_every and step % config.checkpoint_every == 0) or due
                 if logged or save:
                     rows = checked()
                     clock.lap(step)
@@ -235,7 +260,9 @@ def fit(
                     values["clips_per_second"] = config.batch_size / clock.step_seconds
                     if step_flops:
                         values["flops_per_second"] = step_flops / clock.step_seconds
-                    writer.write(step, values)
+                        values["mfu"] = values["flops_per_second"] / peak_flops  # nan is left out
+                    if writer:
+                        writer.write(step, values)
                     left = clock.eta_seconds
                     eta = datetime.timedelta(seconds=round(left)) if math.isfinite(left) else "?"
                     bar.set_postfix_str(f"{clock.step_seconds:.3g} s/step, ETA {eta}, loss {values['loss']:.4f}")
@@ -246,12 +273,23 @@ def fit(
                     saved, last_save = step, time.monotonic()
                 if evaluate and (last or (evaluate_every and step % evaluate_every == 0)):
                     with clock.pause():
-                        writer.write(step, {f"eval_{k}": float(v) for k, v in evaluate(state).items()})
-                if pictures and (last or (pictures_every and step % pictures_every == 0)):
+                        values = {f"eval_{k}": float(v) for k, v in evaluate(state).items()}
+                        if writer:
+                            writer.write(step, values)
+                if pictures and writer and (last or (pictures_every and step % pictures_every == 0)):
                     with clock.pause():
                         writer.show(step, pictures(state))
                 if stopping and not last:
-                    raise KeyboardInterrupt(f"stopped at step {step}, saved; the same command continues from there")
+                    kind = Preempted if stopping == signal.SIGTERM else KeyboardInterrupt
+                    raise kind(f"stopped at step {step}, saved; the same command continues from there")
+        except jax.errors.JaxRuntimeError as error:
+            if not processes.several():
+                raise
+            reason = str(error).splitlines()[0][:160]
+            raise UserError(
+                f"step {step + 1}: another process was lost, or a device failed ({reason}); the same command, given to every process, "
+                f"continues from step {saved}"
+            ) from error
         except KeyboardInterrupt as error:
             if error.args:
                 raise
@@ -259,5 +297,6 @@ def fit(
         finally:
             profiler.stop()
             bar.close()
-            writer.close()
+            if writer:
+                writer.close()
     return state

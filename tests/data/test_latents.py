@@ -234,6 +234,59 @@ def test_both_captions_are_used(directory):
     assert 40 < first.count(TOKENIZE.ids["clip"]) < 80
 
 
+def test_processes_share_each_batch_out(directory):
+    """Two that read two rows each: disjoint, in a pass every clip once, and beside each other the batches of one, captions too."""
+    one, *two = loader(directory, seed=3), *(loader(directory, seed=3, rows=rows) for rows in ([0, 1], [2, 3]))
+    for _ in range(11):  # two passes of 22 clips
+        batch, shares = next(one), [next(stream) for stream in two]
+        assert not set(numbers(shares[0])) & set(numbers(shares[1]))
+        assert equal(batch, {name: np.concatenate([share[name] for share in shares]) for name in batch})
+    assert [stream.get_state() for stream in two] == [one.get_state()] * 2, "the position is every one's"
+    fresh = [loader(directory, seed=3, rows=rows) for rows in ([0, 1, 2, 3], [1, 3])]
+    for stream in fresh:
+        stream.set_state(two[1].get_state())
+    batch, whole, odd = next(one), *(next(stream) for stream in fresh)
+    assert equal(batch, whole) and equal({name: x[1::2] for name, x in batch.items()}, odd)
+    ordered = [loader(directory, shuffle=False, repeat=1, rows=rows) for rows in ([0, 1], [2, 3])]
+    seen = [[number for batch in stream for number in numbers(batch)] for stream in ordered]
+    assert not set(seen[0]) & set(seen[1]) and sorted(seen[0] + seen[1]) == list(range(20))
+
+
+def damaged(directory, to, number, record=None):
+    """A copy of a set in which one record is another's bytes, or holds NaN; the size of its file is the same."""
+    shutil.copytree(directory, to)
+    found = contents(directory)
+    shard = to / f"latents-{number // 8:05d}.array_record"
+    writer = ArrayRecordWriter(str(shard), "group_size:1,uncompressed")
+    for i in range(number // 8 * 8, min(number // 8 * 8 + 8, len(found))):
+        r = found[i]
+        video = np.full_like(r["video"], np.nan) if i == number else r["video"]
+        writer.write(record if record and i == number else latents.pack(video, r["audio"], r["captions"], r["has_audio"], r["key"]))
+    writer.close()
+    return to
+
+
+@pytest.mark.parametrize(("record", "reason"), [(None, r"clip 5 \(n/5\) of .*: NaN or infinity"), (b"\xff" * 9, "clip 5 of ")])
+def test_a_damaged_clip_is_named_or_left_out(directory, tmp_path, caplog, record, reason):
+    bad = damaged(directory, tmp_path / "bad", 5, record)
+    stream = loader(bad, shuffle=False)
+    assert numbers(next(stream)) == [0, 1, 2, 3]
+    with pytest.raises(UserError, match=reason + ".*; bring the file back, or .* --config.data.skip_damaged=true"):
+        next(stream)
+    stream = loader(bad, shuffle=False, skip_damaged=True)
+    assert [numbers(next(stream)) for _ in range(2)] == [[0, 1, 2, 3], [4, 6, 6, 7]]
+    assert "the next one takes its place" in caplog.text
+
+
+def test_a_file_lost_under_a_run_is_named(directory, tmp_path):
+    lost = shutil.copytree(directory, tmp_path / "lost")
+    stream = loader(lost, shuffle=False)
+    os.truncate(lost / "latents-00001.array_record", 100)
+    with pytest.raises(UserError, match=r"clip (8|9|1\d) of .* cannot be used: .*; bring the file back"):
+        for _ in range(5):
+            next(stream)
+
+
 def test_resume_is_bitwise(directory):
     stream = loader(directory, seed=5)
     for _ in range(7):  # into the second pass

@@ -16,7 +16,7 @@ def run(stack, x, **kwargs):
     return scan_stack(stack, lambda block, x, scale: x + scale * block(x), x, jnp.array([1.0, -2.0, 3.0]), **kwargs)
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"remat": True}, {"unroll": 3}])
+@pytest.mark.parametrize("kwargs", [{}, {"remat": "block"}, {"remat": "matmuls"}, {"unroll": 3}])
 def test_scan_is_the_loop(kwargs):
     stack = init_stack(lambda rngs: MLP(8, 2.0, rngs), 3, nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(1), (5, 8))

@@ -1,4 +1,7 @@
-"""A program for eight fake devices: loss and gradients of one batch on each mesh against one device. Prints a line of JSON a mesh."""
+"""A program for eight fake devices: loss and gradients of one batch on each mesh against one device. Prints a line of JSON a mesh.
+
+    python factorisations.py MESHES [ATTENTION]        MESHES: JSON, a list of [data, fsdp, seq, tensor]
+"""
 
 import dataclasses
 import functools
@@ -29,6 +32,16 @@ CONFIG = dataclasses.replace(
 )  # fmt: skip
 
 
+def moved(params):
+    """Gates and heads start at zero, and would hide what stands behind them."""
+    keys = itertools.count()
+    return jax.tree.map(lambda x: x + 0.05 * jax.random.normal(jax.random.key(next(keys)), x.shape), params)
+
+
+def difference(got, wanted) -> float:
+    return float(np.max(np.abs(np.asarray(got) - wanted)) / max(np.max(np.abs(wanted)), 1e-30))
+
+
 def loss_and_gradients(params, merge, batch, mesh=None):
     times = {name: np.asarray(t, np.float32) for name, t in FORM.latent_times().items()}
     model = lambda params: sequence.on_mesh(merge(params), mesh) if mesh else merge(params)
@@ -47,11 +60,9 @@ def example(size: int):
 
 
 def main():
-    params, merge = split_module(STDiT(CONFIG, nnx.Rngs(0)))
-    # Gates and heads start at zero, and would hide what stands behind them.
-    keys = itertools.count()
-    params = jax.tree.map(lambda x: x + 0.05 * jax.random.normal(jax.random.key(next(keys)), x.shape), params)
-    batch = example(8)
+    attention = sys.argv[2] if len(sys.argv) > 2 else "pure"
+    params, merge = split_module(STDiT(dataclasses.replace(CONFIG, attention=attention, window=(3, 2, 2)), nnx.Rngs(0)))
+    params, batch = moved(params), example(8)
     run = lambda mesh, params, batch: loss_and_gradients(params, merge, batch, mesh)
     wanted = flatten(jax.tree.map(np.asarray, dict(zip(("loss", "gradients"), quick(functools.partial(run, None))(params, batch)))))
     for sizes in json.loads(sys.argv[1]):
@@ -61,7 +72,7 @@ def main():
         got = dict(zip(("loss", "gradients"), placed))
         unplaced = [p for p, (x, s) in enumerate(zip(jax.tree.leaves(got["gradients"]), jax.tree.leaves(where))) if x.sharding != s]
         got = flatten(jax.tree.map(np.asarray, got))
-        errors = {name: float(np.max(np.abs(got[name] - x)) / max(np.max(np.abs(x)), 1e-30)) for name, x in wanted.items()}
+        errors = {name: difference(got[name], x) for name, x in wanted.items()}
         worst = max(errors, key=errors.get)
         print(json.dumps({"mesh": dict(zip(AXES, sizes)), "worst": worst, "error": errors[worst], "unplaced": unplaced}), flush=True)
 

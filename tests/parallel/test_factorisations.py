@@ -5,15 +5,20 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
+from flax import nnx
 from jax.sharding import AbstractMesh, AxisType
 
 from sora_jax.errors import UserError
 from sora_jax.models.presets import PRESETS
+from sora_jax.parallel import halo
 from sora_jax.parallel.mesh import AXES
 from sora_jax.parallel.sequence import check_tokens
+from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -26,32 +31,55 @@ def factorisations(devices: int, axes: int) -> list[tuple[int, ...]]:
     return [(n, *rest) for n in range(1, devices + 1) if devices % n == 0 for rest in factorisations(devices // n, axes - 1)]
 
 
-def on_eight_devices(program: str, *arguments: str) -> list[dict]:
-    """The lines of JSON that a program of this folder prints."""
+def on_eight_devices(program: str, *runs: list[str]) -> list[dict]:
+    """The lines of JSON that a program of this folder prints, run with each list of arguments, all at once: they compile on one core each."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, str(HERE / program), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def run(arguments: list[str]) -> str:
+        command = [sys.executable, str(HERE / program), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    with ThreadPoolExecutor() as pool:
+        return [json.loads(line) for printed in pool.map(run, runs) for line in printed.splitlines()]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seq", [1, 2, 4, 8])
-def test_every_factorisation(seq):
+def test_every_factorisation():
     """Of data x fsdp x seq x tensor, all twenty; five latent frames, so that every `seq` above 1 pads them."""
-    meshes = [mesh for mesh in factorisations(8, 4) if mesh[2] == seq]
-    assert len(meshes) == {1: 10, 2: 6, 4: 3, 8: 1}[seq]
-    rows = on_eight_devices("factorisations.py", json.dumps(meshes))
-    assert len(rows) == len(meshes)
+    meshes = factorisations(8, 4)
+    assert len(meshes) == 20
+    rows = on_eight_devices("factorisations.py", [json.dumps(meshes[::2])], [json.dumps(meshes[1::2])])
+    assert len(rows) == 20
     for row in rows:
         assert row["error"] <= 1e-5, row
         assert not row["unplaced"], row
 
 
 @pytest.mark.slow
+def test_four_factorisations_across_frames_and_sites():
+    """Where tokens meet across frames and sites the heads are shared out instead; five latent frames again."""
+    meshes = json.dumps([(2, 1, 4, 1), (1, 2, 2, 2), (1, 1, 8, 1), (2, 2, 1, 2)])
+    rows = on_eight_devices("factorisations.py", [meshes, "window"], [meshes, "full"])
+    assert len(rows) == 8
+    for row in rows:
+        assert row["error"] <= 1e-5, row
+        assert not row["unplaced"], row
+
+
+@pytest.mark.slow
+def test_sampling_and_the_tokenizer_on_four_meshes():
+    rows = on_eight_devices("clips.py", [json.dumps([(8, 1, 1, 1), (2, 1, 4, 1)])], [json.dumps([(1, 2, 2, 2), (2, 2, 2, 1)])])
+    assert len(rows) == 12
+    for row in rows:
+        assert row["error"] <= 1e-5, row
+
+
+@pytest.mark.slow
 def test_a_pair_of_blocks_switches_twice():
     """All-to-alls of the compiled program, two a pair forward and two more backward, and none of the sound's."""
-    rows = {row["program"]: row for row in on_eight_devices("switches.py")}
+    rows = {row["program"]: row for row in on_eight_devices("switches.py", [])}
     assert rows["forward"]["all-to-all"] == 2 * rows["forward"]["pairs"]
     assert rows["gradient"]["all-to-all"] == 4 * rows["gradient"]["pairs"]
 
@@ -64,7 +92,14 @@ def test_tokens_that_do_not_divide_name_what_fits():
 
 
 @pytest.mark.parametrize("pattern", ["window", "full"])
-def test_patterns_across_frames_and_sites_are_refused(pattern):
-    mesh = AbstractMesh((1, 1, 2, 1), AXES, axis_types=(AxisType.Auto,) * 4)
-    with pytest.raises(UserError, match=f"mesh.seq=2 needs config.model.attention='pure'.*it is '{pattern}'"):
+def test_heads_that_do_not_divide_name_what_fits(pattern):
+    mesh = AbstractMesh((1, 1, 4, 2), AXES, axis_types=(AxisType.Auto,) * 4)
+    with pytest.raises(UserError, match=f"mesh.seq=4 does not divide the 3 heads that mesh.tensor=2 leaves to '{pattern}'; sizes that do: 1, 3"):
         check_tokens(dataclasses.replace(PRESETS["nano"], attention=pattern), (8, 8), mesh)
+
+
+def test_latents_too_few_for_the_halo_say_how_many_devices_fit():
+    mesh = AbstractMesh((1, 1, 8, 1), AXES, axis_types=(AxisType.Auto,) * 4)
+    tokenizer = nnx.eval_shape(lambda: VideoTokenizer(VideoTokenizerConfig(), rngs=nnx.Rngs(0)))
+    with pytest.raises(UserError, match="mesh.seq=8 leaves a device 1 of 5 latent frames, and a convolution needs 2.*at most 2"):
+        halo.decode(tokenizer, jnp.zeros((1, 5, 8, 8, 16)), mesh)

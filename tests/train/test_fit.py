@@ -1,6 +1,7 @@
 """The loop: a run that is interrupted and resumed is bitwise the run that was not; what is not finite is never saved."""
 
 import errno
+import json
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ class Interrupting:
 
     def __init__(self, inner, count):
         self.inner, self.left = inner, count
-        self.save, self.load = inner.save, inner.load
+        self.save, self.set_state = inner.save, inner.set_state
 
     def __next__(self):
         self.left -= 1
@@ -163,6 +164,64 @@ def test_nan_inside_a_long_window_names_its_step(tmp_path):
         fit(state, step_fn, toy_run.batches(bad=8 * 6, shuffle=False), config, workdir)
 
 
+class Clips:
+    """Ten records of made-up latents in the layout of experiments.precompute; `bad` holds NaN in one number of its sound."""
+
+    def __init__(self, directory, bad=None):
+        from array_record.python.array_record_module import ArrayRecordWriter
+
+        from sora_jax.data.latents import DESCRIPTION, pack
+
+        self.directory = directory
+        directory.mkdir(exist_ok=True)
+        writer = ArrayRecordWriter(str(directory / "shard"), "group_size:1,uncompressed")
+        for i in range(10):
+            rng = np.random.default_rng(i)
+            video, audio = rng.normal(size=(2, 2, 2, 4)), rng.normal(size=(16, 4))
+            audio[3, 2] = np.nan if i == bad else audio[3, 2]
+            writer.write(pack(video, audio, ["a ball"], True, f"take/{i}"))
+        writer.close()
+        form = {"frames": 5, "fps": 8, "size": 16}
+        (directory / DESCRIPTION).write_text(json.dumps({"format": form, "tokenizers": {}, "count": 10, "complete": True, "shards": ["shard"]}))
+
+    def train(self, workdir, steps=24, **options):
+        from sora_jax.data.latents import make_loader
+        from sora_jax.train.optim import OptimConfig, make_optimizer
+        from sora_jax.train.state import new_state
+        from sora_jax.train.step import make_step
+
+        def loss_fn(params, batch, key):
+            noise = jax.random.normal(key, batch["audio"].shape)
+            return jnp.square(params["w"] * batch["audio"] - noise).mean() + jnp.square(params["w"] - batch["video"]).mean(), {"target": 0.0}
+
+        optimizer = make_optimizer(OptimConfig(lr=1e-2), steps)
+        tokenize = lambda captions: (np.zeros((len(captions), 4), np.int32), np.ones((len(captions), 4), bool))
+        batches = make_loader(self.directory, tokenize, 2, seed=0, shuffle=False, **options)
+        config = TrainConfig(steps=steps, log_every=1, checkpoint_every=2)
+        with Workdir(workdir, {}) as opened:
+            return fit(new_state({"w": jnp.zeros(())}, optimizer, 0), make_step(loss_fn, optimizer), batches, config, opened)
+
+
+def test_a_poisoned_clip_is_named_and_mended_the_run_is_as_if_it_had_never_been(tmp_path):
+    """Clip 7 is in the fourth batch, whose step is not taken; so is the third's row kept, and the checkpoint of step 2."""
+    whole = Clips(tmp_path / "good").train(tmp_path / "whole")
+    said = r"clip 7 \(take/7\) of the latents in .*: NaN or infinity; bring .*; stopped at step 3, and the same command continues from step 2"
+    with pytest.raises(UserError, match=said):
+        Clips(tmp_path / "latents", bad=7).train(tmp_path / "cut")
+    assert sorted(losses(tmp_path / "cut")) == [1, 2, 3]
+    same(whole, Clips(tmp_path / "latents").train(tmp_path / "cut"))
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_left_out_from_the_middle_of_a_run_a_poisoned_clip_is_left_out_as_from_its_start(tmp_path):
+    poisoned = Clips(tmp_path / "latents", bad=7)
+    whole = poisoned.train(tmp_path / "whole", skip_damaged=True)
+    with pytest.raises(UserError, match="clip 7"):
+        poisoned.train(tmp_path / "cut")
+    same(whole, poisoned.train(tmp_path / "cut", skip_damaged=True))
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
 def test_data_that_runs_out_is_said(tmp_path):
     state, step_fn = toy_run.setup(40)
     short = iter(toy_run.grain.MapDataset.source(toy_run.Rows()).batch(8).to_iter_dataset())
@@ -246,7 +305,7 @@ def test_clock_leaves_pauses_out():
 
 def test_a_second_signal_ends_the_process_at_once():
     program = "import os, signal\nfrom sora_jax.train.loop import _stop_asked\nwith _stop_asked() as asked:\n"
-    program += "    os.kill(os.getpid(), signal.SIGTERM)\n    assert asked.is_set()\n    print('on', flush=True)\n"
+    program += "    os.kill(os.getpid(), signal.SIGTERM)\n    assert asked(1)\n    print('on', flush=True)\n"
     program += "    os.kill(os.getpid(), signal.SIGINT)\n    print('not reached')\n"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
     assert done.returncode == -signal.SIGINT and done.stdout == "on\n", done

@@ -48,6 +48,15 @@ def test_the_same_run_goes_on_and_another_does_not(tmp_path):
     assert (path / "config.json").read_text() == before
 
 
+def test_leaving_damaged_clips_out_is_the_same_run(tmp_path):
+    """A run that stops at such a clip was until then the run that leaves it out."""
+    run = lambda **changed: dataclasses.make_dataclass("Run", ["data", "train"])({"clips": 3, "skip_damaged": False} | changed, TrainConfig())
+    with open_workdir(tmp_path, run(), None, DATA) as workdir:
+        workdir.begin()
+    open_workdir(tmp_path, run(skip_damaged=True), None, DATA).close()
+    assert "data.clips (3, now 4)" in refusal(tmp_path, run(clips=4))
+
+
 def test_a_directory_is_anyones_until_training_begins(tmp_path):
     open_workdir(tmp_path, Run(), None, DATA).close()
     with open_workdir(tmp_path, Run(9, TrainConfig(steps=3)), None, DATA | {"digest": "4567"}) as workdir:

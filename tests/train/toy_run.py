@@ -40,14 +40,18 @@ class Rows:
         return np.full_like(row, np.nan) if i == self.bad else row
 
 
-def batches(bad=None, shuffle=True):
+def batches(bad=None, shuffle=True, share=range(8)):
+    """Batches of eight rows, or the `share` of each that a process reads."""
     rows = grain.MapDataset.source(Rows(bad))
-    rows = rows.shuffle(seed=1) if shuffle else rows
-    return iter(rows.repeat().batch(8).to_iter_dataset())
+    rows = (rows.shuffle(seed=1) if shuffle else rows).repeat()
+    size = len(share)
+    if size < 8:
+        rows = grain.MapDataset.range(len(rows) // 8 * size).map(lambda i, rows=rows: rows[int(i) // size * 8 + share[int(i) % size]])
+    return iter(rows.batch(size).to_iter_dataset())
 
 
-def setup(steps, width=16, accumulate=1):
-    """(state, step_fn) of a noisy regression, so that the random key matters."""
+def parts(steps, width=16, accumulate=1):
+    """(the first state as a function, loss, optimizer) of a noisy regression, so that the random key matters."""
     params, merge = split_module(Net(width, nnx.Rngs(0)))
 
     def loss_fn(params, batch, key):
@@ -55,7 +59,13 @@ def setup(steps, width=16, accumulate=1):
         return jnp.square(merge(params)(batch) - target).mean(), {"target": target.mean()}
 
     optimizer = make_optimizer(OptimConfig(lr=1e-2, ema=0.9, accumulate=accumulate), steps)
-    return new_state(params, optimizer, seed=3), make_step(loss_fn, optimizer)
+    return lambda: new_state(params, optimizer, seed=3), loss_fn, optimizer
+
+
+def setup(*arguments, **options):
+    """(state, step_fn) of the same on one device."""
+    begin, loss_fn, optimizer = parts(*arguments, **options)
+    return begin(), make_step(loss_fn, optimizer)
 
 
 def run(workdir, steps, width=16, iterator=None, accumulate=1, watch=None, **options):

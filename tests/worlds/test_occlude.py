@@ -124,3 +124,8 @@ def test_fast_is_faster_than_any_other(takes):
 
 def test_intents_keep_the_fate_to_themselves(takes):
     assert all(occlude.parse(text).fate == "" for take in takes[:6] for text in take.intents)
+
+
+def test_a_look_without_a_tuple_in_a_small_split_is_drawn_again():
+    for split in ("val", "paraphrase"):
+        assert all(occlude.Occlude().split_of(draw(split, i, family="occlude").facts) == split for i in (45, 50, 55))

@@ -1,0 +1,80 @@
+"""Fit the probe of the style oracle (`sora_jax/oracles/style.py`) from the world's renders, and write its table.
+
+    python -m experiments.fit_style
+
+The same table on the same machine; about three minutes on one CPU core. Run it after a change of what styles look like, and calibrate again.
+"""
+
+from absl import flags
+
+from sora_jax.errors import run_main
+
+_OUTPUT = flags.DEFINE_string("output", None, "File to write; by default the table that the oracle reads")
+_CLIPS = flags.DEFINE_integer("num_clips", 40, "Clips of each style and family", lower_bound=4)
+FIGURES = 6
+
+
+def training_set(num_clips: int):
+    """(x [n, K], labels [n]) of `style.fit`: films, panels, rooms and courts of `train`, as many of each style, and what is in none."""
+    import numpy as np
+    from scipy import ndimage
+
+    from sora_jax.modality import FORMATS
+    from sora_jax.oracles import style
+    from sora_jax.oracles.conditions import render_takes, tiles
+    from sora_jax.worlds.playhouse.draw import draw
+    from sora_jax.worlds.playhouse.spec import FILM_STYLES
+
+    rng, rows, labels = np.random.default_rng(0), [], []
+
+    def add(label, *clips):
+        for frames in clips:
+            rows.extend(style.halves(frames))
+            labels.extend([label, label])
+
+    def noisy(frames, deviation):
+        return np.clip(frames + rng.normal(scale=deviation / 255, size=frames.shape), 0.0, 1.0)
+
+    for family in ("film", "occlude", "room", "court"):
+        takes = [draw("train", i, family=family, style=one) for one in FILM_STYLES for i in range(num_clips) if family in ("film", "occlude")]
+        takes = takes or [draw("train", i, family=family) for i in range(2 * num_clips)]
+        for i, clip in enumerate(render_takes(takes, FORMATS["nano"], batch=16)):
+            blurred = ndimage.gaussian_filter(clip.frames, (0, 1, 1, 0))
+            add(
+                style.STYLES.index(clip.take.scene.style),
+                clip.frames,
+                blurred,
+                noisy(blurred, 8),
+                *(noisy(clip.frames, d) for d in ((5, 16), (10, 25))[i % 2]),
+            )
+            if i % 2 == 0:
+                mixed, plain = tiles(clip.frames, i), np.broadcast_to(rng.uniform(size=3), clip.frames.shape)
+                none = len(style.STYLES)
+                add(none, mixed, noisy(mixed, 10))
+                if i % 4 == 0:
+                    add(none, plain, noisy(plain, rng.uniform(0.0, 80.0)))
+    return np.stack(rows), np.array(labels)
+
+
+def main(_):
+    import json
+    from pathlib import Path
+
+    import numpy as np
+
+    from sora_jax import files
+    from sora_jax.oracles import style
+
+    x, labels = training_set(_CLIPS.value)
+    table = {
+        name: np.array([float(f"{v:.{FIGURES}g}") for v in values.ravel()]).reshape(values.shape) for name, values in style.fit(x, labels).items()
+    }
+    lines = ",\n".join(f'  "{name}": {json.dumps(values.tolist())}' for name, values in table.items())
+    path = Path(_OUTPUT.value or style.TABLE)
+    files.write(path, "{\n" + lines + "\n}\n")
+    right = float(np.mean(style.probe(table, x) == labels))
+    print(f"{path}: {x.shape[1]} statistics, {right:.4f} of {len(x)} half clips of the training set are told right")
+
+
+if __name__ == "__main__":
+    run_main(main)

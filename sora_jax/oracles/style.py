@@ -1,0 +1,107 @@
+"""Which of the world's styles a clip is drawn in, from statistics of its pixels and a linear probe.
+
+1. Statistics. Of every frame, averaged to SIZE pixels and blurred by BLUR of them, with Y the brightness: the median of Y and of R - B in
+   bands of rows (a picture between bars, a sky, a gradient, a grade), how much darker its sides are than its middle, quantiles of the steps
+   of Y along rows and along columns (textures, hills), of how much darker it is than what lies around within three pixels (ink), and of how
+   the light differs on what is coloured (a ball in one tone, in two, lit). Their means over each half of the clip are x.
+2. Probe. With z = (x - mean) / deviation over the training set, cut off at CUT, and a constant beside them, Z all of them, and one-hot targets
+   Y for the styles and for "none of them",
+
+       A = (Z'Z + RIDGE n I)^-1 Z'Y,      scores of x = z A,      the style is that of the largest            (1)
+
+   and a clip is in a style if both of its halves are.
+
+The probe was trained on renders of `train`, as they are, blurred, and in noise of deviation 5 to 25 / 255; for "none", on plain and noisy
+sheets and on renders whose tiles were shuffled. It is a table beside this file, made by
+
+    python -m experiments.fit_style
+
+A new style, or another look of an old one, needs that again. Units: none; a style is a name in STYLES.
+
+Limits: the world's own styles, at 64 pixels (others are brought to that size); `shaded` in rooms and courts only, which have no other camera.
+"""
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from sora_jax.worlds.playhouse.spec import FILM_STYLES
+
+STYLES = (*FILM_STYLES, "shaded")
+TABLE = Path(__file__).parent / "style.json"
+SIZE, BLUR = 64, 1.0  # pixels
+BANDS = 10
+RIDGE, CUT = 1e-3, 4.0
+
+
+def _fitting(frames: np.ndarray) -> np.ndarray:
+    """Frames [F, SIZE, SIZE, 3]: means over blocks where the size is a multiple of SIZE, splines elsewhere."""
+    frames = np.asarray(frames, np.float32)
+    height, width = frames.shape[1:3]
+    if height % SIZE or width % SIZE:
+        return ndimage.zoom(frames, (1, SIZE / height, SIZE / width, 1), order=1)
+    return frames.reshape(len(frames), SIZE, height // SIZE, SIZE, width // SIZE, 3).mean((2, 4))
+
+
+def statistics(frames: np.ndarray) -> np.ndarray:
+    """The statistics of step 1, float64 [F, K], of frames [F, H, W, 3] in [0, 1]."""
+    frames = ndimage.gaussian_filter(_fitting(frames), (0, BLUR, BLUR, 0))
+    bright, warm = frames @ np.array([0.3, 0.59, 0.11], np.float32), frames[..., 0] - frames[..., 2]
+    edges = np.linspace(0, SIZE, BANDS + 1).astype(int)
+    bands = [slice(a, b) for a, b in zip(edges[:-1], edges[1:])]
+    median = lambda part: np.median(part, axis=(1, 2))
+    x = [median(bright[:, band]) for band in bands]
+    x += [median(warm[:, band]) for band in bands[1:-1]]
+    inner = slice(bands[1].start + 2, bands[-2].stop - 2)  # between the bars of a cinema
+    third = SIZE // 3
+    middle = median(bright[:, inner, third:-third])
+    x += [median(bright[:, inner, : third // 2]) - middle, median(bright[:, inner, -third // 2 :]) - middle]
+    x += [np.abs(np.diff(bright[:, inner], axis=axis)) for axis in (1, 2)]
+    x[-2:] = [q for steps in x[-2:] for q in np.quantile(steps, (0.25, 0.5, 0.75, 0.9), axis=(1, 2))]
+    ink = ndimage.grey_closing(bright, (1, 7, 7))[:, inner] - bright[:, inner]
+    x += list(np.quantile(ink, (0.5, 0.9, 0.97), axis=(1, 2)))
+    high = frames.max(-1)
+    vivid = ndimage.binary_erosion(high - frames.min(-1) > np.maximum(0.2, 0.45 * high), np.ones((1, 3, 3)))
+    tones = [high[f][vivid[f]] if vivid[f].sum() > 8 else np.zeros(9) for f in range(len(frames))]
+    x += list(np.array([[np.std(t), *np.subtract(*np.quantile(t, ((0.95, 0.5), (0.5, 0.05))))] for t in tones]).T)
+    return np.stack(x, axis=-1).astype(np.float64)
+
+
+def halves(frames: np.ndarray) -> np.ndarray:
+    """x of step 1, [2, K]: of the first half of a clip, and of the second."""
+    each = statistics(frames)
+    return np.stack([each[: (len(each) + 1) // 2].mean(0), each[len(each) // 2 :].mean(0)])
+
+
+def _design(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Rows of Z."""
+    z = np.clip((x - mean) / deviation, -CUT, CUT)
+    return np.concatenate([np.ones((*z.shape[:-1], 1)), z], axis=-1)
+
+
+def fit(x: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """The table of (1), from x [n, K] and labels [n]: numbers of STYLES, and len(STYLES) for none."""
+    mean, deviation = x.mean(0), x.std(0) + 1e-6
+    rows = _design(x, mean, deviation)
+    targets = np.eye(len(STYLES) + 1)[labels]
+    weights = np.linalg.solve(rows.T @ rows + RIDGE * len(rows) * np.eye(rows.shape[1]), rows.T @ targets)
+    return {"mean": mean, "deviation": deviation, "weights": weights}
+
+
+def probe(table: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    """The numbers of STYLES, len(STYLES) for none, that (1) gives x [..., K]: int [...]."""
+    return np.argmax(_design(x, table["mean"], table["deviation"]) @ table["weights"], axis=-1)
+
+
+@functools.cache
+def _table() -> dict[str, np.ndarray]:
+    return {name: np.array(values) for name, values in json.loads(TABLE.read_text()).items()}
+
+
+def read_style(frames: np.ndarray) -> str | None:
+    """A name in STYLES; None where the clip is in none of them, or changes. frames: [F, H, W, 3] in [0, 1]."""
+    first, second = probe(_table(), halves(frames))
+    return (*STYLES, None)[first] if first == second else None

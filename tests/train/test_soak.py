@@ -1,0 +1,35 @@
+"""experiments.soak: a run that is killed again and again ends as one that was left alone, and a difference is seen."""
+
+import json
+import shlex
+import subprocess
+import sys
+
+import pytest
+from test_train_command import ROOT, command, compiled_once, latents  # noqa: F401
+
+from experiments.soak import compare
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_the_run_left_alone(tmp_path, latents):  # noqa: F811
+    train = [flag for flag in command(tmp_path, latents, steps=24)[3:] if not flag.startswith("--workdir")]
+    soak = [sys.executable, "-m", "experiments.soak", f"--train={shlex.join(train)}", f"--output={tmp_path / 'soak'}"]
+    done = subprocess.run([*soak, "--minutes=0.5", "--every=0.25", "--together"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "2 kills in 24 steps" in done.stdout and "nothing was lost" in done.stdout, done.stdout + done.stderr
+    result = json.loads((tmp_path / "soak" / "soak.json").read_text())
+    assert result["same"] and result["rows"] == 24 and len(result["kills"]) == 2
+    assert (tmp_path / "soak" / "soak.png").stat().st_size > 5000
+
+    whole, killed = tmp_path / "soak" / "whole", tmp_path / "soak" / "killed"
+    rows = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
+    rows[7]["loss"] *= 1 + 1e-6
+    (killed / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert not (changed := compare(whole, killed))["same"] and changed["rows_that_differ"] == 1
+
+
+def test_mistakes_are_one_line(tmp_path):
+    soak = [sys.executable, "-m", "experiments.soak", f"--output={tmp_path}"]
+    for flags, said in (([], "give --train"), (["--train=--workdir=x"], "leave it out")):
+        done = subprocess.run([*soak, *flags], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 2 and said in done.stderr and done.stderr.count("\n") == 1
