@@ -16,6 +16,7 @@ import numpy as np
 
 from sora_jax.oracles import conditions, phyworld, scoring
 from sora_jax.oracles.conditions import Truth
+from sora_jax.oracles.words import shuffled_pieces
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
@@ -57,6 +58,8 @@ def shuffled(clips: list[Truth], others: list[Truth], mixed: str) -> list[Truth]
     """The clips mixed as `suites.Suite.mixed` says; others: for each clip that of another scene."""
     if mixed == "frames":
         return conditions.disordered(clips)
+    if mixed == "pieces":
+        return [dataclasses.replace(c, samples=shuffled_pieces(c.samples, c.take.index).astype(np.float32)) for c in clips]
     if mixed == "sounds":
         return [dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, others)]
     return [dataclasses.replace(c, frames=o.frames, samples=o.samples) for c, o in zip(clips, others)]

@@ -6,8 +6,8 @@ up when it is used. A metric's `read(clip, reading)` is a number, or None where 
 reason why a clip that should have been read could not be.
 
     ask     "prompt": the caption; "intent": what is tried, and the first frames; "frames": the first frames alone
-    mixed   how clips are paired at random for the floor: "clips" of other scenes, the "frames" of a clip in another order, or the
-            "sounds" of other clips: whatever the metrics do not see through, for physics knows no scene and sync no caption
+    mixed   how the floor is made: "clips" of other scenes, the "frames" of a clip in another order, the "sounds" of other clips, or the
+            own sound in "pieces" of 50 ms in another order: whatever the metrics see through, for physics and sound know no scene
 
 `experiments/scoreboard.py` runs them. A new suite is a new record.
 """
@@ -200,7 +200,7 @@ SUITES = {
             "one_material": Metric("material", _one_material),
             "faster_is_louder": Metric("loudness", _louder),
         },
-        mixed="sounds",
+        mixed="pieces",
     ),
     "speech": Suite(
         {"": Part("film", trained_on=("film",), keep=lambda take, form: take.scene.narration is not None)},
