@@ -30,7 +30,8 @@ build/gpu_compiler: .venv/.installed
 # Compilers that need no device: libtpu is 140 MB to download and 480 MB installed, that of GPUs 250 and 580.
 test-slow: .venv/.installed build/gpu_compiler  ## the long ones: resume after SIGKILL, command lines, calibration, kernels compiled for GPUs and TPUs
 	$(RUN) -m pip install --quiet --editable '.[dev,tpu]'
-	$(RUN) -m pytest -m slow -n $(WORKERS) --dist loadfile
+	$(RUN) -m pytest -m "slow and not alone" -n $(WORKERS) --dist loadfile
+	$(RUN) -m pytest -m "slow and alone"
 
 lint: .venv/.installed
 	$(RUN) -m ruff check sora_jax kernels experiments benchmarks tests
