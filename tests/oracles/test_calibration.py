@@ -78,11 +78,11 @@ def test_material_needs_its_constants(clips, monkeypatch):
     swapped = dict(material.MATERIALS)
     swapped["wood"], swapped["metal"] = swapped["metal"], swapped["wood"]
     monkeypatch.setattr(material, "MATERIALS", swapped)
-    material._bases.cache_clear()
+    material.bases_of.cache_clear()
     try:
         right = [calibrate.ORACLES["material"].judge(c, c.read()) for c in clips]
     finally:
         monkeypatch.undo()
-        material._bases.cache_clear()
+        material.bases_of.cache_clear()
     asked = [r for r in right if r is not None]
     assert sum(asked) / len(asked) < 0.8
