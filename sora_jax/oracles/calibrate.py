@@ -197,7 +197,7 @@ ORACLES = {
     "loudness": Oracle((VIDEO, AUDIO), _loudness, ("loudness",), f"faster is louder, where {loudness.CLEARLY} times as fast"),
     "words": Oracle((AUDIO,), _words, ("pieces", "backwards"), "every word, in order", stage="narrated"),
     "style": Oracle((VIDEO,), _style, ("restyle", "turn", "tiles"), "the style", 1 / len(FILM_STYLES), "film", conditions.blank),
-    "camera": Oracle((VIDEO,), _camera, ("freeze", "reverse", "mirror"), "views rms <= 0.5 px, the move, its way within 5 %", stage="film"),
+    "camera": Oracle((VIDEO,), _camera, ("freeze", "reverse"), "views rms <= 0.5 px, the move, its way within 5 %", stage="film"),
 }
 
 
@@ -226,7 +226,6 @@ ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
 ASKED |= {
     ("camera", "corrupted_freeze"): lambda c: _travel(c)[-3] > 1.0 or c.take.facts.look.camera == "push-in",
     ("camera", "corrupted_reverse"): lambda c: c.take.facts.look.camera in ("pan", "push-in"),
-    ("camera", "corrupted_mirror"): lambda c: c.take.facts.look.camera in ("pan", "follow") and _travel(c)[-3] > 2.0,
 }
 
 

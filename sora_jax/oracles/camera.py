@@ -20,7 +20,7 @@ Then all frames together get one view that goes evenly, v = a + b t. With n the 
     L(together) - L(each by itself)  <  UNEVEN (n + MODEL^2 mean w) (3 F - 6)                              (3)
 
 says that the camera does go evenly, if at all: the even view is taken, six numbers from F frames. Else all frames get one width, their median,
-for who shakes or follows does not zoom. The move is told from v alone:
+for who shakes or follows does not zoom; and those that do not differ by as much as (3) from the line of most are on it. The move is told from v alone:
 
     even      push-in if the width shrinks by ZOOMED m/s or more; pan if left goes by what a pan goes; follow if it goes MOVED m
               or more otherwise; else static, also a follow of a ball that falls straight, and a shake of nothing
@@ -209,8 +209,11 @@ def read_views(frames: np.ndarray, even: bool | None = None) -> np.ndarray | Non
         noise = _unexplained(cover, weight, views, soft)[1]
         discrepancy = MODEL**2 * float(weight[_drawn(views, size, soft)[0] > EDGE].mean())
         even = together.sum() - least.sum() < UNEVEN * (noise + discrepancy) * (3 * len(frames) - 6)
-        if not even:  # who shakes or follows keeps the width
-            views, _ = _fitted(cover, weight, views, soft, bind=(np.eye(3)[:2], np.array([0.0, 0.0, np.median(views[:, 2])])))
+        if not even:  # who shakes or follows keeps the width; a frame that shows no move of its own stays on the line of most
+            views, least = _fitted(cover, weight, views, soft, bind=(np.eye(3)[:2], np.array([0.0, 0.0, np.median(views[:, 2])])))
+            rest = _line(views)
+            own = _unexplained(cover, weight, rest, soft)[0] - least > UNEVEN * (noise + discrepancy)
+            views = np.where(own[:, None], views, rest)
     views = line if even else views
     near = _drawn(views, size, soft)[0] > EDGE
     squares, _, s = _unexplained(cover, weight, views, soft)
