@@ -20,7 +20,8 @@ Then all frames together get one view that goes evenly, v = a + b t. With n the 
     L(together) - L(each by itself)  <  UNEVEN (n + MODEL^2 mean w) (3 F - 6)                              (3)
 
 says that the camera does go evenly, if at all: the even view is taken, six numbers from F frames. Else all frames get one width, their median,
-for who shakes or follows does not zoom; and those that do not differ by as much as (3) from the line of most are on it. The move is told from v alone:
+for who shakes or follows does not zoom; and those that do not differ by as much as (3) from the line of most are on it. The move is told
+from v alone:
 
     even      push-in if the width shrinks by ZOOMED m/s or more; pan if left goes by what a pan goes; follow if it goes MOVED m
               or more otherwise; else static, also a follow of a ball that falls straight, and a shake of nothing
