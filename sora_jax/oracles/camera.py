@@ -21,7 +21,7 @@ Then all frames together get one view that goes evenly, v = a + b t. With n the 
 
 says that the camera does go evenly, if at all: the even view is taken, six numbers from F frames. Else all frames get one width, their median,
 for who shakes or follows does not zoom; and those that do not differ by as much as (3) from the line of most are on it. The move is told
-from v alone:
+from v alone. What zooms goes evenly in this world: a width that changes by GROWN metres is taken as even.
 
     even      push-in if the width shrinks by ZOOMED m/s or more; pan if left goes by what a pan goes; follow if it goes MOVED m
               or more otherwise; else static, also a follow of a ball that falls straight, and a shake of nothing
@@ -47,6 +47,7 @@ BLACK = 0.03
 LIT = 1.08  # how much brighter a shape's inside is where things are lit (`render/styles.py`)
 FAINT = 0.06  # of brightness: darker surroundings show no post
 WIDTHS, PLACES = np.linspace(4.9, 6.3, 24), np.linspace(-0.5, 0.5, 26)  # metres that the grid tries
+GROWN = 0.3  # metres
 STEPS, STIFF = 8, 1e-4  # Gauss-Newton steps; what is added to their normal equations
 COARSE, SOFT = 1.0, (0.15, 0.4, 0.7, 1.0, 1.4)  # pixels: softness of the edges at first, and those that are tried
 EDGE = 0.02  # of T: where a post is
@@ -210,6 +211,7 @@ def read_views(frames: np.ndarray, even: bool | None = None) -> np.ndarray | Non
         noise = _unexplained(cover, weight, views, soft)[1]
         discrepancy = MODEL**2 * float(weight[_drawn(views, size, soft)[0] > EDGE].mean())
         even = together.sum() - least.sum() < UNEVEN * (noise + discrepancy) * (3 * len(frames) - 6)
+        even = even or abs(line[-1, 2] - line[0, 2]) > GROWN  # nothing that zooms does it unevenly in this world
         if not even:  # who shakes or follows keeps the width; a frame that shows no move of its own stays on the line of most
             views, least = _fitted(cover, weight, views, soft, bind=(np.eye(3)[:2], np.array([0.0, 0.0, np.median(views[:, 2])])))
             rest = _line(views)
