@@ -1,6 +1,8 @@
 # Everything runs in .venv, which each target makes when it is missing or when setup.cfg has changed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
+# Files of tests at a time; where there is a GPU one, which has it to itself.
+WORKERS ?= $(if $(shell command -v nvidia-smi),0,2)
 export JAX_PLATFORMS ?= $(if $(shell command -v nvidia-smi),,cpu)
 
 .PHONY: help install demo test test-slow lint calibrate evaluate clean
@@ -19,7 +21,7 @@ demo: .venv/.installed  ## generate clips for a few prompts into outputs/demo, a
 	$(RUN) -m experiments.sample --prompts_file=experiments/prompts/demo.txt --output_dir=outputs/demo --seed=1
 
 test: .venv/.installed  ## the tests of every change
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n $(WORKERS) --dist loadfile
 
 # Not for every platform and version of jax: where it cannot be had, make says so and the tests that need it are skipped.
 build/gpu_compiler: .venv/.installed
@@ -28,7 +30,8 @@ build/gpu_compiler: .venv/.installed
 # Compilers that need no device: libtpu is 140 MB to download and 480 MB installed, that of GPUs 250 and 580.
 test-slow: .venv/.installed build/gpu_compiler  ## the long ones: resume after SIGKILL, command lines, calibration, kernels compiled for GPUs and TPUs
 	$(RUN) -m pip install --quiet --editable '.[dev,tpu]'
-	$(RUN) -m pytest -m slow
+	$(RUN) -m pytest -m "slow and not alone" -n $(WORKERS) --dist loadfile
+	$(RUN) -m pytest -m "slow and alone"
 
 lint: .venv/.installed
 	$(RUN) -m ruff check sora_jax kernels experiments benchmarks tests

@@ -111,7 +111,7 @@ def calibrate(path: Path) -> int:
         table(["condition", *scores, "n"], rows),
         table(["oracle", "tolerance"], [[name, oracle.tolerance] for name, oracle in calibration.ORACLES.items()]),
         f"Limits: ground truth at least {calibration.GROUND_TRUTH}, degraded at least {calibration.DEGRADED}, corrupted, shuffled and "
-        f"empty at most {calibration.CEILING}, of physics {calibration.STRICT}. "
+        f"empty at most {calibration.CEILING}, of physics {calibration.STRICT}, of style that of chance. "
         + ("All kept.\n" if not bad else "Outside:\n\n" + "\n".join(f"- {b}" for b in bad) + "\n"),
         "Sound shifted on purpose, and the offset that the sync oracle reads (median over clips):\n",
         table(["shift, ms", "read, ms"], [[f"{1e3 * s:+.0f}", f"{1e3 * r:+.1f}"] for s, r in shifts]),

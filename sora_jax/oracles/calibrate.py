@@ -210,7 +210,7 @@ ORACLES = {
         stage="phyworld",
     ),
     "style": Oracle((VIDEO,), _style, ("restyle", "turn", "tiles"), "the style", 1 / len(FILM_STYLES), "film", conditions.blank),
-    "camera": Oracle((VIDEO,), _camera, ("freeze", "reverse", "mirror"), "views rms <= 0.5 px, the move, its way within 5 %", stage="film"),
+    "camera": Oracle((VIDEO,), _camera, ("freeze", "reverse"), "views rms <= 0.5 px, the move, its way within 5 %", stage="film"),
 }
 
 
@@ -239,7 +239,6 @@ ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
 ASKED |= {
     ("camera", "corrupted_freeze"): lambda c: _travel(c)[-3] > 1.0 or c.take.facts.look.camera == "push-in",
     ("camera", "corrupted_reverse"): lambda c: c.take.facts.look.camera in ("pan", "push-in"),
-    ("camera", "corrupted_mirror"): lambda c: c.take.facts.look.camera in ("pan", "follow") and _travel(c)[-3] > 2.0,
 }
 
 

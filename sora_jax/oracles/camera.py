@@ -20,7 +20,8 @@ Then all frames together get one view that goes evenly, v = a + b t. With n the 
     L(together) - L(each by itself)  <  UNEVEN (n + MODEL^2 mean w) (3 F - 6)                              (3)
 
 says that the camera does go evenly, if at all: the even view is taken, six numbers from F frames. Else all frames get one width, their median,
-for who shakes or follows does not zoom. The move is told from v alone:
+for who shakes or follows does not zoom; and those that do not differ by as much as (3) from the line of most are on it. The move is told
+from v alone. What zooms goes evenly in this world: a width that changes by GROWN metres is taken as even.
 
     even      push-in if the width shrinks by ZOOMED m/s or more; pan if left goes by what a pan goes; follow if it goes MOVED m
               or more otherwise; else static, also a follow of a ball that falls straight, and a shake of nothing
@@ -39,11 +40,14 @@ from scipy import ndimage, special
 from sora_jax.oracles.tracker import EXTENT, coloured
 from sora_jax.worlds.playhouse.camera import POST_HEIGHT, POST_RADIUS, SIDEWAYS
 from sora_jax.worlds.playhouse.draw import CLIP_SECONDS
+from sora_jax.worlds.playhouse.render.styles import graded
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, PAINTS
 
 BLACK = 0.03
+LIT = 1.08  # how much brighter a shape's inside is where things are lit (`render/styles.py`)
 FAINT = 0.06  # of brightness: darker surroundings show no post
 WIDTHS, PLACES = np.linspace(4.9, 6.3, 24), np.linspace(-0.5, 0.5, 26)  # metres that the grid tries
+GROWN = 0.3  # metres
 STEPS, STIFF = 8, 1e-4  # Gauss-Newton steps; what is added to their normal equations
 COARSE, SOFT = 1.0, (0.15, 0.4, 0.7, 1.0, 1.4)  # pixels: softness of the edges at first, and those that are tried
 EDGE = 0.02  # of T: where a post is
@@ -72,15 +76,26 @@ class Camera:
         return float(np.sqrt(np.mean(np.sum(np.square(place(self.views) - place(true)), axis=-1))))
 
 
-def _coverage(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A of (1) and w of (2), [F, H, W]."""
+def painted(style: str | None, size: int) -> np.ndarray:
+    """The panel's paint as a style shows it, in every pixel of a picture [size, size, 3]."""
+    picture = np.broadcast_to(np.array(PAINTS["panel"], np.float32), (size, size, 3))
+    if style not in ("realistic", "cinematic"):
+        return picture
+    picture = picture * LIT
+    row, column = np.arange(size)[:, None], np.arange(size)[None]
+    return picture if style == "realistic" else np.asarray(graded(picture, row, column, size), np.float32)
+
+
+def _coverage(frames: np.ndarray, styles: tuple[str | None, ...] = (None,)) -> tuple[np.ndarray, np.ndarray]:
+    """A of (1) and w of (2), [F, H, W]. styles: those in whose paint a panel is looked for."""
     bright = frames @ np.array([0.3, 0.59, 0.11], np.float32)
     reach = 2 * max(2, round(frames.shape[2] / 64.0 * 6)) + 1
     around = ndimage.median_filter(bright, size=(1, 1, reach), mode="nearest")
     over = np.maximum(around - BLACK, FAINT)
     cover = np.clip((around - bright) / over, -1.0, 1.0)
     vivid = ndimage.maximum_filter(coloured(frames), size=(1, 3, 3))
-    panel = np.abs(frames - np.array(PAINTS["panel"], np.float32)).max(-1) < 0.04
+    paints = [painted(style, frames.shape[2]) for style in styles]
+    panel = np.min([np.abs(frames - paint).max(-1) for paint in paints], axis=0) < 0.04
     panel = ndimage.maximum_filter(ndimage.uniform_filter(panel.astype(np.float32), (0, 5, 5)) > 0.7, size=(1, 7, 7))
     return cover, np.where(vivid | panel | (around < FAINT + BLACK), 0.0, np.square(over))
 
@@ -180,7 +195,7 @@ def read_views(frames: np.ndarray, even: bool | None = None) -> np.ndarray | Non
     """
     frames = np.asarray(frames, np.float32)
     size = frames.shape[2]
-    cover, weight = _coverage(frames)
+    cover, weight = _coverage(frames, (None, "realistic", "cinematic") if even else (None,))  # grey walls look alike: only where panels are
     grid, shown = _grid(size)
     flat = weight.reshape(len(frames), -1).astype(np.float32)
     caught = np.maximum((flat * cover.reshape(len(frames), -1)) @ shown.T, 0.0) ** 2 / np.maximum(flat @ np.square(shown).T, 1e-3)
@@ -196,8 +211,12 @@ def read_views(frames: np.ndarray, even: bool | None = None) -> np.ndarray | Non
         noise = _unexplained(cover, weight, views, soft)[1]
         discrepancy = MODEL**2 * float(weight[_drawn(views, size, soft)[0] > EDGE].mean())
         even = together.sum() - least.sum() < UNEVEN * (noise + discrepancy) * (3 * len(frames) - 6)
-        if not even:  # who shakes or follows keeps the width
-            views, _ = _fitted(cover, weight, views, soft, bind=(np.eye(3)[:2], np.array([0.0, 0.0, np.median(views[:, 2])])))
+        even = even or abs(line[-1, 2] - line[0, 2]) > GROWN  # nothing that zooms does it unevenly in this world
+        if not even:  # who shakes or follows keeps the width; a frame that shows no move of its own stays on the line of most
+            views, least = _fitted(cover, weight, views, soft, bind=(np.eye(3)[:2], np.array([0.0, 0.0, np.median(views[:, 2])])))
+            rest = _line(views)
+            own = _unexplained(cover, weight, rest, soft)[0] - least > UNEVEN * (noise + discrepancy)
+            views = np.where(own[:, None], views, rest)
     views = line if even else views
     near = _drawn(views, size, soft)[0] > EDGE
     squares, _, s = _unexplained(cover, weight, views, soft)

@@ -22,12 +22,13 @@ from sora_jax.worlds.playhouse.draw import Take, draw, in_style
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.phyworld import TASKS
 from sora_jax.worlds.playhouse.simulate import simulate
-from sora_jax.worlds.playhouse.spec import FILM_STYLES, Narration
+from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, Narration
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
 VIDEO, AUDIO = "video", "audio"
 LATE = 0.16  # seconds by which corrupted_late delays the sound
+EARLY = 0.6  # metres by which corrupted_early is ahead
 HASTE = 1.3  # how much faster corrupted_hasten runs after the first bounce
 RUNG_OUT = 0.25  # seconds after an impact before a narrator speaks
 
@@ -238,7 +239,7 @@ def _moved(motion: Callable[[Truth], Trajectory]):
 
     def change(clips):
         takes = [dataclasses.replace(c.take, trajectory=motion(c)) for c in clips]
-        return [dataclasses.replace(c, frames=made.frames) for c, made in zip(clips, render_takes(takes, clips[0].format))]
+        return [dataclasses.replace(c, frames=made.frames) for c, made in zip(clips, render_takes(takes, clips[0].format, min(16, len(takes))))]
 
     return change
 
@@ -258,6 +259,49 @@ def _hasten(c: Truth) -> Trajectory:
 def _tunnel(c: Truth) -> Trajectory:
     """Walls let everything through."""
     return simulate(dataclasses.replace(c.take.scene, bounds="floor"), c.format.seconds)
+
+
+class _Late(Trajectory):
+    """A motion that after the time `since` is another one: positions(times) are then those of `after`(times)."""
+
+    def positions(self, times):
+        times = np.asarray(times)
+        return np.where((times > self.since)[:, None, None], self.after(super().positions, times), super().positions(times))
+
+
+def _behind(after: Callable):
+    """A motion that changes while the ball is hidden: after(positions, times, since, speed) says to what."""
+
+    def motion(c: Truth) -> Trajectory:
+        ((_, start, end),) = c.take.hidden
+        since = 0.5 * (start + end)
+        longer = simulate(c.take.scene, 2.0 * c.format.seconds)
+        x = longer.positions(np.array([start - 0.05, start]))[:, 0, 0]
+        late = _Late(**vars(longer))
+        object.__setattr__(late, "since", since)
+        object.__setattr__(late, "after", lambda positions, times: after(positions, times, since, abs(x[1] - x[0]) / 0.05))
+        return late
+
+    return motion
+
+
+_lost = _behind(lambda positions, times, since, speed: positions(times) - 1e3)
+_stuck = _behind(lambda positions, times, since, speed: positions(np.full_like(times, since)))
+_early = _behind(lambda positions, times, since, speed: positions(times + EARLY / speed))
+
+
+def _swapped(clips: list[Truth]) -> list[Truth]:
+    """Another colour comes out from behind the panel."""
+    after, out = dict(zip(COLOURS, (*COLOURS, *COLOURS)[2:])), []
+    takes = []
+    for c in clips:
+        ball = dataclasses.replace(c.take.scene.balls[0], colour=after[c.take.scene.balls[0].colour])
+        takes.append(dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, balls=(ball,))))
+    for c, other in zip(clips, render_takes(takes, clips[0].format, min(16, len(clips)))):
+        ((_, start, end),) = c.take.hidden
+        late = c.format.frame_times() > 0.5 * (start + end)
+        out.append(dataclasses.replace(c, frames=np.where(late[:, None, None, None], other.frames, c.frames)))
+    return out
 
 
 def _upside_down(c: Truth) -> np.ndarray:
@@ -295,6 +339,10 @@ CORRUPTED = {
     "corrupted_tiles": (VIDEO, _frames(lambda c: tiles(c.frames, c.take.index))),
     "corrupted_restyle": (VIDEO, _restyled),
     "corrupted_turn": (VIDEO, _turned),
+    "corrupted_lost": (VIDEO, _moved(_lost)),
+    "corrupted_stuck": (VIDEO, _moved(_stuck)),
+    "corrupted_early": (VIDEO, _moved(_early)),
+    "corrupted_swapped": (VIDEO, _swapped),
     "corrupted_late": (AUDIO, _samples(_late)),
     "corrupted_backwards": (AUDIO, _samples(lambda c: c.samples[::-1])),
     "corrupted_octave": (AUDIO, _samples(_pitched)),

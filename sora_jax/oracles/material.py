@@ -26,14 +26,15 @@ STEP = 0.01  # relative step of the fundamentals tried
 RADII = (min(low for low, _ in SIZES.values()), max(high for _, high in SIZES.values()))
 
 
-def _window(samples, onset, seconds, rate):
+def piece_after(samples: np.ndarray, onset: float, seconds: float, rate: int) -> np.ndarray:
+    """The `seconds` of mono samples [S] from SKIP after an onset (s), float64; shorter at the end of the clip."""
     first = round((onset + SKIP) * rate)
     return np.asarray(samples[first : first + int(seconds * rate)], np.float64)
 
 
 def dominant_mode(samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE, seconds: float = 0.2) -> float:
     """Frequency in Hz of the strongest partial in the `seconds` after an onset (s); NaN where there is no sound to read."""
-    piece = _window(samples, onset, seconds, rate)
+    piece = piece_after(samples, onset, seconds, rate)
     if len(piece) < 256 or not np.any(piece):
         return float("nan")
     size = 8 * len(piece)
@@ -45,7 +46,7 @@ def dominant_mode(samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE, se
 
 
 @functools.lru_cache(maxsize=4)
-def _bases(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def bases_of(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Per material: the fundamentals tried [G], the sounds (1) can make [G, N, 2k], and the inverse of their products [G, 2k, 2k]."""
     t = np.arange(length) / rate
     bases = {}
@@ -64,13 +65,13 @@ def _bases(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, np
 
 def read_material(samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE) -> tuple[str | None, float]:
     """(material, fundamental in Hz) of what strikes at `onset` (s) in mono samples [S]; (None, NaN) where it is silent."""
-    piece = _window(samples, onset, WINDOW, rate)
+    piece = piece_after(samples, onset, WINDOW, rate)
     if len(piece) < int(0.5 * WINDOW * rate) or np.sqrt(np.mean(piece**2)) < 1e-4:
         return None, float("nan")
     piece = np.pad(piece, (0, int(WINDOW * rate) - len(piece))).astype(np.float32)
     energy, n = float(piece @ piece), len(piece)
     best = (np.inf, None, float("nan"))
-    for name, (hertz, waves, inverse) in _bases(n, rate).items():
+    for name, (hertz, waves, inverse) in bases_of(n, rate).items():
         shared = np.einsum("gnk,n->gk", waves, piece).astype(np.float64)
         caught = np.einsum("gk,gkl,gl->g", shared, inverse, shared)
         g = int(np.argmax(caught))

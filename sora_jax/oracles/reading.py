@@ -99,7 +99,7 @@ class Reading:
 
     @functools.cached_property
     def permanence(self) -> permanence.Permanence | None:
-        """What becomes of the ball that goes behind a panel, before a camera that stands still; None where none does. Not calibrated."""
+        """What becomes of the ball that goes behind a panel; None where none does."""
         return permanence.read_permanence(self.frames, self.fps)
 
     def to_dict(self) -> dict:

@@ -18,7 +18,7 @@ word, the word may be lost.
 import numpy as np
 
 from sora_jax.modality import SAMPLE_RATE
-from sora_jax.oracles.material import SKIP, _bases, _window
+from sora_jax.oracles.material import SKIP, bases_of, piece_after
 from sora_jax.oracles.onsets import Onset
 from sora_jax.worlds.playhouse.sound import VOICE
 from sora_jax.worlds.playhouse.spec import MATERIALS
@@ -37,7 +37,7 @@ def _first_fit(piece: np.ndarray) -> tuple[float, str, float]:
     best = (0.0, "", 0.0)
     if energy < 1e-6 * len(piece):
         return best
-    for name, (hertz, waves, inverse) in _bases(len(piece), SAMPLE_RATE).items():
+    for name, (hertz, waves, inverse) in bases_of(len(piece), SAMPLE_RATE).items():
         shared = np.einsum("gnk,n->gk", waves, piece.astype(np.float32)).astype(np.float64)
         caught = np.einsum("gk,gkl,gl->g", shared, inverse, shared)
         g = int(np.argmax(caught))
@@ -72,7 +72,7 @@ def without_impacts(samples: np.ndarray, onsets: list[Onset]) -> tuple[np.ndarra
     for i, onset in enumerate(onsets):
         ends = min([t - onset.time - SKIP for t in times[i + 1 :]] + [LONG])
         for _ in range(PASSES):
-            piece = _window(left, onset.time, WINDOW, SAMPLE_RATE)
+            piece = piece_after(left, onset.time, WINDOW, SAMPLE_RATE)
             if len(piece) < WINDOW * SAMPLE_RATE or ends < SHORT:
                 break
             share, name, hertz = _first_fit(piece)

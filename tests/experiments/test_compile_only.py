@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import compile_only
+from experiments import compiling
 from experiments.program import Run
 from sora_jax import config as config_lib
 from sora_jax.errors import UserError
@@ -42,7 +42,7 @@ def test_a_compiler_that_dies_is_one_line(monkeypatch):
     real = subprocess.run
     monkeypatch.setattr(subprocess, "run", lambda command, **kwargs: real([sys.executable, "-c", dying], **kwargs))
     with pytest.raises(UserError, match=r"compiler of v5e:2x2 ended its process \(signal 6\): .*Check failed: a == b"):
-        compile_only.in_child(Run(), "v5e:2x2", "train")
+        compiling.in_child(Run(), "v5e:2x2", "train")
 
 
 MESSAGE = (
@@ -62,9 +62,9 @@ MESSAGE = (
 )
 def test_out_of_memory_says_how_much_and_what_removes_it(remat, batch, mesh, remedy):
     asked = config_lib.from_dict(Run, {"model": {"remat": remat}, "train": {"batch_size": batch}})
-    said = compile_only.too_large(MESSAGE, asked, mesh)
+    said = compiling.too_large(MESSAGE, asked, mesh)
     assert said.startswith("out of memory on each device, 20.10GiB of 15.75GiB: 4.35GiB too much; give ") and remedy in said
-    assert compile_only.too_large("INTERNAL: something else", asked, mesh) is None
+    assert compiling.too_large("INTERNAL: something else", asked, mesh) is None
 
 
 @needs_libtpu

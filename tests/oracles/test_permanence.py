@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 
+from sora_jax.modality import FORMATS
+from sora_jax.oracles import conditions
 from sora_jax.oracles.permanence import panel_boxes, read_permanence
+from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.spec import COLOURS, PAINTS, to_pixels
 
 SIZE, FRAMES, FPS, RADIUS = 64, 17, 8, 0.3
@@ -73,3 +76,13 @@ def test_without_a_panel_there_is_nothing_to_ask():
     assert np.isnan(panel_boxes(frames)).all() and read(frames) is None
     left, right, _, top = panel_boxes(clip(THROUGH))[0]
     assert (left, right, top) == pytest.approx(PANEL, abs=0.08)
+
+
+@pytest.mark.slow
+def test_films_with_moving_cameras():
+    """Of rendered clips most are kept, and what changes behind the panel is found out."""
+    clips = conditions.render_takes([draw("val", i, family="occlude") for i in range(8)], FORMATS["nano"], batch=8)
+    kept = lambda clips: sum(bool(r and r.kept) for r in (c.read().permanence for c in clips))
+    assert kept(clips) >= 6
+    for name in ("lost", "swapped", "stuck", "early"):
+        assert kept(conditions.CORRUPTED[f"corrupted_{name}"][1](clips)) == 0

@@ -41,9 +41,21 @@ def test_material_is_read_where_it_is_heard(few):
         assert shifted[metric]["value"] == 1.0 and late[metric]["value"] < 0.3, metric
 
 
+# What changes a style needs films, what changes a ball behind a panel needs one.
+STAGE = dict.fromkeys(("corrupted_restyle", "corrupted_turn"), "film")
+STAGE |= dict.fromkeys(("corrupted_lost", "corrupted_stuck", "corrupted_early", "corrupted_swapped"), "occlude")
+
+
+@pytest.fixture(scope="module")
+def staged(few):
+    """stage -> a few of its clips."""
+    return {stage: conditions.STAGES[stage](few) for stage in ("room", "film", "occlude")}
+
+
 @pytest.mark.parametrize("name", [*conditions.KEPT, *conditions.CORRUPTED])
-def test_a_condition_touches_its_own_medium_only(few, name):
+def test_a_condition_touches_its_own_medium_only(staged, name):
     medium, change = (conditions.KEPT | conditions.CORRUPTED)[name]
+    few = staged[STAGE.get(name, "room")]
     made = change(few)  # some change only what bounces, or what meets a wall
     touched = {m: any(not np.array_equal(getattr(a, m), getattr(b, m)) for a, b in zip(made, few)) for m in ("frames", "samples")}
     assert touched == {"frames": medium == conditions.VIDEO, "samples": medium == conditions.AUDIO}

@@ -72,6 +72,7 @@ def whole(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_goes_on_on_other_devices(tmp_path, whole):
     """One device, then four that share the parameters, then one again: state and data go on where they were."""
     for devices, batches in ((1, 13), (4, 9), (1, 99)):
@@ -82,6 +83,7 @@ def test_goes_on_on_other_devices(tmp_path, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_sigterm_of_one_process_stops_all_at_one_step_and_one_alone_goes_on(tmp_path, whole):
     running = pair(toy(tmp_path, pause=0.5))
     when(lambda: len(losses(tmp_path)) >= 2, *running)
@@ -97,6 +99,7 @@ def test_sigterm_of_one_process_stops_all_at_one_step_and_one_alone_goes_on(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_killed_process_ends_the_others_and_all_go_on(tmp_path, whole):
     running = pair(toy(tmp_path, pause=0.2))
     when(lambda: len(losses(tmp_path)) >= 12 and (tmp_path / "checkpoints" / "10").is_dir(), *running)
@@ -109,6 +112,7 @@ def test_a_killed_process_ends_the_others_and_all_go_on(tmp_path, whole):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_what_one_process_refuses_ends_all(tmp_path):
     """The directory is in use: the first process finds out, and none trains."""
     from sora_jax.train.loop import Workdir
@@ -120,6 +124,7 @@ def test_what_one_process_refuses_ends_all(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_two_processes_train_as_one(tmp_path, latents):  # noqa: F811
     """The real command, four devices between two processes, two of them to a copy of the model; all killed, and resumed."""
     one, two = tmp_path / "one", tmp_path / "two"
