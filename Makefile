@@ -5,7 +5,7 @@ RUN := .venv/bin/python
 WORKERS ?= $(if $(shell command -v nvidia-smi),0,2)
 export JAX_PLATFORMS ?= $(if $(shell command -v nvidia-smi),,cpu)
 
-.PHONY: help install demo test test-slow lint calibrate evaluate clean
+.PHONY: help install demo test test-slow test-exhaustive lint calibrate evaluate clean
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -30,8 +30,11 @@ build/gpu_compiler: .venv/.installed
 # Compilers that need no device: libtpu is 140 MB to download and 480 MB installed, that of GPUs 250 and 580.
 test-slow: .venv/.installed build/gpu_compiler  ## the long ones: resume after SIGKILL, command lines, calibration, kernels compiled for GPUs and TPUs
 	$(RUN) -m pip install --quiet --editable '.[dev,tpu]'
-	$(RUN) -m pytest -m "slow and not alone" -n $(WORKERS) --dist loadfile
-	$(RUN) -m pytest -m "slow and alone"
+	$(RUN) -m pytest -m "slow and not alone and not exhaustive" -n $(WORKERS) --dist loadfile
+	$(RUN) -m pytest -m "slow and alone and not exhaustive"
+
+test-exhaustive: .venv/.installed  ## what repeats a slow test over more cases: every mesh of eight devices, two processes of the real command
+	$(RUN) -m pytest -m exhaustive
 
 lint: .venv/.installed
 	$(RUN) -m ruff check sora_jax kernels experiments benchmarks tests

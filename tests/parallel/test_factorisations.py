@@ -45,35 +45,45 @@ def on_eight_devices(program: str, *runs: list[str]) -> list[dict]:
         return [json.loads(line) for printed in pool.map(run, runs) for line in printed.splitlines()]
 
 
+# Each axis alone but `data`, and mixed; the rest of all twenty is for `make test-exhaustive`.
+SOME = [(1, 8, 1, 1), (1, 1, 8, 1), (1, 1, 1, 8), (1, 2, 2, 2)]
+ACROSS = [(2, 1, 4, 1), (1, 2, 2, 2), (1, 1, 8, 1), (2, 2, 1, 2)]
+CLIPS = [(2, 1, 4, 1), (1, 2, 2, 2), (8, 1, 1, 1), (2, 2, 2, 1)]
+
+
+def exact(rows: list[dict], count: int) -> None:
+    assert len(rows) == count
+    for row in rows:
+        assert row["error"] <= 1e-5, row
+        assert not row.get("unplaced"), row
+
+
 @pytest.mark.slow
+def test_four_factorisations():
+    """Of data x fsdp x seq x tensor; five latent frames, so that every `seq` above 1 pads them."""
+    exact(on_eight_devices("factorisations.py", [json.dumps(SOME[:2])], [json.dumps(SOME[2:])]), 4)
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_factorisation():
-    """Of data x fsdp x seq x tensor, all twenty; five latent frames, so that every `seq` above 1 pads them."""
     meshes = factorisations(8, 4)
-    assert len(meshes) == 20
-    rows = on_eight_devices("factorisations.py", [json.dumps(meshes[::2])], [json.dumps(meshes[1::2])])
-    assert len(rows) == 20
-    for row in rows:
-        assert row["error"] <= 1e-5, row
-        assert not row["unplaced"], row
+    assert len(meshes) == 20 and set(SOME) < set(meshes)
+    exact(on_eight_devices("factorisations.py", [json.dumps(meshes[::2])], [json.dumps(meshes[1::2])]), 20)
 
 
 @pytest.mark.slow
-def test_four_factorisations_across_frames_and_sites():
+@pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.exhaustive)])
+def test_factorisations_across_frames_and_sites(count):
     """Where tokens meet across frames and sites the heads are shared out instead; five latent frames again."""
-    meshes = json.dumps([(2, 1, 4, 1), (1, 2, 2, 2), (1, 1, 8, 1), (2, 2, 1, 2)])
-    rows = on_eight_devices("factorisations.py", [meshes, "window"], [meshes, "full"])
-    assert len(rows) == 8
-    for row in rows:
-        assert row["error"] <= 1e-5, row
-        assert not row["unplaced"], row
+    meshes = json.dumps(ACROSS[:count])
+    exact(on_eight_devices("factorisations.py", [meshes, "window"], [meshes, "full"]), 2 * count)
 
 
 @pytest.mark.slow
-def test_sampling_and_the_tokenizer_on_four_meshes():
-    rows = on_eight_devices("clips.py", [json.dumps([(8, 1, 1, 1), (2, 1, 4, 1)])], [json.dumps([(1, 2, 2, 2), (2, 2, 2, 1)])])
-    assert len(rows) == 12
-    for row in rows:
-        assert row["error"] <= 1e-5, row
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.exhaustive)])
+def test_sampling_and_the_tokenizer_on_meshes(count):
+    exact(on_eight_devices("clips.py", [json.dumps(CLIPS[: count // 2])], [json.dumps(CLIPS[count // 2 : count])]), 3 * count)
 
 
 @pytest.mark.slow

@@ -125,6 +125,7 @@ def test_what_one_process_refuses_ends_all(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.alone
+@pytest.mark.exhaustive
 def test_two_processes_train_as_one(tmp_path, latents):  # noqa: F811
     """The real command, four devices between two processes, two of them to a copy of the model; all killed, and resumed."""
     one, two = tmp_path / "one", tmp_path / "two"
