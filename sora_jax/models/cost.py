@@ -101,7 +101,7 @@ def report(config: STDiTConfig, form: ClipFormat, batch_size: int, text_length: 
     rows += [f"  {'forward, one clip':34s}{quantity(cost.forward / batch_size):>12s}"]
     rows += [f"  {f'training step, batch {batch_size}':34s}{quantity(cost.step):>12s}"]
     rows += [f"  {'  recomputed besides':34s}{quantity(cost.recomputed):>12s}"] if cost.recomputed else []
-    rows += ["", f"memory of training, batch {batch_size}"]
+    rows += ["", f"memory of training, batch {batch_size}, all on one device"]
     rows += [f"  {name:34s}{quantity(count, 'B'):>12s}" for name, count in memory.items()]
     rows += [f"  {'total':34s}{quantity(sum(memory.values()), 'B'):>12s}"]
     return "\n".join(rows)
