@@ -13,6 +13,7 @@ An oracle's score under a condition is the share of clips in which its reading i
     words          every word heard as said, in order, by voices that were not trained on  (clips with words: `conditions.narrated`)
     motion         velocities within 0.15 units a second of the scene's, no ball lost       (PhyWorld's balls: `conditions.phyworld`)
     style          the style told right                                                   (films, as many of each style)
+    outcome        what is tried, on which side, and what comes of it                      (courts whose outcome is clear: `Take.margin_px`)
     camera         views within 0.5 pixels rms; the move, where it shows, told right, and the way of pans and push-ins within 5 %  (films)
 
 An oracle is judged on the clips of its stage (`Oracle.stage`): rooms, rooms with a narrator, or another family of scenes.
@@ -37,6 +38,7 @@ from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import lag, match
 from sora_jax.worlds.playhouse.camera import views
 from sora_jax.worlds.playhouse.draw import CLIP_SECONDS
+from sora_jax.worlds.playhouse.families.court import MARGIN_PX
 from sora_jax.worlds.playhouse.sound import FAINTEST
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
@@ -139,6 +141,14 @@ def _style(c: Truth, read: Reading) -> bool:
     return read.style == c.take.scene.style
 
 
+def _outcome(c: Truth, read: Reading) -> bool | None:
+    """None where it hangs on less than what can be seen."""
+    if c.take.margin_px(c.format.size) < MARGIN_PX:
+        return None
+    seen, facts = read.outcome, c.take.facts
+    return seen is not None and (seen.action, seen.direction, seen.outcome) == (facts.action, facts.direction, facts.outcome)
+
+
 SHOWS = 0.75  # pixels that a camera which follows or shakes must move by in two frames to be seen to
 
 
@@ -210,6 +220,13 @@ ORACLES = {
         stage="phyworld",
     ),
     "style": Oracle((VIDEO,), _style, ("restyle", "turn", "tiles"), "the style", 1 / len(FILM_STYLES), "film", conditions.blank),
+    "outcome": Oracle(
+        (VIDEO,),
+        _outcome,
+        ("vanish", "teleport", "double", "mirror", "reverse", "freeze", "swap", "unstopped"),
+        "what is tried, on which side, and what comes of it",
+        stage="court",
+    ),
     "camera": Oracle((VIDEO,), _camera, ("freeze", "reverse"), "views rms <= 0.5 px, the move, its way within 5 %", stage="film"),
 }
 
@@ -236,8 +253,10 @@ ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
 }
 
 
+STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}  # outcomes in which a thrown ball meets something
 ASKED |= {
     ("camera", "corrupted_freeze"): lambda c: _travel(c)[-3] > 1.0 or c.take.facts.look.camera == "push-in",
+    ("outcome", "corrupted_unstopped"): lambda c: c.take.facts.outcome in STOPPED,
     ("camera", "corrupted_reverse"): lambda c: c.take.facts.look.camera in ("pan", "push-in"),
 }
 
@@ -247,6 +266,8 @@ def _shuffled(name: str, clips: list[Truth]) -> list[tuple[Truth, Reading]]:
         return [(dataclasses.replace(c, take=o.take), c.read()) for c, o in zip(clips, clips[1:] + clips[:1]) if said(c.take) != said(o.take)]
     if name == "style":  # with every other's: chance, whatever the order
         return [(dataclasses.replace(c, take=o.take), read) for c, read in [(c, c.read()) for c in clips] for o in clips if o is not c]
+    if name == "outcome":
+        return [(c, c.read()) for c in conditions.shuffled(clips, lambda take: (take.facts.action, take.facts.direction, take.facts.outcome))]
     if name == "camera":
         return [(c, c.read()) for c in conditions.shuffled(clips, lambda take: (take.facts.look.camera, take.facts.look.direction))]
     made = conditions.disordered(clips) if name == "physics" else conditions.shuffled(clips)

@@ -261,6 +261,12 @@ def _tunnel(c: Truth) -> Trajectory:
     return simulate(dataclasses.replace(c.take.scene, bounds="floor"), c.format.seconds)
 
 
+def _unstopped(c: Truth) -> Trajectory:
+    """A thrown ball goes on through everything but floor and walls; a jump, which would lie on nothing, is as it was."""
+    shapes = tuple(dataclasses.replace(s, material=None) for s in c.take.scene.shapes)
+    return c.take.trajectory if c.take.facts.action == "jump" else simulate(dataclasses.replace(c.take.scene, shapes=shapes), c.format.seconds)
+
+
 class _Late(Trajectory):
     """A motion that after the time `since` is another one: positions(times) are then those of `after`(times)."""
 
@@ -336,6 +342,7 @@ CORRUPTED = {
     "corrupted_swap": (VIDEO, _swap),
     "corrupted_hasten": (VIDEO, _moved(_hasten)),
     "corrupted_tunnel": (VIDEO, _moved(_tunnel)),
+    "corrupted_unstopped": (VIDEO, _moved(_unstopped)),
     "corrupted_tiles": (VIDEO, _frames(lambda c: tiles(c.frames, c.take.index))),
     "corrupted_restyle": (VIDEO, _restyled),
     "corrupted_turn": (VIDEO, _turned),

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from sora_jax.modality import SAMPLE_RATE
-from sora_jax.oracles import camera, onsets, permanence, physics, style, sync, tracker, words
+from sora_jax.oracles import camera, onsets, outcome, permanence, physics, style, sync, tracker, words
 from sora_jax.oracles import facts as facts_lib
 from sora_jax.worlds.playhouse.captions import Facts
 
@@ -101,6 +101,11 @@ class Reading:
     def permanence(self) -> permanence.Permanence | None:
         """What becomes of the ball that goes behind a panel; None where none does."""
         return permanence.read_permanence(self.frames, self.fps)
+
+    @functools.cached_property
+    def outcome(self) -> outcome.Outcome | None:
+        """What is tried at a hoop, a goal or a gap, and what comes of it; None where there is none of them."""
+        return outcome.read_outcome(self.frames, self.fps)
 
     def to_dict(self) -> dict:
         """For JSON: unknown numbers are None, times in seconds, lengths in metres. What has no score says the reason in "unscored"."""

@@ -31,14 +31,28 @@ import zlib
 
 import numpy as np
 
-from sora_jax.worlds.playhouse.families import court_captions
+from sora_jax.worlds.playhouse.families import court_captions, furniture
 from sora_jax.worlds.playhouse.families.court_captions import ACTIONS, OUTCOMES, CourtFacts
+from sora_jax.worlds.playhouse.families.furniture import (
+    BAR_RADIUS,
+    BOARD,
+    BOARD_RADIUS,
+    BOARD_TOP,
+    EXTENT,
+    GOAL,
+    GOAL_HEIGHTS,
+    HOOP_BACK,
+    HOOP_FRONT,
+    HOOP_HEIGHTS,
+    KEEPER,
+    PAD_RADIUS,
+    RIM_RADIUS,
+)
 from sora_jax.worlds.playhouse.simulate import NoClosedForm, TooManyEvents, simulate
 from sora_jax.worlds.playhouse.spec import AMBIENCES, BELOW_FLOOR, COLOURS, DIRECTIONS, GRAVITIES, ROOM_BACKDROPS, STYLES, Ball, Scene, Shape
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-EXTENT = 5.0
 RADII = {"small": (0.19, 0.22), "large": (0.27, 0.31)}
 OOD_RADII = {"small": (0.13, 0.16), "large": (0.35, 0.38)}
 MATERIALS = ("rubber", "wood", "metal")
@@ -51,10 +65,6 @@ CANDIDATES = 12
 LADDER = (0.75, 1.5, 2.5, 4.0)  # d of equation (1) in pixels at 64
 WAYS = tuple((x, y) for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7)))
 
-# Where things are, for a target to the right; metres.
-HOOP_FRONT, HOOP_BACK, BOARD, RIM_RADIUS, BOARD_RADIUS = 2.55, 3.70, 4.08, 0.06, 0.06
-BOARD_TOP = 1.0  # over the rim
-GOAL, BAR_RADIUS, KEEPER = 3.70, 0.06, 3.25
 
 
 class Court:
@@ -120,9 +130,9 @@ def _splits(action: str, outcome: str) -> dict[str, str]:
 def _draw_scene(stream: Stream, facts: CourtFacts) -> Scene | None:
     gravity = GRAVITIES["mars" if facts.regime == "ood_gravity" else "earth"]
     radius = stream.uniform(*(OOD_RADII if facts.regime == "ood_size" else RADII)[facts.size])
-    furniture = {"throw": _hoop, "shot": _goal, "jump": _gap}[facts.action](stream, facts)
+    shapes = {"throw": _hoop, "shot": _goal, "jump": _gap}[facts.action](stream, facts)
     build = {"throw": _throw, "shot": _shot, "jump": _jump}[facts.action]
-    launch = build(stream, facts, furniture, radius, gravity)
+    launch = build(stream, facts, shapes, radius, gravity)
     if launch is None:
         return None
     start, velocity, spin, kind = launch
@@ -139,7 +149,7 @@ def _draw_scene(stream: Stream, facts: CourtFacts) -> Scene | None:
         extent=EXTENT,
         gravity=gravity,
         ground="ground",
-        shapes=furniture,
+        shapes=shapes,
     )
 
 
@@ -149,33 +159,11 @@ def _flight(start, target, time, gravity):
 
 
 def _hoop(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
-    """Front and back of the rim on end, the board, and what is only seen: post and bracket, net, the near half of the rim."""
-    h, front, back = stream.uniform(1.9, 2.2), HOOP_FRONT, HOOP_BACK
-    board_low, board_high, post = h - 0.10, h + BOARD_TOP, BOARD + 0.32
-    inset, low = 0.24, h - 0.62
-    left, right, middle = front + inset, back - inset, 0.5 * (front + back)
-
-    def cord(a, b):
-        return Shape((a, b), "net", 0.018, front=True)
-
-    mesh = [cord((front, h), (left, low)), cord((back, h), (right, low)), cord((left, low), (right, low))]
-    for x0, x1 in ((front, middle), (middle, right), (back, middle), (middle, left)):
-        mesh.append(cord((x0, h), (x1, low)))
-    return (
-        Shape(((front, h),), "iron", RIM_RADIUS, "iron"),
-        Shape(((back, h),), "iron", RIM_RADIUS, "iron"),
-        Shape(((BOARD, board_low), (BOARD, board_high)), "iron", BOARD_RADIUS, "board"),
-        Shape(((BOARD, board_low + 0.04), (BOARD, board_high - 0.04)), "white", 0.03),
-        Shape(((post, 0.0), (post, h + 0.3)), "frame", 0.05),
-        Shape(((post, h + 0.3), (BOARD, h + 0.3)), "frame", 0.035),
-        Shape(((back, h), (BOARD, h)), "iron", RIM_RADIUS),
-        *mesh,
-        Shape(((front, h), (back, h)), "iron", RIM_RADIUS, front=True),
-    )
+    return furniture.hoop(stream.uniform(*HOOP_HEIGHTS))
 
 
-def _throw(stream, facts, furniture, r, g):
-    h, out = furniture[0].points[0][1], facts.outcome
+def _throw(stream, facts, shapes, r, g):
+    h, out = shapes[0].points[0][1], facts.outcome
     start = stream.uniform(r + 0.15, 1.0), stream.uniform(0.9, 1.5)
     if out == "swish":
         target = stream.uniform(HOOP_FRONT + r + 0.1, HOOP_BACK - r - 0.1), h
@@ -199,34 +187,24 @@ def _throw(stream, facts, furniture, r, g):
 
 
 def _goal(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
-    """The bar on end, a keeper that moves up and down, the net at the back and above; then the near post and a mesh to be seen."""
-    h, back = stream.uniform(1.7, 2.0), GOAL + 0.75
+    """With a keeper that goes up and down."""
+    h = stream.uniform(*GOAL_HEIGHTS)
     low, high, knots, time = 0.32, h - 0.35, [], 0.0
     at = stream.uniform(low, high)
     while time < 2.6:
         knots.append((time, 0.0, at))
         time, at = time + stream.uniform(0.35, 0.6), stream.uniform(low, high)
     knots.append((time, 0.0, at))
-    mesh = [Shape(((GOAL, h * k / 4), (back + 0.25 * (1 - k / 4), h * k / 4)), "net", 0.015, front=True) for k in (1, 2, 3)]
-    mesh += [Shape(((GOAL + 0.25 * k, 0.0), (GOAL + 0.25 * k, h)), "net", 0.015, front=True) for k in (1, 2, 3)]
-    return (
-        Shape(((GOAL, h),), "iron", BAR_RADIUS, "iron"),
-        Shape(((KEEPER, -0.22), (KEEPER, 0.22)), "pad", 0.08, "pad", path=tuple(knots)),
-        Shape(((back, h), (back + 0.25, 0.0)), "net", 0.03, "net"),
-        Shape(((GOAL + 0.06, h), (back, h)), "net", 0.03, "net"),
-        *mesh,
-        Shape(((GOAL, 0.0), (GOAL, h)), "iron", BAR_RADIUS, front=True),
-        Shape(((GOAL, 0.0), (GOAL, h)), "white", 0.03, front=True),
-    )
+    return furniture.goal(h, tuple(knots))
 
 
-def _shot(stream, facts, furniture, r, g):
-    h, out = furniture[0].points[0][1], facts.outcome
+def _shot(stream, facts, shapes, r, g):
+    h, out = shapes[0].points[0][1], facts.outcome
     start = stream.uniform(r + 0.15, 1.0), stream.uniform(r + 0.02, 0.8)
     if out == "in":
         target = GOAL, stream.uniform(r, h - BAR_RADIUS - r)
     elif out == "saved":
-        target = KEEPER - 0.08 - r, stream.uniform(0.2, h - 0.2)
+        target = KEEPER - PAD_RADIUS - r, stream.uniform(0.2, h - 0.2)
     else:
         target = GOAL, h + stream.uniform(-1.0, 1.0) * (r + BAR_RADIUS)
     time = stream.uniform(*((0.34, 0.44) if facts.regime == "ood_velocity" else (0.5, 0.85))) * math.sqrt(GRAVITIES["earth"] / g)
@@ -234,17 +212,13 @@ def _shot(stream, facts, furniture, r, g):
 
 
 def _gap(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
-    """Two platforms; the second begins after the gap and is somewhat lower."""
+    """The second platform begins after the gap and is somewhat lower."""
     edge, top = stream.uniform(1.5, 2.0), stream.uniform(1.2, 1.7)
-    far, low = edge + stream.uniform(0.75, 1.5), top - stream.uniform(0.25, 0.7)
-    deep = -BELOW_FLOOR - 0.1  # out of the picture
-    return tuple(
-        Shape(((x0, deep), (x1, deep), (x1, y), (x0, y)), "stone", material="stone") for x0, x1, y in ((-0.6, edge, top), (far, EXTENT + 0.6, low))
-    )
+    return furniture.gap(edge, top, edge + stream.uniform(0.75, 1.5), top - stream.uniform(0.25, 0.7))
 
 
-def _jump(stream, facts, furniture, r, g):
-    (edge, top), (far, low) = furniture[0].points[2], furniture[1].points[3]
+def _jump(stream, facts, shapes, r, g):
+    (edge, top), (far, low) = shapes[0].points[2], shapes[1].points[3]
     start = stream.uniform(r + 0.1, 0.6), top + r
     fall = math.sqrt(2.0 * (top - low) / g)
     needed = (far - edge) / fall
@@ -258,15 +232,6 @@ def _jump(stream, facts, furniture, r, g):
 def mirrored(scene: Scene) -> Scene:
     """The scene with left and right exchanged."""
     e = scene.extent
-
-    def shape(s):
-        return dataclasses.replace(
-            s,
-            points=tuple((e - x, y) for x, y in reversed(s.points)),
-            path=tuple((t, -dx, dy) for t, dx, dy in s.path),
-            velocity=-s.velocity,
-        )
-
     balls = tuple(
         dataclasses.replace(
             b,
@@ -277,7 +242,7 @@ def mirrored(scene: Scene) -> Scene:
         )
         for b in scene.balls
     )
-    return dataclasses.replace(scene, balls=balls, shapes=tuple(shape(s) for s in scene.shapes))
+    return dataclasses.replace(scene, balls=balls, shapes=tuple(furniture.mirrored(s) for s in scene.shapes))
 
 
 # Judging. All of it for a target to the right.

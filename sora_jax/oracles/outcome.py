@@ -1,0 +1,303 @@
+"""What is tried in a clip of family `court`, and what comes of it, from pixels alone: does the ball go in, and what has it touched before?
+
+1. The furniture is read from the still picture (`furniture.py`).
+2. The ball: with the share alpha of its colour in each pixel (`tracker.py`), the share phi hidden by what stands in front of it (rim, net,
+   post), and the disc D(c, r) of its radius at c, the centre in every frame is
+
+       argmin over c of  sum over pixels (alpha - (1 - phi) D(c, r))^2                                     (1)
+
+   so a ball behind a net is where it is, not where most of it shows.
+3. Its course: free flight, x and y + g t^2 / 2 linear in time, fitted to the first frames, one more after the other, until the flight
+   itself says that it reaches something solid: a rim, the board, bar, keeper, net, floor or wall. A ball that leaves the flight earlier than
+   that was pushed by nothing, and one that goes on through what it reaches was not stopped: neither has a lawful outcome.
+4. What it reaches first, and whether it then goes down through the hoop, or over the line of the goal and stays, names the outcome, as
+   `families/court.py` does from the exact motion. A jump is named by where the ball ends.
+
+An outcome is lawful only if the ball is there once in all frames but one, no other ball is, and it is nowhere faster than its first energy
+allows.
+
+Units: metres, seconds. Limits: one ball, a still camera, furniture of this family; clips whose outcome hangs on less than 1.5 pixels
+(`Take.margin`) are not asked for, for nobody could see it.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+from scipy import ndimage
+
+from sora_jax.oracles.furniture import Furniture, read_furniture, read_keeper
+from sora_jax.oracles.tracker import DUPLICATE, NAMES, backdrop, coloured, unmix
+from sora_jax.worlds.playhouse.families.furniture import BOARD, EXTENT, GOAL, HOOP_BACK, HOOP_FRONT
+from sora_jax.worlds.playhouse.spec import GRAVITIES, Shape, from_pixels, pixels_per_metre
+
+LAWS = (GRAVITIES["earth"], GRAVITIES["mars"])  # m/s^2: those that the family has
+OFF = 0.08  # metres off a flight: more is another course
+TURNED = 0.12  # metres off a flight in one of the TURNS frames after a contact: less, and it was none
+TURNS = 3
+SLACK = 0.08  # metres: error of a place at the end of a clip or on a platform
+FASTER = 1.15  # of the speed that a ball's first energy allows
+TOWARDS = 0.5  # m/s sideways at least
+SEEN = 0.5  # least share of what should be visible of a ball
+SKIP, REBOUND = 0.1, 0.7  # seconds in which a ball that has touched the floor is about where this restitution has it
+REACH = 1.0 / 400.0  # seconds between two places of a flight that are looked at
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """action: throw, shot or jump, at what stands on that side ("left" or "right"); outcome: its name, or None, and then `why` there is none."""
+
+    action: str
+    direction: str
+    outcome: str | None
+    why: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Ball:
+    """position [F, 2] in metres, NaN where it is not seen; radius; area [F, H, W] bool: where it is; why: what is wrong with it."""
+
+    position: np.ndarray
+    radius: float
+    area: np.ndarray
+    why: str = ""
+
+
+def read_outcome(frames: np.ndarray, fps: float) -> Outcome | None:
+    """The outcome in a clip; None where nothing of the family's furniture is to be seen. frames: [F, H, W, 3] in [0, 1]; fps: frames/s."""
+    frames = np.asarray(frames, np.float32)
+    vivid = coloured(frames)
+    still = backdrop(frames, ndimage.maximum_filter(vivid, size=(1, 5, 5)))
+    there = read_furniture(still)
+    if there is None:
+        return None
+    if there.mirrored:
+        frames, still, vivid = frames[:, :, ::-1], still[:, ::-1], vivid[:, :, ::-1]
+    ball = _find(frames, still, vivid, there)
+    name, why = (None, "no ball is found") if ball is None else (None, ball.why) if ball.why else _named(frames, fps, there, ball)
+    return Outcome(there.action, "left" if there.mirrored else "right", name, why)
+
+
+def _named(frames, fps, there: Furniture, ball: _Ball) -> tuple[str | None, str]:
+    t, x = (np.arange(len(frames)) + 0.5) / fps, ball.position
+    seen = np.isfinite(x[:, 0])
+    t, x = t[seen], x[seen]
+    if there.action == "jump":
+        return _jump(t, x, ball.radius, there)
+    solids = [(s, _name(s, there.action)) for s in there.shapes if s.material]
+    heights = read_keeper(frames, there, ball.area) if there.action == "shot" else np.zeros(len(frames))
+    keeper = functools.partial(np.interp, xp=(np.arange(len(frames)) + 0.5) / fps, fp=heights)
+    flights = [_flight(t, x, ball.radius, g, solids, keeper) for g in LAWS]
+    flight = max(flights, key=lambda f: f.frames)
+    if flight.why:
+        return None, flight.why
+    if flight.velocity(t[0])[0] < TOWARDS:
+        return None, "it does not go towards the target"
+    if _too_fast(t, x, flight.velocity(t[0]), flight.gravity):
+        return None, "it is somewhere faster than its energy allows"
+    after = (t > flight.time) & (t < flight.time + TURNS / fps)
+    if flight.reaches and after.any() and np.linalg.norm(flight.at(t[after]) - x[after], axis=-1).max() < TURNED:
+        return None, f"it goes through the {flight.reaches}"
+    return {"throw": _throw, "shot": _shot}[there.action](t, x, ball.radius, there, flight)
+
+
+def _name(shape: Shape, action: str) -> str:
+    if action == "throw":
+        return "rim" if len(shape.points) == 1 else "board"
+    return {"iron": "bar", "pad": "keeper", "net": "net"}[shape.material]
+
+
+# The ball.
+
+
+def _find(frames, still, vivid, there: Furniture) -> _Ball | None:
+    near = ndimage.maximum_filter(vivid, size=(1, 9, 9))
+    label, alpha = unmix(frames, still, near)
+    label[~ndimage.maximum_filter(vivid, size=(1, 3, 3))] = -1
+    scale, size = pixels_per_metre(EXTENT, frames.shape[1]), frames.shape[1]
+    ours = np.stack([_firm(label == k) for k in range(len(NAMES))], axis=-1)
+    counts = (ours & (alpha > 0.5)).sum((0, 1, 2))
+    k = int(np.argmax(counts))
+    alpha = np.where(ours[..., k], alpha[..., k], 0.0)
+    mass = alpha.sum((1, 2))
+    if counts[k] < len(frames):  # less than a pixel a frame
+        return None
+    radius = np.sqrt(np.quantile([_largest(a, 1.0).sum() for a in alpha], 0.8) / np.pi)
+    covered = 1.0 - there.front
+    place, shown, area = np.full((len(frames), 2), np.nan), np.zeros(len(frames)), np.zeros(label.shape, bool)
+    other = np.zeros(len(frames))
+    row, column = np.mgrid[0:size, 0:size]
+    for f in np.flatnonzero(mass > 0.1 * np.pi * radius**2):
+        place[f] = _centre(alpha[f], covered, radius)
+        distance = np.hypot(column - place[f, 0], row - place[f, 1])
+        disc = np.clip(radius - distance + 0.5, 0.0, 1.0)
+        area[f] = distance < radius + 1.0
+        shown[f] = np.sum(alpha[f] * disc) / max(np.sum(covered * disc), 1.0)
+        other[f] = np.sum(alpha[f][distance > radius + 3.0])
+    place[shown < SEEN] = np.nan
+    why = ""
+    if np.sum(np.isnan(place[:, 0])) > 1:
+        why = "the ball is not there in all frames"
+    elif np.sum(other > DUPLICATE * np.pi * radius**2) > 1:
+        why = "the ball is there twice"
+    elif np.delete(counts, k).max() > DUPLICATE * counts[k]:
+        why = "there is another ball"
+    return _Ball(from_pixels(place, EXTENT, size), float(radius / scale), area, why)
+
+
+def _firm(spot: np.ndarray) -> np.ndarray:
+    """The pixels [F, H, W] of which half of those around are too: not single ones, which noise colours."""
+    return spot & (ndimage.uniform_filter(spot.astype(np.float32), (0, 3, 3), mode="constant") > 0.4)
+
+
+def _largest(alpha: np.ndarray, reach: float) -> np.ndarray:
+    """alpha [H, W] of the largest piece, and of what is within `reach` pixels of it, for a rim or a net parts a ball."""
+    parts, n = ndimage.label(ndimage.binary_dilation(alpha > 0.3))
+    if n < 2:
+        return alpha
+    largest = 1 + np.argmax(ndimage.sum(alpha, parts, np.arange(1, n + 1)))
+    return np.where(ndimage.distance_transform_edt(parts != largest) < reach, alpha, 0.0)
+
+
+def _centre(alpha, covered, radius, steps: int = 8) -> np.ndarray:
+    """(column, row) of equation (1), by Gauss-Newton from the middle of what is seen."""
+    row, column = np.mgrid[0 : alpha.shape[0], 0 : alpha.shape[1]]
+    alpha = _largest(alpha, radius)
+    c = np.array([np.sum(alpha * column), np.sum(alpha * row)]) / max(alpha.sum(), 1e-6)
+    for _ in range(steps):
+        dx, dy = column - c[0], row - c[1]
+        distance = np.hypot(dx, dy) + 1e-6
+        rim = (np.abs(radius - distance) < 0.5) * covered
+        jacobian = np.stack([rim * dx / distance, rim * dy / distance], axis=-1).reshape(-1, 2)
+        residual = (alpha - covered * np.clip(radius - distance + 0.5, 0.0, 1.0)).ravel()
+        step = np.linalg.solve(jacobian.T @ jacobian + 0.1 * np.eye(2), jacobian.T @ residual)
+        c = c + np.clip(step, -1.0, 1.0)
+    return c
+
+
+# The course.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flight:
+    """x0, y0, u, v at t = 0 and g; frames that it was fitted to; what it reaches first, and when (s); why it is none."""
+
+    start: np.ndarray
+    speed: np.ndarray
+    gravity: float
+    frames: int
+    reaches: str
+    time: float
+    why: str = ""
+
+    def at(self, t) -> np.ndarray:
+        t = np.asarray(t)[..., None]
+        return self.start + self.speed * t - np.array([0.0, 0.5 * self.gravity]) * t**2
+
+    def velocity(self, t: float) -> np.ndarray:
+        return self.speed - np.array([0.0, self.gravity * t])
+
+
+def _flight(t, x, radius, gravity, solids, keeper) -> _Flight:
+    """Step 3: the flight that the first frames show."""
+    z = x + np.array([0.0, 0.5 * gravity]) * t[:, None] ** 2
+    for n in range(2, len(t) + 1):
+        speed, start = np.polyfit(t[:n], z[:n], 1)
+        flight = _Flight(start, speed, gravity, n, "", np.inf)
+        if np.linalg.norm(flight.at(t[:n]) - x[:n], axis=-1).max() > OFF:
+            return dataclasses.replace(flight, frames=n - 1, why="it leaves its course where nothing is")
+        times = np.arange(t[0], t[-1], REACH)
+        reaches = _reached(flight.at(times), times, radius, solids, keeper)
+        if reaches:
+            flight = dataclasses.replace(flight, reaches=reaches[0], time=reaches[1])
+            if n == len(t) or reaches[1] < t[n]:
+                break
+    return flight
+
+
+def _reached(path, times, radius, solids, keeper) -> tuple[str, float] | None:
+    """The first solid thing that a ball on a path [N, 2] comes upon, not the floor if another follows within SKIP, and when it is pushed first."""
+    gaps = {"floor": path[:, 1] - radius}
+    up = radius + REBOUND * (radius - path[:, 1])
+    path = np.stack([path[:, 0], np.where(path[:, 1] < radius, up, path[:, 1])], axis=-1)
+    gaps |= {"wall": np.minimum(path[:, 0], EXTENT - path[:, 0]) - radius}
+    for shape, name in solids:
+        (x0, y0), (x1, y1) = shape.points[0], shape.points[-1]
+        a, b = np.array([x0, y0]), np.array([x1 - x0, y1 - y0])
+        p = path - np.stack([np.zeros(len(times)), keeper(times)], axis=-1) if name == "keeper" else path
+        along = np.clip((p - a) @ b / max(b @ b, 1e-9), 0.0, 1.0)
+        gap = np.linalg.norm(p - a - along[:, None] * b, axis=-1) - shape.radius - radius
+        gaps[name] = np.minimum(gaps.get(name, np.inf), gap)
+    first = {name: times[np.argmax(gap < 0.0)] for name, gap in gaps.items() if (gap < 0.0).any()}
+    return (min(first, key=lambda name: first[name] + SKIP * (name == "floor")), min(first.values())) if first else None
+
+
+def _too_fast(t, x, velocity, gravity: float) -> bool:
+    """Is a step between frames longer than the energy of the first one allows?"""
+    energy = 0.5 * np.sum(np.square(velocity)) + gravity * x[0, 1]
+    most = np.sqrt(np.maximum(2.0 * (energy - gravity * np.minimum(x[1:, 1], x[:-1, 1])), 0.0)) * np.diff(t)
+    return bool((np.linalg.norm(np.diff(x, axis=0), axis=-1) > FASTER * most + SLACK).any())
+
+
+# The names.
+
+
+def _crossings(t, x, axis: int, where: float) -> list[tuple[float, float, float]]:
+    """(time, the other coordinate, direction) of where the places [N, 2], joined by straight lines, pass x = where (axis 0) or y = where (1)."""
+    p, q, found = x[:, axis], x[:, 1 - axis], []
+    for i in np.flatnonzero((p[:-1] - where) * (p[1:] - where) < 0.0):
+        share = (where - p[i]) / (p[i + 1] - p[i])
+        found.append((t[i] + share * (t[i + 1] - t[i]), q[i] + share * (q[i + 1] - q[i]), np.sign(p[i + 1] - p[i])))
+    return found
+
+
+def _throw(t, x, radius, there: Furniture, flight: _Flight) -> tuple[str | None, str]:
+    h, top = there.shapes[0].points[0][1], there.shapes[2].points[1][1]
+    through = [(when, way) for when, at, way in _crossings(t, x, 1, h) if HOOP_FRONT < at < HOOP_BACK]
+    down = [when for when, way in through if way < 0]
+    what = flight.reaches if flight.reaches in ("rim", "board") else ""
+    if len(down) > 1 or (not down and through):
+        return None, "it goes up through the hoop"
+    if down:
+        if what and flight.time < down[0] + 0.5 * (t[1] - t[0]):
+            return ("bank-in" if what == "board" else "rim-in"), ""
+        return ("swish", "") if flight.reaches in ("", "floor", "wall") else (None, "it goes in without a reason")
+    if what:
+        return ("board-out" if what == "board" else "rim-out"), ""
+    over = _when(flight, BOARD)
+    if over is not None and flight.at(over)[1] > top and over < flight.time:
+        return "airball", ""
+    return "short", ""
+
+
+def _when(flight: _Flight, x: float) -> float | None:
+    """When a flight is at x."""
+    return (x - flight.start[0]) / flight.speed[0] if flight.speed[0] > 0.0 else None
+
+
+def _shot(t, x, radius, there: Furniture, flight: _Flight) -> tuple[str | None, str]:
+    h, line = there.shapes[0].points[0][1], _when(flight, GOAL)
+    across = line is not None and line < flight.time and flight.at(line)[1] < h
+    if across:
+        return ("in", "") if x[-1, 0] > GOAL - SLACK else (None, "it comes out again")
+    if flight.reaches not in ("keeper", "bar"):
+        return None, "it misses the goal"
+    if _crossings(t, x, 0, GOAL):
+        return None, f"it goes in off the {flight.reaches}"
+    return ("saved" if flight.reaches == "keeper" else "post"), ""
+
+
+def _jump(t, x, radius, there: Furniture) -> tuple[str | None, str]:
+    (edge, top), (far, low) = there.shapes[0].points[2], there.shapes[1].points[3]
+    on = x[:, 0] < edge
+    if not on[0] or np.abs(x[on, 1] - top - radius).max() > SLACK:
+        return None, "it does not roll on the first platform"
+    if _too_fast(t, x, (x[1] - x[0]) / (t[1] - t[0]), LAWS[0]):
+        return None, "it is somewhere faster than its energy allows"
+    end = x[-1]
+    if end[0] > far - SLACK and end[1] > low + radius - SLACK:
+        below = (x[:, 0] > far - radius) & (x[:, 1] < low + radius - SLACK)
+        return ("lands", "") if not below.any() else (None, "it goes through the second platform")
+    if edge - SLACK < end[0] < far + SLACK and end[1] < low:
+        return "falls", ""
+    return None, "it does not get there"

@@ -1,0 +1,75 @@
+"""The furniture of family `court`: a hoop, a goal with a keeper, a gap between two platforms. Metres, for a target to the right.
+
+What of it does not change from scene to scene stands here as constants: public knowledge, also of the oracle (`oracles/outcome.py`).
+"""
+
+import dataclasses
+
+from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, Shape
+
+EXTENT = 5.0
+HOOP_FRONT, HOOP_BACK, BOARD, RIM_RADIUS, BOARD_RADIUS = 2.55, 3.70, 4.08, 0.06, 0.06
+BOARD_TOP = 1.0  # over the rim
+GOAL, BAR_RADIUS, KEEPER = 3.70, 0.06, 3.25
+PAD_HALF, PAD_RADIUS = 0.22, 0.08  # of the keeper
+HOOP_HEIGHTS, GOAL_HEIGHTS = (1.9, 2.2), (1.7, 2.0)
+
+
+def hoop(h: float) -> tuple[Shape, ...]:
+    """Front and back of the rim on end at height h, the board, and what is only seen: post and bracket, net, the near half of the rim."""
+    front, back = HOOP_FRONT, HOOP_BACK
+    board_low, board_high, post = h - 0.10, h + BOARD_TOP, BOARD + 0.32
+    inset, low = 0.24, h - 0.62
+    left, right, middle = front + inset, back - inset, 0.5 * (front + back)
+
+    def cord(a, b):
+        return Shape((a, b), "net", 0.018, front=True)
+
+    mesh = [cord((front, h), (left, low)), cord((back, h), (right, low)), cord((left, low), (right, low))]
+    for x0, x1 in ((front, middle), (middle, right), (back, middle), (middle, left)):
+        mesh.append(cord((x0, h), (x1, low)))
+    return (
+        Shape(((front, h),), "iron", RIM_RADIUS, "iron"),
+        Shape(((back, h),), "iron", RIM_RADIUS, "iron"),
+        Shape(((BOARD, board_low), (BOARD, board_high)), "iron", BOARD_RADIUS, "board"),
+        Shape(((BOARD, board_low + 0.04), (BOARD, board_high - 0.04)), "white", 0.03),
+        Shape(((post, 0.0), (post, h + 0.3)), "frame", 0.05),
+        Shape(((post, h + 0.3), (BOARD, h + 0.3)), "frame", 0.035),
+        Shape(((back, h), (BOARD, h)), "iron", RIM_RADIUS),
+        *mesh,
+        Shape(((front, h), (back, h)), "iron", RIM_RADIUS, front=True),
+    )
+
+
+def goal(h: float, path: tuple[tuple[float, float, float], ...]) -> tuple[Shape, ...]:
+    """The bar on end at height h, a keeper that moves along its path, the net at the back and above; then the near post and a mesh to be seen."""
+    back = GOAL + 0.75
+    mesh = [Shape(((GOAL, h * k / 4), (back + 0.25 * (1 - k / 4), h * k / 4)), "net", 0.015, front=True) for k in (1, 2, 3)]
+    mesh += [Shape(((GOAL + 0.25 * k, 0.0), (GOAL + 0.25 * k, h)), "net", 0.015, front=True) for k in (1, 2, 3)]
+    return (
+        Shape(((GOAL, h),), "iron", BAR_RADIUS, "iron"),
+        Shape(((KEEPER, -PAD_HALF), (KEEPER, PAD_HALF)), "pad", PAD_RADIUS, "pad", path=path),
+        Shape(((back, h), (back + 0.25, 0.0)), "net", 0.03, "net"),
+        Shape(((GOAL + 0.06, h), (back, h)), "net", 0.03, "net"),
+        *mesh,
+        Shape(((GOAL, 0.0), (GOAL, h)), "iron", BAR_RADIUS, front=True),
+        Shape(((GOAL, 0.0), (GOAL, h)), "white", 0.03, front=True),
+    )
+
+
+def gap(edge: float, top: float, far: float, low: float) -> tuple[Shape, ...]:
+    """Two platforms: one of height `top` that ends at x = edge, and one of height `low` that begins at x = far."""
+    deep = -BELOW_FLOOR - 0.1  # out of the picture
+    return tuple(
+        Shape(((x0, deep), (x1, deep), (x1, y), (x0, y)), "stone", material="stone") for x0, x1, y in ((-0.6, edge, top), (far, EXTENT + 0.6, low))
+    )
+
+
+def mirrored(shape: Shape) -> Shape:
+    """The shape with left and right exchanged."""
+    return dataclasses.replace(
+        shape,
+        points=tuple((EXTENT - x, y) for x, y in reversed(shape.points)),
+        path=tuple((t, -dx, dy) for t, dx, dy in shape.path),
+        velocity=-shape.velocity,
+    )

@@ -1,0 +1,95 @@
+"""What comes of a throw, a shot or a jump, read from rendered clips: all twelve outcomes, and what is none."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from sora_jax.modality import FORMATS
+from sora_jax.oracles import conditions, furniture, outcome
+from sora_jax.oracles.calibrate import ORACLES
+from sora_jax.oracles.tracker import backdrop, coloured
+from sora_jax.worlds.playhouse.draw import draw
+from sora_jax.worlds.playhouse.families.court_captions import OUTCOMES
+
+FPS = FORMATS["nano"].fps
+
+
+@pytest.fixture(scope="module")
+def courts():
+    """For every outcome the first two takes of `val` in which it is clear to see."""
+    found, index = {(action, out): [] for action, outs in OUTCOMES.items() for out in outs}, 0
+    while any(len(takes) < 2 for takes in found.values()):
+        take, index = draw("val", index, family="court"), index + 1
+        takes = found[take.facts.action, take.facts.outcome]
+        if take.margin_px(64) >= 1.5 and len(takes) < 2:
+            takes.append(take)
+    return conditions.render_takes([take for takes in found.values() for take in takes], FORMATS["nano"], batch=24)
+
+
+def wanted(clip):
+    return clip.take.facts.action, clip.take.facts.direction, clip.take.facts.outcome
+
+
+def read(frames):
+    seen = outcome.read_outcome(frames, FPS)
+    return seen and (seen.action, seen.direction, seen.outcome)
+
+
+def test_all_outcomes_are_told(courts):
+    assert [read(c.frames) for c in courts] == [wanted(c) for c in courts]
+
+
+def test_mirrored_the_target_is_on_the_other_side(courts):
+    sides = {"left": "right", "right": "left"}
+    for c in courts[::3]:
+        action, direction, name = wanted(c)
+        assert read(c.frames[:, :, ::-1]) == (action, sides[direction], name)
+
+
+def test_furniture_is_measured(courts):
+    for c in courts:
+        still = backdrop(c.frames, ndimage.maximum_filter(coloured(c.frames), size=(1, 5, 5)))
+        there, true = furniture.read_furniture(still), c.take.scene.shapes
+        assert (there.action, "left" if there.mirrored else "right") == wanted(c)[:2]
+        numbers = lambda shapes: np.array([p for s in shapes[:2] if s.paint != "pad" for p in s.points])
+        true = tuple(furniture.furniture.mirrored(s) for s in true) if there.mirrored else true
+        assert np.abs(numbers(there.shapes) - numbers(true)).max() < 0.03  # 0.4 pixels
+
+
+def test_a_keeper_is_followed(courts):
+    shots = [c for c in courts if c.take.facts.action == "shot"]
+    for c in shots:
+        frames = c.frames[:, :, ::-1] if c.take.facts.direction == "left" else c.frames
+        balls = ndimage.maximum_filter(coloured(frames), size=(1, 5, 5))
+        there = furniture.read_furniture(backdrop(frames, balls))
+        true = [np.interp(t, *np.array(c.take.scene.shapes[1].path).T[[0, 2]]) for t in c.format.frame_times()]
+        assert np.median(np.abs(furniture.read_keeper(frames, there, balls) - true)) < 0.05
+
+
+def test_each_breach_has_a_reason(courts):
+    why = lambda frames: outcome.read_outcome(frames, FPS).why
+    clip = next(c for c in courts if wanted(c)[2] == "rim-out")
+    assert "not there" in why(np.concatenate([clip.frames[:8], np.repeat(conditions.empty([clip])[0].frames[:1], 9, axis=0)]))
+    assert "no ball" in why(conditions.empty([clip])[0].frames)
+    assert "twice" in why(conditions.CORRUPTED["corrupted_double"][1]([clip])[0].frames)
+    assert "nothing is" in why(np.repeat(clip.frames[:1], 17, axis=0))
+    assert why(conditions.CORRUPTED["corrupted_unstopped"][1]([clip])[0].frames).startswith("it goes through the rim")
+
+
+def test_without_furniture_there_is_nothing_to_ask():
+    rooms = conditions.ground_truth("val", range(4), FORMATS["nano"], batch=4)
+    assert [outcome.read_outcome(c.frames, FPS) for c in rooms] == [None] * 4
+
+
+def test_what_nobody_could_see_is_not_asked(courts):
+    clip, judge = courts[0], ORACLES["outcome"].judge
+    unclear = dataclasses.replace(clip, take=dataclasses.replace(clip.take, margin=0.01))
+    assert judge(clip, clip.read()) is True and judge(unclear, clip.read()) is None
+
+
+@pytest.mark.parametrize(("name", "value"), [("LAWS", (1.6, 3.7)), ("OFF", 0.004), ("TURNED", 3.0), ("SEEN", 2.0)])
+def test_a_broken_oracle_is_found_out(courts, monkeypatch, name, value):
+    monkeypatch.setattr(outcome, name, value)
+    assert sum(read(c.frames) == wanted(c) for c in courts) < 0.8 * len(courts)
