@@ -1,12 +1,7 @@
 """What is tried in a clip of family `court`, and what comes of it, from pixels alone: does the ball go in, and what has it touched before?
 
 1. The furniture is read from the still picture (`furniture.py`).
-2. The ball: with the share alpha of its colour in each pixel (`tracker.py`), the share phi hidden by what stands in front of it (rim, net,
-   post), and the disc D(c, r) of its radius at c, the centre in every frame is
-
-       argmin over c of  sum over pixels (alpha - (1 - phi) D(c, r))^2                                     (1)
-
-   so a ball behind a net is where it is, not where most of it shows.
+2. The ball is followed as a disc (`disc.py`), so that behind a net or a rim it is where it is.
 3. Its course: free flight, x and y + g t^2 / 2 linear in time, fitted to the first frames, one more after the other, until the flight
    itself says that it reaches something solid: a rim, the board, bar, keeper, net, floor or wall. A ball that leaves the flight earlier than
    that was pushed by nothing, and one that goes on through what it reaches was not stopped: neither has a lawful outcome.
@@ -24,12 +19,12 @@ import dataclasses
 import functools
 
 import numpy as np
-from scipy import ndimage
 
+from sora_jax.oracles.disc import Disc, follow, still_picture
 from sora_jax.oracles.furniture import Furniture, read_furniture, read_keeper
-from sora_jax.oracles.tracker import DUPLICATE, NAMES, backdrop, coloured, unmix
+from sora_jax.oracles.tracker import DUPLICATE
 from sora_jax.worlds.playhouse.families.furniture import BOARD, EXTENT, GOAL, HOOP_BACK, HOOP_FRONT
-from sora_jax.worlds.playhouse.spec import GRAVITIES, Shape, from_pixels, pixels_per_metre
+from sora_jax.worlds.playhouse.spec import GRAVITIES, Shape
 
 LAWS = (GRAVITIES["earth"], GRAVITIES["mars"])  # m/s^2: those that the family has
 OFF = 0.08  # metres off a flight: more is another course
@@ -38,7 +33,6 @@ TURNS = 3
 SLACK = 0.08  # metres: error of a place at the end of a clip or on a platform
 FASTER = 1.15  # of the speed that a ball's first energy allows
 TOWARDS = 0.5  # m/s sideways at least
-SEEN = 0.5  # least share of what should be visible of a ball
 SKIP, REBOUND = 0.1, 0.7  # seconds in which a ball that has touched the floor is about where this restitution has it
 REACH = 1.0 / 400.0  # seconds between two places of a flight that are looked at
 
@@ -53,35 +47,35 @@ class Outcome:
     why: str = ""
 
 
-@dataclasses.dataclass(frozen=True)
-class _Ball:
-    """position [F, 2] in metres, NaN where it is not seen; radius; area [F, H, W] bool: where it is; why: what is wrong with it."""
-
-    position: np.ndarray
-    radius: float
-    area: np.ndarray
-    why: str = ""
-
-
 def read_outcome(frames: np.ndarray, fps: float) -> Outcome | None:
     """The outcome in a clip; None where nothing of the family's furniture is to be seen. frames: [F, H, W, 3] in [0, 1]; fps: frames/s."""
     frames = np.asarray(frames, np.float32)
-    vivid = coloured(frames)
-    still = backdrop(frames, ndimage.maximum_filter(vivid, size=(1, 5, 5)))
+    still = still_picture(frames)
     there = read_furniture(still)
     if there is None:
         return None
     if there.mirrored:
-        frames, still, vivid = frames[:, :, ::-1], still[:, ::-1], vivid[:, :, ::-1]
-    ball = _find(frames, still, vivid, there)
-    name, why = (None, "no ball is found") if ball is None else (None, ball.why) if ball.why else _named(frames, fps, there, ball)
+        frames, still = frames[:, :, ::-1], still[:, ::-1]
+    ball = follow(frames, still, there.front, EXTENT)
+    why = _wrong(ball)
+    name, why = (None, why) if why else _named(frames, fps, there, ball)
     return Outcome(there.action, "left" if there.mirrored else "right", name, why)
 
 
-def _named(frames, fps, there: Furniture, ball: _Ball) -> tuple[str | None, str]:
+def _wrong(ball: Disc | None) -> str:
+    """What is wrong with a ball that is to be there once, in all frames but one, and alone."""
+    if ball is None:
+        return "no ball is found"
+    if np.sum(~ball.found) > 1:
+        return "the ball is not there in all frames"
+    if np.sum(ball.twice > DUPLICATE) > 1:
+        return "the ball is there twice"
+    return "there is another ball" if np.sum(ball.others > DUPLICATE) > 1 else ""
+
+
+def _named(frames, fps, there: Furniture, ball: Disc) -> tuple[str | None, str]:
     t, x = (np.arange(len(frames)) + 0.5) / fps, ball.position
-    seen = np.isfinite(x[:, 0])
-    t, x = t[seen], x[seen]
+    t, x = t[ball.found], x[ball.found]
     if there.action == "jump":
         return _jump(t, x, ball.radius, there)
     solids = [(s, _name(s, there.action)) for s in there.shapes if s.material]
@@ -105,74 +99,6 @@ def _name(shape: Shape, action: str) -> str:
     if action == "throw":
         return "rim" if len(shape.points) == 1 else "board"
     return {"iron": "bar", "pad": "keeper", "net": "net"}[shape.material]
-
-
-# The ball.
-
-
-def _find(frames, still, vivid, there: Furniture) -> _Ball | None:
-    near = ndimage.maximum_filter(vivid, size=(1, 9, 9))
-    label, alpha = unmix(frames, still, near)
-    label[~ndimage.maximum_filter(vivid, size=(1, 3, 3))] = -1
-    scale, size = pixels_per_metre(EXTENT, frames.shape[1]), frames.shape[1]
-    ours = np.stack([_firm(label == k) for k in range(len(NAMES))], axis=-1)
-    counts = (ours & (alpha > 0.5)).sum((0, 1, 2))
-    k = int(np.argmax(counts))
-    alpha = np.where(ours[..., k], alpha[..., k], 0.0)
-    mass = alpha.sum((1, 2))
-    if counts[k] < len(frames):  # less than a pixel a frame
-        return None
-    radius = np.sqrt(np.quantile([_largest(a, 1.0).sum() for a in alpha], 0.8) / np.pi)
-    covered = 1.0 - there.front
-    place, shown, area = np.full((len(frames), 2), np.nan), np.zeros(len(frames)), np.zeros(label.shape, bool)
-    other = np.zeros(len(frames))
-    row, column = np.mgrid[0:size, 0:size]
-    for f in np.flatnonzero(mass > 0.1 * np.pi * radius**2):
-        place[f] = _centre(alpha[f], covered, radius)
-        distance = np.hypot(column - place[f, 0], row - place[f, 1])
-        disc = np.clip(radius - distance + 0.5, 0.0, 1.0)
-        area[f] = distance < radius + 1.0
-        shown[f] = np.sum(alpha[f] * disc) / max(np.sum(covered * disc), 1.0)
-        other[f] = np.sum(alpha[f][distance > radius + 3.0])
-    place[shown < SEEN] = np.nan
-    why = ""
-    if np.sum(np.isnan(place[:, 0])) > 1:
-        why = "the ball is not there in all frames"
-    elif np.sum(other > DUPLICATE * np.pi * radius**2) > 1:
-        why = "the ball is there twice"
-    elif np.delete(counts, k).max() > DUPLICATE * counts[k]:
-        why = "there is another ball"
-    return _Ball(from_pixels(place, EXTENT, size), float(radius / scale), area, why)
-
-
-def _firm(spot: np.ndarray) -> np.ndarray:
-    """The pixels [F, H, W] of which half of those around are too: not single ones, which noise colours."""
-    return spot & (ndimage.uniform_filter(spot.astype(np.float32), (0, 3, 3), mode="constant") > 0.4)
-
-
-def _largest(alpha: np.ndarray, reach: float) -> np.ndarray:
-    """alpha [H, W] of the largest piece, and of what is within `reach` pixels of it, for a rim or a net parts a ball."""
-    parts, n = ndimage.label(ndimage.binary_dilation(alpha > 0.3))
-    if n < 2:
-        return alpha
-    largest = 1 + np.argmax(ndimage.sum(alpha, parts, np.arange(1, n + 1)))
-    return np.where(ndimage.distance_transform_edt(parts != largest) < reach, alpha, 0.0)
-
-
-def _centre(alpha, covered, radius, steps: int = 8) -> np.ndarray:
-    """(column, row) of equation (1), by Gauss-Newton from the middle of what is seen."""
-    row, column = np.mgrid[0 : alpha.shape[0], 0 : alpha.shape[1]]
-    alpha = _largest(alpha, radius)
-    c = np.array([np.sum(alpha * column), np.sum(alpha * row)]) / max(alpha.sum(), 1e-6)
-    for _ in range(steps):
-        dx, dy = column - c[0], row - c[1]
-        distance = np.hypot(dx, dy) + 1e-6
-        rim = (np.abs(radius - distance) < 0.5) * covered
-        jacobian = np.stack([rim * dx / distance, rim * dy / distance], axis=-1).reshape(-1, 2)
-        residual = (alpha - covered * np.clip(radius - distance + 0.5, 0.0, 1.0)).ravel()
-        step = np.linalg.solve(jacobian.T @ jacobian + 0.1 * np.eye(2), jacobian.T @ residual)
-        c = c + np.clip(step, -1.0, 1.0)
-    return c
 
 
 # The course.

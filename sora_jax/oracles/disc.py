@@ -1,0 +1,107 @@
+"""Follows one ball behind nets, rims and panels: where its disc is, from what of it is to be seen.
+
+With the share alpha of the ball's colour in each pixel (`tracker.py`), the share phi that something in front hides, and the disc D(c, r) of
+the ball's radius at c, painted with a ramp of one pixel, the centre in every frame is
+
+    argmin over c of  sum over pixels (alpha - (1 - phi) D(c, r))^2                                         (1)
+
+by Gauss-Newton from the middle of what is seen; so a ball half behind something is where it is, not where its visible half is. r^2 pi is the
+area that it shows where it shows most. A frame gives a place only if VISIBLE of the disc is not hidden and SEEN of that is of its colour.
+
+Units: metres. Limits: one ball is followed, the one of whose colour there is most; what of other colours or elsewhere there is, is said.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import ndimage
+
+from sora_jax.oracles.tracker import NAMES, backdrop, coloured, unmix
+from sora_jax.worlds.playhouse.spec import from_pixels, pixels_per_metre
+
+SEEN, VISIBLE = 0.5, 0.4
+MOST = 4  # frames at least in which the whole ball is to be seen
+NEAR = 3.0  # pixels around the disc in which what has the ball's colour is the ball
+STEPS, STIFF = 8, 0.1  # Gauss-Newton steps; what is added to their normal equations
+
+
+@dataclasses.dataclass(frozen=True)
+class Disc:
+    """A ball of a colour over F frames: position [F, 2] and radius in metres, NaN where it gives none; area bool [F, H, W]: its pixels.
+
+    twice [F], others [F]: how much of its colour there is elsewhere, and of any other one, in areas of the disc.
+    """
+
+    colour: str
+    position: np.ndarray
+    radius: float
+    area: np.ndarray
+    twice: np.ndarray
+    others: np.ndarray
+
+    @property
+    def found(self) -> np.ndarray:
+        return np.isfinite(self.position[:, 0])
+
+
+def still_picture(frames: np.ndarray) -> np.ndarray:
+    """The picture [H, W, 3] behind the balls of frames [F, H, W, 3] of a still camera."""
+    return backdrop(frames, ndimage.maximum_filter(coloured(frames), size=(1, 5, 5)))
+
+
+def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: float) -> Disc | None:
+    """The ball in frames [F, H, W, 3] before a still picture; None where there is none. front: phi, [H, W] or [F, H, W]; extent: metres."""
+    count, size = frames.shape[:2]
+    vivid = coloured(frames)
+    label, alpha = unmix(frames, still, ndimage.maximum_filter(vivid, size=(1, 9, 9)))
+    label[~ndimage.maximum_filter(vivid, size=(1, 3, 3))] = -1
+    firm = np.stack([_firm(label == k) for k in range(len(NAMES))], axis=-1)
+    shares = np.where(firm & (alpha > 0.5), alpha, 0.0).sum((1, 2))  # [F, 6]
+    k = int(np.argmax(shares.sum(0)))
+    alpha = np.where(firm[..., k], alpha[..., k], 0.0)
+    whole = np.sort([_largest(a, 1.0).sum() for a in alpha])[-MOST:]
+    radius = float(np.sqrt(np.median(whole) / np.pi))
+    if radius < 1.0:
+        return None
+    disc_area, clear = np.pi * radius**2, np.broadcast_to(1.0 - front, alpha.shape)
+    place, twice, area = np.full((count, 2), np.nan), np.zeros(count), np.zeros(alpha.shape, bool)
+    row, column = np.mgrid[0:size, 0:size]
+    for f in np.flatnonzero(alpha.sum((1, 2)) > 0.1 * disc_area):
+        c = _centre(alpha[f], clear[f], radius)
+        distance = np.hypot(column - c[0], row - c[1])
+        disc = np.clip(radius - distance + 0.5, 0.0, 1.0)
+        visible = np.sum(clear[f] * disc)
+        twice[f] = np.sum(alpha[f][distance > radius + NEAR]) / disc_area
+        if visible > VISIBLE * disc_area and np.sum(alpha[f] * disc) > SEEN * visible:
+            place[f], area[f] = c, distance < radius + 1.0
+    others = np.delete(shares, k, axis=1).sum(1) / disc_area
+    return Disc(NAMES[k], from_pixels(place, extent, size), radius / pixels_per_metre(extent, size), area, twice, others)
+
+
+def _firm(spot: np.ndarray) -> np.ndarray:
+    """The pixels [F, H, W] of which half of those around are too: not single ones, which noise colours."""
+    return spot & (ndimage.uniform_filter(spot.astype(np.float32), (0, 3, 3), mode="constant") > 0.4)
+
+
+def _largest(alpha: np.ndarray, reach: float) -> np.ndarray:
+    """alpha [H, W] of the largest piece, and of what is within `reach` pixels of it, for a rim or a net parts a ball."""
+    parts, n = ndimage.label(ndimage.binary_dilation(alpha > 0.3))
+    if n < 2:
+        return alpha
+    largest = 1 + np.argmax(ndimage.sum(alpha, parts, np.arange(1, n + 1)))
+    return np.where(ndimage.distance_transform_edt(parts != largest) < reach, alpha, 0.0)
+
+
+def _centre(alpha: np.ndarray, clear: np.ndarray, radius: float) -> np.ndarray:
+    """(column, row) of equation (1); clear is 1 - phi."""
+    row, column = np.mgrid[0 : alpha.shape[0], 0 : alpha.shape[1]]
+    alpha = _largest(alpha, radius)
+    c = np.array([np.sum(alpha * column), np.sum(alpha * row)]) / max(alpha.sum(), 1e-6)
+    for _ in range(STEPS):
+        dx, dy = column - c[0], row - c[1]
+        distance = np.hypot(dx, dy) + 1e-6
+        rim = (np.abs(radius - distance) < 0.5) * clear
+        jacobian = np.stack([rim * dx / distance, rim * dy / distance], axis=-1).reshape(-1, 2)
+        residual = (alpha - clear * np.clip(radius - distance + 0.5, 0.0, 1.0)).ravel()
+        c = c + np.clip(np.linalg.solve(jacobian.T @ jacobian + STIFF * np.eye(2), jacobian.T @ residual), -1.0, 1.0)
+    return c
