@@ -14,12 +14,14 @@ An oracle's score under a condition is the share of clips in which its reading i
     motion         velocities within 0.15 units a second of the scene's, no ball lost       (PhyWorld's balls: `conditions.phyworld`)
     style          the style told right                                                   (films, as many of each style)
     outcome        what is tried, on which side, and what comes of it                      (courts whose outcome is clear: `Take.margin_px`)
+    permanence     what goes behind a panel comes out, or is there when it lifts, as what it was and on its course (`occlude`)
     camera         views within 0.5 pixels rms; the move, where it shows, told right, and the way of pans and push-ins within 5 %  (films)
 
 An oracle is judged on the clips of its stage (`Oracle.stage`): rooms, rooms with a narrator, or another family of scenes.
 Ground truth must reach 0.98, blur, noise and compression 0.95; corrupted and shuffled clips must stay under CEILING, empty ones too; of
-physics under STRICT, where the corruption breaks a law at all (`ASKED`), of style, shuffled, under chance. Physics and sync know no scene: to
-shuffle is to show the frames in another order, or to pair one clip's picture with another's sound. A style is shuffled with all others'.
+physics and permanence under STRICT, where the corruption breaks a law at all (`ASKED`), of style, shuffled, under chance. Physics,
+permanence and sync know no scene: to shuffle is to show the frames in another order, or to pair one clip's picture with another's sound. A
+style is shuffled with all others'.
 A few reversed clips stay right for facts: a rolled ball that a wall sends back rolls the same way when played backwards.
 Impacts slower than 0.3 m/s are silent in this world and not asked for.
 """
@@ -149,6 +151,10 @@ def _outcome(c: Truth, read: Reading) -> bool | None:
     return seen is not None and (seen.action, seen.direction, seen.outcome) == (facts.action, facts.direction, facts.outcome)
 
 
+def _permanence(c: Truth, read: Reading) -> bool:
+    return read.permanence is not None and read.permanence.kept
+
+
 SHOWS = 0.75  # pixels that a camera which follows or shakes must move by in two frames to be seen to
 
 
@@ -227,6 +233,9 @@ ORACLES = {
         "what is tried, on which side, and what comes of it",
         stage="court",
     ),
+    "permanence": Oracle(
+        (VIDEO,), _permanence, ("lost", "swapped", "stuck", "early"), "the same ball, on its course", ceiling=STRICT, stage="occlude"
+    ),
     "camera": Oracle((VIDEO,), _camera, ("freeze", "reverse"), "views rms <= 0.5 px, the move, its way within 5 %", stage="film"),
 }
 
@@ -270,7 +279,7 @@ def _shuffled(name: str, clips: list[Truth]) -> list[tuple[Truth, Reading]]:
         return [(c, c.read()) for c in conditions.shuffled(clips, lambda take: (take.facts.action, take.facts.direction, take.facts.outcome))]
     if name == "camera":
         return [(c, c.read()) for c in conditions.shuffled(clips, lambda take: (take.facts.look.camera, take.facts.look.direction))]
-    made = conditions.disordered(clips) if name == "physics" else conditions.shuffled(clips)
+    made = conditions.disordered(clips) if name in ("physics", "permanence") else conditions.shuffled(clips)
     if name in ("sync", "loudness"):
         made = [dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, clips[1:] + clips[:1])]
     return [(c, c.read()) for c in made]

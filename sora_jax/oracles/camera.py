@@ -27,7 +27,7 @@ from v alone. What zooms goes evenly in this world: a width that changes by GROW
               or more otherwise; else static, also a follow of a ball that falls straight, and a shake of nothing
     uneven    shake if top moves more than left, else follow
 
-Limits: films, without a cut; on `occlude`, where a panel may hide a post, only with the knowledge that the camera goes evenly (`read_views`).
+Limits: films, without a cut; on `occlude`, where a panel may hide a post, only with the knowledge of what moves there are (`read_move`).
 By night in the anime style noise of 10 hides a shake of one pixel. Accuracy in `calibrate.py`: 0.5 pixels rms, pans and push-ins to 5 %.
 """
 
@@ -37,11 +37,12 @@ import functools
 import numpy as np
 from scipy import ndimage, special
 
-from sora_jax.oracles.tracker import EXTENT, coloured
-from sora_jax.worlds.playhouse.camera import POST_HEIGHT, POST_RADIUS, SIDEWAYS
+from sora_jax.oracles.tracker import EXTENT, vivid
+from sora_jax.worlds.playhouse.camera import POST_HEIGHT, POST_RADIUS, SIDEWAYS, filmed
+from sora_jax.worlds.playhouse.camera import views as views_of
 from sora_jax.worlds.playhouse.draw import CLIP_SECONDS
 from sora_jax.worlds.playhouse.render.styles import graded
-from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, PAINTS
+from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, PAINTS, Scene
 
 BLACK = 0.03
 LIT = 1.08  # how much brighter a shape's inside is where things are lit (`render/styles.py`)
@@ -56,9 +57,7 @@ SEEN, LEAST = 0.5, 0.35
 ZOOMED, MOVED, EVEN = 0.125, 0.12, 1e-3  # m/s; metres
 RADIUS, TOP = POST_RADIUS * EXTENT, POST_HEIGHT * EXTENT
 POSTS = (-RADIUS, EXTENT + RADIUS)  # x of their middles
-# How views depend on what is sought (`_fitted`): not at all, and with top such that the middle keeps the height that it has in films.
-FREE = np.eye(3), np.zeros(3)
-LEVEL = np.array([[1.0, 0.0, 0.0], [0.0, 0.5, 1.0]]), np.array([0.0, 0.5 * EXTENT - BELOW_FLOOR, 0.0])
+FREE = np.eye(3), np.zeros(3)  # views are what is sought (`_fitted`)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,11 +92,12 @@ def _coverage(frames: np.ndarray, styles: tuple[str | None, ...] = (None,)) -> t
     around = ndimage.median_filter(bright, size=(1, 1, reach), mode="nearest")
     over = np.maximum(around - BLACK, FAINT)
     cover = np.clip((around - bright) / over, -1.0, 1.0)
-    vivid = ndimage.maximum_filter(coloured(frames), size=(1, 3, 3))
+    balls = ndimage.maximum_filter(vivid(frames), size=(1, 3, 3))
     paints = [painted(style, frames.shape[2]) for style in styles]
-    panel = np.min([np.abs(frames - paint).max(-1) for paint in paints], axis=0) < 0.04
+    smooth = ndimage.uniform_filter(frames, (0, 3, 3, 0))
+    panel = np.min([np.abs(smooth - paint).max(-1) for paint in paints], axis=0) < 0.04
     panel = ndimage.maximum_filter(ndimage.uniform_filter(panel.astype(np.float32), (0, 5, 5)) > 0.7, size=(1, 7, 7))
-    return cover, np.where(vivid | panel | (around < FAINT + BLACK), 0.0, np.square(over))
+    return cover, np.where(balls | panel | (around < FAINT + BLACK), 0.0, np.square(over))
 
 
 def _ramp(pixels: np.ndarray, soft: float) -> tuple[np.ndarray, np.ndarray]:
@@ -172,6 +172,8 @@ def _fitted(cover, weight, views, soft: float, basis: np.ndarray | None = None, 
 def _even(frames: int) -> np.ndarray:
     """The basis [F, 2] of a move that goes evenly, and of none."""
     return np.stack([np.ones(frames), np.linspace(-1.0, 1.0, frames)], axis=-1)
+
+
 def _line(views: np.ndarray) -> np.ndarray:
     """Views [F, 3] on the line that most pairs of frames agree on (Theil and Sen)."""
     t = np.arange(len(views))
@@ -188,14 +190,25 @@ def _unexplained(cover, weight, views, soft: float) -> tuple[np.ndarray, float, 
     return squares.sum((1, 2)), float(squares[near].sum() / max(near.sum(), 1)), s
 
 
-def read_views(frames: np.ndarray, even: bool | None = None) -> np.ndarray | None:
-    """(left, top, width) in metres in every frame [F, H, W, 3] in [0, 1] of a film: [F, 3]; None where there are no posts.
+def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
+    """The views [F, 3] of one of the moves that a film can make without a ball to follow, the one that draws the posts best.
 
-    even: whether the camera is known to stand still or to go evenly, at its height, so that one post is enough; None to see.
+    For clips with a panel, which may hide a post, and whose camera is known to stand still, to pan or to push in. None where there are no
+    posts. frames: [F, H, W, 3] in [0, 1]; fps: frames/s.
     """
+    cover, weight = _coverage(np.asarray(frames, np.float32), (None, "realistic", "cinematic"))
+    t, still = (np.arange(len(frames)) + 0.5) / fps, Scene(seed=0, balls=())
+    ways = [("static", "left"), ("pan", "left"), ("pan", "right"), ("push-in", "left")]
+    moves = [views_of(filmed(still, None, *way, CLIP_SECONDS), t) for way in ways]
+    views = min(moves, key=lambda views: _unexplained(cover, weight, views, COARSE)[0].sum())
+    return views if np.median(_unexplained(cover, weight, views, COARSE)[2]) > LEAST else None
+
+
+def read_views(frames: np.ndarray) -> np.ndarray | None:
+    """(left, top, width) in metres in every frame [F, H, W, 3] in [0, 1] of a film: [F, 3]; None where there are no posts."""
     frames = np.asarray(frames, np.float32)
     size = frames.shape[2]
-    cover, weight = _coverage(frames, (None, "realistic", "cinematic") if even else (None,))  # grey walls look alike: only where panels are
+    cover, weight = _coverage(frames)
     grid, shown = _grid(size)
     flat = weight.reshape(len(frames), -1).astype(np.float32)
     caught = np.maximum((flat * cover.reshape(len(frames), -1)) @ shown.T, 0.0) ** 2 / np.maximum(flat @ np.square(shown).T, 1e-3)
@@ -205,19 +218,18 @@ def read_views(frames: np.ndarray, even: bool | None = None) -> np.ndarray | Non
     again, other = _fitted(cover, weight, ndimage.median_filter(views, size=(5, 1), mode="nearest"), COARSE)
     views = np.where((other < least)[:, None], again, views)
     soft = min(SOFT, key=lambda soft: _unexplained(cover, weight, views, soft)[0].sum())
-    line, together = _fitted(cover, weight, _line(views), soft, _even(len(frames)), LEVEL if even else FREE)
-    if even is None:
-        views, least = _fitted(cover, weight, views, soft)
-        noise = _unexplained(cover, weight, views, soft)[1]
-        discrepancy = MODEL**2 * float(weight[_drawn(views, size, soft)[0] > EDGE].mean())
-        even = together.sum() - least.sum() < UNEVEN * (noise + discrepancy) * (3 * len(frames) - 6)
-        even = even or abs(line[-1, 2] - line[0, 2]) > GROWN  # nothing that zooms does it unevenly in this world
-        if not even:  # who shakes or follows keeps the width; a frame that shows no move of its own stays on the line of most
-            views, least = _fitted(cover, weight, views, soft, bind=(np.eye(3)[:2], np.array([0.0, 0.0, np.median(views[:, 2])])))
-            rest = _line(views)
-            own = _unexplained(cover, weight, rest, soft)[0] - least > UNEVEN * (noise + discrepancy)
-            views = np.where(own[:, None], views, rest)
-    views = line if even else views
+    line, together = _fitted(cover, weight, _line(views), soft, _even(len(frames)))
+    views, least = _fitted(cover, weight, views, soft)
+    noise = _unexplained(cover, weight, views, soft)[1]
+    discrepancy = MODEL**2 * float(weight[_drawn(views, size, soft)[0] > EDGE].mean())
+    even = together.sum() - least.sum() < UNEVEN * (noise + discrepancy) * (3 * len(frames) - 6)
+    if even or abs(line[-1, 2] - line[0, 2]) > GROWN:  # nothing that zooms does it unevenly in this world
+        views = line
+    else:  # who shakes or follows keeps the width; a frame that shows no move of its own stays on the line of most
+        views, least = _fitted(cover, weight, views, soft, bind=(np.eye(3)[:2], np.array([0.0, 0.0, np.median(views[:, 2])])))
+        rest = _line(views)
+        own = _unexplained(cover, weight, rest, soft)[0] - least > UNEVEN * (noise + discrepancy)
+        views = np.where(own[:, None], views, rest)
     near = _drawn(views, size, soft)[0] > EDGE
     squares, _, s = _unexplained(cover, weight, views, soft)
     share = 1.0 - (squares.sum() - (weight * np.square(cover))[~near].sum()) / max((weight * np.square(cover))[near].sum(), 1e-6)

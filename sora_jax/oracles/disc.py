@@ -16,12 +16,14 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from sora_jax.oracles.tracker import NAMES, backdrop, coloured, unmix
+from sora_jax.oracles.tracker import NAMES, backdrop, unmix, vivid
 from sora_jax.worlds.playhouse.spec import from_pixels, pixels_per_metre
 
 SEEN, VISIBLE = 0.5, 0.4
 MOST = 4  # frames at least in which the whole ball is to be seen
+LEAST = 5.0  # pixels: a smaller blob is noise
 NEAR = 3.0  # pixels around the disc in which what has the ball's colour is the ball
+_PLANE = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))  # neighbours within a frame only
 STEPS, STIFF = 8, 0.1  # Gauss-Newton steps; what is added to their normal equations
 
 
@@ -29,13 +31,15 @@ STEPS, STIFF = 8, 0.1  # Gauss-Newton steps; what is added to their normal equat
 class Disc:
     """A ball of a colour over F frames: position [F, 2] and radius in metres, NaN where it gives none; area bool [F, H, W]: its pixels.
 
-    twice [F], others [F]: how much of its colour there is elsewhere, and of any other one, in areas of the disc.
+    visible [F]: the share of the disc that nothing hides. twice [F], others [F]: how much of its colour there is elsewhere, and of any other
+    one, in areas of the disc.
     """
 
     colour: str
     position: np.ndarray
     radius: float
     area: np.ndarray
+    visible: np.ndarray
     twice: np.ndarray
     others: np.ndarray
 
@@ -46,41 +50,51 @@ class Disc:
 
 def still_picture(frames: np.ndarray) -> np.ndarray:
     """The picture [H, W, 3] behind the balls of frames [F, H, W, 3] of a still camera."""
-    return backdrop(frames, ndimage.maximum_filter(coloured(frames), size=(1, 5, 5)))
+    return backdrop(frames, ndimage.maximum_filter(vivid(frames), size=(1, 5, 5)))
 
 
 def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: float) -> Disc | None:
     """The ball in frames [F, H, W, 3] before a still picture; None where there is none. front: phi, [H, W] or [F, H, W]; extent: metres."""
     count, size = frames.shape[:2]
-    vivid = coloured(frames)
-    label, alpha = unmix(frames, still, ndimage.maximum_filter(vivid, size=(1, 9, 9)))
-    label[~ndimage.maximum_filter(vivid, size=(1, 3, 3))] = -1
-    firm = np.stack([_firm(label == k) for k in range(len(NAMES))], axis=-1)
-    shares = np.where(firm & (alpha > 0.5), alpha, 0.0).sum((1, 2))  # [F, 6]
+    colour = vivid(frames)
+    label, alpha = unmix(frames, still, ndimage.maximum_filter(colour, size=(1, 9, 9)))
+    label[~ndimage.maximum_filter(colour, size=(1, 3, 3))] = -1
+    blobs, share = _blobs(label, alpha)
+    shares = np.stack([np.where(blobs == k, share, 0.0).sum((1, 2)) for k in range(len(NAMES))], axis=-1)  # [F, 6]
     k = int(np.argmax(shares.sum(0)))
-    alpha = np.where(firm[..., k], alpha[..., k], 0.0)
+    alpha = np.where(blobs == k, share, 0.0)
     whole = np.sort([_largest(a, 1.0).sum() for a in alpha])[-MOST:]
     radius = float(np.sqrt(np.median(whole) / np.pi))
     if radius < 1.0:
         return None
     disc_area, clear = np.pi * radius**2, np.broadcast_to(1.0 - front, alpha.shape)
-    place, twice, area = np.full((count, 2), np.nan), np.zeros(count), np.zeros(alpha.shape, bool)
+    place, area, visible, twice = np.full((count, 2), np.nan), np.zeros(alpha.shape, bool), np.zeros(count), np.zeros(count)
     row, column = np.mgrid[0:size, 0:size]
     for f in np.flatnonzero(alpha.sum((1, 2)) > 0.1 * disc_area):
         c = _centre(alpha[f], clear[f], radius)
         distance = np.hypot(column - c[0], row - c[1])
         disc = np.clip(radius - distance + 0.5, 0.0, 1.0)
-        visible = np.sum(clear[f] * disc)
+        clear_area = np.sum(clear[f] * disc)
+        visible[f] = clear_area / disc_area
         twice[f] = np.sum(alpha[f][distance > radius + NEAR]) / disc_area
-        if visible > VISIBLE * disc_area and np.sum(alpha[f] * disc) > SEEN * visible:
+        if clear_area > VISIBLE * disc_area and np.sum(alpha[f] * disc) > SEEN * clear_area:
             place[f], area[f] = c, distance < radius + 1.0
     others = np.delete(shares, k, axis=1).sum(1) / disc_area
-    return Disc(NAMES[k], from_pixels(place, extent, size), radius / pixels_per_metre(extent, size), area, twice, others)
+    return Disc(NAMES[k], from_pixels(place, extent, size), radius / pixels_per_metre(extent, size), area, visible, twice, others)
 
 
-def _firm(spot: np.ndarray) -> np.ndarray:
-    """The pixels [F, H, W] of which half of those around are too: not single ones, which noise colours."""
-    return spot & (ndimage.uniform_filter(spot.astype(np.float32), (0, 3, 3), mode="constant") > 0.4)
+def _blobs(label: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which colour [F, H, W] the most of a coloured blob has (-1: none), and the share [F, H, W] of its pixels' own colours.
+
+    The dark side of a ball, and its rim in a video that stores colour coarsely, may look like another colour. A single pixel is noise.
+    """
+    share = np.where(label >= 0, np.take_along_axis(alpha, np.maximum(label, 0)[..., None].astype(int), axis=-1)[..., 0], 0.0)
+    spot = (share > 0.3) & (ndimage.uniform_filter((label >= 0).astype(np.float32), (0, 3, 3), mode="constant") > 0.4)
+    parts, n = ndimage.label(spot, _PLANE)
+    votes = np.stack([ndimage.sum(np.where(label == k, share, 0.0), parts, np.arange(n + 1)) for k in range(alpha.shape[-1])])
+    of_part = np.where((np.arange(n + 1) > 0) & (votes.sum(0) > LEAST), np.argmax(votes, axis=0), -1)
+    grown = ndimage.grey_dilation(parts, footprint=_PLANE)  # the faint rim of a blob is its own
+    return np.where(share > 0.0, of_part[grown], -1), share
 
 
 def _largest(alpha: np.ndarray, reach: float) -> np.ndarray:

@@ -1,25 +1,21 @@
-"""Is what goes behind a panel still there? Colour, size and course of a ball before it is hidden and after, from pixels alone.
+"""Is what goes behind a panel still there? Colour, number and course of a ball before it is hidden and after, from pixels alone.
 
-The camera of a film stands still or goes evenly here; its views are read from the posts (`camera.py`), and every frame is seen again as from
-one camera. The panel is found by its paint, a public constant of the world, as the clip's style (`style.py`) shows it: as it is, 1.08 times as
-bright where things are lit, and graded in a cinema; frame by frame, for it may lift. Frames in which the disc is smaller than WHOLE
-of what it mostly is are not trusted: half hidden it has another centre. From the trusted frames before and after, as many next to the
-gap as lie on a line to
-STRAIGHT metres,
+1. The camera makes one of the moves of family `occlude` (`camera.read_move`), and every frame is seen again as from one that stands still.
+2. The panel is the rectangle on the floor's line that holds most of
 
-    x(t) = x_0 + u t   before,      x'(t) = x_0' + u' t   after                                            (1)
+       sum over its pixels of  clip(1 - |p - paint| / PAINT, -1, 1)                                        (1)
 
-since nothing pushes a ball sideways but walls. The ball is `on_course` if both lines are one, or meet at a wall, and it is no faster after:
+   in the first half of the clip, for the panel's paint, a public constant of the world, as one of the styles shows it. It is there in a
+   frame as long as (1) is positive in it, for it may lift. Its rim is drawn darker: RIM pixels more are hidden.
+3. The ball is followed as a disc (`disc.py`), also where a part of it is hidden. Nothing pushes a ball sideways but walls, so its course is
 
-    |x'(t) - x(t)| <= TOLERANCE + gap (e + e') / 2  in the middle of the gap,   |u' - u| <= CHANGE |u| + e + e',   u u' > 0;  or     (2)
-    |x'(t_w) - x(t_w)| likewise where x(t_w) touches the wall,   u u' < 0,   |u'| <= PASSIVE |u| + e + e'                     (3)
+       x(t) = x_0 + u t      or      x(t) = w + u (t - t_w) before t_w,  w + u' (t - t_w) after,           (2)
 
-with the errors e, e' that SIGMA metres of a position make in u and u'.
+   w where it touches a wall, u u' < 0, |u'| <= PASSIVE |u|. The ball is `on_course` if one of (2) goes through all places of before and
+   after, to OFF metres rms, and where it is not seen the panel hides it.
 
 Units: metres and seconds. Heights are not asked for: how high a ball bounces behind the panel depends on a restitution that may not have been
-seen. Limits: one ball, one panel; two trusted frames at least before it is hidden and after. No calibration row yet, for it is not within the limits:
-of the first 32 clips of `occlude` (`val`) it kept 26, in noise of 10 it kept 22, and of those where the ball came out early
-(`conditions.corrupted_early`) it kept 1, of those where it stayed behind 0. What it misses is mostly a panel at a wall that hides a post.
+seen. Limits: one ball, one panel, two places at least before it is hidden and after; the camera of the family's films.
 """
 
 import dataclasses
@@ -28,24 +24,22 @@ import numpy as np
 from scipy import ndimage
 
 from sora_jax.oracles.arcs import PASSIVE
-from sora_jax.oracles.camera import painted, read_views, steady
-from sora_jax.oracles.style import read_style
-from sora_jax.oracles.tracker import EXTENT, track
-from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, PAINTS, from_pixels
+from sora_jax.oracles.camera import painted, read_move, steady
+from sora_jax.oracles.disc import Disc, follow, still_picture
+from sora_jax.oracles.tracker import DUPLICATE, EXTENT
+from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, from_pixels, pixels_per_metre
 
-PAINT_TOLERANCE = 0.035  # of a channel, after a median over 5 x 5 pixels
+PAINT = 0.06  # of a channel
 LEAST_PANEL = 0.02  # of the picture
-TOLERANCE = 0.14  # metres
-SEEN = 0.12  # least share of the frames in which a ball is to be seen
-SAME_SIZE = 0.15  # relative change of the radius
-STRAIGHT = 0.06  # metres
-WHOLE = 0.955  # of a ball's radius: a smaller disc is half hidden
-SIGMA, CHANGE = 0.03, 0.3  # metres: error of a position; of u: least change that is one
+RIM = 2.0  # pixels
+OFF, TREMBLE = (0.03, 0.036), 1.5  # metres, least and most; times the trembling
+WHOLE, PART = 0.97, 0.1  # of a disc, that nothing hides; the weight of a place of which less is to be seen
+STEP = 0.004  # seconds between two t_w that are tried
 
 
 @dataclasses.dataclass(frozen=True)
 class Permanence:
-    """same: one colour and size throughout; back: it is there after the panel; on_course: (2) or (3)."""
+    """same: one colour and one ball throughout; back: it is there after the panel; on_course: (2)."""
 
     same: bool
     back: bool
@@ -56,77 +50,105 @@ class Permanence:
         return self.same and self.back and self.on_course
 
 
-def panel_boxes(frames: np.ndarray, paint: np.ndarray | None = None) -> np.ndarray:
-    """(left, right, bottom, top) in metres of the panel in each frame, [F, 4]; NaN where there is none.
+@dataclasses.dataclass(frozen=True)
+class Panel:
+    """(left, right, top) in metres, of its core; there: bool [F], in which frames it stands."""
 
-    frames: [F, H, W, 3] in [0, 1], of a still camera; paint: what it is painted with, of a shape that broadcasts to theirs
-    (None: its plain paint). What lies under the floor's line, which may be painted alike, is not looked at: bottom is that line at least.
-    """
-    smooth = ndimage.median_filter(frames, size=(1, 5, 5, 1))
-    here = np.abs(smooth - (np.array(PAINTS["panel"], np.float32) if paint is None else paint)).max(-1) < PAINT_TOLERANCE
-    here[:, round(frames.shape[1] * (1.0 - BELOW_FLOOR / EXTENT)) :] = False
-    boxes = np.full((len(frames), 4), np.nan)
-    for f, spot in enumerate(here):
-        parts, _ = ndimage.label(ndimage.binary_opening(spot, np.ones((3, 3))))
-        area = np.bincount(parts.ravel())[1:]
-        if not len(area) or area.max() < LEAST_PANEL * spot.size:
-            continue
-        rows, columns = np.nonzero(parts == 1 + np.argmax(area))
-        low = from_pixels(np.array([columns.min() - 0.5, rows.max() + 0.5]), EXTENT, frames.shape[2])
-        high = from_pixels(np.array([columns.max() + 0.5, rows.min() - 0.5]), EXTENT, frames.shape[2])
-        boxes[f] = low[0], high[0], low[1], high[1]
-    return boxes
+    left: float
+    right: float
+    top: float
+    there: np.ndarray
+
+    def hides(self, size: int) -> np.ndarray:
+        """How much of each pixel [F, H, W] it hides."""
+        scale, pixel = pixels_per_metre(EXTENT, size), np.arange(size) + 0.5
+        across = np.clip(np.minimum(pixel - self.left * scale, self.right * scale - pixel) + RIM + 0.5, 0.0, 1.0)
+        down = np.clip(pixel - (EXTENT - BELOW_FLOOR - self.top) * scale + RIM + 0.5, 0.0, 1.0)
+        return self.there[:, None, None] * down[:, None] * across[None]
+
+
+def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | None:
+    """The panel in frames [F, H, W, 3] of a still camera, or of one that was held still (`steady`) from these views; None where there is none."""
+    size, floor = frames.shape[2], round(frames.shape[1] * (1.0 - BELOW_FLOOR / EXTENT))
+    frames, found = ndimage.uniform_filter(frames, (0, 3, 3, 0)), []  # noise is no other paint
+    for style in (None, "realistic", "cinematic"):
+        paint = np.broadcast_to(painted(style, size), frames.shape)  # a cinema's grade is of the picture, not of the scene
+        paint = paint if views is None else steady(paint, views)
+        score = np.clip(1.0 - np.abs(frames - paint).max(-1) / PAINT, -1.0, 1.0)
+        up = np.cumsum(score[: (len(frames) + 1) // 2].mean(0)[floor - 1 :: -1], axis=0)  # [rows above the floor, W]
+        total = np.concatenate([np.zeros((floor, 1)), np.cumsum(up, axis=1)], axis=1)
+        lowest = np.minimum.accumulate(total, axis=1)
+        most = total - lowest
+        height, right = np.unravel_index(np.argmax(most), most.shape)
+        left = int(np.argmax(total[height, : right + 1] <= lowest[height, right]))
+        found.append((most[height, right], left, int(right), int(height) + 1, score))
+    most, left, right, height, score = max(found, key=lambda option: option[0])
+    if most < LEAST_PANEL * size * size:
+        return None
+    there = score[:, floor - height : floor, left:right].mean((1, 2)) > 0.0
+    low, high = (from_pixels(np.array([column - 0.5, floor - height - 0.5]), EXTENT, size) for column in (left, right))
+    return Panel(float(low[0]), float(high[0]), float(high[1]), there)
 
 
 def read_permanence(frames: np.ndarray, fps: float) -> Permanence | None:
     """What becomes of the ball of a clip that goes behind a panel; None without a panel, or where no ball goes behind it.
 
-    frames: [F, H, W, 3] in [0, 1]. A clip with a panel and no ball to be seen before it keeps nothing.
+    frames: [F, H, W, 3] in [0, 1]; fps: frames/s. A clip with a panel and no ball to be seen before it keeps nothing.
     """
     frames = np.asarray(frames, np.float32)
-    views, paint = read_views(frames, even=True), painted(read_style(frames), frames.shape[2])[None]
-    if views is not None:
-        frames, paint = steady(frames, views), steady(np.broadcast_to(paint, frames.shape), views)
-    boxes, tracks = panel_boxes(frames, paint), track(frames, fps, SEEN)
-    if np.isnan(boxes).all():
+    views = read_move(frames, fps)
+    frames = frames if views is None else steady(frames, views)
+    panel = read_panel(frames, views)
+    if panel is None:
         return None
-    if not tracks:
+    ball = follow(frames, still_picture(frames), panel.hides(frames.shape[2]), EXTENT)
+    if ball is None:
         return Permanence(False, False, False)
-    seen = max(tracks, key=lambda t: np.sum(t.copies > 0))
-    whole = seen.found & (seen.radius > WHOLE * np.nanquantile(seen.radius, 0.75))
-    gone = np.flatnonzero(seen.copies == 0)
+    gone = _gone(ball)
     if not len(gone):
         return None
-    before, after = np.flatnonzero(whole[: gone[0]]), gone[-1] + 1 + np.flatnonzero(whole[gone[-1] + 1 :])
-    if len(before) < 2:
-        return Permanence(False, False, False)
+    before, after = np.flatnonzero(ball.found[: gone[0]]), gone[-1] + 1 + np.flatnonzero(ball.found[gone[-1] + 1 :])
     back = len(after) >= 2
-    sizes = [np.median(seen.radius[i]) for i in (before, after) if len(i)]
-    same = len(tracks) == 1 and back and abs(sizes[1] / sizes[0] - 1.0) < SAME_SIZE
-    return Permanence(bool(same), bool(back), back and _on_course(seen.position[:, 0], before, after, sizes[0], fps, boxes[gone]))
+    if len(before) < 2 or not back:
+        return Permanence(False, back and len(before) >= 2, False)
+    same = np.sum(np.maximum(ball.others, ball.twice) > DUPLICATE) <= 1
+    t = (np.arange(len(frames)) + 0.5) / fps
+    return Permanence(bool(same), True, bool(_on_course(t, ball, before, after) and _behind(t, ball, gone, panel)))
 
 
-def _straight(t, x, frames) -> tuple[float, float, float]:
-    """(u, x_0) of (1) from as many of the first of these frames as lie on a line, and the error of u that SIGMA makes, m/s."""
-    for n in range(len(frames), 1, -1):
-        u, x0 = np.polyfit(t[frames[:n]], x[frames[:n]], 1)
-        if np.abs(x0 + u * t[frames[:n]] - x[frames[:n]]).max() < STRAIGHT:
-            break
-    return u, x0, SIGMA / np.sqrt(np.square(t[frames[:n]] - t[frames[:n]].mean()).sum())
+def _gone(ball: Disc) -> np.ndarray:
+    """The longest run of frames in which the ball is not seen."""
+    unseen = np.flatnonzero(~ball.found)
+    runs = np.split(unseen, np.flatnonzero(np.diff(unseen) > 1) + 1)
+    return max(runs, key=len)
 
 
-def _on_course(x, before, after, radius, fps, boxes) -> bool:
-    """Equations (2) and (3); and where the ball is not seen there is a panel, which it goes to and comes from. boxes: of those frames."""
-    t = (np.arange(len(x)) + 0.5) / fps
-    (u, x0, e), (v, y0, f) = _straight(t, x, before[::-1]), _straight(t, x, after)
-    start, end = t[before[-1]], t[after[0]]
-    left, right = np.nanmin(boxes[:, 0], initial=np.inf) - radius, np.nanmax(boxes[:, 1], initial=-np.inf) + radius
-    if not all(left - TOLERANCE < place < right + TOLERANCE for place in (x0 + u * (start + 1.0 / fps), y0 + v * (end - 1.0 / fps))):
-        return False
-    slack = TOLERANCE + 0.5 * (end - start) * (e + f)
-    middle = 0.5 * (start + end)
-    if u * v > 0:
-        return bool(abs(y0 + v * middle - x0 - u * middle) <= slack and abs(v - u) <= CHANGE * abs(u) + e + f)
-    wall = EXTENT - radius if u > 0 else radius
-    hit = (wall - x0) / u
-    return bool(abs(y0 + v * hit - wall) <= slack + (e + f) * abs(hit - middle) and abs(v) <= PASSIVE * abs(u) + e + f and hit < end)
+def course(t: np.ndarray, x: np.ndarray, weight: np.ndarray, radius: float) -> tuple[float, float, float, float, float]:
+    """The best of (2) for places x [N] at times t [N], of weights [N]: (rms in m, w, t_w, u, u'); without a wall w is x_0 at t_w = 0, u' is u."""
+    rms = lambda off: float(np.sqrt(np.sum(weight * np.square(off)) / np.sum(weight)))
+    u, x0 = np.polyfit(t, x, 1, w=np.sqrt(weight))
+    best = (rms(x0 + u * t - x), x0, 0.0, u, u)
+    for w in (radius, EXTENT - radius):
+        for t_w in np.arange(t[1], t[-1], STEP):
+            first = t <= t_w
+            u, v = (float(d @ (weight[part] * (x[part] - w)) / (d @ (weight[part] * d))) for part in (first, ~first) for d in [t[part] - t_w])
+            off = rms(w + np.where(first, u, v) * (t - t_w) - x)
+            if off < best[0] and (w > 0.5 * EXTENT) == (u > 0.0) and u * v < 0.0 and abs(v) <= PASSIVE * abs(u):
+                best = (off, w, float(t_w), u, v)
+    return best
+
+
+def _on_course(t: np.ndarray, ball: Disc, before: np.ndarray, after: np.ndarray) -> bool:
+    """Equation (2), to OFF, or to as much more as the places tremble around it on their own side of the gap."""
+    fit = lambda seen: course(t[seen], ball.position[seen, 0], np.where(ball.visible[seen] > WHOLE, 1.0, PART), ball.radius)[0]
+    alone = [fit(side) * np.sqrt(len(side) / (len(side) - 2)) for side in (before, after) if len(side) > 3]
+    return fit(np.concatenate([before, after])) <= np.clip(TREMBLE * max(alone, default=0.0), *OFF)
+
+
+def _behind(t: np.ndarray, ball: Disc, gone: np.ndarray, panel: Panel) -> bool:
+    """Is the ball, where it is not seen, where the panel stands? Told from its last place before and its first after."""
+    slack = ball.radius + RIM * EXTENT / 64.0
+    step = np.abs(np.diff(ball.position[:, 0]))
+    far = float(np.nanmax(step)) if np.isfinite(step).any() else 0.0
+    edges = ball.position[[gone[0] - 1, gone[-1] + 1], 0]
+    return bool(((edges > panel.left - slack - far) & (edges < panel.right + slack + far)).all())

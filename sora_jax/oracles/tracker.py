@@ -26,6 +26,7 @@ from sora_jax.worlds.playhouse.spec import COLOURS, SIZES, from_pixels, pixels_p
 
 EXTENT = 4.0  # metres shown by the width of a picture: a public constant of the world
 COLOURED = (0.13, 0.35)  # a pixel whose channels span more than this, absolute and as a share of the largest, is no backdrop
+NOISY, SOFTEN = 0.02, 0.7  # typical change from frame to frame; pixels
 A_MIN = 0.18  # least amount of a palette colour in a pixel of a ball's core
 MARGIN = 5  # pixels around a component in which its rim (2) and its surroundings (2) are looked at
 FAINT = 3.0  # alpha is at most this times a: above 1 / 0.38, the darkest shading, since a codec blurs colour more than light
@@ -74,6 +75,12 @@ def coloured(frames: np.ndarray) -> np.ndarray:
     """bool [F, H, W]: pixels too colourful for this world's pale or grey rooms, also on the dark side of a shaded ball."""
     high = frames.max(-1)
     return high - frames.min(-1) > np.maximum(COLOURED[0], COLOURED[1] * high)
+
+
+def vivid(frames: np.ndarray) -> np.ndarray:
+    """`coloured`, but for what noise has coloured, if there is noise, as much of a dark grey room may be: bool [F, H, W]."""
+    noisy = len(frames) > 1 and np.median(np.abs(np.diff(frames, axis=0))) > NOISY
+    return coloured(ndimage.gaussian_filter(frames, (0.0, SOFTEN, SOFTEN, 0.0)) if noisy else frames)
 
 
 def backdrop(frames: np.ndarray, ball: np.ndarray) -> np.ndarray:
