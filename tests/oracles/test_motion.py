@@ -55,6 +55,17 @@ def test_the_papers_table():
     assert len(rows) == 27 and rows["uniform", "S", 30_000]["id_error"] == 0.0221 and rows["parabola", "L", 3e6]["ood_error"] == 0.338
 
 
+def test_a_disc_of_pixels_has_our_floor():
+    """What the paper's parser must err by where balls go straight, from counting pixels alone: no picture, no edge, no threshold."""
+    rng, per_unit, errors = np.random.default_rng(0), 25.6, []
+    for _ in range(300):
+        r, v, x, y = rng.uniform(0.7, 1.4) * per_unit, rng.uniform(1.0, 4.0) * 0.1 * per_unit, *rng.uniform(0.0, 1.0, 2)
+        rows, columns = np.mgrid[-40:41, -40:130]
+        means = [columns[np.hypot(columns - x - v * t, rows - y) < r].mean() for t in range(9)]
+        errors.append(np.abs(np.diff(means) - v).mean() / (0.1 * per_unit))
+    assert np.mean(errors) == pytest.approx(0.0120, abs=0.0008)
+
+
 @pytest.mark.slow
 def test_the_papers_parser_at_its_size_has_the_papers_floor():
     form = dataclasses.replace(FORM, size=256)

@@ -30,11 +30,11 @@ def shown_times(style: str, format: ClipFormat) -> np.ndarray:
 def render_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
     """What the renderer needs of B takes: float32 arrays with a leading axis B. Absent balls and shapes have radius 0 and alpha 0.
 
-    There is room for as many balls as the families of the takes have, and for as many shapes as the takes have; takes without shapes
-    pay nothing for them.
+    There is room for one ball where no take has more, else for as many as the families of the takes have, so that few programs are
+    compiled; and for as many shapes as the takes have: takes without shapes pay nothing for them.
     """
     b, size = len(takes), format.size
-    k = max(FAMILIES[take.family].max_balls for take in takes)
+    k = 1 if all(len(take.scene.balls) == 1 for take in takes) else max(FAMILIES[take.family].max_balls for take in takes)
     inputs = {
         "centre": np.full((b, format.frames, k, 2), -1e3, np.float32),  # pixels (column, row)
         "radius": np.zeros((b, k), np.float32),  # pixels of the view at time 0
