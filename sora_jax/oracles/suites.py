@@ -182,7 +182,7 @@ SUITES = {
         {"outcome_as_simulated": judged("outcome")},
         ask="intent",
     ),
-    "permanence": Suite({"": Part("occlude", trained_on=("occlude",))}, {"kept": judged("permanence")}, ask="intent"),
+    "permanence": Suite({"": Part("occlude", trained_on=("occlude",))}, {"kept": judged("permanence")}, ask="intent", mixed="frames"),
     "styles": Suite({"": Part("film", trained_on=("film",))}, {"style": judged("style"), "camera": judged("camera")}),
     "sync": Suite(
         ROOM,
