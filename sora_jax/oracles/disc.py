@@ -6,9 +6,10 @@ the ball's radius at c, painted with a ramp of one pixel, the centre in every fr
     argmin over c of  sum over pixels (alpha - (1 - phi) D(c, r))^2                                         (1)
 
 by Gauss-Newton from the middle of what is seen; so a ball half behind something is where it is, not where its visible half is. r^2 pi is the
-area that it shows where it shows most. A frame gives a place only if VISIBLE of the disc is not hidden and SEEN of that is of its colour.
+median of the WHOLEST largest areas that it shows. A frame gives a place only if VISIBLE of the disc is not hidden and SEEN of that is of its colour.
 
-Units: metres. Limits: one ball is followed, the one of whose colour there is most; what of other colours or elsewhere there is, is said.
+Units: metres. Limits: pictures of 64 pixels or more; one ball is followed, the one of whose colour there is most; what there is of
+other colours or elsewhere is said.
 """
 
 import dataclasses
@@ -16,14 +17,14 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from sora_jax.oracles.tracker import NAMES, backdrop, unmix, vivid
+from sora_jax.oracles.tracker import NAMES, PLANE, backdrop, unmix, vivid
 from sora_jax.worlds.playhouse.spec import from_pixels, pixels_per_metre
 
-SEEN, VISIBLE = 0.5, 0.4
-MOST = 4  # frames at least in which the whole ball is to be seen
+SEEN, VISIBLE = 0.35, 0.4
+WHOLEST, WHOLE = 4, 0.97  # the radius is that of so many frames that show most; a disc that is less hidden is whole
+SMALL = 0.15  # metres: radius of the least ball that is another one
 LEAST = 5.0  # pixels: a smaller blob is noise
 NEAR = 3.0  # pixels around the disc in which what has the ball's colour is the ball
-_PLANE = np.pad(ndimage.generate_binary_structure(2, 1)[None], ((1, 1), (0, 0), (0, 0)))  # neighbours within a frame only
 STEPS, STIFF = 8, 0.1  # Gauss-Newton steps; what is added to their normal equations
 
 
@@ -31,15 +32,18 @@ STEPS, STIFF = 8, 0.1  # Gauss-Newton steps; what is added to their normal equat
 class Disc:
     """A ball of a colour over F frames: position [F, 2] and radius in metres, NaN where it gives none; area bool [F, H, W]: its pixels.
 
-    visible [F]: the share of the disc that nothing hides. twice [F], others [F]: how much of its colour there is elsewhere, and of any other
-    one, in areas of the disc.
+    size [F]: the radius read in each frame in which nothing hides it, else NaN. visible [F]: the share of the disc that nothing hides, before
+    [F]: how much of its colour is where it should be hidden, both in areas of the disc. twice, others: bool [F]: is there more of its colour
+    elsewhere, or of any other one, than a ball of SMALL radius shows?
     """
 
     colour: str
     position: np.ndarray
     radius: float
     area: np.ndarray
+    size: np.ndarray
     visible: np.ndarray
+    before: np.ndarray
     twice: np.ndarray
     others: np.ndarray
 
@@ -59,16 +63,18 @@ def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: flo
     colour = vivid(frames)
     label, alpha = unmix(frames, still, ndimage.maximum_filter(colour, size=(1, 9, 9)))
     label[~ndimage.maximum_filter(colour, size=(1, 3, 3))] = -1
-    blobs, share = _blobs(label, alpha)
-    shares = np.stack([np.where(blobs == k, share, 0.0).sum((1, 2)) for k in range(len(NAMES))], axis=-1)  # [F, 6]
-    k = int(np.argmax(shares.sum(0)))
+    blobs, share, mass = _blobs(label, alpha)
+    k = int(np.argmax([share[blobs == k].sum() for k in range(len(NAMES))]))
     alpha = np.where(blobs == k, share, 0.0)
-    whole = np.sort([_largest(a, 1.0).sum() for a in alpha])[-MOST:]
+    whole = np.sort([_largest(a, 1.0).sum() for a in alpha])[-WHOLEST:]
     radius = float(np.sqrt(np.median(whole) / np.pi))
     if radius < 1.0:
         return None
-    disc_area, clear = np.pi * radius**2, np.broadcast_to(1.0 - front, alpha.shape)
-    place, area, visible, twice = np.full((count, 2), np.nan), np.zeros(alpha.shape, bool), np.zeros(count), np.zeros(count)
+    scale, disc_area, clear = pixels_per_metre(extent, size), np.pi * radius**2, np.broadcast_to(1.0 - front, alpha.shape)
+    small = np.pi * (SMALL * scale) ** 2
+    place, own, area = np.full((count, 2), np.nan), np.full(count, np.nan), np.zeros(alpha.shape, bool)
+    visible, twice = np.zeros(count), np.zeros(count, bool)
+    before = (alpha * (1.0 - clear)).sum((1, 2)) / disc_area
     row, column = np.mgrid[0:size, 0:size]
     for f in np.flatnonzero(alpha.sum((1, 2)) > 0.1 * disc_area):
         c = _centre(alpha[f], clear[f], radius)
@@ -76,25 +82,28 @@ def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: flo
         disc = np.clip(radius - distance + 0.5, 0.0, 1.0)
         clear_area = np.sum(clear[f] * disc)
         visible[f] = clear_area / disc_area
-        twice[f] = np.sum(alpha[f][distance > radius + NEAR]) / disc_area
+        twice[f] = np.sum(alpha[f][distance > radius + NEAR]) > small
         if clear_area > VISIBLE * disc_area and np.sum(alpha[f] * disc) > SEEN * clear_area:
             place[f], area[f] = c, distance < radius + 1.0
-    others = np.delete(shares, k, axis=1).sum(1) / disc_area
-    return Disc(NAMES[k], from_pixels(place, extent, size), radius / pixels_per_metre(extent, size), area, visible, twice, others)
+            if visible[f] > WHOLE:
+                own[f] = np.sqrt(np.sum(alpha[f][distance < radius + NEAR]) / np.pi) / scale
+    others = (mass * ((blobs >= 0) & (blobs != k))).max((1, 2)) > small
+    return Disc(NAMES[k], from_pixels(place, extent, size), radius / scale, area, own, visible, before, twice, others)
 
 
-def _blobs(label: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which colour [F, H, W] the most of a coloured blob has (-1: none), and the share [F, H, W] of its pixels' own colours.
+def _blobs(label: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which colour the most of a coloured blob has (-1: none), the share of its pixels' own colours, and their sum over it, all [F, H, W].
 
     The dark side of a ball, and its rim in a video that stores colour coarsely, may look like another colour. A single pixel is noise.
     """
     share = np.where(label >= 0, np.take_along_axis(alpha, np.maximum(label, 0)[..., None].astype(int), axis=-1)[..., 0], 0.0)
     spot = (share > 0.3) & (ndimage.uniform_filter((label >= 0).astype(np.float32), (0, 3, 3), mode="constant") > 0.4)
-    parts, n = ndimage.label(spot, _PLANE)
+    parts, n = ndimage.label(spot, PLANE)
     votes = np.stack([ndimage.sum(np.where(label == k, share, 0.0), parts, np.arange(n + 1)) for k in range(alpha.shape[-1])])
-    of_part = np.where((np.arange(n + 1) > 0) & (votes.sum(0) > LEAST), np.argmax(votes, axis=0), -1)
-    grown = ndimage.grey_dilation(parts, footprint=_PLANE)  # the faint rim of a blob is its own
-    return np.where(share > 0.0, of_part[grown], -1), share
+    mass = np.where(np.arange(n + 1) > 0, votes.sum(0), 0.0)
+    of_part = np.where(mass > LEAST, np.argmax(votes, axis=0), -1)
+    grown = ndimage.grey_dilation(parts, footprint=PLANE)  # the faint rim of a blob is its own
+    return np.where(share > 0.0, of_part[grown], -1), share, mass[grown]
 
 
 def _largest(alpha: np.ndarray, reach: float) -> np.ndarray:

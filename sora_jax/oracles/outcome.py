@@ -1,6 +1,6 @@
 """What is tried in a clip of family `court`, and what comes of it, from pixels alone: does the ball go in, and what has it touched before?
 
-1. The furniture is read from the still picture (`furniture.py`).
+1. The furniture is read from the still picture (`court_furniture.py`).
 2. The ball is followed as a disc (`disc.py`), so that behind a net or a rim it is where it is.
 3. Its course: free flight, x and y + g t^2 / 2 linear in time, fitted to the first frames, one more after the other, until the flight
    itself says that it reaches something solid: a rim, the board, bar, keeper, net, floor or wall. A ball that leaves the flight earlier than
@@ -20,9 +20,8 @@ import functools
 
 import numpy as np
 
+from sora_jax.oracles.court_furniture import Furniture, read_furniture, read_keeper
 from sora_jax.oracles.disc import Disc, follow, still_picture
-from sora_jax.oracles.furniture import Furniture, read_furniture, read_keeper
-from sora_jax.oracles.tracker import DUPLICATE
 from sora_jax.worlds.playhouse.families.furniture import BOARD, EXTENT, GOAL, HOOP_BACK, HOOP_FRONT
 from sora_jax.worlds.playhouse.spec import GRAVITIES, Shape
 
@@ -68,9 +67,9 @@ def _wrong(ball: Disc | None) -> str:
         return "no ball is found"
     if np.sum(~ball.found) > 1:
         return "the ball is not there in all frames"
-    if np.sum(ball.twice > DUPLICATE) > 1:
+    if np.sum(ball.twice) > 1:
         return "the ball is there twice"
-    return "there is another ball" if np.sum(ball.others > DUPLICATE) > 1 else ""
+    return "there is another ball" if np.sum(ball.others) > 1 else ""
 
 
 def _named(frames, fps, there: Furniture, ball: Disc) -> tuple[str | None, str]:

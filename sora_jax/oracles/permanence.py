@@ -11,11 +11,14 @@
 
        x(t) = x_0 + u t      or      x(t) = w + u (t - t_w) before t_w,  w + u' (t - t_w) after,           (2)
 
-   w where it touches a wall, u u' < 0, |u'| <= PASSIVE |u|. The ball is `on_course` if one of (2) goes through all places of before and
-   after, to OFF metres rms, and where it is not seen the panel hides it.
+   w where it touches a wall, u u' < 0, |u'| <= PASSIVE |u|.
 
-Units: metres and seconds. Heights are not asked for: how high a ball bounces behind the panel depends on a restitution that may not have been
-seen. Limits: one ball, one panel, two places at least before it is hidden and after; the camera of the family's films.
+The ball is the `same` if there is no other one and it has one size, `back` if it is seen again, and `on_course` if one of (2) goes through all
+its places, to OFF metres rms, and in every frame but one in which it is not seen (2) puts it behind the panel while that stands; it is lower
+than the panel where it is seen last before, and first after; and it is not seen before the panel where it should be behind.
+
+Units: metres and seconds. Heights are not followed: how high a ball bounces behind the panel depends on a restitution that may not have been
+seen. Limits: one ball, one panel, two places at least before it is hidden and after; the camera of the family's films; 64 pixels or more.
 """
 
 import dataclasses
@@ -25,15 +28,18 @@ from scipy import ndimage
 
 from sora_jax.oracles.arcs import PASSIVE
 from sora_jax.oracles.camera import painted, read_move, steady
-from sora_jax.oracles.disc import Disc, follow, still_picture
-from sora_jax.oracles.tracker import DUPLICATE, EXTENT
+from sora_jax.oracles.disc import WHOLE, Disc, follow, still_picture
+from sora_jax.oracles.tracker import EXTENT
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, from_pixels, pixels_per_metre
 
 PAINT = 0.06  # of a channel
-LEAST_PANEL = 0.02  # of the picture
+LEAST_PANEL, MOST_PANEL = 0.02, 0.5  # of the picture
 RIM = 2.0  # pixels
 OFF, TREMBLE = (0.03, 0.036), 1.5  # metres, least and most; times the trembling
-WHOLE, PART = 0.97, 0.1  # of a disc, that nothing hides; the weight of a place of which less is to be seen
+PART = 0.1  # weight of a place where the ball is not whole to be seen
+SAME_SIZE = 0.2  # relative change of the radius
+FALL = 0.5  # metres that a ball may fall between the frame in which it was seen last and the panel
+IN_FRONT = 0.6  # of a disc: what nobody behind a panel shows
 STEP = 0.004  # seconds between two t_w that are tried
 
 
@@ -83,7 +89,7 @@ def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | N
         left = int(np.argmax(total[height, : right + 1] <= lowest[height, right]))
         found.append((most[height, right], left, int(right), int(height) + 1, score))
     most, left, right, height, score = max(found, key=lambda option: option[0])
-    if most < LEAST_PANEL * size * size:
+    if most < LEAST_PANEL * size * size or (right - left) * height > MOST_PANEL * size * size:
         return None
     there = score[:, floor - height : floor, left:right].mean((1, 2)) > 0.0
     low, high = (from_pixels(np.array([column - 0.5, floor - height - 0.5]), EXTENT, size) for column in (left, right))
@@ -104,16 +110,17 @@ def read_permanence(frames: np.ndarray, fps: float) -> Permanence | None:
     ball = follow(frames, still_picture(frames), panel.hides(frames.shape[2]), EXTENT)
     if ball is None:
         return Permanence(False, False, False)
-    gone = _gone(ball)
-    if not len(gone):
+    if ball.found.all():
         return None
+    gone = _gone(ball)
     before, after = np.flatnonzero(ball.found[: gone[0]]), gone[-1] + 1 + np.flatnonzero(ball.found[gone[-1] + 1 :])
     back = len(after) >= 2
     if len(before) < 2 or not back:
         return Permanence(False, back and len(before) >= 2, False)
-    same = np.sum(np.maximum(ball.others, ball.twice) > DUPLICATE) <= 1
+    same = np.sum(ball.others | ball.twice) <= 1 and _one_size(ball, gone)
     t = (np.arange(len(frames)) + 0.5) / fps
-    return Permanence(bool(same), True, bool(_on_course(t, ball, before, after) and _behind(t, ball, gone, panel)))
+    straight, path = _course(t, ball, before, after)
+    return Permanence(bool(same), True, straight and _behind(path, ball, gone, panel, frames.shape[2]))
 
 
 def _gone(ball: Disc) -> np.ndarray:
@@ -123,32 +130,52 @@ def _gone(ball: Disc) -> np.ndarray:
     return max(runs, key=len)
 
 
-def course(t: np.ndarray, x: np.ndarray, weight: np.ndarray, radius: float) -> tuple[float, float, float, float, float]:
-    """The best of (2) for places x [N] at times t [N], of weights [N]: (rms in m, w, t_w, u, u'); without a wall w is x_0 at t_w = 0, u' is u."""
+def _one_size(ball: Disc, gone: np.ndarray) -> bool:
+    """Is the ball as large after as before, where it was whole to be seen on both sides?"""
+    sizes = [part[np.isfinite(part)] for part in (ball.size[: gone[0]], ball.size[gone[-1] + 1 :])]
+    return not all(map(len, sizes)) or abs(np.median(sizes[1]) / np.median(sizes[0]) - 1.0) < SAME_SIZE
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """One of (2): rms distance of the places in m, w, t_w, u and u'; without a wall w is x_0 at t_w = 0, and u' is u."""
+
+    rms: float
+    w: float
+    t_w: float
+    u: float
+    v: float
+
+    def at(self, t: np.ndarray) -> np.ndarray:
+        return self.w + np.where(t <= self.t_w, self.u, self.v) * (t - self.t_w)
+
+
+def course(t: np.ndarray, x: np.ndarray, weight: np.ndarray, radius: float) -> Course:
+    """The best of (2) for places x [N] at times t [N], of weights [N]."""
     rms = lambda off: float(np.sqrt(np.sum(weight * np.square(off)) / np.sum(weight)))
     u, x0 = np.polyfit(t, x, 1, w=np.sqrt(weight))
-    best = (rms(x0 + u * t - x), x0, 0.0, u, u)
+    best = Course(rms(x0 + u * t - x), float(x0), 0.0, float(u), float(u))
     for w in (radius, EXTENT - radius):
         for t_w in np.arange(t[1], t[-1], STEP):
             first = t <= t_w
             u, v = (float(d @ (weight[part] * (x[part] - w)) / (d @ (weight[part] * d))) for part in (first, ~first) for d in [t[part] - t_w])
-            off = rms(w + np.where(first, u, v) * (t - t_w) - x)
-            if off < best[0] and (w > 0.5 * EXTENT) == (u > 0.0) and u * v < 0.0 and abs(v) <= PASSIVE * abs(u):
-                best = (off, w, float(t_w), u, v)
+            found = Course(rms(w + np.where(first, u, v) * (t - t_w) - x), w, float(t_w), u, v)
+            if found.rms < best.rms and (w > 0.5 * EXTENT) == (u > 0.0) and u * v < 0.0 and abs(v) <= PASSIVE * abs(u):
+                best = found
     return best
 
 
-def _on_course(t: np.ndarray, ball: Disc, before: np.ndarray, after: np.ndarray) -> bool:
-    """Equation (2), to OFF, or to as much more as the places tremble around it on their own side of the gap."""
-    fit = lambda seen: course(t[seen], ball.position[seen, 0], np.where(ball.visible[seen] > WHOLE, 1.0, PART), ball.radius)[0]
-    alone = [fit(side) * np.sqrt(len(side) / (len(side) - 2)) for side in (before, after) if len(side) > 3]
-    return fit(np.concatenate([before, after])) <= np.clip(TREMBLE * max(alone, default=0.0), *OFF)
+def _course(t: np.ndarray, ball: Disc, before: np.ndarray, after: np.ndarray) -> tuple[bool, np.ndarray]:
+    """Is there a course, to OFF, or to somewhat more if the places tremble on their own side of the gap? And where it puts the ball, x [F]."""
+    fit = lambda seen: course(t[seen], ball.position[seen, 0], np.where(ball.visible[seen] > WHOLE, 1.0, PART), ball.radius)
+    alone = [fit(side).rms * np.sqrt(len(side) / (len(side) - 2)) for side in (before, after) if len(side) > 3]
+    found = fit(np.concatenate([before, after]))
+    return bool(found.rms <= np.clip(TREMBLE * max(alone, default=0.0), *OFF)), found.at(t)
 
 
-def _behind(t: np.ndarray, ball: Disc, gone: np.ndarray, panel: Panel) -> bool:
-    """Is the ball, where it is not seen, where the panel stands? Told from its last place before and its first after."""
-    slack = ball.radius + RIM * EXTENT / 64.0
-    step = np.abs(np.diff(ball.position[:, 0]))
-    far = float(np.nanmax(step)) if np.isfinite(step).any() else 0.0
-    edges = ball.position[[gone[0] - 1, gone[-1] + 1], 0]
-    return bool(((edges > panel.left - slack - far) & (edges < panel.right + slack + far)).all())
+def _behind(path: np.ndarray, ball: Disc, gone: np.ndarray, panel: Panel, size: int) -> bool:
+    """Where the ball is not seen, does the standing panel hide it, and only there? path: where it should be, x [F]."""
+    rim = (RIM + 1.0) * EXTENT / size
+    hidden = (path > panel.left - rim) & (path < panel.right + rim) & (panel.there | np.append(panel.there[0], panel.there[:-1]))
+    low = all(ball.position[f, 1] - ball.radius < panel.top + FALL for f in (gone[0] - 1, gone[-1] + 1))
+    return bool(low and np.sum(~ball.found & ~hidden) <= 1 and np.sum(ball.before > IN_FRONT) <= 1)

@@ -26,7 +26,7 @@ from sora_jax.worlds.playhouse.spec import COLOURS, SIZES, from_pixels, pixels_p
 
 EXTENT = 4.0  # metres shown by the width of a picture: a public constant of the world
 COLOURED = (0.13, 0.35)  # a pixel whose channels span more than this, absolute and as a share of the largest, is no backdrop
-NOISY, SOFTEN = 0.02, 0.7  # typical change from frame to frame; pixels
+NOISY, SOFTEN = 0.02, 0.7  # median change of a channel from frame to frame above which there is noise; pixels of blur that take it away
 A_MIN = 0.18  # least amount of a palette colour in a pixel of a ball's core
 MARGIN = 5  # pixels around a component in which its rim (2) and its surroundings (2) are looked at
 FAINT = 3.0  # alpha is at most this times a: above 1 / 0.38, the darkest shading, since a codec blurs colour more than light
@@ -35,9 +35,9 @@ DUPLICATE = 0.35  # a second component this large beside the first is a second b
 NAMES = tuple(COLOURS)
 PALETTE = np.array([COLOURS[n] for n in NAMES], np.float32)
 SMALLEST = min(low for low, _ in SIZES.values())  # metres
-_PLANE = ndimage.generate_binary_structure(3, 1)
-_PLANE[0] = _PLANE[2] = False  # neighbours within a frame only
-_CROSS = _PLANE[1]
+PLANE = ndimage.generate_binary_structure(3, 1)
+PLANE[0] = PLANE[2] = False  # neighbours within a frame only
+_CROSS = PLANE[1]
 _DISC = np.array([[abs(i) + abs(j) <= 3 for i in range(-2, 3)] for j in range(-2, 3)])
 
 
@@ -127,10 +127,10 @@ def unmix(frames: np.ndarray, still: np.ndarray, near: np.ndarray) -> tuple[np.n
 def track(frames: np.ndarray, fps: float, share: float = 1 / 3) -> list[Track]:
     """Tracks of every palette colour seen in at least that share of the frames. frames: [F, H, W, 3] in [0, 1]; fps: frames/s."""
     frames = np.asarray(frames, np.float32)
-    vivid = coloured(frames)
-    still = backdrop(frames, ndimage.maximum_filter(vivid, size=(1, 5, 5)))
-    label, alpha = unmix(frames, still, ndimage.maximum_filter(vivid, size=(1, 9, 9)))
-    label[~ndimage.maximum_filter(vivid, size=(1, 3, 3))] = -1
+    strong = coloured(frames)
+    still = backdrop(frames, ndimage.maximum_filter(strong, size=(1, 5, 5)))
+    label, alpha = unmix(frames, still, ndimage.maximum_filter(strong, size=(1, 9, 9)))
+    label[~ndimage.maximum_filter(strong, size=(1, 3, 3))] = -1
     # Half the area of the smallest ball: the rims where two balls or a ball and the backdrop mix are thinner.
     least = 0.4 * np.pi * (SMALLEST * pixels_per_metre(EXTENT, frames.shape[2])) ** 2
     tracks = []
@@ -146,7 +146,7 @@ def _one(k, label, alpha, least) -> Track:
     """Step 3 for palette colour k."""
     frames, _, width = label.shape
     core = (label == k) & (alpha > 0.5)
-    parts, n = ndimage.label(core, _PLANE)
+    parts, n = ndimage.label(core, PLANE)
     area = np.bincount(parts.ravel(), minlength=n + 1)
     boxes = ndimage.find_objects(parts)
     position, radius, copies = np.full((frames, 2), np.nan), np.full(frames, np.nan), np.zeros(frames, int)

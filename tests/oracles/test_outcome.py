@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import conditions, disc, furniture, outcome
+from sora_jax.oracles import conditions, court_furniture, disc, outcome
 from sora_jax.oracles.calibrate import ORACLES
 from sora_jax.oracles.tracker import coloured
 from sora_jax.worlds.playhouse.draw import draw
@@ -50,10 +50,10 @@ def test_mirrored_the_target_is_on_the_other_side(courts):
 
 def test_furniture_is_measured(courts):
     for c in courts:
-        there, true = furniture.read_furniture(disc.still_picture(c.frames)), c.take.scene.shapes
+        there, true = court_furniture.read_furniture(disc.still_picture(c.frames)), c.take.scene.shapes
         assert (there.action, "left" if there.mirrored else "right") == wanted(c)[:2]
         numbers = lambda shapes: np.array([p for s in shapes[:2] if s.paint != "pad" for p in s.points])
-        true = tuple(furniture.furniture.mirrored(s) for s in true) if there.mirrored else true
+        true = tuple(furniture.mirrored(s) for s in true) if there.mirrored else true
         assert np.abs(numbers(there.shapes) - numbers(true)).max() < 0.03  # 0.4 pixels
 
 
@@ -62,9 +62,9 @@ def test_a_keeper_is_followed(courts):
     for c in shots:
         frames = c.frames[:, :, ::-1] if c.take.facts.direction == "left" else c.frames
         balls = ndimage.maximum_filter(coloured(frames), size=(1, 5, 5))
-        there = furniture.read_furniture(disc.still_picture(frames))
+        there = court_furniture.read_furniture(disc.still_picture(frames))
         true = [np.interp(t, *np.array(c.take.scene.shapes[1].path).T[[0, 2]]) for t in c.format.frame_times()]
-        assert np.median(np.abs(furniture.read_keeper(frames, there, balls) - true)) < 0.05
+        assert np.median(np.abs(court_furniture.read_keeper(frames, there, balls) - true)) < 0.05
 
 
 def test_each_breach_has_a_reason(courts):

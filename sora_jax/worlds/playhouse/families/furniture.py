@@ -1,6 +1,6 @@
 """The furniture of family `court`: a hoop, a goal with a keeper, a gap between two platforms. Metres, for a target to the right.
 
-What of it does not change from scene to scene stands here as constants: public knowledge, also of the oracle (`oracles/outcome.py`).
+What of it does not change from scene to scene stands here as constants: public knowledge, also of the oracle (`oracles/court_furniture.py`).
 """
 
 import dataclasses
