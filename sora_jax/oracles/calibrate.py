@@ -229,12 +229,17 @@ ORACLES = {
     "outcome": Oracle(
         (VIDEO,),
         _outcome,
-        ("vanish", "teleport", "double", "mirror", "reverse", "freeze", "swap", "unstopped"),
+        ("vanish", "teleport", "double", "mirror", "reverse", "freeze", "swap", "unstopped", "hovering", "unfurnished"),
         "what is tried, on which side, and what comes of it",
         stage="court",
     ),
     "permanence": Oracle(
-        (VIDEO,), _permanence, ("lost", "swapped", "stuck", "early"), "the same ball, on its course", ceiling=STRICT, stage="occlude"
+        (VIDEO,),
+        _permanence,
+        ("lost", "swapped", "resized", "stuck", "early", "in_front"),
+        "the same ball, on its course",
+        ceiling=STRICT,
+        stage="occlude",
     ),
     "camera": Oracle((VIDEO,), _camera, ("freeze", "reverse"), "views rms <= 0.5 px, the move, its way within 5 %", stage="film"),
 }
@@ -251,6 +256,10 @@ HOP = 2.7  # m/s: the rebound of a hop of 0.55 s; a shorter one has too few fram
 SEEN_TO_LEAVE = 0.4  # seconds that a ball takes to go through a wall
 
 
+STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}  # outcomes in which a thrown ball meets something
+SEEN_LONG = 0.75  # of the time that a ball is hidden: seen for less before or after, its speed says too little of where it should come out
+
+
 # Where a corruption can make an oracle's reading wrong: a mirror changes nothing where no ball has a direction.
 ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
     ("facts", "corrupted_mirror"): lambda c: any(b.direction for b in c.take.facts.balls),
@@ -259,13 +268,10 @@ ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
     ("physics", "corrupted_tunnel"): lambda c: any(
         x.kind == "wall" and x.time < c.format.seconds - SEEN_TO_LEAVE for x in c.take.trajectory.contacts
     ),
-}
-
-
-STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}  # outcomes in which a thrown ball meets something
-ASKED |= {
     ("camera", "corrupted_freeze"): lambda c: _travel(c)[-3] > 1.0 or c.take.facts.look.camera == "push-in",
+    ("permanence", "corrupted_early"): lambda c: all(min(a, c.format.seconds - b) > SEEN_LONG * (b - a) for _, a, b in c.take.hidden),
     ("outcome", "corrupted_unstopped"): lambda c: c.take.facts.outcome in STOPPED,
+    ("outcome", "corrupted_hovering"): lambda c: c.take.facts.outcome in STOPPED or c.take.facts.action == "jump",
     ("camera", "corrupted_reverse"): lambda c: c.take.facts.look.camera in ("pan", "push-in"),
 }
 

@@ -22,7 +22,7 @@ from sora_jax.worlds.playhouse.draw import Take, draw, in_style
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.phyworld import TASKS
 from sora_jax.worlds.playhouse.simulate import simulate
-from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, Narration
+from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, Ball, Narration
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
@@ -267,6 +267,30 @@ def _unstopped(c: Truth) -> Trajectory:
     return c.take.trajectory if c.take.facts.action == "jump" else simulate(dataclasses.replace(c.take.scene, shapes=shapes), c.format.seconds)
 
 
+class _Stopped(Trajectory):
+    """A motion of the balls that ends at the time `since`."""
+
+    def positions(self, times):
+        return super().positions(np.minimum(times, self.since))
+
+
+def _hovering(c: Truth) -> Trajectory:
+    """The ball stays in the air: after what it met first, or, in a jump, before."""
+    met = min((x.time for x in c.take.trajectory.contacts), default=c.format.seconds)
+    stopped = _Stopped(**vars(c.take.trajectory))
+    object.__setattr__(stopped, "since", met - 0.1 if c.take.facts.action == "jump" else met + 0.1)
+    return stopped
+
+
+def _unfurnished(clips: list[Truth]) -> list[Truth]:
+    """In the second half nothing stands there any more."""
+    away = lambda shape: dataclasses.replace(shape, points=tuple((x + 100.0, y) for x, y in shape.points))  # contacts still name them
+    bare = [dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, shapes=tuple(map(away, c.take.scene.shapes)))) for c in clips]
+    half = clips[0].format.frames // 2
+    made = render_takes(bare, clips[0].format, min(16, len(clips)))
+    return [dataclasses.replace(c, frames=np.concatenate([c.frames[:-half], o.frames[-half:]])) for c, o in zip(clips, made)]
+
+
 class _Late(Trajectory):
     """A motion that after the time `since` is another one: positions(times) are then those of `after`(times)."""
 
@@ -296,18 +320,34 @@ _stuck = _behind(lambda positions, times, since, speed: positions(np.full_like(t
 _early = _behind(lambda positions, times, since, speed: positions(times + EARLY / speed))
 
 
-def _swapped(clips: list[Truth]) -> list[Truth]:
-    """Another colour comes out from behind the panel."""
-    after, out = dict(zip(COLOURS, (*COLOURS, *COLOURS)[2:])), []
+def _other_ball(change: Callable[[Ball], Ball]):
+    """Another ball comes out from behind the panel."""
+
+    def swap(clips):
+        takes, out = [], []
+        for c in clips:
+            scene = dataclasses.replace(c.take.scene, balls=(change(c.take.scene.balls[0]),))
+            takes.append(dataclasses.replace(c.take, scene=scene))
+        for c, other in zip(clips, render_takes(takes, clips[0].format, min(16, len(clips)))):
+            ((_, start, end),) = c.take.hidden
+            late = c.format.frame_times() > 0.5 * (start + end)
+            out.append(dataclasses.replace(c, frames=np.where(late[:, None, None, None], other.frames, c.frames)))
+        return out
+
+    return swap
+
+
+_NEXT = dict(zip(COLOURS, (*COLOURS, *COLOURS)[2:]))
+
+
+def _in_front(clips: list[Truth]) -> list[Truth]:
+    """The ball goes before the panel, not behind it."""
     takes = []
     for c in clips:
-        ball = dataclasses.replace(c.take.scene.balls[0], colour=after[c.take.scene.balls[0].colour])
-        takes.append(dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, balls=(ball,))))
-    for c, other in zip(clips, render_takes(takes, clips[0].format, min(16, len(clips)))):
-        ((_, start, end),) = c.take.hidden
-        late = c.format.frame_times() > 0.5 * (start + end)
-        out.append(dataclasses.replace(c, frames=np.where(late[:, None, None, None], other.frames, c.frames)))
-    return out
+        shapes = tuple(dataclasses.replace(s, front=False) for s in c.take.scene.shapes)
+        takes.append(dataclasses.replace(c.take, hidden=(), scene=dataclasses.replace(c.take.scene, shapes=shapes)))
+    made = render_takes(takes, clips[0].format, min(16, len(clips)))
+    return [dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, made)]
 
 
 def _upside_down(c: Truth) -> np.ndarray:
@@ -349,7 +389,11 @@ CORRUPTED = {
     "corrupted_lost": (VIDEO, _moved(_lost)),
     "corrupted_stuck": (VIDEO, _moved(_stuck)),
     "corrupted_early": (VIDEO, _moved(_early)),
-    "corrupted_swapped": (VIDEO, _swapped),
+    "corrupted_swapped": (VIDEO, _other_ball(lambda ball: dataclasses.replace(ball, colour=_NEXT[ball.colour]))),
+    "corrupted_resized": (VIDEO, _other_ball(lambda ball: dataclasses.replace(ball, radius=0.7 * ball.radius))),
+    "corrupted_in_front": (VIDEO, _in_front),
+    "corrupted_hovering": (VIDEO, _moved(_hovering)),
+    "corrupted_unfurnished": (VIDEO, _unfurnished),
     "corrupted_late": (AUDIO, _samples(_late)),
     "corrupted_backwards": (AUDIO, _samples(lambda c: c.samples[::-1])),
     "corrupted_octave": (AUDIO, _samples(_pitched)),

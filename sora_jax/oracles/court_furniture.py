@@ -26,6 +26,7 @@ from sora_jax.worlds.playhouse.render.shapes import distance
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, PAINTS, Shape, from_pixels, pixels_per_metre, to_pixels
 
 REST = 0.5
+CONTRAST, THERE, KEPT = 0.15, 0.5, 0.4  # of a part: least sum of squares that shows it, least share of it; share of a keeper's darkness
 STEP = 0.03  # metres between two heights that are tried
 MIDDLE = 0.10 / 0.22  # of the picture: where shaded paints have their own brightness
 SKY = 2.3  # metres: above it there is wall, and things too slim to change a row's median
@@ -37,12 +38,14 @@ BUILDS = (("throw", furniture.hoop, HOOP_HEIGHTS), ("shot", lambda h: furniture.
 
 @dataclasses.dataclass(frozen=True)
 class Furniture:
-    """action: throw, shot or jump; shapes: for a target to the right; picture [H, W, 3]: what the still picture should be; front [H, W]:
+    """action: throw, shot or jump; shapes: for a target to the right; bare, picture [H, W, 3]: what the still picture should be without them
+    and with them; front [H, W]:
     how much of a ball is hidden there. mirrored: the target is on the left, and all of this is of the mirrored picture."""
 
     action: str
     mirrored: bool
     shapes: tuple[Shape, ...]
+    bare: np.ndarray
     picture: np.ndarray
     front: np.ndarray
 
@@ -60,12 +63,12 @@ def read_furniture(still: np.ndarray) -> Furniture | None:
             loss = lambda shapes: float(np.square(picture - seen(shapes))[:, asked].sum())
             found = [(action, *_highest(build, heights, loss)) for action, build, heights in BUILDS]
             found += [("jump", platforms, loss(platforms))] if platforms else []
-            best += [(rest, action, mirrored, shapes, seen(shapes), soft, loss(())) for action, shapes, rest in found]
-    rest, action, mirrored, shapes, picture, soft, whole = min(best, key=lambda option: option[0])
-    if rest > REST * whole:
+            best += [(rest, action, mirrored, shapes, seen(()), seen(shapes), soft, loss(())) for action, shapes, rest in found]
+    rest, action, mirrored, shapes, bare, picture, soft, whole = min(best, key=lambda option: option[0])
+    if not rest <= REST * whole:
         return None
     clear = np.prod([np.ones((size, size)), *(1.0 - _coverage(s, size) for s in shapes if s.front)], axis=0)
-    return Furniture(action, mirrored, shapes, picture, 1.0 - ndimage.gaussian_filter(clear, soft))
+    return Furniture(action, mirrored, shapes, bare, picture, 1.0 - ndimage.gaussian_filter(clear, soft))
 
 
 def _background(still: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -75,18 +78,18 @@ def _background(still: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     high, floor = int(to_pixels(np.array([0.0, SKY]), EXTENT, size)[1]), round(size * (1.0 - BELOW_FLOOR / EXTENT))
     slope, wall = np.polyfit(rows[:high], median[:high], 1)
     bare = wall + slope * rows[:, None]
-    shade = (bare / (wall + slope * (size * MIDDLE))).mean(-1)
+    shade = (bare / np.maximum(wall + slope * (size * MIDDLE), 1e-3)).mean(-1)
     bare[floor:] = median[floor:]
     return bare[:, None], shade[:, None, None]
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=512)
 def _coverage(shape: Shape, size: int) -> np.ndarray:
-    """How much of each pixel [H, W] a shape covers, where its path begins."""
+    """How much of each pixel [H, W] a shape covers, where its path begins. Not to be written to."""
     corners = to_pixels(np.array(shape.points), EXTENT, size)
     row, column = np.mgrid[0:size, 0:size]
     depth = shape.radius * pixels_per_metre(EXTENT, size) - np.asarray(distance(corners, row, column))
-    return np.clip(depth + 0.5, 0.0, 1.0)
+    return np.clip(depth + 0.5, 0.0, 1.0).astype(np.float32)
 
 
 def _painted(bare: np.ndarray, shade: np.ndarray, shapes: tuple[Shape, ...]) -> np.ndarray:
@@ -106,7 +109,8 @@ def _highest(build, heights, loss) -> tuple[tuple[Shape, ...], float]:
     k = int(np.clip(np.argmin(losses), 1, len(grid) - 2))
     before, at, after = losses[k - 1 : k + 2]
     shift = 0.5 * (before - after) / max(before - 2.0 * at + after, 1e-9)
-    return build(round(float(grid[k] + STEP * np.clip(shift, -1.0, 1.0)), 3)), float(losses.min())
+    best = build(round(float(grid[k] + STEP * np.clip(shift, -1.0, 1.0)), 3))
+    return best, loss(best)
 
 
 def _platforms(still: np.ndarray, bare: np.ndarray, shade: np.ndarray) -> tuple[Shape, ...] | None:
@@ -133,8 +137,29 @@ def _end(share: np.ndarray) -> float:
     return float(max(k - 1, 0) + np.clip(share[max(k - 1, 0) : k + 1], 0.0, 1.0).sum())
 
 
+def missing(frames: np.ndarray, there: Furniture, ball: np.ndarray) -> np.ndarray:
+    """bool [F]: is some solid part of the furniture not there in a frame, or not where it is in most?
+
+    A part is there with the share of its contrast, as in (2), that a frame shows; parts that hardly differ from what is behind them, or that
+    the ball covers, are not asked for. frames [F, H, W, 3], mirrored as the furniture is; ball: bool [F, H, W].
+    """
+    size, gone = frames.shape[1], np.zeros(len(frames), bool)
+    away = there.picture - there.bare
+    for shape in there.shapes:
+        if shape.material is None or shape.paint == "pad":
+            continue
+        weight = _coverage(shape, size)[None] * ~ball
+        whole = np.sum(weight * np.square(away).sum(-1), axis=(1, 2))
+        shown = np.sum(weight * np.sum((frames - there.bare) * away, axis=-1), axis=(1, 2))
+        gone |= (whole > CONTRAST) & (shown < THERE * whole)
+    return gone
+
+
 def read_keeper(frames: np.ndarray, there: Furniture, ball: np.ndarray) -> np.ndarray:
-    """The height in metres of the keeper's middle in every frame [F]. frames [F, H, W, 3], mirrored as the furniture is; ball: bool [F, H, W]."""
+    """The height in metres of the keeper's middle in every frame [F], NaN where there is none.
+
+    frames [F, H, W, 3], mirrored as the furniture is; ball: bool [F, H, W].
+    """
     size = frames.shape[1]
     scale, pad = pixels_per_metre(EXTENT, size), np.array(PAINTS["pad"])
     columns = slice(round((KEEPER - PAD_RADIUS) * scale), round((KEEPER + PAD_RADIUS) * scale))
@@ -144,4 +169,6 @@ def read_keeper(frames: np.ndarray, there: Furniture, ball: np.ndarray) -> np.nd
     half, rows = (PAD_HALF + PAD_RADIUS) * scale, np.arange(size)
     places = np.arange(half, size - half, 0.25)
     box = np.clip(half + 0.5 - np.abs(rows[None] - places[:, None]), 0.0, 1.0) - 0.5
-    return from_pixels(np.stack([np.zeros(len(frames)), places[np.argmax(dark @ box.T, axis=1)]], axis=-1), EXTENT, size)[:, 1]
+    score = dark @ box.T
+    height = from_pixels(np.stack([np.zeros(len(frames)), places[np.argmax(score, axis=1)]], axis=-1), EXTENT, size)[:, 1]
+    return np.where(score.max(1) > KEPT * half, height, np.nan)  # a whole keeper scores `half`

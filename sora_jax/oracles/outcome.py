@@ -20,7 +20,7 @@ import functools
 
 import numpy as np
 
-from sora_jax.oracles.court_furniture import Furniture, read_furniture, read_keeper
+from sora_jax.oracles.court_furniture import Furniture, missing, read_furniture, read_keeper
 from sora_jax.oracles.disc import Disc, follow, still_picture
 from sora_jax.worlds.playhouse.families.furniture import BOARD, EXTENT, GOAL, HOOP_BACK, HOOP_FRONT
 from sora_jax.worlds.playhouse.spec import GRAVITIES, Shape
@@ -33,6 +33,8 @@ SLACK = 0.08  # metres: error of a place at the end of a clip or on a platform
 FASTER = 1.15  # of the speed that a ball's first energy allows
 TOWARDS = 0.5  # m/s sideways at least
 SKIP, REBOUND = 0.1, 0.7  # seconds in which a ball that has touched the floor is about where this restitution has it
+LAG, LEVEL, HOVER, CARRIED = 0.125, 0.35, 0.375, 0.1  # s; share of g T^2; s; m (`_hovers`)
+FEWEST, GONE = 5, 3  # frames that it takes; frames in which a ball may hide the keeper
 REACH = 1.0 / 400.0  # seconds between two places of a flight that are looked at
 
 
@@ -56,30 +58,37 @@ def read_outcome(frames: np.ndarray, fps: float) -> Outcome | None:
     if there.mirrored:
         frames, still = frames[:, :, ::-1], still[:, ::-1]
     ball = follow(frames, still, there.front, EXTENT)
-    why = _wrong(ball)
+    why = _wrong(frames, there, ball)
     name, why = (None, why) if why else _named(frames, fps, there, ball)
     return Outcome(there.action, "left" if there.mirrored else "right", name, why)
 
 
-def _wrong(ball: Disc | None) -> str:
-    """What is wrong with a ball that is to be there once, in all frames but one, and alone."""
+def _wrong(frames: np.ndarray, there: Furniture, ball: Disc | None) -> str:
+    """What is wrong with a ball that is to be there once, in all frames but one, and alone, or with what stands there."""
+    if len(frames) < FEWEST:
+        return "too few frames"
     if ball is None:
         return "no ball is found"
     if np.sum(~ball.found) > 1:
         return "the ball is not there in all frames"
     if np.sum(ball.twice) > 1:
         return "the ball is there twice"
-    return "there is another ball" if np.sum(ball.others) > 1 else ""
+    if np.sum(ball.others) > 1:
+        return "there is another ball"
+    return "what stands there changes" if np.sum(missing(frames, there, ball.area)) > 1 else ""
 
 
 def _named(frames, fps, there: Furniture, ball: Disc) -> tuple[str | None, str]:
     t, x = (np.arange(len(frames)) + 0.5) / fps, ball.position
     t, x = t[ball.found], x[ball.found]
     if there.action == "jump":
-        return _jump(t, x, ball.radius, there)
+        return _jump(t, x, fps, ball.radius, there)
     solids = [(s, _name(s, there.action)) for s in there.shapes if s.material]
     heights = read_keeper(frames, there, ball.area) if there.action == "shot" else np.zeros(len(frames))
-    keeper = functools.partial(np.interp, xp=(np.arange(len(frames)) + 0.5) / fps, fp=heights)
+    kept = np.isfinite(heights)
+    if np.sum(~kept) > GONE:
+        return None, "there is no keeper"
+    keeper = functools.partial(np.interp, xp=((np.arange(len(frames)) + 0.5) / fps)[kept], fp=heights[kept])
     flights = [_flight(t, x, ball.radius, g, solids, keeper) for g in LAWS]
     flight = max(flights, key=lambda f: f.frames)
     if flight.why:
@@ -88,6 +97,8 @@ def _named(frames, fps, there: Furniture, ball: Disc) -> tuple[str | None, str]:
         return None, "it does not go towards the target"
     if _too_fast(t, x, flight.velocity(t[0]), flight.gravity):
         return None, "it is somewhere faster than its energy allows"
+    if _hovers(x, fps, flight.gravity, x[:, 1] - ball.radius):
+        return None, "it hovers"
     after = (t > flight.time) & (t < flight.time + TURNS / fps)
     if flight.reaches and after.any() and np.linalg.norm(flight.at(t[after]) - x[after], axis=-1).max() < TURNED:
         return None, f"it goes through the {flight.reaches}"
@@ -164,6 +175,26 @@ def _too_fast(t, x, velocity, gravity: float) -> bool:
     return bool((np.linalg.norm(np.diff(x, axis=0), axis=-1) > FASTER * most + SLACK).any())
 
 
+def _hovers(x, fps: float, gravity: float, height) -> bool:
+    """Does a ball at places x [N, 2], `height` [N] metres over what could carry it, go on level, or stand, for HOVER seconds?
+
+    Over a lag T the second difference of a free ball's y is -g T^2; that of one that is struck is greater, or that of its x is not 0.
+    """
+    lag = max(1, round(LAG * fps))
+    bend = x[2 * lag :] - 2.0 * x[lag:-lag] + x[: -2 * lag]
+    level = (
+        (np.abs(bend[:, 0]) < OFF)
+        & (np.abs(bend[:, 1]) < LEVEL * gravity * (lag / fps) ** 2)
+        & (np.minimum(height[lag:-lag], height[2 * lag :]) > CARRIED)
+    )
+    need, run = max(2, round(HOVER * fps)), 0
+    for one in level:
+        run = run + 1 if one else 0
+        if run >= need:
+            return True
+    return False
+
+
 # The names.
 
 
@@ -186,25 +217,31 @@ def _throw(t, x, radius, there: Furniture, flight: _Flight) -> tuple[str | None,
     if down:
         if what and flight.time < down[0] + 0.5 * (t[1] - t[0]):
             return ("bank-in" if what == "board" else "rim-in"), ""
-        return ("swish", "") if flight.reaches in ("", "floor", "wall") else (None, "it goes in without a reason")
+        return "swish", ""
+    if flight.time > t[-1]:
+        return None, "it is not over"
     if what:
         return ("board-out" if what == "board" else "rim-out"), ""
     over = _when(flight, BOARD)
-    if over is not None and flight.at(over)[1] > top and over < flight.time:
+    if flight.at(over)[1] > top and over < min(flight.time, t[-1]):
         return "airball", ""
-    return "short", ""
+    ends = flight.at(flight.time)[0]
+    return ("short", "") if flight.reaches == "floor" and ends - radius < HOOP_BACK else (None, "it passes the hoop below")
 
 
-def _when(flight: _Flight, x: float) -> float | None:
-    """When a flight is at x."""
-    return (x - flight.start[0]) / flight.speed[0] if flight.speed[0] > 0.0 else None
+def _when(flight: _Flight, x: float) -> float:
+    """When a flight towards the target is at x."""
+    return (x - flight.start[0]) / flight.speed[0]
 
 
 def _shot(t, x, radius, there: Furniture, flight: _Flight) -> tuple[str | None, str]:
     h, line = there.shapes[0].points[0][1], _when(flight, GOAL)
-    across = line is not None and line < flight.time and flight.at(line)[1] < h
-    if across:
+    if line < flight.time and flight.at(line)[1] < h:
+        if line > t[-1]:
+            return None, "it is not over"
         return ("in", "") if x[-1, 0] > GOAL - SLACK else (None, "it comes out again")
+    if flight.time > t[-1]:
+        return None, "it is not over"
     if flight.reaches not in ("keeper", "bar"):
         return None, "it misses the goal"
     if _crossings(t, x, 0, GOAL):
@@ -212,12 +249,16 @@ def _shot(t, x, radius, there: Furniture, flight: _Flight) -> tuple[str | None, 
     return ("saved" if flight.reaches == "keeper" else "post"), ""
 
 
-def _jump(t, x, radius, there: Furniture) -> tuple[str | None, str]:
+def _jump(t, x, fps: float, radius, there: Furniture) -> tuple[str | None, str]:
     (edge, top), (far, low) = there.shapes[0].points[2], there.shapes[1].points[3]
     on = x[:, 0] < edge
-    if not on[0] or np.abs(x[on, 1] - top - radius).max() > SLACK:
+    if not on[0] or np.abs(x[on, 1] - top - radius)[: np.argmin(np.append(on, False))].max() > SLACK:
         return None, "it does not roll on the first platform"
-    if _too_fast(t, x, (x[1] - x[0]) / (t[1] - t[0]), LAWS[0]):
+    speed = (x[1] - x[0]) / (t[1] - t[0])
+    laws = [g for g in LAWS if not _hovers(x, fps, g, x[:, 1] - radius - np.select([on, x[:, 0] > far - radius], [top, low], 0.0))]
+    if not laws:
+        return None, "it hovers"
+    if all(_too_fast(t, x, speed, g) for g in laws):
         return None, "it is somewhere faster than its energy allows"
     end = x[-1]
     if end[0] > far - SLACK and end[1] > low + radius - SLACK:
@@ -225,4 +266,4 @@ def _jump(t, x, radius, there: Furniture) -> tuple[str | None, str]:
         return ("lands", "") if not below.any() else (None, "it goes through the second platform")
     if edge - SLACK < end[0] < far + SLACK and end[1] < low:
         return "falls", ""
-    return None, "it does not get there"
+    return None, "it is not over"

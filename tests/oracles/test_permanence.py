@@ -14,16 +14,16 @@ TIMES = (np.arange(FRAMES) + 0.5) / FPS
 PANEL = (1.4, 2.6, 1.5)  # left, right, top
 
 
-def clip(x, colours=("red",) * FRAMES, there=None, lifts=None, noise=0.0, panel=PANEL):
-    """A ball at x [F] on the floor of a pale room, behind a panel that is gone from frame `lifts` on."""
+def clip(x, colours=("red",) * FRAMES, there=None, lifts=None, noise=0.0, panel=PANEL, radius=RADIUS, height=None):
+    """A ball at x [F] on the floor of a pale room, or at a height, behind a panel that is gone from frame `lifts` on."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE]
     frames = np.empty((FRAMES, SIZE, SIZE, 3))
     corner = to_pixels(np.array([[panel[0], panel[2]], [panel[1], 0.0]]), 4.0, SIZE)
     for f in range(FRAMES):
         frames[f] = np.where(rows[..., None] < 59, [0.9, 0.89, 0.86], [0.6, 0.58, 0.55])
         if there is None or there[f]:
-            column, row = to_pixels(np.array([x[f], RADIUS]), 4.0, SIZE)
-            cover = np.clip(RADIUS * SIZE / 4 - np.hypot(columns - column, rows - row) + 0.5, 0, 1)[..., None]
+            column, row = to_pixels(np.array([x[f], height or radius]), 4.0, SIZE)
+            cover = np.clip(radius * SIZE / 4 - np.hypot(columns - column, rows - row) + 0.5, 0, 1)[..., None]
             frames[f] = frames[f] * (1 - cover) + np.array(COLOURS[colours[f]]) * cover
         if lifts is None or f < lifts:
             inside = (columns >= corner[0, 0]) & (columns <= corner[1, 0]) & (rows >= corner[0, 1]) & (rows <= corner[1, 1] + 2)
@@ -71,6 +71,28 @@ def test_each_breach_is_told():
     assert turned.back and not turned.on_course  # nothing is behind the panel that it could have met
 
 
+def test_what_is_not_hidden_must_be_seen():
+    shown = np.ones(FRAMES, bool)
+    shown[1:3] = False
+    assert THROUGH[2] + RADIUS < PANEL[0] and not read(clip(THROUGH, there=shown)).on_course  # gone in the open
+    assert not read(clip(THROUGH, lifts=MIDDLE, there=~HIDDEN)).on_course  # the panel is gone, and the ball comes later
+    ball = np.abs(clip(THROUGH, lifts=0) - clip(THROUGH, lifts=0, there=np.zeros(FRAMES, bool))).max(-1, keepdims=True) > 0.02
+    assert not read(np.where(ball, clip(THROUGH, lifts=0), clip(THROUGH))).kept  # it goes before the panel
+
+
+def test_it_comes_out_as_large_as_it_went_in():
+    small, large = clip(THROUGH), clip(THROUGH, radius=0.42)
+    assert not read(np.concatenate([small[:MIDDLE], large[MIDDLE:]])).same
+
+
+def test_a_ball_over_the_panel_is_not_behind_it():
+    assert not read(clip(THROUGH, there=~HIDDEN, height=2.8)).on_course
+
+
+def test_a_grey_room_is_no_panel():
+    assert read(np.full((FRAMES, SIZE, SIZE, 3), PAINTS["panel"], np.float32)) is None
+
+
 def test_without_a_panel_there_is_nothing_to_ask():
     frames = clip(THROUGH, lifts=0)
     assert read_panel(frames) is None and read(frames) is None
@@ -81,11 +103,13 @@ def test_without_a_panel_there_is_nothing_to_ask():
 
 def test_a_course_is_straight_or_meets_a_wall():
     ones = np.ones(FRAMES)
-    assert course(TIMES, THROUGH, ones, RADIUS)[0] < 1e-9
-    off, wall, met, u, v = course(TIMES, np.where(TIMES < 1.0, 3.7 - 1.4 * (1.0 - TIMES), 3.7 - 0.9 * (TIMES - 1.0)), ones, RADIUS)
-    assert off < 0.005 and (wall, met, u, v) == pytest.approx((3.7, 1.0, 1.4, -0.9), abs=0.02)
+    assert course(TIMES, THROUGH, ones, RADIUS).rms < 1e-9
+    x = np.where(TIMES < 1.0, 3.7 - 1.4 * (1.0 - TIMES), 3.7 - 0.9 * (TIMES - 1.0))
+    found = course(TIMES, x, ones, RADIUS)
+    assert found.rms < 0.005 and (found.w, found.t_w, found.u, found.v) == pytest.approx((3.7, 1.0, 1.4, -0.9), abs=0.02)
+    np.testing.assert_allclose(found.at(TIMES), x, atol=0.02)
     gained = np.where(TIMES < 1.0, 3.7 - 0.9 * (1.0 - TIMES), 3.7 - 1.8 * (TIMES - 1.0))
-    assert course(TIMES, gained, ones, RADIUS)[0] > 0.1  # a wall gives no speed
+    assert course(TIMES, gained, ones, RADIUS).rms > 0.1  # a wall gives no speed
 
 
 @pytest.mark.slow
@@ -94,5 +118,5 @@ def test_films_with_moving_cameras():
     clips = conditions.render_takes([draw("val", i, family="occlude") for i in range(12)], FORMATS["nano"], batch=12)
     kept = lambda clips: sum(bool(r and r.kept) for r in (c.read().permanence for c in clips))
     assert kept(clips) == 12
-    for name in ("lost", "swapped", "stuck", "early"):
+    for name in ("lost", "swapped", "resized", "stuck", "in_front"):
         assert kept(conditions.CORRUPTED[f"corrupted_{name}"][1](clips)) == 0
