@@ -74,7 +74,8 @@ def main(_):
     if failed:
         raise SystemExit("failed: " + "; ".join(failed))
     if not written and not skipped and not left:
-        raise UserError(f"nothing of --impl={','.join(impls)} runs here (the reasons are above); leave --impl out")
+        remedy = "leave --impl out" if _IMPL.value else "correctness and kernels need a GPU, a TPU or TRITON_INTERPRET=1"
+        raise UserError(f"nothing of --impl={','.join(impls)} runs here (the reasons are above); {remedy}")
 
 
 def _chosen(flag: str, values: Sequence[str | None], known: Sequence[str]) -> list[str]:

@@ -49,13 +49,15 @@ def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, MeshConfig]:
     return model, FORMATS[name], _BATCH.value or train.get("batch_size", 32), data.get("text_length", 64), mesh
 
 
-def placement(model: STDiTConfig, mesh: MeshConfig, devices: int) -> str:
-    """A line for every parameter: its path, shape, how it lies, bytes on each device."""
+def placement(model: STDiTConfig, form: ClipFormat, batch_size: int, mesh: MeshConfig, devices: int) -> str:
+    """A line for every parameter: its path, shape, how it lies, bytes on each device. Raises UserError where the run does not divide."""
     import jax
     from flax import nnx
 
     from sora_jax.models.st_dit import STDiT
     from sora_jax.parallel import rules
+    from sora_jax.parallel.mesh import check_batch
+    from sora_jax.parallel.sequence import check_tokens
     from sora_jax.train.state import split_module
 
     shapes, _ = split_module(nnx.eval_shape(lambda: STDiT(model, nnx.Rngs(0))))
@@ -63,18 +65,21 @@ def placement(model: STDiTConfig, mesh: MeshConfig, devices: int) -> str:
     abstract = jax.sharding.AbstractMesh(sizes, AXES, axis_types=(jax.sharding.AxisType.Auto,) * len(AXES))
     rows = rules.table(shapes, abstract)
     lines = [f"parameters on {' x '.join(f'{axis} {n}' for axis, n in zip(AXES, sizes))}, float32"]
-    lies = lambda spec: "(" + ", ".join(str(axis or "-") for axis in spec) + ")"
+    check_batch(batch_size, abstract)
+    check_tokens(model, (form.latent_size,) * 2, abstract)
+    lies = lambda spec: "(" + ", ".join(axis if axis and abstract.shape[axis] > 1 else "-" for axis in spec) + ")"
     lines += [f"  {path:44s}{'x'.join(map(str, shape)):>20s}  {lies(spec):26s}{quantity(held, 'B'):>10s}" for path, shape, spec, held in rows]
-    lines += [f"  {'on each device':92s}{quantity(sum(row[-1] for row in rows), 'B'):>10s}"]
+    held = sum(row[-1] for row in rows)
+    lines += [f"  {'on each device':92s}{quantity(held, 'B'):>10s}"]
+    lines += [f"  {'with gradients, averages and two moments (activations: experiments.compile_only)':92s}{quantity(5 * held, 'B'):>10s}"]
     return "\n".join(lines)
 
 
 def main(_):
     *asked, mesh = read_flags()
     try:
-        print(report(*asked))
-        if _DEVICES.value:
-            print(f"\n{placement(asked[0], mesh, _DEVICES.value)}")
+        where = placement(*asked[:3], mesh, _DEVICES.value) if _DEVICES.value else ""
+        print(report(*asked) + f"\n\n{where}" * bool(where))
     except ValueError as error:
         raise UserError(f"this model does not fit the format: {error}; change config.model.patch or --format") from error
 

@@ -17,6 +17,7 @@ elsewhere with --coordinator=HOST:PORT of process 0, --num_processes=N and --pro
 
 import contextlib
 import dataclasses
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,16 @@ def latents_for(data: DataConfig, workdir: Path) -> Path:
     fingerprints = {"video_tokenizer": video.fingerprint, "audio_tokenizer": audio.fingerprint}
     latents.precompute(source, video_tokenizer, audio_tokenizer, workdir / "data", fingerprints)
     return workdir / "data"
+
+
+def tell_devices(mesh) -> None:
+    """One line on stderr about where a run on several devices lies; and what it leaves idle."""
+    import jax
+
+    idle = jax.device_count() - mesh.size
+    if jax.device_count() > 1 and jax.process_index() == 0:
+        rest = f"; {idle} of {jax.device_count()} devices are idle: config.mesh.data=-1 takes all" if idle else ""
+        print(f"on {' x '.join(f'{axis} {n}' for axis, n in mesh.shape.items())} devices{rest}", file=sys.stderr)
 
 
 def previews(run: Run, program: Program, tokenizer, tokenizers: dict[str, str], folder: Path):
@@ -147,6 +158,7 @@ def main(_):
             tokenizer = TextTokenizer(words, buckets=run.model.vocabulary - 1 - len(words), length=run.data.text_length)
             mesh = run.mesh.make()
             processes.check_mesh(mesh)
+            tell_devices(mesh)
             program = assemble(run, mesh)
             given = weights_lib.fill(program.shapes, start.params, _INIT_FROM.value) if start else None
             workdir = stack.enter_context(open_workdir(_WORKDIR.value, run, start.fingerprint if start else None, dataset))

@@ -195,6 +195,12 @@ def main() -> None:
     if flags.install:
         install(flags.install)
         return
+    for op in [flags.op] if flags.op else OPS:
+        known = importlib.import_module(f"kernels.{op}.specs").SPECS
+        if flags.case and flags.op and flags.case not in known:
+            parser.error(f"{op} has no case {flags.case}; it has {', '.join(known)}")
+    if flags.case and not flags.op:
+        parser.error(f"--case={flags.case} is a case of one operation; give --op, one of {', '.join(OPS)}")
     if not installed():
         parser.error(f"no CUDA plugin in {folder()}; python -m kernels.gpu_graph --install={folder()} downloads it")
     print("compiled for one H200, not run; bytes of operands and results of every kernel, and of the least that must be moved")

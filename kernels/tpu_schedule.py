@@ -12,6 +12,7 @@ in one cycle, so for a program without branches bundles are cycles, less the cyc
 import argparse
 import dataclasses
 import functools
+import importlib.util
 import json
 import math
 import os
@@ -224,7 +225,11 @@ def main() -> None:
     if not ops:
         known = "; ".join(f"{op}: {', '.join(cases(op))}" for op in ([flags.op] if flags.op else OPS))
         parser.error(f"no case {flags.case}; there are {known}")
+    if importlib.util.find_spec("libtpu") is None:
+        parser.error("libtpu, whose compiler is asked, is not installed; pip install -e '.[tpu]'")
     if flags.json:
+        if "TPU_SCHEDULE_DIRECTORY" not in os.environ:
+            parser.error("--json is for the process that this command starts for each report; leave it out")
         function, arguments = OPS[ops[0]][1](cases(ops[0])[flags.case], flags.direction)
         reports = compile_here(function, arguments, flags.generation[0])
         print(json.dumps([dataclasses.asdict(report) for report in reports]))

@@ -40,10 +40,16 @@ def run_main(main: Callable[[Sequence[str]], object]) -> None:
             _stop(error)
         except flags.Error as error:
             _stop(f"{' '.join(str(error).split())} (--help lists the flags)")
+        except (SyntaxError, NameError, ImportError) as error:
+            if file := next((a for a in argv if a.startswith("--config=")), None):
+                _stop(f"{file} cannot be read as Python with get_config() ({type(error).__name__}: {error}); see experiments/configs")
+            raise
         except (AttributeError, KeyError) as error:
             # ml_collections: a key that the config file does not have.
             close = re.search(r'Did you mean "(.+)" instead of "(.+)"', str(error))
             key = close[2] if close else str(error).strip("\\\"'")
+            if key.endswith("'get_config"):
+                _stop(f"{next(a for a in argv if a.startswith('--config='))} has no get_config(); see experiments/configs")
             if not any(a.startswith("--config.") and key in a for a in argv):
                 raise
             _stop(f"unknown key {key} in --config; {f'did you mean {close[1]!r}?' if close else '--help lists them'}")

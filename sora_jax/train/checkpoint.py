@@ -55,6 +55,9 @@ class Checkpoints:
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
         self.directory = Path(directory).absolute()
+        half = [path.name.split(".")[0] for path in self.directory.glob("*.orbax-checkpoint-tmp*")]
+        if half and processes.is_first():
+            logging.warning("the checkpoint of step %s was cut off as it was written; it is removed, and the one before it counts", ", ".join(half))
         policy = ocp.training.preservation_policies.LatestN(max(keep, 1))
         self._checkpointer = ocp.training.Checkpointer(self.directory, preservation_policy=policy, cleanup_tmp_directories=True)
         self._pending = None
