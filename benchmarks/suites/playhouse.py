@@ -64,12 +64,12 @@ def _stages(clips: int, name: str, form: ClipFormat, family: str, balls: int | N
 
     def both(seed):
         takes = drawn(seed)
-        return on_device({"picture": render.render_inputs(takes, form), "sound": sound.sound_inputs(takes, form)})
+        return on_device({"picture": render.render_inputs(takes, form, alone=True), "sound": sound.sound_inputs(takes, form)})
 
     return [
         stage("picture_and_sound", both, lambda x: (render.render(x["picture"], form), sound.synthesise(x["sound"], form))),
         stage("draw", lambda seed: {"seed": seed}, lambda x: drawn(x["seed"])),
-        stage("render", lambda seed: on_device(render.render_inputs(drawn(seed), form)), lambda x: render.render(x, form)),
+        stage("render", lambda seed: on_device(render.render_inputs(drawn(seed), form, alone=True)), lambda x: render.render(x, form)),
         stage("sound", lambda seed: on_device(sound.sound_inputs(drawn(seed), form)), lambda x: sound.synthesise(x, form)),
         stage("all", lambda seed: {"seed": seed}, lambda x: [(b["frames"], b["samples"]) for b in [render_batch(drawn(x["seed"]), form)]]),
     ]

@@ -65,7 +65,7 @@ def render_batch(takes: Sequence[Take], format: ClipFormat) -> dict:
     from sora_jax.worlds.playhouse import render, sound
 
     return {
-        "frames": render.render(render.render_inputs(takes, format), format),
+        "frames": render.render(render.render_inputs(takes, format, alone=True), format),
         "samples": sound.synthesise(sound.sound_inputs(takes, format), format),
         "has_audio": np.array([take.scene.ambience != SILENCE for take in takes]),
         "captions": [take.captions for take in takes],

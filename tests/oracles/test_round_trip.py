@@ -43,13 +43,14 @@ def test_material_is_read_where_it_is_heard(few):
 
 # What changes a style needs films, what changes a ball behind a panel needs one.
 STAGE = dict.fromkeys(("corrupted_restyle", "corrupted_turn"), "film")
-STAGE |= dict.fromkeys(("corrupted_lost", "corrupted_stuck", "corrupted_early", "corrupted_swapped"), "occlude")
+STAGE |= dict.fromkeys([f"corrupted_{name}" for name in ("lost", "stuck", "early", "swapped", "resized", "in_front")], "occlude")
+STAGE |= dict.fromkeys(("corrupted_unstopped", "corrupted_hovering", "corrupted_unfurnished"), "court")
 
 
 @pytest.fixture(scope="module")
 def staged(few):
     """stage -> a few of its clips."""
-    return {stage: conditions.STAGES[stage](few) for stage in ("room", "film", "occlude")}
+    return {stage: conditions.STAGES[stage](few) for stage in ("room", "film", "occlude", "court")}
 
 
 @pytest.mark.parametrize("name", [*conditions.KEPT, *conditions.CORRUPTED])

@@ -96,3 +96,10 @@ def test_clips_of_the_other_format_render(takes):
     format = FORMATS["S"]
     assert render(render_inputs(takes[:1], format), format).shape == (1, 33, 64, 64, 3)
     assert synthesise(sound_inputs(takes[:1], format), format).shape == (1, 33000)
+
+
+def test_room_for_one_ball_changes_no_bit():
+    one = next(take for take in (draw("train", i) for i in range(20)) if len(take.scene.balls) == 1)
+    wide, narrow = (render_inputs([one], FORMAT, alone=alone) for alone in (False, True))
+    assert (wide["radius"].shape, narrow["radius"].shape) == ((1, 3), (1, 1))
+    np.testing.assert_array_equal(render(wide, FORMAT), render(narrow, FORMAT))

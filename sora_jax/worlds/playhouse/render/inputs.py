@@ -27,14 +27,15 @@ def shown_times(style: str, format: ClipFormat) -> np.ndarray:
     return times[np.arange(format.frames) // 2 * 2] if style == "anime" and format.fps >= ON_TWOS else times
 
 
-def render_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
+def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, np.ndarray]:
     """What the renderer needs of B takes: float32 arrays with a leading axis B. Absent balls and shapes have radius 0 and alpha 0.
 
-    There is room for one ball where no take has more, else for as many as the families of the takes have, so that few programs are
-    compiled; and for as many shapes as the takes have: takes without shapes pay nothing for them.
+    There is room for as many balls as the families of the takes have, so that takes of a family can be stacked and are rendered by one
+    program, or, `alone`, for one ball where no take has more; and for as many shapes as the takes have: takes without shapes pay nothing.
     """
     b, size = len(takes), format.size
-    k = 1 if all(len(take.scene.balls) == 1 for take in takes) else max(FAMILIES[take.family].max_balls for take in takes)
+    alone = alone and all(len(take.scene.balls) == 1 for take in takes)
+    k = 1 if alone else max(FAMILIES[take.family].max_balls for take in takes)
     inputs = {
         "centre": np.full((b, format.frames, k, 2), -1e3, np.float32),  # pixels (column, row)
         "radius": np.zeros((b, k), np.float32),  # pixels of the view at time 0
