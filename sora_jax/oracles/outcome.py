@@ -8,10 +8,11 @@
 4. What it reaches first, and whether it then goes down through the hoop, or over the line of the goal and stays, names the outcome, as
    `families/court.py` does from the exact motion. A jump is named by where the ball ends.
 
-An outcome is lawful only if the ball is there once in all frames but one, no other ball is, and it is nowhere faster than its first energy
-allows.
+An outcome is read only if, in all frames but one, the ball is there once, no other ball is, and what is solid of the furniture is where it
+is in most (`missing`); if the ball turns where it reaches something; if it is nowhere faster than its first energy allows; if it does not hover.
 
-Units: metres, seconds. Limits: one ball, a still camera, furniture of this family; clips whose outcome hangs on less than 1.5 pixels
+Units: metres, seconds. Limits: one ball, a still camera, furniture of this family, 64 pixels or more. After the first contact only energy and
+hovering are looked at, not every arc; a net or the near half of a rim may be absent. Clips whose outcome hangs on less than 1.5 pixels
 (`Take.margin`) are not asked for, for nobody could see it.
 """
 
