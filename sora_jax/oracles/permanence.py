@@ -18,8 +18,9 @@ its places, to OFF metres rms, and in every frame but one in which it is not see
 than the panel where it is seen last before, and first after; and it is not seen before the panel where it should be behind.
 
 Units: metres and seconds. Heights are not followed: how high a ball bounces behind the panel depends on a restitution that may not have been
-seen. Its constants were fitted to the first 64 clips of `val`; on 48 others (200 to 247) it kept 0.98, 0.88 in blur of 1 pixel, 1.00 in noise of 10
-and 0.92 after h264. Limits: one ball, one panel, two places at least before it is hidden and after; the camera of the family's films; 64 pixels or more.
+seen. Its constants were fitted to the first 64 clips of `val`; on 48 others (200 to 247) it kept 0.98, 0.88 in blur of 1 pixel, 1.00 in noise
+of 10 and 0.92 after h264. Limits: one ball, one panel, two places at least before it is hidden and after; the camera of the family's films;
+64 pixels or more.
 """
 
 import dataclasses
