@@ -66,7 +66,6 @@ LADDER = (0.75, 1.5, 2.5, 4.0)  # d of equation (1) in pixels at 64
 WAYS = tuple((x, y) for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7)))
 
 
-
 class Court:
     """The family as `draw.py` wants it."""
 
