@@ -14,7 +14,7 @@ The report is for one device of the topology, and compiled, not run:
     FLOPs         of the jaxpr (sora_jax/flops.py), with and without what is recomputed, shared out over the devices
     collectives   by kind: how many run, and the bytes that a device sends, loops multiplied out (sora_jax/parallel/hlo.py)
     roofline      the longest of FLOPs / peak, HBM bytes / bandwidth, bytes sent / links (sora_jax/parallel/topologies.py), as if each
-                  hid the others wholly: a lower bound on the time of a step
+                  hid the others wholly: a lower bound on the time of a step (but for programs so small that a GPU's cache holds them)
     MFU bound     FLOPs without recomputation / (roofline time x peak)
 
 Attention, norms and convolutions are compiled in their XLA forms, as experiments.train runs them on several devices.

@@ -55,6 +55,19 @@ def test_what_is_on_the_chip_is_not_traffic():
     assert Program(LOOPS).traffic() == reduced + gathered + copied
 
 
+def test_a_workspace_that_a_library_is_lent_is_not_traffic():
+    product = '''ENTRY %main (a: bf16[64,32], b: bf16[32,16]) -> f32[64,16] {
+  %a = bf16[64,32]{1,0} parameter(0)
+  %b = bf16[32,16]{1,0} parameter(1)
+  %gemm = (f32[64,16]{1,0}, s8[4194304]{0}) custom-call(%a, %b), custom_call_target="__cublas$lt$matmul"
+  ROOT %r = f32[64,16] get-tuple-element(%gemm), index=0
+}
+'''
+    moved = 2 * (64 * 32 + 32 * 16) + 4 * 64 * 16
+    assert Program(product).traffic() == moved
+    assert Program(product.replace("__cublas$lt$matmul", "mine")).traffic() == moved + 4194304  # of others it may be the result
+
+
 def test_a_loop_without_an_end_is_refused():
     text = LOOPS.replace("%n = s32[] constant(3)", "%n = s32[] get-tuple-element(%p), index=0")
     with pytest.raises(ValueError, match="while.2 does not say"):
