@@ -82,7 +82,7 @@ def calibrate(path: Path) -> int:
     settings = {"num_clips": _NUM_CLIPS.value, "split": _SPLIT.value, "format": _FORMAT.value, "sheets": _SHEETS.value}
     claim(path, {"measured": "oracles", **settings})
     started = time.perf_counter()
-    clips = conditions.ground_truth(_SPLIT.value, range(_NUM_CLIPS.value), form)
+    clips = conditions.ground_truth(_SPLIT.value, range(calibration.FIRST, calibration.FIRST + _NUM_CLIPS.value), form)
     with tqdm(total=calibration.STEPS, unit="condition", leave=False) as bar:
 
         def report(name):
@@ -103,8 +103,8 @@ def calibrate(path: Path) -> int:
     ]
     shifts = calibration.shift_recovery(clips)
     head = (
-        f"# Calibration of the oracles\n\n{len(clips)} scenes of `{_SPLIT.value}`, {form.frames} frames at {form.fps} fps, "
-        f"{form.size} pixels. A score is the share of clips whose reading lies within the oracle's tolerance.\n"
+        f"# Calibration of the oracles\n\n{len(clips)} scenes of `{_SPLIT.value}` from number {calibration.FIRST} on, {form.frames} frames "
+        f"at {form.fps} fps, {form.size} pixels. A score is the share of clips whose reading lies within the oracle's tolerance.\n"
     )
     text = [
         head,

@@ -17,7 +17,7 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from sora_jax.oracles.tracker import NAMES, PLANE, backdrop, unmix, vivid
+from sora_jax.oracles.tracker import NAMES, PLANE, backdrop, filled, inside, unmix, vivid
 from sora_jax.worlds.playhouse.spec import from_pixels, pixels_per_metre
 
 SEEN, VISIBLE = 0.35, 0.4
@@ -66,11 +66,13 @@ def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: flo
     blobs, share, mass = _blobs(label, alpha)
     k = int(np.argmax([share[blobs == k].sum() for k in range(len(NAMES))]))
     alpha = np.where(blobs == k, share, 0.0)
+    clear = np.broadcast_to(1.0 - front, alpha.shape)
+    alpha = np.where([inside(filled(a > 0.5)) for a in alpha], np.maximum(alpha, clear), alpha)  # a highlight is of the ball
     whole = np.sort([_largest(a, 1.0).sum() for a in alpha])[-WHOLEST:]
     radius = float(np.sqrt(np.median(whole) / np.pi))
     if radius < 1.0:
         return None
-    scale, disc_area, clear = pixels_per_metre(extent, size), np.pi * radius**2, np.broadcast_to(1.0 - front, alpha.shape)
+    scale, disc_area = pixels_per_metre(extent, size), np.pi * radius**2
     small = np.pi * (SMALL * scale) ** 2
     place, own, area = np.full((count, 2), np.nan), np.full(count, np.nan), np.zeros(alpha.shape, bool)
     visible, twice = np.zeros(count), np.zeros(count, bool)

@@ -26,7 +26,8 @@ from sora_jax.worlds.playhouse.spec import COLOURS, SIZES, from_pixels, pixels_p
 
 EXTENT = 4.0  # metres shown by the width of a picture: a public constant of the world
 COLOURED = (0.13, 0.35)  # a pixel whose channels span more than this, absolute and as a share of the largest, is no backdrop
-NOISY, SOFTEN = 0.02, 0.7  # median change of a channel from frame to frame above which there is noise; pixels of blur that take it away
+NOISY, SOFTEN = 0.02, 0.7  # median change of a channel from frame to frame above which there is noise; pixels of blur that lessen it
+NOISE_LEFT = 2.0  # times that change: how much more a pixel's channels must span there
 A_MIN = 0.18  # least amount of a palette colour in a pixel of a ball's core
 MARGIN = 5  # pixels around a component in which its rim (2) and its surroundings (2) are looked at
 FAINT = 3.0  # alpha is at most this times a: above 1 / 0.38, the darkest shading, since a codec blurs colour more than light
@@ -71,16 +72,16 @@ class Track:
         return int(np.sum(step > 7.6 / fps))
 
 
-def coloured(frames: np.ndarray) -> np.ndarray:
-    """bool [F, H, W]: pixels too colourful for this world's pale or grey rooms, also on the dark side of a shaded ball."""
+def coloured(frames: np.ndarray, more: float = 0.0) -> np.ndarray:
+    """bool [F, H, W]: pixels too colourful for this world's pale or grey rooms, also on the dark side of a shaded ball, by so much more."""
     high = frames.max(-1)
-    return high - frames.min(-1) > np.maximum(COLOURED[0], COLOURED[1] * high)
+    return high - frames.min(-1) > np.maximum(COLOURED[0], COLOURED[1] * high) + more
 
 
 def vivid(frames: np.ndarray) -> np.ndarray:
     """`coloured`, but for what noise has coloured, if there is noise, as much of a dark grey room may be: bool [F, H, W]."""
-    noisy = len(frames) > 1 and np.median(np.abs(np.diff(frames, axis=0))) > NOISY
-    return coloured(ndimage.gaussian_filter(frames, (0.0, SOFTEN, SOFTEN, 0.0)) if noisy else frames)
+    noise = float(np.median(np.abs(np.diff(frames, axis=0)))) if len(frames) > 1 else 0.0
+    return coloured(ndimage.gaussian_filter(frames, (0.0, SOFTEN, SOFTEN, 0.0)), NOISE_LEFT * noise) if noise > NOISY else coloured(frames)
 
 
 def backdrop(frames: np.ndarray, ball: np.ndarray) -> np.ndarray:
@@ -169,16 +170,24 @@ def _one(k, label, alpha, least) -> Track:
     return Track(NAMES[k], position, radius, copies)
 
 
+def filled(core: np.ndarray) -> np.ndarray:
+    """A ball's core [h, w] with what a highlight took from it: closing mends the notch in its rim; a disc is closed already."""
+    return ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(core, 3), _DISC)[3:-3, 3:-3])
+
+
+def inside(whole: np.ndarray) -> np.ndarray:
+    """Where coverage is whole whatever the highlight says; only the rim's share is read."""
+    return ndimage.binary_erosion(whole, _CROSS)
+
+
 def _centroid(core, other, alpha) -> tuple[float, float, float]:
     """Sum of alpha, and its centre (row, column): equation (2) in a window [h, w] around one component."""
-    # Closing mends the notch that a highlight cuts into the rim; a disc is closed already.
-    whole = ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(core, 3), _DISC)[3:-3, 3:-3])
+    whole = filled(core)
     near = (ndimage.binary_dilation(whole, _DISC) & ~other) | whole
     ring = ndimage.binary_dilation(near, _DISC) & ~near & ~other
     pedestal = float(np.median(alpha[ring])) if ring.any() else 0.0
     weight = np.clip((alpha - pedestal) / (1.0 - pedestal), 0.0, 1.0) if pedestal < 0.5 else whole.astype(float)
-    # Inside, coverage is whole whatever the highlight says; only the rim's share is read.
-    weight[ndimage.binary_erosion(whole, _CROSS)] = 1.0
+    weight[inside(whole)] = 1.0
     weight[~near] = 0.0
     total = weight.sum()
     return total, weight.sum(1) @ np.arange(weight.shape[0]) / total, weight.sum(0) @ np.arange(weight.shape[1]) / total

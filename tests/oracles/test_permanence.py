@@ -5,7 +5,9 @@ import pytest
 
 from sora_jax.modality import FORMATS
 from sora_jax.oracles import conditions
+from sora_jax.oracles.disc import follow, still_picture
 from sora_jax.oracles.permanence import course, read_panel, read_permanence
+from sora_jax.oracles.tracker import vivid
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.spec import COLOURS, PAINTS, to_pixels
 
@@ -52,6 +54,31 @@ def test_a_ball_that_comes_back_from_a_wall_is_kept():
     assert not read(clip(np.where(TIMES < met, x, x - 0.6), panel=(2.6, 4.2, 1.5))).on_course
 
 
+def test_a_wall_in_view_does_not_hide_what_was_behind_the_panel():
+    met, again = 0.45, 1.6  # at the wall behind the panel, and at the other one, in view
+    after = lambda t: 4 - RADIUS - 2.95 * (t - met)
+    x = np.where(TIMES < met, 4 - RADIUS - 3.2 * (met - TIMES), np.where(TIMES < again, after(TIMES), after(again) + 2.0 * (TIMES - again)))
+    assert read(clip(x, panel=(3.0, 4.2, 1.5))).kept
+    early = np.where(TIMES < met, x, np.minimum(x, np.where(TIMES < again - 0.2, after(TIMES + 0.2), 9.0)))
+    assert not read(clip(early, panel=(3.0, 4.2, 1.5))).on_course
+
+
+def test_a_highlight_is_of_the_ball():
+    frames = clip(THROUGH, lifts=0)
+    rows, columns = np.mgrid[0:SIZE, 0:SIZE]
+    for f in range(FRAMES):
+        column, row = to_pixels(np.array([THROUGH[f] - 0.35 * RADIUS, 1.35 * RADIUS]), 4.0, SIZE)
+        frames[f][np.hypot(columns - column, rows - row) < 0.3 * RADIUS * SIZE / 4] = 1.0
+    ball = follow(frames, still_picture(frames), np.zeros((SIZE, SIZE)), 4.0)
+    assert ball.radius == pytest.approx(RADIUS, rel=0.02)
+    np.testing.assert_allclose(ball.position[:, 0], THROUGH, atol=0.01)
+
+
+def test_a_bluish_room_in_noise_holds_no_ball():
+    room = np.clip(np.array([0.29, 0.31, 0.43]) + np.random.default_rng(0).normal(scale=10 / 255, size=(FRAMES, SIZE, SIZE, 3)), 0, 1)
+    assert vivid(room.astype(np.float32)).mean() < 0.001
+
+
 def test_a_panel_that_lifts():
     slow = 0.6 + 0.85 * TIMES
     assert read(clip(slow, lifts=14)).kept
@@ -78,6 +105,14 @@ def test_what_is_not_hidden_must_be_seen():
     assert not read(clip(THROUGH, lifts=MIDDLE, there=~HIDDEN)).on_course  # the panel is gone, and the ball comes later
     ball = np.abs(clip(THROUGH, lifts=0) - clip(THROUGH, lifts=0, there=np.zeros(FRAMES, bool))).max(-1, keepdims=True) > 0.02
     assert not read(np.where(ball, clip(THROUGH, lifts=0), clip(THROUGH))).kept  # it goes before the panel
+
+
+def test_a_ball_before_it_does_not_lift_a_panel():
+    slow = 0.2 + 0.9 * TIMES
+    frames, ball = clip(slow, panel=(1.5, 2.4, 1.0)), clip(slow, lifts=0, radius=0.46)
+    shown = np.abs(ball - clip(slow, lifts=0, there=np.zeros(FRAMES, bool))).max(-1, keepdims=True) > 0.02
+    panel = read_panel(np.where(shown, ball, frames).astype(np.float32))
+    assert panel.right - panel.left < 0.9 and panel.top < 1.1 and panel.there.all()
 
 
 def test_it_comes_out_as_large_as_it_went_in():
@@ -110,6 +145,7 @@ def test_a_course_is_straight_or_meets_a_wall():
     np.testing.assert_allclose(found.at(TIMES), x, atol=0.02)
     gained = np.where(TIMES < 1.0, 3.7 - 0.9 * (1.0 - TIMES), 3.7 - 1.8 * (TIMES - 1.0))
     assert course(TIMES, gained, ones, RADIUS).rms > 0.1  # a wall gives no speed
+    assert course(TIMES, np.minimum(1.4 * TIMES + 2.3, 3.7), ones, RADIUS).rms > 0.03  # nor does it hold what meets it
 
 
 @pytest.mark.slow
@@ -118,5 +154,7 @@ def test_films_with_moving_cameras():
     clips = conditions.render_takes([draw("val", i, family="occlude") for i in range(12)], FORMATS["nano"], batch=12)
     kept = lambda clips: sum(bool(r and r.kept) for r in (c.read().permanence for c in clips))
     assert kept(clips) == 12
+    hardly = draw("val", 239, family="occlude")  # its posts are hidden most of the time
+    assert kept(conditions.render_takes([hardly], FORMATS["nano"], batch=12)) == 1
     for name in ("lost", "swapped", "resized", "stuck", "in_front"):
         assert kept(conditions.CORRUPTED[f"corrupted_{name}"][1](clips)) == 0
