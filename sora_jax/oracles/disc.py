@@ -5,8 +5,9 @@ the ball's radius at c, painted with a ramp of one pixel, the centre in every fr
 
     argmin over c of  sum over pixels (alpha - (1 - phi) D(c, r))^2                                         (1)
 
-by Gauss-Newton from the middle of what is seen; so a ball half behind something is where it is, not where its visible half is. r^2 pi is the
-median of the WHOLEST largest areas that it shows. A frame gives a place only if VISIBLE of the disc is not hidden and SEEN of that is of its colour.
+by Gauss-Newton from the middle of what is seen; so a ball half behind something is where it is, not where its visible half is. Inside a ball
+alpha is 1 - phi whatever a highlight says. r^2 pi is the median of the WHOLEST largest areas that it shows. A frame gives a place only if
+VISIBLE of the disc is not hidden and SEEN of that is of its colour.
 
 Units: metres. Limits: pictures of 64 pixels or more; one ball is followed, the one of whose colour there is most; what there is of
 other colours or elsewhere is said.
