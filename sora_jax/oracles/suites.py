@@ -173,6 +173,7 @@ SUITES = {
             "residual": Metric("physics", _law("residual_px"), "px"),
             "energy_gains": Metric("physics", _law("gains"), "count"),
             "kicks": Metric("physics", _law("kicks"), "count"),
+            "slips": Metric("physics", _law("slips"), "count"),
             "teleports": Metric("physics", _law("teleports"), "count"),
         },
         mixed="frames",

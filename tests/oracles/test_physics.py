@@ -89,11 +89,13 @@ def test_each_corruption_breaks_its_law():
     jump[8:, 0] += 1.5
     gone[6:9] = 0
     slid[:, 0] += np.where(TIMES > 0.9, 2.0 * (TIMES - 0.9), 0.0)  # blown away in mid-air
+    pushed = path + [[0.6, 0.0]] * np.maximum(TIMES - np.sqrt(2 * 2.0 / 9.8), 0)[:, None]  # sideways, by the floor
     lost = Track("red", np.where(gone[:, None] > 0, path, np.nan), np.where(gone > 0, 0.25, np.nan), gone)
     assert "teleports" in read(ball(jump)).violations
     assert "overlap_px" in read(ball(sunk)).violations
     assert "lost" in read(lost).violations
     assert "kicks" in read(ball(slid)).violations
+    assert read(ball(pushed)).violations == ("slips",)
     assert "gains" in read(ball(path[::-1])).violations
     assert "overlap_px" in read(ball(path), ball(path + [0.3, 0.0], "blue")).violations
     assert read(ball(bouncing(times=1.3 * TIMES))).violations

@@ -5,6 +5,7 @@ import pytest
 
 from sora_jax.oracles import words
 from sora_jax.worlds.playhouse import voice
+from sora_jax.worlds.playhouse.spec import MATERIALS
 from sora_jax.worlds.playhouse.stream import noise
 
 
@@ -40,6 +41,16 @@ def test_down_to_ten_decibels():
 def test_what_is_no_word_is_not_read_as_one():
     assert share_right(lambda samples, seed: samples[::-1]) < 0.06
     assert share_right(lambda samples, seed: np.pad(words.shuffled_pieces(samples[4000:-4000], seed), 4000)) < 0.15
+
+
+def test_a_word_that_begins_while_something_rings():
+    """So long a ring is no material's, and is not taken out."""
+    t, word = np.arange(32000) / words.SAMPLE_RATE, voice.speak("large", 9)
+    struck, metal = np.maximum(t - 0.5, 0.0), MATERIALS["metal"]
+    modes = zip(metal.gains, metal.ratios)
+    samples = 0.15 * sum(g * np.exp(-struck / 0.3) * np.sin(2 * np.pi * metal.base_hz * r * struck) for g, r in modes)
+    samples[12160 : 12160 + len(word)] += word
+    assert heard(samples) == ["large"]
 
 
 def test_several_words_with_their_times():
