@@ -63,7 +63,7 @@ def saved_step(workdir: Path) -> int:
 
 @contextlib.contextmanager
 def ended(process: subprocess.Popen | None) -> Iterator[None]:
-    """A child does not outlive its parent's mistake, nor Ctrl-C."""
+    """A child does not outlive its parent's mistake, nor Ctrl-C, nor SIGTERM (which `main` makes an exit)."""
     try:
         yield
     finally:
@@ -145,6 +145,7 @@ def main(_):
         raise UserError("give --train (flags of experiments.train) and --output (a directory)")
     if "--workdir" in _TRAIN.value:
         raise UserError("--train holds a --workdir; leave it out: --output has a directory for each of the two runs")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     output = Path(_OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
     whole, killed, record = output / "whole", output / "killed", output / "kills.json"

@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 import sys
+import time
 
 import pytest
 from test_train_command import ROOT, command, compiled_once, latents  # noqa: F401
@@ -25,6 +26,20 @@ def test_a_killed_run_is_the_run_left_alone(tmp_path, latents):  # noqa: F811
     (killed / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     again = subprocess.run([*soak, "--minutes=0.5", "--every=0.25"], cwd=ROOT, capture_output=True, text=True)
     assert again.returncode == 1 and "24 rows of losses, 1 differ" in again.stdout and "THE RUNS DIFFER" in again.stdout, again.stdout + again.stderr
+
+
+@pytest.mark.slow
+def test_stopped_it_leaves_no_run_behind(tmp_path, latents):  # noqa: F811
+    train = [flag for flag in command(tmp_path, latents, steps=2000)[3:] if not flag.startswith("--workdir")]
+    soak = [sys.executable, "-m", "experiments.soak", f"--train={shlex.join(train)}", f"--output={tmp_path / 'soak'}", "--together"]
+    process = subprocess.Popen(soak, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    runs = ["pgrep", "-f", f"experiments.train.*{tmp_path}"]
+    for _ in range(600):
+        if len(subprocess.run(runs, capture_output=True).stdout.split()) == 2:
+            break
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(120) == 143 and not subprocess.run(runs, capture_output=True).stdout
 
 
 def test_mistakes_are_one_line(tmp_path):
