@@ -1,9 +1,13 @@
 """Is what strikes harder also louder: the speed of impacts seen against the level at which they are heard.
 
 A world's impacts have a gain that grows with the approach speed u (`worlds/playhouse/sound.py`, equation (2)). From floor and wall kinks
-(`arcs.py`) comes u, from the matching onset in the sound its peak level d in dB; over pairs (u, d) of a clip, or of many,
+(`arcs.py`) comes u, from the matching onset in the sound its level in dB, without what an earlier blow's ring adds to it: of samples s,
 
-    rho = Spearman's rank correlation of u and d                                                           (1)
+    d = 10 log10 (max s^2 over AFTER the onset - max s^2 over BEFORE it)                                    (1)
+
+Over pairs (u, d) of a clip, or of many,
+
+    rho = Spearman's rank correlation of u and d                                                           (2)
 
 Limits: the material changes the level of the same blow by a few dB, so two impacts are only asked to be in order when one is CLEARLY
 times as fast as the other; impacts between balls, whose two sounds mix, are left out.
@@ -20,18 +24,26 @@ from sora_jax.oracles.sync import match
 
 WINDOW = 0.05  # seconds between an impact seen and the same one heard
 CLEARLY = 1.6
+FAINTEST = 1e-10  # of s^2: less is no sound
+BEFORE, AFTER = (-0.012, -0.002), (0.0, 0.03)  # seconds from an onset
 
 
 def impacts(read: Reading) -> list[tuple[float, float]]:
-    """(approach speed in m/s, peak level in dB) of every floor or wall impact that is both seen and heard."""
+    """(approach speed in m/s, level in dB) of every floor or wall impact that is both seen and heard."""
     kinks = [k for t in read.tracks for k in arcs.kinks(arcs.fit(t, read.fps), t, read.fps) if k.kind != "ball"]
     pairs = match(read.heard, [k.time for k in kinks], WINDOW)
     speeds = {j: abs(kinks[j].before[1 if kinks[j].kind == "floor" else 0]) for _, j in pairs}
-    return [(float(speeds[j]), read.heard_onsets[i].strength) for i, j in pairs]
+    return [(float(speeds[j]), _level(read, read.heard[i])) for i, j in pairs]
+
+
+def _level(read: Reading, time: float) -> float:
+    """Equation (1) of the onset at `time` (s)."""
+    before, after = (read.samples[max(0, int((time + a) * read.rate)) : int((time + b) * read.rate)] for a, b in (BEFORE, AFTER))
+    return float(10 * np.log10(max(np.max(np.square(after), initial=0.0) - np.max(np.square(before), initial=0.0), FAINTEST)))
 
 
 def correlation(pairs: list[tuple[float, float]]) -> float | None:
-    """Equation (1); None for fewer than three pairs."""
+    """Equation (2); None for fewer than three pairs."""
     return float(stats.spearmanr(*np.array(pairs).T).statistic) if len(pairs) > 2 else None
 
 

@@ -16,7 +16,8 @@
 
    trained on first use from the eight training voices (a few seconds; the same data everywhere): each word clean and in noise, and, for the
    last class, words played backwards, words in pieces of 50 ms that are mixed, and struck modes. A linear ridge had 91 % at 10 dB; this has 99.
-4. In a segment that is none of the words, one may begin at an onset, while something struck before still rings: it is read by a score of SURE.
+4. A segment that is none of the words may hold one from an onset on, while something struck before still rings, or up to one: of all its
+   parts that begin or end so the one of the highest score is read, if that is SURE.
 
 A reading is scored by its word error rate against the words that were said,
 
@@ -95,12 +96,16 @@ def segments(bands: Bands) -> list[tuple[int, int]]:
             joined[-1][1] = end
         else:
             joined.append([first, end])
-    found, energy = [], np.cbrt(over).sum(-1)
-    for first, end in joined:
-        inside = first + np.flatnonzero(energy[first:end] > TRIM * np.percentile(energy[first:end], 90))
-        if len(inside) and SHORTEST * SAMPLE_RATE <= (inside[-1] + 1 - inside[0]) * HOP <= LONGEST * SAMPLE_RATE:
-            found.append((int(inside[0]), int(inside[-1]) + 1))
-    return found
+    return [cut for first, end in joined if (cut := _cut_back(bands, first, end))]
+
+
+def _cut_back(bands: Bands, first: int, end: int) -> tuple[int, int] | None:
+    """What of the frames [first, end) is loud; None if that is no word for its length."""
+    energy = np.cbrt(np.maximum(bands.power[first:end] - bands.bed, 0.0)).sum(-1)
+    inside = first + np.flatnonzero(energy > TRIM * np.percentile(energy, 90))
+    if len(inside) and SHORTEST * SAMPLE_RATE <= (inside[-1] + 1 - inside[0]) * HOP <= LONGEST * SAMPLE_RATE:
+        return int(inside[0]), int(inside[-1]) + 1
+    return None
 
 
 def features(bands: Bands, first: int, end: int) -> np.ndarray:
@@ -170,24 +175,25 @@ def _kernel(x: np.ndarray, others: np.ndarray) -> np.ndarray:
 def read_words(samples: np.ndarray) -> list[tuple[float, str]]:
     """(start in s, word) of every word heard in mono samples [S] at 16 kHz, in order."""
     onsets = audio_onsets(samples)
-    bands = Bands.of(without_impacts(samples, onsets)[0])
-    shortest, heard = SHORTEST * SAMPLE_RATE / HOP, []
+    bands, heard = Bands.of(without_impacts(samples, onsets)[0]), []
+    marks = [round(o.time * SAMPLE_RATE / HOP) for o in onsets]
     for first, end in segments(bands):
-        starts = [first] + [at for at in (round(o.time * SAMPLE_RATE / HOP) for o in onsets) if first + shortest <= at <= end - shortest]
-        (k, *others), sure = _told(bands, starts, end)
-        if k == NONE:  # a ring that goes on into the word, perhaps: what begins where something sounds anew
-            cuts = ((score, at, other) for score, at, other in zip(sure[1:], starts[1:], others) if other != NONE and score > SURE)
-            _, first, k = max(cuts, default=(0.0, first, NONE))
+        k, score = _told(bands, first, end)
+        if k == NONE:
+            marked = [at for at in marks if first < at < end]
+            parts = [cut for a in (first, *marked) for b in (*marked, end) if b - 1 > a + 1 and (cut := _cut_back(bands, a, b - (b < end)))]
+            told = [(*_told(bands, *part)[::-1], part[0]) for part in set(parts)]
+            score, k, first = max(((s, k, a) for s, k, a in told if k != NONE and s > SURE), default=(score, NONE, first))
         if k != NONE:
             heard.append((first * HOP / SAMPLE_RATE, list(voice.WORDS)[k]))
     return heard
 
 
-def _told(bands: Bands, starts: list[int], end: int) -> tuple[np.ndarray, np.ndarray]:
-    """The class of the frames from each of `starts` to `end`, and its score."""
+def _told(bands: Bands, first: int, end: int) -> tuple[int, float]:
+    """The class of frames [first, end), and its score."""
     x, weights = _trained()
-    scores = _kernel(np.stack([features(bands, first, end) for first in starts]), x) @ weights
-    return np.argmax(scores, axis=-1), np.max(scores, axis=-1)
+    scores = _kernel(features(bands, first, end)[None], x)[0] @ weights
+    return int(np.argmax(scores)), float(np.max(scores))
 
 
 def errors(heard: list[str], said: list[str]) -> int:

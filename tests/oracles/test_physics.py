@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sora_jax.oracles import loudness, physics
+from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.tracker import Track
 
 FPS, TIMES = 8, (np.arange(17) + 0.5) / 8
@@ -114,3 +115,11 @@ def test_a_ball_that_rests_at_a_wall_and_leaves_did_not_rebound():
     x = 0.25 + 1.5 * np.maximum(TIMES - 1.0, 0)
     found = read(ball(np.stack([x, np.full(17, 0.25)], -1)))
     assert found.restitution == () and found.violations
+
+
+def test_a_ring_adds_nothing_to_the_blow_that_strikes_into_it():
+    t = np.arange(8000) / 16000
+    ring = lambda since, gain: np.where(t > since, gain * np.exp(-(t - since) / 0.2) * np.sin(2 * np.pi * 800 * (t - since)), 0.0)
+    reading = Reading(None, ring(0.1, 0.5) + ring(0.16, 0.1), FPS, 16000)
+    loud, soft = (loudness._level(reading, time) for time in (0.1, 0.16))
+    assert loud == pytest.approx(20 * np.log10(0.5), abs=0.2) and soft < loud - 5.0

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from sora_jax.oracles import words
+from sora_jax.modality import FORMATS
+from sora_jax.oracles import conditions, words
 from sora_jax.worlds.playhouse import voice
 from sora_jax.worlds.playhouse.spec import MATERIALS
 from sora_jax.worlds.playhouse.stream import noise
@@ -43,14 +44,19 @@ def test_what_is_no_word_is_not_read_as_one():
     assert share_right(lambda samples, seed: np.pad(words.shuffled_pieces(samples[4000:-4000], seed), 4000)) < 0.15
 
 
-def test_a_word_that_begins_while_something_rings():
+def test_a_word_within_a_ring():
     """So long a ring is no material's, and is not taken out."""
     t, word = np.arange(32000) / words.SAMPLE_RATE, voice.speak("large", 9)
-    struck, metal = np.maximum(t - 0.5, 0.0), MATERIALS["metal"]
+    since, metal = np.maximum(t - 0.5, 0.0), MATERIALS["metal"]
     modes = zip(metal.gains, metal.ratios)
-    samples = 0.15 * sum(g * np.exp(-struck / 0.3) * np.sin(2 * np.pi * metal.base_hz * r * struck) for g, r in modes)
+    samples = 0.15 * sum(g * np.exp(-since / 0.3) * np.sin(2 * np.pi * metal.base_hz * r * since) for g, r in modes)
     samples[12160 : 12160 + len(word)] += word
     assert heard(samples) == ["large"]
+
+
+def test_a_word_just_before_a_blow():
+    (clip,) = conditions.narrated(conditions.ground_truth("val", [23117], FORMATS["nano"], batch=1))
+    assert heard(clip.samples) == [word for _, word in clip.take.scene.narration.words] == ["blue", "down"]
 
 
 def test_several_words_with_their_times():
