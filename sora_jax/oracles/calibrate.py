@@ -45,7 +45,7 @@ from sora_jax.worlds.playhouse.sound import FAINTEST
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 GROUND_TRUTH, DEGRADED, CEILING, STRICT = 0.98, 0.95, 0.20, 0.05
-FIRST = 10_000  # number of the first scene that `experiments.evaluate --calibrate` reads: the oracles' constants were chosen on lower ones
+FIRST = 10_000  # number of the first scene that `experiments.evaluate --calibrate` reads: the oracles' constants were chosen on others
 SHIFTS = (-0.16, -0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08, 0.16)  # seconds
 Scores = dict[str, dict[str, dict[str, float]]]
 
