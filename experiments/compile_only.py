@@ -17,7 +17,7 @@ The report is for one device of the topology, and compiled, not run:
                   hid the others wholly: a lower bound on the time of a step (but for programs so small that a GPU's cache holds them)
     MFU bound     FLOPs without recomputation / (roofline time x peak)
 
-Attention, norms and convolutions are compiled in their XLA forms, as experiments.train runs them on several devices.
+Attention, norms and convolutions are compiled in their XLA forms, as experiments.train runs them on several devices; on one it has kernels.
 """
 
 import json
@@ -49,6 +49,8 @@ def main(_):
         raise UserError(f"--config has no model, only {', '.join(values)}; compile a config of experiments.train")
     run = config_lib.from_dict(Run, values)
     if _SUGGEST.value:
+        if _OUTPUT.value or _PROGRAM.value != "train":
+            raise UserError("--suggest_batch prints how many clips a step of training has room for; leave --output and --program=sample out")
         print(compiling.micro_batch(run, _TOPOLOGY.value))
         return
     report = compiling.in_child(run, _TOPOLOGY.value, _PROGRAM.value)

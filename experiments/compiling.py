@@ -93,7 +93,7 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
         "status": "compiled, not run",
         "topology": topology,
         "program": kind,
-        "forms": "XLA forms of attention and norms" if mesh.size > 1 else "as on one device",
+        "forms": "XLA forms of attention and norms" + " (one device trains with the kernels)" * (mesh.size == 1),
         "mesh": dict(mesh.shape),
         "devices": mesh.size,
         "batch_size": run.train.batch_size,
@@ -183,14 +183,19 @@ def micro_batch(run: Run, topology: str) -> str:
         train = dataclasses.replace(run.train, batch_size=clips * data * fsdp)
         held.append(in_child(dataclasses.replace(run, train=train), topology, "train")["memory"]["held"])
     each = max(held[1] - held[0], 1)
-    fit = 1 + int((0.9 * device.hbm - held[0]) / each)
+    fit = 1 + math.floor((0.9 * device.hbm - held[0]) / each)
+    if fit < 1:
+        raise UserError(
+            f"{topology}: one clip on each of {data * fsdp} sharers takes {quantity(held[0], 'B')}, more than nine tenths of "
+            f"{quantity(device.hbm, 'B')}; give --config.model.remat=block, or more --config.mesh.fsdp or seq"
+        )
     wanted = run.train.batch_size * run.optim.accumulate
     # Fewest batches that fit and that the wanted batch divides into.
     shares = -(-wanted // (data * fsdp))
-    accumulate = next(k for k in range(1, shares + 1) if shares % k == 0 and shares // k <= max(fit, 1))
+    accumulate = next(k for k in range(1, shares + 1) if shares % k == 0 and shares // k <= fit)
     return (
         f"{topology}: {quantity(held[0], 'B')} with one clip on each of {data * fsdp} sharers, {quantity(each, 'B')} more for each other clip: "
-        f"{fit} fit (compiled, not run)\nfor {wanted} clips an update: --config.train.batch_size={shares * data * fsdp // accumulate} "
+        f"{fit} fit (compiled, not run)\nfor {shares * data * fsdp} clips an update: --config.train.batch_size={shares * data * fsdp // accumulate} "
         f"--config.optim.accumulate={accumulate}"
     )
 

@@ -79,6 +79,8 @@ def main(_):
     *asked, mesh = read_flags()
     try:
         where = placement(*asked[:3], mesh, _DEVICES.value) if _DEVICES.value else ""
+        if not where and mesh != MeshConfig():
+            where = "the mesh of the config was not looked at: give --devices=512, or how many there will be"
         print(report(*asked) + f"\n\n{where}" * bool(where))
     except ValueError as error:
         raise UserError(f"this model does not fit the format: {error}; change config.model.patch or --format") from error

@@ -46,7 +46,7 @@ _SPLIT = flags.DEFINE_enum("split", "val", ["val", "train"], "Where the prompts 
 _FORMAT = flags.DEFINE_enum("format", "nano", ["nano", "S"], "Clip format for --calibrate (a model brings its own).")
 _BATCH = flags.DEFINE_integer("batch", 16, "Clips made at a time.", lower_bound=1)
 _POOL = flags.DEFINE_integer("nearest_pool", 1024, "Training scenes among which the nearest to a prompt is looked for.", lower_bound=1)
-_SHEETS = flags.DEFINE_integer("sheets", 8, "Clips to draw and to write as mp4.", lower_bound=0)
+_SHEETS = flags.DEFINE_integer("sheets", 8, "Clips to draw and to write as mp4; in suites and a calibration drawn alone, at most 4.", lower_bound=0)
 
 
 def check_paths() -> Path:
@@ -272,6 +272,7 @@ def scoreboard(path: Path, names: list[str]) -> None:
     pipeline, sampler = generation.load(), generation.sampler()
     data = weights.load_weights(generation.WEIGHTS.value or weights.shipped("nano"), "st_dit").metadata.get("data", {})
     settings = {"clips": _NUM_PROMPTS.value, "seed": generation.SEED.value, "batch": _BATCH.value, "pool": _POOL.value}
+    settings["sheets"] = min(4, _SHEETS.value)
     claim(path, {"measured": "scoreboard", **pipeline.fingerprints, **settings, "sampler": dataclasses.asdict(sampler)})
     scores = board.Scoreboard(path, pipeline, data, sampler, **settings)
     for name in names:
@@ -279,7 +280,7 @@ def scoreboard(path: Path, names: list[str]) -> None:
     done = board.write(path, SUITES)
     family = data.get("family", "room") if data.get("source") == "playhouse" else data.get("source", "unknown")
     text = [f"# Scoreboard\n\nmodel {pipeline.fingerprints['model']}, trained on {family}; {_NUM_PROMPTS.value} scenes of each part.\n"]
-    text.append("Each cell: mean (95 % interval; clips). `shuffled` is the floor, `ground truth` the ceiling.\n")
+    text.append("Each cell: mean (95 % interval; clips). `shuffled` is the floor, `ground truth` the ceiling. The first clips are in `pictures`.\n")
     for name, of in done.items():
         text += [f"## {name}\n", table(*board.table(of, number))]
         if name == "phyworld":

@@ -1,7 +1,8 @@
 """The scoreboard (`experiments.evaluate --suite=...`): a model beside what nobody learned, suite by suite, each number with its interval.
 
 Into the folder go, for every suite, values/SUITE/PART/ROW-BATCH.json with the values of each clip, appearing whole or not at all, so that a run
-which is stopped goes on after its last batch; scores/SUITE.json when it is complete; and scores.json and report.md over all that are:
+which is stopped goes on after its last batch; pictures/SUITE-PART-ROW-NN.png of the model's first clips and of the scenes' own; scores/SUITE.json
+when it is complete; and scores.json and report.md over all that are:
 
     {suite: {metric: {value, low, high, floor, ceiling, n, unit, unscored, rows}}}
 
@@ -21,8 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 from sora_jax import files
+from sora_jax.contact_sheet import contact_sheet
 from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.oracles import conditions, phyworld, rows, scoring, suites
+from sora_jax.oracles import conditions, phyworld, pictures, rows, scoring, suites
 from sora_jax.oracles.conditions import Truth
 from sora_jax.oracles.round_trip import round_trip
 from sora_jax.oracles.suites import NO_ORACLE, NOT_TRAINED, Part, Suite, Unscored
@@ -37,10 +39,12 @@ MOST_LOOKED_AT = 50  # scenes looked at for each one that a part keeps
 class Scoreboard:
     """Runs suites into a folder; `run(name)` gives a suite's scores. settings: how many clips, in what batches, and the sampler."""
 
-    def __init__(self, folder: Path, pipeline: Pipeline, data: dict, sampler, seed: int, clips: int, batch: int, pool: int):
-        """data: of the weights' card, what they were trained on. clips: scenes of each part. pool: training scenes to find the nearest in."""
+    def __init__(self, folder: Path, pipeline: Pipeline, data: dict, sampler, seed: int, clips: int, batch: int, pool: int, sheets: int):
+        """data: of the weights' card, what they were trained on. clips: scenes of each part. pool: training scenes to find the nearest in.
+        sheets: clips of each part to draw.
+        """
         self.folder, self.pipeline, self.data, self.sampler, self.seed = folder, pipeline, data, sampler, seed
-        self.clips, self.batch, self.pool = clips, min(batch, clips), pool
+        self.clips, self.batch, self.pool, self.sheets = clips, min(batch, clips), pool, sheets
         self._pools = functools.cache(self._pool)
 
     def run(self, name: str) -> dict:
@@ -80,12 +84,26 @@ class Scoreboard:
                 makers = self._makers(suite, title, part, form, takes, slice(first, min(first + self.batch, self.clips)), number)
                 for row in missing:
                     bar.set_description(f"{name} {title}: {row}")
-                    values = [suites.values(suite, clip) for clip in makers[row]()]
+                    clips = makers[row]()
+                    if number == 0 and row in (MODEL, TRUTH):
+                        self._draw("-".join(filter(None, (name, title, row.replace(" ", "_")))), clips[: self.sheets])
+                    values = [suites.values(suite, clip) for clip in clips]
                     files.write(path(row), json.dumps([{k: _to_json(v) for k, v in of.items()} for of in values]))
             for row in self.rows(part):
                 found[row] += json.loads(path(row).read_text())
             bar.update(min(self.batch, self.clips - first) * len(self.rows(part)))
         return found
+
+    def _draw(self, name: str, clips: list[Truth]) -> None:
+        """pictures/NAME-NN.png: frames over waveform and spectrogram, with the impacts heard; of rooms those seen too, and NAME-NN-tracked.png."""
+        for i, clip in enumerate(clips):
+            path, read = self.folder / "pictures" / f"{name}-{i:02d}.png", clip.read()
+            path.parent.mkdir(exist_ok=True)
+            room = clip.take.family == "room"
+            contact_sheet(path, clip.frames, clip.samples, clip.format.fps, clip.take.captions[0], read.seen if room else (), read.heard)
+            if room:
+                with files.replacing(path.with_name(f"{path.stem}-tracked.png")) as partial:
+                    pictures.tracked_frames(clip.frames, read.tracks).save(partial, "png")
 
     def _makers(self, suite, title, part, form, takes, here: slice, number: int) -> dict[str, Callable[[], list[Truth]]]:
         """How a batch of each row is made."""

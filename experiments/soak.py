@@ -68,7 +68,7 @@ def ended(process: subprocess.Popen | None) -> Iterator[None]:
         yield
     finally:
         if process and process.poll() is None:
-            process.terminate()
+            process.kill()  # a run that is asked to stop writes a row of metrics that one left alone has not
             process.wait()
 
 

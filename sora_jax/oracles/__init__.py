@@ -4,11 +4,10 @@
     arcs      how the balls move in between      sync      do picture and sound agree      material  what is struck, by ear
     physics   do the balls move as bodies do     loudness  is faster louder                words     what is said
     ringing   a sound without what was struck    camera    where a film's camera looks     style   what a clip is drawn like
-    phyworld  how PhyWorld's balls move
+    phyworld  how PhyWorld's balls move      outcome   what comes of an action             permanence  is a ball hidden still there
 
-`read_clip` says what the first six read. Each but one is calibrated (`calibrate.py`): near-perfect on ground truth, stable under blur,
-noise and compression, and failing on corrupted and shuffled clips. Without a calibration row a reading scores nothing: permanence is
-waiting for its own. `scoring.py` turns readings into scores.
+`read_clip` says what the first six read. Each is calibrated (`calibrate.py`): near-perfect on ground truth, stable under blur, noise and
+compression, and failing on corrupted and shuffled clips. `scoring.py` turns readings into scores.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 An oracle's score under a condition is the share of clips in which its reading is within its stated tolerance of the scene's truth:
 
-    tracker        every ball once in every frame and no other; rms error of the centres at most 0.3 pixels
+    tracker        every ball once in every frame, of one size, and no other; rms error of the centres at most 0.3 pixels
     facts          every fact of every ball as captioned
     onsets_video   every impact found within 25 ms, none invented
     onsets_audio   every impact found within 10 ms, none invented
@@ -38,6 +38,7 @@ from sora_jax.oracles.material import read_material
 from sora_jax.oracles.onsets import Onset, merge
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import lag, match
+from sora_jax.oracles.tracker import SAME_SIZE
 from sora_jax.worlds.playhouse.camera import views
 from sora_jax.worlds.playhouse.draw import CLIP_SECONDS
 from sora_jax.worlds.playhouse.families.court import MARGIN_PX
@@ -62,7 +63,7 @@ def _tracker(c: Truth, read: Reading) -> bool:
     true = c.take.trajectory.positions(c.format.frame_times())
     for k, ball in enumerate(c.take.scene.balls):
         seen = tracks[ball.colour]
-        if not seen.found.all() or seen.rms_pixels(true[:, k], c.format.size) > 0.3:
+        if not seen.found.all() or seen.swelling > SAME_SIZE or seen.rms_pixels(true[:, k], c.format.size) > 0.3:
             return False
     return True
 
@@ -123,12 +124,17 @@ def _physics(c: Truth, read: Reading) -> bool:
     return read.physics is not None and not read.physics.violations
 
 
+def speeds(take) -> list[float]:
+    """Approach speeds in m/s of a take's audible contacts with floor and walls, if one is clearly faster than another; else none."""
+    found = [contact.speed for contact in take.trajectory.contacts if contact.b < 0 and contact.speed >= FAINTEST]
+    return found if loudness.in_order([(speed, 0.0) for speed in found]) is not None else []
+
+
 def _loudness(c: Truth, read: Reading) -> bool | None:
-    speeds = [(contact.speed, 0.0) for contact in c.take.trajectory.contacts if contact.b < 0 and contact.speed >= FAINTEST]
-    if loudness.in_order(speeds) is None:
+    if not (true := speeds(c.take)):
         return None
     pairs = loudness.impacts(read)
-    return len(pairs) == len(speeds) and loudness.in_order(pairs) is True
+    return len(pairs) == len(true) and loudness.in_order(pairs) is True
 
 
 def _words(c: Truth, read: Reading) -> bool | None:
@@ -204,8 +210,18 @@ class Oracle:
 
 
 ORACLES = {
-    "tracker": Oracle((VIDEO,), _tracker, ("vanish", "teleport", "double", "recolour"), "every ball once in every frame, rms <= 0.3 px"),
-    "facts": Oracle((VIDEO,), _facts, ("recolour", "mirror", "reverse", "freeze", "vanish", "teleport", "double"), "every fact of every ball"),
+    "tracker": Oracle(
+        (VIDEO,),
+        _tracker,
+        ("vanish", "teleport", "double", "visitor", "resized", "recolour"),
+        "every ball once in every frame, of one size, rms <= 0.3 px",
+    ),
+    "facts": Oracle(
+        (VIDEO,),
+        _facts,
+        ("recolour", "mirror", "reverse", "freeze", "vanish", "teleport", "double", "visitor", "resized"),
+        "every fact of every ball",
+    ),
     "onsets_video": Oracle((VIDEO,), _onsets_video, ("freeze", "reverse", "slow"), "all impacts within 25 ms, none invented"),
     "onsets_audio": Oracle((AUDIO,), _onsets_audio, ("late", "backwards"), "all impacts within 10 ms, none invented"),
     "sync": Oracle((VIDEO, AUDIO), _sync, ("slow", "reverse", "late", "backwards"), "F1@50 ms >= 0.9, |offset| <= 10 ms"),
@@ -213,7 +229,7 @@ ORACLES = {
     "physics": Oracle(
         (VIDEO,),
         _physics,
-        ("swap", "reverse", "hasten", "tunnel", "vanish", "teleport", "double"),
+        ("swap", "reverse", "hasten", "quicken", "tunnel", "vanish", "teleport", "double", "visitor", "resized"),
         "no law broken",
         ceiling=STRICT,
     ),
@@ -222,7 +238,7 @@ ORACLES = {
     "motion": Oracle(
         (VIDEO,),
         _motion,
-        ("freeze", "reverse", "slow", "vanish", "teleport", "recolour"),
+        ("freeze", "reverse", "slow", "vanish", "teleport", "double", "recolour"),
         "velocities within 0.15 units/s, no ball lost",
         stage="phyworld",
     ),
@@ -249,7 +265,8 @@ ORACLES = {
 STEPS = (3 + len(KEPT) + len(CORRUPTED)) * len({oracle.stage for oracle in ORACLES.values()})  # how often `calibrate` reports
 
 
-def _bounces(c: Truth) -> bool:
+def bounces(c: Truth) -> bool:
+    """Does the scene have a rebound from the floor?"""
     return any(contact.kind == "floor" and contact.rebound > 0 for contact in c.take.trajectory.contacts)
 
 
@@ -263,7 +280,7 @@ STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}  # outc
 # Where a corruption can make an oracle's reading wrong: a mirror changes nothing where no ball has a direction.
 ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
     ("facts", "corrupted_mirror"): lambda c: any(b.direction for b in c.take.facts.balls),
-    ("physics", "corrupted_reverse"): _bounces,
+    ("physics", "corrupted_reverse"): bounces,
     ("physics", "corrupted_hasten"): lambda c: any(x.kind == "floor" and x.rebound > HOP for x in c.take.trajectory.contacts),
     ("physics", "corrupted_tunnel"): lambda c: any(
         x.kind == "wall" and x.time < c.format.seconds - SEEN_TO_LEAVE for x in c.take.trajectory.contacts

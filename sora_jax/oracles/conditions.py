@@ -181,6 +181,14 @@ def _double(c: Truth) -> np.ndarray:
     return np.where(there[..., None], moved, c.frames)
 
 
+def _visitor(c: Truth) -> np.ndarray:
+    """In five frames of the middle there are other balls besides, of other colours."""
+    there, middle = _double(c), c.format.frames // 2
+    other = np.abs(there - c.frames).max(-1, keepdims=True) > 0
+    shown = np.abs(np.arange(c.format.frames) - middle)[:, None, None, None] <= 2
+    return np.where(other & shown, there[..., [2, 0, 1]], c.frames)
+
+
 def _late(c: Truth) -> np.ndarray:
     shift = int(LATE * SAMPLE_RATE)
     return np.concatenate([_quiet(c)[:shift], c.samples[:-shift]])
@@ -252,6 +260,20 @@ class _Hastened(Trajectory):
         return super().positions(np.where(times > first, first + HASTE * (times - first), times) if np.isfinite(first) else times)
 
 
+class _Quickened(Trajectory):
+    """A motion that begins at half its speed and ends, after as long, at one and a half times."""
+
+    def positions(self, times):
+        times = np.asarray(times)
+        return super().positions(0.5 * times * (1.0 + times / self.seconds))
+
+
+def _quicken(c: Truth) -> Trajectory:
+    quickened = _Quickened(**vars(c.take.trajectory))
+    object.__setattr__(quickened, "seconds", c.format.seconds)
+    return quickened
+
+
 def _hasten(c: Truth) -> Trajectory:
     return _Hastened(**vars(simulate(c.take.scene, HASTE * c.format.seconds)))
 
@@ -321,15 +343,15 @@ _early = _behind(lambda positions, times, since, speed: positions(times + EARLY 
 
 
 def _other_ball(change: Callable[[Ball], Ball]):
-    """Another ball comes out from behind the panel."""
+    """Another ball comes out from behind the panel; where there is none, balls become others in the middle of the clip."""
 
     def swap(clips):
         takes, out = [], []
         for c in clips:
-            scene = dataclasses.replace(c.take.scene, balls=(change(c.take.scene.balls[0]),))
+            scene = dataclasses.replace(c.take.scene, balls=tuple(map(change, c.take.scene.balls)))
             takes.append(dataclasses.replace(c.take, scene=scene))
         for c, other in zip(clips, render_takes(takes, clips[0].format, min(16, len(clips)))):
-            ((_, start, end),) = c.take.hidden
+            _, start, end = c.take.hidden[0] if c.take.hidden else (0, 0.0, c.format.seconds)
             late = c.format.frame_times() > 0.5 * (start + end)
             out.append(dataclasses.replace(c, frames=np.where(late[:, None, None, None], other.frames, c.frames)))
         return out
@@ -374,6 +396,7 @@ CORRUPTED = {
     "corrupted_vanish": (VIDEO, _frames(_vanish)),
     "corrupted_teleport": (VIDEO, _frames(_teleport)),
     "corrupted_double": (VIDEO, _frames(_double)),
+    "corrupted_visitor": (VIDEO, _frames(_visitor)),
     "corrupted_recolour": (VIDEO, _frames(lambda c: np.where(_balls(c)[..., None], c.frames[..., [2, 0, 1]], c.frames))),
     "corrupted_mirror": (VIDEO, _frames(lambda c: c.frames[:, :, ::-1])),
     "corrupted_reverse": (VIDEO, _frames(lambda c: c.frames[::-1])),
@@ -381,6 +404,7 @@ CORRUPTED = {
     "corrupted_slow": (VIDEO, _frames(_slow)),
     "corrupted_swap": (VIDEO, _swap),
     "corrupted_hasten": (VIDEO, _moved(_hasten)),
+    "corrupted_quicken": (VIDEO, _moved(_quicken)),
     "corrupted_tunnel": (VIDEO, _moved(_tunnel)),
     "corrupted_unstopped": (VIDEO, _moved(_unstopped)),
     "corrupted_tiles": (VIDEO, _frames(lambda c: tiles(c.frames, c.take.index))),

@@ -8,7 +8,7 @@ caption ball by ball; the balls of a scene have distinct colours, so the colour 
 import numpy as np
 
 from sora_jax.oracles import arcs
-from sora_jax.oracles.tracker import Track
+from sora_jax.oracles.tracker import SAME_SIZE, Track, lasting
 from sora_jax.worlds.playhouse.captions import BallFacts, Facts
 from sora_jax.worlds.playhouse.spec import SIZES
 
@@ -45,8 +45,19 @@ def read_facts(tracks: list[Track], fps: float) -> Facts:
 
 
 def coherent(tracks: list[Track], fps: float) -> bool:
-    """Every ball is one thing throughout: found exactly once in nearly all frames, and nowhere does it jump or its path tear."""
-    return all(np.mean(t.found) >= WHOLE and t.jumps(fps) == 0 and arcs.tears(arcs.fit(t, fps), t, fps) == 0 for t in tracks)
+    """Every ball is one thing throughout: found exactly once in nearly all frames, of one size, it moves, and nowhere does it jump or its
+    path tear. What is there now and then is hardly ever there.
+    """
+    balls = lasting(tracks)
+    whole = all(np.mean(t.found) >= WHOLE and t.swelling <= SAME_SIZE and t.jumps(fps) == 0 for t in balls)
+    moved = all(_moves(t) for t in balls)
+    joined = all(arcs.tears(arcs.fit(t, fps), t, fps) == 0 for t in balls)
+    return whole and moved and joined and all(t.lasting or np.mean(t.copies > 0) <= 1.0 - WHOLE for t in tracks)
+
+
+def _moves(seen: Track) -> bool:
+    """By its own radius at least, as every launch of this world does: what hangs in the air was not dropped."""
+    return seen.motion >= np.nanmedian(seen.radius)
 
 
 def compare(read: Facts, told: Facts, coherent: bool = True) -> dict[str, bool | None]:
@@ -71,14 +82,14 @@ def compare(read: Facts, told: Facts, coherent: bool = True) -> dict[str, bool |
 def tracked(tracks: list[Track], told: Facts) -> np.ndarray:
     """bool [F]: every captioned ball is found exactly once in the frame and no ball of another colour is there.
 
-    All false if a captioned ball moves less than its own radius: every launch of this world moves.
+    All false if a captioned ball does not move.
     """
-    by_colour = {t.colour: t for t in tracks}
+    by_colour = {t.colour: t for t in lasting(tracks)}
     frames = len(tracks[0].copies) if tracks else 1
     if {b.colour for b in told.balls} - set(by_colour):
         return np.zeros(frames, bool)
     asked = [by_colour[b.colour] for b in told.balls]
-    if any(t.motion < np.nanmedian(t.radius) for t in asked):
+    if not all(_moves(t) for t in asked):
         return np.zeros(frames, bool)
     others = [t.copies > 0 for t in tracks if t not in asked]
     return np.all([t.found for t in asked], axis=0) & ~np.any([np.zeros(frames, bool), *others], axis=0)

@@ -21,6 +21,7 @@ from scipy import stats
 from sora_jax.oracles import arcs
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import match
+from sora_jax.oracles.tracker import lasting
 
 WINDOW = 0.05  # seconds between an impact seen and the same one heard
 CLEARLY = 1.6
@@ -30,7 +31,7 @@ BEFORE, AFTER = (-0.012, -0.002), (0.0, 0.03)  # seconds from an onset
 
 def impacts(read: Reading) -> list[tuple[float, float]]:
     """(approach speed in m/s, level in dB) of every floor or wall impact that is both seen and heard."""
-    kinks = [k for t in read.tracks for k in arcs.kinks(arcs.fit(t, read.fps), t, read.fps) if k.kind != "ball"]
+    kinks = [k for t in lasting(read.tracks) for k in arcs.kinks(arcs.fit(t, read.fps), t, read.fps) if k.kind != "ball"]
     pairs = match(read.heard, [k.time for k in kinks], WINDOW)
     speeds = {j: abs(kinks[j].before[1 if kinks[j].kind == "floor" else 0]) for _, j in pairs}
     return [(float(speeds[j]), _level(read, read.heard[i])) for i, j in pairs]

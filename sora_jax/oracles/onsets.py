@@ -16,7 +16,7 @@ from scipy import signal
 
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.oracles import arcs
-from sora_jax.oracles.tracker import Track
+from sora_jax.oracles.tracker import Track, lasting
 
 WINDOW, HOP, LAG = 256, 32, 2
 MASK = (0.05, 0.02)  # seconds at the start and at the end in which no onset is read
@@ -48,8 +48,8 @@ def merge(onsets: list[Onset], apart: float = APART) -> list[Onset]:
 
 
 def video_onsets(tracks: list[Track], fps: float) -> list[Onset]:
-    """Impacts seen: the kinks of all tracks, in order of time, with the two kinks of one ball-ball contact made one."""
-    kinks = [(k, ball) for ball, seen in enumerate(tracks) for k in arcs.kinks(arcs.fit(seen, fps), seen, fps)]
+    """Impacts seen: the kinks of all balls, in order of time, with the two kinks of one ball-ball contact made one."""
+    kinks = [(k, ball) for ball, seen in enumerate(lasting(tracks)) for k in arcs.kinks(arcs.fit(seen, fps), seen, fps)]
     found: list[tuple[Onset, arcs.Kink, int]] = []
     for kink, ball in sorted(kinks, key=lambda pair: pair[0].time):
         onset = Onset(kink.time, kink.speed)

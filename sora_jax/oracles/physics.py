@@ -5,12 +5,13 @@ and nothing is in two places. With v, v' the velocities just before and after a 
 
     restitution      e = |v_n'| / |v_n|                        of every rebound from floor or wall                     (1)
     energy gain      |v'|^2 > GAIN |v|^2 + NOISE |v|           at floor or wall; of two balls a, b with m_b / m_a = |dv_a| / |dv_b|,
-                     |v_a'|^2 + m |v_b'|^2 > GAIN (|v_a|^2 + m |v_b|^2) + NOISE (|v_a| + m |v_b|)                       (2)
+                     |v_a'|^2 + m |v_b'|^2 > GAIN (|v_a|^2 + m |v_b|^2) + 2 NOISE (|v_a| + m |v_b|)                     (2)
     momentum error   |dv_a / |dv_a| + dv_b / |dv_b|| / 2       of two balls that meet: 0 if their pushes are opposite     (3)
     slip             |v' - v| along a floor or wall more than SLIP: they are smooth, and push straight up or back
-    kick             a change of velocity in the air with no other ball within REACH
+    kick             a change of velocity in the air with no other ball within REACH, or one that comes little by little
     teleport         a step longer than any ball makes, or neighbouring pieces that come nowhere near each other
-    lost             a frame in which a ball that the clip has is not there exactly once
+    lost             a frame in which a ball that the clip has is not there exactly once, or one that it has not is there
+    swelling         how many times as large a ball looks in one third of the clip as in another
     overlap          how deep two balls, or a ball and a wall or the floor, are in one another                            (4)
     residual         rms distance of the positions from the fitted pieces
 
@@ -26,13 +27,14 @@ import functools
 import numpy as np
 
 from sora_jax.oracles import arcs
-from sora_jax.oracles.tracker import EXTENT, Track
+from sora_jax.oracles.tracker import EXTENT, SAME_SIZE, Track, lasting
 from sora_jax.worlds.playhouse.spec import pixels_per_metre
 
 GAIN, NOISE = 1.05, 0.35  # factor; m/s: error of a velocity read at 8 frames a second
 SLIP = 0.25  # m/s: lawful clips show 0.14 at most, after h264
 REACH = 0.20  # metres between two balls' surfaces at which they can have pushed each other
-MOST = {"residual_px": 0.5, "overlap_px": 2.0, "lost": 1, "kicks": 0, "slips": 0, "gains": 0, "teleports": 0}  # a lawful clip has no more
+# A lawful clip has no more.
+MOST = {"residual_px": 0.5, "overlap_px": 2.0, "lost": 1, "swelling": SAME_SIZE, "kicks": 0, "slips": 0, "gains": 0, "teleports": 0}
 GRID = np.array([0.0, 1.0, 2.5, 4.0, 6.0, 8.0, 9.8, 12.0, 15.0, 19.0, 24.0])  # m/s^2
 
 
@@ -49,6 +51,7 @@ class Physics:
     overlap_px: float
     teleports: int
     lost: int
+    swelling: float
 
     @property
     def violations(self) -> tuple[str, ...]:
@@ -58,10 +61,11 @@ class Physics:
 
 def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
     """The laws in the tracks of a clip of `size` pixels; None where there is no ball."""
-    if not tracks:
+    there = lasting(tracks)
+    if not there:
         return None
-    balls = [_Ball(t, fps) for t in tracks]
-    gains, kicks, slips, errors, rebounds = 0, 0, 0, [], []
+    balls = [_Ball(t, fps) for t in there]
+    gains, kicks, slips, errors, rebounds = 0, sum(arcs.drifts(b.pieces, fps) for b in balls), 0, [], []
     for k, ball in enumerate(balls):
         for kink in ball.kinks:
             if kink.kind != "ball":
@@ -89,8 +93,9 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
         int(slips),
         float(np.mean(errors)) if errors else None,
         float(max(0.0, *(_overlap(b, [o for o in balls if o is not b]) for b in balls), 0.0) * pixels),
-        sum(t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(tracks, balls)),
-        int(max(np.sum(~t.found) for t in tracks)),
+        sum(t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(there, balls)),
+        int(max(np.sum(~t.found if t.lasting else t.copies > 0) for t in tracks)),
+        max(t.swelling for t in there),
     )
 
 
@@ -145,8 +150,9 @@ def _overlap(ball: _Ball, others: list[_Ball]) -> float:
 
 def read_gravity(tracks: list[Track], fps: float) -> float | None:
     """g in m/s^2 from all flights of a clip; None where nothing flies."""
-    cost = functools.cache(lambda g: sum(arcs.cost(t, fps, g) for t in tracks))
-    if not tracks:
+    there = lasting(tracks)
+    cost = functools.cache(lambda g: sum(arcs.cost(t, fps, g) for t in there))
+    if not there:
         return None
     costs = np.array([cost(float(g)) for g in GRID])
     if np.ptp(costs) < 2.0 * arcs.PENALTY:  # all balls lie: any gravity will do

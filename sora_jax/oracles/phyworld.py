@@ -9,12 +9,13 @@ along x where balls move along x, and in the plane where they fall. So read with
 an error of 0.0123 (uniform), 0.0118 (collision) and 0.0195 (parabola), where the paper states 0.0099, 0.0117 and 0.0210.
 
 A frame counts for a ball if the ball was to be made in it (t >= GIVEN), is wholly in view in the scene, as in the frame before, and, where
-balls collide, both lie after the impact. It is valid if the ball is found in both; how often it is not is `lost`, beside the error.
+balls collide, both lie after the impact. It is valid if the ball is found in both, once; how often it is not is `lost`, beside the error.
 
 **Centres.** The balls are red and blue on white, drawn flat, so a pixel is a mixture p = 1 - sum_k alpha_k (1 - c_k) of white and the colours
 c_k; least squares over three channels gives alpha_k, and the centre is the mean of a pixel's place weighed by alpha_k, over the largest
-region with alpha_k > 1/2 and two pixels around it. `paper_centres` is the published parser, the mean place of pixels with R > 127, G < 127,
-B < 127: at 64 pixels it rounds to whole pixels and its floor is far above the errors that are to be measured.
+region with alpha_k > 1/2 and two pixels around it; beside another a third as large there is no one ball. `paper_centres` is the published
+parser, the mean place of pixels with R > 127, G < 127, B < 127: at 64 pixels it rounds to whole pixels and its floor is far above the errors
+that are to be measured.
 
 Every reading is printed beside that of the scenes' own renders, its floor. Source: "How Far Is Video Generation from World Model: A
 Physical Law Perspective", whose figure 3 is `paper_table`.
@@ -26,6 +27,7 @@ import importlib.resources
 import numpy as np
 from scipy import ndimage
 
+from sora_jax.oracles.tracker import DUPLICATE
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.spec import COLOURS, from_pixels
 
@@ -45,16 +47,16 @@ def paper_table() -> list[dict]:
 
 
 def centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
-    """Centre in world units of the ball of a colour in each frame, [F, 2]; NaN where there is none. frames: [F, H, W, 3] in [0, 1]."""
+    """Centre in world units of the ball of a colour in each frame, [F, 2]; NaN where there is none, or two. frames: [F, H, W, 3] in [0, 1]."""
     alpha = np.clip((1.0 - frames.astype(np.float64)) @ _UNMIX[BALLS.index(colour)], 0.0, 1.0)
     out = np.full((len(frames), 2), np.nan)
     for f, a in enumerate(alpha):
         parts, count = ndimage.label(a > 0.5)
         if not count:
             continue
-        largest = 1 + np.argmax(np.bincount(parts.ravel())[1:])
-        weight = a * ndimage.binary_dilation(parts == largest, _DISC)
-        if weight.sum() < LEAST:
+        areas = np.bincount(parts.ravel())[1:]
+        weight = a * ndimage.binary_dilation(parts == 1 + np.argmax(areas), _DISC)
+        if weight.sum() < LEAST or np.sum(areas > DUPLICATE * areas.max()) > 1:
             continue
         row, column = ndimage.center_of_mass(weight)
         out[f] = from_pixels(np.array([column, row]), extent, frames.shape[2], 0.0)

@@ -15,14 +15,22 @@ SHORTEST_SOUND = 0.2  # seconds: the onset oracle does not listen to the first 5
 
 
 class Reading:
-    """frames: [F, H, W, 3] in [0, 1] at fps; samples: [S] mono in [-1, 1] at `rate`, or None."""
+    """frames: [F, H, W, 3] in [0, 1] at fps; samples: [S] mono in [-1, 1] at `rate`, or None. Raises ValueError for anything else."""
 
     def __init__(self, frames: np.ndarray, samples: np.ndarray | None, fps: float, rate: int = SAMPLE_RATE):
+        frames = np.asarray(frames)
+        if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size or not np.issubdtype(frames.dtype, np.floating):
+            raise ValueError(f"frames are {frames.dtype} {frames.shape}; give floats [frames, height, width, 3] from 0 to 1")
+        if not (frames.min() >= -1e-3 and frames.max() <= 1.0 + 1e-3):
+            raise ValueError(f"frames go from {frames.min():.3g} to {frames.max():.3g}; give floats from 0 to 1")
+        if samples is not None and np.ndim(samples) != 1:
+            raise ValueError(f"samples have the shape {np.shape(samples)}; give one channel, [samples], or None for no sound")
         self.frames, self.samples, self.fps, self.rate = frames, samples, fps, rate
 
     @functools.cached_property
     def tracks(self) -> list[tracker.Track]:
-        return tracker.track(self.frames, self.fps)
+        """Of every colour seen, also of what is there now and then (`tracker.lasting`)."""
+        return tracker.track(self.frames)
 
     @functools.cached_property
     def facts(self) -> Facts:

@@ -118,8 +118,10 @@ def _gravity(clip: Truth, reading: Reading) -> Value:
 
 def _restitution(clip: Truth, reading: Reading) -> Value:
     """Share of rebounds that give back no more speed than they had."""
+    if not calibrate.bounces(clip):
+        return None
     rebounds = reading.physics.restitution if reading.physics else ()
-    return float(np.mean([e <= 1.0 for e in rebounds])) if rebounds else None
+    return float(np.mean([e <= 1.0 for e in rebounds])) if rebounds else Unscored("no rebound is seen")
 
 
 def _heard(clip: Truth, reading: Reading) -> Value:
@@ -137,8 +139,10 @@ def _one_material(clip: Truth, reading: Reading) -> Value:
 
 
 def _louder(clip: Truth, reading: Reading) -> Value:
+    if not calibrate.speeds(clip.take):
+        return None
     in_order = loudness.in_order(loudness.impacts(reading))
-    return None if in_order is None else float(in_order)
+    return Unscored("no two impacts are seen and heard of which one is clearly faster") if in_order is None else float(in_order)
 
 
 def _word_errors(clip: Truth, reading: Reading) -> Value:

@@ -32,6 +32,8 @@ A_MIN = 0.18  # least amount of a palette colour in a pixel of a ball's core
 MARGIN = 5  # pixels around a component in which its rim (2) and its surroundings (2) are looked at
 FAINT = 3.0  # alpha is at most this times a: above 1 / 0.38, the darkest shading, since a codec blurs colour more than light
 DUPLICATE = 0.35  # a second component this large beside the first is a second ball
+LASTING = 1 / 3  # share of the frames in which a colour must be seen to be a ball of the clip
+SAME_SIZE = 1.15  # times as large as elsewhere in the clip a ball may look: a lawful one, blurred or coded, 1.08 at most
 
 NAMES = tuple(COLOURS)
 PALETTE = np.array([COLOURS[n] for n in NAMES], np.float32)
@@ -65,6 +67,18 @@ class Track:
     def rms_pixels(self, true: np.ndarray, size: int) -> float:
         """Root mean square distance in pixels to centres [F, 2] in metres, for pictures of `size` pixels; NaN if ever lost."""
         return float(np.sqrt(np.mean(np.sum((self.position - true) ** 2, -1))) * pixels_per_metre(EXTENT, size))
+
+    @property
+    def lasting(self) -> bool:
+        """Is it a ball of the clip, or a thing that is there now and then?"""
+        return float(np.mean(self.copies > 0)) >= LASTING
+
+    @property
+    def swelling(self) -> float:
+        """How many times as large it looks in one third of the clip as in another, by the median radius of each; 1 if it keeps its size."""
+        thirds = [part[np.isfinite(part)] for part in np.array_split(self.radius, 3)]
+        medians = [float(np.median(part)) for part in thirds if len(part)]
+        return max(medians) / min(medians) if medians else 1.0
 
     def jumps(self, fps: float) -> int:
         """How many steps between neighbouring frames are longer than a ball of this world makes: falling from the top it ends at 7.6 m/s."""
@@ -125,8 +139,8 @@ def unmix(frames: np.ndarray, still: np.ndarray, near: np.ndarray) -> tuple[np.n
     return label, alpha
 
 
-def track(frames: np.ndarray, fps: float, share: float = 1 / 3) -> list[Track]:
-    """Tracks of every palette colour seen in at least that share of the frames. frames: [F, H, W, 3] in [0, 1]; fps: frames/s."""
+def track(frames: np.ndarray) -> list[Track]:
+    """Tracks of every palette colour that is seen, be it in one frame. frames: [F, H, W, 3] in [0, 1]."""
     frames = np.asarray(frames, np.float32)
     strong = coloured(frames)
     still = backdrop(frames, ndimage.maximum_filter(strong, size=(1, 5, 5)))
@@ -134,13 +148,14 @@ def track(frames: np.ndarray, fps: float, share: float = 1 / 3) -> list[Track]:
     label[~ndimage.maximum_filter(strong, size=(1, 3, 3))] = -1
     # Half the area of the smallest ball: the rims where two balls or a ball and the backdrop mix are thinner.
     least = 0.4 * np.pi * (SMALLEST * pixels_per_metre(EXTENT, frames.shape[2])) ** 2
-    tracks = []
     counts = np.bincount(label.ravel() + 1, minlength=len(NAMES) + 1)[1:]
-    for k in np.flatnonzero(counts >= least * max(1, int(share * len(frames)))):
-        found = _one(k, label, alpha[..., k], least)
-        if np.sum(found.copies > 0) >= share * len(frames):
-            tracks.append(found)
-    return tracks
+    tracks = [_one(k, label, alpha[..., k], least) for k in np.flatnonzero(counts >= least)]
+    return [t for t in tracks if t.copies.any()]
+
+
+def lasting(tracks: list[Track]) -> list[Track]:
+    """Those of the clip's balls."""
+    return [t for t in tracks if t.lasting]
 
 
 def _one(k, label, alpha, least) -> Track:

@@ -16,8 +16,8 @@
 
    trained on first use from the eight training voices (a few seconds; the same data everywhere): each word clean and in noise, and, for the
    last class, words played backwards, words in pieces of 50 ms that are mixed, and struck modes. A linear ridge had 91 % at 10 dB; this has 99.
-4. A segment that is none of the words may hold one from an onset on, while something struck before still rings, or up to one: of all its
-   parts that begin or end so the one of the highest score is read, if that is SURE.
+4. A segment that is none of the words, or no word for SURE, may hold one from an onset on, while something struck before still rings, or up to
+   one: of all its parts that begin or end so the one of the highest score is read, if that is SURE.
 
 A reading is scored by its word error rate against the words that were said,
 
@@ -46,7 +46,7 @@ FLOOR, OVER, GATE = 1e-7, 4.0, 0.07
 BRIDGE, SHORTEST, LONGEST, APART = 0.085, 0.1, 0.8, 0.12  # seconds
 TRIM = 0.25
 FRAMES, CEPSTRA = 24, 13
-SURE = 0.6  # score of a word that begins within a segment that is none
+SURE = 0.6  # score of a word that is looked no further into, and of one that is found within a segment
 VALLEY = 3e-3  # deeper valleys of the spectrum are noise
 SHARP, RIDGE = 1.0, 0.01
 NOISES = (None, 20.0, 14.0, 11.0, 9.0, 7.0, 10.0, 8.0)  # dB below the word's mean power at which noise is added for training
@@ -179,11 +179,11 @@ def read_words(samples: np.ndarray) -> list[tuple[float, str]]:
     marks = [round(o.time * SAMPLE_RATE / HOP) for o in onsets]
     for first, end in segments(bands):
         k, score = _told(bands, first, end)
-        if k == NONE:
+        if k == NONE or score < SURE:
             marked = [at for at in marks if first < at < end]
             parts = [cut for a in (first, *marked) for b in (*marked, end) if b - 1 > a + 1 and (cut := _cut_back(bands, a, b - (b < end)))]
             told = [(*_told(bands, *part)[::-1], part[0]) for part in set(parts)]
-            score, k, first = max(((s, k, a) for s, k, a in told if k != NONE and s > SURE), default=(score, NONE, first))
+            score, k, first = max(((s, k, a) for s, k, a in told if k != NONE and s > SURE), default=(score, k, first))
         if k != NONE:
             heard.append((first * HOP / SAMPLE_RATE, list(voice.WORDS)[k]))
     return heard

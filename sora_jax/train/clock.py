@@ -23,10 +23,16 @@ class Clock:
             self._paused += self._now() - start
 
     def lap(self, step: int) -> float:
-        """Seconds trained since the last lap, which ended before this `step` steps were done."""
+        """Seconds trained since the last lap, up to which another `step` steps were done; from them comes `step_seconds`."""
+        before = self._step
+        seconds = self.restart(step)
+        if step > before:
+            self.step_seconds = seconds / (step - before)
+        return seconds
+
+    def restart(self, step: int) -> float:
+        """Begin a lap at this step; the seconds since the last one, which count for nothing: what compiles is no measure of what trains."""
         seconds = self._now() - self._start - self._paused
-        if step > self._step:
-            self.step_seconds = seconds / (step - self._step)
         self._start, self._paused, self._step = self._now(), 0.0, step
         return seconds
 

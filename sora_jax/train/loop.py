@@ -2,8 +2,9 @@
 
     for step:  batch <- data;  state, metrics <- step(state, batch);  every `log_every` steps: fetch, check, write
 
-Nothing waits for a step's result until its window ends, so the host prepares data while the device works. A loss or gradient that
-is not finite is therefore noticed at the end of a window, but the step that made it is named and no state after it is ever saved.
+Nothing looks at a step's result until its window ends, so the host prepares data while the device works, AHEAD steps and no more: what a
+signal ends is then soon at an end. A loss or gradient that is not finite is therefore noticed at the end of a window, but the step that
+made it is named and no state after it is ever saved.
 
 Where several processes train together all of them run this loop, and stop and save at the same steps; the first writes what is read.
 """
@@ -62,6 +63,8 @@ class TrainConfig:
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed={self.seed}; give 0 to {2**31 - 1}")
 
+
+AHEAD = 2  # steps handed to the device before their results are there
 
 INPUTS = ("data", "clips")  # folders of a workdir that may be there before its run begins
 
@@ -243,11 +246,13 @@ def fit(
                 profiler.after(step, metrics)
                 bar.update()
                 window.append((step, metrics))
+                if len(window) > AHEAD:
+                    jax.block_until_ready(window[-1 - AHEAD])
                 if first:
                     # The first step compiles: it is checked and timed apart.
                     first = False
                     checked()
-                    bar.set_postfix_str(f"compiled in {clock.lap(step):.0f} s, loss {float(metrics['loss']):.4f}")
+                    bar.set_postfix_str(f"compiled in {clock.restart(step):.0f} s, loss {float(metrics['loss']):.4f}")
                 last = step == config.steps
                 logged = step % config.log_every == 0
                 due = logged and processes.decided(time.monotonic() - last_save > 60 * config.checkpoint_minutes)
@@ -283,9 +288,14 @@ def fit(
                     kind = Preempted if stopping == signal.SIGTERM else KeyboardInterrupt
                     raise kind(f"stopped at step {step}, saved; the same command continues from there")
         except jax.errors.JaxRuntimeError as error:
+            reason = str(error).splitlines()[0][:160]
+            if reason.startswith("RESOURCE_EXHAUSTED"):  # it would come again: no `__cause__`, by which `processes.is_lost` knows what may not
+                raise UserError(
+                    f"step {step + 1}: out of memory ({reason}); give a smaller --config.train.batch_size with --config.optim.accumulate, or "
+                    "--config.model.remat=block"
+                ) from None
             if not processes.several():
                 raise
-            reason = str(error).splitlines()[0][:160]
             raise UserError(
                 f"step {step + 1}: another process was lost, or a device failed ({reason}); the same command, given to every process, "
                 f"continues from step {saved}"

@@ -1,6 +1,7 @@
 """Metrics on their way out: metrics.jsonl for programs, TensorBoard for eyes.
 
-Both hold one row per `log_every` steps. A resumed run drops the rows after its checkpoint first, so the files read as one run.
+Both hold one row per `log_every` steps. A resumed run drops the rows after its checkpoint first, so the files read as one run. One stopped by
+a signal has a row more, of the steps up to there, and the next is of the steps from there.
 """
 
 import json

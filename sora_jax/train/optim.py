@@ -10,8 +10,8 @@ r"""The optimizer: a chain of optax transforms, with the average of the weights 
 its meaning, is of Liu et al., 2025): orth(m~) is the nearest orthogonal matrix to the momentum, by five Newton-Schulz iterations. A
 convolution's kernel counts as the matrix (height width inputs) x outputs, a stack of blocks as so many matrices.
 
-w acts on `DECAYED` only: weights of linear maps, convolutions and embeddings, by name, since a stack of blocks gives its biases, scales
-and gates a second axis too. (4) sits last in the chain, sees the final update, and passes it on unchanged; its
+w acts on `DECAYED` only: weights of linear maps, convolutions and embeddings (with `muon`, not of these), by name, since a stack of blocks
+gives its biases, scales and gates a second axis too. (4) sits last in the chain, sees the final update, and passes it on unchanged; its
 d_t lets the average forget the initial weights early. Accumulation over k batches wraps the whole chain: (1) to (4) see means.
 """
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,27 @@ def test_a_compiler_that_dies_is_one_line(monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda command, **kwargs: real([sys.executable, "-c", dying], **kwargs))
     with pytest.raises(UserError, match=r"compiler of v5e:2x2 ended its process \(signal 6\): .*Check failed: a == b"):
         compiling.in_child(Run(), "v5e:2x2", "train")
+
+
+@pytest.mark.parametrize(
+    "held,said",
+    [
+        ((4e9, 5e9), "11 fit .*\nfor 512 clips an update: --config.train.batch_size=512 "),
+        ((12e9, 15e9), "1 fit"),
+        ((17e9, 22e9), None),
+        ((30e9, 32e9), None),
+    ],
+)
+def test_as_many_clips_as_fit(monkeypatch, held, said):
+    """On v5e nine tenths of 16 GB may be held."""
+    values = iter(held)
+    monkeypatch.setattr(compiling, "in_child", lambda *_: {"memory": {"held": next(values)}})
+    run = config_lib.from_dict(Run, {"train": {"batch_size": 512}, "mesh": {"fsdp": 64}})
+    if said is None:
+        with pytest.raises(UserError, match="one clip on each of 256 sharers takes"):
+            compiling.micro_batch(run, "v5e:16x16")
+    else:
+        assert re.search(said, compiling.micro_batch(run, "v5e:16x16"))
 
 
 MESSAGE = (

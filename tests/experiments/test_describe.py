@@ -20,6 +20,13 @@ def test_a_preset_has_the_format_of_its_name():
     assert "33 frames" in own.stdout and "17 frames" in nano.stdout
 
 
+def test_a_mesh_is_judged_or_said_not_to_be():
+    asked = ("--config=experiments/configs/xl.py", "--config.mesh.fsdp=7")
+    assert "the mesh of the config was not looked at" in run(*asked).stdout
+    judged = run(*asked, "--devices=7")
+    assert judged.returncode == 2 and "config.mesh.fsdp=7 does not divide" in judged.stderr
+
+
 def test_a_reader_that_leaves_early_is_no_error():
     command = [sys.executable, "-m", "experiments.describe", "--preset=nano"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)

@@ -38,7 +38,7 @@ def no_tokenizers(monkeypatch):
 
 
 def board(folder, data=ROOM, clips=3):
-    return scoreboard.Scoreboard(folder, Pipeline(), data, SamplerConfig(steps=1), seed=0, clips=clips, batch=2, pool=3)
+    return scoreboard.Scoreboard(folder, Pipeline(), data, SamplerConfig(steps=1), seed=0, clips=clips, batch=2, pool=3, sheets=1)
 
 
 def count(clip: Truth, reading: Reading):
@@ -66,6 +66,9 @@ def test_a_stopped_suite_goes_on_and_a_complete_one_is_not_measured_again(tmp_pa
     assert set(rows) == {"model", "unconditional", *scoreboard.BESIDE}
     assert entry["n"] == 1 and entry["value"] == len(draw("val", 0).scene.balls) and entry["unscored"] == {"too dark": 1}  # clip 1 was not asked
     assert entry["floor"] == rows["shuffled"]["value"] and entry["ceiling"] == rows["ground truth"]["value"]
+    assert {p.name for p in (tmp_path / "a" / "pictures").iterdir()} == {
+        f"tiny-{row}-00{kind}.png" for row in ("model", "ground_truth") for kind in ("", "-tracked")
+    }
     assert whole["later"]["status"] == "no oracle" and whole["later"]["value"] is None
     values = tmp_path / "a" / "values" / "tiny" / "all"
     seen, stamps = len(tiny), {p: p.stat().st_mtime_ns for p in values.iterdir()}

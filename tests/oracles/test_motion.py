@@ -40,6 +40,14 @@ def test_a_ball_that_is_lost_is_said_and_is_no_zero(scenes):
     assert phyworld.read_motion(np.ones_like(frames), scenes[0].take, FORM.fps) == (None, 1.0)
 
 
+def test_a_ball_that_is_there_twice_is_lost(scenes):
+    """In three frames its likeness is there too, a third of the picture away."""
+    frames = scenes[0].frames.copy()
+    frames[10:13] = np.minimum(frames[10:13], np.roll(frames[10:13], FORM.size // 3, axis=1))
+    error, lost = phyworld.read_motion(frames, scenes[0].take, FORM.fps)
+    assert error < 0.03 and 0.08 < lost < 0.3
+
+
 def test_only_frames_after_an_impact_and_in_view_count(scenes):
     take, times = scenes[4].take, FORM.frame_times()
     counts = phyworld.asked(take, times)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sora_jax.oracles import loudness, physics
+from sora_jax.oracles.facts import coherent
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.tracker import Track
 
@@ -48,6 +49,37 @@ def test_a_bouncing_ball_is_lawful_and_measured():
     found = read(ball(bouncing()))
     assert found.violations == () and found.residual_px < 0.05 and found.momentum_error is None
     assert len(found.restitution) >= 2 and np.allclose(found.restitution[:2], 0.7, atol=0.03)
+
+
+@pytest.mark.parametrize("v,a", [(0.5, 0.4), (1.3, -0.5)])
+def test_a_ball_that_speeds_up_or_brakes_by_itself_is_kicked(v, a):
+    """Each piece of its path differs from the one before by less than any contact makes."""
+    noise = np.random.default_rng(1).normal(scale=0.004, size=(17, 2))
+    rolled = lambda a: ball(np.stack([0.8 + v * TIMES + 0.5 * a * TIMES**2, np.full(17, 0.25)], -1) + noise)
+    assert read(rolled(a)).violations == ("kicks",) and read(rolled(0.0)).violations == ()
+
+
+def test_a_ball_keeps_its_size():
+    seen = ball(bouncing())
+    shrunk = dataclasses.replace(seen, radius=np.where(TIMES < 1.0, 0.25, 0.2))
+    assert read(shrunk).violations == ("swelling",) and read(shrunk).swelling == pytest.approx(1.25)
+    lost = dataclasses.replace(seen, radius=np.where(np.arange(17) < 6, np.nan, 0.25))  # unknown is not another
+    assert lost.swelling == 1.0
+
+
+def test_what_is_there_now_and_then_is_a_law_broken():
+    away = np.abs(np.arange(17) - 8) > 2
+    path = np.where(away[:, None], np.nan, [[3.0, 2.0]])
+    visitor = Track("blue", path, np.where(away, np.nan, 0.2), np.where(away, 0, 1))
+    seen = ball(bouncing())
+    assert read(seen, visitor).lost == 5 and read(seen, visitor).violations == ("lost",)
+    assert coherent([seen], FPS) and not coherent([seen, visitor], FPS)
+    assert physics.read_physics([visitor], FPS, 64) is None  # no ball of the clip's
+
+
+def test_what_hangs_in_the_air_is_no_ball_that_was_dropped():
+    still = ball(np.tile([2.0, 2.5], (17, 1)))
+    assert not coherent([still], FPS)
 
 
 @pytest.mark.parametrize("g", [3.7, 9.8, 14.0])
@@ -120,6 +152,6 @@ def test_a_ball_that_rests_at_a_wall_and_leaves_did_not_rebound():
 def test_a_ring_adds_nothing_to_the_blow_that_strikes_into_it():
     t = np.arange(8000) / 16000
     ring = lambda since, gain: np.where(t > since, gain * np.exp(-(t - since) / 0.2) * np.sin(2 * np.pi * 800 * (t - since)), 0.0)
-    reading = Reading(None, ring(0.1, 0.5) + ring(0.16, 0.1), FPS, 16000)
+    reading = Reading(np.zeros((4, 8, 8, 3)), ring(0.1, 0.5) + ring(0.16, 0.1), FPS, 16000)
     loud, soft = (loudness._level(reading, time) for time in (0.1, 0.16))
     assert loud == pytest.approx(20 * np.log10(0.5), abs=0.2) and soft < loud - 5.0

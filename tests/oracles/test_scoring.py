@@ -1,11 +1,12 @@
 """Facts, suites, floors and intervals."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from sora_jax.oracles import conditions, read_clip, scoring
+from sora_jax.oracles import conditions, read_clip, scoring, suites
 from sora_jax.oracles.facts import compare, tracked
 from sora_jax.oracles.reading import Reading
 from sora_jax.worlds.playhouse.captions import BallFacts, Facts
@@ -48,6 +49,22 @@ def test_what_cannot_be_scored_says_why(clips):
         assert sync["f1_50ms"] is sync["f1_100ms"] is sync["offset_ms"] is None and reason in sync["unscored"]
 
 
+@pytest.mark.parametrize(
+    "frames,samples,said",
+    [
+        (np.zeros((17, 64, 64, 3), np.uint8), None, "frames are uint8"),
+        (np.zeros((64, 64, 3)), None, "give floats \\[frames, height"),
+        (np.zeros((0, 64, 64, 3)), None, "give floats"),
+        (np.full((17, 64, 64, 3), np.nan), None, "from nan to nan"),
+        (np.full((17, 64, 64, 3), 200.0), None, "from 200 to 200"),
+        (np.zeros((17, 64, 64, 3)), np.zeros((2, 16000)), "one channel"),
+    ],
+)
+def test_what_is_no_clip_is_refused(frames, samples, said):
+    with pytest.raises(ValueError, match=said):
+        read_clip(frames, samples)
+
+
 def test_a_frozen_clip_is_not_tracked(clips):
     frozen = conditions.CORRUPTED["corrupted_freeze"][1](clips[:6])
     for clip, still in zip(clips, frozen):
@@ -85,3 +102,15 @@ def test_intervals():
     assert low == pytest.approx(0.490, abs=0.001) and high == pytest.approx(0.943, abs=0.001)  # Wilson's, from published tables
     low, high = scoring.interval(np.linspace(0.4, 0.6, 50))
     assert 0.47 < low < 0.5 < high < 0.53
+
+
+@pytest.mark.parametrize("metric,reason", [("faster_is_louder", "no two impacts are seen and heard"), ("rebounds_lose_speed", "no rebound is seen")])
+def test_a_clip_that_shows_nothing_of_what_is_asked_is_unscored(clips, metric, reason):
+    """Not left out: else a model that rarely strikes would be scored on its best clips alone."""
+    suite = suites.SUITES["sound" if "louder" in metric else "physics"]
+    for clip in clips[:6]:
+        asked = suite.metrics[metric].read(clip, clip.read())
+        still = dataclasses.replace(clip, frames=np.repeat(clip.frames[:1], len(clip.frames), axis=0), samples=0.0 * clip.samples)
+        value = suite.metrics[metric].read(still, still.read())
+        assert value is None if asked is None else isinstance(value, suites.Unscored) and reason in value
+    assert any(suite.metrics[metric].read(clip, clip.read()) is not None for clip in clips[:6])

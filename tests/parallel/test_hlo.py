@@ -68,6 +68,28 @@ def test_a_workspace_that_a_library_is_lent_is_not_traffic():
     assert Program(product.replace("__cublas$lt$matmul", "mine")).traffic() == moved + 4194304  # of others it may be the result
 
 
+def test_of_an_array_that_is_sliced_ahead_the_slice_is_read():
+    sliced = '''ENTRY %main (a: bf16[512,1024]) -> bf16[128,1024] {
+  %a = bf16[512,1024]{1,0} parameter(0)
+  %slice-start = (bf16[512,1024]{1,0}, bf16[128,1024]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%a), slice={[128:256], [0:1024]}
+  ROOT %done = bf16[128,1024]{1,0:S(1)} slice-done(%slice-start)
+}
+'''
+    slice_bytes = 128 * 1024 * 2
+    assert Program(sliced.replace(", s32[]{:S(2)}", "")).traffic() == slice_bytes
+    assert Program(sliced.replace(", s32[]{:S(2)}", "").replace(":S(1)", "")).traffic() == 2 * slice_bytes  # and written to HBM
+
+
+def test_an_asynchronous_sum_reads_and_writes():
+    summed = '''ENTRY %main (a: f32[1024]) -> f32[1024] {
+  %a = f32[1024]{0} parameter(0)
+  %s = f32[1024]{0} all-reduce-start(%a), replica_groups={{0,1}}, to_apply=%add
+  ROOT %done = f32[1024]{0} all-reduce-done(%s)
+}
+'''
+    assert Program(summed).traffic() == 2 * 4096
+
+
 def test_a_loop_without_an_end_is_refused():
     text = LOOPS.replace("%n = s32[] constant(3)", "%n = s32[] get-tuple-element(%p), index=0")
     with pytest.raises(ValueError, match="while.2 does not say"):

@@ -13,7 +13,8 @@ import pytest
 import toy_run
 
 from sora_jax.errors import UserError
-from sora_jax.train import metrics
+from sora_jax.parallel import processes
+from sora_jax.train import loop, metrics
 from sora_jax.train.checkpoint import Checkpoints
 from sora_jax.train.clock import Clock
 from sora_jax.train.loop import TrainConfig, Workdir, fit
@@ -301,6 +302,38 @@ def test_clock_leaves_pauses_out():
     assert clock.lap(14) == 7.0
     assert clock.step_seconds == 0.5
     assert clock.eta_seconds == 43.0
+
+
+def test_what_compiles_is_no_measure_of_what_trains():
+    seconds = [0.0]
+    clock = Clock(100, now=lambda: seconds[0])
+    seconds[0] = 60.0
+    assert clock.restart(1) == 60.0
+    assert clock.lap(1) == 0.0 and np.isnan(clock.step_seconds)  # a row of the first step alone says nothing of speed
+    seconds[0] = 62.0
+    clock.lap(5)
+    assert clock.step_seconds == 0.5
+
+
+def test_the_host_runs_no_more_than_two_steps_ahead(tmp_path, monkeypatch):
+    """So a signal is answered soon, however long the window."""
+    waited = []
+    monkeypatch.setattr(loop.jax, "block_until_ready", lambda entry: waited.append(entry[0]))
+    state, step_fn = toy_run.setup(12)
+    with Workdir(tmp_path, {}) as workdir:
+        fit(state, step_fn, toy_run.batches(), TrainConfig(steps=12, log_every=6), workdir)
+    assert waited == [1, 2, 3, 4, 7, 8, 9, 10]
+
+
+def test_out_of_memory_is_said_and_not_taken_for_a_lost_process(tmp_path, monkeypatch):
+    def full(state, batch):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.")
+
+    monkeypatch.setattr(processes, "several", lambda: True)
+    state, _ = toy_run.setup(4)
+    with Workdir(tmp_path, {}) as workdir, pytest.raises(UserError, match="step 1: out of memory .*batch_size") as error:
+        fit(state, full, toy_run.batches(), TrainConfig(steps=4), workdir)
+    assert not processes.is_lost(error.value)
 
 
 def test_a_second_signal_ends_the_process_at_once():

@@ -38,7 +38,9 @@ def test_paraphrases_differ():
     "text, column, expected",
     [
         ("a huge red ball is dropped and bounces once", 3, "size"),
-        ("a large red ball is dropped and bounces sideways", 29, "bounce count"),
+        ("a large red ball is dropped and bounces sideways", 41, "bounce count"),
+        ("a large red ball is flung to the left", 21, "launch"),
+        ("three balls: a large red ball is dropped and bounces once", 1, "'one'"),
         ("a large red cube is dropped", 13, "ball"),
         ("", 1, "'a' or 'an'"),
         ("a large red ball hovers", 18, "launch"),

@@ -10,6 +10,7 @@ variant number picks the paraphrase, so that a caption is a pure function of (fa
 """
 
 import dataclasses
+import os
 
 from sora_jax.worlds.playhouse.spec import COLOURS, SIZES
 
@@ -126,15 +127,18 @@ class Reader:
         return word
 
     def phrase(self, table: dict, expected: str):
-        """Longest phrase of {meaning: (phrases)} that starts here."""
+        """Longest phrase of {meaning: (phrases)} that starts here. Where none does, the error is at the word where the last of them ends."""
         rest = [w for w, _ in self.words[self.at :]]
-        best = None
+        best, common = None, 0
         for meaning, phrases in table.items():
             for phrase in phrases:
                 words = phrase.split()
-                if rest[: len(words)] == words and (best is None or len(words) > best[0]):
+                alike = len(os.path.commonprefix([rest, words]))
+                common = max(common, alike)
+                if alike == len(words) and (best is None or len(words) > best[0]):
                     best = len(words), meaning
         if best is None:
+            self.at += common
             word, column = self.peek()
             raise CaptionError(column, expected, word)
         self.at += best[0]
@@ -151,8 +155,9 @@ _LAUNCH_TABLE = {
 def parse(text: str) -> Facts:
     """Read a caption back into facts. Raises CaptionError with the column and what was expected there."""
     reader = Reader(text)
+    counted = None
     if len(reader.words) > 1 and reader.words[1][0] == "balls":
-        reader.take(tuple(COUNT_WORDS.values()), "a count (one, two, three)")
+        counted = reader.take(tuple(COUNT_WORDS.values()), "a count (one, two, three)")
         reader.take(("balls",), "'balls'")
     balls = []
     while True:
@@ -161,10 +166,12 @@ def parse(text: str) -> Facts:
         colour = reader.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
         reader.take(NOUNS, "'ball' or 'sphere'")
         launch, direction = reader.phrase(_LAUNCH_TABLE, "a launch such as 'is dropped' or 'is thrown to the left'")
-        bounces = reader.phrase(BOUNCE_PHRASES, "a bounce count such as 'and bounces twice'")
+        bounces = reader.phrase(BOUNCE_PHRASES, "a bounce count such as 'and bounces twice' or 'and does not bounce'")
         balls.append(BallFacts(colour, size, launch, direction, bounces))
         word, column = reader.peek()
         if word == "end of text":
+            if counted not in (None, COUNT_WORDS[len(balls)]):
+                raise CaptionError(reader.words[0][1], f"{COUNT_WORDS[len(balls)]!r}, as many as are told of", counted)
             return Facts(tuple(balls))
         if len(balls) == MAX_BALLS:
             raise CaptionError(column, f"the end after {MAX_BALLS} balls", word)
