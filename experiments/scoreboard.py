@@ -100,7 +100,7 @@ class Scoreboard:
             path, read = self.folder / "pictures" / f"{name}-{i:02d}.png", clip.read()
             path.parent.mkdir(exist_ok=True)
             room = clip.take.family == "room"
-            contact_sheet(path, clip.frames, clip.samples, clip.format.fps, clip.take.captions[0], read.seen if room else (), read.heard)
+            contact_sheet(path, clip.frames, clip.samples, clip.format.fps, clip.take.captions[0], read.seen if room else None, read.heard)
             if room:
                 with files.replacing(path.with_name(f"{path.stem}-tracked.png")) as partial:
                     pictures.tracked_frames(clip.frames, read.tracks).save(partial, "png")
