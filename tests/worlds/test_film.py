@@ -275,7 +275,7 @@ def test_every_paraphrase_reads_back(facts, variant, held_out):
 def test_errors_say_where():
     with pytest.raises(CaptionError) as error:
         film.parse("anime, the camera dances: a small red ball is dropped and bounces once")
-    assert error.value.column == 8 and "camera" in str(error.value)
+    assert error.value.column == 19 and "camera" in str(error.value)
     with pytest.raises(CaptionError) as error:
         film.parse("anime, the camera shakes: a small pink ball is dropped and bounces once")
     assert error.value.column == 35
