@@ -17,8 +17,9 @@ and nothing is in two places. With v, v' the velocities just before and after a 
 
 The clip's gravity is the g for which the pieces together cost least (equation (2) of `arcs.py`), over a grid, refined by a parabola.
 
-Limits: masses are not visible, so momentum is read as direction and ratio only. What is reversed or sped up without a rebound from the floor
-is lawful, and found to be; so is a hop too short to show in four frames. Balls only: shapes (hoops, paddles) are not known here.
+Limits: masses are not visible, so momentum is read as direction and ratio only. What is reversed, or sped up by one factor throughout, without
+a rebound from the floor is lawful, and found to be; so is a hop too short to show in four frames. Balls only: shapes (hoops, paddles) are not
+known here.
 """
 
 import dataclasses
