@@ -120,8 +120,7 @@ def calibrate(path: Path) -> int:
     for i, clip in enumerate(clips[: min(4, _SHEETS.value)]):
         read = clip.read()
         name = f"clip-{i:02d}"
-        with files.replacing(path / f"{name}-tracked.png") as partial:
-            pictures.tracked_frames(clip.frames, read.tracks).save(partial, "png")
+        pictures.save_tracked(path / f"{name}-tracked.png", clip.frames, read.tracks)
         contact_sheet(path / f"{name}-onsets.png", clip.frames, clip.samples, form.fps, clip.take.captions[0], read.seen, read.heard)
         text.append(
             f"## {clip.take.captions[0]}\n\n{say_impacts(read)}\n\n![tracked frames]({name}-tracked.png)\n\n![impacts heard]({name}-onsets.png)\n"
@@ -252,8 +251,7 @@ def evaluate(path: Path) -> None:
         name = f"clip-{i:02d}"
         media.write_mp4(path / f"{name}.mp4", read.frames, read.samples, form.fps, pipeline.provenance(request))
         contact_sheet(path / f"{name}.png", read.frames, read.samples, form.fps, request.prompt, read.seen, read.heard)
-        with files.replacing(path / f"{name}-tracked.png") as partial:
-            pictures.tracked_frames(read.frames, read.tracks).save(partial, "png")
+        pictures.save_tracked(path / f"{name}-tracked.png", read.frames, read.tracks)
         text.append(
             f"## {request.prompt}\n\nread: {say_balls(read)}; {say_impacts(read)}\n\n![sheet]({name}.png)\n\n![tracked]({name}-tracked.png)\n"
         )

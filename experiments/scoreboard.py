@@ -102,8 +102,7 @@ class Scoreboard:
             room = clip.take.family == "room"
             contact_sheet(path, clip.frames, clip.samples, clip.format.fps, clip.take.captions[0], read.seen if room else None, read.heard)
             if room:
-                with files.replacing(path.with_name(f"{path.stem}-tracked.png")) as partial:
-                    pictures.tracked_frames(clip.frames, read.tracks).save(partial, "png")
+                pictures.save_tracked(path.with_name(f"{path.stem}-tracked.png"), clip.frames, read.tracks)
 
     def _makers(self, suite, title, part, form, takes, here: slice, number: int) -> dict[str, Callable[[], list[Truth]]]:
         """How a batch of each row is made."""

@@ -1,8 +1,11 @@
 """Pictures of what the oracles read: tracked frames with a ring around every ball."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image, ImageDraw
 
+from sora_jax import files
 from sora_jax.media import to_uint8
 from sora_jax.oracles.tracker import EXTENT, Track
 from sora_jax.worlds.playhouse.spec import pixels_per_metre, to_pixels
@@ -30,3 +33,9 @@ def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) ->
                 pen.line([column, row - 4, column, row + 4], fill="black")
         sheet.paste(tile, ((f % columns) * (width * ZOOM + 4), (f // columns) * (height * ZOOM + 4)))
     return sheet
+
+
+def save_tracked(path: Path, frames: np.ndarray, tracks: list[Track]) -> None:
+    """`tracked_frames` as a PNG, which appears whole or not at all."""
+    with files.replacing(path) as partial:
+        tracked_frames(frames, tracks).save(partial, "png")

@@ -183,9 +183,9 @@ class Program:
             return 2 * (read[1] if len(read) > 1 else written)
         if made.opcode == "async-start" and made.attribute("calls"):  # counted in its body
             return 0.0
-        if made.opcode == "slice-start":  # its result holds the whole operand, of which it reads the slice, and the slice
-            slices = "".join(shape[0] for shape in list(_SHAPE.finditer(result))[1:])
-            return size(slices) + size(slices, on_chip=False)
+        if made.opcode == "slice-start":  # its result holds the whole operand, of which it reads the slice, then the slice
+            cut = list(_SHAPE.finditer(result))[1][0]
+            return size(cut) + size(cut, on_chip=False)
         if made.opcode.endswith("-start"):  # its result holds the operand and the result, but for
             return written + sum(read) * (made.opcode == "all-reduce-start")
         if made.opcode != "fusion":

@@ -67,6 +67,12 @@ def test_as_many_clips_as_fit(monkeypatch, held, said):
         assert re.search(said, compiling.micro_batch(run, "v5e:16x16"))
 
 
+@pytest.mark.parametrize("more", ["--output=r.json", "--program=sample"])
+def test_what_a_suggestion_would_pass_over_is_refused(more):
+    done = run(NANO, "--topology=v5e:2x2", "--suggest_batch", more)
+    assert done.returncode == 2 and "error: --suggest_batch prints how many clips" in done.stderr
+
+
 MESSAGE = (
     "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. Used 20.10G of 15.75G hbm. "
     "Exceeded hbm capacity by 4.35G."
