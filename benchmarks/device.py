@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import glob
+import hashlib
 import importlib.metadata
 import os
 import subprocess
@@ -28,8 +29,10 @@ class Ceilings:
     measured: tuple[float, float] | None = None
 
 
-# H200: a copy of 8.6 GB and a bfloat16 product of 8192^3 on random numbers, measured on one. TPUs: their makers' figures.
+# GPUs: a copy of 8.6 GB and a bfloat16 product of 8192^3 on random numbers, measured on one. The maker's figures are 3.35 and 4.8
+# TB/s, 989 TFLOP/s. TPUs: their makers' figures.
 LISTED = {
+    "nvidia_h100": Ceilings(3.0e12, 798e12, "listed, measured on an H100"),
     "nvidia_h200": Ceilings(4.3e12, 790e12, "listed, measured on an H200"),
     "tpu_v5_lite": Ceilings(819e9, 197e12, "listed, nominal"),
     "tpu_v5": Ceilings(2765e9, 459e12, "listed, nominal"),
@@ -88,7 +91,11 @@ def cache_bytes() -> int:
 
 @functools.cache
 def commit() -> str:
-    """The commit that is measured, with "-dirty" after it where files of the library differ from it; "unknown" outside a checkout."""
+    """The commit that is measured, with "-dirty" after it where files of the library differ from it.
+
+    Outside of a checkout: SORA_JAX_COMMIT if it is set, else "tree-" and a digest of the library's files, so that rows of two versions
+    are never taken for one.
+    """
     def git(*args):
         return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -96,14 +103,23 @@ def commit() -> str:
         dirty = git("status", "--porcelain", "--", "kernels", "sora_jax", "benchmarks/*.py")
         return git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(dirty)
     except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("SORA_JAX_COMMIT", "unknown")
+        return os.environ.get("SORA_JAX_COMMIT") or f"tree-{_sources_digest()}"
+
+
+def _sources_digest() -> str:
+    """12 hex digits over the names and contents of the Python files that have a say in a measurement."""
+    digest = hashlib.sha256()
+    for folder in ("benchmarks", "kernels", "sora_jax"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 @functools.cache
 def versions() -> dict[str, str]:
     """Versions of the packages that are installed, the cuDNN that they bring, and the driver."""
     found = {}
-    for name in ("jax", "jaxlib", "triton", "jax-triton", "torch", "tokamax", "libtpu", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"):
+    for name in ("jax", "jaxlib", "triton", "torch", "numpy", "tokamax", "libtpu", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

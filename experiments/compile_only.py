@@ -6,7 +6,7 @@
     python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v5e:16x16 --suggest_batch
     python -m experiments.compile_only --config=experiments/configs/playhouse_s.py --topology=h200:8 --config.mesh.fsdp=8
 
-The step that experiments.train would run, or one step of the sampler, goes through libtpu's own compiler (pip install 'sora_jax[tpu]'), or
+The step that experiments.train would run, or one step of the sampler, goes through libtpu's own compiler (pip install -e '.[tpu]'), or
 that of JAX's CUDA plugin (python -m kernels.gpu_graph --install=build/gpu_compiler), on this machine's CPU, in a process of its own.
 The report is for one device of the topology, and compiled, not run:
 

@@ -19,12 +19,15 @@ from typing import Any
 from kernels import target
 from kernels.errors import Unsupported
 
+# What installs the packages of a platform.
+INSTALL = {"gpu": "pip install -e '.[cuda13]', or '.[cuda12]' for CUDA 12", "tpu": "pip install -e '.[tpu]'"}
+
 _log = logging.getLogger("kernels")
 
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
-    """A module, and the platform it is made for ("gpu", "tpu"; None: all), which is also the extra that installs what it needs."""
+    """A module, and the platform it is made for ("gpu", "tpu"; None: all)."""
 
     module: str
     platform: str | None = None
@@ -63,7 +66,8 @@ def _load(op: str, name: str, implementation: Implementation, spec: Any) -> Modu
     except ImportError as missing:
         if implementation.platform is None:
             raise
-        raise Unsupported(f"{op}, {name}: {missing}; pip install 'sora_jax[{implementation.platform}]'") from missing
+        remedy = INSTALL[implementation.platform]
+        raise Unsupported(f"{op}, {name}: {missing}; {remedy}") from missing
     return module
 
 

@@ -14,13 +14,15 @@ each counted once; what a kernel reads again from a cache is not seen, nor what 
 more is seen on any machine.
 
 The folder is found by the variable GPU_COMPILER, build/gpu_compiler by default: within an environment the plugin would look for a GPU
-whenever JAX starts. It holds no cuDNN, so cuDNN's attention cannot be compiled here. jax 0.10 only: for 0.11 the packages have other names.
+whenever JAX starts. It belongs to one version of Python and of jax. It holds no cuDNN, so cuDNN's attention cannot be compiled here.
+The compiler is CUDA 12's for jax 0.10 and CUDA 13's for jax 0.11.
 """
 
 import argparse
 import dataclasses
 import functools
 import importlib
+import importlib.metadata
 import json
 import os
 import re
@@ -39,6 +41,8 @@ H200 = """gpu_device_info {
 }
 platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 } runtime_version { major: 12 minor: 8 patch: 0 }
 device_description_str: "NVIDIA H200" """
+# An H100 of 80 GB differs in its memory.
+H100 = H200.replace("4800000000000", "3350000000000").replace("150000000000", "85000000000").replace("NVIDIA H200", "NVIDIA H100 80GB HBM3")
 
 BITS = {"pred": 8, "s8": 8, "u8": 8, "s16": 16, "u16": 16, "bf16": 16, "f16": 16, "s32": 32, "u32": 32, "f32": 32, "s64": 64, "u64": 64, "f64": 64}
 # What stands in a schedule and launches nothing.
@@ -59,16 +63,24 @@ def folder() -> Path:
 
 
 def installed() -> bool:
-    return all((folder() / name).is_dir() for name in ("jax_cuda12_plugin", "jax_triton"))
+    """Whether `folder` holds the compiler for this version of jax."""
+    return next(folder().glob(f"jax_cuda{cuda_version()}_plugin-{_jax_version()}.dist-info"), None) is not None
 
 
 def install(into: Path) -> None:
     """Download the plugin of this version of jax and what it compiles with. Raises subprocess.CalledProcessError if pip fails."""
-    import jax
-
-    packages = [f"jax-cuda12-{part}=={jax.__version__}" for part in ("plugin", "pjrt")]
-    packages += ["nvidia-cuda-nvcc-cu12", "nvidia-cuda-runtime-cu12", "jax-triton==0.3.1"]
+    packages = [f"jax-cuda{cuda_version()}-{part}=={_jax_version()}" for part in ("plugin", "pjrt")]
+    packages += {12: ["nvidia-cuda-nvcc-cu12"], 13: ["nvidia-cuda-nvcc", "nvidia-nvvm"]}[cuda_version()]
     subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", f"--target={into}", *packages], check=True)
+
+
+def _jax_version() -> str:
+    return importlib.metadata.version("jax")
+
+
+def cuda_version() -> int:
+    """The version of CUDA that is compiled with."""
+    return 12 if _jax_version().startswith("0.10.") else 13
 
 
 def _size(shape: str) -> int:
@@ -117,10 +129,11 @@ def _op(name, call, case):
     def forward(free, fixed, *, implementation):
         return call({**free, **fixed}, spec, implementation)
 
-    def backward(free, fixed, cotangents, *, implementation):
-        return jax.vjp(lambda free: forward(free, fixed, implementation=implementation), free)[1](cotangents)[0]
+    def save(free, fixed, *, implementation):
+        """The pass backward as a function of the results' gradients; it holds what the pass forward saved."""
+        return jax.vjp(lambda free: forward(free, fixed, implementation=implementation), free)[1]
 
-    return forward, backward, free, fixed
+    return forward, save, free, fixed
 
 
 def _temporal(given, spec, implementation):
@@ -149,8 +162,10 @@ OPS = {
 
 
 def compile_here(op: str, case: str, direction: str, implementation: str) -> Graph:
-    """Must run in a process begun with JAX_PLATFORMS=cpu: the plugin would otherwise look for a GPU. The backward pass of a kernel
-    keeps only the arguments of the forward one, which is then not in its graph.
+    """Must run in a process begun with JAX_PLATFORMS=cpu: the plugin would otherwise look for a GPU.
+
+    The graph of a kernel's pass backward begins with what its pass forward saved. XLA's holds both passes, of which it computes
+    forward only what it needs.
     """
     import jax
     from jax.experimental import topologies
@@ -160,12 +175,16 @@ def compile_here(op: str, case: str, direction: str, implementation: str) -> Gra
     topology = topologies.get_topology_desc(platform="cuda", target_config=H200, topology="1x1x1")
     sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
     placed = functools.partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding))
-    forward, backward, free, fixed = _op(op, OPS[op][0], case)
+    forward, save, free, fixed = _op(op, OPS[op][0], case)
     with target.assume(target.H200):
         function, arguments = functools.partial(forward, implementation=implementation), (free, fixed)
         if direction == "backward":
-            arguments = (free, fixed, jax.eval_shape(function, free, fixed))
-            function = functools.partial(backward, implementation=implementation)
+            gradients = jax.eval_shape(function, free, fixed)
+            save = functools.partial(save, implementation=implementation)
+            if implementation == "xla":
+                function, arguments = lambda free, fixed, gradients: save(free, fixed)(gradients), (free, fixed, gradients)
+            else:
+                function, arguments = lambda pull, gradients: pull(gradients), (jax.eval_shape(save, free, fixed), gradients)
         return read(jax.jit(function).lower(*placed(arguments)).compile().as_text())
 
 

@@ -3,8 +3,12 @@
 import contextlib
 import contextvars
 import dataclasses
+import re
 
 import jax
+
+# "80GB", "-40GB", "HBM3", "HBM2e" in the name of a device.
+MEMORY = re.compile(r"[\s-]+(\d+\s?gb|hbm\d\w*)\b")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +21,12 @@ class Target:
 
     @property
     def slug(self) -> str:
-        """The kind as a file name: "NVIDIA H200" -> "nvidia_h200"."""
-        return "_".join(self.kind.lower().split())
+        """The kind as a file name, without the size and type of its memory.
+
+        "NVIDIA H200" and "NVIDIA H100 80GB HBM3" -> "nvidia_h200" and "nvidia_h100".
+        """
+        name = MEMORY.sub("", self.kind.lower())
+        return "_".join(name.split())
 
 
 CPU = Target("cpu", "cpu")

@@ -3,7 +3,7 @@
     python -m kernels.tpu_schedule                    a table: every operation and case, forward and backward, on four generations
     python -m kernels.tpu_schedule v6e --op=temporal_attention --case=d128 --direction=forward
 
-libtpu (`pip install 'sora_jax[tpu]'`) compiles for chips that are absent, and writes down its schedule. A bundle is what the chip issues
+libtpu (`pip install -e '.[tpu]'`) compiles for chips that are absent, and writes down its schedule. A bundle is what the chip issues
 in one cycle, so for a program without branches bundles are cycles, less the cycles that wait for memory. All figures are
 *predicted from the static schedule*; none was measured on a TPU. A kernel moves data while it computes: it is bound by whichever is longer.
 `conv_prologue` loops over rows within a program, so its bundles are no cycles, and only its traffic and temporaries are shown.

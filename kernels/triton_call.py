@@ -1,36 +1,53 @@
-"""Calling Triton kernels from JAX: on a GPU through jax-triton, anywhere in Triton's interpreter, or only compiling them.
+"""Calling Triton kernels from JAX: on a GPU, in Triton's interpreter, or only compiling them.
 
-Three traps are closed here. jax-triton 0.3.1 is the release that works with triton 3.6.0 (0.4 fails at lowering), and it cannot be
-imported without JAX's CUDA plugin, so it is imported when first used. Triton's interpreter (TRITON_INTERPRET=1, set before triton is
-imported) wants PyTorch tensors, of which it needs a handful of methods. And its `tl.dot` multiplies the bit patterns of bfloat16
-numbers, so there bfloat16 arrays are passed as float32.
+On a GPU a kernel is compiled to PTX by Triton and launched by a custom call that JAX's CUDA plugin
+registers. There are three such bridges:
+
+    ffi      `triton_kernel_call_ffi`, the typed custom call. XLA can record it into a CUDA graph.
+    legacy   `triton_kernel_call`, the untyped custom call. Each one splits the CUDA graph around it.
+    torch    Triton's own launcher on PyTorch tensors that share memory with the arrays. Only outside
+             of `jax.jit`; benchmarks use it where neither custom call works.
+
+`default_bridge` takes the first that the plugin registers; `use_bridge` takes another.
+
+JAX's custom call passes two pointers after a kernel's own parameters (global scratch and profiling),
+as Triton 3.6 expects. A Triton release with another number of hidden parameters is refused.
 """
 
+import contextlib
+import contextvars
 import dataclasses
-import importlib.metadata
-import importlib.util
+import functools
+import os
 import re
+import shutil
 import subprocess
 import tempfile
-import threading
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import triton
 
 from kernels import target
+from kernels.dispatch import INSTALL
 from kernels.errors import Unsupported
+from kernels.triton_interpreter import TYPES, interpret
 
-TYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "int32": "i32"}
+BRIDGES = {"ffi": "triton_kernel_call_ffi", "legacy": "triton_kernel_call", "torch": None}
+HIDDEN_PARAMETERS = 2
+
+_bridge: contextvars.ContextVar[str | None] = contextvars.ContextVar("triton_bridge", default=None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """One kernel with everything that fixes its machine code; the kernel's parameters are inputs, results, constants, in this order."""
+    """One kernel with all that its machine code depends on.
+
+    The kernel's parameters are its inputs, its results, its constants, in this order.
+    """
 
     kernel: Any  # a function under @triton.jit
     inputs: tuple[jax.ShapeDtypeStruct, ...]
@@ -41,10 +58,15 @@ class Launch:
     num_stages: int = 2
 
     def __call__(self, *arrays: jax.Array) -> list[jax.Array]:
-        """Run on arrays of the shapes of `inputs`; returns arrays of those of `results`."""
+        """Run on arrays of the shapes of `inputs`; returns arrays of the shapes of `results`."""
         for array, expected in zip(arrays, self.inputs, strict=True):
-            assert (array.shape, array.dtype) == (expected.shape, expected.dtype), (self.kernel, array, expected)
-        return _interpret(self, *arrays) if interpreting() else _call(self, *arrays)
+            given = (array.shape, array.dtype)
+            assert given == (expected.shape, expected.dtype), (self.kernel, array, expected)
+        if interpreting():
+            return interpret(self, *arrays)
+        if (_bridge.get() or default_bridge()) == "torch":
+            return _launch_by_torch(self, *arrays)
+        return _custom_call(self, *arrays)
 
 
 def interpreting() -> bool:
@@ -53,114 +75,180 @@ def interpreting() -> bool:
 
 
 def check_runnable() -> None:
-    """Raises `Unsupported` where Triton kernels cannot run: no NVIDIA GPU, or jax-triton is missing or of another release."""
+    """Raises `Unsupported` where Triton kernels cannot run: no NVIDIA GPU, or no CUDA plugin."""
     if interpreting():
         return
     device = target.current()
     if device.platform != "gpu" or device.capability is None:
-        raise Unsupported(f"needs an NVIDIA GPU, and this is {device.kind}; TRITON_INTERPRET=1 runs it anywhere, slowly")
+        raise Unsupported(
+            f"needs an NVIDIA GPU, and this is {device.kind}; "
+            "TRITON_INTERPRET=1 runs it anywhere, slowly"
+        )
     if device.capability < 80:
-        raise Unsupported(f"needs an NVIDIA GPU of compute capability 8.0 or later, and {device.kind} has {device.capability / 10}")
-    if importlib.util.find_spec("jax_triton") is None:
-        raise Unsupported("needs jax-triton 0.3.1; pip install 'sora_jax[gpu]'")
-    release = importlib.metadata.version("jax-triton")
-    if release != "0.3.1":
-        raise Unsupported(f"needs jax-triton 0.3.1, and {release} is installed; pip install 'sora_jax[gpu]'")
+        raise Unsupported(
+            "needs an NVIDIA GPU of compute capability 8.0 or later, "
+            f"and {device.kind} has {device.capability / 10}"
+        )
+    if not hasattr(_plugin(), "TritonKernel"):
+        raise Unsupported(f"needs JAX's CUDA plugin; {INSTALL['gpu']}")
 
 
-def _call(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
-    import jax_triton
-
-    return jax_triton.triton_call(
-        *arrays, kernel=launch.kernel, out_shape=list(launch.results), grid=(launch.programs,), name=launch.kernel.fn.__name__,
-        compute_capability=target.current().capability, num_warps=launch.num_warps, num_stages=launch.num_stages, **launch.constants,
-    )  # fmt: skip
-
-
-# Triton's interpreter.
-
-
-class _Tensor:
-    """What the interpreter asks of a tensor in main memory: where it lies. It copies nothing back, since nothing was copied out."""
-
-    def __init__(self, array: np.ndarray):
-        self.array, self.dtype = array, TYPES[array.dtype.name]
-
-    def data_ptr(self) -> int:
-        return self.array.ctypes.data
-
-    def untyped_storage(self):
-        return self
-
-    def cpu(self):
-        return self
-
-    def new_empty(self, *_, **__):
-        return _Tensor(self.array)
-
-    def set_(self, *_):
-        pass
-
-    def storage_offset(self) -> int:
-        return 0
-
-    def size(self) -> tuple[int, ...]:
-        return self.array.shape
-
-    def stride(self) -> tuple[int, ...]:
-        return self.array.strides
-
-    def copy_(self, _):
-        pass
+@contextlib.contextmanager
+def use_bridge(name: str) -> Iterator[None]:
+    """Launch kernels by this bridge. Trace inside it, and jit nothing that was traced outside it."""
+    if name not in BRIDGES:
+        raise ValueError(f"no bridge {name!r}; there are {', '.join(BRIDGES)}")
+    token = _bridge.set(name)
+    try:
+        yield
+    finally:
+        _bridge.reset(token)
 
 
-GUARD = 1 << 20  # bytes before and after every array
+@functools.cache
+def default_bridge() -> str:
+    """ "ffi" where JAX's CUDA plugin registers the typed custom call, else "legacy"."""
+    registered = _plugin()._cuda_triton.registrations()
+    return "ffi" if BRIDGES["ffi"] in registered else "legacy"
 
 
-def _guarded(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A copy that lies between guards, and all the memory around it: a kernel that misses must hit these, not the process."""
-    memory = np.full(array.nbytes + 2 * GUARD, 0x5A, np.uint8)
-    copy = memory[GUARD : GUARD + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy, memory
+def _plugin():
+    """JAX's module of Triton calls; it holds nothing where no CUDA plugin is installed."""
+    from jax._src.lib import gpu_triton
+
+    return gpu_triton
 
 
-def _unhurt(memory: np.ndarray) -> bool:
-    return bool((memory[:GUARD] == 0x5A).all() and (memory[-GUARD:] == 0x5A).all())
+def _custom_call(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
+    """The kernel as a custom call of XLA; it is compiled while this is traced."""
+    plugin, bridge = _plugin(), _bridge.get() or default_bridge()
+    _find_assembler()
+    capability = target.current().capability
+    compiled = _compile(_Key.of(launch, capability))
+    kernel = plugin.TritonKernel(
+        compiled.metadata.name,
+        launch.num_warps,
+        1,  # programs of a cluster
+        compiled.metadata.shared,
+        compiled.asm["ptx"],
+        "",
+        capability,
+    )
+    pointers = [plugin.create_array_parameter(0, 16)] * (len(launch.inputs) + len(launch.results))
+    call = plugin.TritonKernelCall(kernel, launch.programs, 1, 1, pointers)
+    name = launch.kernel.fn.__name__
+    config = zlib.compress(call.to_proto(name, b""))
+    results = list(launch.results)
+    if bridge == "legacy":
+        options = {"custom_call_api_version": 2, "legacy_backend_config": config}
+        return jax.ffi.ffi_call(BRIDGES[bridge], results, **options)(*arrays)
+    return jax.ffi.ffi_call(BRIDGES[bridge], results)(*arrays, name=name, opaque=config)
 
 
-# Its state is global, and the devices of a mesh call back at the same time.
-_one_at_a_time = threading.Lock()
+def _launch_by_torch(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
+    """The kernel launched at once on tensors that share the arrays' memory."""
+    import torch
+
+    if any(isinstance(array, jax.core.Tracer) for array in arrays):
+        raise Unsupported("the bridge torch launches kernels at once; call it outside of jax.jit")
+    inputs = [torch.from_dlpack(jax.block_until_ready(array)) for array in arrays]
+    results = []
+    for result in launch.results:
+        dtype = getattr(torch, result.dtype.name)
+        results.append(torch.empty(result.shape, dtype=dtype, device=inputs[0].device))
+    options = {"num_warps": launch.num_warps, "num_stages": launch.num_stages}
+    launch.kernel[(launch.programs,)](*inputs, *results, **launch.constants, **options)
+    if inputs[0].is_cuda:
+        torch.cuda.synchronize()
+    return [jax.dlpack.from_dlpack(result) for result in results]
 
 
-def _interpret(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
-    def widened(dtype):
-        return jnp.float32 if dtype == jnp.bfloat16 else dtype
-
-    def run(*arrays):
-        # Results start as NaN, as memory of a GPU may, so that a site that is left out is seen.
-        blank = (np.full(r.shape, np.nan, widened(r.dtype)) for r in launch.results)
-        held = [_guarded(a) for a in (*map(np.asarray, arrays), *blank)]
-        tensors, results = [_Tensor(a) for a, _ in held], [a for a, _ in held[len(arrays) :]]
-        # Padding rows hold 0 / 0 and log 0 here and there, which masks discard.
-        with np.errstate(all="ignore"), _one_at_a_time:
-            launch.kernel[(launch.programs,)](*tensors, **launch.constants)
-        if not all(_unhurt(memory) for _, memory in held):
-            for result in results:
-                result.fill(np.nan)  # raising in a callback would say less: no test passes with these
-        return results
-
-    shapes = [jax.ShapeDtypeStruct(r.shape, widened(r.dtype)) for r in launch.results]
-    results = jax.pure_callback(run, shapes, *(a.astype(widened(a.dtype)) for a in arrays))
-    return [result.astype(r.dtype) for result, r in zip(results, launch.results, strict=True)]
+@functools.cache
+def _find_assembler() -> None:
+    """Let JAX's plugin find ptxas: where PATH has none, Triton's own is appended to it."""
+    if shutil.which("ptxas") is None:
+        folders = ["/usr/local/cuda/bin", str(_nvidia_tools())]
+        os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *folders])
 
 
-# Compilation without a GPU.
+def _nvidia_tools() -> Path:
+    """The folder of NVIDIA's tools that Triton brings along."""
+    return Path(triton.__file__).parent / "backends/nvidia/bin"
+
+
+# Compilation, which needs no GPU.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Key:
+    """What the machine code of a launch depends on, hashable."""
+
+    kernel: Any
+    pointers: tuple[str, ...]  # Triton's types of the array parameters
+    constants: tuple[tuple[str, Any], ...]
+    options: tuple[tuple[str, int], ...]
+    capability: int
+
+    @classmethod
+    def of(cls, launch: Launch, capability: int) -> "_Key":
+        arrays = (*launch.inputs, *launch.results)
+        pointers = tuple(f"*{TYPES[array.dtype.name]}" for array in arrays)
+        options = (("num_warps", launch.num_warps), ("num_stages", launch.num_stages))
+        constants = tuple(launch.constants.items())
+        return cls(launch.kernel, pointers, constants, options, capability)
+
+
+@functools.cache
+def _compile(key: _Key) -> triton.compiler.CompiledKernel:
+    from triton.backends.compiler import GPUTarget
+
+    names, count = key.kernel.arg_names, len(key.pointers)
+    signature = dict(zip(names[:count], key.pointers, strict=True))
+    signature |= dict.fromkeys(names[count:], "constexpr")
+    # XLA aligns every array to 16 bytes or more.
+    aligned = {(i,): [["tt.divisibility", 16]] for i in range(count)}
+    source = triton.compiler.ASTSource(key.kernel, signature, dict(key.constants), aligned)
+    with _writable_cache():
+        device = GPUTarget("cuda", key.capability, 32)
+        compiled = triton.compile(source, target=device, options=dict(key.options))
+    hidden = _parameters(compiled.asm["ptx"]) - count
+    if hidden != HIDDEN_PARAMETERS:
+        raise Unsupported(
+            f"triton {triton.__version__} gives kernels {hidden} hidden parameters, and JAX passes "
+            f"{HIDDEN_PARAMETERS}; install triton==3.6.0"
+        )
+    return compiled
+
+
+def _parameters(ptx: str) -> int:
+    """The number of parameters of a module's one kernel."""
+    entry = ptx[ptx.index(".entry") :]
+    return entry[: entry.index(")")].count(".param")
+
+
+@contextlib.contextmanager
+def _writable_cache() -> Iterator[None]:
+    """Within, Triton keeps its files in a temporary folder if its own cache cannot be written."""
+    try:
+        folder = Path(triton.knobs.cache.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK)
+    except OSError:
+        writable = False
+    if writable:
+        yield
+        return
+    with tempfile.TemporaryDirectory() as temporary, triton.knobs.cache.scope():
+        triton.knobs.cache.dir = temporary
+        yield
 
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What a compiled kernel occupies: registers a thread, bytes a thread spills, bytes of shared memory a program; and its PTX."""
+    """What a compiled kernel occupies, and its PTX.
+
+    registers and spilled (bytes) are of a thread, shared (bytes of shared memory) of a program.
+    """
 
     registers: int
     spilled: int
@@ -169,28 +257,21 @@ class Resources:
 
 
 def compile_for(launch: Launch, capability: int) -> Resources:
-    """Compile for an NVIDIA GPU of this compute capability (90: H100, H200), which may be absent. Needs TRITON_INTERPRET unset."""
-    from triton.backends.compiler import GPUTarget
+    """Compile for an NVIDIA GPU of this compute capability (90: H100, H200), which may be absent.
 
-    arrays = (*launch.inputs, *launch.results)
-    names = launch.kernel.arg_names
-    signature = {name: f"*{TYPES[a.dtype.name]}" for name, a in zip(names, arrays, strict=False)}
-    signature |= dict.fromkeys(names[len(arrays) :], "constexpr")
-    # XLA aligns every array to 16 bytes or more, and jax-triton says so to the compiler.
-    aligned = {(i,): [["tt.divisibility", 16]] for i in range(len(arrays))}
-    source = triton.compiler.ASTSource(launch.kernel, signature, dict(launch.constants), aligned)
-    options = {"num_warps": launch.num_warps, "num_stages": launch.num_stages}
-    compiled = triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
+    TRITON_INTERPRET must be unset.
+    """
+    compiled = _compile(_Key.of(launch, capability))
     registers, spilled = _usage(compiled.asm["cubin"])
     return Resources(registers, spilled, compiled.metadata.shared, compiled.asm["ptx"])
 
 
 def _usage(cubin: bytes) -> tuple[int, int]:
-    """Registers and local memory of a binary's one kernel, as NVIDIA's cuobjdump, which Triton brings along, reads them."""
-    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    """Registers and local memory of a binary's one kernel, as NVIDIA's cuobjdump reads them."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        text = subprocess.run([tool, "--dump-resource-usage", file.name], check=True, capture_output=True, text=True).stdout
+        command = [_nvidia_tools() / "cuobjdump", "--dump-resource-usage", file.name]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     usage = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", text)
     return int(usage[1]), max(int(usage[2]), int(usage[3]))

@@ -126,7 +126,7 @@ def _tokamax(layout: Layout) -> list[Form]:
 def torch_or_absent():
     """The module torch, if it computes where JAX does."""
     if importlib.util.find_spec("torch") is None:
-        raise Absent("not installed; pip install 'sora_jax[parity]'")
+        raise Absent("not installed; pip install -e '.[parity]'")
     import torch
 
     if device.platform() != ("gpu" if torch.cuda.is_available() else "cpu"):

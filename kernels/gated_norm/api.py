@@ -33,15 +33,15 @@ def gated_norm(
     """y = x + gate f and z = (1 + scale) rms(y) + shift: the end of one branch of a block and the beginning of the next.
 
     x, f                [..., S, D] the stream and what a branch adds to it
-    gate, shift, scale  [..., D] of x's dtype, one row for all S sites of a frame. The gate is of the branch that ends, shift and scale
-                        of the one that begins
+    gate, shift, scale  [..., D] of x's dtype or float32, one row for all S sites of a frame. The gate is of the branch that ends,
+                        shift and scale of the one that begins
     implementation      "triton" or "xla"; default the first for this platform that can. One that is named never falls back
     sharding            how x lies on a mesh. The kernel then runs in a `shard_map` island: all axes but D may be sharded. f is split
                         alike, the rows as the axes before S
 
     Returns (y, z) [..., S, D] of x's dtype. Implementations differ in the gradient only. Raises ValueError for shapes that do not fit
     together, or an unknown implementation; `kernels.errors.Unsupported`, a NotImplementedError, for what the implementation cannot
-    do, with what it can. Source: adaptive norm and gate as in DiT (Peebles & Xie 2022), RMS norm Zhang & Sennrich 2019.
+    do, with what it can. A kernel can be differentiated once, in reverse. Source: adaptive norm and gate as in DiT (Peebles & Xie 2022), RMS norm Zhang & Sennrich 2019.
     """
     _check_shapes(x, f, gate, shift, scale)
     run = functools.partial(_run, implementation=implementation)
@@ -63,8 +63,9 @@ def _check_shapes(x, f, gate, shift, scale) -> None:
     for name, array, shape in (("f", f, x.shape), ("gate", gate, row), ("shift", shift, row), ("scale", scale, row)):
         if array.shape != shape:
             raise ValueError(f"gated_norm: {name} is {array.shape}; beside x {x.shape} it must be {shape}")
-        if array.dtype != x.dtype:
-            raise ValueError(f"gated_norm: x is {x.dtype} and {name} {array.dtype}; give one dtype")
+        if array.dtype != x.dtype and (name == "f" or array.dtype != "float32"):
+            allowed = "one dtype" if name == "f" else "that dtype or float32"
+            raise ValueError(f"gated_norm: x is {x.dtype} and {name} {array.dtype}; give {allowed}")
     if 0 in x.shape:
         raise ValueError(f"gated_norm: nothing to normalise in x {x.shape}")
 
@@ -77,7 +78,8 @@ def _run(x, f, gate, shift, scale, *, implementation):
     if name == "xla":
         return module.gated_norm(x, f, gate, shift, scale)
     x, f = (array.reshape(-1, *shape[-2:]) for array in (x, f))
-    y, z = _kernel(name, module)(x, f, *(row.reshape(-1, shape[-1]) for row in (gate, shift, scale)))
+    rows = [row.reshape(-1, shape[-1]).astype("float32") for row in (gate, shift, scale)]
+    y, z = _kernel(name, module)(x, f, *rows)
     return y.reshape(shape), z.reshape(shape)
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything static: N frames of the whole batch, S sites, D width; dtype of all arrays."""
+    """Everything static: N frames of the whole batch, S sites, D width; dtype of x, f and the results."""
 
     N: int
     S: int

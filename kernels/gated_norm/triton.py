@@ -92,7 +92,8 @@ def parameters(spec: Spec) -> dict[str, int]:
 
 def launches(spec: Spec) -> dict[str, Launch]:
     """The kernels of `spec`: "backward" alone."""
-    x, row = (jax.ShapeDtypeStruct(shape, jnp.dtype(spec.dtype)) for shape in ((spec.N, spec.S, spec.D), (spec.N, spec.D)))
+    x = jax.ShapeDtypeStruct((spec.N, spec.S, spec.D), jnp.dtype(spec.dtype))
+    row = jax.ShapeDtypeStruct((spec.N, spec.D), jnp.float32)
     p = parameters(spec)
     chunks = triton.cdiv(spec.S, p["each"])
     sums = jax.ShapeDtypeStruct((spec.N, chunks, 3, spec.D), jnp.float32)
@@ -101,6 +102,6 @@ def launches(spec: Spec) -> dict[str, Launch]:
 
 
 def backward(spec: Spec, y: jax.Array, f: jax.Array, gate: jax.Array, scale: jax.Array, dy: jax.Array, dz: jax.Array) -> tuple[jax.Array, ...]:
-    """Gradients of x, f [N, S, D], gate, shift and scale [N, D]."""
+    """Gradients of x, f [N, S, D], gate, shift and scale [N, D]; those three are float32 here."""
     dx, df, sums = launches(spec)["backward"](y, f, gate, scale, dy, dz)
-    return dx, df, *jnp.moveaxis(sums.sum(1).astype(spec.dtype), 1, 0)
+    return dx, df, *jnp.moveaxis(sums.sum(1), 1, 0)

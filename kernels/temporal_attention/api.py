@@ -50,8 +50,13 @@ def temporal_attention(
                      T and D not. visible and the shared keys are split alike, the rest is on every device
 
     Returns [..., T, S, H, D], dtype of q. Raises ValueError for shapes that do not fit together, or an unknown implementation;
-    `kernels.errors.Unsupported`, a NotImplementedError, for what the implementation cannot do, with what it can. Source: qk-norm as
-    in ViT-22B (Dehghani et al. 2023), rotation RoFormer (Su et al. 2021).
+    `kernels.errors.Unsupported`, a NotImplementedError, for what the implementation cannot do, with what it can. A kernel can be
+    differentiated once, in reverse; "xla" any number of times and forward. Source: qk-norm as in ViT-22B (Dehghani et al. 2023),
+    rotation RoFormer (Su et al. 2021).
+
+    Every number must be finite, also those of frames that `visible` hides. A kernel handles several sites in one matrix product, so
+    a NaN or Inf in v, or in the gradient of the result, spreads to the sites of its tile (0 x NaN); in the reference it stays in its
+    own site.
     """
     _check_shapes(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v)
     arrays = (q, k, v, q_scale, k_scale, jax.lax.stop_gradient(angles), visible, shared_k, shared_v)
@@ -93,8 +98,10 @@ def _check_shapes(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
     for name, (array, shape) in expected.items():
         if array.shape != tuple(shape):
             raise ValueError(f"temporal_attention: {name} is {array.shape}; beside q {q.shape} it must be {tuple(shape)}")
-    if 0 in q.shape or (shared_k is not None and A == 0):
-        raise ValueError(f"temporal_attention: nothing to attend to in q {q.shape}{f', shared_k {shared_k.shape}' * (shared_k is not None)}")
+    empty = {"q": q} if shared_k is None else {"q": q, "shared_k": shared_k}
+    if any(0 in array.shape for array in empty.values()):
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in empty.items())
+        raise ValueError(f"temporal_attention: nothing to attend to in {shapes}")
     for name, array in {"k": k, "v": v, "shared_k": shared_k, "shared_v": shared_v}.items():
         if array is not None and array.dtype != q.dtype:
             raise ValueError(f"temporal_attention: q is {q.dtype} and {name} {array.dtype}; give one dtype")

@@ -10,6 +10,8 @@ For every batch element, site and head, over frames t, u = 1 .. T with angles ph
 
 R(phi) turns every plane (x_i, x_{i + D/2}) by phi_i. Shared keys c and values w come ready, normalised and rotated by whoever
 makes them once for all sites (`normalise_and_rotate`), and are always visible. A query that sees no key gives o = 0.
+
+All arguments are finite. What a NaN or Inf does beyond its own site is not specified.
 """
 
 import functools

@@ -5,7 +5,7 @@
 
 Figures are the makers' own, nominal, for a chip: https://docs.cloud.google.com/tpu/docs/v5e, .../v5p, .../v6e and .../tpu7x, which give links
 in both directions together (400, 1200, 800, 1200 GB/s a chip): here is half, one direction. A chip of tpu7x is two devices, each
-with half of everything; one of v5p is a single device. Of an H200: https://www.nvidia.com/en-us/data-center/h200, NVLink in one direction,
+with half of everything; one of v5p is a single device. Of an H200: https://www.nvidia.com/en-us/data-center/h200 (and .../h100), NVLink in one direction,
 between the up to 8 of a node. No program reaches all of these at once: times made of them are lower bounds.
 
 TPUs are compiled for by libtpu, GPUs by JAX's CUDA plugin, which `python -m kernels.gpu_graph --install=build/gpu_compiler` downloads into a
@@ -41,6 +41,7 @@ DEVICES = {
     "v5p": Device(459e12, 95e9, 2765e9, 600e9, 3, "v5p:8x8x8", "tpu_v5"),
     "v6e": Device(918e12, 32e9, 1640e9, 400e9, 2, "v6e:16x16", "tpu_v6_lite"),
     "tpu7x": Device(2307e12 / 2, 192e9 / 2, 7380e9 / 2, 600e9 / 2, 3, "tpu7x:4x4x8", "tpu7x", 2),
+    "h100": Device(989e12, 80e9, 3350e9, 450e9, 1, "h100:8", "nvidia_h100"),
     "h200": Device(989e12, 141e9, 4800e9, 450e9, 1, "h200:8", "nvidia_h200"),
 }
 
@@ -61,7 +62,7 @@ def environment(topology: str) -> dict[str, str]:
 
 def platform(topology: str) -> str:
     """ "tpu" or "cuda", as jax calls it when it lowers. """
-    return "cuda" if topology.startswith("h200") else "tpu"
+    return "cuda" if topology.startswith("h") else "tpu"
 
 
 def options(topology: str) -> dict[str, bool]:
@@ -71,7 +72,7 @@ def options(topology: str) -> dict[str, bool]:
 
 def compiler(topology: str) -> str:
     """The package that compiles for a topology."""
-    return {"tpu": "libtpu", "cuda": "jax-cuda12-plugin"}[platform(topology)]
+    return {"tpu": "libtpu", "cuda": f"jax-cuda{gpu_graph.cuda_version()}-plugin"}[platform(topology)]
 
 
 def generation(topology: str) -> Device:
@@ -98,11 +99,12 @@ def devices(topology: str) -> list[Any]:
             raise UserError(f"the compiler for GPUs is not in {here}; python -m kernels.gpu_graph --install={here} downloads it")
         if (count := int(topology.partition(":")[2])) > 8:
             raise UserError(f"--topology={topology}: a node has up to 8; give one as {example}")
-        return list(topologies.get_topology_desc(platform="cuda", target_config=gpu_graph.H200, topology=f"1x1x{count}").devices)
+        described = {"h100": gpu_graph.H100, "h200": gpu_graph.H200}[topology.partition(":")[0]]
+        return list(topologies.get_topology_desc(platform="cuda", target_config=described, topology=f"1x1x{count}").devices)
     try:
         import libtpu  # noqa: F401
     except ImportError as error:
-        raise UserError("libtpu, the compiler for TPUs, is not installed; pip install 'sora_jax[tpu]'") from error
+        raise UserError("libtpu, the compiler for TPUs, is not installed; pip install -e '.[tpu]'") from error
     try:
         return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
     except Exception as error:

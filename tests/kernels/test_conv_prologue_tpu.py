@@ -116,7 +116,7 @@ def test_blocks_cover_every_row(name):
 predict = functools.cache(functools.partial(tpu_schedule.predict, op="conv_prologue"))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed; pip install 'sora_jax[tpu]'")
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed; pip install -e '.[tpu]'")
 @pytest.mark.slow
 @pytest.mark.parametrize("direction", ["forward", "backward"])
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_an_accelerator_left_unused_is_a_warning(caplog, absent_gpu):
     with caplog.at_level(logging.INFO, "kernels"), target.assume(target.H200):
         for _ in range(2):
             jax.eval_shape(lambda: temporal_attention(**inputs(SPEC)))
-        with pytest.raises(Unsupported, match="needs jax-triton 0.3.1; pip install 'sora_jax\\[gpu\\]'"):
+        with pytest.raises(Unsupported, match="needs JAX's CUDA plugin; pip install -e '.\\[cuda13\\]'"):
             temporal_attention(**inputs(SPEC), implementation="triton")
     [warning] = [record for record in caplog.records if record.name == "kernels"]
     assert warning.levelname == "WARNING" and warning.getMessage().startswith("temporal_attention runs as xla (temporal_attention, triton: needs")
@@ -110,7 +110,7 @@ def test_without_triton():
         """
     )
     assert result.returncode == 0, result.stderr
-    assert "pip install 'sora_jax[gpu]'" in result.stdout and result.stdout.count("\n") == 1
+    assert "pip install -e '.[cuda13]'" in result.stdout and result.stdout.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -125,6 +125,7 @@ def test_without_triton():
         ({"shared_k": jnp.zeros((1, 3, 1, 16))}, "both shared_k and shared_v"),
         ({"shared_k": jnp.zeros((1, 3, 2, 16)), "shared_v": jnp.zeros((1, 3, 1, 16))}, r"shared_k is \(1, 3, 2, 16\); .* \(1, 3, 1, 16\)"),
         ({"shared_k": jnp.zeros((1, 0, 1, 16)), "shared_v": jnp.zeros((1, 0, 1, 16))}, "nothing to attend to"),
+        ({x: jnp.zeros((1, 4, 0, 1, 16)) for x in "qkv"}, r"nothing to attend to in q \(1, 4, 0, 1, 16\)$"),
         ({"q": jnp.zeros((4, 16))}, r"give \[\.\.\., T, S, H, D\]"),
     ],
 )
@@ -155,6 +156,18 @@ def test_tuning_overrides_the_heuristic(tmp_path, monkeypatch):
         tuning.use(write(tmp_path / "b.json", wraps=2))
         with pytest.raises(ValueError, match="b.json: some_op has no parameter wraps; it has warps, rows"):
             tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=16)
+
+
+def test_a_trial_overrides_what_is_tuned(tmp_path, monkeypatch):
+    monkeypatch.setattr(tuning, "_chosen", {})
+    with target.assume(target.Target("gpu", "NVIDIA H200 141GB HBM3e", 90)):
+        tuning.use(write(tmp_path / "a.json", warps=2))
+        with tuning.trial("some_op", {"rows": 128}):
+            assert tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=16) == {"warps": 4, "rows": 128}
+            assert tuning.parameters("other_op", {"rows": 64}, T=16) == {"rows": 64}
+        assert tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=16) == {"warps": 2, "rows": 64}
+        with tuning.trial("some_op", {"wraps": 1}), pytest.raises(ValueError, match="trial: some_op has no parameter wraps"):
+            tuning.parameters("some_op", {"warps": 4}, T=16)
 
 
 def test_tuning_of_another_device_is_refused(tmp_path):

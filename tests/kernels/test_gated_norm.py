@@ -68,6 +68,23 @@ def test_forward_is_the_reference_to_the_bit():
         jax.tree.map(np.testing.assert_array_equal, out, outs[0])
 
 
+@pytest.mark.parametrize("implementation", OTHERS)
+def test_rows_may_be_float32_beside_a_bfloat16_stream(implementation):
+    spec = Spec(2, 5, 24)
+    given = inputs(spec)
+    wide = {name: given[name].astype(jnp.float32) for name in ("gate", "shift", "scale")}
+
+    def loss(given, implementation):
+        results = gated_norm(**given, implementation=implementation)
+        return sum(jnp.sin(out.astype(jnp.float32)).sum() for out in results)
+
+    found = jax.jit(jax.grad(loss), static_argnums=1)(given | wide, implementation)
+    want = jax.jit(jax.grad(loss), static_argnums=1)(given | wide, "xla")
+    assert all(found[name].dtype == jnp.float32 for name in wide) and found["x"].dtype == spec.dtype
+    for name in given:
+        np.testing.assert_allclose(*(np.asarray(x[name], np.float32) for x in (found, want)), rtol=0.02, atol=0.02)
+
+
 # A kernel with one line changed must not pass: what is replaced, and by what.
 MUTATIONS = {
     "norm over padded numbers": ("squares / D", "squares / WIDE"),
@@ -116,7 +133,8 @@ def test_batching_by_leading_axes_and_by_vmap(implementation):
         ({"x": jnp.zeros(8)}, r"x is \(8,\); give \[\.\.\., S, D\]"),
         ({"f": jnp.zeros((2, 3, 9))}, r"f is \(2, 3, 9\); beside x \(2, 3, 8\) it must be \(2, 3, 8\)"),
         ({"gate": jnp.zeros((2, 1, 8))}, r"gate is \(2, 1, 8\); .* it must be \(2, 8\)"),
-        ({"scale": jnp.zeros((2, 8), jnp.bfloat16)}, "x is float32 and scale bfloat16; give one dtype"),
+        ({"scale": jnp.zeros((2, 8), jnp.bfloat16)}, "x is float32 and scale bfloat16; give that dtype or float32"),
+        ({"f": jnp.zeros((2, 3, 8), jnp.bfloat16)}, "x is float32 and f bfloat16; give one dtype"),
         ({"implementation": "cudnn"}, "no implementation 'cudnn'; there are triton, xla"),
     ],
 )

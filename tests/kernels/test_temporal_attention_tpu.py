@@ -152,7 +152,7 @@ def test_tilings(name, T):
     assert tl.memory < pallas_tpu.MEMORY
 
 
-needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed; pip install 'sora_jax[tpu]'")
+needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed; pip install -e '.[tpu]'")
 predict = functools.cache(tpu_schedule.predict)
 
 # Bundles per site: the time in which HBM moves the site's 4X at H8 D128; what stands in the way at D64 is the softmax of twice as many heads.
