@@ -1,8 +1,12 @@
-"""Measuring: what in which order, on which inputs, and the row that comes of it. Start at `measure`."""
+"""Measuring: what in which order, on which inputs, and the row that comes of it. Start at `measure`.
+
+A case is prepared (`prepare`: compiled, compared to the specification), then timed (`time_forms`).
+"""
 
 import dataclasses
 import datetime
 import math
+import time
 from collections.abc import Sequence
 
 import jax
@@ -36,9 +40,51 @@ def plan(suites: Sequence[str], size: str, cases: Sequence[str] | None = None, d
     return [entry[2:] for entry in sorted(entries, key=lambda entry: entry[:2])]
 
 
-def measure(suite: str, workload: Workload, direction: str, impls: Sequence[str], ceilings: device.Ceilings, rounds: int = 30,
-            seconds: float = 10.0) -> tuple[list[dict], list[str]]:
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """The forms of one case in one direction, compiled and compared to the specification.
+
+    ready      (implementation, program, error) of each form that can be timed
+    failures   one line for each form that failed or is wrong
+    left_out   implementations that were not begun before the deadline
+    """
+
+    suite: str
+    workload: Workload
+    direction: str
+    input_sets: int
+    ready: list[tuple]
+    failures: list[str]
+    left_out: list[str]
+
+
+def measure(
+    suite: str,
+    workload: Workload,
+    direction: str,
+    impls: Sequence[str],
+    ceilings: device.Ceilings,
+    rounds: int = 30,
+    seconds: float = 10.0,
+) -> tuple[list[dict], list[str]]:
     """Rows of one case in one direction, and what failed, each as one line. Both are also printed."""
+    prepared = prepare(suite, workload, direction, impls)
+    return time_forms(prepared, ceilings, rounds, seconds), prepared.failures
+
+
+def prepare(
+    suite: str,
+    workload: Workload,
+    direction: str,
+    impls: Sequence[str],
+    until: float = math.inf,
+) -> Prepared:
+    """Compiles every form of `impls` and compares its results to the specification.
+
+    No form is begun after `until`, a time of `time.monotonic`. Several cases may be prepared in
+    threads at the same time; forms of PyTorch only in one of them.
+    """
+    prepared = Prepared(suite, workload, direction, 0, [], [], [])
     forms = []
     for impl in impls:
         try:
@@ -46,31 +92,46 @@ def measure(suite: str, workload: Workload, direction: str, impls: Sequence[str]
         except Absent as reason:
             print(f"  {impl:14s} absent: {reason}")
     if not forms:
-        return [], []
+        return prepared
+    if time.monotonic() > until:
+        prepared.left_out.extend(impl for impl, _ in forms)
+        return prepared
     sets = input_sets(workload)
     right = programs.reference(workload, direction, sets[0])
-    ready, failures = [], []
     for impl, form in forms:
+        if time.monotonic() > until:
+            prepared.left_out.append(impl)
+            continue
         try:
             program = programs.prepare(workload, form, direction, sets)
             difference = None if impl in CORE else programs.error(right, program.results())
             if difference is not None and not difference < WRONG:
                 raise ValueError(f"wrong by {difference:.2g} of its norm: {program.ran}")
-            ready.append((impl, program, difference))
+            prepared.ready.append((impl, program, difference))
         except Absent as reason:
             print(f"  {impl:14s} absent: {reason}")
-        except Exception as exception:  # one that fails must not end the others' measurement; the command's status tells
+        except Exception as exception:  # one failure must not end the others' measurement
             lines = str(exception).strip().splitlines() or [""]
-            failures.append(f"{suite}/{workload.name} {direction} {impl}: {type(exception).__name__}: {lines[0][:300]}")
-            print(f"  {impl:14s} failed: {failures[-1]}")
-    del right
-    wall, kernels, names = sample(ready, rounds, seconds, workload.timer == "kernels" and device.platform() == "gpu")
+            where = f"{suite}/{workload.name} {direction} {impl}"
+            failure = f"{where}: {type(exception).__name__}: {lines[0][:300]}"
+            prepared.failures.append(failure)
+            print(f"  {impl:14s} failed: {failure}")
+    return dataclasses.replace(prepared, input_sets=len(sets))
+
+
+def time_forms(
+    prepared: Prepared, ceilings: device.Ceilings, rounds: int = 30, seconds: float = 10.0
+) -> list[dict]:
+    """Times the forms in turns; one row each, which is also printed."""
+    workload, direction, ready = prepared.workload, prepared.direction, prepared.ready
+    by_kernels = workload.timer == "kernels" and device.platform() == "gpu"
+    wall, kernels, names = sample(ready, rounds, seconds, by_kernels)
     rows = []
     for i, (impl, program, difference) in enumerate(ready):
-        p20, p50, p80 = (1e3 * t for t in timing.percentiles(kernels[i] if i in kernels else wall[i]))
+        p20, p50, p80 = (1e3 * t for t in timing.percentiles(kernels.get(i, wall[i])))
         least = workload.costs.get(direction) or _both(workload, direction)
         row = {
-            "suite": suite,
+            "suite": prepared.suite,
             "case": workload.name,
             "impl": impl,
             "ran": program.ran,
@@ -78,7 +139,7 @@ def measure(suite: str, workload: Workload, direction: str, impls: Sequence[str]
             "p20_ms": p20,
             "p50_ms": p50,
             "p80_ms": p80,
-            "percent_of_roofline": least and 1e5 * max(least.bytes / ceilings.bandwidth, least.flops / ceilings.flops) / p50,
+            "percent_of_roofline": least and 1e5 * floor_seconds(least, ceilings) / p50,
             "peak_bytes": program.peak_bytes,
             "error": difference,
             "device": device.slug(),
@@ -90,7 +151,7 @@ def measure(suite: str, workload: Workload, direction: str, impls: Sequence[str]
             "lower_s": program.lower_s,
             "compile_s": program.compile_s,
             "rounds": len(wall[i]),
-            "input_sets": len(sets),
+            "input_sets": prepared.input_sets,
             "bytes": least and least.bytes,
             "flops": least and least.flops,
             "ceilings": dataclasses.asdict(ceilings),
@@ -101,7 +162,12 @@ def measure(suite: str, workload: Workload, direction: str, impls: Sequence[str]
             row[f"{workload.unit}_per_second"] = 1e3 * workload.items / p50
         rows.append(row)
         print(describe(row), flush=True)
-    return rows, failures
+    return rows
+
+
+def floor_seconds(least: Cost, ceilings: device.Ceilings) -> float:
+    """The roofline: the time that the least bytes or the least FLOPs take, whichever is longer."""
+    return max(least.bytes / ceilings.bandwidth, least.flops / ceilings.flops)
 
 
 def _both(workload: Workload, direction: str) -> Cost | None:

@@ -27,7 +27,7 @@ _CASE = flags.DEFINE_list("case", None, "only cases whose names begin so")
 _DIRECTION = flags.DEFINE_list("direction", None, f"{', '.join(DIRECTIONS)}; by default what the suite is about")
 _SIZE = flags.DEFINE_enum("size", None, ["tiny", "cpu", "gpu"], "sizes of the cases; by default the machine's; tiny is for tests")
 _OUTPUT = flags.DEFINE_string("output", None, "folder for the rows; by default benchmarks/results/DEVICE")
-_MINUTES = flags.DEFINE_float("minutes", None, "begin nothing more after so long; what was measured is kept", lower_bound=0.0)
+_MINUTES = flags.DEFINE_float("minutes", None, "begin no form after so long; what was measured is kept", lower_bound=0.0)
 _RESUME = flags.DEFINE_bool("resume", False, "leave out what this commit has rows of in --output")
 _ROUNDS = flags.DEFINE_integer("rounds", 30, "samples of each implementation", lower_bound=1)
 _SECONDS = flags.DEFINE_float("seconds", 10.0, "go on with fewer samples of a case after so long", lower_bound=0.0)
@@ -64,10 +64,12 @@ def main(_):
             left.append(f"{suite}/{workload.name} {direction}")
             continue
         print(f"\n{suite}/{workload.name}, {direction}", flush=True)
-        rows, failures = harness.measure(suite, workload, direction, wanted, ceilings, _ROUNDS.value, _SECONDS.value)
+        prepared = harness.prepare(suite, workload, direction, wanted, deadline)
+        left += [f"{suite}/{workload.name} {direction} {impl}" for impl in prepared.left_out]
+        rows = harness.time_forms(prepared, ceilings, _ROUNDS.value, _SECONDS.value)
         for row in rows:
             results.append(output, row)
-        written, failed = written + len(rows), failed + failures
+        written, failed = written + len(rows), failed + prepared.failures
     print(f"\n{written} rows into {output} in {(time.monotonic() - begun) / 60:.1f} minutes" + f", {skipped} were there" * bool(skipped))
     if left:
         print(f"out of time before {len(left)} more: {', '.join(left)}; the same command with --resume goes on")

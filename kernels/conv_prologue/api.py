@@ -43,7 +43,8 @@ def conv_prologue(
     Returns (past [..., K + T, H + 2 P, W + 2 P, C], cache [..., K, H, W, C]) of x's dtype: the convolution's input, which needs no
     padding along time, and the cache for the next piece. Raises ValueError for shapes that do not fit together, or an unknown
     implementation; `kernels.errors.Unsupported`, a NotImplementedError, for what the implementation cannot do, with what it can. A
-    kernel can be differentiated once, in reverse. Source: RMS norm Zhang & Sennrich 2019; the cached causal convolution as in Wan's video autoencoder (Wan et al. 2025).
+    kernel can be differentiated once, in reverse.
+    Source: RMS norm Zhang & Sennrich 2019; the cached causal convolution as in Wan's video autoencoder (Wan et al. 2025).
     """
     _check_shapes(x, gain, cache, padding)
     run = functools.partial(_run, padding=padding, implementation=implementation)

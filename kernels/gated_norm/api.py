@@ -41,7 +41,8 @@ def gated_norm(
 
     Returns (y, z) [..., S, D] of x's dtype. Implementations differ in the gradient only. Raises ValueError for shapes that do not fit
     together, or an unknown implementation; `kernels.errors.Unsupported`, a NotImplementedError, for what the implementation cannot
-    do, with what it can. A kernel can be differentiated once, in reverse. Source: adaptive norm and gate as in DiT (Peebles & Xie 2022), RMS norm Zhang & Sennrich 2019.
+    do, with what it can. A kernel can be differentiated once, in reverse.
+    Source: adaptive norm and gate as in DiT (Peebles & Xie 2022), RMS norm Zhang & Sennrich 2019.
     """
     _check_shapes(x, f, gate, shift, scale)
     run = functools.partial(_run, implementation=implementation)

@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -87,6 +88,17 @@ def test_what_is_absent_is_named_with_its_reason(capsys):
     rows, failures = measure("scaling", scaling(("tokamax", absent), fallback), "forward", ["tokamax", "cudnn"])
     said = capsys.readouterr().out
     assert not rows and not failures and "absent: not installed; pip install it" in said and "no cudnn call" in said
+
+
+def test_a_deadline_is_looked_at_between_forms(monkeypatch):
+    clock = iter(range(100))
+    monkeypatch.setattr(harness, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
+    forms = [(name, lambda: [Form("right", lambda x: {"y": 2 * x["x"]})]) for name in ("xla", "xla_best", "triton")]
+    names = [name for name, _ in forms]
+    prepared = harness.prepare("scaling", scaling(*forms), "forward", names, until=2)
+    assert [impl for impl, _, _ in prepared.ready] == ["xla", "xla_best"] and prepared.left_out == ["triton"]
+    late = harness.prepare("scaling", scaling(*forms), "forward", names, until=2)
+    assert not late.ready and late.left_out == names
 
 
 def test_percent_of_roofline_and_state_that_is_handed_on():
