@@ -1,13 +1,15 @@
 # Everything runs in .venv, which each target makes when it is missing or when setup.cfg has changed.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 RUN := .venv/bin/python
+# The other versions that must work: Python 3.12 with jax 0.11 and NumPy 2.5.
+PYTHON312 ?= $(or $(shell python3.12 -c "import sys; print(sys.executable)" 2>/dev/null),$(lastword $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python)))
 # Files of tests at a time; where there is a GPU one, which has it to itself.
 WORKERS ?= $(if $(shell command -v nvidia-smi),0,2)
 export JAX_PLATFORMS ?= $(if $(shell command -v nvidia-smi),,cpu)
 
-.PHONY: help install demo test test-slow test-exhaustive lint calibrate evaluate clean
+.PHONY: help install demo test test-slow test-312 test-exhaustive lint calibrate evaluate clean
 help:  ## what there is
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
 .venv/.installed: setup.cfg pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -29,9 +31,24 @@ build/gpu_compiler: .venv/.installed
 
 # Compilers that need no device: libtpu is 140 MB to download and 480 MB installed, that of GPUs 250 and 580.
 test-slow: .venv/.installed build/gpu_compiler  ## the long ones: resume after SIGKILL, command lines, calibration, kernels compiled for GPUs and TPUs
-	$(RUN) -m pip install --quiet --editable '.[dev,tpu]'
+	$(RUN) -m pip install --quiet --editable '.[dev,tpu,parity]'
 	$(RUN) -m pytest -m "slow and not alone and not exhaustive" -n $(WORKERS) --dist loadfile
 	$(RUN) -m pytest -m "slow and alone and not exhaustive"
+
+.venv312/.installed: setup.cfg pyproject.toml
+	$(PYTHON312) -m venv .venv312
+	.venv312/bin/python -m pip install --quiet --upgrade pip
+	.venv312/bin/python -m pip install --quiet --editable '.[dev]' jax==0.11.2 numpy==2.5.2
+	@touch $@
+
+ifeq ($(PYTHON312),)
+test-312:  ## kernels, benchmarks and short trainings under Python 3.12 with jax 0.11
+	@echo "no Python 3.12 here: test-312 was not run; give one as PYTHON312=/path/to/python3.12"
+else
+test-312: .venv312/.installed
+	.venv312/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/kernels tests/benchmarks \
+		tests/train/test_fit.py tests/train/test_resident.py tests/train/test_stacked.py
+endif
 
 test-exhaustive: .venv/.installed  ## what repeats a slow test over more cases: every mesh of eight devices, two processes of the real command
 	$(RUN) -m pytest -m exhaustive
@@ -46,4 +63,4 @@ evaluate: .venv/.installed  ## the shipped weights between their floor and their
 	$(RUN) -m experiments.evaluate --num_prompts=64 --output=outputs/evaluation
 
 clean:
-	rm -rf .venv build *.egg-info
+	rm -rf .venv .venv312 build *.egg-info

@@ -18,11 +18,11 @@ SCHEMA = (
 KEY = ("suite", "case", "impl", "direction")
 
 
-def append(folder: Path, row: Mapping) -> None:
-    """Add a row to its suite's file, in one write, so that a run that is stopped leaves whole rows."""
+def append(folder: Path, row: Mapping, name: str | None = None) -> None:
+    """Add a row to the file `name`, by default its suite's, in one write, so that a run that is stopped leaves whole rows."""
     if missing := [name for name in SCHEMA if name not in row]:
         raise ValueError(f"a row lacks {', '.join(missing)}")
-    path = folder / f"{row['suite']}.jsonl"
+    path = folder / (name or f"{row['suite']}.jsonl")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with path.open("a", encoding="utf-8") as file:

@@ -5,9 +5,11 @@
     python -m experiments.describe --config=experiments/configs/playhouse_nano.py --config.model.pairs=4
     python -m experiments.describe --config=experiments/configs/xl.py --devices=512
 
-Of a config file it reads `model`, `data.format`, `data.text_length` and `train.batch_size`; the other flags override those.
-With --devices it also lists every parameter, how it lies on the mesh of the config, and its bytes on each device. FLOPs count matrix
-products (`sora_jax.flops`). Nothing is allocated: a model of 14B parameters is described on a laptop.
+Of a config file it reads `model`, `data.format`, `data.text_length`, `train.batch_size` and `optim`; the
+other flags override those. A preset has no optimizer and is described with AdamW. FLOPs count matrix
+products (`sora_jax.flops`): Muon's update has some, AdamW's has none and counts 0. With --devices the
+command also lists every parameter, how it lies on the mesh of the config, and its bytes on each device.
+Nothing is allocated: a model of 14B parameters is described on a laptop.
 """
 
 from absl import flags
@@ -20,6 +22,7 @@ from sora_jax.models.cost import quantity, report
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiTConfig
 from sora_jax.parallel.mesh import AXES, MeshConfig
+from sora_jax.train.optim import OptimConfig, make_optimizer
 
 _CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config(); keys as --config.model.pairs=4")
 _PRESET = flags.DEFINE_string("preset", None, f"a named size instead of a config file: {', '.join(PRESETS)}")
@@ -28,25 +31,31 @@ _DEVICES = flags.DEFINE_integer("devices", None, "list every parameter on the me
 _BATCH = flags.DEFINE_integer("batch_size", None, "clips in a training step", lower_bound=1)
 
 
-def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, MeshConfig]:
-    """Model, format, batch size, text length and mesh from the flags. Raises UserError for what does not exist."""
+def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshConfig]:
+    """Model, format, batch size, text length, optimizer and mesh from the flags.
+
+    Raises UserError for what does not exist.
+    """
     if (_PRESET.value is None) == (_CONFIG.value is None):
         raise UserError("nothing to describe, or two things; give either --preset=nano or --config=experiments/configs/NAME.py")
     if _PRESET.value is not None:
         if _PRESET.value not in PRESETS:
             raise UserError(f"--preset={_PRESET.value} does not exist; {config_lib.nearest(_PRESET.value, PRESETS)}")
-        model, data, train, mesh = PRESETS[_PRESET.value], {}, {}, MeshConfig()
+        model, data, train = PRESETS[_PRESET.value], {}, {}
+        optim, mesh = OptimConfig(), MeshConfig()
     else:
         values = config_lib.from_flag(_CONFIG)
         if "model" not in values:
             raise UserError(f"--config has no model, only {', '.join(values)}; describe a config of experiments.train")
         model = config_lib.from_dict(STDiTConfig, values["model"], "config.model")
         data, train = values.get("data", {}), values.get("train", {})
+        optim = config_lib.from_dict(OptimConfig, values.get("optim", {}), "config.optim")
         mesh = config_lib.from_dict(MeshConfig, values.get("mesh", {}), "config.mesh")
     name = _FORMAT.value or data.get("format") or (_PRESET.value if _PRESET.value in FORMATS else "nano")
     if name not in FORMATS:
         raise UserError(f"format {name!r} does not exist; {config_lib.nearest(name, FORMATS)}")
-    return model, FORMATS[name], _BATCH.value or train.get("batch_size", 32), data.get("text_length", 64), mesh
+    batch_size, text_length = _BATCH.value or train.get("batch_size", 32), data.get("text_length", 64)
+    return model, FORMATS[name], batch_size, text_length, optim, mesh
 
 
 def placement(model: STDiTConfig, form: ClipFormat, batch_size: int, mesh: MeshConfig, devices: int) -> str:
@@ -76,12 +85,13 @@ def placement(model: STDiTConfig, form: ClipFormat, batch_size: int, mesh: MeshC
 
 
 def main(_):
-    *asked, mesh = read_flags()
+    *asked, optim, mesh = read_flags()
+    optimizer = make_optimizer(optim, steps=1)  # the products are those of any number of steps
     try:
         where = placement(*asked[:3], mesh, _DEVICES.value) if _DEVICES.value else ""
         if not where and mesh != MeshConfig():
             where = "the mesh of the config was not looked at: give --devices=512, or how many there will be"
-        print(report(*asked) + f"\n\n{where}" * bool(where))
+        print(report(*asked, optimizer) + f"\n\n{where}" * bool(where))
     except ValueError as error:
         raise UserError(f"this model does not fit the format: {error}; change config.model.patch or --format") from error
 

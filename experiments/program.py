@@ -1,11 +1,13 @@
 """What a run of experiments.train is: its configuration, and the program that it computes on a mesh, with nothing allocated."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sora_jax import config as config_lib
 from sora_jax.errors import UserError
 from sora_jax.flow.loss import FlowConfig
 from sora_jax.modality import FORMATS, ClipFormat
@@ -60,7 +62,8 @@ class Run:
 @dataclasses.dataclass(frozen=True)
 class Program:
     """What a run computes on a mesh: `create()` a model, `merge(params)` the model again; `begin(params)` the state before the first
-    step, which lies as `placement` says, with its batches; `step(state, batch)`; `form` of the clips and `batch_shapes`.
+    step, which lies as `placement` says, with its batches; `step(state, batch)` and its `loss(params, batch, key)`; `form` of the clips and
+    `batch_shapes`.
     """
 
     form: ClipFormat
@@ -70,7 +73,47 @@ class Program:
     begin: Callable[[Any], Any]
     placement: tuple[Any, Any]
     step: Callable[[Any, Any], Any]
+    loss: Callable[[Any, Any, Any], Any]
     batch_shapes: dict[str, Any]
+
+
+def card(
+    run: Run,
+    identity: Mapping[str, Any],
+    rows: Sequence[Mapping[str, float]],
+    data: Mapping[str, Any],
+    tokenizers: Mapping[str, str],
+    words: Sequence[str],
+    steps: int,
+) -> dict[str, Any]:
+    """What a file of weights says of the training behind it, as JSON values.
+
+    Args:
+        identity: the run's configuration as JSON values, with what else makes it this run.
+        rows: the metrics of the run.
+        data: description of the latents that it was trained on.
+        tokenizers: fingerprints by kind.
+        words: the vocabulary's known words.
+    """
+    from sora_jax.train import metrics
+
+    told = ("source", "split", "count", "world_version", "family", "family_version", "style")
+    # Where the data lay is no one's business but this machine's.
+    kept = {**identity, "data": {**identity["data"], "path": Path(run.data.path).name}}
+    return {
+        "run": kept,
+        "run_fingerprint": config_lib.fingerprint(identity),
+        "seed": run.train.seed,
+        "steps": steps,
+        "hardware": metrics.hardware(),
+        "hours": metrics.hours(rows),
+        "curve": metrics.thin(rows),
+        "data": {name: data[name] for name in told if name in data},
+        "format": run.data.format,
+        "tokenizers": dict(tokenizers),
+        "words": tuple(words),
+        "text_length": run.data.text_length,
+    }
 
 
 def assemble(run: Run, mesh: Any) -> Program:
@@ -110,4 +153,4 @@ def assemble(run: Run, mesh: Any) -> Program:
     batch = {k: jax.ShapeDtypeStruct((run.train.batch_size, *s), jnp.int32 if k == "tokens" else jnp.float32) for k, s in clip.items()}
     batch["text_mask"] = jax.ShapeDtypeStruct(batch["tokens"].shape, bool)
     batch["has_audio"] = jax.ShapeDtypeStruct((run.train.batch_size,), bool)
-    return Program(form, create, merge, shapes, begin, placement, make_step(loss, optimizer, placement), batch)
+    return Program(form, create, merge, shapes, begin, placement, make_step(loss, optimizer, placement), loss, batch)

@@ -24,7 +24,7 @@ import numpy as np
 from absl import flags, logging
 from ml_collections import config_flags
 
-from experiments.program import DataConfig, Program, Run, assemble
+from experiments.program import DataConfig, Program, Run, assemble, card
 from sora_jax import config as config_lib
 from sora_jax.errors import UserError, run_main
 from sora_jax.modality import FORMATS
@@ -138,7 +138,7 @@ def main(_):
     from sora_jax.train import metrics
     from sora_jax.train.identity import open_workdir
     from sora_jax.train.loop import fit
-    from sora_jax.train.optim import averaged_params
+    from sora_jax.train.optim import averaged_params, make_optimizer
     from sora_jax.train.state import split_module
     from sora_jax.worlds.playhouse.families import FAMILIES
 
@@ -178,26 +178,15 @@ def main(_):
             pictures = None
             if run.sample.every:
                 pictures = previews(run, program, tokenizer, description["tokenizers"], workdir.path / "samples")
-            flops = 0  # not for a CPU, whose short runs need not wait for the count
+            flops = None  # not for a CPU, whose short runs need not wait for the count
             if jax.default_backend() != "cpu":
-                flops = cost.measure(run.model, program.form, run.train.batch_size, run.data.text_length).step
+                optimizer = make_optimizer(run.optim, run.train.steps)
+                sizes = (program.form, run.train.batch_size, run.data.text_length)
+                counted = cost.measure(run.model, *sizes, optimizer)
+                flops = {"model": counted.step, "optimizer": counted.optimizer / run.optim.accumulate}
             state = fit(state, program.step, batches, run.train, workdir, None, 0, run.profile, pictures, run.sample.every, flops, peak)
         rows = metrics.read(workdir.path / "metrics.jsonl")
-        metadata = {
-            # Where the data lay is no one's business but this machine's.
-            "run": {**workdir.config, "data": {**workdir.config["data"], "path": Path(run.data.path).name}},
-            "run_fingerprint": workdir.fingerprint,
-            "seed": run.train.seed,
-            "steps": int(state.step),
-            "hardware": metrics.hardware(),
-            "hours": metrics.hours(rows),
-            "curve": metrics.thin(rows),
-            "data": {key: description[key] for key in ("source", "split", "count", "world_version", *latents.FAMILY) if key in description},
-            "format": run.data.format,
-            "tokenizers": description["tokenizers"],
-            "words": words,
-            "text_length": run.data.text_length,
-        }
+        metadata = card(run, workdir.config, rows, description, description["tokenizers"], words, int(state.step))
         path = workdir.path / "weights.safetensors"
         averaged = processes.gathered(averaged_params(state.opt_state, state.params))
         if not processes.is_first():

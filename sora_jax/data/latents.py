@@ -19,15 +19,14 @@ import pathlib
 from collections.abc import Iterator, Sequence
 
 import grain
-import jax
 import numpy as np
 import tqdm
 from absl import logging
 from array_record.python import array_record_module
-from flax import nnx
 
 from sora_jax import files
 from sora_jax.data.digest import digest
+from sora_jax.data.encode import check_finite, encoder, padded
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 
@@ -87,18 +86,6 @@ def refuse_others(out_dir, made_from: dict) -> dict | None:
                 f"{directory} holds latents with {name} {there.get(name)}, not {wanted}; delete it, or write to another folder"
             )
     return there
-
-
-def encoder(video_tokenizer, audio_tokenizer):
-    """Both tokenizers as one compiled function: (frames [B,F,H,W,3], samples [B,S]) -> {"video": ..., "audio": ...}."""
-    graphs, states = zip(*(nnx.split(tokenizer) for tokenizer in (video_tokenizer, audio_tokenizer)))
-
-    @jax.jit
-    def encode(states, frames, samples):
-        video, audio = (nnx.merge(graph, state) for graph, state in zip(graphs, states))
-        return {"video": video.encode(frames), "audio": audio.encode(samples)}
-
-    return lambda frames, samples: encode(states, frames, samples)
 
 
 def precompute(
@@ -182,13 +169,8 @@ def _records(source, encode, start: int) -> Iterator[bytes]:
     """Packed records of the clips from `start` on. While a batch is on the device, the next one is drawn."""
     waiting, full = None, 0
     for batch in source(start):
-        frames, samples, size = batch["frames"], batch["samples"], len(batch["keys"])
-        full = max(full, size)
-        if size < full:  # pad the last batch: another shape would compile again
-            frames, samples = (
-                np.concatenate([x, np.repeat(x[-1:], full - size, 0)]) for x in (np.asarray(frames), np.asarray(samples))
-            )
-        latents = encode(frames, samples)
+        full = max(full, len(batch["keys"]))
+        latents = encode(*padded(batch, full))
         if latents["video"].shape[1] != source.format.video_latents:
             raise UserError(
                 f"the video tokenizer makes {latents['video'].shape[1]} latents of {source.format.frames} frames, and the clip format has "
@@ -202,10 +184,9 @@ def _records(source, encode, start: int) -> Iterator[bytes]:
 
 
 def _packed(batch: dict, latents: dict) -> Iterator[bytes]:
+    check_finite(batch["keys"], latents)
     video, audio = (np.asarray(latents[name], np.float32) for name in ("video", "audio"))
     for i, key in enumerate(batch["keys"]):
-        if not (np.isfinite(video[i]).all() and np.isfinite(audio[i]).all()):
-            raise UserError(f"the latents of {key} hold NaN or infinity; the tokenizers are not fit for use: give others")
         yield pack(video[i], audio[i], batch["captions"][i], batch["has_audio"][i], key)
 
 

@@ -1,10 +1,12 @@
 """What a model of a given configuration costs in a given clip format, counted by tracing: nothing is allocated or computed."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
 from kernels import target
@@ -32,17 +34,35 @@ class Cost:
     step: int  # FLOPs of loss and gradient, without recomputation
     recomputed: int  # FLOPs that remat adds to a step
     activations: int  # bytes kept for the backward pass
+    optimizer: int | None = None  # FLOPs of one update; None where no optimizer was given
 
 
-def measure(config: STDiTConfig, form: ClipFormat, batch_size: int, text_length: int) -> Cost:
-    """Count everything by tracing alone, without kernels, which do not state their products. Raises ValueError for a format that the
-    patch does not divide.
+def measure(
+    config: STDiTConfig,
+    form: ClipFormat,
+    batch_size: int,
+    text_length: int,
+    optimizer: optax.GradientTransformation | None = None,
+) -> Cost:
+    """Count everything by tracing alone, without kernels, which do not state their products.
+
+    Raises ValueError for a format that the patch does not divide.
     """
     with target.assume(target.CPU):
-        return _measure(config, form, batch_size, text_length)
+        return _measure(config, form, batch_size, text_length, optimizer)
 
 
-def _measure(config: STDiTConfig, form: ClipFormat, batch_size: int, text_length: int) -> Cost:
+def update_flops(optimizer: optax.GradientTransformation, params: Any) -> int:
+    """FLOPs of one update of `params`, arrays or shapes: Muon's Newton-Schulz iterations.
+
+    AdamW has no matrix products, so it counts 0. An optimizer that accumulates over k batches updates
+    once in k steps.
+    """
+    state = jax.eval_shape(optimizer.init, params)
+    return count_flops(optimizer.update, params, state, params)
+
+
+def _measure(config, form, batch_size, text_length, optimizer) -> Cost:
     def inputs():
         size = form.latent_size
         shapes = {"video": (form.video_latents, size, size, config.video_channels)}
@@ -82,12 +102,19 @@ def _measure(config: STDiTConfig, form: ClipFormat, batch_size: int, text_length
         step=step,
         recomputed=recomputed,
         activations=stored_bytes(loss, state, *inputs()),
+        optimizer=None if optimizer is None else update_flops(optimizer, state),
     )
 
 
-def report(config: STDiTConfig, form: ClipFormat, batch_size: int, text_length: int) -> str:
+def report(
+    config: STDiTConfig,
+    form: ClipFormat,
+    batch_size: int,
+    text_length: int,
+    optimizer: optax.GradientTransformation | None = None,
+) -> str:
     """The printed form of `measure`."""
-    cost = measure(config, form, batch_size, text_length)
+    cost = measure(config, form, batch_size, text_length, optimizer)
     total = sum(cost.parameters.values())
     fixed = {"parameters": 4 * total, "gradients": 4 * total, "AdamW moments": 8 * total, "moving average": 4 * total}
     memory = {**fixed, "activations kept, at most": cost.activations}
@@ -101,6 +128,9 @@ def report(config: STDiTConfig, form: ClipFormat, batch_size: int, text_length: 
     rows += [f"  {'forward, one clip':34s}{quantity(cost.forward / batch_size):>12s}"]
     rows += [f"  {f'training step, batch {batch_size}':34s}{quantity(cost.step):>12s}"]
     rows += [f"  {'  recomputed besides':34s}{quantity(cost.recomputed):>12s}"] if cost.recomputed else []
+    if cost.optimizer is not None:
+        remark = "" if cost.optimizer else "  (it has no matrix products)"
+        rows += [f"  {'optimizer update':34s}{quantity(cost.optimizer):>12s}{remark}"]
     rows += ["", f"memory of training, batch {batch_size}, all on one device"]
     rows += [f"  {name:34s}{quantity(count, 'B'):>12s}" for name, count in memory.items()]
     rows += [f"  {'total':34s}{quantity(sum(memory.values()), 'B'):>12s}"]

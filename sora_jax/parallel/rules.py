@@ -25,6 +25,7 @@ from sora_jax.weights import flatten
 
 Rules = Sequence[tuple[str, P]]
 
+STACKED = "stacked"  # in a path: matrices of several parameters in one array (`train.stacked`)
 STACK = r"(pairs|text/blocks)/.*"
 STREAM = r"(video|audio)"
 
@@ -99,10 +100,12 @@ def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
     """Shardings for a state that holds `params` and trees like it (moments, averages): a tree of NamedSharding as `state`.
 
     A leaf whose path ends in a parameter's path, with its shape, lies as the parameter does; counters, keys and an optimizer's few
-    numbers of its own are whole everywhere.
+    numbers of its own are whole everywhere. So are stacks of several parameters' matrices, if the
+    parameters are.
 
     Raises:
-        UserError: the mesh does not divide a parameter. ValueError: see `specs`; or a leaf that is like no parameter.
+        UserError: the mesh does not divide a parameter, or it shards parameters that are stacked.
+        ValueError: see `specs`; or a leaf that is like no parameter.
     """
     check_sizes(params, mesh, rules)
     where, shapes = specs(params, rules), {path: x.shape for path, x in flatten(params).items()}
@@ -115,6 +118,15 @@ def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
                 return where[tail]
         if len(x.shape) < 2:
             return P()
+        if STACKED in parts:
+            fsdp, tensor = (mesh.shape[axis] for axis in ("fsdp", "tensor"))
+            if fsdp * tensor == 1:
+                return P()
+            raise UserError(
+                "config.optim.muon_stacked=true keeps matrices of several parameters in one array, which "
+                f"config.mesh.fsdp={fsdp} and config.mesh.tensor={tensor} cannot share out; set both to 1, "
+                "or muon_stacked=false"
+            )
         raise ValueError(f"{path} {x.shape} is like no parameter, and the rules do not say where it lies")
 
     leaves = [NamedSharding(mesh, spec(path, x)) for path, x in flatten(state).items()]

@@ -5,8 +5,9 @@
 
 Figures are the makers' own, nominal, for a chip: https://docs.cloud.google.com/tpu/docs/v5e, .../v5p, .../v6e and .../tpu7x, which give links
 in both directions together (400, 1200, 800, 1200 GB/s a chip): here is half, one direction. A chip of tpu7x is two devices, each
-with half of everything; one of v5p is a single device. Of an H200: https://www.nvidia.com/en-us/data-center/h200 (and .../h100), NVLink in one direction,
-between the up to 8 of a node. No program reaches all of these at once: times made of them are lower bounds.
+with half of everything; one of v5p is a single device. Of H100 and H200:
+https://www.nvidia.com/en-us/data-center/h100 and .../h200, NVLink in one direction, between the up to 8 of a node. No program reaches all of
+these at once: times made of them are lower bounds.
 
 TPUs are compiled for by libtpu, GPUs by JAX's CUDA plugin, which `python -m kernels.gpu_graph --install=build/gpu_compiler` downloads into a
 folder of its own.

@@ -15,7 +15,12 @@ from sora_jax.errors import UserError
 from sora_jax.train.loop import Workdir
 
 # Fields that are younger than some runs, with what those have: left out where they say so, so that old runs can go on.
-LATER = {("data", "family"): "room", ("tokenizer", "frames_per_latent"): 4, ("flow", "first_latents"): 1}
+LATER = {
+    ("data", "family"): "room",
+    ("tokenizer", "frames_per_latent"): 4,
+    ("flow", "first_latents"): 1,
+    ("optim", "muon_stacked"): False,
+}
 
 
 def open_workdir(path: str | os.PathLike, config: Any, init_from: str | None, dataset: Mapping[str, Any]) -> Workdir:

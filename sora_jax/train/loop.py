@@ -163,6 +163,15 @@ def _stop_asked() -> Iterator[Callable[[int], int]]:
             signal.signal(s, handler)
 
 
+def _rates(flops: Mapping[str, float], seconds: float, peak: float) -> dict[str, float]:
+    """The metrics that come of the FLOPs of a step and of its seconds; nan, which the writer leaves out, where a number is unknown."""
+    return {
+        "flops_per_second": flops["model"] / seconds,
+        "mfu": flops["model"] / seconds / peak,
+        "optimizer_mfu": flops["optimizer"] / seconds / peak,
+    }
+
+
 def fit(
     state: TrainState,
     step_fn: StepFn,
@@ -174,7 +183,7 @@ def fit(
     profile: ProfileConfig = ProfileConfig(),
     pictures: Callable[[TrainState], Mapping[str, Any]] | None = None,
     pictures_every: int = 0,
-    step_flops: float = 0.0,
+    flops: Mapping[str, float] | None = None,
     peak_flops: float = float("nan"),
 ) -> TrainState:
     """Train to `config.steps`, continuing from the newest checkpoint of `workdir` if there is one.
@@ -186,8 +195,8 @@ def fit(
         evaluate: metrics of a state, written as eval_NAME every `evaluate_every` steps and at the end.
         profile: a window of the profiler, written beside the metrics.
         pictures: {name: uint8 [H, W, 3]} of a state, for TensorBoard, every `pictures_every` steps and at the end.
-        step_flops: of one step, without what is recomputed; flops_per_second is written where they are given.
-        peak_flops: FLOP/s of all devices; mfu, the share of it that step_flops make, is written where both are known.
+        flops: {"model": ..., "optimizer": ...} of one step, without what is recomputed. The model's make `flops_per_second`.
+        peak_flops: FLOP/s of all devices. `mfu` is the share of it that the model's FLOPs make, `optimizer_mfu` the optimizer's.
     Raises:
         UserError: a loss or gradient is not finite, the data ran out, or a checkpoint does not fit.
         KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (`Preempted`), after a whole step, saved; the message says where it continues.
@@ -263,9 +272,8 @@ def fit(
                     clock.lap(step)
                     values = {**metrics_lib.mean(rows), "step_seconds": clock.step_seconds, "peak_memory": peak_memory()}
                     values["clips_per_second"] = config.batch_size / clock.step_seconds
-                    if step_flops:
-                        values["flops_per_second"] = step_flops / clock.step_seconds
-                        values["mfu"] = values["flops_per_second"] / peak_flops  # nan is left out
+                    if flops:
+                        values |= _rates(flops, clock.step_seconds, peak_flops)
                     if writer:
                         writer.write(step, values)
                     left = clock.eta_seconds

@@ -8,7 +8,8 @@ r"""The optimizer: a chain of optax transforms, with the average of the weights 
 
 (2') replaces (2) for kernels when `muon` is set (Jordan, 2024; the factor, which gives its updates the size of AdamW's so that lr keeps
 its meaning, is of Liu et al., 2025): orth(m~) is the nearest orthogonal matrix to the momentum, by five Newton-Schulz iterations. A
-convolution's kernel counts as the matrix (height width inputs) x outputs, a stack of blocks as so many matrices.
+convolution's kernel counts as the matrix (height width inputs) x outputs, a stack of blocks as so many matrices. `muon_stacked` computes
+the same updates with one Newton-Schulz iteration for each shape of matrix (`stacked.py`): for GPUs.
 
 w acts on `DECAYED` only: weights of linear maps, convolutions and embeddings (with `muon`, not of these), by name, since a stack of blocks
 gives its biases, scales and gates a second axis too. (4) sits last in the chain, sees the final update, and passes it on unchanged; its
@@ -24,6 +25,7 @@ import optax
 import optax.contrib
 
 from sora_jax.errors import UserError
+from sora_jax.train.stacked import by_shape
 from sora_jax.weights import flatten
 
 DECAYED = ("kernel", "embedding")  # the last part of a parameter's name
@@ -36,6 +38,7 @@ class OptimConfig:
     clip: float = 1.0
     lr: float = 1e-3
     muon: bool = False
+    muon_stacked: bool = False  # one Newton-Schulz iteration for each shape of matrix: for GPUs
     b1: float = 0.9
     b2: float = 0.99
     eps: float = 1e-8
@@ -75,11 +78,23 @@ def averaged_params(opt_state: Any, params: Any) -> Any:
     return found[0].ema if found else params
 
 
-def schedule(config: OptimConfig, steps: int) -> optax.Schedule:
-    """Equation (3) in updates: steps / accumulate of them; the warm-up takes at most a tenth."""
-    updates = max(steps // config.accumulate, 1)
-    warmup = min(config.warmup, max(updates // 10, 1))
-    return optax.warmup_cosine_decay_schedule(0.0, config.lr, warmup, max(updates, warmup + 1), config.lr * config.final)
+def schedule(config: OptimConfig, steps: int | jax.Array) -> optax.Schedule:
+    """Equation (3) in updates: steps / accumulate of them; the warm-up takes at most a tenth.
+
+    Bitwise `optax.warmup_cosine_decay_schedule`. But `steps` may be a traced scalar, so that one
+    compiled program trains for any number of steps (`resident.make_steps`).
+    """
+
+    def lr(count):
+        updates = jnp.maximum(steps // config.accumulate, 1)
+        warmup = jnp.minimum(config.warmup, jnp.maximum(updates // 10, 1))
+        decay = jnp.maximum(updates - warmup, 1)
+        rising = config.lr - config.lr * (1 - jnp.minimum(count, warmup) / warmup)
+        cosine = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count - warmup, decay) / decay))
+        falling = config.lr * ((1 - config.final) * cosine + config.final)
+        return jnp.where(count < warmup, rising, falling)
+
+    return lr
 
 
 def decayed(params: Any) -> Any:
@@ -104,7 +119,7 @@ def _adaptive(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransfor
     """Equation (2), or (2') for kernels."""
     if not config.muon:
         return optax.adamw(lr, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decayed)
-    return optax.contrib.muon(
+    muon = optax.contrib.muon(
         lr,
         eps=config.eps,
         weight_decay=config.weight_decay,
@@ -113,15 +128,18 @@ def _adaptive(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransfor
         muon_weight_dimension_numbers=matrices,
         consistent_rms=0.2,
     )
+    return by_shape(muon, matrices) if config.muon_stacked else muon
 
 
-def make_optimizer(config: OptimConfig, steps: int) -> optax.GradientTransformation:
+def make_optimizer(config: OptimConfig, steps: int | jax.Array) -> optax.GradientTransformation:
     """Equations (1) to (4) for a run of `steps` batches."""
     if not 0 <= config.ema < 1 or config.accumulate < 1 or config.lr <= 0 or config.clip <= 0:
         raise UserError(
             f"optim: needs 0 <= ema < 1, accumulate >= 1, lr > 0 and clip > 0; they are {config.ema}, {config.accumulate}, "
             f"{config.lr} and {config.clip}"
         )
+    if config.muon_stacked and not config.muon:
+        raise UserError("optim.muon_stacked=true changes nothing without Muon; set optim.muon=true too")
     chain = [optax.clip_by_global_norm(config.clip), _adaptive(config, schedule(config, steps))]
     if config.ema:
         chain.append(ema_params(config.ema))

@@ -7,9 +7,10 @@ import pytest
 from flax import nnx
 
 from sora_jax.modality import FORMATS
-from sora_jax.models.cost import measure, quantity, report
+from sora_jax.models.cost import measure, quantity, report, update_flops
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiT
+from sora_jax.train.optim import OptimConfig, make_optimizer
 
 NANO = PRESETS["nano"]
 
@@ -38,9 +39,30 @@ def test_remat_costs_about_a_forward_pass_and_keeps_little(plain):
     assert remat.activations < 0.5 * plain.activations
 
 
+def test_newton_schulz_is_counted():
+    """For a matrix a <= b five iterations of x x^T, of its square and of a product with x: 2 a^2 (2 b + a) each."""
+    shapes = {"up": (3, 8, 24), "down": (24, 8), "square": (5, 5)}
+    params = {k: {"kernel": jax.ShapeDtypeStruct(s, "float32")} for k, s in shapes.items()}
+    params["bias"] = jax.ShapeDtypeStruct((24,), "float32")
+    expected = 5 * (4 * 2 * 8**2 * (2 * 24 + 8) + 2 * 5**2 * (2 * 5 + 5))
+    for options in ({}, {"muon_stacked": True}, {"accumulate": 4}):
+        optimizer = make_optimizer(OptimConfig(muon=True, **options), 100)
+        assert update_flops(optimizer, params) == expected
+    assert update_flops(make_optimizer(OptimConfig(), 100), params) == 0
+
+
+def test_report_shows_the_optimizer(plain):
+    asked = (NANO, FORMATS["nano"], 2, 16)
+    muon, adamw = (make_optimizer(OptimConfig(muon=muon), 100) for muon in (True, False))
+    rows = [line.split() for line in report(*asked, muon).splitlines()]
+    assert ["optimizer", "update", "16.9", "G"] in rows
+    assert ["training", "step,", "batch", "2", *quantity(plain.step).split()] in rows
+    assert "optimizer update                             0  (it has no matrix products)" in report(*asked, adamw)
+
+
 def test_report_says_it_in_words(plain):
     text = report(NANO, FORMATS["nano"], batch_size=2, text_length=16)
     assert "3 pairs of width 192" in text and "3.97 M" in text and "training step, batch 2" in text
-    assert quantity(plain.step) in text
+    assert quantity(plain.step) in text and "optimizer" not in text
     assert [quantity(x) for x in (0, 999, 1234, 3_967_040, 1.4e13)] == ["0", "999", "1.23 k", "3.97 M", "14 T"]
     assert quantity(59_100_000_000, "B") == "59.1 GB"

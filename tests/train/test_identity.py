@@ -8,6 +8,7 @@ import pytest
 from sora_jax.errors import UserError
 from sora_jax.train.identity import open_workdir
 from sora_jax.train.loop import TrainConfig
+from sora_jax.train.optim import OptimConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,3 +65,14 @@ def test_a_directory_is_anyones_until_training_begins(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text())["config"]["dataset"]["digest"] == "4567"
     (tmp_path / "config.json").write_text("not JSON")
     assert "is not a run's configuration" in refusal(tmp_path)
+
+
+def test_a_run_older_than_a_field_goes_on(tmp_path):
+    """What a run holds that began before `optim.muon_stacked`: no such key."""
+    made = dataclasses.make_dataclass("Run", ["optim", "train"])
+    run = lambda **changed: made(OptimConfig(muon=True, **changed), TrainConfig())
+    with open_workdir(tmp_path, run(), None, DATA) as workdir:
+        workdir.begin()
+    assert "muon_stacked" not in (tmp_path / "config.json").read_text()
+    open_workdir(tmp_path, run(muon_stacked=False), None, DATA).close()
+    assert "optim.muon_stacked (absent, now True)" in refusal(tmp_path, run(muon_stacked=True))

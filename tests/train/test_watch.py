@@ -26,13 +26,14 @@ def events(workdir):
 
 
 def test_speed_and_memory_stand_beside_the_losses(tmp_path):
-    toy_run.run(tmp_path, 6, watch={"step_flops": 1e6, "peak_flops": 1e9})
+    toy_run.run(tmp_path, 6, watch={"flops": {"model": 1e6, "optimizer": 2e5}, "peak_flops": 1e9})
     first, *rows = metrics.read(tmp_path / "metrics.jsonl")
     assert "step_seconds" not in first and len(rows) == 5  # it compiles
     for row in rows:
         assert row["clips_per_second"] == pytest.approx(32 / row["step_seconds"], rel=1e-4)
         assert row["flops_per_second"] == pytest.approx(1e6 / row["step_seconds"], rel=1e-4)
         assert row["mfu"] == pytest.approx(1e-3 / row["step_seconds"], rel=1e-4)
+        assert row["optimizer_mfu"] == pytest.approx(2e-4 / row["step_seconds"], rel=1e-4)
         assert 1e7 < row["peak_memory"] < 1e12
 
 

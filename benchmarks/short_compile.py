@@ -1,0 +1,126 @@
+"""`short_run --stage=compile`: every form of stage measure, at full size, for an H100 that is absent.
+
+Each table is compiled in a child process, form by form, in one thread. The seconds say what the
+stage will spend on a machine with more cores: THREADS compile there at the same time (an estimate).
+cuDNN and PyTorch are left out: neither compiles without its device.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+from kernels import gpu_graph
+from sora_jax.errors import UserError
+
+THREADS = 8
+TABLES = ("correctness", "attention", "pointwise", "tuning", "decode")
+
+
+def main(budgets: dict[str, tuple[float, float]]) -> None:
+    """Prints a line for each form, and for each table its sum beside its share of the stage."""
+    if not gpu_graph.installed():
+        raise UserError(
+            f"the compiler for GPUs is not in {gpu_graph.folder()}; "
+            f"python -m kernels.gpu_graph --install={gpu_graph.folder()} downloads it"
+        )
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(gpu_graph.folder()))))
+    found = {"JAX_PLATFORMS": "cpu", "TRITON_INTERPRET": "0", "PYTHONPATH": path}
+    found["TF_CPP_MIN_LOG_LEVEL"] = "2"  # XLA tells each time that it finds no driver
+    print("compiled for one H100, not run")
+    for name in TABLES:
+        command = [sys.executable, "-m", "benchmarks.short_compile", name]
+        child = subprocess.Popen(
+            command, env={**os.environ, **found}, stdout=subprocess.PIPE, text=True
+        )
+        total, forms = 0.0, 0
+        for text in child.stdout:
+            line = json.loads(text)
+            total, forms = total + line["seconds"], forms + 1
+            print(f"  {line['form']:76s}{line['seconds']:7.1f} s  {line['calls']}", flush=True)
+        if child.wait():
+            raise UserError(f"table {name} cannot be compiled; its error is above")
+        share = budgets[name][0]
+        print(
+            f"{name}: {forms} forms in {total:.0f} s; on {THREADS} threads {total / THREADS:.0f} s "
+            f"(estimate), of the {share} s that the part has",
+            flush=True,
+        )
+
+
+def compile_table(name: str) -> None:
+    """In a process begun as `main` does: compiles the forms of one table, a JSON line for each."""
+    from benchmarks import short_measure
+    from benchmarks.workload import Absent
+    from kernels import target
+
+    with target.assume(target.Target("gpu", "NVIDIA H100 80GB HBM3", 90)):
+        if name == "tuning":
+            spec = short_measure.temporal.SPECS["t16"]
+            workload = short_measure.tiles_workload(spec, short_measure.TILES)
+            ways = ("forward", "backward")
+            entries = [
+                short_measure.Entry(name, workload, way, tuple(workload.forms)) for way in ways
+            ]
+        else:
+            entries = short_measure.TABLES[name]("gpu")
+        for entry in entries:
+            for impl in entry.impls:
+                if impl.startswith("cudnn") or impl not in entry.workload.forms:
+                    continue
+                try:
+                    forms = entry.workload.forms[impl]()
+                except Absent:
+                    continue
+                for form in forms:
+                    print(json.dumps(_compile(entry, impl, form)), flush=True)
+
+
+def _compile(entry, impl: str, form) -> dict:
+    """Compiles one form as `programs.JaxProgram` does, from shapes alone."""
+    import re
+
+    import jax
+    from jax.experimental import topologies
+
+    from benchmarks import programs
+
+    described = topologies.get_topology_desc(
+        platform="cuda", target_config=gpu_graph.H100, topology="1x1x1"
+    )
+    sharding = jax.sharding.SingleDeviceSharding(described.devices[0])
+    given = jax.eval_shape(lambda: entry.workload.inputs(0))
+    wanted, rest = programs.split(entry.workload, given)
+
+    def results(wanted, rest):
+        return form.function({**rest, **wanted})
+
+    def save(wanted, rest):
+        return jax.vjp(lambda w: results(w, rest), wanted)
+
+    start = time.perf_counter()
+    with form.tracing():
+        cotangents = None
+        if entry.direction != "forward":
+            shapes = jax.eval_shape(results, wanted, rest)
+            cotangents = jax.eval_shape(lambda: programs.cotangents_like(shapes))
+        if entry.direction == "backward":
+            pull = jax.eval_shape(save, wanted, rest)[1]
+            function, arguments = (lambda pull, c: pull(c)[0]), (pull, cotangents)
+        else:
+            function = programs.directed(results, entry.direction)
+            arguments = (wanted, rest, cotangents)
+        placed = jax.tree.map(
+            lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), arguments
+        )
+        # Without a GPU to try them on, the compiler cannot choose among its own products.
+        options = {"xla_gpu_enable_triton_gemm": False, **form.compiler_options}
+        compiled = jax.jit(function).lower(*placed).compile(options)
+    calls = sorted(set(re.findall(r'custom_call_target="([^"]+)"', compiled.as_text())))
+    where = f"{entry.suite}/{entry.workload.name} {entry.direction} {impl}"
+    return {"form": where, "seconds": time.perf_counter() - start, "calls": ", ".join(calls)}
+
+
+if __name__ == "__main__":
+    compile_table(sys.argv[1])

@@ -1,0 +1,333 @@
+"""The parts of `short_run --stage=measure`: what a few minutes on a new GPU should tell first.
+
+The order is by worth: can kernels be launched, are they right, how fast are they beside XLA and
+cuDNN, which launch parameters are best, what is gained in a whole program, and how fast is PyTorch.
+Threads compile the forms of later parts while the device measures those of earlier ones.
+"""
+
+import concurrent.futures
+import contextvars
+import dataclasses
+import functools
+import importlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import device, harness, results
+from benchmarks.suites import correctness, load, pointwise, temporal_attention, vae_conv, vae_decode
+from benchmarks.watchdog import announce
+from benchmarks.workload import Form, Workload
+from kernels import target, triton_call, tuning
+from kernels.conv_prologue import specs as prologues
+from kernels.errors import Unsupported
+from kernels.gated_norm import specs as norms
+from kernels.temporal_attention import specs as temporal
+from sora_jax.errors import UserError
+
+OURS = ("triton", "xla", "xla_best")
+ATTENTION = (*OURS, "cudnn", "cudnn_core")
+TORCH = ("triton", "torch_sdpa", "torch_compile")
+SITES = 256  # of the workloads of `correctness`
+ENVIRONMENT = "environment.json"
+ROWS, TUNING = "rows.jsonl", "tuning.jsonl"
+# Tried at t16. A tile of 64 rows is what one wgmma instruction takes.
+TILES = [{"rows": rows, "warps": warps} for rows in (32, 64, 128) for warps in (4, 8)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A case in one direction, and the implementations to time side by side."""
+
+    suite: str
+    workload: Workload
+    direction: str
+    impls: tuple[str, ...]
+
+
+def _smaller(spec, **sizes):
+    """The specification with each of `sizes` as the most that it may have."""
+    fewer = {name: min(getattr(spec, name), most) for name, most in sizes.items()}
+    return dataclasses.replace(spec, **fewer)
+
+
+def correctness_entries(size: str) -> list[Entry]:
+    """Forward and backward of our kernels, one case for each way in which sizes shape a program."""
+    if size == "tiny":
+        found = correctness.workloads(size)
+    else:
+        names = ("t16", "t64", "xl", "wide", "t16_shared", "t16_causal", "t16_masked", "t16_f32")
+        specs = {name: _smaller(temporal.SPECS[name], S=SITES) for name in names}
+        named = [("temporal_attention", temporal_attention.workload(n, s)) for n, s in specs.items()]
+        for name in ("wan_480_full", "wan_704_half"):
+            spec = _smaller(prologues.SPECS[name], H=64, W=64)
+            named.append(("pointwise", pointwise.prologue(name, spec)))
+        for name in ("t16", "wide"):
+            spec = _smaller(norms.SPECS[name], S=SITES)
+            named.append(("pointwise", pointwise.gate(name, spec)))
+        found = [correctness.only_ours(suite, workload) for suite, workload in named]
+    return [Entry("correctness", w, "forward_backward", ("triton",)) for w in found]
+
+
+def attention_entries(size: str, impls: tuple[str, ...] = ATTENTION) -> list[Entry]:
+    if size == "tiny":
+        (workload,) = temporal_attention.workloads(size)
+        pairs = [(workload, "forward"), (workload, "backward")]
+    else:
+        t16, shared, xl = (
+            temporal_attention.workload(name, temporal.SPECS[name])
+            for name in ("t16", "t16_shared", "xl")
+        )
+        pairs = [(t16, "forward"), (t16, "backward"), (shared, "forward"), (xl, "forward")]
+    return [Entry("temporal_attention", workload, way, impls) for workload, way in pairs]
+
+
+def pointwise_entries(size: str) -> list[Entry]:
+    if size == "tiny":
+        workloads = {w.name: w for w in pointwise.workloads(size)}
+        prologue, gate = workloads["conv_prologue_tiny"], workloads["gated_norm_tiny"]
+        (conv,) = vae_conv.workloads(size)
+    else:
+        spec = prologues.SPECS["wan_480_full"]
+        prologue = pointwise.prologue("wan_480_full", spec)
+        gate = pointwise.gate("t16", norms.SPECS["t16"])
+        conv = vae_conv.workload("wan_480_full", spec)
+    return [
+        Entry("pointwise", prologue, "forward", OURS),
+        Entry("pointwise", gate, "backward", OURS),
+        Entry("pointwise", prologue, "backward", OURS),
+        Entry("vae_conv", conv, "forward", OURS),
+    ]
+
+
+def decode_entries(size: str) -> list[Entry]:
+    """Decoding 61 frames of 256 px, with our kernels and without."""
+    if size == "tiny":
+        (workload,) = vae_decode.workloads(size)
+    else:
+        workload = next(w for w in load("vae_decode").workloads(size) if "256x256" in w.name)
+    return [Entry("vae_decode", workload, "forward", OURS)]
+
+
+# What threads may compile ahead. PyTorch compiles in one thread only.
+TABLES: dict[str, Callable[[str], list[Entry]]] = {
+    "correctness": correctness_entries,
+    "attention": attention_entries,
+    "pointwise": pointwise_entries,
+    "decode": decode_entries,
+}
+
+
+class Stage:
+    """The parts of one child process. `output` is the folder of the run, `size` "tiny" or "gpu"."""
+
+    def __init__(self, output: Path, size: str, names: list[str], budgets: dict[str, float]):
+        self.output, self.size, self.names, self.budgets = output, size, names, budgets
+        self.until = 0.0  # of the part at hand: no form is begun after it
+        self.pool = concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+        self.ahead: dict[str, list[tuple[Entry, concurrent.futures.Future]]] = {}
+
+    def run(self) -> None:
+        """Does the parts in order; one that fails is told, and the next goes on.
+
+        A part may use the time that those before it left, but at most twice its own.
+        """
+        planned = time.monotonic()
+        for name in self.names:
+            announce(name)
+            planned += self.budgets[name]
+            self.until = min(planned, time.monotonic() + 2 * self.budgets[name])
+            try:
+                with triton_call.use_bridge(self.bridge()):
+                    PARTS[name](self)
+            except UserError:
+                raise
+            except Exception as error:  # what failed must not end what can still be measured
+                print(f"  {name} failed: {type(error).__name__}: {error}", flush=True)
+        # Compilations that are still running would hold the process up.
+        sys.stdout.flush()
+        os._exit(0)
+
+    @functools.cached_property
+    def ceilings(self) -> device.Ceilings:
+        return device.ceilings()
+
+    def environment(self) -> dict:
+        path = self.output / ENVIRONMENT
+        return json.loads(path.read_text()) if path.exists() else {}
+
+    def record(self, **values) -> None:
+        """Adds values to the run's environment.json."""
+        content = self.environment() | values
+        (self.output / ENVIRONMENT).write_text(json.dumps(content, indent=1) + "\n")
+
+    def bridge(self) -> str:
+        """The first bridge whose results were right, "ffi" before any was tried."""
+        smoke = self.environment().get("bridges", {})
+        return next((name for name, found in smoke.items() if found["right"]), "ffi")
+
+    def compile_ahead(self) -> None:
+        """Gives all tables that are still to be measured to the pool, in their order."""
+        for name in self.names:
+            if name in TABLES and name not in self.ahead:
+                entries = TABLES[name](self.size)
+                self.ahead[name] = [(entry, self._submit(entry, name)) for entry in entries]
+
+    def _submit(self, entry: Entry, name: str) -> concurrent.futures.Future:
+        impls = [impl for impl in entry.impls if impl in entry.workload.forms]
+        until = self.until + sum(self.budgets[n] for n in self.names[self.names.index(name) :])
+        context = contextvars.copy_context()  # the bridge
+        prepare = functools.partial(
+            harness.prepare, entry.suite, entry.workload, entry.direction, impls, until
+        )
+        return self.pool.submit(context.run, prepare)
+
+
+def check_environment(stage: Stage) -> None:
+    """What this machine is; the ceilings that rows are divided by."""
+    devices = [str(d.device_kind) for d in jax.devices()]
+    stage.record(
+        device=device.slug(),
+        kinds=devices,
+        commit=device.commit(),
+        versions=device.versions() | {"python": platform.python_version()},
+        cores=os.cpu_count(),
+        ptxas=shutil.which("ptxas"),
+    )
+    print(f"  {', '.join(devices)}; commit {device.commit()}; {stage.environment()['versions']}")
+    print(f"  {stage.ceilings}", flush=True)
+
+
+def try_bridge(name: str, stage: Stage) -> None:
+    """Temporal attention by one bridge: is it right, and how long does a call take?"""
+    spec = temporal.SPECS["t16"]
+    if stage.size == "tiny":
+        spec = temporal_attention.TINY["tiny"]
+    module = importlib.import_module("kernels.temporal_attention.triton")
+    given = temporal.inputs(spec)
+    wide = jax.tree.map(lambda x: x.astype(jnp.float32) if x.dtype != bool else x, given)
+    names = ("q", "k", "v", "q_scale", "k_scale", "angles", "visible", "shared_k", "shared_v")
+    arguments = [given.get(name) for name in names]
+    forward = functools.partial(module.forward, spec)
+    found: dict = {"right": False}
+    try:
+        with triton_call.use_bridge(name):
+            run = forward if name == "torch" else jax.jit(forward)
+            want = temporal_attention.reference.attend(**wide, causal=spec.causal)
+            got = np.asarray(run(*arguments), np.float32)
+            error = np.linalg.norm(got - want) / np.linalg.norm(want)
+            seconds = [_seconds(run, arguments, calls=1)]
+            calls = max(1, min(10, int(0.01 / seconds[0])))
+            seconds = [_seconds(run, arguments, calls) for _ in range(5)]
+        found = {"right": bool(error < harness.WRONG), "error": float(error)}
+        found["wall_ms"] = 1e3 * statistics.median(seconds)
+        found["interpreted"] = triton_call.interpreting()
+    except (Unsupported, ImportError, RuntimeError, ValueError, TypeError) as error:
+        found["reason"] = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
+    print(f"  {name}: {found}", flush=True)
+    stage.record(bridges=stage.environment().get("bridges", {}) | {name: found})
+
+
+def _seconds(run: Callable, arguments: list, calls: int) -> float:
+    """Wall time of a call, of several that are issued together."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        result = run(*arguments)
+    jax.block_until_ready(result)
+    return (time.perf_counter() - start) / calls
+
+
+def measure_table(name: str, stage: Stage) -> None:
+    """Times the entries of one table as they become ready."""
+    stage.compile_ahead()
+    rounds, seconds = (5, 0.5) if name == "correctness" else (20, 4.0)
+    for entry, future in stage.ahead.pop(name):
+        where = f"{entry.suite}/{entry.workload.name} {entry.direction}"
+        print(f"  {where}", flush=True)
+        try:
+            prepared = future.result(timeout=max(stage.until - time.monotonic(), 0.01))
+        except concurrent.futures.TimeoutError:
+            future.cancel()
+            print(f"  {where} left out: not compiled in time", flush=True)
+            continue
+        _write_rows(stage, harness.time_forms(prepared, stage.ceilings, rounds, seconds), ROWS)
+
+
+def measure_torch(stage: Stage) -> None:
+    """PyTorch's forms of attention beside our kernel."""
+    for entry in attention_entries(stage.size, TORCH):
+        prepared = harness.prepare(
+            entry.suite, entry.workload, entry.direction, entry.impls, stage.until
+        )
+        _write_rows(stage, harness.time_forms(prepared, stage.ceilings, 20, 4.0), ROWS)
+
+
+def tune(stage: Stage) -> None:
+    """Launch parameters of temporal attention at t16, each direction in turns."""
+    spec = temporal.SPECS["t16"]
+    if stage.size == "tiny":
+        spec = temporal_attention.TINY["tiny"]
+    for direction in ("forward", "backward"):
+        workload = tiles_workload(spec, TILES if stage.size != "tiny" else TILES[:2])
+        names = list(workload.forms)
+        with concurrent.futures.ThreadPoolExecutor(min(6, os.cpu_count() or 1)) as pool:
+            one = functools.partial(harness.prepare, "tuning", workload, direction)
+            jobs = [pool.submit(contextvars.copy_context().run, one, [n], stage.until) for n in names]
+            prepared = [job.result() for job in jobs]
+        ready = [form for one in prepared for form in one.ready]
+        together = dataclasses.replace(prepared[0], ready=ready)
+        if not ready:
+            continue
+        rows = harness.time_forms(together, stage.ceilings, 20, 4.0)
+        spec_fields = {"T": spec.T, "D": spec.D, "shared": spec.A > 0, "dtype": spec.dtype}
+        where = {"kernel": direction, **spec_fields}
+        heuristic = importlib.import_module("kernels.temporal_attention.triton").parameters(
+            spec, direction
+        )
+        for row in rows:
+            use = json.loads(row["impl"])
+            row |= {"op": "temporal_attention", "kind": target.current().kind, "where": where}
+            row |= {"use": use, "is_heuristic": use.items() <= heuristic.items()}
+        _write_rows(stage, rows, TUNING)
+
+
+def tiles_workload(spec, tiles: list[dict]) -> Workload:
+    """Temporal attention with one form for each set of launch parameters, named by its JSON."""
+    workload = temporal_attention.workload("t16", spec)
+    (form,) = workload.forms["triton"]()
+
+    def with_tiles(parameters: dict) -> Callable[[], list[Form]]:
+        # A function of its own: JAX would take what it traced for other parameters.
+        function = functools.partial(form.function)
+        tracing = functools.partial(tuning.trial, "temporal_attention", parameters)
+        return lambda: [dataclasses.replace(form, function=function, tracing=tracing)]
+
+    forms = {json.dumps(parameters): with_tiles(parameters) for parameters in tiles}
+    return dataclasses.replace(workload, forms=forms)
+
+
+def _write_rows(stage: Stage, rows: list[dict], file: str) -> None:
+    for row in rows:
+        results.append(stage.output, row, file)
+
+
+PARTS: dict[str, Callable[[Stage], None]] = {
+    "environment": check_environment,
+    **{f"bridge {name}": functools.partial(try_bridge, name) for name in triton_call.BRIDGES},
+    "correctness": functools.partial(measure_table, "correctness"),
+    "attention": functools.partial(measure_table, "attention"),
+    "pointwise": functools.partial(measure_table, "pointwise"),
+    "tuning": tune,
+    "decode": functools.partial(measure_table, "decode"),
+    "torch": measure_torch,
+}

@@ -1,0 +1,172 @@
+"""`short_run --stage=train`: draw, encode, train and save, all within the time.
+
+    scenes (processes) -> pixels and samples -> latents on the device -> steps -> averaged weights
+
+The steps are compiled in a thread meanwhile, for a set of --clips clips. Where time is too short for
+so many, the clips that there are take the places of the others too.
+
+The model, loss, step, optimizer and format of the weights are those of `experiments.train`; what
+differs is where the batches come from (`sora_jax.train.resident`). Filling takes a quarter of the
+time at most. The weights are saved every minute, and once at the end.
+"""
+
+import concurrent.futures
+import dataclasses
+import importlib.util
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from benchmarks.watchdog import announce
+from experiments.program import Run, assemble, card
+from sora_jax import config as config_lib
+from sora_jax import weights as weights_lib
+from sora_jax.data.clips import PlayhouseSource
+from sora_jax.data.encode import encoder
+from sora_jax.errors import UserError
+from sora_jax.modality import FORMATS
+from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.parallel.compat import enable_compile_cache
+from sora_jax.parallel.mesh import MeshConfig
+from sora_jax.train import metrics as metrics_lib
+from sora_jax.train import resident
+from sora_jax.train.optim import averaged_params, make_optimizer
+from sora_jax.train.state import split_module
+from sora_jax.train.step import make_step
+from sora_jax.worlds.playhouse.draw import draw
+from sora_jax.worlds.playhouse.families import FAMILIES
+
+FILLING = 0.25  # share of the time
+SAVING = 6.0  # seconds at the end for the last weights
+LARGEST = 16 * 2**20  # bytes of a file
+# One pair of blocks, one layer of text: compilation takes most of a tiny run.
+TINY = {
+    **{"pairs": 1, "width": 16, "heads": 2, "audio_width": 8, "audio_heads": 2},
+    **{"exchange_width": 8, "exchange_heads": 2, "text_width": 8, "text_heads": 2, "text_layers": 1},
+}
+
+
+def read_config(path: str, size: str) -> Run:
+    """The run of a configuration file; for size "tiny" with a small model and small batches."""
+    if not Path(path).is_file():
+        raise UserError(f"--config={path} does not exist; give a file of experiments/configs")
+    spec = importlib.util.spec_from_file_location("short_run_config", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    values = module.get_config().to_dict()
+    if "model" not in values:
+        raise UserError(f"--config={path} is of no model; give one of experiments.train")
+    if size == "tiny":
+        values["model"] |= TINY
+        values["train"]["batch_size"] = 8
+    return config_lib.from_dict(Run, values)
+
+
+def main(
+    output: Path,
+    size: str,
+    seconds: float,
+    config: str,
+    init_from: str | None,
+    family_name: str,
+    clips: int,
+) -> None:
+    """Trains in this process. Raises UserError for a model whose weights are too large to keep."""
+    begun = time.monotonic()
+    announce("train")
+    end = begun + seconds - SAVING
+    enable_compile_cache()
+    run = read_config(config, size)
+    if family_name not in FAMILIES:
+        known = config_lib.nearest(family_name, FAMILIES)
+        raise UserError(f"--family={family_name} does not exist; {known}")
+    family, form = FAMILIES[family_name], FORMATS[run.data.format]
+    start = weights_lib.load_weights(init_from, "st_dit") if init_from else None
+    words = tuple(start.metadata.get("words", family.words)) if start else family.words
+    if family_name != "room":  # rooms have the length of the configuration
+        data = dataclasses.replace(run.data, text_length=family.text_length)
+        run = dataclasses.replace(run, data=data)
+    buckets = run.model.vocabulary - 1 - len(words)
+    tokenizer = TextTokenizer(words, buckets=buckets, length=run.data.text_length)
+    program = assemble(run, MeshConfig(data=1).make())
+    parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(program.shapes))
+    if 2 * parameters > LARGEST:
+        size_mib = 2 * parameters / 2**20
+        raise UserError(
+            f"the model has {parameters / 1e6:.1f}M parameters, {size_mib:.1f} MiB in float16; "
+            f"give one of at most {LARGEST // 2**20} MiB"
+        )
+    video, audio = (weights_lib.load_video_tokenizer(), weights_lib.load_audio_tokenizer())
+    tokenizers = {"video_tokenizer": video[1].fingerprint, "audio_tokenizer": audio[1].fingerprint}
+
+    full = size != "tiny"
+    workers = os.cpu_count() or 1
+    source = PlayhouseSource(
+        "train", form, clips, 512 if full else 16, workers if full else 0, family_name
+    )
+    until = begun + FILLING * seconds
+    chunk = resident.CHUNK if full else 5
+
+    def step_of(total):
+        return make_step(program.loss, make_optimizer(run.optim, total))
+
+    paraphrases = len(draw("train", 0, family=family_name).captions)
+    shapes = resident.shapes(program.batch_shapes, clips, paraphrases)
+    compiling = concurrent.futures.ThreadPoolExecutor(1).submit(
+        resident.compile_steps,
+        resident.make_steps(step_of),
+        jax.eval_shape(program.begin, program.shapes),
+        shapes,
+        run.train.batch_size,
+        chunk,
+    )
+    latents = resident.fill(source(), encoder(video[0], audio[0]), tokenizer, clips, until)
+    count = len(latents)
+    print(f"  {count} clips on the device after {time.monotonic() - begun:.0f} s", flush=True)
+    latents = resident.repeated(latents, clips)
+    given = weights_lib.fill(program.shapes, start.params, init_from) if start else None
+    state = program.begin(given or split_module(program.create())[0])
+    steps = compiling.result()
+    print(f"  steps compiled after {time.monotonic() - begun:.0f} s", flush=True)
+    order = resident.Order(clips, run.train.batch_size, run.train.seed)
+    pace = resident.step_seconds(state, steps, latents, order, chunk, calls=2)
+    total = resident.steps_within(end - time.monotonic(), pace, chunk)
+    print(f"  {1e3 * pace:.1f} ms a step, {total} steps of {run.train.batch_size} clips", flush=True)
+
+    rows: list[dict] = []
+    data = {**source.identity, "count": count}
+    identity = {**config_lib.to_dict(run), "init_from": start.fingerprint if start else None}
+
+    def save(state, step):
+        metadata = card(run, identity, rows, data, tokenizers, words, step)
+        averaged = averaged_params(state.opt_state, state.params)
+        path = output / "weights.safetensors"
+        weights_lib.save_weights(path, "st_dit", averaged, run.model, metadata, dtype=np.float16)
+        print(f"  step {step}: saved {path.name}", flush=True)
+
+    def log(step, values):
+        rows.append({"step": step, **{k: float(v) for k, v in values.items() if np.isfinite(v)}})
+        with (output / "curve.jsonl").open("a") as file:
+            file.write(json.dumps(rows[-1]) + "\n")
+        if len(rows) % 20 == 1:
+            print(f"  step {step} of {total}: loss {values['loss']:.4f}", flush=True)
+
+    resident.train(
+        state,
+        steps,
+        latents,
+        order,
+        total,
+        chunk=chunk,
+        deadline=end,
+        save=save,
+        save_every_seconds=60.0 if full else 5.0,
+        log=log,
+    )
+    hardware = metrics_lib.hardware()
+    print(f"  {rows[-1]['step']} steps on {hardware}, loss {rows[-1]['loss']:.4f}", flush=True)
