@@ -5,11 +5,12 @@
     python -m experiments.describe --config=experiments/configs/playhouse_nano.py --config.model.pairs=4
     python -m experiments.describe --config=experiments/configs/xl.py --devices=512
 
-Of a config file it reads `model`, `data.format`, `data.text_length`, `train.batch_size` and `optim`; the
-other flags override those. A preset has no optimizer and is described with AdamW. FLOPs count matrix
-products (`sora_jax.flops`): Muon's update has some, AdamW's has none and counts 0. With --devices the
-command also lists every parameter, how it lies on the mesh of the config, and its bytes on each device.
-Nothing is allocated: a model of 14B parameters is described on a laptop.
+Of a config file it reads `model`, `data.format`, `data.text_length`, `train.batch_size` and
+`optim`; the other flags override those. A preset has no optimizer and is described with AdamW.
+FLOPs count matrix products (`sora_jax.flops`): Muon's update has some, AdamW's has none and
+counts 0. With --devices the command also lists every parameter, how it lies on the mesh of the
+config, and its bytes on each device. Nothing is allocated: a model of 14B parameters is described
+on a laptop.
 """
 
 from absl import flags
@@ -54,7 +55,8 @@ def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshCo
     name = _FORMAT.value or data.get("format") or (_PRESET.value if _PRESET.value in FORMATS else "nano")
     if name not in FORMATS:
         raise UserError(f"format {name!r} does not exist; {config_lib.nearest(name, FORMATS)}")
-    batch_size, text_length = _BATCH.value or train.get("batch_size", 32), data.get("text_length", 64)
+    batch_size = _BATCH.value or train.get("batch_size", 32)
+    text_length = data.get("text_length", 64)
     return model, FORMATS[name], batch_size, text_length, optim, mesh
 
 

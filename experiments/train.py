@@ -183,7 +183,8 @@ def main(_):
                 optimizer = make_optimizer(run.optim, run.train.steps)
                 sizes = (program.form, run.train.batch_size, run.data.text_length)
                 counted = cost.measure(run.model, *sizes, optimizer)
-                flops = {"model": counted.step, "optimizer": counted.optimizer / run.optim.accumulate}
+                update = counted.optimizer / run.optim.accumulate  # of each step, on average
+                flops = {"model": counted.step, "optimizer": update}
             state = fit(state, program.step, batches, run.train, workdir, None, 0, run.profile, pictures, run.sample.every, flops, peak)
         rows = metrics.read(workdir.path / "metrics.jsonl")
         metadata = card(run, workdir.config, rows, description, description["tokenizers"], words, int(state.step))

@@ -52,7 +52,10 @@ def _finite(x: jax.Array) -> jax.Array:
 
 
 def check_finite(keys: Sequence[str], latents: Mapping[str, Any]) -> None:
-    """Raises UserError for the first of `keys` whose latents, a row of each array, are not finite."""
+    """Raises UserError for the first of `keys` whose latents are not finite.
+
+    Rows after those of the keys are padding.
+    """
     finite = np.ones(len(keys), bool)
     for x in latents.values():
         finite &= np.asarray(_finite(x))[: len(keys)]

@@ -55,8 +55,8 @@ def measure(
 def update_flops(optimizer: optax.GradientTransformation, params: Any) -> int:
     """FLOPs of one update of `params`, arrays or shapes: Muon's Newton-Schulz iterations.
 
-    AdamW has no matrix products, so it counts 0. An optimizer that accumulates over k batches updates
-    once in k steps.
+    AdamW has no matrix products, so it counts 0. An optimizer that accumulates over k batches
+    updates once in k steps.
     """
     state = jax.eval_shape(optimizer.init, params)
     return count_flops(optimizer.update, params, state, params)

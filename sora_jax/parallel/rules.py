@@ -123,9 +123,9 @@ def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
             if fsdp * tensor == 1:
                 return P()
             raise UserError(
-                "config.optim.muon_stacked=true keeps matrices of several parameters in one array, which "
-                f"config.mesh.fsdp={fsdp} and config.mesh.tensor={tensor} cannot share out; set both to 1, "
-                "or muon_stacked=false"
+                "config.optim.muon_stacked=true keeps matrices of several parameters in one array, "
+                f"which config.mesh.fsdp={fsdp} and config.mesh.tensor={tensor} cannot share out; "
+                "set both to 1, or muon_stacked=false"
             )
         raise ValueError(f"{path} {x.shape} is like no parameter, and the rules do not say where it lies")
 

@@ -164,7 +164,7 @@ def _stop_asked() -> Iterator[Callable[[int], int]]:
 
 
 def _rates(flops: Mapping[str, float], seconds: float, peak: float) -> dict[str, float]:
-    """The metrics that come of the FLOPs of a step and of its seconds; nan, which the writer leaves out, where a number is unknown."""
+    """Metrics from the FLOPs and the seconds of a step. The writer leaves out nan, of unknown ones."""
     return {
         "flops_per_second": flops["model"] / seconds,
         "mfu": flops["model"] / seconds / peak,
@@ -195,8 +195,10 @@ def fit(
         evaluate: metrics of a state, written as eval_NAME every `evaluate_every` steps and at the end.
         profile: a window of the profiler, written beside the metrics.
         pictures: {name: uint8 [H, W, 3]} of a state, for TensorBoard, every `pictures_every` steps and at the end.
-        flops: {"model": ..., "optimizer": ...} of one step, without what is recomputed. The model's make `flops_per_second`.
-        peak_flops: FLOP/s of all devices. `mfu` is the share of it that the model's FLOPs make, `optimizer_mfu` the optimizer's.
+        flops: {"model": ..., "optimizer": ...} of one step, without what is recomputed. The metric
+            `flops_per_second` is the model's.
+        peak_flops: FLOP/s of all devices. The metrics `mfu` and `optimizer_mfu` are the shares of it
+            that the model's and the optimizer's FLOPs make.
     Raises:
         UserError: a loss or gradient is not finite, the data ran out, or a checkpoint does not fit.
         KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (`Preempted`), after a whole step, saved; the message says where it continues.

@@ -139,7 +139,9 @@ def make_optimizer(config: OptimConfig, steps: int | jax.Array) -> optax.Gradien
             f"{config.lr} and {config.clip}"
         )
     if config.muon_stacked and not config.muon:
-        raise UserError("optim.muon_stacked=true changes nothing without Muon; set optim.muon=true too")
+        raise UserError(
+            "optim.muon_stacked=true changes nothing without Muon; set optim.muon=true too"
+        )
     chain = [optax.clip_by_global_norm(config.clip), _adaptive(config, schedule(config, steps))]
     if config.ema:
         chain.append(ema_params(config.ema))

@@ -170,7 +170,7 @@ class Order:
             raise ValueError(f"{self}; give at least 1 clip, batches of 1, and a seed from 0")
 
     def indices(self, step: int, steps: int) -> Indices:
-        """(clips, draws) of the steps that follow `step`, int32 [steps, batch_size]: for `gather`."""
+        """(clips, draws) of the steps that follow `step`, int32 [steps, batch_size]."""
         positions = np.arange(step * self.batch_size, (step + steps) * self.batch_size)
         passes, places = np.divmod(positions, self.count)
         found = np.empty((2, len(positions)), np.int32)
@@ -221,7 +221,7 @@ def make_steps(step_of: Callable[[Any], StepFn]) -> StepsFn:
 def shapes(
     batch_shapes: Mapping[str, jax.ShapeDtypeStruct], count: int, paraphrases: int
 ) -> LatentSet:
-    """The set of `count` clips as shapes, from the shapes of a batch: to compile for it beforehand."""
+    """The set of `count` clips as shapes, from the shapes of a batch: to compile beforehand."""
 
     def of(shape, dtype):
         return jax.ShapeDtypeStruct((count, *shape), dtype)

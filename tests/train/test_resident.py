@@ -1,4 +1,4 @@
-"""Training from latents on the device: the run of the ordinary step, in calls of many steps, in a given time."""
+"""Training from latents on the device: the ordinary run, by calls of many steps, within a time."""
 
 import os
 import signal
@@ -59,9 +59,13 @@ def ordinary_batches(records, order, steps):
 
 
 def close(a, b):
-    for (path, x), (_, y) in zip(jax.tree.leaves_with_path(a), jax.tree.leaves_with_path(b), strict=True):
+    for (path, x), (_, y) in zip(
+        jax.tree.leaves_with_path(a), jax.tree.leaves_with_path(b), strict=True
+    ):
         if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
-            np.testing.assert_allclose(x, y, rtol=1e-6, atol=1e-6, err_msg=jax.tree_util.keystr(path))
+            np.testing.assert_allclose(
+                x, y, rtol=1e-6, atol=1e-6, err_msg=jax.tree_util.keystr(path)
+            )
 
 
 def test_the_batches_are_those_of_the_ordinary_loop(latents, records):
@@ -69,9 +73,13 @@ def test_the_batches_are_those_of_the_ordinary_loop(latents, records):
     clips, draws = order.indices(0, STEPS)
     for step, expected in enumerate(ordinary_batches(records, order, STEPS)):
         batch = resident.gather(latents, clips[step], draws[step])
-        assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {k: (v.shape, v.dtype) for k, v in expected.items()}
+        assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {
+            k: (v.shape, v.dtype) for k, v in expected.items()
+        }
         for name in expected:
-            np.testing.assert_array_equal(batch[name], expected[name], err_msg=f"{name} of step {step}")
+            np.testing.assert_array_equal(
+                batch[name], expected[name], err_msg=f"{name} of step {step}"
+            )
 
 
 def test_the_run_is_that_of_the_ordinary_step(latents, records, steps_fn):
@@ -95,7 +103,9 @@ def test_chunks_do_not_matter(latents, steps_fn):
     begin, order, runs = parts()[0], Order(COUNT, BATCH, seed=0), []
     for chunk in (5, 20):
         rows = []
-        state = resident.train(begin(), steps_fn, latents, order, STEPS, chunk=chunk, log=lambda *row: rows.append(row))
+        state = resident.train(
+            begin(), steps_fn, latents, order, STEPS, chunk=chunk, log=lambda *row: rows.append(row)
+        )
         assert [step for step, _ in rows] == list(range(chunk, STEPS + 1, chunk))
         runs.append((state, np.mean([values["loss"] for _, values in rows])))
     close(runs[0][0], runs[1][0])
@@ -111,7 +121,9 @@ def test_steps_compiled_beforehand_are_the_same(latents, steps_fn):
     batch = resident.gather(whole, *(rows[0] for rows in order.indices(0, 1)))
     shapes = resident.shapes(batch, more, latents.tokens.shape[1])
     expected = jax.tree.leaves(jax.eval_shape(lambda: whole))
-    assert [(x.shape, x.dtype) for x in jax.tree.leaves(shapes)] == [(x.shape, x.dtype) for x in expected]
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(shapes)] == [
+        (x.shape, x.dtype) for x in expected
+    ]
     compiled = resident.compile_steps(steps_fn, jax.eval_shape(begin), shapes, BATCH, chunk=5)
     runs = []
     for steps in (steps_fn, compiled):
@@ -127,7 +139,9 @@ def test_a_run_goes_on_from_any_step(latents, steps_fn):
     def save(state, step):
         kept.append((step, state))
 
-    resident.train(begin(), steps_fn, latents, order, STEPS, chunk=5, save=save, save_every_seconds=0)
+    resident.train(
+        begin(), steps_fn, latents, order, STEPS, chunk=5, save=save, save_every_seconds=0
+    )
     assert [step for step, _ in kept] == [10, 15, 20]
     same(whole, kept[-1][1])
     for step, state in kept[:2]:
@@ -136,7 +150,7 @@ def test_a_run_goes_on_from_any_step(latents, steps_fn):
 
 
 def test_the_learning_rate_falls_over_the_steps_that_are_given(latents):
-    """`total` is traced: one compilation serves runs of every length, each with its own schedule."""
+    """`total` is traced: one compilation serves runs of every length, each with its schedule."""
     begin, step_of = parts()
     compiled = []
 
@@ -145,7 +159,9 @@ def test_the_learning_rate_falls_over_the_steps_that_are_given(latents):
         return step_of(total)
 
     steps_fn, order = resident.make_steps(counted), Order(COUNT, BATCH, seed=0)
-    ends = [resident.train(begin(), steps_fn, latents, order, steps, chunk=5) for steps in (5, 10, 40)]
+    ends = [
+        resident.train(begin(), steps_fn, latents, order, steps, chunk=5) for steps in (5, 10, 40)
+    ]
     assert len(compiled) == 1
     for steps, found in zip((5, 10, 40), ends):
         state = begin()
@@ -159,7 +175,12 @@ def test_the_learning_rate_falls_over_the_steps_that_are_given(latents):
 def test_the_schedule_is_bitwise_that_of_optax():
     import optax
 
-    for steps, warmup, accumulate, final in [(1, 100, 1, 0.1), (20, 0, 1, 0.01), (1000, 50, 3, 0.0), (7500, 100, 1, 0.01)]:
+    for steps, warmup, accumulate, final in [
+        (1, 100, 1, 0.1),
+        (20, 0, 1, 0.01),
+        (1000, 50, 3, 0.0),
+        (7500, 100, 1, 0.01),
+    ]:
         config = OptimConfig(lr=5e-3, warmup=warmup, accumulate=accumulate, final=final)
         updates = max(steps // accumulate, 1)
         warmup = min(warmup, max(updates // 10, 1))
@@ -178,7 +199,9 @@ def test_a_pass_visits_every_clip_once_and_passes_run_into_each_other():
     assert clips.shape == draws.shape == (33, 4) and clips.dtype == draws.dtype == np.int32
     passes = clips.reshape(6, 22)
     assert (np.sort(passes) == np.arange(22)).all()
-    assert len({tuple(of) for of in passes}) == 6 and tuple(range(22)) not in {tuple(of) for of in passes}
+    assert len({tuple(of) for of in passes}) == 6 and tuple(range(22)) not in {
+        tuple(of) for of in passes
+    }
     assert (draws >= 0).all() and len(np.unique(draws)) == draws.size
 
 
@@ -187,16 +210,21 @@ def test_the_order_is_a_pure_function_of_seed_and_step(batch_size):
     order = Order(22, batch_size, seed=1)
     whole = np.array(order.indices(0, 30))
     for step, steps in [(0, 1), (7, 4), (29, 1), (3, 20)]:
-        np.testing.assert_array_equal(Order(22, batch_size, seed=1).indices(step, steps), whole[:, step : step + steps])
+        np.testing.assert_array_equal(
+            Order(22, batch_size, seed=1).indices(step, steps), whole[:, step : step + steps]
+        )
     other = np.array(Order(22, batch_size, seed=2).indices(0, 30))
     assert (other[0] != whole[0]).any() and (other[1] != whole[1]).any()
 
 
 def test_the_order_is_the_same_everywhere():
-    """Literal numbers: another version of NumPy, or of this code, must not change the batches of a run."""
+    """Literal numbers: another version of NumPy, or of this code, must not change the batches."""
     clips, draws = Order(5, 3, seed=7).indices(1, 2)
     assert clips.tolist() == [[2, 0, 3], [1, 2, 4]]
-    assert draws.tolist() == [[30296047, 1689776739, 1540280710], [821797089, 1992869984, 1840306115]]
+    assert draws.tolist() == [
+        [30296047, 1689776739, 1540280710],
+        [821797089, 1992869984, 1840306115],
+    ]
 
 
 def test_every_caption_is_drawn_alike(latents):
@@ -208,14 +236,19 @@ def test_every_caption_is_drawn_alike(latents):
 
 def test_the_set_holds_every_clip_with_its_captions(latents):
     assert len(latents) == COUNT and latents.video.dtype == latents.audio.dtype == jnp.float16
-    assert latents.tokens.shape == (COUNT, 3, 8) and latents.captions.tolist() == [1 + i % 3 for i in range(COUNT)]
+    assert latents.tokens.shape == (COUNT, 3, 8) and latents.captions.tolist() == [
+        1 + i % 3 for i in range(COUNT)
+    ]
     assert latents.has_audio.tolist() == [i % 3 > 0 for i in range(COUNT)]
     for i in (0, 4, 21):
         texts = [f"clip number {i}", f"number of clip {i}", f"{i}"][: 1 + i % 3]
         tokens, mask = TOKENIZE(texts)
         np.testing.assert_array_equal(latents.tokens[i, : len(texts)], tokens)
         np.testing.assert_array_equal(latents.text_mask[i, : len(texts)], mask)
-        assert not latents.tokens[i, len(texts) :].any() and not latents.text_mask[i, len(texts) :].any()
+        assert (
+            not latents.tokens[i, len(texts) :].any()
+            and not latents.text_mask[i, len(texts) :].any()
+        )
 
 
 def test_filling_ends_with_the_count_or_with_the_time():
@@ -245,7 +278,10 @@ class Later:
 
 
 class Clock:
-    """A `time`, and a device on which call i of `steps` takes `seconds(i)`, after the first has compiled for 28 s."""
+    """A `time`, and a device on which call i of `steps` takes `seconds(i)`.
+
+    The first call compiles for 28 s before.
+    """
 
     def __init__(self, seconds):
         self.now, self.seconds, self.calls, self.free = 100.0, seconds, 0, 0.0
@@ -262,8 +298,10 @@ class Clock:
         return type(state)(state.params, state.opt_state, state.step + chunk, state.key), metrics
 
 
-def timed(monkeypatch, latents, seconds, steps, deadline=None, save=None, save_seconds=0.0, **options):
-    """(last step, seconds of training, [(step of a save, seconds), ...]) of a run by such a clock."""
+def timed(
+    monkeypatch, latents, seconds, steps, deadline=None, save=None, save_seconds=0.0, **options
+):
+    """(last step, seconds of training, [(step of a save, seconds), ...]) by such a clock."""
     clock, saves = Clock(seconds), []
     monkeypatch.setattr(resident, "time", clock)
 
@@ -279,12 +317,17 @@ def timed(monkeypatch, latents, seconds, steps, deadline=None, save=None, save_s
 
 
 def test_a_deadline_is_kept(monkeypatch, latents):
-    """The first call compiles and is no measure of the others: it ends at 30 s, ten further ones at 50 s."""
-    even = lambda call: 2.0
+    """The first call compiles and is no measure: it ends at 30 s, ten further ones at 50 s."""
+
+    def even(call):
+        return 2.0
+
     assert timed(monkeypatch, latents, even, 1000, 51.9) == (55, 50.0, [(55, 50.0)])
     assert timed(monkeypatch, latents, even, 1000, 52.0)[:2] == (60, 52.0)
     assert timed(monkeypatch, latents, even, 25, 51.9)[:2] == (25, 38.0), "no longer than the steps"
-    assert timed(monkeypatch, latents, even, 25, -1.0) == (0, -100.0, []), "no call after the deadline"
+    assert timed(monkeypatch, latents, even, 25, -1.0) == (0, -100.0, []), (
+        "no call after the deadline"
+    )
     step, end, _ = timed(monkeypatch, latents, lambda call: 2.0 if call < 6 else 9.0, 1000, 60.0)
     assert step >= 40 and end <= 60.0 + 9.0, "later by less than a call"
 
@@ -305,12 +348,21 @@ def test_a_deadline_is_kept_on_a_device(latents, steps_fn):
     assert 0 < seconds < 0.1 and int(state.step) == 0
     begun = time.monotonic()
     state = resident.train(
-        state, steps_fn, latents, order, 10**7, chunk=20, deadline=begun + 1.0, log=lambda *_: ends.append(time.monotonic())
+        state,
+        steps_fn,
+        latents,
+        order,
+        10**7,
+        chunk=20,
+        deadline=begun + 1.0,
+        log=lambda *_: ends.append(time.monotonic()),
     )
     longest = max(np.diff(ends))
     assert 0.5 < time.monotonic() - begun < 1.0 + longest + 0.1
     assert int(state.step) == 20 * len(ends) and len(ends) > 5
-    assert resident.steps_within(1.05, 0.01, 20) == 100 and resident.steps_within(0.1, 0.01, 20) == 20
+    assert (
+        resident.steps_within(1.05, 0.01, 20) == 100 and resident.steps_within(0.1, 0.01, 20) == 20
+    )
 
 
 def test_the_next_call_is_handed_over_before_the_last_is_looked_at(latents, monkeypatch):
@@ -325,11 +377,22 @@ def test_the_next_call_is_handed_over_before_the_last_is_looked_at(latents, monk
         return clock.steps(*arguments)
 
     resident.train(parts()[0](), steps, latents, Order(COUNT, BATCH, seed=0), 25, chunk=5)
-    assert events == ["call", "look", "call", "look", "call", "call", "look", "call", "look", "look"]
+    assert events == [
+        "call",
+        "look",
+        "call",
+        "look",
+        "call",
+        "call",
+        "look",
+        "call",
+        "look",
+        "look",
+    ]
 
 
 def killed_while_it_writes(path):
-    """A run that is killed as soon as it writes weights where some are. True if it was amid that."""
+    """Kills a run when it writes weights where some are. True if it was amid that."""
     process = subprocess.Popen([sys.executable, toy_resident.__file__, str(path)], cwd=ROOT)
     try:
         deadline = time.monotonic() + 120
@@ -368,7 +431,10 @@ def spoiled(step_of, name, at):
     return spoiled_of
 
 
-@pytest.mark.parametrize(("name", "at", "kept"), [("loss", 13, "at step 10 is kept"), ("grad_norm", 3, "nothing was saved yet")])
+@pytest.mark.parametrize(
+    ("name", "at", "kept"),
+    [("loss", 13, "at step 10 is kept"), ("grad_norm", 3, "nothing was saved yet")],
+)
 def test_what_is_not_finite_is_named_and_not_saved(latents, name, at, kept):
     begin, step_of = parts()
     saved = []
@@ -377,8 +443,12 @@ def test_what_is_not_finite_is_named_and_not_saved(latents, name, at, kept):
         saved.append(step)
 
     steps_fn, order = resident.make_steps(spoiled(step_of, name, at)), Order(COUNT, BATCH, seed=0)
-    with pytest.raises(UserError, match=rf"^step {at}: {name} is nan; stopped, and .*{kept}; try a lower optim.lr") as error:
-        resident.train(begin(), steps_fn, latents, order, 30, chunk=5, save=save, save_every_seconds=0)
+    with pytest.raises(
+        UserError, match=rf"^step {at}: {name} is nan; stopped, and .*{kept}; try a lower optim.lr"
+    ) as error:
+        resident.train(
+            begin(), steps_fn, latents, order, 30, chunk=5, save=save, save_every_seconds=0
+        )
     assert "\n" not in str(error.value) and max(saved, default=0) < at
 
 
@@ -386,7 +456,9 @@ def test_what_does_not_fit_is_said(latents, steps_fn):
     begin = parts()[0]
     with pytest.raises(ValueError, match="not of the 22 clips"):
         resident.train(begin(), steps_fn, latents, Order(21, BATCH, 0), 20, chunk=5)
-    with pytest.raises(UserError, match="from step 0 to step 23 .* calls of 5 steps; give 25 steps"):
+    with pytest.raises(
+        UserError, match="from step 0 to step 23 .* calls of 5 steps; give 25 steps"
+    ):
         resident.train(begin(), steps_fn, latents, Order(COUNT, BATCH, 0), 23, chunk=5)
 
 
@@ -394,7 +466,7 @@ def test_it_needs_no_package_that_a_bare_machine_lacks():
     """Nor does what it is used with: the program of a run, rendered clips, and the tokenizers."""
     program = (
         "import sys\n"
-        "for name in ('grain', 'array_record', 'tensorflow_datasets', 'tensorflow', 'av', 'ml_collections'):\n"
+        "for name in ('grain', 'array_record', 'tensorflow_datasets', 'av', 'ml_collections'):\n"
         "    sys.modules[name] = None\n"
         "import sora_jax.train.resident, experiments.program\n"
         "from sora_jax.data import clips, encode\n"
@@ -403,5 +475,7 @@ def test_it_needs_no_package_that_a_bare_machine_lacks():
         "from sora_jax import weights\n"
         "weights.load_video_tokenizer(), weights.load_audio_tokenizer()\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0, done.stderr

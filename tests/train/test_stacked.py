@@ -68,7 +68,7 @@ def test_updates_are_those_of_plain_muon():
 
 
 def test_decay_and_the_factor_of_size_are_those_of_each_parameter():
-    """Without a gradient only kernels move, by lr w p; an update's rms is .2 lr for every matrix of full rank."""
+    """Without a gradient only kernels move, by lr w p; every matrix's update has rms .2 lr."""
     optimizer = optimizers(weight_decay=0.5)[1]
     params = tree(0)
     zeros = jax.tree.map(jnp.zeros_like, params)
@@ -127,18 +127,24 @@ def test_a_mesh_that_shares_parameters_out_is_refused():
     kinds = (jax.sharding.AxisType.Auto,) * 4
 
     def placed(*sizes):
-        return flatten(rules.place(state, params, jax.sharding.AbstractMesh(sizes, AXES, axis_types=kinds)))
+        return flatten(
+            rules.place(state, params, jax.sharding.AbstractMesh(sizes, AXES, axis_types=kinds))
+        )
 
     for sizes in ((1, 1, 1, 1), (4, 1, 2, 1)):
         where = placed(*sizes)
         stacks = [s.spec for path, s in where.items() if f"/{rules.STACKED}/" in path]
         assert len(stacks) == 13 and set(stacks) == {jax.sharding.PartitionSpec()}
     for sizes in ((1, 2, 1, 1), (2, 1, 1, 2)):
-        with pytest.raises(UserError, match=r"muon_stacked=true .*config.mesh.fsdp=. .*; set both to 1, or") as error:
+        with pytest.raises(
+            UserError, match=r"muon_stacked=true .*config.mesh.fsdp=. .*; set both to 1, or"
+        ) as error:
             placed(*sizes)
         assert "\n" not in str(error.value)
 
 
 def test_without_muon_it_is_refused():
-    with pytest.raises(UserError, match="muon_stacked=true changes nothing without Muon; set optim.muon=true"):
+    with pytest.raises(
+        UserError, match="muon_stacked=true changes nothing without Muon; set optim.muon=true"
+    ):
         make_optimizer(OptimConfig(muon_stacked=True), 10)

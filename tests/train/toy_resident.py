@@ -1,4 +1,7 @@
-"""A small run of the resident trainer: `python toy_resident.py WEIGHTS` trains, and saves after each call, until killed."""
+"""A small run of the resident trainer.
+
+`python toy_resident.py WEIGHTS` trains until it is killed, and saves after each call.
+"""
 
 import sys
 
@@ -53,7 +56,9 @@ class Source:
             captions = ["clip number {}", "number of clip {}", "{}"]
             yield {
                 "frames": frames,
-                "samples": np.stack([rng.normal(size=FORM.samples).astype(np.float32) for rng in rngs]),
+                "samples": np.stack(
+                    [rng.normal(size=FORM.samples).astype(np.float32) for rng in rngs]
+                ),
                 "has_audio": np.array([i % 3 > 0 for i in numbers]),
                 "captions": [tuple(c.format(i) for c in captions[: 1 + i % 3]) for i in numbers],
                 "keys": [f"n/{i}" for i in numbers],
