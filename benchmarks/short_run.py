@@ -133,12 +133,8 @@ def run_child(stage: str, size: str) -> None:
     """Does the parts of --parts in this process."""
     # PyTorch has its own memory, of which JAX would otherwise take most.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    if size == "tiny" and shutil.which("nvidia-smi") is None:
-        if stage == "measure":
-            os.environ.setdefault("TRITON_INTERPRET", "1")
-        # Small products become long code, which would take a CPU a minute to optimise.
-        options = [os.environ.get("XLA_FLAGS", ""), "--xla_backend_optimization_level=0"]
-        os.environ["XLA_FLAGS"] = " ".join(options).strip()
+    if size == "tiny" and stage == "measure" and shutil.which("nvidia-smi") is None:
+        os.environ.setdefault("TRITON_INTERPRET", "1")
     output, seconds, names = Path(_OUTPUT.value), 60 * _MINUTES.value, _PARTS.value
     if stage == "train":
         from benchmarks import short_train

@@ -124,6 +124,8 @@ def main(
         shapes,
         run.train.batch_size,
         chunk,
+        # A CPU would optimise the code of small products for a minute.
+        None if full else {"xla_backend_optimization_level": 0},
     )
     latents = resident.fill(source(), encoder(video[0], audio[0]), tokenizer, clips, until)
     count = len(latents)

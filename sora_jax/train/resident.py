@@ -246,15 +246,21 @@ def repeated(latents: LatentSet, count: int) -> LatentSet:
 
 
 def compile_steps(
-    steps_fn: StepsFn, state: Any, latents: Any, batch_size: int, chunk: int = CHUNK
+    steps_fn: StepsFn,
+    state: Any,
+    latents: Any,
+    batch_size: int,
+    chunk: int = CHUNK,
+    options: Mapping[str, Any] | None = None,
 ) -> StepsFn:
     """`steps_fn` of `make_steps`, compiled for calls of `chunk` steps; state and latents as shapes.
 
     It can run in a thread while the latents are made. What it returns takes no other shapes.
+    `options` are the compiler's.
     """
     at = jax.ShapeDtypeStruct((chunk, batch_size), jnp.int32)
     total = jax.ShapeDtypeStruct((), jnp.int32)
-    compiled = steps_fn.lower(state, latents, (at, at), total).compile()
+    compiled = steps_fn.lower(state, latents, (at, at), total).compile(options)
     return lambda state, latents, order, total: compiled(state, latents, order, np.int32(total))
 
 
