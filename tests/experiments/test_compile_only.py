@@ -34,7 +34,7 @@ def test_an_unknown_topology_names_the_known(topology):
 def test_without_libtpu_the_remedy_is_told(monkeypatch):
     monkeypatch.setenv("TPU_SKIP_MDS_QUERY", "1")
     monkeypatch.setitem(sys.modules, "libtpu", None)
-    with pytest.raises(UserError, match=r"pip install 'sora_jax\[tpu\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '.\[tpu\]'"):
         topologies.devices("v5e:2x2")
 
 
