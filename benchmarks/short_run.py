@@ -18,11 +18,9 @@ of --config trains on them until the time is over. The averaged weights go to DI
 prints the seconds. --size=tiny runs a stage on any machine, with small sizes: a test of the plumbing.
 """
 
-import importlib.util
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -30,7 +28,7 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks import watchdog
+from benchmarks import short_plan, watchdog
 from sora_jax import files
 from sora_jax.errors import UserError, run_main
 
@@ -46,46 +44,16 @@ _FAMILY = flags.DEFINE_string("family", "room", "Stage train: the family of scen
 _CLIPS = flags.DEFINE_integer("clips", 60_000, "Stage train: so many clips.", lower_bound=1)
 _PARTS = flags.DEFINE_list("parts", None, "Of the child process: the parts to do.")
 
-# Seconds of each part: at full size on a GPU with 16 cores, and tiny on two cores.
-BUDGETS = {
-    "measure": {
-        "environment": (20, 12),
-        "bridge ffi": (12, 12),
-        "bridge legacy": (6, 8),
-        "bridge torch": (8, 8),
-        "correctness": (75, 25),
-        "attention": (60, 25),
-        "pointwise": (40, 25),
-        "tuning": (35, 15),
-        "decode": (24, 20),
-        "torch": (50, 25),
-    },
-    "train": {"train": (420, 60)},
-}
-NEEDED = {  # modules that are imported, and the packages that bring them
-    "measure": {"jax": "jax", "triton": "triton", "absl": "absl-py", "flax": "flax"},
-    "train": {
-        "jax": "jax",
-        "flax": "flax",
-        "optax": "optax",
-        "orbax": "orbax-checkpoint",
-        "ml_collections": "ml_collections",
-        "safetensors": "safetensors",
-        "tqdm": "tqdm",
-    },
-}
-SHORTEST_TRAINING = {"gpu": 90.0, "tiny": 5.0}  # seconds
-
 
 def main(_):
     stage, size = _STAGE.value, _SIZE.value
     if stage is None:
         raise UserError("--stage is missing; give measure, train or compile")
-    check_packages("measure" if stage == "compile" else stage)
+    short_plan.check_packages("measure" if stage == "compile" else stage)
     if stage == "compile":
         from benchmarks import short_compile
 
-        short_compile.main(BUDGETS["measure"])
+        short_compile.main(short_plan.BUDGETS["measure"])
         return
     if _OUTPUT.value is None or _MINUTES.value is None:
         raise UserError("--output and --minutes are missing; give a folder, and the time there is")
@@ -93,15 +61,15 @@ def main(_):
         run_child(stage, size)
         return
     begun, seconds = time.monotonic(), 60 * _MINUTES.value
-    check_gpu(size)
-    fitting = fitting_parts(stage, size, seconds)
+    short_plan.check_gpu(size)
+    fitting = short_plan.fitting_parts(stage, size, seconds)
     output = files.check_output("output", _OUTPUT.value)
     record = output / f"{stage}.json"
     if record.exists():
         raise UserError(f"{output} holds another run of stage {stage}; give another --output")
     identity = {"stage": stage, "size": size, "minutes": _MINUTES.value, "parts": fitting}
     files.write(record, json.dumps(identity, indent=1) + "\n")
-    budgets = scaled_budgets(stage, size, fitting, seconds)
+    budgets = short_plan.scaled_budgets(stage, size, fitting, seconds)
     # A part that keeps to its time is over well before the watchdog would end it.
     parts = [watchdog.Part(name, 2.2 * budgets[name] + 5) for name in fitting]
     left = seconds - (time.monotonic() - begun)
@@ -145,82 +113,7 @@ def run_child(stage: str, size: str) -> None:
         return
     from benchmarks.short_measure import Stage
 
-    Stage(output, size, names, scaled_budgets(stage, size, names, seconds)).run()
-
-
-def nominal(stage: str, size: str) -> dict[str, float]:
-    """Seconds of each part of a stage."""
-    column = {"gpu": 0, "tiny": 1}[size]
-    return {name: float(both[column]) for name, both in BUDGETS[stage].items()}
-
-
-def fitting_parts(stage: str, size: str, seconds: float) -> list[str]:
-    """The parts, from the first on, that fit into the time. Raises UserError where none is useful."""
-    if stage == "train":
-        least = SHORTEST_TRAINING[size]
-        if seconds < least:
-            raise UserError(
-                f"--minutes={_MINUTES.value:g} is too little to train; give {least / 60:.2g} or more"
-            )
-        return list(BUDGETS[stage])
-    fitting, total = [], 0.0
-    for name, part in nominal(stage, size).items():
-        total += part
-        if total > seconds + 1e-6:
-            break
-        fitting.append(name)
-    left_out = [name for name in BUDGETS[stage] if name not in fitting]
-    if "correctness" not in fitting:
-        budgets = nominal(stage, size)
-        names = list(budgets)
-        least = sum(budgets[name] for name in names[: names.index("correctness") + 1])
-        there = ", ".join(fitting) or "no part"
-        raise UserError(
-            f"--minutes={_MINUTES.value:g} is too little: {there} would fit; give {least / 60:.2g}, "
-            f"which takes correctness in, or {sum(budgets.values()) / 60:.2g} for all"
-        )
-    if left_out:
-        print(f"no time for {', '.join(left_out)}")
-    return fitting
-
-
-def scaled_budgets(
-    stage: str, size: str, names: Sequence[str], seconds: float
-) -> dict[str, float]:
-    """Seconds of the parts `names`, in proportion, so that together they take `seconds`."""
-    budgets = nominal(stage, size)
-    factor = seconds / sum(budgets[name] for name in names)
-    return {name: factor * budgets[name] for name in names}
-
-
-def check_packages(stage: str) -> None:
-    """Raises UserError where a package that the stage imports is missing."""
-    missing = [
-        package
-        for module, package in NEEDED[stage].items()
-        if importlib.util.find_spec(module) is None
-    ]
-    if missing:
-        raise UserError(f"stage {stage} needs {', '.join(missing)}; pip install {' '.join(missing)}")
-
-
-def check_gpu(size: str) -> None:
-    """Raises UserError where there is no GPU that JAX can use, unless the size is tiny."""
-    if size == "tiny":
-        return
-    if shutil.which("nvidia-smi") is None:
-        raise UserError("no NVIDIA GPU here (no nvidia-smi); --size=tiny runs anywhere")
-    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    found = subprocess.run(query, capture_output=True, text=True)
-    if found.returncode or not found.stdout.strip():
-        raise UserError("nvidia-smi finds no GPU; --size=tiny runs anywhere")
-    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
-    if not any(importlib.util.find_spec(name) for name in plugins):
-        name = found.stdout.splitlines()[0]
-        raise UserError(
-            f"JAX has no CUDA plugin for the {name}; pip install -e '.[cuda13]', "
-            "or '.[cuda12]' for CUDA 12"
-        )
+    Stage(output, size, names, short_plan.scaled_budgets(stage, size, names, seconds)).run()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import results, short_run
+from benchmarks import results, short_plan
 from sora_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -21,55 +21,44 @@ def command(*arguments, **options):
     return subprocess.run(line, capture_output=True, text=True, cwd=ROOT, timeout=900, **options)
 
 
-@pytest.fixture
-def minutes(monkeypatch):
-    """--minutes as if it had been given."""
-
-    class Flag:
-        value = 1.0
-
-    monkeypatch.setattr(short_run, "_MINUTES", Flag)
-    return Flag
+def test_all_parts_fit_into_five_and_a_half_minutes():
+    assert short_plan.fitting_parts("measure", "gpu", 330.0) == list(short_plan.BUDGETS["measure"])
 
 
-def test_all_parts_fit_into_five_and_a_half_minutes(minutes):
-    assert short_run.fitting_parts("measure", "gpu", 330.0) == list(short_run.BUDGETS["measure"])
-
-
-def test_later_parts_are_left_out_where_time_is_short(minutes, capsys):
-    fitting = short_run.fitting_parts("measure", "gpu", 200.0)
+def test_later_parts_are_left_out_where_time_is_short(capsys):
+    fitting = short_plan.fitting_parts("measure", "gpu", 200.0)
     assert fitting[-1] == "attention" and "tuning" not in fitting
     assert "no time for pointwise, tuning, decode, torch" in capsys.readouterr().out
 
 
-def test_too_little_time_says_what_fits(minutes):
+def test_too_little_time_says_what_fits():
     with pytest.raises(UserError, match="environment, bridge ffi, bridge legacy would fit; give 2"):
-        short_run.fitting_parts("measure", "gpu", 40.0)
+        short_plan.fitting_parts("measure", "gpu", 40.0)
     with pytest.raises(UserError, match="too little to train; give 1.5 or more"):
-        short_run.fitting_parts("train", "gpu", 40.0)
+        short_plan.fitting_parts("train", "gpu", 40.0)
 
 
 def test_budgets_fill_the_time():
     names = ["environment", "correctness"]
-    budgets = short_run.scaled_budgets("measure", "gpu", names, 190.0)
+    budgets = short_plan.scaled_budgets("measure", "gpu", names, 190.0)
     assert budgets == pytest.approx({"environment": 40.0, "correctness": 150.0})
 
 
 def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(short_run.NEEDED, "train", {"no_such_module": "its-package"})
+    monkeypatch.setitem(short_plan.NEEDED, "train", {"no_such_module": "its-package"})
     with pytest.raises(UserError, match="needs its-package; pip install its-package"):
-        short_run.check_packages("train")
+        short_plan.check_packages("train")
 
 
 def test_a_gpu_without_a_plugin_is_named(monkeypatch):
     class Found:
         returncode, stdout = 0, "NVIDIA H100 80GB HBM3\n"
 
-    monkeypatch.setattr(short_run.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    monkeypatch.setattr(short_run.subprocess, "run", lambda *_, **__: Found)
-    monkeypatch.setattr(short_run.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(short_plan.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    monkeypatch.setattr(short_plan.subprocess, "run", lambda *_, **__: Found)
+    monkeypatch.setattr(short_plan.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match="no CUDA plugin for the NVIDIA H100 80GB HBM3.*cuda13"):
-        short_run.check_gpu("gpu")
+        short_plan.check_gpu("gpu")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""Which parts of a short run fit into its time, and whether the machine has what they need."""
+
+import importlib.util
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from sora_jax.errors import UserError
+
+# Seconds of each part: at full size on a GPU with 16 cores, and tiny on two cores.
+BUDGETS = {
+    "measure": {
+        "environment": (20, 12),
+        "bridge ffi": (12, 12),
+        "bridge legacy": (6, 8),
+        "bridge torch": (8, 8),
+        "correctness": (75, 25),
+        "attention": (60, 25),
+        "pointwise": (40, 25),
+        "tuning": (35, 15),
+        "decode": (24, 20),
+        "torch": (50, 25),
+    },
+    "train": {"train": (420, 60)},
+}
+NEEDED = {  # modules that are imported, and the packages that bring them
+    "measure": {"jax": "jax", "triton": "triton", "absl": "absl-py", "flax": "flax"},
+    "train": {
+        "jax": "jax",
+        "flax": "flax",
+        "optax": "optax",
+        "orbax": "orbax-checkpoint",
+        "ml_collections": "ml_collections",
+        "safetensors": "safetensors",
+        "tqdm": "tqdm",
+    },
+}
+SHORTEST_TRAINING = {"gpu": 90.0, "tiny": 5.0}  # seconds
+
+
+def nominal(stage: str, size: str) -> dict[str, float]:
+    """Seconds of each part of a stage."""
+    column = {"gpu": 0, "tiny": 1}[size]
+    return {name: float(both[column]) for name, both in BUDGETS[stage].items()}
+
+
+def fitting_parts(stage: str, size: str, seconds: float) -> list[str]:
+    """The parts, from the first on, that fit into the time. Raises UserError where none is useful."""
+    if stage == "train":
+        least = SHORTEST_TRAINING[size]
+        if seconds < least:
+            raise UserError(
+                f"--minutes={seconds / 60:g} is too little to train; give {least / 60:.2g} or more"
+            )
+        return list(BUDGETS[stage])
+    fitting, total = [], 0.0
+    for name, part in nominal(stage, size).items():
+        total += part
+        if total > seconds + 1e-6:
+            break
+        fitting.append(name)
+    left_out = [name for name in BUDGETS[stage] if name not in fitting]
+    if "correctness" not in fitting:
+        budgets = nominal(stage, size)
+        names = list(budgets)
+        least = sum(budgets[name] for name in names[: names.index("correctness") + 1])
+        there = ", ".join(fitting) or "no part"
+        raise UserError(
+            f"--minutes={seconds / 60:g} is too little: {there} would fit; give {least / 60:.2g}, "
+            f"which takes correctness in, or {sum(budgets.values()) / 60:.2g} for all"
+        )
+    if left_out:
+        print(f"no time for {', '.join(left_out)}")
+    return fitting
+
+
+def scaled_budgets(stage: str, size: str, names: Sequence[str], seconds: float) -> dict[str, float]:
+    """Seconds of the parts `names`, in proportion, so that together they take `seconds`."""
+    budgets = nominal(stage, size)
+    factor = seconds / sum(budgets[name] for name in names)
+    return {name: factor * budgets[name] for name in names}
+
+
+def check_packages(stage: str) -> None:
+    """Raises UserError where a package that the stage imports is missing."""
+    missing = [
+        package
+        for module, package in NEEDED[stage].items()
+        if importlib.util.find_spec(module) is None
+    ]
+    if missing:
+        raise UserError(
+            f"stage {stage} needs {', '.join(missing)}; pip install {' '.join(missing)}"
+        )
+
+
+def check_gpu(size: str) -> None:
+    """Raises UserError where there is no GPU that JAX can use, unless the size is tiny."""
+    if size == "tiny":
+        return
+    if shutil.which("nvidia-smi") is None:
+        raise UserError("no NVIDIA GPU here (no nvidia-smi); --size=tiny runs anywhere")
+    query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    found = subprocess.run(query, capture_output=True, text=True)
+    if found.returncode or not found.stdout.strip():
+        raise UserError("nvidia-smi finds no GPU; --size=tiny runs anywhere")
+    plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
+    if not any(importlib.util.find_spec(name) for name in plugins):
+        name = found.stdout.splitlines()[0]
+        raise UserError(
+            f"JAX has no CUDA plugin for the {name}; pip install -e '.[cuda13]', "
+            "or '.[cuda12]' for CUDA 12"
+        )
