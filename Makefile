@@ -42,11 +42,11 @@ test-slow: .venv/.installed build/gpu_compiler  ## the long ones: resume after S
 	@touch $@
 
 ifeq ($(PYTHON312),)
-test-312:  ## kernels, benchmarks and short trainings under Python 3.12 with jax 0.11
+test-312:  ## kernels, benchmarks, tokenizers and short trainings under Python 3.12 with jax 0.11
 	@echo "no Python 3.12 here: test-312 was not run; give one as PYTHON312=/path/to/python3.12"
 else
 test-312: .venv312/.installed
-	.venv312/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/kernels tests/benchmarks \
+	.venv312/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/kernels tests/benchmarks tests/tokenizers \
 		tests/train/test_fit.py tests/train/test_resident.py tests/train/test_stacked.py
 endif
 

@@ -26,14 +26,23 @@ def _matrix(n: int) -> np.ndarray:
     return np.concatenate([np.kron(half, [1.0, 1.0]), np.kron(eye, [1.0, -1.0])]).astype(np.float32) / np.sqrt(2.0, dtype=np.float32)
 
 
+def _transform(k: int, n: int) -> np.ndarray:
+    """One group's transform [k n n, k n n]: equation (1) along time, rows and columns at once.
+
+    One matrix product: as three, XLA's CPU compiler of jax 0.11 needs minutes for the transpositions
+    between them.
+    """
+    return np.kron(_matrix(k), np.kron(_matrix(n), _matrix(n)))
+
+
 def forward(groups: jax.Array, levels: int) -> jax.Array:
     """[..., k, H, W, 3] -> [..., H / 2^levels, W / 2^levels, k * 4^levels * 3]."""
     n = 2**levels
     *lead, k, h, w, c = groups.shape
-    x = groups.reshape(*lead, k, h // n, n, w // n, n, c)
-    m, t = _matrix(n), _matrix(k)
-    x = jnp.einsum("ui,vj,sk,...khiwjc->...hwsuvc", m, m, t, x)
-    return x.reshape(*lead, h // n, w // n, k * n * n * c)
+    x = groups.reshape(-1, k, h // n, n, w // n, n, c)
+    x = x.transpose(0, 2, 4, 1, 3, 5, 6).reshape(-1, h // n, w // n, k * n * n, c)
+    y = jnp.einsum("qp,bhwpc->bhwqc", _transform(k, n), x)
+    return y.reshape(*lead, h // n, w // n, k * n * n * c)
 
 
 def inverse(coefficients: jax.Array, levels: int, k: int) -> jax.Array:
@@ -41,7 +50,7 @@ def inverse(coefficients: jax.Array, levels: int, k: int) -> jax.Array:
     n = 2**levels
     *lead, h, w, channels = coefficients.shape
     c = channels // (k * n * n)
-    x = coefficients.reshape(*lead, h, w, k, n, n, c)
-    m, t = _matrix(n), _matrix(k)
-    x = jnp.einsum("ui,vj,sk,...hwsuvc->...khiwjc", m, m, t, x)
+    y = coefficients.reshape(-1, h, w, k * n * n, c)
+    x = jnp.einsum("qp,bhwqc->bhwpc", _transform(k, n), y)
+    x = x.reshape(-1, h, w, k, n, n, c).transpose(0, 3, 1, 4, 2, 5, 6)
     return x.reshape(*lead, k, h * n, w * n, c)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import time
 
 import hypothesis
 import hypothesis.strategies as st
@@ -90,6 +91,24 @@ def test_haar_is_orthonormal_and_inverts():
     np.testing.assert_allclose(haar.inverse(c, 2, 4), x, atol=1e-5)
     still = haar.forward(jnp.repeat(x[:, :, :1], 4, axis=2), 0)  # a still group has one temporal coefficient
     np.testing.assert_allclose(still[..., 3:], 0, atol=1e-6)
+
+
+def test_haar_orders_coefficients_by_time_row_and_column():
+    x = np.random.default_rng(0).random((4, 16, 8, 3), np.float32)
+    time, space = haar._matrix(4), haar._matrix(4)
+    blocks = x.reshape(4, 4, 4, 2, 4, 3)
+    expected = np.einsum("ui,vj,sk,khiwjc->hwsuvc", space, space, time, blocks).reshape(4, 2, 192)
+    np.testing.assert_allclose(haar.forward(jnp.asarray(x), 2), expected, atol=1e-5)
+
+
+def test_encoding_and_decoding_compile_in_seconds():
+    # jax 0.11 took minutes on a CPU for a Haar transform of three products.
+    frames = jax.ShapeDtypeStruct((2, 17, 64, 64, 3), jnp.float32)
+    latents = jax.ShapeDtypeStruct((2, 5, 8, 8, 16), jnp.float32)
+    begun = time.monotonic()
+    jax.jit(tokenizer().encode).lower(frames).compile()
+    jax.jit(tokenizer().decode).lower(latents).compile()
+    assert time.monotonic() - begun < 60
 
 
 def test_statistics_scale_the_latents():
