@@ -53,8 +53,9 @@ endif
 test-exhaustive: .venv/.installed  ## what repeats a slow test over more cases: every mesh of eight devices, two processes of the real command
 	$(RUN) -m pytest -m exhaustive
 
-lint: .venv/.installed
-	$(RUN) -m ruff check sora_jax kernels experiments benchmarks tests
+lint: .venv/.installed  ## style and layers, as CI checks them
+	$(RUN) -m ruff format --check --quiet .
+	$(RUN) -m ruff check --quiet .
 
 calibrate: .venv/.installed  ## how well the oracles read ground truth, degraded and corrupted clips
 	$(RUN) -m experiments.evaluate --calibrate --output=outputs/calibration

@@ -2,10 +2,12 @@
 
     python -m benchmarks.adopt DIR
 
-    rows      of a named accelerator, finite and within the limit of error -> benchmarks/results/DEVICE
-    tuning    launch parameters that are faster than the heuristic's by 3 % -> kernels/tuned/OP/DEVICE.json
-    weights   that show more facts than the shipped ones on 64 prompts of `val`: the 95 % interval of
-              the mean difference, prompt by prompt, lies above zero -> sora_jax/shipped
+    rows      of a named accelerator, finite and within the limit of error ->
+              benchmarks/results/DEVICE
+    tuning    launch parameters that are faster than the heuristic's by 3 % ->
+              kernels/tuned/OP/DEVICE.json
+    weights   that show more facts than the shipped ones on 64 prompts of `val`: the 95 % interval
+              of the mean difference, prompt by prompt, lies above zero -> sora_jax/shipped
 
 What is left out is named with its reason. Run again, it adds nothing twice. The prompts are sampled
 on this machine; on two cores that takes a few minutes. DIR/adopted.json says what was done.
@@ -28,9 +30,14 @@ TUNED = Path(__file__).parent.parent / "kernels" / "tuned"
 
 
 def main(*places: str) -> None:
-    """Adopts from one folder. Raises UserError where it holds no short run, or nothing is left of it."""
+    """Adopts from one folder.
+
+    Raises UserError where it holds no short run, or nothing is left of it.
+    """
     if len(places) != 1:
-        raise UserError("give one folder of benchmarks.short_run, as python -m benchmarks.adopt DIR")
+        raise UserError(
+            "give one folder of benchmarks.short_run, as python -m benchmarks.adopt DIR"
+        )
     folder = Path(places[0])
     stages = [name for name in ("measure", "train") if (folder / f"{name}.json").exists()]
     if not stages:
@@ -147,7 +154,9 @@ def compare(new: list[float], old: list[float]) -> dict:
 
 
 def facts_shown(path: Path, prompts: int) -> list[float]:
-    """For each of the first prompts of `val`, the share of its facts that the weights' clip shows."""
+    """For each of the first prompts of `val`, the share of its facts that the weights' clip
+    shows.
+    """
     from sora_jax.flow.guidance import Guidance
     from sora_jax.flow.sampler import SamplerConfig
     from sora_jax.oracles.facts import KINDS, compare

@@ -1,10 +1,13 @@
-"""Which of two sets of results is slower: exit status 1 if anything is, by more than 5 % at the median.
+r"""Which of two sets of results is slower: exit status 1 if anything is, by more than 5 % at the
+median.
 
     python -m benchmarks.compare A B
-    python -m benchmarks.compare benchmarks/results/nvidia_h200@4099323 benchmarks/results/nvidia_h200
+    python -m benchmarks.compare benchmarks/results/nvidia_h200@4099323 \
+        benchmarks/results/nvidia_h200
 
-A (before) and B (after) are files or folders of rows; PATH@COMMIT takes the rows of that commit alone. Compared are, case by case and
-implementation by implementation, the rows measured last. Rows of two devices are not compared.
+A (before) and B (after) are files or folders of rows; PATH@COMMIT takes the rows of that commit
+alone. Compared are, case by case and implementation by implementation, the rows measured last. Rows
+of two devices are not compared.
 """
 
 import sys
@@ -18,30 +21,43 @@ ALLOWED = 0.05
 def main(*places: str) -> int:
     """The exit status: 0, or 1 for a regression. Raises UserError."""
     if len(places) != 2:
-        raise UserError(f"two places are compared, and {len(places)} given; write python -m benchmarks.compare BEFORE AFTER")
+        raise UserError(
+            f"two places are compared, and {len(places)} given; write python -m "
+            "benchmarks.compare BEFORE AFTER"
+        )
     lines, regressions = compare(*(results.latest(results.read(place)) for place in places))
     print("\n".join(lines))
     if regressions:
-        print(f"slower by more than {100 * ALLOWED:.0f} %: {', '.join(regressions)}", file=sys.stderr)
+        print(
+            f"slower by more than {100 * ALLOWED:.0f} %: {', '.join(regressions)}", file=sys.stderr
+        )
     return 1 if regressions else 0
 
 
 def compare(before: dict[tuple, dict], after: dict[tuple, dict]) -> tuple[list[str], list[str]]:
-    """A line for each row that is in either, and the names of those that are slower by more than ALLOWED. Raises UserError where nothing is
-    in both, or a device differs."""
+    """A line for each row that is in either, and the names of those that are slower by more than
+    ALLOWED. Raises UserError where nothing is in both, or a device differs.
+    """
     common = [key for key in before if key in after]
     if not common:
-        raise UserError("the two have no case, implementation and direction in common; measure the same suites for both")
+        raise UserError(
+            "the two have no case, implementation and direction in common; measure the same "
+            "suites for both"
+        )
     lines, regressions = [], []
     for key in common:
         old, new = before[key], after[key]
         if old["device"] != new["device"] or old["timer"] != new["timer"]:
             raise UserError(
-                f"{'/'.join(key)} was measured on {old['device']} ({old['timer']}) and on {new['device']} ({new['timer']}); compare alike with alike"
+                f"{'/'.join(key)} was measured on {old['device']} ({old['timer']}) and on "
+                f"{new['device']} ({new['timer']}); compare alike with alike"
             )
         change = new["p50_ms"] / old["p50_ms"] - 1
         slower = change > ALLOWED
-        lines.append(f"{'/'.join(key):70s} {old['p50_ms']:10.4f} -> {new['p50_ms']:10.4f} ms {100 * change:+7.1f} %{'  SLOWER' * slower}")
+        lines.append(
+            f"{'/'.join(key):70s} {old['p50_ms']:10.4f} -> {new['p50_ms']:10.4f} ms "
+            f"{100 * change:+7.1f} %{'  SLOWER' * slower}"
+        )
         regressions += ["/".join(key)] * slower
     for key in [*before, *after]:
         if key not in common:

@@ -1,4 +1,6 @@
-"""The device at hand: its name, its ceilings, and the versions of everything that has a say in a measurement."""
+"""The device at hand: its name, its ceilings, and the versions of everything that has a say in a
+measurement.
+"""
 
 import dataclasses
 import functools
@@ -20,8 +22,9 @@ ROOT = Path(__file__).parent.parent
 
 @dataclasses.dataclass(frozen=True)
 class Ceilings:
-    """bandwidth in bytes/s, read and written together; flops in FLOP/s of matrix products; source: where the two are from; measured: the same
-    two as measured here, where they are listed."""
+    """bandwidth in bytes/s, read and written together; flops in FLOP/s of matrix products; source:
+    where the two are from; measured: the same two as measured here, where they are listed.
+    """
 
     bandwidth: float
     flops: float
@@ -29,8 +32,8 @@ class Ceilings:
     measured: tuple[float, float] | None = None
 
 
-# GPUs: a copy of 8.6 GB and a bfloat16 product of 8192^3 on random numbers, measured on one. The maker's figures are 3.35 and 4.8
-# TB/s, 989 TFLOP/s. TPUs: their makers' figures.
+# GPUs: a copy of 8.6 GB and a bfloat16 product of 8192^3 on random numbers, measured on one. The
+# maker's figures are 3.35 and 4.8 TB/s, 989 TFLOP/s. TPUs: their makers' figures.
 LISTED = {
     "nvidia_h100": Ceilings(3.0e12, 798e12, "listed, measured on an H100"),
     "nvidia_h200": Ceilings(4.3e12, 790e12, "listed, measured on an H200"),
@@ -47,20 +50,24 @@ def slug() -> str:
 
 
 def platform() -> str:
-    """ "cpu", "gpu" or "tpu". """
+    """ "cpu", "gpu" or "tpu"."""
     return target.current().platform
 
 
 def ceilings() -> Ceilings:
-    """Those listed, with what is measured here and now beside them, or that alone for a device that is not listed."""
+    """Those listed, with what is measured here and now beside them, or that alone for a device that
+    is not listed.
+    """
     here, listed = measured_ceilings(), LISTED.get(slug())
     return dataclasses.replace(listed, measured=(here.bandwidth, here.flops)) if listed else here
 
 
 @functools.cache
 def measured_ceilings(repeats: int = 5) -> Ceilings:
-    """A copy of arrays far larger than the cache, and a large matrix product (bfloat16 on an accelerator, float32 on a CPU) of
-    random numbers: the best of `repeats`. Processes beside this one lower both."""
+    """A copy of arrays far larger than the cache, and a large matrix product (bfloat16 on an
+    accelerator, float32 on a CPU) of random numbers: the best of `repeats`. Processes beside this
+    one lower both.
+    """
     on_cpu = platform() == "cpu"
     numbers = (32 if on_cpu else 1024) * 2**20
     side, dtype = (1024, jnp.float32) if on_cpu else (8192, jnp.bfloat16)
@@ -77,27 +84,42 @@ def measured_ceilings(repeats: int = 5) -> Ceilings:
         return min(times)
 
     copy, product = best(jax.jit(jnp.negative), x), best(jax.jit(jnp.matmul), a, b)
-    return Ceilings(2 * x.nbytes / copy, 2 * side**3 / product, f"measured here: {x.nbytes // 2**20} MB negated, {side}^3 {dtype.__name__}")
+    return Ceilings(
+        2 * x.nbytes / copy,
+        2 * side**3 / product,
+        f"measured here: {x.nbytes // 2**20} MB negated, {side}^3 {dtype.__name__}",
+    )
 
 
 def cache_bytes() -> int:
-    """The last-level cache, past which inputs are rotated. Known for CPUs from the system; 60 MB for a GPU (the H200's L2); 128 MB for
-    a TPU (VMEM)."""
+    """The last-level cache, past which inputs are rotated.
+
+    Known for CPUs from the system; 60 MB for a GPU (the H200's L2); 128 MB for a TPU (VMEM).
+    """
     if platform() != "cpu":
         return {"gpu": 60, "tpu": 128}[platform()] * 2**20
-    sizes = [Path(path).read_text().strip() for path in glob.glob("/sys/devices/system/cpu/cpu0/cache/index*/size")]
-    return max((int(size[:-1]) * 2 ** {"K": 10, "M": 20}[size[-1]] for size in sizes), default=32 * 2**20)
+    sizes = [
+        Path(path).read_text().strip()
+        for path in glob.glob("/sys/devices/system/cpu/cpu0/cache/index*/size")
+    ]
+    return max(
+        (int(size[:-1]) * 2 ** {"K": 10, "M": 20}[size[-1]] for size in sizes), default=32 * 2**20
+    )
 
 
 @functools.cache
 def commit() -> str:
-    """The commit that is measured, with "-dirty" after it where files of the library differ from it.
+    """The commit that is measured, with "-dirty" after it where files of the library differ from
+    it.
 
-    Outside of a checkout: SORA_JAX_COMMIT if it is set, else "tree-" and a digest of the library's files, so that rows of two versions
-    are never taken for one.
+    Outside of a checkout: SORA_JAX_COMMIT if it is set, else "tree-" and a digest of the library's
+    files, so that rows of two versions are never taken for one.
     """
+
     def git(*args):
-        return subprocess.run(["git", *args], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *args], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         dirty = git("status", "--porcelain", "--", "kernels", "sora_jax", "benchmarks/*.py")
@@ -107,7 +129,9 @@ def commit() -> str:
 
 
 def _sources_digest() -> str:
-    """12 hex digits over the names and contents of the Python files that have a say in a measurement."""
+    """12 hex digits over the names and contents of the Python files that have a say in a
+    measurement.
+    """
     digest = hashlib.sha256()
     for folder in ("benchmarks", "kernels", "sora_jax"):
         for path in sorted((ROOT / folder).rglob("*.py")):
@@ -119,7 +143,17 @@ def _sources_digest() -> str:
 def versions() -> dict[str, str]:
     """Versions of the packages that are installed, the cuDNN that they bring, and the driver."""
     found = {}
-    for name in ("jax", "jaxlib", "triton", "torch", "numpy", "tokamax", "libtpu", "nvidia-cudnn-cu12", "nvidia-cudnn-cu13"):
+    for name in (
+        "jax",
+        "jaxlib",
+        "triton",
+        "torch",
+        "numpy",
+        "tokamax",
+        "libtpu",
+        "nvidia-cudnn-cu12",
+        "nvidia-cudnn-cu13",
+    ):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
@@ -127,12 +161,18 @@ def versions() -> dict[str, str]:
     if platform() == "gpu":
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
         try:
-            found["driver"] = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip()
+            found["driver"] = subprocess.run(
+                query, capture_output=True, text=True, check=True
+            ).stdout.strip()
         except (OSError, subprocess.CalledProcessError):
             pass
     return found
 
 
 def load() -> float:
-    """Processes that wanted to run in the last minute, per core: above 1 the machine is busy and a CPU's figures mean little."""
-    return round(os.getloadavg()[0] / (os.cpu_count() or 1), 2) if hasattr(os, "getloadavg") else 0.0
+    """Processes that wanted to run in the last minute, per core: above 1 the machine is busy and a
+    CPU's figures mean little.
+    """
+    return (
+        round(os.getloadavg()[0] / (os.cpu_count() or 1), 2) if hasattr(os, "getloadavg") else 0.0
+    )

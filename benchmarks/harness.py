@@ -1,4 +1,6 @@
-"""Measuring: what in which order, on which inputs, and the row that comes of it. Start at `measure`.
+"""Measuring: what in which order, on which inputs, and the row that comes of it.
+
+Start at `measure`.
 
 A case is prepared (`prepare`: compiled, compared to the specification), then timed (`time_forms`).
 """
@@ -17,26 +19,46 @@ from benchmarks.suites import load
 from benchmarks.workload import CORE, Absent, Cost, Workload
 from sora_jax.errors import UserError
 
-WRONG = 0.05  # relative error from which a result is not a matter of rounding: bfloat16 stays under 0.02
+# relative error from which a result is not a matter of rounding: bfloat16 stays under 0.02
+WRONG = 0.05
 CACHES = 4  # inputs are rotated over this many times the last-level cache
 MOST_SETS = 64
 
 
-def plan(suites: Sequence[str], size: str, cases: Sequence[str] | None = None, directions: Sequence[str] | None = None) -> list[tuple]:
-    """(suite, workload, direction) in the order in which to measure them: of several suites correctness first, whole, then the first
-    case of each, the second of each, and so on, so that whenever time ends each has told what it can. Raises UserError.
+def plan(
+    suites: Sequence[str],
+    size: str,
+    cases: Sequence[str] | None = None,
+    directions: Sequence[str] | None = None,
+) -> list[tuple]:
+    """(suite, workload, direction) in the order in which to measure them: of several suites
+    correctness first, whole, then the first case of each, the second of each, and so on, so that
+    whenever time ends each has told what it can. Raises UserError.
     """
     entries, known = [], []
     for position, suite in enumerate(suites):
         workloads = load(suite).workloads(size)
         known += [workload.name for workload in workloads]
-        workloads = [w for w in workloads if cases is None or any(w.name.startswith(case) for case in cases)]
+        workloads = [
+            w for w in workloads if cases is None or any(w.name.startswith(case) for case in cases)
+        ]
         for number, workload in enumerate(workloads):
             for direction in directions or workload.costs:
                 if direction == "forward" or workload.wanted or direction in workload.costs:
-                    entries.append((0 if suite == "correctness" else 1 + number, position, suite, workload, direction))
+                    entries.append(
+                        (
+                            0 if suite == "correctness" else 1 + number,
+                            position,
+                            suite,
+                            workload,
+                            direction,
+                        )
+                    )
     if not entries:
-        raise UserError(f"no case of {', '.join(suites)} fits --case and --direction; cases of size {size}: {', '.join(known)}")
+        raise UserError(
+            f"no case of {', '.join(suites)} fits --case and --direction; cases of size "
+            f"{size}: {', '.join(known)}"
+        )
     return [entry[2:] for entry in sorted(entries, key=lambda entry: entry[:2])]
 
 
@@ -67,7 +89,10 @@ def measure(
     rounds: int = 30,
     seconds: float = 10.0,
 ) -> tuple[list[dict], list[str]]:
-    """Rows of one case in one direction, and what failed, each as one line. Both are also printed."""
+    """Rows of one case in one direction, and what failed, each as one line.
+
+    Both are also printed.
+    """
     prepared = prepare(suite, workload, direction, impls)
     return time_forms(prepared, ceilings, rounds, seconds), prepared.failures
 
@@ -173,12 +198,16 @@ def floor_seconds(least: Cost, ceilings: device.Ceilings) -> float:
 def _both(workload: Workload, direction: str) -> Cost | None:
     """The least cost of forward and backward together, where each is known."""
     parts = [workload.costs.get(d) for d in ("forward", "backward")]
-    return Cost(sum(c.bytes for c in parts), sum(c.flops for c in parts)) if direction == "forward_backward" and all(parts) else None
+    return (
+        Cost(sum(c.bytes for c in parts), sum(c.flops for c in parts))
+        if direction == "forward_backward" and all(parts)
+        else None
+    )
 
 
 def input_sets(workload: Workload) -> list[dict]:
-    """Copies of the inputs, two or more, that together are CACHES times as large as the last-level cache; one where each call hands on its
-    state. What is no array is drawn anew.
+    """Copies of the inputs, two or more, that together are CACHES times as large as the last-level
+    cache; one where each call hands on its state. What is no array is drawn anew.
     """
     first = workload.inputs(0)
     if workload.carry is not None:
@@ -191,7 +220,9 @@ def input_sets(workload: Workload) -> list[dict]:
 
 
 def sample(ready, rounds: int, seconds: float, with_kernels: bool) -> tuple[dict, dict, dict]:
-    """Wall times, and where they can be had kernel times and kernels' names, of all programs in turns: {number: seconds of each round}."""
+    """Wall times, and where they can be had kernel times and kernels' names, of all programs in
+    turns: {number: seconds of each round}.
+    """
     calls = {i: timing.calls_per_sample(program) for i, (_, program, _) in enumerate(ready)}
 
     def sampler(i, measure_one):
@@ -216,13 +247,21 @@ def sample(ready, rounds: int, seconds: float, with_kernels: bool) -> tuple[dict
         print(f"  kernel times cannot be had: {error}")
         return wall, {}, {}
     # A sum of kernels that is zero, or more than the wall shows, is no measurement.
-    trusted = [i for i in kernels if 0 < timing.percentiles(kernels[i])[1] <= 1.05 * timing.percentiles(wall[i])[1]]
+    trusted = [
+        i
+        for i in kernels
+        if 0 < timing.percentiles(kernels[i])[1] <= 1.05 * timing.percentiles(wall[i])[1]
+    ]
     return wall, {i: kernels[i] for i in trusted}, {i: names[i] for i in trusted}
 
 
 def describe(row: dict) -> str:
     """One printed line of a row."""
-    roofline = "" if row["percent_of_roofline"] is None else f"{row['percent_of_roofline']:6.1f} % of roofline"
+    roofline = (
+        ""
+        if row["percent_of_roofline"] is None
+        else f"{row['percent_of_roofline']:6.1f} % of roofline"
+    )
     peak = "" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 1e6:9.1f} MB"
     error = "" if row["error"] is None else f"error {row['error']:.1e}"
     times = f"{row['p50_ms']:10.4f} ms ({row['p20_ms']:.4f} to {row['p80_ms']:.4f}, {row['timer']})"

@@ -1,11 +1,14 @@
 """A form of a workload, made ready to run in one direction on several sets of inputs.
 
-    start(i)    begins a call on set i (modulo their number) and returns its results, which may not be there yet
+    start(i)    begins a call on set i (modulo their number) and returns its results, which may not
+                be there yet
     wait(x)     until the results x, and all before them, are there
-    results()   of one call on set 0, as jax arrays: {"results": ..., "gradients": ...} or one of the two
+    results()   of one call on set 0, as jax arrays: {"results": ..., "gradients": ...} or one of
+                the two
 
-and what was found out on the way: `ran`, `lower_s`, `compile_s`, `peak_bytes` (arguments, results and temporaries of one call; None
-where it cannot be known). "backward" alone starts from what the form's own forward pass saved; "forward_backward" includes it.
+and what was found out on the way: `ran`, `lower_s`, `compile_s`, `peak_bytes` (arguments, results
+and temporaries of one call; None where it cannot be known). "backward" alone starts from what the
+form's own forward pass saved; "forward_backward" includes it.
 """
 
 import collections
@@ -21,7 +24,11 @@ from benchmarks.workload import Absent, Form, Workload
 
 
 def prepare(workload: Workload, form: Form, direction: str, sets: Sequence[dict]):
-    """The program of a form. Raises `Absent` if it compiled to something else than it `expects`, or cannot run in this direction."""
+    """The program of a form.
+
+    Raises `Absent` if it compiled to something else than it `expects`, or cannot run in this
+    direction.
+    """
     kind = {"jax": JaxProgram, "torch": TorchProgram, "python": PythonProgram}[form.backend]
     return kind(workload, form, direction, sets)
 
@@ -33,7 +40,9 @@ def split(workload: Workload, inputs: dict) -> tuple[dict, dict]:
 
 
 def directed(function: Callable, direction: str) -> Callable:
-    """function(wanted, rest) as a function of (wanted, rest, cotangents) that returns what `direction` asks for."""
+    """function(wanted, rest) as a function of (wanted, rest, cotangents) that returns what
+    `direction` asks for.
+    """
 
     def run(wanted, rest, cotangents):
         if direction == "forward":
@@ -45,21 +54,30 @@ def directed(function: Callable, direction: str) -> Callable:
 
 
 def cotangents_like(results, seed: int = 1):
-    """Normal numbers of the shapes and dtypes of `results`, the same for every form whose results are alike."""
+    """Normal numbers of the shapes and dtypes of `results`, the same for every form whose results
+    are alike.
+    """
     leaves, tree = jax.tree.flatten(results)
     keys = jax.random.split(jax.random.key(seed), max(len(leaves), 1))
-    return jax.tree.unflatten(tree, [jax.random.normal(k, x.shape, jnp.float32).astype(x.dtype) for k, x in zip(keys, leaves)])
+    return jax.tree.unflatten(
+        tree,
+        [jax.random.normal(k, x.shape, jnp.float32).astype(x.dtype) for k, x in zip(keys, leaves)],
+    )
 
 
 def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
-    """What is right: the specification and its gradient on the inputs in float32, with exact products."""
+    """What is right: the specification and its gradient on the inputs in float32, with exact
+    products.
+    """
     if workload.reference is None:
         return None
     if workload.carry is not None:
         direction = "forward"  # the gradient is inside
 
     def widen(tree):
-        return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree)
+        return jax.tree.map(
+            lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+        )
 
     def function(wanted, rest):
         with jax.default_matmul_precision("highest"):
@@ -70,22 +88,32 @@ def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
     if direction != "forward":  # rounded as the forms' results are, so that all pull back the same
         like = next(iter(jax.tree.leaves(wanted))).dtype
         shapes = jax.eval_shape(function, widen(wanted), widen(rest))
-        cotangents = widen(cotangents_like(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, like), shapes)))
+        cotangents = widen(
+            cotangents_like(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, like), shapes))
+        )
     return jax.jit(directed(function, direction))(widen(wanted), widen(rest), cotangents)
 
 
 @jax.jit
 def _relative(right, got):
     def one(a, b):
-        return jnp.linalg.norm((b.astype(jnp.float32) - a).ravel()) / jnp.maximum(jnp.linalg.norm(a.ravel()), 1e-30)
+        return jnp.linalg.norm((b.astype(jnp.float32) - a).ravel()) / jnp.maximum(
+            jnp.linalg.norm(a.ravel()), 1e-30
+        )
 
     return jnp.stack(jax.tree.leaves(jax.tree.map(one, right, got))).max()
 
 
 def error(right: dict | None, got: dict) -> float | None:
-    """The largest |x - right| / |right| over all arrays that are in both (Euclidean norms); None where there is nothing right."""
+    """The largest |x - right| / |right| over all arrays that are in both (Euclidean norms); None
+    where there is nothing right.
+    """
     common = {name for name in got if right is not None and name in right}
-    return float(_relative({n: right[n] for n in common}, {n: got[n] for n in common})) if common else None
+    return (
+        float(_relative({n: right[n] for n in common}, {n: got[n] for n in common}))
+        if common
+        else None
+    )
 
 
 class JaxProgram:
@@ -95,9 +123,14 @@ class JaxProgram:
         self._carry = workload.carry
         if self._carry is not None:
             self._state = jax.tree.map(jnp.copy, sets[0][self._carry])  # it is given away
-            self._arguments = [({n: x for n, x in inputs.items() if n != self._carry},) for inputs in sets]
-            function = jax.jit(lambda state, rest: form.function({**rest, self._carry: state}),
-                               donate_argnums=0, compiler_options=dict(form.compiler_options))
+            self._arguments = [
+                ({n: x for n, x in inputs.items() if n != self._carry},) for inputs in sets
+            ]
+            function = jax.jit(
+                lambda state, rest: form.function({**rest, self._carry: state}),
+                donate_argnums=0,
+                compiler_options=dict(form.compiler_options),
+            )
             self._compile(form, function, (self._state, *self._arguments[0]))
             return
 
@@ -110,7 +143,13 @@ class JaxProgram:
         options = dict(form.compiler_options)
         if direction == "backward":
             with form.tracing():
-                save = jax.jit(lambda w, r: jax.vjp(lambda w: results(w, r), w), compiler_options=options).lower(*pairs[0]).compile()
+                save = (
+                    jax.jit(
+                        lambda w, r: jax.vjp(lambda w: results(w, r), w), compiler_options=options
+                    )
+                    .lower(*pairs[0])
+                    .compile()
+                )
             self._arguments = [(save(*pair)[1], cotangents) for pair in pairs]
             function = lambda pull, cotangents: {"gradients": pull(cotangents)[0]}
         else:
@@ -125,13 +164,20 @@ class JaxProgram:
             middle = time.perf_counter()
             self._compiled = lowered.compile()
         self.lower_s, self.compile_s = middle - start, time.perf_counter() - middle
-        calls = collections.Counter(re.findall(r'custom_call_target="([^"]+)"', self._compiled.as_text()))
+        calls = collections.Counter(
+            re.findall(r'custom_call_target="([^"]+)"', self._compiled.as_text())
+        )
         if form.expects and not any(form.expects in name for name in calls):
             raise Absent(f"no {form.expects} call in what was compiled")
-        self.ran = "; ".join([form.how, *(f"{name} x{n}" if n > 1 else name for name, n in sorted(calls.items()))])
+        self.ran = "; ".join(
+            [form.how, *(f"{name} x{n}" if n > 1 else name for name, n in sorted(calls.items()))]
+        )
         memory = self._compiled.memory_analysis()
         self.peak_bytes = memory and int(
-            memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes - memory.alias_size_in_bytes
+            memory.argument_size_in_bytes
+            + memory.output_size_in_bytes
+            + memory.temp_size_in_bytes
+            - memory.alias_size_in_bytes
         )
 
     def start(self, i: int) -> Any:
@@ -169,15 +215,27 @@ class PythonProgram:
 
 
 class TorchProgram:
-    """PyTorch on the same numbers. Its compilation happens in its first call, which `compile_s` times."""
+    """PyTorch on the same numbers.
+
+    Its compilation happens in its first call, which `compile_s` times.
+    """
 
     def __init__(self, workload: Workload, form: Form, direction: str, sets: Sequence[dict]):
         import torch
 
         self._torch, self._direction = torch, direction
         self._cuda = next(iter(jax.tree.leaves(sets[0]))).device.platform == "gpu"
-        sets = [{name: torch.from_dlpack(x).clone() for name, x in inputs.items()} for inputs in sets]
-        self._wanted = [[inputs[name].requires_grad_(direction != "forward") for name in workload.wanted if name in inputs] for inputs in sets]
+        sets = [
+            {name: torch.from_dlpack(x).clone() for name, x in inputs.items()} for inputs in sets
+        ]
+        self._wanted = [
+            [
+                inputs[name].requires_grad_(direction != "forward")
+                for name in workload.wanted
+                if name in inputs
+            ]
+            for inputs in sets
+        ]
         self._names = [name for name in workload.wanted if name in sets[0]]
         self._sets = [form.prepare(inputs) if form.prepare else inputs for inputs in sets]
         self._function = form.function
@@ -189,13 +247,24 @@ class TorchProgram:
 
             config.donated_buffer = False  # a pass backward is repeated
             like = self._as_tuple(self._call(0))
-            shapes = tuple(jax.ShapeDtypeStruct(tuple(x.shape), jnp.dtype(str(x.dtype).removeprefix("torch."))) for x in like)
+            shapes = tuple(
+                jax.ShapeDtypeStruct(tuple(x.shape), jnp.dtype(str(x.dtype).removeprefix("torch.")))
+                for x in like
+            )
             cotangents = cotangents_like(shapes)
             self._cotangents = [torch.from_dlpack(x).clone() for x in cotangents]
-            self._saved = [self._as_tuple(self._call(i)) for i in range(len(self._sets))] if direction == "backward" else None
+            self._saved = (
+                [self._as_tuple(self._call(i)) for i in range(len(self._sets))]
+                if direction == "backward"
+                else None
+            )
         start = time.perf_counter()
         self.wait(self.start(0))
-        self.lower_s, self.compile_s, self.ran = 0.0, time.perf_counter() - start, f"{form.how}, PyTorch {torch.__version__}"
+        self.lower_s, self.compile_s, self.ran = (
+            0.0,
+            time.perf_counter() - start,
+            f"{form.how}, PyTorch {torch.__version__}",
+        )
         self.peak_bytes = None
         if self._cuda:
             given = sum(x.nbytes for x in self._sets[0].values())
@@ -214,7 +283,9 @@ class TorchProgram:
             with self._torch.no_grad():
                 return self._call(i), None
         results = self._saved[i] if self._direction == "backward" else self._as_tuple(self._call(i))
-        gradients = self._torch.autograd.grad(results, self._wanted[i], self._cotangents, retain_graph=self._direction == "backward")
+        gradients = self._torch.autograd.grad(
+            results, self._wanted[i], self._cotangents, retain_graph=self._direction == "backward"
+        )
         return None if self._direction == "backward" else results, gradients
 
     def wait(self, x: Any) -> None:

@@ -3,9 +3,11 @@
     python -m benchmarks.report benchmarks/results/nvidia_h200
     python -m benchmarks.report benchmarks/results/nvidia_h200@4099323 docs/benchmarks
 
-The first place holds rows (PATH@COMMIT: of that commit alone), into the second is written; by default the first.
+The first place holds rows (PATH@COMMIT: of that commit alone), into the second is written; by
+default the first.
 
-Of every case, implementation and direction the row measured last counts, and of an implementation's forms the fastest.
+Of every case, implementation and direction the row measured last counts, and of an implementation's
+forms the fastest.
 """
 
 import collections
@@ -23,13 +25,22 @@ OURS = ("triton", "pallas_tpu")
 def main(*places: str) -> None:
     """Write the report. Raises UserError."""
     if not 1 <= len(places) <= 2:
-        raise UserError("give a folder of rows, as python -m benchmarks.report benchmarks/results/nvidia_h200, and if need be where to write")
+        raise UserError(
+            "give a folder of rows, as python -m benchmarks.report "
+            "benchmarks/results/nvidia_h200, and if need be where to write"
+        )
     rows = list(results.latest(results.read(places[0])).values())
     if len(devices := {row["device"] for row in rows}) > 1:
-        raise UserError(f"{places[0]} holds rows of {' and '.join(sorted(devices))}; give one device's folder")
+        raise UserError(
+            f"{places[0]} holds rows of {' and '.join(sorted(devices))}; give one device's folder"
+        )
     output = check_output("OUTPUT", places[1] if len(places) == 2 else places[0].split("@")[0])
     (output / "report.md").write_text(markdown(rows))
-    written = ["report.md", *roofline(rows, output / "roofline.png"), *speedup(rows, output / "speedup.png")]
+    written = [
+        "report.md",
+        *roofline(rows, output / "roofline.png"),
+        *speedup(rows, output / "speedup.png"),
+    ]
     print(f"{', '.join(written)} in {output}")
 
 
@@ -44,33 +55,79 @@ def groups(rows: list[dict]) -> dict[tuple, list[dict]]:
 
 def best_other(group: list[dict]) -> dict | None:
     """The fastest that is not ours and does the whole work."""
-    return min((row for row in group if row["impl"] not in (*OURS, *CORE)), key=lambda row: row["p50_ms"], default=None)
+    return min(
+        (row for row in group if row["impl"] not in (*OURS, *CORE)),
+        key=lambda row: row["p50_ms"],
+        default=None,
+    )
 
 
 def markdown(rows: list[dict]) -> str:
     """One table for each suite, with what was measured on what above it."""
     ceilings = rows[-1]["ceilings"]
     text = [f"# Benchmarks on {rows[0]['device']}", ""]
-    text += [f"Denominators: {ceilings['bandwidth'] / 1e12:.3g} TB/s and {ceilings['flops'] / 1e12:.3g} TFLOP/s ({ceilings['source']})."]
+    text += [
+        f"Denominators: {ceilings['bandwidth'] / 1e12:.3g} TB/s and "
+        f"{ceilings['flops'] / 1e12:.3g} TFLOP/s ({ceilings['source']})."
+    ]
     text += [f"Commits: {', '.join(sorted({row['commit'] for row in rows}))}."]
-    text += [f"Versions: {'; '.join(sorted({', '.join(f'{k} {v}' for k, v in row['versions'].items()) for row in rows}))}."]
+    versions = {", ".join(f"{k} {v}" for k, v in row["versions"].items()) for row in rows}
+    text += [f"Versions: {'; '.join(sorted(versions))}."]
     if rows[0]["device"] == "cpu" and (load := max(row["load"] for row in rows)) > 1:
-        text += [f"The machine was busy (up to {load} processes per core): these figures say nothing about speed."]
-    text += ["", "Median (20 to 80 %) of interleaved rounds; `kernels`: sum of the GPU's kernel times, `wall`: by the clock. Speed-up is that over",
-             "the fastest other implementation that does the whole work; `cudnn_core` leaves out norm, rotation and layout."]  # fmt: skip
+        text += [
+            f"The machine was busy (up to {load} processes per core): these figures say "
+            "nothing about speed."
+        ]
+    text += [
+        "",
+        "Median (20 to 80 %) of interleaved rounds; `kernels`: sum of the GPU's kernel times, "
+        "`wall`: by the clock. Speed-up is that over",
+        "the fastest other implementation that does the whole work; `cudnn_core` leaves out "
+        "norm, rotation and layout.",
+    ]
     by_suite = collections.defaultdict(list)
     for (suite, case, direction), group in groups(rows).items():
         other = best_other(group)
         for row in group:
-            ratio = f"{other['p50_ms'] / row['p50_ms']:.2f}x" if row["impl"] in OURS and other else ""
-            rate = next((f"{value:.3g} {key.replace('_per_second', '')}/s" for key, value in row.items() if key.endswith("_per_second")), "")
-            by_suite[suite].append([
-                case, direction, row["impl"], f"{row['p50_ms']:.4g} ({row['p20_ms']:.4g} to {row['p80_ms']:.4g}) {row['timer']}",
-                _number(row["percent_of_roofline"], "{:.1f} %"), ratio or rate, _number(row["peak_bytes"], "{:.4g} MB", 1e-6),
-                _number(row["error"], "{:.1e}"), f"{row['lower_s']:.2f} + {row['compile_s']:.2f}", row["ran"].replace("|", "/"),
-            ])  # fmt: skip
+            ratio = (
+                f"{other['p50_ms'] / row['p50_ms']:.2f}x" if row["impl"] in OURS and other else ""
+            )
+            rate = next(
+                (
+                    f"{value:.3g} {key.replace('_per_second', '')}/s"
+                    for key, value in row.items()
+                    if key.endswith("_per_second")
+                ),
+                "",
+            )
+            by_suite[suite].append(
+                [
+                    case,
+                    direction,
+                    row["impl"],
+                    f"{row['p50_ms']:.4g} ({row['p20_ms']:.4g} to {row['p80_ms']:.4g}) "
+                    f"{row['timer']}",
+                    _number(row["percent_of_roofline"], "{:.1f} %"),
+                    ratio or rate,
+                    _number(row["peak_bytes"], "{:.4g} MB", 1e-6),
+                    _number(row["error"], "{:.1e}"),
+                    f"{row['lower_s']:.2f} + {row['compile_s']:.2f}",
+                    row["ran"].replace("|", "/"),
+                ]
+            )
     for suite, lines in by_suite.items():
-        head = ["case", "direction", "impl", "ms", "of roofline", "speed-up or rate", "peak", "error", "lower + compile, s", "ran"]
+        head = [
+            "case",
+            "direction",
+            "impl",
+            "ms",
+            "of roofline",
+            "speed-up or rate",
+            "peak",
+            "error",
+            "lower + compile, s",
+            "ran",
+        ]
         text += ["", f"## {suite}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
         text += ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join(text) + "\n"
@@ -87,7 +144,9 @@ def _color(impl: str) -> str:
 
 
 def roofline(rows: list[dict], path: Path) -> list[str]:
-    """FLOP/s over FLOPs per byte, under bandwidth and peak; what has no products to count is left out. Returns the files written."""
+    """FLOP/s over FLOPs per byte, under bandwidth and peak; what has no products to count is left
+    out. Returns the files written.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -100,9 +159,19 @@ def roofline(rows: list[dict], path: Path) -> list[str]:
     bandwidth, peak = ceilings["bandwidth"], ceilings["flops"]
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     intensities = [row["flops"] / row["bytes"] for row in rows]
-    low, ridge, high = min(intensities) / 2, peak / bandwidth, max(*intensities, peak / bandwidth) * 2
+    low, ridge, high = (
+        min(intensities) / 2,
+        peak / bandwidth,
+        max(*intensities, peak / bandwidth) * 2,
+    )
     axes.plot([low, ridge, high], [low * bandwidth, peak, peak], "k-", lw=1)
-    axes.annotate(f"{bandwidth / 1e12:.3g} TB/s, {peak / 1e12:.3g} TFLOP/s", (ridge, peak), (0, 4), textcoords="offset points", ha="right")
+    axes.annotate(
+        f"{bandwidth / 1e12:.3g} TB/s, {peak / 1e12:.3g} TFLOP/s",
+        (ridge, peak),
+        (0, 4),
+        textcoords="offset points",
+        ha="right",
+    )
     markers = dict(zip(sorted({row["suite"] for row in rows}), "osD^vPX*"))
     for suite, marker in markers.items():
         for impl in IMPLEMENTATIONS:
@@ -110,8 +179,23 @@ def roofline(rows: list[dict], path: Path) -> list[str]:
             if chosen:
                 x = [row["flops"] / row["bytes"] for row in chosen]
                 y = [row["flops"] / row["p50_ms"] * 1e3 for row in chosen]
-                axes.plot(x, y, marker, color=_color(impl), ms=6, alpha=0.8, ls="none", label=f"{suite}, {impl}")
-    axes.set(xscale="log", yscale="log", xlabel="least work: FLOP per byte", ylabel="FLOP/s", title=f"Roofline, {rows[0]['device']}")
+                axes.plot(
+                    x,
+                    y,
+                    marker,
+                    color=_color(impl),
+                    ms=6,
+                    alpha=0.8,
+                    ls="none",
+                    label=f"{suite}, {impl}",
+                )
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="least work: FLOP per byte",
+        ylabel="FLOP/s",
+        title=f"Roofline, {rows[0]['device']}",
+    )
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)
@@ -120,16 +204,26 @@ def roofline(rows: list[dict], path: Path) -> list[str]:
 
 
 def speedup(rows: list[dict], path: Path) -> list[str]:
-    """How many times as fast as "xla" each implementation is, case by case. Returns the files written."""
+    """How many times as fast as "xla" each implementation is, case by case.
+
+    Returns the files written.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    compared = {name: group for name, group in groups(rows).items() if len(group) > 1 and any(row["impl"] == "xla" for row in group)}
+    compared = {
+        name: group
+        for name, group in groups(rows).items()
+        if len(group) > 1 and any(row["impl"] == "xla" for row in group)
+    }
     if not compared:
         return []
-    figure, axes = plt.subplots(figsize=(8, 1.2 + sum(0.22 * len(g) + 0.25 for g in compared.values())), layout="constrained")
+    figure, axes = plt.subplots(
+        figsize=(8, 1.2 + sum(0.22 * len(g) + 0.25 for g in compared.values())),
+        layout="constrained",
+    )
     y, ticks = 0.0, []
     shown = set()
     for name, group in compared.items():
@@ -138,9 +232,22 @@ def speedup(rows: list[dict], path: Path) -> list[str]:
         ticks.append((middle, " ".join(name)))
         for row in group:
             ratio = base / row["p50_ms"]
-            axes.barh(y, ratio, 0.2, color=_color(row["impl"]), label=None if row["impl"] in shown else row["impl"],
-                      hatch="//" if row["impl"] in CORE else None)  # fmt: skip
-            axes.annotate(f"{ratio:.2f}x", (ratio, y), (3, 0), textcoords="offset points", va="center", fontsize=7)
+            axes.barh(
+                y,
+                ratio,
+                0.2,
+                color=_color(row["impl"]),
+                label=None if row["impl"] in shown else row["impl"],
+                hatch="//" if row["impl"] in CORE else None,
+            )
+            axes.annotate(
+                f"{ratio:.2f}x",
+                (ratio, y),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+            )
             shown.add(row["impl"])
             y += 0.22
         y += 0.25
@@ -148,7 +255,10 @@ def speedup(rows: list[dict], path: Path) -> list[str]:
     axes.set_yticks([t for t, _ in ticks], [label for _, label in ticks], fontsize=8)
     axes.invert_yaxis()
     axes.margins(x=0.1)
-    axes.set(xlabel="times as fast as xla (hatched: leaves out part of the work)", title=f"Speed-up by shape, {rows[0]['device']}")
+    axes.set(
+        xlabel="times as fast as xla (hatched: leaves out part of the work)",
+        title=f"Speed-up by shape, {rows[0]['device']}",
+    )
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=130)
     plt.close(figure)

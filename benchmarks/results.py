@@ -1,4 +1,6 @@
-"""Rows on disk: one JSON object a line, appended and never changed, in `benchmarks/results/<device>/<suite>.jsonl`."""
+"""Rows on disk: one JSON object a line, appended and never changed, in
+`benchmarks/results/<device>/<suite>.jsonl`.
+"""
 
 import json
 import sys
@@ -9,17 +11,32 @@ from sora_jax.errors import UserError
 
 FOLDER = Path(__file__).parent / "results"
 
-# What every row has; further fields may follow. Times are of one call; p20, p50 and p80 are percentiles over interleaved rounds, of
-# kernel time where `timer` is "kernels" and of wall time where it is "wall". error: relative, against float32. None: not to be had.
+# What every row has; further fields may follow. Times are of one call; p20, p50 and p80 are
+# percentiles over interleaved rounds, of kernel time where `timer` is "kernels" and of wall time
+# where it is "wall". error: relative, against float32. None: not to be had.
 SCHEMA = (
-    "suite", "case", "impl", "ran", "direction", "p20_ms", "p50_ms", "p80_ms", "percent_of_roofline", "peak_bytes", "error", "device",
-    "commit", "versions",
-)  # fmt: skip
+    "suite",
+    "case",
+    "impl",
+    "ran",
+    "direction",
+    "p20_ms",
+    "p50_ms",
+    "p80_ms",
+    "percent_of_roofline",
+    "peak_bytes",
+    "error",
+    "device",
+    "commit",
+    "versions",
+)
 KEY = ("suite", "case", "impl", "direction")
 
 
 def append(folder: Path, row: Mapping, name: str | None = None) -> None:
-    """Add a row to the file `name`, by default its suite's, in one write, so that a run that is stopped leaves whole rows."""
+    """Add a row to the file `name`, by default its suite's, in one write, so that a run that is
+    stopped leaves whole rows.
+    """
     if missing := [name for name in SCHEMA if name not in row]:
         raise ValueError(f"a row lacks {', '.join(missing)}")
     path = folder / (name or f"{row['suite']}.jsonl")
@@ -32,11 +49,17 @@ def append(folder: Path, row: Mapping, name: str | None = None) -> None:
 
 
 def read(place: str | Path) -> list[dict]:
-    """All rows of a file or of a folder's files, oldest first; PATH@COMMIT keeps those of a commit. Raises UserError."""
+    """All rows of a file or of a folder's files, oldest first; PATH@COMMIT keeps those of a commit.
+
+    Raises UserError.
+    """
     name, _, commit = str(place).rpartition("@") if "@" in str(place) else (str(place), "", "")
     path = Path(name)
     if not path.exists():
-        raise UserError(f"no results in {path}; make some with python -m benchmarks.run --suite=NAME --output=DIR")
+        raise UserError(
+            f"no results in {path}; make some with python -m benchmarks.run --suite=NAME "
+            "--output=DIR"
+        )
     rows = []
     for file in sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]:
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
@@ -45,16 +68,24 @@ def read(place: str | Path) -> list[dict]:
             except ValueError:
                 raise UserError(f"{file}, line {number} is no JSON; delete that line") from None
             if missing := [field for field in SCHEMA if field not in row]:
-                raise UserError(f"{file}, line {number} lacks {', '.join(missing)}; it is no row of benchmarks.run")
+                raise UserError(
+                    f"{file}, line {number} lacks {', '.join(missing)}; it is no row of "
+                    "benchmarks.run"
+                )
             rows.append(row)
     rows = [row for row in rows if row["commit"].startswith(commit)]
     if not rows:
-        raise UserError(f"no results in {place}; make some with python -m benchmarks.run --suite=NAME --output=DIR")
+        raise UserError(
+            f"no results in {place}; make some with python -m benchmarks.run --suite=NAME "
+            "--output=DIR"
+        )
     return rows
 
 
 def latest(rows: Iterable[Mapping]) -> dict[tuple, dict]:
-    """{(suite, case, impl, direction): row}: of the commit that was measured last, the newest row of each form, and of these the fastest."""
+    """{(suite, case, impl, direction): row}: of the commit that was measured last, the newest row
+    of each form, and of these the fastest.
+    """
     rows = list(rows)
     key = lambda row: tuple(row[field] for field in KEY)
     commits = {key(row): row["commit"] for row in rows}
@@ -67,7 +98,9 @@ def latest(rows: Iterable[Mapping]) -> dict[tuple, dict]:
 
 
 def command(doc: str, function: Callable[..., int | None], places: Sequence[str]) -> int:
-    """A command whose arguments are places, where `run_main` takes flags only: --help prints `doc`, a `UserError` is one line and status 2."""
+    """A command whose arguments are places, where `run_main` takes flags only: --help prints `doc`,
+    a `UserError` is one line and status 2.
+    """
     if "--help" in places:
         print(doc.strip())
         return 0

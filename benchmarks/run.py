@@ -1,11 +1,16 @@
-"""Measure how fast things run here, with memory and error beside each time, and append the rows to benchmarks/results/DEVICE.
+r"""Measure how fast things run here, with memory and error beside each time, and append the rows to
+benchmarks/results/DEVICE.
 
     python -m benchmarks.run --suite=temporal_attention
-    python -m benchmarks.run --suite=temporal_attention --impl=triton,xla --case=t16 --direction=forward
-    python -m benchmarks.run --suite=all --minutes=10 --resume        everything, the most telling first: one command for a GPU
+    python -m benchmarks.run --suite=temporal_attention --impl=triton,xla --case=t16 \
+        --direction=forward
+    python -m benchmarks.run --suite=all --minutes=10 --resume
 
-Implementations of a case are measured in turns (A B A B), warmed up, on inputs rotated past the last-level cache. Each is compared
-to the specification in float32; one that is wrong is not timed. What the machine does not have is named with the reason.
+The last is one command for a GPU: everything, the most telling first.
+
+Implementations of a case are measured in turns (A B A B), warmed up, on inputs rotated past the
+last-level cache. Each is compared to the specification in float32; one that is wrong is not timed.
+What the machine does not have is named with the reason.
 """
 
 import math
@@ -21,20 +26,41 @@ from benchmarks.workload import DIRECTIONS, IMPLEMENTATIONS
 from sora_jax.config import nearest
 from sora_jax.errors import UserError, run_main
 
-_SUITE = flags.DEFINE_string("suite", None, f"what to measure: {', '.join(SUITES)}, or all; several with commas")
-_IMPL = flags.DEFINE_list("impl", None, f"only these: {', '.join(IMPLEMENTATIONS)}; by default all that the machine has")
+_SUITE = flags.DEFINE_string(
+    "suite", None, f"what to measure: {', '.join(SUITES)}, or all; several with commas"
+)
+_IMPL = flags.DEFINE_list(
+    "impl", None, f"only these: {', '.join(IMPLEMENTATIONS)}; by default all that the machine has"
+)
 _CASE = flags.DEFINE_list("case", None, "only cases whose names begin so")
-_DIRECTION = flags.DEFINE_list("direction", None, f"{', '.join(DIRECTIONS)}; by default what the suite is about")
-_SIZE = flags.DEFINE_enum("size", None, ["tiny", "cpu", "gpu"], "sizes of the cases; by default the machine's; tiny is for tests")
-_OUTPUT = flags.DEFINE_string("output", None, "folder for the rows; by default benchmarks/results/DEVICE")
-_MINUTES = flags.DEFINE_float("minutes", None, "begin no form after so long; what was measured is kept", lower_bound=0.0)
+_DIRECTION = flags.DEFINE_list(
+    "direction", None, f"{', '.join(DIRECTIONS)}; by default what the suite is about"
+)
+_SIZE = flags.DEFINE_enum(
+    "size",
+    None,
+    ["tiny", "cpu", "gpu"],
+    "sizes of the cases; by default the machine's; tiny is for tests",
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "folder for the rows; by default benchmarks/results/DEVICE"
+)
+_MINUTES = flags.DEFINE_float(
+    "minutes", None, "begin no form after so long; what was measured is kept", lower_bound=0.0
+)
 _RESUME = flags.DEFINE_bool("resume", False, "leave out what this commit has rows of in --output")
 _ROUNDS = flags.DEFINE_integer("rounds", 30, "samples of each implementation", lower_bound=1)
-_SECONDS = flags.DEFINE_float("seconds", 10.0, "go on with fewer samples of a case after so long", lower_bound=0.0)
+_SECONDS = flags.DEFINE_float(
+    "seconds", 10.0, "go on with fewer samples of a case after so long", lower_bound=0.0
+)
 
 
 def main(_):
-    names = _chosen("suite", [_SUITE.value] if _SUITE.value is None else _SUITE.value.split(","), (*SUITES, "all"))
+    names = _chosen(
+        "suite",
+        [_SUITE.value] if _SUITE.value is None else _SUITE.value.split(","),
+        (*SUITES, "all"),
+    )
     impls = _chosen("impl", _IMPL.value or IMPLEMENTATIONS, IMPLEMENTATIONS)
     directions = _DIRECTION.value and _chosen("direction", _DIRECTION.value, DIRECTIONS)
     # JAX would take most of a GPU's memory, and PyTorch has its own.
@@ -51,12 +77,23 @@ def main(_):
     done = _done(output) if _RESUME.value else set()
     ceilings = device.ceilings()
     print(f"{device.slug()}, commit {device.commit()}, load {device.load()} per core")
-    print(f"{ceilings.bandwidth / 1e9:.4g} GB/s and {ceilings.flops / 1e12:.3g} TFLOP/s ({ceilings.source})")
+    print(
+        f"{ceilings.bandwidth / 1e9:.4g} GB/s and {ceilings.flops / 1e12:.3g} TFLOP/s "
+        f"({ceilings.source})"
+    )
     if ceilings.measured:
-        print("measured now: {:.4g} GB/s and {:.3g} TFLOP/s".format(ceilings.measured[0] / 1e9, ceilings.measured[1] / 1e12))
+        print(
+            "measured now: {:.4g} GB/s and {:.3g} TFLOP/s".format(
+                ceilings.measured[0] / 1e9, ceilings.measured[1] / 1e12
+            )
+        )
     written, failed, skipped, left = 0, [], 0, []
     for suite, workload, direction in todo:
-        wanted = [i for i in workload.forms if i in impls and (suite, workload.name, i, direction) not in done]
+        wanted = [
+            i
+            for i in workload.forms
+            if i in impls and (suite, workload.name, i, direction) not in done
+        ]
         skipped += len([i for i in workload.forms if i in impls]) - len(wanted)
         if not wanted:
             continue
@@ -70,14 +107,26 @@ def main(_):
         for row in rows:
             results.append(output, row)
         written, failed = written + len(rows), failed + prepared.failures
-    print(f"\n{written} rows into {output} in {(time.monotonic() - begun) / 60:.1f} minutes" + f", {skipped} were there" * bool(skipped))
+    print(
+        f"\n{written} rows into {output} in {(time.monotonic() - begun) / 60:.1f} minutes"
+        + f", {skipped} were there" * bool(skipped)
+    )
     if left:
-        print(f"out of time before {len(left)} more: {', '.join(left)}; the same command with --resume goes on")
+        print(
+            f"out of time before {len(left)} more: {', '.join(left)}; the same command with "
+            "--resume goes on"
+        )
     if failed:
         raise SystemExit("failed: " + "; ".join(failed))
     if not written and not skipped and not left:
-        remedy = "leave --impl out" if _IMPL.value else "correctness and kernels need a GPU, a TPU or TRITON_INTERPRET=1"
-        raise UserError(f"nothing of --impl={','.join(impls)} runs here (the reasons are above); {remedy}")
+        remedy = (
+            "leave --impl out"
+            if _IMPL.value
+            else "correctness and kernels need a GPU, a TPU or TRITON_INTERPRET=1"
+        )
+        raise UserError(
+            f"nothing of --impl={','.join(impls)} runs here (the reasons are above); {remedy}"
+        )
 
 
 def _chosen(flag: str, values: Sequence[str | None], known: Sequence[str]) -> list[str]:
@@ -85,7 +134,10 @@ def _chosen(flag: str, values: Sequence[str | None], known: Sequence[str]) -> li
         if value is None:
             raise UserError(f"--{flag} is missing; give one of {', '.join(known)}")
         if value not in known:
-            raise UserError(f"--{flag}={value} does not exist; {nearest(value, known)} (there are {', '.join(known)})")
+            raise UserError(
+                f"--{flag}={value} does not exist; {nearest(value, known)} (there are "
+                f"{', '.join(known)})"
+            )
     return list(values)
 
 
@@ -94,7 +146,11 @@ def _done(output: Path) -> set[tuple]:
     from benchmarks import device, results
 
     rows = results.read(output) if any(output.glob("*.jsonl")) else []
-    return {tuple(row[field] for field in results.KEY) for row in rows if row["commit"] == device.commit()}
+    return {
+        tuple(row[field] for field in results.KEY)
+        for row in rows
+        if row["commit"] == device.commit()
+    }
 
 
 if __name__ == "__main__":

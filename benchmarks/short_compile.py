@@ -1,4 +1,5 @@
-"""`short_run --stage=compile`: every form of stage measure, at full size, for an H100 that is absent.
+"""`short_run --stage=compile`: every form of stage measure, at full size, for an H100 that is
+absent.
 
 Each table is compiled in a child process, form by form, in one thread. The seconds say what the
 stage will spend on a machine with more cores: THREADS compile there at the same time (an estimate).

@@ -68,7 +68,9 @@ def correctness_entries(size: str) -> list[Entry]:
     else:
         names = ("t16", "t64", "xl", "wide", "t16_shared", "t16_causal", "t16_masked", "t16_f32")
         specs = {name: _smaller(temporal.SPECS[name], S=SITES) for name in names}
-        named = [("temporal_attention", temporal_attention.workload(n, s)) for n, s in specs.items()]
+        named = [
+            ("temporal_attention", temporal_attention.workload(n, s)) for n, s in specs.items()
+        ]
         for name in ("wan_480_full", "wan_704_half"):
             spec = _smaller(prologues.SPECS[name], H=64, W=64)
             named.append(("pointwise", pointwise.prologue(name, spec)))
@@ -282,7 +284,9 @@ def tune(stage: Stage) -> None:
         names = list(workload.forms)
         with concurrent.futures.ThreadPoolExecutor(min(6, os.cpu_count() or 1)) as pool:
             one = functools.partial(harness.prepare, "tuning", workload, direction)
-            jobs = [pool.submit(contextvars.copy_context().run, one, [n], stage.until) for n in names]
+            jobs = [
+                pool.submit(contextvars.copy_context().run, one, [n], stage.until) for n in names
+            ]
             prepared = [job.result() for job in jobs]
         ready = [form for one in prepared for form in one.ready]
         together = dataclasses.replace(prepared[0], ready=ready)

@@ -45,7 +45,10 @@ def nominal(stage: str, size: str) -> dict[str, float]:
 
 
 def fitting_parts(stage: str, size: str, seconds: float) -> list[str]:
-    """The parts, from the first on, that fit into the time. Raises UserError where none is useful."""
+    """The parts, from the first on, that fit into the time.
+
+    Raises UserError where none is useful.
+    """
     if stage == "train":
         least = SHORTEST_TRAINING[size]
         if seconds < least:

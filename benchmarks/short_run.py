@@ -15,7 +15,8 @@ Stage train: scenes are drawn, rendered and encoded, the latents stay on the dev
 of --config trains on them until the time is over. The averaged weights go to DIR every minute.
 
 --stage=compile compiles every form of stage measure at full size for an H100 that is absent, and
-prints the seconds. --size=tiny runs a stage on any machine, with small sizes: a test of the plumbing.
+prints the seconds. --size=tiny runs a stage on any machine, with small sizes: a test of the
+plumbing.
 """
 
 import json

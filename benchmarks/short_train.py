@@ -2,8 +2,8 @@
 
     scenes (processes) -> pixels and samples -> latents on the device -> steps -> averaged weights
 
-The steps are compiled in a thread meanwhile, for a set of --clips clips. Where time is too short for
-so many, the clips that there are take the places of the others too.
+The steps are compiled in a thread meanwhile, for a set of --clips clips. Where time is too short
+for so many, the clips that there are take the places of the others too.
 
 The model, loss, step, optimizer and format of the weights are those of `experiments.train`; what
 differs is where the batches come from (`sora_jax.train.resident`). Filling takes a quarter of the
@@ -47,7 +47,13 @@ LARGEST = 16 * 2**20  # bytes of a file
 # One pair of blocks, one layer of text: compilation takes most of a tiny run.
 TINY = {
     **{"pairs": 1, "width": 16, "heads": 2, "audio_width": 8, "audio_heads": 2},
-    **{"exchange_width": 8, "exchange_heads": 2, "text_width": 8, "text_heads": 2, "text_layers": 1},
+    **{
+        "exchange_width": 8,
+        "exchange_heads": 2,
+        "text_width": 8,
+        "text_heads": 2,
+        "text_layers": 1,
+    },
 }
 
 
@@ -138,7 +144,9 @@ def main(
     order = resident.Order(clips, run.train.batch_size, run.train.seed)
     pace = resident.step_seconds(state, steps, latents, order, chunk, calls=2)
     total = resident.steps_within(end - time.monotonic(), pace, chunk)
-    print(f"  {1e3 * pace:.1f} ms a step, {total} steps of {run.train.batch_size} clips", flush=True)
+    print(
+        f"  {1e3 * pace:.1f} ms a step, {total} steps of {run.train.batch_size} clips", flush=True
+    )
 
     rows: list[dict] = []
     data = {**source.identity, "count": count}

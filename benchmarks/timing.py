@@ -1,8 +1,9 @@
 """Samples of running times, fairly taken: in turns, over rotated inputs, many of them.
 
-A sample of a form is the time of `calls` calls issued back to back and waited for once, divided by `calls`: enough of them that
-issuing and waiting do not show. Round r takes one sample of each form, A B C, A B C, ..., so that clocks, heat and other processes
-touch all alike. What is reported are percentiles 20, 50 and 80 over the rounds.
+A sample of a form is the time of `calls` calls issued back to back and waited for once, divided by
+`calls`: enough of them that issuing and waiting do not show. Round r takes one sample of each form,
+A B C, A B C, ..., so that clocks, heat and other processes touch all alike. What is reported are
+percentiles 20, 50 and 80 over the rounds.
 """
 
 import math
@@ -16,9 +17,16 @@ LEAST_SAMPLE = 2e-3  # seconds that the calls of one sample should take together
 MOST_CALLS = 50
 
 
-def interleave(samplers: Mapping[str, Callable[[int], float]], rounds: int, seconds: float = math.inf, clock=time.perf_counter) -> dict:
-    """{name: [sample of each round]}: samplers[name](r) for r = 0 .. rounds - 1, in turns. Ends early, after LEAST_ROUNDS or more, once
-    `seconds` have passed."""
+def interleave(
+    samplers: Mapping[str, Callable[[int], float]],
+    rounds: int,
+    seconds: float = math.inf,
+    clock=time.perf_counter,
+) -> dict:
+    """{name: [sample of each round]}: samplers[name](r) for r = 0 .. rounds - 1, in turns.
+
+    Ends early, after LEAST_ROUNDS or more, once `seconds` have passed.
+    """
     samples, start = {name: [] for name in samplers}, clock()
     for r in range(rounds):
         if r >= LEAST_ROUNDS and clock() - start > seconds:
@@ -36,7 +44,9 @@ def percentiles(samples) -> tuple[float, float, float]:
 def calls_per_sample(program, clock=time.perf_counter) -> int:
     """How many calls a sample needs, after a warm-up: the second of two single calls is timed."""
     wall_sample(program, 1, 0, clock)
-    return min(max(math.ceil(LEAST_SAMPLE / max(wall_sample(program, 1, 1, clock), 1e-9)), 1), MOST_CALLS)
+    return min(
+        max(math.ceil(LEAST_SAMPLE / max(wall_sample(program, 1, 1, clock), 1e-9)), 1), MOST_CALLS
+    )
 
 
 def wall_sample(program, calls: int, first: int, clock=time.perf_counter) -> float:
@@ -49,10 +59,13 @@ def wall_sample(program, calls: int, first: int, clock=time.perf_counter) -> flo
 
 
 def kernel_recorder():
-    """What records the kernels that a GPU ran, as CUPTI timed them; None where there is none. Used as `kernel_sample`'s first argument.
+    """What records the kernels that a GPU ran, as CUPTI timed them; None where there is none.
 
-    It is JAX's own (private there, hence the caution); it sees every kernel of the process, PyTorch's too, but not copies by the copy
-    engine and not the gaps between kernels, which can only favour implementations of many kernels.
+    Used as `kernel_sample`'s first argument.
+
+    It is JAX's own (private there, hence the caution); it sees every kernel of the process,
+    PyTorch's too, but not copies by the copy engine and not the gaps between kernels, which can
+    only favour implementations of many kernels.
     """
     try:
         from jax._src.lib import mosaic_gpu
@@ -72,4 +85,6 @@ def kernel_sample(recorder, program, calls: int, first: int) -> tuple[float, lis
         program.wait(result)
     finally:
         times = recorder._cupti_get_timings(False)
-    return sum(ms for _, ms in times) / calls / 1e3, [name for name, _ in times[: len(times) // calls]]
+    return sum(ms for _, ms in times) / calls / 1e3, [
+        name for name, _ in times[: len(times) // calls]
+    ]

@@ -1,17 +1,21 @@
-"""Build a TFDS data set: Playhouse scenes, or clips of your own videos.
+r"""Build a TFDS data set: Playhouse scenes, or clips of your own videos.
 
-    python -m experiments.build_data --set=playhouse --num_train=20000 --num_val=1000 --data_dir=data
-    python -m experiments.build_data --family=film --style=anime --format=S --num_train=5000 --data_dir=data
+    python -m experiments.build_data --set=playhouse --num_train=20000 --num_val=1000 \
+        --data_dir=data
+    python -m experiments.build_data --family=film --style=anime --format=S --num_train=5000 \
+        --data_dir=data
     python -m experiments.build_data --set=video_folder --path=~/my_videos --data_dir=data
 
-`playhouse` stores scenes with their exact motion, facts and captions, 4 kB each; pixels and sound are rendered when they are
-read. --family: room (balls bounce), court (throws, shots and jumps that succeed or fail), film (rooms in four styles, the camera
-moves), occlude (a ball goes behind a panel) or one of phyworld's. Each has splits of its own; --num_val is for all but train.
+`playhouse` stores scenes with their exact motion, facts and captions, 4 kB each; pixels and sound
+are rendered when they are read. --family: room (balls bounce), court (throws, shots and jumps that
+succeed or fail), film (rooms in four styles, the camera moves), occlude (a ball goes behind a
+panel) or one of phyworld's. Each has splits of its own; --num_val is for all but train.
 
-`video_folder` reads every video below --path (mp4, mov, m4v, webm, mkv, avi; any size, rate and length, with or without sound)
-and cuts it into clips of one format: middle square, resized, at the format's frame rate, mono 16 kHz. A caption lies beside its
-video under the same name: ball.txt (one paraphrase a line) or ball.json ({"caption": "..."}, or the JSON of experiments.sample).
-Files that cannot be read are skipped and named at the end, and in report.json.
+`video_folder` reads every video below --path (mp4, mov, m4v, webm, mkv, avi; any size, rate and
+length, with or without sound) and cuts it into clips of one format: middle square, resized, at the
+format's frame rate, mono 16 kHz. A caption lies beside its video under the same name: ball.txt (one
+paraphrase a line) or ball.json ({"caption": "..."}, or the JSON of experiments.sample). Files that
+cannot be read are skipped and named at the end, and in report.json.
 
 The last line printed is the folder of the set. Next: python -m experiments.precompute.
 """
@@ -22,7 +26,9 @@ from sora_jax.errors import UserError, run_main
 from sora_jax.modality import FORMATS
 
 _SET = flags.DEFINE_enum("set", "playhouse", ["playhouse", "video_folder"], "Which set to build.")
-_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Where sets are kept; each gets a folder of its own below.")
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir", "data", "Where sets are kept; each gets a folder of its own below."
+)
 _FORMAT = flags.DEFINE_enum(
     "format",
     "nano",
@@ -31,13 +37,39 @@ _FORMAT = flags.DEFINE_enum(
 )
 _NUM_TRAIN = flags.DEFINE_integer("num_train", 20_000, "playhouse: scenes in train.", lower_bound=0)
 _NUM_VAL = flags.DEFINE_integer(
-    "num_val", 1_000, "playhouse: scenes in val, whose combinations of facts train never holds, and in every further split.", lower_bound=0
+    "num_val",
+    1_000,
+    "playhouse: scenes in val, whose combinations of facts train never holds, and in every "
+    "further split.",
+    lower_bound=0,
 )
-_FAMILY = flags.DEFINE_string("family", "room", "playhouse: room, court, film, occlude, or phyworld_{uniform,collision,parabola}_{30k,300k}.")
-_STYLE = flags.DEFINE_string("style", None, "playhouse: the only style, of families film and occlude: flat, realistic, cinematic or anime.")
-_WORKERS = flags.DEFINE_integer("workers", 0, "playhouse: processes that draw scenes; 0 draws in this one, some 80 scenes a second.", lower_bound=0)
-_PATH = flags.DEFINE_string("path", None, "video_folder: the directory that holds your videos, read with everything below it.")
-_CLIPS_PER_FILE = flags.DEFINE_integer("clips_per_file", 16, "video_folder: at most so many consecutive clips of one file.", lower_bound=1)
+_FAMILY = flags.DEFINE_string(
+    "family",
+    "room",
+    "playhouse: room, court, film, occlude, or phyworld_{uniform,collision,parabola}_{30k,300k}.",
+)
+_STYLE = flags.DEFINE_string(
+    "style",
+    None,
+    "playhouse: the only style, of families film and occlude: flat, realistic, cinematic or anime.",
+)
+_WORKERS = flags.DEFINE_integer(
+    "workers",
+    0,
+    "playhouse: processes that draw scenes; 0 draws in this one, some 80 scenes a second.",
+    lower_bound=0,
+)
+_PATH = flags.DEFINE_string(
+    "path",
+    None,
+    "video_folder: the directory that holds your videos, read with everything below it.",
+)
+_CLIPS_PER_FILE = flags.DEFINE_integer(
+    "clips_per_file",
+    16,
+    "video_folder: at most so many consecutive clips of one file.",
+    lower_bound=1,
+)
 
 
 def main(_):
@@ -45,16 +77,30 @@ def main(_):
         from sora_jax.data import playhouse
 
         if not _NUM_TRAIN.value + _NUM_VAL.value:
-            raise UserError("nothing to build: --num_train and --num_val are both 0; ask for some scenes")
+            raise UserError(
+                "nothing to build: --num_train and --num_val are both 0; ask for some scenes"
+            )
         directory = playhouse.build(
-            _DATA_DIR.value, playhouse.PlayhouseConfig(_NUM_TRAIN.value, _NUM_VAL.value, _FORMAT.value, _WORKERS.value, _FAMILY.value, _STYLE.value)
+            _DATA_DIR.value,
+            playhouse.PlayhouseConfig(
+                _NUM_TRAIN.value,
+                _NUM_VAL.value,
+                _FORMAT.value,
+                _WORKERS.value,
+                _FAMILY.value,
+                _STYLE.value,
+            ),
         )
     else:
         from sora_jax.data import video_folder
 
         if not _PATH.value:
-            raise UserError("--set=video_folder needs --path; give the directory that holds your videos")
-        config = video_folder.VideoFolderConfig(_PATH.value, FORMATS[_FORMAT.value], _CLIPS_PER_FILE.value)
+            raise UserError(
+                "--set=video_folder needs --path; give the directory that holds your videos"
+            )
+        config = video_folder.VideoFolderConfig(
+            _PATH.value, FORMATS[_FORMAT.value], _CLIPS_PER_FILE.value
+        )
         directory, report = video_folder.build(_DATA_DIR.value, config)
         print(video_folder.summary(report))
     print(directory)

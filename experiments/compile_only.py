@@ -1,23 +1,33 @@
-"""Compile a run for TPUs or GPUs that are not there: does it fit, what does it move, how fast can it be at best. Nothing is run.
+r"""Compile a run for TPUs or GPUs that are not there: does it fit, what does it move, how fast can
+it be at best. Nothing is run.
 
     python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v5p:8x8x8
-    python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v5e:16x16 --config.mesh.fsdp=32 --output=xl.json
-    python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v6e:16x16 --program=sample
-    python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v5e:16x16 --suggest_batch
-    python -m experiments.compile_only --config=experiments/configs/playhouse_s.py --topology=h200:8 --config.mesh.fsdp=8
+    python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v5e:16x16 \
+        --config.mesh.fsdp=32 --output=xl.json
+    python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v6e:16x16 \
+        --program=sample
+    python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v5e:16x16 \
+        --suggest_batch
+    python -m experiments.compile_only --config=experiments/configs/playhouse_s.py \
+        --topology=h200:8 --config.mesh.fsdp=8
 
-The step that experiments.train would run, or one step of the sampler, goes through libtpu's own compiler (pip install -e '.[tpu]'), or
-that of JAX's CUDA plugin (python -m kernels.gpu_graph --install=build/gpu_compiler), on this machine's CPU, in a process of its own.
-The report is for one device of the topology, and compiled, not run:
+The step that experiments.train would run, or one step of the sampler, goes through libtpu's own
+compiler (pip install -e '.[tpu]'), or that of JAX's CUDA plugin (python -m kernels.gpu_graph
+--install=build/gpu_compiler), on this machine's CPU, in a process of its own. The report is for one
+device of the topology, and compiled, not run:
 
     memory        arguments, outputs, temporaries; headroom against the memory that the device has
-    FLOPs         of the jaxpr (sora_jax/flops.py), with and without what is recomputed, shared out over the devices
-    collectives   by kind: how many run, and the bytes that a device sends, loops multiplied out (sora_jax/parallel/hlo.py)
-    roofline      the longest of FLOPs / peak, HBM bytes / bandwidth, bytes sent / links (sora_jax/parallel/topologies.py), as if each
-                  hid the others wholly: a lower bound on the time of a step (but for programs so small that a GPU's cache holds them)
+    FLOPs         of the jaxpr (sora_jax/flops.py), with and without what is recomputed, shared out
+                  over the devices
+    collectives   by kind: how many run, and the bytes that a device sends, loops multiplied out
+                  (sora_jax/parallel/hlo.py)
+    roofline      the longest of FLOPs / peak, HBM bytes / bandwidth, bytes sent / links
+                  (sora_jax/parallel/topologies.py), as if each hid the others wholly: a lower bound
+                  on the time of a step (but for programs so small that a GPU's cache holds them)
     MFU bound     FLOPs without recomputation / (roofline time x peak)
 
-Attention, norms and convolutions are compiled in their XLA forms, as experiments.train runs them on several devices; on one it has kernels.
+Attention, norms and convolutions are compiled in their XLA forms, as experiments.train runs them on
+several devices; on one it has kernels.
 """
 
 import json
@@ -33,24 +43,48 @@ from sora_jax import files
 from sora_jax.errors import UserError, run_main
 from sora_jax.parallel import topologies
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config(); keys as --config.mesh.fsdp=64")
-_TOPOLOGY = flags.DEFINE_string("topology", None, f"what to compile for, as {', '.join(d.example for d in topologies.DEVICES.values())}")
-_PROGRAM = flags.DEFINE_enum("program", "train", compiling.PROGRAMS, "a step of training, or of the sampler with text guidance")
-_SUGGEST = flags.DEFINE_boolean("suggest_batch", False, "compile with one clip and with two on each device instead, and say how many fit")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Python file with get_config(); keys as --config.mesh.fsdp=64"
+)
+_TOPOLOGY = flags.DEFINE_string(
+    "topology",
+    None,
+    f"what to compile for, as {', '.join(d.example for d in topologies.DEVICES.values())}",
+)
+_PROGRAM = flags.DEFINE_enum(
+    "program",
+    "train",
+    compiling.PROGRAMS,
+    "a step of training, or of the sampler with text guidance",
+)
+_SUGGEST = flags.DEFINE_boolean(
+    "suggest_batch",
+    False,
+    "compile with one clip and with two on each device instead, and say how many fit",
+)
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the report to")
 
 
 def main(_):
     if not _TOPOLOGY.value:
-        raise UserError(f"--topology is missing; give one as {', '.join(d.example for d in topologies.DEVICES.values())}")
+        raise UserError(
+            "--topology is missing; give one as "
+            f"{', '.join(d.example for d in topologies.DEVICES.values())}"
+        )
     topologies.generation(_TOPOLOGY.value)
     values = config_lib.from_flag(_CONFIG)
     if "model" not in values:
-        raise UserError(f"--config has no model, only {', '.join(values)}; compile a config of experiments.train")
+        raise UserError(
+            f"--config has no model, only {', '.join(values)}; compile a config of "
+            "experiments.train"
+        )
     run = config_lib.from_dict(Run, values)
     if _SUGGEST.value:
         if _OUTPUT.value or _PROGRAM.value != "train":
-            raise UserError("--suggest_batch prints how many clips a step of training has room for; leave --output and --program=sample out")
+            raise UserError(
+                "--suggest_batch prints how many clips a step of training has room for; leave "
+                "--output and --program=sample out"
+            )
         print(compiling.micro_batch(run, _TOPOLOGY.value))
         return
     report = compiling.in_child(run, _TOPOLOGY.value, _PROGRAM.value)

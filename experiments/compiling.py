@@ -1,6 +1,8 @@
-"""What experiments.compile_only does: a run's program through the compiler of devices that are absent, and what is read from the result.
+"""What experiments.compile_only does: a run's program through the compiler of devices that are
+absent, and what is read from the result.
 
-The compiler works in a child process (`in_child`), since it may end its process; `compile_for` is what the child does.
+The compiler works in a child process (`in_child`), since it may end its process; `compile_for` is
+what the child does.
 """
 
 import dataclasses
@@ -26,7 +28,9 @@ PROGRAMS = ("train", "sample")
 
 
 def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
-    """One Euler step of the sampler with guidance, jitted for the mesh, and the shapes of its arguments."""
+    """One Euler step of the sampler with guidance, jitted for the mesh, and the shapes of its
+    arguments.
+    """
     import jax
     import jax.numpy as jnp
 
@@ -34,22 +38,58 @@ def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
     from sora_jax.flow.sampler import euler_step
     from sora_jax.parallel import rules, sequence
 
-    guidance, times = Guidance(), {k: jnp.asarray(t, jnp.float32) for k, t in program.form.latent_times().items()}
+    guidance, times = (
+        Guidance(),
+        {k: jnp.asarray(t, jnp.float32) for k, t in program.form.latent_times().items()},
+    )
 
     def step(params, z, start, text, negative, s, s_next):
-        fixed = {"text": text, "negative": negative, "times": times, "passes": guidance.passes, "scales": guidance.scales}
-        return euler_step(sequence.on_mesh(program.merge(params), mesh), z, s, s_next, start, **fixed, output=run.model.output)
+        fixed = {
+            "text": text,
+            "negative": negative,
+            "times": times,
+            "passes": guidance.passes,
+            "scales": guidance.scales,
+        }
+        return euler_step(
+            sequence.on_mesh(program.merge(params), mesh),
+            z,
+            s,
+            s_next,
+            start,
+            **fixed,
+            output=run.model.output,
+        )
 
     z = {k: program.batch_shapes[k] for k in ("video", "audio")}
     start = {k: jax.ShapeDtypeStruct(x.shape[:2], jnp.float32) for k, x in z.items()}
     text = {"tokens": program.batch_shapes["tokens"], "mask": program.batch_shapes["text_mask"]}
     clips, level = rules.batch_sharding(mesh), jax.ShapeDtypeStruct((), jnp.float32)
-    where = (rules.place(program.shapes, program.shapes, mesh), clips, clips, clips, clips, None, None)
-    return jax.jit(step, in_shardings=where, out_shardings=clips, donate_argnums=1), (program.shapes, z, start, text, text, level, level)
+    where = (
+        rules.place(program.shapes, program.shapes, mesh),
+        clips,
+        clips,
+        clips,
+        clips,
+        None,
+        None,
+    )
+    return jax.jit(step, in_shardings=where, out_shardings=clips, donate_argnums=1), (
+        program.shapes,
+        z,
+        start,
+        text,
+        text,
+        level,
+        level,
+    )
 
 
 def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
-    """The report as a dictionary, from a process begun with `topologies.environment`. Raises UserError where it does not fit."""
+    """The report as a dictionary, from a process begun with `topologies.environment`.
+
+    Raises UserError where it does not fit.
+    """
     import jax
 
     from sora_jax.flops import jaxpr_flops
@@ -63,7 +103,10 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
         if kind == "sample":
             step, arguments = sampler(run, program, mesh)
         else:
-            step, arguments = program.step, (jax.eval_shape(program.begin, program.shapes), program.batch_shapes)
+            step, arguments = (
+                program.step,
+                (jax.eval_shape(program.begin, program.shapes), program.batch_shapes),
+            )
         return step.trace(*arguments)
 
     clock = [time.monotonic()]
@@ -73,16 +116,27 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
         executed = jaxpr_flops(step.jaxpr.jaxpr)
         plain = executed
         if run.model.remat != "none" and kind == "train":
-            plain = jaxpr_flops(traced(dataclasses.replace(run, model=dataclasses.replace(run.model, remat="none"))).jaxpr.jaxpr)
+            plain = jaxpr_flops(
+                traced(
+                    dataclasses.replace(run, model=dataclasses.replace(run.model, remat="none"))
+                ).jaxpr.jaxpr
+            )
     clock.append(time.monotonic())
     try:
         compiled = lowered.compile(compiler_options=topologies.options(topology))
     except jax.errors.JaxRuntimeError as error:
-        raise UserError(too_large(str(error), run, dict(mesh.shape)) or str(error).splitlines()[0]) from error
+        raise UserError(
+            too_large(str(error), run, dict(mesh.shape)) or str(error).splitlines()[0]
+        ) from error
     clock.append(time.monotonic())
     device, text = topologies.generation(topology), Compiled(compiled.as_text())
     memory, collectives, traffic = compiled.memory_analysis(), text.collectives(), text.traffic()
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes + memory.temp_size_in_bytes
+    held = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
     times = {
         "FLOPs": executed / mesh.size / device.peak,
         "HBM": traffic / device.hbm_bw,
@@ -93,11 +147,15 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
         "status": "compiled, not run",
         "topology": topology,
         "program": kind,
-        "forms": "XLA forms of attention and norms" + " (one device trains with the kernels)" * (mesh.size == 1),
+        "forms": "XLA forms of attention and norms"
+        + " (one device trains with the kernels)" * (mesh.size == 1),
         "mesh": dict(mesh.shape),
         "devices": mesh.size,
         "batch_size": run.train.batch_size,
-        "versions": {name: importlib.metadata.version(name) for name in ("jax", topologies.compiler(topology))},
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("jax", topologies.compiler(topology))
+        },
         "seconds": {"trace": clock[1] - clock[0], "compile": clock[2] - clock[1]},
         "memory": {
             "arguments": memory.argument_size_in_bytes,
@@ -109,7 +167,9 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
             "headroom": device.hbm - held,
         },
         "flops": {"device": executed / mesh.size, "all": executed, "without recomputation": plain},
-        "collectives": {kind: {"count": c.count, "sent": c.sent} for kind, c in sorted(collectives.items())},
+        "collectives": {
+            kind: {"count": c.count, "sent": c.sent} for kind, c in sorted(collectives.items())
+        },
         "hbm_bytes": traffic,
         "roofline": {"seconds": times, "bound by": bound, "step": times[bound]},
         "mfu_bound": plain / mesh.size / device.peak / times[bound],
@@ -117,29 +177,45 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
 
 
 def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
-    """One line for the compiler's refusal for want of memory: by how much, and what to change; None for another refusal."""
+    """One line for the compiler's refusal for want of memory: by how much, and what to change; None
+    for another refusal.
+    """
     if "RESOURCE_EXHAUSTED" not in message and "Ran out of memory" not in message:
         return None
     used = re.search(r"Used (\S+) of (\S+) hbm", message)
     by = re.search(r"Exceeded \S+ capacity by (\S+)\.", message)
-    said = f"out of memory on each device{f', {used[1]}iB of {used[2]}iB' if used else ''}{f': {by[1]}iB too much' if by else ''}"
+    said = (
+        "out of memory on each "
+        f"device{f', {used[1]}iB of {used[2]}iB' if used else ''}"
+        f"{f': {by[1]}iB too much' if by else ''}"
+    )
     clips = run.train.batch_size // (mesh["data"] * mesh["fsdp"])
     if run.model.remat != "block":
         remedy = "--config.model.remat=block, which keeps one activation a pair of blocks"
     elif clips > 1:
         halved = run.train.batch_size * (clips // 2) // clips
-        remedy = f"--config.train.batch_size={halved} with --config.optim.accumulate={2 * run.optim.accumulate}, which halves what is kept of clips"
+        remedy = (
+            f"--config.train.batch_size={halved} with "
+            f"--config.optim.accumulate={2 * run.optim.accumulate}, which halves what is "
+            "kept of clips"
+        )
     elif mesh["data"] > 1:
         remedy = (
-            f"--config.mesh.fsdp={2 * mesh['fsdp']}, which halves parameters and moments, or --config.mesh.seq={2 * mesh['seq']}, which halves a clip"
+            f"--config.mesh.fsdp={2 * mesh['fsdp']}, which halves parameters and moments, "
+            f"or --config.mesh.seq={2 * mesh['seq']}, which halves a clip"
         )
     else:
-        remedy = f"--config.mesh.seq={2 * mesh['seq']} with fewer fsdp, which halves a clip, or more devices"
+        remedy = (
+            f"--config.mesh.seq={2 * mesh['seq']} with fewer fsdp, which halves a clip, "
+            "or more devices"
+        )
     return f"{said}; give {remedy}"
 
 
 def child() -> None:
-    """A (run, topology, program) pickled on stdin -> the report, or {"error": one line}, as the last line of stdout."""
+    """A (run, topology, program) pickled on stdin -> the report, or {"error": one line}, as the
+    last line of stdout.
+    """
     run, topology, kind = pickle.load(sys.stdin.buffer)
     try:
         answer = compile_for(run, topology, kind)
@@ -154,16 +230,35 @@ def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
     root = str(Path(__file__).parent.parent)
     environment = {**os.environ, **topologies.environment(topology)}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
-    done = subprocess.run(command, input=pickle.dumps((run, topology, kind)), capture_output=True, env=environment)
+    done = subprocess.run(
+        command, input=pickle.dumps((run, topology, kind)), capture_output=True, env=environment
+    )
     said = done.stderr.decode(errors="replace")
     if done.returncode < 0:
-        why = next((line.strip() for line in said.splitlines() if "Check failed" in line or line.startswith("F0")), "it gave no reason")
-        raise UserError(f"the compiler of {topology} ended its process (signal {-done.returncode}): {why[:300]}; another --config.mesh may compile")
+        why = next(
+            (
+                line.strip()
+                for line in said.splitlines()
+                if "Check failed" in line or line.startswith("F0")
+            ),
+            "it gave no reason",
+        )
+        raise UserError(
+            f"the compiler of {topology} ended its process (signal {-done.returncode}): "
+            f"{why[:300]}; another --config.mesh may compile"
+        )
     if done.returncode:
-        last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it gave no reason")
-        with tempfile.NamedTemporaryFile("w", prefix="compile_only_", suffix=".log", delete=False) as log:
+        last = next(
+            (line.strip() for line in reversed(said.splitlines()) if line.strip()),
+            "it gave no reason",
+        )
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="compile_only_", suffix=".log", delete=False
+        ) as log:
             log.write(said)
-        raise UserError(f"compiling for {topology} failed: {last[:300]}; all that was said is in {log.name}")
+        raise UserError(
+            f"compiling for {topology} failed: {last[:300]}; all that was said is in {log.name}"
+        )
     answer = json.loads(done.stdout.splitlines()[-1])
     if "error" in answer:
         raise UserError(answer["error"])
@@ -173,29 +268,38 @@ def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
 def micro_batch(run: Run, topology: str) -> str:
     """How many clips fit on a device at once, and the flags that train with them.
 
-    Compiled with one clip and with two on each sharer, memory is a + b clips; a tenth of the device is left free. The batch of the
-    config stays what it is: what does not fit at once is accumulated. Raises UserError where not even one clip fits.
+    Compiled with one clip and with two on each sharer, memory is a + b clips; a tenth of the device
+    is left free. The batch of the config stays what it is: what does not fit at once is
+    accumulated. Raises UserError where not even one clip fits.
     """
     device = topologies.generation(topology)
-    data, fsdp, *_ = run.mesh.shape(device.per_chip * math.prod(int(n) for n in topology.partition(":")[2].split("x")))
+    data, fsdp, *_ = run.mesh.shape(
+        device.per_chip * math.prod(int(n) for n in topology.partition(":")[2].split("x"))
+    )
     held = []
     for clips in (1, 2):
         train = dataclasses.replace(run.train, batch_size=clips * data * fsdp)
-        held.append(in_child(dataclasses.replace(run, train=train), topology, "train")["memory"]["held"])
+        held.append(
+            in_child(dataclasses.replace(run, train=train), topology, "train")["memory"]["held"]
+        )
     each = max(held[1] - held[0], 1)
     fit = 1 + math.floor((0.9 * device.hbm - held[0]) / each)
     if fit < 1:
         raise UserError(
-            f"{topology}: one clip on each of {data * fsdp} sharers takes {quantity(held[0], 'B')}, more than nine tenths of "
-            f"{quantity(device.hbm, 'B')}; give --config.model.remat=block, or more --config.mesh.fsdp or seq"
+            f"{topology}: one clip on each of {data * fsdp} sharers takes "
+            f"{quantity(held[0], 'B')}, more than nine tenths of "
+            f"{quantity(device.hbm, 'B')}; give --config.model.remat=block, or more "
+            "--config.mesh.fsdp or seq"
         )
     wanted = run.train.batch_size * run.optim.accumulate
     # Fewest batches that fit and that the wanted batch divides into.
     shares = -(-wanted // (data * fsdp))
     accumulate = next(k for k in range(1, shares + 1) if shares % k == 0 and shares // k <= fit)
     return (
-        f"{topology}: {quantity(held[0], 'B')} with one clip on each of {data * fsdp} sharers, {quantity(each, 'B')} more for each other clip: "
-        f"{fit} fit (compiled, not run)\nfor {shares * data * fsdp} clips an update: --config.train.batch_size={shares * data * fsdp // accumulate} "
+        f"{topology}: {quantity(held[0], 'B')} with one clip on each of {data * fsdp} sharers, "
+        f"{quantity(each, 'B')} more for each other clip: "
+        f"{fit} fit (compiled, not run)\nfor {shares * data * fsdp} clips an update: "
+        f"--config.train.batch_size={shares * data * fsdp // accumulate} "
         f"--config.optim.accumulate={accumulate}"
     )
 
@@ -203,14 +307,38 @@ def micro_batch(run: Run, topology: str) -> str:
 def table(r: dict[str, Any]) -> str:
     """The printed form of a report."""
     mesh = " x ".join(f"{axis} {n}" for axis, n in r["mesh"].items())
-    rows = [f"{r['topology']}, {r['program']} step: {mesh}, batch {r['batch_size']}; {r['forms']}; {r['status']}"]
-    seconds, versions = r["seconds"], " ".join(f"{name} {version}" for name, version in r["versions"].items())
-    rows += [f"traced in {seconds['trace']:.0f} s, compiled in {seconds['compile']:.0f} s ({versions})", "", "memory of a device"]
-    rows += [f"  {name:34s}{'-' * (n < 0) + quantity(abs(n), 'B'):>12s}" for name, n in r["memory"].items()]
+    rows = [
+        f"{r['topology']}, {r['program']} step: {mesh}, batch {r['batch_size']}; {r['forms']}; "
+        f"{r['status']}"
+    ]
+    seconds, versions = (
+        r["seconds"],
+        " ".join(f"{name} {version}" for name, version in r["versions"].items()),
+    )
+    rows += [
+        f"traced in {seconds['trace']:.0f} s, compiled in {seconds['compile']:.0f} s ({versions})",
+        "",
+        "memory of a device",
+    ]
+    rows += [
+        f"  {name:34s}{'-' * (n < 0) + quantity(abs(n), 'B'):>12s}"
+        for name, n in r["memory"].items()
+    ]
     rows += ["", "FLOPs"] + [f"  {name:34s}{quantity(n):>12s}" for name, n in r["flops"].items()]
     rows += ["", f"{'collectives of a device':24s}{'count':>12s}{'sent':>12s}"]
-    rows += [f"  {kind:22s}{c['count']:12d}{quantity(c['sent'], 'B'):>12s}" for kind, c in r["collectives"].items()]
-    rows += ["", f"{'HBM read and written':36s}{quantity(r['hbm_bytes'], 'B'):>12s}", "", "seconds of a step at least"]
+    rows += [
+        f"  {kind:22s}{c['count']:12d}{quantity(c['sent'], 'B'):>12s}"
+        for kind, c in r["collectives"].items()
+    ]
+    rows += [
+        "",
+        f"{'HBM read and written':36s}{quantity(r['hbm_bytes'], 'B'):>12s}",
+        "",
+        "seconds of a step at least",
+    ]
     rows += [f"  {name:34s}{t:12.4f}" for name, t in r["roofline"]["seconds"].items()]
-    rows += [f"  {'bound by ' + r['roofline']['bound by']:34s}{r['roofline']['step']:12.4f}", f"{'MFU at most':36s}{r['mfu_bound']:12.3f}"]
+    rows += [
+        f"  {'bound by ' + r['roofline']['bound by']:34s}{r['roofline']['step']:12.4f}",
+        f"{'MFU at most':36s}{r['mfu_bound']:12.3f}",
+    ]
     return "\n".join(rows)

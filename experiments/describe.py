@@ -1,8 +1,11 @@
-"""What a model is made of and what it costs, before anything is trained: parameters, tokens, FLOPs, memory.
+r"""What a model is made of and what it costs, before anything is trained.
+
+Parameters, tokens, FLOPs, memory:
 
     python -m experiments.describe --preset=nano
     python -m experiments.describe --preset=XL --format=S --batch_size=8
-    python -m experiments.describe --config=experiments/configs/playhouse_nano.py --config.model.pairs=4
+    python -m experiments.describe --config=experiments/configs/playhouse_nano.py \
+        --config.model.pairs=4
     python -m experiments.describe --config=experiments/configs/xl.py --devices=512
 
 Of a config file it reads `model`, `data.format`, `data.text_length`, `train.batch_size` and
@@ -25,10 +28,23 @@ from sora_jax.models.st_dit import STDiTConfig
 from sora_jax.parallel.mesh import AXES, MeshConfig
 from sora_jax.train.optim import OptimConfig, make_optimizer
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config(); keys as --config.model.pairs=4")
-_PRESET = flags.DEFINE_string("preset", None, f"a named size instead of a config file: {', '.join(PRESETS)}")
-_FORMAT = flags.DEFINE_string("format", None, f"clip format: {', '.join(FORMATS)}; by default the config's, or the preset's own, or nano")
-_DEVICES = flags.DEFINE_integer("devices", None, "list every parameter on the mesh that config.mesh makes of so many devices", lower_bound=1)
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Python file with get_config(); keys as --config.model.pairs=4"
+)
+_PRESET = flags.DEFINE_string(
+    "preset", None, f"a named size instead of a config file: {', '.join(PRESETS)}"
+)
+_FORMAT = flags.DEFINE_string(
+    "format",
+    None,
+    f"clip format: {', '.join(FORMATS)}; by default the config's, or the preset's own, or nano",
+)
+_DEVICES = flags.DEFINE_integer(
+    "devices",
+    None,
+    "list every parameter on the mesh that config.mesh makes of so many devices",
+    lower_bound=1,
+)
 _BATCH = flags.DEFINE_integer("batch_size", None, "clips in a training step", lower_bound=1)
 
 
@@ -38,21 +54,34 @@ def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshCo
     Raises UserError for what does not exist.
     """
     if (_PRESET.value is None) == (_CONFIG.value is None):
-        raise UserError("nothing to describe, or two things; give either --preset=nano or --config=experiments/configs/NAME.py")
+        raise UserError(
+            "nothing to describe, or two things; give either --preset=nano or "
+            "--config=experiments/configs/NAME.py"
+        )
     if _PRESET.value is not None:
         if _PRESET.value not in PRESETS:
-            raise UserError(f"--preset={_PRESET.value} does not exist; {config_lib.nearest(_PRESET.value, PRESETS)}")
+            raise UserError(
+                f"--preset={_PRESET.value} does not exist; "
+                f"{config_lib.nearest(_PRESET.value, PRESETS)}"
+            )
         model, data, train = PRESETS[_PRESET.value], {}, {}
         optim, mesh = OptimConfig(), MeshConfig()
     else:
         values = config_lib.from_flag(_CONFIG)
         if "model" not in values:
-            raise UserError(f"--config has no model, only {', '.join(values)}; describe a config of experiments.train")
+            raise UserError(
+                f"--config has no model, only {', '.join(values)}; describe a config of "
+                "experiments.train"
+            )
         model = config_lib.from_dict(STDiTConfig, values["model"], "config.model")
         data, train = values.get("data", {}), values.get("train", {})
         optim = config_lib.from_dict(OptimConfig, values.get("optim", {}), "config.optim")
         mesh = config_lib.from_dict(MeshConfig, values.get("mesh", {}), "config.mesh")
-    name = _FORMAT.value or data.get("format") or (_PRESET.value if _PRESET.value in FORMATS else "nano")
+    name = (
+        _FORMAT.value
+        or data.get("format")
+        or (_PRESET.value if _PRESET.value in FORMATS else "nano")
+    )
     if name not in FORMATS:
         raise UserError(f"format {name!r} does not exist; {config_lib.nearest(name, FORMATS)}")
     batch_size = _BATCH.value or train.get("batch_size", 32)
@@ -60,8 +89,13 @@ def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshCo
     return model, FORMATS[name], batch_size, text_length, optim, mesh
 
 
-def placement(model: STDiTConfig, form: ClipFormat, batch_size: int, mesh: MeshConfig, devices: int) -> str:
-    """A line for every parameter: its path, shape, how it lies, bytes on each device. Raises UserError where the run does not divide."""
+def placement(
+    model: STDiTConfig, form: ClipFormat, batch_size: int, mesh: MeshConfig, devices: int
+) -> str:
+    """A line for every parameter: its path, shape, how it lies, bytes on each device.
+
+    Raises UserError where the run does not divide.
+    """
     import jax
     from flax import nnx
 
@@ -73,16 +107,27 @@ def placement(model: STDiTConfig, form: ClipFormat, batch_size: int, mesh: MeshC
 
     shapes, _ = split_module(nnx.eval_shape(lambda: STDiT(model, nnx.Rngs(0))))
     sizes = mesh.shape(devices)
-    abstract = jax.sharding.AbstractMesh(sizes, AXES, axis_types=(jax.sharding.AxisType.Auto,) * len(AXES))
+    abstract = jax.sharding.AbstractMesh(
+        sizes, AXES, axis_types=(jax.sharding.AxisType.Auto,) * len(AXES)
+    )
     rows = rules.table(shapes, abstract)
     lines = [f"parameters on {' x '.join(f'{axis} {n}' for axis, n in zip(AXES, sizes))}, float32"]
     check_batch(batch_size, abstract)
     check_tokens(model, (form.latent_size,) * 2, abstract)
-    lies = lambda spec: "(" + ", ".join(axis if axis and abstract.shape[axis] > 1 else "-" for axis in spec) + ")"
-    lines += [f"  {path:44s}{'x'.join(map(str, shape)):>20s}  {lies(spec):26s}{quantity(held, 'B'):>10s}" for path, shape, spec, held in rows]
+    lies = lambda spec: (
+        "(" + ", ".join(axis if axis and abstract.shape[axis] > 1 else "-" for axis in spec) + ")"
+    )
+    lines += [
+        f"  {path:44s}{'x'.join(map(str, shape)):>20s}  {lies(spec):26s}{quantity(held, 'B'):>10s}"
+        for path, shape, spec, held in rows
+    ]
     held = sum(row[-1] for row in rows)
     lines += [f"  {'on each device':92s}{quantity(held, 'B'):>10s}"]
-    lines += [f"  {'with gradients, averages and two moments (activations: experiments.compile_only)':92s}{quantity(5 * held, 'B'):>10s}"]
+    lines += [
+        "  "
+        f"{'with gradients, averages and two moments (activations: experiments.compile_only)':92s}"
+        f"{quantity(5 * held, 'B'):>10s}"
+    ]
     return "\n".join(lines)
 
 
@@ -92,10 +137,15 @@ def main(_):
     try:
         where = placement(*asked[:3], mesh, _DEVICES.value) if _DEVICES.value else ""
         if not where and mesh != MeshConfig():
-            where = "the mesh of the config was not looked at: give --devices=512, or how many there will be"
+            where = (
+                "the mesh of the config was not looked at: give --devices=512, or how many "
+                "there will be"
+            )
         print(report(*asked, optimizer) + f"\n\n{where}" * bool(where))
     except ValueError as error:
-        raise UserError(f"this model does not fit the format: {error}; change config.model.patch or --format") from error
+        raise UserError(
+            f"this model does not fit the format: {error}; change config.model.patch or --format"
+        ) from error
 
 
 if __name__ == "__main__":

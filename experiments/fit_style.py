@@ -1,21 +1,27 @@
-"""Fit the probe of the style oracle (`sora_jax/oracles/style.py`) from the world's renders, and write its table.
+"""Fit the probe of the style oracle (`sora_jax/oracles/style.py`) from the world's renders, and
+write its table.
 
     python -m experiments.fit_style
 
-The same table on the same machine; about three minutes on one CPU core. Run it after a change of what styles look like, and calibrate again.
+The same table on the same machine; about three minutes on one CPU core. Run it after a change of
+what styles look like, and calibrate again.
 """
 
 from absl import flags
 
 from sora_jax.errors import run_main
 
-_OUTPUT = flags.DEFINE_string("output", None, "File to write; by default the table that the oracle reads")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "File to write; by default the table that the oracle reads"
+)
 _CLIPS = flags.DEFINE_integer("num_clips", 40, "Clips of each style and family", lower_bound=4)
 FIGURES = 6
 
 
 def training_set(num_clips: int):
-    """(x [n, K], labels [n]) of `style.fit`: films, panels, rooms and courts of `train`, as many of each style, and what is in none."""
+    """(x [n, K], labels [n]) of `style.fit`: films, panels, rooms and courts of `train`, as many of
+    each style, and what is in none.
+    """
     import numpy as np
     from scipy import ndimage
 
@@ -36,7 +42,12 @@ def training_set(num_clips: int):
         return np.clip(frames + rng.normal(scale=deviation / 255, size=frames.shape), 0.0, 1.0)
 
     for family in ("film", "occlude", "room", "court"):
-        takes = [draw("train", i, family=family, style=one) for one in FILM_STYLES for i in range(num_clips) if family in ("film", "occlude")]
+        takes = [
+            draw("train", i, family=family, style=one)
+            for one in FILM_STYLES
+            for i in range(num_clips)
+            if family in ("film", "occlude")
+        ]
         takes = takes or [draw("train", i, family=family) for i in range(2 * num_clips)]
         for i, clip in enumerate(render_takes(takes, FORMATS["nano"], batch=16)):
             blurred = ndimage.gaussian_filter(clip.frames, (0, 1, 1, 0))
@@ -48,7 +59,10 @@ def training_set(num_clips: int):
                 *(noisy(clip.frames, d) for d in ((5, 16), (10, 25))[i % 2]),
             )
             if i % 2 == 0:
-                mixed, plain = tiles(clip.frames, i), np.broadcast_to(rng.uniform(size=3), clip.frames.shape)
+                mixed, plain = (
+                    tiles(clip.frames, i),
+                    np.broadcast_to(rng.uniform(size=3), clip.frames.shape),
+                )
                 none = len(style.STYLES)
                 add(none, mixed, noisy(mixed, 10))
                 if i % 4 == 0:
@@ -67,13 +81,19 @@ def main(_):
 
     x, labels = training_set(_CLIPS.value)
     table = {
-        name: np.array([float(f"{v:.{FIGURES}g}") for v in values.ravel()]).reshape(values.shape) for name, values in style.fit(x, labels).items()
+        name: np.array([float(f"{v:.{FIGURES}g}") for v in values.ravel()]).reshape(values.shape)
+        for name, values in style.fit(x, labels).items()
     }
-    lines = ",\n".join(f'  "{name}": {json.dumps(values.tolist())}' for name, values in table.items())
+    lines = ",\n".join(
+        f'  "{name}": {json.dumps(values.tolist())}' for name, values in table.items()
+    )
     path = Path(_OUTPUT.value or style.TABLE)
     files.write(path, "{\n" + lines + "\n}\n")
     right = float(np.mean(style.probe(table, x) == labels))
-    print(f"{path}: {x.shape[1]} statistics, {right:.4f} of {len(x)} half clips of the training set are told right")
+    print(
+        f"{path}: {x.shape[1]} statistics, {right:.4f} of {len(x)} half clips of the training "
+        "set are told right"
+    )
 
 
 if __name__ == "__main__":

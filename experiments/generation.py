@@ -1,29 +1,61 @@
-"""What every command that generates asks: which weights, how to sample. Defined once; a command adopts these flags as its own."""
+"""What every command that generates asks: which weights, how to sample.
+
+Defined once; a command adopts these flags as its own.
+"""
 
 from absl import flags, logging
 
 from sora_jax.files import check_input
 
-SEED = flags.DEFINE_integer("seed", 0, "Seed of a prompt's first clip; the next has seed + 1, and so on.", lower_bound=0, upper_bound=2**31 - 1)
-STEPS = flags.DEFINE_integer("steps", 30, "Steps of the sampler: more is slower and more exact.", lower_bound=1)
-SAMPLER = flags.DEFINE_enum("sampler", "euler", ["euler", "heun"], "heun is second order and costs two evaluations a step.")
+SEED = flags.DEFINE_integer(
+    "seed",
+    0,
+    "Seed of a prompt's first clip; the next has seed + 1, and so on.",
+    lower_bound=0,
+    upper_bound=2**31 - 1,
+)
+STEPS = flags.DEFINE_integer(
+    "steps", 30, "Steps of the sampler: more is slower and more exact.", lower_bound=1
+)
+SAMPLER = flags.DEFINE_enum(
+    "sampler", "euler", ["euler", "heun"], "heun is second order and costs two evaluations a step."
+)
 GUIDANCE = flags.DEFINE_float("guidance", 2.0, "How strongly the text pulls; 1 is none.")
-GUIDANCE_PICTURE = flags.DEFINE_float("guidance_picture", None, "The same for the picture alone. Default: --guidance.")
-GUIDANCE_SOUND = flags.DEFINE_float("guidance_sound", None, "The same for the sound alone. Default: --guidance.")
-GUIDANCE_COUPLE = flags.DEFINE_float("guidance_couple", 1.0, "How strongly picture and sound pull at each other; 1 is none.")
-WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model (.safetensors). Default: the shipped nano.")
-VIDEO_TOKENIZER = flags.DEFINE_string("video_tokenizer", None, "Weights of the video tokenizer. Default: the shipped one.")
-AUDIO_TOKENIZER = flags.DEFINE_string("audio_tokenizer", None, "Weights of the audio tokenizer. Default: the shipped one.")
+GUIDANCE_PICTURE = flags.DEFINE_float(
+    "guidance_picture", None, "The same for the picture alone. Default: --guidance."
+)
+GUIDANCE_SOUND = flags.DEFINE_float(
+    "guidance_sound", None, "The same for the sound alone. Default: --guidance."
+)
+GUIDANCE_COUPLE = flags.DEFINE_float(
+    "guidance_couple", 1.0, "How strongly picture and sound pull at each other; 1 is none."
+)
+WEIGHTS = flags.DEFINE_string(
+    "weights", None, "Weights of the model (.safetensors). Default: the shipped nano."
+)
+VIDEO_TOKENIZER = flags.DEFINE_string(
+    "video_tokenizer", None, "Weights of the video tokenizer. Default: the shipped one."
+)
+AUDIO_TOKENIZER = flags.DEFINE_string(
+    "audio_tokenizer", None, "Weights of the audio tokenizer. Default: the shipped one."
+)
 
 
 def check_weights() -> None:
-    """Raises UserError where a file of weights cannot be read; loading would notice it too, but later."""
+    """Raises UserError where a file of weights cannot be read; loading would notice it too, but
+    later.
+    """
     for flag in (WEIGHTS, VIDEO_TOKENIZER, AUDIO_TOKENIZER):
-        check_input(flag.name, flag.value, "a .safetensors file, or nothing for the shipped weights")
+        check_input(
+            flag.name, flag.value, "a .safetensors file, or nothing for the shipped weights"
+        )
 
 
 def load():
-    """The `Pipeline` that the flags ask for, with compiled programs kept on disk. Raises UserError for weights that do not fit."""
+    """The `Pipeline` that the flags ask for, with compiled programs kept on disk.
+
+    Raises UserError for weights that do not fit.
+    """
     from sora_jax.parallel.compat import enable_compile_cache
     from sora_jax.pipelines.generate import load_pipeline
 
@@ -37,5 +69,7 @@ def sampler():
     from sora_jax.flow.guidance import Guidance
     from sora_jax.flow.sampler import SamplerConfig
 
-    guidance = Guidance(GUIDANCE.value, GUIDANCE_PICTURE.value, GUIDANCE_SOUND.value, GUIDANCE_COUPLE.value)
+    guidance = Guidance(
+        GUIDANCE.value, GUIDANCE_PICTURE.value, GUIDANCE_SOUND.value, GUIDANCE_COUPLE.value
+    )
     return SamplerConfig(SAMPLER.value, STEPS.value, guidance=guidance)

@@ -1,12 +1,16 @@
-"""PhyWorld's experiment in one command: a tokenizer, latents, the model S, and its scores, on one set alone.
+r"""PhyWorld's experiment in one command: a tokenizer, latents, the model S, and its scores, on one
+set alone.
 
     python -m experiments.phyworld --task=uniform --size=30k --output=runs/phyworld_uniform_30k
 
-What is trained: 64 px, an own 1 x 8 x 8 tokenizer (8,000 steps of 4 clips), `experiments/configs/phyworld_s.py` (20,000 steps of 256 clips, rectified
-flow). The latents take 2.3 GB for 30k clips and 23 GB for 300k. Each step is a command of its own, which is printed and can be given alone;
-the same command given again goes on where it was. --tokenizer and --model change keys of the two configurations:
+What is trained: 64 px, an own 1 x 8 x 8 tokenizer (8,000 steps of 4 clips),
+`experiments/configs/phyworld_s.py` (20,000 steps of 256 clips, rectified flow). The latents take
+2.3 GB for 30k clips and 23 GB for 300k. Each step is a command of its own, which is printed and can
+be given alone; the same command given again goes on where it was. --tokenizer and --model change
+keys of the two configurations:
 
-    python -m experiments.phyworld --task=parabola --size=30k --output=runs/short --model=train.steps=2000,train.batch_size=64
+    python -m experiments.phyworld --task=parabola --size=30k --output=runs/short \
+        --model=train.steps=2000,train.batch_size=64
 """
 
 import shlex
@@ -18,13 +22,26 @@ from absl import flags
 
 from sora_jax.errors import UserError, run_main
 
-_TASK = flags.DEFINE_enum("task", "uniform", ["uniform", "collision", "parabola"], "What the balls do.")
+_TASK = flags.DEFINE_enum(
+    "task", "uniform", ["uniform", "collision", "parabola"], "What the balls do."
+)
 _SIZE = flags.DEFINE_enum("size", "30k", ["30k", "300k"], "How many clips the training set has.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for tokenizer, latents, model and scores.")
-_CLIPS = flags.DEFINE_integer("num_clips", None, "Train on the first so many clips alone; by default the whole set.", lower_bound=1)
-_PROMPTS = flags.DEFINE_integer("num_prompts", 256, "Scenes that each number of the scoreboard is measured on.", lower_bound=2)
-_TOKENIZER = flags.DEFINE_list("tokenizer", [], "Keys of experiments/configs/phyworld_tokenizer.py, as train.steps=200")
-_MODEL = flags.DEFINE_list("model", [], "Keys of experiments/configs/phyworld_s.py, as train.steps=200")
+_CLIPS = flags.DEFINE_integer(
+    "num_clips",
+    None,
+    "Train on the first so many clips alone; by default the whole set.",
+    lower_bound=1,
+)
+_PROMPTS = flags.DEFINE_integer(
+    "num_prompts", 256, "Scenes that each number of the scoreboard is measured on.", lower_bound=2
+)
+_TOKENIZER = flags.DEFINE_list(
+    "tokenizer", [], "Keys of experiments/configs/phyworld_tokenizer.py, as train.steps=200"
+)
+_MODEL = flags.DEFINE_list(
+    "model", [], "Keys of experiments/configs/phyworld_s.py, as train.steps=200"
+)
 _EVALUATE = flags.DEFINE_list("evaluate", [], "Further flags of experiments.evaluate, as steps=10")
 
 
@@ -38,19 +55,44 @@ def commands() -> list[list[str]]:
     video = f"--video_tokenizer={tokenizer / 'weights.safetensors'}"
     configs = "--config=experiments/configs/phyworld_"
     return [
-        ["experiments.train_tokenizer", f"{configs}tokenizer.py", f"--config.data.family={family}", f"--workdir={tokenizer}"]
+        [
+            "experiments.train_tokenizer",
+            f"{configs}tokenizer.py",
+            f"--config.data.family={family}",
+            f"--workdir={tokenizer}",
+        ]
         + [f"--config.{key}" for key in _TOKENIZER.value],
-        ["experiments.precompute", f"--family={family}", "--format=phyworld", f"--num_clips={clips}", video, f"--output={latents}"],
-        ["experiments.train", f"{configs}s.py", f"--config.data.path={latents}", f"--workdir={model}"]
+        [
+            "experiments.precompute",
+            f"--family={family}",
+            "--format=phyworld",
+            f"--num_clips={clips}",
+            video,
+            f"--output={latents}",
+        ],
+        [
+            "experiments.train",
+            f"{configs}s.py",
+            f"--config.data.path={latents}",
+            f"--workdir={model}",
+        ]
         + [f"--config.{key}" for key in _MODEL.value],
-        ["experiments.evaluate", "--suite=phyworld", f"--weights={model / 'weights.safetensors'}", video, f"--num_prompts={_PROMPTS.value}"]
+        [
+            "experiments.evaluate",
+            "--suite=phyworld",
+            f"--weights={model / 'weights.safetensors'}",
+            video,
+            f"--num_prompts={_PROMPTS.value}",
+        ]
         + [f"--output={output / 'scores'}", *(f"--{flag}" for flag in _EVALUATE.value)],
     ]
 
 
 def main(_):
     if not _OUTPUT.value:
-        raise UserError("--output is missing; give a folder for tokenizer, latents, model and scores")
+        raise UserError(
+            "--output is missing; give a folder for tokenizer, latents, model and scores"
+        )
     Path(_OUTPUT.value).mkdir(parents=True, exist_ok=True)
     for command in commands():
         print(f"\n$ python -m {shlex.join(command)}", flush=True)

@@ -1,15 +1,19 @@
-"""Compute latents once, so that training never runs the tokenizers.
+r"""Compute latents once, so that training never runs the tokenizers.
 
-    python -m experiments.precompute --source=playhouse --split=train --num_clips=20000 --output=data/latents_train
-    python -m experiments.precompute --source=playhouse --split=val --num_clips=512 --output=data/latents_val
-    python -m experiments.precompute --source=video_folder --path=~/my_videos --output=data/my_latents
+    python -m experiments.precompute --source=playhouse --split=train --num_clips=20000 \
+        --output=data/latents_train
+    python -m experiments.precompute --source=playhouse --split=val --num_clips=512 \
+        --output=data/latents_val
+    python -m experiments.precompute --source=video_folder --path=~/my_videos \
+        --output=data/my_latents
 
---output gets shards of 1,024 clips (21 kB a clip at the nano format) and dataset.json: clip format, fingerprints of both
-tokenizers, count. A run that was stopped goes on when the same command is given again, and a larger --num_clips makes a finished
-set grow. Training refuses latents of other tokenizers than its own.
+--output gets shards of 1,024 clips (21 kB a clip at the nano format) and dataset.json: clip format,
+fingerprints of both tokenizers, count. A run that was stopped goes on when the same command is
+given again, and a larger --num_clips makes a finished set grow. Training refuses latents of other
+tokenizers than its own.
 
---path is a directory of videos, which is first built into a data set in the folder OUTPUT_clips (see experiments.build_data), or
-a set built before.
+--path is a directory of videos, which is first built into a data set in the folder OUTPUT_clips
+(see experiments.build_data), or a set built before.
 """
 
 import pathlib
@@ -19,28 +23,50 @@ from absl import flags
 from sora_jax.errors import UserError, run_main
 from sora_jax.modality import FORMATS
 
-_SOURCE = flags.DEFINE_enum("source", "playhouse", ["playhouse", "video_folder"], "Where the clips come from.")
+_SOURCE = flags.DEFINE_enum(
+    "source", "playhouse", ["playhouse", "video_folder"], "Where the clips come from."
+)
 _SPLIT = flags.DEFINE_string(
     "split",
     "train",
-    "Which split: train; val, whose combinations (playhouse) or files (video_folder) train does not hold; or another of the family's.",
+    "Which split: train; val, whose combinations (playhouse) or files (video_folder) train "
+    "does not hold; or another of the family's.",
 )
-_FAMILY = flags.DEFINE_string("family", "room", "playhouse: room, court, film, occlude, or phyworld_{uniform,collision,parabola}_{30k,300k}.")
-_STYLE = flags.DEFINE_string("style", None, "playhouse: the only style, of families film and occlude: flat, realistic, cinematic or anime.")
+_FAMILY = flags.DEFINE_string(
+    "family",
+    "room",
+    "playhouse: room, court, film, occlude, or phyworld_{uniform,collision,parabola}_{30k,300k}.",
+)
+_STYLE = flags.DEFINE_string(
+    "style",
+    None,
+    "playhouse: the only style, of families film and occlude: flat, realistic, cinematic or anime.",
+)
 _NUM_CLIPS = flags.DEFINE_integer("num_clips", 20_000, "playhouse: how many clips.", lower_bound=1)
-_PATH = flags.DEFINE_string("path", None, "video_folder: a directory of videos, or the folder of a built set.")
-_OUTPUT = flags.DEFINE_string("output", None, "The folder to write: new, or that of an unfinished run of this command.")
+_PATH = flags.DEFINE_string(
+    "path", None, "video_folder: a directory of videos, or the folder of a built set."
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "The folder to write: new, or that of an unfinished run of this command."
+)
 _FORMAT = flags.DEFINE_enum(
     "format",
     "nano",
     sorted(FORMATS),
     "; ".join(f"{n}: {f.frames} frames at {f.fps} fps, {f.size} px" for n, f in FORMATS.items()),
 )
-_VIDEO_TOKENIZER = flags.DEFINE_string("video_tokenizer", None, "Weights of the video tokenizer; the shipped ones by default.")
-_AUDIO_TOKENIZER = flags.DEFINE_string("audio_tokenizer", None, "Weights of the audio tokenizer; the shipped ones by default.")
+_VIDEO_TOKENIZER = flags.DEFINE_string(
+    "video_tokenizer", None, "Weights of the video tokenizer; the shipped ones by default."
+)
+_AUDIO_TOKENIZER = flags.DEFINE_string(
+    "audio_tokenizer", None, "Weights of the audio tokenizer; the shipped ones by default."
+)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Clips encoded at once.", lower_bound=1)
 _WORKERS = flags.DEFINE_integer(
-    "workers", 0, "playhouse: processes that draw scenes ahead; with an accelerator, as many as there are cores.", lower_bound=0
+    "workers",
+    0,
+    "playhouse: processes that draw scenes ahead; with an accelerator, as many as there are cores.",
+    lower_bound=0,
 )
 
 
@@ -53,7 +79,9 @@ def main(_):
     video_tokenizer, video = weights.load_video_tokenizer(_VIDEO_TOKENIZER.value)
     audio_tokenizer, audio = weights.load_audio_tokenizer(_AUDIO_TOKENIZER.value)
     fingerprints = {"video_tokenizer": video.fingerprint, "audio_tokenizer": audio.fingerprint}
-    description = latents.precompute(_source(), video_tokenizer, audio_tokenizer, _OUTPUT.value, fingerprints)
+    description = latents.precompute(
+        _source(), video_tokenizer, audio_tokenizer, _OUTPUT.value, fingerprints
+    )
     print(f"{description['count']} clips in {_OUTPUT.value}")
 
 
@@ -63,12 +91,21 @@ def _source():
     if _SOURCE.value == "playhouse":
         try:
             return clips.PlayhouseSource(
-                _SPLIT.value, FORMATS[_FORMAT.value], _NUM_CLIPS.value, _BATCH_SIZE.value, _WORKERS.value, _FAMILY.value, _STYLE.value
+                _SPLIT.value,
+                FORMATS[_FORMAT.value],
+                _NUM_CLIPS.value,
+                _BATCH_SIZE.value,
+                _WORKERS.value,
+                _FAMILY.value,
+                _STYLE.value,
             )
         except ValueError as error:
             raise UserError(str(error)) from error
     if not _PATH.value:
-        raise UserError("--source=video_folder needs --path; give a directory of videos or the folder of a built set")
+        raise UserError(
+            "--source=video_folder needs --path; give a directory of videos or the folder of a "
+            "built set"
+        )
     from sora_jax.data import latents, video_folder
 
     directory, output = pathlib.Path(_PATH.value).expanduser(), pathlib.Path(_OUTPUT.value)
@@ -80,7 +117,10 @@ def _source():
         print(video_folder.summary(report))
     source = clips.VideoFolderSource(directory, _SPLIT.value, _BATCH_SIZE.value)
     if flags.FLAGS["format"].present and source.format != FORMATS[_FORMAT.value]:
-        raise UserError(f"the set in {directory} is of {source.format}, not --format={_FORMAT.value}; leave the flag out or build another set")
+        raise UserError(
+            f"the set in {directory} is of {source.format}, not --format={_FORMAT.value}; "
+            "leave the flag out or build another set"
+        )
     return source
 
 

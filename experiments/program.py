@@ -1,4 +1,6 @@
-"""What a run of experiments.train is: its configuration, and the program that it computes on a mesh, with nothing allocated."""
+"""What a run of experiments.train is: its configuration, and the program that it computes on a
+mesh, with nothing allocated.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +28,11 @@ class DataConfig:
     path: str = ""
     format: str = "nano"
     clips: int = 2048  # Playhouse takes, where path is empty
-    text_length: int = 64  # words of a prompt; families of Playhouse but rooms have what their captions need
-    skip_damaged: bool = False  # the next clip takes the place of one whose latents are not finite, or cannot be read; else the run stops there
+    # words of a prompt; families of Playhouse but rooms have what their captions need
+    text_length: int = 64
+    # the next clip takes the place of one whose latents are not finite, or cannot be read; else the
+    # run stops there
+    skip_damaged: bool = False
 
     def __post_init__(self):
         if self.source not in ("playhouse", "video_folder"):
@@ -35,7 +40,10 @@ class DataConfig:
         if self.format not in FORMATS:
             raise ValueError(f"format={self.format!r}; use one of {', '.join(FORMATS)}")
         if self.source == "video_folder" and not self.path:
-            raise ValueError("source='video_folder' needs a path: a folder of videos, or latents of experiments.precompute")
+            raise ValueError(
+                "source='video_folder' needs a path: a folder of videos, or latents of "
+                "experiments.precompute"
+            )
         for name in ("clips", "text_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least 1")
@@ -43,7 +51,9 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Everything that fixes a run, apart from --init_from; `mesh` says only on which devices, `profile` and `sample` what it shows."""
+    """Everything that fixes a run, apart from --init_from; `mesh` says only on which devices,
+    `profile` and `sample` what it shows.
+    """
 
     model: STDiTConfig = STDiTConfig()
     flow: FlowConfig = FlowConfig()
@@ -56,13 +66,17 @@ class Run:
 
     def __post_init__(self):
         if self.flow.output != self.model.output:
-            raise ValueError(f"model.output={self.model.output!r} and flow.output={self.flow.output!r} differ; set both alike")
+            raise ValueError(
+                f"model.output={self.model.output!r} and flow.output={self.flow.output!r} "
+                "differ; set both alike"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What a run computes on a mesh: `create()` a model, `merge(params)` the model again; `begin(params)` the state before the first
-    step, which lies as `placement` says, with its batches; `step(state, batch)` and its `loss(params, batch, key)`; `form` of the clips and
+    """What a run computes on a mesh: `create()` a model, `merge(params)` the model again;
+    `begin(params)` the state before the first step, which lies as `placement` says, with its
+    batches; `step(state, batch)` and its `loss(params, batch, key)`; `form` of the clips and
     `batch_shapes`.
     """
 
@@ -117,7 +131,10 @@ def card(
 
 
 def assemble(run: Run, mesh: Any) -> Program:
-    """The program of a run, with nothing allocated. Raises UserError where model, clips, batch or parameters do not divide."""
+    """The program of a run, with nothing allocated.
+
+    Raises UserError where model, clips, batch or parameters do not divide.
+    """
     import jax
     import jax.numpy as jnp
     from flax import nnx
@@ -133,7 +150,8 @@ def assemble(run: Run, mesh: Any) -> Program:
     form = FORMATS[run.data.format]
     if form.latent_size % run.model.patch:
         raise UserError(
-            f"config.model.patch={run.model.patch} does not divide the latents of format {run.data.format}, {form.latent_size} x "
+            f"config.model.patch={run.model.patch} does not divide the latents of format "
+            f"{run.data.format}, {form.latent_size} x "
             f"{form.latent_size}; give a divisor of {form.latent_size}"
         )
     mesh_lib.check_batch(run.train.batch_size, mesh)
@@ -148,9 +166,29 @@ def assemble(run: Run, mesh: Any) -> Program:
     def loss(params, batch, key):
         return flow_loss(sequence.on_mesh(merge(params), mesh), batch, key, times, run.flow)
 
-    clip = {"video": (form.video_latents, form.latent_size, form.latent_size, run.model.video_channels)}
-    clip |= {"audio": (form.audio_latents, run.model.audio_channels), "tokens": (run.data.text_length,)}
-    batch = {k: jax.ShapeDtypeStruct((run.train.batch_size, *s), jnp.int32 if k == "tokens" else jnp.float32) for k, s in clip.items()}
+    clip = {
+        "video": (form.video_latents, form.latent_size, form.latent_size, run.model.video_channels)
+    }
+    clip |= {
+        "audio": (form.audio_latents, run.model.audio_channels),
+        "tokens": (run.data.text_length,),
+    }
+    batch = {
+        k: jax.ShapeDtypeStruct(
+            (run.train.batch_size, *s), jnp.int32 if k == "tokens" else jnp.float32
+        )
+        for k, s in clip.items()
+    }
     batch["text_mask"] = jax.ShapeDtypeStruct(batch["tokens"].shape, bool)
     batch["has_audio"] = jax.ShapeDtypeStruct((run.train.batch_size,), bool)
-    return Program(form, create, merge, shapes, begin, placement, make_step(loss, optimizer, placement), loss, batch)
+    return Program(
+        form,
+        create,
+        merge,
+        shapes,
+        begin,
+        placement,
+        make_step(loss, optimizer, placement),
+        loss,
+        batch,
+    )

@@ -10,8 +10,9 @@ from tqdm import tqdm
 class Progress:
     """A bar for each job of a command.
 
-    The first step of a command compiles its programs, which takes seconds to minutes and says nothing about the steps that follow: it
-    stands apart as "compiling ...", and the estimate is made from the others.
+    The first step of a command compiles its programs, which takes seconds to minutes and says
+    nothing about the steps that follow: it stands apart as "compiling ...", and the estimate is
+    made from the others.
     """
 
     def __init__(self, file: TextIO | None = None):
@@ -20,7 +21,9 @@ class Progress:
 
     @contextlib.contextmanager
     def job(self, label: str) -> Iterator[Callable[[int, int], None]]:
-        """Within, call what is given with (steps done, steps in all) after every step, as `Pipeline.generate` does."""
+        """Within, call what is given with (steps done, steps in all) after every step, as
+        `Pipeline.generate` does.
+        """
         wait = label if self._compiled else f"{label}: compiling ..."
         bar = tqdm(desc=wait, bar_format="{desc}", leave=False, file=self._file)
 
@@ -28,7 +31,9 @@ class Progress:
             nonlocal bar
             if bar.total is None:
                 bar.close()
-                bar = tqdm(desc=label, initial=done, total=total, unit="step", leave=False, file=self._file)
+                bar = tqdm(
+                    desc=label, initial=done, total=total, unit="step", leave=False, file=self._file
+                )
                 self._compiled = True
             else:
                 bar.update(done - bar.n)

@@ -12,17 +12,24 @@ RECORD = "measurement.json"
 
 
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Make a folder that of the measurement `identity` (JSON values), or find that it is so already.
+    """Make a folder that of the measurement `identity` (JSON values), or find that it is so
+    already.
 
-    Raises UserError where it holds another measurement, of which the differing keys are named, or other files.
+    Raises UserError where it holds another measurement, of which the differing keys are named, or
+    other files.
     """
     record = folder / RECORD
-    results = [entry for entry in folder.iterdir() if entry != record and not entry.name.startswith(".")]
+    results = [
+        entry for entry in folder.iterdir() if entry != record and not entry.name.startswith(".")
+    ]
     if not results:  # until there are some, wrong settings can be mended in place
         files.write(record, json.dumps(config.to_dict(identity), indent=2) + "\n")
         return
     if not record.exists():
-        raise UserError(f"{folder} is not empty and holds no measurement of this version; give a new or empty --output")
+        raise UserError(
+            f"{folder} is not empty and holds no measurement of this version; give a new or "
+            "empty --output"
+        )
     try:
         old = json.loads(record.read_text(encoding="utf-8"))
     except ValueError:
@@ -30,5 +37,6 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
     if changed := config.differences(old, identity):
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise UserError(
-            f"{folder} holds another measurement: {', '.join(changed[:3])}{more}; give another --output, or the same flags to go on"
+            f"{folder} holds another measurement: {', '.join(changed[:3])}{more}; give another "
+            "--output, or the same flags to go on"
         )

@@ -1,22 +1,28 @@
-"""Make video clips with sound from text, a picture, a silent clip, a sound, or a clip to be continued.
+r"""Make video clips with sound from text, a picture, a silent clip, a sound, or a clip to be
+continued.
 
-A prompt becomes an mp4 (h264 + aac), a contact sheet (frames over waveform and spectrogram, with the impacts seen and heard), and a JSON that
-says what made the clip, what the oracles read in it and whether that is what was asked, fact by fact. The shipped weights know the world
-of Playhouse: one to three balls, each with a size (small, large), a colour (red, orange, yellow, green, blue, purple), a launch (dropped,
-thrown or rolled, to the left or right) and a number of bounces.
+A prompt becomes an mp4 (h264 + aac), a contact sheet (frames over waveform and spectrogram, with
+the impacts seen and heard), and a JSON that says what made the clip, what the oracles read in it
+and whether that is what was asked, fact by fact. The shipped weights know the world of Playhouse:
+one to three balls, each with a size (small, large), a colour (red, orange, yellow, green, blue,
+purple), a launch (dropped, thrown or rolled, to the left or right) and a number of bounces.
 
 Examples:
 
   python -m experiments.sample --prompt="a large red ball is thrown to the left and bounces twice"
-  python -m experiments.sample --prompt="a small blue ball is dropped and bounces once" --num_samples=4 --seed=7 --guidance=3
-  python -m experiments.sample --prompts_file=prompts.txt --output_dir=outputs/many          # one prompt to a line
-  python -m experiments.sample --prompt="a large green ball rolls to the right without bouncing" --first_frame=start.png
-  python -m experiments.sample --given_video=silent.mp4                                      # make the sound
-  python -m experiments.sample --given_audio=impacts.wav --prompt="a small red ball is dropped and bounces twice"
-  python -m experiments.sample --continue_clip=outputs/samples/000-a-large-red-ball-is-thrown-seed0.mp4 --seconds=4
+  python -m experiments.sample --prompt="a small blue ball is dropped and bounces once" \
+      --num_samples=4 --seed=7 --guidance=3
+  python -m experiments.sample --prompts_file=prompts.txt --output_dir=outputs/many  # one a line
+  python -m experiments.sample --prompt="a large green ball rolls to the right without bouncing" \
+      --first_frame=start.png
+  python -m experiments.sample --given_video=silent.mp4                       # make the sound
+  python -m experiments.sample --given_audio=impacts.wav \
+      --prompt="a small red ball is dropped and bounces twice"
+  python -m experiments.sample \
+      --continue_clip=outputs/samples/000-a-large-red-ball-is-thrown-seed0.mp4 --seconds=4
 
-A continued clip starts from the latents kept beside the mp4 (.latents.npz) if they fit, so nothing is encoded twice. No file is
-ever overwritten: a name that is taken gets a number.
+A continued clip starts from the latents kept beside the mp4 (.latents.npz) if they fit, so nothing
+is encoded twice. No file is ever overwritten: a name that is taken gets a number.
 """
 
 import dataclasses
@@ -36,22 +42,41 @@ from sora_jax.files import check_input, check_output
 flags.adopt_module_key_flags(generation)
 
 _PROMPT = flags.DEFINE_string("prompt", None, "What the clip shows.")
-_PROMPTS_FILE = flags.DEFINE_string("prompts_file", None, "A text file with one prompt to a line; empty lines are skipped.")
-_NEGATIVE = flags.DEFINE_string("negative_prompt", "", "What to steer away from; needs --guidance above 1.")
+_PROMPTS_FILE = flags.DEFINE_string(
+    "prompts_file", None, "A text file with one prompt to a line; empty lines are skipped."
+)
+_NEGATIVE = flags.DEFINE_string(
+    "negative_prompt", "", "What to steer away from; needs --guidance above 1."
+)
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Clips for each prompt.", lower_bound=1)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "outputs/samples", "Where the files go.")
-_FIRST_FRAME = flags.DEFINE_string("first_frame", None, "A picture (png, jpeg) the clip begins with.")
+_FIRST_FRAME = flags.DEFINE_string(
+    "first_frame", None, "A picture (png, jpeg) the clip begins with."
+)
 _GIVEN_VIDEO = flags.DEFINE_string("given_video", None, "A video to make the sound for.")
-_GIVEN_AUDIO = flags.DEFINE_string("given_audio", None, "A sound (wav, mp3, mp4 ...) to make the picture for.")
-_CONTINUE = flags.DEFINE_string("continue_clip", None, "A clip (mp4) to make longer; --prompt may say what the new part shows.")
-_SECONDS = flags.DEFINE_float("seconds", None, "How much --continue_clip adds, in whole latents (nano: 0.5 s). Default: 2.")
+_GIVEN_AUDIO = flags.DEFINE_string(
+    "given_audio", None, "A sound (wav, mp3, mp4 ...) to make the picture for."
+)
+_CONTINUE = flags.DEFINE_string(
+    "continue_clip", None, "A clip (mp4) to make longer; --prompt may say what the new part shows."
+)
+_SECONDS = flags.DEFINE_float(
+    "seconds", None, "How much --continue_clip adds, in whole latents (nano: 0.5 s). Default: 2."
+)
 
 
 def read_prompts() -> list[str | None]:
-    """The prompts that the flags ask for; [None] where a picture, sound or clip is enough. Raises UserError."""
-    given = any(flag.value is not None for flag in (_FIRST_FRAME, _GIVEN_VIDEO, _GIVEN_AUDIO, _CONTINUE))
+    """The prompts that the flags ask for; [None] where a picture, sound or clip is enough.
+
+    Raises UserError.
+    """
+    given = any(
+        flag.value is not None for flag in (_FIRST_FRAME, _GIVEN_VIDEO, _GIVEN_AUDIO, _CONTINUE)
+    )
     if _SECONDS.value is not None and _CONTINUE.value is None:
-        raise UserError("--seconds says how much --continue_clip adds; give --continue_clip=FILE.mp4 too")
+        raise UserError(
+            "--seconds says how much --continue_clip adds; give --continue_clip=FILE.mp4 too"
+        )
     if _PROMPT.value is not None and _PROMPTS_FILE.value is not None:
         raise UserError("--prompt and --prompts_file are both given; give one of them")
     if _PROMPTS_FILE.value is not None:
@@ -59,20 +84,35 @@ def read_prompts() -> list[str | None]:
         try:
             lines = Path(_PROMPTS_FILE.value).read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError:
-            raise UserError(f"--prompts_file={_PROMPTS_FILE.value} is not text; give a text file with one prompt to a line") from None
+            raise UserError(
+                f"--prompts_file={_PROMPTS_FILE.value} is not text; give a text file with one "
+                "prompt to a line"
+            ) from None
         prompts = [line.strip() for line in lines if line.strip()]
         if not prompts:
-            raise UserError(f"--prompts_file={_PROMPTS_FILE.value} holds no prompt; write one to a line")
+            raise UserError(
+                f"--prompts_file={_PROMPTS_FILE.value} holds no prompt; write one to a line"
+            )
         return prompts
     if _PROMPT.value is not None and not _PROMPT.value.strip():
-        raise UserError('--prompt is empty; describe the clip, such as --prompt="a small red ball is dropped and bounces twice"')
+        raise UserError(
+            '--prompt is empty; describe the clip, such as --prompt="a small red ball is '
+            'dropped and bounces twice"'
+        )
     if _PROMPT.value is None and not given:
-        raise UserError('nothing to make; give --prompt="a large red ball is dropped and bounces twice", or see --help')
+        raise UserError(
+            'nothing to make; give --prompt="a large red ball is dropped and bounces twice", '
+            "or see --help"
+        )
     return [_PROMPT.value]
 
 
 def check_paths() -> Path:
-    """The output folder. Raises UserError for a path that cannot be read or written, before anything is loaded or compiled."""
+    """The output folder.
+
+    Raises UserError for a path that cannot be read or written, before anything is loaded or
+    compiled.
+    """
     check_input("first_frame", _FIRST_FRAME.value, "a png or jpeg file")
     check_input("given_video", _GIVEN_VIDEO.value, "a video file")
     check_input("given_audio", _GIVEN_AUDIO.value, "a file with a sound track")
@@ -82,7 +122,9 @@ def check_paths() -> Path:
 
 
 def read_conditions(pipeline) -> tuple[dict, list[str]]:
-    """What the flags give beside the text, as fields of `Request`, and notes on how files were fitted. Raises UserError."""
+    """What the flags give beside the text, as fields of `Request`, and notes on how files were
+    fitted. Raises UserError.
+    """
     from sora_jax import media
     from sora_jax.pipelines import sidecar
 
@@ -94,9 +136,13 @@ def read_conditions(pipeline) -> tuple[dict, list[str]]:
     if _GIVEN_VIDEO.value is not None:
         clip = media.fit_clip(media.read_video(_GIVEN_VIDEO.value, seconds=form.seconds + 1), form)
         fields["given_video"] = clip.frames
-        notes += [f"{_GIVEN_VIDEO.value}: {change}" for change in clip.notes if "sound" not in change]
+        notes += [
+            f"{_GIVEN_VIDEO.value}: {change}" for change in clip.notes if "sound" not in change
+        ]
     if _GIVEN_AUDIO.value is not None:
-        fields["given_audio"], changes = media.fit_sound(*media.read_sound(_GIVEN_AUDIO.value), form.samples)
+        fields["given_audio"], changes = media.fit_sound(
+            *media.read_sound(_GIVEN_AUDIO.value), form.samples
+        )
         notes += [f"{_GIVEN_AUDIO.value}: {change}" for change in changes]
     if _CONTINUE.value is not None:
         fields["continued"] = sidecar.open_clip(_CONTINUE.value, pipeline)
@@ -111,25 +157,37 @@ def free_stem(folder: Path, index: int, prompt: str, seed: int) -> Path:
     name = "-".join([f"{index:03d}", *words, f"seed{seed}"])
     for number in range(1, 10_000):
         stem = folder / (name if number == 1 else f"{name}-{number}")
-        if not any(stem.with_name(stem.name + suffix).exists() for suffix in (".mp4", ".png", ".json", ".latents.npz")):
+        if not any(
+            stem.with_name(stem.name + suffix).exists()
+            for suffix in (".mp4", ".png", ".json", ".latents.npz")
+        ):
             return stem
     raise UserError(f"{folder} is full of clips named {name}; choose another --output_dir")
 
 
 def judge(clip, reading) -> dict:
-    """Whether the clip shows what its prompt asks: {"met": bool, "facts": [...]}, or {"met": None, "reason": ...}; for JSON."""
+    """Whether the clip shows what its prompt asks: {"met": bool, "facts": [...]}, or {"met": None,
+    "reason": ...}; for JSON.
+    """
     from sora_jax.pipelines.verdict import verdict
     from sora_jax.worlds.playhouse import captions
 
     if "continued_from" in clip.provenance:
-        return {"met": None, "reason": "a clip made longer is read as a whole, and its prompt speaks of the new part"}
+        return {
+            "met": None,
+            "reason": "a clip made longer is read as a whole, and its prompt speaks of the "
+            "new part",
+        }
     if not clip.provenance["prompt"]:
         return {"met": None, "reason": "there is no prompt"}
     try:
         lines = verdict(captions.parse(clip.provenance["prompt"]), reading)
     except captions.CaptionError as error:
         return {"met": None, "reason": f"it is no caption of Playhouse: {error}"}
-    return {"met": all(line.met for line in lines), "facts": [dataclasses.asdict(line) for line in lines]}
+    return {
+        "met": all(line.met for line in lines),
+        "facts": [dataclasses.asdict(line) for line in lines],
+    }
 
 
 def write(stem: Path, clip, notes) -> tuple:
@@ -143,17 +201,34 @@ def write(stem: Path, clip, notes) -> tuple:
     reading = Reading(clip.frames, clip.samples, clip.format.fps)
     oracles = reading.to_dict()
     read = time.perf_counter()
-    paths = {suffix: stem.with_name(stem.name + suffix) for suffix in (".latents.npz", ".mp4", ".png", ".json")}
+    paths = {
+        suffix: stem.with_name(stem.name + suffix)
+        for suffix in (".latents.npz", ".mp4", ".png", ".json")
+    }
     sidecar.save(paths[".latents.npz"], clip)
     metadata = clip.provenance | {"latents": sidecar.digest(clip.latents)}
     media.write_mp4(paths[".mp4"], clip.frames, clip.samples, clip.format.fps, metadata)
     title = clip.provenance["prompt"] or clip.provenance["task"]
-    contact_sheet(paths[".png"], clip.frames, clip.samples, clip.format.fps, title, reading.seen, reading.heard)
-    timings = clip.timings | {"oracles": round(read - started, 4), "write": round(time.perf_counter() - read, 4)}
+    contact_sheet(
+        paths[".png"],
+        clip.frames,
+        clip.samples,
+        clip.format.fps,
+        title,
+        reading.seen,
+        reading.heard,
+    )
+    timings = clip.timings | {
+        "oracles": round(read - started, 4),
+        "write": round(time.perf_counter() - read, 4),
+    }
     report = {
         "prompt": clip.provenance["prompt"],
         "seed": clip.provenance["seed"],
-        **{name: clip.provenance.get(name) for name in ("model", "video_tokenizer", "audio_tokenizer")},
+        **{
+            name: clip.provenance.get(name)
+            for name in ("model", "video_tokenizer", "audio_tokenizer")
+        },
         "settings": {k: clip.provenance[k] for k in ("task", "negative_prompt", "sampler")},
         "frames": len(clip.frames),
         "fps": clip.format.fps,
@@ -174,13 +249,27 @@ def facts_table(verdict: dict) -> str:
     words = {None: "none", True: "yes", False: "no"}
     cells = [("", "asked", "seen", "met")]
     for line in verdict["facts"]:
-        name = line["fact"] if line["ball"] is None else f"{line['ball']} ball" if line["fact"] == "colour" else f"  {line['fact']}"
-        values = [x if type(x) is int else words.get(x, x) for x in (line["asked"], line["seen"], line["met"])]
+        name = (
+            line["fact"]
+            if line["ball"] is None
+            else f"{line['ball']} ball"
+            if line["fact"] == "colour"
+            else f"  {line['fact']}"
+        )
+        values = [
+            x if type(x) is int else words.get(x, x)
+            for x in (line["asked"], line["seen"], line["met"])
+        ]
         cells.append((name, *map(str, values)))
     widths = [max(len(row[i]) for row in cells) for i in range(3)]
-    rows = ["  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]]) for row in cells]
+    rows = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]])
+        for row in cells
+    ]
     met = sum(line["met"] for line in verdict["facts"])
-    head = f"prompt {'met' if verdict['met'] else 'not met'}: {met} of {len(verdict['facts'])} facts"
+    head = (
+        f"prompt {'met' if verdict['met'] else 'not met'}: {met} of {len(verdict['facts'])} facts"
+    )
     return "\n    ".join([head, *rows])
 
 
@@ -195,7 +284,9 @@ def main(argv):
     fields, notes = read_conditions(pipeline)
     sampler, first = generation.sampler(), generation.SEED.value
     jobs = [
-        (i, Request(prompt, _NEGATIVE.value, first + n, sampler, **fields)) for i, prompt in enumerate(prompts) for n in range(_NUM_SAMPLES.value)
+        (i, Request(prompt, _NEGATIVE.value, first + n, sampler, **fields))
+        for i, prompt in enumerate(prompts)
+        for n in range(_NUM_SAMPLES.value)
     ]
     said = set()
     for _, request in jobs:
@@ -212,7 +303,10 @@ def main(argv):
         made = time.perf_counter() - started
         stem = free_stem(folder, index, request.prompt or request.task, request.seed)
         report, reading = write(stem, clip, [*notes, *clip.notes])
-        print(f"{stem}.mp4: {clip.format.seconds:.3g} s, made in {made:.2f} s, {request.prompt or request.task}")
+        print(
+            f"{stem}.mp4: {clip.format.seconds:.3g} s, made in {made:.2f} s, "
+            f"{request.prompt or request.task}"
+        )
         print(f"  {facts_table(report['verdict'])}")
         print(f"  oracles read: {say_balls(reading)}; {say_impacts(reading)}")
 

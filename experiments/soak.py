@@ -1,14 +1,19 @@
-"""Kill a training run again and again, and see whether anything is lost.
+r"""Kill a training run again and again, and see whether anything is lost.
 
-    python -m experiments.soak --train="--config=experiments/configs/playhouse_nano.py --config.data.path=runs/latents" \\
+    python -m experiments.soak \
+        --train="--config=experiments/configs/playhouse_nano.py --config.data.path=runs/latents" \
+        \\
         --minutes=60 --every=5 --together --output=runs/soak
 
-runs experiments.train with the flags of --train twice, from nothing: undisturbed in OUTPUT/whole, and in OUTPUT/killed, where it gets
-SIGKILL every --every minutes until --minutes have passed, is started again each time, and is then let go to its end. Nothing was lost if
-both runs have the same losses at every row, to the bit, and end with the same weights: OUTPUT/soak.json says so, with every kill and what
-it cost, and OUTPUT/soak.png draws it. Exit status 1 if anything differs. The same command given again goes on.
+runs experiments.train with the flags of --train twice, from nothing: undisturbed in OUTPUT/whole,
+and in OUTPUT/killed, where it gets SIGKILL every --every minutes until --minutes have passed, is
+started again each time, and is then let go to its end. Nothing was lost if both runs have the same
+losses at every row, to the bit, and end with the same weights: OUTPUT/soak.json says so, with every
+kill and what it cost, and OUTPUT/soak.png draws it. Exit status 1 if anything differs. The same
+command given again goes on.
 
-Only steps since the last checkpoint are done twice: --train="... --config.train.checkpoint_minutes=2" makes them fewer.
+Only steps since the last checkpoint are done twice: --train="...
+--config.train.checkpoint_minutes=2" makes them fewer.
 """
 
 import contextlib
@@ -26,26 +31,40 @@ from absl import flags
 from sora_jax import files
 from sora_jax.errors import UserError, run_main
 
-_TRAIN = flags.DEFINE_string("train", None, "flags of experiments.train, all but --workdir, as one string")
+_TRAIN = flags.DEFINE_string(
+    "train", None, "flags of experiments.train, all but --workdir, as one string"
+)
 _MINUTES = flags.DEFINE_float("minutes", 60, "how long the run is disturbed", lower_bound=0)
 _EVERY = flags.DEFINE_float("every", 5, "minutes between two kills", lower_bound=0.01)
-_TOGETHER = flags.DEFINE_boolean("together", False, "both runs at once, on half of the CPU cores each; for CPUs alone")
+_TOGETHER = flags.DEFINE_boolean(
+    "together", False, "both runs at once, on half of the CPU cores each; for CPUs alone"
+)
 _OUTPUT = flags.DEFINE_string("output", None, "directory of both runs and of the result")
 
 
 def start(workdir: Path, cores: set[int]) -> subprocess.Popen:
     """experiments.train in `workdir`, on these cores; what it prints goes to a file beside."""
-    command = [sys.executable, "-m", "experiments.train", f"--workdir={workdir}", *shlex.split(_TRAIN.value)]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.train",
+        f"--workdir={workdir}",
+        *shlex.split(_TRAIN.value),
+    ]
     with workdir.with_suffix(".log").open("a") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    os.sched_setaffinity(process.pid, cores)  # before its first import is done: jax counts its threads later
+    # before its first import is done: jax counts its threads later
+    os.sched_setaffinity(process.pid, cores)
     return process
 
 
 def finish(process: subprocess.Popen, workdir: Path) -> None:
     if process.wait():
         last = workdir.with_suffix(".log").read_text().strip().splitlines()[-1:]
-        raise UserError(f"experiments.train ended with status {process.returncode} in {workdir}: {' '.join(last)}; see {workdir}.log")
+        raise UserError(
+            f"experiments.train ended with status {process.returncode} in {workdir}: "
+            f"{' '.join(last)}; see {workdir}.log"
+        )
 
 
 def last_step(workdir: Path) -> int:
@@ -58,25 +77,39 @@ def last_step(workdir: Path) -> int:
 def saved_step(workdir: Path) -> int:
     """Of the newest whole checkpoint."""
     folder = workdir / "checkpoints"
-    return max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0) if folder.is_dir() else 0
+    return (
+        max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0)
+        if folder.is_dir()
+        else 0
+    )
 
 
 @contextlib.contextmanager
 def ended(process: subprocess.Popen | None) -> Iterator[None]:
-    """A child does not outlive its parent's mistake, nor Ctrl-C, nor SIGTERM (which `main` makes an exit)."""
+    """A child does not outlive its parent's mistake, nor Ctrl-C, nor SIGTERM (which `main` makes an
+    exit).
+    """
     try:
         yield
     finally:
         if process and process.poll() is None:
-            process.kill()  # a run that is asked to stop writes a row of metrics that one left alone has not
+            # a run that is asked to stop writes a row of metrics that one left alone has not
+            process.kill()
             process.wait()
 
 
 def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> None:
-    """Run to the end, with SIGKILL every --every minutes as long as --minutes are not spent; each kill is added to `kills`, and kept."""
+    """Run to the end, with SIGKILL every --every minutes as long as --minutes are not spent; each
+    kill is added to `kills`, and kept.
+    """
     from tqdm import tqdm
 
-    with tqdm(total=_MINUTES.value, initial=min(_EVERY.value * len(kills), _MINUTES.value), unit="min", desc="killed run") as bar:
+    with tqdm(
+        total=_MINUTES.value,
+        initial=min(_EVERY.value * len(kills), _MINUTES.value),
+        unit="min",
+        desc="killed run",
+    ) as bar:
         while True:
             process = start(workdir, cores)
             with ended(process):
@@ -89,7 +122,13 @@ def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> 
                 except subprocess.TimeoutExpired:
                     process.send_signal(signal.SIGKILL)
                     process.wait()
-                    kills.append({"minute": round(_EVERY.value * (len(kills) + 1), 2), "step": last_step(workdir), "saved": saved_step(workdir)})
+                    kills.append(
+                        {
+                            "minute": round(_EVERY.value * (len(kills) + 1), 2),
+                            "step": last_step(workdir),
+                            "saved": saved_step(workdir),
+                        }
+                    )
                     files.write(record, json.dumps(kills) + "\n")
                     bar.update(_EVERY.value)
                     bar.set_postfix(step=kills[-1]["step"], again_from=kills[-1]["saved"])
@@ -102,16 +141,24 @@ def compare(whole: Path, killed: Path) -> dict:
     from sora_jax import weights
     from sora_jax.train import metrics
 
-    rows = [{row["step"]: row["loss"] for row in metrics.read(path / "metrics.jsonl")} for path in (whole, killed)]
+    rows = [
+        {row["step"]: row["loss"] for row in metrics.read(path / "metrics.jsonl")}
+        for path in (whole, killed)
+    ]
     both = sorted(rows[0].keys() & rows[1].keys())
     differ = [step for step in both if rows[0][step] != rows[1][step]]
-    prints = [weights.load_weights(path / "weights.safetensors", "st_dit").fingerprint for path in (whole, killed)]
+    prints = [
+        weights.load_weights(path / "weights.safetensors", "st_dit").fingerprint
+        for path in (whole, killed)
+    ]
     return {
         "steps": max(both),
         "rows": len(both),
         "rows_of_one_run_only": len(rows[0].keys() ^ rows[1].keys()),
         "rows_that_differ": len(differ),
-        "largest_difference": max((abs(rows[0][step] - rows[1][step]) for step in differ), default=0.0),
+        "largest_difference": max(
+            (abs(rows[0][step] - rows[1][step]) for step in differ), default=0.0
+        ),
         "first_loss": rows[0][both[0]],
         "last_loss": rows[0][both[-1]],
         "weights_whole": prints[0],
@@ -129,12 +176,24 @@ def draw(whole: Path, killed: Path, kills: list[dict], path: Path) -> None:
     from sora_jax.train import metrics
 
     figure, axes = plt.subplots(figsize=(9, 3.6), layout="constrained")
-    for folder, label, style in ((whole, "undisturbed", {"lw": 3.5, "color": "#b8c4d6"}), (killed, f"killed {len(kills)} times", {"lw": 1})):
+    for folder, label, style in (
+        (whole, "undisturbed", {"lw": 3.5, "color": "#b8c4d6"}),
+        (killed, f"killed {len(kills)} times", {"lw": 1}),
+    ):
         rows = metrics.read(folder / "metrics.jsonl")
-        axes.plot([row["step"] for row in rows], [row["loss"] for row in rows], label=label, **style)
+        axes.plot(
+            [row["step"] for row in rows], [row["loss"] for row in rows], label=label, **style
+        )
     for i, kill in enumerate(kills):
         axes.axvline(kill["step"], color="#c0392b", lw=0.7, ls=":", label=None if i else "SIGKILL")
-        axes.axvspan(kill["saved"], kill["step"], color="#c0392b", alpha=0.1, lw=0, label=None if i else "done again")
+        axes.axvspan(
+            kill["saved"],
+            kill["step"],
+            color="#c0392b",
+            alpha=0.1,
+            lw=0,
+            label=None if i else "done again",
+        )
     axes.set(xlabel="step", ylabel="loss", yscale="log")
     axes.legend(frameon=False)
     figure.savefig(path, dpi=110)
@@ -144,7 +203,10 @@ def main(_):
     if not _TRAIN.value or not _OUTPUT.value:
         raise UserError("give --train (flags of experiments.train) and --output (a directory)")
     if "--workdir" in _TRAIN.value:
-        raise UserError("--train holds a --workdir; leave it out: --output has a directory for each of the two runs")
+        raise UserError(
+            "--train holds a --workdir; leave it out: --output has a directory for each of the "
+            "two runs"
+        )
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     output = Path(_OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
@@ -152,7 +214,9 @@ def main(_):
     kills = json.loads(record.read_text()) if record.exists() else []
     cores = sorted(os.sched_getaffinity(0))
     half = len(cores) // 2 or 1
-    first, second = (set(cores[:half]), set(cores[-half:])) if _TOGETHER.value else (set(cores), set(cores))
+    first, second = (
+        (set(cores[:half]), set(cores[-half:])) if _TOGETHER.value else (set(cores), set(cores))
+    )
 
     undisturbed = start(whole, first)
     with ended(undisturbed):
@@ -174,8 +238,10 @@ def main(_):
     draw(whole, killed, kills, output / "soak.png")
     verdict = "nothing was lost" if result["same"] else "THE RUNS DIFFER"
     print(
-        f"{len(kills)} kills in {result['steps']} steps, {result['steps_done_again']} steps done again; {result['rows']} rows of losses, "
-        f"{result['rows_that_differ']} differ; weights {result['weights_whole']} and {result['weights_killed']}: {verdict}\n{output / 'soak.json'}"
+        f"{len(kills)} kills in {result['steps']} steps, {result['steps_done_again']} steps "
+        f"done again; {result['rows']} rows of losses, "
+        f"{result['rows_that_differ']} differ; weights {result['weights_whole']} and "
+        f"{result['weights_killed']}: {verdict}\n{output / 'soak.json'}"
     )
     return 0 if result["same"] else 1
 

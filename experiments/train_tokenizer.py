@@ -1,13 +1,18 @@
-"""Train a tokenizer on Playhouse or on your own videos, from nothing or from other weights, on whatever device is there.
+r"""Train a tokenizer on Playhouse or on your own videos, from nothing or from other weights, on
+whatever device is there.
 
-    python -m experiments.train_tokenizer --config=experiments/configs/video_tokenizer.py --workdir=runs/video_tokenizer
-    python -m experiments.train_tokenizer --config=experiments/configs/audio_tokenizer.py --workdir=runs/audio_tokenizer
+    python -m experiments.train_tokenizer --config=experiments/configs/video_tokenizer.py \
+        --workdir=runs/video_tokenizer
+    python -m experiments.train_tokenizer --config=experiments/configs/audio_tokenizer.py \
+        --workdir=runs/audio_tokenizer
 
-Scenes are drawn on the host and rendered inside the training step. With --config.data.source=video_folder, data.path is a
-folder of two or more videos (read as experiments.build_data says, into WORKDIR/clips) or a set built before.
+Scenes are drawn on the host and rendered inside the training step. With
+--config.data.source=video_folder, data.path is a folder of two or more videos (read as
+experiments.build_data says, into WORKDIR/clips) or a set built before.
 
-The run resumes from its last checkpoint when the command is given again; at the end WORKDIR/weights.safetensors holds the averaged
-weights with their latent statistics and held-out scores.
+The run resumes from its last checkpoint when the command is given again; at the end
+WORKDIR/weights.safetensors holds the averaged weights with their latent statistics and held-out
+scores.
 """
 
 import dataclasses
@@ -23,7 +28,14 @@ from ml_collections import config_flags
 from sora_jax import config as config_lib
 from sora_jax import weights
 from sora_jax.data import video_folder
-from sora_jax.data.tokenizer_clips import AUDIO, HELD_OUT, VIDEO, Clips, playhouse_clips, video_clips
+from sora_jax.data.tokenizer_clips import (
+    AUDIO,
+    HELD_OUT,
+    VIDEO,
+    Clips,
+    playhouse_clips,
+    video_clips,
+)
 from sora_jax.errors import UserError, run_main
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles.conditions import render_takes
@@ -39,14 +51,22 @@ from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "Python file with get_config(); override keys as --config.train.steps=200")
-_WORKDIR = flags.DEFINE_string("workdir", None, "directory of the run: checkpoints, metrics, weights")
-_INIT_FROM = flags.DEFINE_string("init_from", None, "weights of a tokenizer of the same config, to continue from")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Python file with get_config(); override keys as --config.train.steps=200"
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "directory of the run: checkpoints, metrics, weights"
+)
+_INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "weights of a tokenizer of the same config, to continue from"
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    """source: "playhouse", the first `scenes` scenes of the split `train` of `family`, or "video_folder", the videos in `path`."""
+    """source: "playhouse", the first `scenes` scenes of the split `train` of `family`, or
+    "video_folder", the videos in `path`.
+    """
 
     source: str = "playhouse"
     path: str = ""
@@ -64,7 +84,10 @@ class DataConfig:
         if self.source not in ("playhouse", "video_folder"):
             raise ValueError(f"source={self.source!r}; use 'playhouse' or 'video_folder'")
         if (self.source == "video_folder") != bool(self.path):
-            raise ValueError(f"source={self.source!r} with path={self.path!r}; a folder of videos needs both source='video_folder' and its path")
+            raise ValueError(
+                f"source={self.source!r} with path={self.path!r}; a folder of videos needs "
+                "both source='video_folder' and its path"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,18 +127,31 @@ MEDIA = {
 def identify(data: DataConfig) -> dict:
     """What the data hold, found out before anything is made of them."""
     if data.source == "playhouse":
-        family = {} if data.family == "room" else {"family": data.family, "family_version": FAMILIES[data.family].version}
+        family = (
+            {}
+            if data.family == "room"
+            else {"family": data.family, "family_version": FAMILIES[data.family].version}
+        )
         return {"source": "playhouse", "split": "train", "world_version": WORLD_VERSION, **family}
     if not Path(data.path).expanduser().is_dir():
-        raise UserError(f"config.data.path={data.path} is not a directory; give a folder of videos, or a set of experiments.build_data")
-    return {"source": "video_folder", "split": "train", "set": video_folder.set_name(data.path, FORMATS[data.format])}
+        raise UserError(
+            f"config.data.path={data.path} is not a directory; give a folder of videos, or a "
+            "set of experiments.build_data"
+        )
+    return {
+        "source": "video_folder",
+        "split": "train",
+        "set": video_folder.set_name(data.path, FORMATS[data.format]),
+    }
 
 
 def clips_for(medium: Medium, data: DataConfig, workdir: Path) -> Clips:
     """The clips to train on; those of a folder of videos are cut into WORKDIR/clips first."""
     if data.source == "playhouse":
         return playhouse_clips(medium.name, FORMATS[data.format], data.scenes, data.family)
-    return video_clips(medium.name, video_folder.built_set(data.path, workdir / "clips", FORMATS[data.format]))
+    return video_clips(
+        medium.name, video_folder.built_set(data.path, workdir / "clips", FORMATS[data.format])
+    )
 
 
 def batches_of(clips: Clips, split: str, most: int, size: int = 16) -> list[dict[str, np.ndarray]]:
@@ -127,28 +163,47 @@ def batches_of(clips: Clips, split: str, most: int, size: int = 16) -> list[dict
 def held_out(medium: Medium, tokenizer: nnx.Module, clips: Clips) -> dict[str, float]:
     """Metrics of the loss on clips of val."""
     graphdef, state = nnx.split(tokenizer)
-    measure = jax.jit(lambda state, batch: medium.loss(nnx.merge(graphdef, state), clips.render(batch), jax.random.key(0))[1])
+    measure = jax.jit(
+        lambda state, batch: medium.loss(
+            nnx.merge(graphdef, state), clips.render(batch), jax.random.key(0)
+        )[1]
+    )
     batches = batches_of(clips, "val", HELD_OUT)
-    rows, sizes = [measure(state, batch) for batch in batches], [len(next(iter(batch.values()))) for batch in batches]
+    rows, sizes = (
+        [measure(state, batch) for batch in batches],
+        [len(next(iter(batch.values()))) for batch in batches],
+    )
     return {name: float(np.average([row[name] for row in rows], weights=sizes)) for name in rows[0]}
 
 
-def held_out_psnr(tokenizer: video.VideoTokenizer, format: ClipFormat, clips: int = HELD_OUT, family: str = "room") -> dict[str, float]:
-    """PSNR of Playhouse's pictures, of the clips and inside the balls' boxes, without latent noise (`oracles.round_trip.psnr`)."""
+def held_out_psnr(
+    tokenizer: video.VideoTokenizer, format: ClipFormat, clips: int = HELD_OUT, family: str = "room"
+) -> dict[str, float]:
+    """PSNR of Playhouse's pictures, of the clips and inside the balls' boxes, without latent noise
+    (`oracles.round_trip.psnr`).
+    """
     truth = render_takes([draw("val", i, family=family) for i in range(clips)], format)
     rows = [psnr(*pair) for pair in zip(truth, pictures_through(tokenizer, truth))]
-    return {name: float(np.mean([row[key] for row in rows])) for name, key in (("clip_psnr", "psnr"), ("box_psnr", "psnr_balls"))}
+    return {
+        name: float(np.mean([row[key] for row in rows]))
+        for name, key in (("clip_psnr", "psnr"), ("box_psnr", "psnr_balls"))
+    }
 
 
 def statistics(tokenizer: nnx.Module, clips: Clips, most: int = 256) -> None:
     """Measure the latents of training clips and fix the tokenizer's scale."""
     graphdef, state = nnx.split(tokenizer)
     encode = jax.jit(lambda state, batch: nnx.merge(graphdef, state).encode(clips.render(batch)))
-    tokenizer.set_statistics(jnp.concatenate([encode(state, batch) for batch in batches_of(clips, "train", most)]))
+    tokenizer.set_statistics(
+        jnp.concatenate([encode(state, batch) for batch in batches_of(clips, "train", most)])
+    )
 
 
 def trained(stored: dict, tokenizer: nnx.Module) -> dict:
-    """The parameters among what a file stores. Statistics are left out: training is at scale 1, and they are measured at its end."""
+    """The parameters among what a file stores.
+
+    Statistics are left out: training is at scale 1, and they are measured at its end.
+    """
     measured = weights.flatten(nnx.state(tokenizer, nnx.Not(nnx.Param)))
     return {name: x for name, x in weights.flatten(stored).items() if name not in measured}
 
@@ -156,11 +211,16 @@ def trained(stored: dict, tokenizer: nnx.Module) -> dict:
 def main(argv):
     del argv
     if not _WORKDIR.value:
-        raise UserError("--workdir is missing; give a directory for checkpoints, metrics and weights")
+        raise UserError(
+            "--workdir is missing; give a directory for checkpoints, metrics and weights"
+        )
     values = config_lib.from_flag(_CONFIG)
     kind = values.get("kind")
     if "model" in values:
-        raise UserError(f"--config is for the diffusion transformer; give it to experiments.train, or here one with a kind: {', '.join(MEDIA)}")
+        raise UserError(
+            "--config is for the diffusion transformer; give it to experiments.train, or here "
+            f"one with a kind: {', '.join(MEDIA)}"
+        )
     if kind not in MEDIA:
         raise UserError(f"config.kind is {kind!r}; it is one of {', '.join(MEDIA)}")
     medium = MEDIA[kind]
@@ -168,7 +228,8 @@ def main(argv):
     form = FORMATS[config.data.format]
     if medium.name == VIDEO and config.tokenizer.frames_per_latent != form.frames_per_latent:
         raise UserError(
-            f"config.tokenizer.frames_per_latent={config.tokenizer.frames_per_latent}, and clips of format {config.data.format} have "
+            f"config.tokenizer.frames_per_latent={config.tokenizer.frames_per_latent}, and "
+            f"clips of format {config.data.format} have "
             f"{form.frames_per_latent} frames to a latent; set both alike"
         )
     start = weights.load_weights(_INIT_FROM.value, kind) if _INIT_FROM.value else None
@@ -178,14 +239,22 @@ def main(argv):
         params = weights.fill(params, trained(start.params, tokenizer), _INIT_FROM.value)
     optimizer = make_optimizer(config.optim, config.train.steps)
 
-    with open_workdir(_WORKDIR.value, config, start.fingerprint if start else None, identify(config.data)) as workdir:
+    with open_workdir(
+        _WORKDIR.value, config, start.fingerprint if start else None, identify(config.data)
+    ) as workdir:
         clips = clips_for(medium, config.data, workdir.path)
 
         def loss(params, batch, key):
             return medium.loss(merge(params), clips.render(batch), key)
 
         batches = clips.stream(config.train.batch_size, config.train.seed)
-        state = fit(new_state(params, optimizer, config.train.seed), make_step(loss, optimizer), batches, config.train, workdir)
+        state = fit(
+            new_state(params, optimizer, config.train.seed),
+            make_step(loss, optimizer),
+            batches,
+            config.train,
+            workdir,
+        )
         tokenizer = merge(averaged_params(state.opt_state, state.params))
         scores = held_out(medium, tokenizer, clips)
         if medium.name == VIDEO and config.data.source == "playhouse":
@@ -194,12 +263,22 @@ def main(argv):
         path = Path(workdir.path) / "weights.safetensors"
         metadata = {
             # Where the data lay is no one's business but this machine's.
-            "run": {**workdir.config, "data": {**workdir.config["data"], "path": Path(config.data.path).name}},
+            "run": {
+                **workdir.config,
+                "data": {**workdir.config["data"], "path": Path(config.data.path).name},
+            },
             "hardware": hardware(),
             "held_out": scores,
             "curve": thin(read(workdir.path / "metrics.jsonl")),
         }
-        fingerprint = weights.save_weights(path, kind, nnx.state(tokenizer, weights.STORED), config.tokenizer, metadata, dtype=np.float16)
+        fingerprint = weights.save_weights(
+            path,
+            kind,
+            nnx.state(tokenizer, weights.STORED),
+            config.tokenizer,
+            metadata,
+            dtype=np.float16,
+        )
         logging.info("held-out scores: %s", scores)
         print(f"{path} ({fingerprint}): " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
 

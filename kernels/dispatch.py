@@ -1,11 +1,14 @@
-"""Choice of an implementation: down an ordered list, said once, and never instead of one that was asked for by name.
+"""Choice of an implementation: down an ordered list, said once, and never instead of one that was
+asked for by name.
 
-An implementation is a module, imported when it is first considered so that nothing is needed for what is not used, with
+An implementation is a module, imported when it is first considered so that nothing is needed for
+what is not used, with
 
-    check(spec)                 raises `Unsupported` with one line if it cannot do `spec` on the current target
+    check(spec)                 raises `Unsupported` with one line if it cannot do `spec` on the
+                                current target
 
-and whatever the operation's `api.py` calls. Made for one platform, it is chosen by itself only there; by name it is also run where
-it can be interpreted.
+and whatever the operation's `api.py` calls. Made for one platform, it is chosen by itself only
+there; by name it is also run where it can be interpreted.
 """
 
 import dataclasses
@@ -20,7 +23,10 @@ from kernels import target
 from kernels.errors import Unsupported
 
 # What installs the packages of a platform.
-INSTALL = {"gpu": "pip install -e '.[cuda13]', or '.[cuda12]' for CUDA 12", "tpu": "pip install -e '.[tpu]'"}
+INSTALL = {
+    "gpu": "pip install -e '.[cuda13]', or '.[cuda12]' for CUDA 12",
+    "tpu": "pip install -e '.[tpu]'",
+}
 
 _log = logging.getLogger("kernels")
 
@@ -33,15 +39,21 @@ class Implementation:
     platform: str | None = None
 
 
-def select(op: str, implementations: Mapping[str, Implementation], spec: Any, name: str | None = None) -> tuple[str, ModuleType]:
-    """The implementation of `op` for `spec`: the one called `name`, or the first for this platform that can do it.
+def select(
+    op: str, implementations: Mapping[str, Implementation], spec: Any, name: str | None = None
+) -> tuple[str, ModuleType]:
+    """The implementation of `op` for `spec`: the one called `name`, or the first for this platform
+    that can do it.
 
-    Returns (name, module). Raises ValueError for an unknown name, `Unsupported` if the one that was named, or every one, cannot do
-    `spec`. The choice is logged once per reason: as a warning where a kernel for this platform was passed over.
+    Returns (name, module). Raises ValueError for an unknown name, `Unsupported` if the one that was
+    named, or every one, cannot do `spec`. The choice is logged once per reason: as a warning where
+    a kernel for this platform was passed over.
     """
     if name is not None:
         if name not in implementations:
-            raise ValueError(f"{op}: no implementation {name!r}; there are {', '.join(implementations)}")
+            raise ValueError(
+                f"{op}: no implementation {name!r}; there are {', '.join(implementations)}"
+            )
         return name, _load(op, name, implementations[name], spec)
     refusals = []
     for name, implementation in implementations.items():

@@ -1,21 +1,23 @@
-"""What XLA makes of an operation for an H200, without one: the kernels of its compiled graph, and the bytes that they read and write.
+"""What XLA makes of an operation for an H200, without one: the kernels of its compiled graph, and
+the bytes that they read and write.
 
-    python -m kernels.gpu_graph --install=build/gpu_compiler        what it needs, in a folder of its own (250 MB to download), once
-    python -m kernels.gpu_graph                                     a table: every operation, XLA's form and this project's kernels
+    python -m kernels.gpu_graph --install=build/gpu_compiler        # once; downloads 250 MB
+    python -m kernels.gpu_graph                                     # a table of every operation
     python -m kernels.gpu_graph --op=temporal_attention --case=t16
 
-JAX's CUDA plugin compiles for a described GPU that is absent. Of the scheduled graph each fusion, copy, library or kernel call is
-launched, and moves at least
+JAX's CUDA plugin compiles for a described GPU that is absent. Of the scheduled graph each fusion,
+copy, library or kernel call is launched, and moves at least
 
-    bytes = sum of its operands + sum of its results                                                    (1)
+    bytes = sum of its operands + sum of its results                                             (1)
 
-each counted once; what a kernel reads again from a cache is not seen, nor what a library call keeps for itself. All figures are
-*compiled, not run*. They say where time must go, since all of this is bound by bandwidth, and a change that makes XLA launch or move
-more is seen on any machine.
+each counted once; what a kernel reads again from a cache is not seen, nor what a library call keeps
+for itself. All figures are *compiled, not run*. They say where time must go, since all of this is
+bound by bandwidth, and a change that makes XLA launch or move more is seen on any machine.
 
-The folder is found by the variable GPU_COMPILER, build/gpu_compiler by default: within an environment the plugin would look for a GPU
-whenever JAX starts. It belongs to one version of Python and of jax. It holds no cuDNN, so cuDNN's attention cannot be compiled here.
-The compiler is CUDA 12's for jax 0.10 and CUDA 13's for jax 0.11.
+The folder is found by the variable GPU_COMPILER, build/gpu_compiler by default: within an
+environment the plugin would look for a GPU whenever JAX starts. It belongs to one version of Python
+and of jax. It holds no cuDNN, so cuDNN's attention cannot be compiled here. The compiler is CUDA
+12's for jax 0.10 and CUDA 13's for jax 0.11.
 """
 
 import argparse
@@ -30,23 +32,54 @@ import subprocess
 import sys
 from pathlib import Path
 
-# One H200, as the runtime describes it. The version of cuDNN is asked for where convolutions are chosen.
+# One H200, as the runtime describes it. The version of cuDNN is asked for where convolutions are
+# chosen.
 H200 = """gpu_device_info {
-  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152 shared_memory_per_core: 233472
+  threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
+  shared_memory_per_core: 233472
   threads_per_core_limit: 2048 core_count: 132 fpus_per_core: 128
   block_dim_limit_x: 2147483647 block_dim_limit_y: 65535 block_dim_limit_z: 65535
-  memory_bandwidth: 4800000000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98 device_memory_size: 150000000000
+  memory_bandwidth: 4800000000000 l2_cache_size: 52428800 clock_rate_ghz: 1.98
+  device_memory_size: 150000000000
   shared_memory_per_block_optin: 232448 cuda_compute_capability { major: 9 minor: 0 }
   registers_per_core_limit: 65536 registers_per_block_limit: 65536
 }
-platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 } runtime_version { major: 12 minor: 8 patch: 0 }
+platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 }
+runtime_version { major: 12 minor: 8 patch: 0 }
 device_description_str: "NVIDIA H200" """
 # An H100 of 80 GB differs in its memory.
-H100 = H200.replace("4800000000000", "3350000000000").replace("150000000000", "85000000000").replace("NVIDIA H200", "NVIDIA H100 80GB HBM3")
+H100 = (
+    H200.replace("4800000000000", "3350000000000")
+    .replace("150000000000", "85000000000")
+    .replace("NVIDIA H200", "NVIDIA H100 80GB HBM3")
+)
 
-BITS = {"pred": 8, "s8": 8, "u8": 8, "s16": 16, "u16": 16, "bf16": 16, "f16": 16, "s32": 32, "u32": 32, "f32": 32, "s64": 64, "u64": 64, "f64": 64}
+BITS = {
+    "pred": 8,
+    "s8": 8,
+    "u8": 8,
+    "s16": 16,
+    "u16": 16,
+    "bf16": 16,
+    "f16": 16,
+    "s32": 32,
+    "u32": 32,
+    "f32": 32,
+    "s64": 64,
+    "u64": 64,
+    "f64": 64,
+}
 # What stands in a schedule and launches nothing.
-FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"}
+FREE = {
+    "parameter",
+    "constant",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "after-all",
+    "partition-id",
+    "replica-id",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,14 +97,35 @@ def folder() -> Path:
 
 def installed() -> bool:
     """Whether `folder` holds the compiler for this version of jax."""
-    return next(folder().glob(f"jax_cuda{cuda_version()}_plugin-{_jax_version()}.dist-info"), None) is not None
+    return (
+        next(folder().glob(f"jax_cuda{cuda_version()}_plugin-{_jax_version()}.dist-info"), None)
+        is not None
+    )
 
 
 def install(into: Path) -> None:
-    """Download the plugin of this version of jax and what it compiles with. Raises subprocess.CalledProcessError if pip fails."""
+    """Download the plugin of this version of jax and what it compiles with.
+
+    Raises subprocess.CalledProcessError if pip fails.
+    """
     packages = [f"jax-cuda{cuda_version()}-{part}=={_jax_version()}" for part in ("plugin", "pjrt")]
-    packages += {12: ["nvidia-cuda-nvcc-cu12"], 13: ["nvidia-cuda-nvcc", "nvidia-nvvm"]}[cuda_version()]
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--upgrade", f"--target={into}", *packages], check=True)
+    packages += {12: ["nvidia-cuda-nvcc-cu12"], 13: ["nvidia-cuda-nvcc", "nvidia-nvvm"]}[
+        cuda_version()
+    ]
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--upgrade",
+            f"--target={into}",
+            *packages,
+        ],
+        check=True,
+    )
 
 
 def _jax_version() -> str:
@@ -95,7 +149,10 @@ def _size(shape: str) -> int:
 
 
 def read(text: str) -> Graph:
-    """The graph of a compiled module's text. Workspaces of library calls, which are results of 8-bit numbers, are left out."""
+    """The graph of a compiled module's text.
+
+    Workspaces of library calls, which are results of 8-bit numbers, are left out.
+    """
     entry = text[text.index("\nENTRY ") :]
     entry = entry[: entry.index("\n}")]
     shapes, kernels, moved = {}, 0, 0
@@ -104,11 +161,16 @@ def read(text: str) -> Graph:
         if not found:
             continue
         name, shape, operation, rest = found.groups()
-        shape = re.sub(r"\bs8\[[\d,]*\]|\bu8\[[\d,]*\]", "", shape) if operation == "custom-call" else shape
+        shape = (
+            re.sub(r"\bs8\[[\d,]*\]|\bu8\[[\d,]*\]", "", shape)
+            if operation == "custom-call"
+            else shape
+        )
         shapes[name] = shape
         if operation in FREE:
             continue
-        operands = set(re.findall(r"%([\w.-]+)", rest.split("), ")[0]))  # one that is given twice stands in for an absent one
+        # one that is given twice stands in for an absent one
+        operands = set(re.findall(r"%([\w.-]+)", rest.split("), ")[0]))
         kernels += 1
         moved += _size(shape) + sum(_size(shapes.get(operand, "")) for operand in operands)
     return Graph(kernels, moved)
@@ -130,7 +192,9 @@ def _op(name, call, case):
         return call({**free, **fixed}, spec, implementation)
 
     def save(free, fixed, *, implementation):
-        """The pass backward as a function of the results' gradients; it holds what the pass forward saved."""
+        """The pass backward as a function of the results' gradients; it holds what the pass forward
+        saved.
+        """
         return jax.vjp(lambda free: forward(free, fixed, implementation=implementation), free)[1]
 
     return forward, save, free, fixed
@@ -162,10 +226,11 @@ OPS = {
 
 
 def compile_here(op: str, case: str, direction: str, implementation: str) -> Graph:
-    """Must run in a process begun with JAX_PLATFORMS=cpu: the plugin would otherwise look for a GPU.
+    """Must run in a process begun with JAX_PLATFORMS=cpu: the plugin would otherwise look for a
+    GPU.
 
-    The graph of a kernel's pass backward begins with what its pass forward saved. XLA's holds both passes, of which it computes
-    forward only what it needs.
+    The graph of a kernel's pass backward begins with what its pass forward saved. XLA's holds both
+    passes, of which it computes forward only what it needs.
     """
     import jax
     from jax.experimental import topologies
@@ -174,42 +239,84 @@ def compile_here(op: str, case: str, direction: str, implementation: str) -> Gra
 
     topology = topologies.get_topology_desc(platform="cuda", target_config=H200, topology="1x1x1")
     sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
-    placed = functools.partial(jax.tree.map, lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding))
+    placed = functools.partial(
+        jax.tree.map, lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding)
+    )
     forward, save, free, fixed = _op(op, OPS[op][0], case)
     with target.assume(target.H200):
-        function, arguments = functools.partial(forward, implementation=implementation), (free, fixed)
+        function, arguments = (
+            functools.partial(forward, implementation=implementation),
+            (free, fixed),
+        )
         if direction == "backward":
             gradients = jax.eval_shape(function, free, fixed)
             save = functools.partial(save, implementation=implementation)
             if implementation == "xla":
-                function, arguments = lambda free, fixed, gradients: save(free, fixed)(gradients), (free, fixed, gradients)
+                function, arguments = (
+                    lambda free, fixed, gradients: save(free, fixed)(gradients),
+                    (free, fixed, gradients),
+                )
             else:
-                function, arguments = lambda pull, gradients: pull(gradients), (jax.eval_shape(save, free, fixed), gradients)
+                function, arguments = (
+                    lambda pull, gradients: pull(gradients),
+                    (jax.eval_shape(save, free, fixed), gradients),
+                )
         return read(jax.jit(function).lower(*placed(arguments)).compile().as_text())
 
 
 def predict(op: str, case: str, direction: str, implementation: str) -> Graph:
-    """`compile_here` in a process of its own. Raises RuntimeError with what the compiler said if it fails."""
-    which = [f"--op={op}", f"--case={case}", f"--direction={direction}", f"--implementation={implementation}"]
+    """`compile_here` in a process of its own.
+
+    Raises RuntimeError with what the compiler said if it fails.
+    """
+    which = [
+        f"--op={op}",
+        f"--case={case}",
+        f"--direction={direction}",
+        f"--implementation={implementation}",
+    ]
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(folder()))))
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "TRITON_INTERPRET": "0", "PYTHONPATH": path}
-    done = subprocess.run([sys.executable, "-m", "kernels.gpu_graph", *which, "--json"], env=environment, capture_output=True, text=True)
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "TRITON_INTERPRET": "0",
+        "PYTHONPATH": path,
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "kernels.gpu_graph", *which, "--json"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode:
         raise RuntimeError(f"{op} {case} {direction} {implementation}: {done.stderr[-3000:]}")
     return Graph(**json.loads(done.stdout.splitlines()[-1]))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Kernels and bytes of compiled graphs for an H200 that is absent.")
+    parser = argparse.ArgumentParser(
+        description="Kernels and bytes of compiled graphs for an H200 that is absent."
+    )
     parser.add_argument("--op", choices=OPS, help="default all")
     parser.add_argument("--case", help="a named workload of the operation; default a few")
     parser.add_argument("--direction", choices=("forward", "backward"), help="default both")
     parser.add_argument("--implementation", choices=("xla", "triton"), help="default both")
-    parser.add_argument("--install", metavar="DIR", type=Path, help="download what compiles for a GPU into DIR, and stop")
+    parser.add_argument(
+        "--install",
+        metavar="DIR",
+        type=Path,
+        help="download what compiles for a GPU into DIR, and stop",
+    )
     parser.add_argument("--json", action="store_true", help="one graph, compiled in this process")
     flags = parser.parse_args()
     if flags.json:
-        print(json.dumps(dataclasses.asdict(compile_here(flags.op, flags.case, flags.direction, flags.implementation))))
+        print(
+            json.dumps(
+                dataclasses.asdict(
+                    compile_here(flags.op, flags.case, flags.direction, flags.implementation)
+                )
+            )
+        )
         return
     if flags.install:
         install(flags.install)
@@ -219,19 +326,34 @@ def main() -> None:
         if flags.case and flags.op and flags.case not in known:
             parser.error(f"{op} has no case {flags.case}; it has {', '.join(known)}")
     if flags.case and not flags.op:
-        parser.error(f"--case={flags.case} is a case of one operation; give --op, one of {', '.join(OPS)}")
+        parser.error(
+            f"--case={flags.case} is a case of one operation; give --op, one of {', '.join(OPS)}"
+        )
     if not installed():
-        parser.error(f"no CUDA plugin in {folder()}; python -m kernels.gpu_graph --install={folder()} downloads it")
-    print("compiled for one H200, not run; bytes of operands and results of every kernel, and of the least that must be moved")
-    print(f"{'operation':20}{'case':16}{'direction':10}{'form':8}{'kernels':>8}{'MB':>9}{'times the least':>16}")
+        parser.error(
+            f"no CUDA plugin in {folder()}; python -m kernels.gpu_graph --install={folder()} "
+            "downloads it"
+        )
+    print(
+        "compiled for one H200, not run; bytes of operands and results of every kernel, and of "
+        "the least that must be moved"
+    )
+    print(
+        f"{'operation':20}{'case':16}{'direction':10}{'form':8}"
+        f"{'kernels':>8}{'MB':>9}{'times the least':>16}"
+    )
     for op in [flags.op] if flags.op else OPS:
         for case in [flags.case] if flags.case else OPS[op][1]:
             spec = importlib.import_module(f"kernels.{op}.specs").SPECS[case]
             for direction in [flags.direction] if flags.direction else ("forward", "backward"):
                 least = getattr(spec, f"{direction}_bytes")
-                for implementation in [flags.implementation] if flags.implementation else ("xla", "triton"):
+                for implementation in (
+                    [flags.implementation] if flags.implementation else ("xla", "triton")
+                ):
                     graph = predict(op, case, direction, implementation)
-                    figures = f"{graph.kernels:8}{graph.bytes / 1e6:9.0f}{graph.bytes / least:16.2f}"
+                    figures = (
+                        f"{graph.kernels:8}{graph.bytes / 1e6:9.0f}{graph.bytes / least:16.2f}"
+                    )
                     print(f"{op:20}{case:16}{direction:10}{implementation:8}{figures}", flush=True)
 
 

@@ -8,12 +8,17 @@ from jax.experimental.pallas import tpu as pltpu
 from kernels import target
 from kernels.errors import Unsupported
 
-_interpreter: contextvars.ContextVar[pltpu.InterpretParams | None] = contextvars.ContextVar("pallas_interpreter", default=None)
+_interpreter: contextvars.ContextVar[pltpu.InterpretParams | None] = contextvars.ContextVar(
+    "pallas_interpreter", default=None
+)
 
 
 @contextlib.contextmanager
 def interpreted(params: pltpu.InterpretParams):
-    """Run kernels in Pallas's interpreter of TPUs, on any platform. Trace inside it, and jit nothing that was traced outside it."""
+    """Run kernels in Pallas's interpreter of TPUs, on any platform.
+
+    Trace inside it, and jit nothing that was traced outside it.
+    """
     token = _interpreter.set(params)
     try:
         yield

@@ -13,7 +13,9 @@ MEMORY = re.compile(r"[\s-]+(\d+\s?gb|hbm\d\w*)\b")
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """platform "cpu", "gpu" or "tpu"; kind as the runtime spells it ("NVIDIA H200"); capability of an NVIDIA GPU (90), else None."""
+    """platform "cpu", "gpu" or "tpu"; kind as the runtime spells it ("NVIDIA H200"); capability of
+    an NVIDIA GPU (90), else None.
+    """
 
     platform: str
     kind: str
@@ -32,12 +34,17 @@ class Target:
 CPU = Target("cpu", "cpu")
 H200 = Target("gpu", "NVIDIA H200", 90)
 
-_assumed: contextvars.ContextVar[Target | None] = contextvars.ContextVar("kernels_target", default=None)
+_assumed: contextvars.ContextVar[Target | None] = contextvars.ContextVar(
+    "kernels_target", default=None
+)
 
 
 @contextlib.contextmanager
 def assume(target: Target):
-    """Trace for `target`, to compile for a device that is absent. Lower inside it, and jit nothing that was traced outside it."""
+    """Trace for `target`, to compile for a device that is absent.
+
+    Lower inside it, and jit nothing that was traced outside it.
+    """
     token = _assumed.set(target)
     try:
         yield
@@ -52,4 +59,6 @@ def current() -> Target:
     device = jax.devices()[0]
     # A ROCm GPU has no integer capability ("gfx942"), and none of these kernels was tried on one.
     capability = str(getattr(device, "compute_capability", "")).replace(".", "")
-    return Target(device.platform, device.device_kind, int(capability) if capability.isdigit() else None)
+    return Target(
+        device.platform, device.device_kind, int(capability) if capability.isdigit() else None
+    )

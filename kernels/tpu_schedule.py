@@ -1,12 +1,17 @@
-"""What the TPU compiler makes of a kernel, without a TPU: temporary memory, traffic, and the bundles of its static schedule.
+"""What the TPU compiler makes of a kernel, without a TPU: temporary memory, traffic, and the
+bundles of its static schedule.
 
-    python -m kernels.tpu_schedule                    a table: every operation and case, forward and backward, on four generations
+    python -m kernels.tpu_schedule
     python -m kernels.tpu_schedule v6e --op=temporal_attention --case=d128 --direction=forward
 
-libtpu (`pip install -e '.[tpu]'`) compiles for chips that are absent, and writes down its schedule. A bundle is what the chip issues
-in one cycle, so for a program without branches bundles are cycles, less the cycles that wait for memory. All figures are
-*predicted from the static schedule*; none was measured on a TPU. A kernel moves data while it computes: it is bound by whichever is longer.
-`conv_prologue` loops over rows within a program, so its bundles are no cycles, and only its traffic and temporaries are shown.
+The first prints a table: every operation and case, forward and backward, on four generations.
+
+libtpu (`pip install -e '.[tpu]'`) compiles for chips that are absent, and writes down its schedule.
+A bundle is what the chip issues in one cycle, so for a program without branches bundles are cycles,
+less the cycles that wait for memory. All figures are *predicted from the static schedule*; none was
+measured on a TPU. A kernel moves data while it computes: it is bound by whichever is longer.
+`conv_prologue` loops over rows within a program, so its bundles are no cycles, and only its traffic
+and temporaries are shown.
 """
 
 import argparse
@@ -22,8 +27,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-# Name of the generation -> the smallest topology that libtpu knows of it; bytes a second of HBM for one core, as published; and Hz of a
-# core, estimated from published peak FLOP/s over matrix units. A chip of v5p and tpu7x has two cores, among which programs are parted.
+# Name of the generation -> the smallest topology that libtpu knows of it; bytes a second of HBM for
+# one core, as published; and Hz of a core, estimated from published peak FLOP/s over matrix units.
+# A chip of v5p and tpu7x has two cores, among which programs are parted.
 GENERATIONS = {
     "v5e": ("v5e:2x2", 819e9, 1.5e9),
     "v5p": ("v5p:2x2x1", 2765e9 / 2, 1.75e9),
@@ -34,7 +40,9 @@ GENERATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """One kernel, compiled: bundles of one program, its number of programs, bytes of temporaries, bytes moved by its blocks."""
+    """One kernel, compiled: bundles of one program, its number of programs, bytes of temporaries,
+    bytes moved by its blocks.
+    """
 
     kernel: str
     bundles: int
@@ -44,17 +52,23 @@ class Report:
 
 
 def compile_here(function, arguments, generation: str) -> list[Report]:
-    """Compile `function` of arrays like `arguments` for one chip: a report per Pallas kernel in it, in order.
+    """Compile `function` of arrays like `arguments` for one chip: a report per Pallas kernel in it,
+    in order.
 
-    Must run in a process of its own, begun by `environment`: libtpu reads where to write when it is loaded, and once only.
+    Must run in a process of its own, begun by `environment`: libtpu reads where to write when it is
+    loaded, and once only.
     """
     import jax
     from jax.experimental import topologies
 
     directory = Path(os.environ["TPU_SCHEDULE_DIRECTORY"])
-    topology = topologies.get_topology_desc(platform="tpu", topology_name=GENERATIONS[generation][0])
+    topology = topologies.get_topology_desc(
+        platform="tpu", topology_name=GENERATIONS[generation][0]
+    )
     sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
-    arguments = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), arguments)
+    arguments = jax.tree.map(
+        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), arguments
+    )
     for file in directory.iterdir():
         file.unlink()
     traced = jax.jit(function).trace(*arguments)
@@ -63,13 +77,22 @@ def compile_here(function, arguments, generation: str) -> list[Report]:
     reports = []
     for equation in _pallas_calls(traced.jaxpr):
         mapping, name = equation.params["grid_mapping"], equation.params["name"]
-        reports.append(Report(name, _bundles(directory, name), math.prod(mapping.grid), temporary, _moved(mapping)))
+        reports.append(
+            Report(
+                name, _bundles(directory, name), math.prod(mapping.grid), temporary, _moved(mapping)
+            )
+        )
     return reports
 
 
 def environment(directory: str) -> dict[str, str]:
-    """Variables under which libtpu compiles without a TPU and writes final schedules into `directory`."""
-    dump = f"--xla_jf_dump_to={directory} --xla_jf_dump_llo_text=true --xla_jf_dump_llo_pass_label_regex=.*final.*"
+    """Variables under which libtpu compiles without a TPU and writes final schedules into
+    `directory`.
+    """
+    dump = (
+        f"--xla_jf_dump_to={directory} --xla_jf_dump_llo_text=true "
+        "--xla_jf_dump_llo_pass_label_regex=.*final.*"
+    )
     # A second process may compile at the same time: nothing is shared, there being no chip.
     here = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
     return {**os.environ, **here, "LIBTPU_INIT_ARGS": dump, "TPU_SCHEDULE_DIRECTORY": directory}
@@ -77,7 +100,11 @@ def environment(directory: str) -> dict[str, str]:
 
 def _bundles(directory: Path, name: str) -> int:
     """Bundles of a kernel's whole program, its loop over the grid written once."""
-    (file,) = (f for f in directory.glob("*schedule-analysis_final_bundles.txt") if re.search(rf"-{name}(\.\d+)?-\d+-schedule", f.name))
+    (file,) = (
+        f
+        for f in directory.glob("*schedule-analysis_final_bundles.txt")
+        if re.search(rf"-{name}(\.\d+)?-\d+-schedule", f.name)
+    )
     return int(re.search(r"total scheduled bundles:\s*(\d+)", file.read_text())[1])
 
 
@@ -93,30 +120,47 @@ def _pallas_calls(jaxpr):
 
 
 def _moved(mapping) -> int:
-    """Bytes that the pipeline moves: a block whenever its place differs from that of the program before."""
+    """Bytes that the pipeline moves: a block whenever its place differs from that of the program
+    before.
+    """
     import jax
     import numpy as np
 
     total = 0
     for block in mapping.block_mappings:
         array = block.array_aval
-        sizes = [n if isinstance(n, int) else getattr(n, "block_size", 1) for n in block.block_shape]
+        sizes = [
+            n if isinstance(n, int) else getattr(n, "block_size", 1) for n in block.block_shape
+        ]
         before = None
         for program in np.ndindex(*mapping.grid):
-            place = tuple(int(i) for i in jax.core.eval_jaxpr(block.index_map_jaxpr.jaxpr, block.index_map_jaxpr.consts, *map(np.int32, program)))
+            place = tuple(
+                int(i)
+                for i in jax.core.eval_jaxpr(
+                    block.index_map_jaxpr.jaxpr,
+                    block.index_map_jaxpr.consts,
+                    *map(np.int32, program),
+                )
+            )
             if place != before:
                 # A block that hangs over the edge is moved as far as the array goes.
-                inside = [min(n, whole - i * n) for n, whole, i in zip(sizes, array.shape, place, strict=True)]
+                inside = [
+                    min(n, whole - i * n)
+                    for n, whole, i in zip(sizes, array.shape, place, strict=True)
+                ]
                 total += math.prod(inside) * array.dtype.itemsize
             before = place
     return total
 
 
-# The operations: cases, what a number of the table is counted for, and the program that is compiled.
+# The operations: cases, what a number of the table is counted for, and the program that is
+# compiled.
 
 
 def _attention_cases() -> dict:
-    """Workloads of one batch element and 1024 sites: bundles and bytes per site do not depend on their numbers."""
+    """Workloads of one batch element and 1024 sites: bundles and bytes per site do not depend on
+    their numbers.
+    """
     from kernels.temporal_attention.specs import SPECS, Spec
 
     one = functools.partial(dataclasses.replace, B=1, S=1024)
@@ -143,7 +187,9 @@ def _attention(spec, direction: str):
     given = jax.eval_shape(lambda: inputs(spec))
     names = ("q", "k", "v", "q_scale", "k_scale", "angles", "visible", "shared_k", "shared_v")
     arrays = [given.get(name) for name in names]
-    split = lambda x: x.reshape(*x.shape[:-1], spec.H, spec.D) if x is not None and x.ndim > 2 else x
+    split = lambda x: (
+        x.reshape(*x.shape[:-1], spec.H, spec.D) if x is not None and x.ndim > 2 else x
+    )
     merge = lambda x: x.reshape(*x.shape[:-2], -1) if x is not None and x.ndim > 3 else x
 
     def run(*arrays):
@@ -168,15 +214,32 @@ def _prologue(spec, direction: str):
 
     from kernels.conv_prologue import pallas_tpu
 
-    frames = lambda n, around=0: jax.ShapeDtypeStruct((spec.B, n, spec.H + 2 * around, spec.W + 2 * around, spec.C), jnp.dtype(spec.dtype))
-    x, gain, cache, past = frames(spec.T), jax.ShapeDtypeStruct((spec.C,), jnp.float32), frames(spec.K), frames(spec.K + spec.T, spec.P)
-    return functools.partial(getattr(pallas_tpu, direction), spec), [x, gain, cache] if direction == "forward" else [x, gain, past, cache]
+    frames = lambda n, around=0: jax.ShapeDtypeStruct(
+        (spec.B, n, spec.H + 2 * around, spec.W + 2 * around, spec.C), jnp.dtype(spec.dtype)
+    )
+    x, gain, cache, past = (
+        frames(spec.T),
+        jax.ShapeDtypeStruct((spec.C,), jnp.float32),
+        frames(spec.K),
+        frames(spec.K + spec.T, spec.P),
+    )
+    return functools.partial(getattr(pallas_tpu, direction), spec), [
+        x,
+        gain,
+        cache,
+    ] if direction == "forward" else [x, gain, past, cache]
 
 
-# Name -> cases by name; the program of a spec and a direction, and its arguments; how many units a spec has; are bundles cycles?
+# Name -> cases by name; the program of a spec and a direction, and its arguments; how many units a
+# spec has; are bundles cycles?
 OPS = {
     "temporal_attention": (_attention_cases, _attention, lambda spec: spec.B * spec.S, True),
-    "conv_prologue": (_prologue_cases, _prologue, lambda spec: spec.B * spec.T * spec.H * spec.W, False),
+    "conv_prologue": (
+        _prologue_cases,
+        _prologue,
+        lambda spec: spec.B * spec.T * spec.H * spec.W,
+        False,
+    ),
 }
 
 
@@ -186,9 +249,21 @@ def cases(op: str = "temporal_attention") -> dict:
 
 
 def predict(case: str, direction: str, generation: str, op: str = "temporal_attention") -> Report:
-    """One kernel compiled in a process of its own. Raises RuntimeError with what the compiler said if it fails."""
+    """One kernel compiled in a process of its own.
+
+    Raises RuntimeError with what the compiler said if it fails.
+    """
     with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", "kernels.tpu_schedule", generation, f"--op={op}", f"--case={case}", f"--direction={direction}", "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "kernels.tpu_schedule",
+            generation,
+            f"--op={op}",
+            f"--case={case}",
+            f"--direction={direction}",
+            "--json",
+        ]
         done = subprocess.run(command, env=environment(directory), capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"{op} {case} {direction} for {generation}: {done.stderr[-3000:]}")
@@ -212,7 +287,9 @@ def row(op: str, case: str, direction: str, generation: str) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Predicted figures of kernels on TPUs, from the compiler's static schedule.")
+    parser = argparse.ArgumentParser(
+        description="Predicted figures of kernels on TPUs, from the compiler's static schedule."
+    )
     parser.add_argument("generation", nargs="*", help=f"of {', '.join(GENERATIONS)}; default all")
     parser.add_argument("--op", choices=OPS, help="default all")
     parser.add_argument("--case", help="one of the operation's; default all")
@@ -220,22 +297,38 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one report, compiled in this process")
     flags = parser.parse_args()
     if unknown := set(flags.generation) - set(GENERATIONS):
-        parser.error(f"no TPU generation {', '.join(sorted(unknown))}; there are {', '.join(GENERATIONS)}")
-    ops = [op for op in ([flags.op] if flags.op else OPS) if flags.case is None or flags.case in cases(op)]
+        parser.error(
+            f"no TPU generation {', '.join(sorted(unknown))}; there are {', '.join(GENERATIONS)}"
+        )
+    ops = [
+        op
+        for op in ([flags.op] if flags.op else OPS)
+        if flags.case is None or flags.case in cases(op)
+    ]
     if not ops:
-        known = "; ".join(f"{op}: {', '.join(cases(op))}" for op in ([flags.op] if flags.op else OPS))
+        known = "; ".join(
+            f"{op}: {', '.join(cases(op))}" for op in ([flags.op] if flags.op else OPS)
+        )
         parser.error(f"no case {flags.case}; there are {known}")
     if importlib.util.find_spec("libtpu") is None:
         parser.error("libtpu, whose compiler is asked, is not installed; pip install -e '.[tpu]'")
     if flags.json:
         if "TPU_SCHEDULE_DIRECTORY" not in os.environ:
-            parser.error("--json is for the process that this command starts for each report; leave it out")
+            parser.error(
+                "--json is for the process that this command starts for each report; leave it out"
+            )
         function, arguments = OPS[ops[0]][1](cases(ops[0])[flags.case], flags.direction)
         reports = compile_here(function, arguments, flags.generation[0])
         print(json.dumps([dataclasses.asdict(report) for report in reports]))
         return
-    print("predicted, static schedule; clocks estimated; X is the bytes of q or x; ns per site, or position, on one core")
-    columns = "".join(f"{name:>10}" for name in ("bundles", "compute")) + f"{'temporary B':>12}{'moved':>9}{'memory':>10}"
+    print(
+        "predicted, static schedule; clocks estimated; X is the bytes of q or x; ns per site, "
+        "or position, on one core"
+    )
+    columns = (
+        "".join(f"{name:>10}" for name in ("bundles", "compute"))
+        + f"{'temporary B':>12}{'moved':>9}{'memory':>10}"
+    )
     print(f"{'':53}{columns}")
     for op in ops:
         for case in [flags.case] if flags.case else cases(op):

@@ -4,14 +4,16 @@ On a GPU a kernel is compiled to PTX by Triton and launched by a custom call tha
 registers. There are three such bridges:
 
     ffi      `triton_kernel_call_ffi`, the typed custom call. XLA can record it into a CUDA graph.
-    legacy   `triton_kernel_call`, the untyped custom call. Each one splits the CUDA graph around it.
-    torch    Triton's own launcher on PyTorch tensors that share memory with the arrays. Only outside
-             of `jax.jit`; benchmarks use it where neither custom call works.
+    legacy   `triton_kernel_call`, the untyped custom call. Each one splits the CUDA graph around
+             it.
+    torch    Triton's own launcher on PyTorch tensors that share memory with the arrays. Only
+             outside of `jax.jit`; benchmarks use it where neither custom call works.
 
 `default_bridge` takes the first that the plugin registers; `use_bridge` takes another.
 
-JAX's custom call passes two pointers after a kernel's own parameters (global scratch and profiling),
-as Triton 3.6 expects. A Triton release with another number of hidden parameters is refused.
+JAX's custom call passes two pointers after a kernel's own parameters (global scratch and
+profiling), as Triton 3.6 expects. A Triton release with another number of hidden parameters is
+refused.
 """
 
 import contextlib
@@ -95,7 +97,10 @@ def check_runnable() -> None:
 
 @contextlib.contextmanager
 def use_bridge(name: str) -> Iterator[None]:
-    """Launch kernels by this bridge. Trace inside it, and jit nothing that was traced outside it."""
+    """Launch kernels by this bridge.
+
+    Trace inside it, and jit nothing that was traced outside it.
+    """
     if name not in BRIDGES:
         raise ValueError(f"no bridge {name!r}; there are {', '.join(BRIDGES)}")
     token = _bridge.set(name)

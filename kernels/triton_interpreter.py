@@ -1,8 +1,9 @@
 """Triton's interpreter in place of a GPU: kernels run on any machine, slowly.
 
-The interpreter is chosen by TRITON_INTERPRET=1, set before triton is imported. Two of its properties
-are hidden here. It takes PyTorch tensors, of which it needs a handful of methods; `_Tensor` has them.
-Its `tl.dot` multiplies the bit patterns of bfloat16 numbers, so bfloat16 arrays are passed as float32.
+The interpreter is chosen by TRITON_INTERPRET=1, set before triton is imported. Two of its
+properties are hidden here. It takes PyTorch tensors, of which it needs a handful of methods;
+`_Tensor` has them. Its `tl.dot` multiplies the bit patterns of bfloat16 numbers, so bfloat16 arrays
+are passed as float32.
 """
 
 import threading
@@ -16,7 +17,10 @@ TYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "int32": "i32
 
 
 class _Tensor:
-    """What the interpreter asks of a tensor in main memory: where it lies. It copies nothing back, since nothing was copied out."""
+    """What the interpreter asks of a tensor in main memory: where it lies.
+
+    It copies nothing back, since nothing was copied out.
+    """
 
     def __init__(self, array: np.ndarray):
         self.array, self.dtype = array, TYPES[array.dtype.name]
@@ -53,7 +57,9 @@ GUARD = 1 << 20  # bytes before and after every array
 
 
 def _guarded(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A copy that lies between guards, and all the memory around it: a kernel that misses must hit these, not the process."""
+    """A copy that lies between guards, and all the memory around it: a kernel that misses must hit
+    these, not the process.
+    """
     memory = np.full(array.nbytes + 2 * GUARD, 0x5A, np.uint8)
     copy = memory[GUARD : GUARD + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
@@ -84,7 +90,8 @@ def interpret(launch, *arrays: jax.Array) -> list[jax.Array]:
             launch.kernel[(launch.programs,)](*tensors, **launch.constants)
         if not all(_unhurt(memory) for _, memory in held):
             for result in results:
-                result.fill(np.nan)  # raising in a callback would say less: no test passes with these
+                # raising in a callback would say less: no test passes with these
+                result.fill(np.nan)
         return results
 
     shapes = [jax.ShapeDtypeStruct(r.shape, widened(r.dtype)) for r in launch.results]

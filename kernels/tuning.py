@@ -1,9 +1,11 @@
 """Tuned launch parameters: a JSON file per device overrides an operation's heuristic.
 
-    {"device": "NVIDIA H200", "op": "temporal_attention", "entries": [{"where": {"T": 16, "D": 64}, "use": {"num_warps": 4}}, ...]}
+    {"device": "NVIDIA H200", "op": "temporal_attention", "entries": [{"where": {"T": 16, "D": 64},
+    "use": {"num_warps": 4}}, ...]}
 
-`where` names fields of the operation's spec, and the first entry whose fields all agree gives what it `use`s. Files lie in
-`kernels/tuned/<op>/<device>.json`; another is tried with `use`, one set of parameters with `trial`.
+`where` names fields of the operation's spec, and the first entry whose fields all agree gives what
+it `use`s. Files lie in `kernels/tuned/<op>/<device>.json`; another is tried with `use`, one set of
+parameters with `trial`.
 """
 
 import contextlib
@@ -19,21 +21,32 @@ from kernels import target
 SHIPPED = Path(__file__).parent / "tuned"
 
 _chosen: dict[str, Path] = {}
-_trial: contextvars.ContextVar[Mapping[str, Mapping[str, Any]]] = contextvars.ContextVar("kernels_trial", default={})
+_trial: contextvars.ContextVar[Mapping[str, Mapping[str, Any]]] = contextvars.ContextVar(
+    "kernels_trial", default={}
+)
 
 
 def use(path: str | Path) -> None:
-    """Take tuned parameters of one operation from `path` in this process. Raises ValueError if it was made for another device."""
+    """Take tuned parameters of one operation from `path` in this process.
+
+    Raises ValueError if it was made for another device.
+    """
     content = _read(Path(path))
     here = target.current()
     if target.Target("gpu", content["device"]).slug != here.slug:
-        raise ValueError(f"{path} was tuned on {content['device']!r}, but this device is {here.kind!r}; tune here, or leave the file out")
+        raise ValueError(
+            f"{path} was tuned on {content['device']!r}, but this device is {here.kind!r}; "
+            "tune here, or leave the file out"
+        )
     _chosen[content["op"]] = Path(path)
 
 
 @contextlib.contextmanager
 def trial(op: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Give all calls of `op` these parameters, whatever was tuned. Trace inside it, and jit nothing that was traced outside it."""
+    """Give all calls of `op` these parameters, whatever was tuned.
+
+    Trace inside it, and jit nothing that was traced outside it.
+    """
     token = _trial.set({**_trial.get(), op: parameters})
     try:
         yield
@@ -51,14 +64,21 @@ def parameters(op: str, heuristic: Mapping[str, Any], **fields: Any) -> dict[str
     path = _chosen.get(op, SHIPPED / op / f"{target.current().slug}.json")
     tuned = {}
     if path.exists():
-        entries = (entry for entry in _read(path)["entries"] if entry["where"].items() <= fields.items())
+        entries = (
+            entry for entry in _read(path)["entries"] if entry["where"].items() <= fields.items()
+        )
         tuned = next(entries, {"use": {}})["use"]
     return _replaced(heuristic, tuned, op, path)
 
 
-def _replaced(heuristic: Mapping[str, Any], tuned: Mapping[str, Any], op: str, where: Path | str) -> dict[str, Any]:
+def _replaced(
+    heuristic: Mapping[str, Any], tuned: Mapping[str, Any], op: str, where: Path | str
+) -> dict[str, Any]:
     if unknown := set(tuned) - set(heuristic):
-        raise ValueError(f"{where}: {op} has no parameter {', '.join(sorted(unknown))}; it has {', '.join(heuristic)}")
+        raise ValueError(
+            f"{where}: {op} has no parameter {', '.join(sorted(unknown))}; it has "
+            f"{', '.join(heuristic)}"
+        )
     return {**heuristic, **tuned}
 
 

@@ -1,8 +1,10 @@
 """Configuration: what a user types becomes frozen dataclasses, and nothing typed is ignored.
 
-The library takes frozen dataclasses; experiments are Python files that return an `ml_collections.ConfigDict`. `from_dict` is the
-one bridge: each key must be a field of the dataclass, or the nearest name is told, and each value must have the field's type.
-Since every key has to land in a field, a key that nothing reads cannot exist. `fingerprint` names a resolved configuration.
+The library takes frozen dataclasses; experiments are Python files that return an
+`ml_collections.ConfigDict`. `from_dict` is the one bridge: each key must be a field of the
+dataclass, or the nearest name is told, and each value must have the field's type. Since every key
+has to land in a field, a key that nothing reads cannot exist. `fingerprint` names a resolved
+configuration.
 """
 
 import dataclasses
@@ -20,24 +22,32 @@ T = TypeVar("T")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: "did you mean ...?", or the list of all names when none is close."""
+    """The remedy for an unknown name: "did you mean ...?", or the list of all names when none is
+    close.
+    """
     known = sorted(str(k) for k in known)
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
-    """A dataclass from nested mappings; lists become tuples, nested dataclasses are built by their fields' types.
+    """A dataclass from nested mappings; lists become tuples, nested dataclasses are built by their
+    fields' types.
 
     Args:
         cls: a dataclass.
-        values: a mapping (also an `ml_collections.ConfigDict`); absent keys keep the field's default.
+        values: a mapping (also an `ml_collections.ConfigDict`); absent keys keep the field's
+          default.
         where: the path of `values`, for error messages.
     Raises:
-        UserError: an unknown key (the nearest is named), a missing one, a value of another type, or one the dataclass refuses.
+        UserError: an unknown key (the nearest is named), a missing one, a value of another type, or
+          one the dataclass refuses.
     """
     if not isinstance(values, Mapping) and not hasattr(values, "items"):
-        raise UserError(f"{where} is {values!r}; it holds several keys: {', '.join(f.name for f in dataclasses.fields(cls))}")
+        raise UserError(
+            f"{where} is {values!r}; it holds several keys: "
+            f"{', '.join(f.name for f in dataclasses.fields(cls))}"
+        )
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}
     built = {}
@@ -45,7 +55,11 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") ->
         if key not in fields:
             raise UserError(f"unknown key {where}.{key}; {nearest(key, fields)}")
         built[key] = _convert(hints[key], value, f"{where}.{key}")
-    required = {f.name for f in fields.values() if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    required = {
+        f.name
+        for f in fields.values()
+        if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+    }
     if missing := sorted(required - built.keys()):
         raise UserError(f"{where} lacks {', '.join(missing)}; give a value to each")
     try:
@@ -72,16 +86,26 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is tuple or hint is tuple:
         if not isinstance(value, (list, tuple)):
             raise UserError(f"{where}={value!r} is not a list of values; write for example (1, 2)")
-        inner = arguments[0] if arguments and (len(arguments) == 2 and arguments[1] is Ellipsis) else None
+        inner = (
+            arguments[0]
+            if arguments and (len(arguments) == 2 and arguments[1] is Ellipsis)
+            else None
+        )
         if arguments and inner is None:
             if len(arguments) != len(value):
-                raise UserError(f"{where}={value!r} has {len(value)} values; it needs {len(arguments)}")
+                raise UserError(
+                    f"{where}={value!r} has {len(value)} values; it needs {len(arguments)}"
+                )
             return tuple(_convert(a, v, where) for a, v in zip(arguments, value))
         return tuple(_convert(inner, v, where) if inner else _tuples(v) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if hint in (bool, int, float, str) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
-        raise UserError(f"{where}={value!r} is not {'an' if hint is int else 'a'} {hint.__name__}; give one")
+    if hint in (bool, int, float, str) and (
+        not isinstance(value, hint) or (hint is int and isinstance(value, bool))
+    ):
+        raise UserError(
+            f"{where}={value!r} is not {'an' if hint is int else 'a'} {hint.__name__}; give one"
+        )
     return _tuples(value)
 
 
@@ -129,10 +153,13 @@ def from_flag(holder: Any) -> dict[str, Any]:
     """
     if holder.value is None:
         raise UserError(
-            f"--{holder.name} is missing; give one of experiments/configs, as --{holder.name}=experiments/configs/NAME.py"
+            f"--{holder.name} is missing; give one of experiments/configs, as "
+            f"--{holder.name}=experiments/configs/NAME.py"
         )
     try:
         return holder.value.to_dict()
     except Exception as error:  # the flag keeps whatever its file raised until it is read
         reason = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"--{holder.name} cannot be read: {reason}; give a Python file with get_config()") from error
+        raise UserError(
+            f"--{holder.name} cannot be read: {reason}; give a Python file with get_config()"
+        ) from error

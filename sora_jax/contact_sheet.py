@@ -1,7 +1,9 @@
-"""A clip as one picture: frames over waveform and spectrogram, with the impacts that were seen and heard in it.
+"""A clip as one picture: frames over waveform and spectrogram, with the impacts that were seen and
+heard in it.
 
-A sheet is read like text: a line holds up to FRAMES_ON_A_LINE frames and the sound under them on one axis of seconds, and the film
-goes on with the next line. Past MAX_LINES full lines only every third, fifth, ... frame is shown; the sound is always whole.
+A sheet is read like text: a line holds up to FRAMES_ON_A_LINE frames and the sound under them on
+one axis of seconds, and the film goes on with the next line. Past MAX_LINES full lines only every
+third, fifth, ... frame is shown; the sound is always whole.
 """
 
 import itertools
@@ -18,14 +20,23 @@ from sora_jax.modality import SAMPLE_RATE
 
 FRAMES_ON_A_LINE, MAX_LINES = 18, 4
 LINE_INCHES, MARGINS = 16.0, (0.7, 0.2)  # width of the frames; left and right of them
-# Colour, line, symbol and its height: apart to any eye, and where both strike at once. Drawn in this order.
+# Colour, line, symbol and its height: apart to any eye, and where both strike at once. Drawn in
+# this order.
 MARKS = {"heard": ("#f57c00", "solid", "v", 0.25), "seen": ("#1a9fd9", (0, (3, 3)), "^", 0.75)}
 GREY = "#444444"
 HOP = 128  # samples to a column of the spectrogram
 
 
-def log_mel(samples: np.ndarray, sample_rate: int = SAMPLE_RATE, bands: int = 64, window: int = 512, hop: int = HOP) -> np.ndarray:
-    """Log-mel spectrogram for pictures: dB below its loudest bin, [bands, columns], column k centred on sample k * hop."""
+def log_mel(
+    samples: np.ndarray,
+    sample_rate: int = SAMPLE_RATE,
+    bands: int = 64,
+    window: int = 512,
+    hop: int = HOP,
+) -> np.ndarray:
+    """Log-mel spectrogram for pictures: dB below its loudest bin, [bands, columns], column k
+    centred on sample k * hop.
+    """
     samples = np.asarray(samples, np.float64).reshape(-1)
     padded = np.pad(samples, window // 2)
     blocks = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop] * np.hanning(window)
@@ -33,8 +44,14 @@ def log_mel(samples: np.ndarray, sample_rate: int = SAMPLE_RATE, bands: int = 64
     edges = 700 * (10 ** (np.linspace(0, _mel(sample_rate / 2), bands + 2) / 2595) - 1)
     hertz = np.fft.rfftfreq(window, 1 / sample_rate)[None]
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    width = np.maximum(high - low, 2 * sample_rate / window)  # the lowest bands are narrower than a bin: widen them to hold one
-    triangles = np.maximum(0, np.minimum((hertz - centre + width / 2) / (width / 2), (centre + width / 2 - hertz) / (width / 2)))
+    # the lowest bands are narrower than a bin: widen them to hold one
+    width = np.maximum(high - low, 2 * sample_rate / window)
+    triangles = np.maximum(
+        0,
+        np.minimum(
+            (hertz - centre + width / 2) / (width / 2), (centre + width / 2 - hertz) / (width / 2)
+        ),
+    )
     mel = power @ (triangles / np.maximum(triangles.sum(1, keepdims=True), 1e-12)).T
     return 10 * np.log10(np.maximum(mel.T, 1e-12) / max(mel.max(), 1e-12))
 
@@ -53,14 +70,16 @@ def contact_sheet(
     heard: Sequence[float] | None = None,
     sample_rate: int = SAMPLE_RATE,
 ) -> None:
-    """Draw a clip; every frame stands at its midpoint (i + 1/2) / fps, which is written over it in seconds.
+    """Draw a clip; every frame stands at its midpoint (i + 1/2) / fps, which is written over it in
+    seconds.
 
     Args:
       path: where; the file (png) appears whole or not at all.
       frames: [F, H, W, 3] float in [0, 1] or uint8.
-      samples: [S] float in [-1, 1] at `sample_rate`, or None for pictures alone. The waveform is as high as its loudest sample; its
-        scale is in dBFS, dB below full scale.
-      seen, heard: times in seconds of the impacts found in the picture and in the sound, marked on the clock; None: not looked for.
+      samples: [S] float in [-1, 1] at `sample_rate`, or None for pictures alone. The waveform is as
+        high as its loudest sample; its scale is in dBFS, dB below full scale.
+      seen, heard: times in seconds of the impacts found in the picture and in the sound, marked on
+        the clock; None: not looked for.
 
     Raises: UserError where the file cannot be written.
     """
@@ -73,7 +92,8 @@ def contact_sheet(
     lines = min(MAX_LINES, math.ceil(count / FRAMES_ON_A_LINE))
     on_a_line = math.ceil(count / lines)
     stride = math.ceil(on_a_line / FRAMES_ON_A_LINE)
-    stride += 1 - stride % 2  # odd: the frame that is shown is the middle one of those it stands for
+    # odd: the frame that is shown is the middle one of those it stands for
+    stride += 1 - stride % 2
     marks = {name: times for name, times in (("heard", heard), ("seen", seen)) if times is not None}
     sound = None if samples is None else np.nan_to_num(np.asarray(samples, np.float32).reshape(-1))
 
@@ -82,27 +102,57 @@ def contact_sheet(
         rows.append(0.18)
     if sound is not None:
         rows += [0.75, 1.25] if lines == 1 else [0.6, 0.8]
-    head, foot, over = 0.35, 0.4, 0.2  # inches above the first line; under each line its clock, over it the frames' times
-    sheet = Figure(figsize=(sum(MARGINS) + LINE_INCHES, head + lines * (over + sum(rows) + foot)), facecolor="white")
+    # inches above the first line; under each line its clock, over it the frames' times
+    head, foot, over = 0.35, 0.4, 0.2
+    sheet = Figure(
+        figsize=(sum(MARGINS) + LINE_INCHES, head + lines * (over + sum(rows) + foot)),
+        facecolor="white",
+    )
     canvas = FigureCanvasAgg(sheet)
     high, wide = sheet.get_figheight(), sheet.get_figwidth()
-    sheet.text(MARGINS[0] / wide, 1 - 0.1 / high, title, ha="left", va="top", fontsize=12, color="#222222")
+    sheet.text(
+        MARGINS[0] / wide, 1 - 0.1 / high, title, ha="left", va="top", fontsize=12, color="#222222"
+    )
     if marks:
         keys = [
-            Line2D([], [], color=MARKS[name][0], linestyle=MARKS[name][1], marker=MARKS[name][2], label=f"impacts {name}: {len(times)}")
+            Line2D(
+                [],
+                [],
+                color=MARKS[name][0],
+                linestyle=MARKS[name][1],
+                marker=MARKS[name][2],
+                label=f"impacts {name}: {len(times)}",
+            )
             for name, times in marks.items()
         ]
         corner = (1 - MARGINS[1] / wide, 1 - 0.02 / high)
-        sheet.legend(handles=keys, loc="upper right", bbox_to_anchor=corner, ncols=2, frameon=False, fontsize=9, borderpad=0)
+        sheet.legend(
+            handles=keys,
+            loc="upper right",
+            bbox_to_anchor=corner,
+            ncols=2,
+            frameon=False,
+            fontsize=9,
+            borderpad=0,
+        )
     levels = None if sound is None else log_mel(sound, sample_rate)
     for line in range(lines):
         bottom = high - head - line * (over + sum(rows) + foot) - over
         axes = []
         for inches in rows:
             bottom -= inches
-            box = (MARGINS[0] / wide, (bottom + 0.02) / high, LINE_INCHES / wide, (inches - 0.04) / high)
-            axes.append(sheet.add_axes(box, xlim=(line * on_a_line / fps, (line + 1) * on_a_line / fps)))
-        shown = range(line * on_a_line + (stride - 1) // 2, min(count, (line + 1) * on_a_line), stride)
+            box = (
+                MARGINS[0] / wide,
+                (bottom + 0.02) / high,
+                LINE_INCHES / wide,
+                (inches - 0.04) / high,
+            )
+            axes.append(
+                sheet.add_axes(box, xlim=(line * on_a_line / fps, (line + 1) * on_a_line / fps))
+            )
+        shown = range(
+            line * on_a_line + (stride - 1) // 2, min(count, (line + 1) * on_a_line), stride
+        )
         _draw_frames(axes[0], frames, shown, stride, fps)
         if marks:
             _draw_symbols(axes[1], marks)
@@ -111,10 +161,18 @@ def contact_sheet(
             _draw_spectrogram(axes[-1], levels, sample_rate)
             for name, times in marks.items():
                 for axis, time in itertools.product(axes[-2:], times):
-                    axis.axvline(time, color=MARKS[name][0], linewidth=1.0, linestyle=MARKS[name][1])
+                    axis.axvline(
+                        time, color=MARKS[name][0], linewidth=1.0, linestyle=MARKS[name][1]
+                    )
         for axis in axes:
             axis.spines[:].set_visible(False)
-            axis.tick_params(colors=GREY, length=2, labelsize=8, bottom=axis is axes[-1], labelbottom=axis is axes[-1])
+            axis.tick_params(
+                colors=GREY,
+                length=2,
+                labelsize=8,
+                bottom=axis is axes[-1],
+                labelbottom=axis is axes[-1],
+            )
         axes[-1].set_xlabel("seconds", color=GREY, fontsize=9, labelpad=1)
 
     with replacing(path) as temporary:
@@ -131,7 +189,12 @@ def _draw_frames(axis, frames, shown, stride, fps):
         if scale > 1:
             picture = picture.resize((width * scale, height * scale), Image.LANCZOS)
         middle = (i + 0.5) / fps
-        axis.imshow(np.asarray(picture), extent=(middle - half, middle + half, 0, 1), aspect="auto", interpolation="antialiased")
+        axis.imshow(
+            np.asarray(picture),
+            extent=(middle - half, middle + half, 0, 1),
+            aspect="auto",
+            interpolation="antialiased",
+        )
         axis.text(middle, 1.03, f"{middle:.2f}", ha="center", va="bottom", fontsize=8, color=GREY)
     axis.set(xlim=limits, ylim=(0, 1), yticks=[])
 
@@ -148,7 +211,12 @@ def _draw_waveform(axis, samples, sample_rate):
     low, high = axis.get_xlim()
     loudest = max(float(np.abs(samples).max(initial=0.0)), 1e-3)
     first, end = max(0, int(low * sample_rate)), math.ceil(high * sample_rate)
-    axis.plot(np.arange(len(samples))[first:end] / sample_rate, samples[first:end], color="#30404f", linewidth=0.5)
+    axis.plot(
+        np.arange(len(samples))[first:end] / sample_rate,
+        samples[first:end],
+        color="#30404f",
+        linewidth=0.5,
+    )
     decibels = 6 * math.floor(20 * math.log10(loudest) / 6 + 1e-6)
     tick = 10 ** (decibels / 20)
     axis.set(ylim=(-1.08 * loudest, 1.08 * loudest))
@@ -160,8 +228,20 @@ def _draw_spectrogram(axis, levels, sample_rate):
     bands, columns = levels.shape
     limits = axis.get_xlim()
     extent = (-HOP / 2 / sample_rate, (columns - 0.5) * HOP / sample_rate, 0, bands)
-    axis.imshow(levels, origin="lower", aspect="auto", extent=extent, cmap="gray_r", vmin=-70, vmax=0, interpolation="nearest")
+    axis.imshow(
+        levels,
+        origin="lower",
+        aspect="auto",
+        extent=extent,
+        cmap="gray_r",
+        vmin=-70,
+        vmax=0,
+        interpolation="nearest",
+    )
     ticks = [hertz for hertz in (250, 1000, 2000, 4000, 7000) if hertz < sample_rate / 2]
-    axis.set_yticks([_mel(hertz) / _mel(sample_rate / 2) * bands for hertz in ticks], [f"{hertz / 1000:g}" for hertz in ticks])
+    axis.set_yticks(
+        [_mel(hertz) / _mel(sample_rate / 2) * bands for hertz in ticks],
+        [f"{hertz / 1000:g}" for hertz in ticks],
+    )
     axis.set(xlim=limits, ylim=(0, bands))
     axis.set_ylabel("kHz", color=GREY, fontsize=9)

@@ -1,7 +1,8 @@
 """Files that appear whole or not at all, and paths that are checked before long work begins.
 
-`replacing` is the one way to write, `write` its short form; `check_input` and `check_output` are for the flags of a command: what they refuse would
-otherwise be found out after minutes of loading and compiling.
+`replacing` is the one way to write, `write` its short form; `check_input` and `check_output` are
+for the flags of a command: what they refuse would otherwise be found out after minutes of loading
+and compiling.
 """
 
 import contextlib
@@ -15,10 +16,11 @@ from sora_jax.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A name to write to, beside `path`; it takes the place of `path` when all went well, and nothing is left when not.
+    """A name to write to, beside `path`; it takes the place of `path` when all went well, and
+    nothing is left when not.
 
-    The bytes are on the disk before the name is theirs, so that a power cut too leaves the old file or the new one. Missing folders
-    are made. Raises UserError where the file cannot be written.
+    The bytes are on the disk before the name is theirs, so that a power cut too leaves the old file
+    or the new one. Missing folders are made. Raises UserError where the file cannot be written.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -29,7 +31,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; choose another folder or free some space") from None
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}; choose another folder or free "
+            "some space"
+        ) from None
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
@@ -42,7 +47,9 @@ def write(path: str | os.PathLike, content: str | bytes) -> None:
 
 
 def check_input(flag: str, path: str | None, wanted: str) -> None:
-    """Raises UserError unless `path`, the value of --flag, is None or a file that can be read; wanted: what to give instead."""
+    """Raises UserError unless `path`, the value of --flag, is None or a file that can be read;
+    wanted: what to give instead.
+    """
     if path is None:
         return
     try:
@@ -54,12 +61,17 @@ def check_input(flag: str, path: str | None, wanted: str) -> None:
 
 
 def check_output(flag: str, path: str) -> Path:
-    """The folder `path`, the value of --flag: made if need be, and proven by a trial file. Raises UserError."""
+    """The folder `path`, the value of --flag: made if need be, and proven by a trial file.
+
+    Raises UserError.
+    """
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as trial:
             trial.write(b"trial")
     except OSError as error:
-        raise UserError(f"cannot write into --{flag}={path}: {error.strerror}; choose another folder") from None
+        raise UserError(
+            f"cannot write into --{flag}={path}: {error.strerror}; choose another folder"
+        ) from None
     return folder

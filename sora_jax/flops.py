@@ -1,17 +1,19 @@
-"""What a function costs, read from its jaxpr without running it: floating-point operations, and memory kept for its gradient.
+"""What a function costs, read from its jaxpr without running it: floating-point operations, and
+memory kept for its gradient.
 
-    dot_general        2 * batch * rows * columns * contracted                                          (1)
-    convolution        2 * outputs * (kernel size / output features)                                    (2)
-    scan               length * body                                                                    (3)
-    cond               the dearest branch                                                               (4)
-    a kernel           what it states (the `cost_estimate` of a `pallas_call`)                          (5)
+    dot_general        2 * batch * rows * columns * contracted                                   (1)
+    convolution        2 * outputs * (kernel size / output features)                             (2)
+    scan               length * body                                                             (3)
+    cond               the dearest branch                                                        (4)
+    a kernel           what it states (the `cost_estimate` of a `pallas_call`)                   (5)
 
-Only products count, as in every published model's FLOPs: elementwise work is left out. Recomputation under `jax.checkpoint`
-shows in the jaxpr of a gradient and is counted, so take a model's own FLOPs from the function without it. A `while_loop` has no
-known length and a kernel may state nothing: both raise, because a silent zero would be believed.
+Only products count, as in every published model's FLOPs: elementwise work is left out.
+Recomputation under `jax.checkpoint` shows in the jaxpr of a gradient and is counted, so take a
+model's own FLOPs from the function without it. A `while_loop` has no known length and a kernel may
+state nothing: both raise, because a silent zero would be believed.
 
-`stored_bytes` adds up what the forward pass keeps for the backward pass: an upper bound, since a compiler may recompute cheap
-parts.
+`stored_bytes` adds up what the forward pass keeps for the backward pass: an upper bound, since a
+compiler may recompute cheap parts.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,7 +28,8 @@ from sora_jax.parallel.compat import shard_map_axes
 def count_flops(function: Callable, *args, **kwargs) -> int:
     """FLOPs of `function(*args)`; arguments may be `jax.ShapeDtypeStruct`s, nothing is computed.
 
-    Raises NotImplementedError at a while loop with products inside, or at a kernel that states no cost.
+    Raises NotImplementedError at a while loop with products inside, or at a kernel that states no
+    cost.
     """
     return jaxpr_flops(jax.make_jaxpr(function)(*args, **kwargs).jaxpr)
 
@@ -57,14 +60,18 @@ def _equation_flops(equation) -> int:
         return max(jaxpr_flops(branch.jaxpr) for branch in params["branches"])
     inner = sum(jaxpr_flops(inner) for inner in _inner_jaxprs(params))
     if name == "while" and inner:
-        raise NotImplementedError("a while loop with products inside has no known length: use jax.lax.scan")
+        raise NotImplementedError(
+            "a while loop with products inside has no known length: use jax.lax.scan"
+        )
     if name == "shard_map":
         return inner * prod(params["mesh"].shape[axis] for axis in shard_map_axes(params))
     return inner
 
 
 def _inner_jaxprs(params: dict) -> Iterator[Jaxpr]:
-    """The jaxprs among an equation's parameters: of a jit, a checkpoint, a custom derivative (its forward part) and the like."""
+    """The jaxprs among an equation's parameters: of a jit, a checkpoint, a custom derivative (its
+    forward part) and the like.
+    """
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if isinstance(item, ClosedJaxpr):
@@ -74,7 +81,9 @@ def _inner_jaxprs(params: dict) -> Iterator[Jaxpr]:
 
 
 def stored_bytes(function: Callable, params, *args) -> int:
-    """Bytes that `function(params, *args)` computes and keeps for its gradient by `params`, arguments not counted."""
+    """Bytes that `function(params, *args)` computes and keeps for its gradient by `params`,
+    arguments not counted.
+    """
 
     def residuals(params, *args):
         return jax.tree.leaves(jax.vjp(lambda p: function(p, *args), params)[1])

@@ -1,17 +1,18 @@
 """Pictures and sound in and out of files: mp4 through PyAV, sound files, stills.
 
-Look at `write_mp4` and `read_video` for files, `fit_clip` for what happens to a clip of any size, rate and length on its way into
-the model. `contact_sheet.py` draws a clip as one picture.
+Look at `write_mp4` and `read_video` for files, `fit_clip` for what happens to a clip of any size,
+rate and length on its way into the model. `contact_sheet.py` draws a clip as one picture.
 
-A file's time 0 is the moment its first frame appears; sound is laid on that clock by its own time stamps, so a sound track that
-starts late is late here too. What a codec adds is gone: the priming samples before the sound (1,024 for aac) and what fills its last
-block (aac has blocks of 1,024, so up to 64 ms at 16 kHz). Frame i is on screen for [times[i], times[i+1]). A clip in format f wants the
-world at its frames' midpoints t_j = (j + 1/2) / f (modality.py, eq. 1), so
+A file's time 0 is the moment its first frame appears; sound is laid on that clock by its own time
+stamps, so a sound track that starts late is late here too. What a codec adds is gone: the priming
+samples before the sound (1,024 for aac) and what fills its last block (aac has blocks of 1,024, so
+up to 64 ms at 16 kHz). Frame i is on screen for [times[i], times[i+1]). A clip in format f wants
+the world at its frames' midpoints t_j = (j + 1/2) / f (modality.py, eq. 1), so
 
-    frame j of the clip = the frame on screen at t_j                                                        (1)
+    frame j of the clip = the frame on screen at t_j                                             (1)
 
-without blending two frames, which would show one ball twice. Sound is resampled by a polyphase filter with zero phase
-(scipy.signal.resample_poly): an onset stays where it is.
+without blending two frames, which would show one ball twice. Sound is resampled by a polyphase
+filter with zero phase (scipy.signal.resample_poly): an onset stays where it is.
 """
 
 import dataclasses
@@ -28,9 +29,11 @@ from sora_jax.errors import UserError
 from sora_jax.files import replacing
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
 
-AAC_BITS_PER_SECOND = 96_000  # the most that aac takes for mono at 16 kHz (6,144 bits in each block of 1,024 samples)
+# the most that aac takes for mono at 16 kHz (6,144 bits in each block of 1,024 samples)
+AAC_BITS_PER_SECOND = 96_000
 AAC_BLOCK = 1024  # samples that aac encodes at a time
-GAP_SECONDS = 0.02  # time stamps in webm are whole milliseconds: only a larger step is a gap in the sound
+# time stamps in webm are whole milliseconds: only a larger step is a gap in the sound
+GAP_SECONDS = 0.02
 SILENCE = 10 ** (-80 / 20)  # a sound track that never rises above -80 dBFS carries no sound
 
 
@@ -42,9 +45,9 @@ class EndOfFile(UserError):
 class Media:
     """A decoded file, or a window of one.
 
-    frames: uint8 [F,H,W,3] RGB, upright and with square pixels. times: float64 [F], when each frame appears, in seconds from the
-    window's start. samples: float32 [S,channels] in [-1,1] from the same moment, or None without a sound track. notes: what was
-    odd about the file.
+    frames: uint8 [F,H,W,3] RGB, upright and with square pixels. times: float64 [F], when each frame
+    appears, in seconds from the window's start. samples: float32 [S,channels] in [-1,1] from the
+    same moment, or None without a sound track. notes: what was odd about the file.
     """
 
     frames: np.ndarray
@@ -53,12 +56,15 @@ class Media:
     sample_rate: int
     seconds: float
     notes: tuple[str, ...] = ()
-    file_size: tuple[int, int] | None = None  # width and height in the file, where frames were reduced while decoding
+    # width and height in the file, where frames were reduced while decoding
+    file_size: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """What `fit_clip` makes: frames float32 [F,size,size,3] in [0,1], samples float32 [S] (zeros where there is no sound)."""
+    """What `fit_clip` makes: frames float32 [F,size,size,3] in [0,1], samples float32 [S] (zeros
+    where there is no sound).
+    """
 
     frames: np.ndarray
     samples: np.ndarray
@@ -71,29 +77,35 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
     frames = np.asarray(frames)
     if frames.dtype == np.uint8:
         return frames
-    return np.round(np.clip(np.nan_to_num(frames.astype(np.float32)), 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.round(np.clip(np.nan_to_num(frames.astype(np.float32)), 0.0, 1.0) * 255.0).astype(
+        np.uint8
+    )
 
 
-def write_mp4(path, frames, samples=None, fps=8, metadata=None, crf=12, sample_rate=SAMPLE_RATE) -> None:
+def write_mp4(
+    path, frames, samples=None, fps=8, metadata=None, crf=12, sample_rate=SAMPLE_RATE
+) -> None:
     """Write a clip as h264 + aac; the file appears whole under its name or not at all.
 
     Args:
       path: where; missing folders are made.
-      frames: [F,H,W,3] float in [0,1] or uint8. Odd sides are padded to even ones by repeating the last row or column (yuv420p
-        needs it).
+      frames: [F,H,W,3] float in [0,1] or uint8. Odd sides are padded to even ones by repeating the
+        last row or column (yuv420p needs it).
       samples: [S] float in [-1,1] at `sample_rate`, or None for a file without a sound track.
       fps: frames per second, int or Fraction.
-      metadata: strings (values that are not are written as JSON) saved as one JSON object in the file's comment; `read_metadata`
-        reads it.
-      crf: h264 quality, 0 (lossless) to 51. Small pictures need a low one: at 12 the halved colour resolution of yuv420p, not
-        h264, limits a 64-pixel clip (33 dB).
+      metadata: strings (values that are not are written as JSON) saved as one JSON object in the
+        file's comment; `read_metadata` reads it.
+      crf: h264 quality, 0 (lossless) to 51. Small pictures need a low one: at 12 the halved colour
+        resolution of yuv420p, not h264, limits a 64-pixel clip (33 dB).
 
     Raises: UserError where the file cannot be written.
     """
     frames = to_uint8(frames)
     if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
         raise ValueError(f"frames of shape {frames.shape}: want [F,H,W,3] with F, H, W > 0")
-    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+    frames = np.pad(
+        frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge"
+    )
     comment = json.dumps(metadata or {}, ensure_ascii=False)
     with replacing(path) as temporary:
         _encode(temporary, frames, samples, Fraction(fps), comment, crf, sample_rate)
@@ -102,14 +114,21 @@ def write_mp4(path, frames, samples=None, fps=8, metadata=None, crf=12, sample_r
 def _encode(path, frames, samples, fps, comment, crf, sample_rate):
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = comment
-        video = container.add_stream("libx264", rate=fps, options={"crf": str(crf), "preset": "medium"})
+        video = container.add_stream(
+            "libx264", rate=fps, options={"crf": str(crf), "preset": "medium"}
+        )
         video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         # Say which matrix made the yuv: players that guess take another one for large pictures.
-        video.codec_context.colorspace, video.codec_context.color_range = 6, 1  # SMPTE 170M (BT.601), 16..235
+        # SMPTE 170M (BT.601), 16..235
+        video.codec_context.colorspace, video.codec_context.color_range = 6, 1
         sound = None
         if samples is not None:
-            samples = np.clip(np.nan_to_num(np.asarray(samples, np.float32)), -1.0, 1.0).reshape(1, -1)
-            sound = container.add_stream("aac", rate=sample_rate, layout="mono", bit_rate=AAC_BITS_PER_SECOND)
+            samples = np.clip(np.nan_to_num(np.asarray(samples, np.float32)), -1.0, 1.0).reshape(
+                1, -1
+            )
+            sound = container.add_stream(
+                "aac", rate=sample_rate, layout="mono", bit_rate=AAC_BITS_PER_SECOND
+            )
         for i, picture in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", interpolation="AREA")
@@ -120,13 +139,20 @@ def _encode(path, frames, samples, fps, comment, crf, sample_rate):
             for start in range(0, samples.shape[1], AAC_BLOCK):
                 block = np.ascontiguousarray(samples[:, start : start + AAC_BLOCK])
                 frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
-                frame.sample_rate, frame.pts, frame.time_base = sample_rate, start, Fraction(1, sample_rate)
+                frame.sample_rate, frame.pts, frame.time_base = (
+                    sample_rate,
+                    start,
+                    Fraction(1, sample_rate),
+                )
                 container.mux(sound.encode(frame))
             container.mux(sound.encode())
 
 
 def read_metadata(path) -> dict:
-    """What `write_mp4` was given as metadata; {} for a file that is not ours. Raises UserError for one that cannot be read."""
+    """What `write_mp4` was given as metadata; {} for a file that is not ours.
+
+    Raises UserError for one that cannot be read.
+    """
     try:
         with av.open(str(path)) as container:
             value = json.loads(container.metadata.get("comment", "{}"))
@@ -138,18 +164,26 @@ def read_metadata(path) -> dict:
 
 
 def _unreadable(path, error) -> UserError:
-    reason = "no such file" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or str(error)
-    return UserError(f"cannot read {path}: {reason}; give a video, sound or picture file that plays")
+    reason = (
+        "no such file"
+        if isinstance(error, FileNotFoundError)
+        else getattr(error, "strerror", None) or str(error)
+    )
+    return UserError(
+        f"cannot read {path}: {reason}; give a video, sound or picture file that plays"
+    )
 
 
-def read_video(path, start: float = 0.0, seconds: float | None = None, short_side: int | None = None) -> Media:
+def read_video(
+    path, start: float = 0.0, seconds: float | None = None, short_side: int | None = None
+) -> Media:
     """Decode a file, or its window of `seconds` from `start`.
 
-    short_side: pictures whose shorter side is larger are reduced to it while decoding, so that a long or large file fits in
-    memory.
+    short_side: pictures whose shorter side is larger are reduced to it while decoding, so that a
+    long or large file fits in memory.
 
-    Raises: UserError for a file that is missing, damaged, cut short, or has no picture; EndOfFile (one of them) if `start` is
-    past its end.
+    Raises: UserError for a file that is missing, damaged, cut short, or has no picture; EndOfFile
+    (one of them) if `start` is past its end.
     """
     notes = []
     try:
@@ -164,14 +198,18 @@ def read_video(path, start: float = 0.0, seconds: float | None = None, short_sid
                 try:
                     samples, rate = _decode_samples(container, zero + start, end - start)
                 except av.FFmpegError as error:
-                    notes.append(f"its sound cannot be decoded ({error.strerror or error}): taken as silent")
+                    notes.append(
+                        f"its sound cannot be decoded ({error.strerror or error}): taken as silent"
+                    )
     except (OSError, av.FFmpegError, ValueError) as error:
         raise _unreadable(path, error) from None
     return Media(frames, times, samples, rate, end - start, tuple(notes), size)
 
 
 def _square_pixel_size(frame, short_side) -> tuple[int, int]:
-    """(width, height) to decode a frame to: pixels made square, the shorter side at most short_side."""
+    """(width, height) to decode a frame to: pixels made square, the shorter side at most
+    short_side.
+    """
     aspect = frame.sample_aspect_ratio if hasattr(frame, "sample_aspect_ratio") else None
     width, height = frame.width * float(aspect or 1), float(frame.height)
     scale = min(1.0, short_side / min(width, height)) if short_side else 1.0
@@ -179,15 +217,25 @@ def _square_pixel_size(frame, short_side) -> tuple[int, int]:
 
 
 def _decode_frames(container, start, seconds, short_side, path):
-    """Frames, their times from `start`, the file's time 0 on its own clock, and where the window ends (seconds from time 0)."""
+    """Frames, their times from `start`, the file's time 0 on its own clock, and where the window
+    ends (seconds from time 0).
+    """
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
-    # Not start_time: with frames that are decoded out of order it can be the wrong one, and the first frame is cheap.
+    # Not start_time: with frames that are decoded out of order it can be the wrong one, and the
+    # first frame is cheap.
     first = next(container.decode(stream), None)
     if first is None:
-        raise UserError(f"cannot read {path}: no frame can be decoded; give a video file that plays")
+        raise UserError(
+            f"cannot read {path}: no frame can be decoded; give a video file that plays"
+        )
     zero = float(first.pts * first.time_base) if first.pts is not None else 0.0
-    container.seek(round((zero + max(0.0, start - 1.0)) / stream.time_base), stream=stream, backward=True, any_frame=False)
+    container.seek(
+        round((zero + max(0.0, start - 1.0)) / stream.time_base),
+        stream=stream,
+        backward=True,
+        any_frame=False,
+    )
     step = 1.0 / float(stream.average_rate or 25)
     last = None  # the frame on screen when the window begins
     pictures, times = [], []
@@ -212,35 +260,53 @@ def _decode_frames(container, start, seconds, short_side, path):
         pictures.append(_picture(last[0], short_side))
         times.append(last[1])
     if not pictures:
-        raise EndOfFile(f"cannot read {path}: it has no frame from second {start:g} on; ask for an earlier one")
+        raise EndOfFile(
+            f"cannot read {path}: it has no frame from second {start:g} on; ask for an earlier one"
+        )
     if seconds is not None:
         end = min(end, start + seconds)
         complete = complete or end >= start + seconds - step
     stated = float(stream.duration * stream.time_base) if stream.duration else None
     if not complete and stated and stated - end > max(0.25, 2 * step):
-        raise UserError(f"cannot read {path}: it ends after {end:.2f} of its stated {stated:.2f} seconds; copy the file again")
+        raise UserError(
+            f"cannot read {path}: it ends after {end:.2f} of its stated {stated:.2f} seconds; "
+            "copy the file again"
+        )
     shape = pictures[0].shape
-    pictures = [p if p.shape == shape else np.asarray(Image.fromarray(p).resize(shape[1::-1], Image.BICUBIC)) for p in pictures]
+    pictures = [
+        p
+        if p.shape == shape
+        else np.asarray(Image.fromarray(p).resize(shape[1::-1], Image.BICUBIC))
+        for p in pictures
+    ]
     return np.stack(pictures), np.asarray(times) - start, zero, end
 
 
 def _picture(frame, short_side) -> np.ndarray:
     width, height = _square_pixel_size(frame, short_side)
     reduced = (width, height) != (frame.width, frame.height)
-    frame_rgb = frame.reformat(width=width, height=height, format="rgb24", interpolation="AREA" if reduced else "BICUBIC")
+    frame_rgb = frame.reformat(
+        width=width, height=height, format="rgb24", interpolation="AREA" if reduced else "BICUBIC"
+    )
     picture = frame_rgb.to_ndarray()
-    turns = round(getattr(frame, "rotation", 0) / 90) % 4  # a telephone held upright writes its pictures lying down
+    # a telephone held upright writes its pictures lying down
+    turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 
 def _decode_samples(container, zero, seconds):
-    """Float32 [S,channels] of the window [zero, zero + seconds) on the file's clock, and the sample rate."""
+    """Float32 [S,channels] of the window [zero, zero + seconds) on the file's clock, and the sample
+    rate.
+    """
     stream = container.streams.audio[0]
     rate = stream.codec_context.sample_rate
-    # Decode from a little before: aac's first block after a seek is wrong. Never seek to the beginning: it would pass over the
-    # priming packet, whose time is negative, and the first block of sound would come back as silence.
+    # Decode from a little before: aac's first block after a seek is wrong. Never seek to the
+    # beginning: it would pass over the priming packet, whose time is negative, and the first block
+    # of sound would come back as silence.
     if zero > 1.0:
-        container.seek(round((zero - 0.5) / stream.time_base), stream=stream, backward=True, any_frame=False)
+        container.seek(
+            round((zero - 0.5) / stream.time_base), stream=stream, backward=True, any_frame=False
+        )
     convert = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=rate)
     total = round(seconds * rate)
     out, where = None, None
@@ -263,19 +329,31 @@ def _decode_samples(container, zero, seconds):
 
 
 def read_sound(path) -> tuple[np.ndarray, int]:
-    """The sound of a file (wav, mp3, m4a, mp4 ...) as float32 [S,channels] and its sample rate, from its own beginning.
+    """The sound of a file (wav, mp3, m4a, mp4 ...) as float32 [S,channels] and its sample rate,
+    from its own beginning.
 
-    A codec works in blocks and fills its last one up; the file states how long the sound really is, and the filling is cut.
+    A codec works in blocks and fills its last one up; the file states how long the sound really is,
+    and the filling is cut.
 
     Raises: UserError for a file that is missing, damaged or has no sound.
     """
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
-                raise UserError(f"cannot read {path}: it has no sound; give a file with a sound track")
+                raise UserError(
+                    f"cannot read {path}: it has no sound; give a file with a sound track"
+                )
             stream = container.streams.audio[0]
-            convert = av.AudioResampler(format="fltp", layout=stream.codec_context.layout, rate=stream.codec_context.sample_rate)
-            blocks = [piece.to_ndarray().T for frame in container.decode(stream) for piece in convert.resample(frame)]
+            convert = av.AudioResampler(
+                format="fltp",
+                layout=stream.codec_context.layout,
+                rate=stream.codec_context.sample_rate,
+            )
+            blocks = [
+                piece.to_ndarray().T
+                for frame in container.decode(stream)
+                for piece in convert.resample(frame)
+            ]
             rate, stated = stream.codec_context.sample_rate, stream.duration
             whole = round(float(stated * stream.time_base) * rate) if stated else None
     except (OSError, av.FFmpegError, ValueError) as error:
@@ -288,7 +366,9 @@ def read_sound(path) -> tuple[np.ndarray, int]:
 
 
 def fit_sound(samples: np.ndarray, rate: int, num_samples: int) -> tuple[np.ndarray, list[str]]:
-    """Sound [S,channels] or [S] at `rate` as float32 [num_samples], mono at 16 kHz, and what was changed."""
+    """Sound [S,channels] or [S] at `rate` as float32 [num_samples], mono at 16 kHz, and what was
+    changed.
+    """
     notes = []
     samples = np.asarray(samples, np.float32)
     if samples.ndim == 2:
@@ -298,25 +378,35 @@ def fit_sound(samples: np.ndarray, rate: int, num_samples: int) -> tuple[np.ndar
     if rate != SAMPLE_RATE:
         notes.append(f"sound resampled from {rate} to {SAMPLE_RATE} Hz")
         common = math.gcd(rate, SAMPLE_RATE)
-        samples = scipy.signal.resample_poly(samples, SAMPLE_RATE // common, rate // common).astype(np.float32)
+        samples = scipy.signal.resample_poly(samples, SAMPLE_RATE // common, rate // common).astype(
+            np.float32
+        )
     if len(samples) < num_samples - SAMPLE_RATE // 100:
-        notes.append(f"sound padded from {len(samples) / SAMPLE_RATE:.2f} to {num_samples / SAMPLE_RATE:.2f} s with silence")
+        notes.append(
+            f"sound padded from {len(samples) / SAMPLE_RATE:.2f} to "
+            f"{num_samples / SAMPLE_RATE:.2f} s with silence"
+        )
     elif len(samples) > num_samples + SAMPLE_RATE // 100:
-        notes.append(f"sound cut from {len(samples) / SAMPLE_RATE:.2f} to {num_samples / SAMPLE_RATE:.2f} s")
+        notes.append(
+            f"sound cut from {len(samples) / SAMPLE_RATE:.2f} to {num_samples / SAMPLE_RATE:.2f} s"
+        )
     samples = np.pad(samples[:num_samples], (0, max(0, num_samples - len(samples))))
     return np.clip(samples, -1.0, 1.0), notes
 
 
 def fit_clip(media: Media, format: ClipFormat) -> Clip:
-    """A file of any size, frame rate, length and channel count as a clip of `format`; the notes say what was changed.
+    """A file of any size, frame rate, length and channel count as a clip of `format`; the notes say
+    what was changed.
 
-    Frames are picked by equation (1), cut to the middle square and resized with an antialiasing filter. A file that is too short
-    holds its last frame, with silence. A file without a sound track, or whose track never rises above -80 dBFS, has has_audio
-    False.
+    Frames are picked by equation (1), cut to the middle square and resized with an antialiasing
+    filter. A file that is too short holds its last frame, with silence. A file without a sound
+    track, or whose track never rises above -80 dBFS, has has_audio False.
     """
     notes = list(media.notes)
     wanted = format.frame_times()
-    picked = np.clip(np.searchsorted(media.times, wanted + 1e-6, side="right") - 1, 0, len(media.times) - 1)
+    picked = np.clip(
+        np.searchsorted(media.times, wanted + 1e-6, side="right") - 1, 0, len(media.times) - 1
+    )
     slack = 0.5 / format.fps
     if media.seconds < format.seconds - slack:
         notes.append(f"picture held from {media.seconds:.2f} to {format.seconds:.2f} s")
@@ -328,15 +418,28 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     height, width = media.frames.shape[1:3]
     if (height, width) != (format.size, format.size):
         shown = " x ".join(map(str, media.file_size or (width, height)))
-        notes.append(f"picture of {shown} cropped to its middle square and resized to {format.size} x {format.size}")
+        notes.append(
+            f"picture of {shown} cropped to its middle square and resized to {format.size} x "
+            f"{format.size}"
+        )
     unique, back = np.unique(picked, return_inverse=True)
-    frames = np.stack([_fit_square(media.frames[i], format.size) for i in unique])[back].astype(np.float32) / 255.0
+    frames = (
+        np.stack([_fit_square(media.frames[i], format.size) for i in unique])[back].astype(
+            np.float32
+        )
+        / 255.0
+    )
 
     if media.samples is None:
         return Clip(frames, np.zeros(format.samples, np.float32), False, (*notes, "no sound track"))
     samples, changed = fit_sound(media.samples, media.sample_rate, format.samples)
     if np.abs(samples).max(initial=0.0) < SILENCE:
-        return Clip(frames, np.zeros(format.samples, np.float32), False, (*notes, "its sound track is silent"))
+        return Clip(
+            frames,
+            np.zeros(format.samples, np.float32),
+            False,
+            (*notes, "its sound track is silent"),
+        )
     return Clip(frames, samples, True, (*notes, *changed))
 
 
@@ -347,11 +450,17 @@ def _fit_square(picture: np.ndarray, size: int) -> np.ndarray:
     if height == width == size:
         return picture
     left, top = (width - side) / 2, (height - side) / 2
-    return np.asarray(Image.fromarray(picture).resize((size, size), Image.LANCZOS, box=(left, top, left + side, top + side)))
+    return np.asarray(
+        Image.fromarray(picture).resize(
+            (size, size), Image.LANCZOS, box=(left, top, left + side, top + side)
+        )
+    )
 
 
 def read_image(path, size: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The middle square of a still as float32 [size,size,3] in [0,1], and notes on what was changed. Raises UserError."""
+    """The middle square of a still as float32 [size,size,3] in [0,1], and notes on what was
+    changed. Raises UserError.
+    """
     try:
         with Image.open(path) as image:
             image = ImageOps.exif_transpose(image)
@@ -361,10 +470,23 @@ def read_image(path, size: int) -> tuple[np.ndarray, tuple[str, ...]]:
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
                 notes.append("transparent parts of the picture laid on white")
             picture = np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else "it is not a picture that can be read"
+    except (
+        OSError,
+        UnidentifiedImageError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+    ) as error:
+        reason = (
+            "no such file"
+            if isinstance(error, FileNotFoundError)
+            else "it is not a picture that can be read"
+        )
         raise UserError(f"cannot read {path}: {reason}; give a png or jpeg file") from None
     height, width = picture.shape[:2]
     if (height, width) != (size, size):
-        notes.append(f"picture of {width} x {height} cropped to its middle square and resized to {size} x {size}")
+        notes.append(
+            f"picture of {width} x {height} cropped to its middle square and resized to {size} "
+            f"x {size}"
+        )
     return _fit_square(picture, size).astype(np.float32) / 255.0, tuple(notes)

@@ -1,15 +1,16 @@
 """What a modality is: its rates, its latent shape and its clock.
 
-Every module that needs to know when something happens asks this file, and the answer is always in seconds. With F frames at f
-frames/s, samples at 16 kHz, k frames to a video latent (4, but for PhyWorld's 1) and 640 samples to an audio latent:
+Every module that needs to know when something happens asks this file, and the answer is always in
+seconds. With F frames at f frames/s, samples at 16 kHz, k frames to a video latent (4, but for
+PhyWorld's 1) and 640 samples to an audio latent:
 
-    frame i      covers [i, i+1) / f,                 midpoint (i + 1/2) / f                        (1)
-    latent 0     is frame 0 alone,                    midpoint 1 / (2f)                             (2)
-    latent j > 0 covers frames kj-k+1 .. kj,          midpoint (kj + 1 - k/2) / f                   (3)
-    audio latent a covers [a, a+1) / 25 s,            midpoint (a + 1/2) / 25 s                     (4)
+    frame i      covers [i, i+1) / f,                 midpoint (i + 1/2) / f                     (1)
+    latent 0     is frame 0 alone,                    midpoint 1 / (2f)                          (2)
+    latent j > 0 covers frames kj-k+1 .. kj,          midpoint (kj + 1 - k/2) / f                (3)
+    audio latent a covers [a, a+1) / 25 s,            midpoint (a + 1/2) / 25 s                  (4)
 
-A picture is taken at its frame's midpoint (1), so that sound and picture have no mean offset. Times are float64 NumPy, computed
-outside jit; models receive them as arrays.
+A picture is taken at its frame's midpoint (1), so that sound and picture have no mean offset. Times
+are float64 NumPy, computed outside jit; models receive them as arrays.
 """
 
 import dataclasses
@@ -19,7 +20,8 @@ import numpy as np
 SAMPLE_RATE = 16_000  # audio samples per second
 AUDIO_LATENT_RATE = 25  # audio latents per second
 SAMPLES_PER_LATENT = SAMPLE_RATE // AUDIO_LATENT_RATE  # 640
-FRAMES_PER_LATENT = 4  # k: temporal compression of the video tokenizer, unless its configuration says another
+# k: temporal compression of the video tokenizer, unless its configuration says another
+FRAMES_PER_LATENT = 4
 PIXELS_PER_LATENT = 8  # spatial compression of the video tokenizer
 VIDEO_CHANNELS = 16  # channels of a video latent
 AUDIO_CHANNELS = 64  # numbers in an audio latent
@@ -29,20 +31,24 @@ AUDIO_CHANNELS = 64  # numbers in an audio latent
 class ClipFormat:
     """Size and rates of a clip: everything needed to allocate pixels, samples and latents.
 
-    frames is 1 + a multiple of frames_per_latent, which is the tokenizer's; fps divides 16,000, so that a frame holds a whole number of
-    samples; size is the square's side in pixels.
+    frames is 1 + a multiple of frames_per_latent, which is the tokenizer's; fps divides 16,000, so
+    that a frame holds a whole number of samples; size is the square's side in pixels.
     """
 
     frames: int = 17
     fps: int = 8
     size: int = 64
-    # Not of the clip but of its latents: sets of clips, which are named by this class's repr, do not depend on it.
+    # Not of the clip but of its latents: sets of clips, which are named by this class's repr, do
+    # not depend on it.
     frames_per_latent: int = dataclasses.field(default=FRAMES_PER_LATENT, repr=False)
 
     def __post_init__(self):
         k = self.frames_per_latent
         if self.frames < 1 or (self.frames - 1) % k:
-            raise ValueError(f"frames={self.frames}: a clip has 1 + {k}k frames; use {1 + k * round((self.frames - 1) / k)}")
+            raise ValueError(
+                f"frames={self.frames}: a clip has 1 + {k}k frames; use "
+                f"{1 + k * round((self.frames - 1) / k)}"
+            )
         if self.fps < 1 or SAMPLE_RATE % self.fps:
             raise ValueError(f"fps={self.fps} does not divide {SAMPLE_RATE}; use 8, 10 or 16")
 
@@ -71,17 +77,32 @@ class ClipFormat:
         return (np.arange(self.frames) + 0.5) / self.fps
 
     def latent_times(self) -> dict[str, np.ndarray]:
-        """Midpoints of the latents per modality, float64 {"video": [T], "audio": [N]} in seconds: equations (2) to (4)."""
+        """Midpoints of the latents per modality, float64 {"video": [T], "audio": [N]} in seconds:
+        equations (2) to (4).
+        """
         j, k = np.arange(self.video_latents), self.frames_per_latent
         video = np.where(j == 0, 0.5, k * j + (1.0 - k / 2)) / self.fps
         audio = (np.arange(self.audio_latents) + 0.5) / AUDIO_LATENT_RATE
         return {"video": video, "audio": audio}
 
     def to_dict(self) -> dict:
-        """For JSON. What is as it was before there was a choice is left out, so that sets which were made then are still theirs."""
+        """For JSON.
+
+        What is as it was before there was a choice is left out, so that sets which were made then
+        are still theirs.
+        """
         fields = dataclasses.asdict(self)
-        return fields if self.frames_per_latent != FRAMES_PER_LATENT else {k: v for k, v in fields.items() if k != "frames_per_latent"}
+        return (
+            fields
+            if self.frames_per_latent != FRAMES_PER_LATENT
+            else {k: v for k, v in fields.items() if k != "frames_per_latent"}
+        )
 
 
 # PhyWorld gives three frames and asks for 29, so each has a latent of its own.
-FORMATS = {"nano": ClipFormat(17, 8, 64), "S": ClipFormat(33, 16, 64), "phyworld": ClipFormat(32, 10, 64, 1), "XL": ClipFormat(61, 16, 512)}
+FORMATS = {
+    "nano": ClipFormat(17, 8, 64),
+    "S": ClipFormat(33, 16, 64),
+    "phyworld": ClipFormat(32, 10, 64, 1),
+    "XL": ClipFormat(61, 16, 512),
+}

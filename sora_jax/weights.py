@@ -1,10 +1,12 @@
 """Weights on disk: one safetensors file that carries its own configuration and history.
 
-The header holds `kind` (which model it is), `config` (its dataclass as JSON), `metadata` (how it was made) and the fingerprint:
-the first 12 hex digits of the sha256 over the kind, the config as JSON with sorted keys, and the sorted names, dtypes, shapes and
-bytes of the tensors. A name is the path of the parameter in the model, joined by "/". So one fingerprint is one function: fields
-without a tensor of their own (`output`, `window`) count too. It is checked on reading, so that a damaged file is refused. The
-metadata is left out of it: it tells where weights come from, not what they compute.
+The header holds `kind` (which model it is), `config` (its dataclass as JSON), `metadata` (how it
+was made) and the fingerprint: the first 12 hex digits of the sha256 over the kind, the config as
+JSON with sorted keys, and the sorted names, dtypes, shapes and bytes of the tensors. A name is the
+path of the parameter in the model, joined by "/". So one fingerprint is one function: fields
+without a tensor of their own (`output`, `window`) count too. It is checked on reading, so that a
+damaged file is refused. The metadata is left out of it: it tells where weights come from, not what
+they compute.
 """
 
 import dataclasses
@@ -26,15 +28,23 @@ from sora_jax import config as config_lib
 from sora_jax import files
 from sora_jax.errors import UserError
 
-KINDS = {"st_dit": "nano", "video_tokenizer": "video_tokenizer", "audio_tokenizer": "audio_tokenizer"}  # kind -> shipped file
+# kind -> shipped file
+KINDS = {
+    "st_dit": "nano",
+    "video_tokenizer": "video_tokenizer",
+    "audio_tokenizer": "audio_tokenizer",
+}
 
-# What is stored, `nnx.state(module, STORED)`: parameters, and what is measured rather than trained (latent statistics).
+# What is stored, `nnx.state(module, STORED)`: parameters, and what is measured rather than trained
+# (latent statistics).
 STORED = nnx.Not(nnx.RngState)
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """What a file of weights holds: params is a nested dict of float32 arrays, keyed by the model's own names as strings."""
+    """What a file of weights holds: params is a nested dict of float32 arrays, keyed by the model's
+    own names as strings.
+    """
 
     params: dict[str, Any]
     config: dict[str, Any]
@@ -71,15 +81,24 @@ def _fingerprint(kind: str, config: Mapping[str, Any], arrays: Mapping[str, np.n
     return digest.hexdigest()[:12]
 
 
-def save_weights(path: str | os.PathLike, kind: str, params: Any, config: Any, metadata: Mapping[str, Any], dtype=None) -> str:
-    """Write weights in one piece (a reader sees the old file or the new one) and return their fingerprint.
+def save_weights(
+    path: str | os.PathLike,
+    kind: str,
+    params: Any,
+    config: Any,
+    metadata: Mapping[str, Any],
+    dtype=None,
+) -> str:
+    """Write weights in one piece (a reader sees the old file or the new one) and return their
+    fingerprint.
 
     Args:
         kind: "st_dit", "video_tokenizer" or "audio_tokenizer".
         params: `nnx.state(module, STORED)`, or nested dicts of arrays.
         config: the model's dataclass, or its dict.
         metadata: JSON values: seed, steps, hardware, commands, curve.
-        dtype: store floating parameters so (np.float16 for shipping); None keeps them. Reading always gives float32.
+        dtype: store floating parameters so (np.float16 for shipping); None keeps them. Reading
+          always gives float32.
     """
     from safetensors.numpy import save
 
@@ -87,14 +106,24 @@ def save_weights(path: str | os.PathLike, kind: str, params: Any, config: Any, m
     for name, leaf in flatten(params).items():
         array = np.asarray(jax.device_get(leaf))
         if not np.isfinite(array).all():
-            raise UserError(f"the parameter {name} holds NaN or infinity; {path} was not written; use an earlier checkpoint")
+            raise UserError(
+                f"the parameter {name} holds NaN or infinity; {path} was not written; use an "
+                "earlier checkpoint"
+            )
         floating = jnp.issubdtype(array.dtype, jnp.floating)
-        target = dtype if dtype is not None and floating else np.float32 if array.dtype == jnp.bfloat16 else array.dtype
+        target = (
+            dtype
+            if dtype is not None and floating
+            else np.float32
+            if array.dtype == jnp.bfloat16
+            else array.dtype
+        )
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(array).astype(target).reshape(array.shape)
         if not np.isfinite(stored).all():
             raise UserError(
-                f"the parameter {name} does not fit {np.dtype(target).name} (largest {np.abs(array).max():.3g}); store it wider"
+                f"the parameter {name} does not fit {np.dtype(target).name} (largest "
+                f"{np.abs(array).max():.3g}); store it wider"
             )
         arrays[name] = stored
     config = config_lib.to_dict(config)
@@ -121,7 +150,8 @@ def load_weights(path: str | os.PathLike, kind: str) -> Weights:
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            f"no weights at {path}; give a .safetensors file made by experiments.train or experiments.train_tokenizer"
+            f"no weights at {path}; give a .safetensors file made by experiments.train or "
+            "experiments.train_tokenizer"
         )
     data = path.read_bytes()
     try:
@@ -132,15 +162,22 @@ def load_weights(path: str | os.PathLike, kind: str) -> Weights:
     except (struct.error, ValueError, KeyError, AttributeError, SafetensorError) as error:
         reason = str(error).splitlines()[0][:120]
         raise UserError(
-            f"{path} is not a readable safetensors file ({reason}); it may be cut short: copy or download it again"
+            f"{path} is not a readable safetensors file ({reason}); it may be cut short: copy "
+            "or download it again"
         ) from error
     if not {"kind", "config", "metadata", "fingerprint"} <= header.keys():
-        raise UserError(f"{path} is a safetensors file of another project; use weights written by experiments.train of sora_jax")
+        raise UserError(
+            f"{path} is a safetensors file of another project; use weights written by "
+            "experiments.train of sora_jax"
+        )
     if header["kind"] != kind:
-        raise UserError(f"{path} holds weights of kind {header['kind']}, not {kind}; give the right file")
+        raise UserError(
+            f"{path} holds weights of kind {header['kind']}, not {kind}; give the right file"
+        )
     if _fingerprint(kind, config, arrays) != header["fingerprint"]:
         raise UserError(
-            f"{path} is damaged: its numbers and configuration do not match the fingerprint {header['fingerprint']}; copy it again"
+            f"{path} is damaged: its numbers and configuration do not match the fingerprint "
+            f"{header['fingerprint']}; copy it again"
         )
     params: dict[str, Any] = {}
     for name, array in sorted(arrays.items()):
@@ -148,12 +185,17 @@ def load_weights(path: str | os.PathLike, kind: str) -> Weights:
         node = params
         for key in parents:
             node = node.setdefault(key, {})
-        node[leaf] = jnp.asarray(array, jnp.float32) if np.issubdtype(array.dtype, np.floating) else jnp.asarray(array)
+        node[leaf] = (
+            jnp.asarray(array, jnp.float32)
+            if np.issubdtype(array.dtype, np.floating)
+            else jnp.asarray(array)
+        )
     return Weights(params, config, metadata, header["fingerprint"])
 
 
 def fill(state: Any, params: Mapping[str, Any], where: str = "the weights") -> Any:
-    """`state` (an nnx State, concrete or abstract) with its arrays replaced by those of `params`, matched by name and shape.
+    """`state` (an nnx State, concrete or abstract) with its arrays replaced by those of `params`,
+    matched by name and shape.
 
     Raises:
         UserError: a name or a shape that does not fit; the first differences are named.
@@ -166,19 +208,27 @@ def fill(state: Any, params: Mapping[str, Any], where: str = "the weights") -> A
             for word, names in (("lacks", missing), ("has extra", extra))
             if names
         ]
-        raise UserError(f"{where} does not fit the model: it {' and '.join(parts)}; use the configuration it was trained with")
+        raise UserError(
+            f"{where} does not fit the model: it {' and '.join(parts)}; use the configuration "
+            "it was trained with"
+        )
     for name, leaf in wanted.items():
         if given[name].shape != leaf.shape:
             raise UserError(
-                f"{where} does not fit the model: {name} is {given[name].shape}, the model needs {leaf.shape}; "
+                f"{where} does not fit the model: {name} is {given[name].shape}, the model "
+                f"needs {leaf.shape}; "
                 "use the configuration it was trained with"
             )
     leaves = [jnp.asarray(given[name], leaf.dtype) for name, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(state), leaves)
 
 
-def build(model_class: type, config: Any, weights: Weights, where: str = "the weights") -> nnx.Module:
-    """The module `model_class(config, rngs=...)` holding `weights`; no random numbers are drawn for it."""
+def build(
+    model_class: type, config: Any, weights: Weights, where: str = "the weights"
+) -> nnx.Module:
+    """The module `model_class(config, rngs=...)` holding `weights`; no random numbers are drawn for
+    it.
+    """
     abstract = nnx.eval_shape(lambda: model_class(config, rngs=nnx.Rngs(0)))
     graphdef, params, rest = nnx.split(abstract, STORED, ...)
     if jax.tree.leaves(rest):
@@ -186,11 +236,16 @@ def build(model_class: type, config: Any, weights: Weights, where: str = "the we
     return nnx.merge(graphdef, fill(params, weights.params, where), rest)
 
 
-def _load(kind: str, path: str | os.PathLike | None, model_class: type, config_class: type) -> tuple[nnx.Module, Weights]:
+def _load(
+    kind: str, path: str | os.PathLike | None, model_class: type, config_class: type
+) -> tuple[nnx.Module, Weights]:
     path = shipped(KINDS[kind]) if path is None else Path(path)
     weights = load_weights(path, kind)
     return build(
-        model_class, config_lib.from_dict(config_class, weights.config, f"{path.name}: config"), weights, str(path)
+        model_class,
+        config_lib.from_dict(config_class, weights.config, f"{path.name}: config"),
+        weights,
+        str(path),
     ), weights
 
 

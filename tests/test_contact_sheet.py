@@ -1,4 +1,6 @@
-"""The picture of a clip: every frame once and in order, marks where they are, a scale that tells the truth."""
+"""The picture of a clip: every frame once and in order, marks where they are, a scale that tells
+the truth.
+"""
 
 import os
 
@@ -15,7 +17,9 @@ from sora_jax.errors import UserError
 def coded_frames(count):
     """Frame i is of one colour, (i, 0, 255 - i), that occurs nowhere else in a sheet."""
     levels = np.arange(count, dtype=np.uint8)
-    return np.broadcast_to(np.stack([levels, 0 * levels, 255 - levels], -1)[:, None, None], (count, 64, 64, 3))
+    return np.broadcast_to(
+        np.stack([levels, 0 * levels, 255 - levels], -1)[:, None, None], (count, 64, 64, 3)
+    )
 
 
 def draw(tmp_path, frames, samples=None, **options):
@@ -34,11 +38,15 @@ def frames_read(sheet):
 
 
 @pytest.mark.parametrize(
-    "count, fps, lines, step", [(17, 8, 1, 1), (33, 16, 2, 1), (49, 8, 3, 1), (201, 8, 4, 3)], ids=["nano", "S", "continued", "long"]
+    "count, fps, lines, step",
+    [(17, 8, 1, 1), (33, 16, 2, 1), (49, 8, 3, 1), (201, 8, 4, 3)],
+    ids=["nano", "S", "continued", "long"],
 )
 def test_a_sheet_is_read_like_text(tmp_path, count, fps, lines, step):
     read = frames_read(draw(tmp_path, coded_frames(count), np.zeros(count * 16000 // fps), fps=fps))
-    assert len(read) == lines and all(line == list(range(line[0], line[-1] + 1, step)) for line in read)
+    assert len(read) == lines and all(
+        line == list(range(line[0], line[-1] + 1, step)) for line in read
+    )
     shown = sum(read, [])
     assert shown[0] == step // 2 and shown[-1] >= count - step and max(np.diff(shown)) <= 2 * step
 
@@ -47,12 +55,15 @@ def test_impacts_are_marked_at_their_time_in_two_colours(tmp_path):
     times = {"seen": [0.5, 1.75], "heard": [1.0]}
     sheet = draw(tmp_path, coded_frames(17), np.zeros(34000), **times)
     pictures = np.flatnonzero((sheet[..., 1] == 0).sum(0) > 20)
-    left, right = pictures[0] - 1, pictures[-1] + 1  # the first and the last picture end 0.015 of a frame inside the clip
+    # the first and the last picture end 0.015 of a frame inside the clip
+    left, right = pictures[0] - 1, pictures[-1] + 1
     for name, wanted in times.items():
         colour = np.round(np.array(to_rgb(lib.MARKS[name][0])) * 255)
         columns = np.flatnonzero((np.abs(sheet - colour).max(-1) < 60)[100:].sum(0) > 60)
         found = np.split(columns, np.flatnonzero(np.diff(columns) > 2) + 1)
-        np.testing.assert_allclose([(c.mean() - left) / (right - left) * 17 / 8 for c in found], wanted, atol=0.004)
+        np.testing.assert_allclose(
+            [(c.mean() - left) / (right - left) * 17 / 8 for c in found], wanted, atol=0.004
+        )
         assert (np.abs(sheet - colour).max(-1) < 60)[:30].any()  # the legend
 
 
@@ -61,7 +72,10 @@ def test_the_waveform_has_a_scale_in_dbfs(loudest):
     axis = Figure().add_axes((0, 0, 1, 1), xlim=(0, 1))
     lib._draw_waveform(axis, loudest * np.sin(np.arange(16000)), 16000)
     top, label = axis.get_yticks()[2], axis.get_yticklabels()[2].get_text()
-    assert 20 * np.log10(top) == pytest.approx(float(label)) and loudest / 2 < top <= loudest < axis.get_ylim()[1]
+    assert (
+        20 * np.log10(top) == pytest.approx(float(label))
+        and loudest / 2 < top <= loudest < axis.get_ylim()[1]
+    )
 
 
 def test_a_clip_without_sound_has_a_clock(tmp_path):

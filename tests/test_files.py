@@ -14,7 +14,9 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     assert path.read_bytes() == "größe".encode()
     with pytest.raises(KeyboardInterrupt), files.replacing(path) as partial:
         partial.write_text("half of it")
-        assert partial.parent == path.parent and path.read_text() == "größe", "the old file stands until the new one is whole"
+        assert partial.parent == path.parent and path.read_text() == "größe", (
+            "the old file stands until the new one is whole"
+        )
         raise KeyboardInterrupt
     assert path.read_text() == "größe" and os.listdir(path.parent) == ["a.json"]
     (tmp_path / "file").write_text("kept")
@@ -24,9 +26,13 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
 
 
 def test_the_bytes_are_on_the_disk_before_the_name_is_theirs(tmp_path, monkeypatch):
-    """Between fsync and replace nothing else can be observed, so their order is: the old content still stands when fsync is called."""
+    """Between fsync and replace nothing else can be observed, so their order is: the old content
+    still stands when fsync is called.
+    """
     path, seen = tmp_path / "a", []
     path.write_text("old")
-    monkeypatch.setattr(os, "fsync", lambda number: seen.append((path.read_text(), os.fstat(number).st_size)))
+    monkeypatch.setattr(
+        os, "fsync", lambda number: seen.append((path.read_text(), os.fstat(number).st_size))
+    )
     files.write(path, "new words")
     assert seen == [("old", 9)] and path.read_text() == "new words"

@@ -1,4 +1,6 @@
-"""FLOPs from the jaxpr: by hand where a hand can, and a scanned program against the same program unrolled."""
+"""FLOPs from the jaxpr: by hand where a hand can, and a scanned program against the same program
+unrolled.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,9 @@ def test_products_by_hand():
 
     def conv(x, k):
         layout = ("NHWC", "HWIO", "NHWC")
-        return jax.lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=layout, feature_group_count=2)
+        return jax.lax.conv_general_dilated(
+            x, k, (1, 1), "SAME", dimension_numbers=layout, feature_group_count=2
+        )
 
     assert count_flops(conv, image, kernel) == 2 * (2 * 8 * 9 * 6) * (3 * 3 * 2)
 
@@ -34,25 +38,46 @@ def test_scan_is_its_unrolled_program(transform):
         return x.sum()
 
     arguments = (weights[None], x[None]) if transform is jax.vmap else (weights, x)
-    assert count_flops(transform(scanned), *arguments) == count_flops(transform(unrolled), *arguments) == 5 * 2 * 4 * 6 * 6
+    assert (
+        count_flops(transform(scanned), *arguments)
+        == count_flops(transform(unrolled), *arguments)
+        == 5 * 2 * 4 * 6 * 6
+    )
     if transform is not jax.vmap:
-        grads = [count_flops(jax.grad(transform(f), argnums=(0, 1)), *arguments) for f in (scanned, unrolled)]
+        grads = [
+            count_flops(jax.grad(transform(f), argnums=(0, 1)), *arguments)
+            for f in (scanned, unrolled)
+        ]
         assert grads[0] == grads[1] >= 3 * 5 * 2 * 4 * 6 * 6
 
 
 def test_cond_takes_the_dearest_branch():
     x = jnp.zeros((4, 4))
-    assert count_flops(lambda p, x: jax.lax.cond(p, lambda x: x @ x, lambda x: x, x), True, x) == 2 * 4**3
+    assert (
+        count_flops(lambda p, x: jax.lax.cond(p, lambda x: x @ x, lambda x: x, x), True, x)
+        == 2 * 4**3
+    )
 
 
 def test_unknown_length_is_refused():
     with pytest.raises(NotImplementedError, match="while"):
-        count_flops(lambda x: jax.lax.while_loop(lambda x: x[0, 0] > 0, lambda x: x @ x, x), jnp.zeros((4, 4)))
-    assert count_flops(lambda x: jax.lax.while_loop(lambda x: x[0, 0] > 0, lambda x: x - 1, x), jnp.zeros((4, 4))) == 0
+        count_flops(
+            lambda x: jax.lax.while_loop(lambda x: x[0, 0] > 0, lambda x: x @ x, x),
+            jnp.zeros((4, 4)),
+        )
+    assert (
+        count_flops(
+            lambda x: jax.lax.while_loop(lambda x: x[0, 0] > 0, lambda x: x - 1, x),
+            jnp.zeros((4, 4)),
+        )
+        == 0
+    )
 
 
 def test_stored_bytes_by_hand():
-    """d(sum of tanh(x w) u) needs tanh's output twice at most, and x, which is given; under checkpoint only what is given."""
+    """d(sum of tanh(x w) u) needs tanh's output twice at most, and x, which is given; under
+    checkpoint only what is given.
+    """
     x, w = jnp.zeros((8, 16)), {"w": jnp.zeros((16, 32)), "u": jnp.zeros((32, 4))}
 
     def function(p, x):
@@ -74,5 +99,7 @@ def test_stored_bytes_grow_with_a_scan():
 
 def test_a_shard_map_is_all_its_devices():
     mesh = AbstractMesh((2, 3), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
-    product = jax.shard_map(lambda x, y: x @ y, mesh=mesh, in_specs=(P("a", None), P(None, "b")), out_specs=P("a", "b"))
+    product = jax.shard_map(
+        lambda x, y: x @ y, mesh=mesh, in_specs=(P("a", None), P(None, "b")), out_specs=P("a", "b")
+    )
     assert count_flops(product, jnp.zeros((4, 5)), jnp.zeros((5, 6))) == 2 * 4 * 5 * 6

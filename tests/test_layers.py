@@ -1,4 +1,6 @@
-"""Imports run one way: benchmarks and experiments use sora_jax, sora_jax uses kernels, and kernels stands alone."""
+"""Imports run one way: benchmarks and experiments use sora_jax, sora_jax uses kernels, and kernels
+stands alone.
+"""
 
 import ast
 import pathlib
@@ -24,10 +26,19 @@ def test_arrows_run_one_way():
     wrong = []
     for package, allowed in ALLOWED.items():
         for path in (ROOT / package).rglob("*.py"):
-            wrong += [f"{path.relative_to(ROOT)} imports {name}" for name in imports(path) if name in ALLOWED and name not in allowed]
+            wrong += [
+                f"{path.relative_to(ROOT)} imports {name}"
+                for name in imports(path)
+                if name in ALLOWED and name not in allowed
+            ]
     assert not wrong
 
 
 def test_tensorflow_is_never_imported():
-    wrong = [p for package in ALLOWED for p in (ROOT / package).rglob("*.py") if "tensorflow" in set(imports(p))]
+    wrong = [
+        p
+        for package in ALLOWED
+        for p in (ROOT / package).rglob("*.py")
+        if "tensorflow" in set(imports(p))
+    ]
     assert not wrong

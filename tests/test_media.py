@@ -1,4 +1,6 @@
-"""Files in and out: what is written comes back, in place and in time; what cannot be read ends in one line."""
+"""Files in and out: what is written comes back, in place and in time; what cannot be read ends in
+one line.
+"""
 
 import os
 from fractions import Fraction
@@ -19,7 +21,9 @@ def ball_clip(frames=17, height=64, width=64, colour=(0.86, 0.12, 0.12)):
     row, column = np.mgrid[:height, :width]
     clip = np.full((frames, height, width, 3), (0.80, 0.86, 0.92), np.float32)
     for i in range(frames):
-        alpha = np.clip(height / 7 - np.hypot(column - width * (i + 0.5) / frames, row - height / 2), 0, 1)[..., None]
+        alpha = np.clip(
+            height / 7 - np.hypot(column - width * (i + 0.5) / frames, row - height / 2), 0, 1
+        )[..., None]
         clip[i] += alpha * (np.array(colour, np.float32) - clip[i])
     return clip
 
@@ -39,7 +43,19 @@ def shift(wanted, found):
     return int(correlation.argmax()) - (len(wanted) - 1)
 
 
-def encode(path, container, video_codec, audio_codec, rate, layout, fps, clip, sound, sound_start=0.0, options=None):
+def encode(
+    path,
+    container,
+    video_codec,
+    audio_codec,
+    rate,
+    layout,
+    fps,
+    clip,
+    sound,
+    sound_start=0.0,
+    options=None,
+):
     """A file of another maker: any container, codecs, rates and channels."""
     with av.open(str(path), "w", format=container) as file:
         video = file.add_stream(video_codec, rate=fps, options=options or {})
@@ -50,9 +66,20 @@ def encode(path, container, video_codec, audio_codec, rate, layout, fps, clip, s
         file.mux(video.encode())
         if audio is not None:
             channels = len(av.AudioLayout(layout).channels)
-            frame = av.AudioFrame.from_ndarray(np.repeat(sound[None], channels, 0), format="fltp", layout=layout)
-            frame.sample_rate, frame.pts, frame.time_base = rate, round(sound_start * rate), Fraction(1, rate)
-            convert = av.AudioResampler(audio.codec_context.format.name, layout, rate, audio.codec_context.frame_size or None)
+            frame = av.AudioFrame.from_ndarray(
+                np.repeat(sound[None], channels, 0), format="fltp", layout=layout
+            )
+            frame.sample_rate, frame.pts, frame.time_base = (
+                rate,
+                round(sound_start * rate),
+                Fraction(1, rate),
+            )
+            convert = av.AudioResampler(
+                audio.codec_context.format.name,
+                layout,
+                rate,
+                audio.codec_context.frame_size or None,
+            )
             for piece in [*convert.resample(frame), *convert.resample(None)]:
                 file.mux(audio.encode(piece))
             file.mux(audio.encode())
@@ -144,11 +171,22 @@ def test_files_of_other_makers(tmp_path, container, video_codec, audio_codec, ra
     frames = round(3 * fps)
     clip = ball_clip(frames, 90, 160)
     path = tmp_path / f"clip.{container}"
-    encode(path, container, video_codec, audio_codec, rate, layout, fps, clip, impacts((0.5, 1.5), 3 * rate, rate))
+    encode(
+        path,
+        container,
+        video_codec,
+        audio_codec,
+        rate,
+        layout,
+        fps,
+        clip,
+        impacts((0.5, 1.5), 3 * rate, rate),
+    )
     fitted = media.fit_clip(media.read_video(path), NANO)
     assert fitted.has_audio and fitted.frames.shape == (17, 64, 64, 3)
     assert abs(shift(impacts((0.5, 1.5), NANO.samples), fitted.samples)) <= 0.002 * SAMPLE_RATE
-    # The middle square shows columns 35 .. 125; the ball, of constant speed, must be where it is at the midpoint of each frame.
+    # The middle square shows columns 35 .. 125; the ball, of constant speed, must be where it is at
+    # the midpoint of each frame.
     times = NANO.frame_times()
     column = (160 * (np.floor(times * float(fps) + 1e-9) + 0.5) / frames - 35) / 90 * 64 - 0.5
     seen = (column > 12) & (column < 52)
@@ -163,7 +201,16 @@ def test_files_of_other_makers(tmp_path, container, video_codec, audio_codec, ra
 def test_sound_that_starts_late_stays_late(tmp_path):
     path = tmp_path / "late.mov"
     encode(
-        path, "mov", "libx264", "pcm_s16le", 16000, "mono", Fraction(8), ball_clip(16), impacts((0.25,), 16000), sound_start=0.5
+        path,
+        "mov",
+        "libx264",
+        "pcm_s16le",
+        16000,
+        "mono",
+        Fraction(8),
+        ball_clip(16),
+        impacts((0.25,), 16000),
+        sound_start=0.5,
     )
     samples = media.read_video(path).samples[:, 0]
     assert abs(shift(impacts((0.75,), len(samples)), samples)) <= 0.002 * SAMPLE_RATE
@@ -193,7 +240,9 @@ def test_a_short_file_is_held(tmp_path):
 
 def test_unreadable_files_end_in_one_line(tmp_path):
     whole = tmp_path / "whole.mp4"
-    media.write_mp4(whole, np.random.default_rng(0).random((24, 64, 64, 3)), impacts((0.5,), 48000), 8)
+    media.write_mp4(
+        whole, np.random.default_rng(0).random((24, 64, 64, 3)), impacts((0.5,), 48000), 8
+    )
     (tmp_path / "garbage.mp4").write_bytes(np.random.default_rng(0).bytes(4000))
     (tmp_path / "empty.mp4").write_bytes(b"")
     (tmp_path / "cut.mp4").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -211,7 +260,9 @@ def test_unreadable_files_end_in_one_line(tmp_path):
     with pytest.raises(UserError, match="no picture"):
         with av.open(str(tmp_path / "sound.wav"), "w") as file:
             stream = file.add_stream("pcm_s16le", rate=16000, layout="mono")
-            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), format="s16", layout="mono")
+            frame = av.AudioFrame.from_ndarray(
+                np.zeros((1, 1600), np.int16), format="s16", layout="mono"
+            )
             frame.sample_rate = 16000
             file.mux(stream.encode(frame))
         media.read_video(tmp_path / "sound.wav")
@@ -254,7 +305,9 @@ def test_sound_alone(tmp_path):
 
 
 def test_padding_of_the_codec_is_cut(tmp_path):
-    """aac holds whole blocks of 1,024 samples; 34,000 are not, and what the last block adds is not the clip's sound."""
+    """aac holds whole blocks of 1,024 samples; 34,000 are not, and what the last block adds is not
+    the clip's sound.
+    """
     media.write_mp4(tmp_path / "clip.mp4", ball_clip(), impacts((1.0,), NANO.samples), 8)
     samples, rate = media.read_sound(tmp_path / "clip.mp4")
     assert (samples.shape, rate) == ((NANO.samples, 1), SAMPLE_RATE)

@@ -1,7 +1,8 @@
-"""Attention as libraries have it, over rows of tokens, and made drop-in equal to ours: normalised, rotated, laid out and back.
+"""Attention as libraries have it, over rows of tokens, and made drop-in equal to ours: normalised,
+rotated, laid out and back.
 
-`Layout` says how q, k, v [B, T, S, H, D] become rows [N, L, H, D]: the frames of each site, which moves everything in memory, or the
-sites of each frame, which moves nothing.
+`Layout` says how q, k, v [B, T, S, H, D] become rows [N, L, H, D]: the frames of each site, which
+moves everything in memory, or the sites of each frame, which moves nothing.
 """
 
 import dataclasses
@@ -19,14 +20,18 @@ from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """rows and back take arrays of JAX or tensors of PyTorch; angles is where the axis of D/2 stands against [B, T, S, H, D/2]."""
+    """rows and back take arrays of JAX or tensors of PyTorch; angles is where the axis of D/2
+    stands against [B, T, S, H, D/2].
+    """
 
     along: str  # "time" or "space"
     causal: bool = False
 
     def rows(self, x):
         B, T, S, H, D = x.shape
-        return swap(x).reshape(B * S, T, H, D) if self.along == "time" else x.reshape(B * T, S, H, D)
+        return (
+            swap(x).reshape(B * S, T, H, D) if self.along == "time" else x.reshape(B * T, S, H, D)
+        )
 
     def back(self, y, shape):
         B, T, S, H, D = shape
@@ -42,7 +47,9 @@ def swap(x):
 
 
 def ready(layout: Layout, inputs: dict) -> dict:
-    """What a core takes: q, k, v [N, L or L + A, H, D], normalised, rotated and laid out, shared keys beside each row; mask or None."""
+    """What a core takes: q, k, v [N, L or L + A, H, D], normalised, rotated and laid out, shared
+    keys beside each row; mask or None.
+    """
     q, k, v = (inputs[name] for name in "qkv")
     B, T, S, H, D = q.shape
     angles = layout.angles(inputs["angles"])
@@ -51,8 +58,13 @@ def ready(layout: Layout, inputs: dict) -> dict:
     q, k, v = layout.rows(q), layout.rows(k), layout.rows(v)
     shared = inputs.get("shared_k")
     if shared is not None:
-        k, v = (jnp.concatenate([x, jnp.repeat(inputs[name], S, 0)], 1) for x, name in ((k, "shared_k"), (v, "shared_v")))
-    return {"q": q, "k": k, "v": v} | ({} if (mask := _mask(layout, inputs, jnp)) is None else {"mask": mask})
+        k, v = (
+            jnp.concatenate([x, jnp.repeat(inputs[name], S, 0)], 1)
+            for x, name in ((k, "shared_k"), (v, "shared_v"))
+        )
+    return {"q": q, "k": k, "v": v} | (
+        {} if (mask := _mask(layout, inputs, jnp)) is None else {"mask": mask}
+    )
 
 
 def _mask(layout: Layout, inputs: dict, np):
@@ -84,7 +96,14 @@ def library(implementation: str) -> Callable:
 
     def core(layout, x):
         causal = layout.causal and "mask" not in x
-        return jax.nn.dot_product_attention(x["q"], x["k"], x["v"], mask=x.get("mask"), is_causal=causal, implementation=implementation)
+        return jax.nn.dot_product_attention(
+            x["q"],
+            x["k"],
+            x["v"],
+            mask=x.get("mask"),
+            is_causal=causal,
+            implementation=implementation,
+        )
 
     return core
 
@@ -93,17 +112,29 @@ def _cudnn(layout: Layout, dtype: str, head: int, name: str, form: Callable) -> 
     if device.platform() != "gpu":
         raise Absent("cuDNN is for NVIDIA GPUs")
     if dtype == "float32" or head % 8:
-        raise Absent(f"cuDNN's attention takes 16-bit numbers and heads of a multiple of 8, not {dtype} and {head}")
+        raise Absent(
+            f"cuDNN's attention takes 16-bit numbers and heads of a multiple of 8, not {dtype} "
+            f"and {head}"
+        )
     return [form(how=name, expects="cudnn")]
 
 
 def forms(layout: Layout, dtype: str, head: int) -> dict[str, Callable[[], list[Form]]]:
-    """Every form that needs none of our kernels. Core-only ones start from rows of normalised and rotated q, k, v."""
+    """Every form that needs none of our kernels.
+
+    Core-only ones start from rows of normalised and rotated q, k, v.
+    """
     cudnn = functools.partial(_cudnn, layout, dtype, head)
     whole = functools.partial(Form, function=drop_in(layout, library("cudnn")))
-    core = functools.partial(Form, function=lambda x: library("cudnn")(layout, x), prepare=functools.partial(ready, layout))
+    core = functools.partial(
+        Form,
+        function=lambda x: library("cudnn")(layout, x),
+        prepare=functools.partial(ready, layout),
+    )
     return {
-        "cudnn": lambda: cudnn("jax.nn.dot_product_attention with norm, rotation and layout", whole),
+        "cudnn": lambda: cudnn(
+            "jax.nn.dot_product_attention with norm, rotation and layout", whole
+        ),
         "cudnn_core": lambda: cudnn("jax.nn.dot_product_attention alone", core),
         "torch_sdpa": lambda: _torch(layout, "torch_sdpa"),
         "torch_compile": lambda: _torch(layout, "torch_compile"),
@@ -118,9 +149,13 @@ def _tokamax(layout: Layout) -> list[Form]:
 
     def core(layout, x):
         causal = layout.causal and "mask" not in x
-        return tokamax.dot_product_attention(x["q"], x["k"], x["v"], mask=x.get("mask"), is_causal=causal)
+        return tokamax.dot_product_attention(
+            x["q"], x["k"], x["v"], mask=x.get("mask"), is_causal=causal
+        )
 
-    return [Form("tokamax.dot_product_attention with norm, rotation and layout", drop_in(layout, core))]
+    return [
+        Form("tokamax.dot_product_attention with norm, rotation and layout", drop_in(layout, core))
+    ]
 
 
 def torch_or_absent():
@@ -130,7 +165,9 @@ def torch_or_absent():
     import torch
 
     if device.platform() != ("gpu" if torch.cuda.is_available() else "cpu"):
-        raise Absent(f"this PyTorch {torch.__version__} does not compute on the {device.platform()}")
+        raise Absent(
+            f"this PyTorch {torch.__version__} does not compute on the {device.platform()}"
+        )
     return torch
 
 
@@ -151,7 +188,10 @@ def _torch(layout: Layout, impl: str) -> list[Form]:
             q, k = (turn(x[n], x[f"{n}_scale"], angles).to(x["v"].dtype) for n in "qk")
             q, k, v = layout.rows(q), layout.rows(k), layout.rows(x["v"])
             if "shared_k" in x:
-                k, v = (torch.cat([a, x[n].repeat_interleave(shape[2], 0)], 1) for a, n in ((k, "shared_k"), (v, "shared_v")))
+                k, v = (
+                    torch.cat([a, x[n].repeat_interleave(shape[2], 0)], 1)
+                    for a, n in ((k, "shared_k"), (v, "shared_v"))
+                )
             mask = _mask(layout, x, torch)
             out = core(*(a.transpose(1, 2) for a in (q, k, v)), mask)  # [N, H, L, D]
             return layout.back(out.transpose(1, 2), shape)
@@ -159,7 +199,9 @@ def _torch(layout: Layout, impl: str) -> list[Form]:
         return function
 
     def sdpa(q, k, v, mask):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=layout.causal and mask is None)
+        return F.scaled_dot_product_attention(
+            q, k, v, attn_mask=mask, is_causal=layout.causal and mask is None
+        )
 
     def products(q, k, v, mask):
         logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
@@ -170,6 +212,18 @@ def _torch(layout: Layout, impl: str) -> list[Form]:
         return logits.float().softmax(-1).to(v.dtype) @ v
 
     if impl == "torch_sdpa":
-        return [Form("scaled_dot_product_attention with norm, rotation and layout", whole(sdpa), backend="torch")]
-    forms = {"torch.compile around scaled_dot_product_attention": sdpa, "torch.compile of products and softmax": products}
-    return [Form(how, torch.compile(whole(core), dynamic=False), backend="torch") for how, core in forms.items()]
+        return [
+            Form(
+                "scaled_dot_product_attention with norm, rotation and layout",
+                whole(sdpa),
+                backend="torch",
+            )
+        ]
+    forms = {
+        "torch.compile around scaled_dot_product_attention": sdpa,
+        "torch.compile of products and softmax": products,
+    }
+    return [
+        Form(how, torch.compile(whole(core), dynamic=False), backend="torch")
+        for how, core in forms.items()
+    ]

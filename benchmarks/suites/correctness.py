@@ -1,5 +1,7 @@
-"""Every kernel of ours on every named workload of its operation, forward and backward, against float32: a wrong result is an error of
-the command. The first thing to run on a device; the times are by the way."""
+"""Every kernel of ours on every named workload of its operation, forward and backward, against
+float32: a wrong result is an error of the command. The first thing to run on a device; the times
+are by the way.
+"""
 
 import dataclasses
 

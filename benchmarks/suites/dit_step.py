@@ -1,7 +1,8 @@
-"""The whole model: one evaluation, as a sampler makes them, and one training step with optimizer and average of the weights.
+"""The whole model: one evaluation, as a sampler makes them, and one training step with optimizer
+and average of the weights.
 
-FLOPs are the model's own products, without what `remat` recomputes, so that the percentage of the roofline is the model FLOPs
-utilisation where products bound it.
+FLOPs are the model's own products, without what `remat` recomputes, so that the percentage of the
+roofline is the model FLOPs utilisation where products bound it.
 """
 
 import dataclasses
@@ -35,7 +36,16 @@ class Case:
 
 
 TINY = STDiTConfig(
-    pairs=1, width=16, heads=2, audio_width=8, audio_heads=2, exchange_width=8, exchange_heads=2, text_width=8, text_heads=2, text_layers=1
+    pairs=1,
+    width=16,
+    heads=2,
+    audio_width=8,
+    audio_heads=2,
+    exchange_width=8,
+    exchange_heads=2,
+    text_width=8,
+    text_heads=2,
+    text_layers=1,
 )
 SIZES = {
     "tiny": {"tiny": Case(TINY, ClipFormat(5, 8, 16), 2)},
@@ -44,38 +54,54 @@ SIZES = {
         # 61 frames of 512 x 512 pixels: 16 latent frames of 1024 tokens.
         "XL_b2_61f_512px": Case(PRESETS["XL"], ClipFormat(61, 16, 512), 2),
         "S_b128_33f_64px": Case(PRESETS["S"], FORMATS["S"], 128),
-        "XL_b2_61f_512px_no_remat": Case(dataclasses.replace(PRESETS["XL"], remat="none"), ClipFormat(61, 16, 512), 2),
+        "XL_b2_61f_512px_no_remat": Case(
+            dataclasses.replace(PRESETS["XL"], remat="none"), ClipFormat(61, 16, 512), 2
+        ),
         "nano_b64_17f_64px": Case(PRESETS["nano"], FORMATS["nano"], 64),
     },
 }
 
 
 def workloads(size: str) -> list[Workload]:
-    return [make(name, case) for name, case in SIZES[size].items() for make in (training, evaluation)]
+    return [
+        make(name, case) for name, case in SIZES[size].items() for make in (training, evaluation)
+    ]
 
 
 def evaluation(name: str, case: Case) -> Workload:
     """The model on noised latents, the weights read once a call."""
+
     def function(config):
         def evaluate(x):
             params, latents = x["params"], {m: x[m] for m in ("video", "audio")}
-            return _merge(config)(params)(latents, x["levels"], {"tokens": x["tokens"], "mask": x["text_mask"]}, _times(case))
+            return _merge(config)(params)(
+                latents, x["levels"], {"tokens": x["tokens"], "mask": x["text_mask"]}, _times(case)
+            )
 
         return evaluate
 
     def inputs(seed):
         batch = _batch(case, seed)
-        levels = {m: jax.random.uniform(jax.random.key(seed), batch[m].shape[:2]) for m in ("video", "audio")}
+        levels = {
+            m: jax.random.uniform(jax.random.key(seed), batch[m].shape[:2])
+            for m in ("video", "audio")
+        }
         return {**batch, "levels": levels, "params": _parameters(case.model)}
 
     return _workload(f"{name}_evaluation", case, "forward", inputs, function)
 
 
 def training(name: str, case: Case) -> Workload:
-    """`sora_jax.train.step` with AdamW, clipping and the average of the weights; its loss is compared."""
+    """`sora_jax.train.step` with AdamW, clipping and the average of the weights; its loss is
+    compared.
+    """
+
     def function(config):
         merge = _merge(config)
-        step = make_step(lambda params, batch, key: flow_loss(merge(params), batch, key, _times(case)), _optimizer())
+        step = make_step(
+            lambda params, batch, key: flow_loss(merge(params), batch, key, _times(case)),
+            _optimizer(),
+        )
 
         def train(x):
             state, metrics = step(x["state"], x["batch"])
@@ -84,21 +110,36 @@ def training(name: str, case: Case) -> Workload:
         return train
 
     def inputs(seed):
-        return {"state": new_state(_parameters(case.model), _optimizer(), seed=0), "batch": _batch(case, seed)}
+        return {
+            "state": new_state(_parameters(case.model), _optimizer(), seed=0),
+            "batch": _batch(case, seed),
+        }
 
     def loss(x):
         return {"loss": function(dataclasses.replace(case.model, dtype="float32"))(x)["loss"]}
 
-    return _workload(name, case, "forward_backward", inputs, function, reference=loss, carry="state")
+    return _workload(
+        name, case, "forward_backward", inputs, function, reference=loss, carry="state"
+    )
 
 
 def _workload(name, case, direction, inputs, function, reference=None, carry=None) -> Workload:
     counted = _counted(dataclasses.replace(case.model, remat="none"), case.form, case.batch)
-    latents = case.batch * (case.form.video_latents * case.form.latent_size**2 * case.model.video_channels)
-    # Weights once, in training also their moments, average and gradients; latents in and out. Activations need not leave the chip.
+    latents = case.batch * (
+        case.form.video_latents * case.form.latent_size**2 * case.model.video_channels
+    )
+    # Weights once, in training also their moments, average and gradients; latents in and out.
+    # Activations need not leave the chip.
     arrays = 1 if direction == "forward" else 9
-    least = Cost(4 * (arrays * sum(counted.parameters.values()) + 2 * latents), counted.forward if direction == "forward" else counted.step)
-    how = f"{case.model.dtype}, remat" if case.model.remat != "none" and direction != "forward" else case.model.dtype
+    least = Cost(
+        4 * (arrays * sum(counted.parameters.values()) + 2 * latents),
+        counted.forward if direction == "forward" else counted.step,
+    )
+    how = (
+        f"{case.model.dtype}, remat"
+        if case.model.remat != "none" and direction != "forward"
+        else case.model.dtype
+    )
     return Workload(
         name=name,
         costs={direction: least},
@@ -127,9 +168,15 @@ def _times(case: Case) -> dict[str, jax.Array]:
 
 
 def _parameters(config: STDiTConfig):
-    """New weights. Gates that begin at zero are small numbers here, or the exchange would be skipped by whoever can prove it zero."""
+    """New weights.
+
+    Gates that begin at zero are small numbers here, or the exchange would be skipped by whoever can
+    prove it zero.
+    """
     params = jax.jit(lambda: split_module(STDiT(config, nnx.Rngs(0)))[0])()
-    return jax.tree.map(lambda p: p + 0.01 * jax.random.normal(jax.random.key(p.size), p.shape), params)
+    return jax.tree.map(
+        lambda p: p + 0.01 * jax.random.normal(jax.random.key(p.size), p.shape), params
+    )
 
 
 def _merge(config: STDiTConfig):
@@ -140,8 +187,12 @@ def _batch(case: Case, seed: int) -> dict[str, jax.Array]:
     video, audio, words = jax.random.split(jax.random.key(seed), 3)
     side, form = case.form.latent_size, case.form
     return {
-        "video": jax.random.normal(video, (case.batch, form.video_latents, side, side, case.model.video_channels)),
-        "audio": jax.random.normal(audio, (case.batch, form.audio_latents, case.model.audio_channels)),
+        "video": jax.random.normal(
+            video, (case.batch, form.video_latents, side, side, case.model.video_channels)
+        ),
+        "audio": jax.random.normal(
+            audio, (case.batch, form.audio_latents, case.model.audio_channels)
+        ),
         "tokens": jax.random.randint(words, (case.batch, WORDS), 1, case.model.vocabulary),
         "text_mask": jnp.ones((case.batch, WORDS), bool),
     }

@@ -16,12 +16,25 @@ from kernels.errors import Unsupported
 CALLS = {"triton": ("gpu", "triton_kernel_call"), "pallas_tpu": ("tpu", "tpu_custom_call")}
 
 
-def ours(op: str, spec: Any, function: Callable[..., Any], **options) -> dict[str, Callable[[], list[Form]]]:
-    """The implementations of an operation as forms: function(inputs, implementation=...) calls it with that name. The reference is "xla";
-    `options` are further fields of our kernels' forms.
+def ours(
+    op: str, spec: Any, function: Callable[..., Any], **options
+) -> dict[str, Callable[[], list[Form]]]:
+    """The implementations of an operation as forms: function(inputs, implementation=...) calls it
+    with that name. The reference is "xla"; `options` are further fields of our kernels' forms.
     """
-    forms = {impl: functools.partial(_kernel, op, impl, spec, functools.partial(function, implementation=impl), options) for impl in CALLS}
-    return forms | {"xla": lambda: [Form(f"the reference of kernels.{op}", functools.partial(function, implementation="xla"))]}
+    forms = {
+        impl: functools.partial(
+            _kernel, op, impl, spec, functools.partial(function, implementation=impl), options
+        )
+        for impl in CALLS
+    }
+    return forms | {
+        "xla": lambda: [
+            Form(
+                f"the reference of kernels.{op}", functools.partial(function, implementation="xla")
+            )
+        ]
+    }
 
 
 def _kernel(op, impl, spec, function, options) -> list[Form]:
@@ -33,12 +46,22 @@ def _kernel(op, impl, spec, function, options) -> list[Form]:
     except Unsupported as refusal:
         raise Absent(str(refusal).removeprefix(f"{op}, {impl}: ")) from None
     platform, call = CALLS[impl]
-    return [Form(f"kernels.{op}.{impl}", function, expects=call if device.platform() == platform else None, **options)]
+    return [
+        Form(
+            f"kernels.{op}.{impl}",
+            function,
+            expects=call if device.platform() == platform else None,
+            **options,
+        )
+    ]
 
 
-def whole(how: str, make: Callable[[], Callable[[dict], Any]]) -> dict[str, Callable[[], list[Form]]]:
-    """A program of many operations: "xla" with no kernel of ours, and as it comes on an accelerator, which must then call one. `make`
-    builds the function anew, since what JAX has traced under one choice of kernels it would use again under another.
+def whole(
+    how: str, make: Callable[[], Callable[[dict], Any]]
+) -> dict[str, Callable[[], list[Form]]]:
+    """A program of many operations: "xla" with no kernel of ours, and as it comes on an
+    accelerator, which must then call one. `make` builds the function anew, since what JAX has
+    traced under one choice of kernels it would use again under another.
     """
 
     def as_it_comes(impl):

@@ -1,7 +1,9 @@
-"""The world's clips: drawn (plain Python on one core), rendered and sounded (on the device), and all three, as training on the fly needs.
+"""The world's clips: drawn (plain Python on one core), rendered and sounded (on the device), and
+all three, as training on the fly needs.
 
-`picture_and_sound` renders stored scenes: inputs are made ready outside of the clock; `all` draws them too. A row for every family at 64 px x
-33 frames (PhyWorld 32), with one ball and with several: aims on 2 cores are 500 clips/s with one ball and 60 with several, rendered with sound.
+`picture_and_sound` renders stored scenes: inputs are made ready outside of the clock; `all` draws
+them too. A row for every family at 64 px x 33 frames (PhyWorld 32), with one ball and with several:
+aims on 2 cores are 500 clips/s with one ball and 60 with several, rendered with sound.
 """
 
 import functools
@@ -17,7 +19,8 @@ from sora_jax.worlds.playhouse import render, sound
 from sora_jax.worlds.playhouse.draw import draw
 
 S, PHYWORLD = FORMATS["S"], FORMATS["phyworld"]
-# Clips in a batch, their format, the family, and how many balls the scenes have (None: as they come).
+# Clips in a batch, their format, the family, and how many balls the scenes have (None: as they
+# come).
 SIZES = {
     "tiny": [(2, "tiny", ClipFormat(5, 8, 16), "room", None)],
     "cpu": [
@@ -50,26 +53,61 @@ def workloads(size: str) -> list[Workload]:
 def _takes(clips: int, family: str, balls: int | None, seed: int) -> list:
     """The first scenes from a place of the training set on that have so many balls."""
     drawn = (draw("train", 100 * clips * seed + i, family=family) for i in itertools.count())
-    return list(itertools.islice((take for take in drawn if balls in (None, len(take.scene.balls))), clips))
+    return list(
+        itertools.islice((take for take in drawn if balls in (None, len(take.scene.balls))), clips)
+    )
 
 
-def _stages(clips: int, name: str, form: ClipFormat, family: str, balls: int | None) -> list[Workload]:
+def _stages(
+    clips: int, name: str, form: ClipFormat, family: str, balls: int | None
+) -> list[Workload]:
     def stage(stage_name, inputs, function):
-        # As it is called: compiled once more as a whole, what stands still would be drawn again for every frame (`render.program`).
+        # As it is called: compiled once more as a whole, what stands still would be drawn again for
+        # every frame (`render.program`).
         forms = {"xla": lambda: [Form(f"{stage_name} of Playhouse", function, backend="python")]}
-        return Workload(f"{stage_name}_{name}_b{clips}", {"forward": None}, inputs, None, forms, timer="wall", items=clips, unit="clips")
+        return Workload(
+            f"{stage_name}_{name}_b{clips}",
+            {"forward": None},
+            inputs,
+            None,
+            forms,
+            timer="wall",
+            items=clips,
+            unit="clips",
+        )
 
     on_device = functools.partial(jax.tree.map, jnp.asarray)
     drawn = functools.partial(_takes, clips, family, balls)
 
     def both(seed):
         takes = drawn(seed)
-        return on_device({"picture": render.render_inputs(takes, form, alone=True), "sound": sound.sound_inputs(takes, form)})
+        return on_device(
+            {
+                "picture": render.render_inputs(takes, form, alone=True),
+                "sound": sound.sound_inputs(takes, form),
+            }
+        )
 
     return [
-        stage("picture_and_sound", both, lambda x: (render.render(x["picture"], form), sound.synthesise(x["sound"], form))),
+        stage(
+            "picture_and_sound",
+            both,
+            lambda x: (render.render(x["picture"], form), sound.synthesise(x["sound"], form)),
+        ),
         stage("draw", lambda seed: {"seed": seed}, lambda x: drawn(x["seed"])),
-        stage("render", lambda seed: on_device(render.render_inputs(drawn(seed), form, alone=True)), lambda x: render.render(x, form)),
-        stage("sound", lambda seed: on_device(sound.sound_inputs(drawn(seed), form)), lambda x: sound.synthesise(x, form)),
-        stage("all", lambda seed: {"seed": seed}, lambda x: [(b["frames"], b["samples"]) for b in [render_batch(drawn(x["seed"]), form)]]),
+        stage(
+            "render",
+            lambda seed: on_device(render.render_inputs(drawn(seed), form, alone=True)),
+            lambda x: render.render(x, form),
+        ),
+        stage(
+            "sound",
+            lambda seed: on_device(sound.sound_inputs(drawn(seed), form)),
+            lambda x: sound.synthesise(x, form),
+        ),
+        stage(
+            "all",
+            lambda seed: {"seed": seed},
+            lambda x: [(b["frames"], b["samples"]) for b in [render_batch(drawn(x["seed"]), form)]],
+        ),
     ]

@@ -1,4 +1,7 @@
-"""What lies between the products: gates, norms, modulation, activation, padding, rotation. Bound by memory, so bytes are all that counts."""
+"""What lies between the products: gates, norms, modulation, activation, padding, rotation.
+
+Bound by memory, so bytes are all that counts.
+"""
 
 import functools
 
@@ -14,11 +17,17 @@ from kernels.conv_prologue import specs as prologues
 from kernels.gated_norm import gated_norm
 from kernels.gated_norm import specs as norms
 from kernels.spatial_attention.specs import Spec as RotationSpec
-from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate  # all three operations have this epsilon
+
+# all three operations have this epsilon
+from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate
 
 # conv_prologue, gated_norm, norm and rotation; interleaved in this order.
 SIZES = {
-    "tiny": ({"tiny": TINY_PROLOGUE}, {"tiny": norms.Spec(3, 5, 16, "float32")}, {"tiny": RotationSpec(3, 4, 2, 8, "float32")}),
+    "tiny": (
+        {"tiny": TINY_PROLOGUE},
+        {"tiny": norms.Spec(3, 5, 16, "float32")},
+        {"tiny": RotationSpec(3, 4, 2, 8, "float32")},
+    ),
     "cpu": (
         {"fine_nano": prologues.SPECS["fine_nano"]},
         {"nano": norms.SPECS["nano"]},
@@ -39,13 +48,16 @@ def workloads(size: str) -> list[Workload]:
 
 def prologue(name: str, spec: prologues.Spec) -> Workload:
     """Norm, SiLU, cache and padding before a causal convolution."""
-    operation = lambda x, implementation: conv_prologue(**x, padding=spec.P, implementation=implementation)
+    operation = lambda x, implementation: conv_prologue(
+        **x, padding=spec.P, implementation=implementation
+    )
     return Workload(
         name=f"conv_prologue_{name}",
         costs={"forward": Cost(spec.forward_bytes, 0), "backward": Cost(spec.backward_bytes, 0)},
         inputs=lambda seed: prologues.inputs(spec, seed),
         reference=functools.partial(operation, implementation="xla"),
-        forms=ours("conv_prologue", spec, operation) | {"torch_compile": lambda: _torch("conv_prologue", spec.P)},
+        forms=ours("conv_prologue", spec, operation)
+        | {"torch_compile": lambda: _torch("conv_prologue", spec.P)},
         wanted=("x", "gain", "cache"),
     )
 
@@ -64,12 +76,17 @@ def gate(name: str, spec: norms.Spec) -> Workload:
 
 
 def rotation(name: str, spec: RotationSpec) -> Workload:
-    """qk-norm and rotation of packed q, k, v [N, S, 3, H, D], what one projection makes, as spatial attention takes them: XLA's own."""
+    """qk-norm and rotation of packed q, k, v [N, S, 3, H, D], what one projection makes, as spatial
+    attention takes them: XLA's own.
+    """
 
     def split_and_rotate(x):
         q, k, v = (x["qkv"][:, :, i] for i in range(3))
         angles = x["angles"][:, None]
-        return tuple(normalise_and_rotate(a, x[f"{n}_scale"], angles).astype(v.dtype) for n, a in (("q", q), ("k", k))) + (v,)
+        return tuple(
+            normalise_and_rotate(a, x[f"{n}_scale"], angles).astype(v.dtype)
+            for n, a in (("q", q), ("k", k))
+        ) + (v,)
 
     def inputs(seed):
         qkv, q_scale, k_scale = jax.random.split(jax.random.key(seed), 3)
@@ -82,10 +99,14 @@ def rotation(name: str, spec: RotationSpec) -> Workload:
 
     return Workload(
         name=f"qk_norm_rope_{name}",
-        costs={"forward": Cost(6 * spec.array_bytes, 0), "backward": Cost(8 * spec.array_bytes, 0)},  # backward reads q, k and three gradients
+        # backward reads q, k and three gradients
+        costs={"forward": Cost(6 * spec.array_bytes, 0), "backward": Cost(8 * spec.array_bytes, 0)},
         inputs=inputs,
         reference=split_and_rotate,
-        forms={"xla": lambda: [Form("as XLA fuses it", split_and_rotate)], "torch_compile": lambda: _torch("qk_norm_rope")},
+        forms={
+            "xla": lambda: [Form("as XLA fuses it", split_and_rotate)],
+            "torch_compile": lambda: _torch("qk_norm_rope"),
+        },
         wanted=("qkv", "q_scale", "k_scale"),
     )
 
@@ -100,7 +121,9 @@ def _torch(name: str, padding: int = 0) -> list[Form]:
 
     def prologue(x):
         past = torch.cat([x["cache"], F.silu(rms(x["x"], x["gain"])).to(x["x"].dtype)], 1)
-        return F.pad(past, (0, 0, padding, padding, padding, padding)), past[:, -x["cache"].shape[1] :].contiguous()
+        return F.pad(past, (0, 0, padding, padding, padding, padding)), past[
+            :, -x["cache"].shape[1] :
+        ].contiguous()
 
     def gate(x):
         y = (x["x"].float() + x["gate"][:, None] * x["f"]).to(x["x"].dtype)

@@ -1,4 +1,7 @@
-"""Attention within each frame with qk-norm and rotation. Rows are frames, so no array moves, and libraries are at their best."""
+"""Attention within each frame with qk-norm and rotation.
+
+Rows are frames, so no array moves, and libraries are at their best.
+"""
 
 from benchmarks.suites import attention
 from benchmarks.suites.ours import ours
@@ -19,15 +22,22 @@ def workloads(size: str) -> list[Workload]:
 
 
 def workload(name: str, spec: Spec) -> Workload:
-    """The operation at one size, in all forms; sequences are frames of one clip, [1, N, S, H, D]."""
+    """The operation at one size, in all forms; sequences are frames of one clip, [1, N, S, H,
+    D].
+    """
     operation = lambda x, implementation: spatial_attention(**x, implementation=implementation)
     forms = ours("spatial_attention", spec, operation)
     how = "jax.nn.dot_product_attention with norm and rotation"
     forms["xla_best"] = lambda: [Form(how, attention.drop_in(LAYOUT, attention.library("xla")))]
     return Workload(
         name=name,
-        costs={"forward": Cost(4 * spec.array_bytes, spec.forward_flops), "backward": Cost(7 * spec.array_bytes, spec.forward_flops * 5 // 2)},
-        inputs=lambda seed: {key: x[None] if key in "qkv" else x for key, x in inputs(spec, seed).items()},
+        costs={
+            "forward": Cost(4 * spec.array_bytes, spec.forward_flops),
+            "backward": Cost(7 * spec.array_bytes, spec.forward_flops * 5 // 2),
+        },
+        inputs=lambda seed: {
+            key: x[None] if key in "qkv" else x for key, x in inputs(spec, seed).items()
+        },
         reference=lambda x: operation(x, "xla"),
         forms=forms | attention.forms(LAYOUT, spec.dtype, spec.D),
         wanted=("q", "k", "v", "q_scale", "k_scale"),

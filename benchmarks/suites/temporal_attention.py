@@ -1,4 +1,6 @@
-"""Attention along time with qk-norm and rotation: our kernels, XLA, and what libraries offer with all that makes them drop-in equal."""
+"""Attention along time with qk-norm and rotation: our kernels, XLA, and what libraries offer with
+all that makes them drop-in equal.
+"""
 
 from benchmarks.suites import attention
 from benchmarks.suites.ours import ours
@@ -7,25 +9,38 @@ from kernels.temporal_attention import reference, temporal_attention
 from kernels.temporal_attention.specs import PRIMARY, SPECS, Spec, inputs
 
 WANTED = ("q", "k", "v", "q_scale", "k_scale", "shared_k", "shared_v")
-CPU = {"t8_small": Spec(1, 8, 256, 4, 64, dtype="float32"), "t16_small": Spec(1, 16, 256, 4, 64, dtype="float32")}
+CPU = {
+    "t8_small": Spec(1, 8, 256, 4, 64, dtype="float32"),
+    "t16_small": Spec(1, 16, 256, 4, 64, dtype="float32"),
+}
 TINY = {"tiny": Spec(1, 3, 4, 2, 16, A=2, dtype="float32", causal=True, masked=True)}
 
 
 def workloads(size: str) -> list[Workload]:
     on_gpu = {"t16": SPECS["t16"]} | {name: SPECS[name] for name in (*PRIMARY, *SPECS)}
-    return [workload(name, spec) for name, spec in {"tiny": TINY, "cpu": {**CPU, "nano": SPECS["nano"]}, "gpu": on_gpu}[size].items()]
+    return [
+        workload(name, spec)
+        for name, spec in {"tiny": TINY, "cpu": {**CPU, "nano": SPECS["nano"]}, "gpu": on_gpu}[
+            size
+        ].items()
+    ]
 
 
 def workload(name: str, spec: Spec) -> Workload:
     """The operation at one size, in all forms."""
     layout = attention.Layout("time", spec.causal)
-    operation = lambda x, implementation: temporal_attention(**x, causal=spec.causal, implementation=implementation)
+    operation = lambda x, implementation: temporal_attention(
+        **x, causal=spec.causal, implementation=implementation
+    )
     forms = ours("temporal_attention", spec, operation)
     how = "jax.nn.dot_product_attention with norm, rotation and layout"
     forms["xla_best"] = lambda: [Form(how, attention.drop_in(layout, attention.library("xla")))]
     return Workload(
         name=name,
-        costs={"forward": Cost(spec.forward_bytes, spec.forward_flops), "backward": Cost(spec.backward_bytes, spec.backward_flops)},
+        costs={
+            "forward": Cost(spec.forward_bytes, spec.forward_flops),
+            "backward": Cost(spec.backward_bytes, spec.backward_flops),
+        },
         inputs=lambda seed: inputs(spec, seed),
         reference=lambda x: reference.attend(**x, causal=spec.causal),
         forms=forms | attention.forms(layout, spec.dtype, spec.D),

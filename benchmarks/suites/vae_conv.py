@@ -1,6 +1,8 @@
-"""A residual layer of a causal video decoder: x + conv(pad(cache, silu(gain rms(x)))) with a 3 x 3 x 3 kernel, and the cache it leaves.
+"""A residual layer of a causal video decoder: x + conv(pad(cache, silu(gain rms(x)))) with a 3 x 3
+x 3 kernel, and the cache it leaves.
 
-The convolution is bound by products; norm, activation, concatenation, padding and changes of layout are the tax on it.
+The convolution is bound by products; norm, activation, concatenation, padding and changes of layout
+are the tax on it.
 """
 
 import dataclasses
@@ -37,7 +39,8 @@ def workload(name: str, spec: Spec) -> Workload:
     one = jnp.dtype(spec.dtype).itemsize
     frame, weights = spec.B * spec.H * spec.W * spec.C * one, 27 * spec.C**2 * one
     flops = 2 * 27 * spec.C * spec.B * spec.T * spec.H * spec.W * spec.C
-    # x, the cache and the kernel read, the result and the next cache written; backward two gradients more in, three out.
+    # x, the cache and the kernel read, the result and the next cache written; backward two
+    # gradients more in, three out.
     forward = Cost((2 * spec.T + 2 * spec.K) * frame + weights, flops)
     backward = Cost((3 * spec.T + 3 * spec.K) * frame + 2 * weights, 2 * flops)
     by_name = lambda x, implementation: layer(x, implementation, spec.P, volume)
@@ -49,7 +52,9 @@ def workload(name: str, spec: Spec) -> Workload:
         reference=functools.partial(by_name, implementation="xla"),
         forms={
             **ours("conv_prologue", spec, by_name, **options),
-            "xla": lambda: [Form("3-D convolution that pads", lambda x: layer(x, "xla", 0, padding_volume))],
+            "xla": lambda: [
+                Form("3-D convolution that pads", lambda x: layer(x, "xla", 0, padding_volume))
+            ],
             "xla_best": lambda: best(spec),
             "torch_compile": lambda: _torch(spec),
         },
@@ -59,33 +64,46 @@ def workload(name: str, spec: Spec) -> Workload:
 
 def inputs(spec: Spec, seed: int) -> dict[str, jax.Array]:
     """Those of `conv_prologue`, and a kernel [3, 3, 3, C, C] that keeps deviations."""
-    kernel = jax.random.normal(jax.random.key(seed + 1000), (3, 3, 3, spec.C, spec.C)) * (27 * spec.C) ** -0.5
+    kernel = (
+        jax.random.normal(jax.random.key(seed + 1000), (3, 3, 3, spec.C, spec.C))
+        * (27 * spec.C) ** -0.5
+    )
     return {**specs.inputs(spec, seed), "kernel": kernel.astype(spec.dtype)}
 
 
 def layer(x: dict, implementation: str, padding: int, conv) -> tuple[jax.Array, jax.Array]:
     """Results: the layer's, and the cache for what follows."""
-    past, cache = conv_prologue(x["x"], x["gain"], x["cache"], padding=padding, implementation=implementation)
+    past, cache = conv_prologue(
+        x["x"], x["gain"], x["cache"], padding=padding, implementation=implementation
+    )
     return x["x"] + conv(past, x["kernel"]), cache
 
 
 def volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
     """[B, T + 2, H + 2, W + 2, C] -> [B, T, H, W, C] as one 3-D convolution."""
-    return jax.lax.conv_general_dilated(past, kernel, (1, 1, 1), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+    return jax.lax.conv_general_dilated(
+        past, kernel, (1, 1, 1), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
+    )
 
 
 def padding_volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
     """The same of [B, T + 2, H, W, C]: the convolution pads."""
     padding = ((0, 0), (1, 1), (1, 1))
-    return jax.lax.conv_general_dilated(past, kernel, (1, 1, 1), padding, dimension_numbers=("NDHWC", "DHWIO", "NDHWC"))
+    return jax.lax.conv_general_dilated(
+        past, kernel, (1, 1, 1), padding, dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
+    )
 
 
 def folded(past: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The same again with time folded into channels, as a 2-D convolution, which XLA lays out as NHWC by itself."""
+    """The same again with time folded into channels, as a 2-D convolution, which XLA lays out as
+    NHWC by itself.
+    """
     B, T, H, W, C = past.shape
     taps = jnp.concatenate([past[:, i : i + T - 2] for i in range(3)], -1).reshape(-1, H, W, 3 * C)
     flat = kernel.transpose(1, 2, 0, 3, 4).reshape(3, 3, 3 * C, -1)
-    out = jax.lax.conv_general_dilated(taps, flat, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    out = jax.lax.conv_general_dilated(
+        taps, flat, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
     return out.reshape(B, T - 2, H, W, -1)
 
 
@@ -93,7 +111,13 @@ def best(spec: Spec) -> list[Form]:
     unpadded = lambda conv: lambda x: layer(x, "xla", 0, conv)
     forms = [Form("time folded into channels, 2-D convolution", unpadded(folded))]
     if device.platform() == "gpu":
-        forms.append(Form("3-D convolution, xla_gpu_force_conv_nhwc", unpadded(padding_volume), compiler_options=NHWC))
+        forms.append(
+            Form(
+                "3-D convolution, xla_gpu_force_conv_nhwc",
+                unpadded(padding_volume),
+                compiler_options=NHWC,
+            )
+        )
     return forms
 
 
@@ -111,4 +135,10 @@ def _torch(spec: Spec) -> list[Form]:
 
     if spec.dtype == "bfloat16" and device.platform() == "cpu":
         raise Absent("bfloat16 convolutions are not measured on a CPU")
-    return [Form("torch.compile, channels_last_3d", torch.compile(torch_layer, dynamic=False), backend="torch")]
+    return [
+        Form(
+            "torch.compile, channels_last_3d",
+            torch.compile(torch_layer, dynamic=False),
+            backend="torch",
+        )
+    ]

@@ -1,4 +1,6 @@
-"""Decoding a clip's latents into frames with the video tokenizer, weights at their first values, which cost the same as any."""
+"""Decoding a clip's latents into frames with the video tokenizer, weights at their first values,
+which cost the same as any.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,8 @@ from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 SIZES = {
     "tiny": [(1, 2, 2, 2)],
     "cpu": [(8, 5, 8, 8)],
-    "gpu": [(1, 16, 88, 160), (1, 16, 32, 32), (64, 5, 8, 8)],  # 61 frames of 704 x 1280 (0.7 MP), of 256 x 256; nano's batch
+    # 61 frames of 704 x 1280 (0.7 MP), of 256 x 256; nano's batch
+    "gpu": [(1, 16, 88, 160), (1, 16, 32, 32), (64, 5, 8, 8)],
 }
 
 
@@ -34,7 +37,10 @@ def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> 
 
     def inputs(seed):
         state = nnx.split(VideoTokenizer(config, rngs=nnx.Rngs(0)))[1]
-        return {"state": state, "latents": jax.random.normal(jax.random.key(seed), (*shape, VIDEO_CHANNELS))}
+        return {
+            "state": state,
+            "latents": jax.random.normal(jax.random.key(seed), (*shape, VIDEO_CHANNELS)),
+        }
 
     latents = jax.ShapeDtypeStruct((*shape, VIDEO_CHANNELS), jnp.float32)
     frames = 1 + config.frames_per_latent * (T - 1)
@@ -45,7 +51,9 @@ def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> 
     forms = whole("decode in float32", lambda: lambda x: decode(x))
     if device.platform() == "gpu":
         how = "decode in float32, no kernels, xla_gpu_force_conv_nhwc"
-        forms["xla_best"] = lambda: [Form(how, lambda x: decode(x), compiler_options=NHWC, tracing=forms["xla"]()[0].tracing)]
+        forms["xla_best"] = lambda: [
+            Form(how, lambda x: decode(x), compiler_options=NHWC, tracing=forms["xla"]()[0].tracing)
+        ]
     return Workload(
         name=f"b{B}_{frames}f_{rows * PIXELS_PER_LATENT}x{columns * PIXELS_PER_LATENT}",
         costs={"forward": Cost(4 * numbers, flops)},

@@ -10,6 +10,12 @@ def get_config() -> ConfigDict:
             "tokenizer": {"latent_noise": 0.2, "latent_weight": 5e-4},
             "data": {"source": "playhouse", "path": "", "format": "nano", "scenes": 4096},
             "optim": {"lr": 2e-3, "warmup": 100, "weight_decay": 0.0, "ema": 0.99, "clip": 1.0},
-            "train": {"steps": 3000, "batch_size": 16, "seed": 0, "log_every": 50, "checkpoint_minutes": 2.0},
+            "train": {
+                "steps": 3000,
+                "batch_size": 16,
+                "seed": 0,
+                "log_every": 50,
+                "checkpoint_minutes": 2.0,
+            },
         }
     )

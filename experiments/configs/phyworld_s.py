@@ -1,8 +1,11 @@
-"""S on one set of PhyWorld alone, for one GPU: 64 px, own 1 x 8 x 8 tokenizer, 20,000 steps of 256 clips, rectified flow that predicts x.
+"""S on one set of PhyWorld alone, for one GPU: 64 px, own 1 x 8 x 8 tokenizer, 20,000 steps of 256
+clips, rectified flow that predicts x.
 
-The paper's S has 22.5M parameters, 128 px, the VAE of an image model and 100,000 steps of DDPM. Three frames are given, as there; there is
-no text and no sound, so those parts of the network are as small as they come: 25.5M parameters. Not trained yet: a step is 18.7 TFLOP
-(`experiments.describe`), so at a fifth of an H200's peak half an hour, by estimate. `experiments.phyworld` does all that this needs, in one command.
+The paper's S has 22.5M parameters, 128 px, the VAE of an image model and 100,000 steps of DDPM.
+Three frames are given, as there; there is no text and no sound, so those parts of the network are
+as small as they come: 25.5M parameters. Not trained yet: a step is 18.7 TFLOP
+(`experiments.describe`), so at a fifth of an H200's peak half an hour, by estimate.
+`experiments.phyworld` does all that this needs, in one command.
 """
 
 import dataclasses
@@ -22,15 +25,36 @@ from sora_jax.train.optim import OptimConfig
 
 def get_config() -> ConfigDict:
     model = dataclasses.replace(
-        PRESETS["S"], audio_width=64, audio_heads=2, exchange_width=64, exchange_heads=2, frame_tokens=1, text_width=32, text_heads=1,
-        text_layers=1, vocabulary=2, dtype="bfloat16",
-    )  # fmt: skip
+        PRESETS["S"],
+        audio_width=64,
+        audio_heads=2,
+        exchange_width=64,
+        exchange_heads=2,
+        frame_tokens=1,
+        text_width=32,
+        text_heads=1,
+        text_layers=1,
+        vocabulary=2,
+        dtype="bfloat16",
+    )
     form = FORMATS["phyworld"]
     tokens = form.video_latents * (form.latent_size // model.patch) ** 2
-    # One clip in twenty has nothing given, so that the unconditional row of the scoreboard is of something the model knows.
-    tasks = TaskMixture(text=0.05, first_frame=0.95, continuation=0.0, backward=0.0, video_to_audio=0.0, audio_to_video=0.0)
+    # One clip in twenty has nothing given, so that the unconditional row of the scoreboard is of
+    # something the model knows.
+    tasks = TaskMixture(
+        text=0.05,
+        first_frame=0.95,
+        continuation=0.0,
+        backward=0.0,
+        video_to_audio=0.0,
+        audio_to_video=0.0,
+    )
     flow = FlowConfig(
-        output=model.output, timesteps=TimestepConfig(shift=shift_for_tokens(tokens)), tasks=tasks, history_noise=0.0, first_latents=GIVEN
+        output=model.output,
+        timesteps=TimestepConfig(shift=shift_for_tokens(tokens)),
+        tasks=tasks,
+        history_noise=0.0,
+        first_latents=GIVEN,
     )
     config = playhouse_nano.get_config()
     config.model = dataclasses.asdict(model)

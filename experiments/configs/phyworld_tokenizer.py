@@ -1,4 +1,6 @@
-"""The video tokenizer of PhyWorld's balls, 1 x 8 x 8: every frame has a latent of its own, so that three frames can be given."""
+"""The video tokenizer of PhyWorld's balls, 1 x 8 x 8: every frame has a latent of its own, so that
+three frames can be given.
+"""
 
 import dataclasses
 
@@ -9,13 +11,34 @@ from sora_jax.tokenizers.video import VideoTokenizerConfig
 
 def get_config() -> ConfigDict:
     # The pictures are simple and every frame is coded: half of the shipped tokenizer's width.
-    tokenizer = VideoTokenizerConfig(fine_width=64, coarse_width=96, noise=0.02, motion_weight=20.0, frames_per_latent=1)
+    tokenizer = VideoTokenizerConfig(
+        fine_width=64, coarse_width=96, noise=0.02, motion_weight=20.0, frames_per_latent=1
+    )
     return ConfigDict(
         {
             "kind": "video_tokenizer",
             "tokenizer": dataclasses.asdict(tokenizer),
-            "data": {"source": "playhouse", "path": "", "format": "phyworld", "family": "phyworld_uniform_30k", "scenes": 16384},
-            "optim": {"lr": 4e-3, "muon": True, "warmup": 50, "weight_decay": 0.0, "ema": 0.995, "clip": 1.0},
-            "train": {"steps": 8000, "batch_size": 4, "seed": 0, "log_every": 20, "checkpoint_minutes": 5.0},
+            "data": {
+                "source": "playhouse",
+                "path": "",
+                "format": "phyworld",
+                "family": "phyworld_uniform_30k",
+                "scenes": 16384,
+            },
+            "optim": {
+                "lr": 4e-3,
+                "muon": True,
+                "warmup": 50,
+                "weight_decay": 0.0,
+                "ema": 0.995,
+                "clip": 1.0,
+            },
+            "train": {
+                "steps": 8000,
+                "batch_size": 4,
+                "seed": 0,
+                "log_every": 20,
+                "checkpoint_minutes": 5.0,
+            },
         }
     )

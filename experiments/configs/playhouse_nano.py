@@ -1,4 +1,5 @@
-"""nano on Playhouse, for two CPU cores; the shipped model is two runs of it, one after the other (sora_jax/shipped/README.md).
+"""nano on Playhouse, for two CPU cores; the shipped model is two runs of it, one after the other
+(sora_jax/shipped/README.md).
 
 Every key can be overridden: --config.train.steps=200.
 """
@@ -21,15 +22,29 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "model": dataclasses.asdict(model),
-            # shift 2: what a clip shows is decided at high noise, and a short run should spend itself there.
-            "flow": dataclasses.asdict(FlowConfig(output=model.output, timesteps=TimestepConfig(shift=2.0))),
-            # path: latents of experiments.precompute. Empty: `clips` of Playhouse, their latents computed once into WORKDIR/data.
-            # With source="video_folder", path may also be a folder of videos, or a set of experiments.build_data.
-            "data": {"source": "playhouse", "path": "", "format": "nano", "clips": 2048, "text_length": 48, "skip_damaged": False},
+            # shift 2: what a clip shows is decided at high noise, and a short run should spend
+            # itself there.
+            "flow": dataclasses.asdict(
+                FlowConfig(output=model.output, timesteps=TimestepConfig(shift=2.0))
+            ),
+            # path: latents of experiments.precompute. Empty: `clips` of Playhouse, their latents
+            # computed once into WORKDIR/data. With source="video_folder", path may also be a folder
+            # of videos, or a set of experiments.build_data.
+            "data": {
+                "source": "playhouse",
+                "path": "",
+                "format": "nano",
+                "clips": 2048,
+                "text_length": 48,
+                "skip_damaged": False,
+            },
             "optim": dataclasses.asdict(OptimConfig(lr=5e-3, muon=True, warmup=100, ema=0.998)),
             "train": dataclasses.asdict(TrainConfig(steps=7500, batch_size=16)),
-            "mesh": dataclasses.asdict(MeshConfig()),  # --config.mesh.fsdp=8: the same run on eight devices
-            "profile": dataclasses.asdict(ProfileConfig()),  # --config.profile.start=50: a window of the profiler
-            "sample": dataclasses.asdict(SampleConfig()),  # --config.sample.every=500: clips on the way
+            # --config.mesh.fsdp=8: the same run on eight devices
+            "mesh": dataclasses.asdict(MeshConfig()),
+            # --config.profile.start=50: a window of the profiler
+            "profile": dataclasses.asdict(ProfileConfig()),
+            # --config.sample.every=500: clips on the way
+            "sample": dataclasses.asdict(SampleConfig()),
         }
     )

@@ -1,4 +1,7 @@
-"""S on Playhouse at 33 frames and 16 fps: for one GPU. Latents come from experiments.precompute --format=S."""
+"""S on Playhouse at 33 frames and 16 fps: for one GPU.
+
+Latents come from experiments.precompute --format=S.
+"""
 
 import dataclasses
 
@@ -18,7 +21,9 @@ def get_config() -> ConfigDict:
     tokens = form.video_latents * (form.latent_size // model.patch) ** 2
     config = playhouse_nano.get_config()
     config.model = dataclasses.asdict(model)
-    config.flow = dataclasses.asdict(FlowConfig(output=model.output, timesteps=TimestepConfig(shift=shift_for_tokens(tokens))))
+    config.flow = dataclasses.asdict(
+        FlowConfig(output=model.output, timesteps=TimestepConfig(shift=shift_for_tokens(tokens)))
+    )
     config.data.update(format="S", clips=20_000)
     config.optim = dataclasses.asdict(OptimConfig(lr=5e-4, warmup=1000, ema=0.9995))
     config.train = dataclasses.asdict(TrainConfig(steps=100_000, batch_size=128, log_every=100))

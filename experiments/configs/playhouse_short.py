@@ -1,7 +1,7 @@
 """7.9M parameters on Playhouse, for some minutes of one GPU: `benchmarks.short_run --stage=train`.
 
-The averaged weights take 15.0 MiB in float16. By estimate a step of 256 clips takes 18 ms on an H100;
-not measured. `train.steps` is what the time allows, whatever stands here.
+The averaged weights take 15.0 MiB in float16. By estimate a step of 256 clips takes 18 ms on an
+H100; not measured. `train.steps` is what the time allows, whatever stands here.
 """
 
 import dataclasses

@@ -1,6 +1,8 @@
-"""XL at 61 frames of 512 px, for pods of 256 and 512 TPUs (experiments.compile_only); not trained yet.
+"""XL at 61 frames of 512 px, for pods of 256 and 512 TPUs (experiments.compile_only); not trained
+yet.
 
-fsdp stays at 64: 1152 and 576, the widths of the streams, are 64 x 18 and 64 x 9. What is left of a pod goes to `data`.
+fsdp stays at 64: 1152 and 576, the widths of the streams, are 64 x 18 and 64 x 9. What is left of a
+pod goes to `data`.
 """
 
 import dataclasses
@@ -22,9 +24,13 @@ def get_config() -> ConfigDict:
     tokens = form.video_latents * (form.latent_size // model.patch) ** 2
     config = playhouse_nano.get_config()
     config.model = dataclasses.asdict(model)
-    config.flow = dataclasses.asdict(FlowConfig(output=model.output, timesteps=TimestepConfig(shift=shift_for_tokens(tokens))))
+    config.flow = dataclasses.asdict(
+        FlowConfig(output=model.output, timesteps=TimestepConfig(shift=shift_for_tokens(tokens)))
+    )
     config.data.update(source="video_folder", path="latents", format="XL", text_length=128)
     config.optim = dataclasses.asdict(OptimConfig(lr=2e-4, warmup=1000, ema=0.9999))
-    config.train = dataclasses.asdict(TrainConfig(steps=400_000, batch_size=512, log_every=100, checkpoint_minutes=20.0))
+    config.train = dataclasses.asdict(
+        TrainConfig(steps=400_000, batch_size=512, log_every=100, checkpoint_minutes=20.0)
+    )
     config.mesh = dataclasses.asdict(MeshConfig(fsdp=64))
     return config

@@ -1,4 +1,6 @@
-"""What stands before a causal convolution, in one pass: norm, SiLU, past frames, zero padding: `conv_prologue`."""
+"""What stands before a causal convolution, in one pass: norm, SiLU, past frames, zero padding:
+`conv_prologue`.
+"""
 
 from kernels.conv_prologue.api import conv_prologue
 

@@ -1,23 +1,30 @@
-"""The prologue of a causal convolution on TPUs: forward and backward, each one pass over what must be moved.
+"""The prologue of a causal convolution on TPUs: forward and backward, each one pass over what must
+be moved.
 
-The equations are those of `reference.py`. A program makes ROWS rows of one frame of `past`; the programs of a frame follow one another,
-and the frames of a batch element too, the cache's first. Padding moves every row down by P, so the last P rows of a block belong to the
-next one: they wait in scratch memory, and nothing is read twice. There are as many more programs as the padding fills.
+The equations are those of `reference.py`. A program makes ROWS rows of one frame of `past`; the
+programs of a frame follow one another, and the frames of a batch element too, the cache's first.
+Padding moves every row down by P, so the last P rows of a block belong to the next one: they wait
+in scratch memory, and nothing is read twice. There are as many more programs as the padding fills.
 
-Backward, a block of rows of x meets the rows of past that lie P further down: the programs work one block behind what they read, the
-rest of which waits. With s = sigmoid(u), and x read again instead of anything kept,
+Backward, a block of rows of x meets the rows of past that lie P further down: the programs work one
+block behind what they read, the rest of which waits. With s = sigmoid(u), and x read again instead
+of anything kept,
 
-    du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                            (1)
-    dx = r (w - n mean_c(w n))                                                                          (2)
+    du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                     (1)
+    dx = r (w - n mean_c(w n))                                                                   (2)
 
-dg is summed in order in one block of the result: no atomics, so every result is the same in every run.
+dg is summed in order in one block of the result: no atomics, so every result is the same in every
+run.
 
-XLA keeps frames of other widths than multiples of 128 channels with their columns in the lanes, where it can pad them less, and copies
-them for a kernel: a convolution, the prologue and a convolution of 96 channels moved 49.4X so and 44.1X without the kernel, of 384
-channels 34.4X and 68.4X (X the bytes of x; compiled for v6e, `cost_analysis`, not run). So other widths are left to XLA.
+XLA keeps frames of other widths than multiples of 128 channels with their columns in the lanes,
+where it can pad them less, and copies them for a kernel: a convolution, the prologue and a
+convolution of 96 channels moved 49.4X so and 44.1X without the kernel, of 384 channels 34.4X and
+68.4X (X the bytes of x; compiled for v6e, `cost_analysis`, not run). So other widths are left to
+XLA.
 
-A block whose place does not change is not moved again. So blocks of x rest on their first while frames of the cache pass, those of the
-cache on their last afterwards, and those of the next cache on their first until their frames come.
+A block whose place does not change is not moved again. So blocks of x rest on their first while
+frames of the cache pass, those of the cache on their last afterwards, and those of the next cache
+on their first until their frames come.
 """
 
 import dataclasses
@@ -34,7 +41,9 @@ from kernels.conv_prologue.reference import EPSILON
 from kernels.conv_prologue.specs import Spec
 from kernels.errors import Unsupported
 
-MEMORY = 60 * 2**20  # bytes of fast memory that a program may take; the least that a core of these generations has is 64 MiB
+# bytes of fast memory that a program may take; the least that a core of these generations has is 64
+# MiB
+MEMORY = 60 * 2**20
 LANES = 128
 
 
@@ -44,7 +53,10 @@ def _up(n: int, multiple: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
-    """How the work is parted: `rows` of a frame in a program. All other sizes are those of the spec."""
+    """How the work is parted: `rows` of a frame in a program.
+
+    All other sizes are those of the spec.
+    """
 
     spec: Spec
     rows: int
@@ -71,21 +83,41 @@ class Tiling:
 
     @property
     def memory(self) -> int:
-        """Bytes of fast memory: six blocks, twice each while the next is moved, one that waits, and float32 copies of a row."""
+        """Bytes of fast memory: six blocks, twice each while the next is moved, one that waits, and
+        float32 copies of a row.
+        """
         row = _up(self.spec.W + 2 * self.spec.P, 16) * _up(self.spec.C, LANES)
         return row * (13 * self.rows * jnp.dtype(self.spec.dtype).itemsize + 12 * 4)
 
     # Places of blocks, of program (batch, frame, block i).
 
     def of_x(self, b, f, i):
-        return b, jnp.maximum(f - self.spec.K, 0), jnp.where(f < self.spec.K, 0, jnp.clip(i, 0, self.blocks - 1)), 0, 0
+        return (
+            b,
+            jnp.maximum(f - self.spec.K, 0),
+            jnp.where(f < self.spec.K, 0, jnp.clip(i, 0, self.blocks - 1)),
+            0,
+            0,
+        )
 
     def of_cache(self, b, f, i):
         last = self.blocks - 1
-        return b, jnp.minimum(f, self.spec.K - 1), jnp.where(f < self.spec.K, jnp.clip(i, 0, last), last), 0, 0
+        return (
+            b,
+            jnp.minimum(f, self.spec.K - 1),
+            jnp.where(f < self.spec.K, jnp.clip(i, 0, last), last),
+            0,
+            0,
+        )
 
     def of_next(self, b, f, i):
-        return b, jnp.maximum(f - self.spec.T, 0), jnp.where(f < self.spec.T, 0, jnp.clip(i, 0, self.blocks - 1)), 0, 0
+        return (
+            b,
+            jnp.maximum(f - self.spec.T, 0),
+            jnp.where(f < self.spec.T, 0, jnp.clip(i, 0, self.blocks - 1)),
+            0,
+            0,
+        )
 
     def of_past(self, b, f, i):
         return b, f, jnp.minimum(i, self.padded_blocks - 1), 0, 0
@@ -93,7 +125,9 @@ class Tiling:
     def frame_block(self, place, late: int = 0) -> pl.BlockSpec:
         """A block of a frame as wide as x, `late` programs behind."""
         spec = self.spec
-        return pl.BlockSpec((1, 1, self.rows, spec.W, spec.C), lambda b, f, i: place(b, f, i - late))
+        return pl.BlockSpec(
+            (1, 1, self.rows, spec.W, spec.C), lambda b, f, i: place(b, f, i - late)
+        )
 
     def past_block(self) -> pl.BlockSpec:
         spec = self.spec
@@ -110,7 +144,9 @@ def _normalised(x):
 
 
 def _over_rows(first: int, end: int, body) -> None:
-    """body(row) for each row of a block: as long as one row takes, so that a program stays short."""
+    """body(row) for each row of a block: as long as one row takes, so that a program stays
+    short.
+    """
     lax.fori_loop(first, end, lambda r, _: body(r), None)
 
 
@@ -163,7 +199,9 @@ def _forward_kernel(tl: Tiling, x_ref, gain_ref, cache_ref, past_ref, next_ref, 
         _over_rows(0, tl.rows, activate)
 
 
-def _backward_kernel(tl: Tiling, x_ref, gain_ref, dpast_ref, dnext_ref, dx_ref, dgain_ref, dcache_ref, waiting_ref):
+def _backward_kernel(
+    tl: Tiling, x_ref, gain_ref, dpast_ref, dnext_ref, dx_ref, dgain_ref, dcache_ref, waiting_ref
+):
     spec, P = tl.spec, tl.spec.P
     f, i = pl.program_id(1), pl.program_id(2)
     block = i - tl.late
@@ -193,7 +231,9 @@ def _backward_kernel(tl: Tiling, x_ref, gain_ref, dpast_ref, dnext_ref, dx_ref, 
             du = dy * s * (1 + u * (1 - s))
             dgain_ref[0] += jnp.sum(du * n, axis=0, keepdims=True)
             w = g * du
-            dx_ref[0, 0, r] = (root * (w - n * jnp.mean(w * n, axis=-1, keepdims=True))).astype(dx_ref.dtype)
+            dx_ref[0, 0, r] = (root * (w - n * jnp.mean(w * n, axis=-1, keepdims=True))).astype(
+                dx_ref.dtype
+            )
 
     @pl.when(block >= 0)
     def _():
@@ -211,20 +251,27 @@ def check(spec: Spec) -> None:
     if spec.dtype not in ("float32", "bfloat16"):
         raise Unsupported(f"takes float32 or bfloat16, not {spec}")
     if spec.C % LANES and pallas_call.interpreter() is None:
-        raise Unsupported(f"takes channels in multiples of {LANES}, for others XLA alone moves less, not {spec}")
+        raise Unsupported(
+            f"takes channels in multiples of {LANES}, for others XLA alone moves less, not {spec}"
+        )
     if (memory := _tiling(spec).memory) > MEMORY:
-        raise Unsupported(f"needs {memory / 2**20:.0f} MiB of fast memory for {spec}, and has {MEMORY >> 20}; process it in tiles")
+        raise Unsupported(
+            f"needs {memory / 2**20:.0f} MiB of fast memory for {spec}, and has "
+            f"{MEMORY >> 20}; process it in tiles"
+        )
 
 
 def parameters(spec: Spec) -> dict[str, int]:
     """Launch parameters: the heuristic below, or what was tuned on this device.
 
-    rows   of a program: 2^19 numbers, so that they take ten times as long to move as a program takes to begin; at least P, for rows wait
-           for the next block and not longer.
+    rows   of a program: 2^19 numbers, so that they take ten times as long to move as a program
+           takes to begin; at least P, for rows wait for the next block and not longer.
     """
     row = _up(spec.W, 8) * _up(spec.C, LANES)
     heuristic = {"rows": max(min(2**19 // row, spec.H), spec.P, 1)}
-    return tuning.parameters("conv_prologue", heuristic, kernel="pallas_tpu", C=spec.C, dtype=spec.dtype)
+    return tuning.parameters(
+        "conv_prologue", heuristic, kernel="pallas_tpu", C=spec.C, dtype=spec.dtype
+    )
 
 
 def _tiling(spec: Spec) -> Tiling:
@@ -233,52 +280,109 @@ def _tiling(spec: Spec) -> Tiling:
 
 
 def _folded(spec: Spec) -> Spec:
-    """Without padding a frame is a list of positions: several short rows are one, where memory does not tell them apart."""
+    """Without padding a frame is a list of positions: several short rows are one, where memory does
+    not tell them apart.
+    """
     if spec.P or spec.W % 16:
         return spec
-    together = max((n for n in range(1, spec.H + 1) if spec.H % n == 0 and n * spec.W <= 1024), default=1)
+    together = max(
+        (n for n in range(1, spec.H + 1) if spec.H % n == 0 and n * spec.W <= 1024), default=1
+    )
     return dataclasses.replace(spec, H=spec.H // together, W=spec.W * together)
 
 
 def _call(tl: Tiling, kernel, direction, arrays, in_specs, results, out_specs, waiting):
     spec = tl.spec
     return pl.pallas_call(
-        functools.partial(kernel, tl), name=f"conv_prologue_{direction}", interpret=pallas_call.interpreter() or False,
-        grid=(spec.B, spec.K + spec.T, tl.padded_blocks if direction == "forward" else tl.blocks + tl.late),
-        in_specs=in_specs, out_specs=out_specs, out_shape=results,
-        scratch_shapes=[pltpu.VMEM((max(waiting, 1), spec.W + 2 * spec.P, spec.C), jnp.dtype(spec.dtype))],
-        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary", "arbitrary"), vmem_limit_bytes=MEMORY),
-    )(*arrays)  # fmt: skip
+        functools.partial(kernel, tl),
+        name=f"conv_prologue_{direction}",
+        interpret=pallas_call.interpreter() or False,
+        grid=(
+            spec.B,
+            spec.K + spec.T,
+            tl.padded_blocks if direction == "forward" else tl.blocks + tl.late,
+        ),
+        in_specs=in_specs,
+        out_specs=out_specs,
+        out_shape=results,
+        scratch_shapes=[
+            pltpu.VMEM((max(waiting, 1), spec.W + 2 * spec.P, spec.C), jnp.dtype(spec.dtype))
+        ],
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "arbitrary", "arbitrary"), vmem_limit_bytes=MEMORY
+        ),
+    )(*arrays)
 
 
-def forward(spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array) -> tuple[jax.Array, jax.Array]:
+def forward(
+    spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Equations (1) to (4) of `reference.py`: past, padded, and the next cache."""
     tl = _tiling(spec)
-    of = lambda frames, padding=0: (spec.B, frames, tl.spec.H + 2 * padding, tl.spec.W + 2 * padding, spec.C)
-    results = [jax.ShapeDtypeStruct(of(spec.K + spec.T, spec.P), x.dtype), jax.ShapeDtypeStruct(of(spec.K), x.dtype)]
+    of = lambda frames, padding=0: (
+        spec.B,
+        frames,
+        tl.spec.H + 2 * padding,
+        tl.spec.W + 2 * padding,
+        spec.C,
+    )
+    results = [
+        jax.ShapeDtypeStruct(of(spec.K + spec.T, spec.P), x.dtype),
+        jax.ShapeDtypeStruct(of(spec.K), x.dtype),
+    ]
     past, after = _call(
-        tl, _forward_kernel, "forward", (x.reshape(of(spec.T)), gain[None], cache.reshape(of(spec.K))),
+        tl,
+        _forward_kernel,
+        "forward",
+        (x.reshape(of(spec.T)), gain[None], cache.reshape(of(spec.K))),
         [tl.frame_block(tl.of_x), tl.gain_block(), tl.frame_block(tl.of_cache)],
-        results, [tl.past_block(), tl.frame_block(tl.of_next)], spec.P,
-    )  # fmt: skip
+        results,
+        [tl.past_block(), tl.frame_block(tl.of_next)],
+        spec.P,
+    )
     past_shape = (spec.B, spec.K + spec.T, spec.H + 2 * spec.P, spec.W + 2 * spec.P, spec.C)
     return past.reshape(past_shape), after.reshape(cache.shape)
 
 
-def backward(spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def backward(
+    spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Gradients of x, gain and cache, that of the gain [B, C] for each batch element by itself."""
     tl = _tiling(spec)
-    of = lambda frames, padding=0: (spec.B, frames, tl.spec.H + 2 * padding, tl.spec.W + 2 * padding, spec.C)
+    of = lambda frames, padding=0: (
+        spec.B,
+        frames,
+        tl.spec.H + 2 * padding,
+        tl.spec.W + 2 * padding,
+        spec.C,
+    )
     results = [
         jax.ShapeDtypeStruct(of(spec.T), x.dtype),
         jax.ShapeDtypeStruct((spec.B, 1, spec.C), jnp.float32),
         jax.ShapeDtypeStruct(of(spec.K), x.dtype),
     ]
     dx, dgain, dcache = _call(
-        tl, _backward_kernel, "backward", (x.reshape(of(spec.T)), gain[None], dpast.reshape(of(spec.K + spec.T, spec.P)), dnext.reshape(of(spec.K))),
-        [tl.frame_block(tl.of_x, tl.late), tl.gain_block(), tl.past_block(), tl.frame_block(tl.of_next, tl.late)],
+        tl,
+        _backward_kernel,
+        "backward",
+        (
+            x.reshape(of(spec.T)),
+            gain[None],
+            dpast.reshape(of(spec.K + spec.T, spec.P)),
+            dnext.reshape(of(spec.K)),
+        ),
+        [
+            tl.frame_block(tl.of_x, tl.late),
+            tl.gain_block(),
+            tl.past_block(),
+            tl.frame_block(tl.of_next, tl.late),
+        ],
         results,
-        [tl.frame_block(tl.of_x, tl.late), pl.BlockSpec((1, 1, spec.C), lambda b, f, i: (b, 0, 0)), tl.frame_block(tl.of_cache, tl.late)],
+        [
+            tl.frame_block(tl.of_x, tl.late),
+            pl.BlockSpec((1, 1, spec.C), lambda b, f, i: (b, 0, 0)),
+            tl.frame_block(tl.of_cache, tl.late),
+        ],
         tl.rows - spec.P if spec.P else 1,
-    )  # fmt: skip
+    )
     return dx.reshape(x.shape), dgain[:, 0], dcache.reshape(dnext.shape)

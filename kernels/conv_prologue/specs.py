@@ -1,4 +1,6 @@
-"""What one call of `conv_prologue` is, and named ones: the workloads that tests, benchmarks and tuning share."""
+"""What one call of `conv_prologue` is, and named ones: the workloads that tests, benchmarks and
+tuning share.
+"""
 
 import dataclasses
 import functools
@@ -9,7 +11,9 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything static: B batch, T frames, H rows, W columns, C channels, K cached frames, P zeros around; dtype of x and cache."""
+    """Everything static: B batch, T frames, H rows, W columns, C channels, K cached frames, P zeros
+    around; dtype of x and cache.
+    """
 
     B: int
     T: int
@@ -21,10 +25,20 @@ class Spec:
     dtype: str = "bfloat16"
 
     def __str__(self) -> str:
-        return f"B={self.B} T={self.T} H={self.H} W={self.W} C={self.C} K={self.K} P={self.P} {self.dtype}"
+        return (
+            f"B={self.B} T={self.T} H={self.H} W={self.W} C={self.C} K={self.K} P={self.P} "
+            f"{self.dtype}"
+        )
 
     def _bytes(self, frames: int, padding: int = 0) -> int:
-        return self.B * frames * (self.H + 2 * padding) * (self.W + 2 * padding) * self.C * jnp.dtype(self.dtype).itemsize
+        return (
+            self.B
+            * frames
+            * (self.H + 2 * padding)
+            * (self.W + 2 * padding)
+            * self.C
+            * jnp.dtype(self.dtype).itemsize
+        )
 
     @property
     def array_bytes(self) -> int:
@@ -33,12 +47,16 @@ class Spec:
 
     @property
     def forward_bytes(self) -> int:
-        """The least that must be moved: x and the cache read, the convolution's input and the next cache written."""
+        """The least that must be moved: x and the cache read, the convolution's input and the next
+        cache written.
+        """
         return self.array_bytes + 2 * self._bytes(self.K) + self._bytes(self.K + self.T, self.P)
 
     @property
     def backward_bytes(self) -> int:
-        """x and both gradients read, without the padding, and the gradients of x and of the cache written."""
+        """x and both gradients read, without the padding, and the gradients of x and of the cache
+        written.
+        """
         return 2 * self.array_bytes + 2 * self._bytes(self.K) + self._bytes(self.K + self.T)
 
 
@@ -49,19 +67,23 @@ def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
     return {
         "x": jax.random.normal(x, (spec.B, spec.T, spec.H, spec.W, spec.C)).astype(spec.dtype),
         "gain": 1 + 0.2 * jax.random.normal(gain, (spec.C,)),
-        "cache": jax.random.normal(cache, (spec.B, spec.K, spec.H, spec.W, spec.C)).astype(spec.dtype),
+        "cache": jax.random.normal(cache, (spec.B, spec.K, spec.H, spec.W, spec.C)).astype(
+            spec.dtype
+        ),
     }
 
 
 SPECS = {
-    # Decoders of Wan's class, 704 x 1280 pixels: one latent frame is four frames at full size, fewer before they are upsampled.
+    # Decoders of Wan's class, 704 x 1280 pixels: one latent frame is four frames at full size,
+    # fewer before they are upsampled.
     "wan_704_full": Spec(1, 4, 704, 1280, 96, P=1),
     "wan_704_half": Spec(1, 4, 352, 640, 192, P=1),
     "wan_704_quarter": Spec(1, 2, 176, 320, 384, P=1),
     "wan_704_latent": Spec(1, 1, 88, 160, 384, P=1),
     # The layer whose bytes kernels.md counts.
     "wan_480_full": Spec(1, 4, 480, 832, 96, P=1),
-    # This project's video tokenizer: its convolution along time needs no padding. 256 x 256 pixels and 16 latent frames, 720p.
+    # This project's video tokenizer: its convolution along time needs no padding. 256 x 256 pixels
+    # and 16 latent frames, 720p.
     "fine_256": Spec(2, 16, 64, 64, 96),
     "coarse_256": Spec(2, 16, 32, 32, 192),
     "fine_720": Spec(1, 4, 180, 320, 96),

@@ -1,17 +1,19 @@
-"""The prologue of a causal convolution on NVIDIA GPUs: forward and backward, each one pass over what must be moved.
+"""The prologue of a causal convolution on NVIDIA GPUs: forward and backward, each one pass over
+what must be moved.
 
-The equations are those of `reference.py`. Forward, a program makes ROWS neighbouring positions of one frame of `past`, its padding
-included, all their channels at once: a frame of the cache is copied, a frame of x is normalised and activated, and the last K are
-also written as the next cache. So x is read once and everything is written once.
+The equations are those of `reference.py`. Forward, a program makes ROWS neighbouring positions of
+one frame of `past`, its padding included, all their channels at once: a frame of the cache is
+copied, a frame of x is normalised and activated, and the last K are also written as the next cache.
+So x is read once and everything is written once.
 
-Backward, the gradient of y and of the cache is that of past plus, in the last K frames, that of the next cache; the padding gets
-none. With s = sigmoid(u), and x read again instead of anything kept,
+Backward, the gradient of y and of the cache is that of past plus, in the last K frames, that of the
+next cache; the padding gets none. With s = sigmoid(u), and x read again instead of anything kept,
 
-    du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                            (1)
-    dx = r (w - n mean_c(w n))                                                                          (2)
+    du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                     (1)
+    dx = r (w - n mean_c(w n))                                                                   (2)
 
-A program goes over STEPS times ROWS positions of one frame and writes its share of dg, which XLA adds: no atomics, so every result
-is the same in every run.
+A program goes over STEPS times ROWS positions of one frame and writes its share of dg, which XLA
+adds: no atomics, so every result is the same in every run.
 """
 
 import jax
@@ -32,22 +34,37 @@ EPS = tl.constexpr(EPSILON)
 def _load(pointer, rows, exists, C: tl.constexpr, WIDE: tl.constexpr):
     """[ROWS, WIDE] float32: C numbers from `rows` on, 0 where there is none."""
     c = tl.arange(0, WIDE)
-    return tl.load(pointer + rows[:, None] + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0.0).to(tl.float32)
+    return tl.load(
+        pointer + rows[:, None] + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0.0
+    ).to(tl.float32)
 
 
 @triton.jit
 def _store(pointer, x, rows, exists, C: tl.constexpr, WIDE: tl.constexpr):
     c = tl.arange(0, WIDE)
-    tl.store(pointer + rows[:, None] + c[None, :], x.to(pointer.dtype.element_ty), mask=exists[:, None] & (c < C)[None, :])
+    tl.store(
+        pointer + rows[:, None] + c[None, :],
+        x.to(pointer.dtype.element_ty),
+        mask=exists[:, None] & (c < C)[None, :],
+    )
 
 
 @triton.jit
 def forward_kernel(
-    x_ptr, gain_ptr, cache_ptr,
-    past_ptr, next_ptr,
-    T: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, K: tl.constexpr, P: tl.constexpr,
-    ROWS: tl.constexpr, WIDE: tl.constexpr,
-):  # fmt: skip
+    x_ptr,
+    gain_ptr,
+    cache_ptr,
+    past_ptr,
+    next_ptr,
+    T: tl.constexpr,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    C: tl.constexpr,
+    K: tl.constexpr,
+    P: tl.constexpr,
+    ROWS: tl.constexpr,
+    WIDE: tl.constexpr,
+):
     ALL: tl.constexpr = (H + 2 * P) * (W + 2 * P)
     BLOCKS: tl.constexpr = (ALL + ROWS - 1) // ROWS
     program = tl.program_id(0)
@@ -72,14 +89,30 @@ def forward_kernel(
 
 @triton.jit
 def backward_kernel(
-    x_ptr, gain_ptr, dpast_ptr, dnext_ptr,
-    dx_ptr, dgain_ptr, dcache_ptr,
-    T: tl.constexpr, H: tl.constexpr, W: tl.constexpr, C: tl.constexpr, K: tl.constexpr, P: tl.constexpr,
-    ROWS: tl.constexpr, WIDE: tl.constexpr, STEPS: tl.constexpr,
-):  # fmt: skip
+    x_ptr,
+    gain_ptr,
+    dpast_ptr,
+    dnext_ptr,
+    dx_ptr,
+    dgain_ptr,
+    dcache_ptr,
+    T: tl.constexpr,
+    H: tl.constexpr,
+    W: tl.constexpr,
+    C: tl.constexpr,
+    K: tl.constexpr,
+    P: tl.constexpr,
+    ROWS: tl.constexpr,
+    WIDE: tl.constexpr,
+    STEPS: tl.constexpr,
+):
     BLOCKS: tl.constexpr = (H * W + STEPS * ROWS - 1) // (STEPS * ROWS)
     program = tl.program_id(0)
-    block, frame, batch = program % BLOCKS, program // BLOCKS % (K + T), (program // (BLOCKS * (K + T))).to(tl.int64)
+    block, frame, batch = (
+        program % BLOCKS,
+        program // BLOCKS % (K + T),
+        (program // (BLOCKS * (K + T))).to(tl.int64),
+    )
     x_ptr += (batch * T + frame - K) * (H * W * C)
     dx_ptr += (batch * T + frame - K) * (H * W * C)
     dpast_ptr += (batch * (K + T) + frame) * ((H + 2 * P) * (W + 2 * P) * C)
@@ -117,16 +150,21 @@ def check(spec: Spec) -> None:
     if spec.C > 2048 or spec.dtype not in ("float32", "float16", "bfloat16"):
         raise Unsupported(f"takes up to 2048 channels of float32, float16 or bfloat16, not {spec}")
     if (spec.H + 2 * spec.P) * (spec.W + 2 * spec.P) * spec.C >= 2**31:
-        raise Unsupported(f"takes fewer than 2^31 numbers per frame, not {spec}; process it in tiles")
+        raise Unsupported(
+            f"takes fewer than 2^31 numbers per frame, not {spec}; process it in tiles"
+        )
     check_runnable()
 
 
 def parameters(spec: Spec, kernel: str) -> dict[str, int]:
-    """Launch parameters of "forward" or "backward": the heuristic below, or what was tuned on this device.
+    """Launch parameters of "forward" or "backward": the heuristic below, or what was tuned on this
+    device.
 
-    rows     of a program at a time: 4096 numbers forward, 32 a thread, which is 4 loads of 16 bytes in flight; half of it backward,
-             where a position takes three times the registers. A power of two.
-    steps    of rows that share one partial sum of the gain's gradient: 8 make the sums 1 / 64 of the bytes moved, at 16 rows.
+    rows     of a program at a time: 4096 numbers forward, 32 a thread, which is 4 loads of 16 bytes
+             in flight; half of it backward, where a position takes three times the registers. A
+             power of two.
+    steps    of rows that share one partial sum of the gain's gradient: 8 make the sums 1 / 64 of
+             the bytes moved, at 16 rows.
     warps    4: a position of 96 channels is read by half a warp, and no sum leaves its warp.
     """
     wide = triton.next_power_of_2(spec.C)
@@ -149,22 +187,40 @@ def launches(spec: Spec) -> dict[str, Launch]:
 
     p = parameters(spec, "forward")
     programs = B * (K + T) * triton.cdiv((H + 2 * P) * (W + 2 * P), p["rows"])
-    forward = Launch(forward_kernel, (x, gain, cache), (past, cache), programs, {**sizes, "ROWS": p["rows"]}, num_warps=p["warps"])
+    forward = Launch(
+        forward_kernel,
+        (x, gain, cache),
+        (past, cache),
+        programs,
+        {**sizes, "ROWS": p["rows"]},
+        num_warps=p["warps"],
+    )
 
     p = parameters(spec, "backward")
     blocks = triton.cdiv(H * W, p["steps"] * p["rows"])
     results = (x, array(B, T * blocks, C, dtype="float32"), cache)
     constants = {**sizes, "ROWS": p["rows"], "STEPS": p["steps"]}
-    backward = Launch(backward_kernel, (x, gain, past, cache), results, B * (K + T) * blocks, constants, num_warps=p["warps"])
+    backward = Launch(
+        backward_kernel,
+        (x, gain, past, cache),
+        results,
+        B * (K + T) * blocks,
+        constants,
+        num_warps=p["warps"],
+    )
     return {"forward": forward, "backward": backward}
 
 
-def forward(spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array) -> tuple[jax.Array, jax.Array]:
+def forward(
+    spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Equations (1) to (4) of `reference.py`: past, padded, and the next cache."""
     return tuple(launches(spec)["forward"](x, gain, cache))
 
 
-def backward(spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def backward(
+    spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Gradients of x, gain and cache, that of the gain [B, C] for each batch element by itself."""
     dx, dgain, dcache = launches(spec)["backward"](x, gain, dpast, dnext)
     return dx, dgain.sum(1), dcache

@@ -1,4 +1,6 @@
-"""A gated branch added to its stream, and the sum normalised and modulated: `gated_norm`, for its fast gradient."""
+"""A gated branch added to its stream, and the sum normalised and modulated: `gated_norm`, for its
+fast gradient.
+"""
 
 from kernels.gated_norm.api import gated_norm
 

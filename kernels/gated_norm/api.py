@@ -13,7 +13,8 @@ from kernels.dispatch import Implementation, select
 from kernels.gated_norm import reference
 from kernels.gated_norm.specs import Spec
 
-# Best first. "xla" is the reference, differentiated by JAX; every other has `check` and `backward`, and shares its forward pass.
+# Best first. "xla" is the reference, differentiated by JAX; every other has `check` and `backward`,
+# and shares its forward pass.
 IMPLEMENTATIONS = {
     "triton": Implementation("kernels.gated_norm.triton", "gpu"),
     "xla": Implementation("kernels.gated_norm.reference"),
@@ -30,19 +31,22 @@ def gated_norm(
     implementation: str | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """y = x + gate f and z = (1 + scale) rms(y) + shift: the end of one branch of a block and the beginning of the next.
+    """y = x + gate f and z = (1 + scale) rms(y) + shift: the end of one branch of a block and the
+    beginning of the next.
 
     x, f                [..., S, D] the stream and what a branch adds to it
-    gate, shift, scale  [..., D] of x's dtype or float32, one row for all S sites of a frame. The gate is of the branch that ends,
-                        shift and scale of the one that begins
-    implementation      "triton" or "xla"; default the first for this platform that can. One that is named never falls back
-    sharding            how x lies on a mesh. The kernel then runs in a `shard_map` island: all axes but D may be sharded. f is split
-                        alike, the rows as the axes before S
+    gate, shift, scale  [..., D] of x's dtype or float32, one row for all S sites of a frame. The
+                        gate is of the branch that ends, shift and scale of the one that begins
+    implementation      "triton" or "xla"; default the first for this platform that can. One that is
+                        named never falls back
+    sharding            how x lies on a mesh. The kernel then runs in a `shard_map` island: all axes
+                        but D may be sharded. f is split alike, the rows as the axes before S
 
-    Returns (y, z) [..., S, D] of x's dtype. Implementations differ in the gradient only. Raises ValueError for shapes that do not fit
-    together, or an unknown implementation; `kernels.errors.Unsupported`, a NotImplementedError, for what the implementation cannot
-    do, with what it can. A kernel can be differentiated once, in reverse.
-    Source: adaptive norm and gate as in DiT (Peebles & Xie 2022), RMS norm Zhang & Sennrich 2019.
+    Returns (y, z) [..., S, D] of x's dtype. Implementations differ in the gradient only. Raises
+    ValueError for shapes that do not fit together, or an unknown implementation;
+    `kernels.errors.Unsupported`, a NotImplementedError, for what the implementation cannot do, with
+    what it can. A kernel can be differentiated once, in reverse. Source: adaptive norm and gate as
+    in DiT (Peebles & Xie 2022), RMS norm Zhang & Sennrich 2019.
     """
     _check_shapes(x, f, gate, shift, scale)
     run = functools.partial(_run, implementation=implementation)
@@ -50,10 +54,18 @@ def gated_norm(
         return run(x, f, gate, shift, scale)
     *frames, sites, width = (*sharding.spec, *(None,) * (x.ndim - len(sharding.spec)))
     if width is not None:
-        raise ValueError(f"gated_norm: the width must not be sharded, but the sharding is {sharding.spec}")
+        raise ValueError(
+            f"gated_norm: the width must not be sharded, but the sharding is {sharding.spec}"
+        )
     of_x, of_row = jax.P(*frames, sites, None), jax.P(*frames, None)
     # check_vma: kernel calls do not say over which axes their results vary.
-    island = jax.shard_map(run, mesh=sharding.mesh, in_specs=(of_x, of_x, of_row, of_row, of_row), out_specs=(of_x, of_x), check_vma=False)
+    island = jax.shard_map(
+        run,
+        mesh=sharding.mesh,
+        in_specs=(of_x, of_x, of_row, of_row, of_row),
+        out_specs=(of_x, of_x),
+        check_vma=False,
+    )
     return island(x, f, gate, shift, scale)
 
 
@@ -61,9 +73,16 @@ def _check_shapes(x, f, gate, shift, scale) -> None:
     if x.ndim < 2:
         raise ValueError(f"gated_norm: x is {x.shape}; give [..., S, D]")
     row = (*x.shape[:-2], x.shape[-1])
-    for name, array, shape in (("f", f, x.shape), ("gate", gate, row), ("shift", shift, row), ("scale", scale, row)):
+    for name, array, shape in (
+        ("f", f, x.shape),
+        ("gate", gate, row),
+        ("shift", shift, row),
+        ("scale", scale, row),
+    ):
         if array.shape != shape:
-            raise ValueError(f"gated_norm: {name} is {array.shape}; beside x {x.shape} it must be {shape}")
+            raise ValueError(
+                f"gated_norm: {name} is {array.shape}; beside x {x.shape} it must be {shape}"
+            )
         if array.dtype != x.dtype and (name == "f" or array.dtype != "float32"):
             allowed = "one dtype" if name == "f" else "that dtype or float32"
             raise ValueError(f"gated_norm: x is {x.dtype} and {name} {array.dtype}; give {allowed}")
@@ -72,7 +91,9 @@ def _check_shapes(x, f, gate, shift, scale) -> None:
 
 
 def _run(x, f, gate, shift, scale, *, implementation):
-    """On one device: an implementation chosen, and leading axes folded into N for a kernel; XLA would have to move what is sharded."""
+    """On one device: an implementation chosen, and leading axes folded into N for a kernel; XLA
+    would have to move what is sharded.
+    """
     shape = x.shape
     spec = Spec(math.prod(shape[:-2]), *shape[-2:], dtype=x.dtype.name)
     name, module = select("gated_norm", IMPLEMENTATIONS, spec, implementation)

@@ -1,10 +1,12 @@
-"""A gated residual and the modulated norm after it: the specification, in float32 whatever the dtype of the arguments.
+"""A gated residual and the modulated norm after it: the specification, in float32 whatever the
+dtype of the arguments.
 
-For tokens x, f [N, S, D] of N frames of S sites, with rows gate a, shift b and scale c [N, D], one for all sites of a frame:
+For tokens x, f [N, S, D] of N frames of S sites, with rows gate a, shift b and scale c [N, D], one
+for all sites of a frame:
 
-    y = x + a f,   rounded to the dtype of x                                                            (1)
-    n = y r,   r = 1 / sqrt(mean_d y_d^2 + eps)                                                         (2)
-    z = (1 + c) n + b                                                                                   (3)
+    y = x + a f,   rounded to the dtype of x                                                     (1)
+    n = y r,   r = 1 / sqrt(mean_d y_d^2 + eps)                                                  (2)
+    z = (1 + c) n + b                                                                            (3)
 
 XLA makes the forward pass at the least bytes, or near it, so every implementation shares this one.
 """
@@ -19,7 +21,9 @@ def check(spec) -> None:
     """Takes everything."""
 
 
-def gated_norm(x: jax.Array, f: jax.Array, gate: jax.Array, shift: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+def gated_norm(
+    x: jax.Array, f: jax.Array, gate: jax.Array, shift: jax.Array, scale: jax.Array
+) -> tuple[jax.Array, jax.Array]:
     """Equations (1) to (3); arguments as of `api.gated_norm`: y and z [..., S, D]."""
     gate, shift, scale = (row.astype(jnp.float32)[..., None, :] for row in (gate, shift, scale))
     y = (x.astype(jnp.float32) + gate * f.astype(jnp.float32)).astype(x.dtype)

@@ -1,4 +1,6 @@
-"""What one call of `gated_norm` is, and named ones: the workloads that tests, benchmarks and tuning share."""
+"""What one call of `gated_norm` is, and named ones: the workloads that tests, benchmarks and tuning
+share.
+"""
 
 import dataclasses
 import functools
@@ -9,7 +11,9 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything static: N frames of the whole batch, S sites, D width; dtype of x, f and the results."""
+    """Everything static: N frames of the whole batch, S sites, D width; dtype of x, f and the
+    results.
+    """
 
     N: int
     S: int
@@ -26,7 +30,10 @@ class Spec:
 
     @property
     def forward_bytes(self) -> int:
-        """The least that must be moved: x and f read, y and z written. Rows of a frame are small."""
+        """The least that must be moved: x and f read, y and z written.
+
+        Rows of a frame are small.
+        """
         return 4 * self.array_bytes
 
     @property
@@ -39,13 +46,19 @@ class Spec:
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
     """Arguments of `gated_norm`: normal numbers."""
     keys = jax.random.split(jax.random.key(seed), 5)
-    given = {name: jax.random.normal(key, (spec.N, spec.S, spec.D)).astype(spec.dtype) for name, key in zip("xf", keys, strict=False)}
+    given = {
+        name: jax.random.normal(key, (spec.N, spec.S, spec.D)).astype(spec.dtype)
+        for name, key in zip("xf", keys, strict=False)
+    }
     rows = zip(("gate", "shift", "scale"), keys[2:], strict=True)
-    return given | {name: jax.random.normal(key, (spec.N, spec.D)).astype(spec.dtype) for name, key in rows}
+    return given | {
+        name: jax.random.normal(key, (spec.N, spec.D)).astype(spec.dtype) for name, key in rows
+    }
 
 
 SPECS = {
-    # The presets of sora_jax: S, M, XL at 720p, 14B at 480p. The figures of kernels.md are for t16 of width 1152.
+    # The presets of sora_jax: S, M, XL at 720p, 14B at 480p. The figures of kernels.md are for t16
+    # of width 1152.
     "s": Spec(2 * 9, 256, 384),
     "m": Spec(2 * 9, 1024, 768),
     "t16": Spec(2 * 16, 1024, 1152),

@@ -1,15 +1,17 @@
-"""The gradient of a gated residual and its modulated norm on NVIDIA GPUs, in one pass; forward is the reference's.
+"""The gradient of a gated residual and its modulated norm on NVIDIA GPUs, in one pass; forward is
+the reference's.
 
-The equations are those of `reference.py`, a, b, c its gate, shift and scale. With the gradients dy and dz of both results, and
-n = y r computed again from y, which is kept because the model keeps it,
+The equations are those of `reference.py`, a, b, c its gate, shift and scale. With the gradients dy
+and dz of both results, and n = y r computed again from y, which is kept because the model keeps it,
 
-    w = (1 + c) dz,   e = dy + r (w - n mean_d(w n))                                                    (1)
-    dx = e,   df = a e                                                                                  (2)
-    da = sum_s e f,   db = sum_s dz,   dc = sum_s dz n                                                  (3)
+    w = (1 + c) dz,   e = dy + r (w - n mean_d(w n))                                             (1)
+    dx = e,   df = a e                                                                           (2)
+    da = sum_s e f,   db = sum_s dz,   dc = sum_s dz n                                           (3)
 
-A program takes EACH neighbouring sites of one frame, ROWS at a time and all their channels at once, and carries (3) in registers; its
-sums are written once and added by XLA: no atomics, so every result is the same in every run. XLA by itself makes several passes,
-since it sums over sites in other kernels than over channels.
+A program takes EACH neighbouring sites of one frame, ROWS at a time and all their channels at once,
+and carries (3) in registers; its sums are written once and added by XLA: no atomics, so every
+result is the same in every run. XLA by itself makes several passes, since it sums over sites in
+other kernels than over channels.
 """
 
 import jax
@@ -36,7 +38,14 @@ def backward_kernel(
     program = tl.program_id(0)
     chunk, frame = program % CHUNKS, (program // CHUNKS).to(tl.int64)
     first = frame * (S * D)
-    y_ptr, f_ptr, dy_ptr, dz_ptr, dx_ptr, df_ptr = y_ptr + first, f_ptr + first, dy_ptr + first, dz_ptr + first, dx_ptr + first, df_ptr + first
+    y_ptr, f_ptr, dy_ptr, dz_ptr, dx_ptr, df_ptr = (
+        y_ptr + first,
+        f_ptr + first,
+        dy_ptr + first,
+        dz_ptr + first,
+        dx_ptr + first,
+        df_ptr + first,
+    )
     d = tl.arange(0, WIDE)
     da, db, dc = (tl.zeros((ROWS, WIDE), tl.float32),) * 3
     for start in range(0, EACH, ROWS):
@@ -48,7 +57,8 @@ def backward_kernel(
         dz = tl.load(dz_ptr + at, mask=exists, other=0.0).to(tl.float32)
         dy = tl.load(dy_ptr + at, mask=exists, other=0.0).to(tl.float32)
         f = tl.load(f_ptr + at, mask=exists, other=0.0).to(tl.float32)
-        # Scale and gate come from the cache each time, and sums are made as soon as they can be: held to the end, rows of 5120 spill.
+        # Scale and gate come from the cache each time, and sums are made as soon as they can be:
+        # held to the end, rows of 5120 spill.
         c = tl.load(scale_ptr + frame * D + d, mask=d < D, other=0.0).to(tl.float32)[None, :]
         w = (1 + c) * dz
         squares, product = tl.sum(y * y, 1)[:, None], tl.sum(w * y, 1)[:, None]
@@ -79,14 +89,20 @@ def check(spec: Spec) -> None:
 def parameters(spec: Spec) -> dict[str, int]:
     """Launch parameters: the heuristic below, or what was tuned on this device.
 
-    rows     of a program at a time: 2048 numbers, 8 a thread for a load of 16 bytes, and one row where that is more. A power of two.
+    rows     of a program at a time: 2048 numbers, 8 a thread for a load of 16 bytes, and one row
+             where that is more. A power of two.
     warps    8, and 16 for rows of more than 2048 numbers, which must all be held at once.
-    each     sites a program: enough programs for 4 on each of 132 processors, but 32 rows or more, so that sums stay small.
+    each     sites a program: enough programs for 4 on each of 132 processors, but 32 rows or more,
+             so that sums stay small.
     """
     wide = triton.next_power_of_2(spec.D)
     rows = max(1, 2048 // wide)
     chunks = max(1, min(triton.cdiv(528, spec.N), spec.S // 32))
-    heuristic = {"rows": rows, "warps": 8 if wide <= 2048 else 16, "each": triton.cdiv(spec.S, chunks)}
+    heuristic = {
+        "rows": rows,
+        "warps": 8 if wide <= 2048 else 16,
+        "each": triton.cdiv(spec.S, chunks),
+    }
     return tuning.parameters("gated_norm", heuristic, D=spec.D, dtype=spec.dtype)
 
 
@@ -97,11 +113,34 @@ def launches(spec: Spec) -> dict[str, Launch]:
     p = parameters(spec)
     chunks = triton.cdiv(spec.S, p["each"])
     sums = jax.ShapeDtypeStruct((spec.N, chunks, 3, spec.D), jnp.float32)
-    constants = {"S": spec.S, "D": spec.D, "EACH": p["each"], "ROWS": p["rows"], "WIDE": triton.next_power_of_2(spec.D)}
-    return {"backward": Launch(backward_kernel, (x, x, row, row, x, x), (x, x, sums), spec.N * chunks, constants, num_warps=p["warps"])}
+    constants = {
+        "S": spec.S,
+        "D": spec.D,
+        "EACH": p["each"],
+        "ROWS": p["rows"],
+        "WIDE": triton.next_power_of_2(spec.D),
+    }
+    return {
+        "backward": Launch(
+            backward_kernel,
+            (x, x, row, row, x, x),
+            (x, x, sums),
+            spec.N * chunks,
+            constants,
+            num_warps=p["warps"],
+        )
+    }
 
 
-def backward(spec: Spec, y: jax.Array, f: jax.Array, gate: jax.Array, scale: jax.Array, dy: jax.Array, dz: jax.Array) -> tuple[jax.Array, ...]:
+def backward(
+    spec: Spec,
+    y: jax.Array,
+    f: jax.Array,
+    gate: jax.Array,
+    scale: jax.Array,
+    dy: jax.Array,
+    dz: jax.Array,
+) -> tuple[jax.Array, ...]:
     """Gradients of x, f [N, S, D], gate, shift and scale [N, D]; those three are float32 here."""
     dx, df, sums = launches(spec)["backward"](y, f, gate, scale, dy, dz)
     return dx, df, *jnp.moveaxis(sums.sum(1), 1, 0)

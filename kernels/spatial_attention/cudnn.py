@@ -1,6 +1,8 @@
-"""Spatial attention on NVIDIA GPUs by cuDNN's attention, forward and backward; norm and rotation are XLA's.
+"""Spatial attention on NVIDIA GPUs by cuDNN's attention, forward and backward; norm and rotation
+are XLA's.
 
-Rows are neighbours in memory already, so nothing moves, and a kernel of ours could save the passes of the norm at most.
+Rows are neighbours in memory already, so nothing moves, and a kernel of ours could save the passes
+of the norm at most.
 """
 
 import jax
@@ -15,9 +17,13 @@ def check(spec: Spec) -> None:
     """Raises `Unsupported` with what is supported."""
     device = target.current()
     if device.platform != "gpu" or device.capability is None or device.capability < 80:
-        raise Unsupported(f"needs an NVIDIA GPU of compute capability 8.0 or later, and this is {device.kind}")
+        raise Unsupported(
+            f"needs an NVIDIA GPU of compute capability 8.0 or later, and this is {device.kind}"
+        )
     if spec.D % 8 or spec.D > 128 or spec.dtype not in ("float16", "bfloat16"):
-        raise Unsupported(f"takes heads of up to 128 numbers in steps of 8, float16 or bfloat16, not {spec}")
+        raise Unsupported(
+            f"takes heads of up to 128 numbers in steps of 8, float16 or bfloat16, not {spec}"
+        )
 
 
 def attend(q, k, v, q_scale, k_scale, angles) -> jax.Array:

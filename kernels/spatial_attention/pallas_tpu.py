@@ -1,6 +1,8 @@
-"""Spatial attention on TPUs by JAX's splash attention, forward and backward; norm, rotation and layout are XLA's.
+"""Spatial attention on TPUs by JAX's splash attention, forward and backward; norm, rotation and
+layout are XLA's.
 
-Sites are filled up to whole blocks: real ones are segment 1 and see each other, the others are segment 0.
+Sites are filled up to whole blocks: real ones are segment 1 and see each other, the others are
+segment 0.
 """
 
 import jax
@@ -18,11 +20,16 @@ def check(spec: Spec) -> None:
     """Raises `Unsupported` with what is supported."""
     pallas_call.check_runnable()
     if spec.S < 128 or spec.D % 8 or spec.dtype not in ("float32", "bfloat16"):
-        raise Unsupported(f"takes 128 sites or more, heads of a multiple of 8 numbers, float32 or bfloat16, not {spec}")
+        raise Unsupported(
+            "takes 128 sites or more, heads of a multiple of 8 numbers, float32 or bfloat16, "
+            f"not {spec}"
+        )
 
 
 def block(sites: int) -> int:
-    """Rows of a block: the largest of 256 to 1024, in steps of 128, of those that fill up least; fewer than 256 sites are one block."""
+    """Rows of a block: the largest of 256 to 1024, in steps of 128, of those that fill up least;
+    fewer than 256 sites are one block.
+    """
     if sites <= 256:
         return -(-sites // 128) * 128
     return min(range(1024, 255, -128), key=lambda rows: -(-sites // rows) * rows)
@@ -35,11 +42,18 @@ def attend(q, k, v, q_scale, k_scale, angles) -> jax.Array:
     rest = -sites % rows
     q, k, v = (jnp.pad(x.swapaxes(1, 2), ((0, 0), (0, 0), (0, rest), (0, 0))) for x in (q, k, v))
     sizes = splash.BlockSizes(
-        block_q=rows, block_kv=rows, block_q_dkv=rows, block_kv_dkv=rows, block_q_dq=rows, block_kv_dq=rows,
-    )  # fmt: skip
+        block_q=rows,
+        block_kv=rows,
+        block_q_dkv=rows,
+        block_kv_dkv=rows,
+        block_q_dq=rows,
+        block_kv_dq=rows,
+    )
     everyone = mask.MultiHeadMask([mask.FullMask((sites + rest,) * 2)] * heads)
     interpret = pallas_call.interpreter() is not None
-    kernel = splash.make_splash_mha(everyone, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret)
+    kernel = splash.make_splash_mha(
+        everyone, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+    )
     real = (jnp.arange(sites + rest) < sites).astype(jnp.int32)
     segments = splash.SegmentIds(real, real) if rest else None
     out = jax.vmap(lambda q, k, v: kernel(q, k, v, segments))(q, k, v)

@@ -1,9 +1,11 @@
-"""Spatial attention: the specification, in float32 but for what products take, which is rounded to the dtype of the arguments.
+"""Spatial attention: the specification, in float32 but for what products take, which is rounded to
+the dtype of the arguments.
 
-For every sequence and head, over sites s, u = 1 .. S with angles phi_s [D/2], and n and R as of temporal attention:
+For every sequence and head, over sites s, u = 1 .. S with angles phi_s [D/2], and n and R as of
+temporal attention:
 
-    q'_s = R(phi_s) (g_q n(q_s)),     k'_u = R(phi_u) (g_k n(k_u))                                      (1)
-    o_s = sum_u p_su v_u,     p = softmax over u of q'_s . k'_u / sqrt(D)                               (2)
+    q'_s = R(phi_s) (g_q n(q_s)),     k'_u = R(phi_u) (g_k n(k_u))                               (1)
+    o_s = sum_u p_su v_u,     p = softmax over u of q'_s . k'_u / sqrt(D)                        (2)
 """
 
 import jax
@@ -17,14 +19,20 @@ def check(spec) -> None:
 
 
 def ready(q, k, q_scale, k_scale, angles) -> tuple[jax.Array, jax.Array]:
-    """Equation (1), the factor of equation (2) in q': q and k [..., S, H, D] -> the same shapes and dtypes."""
+    """Equation (1), the factor of equation (2) in q': q and k [..., S, H, D] -> the same shapes and
+    dtypes.
+    """
     angles = angles[:, None]
     q32 = normalise_and_rotate(q, q_scale, angles) * q.shape[-1] ** -0.5
     return q32.astype(q.dtype), normalise_and_rotate(k, k_scale, angles).astype(k.dtype)
 
 
 def attend(q, k, v, q_scale, k_scale, angles) -> jax.Array:
-    """Equations (1) and (2); arguments as of `spatial_attention`, q, k, v [..., S, H, D] -> the same shape and dtype."""
+    """Equations (1) and (2); arguments as of `spatial_attention`, q, k, v [..., S, H, D] -> the
+    same shape and dtype.
+    """
     q, k = ready(q, k, q_scale, k_scale, angles)
-    p = jax.nn.softmax(jnp.einsum("...shd,...uhd->...hsu", q, k, preferred_element_type=jnp.float32), axis=-1).astype(v.dtype)
+    p = jax.nn.softmax(
+        jnp.einsum("...shd,...uhd->...hsu", q, k, preferred_element_type=jnp.float32), axis=-1
+    ).astype(v.dtype)
     return jnp.einsum("...hsu,...uhd->...shd", p, v)

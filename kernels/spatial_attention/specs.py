@@ -1,4 +1,6 @@
-"""What one call of `spatial_attention` is, and named ones: the workloads that tests and benchmarks share."""
+"""What one call of `spatial_attention` is, and named ones: the workloads that tests and benchmarks
+share.
+"""
 
 import dataclasses
 import functools
@@ -9,7 +11,9 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything static: N sequences, S sites, H heads, D head width; dtype of q, k, v and the result."""
+    """Everything static: N sequences, S sites, H heads, D head width; dtype of q, k, v and the
+    result.
+    """
 
     N: int
     S: int
@@ -36,8 +40,14 @@ def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
     """Arguments of `spatial_attention`: normal numbers, scales about one, sites in a row."""
     keys = jax.random.split(jax.random.key(seed), 5)
     shape = (spec.N, spec.S, spec.H, spec.D)
-    given = {name: jax.random.normal(key, shape).astype(spec.dtype) for name, key in zip("qkv", keys, strict=False)}
-    given |= {name: 1 + 0.2 * jax.random.normal(key, (spec.D,)) for name, key in zip(("q_scale", "k_scale"), keys[3:], strict=True)}
+    given = {
+        name: jax.random.normal(key, shape).astype(spec.dtype)
+        for name, key in zip("qkv", keys, strict=False)
+    }
+    given |= {
+        name: 1 + 0.2 * jax.random.normal(key, (spec.D,))
+        for name, key in zip(("q_scale", "k_scale"), keys[3:], strict=True)
+    }
     return given | {"angles": jnp.arange(spec.S)[:, None] * jnp.geomspace(1.0, 0.01, spec.D // 2)}
 
 

@@ -1,4 +1,6 @@
-"""Attention along time at every site of a video, with normalised, rotated queries and keys: `temporal_attention`."""
+"""Attention along time at every site of a video, with normalised, rotated queries and keys:
+`temporal_attention`.
+"""
 
 from kernels.temporal_attention.api import temporal_attention
 

@@ -13,7 +13,8 @@ from kernels.batching import fold_vmap
 from kernels.dispatch import Implementation, select
 from kernels.temporal_attention.specs import Spec
 
-# Best first. "xla" is the reference, differentiated by JAX; every other has `check`, `forward` and `backward`.
+# Best first. "xla" is the reference, differentiated by JAX; every other has `check`, `forward` and
+# `backward`.
 IMPLEMENTATIONS = {
     "triton": Implementation("kernels.temporal_attention.triton", "gpu"),
     "pallas_tpu": Implementation("kernels.temporal_attention.pallas_tpu", "tpu"),
@@ -36,27 +37,35 @@ def temporal_attention(
     implementation: str | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> jax.Array:
-    """Every site of a video attends to itself along time; q and k are normalised per head and rotated here.
+    """Every site of a video attends to itself along time; q and k are normalised per head and
+    rotated here.
 
-    q, k, v          [..., T, S, H, D] over frames, sites and heads, of one dtype; as the projections leave them, before any norm
+    q, k, v          [..., T, S, H, D] over frames, sites and heads, of one dtype; as the
+                     projections leave them, before any norm
     q_scale, k_scale [D] of the RMS norm of q and k (epsilon 1e-6); used in float32
-    angles           [T, D/2] by which plane (x_i, x_{i + D/2}) turns at each frame; no gradient flows into them
-    visible          bool [..., T]: which frames may be seen as keys; default all. A query that sees no key gives 0
-    shared_k, _v     [..., A, H, D]: A keys and values more, which every site sees, whatever the masks; the keys ready,
-                     normalised and rotated (`reference.normalise_and_rotate`)
+    angles           [T, D/2] by which plane (x_i, x_{i + D/2}) turns at each frame; no gradient
+                     flows into them
+    visible          bool [..., T]: which frames may be seen as keys; default all. A query that sees
+                     no key gives 0
+    shared_k, _v     [..., A, H, D]: A keys and values more, which every site sees, whatever the
+                     masks; the keys ready, normalised and rotated
+                     (`reference.normalise_and_rotate`)
     causal           a frame sees itself and earlier ones only
-    implementation   "triton", "pallas_tpu" or "xla"; default the first for this platform that can. One that is named never falls back
-    sharding         how q, k and v lie on a mesh. The kernel then runs in a `shard_map` island: the batch, S and H may be sharded,
-                     T and D not. visible and the shared keys are split alike, the rest is on every device
+    implementation   "triton", "pallas_tpu" or "xla"; default the first for this platform that can.
+                     One that is named never falls back
+    sharding         how q, k and v lie on a mesh. The kernel then runs in a `shard_map` island: the
+                     batch, S and H may be sharded, T and D not. visible and the shared keys are
+                     split alike, the rest is on every device
 
-    Returns [..., T, S, H, D], dtype of q. Raises ValueError for shapes that do not fit together, or an unknown implementation;
-    `kernels.errors.Unsupported`, a NotImplementedError, for what the implementation cannot do, with what it can. A kernel can be
-    differentiated once, in reverse; "xla" any number of times and forward. Source: qk-norm as in ViT-22B (Dehghani et al. 2023),
+    Returns [..., T, S, H, D], dtype of q. Raises ValueError for shapes that do not fit together, or
+    an unknown implementation; `kernels.errors.Unsupported`, a NotImplementedError, for what the
+    implementation cannot do, with what it can. A kernel can be differentiated once, in reverse;
+    "xla" any number of times and forward. Source: qk-norm as in ViT-22B (Dehghani et al. 2023),
     rotation RoFormer (Su et al. 2021).
 
-    Every number must be finite, also those of frames that `visible` hides. A kernel handles several sites in one matrix product, so
-    a NaN or Inf in v, or in the gradient of the result, spreads to the sites of its tile (0 x NaN); in the reference it stays in its
-    own site.
+    Every number must be finite, also those of frames that `visible` hides. A kernel handles several
+    sites in one matrix product, so a NaN or Inf in v, or in the gradient of the result, spreads to
+    the sites of its tile (0 x NaN); in the reference it stays in its own site.
     """
     _check_shapes(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v)
     arrays = (q, k, v, q_scale, k_scale, jax.lax.stop_gradient(angles), visible, shared_k, shared_v)
@@ -65,7 +74,10 @@ def temporal_attention(
         return run(*arrays)
     *batch, frames, sites, heads, width = (*sharding.spec, *(None,) * (q.ndim - len(sharding.spec)))
     if frames is not None or width is not None:
-        raise ValueError(f"temporal_attention: frames and head width must not be sharded, but the sharding is {sharding.spec}")
+        raise ValueError(
+            "temporal_attention: frames and head width must not be sharded, but the sharding "
+            f"is {sharding.spec}"
+        )
     of_batch, of_shared, whole = jax.P(*batch, None), jax.P(*batch, None, heads, None), jax.P()
     of_x = jax.P(*batch, None, sites, heads, None)
     specs = [of_x, of_x, of_x, whole, whole, whole, of_batch, of_shared, of_shared]
@@ -77,7 +89,9 @@ def temporal_attention(
 
     in_specs = tuple(spec for spec, there in zip(specs, given, strict=True) if there)
     # check_vma: kernel calls do not say over which axes their results vary.
-    sharded = jax.shard_map(island, mesh=sharding.mesh, in_specs=in_specs, out_specs=of_x, check_vma=False)
+    sharded = jax.shard_map(
+        island, mesh=sharding.mesh, in_specs=in_specs, out_specs=of_x, check_vma=False
+    )
     return sharded(*(array for array in arrays if array is not None))
 
 
@@ -86,53 +100,97 @@ def _check_shapes(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
         raise ValueError(f"temporal_attention: q is {q.shape}; give [..., T, S, H, D]")
     *batch, T, _, H, D = q.shape
     if D % 2:
-        raise ValueError(f"temporal_attention: heads of {D} numbers cannot be rotated; give an even width")
+        raise ValueError(
+            f"temporal_attention: heads of {D} numbers cannot be rotated; give an even width"
+        )
     if (shared_k is None) != (shared_v is None):
         raise ValueError("temporal_attention: give both shared_k and shared_v, or neither")
-    expected = {"k": (k, q.shape), "v": (v, q.shape), "q_scale": (q_scale, (D,)), "k_scale": (k_scale, (D,)), "angles": (angles, (T, D // 2))}
+    expected = {
+        "k": (k, q.shape),
+        "v": (v, q.shape),
+        "q_scale": (q_scale, (D,)),
+        "k_scale": (k_scale, (D,)),
+        "angles": (angles, (T, D // 2)),
+    }
     if visible is not None:
         expected["visible"] = (visible, (*batch, T))
     if shared_k is not None:
         A = shared_k.shape[-3] if shared_k.ndim > 2 else 0
-        expected |= {"shared_k": (shared_k, (*batch, A, H, D)), "shared_v": (shared_v, (*batch, A, H, D))}
+        expected |= {
+            "shared_k": (shared_k, (*batch, A, H, D)),
+            "shared_v": (shared_v, (*batch, A, H, D)),
+        }
     for name, (array, shape) in expected.items():
         if array.shape != tuple(shape):
-            raise ValueError(f"temporal_attention: {name} is {array.shape}; beside q {q.shape} it must be {tuple(shape)}")
+            raise ValueError(
+                f"temporal_attention: {name} is {array.shape}; beside q {q.shape} it must be "
+                f"{tuple(shape)}"
+            )
     empty = {"q": q} if shared_k is None else {"q": q, "shared_k": shared_k}
     if any(0 in array.shape for array in empty.values()):
         shapes = ", ".join(f"{name} {array.shape}" for name, array in empty.items())
         raise ValueError(f"temporal_attention: nothing to attend to in {shapes}")
     for name, array in {"k": k, "v": v, "shared_k": shared_k, "shared_v": shared_v}.items():
         if array is not None and array.dtype != q.dtype:
-            raise ValueError(f"temporal_attention: q is {q.dtype} and {name} {array.dtype}; give one dtype")
+            raise ValueError(
+                f"temporal_attention: q is {q.dtype} and {name} {array.dtype}; give one dtype"
+            )
     if visible is not None and visible.dtype != bool:
         raise ValueError(f"temporal_attention: visible is {visible.dtype}; give bool")
 
 
 def _run(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, *, causal, implementation):
-    """On one device: an implementation chosen, and leading axes folded into B for a kernel; XLA would have to move what is sharded."""
+    """On one device: an implementation chosen, and leading axes folded into B for a kernel; XLA
+    would have to move what is sharded.
+    """
     A = 0 if shared_k is None else shared_k.shape[-3]
-    spec = Spec(math.prod(q.shape[:-4]), *q.shape[-4:], A=A, dtype=q.dtype.name, causal=causal, masked=visible is not None)
+    spec = Spec(
+        math.prod(q.shape[:-4]),
+        *q.shape[-4:],
+        A=A,
+        dtype=q.dtype.name,
+        causal=causal,
+        masked=visible is not None,
+    )
     name, module = select("temporal_attention", IMPLEMENTATIONS, spec, implementation)
-    constants = (q_scale.astype(jnp.float32), k_scale.astype(jnp.float32), angles.astype(jnp.float32))
+    constants = (
+        q_scale.astype(jnp.float32),
+        k_scale.astype(jnp.float32),
+        angles.astype(jnp.float32),
+    )
     if name == "xla":
         return module.attend(q, k, v, *constants, visible, shared_k, shared_v, causal=causal)
 
     def fold(x, rank):
         return None if x is None else x.reshape(-1, *x.shape[x.ndim - rank :])
 
-    arrays = (fold(q, 4), fold(k, 4), fold(v, 4), *constants, fold(visible, 1), fold(shared_k, 3), fold(shared_v, 3))
+    arrays = (
+        fold(q, 4),
+        fold(k, 4),
+        fold(v, 4),
+        *constants,
+        fold(visible, 1),
+        fold(shared_k, 3),
+        fold(shared_v, 3),
+    )
     return _kernel(name, module, causal)(*arrays).reshape(q.shape)
 
 
 @functools.cache
 def _kernel(name, module, causal):
     """An implementation's kernels as one function that can be differentiated and mapped."""
-    # q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v; all that leads with B is folded when mapped.
+    # q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v; all that leads with B is
+    # folded when mapped.
     has_batch = (True, True, True, False, False, False, True, True, True)
 
     def spec_of(q, visible, shared_k):
-        return Spec(*q.shape, A=0 if shared_k is None else shared_k.shape[1], dtype=q.dtype.name, causal=causal, masked=visible is not None)
+        return Spec(
+            *q.shape,
+            A=0 if shared_k is None else shared_k.shape[1],
+            dtype=q.dtype.name,
+            causal=causal,
+            masked=visible is not None,
+        )
 
     def forward(*arrays):
         return module.forward(spec_of(arrays[0], arrays[6], arrays[7]), *arrays)

@@ -1,35 +1,42 @@
-"""Temporal attention on TPUs: forward in one pass over q, k, v, backward in one pass over q, k, v and do.
+"""Temporal attention on TPUs: forward in one pass over q, k, v, backward in one pass over q, k, v
+and do.
 
-The equations are those of `reference.py`. A matrix unit wants 128 rows or more, and there are T frames; so P neighbouring sites (8, or
-16 for up to 8 frames) make one tile, and all pairs of its rows are multiplied. Arrays lie in memory as [B, T, S, H D], sites beside
-each other, and are read so: the queries of a tile are rows (t, p), frame major. Keys are brought into rows (p, u), site major, with
-which the logits S [(p, u), (t, p')] hold what is wanted, p = p', in the lanes of site p of each block p of rows. It fits in one block:
+The equations are those of `reference.py`. A matrix unit wants 128 rows or more, and there are T
+frames; so P neighbouring sites (8, or 16 for up to 8 frames) make one tile, and all pairs of its
+rows are multiplied. Arrays lie in memory as [B, T, S, H D], sites beside each other, and are read
+so: the queries of a tile are rows (t, p), frame major. Keys are brought into rows (p, u), site
+major, with which the logits S [(p, u), (t, p')] hold what is wanted, p = p', in the lanes of site p
+of each block p of rows. It fits in one block:
 
-    c_u,(t,p) = s_(p,u),(t,p)                                                                           (1)
+    c_u,(t,p) = s_(p,u),(t,p)                                                                    (1)
 
-and the softmax is computed on c, where nothing is wasted: one in P of the numbers of S, keys down, queries across, so that its sums
-over keys are sums over rows. Shared keys and values are more rows of the same columns. With y_q = log2(e) q' / sqrt(D), y_k = k'
+and the softmax is computed on c, where nothing is wasted: one in P of the numbers of S, keys down,
+queries across, so that its sums over keys are sums over rows. Shared keys and values are more rows
+of the same columns. With y_q = log2(e) q' / sqrt(D), y_k = k'
 
-    s = y_k y_q^T,   e = 2^(s - m),   m = max over rows,   z = sum of e over rows,   p = e / z          (2)
-    o = E^T v,       E_(p,u),(t,p') = p_u,(t,p) if p = p' else 0                                        (3)
+    s = y_k y_q^T,   e = 2^(s - m),   m = max over rows,   z = sum of e over rows,   p = e / z   (2)
+    o = E^T v,       E_(p,u),(t,p') = p_u,(t,p) if p = p' else 0                                 (3)
 
 Backward, everything is computed again, so nothing but the arguments is kept between the passes:
 
-    dp = v do^T,   delta = sum of p dp over rows,   ds = p (dp - delta)                                 (4)
-    dv = E do,   dy_k = F y_q,   dy_q = F^T y_k,    F as E, of ds                                       (5)
-    dq' = dy_q / sqrt(D),   dk' = dy_k / log2(e)                                                        (6)
+    dp = v do^T,   delta = sum of p dp over rows,   ds = p (dp - delta)                          (4)
+    dv = E do,   dy_k = F y_q,   dy_q = F^T y_k,    F as E, of ds                                (5)
+    dq' = dy_q / sqrt(D),   dk' = dy_k / log2(e)                                                 (6)
 
-and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 + eps), w = g u:
+and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 + eps),
+w = g u:
 
-    dg = sum of u n over rows,   dq = r (w - n mean(w n))                                               (7)
+    dg = sum of u n over rows,   dq = r (w - n mean(w n))                                        (7)
 
-the same for k. Rotations are products with the matrices of R(phi_t), and means over a head of 64 or fewer numbers products with ones:
-the matrix unit is idle otherwise, the vector unit is not. Heads narrower than 128 lanes share them (two of 64): their queries are
-stacked, each with zeros in the lanes of the others. Sums over sites (dg, gradients of shared keys) are made in order in one block of
-the result: no atomics, so every result is the same in every run.
+the same for k. Rotations are products with the matrices of R(phi_t), and means over a head of 64 or
+fewer numbers products with ones: the matrix unit is idle otherwise, the vector unit is not. Heads
+narrower than 128 lanes share them (two of 64): their queries are stacked, each with zeros in the
+lanes of the others. Sums over sites (dg, gradients of shared keys) are made in order in one block
+of the result: no atomics, so every result is the same in every run.
 
-XLA tiles the last two axes of an array in memory. Reshaping [B, T, S, H, D] to [B, T, S, H D] is free where it only undoes what came
-out of a projection, and a copy where the five axes are those of a program's argument.
+XLA tiles the last two axes of an array in memory. Reshaping [B, T, S, H, D] to [B, T, S, H D] is
+free where it only undoes what came out of a projection, and a copy where the five axes are those of
+a program's argument.
 """
 
 import functools
@@ -47,7 +54,9 @@ from kernels.temporal_attention.specs import Spec
 from kernels.temporal_attention.tpu_tiling import Tiling, tiling
 
 LOG2_E = 1.4426950408889634
-MEMORY = 60 * 2**20  # bytes of fast memory that a program may take; the least that a core of these generations has is 64 MiB
+# bytes of fast memory that a program may take; the least that a core of these generations has is 64
+# MiB
+MEMORY = 60 * 2**20
 
 # Contraction of the columns of both, of columns with rows, of the rows of both.
 _NT, _NN, _TN = ((1,), (1,)), ((1,), (0,)), ((0,), (0,))
@@ -55,7 +64,9 @@ _NT, _NN, _TN = ((1,), (1,)), ((1,), (0,)), ((0,), (0,))
 
 def _dot(a, b, dims):
     precision = lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
-    return lax.dot_general(a, b, (dims, ((), ())), precision=precision, preferred_element_type=jnp.float32)
+    return lax.dot_general(
+        a, b, (dims, ((), ())), precision=precision, preferred_element_type=jnp.float32
+    )
 
 
 def _iota(shape, axis):
@@ -72,19 +83,27 @@ def _frame(tl: Tiling, ref, t, slab):
 
 
 def _head_sums(tl: Tiling, x, ones_ref, dtype):
-    """Sum over each head's numbers, in all its lanes: [rows, width] -> float32 [rows, width or 1]."""
+    """Sum over each head's numbers, in all its lanes: [rows, width] -> float32 [rows, width or
+    1].
+    """
     if tl.group == 1:
         return jnp.sum(x.astype(jnp.float32), axis=1, keepdims=True)
     return _dot(x.astype(dtype), ones_ref[...], _NN)
 
 
 def _normalise(tl: Tiling, refs, scale_ref, turn_ref, ones_ref, y_ref, r_ref=None):
-    """y_q and y_k into scratch memory, with r / sqrt(D) if it is to be kept. The constants of equation (2) are in the scales."""
+    """y_q and y_k into scratch memory, with r / sqrt(D) if it is to be kept.
+
+    The constants of equation (2) are in the scales.
+    """
     T, D, n = tl.spec.T, tl.spec.D, tl.slabs * tl.sites
     x = [[_frame(tl, ref, t, slab) for ref in refs for slab in range(tl.slabs)] for t in range(T)]
     squares = jnp.concatenate([_squared(tl, piece) for pieces in x for piece in pieces], 0)
     r = lax.rsqrt(_head_sums(tl, squares, ones_ref, x[0][0].dtype) + D * EPSILON)
-    scales = [jnp.broadcast_to(scale_ref[i, :1, :], (tl.sites, tl.width)).astype(x[0][0].dtype) for i in range(2)]
+    scales = [
+        jnp.broadcast_to(scale_ref[i, :1, :], (tl.sites, tl.width)).astype(x[0][0].dtype)
+        for i in range(2)
+    ]
     for t in range(T):
         scaled = [piece * scales[i // tl.slabs] for i, piece in enumerate(x[t])]
         rows = slice(t * 2 * n, (t + 1) * 2 * n)
@@ -104,19 +123,27 @@ def _squared(tl: Tiling, x):
 
 
 def _widen(tl: Tiling, ref, to_ref):
-    """An array of the arguments into float32 scratch memory, where single sites can be read and written."""
+    """An array of the arguments into float32 scratch memory, where single sites can be read and
+    written.
+    """
     for slab in range(tl.slabs):
         for t in range(tl.spec.T):
-            to_ref[slab, pl.ds(t * tl.pitch, tl.sites), :] = _frame(tl, ref, t, slab).astype(jnp.float32)
+            to_ref[slab, pl.ds(t * tl.pitch, tl.sites), :] = _frame(tl, ref, t, slab).astype(
+                jnp.float32
+            )
 
 
 def _clear(tl: Tiling, *refs):
-    """Zeros for the frames that fill up U: rows of keys beyond T are read, and nothing times zero must be NaN."""
+    """Zeros for the frames that fill up U: rows of keys beyond T are read, and nothing times zero
+    must be NaN.
+    """
     if tl.U > tl.spec.T:
         for ref in refs:
             rows = ref.shape[1] - tl.spec.T * tl.pitch
             for slab in range(tl.slabs):
-                ref[slab, pl.ds(tl.spec.T * tl.pitch, rows), :] = jnp.zeros((rows, tl.width), jnp.float32)
+                ref[slab, pl.ds(tl.spec.T * tl.pitch, rows), :] = jnp.zeros(
+                    (rows, tl.width), jnp.float32
+                )
 
 
 def _frame_major(tl: Tiling, ref, slab, site, dtype):
@@ -130,7 +157,9 @@ def _frame_major(tl: Tiling, ref, slab, site, dtype):
 def _site_major(tl: Tiling, ref, slab, site, dtype):
     """Rows (p, u) of a tile, [P U, width]."""
     of_slab = ref.at[slab]  # an integer beside a stride is more than Pallas's interpreter takes
-    return jnp.concatenate([of_slab[pl.ds(site + p, tl.U, stride=tl.pitch), :] for p in range(tl.P)], 0).astype(dtype)
+    return jnp.concatenate(
+        [of_slab[pl.ds(site + p, tl.U, stride=tl.pitch), :] for p in range(tl.P)], 0
+    ).astype(dtype)
 
 
 def _one_head(tl: Tiling, x, head):
@@ -138,7 +167,9 @@ def _one_head(tl: Tiling, x, head):
     if tl.group == 1:
         return x
     lane = _iota(x.shape, 1)
-    return jnp.where((lane >= head * tl.spec.D) & (lane < (head + 1) * tl.spec.D), x, jnp.zeros_like(x))
+    return jnp.where(
+        (lane >= head * tl.spec.D) & (lane < (head + 1) * tl.spec.D), x, jnp.zeros_like(x)
+    )
 
 
 def _by_head(tl: Tiling, x):
@@ -166,7 +197,9 @@ def _down(tl: Tiling, e, x):
     heads = range(tl.group)
     if e.shape[0] % 16:  # shared keys that do not fill registers cannot be stacked
         return sum(_dot(e[:, h * tl.L : (h + 1) * tl.L], _one_head(tl, x, h), _TN) for h in heads)
-    return _dot(jnp.concatenate([e[:, h * tl.L : (h + 1) * tl.L] for h in heads], 0), _by_head(tl, x), _TN)
+    return _dot(
+        jnp.concatenate([e[:, h * tl.L : (h + 1) * tl.L] for h in heads], 0), _by_head(tl, x), _TN
+    )
 
 
 def _seen(tl: Tiling, visible_ref):
@@ -176,7 +209,11 @@ def _seen(tl: Tiling, visible_ref):
     if tl.U > spec.T:
         seen = u < spec.T
     if spec.causal:
-        seen = u * tl.P <= _iota((tl.U, tl.L), 1) if seen is None else seen & (u * tl.P <= _iota((tl.U, tl.L), 1))
+        seen = (
+            u * tl.P <= _iota((tl.U, tl.L), 1)
+            if seen is None
+            else seen & (u * tl.P <= _iota((tl.U, tl.L), 1))
+        )
     if spec.masked:
         shown = jnp.broadcast_to(visible_ref[0], (tl.U, tl.L)) > 0
         seen = shown if seen is None else seen & shown
@@ -184,7 +221,10 @@ def _seen(tl: Tiling, visible_ref):
 
 
 def _softmax(tl: Tiling, c, c_shared, seen):
-    """Equation (2): p, [U, columns], and that of the shared keys, [A, columns] or None. Columns that see no key get zeros."""
+    """Equation (2): p, [U, columns], and that of the shared keys, [A, columns] or None.
+
+    Columns that see no key get zeros.
+    """
     if seen is not None:
         c = jnp.where(jnp.concatenate([seen] * (c.shape[1] // tl.L), 1), c, -jnp.inf)
     m = jnp.max(c, axis=0, keepdims=True)
@@ -209,7 +249,11 @@ def _slab(tl: Tiling, ref, slab):
 
 def _split(x, n):
     """Columns in n equal parts; n times None for None."""
-    return [None] * n if x is None else [x[:, i * (x.shape[1] // n) : (i + 1) * (x.shape[1] // n)] for i in range(n)]
+    return (
+        [None] * n
+        if x is None
+        else [x[:, i * (x.shape[1] // n) : (i + 1) * (x.shape[1] // n)] for i in range(n)]
+    )
 
 
 def _join(parts):
@@ -217,7 +261,20 @@ def _join(parts):
 
 
 def _forward_kernel(tl: Tiling, *refs):
-    q_ref, k_ref, v_ref, scale_ref, turn_ref, ones_ref, visible_ref, shared_k_ref, shared_v_ref, o_ref, y_ref, w_ref = refs
+    (
+        q_ref,
+        k_ref,
+        v_ref,
+        scale_ref,
+        turn_ref,
+        ones_ref,
+        visible_ref,
+        shared_k_ref,
+        shared_v_ref,
+        o_ref,
+        y_ref,
+        w_ref,
+    ) = refs
     dtype = q_ref.dtype
     _clear(tl, y_ref.at[1], w_ref)
     _normalise(tl, (q_ref, k_ref), scale_ref, turn_ref, ones_ref, y_ref)
@@ -230,7 +287,9 @@ def _forward_kernel(tl: Tiling, *refs):
             c.append(_fit(tl, _dot(_site_major(tl, y_ref.at[1], slab, site, dtype), y_q, _NT)))
             c_shared.append(_dot(_slab(tl, shared_k_ref, slab), y_q, _NT) if tl.spec.A else None)
         p, p_shared = _softmax(tl, _join(c), _join(c_shared), seen)
-        for (slab, site), p, p_shared in zip(tiles, _split(p, len(tiles)), _split(p_shared, len(tiles)), strict=True):
+        for (slab, site), p, p_shared in zip(
+            tiles, _split(p, len(tiles)), _split(p_shared, len(tiles)), strict=True
+        ):
             o = _down(tl, _spread(tl, p, dtype), _site_major(tl, w_ref, slab, site, dtype))
             if tl.spec.A:
                 o = o + _down(tl, p_shared.astype(dtype), _slab(tl, shared_v_ref, slab))
@@ -239,8 +298,30 @@ def _forward_kernel(tl: Tiling, *refs):
 
 
 def _backward_kernel(tl: Tiling, *refs):
-    q_ref, k_ref, v_ref, scale_ref, turn_ref, ones_ref, visible_ref, shared_k_ref, shared_v_ref, do_ref = refs[:10]
-    dq_ref, dk_ref, dv_ref, dscale_ref, dshared_k_ref, dshared_v_ref, y_ref, r_ref, w_ref, do32_ref = refs[10:]
+    (
+        q_ref,
+        k_ref,
+        v_ref,
+        scale_ref,
+        turn_ref,
+        ones_ref,
+        visible_ref,
+        shared_k_ref,
+        shared_v_ref,
+        do_ref,
+    ) = refs[:10]
+    (
+        dq_ref,
+        dk_ref,
+        dv_ref,
+        dscale_ref,
+        dshared_k_ref,
+        dshared_v_ref,
+        y_ref,
+        r_ref,
+        w_ref,
+        do32_ref,
+    ) = refs[10:]
     spec, dtype = tl.spec, q_ref.dtype
 
     @pl.when(pl.program_id(2) == 0)
@@ -256,7 +337,10 @@ def _backward_kernel(tl: Tiling, *refs):
     for tiles in tl.tile_batches():
         c, dp, c_shared, dp_shared = [], [], [], []
         for slab, site in tiles:
-            y_q, do = (_by_head(tl, _frame_major(tl, ref, slab, site, dtype)) for ref in (y_ref.at[0], do32_ref))
+            y_q, do = (
+                _by_head(tl, _frame_major(tl, ref, slab, site, dtype))
+                for ref in (y_ref.at[0], do32_ref)
+            )
             c.append(_fit(tl, _dot(_site_major(tl, y_ref.at[1], slab, site, dtype), y_q, _NT)))
             dp.append(_fit(tl, _dot(_site_major(tl, w_ref, slab, site, dtype), do, _NT)))
             c_shared.append(_dot(_slab(tl, shared_k_ref, slab), y_q, _NT) if spec.A else None)
@@ -270,7 +354,10 @@ def _backward_kernel(tl: Tiling, *refs):
         ds_shared = p_shared * (dp_shared - delta) if spec.A else None
         parts = (_split(x, len(tiles)) for x in (p, ds, p_shared, ds_shared))
         for (slab, site), p, ds, p_shared, ds_shared in zip(tiles, *parts, strict=True):
-            y_q, do = (_by_head(tl, _frame_major(tl, ref, slab, site, dtype)) for ref in (y_ref.at[0], do32_ref))
+            y_q, do = (
+                _by_head(tl, _frame_major(tl, ref, slab, site, dtype))
+                for ref in (y_ref.at[0], do32_ref)
+            )
             F = _spread(tl, ds, dtype)
             dv, dy_k = _dot(_spread(tl, p, dtype), do, _NN), _dot(F, y_q, _NN)
             dy_q = _down(tl, F, _site_major(tl, y_ref.at[1], slab, site, dtype))
@@ -282,22 +369,43 @@ def _backward_kernel(tl: Tiling, *refs):
                 dshared_v_ref[0, :, lanes] += _dot(p_shared, do, _NN)[:, : tl.lanes]
             # The gradients take the places of what they are gradients of.
             for t in range(spec.T):
-                y_ref[0, slab, pl.ds(t * tl.pitch + site, tl.P), :] = dy_q[t * tl.P : (t + 1) * tl.P]
+                y_ref[0, slab, pl.ds(t * tl.pitch + site, tl.P), :] = dy_q[
+                    t * tl.P : (t + 1) * tl.P
+                ]
             for ref, x in ((y_ref.at[1, slab], dy_k), (w_ref.at[slab], dv)):
                 for n in range(tl.P):
-                    ref[pl.ds(site + n, spec.T, stride=tl.pitch), :] = x[n * tl.U : n * tl.U + spec.T]
+                    ref[pl.ds(site + n, spec.T, stride=tl.pitch), :] = x[
+                        n * tl.U : n * tl.U + spec.T
+                    ]
     for slab in range(tl.slabs):
         for t in range(spec.T):
             dv = w_ref[slab, pl.ds(t * tl.pitch, tl.sites), :]
-            dv_ref[0, t, :, slab * tl.lanes : (slab + 1) * tl.lanes] = dv[:, : tl.lanes].astype(dtype)
+            dv_ref[0, t, :, slab * tl.lanes : (slab + 1) * tl.lanes] = dv[:, : tl.lanes].astype(
+                dtype
+            )
     for i, (x_ref, dx_ref) in enumerate(((q_ref, dq_ref), (k_ref, dk_ref))):
-        _through_norm(tl, i, x_ref, scale_ref, turn_ref, ones_ref, y_ref.at[i], r_ref.at[i], dx_ref, dscale_ref)
+        _through_norm(
+            tl,
+            i,
+            x_ref,
+            scale_ref,
+            turn_ref,
+            ones_ref,
+            y_ref.at[i],
+            r_ref.at[i],
+            dx_ref,
+            dscale_ref,
+        )
 
 
-def _through_norm(tl: Tiling, i, x_ref, scale_ref, turn_ref, ones_ref, dy_ref, r_ref, dx_ref, dscale_ref):
-    """Equation (7), from the gradient of y_q or y_k. dscale is summed over sites but not over sublanes and heads of a slab.
+def _through_norm(
+    tl: Tiling, i, x_ref, scale_ref, turn_ref, ones_ref, dy_ref, r_ref, dx_ref, dscale_ref
+):
+    """Equation (7), from the gradient of y_q or y_k. dscale is summed over sites but not over
+    sublanes and heads of a slab.
 
-    r is r / sqrt(D) and n is n / sqrt(D) of equation (7), and u lacks equation (6)'s factors: `_constants` makes up for all in g.
+    r is r / sqrt(D) and n is n / sqrt(D) of equation (7), and u lacks equation (6)'s factors:
+    `_constants` makes up for all in g.
     """
     T, dtype = tl.spec.T, x_ref.dtype
     g = scale_ref[2 + i, :1, :]
@@ -323,10 +431,21 @@ def _through_norm(tl: Tiling, i, x_ref, scale_ref, turn_ref, ones_ref, dy_ref, r
 def check(spec: Spec) -> None:
     """Raises `Unsupported` with what is supported."""
     pallas_call.check_runnable()
-    if not (1 <= spec.T <= 64 and 16 <= spec.D <= 256 and spec.D % 8 == 0 and spec.dtype in ("float32", "bfloat16")):
-        raise Unsupported(f"takes 1 to 64 frames, heads of 16 to 256 numbers in steps of 8, float32 or bfloat16, not {spec}")
+    if not (
+        1 <= spec.T <= 64
+        and 16 <= spec.D <= 256
+        and spec.D % 8 == 0
+        and spec.dtype in ("float32", "bfloat16")
+    ):
+        raise Unsupported(
+            "takes 1 to 64 frames, heads of 16 to 256 numbers in steps of 8, float32 or "
+            f"bfloat16, not {spec}"
+        )
     if (memory := tiling(spec).memory) > MEMORY:
-        raise Unsupported(f"needs {memory / 2**20:.0f} MiB of fast memory for {spec}, and has {MEMORY >> 20}; fewer shared keys or heads need less")
+        raise Unsupported(
+            f"needs {memory / 2**20:.0f} MiB of fast memory for {spec}, and has "
+            f"{MEMORY >> 20}; fewer shared keys or heads need less"
+        )
 
 
 def _turns(tl: Tiling, angles, dtype):
@@ -349,72 +468,132 @@ def _lanes_of(tl: Tiling, *per_head):
 def _constants(tl: Tiling, q_scale, k_scale, angles, visible):
     dtype = jnp.dtype(tl.spec.dtype)
     D = tl.spec.D
-    # `_normalise` leaves r / sqrt(D), so with n = x (r / sqrt(D)) the scales of y_q and y_k are those of equation (2) times sqrt(D);
-    # on the way back equation (6)'s factors go into g, and one more sqrt(D) makes n mean(w n) of n sum(w n).
+    # `_normalise` leaves r / sqrt(D), so with n = x (r / sqrt(D)) the scales of y_q and y_k are
+    # those of equation (2) times sqrt(D); on the way back equation (6)'s factors go into g, and one
+    # more sqrt(D) makes n mean(w n) of n sum(w n).
     scales = _lanes_of(tl, q_scale * LOG2_E, k_scale * D**0.5, q_scale, k_scale * D**0.5 / LOG2_E)
     heads = jnp.arange(tl.width) // D
     ones = (heads[:, None] == heads[None, :]).astype(dtype)
-    visible = jnp.ones((tl.spec.B, tl.spec.T), jnp.float32) if visible is None else visible.astype(jnp.float32)
+    visible = (
+        jnp.ones((tl.spec.B, tl.spec.T), jnp.float32)
+        if visible is None
+        else visible.astype(jnp.float32)
+    )
     visible = jnp.pad(visible, ((0, 0), (0, tl.U - tl.spec.T)))[:, :, None]
     return scales, _turns(tl, angles, dtype), ones, visible
 
 
 def _call(tl: Tiling, kernel, name, arrays, constants, shared, results, result_specs, scratch):
-    """arrays [B, T, S, H D]; constants whole in memory but the last, visible; shared [B, A, H D]."""
+    """arrays [B, T, S, H D]; constants whole in memory but the last, visible; shared [B, A, H
+    D].
+    """
     spec = tl.spec
     lanes = tl.heads * spec.D
     x = _block(tl)
-    whole = [pl.BlockSpec(a.shape, functools.partial(lambda rank, *_: (0,) * rank, a.ndim)) for a in constants[:-1]]
+    whole = [
+        pl.BlockSpec(a.shape, functools.partial(lambda rank, *_: (0,) * rank, a.ndim))
+        for a in constants[:-1]
+    ]
     visible = pl.BlockSpec((1, tl.U, 1), lambda b, h, s: (b, 0, 0))
     shared_spec = pl.BlockSpec((1, shared[0].shape[1], lanes), lambda b, h, s: (b, 0, h))
     return pl.pallas_call(
-        functools.partial(kernel, tl), name=name, grid=tl.grid, interpret=pallas_call.interpreter() or False,
-        in_specs=[*(x for _ in arrays[:3]), *whole, visible, shared_spec, shared_spec, *(x for _ in arrays[3:])],
-        out_specs=result_specs, out_shape=results,
+        functools.partial(kernel, tl),
+        name=name,
+        grid=tl.grid,
+        interpret=pallas_call.interpreter() or False,
+        in_specs=[
+            *(x for _ in arrays[:3]),
+            *whole,
+            visible,
+            shared_spec,
+            shared_spec,
+            *(x for _ in arrays[3:]),
+        ],
+        out_specs=result_specs,
+        out_shape=results,
         scratch_shapes=[pltpu.VMEM(shape, jnp.float32) for shape in scratch],
-        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=MEMORY),
-    )(*arrays[:3], *constants, *shared, *arrays[3:])  # fmt: skip
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=MEMORY
+        ),
+    )(*arrays[:3], *constants, *shared, *arrays[3:])
 
 
 def _block(tl: Tiling):
-    return pl.BlockSpec((1, tl.spec.T, tl.sites, tl.heads * tl.spec.D), lambda b, h, s: (b, 0, s, h))
+    return pl.BlockSpec(
+        (1, tl.spec.T, tl.sites, tl.heads * tl.spec.D), lambda b, h, s: (b, 0, s, h)
+    )
 
 
 def _flat(x):
     return x.reshape(*x.shape[:-2], -1)
 
 
-def forward(spec: Spec, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v) -> jax.Array:
+def forward(
+    spec: Spec, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
+) -> jax.Array:
     """Arguments as of `temporal_attention` -> o."""
     tl = tiling(spec)
     x = _flat(q)
-    # A kernel's parameters are always all there: one row of zeros stands in for shared keys that are absent.
-    shared = [jnp.zeros((spec.B, 1, spec.H * spec.D), q.dtype) if c is None else _flat(c) for c in (shared_k, shared_v)]
+    # A kernel's parameters are always all there: one row of zeros stands in for shared keys that
+    # are absent.
+    shared = [
+        jnp.zeros((spec.B, 1, spec.H * spec.D), q.dtype) if c is None else _flat(c)
+        for c in (shared_k, shared_v)
+    ]
     o = _call(
-        tl, _forward_kernel, "temporal_attention_forward", (x, _flat(k), _flat(v)), _constants(tl, q_scale, k_scale, angles, visible), shared,
-        jax.ShapeDtypeStruct(x.shape, x.dtype), _block(tl), [(2, *tl.scratch), tl.scratch],
-    )  # fmt: skip
+        tl,
+        _forward_kernel,
+        "temporal_attention_forward",
+        (x, _flat(k), _flat(v)),
+        _constants(tl, q_scale, k_scale, angles, visible),
+        shared,
+        jax.ShapeDtypeStruct(x.shape, x.dtype),
+        _block(tl),
+        [(2, *tl.scratch), tl.scratch],
+    )
     return o.reshape(q.shape)
 
 
-def backward(spec: Spec, do: jax.Array, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v) -> tuple[jax.Array | None, ...]:
-    """Gradients of q, k, v, q_scale, k_scale, shared_k, shared_v, those of the scales [B, D] for each batch element by itself."""
+def backward(
+    spec: Spec, do: jax.Array, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
+) -> tuple[jax.Array | None, ...]:
+    """Gradients of q, k, v, q_scale, k_scale, shared_k, shared_v, those of the scales [B, D] for
+    each batch element by itself.
+    """
     tl = tiling(spec)
     x, lanes = _flat(q), tl.heads * spec.D
-    shared = [jnp.zeros((spec.B, 1, spec.H * spec.D), q.dtype) if c is None else _flat(c) for c in (shared_k, shared_v)]
+    shared = [
+        jnp.zeros((spec.B, 1, spec.H * spec.D), q.dtype) if c is None else _flat(c)
+        for c in (shared_k, shared_v)
+    ]
     partial = jax.ShapeDtypeStruct((spec.B, tl.grid[1], 2, 8, tl.width), jnp.float32)
     dshared = jax.ShapeDtypeStruct(shared[0].shape, jnp.float32)
     shared_block = pl.BlockSpec((1, shared[0].shape[1], lanes), lambda b, h, s: (b, 0, h))
     partial_block = pl.BlockSpec((1, 1, 2, 8, tl.width), lambda b, h, s: (b, h, 0, 0, 0))
     dq, dk, dv, dscale, dshared_k, dshared_v = _call(
-        tl, _backward_kernel, "temporal_attention_backward", (x, _flat(k), _flat(v), _flat(do)),
-        _constants(tl, q_scale, k_scale, angles, visible), shared,
-        [jax.ShapeDtypeStruct(x.shape, x.dtype)] * 3 + [partial, dshared, dshared], [_block(tl)] * 3 + [partial_block, shared_block, shared_block],
+        tl,
+        _backward_kernel,
+        "temporal_attention_backward",
+        (x, _flat(k), _flat(v), _flat(do)),
+        _constants(tl, q_scale, k_scale, angles, visible),
+        shared,
+        [jax.ShapeDtypeStruct(x.shape, x.dtype)] * 3 + [partial, dshared, dshared],
+        [_block(tl)] * 3 + [partial_block, shared_block, shared_block],
         [(2, *tl.scratch), (2, *tl.scratch), tl.scratch, tl.scratch],
-    )  # fmt: skip
+    )
     dscale = dscale[..., : tl.lanes].reshape(spec.B, -1, 2, 8, tl.group, spec.D).sum((1, 3, 4))
     dq_scale, dk_scale = dscale[:, 0], dscale[:, 1] * (spec.D**0.5 / LOG2_E)
     dshared = (None, None)
     if spec.A:
-        dshared = ((dshared_k / LOG2_E).reshape(shared_k.shape).astype(q.dtype), dshared_v.reshape(shared_v.shape).astype(q.dtype))
-    return dq.reshape(q.shape), dk.reshape(q.shape), dv.reshape(q.shape), dq_scale, dk_scale, *dshared
+        dshared = (
+            (dshared_k / LOG2_E).reshape(shared_k.shape).astype(q.dtype),
+            dshared_v.reshape(shared_v.shape).astype(q.dtype),
+        )
+    return (
+        dq.reshape(q.shape),
+        dk.reshape(q.shape),
+        dv.reshape(q.shape),
+        dq_scale,
+        dk_scale,
+        *dshared,
+    )

@@ -1,15 +1,17 @@
-"""Temporal attention: the specification, in float32 but for what products take, which is rounded to the dtype of the arguments.
+"""Temporal attention: the specification, in float32 but for what products take, which is rounded to
+the dtype of the arguments.
 
 For every batch element, site and head, over frames t, u = 1 .. T with angles phi_t [D/2]:
 
-    n(x) = x / sqrt(mean_i x_i^2 + eps)                                                                 (1)
-    q'_t = R(phi_t) (g_q n(q_t)),     k'_u = R(phi_u) (g_k n(k_u))                                      (2)
-    l_tu = q'_t . k'_u / sqrt(D)      where frame u is visible, and u <= t if causal, else -inf         (3)
-    l_ta = q'_t . c_a  / sqrt(D)      for shared keys c_a, a = 1 .. A, the same at every site           (4)
-    o_t  = sum_u p_tu v_u + sum_a p_ta w_a,     p = softmax over u and a together                       (5)
+    n(x) = x / sqrt(mean_i x_i^2 + eps)                                                          (1)
+    q'_t = R(phi_t) (g_q n(q_t)),     k'_u = R(phi_u) (g_k n(k_u))                               (2)
+    l_tu = q'_t . k'_u / sqrt(D)   where frame u is visible, and u <= t if causal, else -inf   (3)
+    l_ta = q'_t . c_a  / sqrt(D)      for shared keys c_a, a = 1 .. A, the same at every site    (4)
+    o_t  = sum_u p_tu v_u + sum_a p_ta w_a,     p = softmax over u and a together                (5)
 
-R(phi) turns every plane (x_i, x_{i + D/2}) by phi_i. Shared keys c and values w come ready, normalised and rotated by whoever
-makes them once for all sites (`normalise_and_rotate`), and are always visible. A query that sees no key gives o = 0.
+R(phi) turns every plane (x_i, x_{i + D/2}) by phi_i. Shared keys c and values w come ready,
+normalised and rotated by whoever makes them once for all sites (`normalise_and_rotate`), and are
+always visible. A query that sees no key gives o = 0.
 
 All arguments are finite. What a NaN or Inf does beyond its own site is not specified.
 """
@@ -27,18 +29,30 @@ def check(spec) -> None:
 
 
 def normalise_and_rotate(x: jax.Array, scale: jax.Array, angles: jax.Array) -> jax.Array:
-    """Equations (1) and (2): x [..., D], scale [D], angles [..., D/2] broadcast against the halves of x -> float32 [..., D]."""
+    """Equations (1) and (2): x [..., D], scale [D], angles [..., D/2] broadcast against the halves
+    of x -> float32 [..., D].
+    """
     x = x.astype(jnp.float32)
-    x = x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + EPSILON) * scale.astype(jnp.float32)
+    x = (
+        x
+        * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + EPSILON)
+        * scale.astype(jnp.float32)
+    )
     cos, sin = jnp.cos(angles), jnp.sin(angles)
     a, b = jnp.split(x, 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
 
 
-def attend(q, k, v, q_scale, k_scale, angles, visible=None, shared_k=None, shared_v=None, *, causal=False) -> jax.Array:
-    """Equations (3) to (5); arguments as of `temporal_attention`, q, k, v [..., T, S, H, D] -> the same shape and dtype."""
+def attend(
+    q, k, v, q_scale, k_scale, angles, visible=None, shared_k=None, shared_v=None, *, causal=False
+) -> jax.Array:
+    """Equations (3) to (5); arguments as of `temporal_attention`, q, k, v [..., T, S, H, D] -> the
+    same shape and dtype.
+    """
     T, D = q.shape[-4], q.shape[-1]
-    product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32)
+    product = functools.partial(
+        jnp.einsum, precision=jax.lax.Precision.HIGHEST, preferred_element_type=jnp.float32
+    )
     k = normalise_and_rotate(k, k_scale, angles[:, None, None]).astype(v.dtype)
     q = (normalise_and_rotate(q, q_scale, angles[:, None, None]) * D**-0.5).astype(v.dtype)
     logits = product("...tshd,...ushd->...shtu", q, k)

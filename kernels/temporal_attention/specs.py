@@ -1,4 +1,6 @@
-"""What one call of `temporal_attention` is, and named ones: the workloads that tests, benchmarks and tuning share."""
+"""What one call of `temporal_attention` is, and named ones: the workloads that tests, benchmarks
+and tuning share.
+"""
 
 import dataclasses
 import functools
@@ -9,7 +11,9 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything static: B batch, T frames, S sites, H heads, D head width, A shared keys; dtype of q, k, v and the result."""
+    """Everything static: B batch, T frames, S sites, H heads, D head width, A shared keys; dtype of
+    q, k, v and the result.
+    """
 
     B: int
     T: int
@@ -32,7 +36,10 @@ class Spec:
 
     @property
     def forward_bytes(self) -> int:
-        """The least that must be moved: q, k, v read and the result written. Shared keys are small."""
+        """The least that must be moved: q, k, v read and the result written.
+
+        Shared keys are small.
+        """
         return 4 * self.array_bytes
 
     @property
@@ -53,32 +60,43 @@ class Spec:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Arguments of `temporal_attention`, but `causal`: normal numbers, scales about one, a frame every quarter second; for a masked
-    spec the last third of the frames is hidden in every second batch element.
+    """Arguments of `temporal_attention`, but `causal`: normal numbers, scales about one, a frame
+    every quarter second; for a masked spec the last third of the frames is hidden in every second
+    batch element.
     """
     keys = jax.random.split(jax.random.key(seed), 7)
     shape, shared = (spec.B, spec.T, spec.S, spec.H, spec.D), (spec.B, spec.A, spec.H, spec.D)
-    given = {name: jax.random.normal(key, shape, jnp.float32) for name, key in zip("qkv", keys, strict=False)}
+    given = {
+        name: jax.random.normal(key, shape, jnp.float32)
+        for name, key in zip("qkv", keys, strict=False)
+    }
     if spec.A:
-        given |= {name: jax.random.normal(key, shared, jnp.float32) for name, key in zip(("shared_k", "shared_v"), keys[3:], strict=False)}
+        given |= {
+            name: jax.random.normal(key, shared, jnp.float32)
+            for name, key in zip(("shared_k", "shared_v"), keys[3:], strict=False)
+        }
     given = {name: array.astype(spec.dtype) for name, array in given.items()}
     for name, key in zip(("q_scale", "k_scale"), keys[5:], strict=True):
         given[name] = 1 + 0.2 * jax.random.normal(key, (spec.D,))
     rates = jnp.geomspace(20.0, 0.05, spec.D // 2)
     given["angles"] = 0.25 * jnp.arange(spec.T)[:, None] * rates
     if spec.masked:
-        hidden = (jnp.arange(spec.B) % 2 == 0)[:, None] & (jnp.arange(spec.T) >= spec.T - spec.T // 3)
+        hidden = (jnp.arange(spec.B) % 2 == 0)[:, None] & (
+            jnp.arange(spec.T) >= spec.T - spec.T // 3
+        )
         given["visible"] = ~hidden
     return given
 
 
 SPECS = {
-    # 256 x 256 pixels, 16 heads of 64: sizes of DiT-XL/2 rounded to powers of two. The figures of kernels.md are for t16.
+    # 256 x 256 pixels, 16 heads of 64: sizes of DiT-XL/2 rounded to powers of two. The figures of
+    # kernels.md are for t16.
     "t8": Spec(2, 8, 1024, 16, 64),
     "t16": Spec(2, 16, 1024, 16, 64),
     "t32": Spec(2, 32, 1024, 16, 64),
     "t64": Spec(2, 64, 1024, 16, 64),
-    # The presets of sora_jax: XL at 720p (as Open-Sora 1.2: 16 heads of 72), 14B at 480p with the latents of 81 frames.
+    # The presets of sora_jax: XL at 720p (as Open-Sora 1.2: 16 heads of 72), 14B at 480p with the
+    # latents of 81 frames.
     "xl": Spec(1, 16, 3600, 16, 72),
     "wide": Spec(1, 21, 1560, 40, 128),
     # 64 sound tokens, read at every site.

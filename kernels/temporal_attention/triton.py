@@ -1,24 +1,29 @@
-"""Temporal attention on NVIDIA GPUs: forward in one pass over q, k, v, backward in one pass over q, k, v and do.
+"""Temporal attention on NVIDIA GPUs: forward in one pass over q, k, v, backward in one pass over q,
+k, v and do.
 
-The equations are those of `reference.py`. T frames are too few rows for a tensor core, and T S H such problems are bound by memory,
-so a program takes one head of P = 64 // T neighbouring sites and lays them into one tile of 64 rows: row i is frame i % T of site
-i // T, read in place from [B, T, S, H, D], D numbers at a time. All pairs of rows are multiplied, and those of different sites masked;
-what is wasted are products, of which there are plenty. With s = l log2(e), which is folded into q', the softmax is
+The equations are those of `reference.py`. T frames are too few rows for a tensor core, and T S H
+such problems are bound by memory, so a program takes one head of P = 64 // T neighbouring sites and
+lays them into one tile of 64 rows: row i is frame i % T of site i // T, read in place from [B, T,
+S, H, D], D numbers at a time. All pairs of rows are multiplied, and those of different sites
+masked; what is wasted are products, of which there are plenty. With s = l log2(e), which is folded
+into q', the softmax is
 
-    e_ij = 2^(s_ij - m_i),   m_i = max_j s_ij,   z_i = sum_j e_ij,   p_ij = e_ij / z_i                  (1)
+    e_ij = 2^(s_ij - m_i),   m_i = max_j s_ij,   z_i = sum_j e_ij,   p_ij = e_ij / z_i           (1)
 
 Backward, everything is computed again, so nothing but the arguments is kept between the passes:
 
-    dp = do v^T,   delta_i = sum_j p_ij dp_ij,   ds = p (dp - delta)                                    (2)
-    dv = p^T do,   dq' = ds k' / sqrt(D),   dk' = ds^T q' / sqrt(D)                                     (3)
+    dp = do v^T,   delta_i = sum_j p_ij dp_ij,   ds = p (dp - delta)                             (2)
+    dv = p^T do,   dq' = ds k' / sqrt(D),   dk' = ds^T q' / sqrt(D)                              (3)
 
-and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 + eps), w = g u:
+and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 + eps),
+w = g u:
 
-    dg = sum of u n over rows,   dq = r (w - n mean(w n))                                               (4)
+    dg = sum of u n over rows,   dq = r (w - n mean(w n))                                        (4)
 
-the same for k. Sums over programs (dg; the gradients of shared keys, in a second kernel) are written as partial sums and added by
-XLA: no atomics, so every result is the same in every run. Planes are (x_i, x_{i + D/2}), so q and k are held as two halves, each
-padded in registers to a power of two; v, o and do are whole.
+the same for k. Sums over programs (dg; the gradients of shared keys, in a second kernel) are
+written as partial sums and added by XLA: no atomics, so every result is the same in every run.
+Planes are (x_i, x_{i + D/2}), so q and k are held as two halves, each padded in registers to a
+power of two; v, o and do are whole.
 """
 
 import jax
@@ -37,8 +42,12 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def _place(tile, T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr):
-    """Rows of tile `tile` of one batch element and its first head: offset of each row's first number, frame, site in tile, exists."""
+def _place(
+    tile, T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr
+):
+    """Rows of tile `tile` of one batch element and its first head: offset of each row's first
+    number, frame, site in tile, exists.
+    """
     P: tl.constexpr = ROWS // T
     i = tl.arange(0, ROWS)
     frame, site = i % T, i // T
@@ -52,13 +61,19 @@ def _place(tile, T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.conste
 def _load(pointer, rows, exists, WIDTH: tl.constexpr, PADDED: tl.constexpr):
     """[ROWS, PADDED] numbers beginning at `rows`, 0 where there is none."""
     c = tl.arange(0, PADDED)
-    return tl.load(pointer + rows[:, None] + c[None, :], mask=exists[:, None] & (c < WIDTH)[None, :], other=0.0)
+    return tl.load(
+        pointer + rows[:, None] + c[None, :], mask=exists[:, None] & (c < WIDTH)[None, :], other=0.0
+    )
 
 
 @triton.jit
 def _store(pointer, x, rows, exists, WIDTH: tl.constexpr, PADDED: tl.constexpr):
     c = tl.arange(0, PADDED)
-    tl.store(pointer + rows[:, None] + c[None, :], x.to(pointer.dtype.element_ty), mask=exists[:, None] & (c < WIDTH)[None, :])
+    tl.store(
+        pointer + rows[:, None] + c[None, :],
+        x.to(pointer.dtype.element_ty),
+        mask=exists[:, None] & (c < WIDTH)[None, :],
+    )
 
 
 @triton.jit
@@ -70,14 +85,22 @@ def _turn(turns_ptr, frame, T: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr
 
 
 @triton.jit
-def _normalised(pointer, scale_ptr, rows, exists, cos, sin, factor, D: tl.constexpr, HALF: tl.constexpr):
-    """q' or k' of the reference's equation (2), times `factor`, rounded to what the tensor cores take: [ROWS, HALF] twice; and r."""
+def _normalised(
+    pointer, scale_ptr, rows, exists, cos, sin, factor, D: tl.constexpr, HALF: tl.constexpr
+):
+    """q' or k' of the reference's equation (2), times `factor`, rounded to what the tensor cores
+    take: [ROWS, HALF] twice; and r.
+    """
     a = _load(pointer, rows, exists, D // 2, HALF).to(tl.float32)
     b = _load(pointer + D // 2, rows, exists, D // 2, HALF).to(tl.float32)
     r = tl.rsqrt(tl.sum(a * a + b * b, 1) / D + EPS)
     c = tl.arange(0, HALF)
     a = a * (r * factor)[:, None] * tl.load(scale_ptr + c, mask=c < D // 2, other=0.0)[None, :]
-    b = b * (r * factor)[:, None] * tl.load(scale_ptr + D // 2 + c, mask=c < D // 2, other=0.0)[None, :]
+    b = (
+        b
+        * (r * factor)[:, None]
+        * tl.load(scale_ptr + D // 2 + c, mask=c < D // 2, other=0.0)[None, :]
+    )
     dtype = pointer.dtype.element_ty
     return (a * cos - b * sin).to(dtype), (a * sin + b * cos).to(dtype), r
 
@@ -87,11 +110,13 @@ def _through_norm(
     pointer, scale_ptr, turns_ptr, dx_ptr, dscale_ptr, rows, frame, exists, r, da, db, factor,
     T: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    """Equation (4): from the gradient of q', which is `factor` (da, db), writes that of q and this program's share of its scale's.
+    """Equation (4): from the gradient of q', which is `factor` (da, db), writes that of q and this
+    program's share of its scale's.
 
-    Everything here is transposed, [HALF, ROWS], and what was read before is read again, from the L1 cache. The compiler would
-    otherwise lay q, cos and sin out as products are laid out, one trip through shared memory for each, instead of da and db as
-    they are; and to hold them from the first use costs registers.
+    Everything here is transposed, [HALF, ROWS], and what was read before is read again, from the L1
+    cache. The compiler would otherwise lay q, cos and sin out as products are laid out, one trip
+    through shared memory for each, instead of da and db as they are; and to hold them from the
+    first use costs registers.
     """
     da, db = tl.trans(da), tl.trans(db)
     c, rows, frame, r = tl.arange(0, HALF)[:, None], rows[None, :], frame[None, :], r[None, :]
@@ -110,7 +135,9 @@ def _through_norm(
     mean = tl.sum(una * ga + unb * gb, 0)[None, :] / D  # of w n / r
     dtype = dx_ptr.dtype.element_ty
     tl.store(dx_ptr + rows + c, (r * (ua * ga - a * (mean * r * r))).to(dtype), mask=exists)
-    tl.store(dx_ptr + D // 2 + rows + c, (r * (ub * gb - b * (mean * r * r))).to(dtype), mask=exists)
+    tl.store(
+        dx_ptr + D // 2 + rows + c, (r * (ub * gb - b * (mean * r * r))).to(dtype), mask=exists
+    )
 
 
 @triton.jit
@@ -127,8 +154,12 @@ def _scores(qa, qb, ka, kb, seen):
 
 
 @triton.jit
-def _seen(visible_ptr, frame, site, exists, T: tl.constexpr, CAUSAL: tl.constexpr, MASKED: tl.constexpr):
-    """Which rows see which, [ROWS, ROWS]: those of their own site, up to themselves if causal, of visible frames if masked."""
+def _seen(
+    visible_ptr, frame, site, exists, T: tl.constexpr, CAUSAL: tl.constexpr, MASKED: tl.constexpr
+):
+    """Which rows see which, [ROWS, ROWS]: those of their own site, up to themselves if causal, of
+    visible frames if masked.
+    """
     shown = exists
     if MASKED:
         shown = shown & (tl.load(visible_ptr + frame) != 0)
@@ -145,7 +176,17 @@ def _powers(s, m):
 
 
 @triton.jit
-def _shared(k_ptr, v_ptr, first, A: tl.constexpr, H: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr, WIDE: tl.constexpr, KEYS: tl.constexpr):
+def _shared(
+    k_ptr,
+    v_ptr,
+    first,
+    A: tl.constexpr,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    HALF: tl.constexpr,
+    WIDE: tl.constexpr,
+    KEYS: tl.constexpr,
+):
     """KEYS shared keys in halves, their values, and which of them exist."""
     a = first + tl.arange(0, KEYS)
     rows = a * (H * D)
@@ -156,12 +197,28 @@ def _shared(k_ptr, v_ptr, first, A: tl.constexpr, H: tl.constexpr, D: tl.constex
 
 @triton.jit
 def forward_kernel(
-    q_ptr, k_ptr, v_ptr, q_scale_ptr, k_scale_ptr, turns_ptr, visible_ptr, shared_k_ptr, shared_v_ptr,
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    q_scale_ptr,
+    k_scale_ptr,
+    turns_ptr,
+    visible_ptr,
+    shared_k_ptr,
+    shared_v_ptr,
     o_ptr,
-    T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, A: tl.constexpr,
-    CAUSAL: tl.constexpr, MASKED: tl.constexpr,
-    HALF: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
-):  # fmt: skip
+    T: tl.constexpr,
+    S: tl.constexpr,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    A: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    MASKED: tl.constexpr,
+    HALF: tl.constexpr,
+    WIDE: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+):
     # Heads change fastest, so that programs which run together read neighbouring memory.
     program = tl.program_id(0)
     TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
@@ -171,16 +228,30 @@ def forward_kernel(
     first_shared = batch * (A * H * D) + head * D
 
     cos, sin = _turn(turns_ptr, frame, T, D, HALF)
-    qa, qb, _ = _normalised(q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF)
+    qa, qb, _ = _normalised(
+        q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF
+    )
     ka, kb, _ = _normalised(k_ptr + first, k_scale_ptr, rows, exists, cos, sin, 1.0, D, HALF)
     v = _load(v_ptr + first, rows, exists, D, WIDE)
-    s = _scores(qa, qb, ka, kb, _seen(visible_ptr + batch * T, frame, site, exists, T, CAUSAL, MASKED))
+    s = _scores(
+        qa, qb, ka, kb, _seen(visible_ptr + batch * T, frame, site, exists, T, CAUSAL, MASKED)
+    )
     m = tl.max(s, 1)
     e = _powers(s, m)
     z = tl.sum(e, 1)
     o = _dot(e.to(v.dtype), v)
     for start in range(0, A, KEYS):
-        ca, cb, w, there = _shared(shared_k_ptr + first_shared, shared_v_ptr + first_shared, start, A, H, D, HALF, WIDE, KEYS)
+        ca, cb, w, there = _shared(
+            shared_k_ptr + first_shared,
+            shared_v_ptr + first_shared,
+            start,
+            A,
+            H,
+            D,
+            HALF,
+            WIDE,
+            KEYS,
+        )
         s_shared = _scores(qa, qb, ca, cb, there[None, :])
         higher = tl.maximum(m, tl.max(s_shared, 1))
         shrink = tl.exp2(m - higher)
@@ -193,12 +264,33 @@ def forward_kernel(
 
 @triton.jit
 def backward_kernel(
-    q_ptr, k_ptr, v_ptr, q_scale_ptr, k_scale_ptr, turns_ptr, visible_ptr, shared_k_ptr, shared_v_ptr, do_ptr,
-    dq_ptr, dk_ptr, dv_ptr, dscale_ptr, sums_ptr,
-    T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, A: tl.constexpr,
-    CAUSAL: tl.constexpr, MASKED: tl.constexpr,
-    HALF: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
-):  # fmt: skip
+    q_ptr,
+    k_ptr,
+    v_ptr,
+    q_scale_ptr,
+    k_scale_ptr,
+    turns_ptr,
+    visible_ptr,
+    shared_k_ptr,
+    shared_v_ptr,
+    do_ptr,
+    dq_ptr,
+    dk_ptr,
+    dv_ptr,
+    dscale_ptr,
+    sums_ptr,
+    T: tl.constexpr,
+    S: tl.constexpr,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    A: tl.constexpr,
+    CAUSAL: tl.constexpr,
+    MASKED: tl.constexpr,
+    HALF: tl.constexpr,
+    WIDE: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+):
     program = tl.program_id(0)
     TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
     head, tile, batch = program % H, program // H % TILES, (program // (H * TILES)).to(tl.int64)
@@ -207,11 +299,15 @@ def backward_kernel(
     first_shared = batch * (A * H * D) + head * D
 
     cos, sin = _turn(turns_ptr, frame, T, D, HALF)
-    qa, qb, rq = _normalised(q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF)
+    qa, qb, rq = _normalised(
+        q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF
+    )
     ka, kb, rk = _normalised(k_ptr + first, k_scale_ptr, rows, exists, cos, sin, 1.0, D, HALF)
     v = _load(v_ptr + first, rows, exists, D, WIDE)
     do = _load(do_ptr + first, rows, exists, D, WIDE)
-    s = _scores(qa, qb, ka, kb, _seen(visible_ptr + batch * T, frame, site, exists, T, CAUSAL, MASKED))
+    s = _scores(
+        qa, qb, ka, kb, _seen(visible_ptr + batch * T, frame, site, exists, T, CAUSAL, MASKED)
+    )
     dp = _dot(do, tl.trans(v))
     m = tl.max(s, 1)
     p = _powers(s, m)
@@ -219,7 +315,17 @@ def backward_kernel(
     delta = tl.sum(p * dp, 1)
     own = m
     for start in range(0, A, KEYS):
-        ca, cb, w, there = _shared(shared_k_ptr + first_shared, shared_v_ptr + first_shared, start, A, H, D, HALF, WIDE, KEYS)
+        ca, cb, w, there = _shared(
+            shared_k_ptr + first_shared,
+            shared_v_ptr + first_shared,
+            start,
+            A,
+            H,
+            D,
+            HALF,
+            WIDE,
+            KEYS,
+        )
         s_shared = _scores(qa, qb, ca, cb, there[None, :])
         higher = tl.maximum(m, tl.max(s_shared, 1))
         shrink = tl.exp2(m - higher)
@@ -236,18 +342,60 @@ def backward_kernel(
 
     da, db = _dot(ds, ka), _dot(ds, kb)
     for start in range(0, A, KEYS):
-        ca, cb, w, there = _shared(shared_k_ptr + first_shared, shared_v_ptr + first_shared, start, A, H, D, HALF, WIDE, KEYS)
+        ca, cb, w, there = _shared(
+            shared_k_ptr + first_shared,
+            shared_v_ptr + first_shared,
+            start,
+            A,
+            H,
+            D,
+            HALF,
+            WIDE,
+            KEYS,
+        )
         p_shared = tl.exp2(_scores(qa, qb, ca, cb, there[None, :]) - top[:, None])
         ds_shared = (p_shared * (_dot(do, tl.trans(w)) - delta[:, None])).to(dtype)
         da += _dot(ds_shared, ca)
         db += _dot(ds_shared, cb)
     dscale_ptr += program.to(tl.int64) * (2 * D)
     q_ptr, k_ptr, dq_ptr, dk_ptr = q_ptr + first, k_ptr + first, dq_ptr + first, dk_ptr + first
-    _through_norm(q_ptr, q_scale_ptr, turns_ptr, dq_ptr, dscale_ptr, rows, frame, exists, rq, da, db, D**-0.5, T, D, HALF)
+    _through_norm(
+        q_ptr,
+        q_scale_ptr,
+        turns_ptr,
+        dq_ptr,
+        dscale_ptr,
+        rows,
+        frame,
+        exists,
+        rq,
+        da,
+        db,
+        D**-0.5,
+        T,
+        D,
+        HALF,
+    )
     # q' carries log2(e) / sqrt(D) already.
     ds = tl.trans(ds)
     da, db = _dot(ds, qa), _dot(ds, qb)
-    _through_norm(k_ptr, k_scale_ptr, turns_ptr, dk_ptr, dscale_ptr + D, rows, frame, exists, rk, da, db, 1 / LOG2_E, T, D, HALF)
+    _through_norm(
+        k_ptr,
+        k_scale_ptr,
+        turns_ptr,
+        dk_ptr,
+        dscale_ptr + D,
+        rows,
+        frame,
+        exists,
+        rk,
+        da,
+        db,
+        1 / LOG2_E,
+        T,
+        D,
+        HALF,
+    )
     if A > 0:
         i = tl.arange(0, ROWS)
         tl.store(sums_ptr + program.to(tl.int64) * (2 * ROWS) + i, top)
@@ -256,12 +404,29 @@ def backward_kernel(
 
 @triton.jit
 def shared_backward_kernel(
-    q_ptr, q_scale_ptr, turns_ptr, shared_k_ptr, shared_v_ptr, do_ptr, sums_ptr,
-    dk_ptr, dv_ptr,
-    T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, A: tl.constexpr,
-    HALF: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr, CHUNKS: tl.constexpr,
-):  # fmt: skip
-    """Gradients of KEYS shared keys and values, from the tiles of one chunk of sites: equations (2) and (3), summed over tiles."""
+    q_ptr,
+    q_scale_ptr,
+    turns_ptr,
+    shared_k_ptr,
+    shared_v_ptr,
+    do_ptr,
+    sums_ptr,
+    dk_ptr,
+    dv_ptr,
+    T: tl.constexpr,
+    S: tl.constexpr,
+    H: tl.constexpr,
+    D: tl.constexpr,
+    A: tl.constexpr,
+    HALF: tl.constexpr,
+    WIDE: tl.constexpr,
+    ROWS: tl.constexpr,
+    KEYS: tl.constexpr,
+    CHUNKS: tl.constexpr,
+):
+    """Gradients of KEYS shared keys and values, from the tiles of one chunk of sites: equations (2)
+    and (3), summed over tiles.
+    """
     program = tl.program_id(0)
     TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
     BLOCKS: tl.constexpr = (A + KEYS - 1) // KEYS
@@ -271,7 +436,17 @@ def shared_backward_kernel(
     first = batch * (T * S * H * D) + head * D
     first_shared = batch * (A * H * D) + head * D
 
-    ca, cb, w, there = _shared(shared_k_ptr + first_shared, shared_v_ptr + first_shared, block * KEYS, A, H, D, HALF, WIDE, KEYS)
+    ca, cb, w, there = _shared(
+        shared_k_ptr + first_shared,
+        shared_v_ptr + first_shared,
+        block * KEYS,
+        A,
+        H,
+        D,
+        HALF,
+        WIDE,
+        KEYS,
+    )
     da, db = tl.zeros((KEYS, HALF), tl.float32), tl.zeros((KEYS, HALF), tl.float32)
     dw = tl.zeros((KEYS, WIDE), tl.float32)
     i = tl.arange(0, ROWS)
@@ -280,10 +455,15 @@ def shared_backward_kernel(
         rows, frame, site, exists = _place(tile, T, S, H, D, ROWS)
         exists = exists & (tile < TILES)
         cos, sin = _turn(turns_ptr, frame, T, D, HALF)
-        qa, qb, _ = _normalised(q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF)
+        qa, qb, _ = _normalised(
+            q_ptr + first, q_scale_ptr, rows, exists, cos, sin, LOG2_E * D**-0.5, D, HALF
+        )
         do = _load(do_ptr + first, rows, exists, D, WIDE)
         sums = sums_ptr + ((batch * TILES + tile) * H + head) * (2 * ROWS)
-        top, delta = tl.load(sums + i, mask=exists, other=0.0), tl.load(sums + ROWS + i, mask=exists, other=0.0)
+        top, delta = (
+            tl.load(sums + i, mask=exists, other=0.0),
+            tl.load(sums + ROWS + i, mask=exists, other=0.0),
+        )
         p = tl.exp2(_scores(qa, qb, ca, cb, exists[:, None] & there[None, :]) - top[:, None])
         ds = tl.trans((p * (_dot(do, tl.trans(w)) - delta[:, None])).to(w.dtype))
         dw += _dot(tl.trans(p.to(w.dtype)), do)
@@ -298,29 +478,61 @@ def shared_backward_kernel(
 
 def check(spec: Spec) -> None:
     """Raises `Unsupported` with what is supported, or what to install."""
-    limits = "takes 1 to 64 frames, heads of 16 to 128 numbers in steps of 8, float32, float16 or bfloat16"
-    if not (1 <= spec.T <= 64 and 16 <= spec.D <= 128 and spec.D % 8 == 0 and spec.dtype in ("float32", "float16", "bfloat16")):
+    limits = (
+        "takes 1 to 64 frames, heads of 16 to 128 numbers in steps of 8, float32, float16 "
+        "or bfloat16"
+    )
+    if not (
+        1 <= spec.T <= 64
+        and 16 <= spec.D <= 128
+        and spec.D % 8 == 0
+        and spec.dtype in ("float32", "float16", "bfloat16")
+    ):
         raise Unsupported(f"{limits}, not {spec}")
     if spec.T * spec.S * spec.H * spec.D >= 2**31:
-        raise Unsupported(f"takes fewer than 2^31 numbers per batch element, not {spec}; shard its sites or heads")
+        raise Unsupported(
+            f"takes fewer than 2^31 numbers per batch element, not {spec}; shard its sites or heads"
+        )
     check_runnable()
 
 
 def parameters(spec: Spec, kernel: str) -> dict[str, int]:
-    """Launch parameters of "forward", "backward" or "shared_backward": the heuristic below, or what was tuned on this device.
+    """Launch parameters of "forward", "backward" or "shared_backward": the heuristic below, or what
+    was tuned on this device.
 
-    rows     of a tile, a power of two. 64 is what one wgmma takes. Smaller tiles would waste fewer products, but not fewer bytes.
-    keys     shared keys at a time: 64, as they are the rows of their own gradient, unless registers are short.
-    warps    4 fill one 64-row wgmma, and take the fewest instructions a row. Halves padded to 64 or 128 numbers, or float32 operands,
-             do not fit their registers without spills, hence 8.
-    chunks   of sites, of which each sums its own gradient of the shared keys: enough for 8 programs on each of 132 processors.
+    rows     of a tile, a power of two. 64 is what one wgmma takes. Smaller tiles would waste fewer
+             products, but not fewer bytes.
+    keys     shared keys at a time: 64, as they are the rows of their own gradient, unless registers
+             are short.
+    warps    4 fill one 64-row wgmma, and take the fewest instructions a row. Halves padded to 64 or
+             128 numbers, or float32 operands, do not fit their registers without spills, hence 8.
+    chunks   of sites, of which each sums its own gradient of the shared keys: enough for 8 programs
+             on each of 132 processors.
     """
     wide = spec.D > 64 or spec.dtype == "float32"
-    heuristic = {"rows": 64, "keys": 32 if kernel == "backward" or (wide and kernel != "forward") else 64, "warps": 8 if wide else 4}
+    heuristic = {
+        "rows": 64,
+        "keys": 32 if kernel == "backward" or (wide and kernel != "forward") else 64,
+        "warps": 8 if wide else 4,
+    }
     if kernel == "shared_backward":
         heuristic["rows"] = parameters(spec, "backward")["rows"]  # whose sums it reads
-        heuristic["chunks"] = max(1, min(_tiles(spec, heuristic["rows"]), 1056 // (spec.B * spec.H * triton.cdiv(spec.A, heuristic["keys"]))))
-    return tuning.parameters("temporal_attention", heuristic, kernel=kernel, T=spec.T, D=spec.D, shared=spec.A > 0, dtype=spec.dtype)
+        heuristic["chunks"] = max(
+            1,
+            min(
+                _tiles(spec, heuristic["rows"]),
+                1056 // (spec.B * spec.H * triton.cdiv(spec.A, heuristic["keys"])),
+            ),
+        )
+    return tuning.parameters(
+        "temporal_attention",
+        heuristic,
+        kernel=kernel,
+        T=spec.T,
+        D=spec.D,
+        shared=spec.A > 0,
+        dtype=spec.dtype,
+    )
 
 
 def _tiles(spec: Spec, rows: int) -> int:
@@ -328,25 +540,47 @@ def _tiles(spec: Spec, rows: int) -> int:
 
 
 def launches(spec: Spec) -> dict[str, Launch]:
-    """The kernels of `spec`: "forward", "backward", and "shared_backward" where there are shared keys."""
+    """The kernels of `spec`: "forward", "backward", and "shared_backward" where there are shared
+    keys.
+    """
 
     def array(*shape, dtype=spec.dtype):
         return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
 
     B, T, S, H, D, A = spec.B, spec.T, spec.S, spec.H, spec.D, spec.A
-    x, scale, turns = array(B, T, S, H, D), array(D, dtype="float32"), array(2, T, D // 2, dtype="float32")
-    # A kernel's parameters are always all there: one that is not read stands in for those that are absent.
+    x, scale, turns = (
+        array(B, T, S, H, D),
+        array(D, dtype="float32"),
+        array(2, T, D // 2, dtype="float32"),
+    )
+    # A kernel's parameters are always all there: one that is not read stands in for those that are
+    # absent.
     visible = array(B, T, dtype="int32") if spec.masked else scale
     shared = array(B, A, H, D) if A else x
     arguments = (x, x, x, scale, scale, turns, visible, shared, shared)
-    sizes = {"T": T, "S": S, "H": H, "D": D, "A": A, "HALF": triton.next_power_of_2(D // 2), "WIDE": triton.next_power_of_2(D)}
+    sizes = {
+        "T": T,
+        "S": S,
+        "H": H,
+        "D": D,
+        "A": A,
+        "HALF": triton.next_power_of_2(D // 2),
+        "WIDE": triton.next_power_of_2(D),
+    }
     sizes["HALF"] = max(16, sizes["HALF"])  # the least depth of a product
     masks = {"CAUSAL": spec.causal, "MASKED": spec.masked}
 
     def launch(name, kernel, inputs, results, programs, **constants):
         p = parameters(spec, name)
         tiles = {"ROWS": p["rows"], "KEYS": p["keys"]}
-        return Launch(kernel, inputs, results(p), programs(p), {**sizes, **constants, **tiles}, num_warps=p["warps"])
+        return Launch(
+            kernel,
+            inputs,
+            results(p),
+            programs(p),
+            {**sizes, **constants, **tiles},
+            num_warps=p["warps"],
+        )
 
     def all_tiles(p):
         return B * H * _tiles(spec, p["rows"])
@@ -358,15 +592,20 @@ def launches(spec: Spec) -> dict[str, Launch]:
 
     found = {
         "forward": launch("forward", forward_kernel, arguments, lambda p: (x,), all_tiles, **masks),
-        "backward": launch("backward", backward_kernel, (*arguments, x), backward_results, all_tiles, **masks),
+        "backward": launch(
+            "backward", backward_kernel, (*arguments, x), backward_results, all_tiles, **masks
+        ),
     }
     if A:
         chunks = parameters(spec, "shared_backward")["chunks"]
         found["shared_backward"] = launch(
-            "shared_backward", shared_backward_kernel, (x, scale, turns, shared, shared, x, found["backward"].results[4]),
+            "shared_backward",
+            shared_backward_kernel,
+            (x, scale, turns, shared, shared, x, found["backward"].results[4]),
             lambda p: (array(B, chunks, A, H, D, dtype="float32"),) * 2,
-            lambda p: B * H * triton.cdiv(A, p["keys"]) * chunks, CHUNKS=chunks,
-        )  # fmt: skip
+            lambda p: B * H * triton.cdiv(A, p["keys"]) * chunks,
+            CHUNKS=chunks,
+        )
     return found
 
 
@@ -378,12 +617,16 @@ def _arguments(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v):
 
 
 def forward(spec: Spec, *arguments) -> jax.Array:
-    """q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, as of `temporal_attention` -> o."""
+    """q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, as of `temporal_attention` ->
+    o.
+    """
     return launches(spec)["forward"](*_arguments(*arguments))[0]
 
 
 def backward(spec: Spec, do: jax.Array, *arguments) -> tuple[jax.Array | None, ...]:
-    """Gradients of q, k, v, q_scale, k_scale, shared_k, shared_v, those of the scales [B, D] for each batch element by itself."""
+    """Gradients of q, k, v, q_scale, k_scale, shared_k, shared_v, those of the scales [B, D] for
+    each batch element by itself.
+    """
     kernels = launches(spec)
     arguments = _arguments(*arguments)
     dq, dk, dv, dscale, sums = kernels["backward"](*arguments, do)

@@ -11,7 +11,9 @@ HEAD = 1 << 20  # bytes of each file that are read
 
 
 def digest(folder: str | os.PathLike, files: Iterable[str | os.PathLike]) -> str:
-    """12 hex digits over the names, sizes and first megabytes of files of a folder. A file that was only touched or copied is the same.
+    """12 hex digits over the names, sizes and first megabytes of files of a folder.
+
+    A file that was only touched or copied is the same.
 
     Raises:
         UserError: a file cannot be read.
@@ -23,5 +25,7 @@ def digest(folder: str | os.PathLike, files: Iterable[str | os.PathLike]) -> str
                 sha.update(f"{name}:{os.fstat(file.fileno()).st_size};".encode())
                 sha.update(file.read(HEAD))
         except OSError as error:
-            raise UserError(f"cannot read {folder / name}: {error.strerror or error}; make it readable") from error
+            raise UserError(
+                f"cannot read {folder / name}: {error.strerror or error}; make it readable"
+            ) from error
     return sha.hexdigest()[:12]

@@ -1,16 +1,18 @@
 """Latents computed once: what the diffusion model trains on, without the tokenizers in the step.
 
-A set is a directory with `dataset.json` (clip format, fingerprints of both tokenizers, source, counts) and array_record shards. A
-record is
+A set is a directory with `dataset.json` (clip format, fingerprints of both tokenizers, source,
+counts) and array_record shards. A record is
 
-    uint32 n | n bytes of JSON | f16 video | f16 audio                                                      (1)
+    uint32 n | n bytes of JSON | f16 video | f16 audio                                           (1)
     JSON: {"video": [T,H,W,C], "audio": [N,C], "captions": [...], "has_audio": ..., "key": ...}
 
-little endian, so that reading one is two views of a buffer. Latents have unit standard deviation over the set, for which f16's 11
-bits leave an error of 2e-4: far under the noise of any training level.
+little endian, so that reading one is two views of a buffer. Latents have unit standard deviation
+over the set, for which f16's 11 bits leave an error of 2e-4: far under the noise of any training
+level.
 
-A shard appears when it is whole: an interrupted `precompute` continues after its last one. `make_loader` is the other end: a Grain
-iterator whose order and captions are a pure function of the seed, with get_state and set_state.
+A shard appears when it is whole: an interrupted `precompute` continues after its last one.
+`make_loader` is the other end: a Grain iterator whose order and captions are a pure function of the
+seed, with get_state and set_state.
 """
 
 import dataclasses
@@ -32,14 +34,28 @@ from sora_jax.modality import ClipFormat
 
 SHARD_CLIPS = 1024
 DESCRIPTION = "dataset.json"
-FAMILY = ("family", "family_version", "style")  # which scenes of Playhouse; rooms of every style say none of it
+# which scenes of Playhouse; rooms of every style say none of it
+FAMILY = ("family", "family_version", "style")
 
 
 def pack(video: np.ndarray, audio: np.ndarray, captions, has_audio: bool, key: str) -> bytes:
     """One record, layout (1). video [T,H,W,C] and audio [N,C] of any float type."""
-    head = {"video": video.shape, "audio": audio.shape, "captions": list(captions), "has_audio": bool(has_audio), "key": key}
+    head = {
+        "video": video.shape,
+        "audio": audio.shape,
+        "captions": list(captions),
+        "has_audio": bool(has_audio),
+        "key": key,
+    }
     text = json.dumps(head, ensure_ascii=False).encode()
-    return b"".join([len(text).to_bytes(4, "little"), text, video.astype("<f2").tobytes(), audio.astype("<f2").tobytes()])
+    return b"".join(
+        [
+            len(text).to_bytes(4, "little"),
+            text,
+            video.astype("<f2").tobytes(),
+            audio.astype("<f2").tobytes(),
+        ]
+    )
 
 
 def unpack(record: bytes) -> dict:
@@ -48,7 +64,9 @@ def unpack(record: bytes) -> dict:
     fields = json.loads(record[4:start])
     count = int(np.prod(fields["video"]))
     fields["video"] = np.frombuffer(record, "<f2", count, start).reshape(fields["video"])
-    fields["audio"] = np.frombuffer(record, "<f2", offset=start + 2 * count).reshape(fields["audio"])
+    fields["audio"] = np.frombuffer(record, "<f2", offset=start + 2 * count).reshape(
+        fields["audio"]
+    )
     return fields
 
 
@@ -64,26 +82,36 @@ def _read_description(directory: pathlib.Path) -> dict:
     try:
         return json.loads((directory / DESCRIPTION).read_text())
     except FileNotFoundError:
-        raise UserError(f"no latents in {directory}; make them with experiments.precompute --output={directory}") from None
+        raise UserError(
+            f"no latents in {directory}; make them with experiments.precompute --output={directory}"
+        ) from None
     except (ValueError, OSError) as error:
-        raise UserError(f"{directory / DESCRIPTION} cannot be read ({error}); make the latents again in another folder") from None
+        raise UserError(
+            f"{directory / DESCRIPTION} cannot be read ({error}); make the latents again in "
+            "another folder"
+        ) from None
 
 
 def refuse_others(out_dir, made_from: dict) -> dict | None:
-    """The description in a folder that latents are to be written to, or None where there is nothing yet.
+    """The description in a folder that latents are to be written to, or None where there is nothing
+    yet.
 
-    Raises: UserError if it holds something else: no latents, or latents made from something else than `made_from` says.
+    Raises: UserError if it holds something else: no latents, or latents made from something else
+    than `made_from` says.
     """
     directory = pathlib.Path(out_dir)
     if not (directory / DESCRIPTION).exists():
         if directory.is_dir() and any(directory.iterdir()):
-            raise UserError(f"{directory} is not empty and holds no latents of ours; write to another folder")
+            raise UserError(
+                f"{directory} is not empty and holds no latents of ours; write to another folder"
+            )
         return None
     there = _read_description(directory)
     for name, wanted in made_from.items():
         if there.get(name) != wanted:
             raise UserError(
-                f"{directory} holds latents with {name} {there.get(name)}, not {wanted}; delete it, or write to another folder"
+                f"{directory} holds latents with {name} {there.get(name)}, not {wanted}; "
+                "delete it, or write to another folder"
             )
     return there
 
@@ -100,13 +128,15 @@ def precompute(
     """Encode every clip of a source and write the set; returns its description.
 
     Args:
-      source: `clips.PlayhouseSource` or `clips.VideoFolderSource`: has a length, a format and an identity, and source(start)
-        yields batches from that clip on, always the same.
-      fingerprints: {"video_tokenizer": ..., "audio_tokenizer": ...}, kept with the set and checked on reading.
-      out_dir: a folder that is new, or holds an unfinished run with the same source, format and tokenizers: its whole shards are
-        kept. A finished set grows if the source has become longer.
+      source: `clips.PlayhouseSource` or `clips.VideoFolderSource`: has a length, a format and an
+        identity, and source(start) yields batches from that clip on, always the same.
+      fingerprints: {"video_tokenizer": ..., "audio_tokenizer": ...}, kept with the set and checked
+        on reading.
+      out_dir: a folder that is new, or holds an unfinished run with the same source, format and
+        tokenizers: its whole shards are kept. A finished set grows if the source has become longer.
 
-    Raises: UserError if out_dir holds something else, or the tokenizers give numbers that are not finite.
+    Raises: UserError if out_dir holds something else, or the tokenizers give numbers that are not
+    finite.
     """
     directory = pathlib.Path(out_dir)
     made_from = {
@@ -118,7 +148,8 @@ def precompute(
     there = refuse_others(directory, made_from)
     if there and there["count"] > len(source):
         raise UserError(
-            f"{directory} holds {there['count']} clips, more than the {len(source)} asked for; delete it, or write to another folder"
+            f"{directory} holds {there['count']} clips, more than the {len(source)} asked for; "
+            "delete it, or write to another folder"
         )
     directory.mkdir(parents=True, exist_ok=True)
 
@@ -138,11 +169,15 @@ def precompute(
     encode = encoder(video_tokenizer, audio_tokenizer)
     done = description["count"]
     records = _records(source, encode, done)
-    with tqdm.tqdm(total=len(source), initial=done, unit="clip", desc="latents", disable=not progress) as bar:
+    with tqdm.tqdm(
+        total=len(source), initial=done, unit="clip", desc="latents", disable=not progress
+    ) as bar:
         for number in range(whole, len(sizes)):
             with files.replacing(directory / _shard_name(number)) as partial:
                 # Uncompressed: f16 noise does not compress.
-                writer = array_record_module.ArrayRecordWriter(str(partial), "group_size:1,uncompressed")
+                writer = array_record_module.ArrayRecordWriter(
+                    str(partial), "group_size:1,uncompressed"
+                )
                 for _ in range(sizes[number]):
                     writer.write(next(records))
                     bar.update()
@@ -166,15 +201,20 @@ def _count(path: pathlib.Path) -> int:
 
 
 def _records(source, encode, start: int) -> Iterator[bytes]:
-    """Packed records of the clips from `start` on. While a batch is on the device, the next one is drawn."""
+    """Packed records of the clips from `start` on.
+
+    While a batch is on the device, the next one is drawn.
+    """
     waiting, full = None, 0
     for batch in source(start):
         full = max(full, len(batch["keys"]))
         latents = encode(*padded(batch, full))
         if latents["video"].shape[1] != source.format.video_latents:
             raise UserError(
-                f"the video tokenizer makes {latents['video'].shape[1]} latents of {source.format.frames} frames, and the clip format has "
-                f"{source.format.video_latents} of {source.format.frames_per_latent} frames each; give a tokenizer trained on that format"
+                f"the video tokenizer makes {latents['video'].shape[1]} latents of "
+                f"{source.format.frames} frames, and the clip format has "
+                f"{source.format.video_latents} of {source.format.frames_per_latent} frames "
+                "each; give a tokenizer trained on that format"
             )
         if waiting is not None:
             yield from _packed(*waiting)
@@ -192,7 +232,9 @@ def _packed(batch: dict, latents: dict) -> Iterator[bytes]:
 
 @dataclasses.dataclass(frozen=True)
 class _Records:
-    """The packed records of a set by number, none of them unfit: a number that is not finite would end in every weight of a model."""
+    """The packed records of a set by number, none of them unfit: a number that is not finite would
+    end in every weight of a model.
+    """
 
     source: object
     directory: pathlib.Path
@@ -202,68 +244,106 @@ class _Records:
         return len(self.source)
 
     def __getitem__(self, index) -> bytes:
-        """Record `index`, or with skip_damaged the next that is fit. Raises UserError where it cannot be read, or is not finite."""
-        for number in ((int(index) + i) % len(self) for i in range(len(self) if self.skip_damaged else 1)):
+        """Record `index`, or with skip_damaged the next that is fit.
+
+        Raises UserError where it cannot be read, or is not finite.
+        """
+        for number in (
+            (int(index) + i) % len(self) for i in range(len(self) if self.skip_damaged else 1)
+        ):
             try:
                 record = self.source[number]
-                wrong = "" if np.isfinite(np.frombuffer(record, "<f2", offset=4 + int.from_bytes(record[:4], "little"))).all() else "NaN or infinity"
+                wrong = (
+                    ""
+                    if np.isfinite(
+                        np.frombuffer(
+                            record, "<f2", offset=4 + int.from_bytes(record[:4], "little")
+                        )
+                    ).all()
+                    else "NaN or infinity"
+                )
                 name = unpack(record)["key"] if wrong else ""
-            except Exception as error:  # array_record raises several kinds, also for a file that was cut or lost while it is open
+            # array_record raises several kinds, also for a file that was cut or lost while open.
+            except Exception as error:
                 name, wrong = "", " ".join(str(error).split())[:100]
             if not wrong:
                 return record
-            told = f"clip {number} {f'({name}) ' if name else ''}of the latents in {self.directory} cannot be used: {wrong}"
+            told = (
+                f"clip {number} {f'({name}) ' if name else ''}of the latents in "
+                f"{self.directory} cannot be used: {wrong}"
+            )
             if not self.skip_damaged:
-                raise UserError(f"{told}; bring the file back, or train without such clips: --config.data.skip_damaged=true")
+                raise UserError(
+                    f"{told}; bring the file back, or train without such clips: "
+                    "--config.data.skip_damaged=true"
+                )
             logging.warning("%s; the next one takes its place", told)
         raise UserError(f"no clip of the latents in {self.directory} can be used; make them again")
 
 
 def open_set(
-    path, fingerprints: dict[str, str] | None = None, format: ClipFormat | None = None, skip_damaged: bool = False
+    path,
+    fingerprints: dict[str, str] | None = None,
+    format: ClipFormat | None = None,
+    skip_damaged: bool = False,
 ) -> tuple[grain.MapDataset, dict]:
-    """The packed records of a set and its description. With skip_damaged the next record stands in for one that is not fit.
+    """The packed records of a set and its description.
 
-    Raises: UserError for a set that is missing, unfinished, damaged, or was made with other tokenizers or another format than
-    those given; reading a record raises it too.
+    With skip_damaged the next record stands in for one that is not fit.
+
+    Raises: UserError for a set that is missing, unfinished, damaged, or was made with other
+    tokenizers or another format than those given; reading a record raises it too.
     """
     directory = pathlib.Path(path)
     there = _read_description(directory)
     if not there.get("complete"):
         raise UserError(
-            f"the latents in {directory} are unfinished ({there.get('count', 0)} clips); run experiments.precompute again"
+            f"the latents in {directory} are unfinished ({there.get('count', 0)} clips); run "
+            "experiments.precompute again"
         )
     for name, wanted in (fingerprints or {}).items():
         found = there["tokenizers"].get(name)
         if found != wanted:
             raise UserError(
-                f"the latents in {directory} were made by the {name} {found}, not {wanted}; run experiments.precompute anew"
+                f"the latents in {directory} were made by the {name} {found}, not {wanted}; "
+                "run experiments.precompute anew"
             )
     if format is not None and ClipFormat(**there["format"]) != format:
         raise UserError(
-            f"the latents in {directory} are of {ClipFormat(**there['format'])}, not {format}; run experiments.precompute anew"
+            f"the latents in {directory} are of {ClipFormat(**there['format'])}, not {format}; "
+            "run experiments.precompute anew"
         )
     shards = [str(directory / name) for name in there["shards"]]
     try:
         source = grain.sources.ArrayRecordDataSource(shards)
         count = len(source)
     except Exception as error:  # array_record raises several kinds for a missing or damaged file
-        raise UserError(f"the latents in {directory} cannot be opened ({str(error)[:100]}); make them again") from error
+        raise UserError(
+            f"the latents in {directory} cannot be opened ({str(error)[:100]}); make them again"
+        ) from error
     if count != there["count"]:
         raise UserError(
-            f"the latents in {directory} hold {count} clips, not the {there['count']} of {DESCRIPTION}; make them again"
+            f"the latents in {directory} hold {count} clips, not the {there['count']} of "
+            f"{DESCRIPTION}; make them again"
         )
     return grain.MapDataset.source(_Records(source, directory, skip_damaged)), there
 
 
 def identity(path) -> dict:
-    """What a set holds, for the identity of a run that trains on it: source, split, count, tokenizers and a digest of its files.
+    """What a set holds, for the identity of a run that trains on it: source, split, count,
+    tokenizers and a digest of its files.
 
     Raises: UserError for a set that is missing, unfinished or damaged.
     """
     directory, (_, there) = pathlib.Path(path), open_set(path)
-    known = {name: there[name] for name in ("source", "split", "count", "tokenizers", *FAMILY) if name in there}
-    return known | {"digest": digest(directory, [directory / name for name in (DESCRIPTION, *there["shards"])])}
+    known = {
+        name: there[name]
+        for name in ("source", "split", "count", "tokenizers", *FAMILY)
+        if name in there
+    }
+    return known | {
+        "digest": digest(directory, [directory / name for name in (DESCRIPTION, *there["shards"])])
+    }
 
 
 class _Example(grain.transforms.RandomMap):
@@ -305,24 +385,27 @@ def make_loader(
     rows: Sequence[int] | None = None,
     skip_damaged: bool = False,
 ) -> grain.DatasetIterator:
-    """Batches of a set for training: {"video","audio","tokens","text_mask","has_audio"}, NumPy, float32.
+    """Batches of a set for training: {"video","audio","tokens","text_mask","has_audio"}, NumPy,
+    float32.
 
     Args:
       text_tokenizer: list of B captions -> (tokens int32 [B,L], mask bool [B,L]).
       shuffle: an order of its own for every pass, from the seed; False keeps the set's.
       repeat: passes; None never ends. Passes run into each other, and only full batches are given.
       fingerprints, format: refuse a set made with others.
-      rows: of each batch, those to read and give, in order; None: all. Processes that train together share a batch out so
-        (`processes.rows_here`), and read no clip that is not theirs.
+      rows: of each batch, those to read and give, in order; None: all. Processes that train
+        together share a batch out so (`processes.rows_here`), and read no clip that is not theirs.
       skip_damaged: as of `open_set`.
 
-    The iterator's get_state() and set_state() move it exactly: the batches after set_state are bitwise those that followed
-    get_state. The state counts batches, whatever rows are taken of them.
+    The iterator's get_state() and set_state() move it exactly: the batches after set_state are
+    bitwise those that followed get_state. The state counts batches, whatever rows are taken of
+    them.
     """
     records, there = open_set(path, fingerprints, format, skip_damaged)
     if there["count"] < batch_size and repeat is not None:
         raise UserError(
-            f"the latents in {path} hold {there['count']} clips, fewer than a batch of {batch_size}; take a smaller batch"
+            f"the latents in {path} hold {there['count']} clips, fewer than a batch of "
+            f"{batch_size}; take a smaller batch"
         )
     records = records.seed(seed)
     if shuffle:

@@ -1,4 +1,5 @@
-"""TFDS set `playhouse`: scenes of one family with their exact motion, facts and captions; pixels and samples are rendered when read.
+"""TFDS set `playhouse`: scenes of one family with their exact motion, facts and captions; pixels
+and samples are rendered when read.
 
     python -m experiments.build_data --set=playhouse --num_train=20000 --data_dir=DIR
 
@@ -8,18 +9,25 @@ A record (about 3 kB; its pixels would be 800 kB) holds
     scene            the scene as JSON
     facts            what its captions say, as JSON
     captions         paraphrases; intents, where there is an outcome: paraphrases of what is tried
-    margin           metres and m/s between this launch and the nearest one with another outcome, float64 [2] or [0]
-    arcs             float64 [A,7]: ball, then start time, x, y, v_x, v_y, a_y of each piece of its motion (simulate.py, eq. 1)
-    turns            float64 [A,4]: a_x, angle, spin and its rate for the rows of arcs; no rows if all are zero
-    shifts           float64 [P,7]: shape, then start time, x, y, v_x, v_y, a_x of each piece of its displacement
-    contacts         float64 [E,6]: time (s), kind (its place in CONTACT_KINDS), who touches, what is touched or -1, approach and
-                     rebound speed (m/s)
+    margin           metres and m/s between this launch and the nearest one with another outcome,
+                     float64 [2] or [0]
+    arcs             float64 [A,7]: ball, then start time, x, y, v_x, v_y, a_y of each piece of its
+                     motion (simulate.py, eq. 1)
+    turns            float64 [A,4]: a_x, angle, spin and its rate for the rows of arcs; no rows if
+                     all are zero
+    shifts           float64 [P,7]: shape, then start time, x, y, v_x, v_y, a_x of each piece of its
+                     displacement
+    contacts         float64 [E,6]: time (s), kind (its place in CONTACT_KINDS), who touches, what
+                     is touched or -1, approach and rebound speed (m/s)
     tracks           float64 [F,K,4]: x, y, v_x, v_y of each ball at the frames' midpoints (m, m/s)
-    views            float64 [F,3]: left, top and width of what the camera sees then (m; camera.py, eq. 1)
-    hidden           float64 [N,3]: ball, start and end (s) of every time at which all of it is behind a panel
+    views            float64 [F,3]: left, top and width of what the camera sees then (m; camera.py,
+                     eq. 1)
+    hidden           float64 [N,3]: ball, start and end (s) of every time at which all of it is
+                     behind a panel
 
-The files are array_record and come back through `as_data_source`; TensorFlow is not imported to write or to read them. Records
-stand in the order of their index. Sets of rooms that were built before there were families lack what is newer, and are read as well.
+The files are array_record and come back through `as_data_source`; TensorFlow is not imported to
+write or to read them. Records stand in the order of their index. Sets of rooms that were built
+before there were families lack what is newer, and are read as well.
 """
 
 import contextlib
@@ -55,13 +63,23 @@ def to_record(take: Take, format: ClipFormat) -> dict:
         "facts": json.dumps(take.facts.to_dict()),
         "captions": list(take.captions),
         "intents": list(take.intents),
-        "margin": np.array([] if take.margin is None else [take.margin, take.margin_speed], np.float64),
-        "arcs": np.concatenate([np.insert(arcs, 0, k, axis=1) for k, arcs in enumerate(motion.arcs)]),
-        "turns": np.concatenate(motion.turns) if motion.turns else np.zeros((0, 4)),
-        "shifts": np.concatenate([np.insert(s, 0, k, axis=1) for k, s in enumerate(motion.shifts)] or [np.zeros((0, 7))]),
-        "contacts": np.array([(c.time, CONTACT_KINDS.index(c.kind), c.a, c.b, c.speed, c.rebound) for c in motion.contacts], np.float64).reshape(
-            -1, 6
+        "margin": np.array(
+            [] if take.margin is None else [take.margin, take.margin_speed], np.float64
         ),
+        "arcs": np.concatenate(
+            [np.insert(arcs, 0, k, axis=1) for k, arcs in enumerate(motion.arcs)]
+        ),
+        "turns": np.concatenate(motion.turns) if motion.turns else np.zeros((0, 4)),
+        "shifts": np.concatenate(
+            [np.insert(s, 0, k, axis=1) for k, s in enumerate(motion.shifts)] or [np.zeros((0, 7))]
+        ),
+        "contacts": np.array(
+            [
+                (c.time, CONTACT_KINDS.index(c.kind), c.a, c.b, c.speed, c.rebound)
+                for c in motion.contacts
+            ],
+            np.float64,
+        ).reshape(-1, 6),
         "tracks": np.concatenate([motion.positions(times), motion.velocities(times)], axis=-1),
         "views": views(take.scene, times),
         "hidden": np.array(take.hidden, np.float64).reshape(-1, 3),
@@ -70,23 +88,42 @@ def to_record(take: Take, format: ClipFormat) -> dict:
 
 def from_record(record: dict) -> Take:
     """The take that `to_record` was given, bitwise."""
-    arcs, scene, family = record["arcs"], Scene.from_json(_text(record["scene"])), _text(record.get("family", "room"))
+    arcs, scene, family = (
+        record["arcs"],
+        Scene.from_json(_text(record["scene"])),
+        _text(record.get("family", "room")),
+    )
     turns, shifts = record.get("turns", ()), record.get("shifts", np.zeros((0, 7)))
     balls, shapes = range(len(scene.balls)), range(len(scene.shapes))
     motion = Trajectory(
         tuple(arcs[arcs[:, 0] == k, 1:] for k in balls),
         tuple(
-            Contact(float(t), CONTACT_KINDS[int(kind)], int(a), int(b), float(speed), float(rebound))
+            Contact(
+                float(t), CONTACT_KINDS[int(kind)], int(a), int(b), float(speed), float(rebound)
+            )
             for t, kind, a, b, speed, rebound in record["contacts"]
         ),
         tuple(turns[arcs[:, 0] == k] for k in balls) if len(turns) else (),
         tuple(shifts[shifts[:, 0] == k, 1:] for k in shapes) if len(shifts) else (),
     )
     facts = FAMILIES[family].facts_type.from_dict(json.loads(_text(record["facts"])))
-    captions, intents = (tuple(_text(c) for c in record.get(name, ())) for name in ("captions", "intents"))
+    captions, intents = (
+        tuple(_text(c) for c in record.get(name, ())) for name in ("captions", "intents")
+    )
     margin = tuple(float(m) for m in record.get("margin", ())) or (None, None)
     hidden = tuple((int(k), float(start), float(end)) for k, start, end in record.get("hidden", ()))
-    return Take(_text(record["split"]), int(record["index"]), scene, motion, facts, captions, family, intents, *margin, hidden)
+    return Take(
+        _text(record["split"]),
+        int(record["index"]),
+        scene,
+        motion,
+        facts,
+        captions,
+        family,
+        intents,
+        *margin,
+        hidden,
+    )
 
 
 def _text(value) -> str:
@@ -94,9 +131,12 @@ def _text(value) -> str:
 
 
 class PlayhouseConfig(tfds.core.BuilderConfig):
-    """The family, how many takes, and at which frame times their tracks are stored. `num_val` is the number in every split but train.
+    """The family, how many takes, and at which frame times their tracks are stored.
 
-    style: the only one, where a family has several. Raises UserError for a format, family or style that does not exist.
+    `num_val` is the number in every split but train.
+
+    style: the only one, where a family has several. Raises UserError for a format, family or style
+    that does not exist.
     """
 
     def __init__(
@@ -119,23 +159,44 @@ class PlayhouseConfig(tfds.core.BuilderConfig):
         name = f"{format}_{num_train}_{num_val}"
         if family != "room":  # rooms are older than families
             name = "_".join([family, *([style] if style else []), name])
-        super().__init__(name=name, description=f"{family}: {num_train} + {num_val} takes, tracks for format {format}")
-        self.num_train, self.num_val, self.format, self.workers, self.family, self.style = num_train, num_val, format, workers, family, style
+        super().__init__(
+            name=name,
+            description=f"{family}: {num_train} + {num_val} takes, tracks for format {format}",
+        )
+        self.num_train, self.num_val, self.format, self.workers, self.family, self.style = (
+            num_train,
+            num_val,
+            format,
+            workers,
+            family,
+            style,
+        )
 
 
 def family_configs() -> list[PlayhouseConfig]:
-    """One named configuration for every family; PhyWorld's have the whole grid of their training set."""
+    """One named configuration for every family; PhyWorld's have the whole grid of their training
+    set.
+    """
     configs = [PlayhouseConfig(), PlayhouseConfig(format="S", family="court")]
     grids = [family for name, family in FAMILIES.items() if name.startswith("phyworld")]
-    configs += [PlayhouseConfig(format=format, family=family) for family in ("film", "occlude") for format in ("nano", "S")]
-    return configs + [PlayhouseConfig(family.train_size, 1_000, "phyworld", family=family.name) for family in grids]
+    configs += [
+        PlayhouseConfig(format=format, family=family)
+        for family in ("film", "occlude")
+        for format in ("nano", "S")
+    ]
+    return configs + [
+        PlayhouseConfig(family.train_size, 1_000, "phyworld", family=family.name)
+        for family in grids
+    ]
 
 
 class Playhouse(tfds.core.GeneratorBasedBuilder):
     """Scenes of one family: exact motion, facts and captions."""
 
     name = "playhouse"
-    code_path = None  # no downloads, so no checksums: to look for them TFDS 4.9.10 imports a package it does not require
+    # no downloads, so no checksums: to look for them TFDS 4.9.10 imports a package it does not
+    # require
+    code_path = None
     VERSION = tfds.core.Version(f"{WORLD_VERSION}.0.0")
     BUILDER_CONFIGS: ClassVar = family_configs()
 
@@ -153,7 +214,9 @@ class Playhouse(tfds.core.GeneratorBasedBuilder):
             "shifts": tfds.features.Tensor(shape=(None, 7), dtype=np.float64, encoding="bytes"),
             "arcs": tfds.features.Tensor(shape=(None, 7), dtype=np.float64, encoding="bytes"),
             "contacts": tfds.features.Tensor(shape=(None, 6), dtype=np.float64, encoding="bytes"),
-            "tracks": tfds.features.Tensor(shape=(None, None, 4), dtype=np.float64, encoding="bytes"),
+            "tracks": tfds.features.Tensor(
+                shape=(None, None, 4), dtype=np.float64, encoding="bytes"
+            ),
             "views": tfds.features.Tensor(shape=(None, 3), dtype=np.float64, encoding="bytes"),
             "hidden": tfds.features.Tensor(shape=(None, 3), dtype=np.float64, encoding="bytes"),
         }
@@ -161,15 +224,21 @@ class Playhouse(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description=__doc__,
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(world_version=WORLD_VERSION, format=self.builder_config.format),
+            metadata=tfds.core.MetadataDict(
+                world_version=WORLD_VERSION, format=self.builder_config.format
+            ),
             disable_shuffling=True,
         )
 
     def _split_generators(self, dl_manager):
         config = self.builder_config
         splits = [split for split in FAMILIES[config.family].splits if _has(split, config)]
-        counts = {split: config.num_train if split == "train" else config.num_val for split in splits}
-        return {split: self._generate_examples(split, count) for split, count in counts.items() if count}
+        counts = {
+            split: config.num_train if split == "train" else config.num_val for split in splits
+        }
+        return {
+            split: self._generate_examples(split, count) for split, count in counts.items() if count
+        }
 
     def _generate_examples(self, split, count):
         config = self.builder_config
@@ -195,7 +264,9 @@ def build(data_dir, config: PlayhouseConfig) -> pathlib.Path:
 
 
 def make_builder(builder_class, data_dir, config) -> tfds.core.GeneratorBasedBuilder:
-    """A TFDS builder that writes array_record below data_dir, without TFDS's warnings of what is normal here."""
+    """A TFDS builder that writes array_record below data_dir, without TFDS's warnings of what is
+    normal here.
+    """
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
@@ -207,10 +278,14 @@ def make_builder(builder_class, data_dir, config) -> tfds.core.GeneratorBasedBui
 def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
     """Write the set, unless it is there. Raises UserError where it cannot be written."""
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints of downloads that do not take place
+        # TFDS prints of downloads that do not take place
+        with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except OSError as error:
-        raise UserError(f"cannot write {builder.data_path}: {error}; choose another --data_dir or free some space") from error
+        raise UserError(
+            f"cannot write {builder.data_path}: {error}; choose another --data_dir or free "
+            "some space"
+        ) from error
 
 
 class Takes:
@@ -227,22 +302,38 @@ class Takes:
 
 
 def open_takes(directory, split: str = "train") -> Takes:
-    """A split of the set in `directory` (the one that holds dataset_info.json). Raises UserError if there is none."""
+    """A split of the set in `directory` (the one that holds dataset_info.json).
+
+    Raises UserError if there is none.
+    """
     return Takes(open_source(directory, split, "playhouse"))
 
 
 def open_source(directory, split: str, name: str):
-    """The TFDS data source of one split, after checking that `directory` holds a set called `name`."""
+    """The TFDS data source of one split, after checking that `directory` holds a set called
+    `name`.
+    """
     directory = pathlib.Path(directory)
     info = directory / "dataset_info.json"
     if not info.is_file():
-        raise UserError(f"no built set in {directory}; give the folder that experiments.build_data printed, with dataset_info.json in it")
+        raise UserError(
+            f"no built set in {directory}; give the folder that experiments.build_data "
+            "printed, with dataset_info.json in it"
+        )
     try:
         builder = tfds.builder_from_directory(str(directory))
     except Exception as error:  # TFDS raises many kinds for a damaged description
-        raise UserError(f"the set in {directory} cannot be opened ({type(error).__name__}); delete the folder and build it again") from error
+        raise UserError(
+            f"the set in {directory} cannot be opened ({type(error).__name__}); delete the "
+            "folder and build it again"
+        ) from error
     if builder.name != name:
-        raise UserError(f"{directory} holds the set {builder.name}, and {name} is needed; give another folder")
+        raise UserError(
+            f"{directory} holds the set {builder.name}, and {name} is needed; give another folder"
+        )
     if split not in builder.info.splits:
-        raise UserError(f"the set in {directory} has no split {split!r}; it has {', '.join(builder.info.splits)}")
+        raise UserError(
+            f"the set in {directory} has no split {split!r}; it has "
+            f"{', '.join(builder.info.splits)}"
+        )
     return builder.as_data_source(split)

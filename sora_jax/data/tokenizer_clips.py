@@ -1,7 +1,8 @@
 """What a tokenizer trains on: clips of one medium, from Playhouse or from the user's own videos.
 
-A clip is made in two steps. The host prepares a few arrays of it, `inputs`; the compiled step turns a batch of them into what the
-tokenizer takes, `render`: Playhouse's scenes are rendered there, stored clips only scaled.
+A clip is made in two steps. The host prepares a few arrays of it, `inputs`; the compiled step turns
+a batch of them into what the tokenizer takes, `render`: Playhouse's scenes are rendered there,
+stored clips only scaled.
 """
 
 import dataclasses
@@ -20,15 +21,18 @@ from sora_jax.worlds.playhouse import render, sound
 from sora_jax.worlds.playhouse.draw import draw
 
 VIDEO, AUDIO = "video", "audio"
-PLAYHOUSE = {VIDEO: (render.render_inputs, render.render), AUDIO: (sound.sound_inputs, sound.synthesise)}
+PLAYHOUSE = {
+    VIDEO: (render.render_inputs, render.render),
+    AUDIO: (sound.sound_inputs, sound.synthesise),
+}
 STORED = {VIDEO: ("frames", 255.0), AUDIO: ("samples", 32767.0)}  # key of a record, full scale
 HELD_OUT = 128  # Playhouse scenes of val, or as many as there are to train on
 
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-    """count: clips of train and val. inputs(split, index): arrays of one clip. render(batch of inputs): frames [B,F,H,W,3] in [0,1], or
-    samples [B,S] in [-1,1].
+    """count: clips of train and val. inputs(split, index): arrays of one clip. render(batch of
+    inputs): frames [B,F,H,W,3] in [0,1], or samples [B,S] in [-1,1].
     """
 
     count: dict[str, int]
@@ -43,7 +47,9 @@ class Clips:
         """Endless shuffled batches of inputs of train. The position is saved with checkpoints."""
         order = grain.MapDataset.range(self.count["train"]).seed(seed).shuffle().repeat()
         batches = order.map(lambda i: self.inputs("train", int(i))).batch(batch_size)
-        return iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
+        return iter(
+            batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4))
+        )
 
 
 def playhouse_clips(medium: str, format: ClipFormat, scenes: int, family: str = "room") -> Clips:
@@ -52,9 +58,13 @@ def playhouse_clips(medium: str, format: ClipFormat, scenes: int, family: str = 
 
     @functools.lru_cache(maxsize=None)
     def inputs(split, index):
-        return {name: x[0] for name, x in prepare([draw(split, index, family=family)], format).items()}
+        return {
+            name: x[0] for name, x in prepare([draw(split, index, family=family)], format).items()
+        }
 
-    return Clips({"train": scenes, "val": min(HELD_OUT, scenes)}, inputs, lambda batch: show(batch, format))
+    return Clips(
+        {"train": scenes, "val": min(HELD_OUT, scenes)}, inputs, lambda batch: show(batch, format)
+    )
 
 
 def video_clips(medium: str, directory) -> Clips:
@@ -66,12 +76,21 @@ def video_clips(medium: str, directory) -> Clips:
     key, scale = STORED[medium]
     train, _ = video_folder.open_records(directory, "train")
     if "val" not in train.splits:
-        raise UserError(f"the set in {directory} is of one video, and a tokenizer is held against videos it has not seen; give two or more")
+        raise UserError(
+            f"the set in {directory} is of one video, and a tokenizer is held against videos "
+            "it has not seen; give two or more"
+        )
     records = {"train": train, "val": video_folder.open_records(directory, "val")[0]}
-    kept = {split: [i for i in range(len(of)) if medium == VIDEO or of[i]["has_audio"]] for split, of in records.items()}
+    kept = {
+        split: [i for i in range(len(of)) if medium == VIDEO or of[i]["has_audio"]]
+        for split, of in records.items()
+    }
     for split, indices in kept.items():
         if not indices:
-            raise UserError(f"no clip of the split {split} in {directory} has sound; give more videos with sound")
+            raise UserError(
+                f"no clip of the split {split} in {directory} has sound; give more videos with "
+                "sound"
+            )
     return Clips(
         {split: len(indices) for split, indices in kept.items()},
         lambda split, index: {key: records[split][kept[split][index]][key]},

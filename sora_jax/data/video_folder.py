@@ -2,16 +2,19 @@
 
     python -m experiments.build_data --set=video_folder --path=MY_VIDEOS --data_dir=DIR
 
-Every .mp4, .mov, .m4v, .webm, .mkv, .avi below the directory is read through PyAV: any size, frame rate, length and channel
-count, with or without sound. A long file gives consecutive clips, a short one holds its last frame (`media.fit_clip` says what is
-done to a clip). Captions lie beside a video under the same name: `ball.txt` (a line is a paraphrase), or `ball.json` (a string, a
-list of strings, or an object with "captions", "caption" or "prompt", the key that experiments.sample writes); without one the
-caption is empty, which trains the unconditional model.
+Every .mp4, .mov, .m4v, .webm, .mkv, .avi below the directory is read through PyAV: any size, frame
+rate, length and channel count, with or without sound. A long file gives consecutive clips, a short
+one holds its last frame (`media.fit_clip` says what is done to a clip). Captions lie beside a video
+under the same name: `ball.txt` (a line is a paraphrase), or `ball.json` (a string, a list of
+strings, or an object with "captions", "caption" or "prompt", the key that experiments.sample
+writes); without one the caption is empty, which trains the unconditional model.
 
-A record holds frames uint8 [F,size,size,3], samples int16 [S], has_audio, captions, key (file and clip number), start (s) and
-notes. A file that cannot be read is skipped: `report.json` beside the data counts and names it with the reason, and the build
-goes on. A silent file is kept with has_audio False, and the loss leaves its sound out. One file in ten, by hash of its name
-relative to the directory, is `val`, all its clips together; with two readable files or more each split gets at least one.
+A record holds frames uint8 [F,size,size,3], samples int16 [S], has_audio, captions, key (file and
+clip number), start (s) and notes. A file that cannot be read is skipped: `report.json` beside the
+data counts and names it with the reason, and the build goes on. A silent file is kept with
+has_audio False, and the loss leaves its sound out. One file in ten, by hash of its name relative to
+the directory, is `val`, all its clips together; with two readable files or more each split gets at
+least one.
 """
 
 import hashlib
@@ -37,62 +40,92 @@ VAL_SHARE = 0.1
 class VideoFolderConfig(tfds.core.BuilderConfig):
     """Which directory, into which format, and at most how many consecutive clips of one file."""
 
-    def __init__(self, path: str = "", format: ClipFormat = FORMATS["nano"], clips_per_file: int = 16):
+    def __init__(
+        self, path: str = "", format: ClipFormat = FORMATS["nano"], clips_per_file: int = 16
+    ):
         folder = pathlib.Path(path).expanduser().resolve()
         wanted = f"{format} {clips_per_file} {contents(folder) if path else ''}"
         slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "videos"
         # The name is the set's folder: other files, another format, another set.
         super().__init__(
-            name=f"{slug}_{hashlib.sha256(wanted.encode()).hexdigest()[:8]}", description=f"clips of {folder.name}, {format}"
+            name=f"{slug}_{hashlib.sha256(wanted.encode()).hexdigest()[:8]}",
+            description=f"clips of {folder.name}, {format}",
         )
         self.path, self.format, self.clips_per_file = folder, format, clips_per_file
 
 
 def find_videos(folder: pathlib.Path) -> list[pathlib.Path]:
     """The video files below a directory, in the order of their names."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file() and not p.name.startswith("."))
+    return sorted(
+        p
+        for p in folder.rglob("*")
+        if p.suffix.lower() in EXTENSIONS and p.is_file() and not p.name.startswith(".")
+    )
 
 
 def contents(folder: pathlib.Path) -> str:
     """The digest of the videos and captions below a directory: a changed one makes another set."""
-    beside = (f for video in find_videos(folder) for f in (video, video.with_suffix(".txt"), video.with_suffix(".json")))
+    beside = (
+        f
+        for video in find_videos(folder)
+        for f in (video, video.with_suffix(".txt"), video.with_suffix(".json"))
+    )
     return digest(folder, {f for f in beside if f.is_file()})
 
 
 def set_name(path: str | pathlib.Path, format: ClipFormat) -> str:
-    """The name of the set in a folder: of a built one, or that which `build` would give a directory of videos. It tells the contents."""
+    """The name of the set in a folder: of a built one, or that which `build` would give a directory
+    of videos. It tells the contents.
+    """
     folder = pathlib.Path(path).expanduser().resolve()
-    return folder.parent.name if (folder / "dataset_info.json").is_file() else VideoFolderConfig(str(folder), format).name
+    return (
+        folder.parent.name
+        if (folder / "dataset_info.json").is_file()
+        else VideoFolderConfig(str(folder), format).name
+    )
 
 
 def read_captions(video: pathlib.Path) -> list[str]:
-    """The captions beside a video; [] without any. Raises UserError for a caption file that cannot be understood."""
+    """The captions beside a video; [] without any.
+
+    Raises UserError for a caption file that cannot be understood.
+    """
     text, data = video.with_suffix(".txt"), video.with_suffix(".json")
     try:
         if data.is_file():
             value = json.loads(data.read_text("utf-8-sig"))
             if isinstance(value, dict):
-                value = next((value[key] for key in ("captions", "caption", "prompt") if key in value), None)
+                value = next(
+                    (value[key] for key in ("captions", "caption", "prompt") if key in value), None
+                )
             lines = [value] if isinstance(value, str) else value
             if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-                raise UserError(f'{data} holds no caption; write a string, a list of strings, or {{"caption": "..."}}')
+                raise UserError(
+                    f"{data} holds no caption; write a string, a list of strings, or "
+                    '{"caption": "..."}'
+                )
         elif text.is_file():
             lines = text.read_text("utf-8-sig").splitlines()
         else:
             lines = []
     except (ValueError, OSError) as error:  # not JSON, not UTF-8, not readable
         raise UserError(
-            f"cannot read the caption {data if data.is_file() else text} ({str(error)[:80]}); save it as UTF-8"
+            f"cannot read the caption {data if data.is_file() else text} ({str(error)[:80]}); "
+            "save it as UTF-8"
         ) from error
     return [" ".join(line.split()) for line in lines if line.strip()]
 
 
 def read_clips(video: pathlib.Path, format: ClipFormat, clips_per_file: int):
-    """Yield (start in seconds, media.Clip) for the consecutive clips of a file: at least one, no short one after the first."""
+    """Yield (start in seconds, media.Clip) for the consecutive clips of a file: at least one, no
+    short one after the first.
+    """
     for number in range(clips_per_file):
         start = number * format.seconds
         try:
-            window = media.read_video(video, start=start, seconds=format.seconds, short_side=2 * format.size)
+            window = media.read_video(
+                video, start=start, seconds=format.seconds, short_side=2 * format.size
+            )
         except media.EndOfFile:
             if number == 0:
                 raise
@@ -106,14 +139,20 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
     """Clips of a directory of videos."""
 
     name = "video_folder"
-    code_path = None  # no downloads, so no checksums: to look for them TFDS 4.9.10 imports a package it does not require
+    # no downloads, so no checksums: to look for them TFDS 4.9.10 imports a package it does not
+    # require
+    code_path = None
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
         clip = self.builder_config.format
         features = {
-            "frames": tfds.features.Tensor(shape=(clip.frames, clip.size, clip.size, 3), dtype=np.uint8, encoding="bytes"),
-            "samples": tfds.features.Tensor(shape=(clip.samples,), dtype=np.int16, encoding="bytes"),
+            "frames": tfds.features.Tensor(
+                shape=(clip.frames, clip.size, clip.size, 3), dtype=np.uint8, encoding="bytes"
+            ),
+            "samples": tfds.features.Tensor(
+                shape=(clip.samples,), dtype=np.int16, encoding="bytes"
+            ),
             "has_audio": tfds.features.Scalar(np.bool_),
             "captions": tfds.features.Sequence(tfds.features.Text()),
             "key": tfds.features.Text(),
@@ -133,7 +172,9 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
             raise UserError(f"no directory {folder}; give the folder that holds your videos")
         videos = find_videos(folder)
         if not videos:
-            raise UserError(f"no video in {folder}; it should hold files ending in {', '.join(EXTENSIONS)}")
+            raise UserError(
+                f"no video in {folder}; it should hold files ending in {', '.join(EXTENSIONS)}"
+            )
         self.report = {
             "files": len(videos),
             "clips": {},
@@ -142,25 +183,42 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
             "skipped": [],
             "captions_skipped": [],
         }
-        # TFDS refuses an empty split, and a broken file is only known by reading it: so each first clip is read twice.
-        readable = [v for v in tqdm.tqdm(videos, "checking files", unit="file") if next(self._clips(v), None) is not None]
+        # TFDS refuses an empty split, and a broken file is only known by reading it: so each first
+        # clip is read twice.
+        readable = [
+            v
+            for v in tqdm.tqdm(videos, "checking files", unit="file")
+            if next(self._clips(v), None) is not None
+        ]
         if not readable:
             first = self.report["skipped"][0]
             raise UserError(
-                f"none of the {len(videos)} videos in {folder} can be read; the first, {first['file']}: {first['reason']}"
+                f"none of the {len(videos)} videos in {folder} can be read; the first, "
+                f"{first['file']}: {first['reason']}"
             )
         readable.sort(key=lambda video: _share(video, folder))
         num_val = sum(_share(video, folder) < VAL_SHARE for video in readable)
         num_val = min(max(num_val, 1), len(readable) - 1)
         groups = {"train": readable[num_val:], "val": readable[:num_val]}
-        return {split: self._generate_examples(split, sorted(group), settings) for split, group in groups.items() if group}
+        return {
+            split: self._generate_examples(split, sorted(group), settings)
+            for split, group in groups.items()
+            if group
+        }
 
     def _clips(self, video):
-        """`read_clips`, with a file that fails skipped and noted. Whatever a decoder raises, one file must not stop the build."""
+        """`read_clips`, with a file that fails skipped and noted.
+
+        Whatever a decoder raises, one file must not stop the build.
+        """
         try:
-            yield from read_clips(video, self.builder_config.format, self.builder_config.clips_per_file)
+            yield from read_clips(
+                video, self.builder_config.format, self.builder_config.clips_per_file
+            )
         except Exception as error:
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            reason = (
+                str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            )
             self._note("skipped", video, reason.removeprefix(f"cannot read {video}: "))
 
     def _note(self, table, video, reason):
@@ -201,7 +259,10 @@ def _share(video: pathlib.Path, folder: pathlib.Path) -> float:
 
 
 def build(data_dir, config: VideoFolderConfig) -> tuple[pathlib.Path, dict]:
-    """Write the set, unless it is there; returns its directory and the report. Raises UserError if no file can be read."""
+    """Write the set, unless it is there; returns its directory and the report.
+
+    Raises UserError if no file can be read.
+    """
     builder = make_builder(VideoFolder, data_dir, config)
     directory = pathlib.Path(builder.data_path)
     report = directory / "report.json"
@@ -212,7 +273,8 @@ def build(data_dir, config: VideoFolderConfig) -> tuple[pathlib.Path, dict]:
 
 
 def built_set(path, data_dir, format: ClipFormat) -> pathlib.Path:
-    """The set in the folder `path`: a built one, or the one of the videos there, built below data_dir with its report on stderr.
+    """The set in the folder `path`: a built one, or the one of the videos there, built below
+    data_dir with its report on stderr.
 
     Raises: UserError if there are no videos, or the built set is of another format.
     """
@@ -230,27 +292,37 @@ def summary(report: dict) -> str:
     """The report in a few lines for the terminal."""
     if not report:
         return (
-            "no report beside the data (its build was interrupted at the very end); delete the folder and build again to have one"
+            "no report beside the data (its build was interrupted at the very end); delete "
+            "the folder and build again to have one"
         )
     clips = ", ".join(f"{count} {split}" for split, count in sorted(report["clips"].items()))
     skipped = len({row["file"] for row in report["skipped"]})
     silent, uncaptioned = report["silent"], report["without_caption"]
     lines = [
-        f"{report['files']} files: clips {clips}; {silent} clips silent, {uncaptioned} without caption, {skipped} files skipped"
+        f"{report['files']} files: clips {clips}; {silent} clips silent, {uncaptioned} without "
+        f"caption, {skipped} files skipped"
     ]
     lines += [f"  skipped {row['file']}: {row['reason']}" for row in report["skipped"]]
-    lines += [f"  caption of {row['file']} left out: {row['reason']}" for row in report["captions_skipped"]]
+    lines += [
+        f"  caption of {row['file']} left out: {row['reason']}"
+        for row in report["captions_skipped"]
+    ]
     return "\n".join(lines)
 
 
 class Records:
-    """A split of a built set as a sequence of dicts: frames, samples, has_audio, captions (tuple of str), key, start, notes.
+    """A split of a built set as a sequence of dicts: frames, samples, has_audio, captions (tuple of
+    str), key, start, notes.
 
     `splits` names the splits of the whole set.
     """
 
     def __init__(self, source, fingerprint: str):
-        self._source, self.fingerprint, self.splits = source, fingerprint, tuple(source.dataset_info.splits)
+        self._source, self.fingerprint, self.splits = (
+            source,
+            fingerprint,
+            tuple(source.dataset_info.splits),
+        )
 
     def __len__(self) -> int:
         return len(self._source)
@@ -264,8 +336,13 @@ class Records:
 
 
 def open_records(directory, split: str = "train") -> tuple[Records, ClipFormat]:
-    """A split of the set in `directory`, which holds dataset_info.json, and its format. Raises UserError if there is none."""
+    """A split of the set in `directory`, which holds dataset_info.json, and its format.
+
+    Raises UserError if there is none.
+    """
     directory = pathlib.Path(directory).resolve()
     source = open_source(directory, split, "video_folder")
     made = source.dataset_info.metadata
-    return Records(source, directory.parent.name), ClipFormat(made["frames"], made["fps"], made["size"])
+    return Records(source, directory.parent.name), ClipFormat(
+        made["frames"], made["fps"], made["size"]
+    )

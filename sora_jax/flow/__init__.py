@@ -1,1 +1,3 @@
-"""Rectified flow over a pytree of modalities: process, noise levels, conditioning, loss, guidance, samplers."""
+"""Rectified flow over a pytree of modalities: process, noise levels, conditioning, loss, guidance,
+samplers.
+"""

@@ -1,13 +1,13 @@
 """Guidance: how strongly text, and the other stream, pull at picture and sound.
 
-With v_c the velocity under the prompt, v_u under the negative prompt (or under no text), and v_d under the prompt but with the
-cross-attention between picture and sound cut, each modality m has
+With v_c the velocity under the prompt, v_u under the negative prompt (or under no text), and v_d
+under the prompt but with the cross-attention between picture and sound cut, each modality m has
 
     v_m = v_c + (g_m - 1) (v_c - v_u) + (g_couple - 1) (v_c - v_d)                               (1)
 
-g_m is the text scale of the picture or of the sound; a scale of 1 is no guidance, and a pass that nothing needs is not run. The
-passes of a step go through the network as one batch. Text: "Classifier-Free Diffusion Guidance" (Ho 2022); between modalities:
-LTX-2.
+g_m is the text scale of the picture or of the sound; a scale of 1 is no guidance, and a pass that
+nothing needs is not run. The passes of a step go through the network as one batch. Text:
+"Classifier-Free Diffusion Guidance" (Ho 2022); between modalities: LTX-2.
 """
 
 import dataclasses
@@ -22,7 +22,9 @@ MODALITIES = ("video", "audio")
 
 @dataclasses.dataclass(frozen=True)
 class Guidance:
-    """Scales of (1): `text` for both streams unless `picture` or `sound` says otherwise; `couple` between the streams."""
+    """Scales of (1): `text` for both streams unless `picture` or `sound` says otherwise; `couple`
+    between the streams.
+    """
 
     text: float = 2.0
     picture: float | None = None
@@ -42,25 +44,36 @@ class Guidance:
 
     @property
     def scales(self) -> dict[str, float]:
-        """{"video": g_m, "audio": g_m, "couple": g_couple}: the numbers of (1), which change no compiled program."""
+        """{"video": g_m, "audio": g_m, "couple": g_couple}: the numbers of (1), which change no
+        compiled program.
+        """
         return {m: self.scale(m) for m in MODALITIES} | {"couple": self.couple}
 
 
-def guided_velocity(model, latents, levels, text, negative, times, passes: tuple[str, ...], scales, output: str):
-    """Equation (1): velocities {"video": [B, T, ...], "audio": [B, N, ...]} at `latents` with the frames at `levels`.
+def guided_velocity(
+    model, latents, levels, text, negative, times, passes: tuple[str, ...], scales, output: str
+):
+    """Equation (1): velocities {"video": [B, T, ...], "audio": [B, N, ...]} at `latents` with the
+    frames at `levels`.
 
-    text and negative: {"tokens": int32 [B, L], "mask": bool [B, L]}; a mask of all False is no text. passes and scales: of
-    `Guidance`. output: "x" or "v".
+    text and negative: {"tokens": int32 [B, L], "mask": bool [B, L]}; a mask of all False is no
+    text. passes and scales: of `Guidance`. output: "x" or "v".
     """
     repeat = lambda x: jnp.concatenate([x] * len(passes))
-    texts = {k: jnp.concatenate([(negative if p == "negative" else text)[k] for p in passes]) for k in ("tokens", "mask")}
+    texts = {
+        k: jnp.concatenate([(negative if p == "negative" else text)[k] for p in passes])
+        for k in ("tokens", "mask")
+    }
     size = text["mask"].shape[0]
     couple = jnp.repeat(jnp.array([float(p != "cut") for p in passes]), size)
     raw = model(jax.tree.map(repeat, latents), jax.tree.map(repeat, levels), texts, times, couple)
     velocities = {}
     for m in MODALITIES:
         each = jnp.split(raw[m].astype(jnp.float32), len(passes))
-        v = {p: to_velocity(y, latents[m], levels[m], output, SAMPLING_FLOOR) for p, y in zip(passes, each)}
+        v = {
+            p: to_velocity(y, latents[m], levels[m], output, SAMPLING_FLOOR)
+            for p, y in zip(passes, each)
+        }
         velocities[m] = v["text"]
         if "negative" in v:
             velocities[m] += (scales[m] - 1) * (v["text"] - v["negative"])

@@ -1,10 +1,11 @@
 """The training loss: velocity error over the frames to be made, averaged within each modality.
 
-    L_m = sum_c |v^ - v|^2 / (number of values that count),    L = L_video + w L_audio                (1)
+    L_m = sum_c |v^ - v|^2 / (number of values that count),    L = L_video + w L_audio           (1)
 
-with v^ and its target both through equation (3) of `process`, so that for output "x" the error of x is weighted by
-1 / max(s, 0.1)^2. Given frames do not count, nor does the sound of clips that have none (their sound is pure noise to the model).
-A clip's text is dropped with probability 0.1 and the link between picture and sound with 0.05, for guidance.
+with v^ and its target both through equation (3) of `process`, so that for output "x" the error of x
+is weighted by 1 / max(s, 0.1)^2. Given frames do not count, nor does the sound of clips that have
+none (their sound is pure noise to the model). A clip's text is dropped with probability 0.1 and the
+link between picture and sound with 0.05, for guidance.
 """
 
 import dataclasses
@@ -27,7 +28,8 @@ class FlowConfig:
     output: str = "x"  # what the network outputs: "x" or "v"
     timesteps: TimestepConfig = dataclasses.field(default_factory=TimestepConfig)
     tasks: TaskMixture = dataclasses.field(default_factory=TaskMixture)
-    shared_level: float = 0.5  # share of text-only clips whose sound has the picture's level; the rest draw their own
+    # share of text-only clips whose sound has the picture's level; the rest draw their own
+    shared_level: float = 0.5
     history_noise: float = 0.1  # largest start level of given frames
     text_dropout: float = 0.1
     couple_dropout: float = 0.05
@@ -35,15 +37,21 @@ class FlowConfig:
     first_latents: int = 1  # given by the task first_frame
 
 
-def flow_loss(model: Callable, batch: dict[str, jax.Array], key: jax.Array, times: dict[str, jax.Array],
-              config: FlowConfig = FlowConfig()) -> tuple[jax.Array, dict[str, jax.Array]]:
+def flow_loss(
+    model: Callable,
+    batch: dict[str, jax.Array],
+    key: jax.Array,
+    times: dict[str, jax.Array],
+    config: FlowConfig = FlowConfig(),
+) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Loss of one batch: (scalar, metrics).
 
-    model(latents, levels, text, times, couple) -> latents, as `sora_jax.models.st_dit.STDiT`. batch: video [B, T, H, W, C],
-    audio [B, N, C], tokens int32 [B, L], text_mask bool [B, L], has_audio bool [B] (absent: all True). times: latents' midpoints
-    in seconds. Metrics: loss, video_loss, audio_loss and {video,audio}_loss_q1..q4 by quarter of the noise level, q1 the
-    cleanest; one is nan where nothing of the batch counts for it, so average them with nanmean. Raises ValueError on another
-    output than the model's.
+    model(latents, levels, text, times, couple) -> latents, as `sora_jax.models.st_dit.STDiT`.
+    batch: video [B, T, H, W, C], audio [B, N, C], tokens int32 [B, L], text_mask bool [B, L],
+    has_audio bool [B] (absent: all True). times: latents' midpoints in seconds. Metrics: loss,
+    video_loss, audio_loss and {video,audio}_loss_q1..q4 by quarter of the noise level, q1 the
+    cleanest; one is nan where nothing of the batch counts for it, so average them with nanmean.
+    Raises ValueError on another output than the model's.
     """
     stated = getattr(getattr(model, "config", None), "output", config.output)
     if stated != config.output:
@@ -51,9 +59,16 @@ def flow_loss(model: Callable, batch: dict[str, jax.Array], key: jax.Array, time
     x = {name: batch[name].astype(jnp.float32) for name in ("video", "audio")}
     size = x["video"].shape[0]
     has_audio = batch.get("has_audio", jnp.ones((size,), bool))
-    keys = dict(zip(("task", "video", "audio", "shared", "history", "noise", "text", "couple"), jax.random.split(key, 8)))
+    keys = dict(
+        zip(
+            ("task", "video", "audio", "shared", "history", "noise", "text", "couple"),
+            jax.random.split(key, 8),
+        )
+    )
 
-    given, conditional = draw_given(keys["task"], size, times, config.tasks, has_audio, config.first_latents)
+    given, conditional = draw_given(
+        keys["task"], size, times, config.tasks, has_audio, config.first_latents
+    )
     s_video = draw_levels(keys["video"], size, config.timesteps)
     s_audio = draw_levels(keys["audio"], size, config.timesteps)
     shared = conditional | jax.random.bernoulli(keys["shared"], config.shared_level, (size,))
@@ -62,13 +77,17 @@ def flow_loss(model: Callable, batch: dict[str, jax.Array], key: jax.Array, time
     s = {"video": s_video[:, None], "audio": s_audio[:, None]}
 
     is_noised, amount = jax.random.split(keys["history"])
-    history = jax.random.uniform(amount, (size,), maxval=config.history_noise) * jax.random.bernoulli(is_noised, 0.5, (size,))
+    history = jax.random.uniform(
+        amount, (size,), maxval=config.history_noise
+    ) * jax.random.bernoulli(is_noised, 0.5, (size,))
     levels = {m: effective_level(s[m], jnp.where(given[m], history[:, None], 1.0)) for m in x}
     e = {m: jax.random.normal(k, x[m].shape) for m, k in zip(x, jax.random.split(keys["noise"]))}
     x_s = {m: interpolate(x[m], e[m], levels[m]) for m in x}
     keep_text = jax.random.bernoulli(keys["text"], 1 - config.text_dropout, (size, 1))
     text = {"tokens": batch["tokens"], "mask": batch["text_mask"] & keep_text}
-    couple = jax.random.bernoulli(keys["couple"], 1 - config.couple_dropout, (size,)).astype(jnp.float32)
+    couple = jax.random.bernoulli(keys["couple"], 1 - config.couple_dropout, (size,)).astype(
+        jnp.float32
+    )
 
     output = model(x_s, levels, text, times, couple)
 
@@ -85,5 +104,6 @@ def flow_loss(model: Callable, batch: dict[str, jax.Array], key: jax.Array, time
         quarter = jnp.minimum((levels[m] * QUARTERS).astype(jnp.int32), QUARTERS - 1)
         for q in range(QUARTERS):
             inside = counts & (quarter == q)
-            metrics[f"{m}_loss_q{q + 1}"] = (error * inside).sum() / inside.sum()  # 0 / 0 = nan: nothing there
+            # 0 / 0 = nan: nothing there
+            metrics[f"{m}_loss_q{q + 1}"] = (error * inside).sum() / inside.sum()
     return loss, {"loss": loss, **metrics}

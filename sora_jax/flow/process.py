@@ -1,6 +1,7 @@
 """The flow between data and noise, and what a network's output says about it.
 
-With data x, noise e ~ N(0, I) and a noise level s in [0, 1] (0 = clean, 1 = noise), one level to every latent frame:
+With data x, noise e ~ N(0, I) and a noise level s in [0, 1] (0 = clean, 1 = noise), one level to
+every latent frame:
 
     x_s = (1 - s) x + s e                                                   (1)
     v   = dx_s / ds = e - x = (x_s - x) / s                                 (2)
@@ -9,10 +10,10 @@ A network that outputs an estimate y of x (output "x") or of v (output "v") has 
 
     v^ = (x_s - y) / max(s, s_min)   or   v^ = y                            (3)
 
-Sampling integrates (2) from s = 1 to s = 0. In the loss s_min = 0.1, so that (3) applied to the right answer, x, is the target
-and clean frames do not outweigh the rest; the sampler's s_min only guards the division, since any larger one leaves noise behind.
-"Rectified flow" (Liu 2022); x-output with the velocity's loss: "Back to Basics: Let Denoising Generative Models Denoise" (Li
-2025).
+Sampling integrates (2) from s = 1 to s = 0. In the loss s_min = 0.1, so that (3) applied to the
+right answer, x, is the target and clean frames do not outweigh the rest; the sampler's s_min only
+guards the division, since any larger one leaves noise behind. "Rectified flow" (Liu 2022); x-output
+with the velocity's loss: "Back to Basics: Let Denoising Generative Models Denoise" (Li 2025).
 """
 
 import jax
@@ -29,13 +30,20 @@ def expand(level: jax.Array, latents: jax.Array) -> jax.Array:
 
 
 def interpolate(x: jax.Array, e: jax.Array, level: jax.Array) -> jax.Array:
-    """Equation (1): x, e [B, T, ...] and level [B, T] -> x_s like x. A level of 0 returns x exactly."""
+    """Equation (1): x, e [B, T, ...] and level [B, T] -> x_s like x.
+
+    A level of 0 returns x exactly.
+    """
     s = expand(level, x)
     return (1 - s) * x + s * e
 
 
-def to_velocity(output: jax.Array, x_s: jax.Array, level: jax.Array, kind: str, floor: float = LOSS_FLOOR) -> jax.Array:
-    """Equation (3): the velocity [B, T, ...] that a network's output stands for; kind is "x" or "v"."""
+def to_velocity(
+    output: jax.Array, x_s: jax.Array, level: jax.Array, kind: str, floor: float = LOSS_FLOOR
+) -> jax.Array:
+    """Equation (3): the velocity [B, T, ...] that a network's output stands for; kind is "x" or
+    "v".
+    """
     if kind == "v":
         return output
     if kind == "x":

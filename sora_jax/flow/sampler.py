@@ -1,14 +1,17 @@
 """Samplers: integrate the flow from noise to latents, with every frame at its own level.
 
-The global level runs down a grid s_0 = 1 > s_1 > ... > s_n = 0. Frame by frame, with start level a (see `conditioning`),
+The global level runs down a grid s_0 = 1 > s_1 > ... > s_n = 0. Frame by frame, with start level a
+(see `conditioning`),
 
     l_i = min(s_i, a),       z_0 = (1 - a) x + a e                          (1)
     Euler   z_{i+1} = z_i + (l_{i+1} - l_i) v(z_i, l_i)                     (2)
-    Heun    z_{i+1} = z_i + (l_{i+1} - l_i) (v(z_i, l_i) + v(z'_{i+1}, l_{i+1})) / 2,   z' of (2)    (3)
+    Heun    z_{i+1} = z_i + (l_{i+1} - l_i) (v(z_i, l_i) + v(z'_{i+1}, l_{i+1})) / 2,
+            z' of (2)                                                                            (3)
 
-so that frames above their start level have steps of 0, and those with a = 0 come out exactly as given. Heun's last step is (2):
-at level 0 there is no velocity to be told apart from the data. Error per unit of s: Euler O(1/n), Heun O(1/n^2) at twice the cost
-("Elucidating the Design Space", Karras 2022). One network call is compiled per shape; the loop is Python's, for its progress.
+so that frames above their start level have steps of 0, and those with a = 0 come out exactly as
+given. Heun's last step is (2): at level 0 there is no velocity to be told apart from the data.
+Error per unit of s: Euler O(1/n), Heun O(1/n^2) at twice the cost ("Elucidating the Design Space",
+Karras 2022). One network call is compiled per shape; the loop is Python's, for its progress.
 """
 
 import dataclasses
@@ -30,8 +33,8 @@ Latents = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """method "euler" or "heun"; steps; r of `timesteps.shift`, that of training (None: not known, 1); guidance; what the network
-    outputs, "x" or "v".
+    """method "euler" or "heun"; steps; r of `timesteps.shift`, that of training (None: not known,
+    1); guidance; what the network outputs, "x" or "v".
     """
 
     method: str = "euler"
@@ -42,13 +45,18 @@ class SamplerConfig:
 
 
 def draw_noise(key: jax.Array, shapes: Mapping[str, tuple[int, ...]]) -> Latents:
-    """Noise for a batch: from one key, shapes with their batch axis; from keys [B], each clip's from its own, shapes without it.
+    """Noise for a batch: from one key, shapes with their batch axis; from keys [B], each clip's
+    from its own, shapes without it.
 
     With keys of their own, clips do not depend on what else is in the batch.
     """
+
     def draw(k):
         keys = jax.random.split(k, len(shapes))
-        return {m: jax.random.normal(each, shape) for (m, shape), each in zip(sorted(shapes.items()), keys)}
+        return {
+            m: jax.random.normal(each, shape)
+            for (m, shape), each in zip(sorted(shapes.items()), keys)
+        }
 
     return draw(key) if key.ndim == 0 else jax.vmap(draw)(key)
 
@@ -68,8 +76,9 @@ def _advance(z, v, s, s_next, start):
 
 
 def euler_step(model, z: Latents, s, s_next, start: Latents, **fixed) -> Latents:
-    """Equation (2) from s to s_next: what `sample` does in each step, as one program. fixed: text, negative, times, passes, scales and
-    output, as `guided_velocity` takes them."""
+    """Equation (2) from s to s_next: what `sample` does in each step, as one program. fixed: text,
+    negative, times, passes, scales and output, as `guided_velocity` takes them.
+    """
     return _advance(z, _velocity(model, z, s, start=start, **fixed), s, s_next, start)
 
 
@@ -87,10 +96,11 @@ def sample(
 ) -> Latents:
     """Latents {"video": [B, T, H, W, C], "audio": [B, N, C]} float32.
 
-    model: a callable as in `guided_velocity`; one that is a pytree (an nnx module, `jax.tree_util.Partial`) is an argument of the
-    compiled step, any other is a constant of it. key: a key, or keys [B] (see `draw_noise`). start_levels: [B, T] and [B, N].
-    given: latents like the result, read where the start level is below 1. times: midpoints in seconds. on_step(done, steps) after
-    every step.
+    model: a callable as in `guided_velocity`; one that is a pytree (an nnx module,
+    `jax.tree_util.Partial`) is an argument of the compiled step, any other is a constant of it.
+    key: a key, or keys [B] (see `draw_noise`). start_levels: [B, T] and [B, N]. given: latents like
+    the result, read where the start level is below 1. times: midpoints in seconds. on_step(done,
+    steps) after every step.
     """
     if config.method not in METHODS:
         raise ValueError(f"method {config.method!r} is not one of {METHODS}")
@@ -100,9 +110,16 @@ def sample(
     start = {m: jnp.asarray(start_levels[m], jnp.float32) for m in e}
     times = {m: jnp.asarray(times[m], jnp.float32) for m in e}
     z = {m: interpolate(jnp.asarray(given[m], jnp.float32), e[m], start[m]) for m in e}
-    grid = [jnp.float32(s) for s in sampling_levels(config.steps, 1.0 if config.shift is None else config.shift)]
+    grid = [
+        jnp.float32(s)
+        for s in sampling_levels(config.steps, 1.0 if config.shift is None else config.shift)
+    ]
     fixed = {"start": start, "text": dict(text), "negative": dict(negative), "times": times}
-    fixed |= {"passes": config.guidance.passes, "scales": config.guidance.scales, "output": config.output}
+    fixed |= {
+        "passes": config.guidance.passes,
+        "scales": config.guidance.scales,
+        "output": config.output,
+    }
     for i, (s, s_next) in enumerate(itertools.pairwise(grid)):
         v = _velocity(model, z, s, **fixed)
         if config.method == "heun" and i + 1 < config.steps:

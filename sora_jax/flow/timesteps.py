@@ -5,10 +5,11 @@
     sampling   s_i = shift(1 - i / n),            i = 0 .. n;  s_0 = 1, s_n = 0            (2)
     by size    r = sqrt(tokens / tokens_0),       at least 1                               (3)
 
-More tokens say the same thing more often, so the same level destroys less: (3) keeps the signal-to-noise ratio of the whole.
-Logit-normal levels and the square-root rule: "Scaling Rectified Flow Transformers" (Esser 2024); 10 % uniform: LTX-Video.
-The levels of a batch are stratified (one in each 1/B of probability), which lowers the variance of the loss: "Variational
-Diffusion Models" (Kingma 2021).
+More tokens say the same thing more often, so the same level destroys less: (3) keeps the
+signal-to-noise ratio of the whole. Logit-normal levels and the square-root rule: "Scaling Rectified
+Flow Transformers" (Esser 2024); 10 % uniform: LTX-Video. The levels of a batch are stratified (one
+in each 1/B of probability), which lowers the variance of the loss: "Variational Diffusion Models"
+(Kingma 2021).
 """
 
 import dataclasses
@@ -52,7 +53,9 @@ def draw_levels(key: jax.Array, batch: int, config: TimestepConfig) -> jax.Array
 
 
 def sampling_levels(steps: int, r: float = 1.0) -> np.ndarray:
-    """Equation (2): the levels a sampler visits, float32 [steps + 1] from exactly 1 to exactly 0."""
+    """Equation (2): the levels a sampler visits, float32 [steps + 1] from exactly 1 to exactly
+    0.
+    """
     if steps < 1:
         raise ValueError(f"steps={steps}: a sampler takes at least one step")
     return shift(1 - np.arange(steps + 1) / steps, r).astype(np.float32)

@@ -1,4 +1,6 @@
-"""What a model of a given configuration costs in a given clip format, counted by tracing: nothing is allocated or computed."""
+"""What a model of a given configuration costs in a given clip format, counted by tracing: nothing
+is allocated or computed.
+"""
 
 import dataclasses
 from typing import Any
@@ -67,11 +69,19 @@ def _measure(config, form, batch_size, text_length, optimizer) -> Cost:
         size = form.latent_size
         shapes = {"video": (form.video_latents, size, size, config.video_channels)}
         shapes["audio"] = (form.audio_latents, config.audio_channels)
-        latents = {k: jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32) for k, shape in shapes.items()}
+        latents = {
+            k: jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32)
+            for k, shape in shapes.items()
+        }
         levels = {k: jax.ShapeDtypeStruct(x.shape[:2], jnp.float32) for k, x in latents.items()}
         tokens = jax.ShapeDtypeStruct((batch_size, text_length), jnp.int32)
         times = {k: jnp.asarray(t, jnp.float32) for k, t in form.latent_times().items()}
-        return latents, levels, {"tokens": tokens, "mask": jax.ShapeDtypeStruct(tokens.shape, bool)}, times
+        return (
+            latents,
+            levels,
+            {"tokens": tokens, "mask": jax.ShapeDtypeStruct(tokens.shape, bool)},
+            times,
+        )
 
     def functions(remat):
         model = nnx.eval_shape(lambda: STDiT(dataclasses.replace(config, remat=remat), nnx.Rngs(0)))
@@ -88,7 +98,9 @@ def _measure(config, form, batch_size, text_length, optimizer) -> Cost:
     forward, loss, state = functions(remat="none")
     parameters = dict.fromkeys(PARTS, 0)
     for path, leaf in nnx.to_flat_state(state):
-        parameters[next(part for part, holds in PARTS.items() if holds(path))] += int(np.prod(leaf.shape))
+        parameters[next(part for part, holds in PARTS.items() if holds(path))] += int(
+            np.prod(leaf.shape)
+        )
     step = count_flops(jax.grad(loss), state, *inputs())
     recomputed = 0
     if config.remat != "none":
@@ -97,7 +109,11 @@ def _measure(config, form, batch_size, text_length, optimizer) -> Cost:
     sites = (form.latent_size // config.patch) ** 2
     return Cost(
         parameters=parameters,
-        tokens={"video": form.video_latents * sites, "sound": form.audio_latents, "text": text_length + 1},
+        tokens={
+            "video": form.video_latents * sites,
+            "sound": form.audio_latents,
+            "text": text_length + 1,
+        },
         forward=count_flops(forward, state, *inputs()),
         step=step,
         recomputed=recomputed,
@@ -116,9 +132,17 @@ def report(
     """The printed form of `measure`."""
     cost = measure(config, form, batch_size, text_length, optimizer)
     total = sum(cost.parameters.values())
-    fixed = {"parameters": 4 * total, "gradients": 4 * total, "AdamW moments": 8 * total, "moving average": 4 * total}
+    fixed = {
+        "parameters": 4 * total,
+        "gradients": 4 * total,
+        "AdamW moments": 8 * total,
+        "moving average": 4 * total,
+    }
     memory = {**fixed, "activations kept, at most": cost.activations}
-    rows = [f"{config.attention} attention, {config.pairs} pairs of width {config.width}, {config.dtype} activations"]
+    rows = [
+        f"{config.attention} attention, {config.pairs} pairs of width {config.width}, "
+        f"{config.dtype} activations"
+    ]
     rows += ["", "parameters"]
     rows += [f"  {part:34s}{quantity(count):>12s}" for part, count in cost.parameters.items()]
     rows += [f"  {'total':34s}{quantity(total):>12s}", ""]
@@ -127,7 +151,11 @@ def report(
     rows += ["", "FLOPs"]
     rows += [f"  {'forward, one clip':34s}{quantity(cost.forward / batch_size):>12s}"]
     rows += [f"  {f'training step, batch {batch_size}':34s}{quantity(cost.step):>12s}"]
-    rows += [f"  {'  recomputed besides':34s}{quantity(cost.recomputed):>12s}"] if cost.recomputed else []
+    rows += (
+        [f"  {'  recomputed besides':34s}{quantity(cost.recomputed):>12s}"]
+        if cost.recomputed
+        else []
+    )
     if cost.optimizer is not None:
         remark = "" if cost.optimizer else "  (it has no matrix products)"
         rows += [f"  {'optimizer update':34s}{quantity(cost.optimizer):>12s}{remark}"]

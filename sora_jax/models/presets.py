@@ -1,27 +1,82 @@
-"""Sizes of STDiT that have a name. `python -m experiments.describe --preset=NAME` prints what each costs."""
+"""Sizes of STDiT that have a name.
+
+`python -m experiments.describe --preset=NAME` prints what each costs.
+"""
 
 from sora_jax.models.st_dit import STDiTConfig
 
 PRESETS = {
-    # For two CPU cores: within 4M parameters, chosen for the time of a training step (see `experiments.describe`).
+    # For two CPU cores: within 4M parameters, chosen for the time of a training step (see
+    # `experiments.describe`).
     "nano": STDiTConfig(
-        pairs=3, width=192, heads=6, mlp_ratio=2.25, audio_width=128, audio_heads=4, exchange_width=64, exchange_heads=2,
-        text_width=128, text_heads=4, window=(0, 2, 2), unroll=3,
+        pairs=3,
+        width=192,
+        heads=6,
+        mlp_ratio=2.25,
+        audio_width=128,
+        audio_heads=4,
+        exchange_width=64,
+        exchange_heads=2,
+        text_width=128,
+        text_heads=4,
+        window=(0, 2, 2),
+        unroll=3,
     ),
     "S": STDiTConfig(
-        pairs=6, width=384, heads=6, audio_width=192, audio_heads=6, exchange_width=192, exchange_heads=6,
-        text_width=256, text_heads=4, window=(0, 2, 2),
+        pairs=6,
+        width=384,
+        heads=6,
+        audio_width=192,
+        audio_heads=6,
+        exchange_width=192,
+        exchange_heads=6,
+        text_width=256,
+        text_heads=4,
+        window=(0, 2, 2),
     ),
     "B": STDiTConfig(
-        pairs=6, width=768, heads=12, audio_width=384, audio_heads=6, exchange_width=384, exchange_heads=6,
-        text_width=512, text_heads=8, text_layers=4, dtype="bfloat16",
+        pairs=6,
+        width=768,
+        heads=12,
+        audio_width=384,
+        audio_heads=6,
+        exchange_width=384,
+        exchange_heads=6,
+        text_width=512,
+        text_heads=8,
+        text_layers=4,
+        dtype="bfloat16",
     ),
     "XL": STDiTConfig(
-        pairs=28, width=1152, heads=16, audio_width=576, audio_heads=8, exchange_width=576, exchange_heads=8,
-        text_width=768, text_heads=12, text_layers=6, vocabulary=8192, window=(0, 8, 8), dtype="bfloat16", remat="block",
+        pairs=28,
+        width=1152,
+        heads=16,
+        audio_width=576,
+        audio_heads=8,
+        exchange_width=576,
+        exchange_heads=8,
+        text_width=768,
+        text_heads=12,
+        text_layers=6,
+        vocabulary=8192,
+        window=(0, 8, 8),
+        dtype="bfloat16",
+        remat="block",
     ),
     "14B": STDiTConfig(
-        pairs=18, width=5120, heads=40, audio_width=1536, audio_heads=12, exchange_width=1536, exchange_heads=12,
-        text_width=2048, text_heads=16, text_layers=12, vocabulary=32768, window=(0, 8, 8), dtype="bfloat16", remat="block",
+        pairs=18,
+        width=5120,
+        heads=40,
+        audio_width=1536,
+        audio_heads=12,
+        exchange_width=1536,
+        exchange_heads=12,
+        text_width=2048,
+        text_heads=16,
+        text_layers=12,
+        vocabulary=32768,
+        window=(0, 8, 8),
+        dtype="bfloat16",
+        remat="block",
     ),
-}  # fmt: skip
+}

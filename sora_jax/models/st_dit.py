@@ -1,29 +1,33 @@
 """STDiT: a factorised spatial-temporal diffusion transformer for video with sound.
 
-Two streams of tokens, video v [B, T, S, D] and a narrower sound a [B, N, Da], pass through pairs of blocks:
+Two streams of tokens, video v [B, T, S, D] and a narrower sound a [B, N, Da], pass through pairs of
+blocks:
 
-    v <- v + g A_space(v);   v <- v + A_text(v, text);   v <- v + g MLP(v)         spatial block             (1)
-    a <- a + g A(a);         a <- a + A_text(a, text)                              audio block, first half   (2)
-    v, a <- v + c g_v X(v, a),   a + c g_a X(a, pool(v))                           exchange                  (3)
-    v <- v + g A_time(v);    v <- v + g MLP(v)                                     temporal block            (4)
-    a <- a + g MLP(a)                                                              audio block, second half  (5)
+    v <- v + g A_space(v);   v <- v + A_text(v, text);   v <- v + g MLP(v)     spatial block     (1)
+    a <- a + g A(a);         a <- a + A_text(a, text)             audio block, first half        (2)
+    v, a <- v + c g_v X(v, a),   a + c g_a X(a, pool(v))          exchange                       (3)
+    v <- v + g A_time(v);    v <- v + g MLP(v)                    temporal block                 (4)
+    a <- a + g MLP(a)                                             audio block, second half       (5)
 
-with every A and MLP inside adaptive modulation by the level of its own latent frame (`sora_jax.nn.modulation`), so frames that
-are given, changed and made can stand side by side. In the exchange both streams read the other as it was before; its rotary
-positions are times in seconds, the one clock of both; its gates g_v, g_a [D] start at zero; c is the caller's `couple`. The
-sound reads P tokens per frame, gathered by attention pooling, so (3) costs O(N T P), and every site of the picture reads the
-sound, because where a thing is decides which sound is its own.
+with every A and MLP inside adaptive modulation by the level of its own latent frame
+(`sora_jax.nn.modulation`), so frames that are given, changed and made can stand side by side. In
+the exchange both streams read the other as it was before; its rotary positions are times in
+seconds, the one clock of both; its gates g_v, g_a [D] start at zero; c is the caller's `couple`.
+The sound reads P tokens per frame, gathered by attention pooling, so (3) costs O(N T P), and every
+site of the picture reads the sound, because where a thing is decides which sound is its own.
 
-Rotary attention alone sees only differences of position, so where the floor is and when the clip begins enter with the tokens, as
-Fourier features of absolute place in the picture and of time in seconds. `attention` selects how tokens of the video meet:
+Rotary attention alone sees only differences of position, so where the floor is and when the clip
+begins enter with the tokens, as Fourier features of absolute place in the picture and of time in
+seconds. `attention` selects how tokens of the video meet:
 
     "pure"    (1) within a frame, (4) along time at a site
-    "window"  (1) within a frame, (4) within 3-D windows, shifted by half a window in every second pair
+    "window"  (1) within a frame, (4) within 3-D windows, shifted by half a window in every second
+              pair
     "full"    (1) and (4) over all tokens
 
-What the outputs are, the clean latents x or the velocity v, is said by `output` and read by `sora_jax.flow`. A network that
-predicts x needs no skip from its input. Sources: Open-Sora 1.2 (STDiT3) for the pairs, LTX-2 for the two streams. Start reading
-at `STDiT.__call__`.
+What the outputs are, the clean latents x or the velocity v, is said by `output` and read by
+`sora_jax.flow`. A network that predicts x needs no skip from its input. Sources: Open-Sora 1.2
+(STDiT3) for the pairs, LTX-2 for the two streams. Start reading at `STDiT.__call__`.
 """
 
 import dataclasses
@@ -51,14 +55,28 @@ PLACE_FEATURES = 16  # Fourier features of each coordinate of a token's place
 
 
 LEAST = {
-    **dict.fromkeys(("video_channels", "audio_channels", "patch", "pairs", "frame_tokens", "text_layers", "unroll"), 1),
+    **dict.fromkeys(
+        (
+            "video_channels",
+            "audio_channels",
+            "patch",
+            "pairs",
+            "frame_tokens",
+            "text_layers",
+            "unroll",
+        ),
+        1,
+    ),
     "vocabulary": 2,  # padding and a word
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class STDiTConfig:
-    """Everything that fixes the network. Widths are in features, window sides in tokens (0: the whole axis)."""
+    """Everything that fixes the network.
+
+    Widths are in features, window sides in tokens (0: the whole axis).
+    """
 
     video_channels: int = 16
     audio_channels: int = 64
@@ -80,7 +98,8 @@ class STDiTConfig:
     window: tuple[int, int, int] = (0, 4, 4)
     output: str = "x"  # "x" or "v"
     dtype: str = "float32"  # of activations; parameters are float32
-    remat: str | bool = "none"  # what is kept of a pair for the backward pass: "none" keeps all; `nn.stack.REMAT`
+    # what is kept of a pair for the backward pass: "none" keeps all; `nn.stack.REMAT`
+    remat: str | bool = "none"
     unroll: int = 1  # pairs per iteration of the scan
 
     def __post_init__(self):
@@ -103,13 +122,18 @@ class STDiTConfig:
             if heads < 1 or width < 1 or width % (2 * heads):
                 near = max(round(width / (2 * max(heads, 1))), 1) * 2 * max(heads, 1)
                 raise ValueError(
-                    f"{stream}width={width} does not give {stream}heads={heads} heads an even width each, as rotation needs; "
+                    f"{stream}width={width} does not give {stream}heads={heads} heads an even "
+                    "width each, as rotation needs; "
                     f"give for example {stream}width={near} and {stream}heads={max(heads, 1)}"
                 )
         if self.mlp_ratio * min(self.width, self.audio_width) < 1:
-            raise ValueError(f"mlp_ratio={self.mlp_ratio} leaves the MLPs no width; give for example 4")
+            raise ValueError(
+                f"mlp_ratio={self.mlp_ratio} leaves the MLPs no width; give for example 4"
+            )
         if min(self.window) < 0:
-            raise ValueError(f"window={self.window}; give sides of 1 or more, or 0 for a whole axis")
+            raise ValueError(
+                f"window={self.window}; give sides of 1 or more, or 0 for a whole axis"
+            )
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)
@@ -127,7 +151,9 @@ class VideoBlock(nnx.Module):
         c, dtype = config, jnp.dtype(config.dtype)
         self.table = nnx.Param(jnp.zeros((6 * c.width,)))
         self.attention = SelfAttention(c.width, c.heads, rngs, dtype)
-        self.text = CrossAttention(c.width, c.text_width, c.width, c.heads, rngs, dtype) if text else None
+        self.text = (
+            CrossAttention(c.width, c.text_width, c.width, c.heads, rngs, dtype) if text else None
+        )
         self.mlp = MLP(c.width, c.mlp_ratio, rngs, dtype)
 
     def __call__(self, v, m, phi, over, text=None, text_mask=None):
@@ -138,7 +164,10 @@ class VideoBlock(nnx.Module):
         if self.text is not None:
             none = jnp.zeros_like(gate)
             v, n = gated_norm(v, branch, gate, none, none)
-            branch, gate = self.text(n.reshape(v.shape[0], -1, v.shape[-1]), text, text_mask).reshape(v.shape), jnp.ones_like(gate)
+            branch, gate = (
+                self.text(n.reshape(v.shape[0], -1, v.shape[-1]), text, text_mask).reshape(v.shape),
+                jnp.ones_like(gate),
+            )
         v, n = gated_norm(v, branch, gate, shift2, scale2)
         return v + gate2[:, :, None] * self.mlp(n)
 
@@ -150,7 +179,9 @@ class AudioBlock(nnx.Module):
         c, dtype = config, jnp.dtype(config.dtype)
         self.table = nnx.Param(jnp.zeros((6 * c.audio_width,)))
         self.attention = SelfAttention(c.audio_width, c.audio_heads, rngs, dtype)
-        self.text = CrossAttention(c.audio_width, c.text_width, c.audio_width, c.audio_heads, rngs, dtype)
+        self.text = CrossAttention(
+            c.audio_width, c.text_width, c.audio_width, c.audio_heads, rngs, dtype
+        )
         self.mlp = MLP(c.audio_width, c.mlp_ratio, rngs, dtype)
 
     def rows(self, m, dtype):
@@ -180,8 +211,9 @@ class Exchange(nnx.Module):
         self.audio_gate = nnx.Param(jnp.zeros((c.audio_width,)))
 
     def __call__(self, v, a, phi, couple, visible=None):
-        """v [B, T, S, D], a [B, N, Da], angles phi {"video": [T, .], "audio": [N, .]}, couple [B, 1, 1], visible bool [B, T] or
-        None, the frames that the sound sees -> v, a."""
+        """v [B, T, S, D], a [B, N, Da], angles phi {"video": [T, .], "audio": [N, .]}, couple [B,
+        1, 1], visible bool [B, T] or None, the frames that the sound sees -> v, a.
+        """
         B, T, S, D = v.shape
         v_in, a_in = rms_norm(v), rms_norm(a)
         weights = jax.nn.softmax(self.pool(v_in).astype(jnp.float32), axis=2).astype(v.dtype)
@@ -207,7 +239,9 @@ class Pair(nnx.Module):
 
 
 class Head(nnx.Module):
-    """The last layer: shift and scale are the level's embedding plus a table, then a linear map that starts at zero."""
+    """The last layer: shift and scale are the level's embedding plus a table, then a linear map
+    that starts at zero.
+    """
 
     def __init__(self, width: int, features: int, rngs: nnx.Rngs):
         self.table = nnx.Param(jnp.zeros((2, width)))
@@ -215,7 +249,9 @@ class Head(nnx.Module):
 
     def __call__(self, x: jax.Array, e: jax.Array) -> jax.Array:
         """x [B, T, ..., D], e [B, T, D] -> float32 [B, T, ..., features]."""
-        shift, scale = (e.reshape(*e.shape[:2], *(1,) * (x.ndim - 3), -1) + row for row in self.table[...])
+        shift, scale = (
+            e.reshape(*e.shape[:2], *(1,) * (x.ndim - 3), -1) + row for row in self.table[...]
+        )
         return self.out(modulate(x.astype(jnp.float32), shift, scale))
 
 
@@ -225,7 +261,9 @@ class STDiT(nnx.Module):
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
         c, dtype = config, jnp.dtype(config.dtype)
         self.config = config
-        self.text = TextEncoder(c.vocabulary, c.text_width, c.text_heads, c.text_layers, rngs, dtype=dtype)
+        self.text = TextEncoder(
+            c.vocabulary, c.text_width, c.text_heads, c.text_layers, rngs, dtype=dtype
+        )
         self.video_in = linear(c.patch**2 * c.video_channels, c.width, rngs, bias=True, dtype=dtype)
         self.audio_in = linear(c.audio_channels, c.audio_width, rngs, bias=True, dtype=dtype)
         self.video_place = linear(3 * PLACE_FEATURES, c.width, rngs)
@@ -237,15 +275,21 @@ class STDiT(nnx.Module):
         self.audio_head = Head(c.audio_width, c.audio_channels, rngs)
 
     def __call__(
-        self, latents: Modalities, levels: Modalities, text: Modalities, times: Modalities, couple: float | jax.Array = 1.0,
+        self,
+        latents: Modalities,
+        levels: Modalities,
+        text: Modalities,
+        times: Modalities,
+        couple: float | jax.Array = 1.0,
         layout: Layout = ALONE,
     ) -> dict[str, jax.Array]:
         """One evaluation.
 
-        latents {"video": [B, T, H, W, C], "audio": [B, N, Ca]}; levels {"video": [B, T], "audio": [B, N]} in [0, 1], 0 = given;
-        text {"tokens": int32 [B, L], "mask": bool [B, L]}, no word masked in = unconditional; times {"video": [T], "audio":
-        [N]} in seconds; couple a number or [B], 0 cuts the exchange; layout as in `sora_jax.nn.layout`. Returns float32 arrays of
-        the latents' shapes. Raises ValueError for latents whose sides the patch does not divide.
+        latents {"video": [B, T, H, W, C], "audio": [B, N, Ca]}; levels {"video": [B, T], "audio":
+        [B, N]} in [0, 1], 0 = given; text {"tokens": int32 [B, L], "mask": bool [B, L]}, no word
+        masked in = unconditional; times {"video": [T], "audio": [N]} in seconds; couple a number or
+        [B], 0 cuts the exchange; layout as in `sora_jax.nn.layout`. Returns float32 arrays of the
+        latents' shapes. Raises ValueError for latents whose sides the patch does not divide.
         """
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         B, T, H, W, _ = latents["video"].shape
@@ -255,20 +299,33 @@ class STDiT(nnx.Module):
         grid = (T, H // p, W // p)
         couple = jnp.broadcast_to(jnp.asarray(couple, jnp.float32), (B,))[:, None, None]
 
-        visible = None if layout.frames is None else jnp.broadcast_to(jnp.arange(T) < layout.frames, (B, T))
+        visible = (
+            None
+            if layout.frames is None
+            else jnp.broadcast_to(jnp.arange(T) < layout.frames, (B, T))
+        )
 
         words, words_mask = self.text(text["tokens"], text["mask"], layout)
         e_v, m_v = self.video_level(levels["video"], words[:, 0])
         e_a, m_a = self.audio_level(levels["audio"], words[:, 0])
         m_v, m_a = m_v.astype(dtype), m_a.astype(dtype)
 
-        v = latents["video"].reshape(B, T, grid[1], p, grid[2], p, -1).transpose(0, 1, 2, 4, 3, 5, 6)
+        v = (
+            latents["video"]
+            .reshape(B, T, grid[1], p, grid[2], p, -1)
+            .transpose(0, 1, 2, 4, 3, 5, 6)
+        )
         v = self.video_in(v.reshape(B, T, grid[1] * grid[2], -1).astype(dtype))
         v = v + self.video_place(place_features(times["video"], *grid[1:])).astype(dtype)
-        a = self.audio_in(latents["audio"].astype(dtype)) + self.audio_place(time_features(times["audio"])).astype(dtype)
+        a = self.audio_in(latents["audio"].astype(dtype)) + self.audio_place(
+            time_features(times["audio"])
+        ).astype(dtype)
 
         phi_audio = angles(times["audio"], c.audio_width // c.audio_heads // 2, SECONDS)
-        phi_exchange = {k: angles(times[k], c.exchange_width // c.exchange_heads // 2, SECONDS) for k in ("video", "audio")}
+        phi_exchange = {
+            k: angles(times[k], c.exchange_width // c.exchange_heads // 2, SECONDS)
+            for k in ("video", "audio")
+        }
 
         def phi(axes):
             return grid_angles(times["video"], *grid[1:], c.width // c.heads, axes)
@@ -279,10 +336,18 @@ class STDiT(nnx.Module):
                 return ((phi("tyx"), attention.across(layout, attention.over_all)),) * 2
             in_frame = phi("yx")[0], attention.over_space
             if c.attention == "pure":
-                return in_frame, (phi("t")[:, 0], functools.partial(attention.over_time, visible=visible))
+                return in_frame, (
+                    phi("t")[:, 0],
+                    functools.partial(attention.over_time, visible=visible),
+                )
             real = (layout.frames or T, *grid[1:])
-            windows = (jnp.asarray(index)[depth % 2] for index in attention.window_index(real, c.window))
-            return in_frame, (phi("tyx"), attention.across(layout, attention.over_windows(*windows)))
+            windows = (
+                jnp.asarray(index)[depth % 2] for index in attention.window_index(real, c.window)
+            )
+            return in_frame, (
+                phi("tyx"),
+                attention.across(layout, attention.over_windows(*windows)),
+            )
 
         def step(pair, carry, depth):
             v, a = carry
@@ -295,18 +360,32 @@ class STDiT(nnx.Module):
             return v, pair.audio.feed(a, m_a)
 
         weights = layout.weights_of("pairs")
-        v, a = scan_stack(self.pairs, step, (v, a), jnp.arange(c.pairs), remat=c.remat, unroll=c.unroll, weights=weights)
+        v, a = scan_stack(
+            self.pairs,
+            step,
+            (v, a),
+            jnp.arange(c.pairs),
+            remat=c.remat,
+            unroll=c.unroll,
+            weights=weights,
+        )
         v = self.video_head(v, e_v).reshape(B, *grid, p, p, -1).transpose(0, 1, 2, 4, 3, 5, 6)
         return {"video": v.reshape(latents["video"].shape), "audio": self.audio_head(a, e_a)}
 
 
 def time_features(times: jax.Array) -> jax.Array:
-    """Times [T] in seconds -> Fourier features [T, PLACE_FEATURES], with the time constants of the rotary clock."""
-    return fourier_features(jnp.asarray(times, jnp.float32), 1 / SECONDS[1], 1 / SECONDS[0], PLACE_FEATURES)
+    """Times [T] in seconds -> Fourier features [T, PLACE_FEATURES], with the time constants of the
+    rotary clock.
+    """
+    return fourier_features(
+        jnp.asarray(times, jnp.float32), 1 / SECONDS[1], 1 / SECONDS[0], PLACE_FEATURES
+    )
 
 
 def place_features(times: jax.Array, rows: int, columns: int) -> jax.Array:
-    """Fourier features of a video's tokens, of seconds and shares of the picture's height and width: [T, S, 3 PLACE_FEATURES]."""
+    """Fourier features of a video's tokens, of seconds and shares of the picture's height and
+    width: [T, S, 3 PLACE_FEATURES].
+    """
     y, x = ((np.arange(n) + 0.5) / n for n in (rows, columns))
     t = time_features(times)[:, None, None]
     y = fourier_features(jnp.asarray(y, jnp.float32), 1.0, 50.0, PLACE_FEATURES)[None, :, None]

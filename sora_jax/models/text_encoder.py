@@ -1,9 +1,10 @@
-"""From a prompt to what the model attends: words to ids, and a small bidirectional transformer over them.
+"""From a prompt to what the model attends: words to ids, and a small bidirectional transformer over
+them.
 
-The encoder's contract, which a published one (T5) can fill later: tokens [B, L] and mask [B, L] give features [B, L + 1, Dt]
-and a mask [B, L + 1]. Feature 0 is a learned token that is always visible: with every word masked it is all that is left, the
-unconditional prompt, and with words present it gathers the whole prompt for the modulation (`sora_jax.nn.modulation`, equation
-1).
+The encoder's contract, which a published one (T5) can fill later: tokens [B, L] and mask [B, L]
+give features [B, L + 1, Dt] and a mask [B, L + 1]. Feature 0 is a learned token that is always
+visible: with every word masked it is all that is left, the unconditional prompt, and with words
+present it gathers the whole prompt for the modulation (`sora_jax.nn.modulation`, equation 1).
 """
 
 import re
@@ -25,7 +26,9 @@ _WORD = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
 
 
 def fnv1a(text: str) -> int:
-    """The 32-bit FNV-1a hash of the text's UTF-8 bytes: the same on every machine and in every process."""
+    """The 32-bit FNV-1a hash of the text's UTF-8 bytes: the same on every machine and in every
+    process.
+    """
     value = 0x811C9DC5
     for byte in text.encode():
         value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
@@ -33,9 +36,11 @@ def fnv1a(text: str) -> int:
 
 
 class TextTokenizer:
-    """Words to ids: 0 pads, 1 .. len(words) are the known words, any other hashes into one of `buckets` further ids.
+    """Words to ids: 0 pads, 1 .. len(words) are the known words, any other hashes into one of
+    `buckets` further ids.
 
-    Text is lower-cased; punctuation marks are words of their own. Prompts longer than `length` words are cut.
+    Text is lower-cased; punctuation marks are words of their own. Prompts longer than `length`
+    words are cut.
     """
 
     def __init__(self, words: Sequence[str], buckets: int = 256, length: int = 64):
@@ -59,7 +64,10 @@ class TextTokenizer:
         return list(dict.fromkeys(word for word in self.split(text) if word not in self.ids))
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Texts -> ids int32 [B, L] and mask bool [B, L], True at words. An empty text has an empty mask: unconditional."""
+        """Texts -> ids int32 [B, L] and mask bool [B, L], True at words.
+
+        An empty text has an empty mask: unconditional.
+        """
         tokens = np.zeros((len(texts), self.length), np.int32)
         for row, text in zip(tokens, texts, strict=True):
             for i, word in enumerate(self.split(text)[: self.length]):
@@ -80,20 +88,44 @@ class TextBlock(nnx.Module):
 
 
 class TextEncoder(nnx.Module):
-    """tokens int32 [B, L], mask bool [B, L] -> features [B, L + 1, width], mask bool [B, L + 1]; feature 0 is always visible."""
+    """tokens int32 [B, L], mask bool [B, L] -> features [B, L + 1, width], mask bool [B, L + 1];
+    feature 0 is always visible.
+    """
 
-    def __init__(self, vocabulary: int, width: int, heads: int, layers: int, rngs: nnx.Rngs, mlp_ratio: float = 2.0, dtype=jnp.float32):
+    def __init__(
+        self,
+        vocabulary: int,
+        width: int,
+        heads: int,
+        layers: int,
+        rngs: nnx.Rngs,
+        mlp_ratio: float = 2.0,
+        dtype=jnp.float32,
+    ):
         self.heads = heads
-        self.embedding = nnx.Embed(vocabulary, width, embedding_init=nnx.initializers.normal(1.0), dtype=dtype, rngs=rngs)
+        self.embedding = nnx.Embed(
+            vocabulary, width, embedding_init=nnx.initializers.normal(1.0), dtype=dtype, rngs=rngs
+        )
         self.register = nnx.Param(jax.random.normal(rngs.params(), (width,)))
-        self.blocks = init_stack(lambda rngs: TextBlock(width, heads, mlp_ratio, rngs, dtype), layers, rngs)
+        self.blocks = init_stack(
+            lambda rngs: TextBlock(width, heads, mlp_ratio, rngs, dtype), layers, rngs
+        )
         self.norm = RMSNorm(width)
 
-    def __call__(self, tokens: jax.Array, mask: jax.Array, layout: Layout = ALONE) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, tokens: jax.Array, mask: jax.Array, layout: Layout = ALONE
+    ) -> tuple[jax.Array, jax.Array]:
         words = self.embedding(tokens)
-        register = jnp.broadcast_to(self.register[...].astype(words.dtype), (len(tokens), 1, words.shape[-1]))
+        register = jnp.broadcast_to(
+            self.register[...].astype(words.dtype), (len(tokens), 1, words.shape[-1])
+        )
         x = jnp.concatenate([register, words], axis=1)
         visible = jnp.concatenate([jnp.ones((len(tokens), 1), bool), mask.astype(bool)], axis=1)
         phi = angles(jnp.arange(x.shape[1]), x.shape[-1] // self.heads // 2, TOKENS)
-        x = scan_stack(self.blocks, lambda block, x, _: block(x, visible, phi), x, weights=layout.weights_of("text/blocks"))
+        x = scan_stack(
+            self.blocks,
+            lambda block, x, _: block(x, visible, phi),
+            x,
+            weights=layout.weights_of("text/blocks"),
+        )
         return self.norm(x), visible

@@ -1,12 +1,14 @@
 """Attention: the arithmetic, on which tokens it runs, and the two modules that use it.
 
-    attend(q, k, v) = softmax(q k^T / sqrt(d)) v        over the keys that are visible                  (1)
+    attend(q, k, v) = softmax(q k^T / sqrt(d)) v        over the keys that are visible           (1)
 
-Queries and keys are RMS-normalised per head with a learned scale, then rotated (`rope`), so (1) never saturates. A pattern is a
-function of q, k, v as the projections leave them, the two scales and the angles phi, and runs (1) over parts of a video
-[B, T, S, h, d]: the sites of one frame (`over_space`, phi [S, d/2]), the frames of one site (`over_time`, phi [T, d/2]), everything
-(`over_all`) or three-dimensional windows (`over_windows`, both phi [T, S, d/2]). The first three are operations of `kernels`, which
-choose what is best on the machine; cross-attention, masks and windows pass through `attend`.
+Queries and keys are RMS-normalised per head with a learned scale, then rotated (`rope`), so (1)
+never saturates. A pattern is a function of q, k, v as the projections leave them, the two scales
+and the angles phi, and runs (1) over parts of a video [B, T, S, h, d]: the sites of one frame
+(`over_space`, phi [S, d/2]), the frames of one site (`over_time`, phi [T, d/2]), everything
+(`over_all`) or three-dimensional windows (`over_windows`, both phi [T, S, d/2]). The first three
+are operations of `kernels`, which choose what is best on the machine; cross-attention, masks and
+windows pass through `attend`.
 """
 
 from collections.abc import Callable
@@ -29,8 +31,12 @@ HIDDEN = -1e9  # finite, so that a row with no visible key (a window's padding) 
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, visible: jax.Array | None = None) -> jax.Array:
-    """Equation (1). q [..., L, h, d], k and v [..., M, h, d], visible bool [..., M] -> [..., L, h, d]; softmax in float32."""
-    logits = jnp.einsum("...lhd,...mhd->...hlm", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32)
+    """Equation (1). q [..., L, h, d], k and v [..., M, h, d], visible bool [..., M] -> [..., L, h,
+    d]; softmax in float32.
+    """
+    logits = jnp.einsum(
+        "...lhd,...mhd->...hlm", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32
+    )
     if visible is not None:
         logits = jnp.where(visible[..., None, None, :], logits, HIDDEN)
     weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
@@ -49,20 +55,28 @@ def over_all(q, k, v, q_scale, k_scale, phi) -> jax.Array:
 
 
 def among(visible: jax.Array) -> Callable[..., jax.Array]:
-    """The tokens of a sequence see those that are visible, bool [..., L]: a pattern of [..., L, h, d] with phi [..., L, d/2]."""
+    """The tokens of a sequence see those that are visible, bool [..., L]: a pattern of [..., L, h,
+    d] with phi [..., L, d/2].
+    """
 
     def over(q, k, v, q_scale, k_scale, phi):
-        return attend(rotate(rms_norm(q, q_scale), phi), rotate(rms_norm(k, k_scale), phi), v, visible)
+        return attend(
+            rotate(rms_norm(q, q_scale), phi), rotate(rms_norm(k, k_scale), phi), v, visible
+        )
 
     return over
 
 
-def window_index(grid: tuple[int, int, int], window: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Which token lies where when a grid is cut into windows, unshifted and shifted by half a window.
+def window_index(
+    grid: tuple[int, int, int], window: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which token lies where when a grid is cut into windows, unshifted and shifted by half a
+    window.
 
-    grid is (T, H, W) and window its three sides in tokens, 0 for a whole axis. Returns gather [2, windows, size], the token at
-    each place of each window with -1 where there is none, and place [2, T*H*W], the inverse: row 0 unshifted, row 1 shifted.
-    Windows do not wrap around: those at the edge are smaller.
+    grid is (T, H, W) and window its three sides in tokens, 0 for a whole axis. Returns gather [2,
+    windows, size], the token at each place of each window with -1 where there is none, and place
+    [2, T*H*W], the inverse: row 0 unshifted, row 1 shifted. Windows do not wrap around: those at
+    the edge are smaller.
     """
     sides = [min(w or g, g) for g, w in zip(grid, window, strict=True)]
     shifts = [side // 2 if side < g else 0 for g, side in zip(grid, sides, strict=True)]
@@ -73,7 +87,9 @@ def window_index(grid: tuple[int, int, int], window: tuple[int, int, int]) -> tu
     place = np.zeros((2, len(position)), np.int32)
     for row, shift in enumerate((0, np.array(shifts))):
         cell, inside = np.divmod(position + shift, sides)
-        place[row] = np.ravel_multi_index(cell.T, counts) * size + np.ravel_multi_index(inside.T, sides)
+        place[row] = np.ravel_multi_index(cell.T, counts) * size + np.ravel_multi_index(
+            inside.T, sides
+        )
         gather[row].reshape(-1)[place[row]] = np.arange(len(position))
     return gather, place
 
@@ -92,15 +108,20 @@ def over_windows(gather: jax.Array, place: jax.Array) -> Callable[..., jax.Array
 
 
 def across(layout: Layout, over: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """A pattern that needs every frame and site at once, where devices share them out: they share out the heads meanwhile.
+    """A pattern that needs every frame and site at once, where devices share them out: they share
+    out the heads meanwhile.
 
     Padding frames (`Layout.frames`) are left out of the pattern, and come back as zeros.
     """
 
     def run(q, k, v, q_scale, k_scale, phi):
         frames = slice(layout.frames)
-        out = over(*(layout.heads_apart(x)[:, frames] for x in (q, k, v)), q_scale, k_scale, phi[frames])
-        return layout.heads_joined(jnp.pad(out, [(0, 0), (0, q.shape[1] - out.shape[1]), (0, 0), (0, 0), (0, 0)]))
+        out = over(
+            *(layout.heads_apart(x)[:, frames] for x in (q, k, v)), q_scale, k_scale, phi[frames]
+        )
+        return layout.heads_joined(
+            jnp.pad(out, [(0, 0), (0, q.shape[1] - out.shape[1]), (0, 0), (0, 0), (0, 0)])
+        )
 
     return run
 
@@ -120,15 +141,28 @@ class SelfAttention(nnx.Module):
 
     def __call__(self, x: jax.Array, phi: jax.Array, over: Callable = over_space) -> jax.Array:
         """x [..., L, D] and angles phi as the pattern wants them -> [..., L, D]."""
-        q, k, v = (project(x).reshape(*x.shape[:-1], self.heads, -1) for project in (self.q, self.k, self.v))
+        q, k, v = (
+            project(x).reshape(*x.shape[:-1], self.heads, -1)
+            for project in (self.q, self.k, self.v)
+        )
         seen = over(q, k, v, self.q_scale[...], self.k_scale[...], phi).reshape(x.shape)
         return self.out(checkpoint_name(seen, KEPT))
 
 
 class CrossAttention(nnx.Module):
-    """Queries from one stream, keys and values from another, of their own widths; `inner` is the width the heads share."""
+    """Queries from one stream, keys and values from another, of their own widths; `inner` is the
+    width the heads share.
+    """
 
-    def __init__(self, width: int, source_width: int, inner: int, heads: int, rngs: nnx.Rngs, dtype=jnp.float32):
+    def __init__(
+        self,
+        width: int,
+        source_width: int,
+        inner: int,
+        heads: int,
+        rngs: nnx.Rngs,
+        dtype=jnp.float32,
+    ):
         self.heads = heads
         self.q = linear(width, inner, rngs, dtype=dtype)
         self.k = linear(source_width, inner, rngs, dtype=dtype)
@@ -138,9 +172,14 @@ class CrossAttention(nnx.Module):
         self.k_scale = nnx.Param(jnp.ones((inner // heads,)))
 
     def __call__(self, x, source, visible=None, phi=None, source_phi=None) -> jax.Array:
-        """x [B, L, D], source [B, M, Ds], visible bool [B, M], angles phi [L, d/2] and source_phi [M, d/2] -> [B, L, D]."""
+        """x [B, L, D], source [B, M, Ds], visible bool [B, M], angles phi [L, d/2] and source_phi
+        [M, d/2] -> [B, L, D].
+        """
         q = rms_norm(self.q(x).reshape(*x.shape[:-1], self.heads, -1), self.q_scale[...])
-        k, v = (project(source).reshape(*source.shape[:-1], self.heads, -1) for project in (self.k, self.v))
+        k, v = (
+            project(source).reshape(*source.shape[:-1], self.heads, -1)
+            for project in (self.k, self.v)
+        )
         k = rms_norm(k, self.k_scale[...])
         if phi is not None:
             q, k = rotate(q, phi), rotate(k, source_phi)

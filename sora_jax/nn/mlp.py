@@ -5,10 +5,22 @@ import jax.numpy as jnp
 from flax import nnx
 
 
-def linear(features_in: int, features_out: int, rngs: nnx.Rngs, *, bias: bool = False, zero: bool = False, dtype=jnp.float32):
-    """A linear map with float32 parameters, computing in `dtype`; `zero` starts it at zero, else LeCun normal."""
+def linear(
+    features_in: int,
+    features_out: int,
+    rngs: nnx.Rngs,
+    *,
+    bias: bool = False,
+    zero: bool = False,
+    dtype=jnp.float32,
+):
+    """A linear map with float32 parameters, computing in `dtype`; `zero` starts it at zero, else
+    LeCun normal.
+    """
     init = nnx.initializers.zeros_init() if zero else nnx.initializers.lecun_normal()
-    return nnx.Linear(features_in, features_out, use_bias=bias, kernel_init=init, dtype=dtype, rngs=rngs)
+    return nnx.Linear(
+        features_in, features_out, use_bias=bias, kernel_init=init, dtype=dtype, rngs=rngs
+    )
 
 
 class MLP(nnx.Module):

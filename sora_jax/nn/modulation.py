@@ -2,12 +2,13 @@
 
 With the level s of a latent frame, the pooled text p and a block's table E [6 D],
 
-    e = W2 silu(W1 features(s)) + W_p p,      m = W_m silu(e)                                           (1)
-    (shift, scale, gate)_attention, (shift, scale, gate)_mlp = m + E                                    (2)
-    x <- x + gate * f((1 + scale) * rms(x) + shift)                                                     (3)
+    e = W2 silu(W1 features(s)) + W_p p,      m = W_m silu(e)                                    (1)
+    (shift, scale, gate)_attention, (shift, scale, gate)_mlp = m + E                             (2)
+    x <- x + gate * f((1 + scale) * rms(x) + shift)                                              (3)
 
-Levels are per latent frame, so every array here has the stream's time axis. W_m and E start at zero: every gate is shut
-until training opens it. Source: PixArt-alpha (Chen et al. 2023) for (2), DiT (Peebles & Xie 2022) for the zero start.
+Levels are per latent frame, so every array here has the stream's time axis. W_m and E start at
+zero: every gate is shut until training opens it. Source: PixArt-alpha (Chen et al. 2023) for (2),
+DiT (Peebles & Xie 2022) for the zero start.
 """
 
 import jax
@@ -22,13 +23,17 @@ LEVEL_FEATURES = 128
 
 
 def fourier_features(x: jax.Array, low: float, high: float, count: int) -> jax.Array:
-    """x [...] -> [..., count]: cosines and sines of w x for count/2 angular frequencies w, geometric from low to high."""
+    """x [...] -> [..., count]: cosines and sines of w x for count/2 angular frequencies w,
+    geometric from low to high.
+    """
     phase = x[..., None] * jnp.asarray(np.geomspace(low, high, count // 2), jnp.float32)
     return jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], -1)
 
 
 class LevelEmbedding(nnx.Module):
-    """Equation (1): levels [B, T] in [0, 1] and pooled text [B, Dt] -> e [B, T, D] and m [B, T, 6 D], float32."""
+    """Equation (1): levels [B, T] in [0, 1] and pooled text [B, Dt] -> e [B, T, D] and m [B, T, 6
+    D], float32.
+    """
 
     def __init__(self, width: int, text_width: int, rngs: nnx.Rngs):
         self.up = linear(LEVEL_FEATURES, width, rngs, bias=True)
@@ -38,10 +43,15 @@ class LevelEmbedding(nnx.Module):
 
     def __call__(self, levels: jax.Array, pooled: jax.Array) -> tuple[jax.Array, jax.Array]:
         features = fourier_features(levels.astype(jnp.float32), 1.0, 1000.0, LEVEL_FEATURES)
-        e = self.down(jax.nn.silu(self.up(features))) + self.text(pooled.astype(jnp.float32))[:, None]
+        e = (
+            self.down(jax.nn.silu(self.up(features)))
+            + self.text(pooled.astype(jnp.float32))[:, None]
+        )
         return e, self.rows(jax.nn.silu(e))
 
 
 def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
-    """The inside of equation (3): (1 + scale) * rms(x) + shift, in x's dtype; shift and scale broadcast against x."""
+    """The inside of equation (3): (1 + scale) * rms(x) + shift, in x's dtype; shift and scale
+    broadcast against x.
+    """
     return (rms_norm(x) * (1 + scale) + shift).astype(x.dtype)

@@ -1,10 +1,10 @@
 """Root-mean-square normalisation, with and without a learned scale.
 
-    rms(x) = x / sqrt(mean_i x_i^2 + eps)                                                               (1)
+    rms(x) = x / sqrt(mean_i x_i^2 + eps)                                                        (1)
 
-Streams are normalised by (1) alone, because adaptive modulation supplies scale and shift; queries, keys and text carry a learned
-scale. The mean is taken in float32 whatever the dtype of x. Source: Zhang & Sennrich 2019; per-head use on queries and keys as in
-Dehghani et al. 2023 (ViT-22B).
+Streams are normalised by (1) alone, because adaptive modulation supplies scale and shift; queries,
+keys and text carry a learned scale. The mean is taken in float32 whatever the dtype of x. Source:
+Zhang & Sennrich 2019; per-head use on queries and keys as in Dehghani et al. 2023 (ViT-22B).
 """
 
 import jax

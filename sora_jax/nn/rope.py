@@ -2,12 +2,12 @@
 
 A head of width d is d/2 planes. Plane i of an axis turns by the angle
 
-    phi_i(p) = p / tau_i,     tau_i = tau_min (tau_max / tau_min)^(i / (n - 1)),   i = 0 .. n-1         (1)
+    phi_i(p) = p / tau_i,   tau_i = tau_min (tau_max / tau_min)^(i / (n - 1)),  i = 0 .. n-1   (1)
 
-at position p, where n planes belong to the axis, and the dot product of a rotated query and a rotated key depends on their
-positions only through differences. Time constants run from 0.05 s, one audio latent, to 20 s, the longest clip, so the two
-streams share one clock whatever their rates; in space from one token to a hundred. Source: RoFormer (Su et al. 2021); seconds
-as in LTX-2.
+at position p, where n planes belong to the axis, and the dot product of a rotated query and a
+rotated key depends on their positions only through differences. Time constants run from 0.05 s, one
+audio latent, to 20 s, the longest clip, so the two streams share one clock whatever their rates; in
+space from one token to a hundred. Source: RoFormer (Su et al. 2021); seconds as in LTX-2.
 """
 
 import jax
@@ -25,7 +25,9 @@ def angles(positions: jax.Array, planes: int, constants: tuple[float, float]) ->
 
 
 def split_planes(planes: int, axes: str) -> tuple[int, int, int]:
-    """How many planes go to (time, row, column) for axes "t", "yx" or "tyx"; time takes what does not divide."""
+    """How many planes go to (time, row, column) for axes "t", "yx" or "tyx"; time takes what does
+    not divide.
+    """
     if axes == "t":
         return planes, 0, 0
     if axes == "yx":

@@ -1,13 +1,25 @@
-"""Oracles: measurements that read from pixels and samples what a clip shows, without a learned model and without seeing the scene.
+"""Oracles: measurements that read from pixels and samples what a clip shows, without a learned
+model and without seeing the scene.
 
-    tracker   where each ball is                 facts     what a caption would say        onsets  when things strike
-    arcs      how the balls move in between      sync      do picture and sound agree      material  what is struck, by ear
-    physics   do the balls move as bodies do     loudness  is faster louder                words     what is said
-    ringing   a sound without what was struck    camera    where a film's camera looks     style   what a clip is drawn like
-    phyworld  how PhyWorld's balls move      outcome   what comes of an action             permanence  is a ball hidden still there
+    tracker     where each ball is
+    facts       what a caption would say
+    onsets      when things strike
+    arcs        how the balls move in between
+    sync        do picture and sound agree
+    material    what is struck, by ear
+    physics     do the balls move as bodies do
+    loudness    is faster louder
+    words       what is said
+    ringing     a sound without what was struck
+    camera      where a film's camera looks
+    style       what a clip is drawn like
+    phyworld    how PhyWorld's balls move
+    outcome     what comes of an action
+    permanence  is a ball hidden still there
 
-`read_clip` says what the first six read. Each is calibrated (`calibrate.py`): near-perfect on ground truth, stable under blur, noise and
-compression, and failing on corrupted and shuffled clips. `scoring.py` turns readings into scores.
+`read_clip` says what the first six read. Each is calibrated (`calibrate.py`): near-perfect on
+ground truth, stable under blur, noise and compression, and failing on corrupted and shuffled clips.
+`scoring.py` turns readings into scores.
 """
 
 import numpy as np
@@ -15,7 +27,9 @@ import numpy as np
 from sora_jax.modality import SAMPLE_RATE
 
 
-def read_clip(frames: np.ndarray, samples: np.ndarray | None = None, fps: float = 8, rate: int = SAMPLE_RATE) -> dict:
+def read_clip(
+    frames: np.ndarray, samples: np.ndarray | None = None, fps: float = 8, rate: int = SAMPLE_RATE
+) -> dict:
     """What the oracles read in one clip, ready for JSON (`reading.Reading.to_dict`).
 
     frames: [F, H, W, 3] in [0, 1]; samples: [S] mono in [-1, 1], or None.

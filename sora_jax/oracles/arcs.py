@@ -1,19 +1,24 @@
-"""Reads a track as pieces of free flight and of rolling: where the ball was pushed, and how it moved in between.
+"""Reads a track as pieces of free flight and of rolling: where the ball was pushed, and how it
+moved in between.
 
 Between contacts a ball of this world obeys, with the known gravity g,
 
-    x(t) = x0 + u t,      y(t) = y0 + v t - g t^2 / 2   (flight)     or     y(t) = y0 close to its radius   (floor)      (1)
+    x(t) = x0 + u t,                                                                             (1)
+    y(t) = y0 + v t - g t^2 / 2 (flight)   or   y(t) = y0 close to its radius (floor)
 
-so z = y + g t^2 / 2 is linear in flight and every piece is a straight-line fit, whose squared error over frames i..j comes from
-cumulative sums. The pieces are found exactly, by dynamic programming over the change points, minimising
+so z = y + g t^2 / 2 is linear in flight and every piece is a straight-line fit, whose squared error
+over frames i..j comes from cumulative sums. The pieces are found exactly, by dynamic programming
+over the change points, minimising
 
-    sum over pieces of  SSE / sigma^2 + penalty                                                           (2)
+    sum over pieces of  SSE / sigma^2 + penalty                                                  (2)
 
-The instant of a contact is where the two fitted pieces meet: between two flights their difference is linear, d(t) = d0 + w t, and
+The instant of a contact is where the two fitted pieces meet: between two flights their difference
+is linear, d(t) = d0 + w t, and
 
-    t = - d0 . w / w . w                                                                                  (3)
+    t = - d0 . w / w . w                                                                         (3)
 
-so it is known far below the frame interval. From a flight to the floor it is the root of y(t) = radius.
+so it is known far below the frame interval. From a flight to the floor it is the root of y(t) =
+radius.
 """
 
 import dataclasses
@@ -25,19 +30,25 @@ import numpy as np
 from sora_jax.oracles.tracker import EXTENT, Track
 
 GRAVITY = 9.8  # m/s^2: a public constant of the world
-SIGMA = (0.025, 0.05)  # metres: least and greatest noise of a tracked position believed in, 0.4 and 0.8 pixels at 64 pixels
+# metres: least and greatest noise of a tracked position believed in, 0.4 and 0.8 pixels at 64
+# pixels
+SIGMA = (0.025, 0.05)
 TREMBLE = 1.2  # sigma in units of the noise measured
 PENALTY = 10.0  # price of a piece, in units of (2)
 SHORT = 60.0  # price of a piece that a single frame makes up: nothing can be read from it
 FLOOR_SLACK = 0.04  # metres: how far a resting ball's centre may be from its radius
 PASSIVE = 1.1  # greatest restitution of a bounce: 1, and a tenth for the noise of the velocities
 KINK = 0.45  # m/s: a smaller change of velocity is not a contact
-DRIFT = 0.15  # m/s: such changes come to no more where nothing pushes; in 281 tracks of lawful clips, and blurred or coded ones, to none
+# m/s: such changes come to no more where nothing pushes; in 281 tracks of lawful clips, and blurred
+# or coded ones, to none
+DRIFT = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Frames first..last (inclusive) on one curve of (1): x0, u, y0, v refer to t = 0 s; acceleration a is -g or 0."""
+    """Frames first..last (inclusive) on one curve of (1): x0, u, y0, v refer to t = 0 s;
+    acceleration a is -g or 0.
+    """
 
     first: int
     last: int
@@ -56,7 +67,9 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Kink:
-    """A contact read from a track: time in s; kind "floor", "wall" or "ball"; velocities before and after in m/s."""
+    """A contact read from a track: time in s; kind "floor", "wall" or "ball"; velocities before and
+    after in m/s.
+    """
 
     time: float
     kind: str
@@ -70,13 +83,20 @@ class Kink:
 
     @property
     def rebounds(self) -> bool:
-        """A bounce: up again from the floor, and no faster than down, for a floor gives back no more than it takes."""
+        """A bounce: up again from the floor, and no faster than down, for a floor gives back no
+        more than it takes.
+        """
         return self.kind == "floor" and KINK < self.after[1] <= PASSIVE * -self.before[1]
 
 
 def _line_fits(t, y, w):
-    """Weighted straight lines through all runs i..j: SSE, offset, slope, each [F, F], and the number of frames with a position."""
-    n, st, sy, stt, sty, syy = (np.concatenate([[0.0], np.cumsum(w * q)]) for q in (np.ones_like(t), t, y, t * t, t * y, y * y))
+    """Weighted straight lines through all runs i..j: SSE, offset, slope, each [F, F], and the
+    number of frames with a position.
+    """
+    n, st, sy, stt, sty, syy = (
+        np.concatenate([[0.0], np.cumsum(w * q)])
+        for q in (np.ones_like(t), t, y, t * t, t * y, y * y)
+    )
     n, st, sy, stt, sty, syy = (c[None, 1:] - c[:-1, None] for c in (n, st, sy, stt, sty, syy))
     m = np.maximum(n, 1.0)
     vt, cty, vy = stt - st * st / m, sty - st * sy / m, syy - sy * sy / m
@@ -85,10 +105,13 @@ def _line_fits(t, y, w):
 
 
 def fit(seen: Track, fps: float) -> list[Piece]:
-    """The pieces of a track, in order, covering all frames (equation (2)). Frames without a position carry no weight.
+    """The pieces of a track, in order, covering all frames (equation (2)).
 
-    sigma comes from the track: first a coarse fit with SIGMA[1], then the one that its median residual asks for, at least SIGMA[0]; so
-    a sharp track shows its smallest hop, and a trembling one does not fall to pieces.
+    Frames without a position carry no weight.
+
+    sigma comes from the track: first a coarse fit with SIGMA[1], then the one that its median
+    residual asks for, at least SIGMA[0]; so a sharp track shows its smallest hop, and a trembling
+    one does not fall to pieces.
     """
     runs = _Runs(seen, fps)
     coarse = runs.pieces(SIGMA[1])
@@ -97,7 +120,9 @@ def fit(seen: Track, fps: float) -> list[Piece]:
 
 
 def cost(seen: Track, fps: float, gravity: float) -> float:
-    """The least of (2) for a track if gravity were `gravity` m/s^2, at the least noise believed in."""
+    """The least of (2) for a track if gravity were `gravity` m/s^2, at the least noise believed
+    in.
+    """
     return _Runs(seen, fps, gravity).division(SIGMA[0])[0]
 
 
@@ -120,7 +145,9 @@ class _Runs:
         self.y_sse = level_sse + self.n * (mean - self.level) ** 2
 
     def division(self, sigma: float) -> tuple[float, list[tuple[int, int, bool]]]:
-        """The least of (2) for a noise of sigma metres, and its pieces: first and last frame, and whether on the floor."""
+        """The least of (2) for a noise of sigma metres, and its pieces: first and last frame, and
+        whether on the floor.
+        """
         frames = len(self.t)
         price = np.where(self.n >= 2, PENALTY, SHORT)
         flight = (self.x_sse + self.z_sse) / sigma**2 + price
@@ -152,7 +179,9 @@ class _Runs:
         return Piece(i, k, x0, u, self.z0[i, k] - v * shift - 0.5 * g * shift**2, v + g * shift, -g)
 
     def noise(self, pieces: list[Piece]) -> float:
-        """Robust standard deviation in metres of the positions around the pieces, corrected for the numbers fitted."""
+        """Robust standard deviation in metres of the positions around the pieces, corrected for the
+        numbers fitted.
+        """
         residuals = []
         for piece in pieces:
             for f in range(piece.first, piece.last + 1):
@@ -179,7 +208,9 @@ def _meeting(a: Piece, b: Piece, low: float, high: float) -> float:
 
 
 def tears(pieces: list[Piece], seen: Track, fps: float) -> int:
-    """How often a track is torn: neighbouring pieces that come nowhere nearer than a radius between their frames. No contact does that."""
+    """How often a track is torn: neighbouring pieces that come nowhere nearer than a radius between
+    their frames. No contact does that.
+    """
     radius, torn = float(np.nanmedian(seen.radius)), 0
     for a, b in itertools.pairwise(pieces):
         times = np.linspace((a.last + 0.5) / fps, (b.first + 0.5) / fps, 9)
@@ -188,14 +219,17 @@ def tears(pieces: list[Piece], seen: Track, fps: float) -> int:
 
 
 def _joints(pieces: list[Piece], fps: float) -> Iterator[tuple[Piece, Piece, float, np.ndarray]]:
-    """(piece, the next, when the one becomes the other, the change of velocity) in order of time."""
+    """(piece, the next, when the one becomes the other, the change of velocity) in order of
+    time.
+    """
     for a, b in itertools.pairwise(pieces):
         time = _meeting(a, b, (a.last + 0.5) / fps, (b.first + 0.5) / fps)
         yield a, b, time, b.velocity(time) - a.velocity(time)
 
 
 def drifts(pieces: list[Piece], fps: float) -> int:
-    """How often a ball that nothing pushes has another velocity by DRIFT than it had, by changes each too small for a contact.
+    """How often a ball that nothing pushes has another velocity by DRIFT than it had, by changes
+    each too small for a contact.
 
     Sideways, and from flight to flight up and down too, gravity apart.
     """
@@ -209,7 +243,9 @@ def drifts(pieces: list[Piece], fps: float) -> int:
 
 
 def kinks(pieces: list[Piece], seen: Track, fps: float) -> list[Kink]:
-    """The contacts between neighbouring pieces, in order of time; changes of velocity below KINK are left out."""
+    """The contacts between neighbouring pieces, in order of time; changes of velocity below KINK
+    are left out.
+    """
     radius = float(np.nanmedian(seen.radius))
     found = []
     for a, b, time, change in _joints(pieces, fps):
@@ -220,7 +256,9 @@ def kinks(pieces: list[Piece], seen: Track, fps: float) -> list[Kink]:
         slack = 0.12
         if abs(y - radius) < slack and before[1] < -KINK and change[1] > KINK:
             kind = "floor"
-        elif (x - radius < slack and change[0] > KINK) or (EXTENT - radius - x < slack and change[0] < -KINK):
+        elif (x - radius < slack and change[0] > KINK) or (
+            EXTENT - radius - x < slack and change[0] < -KINK
+        ):
             kind = "wall"
         else:
             kind = "ball"

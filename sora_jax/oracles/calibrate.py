@@ -1,28 +1,39 @@
-"""How far each oracle can be trusted: its score under every condition, and the limits that the scores must keep.
+"""How far each oracle can be trusted: its score under every condition, and the limits that the
+scores must keep.
 
-An oracle's score under a condition is the share of clips in which its reading is within its stated tolerance of the scene's truth:
+An oracle's score under a condition is the share of clips in which its reading is within its stated
+tolerance of the scene's truth:
 
-    tracker        every ball once in every frame, of one size, and no other; rms error of the centres at most 0.3 pixels
+    tracker        every ball once in every frame, of one size, and no other; rms error of the
+    tracker        every ball once in every frame, of one size, and no other; rms error of the
+                   centres at most 0.3 pixels
     facts          every fact of every ball as captioned
     onsets_video   every impact found within 25 ms, none invented
     onsets_audio   every impact found within 10 ms, none invented
-    sync           F1 at 50 ms at least 0.9 and median offset within 10 ms                (clips with an impact)
-    material       every lone impact on floor or wall told right                         (clips with such an impact)
+    sync           F1 at 50 ms at least 0.9 and median offset within 10 ms (clips with an impact)
+    material       every lone impact on floor or wall told right (clips with such an impact)
     physics        no law broken (`physics.MOST`)
-    loudness       every floor and wall impact seen and heard, the clearly faster louder (clips with two such)
-    words          every word heard as said, in order, by voices that were not trained on  (clips with words: `conditions.narrated`)
-    motion         velocities within 0.15 units a second of the scene's, no ball lost       (PhyWorld's balls: `conditions.phyworld`)
-    style          the style told right                                                   (films, as many of each style)
-    outcome        what is tried, on which side, and what comes of it                      (courts whose outcome is clear: `Take.margin_px`)
-    permanence     what goes behind a panel comes out, or is there when it lifts, as what it was and on its course (`occlude`)
-    camera         views within 0.5 pixels rms; the move, where it shows, told right, and the way of pans and push-ins within 5 %  (films)
+    loudness       every floor and wall impact seen and heard, the clearly faster louder (clips with
+                   two such)
+    words          every word heard as said, in order, by voices that were not trained on (clips
+                   with words: `conditions.narrated`)
+    motion         velocities within 0.15 units a second of the scene's, no ball lost (PhyWorld's
+                   balls: `conditions.phyworld`)
+    style          the style told right (films, as many of each style)
+    outcome        what is tried, on which side, and what comes of it (courts whose outcome is
+                   clear: `Take.margin_px`)
+    permanence     what goes behind a panel comes out, or is there when it lifts, as what it was and
+                   on its course (`occlude`)
+    camera         views within 0.5 pixels rms; the move, where it shows, told right, and the way of
+                   pans and push-ins within 5 % (films)
 
-An oracle is judged on the clips of its stage (`Oracle.stage`): rooms, rooms with a narrator, or another family of scenes.
-Ground truth must reach 0.98, blur, noise and compression 0.95; corrupted and shuffled clips must stay under CEILING, empty ones too; of
-physics and permanence under STRICT, where the corruption breaks a law at all (`ASKED`), of style, shuffled, under chance. Physics,
-permanence and sync know no scene: to shuffle is to show the frames in another order, or to pair one clip's picture with another's sound. A
-style is shuffled with all others'.
-A few reversed clips stay right for facts: a rolled ball that a wall sends back rolls the same way when played backwards.
+An oracle is judged on the clips of its stage (`Oracle.stage`): rooms, rooms with a narrator, or
+another family of scenes. Ground truth must reach 0.98, blur, noise and compression 0.95; corrupted
+and shuffled clips must stay under CEILING, empty ones too; of physics and permanence under STRICT,
+where the corruption breaks a law at all (`ASKED`), of style, shuffled, under chance. Physics,
+permanence and sync know no scene: to shuffle is to show the frames in another order, or to pair one
+clip's picture with another's sound. A style is shuffled with all others'. A few reversed clips stay
+right for facts: a rolled ball that a wall sends back rolls the same way when played backwards.
 Impacts slower than 0.3 m/s are silent in this world and not asked for.
 """
 
@@ -46,14 +57,21 @@ from sora_jax.worlds.playhouse.sound import FAINTEST
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 GROUND_TRUTH, DEGRADED, CEILING, STRICT = 0.98, 0.95, 0.20, 0.05
-FIRST = 10_000  # number of the first scene that `experiments.evaluate --calibrate` reads: the oracles' constants were chosen on others
+# number of the first scene that `experiments.evaluate --calibrate` reads: the oracles' constants
+# were chosen on others
+FIRST = 10_000
 SHIFTS = (-0.16, -0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08, 0.16)  # seconds
 Scores = dict[str, dict[str, dict[str, float]]]
 
 
 def true_impacts(take) -> list[float]:
     """Times of a take's audible contacts in s, with those that no oracle can part made one."""
-    return [o.time for o in merge([Onset(c.time, c.speed) for c in take.trajectory.contacts if c.speed >= FAINTEST])]
+    return [
+        o.time
+        for o in merge(
+            [Onset(c.time, c.speed) for c in take.trajectory.contacts if c.speed >= FAINTEST]
+        )
+    ]
 
 
 def _tracker(c: Truth, read: Reading) -> bool:
@@ -63,7 +81,11 @@ def _tracker(c: Truth, read: Reading) -> bool:
     true = c.take.trajectory.positions(c.format.frame_times())
     for k, ball in enumerate(c.take.scene.balls):
         seen = tracks[ball.colour]
-        if not seen.found.all() or seen.swelling > SAME_SIZE or seen.rms_pixels(true[:, k], c.format.size) > 0.3:
+        if (
+            not seen.found.all()
+            or seen.swelling > SAME_SIZE
+            or seen.rms_pixels(true[:, k], c.format.size) > 0.3
+        ):
             return False
     return True
 
@@ -89,11 +111,14 @@ def _onsets_audio(c: Truth, read: Reading) -> bool | None:
 def _sync(c: Truth, read: Reading) -> bool | None:
     if not true_impacts(c.take):
         return None
-    return read.sync.f1_50ms >= 0.9 and abs(read.sync.offset) <= 0.010  # NaN, an offset of nothing, is False
+    # NaN, an offset of nothing, is False
+    return read.sync.f1_50ms >= 0.9 and abs(read.sync.offset) <= 0.010
 
 
 def lone_impacts(take) -> list[tuple[float, str]]:
-    """(time, material) of the floor and wall contacts with no other contact from 0.25 s before to 0.12 s after, at 1 m/s or faster."""
+    """(time, material) of the floor and wall contacts with no other contact from 0.25 s before to
+    0.12 s after, at 1 m/s or faster.
+    """
     contacts = take.trajectory.contacts
     lone = []
     for c in contacts:
@@ -110,9 +135,14 @@ def heard_at(heard: list[float], time: float) -> float | None:
 
 
 def heard_right(c: Truth, read: Reading) -> list[bool]:
-    """For each lone impact: is it heard, and its material told right at the onset where it is heard?"""
+    """For each lone impact: is it heard, and its material told right at the onset where it is
+    heard?
+    """
     onsets = [(heard_at(read.heard, time), material) for time, material in lone_impacts(c.take)]
-    return [onset is not None and read_material(c.samples, onset)[0] == material for onset, material in onsets]
+    return [
+        onset is not None and read_material(c.samples, onset)[0] == material
+        for onset, material in onsets
+    ]
 
 
 def _material(c: Truth, read: Reading) -> bool | None:
@@ -125,8 +155,14 @@ def _physics(c: Truth, read: Reading) -> bool:
 
 
 def speeds(take) -> list[float]:
-    """Approach speeds in m/s of a take's audible contacts with floor and walls, if one is clearly faster than another; else none."""
-    found = [contact.speed for contact in take.trajectory.contacts if contact.b < 0 and contact.speed >= FAINTEST]
+    """Approach speeds in m/s of a take's audible contacts with floor and walls, if one is clearly
+    faster than another; else none.
+    """
+    found = [
+        contact.speed
+        for contact in take.trajectory.contacts
+        if contact.b < 0 and contact.speed >= FAINTEST
+    ]
     return found if loudness.in_order([(speed, 0.0) for speed in found]) is not None else []
 
 
@@ -155,14 +191,19 @@ def _outcome(c: Truth, read: Reading) -> bool | None:
     if c.take.margin_px(c.format.size) < MARGIN_PX:
         return None
     seen, facts = read.outcome, c.take.facts
-    return seen is not None and (seen.action, seen.direction, seen.outcome) == (facts.action, facts.direction, facts.outcome)
+    return seen is not None and (seen.action, seen.direction, seen.outcome) == (
+        facts.action,
+        facts.direction,
+        facts.outcome,
+    )
 
 
 def _permanence(c: Truth, read: Reading) -> bool:
     return read.permanence is not None and read.permanence.kept
 
 
-SHOWS = 0.75  # pixels that a camera which follows or shakes must move by in two frames to be seen to
+# pixels that a camera which follows or shakes must move by in two frames to be seen to
+SHOWS = 0.75
 
 
 def true_views(c: Truth) -> np.ndarray:
@@ -171,9 +212,15 @@ def true_views(c: Truth) -> np.ndarray:
 
 
 def _travel(c: Truth) -> np.ndarray:
-    """How far in pixels the picture's corner is from its middle place in every frame, ascending [F]."""
+    """How far in pixels the picture's corner is from its middle place in every frame, ascending
+    [F].
+    """
     true = true_views(c)
-    return np.sort(np.abs(true[:, :2] - np.median(true[:, :2], axis=0)).max(1)) * c.format.size / true[0, 2]
+    return (
+        np.sort(np.abs(true[:, :2] - np.median(true[:, :2], axis=0)).max(1))
+        * c.format.size
+        / true[0, 2]
+    )
 
 
 def _camera(c: Truth, read: Reading) -> bool:
@@ -183,7 +230,9 @@ def _camera(c: Truth, read: Reading) -> bool:
     if look.camera in ("pan", "push-in"):
         axis = 0 if look.camera == "pan" else 2
         ways = [np.polyfit(c.format.frame_times(), v[:, axis], 1)[0] for v in (seen.views, true)]
-        return (seen.kind, seen.direction) == (look.camera, look.direction) and abs(ways[0] / ways[1] - 1.0) <= 0.05
+        return (seen.kind, seen.direction) == (look.camera, look.direction) and abs(
+            ways[0] / ways[1] - 1.0
+        ) <= 0.05
     return seen.kind == look.camera or _travel(c)[-2] < SHOWS
 
 
@@ -194,10 +243,11 @@ def said(take) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Oracle:
-    """How an oracle is judged: media it reads, the corruptions that must fool it, judge(clip, reading) -> right, or None where nothing is asked.
+    """How an oracle is judged: media it reads, the corruptions that must fool it, judge(clip,
+    reading) -> right, or None where nothing is asked.
 
-    ceiling: the most that what must fail may score. stage: a name in `conditions.STAGES`, the clips it is judged on. empty: the clips
-    that show nothing of what is read.
+    ceiling: the most that what must fail may score. stage: a name in `conditions.STAGES`, the clips
+    it is judged on. empty: the clips that show nothing of what is read.
     """
 
     media: tuple[str, ...]
@@ -219,22 +269,62 @@ ORACLES = {
     "facts": Oracle(
         (VIDEO,),
         _facts,
-        ("recolour", "mirror", "reverse", "freeze", "vanish", "teleport", "double", "visitor", "resized"),
+        (
+            "recolour",
+            "mirror",
+            "reverse",
+            "freeze",
+            "vanish",
+            "teleport",
+            "double",
+            "visitor",
+            "resized",
+        ),
         "every fact of every ball",
     ),
-    "onsets_video": Oracle((VIDEO,), _onsets_video, ("freeze", "reverse", "slow"), "all impacts within 25 ms, none invented"),
-    "onsets_audio": Oracle((AUDIO,), _onsets_audio, ("late", "backwards"), "all impacts within 10 ms, none invented"),
-    "sync": Oracle((VIDEO, AUDIO), _sync, ("slow", "reverse", "late", "backwards"), "F1@50 ms >= 0.9, |offset| <= 10 ms"),
+    "onsets_video": Oracle(
+        (VIDEO,),
+        _onsets_video,
+        ("freeze", "reverse", "slow"),
+        "all impacts within 25 ms, none invented",
+    ),
+    "onsets_audio": Oracle(
+        (AUDIO,), _onsets_audio, ("late", "backwards"), "all impacts within 10 ms, none invented"
+    ),
+    "sync": Oracle(
+        (VIDEO, AUDIO),
+        _sync,
+        ("slow", "reverse", "late", "backwards"),
+        "F1@50 ms >= 0.9, |offset| <= 10 ms",
+    ),
     "material": Oracle((AUDIO,), _material, ("octave",), "every lone impact's material"),
     "physics": Oracle(
         (VIDEO,),
         _physics,
-        ("swap", "reverse", "hasten", "quicken", "tunnel", "vanish", "teleport", "double", "visitor", "resized"),
+        (
+            "swap",
+            "reverse",
+            "hasten",
+            "quicken",
+            "tunnel",
+            "vanish",
+            "teleport",
+            "double",
+            "visitor",
+            "resized",
+        ),
         "no law broken",
         ceiling=STRICT,
     ),
-    "loudness": Oracle((VIDEO, AUDIO), _loudness, ("loudness",), f"faster is louder, where {loudness.CLEARLY} times as fast"),
-    "words": Oracle((AUDIO,), _words, ("pieces", "backwards"), "every word, in order", stage="narrated"),
+    "loudness": Oracle(
+        (VIDEO, AUDIO),
+        _loudness,
+        ("loudness",),
+        f"faster is louder, where {loudness.CLEARLY} times as fast",
+    ),
+    "words": Oracle(
+        (AUDIO,), _words, ("pieces", "backwards"), "every word, in order", stage="narrated"
+    ),
     "motion": Oracle(
         (VIDEO,),
         _motion,
@@ -242,11 +332,30 @@ ORACLES = {
         "velocities within 0.15 units/s, no ball lost",
         stage="phyworld",
     ),
-    "style": Oracle((VIDEO,), _style, ("restyle", "turn", "tiles"), "the style", 1 / len(FILM_STYLES), "film", conditions.blank),
+    "style": Oracle(
+        (VIDEO,),
+        _style,
+        ("restyle", "turn", "tiles"),
+        "the style",
+        1 / len(FILM_STYLES),
+        "film",
+        conditions.blank,
+    ),
     "outcome": Oracle(
         (VIDEO,),
         _outcome,
-        ("vanish", "teleport", "double", "mirror", "reverse", "freeze", "swap", "unstopped", "hovering", "unfurnished"),
+        (
+            "vanish",
+            "teleport",
+            "double",
+            "mirror",
+            "reverse",
+            "freeze",
+            "swap",
+            "unstopped",
+            "hovering",
+            "unfurnished",
+        ),
         "what is tried, on which side, and what comes of it",
         stage="court",
     ),
@@ -258,70 +367,131 @@ ORACLES = {
         ceiling=STRICT,
         stage="occlude",
     ),
-    "camera": Oracle((VIDEO,), _camera, ("freeze", "reverse"), "views rms <= 0.5 px, the move, its way within 5 %", stage="film"),
+    "camera": Oracle(
+        (VIDEO,),
+        _camera,
+        ("freeze", "reverse"),
+        "views rms <= 0.5 px, the move, its way within 5 %",
+        stage="film",
+    ),
 }
 
 
-STEPS = (3 + len(KEPT) + len(CORRUPTED)) * len({oracle.stage for oracle in ORACLES.values()})  # how often `calibrate` reports
+# how often `calibrate` reports
+STEPS = (3 + len(KEPT) + len(CORRUPTED)) * len({oracle.stage for oracle in ORACLES.values()})
 
 
 def bounces(c: Truth) -> bool:
     """Does the scene have a rebound from the floor?"""
-    return any(contact.kind == "floor" and contact.rebound > 0 for contact in c.take.trajectory.contacts)
+    return any(
+        contact.kind == "floor" and contact.rebound > 0 for contact in c.take.trajectory.contacts
+    )
 
 
-HOP = 3.2  # m/s: the rebound of a hop that, hastened, lasts four frames at 8 frames a second; three fit any gravity
+# m/s: the rebound of a hop that, hastened, lasts four frames at 8 frames a second; three fit any
+# gravity
+HOP = 3.2
 SEEN_TO_LEAVE = 0.4  # seconds that a ball takes to go through a wall
 
 
-STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}  # outcomes in which a thrown ball meets something
+# outcomes in which a thrown ball meets something
+STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}
 
 
-# Where a corruption can make an oracle's reading wrong: a mirror changes nothing where no ball has a direction.
+# Where a corruption can make an oracle's reading wrong: a mirror changes nothing where no ball has
+# a direction.
 ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
     ("facts", "corrupted_mirror"): lambda c: any(b.direction for b in c.take.facts.balls),
     ("physics", "corrupted_reverse"): bounces,
-    ("physics", "corrupted_hasten"): lambda c: any(x.kind == "floor" and x.rebound > HOP for x in c.take.trajectory.contacts),
-    ("physics", "corrupted_tunnel"): lambda c: any(
-        x.kind == "wall" and x.time < c.format.seconds - SEEN_TO_LEAVE for x in c.take.trajectory.contacts
+    ("physics", "corrupted_hasten"): lambda c: any(
+        x.kind == "floor" and x.rebound > HOP for x in c.take.trajectory.contacts
     ),
-    ("camera", "corrupted_freeze"): lambda c: _travel(c)[-3] > 1.0 or c.take.facts.look.camera == "push-in",
+    ("physics", "corrupted_tunnel"): lambda c: any(
+        x.kind == "wall" and x.time < c.format.seconds - SEEN_TO_LEAVE
+        for x in c.take.trajectory.contacts
+    ),
+    ("camera", "corrupted_freeze"): lambda c: (
+        _travel(c)[-3] > 1.0 or c.take.facts.look.camera == "push-in"
+    ),
     ("outcome", "corrupted_unstopped"): lambda c: c.take.facts.outcome in STOPPED,
-    ("outcome", "corrupted_hovering"): lambda c: c.take.facts.outcome in STOPPED or c.take.facts.action == "jump",
+    ("outcome", "corrupted_hovering"): lambda c: (
+        c.take.facts.outcome in STOPPED or c.take.facts.action == "jump"
+    ),
     ("camera", "corrupted_reverse"): lambda c: c.take.facts.look.camera in ("pan", "push-in"),
 }
 
 
 def _shuffled(name: str, clips: list[Truth]) -> list[tuple[Truth, Reading]]:
     if ORACLES[name].stage == "narrated":
-        return [(dataclasses.replace(c, take=o.take), c.read()) for c, o in zip(clips, clips[1:] + clips[:1]) if said(c.take) != said(o.take)]
+        return [
+            (dataclasses.replace(c, take=o.take), c.read())
+            for c, o in zip(clips, clips[1:] + clips[:1])
+            if said(c.take) != said(o.take)
+        ]
     if name == "style":  # with every other's: chance, whatever the order
-        return [(dataclasses.replace(c, take=o.take), read) for c, read in [(c, c.read()) for c in clips] for o in clips if o is not c]
+        return [
+            (dataclasses.replace(c, take=o.take), read)
+            for c, read in [(c, c.read()) for c in clips]
+            for o in clips
+            if o is not c
+        ]
     if name == "outcome":
-        return [(c, c.read()) for c in conditions.shuffled(clips, lambda take: (take.facts.action, take.facts.direction, take.facts.outcome))]
+        return [
+            (c, c.read())
+            for c in conditions.shuffled(
+                clips, lambda take: (take.facts.action, take.facts.direction, take.facts.outcome)
+            )
+        ]
     if name == "camera":
-        return [(c, c.read()) for c in conditions.shuffled(clips, lambda take: (take.facts.look.camera, take.facts.look.direction))]
-    made = conditions.disordered(clips) if name in ("physics", "permanence") else conditions.shuffled(clips)
+        return [
+            (c, c.read())
+            for c in conditions.shuffled(
+                clips, lambda take: (take.facts.look.camera, take.facts.look.direction)
+            )
+        ]
+    made = (
+        conditions.disordered(clips)
+        if name in ("physics", "permanence")
+        else conditions.shuffled(clips)
+    )
     if name in ("sync", "loudness"):
-        made = [dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, clips[1:] + clips[:1])]
+        made = [
+            dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, clips[1:] + clips[:1])
+        ]
     return [(c, c.read()) for c in made]
 
 
-def calibrate(clips: list[Truth], report: Callable[[str], object] = lambda name: None, oracles: tuple[str, ...] = tuple(ORACLES)) -> Scores:
-    """{oracle: {condition: {score, n}}}, for the conditions that touch the oracle's medium. report(name) as each is made.
+def calibrate(
+    clips: list[Truth],
+    report: Callable[[str], object] = lambda name: None,
+    oracles: tuple[str, ...] = tuple(ORACLES),
+) -> Scores:
+    """{oracle: {condition: {score, n}}}, for the conditions that touch the oracle's medium.
+    report(name) as each is made.
 
-    clips: rooms; the other stages' clips, as many and of the same split and format, are made here. oracles: the ones to judge.
+    clips: rooms; the other stages' clips, as many and of the same split and format, are made here.
+    oracles: the ones to judge.
     """
     scores: Scores = {name: {} for name in oracles}
 
     def judge(condition, name, made):
         asked = ASKED.get((name, condition), lambda c: True)
-        right = [r for r in (ORACLES[name].judge(c, read) for c, read in made if asked(c)) if r is not None]
-        scores[name][condition] = {"score": round(float(np.mean(right)), 4) if right else None, "n": len(right)}
+        right = [
+            r
+            for r in (ORACLES[name].judge(c, read) for c, read in made if asked(c))
+            if r is not None
+        ]
+        scores[name][condition] = {
+            "score": round(float(np.mean(right)), 4) if right else None,
+            "n": len(right),
+        }
 
     table = {"ground_truth": (None, lambda c: c), **KEPT, **CORRUPTED}
     for stage in dict.fromkeys(ORACLES[name].stage for name in oracles):
-        here, staged = [name for name in oracles if ORACLES[name].stage == stage], conditions.STAGES[stage](clips)
+        here, staged = (
+            [name for name in oracles if ORACLES[name].stage == stage],
+            conditions.STAGES[stage](clips),
+        )
         for condition, (medium, change) in table.items():
             report(condition)
             users = [name for name in here if _uses(ORACLES[name], condition, medium)]
@@ -341,11 +511,19 @@ def calibrate(clips: list[Truth], report: Callable[[str], object] = lambda name:
 
 
 def _uses(oracle: Oracle, condition: str, medium: str | None) -> bool:
-    return (medium is None or medium in oracle.media) and (condition not in CORRUPTED or condition.removeprefix("corrupted_") in oracle.corruptions)
+    return (medium is None or medium in oracle.media) and (
+        condition not in CORRUPTED or condition.removeprefix("corrupted_") in oracle.corruptions
+    )
 
 
-def violations(scores: Scores, floors: tuple[float, float] = (GROUND_TRUTH, DEGRADED), ceiling: float | None = None) -> list[str]:
-    """What is outside the limits, one line each; a ceiling given replaces CEILING, and stricter ones stay."""
+def violations(
+    scores: Scores,
+    floors: tuple[float, float] = (GROUND_TRUTH, DEGRADED),
+    ceiling: float | None = None,
+) -> list[str]:
+    """What is outside the limits, one line each; a ceiling given replaces CEILING, and stricter
+    ones stay.
+    """
     lines = []
     for name, rows in scores.items():
         for condition, row in rows.items():
@@ -355,20 +533,38 @@ def violations(scores: Scores, floors: tuple[float, float] = (GROUND_TRUTH, DEGR
             elif condition == "ground_truth" or condition in KEPT:
                 least = floors[0] if condition == "ground_truth" else floors[1]
                 if score < least:
-                    lines.append(f"{name}, {condition}: {score:.3f} of {n} clips, at least {least:.2f} wanted")
-            elif score > (most := own if (own := ORACLES[name].ceiling) < CEILING or ceiling is None else ceiling):
-                lines.append(f"{name}, {condition}: {score:.3f} of {n} clips, at most {most:.2f} wanted")
+                    lines.append(
+                        f"{name}, {condition}: {score:.3f} of {n} clips, at least {least:.2f} "
+                        "wanted"
+                    )
+            elif score > (
+                most := own
+                if (own := ORACLES[name].ceiling) < CEILING or ceiling is None
+                else ceiling
+            ):
+                lines.append(
+                    f"{name}, {condition}: {score:.3f} of {n} clips, at most {most:.2f} wanted"
+                )
     return lines
 
 
-def shift_recovery(clips: list[Truth], shifts: tuple[float, ...] = SHIFTS) -> list[tuple[float, float]]:
-    """(shift put in, offset read) in s: the samples of every sound moved against their picture (late: positive), then read again.
+def shift_recovery(
+    clips: list[Truth], shifts: tuple[float, ...] = SHIFTS
+) -> list[tuple[float, float]]:
+    """(shift put in, offset read) in s: the samples of every sound moved against their picture
+    (late: positive), then read again.
 
-    The offset is the median over clips; shifts beyond the window of a clip's pairing are found by `sync.lag`.
+    The offset is the median over clips; shifts beyond the window of a clip's pairing are found by
+    `sync.lag`.
     """
     asked = [(c, c.read()) for c in clips if true_impacts(c.take)]
     rows = []
     for shift in shifts:
-        heard = [dataclasses.replace(c, samples=conditions.moved(c.samples, shift)).read().heard for c, _ in asked]
-        rows.append((shift, float(np.nanmedian([lag(h, read.seen) for h, (_, read) in zip(heard, asked)]))))
+        heard = [
+            dataclasses.replace(c, samples=conditions.moved(c.samples, shift)).read().heard
+            for c, _ in asked
+        ]
+        rows.append(
+            (shift, float(np.nanmedian([lag(h, read.seen) for h, (_, read) in zip(heard, asked)])))
+        )
     return rows

@@ -1,7 +1,9 @@
-"""The conditions under which oracles are calibrated: ground truth, what a codec or a model's blur does to it, and what must fail.
+"""The conditions under which oracles are calibrated: ground truth, what a codec or a model's blur
+does to it, and what must fail.
 
-A condition turns clips into clips. The first group must not change what an oracle reads; in the second the clip no longer shows what
-the scene says, so a reading that still agrees is no measurement. `shuffled` keeps the clips and gives them each other's scenes.
+A condition turns clips into clips. The first group must not change what an oracle reads; in the
+second the clip no longer shows what the scene says, so a reading that still agrees is no
+measurement. `shuffled` keeps the clips and gives them each other's scenes.
 """
 
 import dataclasses
@@ -51,7 +53,9 @@ class Truth:
 
 
 def ground_truth(split: str, indices, form: ClipFormat, batch: int = 16) -> list[Truth]:
-    """Rendered takes of a split: the ones that models are trained and scored on, whatever the format."""
+    """Rendered takes of a split: the ones that models are trained and scored on, whatever the
+    format.
+    """
     return render_takes([draw(split, i) for i in indices], form, batch)
 
 
@@ -62,55 +66,94 @@ def render_takes(takes: list[Take], form: ClipFormat, batch: int = 16) -> list[T
         part = takes[first : first + batch]
         full = part + [part[-1]] * (batch - len(part))
         made = render_batch(full, form)
-        clips += [Truth(*clip, form) for clip in zip(part, np.asarray(made["frames"]), np.asarray(made["samples"]))]
+        clips += [
+            Truth(*clip, form)
+            for clip in zip(part, np.asarray(made["frames"]), np.asarray(made["samples"]))
+        ]
     return clips
 
 
 def narrated(clips: list[Truth]) -> list[Truth]:
-    """The clips with words said over them by voices that the words oracle was not trained on, none during an impact."""
+    """The clips with words said over them by voices that the words oracle was not trained on, none
+    during an impact.
+    """
     takes = []
     for c in clips:
-        stream, speaker, words, time = Stream(21, c.take.index), c.take.index % len(voice.HELD_OUT_VOICES), [], 0.1
+        stream, speaker, words, time = (
+            Stream(21, c.take.index),
+            c.take.index % len(voice.HELD_OUT_VOICES),
+            [],
+            0.1,
+        )
         speaker = voice.HELD_OUT_VOICES[speaker]
         while time < c.format.seconds:
             word = stream.choice(list(voice.WORDS))
             end = time + voice.duration(word, speaker)
-            struck = [contact.time for contact in c.take.trajectory.contacts if time - RUNG_OUT < contact.time < end + 0.03]
+            struck = [
+                contact.time
+                for contact in c.take.trajectory.contacts
+                if time - RUNG_OUT < contact.time < end + 0.03
+            ]
             if struck:
                 time = max(struck) + RUNG_OUT + 0.001  # past it, also after rounding
             else:
                 words.append((time, word))
                 time = end + APART + stream.uniform(0.0, 0.1)
-        whole = tuple((start, word) for start, word in words if start + voice.duration(word, speaker) < c.format.seconds - 0.05)
-        takes.append(dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, narration=Narration(speaker, whole))))
-    samples = np.asarray(sound.synthesise(sound.sound_inputs(takes, clips[0].format), clips[0].format))
-    return [dataclasses.replace(c, take=take, samples=own) for c, take, own in zip(clips, takes, samples)]
+        whole = tuple(
+            (start, word)
+            for start, word in words
+            if start + voice.duration(word, speaker) < c.format.seconds - 0.05
+        )
+        takes.append(
+            dataclasses.replace(
+                c.take, scene=dataclasses.replace(c.take.scene, narration=Narration(speaker, whole))
+            )
+        )
+    samples = np.asarray(
+        sound.synthesise(sound.sound_inputs(takes, clips[0].format), clips[0].format)
+    )
+    return [
+        dataclasses.replace(c, take=take, samples=own)
+        for c, take, own in zip(clips, takes, samples)
+    ]
 
 
 def phyworld(clips: list[Truth]) -> list[Truth]:
     """As many clips of PhyWorld's balls, one task after the other."""
     families = [f"phyworld_{task}_30k" for task in TASKS]
-    return render_takes([draw("val", i, family=families[i % len(families)]) for i in range(len(clips))], FORMATS["phyworld"])
+    return render_takes(
+        [draw("val", i, family=families[i % len(families)]) for i in range(len(clips))],
+        FORMATS["phyworld"],
+    )
 
 
 def _staged(family: str, **style: Callable[[int], str]):
-    """As many clips of a family, of the same indices, split and format as the rooms; of `val` where the family has no such split."""
+    """As many clips of a family, of the same indices, split and format as the rooms; of `val` where
+    the family has no such split.
+    """
 
     def make(clips: list[Truth]) -> list[Truth]:
         splits = FAMILIES[family].splits
         split = clips[0].take.split if clips[0].take.split in splits else "val"
-        takes = [draw(split, c.take.index, family=family, **{k: pick(i) for k, pick in style.items()}) for i, c in enumerate(clips)]
+        takes = [
+            draw(split, c.take.index, family=family, **{k: pick(i) for k, pick in style.items()})
+            for i, c in enumerate(clips)
+        ]
         return render_takes(takes, clips[0].format, min(16, len(takes)))
 
     return make
 
 
 def _frames(change: Callable[[Truth], np.ndarray]):
-    return lambda clips: [dataclasses.replace(c, frames=change(c).astype(np.float32)) for c in clips]
+    return lambda clips: [
+        dataclasses.replace(c, frames=change(c).astype(np.float32)) for c in clips
+    ]
 
 
 def _samples(change: Callable[[Truth], np.ndarray]):
-    return lambda clips: [dataclasses.replace(c, samples=change(c).astype(np.float32)) for c in clips]
+    return lambda clips: [
+        dataclasses.replace(c, samples=change(c).astype(np.float32)) for c in clips
+    ]
 
 
 def _white(c: Truth) -> np.ndarray:
@@ -119,7 +162,9 @@ def _white(c: Truth) -> np.ndarray:
 
 
 def _through_file(medium: str, crf: int):
-    """One medium of each clip through an mp4 and back; the other is left as it was, so that a miss has one cause."""
+    """One medium of each clip through an mp4 and back; the other is left as it was, so that a miss
+    has one cause.
+    """
 
     def change(clips):
         out = []
@@ -128,7 +173,16 @@ def _through_file(medium: str, crf: int):
             for c in clips:
                 media.write_mp4(path, c.frames, c.samples, c.format.fps, crf=crf)
                 read = media.fit_clip(media.read_video(path), c.format)
-                out.append(dataclasses.replace(c, **({"frames": read.frames} if medium == VIDEO else {"samples": read.samples})))
+                out.append(
+                    dataclasses.replace(
+                        c,
+                        **(
+                            {"frames": read.frames}
+                            if medium == VIDEO
+                            else {"samples": read.samples}
+                        ),
+                    )
+                )
         return out
 
     return change
@@ -145,15 +199,25 @@ def _empty_room(c: Truth) -> np.ndarray:
 
 def _empty_rooms(clips: list[Truth]) -> np.ndarray:
     """Pictures without balls, and of films without posts, [B, F, H, W, 3]."""
-    scenes = [dataclasses.replace(c.take.scene, shapes=tuple(s for s in c.take.scene.shapes if s.paint != "post")) for c in clips]
-    inputs = render.render_inputs([dataclasses.replace(c.take, scene=scene) for c, scene in zip(clips, scenes)], clips[0].format)
+    scenes = [
+        dataclasses.replace(
+            c.take.scene, shapes=tuple(s for s in c.take.scene.shapes if s.paint != "post")
+        )
+        for c in clips
+    ]
+    inputs = render.render_inputs(
+        [dataclasses.replace(c.take, scene=scene) for c, scene in zip(clips, scenes)],
+        clips[0].format,
+    )
     inputs["radius"][:] = 0.0
     return np.asarray(render.render(inputs, clips[0].format))
 
 
 def _quiet(c: Truth) -> np.ndarray:
     """The ambience alone."""
-    bare = dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, narration=None, rolling=False))
+    bare = dataclasses.replace(
+        c.take, scene=dataclasses.replace(c.take.scene, narration=None, rolling=False)
+    )
     inputs = sound.sound_inputs([bare], c.format)
     inputs["coarse"][:] = 0.0
     inputs["click"][:] = 0.0
@@ -195,7 +259,9 @@ def _late(c: Truth) -> np.ndarray:
 
 
 def moved(samples: np.ndarray, seconds: float) -> np.ndarray:
-    """The sound later by `seconds` (earlier: negative), as long as before; what comes in is its own other end, played backwards."""
+    """The sound later by `seconds` (earlier: negative), as long as before; what comes in is its own
+    other end, played backwards.
+    """
     shift = round(abs(seconds) * SAMPLE_RATE)
     if seconds < 0:
         return moved(samples[::-1], -seconds)[::-1]
@@ -209,7 +275,9 @@ def _slow(c: Truth) -> np.ndarray:
 
 
 def tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
-    """Frames [F, H, W, 3] cut into across x across tiles, which are put together in another order."""
+    """Frames [F, H, W, 3] cut into across x across tiles, which are put together in another
+    order.
+    """
     count, height, width = frames.shape[:3]
     cut = frames.reshape(count, across, height // across, across, width // across, 3).swapaxes(2, 3)
     order = np.random.default_rng([18, seed]).permutation(across * across)
@@ -220,14 +288,21 @@ def tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
 def _restyled(clips: list[Truth]) -> list[Truth]:
     """The same film in the next style."""
     after = dict(zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1]))
-    made = render_takes([in_style(c.take, after[c.take.scene.style]) for c in clips], clips[0].format, min(16, len(clips)))
+    made = render_takes(
+        [in_style(c.take, after[c.take.scene.style]) for c in clips],
+        clips[0].format,
+        min(16, len(clips)),
+    )
     return [dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, made)]
 
 
 def _turned(clips: list[Truth]) -> list[Truth]:
     """The second half of every film is in the next style."""
     half = clips[0].format.frames // 2
-    return [dataclasses.replace(c, frames=np.concatenate([c.frames[:-half], o.frames[-half:]])) for c, o in zip(clips, _restyled(clips))]
+    return [
+        dataclasses.replace(c, frames=np.concatenate([c.frames[:-half], o.frames[-half:]]))
+        for c, o in zip(clips, _restyled(clips))
+    ]
 
 
 def _pitched(c: Truth) -> np.ndarray:
@@ -239,7 +314,10 @@ def _pitched(c: Truth) -> np.ndarray:
 def _swap(clips: list[Truth]) -> list[Truth]:
     """The second half of every picture is that of the next clip."""
     half = clips[0].format.frames // 2
-    return [dataclasses.replace(c, frames=np.concatenate([c.frames[:-half], o.frames[-half:]])) for c, o in zip(clips, clips[1:] + clips[:1])]
+    return [
+        dataclasses.replace(c, frames=np.concatenate([c.frames[:-half], o.frames[-half:]]))
+        for c, o in zip(clips, clips[1:] + clips[:1])
+    ]
 
 
 def _moved(motion: Callable[[Truth], Trajectory]):
@@ -247,7 +325,10 @@ def _moved(motion: Callable[[Truth], Trajectory]):
 
     def change(clips):
         takes = [dataclasses.replace(c.take, trajectory=motion(c)) for c in clips]
-        return [dataclasses.replace(c, frames=made.frames) for c, made in zip(clips, render_takes(takes, clips[0].format, min(16, len(takes))))]
+        return [
+            dataclasses.replace(c, frames=made.frames)
+            for c, made in zip(clips, render_takes(takes, clips[0].format, min(16, len(takes))))
+        ]
 
     return change
 
@@ -256,8 +337,14 @@ class _Hastened(Trajectory):
     """A motion that runs HASTE times as fast after its first rebound from the floor."""
 
     def positions(self, times):
-        first = min((c.time for c in self.contacts if c.kind == "floor" and c.rebound > 0), default=np.inf)
-        return super().positions(np.where(times > first, first + HASTE * (times - first), times) if np.isfinite(first) else times)
+        first = min(
+            (c.time for c in self.contacts if c.kind == "floor" and c.rebound > 0), default=np.inf
+        )
+        return super().positions(
+            np.where(times > first, first + HASTE * (times - first), times)
+            if np.isfinite(first)
+            else times
+        )
 
 
 class _Quickened(Trajectory):
@@ -284,9 +371,15 @@ def _tunnel(c: Truth) -> Trajectory:
 
 
 def _unstopped(c: Truth) -> Trajectory:
-    """A thrown ball goes on through everything but floor and walls; a jump, which would lie on nothing, is as it was."""
+    """A thrown ball goes on through everything but floor and walls; a jump, which would lie on
+    nothing, is as it was.
+    """
     shapes = tuple(dataclasses.replace(s, material=None) for s in c.take.scene.shapes)
-    return c.take.trajectory if c.take.facts.action == "jump" else simulate(dataclasses.replace(c.take.scene, shapes=shapes), c.format.seconds)
+    return (
+        c.take.trajectory
+        if c.take.facts.action == "jump"
+        else simulate(dataclasses.replace(c.take.scene, shapes=shapes), c.format.seconds)
+    )
 
 
 class _Stopped(Trajectory):
@@ -306,23 +399,43 @@ def _hovering(c: Truth) -> Trajectory:
 
 def _unfurnished(clips: list[Truth]) -> list[Truth]:
     """In the second half nothing stands there any more."""
-    away = lambda shape: dataclasses.replace(shape, points=tuple((x + 100.0, y) for x, y in shape.points))  # contacts still name them
-    bare = [dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, shapes=tuple(map(away, c.take.scene.shapes)))) for c in clips]
+    # contacts still name them
+    away = lambda shape: dataclasses.replace(
+        shape, points=tuple((x + 100.0, y) for x, y in shape.points)
+    )
+    bare = [
+        dataclasses.replace(
+            c.take,
+            scene=dataclasses.replace(c.take.scene, shapes=tuple(map(away, c.take.scene.shapes))),
+        )
+        for c in clips
+    ]
     half = clips[0].format.frames // 2
     made = render_takes(bare, clips[0].format, min(16, len(clips)))
-    return [dataclasses.replace(c, frames=np.concatenate([c.frames[:-half], o.frames[-half:]])) for c, o in zip(clips, made)]
+    return [
+        dataclasses.replace(c, frames=np.concatenate([c.frames[:-half], o.frames[-half:]]))
+        for c, o in zip(clips, made)
+    ]
 
 
 class _Late(Trajectory):
-    """A motion that after the time `since` is another one: positions(times) are then those of `after`(times)."""
+    """A motion that after the time `since` is another one: positions(times) are then those of
+    `after`(times).
+    """
 
     def positions(self, times):
         times = np.asarray(times)
-        return np.where((times > self.since)[:, None, None], self.after(super().positions, times), super().positions(times))
+        return np.where(
+            (times > self.since)[:, None, None],
+            self.after(super().positions, times),
+            super().positions(times),
+        )
 
 
 def _behind(after: Callable):
-    """A motion that changes while the ball is hidden: after(positions, times, since, speed) says to what."""
+    """A motion that changes while the ball is hidden: after(positions, times, since, speed) says to
+    what.
+    """
 
     def motion(c: Truth) -> Trajectory:
         ((_, start, end),) = c.take.hidden
@@ -331,7 +444,11 @@ def _behind(after: Callable):
         x = longer.positions(np.array([start - 0.05, start]))[:, 0, 0]
         late = _Late(**vars(longer))
         object.__setattr__(late, "since", since)
-        object.__setattr__(late, "after", lambda positions, times: after(positions, times, since, abs(x[1] - x[0]) / 0.05))
+        object.__setattr__(
+            late,
+            "after",
+            lambda positions, times: after(positions, times, since, abs(x[1] - x[0]) / 0.05),
+        )
         return late
 
     return motion
@@ -343,7 +460,9 @@ _early = _behind(lambda positions, times, since, speed: positions(times + EARLY 
 
 
 def _other_ball(change: Callable[[Ball], Ball]):
-    """Another ball comes out from behind the panel; where there is none, balls become others in the middle of the clip."""
+    """Another ball comes out from behind the panel; where there is none, balls become others in the
+    middle of the clip.
+    """
 
     def swap(clips):
         takes, out = [], []
@@ -353,7 +472,11 @@ def _other_ball(change: Callable[[Ball], Ball]):
         for c, other in zip(clips, render_takes(takes, clips[0].format, min(16, len(clips)))):
             _, start, end = c.take.hidden[0] if c.take.hidden else (0, 0.0, c.format.seconds)
             late = c.format.frame_times() > 0.5 * (start + end)
-            out.append(dataclasses.replace(c, frames=np.where(late[:, None, None, None], other.frames, c.frames)))
+            out.append(
+                dataclasses.replace(
+                    c, frames=np.where(late[:, None, None, None], other.frames, c.frames)
+                )
+            )
         return out
 
     return swap
@@ -367,7 +490,11 @@ def _in_front(clips: list[Truth]) -> list[Truth]:
     takes = []
     for c in clips:
         shapes = tuple(dataclasses.replace(s, front=False) for s in c.take.scene.shapes)
-        takes.append(dataclasses.replace(c.take, hidden=(), scene=dataclasses.replace(c.take.scene, shapes=shapes)))
+        takes.append(
+            dataclasses.replace(
+                c.take, hidden=(), scene=dataclasses.replace(c.take.scene, shapes=shapes)
+            )
+        )
     made = render_takes(takes, clips[0].format, min(16, len(clips)))
     return [dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, made)]
 
@@ -378,7 +505,9 @@ def _upside_down(c: Truth) -> np.ndarray:
     gains = inputs["click"]
     there = gains > 0
     if there.any():
-        factor = np.where(there, gains[there].max() * gains[there].min() / np.where(there, gains, 1.0) ** 2, 0.0)
+        factor = np.where(
+            there, gains[there].max() * gains[there].min() / np.where(there, gains, 1.0) ** 2, 0.0
+        )
         inputs["click"] = gains * factor
         inputs["coarse"] = inputs["coarse"] * factor[..., None, None].astype(np.float32)
     return np.asarray(sound.synthesise(inputs, c.format))[0]
@@ -387,7 +516,12 @@ def _upside_down(c: Truth) -> np.ndarray:
 # name -> (medium, change). `ground_truth`, `shuffled` and `empty` are for all oracles.
 KEPT = {
     "blur_1px": (VIDEO, _frames(lambda c: ndimage.gaussian_filter(c.frames, (0, 1, 1, 0)))),
-    "noise_10": (VIDEO, _frames(lambda c: np.clip(c.frames + c.rng.normal(scale=10 / 255, size=c.frames.shape), 0, 1))),
+    "noise_10": (
+        VIDEO,
+        _frames(
+            lambda c: np.clip(c.frames + c.rng.normal(scale=10 / 255, size=c.frames.shape), 0, 1)
+        ),
+    ),
     "h264_crf23": (VIDEO, _through_file(VIDEO, 23)),
     "noise_20db": (AUDIO, _samples(_white)),
     "aac": (AUDIO, _through_file(AUDIO, 12)),
@@ -397,10 +531,16 @@ CORRUPTED = {
     "corrupted_teleport": (VIDEO, _frames(_teleport)),
     "corrupted_double": (VIDEO, _frames(_double)),
     "corrupted_visitor": (VIDEO, _frames(_visitor)),
-    "corrupted_recolour": (VIDEO, _frames(lambda c: np.where(_balls(c)[..., None], c.frames[..., [2, 0, 1]], c.frames))),
+    "corrupted_recolour": (
+        VIDEO,
+        _frames(lambda c: np.where(_balls(c)[..., None], c.frames[..., [2, 0, 1]], c.frames)),
+    ),
     "corrupted_mirror": (VIDEO, _frames(lambda c: c.frames[:, :, ::-1])),
     "corrupted_reverse": (VIDEO, _frames(lambda c: c.frames[::-1])),
-    "corrupted_freeze": (VIDEO, _frames(lambda c: np.repeat(c.frames[:1], c.format.frames, axis=0))),
+    "corrupted_freeze": (
+        VIDEO,
+        _frames(lambda c: np.repeat(c.frames[:1], c.format.frames, axis=0)),
+    ),
     "corrupted_slow": (VIDEO, _frames(_slow)),
     "corrupted_swap": (VIDEO, _swap),
     "corrupted_hasten": (VIDEO, _moved(_hasten)),
@@ -413,8 +553,14 @@ CORRUPTED = {
     "corrupted_lost": (VIDEO, _moved(_lost)),
     "corrupted_stuck": (VIDEO, _moved(_stuck)),
     "corrupted_early": (VIDEO, _moved(_early)),
-    "corrupted_swapped": (VIDEO, _other_ball(lambda ball: dataclasses.replace(ball, colour=_NEXT[ball.colour]))),
-    "corrupted_resized": (VIDEO, _other_ball(lambda ball: dataclasses.replace(ball, radius=0.7 * ball.radius))),
+    "corrupted_swapped": (
+        VIDEO,
+        _other_ball(lambda ball: dataclasses.replace(ball, colour=_NEXT[ball.colour])),
+    ),
+    "corrupted_resized": (
+        VIDEO,
+        _other_ball(lambda ball: dataclasses.replace(ball, radius=0.7 * ball.radius)),
+    ),
     "corrupted_in_front": (VIDEO, _in_front),
     "corrupted_hovering": (VIDEO, _moved(_hovering)),
     "corrupted_unfurnished": (VIDEO, _unfurnished),
@@ -439,23 +585,35 @@ STAGES: dict[str, Callable[[list[Truth]], list[Truth]]] = {
 
 def empty(clips: list[Truth]) -> list[Truth]:
     """The room without balls, the ambience without impacts."""
-    return [dataclasses.replace(c, frames=room, samples=_quiet(c)) for c, room in zip(clips, _empty_rooms(clips))]
+    return [
+        dataclasses.replace(c, frames=room, samples=_quiet(c))
+        for c, room in zip(clips, _empty_rooms(clips))
+    ]
 
 
 def shuffled(clips: list[Truth], other=lambda take: take.facts.key()) -> list[Truth]:
-    """Clip i with the take of another clip: the next one in which what is asked, other(take), is something else."""
+    """Clip i with the take of another clip: the next one in which what is asked, other(take), is
+    something else.
+    """
     out = []
     for i, c in enumerate(clips):
         ring = (clips[(i + k) % len(clips)].take for k in range(1, len(clips)))
-        out.append(dataclasses.replace(c, take=next(take for take in ring if other(take) != other(c.take))))
+        out.append(
+            dataclasses.replace(c, take=next(take for take in ring if other(take) != other(c.take)))
+        )
     return out
 
 
 def blank(clips: list[Truth]) -> list[Truth]:
     """One colour in all of a clip: that of its mean."""
-    return [dataclasses.replace(c, frames=np.broadcast_to(c.frames.mean((0, 1, 2)), c.frames.shape)) for c in clips]
+    return [
+        dataclasses.replace(c, frames=np.broadcast_to(c.frames.mean((0, 1, 2)), c.frames.shape))
+        for c in clips
+    ]
 
 
 def disordered(clips: list[Truth]) -> list[Truth]:
     """The frames of every clip in another order."""
-    return [dataclasses.replace(c, frames=c.frames[c.rng.permutation(c.format.frames)]) for c in clips]
+    return [
+        dataclasses.replace(c, frames=c.frames[c.rng.permutation(c.format.frames)]) for c in clips
+    ]

@@ -1,8 +1,10 @@
-"""What a clip shows, in the terms of a caption: which balls, how large, how launched, where to, how often they bounce.
+"""What a clip shows, in the terms of a caption: which balls, how large, how launched, where to, how
+often they bounce.
 
-Everything is read from the tracks: colour and count from which colours are there, size from the radius, launch and direction from the
-first fitted piece, bounces from the kinks at the floor after which the ball rises again. The result is compared with the facts of a
-caption ball by ball; the balls of a scene have distinct colours, so the colour says which is which.
+Everything is read from the tracks: colour and count from which colours are there, size from the
+radius, launch and direction from the first fitted piece, bounces from the kinks at the floor after
+which the ball rises again. The result is compared with the facts of a caption ball by ball; the
+balls of a scene have distinct colours, so the colour says which is which.
 """
 
 import numpy as np
@@ -13,11 +15,13 @@ from sora_jax.worlds.playhouse.captions import BallFacts, Facts
 from sora_jax.worlds.playhouse.spec import SIZES
 
 SIZE_EDGE = 0.5 * (SIZES["small"][1] + SIZES["large"][0])  # metres: smaller radii are small
-STILL = (0.5, 1.5)  # m/s sideways and up or down at time 0, below which a ball in the air was let go from rest
+# m/s sideways and up or down at time 0, below which a ball in the air was let go from rest
+STILL = (0.5, 1.5)
 CREEP = 0.25  # m/s sideways, below which there is no direction
 ON_FLOOR = 0.15  # metres between ball and floor, below which it rolls
 PRESENT = 0.5  # share of the frames in which a colour must be seen to be a ball
-WHOLE = 0.85  # share of the frames in which a ball must be found exactly once to be one ball: all but two of 17
+# share of the frames in which a ball must be found exactly once to be one ball: all but two of 17
+WHOLE = 0.85
 
 KINDS = ("colour", "count", "size", "launch", "direction", "bounces")
 
@@ -32,8 +36,13 @@ def read_ball(seen: Track, fps: float) -> BallFacts:
         launch = "rolled"
     else:
         launch = "dropped" if abs(sideways) < STILL[0] and abs(up) < STILL[1] else "thrown"
-    # A thing that hardly moves goes nowhere: no direction, and so no roll or throw that a caption could name.
-    direction = None if launch == "dropped" or abs(sideways) < CREEP else ("left" if sideways < 0 else "right")
+    # A thing that hardly moves goes nowhere: no direction, and so no roll or throw that a caption
+    # could name.
+    direction = (
+        None
+        if launch == "dropped" or abs(sideways) < CREEP
+        else ("left" if sideways < 0 else "right")
+    )
     bounces = sum(kink.rebounds for kink in arcs.kinks(pieces, seen, fps))
     size = "small" if np.nanmedian(seen.radius) < SIZE_EDGE else "large"
     return BallFacts(seen.colour, size, launch, direction, bounces)
@@ -45,26 +54,37 @@ def read_facts(tracks: list[Track], fps: float) -> Facts:
 
 
 def coherent(tracks: list[Track], fps: float) -> bool:
-    """Every ball is one thing throughout: found exactly once in nearly all frames, of one size, it moves, and nowhere does it jump or its
-    path tear. What is there now and then is hardly ever there.
+    """Every ball is one thing throughout: found exactly once in nearly all frames, of one size, it
+    moves, and nowhere does it jump or its path tear. What is there now and then is hardly ever
+    there.
     """
     balls = lasting(tracks)
-    whole = all(np.mean(t.found) >= WHOLE and t.swelling <= SAME_SIZE and t.jumps(fps) == 0 for t in balls)
+    whole = all(
+        np.mean(t.found) >= WHOLE and t.swelling <= SAME_SIZE and t.jumps(fps) == 0 for t in balls
+    )
     moved = all(_moves(t) for t in balls)
     joined = all(arcs.tears(arcs.fit(t, fps), t, fps) == 0 for t in balls)
-    return whole and moved and joined and all(t.lasting or np.mean(t.copies > 0) <= 1.0 - WHOLE for t in tracks)
+    return (
+        whole
+        and moved
+        and joined
+        and all(t.lasting or np.mean(t.copies > 0) <= 1.0 - WHOLE for t in tracks)
+    )
 
 
 def _moves(seen: Track) -> bool:
-    """By its own radius at least, as every launch of this world does: what hangs in the air was not dropped."""
+    """By its own radius at least, as every launch of this world does: what hangs in the air was not
+    dropped.
+    """
     return seen.motion >= np.nanmedian(seen.radius)
 
 
 def compare(read: Facts, told: Facts, coherent: bool = True) -> dict[str, bool | None]:
-    """Which kinds of fact hold: {colour, count, size, launch, direction, bounces, all: bool}; None where the caption has no such fact.
+    """Which kinds of fact hold: {colour, count, size, launch, direction, bounces, all: bool}; None
+    where the caption has no such fact.
 
-    colour: the set of colours is the caption's. count: as many balls as told, each `coherent`. The others hold if they do for every
-    captioned ball; a ball that is not there fails.
+    colour: the set of colours is the caption's. count: as many balls as told, each `coherent`. The
+    others hold if they do for every captioned ball; a ball that is not there fails.
     """
     by_colour = {b.colour: b for b in read.balls}
     held: dict[str, bool | None] = {
@@ -73,14 +93,18 @@ def compare(read: Facts, told: Facts, coherent: bool = True) -> dict[str, bool |
     }
     for kind in ("size", "launch", "direction", "bounces"):
         asked = [b for b in told.balls if kind != "direction" or b.direction is not None]
-        right = [b.colour in by_colour and getattr(by_colour[b.colour], kind) == getattr(b, kind) for b in asked]
+        right = [
+            b.colour in by_colour and getattr(by_colour[b.colour], kind) == getattr(b, kind)
+            for b in asked
+        ]
         held[kind] = all(right) if asked else None
     held["all"] = all(v for v in held.values() if v is not None)
     return held
 
 
 def tracked(tracks: list[Track], told: Facts) -> np.ndarray:
-    """bool [F]: every captioned ball is found exactly once in the frame and no ball of another colour is there.
+    """bool [F]: every captioned ball is found exactly once in the frame and no ball of another
+    colour is there.
 
     All false if a captioned ball does not move.
     """
@@ -92,4 +116,6 @@ def tracked(tracks: list[Track], told: Facts) -> np.ndarray:
     if not all(_moves(t) for t in asked):
         return np.zeros(frames, bool)
     others = [t.copies > 0 for t in tracks if t not in asked]
-    return np.all([t.found for t in asked], axis=0) & ~np.any([np.zeros(frames, bool), *others], axis=0)
+    return np.all([t.found for t in asked], axis=0) & ~np.any(
+        [np.zeros(frames, bool), *others], axis=0
+    )

@@ -1,16 +1,19 @@
-"""Is what strikes harder also louder: the speed of impacts seen against the level at which they are heard.
+"""Is what strikes harder also louder: the speed of impacts seen against the level at which they are
+heard.
 
-A world's impacts have a gain that grows with the approach speed u (`worlds/playhouse/sound.py`, equation (2)). From floor and wall kinks
-(`arcs.py`) comes u, from the matching onset in the sound its level in dB, without what an earlier blow's ring adds to it: of samples s,
+A world's impacts have a gain that grows with the approach speed u (`worlds/playhouse/sound.py`,
+equation (2)). From floor and wall kinks (`arcs.py`) comes u, from the matching onset in the sound
+its level in dB, without what an earlier blow's ring adds to it: of samples s,
 
-    d = 10 log10 (max s^2 over AFTER the onset - max s^2 over BEFORE it)                                    (1)
+    d = 10 log10 (max s^2 over AFTER the onset - max s^2 over BEFORE it)                         (1)
 
 Over pairs (u, d) of a clip, or of many,
 
-    rho = Spearman's rank correlation of u and d                                                           (2)
+    rho = Spearman's rank correlation of u and d                                                 (2)
 
-Limits: the material changes the level of the same blow by a few dB, so two impacts are only asked to be in order when one is CLEARLY
-times as fast as the other; impacts between balls, whose two sounds mix, are left out.
+Limits: the material changes the level of the same blow by a few dB, so two impacts are only asked
+to be in order when one is CLEARLY times as fast as the other; impacts between balls, whose two
+sounds mix, are left out.
 """
 
 import itertools
@@ -30,8 +33,15 @@ BEFORE, AFTER = (-0.012, -0.002), (0.0, 0.03)  # seconds from an onset
 
 
 def impacts(read: Reading) -> list[tuple[float, float]]:
-    """(approach speed in m/s, level in dB) of every floor or wall impact that is both seen and heard."""
-    kinks = [k for t in lasting(read.tracks) for k in arcs.kinks(arcs.fit(t, read.fps), t, read.fps) if k.kind != "ball"]
+    """(approach speed in m/s, level in dB) of every floor or wall impact that is both seen and
+    heard.
+    """
+    kinks = [
+        k
+        for t in lasting(read.tracks)
+        for k in arcs.kinks(arcs.fit(t, read.fps), t, read.fps)
+        if k.kind != "ball"
+    ]
     pairs = match(read.heard, [k.time for k in kinks], WINDOW)
     speeds = {j: abs(kinks[j].before[1 if kinks[j].kind == "floor" else 0]) for _, j in pairs}
     return [(float(speeds[j]), _level(read, read.heard[i])) for i, j in pairs]
@@ -39,8 +49,19 @@ def impacts(read: Reading) -> list[tuple[float, float]]:
 
 def _level(read: Reading, time: float) -> float:
     """Equation (1) of the onset at `time` (s)."""
-    before, after = (read.samples[max(0, int((time + a) * read.rate)) : int((time + b) * read.rate)] for a, b in (BEFORE, AFTER))
-    return float(10 * np.log10(max(np.max(np.square(after), initial=0.0) - np.max(np.square(before), initial=0.0), FAINTEST)))
+    before, after = (
+        read.samples[max(0, int((time + a) * read.rate)) : int((time + b) * read.rate)]
+        for a, b in (BEFORE, AFTER)
+    )
+    return float(
+        10
+        * np.log10(
+            max(
+                np.max(np.square(after), initial=0.0) - np.max(np.square(before), initial=0.0),
+                FAINTEST,
+            )
+        )
+    )
 
 
 def correlation(pairs: list[tuple[float, float]]) -> float | None:
@@ -50,5 +71,9 @@ def correlation(pairs: list[tuple[float, float]]) -> float | None:
 
 def in_order(pairs: list[tuple[float, float]]) -> bool | None:
     """Is the clearly faster of any two impacts the louder? None where no two differ clearly."""
-    asked = [(a, b) if a[0] > b[0] else (b, a) for a, b in itertools.combinations(pairs, 2) if max(a[0], b[0]) > CLEARLY * min(a[0], b[0])]
+    asked = [
+        (a, b) if a[0] > b[0] else (b, a)
+        for a, b in itertools.combinations(pairs, 2)
+        if max(a[0], b[0]) > CLEARLY * min(a[0], b[0])
+    ]
     return all(fast[1] > slow[1] for fast, slow in asked) if asked else None

@@ -1,16 +1,19 @@
-"""What a thing that struck is made of, by ear: the material whose damped modes explain the sound after an onset best.
+"""What a thing that struck is made of, by ear: the material whose damped modes explain the sound
+after an onset best.
 
 A ball of material m and fundamental f rings (worlds/playhouse/sound.py) as
 
-    s(t) = sum_i exp(-t / tau_i) (A_i cos 2 pi f rho_i t + B_i sin 2 pi f rho_i t)                          (1)
+    s(t) = sum_i exp(-t / tau_i) (A_i cos 2 pi f rho_i t + B_i sin 2 pi f rho_i t)               (1)
 
-with the material's ratios rho and decays tau, public constants of the world. For each material and each fundamental near a peak of the
-spectrum and within the material's range, A and B are found by least squares over WINDOW seconds from SKIP after the onset (the click is
-left out); the material is the one with the least
+with the material's ratios rho and decays tau, public constants of the world. For each material and
+each fundamental near a peak of the spectrum and within the material's range, A and B are found by
+least squares over WINDOW seconds from SKIP after the onset (the click is left out); the material is
+the one with the least
 
-    N log(rss / N) + 2 k log N,       k the number of modes                                                (2)
+    N log(rss / N) + 2 k log N,       k the number of modes                                      (2)
 
-so that more modes must earn their place. The dominant mode's frequency is the parabolic peak of the windowed spectrum.
+so that more modes must earn their place. The dominant mode's frequency is the parabolic peak of the
+windowed spectrum.
 """
 
 import functools
@@ -27,19 +30,27 @@ RADII = (min(low for low, _ in SIZES.values()), max(high for _, high in SIZES.va
 
 
 def piece_after(samples: np.ndarray, onset: float, seconds: float, rate: int) -> np.ndarray:
-    """The `seconds` of mono samples [S] from SKIP after an onset (s), float64; shorter at the end of the clip."""
+    """The `seconds` of mono samples [S] from SKIP after an onset (s), float64; shorter at the end
+    of the clip.
+    """
     first = round((onset + SKIP) * rate)
     return np.asarray(samples[first : first + int(seconds * rate)], np.float64)
 
 
-def dominant_mode(samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE, seconds: float = 0.2) -> float:
-    """Frequency in Hz of the strongest partial in the `seconds` after an onset (s); NaN where there is no sound to read."""
+def dominant_mode(
+    samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE, seconds: float = 0.2
+) -> float:
+    """Frequency in Hz of the strongest partial in the `seconds` after an onset (s); NaN where there
+    is no sound to read.
+    """
     piece = piece_after(samples, onset, seconds, rate)
     if len(piece) < 256 or not np.any(piece):
         return float("nan")
     size = 8 * len(piece)
     # The window starts full: a ringing sound is strongest at its beginning.
-    spectrum = np.abs(np.fft.rfft(piece * np.cos(0.5 * np.pi * np.arange(len(piece)) / len(piece)) ** 2, size))
+    spectrum = np.abs(
+        np.fft.rfft(piece * np.cos(0.5 * np.pi * np.arange(len(piece)) / len(piece)) ** 2, size)
+    )
     peak = int(np.argmax(spectrum[1:-1])) + 1
     a, b, c = np.log(spectrum[peak - 1 : peak + 2] + 1e-12)
     return float((peak + 0.5 * (a - c) / (a - 2 * b + c - 1e-12)) * rate / size)
@@ -47,24 +58,33 @@ def dominant_mode(samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE, se
 
 @functools.lru_cache(maxsize=4)
 def bases_of(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Per material: the fundamentals tried [G], the sounds (1) can make [G, N, 2k], and the inverse of their products [G, 2k, 2k]."""
+    """Per material: the fundamentals tried [G], the sounds (1) can make [G, N, 2k], and the inverse
+    of their products [G, 2k, 2k].
+    """
     t = np.arange(length) / rate
     bases = {}
     for name, material in MATERIALS.items():
         low, high = (material.base_hz * REFERENCE_RADIUS / r for r in RADII[::-1])
-        # Fine enough that a ringing partial stays in phase with its neighbour on the grid for the whole window.
+        # Fine enough that a ringing partial stays in phase with its neighbour on the grid for the
+        # whole window.
         step = np.clip(0.15 * rate / length / (high * max(material.ratios)), 0.002, STEP)
         hertz = np.exp(np.arange(np.log(low) - 0.02, np.log(high) + 0.02, step))
         decay = np.exp(-t[:, None] / np.array(material.decays))
         phase = 2 * np.pi * hertz[:, None, None] * t[:, None] * np.array(material.ratios)
-        waves = np.concatenate([decay * np.cos(phase), decay * np.sin(phase)], axis=-1).astype(np.float32)
+        waves = np.concatenate([decay * np.cos(phase), decay * np.sin(phase)], axis=-1).astype(
+            np.float32
+        )
         products = np.einsum("gnk,gnl->gkl", waves, waves, dtype=np.float64, optimize=False)
         bases[name] = hertz, waves, np.linalg.inv(products)
     return bases
 
 
-def read_material(samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE) -> tuple[str | None, float]:
-    """(material, fundamental in Hz) of what strikes at `onset` (s) in mono samples [S]; (None, NaN) where it is silent."""
+def read_material(
+    samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE
+) -> tuple[str | None, float]:
+    """(material, fundamental in Hz) of what strikes at `onset` (s) in mono samples [S]; (None, NaN)
+    where it is silent.
+    """
     piece = piece_after(samples, onset, WINDOW, rate)
     if len(piece) < int(0.5 * WINDOW * rate) or np.sqrt(np.mean(piece**2)) < 1e-4:
         return None, float("nan")

@@ -1,25 +1,35 @@
-"""Do the balls move as bodies do? Gravity, rebounds and contacts, read from tracks fitted piece by piece (`arcs.py`).
+"""Do the balls move as bodies do?
 
-In this world free flight is a parabola, a rebound loses energy, two balls push each other along one line, nothing passes through anything
-and nothing is in two places. With v, v' the velocities just before and after a contact and e_x, e_y its directions,
+Gravity, rebounds and contacts, read from tracks fitted piece by piece (`arcs.py`).
 
-    restitution      e = |v_n'| / |v_n|                        of every rebound from floor or wall                     (1)
-    energy gain      |v'|^2 > GAIN |v|^2 + NOISE |v|           at floor or wall; of two balls a, b with m_b / m_a = |dv_a| / |dv_b|,
-                     |v_a'|^2 + m |v_b'|^2 > GAIN (|v_a|^2 + m |v_b|^2) + 2 NOISE (|v_a| + m |v_b|)                     (2)
-    momentum error   |dv_a / |dv_a| + dv_b / |dv_b|| / 2       of two balls that meet: 0 if their pushes are opposite     (3)
-    slip             |v' - v| along a floor or wall more than SLIP: they are smooth, and push straight up or back
-    kick             a change of velocity in the air with no other ball within REACH, or one that comes little by little
-    teleport         a step longer than any ball makes, or neighbouring pieces that come nowhere near each other
-    lost             a frame in which a ball that the clip has is not there exactly once, or one that it has not is there
+In this world free flight is a parabola, a rebound loses energy, two balls push each other along one
+line, nothing passes through anything and nothing is in two places. With v, v' the velocities just
+before and after a contact and e_x, e_y its directions,
+
+    restitution      e = |v_n'| / |v_n|   of every rebound from floor or wall                    (1)
+    energy gain      |v'|^2 > GAIN |v|^2 + NOISE |v|   at floor or wall; of two balls a, b with
+                     m_b / m_a = |dv_a| / |dv_b|, |v_a'|^2 + m |v_b'|^2 >
+                     GAIN (|v_a|^2 + m |v_b|^2) + 2 NOISE (|v_a| + m |v_b|)                      (2)
+    momentum error   |dv_a / |dv_a| + dv_b / |dv_b|| / 2   of two balls that meet: 0 if their
+                     pushes are opposite                                                         (3)
+    slip             |v' - v| along a floor or wall more than SLIP: they are smooth, and push
+                     straight up or back
+    kick             a change of velocity in the air with no other ball within REACH, or one that
+                     comes little by little
+    teleport         a step longer than any ball makes, or neighbouring pieces that come nowhere
+                     near each other
+    lost             a frame in which a ball that the clip has is not there exactly once, or one
+                     that it has not is there
     swelling         how many times as large a ball looks in one third of the clip as in another
-    overlap          how deep two balls, or a ball and a wall or the floor, are in one another                            (4)
+    overlap          how deep two balls, or a ball and a wall or the floor, are in one another   (4)
     residual         rms distance of the positions from the fitted pieces
 
-The clip's gravity is the g for which the pieces together cost least (equation (2) of `arcs.py`), over a grid, refined by a parabola.
+The clip's gravity is the g for which the pieces together cost least (equation (2) of `arcs.py`),
+over a grid, refined by a parabola.
 
-Limits: masses are not visible, so momentum is read as direction and ratio only. What is reversed, or sped up by one factor throughout, without
-a rebound from the floor is lawful, and found to be; so is a hop too short to show in four frames. Balls only: shapes (hoops, paddles) are not
-known here.
+Limits: masses are not visible, so momentum is read as direction and ratio only. What is reversed,
+or sped up by one factor throughout, without a rebound from the floor is lawful, and found to be; so
+is a hop too short to show in four frames. Balls only: shapes (hoops, paddles) are not known here.
 """
 
 import dataclasses
@@ -35,13 +45,24 @@ GAIN, NOISE = 1.05, 0.35  # factor; m/s: error of a velocity read at 8 frames a 
 SLIP = 0.25  # m/s: lawful clips show 0.14 at most, after h264
 REACH = 0.20  # metres between two balls' surfaces at which they can have pushed each other
 # A lawful clip has no more.
-MOST = {"residual_px": 0.5, "overlap_px": 2.0, "lost": 1, "swelling": SAME_SIZE, "kicks": 0, "slips": 0, "gains": 0, "teleports": 0}
+MOST = {
+    "residual_px": 0.5,
+    "overlap_px": 2.0,
+    "lost": 1,
+    "swelling": SAME_SIZE,
+    "kicks": 0,
+    "slips": 0,
+    "gains": 0,
+    "teleports": 0,
+}
 GRID = np.array([0.0, 1.0, 2.5, 4.0, 6.0, 8.0, 9.8, 12.0, 15.0, 19.0, 24.0])  # m/s^2
 
 
 @dataclasses.dataclass(frozen=True)
 class Physics:
-    """What (1) to (4) say of a clip; restitution of each rebound, momentum_error the mean over contacts (None: no two balls met)."""
+    """What (1) to (4) say of a clip; restitution of each rebound, momentum_error the mean over
+    contacts (None: no two balls met).
+    """
 
     restitution: tuple[float, ...]
     residual_px: float
@@ -66,14 +87,23 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
     if not there:
         return None
     balls = [_Ball(t, fps) for t in there]
-    gains, kicks, slips, errors, rebounds = 0, sum(arcs.drifts(b.pieces, fps) for b in balls), 0, [], []
+    gains, kicks, slips, errors, rebounds = (
+        0,
+        sum(arcs.drifts(b.pieces, fps) for b in balls),
+        0,
+        [],
+        [],
+    )
     for k, ball in enumerate(balls):
         for kink in ball.kinks:
             if kink.kind != "ball":
-                gains += _energy(kink.after) > GAIN * _energy(kink.before) + NOISE * np.sqrt(_energy(kink.before))
+                gains += _energy(kink.after) > GAIN * _energy(kink.before) + NOISE * np.sqrt(
+                    _energy(kink.before)
+                )
                 axis = 1 if kink.kind == "floor" else 0
                 slips += abs(kink.after[1 - axis] - kink.before[1 - axis]) > SLIP
-                if min(abs(kink.before[axis]), abs(kink.after[axis])) > arcs.KINK:  # it came, and it went
+                # it came, and it went
+                if min(abs(kink.before[axis]), abs(kink.after[axis])) > arcs.KINK:
                     rebounds.append(abs(kink.after[axis]) / abs(kink.before[axis]))
                 continue
             near = [b for b in balls if b is not ball and ball.gap(b, kink.time) < REACH]
@@ -93,7 +123,9 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
         int(kicks),
         int(slips),
         float(np.mean(errors)) if errors else None,
-        float(max(0.0, *(_overlap(b, [o for o in balls if o is not b]) for b in balls), 0.0) * pixels),
+        float(
+            max(0.0, *(_overlap(b, [o for o in balls if o is not b]) for b in balls), 0.0) * pixels
+        ),
         sum(t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(there, balls)),
         int(max(np.sum(~t.found if t.lasting else t.copies > 0) for t in tracks)),
         max(t.swelling for t in there),
@@ -136,7 +168,10 @@ def _meeting(a: arcs.Kink, b: arcs.Kink) -> tuple[float, bool]:
     da, db = np.subtract(a.after, a.before), np.subtract(b.after, b.before)
     error = 0.5 * np.linalg.norm(da / np.linalg.norm(da) + db / np.linalg.norm(db))
     m = np.linalg.norm(da) / np.linalg.norm(db)
-    before, after = _energy(a.before) + m * _energy(b.before), _energy(a.after) + m * _energy(b.after)
+    before, after = (
+        _energy(a.before) + m * _energy(b.before),
+        _energy(a.after) + m * _energy(b.after),
+    )
     noise = NOISE * (np.sqrt(_energy(a.before)) + m * np.sqrt(_energy(b.before)))
     return float(error), bool(after > GAIN * before + 2.0 * noise)
 

@@ -1,24 +1,29 @@
-"""The paper's measure of motion: how far velocities in a clip of PhyWorld's balls are from those of the scene (Kang et al. 2024).
+"""The paper's measure of motion: how far velocities in a clip of PhyWorld's balls are from those of
+the scene (Kang et al. 2024).
 
-With p_t the centre of a ball in frame t, read from pixels, q_t the scene's, and dt the time between frames,
+With p_t the centre of a ball in frame t, read from pixels, q_t the scene's, and dt the time between
+frames,
 
-    v_t = (p_t - p_{t-1}) / dt,      u_t = (q_t - q_{t-1}) / dt                                            (1)
-    error = mean over balls and valid frames of |v_t - u_t|          (world units a second)                (2)
+    v_t = (p_t - p_{t-1}) / dt,      u_t = (q_t - q_{t-1}) / dt                                  (1)
+    error = mean over balls and valid frames of |v_t - u_t|          (world units a second)      (2)
 
-along x where balls move along x, and in the plane where they fall. So read with its parser at 256 pixels, 24 scenes of `val` of each task have
-an error of 0.0124 (uniform), 0.0120 (collision) and 0.0195 (parabola), where the paper states 0.0099, 0.0117 and 0.0210.
+along x where balls move along x, and in the plane where they fall. So read with its parser at 256
+pixels, 24 scenes of `val` of each task have an error of 0.0124 (uniform), 0.0120 (collision) and
+0.0195 (parabola), where the paper states 0.0099, 0.0117 and 0.0210.
 
-A frame counts for a ball if the ball was to be made in it (t >= GIVEN), is wholly in view in the scene, as in the frame before, and, where
-balls collide, both lie after the impact. It is valid if the ball is found in both, once; how often it is not is `lost`, beside the error.
+A frame counts for a ball if the ball was to be made in it (t >= GIVEN), is wholly in view in the
+scene, as in the frame before, and, where balls collide, both lie after the impact. It is valid if
+the ball is found in both, once; how often it is not is `lost`, beside the error.
 
-**Centres.** The balls are red and blue on white, drawn flat, so a pixel is a mixture p = 1 - sum_k alpha_k (1 - c_k) of white and the colours
-c_k; least squares over three channels gives alpha_k, and the centre is the mean of a pixel's place weighed by alpha_k, over the largest
-region with alpha_k > 1/2 and two pixels around it; beside another a third as large there is no one ball. `paper_centres` is the published
-parser, the mean place of pixels with R > 127, G < 127, B < 127: at 64 pixels it rounds to whole pixels and its floor is far above the errors
-that are to be measured.
+**Centres.** The balls are red and blue on white, drawn flat, so a pixel is a mixture p = 1 - sum_k
+alpha_k (1 - c_k) of white and the colours c_k; least squares over three channels gives alpha_k, and
+the centre is the mean of a pixel's place weighed by alpha_k, over the largest region with alpha_k >
+1/2 and two pixels around it; beside another a third as large there is no one ball. `paper_centres`
+is the published parser, the mean place of pixels with R > 127, G < 127, B < 127: at 64 pixels it
+rounds to whole pixels and its floor is far above the errors that are to be measured.
 
-Every reading is printed beside that of the scenes' own renders, its floor. Source: "How Far Is Video Generation from World Model: A
-Physical Law Perspective", whose figure 3 is `paper_table`.
+Every reading is printed beside that of the scenes' own renders, its floor. Source: "How Far Is
+Video Generation from World Model: A Physical Law Perspective", whose figure 3 is `paper_table`.
 """
 
 import csv
@@ -36,18 +41,25 @@ BALLS = ("red", "blue")
 _ABSORBED = 1.0 - np.array([COLOURS[name] for name in BALLS])  # 1 - c_k, [2, 3]
 _UNMIX = np.linalg.pinv(_ABSORBED.T)  # [2, 3]
 _DISC = np.array([[abs(i) + abs(j) <= 3 for i in range(-2, 3)] for j in range(-2, 3)])
-LEAST = 3.0  # pixels that a ball covers at least: the smallest, of 0.3 units, covers 11 at 64 pixels
+# pixels that a ball covers at least: the smallest, of 0.3 units, covers 11 at 64 pixels
+LEAST = 3.0
 
 
 def paper_table() -> list[dict]:
-    """Figure 3 of the paper: rows {task, model, params_millions, clips, id_error, ood_error, floor}, numbers as such."""
-    text = (importlib.resources.files("sora_jax") / "worlds/playhouse/phyworld_figure3.csv").read_text()
+    """Figure 3 of the paper: rows {task, model, params_millions, clips, id_error, ood_error,
+    floor}, numbers as such.
+    """
+    text = (
+        importlib.resources.files("sora_jax") / "worlds/playhouse/phyworld_figure3.csv"
+    ).read_text()
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     return [{k: v if k in ("task", "model") else float(v) for k, v in row.items()} for row in rows]
 
 
 def centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
-    """Centre in world units of the ball of a colour in each frame, [F, 2]; NaN where there is none, or two. frames: [F, H, W, 3] in [0, 1]."""
+    """Centre in world units of the ball of a colour in each frame, [F, 2]; NaN where there is none,
+    or two. frames: [F, H, W, 3] in [0, 1].
+    """
     alpha = np.clip((1.0 - frames.astype(np.float64)) @ _UNMIX[BALLS.index(colour)], 0.0, 1.0)
     out = np.full((len(frames), 2), np.nan)
     for f, a in enumerate(alpha):
@@ -72,12 +84,16 @@ def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
     for f, there in enumerate(mask):
         if there.any():
             rows, columns = np.nonzero(there)
-            out[f] = from_pixels(np.array([columns.mean(), rows.mean()]), extent, frames.shape[2], 0.0)
+            out[f] = from_pixels(
+                np.array([columns.mean(), rows.mean()]), extent, frames.shape[2], 0.0
+            )
     return out
 
 
 def asked(take: Take, times: np.ndarray) -> np.ndarray:
-    """bool [F - 1, K]: the steps (frame t - 1 to frame t) at which a ball's velocity counts. times: of the frames, s."""
+    """bool [F - 1, K]: the steps (frame t - 1 to frame t) at which a ball's velocity counts. times:
+    of the frames, s.
+    """
     q = take.trajectory.positions(times)
     r = np.array([ball.radius for ball in take.scene.balls])[:, None]
     inside = ((q > r) & (q < take.scene.extent - r)).all(-1)
@@ -86,15 +102,20 @@ def asked(take: Take, times: np.ndarray) -> np.ndarray:
     return counts[1:] & counts[:-1] & (np.arange(1, len(times)) >= GIVEN)[:, None]
 
 
-def read_motion(frames: np.ndarray, take: Take, fps: float, read=centres) -> tuple[float | None, float | None]:
-    """(error of equation (2), share of the steps asked for in which a ball is lost); None where nothing is asked, or all is lost.
+def read_motion(
+    frames: np.ndarray, take: Take, fps: float, read=centres
+) -> tuple[float | None, float | None]:
+    """(error of equation (2), share of the steps asked for in which a ball is lost); None where
+    nothing is asked, or all is lost.
 
     frames: [F, H, W, 3] in [0, 1]; take: of a family `phyworld_...`.
     """
     times = (np.arange(len(frames)) + 0.5) / fps
     u = np.diff(take.trajectory.positions(times), axis=0) * fps
     counts = asked(take, times)
-    p = np.stack([read(frames, ball.colour, take.scene.extent) for ball in take.scene.balls], axis=1)
+    p = np.stack(
+        [read(frames, ball.colour, take.scene.extent) for ball in take.scene.balls], axis=1
+    )
     axes = 2 if take.scene.gravity else 1
     error = np.linalg.norm((np.diff(p, axis=0) * fps - u)[..., :axes], axis=-1)[counts]
     if not len(error):

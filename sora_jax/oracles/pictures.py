@@ -14,7 +14,9 @@ ZOOM = 4
 
 
 def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) -> Image.Image:
-    """All frames of a clip [F, H, W, 3] as one sheet; white ring: the ball as read, with a cross at its centre; red frame: lost or double."""
+    """All frames of a clip [F, H, W, 3] as one sheet; white ring: the ball as read, with a cross at
+    its centre; red frame: lost or double.
+    """
     frames = to_uint8(frames)
     count, height, width = frames.shape[:3]
     rows = -(-count // columns)
@@ -31,7 +33,9 @@ def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) ->
                 pen.ellipse([column - r, row - r, column + r, row + r], outline="white")
                 pen.line([column - 4, row, column + 4, row], fill="black")
                 pen.line([column, row - 4, column, row + 4], fill="black")
-        sheet.paste(tile, ((f % columns) * (width * ZOOM + 4), (f // columns) * (height * ZOOM + 4)))
+        sheet.paste(
+            tile, ((f % columns) * (width * ZOOM + 4), (f // columns) * (height * ZOOM + 4))
+        )
     return sheet
 
 

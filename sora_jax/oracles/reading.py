@@ -6,7 +6,17 @@ import functools
 import numpy as np
 
 from sora_jax.modality import SAMPLE_RATE
-from sora_jax.oracles import camera, onsets, outcome, permanence, physics, style, sync, tracker, words
+from sora_jax.oracles import (
+    camera,
+    onsets,
+    outcome,
+    permanence,
+    physics,
+    style,
+    sync,
+    tracker,
+    words,
+)
 from sora_jax.oracles import facts as facts_lib
 from sora_jax.worlds.playhouse.captions import Facts
 
@@ -15,16 +25,34 @@ SHORTEST_SOUND = 0.2  # seconds: the onset oracle does not listen to the first 5
 
 
 class Reading:
-    """frames: [F, H, W, 3] in [0, 1] at fps; samples: [S] mono in [-1, 1] at `rate`, or None. Raises ValueError for anything else."""
+    """frames: [F, H, W, 3] in [0, 1] at fps; samples: [S] mono in [-1, 1] at `rate`, or None.
 
-    def __init__(self, frames: np.ndarray, samples: np.ndarray | None, fps: float, rate: int = SAMPLE_RATE):
+    Raises ValueError for anything else.
+    """
+
+    def __init__(
+        self, frames: np.ndarray, samples: np.ndarray | None, fps: float, rate: int = SAMPLE_RATE
+    ):
         frames = np.asarray(frames)
-        if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size or not np.issubdtype(frames.dtype, np.floating):
-            raise ValueError(f"frames are {frames.dtype} {frames.shape}; give floats [frames, height, width, 3] from 0 to 1")
+        if (
+            frames.ndim != 4
+            or frames.shape[-1] != 3
+            or not frames.size
+            or not np.issubdtype(frames.dtype, np.floating)
+        ):
+            raise ValueError(
+                f"frames are {frames.dtype} {frames.shape}; give floats [frames, height, "
+                "width, 3] from 0 to 1"
+            )
         if not (frames.min() >= -1e-3 and frames.max() <= 1.0 + 1e-3):
-            raise ValueError(f"frames go from {frames.min():.3g} to {frames.max():.3g}; give floats from 0 to 1")
+            raise ValueError(
+                f"frames go from {frames.min():.3g} to {frames.max():.3g}; give floats from 0 to 1"
+            )
         if samples is not None and np.ndim(samples) != 1:
-            raise ValueError(f"samples have the shape {np.shape(samples)}; give one channel, [samples], or None for no sound")
+            raise ValueError(
+                f"samples have the shape {np.shape(samples)}; give one channel, [samples], or "
+                "None for no sound"
+            )
         self.frames, self.samples, self.fps, self.rate = frames, samples, fps, rate
 
     @functools.cached_property
@@ -63,22 +91,37 @@ class Reading:
     def unseen(self) -> str | None:
         """Why nothing can be said about what happens in the picture; None where something can."""
         few = len(self.frames) < FEWEST_FRAMES
-        return f"{len(self.frames)} frames are too few to see an impact in: it takes {FEWEST_FRAMES}" if few else None
+        return (
+            f"{len(self.frames)} frames are too few to see an impact in: it takes {FEWEST_FRAMES}"
+            if few
+            else None
+        )
 
     @functools.cached_property
     def unheard(self) -> str | None:
-        """Why nothing can be said about what strikes or is said in the sound; None where something can."""
+        """Why nothing can be said about what strikes or is said in the sound; None where something
+        can.
+        """
         if self.samples is None:
             return "the clip has no sound"
         if len(self.samples) < SHORTEST_SOUND * self.rate:
-            return f"{len(self.samples) / self.rate:.2f} s of sound are too short to hear an impact in: it takes {SHORTEST_SOUND} s"
+            return (
+                f"{len(self.samples) / self.rate:.2f} s of sound are too short to hear an "
+                f"impact in: it takes {SHORTEST_SOUND} s"
+            )
         return None
 
     @functools.cached_property
     def unsynced(self) -> str | None:
-        """Why nothing can be said about picture and sound striking together; None where something can."""
+        """Why nothing can be said about picture and sound striking together; None where something
+        can.
+        """
         nothing = not (self.unheard or self.unseen or self.seen or self.heard)
-        return self.unheard or self.unseen or ("nothing strikes, in the picture or in the sound" if nothing else None)
+        return (
+            self.unheard
+            or self.unseen
+            or ("nothing strikes, in the picture or in the sound" if nothing else None)
+        )
 
     @functools.cached_property
     def physics(self) -> physics.Physics | None:
@@ -112,11 +155,16 @@ class Reading:
 
     @functools.cached_property
     def outcome(self) -> outcome.Outcome | None:
-        """What is tried at a hoop, a goal or a gap, and what comes of it; None where there is none of them."""
+        """What is tried at a hoop, a goal or a gap, and what comes of it; None where there is none
+        of them.
+        """
         return outcome.read_outcome(self.frames, self.fps)
 
     def to_dict(self) -> dict:
-        """For JSON: unknown numbers are None, times in seconds, lengths in metres. What has no score says the reason in "unscored"."""
+        """For JSON: unknown numbers are None, times in seconds, lengths in metres.
+
+        What has no score says the reason in "unscored".
+        """
         from sora_jax.oracles.material import read_material
 
         by_colour = {t.colour: t for t in self.tracks}
@@ -131,14 +179,27 @@ class Reading:
                     "jumps": seen.jumps(self.fps),
                 }
             )
-        reading = {"count": len(balls), "balls": balls, "seen_impacts": [round(t, 3) for t in self.seen]}
+        reading = {
+            "count": len(balls),
+            "balls": balls,
+            "seen_impacts": [round(t, 3) for t in self.seen],
+        }
         if self.unseen:
             reading["unscored"] = self.unseen
         if self.samples is not None:
             reading["heard_impacts"] = [round(t, 3) for t in self.heard]
-            reading["heard_materials"] = [read_material(self.samples, t, self.rate)[0] for t in self.heard]
+            reading["heard_materials"] = [
+                read_material(self.samples, t, self.rate)[0] for t in self.heard
+            ]
         if self.unsynced:
-            return reading | {"sync": {"f1_50ms": None, "f1_100ms": None, "offset_ms": None, "unscored": self.unsynced}}
+            return reading | {
+                "sync": {
+                    "f1_50ms": None,
+                    "f1_100ms": None,
+                    "offset_ms": None,
+                    "unscored": self.unsynced,
+                }
+            }
         offset = self.sync.offset
         return reading | {
             "sync": {

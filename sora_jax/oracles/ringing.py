@@ -1,18 +1,22 @@
-"""Takes what was struck out of a sound, so that what is said can be heard: rings found at the onsets, fitted, and subtracted.
+"""Takes what was struck out of a sound, so that what is said can be heard: rings found at the
+onsets, fitted, and subtracted.
 
-From each onset t0 on, in order of time, the sound that is left is explained by the modes of one struck ball, equation (1) of
-`material.py`: material and fundamental as there, the fundamental then refined over a longer piece, and amplitudes by least squares. With
-s the piece of WINDOW seconds after the click and r what the modes leave of it,
+From each onset t0 on, in order of time, the sound that is left is explained by the modes of one
+struck ball, equation (1) of `material.py`: material and fundamental as there, the fundamental then
+refined over a longer piece, and amplitudes by least squares. With s the piece of WINDOW seconds
+after the click and r what the modes leave of it,
 
-    share = 1 - |r|^2 / |s|^2                                                                              (1)
+    share = 1 - |r|^2 / |s|^2                                                                    (1)
 
-says how much of it rang. In narrated clips nine impacts in ten have a share of 0.92 or more; the beginnings of words, whose harmonics are
-no material's, mostly 0.3 to 0.75. The ring is subtracted until it has died, with the fade of the world's own sounds, and the click muted, if
-the share reaches RANG over WINDOW and once more, with the fundamental refined, over ALONE; less is asked of what is louder than words are
-(LOUD), more where another onset is nearer than ALONE. A second ring may hide in an onset, of two balls that met: each is tried twice.
+says how much of it rang. In narrated clips nine impacts in ten have a share of 0.92 or more; the
+beginnings of words, whose harmonics are no material's, mostly 0.3 to 0.75. The ring is subtracted
+until it has died, with the fade of the world's own sounds, and the click muted, if the share
+reaches RANG over WINDOW and once more, with the fundamental refined, over ALONE; less is asked of
+what is louder than words are (LOUD), more where another onset is nearer than ALONE. A second ring
+may hide in an onset, of two balls that met: each is tried twice.
 
-Limits: words at the world's level. Two impacts within 20 ms are one ring and leave a rest. Where the ring of glass starts in the middle of a
-word, the word may be lost.
+Limits: words at the world's level. Two impacts within 20 ms are one ring and leave a rest. Where
+the ring of glass starts in the middle of a word, the word may be lost.
 """
 
 import numpy as np
@@ -23,11 +27,14 @@ from sora_jax.oracles.onsets import Onset
 from sora_jax.worlds.playhouse.sound import VOICE
 from sora_jax.worlds.playhouse.spec import MATERIALS
 
-WINDOW, LONG, SHORT = 0.05, 0.15, 0.02  # seconds: to tell the material in, to refine the fundamental in, the least to do either
-RANG, RANG_CROWDED = (0.85, 0.68), (0.95, 0.68)  # least shares over WINDOW and over ALONE; where another onset is nearer than ALONE
+# seconds: to tell the material in, to refine the fundamental in, the least to do either
+WINDOW, LONG, SHORT = 0.05, 0.15, 0.02
+# least shares over WINDOW and over ALONE; where another onset is nearer than ALONE
+RANG, RANG_CROWDED = (0.85, 0.68), (0.95, 0.68)
 RANG_LOUD = (0.75, 0.45)  # of what is louder than words are
 ALONE, LOUD = 0.1, -13.0  # seconds; dB of an onset's peak
-FINE, TRIED = (0.012, 0.0012, 0.0002), 25  # relative reach around the fundamental, ever finer, and how many are tried each time
+# relative reach around the fundamental, ever finer, and how many are tried each time
+FINE, TRIED = (0.012, 0.0012, 0.0002), 25
 PASSES = 2
 
 
@@ -46,10 +53,15 @@ def _first_fit(piece: np.ndarray) -> tuple[float, str, float]:
 
 
 def _modes(name: str, hertz: float, n: int) -> np.ndarray:
-    """The sounds [n, 2k] that a ball of that material and fundamental makes from SKIP after it is struck."""
+    """The sounds [n, 2k] that a ball of that material and fundamental makes from SKIP after it is
+    struck.
+    """
     t = np.arange(n)[:, None] / SAMPLE_RATE
     made = MATERIALS[name]
-    decay, phase = np.exp(-t / np.array(made.decays)), 2.0 * np.pi * hertz * t * np.array(made.ratios)
+    decay, phase = (
+        np.exp(-t / np.array(made.decays)),
+        2.0 * np.pi * hertz * t * np.array(made.ratios),
+    )
     return np.concatenate([decay * np.cos(phase), decay * np.sin(phase)], axis=1)
 
 
@@ -66,7 +78,9 @@ def _ring(piece: np.ndarray, name: str, hertz: float, n: int) -> np.ndarray:
 
 
 def without_impacts(samples: np.ndarray, onsets: list[Onset]) -> tuple[np.ndarray, list[float]]:
-    """Mono samples [S] at 16 kHz without the rings at `onsets` (float64 [S]), and the times in s of the rings taken out."""
+    """Mono samples [S] at 16 kHz without the rings at `onsets` (float64 [S]), and the times in s of
+    the rings taken out.
+    """
     left, struck = np.array(samples, np.float64), []
     times = [onset.time for onset in onsets]
     for i, onset in enumerate(onsets):
@@ -76,14 +90,18 @@ def without_impacts(samples: np.ndarray, onsets: list[Onset]) -> tuple[np.ndarra
             if len(piece) < WINDOW * SAMPLE_RATE or ends < SHORT:
                 break
             share, name, hertz = _first_fit(piece)
-            least, least_on = RANG_LOUD if onset.strength > LOUD else RANG if ends > ALONE else RANG_CROWDED
+            least, least_on = (
+                RANG_LOUD if onset.strength > LOUD else RANG if ends > ALONE else RANG_CROWDED
+            )
             if share < least:
                 break
             first = round((onset.time + SKIP) * SAMPLE_RATE)
             n = min(VOICE, len(left) - first)
             ring = _ring(left[first : first + int(ends * SAMPLE_RATE)], name, hertz, n)
             near = slice(first, first + int(min(ends, ALONE) * SAMPLE_RATE))
-            if np.sum(np.square(left[near] - ring[: near.stop - first])) > (1.0 - least_on) * np.sum(np.square(left[near])):
+            if np.sum(np.square(left[near] - ring[: near.stop - first])) > (
+                1.0 - least_on
+            ) * np.sum(np.square(left[near])):
                 break
             left[first : first + n] -= np.minimum(1.0, (1.0 - np.arange(n) / VOICE) * 5.0) * ring
             left[max(0, first - int(1.5 * SKIP * SAMPLE_RATE)) : first] = 0.0

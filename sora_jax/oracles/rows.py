@@ -1,13 +1,19 @@
-"""What stands beside a model on the scoreboard: clips that nobody learned to make, so that every number has its scale.
+"""What stands beside a model on the scoreboard: clips that nobody learned to make, so that every
+number has its scale.
 
     ground truth             the scene's own render: the ceiling
-    tokenizer round trip     encoded and decoded: the most that a model on these tokenizers can reach
+    tokenizer round trip     encoded and decoded: the most that a model on these tokenizers can
+                             reach
     copy last frame          the first GIVEN frames, and the last of them from there on; silence
-    linear extrapolation     every ball goes on as it moved in the first GIVEN frames, whatever is in its way; silence
-    nearest training clip    the training scene that shares most facts: what a memory without understanding makes
-    shuffled                 another scene's clip, or the same one mixed: the floor (`suites.Suite.mixed`)
+    linear extrapolation     every ball goes on as it moved in the first GIVEN frames, whatever is
+                             in its way; silence
+    nearest training clip    the training scene that shares most facts: what a memory without
+                             understanding makes
+    shuffled                 another scene's clip, or the same one mixed: the floor
+                             (`suites.Suite.mixed`)
 
-For PhyWorld the extrapolation reads the frames' pixels, as a model does; elsewhere it knows where the balls are.
+For PhyWorld the extrapolation reads the frames' pixels, as a model does; elsewhere it knows where
+the balls are.
 """
 
 import dataclasses
@@ -25,11 +31,16 @@ GIVEN = phyworld.GIVEN  # frames
 
 def copy_last_frame(clips: list[Truth]) -> list[Truth]:
     index = np.minimum(np.arange(clips[0].format.frames), GIVEN - 1)
-    return [dataclasses.replace(c, frames=c.frames[index], samples=np.zeros_like(c.samples)) for c in clips]
+    return [
+        dataclasses.replace(c, frames=c.frames[index], samples=np.zeros_like(c.samples))
+        for c in clips
+    ]
 
 
 def _straight(clip: Truth) -> Take:
-    """The take with every ball on the line through its places in the first GIVEN frames, by least squares."""
+    """The take with every ball on the line through its places in the first GIVEN frames, by least
+    squares.
+    """
     take, times = clip.take, clip.format.frame_times()[:GIVEN]
     places = take.trajectory.positions(times)
     if take.family.startswith("phyworld"):
@@ -46,7 +57,10 @@ def _straight(clip: Truth) -> Take:
 
 def linear_extrapolation(clips: list[Truth]) -> list[Truth]:
     made = conditions.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
-    return [dataclasses.replace(c, frames=m.frames, samples=np.zeros_like(c.samples)) for c, m in zip(clips, made)]
+    return [
+        dataclasses.replace(c, frames=m.frames, samples=np.zeros_like(c.samples))
+        for c, m in zip(clips, made)
+    ]
 
 
 def nearest(take: Take, pool: list[Take]) -> Take:
@@ -59,7 +73,14 @@ def shuffled(clips: list[Truth], others: list[Truth], mixed: str) -> list[Truth]
     if mixed == "frames":
         return conditions.disordered(clips)
     if mixed == "pieces":
-        return [dataclasses.replace(c, samples=shuffled_pieces(c.samples, c.take.index).astype(np.float32)) for c in clips]
+        return [
+            dataclasses.replace(
+                c, samples=shuffled_pieces(c.samples, c.take.index).astype(np.float32)
+            )
+            for c in clips
+        ]
     if mixed == "sounds":
         return [dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, others)]
-    return [dataclasses.replace(c, frames=o.frames, samples=o.samples) for c, o in zip(clips, others)]
+    return [
+        dataclasses.replace(c, frames=o.frames, samples=o.samples) for c, o in zip(clips, others)
+    ]

@@ -1,24 +1,29 @@
 """Which of the world's styles a clip is drawn in, from statistics of its pixels and a linear probe.
 
-1. Statistics. Of every frame, averaged to SIZE pixels and blurred by BLUR of them, with Y the brightness: the median of Y and of R - B in
-   bands of rows (a picture between bars, a sky, a gradient, a grade), how much darker its sides are than its middle, quantiles of the steps
-   of Y along rows and along columns (textures, hills), of how much darker it is than what lies around within three pixels (ink), and of how
-   the light differs on what is coloured (a ball in one tone, in two, lit). Their means over each half of the clip are x.
-2. Probe. With z = (x - mean) / deviation over the training set, cut off at CUT, and a constant beside them, Z all of them, and one-hot targets
-   Y for the styles and for "none of them",
+1. Statistics. Of every frame, averaged to SIZE pixels and blurred by BLUR of them, with Y the
+   brightness: the median of Y and of R - B in bands of rows (a picture between bars, a sky, a
+   gradient, a grade), how much darker its sides are than its middle, quantiles of the steps of Y
+   along rows and along columns (textures, hills), of how much darker it is than what lies around
+   within three pixels (ink), and of how the light differs on what is coloured (a ball in one tone,
+   in two, lit). Their means over each half of the clip are x.
+2. Probe. With z = (x - mean) / deviation over the training set, cut off at CUT, and a constant
+   beside them, Z all of them, and one-hot targets Y for the styles and for "none of them",
 
-       A = (Z'Z + RIDGE n I)^-1 Z'Y,      scores of x = z A,      the style is that of the largest            (1)
+       A = (Z'Z + RIDGE n I)^-1 Z'Y,   scores of x = z A,   the style is that of the largest     (1)
 
    and a clip is in a style if both of its halves are.
 
-The probe was trained on renders of `train`, as they are, blurred, and in noise of deviation 5 to 25 / 255; for "none", on plain and noisy
-sheets and on renders whose tiles were shuffled. It is a table beside this file, made by
+The probe was trained on renders of `train`, as they are, blurred, and in noise of deviation 5 to 25
+/ 255; for "none", on plain and noisy sheets and on renders whose tiles were shuffled. It is a table
+beside this file, made by
 
     python -m experiments.fit_style
 
-A new style, or another look of an old one, needs that again. Units: none; a style is a name in STYLES.
+A new style, or another look of an old one, needs that again. Units: none; a style is a name in
+STYLES.
 
-Limits: the world's own styles, at 64 pixels (others are brought to that size); `shaded` in rooms and courts only, which have no other camera.
+Limits: the world's own styles, at 64 pixels (others are brought to that size); `shaded` in rooms
+and courts only, which have no other camera.
 """
 
 import functools
@@ -38,7 +43,9 @@ RIDGE, CUT = 1e-3, 4.0
 
 
 def _fitting(frames: np.ndarray) -> np.ndarray:
-    """Frames [F, SIZE, SIZE, 3]: means over blocks where the size is a multiple of SIZE, splines elsewhere."""
+    """Frames [F, SIZE, SIZE, 3]: means over blocks where the size is a multiple of SIZE, splines
+    elsewhere.
+    """
     frames = np.asarray(frames, np.float32)
     height, width = frames.shape[1:3]
     if height % SIZE or width % SIZE:
@@ -58,15 +65,26 @@ def statistics(frames: np.ndarray) -> np.ndarray:
     inner = slice(bands[1].start + 2, bands[-2].stop - 2)  # between the bars of a cinema
     third = SIZE // 3
     middle = median(bright[:, inner, third:-third])
-    x += [median(bright[:, inner, : third // 2]) - middle, median(bright[:, inner, -third // 2 :]) - middle]
+    x += [
+        median(bright[:, inner, : third // 2]) - middle,
+        median(bright[:, inner, -third // 2 :]) - middle,
+    ]
     x += [np.abs(np.diff(bright[:, inner], axis=axis)) for axis in (1, 2)]
-    x[-2:] = [q for steps in x[-2:] for q in np.quantile(steps, (0.25, 0.5, 0.75, 0.9), axis=(1, 2))]
+    x[-2:] = [
+        q for steps in x[-2:] for q in np.quantile(steps, (0.25, 0.5, 0.75, 0.9), axis=(1, 2))
+    ]
     ink = ndimage.grey_closing(bright, (1, 7, 7))[:, inner] - bright[:, inner]
     x += list(np.quantile(ink, (0.5, 0.9, 0.97), axis=(1, 2)))
     high = frames.max(-1)
-    vivid = ndimage.binary_erosion(high - frames.min(-1) > np.maximum(0.2, 0.45 * high), np.ones((1, 3, 3)))
+    vivid = ndimage.binary_erosion(
+        high - frames.min(-1) > np.maximum(0.2, 0.45 * high), np.ones((1, 3, 3))
+    )
     tones = [high[f][vivid[f]] if vivid[f].sum() > 8 else np.zeros(9) for f in range(len(frames))]
-    x += list(np.array([[np.std(t), *np.subtract(*np.quantile(t, ((0.95, 0.5), (0.5, 0.05))))] for t in tones]).T)
+    x += list(
+        np.array(
+            [[np.std(t), *np.subtract(*np.quantile(t, ((0.95, 0.5), (0.5, 0.05))))] for t in tones]
+        ).T
+    )
     return np.stack(x, axis=-1).astype(np.float64)
 
 
@@ -83,11 +101,15 @@ def _design(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarra
 
 
 def fit(x: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The table of (1), from x [n, K] and labels [n]: numbers of STYLES, and len(STYLES) for none."""
+    """The table of (1), from x [n, K] and labels [n]: numbers of STYLES, and len(STYLES) for
+    none.
+    """
     mean, deviation = x.mean(0), x.std(0) + 1e-6
     rows = _design(x, mean, deviation)
     targets = np.eye(len(STYLES) + 1)[labels]
-    weights = np.linalg.solve(rows.T @ rows + RIDGE * len(rows) * np.eye(rows.shape[1]), rows.T @ targets)
+    weights = np.linalg.solve(
+        rows.T @ rows + RIDGE * len(rows) * np.eye(rows.shape[1]), rows.T @ targets
+    )
     return {"mean": mean, "deviation": deviation, "weights": weights}
 
 
@@ -102,6 +124,8 @@ def _table() -> dict[str, np.ndarray]:
 
 
 def read_style(frames: np.ndarray) -> str | None:
-    """A name in STYLES; None where the clip is in none of them, or changes. frames: [F, H, W, 3] in [0, 1]."""
+    """A name in STYLES; None where the clip is in none of them, or changes. frames: [F, H, W, 3] in
+    [0, 1].
+    """
     first, second = probe(_table(), halves(frames))
     return (*STYLES, None)[first] if first == second else None

@@ -1,13 +1,17 @@
-"""The scoreboard's suites: what is asked of a model, on which scenes, and which calibrated oracle answers.
+"""The scoreboard's suites: what is asked of a model, on which scenes, and which calibrated oracle
+answers.
 
-A suite is a record: parts (scenes of a family, and what a model must have been trained on to be asked), how they are asked, and metrics. A
-metric names its oracle; one that `calibrate.ORACLES` does not have is `NO_ORACLE`, never zero, until the oracle is there: `judged` looks it
-up when it is used. A metric's `read(clip, reading)` is a number, or None where the scene asks nothing of the kind, or `Unscored` with the
-reason why a clip that should have been read could not be.
+A suite is a record: parts (scenes of a family, and what a model must have been trained on to be
+asked), how they are asked, and metrics. A metric names its oracle; one that `calibrate.ORACLES`
+does not have is `NO_ORACLE`, never zero, until the oracle is there: `judged` looks it up when it is
+used. A metric's `read(clip, reading)` is a number, or None where the scene asks nothing of the
+kind, or `Unscored` with the reason why a clip that should have been read could not be.
 
-    ask     "prompt": the caption; "intent": what is tried, and the first frames; "frames": the first frames alone
-    mixed   how the floor is made: "clips" of other scenes, the "frames" of a clip in another order, the "sounds" of other clips, or the
-            own sound in "pieces" of 50 ms in another order: whatever the metrics see through, for physics and sound know no scene
+    ask     "prompt": the caption; "intent": what is tried, and the first frames; "frames": the
+            first frames alone
+    mixed   how the floor is made: "clips" of other scenes, the "frames" of a clip in another order,
+            the "sounds" of other clips, or the own sound in "pieces" of 50 ms in another order:
+            whatever the metrics see through, for physics and sound know no scene
 
 `experiments/scoreboard.py` runs them. A new suite is a new record.
 """
@@ -39,7 +43,9 @@ Value = float | None | Unscored
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """oracle: a name in `calibrate.ORACLES`; read(the clip with the take that was asked for, its reading) -> value."""
+    """oracle: a name in `calibrate.ORACLES`; read(the clip with the take that was asked for, its
+    reading) -> value.
+    """
 
     oracle: str
     read: Callable[[Truth, Reading], Value]
@@ -48,7 +54,9 @@ class Metric:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Scenes of the family's splits in turns; trained_on: the families of which a model must know one; keep: scenes that are scored."""
+    """Scenes of the family's splits in turns; trained_on: the families of which a model must know
+    one; keep: scenes that are scored.
+    """
 
     family: str
     splits: tuple[str, ...] = ("val",)
@@ -58,7 +66,9 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """parts and metrics by name; a suite of one part has no name for it. format: of clips where no model is asked."""
+    """parts and metrics by name; a suite of one part has no name for it. format: of clips where no
+    model is asked.
+    """
 
     parts: dict[str, Part]
     metrics: dict[str, Metric]
@@ -69,11 +79,15 @@ class Suite:
     @property
     def ready(self) -> tuple[str, ...]:
         """The metrics whose oracle there is."""
-        return tuple(name for name, metric in self.metrics.items() if metric.oracle in calibrate.ORACLES)
+        return tuple(
+            name for name, metric in self.metrics.items() if metric.oracle in calibrate.ORACLES
+        )
 
 
 def judged(oracle: str) -> Metric:
-    """The share of clips in which an oracle reads what it was calibrated to read; there when the oracle is."""
+    """The share of clips in which an oracle reads what it was calibrated to read; there when the
+    oracle is.
+    """
 
     def read(clip: Truth, reading: Reading) -> Value:
         right = calibrate.ORACLES[oracle].judge(clip, reading)
@@ -85,14 +99,20 @@ def judged(oracle: str) -> Metric:
 def unread(oracle: str, reading: Reading) -> str | None:
     """Why an oracle cannot read the clip: a medium that it needs is missing or too short."""
     media = calibrate.ORACLES[oracle].media
-    return (reading.unheard if AUDIO in media else None) or (reading.unseen if VIDEO in media else None)
+    return (reading.unheard if AUDIO in media else None) or (
+        reading.unseen if VIDEO in media else None
+    )
 
 
 def _of(part: str, metric: str) -> Callable[[Truth, Reading], Value]:
     """A metric of `scoring.SUITES`."""
 
     def read(clip: Truth, reading: Reading) -> Value:
-        if metric == "offset" and calibrate.true_impacts(clip.take) and math.isnan(reading.sync.offset):
+        if (
+            metric == "offset"
+            and calibrate.true_impacts(clip.take)
+            and math.isnan(reading.sync.offset)
+        ):
             return Unscored("no impact is both seen and heard")
         return scoring.SUITES[part].score(clip.take, reading)[metric]
 
@@ -113,7 +133,11 @@ def _gravity(clip: Truth, reading: Reading) -> Value:
     """|g read - g| / g."""
     if all(ball.launch == "rolled" for ball in clip.take.scene.balls):
         return None
-    return Unscored("nothing flies") if reading.gravity is None else abs(reading.gravity / clip.take.scene.gravity - 1.0)
+    return (
+        Unscored("nothing flies")
+        if reading.gravity is None
+        else abs(reading.gravity / clip.take.scene.gravity - 1.0)
+    )
 
 
 def _restitution(clip: Truth, reading: Reading) -> Value:
@@ -121,12 +145,18 @@ def _restitution(clip: Truth, reading: Reading) -> Value:
     if not calibrate.bounces(clip):
         return None
     rebounds = reading.physics.restitution if reading.physics else ()
-    return float(np.mean([e <= 1.0 for e in rebounds])) if rebounds else Unscored("no rebound is seen")
+    return (
+        float(np.mean([e <= 1.0 for e in rebounds])) if rebounds else Unscored("no rebound is seen")
+    )
 
 
 def _heard(clip: Truth, reading: Reading) -> Value:
     """Where the prompt says that a ball bounces, something strikes in the sound."""
-    return float(len(reading.heard) > 0) if any(ball.bounces for ball in clip.take.facts.balls) else None
+    return (
+        float(len(reading.heard) > 0)
+        if any(ball.bounces for ball in clip.take.facts.balls)
+        else None
+    )
 
 
 def _one_material(clip: Truth, reading: Reading) -> Value:
@@ -142,7 +172,11 @@ def _louder(clip: Truth, reading: Reading) -> Value:
     if not calibrate.speeds(clip.take):
         return None
     in_order = loudness.in_order(loudness.impacts(reading))
-    return Unscored("no two impacts are seen and heard of which one is clearly faster") if in_order is None else float(in_order)
+    return (
+        Unscored("no two impacts are seen and heard of which one is clearly faster")
+        if in_order is None
+        else float(in_order)
+    )
 
 
 def _word_errors(clip: Truth, reading: Reading) -> Value:
@@ -152,7 +186,9 @@ def _word_errors(clip: Truth, reading: Reading) -> Value:
 def _motion(which: int, reason: str) -> Callable[[Truth, Reading], Value]:
     def read(clip: Truth, reading: Reading) -> Value:
         values = phyworld.read_motion(clip.frames, clip.take, clip.format.fps)
-        return Unscored(reason) if values[which] is None and values[1] is not None else values[which]
+        return (
+            Unscored(reason) if values[which] is None and values[1] is not None else values[which]
+        )
 
     return read
 
@@ -160,7 +196,9 @@ def _motion(which: int, reason: str) -> Callable[[Truth, Reading], Value]:
 ROOM = {"": Part("room", trained_on=("room",))}
 OOD = ("ood_velocity", "ood_size", "ood_velocity_size")
 PHYWORLD = {
-    f"{task}_{name}": Part(f"phyworld_{task}_30k", splits, (f"phyworld_{task}_30k", f"phyworld_{task}_300k"))
+    f"{task}_{name}": Part(
+        f"phyworld_{task}_30k", splits, (f"phyworld_{task}_30k", f"phyworld_{task}_300k")
+    )
     for task in ("uniform", "collision", "parabola")
     for name, splits in (("id", ("val",)), ("ood", OOD))
 }
@@ -183,12 +221,26 @@ SUITES = {
         mixed="frames",
     ),
     "failed_actions": Suite(
-        {"": Part("court", trained_on=("court",), keep=lambda take, form: take.margin_px(form.size) >= MARGIN_PX)},
+        {
+            "": Part(
+                "court",
+                trained_on=("court",),
+                keep=lambda take, form: take.margin_px(form.size) >= MARGIN_PX,
+            )
+        },
         {"outcome_as_simulated": judged("outcome")},
         ask="intent",
     ),
-    "permanence": Suite({"": Part("occlude", trained_on=("occlude",))}, {"kept": judged("permanence")}, ask="intent", mixed="frames"),
-    "styles": Suite({"": Part("film", trained_on=("film",))}, {"style": judged("style"), "camera": judged("camera")}),
+    "permanence": Suite(
+        {"": Part("occlude", trained_on=("occlude",))},
+        {"kept": judged("permanence")},
+        ask="intent",
+        mixed="frames",
+    ),
+    "styles": Suite(
+        {"": Part("film", trained_on=("film",))},
+        {"style": judged("style"), "camera": judged("camera")},
+    ),
     "sync": Suite(
         ROOM,
         {
@@ -208,7 +260,13 @@ SUITES = {
         mixed="pieces",
     ),
     "speech": Suite(
-        {"": Part("film", trained_on=("film",), keep=lambda take, form: take.scene.narration is not None)},
+        {
+            "": Part(
+                "film",
+                trained_on=("film",),
+                keep=lambda take, form: take.scene.narration is not None,
+            )
+        },
         {"words": judged("words"), "word_error_rate": Metric("words", _word_errors)},
     ),
     "facts": Suite(
@@ -219,7 +277,9 @@ SUITES = {
     "phyworld": Suite(
         PHYWORLD,
         {
-            "error": Metric("motion", _motion(0, "no ball is found where one should move"), "units/s"),
+            "error": Metric(
+                "motion", _motion(0, "no ball is found where one should move"), "units/s"
+            ),
             "lost": Metric("motion", _motion(1, "")),
         },
         ask="frames",
@@ -238,5 +298,8 @@ def values(suite: Suite, clip: Truth) -> dict[str, Value]:
 
 
 def trained(part: Part, data: dict) -> bool:
-    """Were weights with this `data` of their card trained on what the part needs? Rooms are older than families and say none."""
+    """Were weights with this `data` of their card trained on what the part needs?
+
+    Rooms are older than families and say none.
+    """
     return data.get("source") == "playhouse" and data.get("family", "room") in part.trained_on

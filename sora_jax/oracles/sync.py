@@ -1,9 +1,9 @@
 """Do picture and sound strike together: one-to-one matching of the impacts seen and heard.
 
-Two lists of times are matched by the assignment that pairs as many as possible within a window and, among those, with the least total
-distance. With M pairs within w, P heard and Q seen,
+Two lists of times are matched by the assignment that pairs as many as possible within a window and,
+among those, with the least total distance. With M pairs within w, P heard and Q seen,
 
-    F1@w = 2 M / (P + Q),      offset = median over pairs of (heard - seen)                               (1)
+    F1@w = 2 M / (P + Q),      offset = median over pairs of (heard - seen)                      (1)
 
 A clip where nothing strikes and nothing is heard agrees: F1 = 1 (P + Q = 0).
 """
@@ -18,7 +18,9 @@ OFFSET_WINDOW = 0.12  # seconds within which pairs enter the offset
 
 @dataclasses.dataclass(frozen=True)
 class Sync:
-    """Agreement of one clip: F1 at 50 and 100 ms in [0, 1]; signed median offset in s (sound late: positive), NaN without pairs."""
+    """Agreement of one clip: F1 at 50 and 100 ms in [0, 1]; signed median offset in s (sound late:
+    positive), NaN without pairs.
+    """
 
     f1_50ms: float
     f1_100ms: float
@@ -28,7 +30,9 @@ class Sync:
 
 
 def match(heard: list[float], seen: list[float], window: float) -> list[tuple[int, int]]:
-    """Pairs (index heard, index seen) no further apart than `window` seconds: as many as possible, then as close as possible."""
+    """Pairs (index heard, index seen) no further apart than `window` seconds: as many as possible,
+    then as close as possible.
+    """
     if not heard or not seen:
         return []
     distance = np.abs(np.subtract.outer(np.asarray(heard), np.asarray(seen)))
@@ -39,9 +43,11 @@ def match(heard: list[float], seen: list[float], window: float) -> list[tuple[in
 
 
 def lag(heard: list[float], seen: list[float], furthest: float = 0.25) -> float:
-    """By how many s a whole sound is late, up to `furthest` either way; NaN without impacts on both sides.
+    """By how many s a whole sound is late, up to `furthest` either way; NaN without impacts on both
+    sides.
 
-    The shift under which most impacts match within 20 ms, and among those the smallest; refined by the median of what is then left.
+    The shift under which most impacts match within 20 ms, and among those the smallest; refined by
+    the median of what is then left.
     """
     shifts = [h - s for h in heard for s in seen if abs(h - s) <= furthest]
     if not shifts:

@@ -1,18 +1,23 @@
-"""Finds the balls in a clip: where each colour is in every frame, to a fraction of a pixel, from pixels alone.
+"""Finds the balls in a clip: where each colour is in every frame, to a fraction of a pixel, from
+pixels alone.
 
-The tracker knows the world's palette and its scale, not the scene: neither the backdrop nor which colours are there.
+The tracker knows the world's palette and its scale, not the scene: neither the backdrop nor which
+colours are there.
 
-1. Backdrop b: the temporal median of the pixels that are not strongly coloured; where a ball never leaves, the row's median.
-2. Unmixing: in the flat and in the shaded style a pixel of a ball of palette colour c, covering a share alpha of it, is
+1. Backdrop b: the temporal median of the pixels that are not strongly coloured; where a ball never
+   leaves, the row's median.
+2. Unmixing: in the flat and in the shaded style a pixel of a ball of palette colour c, covering a
+   share alpha of it, is
 
-       p = alpha s c + (1 - alpha) b                                                                      (1)
+       p = alpha s c + (1 - alpha) b                                                             (1)
 
-   with an unknown shading s, so least squares for p = a c + beta b in three channels gives alpha = 1 - beta whatever the shading,
-   and the residual of (1) says which colour fits. Highlights (white, nearly along b) lie inside a ball and are filled.
-3. Per colour and frame: the largest component of a > A_MIN, alpha > 1/2; a second one is a duplicate. It is grown by two pixels, the
-   local pedestal is subtracted, and
+   with an unknown shading s, so least squares for p = a c + beta b in three channels gives alpha =
+   1 - beta whatever the shading, and the residual of (1) says which colour fits. Highlights (white,
+   nearly along b) lie inside a ball and are filled.
+3. Per colour and frame: the largest component of a > A_MIN, alpha > 1/2; a second one is a
+   duplicate. It is grown by two pixels, the local pedestal is subtracted, and
 
-       centre = sum alpha q / sum alpha,      radius = sqrt(sum alpha / pi)                               (2)
+       centre = sum alpha q / sum alpha,      radius = sqrt(sum alpha / pi)                      (2)
 
 A prototype of this design measured 0.003 to 0.03 pixels of error on clean renders.
 """
@@ -25,15 +30,22 @@ from scipy import ndimage
 from sora_jax.worlds.playhouse.spec import COLOURS, SIZES, from_pixels, pixels_per_metre
 
 EXTENT = 4.0  # metres shown by the width of a picture: a public constant of the world
-COLOURED = (0.13, 0.35)  # a pixel whose channels span more than this, absolute and as a share of the largest, is no backdrop
-NOISY, SOFTEN = 0.02, 0.7  # median change of a channel from frame to frame above which there is noise; pixels of blur that lessen it
+# a pixel whose channels span more than this, absolute and as a share of the largest, is no backdrop
+COLOURED = (0.13, 0.35)
+# median change of a channel from frame to frame above which there is noise; pixels of blur that
+# lessen it
+NOISY, SOFTEN = 0.02, 0.7
 NOISE_LEFT = 2.0  # times that change: how much more a pixel's channels must span there
 A_MIN = 0.18  # least amount of a palette colour in a pixel of a ball's core
 MARGIN = 5  # pixels around a component in which its rim (2) and its surroundings (2) are looked at
-FAINT = 3.0  # alpha is at most this times a: above 1 / 0.38, the darkest shading, since a codec blurs colour more than light
+# alpha is at most this times a: above 1 / 0.38, the darkest shading, since a codec blurs colour
+# more than light
+FAINT = 3.0
 DUPLICATE = 0.35  # a second component this large beside the first is a second ball
 LASTING = 1 / 3  # share of the frames in which a colour must be seen to be a ball of the clip
-SAME_SIZE = 1.15  # times as large as elsewhere in the clip a ball may look: a lawful one, blurred or coded, 1.08 at most
+# times as large as elsewhere in the clip a ball may look: a lawful one, blurred or coded, 1.08 at
+# most
+SAME_SIZE = 1.15
 
 NAMES = tuple(COLOURS)
 PALETTE = np.array([COLOURS[n] for n in NAMES], np.float32)
@@ -46,7 +58,9 @@ _DISC = np.array([[abs(i) + abs(j) <= 3 for i in range(-2, 3)] for j in range(-2
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """One ball over F frames: position [F, 2] and radius [F] in metres (NaN where lost), copies [F]: components of its colour."""
+    """One ball over F frames: position [F, 2] and radius [F] in metres (NaN where lost), copies
+    [F]: components of its colour.
+    """
 
     colour: str
     position: np.ndarray
@@ -60,13 +74,20 @@ class Track:
 
     @property
     def motion(self) -> float:
-        """The largest distance in metres between the ball's first seen position and any later one."""
+        """The largest distance in metres between the ball's first seen position and any later
+        one.
+        """
         seen = self.position[self.copies > 0]
         return float(np.max(np.linalg.norm(seen - seen[0], axis=-1))) if len(seen) else 0.0
 
     def rms_pixels(self, true: np.ndarray, size: int) -> float:
-        """Root mean square distance in pixels to centres [F, 2] in metres, for pictures of `size` pixels; NaN if ever lost."""
-        return float(np.sqrt(np.mean(np.sum((self.position - true) ** 2, -1))) * pixels_per_metre(EXTENT, size))
+        """Root mean square distance in pixels to centres [F, 2] in metres, for pictures of `size`
+        pixels; NaN if ever lost.
+        """
+        return float(
+            np.sqrt(np.mean(np.sum((self.position - true) ** 2, -1)))
+            * pixels_per_metre(EXTENT, size)
+        )
 
     @property
     def lasting(self) -> bool:
@@ -75,40 +96,58 @@ class Track:
 
     @property
     def swelling(self) -> float:
-        """How many times as large it looks in one third of the clip as in another, by the median radius of each; 1 if it keeps its size."""
+        """How many times as large it looks in one third of the clip as in another, by the median
+        radius of each; 1 if it keeps its size.
+        """
         thirds = [part[np.isfinite(part)] for part in np.array_split(self.radius, 3)]
         medians = [float(np.median(part)) for part in thirds if len(part)]
         return max(medians) / min(medians) if medians else 1.0
 
     def jumps(self, fps: float) -> int:
-        """How many steps between neighbouring frames are longer than a ball of this world makes: falling from the top it ends at 7.6 m/s."""
+        """How many steps between neighbouring frames are longer than a ball of this world makes:
+        falling from the top it ends at 7.6 m/s.
+        """
         step = np.linalg.norm(np.diff(self.position, axis=0), axis=-1)
         return int(np.sum(step > 7.6 / fps))
 
 
 def coloured(frames: np.ndarray, more: float = 0.0) -> np.ndarray:
-    """bool [F, H, W]: pixels too colourful for this world's pale or grey rooms, also on the dark side of a shaded ball, by so much more."""
+    """bool [F, H, W]: pixels too colourful for this world's pale or grey rooms, also on the dark
+    side of a shaded ball, by so much more.
+    """
     high = frames.max(-1)
     return high - frames.min(-1) > np.maximum(COLOURED[0], COLOURED[1] * high) + more
 
 
 def vivid(frames: np.ndarray) -> np.ndarray:
-    """`coloured`, but for what noise has coloured, if there is noise, as much of a dark grey room may be: bool [F, H, W]."""
+    """`coloured`, but for what noise has coloured, if there is noise, as much of a dark grey room
+    may be: bool [F, H, W].
+    """
     noise = float(np.median(np.abs(np.diff(frames, axis=0)))) if len(frames) > 1 else 0.0
-    return coloured(ndimage.gaussian_filter(frames, (0.0, SOFTEN, SOFTEN, 0.0)), NOISE_LEFT * noise) if noise > NOISY else coloured(frames)
+    return (
+        coloured(ndimage.gaussian_filter(frames, (0.0, SOFTEN, SOFTEN, 0.0)), NOISE_LEFT * noise)
+        if noise > NOISY
+        else coloured(frames)
+    )
 
 
 def backdrop(frames: np.ndarray, ball: np.ndarray) -> np.ndarray:
-    """The still picture behind the balls (step 1): frames [F, H, W, 3] and the pixels not to trust [F, H, W] -> [H, W, 3]."""
+    """The still picture behind the balls (step 1): frames [F, H, W, 3] and the pixels not to trust
+    [F, H, W] -> [H, W, 3].
+    """
     shown = np.sort(np.where(ball[..., None], np.float32(9.0), frames), axis=0)
     count = len(frames) - ball.sum(0)
     pick = np.maximum(count - 1, 0) // 2
-    still = np.take_along_axis(shown, np.broadcast_to(pick[None, ..., None], (1, *pick.shape, 3)), axis=0)[0]
+    still = np.take_along_axis(
+        shown, np.broadcast_to(pick[None, ..., None], (1, *pick.shape, 3)), axis=0
+    )[0]
     return still if count.all() else _fill(still, count > 0)
 
 
 def _fill(still, known):
-    """Rows are alike in this world's rooms: unknown pixels take their row's median, whole unknown rows that of the nearest row."""
+    """Rows are alike in this world's rooms: unknown pixels take their row's median, whole unknown
+    rows that of the nearest row.
+    """
     rows = np.flatnonzero(known.any(1))
     if not len(rows):
         return np.broadcast_to(np.float32(0.5), still.shape).copy()
@@ -119,7 +158,8 @@ def _fill(still, known):
 
 
 def unmix(frames: np.ndarray, still: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which palette colour each pixel holds and how much: label int8 [F, H, W] (-1: none), alpha [F, H, W, 6], equation (1).
+    """Which palette colour each pixel holds and how much: label int8 [F, H, W] (-1: none), alpha
+    [F, H, W, 6], equation (1).
 
     near: bool [F, H, W], the pixels to look at; elsewhere there is no ball.
     """
@@ -140,13 +180,16 @@ def unmix(frames: np.ndarray, still: np.ndarray, near: np.ndarray) -> tuple[np.n
 
 
 def track(frames: np.ndarray) -> list[Track]:
-    """Tracks of every palette colour that is seen, be it in one frame. frames: [F, H, W, 3] in [0, 1]."""
+    """Tracks of every palette colour that is seen, be it in one frame. frames: [F, H, W, 3] in [0,
+    1].
+    """
     frames = np.asarray(frames, np.float32)
     strong = coloured(frames)
     still = backdrop(frames, ndimage.maximum_filter(strong, size=(1, 5, 5)))
     label, alpha = unmix(frames, still, ndimage.maximum_filter(strong, size=(1, 9, 9)))
     label[~ndimage.maximum_filter(strong, size=(1, 3, 3))] = -1
-    # Half the area of the smallest ball: the rims where two balls or a ball and the backdrop mix are thinner.
+    # Half the area of the smallest ball: the rims where two balls or a ball and the backdrop mix
+    # are thinner.
     least = 0.4 * np.pi * (SMALLEST * pixels_per_metre(EXTENT, frames.shape[2])) ** 2
     counts = np.bincount(label.ravel() + 1, minlength=len(NAMES) + 1)[1:]
     tracks = [_one(k, label, alpha[..., k], least) for k in np.flatnonzero(counts >= least)]
@@ -165,7 +208,11 @@ def _one(k, label, alpha, least) -> Track:
     parts, n = ndimage.label(core, PLANE)
     area = np.bincount(parts.ravel(), minlength=n + 1)
     boxes = ndimage.find_objects(parts)
-    position, radius, copies = np.full((frames, 2), np.nan), np.full(frames, np.nan), np.zeros(frames, int)
+    position, radius, copies = (
+        np.full((frames, 2), np.nan),
+        np.full(frames, np.nan),
+        np.zeros(frames, int),
+    )
     largest = np.zeros(frames, int)
     for part in np.argsort(-area[1:]) + 1:
         if area[part] < least:
@@ -186,7 +233,9 @@ def _one(k, label, alpha, least) -> Track:
 
 
 def filled(core: np.ndarray) -> np.ndarray:
-    """A ball's core [h, w] with what a highlight took from it: closing mends the notch in its rim; a disc is closed already."""
+    """A ball's core [h, w] with what a highlight took from it: closing mends the notch in its rim;
+    a disc is closed already.
+    """
     return ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(core, 3), _DISC)[3:-3, 3:-3])
 
 
@@ -196,13 +245,23 @@ def inside(whole: np.ndarray) -> np.ndarray:
 
 
 def _centroid(core, other, alpha) -> tuple[float, float, float]:
-    """Sum of alpha, and its centre (row, column): equation (2) in a window [h, w] around one component."""
+    """Sum of alpha, and its centre (row, column): equation (2) in a window [h, w] around one
+    component.
+    """
     whole = filled(core)
     near = (ndimage.binary_dilation(whole, _DISC) & ~other) | whole
     ring = ndimage.binary_dilation(near, _DISC) & ~near & ~other
     pedestal = float(np.median(alpha[ring])) if ring.any() else 0.0
-    weight = np.clip((alpha - pedestal) / (1.0 - pedestal), 0.0, 1.0) if pedestal < 0.5 else whole.astype(float)
+    weight = (
+        np.clip((alpha - pedestal) / (1.0 - pedestal), 0.0, 1.0)
+        if pedestal < 0.5
+        else whole.astype(float)
+    )
     weight[inside(whole)] = 1.0
     weight[~near] = 0.0
     total = weight.sum()
-    return total, weight.sum(1) @ np.arange(weight.shape[0]) / total, weight.sum(0) @ np.arange(weight.shape[1]) / total
+    return (
+        total,
+        weight.sum(1) @ np.arange(weight.shape[0]) / total,
+        weight.sum(0) @ np.arange(weight.shape[1]) / total,
+    )

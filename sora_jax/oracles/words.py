@@ -1,30 +1,39 @@
-"""Which words are spoken in a clip, by ear: the vocabulary of `worlds/playhouse/voice.py`, any of its voices, one word at a time.
+"""Which words are spoken in a clip, by ear: the vocabulary of `worlds/playhouse/voice.py`, any of
+its voices, one word at a time.
 
-0. What was struck is taken out (`ringing.py`): a ring beside a word would join its segment, and spoil it.
-1. Segments. With P[n, b] the power of a 25 ms window, hop 10 ms, in mel band b, smoothed over 3 frames, and m[b] the level of the bed
-   (1.2 times the 20th percentile over the clip of P smoothed over 9 frames),
+0. What was struck is taken out (`ringing.py`): a ring beside a word would join its segment, and
+   spoil it.
+1. Segments. With P[n, b] the power of a 25 ms window, hop 10 ms, in mel band b, smoothed over 3
+   frames, and m[b] the level of the bed (1.2 times the 20th percentile over the clip of P smoothed
+   over 9 frames),
 
-       L[n] = mean over b of log(1 + max(P[n, b] - m[b], 0) / (FLOOR + OVER m[b]))                         (1)
+       L[n] = mean over b of log(1 + max(P[n, b] - m[b], 0) / (FLOOR + OVER m[b]))               (1)
 
-   is above GATE where something sounds. Gaps under BRIDGE seconds (the closures of stops) belong to the segment; its ends are cut back to
-   where the sum over b of max(P - m, 0)^(1/3) passes a quarter of its 90th percentile: so noise moves them little.
-2. Features. Cepstra 0 to 12 of log(max(P - m, 0) + VALLEY times the loud frames' power), brought to 24 frames a segment, each coefficient with
-   its mean taken off and divided by its deviation over the segment (CMVN), and the segment's log length: 313 numbers x.
-3. Kernel ridge regression on 27 classes, the words and "none of them": with K_ij = exp(-SHARP |x_i - x_j|^2 / 313) and one-hot targets Y,
+   is above GATE where something sounds. Gaps under BRIDGE seconds (the closures of stops) belong to
+   the segment; its ends are cut back to where the sum over b of max(P - m, 0)^(1/3) passes a
+   quarter of its 90th percentile: so noise moves them little.
+2. Features. Cepstra 0 to 12 of log(max(P - m, 0) + VALLEY times the loud frames' power), brought to
+   24 frames a segment, each coefficient with its mean taken off and divided by its deviation over
+   the segment (CMVN), and the segment's log length: 313 numbers x.
+3. Kernel ridge regression on 27 classes, the words and "none of them": with K_ij = exp(-SHARP |x_i
+   - x_j|^2 / 313) and one-hot targets Y,
 
-       A = (K + RIDGE I)^-1 Y,      scores of x = k(x) A,      the word is that of the largest                   (2)
+       A = (K + RIDGE I)^-1 Y,      scores of x = k(x) A,      the word is that of the largest   (2)
 
-   trained on first use from the eight training voices (a few seconds; the same data everywhere): each word clean and in noise, and, for the
-   last class, words played backwards, words in pieces of 50 ms that are mixed, and struck modes. A linear ridge had 91 % at 10 dB; this has 99.
-4. A segment that is none of the words, or no word for SURE, may hold one from an onset on, while something struck before still rings, or up to
-   one: of all its parts that begin or end so the one of the highest score is read, if that is SURE.
+   trained on first use from the eight training voices (a few seconds; the same data everywhere):
+   each word clean and in noise, and, for the last class, words played backwards, words in pieces of
+   50 ms that are mixed, and struck modes. A linear ridge had 91 % at 10 dB; this has 99.
+4. A segment that is none of the words, or no word for SURE, may hold one from an onset on, while
+   something struck before still rings, or up to one: of all its parts that begin or end so the one
+   of the highest score is read, if that is SURE.
 
 A reading is scored by its word error rate against the words that were said,
 
-    WER = (substitutions + deletions + insertions of the best alignment) / words said                      (3)
+    WER = (substitutions + deletions + insertions of the best alignment) / words said            (3)
 
-Limits: words lie APART seconds from one another. Calibrated on words that no impact strikes into, though it may ring into them
-(`conditions.narrated`); of 42 films whose narrator is struck into at will 39 were read right, 37 with noise of 20 dB.
+Limits: words lie APART seconds from one another. Calibrated on words that no impact strikes into,
+though it may ring into them (`conditions.narrated`); of 42 films whose narrator is struck into at
+will 39 were read right, 37 with noise of 20 dB.
 """
 
 import dataclasses
@@ -46,10 +55,12 @@ FLOOR, OVER, GATE = 1e-7, 4.0, 0.07
 BRIDGE, SHORTEST, LONGEST, APART = 0.085, 0.1, 0.8, 0.12  # seconds
 TRIM = 0.25
 FRAMES, CEPSTRA = 24, 13
-SURE = 0.6  # score of a word that is looked no further into, and of one that is found within a segment
+# score of a word that is looked no further into, and of one that is found within a segment
+SURE = 0.6
 VALLEY = 3e-3  # deeper valleys of the spectrum are noise
 SHARP, RIDGE = 1.0, 0.01
-NOISES = (None, 20.0, 14.0, 11.0, 9.0, 7.0, 10.0, 8.0)  # dB below the word's mean power at which noise is added for training
+# dB below the word's mean power at which noise is added for training
+NOISES = (None, 20.0, 14.0, 11.0, 9.0, 7.0, 10.0, 8.0)
 NONE = len(voice.WORDS)
 
 
@@ -82,7 +93,10 @@ class Bands:
         spectrum = np.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1], 512)
         power = (np.square(spectrum.real) + np.square(spectrum.imag)) @ _mel().T / WINDOW**2
         smooth = ndimage.uniform_filter1d(power, 9, axis=0, mode="nearest")
-        return cls(ndimage.uniform_filter1d(power, 3, axis=0, mode="nearest"), 1.2 * np.percentile(smooth, 20, axis=0))
+        return cls(
+            ndimage.uniform_filter1d(power, 3, axis=0, mode="nearest"),
+            1.2 * np.percentile(smooth, 20, axis=0),
+        )
 
 
 def segments(bands: Bands) -> list[tuple[int, int]]:
@@ -103,7 +117,10 @@ def _cut_back(bands: Bands, first: int, end: int) -> tuple[int, int] | None:
     """What of the frames [first, end) is loud; None if that is no word for its length."""
     energy = np.cbrt(np.maximum(bands.power[first:end] - bands.bed, 0.0)).sum(-1)
     inside = first + np.flatnonzero(energy > TRIM * np.percentile(energy, 90))
-    if len(inside) and SHORTEST * SAMPLE_RATE <= (inside[-1] + 1 - inside[0]) * HOP <= LONGEST * SAMPLE_RATE:
+    if (
+        len(inside)
+        and SHORTEST * SAMPLE_RATE <= (inside[-1] + 1 - inside[0]) * HOP <= LONGEST * SAMPLE_RATE
+    ):
         return int(inside[0]), int(inside[-1]) + 1
     return None
 
@@ -130,9 +147,16 @@ def shuffled_pieces(samples: np.ndarray, seed: int, seconds: float = 0.05) -> np
 
 def _struck(name: str, seed: int) -> np.ndarray:
     """The modes of a material, struck: what is no word."""
-    made, stream, t = MATERIALS[name], Stream(19, seed), np.arange(int(0.5 * SAMPLE_RATE)) / SAMPLE_RATE
+    made, stream, t = (
+        MATERIALS[name],
+        Stream(19, seed),
+        np.arange(int(0.5 * SAMPLE_RATE)) / SAMPLE_RATE,
+    )
     hertz = made.base_hz * stream.uniform(0.6, 1.4)
-    return 0.15 * sum(a * np.exp(-t / d) * np.sin(2.0 * np.pi * hertz * r * t) for a, d, r in zip(made.gains, made.decays, made.ratios))
+    return 0.15 * sum(
+        a * np.exp(-t / d) * np.sin(2.0 * np.pi * hertz * r * t)
+        for a, d, r in zip(made.gains, made.decays, made.ratios)
+    )
 
 
 def _examples():
@@ -157,7 +181,9 @@ def _trained() -> tuple[np.ndarray, np.ndarray]:
         for j, decibels in enumerate(NOISES):
             if label == NONE and j % 2:
                 continue
-            loudness = 0.0 if decibels is None else np.sqrt(3.0 * power) * 10.0 ** (-decibels / 20.0)
+            loudness = (
+                0.0 if decibels is None else np.sqrt(3.0 * power) * 10.0 ** (-decibels / 20.0)
+            )
             bands = Bands.of(clip + loudness * noise(len(clip), 20, i, j))
             found = max(segments(bands), key=lambda s: s[1] - s[0], default=None)
             if found:
@@ -181,9 +207,16 @@ def read_words(samples: np.ndarray) -> list[tuple[float, str]]:
         k, score = _told(bands, first, end)
         if k == NONE or score < SURE:
             marked = [at for at in marks if first < at < end]
-            parts = [cut for a in (first, *marked) for b in (*marked, end) if b - 1 > a + 1 and (cut := _cut_back(bands, a, b - (b < end)))]
+            parts = [
+                cut
+                for a in (first, *marked)
+                for b in (*marked, end)
+                if b - 1 > a + 1 and (cut := _cut_back(bands, a, b - (b < end)))
+            ]
             told = [(*_told(bands, *part)[::-1], part[0]) for part in set(parts)]
-            score, k, first = max(((s, k, a) for s, k, a in told if k != NONE and s > SURE), default=(score, k, first))
+            score, k, first = max(
+                ((s, k, a) for s, k, a in told if k != NONE and s > SURE), default=(score, k, first)
+            )
         if k != NONE:
             heard.append((first * HOP / SAMPLE_RATE, list(voice.WORDS)[k]))
     return heard
@@ -207,5 +240,7 @@ def errors(heard: list[str], said: list[str]) -> int:
 
 
 def word_error_rate(heard: list[str], said: list[str]) -> float | None:
-    """Equation (3); None where nothing was said: there is nothing to get wrong then, only to invent."""
+    """Equation (3); None where nothing was said: there is nothing to get wrong then, only to
+    invent.
+    """
     return errors(heard, said) / len(said) if said else None

@@ -7,12 +7,16 @@ import jax
 
 
 def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
-    """Keep compiled programs on disk, so that a command's second run does not compile; returns the folder, or None if unusable.
+    """Keep compiled programs on disk, so that a command's second run does not compile; returns the
+    folder, or None if unusable.
 
-    path: default $JAX_COMPILATION_CACHE_DIR, else $XDG_CACHE_HOME/sora_jax/jax, else ~/.cache/sora_jax/jax.
+    path: default $JAX_COMPILATION_CACHE_DIR, else $XDG_CACHE_HOME/sora_jax/jax, else
+    ~/.cache/sora_jax/jax.
     """
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(path or os.environ.get("JAX_COMPILATION_CACHE_DIR") or Path(cache) / "sora_jax" / "jax")
+    folder = Path(
+        path or os.environ.get("JAX_COMPILATION_CACHE_DIR") or Path(cache) / "sora_jax" / "jax"
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         usable = os.access(folder, os.W_OK)
@@ -27,7 +31,9 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
 
 
 def orbax_v1():
-    """Orbax's API v1, as a module: `orbax.checkpoint.v1` in its newer releases, under `experimental` in 0.12. Slow to import."""
+    """Orbax's API v1, as a module: `orbax.checkpoint.v1` in its newer releases, under
+    `experimental` in 0.12. Slow to import.
+    """
     try:
         from orbax.checkpoint import v1
     except ImportError:
@@ -36,5 +42,7 @@ def orbax_v1():
 
 
 def shard_map_axes(params: dict) -> frozenset[str]:
-    """The mesh axes that a `shard_map` equation of a jaxpr splits its work over: `newly_manual_axes`, of old `manual_axes`."""
+    """The mesh axes that a `shard_map` equation of a jaxpr splits its work over:
+    `newly_manual_axes`, of old `manual_axes`.
+    """
     return params["newly_manual_axes"] if "newly_manual_axes" in params else params["manual_axes"]

@@ -1,16 +1,21 @@
-"""What a compiled program moves, read from its HLO: collectives by kind, and bytes of HBM, loops multiplied out.
+"""What a compiled program moves, read from its HLO: collectives by kind, and bytes of HBM, loops
+multiplied out.
 
-XLA's own `cost_analysis` counts the body of a loop once. Here every instruction counts as often as it runs: a `while` states its
-trip count, and a body inside a body runs the product of both. For a collective of result r and operand o bytes a device, among n,
+XLA's own `cost_analysis` counts the body of a loop once. Here every instruction counts as often as
+it runs: a `while` states its trip count, and a body inside a body runs the product of both. For a
+collective of result r and operand o bytes a device, among n,
 
-    all-gather          r (n - 1) / n   sent                    (1)     reduce-scatter      o (n - 1) / n        (2)
-    all-reduce        2 o (n - 1) / n                           (3)     all-to-all          o (n - 1) / n        (4)
-    collective-permute  o                                       (5)
+    all-gather            r (n - 1) / n   bytes sent                                             (1)
+    reduce-scatter        o (n - 1) / n                                                          (2)
+    all-reduce          2 o (n - 1) / n                                                          (3)
+    all-to-all            o (n - 1) / n                                                          (4)
+    collective-permute    o                                                                      (5)
 
-HBM traffic is operands read and results written of every instruction outside fusions, less what lies on the chip (memory space S(1));
-of an operand that a fusion only slices, the slice, and of one that it updates in place, the update. The workspace that cuBLAS and cuDNN
-are lent is no result. A GPU's caches are no memory space of the compiler's, as a TPU's vector memory is: a program small enough to stay in
-them (50 MB on an H200) moves less than is counted for it here.
+HBM traffic is operands read and results written of every instruction outside fusions, less what
+lies on the chip (memory space S(1)); of an operand that a fusion only slices, the slice, and of one
+that it updates in place, the update. The workspace that cuBLAS and cuDNN are lent is no result. A
+GPU's caches are no memory space of the compiler's, as a TPU's vector memory is: a program small
+enough to stay in them (50 MB on an H200) moves less than is counted for it here.
 """
 
 import dataclasses
@@ -95,7 +100,9 @@ class Collective:
 
 
 def size(shapes: str, *, on_chip: bool = True) -> int:
-    """Bytes of every array in a piece of HLO, without those on the chip where `on_chip` is False."""
+    """Bytes of every array in a piece of HLO, without those on the chip where `on_chip` is
+    False.
+    """
     total = 0
     for kind, sides, layout in _SHAPE.findall(shapes):
         if kind in BYTES and (on_chip or "S(1)" not in layout):
@@ -117,11 +124,22 @@ class Program:
             elif line.startswith("}"):
                 body = None
             elif (found := _INSTRUCTION.match(line)) and (opcode := _OPCODE.search(found[3])):
-                made = Instruction(found[2], opcode[1], found[3][: opcode.start(1)], found[3][opcode.end() :], bool(found[1]))
+                made = Instruction(
+                    found[2],
+                    opcode[1],
+                    found[3][: opcode.start(1)],
+                    found[3][opcode.end() :],
+                    bool(found[1]),
+                )
                 body[made.name] = made
 
-    def running(self, computation: str | None = None, times: int = 1) -> Iterator[tuple[Instruction, dict[str, Instruction], int]]:
-        """(instruction, its computation, how often it runs) of everything outside fusions. Raises ValueError at a loop of unknown length."""
+    def running(
+        self, computation: str | None = None, times: int = 1
+    ) -> Iterator[tuple[Instruction, dict[str, Instruction], int]]:
+        """(instruction, its computation, how often it runs) of everything outside fusions.
+
+        Raises ValueError at a loop of unknown length.
+        """
         body = self.computations[computation or self.entry]
         for made in body.values():
             yield made, body, times
@@ -130,7 +148,9 @@ class Program:
             elif made.opcode == "call":
                 yield from self.running(made.attribute("to_apply"), times)
             elif made.opcode == "conditional":
-                for branch in re.findall(r"%([\w.\-]+)", re.search(r"branch_computations=\{([^}]*)\}", made.rest)[1]):
+                for branch in re.findall(
+                    r"%([\w.\-]+)", re.search(r"branch_computations=\{([^}]*)\}", made.rest)[1]
+                ):
                     yield from self.running(branch, times)
             elif made.opcode == "async-start" and made.attribute("calls"):
                 yield from self.running(made.attribute("calls"), times)
@@ -139,25 +159,37 @@ class Program:
         if known := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.rest):
             return int(known[1])
         # Counted from 0 by 1 up to a constant, which the condition compares with.
-        bounds = [int(found[1]) for i in self.computations[loop.attribute("condition")].values()
-                  if i.opcode == "constant" and i.result.strip().startswith("s32[]") and (found := re.match(r"(\d+)\)", i.rest))]  # fmt: skip
+        bounds = [
+            int(found[1])
+            for i in self.computations[loop.attribute("condition")].values()
+            if i.opcode == "constant"
+            and i.result.strip().startswith("s32[]")
+            and (found := re.match(r"(\d+)\)", i.rest))
+        ]
         if len(bounds) != 1:
             raise ValueError(f"the loop {loop.name} does not say how often it runs")
         return bounds[0]
 
     def collectives(self) -> dict[str, Collective]:
-        """Equations (1) to (5), by kind; those that run asynchronously count once, at their start."""
+        """Equations (1) to (5), by kind; those that run asynchronously count once, at their
+        start.
+        """
         found: dict[str, Collective] = defaultdict(Collective)
         for made, body, times in self.running():
             kind = made.opcode.removesuffix("-start")
             if kind not in COLLECTIVES:
                 continue
             given = sum(size(body[o].result) for o in made.operands if o in body)
-            n = 2 if kind == "collective-permute" else _group(made.rest)  # which has pairs, and sends all that it has
+            # which has pairs, and sends all that it has
+            n = 2 if kind == "collective-permute" else _group(made.rest)
             # An asynchronous start holds its operands in its result too.
             result = size(made.result) - (given if made.opcode.endswith("-start") else 0)
             share = (n - 1) / n
-            sent = {"all-gather": result * share, "all-reduce": 2 * given * share, "collective-permute": given}.get(kind, given * share)
+            sent = {
+                "all-gather": result * share,
+                "all-reduce": 2 * given * share,
+                "collective-permute": given,
+            }.get(kind, given * share)
             found[kind].count += times
             found[kind].sent += times * sent
         return dict(found)
@@ -173,7 +205,8 @@ class Program:
 
     def _moved(self, made: Instruction, body: dict[str, Instruction]) -> float:
         result = made.result
-        if made.opcode == "custom-call" and 'custom_call_target="__cu' in made.rest:  # (product, workspace)
+        # (product, workspace)
+        if made.opcode == "custom-call" and 'custom_call_target="__cu' in made.rest:
             result = _WORKSPACE.sub("", result)
         written = size(result, on_chip=False)
         read = [size(body[o].result, on_chip=False) for o in made.operands if o in body]
@@ -183,7 +216,8 @@ class Program:
             return 2 * (read[1] if len(read) > 1 else written)
         if made.opcode == "async-start" and made.attribute("calls"):  # counted in its body
             return 0.0
-        if made.opcode == "slice-start":  # its result holds the whole operand, of which it reads the slice, then the slice
+        # its result holds the whole operand, of which it reads the slice, then the slice
+        if made.opcode == "slice-start":
             cut = list(_SHAPE.finditer(result))[1][0]
             return size(cut) + size(cut, on_chip=False)
         if made.opcode.endswith("-start"):  # its result holds the operand and the result, but for
@@ -191,22 +225,29 @@ class Program:
         if made.opcode != "fusion":
             return written + sum(read)
         inside = self.computations[made.attribute("calls")]
-        parameters = {int(i.rest.split(")")[0]): i.name for i in inside.values() if i.opcode == "parameter"}
+        parameters = {
+            int(i.rest.split(")")[0]): i.name for i in inside.values() if i.opcode == "parameter"
+        }
         for at in range(len(read)):
             users = [i for i in inside.values() if parameters.get(at) in i.operands]
             if users and all(i.opcode in ("dynamic-slice", "slice") for i in users):
                 read[at] = min(read[at], sum(size(i.result) for i in users))
-            elif users and all(i.opcode == "dynamic-update-slice" and i.operands[0] == parameters[at] for i in users):
+            elif users and all(
+                i.opcode == "dynamic-update-slice" and i.operands[0] == parameters[at]
+                for i in users
+            ):
                 read[at] = 0
         for update in (i for i in inside.values() if i.opcode == "dynamic-update-slice"):
             whole = size(update.result)
-            if whole <= written and update.operands[1] in inside:  # written in place: the update alone
+            # written in place: the update alone
+            if whole <= written and update.operands[1] in inside:
                 written += size(inside[update.operands[1]].result) - whole
         return written + sum(read)
 
 
 def _group(rest: str) -> int:
-    """How many devices take part in one instance of a collective: of groups counted, listed, or named as axes of a mesh.
+    """How many devices take part in one instance of a collective: of groups counted, listed, or
+    named as axes of a mesh.
 
     Raises ValueError for groups written otherwise, and for none, which stands for all devices.
     """
@@ -214,8 +255,13 @@ def _group(rest: str) -> int:
         return int(found[2])
     if found := re.search(r"replica_groups=\{\{([\d,]+)\}", rest):
         return len(found[1].split(","))
-    if found := re.search(r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=[^{]*)? ?\{([^}]*)\}", rest):
+    if found := re.search(
+        r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=[^{]*)? ?\{([^}]*)\}", rest
+    ):
         sizes = {axis: int(n) for axis, n in re.findall(r"'(\w+)'=(\d+)", found[1])}
         # A part of an axis is written 'axis':(what comes before it)its size.
-        return math.prod(int(part) if part else sizes[axis] for axis, part in re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2]))
+        return math.prod(
+            int(part) if part else sizes[axis]
+            for axis, part in re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])
+        )
     raise ValueError(f"a collective whose groups are not understood: {rest[:200]}")

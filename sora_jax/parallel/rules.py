@@ -1,13 +1,15 @@
 """Where every parameter lies: one table from its path to a PartitionSpec.
 
-Matrices are read as [inputs, outputs]. Those that open a layer (q, k, v, up) give their outputs to `tensor`, so that each device
-works on its own heads or hidden features; those that close it (out, down) take their inputs from there, and one sum over `tensor`
-ends the layer (Megatron's pairing). The other side is kept in shares over `fsdp` and gathered when the layer runs. Vectors are
-whole everywhere. A stack of blocks has one axis before all that, never shared: the scan walks along it.
+Matrices are read as [inputs, outputs]. Those that open a layer (q, k, v, up) give their outputs to
+`tensor`, so that each device works on its own heads or hidden features; those that close it (out,
+down) take their inputs from there, and one sum over `tensor` ends the layer (Megatron's pairing).
+The other side is kept in shares over `fsdp` and gathered when the layer runs. Vectors are whole
+everywhere. A stack of blocks has one axis before all that, never shared: the scan walks along it.
 
-The table is strict. Each parameter matches exactly one rule, each rule matches something, a spec names every axis of its
-parameter, and each axis divides by the devices that share it: anything else is an error, for a parameter that silently stays whole
-is found only when a bigger model no longer fits.
+The table is strict. Each parameter matches exactly one rule, each rule matches something, a spec
+names every axis of its parameter, and each axis divides by the devices that share it: anything else
+is an error, for a parameter that silently stays whole is found only when a bigger model no longer
+fits.
 """
 
 import math
@@ -51,21 +53,32 @@ def specs(params: Any, rules: Rules = ST_DIT) -> dict[str, P]:
     """{path: spec} of every parameter of a tree of arrays or shapes.
 
     Raises:
-        ValueError: a parameter without a rule or with two, a rule without a parameter, a spec of another rank.
+        ValueError: a parameter without a rule or with two, a rule without a parameter, a spec of
+          another rank.
     """
     found, used = {}, set()
     for path, x in flatten(params).items():
         matching = [rule for rule in rules if re.fullmatch(rule[0], path)]
         if len(matching) != 1:
-            many = "matches no rule" if not matching else f"matches {len(matching)} rules: {', '.join(r[0] for r in matching)}"
+            many = (
+                "matches no rule"
+                if not matching
+                else f"matches {len(matching)} rules: {', '.join(r[0] for r in matching)}"
+            )
             raise ValueError(f"{path} {x.shape} {many}; give it exactly one")
         rule, spec = matching[0]
         if len(spec) != x.ndim:
-            raise ValueError(f"{path} has the shape {x.shape}, and its rule {rule} a spec of {len(spec)} axes, {spec}")
+            raise ValueError(
+                f"{path} has the shape {x.shape}, and its rule {rule} a spec of {len(spec)} "
+                f"axes, {spec}"
+            )
         used.add(rule)
         found[path] = spec
     if unused := [rule for rule, _ in rules if rule not in used]:
-        raise ValueError(f"rules that match no parameter: {', '.join(unused)}; take them out, or mend their spelling")
+        raise ValueError(
+            f"rules that match no parameter: {', '.join(unused)}; take them out, or mend their "
+            "spelling"
+        )
     return found
 
 
@@ -75,33 +88,47 @@ def spec_of(path: str, rules: Rules = ST_DIT) -> P:
 
 
 def check_sizes(params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> None:
-    """Raises UserError for the first parameter of which an axis does not divide by the devices that share it; heads stay whole."""
+    """Raises UserError for the first parameter of which an axis does not divide by the devices that
+    share it; heads stay whole.
+    """
     shapes = {path: x.shape for path, x in flatten(params).items()}
-    shared = [(path, axis, size, _whole(path, axis, shapes)) for path, spec in specs(params, rules).items()
-              for size, axis in zip(shapes[path], spec) if axis]  # fmt: skip
+    shared = [
+        (path, axis, size, _whole(path, axis, shapes))
+        for path, spec in specs(params, rules).items()
+        for size, axis in zip(shapes[path], spec)
+        if axis
+    ]
     for path, axis, size, whole in shared:
         if size // whole % mesh.shape[axis]:
             most = math.gcd(*(s // w for _, a, s, w in shared if a == axis))
             fits = [n for n in range(1, most + 1) if most % n == 0]
             of = f"{size}" if whole == 1 else f"{size // whole} heads of {whole}"
             raise UserError(
-                f"config.mesh.{axis}={mesh.shape[axis]} does not divide the {of} of {path} {shapes[path]}; "
+                f"config.mesh.{axis}={mesh.shape[axis]} does not divide the {of} of {path} "
+                f"{shapes[path]}; "
                 f"sizes that fit every parameter: {', '.join(map(str, fits))}"
             )
 
 
 def _whole(path: str, axis: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """How many neighbours along a shared axis must stay together: those of a head over `tensor`, else 1."""
+    """How many neighbours along a shared axis must stay together: those of a head over `tensor`,
+    else 1.
+    """
     layer, _, name = path.removesuffix("/kernel").rpartition("/")
-    return shapes.get(f"{layer}/q_scale", (1,))[-1] if axis == "tensor" and name in ("q", "k", "v", "out") else 1
+    return (
+        shapes.get(f"{layer}/q_scale", (1,))[-1]
+        if axis == "tensor" and name in ("q", "k", "v", "out")
+        else 1
+    )
 
 
 def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
-    """Shardings for a state that holds `params` and trees like it (moments, averages): a tree of NamedSharding as `state`.
+    """Shardings for a state that holds `params` and trees like it (moments, averages): a tree of
+    NamedSharding as `state`.
 
-    A leaf whose path ends in a parameter's path, with its shape, lies as the parameter does; counters, keys and an optimizer's few
-    numbers of its own are whole everywhere. So are stacks of several parameters' matrices, if the
-    parameters are.
+    A leaf whose path ends in a parameter's path, with its shape, lies as the parameter does;
+    counters, keys and an optimizer's few numbers of its own are whole everywhere. So are stacks of
+    several parameters' matrices, if the parameters are.
 
     Raises:
         UserError: the mesh does not divide a parameter, or it shards parameters that are stacked.
@@ -127,7 +154,9 @@ def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
                 f"which config.mesh.fsdp={fsdp} and config.mesh.tensor={tensor} cannot share out; "
                 "set both to 1, or muon_stacked=false"
             )
-        raise ValueError(f"{path} {x.shape} is like no parameter, and the rules do not say where it lies")
+        raise ValueError(
+            f"{path} {x.shape} is like no parameter, and the rules do not say where it lies"
+        )
 
     leaves = [NamedSharding(mesh, spec(path, x)) for path, x in flatten(state).items()]
     return jax.tree.unflatten(jax.tree.structure(state), leaves)
@@ -138,9 +167,14 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(BATCH))
 
 
-def table(params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> list[tuple[str, tuple[int, ...], P, int]]:
+def table(
+    params: Any, mesh: Mesh, rules: Rules = ST_DIT
+) -> list[tuple[str, tuple[int, ...], P, int]]:
     """(path, shape, spec, bytes on each device) of every parameter."""
     check_sizes(params, mesh, rules)
     where = specs(params, rules)
     share = lambda path: math.prod(mesh.shape[axis] for axis in where[path] if axis)
-    return [(path, x.shape, where[path], math.prod(x.shape) * x.dtype.itemsize // share(path)) for path, x in flatten(params).items()]
+    return [
+        (path, x.shape, where[path], math.prod(x.shape) * x.dtype.itemsize // share(path))
+        for path, x in flatten(params).items()
+    ]

@@ -1,4 +1,6 @@
-"""One way from a request to a clip: prompt -> latents -> frames and samples. Every generation goes through `Pipeline.generate`.
+"""One way from a request to a clip: prompt -> latents -> frames and samples.
+
+Every generation goes through `Pipeline.generate`.
 
     text alone          every latent at start level 1
     first_frame         video latent 0 given
@@ -6,8 +8,9 @@
     given_audio         the sound given, the picture made
     continued           a clip made longer, window by window (`windows`), in latent space
 
-Given means start level 0 (`sora_jax.flow.conditioning`); only the history of a continued clip is lightly noised, and put back
-unchanged afterwards. Files are read elsewhere (`sidecar`, `sora_jax.media`).
+Given means start level 0 (`sora_jax.flow.conditioning`); only the history of a continued clip is
+lightly noised, and put back unchanged afterwards. Files are read elsewhere (`sidecar`,
+`sora_jax.media`).
 """
 
 import dataclasses
@@ -35,9 +38,9 @@ SEAM = 320  # samples over which an old soundtrack fades into its continuation (
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """frames float32 [F, H, W, 3] in [0, 1]; samples float32 [S] in [-1, 1] at 16 kHz; latents {"video": [T, h, w, C],
-    "audio": [N, C]}; cache: the video decoder's state after the last latent, or None; provenance: what made it; timings in
-    seconds; notes: what a user should know.
+    """frames float32 [F, H, W, 3] in [0, 1]; samples float32 [S] in [-1, 1] at 16 kHz; latents
+    {"video": [T, h, w, C], "audio": [N, C]}; cache: the video decoder's state after the last
+    latent, or None; provenance: what made it; timings in seconds; notes: what a user should know.
     """
 
     frames: np.ndarray
@@ -52,9 +55,10 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to make. prompt None: no text. first_frame [H, W, 3], or the first frames [n, H, W, 3] of whole latents; given_video
-    [F, H, W, 3], given_audio [S]: of the pipeline's format. continued with `seconds`: how much to add, rounded up to whole latents.
-    unconditional: nothing is asked for, and any clip will do.
+    """What to make. prompt None: no text. first_frame [H, W, 3], or the first frames [n, H, W, 3]
+    of whole latents; given_video [F, H, W, 3], given_audio [S]: of the pipeline's format. continued
+    with `seconds`: how much to add, rounded up to whole latents. unconditional: nothing is asked
+    for, and any clip will do.
     """
 
     prompt: str | None = None
@@ -71,7 +75,9 @@ class Request:
     @property
     def task(self) -> str:
         given = ("continued", "first_frame", "given_video", "given_audio")
-        return " and ".join(name for name in given if getattr(self, name) is not None) or ("nothing" if self.unconditional else "text")
+        return " and ".join(name for name in given if getattr(self, name) is not None) or (
+            "nothing" if self.unconditional else "text"
+        )
 
 
 @functools.partial(jax.jit, static_argnames="method")
@@ -86,31 +92,56 @@ def _decode_audio(tokenizer, latents, num_samples):
 
 @jax.jit
 def decode_chunk(tokenizer, latents, cache):
-    """Compiled `tokenizer.decode_chunk`: latents [B, t, ...] and the state before them -> frames and the state after them."""
+    """Compiled `tokenizer.decode_chunk`: latents [B, t, ...] and the state before them -> frames
+    and the state after them.
+    """
     return tokenizer.decode_chunk(latents, cache)
 
 
 class Pipeline:
     """A model with its tokenizers, ready to generate. `load_pipeline` makes one from files."""
 
-    def __init__(self, model, video_tokenizer, audio_tokenizer, text_tokenizer: TextTokenizer, form: ClipFormat = FORMATS["nano"],
-                 fingerprints: dict[str, str] | None = None, config: dict[str, Any] | None = None, shift: float = 1.0):
-        """fingerprints of the three parts and the model's config go into every clip's provenance; shift: that of training."""
-        self.model, self.video_tokenizer, self.audio_tokenizer = model, video_tokenizer, audio_tokenizer
+    def __init__(
+        self,
+        model,
+        video_tokenizer,
+        audio_tokenizer,
+        text_tokenizer: TextTokenizer,
+        form: ClipFormat = FORMATS["nano"],
+        fingerprints: dict[str, str] | None = None,
+        config: dict[str, Any] | None = None,
+        shift: float = 1.0,
+    ):
+        """fingerprints of the three parts and the model's config go into every clip's provenance;
+        shift: that of training.
+        """
+        self.model, self.video_tokenizer, self.audio_tokenizer = (
+            model,
+            video_tokenizer,
+            audio_tokenizer,
+        )
         self.text_tokenizer, self.format = text_tokenizer, form
         self.fingerprints, self.config = dict(fingerprints or {}), dict(config or {})
         self.shift = shift
 
-    def generate(self, request: Request, on_progress: Callable[[int, int], object] | None = None) -> Clip:
-        """The clip that was asked for; on_progress(done, total) after every step of the sampler. Raises UserError for a request
-        that cannot be met (see `check`), and where the numbers that come out are not finite.
+    def generate(
+        self, request: Request, on_progress: Callable[[int, int], object] | None = None
+    ) -> Clip:
+        """The clip that was asked for; on_progress(done, total) after every step of the sampler.
+
+        Raises UserError for a request that cannot be met (see `check`), and where the numbers that
+        come out are not finite.
         """
         return self.generate_batch([request], on_progress)[0]
 
-    def generate_batch(self, requests: Sequence[Request], on_progress: Callable[[int, int], object] | None = None) -> list[Clip]:
-        """The same for several requests with one sampler setting; those that continue no clip go through the network together.
+    def generate_batch(
+        self, requests: Sequence[Request], on_progress: Callable[[int, int], object] | None = None
+    ) -> list[Clip]:
+        """The same for several requests with one sampler setting; those that continue no clip go
+        through the network together.
 
-        A clip depends on its own request, not on its companions, up to the order of floating-point sums.
+        A clip depends on its own request, not on its companions, up to the order of floating-point
+        sums.
         """
         if not requests:
             return []
@@ -132,51 +163,89 @@ class Pipeline:
 
     def check(self, request: Request) -> None:
         """Raises UserError for a request that contradicts itself or asks for nothing."""
-        given = [name for name in ("continued", "first_frame", "given_video") if getattr(request, name) is not None]
+        given = [
+            name
+            for name in ("continued", "first_frame", "given_video")
+            if getattr(request, name) is not None
+        ]
         if len(given) > 1 or (request.continued is not None and request.given_audio is not None):
             raise UserError(f"{request.task}: these cannot be combined; give one of them")
         if request.given_video is not None and request.given_audio is not None:
-            raise UserError("picture and sound are both given, so nothing is left to make; give one of them")
+            raise UserError(
+                "picture and sound are both given, so nothing is left to make; give one of them"
+            )
         if request.prompt is not None and not request.prompt.strip():
-            raise UserError('the prompt is empty; describe the clip, for example "a large red ball is dropped and bounces twice"')
+            raise UserError(
+                'the prompt is empty; describe the clip, for example "a large red ball is '
+                'dropped and bounces twice"'
+            )
         if request.task == "text" and request.prompt is None:
-            raise UserError("there is nothing to make a clip from; give a prompt, a first frame, a picture or a sound")
+            raise UserError(
+                "there is nothing to make a clip from; give a prompt, a first frame, a picture "
+                "or a sound"
+            )
         if request.continued is not None and not 0 < request.seconds <= LONGEST:
-            raise UserError(f"seconds={request.seconds}: a clip is made longer by a positive time of at most {LONGEST}; give for example 2")
+            raise UserError(
+                f"seconds={request.seconds}: a clip is made longer by a positive time of at "
+                f"most {LONGEST}; give for example 2"
+            )
         for name, scale in dataclasses.asdict(request.sampler.guidance).items():
             if scale is not None and not math.isfinite(scale):
-                raise UserError(f"guidance {name}={scale} is not a finite number; give for example 2")
+                raise UserError(
+                    f"guidance {name}={scale} is not a finite number; give for example 2"
+                )
         side = self.format.size
         first = request.first_frame
         if first is not None and first.ndim == 4 and first.shape[1:] == (side, side, 3):
             group, count = self.format.frames_per_latent, len(first)
             if (count - 1) % group or not 0 < count < self.format.frames:
-                raise ValueError(f"{count} first frames: they are 1 + {group}k, and fewer than the clip's {self.format.frames}")
+                raise ValueError(
+                    f"{count} first frames: they are 1 + {group}k, and fewer than the clip's "
+                    f"{self.format.frames}"
+                )
             first = first[0]
-        wanted = {"first_frame": (first, (side, side, 3)), "given_video": (request.given_video, (self.format.frames, side, side, 3)),
-                  "given_audio": (request.given_audio, (self.format.samples,))}
+        wanted = {
+            "first_frame": (first, (side, side, 3)),
+            "given_video": (request.given_video, (self.format.frames, side, side, 3)),
+            "given_audio": (request.given_audio, (self.format.samples,)),
+        }
         for name, (value, shape) in wanted.items():
             if value is not None and value.shape != shape:
-                raise ValueError(f"{name} has shape {value.shape}, and the pipeline's format needs {shape}")
+                raise ValueError(
+                    f"{name} has shape {value.shape}, and the pipeline's format needs {shape}"
+                )
 
     def notes(self, request: Request) -> tuple[str, ...]:
-        """What a user should know: words that the vocabulary lacks, words past the longest text, seconds that are no whole latents."""
+        """What a user should know: words that the vocabulary lacks, words past the longest text,
+        seconds that are no whole latents.
+        """
         notes = []
         if request.continued is not None:
             latent = self.format.frames_per_latent / self.format.fps
             added = (self._target(request) - len(request.continued.latents["video"])) * latent
             if abs(added - request.seconds) > 1e-6:
-                notes.append(f"{request.seconds:g} s become {added:g} s: a clip grows by whole latents of {latent:g} s, rounded up")
-        for name, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
+                notes.append(
+                    f"{request.seconds:g} s become {added:g} s: a clip grows by whole latents "
+                    f"of {latent:g} s, rounded up"
+                )
+        for name, text in (
+            ("prompt", request.prompt),
+            ("negative prompt", request.negative_prompt),
+        ):
             words = [w for w in self.text_tokenizer.unknown(text or "") if w[0].isalnum()]
             if words:
-                notes.append(f"the {name} has words outside the vocabulary, which the model never learned: {', '.join(words)}")
+                notes.append(
+                    f"the {name} has words outside the vocabulary, which the model never "
+                    f"learned: {', '.join(words)}"
+                )
             if len(self.text_tokenizer.split(text or "")) > self.text_tokenizer.length:
                 notes.append(f"the {name} is cut after {self.text_tokenizer.length} words")
         return tuple(notes)
 
     def encode(self, frames: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:
-        """frames [F, H, W, 3], F = 1 + 4k, and samples [S] -> latents {"video": [T, h, w, C], "audio": [N, C]}."""
+        """frames [F, H, W, 3], F = 1 + 4k, and samples [S] -> latents {"video": [T, h, w, C],
+        "audio": [N, C]}.
+        """
         video = _apply(self.video_tokenizer, jnp.asarray(frames, jnp.float32)[None], "encode")[0]
         audio = _apply(self.audio_tokenizer, jnp.asarray(samples, jnp.float32)[None], "encode")[0]
         return {"video": np.asarray(video), "audio": np.asarray(audio)}
@@ -192,11 +261,17 @@ class Pipeline:
             "audio": (form.audio_latents, AUDIO_CHANNELS),
         }
         config = self._sampler(requests[0])
-        text, negative = self._text([r.prompt for r in requests]), self._text([r.negative_prompt for r in requests])
-        if not text["mask"].any() and not negative["mask"].any():  # nothing for text guidance to pull towards
+        text, negative = (
+            self._text([r.prompt for r in requests]),
+            self._text([r.negative_prompt for r in requests]),
+        )
+        # nothing for text guidance to pull towards
+        if not text["mask"].any() and not negative["mask"].any():
             guidance = dataclasses.replace(config.guidance, text=1.0, picture=None, sound=None)
             config = dataclasses.replace(config, guidance=guidance)
-        latents = sample(self.model, keys, shapes, start, given, text, negative, times, config, progress)
+        latents = sample(
+            self.model, keys, shapes, start, given, text, negative, times, config, progress
+        )
         return {m: np.asarray(x) for m, x in latents.items()}
 
     def _sampler(self, request: Request) -> SamplerConfig:
@@ -219,11 +294,15 @@ class Pipeline:
             frames = request.given_video if request.given_video is not None else request.first_frame
             if frames is not None:
                 frames = frames if frames.ndim == 4 else frames[None]
-                latents = np.asarray(_apply(self.video_tokenizer, jnp.asarray(frames)[None], "encode")[0])
+                latents = np.asarray(
+                    _apply(self.video_tokenizer, jnp.asarray(frames)[None], "encode")[0]
+                )
                 given["video"][i, : len(latents)] = latents
                 start["video"][i, : len(latents)] = 0
             if request.given_audio is not None:
-                given["audio"][i] = _apply(self.audio_tokenizer, jnp.asarray(request.given_audio)[None], "encode")[0]
+                given["audio"][i] = _apply(
+                    self.audio_tokenizer, jnp.asarray(request.given_audio)[None], "encode"
+                )[0]
                 start["audio"][i] = 0
         clock.lap("encode")
         keys = jnp.stack([jax.random.key(request.seed) for request in requests])
@@ -235,8 +314,16 @@ class Pipeline:
         clips = []
         for i, request in enumerate(requests):
             own = {m: x[i] for m, x in latents.items()}
-            pictures = frames[i] if request.given_video is None else np.asarray(request.given_video, np.float32)
-            sound = samples[i] if request.given_audio is None else np.asarray(request.given_audio, np.float32)
+            pictures = (
+                frames[i]
+                if request.given_video is None
+                else np.asarray(request.given_video, np.float32)
+            )
+            sound = (
+                samples[i]
+                if request.given_audio is None
+                else np.asarray(request.given_audio, np.float32)
+            )
             clips.append(self._clip(request, pictures, sound, own, caches[i], clock))
         return clips
 
@@ -244,7 +331,9 @@ class Pipeline:
         """How many windows a continuation takes."""
         latents, count = len(request.continued.latents["video"]), 0
         while latents < self._target(request):
-            latents = windows.next_window(latents, self.format).video_start + self.format.video_latents
+            latents = (
+                windows.next_window(latents, self.format).video_start + self.format.video_latents
+            )
             count += 1
         return count
 
@@ -257,10 +346,19 @@ class Pipeline:
         target, key = self._target(request), jax.random.key(request.seed)
 
         def make(window, given):
-            start = {m: np.where(known, HISTORY_LEVEL, 1.0)[None] for m, known in
-                     (("video", window.video_given), ("audio", window.audio_given))}
+            start = {
+                m: np.where(known, HISTORY_LEVEL, 1.0)[None]
+                for m, known in (("video", window.video_given), ("audio", window.audio_given))
+            }
             own = jax.random.fold_in(key, window.video_start)[None]
-            made = self._sample([request], own, start, {m: x[None] for m, x in given.items()}, window.times, progress)
+            made = self._sample(
+                [request],
+                own,
+                start,
+                {m: x[None] for m, x in given.items()},
+                window.times,
+                progress,
+            )
             return {m: x[0] for m, x in made.items()}
 
         known = len(old.latents["video"])
@@ -272,26 +370,49 @@ class Pipeline:
         new, (cache,) = self._decode_video(latents["video"][None, known:], cache)
         frames = np.concatenate([old.frames, new[0]])
         samples = windows.stream_samples(target, form)
-        samples = np.asarray(_decode_audio(self.audio_tokenizer, jnp.asarray(latents["audio"])[None], samples)[0])
+        samples = np.asarray(
+            _decode_audio(self.audio_tokenizer, jnp.asarray(latents["audio"])[None], samples)[0]
+        )
         clock.lap("decode")
         return self._clip(request, frames, _join(old.samples, samples), latents, cache, clock)
 
     def _decode_video(self, latents: np.ndarray, cache=None) -> tuple[np.ndarray, list[Any]]:
-        """latents [B, T, ...] after `cache` (None: from the beginning) -> frames float32 in [0, 1], and every clip's cache."""
+        """latents [B, T, ...] after `cache` (None: from the beginning) -> frames float32 in [0, 1],
+        and every clip's cache.
+        """
         frames, cache = decode_chunk(self.video_tokenizer, jnp.asarray(latents), cache)
-        caches = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], cache) for i in range(len(latents))]
+        caches = [
+            jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], cache) for i in range(len(latents))
+        ]
         return np.clip(np.asarray(frames, np.float32), 0, 1), caches
 
     def _clip(self, request: Request, frames, samples, latents, cache, clock) -> Clip:
-        made = {"video latents": latents["video"], "audio latents": latents["audio"], "frames": frames, "samples": samples}
+        made = {
+            "video latents": latents["video"],
+            "audio latents": latents["audio"],
+            "frames": frames,
+            "samples": samples,
+        }
         for name, x in made.items():
             if not np.isfinite(x).all():
                 first = int(np.argmin(np.isfinite(x).reshape(len(x), -1).all(1)))
                 guidance = request.sampler.guidance.text
-                raise UserError(f"the {name} made with seed {request.seed} are NaN or infinite from number {first} of {len(x)} on, so there "
-                                f"is no clip; lower the guidance (now {guidance:g}), or use other weights")
+                raise UserError(
+                    f"the {name} made with seed {request.seed} are NaN or infinite from number "
+                    f"{first} of {len(x)} on, so there "
+                    f"is no clip; lower the guidance (now {guidance:g}), or use other weights"
+                )
         form = dataclasses.replace(self.format, frames=len(frames))
-        return Clip(frames, samples, form, latents, cache, self.provenance(request), clock.laps, self.notes(request))
+        return Clip(
+            frames,
+            samples,
+            form,
+            latents,
+            cache,
+            self.provenance(request),
+            clock.laps,
+            self.notes(request),
+        )
 
     def provenance(self, request: Request) -> dict[str, Any]:
         """What makes the clip of a request, as JSON values: all that is needed to make it again."""
@@ -334,43 +455,70 @@ class _Clock:
 
 
 def _join(old: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """The old soundtrack, faded over `SEAM` samples into the newly decoded whole: what was heard before stays as it was."""
+    """The old soundtrack, faded over `SEAM` samples into the newly decoded whole: what was heard
+    before stays as it was.
+    """
     seam = min(SEAM, len(old))
     fade = np.linspace(1, 0, seam, dtype=np.float32)
     middle = old[len(old) - seam :] * fade + whole[len(old) - seam : len(old)] * (1 - fade)
     return np.concatenate([old[: len(old) - seam], middle, whole[len(old) :]])
 
 
-def load_pipeline(model: str | None = None, video_tokenizer: str | None = None, audio_tokenizer: str | None = None) -> Pipeline:
-    """A pipeline from files of weights (None: the shipped ones). Raises UserError for one that is missing, foreign or unfit."""
+def load_pipeline(
+    model: str | None = None, video_tokenizer: str | None = None, audio_tokenizer: str | None = None
+) -> Pipeline:
+    """A pipeline from files of weights (None: the shipped ones).
+
+    Raises UserError for one that is missing, foreign or unfit.
+    """
     transformer, weights = weights_lib.load_model(model)
     video, video_weights = weights_lib.load_video_tokenizer(video_tokenizer)
     audio, audio_weights = weights_lib.load_audio_tokenizer(audio_tokenizer)
-    made_with = {"video_tokenizer": video_weights.fingerprint, "audio_tokenizer": audio_weights.fingerprint}
+    made_with = {
+        "video_tokenizer": video_weights.fingerprint,
+        "audio_tokenizer": audio_weights.fingerprint,
+    }
     for name, fingerprint in made_with.items():
         expected = weights.metadata.get("tokenizers", {}).get(name, fingerprint)
         if expected != fingerprint:
             remedy = f"give the one it was trained with as --{name}, or retrain it"
-            raise UserError(f"the model was trained on latents of the {name} {expected}, and {fingerprint} is loaded; {remedy}")
+            raise UserError(
+                f"the model was trained on latents of the {name} {expected}, and {fingerprint} "
+                f"is loaded; {remedy}"
+            )
     form = weights.metadata.get("format", "nano")
     form = FORMATS[form] if isinstance(form, str) else ClipFormat(**form)
     if video.config.frames_per_latent != form.frames_per_latent:
         raise UserError(
-            f"the video tokenizer has {video.config.frames_per_latent} frames to a latent, and the model was trained with "
+            f"the video tokenizer has {video.config.frames_per_latent} frames to a latent, and "
+            "the model was trained with "
             f"{form.frames_per_latent}; give the one it was trained with as --video_tokenizer"
         )
     shift = weights.metadata.get("run", {}).get("flow", {}).get("timesteps", {}).get("shift", 1.0)
     fingerprints = {"model": weights.fingerprint, **made_with}
-    return Pipeline(transformer, video, audio, text_tokenizer_of(weights), form, fingerprints, weights.config, shift)
+    return Pipeline(
+        transformer,
+        video,
+        audio,
+        text_tokenizer_of(weights),
+        form,
+        fingerprints,
+        weights.config,
+        shift,
+    )
 
 
 def text_tokenizer_of(weights: weights_lib.Weights) -> TextTokenizer:
-    """The text tokenizer a model was trained with: the words are in its metadata, the buckets follow from its vocabulary."""
+    """The text tokenizer a model was trained with: the words are in its metadata, the buckets
+    follow from its vocabulary.
+    """
     from sora_jax.worlds.playhouse.captions import WORDS
 
     words = weights.metadata.get("words", WORDS)
     buckets = weights.config["vocabulary"] - 1 - len(words)
     if buckets < 1:
         size = weights.config["vocabulary"]
-        raise UserError(f"the model's vocabulary of {size} has no room for its {len(words)} words; retrain it")
+        raise UserError(
+            f"the model's vocabulary of {size} has no room for its {len(words)} words; retrain it"
+        )
     return TextTokenizer(words, buckets=buckets, length=weights.metadata.get("text_length", 64))

@@ -14,9 +14,11 @@ from sora_jax.train.watch import SampleConfig
 
 
 def preview(pipeline: Pipeline, config: SampleConfig, folder: Path) -> dict[str, np.ndarray]:
-    """Makes the clips of `config.prompts`, with seeds 0, 1, ..., and writes their mp4 and contact sheets into `folder`.
+    """Makes the clips of `config.prompts`, with seeds 0, 1, ..., and writes their mp4 and contact
+    sheets into `folder`.
 
-    Returns {"clip_0": the sheet, uint8 [H, W, 3], ...}. Raises UserError where the model's numbers are not finite.
+    Returns {"clip_0": the sheet, uint8 [H, W, 3], ...}. Raises UserError where the model's numbers
+    are not finite.
     """
     sampler = SamplerConfig(steps=config.steps, guidance=Guidance(text=config.guidance))
     requests = [Request(prompt, seed=i, sampler=sampler) for i, prompt in enumerate(config.prompts)]
@@ -24,7 +26,11 @@ def preview(pipeline: Pipeline, config: SampleConfig, folder: Path) -> dict[str,
     sheets = {}
     for i, clip in enumerate(pipeline.generate_batch(requests)):
         name = f"clip_{i}"
-        media.write_mp4(folder / f"{name}.mp4", clip.frames, clip.samples, clip.format.fps, clip.provenance)
-        contact_sheet(folder / f"{name}.png", clip.frames, clip.samples, clip.format.fps, requests[i].prompt)
+        media.write_mp4(
+            folder / f"{name}.mp4", clip.frames, clip.samples, clip.format.fps, clip.provenance
+        )
+        contact_sheet(
+            folder / f"{name}.png", clip.frames, clip.samples, clip.format.fps, requests[i].prompt
+        )
         sheets[name] = np.asarray(Image.open(folder / f"{name}.png").convert("RGB"))
     return sheets

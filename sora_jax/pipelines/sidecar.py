@@ -1,8 +1,9 @@
 """What is kept beside a clip, so that it can be continued without leaving latent space.
 
-`clip.mp4` is for people; `clip.latents.npz` holds its latents, the video decoder's state after the last of them, its frames
-before h264 and its samples before aac. It is used when it belongs to the mp4 (both carry the digest of the latents) and was made
-by the tokenizers at hand (their fingerprints); else the mp4 is encoded, once, and the clip's notes say why.
+`clip.mp4` is for people; `clip.latents.npz` holds its latents, the video decoder's state after the
+last of them, its frames before h264 and its samples before aac. It is used when it belongs to the
+mp4 (both carry the digest of the latents) and was made by the tokenizers at hand (their
+fingerprints); else the mp4 is encoded, once, and the clip's notes say why.
 """
 
 import dataclasses
@@ -40,17 +41,26 @@ def digest(latents: dict[str, np.ndarray]) -> str:
 
 
 def save(path: str | os.PathLike, clip: Clip) -> None:
-    """Write a clip's sidecar; `path` holds it whole or not at all. Raises UserError where it cannot be written."""
+    """Write a clip's sidecar; `path` holds it whole or not at all.
+
+    Raises UserError where it cannot be written.
+    """
     head = {"version": VERSION, "format": clip.format.to_dict(), "provenance": clip.provenance}
     leaves = [] if clip.cache is None else jax.tree.leaves(clip.cache)
     arrays = {f"latents_{name}": np.asarray(x, np.float32) for name, x in clip.latents.items()}
     arrays |= {f"cache_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-    arrays |= {"frames": media.to_uint8(clip.frames), "samples": np.asarray(clip.samples, np.float32)}
-    with replacing(path) as partial, open(partial, "wb") as file:  # a file: numpy would add .npz to a name
+    arrays |= {
+        "frames": media.to_uint8(clip.frames),
+        "samples": np.asarray(clip.samples, np.float32),
+    }
+    # a file: numpy would add .npz to a name
+    with replacing(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
 
 
-def load(path: str | os.PathLike, pipeline: Pipeline, expected: str | None) -> tuple[Clip | None, str]:
+def load(
+    path: str | os.PathLike, pipeline: Pipeline, expected: str | None
+) -> tuple[Clip | None, str]:
     """The clip in a sidecar, or None and the reason. expected: the digest that its mp4 carries."""
     path = Path(path)
     if not path.is_file():
@@ -62,7 +72,15 @@ def load(path: str | os.PathLike, pipeline: Pipeline, expected: str | None) -> t
         latents = {name: arrays[f"latents_{name}"] for name in ("video", "audio")}
         form, provenance = ClipFormat(**head["format"]), head["provenance"]
         frames, samples = arrays["frames"].astype(np.float32) / 255, arrays["samples"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         return None, f"the latents kept beside it cannot be read ({type(error).__name__})"
     if head.get("version") != VERSION:
         return None, "the latents kept beside it are of another version"
@@ -72,28 +90,45 @@ def load(path: str | os.PathLike, pipeline: Pipeline, expected: str | None) -> t
         return None, "the latents kept beside it are not finite numbers"
     for name in TOKENIZERS:
         if provenance.get(name) != pipeline.fingerprints.get(name):
-            return None, f"the latents kept beside it were made with another {name.replace('_', ' ')}"
+            return (
+                None,
+                f"the latents kept beside it were made with another {name.replace('_', ' ')}",
+            )
     if (form.fps, form.size) != (pipeline.format.fps, pipeline.format.size):
         return None, "the latents kept beside it are of another format"
-    return Clip(frames, samples, form, latents, _cache(arrays, pipeline, latents["video"]), provenance), ""
+    return Clip(
+        frames, samples, form, latents, _cache(arrays, pipeline, latents["video"]), provenance
+    ), ""
 
 
 def _cache(arrays, pipeline, latents):
-    """The decoder's state, or None if this decoder's has another shape: it is then made anew from the latents."""
-    like = jax.eval_shape(decode_chunk, pipeline.video_tokenizer, jnp.zeros((1, *latents.shape)), None)[1]
+    """The decoder's state, or None if this decoder's has another shape: it is then made anew from
+    the latents.
+    """
+    like = jax.eval_shape(
+        decode_chunk, pipeline.video_tokenizer, jnp.zeros((1, *latents.shape)), None
+    )[1]
     leaves, structure = jax.tree.flatten(like)
     kept = [arrays.get(f"cache_{i}") for i in range(len(leaves))]
-    if any(leaf is None or leaf.shape != want.shape or leaf.dtype != want.dtype for leaf, want in zip(kept, leaves)):
+    if any(
+        leaf is None or leaf.shape != want.shape or leaf.dtype != want.dtype
+        for leaf, want in zip(kept, leaves)
+    ):
         return None
     return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in kept])
 
 
 def open_clip(path: str | os.PathLike, pipeline: Pipeline) -> Clip:
-    """A clip from an mp4: from its sidecar if that fits, else encoded; notes say which. Raises UserError if unreadable."""
+    """A clip from an mp4: from its sidecar if that fits, else encoded; notes say which.
+
+    Raises UserError if unreadable.
+    """
     stated = media.read_metadata(path)
     clip, reason = load(sidecar_path(path), pipeline, stated.get("latents"))
     if clip is not None:
-        return dataclasses.replace(clip, notes=(f"continued from the latents kept beside {Path(path).name}",))
+        return dataclasses.replace(
+            clip, notes=(f"continued from the latents kept beside {Path(path).name}",)
+        )
     fps = pipeline.format.fps
     whole = media.read_video(path, short_side=2 * pipeline.format.size)
     frames = max(1, round(whole.seconds * fps))
@@ -106,5 +141,10 @@ def open_clip(path: str | os.PathLike, pipeline: Pipeline) -> Clip:
     form = dataclasses.replace(pipeline.format, frames=frames - extra)
     fitted = media.fit_clip(whole, form)
     latents = pipeline.encode(fitted.frames, fitted.samples)
-    provenance = {"file": Path(path).name, **{k: stated[k] for k in ("prompt", "seed", "model") if k in stated}}
-    return Clip(fitted.frames, fitted.samples, form, latents, None, provenance, {}, (*notes, *fitted.notes))
+    provenance = {
+        "file": Path(path).name,
+        **{k: stated[k] for k in ("prompt", "seed", "model") if k in stated},
+    }
+    return Clip(
+        fitted.frames, fitted.samples, form, latents, None, provenance, {}, (*notes, *fitted.notes)
+    )

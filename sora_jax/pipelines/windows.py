@@ -1,12 +1,15 @@
 """How a stream of latents is extended: windows of the training length that overlap what is there.
 
-A stream holds J video latents; latent j > 0 spans frames 4j-3 .. 4j, and only latent 0 spans a single frame. The model was
-trained on clips of T latents that begin with such a latent. So a window keeps the shape of a training clip: slot i of it stands
-for stream latent o + i, o = J - 1 - k, with the last k latents given in slots 1 .. k and slots k+1 .. T-1 to be made. Slot 0 stands for
-a single frame; unless o = 0, when it is the stream's own, it is made too and thrown away. See `flow.conditioning`, `continuation`.
+A stream holds J video latents; latent j > 0 spans frames 4j-3 .. 4j, and only latent 0 spans a
+single frame. The model was trained on clips of T latents that begin with such a latent. So a window
+keeps the shape of a training clip: slot i of it stands for stream latent o + i, o = J - 1 - k, with
+the last k latents given in slots 1 .. k and slots k+1 .. T-1 to be made. Slot 0 stands for a single
+frame; unless o = 0, when it is the stream's own, it is made too and thrown away. See
+`flow.conditioning`, `continuation`.
 
-The window's clock starts with frame 4 o, at 4 o / fps seconds. k is chosen so that this is a whole number of audio latents where
-possible; else the audio latents sit a fraction early on the window's clock, and their times say so.
+The window's clock starts with frame 4 o, at 4 o / fps seconds. k is chosen so that this is a whole
+number of audio latents where possible; else the audio latents sit a fraction early on the window's
+clock, and their times say so.
 """
 
 import dataclasses
@@ -38,13 +41,20 @@ def stream_samples(latents: int, form: ClipFormat) -> int:
 
 
 def next_window(latents: int, form: ClipFormat) -> Window:
-    """The window that extends a stream of `latents` >= 1 video latents, with whatever whole audio latents it has."""
+    """The window that extends a stream of `latents` >= 1 video latents, with whatever whole audio
+    latents it has.
+    """
     if form.video_latents < 3:
-        raise ValueError(f"clips of {form.video_latents} latents are too short to overlap; 3 are needed")
-    per_latent = form.frames_per_latent * AUDIO_LATENT_RATE / form.fps  # audio latents to a video latent, perhaps a fraction
+        raise ValueError(
+            f"clips of {form.video_latents} latents are too short to overlap; 3 are needed"
+        )
+    # audio latents to a video latent, perhaps a fraction
+    per_latent = form.frames_per_latent * AUDIO_LATENT_RATE / form.fps
     longest = form.video_latents - 2  # at least one latent is made
     # At most every slot but the last is given; half a window of history is enough to carry motion.
-    lengths = [k for k in range(min(form.video_latents // 2, longest), longest + 1) if k < latents] or [min(longest, latents - 1)]
+    lengths = [
+        k for k in range(min(form.video_latents // 2, longest), longest + 1) if k < latents
+    ] or [min(longest, latents - 1)]
     k = next((k for k in lengths if (per_latent * (latents - 1 - k)).is_integer()), lengths[0])
     start = latents - 1 - k
     early = per_latent * start - int(per_latent * start)
@@ -60,11 +70,15 @@ def next_window(latents: int, form: ClipFormat) -> Window:
     )
 
 
-def extend(latents: dict[str, np.ndarray], form: ClipFormat, target: int, make) -> dict[str, np.ndarray]:
-    """Extend a stream {"video": [J, ...], "audio": [M, C]} to `target` video latents and the audio latents that sound with them.
+def extend(
+    latents: dict[str, np.ndarray], form: ClipFormat, target: int, make
+) -> dict[str, np.ndarray]:
+    """Extend a stream {"video": [J, ...], "audio": [M, C]} to `target` video latents and the audio
+    latents that sound with them.
 
-    make(window, given) -> latents of one window {"video": [T, ...], "audio": [N, C]}; given is zero where nothing is given. What
-    the stream holds is returned bit by bit, but for a last audio latent that the old end had cut.
+    make(window, given) -> latents of one window {"video": [T, ...], "audio": [N, C]}; given is zero
+    where nothing is given. What the stream holds is returned bit by bit, but for a last audio
+    latent that the old end had cut.
     """
     video, audio = np.asarray(latents["video"]), np.asarray(latents["audio"])
     while len(video) < target:
@@ -82,4 +96,7 @@ def extend(latents: dict[str, np.ndarray], form: ClipFormat, target: int, make) 
         made = make(window, given)
         video = np.concatenate([video, made["video"][len(video) - window.video_start :]])[:target]
         audio = np.concatenate([audio, made["audio"][len(audio) - window.audio_start :]])
-    return {"video": video, "audio": audio[: -(-stream_samples(len(video), form) // SAMPLES_PER_LATENT)]}
+    return {
+        "video": video,
+        "audio": audio[: -(-stream_samples(len(video), form) // SAMPLES_PER_LATENT)],
+    }

@@ -1,16 +1,21 @@
-"""Frames, the short-time Fourier transform and its least-squares inverse, bands of frequency, and phases from magnitudes.
+"""Frames, the short-time Fourier transform and its least-squares inverse, bands of frequency, and
+phases from magnitudes.
 
-Frame i of a transform with window W and hop h is centred at (i + 1/2) h, so that it speaks for the samples [i h, (i + 1) h):
+Frame i of a transform with window W and hop h is centred at (i + 1/2) h, so that it speaks for the
+samples [i h, (i + 1) h):
 
-    X[i, k] = sum_n w[n] x[i h - (W - h) / 2 + n] exp(-2 pi i k n / W),      w: periodic Hann                                 (1)
-    x       = overlap-add of w IDFT(X) / overlap-add of w^2                                                                   (2)
+    X[i, k] = sum_n w[n] x[i h - (W - h) / 2 + n] exp(-2 pi i k n / W),      w: periodic Hann    (1)
+    x       = overlap-add of w IDFT(X) / overlap-add of w^2                                      (2)
 
-(2) is the sound whose transform is nearest to X in least squares (Griffin and Lim, 1984); it inverts (1) where windows overlap.
+(2) is the sound whose transform is nearest to X in least squares (Griffin and Lim, 1984); it
+inverts (1) where windows overlap.
 
-Magnitudes A alone fix the sound almost wholly when neighbouring frames overlap by three quarters. With C(X) = STFT(inverse(X)),
-the nearest consistent transform, phases are found by the fast Griffin-Lim iteration (Perraudin, Balazs and Sondergaard, 2013):
+Magnitudes A alone fix the sound almost wholly when neighbouring frames overlap by three quarters.
+With C(X) = STFT(inverse(X)), the nearest consistent transform, phases are found by the fast
+Griffin-Lim iteration (Perraudin, Balazs and Sondergaard, 2013):
 
-    Y_n = C(A exp(i arg Z_(n-1))),    Z_n = Y_n + alpha (Y_n - Y_(n-1)),    x = inverse(A exp(i arg Z))                       (3)
+    Y_n = C(A exp(i arg Z_(n-1))),   Z_n = Y_n + alpha (Y_n - Y_(n-1)),                          (3)
+    x = inverse(A exp(i arg Z))
 
 It has nothing to learn, works for any sound, and runs in float32.
 """
@@ -30,21 +35,32 @@ def hann(window: int) -> np.ndarray:
 
 
 def frame(samples, window: int, hop: int):
-    """Samples [B, T * hop] -> frames [B, T, window] centred at (i + 1/2) hop, zeros beyond the ends."""
+    """Samples [B, T * hop] -> frames [B, T, window] centred at (i + 1/2) hop, zeros beyond the
+    ends.
+    """
     if window % hop or (window - hop) % 2 or samples.shape[-1] % hop:
-        raise ValueError(f"window {window}, {samples.shape[-1]} samples: need multiples of the hop {hop}, window - hop even")
+        raise ValueError(
+            f"window {window}, {samples.shape[-1]} samples: need multiples of the hop {hop}, "
+            "window - hop even"
+        )
     margin = (window - hop) // 2
-    blocks = jnp.pad(samples, ((0, 0), (margin, window - hop - margin))).reshape(samples.shape[0], -1, hop)
+    blocks = jnp.pad(samples, ((0, 0), (margin, window - hop - margin))).reshape(
+        samples.shape[0], -1, hop
+    )
     count = samples.shape[-1] // hop
     return jnp.concatenate([blocks[:, i : i + count] for i in range(window // hop)], axis=-1)
 
 
 def overlap_add(frames, hop: int):
-    """The transpose of `frame`: frames [B, T, window] -> samples [B, T * hop]; what lies beyond the ends is dropped."""
+    """The transpose of `frame`: frames [B, T, window] -> samples [B, T * hop]; what lies beyond the
+    ends is dropped.
+    """
     batch, count, window = frames.shape
     pieces = frames.reshape(batch, count, window // hop, hop)
     overlap = window // hop
-    total = sum(jnp.pad(pieces[:, :, j], ((0, 0), (j, overlap - 1 - j), (0, 0))) for j in range(overlap)).reshape(batch, -1)
+    total = sum(
+        jnp.pad(pieces[:, :, j], ((0, 0), (j, overlap - 1 - j), (0, 0))) for j in range(overlap)
+    ).reshape(batch, -1)
     margin = (window - hop) // 2
     return total[:, margin : margin + count * hop]
 
@@ -62,7 +78,9 @@ def inverse_stft(spectrum, window: int, hop: int):
 
 
 def sound_of_magnitudes(magnitudes, window: int, hop: int, iterations: int, key):
-    """Equation (3): magnitudes [B, T, window / 2 + 1] -> samples [B, T * hop]. key draws the first phases, alike in all clips."""
+    """Equation (3): magnitudes [B, T, window / 2 + 1] -> samples [B, T * hop]. key draws the first
+    phases, alike in all clips.
+    """
     first = jnp.exp(2j * np.pi * jax.random.uniform(key, magnitudes.shape[1:]))
 
     def iterate(_, carry):
@@ -78,15 +96,19 @@ def sound_of_magnitudes(magnitudes, window: int, hop: int, iterations: int, key)
 
 @functools.cache
 def warped_bands(bins: int, bands: int, top_hz: float, corner_hz: float) -> np.ndarray:
-    """Hats evenly spaced in ln(1 + f / corner) from 0 to top_hz, linear in f between centres: float32 [bins, bands].
+    """Hats evenly spaced in ln(1 + f / corner) from 0 to top_hz, linear in f between centres:
+    float32 [bins, bands].
 
-    Every row sums to one, so that `values @ warped_bands(...).T` interpolates from bands to bins. Below the corner the spacing is
-    about even, above it a constant share of f, as in the mel scale. Where bands would be closer than bins, some would hold none:
-    ValueError.
+    Every row sums to one, so that `values @ warped_bands(...).T` interpolates from bands to bins.
+    Below the corner the spacing is about even, above it a constant share of f, as in the mel scale.
+    Where bands would be closer than bins, some would hold none: ValueError.
     """
     frequency = np.linspace(0.0, top_hz, bins)
     centres = corner_hz * np.expm1(np.linspace(0.0, np.log1p(top_hz / corner_hz), bands))
     hats = np.stack([np.interp(frequency, centres, row) for row in np.eye(bands)], axis=1)
     if (hats.sum(axis=0) < 0.5).any():
-        raise ValueError(f"{bands} bands from a corner of {corner_hz} Hz lie closer than {bins} bins; use fewer or a higher corner")
+        raise ValueError(
+            f"{bands} bands from a corner of {corner_hz} Hz lie closer than {bins} bins; use "
+            "fewer or a higher corner"
+        )
     return hats.astype(np.float32)

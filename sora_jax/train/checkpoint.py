@@ -1,10 +1,13 @@
-"""Checkpoints: the state and the position of the data, saved together in the background by Orbax (its API v1).
+"""Checkpoints: the state and the position of the data, saved together in the background by Orbax
+(its API v1).
 
-A checkpoint is a directory that appears by one rename once all of it is on disk, so a run killed while saving has the one before.
-The arrays are named by their path in the state, "params.blocks.kernel".
+A checkpoint is a directory that appears by one rename once all of it is on disk, so a run killed
+while saving has the one before. The arrays are named by their path in the state,
+"params.blocks.kernel".
 
-Several processes save and restore together, each its own shards. All of them stand at the same batch, so the position that one wrote is
-every one's: a run goes on under another number of processes with the very clips it would have seen.
+Several processes save and restore together, each its own shards. All of them stand at the same
+batch, so the position that one wrote is every one's: a run goes on under another number of
+processes with the very clips it would have seen.
 """
 
 import json
@@ -34,7 +37,9 @@ def _is_key(leaf: Any) -> bool:
 
 
 class _Position:
-    """The position of a Grain iterator as Orbax saves it: a file of each process, of which any is read."""
+    """The position of a Grain iterator as Orbax saves it: a file of each process, of which any is
+    read.
+    """
 
     def __init__(self, iterator: Any):
         self._iterator, self.save = iterator, iterator.save
@@ -51,15 +56,25 @@ class _Position:
 
 
 class Checkpoints:
-    """The checkpoints of one run. Use as a context: leaving it waits for the save in progress, unless a process that takes part is lost."""
+    """The checkpoints of one run.
+
+    Use as a context: leaving it waits for the save in progress, unless a process that takes part is
+    lost.
+    """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
         self.directory = Path(directory).absolute()
         half = [path.name.split(".")[0] for path in self.directory.glob("*.orbax-checkpoint-tmp*")]
         if half and processes.is_first():
-            logging.warning("the checkpoint of step %s was cut off as it was written; it is removed, and the one before it counts", ", ".join(half))
+            logging.warning(
+                "the checkpoint of step %s was cut off as it was written; it is removed, and "
+                "the one before it counts",
+                ", ".join(half),
+            )
         policy = ocp.training.preservation_policies.LatestN(max(keep, 1))
-        self._checkpointer = ocp.training.Checkpointer(self.directory, preservation_policy=policy, cleanup_tmp_directories=True)
+        self._checkpointer = ocp.training.Checkpointer(
+            self.directory, preservation_policy=policy, cleanup_tmp_directories=True
+        )
         self._pending = None
 
     def __enter__(self) -> "Checkpoints":
@@ -75,37 +90,52 @@ class Checkpoints:
         return self._checkpointer.latest.step if self._checkpointer.latest else None
 
     def save(self, step: int, state: TrainState, iterator: Any, wait: bool = False) -> None:
-        """Save state and the iterator's position at `step`; returns once both are copied off the device, unless `wait`."""
-        arrays = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _named(state).items()}
+        """Save state and the iterator's position at `step`; returns once both are copied off the
+        device, unless `wait`.
+        """
+        arrays = {
+            name: jax.random.key_data(leaf) if _is_key(leaf) else leaf
+            for name, leaf in _named(state).items()
+        }
         try:
             if self._pending is not None:
                 self._pending.result()
-            self._pending = self._checkpointer.save_checkpointables_async(step, {"state": arrays, "data": _Position(iterator)}, force=True)
+            self._pending = self._checkpointer.save_checkpointables_async(
+                step, {"state": arrays, "data": _Position(iterator)}, force=True
+            )
             if wait and self._pending is not None:
                 self._pending.result()
         except OSError as error:
             raise UserError(
-                f"the checkpoint of step {step} could not be written to {self.directory} ({error.strerror}); make room"
+                f"the checkpoint of step {step} could not be written to {self.directory} "
+                f"({error.strerror}); make room"
             ) from error
 
     def restore(self, state: TrainState, iterator: Any, step: int | None = None) -> TrainState:
-        """The state at `step` in the shape and sharding of `state`; `iterator` is moved to its position.
+        """The state at `step` in the shape and sharding of `state`; `iterator` is moved to its
+        position.
 
-        step: default the newest that can be read. One that is damaged is named, and its folder moved to `unreadable` beside the
-        checkpoints, so that the run goes on from the last good one and makes it anew.
+        step: default the newest that can be read. One that is damaged is named, and its folder
+        moved to `unreadable` beside the checkpoints, so that the run goes on from the last good one
+        and makes it anew.
 
         Raises:
-            UserError: `step`, or every checkpoint, is damaged or of another program; nothing is moved then.
+            UserError: `step`, or every checkpoint, is damaged or of another program; nothing is
+              moved then.
         """
         abstract = {}
         for name, leaf in _named(state).items():
             data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
             abstract[name] = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=data.sharding)
         reasons: dict[int, str] = {}
-        for candidate in [c.step for c in reversed(self._checkpointer.checkpoints)] if step is None else [step]:
+        for candidate in (
+            [c.step for c in reversed(self._checkpointer.checkpoints)] if step is None else [step]
+        ):
             reason = None
             try:
-                loaded = self._checkpointer.load_checkpointables(candidate, {"state": abstract, "data": _Position(iterator)})["state"]
+                loaded = self._checkpointer.load_checkpointables(
+                    candidate, {"state": abstract, "data": _Position(iterator)}
+                )["state"]
             except (ValueError, KeyError, OSError) as error:
                 reason = " ".join(str(error.__cause__ or error).split())[:160]
             if not processes.any_of(reason is not None):
@@ -113,18 +143,25 @@ class Checkpoints:
             reasons[candidate] = reason or "another process cannot read it"
         else:
             each = "; ".join(f"step {candidate}: {reason}" for candidate, reason in reasons.items())
-            raise UserError(f"no checkpoint in {self.directory} can be read and fits this program ({each}); use a new workdir")
+            raise UserError(
+                f"no checkpoint in {self.directory} can be read and fits this program "
+                f"({each}); use a new workdir"
+            )
         for bad, reason in reasons.items():
             aside = self.directory.with_name("unreadable")
             if processes.is_first():
                 aside.mkdir(exist_ok=True)
                 (self.directory / str(bad)).rename(aside / f"{bad}_{time.time_ns()}")
-            logging.warning("the checkpoint of step %d cannot be read (%s); moved to %s", bad, reason, aside)
+            logging.warning(
+                "the checkpoint of step %d cannot be read (%s); moved to %s", bad, reason, aside
+            )
         if reasons:
             processes.any_of(False)  # moved, before any looks again
             self._checkpointer.reload()
         leaves = [
-            jax.random.wrap_key_data(loaded[name], impl=jax.random.key_impl(leaf)) if _is_key(leaf) else loaded[name]
+            jax.random.wrap_key_data(loaded[name], impl=jax.random.key_impl(leaf))
+            if _is_key(leaf)
+            else loaded[name]
             for name, leaf in _named(state).items()
         ]
         return jax.tree.unflatten(jax.tree.structure(state), leaves)

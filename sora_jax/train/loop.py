@@ -1,12 +1,15 @@
 """The loop: steps, logging, checkpoints, and the reasons to stop.
 
-    for step:  batch <- data;  state, metrics <- step(state, batch);  every `log_every` steps: fetch, check, write
+    for step:  batch <- data;  state, metrics <- step(state, batch);  every `log_every` steps:
+    fetch, check, write
 
-Nothing looks at a step's result until its window ends, so the host prepares data while the device works, AHEAD steps and no more: what a
-signal ends is then soon at an end. A loss or gradient that is not finite is therefore noticed at the end of a window, but the step that
-made it is named and no state after it is ever saved.
+Nothing looks at a step's result until its window ends, so the host prepares data while the device
+works, AHEAD steps and no more: what a signal ends is then soon at an end. A loss or gradient that
+is not finite is therefore noticed at the end of a window, but the step that made it is named and no
+state after it is ever saved.
 
-Where several processes train together all of them run this loop, and stop and save at the same steps; the first writes what is read.
+Where several processes train together all of them run this loop, and stop and save at the same
+steps; the first writes what is read.
 """
 
 import contextlib
@@ -41,8 +44,11 @@ from sora_jax.train.watch import ProfileConfig, Profiler, peak_memory
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How long and how watched. Checkpoints: each `checkpoint_every` steps (0: none), at the end of the first window of `log_every`
-    steps after `checkpoint_minutes`, and at the end. So the clock moves no row of the metrics.
+    """How long and how watched.
+
+    Checkpoints: each `checkpoint_every` steps (0: none), at the end of the first window of
+    `log_every` steps after `checkpoint_minutes`, and at the end. So the clock moves no row of the
+    metrics.
     """
 
     steps: int = 1000
@@ -70,11 +76,12 @@ INPUTS = ("data", "clips")  # folders of a workdir that may be there before its 
 
 
 class Workdir:
-    """A run's directory: config.json with its fingerprint, checkpoints/, metrics.jsonl, tensorboard/. One run at a time; of several
-    processes that train together the first holds it.
+    """A run's directory: config.json with its fingerprint, checkpoints/, metrics.jsonl,
+    tensorboard/. One run at a time; of several processes that train together the first holds it.
 
     Raises:
-        UserError: it holds another run's configuration (the first differing keys are named), or other files, or is in use.
+        UserError: it holds another run's configuration (the first differing keys are named), or
+          other files, or is in use.
     """
 
     def __init__(self, path: str | os.PathLike, config: Any):
@@ -88,14 +95,19 @@ class Workdir:
             try:
                 old = json.loads(record.read_text())["config"]
             except (ValueError, KeyError, TypeError) as error:
-                raise UserError(f"{record} is not a run's configuration; give another --workdir") from error
+                raise UserError(
+                    f"{record} is not a run's configuration; give another --workdir"
+                ) from error
             if changed := config_lib.differences(old, self.config):
                 more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
                 raise UserError(
-                    f"{path} holds a run with another config: {', '.join(changed[:3])}{more}; give another --workdir, "
+                    f"{path} holds a run with another config: {', '.join(changed[:3])}{more}; "
+                    "give another --workdir, "
                     "or the same config to continue that run"
                 )
-        elif self.path.is_dir() and any(not p.name.startswith(".") and p.name not in INPUTS for p in self.path.iterdir()):
+        elif self.path.is_dir() and any(
+            not p.name.startswith(".") and p.name not in INPUTS for p in self.path.iterdir()
+        ):
             raise UserError(f"{path} is not empty and holds no run; give a new or empty --workdir")
         self._lock = None
         if not processes.is_first():
@@ -105,15 +117,26 @@ class Workdir:
             self._lock = (self.path / ".lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(f"another process is training in {path}; wait for it, or give another --workdir") from error
+            raise UserError(
+                f"another process is training in {path}; wait for it, or give another --workdir"
+            ) from error
         except OSError as error:
-            raise UserError(f"{path} cannot be written ({error.strerror}); give another --workdir") from error
+            raise UserError(
+                f"{path} cannot be written ({error.strerror}); give another --workdir"
+            ) from error
 
     def begin(self) -> None:
-        """Make the directory this run's. `fit` does: until training begins, a wrong configuration can be mended in place."""
+        """Make the directory this run's.
+
+        `fit` does: until training begins, a wrong configuration can be mended in place.
+        """
         record = self.path / "config.json"
         if processes.is_first() and not record.exists():
-            files.write(record, json.dumps({"fingerprint": self.fingerprint, "config": self.config}, indent=2) + "\n")
+            files.write(
+                record,
+                json.dumps({"fingerprint": self.fingerprint, "config": self.config}, indent=2)
+                + "\n",
+            )
 
     def close(self) -> None:
         if self._lock:
@@ -128,20 +151,29 @@ class Workdir:
 
 @contextlib.contextmanager
 def _stop_asked() -> Iterator[Callable[[int], int]]:
-    """Within, the first Ctrl-C or SIGTERM is only noted: the step and the checkpoint under way end whole. A second acts at once.
-    Gives a function of the step just done that tells the signal that asks to stop after it, else 0; to be called once a step.
+    """Within, the first Ctrl-C or SIGTERM is only noted: the step and the checkpoint under way end
+    whole. A second acts at once. Gives a function of the step just done that tells the signal that
+    asks to stop after it, else 0; to be called once a step.
 
-    Python would otherwise raise wherever it stands, inside a callback or a save as well. Several processes agree on a step, for JAX
-    itself waits for SIGTERM there: one that any of them received reaches all, within a second or two, and Ctrl-C is passed on as one.
+    Python would otherwise raise wherever it stands, inside a callback or a save as well. Several
+    processes agree on a step, for JAX itself waits for SIGTERM there: one that any of them received
+    reaches all, within a second or two, and Ctrl-C is passed on as one.
     """
     asked = []
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+    # only the main thread may set handlers
+    if threading.current_thread() is not threading.main_thread():
         yield lambda step: 0
         return
     if processes.several():
-        before = signal.signal(signal.SIGINT, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
+        before = signal.signal(
+            signal.SIGINT, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM)
+        )
         try:
-            yield lambda step: signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else 0
+            yield (
+                lambda step: (
+                    signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else 0
+                )
+            )
         finally:
             signal.signal(signal.SIGINT, before)
         return
@@ -150,7 +182,9 @@ def _stop_asked() -> Iterator[Callable[[int], int]]:
 
     def ask(number, frame):
         asked.append(number)
-        for s in signals:  # the system's own way to end a process: Python's would wait for a compilation, and XLA crash on its way out
+        # the system's own way to end a process: Python's would wait for a compilation, and XLA
+        # crash on its way out
+        for s in signals:
             signal.signal(s, signal.SIG_DFL)
         os.write(2, b"\nstopping after this step; once more stops at once\n")
 
@@ -164,7 +198,10 @@ def _stop_asked() -> Iterator[Callable[[int], int]]:
 
 
 def _rates(flops: Mapping[str, float], seconds: float, peak: float) -> dict[str, float]:
-    """Metrics from the FLOPs and the seconds of a step. The writer leaves out nan, of unknown ones."""
+    """Metrics from the FLOPs and the seconds of a step.
+
+    The writer leaves out nan, of unknown ones.
+    """
     return {
         "flops_per_second": flops["model"] / seconds,
         "mfu": flops["model"] / seconds / peak,
@@ -191,26 +228,35 @@ def fit(
     Args:
         state: the state before step 0 (its memory is given away).
         step_fn: from `make_step`.
-        iterator: a Grain `DatasetIterator` of batches; its position is saved and restored with the state. It must not run out.
-        evaluate: metrics of a state, written as eval_NAME every `evaluate_every` steps and at the end.
+        iterator: a Grain `DatasetIterator` of batches; its position is saved and restored with the
+          state. It must not run out.
+        evaluate: metrics of a state, written as eval_NAME every `evaluate_every` steps and at the
+          end.
         profile: a window of the profiler, written beside the metrics.
-        pictures: {name: uint8 [H, W, 3]} of a state, for TensorBoard, every `pictures_every` steps and at the end.
+        pictures: {name: uint8 [H, W, 3]} of a state, for TensorBoard, every `pictures_every` steps
+          and at the end.
         flops: {"model": ..., "optimizer": ...} of one step, without what is recomputed. The metric
             `flops_per_second` is the model's.
-        peak_flops: FLOP/s of all devices. The metrics `mfu` and `optimizer_mfu` are the shares of it
-            that the model's and the optimizer's FLOPs make.
+        peak_flops: FLOP/s of all devices. The metrics `mfu` and `optimizer_mfu` are the shares of
+            it that the model's and the optimizer's FLOPs make.
     Raises:
         UserError: a loss or gradient is not finite, the data ran out, or a checkpoint does not fit.
-        KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (`Preempted`), after a whole step, saved; the message says where it continues.
+        KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (`Preempted`), after a whole step,
+          saved; the message says where it continues.
     """
     from tqdm import tqdm
 
     workdir.begin()
-    with Checkpoints(workdir.path / "checkpoints", config.keep) as checkpoints, _stop_asked() as stop:
+    with (
+        Checkpoints(workdir.path / "checkpoints", config.keep) as checkpoints,
+        _stop_asked() as stop,
+    ):
         if checkpoints.latest is not None:
             state = checkpoints.restore(state, iterator)
             if processes.is_first():
-                print(f"continuing from step {checkpoints.latest} of {workdir.path}", file=sys.stderr)
+                print(
+                    f"continuing from step {checkpoints.latest} of {workdir.path}", file=sys.stderr
+                )
         step = saved = int(state.step)
         if step >= config.steps:
             return state
@@ -225,10 +271,16 @@ def fit(
             for (at, _), row in zip(window, rows):
                 for name in ("loss", "grad_norm"):
                     if not math.isfinite(row[name]):
-                        kept = f"the checkpoint of step {checkpoints.latest} is kept" if checkpoints.latest else "no checkpoint was made yet"
+                        kept = (
+                            f"the checkpoint of step {checkpoints.latest} is kept"
+                            if checkpoints.latest
+                            else "no checkpoint was made yet"
+                        )
                         raise UserError(
-                            f"step {at}: {name} is {row[name]}; stopped, and {kept} in {checkpoints.directory}; try a lower "
-                            "optim.lr, a longer optim.warmup or a smaller optim.clip, in a new workdir"
+                            f"step {at}: {name} is {row[name]}; stopped, and {kept} in "
+                            f"{checkpoints.directory}; try a lower "
+                            "optim.lr, a longer optim.warmup or a smaller optim.clip, in a new "
+                            "workdir"
                         )
             return rows
 
@@ -242,15 +294,22 @@ def fit(
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
         )
         first = True
-        profiler = Profiler(profile if first_process else ProfileConfig(), workdir.path / "tensorboard")
+        profiler = Profiler(
+            profile if first_process else ProfileConfig(), workdir.path / "tensorboard"
+        )
         try:
             while step < config.steps:
                 try:
                     batch = next(iterator)
                 except StopIteration:
-                    raise UserError(f"the data ran out at step {step}; the iterator must repeat") from None
+                    raise UserError(
+                        f"the data ran out at step {step}; the iterator must repeat"
+                    ) from None
                 except UserError as error:
-                    raise UserError(f"{error}; stopped at step {step}, and the same command continues from step {saved}") from error
+                    raise UserError(
+                        f"{error}; stopped at step {step}, and the same command continues from "
+                        f"step {saved}"
+                    ) from error
                 profiler.before(step + 1)
                 state, metrics = step_fn(state, batch)
                 step += 1
@@ -263,16 +322,32 @@ def fit(
                     # The first step compiles: it is checked and timed apart.
                     first = False
                     checked()
-                    bar.set_postfix_str(f"compiled in {clock.restart(step):.0f} s, loss {float(metrics['loss']):.4f}")
+                    bar.set_postfix_str(
+                        f"compiled in {clock.restart(step):.0f} s, loss "
+                        f"{float(metrics['loss']):.4f}"
+                    )
                 last = step == config.steps
                 logged = step % config.log_every == 0
-                due = logged and processes.decided(time.monotonic() - last_save > 60 * config.checkpoint_minutes)
-                stopping = stop(step)  # asked once: a signal from here on ends the next step, so that what is said to be saved is
-                save = last or stopping or (config.checkpoint_every and step % config.checkpoint_every == 0) or due
+                due = logged and processes.decided(
+                    time.monotonic() - last_save > 60 * config.checkpoint_minutes
+                )
+                # asked once: a signal from here on ends the next step, so that what is said to be
+                # saved is
+                stopping = stop(step)
+                save = (
+                    last
+                    or stopping
+                    or (config.checkpoint_every and step % config.checkpoint_every == 0)
+                    or due
+                )
                 if logged or save:
                     rows = checked()
                     clock.lap(step)
-                    values = {**metrics_lib.mean(rows), "step_seconds": clock.step_seconds, "peak_memory": peak_memory()}
+                    values = {
+                        **metrics_lib.mean(rows),
+                        "step_seconds": clock.step_seconds,
+                        "peak_memory": peak_memory(),
+                    }
                     values["clips_per_second"] = config.batch_size / clock.step_seconds
                     if flops:
                         values |= _rates(flops, clock.step_seconds, peak_flops)
@@ -280,7 +355,9 @@ def fit(
                         writer.write(step, values)
                     left = clock.eta_seconds
                     eta = datetime.timedelta(seconds=round(left)) if math.isfinite(left) else "?"
-                    bar.set_postfix_str(f"{clock.step_seconds:.3g} s/step, ETA {eta}, loss {values['loss']:.4f}")
+                    bar.set_postfix_str(
+                        f"{clock.step_seconds:.3g} s/step, ETA {eta}, loss {values['loss']:.4f}"
+                    )
                     window.clear()
                 if save and step != saved:
                     with clock.pause():
@@ -291,29 +368,40 @@ def fit(
                         values = {f"eval_{k}": float(v) for k, v in evaluate(state).items()}
                         if writer:
                             writer.write(step, values)
-                if pictures and writer and (last or (pictures_every and step % pictures_every == 0)):
+                if (
+                    pictures
+                    and writer
+                    and (last or (pictures_every and step % pictures_every == 0))
+                ):
                     with clock.pause():
                         writer.show(step, pictures(state))
                 if stopping and not last:
                     kind = Preempted if stopping == signal.SIGTERM else KeyboardInterrupt
-                    raise kind(f"stopped at step {step}, saved; the same command continues from there")
+                    raise kind(
+                        f"stopped at step {step}, saved; the same command continues from there"
+                    )
         except jax.errors.JaxRuntimeError as error:
             reason = str(error).splitlines()[0][:160]
-            if reason.startswith("RESOURCE_EXHAUSTED"):  # it would come again: no `__cause__`, by which `processes.is_lost` knows what may not
+            # it would come again: no `__cause__`, by which `processes.is_lost` knows what may not
+            if reason.startswith("RESOURCE_EXHAUSTED"):
                 raise UserError(
-                    f"step {step + 1}: out of memory ({reason}); give a smaller --config.train.batch_size with --config.optim.accumulate, or "
+                    f"step {step + 1}: out of memory ({reason}); give a smaller "
+                    "--config.train.batch_size with --config.optim.accumulate, or "
                     "--config.model.remat=block"
                 ) from None
             if not processes.several():
                 raise
             raise UserError(
-                f"step {step + 1}: another process was lost, or a device failed ({reason}); the same command, given to every process, "
+                f"step {step + 1}: another process was lost, or a device failed ({reason}); "
+                "the same command, given to every process, "
                 f"continues from step {saved}"
             ) from error
         except KeyboardInterrupt as error:
             if error.args:
                 raise
-            raise KeyboardInterrupt(f"stopped at step {step}; the same command continues from step {saved}") from error
+            raise KeyboardInterrupt(
+                f"stopped at step {step}; the same command continues from step {saved}"
+            ) from error
         finally:
             profiler.stop()
             bar.close()

@@ -1,7 +1,8 @@
 """Metrics on their way out: metrics.jsonl for programs, TensorBoard for eyes.
 
-Both hold one row per `log_every` steps. A resumed run drops the rows after its checkpoint first, so the files read as one run. One stopped by
-a signal has a row more, of the steps up to there, and the next is of the steps from there.
+Both hold one row per `log_every` steps. A resumed run drops the rows after its checkpoint first, so
+the files read as one run. One stopped by a signal has a row more, of the steps up to there, and the
+next is of the steps from there.
 """
 
 import json
@@ -26,7 +27,9 @@ def hardware() -> str:
 
 
 def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean of each metric over the rows where it is not nan (a metric may not apply to every batch); nan if there is none."""
+    """Mean of each metric over the rows where it is not nan (a metric may not apply to every
+    batch); nan if there is none.
+    """
     result = {}
     for name in rows[0] if rows else ():
         values = np.asarray([float(row[name]) for row in rows])
@@ -46,18 +49,27 @@ def read(path: Path) -> list[dict[str, float]]:
     return rows
 
 
-def thin(rows: Sequence[Mapping[str, Any]], name: str = "loss", points: int = 50) -> list[list[float]]:
+def thin(
+    rows: Sequence[Mapping[str, Any]], name: str = "loss", points: int = 50
+) -> list[list[float]]:
     """[[step, value], ...] of one metric, averaged into at most `points` points."""
     rows = [row for row in rows if row.get(name) is not None]
     groups = np.array_split(np.arange(len(rows)), min(points, len(rows))) if rows else []
-    return [[int(rows[g[-1]]["step"]), round(float(np.mean([rows[i][name] for i in g])), 5)] for g in groups]
+    return [
+        [int(rows[g[-1]]["step"]), round(float(np.mean([rows[i][name] for i in g])), 5)]
+        for g in groups
+    ]
 
 
 def hours(rows: Sequence[Mapping[str, Any]]) -> float:
     """Hours of training that the rows account for, compilation, checkpoints and pauses left out."""
     timed = [row for row in rows if "step_seconds" in row]
     before = [0, *(row["step"] for row in timed)]
-    return round(sum(row["step_seconds"] * (row["step"] - start) for row, start in zip(timed, before)) / 3600, 4)
+    return round(
+        sum(row["step_seconds"] * (row["step"] - start) for row, start in zip(timed, before))
+        / 3600,
+        4,
+    )
 
 
 class Writer:
@@ -70,11 +82,15 @@ class Writer:
         kept = [row for row in read(self._path) if row["step"] <= step]
         files.write(self._path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self._path.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=step + 1 if step else None)
+        self._board = SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=step + 1 if step else None
+        )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         finite = {k: float(v) for k, v in values.items() if np.isfinite(v)}
-        self._file.write(json.dumps({"step": step, **{k: float(f"{v:.7g}") for k, v in finite.items()}}) + "\n")
+        self._file.write(
+            json.dumps({"step": step, **{k: float(f"{v:.7g}") for k, v in finite.items()}}) + "\n"
+        )
         self._file.flush()
         for name, value in finite.items():
             self._board.add_scalar(name, value, step)

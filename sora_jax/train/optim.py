@@ -1,19 +1,23 @@
 r"""The optimizer: a chain of optax transforms, with the average of the weights as one of them.
 
-    g <- g min(1, c / |g|)                                          clipping by the global norm             (1)
-    u  = -lr_t (m^ / (sqrt(n^) + eps) + w p)                        AdamW (Loshchilov and Hutter, 2019)     (2)
-    u  = -lr_t (.2 sqrt(max(a, b)) orth(m~) + w p)                  Muon, for a x b matrices alone          (2')
-    lr_t: 0 -> lr over `warmup` steps, then a cosine down to lr * `final`                                   (3)
-    e <- d_t e + (1 - d_t) (p + u),   d_t = min(d, (1 + t) / (10 + t))                                      (4)
+    g <- g min(1, c / |g|)                                    clipping by the global norm        (1)
+    u  = -lr_t (m^ / (sqrt(n^) + eps) + w p)                  AdamW (Loshchilov, Hutter, 2019)   (2)
+    u  = -lr_t (.2 sqrt(max(a, b)) orth(m~) + w p)            Muon, for a x b matrices alone    (2')
+    lr_t: 0 -> lr over `warmup` steps, then a cosine down to lr * `final`                        (3)
+    e <- d_t e + (1 - d_t) (p + u),   d_t = min(d, (1 + t) / (10 + t))                           (4)
 
-(2') replaces (2) for kernels when `muon` is set (Jordan, 2024; the factor, which gives its updates the size of AdamW's so that lr keeps
-its meaning, is of Liu et al., 2025): orth(m~) is the nearest orthogonal matrix to the momentum, by five Newton-Schulz iterations. A
-convolution's kernel counts as the matrix (height width inputs) x outputs, a stack of blocks as so many matrices. `muon_stacked` computes
-the same updates with one Newton-Schulz iteration for each shape of matrix (`stacked.py`): for GPUs.
+(2') replaces (2) for kernels when `muon` is set (Jordan, 2024; the factor, which gives its updates
+the size of AdamW's so that lr keeps its meaning, is of Liu et al., 2025): orth(m~) is the nearest
+orthogonal matrix to the momentum, by five Newton-Schulz iterations. A convolution's kernel counts
+as the matrix (height width inputs) x outputs, a stack of blocks as so many matrices. `muon_stacked`
+computes the same updates with one Newton-Schulz iteration for each shape of matrix (`stacked.py`):
+for GPUs.
 
-w acts on `DECAYED` only: weights of linear maps, convolutions and embeddings (with `muon`, not of these), by name, since a stack of blocks
-gives its biases, scales and gates a second axis too. (4) sits last in the chain, sees the final update, and passes it on unchanged; its
-d_t lets the average forget the initial weights early. Accumulation over k batches wraps the whole chain: (1) to (4) see means.
+w acts on `DECAYED` only: weights of linear maps, convolutions and embeddings (with `muon`, not of
+these), by name, since a stack of blocks gives its biases, scales and gates a second axis too. (4)
+sits last in the chain, sees the final update, and passes it on unchanged; its d_t lets the average
+forget the initial weights early. Accumulation over k batches wraps the whole chain: (1) to (4) see
+means.
 """
 
 import dataclasses
@@ -57,7 +61,10 @@ class EmaState(NamedTuple):
 
 
 def ema_params(decay: float) -> optax.GradientTransformation:
-    """Equation (4): keeps an average of the parameters after each update. Must come last in a chain."""
+    """Equation (4): keeps an average of the parameters after each update.
+
+    Must come last in a chain.
+    """
 
     def init(params):
         return EmaState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.array, params))
@@ -66,15 +73,23 @@ def ema_params(decay: float) -> optax.GradientTransformation:
         if params is None:
             raise ValueError("ema_params needs the parameters: call update(updates, state, params)")
         d = jnp.minimum(decay, (1.0 + state.count) / (10.0 + state.count))
-        ema = jax.tree.map(lambda e, p, u: (d * e + (1 - d) * (p + u)).astype(e.dtype), state.ema, params, updates)
+        ema = jax.tree.map(
+            lambda e, p, u: (d * e + (1 - d) * (p + u)).astype(e.dtype), state.ema, params, updates
+        )
         return updates, EmaState(state.count + 1, ema)
 
     return optax.GradientTransformation(init, update)
 
 
 def averaged_params(opt_state: Any, params: Any) -> Any:
-    """The averaged parameters inside an optimizer state; `params` themselves where the chain has no average."""
-    found = [x for x in jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, EmaState)) if isinstance(x, EmaState)]
+    """The averaged parameters inside an optimizer state; `params` themselves where the chain has no
+    average.
+    """
+    found = [
+        x
+        for x in jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, EmaState))
+        if isinstance(x, EmaState)
+    ]
     return found[0].ema if found else params
 
 
@@ -110,15 +125,21 @@ def matrices(params: Any) -> Any:
         if name.rpartition("/")[2] != "kernel":
             return None
         convolution = x.ndim == 4
-        return optax.contrib.MuonDimensionNumbers((0, 1, 2) if convolution else x.ndim - 2, x.ndim - 1)
+        return optax.contrib.MuonDimensionNumbers(
+            (0, 1, 2) if convolution else x.ndim - 2, x.ndim - 1
+        )
 
-    return jax.tree.unflatten(jax.tree.structure(params), [axes(name, x) for name, x in flatten(params).items()])
+    return jax.tree.unflatten(
+        jax.tree.structure(params), [axes(name, x) for name, x in flatten(params).items()]
+    )
 
 
 def _adaptive(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransformation:
     """Equation (2), or (2') for kernels."""
     if not config.muon:
-        return optax.adamw(lr, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decayed)
+        return optax.adamw(
+            lr, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decayed
+        )
     muon = optax.contrib.muon(
         lr,
         eps=config.eps,
@@ -135,7 +156,8 @@ def make_optimizer(config: OptimConfig, steps: int | jax.Array) -> optax.Gradien
     """Equations (1) to (4) for a run of `steps` batches."""
     if not 0 <= config.ema < 1 or config.accumulate < 1 or config.lr <= 0 or config.clip <= 0:
         raise UserError(
-            f"optim: needs 0 <= ema < 1, accumulate >= 1, lr > 0 and clip > 0; they are {config.ema}, {config.accumulate}, "
+            "optim: needs 0 <= ema < 1, accumulate >= 1, lr > 0 and clip > 0; they are "
+            f"{config.ema}, {config.accumulate}, "
             f"{config.lr} and {config.clip}"
         )
     if config.muon_stacked and not config.muon:
@@ -146,4 +168,8 @@ def make_optimizer(config: OptimConfig, steps: int | jax.Array) -> optax.Gradien
     if config.ema:
         chain.append(ema_params(config.ema))
     optimizer = optax.chain(*chain)
-    return optax.MultiSteps(optimizer, config.accumulate).gradient_transformation() if config.accumulate > 1 else optimizer
+    return (
+        optax.MultiSteps(optimizer, config.accumulate).gradient_transformation()
+        if config.accumulate > 1
+        else optimizer
+    )

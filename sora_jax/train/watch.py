@@ -1,6 +1,8 @@
-"""What a run shows of itself beside its losses: where its time goes, how much memory it holds, and clips that it makes on the way.
+"""What a run shows of itself beside its losses: where its time goes, how much memory it holds, and
+clips that it makes on the way.
 
-Nothing here changes what a run computes, so none of it is part of what a run is (`identity`): it may be asked for when a run is continued.
+Nothing here changes what a run computes, so none of it is part of what a run is (`identity`): it
+may be asked for when a run is continued.
 """
 
 import dataclasses
@@ -14,19 +16,27 @@ import jax
 
 @dataclasses.dataclass(frozen=True)
 class ProfileConfig:
-    """A window of JAX's profiler: `steps` steps from step `start` on, 0 for none. TensorBoard's profile page shows it."""
+    """A window of JAX's profiler: `steps` steps from step `start` on, 0 for none.
+
+    TensorBoard's profile page shows it.
+    """
 
     start: int = 0
     steps: int = 5
 
     def __post_init__(self):
         if self.start < 0 or self.steps < 1:
-            raise ValueError(f"profile.start={self.start}, profile.steps={self.steps}; give a step (0: none) and at least 1 step")
+            raise ValueError(
+                f"profile.start={self.start}, profile.steps={self.steps}; give a step (0: "
+                "none) and at least 1 step"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
-    """Clips of `prompts`, made by the averaged weights each `every` steps (0: never), in `steps` steps of the sampler."""
+    """Clips of `prompts`, made by the averaged weights each `every` steps (0: never), in `steps`
+    steps of the sampler.
+    """
 
     every: int = 0
     steps: int = 20
@@ -38,9 +48,14 @@ class SampleConfig:
 
     def __post_init__(self):
         if self.every < 0 or self.steps < 1:
-            raise ValueError(f"sample.every={self.every}, sample.steps={self.steps}; give 0 or more, and at least 1")
+            raise ValueError(
+                f"sample.every={self.every}, sample.steps={self.steps}; give 0 or more, and at "
+                "least 1"
+            )
         if self.every and not all(prompt.strip() for prompt in self.prompts or ("",)):
-            raise ValueError(f"sample.prompts={self.prompts}; give one prompt or more, none of them empty")
+            raise ValueError(
+                f"sample.prompts={self.prompts}; give one prompt or more, none of them empty"
+            )
 
 
 class Profiler:
@@ -69,7 +84,9 @@ class Profiler:
 
 
 def peak_memory() -> int:
-    """Bytes: the most that the fullest device held so far; of a CPU the most that this process did."""
+    """Bytes: the most that the fullest device held so far; of a CPU the most that this process
+    did.
+    """
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     if held := [s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s]:
         return max(held)

@@ -24,7 +24,9 @@ def small_cache(monkeypatch):
 
 
 def measure(suite, workload, direction, impls, **options):
-    return harness.measure(suite, workload, direction, impls, CEILINGS, **{"rounds": 2, "seconds": 0.0, **options})
+    return harness.measure(
+        suite, workload, direction, impls, CEILINGS, **{"rounds": 2, "seconds": 0.0, **options}
+    )
 
 
 # "xla" everywhere; our kernels, in Triton's interpreter, where they are what it is about.
@@ -42,7 +44,12 @@ def test_a_suite_runs(suite, tmp_path):
     for row in read:
         assert list(row)[: len(results.SCHEMA)] == list(results.SCHEMA)
         assert 0 < row["p20_ms"] <= row["p50_ms"] <= row["p80_ms"]
-        assert row["device"] == "cpu" and row["ran"] and row["versions"]["jax"] and row["timer"] == "wall"
+        assert (
+            row["device"] == "cpu"
+            and row["ran"]
+            and row["versions"]["jax"]
+            and row["timer"] == "wall"
+        )
         assert row["error"] is None if suite == "playhouse" else row["error"] < 1e-4
         assert (row["percent_of_roofline"] is None) == (suite in ("playhouse", "correctness"))
 
@@ -54,20 +61,35 @@ def test_all_suites_have_cases_for_a_gpu_and_known_implementations():
 
 
 def test_the_order_tells_most_first():
-    order = [(suite, workload.name) for suite, workload, _ in harness.plan(["correctness", "temporal_attention", "pointwise"], "gpu")]
+    order = [
+        (suite, workload.name)
+        for suite, workload, _ in harness.plan(
+            ["correctness", "temporal_attention", "pointwise"], "gpu"
+        )
+    ]
     suites = [suite for suite, _ in order]
     assert "correctness" not in suites[suites.count("correctness") :]
     rest = list(dict.fromkeys(order[suites.count("correctness") :]))
     assert rest[:4] == [
-        ("temporal_attention", "t16"), ("pointwise", "conv_prologue_wan_480_full"), ("temporal_attention", "t8"), ("pointwise", "gated_norm_t16"),
-    ]  # fmt: skip
+        ("temporal_attention", "t16"),
+        ("pointwise", "conv_prologue_wan_480_full"),
+        ("temporal_attention", "t8"),
+        ("pointwise", "gated_norm_t16"),
+    ]
     with pytest.raises(UserError, match="no case"):
         harness.plan(["pointwise"], "tiny", cases=["nothing"])
 
 
 def scaling(*forms, reference=lambda x: {"y": 2 * x["x"]}):
     costs = {"forward": Cost(8000, 0)}
-    return Workload("scaling", costs, lambda seed: {"x": jnp.arange(1.0, 1001.0)}, reference, dict(forms), wanted=("x",))
+    return Workload(
+        "scaling",
+        costs,
+        lambda seed: {"x": jnp.arange(1.0, 1001.0)},
+        reference,
+        dict(forms),
+        wanted=("x",),
+    )
 
 
 def test_a_wrong_result_is_a_failure_and_not_timed():
@@ -75,7 +97,9 @@ def test_a_wrong_result_is_a_failure_and_not_timed():
     nan = ("xla_best", lambda: [Form("nan", lambda x: {"y": jnp.nan * x["x"]})])
     right = ("triton", lambda: [Form("right", lambda x: {"y": x["x"] + x["x"]})])
     for direction in ("forward", "backward", "forward_backward"):
-        rows, failures = measure("scaling", scaling(wrong, nan, right), direction, ["xla", "xla_best", "triton"])
+        rows, failures = measure(
+            "scaling", scaling(wrong, nan, right), direction, ["xla", "xla_best", "triton"]
+        )
         assert [row["impl"] for row in rows] == ["triton"] and rows[0]["error"] == 0
         assert len(failures) == 2 and all("wrong by" in failure for failure in failures)
 
@@ -84,31 +108,53 @@ def test_what_is_absent_is_named_with_its_reason(capsys):
     def absent():
         raise Absent("not installed; pip install it")
 
-    fallback = ("cudnn", lambda: [Form("said to be a kernel", lambda x: {"y": 2 * x["x"]}, expects="cudnn")])
-    rows, failures = measure("scaling", scaling(("tokamax", absent), fallback), "forward", ["tokamax", "cudnn"])
+    fallback = (
+        "cudnn",
+        lambda: [Form("said to be a kernel", lambda x: {"y": 2 * x["x"]}, expects="cudnn")],
+    )
+    rows, failures = measure(
+        "scaling", scaling(("tokamax", absent), fallback), "forward", ["tokamax", "cudnn"]
+    )
     said = capsys.readouterr().out
-    assert not rows and not failures and "absent: not installed; pip install it" in said and "no cudnn call" in said
+    assert (
+        not rows
+        and not failures
+        and "absent: not installed; pip install it" in said
+        and "no cudnn call" in said
+    )
 
 
 def test_a_deadline_is_looked_at_between_forms(monkeypatch):
     clock = iter(range(100))
     monkeypatch.setattr(harness, "time", types.SimpleNamespace(monotonic=lambda: next(clock)))
-    forms = [(name, lambda: [Form("right", lambda x: {"y": 2 * x["x"]})]) for name in ("xla", "xla_best", "triton")]
+    forms = [
+        (name, lambda: [Form("right", lambda x: {"y": 2 * x["x"]})])
+        for name in ("xla", "xla_best", "triton")
+    ]
     names = [name for name, _ in forms]
     prepared = harness.prepare("scaling", scaling(*forms), "forward", names, until=2)
-    assert [impl for impl, _, _ in prepared.ready] == ["xla", "xla_best"] and prepared.left_out == ["triton"]
+    assert [impl for impl, _, _ in prepared.ready] == ["xla", "xla_best"] and prepared.left_out == [
+        "triton"
+    ]
     late = harness.prepare("scaling", scaling(*forms), "forward", names, until=2)
     assert not late.ready and late.left_out == names
 
 
 def test_percent_of_roofline_and_state_that_is_handed_on():
     counter = dataclasses.replace(
-        scaling(("xla", lambda: [Form("count", lambda x: {"n": x["n"] + 1, "y": x["n"] * 1.0})]), reference=lambda x: {"y": x["n"] * 1.0}),
-        inputs=lambda seed: {"n": jnp.zeros((), jnp.int32)}, wanted=(), carry="n", costs={"forward": Cost(10**7, 10**9)},
-    )  # fmt: skip
+        scaling(
+            ("xla", lambda: [Form("count", lambda x: {"n": x["n"] + 1, "y": x["n"] * 1.0})]),
+            reference=lambda x: {"y": x["n"] * 1.0},
+        ),
+        inputs=lambda seed: {"n": jnp.zeros((), jnp.int32)},
+        wanted=(),
+        carry="n",
+        costs={"forward": Cost(10**7, 10**9)},
+    )
     (row,), failures = measure("scaling", counter, "forward", ["xla"])
     assert not failures and row["error"] == 0 and row["input_sets"] == 1
-    assert row["percent_of_roofline"] == pytest.approx(100 * 10 / row["p50_ms"])  # 1e9 FLOPs at 1e11/s are 10 ms, 1e7 bytes 1 ms
+    # 1e9 FLOPs at 1e11/s are 10 ms, 1e7 bytes 1 ms
+    assert row["percent_of_roofline"] == pytest.approx(100 * 10 / row["p50_ms"])
 
 
 def command(*arguments):
@@ -132,11 +178,25 @@ def test_errors_are_one_line(arguments, words):
 
 
 def test_the_command_writes_as_it_goes_and_resumes(tmp_path):
-    line = ["--suite=playhouse", "--case=draw", "--size=tiny", "--rounds=1", "--seconds=0", f"--output={tmp_path}", "--resume"]
+    line = [
+        "--suite=playhouse",
+        "--case=draw",
+        "--size=tiny",
+        "--rounds=1",
+        "--seconds=0",
+        f"--output={tmp_path}",
+        "--resume",
+    ]
     late = command(*line, "--minutes=0")
-    assert late.returncode == 0 and "out of time before 1 more: playhouse/draw" in late.stdout and not list(tmp_path.iterdir())
+    assert (
+        late.returncode == 0
+        and "out of time before 1 more: playhouse/draw" in late.stdout
+        and not list(tmp_path.iterdir())
+    )
     first, second = command(*line), command(*line)
-    assert "1 rows" in first.stdout and "0 rows" in second.stdout and "1 were there" in second.stdout, first.stderr
+    assert (
+        "1 rows" in first.stdout and "0 rows" in second.stdout and "1 were there" in second.stdout
+    ), first.stderr
     assert len(results.read(tmp_path)) == 1
     absent = command(*line, "--impl=cudnn")
     assert absent.returncode == 2 and "error: nothing of --impl=cudnn" in absent.stderr

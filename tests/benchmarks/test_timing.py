@@ -15,10 +15,18 @@ class Clock:
 
 
 class Program:
-    """A call takes `seconds`, all of it while it is waited for, and the first `warm_up` seconds more."""
+    """A call takes `seconds`, all of it while it is waited for, and the first `warm_up` seconds
+    more.
+    """
 
     def __init__(self, clock, seconds, warm_up=0.0):
-        self.clock, self.seconds, self.warm_up, self.sets, self.waits = clock, seconds, warm_up, [], 0
+        self.clock, self.seconds, self.warm_up, self.sets, self.waits = (
+            clock,
+            seconds,
+            warm_up,
+            [],
+            0,
+        )
         self.pending = 0.0
 
     def start(self, i):
@@ -49,7 +57,10 @@ def test_rounds_end_with_the_time_but_never_too_few():
         return 1.0
 
     assert len(timing.interleave({"A": sampler}, 30, seconds=12.5, clock=clock)["A"]) == 13
-    assert len(timing.interleave({"A": sampler}, 30, seconds=0.0, clock=clock)["A"]) == timing.LEAST_ROUNDS
+    assert (
+        len(timing.interleave({"A": sampler}, 30, seconds=0.0, clock=clock)["A"])
+        == timing.LEAST_ROUNDS
+    )
 
 
 def test_a_sample_waits_once_and_uses_each_set_in_turn():
@@ -61,7 +72,9 @@ def test_a_sample_waits_once_and_uses_each_set_in_turn():
 
 def test_calls_of_a_sample_follow_the_warm_time():
     clock = Clock()
-    assert timing.calls_per_sample(Program(clock, timing.LEAST_SAMPLE / 7.5, warm_up=5.0), clock) == 8
+    assert (
+        timing.calls_per_sample(Program(clock, timing.LEAST_SAMPLE / 7.5, warm_up=5.0), clock) == 8
+    )
     assert timing.calls_per_sample(Program(clock, 1.0), clock) == 1
     assert timing.calls_per_sample(Program(clock, 1e-9), clock) == timing.MOST_CALLS
 

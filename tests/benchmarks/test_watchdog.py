@@ -17,7 +17,10 @@ def stuck():
 actions = {
     "good": lambda: print("result of good"), "fine": lambda: None, "stuck": stuck,
     "crash": lambda: os.kill(os.getpid(), 11), "mistake": lambda: sys.exit(2),
-    "parent": lambda: (print(f"worker {__import__('subprocess').Popen(['sleep', '60']).pid}", flush=True), time.sleep(60)),
+    "parent": lambda: (
+        print(f"worker {__import__('subprocess').Popen(['sleep', '60']).pid}", flush=True),
+        time.sleep(60),
+    ),
 }
 for name in sys.argv[1:]:
     print(f"[part] {name}", flush=True)
@@ -54,13 +57,20 @@ def test_a_crash_costs_its_own_part_only(tmp_path):
 
 def test_a_part_that_hangs_is_killed_and_the_next_goes_on(tmp_path):
     ended, seconds, log = run(tmp_path, "stuck", "good", limit=1.5)
-    assert ended == {"stuck": "killed after 2 s", "good": "done"} or ended["stuck"] == "killed after 1 s"
+    assert (
+        ended == {"stuck": "killed after 2 s", "good": "done"}
+        or ended["stuck"] == "killed after 1 s"
+    )
     assert ended["good"] == "done" and "result of good" in log and seconds < 8
 
 
 def test_the_end_of_all_is_kept(tmp_path):
     ended, seconds, _ = run(tmp_path, "good", "stuck", "fine", seconds=2.0)
-    assert ended["good"] == "done" and ended["stuck"].startswith("killed") and ended["fine"] == "not begun"
+    assert (
+        ended["good"] == "done"
+        and ended["stuck"].startswith("killed")
+        and ended["fine"] == "not begun"
+    )
     assert seconds < 2.0 + 2.5
 
 

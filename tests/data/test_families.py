@@ -18,7 +18,10 @@ from sora_jax.worlds.playhouse.families import FAMILIES
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("family, format", [("court", "S"), ("film", "nano"), ("occlude", "nano"), ("phyworld_collision_30k", "phyworld")])
+@pytest.mark.parametrize(
+    "family, format",
+    [("court", "S"), ("film", "nano"), ("occlude", "nano"), ("phyworld_collision_30k", "phyworld")],
+)
 def test_takes_come_back_bitwise(tmp_path, family, format):
     directory = playhouse.build(tmp_path, playhouse.PlayhouseConfig(14, 2, format, family=family))
     for split in FAMILIES[family].splits:
@@ -26,16 +29,31 @@ def test_takes_come_back_bitwise(tmp_path, family, format):
         assert len(takes) == (14 if split == "train" else 2)
         for i in range(len(takes)):
             a, b = takes[i], draw(split, i, family=family)
-            assert (a.scene, a.facts, a.captions, a.intents, a.family) == (b.scene, b.facts, b.captions, b.intents, family)
-            assert (a.margin, a.margin_speed, a.hidden, a.trajectory.contacts) == (b.margin, b.margin_speed, b.hidden, b.trajectory.contacts)
+            assert (a.scene, a.facts, a.captions, a.intents, a.family) == (
+                b.scene,
+                b.facts,
+                b.captions,
+                b.intents,
+                family,
+            )
+            assert (a.margin, a.margin_speed, a.hidden, a.trajectory.contacts) == (
+                b.margin,
+                b.margin_speed,
+                b.hidden,
+                b.trajectory.contacts,
+            )
             for name in ("arcs", "turns", "shifts"):
-                for x, y in zip(getattr(a.trajectory, name), getattr(b.trajectory, name), strict=True):
+                for x, y in zip(
+                    getattr(a.trajectory, name), getattr(b.trajectory, name), strict=True
+                ):
                     np.testing.assert_array_equal(x, y)
 
 
 def test_every_family_has_a_configuration():
     configs = playhouse.family_configs()
-    assert {c.family for c in configs} == set(FAMILIES) and len({c.name for c in configs}) == len(configs)
+    assert {c.family for c in configs} == set(FAMILIES) and len({c.name for c in configs}) == len(
+        configs
+    )
     assert {c.family: c.num_train for c in configs}["phyworld_uniform_300k"] == 300_000
     with pytest.raises(UserError, match="unknown family"):
         playhouse.PlayhouseConfig(family="zoo")
@@ -44,12 +62,19 @@ def test_every_family_has_a_configuration():
 
 
 def test_a_style_can_be_asked_for(tmp_path):
-    directory = playhouse.build(tmp_path, playhouse.PlayhouseConfig(3, 1, "nano", family="film", style="flat"))
+    directory = playhouse.build(
+        tmp_path, playhouse.PlayhouseConfig(3, 1, "nano", family="film", style="flat")
+    )
     takes = playhouse.open_takes(directory, "train")
-    assert [takes[i].scene for i in range(3)] == [draw("train", i, family="film", style="flat").scene for i in range(3)]
-    assert {takes[i].scene.style for i in range(3)} == {"flat"} and directory.parent.name == "film_flat_nano_3_1"
+    assert [takes[i].scene for i in range(3)] == [
+        draw("train", i, family="film", style="flat").scene for i in range(3)
+    ]
+    assert {takes[i].scene.style for i in range(3)} == {
+        "flat"
+    } and directory.parent.name == "film_flat_nano_3_1"
     record = playhouse.open_source(directory, "length", "playhouse")[0]
-    assert record["views"].shape == (33, 3) and record["tracks"].shape[0] == 33  # twice as long, less one frame
+    # twice as long, less one frame
+    assert record["views"].shape == (33, 3) and record["tracks"].shape[0] == 33
     with pytest.raises(UserError, match="no split 'combo'"):  # none of its pairs is flat
         playhouse.open_takes(directory, "combo")
 
@@ -58,18 +83,35 @@ def test_a_style_can_be_asked_for(tmp_path):
     "command, reason",
     [
         (["experiments.build_data", "--family=zoo"], "unknown family 'zoo'"),
-        (["experiments.build_data", "--family=room", "--style=anime"], "no style 'anime' to choose"),
-        (["experiments.precompute", "--family=film", "--split=gap", "--output=x"], "no split 'gap'; it has train, val"),
+        (
+            ["experiments.build_data", "--family=room", "--style=anime"],
+            "no style 'anime' to choose",
+        ),
+        (
+            ["experiments.precompute", "--family=film", "--split=gap", "--output=x"],
+            "no split 'gap'; it has train, val",
+        ),
     ],
 )
 def test_commands_say_what_is_wrong(command, reason):
-    done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False, timeout=600, cwd=ROOT)
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+        cwd=ROOT,
+    )
     assert done.returncode == 2 and reason in done.stderr + done.stdout
 
 
 def test_a_record_of_a_room_without_the_newer_fields_is_read():
     record = playhouse.to_record(draw("train", 2), FORMATS["nano"])
-    old = {k: v for k, v in record.items() if k not in ("family", "intents", "margin", "turns", "shifts", "views", "hidden")}
+    old = {
+        k: v
+        for k, v in record.items()
+        if k not in ("family", "intents", "margin", "turns", "shifts", "views", "hidden")
+    }
     assert playhouse.from_record(old).scene == draw("train", 2).scene
 
 
@@ -80,22 +122,37 @@ def test_phyworld_is_silent_and_as_long_as_the_papers():
     assert batch["keys"][0] == "phyworld_parabola_30k/val/0" and batch["captions"][0][0] == ""
 
 
-@pytest.mark.parametrize("family, count", [("court", 12), ("film", 40), ("occlude", 30), ("phyworld_uniform_30k", 2)])
+@pytest.mark.parametrize(
+    "family, count", [("court", 12), ("film", 40), ("occlude", 30), ("phyworld_uniform_30k", 2)]
+)
 def test_prompts_fit_the_vocabulary_and_the_length_of_their_family(family, count):
     kind = FAMILIES[family]
     tokenizer = TextTokenizer(kind.words, length=kind.text_length)
-    takes = [draw(split, i, family=family) for split in kind.splits if split in ("train", "paraphrase", "order") for i in range(count)]
+    takes = [
+        draw(split, i, family=family)
+        for split in kind.splits
+        if split in ("train", "paraphrase", "order")
+        for i in range(count)
+    ]
     for text in (text for take in takes for text in (*take.captions, *take.intents)):
-        assert not [word for word in tokenizer.unknown(text) if word[0].isalnum()] and len(tokenizer.split(text)) <= kind.text_length
+        assert (
+            not [word for word in tokenizer.unknown(text) if word[0].isalnum()]
+            and len(tokenizer.split(text)) <= kind.text_length
+        )
 
 
 def test_a_look_without_a_tuple_in_a_small_split_is_drawn_again():
-    assert draw("val", 50, family="occlude").facts.fate  # no scene, once: its fate had no colour, size and launch in val in its look
+    # no scene, once: its fate had no colour, size and launch in val in its look
+    assert draw("val", 50, family="occlude").facts.fate
 
 
 def test_a_set_says_its_family():
     identity = PlayhouseSource("train", FORMATS["nano"], 2, family="film", style="anime").identity
-    assert (identity["family"], identity["style"], identity["family_version"]) == ("film", "anime", FAMILIES["film"].version)
+    assert (identity["family"], identity["style"], identity["family_version"]) == (
+        "film",
+        "anime",
+        FAMILIES["film"].version,
+    )
     assert "family" not in PlayhouseSource("train", FORMATS["nano"], 2).identity
 
 

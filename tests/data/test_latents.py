@@ -1,4 +1,6 @@
-"""Latents on disk: exact records, resumable writing, refusals, and a loader that resumes bitwise."""
+"""Latents on disk: exact records, resumable writing, refusals, and a loader that resumes
+bitwise.
+"""
 
 import json
 import os
@@ -54,7 +56,9 @@ class Source:
                 raise KeyboardInterrupt
             values = np.array(numbers, np.float32) / 1024
             yield {
-                "frames": np.broadcast_to(values[:, None, None, None, None], (len(numbers), 5, 16, 16, 3)),
+                "frames": np.broadcast_to(
+                    values[:, None, None, None, None], (len(numbers), 5, 16, 16, 3)
+                ),
                 "samples": np.broadcast_to(values[:, None], (len(numbers), TINY.samples)),
                 "has_audio": np.array([i % 3 > 0 for i in numbers]),
                 "captions": [(f"clip number {i}", f"number of clip {i}") for i in numbers],
@@ -64,7 +68,9 @@ class Source:
 
 def make(directory, count=22, **options):
     source = Source(count, **options)
-    made = latents.precompute(source, Video(), Audio(), directory, FINGERPRINTS, shard_clips=8, progress=False)
+    made = latents.precompute(
+        source, Video(), Audio(), directory, FINGERPRINTS, shard_clips=8, progress=False
+    )
     return made, source
 
 
@@ -75,7 +81,10 @@ def contents(directory):
 
 def test_records_are_exact():
     rng = np.random.default_rng(0)
-    video, audio = rng.normal(size=(5, 8, 8, 16)).astype(np.float16), rng.normal(size=(54, 64)).astype(np.float16)
+    video, audio = (
+        rng.normal(size=(5, 8, 8, 16)).astype(np.float16),
+        rng.normal(size=(54, 64)).astype(np.float16),
+    )
     back = latents.unpack(latents.pack(video, audio, ["größe", "b"], np.bool_(False), "k/1"))
     np.testing.assert_array_equal(back["video"], video)
     np.testing.assert_array_equal(back["audio"], audio)
@@ -89,7 +98,9 @@ def test_every_clip_once_in_order(tmp_path):
     assert [r["key"] for r in found] == [f"n/{i}" for i in range(22)]
     for i, record in enumerate(found):
         assert record["video"].shape == (2, 2, 2, 16) and record["audio"].shape == (16, 64)
-        assert (record["video"] == np.float16(i / 1024)).all() and record["audio"][0, 0] == np.float16(i / 1024)
+        assert (record["video"] == np.float16(i / 1024)).all() and record["audio"][
+            0, 0
+        ] == np.float16(i / 1024)
         assert record["has_audio"] == (i % 3 > 0) and record["captions"][0] == f"clip number {i}"
 
 
@@ -104,7 +115,11 @@ def test_an_interrupted_run_goes_on(tmp_path):
     assert (tmp_path / "set" / "latents-00000.array_record").stat().st_mtime_ns == first
     make(tmp_path / "whole")
     for a, b in zip(contents(tmp_path / "set"), contents(tmp_path / "whole"), strict=True):
-        assert a["key"] == b["key"] and (a["video"] == b["video"]).all() and (a["audio"] == b["audio"]).all()
+        assert (
+            a["key"] == b["key"]
+            and (a["video"] == b["video"]).all()
+            and (a["audio"] == b["audio"]).all()
+        )
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "set").iterdir()}
     assert make(tmp_path / "set")[1].started == [], "a finished set is left alone"
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "set").iterdir()} == before
@@ -123,17 +138,23 @@ def test_nothing_of_others_is_overwritten(tmp_path):
     make(tmp_path / "set", 8)
     with pytest.raises(UserError, match="tokenizers"):
         other = FINGERPRINTS | {"video_tokenizer": "ffffffffffff"}
-        latents.precompute(Source(8), Video(), Audio(), tmp_path / "set", other, shard_clips=8, progress=False)
+        latents.precompute(
+            Source(8), Video(), Audio(), tmp_path / "set", other, shard_clips=8, progress=False
+        )
     (tmp_path / "papers").mkdir()
     (tmp_path / "papers" / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="not empty"):
         make(tmp_path / "papers", 8)
     with pytest.raises(UserError, match="NaN"):
-        latents.precompute(Source(8), Video(np.nan), Audio(), tmp_path / "nan", FINGERPRINTS, progress=False)
+        latents.precompute(
+            Source(8), Video(np.nan), Audio(), tmp_path / "nan", FINGERPRINTS, progress=False
+        )
 
 
 def test_identity_tells_contents_apart(tmp_path):
-    """Same path, same count, same tokenizers, another clip; and a set that was only copied or touched."""
+    """Same path, same count, same tokenizers, another clip; and a set that was only copied or
+    touched.
+    """
     make(tmp_path / "set", 10)
     first = latents.identity(tmp_path / "set")
     assert first.keys() == {"source", "split", "count", "tokenizers", "digest"}
@@ -143,19 +164,32 @@ def test_identity_tells_contents_apart(tmp_path):
     shard = tmp_path / "set" / "latents-00001.array_record"
     writer = ArrayRecordWriter(str(shard), "group_size:1,uncompressed")
     for record in contents(tmp_path / "copy")[8:]:
-        writer.write(latents.pack(record["video"] + np.float16(1), record["audio"], record["captions"], True, record["key"]))
+        writer.write(
+            latents.pack(
+                record["video"] + np.float16(1),
+                record["audio"],
+                record["captions"],
+                True,
+                record["key"],
+            )
+        )
     writer.close()
     other = latents.identity(tmp_path / "set")
     assert {k for k in first if other[k] != first[k]} == {"digest"}
     make(tmp_path / "copy", 20)
-    assert {k for k in first if latents.identity(tmp_path / "copy")[k] != first[k]} == {"count", "digest"}
+    assert {k for k in first if latents.identity(tmp_path / "copy")[k] != first[k]} == {
+        "count",
+        "digest",
+    }
 
 
 def test_others_are_refused_before_anything_is_made(tmp_path):
     assert latents.refuse_others(tmp_path / "set", {"source": "numbers"}) is None
     make(tmp_path / "set", 8)
     assert latents.refuse_others(tmp_path / "set", {"source": "numbers"})["count"] == 8
-    with pytest.raises(UserError, match="set holds latents with source numbers, not letters; delete it, or write"):
+    with pytest.raises(
+        UserError, match="set holds latents with source numbers, not letters; delete it, or write"
+    ):
         latents.refuse_others(tmp_path / "set", {"source": "letters"})
 
 
@@ -163,7 +197,9 @@ def test_refusals_on_reading(tmp_path):
     make(tmp_path / "set", 8)
     latents.open_set(tmp_path / "set", FINGERPRINTS, TINY)
     with pytest.raises(UserError, match="made by the audio_tokenizer ba9876543210, not 000"):
-        latents.make_loader(tmp_path / "set", TOKENIZE, 2, 0, fingerprints=FINGERPRINTS | {"audio_tokenizer": "000"})
+        latents.make_loader(
+            tmp_path / "set", TOKENIZE, 2, 0, fingerprints=FINGERPRINTS | {"audio_tokenizer": "000"}
+        )
     with pytest.raises(UserError, match="frames=5"):
         latents.open_set(tmp_path / "set", format=ClipFormat(9, 8, 16))
     with pytest.raises(UserError, match="no latents"):
@@ -224,7 +260,9 @@ def test_a_pass_shows_every_clip_once(directory):
     assert sorted(seen[:22]) == sorted(seen[22:]) == list(range(22)), "passes run into each other"
     assert seen[:22] != seen[22:] and seen[:22] != list(range(22))
     ordered = loader(directory, shuffle=False, repeat=1)
-    assert [number for batch in ordered for number in numbers(batch)] == list(range(20)), "only full batches"
+    assert [number for batch in ordered for number in numbers(batch)] == list(range(20)), (
+        "only full batches"
+    )
     assert numbers(next(loader(directory, seed=1))) != numbers(next(loader(directory, seed=0)))
 
 
@@ -235,13 +273,22 @@ def test_both_captions_are_used(directory):
 
 
 def test_processes_share_each_batch_out(directory):
-    """Two that read two rows each: disjoint, in a pass every clip once, and beside each other the batches of one, captions too."""
-    one, *two = loader(directory, seed=3), *(loader(directory, seed=3, rows=rows) for rows in ([0, 1], [2, 3]))
+    """Two that read two rows each: disjoint, in a pass every clip once, and beside each other the
+    batches of one, captions too.
+    """
+    one, *two = (
+        loader(directory, seed=3),
+        *(loader(directory, seed=3, rows=rows) for rows in ([0, 1], [2, 3])),
+    )
     for _ in range(11):  # two passes of 22 clips
         batch, shares = next(one), [next(stream) for stream in two]
         assert not set(numbers(shares[0])) & set(numbers(shares[1]))
-        assert equal(batch, {name: np.concatenate([share[name] for share in shares]) for name in batch})
-    assert [stream.get_state() for stream in two] == [one.get_state()] * 2, "the position is every one's"
+        assert equal(
+            batch, {name: np.concatenate([share[name] for share in shares]) for name in batch}
+        )
+    assert [stream.get_state() for stream in two] == [one.get_state()] * 2, (
+        "the position is every one's"
+    )
     fresh = [loader(directory, seed=3, rows=rows) for rows in ([0, 1, 2, 3], [1, 3])]
     for stream in fresh:
         stream.set_state(two[1].get_state())
@@ -253,7 +300,9 @@ def test_processes_share_each_batch_out(directory):
 
 
 def damaged(directory, to, number, record=None):
-    """A copy of a set in which one record is another's bytes, or holds NaN; the size of its file is the same."""
+    """A copy of a set in which one record is another's bytes, or holds NaN; the size of its file is
+    the same.
+    """
     shutil.copytree(directory, to)
     found = contents(directory)
     shard = to / f"latents-{number // 8:05d}.array_record"
@@ -261,17 +310,26 @@ def damaged(directory, to, number, record=None):
     for i in range(number // 8 * 8, min(number // 8 * 8 + 8, len(found))):
         r = found[i]
         video = np.full_like(r["video"], np.nan) if i == number else r["video"]
-        writer.write(record if record and i == number else latents.pack(video, r["audio"], r["captions"], r["has_audio"], r["key"]))
+        writer.write(
+            record
+            if record and i == number
+            else latents.pack(video, r["audio"], r["captions"], r["has_audio"], r["key"])
+        )
     writer.close()
     return to
 
 
-@pytest.mark.parametrize(("record", "reason"), [(None, r"clip 5 \(n/5\) of .*: NaN or infinity"), (b"\xff" * 9, "clip 5 of ")])
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [(None, r"clip 5 \(n/5\) of .*: NaN or infinity"), (b"\xff" * 9, "clip 5 of ")],
+)
 def test_a_damaged_clip_is_named_or_left_out(directory, tmp_path, caplog, record, reason):
     bad = damaged(directory, tmp_path / "bad", 5, record)
     stream = loader(bad, shuffle=False)
     assert numbers(next(stream)) == [0, 1, 2, 3]
-    with pytest.raises(UserError, match=reason + ".*; bring the file back, or .* --config.data.skip_damaged=true"):
+    with pytest.raises(
+        UserError, match=reason + ".*; bring the file back, or .* --config.data.skip_damaged=true"
+    ):
         next(stream)
     stream = loader(bad, shuffle=False, skip_damaged=True)
     assert [numbers(next(stream)) for _ in range(2)] == [[0, 1, 2, 3], [4, 6, 6, 7]]
@@ -282,7 +340,9 @@ def test_a_file_lost_under_a_run_is_named(directory, tmp_path):
     lost = shutil.copytree(directory, tmp_path / "lost")
     stream = loader(lost, shuffle=False)
     os.truncate(lost / "latents-00001.array_record", 100)
-    with pytest.raises(UserError, match=r"clip (8|9|1\d) of .* cannot be used: .*; bring the file back"):
+    with pytest.raises(
+        UserError, match=r"clip (8|9|1\d) of .* cannot be used: .*; bring the file back"
+    ):
         for _ in range(5):
             next(stream)
 

@@ -1,4 +1,6 @@
-"""The video_folder set, from a directory such as users have: mixed, partly silent, partly broken."""
+"""The video_folder set, from a directory such as users have: mixed, partly silent, partly
+broken.
+"""
 
 import json
 import os
@@ -19,12 +21,16 @@ def noise(frames, height, width, seed):
     """A still of soft colours: survives h264, differs by seed."""
     corners = np.random.default_rng(seed).random((2, 2, 3))
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j][..., None]
-    still = (1 - y) * ((1 - x) * corners[0, 0] + x * corners[0, 1]) + y * ((1 - x) * corners[1, 0] + x * corners[1, 1])
+    still = (1 - y) * ((1 - x) * corners[0, 0] + x * corners[0, 1]) + y * (
+        (1 - x) * corners[1, 0] + x * corners[1, 1]
+    )
     return np.broadcast_to(still, (frames, height, width, 3)).astype(np.float32)
 
 
 def tone(seconds):
-    return 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * 16000)) / 16000).astype(np.float32)
+    return 0.5 * np.sin(2 * np.pi * 440 * np.arange(round(seconds * 16000)) / 16000).astype(
+        np.float32
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +53,9 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(folder, tmp_path_factory):
-    return video_folder.build(tmp_path_factory.mktemp("sets"), video_folder.VideoFolderConfig(str(folder), SMALL))
+    return video_folder.build(
+        tmp_path_factory.mktemp("sets"), video_folder.VideoFolderConfig(str(folder), SMALL)
+    )
 
 
 def all_records(directory):
@@ -62,23 +70,39 @@ def all_records(directory):
 def test_every_readable_clip_is_there(built):
     records = all_records(built[0])
     # 2 s of long.mp4 hold three whole clips of 0.625 s; the others give one each.
-    assert sorted(records) == ["deep/er/short.MP4#0", "deep/silent.mov#0", "long.mp4#0", "long.mp4#1", "long.mp4#2"]
+    assert sorted(records) == [
+        "deep/er/short.MP4#0",
+        "deep/silent.mov#0",
+        "long.mp4#0",
+        "long.mp4#1",
+        "long.mp4#2",
+    ]
     assert {r["split"] for r in records.values()} == {"train", "val"}
-    assert len({records[f"long.mp4#{i}"]["split"] for i in range(3)}) == 1, "clips of one file must share a split"
+    assert len({records[f"long.mp4#{i}"]["split"] for i in range(3)}) == 1, (
+        "clips of one file must share a split"
+    )
     for i, record in enumerate(records[f"long.mp4#{i}"] for i in range(3)):
         assert record["start"] == pytest.approx(0.625 * i) and record["has_audio"]
         assert record["captions"] == ("a soft picture", "a gradient")
         assert record["frames"].shape == (5, 32, 32, 3) and record["frames"].dtype == np.uint8
         assert np.abs(record["frames"] / 255.0 - noise(5, 48, 64, 0)[:, 8:40, 16:48]).mean() < 0.15
     sound = np.concatenate([records[f"long.mp4#{i}"]["samples"] for i in range(3)]) / 32767.0
-    assert np.abs(sound - tone(1.875)).max() < 0.1, "sound of consecutive clips joins without a seam"
+    assert np.abs(sound - tone(1.875)).max() < 0.1, (
+        "sound of consecutive clips joins without a seam"
+    )
 
 
 def test_silent_and_short_files_are_kept_and_marked(built):
     records = all_records(built[0])
     silent, short = records["deep/silent.mov#0"], records["deep/er/short.MP4#0"]
-    assert not silent["has_audio"] and not silent["samples"].any() and silent["captions"] == ("grüße",)
-    assert short["has_audio"] and short["captions"] == ("",) and any("held" in note for note in short["notes"])
+    assert (
+        not silent["has_audio"] and not silent["samples"].any() and silent["captions"] == ("grüße",)
+    )
+    assert (
+        short["has_audio"]
+        and short["captions"] == ("",)
+        and any("held" in note for note in short["notes"])
+    )
     assert np.abs(silent["frames"] / 255.0 - noise(5, 32, 32, 1)).mean() < 0.05
 
 
@@ -90,14 +114,25 @@ def test_broken_files_are_counted_and_named(built, folder):
     assert set(reasons) == {"garbage.mp4", "cut.mp4"} and "ends after" in reasons["cut.mp4"]
     assert [row["file"] for row in report["captions_skipped"]] == ["deep/er/short.MP4"]
     text = video_folder.summary(report)
-    assert "2 files skipped" in text and "garbage.mp4" in text and str(folder) not in text.split("caption of")[0]
+    assert (
+        "2 files skipped" in text
+        and "garbage.mp4" in text
+        and str(folder) not in text.split("caption of")[0]
+    )
 
 
 def test_a_changed_directory_is_another_set(folder, built, tmp_path):
     def name(**options):
-        return video_folder.VideoFolderConfig(**{"path": str(folder), "format": SMALL, **options}).name
+        return video_folder.VideoFolderConfig(
+            **{"path": str(folder), "format": SMALL, **options}
+        ).name
 
-    assert name() == built[0].parent.name == video_folder.set_name(built[0], SMALL) == video_folder.set_name(folder, SMALL)
+    assert (
+        name()
+        == built[0].parent.name
+        == video_folder.set_name(built[0], SMALL)
+        == video_folder.set_name(folder, SMALL)
+    )
     os.utime(folder / "long.mp4", (1, 1))
     assert name() == built[0].parent.name, "touched is not changed"
     assert name(format=ClipFormat(9, 8, 32)) != name() != name(clips_per_file=1)
@@ -107,7 +142,10 @@ def test_a_changed_directory_is_another_set(folder, built, tmp_path):
     (folder / "deep" / "silent.txt").unlink()
 
 
-@pytest.mark.parametrize("text", ['"a"', '["a"]', '{"caption": "a"}', '{"captions": ["a"]}', '{"seed": 0, "prompt": "a"}'])
+@pytest.mark.parametrize(
+    "text",
+    ['"a"', '["a"]', '{"caption": "a"}', '{"captions": ["a"]}', '{"seed": 0, "prompt": "a"}'],
+)
 def test_captions_in_json(tmp_path, text):
     (tmp_path / "v.json").write_text(text)
     assert video_folder.read_captions(tmp_path / "v.mp4") == ["a"]
@@ -120,7 +158,9 @@ def test_one_readable_file_is_enough_and_none_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"none of the 1 videos.*bad\.mp4"):
         video_folder.build(tmp_path / "sets", config)
     media.write_mp4(tmp_path / "videos" / "good.mp4", noise(5, 32, 32, 0), tone(0.625), 8)
-    directory, report = video_folder.build(tmp_path / "sets", video_folder.VideoFolderConfig(str(tmp_path / "videos"), SMALL))
+    directory, report = video_folder.build(
+        tmp_path / "sets", video_folder.VideoFolderConfig(str(tmp_path / "videos"), SMALL)
+    )
     assert report["clips"] == {"train": 1} and len(report["skipped"]) == 1
     with pytest.raises(UserError, match="no split 'val'"):
         video_folder.open_records(directory, "val")
@@ -135,5 +175,8 @@ def test_source_yields_model_ready_clips(built):
     assert sum(len(b["keys"]) for b in batches) == len(source)
     assert next(source(1))["keys"][0] == batches[0]["keys"][1]
     for batch in batches:
-        assert batch["frames"].dtype == np.float32 and 0 <= batch["frames"].min() <= batch["frames"].max() <= 1
+        assert (
+            batch["frames"].dtype == np.float32
+            and 0 <= batch["frames"].min() <= batch["frames"].max() <= 1
+        )
         assert batch["samples"].shape[1] == SMALL.samples and batch["has_audio"].dtype == bool

@@ -17,7 +17,9 @@ from sora_jax.parallel import topologies
 
 ROOT = Path(__file__).parents[2]
 NANO = "--config=experiments/configs/playhouse_nano.py"
-needs_libtpu = pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu is not installed")
+needs_libtpu = pytest.mark.skipif(
+    not importlib.util.find_spec("libtpu"), reason="libtpu is not installed"
+)
 
 
 def run(*arguments):
@@ -27,7 +29,10 @@ def run(*arguments):
 
 @pytest.mark.parametrize("topology", ["v9:2x2", "v5e", "v5p:8x8", "v6e:axb"])
 def test_an_unknown_topology_names_the_known(topology):
-    with pytest.raises(UserError, match=f"--topology={topology} does not exist; known: v5e:AxB .*v5p:AxBxC .*v6e.*tpu7x"):
+    with pytest.raises(
+        UserError,
+        match=f"--topology={topology} does not exist; known: v5e:AxB .*v5p:AxBxC .*v6e.*tpu7x",
+    ):
         topologies.generation(topology)
 
 
@@ -39,10 +44,18 @@ def test_without_libtpu_the_remedy_is_told(monkeypatch):
 
 
 def test_a_compiler_that_dies_is_one_line(monkeypatch):
-    dying = "import os, sys; print('F0101 x.cc:1] Check failed: a == b', file=sys.stderr, flush=True); os.abort()"
+    dying = (
+        "import os, sys; print('F0101 x.cc:1] Check failed: a == b', file=sys.stderr, "
+        "flush=True); os.abort()"
+    )
     real = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda command, **kwargs: real([sys.executable, "-c", dying], **kwargs))
-    with pytest.raises(UserError, match=r"compiler of v5e:2x2 ended its process \(signal 6\): .*Check failed: a == b"):
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **kwargs: real([sys.executable, "-c", dying], **kwargs)
+    )
+    with pytest.raises(
+        UserError,
+        match=r"compiler of v5e:2x2 ended its process \(signal 6\): .*Check failed: a == b",
+    ):
         compiling.in_child(Run(), "v5e:2x2", "train")
 
 
@@ -74,7 +87,8 @@ def test_what_a_suggestion_would_pass_over_is_refused(more):
 
 
 MESSAGE = (
-    "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space hbm. Used 20.10G of 15.75G hbm. "
+    "RESOURCE_EXHAUSTED: XLA:TPU compile permanent error. Ran out of memory in memory space "
+    "hbm. Used 20.10G of 15.75G hbm. "
     "Exceeded hbm capacity by 4.35G."
 )
 
@@ -83,7 +97,12 @@ MESSAGE = (
     "remat,batch,mesh,remedy",
     [
         ("none", 8, {"data": 2, "fsdp": 2, "seq": 1, "tensor": 1}, "--config.model.remat=block"),
-        ("block", 8, {"data": 2, "fsdp": 2, "seq": 1, "tensor": 1}, "--config.train.batch_size=4 with --config.optim.accumulate=2"),
+        (
+            "block",
+            8,
+            {"data": 2, "fsdp": 2, "seq": 1, "tensor": 1},
+            "--config.train.batch_size=4 with --config.optim.accumulate=2",
+        ),
         ("block", 4, {"data": 2, "fsdp": 2, "seq": 1, "tensor": 1}, "--config.mesh.fsdp=4"),
         ("block", 4, {"data": 1, "fsdp": 4, "seq": 1, "tensor": 1}, "--config.mesh.seq=2"),
     ],
@@ -91,24 +110,49 @@ MESSAGE = (
 def test_out_of_memory_says_how_much_and_what_removes_it(remat, batch, mesh, remedy):
     asked = config_lib.from_dict(Run, {"model": {"remat": remat}, "train": {"batch_size": batch}})
     said = compiling.too_large(MESSAGE, asked, mesh)
-    assert said.startswith("out of memory on each device, 20.10GiB of 15.75GiB: 4.35GiB too much; give ") and remedy in said
+    assert (
+        said.startswith(
+            "out of memory on each device, 20.10GiB of 15.75GiB: 4.35GiB too much; give "
+        )
+        and remedy in said
+    )
     assert compiling.too_large("INTERNAL: something else", asked, mesh) is None
 
 
 @needs_libtpu
 @pytest.mark.slow
 def test_a_small_run_on_a_small_slice(tmp_path):
-    small = ["--config.model.pairs=2", "--config.model.unroll=1", "--config.train.batch_size=8", "--config.optim.muon=False"]
-    done = run(NANO, *small, "--config.mesh.fsdp=2", "--config.mesh.seq=2", "--topology=v5e:2x2", f"--output={tmp_path / 'r.json'}")
+    small = [
+        "--config.model.pairs=2",
+        "--config.model.unroll=1",
+        "--config.train.batch_size=8",
+        "--config.optim.muon=False",
+    ]
+    done = run(
+        NANO,
+        *small,
+        "--config.mesh.fsdp=2",
+        "--config.mesh.seq=2",
+        "--topology=v5e:2x2",
+        f"--output={tmp_path / 'r.json'}",
+    )
     assert done.returncode == 0, done.stderr
     assert "compiled, not run" in done.stdout and "MFU at most" in done.stdout
     report = json.loads((tmp_path / "r.json").read_text())
-    assert report["devices"] == 4 and report["mesh"] == {"data": 1, "fsdp": 2, "seq": 2, "tensor": 1}
+    assert report["devices"] == 4 and report["mesh"] == {
+        "data": 1,
+        "fsdp": 2,
+        "seq": 2,
+        "tensor": 1,
+    }
     assert report["flops"]["all"] == report["flops"]["without recomputation"] > 0
     assert report["memory"]["held"] + report["memory"]["headroom"] == report["memory"]["device"]
     # Parameters, moments and average over two devices, at four bytes a number.
     assert 4 * 4 * 2.5e6 / 2 < report["memory"]["arguments"] < 4 * 4 * 4.5e6 / 2
-    assert report["collectives"]["all-to-all"]["count"] >= 4 * 2 and report["collectives"]["all-gather"]["sent"] > 0
+    assert (
+        report["collectives"]["all-to-all"]["count"] >= 4 * 2
+        and report["collectives"]["all-gather"]["sent"] > 0
+    )
     assert 0 < report["mfu_bound"] < 1
 
 
@@ -120,4 +164,9 @@ def test_mistakes_are_one_line():
     ):
         done = run(*arguments)
         lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
-        assert done.returncode == 2 and len(lines) == 1 and words in lines[0] and "Traceback" not in done.stderr, done.stderr
+        assert (
+            done.returncode == 2
+            and len(lines) == 1
+            and words in lines[0]
+            and "Traceback" not in done.stderr
+        ), done.stderr

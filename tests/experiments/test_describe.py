@@ -29,7 +29,9 @@ def test_a_mesh_is_judged_or_said_not_to_be():
 
 def test_a_reader_that_leaves_early_is_no_error():
     command = [sys.executable, "-m", "experiments.describe", "--preset=nano"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
     process.stdout.close()
     assert "Traceback" not in (said := process.stderr.read()) and "BrokenPipe" not in said, said
     assert process.wait(600) == 128 + signal.SIGPIPE
@@ -39,7 +41,10 @@ def test_a_reader_that_leaves_early_is_no_error():
     "arguments,words",
     [
         (["--preset=nan"], "did you mean 'nano'"),
-        (["--config=experiments/configs/playhouse_nano.py", "--config.model.patch=3"], "do not divide"),
+        (
+            ["--config=experiments/configs/playhouse_nano.py", "--config.model.patch=3"],
+            "do not divide",
+        ),
     ],
 )
 def test_errors_are_one_line(arguments, words):

@@ -9,12 +9,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if "run_main(main)" in path.read_text())
+COMMANDS = sorted(
+    path.stem
+    for path in (ROOT / "experiments").glob("*.py")
+    if "run_main(main)" in path.read_text()
+)
 NANO = "--config=experiments/configs/playhouse_nano.py"
 
 
 def run(name, *arguments):
-    return subprocess.run([sys.executable, "-m", f"experiments.{name}", *arguments], capture_output=True, text=True, cwd=ROOT, timeout=600)
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{name}", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=600,
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -24,15 +34,24 @@ def test_help_tells_all_and_is_no_error(name):
     source = (ROOT / "experiments" / f"{name}.py").read_text()
     shared = "adopt_module_key_flags(generation)" in source
     source_of_flags = source + (ROOT / "experiments" / "generation.py").read_text() * shared
-    assert done.stdout.startswith(ast.get_docstring(ast.parse(source)).strip()) and "python -m experiments." in done.stdout
+    assert (
+        done.stdout.startswith(ast.get_docstring(ast.parse(source)).strip())
+        and "python -m experiments." in done.stdout
+    )
     defined = re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source_of_flags)
-    assert defined and all(re.search(rf"^  --(\[no\])?{flag}:", done.stdout, re.MULTILINE) for flag in defined)
+    assert defined and all(
+        re.search(rf"^  --(\[no\])?{flag}:", done.stdout, re.MULTILINE) for flag in defined
+    )
     assert ("--config=FILE --config.train.steps=200" in done.stdout) == ("config" in defined)
 
 
 def test_help_lists_the_keys_of_a_config():
     done = run("describe", NANO, "--config.model.pairs=9", "--help")
-    assert done.returncode == 0 and "\n  --config.model.pairs=9\n" in done.stdout and "\n  --config.optim.lr=0.0" in done.stdout
+    assert (
+        done.returncode == 0
+        and "\n  --config.model.pairs=9\n" in done.stdout
+        and "\n  --config.optim.lr=0.0" in done.stdout
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,4 +66,9 @@ def test_help_lists_the_keys_of_a_config():
 def test_mistakes_are_one_line(arguments, words):
     done = run(*arguments)
     lines = done.stderr.splitlines()
-    assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith("error: ") and words in lines[0], done.stderr
+    assert (
+        done.returncode == 2
+        and len(lines) == 1
+        and lines[0].startswith("error: ")
+        and words in lines[0]
+    ), done.stderr

@@ -1,4 +1,6 @@
-"""experiments/launch/train.sbatch, with a `srun` and a `scontrol` that do what SLURM's do for one task."""
+"""experiments/launch/train.sbatch, with a `srun` and a `scontrol` that do what SLURM's do for one
+task.
+"""
 
 import os
 import subprocess
@@ -9,7 +11,8 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "experiments" / "launch" / "train.sbatch"
 SRUN = """#!/bin/bash
 while [[ $1 == --* ]]; do shift; done
-export SLURM_STEP_NODELIST=localhost SLURM_NTASKS=1 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_STEP_NUM_NODES=1
+export SLURM_STEP_NODELIST=localhost SLURM_NTASKS=1 SLURM_PROCID=0
+export SLURM_LOCALID=0 SLURM_STEP_NUM_NODES=1
 exec "$@"
 """
 
@@ -19,14 +22,21 @@ def slurm(folder):
     for name, text in (("srun", SRUN), ("scontrol", f"#!/bin/bash\necho $@ >>{folder}/requeued\n")):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    return {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "SLURM_JOB_ID": "4711", "SLURM_RESTART_COUNT": "0"}
+    return {
+        **os.environ,
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "4711",
+        "SLURM_RESTART_COUNT": "0",
+    }
 
 
 def submit(tmp_path, python, *flags, **environment):
     (tmp_path / "python").write_text(f"#!/bin/bash\n{python}\n")
     (tmp_path / "python").chmod(0o755)
     environment = slurm(tmp_path) | {"PYTHON": str(tmp_path / "python")} | environment
-    done = subprocess.run(["bash", SCRIPT, *flags], env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        ["bash", SCRIPT, *flags], env=environment, capture_output=True, text=True, timeout=600
+    )
     requeued = tmp_path / "requeued"
     return done, requeued.read_text().split() if requeued.exists() else None
 
@@ -50,12 +60,22 @@ def test_it_is_bash():
     ],
 )
 def test_the_job_queues_itself_again_until_it_is_trained(tmp_path, python, restarts, status, again):
-    done, requeued = submit(tmp_path, python, f"--workdir={tmp_path}", W=str(tmp_path), SLURM_RESTART_COUNT=str(restarts))
-    assert (done.returncode, requeued) == (status, ["requeue", "4711"] if again else None), done.stderr
+    done, requeued = submit(
+        tmp_path,
+        python,
+        f"--workdir={tmp_path}",
+        W=str(tmp_path),
+        SLURM_RESTART_COUNT=str(restarts),
+    )
+    assert (done.returncode, requeued) == (status, ["requeue", "4711"] if again else None), (
+        done.stderr
+    )
 
 
 def test_the_command_is_handed_on(tmp_path):
     done, _ = submit(tmp_path, 'printf "%s|" "$@"', "--workdir=/a b", "--config=c.py")
-    assert done.stdout.startswith("-m|experiments.train|--coordinator=auto|--workdir=/a b|--config=c.py|")
+    assert done.stdout.startswith(
+        "-m|experiments.train|--coordinator=auto|--workdir=/a b|--config=c.py|"
+    )
     done, requeued = submit(tmp_path, "exit 0", "--config=c.py")
     assert (done.returncode, done.stdout) == (2, "") and "--workdir=DIR is missing" in done.stderr

@@ -1,4 +1,6 @@
-"""`python -m experiments.precompute` on a folder of videos: latents come out, and other videos are refused before they are cut."""
+"""`python -m experiments.precompute` on a folder of videos: latents come out, and other videos are
+refused before they are cut.
+"""
 
 import shutil
 import subprocess
@@ -21,7 +23,14 @@ def test_other_videos_are_refused_before_they_are_cut(tmp_path):
         media.write_mp4(videos / f"{i}.mp4", np.full((17, 32, 32, 3), 0.4 * i), np.zeros(34000), 8)
 
     def run():
-        command = [sys.executable, "-m", "experiments.precompute", "--source=video_folder", f"--path={videos}", f"--output={output}"]
+        command = [
+            sys.executable,
+            "-m",
+            "experiments.precompute",
+            "--source=video_folder",
+            f"--path={videos}",
+            f"--output={output}",
+        ]
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
 
     done = run()
@@ -31,5 +40,7 @@ def test_other_videos_are_refused_before_they_are_cut(tmp_path):
     shutil.copy(videos / "0.mp4", videos / "9.mp4")
     before = files()
     done = run()
-    assert done.returncode == 2 and "latents holds latents with set videos_" in done.stderr, done.stderr
+    assert done.returncode == 2 and "latents holds latents with set videos_" in done.stderr, (
+        done.stderr
+    )
     assert "delete it, or write to another folder" in done.stderr and files() == before

@@ -5,17 +5,28 @@ import pytest
 from experiments.results import claim
 from sora_jax.errors import UserError
 
-IDENTITY = {"model": "0123456789ab", "num_prompts": 64, "sampler": {"steps": 30, "guidance": {"text": 2.0}}}
+IDENTITY = {
+    "model": "0123456789ab",
+    "num_prompts": 64,
+    "sampler": {"steps": 30, "guidance": {"text": 2.0}},
+}
 
 
 def test_only_the_same_measurement_goes_on(tmp_path):
-    claim(tmp_path, IDENTITY | {"num_prompts": 7})  # stopped before its first result: no reason to refuse the next
+    # stopped before its first result: no reason to refuse the next
+    claim(tmp_path, IDENTITY | {"num_prompts": 7})
     claim(tmp_path, IDENTITY)
     (tmp_path / "scores.json").write_text("{}")
     claim(tmp_path, IDENTITY)
-    changes = {"model": "f" * 12, "num_prompts": 8, "sampler": {"steps": 30, "guidance": {"text": 3.0}}}
+    changes = {
+        "model": "f" * 12,
+        "num_prompts": 8,
+        "sampler": {"steps": 30, "guidance": {"text": 3.0}},
+    }
     for key, name in zip(changes, ("model", "num_prompts", "sampler.guidance.text")):
-        with pytest.raises(UserError, match=rf"holds another measurement: {name} \(.*now .*give another --output"):
+        with pytest.raises(
+            UserError, match=rf"holds another measurement: {name} \(.*now .*give another --output"
+        ):
             claim(tmp_path, IDENTITY | {key: changes[key]})
     assert (tmp_path / "scores.json").read_text() == "{}"
 

@@ -29,7 +29,10 @@ class Pipeline:
     def generate_batch(self, requests, show):
         form = self.format
         frames = np.full((form.frames, form.size, form.size, 3), 0.5, np.float32)
-        return [types.SimpleNamespace(frames=frames, samples=np.zeros(form.samples, np.float32)) for _ in requests]
+        return [
+            types.SimpleNamespace(frames=frames, samples=np.zeros(form.samples, np.float32))
+            for _ in requests
+        ]
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +41,17 @@ def no_tokenizers(monkeypatch):
 
 
 def board(folder, data=ROOM, clips=3):
-    return scoreboard.Scoreboard(folder, Pipeline(), data, SamplerConfig(steps=1), seed=0, clips=clips, batch=2, pool=3, sheets=1)
+    return scoreboard.Scoreboard(
+        folder,
+        Pipeline(),
+        data,
+        SamplerConfig(steps=1),
+        seed=0,
+        clips=clips,
+        batch=2,
+        pool=3,
+        sheets=1,
+    )
 
 
 def count(clip: Truth, reading: Reading):
@@ -52,7 +65,13 @@ def tiny(monkeypatch):
 
     def read(clip, reading):
         made.append(clip.take.index)
-        return None if clip.take.index == 1 else Unscored("too dark") if clip.take.index == 2 else count(clip, reading)
+        return (
+            None
+            if clip.take.index == 1
+            else Unscored("too dark")
+            if clip.take.index == 2
+            else count(clip, reading)
+        )
 
     metrics = {"balls": Metric("tracker", read), "later": suites.judged("not there yet")}
     suite = Suite({"": Part("room", trained_on=("room",))}, metrics)
@@ -64,8 +83,16 @@ def test_a_stopped_suite_goes_on_and_a_complete_one_is_not_measured_again(tmp_pa
     whole = board(tmp_path / "a").run("tiny")
     entry, rows = whole["balls"], whole["balls"]["rows"]
     assert set(rows) == {"model", "unconditional", *scoreboard.BESIDE}
-    assert entry["n"] == 1 and entry["value"] == len(draw("val", 0).scene.balls) and entry["unscored"] == {"too dark": 1}  # clip 1 was not asked
-    assert entry["floor"] == rows["shuffled"]["value"] and entry["ceiling"] == rows["ground truth"]["value"]
+    # clip 1 was not asked
+    assert (
+        entry["n"] == 1
+        and entry["value"] == len(draw("val", 0).scene.balls)
+        and entry["unscored"] == {"too dark": 1}
+    )
+    assert (
+        entry["floor"] == rows["shuffled"]["value"]
+        and entry["ceiling"] == rows["ground truth"]["value"]
+    )
     assert {p.name for p in (tmp_path / "a" / "pictures").iterdir()} == {
         f"tiny-{row}-00{kind}.png" for row in ("model", "ground_truth") for kind in ("", "-tracked")
     }
@@ -73,25 +100,38 @@ def test_a_stopped_suite_goes_on_and_a_complete_one_is_not_measured_again(tmp_pa
     values = tmp_path / "a" / "values" / "tiny" / "all"
     seen, stamps = len(tiny), {p: p.stat().st_mtime_ns for p in values.iterdir()}
     assert seen == 3 * len(rows)
-    (tmp_path / "a" / "scores" / "tiny.json").unlink()  # stopped before the end, with one batch of one row missing
+    # stopped before the end, with one batch of one row missing
+    (tmp_path / "a" / "scores" / "tiny.json").unlink()
     (values / "linear_extrapolation-0001.json").unlink()
     assert board(tmp_path / "a").run("tiny") == whole
-    assert len(tiny) == seen + 1 and all(p.stat().st_mtime_ns == t for p, t in stamps.items() if "linear" not in p.name)
+    assert len(tiny) == seen + 1 and all(
+        p.stat().st_mtime_ns == t for p, t in stamps.items() if "linear" not in p.name
+    )
     assert board(tmp_path / "a").run("tiny") == whole and len(tiny) == seen + 1
 
 
 def test_an_oracle_that_comes_later_is_asked(tmp_path, tiny, monkeypatch):
     board(tmp_path, clips=2).run("tiny")
-    monkeypatch.setitem(calibrate.ORACLES, "not there yet", calibrate.Oracle(("video",), lambda clip, read: True, (), ""))
+    monkeypatch.setitem(
+        calibrate.ORACLES,
+        "not there yet",
+        calibrate.Oracle(("video",), lambda clip, read: True, (), ""),
+    )
     assert board(tmp_path, clips=2).run("tiny")["later"]["value"] == 1.0
 
 
 def test_other_weights_are_not_trained_and_never_0(tmp_path, tiny, monkeypatch):
     monkeypatch.setitem(scoreboard.FORMATS, "nano", Pipeline.format)
     scores = board(tmp_path, {**ROOM, "family": "court"}, clips=2).run("tiny")
-    assert scores["balls"]["status"] == "not trained" and scores["balls"]["value"] is None and "model" not in scores["balls"]["rows"]
+    assert (
+        scores["balls"]["status"] == "not trained"
+        and scores["balls"]["value"] is None
+        and "model" not in scores["balls"]["rows"]
+    )
     header, (line, later) = scoreboard.table(scores, evaluate.number)
-    assert line[header.index("model")] == "not trained" and line[header.index("ground truth")].endswith("; 1)")
+    assert line[header.index("model")] == "not trained" and line[
+        header.index("ground truth")
+    ].endswith("; 1)")
     assert set(later[1:-1]) == {"no oracle"}
 
 
@@ -105,7 +145,11 @@ def test_other_weights_are_not_trained_and_never_0(tmp_path, tiny, monkeypatch):
     ],
 )
 def test_what_weights_were_trained_for(data, knows):
-    assert {n for n, suite in suites.SUITES.items() if any(suites.trained(part, data) for part in suite.parts.values())} == knows
+    assert {
+        n
+        for n, suite in suites.SUITES.items()
+        if any(suites.trained(part, data) for part in suite.parts.values())
+    } == knows
 
 
 def test_a_clip_that_an_oracle_cannot_read_says_why():
@@ -117,7 +161,9 @@ def test_a_clip_that_an_oracle_cannot_read_says_why():
         ("physics", np.zeros(34000, np.float32), frames[:3], "3 frames are too few"),
         ("facts", None, frames[:3], "3 frames are too few"),
     ):
-        for value in suites.values(suites.SUITES[name], Truth(take, shown, samples, Pipeline.format)).values():
+        for value in suites.values(
+            suites.SUITES[name], Truth(take, shown, samples, Pipeline.format)
+        ).values():
             assert isinstance(value, Unscored) and reason in value
             cell = scoreboard._cell([json.loads(json.dumps(scoreboard._to_json(value))), 1.0])
             assert (cell["value"], cell["n"], sum(cell["unscored"].values())) == (1.0, 1, 1)

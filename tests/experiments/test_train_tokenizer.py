@@ -1,4 +1,6 @@
-"""Training a tokenizer: its held-out scores, and going on from a file that holds statistics beside the parameters."""
+"""Training a tokenizer: its held-out scores, and going on from a file that holds statistics beside
+the parameters.
+"""
 
 import dataclasses
 import subprocess
@@ -21,7 +23,9 @@ from sora_jax.train.state import split_module
 ROOT = Path(__file__).parents[2]
 CONFIGS = {
     "video_tokenizer": VideoTokenizerConfig(8, 16, 1, 1, 1, 1),
-    "audio_tokenizer": AudioTokenizerConfig(bands=16, width=16, encoder_blocks=1, decoder_blocks=1, iterations=2),
+    "audio_tokenizer": AudioTokenizerConfig(
+        bands=16, width=16, encoder_blocks=1, decoder_blocks=1, iterations=2
+    ),
 }
 
 
@@ -33,7 +37,9 @@ def test_a_stored_tokenizer_is_a_start(tmp_path, kind):
     weights.save_weights(tmp_path / "w", kind, nnx.state(old, weights.STORED), CONFIGS[kind], {})
     new = make(2)
     params, merge = split_module(new)
-    again = merge(weights.fill(params, trained(weights.load_weights(tmp_path / "w", kind).params, new)))
+    again = merge(
+        weights.fill(params, trained(weights.load_weights(tmp_path / "w", kind).params, new))
+    )
     assert float(again.scale[...]) == 1.0
     got, wanted = (weights.flatten(nnx.state(x, nnx.Param)) for x in (again, old))
     for name in wanted:
@@ -41,7 +47,9 @@ def test_a_stored_tokenizer_is_a_start(tmp_path, kind):
 
 
 def test_held_out_psnr_is_that_of_the_evaluation():
-    """One definition: what the trainer prints for a tokenizer is what experiments.evaluate reads, over the same clips."""
+    """One definition: what the trainer prints for a tokenizer is what experiments.evaluate reads,
+    over the same clips.
+    """
     tokenizer = MEDIA["video_tokenizer"].module(CONFIGS["video_tokenizer"], rngs=nnx.Rngs(0))
     scores = held_out_psnr(tokenizer, FORMATS["nano"], clips=2)
     truth = ground_truth("val", range(2), FORMATS["nano"])
@@ -50,17 +58,29 @@ def test_held_out_psnr_is_that_of_the_evaluation():
     assert scores["clip_psnr"] == pytest.approx(table["psnr"]["value"], abs=1e-3)
     assert scores["box_psnr"] == pytest.approx(table["psnr_balls"]["value"], abs=1e-3)
     # By hand, for a clip: all pixels, and those near a ball.
-    squared = np.square(np.asarray(tokenizer.decode(tokenizer.encode(truth[0].frames[None])))[0].clip(0, 1) - truth[0].frames)
-    assert psnr(truth[0], pictures_through(tokenizer, truth)[0])["psnr"] == pytest.approx(-10 * np.log10(squared.mean()), abs=1e-2)
+    squared = np.square(
+        np.asarray(tokenizer.decode(tokenizer.encode(truth[0].frames[None])))[0].clip(0, 1)
+        - truth[0].frames
+    )
+    assert psnr(truth[0], pictures_through(tokenizer, truth)[0])["psnr"] == pytest.approx(
+        -10 * np.log10(squared.mean()), abs=1e-2
+    )
 
 
 @pytest.mark.slow
 def test_the_command_continues(tmp_path):
     def run(workdir, *flags):
         command = [
-            sys.executable, "-m", "experiments.train_tokenizer", "--config=experiments/configs/audio_tokenizer.py",
-            f"--workdir={tmp_path / workdir}", "--config.train.steps=2", "--config.train.batch_size=2", "--config.data.scenes=4", *flags,
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "experiments.train_tokenizer",
+            "--config=experiments/configs/audio_tokenizer.py",
+            f"--workdir={tmp_path / workdir}",
+            "--config.train.steps=2",
+            "--config.train.batch_size=2",
+            "--config.data.scenes=4",
+            *flags,
+        ]
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
 
     assert run("a").returncode == 0
@@ -68,7 +88,10 @@ def test_the_command_continues(tmp_path):
     done = run("b", f"--init_from={start}")
     assert done.returncode == 0, done.stderr
     _, made = weights.load_audio_tokenizer(tmp_path / "b" / "weights.safetensors")
-    assert made.metadata["run"]["init_from"] == weights.load_weights(start, "audio_tokenizer").fingerprint
+    assert (
+        made.metadata["run"]["init_from"]
+        == weights.load_weights(start, "audio_tokenizer").fingerprint
+    )
     other = run("b")
     assert other.returncode == 2 and "init_from" in other.stderr
 
@@ -76,7 +99,8 @@ def test_the_command_continues(tmp_path):
 CONFIG = """
 from ml_collections import ConfigDict
 def get_config():
-    return ConfigDict({"kind": KIND, "tokenizer": TOKENIZER, "data": {"source": "video_folder", "path": PATH},
+    data = {"source": "video_folder", "path": PATH}
+    return ConfigDict({"kind": KIND, "tokenizer": TOKENIZER, "data": data,
                        "train": {"steps": 2, "batch_size": 2}})
 """
 
@@ -95,14 +119,26 @@ def test_the_command_trains_on_videos(tmp_path, kind):
     (tmp_path / "config.py").write_text(text)
 
     def run():
-        command = [sys.executable, "-m", "experiments.train_tokenizer", f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'run'}"]
+        command = [
+            sys.executable,
+            "-m",
+            "experiments.train_tokenizer",
+            f"--config={tmp_path / 'config.py'}",
+            f"--workdir={tmp_path / 'run'}",
+        ]
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
 
     done = run()
     assert done.returncode == 0 and "4 files: clips" in done.stderr, done.stderr
     made = weights.load_weights(tmp_path / "run" / "weights.safetensors", kind)
     assert made.metadata["held_out"] and made.metadata["run"]["data"]["path"] == "videos"
-    assert made.metadata["run"]["dataset"]["set"].startswith("videos_") and str(tmp_path) not in str(made.metadata)
+    assert made.metadata["run"]["dataset"]["set"].startswith("videos_") and str(
+        tmp_path
+    ) not in str(made.metadata)
     (videos / "3.mp4").unlink()
     done = run()
-    assert done.returncode == 2 and "the data of the run in" in done.stderr and len(list((tmp_path / "run/clips/video_folder").iterdir())) == 1
+    assert (
+        done.returncode == 2
+        and "the data of the run in" in done.stderr
+        and len(list((tmp_path / "run/clips/video_folder").iterdir())) == 1
+    )

@@ -1,4 +1,6 @@
-"""Which frames are given, by task, and that picture and sound are cut at the same moment; how training draws noise levels."""
+"""Which frames are given, by task, and that picture and sound are cut at the same moment; how
+training draws noise levels.
+"""
 
 import dataclasses
 
@@ -19,7 +21,9 @@ NOTHING = {field.name: 0.0 for field in dataclasses.fields(TaskMixture)}
 def given_for(format_name="nano", has_audio=True, **weights):
     times = FORMATS[format_name].latent_times()
     present = jnp.full((BATCH,), has_audio)
-    given, conditional = draw_given(jax.random.key(0), BATCH, times, TaskMixture(**NOTHING | weights), present)
+    given, conditional = draw_given(
+        jax.random.key(0), BATCH, times, TaskMixture(**NOTHING | weights), present
+    )
     return np.asarray(given["video"]), np.asarray(given["audio"]), np.asarray(conditional)
 
 
@@ -29,7 +33,9 @@ def test_spans_tile_the_clip(name):
     for start, end in latent_spans(form.latent_times()).values():
         np.testing.assert_allclose(start[0], 0, atol=1e-5)
         np.testing.assert_allclose(start[1:], end[:-1], atol=1e-5)
-    np.testing.assert_allclose(latent_spans(form.latent_times())["video"][1][-1], form.seconds, atol=1e-5)
+    np.testing.assert_allclose(
+        latent_spans(form.latent_times())["video"][1][-1], form.seconds, atol=1e-5
+    )
 
 
 def test_whole_modalities_and_first_frame():
@@ -40,7 +46,14 @@ def test_whole_modalities_and_first_frame():
     video, audio, _ = given_for(first_frame=1.0)
     assert video[:, 0].all() and not video[:, 1:].any() and not audio.any()
     times = FORMATS["phyworld"].latent_times()
-    given, _ = draw_given(jax.random.key(0), 8, times, TaskMixture(**NOTHING | {"first_frame": 1.0}), jnp.zeros(8, bool), first_latents=3)
+    given, _ = draw_given(
+        jax.random.key(0),
+        8,
+        times,
+        TaskMixture(**NOTHING | {"first_frame": 1.0}),
+        jnp.zeros(8, bool),
+        first_latents=3,
+    )
     assert given["video"][:, :3].all() and not given["video"][:, 3:].any()
     video, audio, conditional = given_for(text=1.0)
     assert not video.any() and not audio.any() and not conditional.any()
@@ -53,11 +66,17 @@ def test_continuation_gives_a_prefix_of_both(name):
     prefixes = set()
     for v, a in zip(video, audio):
         slots = np.flatnonzero(v)
-        assert slots[0] in (0, 1) and (np.diff(slots) == 1).all() and slots[-1] < form.video_latents - 1
+        assert (
+            slots[0] in (0, 1)
+            and (np.diff(slots) == 1).all()
+            and slots[-1] < form.video_latents - 1
+        )
         end = (4 * slots[-1] + 1) / form.fps  # latent k ends with frame 4k
-        assert a.sum() == int(end * 25 + 1e-6) and a[: a.sum()].all()  # whole latents of sound up to that moment
+        # whole latents of sound up to that moment
+        assert a.sum() == int(end * 25 + 1e-6) and a[: a.sum()].all()
         prefixes.add((slots[0], slots[-1]))
-    assert len(prefixes) == (form.video_latents - 1) + (form.video_latents - 2)  # both forms, every length
+    # both forms, every length
+    assert len(prefixes) == (form.video_latents - 1) + (form.video_latents - 2)
 
 
 def test_backward_gives_a_suffix_of_both():
@@ -71,7 +90,9 @@ def test_backward_gives_a_suffix_of_both():
 
 
 def test_clips_without_sound_are_given_none():
-    video, audio, _ = given_for(has_audio=False, continuation=1.0, audio_to_video=1.0, video_to_audio=1.0)
+    video, audio, _ = given_for(
+        has_audio=False, continuation=1.0, audio_to_video=1.0, video_to_audio=1.0
+    )
     assert not audio.any() and not video.all(1).any() and video.any()
 
 
@@ -85,7 +106,8 @@ def test_levels_are_stratified_logit_normal_with_a_uniform_share():
     draw = lambda config: np.asarray(draw_levels(jax.random.key(1), 4096, config))
     s = draw(TimestepConfig(uniform=0.0))
     logit = np.log(s / (1 - s))
-    assert abs(logit.mean()) < 0.01 and abs(logit.std() - 1) < 0.01  # far closer than 4,096 independent draws (0.016, 0.011)
+    # far closer than 4,096 independent draws (0.016, 0.011)
+    assert abs(logit.mean()) < 0.01 and abs(logit.std() - 1) < 0.01
     assert ((0 < s) & (s < 1)).all() and abs(np.corrcoef(s[:-1], s[1:])[0, 1]) < 0.06
     tail = lambda s: (s < 0.02).mean()
     assert tail(s) < 0.001 and 0.001 < tail(draw(TimestepConfig(uniform=0.1))) < 0.004

@@ -35,10 +35,14 @@ def recording(answer, seen):
 
 def test_right_answer_scores_zero_and_zeros_score_the_variance():
     batch = make_batch()
-    loss, metrics = flow_loss(lambda *_: {m: batch[m] for m in ("video", "audio")}, batch, jax.random.key(1), TIMES)
+    loss, metrics = flow_loss(
+        lambda *_: {m: batch[m] for m in ("video", "audio")}, batch, jax.random.key(1), TIMES
+    )
     assert loss == 0 and metrics["video_loss"] == 0
     zeros = {m: jnp.zeros_like(batch[m]) for m in ("video", "audio")}
-    loss, metrics = flow_loss(lambda *_: zeros, batch, jax.random.key(1), TIMES, FlowConfig(output="v"))
+    loss, metrics = flow_loss(
+        lambda *_: zeros, batch, jax.random.key(1), TIMES, FlowConfig(output="v")
+    )
     np.testing.assert_allclose(metrics["video_loss"], 2, atol=0.2)  # var(e - x) = 1 + 1
     np.testing.assert_allclose(loss, metrics["video_loss"] + metrics["audio_loss"], rtol=1e-5)
 
@@ -49,8 +53,12 @@ def test_loss_counts_only_frames_to_be_made():
     config = FlowConfig(tasks=tasks, history_noise=0.0)
 
     def answer(latents, levels):  # right where the level is above 0, absurd on the given frames
-        return {m: jnp.where((levels[m] > 0).reshape(levels[m].shape + (1,) * (batch[m].ndim - 2)), batch[m], 1e3)
-                for m in latents}
+        return {
+            m: jnp.where(
+                (levels[m] > 0).reshape(levels[m].shape + (1,) * (batch[m].ndim - 2)), batch[m], 1e3
+            )
+            for m in latents
+        }
 
     loss, _ = flow_loss(recording(answer, seen), batch, jax.random.key(2), TIMES, config)
     assert loss == 0
@@ -58,7 +66,8 @@ def test_loss_counts_only_frames_to_be_made():
     for m in ("video", "audio"):
         held = np.asarray(levels[m] == 0)
         assert 0.05 < held.mean() < 0.6
-        np.testing.assert_array_equal(np.asarray(latents[m])[held], np.asarray(batch[m])[held])  # given frames arrive as they are
+        # given frames arrive as they are
+        np.testing.assert_array_equal(np.asarray(latents[m])[held], np.asarray(batch[m])[held])
 
 
 def test_history_is_lightly_noised():
@@ -74,7 +83,9 @@ def test_missing_sound_is_noise_and_is_left_out():
     batch["has_audio"] = jnp.arange(64) < 32
     batch["audio"] = batch["audio"].at[32:].set(1e4)  # would be seen in the input and in the loss
     tasks = TaskMixture(0.2, 0.2, 0.2, 0.2, 0.1, 0.1)
-    model = recording(lambda z, _: {"video": batch["video"], "audio": jnp.zeros_like(batch["audio"])}, seen)
+    model = recording(
+        lambda z, _: {"video": batch["video"], "audio": jnp.zeros_like(batch["audio"])}, seen
+    )
     loss, metrics = flow_loss(model, batch, jax.random.key(4), TIMES, FlowConfig(tasks=tasks))
     assert metrics["audio_loss"] < 1e3 and loss == metrics["audio_loss"]
     latents, levels, _, _ = seen[0]
@@ -86,8 +97,11 @@ def test_missing_sound_is_noise_and_is_left_out():
 
 def test_quarters_partition_the_loss():
     batch = make_batch(64)
-    _, metrics = flow_loss(lambda z, *_: z, batch, jax.random.key(5), TIMES, FlowConfig(tasks=ONLY_TEXT))
-    # z answers x with error s (e - x): weighted s^2 / max(s, .1)^2 |e - x|^2, so about 2 in every quarter but the first.
+    _, metrics = flow_loss(
+        lambda z, *_: z, batch, jax.random.key(5), TIMES, FlowConfig(tasks=ONLY_TEXT)
+    )
+    # z answers x with error s (e - x): weighted s^2 / max(s, .1)^2 |e - x|^2, so about 2 in every
+    # quarter but the first.
     quarters = [float(metrics[f"video_loss_q{q}"]) for q in (1, 2, 3, 4)]
     assert all(np.isfinite(quarters)) and quarters[0] <= 2.2
     np.testing.assert_allclose(quarters[1:], 2, atol=0.35)
@@ -99,7 +113,9 @@ def test_text_and_coupling_are_dropped_for_guidance():
         flow_loss(recording(lambda z, _: z, seen), batch, jax.random.key(seed), TIMES)
     dropped = np.concatenate([~text["mask"].any(1) for _, _, text, _ in seen])
     cut = np.concatenate([couple == 0 for *_, couple in seen])
-    own = np.concatenate([levels["video"].max(1) != levels["audio"].max(1) for _, levels, _, _ in seen])
+    own = np.concatenate(
+        [levels["video"].max(1) != levels["audio"].max(1) for _, levels, _, _ in seen]
+    )
     assert 0.06 < dropped.mean() < 0.15 and 0.02 < cut.mean() < 0.09
     assert 0.2 < own.mean() < 0.6  # levels are independent in half of the clips made from text
 
@@ -116,7 +132,9 @@ def test_gradient_is_finite_and_jits():
     batch = make_batch()
 
     def loss(scale):
-        return flow_loss(lambda z, *_: {m: scale * z[m] for m in z}, batch, jax.random.key(7), TIMES)[0]
+        return flow_loss(
+            lambda z, *_: {m: scale * z[m] for m in z}, batch, jax.random.key(7), TIMES
+        )[0]
 
     gradient = jax.jit(jax.grad(loss))(0.5)
     assert np.isfinite(gradient) and gradient != 0

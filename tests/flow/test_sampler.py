@@ -1,4 +1,6 @@
-"""Samplers against a flow whose velocity is known, guidance against its definition, and the frames that must not move."""
+"""Samplers against a flow whose velocity is known, guidance against its definition, and the frames
+that must not move.
+"""
 
 import itertools
 
@@ -25,6 +27,7 @@ def text(batch, present=True):
 
 def denoiser(latents, levels, texts, times, couple):
     """E[x | x_s] for x ~ N(MEAN, DEVIATION^2): exact, and the x-output of a perfect network."""
+
     def one(z, level):
         s = expand(level, z)
         gain = (1 - s) * DEVIATION**2 / ((1 - s) ** 2 * DEVIATION**2 + s**2)
@@ -41,9 +44,28 @@ def velocity(latents, levels, texts, times, couple):
 
 def run(model=denoiser, batch=4, config=DEFAULT, start=1.0, given=0.0, seed=0, **kwargs):
     keys = jax.vmap(jax.random.key)(jnp.arange(batch) + seed)
-    levels = {m: jnp.full((batch, shape[0]), start) for m, shape in SHAPES.items()} if np.isscalar(start) else start
-    values = {m: jnp.full((batch, *shape), given) for m, shape in SHAPES.items()} if np.isscalar(given) else given
-    z = sample(model, keys, SHAPES, levels, values, text(batch), text(batch, False), TIMES, config, **kwargs)
+    levels = (
+        {m: jnp.full((batch, shape[0]), start) for m, shape in SHAPES.items()}
+        if np.isscalar(start)
+        else start
+    )
+    values = (
+        {m: jnp.full((batch, *shape), given) for m, shape in SHAPES.items()}
+        if np.isscalar(given)
+        else given
+    )
+    z = sample(
+        model,
+        keys,
+        SHAPES,
+        levels,
+        values,
+        text(batch),
+        text(batch, False),
+        TIMES,
+        config,
+        **kwargs,
+    )
     return z, draw_noise(keys, SHAPES), values
 
 
@@ -58,7 +80,8 @@ def test_samples_have_the_distribution_of_the_data(method, steps, output):
 
 
 def test_order_of_the_samplers():
-    # The flow of a Gaussian has a closed form: x = MEAN + DEVIATION e carries the noise e to its sample.
+    # The flow of a Gaussian has a closed form: x = MEAN + DEVIATION e carries the noise e to its
+    # sample.
     def error(method, steps):
         z, e, _ = run(config=SamplerConfig(method, steps, guidance=PLAIN))
         return float(jnp.abs(z["video"] - (MEAN + DEVIATION * e["video"])).mean())
@@ -74,7 +97,10 @@ def test_order_of_the_samplers():
 @pytest.mark.parametrize("method", ["euler", "heun"])
 def test_given_frames_come_out_bitwise(method):
     given = {m: jax.random.normal(jax.random.key(9), (4, *shape)) for m, shape in SHAPES.items()}
-    start = {"video": jnp.array([[0.0, 1, 1, 0, 1]] * 4), "audio": jnp.array([[0.0] * 3 + [1.0] * 3] * 4)}
+    start = {
+        "video": jnp.array([[0.0, 1, 1, 0, 1]] * 4),
+        "audio": jnp.array([[0.0] * 3 + [1.0] * 3] * 4),
+    }
     z, _, _ = run(config=SamplerConfig(method, 7, guidance=PLAIN), start=start, given=given)
     for m in z:
         held = np.asarray(start[m] == 0)
@@ -113,7 +139,11 @@ def test_guidance_is_its_equation():
         for m in z:
             wanted = 1 + (guidance.scale(m) - 1) * 1 + (guidance.couple - 1) * (1 - 5)
             np.testing.assert_allclose(z[m], wanted, atol=1e-4)
-    assert PLAIN.passes == ("text",) and Guidance(2.0, couple=2.0).passes == ("text", "negative", "cut")
+    assert PLAIN.passes == ("text",) and Guidance(2.0, couple=2.0).passes == (
+        "text",
+        "negative",
+        "cut",
+    )
 
 
 def test_negative_text_takes_the_place_of_no_text():
@@ -140,7 +170,11 @@ def test_a_clip_depends_on_its_own_key_only():
 
 def test_progress_is_reported_and_bad_names_are_refused():
     steps = []
-    run(batch=1, config=SamplerConfig(steps=4, guidance=PLAIN), on_step=lambda i, n: steps.append((i, n)))
+    run(
+        batch=1,
+        config=SamplerConfig(steps=4, guidance=PLAIN),
+        on_step=lambda i, n: steps.append((i, n)),
+    )
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     with pytest.raises(ValueError, match="rk9"):
         run(config=SamplerConfig("rk9"))

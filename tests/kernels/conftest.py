@@ -1,4 +1,7 @@
-"""Triton's interpreter stands in for a GPU; it must be chosen before triton is imported. Triton exists for Linux only."""
+"""Triton's interpreter stands in for a GPU; it must be chosen before triton is imported.
+
+Triton exists for Linux only.
+"""
 
 import os
 import sys

@@ -1,4 +1,6 @@
-"""What Triton's compiler makes of the kernels for an H200 (sm_90), without one: no spills, few registers, wide accesses, wgmma."""
+"""What Triton's compiler makes of the kernels for an H200 (sm_90), without one: no spills, few
+registers, wide accesses, wgmma.
+"""
 
 import json
 import os
@@ -13,23 +15,46 @@ from kernels.temporal_attention.specs import PRIMARY, SPECS
 FIRST = {"temporal_attention": ["t16"], "conv_prologue": ["wan_480_full"], "gated_norm": ["t16"]}
 # One workload for each way in which sizes shape a program.
 REST = {
-    "temporal_attention": ["t8", "t64", "xl", "wide", "t16_shared", "t16_causal", "t16_masked", "xl_shared", "wide_shared", "t16_f32", "nano"],
-    "conv_prologue": ["wan_704_half", "wan_704_quarter", "fine_256", "coarse_256", "fine_nano", "wan_480_f16", "wan_480_f32"],
+    "temporal_attention": [
+        "t8",
+        "t64",
+        "xl",
+        "wide",
+        "t16_shared",
+        "t16_causal",
+        "t16_masked",
+        "xl_shared",
+        "wide_shared",
+        "t16_f32",
+        "nano",
+    ],
+    "conv_prologue": [
+        "wan_704_half",
+        "wan_704_quarter",
+        "fine_256",
+        "coarse_256",
+        "fine_nano",
+        "wan_480_f16",
+        "wan_480_f32",
+    ],
     "gated_norm": ["s", "m", "wide", "t16_f16", "t16_f32", "nano"],
 }
 
 # Float32 operands fill the registers; what is spilled are addresses and parts of rows.
 SPILLS = {"temporal_attention t16_f32": 128}
-# 16 bytes at a time, but for gains, scales, angles and sums; halves of 36 numbers begin at multiples of 8 bytes.
+# 16 bytes at a time, but for gains, scales, angles and sums; halves of 36 numbers begin at
+# multiples of 8 bytes.
 WIDE = {"temporal_attention": 0.6, "gated_norm": 0.5, "conv_prologue": 0.7}
 WIDE |= {f"temporal_attention {name}": 0.3 for name in ("xl", "xl_shared", "nano")}
 
 
 def most_registers(op, name, kernel):
-    """A processor has 65536 registers: 128 a thread are 4 programs of 4 warps or 2 of 8, 168 are 3 of 4 warps, 255 are 2 or 1.
+    """A processor has 65536 registers: 128 a thread are 4 programs of 4 warps or 2 of 8, 168 are 3
+    of 4 warps, 255 are 2 or 1.
 
-    Three programs of the backward pass of temporal attention have 96 KiB of reads in flight, several times what keeps a processor's share
-    of memory busy; held to 128 (maxnreg) it spills 128 bytes a thread, a traffic in the cache of over half of what it moves in memory.
+    Three programs of the backward pass of temporal attention have 96 KiB of reads in flight,
+    several times what keeps a processor's share of memory busy; held to 128 (maxnreg) it spills 128
+    bytes a thread, a traffic in the cache of over half of what it moves in memory.
     """
     if op != "temporal_attention" or (kernel == "forward" and name in PRIMARY):
         return 128
@@ -41,15 +66,20 @@ COMPILE = """
 import importlib, json, re, sys
 from kernels.triton_call import compile_for
 for op, names in json.loads(sys.argv[1]).items():
-    specs, triton = (importlib.import_module(f"kernels.{op}.{part}") for part in ("specs", "triton"))
-    of_operands = r"ld\\.global\\S*\\.b(?:32|16)" if op == "temporal_attention" else r"(?:ld|st)\\.global\\S*"
+    specs = importlib.import_module(f"kernels.{op}.specs")
+    triton = importlib.import_module(f"kernels.{op}.triton")
+    of_operands = r"(?:ld|st)\\.global\\S*"
+    if op == "temporal_attention":
+        of_operands = r"ld\\.global\\S*\\.b(?:32|16)"
     for name in names:
         for kernel, launch in triton.launches(specs.SPECS[name]).items():
             r = compile_for(launch, 90)
             accesses = re.findall(of_operands, r.ptx)
             print(json.dumps({
-                "op": op, "name": name, "kernel": kernel, "registers": r.registers, "spilled": r.spilled, "shared": r.shared,
-                "wgmma": "wgmma.mma_async" in r.ptx, "wide": sum(".v4" in access for access in accesses) / len(accesses),
+                "op": op, "name": name, "kernel": kernel,
+                "registers": r.registers, "spilled": r.spilled, "shared": r.shared,
+                "wgmma": "wgmma.mma_async" in r.ptx,
+                "wide": sum(".v4" in access for access in accesses) / len(accesses),
             }), flush=True)
 """
 
@@ -57,10 +87,19 @@ for op, names in json.loads(sys.argv[1]).items():
 def compile_all(names):
     environment = {**os.environ, "TRITON_INTERPRET": "0", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", COMPILE, json.dumps(names)]
-    result = subprocess.run(command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, timeout=1500)
+    result = subprocess.run(
+        command,
+        cwd=Path(__file__).parents[2],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+    )
     assert result.returncode == 0, result.stderr
     found = [json.loads(line) for line in result.stdout.splitlines()]
-    assert {(f["op"], f["name"]) for f in found} == {(op, name) for op in names for name in names[op]}
+    assert {(f["op"], f["name"]) for f in found} == {
+        (op, name) for op in names for name in names[op]
+    }
     return found
 
 

@@ -1,4 +1,6 @@
-"""Every implementation of the prologue of a causal convolution against the reference, forward and backward, and broken ones caught."""
+"""Every implementation of the prologue of a causal convolution against the reference, forward and
+backward, and broken ones caught.
+"""
 
 import functools
 import importlib
@@ -23,7 +25,8 @@ OP = Op("conv_prologue", call)
 OTHERS = ["triton"]  # implementations held against the reference, on a CPU
 
 FAST = [
-    # More frames than the cache holds, as many, and fewer, so that some of it stays; channels that fill a tile, or do not.
+    # More frames than the cache holds, as many, and fewer, so that some of it stays; channels that
+    # fill a tile, or do not.
     Spec(2, 3, 5, 7, 96, dtype="float32"),
     Spec(1, 2, 9, 4, 20, P=1, dtype="float32"),
     Spec(2, 1, 6, 5, 64, K=3, P=2, dtype="float32"),
@@ -64,17 +67,29 @@ def test_reference_is_its_equations(spec):
     u = given["x"] / np.sqrt((given["x"] ** 2).mean(-1, keepdims=True) + 1e-6) * given["gain"]
     want = np.concatenate([given["cache"], u / (1 + np.exp(-u))], 1)
     tolerance = 3 * float(jnp.finfo(spec.dtype).eps)
-    np.testing.assert_allclose(np.asarray(after, np.float64), want[:, -spec.K :], rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(after, np.float64), want[:, -spec.K :], rtol=tolerance, atol=tolerance
+    )
     P = spec.P
-    np.testing.assert_allclose(np.asarray(past, np.float64)[:, :, P : P + spec.H, P : P + spec.W], want, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(
+        np.asarray(past, np.float64)[:, :, P : P + spec.H, P : P + spec.W],
+        want,
+        rtol=tolerance,
+        atol=tolerance,
+    )
 
 
 @pytest.mark.parametrize("implementation", ["xla", *OTHERS])
 def test_to_the_bit(implementation):
-    """What is moved arrives as it was: the cache, zeros around. What is computed differs by how exp is made: by 1e-6 at most."""
+    """What is moved arrives as it was: the cache, zeros around.
+
+    What is computed differs by how exp is made: by 1e-6 at most.
+    """
     spec = FAST[2]
     given = inputs(spec)
-    call = lambda which: jax.jit(functools.partial(conv_prologue, padding=2, implementation=which))(**given)
+    call = lambda which: jax.jit(functools.partial(conv_prologue, padding=2, implementation=which))(
+        **given
+    )
     past, after = jax.tree.map(np.asarray, call(implementation))
     inside = past[:, :, 2:-2, 2:-2]
     np.testing.assert_array_equal(inside[:, :3], given["cache"])
@@ -101,11 +116,20 @@ def test_pieces_are_the_whole(implementation):
 
 # A kernel with one line changed must not pass: what is replaced, and by what.
 MUTATIONS = {
-    "norm over padded channels": ("tl.sum(x * x, 1) / C + EPS)\n", "tl.sum(x * x, 1) / WIDE + EPS)\n"),
+    "norm over padded channels": (
+        "tl.sum(x * x, 1) / C + EPS)\n",
+        "tl.sum(x * x, 1) / WIDE + EPS)\n",
+    ),
     "no activation": ("y = u * tl.sigmoid(u)", "y = u"),
     "no gain": ("tl.load(gain_ptr + c, mask=c < C, other=0.0)[None, :]\n        y", "1\n        y"),
-    "one frame late": ("(batch * T + frame - K) * (H * W * C), rows", "(batch * T + tl.maximum(frame - K - 1, 0)) * (H * W * C), rows"),
-    "the cache's frames backwards": ("(batch * K + frame - T) * (H * W * C), y", "(batch * K + K - 1 + T - frame) * (H * W * C), y"),
+    "one frame late": (
+        "(batch * T + frame - K) * (H * W * C), rows",
+        "(batch * T + tl.maximum(frame - K - 1, 0)) * (H * W * C), rows",
+    ),
+    "the cache's frames backwards": (
+        "(batch * K + frame - T) * (H * W * C), y",
+        "(batch * K + K - 1 + T - frame) * (H * W * C), y",
+    ),
     "shifted by a column": ("i % (W + 2 * P) - P", "i % (W + 2 * P) - P + 1"),
     "a position is left out": ("exists = i < H * W", "exists = i < H * W - 1"),
     "the cache gets no gradient": ("dy += _load(dnext_ptr", "dy += 0 * _load(dnext_ptr"),
@@ -123,7 +147,9 @@ def test_a_broken_kernel_is_caught(mutation, tmp_path, monkeypatch):
 
 
 def test_no_atomics_in_the_kernels():
-    assert "atomic_" not in inspect.getsource(importlib.import_module("kernels.conv_prologue.triton"))
+    assert "atomic_" not in inspect.getsource(
+        importlib.import_module("kernels.conv_prologue.triton")
+    )
 
 
 @pytest.mark.parametrize("implementation", OTHERS)
@@ -135,10 +161,16 @@ def test_batching_by_leading_axes_and_by_vmap(implementation):
     split = {name: x.reshape(2, 2, *x.shape[1:]) for name, x in given.items()}
 
     def loss(given, gain):
-        return sum(jnp.sin(out).sum() for out in conv_prologue(**given, gain=gain, implementation=implementation))
+        return sum(
+            jnp.sin(out).sum()
+            for out in conv_prologue(**given, gain=gain, implementation=implementation)
+        )
 
     want, want_gain = jax.jit(jax.grad(loss, argnums=(0, 1)))(given, gain)
-    for function in (loss, lambda given, gain: jax.vmap(loss, in_axes=(0, None))(given, gain).sum()):
+    for function in (
+        loss,
+        lambda given, gain: jax.vmap(loss, in_axes=(0, None))(given, gain).sum(),
+    ):
         got, got_gain = jax.jit(jax.grad(function, argnums=(0, 1)))(split, gain)
         for name in given:
             np.testing.assert_allclose(got[name].reshape(want[name].shape), want[name], atol=1e-6)
@@ -150,11 +182,20 @@ def test_batching_by_leading_axes_and_by_vmap(implementation):
     [
         ({"x": jnp.zeros((4, 8))}, r"x is \(4, 8\); give \[\.\.\., T, H, W, C\]"),
         ({"gain": jnp.ones(7)}, r"gain is \(7,\); beside x \(1, 3, 4, 5, 8\) it must be \(8,\)"),
-        ({"cache": jnp.zeros((1, 2, 4, 4, 8))}, r"cache is \(1, 2, 4, 4, 8\); .* it must be \(1, 2, 4, 5, 8\)"),
-        ({"cache": jnp.zeros((1, 2, 4, 5, 8), jnp.bfloat16)}, "x is float32 and cache bfloat16; give one dtype"),
+        (
+            {"cache": jnp.zeros((1, 2, 4, 4, 8))},
+            r"cache is \(1, 2, 4, 4, 8\); .* it must be \(1, 2, 4, 5, 8\)",
+        ),
+        (
+            {"cache": jnp.zeros((1, 2, 4, 5, 8), jnp.bfloat16)},
+            "x is float32 and cache bfloat16; give one dtype",
+        ),
         ({"cache": jnp.zeros((1, 0, 4, 5, 8))}, "give one frame or more of both"),
         ({"padding": -1}, "padding is -1; give 0 or more"),
-        ({"implementation": "cudnn"}, "no implementation 'cudnn'; there are triton, pallas_tpu, xla"),
+        (
+            {"implementation": "cudnn"},
+            "no implementation 'cudnn'; there are triton, pallas_tpu, xla",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_in_one_line(changes, says):
@@ -165,7 +206,10 @@ def test_what_does_not_fit_is_said_in_one_line(changes, says):
 
 def test_asked_by_name_never_falls_back():
     spec = Spec(1, 1, 1, 1, 2049, dtype="float32")
-    with pytest.raises(Unsupported, match="conv_prologue, triton: takes up to 2048 channels of .*, not B=1 T=1 H=1 W=1 C=2049"):
+    with pytest.raises(
+        Unsupported,
+        match="conv_prologue, triton: takes up to 2048 channels of .*, not B=1 T=1 H=1 W=1 C=2049",
+    ):
         conv_prologue(**inputs(spec), implementation="triton")
     assert conv_prologue(**inputs(spec), implementation="xla")[0].shape == (1, 3, 1, 1, 2049)
     with pytest.raises(Unsupported, match="fewer than 2\\^31 numbers per frame.*tiles"):

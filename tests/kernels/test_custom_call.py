@@ -189,7 +189,10 @@ def test_ptxas_is_found(monkeypatch, tmp_path):
 
 
 def test_parameters_of_a_kernel_are_counted():
-    ptx = ".version 8.7\n.visible .entry f(\n.param .u64 a,\n.param .u64 b\n)\n{ ld.param.u64 %r, [a]; }"
+    ptx = (
+        ".version 8.7\n.visible .entry f(\n.param .u64 a,\n.param .u64 b\n)\n{ ld.param.u64 "
+        "%r, [a]; }"
+    )
     assert triton_call._parameters(ptx) == 2
 
 

@@ -1,4 +1,6 @@
-"""Which implementation runs, what is said when none can, and what a mistake is answered with: always one line."""
+"""Which implementation runs, what is said when none can, and what a mistake is answered with:
+always one line.
+"""
 
 import importlib
 import json
@@ -25,7 +27,14 @@ SPEC = Spec(1, 4, 2, 1, 16, dtype="float32")
 def run_python(code, **environment):
     """In a process of its own, from the repository's root."""
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", **environment}
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
 
 
 @pytest.fixture
@@ -42,18 +51,31 @@ def refusal(**changes):
 
 
 @pytest.mark.parametrize(
-    "spec", [Spec(1, 65, 2, 1, 64, dtype="float32"), Spec(1, 4, 2, 1, 136, dtype="float32"), Spec(1, 4, 2, 1, 20, dtype="float32")], ids=str
+    "spec",
+    [
+        Spec(1, 65, 2, 1, 64, dtype="float32"),
+        Spec(1, 4, 2, 1, 136, dtype="float32"),
+        Spec(1, 4, 2, 1, 20, dtype="float32"),
+    ],
+    ids=str,
 )
 def test_asked_by_name_never_falls_back(spec):
-    with pytest.raises(Unsupported, match=r"triton: takes 1 to 64 frames, heads of 16 to 128 .* float16 or bfloat16, not B=1 T=") as info:
+    with pytest.raises(
+        Unsupported,
+        match=r"triton: takes 1 to 64 frames, heads of 16 to 128 .* or bfloat16, not B=1 T=",
+    ) as info:
         temporal_attention(**inputs(spec), implementation="triton")
     assert str(spec) in str(info.value) and "\n" not in str(info.value)
     # The reference takes any.
-    assert jax.eval_shape(lambda: temporal_attention(**inputs(spec), implementation="xla")).shape == (1, spec.T, 2, 1, spec.D)
+    assert jax.eval_shape(
+        lambda: temporal_attention(**inputs(spec), implementation="xla")
+    ).shape == (1, spec.T, 2, 1, spec.D)
 
 
 def test_another_dtype_is_refused():
-    assert "float8_e4m3fn" in refusal(implementation="triton", **{x: inputs(SPEC)[x].astype(jnp.float8_e4m3fn) for x in "qkv"})
+    assert "float8_e4m3fn" in refusal(
+        implementation="triton", **{x: inputs(SPEC)[x].astype(jnp.float8_e4m3fn) for x in "qkv"}
+    )
 
 
 def test_too_many_numbers_are_refused():
@@ -63,7 +85,11 @@ def test_too_many_numbers_are_refused():
 
 
 def test_unknown_implementation():
-    assert refusal(implementation="cudnn") == "temporal_attention: no implementation 'cudnn'; there are " + ", ".join(api.IMPLEMENTATIONS)
+    assert refusal(
+        implementation="cudnn"
+    ) == "temporal_attention: no implementation 'cudnn'; there are " + ", ".join(
+        api.IMPLEMENTATIONS
+    )
 
 
 def test_first_of_the_list_that_can(caplog):
@@ -81,16 +107,22 @@ def test_an_accelerator_left_unused_is_a_warning(caplog, absent_gpu):
     with caplog.at_level(logging.INFO, "kernels"), target.assume(target.H200):
         for _ in range(2):
             jax.eval_shape(lambda: temporal_attention(**inputs(SPEC)))
-        with pytest.raises(Unsupported, match="needs JAX's CUDA plugin; pip install -e '.\\[cuda13\\]'"):
+        with pytest.raises(
+            Unsupported, match="needs JAX's CUDA plugin; pip install -e '.\\[cuda13\\]'"
+        ):
             temporal_attention(**inputs(SPEC), implementation="triton")
     [warning] = [record for record in caplog.records if record.name == "kernels"]
-    assert warning.levelname == "WARNING" and warning.getMessage().startswith("temporal_attention runs as xla (temporal_attention, triton: needs")
+    assert warning.levelname == "WARNING" and warning.getMessage().startswith(
+        "temporal_attention runs as xla (temporal_attention, triton: needs"
+    )
 
 
 def test_without_a_gpu(absent_gpu):
     assert "needs an NVIDIA GPU, and this is cpu" in refusal(implementation="triton")
     with target.assume(target.Target("gpu", "Tesla V100", 70)):
-        assert "compute capability 8.0 or later, and Tesla V100 has 7.0" in refusal(implementation="triton")
+        assert "compute capability 8.0 or later, and Tesla V100 has 7.0" in refusal(
+            implementation="triton"
+        )
 
 
 def test_without_triton():
@@ -116,16 +148,31 @@ def test_without_triton():
 @pytest.mark.parametrize(
     "changes,says",
     [
-        ({"k": jnp.zeros((1, 4, 3, 1, 16))}, r"k is \(1, 4, 3, 1, 16\); beside q \(1, 4, 2, 1, 16\) it must be \(1, 4, 2, 1, 16\)"),
+        (
+            {"k": jnp.zeros((1, 4, 3, 1, 16))},
+            r"k is \(1, 4, 3, 1, 16\); beside q \(1, 4, 2, 1, 16\) it must be \(1, 4, 2, 1, 16\)",
+        ),
         ({"angles": jnp.zeros((4, 16))}, r"angles is \(4, 16\); .* it must be \(4, 8\)"),
         ({"q_scale": jnp.zeros((2, 16))}, r"q_scale is \(2, 16\); .* it must be \(16,\)"),
-        ({"v": jnp.zeros((1, 4, 2, 1, 16), jnp.bfloat16)}, "q is float32 and v bfloat16; give one dtype"),
+        (
+            {"v": jnp.zeros((1, 4, 2, 1, 16), jnp.bfloat16)},
+            "q is float32 and v bfloat16; give one dtype",
+        ),
         ({"visible": jnp.ones((1, 4))}, "visible is float32; give bool"),
         ({"visible": jnp.ones((4,), bool)}, r"visible is \(4,\); .* it must be \(1, 4\)"),
         ({"shared_k": jnp.zeros((1, 3, 1, 16))}, "both shared_k and shared_v"),
-        ({"shared_k": jnp.zeros((1, 3, 2, 16)), "shared_v": jnp.zeros((1, 3, 1, 16))}, r"shared_k is \(1, 3, 2, 16\); .* \(1, 3, 1, 16\)"),
-        ({"shared_k": jnp.zeros((1, 0, 1, 16)), "shared_v": jnp.zeros((1, 0, 1, 16))}, "nothing to attend to"),
-        ({x: jnp.zeros((1, 4, 0, 1, 16)) for x in "qkv"}, r"nothing to attend to in q \(1, 4, 0, 1, 16\)$"),
+        (
+            {"shared_k": jnp.zeros((1, 3, 2, 16)), "shared_v": jnp.zeros((1, 3, 1, 16))},
+            r"shared_k is \(1, 3, 2, 16\); .* \(1, 3, 1, 16\)",
+        ),
+        (
+            {"shared_k": jnp.zeros((1, 0, 1, 16)), "shared_v": jnp.zeros((1, 0, 1, 16))},
+            "nothing to attend to",
+        ),
+        (
+            {x: jnp.zeros((1, 4, 0, 1, 16)) for x in "qkv"},
+            r"nothing to attend to in q \(1, 4, 0, 1, 16\)$",
+        ),
         ({"q": jnp.zeros((4, 16))}, r"give \[\.\.\., T, S, H, D\]"),
     ],
 )
@@ -138,11 +185,17 @@ def test_shapes_that_do_not_fit(changes, says):
 def test_mapping_over_scales_is_refused():
     given = inputs(SPEC)
     with pytest.raises(NotImplementedError, match="jax.lax.map"):
-        jax.vmap(lambda g: temporal_attention(**{**given, "q_scale": g}, implementation="triton"))(jnp.ones((2, 16)))
+        jax.vmap(lambda g: temporal_attention(**{**given, "q_scale": g}, implementation="triton"))(
+            jnp.ones((2, 16))
+        )
 
 
 def write(path, device="NVIDIA H200", **use):
-    path.write_text(json.dumps({"device": device, "op": "some_op", "entries": [{"where": {"T": 16}, "use": use}]}))
+    path.write_text(
+        json.dumps(
+            {"device": device, "op": "some_op", "entries": [{"where": {"T": 16}, "use": use}]}
+        )
+    )
     return path
 
 
@@ -150,11 +203,19 @@ def test_tuning_overrides_the_heuristic(tmp_path, monkeypatch):
     monkeypatch.setattr(tuning, "_chosen", {})
     with target.assume(target.H200):
         tuning.use(write(tmp_path / "a.json", warps=2))
-        assert tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=16, D=64) == {"warps": 2, "rows": 64}
-        assert tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=8, D=64) == {"warps": 4, "rows": 64}
+        assert tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=16, D=64) == {
+            "warps": 2,
+            "rows": 64,
+        }
+        assert tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=8, D=64) == {
+            "warps": 4,
+            "rows": 64,
+        }
         assert tuning.parameters("other_op", {"warps": 4}, T=16) == {"warps": 4}
         tuning.use(write(tmp_path / "b.json", wraps=2))
-        with pytest.raises(ValueError, match="b.json: some_op has no parameter wraps; it has warps, rows"):
+        with pytest.raises(
+            ValueError, match="b.json: some_op has no parameter wraps; it has warps, rows"
+        ):
             tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=16)
 
 
@@ -163,15 +224,30 @@ def test_a_trial_overrides_what_is_tuned(tmp_path, monkeypatch):
     with target.assume(target.Target("gpu", "NVIDIA H200 141GB HBM3e", 90)):
         tuning.use(write(tmp_path / "a.json", warps=2))
         with tuning.trial("some_op", {"rows": 128}):
-            assert tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=16) == {"warps": 4, "rows": 128}
+            assert tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=16) == {
+                "warps": 4,
+                "rows": 128,
+            }
             assert tuning.parameters("other_op", {"rows": 64}, T=16) == {"rows": 64}
-        assert tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=16) == {"warps": 2, "rows": 64}
-        with tuning.trial("some_op", {"wraps": 1}), pytest.raises(ValueError, match="trial: some_op has no parameter wraps"):
+        assert tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=16) == {
+            "warps": 2,
+            "rows": 64,
+        }
+        with (
+            tuning.trial("some_op", {"wraps": 1}),
+            pytest.raises(ValueError, match="trial: some_op has no parameter wraps"),
+        ):
             tuning.parameters("some_op", {"warps": 4}, T=16)
 
 
 def test_tuning_of_another_device_is_refused(tmp_path):
-    with target.assume(target.H200), pytest.raises(ValueError, match="was tuned on 'NVIDIA A100', but this device is 'NVIDIA H200'; tune here"):
+    with (
+        target.assume(target.H200),
+        pytest.raises(
+            ValueError,
+            match="was tuned on 'NVIDIA A100', but this device is 'NVIDIA H200'; tune here",
+        ),
+    ):
         tuning.use(write(tmp_path / "a.json", device="NVIDIA A100"))
     (tmp_path / "c.json").write_text("{}")
     with pytest.raises(ValueError, match="no tuning file: it needs device, op and entries"):
@@ -181,12 +257,17 @@ def test_tuning_of_another_device_is_refused(tmp_path):
 def test_shipped_tuning_is_of_its_device():
     for path in tuning.SHIPPED.glob("*/*.json"):
         content = tuning._read(path)
-        assert target.Target("gpu", content["device"]).slug == path.stem and content["op"] == path.parent.name
+        assert (
+            target.Target("gpu", content["device"]).slug == path.stem
+            and content["op"] == path.parent.name
+        )
 
 
 @pytest.mark.slow
 def test_sharded_is_whole():
-    """On four devices, batch and sites sharded, then sites and heads: same values, same gradients; frames may not be sharded."""
+    """On four devices, batch and sites sharded, then sites and heads: same values, same gradients;
+    frames may not be sharded.
+    """
     result = run_python(
         """
         import jax, jax.numpy as jnp, numpy as np
@@ -200,7 +281,9 @@ def test_sharded_is_whole():
         mesh = jax.make_mesh((2, 2), ("a", "b"), axis_types=(AxisType.Auto,) * 2)
 
         def loss(given, implementation, sharding=None):
-            out = temporal_attention(**given, visible=visible, implementation=implementation, sharding=sharding)
+            out = temporal_attention(
+                **given, visible=visible, implementation=implementation, sharding=sharding
+            )
             return jnp.sin(out).sum(), out
 
         (_, want), gradients = jax.value_and_grad(loss, has_aux=True)(given, "xla")
@@ -213,7 +296,8 @@ def test_sharded_is_whole():
                 assert out.sharding.is_equivalent_to(sharding, 5), out.sharding
                 np.testing.assert_allclose(out, want, atol=2e-6)
                 for name in given:
-                    np.testing.assert_allclose(found[name], gradients[name], atol=1e-5, err_msg=name)
+                    wanted = gradients[name]
+                    np.testing.assert_allclose(found[name], wanted, atol=1e-5, err_msg=name)
         try:
             temporal_attention(**given, sharding=NamedSharding(mesh, jax.P(None, "a")))
         except ValueError as error:

@@ -1,4 +1,6 @@
-"""Every gradient of a gated residual and its norm against that of the reference by autodiff, and broken ones caught."""
+"""Every gradient of a gated residual and its norm against that of the reference by autodiff, and
+broken ones caught.
+"""
 
 import functools
 import importlib
@@ -14,11 +16,15 @@ from kernels.errors import Unsupported
 from kernels.gated_norm import gated_norm
 from kernels.gated_norm.specs import Spec, inputs
 
-OP = Op("gated_norm", lambda given, spec, implementation: gated_norm(**given, implementation=implementation))
+OP = Op(
+    "gated_norm",
+    lambda given, spec, implementation: gated_norm(**given, implementation=implementation),
+)
 OTHERS = ["triton"]  # implementations held against the reference, on a CPU
 
 FAST = [
-    # Sites that fill a program's rows, or do not; widths that fill a tile, or do not; more than a tile.
+    # Sites that fill a program's rows, or do not; widths that fill a tile, or do not; more than a
+    # tile.
     Spec(2, 64, 64, dtype="float32"),
     Spec(3, 37, 192, dtype="float32"),
     Spec(2, 67, 72, dtype="float16"),
@@ -58,12 +64,18 @@ def test_reference_is_its_equations():
     y = given["x"] + gate * given["f"]
     found = gated_norm(**inputs(spec), implementation="xla")
     np.testing.assert_allclose(found[0], y, atol=2e-6)
-    np.testing.assert_allclose(found[1], (1 + scale) * y / np.sqrt((y**2).mean(-1, keepdims=True) + 1e-6) + shift, atol=5e-6)
+    np.testing.assert_allclose(
+        found[1],
+        (1 + scale) * y / np.sqrt((y**2).mean(-1, keepdims=True) + 1e-6) + shift,
+        atol=5e-6,
+    )
 
 
 def test_forward_is_the_reference_to_the_bit():
     given = inputs(Spec(2, 5, 24))
-    outs = [jax.jit(functools.partial(gated_norm, implementation=i))(**given) for i in ("xla", *OTHERS)]
+    outs = [
+        jax.jit(functools.partial(gated_norm, implementation=i))(**given) for i in ("xla", *OTHERS)
+    ]
     for out in outs[1:]:
         jax.tree.map(np.testing.assert_array_equal, out, outs[0])
 
@@ -82,7 +94,9 @@ def test_rows_may_be_float32_beside_a_bfloat16_stream(implementation):
     want = jax.jit(jax.grad(loss), static_argnums=1)(given | wide, "xla")
     assert all(found[name].dtype == jnp.float32 for name in wide) and found["x"].dtype == spec.dtype
     for name in given:
-        np.testing.assert_allclose(*(np.asarray(x[name], np.float32) for x in (found, want)), rtol=0.02, atol=0.02)
+        np.testing.assert_allclose(
+            *(np.asarray(x[name], np.float32) for x in (found, want)), rtol=0.02, atol=0.02
+        )
 
 
 # A kernel with one line changed must not pass: what is replaced, and by what.
@@ -131,9 +145,15 @@ def test_batching_by_leading_axes_and_by_vmap(implementation):
     "changes,says",
     [
         ({"x": jnp.zeros(8)}, r"x is \(8,\); give \[\.\.\., S, D\]"),
-        ({"f": jnp.zeros((2, 3, 9))}, r"f is \(2, 3, 9\); beside x \(2, 3, 8\) it must be \(2, 3, 8\)"),
+        (
+            {"f": jnp.zeros((2, 3, 9))},
+            r"f is \(2, 3, 9\); beside x \(2, 3, 8\) it must be \(2, 3, 8\)",
+        ),
         ({"gate": jnp.zeros((2, 1, 8))}, r"gate is \(2, 1, 8\); .* it must be \(2, 8\)"),
-        ({"scale": jnp.zeros((2, 8), jnp.bfloat16)}, "x is float32 and scale bfloat16; give that dtype or float32"),
+        (
+            {"scale": jnp.zeros((2, 8), jnp.bfloat16)},
+            "x is float32 and scale bfloat16; give that dtype or float32",
+        ),
         ({"f": jnp.zeros((2, 3, 8), jnp.bfloat16)}, "x is float32 and f bfloat16; give one dtype"),
         ({"implementation": "cudnn"}, "no implementation 'cudnn'; there are triton, xla"),
     ],
@@ -146,6 +166,9 @@ def test_what_does_not_fit_is_said_in_one_line(changes, says):
 
 def test_asked_by_name_never_falls_back():
     spec = Spec(1, 1, 8193, dtype="float32")
-    with pytest.raises(Unsupported, match="gated_norm, triton: takes widths up to 8192 of .*, not N=1 S=1 D=8193 float32"):
+    with pytest.raises(
+        Unsupported,
+        match="gated_norm, triton: takes widths up to 8192 of .*, not N=1 S=1 D=8193 float32",
+    ):
         gated_norm(**inputs(spec), implementation="triton")
     assert gated_norm(**inputs(spec), implementation="xla")[1].shape == (1, 1, 8193)

@@ -1,4 +1,6 @@
-"""Kernels and bytes of XLA's compiled graphs for an H200 that is absent: ours move what they must, and XLA no more than it did."""
+"""Kernels and bytes of XLA's compiled graphs for an H200 that is absent: ours move what they must,
+and XLA no more than it did.
+"""
 
 import functools
 import importlib
@@ -9,7 +11,8 @@ from kernels import gpu_graph
 
 predict = functools.cache(gpu_graph.predict)
 needs_compiler = pytest.mark.skipif(
-    not gpu_graph.installed(), reason="no CUDA plugin; python -m kernels.gpu_graph --install=build/gpu_compiler downloads it"
+    not gpu_graph.installed(),
+    reason="no CUDA plugin; python -m kernels.gpu_graph --install=build/gpu_compiler downloads it",
 )
 
 
@@ -23,12 +26,13 @@ ENTRY %main (a: bf16[4,8], b: f32[8]) -> (f32[4,8], f32[8]) {
   %part = f32[8]{0} get-tuple-element(%call.2), index=0
   ROOT %tuple = (f32[4,8]{1,0}, f32[8]{0}) tuple(%fusion.1, %part)
 }
-"""
+"""  # noqa: E501
     first, second = 64 + 32 + 128, 128 + 32 + 32
     assert gpu_graph.read(text) == gpu_graph.Graph(2, first + second)
 
 
-# Bytes over the least, and kernels: partial sums over programs are added up by XLA, and angles are made ready by it.
+# Bytes over the least, and kernels: partial sums over programs are added up by XLA, and angles are
+# made ready by it.
 OURS = {
     ("temporal_attention", "t16", "forward"): (1.01, 2),
     ("temporal_attention", "t16_shared", "forward"): (1.01, 2),
@@ -53,7 +57,11 @@ def test_graphs_stay_small(implementation, limits):
     for (op, case, direction), (most, kernels) in limits.items():
         spec = importlib.import_module(f"kernels.{op}.specs").SPECS[case]
         graph = predict(op, case, direction, implementation)
-        found[op, case, direction] = graph.bytes / getattr(spec, f"{direction}_bytes"), graph.kernels, graph.kernels <= kernels
+        found[op, case, direction] = (
+            graph.bytes / getattr(spec, f"{direction}_bytes"),
+            graph.kernels,
+            graph.kernels <= kernels,
+        )
         assert graph.bytes >= getattr(spec, f"{direction}_bytes")
     print(found)
     assert all(few and times <= limits[key][0] for key, (times, _, few) in found.items()), found

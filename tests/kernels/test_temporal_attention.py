@@ -1,4 +1,5 @@
-"""Every implementation of temporal attention against the reference, forward and backward, and a broken one that must be caught.
+"""Every implementation of temporal attention against the reference, forward and backward, and a
+broken one that must be caught.
 
 The reference in turn is held against JAX's own attention, site by site.
 """
@@ -36,7 +37,8 @@ FAST = [
 ]
 
 
-# The workloads of SPECS whose sizes shape the program in a way of their own, with two tiles of sites, the second nearly empty.
+# The workloads of SPECS whose sizes shape the program in a way of their own, with two tiles of
+# sites, the second nearly empty.
 NAMED = ("t8", "t64", "xl", "wide", "xl_shared", "wide_shared", "nano")
 SLOW = [
     *(dataclasses.replace(SPECS[name], B=1, S=64 // SPECS[name].T + 1, H=1) for name in NAMED),
@@ -62,13 +64,17 @@ def test_conforms_at_other_sizes(spec, implementation):
 
 
 def test_reference_is_attention():
-    """Site by site, `jax.nn.dot_product_attention` of normalised, rotated queries and keys, under the mask written as a table."""
+    """Site by site, `jax.nn.dot_product_attention` of normalised, rotated queries and keys, under
+    the mask written as a table.
+    """
     spec = Spec(2, 7, 3, 2, 16, 4, "float32", causal=True, masked=True)
     given = inputs(spec)
 
     def turned(x, scale):
         x = x / jnp.sqrt(jnp.mean(x**2, -1, keepdims=True) + 1e-6) * scale
-        z = (x[..., : spec.D // 2] + 1j * x[..., spec.D // 2 :]) * jnp.exp(1j * given["angles"])[:, None, None]
+        z = (x[..., : spec.D // 2] + 1j * x[..., spec.D // 2 :]) * jnp.exp(1j * given["angles"])[
+            :, None, None
+        ]
         return jnp.concatenate([z.real, z.imag], -1)
 
     q, k, v = turned(given["q"], given["q_scale"]), turned(given["k"], given["k_scale"]), given["v"]
@@ -77,27 +83,57 @@ def test_reference_is_attention():
     for b, t, u in np.ndindex(spec.B, spec.T, spec.T):
         sees[b, t, u] = u <= t and given["visible"][b, u]
     sees[..., spec.T :] = True
-    out = jax.jit(lambda g: temporal_attention(**g, causal=spec.causal, implementation="xla"))(given)
-    attend = jax.jit(lambda *qkv: jax.nn.dot_product_attention(*qkv, mask=jnp.asarray(sees)[:, None]))
+    out = jax.jit(lambda g: temporal_attention(**g, causal=spec.causal, implementation="xla"))(
+        given
+    )
+    attend = jax.jit(
+        lambda *qkv: jax.nn.dot_product_attention(*qkv, mask=jnp.asarray(sees)[:, None])
+    )
     for s in range(spec.S):
         keys, values = k[:, :, s], v[:, :, s]
-        keys, values = jnp.concatenate([keys, given["shared_k"]], 1), jnp.concatenate([values, given["shared_v"]], 1)
+        keys, values = (
+            jnp.concatenate([keys, given["shared_k"]], 1),
+            jnp.concatenate([values, given["shared_v"]], 1),
+        )
         np.testing.assert_allclose(out[:, :, s], attend(q[:, :, s], keys, values), atol=3e-6)
 
 
 # A kernel with one line changed must not pass: what is replaced, by what, and a spec that shows it.
-PLAIN, CAUSAL = Spec(1, 5, 13, 1, 32, dtype="float32"), Spec(1, 5, 13, 1, 32, A=3, dtype="float32", causal=True)
+PLAIN, CAUSAL = (
+    Spec(1, 5, 13, 1, 32, dtype="float32"),
+    Spec(1, 5, 13, 1, 32, A=3, dtype="float32", causal=True),
+)
 MUTATIONS = {
-    "sites see each other": ("(site[:, None] == site[None, :]) & shown[None, :]", "shown[None, :] & (site >= 0)[:, None]", PLAIN),
-    "sees one frame ahead": ("frame[None, :] <= frame[:, None]", "frame[None, :] <= frame[:, None] + 1", CAUSAL),
-    "hidden frames are seen": ("tl.load(visible_ptr + frame) != 0", "tl.load(visible_ptr + frame) >= 0", dataclasses.replace(PLAIN, masked=True)),
+    "sites see each other": (
+        "(site[:, None] == site[None, :]) & shown[None, :]",
+        "shown[None, :] & (site >= 0)[:, None]",
+        PLAIN,
+    ),
+    "sees one frame ahead": (
+        "frame[None, :] <= frame[:, None]",
+        "frame[None, :] <= frame[:, None] + 1",
+        CAUSAL,
+    ),
+    "hidden frames are seen": (
+        "tl.load(visible_ptr + frame) != 0",
+        "tl.load(visible_ptr + frame) >= 0",
+        dataclasses.replace(PLAIN, masked=True),
+    ),
     "another scale": ("LOG2_E * D**-0.5, D, HALF)", "LOG2_E * D**-0.45, D, HALF)", PLAIN),
     "turned backwards": ("(a * cos - b * sin)", "(a * cos + b * sin)", PLAIN),
-    "a site is left out": ("exists = exists & (tile * P + site < S)", "exists = exists & (tile * P + site < S - 1)", PLAIN),
+    "a site is left out": (
+        "exists = exists & (tile * P + site < S)",
+        "exists = exists & (tile * P + site < S - 1)",
+        PLAIN,
+    ),
     "a shared key too many": ("tl.where(seen, s, float", "tl.where(seen | True, s, float", CAUSAL),
     "delta is left out": ("(p * (dp - delta[:, None]))", "(p * dp)", PLAIN),
     "norm without its projection": ("(ua * ga - a * (mean * r * r))", "(ua * ga)", PLAIN),
-    "shared gradient of one chunk": ("da += _dot(ds, qa)", "da += _dot(ds, qa) * (chunk == 0)", dataclasses.replace(CAUSAL, S=40)),
+    "shared gradient of one chunk": (
+        "da += _dot(ds, qa)",
+        "da += _dot(ds, qa) * (chunk == 0)",
+        dataclasses.replace(CAUSAL, S=40),
+    ),
 }
 
 
@@ -109,7 +145,9 @@ def test_a_broken_kernel_is_caught(mutation, tmp_path, monkeypatch):
 
 
 def test_same_gradients_every_time():
-    """Scales are shared by all programs, and shared keys by all sites: sums whose order must not change."""
+    """Scales are shared by all programs, and shared keys by all sites: sums whose order must not
+    change.
+    """
     spec = Spec(2, 13, 9, 1, 16, A=3)
     first, second = (run(OP, spec, "triton", inputs(spec)) for _ in range(2))
     for name in first:
@@ -117,7 +155,9 @@ def test_same_gradients_every_time():
 
 
 def test_no_atomics_in_the_kernels():
-    assert "atomic_" not in inspect.getsource(importlib.import_module("kernels.temporal_attention.triton"))
+    assert "atomic_" not in inspect.getsource(
+        importlib.import_module("kernels.temporal_attention.triton")
+    )
 
 
 def assert_sees_nothing(found):
@@ -134,25 +174,33 @@ def test_a_query_that_sees_nothing_gives_nothing(implementation):
 
 
 def test_shared_keys_alone_however_unlikely():
-    """All frames hidden, one shared key: it gets all the weight, though its logits are far below where 2^s is zero."""
+    """All frames hidden, one shared key: it gets all the weight, though its logits are far below
+    where 2^s is zero.
+    """
     spec = Spec(1, 5, 3, 1, 16, A=1, dtype="float32")
     given = inputs(spec) | {"visible": jnp.zeros((1, 5), bool)}
     given["shared_k"] = 1000 * given["shared_k"]
     out = temporal_attention(**given, implementation="triton")
-    np.testing.assert_allclose(out, jnp.broadcast_to(given["shared_v"][:, None], out.shape), rtol=1e-6)
+    np.testing.assert_allclose(
+        out, jnp.broadcast_to(given["shared_v"][:, None], out.shape), rtol=1e-6
+    )
 
 
 def test_angles_are_constants():
     given = inputs(FAST[1])
     for implementation in ("xla", "triton"):
-        run = lambda angles, i=implementation: temporal_attention(**{**given, "angles": angles}, implementation=i).sum()
+        run = lambda angles, i=implementation: temporal_attention(
+            **{**given, "angles": angles}, implementation=i
+        ).sum()
         assert (jax.jit(jax.grad(run))(given["angles"]) == 0).all()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("implementation", OTHERS)
 def test_batching_by_leading_axes_and_by_vmap(implementation):
-    """[2, 3, T, S, H, D], and [3, T, S, H, D] mapped twice, against [6, T, S, H, D]; scales get the sum over all."""
+    """[2, 3, T, S, H, D], and [3, T, S, H, D] mapped twice, against [6, T, S, H, D]; scales get the
+    sum over all.
+    """
     spec = Spec(6, 5, 3, 2, 16, A=2, dtype="float32", masked=True)
     given = inputs(spec)
     visible, angles = given.pop("visible"), given.pop("angles")
@@ -160,16 +208,24 @@ def test_batching_by_leading_axes_and_by_vmap(implementation):
     split = {name: x.reshape(2, 3, *x.shape[1:]) for name, x in given.items()}
 
     def loss(arrays, scales, visible):
-        return jnp.sin(temporal_attention(**arrays, **scales, angles=angles, visible=visible, implementation=implementation)).sum()
+        return jnp.sin(
+            temporal_attention(
+                **arrays, **scales, angles=angles, visible=visible, implementation=implementation
+            )
+        ).sum()
 
     def mapped(arrays, scales, visible):
         return jax.vmap(loss, in_axes=(0, None, 0))(arrays, scales, visible).sum()
 
     want = jax.jit(jax.grad(loss, argnums=(0, 1)))(given, scales, visible)
     for function in (loss, mapped):
-        got, got_scales = jax.jit(jax.grad(function, argnums=(0, 1)))(split, scales, visible.reshape(2, 3, -1))
+        got, got_scales = jax.jit(jax.grad(function, argnums=(0, 1)))(
+            split, scales, visible.reshape(2, 3, -1)
+        )
         for name in given:
-            np.testing.assert_allclose(got[name].reshape(given[name].shape), want[0][name], atol=2e-6)
+            np.testing.assert_allclose(
+                got[name].reshape(given[name].shape), want[0][name], atol=2e-6
+            )
         for name in scales:
             np.testing.assert_allclose(got_scales[name], want[1][name], rtol=2e-5, atol=2e-6)
 

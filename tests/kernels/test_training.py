@@ -1,4 +1,6 @@
-"""The model and the video tokenizer learn with the kernels as they do without: twenty steps each, Triton's interpreter for a GPU."""
+"""The model and the video tokenizer learn with the kernels as they do without: twenty steps each,
+Triton's interpreter for a GPU.
+"""
 
 import functools
 
@@ -16,10 +18,30 @@ from sora_jax.models.st_dit import STDiT, STDiTConfig
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig, video_loss
 
 MODEL = STDiTConfig(
-    video_channels=4, audio_channels=4, pairs=1, width=32, heads=2, mlp_ratio=2.0, audio_width=16, audio_heads=2, exchange_width=16,
-    exchange_heads=2, frame_tokens=1, text_width=16, text_heads=2, text_layers=1, vocabulary=8,
-)  # fmt: skip
-TOKENIZER = VideoTokenizerConfig(fine_width=8, coarse_width=16, encoder_fine=1, encoder_coarse=1, decoder_coarse=1, decoder_fine=1)
+    video_channels=4,
+    audio_channels=4,
+    pairs=1,
+    width=32,
+    heads=2,
+    mlp_ratio=2.0,
+    audio_width=16,
+    audio_heads=2,
+    exchange_width=16,
+    exchange_heads=2,
+    frame_tokens=1,
+    text_width=16,
+    text_heads=2,
+    text_layers=1,
+    vocabulary=8,
+)
+TOKENIZER = VideoTokenizerConfig(
+    fine_width=8,
+    coarse_width=16,
+    encoder_fine=1,
+    encoder_coarse=1,
+    decoder_coarse=1,
+    decoder_fine=1,
+)
 
 
 def draw(seed, *shape):
@@ -27,7 +49,12 @@ def draw(seed, *shape):
 
 
 def model_loss(module, key):
-    batch = {"video": draw(0, 2, 3, 4, 4, 4), "audio": draw(1, 2, 5, 4), "tokens": jnp.ones((2, 3), int), "text_mask": jnp.ones((2, 3), bool)}
+    batch = {
+        "video": draw(0, 2, 3, 4, 4, 4),
+        "audio": draw(1, 2, 5, 4),
+        "tokens": jnp.ones((2, 3), int),
+        "text_mask": jnp.ones((2, 3), bool),
+    }
     times = {"video": jnp.linspace(0.1, 1.0, 3), "audio": jnp.linspace(0.02, 1.0, 5)}
     return flow_loss(module, batch, key, times)[0]
 
@@ -37,7 +64,10 @@ def tokenizer_loss(module, key):
 
 
 def losses(make, loss, device):
-    """Of twenty steps of Adam on the same noise, traced for `device`. Every parameter begins off its start, or half of the model would do nothing."""
+    """Of twenty steps of Adam on the same noise, traced for `device`.
+
+    Every parameter begins off its start, or half of the model would do nothing.
+    """
     graphdef, params, rest = nnx.split(make(), nnx.Param, ...)
     params = jax.tree.map(lambda p: p + 0.05 * draw(p.size, *p.shape), params)
     adam = optax.adam(2e-3)
@@ -46,7 +76,9 @@ def losses(make, loss, device):
     def train(params):
         def step(carry, _):
             params, state = carry
-            value, gradient = jax.value_and_grad(lambda p: loss(nnx.merge(graphdef, p, rest), jax.random.key(7)))(params)
+            value, gradient = jax.value_and_grad(
+                lambda p: loss(nnx.merge(graphdef, p, rest), jax.random.key(7))
+            )(params)
             updates, state = adam.update(gradient, state)
             return (optax.apply_updates(params, updates), state), value
 
@@ -58,14 +90,20 @@ def losses(make, loss, device):
 
 CASES = {
     "model": (
-        lambda: STDiT(MODEL, nnx.Rngs(0)), model_loss,
-        {"temporal_attention forward_kernel", "temporal_attention backward_kernel", "gated_norm backward_kernel"},
+        lambda: STDiT(MODEL, nnx.Rngs(0)),
+        model_loss,
+        {
+            "temporal_attention forward_kernel",
+            "temporal_attention backward_kernel",
+            "gated_norm backward_kernel",
+        },
     ),
     "tokenizer": (
-        lambda: VideoTokenizer(TOKENIZER, rngs=nnx.Rngs(0)), tokenizer_loss,
+        lambda: VideoTokenizer(TOKENIZER, rngs=nnx.Rngs(0)),
+        tokenizer_loss,
         {"conv_prologue forward_kernel", "conv_prologue backward_kernel"},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """STDiT: information crosses where it must and nowhere else, and the contract of its inputs holds.
 
-A new model is the identity with a zero head, so the tests first move every parameter off its start ("open").
+A new model is the identity with a zero head, so the tests first move every parameter off its start
+("open").
 """
 
 import dataclasses
@@ -18,10 +19,23 @@ from sora_jax.models.st_dit import Exchange, STDiT, STDiTConfig
 from sora_jax.nn.rope import SECONDS, angles
 
 TINY = STDiTConfig(
-    video_channels=3, audio_channels=5, pairs=2, width=16, heads=2, mlp_ratio=2.0, audio_width=16, audio_heads=2,
-    exchange_width=16, exchange_heads=2, frame_tokens=2, text_width=16, text_heads=2, text_layers=1, vocabulary=32,
+    video_channels=3,
+    audio_channels=5,
+    pairs=2,
+    width=16,
+    heads=2,
+    mlp_ratio=2.0,
+    audio_width=16,
+    audio_heads=2,
+    exchange_width=16,
+    exchange_heads=2,
+    frame_tokens=2,
+    text_width=16,
+    text_heads=2,
+    text_layers=1,
+    vocabulary=32,
     window=(2, 1, 1),
-)  # fmt: skip
+)
 B, T, H, W, N, L = 2, 5, 4, 6, 7, 4
 GRID = (T, H // 2, W // 2)
 
@@ -39,23 +53,40 @@ def opened(config, seed=0):
     """A model whose every parameter is off its start, as (graphdef, state)."""
     graphdef, state = shaped(config)
     rng = np.random.default_rng(seed)
-    values = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape) * (x.shape[-2:][0] ** -0.5), x.dtype), state)
+    values = jax.tree.map(
+        lambda x: jnp.asarray(rng.normal(size=x.shape) * (x.shape[-2:][0] ** -0.5), x.dtype), state
+    )
     return graphdef, values
 
 
 def inputs(seed=0):
     keys = jax.random.split(jax.random.key(seed), 4)
-    latents = {"video": jax.random.normal(keys[0], (B, T, H, W, 3)), "audio": jax.random.normal(keys[1], (B, N, 5))}
-    levels = {"video": jax.random.uniform(keys[2], (B, T)), "audio": jax.random.uniform(keys[3], (B, N))}
-    text = {"tokens": jnp.array([[1, 2, 3, 0], [4, 5, 0, 0]]), "mask": jnp.array([[1, 1, 1, 0], [1, 1, 0, 0]], bool)}
+    latents = {
+        "video": jax.random.normal(keys[0], (B, T, H, W, 3)),
+        "audio": jax.random.normal(keys[1], (B, N, 5)),
+    }
+    levels = {
+        "video": jax.random.uniform(keys[2], (B, T)),
+        "audio": jax.random.uniform(keys[3], (B, N)),
+    }
+    text = {
+        "tokens": jnp.array([[1, 2, 3, 0], [4, 5, 0, 0]]),
+        "mask": jnp.array([[1, 1, 1, 0], [1, 1, 0, 0]], bool),
+    }
     times = {"video": jnp.linspace(0.05, 2.0, T), "audio": jnp.linspace(0.02, 2.1, N)}
     return latents, levels, text, times
 
 
 def changes(model, edit, couple=1.0):
-    """How much each output moves when `edit` changes the inputs: {"video": [B, T, rows, columns] tokens, "audio": [B, N]}."""
+    """How much each output moves when `edit` changes the inputs: {"video": [B, T, rows, columns]
+    tokens, "audio": [B, N]}.
+    """
     before, after = model(*inputs(), couple), model(*edit(*inputs()), couple)
-    v = np.abs(np.asarray(before["video"] - after["video"])).reshape(B, T, GRID[1], 2, GRID[2], 2, -1).max((3, 5, 6))
+    v = (
+        np.abs(np.asarray(before["video"] - after["video"]))
+        .reshape(B, T, GRID[1], 2, GRID[2], 2, -1)
+        .max((3, 5, 6))
+    )
     return {"video": v, "audio": np.abs(np.asarray(before["audio"] - after["audio"])).max(-1)}
 
 
@@ -87,7 +118,8 @@ def bound(config, *cut):
     return quick_jit(nnx.merge(graphdef, silence(state, *cut)).__call__)
 
 
-# The token at frame 1, row 0, column 2 is moved; with both attentions of a pair cut in turn, what is left shows its pattern.
+# The token at frame 1, row 0, column 2 is moved; with both attentions of a pair cut in turn, what
+# is left shows its pattern.
 MOVED = move("video", 0, 1, 0, 4)
 EVERY = np.s_[0]
 FRAME = np.s_[0, 1]
@@ -115,15 +147,20 @@ def test_variants_reach(variant, cut, reach):
 
 
 def test_windows_reach_their_window_then_its_shifted_neighbours():
-    """Windows of 2 frames x 1 row x 2 columns: one pair reaches frames 0-1 and columns 2-3, the shifted second reaches beyond."""
+    """Windows of 2 frames x 1 row x 2 columns: one pair reaches frames 0-1 and columns 2-3, the
+    shifted second reaches beyond.
+    """
     config = dataclasses.replace(TINY, attention="window", window=(2, 1, 2), pairs=1)
     one = np.zeros((B, *GRID), bool)
     one[0, 0:2, 0, 2:] = True
     assert only(changes(bound(config, "space"), MOVED, 0.0)["video"], one)
-    # Shifted by (1, 0, 1): frames (0) (1 2) (3 4), columns (0) (1 2). From frames 0-1, column 2: frames 0-2, columns 1-2.
+    # Shifted by (1, 0, 1): frames (0) (1 2) (3 4), columns (0) (1 2). From frames 0-1, column 2:
+    # frames 0-2, columns 1-2.
     two = np.zeros((B, *GRID), bool)
     two[0, 0:3, 0, 1:] = True
-    assert only(changes(bound(dataclasses.replace(config, pairs=2), "space"), MOVED, 0.0)["video"], two)
+    assert only(
+        changes(bound(dataclasses.replace(config, pairs=2), "space"), MOVED, 0.0)["video"], two
+    )
 
 
 def test_streams_meet_only_through_the_exchange():
@@ -142,15 +179,27 @@ def test_couple_may_differ_within_a_batch():
         alone = model(*inputs(), couple)
         for k in mixed:
             np.testing.assert_allclose(mixed[k][row], alone[k][row], atol=1e-5)
-    assert float(jnp.abs(model(*inputs(), 0.0)["audio"] - model(*inputs(), 1.0)["audio"]).max()) > 1e-3
+    assert (
+        float(jnp.abs(model(*inputs(), 0.0)["audio"] - model(*inputs(), 1.0)["audio"]).max()) > 1e-3
+    )
 
 
 def exchange(couple=1.0, video_gate=1.0, audio_gate=1.0, video_shift=0.0, audio_shift=0.0):
     module = Exchange(TINY, nnx.Rngs(0))
-    module.video_gate[...], module.audio_gate[...] = (jnp.full((16,), g) for g in (video_gate, audio_gate))
-    v, a = jax.random.normal(jax.random.key(0), (B, T, 6, 16)), jax.random.normal(jax.random.key(1), (B, N, 16))
-    phi = {"video": jnp.linspace(0.05, 2, T) + video_shift, "audio": jnp.linspace(0.02, 2, N) + audio_shift}
-    after = quick_jit(module.__call__)(v, a, {k: angles(t, 4, SECONDS) for k, t in phi.items()}, jnp.full((B, 1, 1), couple))
+    module.video_gate[...], module.audio_gate[...] = (
+        jnp.full((16,), g) for g in (video_gate, audio_gate)
+    )
+    v, a = (
+        jax.random.normal(jax.random.key(0), (B, T, 6, 16)),
+        jax.random.normal(jax.random.key(1), (B, N, 16)),
+    )
+    phi = {
+        "video": jnp.linspace(0.05, 2, T) + video_shift,
+        "audio": jnp.linspace(0.02, 2, N) + audio_shift,
+    }
+    after = quick_jit(module.__call__)(
+        v, a, {k: angles(t, 4, SECONDS) for k, t in phi.items()}, jnp.full((B, 1, 1), couple)
+    )
     return [np.asarray(x - y) for x, y in zip(after, (v, a), strict=True)]
 
 
@@ -158,7 +207,8 @@ def test_exchange_starts_shut_and_reads_both_streams_as_they_were():
     fresh = Exchange(TINY, nnx.Rngs(0))
     assert not np.any(fresh.video_gate[...]) and not np.any(fresh.audio_gate[...])
     assert all(np.abs(x).max() == 0 for x in exchange(video_gate=0.0, audio_gate=0.0))
-    # What the sound receives does not depend on what the picture has just received, and the other way round.
+    # What the sound receives does not depend on what the picture has just received, and the other
+    # way round.
     np.testing.assert_array_equal(exchange(video_gate=5.0)[1], exchange(video_gate=0.0)[1])
     np.testing.assert_array_equal(exchange(audio_gate=5.0)[0], exchange(audio_gate=0.0)[0])
 
@@ -166,7 +216,10 @@ def test_exchange_starts_shut_and_reads_both_streams_as_they_were():
 def test_exchange_has_one_clock():
     """Moving both clocks changes nothing; moving one does."""
     for now, together, apart in zip(
-        exchange(), exchange(video_shift=1.5, audio_shift=1.5), exchange(audio_shift=1.5), strict=True
+        exchange(),
+        exchange(video_shift=1.5, audio_shift=1.5),
+        exchange(audio_shift=1.5),
+        strict=True,
     ):
         np.testing.assert_allclose(now, together, atol=1e-4)
         assert np.abs(now - apart).max() > 1e-2
@@ -190,7 +243,12 @@ def test_text_acts_where_it_is_visible():
     model = bound(TINY)
 
     def word(i):
-        return lambda latents, levels, text, times: (latents, levels, {**text, "tokens": text["tokens"].at[1, i].set(9)}, times)
+        return lambda latents, levels, text, times: (
+            latents,
+            levels,
+            {**text, "tokens": text["tokens"].at[1, i].set(9)},
+            times,
+        )
 
     moved = changes(model, word(1))
     assert only(moved["video"], np.s_[1]) and only(moved["audio"], np.s_[1])
@@ -198,7 +256,9 @@ def test_text_acts_where_it_is_visible():
 
 
 def test_video_can_tell_place_and_beginning():
-    """Rotary positions alone could not: a constant input gives different outputs at different rows, columns and frames."""
+    """Rotary positions alone could not: a constant input gives different outputs at different rows,
+    columns and frames.
+    """
     model = bound(TINY)
     latents, levels, text, times = inputs()
     latents = jax.tree.map(jnp.zeros_like, latents)
@@ -221,12 +281,19 @@ def test_variable_lengths_and_sizes_share_parameters():
         out = model(latents, levels, text, times)
         assert jax.tree.map(jnp.shape, out) == jax.tree.map(jnp.shape, latents)
     with pytest.raises(ValueError, match="do not divide"):
-        model({**latents, "video": jnp.ones((1, 3, 7, 4, 3))}, levels, text, {"video": jnp.arange(3.0), "audio": jnp.arange(9.0)})
+        model(
+            {**latents, "video": jnp.ones((1, 3, 7, 4, 3))},
+            levels,
+            text,
+            {"video": jnp.arange(3.0), "audio": jnp.arange(9.0)},
+        )
 
 
 @functools.cache
 def gradient(config):
-    """The gradient of a fixed scalar of the outputs, at the same open parameters for every config of the same sizes."""
+    """The gradient of a fixed scalar of the outputs, at the same open parameters for every config
+    of the same sizes.
+    """
     (graphdef, _), (_, state) = shaped(config), opened(TINY)
 
     def scalar(state):
@@ -237,7 +304,9 @@ def gradient(config):
 
 @pytest.mark.parametrize("variant", ["pure", "window"])
 def test_gradients_reach_every_parameter(variant):
-    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(dataclasses.replace(TINY, attention=variant))):
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+        gradient(dataclasses.replace(TINY, attention=variant))
+    ):
         size = np.abs(np.asarray(leaf)).max()
         assert np.isfinite(size) and size > 0, jax.tree_util.keystr(path)
 
@@ -260,7 +329,8 @@ def test_a_new_model_predicts_zero_and_learns():
     for _ in range(12):
         value, state = step(state)
         losses.append(float(value))
-    np.testing.assert_allclose(losses[0], sum(jnp.mean(x**2) for x in target.values()), rtol=1e-6)  # the loss of predicting zero
+    # the loss of predicting zero
+    np.testing.assert_allclose(losses[0], sum(jnp.mean(x**2) for x in target.values()), rtol=1e-6)
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -290,7 +360,8 @@ def test_config_survives_json_and_refuses_nonsense():
 
 
 @pytest.mark.parametrize(
-    "name,low,high", [("nano", 2e6, 4e6), ("S", 25e6, 40e6), ("B", 1e8, 2e8), ("XL", 1e9, 2e9), ("14B", 13e9, 15e9)]
+    "name,low,high",
+    [("nano", 2e6, 4e6), ("S", 25e6, 40e6), ("B", 1e8, 2e8), ("XL", 1e9, 2e9), ("14B", 13e9, 15e9)],
 )
 def test_presets_have_the_sizes_their_names_promise(name, low, high):
     assert low <= sum(x.size for x in jax.tree.leaves(shaped(PRESETS[name])[1])) <= high

@@ -19,7 +19,9 @@ def qkv(*shape, seed=0):
 def dense(q, k, v, sees):
     """Attention of all tokens under a mask bool [tokens, tokens], by JAX's own function."""
     flat = (q.shape[0], -1, *q.shape[3:])
-    out = jax.nn.dot_product_attention(*(x.reshape(flat) for x in (q, k, v)), mask=jnp.asarray(sees)[None, None])
+    out = jax.nn.dot_product_attention(
+        *(x.reshape(flat) for x in (q, k, v)), mask=jnp.asarray(sees)[None, None]
+    )
     return out.reshape(q.shape)
 
 
@@ -27,12 +29,17 @@ def window_of(position, window, shift):
     return [(p + s) // w for p, w, s in zip(position, window, shift, strict=True)]
 
 
-@pytest.mark.parametrize("pattern", ["space", "time", "all", "windows", "shifted windows", "windows of all frames"])
+@pytest.mark.parametrize(
+    "pattern", ["space", "time", "all", "windows", "shifted windows", "windows of all frames"]
+)
 def test_patterns_see_what_they_should(pattern):
     T, H, W = GRID
     positions = list(np.ndindex(GRID))
     window = (0, 2, 4) if pattern == "windows of all frames" else (2, 2, 4)
-    index = [jnp.asarray(row[1 if "shifted" in pattern else 0]) for row in attention.window_index(GRID, window)]
+    index = [
+        jnp.asarray(row[1 if "shifted" in pattern else 0])
+        for row in attention.window_index(GRID, window)
+    ]
     over = {"space": attention.over_space, "time": attention.over_time, "all": attention.over_all}
     over = over.get(pattern) or attention.over_windows(*index)
     shift = (1, 1, 2) if "shifted" in pattern else (0, 0, 0)
@@ -40,15 +47,21 @@ def test_patterns_see_what_they_should(pattern):
         "space": lambda a, b: a[0] == b[0],
         "time": lambda a, b: a[1:] == b[1:],
         "all": lambda a, b: True,
-        "windows of all frames": lambda a, b: window_of(a[1:], (2, 4), (0, 0)) == window_of(b[1:], (2, 4), (0, 0)),
+        "windows of all frames": lambda a, b: (
+            window_of(a[1:], (2, 4), (0, 0)) == window_of(b[1:], (2, 4), (0, 0))
+        ),
     }.get(pattern, lambda a, b: window_of(a, window, shift) == window_of(b, window, shift))
     sees = np.array([[rule(a, b) for b in positions] for a in positions])
     q, k, v = qkv(2, T, H * W, 2, 8)
     q_scale, k_scale = 1 + 0.2 * jax.random.normal(jax.random.key(1), (2, 8))
     phi = 3 * jax.random.normal(jax.random.key(2), (T, H * W, 4))
-    given, phi = {"space": (phi[0], phi[:1]), "time": (phi[:, 0], phi[:, :1])}.get(pattern, (phi, phi))
+    given, phi = {"space": (phi[0], phi[:1]), "time": (phi[:, 0], phi[:, :1])}.get(
+        pattern, (phi, phi)
+    )
     ready = (rotate(rms_norm(x, scale), phi) for x, scale in ((q, q_scale), (k, k_scale)))
-    np.testing.assert_allclose(over(q, k, v, q_scale, k_scale, given), dense(*ready, v, sees), atol=3e-6)
+    np.testing.assert_allclose(
+        over(q, k, v, q_scale, k_scale, given), dense(*ready, v, sees), atol=3e-6
+    )
 
 
 def test_window_places_invert_the_gather():
@@ -67,7 +80,9 @@ def test_hidden_keys_do_not_count():
     changed = attention.attend(q, jnp.where(shown, k, 9.0), jnp.where(shown, v, -7.0), visible)
     np.testing.assert_array_equal(out, changed)
     np.testing.assert_allclose(out[1], jnp.broadcast_to(v[1, :1], out[1].shape), atol=1e-6)
-    grads = jax.grad(lambda q, k, v: attention.attend(q, k, v, jnp.zeros_like(visible)).sum(), argnums=(0, 1, 2))(q, k, v)
+    grads = jax.grad(
+        lambda q, k, v: attention.attend(q, k, v, jnp.zeros_like(visible)).sum(), argnums=(0, 1, 2)
+    )(q, k, v)
     assert all(bool(jnp.isfinite(g).all()) for g in grads)
 
 
@@ -93,7 +108,9 @@ def test_rotation_keeps_length_and_sees_only_differences():
 
 
 def test_rotation_resolves_an_audio_latent_and_a_long_clip():
-    """Neighbouring audio latents (40 ms) and the two ends of a 20 s clip all turn by clearly different angles."""
+    """Neighbouring audio latents (40 ms) and the two ends of a 20 s clip all turn by clearly
+    different angles.
+    """
     phi = np.asarray(angles(jnp.array([0.0, 0.04, 10.0, 20.0]), 16, SECONDS))
     difference = np.abs(np.exp(1j * phi[:, None]) - np.exp(1j * phi[None])).max(-1)
     assert (difference + np.eye(4) > 0.5).all()

@@ -13,7 +13,13 @@ from sora_jax.nn.stack import init_stack, scan_stack
 
 
 def run(stack, x, **kwargs):
-    return scan_stack(stack, lambda block, x, scale: x + scale * block(x), x, jnp.array([1.0, -2.0, 3.0]), **kwargs)
+    return scan_stack(
+        stack,
+        lambda block, x, scale: x + scale * block(x),
+        x,
+        jnp.array([1.0, -2.0, 3.0]),
+        **kwargs,
+    )
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"remat": "block"}, {"remat": "matmuls"}, {"unroll": 3}])
@@ -31,7 +37,9 @@ def test_scan_is_the_loop(kwargs):
         return run(nnx.merge(graphdef, state), x, **kwargs)
 
     np.testing.assert_allclose(scanned(state, x), loop(state, x), rtol=1e-5, atol=1e-6)
-    gradients = [jax.jit(jax.grad(lambda s, f=f: jnp.sum(f(s, x) ** 2)))(state) for f in (scanned, loop)]
+    gradients = [
+        jax.jit(jax.grad(lambda s, f=f: jnp.sum(f(s, x) ** 2)))(state) for f in (scanned, loop)
+    ]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-4), *gradients)
 
 
@@ -71,4 +79,6 @@ def test_levels_modulate_their_own_frames():
     assert changed[1] > 0.01 and changed[0] == changed[2] == 0
     x = jax.random.normal(jax.random.key(3), (2, 16))
     np.testing.assert_allclose(modulate(x, jnp.float32(0.0), jnp.float32(0.0)), rms_norm(x))
-    np.testing.assert_allclose(modulate(x, jnp.float32(0.5), jnp.float32(1.0)), 2 * rms_norm(x) + 0.5, rtol=1e-6)
+    np.testing.assert_allclose(
+        modulate(x, jnp.float32(0.5), jnp.float32(1.0)), 2 * rms_norm(x) + 0.5, rtol=1e-6
+    )

@@ -1,11 +1,14 @@
-"""The calibration, made again on few clips: limits kept, corrupted clips red, and an oracle that is broken found out."""
+"""The calibration, made again on few clips: limits kept, corrupted clips red, and an oracle that is
+broken found out.
+"""
 
 import pytest
 
 from sora_jax.oracles import arcs, calibrate, conditions, tracker
 
 CONDITIONS = {"ground_truth", "shuffled", "empty", *conditions.KEPT}
-# One clip of 24 is 0.042: the limits for few clips leave room for one more miss than those of the full calibration.
+# One clip of 24 is 0.042: the limits for few clips leave room for one more miss than those of the
+# full calibration.
 FLOORS, CEILING = (0.95, 0.90), 0.25
 ROOM = tuple(name for name, oracle in calibrate.ORACLES.items() if oracle.stage == "room")
 
@@ -29,7 +32,9 @@ def test_limits_kept_elsewhere(clips, name):
 
 @pytest.mark.slow
 def test_limits_kept_elsewhere_on_more_clips(clips):
-    assert calibrate.violations(calibrate.calibrate(clips, oracles=("words",)), FLOORS, CEILING) == []
+    assert (
+        calibrate.violations(calibrate.calibrate(clips, oracles=("words",)), FLOORS, CEILING) == []
+    )
 
 
 @pytest.mark.slow
@@ -41,7 +46,16 @@ def test_limits_kept_on_films(clips):
 
 
 def test_conditions_are_those_of_the_medium(scores):
-    assert {"tracker", "facts", "onsets_video", "onsets_audio", "sync", "material", "physics", "loudness"} == set(scores)
+    assert {
+        "tracker",
+        "facts",
+        "onsets_video",
+        "onsets_audio",
+        "sync",
+        "material",
+        "physics",
+        "loudness",
+    } == set(scores)
     check_conditions(scores)
 
 
@@ -72,10 +86,14 @@ def test_a_broken_oracle_is_found_out(clips, monkeypatch, module, constant, valu
 
 
 def test_shifts_of_the_sound_are_read(clips):
-    """Both ways, 20, 40, 80 and 160 ms to 5 ms; unshifted, picture and sound are together to 3 ms."""
+    """Both ways, 20, 40, 80 and 160 ms to 5 ms; unshifted, picture and sound are together to 3
+    ms.
+    """
     table = dict(calibrate.shift_recovery(clips[:12]))
     assert set(table) == {sign * ms / 1000 for sign in (-1, 1) for ms in (20, 40, 80, 160)} | {0.0}
-    assert all(abs(read - shift) < 0.005 for shift, read in table.items()) and abs(table[0.0]) <= 0.003
+    assert (
+        all(abs(read - shift) < 0.005 for shift, read in table.items()) and abs(table[0.0]) <= 0.003
+    )
 
 
 def test_material_needs_its_constants(clips, monkeypatch):

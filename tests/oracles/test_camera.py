@@ -1,4 +1,6 @@
-"""The camera of films that are rendered here, against the views that they were rendered with; and moves told from views."""
+"""The camera of films that are rendered here, against the views that they were rendered with; and
+moves told from views.
+"""
 
 import numpy as np
 
@@ -11,8 +13,13 @@ FORM = FORMATS["nano"]
 
 
 def test_views_are_read_to_a_fraction_of_a_pixel():
-    for clip in conditions.render_takes([draw("val", i, family="film") for i in range(4)], FORM, batch=4):
-        found, true = camera.read_camera(clip.frames, FORM.fps), views(clip.take.scene, FORM.frame_times())
+    for clip in conditions.render_takes(
+        [draw("val", i, family="film") for i in range(4)], FORM, batch=4
+    ):
+        found, true = (
+            camera.read_camera(clip.frames, FORM.fps),
+            views(clip.take.scene, FORM.frame_times()),
+        )
         assert found.rms_pixels(true, FORM.size) < 0.15
         assert found.rms_pixels(true + (0.1, 0.0, 0.0), FORM.size) > 1.0
 
@@ -30,5 +37,12 @@ def test_moves():
     shake[5:8, 1] += (0.08, -0.06, 0.05)
     follow[:, 0] += 0.3 * np.minimum(t, 1.0)
     assert camera.move(still, FORM.fps) == ("static", None)
-    assert camera.move(pan, FORM.fps) == ("pan", "right") and camera.move(pan[::-1], FORM.fps) == ("pan", "left")
-    assert [camera.move(v, FORM.fps)[0] for v in (push, shake, follow)] == ["push-in", "shake", "follow"]
+    assert camera.move(pan, FORM.fps) == ("pan", "right") and camera.move(pan[::-1], FORM.fps) == (
+        "pan",
+        "left",
+    )
+    assert [camera.move(v, FORM.fps)[0] for v in (push, shake, follow)] == [
+        "push-in",
+        "shake",
+        "follow",
+    ]

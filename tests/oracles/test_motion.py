@@ -14,20 +14,32 @@ FORM = FORMATS["phyworld"]
 
 @pytest.fixture(scope="module")
 def scenes():
-    return conditions.render_takes([draw("val", i, family=f"phyworld_{task}_30k") for task in ("uniform", "collision", "parabola") for i in range(4)],
-                                   FORM, 12)  # fmt: skip
+    return conditions.render_takes(
+        [
+            draw("val", i, family=f"phyworld_{task}_30k")
+            for task in ("uniform", "collision", "parabola")
+            for i in range(4)
+        ],
+        FORM,
+        12,
+    )
 
 
 def test_renders_have_the_error_of_their_floor(scenes):
     for clip in scenes:
         error, lost = phyworld.read_motion(clip.frames, clip.take, FORM.fps)
         assert error < 0.03 and lost == 0
-    assert np.mean([phyworld.read_motion(c.frames, c.take, FORM.fps)[0] for c in scenes[:4]]) <= 0.012  # uniform
+    # uniform
+    assert (
+        np.mean([phyworld.read_motion(c.frames, c.take, FORM.fps)[0] for c in scenes[:4]]) <= 0.012
+    )
 
 
 def test_a_wrong_motion_costs_its_velocity(scenes):
     still = np.repeat(scenes[0].frames[:1], FORM.frames, axis=0)
-    assert phyworld.read_motion(still, scenes[0].take, FORM.fps)[0] == pytest.approx(scenes[0].take.facts.speeds[0], rel=1e-6)
+    assert phyworld.read_motion(still, scenes[0].take, FORM.fps)[0] == pytest.approx(
+        scenes[0].take.facts.speeds[0], rel=1e-6
+    )
     error, _ = phyworld.read_motion(scenes[0].frames[::-1], scenes[0].take, FORM.fps)
     assert error == pytest.approx(2 * scenes[0].take.facts.speeds[0], abs=0.05)
 
@@ -53,21 +65,33 @@ def test_only_frames_after_an_impact_and_in_view_count(scenes):
     counts = phyworld.asked(take, times)
     assert counts.any() and not counts[times[:-1] < take.trajectory.contacts[0].time].any()
     counts = phyworld.asked(scenes[0].take, times)
-    assert not counts[: phyworld.GIVEN - 1].any() and counts[phyworld.GIVEN - 1].all()  # what was given is not asked for
+    # what was given is not asked for
+    assert not counts[: phyworld.GIVEN - 1].any() and counts[phyworld.GIVEN - 1].all()
     gone = dataclasses.replace(take, scene=dataclasses.replace(take.scene, extent=0.1))
-    assert phyworld.read_motion(scenes[4].frames, gone, FORM.fps) == (None, None)  # nothing is asked
+    # nothing is asked
+    assert phyworld.read_motion(scenes[4].frames, gone, FORM.fps) == (None, None)
 
 
 def test_the_papers_table():
     rows = {(r["task"], r["model"], r["clips"]): r for r in phyworld.paper_table()}
-    assert len(rows) == 27 and rows["uniform", "S", 30_000]["id_error"] == 0.0221 and rows["parabola", "L", 3e6]["ood_error"] == 0.338
+    assert (
+        len(rows) == 27
+        and rows["uniform", "S", 30_000]["id_error"] == 0.0221
+        and rows["parabola", "L", 3e6]["ood_error"] == 0.338
+    )
 
 
 def test_a_disc_of_pixels_has_our_floor():
-    """What the paper's parser must err by where balls go straight, from counting pixels alone: no picture, no edge, no threshold."""
+    """What the paper's parser must err by where balls go straight, from counting pixels alone: no
+    picture, no edge, no threshold.
+    """
     rng, per_unit, errors = np.random.default_rng(0), 25.6, []
     for _ in range(300):
-        r, v, x, y = rng.uniform(0.7, 1.4) * per_unit, rng.uniform(1.0, 4.0) * 0.1 * per_unit, *rng.uniform(0.0, 1.0, 2)
+        r, v, x, y = (
+            rng.uniform(0.7, 1.4) * per_unit,
+            rng.uniform(1.0, 4.0) * 0.1 * per_unit,
+            *rng.uniform(0.0, 1.0, 2),
+        )
         rows, columns = np.mgrid[-40:41, -40:130]
         means = [columns[np.hypot(columns - x - v * t, rows - y) < r].mean() for t in range(9)]
         errors.append(np.abs(np.diff(means) - v).mean() / (0.1 * per_unit))
@@ -77,6 +101,10 @@ def test_a_disc_of_pixels_has_our_floor():
 @pytest.mark.slow
 def test_the_papers_parser_at_its_size_has_the_papers_floor():
     form = dataclasses.replace(FORM, size=256)
-    clips = conditions.render_takes([draw("val", i, family="phyworld_collision_30k") for i in range(12)], form, 4)
-    error = np.mean([phyworld.read_motion(c.frames, c.take, form.fps, phyworld.paper_centres)[0] for c in clips])
+    clips = conditions.render_takes(
+        [draw("val", i, family="phyworld_collision_30k") for i in range(12)], form, 4
+    )
+    error = np.mean(
+        [phyworld.read_motion(c.frames, c.take, form.fps, phyworld.paper_centres)[0] for c in clips]
+    )
     assert error == pytest.approx(0.0117, abs=0.0015)

@@ -62,7 +62,9 @@ def test_onsets_are_heard_and_silence_is_silent():
 
 
 def test_dominant_mode():
-    assert material.dominant_mode(impacts_sound([0.5], hertz=733.0), 0.5) == pytest.approx(733.0, rel=0.01)
+    assert material.dominant_mode(impacts_sound([0.5], hertz=733.0), 0.5) == pytest.approx(
+        733.0, rel=0.01
+    )
     assert np.isnan(material.dominant_mode(np.zeros(RATE), 0.5))
     assert material.read_material(np.zeros(RATE), 0.5)[0] is None
 
@@ -87,7 +89,9 @@ def test_a_torn_path_is_told_from_a_bounce():
 
 
 def test_a_bounce_that_gains_energy_is_none():
-    """Played backwards, a ball leaves the floor faster than it came: kinks at the floor, but no bounces."""
+    """Played backwards, a ball leaves the floor faster than it came: kinks at the floor, but no
+    bounces.
+    """
     times = (np.arange(17) + 0.5) / 8
     path, impacts = bouncing(times)
     seen = Track("red", path[::-1].copy(), np.full(17, 0.25), np.ones(17, int))

@@ -1,4 +1,6 @@
-"""What comes of a throw, a shot or a jump, read from rendered clips: all twelve outcomes, and what is none."""
+"""What comes of a throw, a shot or a jump, read from rendered clips: all twelve outcomes, and what
+is none.
+"""
 
 import dataclasses
 
@@ -27,7 +29,9 @@ def courts():
         takes = found[take.facts.action, take.facts.outcome]
         if take.margin_px(64) >= 1.5 and len(takes) < 2:
             takes.append(take)
-    return conditions.render_takes([take for takes in found.values() for take in takes], FORMATS["nano"], batch=24)
+    return conditions.render_takes(
+        [take for takes in found.values() for take in takes], FORMATS["nano"], batch=24
+    )
 
 
 def wanted(clip):
@@ -52,9 +56,14 @@ def test_mirrored_the_target_is_on_the_other_side(courts):
 
 def test_furniture_is_measured(courts):
     for c in courts:
-        there, true = court_furniture.read_furniture(disc.still_picture(c.frames)), c.take.scene.shapes
+        there, true = (
+            court_furniture.read_furniture(disc.still_picture(c.frames)),
+            c.take.scene.shapes,
+        )
         assert (there.action, "left" if there.mirrored else "right") == wanted(c)[:2]
-        numbers = lambda shapes: np.array([p for s in shapes[:2] if s.paint != "pad" for p in s.points])
+        numbers = lambda shapes: np.array(
+            [p for s in shapes[:2] if s.paint != "pad" for p in s.points]
+        )
         true = tuple(furniture.mirrored(s) for s in true) if there.mirrored else true
         assert np.abs(numbers(there.shapes) - numbers(true)).max() < 0.03  # 0.4 pixels
 
@@ -65,15 +74,26 @@ def test_a_keeper_is_followed(courts):
         frames = c.frames[:, :, ::-1] if c.take.facts.direction == "left" else c.frames
         balls = ndimage.maximum_filter(coloured(frames), size=(1, 5, 5))
         there = court_furniture.read_furniture(disc.still_picture(frames))
-        true = [np.interp(t, *np.array(c.take.scene.shapes[1].path).T[[0, 2]]) for t in c.format.frame_times()]
+        true = [
+            np.interp(t, *np.array(c.take.scene.shapes[1].path).T[[0, 2]])
+            for t in c.format.frame_times()
+        ]
         assert np.nanmedian(np.abs(court_furniture.read_keeper(frames, there, balls) - true)) < 0.05
-        assert np.isnan(court_furniture.read_keeper(np.repeat(there.picture[None], 2, axis=0), there, balls[:2] & False)).all()
+        assert np.isnan(
+            court_furniture.read_keeper(
+                np.repeat(there.picture[None], 2, axis=0), there, balls[:2] & False
+            )
+        ).all()
 
 
 def test_each_breach_has_a_reason(courts):
     why = lambda frames: outcome.read_outcome(frames, FPS).why
     clip = next(c for c in courts if wanted(c)[2] == "rim-out")
-    assert "not there" in why(np.concatenate([clip.frames[:8], np.repeat(conditions.empty([clip])[0].frames[:1], 9, axis=0)]))
+    assert "not there" in why(
+        np.concatenate(
+            [clip.frames[:8], np.repeat(conditions.empty([clip])[0].frames[:1], 9, axis=0)]
+        )
+    )
     assert "no ball" in why(conditions.empty([clip])[0].frames)
     assert "twice" in why(conditions.CORRUPTED["corrupted_double"][1]([clip])[0].frames)
     assert "nothing is" in why(np.repeat(clip.frames[:1], 17, axis=0))
@@ -81,8 +101,12 @@ def test_each_breach_has_a_reason(courts):
     two[:, 2:9, 28:35] = COLOURS["green" if clip.take.facts.colour != "green" else "red"]
     assert why(clip.frames[:4]) == "too few frames" and "another ball" in why(two)
     assert "changes" in why(conditions.CORRUPTED["corrupted_unfurnished"][1]([clip])[0].frames)
-    assert "hovers" in why(np.concatenate([clip.frames[:11], np.repeat(clip.frames[10:11], 6, axis=0)]))
-    assert why(conditions.CORRUPTED["corrupted_unstopped"][1]([clip])[0].frames).startswith("it goes through the rim")
+    assert "hovers" in why(
+        np.concatenate([clip.frames[:11], np.repeat(clip.frames[10:11], 6, axis=0)])
+    )
+    assert why(conditions.CORRUPTED["corrupted_unstopped"][1]([clip])[0].frames).startswith(
+        "it goes through the rim"
+    )
 
 
 def test_without_furniture_there_is_nothing_to_ask():
@@ -96,7 +120,9 @@ def test_what_nobody_could_see_is_not_asked(courts):
     assert judge(clip, clip.read()) is True and judge(unclear, clip.read()) is None
 
 
-@pytest.mark.parametrize(("name", "value"), [("LAWS", (1.6, 3.7)), ("OFF", 0.004), ("TURNED", 3.0), ("TOWARDS", 99.0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("LAWS", (1.6, 3.7)), ("OFF", 0.004), ("TURNED", 3.0), ("TOWARDS", 99.0)]
+)
 def test_a_broken_oracle_is_found_out(courts, monkeypatch, name, value):
     monkeypatch.setattr(outcome, name, value)
     assert sum(read(c.frames) == wanted(c) for c in courts) < 0.8 * len(courts)

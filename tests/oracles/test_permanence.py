@@ -16,8 +16,19 @@ TIMES = (np.arange(FRAMES) + 0.5) / FPS
 PANEL = (1.4, 2.6, 1.5)  # left, right, top
 
 
-def clip(x, colours=("red",) * FRAMES, there=None, lifts=None, noise=0.0, panel=PANEL, radius=RADIUS, height=None):
-    """A ball at x [F] on the floor of a pale room, or at a height, behind a panel that is gone from frame `lifts` on."""
+def clip(
+    x,
+    colours=("red",) * FRAMES,
+    there=None,
+    lifts=None,
+    noise=0.0,
+    panel=PANEL,
+    radius=RADIUS,
+    height=None,
+):
+    """A ball at x [F] on the floor of a pale room, or at a height, behind a panel that is gone from
+    frame `lifts` on.
+    """
     rows, columns = np.mgrid[0:SIZE, 0:SIZE]
     frames = np.empty((FRAMES, SIZE, SIZE, 3))
     corner = to_pixels(np.array([[panel[0], panel[2]], [panel[1], 0.0]]), 4.0, SIZE)
@@ -25,12 +36,21 @@ def clip(x, colours=("red",) * FRAMES, there=None, lifts=None, noise=0.0, panel=
         frames[f] = np.where(rows[..., None] < 59, [0.9, 0.89, 0.86], [0.6, 0.58, 0.55])
         if there is None or there[f]:
             column, row = to_pixels(np.array([x[f], height or radius]), 4.0, SIZE)
-            cover = np.clip(radius * SIZE / 4 - np.hypot(columns - column, rows - row) + 0.5, 0, 1)[..., None]
+            cover = np.clip(radius * SIZE / 4 - np.hypot(columns - column, rows - row) + 0.5, 0, 1)[
+                ..., None
+            ]
             frames[f] = frames[f] * (1 - cover) + np.array(COLOURS[colours[f]]) * cover
         if lifts is None or f < lifts:
-            inside = (columns >= corner[0, 0]) & (columns <= corner[1, 0]) & (rows >= corner[0, 1]) & (rows <= corner[1, 1] + 2)
+            inside = (
+                (columns >= corner[0, 0])
+                & (columns <= corner[1, 0])
+                & (rows >= corner[0, 1])
+                & (rows <= corner[1, 1] + 2)
+            )
             frames[f][inside] = PAINTS["panel"]
-    return np.clip(frames + np.random.default_rng(0).normal(scale=noise, size=frames.shape), 0, 1).astype(np.float32)
+    return np.clip(
+        frames + np.random.default_rng(0).normal(scale=noise, size=frames.shape), 0, 1
+    ).astype(np.float32)
 
 
 def read(frames):
@@ -57,9 +77,15 @@ def test_a_ball_that_comes_back_from_a_wall_is_kept():
 def test_a_wall_in_view_does_not_hide_what_was_behind_the_panel():
     met, again = 0.45, 1.6  # at the wall behind the panel, and at the other one, in view
     after = lambda t: 4 - RADIUS - 2.95 * (t - met)
-    x = np.where(TIMES < met, 4 - RADIUS - 3.2 * (met - TIMES), np.where(TIMES < again, after(TIMES), after(again) + 2.0 * (TIMES - again)))
+    x = np.where(
+        TIMES < met,
+        4 - RADIUS - 3.2 * (met - TIMES),
+        np.where(TIMES < again, after(TIMES), after(again) + 2.0 * (TIMES - again)),
+    )
     assert read(clip(x, panel=(3.0, 4.2, 1.5))).kept
-    early = np.where(TIMES < met, x, np.minimum(x, np.where(TIMES < again - 0.2, after(TIMES + 0.2), 9.0)))
+    early = np.where(
+        TIMES < met, x, np.minimum(x, np.where(TIMES < again - 0.2, after(TIMES + 0.2), 9.0))
+    )
     assert not read(clip(early, panel=(3.0, 4.2, 1.5))).on_course
 
 
@@ -75,7 +101,12 @@ def test_a_highlight_is_of_the_ball():
 
 
 def test_a_bluish_room_in_noise_holds_no_ball():
-    room = np.clip(np.array([0.29, 0.31, 0.43]) + np.random.default_rng(0).normal(scale=10 / 255, size=(FRAMES, SIZE, SIZE, 3)), 0, 1)
+    room = np.clip(
+        np.array([0.29, 0.31, 0.43])
+        + np.random.default_rng(0).normal(scale=10 / 255, size=(FRAMES, SIZE, SIZE, 3)),
+        0,
+        1,
+    )
     assert vivid(room.astype(np.float32)).mean() < 0.001
 
 
@@ -94,23 +125,37 @@ def test_each_breach_is_told():
     assert early.back and early.same and not early.on_course
     frozen = read(clip(np.where(np.arange(FRAMES) < MIDDLE, THROUGH, THROUGH[MIDDLE])))
     assert not frozen.back and not frozen.kept
-    turned = read(clip(np.where(np.arange(FRAMES) < MIDDLE, THROUGH, 2 * THROUGH[MIDDLE] - THROUGH)))
-    assert turned.back and not turned.on_course  # nothing is behind the panel that it could have met
+    turned = read(
+        clip(np.where(np.arange(FRAMES) < MIDDLE, THROUGH, 2 * THROUGH[MIDDLE] - THROUGH))
+    )
+    # nothing is behind the panel that it could have met
+    assert turned.back and not turned.on_course
 
 
 def test_what_is_not_hidden_must_be_seen():
     shown = np.ones(FRAMES, bool)
     shown[1:3] = False
-    assert THROUGH[2] + RADIUS < PANEL[0] and not read(clip(THROUGH, there=shown)).on_course  # gone in the open
-    assert not read(clip(THROUGH, lifts=MIDDLE, there=~HIDDEN)).on_course  # the panel is gone, and the ball comes later
-    ball = np.abs(clip(THROUGH, lifts=0) - clip(THROUGH, lifts=0, there=np.zeros(FRAMES, bool))).max(-1, keepdims=True) > 0.02
-    assert not read(np.where(ball, clip(THROUGH, lifts=0), clip(THROUGH))).kept  # it goes before the panel
+    # gone in the open
+    assert THROUGH[2] + RADIUS < PANEL[0] and not read(clip(THROUGH, there=shown)).on_course
+    # the panel is gone, and the ball comes later
+    assert not read(clip(THROUGH, lifts=MIDDLE, there=~HIDDEN)).on_course
+    ball = (
+        np.abs(clip(THROUGH, lifts=0) - clip(THROUGH, lifts=0, there=np.zeros(FRAMES, bool))).max(
+            -1, keepdims=True
+        )
+        > 0.02
+    )
+    # it goes before the panel
+    assert not read(np.where(ball, clip(THROUGH, lifts=0), clip(THROUGH))).kept
 
 
 def test_a_ball_before_it_does_not_lift_a_panel():
     slow = 0.2 + 0.9 * TIMES
     frames, ball = clip(slow, panel=(1.5, 2.4, 1.0)), clip(slow, lifts=0, radius=0.46)
-    shown = np.abs(ball - clip(slow, lifts=0, there=np.zeros(FRAMES, bool))).max(-1, keepdims=True) > 0.02
+    shown = (
+        np.abs(ball - clip(slow, lifts=0, there=np.zeros(FRAMES, bool))).max(-1, keepdims=True)
+        > 0.02
+    )
     panel = read_panel(np.where(shown, ball, frames).astype(np.float32))
     assert panel.right - panel.left < 0.9 and panel.top < 1.1 and panel.there.all()
 
@@ -141,17 +186,22 @@ def test_a_course_is_straight_or_meets_a_wall():
     assert course(TIMES, THROUGH, ones, RADIUS).rms < 1e-9
     x = np.where(TIMES < 1.0, 3.7 - 1.4 * (1.0 - TIMES), 3.7 - 0.9 * (TIMES - 1.0))
     found = course(TIMES, x, ones, RADIUS)
-    assert found.rms < 0.005 and (found.w, found.t_w, found.u, found.v) == pytest.approx((3.7, 1.0, 1.4, -0.9), abs=0.02)
+    assert found.rms < 0.005 and (found.w, found.t_w, found.u, found.v) == pytest.approx(
+        (3.7, 1.0, 1.4, -0.9), abs=0.02
+    )
     np.testing.assert_allclose(found.at(TIMES), x, atol=0.02)
     gained = np.where(TIMES < 1.0, 3.7 - 0.9 * (1.0 - TIMES), 3.7 - 1.8 * (TIMES - 1.0))
     assert course(TIMES, gained, ones, RADIUS).rms > 0.1  # a wall gives no speed
-    assert course(TIMES, np.minimum(1.4 * TIMES + 2.3, 3.7), ones, RADIUS).rms > 0.03  # nor does it hold what meets it
+    # nor does it hold what meets it
+    assert course(TIMES, np.minimum(1.4 * TIMES + 2.3, 3.7), ones, RADIUS).rms > 0.03
 
 
 @pytest.mark.slow
 def test_films_with_moving_cameras():
     """Of rendered clips nearly all are kept, and what changes behind the panel is found out."""
-    clips = conditions.render_takes([draw("val", i, family="occlude") for i in range(12)], FORMATS["nano"], batch=12)
+    clips = conditions.render_takes(
+        [draw("val", i, family="occlude") for i in range(12)], FORMATS["nano"], batch=12
+    )
     kept = lambda clips: sum(bool(r and r.kept) for r in (c.read().permanence for c in clips))
     assert kept(clips) == 12
     hardly = draw("val", 239, family="occlude")  # its posts are hidden most of the time

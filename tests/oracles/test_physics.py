@@ -14,12 +14,18 @@ FPS, TIMES = 8, (np.arange(17) + 0.5) / 8
 
 
 def ball(path, colour="red", radius=0.25):
-    return Track(colour, np.asarray(path, float), np.full(len(path), radius), np.ones(len(path), int))
+    return Track(
+        colour, np.asarray(path, float), np.full(len(path), radius), np.ones(len(path), int)
+    )
 
 
 def bouncing(g=9.8, e=0.7, drop=2.0, radius=0.25, speed=0.6, times=TIMES):
     """Positions of a ball that is let go `drop` m above the floor and drifts to the right."""
-    v, start, y = np.sqrt(2 * g * drop) * e, np.sqrt(2 * drop / g), radius + drop - 0.5 * g * times**2
+    v, start, y = (
+        np.sqrt(2 * g * drop) * e,
+        np.sqrt(2 * drop / g),
+        radius + drop - 0.5 * g * times**2,
+    )
     for _ in range(6):
         dt = times - start
         y = np.where(dt > 0, radius + v * dt - 0.5 * g * dt**2, y)
@@ -55,7 +61,9 @@ def test_a_bouncing_ball_is_lawful_and_measured():
 def test_a_ball_that_speeds_up_or_brakes_by_itself_is_kicked(v, a):
     """Each piece of its path differs from the one before by less than any contact makes."""
     noise = np.random.default_rng(1).normal(scale=0.004, size=(17, 2))
-    rolled = lambda a: ball(np.stack([0.8 + v * TIMES + 0.5 * a * TIMES**2, np.full(17, 0.25)], -1) + noise)
+    rolled = lambda a: ball(
+        np.stack([0.8 + v * TIMES + 0.5 * a * TIMES**2, np.full(17, 0.25)], -1) + noise
+    )
     assert read(rolled(a)).violations == ("kicks",) and read(rolled(0.0)).violations == ()
 
 
@@ -63,7 +71,8 @@ def test_a_ball_keeps_its_size():
     seen = ball(bouncing())
     shrunk = dataclasses.replace(seen, radius=np.where(TIMES < 1.0, 0.25, 0.2))
     assert read(shrunk).violations == ("swelling",) and read(shrunk).swelling == pytest.approx(1.25)
-    lost = dataclasses.replace(seen, radius=np.where(np.arange(17) < 6, np.nan, 0.25))  # unknown is not another
+    # unknown is not another
+    lost = dataclasses.replace(seen, radius=np.where(np.arange(17) < 6, np.nan, 0.25))
     assert lost.swelling == 1.0
 
 
@@ -122,8 +131,11 @@ def test_each_corruption_breaks_its_law():
     jump[8:, 0] += 1.5
     gone[6:9] = 0
     slid[:, 0] += np.where(TIMES > 0.9, 2.0 * (TIMES - 0.9), 0.0)  # blown away in mid-air
-    pushed = path + [[0.6, 0.0]] * np.maximum(TIMES - np.sqrt(2 * 2.0 / 9.8), 0)[:, None]  # sideways, by the floor
-    lost = Track("red", np.where(gone[:, None] > 0, path, np.nan), np.where(gone > 0, 0.25, np.nan), gone)
+    # sideways, by the floor
+    pushed = path + [[0.6, 0.0]] * np.maximum(TIMES - np.sqrt(2 * 2.0 / 9.8), 0)[:, None]
+    lost = Track(
+        "red", np.where(gone[:, None] > 0, path, np.nan), np.where(gone > 0, 0.25, np.nan), gone
+    )
     assert "teleports" in read(ball(jump)).violations
     assert "overlap_px" in read(ball(sunk)).violations
     assert "lost" in read(lost).violations
@@ -151,7 +163,9 @@ def test_a_ball_that_rests_at_a_wall_and_leaves_did_not_rebound():
 
 def test_a_ring_adds_nothing_to_the_blow_that_strikes_into_it():
     t = np.arange(8000) / 16000
-    ring = lambda since, gain: np.where(t > since, gain * np.exp(-(t - since) / 0.2) * np.sin(2 * np.pi * 800 * (t - since)), 0.0)
+    ring = lambda since, gain: np.where(
+        t > since, gain * np.exp(-(t - since) / 0.2) * np.sin(2 * np.pi * 800 * (t - since)), 0.0
+    )
     reading = Reading(np.zeros((4, 8, 8, 3)), ring(0.1, 0.5) + ring(0.16, 0.1), FPS, 16000)
     loud, soft = (loudness._level(reading, time) for time in (0.1, 0.16))
     assert loud == pytest.approx(20 * np.log10(0.5), abs=0.2) and soft < loud - 5.0

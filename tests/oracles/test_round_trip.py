@@ -1,4 +1,6 @@
-"""What a round trip loses is a miss in its scores; a condition touches one medium; every format is calibrated on the same scenes."""
+"""What a round trip loses is a miss in its scores; a condition touches one medium; every format is
+calibrated on the same scenes.
+"""
 
 import dataclasses
 
@@ -18,24 +20,51 @@ def few(clips):
 
 def test_what_is_kept_scores_one(few):
     scores = fidelity(few, few)
-    for metric in ("colour", "tracker_kept", "onsets_video_kept", "onsets_audio_kept", "material", "mode"):
+    for metric in (
+        "colour",
+        "tracker_kept",
+        "onsets_video_kept",
+        "onsets_audio_kept",
+        "material",
+        "mode",
+    ):
         assert scores[metric]["value"] == 1.0, metric
-    assert scores["tracker_kept"]["n"] == scores["tracker_rms"]["n"] == sum(len(c.take.scene.balls) for c in few)
+    assert (
+        scores["tracker_kept"]["n"]
+        == scores["tracker_rms"]["n"]
+        == sum(len(c.take.scene.balls) for c in few)
+    )
 
 
 def test_a_lost_ball_is_a_miss_without_a_distance(few):
     """One clip of eight loses its balls for three frames."""
     made = conditions.CORRUPTED["corrupted_vanish"][1](few[:1]) + few[1:]
     scores, whole, lost = fidelity(few, made), fidelity(few, few), len(few[0].take.scene.balls)
-    assert scores["tracker_kept"]["n"] == whole["tracker_kept"]["n"] == scores["tracker_rms"]["n"] + lost
-    assert scores["tracker_kept"]["value"] == pytest.approx(1 - lost / scores["tracker_kept"]["n"], abs=1e-3)
+    assert (
+        scores["tracker_kept"]["n"]
+        == whole["tracker_kept"]["n"]
+        == scores["tracker_rms"]["n"] + lost
+    )
+    assert scores["tracker_kept"]["value"] == pytest.approx(
+        1 - lost / scores["tracker_kept"]["n"], abs=1e-3
+    )
     assert scores["tracker_rms"]["value"] < 0.3
 
 
 def test_material_is_read_where_it_is_heard(few):
-    """20 ms late an impact is still that impact, and rings as before after its own onset; 160 ms late it is none of the scene's."""
-    delayed = [dataclasses.replace(c, samples=np.concatenate([np.zeros(320, np.float32), c.samples[:-320]])) for c in few]
-    whole, shifted, late = (fidelity(few, made) for made in (few, delayed, conditions.CORRUPTED["corrupted_late"][1](few)))
+    """20 ms late an impact is still that impact, and rings as before after its own onset; 160 ms
+    late it is none of the scene's.
+    """
+    delayed = [
+        dataclasses.replace(
+            c, samples=np.concatenate([np.zeros(320, np.float32), c.samples[:-320]])
+        )
+        for c in few
+    ]
+    whole, shifted, late = (
+        fidelity(few, made)
+        for made in (few, delayed, conditions.CORRUPTED["corrupted_late"][1](few))
+    )
     for metric in ("material", "mode"):
         assert whole[metric]["n"] == shifted[metric]["n"] == late[metric]["n"] > 5
         assert shifted[metric]["value"] == 1.0 and late[metric]["value"] < 0.3, metric
@@ -43,8 +72,13 @@ def test_material_is_read_where_it_is_heard(few):
 
 # What changes a style needs films, what changes a ball behind a panel needs one.
 STAGE = dict.fromkeys(("corrupted_restyle", "corrupted_turn"), "film")
-STAGE |= dict.fromkeys([f"corrupted_{name}" for name in ("lost", "stuck", "early", "swapped", "resized", "in_front")], "occlude")
-STAGE |= dict.fromkeys(("corrupted_unstopped", "corrupted_hovering", "corrupted_unfurnished"), "court")
+STAGE |= dict.fromkeys(
+    [f"corrupted_{name}" for name in ("lost", "stuck", "early", "swapped", "resized", "in_front")],
+    "occlude",
+)
+STAGE |= dict.fromkeys(
+    ("corrupted_unstopped", "corrupted_hovering", "corrupted_unfurnished"), "court"
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +92,10 @@ def test_a_condition_touches_its_own_medium_only(staged, name):
     medium, change = (conditions.KEPT | conditions.CORRUPTED)[name]
     few = staged[STAGE.get(name, "room")]
     made = change(few)  # some change only what bounces, or what meets a wall
-    touched = {m: any(not np.array_equal(getattr(a, m), getattr(b, m)) for a, b in zip(made, few)) for m in ("frames", "samples")}
+    touched = {
+        m: any(not np.array_equal(getattr(a, m), getattr(b, m)) for a, b in zip(made, few))
+        for m in ("frames", "samples")
+    }
     assert touched == {"frames": medium == conditions.VIDEO, "samples": medium == conditions.AUDIO}
 
 

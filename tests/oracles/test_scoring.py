@@ -18,7 +18,12 @@ BLUE = BallFacts("blue", "small", "dropped", None, 1)
 def test_compare_finds_each_wrong_fact():
     told = Facts((RED, BLUE))
     assert compare(Facts((BLUE, RED)), told)["all"]
-    for kind, wrong in (("size", "small"), ("launch", "dropped"), ("direction", "right"), ("bounces", 1)):
+    for kind, wrong in (
+        ("size", "small"),
+        ("launch", "dropped"),
+        ("direction", "right"),
+        ("bounces", 1),
+    ):
         other = BallFacts(**{**vars(RED), kind: wrong})
         held = compare(Facts((other, BLUE)), told)
         assert [k for k, v in held.items() if not v] == [kind, "all"]
@@ -35,9 +40,14 @@ def test_reading_is_json_and_right(clips):
 
 
 def test_what_cannot_be_scored_says_why(clips):
-    """Never zero, never one, never left out: no sound, too few frames, too short a sound, nothing that strikes."""
+    """Never zero, never one, never left out: no sound, too few frames, too short a sound, nothing
+    that strikes.
+    """
     clip, still = clips[0], conditions.empty(clips[:1])[0]
-    assert "3 frames are too few" in read_clip(clip.frames[:3], clip.samples, clip.format.fps)["unscored"]
+    assert (
+        "3 frames are too few"
+        in read_clip(clip.frames[:3], clip.samples, clip.format.fps)["unscored"]
+    )
     assert "unscored" not in read_clip(clip.frames, clip.samples, clip.format.fps)
     for frames, samples, reason in (
         (clip.frames, None, "the clip has no sound"),
@@ -46,7 +56,10 @@ def test_what_cannot_be_scored_says_why(clips):
         (still.frames, still.samples, "nothing strikes, in the picture or in the sound"),
     ):
         sync = json.loads(json.dumps(read_clip(frames, samples, clip.format.fps)))["sync"]
-        assert sync["f1_50ms"] is sync["f1_100ms"] is sync["offset_ms"] is None and reason in sync["unscored"]
+        assert (
+            sync["f1_50ms"] is sync["f1_100ms"] is sync["offset_ms"] is None
+            and reason in sync["unscored"]
+        )
 
 
 @pytest.mark.parametrize(
@@ -76,14 +89,26 @@ def test_scores_lie_between_floor_and_ceiling(clips):
     takes = [c.take for c in clips]
     readings = [c.read() for c in clips]
     scores = scoring.score(takes, readings, readings)
-    wanted = {"facts": {"colour", "all", "all_one_ball"}, "tracker": {"tracked_frames"}, "sync": {"f1_100ms", "f1_50ms"}}
+    wanted = {
+        "facts": {"colour", "all", "all_one_ball"},
+        "tracker": {"tracked_frames"},
+        "sync": {"f1_100ms", "f1_50ms"},
+    }
     for suite, metrics in wanted.items():
         assert metrics <= set(scores[suite])
     for suite, metric in (("facts", "all"), ("tracker", "tracked_frames"), ("sync", "f1_100ms")):
         row = scores[suite][metric]
         assert set(row) == {"value", "low", "high", "floor", "ceiling", "n", "unit"}
-        assert row["value"] == row["ceiling"] >= 0.95 and row["floor"] < 0.5 and row["low"] <= row["value"] <= row["high"]
-    assert scores["facts"]["all_one_ball"]["n"] == sum(len(t.facts.balls) == 1 for t in takes) < len(takes)
+        assert (
+            row["value"] == row["ceiling"] >= 0.95
+            and row["floor"] < 0.5
+            and row["low"] <= row["value"] <= row["high"]
+        )
+    assert (
+        scores["facts"]["all_one_ball"]["n"]
+        == sum(len(t.facts.balls) == 1 for t in takes)
+        < len(takes)
+    )
 
 
 def test_a_silent_still_clip_earns_no_sync(clips):
@@ -99,18 +124,33 @@ def test_a_clip_without_sound_scores_no_zero(clips):
 
 def test_intervals():
     low, high = scoring.interval([1.0] * 8 + [0.0] * 2)
-    assert low == pytest.approx(0.490, abs=0.001) and high == pytest.approx(0.943, abs=0.001)  # Wilson's, from published tables
+    # Wilson's, from published tables
+    assert low == pytest.approx(0.490, abs=0.001) and high == pytest.approx(0.943, abs=0.001)
     low, high = scoring.interval(np.linspace(0.4, 0.6, 50))
     assert 0.47 < low < 0.5 < high < 0.53
 
 
-@pytest.mark.parametrize("metric,reason", [("faster_is_louder", "no two impacts are seen and heard"), ("rebounds_lose_speed", "no rebound is seen")])
+@pytest.mark.parametrize(
+    "metric,reason",
+    [
+        ("faster_is_louder", "no two impacts are seen and heard"),
+        ("rebounds_lose_speed", "no rebound is seen"),
+    ],
+)
 def test_a_clip_that_shows_nothing_of_what_is_asked_is_unscored(clips, metric, reason):
     """Not left out: else a model that rarely strikes would be scored on its best clips alone."""
     suite = suites.SUITES["sound" if "louder" in metric else "physics"]
     for clip in clips[:6]:
         asked = suite.metrics[metric].read(clip, clip.read())
-        still = dataclasses.replace(clip, frames=np.repeat(clip.frames[:1], len(clip.frames), axis=0), samples=0.0 * clip.samples)
+        still = dataclasses.replace(
+            clip,
+            frames=np.repeat(clip.frames[:1], len(clip.frames), axis=0),
+            samples=0.0 * clip.samples,
+        )
         value = suite.metrics[metric].read(still, still.read())
-        assert value is None if asked is None else isinstance(value, suites.Unscored) and reason in value
+        assert (
+            value is None
+            if asked is None
+            else isinstance(value, suites.Unscored) and reason in value
+        )
     assert any(suite.metrics[metric].read(clip, clip.read()) is not None for clip in clips[:6])

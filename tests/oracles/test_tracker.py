@@ -20,7 +20,10 @@ def disc(position, radius, colour, room, samples=8):
 
 @pytest.fixture(scope="module")
 def room():
-    return np.broadcast_to(np.where(np.arange(SIZE)[:, None, None] < 59, [0.9, 0.89, 0.86], [0.6, 0.58, 0.55]), (SIZE, SIZE, 3))
+    return np.broadcast_to(
+        np.where(np.arange(SIZE)[:, None, None] < 59, [0.9, 0.89, 0.86], [0.6, 0.58, 0.55]),
+        (SIZE, SIZE, 3),
+    )
 
 
 @pytest.mark.parametrize("colour", COLOURS)

@@ -1,4 +1,6 @@
-"""Words of voices that the oracle never trained on: clean, in noise, in pieces, backwards, and several in a row."""
+"""Words of voices that the oracle never trained on: clean, in noise, in pieces, backwards, and
+several in a row.
+"""
 
 import numpy as np
 import pytest
@@ -26,7 +28,9 @@ def share_right(change, seed=0):
 def noisy(decibels):
     def change(samples, seed):
         power = np.mean(np.square(samples[4000:-4000]))
-        return samples + np.sqrt(3.0 * power) * 10 ** (-decibels / 20) * noise(len(samples), 99, seed)
+        return samples + np.sqrt(3.0 * power) * 10 ** (-decibels / 20) * noise(
+            len(samples), 99, seed
+        )
 
     return change
 
@@ -41,7 +45,12 @@ def test_down_to_ten_decibels():
 
 def test_what_is_no_word_is_not_read_as_one():
     assert share_right(lambda samples, seed: samples[::-1]) < 0.06
-    assert share_right(lambda samples, seed: np.pad(words.shuffled_pieces(samples[4000:-4000], seed), 4000)) < 0.15
+    assert (
+        share_right(
+            lambda samples, seed: np.pad(words.shuffled_pieces(samples[4000:-4000], seed), 4000)
+        )
+        < 0.15
+    )
 
 
 def test_a_word_within_a_ring():
@@ -49,14 +58,20 @@ def test_a_word_within_a_ring():
     t, word = np.arange(32000) / words.SAMPLE_RATE, voice.speak("large", 9)
     since, metal = np.maximum(t - 0.5, 0.0), MATERIALS["metal"]
     modes = zip(metal.gains, metal.ratios)
-    samples = 0.15 * sum(g * np.exp(-since / 0.3) * np.sin(2 * np.pi * metal.base_hz * r * since) for g, r in modes)
+    samples = 0.15 * sum(
+        g * np.exp(-since / 0.3) * np.sin(2 * np.pi * metal.base_hz * r * since) for g, r in modes
+    )
     samples[12160 : 12160 + len(word)] += word
     assert heard(samples) == ["large"]
 
 
 def test_a_word_just_before_a_blow():
     (clip,) = conditions.narrated(conditions.ground_truth("val", [23117], FORMATS["nano"], batch=1))
-    assert heard(clip.samples) == [word for _, word in clip.take.scene.narration.words] == ["blue", "down"]
+    assert (
+        heard(clip.samples)
+        == [word for _, word in clip.take.scene.narration.words]
+        == ["blue", "down"]
+    )
 
 
 def test_several_words_with_their_times():
@@ -67,7 +82,8 @@ def test_several_words_with_their_times():
         clip[round(start * 16_000) :][: len(spoken)] += spoken
     found = words.read_words(clip)
     assert [w for _, w in found] == ["red", "ball", "bounce"]
-    assert np.allclose([t for t, _ in found], [t for t, _ in said], atol=0.06)  # the voiced closure before a stop is faint
+    # the voiced closure before a stop is faint
+    assert np.allclose([t for t, _ in found], [t for t, _ in said], atol=0.06)
     assert heard(0.01 * noise(32_000, 97)) == [] and heard(np.zeros(32_000)) == []
 
 

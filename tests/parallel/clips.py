@@ -1,6 +1,7 @@
-"""A program for eight fake devices: sampling, encoding and decoding on each mesh against one device. Prints a line of JSON a mesh and program.
+"""A program for eight fake devices: sampling, encoding and decoding on each mesh against one
+device. Prints a line of JSON a mesh and program.
 
-    python clips.py MESHES        MESHES: JSON, a list of [data, fsdp, seq, tensor]
+python clips.py MESHES        MESHES: JSON, a list of [data, fsdp, seq, tensor]
 """
 
 import functools
@@ -32,14 +33,27 @@ def sampled(merge, params, mesh=None):
     given = {name: jnp.zeros(shape) for name, shape in shapes.items()}
     text = {"tokens": batch["tokens"], "mask": batch["text_mask"]}
     none = {"tokens": jnp.zeros_like(batch["tokens"]), "mask": jnp.zeros_like(batch["text_mask"])}
-    return sample(model, jax.random.key(5), shapes, start, given, text, none, FORM.latent_times(), SamplerConfig(steps=2))
+    return sample(
+        model,
+        jax.random.key(5),
+        shapes,
+        start,
+        given,
+        text,
+        none,
+        FORM.latent_times(),
+        SamplerConfig(steps=2),
+    )
 
 
 def main():
     params, merge = split_module(STDiT(CONFIG, nnx.Rngs(0)))
     params = moved(params)
-    tokenizer = VideoTokenizer(VideoTokenizerConfig(fine_width=16, coarse_width=16, channels=4), rngs=nnx.Rngs(1))
-    frames = jax.random.uniform(jax.random.key(2), (CLIPS, 1 + 4 * 8, 16, 24, 3))  # 9 latents: no `seq` above 1 divides them
+    tokenizer = VideoTokenizer(
+        VideoTokenizerConfig(fine_width=16, coarse_width=16, channels=4), rngs=nnx.Rngs(1)
+    )
+    # 9 latents: no `seq` above 1 divides them
+    frames = jax.random.uniform(jax.random.key(2), (CLIPS, 1 + 4 * 8, 16, 24, 3))
     wanted = {"sample": sampled(merge, params), "encode": quick(tokenizer.encode)(frames)}
     wanted["decode"] = {"video": quick(tokenizer.decode)(wanted["encode"])}
     wanted["encode"] = {"video": wanted["encode"]}
@@ -48,13 +62,26 @@ def main():
         mesh = MeshConfig(*sizes).make()
         clips = rules.batch_sharding(mesh)
         got = {
-            "sample": sampled(merge, jax.device_put(params, rules.place(params, params, mesh)), mesh),
-            "encode": {"video": quick(functools.partial(halo.encode, tokenizer, mesh=mesh), in_shardings=clips)(frames)},
-            "decode": {"video": quick(functools.partial(halo.decode, tokenizer, mesh=mesh), in_shardings=clips)(wanted["encode"]["video"])},
+            "sample": sampled(
+                merge, jax.device_put(params, rules.place(params, params, mesh)), mesh
+            ),
+            "encode": {
+                "video": quick(
+                    functools.partial(halo.encode, tokenizer, mesh=mesh), in_shardings=clips
+                )(frames)
+            },
+            "decode": {
+                "video": quick(
+                    functools.partial(halo.decode, tokenizer, mesh=mesh), in_shardings=clips
+                )(wanted["encode"]["video"])
+            },
         }
         for program, arrays in got.items():
             error = max(difference(arrays[name], x) for name, x in wanted[program].items())
-            print(json.dumps({"mesh": dict(zip(AXES, sizes)), "program": program, "error": error}), flush=True)
+            print(
+                json.dumps({"mesh": dict(zip(AXES, sizes)), "program": program, "error": error}),
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

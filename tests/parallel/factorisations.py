@@ -1,6 +1,7 @@
-"""A program for eight fake devices: loss and gradients of one batch on each mesh against one device. Prints a line of JSON a mesh.
+"""A program for eight fake devices: loss and gradients of one batch on each mesh against one
+device. Prints a line of JSON a mesh.
 
-    python factorisations.py MESHES [ATTENTION]        MESHES: JSON, a list of [data, fsdp, seq, tensor]
+python factorisations.py MESHES [ATTENTION]        MESHES: JSON, a list of [data, fsdp, seq, tensor]
 """
 
 import dataclasses
@@ -27,15 +28,28 @@ FORM = ClipFormat(17, 8, 64)
 # Compiling is all that takes time here.
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 CONFIG = dataclasses.replace(
-    PRESETS["nano"], pairs=1, width=64, heads=8, mlp_ratio=2.0, audio_width=32, audio_heads=8, exchange_width=32, exchange_heads=8,
-    text_width=32, text_heads=8, text_layers=1, unroll=1,
-)  # fmt: skip
+    PRESETS["nano"],
+    pairs=1,
+    width=64,
+    heads=8,
+    mlp_ratio=2.0,
+    audio_width=32,
+    audio_heads=8,
+    exchange_width=32,
+    exchange_heads=8,
+    text_width=32,
+    text_heads=8,
+    text_layers=1,
+    unroll=1,
+)
 
 
 def moved(params):
     """Gates and heads start at zero, and would hide what stands behind them."""
     keys = itertools.count()
-    return jax.tree.map(lambda x: x + 0.05 * jax.random.normal(jax.random.key(next(keys)), x.shape), params)
+    return jax.tree.map(
+        lambda x: x + 0.05 * jax.random.normal(jax.random.key(next(keys)), x.shape), params
+    )
 
 
 def difference(got, wanted) -> float:
@@ -45,14 +59,18 @@ def difference(got, wanted) -> float:
 def loss_and_gradients(params, merge, batch, mesh=None):
     times = {name: np.asarray(t, np.float32) for name, t in FORM.latent_times().items()}
     model = lambda params: sequence.on_mesh(merge(params), mesh) if mesh else merge(params)
-    loss = lambda params, batch: flow_loss(model(params), batch, jax.random.key(3), times, FlowConfig(output=CONFIG.output))[0]
+    loss = lambda params, batch: flow_loss(
+        model(params), batch, jax.random.key(3), times, FlowConfig(output=CONFIG.output)
+    )[0]
     return jax.value_and_grad(loss)(params, batch)
 
 
 def example(size: int):
     rng, latents = np.random.default_rng(0), FORM.latent_size
     return {
-        "video": rng.normal(size=(size, FORM.video_latents, latents, latents, 16)).astype(np.float32),
+        "video": rng.normal(size=(size, FORM.video_latents, latents, latents, 16)).astype(
+            np.float32
+        ),
         "audio": rng.normal(size=(size, FORM.audio_latents, 64)).astype(np.float32),
         "tokens": rng.integers(1, 40, (size, 12)).astype(np.int32),
         "text_mask": np.ones((size, 12), bool),
@@ -61,20 +79,47 @@ def example(size: int):
 
 def main():
     attention = sys.argv[2] if len(sys.argv) > 2 else "pure"
-    params, merge = split_module(STDiT(dataclasses.replace(CONFIG, attention=attention, window=(3, 2, 2)), nnx.Rngs(0)))
+    params, merge = split_module(
+        STDiT(dataclasses.replace(CONFIG, attention=attention, window=(3, 2, 2)), nnx.Rngs(0))
+    )
     params, batch = moved(params), example(8)
     run = lambda mesh, params, batch: loss_and_gradients(params, merge, batch, mesh)
-    wanted = flatten(jax.tree.map(np.asarray, dict(zip(("loss", "gradients"), quick(functools.partial(run, None))(params, batch)))))
+    wanted = flatten(
+        jax.tree.map(
+            np.asarray,
+            dict(zip(("loss", "gradients"), quick(functools.partial(run, None))(params, batch))),
+        )
+    )
     for sizes in json.loads(sys.argv[1]):
         mesh = MeshConfig(*sizes).make()
         where = rules.place(params, params, mesh)
-        placed = quick(functools.partial(run, mesh), in_shardings=(where, rules.batch_sharding(mesh)), out_shardings=(None, where))(params, batch)
+        placed = quick(
+            functools.partial(run, mesh),
+            in_shardings=(where, rules.batch_sharding(mesh)),
+            out_shardings=(None, where),
+        )(params, batch)
         got = dict(zip(("loss", "gradients"), placed))
-        unplaced = [p for p, (x, s) in enumerate(zip(jax.tree.leaves(got["gradients"]), jax.tree.leaves(where))) if x.sharding != s]
+        unplaced = [
+            p
+            for p, (x, s) in enumerate(
+                zip(jax.tree.leaves(got["gradients"]), jax.tree.leaves(where))
+            )
+            if x.sharding != s
+        ]
         got = flatten(jax.tree.map(np.asarray, got))
         errors = {name: difference(got[name], x) for name, x in wanted.items()}
         worst = max(errors, key=errors.get)
-        print(json.dumps({"mesh": dict(zip(AXES, sizes)), "worst": worst, "error": errors[worst], "unplaced": unplaced}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "mesh": dict(zip(AXES, sizes)),
+                    "worst": worst,
+                    "error": errors[worst],
+                    "unplaced": unplaced,
+                }
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

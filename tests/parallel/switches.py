@@ -1,4 +1,7 @@
-"""A program for eight fake devices: all-to-alls in the compiled model, by pairs of blocks. Prints a line of JSON a program."""
+"""A program for eight fake devices: all-to-alls in the compiled model, by pairs of blocks.
+
+Prints a line of JSON a program.
+"""
 
 import dataclasses
 import json
@@ -19,20 +22,33 @@ PAIRS = 3
 
 def main():
     mesh = MeshConfig(data=2, seq=4).make()
-    params, merge = split_module(nnx.eval_shape(lambda: STDiT(dataclasses.replace(CONFIG, pairs=PAIRS), nnx.Rngs(0))))
+    params, merge = split_module(
+        nnx.eval_shape(lambda: STDiT(dataclasses.replace(CONFIG, pairs=PAIRS), nnx.Rngs(0)))
+    )
     batch = example(2)
     times = {name: np.asarray(t, np.float32) for name, t in FORM.latent_times().items()}
 
     def forward(params, batch):
         latents = {name: batch[name] for name in ("video", "audio")}
         levels = {name: np.full(x.shape[:2], 0.5, np.float32) for name, x in latents.items()}
-        return sequence.on_mesh(merge(params), mesh)(latents, levels, {"tokens": batch["tokens"], "mask": batch["text_mask"]}, times)
+        return sequence.on_mesh(merge(params), mesh)(
+            latents, levels, {"tokens": batch["tokens"], "mask": batch["text_mask"]}, times
+        )
 
-    gradient = jax.grad(lambda params, batch: sum((x**2).mean() for x in forward(params, batch).values()))
+    gradient = jax.grad(
+        lambda params, batch: sum((x**2).mean() for x in forward(params, batch).values())
+    )
     for name, function in (("forward", forward), ("gradient", gradient)):
-        placed = quick(function, in_shardings=(rules.place(params, params, mesh), rules.batch_sharding(mesh)))
+        placed = quick(
+            function, in_shardings=(rules.place(params, params, mesh), rules.batch_sharding(mesh))
+        )
         found = Program(placed.lower(params, batch).compile().as_text()).collectives()
-        print(json.dumps({"program": name, "pairs": PAIRS, **{kind: c.count for kind, c in found.items()}}), flush=True)
+        print(
+            json.dumps(
+                {"program": name, "pairs": PAIRS, **{kind: c.count for kind, c in found.items()}}
+            ),
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""However eight devices are shared out, the loss and the gradients are those of one. In processes of their own: devices are counted once."""
+"""However eight devices are shared out, the loss and the gradients are those of one.
+
+In processes of their own: devices are counted once.
+"""
 
 import dataclasses
 import json
@@ -28,21 +31,37 @@ def factorisations(devices: int, axes: int) -> list[tuple[int, ...]]:
     """Every way to write `devices` as an ordered product."""
     if axes == 1:
         return [(devices,)]
-    return [(n, *rest) for n in range(1, devices + 1) if devices % n == 0 for rest in factorisations(devices // n, axes - 1)]
+    return [
+        (n, *rest)
+        for n in range(1, devices + 1)
+        if devices % n == 0
+        for rest in factorisations(devices // n, axes - 1)
+    ]
 
 
 def on_eight_devices(program: str, *runs: list[str]) -> list[dict]:
-    """The lines of JSON that a program of this folder prints, run with each list of arguments, all at once: they compile on one core each."""
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "PYTHONPATH": str(ROOT)}
+    """The lines of JSON that a program of this folder prints, run with each list of arguments, all
+    at once: they compile on one core each.
+    """
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "PYTHONPATH": str(ROOT),
+    }
 
     def run(arguments: list[str]) -> str:
         command = [sys.executable, str(HERE / program), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900)
+        done = subprocess.run(
+            command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=900
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout
 
     with ThreadPoolExecutor() as pool:
-        return [json.loads(line) for printed in pool.map(run, runs) for line in printed.splitlines()]
+        return [
+            json.loads(line) for printed in pool.map(run, runs) for line in printed.splitlines()
+        ]
 
 
 # Each axis alone but `data`, and mixed; the rest of all twenty is for `make test-exhaustive`.
@@ -69,13 +88,20 @@ def test_four_factorisations():
 def test_every_factorisation():
     meshes = factorisations(8, 4)
     assert len(meshes) == 20 and set(SOME) < set(meshes)
-    exact(on_eight_devices("factorisations.py", [json.dumps(meshes[::2])], [json.dumps(meshes[1::2])]), 20)
+    exact(
+        on_eight_devices(
+            "factorisations.py", [json.dumps(meshes[::2])], [json.dumps(meshes[1::2])]
+        ),
+        20,
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.exhaustive)])
 def test_factorisations_across_frames_and_sites(count):
-    """Where tokens meet across frames and sites the heads are shared out instead; five latent frames again."""
+    """Where tokens meet across frames and sites the heads are shared out instead; five latent
+    frames again.
+    """
     meshes = json.dumps(ACROSS[:count])
     exact(on_eight_devices("factorisations.py", [meshes, "window"], [meshes, "full"]), 2 * count)
 
@@ -83,12 +109,19 @@ def test_factorisations_across_frames_and_sites(count):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.exhaustive)])
 def test_sampling_and_the_tokenizer_on_meshes(count):
-    exact(on_eight_devices("clips.py", [json.dumps(CLIPS[: count // 2])], [json.dumps(CLIPS[count // 2 : count])]), 3 * count)
+    exact(
+        on_eight_devices(
+            "clips.py", [json.dumps(CLIPS[: count // 2])], [json.dumps(CLIPS[count // 2 : count])]
+        ),
+        3 * count,
+    )
 
 
 @pytest.mark.slow
 def test_a_pair_of_blocks_switches_twice():
-    """All-to-alls of the compiled program, two a pair forward and two more backward, and none of the sound's."""
+    """All-to-alls of the compiled program, two a pair forward and two more backward, and none of
+    the sound's.
+    """
     rows = {row["program"]: row for row in on_eight_devices("switches.py", [])}
     assert rows["forward"]["all-to-all"] == 2 * rows["forward"]["pairs"]
     assert rows["gradient"]["all-to-all"] == 4 * rows["gradient"]["pairs"]
@@ -96,7 +129,10 @@ def test_a_pair_of_blocks_switches_twice():
 
 def test_tokens_that_do_not_divide_name_what_fits():
     mesh = AbstractMesh((1, 1, 3, 1), AXES, axis_types=(AxisType.Auto,) * 4)
-    with pytest.raises(UserError, match=r"mesh.seq=3 does not divide the 16 tokens of a frame; sizes that do: 1, 2, 4, 8, 16"):
+    with pytest.raises(
+        UserError,
+        match=r"mesh.seq=3 does not divide the 16 tokens of a frame; sizes that do: 1, 2, 4, 8, 16",
+    ):
         check_tokens(PRESETS["nano"], (8, 8), mesh)
     check_tokens(PRESETS["nano"], (12, 8), mesh)
 
@@ -104,12 +140,20 @@ def test_tokens_that_do_not_divide_name_what_fits():
 @pytest.mark.parametrize("pattern", ["window", "full"])
 def test_heads_that_do_not_divide_name_what_fits(pattern):
     mesh = AbstractMesh((1, 1, 4, 2), AXES, axis_types=(AxisType.Auto,) * 4)
-    with pytest.raises(UserError, match=f"mesh.seq=4 does not divide the 3 heads that mesh.tensor=2 leaves to '{pattern}'; sizes that do: 1, 3"):
+    with pytest.raises(
+        UserError,
+        match="mesh.seq=4 does not divide the 3 heads that mesh.tensor=2 leaves to "
+        f"'{pattern}'; sizes that do: 1, 3",
+    ):
         check_tokens(dataclasses.replace(PRESETS["nano"], attention=pattern), (8, 8), mesh)
 
 
 def test_latents_too_few_for_the_halo_say_how_many_devices_fit():
     mesh = AbstractMesh((1, 1, 8, 1), AXES, axis_types=(AxisType.Auto,) * 4)
     tokenizer = nnx.eval_shape(lambda: VideoTokenizer(VideoTokenizerConfig(), rngs=nnx.Rngs(0)))
-    with pytest.raises(UserError, match="mesh.seq=8 leaves a device 1 of 5 latent frames, and a convolution needs 2.*at most 2"):
+    with pytest.raises(
+        UserError,
+        match="mesh.seq=8 leaves a device 1 of 5 latent frames, and a convolution needs 2.*at "
+        "most 2",
+    ):
         halo.decode(tokenizer, jnp.zeros((1, 5, 8, 8, 16)), mesh)

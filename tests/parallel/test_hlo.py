@@ -38,7 +38,7 @@ ENTRY %main (a: (s32[], f32[8,128]), b: bf16[4,256]) -> f32[8,128] {
   %near = bf16[16,256]{1,0:S(1)} copy(%agd)
   ROOT %r = f32[8,128] get-tuple-element(%while.1), index=1
 }
-"""
+"""  # noqa: E501
 
 
 def test_loops_are_multiplied_out_and_pairs_counted_once():
@@ -50,38 +50,42 @@ def test_loops_are_multiplied_out_and_pairs_counted_once():
 
 
 def test_what_is_on_the_chip_is_not_traffic():
-    assert size("bf16[16,256]{1,0:S(1)}") == 8192 and size("bf16[16,256]{1,0:S(1)}", on_chip=False) == 0
+    assert (
+        size("bf16[16,256]{1,0:S(1)}") == 8192
+        and size("bf16[16,256]{1,0:S(1)}", on_chip=False) == 0
+    )
     reduced, gathered, copied = 15 * 2 * 4096, 2048 + 8192, 8192
     assert Program(LOOPS).traffic() == reduced + gathered + copied
 
 
 def test_a_workspace_that_a_library_is_lent_is_not_traffic():
-    product = '''ENTRY %main (a: bf16[64,32], b: bf16[32,16]) -> f32[64,16] {
+    product = """ENTRY %main (a: bf16[64,32], b: bf16[32,16]) -> f32[64,16] {
   %a = bf16[64,32]{1,0} parameter(0)
   %b = bf16[32,16]{1,0} parameter(1)
   %gemm = (f32[64,16]{1,0}, s8[4194304]{0}) custom-call(%a, %b), custom_call_target="__cublas$lt$matmul"
   ROOT %r = f32[64,16] get-tuple-element(%gemm), index=0
 }
-'''
+"""  # noqa: E501
     moved = 2 * (64 * 32 + 32 * 16) + 4 * 64 * 16
     assert Program(product).traffic() == moved
-    assert Program(product.replace("__cublas$lt$matmul", "mine")).traffic() == moved + 4194304  # of others it may be the result
+    # of others it may be the result
+    assert Program(product.replace("__cublas$lt$matmul", "mine")).traffic() == moved + 4194304
 
 
 def test_of_an_array_that_is_sliced_ahead_the_slice_is_read():
-    sliced = '''ENTRY %main (a: bf16[512,1024]) -> bf16[128,1024] {
+    sliced = """ENTRY %main (a: bf16[512,1024]) -> bf16[128,1024] {
   %a = bf16[512,1024]{1,0} parameter(0)
   %slice-start = (bf16[512,1024]{1,0}, bf16[128,1024]{1,0:S(1)}, s32[]{:S(2)}) slice-start(%a), slice={[128:256], [0:1024]}
   ROOT %done = bf16[128,1024]{1,0:S(1)} slice-done(%slice-start)
 }
-'''
+"""  # noqa: E501
     slice_bytes = 128 * 1024 * 2
     assert Program(sliced).traffic() == slice_bytes
     assert Program(sliced.replace(":S(1)", "")).traffic() == 2 * slice_bytes  # and written to HBM
 
 
 def test_what_runs_asynchronously_is_counted_where_it_is_done():
-    copied = '''%aside (p: f32[1024]) -> f32[1024] {
+    copied = """%aside (p: f32[1024]) -> f32[1024] {
   %p = f32[1024]{0} parameter(0)
   ROOT %n = f32[1024]{0} negate(%p)
 }
@@ -91,17 +95,17 @@ ENTRY %main (a: f32[1024]) -> f32[1024] {
   %s = ((f32[1024]{0}), f32[1024]{0}, s32[]) async-start(%a), calls=%aside
   ROOT %done = f32[1024]{0} async-done(%s)
 }
-'''
+"""
     assert Program(copied).traffic() == 2 * 4096
 
 
 def test_an_asynchronous_sum_reads_and_writes():
-    summed = '''ENTRY %main (a: f32[1024]) -> f32[1024] {
+    summed = """ENTRY %main (a: f32[1024]) -> f32[1024] {
   %a = f32[1024]{0} parameter(0)
   %s = f32[1024]{0} all-reduce-start(%a), replica_groups={{0,1}}, to_apply=%add
   ROOT %done = f32[1024]{0} all-reduce-done(%s)
 }
-'''
+"""
     assert Program(summed).traffic() == 2 * 4096
 
 
@@ -118,7 +122,10 @@ def test_a_compiled_scan_moves_its_body_each_time():
         return jax.lax.scan(lambda c, w: (jnp.sin(c) @ w, None), x, weights)[0]
 
     def moved(turns):
-        shapes = jax.ShapeDtypeStruct((64, 64), jnp.float32), jax.ShapeDtypeStruct((turns, 64, 64), jnp.float32)
+        shapes = (
+            jax.ShapeDtypeStruct((64, 64), jnp.float32),
+            jax.ShapeDtypeStruct((turns, 64, 64), jnp.float32),
+        )
         return Program(jax.jit(function).lower(*shapes).compile().as_text()).traffic()
 
     one = 64 * 64 * 4
@@ -134,7 +141,11 @@ def test_a_compiled_scan_moves_its_body_each_time():
         ("{{0,1,2},{3,4,5}}", 3),
         ("mesh['axis_0'=4,'axis_1'=1] {'axis_0'}", 4),
         ("mesh['axis_0'=2,'axis_1'=8,'axis_2'=3] {'axis_0','axis_2'}", 6),
-        ("mesh['axis_0'=1,'axis_1'=2,'axis_2'=1,'axis_3'=2], device_ids=([2,2]T(1,0)) {'axis_1'}", 2),
+        (
+            "mesh['axis_0'=1,'axis_1'=2,'axis_2'=1,'axis_3'=2], device_ids=([2,2]T(1,0)) "
+            "{'axis_1'}",
+            2,
+        ),
         ("mesh['axis_0'=8,'axis_1'=2], device_ids=([16]) {'axis_0'}", 8),
         ("mesh['axis_0'=16] {'axis_0':(2)4}", 4),
     ],

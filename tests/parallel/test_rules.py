@@ -47,7 +47,13 @@ def test_a_pair_of_layers_meets_on_the_tensor_axis():
         (rules.ST_DIT[1:], "matches no rule"),
         ((*rules.ST_DIT, (".*/table", P(None, None))), "matches 2 rules"),
         ((*rules.ST_DIT, ("pairs/tables", P(None))), "match no parameter: pairs/tables"),
-        (tuple((rule, P(None) if "register" not in rule and spec == P(None, None) else spec) for rule, spec in rules.ST_DIT), "a spec of 1 axes"),
+        (
+            tuple(
+                (rule, P(None) if "register" not in rule and spec == P(None, None) else spec)
+                for rule, spec in rules.ST_DIT
+            ),
+            "a spec of 1 axes",
+        ),
     ],
 )
 def test_a_broken_table_is_an_error(broken, words):
@@ -56,9 +62,14 @@ def test_a_broken_table_is_an_error(broken, words):
 
 
 def test_sizes_that_do_not_divide_name_the_parameter_and_what_fits():
-    with pytest.raises(UserError, match=r"fsdp=5 does not divide the 128 of .*/kernel .* sizes that fit every parameter: 1, 2, 4"):
+    with pytest.raises(
+        UserError,
+        match=r"fsdp=5 does not divide the 128 of .*/kernel .* fit every parameter: 1, 2, 4",
+    ):
         rules.check_sizes(shapes(), mesh(fsdp=5))
-    with pytest.raises(UserError, match=r"tensor=4 does not divide the 2 heads of 32 of pairs/.*: 1, 2$"):
+    with pytest.raises(
+        UserError, match=r"tensor=4 does not divide the 2 heads of 32 of pairs/.*: 1, 2$"
+    ):
         rules.check_sizes(shapes(), mesh(tensor=4))
     rules.check_sizes(shapes("XL"), mesh(fsdp=64, tensor=4))
 
@@ -70,7 +81,9 @@ def test_moments_and_averages_lie_as_their_parameters(muon):
     state = jax.eval_shape(lambda p: new_state(p, optimizer, 0), params)
     placed = flatten(rules.place(state, params, on))
     assert placed.keys() == flatten(state).keys()
-    where = {path: s.spec for path, s in placed.items() if path.endswith("pairs/space/mlp/up/kernel")}
+    where = {
+        path: s.spec for path, s in placed.items() if path.endswith("pairs/space/mlp/up/kernel")
+    }
     assert len(where) >= 4 and set(where.values()) == {P(None, "fsdp", "tensor")}, where
     assert placed["key"].spec == P() and placed["step"].spec == P()
     stranger = {"params": params, "other": jax.ShapeDtypeStruct((3, 5), jnp.float32)}
@@ -84,19 +97,28 @@ def test_shares_add_up():
     for _, shape, spec, held in rows:
         whole = 4 * jnp.prod(jnp.array(shape)).item()
         assert held * 2 ** sum(axis is not None for axis in spec) == whole
-    assert sum(row[3] for row in rows) < 0.27 * sum(4 * jnp.prod(jnp.array(row[1])).item() for row in rows)
+    assert sum(row[3] for row in rows) < 0.27 * sum(
+        4 * jnp.prod(jnp.array(row[1])).item() for row in rows
+    )
 
 
 def test_a_mesh_fills_the_devices_or_says_why_not():
     assert MeshConfig().shape(8) == (8, 1, 1, 1) and MeshConfig(fsdp=4).shape(8) == (2, 4, 1, 1)
     with pytest.raises(UserError, match="fsdp 3, which 8 devices do not make"):
         MeshConfig(fsdp=3).shape(8)
-    assert MeshConfig(data=2, fsdp=2).shape(8) == (2, 2, 1, 1) and MeshConfig(data=1).shape(6) == (1, 1, 1, 1)
+    assert MeshConfig(data=2, fsdp=2).shape(8) == (2, 2, 1, 1) and MeshConfig(data=1).shape(6) == (
+        1,
+        1,
+        1,
+        1,
+    )
     with pytest.raises(UserError, match="data 4 x fsdp 4, which 8 devices"):
         MeshConfig(data=4, fsdp=4).shape(8)
     assert MeshConfig(seq=4).shape(8) == (2, 1, 4, 1)
     with pytest.raises(ValueError, match="mesh.tensor=0"):
         MeshConfig(tensor=0)
     check_batch(16, mesh(data=2, fsdp=4))
-    with pytest.raises(UserError, match="batch_size=12 does not divide .* multiple of 8, for example 16"):
+    with pytest.raises(
+        UserError, match="batch_size=12 does not divide .* multiple of 8, for example 16"
+    ):
         check_batch(12, mesh(data=2, fsdp=4))

@@ -1,4 +1,6 @@
-"""A tiny model and tokenizers with random weights on disk: every part is real, and nothing they make means anything."""
+"""A tiny model and tokenizers with random weights on disk: every part is real, and nothing they
+make means anything.
+"""
 
 import dataclasses
 import math
@@ -20,11 +22,15 @@ FORM = ClipFormat(17, 8, 16)
 
 
 def random_state(make, seed):
-    """The stored state of the module that `make` constructs, with random parameters (none zero) and every statistic 1.7."""
+    """The stored state of the module that `make` constructs, with random parameters (none zero) and
+    every statistic 1.7.
+    """
     params, rest = nnx.split(nnx.eval_shape(make), nnx.Param, ...)[1:]
     rng = np.random.default_rng(seed)
     draw = lambda x: rng.normal(0, math.prod(x.shape[-2:-1]) ** -0.5, x.shape).astype(np.float32)
-    return nnx.merge_state(jax.tree.map(draw, params), jax.tree.map(lambda x: np.full(x.shape, 1.7, np.float32), rest))
+    return nnx.merge_state(
+        jax.tree.map(draw, params), jax.tree.map(lambda x: np.full(x.shape, 1.7, np.float32), rest)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +38,24 @@ def folder(tmp_path_factory):
     """A folder with nano.safetensors, video.safetensors and audio.safetensors."""
     path = tmp_path_factory.mktemp("weights")
     model = STDiTConfig(
-        pairs=1, width=32, heads=2, mlp_ratio=1.0, audio_width=32, audio_heads=2, exchange_width=16, exchange_heads=1,
-        frame_tokens=1, text_width=16, text_heads=1, text_layers=1, vocabulary=1 + len(WORDS) + 16,
-    )  # fmt: skip
+        pairs=1,
+        width=32,
+        heads=2,
+        mlp_ratio=1.0,
+        audio_width=32,
+        audio_heads=2,
+        exchange_width=16,
+        exchange_heads=1,
+        frame_tokens=1,
+        text_width=16,
+        text_heads=1,
+        text_layers=1,
+        vocabulary=1 + len(WORDS) + 16,
+    )
     video = VideoTokenizerConfig(8, 16, 1, 1, 1, 1)
-    audio = AudioTokenizerConfig(bands=16, width=16, encoder_blocks=1, decoder_blocks=1, iterations=2)
+    audio = AudioTokenizerConfig(
+        bands=16, width=16, encoder_blocks=1, decoder_blocks=1, iterations=2
+    )
     made = {
         "video_tokenizer": ("video", video, lambda: VideoTokenizer(video, rngs=nnx.Rngs(0))),
         "audio_tokenizer": ("audio", audio, lambda: AudioTokenizer(audio, rngs=nnx.Rngs(0))),
@@ -47,8 +66,15 @@ def folder(tmp_path_factory):
         metadata = {}
         if kind == "st_dit":
             run = {"flow": {"timesteps": {"shift": 1.5}}}
-            metadata = {"format": dataclasses.asdict(FORM), "tokenizers": dict(fingerprints), "words": list(WORDS), "run": run}
-        fingerprints[kind] = weights.save_weights(path / f"{name}.safetensors", kind, random_state(make, seed), config, metadata)
+            metadata = {
+                "format": dataclasses.asdict(FORM),
+                "tokenizers": dict(fingerprints),
+                "words": list(WORDS),
+                "run": run,
+            }
+        fingerprints[kind] = weights.save_weights(
+            path / f"{name}.safetensors", kind, random_state(make, seed), config, metadata
+        )
     return path
 
 

@@ -1,4 +1,6 @@
-"""The one way from a request to a clip: what is given stays, what is asked for arrives, and an extension keeps its past."""
+"""The one way from a request to a clip: what is given stays, what is asked for arrives, and an
+extension keeps its past.
+"""
 
 import dataclasses
 import math
@@ -36,14 +38,23 @@ def sound(form):
 def test_a_prompt_becomes_a_clip(pipeline, clip):
     form, steps = pipeline.format, []
     again = pipeline.generate(request(), lambda done, total: steps.append((done, total)))
-    assert clip.frames.shape == (form.frames, form.size, form.size, 3) and clip.samples.shape == (form.samples,)
-    assert clip.frames.min() >= 0 and clip.frames.max() <= 1 and clip.frames.std() > 0.01 and np.isfinite(clip.samples).all()
+    assert clip.frames.shape == (form.frames, form.size, form.size, 3) and clip.samples.shape == (
+        form.samples,
+    )
+    assert (
+        clip.frames.min() >= 0
+        and clip.frames.max() <= 1
+        and clip.frames.std() > 0.01
+        and np.isfinite(clip.samples).all()
+    )
     assert steps == [(1, 3), (2, 3), (3, 3)]
     np.testing.assert_array_equal(again.frames, clip.frames)
     assert set(clip.timings) == {"encode", "sample", "decode"}
     assert clip.provenance["sampler"]["shift"] == 1.5  # that of the model's training
     assert clip.provenance["prompt"] == PROMPT and clip.provenance["seed"] == 0
-    assert all(len(clip.provenance[name]) == 12 for name in ("model", "video_tokenizer", "audio_tokenizer"))
+    assert all(
+        len(clip.provenance[name]) == 12 for name in ("model", "video_tokenizer", "audio_tokenizer")
+    )
 
 
 def test_seed_prompt_and_guidance_matter(pipeline, clip):
@@ -51,11 +62,17 @@ def test_seed_prompt_and_guidance_matter(pipeline, clip):
     texts = [request("a small blue ball rolls to the left"), request(negative_prompt="blue")]
     others = [request(seed=1), *texts, Request(PROMPT, sampler=strong)]
     for other in others:
-        assert np.abs(pipeline.generate(other).latents["video"] - clip.latents["video"]).max() > 1e-3
+        assert (
+            np.abs(pipeline.generate(other).latents["video"] - clip.latents["video"]).max() > 1e-3
+        )
 
 
 def test_a_batch_gives_the_same_clips(pipeline, clip):
-    mixed = [request("a small blue ball", seed=3), request(), request(given_audio=sound(pipeline.format))]
+    mixed = [
+        request("a small blue ball", seed=3),
+        request(),
+        request(given_audio=sound(pipeline.format)),
+    ]
     batch = pipeline.generate_batch(mixed)
     np.testing.assert_allclose(batch[1].latents["video"], clip.latents["video"], atol=1e-4)
     np.testing.assert_allclose(batch[1].frames, clip.frames, atol=1e-4)
@@ -82,38 +99,58 @@ def test_what_is_given_stays(pipeline):
 def test_first_frames_of_whole_latents_and_nothing_at_all(pipeline):
     frames = pictures(pipeline.format)
     made = pipeline.generate(request(None, first_frame=frames[:5]))
-    np.testing.assert_allclose(made.latents["video"][:2], pipeline.encode(frames[:5], sound(pipeline.format))["video"], atol=1e-5)
+    np.testing.assert_allclose(
+        made.latents["video"][:2],
+        pipeline.encode(frames[:5], sound(pipeline.format))["video"],
+        atol=1e-5,
+    )
     free = pipeline.generate(request(None, unconditional=True))
-    assert free.provenance["task"] == "nothing" and np.abs(free.latents["video"] - made.latents["video"]).max() > 1e-2
+    assert (
+        free.provenance["task"] == "nothing"
+        and np.abs(free.latents["video"] - made.latents["video"]).max() > 1e-2
+    )
 
 
 def test_what_is_given_is_heeded(pipeline):
     form = pipeline.format
-    a, b = (pipeline.generate(request(None, given_video=pictures(form, seed))).latents["audio"] for seed in (0, 1))
+    a, b = (
+        pipeline.generate(request(None, given_video=pictures(form, seed))).latents["audio"]
+        for seed in (0, 1)
+    )
     assert np.abs(a - b).max() > 1e-4  # another picture, the same noise: another sound
 
 
 def test_an_extension_keeps_its_past(pipeline, clip):
     longer = pipeline.generate(Request(continued=clip, seconds=2.2, seed=5, sampler=SAMPLER))
     form = pipeline.format
-    assert len(longer.frames) == longer.format.frames == form.frames + 20  # 2.2 s = 17.6 frames: five latents
+    # 2.2 s = 17.6 frames: five latents
+    assert len(longer.frames) == longer.format.frames == form.frames + 20
     assert len(longer.samples) == longer.format.samples
     np.testing.assert_array_equal(longer.latents["video"][:5], clip.latents["video"])
     np.testing.assert_array_equal(longer.latents["audio"][:53], clip.latents["audio"][:53])
     np.testing.assert_array_equal(longer.frames[:17], clip.frames)
     np.testing.assert_array_equal(longer.samples[: form.samples - SEAM], clip.samples[:-SEAM])
-    # The decoder went on from its cache: the new frames are those of the whole stream decoded at once.
+    # The decoder went on from its cache: the new frames are those of the whole stream decoded at
+    # once.
     whole = np.asarray(pipeline.video_tokenizer.decode(longer.latents["video"][None]))[0]
     np.testing.assert_allclose(longer.frames, whole, atol=1e-4)
     assert longer.provenance["continued_from"]["prompt"] == PROMPT
-    without = pipeline.generate(Request(continued=dataclasses.replace(clip, cache=None), seconds=2.2, seed=5, sampler=SAMPLER))
+    without = pipeline.generate(
+        Request(
+            continued=dataclasses.replace(clip, cache=None), seconds=2.2, seed=5, sampler=SAMPLER
+        )
+    )
     np.testing.assert_allclose(without.frames, longer.frames, atol=1e-4)
 
 
 def test_an_extension_counts_its_windows(pipeline, clip):
     steps = []
-    pipeline.generate(Request(continued=clip, seconds=2.0, sampler=SAMPLER), lambda done, total: steps.append((done, total)))
-    assert windows.next_window(5, pipeline.format).video_start == 2  # two new latents to a window: 2 s are two windows
+    pipeline.generate(
+        Request(continued=clip, seconds=2.0, sampler=SAMPLER),
+        lambda done, total: steps.append((done, total)),
+    )
+    # two new latents to a window: 2 s are two windows
+    assert windows.next_window(5, pipeline.format).video_start == 2
     assert steps[-1] == (6, 6) and len(steps) == 6
 
 
@@ -129,8 +166,14 @@ def test_requests_that_cannot_be_met(pipeline, clip):
         (request(continued=clip, seconds=math.inf), "at most 600"),
         (request(continued=clip, seconds=math.nan), "at most 600"),
         (request(continued=clip, seconds=1e9), "at most 600"),
-        (Request(PROMPT, sampler=SamplerConfig(steps=1, guidance=Guidance(math.nan))), "guidance text=nan is not a finite"),
-        (Request(PROMPT, sampler=SamplerConfig(steps=1, guidance=Guidance(sound=math.inf))), "guidance sound=inf is not a finite"),
+        (
+            Request(PROMPT, sampler=SamplerConfig(steps=1, guidance=Guidance(math.nan))),
+            "guidance text=nan is not a finite",
+        ),
+        (
+            Request(PROMPT, sampler=SamplerConfig(steps=1, guidance=Guidance(sound=math.inf))),
+            "guidance sound=inf is not a finite",
+        ),
     ):
         with pytest.raises(UserError, match=words):
             pipeline.generate(bad)
@@ -142,5 +185,9 @@ def test_requests_that_cannot_be_met(pipeline, clip):
 
 def test_unknown_words_are_named(pipeline):
     clip = pipeline.generate(request("a large zebra, thrown to the Moon", negative_prompt="blurry"))
-    assert len(clip.notes) == 2 and clip.notes[0].endswith(": zebra, moon") and clip.notes[1].endswith(": blurry")
+    assert (
+        len(clip.notes) == 2
+        and clip.notes[0].endswith(": zebra, moon")
+        and clip.notes[1].endswith(": blurry")
+    )
     assert "cut after 64 words" in pipeline.notes(request("red " * 65))[0]

@@ -10,7 +10,10 @@ from sora_jax.pipelines.generate import Request
 
 
 def test_batches_that_are_there_are_not_made_again(pipeline, tmp_path):
-    requests = [Request("a large red ball is dropped", seed=i, sampler=SamplerConfig(steps=2)) for i in range(3)]
+    requests = [
+        Request("a large red ball is dropped", seed=i, sampler=SamplerConfig(steps=2))
+        for i in range(3)
+    ]
     with flagsaver.flagsaver():
         flags.FLAGS(["evaluate", "--batch=2"])
         whole, _ = evaluate.make_clips(pipeline, requests, tmp_path)
@@ -18,7 +21,11 @@ def test_batches_that_are_there_are_not_made_again(pipeline, tmp_path):
         stamp = first.stat().st_mtime_ns
         second.unlink()  # stopped while the second batch was made
         again, seconds = evaluate.make_clips(pipeline, requests, tmp_path)
-    assert sorted(tmp_path.iterdir()) == [first, second] and first.stat().st_mtime_ns == stamp and seconds > 0
+    assert (
+        sorted(tmp_path.iterdir()) == [first, second]
+        and first.stat().st_mtime_ns == stamp
+        and seconds > 0
+    )
     assert len(whole) == len(again) == 3
     for one, other in zip(whole, again):
         assert all(np.array_equal(a, b) for a, b in zip(one, other))

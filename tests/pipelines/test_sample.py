@@ -1,4 +1,6 @@
-"""The command: what it writes, what it refuses, and that a refusal is one line, exit status 2 and no file."""
+"""The command: what it writes, what it refuses, and that a refusal is one line, exit status 2 and
+no file.
+"""
 
 import json
 import re
@@ -19,7 +21,9 @@ PROMPT = "a large red ball is thrown to the left and bounces twice"
 
 @pytest.fixture
 def command(folder, tmp_path):
-    """Runs the command with the tiny weights; returns the names of the files in its output folder."""
+    """Runs the command with the tiny weights; returns the names of the files in its output
+    folder.
+    """
 
     def run(*arguments, output="out"):
         given = {
@@ -48,7 +52,9 @@ def refusal(command, tmp_path, capsys, monkeypatch):
             errors.run_main(lambda _: command(*arguments))
         assert stop.value.code == 2
         assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
-        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        lines = [
+            line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")
+        ]
         assert len(lines) == 1
         return lines[0]
 
@@ -57,35 +63,74 @@ def refusal(command, tmp_path, capsys, monkeypatch):
 
 def test_a_prompt_writes_a_clip_a_sheet_and_a_record(command, tmp_path, capsys):
     stem = "000-a-large-red-ball-is-thrown-seed"
-    names = command(f"--prompt={PROMPT}", "--num_samples=2", "--seed=7", "--guidance=3", "--guidance_sound=1.5", "--sampler=heun")
-    assert names == sorted(f"{stem}{seed}{suffix}" for seed in (7, 8) for suffix in (".json", ".latents.npz", ".mp4", ".png"))
+    names = command(
+        f"--prompt={PROMPT}",
+        "--num_samples=2",
+        "--seed=7",
+        "--guidance=3",
+        "--guidance_sound=1.5",
+        "--sampler=heun",
+    )
+    assert names == sorted(
+        f"{stem}{seed}{suffix}"
+        for seed in (7, 8)
+        for suffix in (".json", ".latents.npz", ".mp4", ".png")
+    )
     path = tmp_path / "out" / f"{stem}8.mp4"
     record = json.loads(path.with_suffix(".json").read_text())
     assert (record["prompt"], record["seed"], record["frames"], record["fps"]) == (PROMPT, 8, 17, 8)
-    assert record["settings"]["sampler"]["method"] == "heun" and record["settings"]["sampler"]["steps"] == 2
-    assert record["settings"]["sampler"]["guidance"] == {"text": 3.0, "picture": None, "sound": 1.5, "couple": 1.0}
+    assert (
+        record["settings"]["sampler"]["method"] == "heun"
+        and record["settings"]["sampler"]["steps"] == 2
+    )
+    assert record["settings"]["sampler"]["guidance"] == {
+        "text": 3.0,
+        "picture": None,
+        "sound": 1.5,
+        "couple": 1.0,
+    }
     assert {"count", "balls", "heard_impacts"} <= record["oracles"].keys()
     assert {"sample", "decode", "oracles", "write"} <= record["timings"].keys()
     inside = media.read_metadata(path)
-    assert (inside["prompt"], inside["seed"], inside["model"]) == (PROMPT, 8, record["model"]) and inside["config"]["width"] == 32
+    assert (inside["prompt"], inside["seed"], inside["model"]) == (
+        PROMPT,
+        8,
+        record["model"],
+    ) and inside["config"]["width"] == 32
     video = media.read_video(path)
     assert video.frames.shape == (17, 16, 16, 3) and video.samples is not None
     assert Image.open(path.with_suffix(".png")).width > 1000
     out = capsys.readouterr().out
     assert str(path) in out
-    facts = {line["fact"]: line for line in record["verdict"]["facts"] if line["ball"] in (None, "red")}
-    assert list(facts) == ["balls", "in one piece", "colour", "size", "launch", "direction", "bounces"]
-    assert facts["bounces"]["asked"] == 2 and facts["bounces"]["met"] == (facts["bounces"]["seen"] == 2)
+    facts = {
+        line["fact"]: line for line in record["verdict"]["facts"] if line["ball"] in (None, "red")
+    }
+    assert list(facts) == [
+        "balls",
+        "in one piece",
+        "colour",
+        "size",
+        "launch",
+        "direction",
+        "bounces",
+    ]
+    assert facts["bounces"]["asked"] == 2 and facts["bounces"]["met"] == (
+        facts["bounces"]["seen"] == 2
+    )
     assert "prompt not met: " in out and re.search(r"  bounces +2 ", out)
 
-    names = command(f"--prompt={PROMPT}", "--seed=8")  # nothing is overwritten: the name gets a number
+    # nothing is overwritten: the name gets a number
+    names = command(f"--prompt={PROMPT}", "--seed=8")
     assert f"{stem}8-2.mp4" in names and json.loads(path.with_suffix(".json").read_text()) == record
 
 
 def test_a_file_of_prompts(command, tmp_path):
     (tmp_path / "prompts.txt").write_text("a small blue ball\n\n  a large green ball \n")
     names = command(f"--prompts_file={tmp_path}/prompts.txt")
-    assert [n for n in names if n.endswith(".mp4")] == ["000-a-small-blue-ball-seed0.mp4", "001-a-large-green-ball-seed0.mp4"]
+    assert [n for n in names if n.endswith(".mp4")] == [
+        "000-a-small-blue-ball-seed0.mp4",
+        "001-a-large-green-ball-seed0.mp4",
+    ]
 
 
 def test_conditions_are_read_fitted_and_said(command, tmp_path, capsys):
@@ -96,12 +141,21 @@ def test_conditions_are_read_fitted_and_said(command, tmp_path, capsys):
     assert "50 x 30 cropped to its middle square and resized to 16 x 16" in said
     assert "outside the vocabulary, which the model never learned: zebra" in said
 
-    media.write_mp4(tmp_path / "own.mp4", noise.integers(0, 255, (80, 24, 24, 3), np.uint8), noise.normal(0, 0.1, 40_000), 25)
+    media.write_mp4(
+        tmp_path / "own.mp4",
+        noise.integers(0, 255, (80, 24, 24, 3), np.uint8),
+        noise.normal(0, 0.1, 40_000),
+        25,
+    )
     names = command(f"--given_video={tmp_path}/own.mp4", output="video")
     record = json.loads((tmp_path / "video" / names[0]).read_text())
-    assert record["settings"]["task"] == "given_video" and any("resized" in note for note in record["notes"])
+    assert record["settings"]["task"] == "given_video" and any(
+        "resized" in note for note in record["notes"]
+    )
     names = command(f"--given_audio={tmp_path}/own.mp4", output="audio")
-    assert json.loads((tmp_path / "audio" / names[0]).read_text())["settings"]["task"] == "given_audio"
+    assert (
+        json.loads((tmp_path / "audio" / names[0]).read_text())["settings"]["task"] == "given_audio"
+    )
 
 
 def test_a_clip_is_continued_twice(command, tmp_path, capsys):
@@ -109,7 +163,10 @@ def test_a_clip_is_continued_twice(command, tmp_path, capsys):
     second = command(f"--continue_clip={tmp_path}/out/{first}", "--seconds=1", output="second")[2]
     third = command(f"--continue_clip={tmp_path}/second/{second}", "--seconds=0.3", output="third")
     said = capsys.readouterr().err
-    assert "0.3 s become 0.5 s: a clip grows by whole latents of 0.5 s" in said and "become 1 s" not in said
+    assert (
+        "0.3 s become 0.5 s: a clip grows by whole latents of 0.5 s" in said
+        and "become 1 s" not in said
+    )
     assert said.count("continued from the latents kept beside") == 2 and "encoded" not in said
     record = json.loads((tmp_path / "third" / third[0]).read_text())
     assert record["frames"] == 17 + 8 + 4 and "continued from the latents" in record["notes"][0]
@@ -135,9 +192,16 @@ def test_refusals(refusal, folder, tmp_path):
         ([p, "--given_audio=absent.wav"], "no such file"),
         (["--continue_clip=absent.mp4"], "no such file"),
         ([p, f"--output_dir={tmp_path}/text.png/out"], "Not a directory"),
-        # Paths are looked at before anything is loaded: these weights cannot be read, and that is not what is said.
-        ([p, f"--weights={tmp_path}/text.png", f"--output_dir={tmp_path}/text.png/out"], "cannot write into --output_dir"),
-        ([p, f"--weights={tmp_path}/text.png", "--given_audio=absent.wav"], "--given_audio=absent.wav: no such file"),
+        # Paths are looked at before anything is loaded: these weights cannot be read, and that is
+        # not what is said.
+        (
+            [p, f"--weights={tmp_path}/text.png", f"--output_dir={tmp_path}/text.png/out"],
+            "cannot write into --output_dir",
+        ),
+        (
+            [p, f"--weights={tmp_path}/text.png", "--given_audio=absent.wav"],
+            "--given_audio=absent.wav: no such file",
+        ),
         # So strong a guidance that its numbers overflow: there is no clip, and nothing is written.
         ([p, "--guidance=1e38"], "latents made with seed 0 are NaN or infinite"),
     ):
@@ -147,11 +211,25 @@ def test_refusals(refusal, folder, tmp_path):
 
 def test_nothing_seen_and_nothing_heard_is_no_agreement(pipeline, tmp_path):
     form = pipeline.format
-    latents = {"video": np.zeros((5, 2, 2, 16), np.float32), "audio": np.zeros((form.audio_latents, 64), np.float32)}
+    latents = {
+        "video": np.zeros((5, 2, 2, 16), np.float32),
+        "audio": np.zeros((form.audio_latents, 64), np.float32),
+    }
     provenance = {"prompt": PROMPT, "seed": 0, "task": "text", "negative_prompt": "", "sampler": {}}
-    grey = Clip(np.full((17, 16, 16, 3), 0.5, np.float32), np.zeros(form.samples, np.float32), form, latents, provenance=provenance)
+    grey = Clip(
+        np.full((17, 16, 16, 3), 0.5, np.float32),
+        np.zeros(form.samples, np.float32),
+        form,
+        latents,
+        provenance=provenance,
+    )
     report, reading = sample.write(tmp_path / "grey", grey, [])
     sync = report["oracles"]["sync"]
-    assert sync["f1_100ms"] is None and sync["unscored"] == "nothing strikes, in the picture or in the sound"
+    assert (
+        sync["f1_100ms"] is None
+        and sync["unscored"] == "nothing strikes, in the picture or in the sound"
+    )
     assert verdict.say_impacts(reading) == "no impact seen; no impact heard"
-    assert verdict.say_balls(reading) == "no ball" and not any(line["met"] for line in report["verdict"]["facts"])
+    assert verdict.say_balls(reading) == "no ball" and not any(
+        line["met"] for line in report["verdict"]["facts"]
+    )

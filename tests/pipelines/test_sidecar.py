@@ -21,14 +21,26 @@ def clip(pipeline):
 
 def write(folder, clip):
     path = folder / "clip.mp4"
-    media.write_mp4(path, clip.frames, clip.samples, clip.format.fps, clip.provenance | {"latents": sidecar.digest(clip.latents)})
+    media.write_mp4(
+        path,
+        clip.frames,
+        clip.samples,
+        clip.format.fps,
+        clip.provenance | {"latents": sidecar.digest(clip.latents)},
+    )
     sidecar.save(sidecar.sidecar_path(path), clip)
     return path
 
 
 def altered(pipeline, **fingerprints):
-    return Pipeline(pipeline.model, pipeline.video_tokenizer, pipeline.audio_tokenizer, pipeline.text_tokenizer, pipeline.format,
-                    pipeline.fingerprints | fingerprints)
+    return Pipeline(
+        pipeline.model,
+        pipeline.video_tokenizer,
+        pipeline.audio_tokenizer,
+        pipeline.text_tokenizer,
+        pipeline.format,
+        pipeline.fingerprints | fingerprints,
+    )
 
 
 def test_two_extensions_never_leave_latent_space(pipeline, clip, tmp_path, monkeypatch):
@@ -43,11 +55,15 @@ def test_two_extensions_never_leave_latent_space(pipeline, clip, tmp_path, monke
     np.testing.assert_allclose(read.frames, clip.frames, atol=0.5 / 255 + 1e-6)
     once = pipeline.generate(Request(continued=read, seconds=1, sampler=SAMPLER))
     direct = pipeline.generate(Request(continued=clip, seconds=1, sampler=SAMPLER))
-    np.testing.assert_array_equal(once.frames[17:], direct.frames[17:])  # the cache on disk is the cache
+    # the cache on disk is the cache
+    np.testing.assert_array_equal(once.frames[17:], direct.frames[17:])
     read = sidecar.open_clip(write(tmp_path / "again", once), pipeline)
     twice = pipeline.generate(Request(continued=read, seconds=1, sampler=SAMPLER))
     np.testing.assert_array_equal(twice.latents["video"][:5], clip.latents["video"])
-    assert twice.provenance["continued_from"]["continued_from"]["prompt"] == "a large red ball is dropped"
+    assert (
+        twice.provenance["continued_from"]["continued_from"]["prompt"]
+        == "a large red ball is dropped"
+    )
 
 
 def test_the_cache_is_read_not_made_anew(pipeline, clip, tmp_path):
@@ -55,15 +71,24 @@ def test_the_cache_is_read_not_made_anew(pipeline, clip, tmp_path):
     assert read.cache is not None
     moved = dataclasses.replace(clip, cache=[leaf + 1 for leaf in clip.cache])
     moved = sidecar.open_clip(write(tmp_path / "moved", moved), pipeline)
-    a, b = (pipeline.generate(Request(continued=c, seconds=0.5, sampler=SAMPLER)).frames[17:] for c in (read, moved))
+    a, b = (
+        pipeline.generate(Request(continued=c, seconds=0.5, sampler=SAMPLER)).frames[17:]
+        for c in (read, moved)
+    )
     assert np.abs(a - b).max() > 1e-3
 
 
-@pytest.mark.parametrize("case", ["missing", "damaged", "not finite", "other clip", "video tokenizer", "audio tokenizer"])
+@pytest.mark.parametrize(
+    "case", ["missing", "damaged", "not finite", "other clip", "video tokenizer", "audio tokenizer"]
+)
 def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, case):
     path, used = write(tmp_path, clip), pipeline
     kept = sidecar.sidecar_path(path)
-    reasons = {"missing": "no latents are kept", "damaged": "cannot be read", "other clip": "belong to another clip"}
+    reasons = {
+        "missing": "no latents are kept",
+        "damaged": "cannot be read",
+        "other clip": "belong to another clip",
+    }
     reason = reasons.get(case, case)
     if case == "missing":
         kept.unlink()
@@ -74,13 +99,16 @@ def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, ca
         media.write_mp4(path, clip.frames, clip.samples, 8, {"latents": sidecar.digest(latents)})
         sidecar.save(kept, dataclasses.replace(clip, latents=latents))
     elif case == "other clip":
-        sidecar.save(kept, dataclasses.replace(clip, latents={m: x + 1 for m, x in clip.latents.items()}))
+        sidecar.save(
+            kept, dataclasses.replace(clip, latents={m: x + 1 for m, x in clip.latents.items()})
+        )
     else:
         used = altered(pipeline, **{case.replace(" ", "_"): "0" * 12})
     read = sidecar.open_clip(path, used)
     assert "clip.mp4 was encoded" in read.notes[0] and reason in read.notes[0]
     assert read.latents["video"].shape == clip.latents["video"].shape
-    assert np.corrcoef(read.frames.ravel(), clip.frames.ravel())[0, 1] > 0.5  # noise, which h264 blurs
+    # noise, which h264 blurs
+    assert np.corrcoef(read.frames.ravel(), clip.frames.ravel())[0, 1] > 0.5
     longer = used.generate(Request(continued=read, seconds=1, sampler=SAMPLER))
     assert len(longer.frames) == 25
 
@@ -94,8 +122,11 @@ def test_a_file_of_any_length_and_size_is_continued(pipeline, tmp_path):
     frames = np.random.default_rng(0).integers(0, 255, (60, 30, 44, 3), np.uint8)
     media.write_mp4(tmp_path / "own.mp4", frames, None, 30)
     read = sidecar.open_clip(tmp_path / "own.mp4", pipeline)
-    assert read.format.frames == 13 and any("first 3 frames" in note for note in read.notes)  # 2 s = 16 frames = 3 + 13
-    assert len(pipeline.generate(Request(continued=read, seconds=0.5, sampler=SAMPLER)).frames) == 17
+    # 2 s = 16 frames = 3 + 13
+    assert read.format.frames == 13 and any("first 3 frames" in note for note in read.notes)
+    assert (
+        len(pipeline.generate(Request(continued=read, seconds=0.5, sampler=SAMPLER)).frames) == 17
+    )
     (tmp_path / "text.mp4").write_text("not a clip")
     for name in ("text.mp4", "absent.mp4"):
         with pytest.raises(UserError, match="cannot read"):

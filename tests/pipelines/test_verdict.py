@@ -37,13 +37,22 @@ def test_a_true_caption_is_met_and_a_false_one_is_told(clips):
 
 
 def test_the_verdict_is_that_of_the_scores(truth, clips):
-    """Also for captions of other clips, with balls that are missing or not asked for, and where the balls are there twice."""
+    """Also for captions of other clips, with balls that are missing or not asked for, and where the
+    balls are there twice.
+    """
     pairs = [(told, reading) for told, _ in clips for _, reading in clips]
-    doubled = [(clip.take.facts, clip.read()) for clip in CORRUPTED["corrupted_double"][1](truth[:2])]
-    assert all(["in one piece"] == [line.fact for line in verdict(*pair) if not line.met][:1] for pair in doubled)
+    doubled = [
+        (clip.take.facts, clip.read()) for clip in CORRUPTED["corrupted_double"][1](truth[:2])
+    ]
+    assert all(
+        ["in one piece"] == [line.fact for line in verdict(*pair) if not line.met][:1]
+        for pair in doubled
+    )
     pairs += doubled
     met = [all(line.met for line in verdict(told, reading)) for told, reading in pairs]
-    assert met == [compare(reading.facts, told, reading.coherent)["all"] for told, reading in pairs] and not all(met)
+    assert met == [
+        compare(reading.facts, told, reading.coherent)["all"] for told, reading in pairs
+    ] and not all(met)
 
 
 def said(seen, heard, samples=True):
@@ -57,7 +66,15 @@ def said(seen, heard, samples=True):
 def test_impacts_without_a_partner_are_unmatched():
     assert said([], []) == "no impact seen; no impact heard"
     assert said([0.5], []) == "impacts seen at 0.50 s; no impact heard; unmatched: 1 seen"
-    assert said([0.5], [1.0, 1.5]) == "impacts seen at 0.50 s; impacts heard at 1.00 1.50 s; unmatched: 1 seen and 2 heard"
-    assert said([0.5], [0.52]) == "impacts seen at 0.50 s; impacts heard at 0.52 s; 1 agree to 100 ms (F1 1.00)"
+    assert (
+        said([0.5], [1.0, 1.5])
+        == "impacts seen at 0.50 s; impacts heard at 1.00 1.50 s; unmatched: 1 seen and 2 heard"
+    )
+    assert (
+        said([0.5], [0.52])
+        == "impacts seen at 0.50 s; impacts heard at 0.52 s; 1 agree to 100 ms (F1 1.00)"
+    )
     assert said([0.5, 1.0], [0.52]).endswith("1 agree to 100 ms (F1 0.67), unmatched: 1 seen")
-    assert said([0.5], [], samples=False).endswith("their agreement is not scored: the clip has no sound")
+    assert said([0.5], [], samples=False).endswith(
+        "their agreement is not scored: the clip has no sound"
+    )

@@ -1,4 +1,6 @@
-"""Windows over a stream: what is given, where it goes, and that the clocks of picture and sound stay together."""
+"""Windows over a stream: what is given, where it goes, and that the clocks of picture and sound
+stay together.
+"""
 
 import dataclasses
 
@@ -14,7 +16,10 @@ FORMS = [FORMATS["nano"], FORMATS["S"], ClipFormat(13, 10, 64), FORMATS["phyworl
 def stream(latents, form):
     """A stream whose latents hold their own index."""
     audio = -(-windows.stream_samples(latents, form) // 640)
-    return {"video": np.arange(1.0, latents + 1)[:, None], "audio": np.arange(1.0, audio + 1)[:, None]}
+    return {
+        "video": np.arange(1.0, latents + 1)[:, None],
+        "audio": np.arange(1.0, audio + 1)[:, None],
+    }
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -29,8 +34,12 @@ def test_a_window_overlaps_and_is_on_the_clock(form, latents):
         assert len(given) >= form.video_latents // 2
     # Both clocks, put back on the stream's: latents are where the whole stream's clock has them.
     start = form.frames_per_latent * window.video_start / form.fps
-    whole = dataclasses.replace(form, frames=windows.stream_frames(window.video_start + form.video_latents, form)).latent_times()
-    np.testing.assert_allclose(window.times["video"][1:] + start, whole["video"][window.video_start + 1 :], atol=1e-9)
+    whole = dataclasses.replace(
+        form, frames=windows.stream_frames(window.video_start + form.video_latents, form)
+    ).latent_times()
+    np.testing.assert_allclose(
+        window.times["video"][1:] + start, whole["video"][window.video_start + 1 :], atol=1e-9
+    )
     audio = (window.audio_start + np.arange(form.audio_latents) + 0.5) / 25
     np.testing.assert_allclose(window.times["audio"] + start, audio, atol=1e-9)
     # Sound is given up to the last whole latent before the picture ends, and only there.
@@ -50,11 +59,14 @@ def test_extension_keeps_the_stream_and_fills_the_rest(form, latents, target):
             known = getattr(window, f"{m}_given")
             index = start + 1.0 + np.arange(len(known))[:, None]
             np.testing.assert_array_equal(given[m], np.where(known[:, None], index, 0))
-        return {m: start + 1.0 + np.arange(len(given[m]))[:, None]
-                for m, start in (("video", window.video_start), ("audio", window.audio_start))}
+        return {
+            m: start + 1.0 + np.arange(len(given[m]))[:, None]
+            for m, start in (("video", window.video_start), ("audio", window.audio_start))
+        }
 
     longer = windows.extend(stream(latents, form), form, target, make)
-    # make() answers with the right index at every place, so the result must count on, with no latent lost or doubled.
+    # make() answers with the right index at every place, so the result must count on, with no
+    # latent lost or doubled.
     for m, wanted in stream(target, form).items():
         np.testing.assert_array_equal(longer[m][: len(wanted)], wanted)
         assert len(longer[m]) == len(wanted)

@@ -1,4 +1,6 @@
-"""The audio tokenizer and its transform: exact inverses, phases found, shapes, statistics, and that training reaches the sound."""
+"""The audio tokenizer and its transform: exact inverses, phases found, shapes, statistics, and that
+training reaches the sound.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +28,9 @@ def tones(hertz, seconds=0.64, start=0.2, decay=0.08) -> np.ndarray:
 def dominant(samples, start=0.2) -> np.ndarray:
     """The strongest frequency in Hz of the 100 ms after `start`: [B]."""
     part = np.asarray(samples)[:, int(start * SAMPLE_RATE) :][:, :1600]
-    return np.abs(np.fft.rfft(part * np.hanning(1600), 1 << 15)).argmax(-1) * SAMPLE_RATE / (1 << 15)
+    return (
+        np.abs(np.fft.rfft(part * np.hanning(1600), 1 << 15)).argmax(-1) * SAMPLE_RATE / (1 << 15)
+    )
 
 
 @pytest.mark.parametrize(("window", "hop"), [(640, 160), (320, 80), (512, 128)])
@@ -38,13 +42,19 @@ def test_transform_is_inverted_exactly_and_keeps_energy(window, hop):
     # Parseval, frame by frame: the one-sided bins count twice but for the first and the last.
     counts = np.r_[1.0, np.full(window // 2 - 1, 2.0), 1.0]
     energy = (np.square(np.abs(spectrum)) * counts).sum(-1) / window
-    np.testing.assert_allclose(energy, np.square(stft.frame(x, window, hop) * stft.hann(window)).sum(-1), rtol=1e-4)
+    np.testing.assert_allclose(
+        energy, np.square(stft.frame(x, window, hop) * stft.hann(window)).sum(-1), rtol=1e-4
+    )
 
 
 def test_overlap_add_is_the_transpose_of_frame():
     x = jax.random.normal(jax.random.key(0), (1, 10 * HOP))
     frames = jax.random.normal(jax.random.key(1), (1, 10, WINDOW))
-    np.testing.assert_allclose((stft.frame(x, WINDOW, HOP) * frames).sum(), (x * stft.overlap_add(frames, HOP)).sum(), rtol=1e-4)
+    np.testing.assert_allclose(
+        (stft.frame(x, WINDOW, HOP) * frames).sum(),
+        (x * stft.overlap_add(frames, HOP)).sum(),
+        rtol=1e-4,
+    )
 
 
 def test_frames_are_centred_on_their_samples():
@@ -58,7 +68,12 @@ def test_phases_are_found():
     errors = []
     for iterations in (1, 32):
         y = stft.sound_of_magnitudes(magnitudes, WINDOW, HOP, iterations, jax.random.key(0))
-        errors.append(float(jnp.linalg.norm(jnp.abs(stft.stft(y, WINDOW, HOP)) - magnitudes) / jnp.linalg.norm(magnitudes)))
+        errors.append(
+            float(
+                jnp.linalg.norm(jnp.abs(stft.stft(y, WINDOW, HOP)) - magnitudes)
+                / jnp.linalg.norm(magnitudes)
+            )
+        )
     assert errors[1] < 0.1 < errors[0]
     np.testing.assert_allclose(dominant(y), [220, 1000, 3000], rtol=0.01)
 
@@ -75,7 +90,9 @@ def test_shapes_padding_and_repeatability():
     samples = tones([500.0, 900.0])[:, :5000]
     latents = tokenizer.encode(samples)
     assert latents.shape == (2, 8, 64) and latents.dtype == jnp.float32
-    np.testing.assert_allclose(latents, tokenizer.encode(np.pad(samples, ((0, 0), (0, 120)))), atol=1e-5)
+    np.testing.assert_allclose(
+        latents, tokenizer.encode(np.pad(samples, ((0, 0), (0, 120)))), atol=1e-5
+    )
     decoded = tokenizer.decode(latents.astype(jnp.bfloat16), 5000)
     assert decoded.shape == (2, 5000) and decoded.dtype == jnp.float32
     np.testing.assert_array_equal(decoded, tokenizer.decode(latents.astype(jnp.bfloat16), 5000))
@@ -94,9 +111,14 @@ def test_statistics_scale_by_one_number_and_leave_the_sound():
     np.testing.assert_allclose(after.reshape(-1, 64).mean(0), 0.0, atol=1e-4)
     np.testing.assert_allclose(np.sqrt(np.square(after).mean()), 1.0, rtol=1e-4)
     scale = float(tokenizer.scale[...])
-    np.testing.assert_allclose(before.reshape(-1, 64).std(0), after.reshape(-1, 64).std(0) * scale, rtol=1e-3)
+    np.testing.assert_allclose(
+        before.reshape(-1, 64).std(0), after.reshape(-1, 64).std(0) * scale, rtol=1e-3
+    )
     # Griffin-Lim from almost equal magnitudes: the same sound but for rounding.
-    assert float(jnp.linalg.norm(tokenizer.decode(after, 10240) - sound) / jnp.linalg.norm(sound)) < 0.05
+    assert (
+        float(jnp.linalg.norm(tokenizer.decode(after, 10240) - sound) / jnp.linalg.norm(sound))
+        < 0.05
+    )
 
 
 def test_latents_do_not_hear_phase():
@@ -104,7 +126,9 @@ def test_latents_do_not_hear_phase():
     tokenizer = AudioTokenizer(SMALL, rngs=nnx.Rngs(0))
     t = np.arange(6400) / SAMPLE_RATE
     wave = lambda hertz, turn: 0.2 * np.sin(2 * np.pi * (hertz * t + turn))
-    z = tokenizer.encode(np.stack([wave(700, 0.0), wave(700, 0.25), wave(770, 0.0)]).astype(np.float32))[:, 3:-3]
+    z = tokenizer.encode(
+        np.stack([wave(700, 0.0), wave(700, 0.25), wave(770, 0.0)]).astype(np.float32)
+    )[:, 3:-3]
     distance = lambda i: float(jnp.linalg.norm(z[i] - z[0]))
     assert distance(1) < 0.1 * distance(2)
 
@@ -115,7 +139,9 @@ def test_a_hop_that_does_not_divide_a_latent_is_refused():
 
 
 def test_training_reaches_the_sound():
-    """After 150 steps on four struck tones the decoded pitch is right to 3 % and the onset to 10 ms; before, neither."""
+    """After 150 steps on four struck tones the decoded pitch is right to 3 % and the onset to 10
+    ms; before, neither.
+    """
     hertz = np.array([330.0, 700.0, 1250.0, 2600.0])
     samples = jnp.asarray(tones(hertz))
     config = AudioTokenizerConfig(width=64, encoder_blocks=1, decoder_blocks=1, latent_noise=0.05)
@@ -127,7 +153,9 @@ def test_training_reaches_the_sound():
     def train(params):
         def step(i, carry):
             params, opt_state = carry
-            gradients = jax.grad(lambda p: audio_loss(nnx.merge(graphdef, p, rest), samples, jax.random.key(i))[0])(params)
+            gradients = jax.grad(
+                lambda p: audio_loss(nnx.merge(graphdef, p, rest), samples, jax.random.key(i))[0]
+            )(params)
             updates, opt_state = optimizer.update(gradients, opt_state)
             return optax.apply_updates(params, updates), opt_state
 

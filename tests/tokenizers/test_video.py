@@ -16,16 +16,27 @@ from flax import nnx
 from sora_jax.tokenizers import haar
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig, video_loss
 
-TINY = VideoTokenizerConfig(fine_width=8, coarse_width=16, encoder_fine=1, encoder_coarse=1, decoder_coarse=1, decoder_fine=1)
+TINY = VideoTokenizerConfig(
+    fine_width=8,
+    coarse_width=16,
+    encoder_fine=1,
+    encoder_coarse=1,
+    decoder_coarse=1,
+    decoder_fine=1,
+)
 
 
 @functools.cache
 def tokenizer(frames_per_latent=4):
-    return VideoTokenizer(dataclasses.replace(TINY, frames_per_latent=frames_per_latent), rngs=nnx.Rngs(0))
+    return VideoTokenizer(
+        dataclasses.replace(TINY, frames_per_latent=frames_per_latent), rngs=nnx.Rngs(0)
+    )
 
 
 def video(frames, height, width, seed=0):
-    return jnp.asarray(np.random.default_rng(seed).random((1, frames, height, width, 3)), jnp.float32)
+    return jnp.asarray(
+        np.random.default_rng(seed).random((1, frames, height, width, 3)), jnp.float32
+    )
 
 
 def pieces(total, cuts):
@@ -33,7 +44,11 @@ def pieces(total, cuts):
     return list(zip([0, *stops], [*stops, total]))
 
 
-@hypothesis.given(st.integers(1, 33), st.sampled_from([(8, 8), (13, 9), (24, 17)]), st.lists(st.integers(1, 32), max_size=6))
+@hypothesis.given(
+    st.integers(1, 33),
+    st.sampled_from([(8, 8), (13, 9), (24, 17)]),
+    st.lists(st.integers(1, 32), max_size=6),
+)
 @hypothesis.settings(max_examples=12, deadline=None)
 def test_encoding_in_pieces_equals_the_whole(frames, size, cuts):
     x = video(frames, *size)
@@ -70,7 +85,8 @@ def test_fewer_frames_to_a_latent(k):
         part, cache = tokenizer(k).encode_chunk(x[:, start:stop], cache)
         parts.append(part)
     np.testing.assert_allclose(jnp.concatenate(parts, 1), z, atol=1e-4)
-    changed = tokenizer(k).encode(x.at[:, 3:].add(0.3))  # frames 0 to 2 are the first latents, alone
+    # frames 0 to 2 are the first latents, alone
+    changed = tokenizer(k).encode(x.at[:, 3:].add(0.3))
     np.testing.assert_array_equal(changed[:, : 1 + 2 // k], z[:, : 1 + 2 // k])
     with pytest.raises(ValueError, match="use 1, 2, 4 or 8"):
         dataclasses.replace(TINY, frames_per_latent=3)
@@ -89,7 +105,8 @@ def test_haar_is_orthonormal_and_inverts():
     c = haar.forward(x, 2)
     np.testing.assert_allclose(jnp.sum(c**2), jnp.sum(x**2), rtol=1e-5)
     np.testing.assert_allclose(haar.inverse(c, 2, 4), x, atol=1e-5)
-    still = haar.forward(jnp.repeat(x[:, :, :1], 4, axis=2), 0)  # a still group has one temporal coefficient
+    # a still group has one temporal coefficient
+    still = haar.forward(jnp.repeat(x[:, :, :1], 4, axis=2), 0)
     np.testing.assert_allclose(still[..., 3:], 0, atol=1e-6)
 
 
@@ -129,7 +146,9 @@ def test_psnr_is_that_of_the_clip(frames):
     decoded = np.asarray(model.decode(model.encode(x)))
     assert 0 < decoded.min() and decoded.max() < 1
     expected = -10 * np.log10(np.square(decoded - np.asarray(x)).mean())
-    assert float(video_loss(model, x, jax.random.key(0))[1]["psnr"]) == pytest.approx(expected, abs=1e-3)
+    assert float(video_loss(model, x, jax.random.key(0))[1]["psnr"]) == pytest.approx(
+        expected, abs=1e-3
+    )
 
 
 def test_loss_falls():
@@ -140,7 +159,9 @@ def test_loss_falls():
 
     @jax.jit
     def step(params, state):
-        loss, gradient = jax.value_and_grad(lambda p: video_loss(nnx.merge(graphdef, p, rest), x, jax.random.key(0))[0])(params)
+        loss, gradient = jax.value_and_grad(
+            lambda p: video_loss(nnx.merge(graphdef, p, rest), x, jax.random.key(0))[0]
+        )(params)
         updates, state = adam.update(gradient, state)
         return optax.apply_updates(params, updates), state, loss
 

@@ -1,4 +1,6 @@
-"""The loop: a run that is interrupted and resumed is bitwise the run that was not; what is not finite is never saved."""
+"""The loop: a run that is interrupted and resumed is bitwise the run that was not; what is not
+finite is never saved.
+"""
 
 import errno
 import json
@@ -41,18 +43,30 @@ def same(a, b):
         if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
             assert jax.random.key_impl(x) == jax.random.key_impl(y)
             x, y = jax.random.key_data(x), jax.random.key_data(y)
-        np.testing.assert_array_equal(np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path))
+        np.testing.assert_array_equal(
+            np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path)
+        )
 
 
 def losses(workdir):
-    return {row["step"]: (row["loss"], row["grad_norm"], row["target"]) for row in metrics.read(workdir / "metrics.jsonl")}
+    return {
+        row["step"]: (row["loss"], row["grad_norm"], row["target"])
+        for row in metrics.read(workdir / "metrics.jsonl")
+    }
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_resume_is_bitwise(tmp_path, accumulate):
     whole, whole_data = toy_run.run(tmp_path / "whole", 30, accumulate=accumulate)
-    with pytest.raises(KeyboardInterrupt, match="stopped at step 17; the same command continues from step 10"):
-        toy_run.run(tmp_path / "cut", 30, iterator=Interrupting(toy_run.batches(), 17), accumulate=accumulate)
+    with pytest.raises(
+        KeyboardInterrupt, match="stopped at step 17; the same command continues from step 10"
+    ):
+        toy_run.run(
+            tmp_path / "cut",
+            30,
+            iterator=Interrupting(toy_run.batches(), 17),
+            accumulate=accumulate,
+        )
     assert max(losses(tmp_path / "cut")) == 17
     resumed, resumed_data = toy_run.run(tmp_path / "cut", 30, accumulate=accumulate)
     same(whole, resumed)
@@ -91,7 +105,8 @@ def test_checkpoint_holds_the_state_at_its_save(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [
-    ("state/manifest.ocdbt", lambda data: data[: len(data) // 2]), ("state/d/*", lambda data: bytes(len(data))),
+    ("state/manifest.ocdbt", lambda data: data[: len(data) // 2]),
+    ("state/d/*", lambda data: bytes(len(data))),
     ("data/*.json", lambda data: data[:-2]), ("state/_METADATA", lambda data: b"{}"),
 ], ids=lambda damage: damage[0])  # fmt: skip
 def test_a_damaged_checkpoint_is_named_and_the_last_good_one_taken(tmp_path, damage, caplog):
@@ -114,7 +129,10 @@ def test_where_every_checkpoint_is_damaged_nothing_is_moved(tmp_path):
     before = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
     for manifest in (tmp_path / "checkpoints").glob("*/state/manifest.ocdbt"):
         manifest.write_bytes(b"")
-    with Checkpoints(tmp_path / "checkpoints") as checkpoints, pytest.raises(UserError, match="step 20: .*; step 10: .*; use a new workdir"):
+    with (
+        Checkpoints(tmp_path / "checkpoints") as checkpoints,
+        pytest.raises(UserError, match="step 20: .*; step 10: .*; use a new workdir"),
+    ):
         checkpoints.restore(toy_run.setup(20)[0], toy_run.batches())
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == before
 
@@ -134,7 +152,11 @@ def test_a_full_disk_ends_the_run_with_the_checkpoint_before(tmp_path, monkeypat
     original = ocp.training.Checkpointer.save_checkpointables_async
     whole, _ = toy_run.run(tmp_path / "whole", 25)
     monkeypatch.setattr(ocp.training.Checkpointer, "save_checkpointables_async", save)
-    with pytest.raises(UserError, match="the checkpoint of step 20 could not be written to .* \\(No space left on device\\); make room"):
+    with pytest.raises(
+        UserError,
+        match="the checkpoint of step 20 could not be written to .* \\(No space left on "
+        "device\\); make room",
+    ):
         toy_run.run(tmp_path / "cut", 25)
     monkeypatch.undo()
     assert full == [20] and [p.name for p in (tmp_path / "cut" / "checkpoints").iterdir()] == ["10"]
@@ -146,9 +168,13 @@ def test_keeps_the_newest_checkpoints(tmp_path):
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [40, 45]
 
 
-@pytest.mark.parametrize(("bad_row", "bad_step", "kept"), [(8 * 22, 23, 20), (8 * 19, 20, 10), (0, 1, None)])
+@pytest.mark.parametrize(
+    ("bad_row", "bad_step", "kept"), [(8 * 22, 23, 20), (8 * 19, 20, 10), (0, 1, None)]
+)
 def test_nan_stops_the_run_and_is_not_saved(tmp_path, bad_row, bad_step, kept):
-    """Rows come in order, eight to a batch; a bad batch in a step that saves (20) must not reach the disk."""
+    """Rows come in order, eight to a batch; a bad batch in a step that saves (20) must not reach
+    the disk.
+    """
     with pytest.raises(UserError, match=rf"step {bad_step}: loss is nan.*optim\.lr"):
         toy_run.run(tmp_path, 40, iterator=toy_run.batches(bad=bad_row, shuffle=False))
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
@@ -166,7 +192,9 @@ def test_nan_inside_a_long_window_names_its_step(tmp_path):
 
 
 class Clips:
-    """Ten records of made-up latents in the layout of experiments.precompute; `bad` holds NaN in one number of its sound."""
+    """Ten records of made-up latents in the layout of experiments.precompute; `bad` holds NaN in
+    one number of its sound.
+    """
 
     def __init__(self, directory, bad=None):
         from array_record.python.array_record_module import ArrayRecordWriter
@@ -183,7 +211,17 @@ class Clips:
             writer.write(pack(video, audio, ["a ball"], True, f"take/{i}"))
         writer.close()
         form = {"frames": 5, "fps": 8, "size": 16}
-        (directory / DESCRIPTION).write_text(json.dumps({"format": form, "tokenizers": {}, "count": 10, "complete": True, "shards": ["shard"]}))
+        (directory / DESCRIPTION).write_text(
+            json.dumps(
+                {
+                    "format": form,
+                    "tokenizers": {},
+                    "count": 10,
+                    "complete": True,
+                    "shards": ["shard"],
+                }
+            )
+        )
 
     def train(self, workdir, steps=24, **options):
         from sora_jax.data.latents import make_loader
@@ -193,20 +231,36 @@ class Clips:
 
         def loss_fn(params, batch, key):
             noise = jax.random.normal(key, batch["audio"].shape)
-            return jnp.square(params["w"] * batch["audio"] - noise).mean() + jnp.square(params["w"] - batch["video"]).mean(), {"target": 0.0}
+            return jnp.square(params["w"] * batch["audio"] - noise).mean() + jnp.square(
+                params["w"] - batch["video"]
+            ).mean(), {"target": 0.0}
 
         optimizer = make_optimizer(OptimConfig(lr=1e-2), steps)
-        tokenize = lambda captions: (np.zeros((len(captions), 4), np.int32), np.ones((len(captions), 4), bool))
+        tokenize = lambda captions: (
+            np.zeros((len(captions), 4), np.int32),
+            np.ones((len(captions), 4), bool),
+        )
         batches = make_loader(self.directory, tokenize, 2, seed=0, shuffle=False, **options)
         config = TrainConfig(steps=steps, log_every=1, checkpoint_every=2)
         with Workdir(workdir, {}) as opened:
-            return fit(new_state({"w": jnp.zeros(())}, optimizer, 0), make_step(loss_fn, optimizer), batches, config, opened)
+            return fit(
+                new_state({"w": jnp.zeros(())}, optimizer, 0),
+                make_step(loss_fn, optimizer),
+                batches,
+                config,
+                opened,
+            )
 
 
 def test_a_poisoned_clip_is_named_and_mended_the_run_is_as_if_it_had_never_been(tmp_path):
-    """Clip 7 is in the fourth batch, whose step is not taken; so is the third's row kept, and the checkpoint of step 2."""
+    """Clip 7 is in the fourth batch, whose step is not taken; so is the third's row kept, and the
+    checkpoint of step 2.
+    """
     whole = Clips(tmp_path / "good").train(tmp_path / "whole")
-    said = r"clip 7 \(take/7\) of the latents in .*: NaN or infinity; bring .*; stopped at step 3, and the same command continues from step 2"
+    said = (
+        r"clip 7 \(take/7\) of the latents in .*: NaN or infinity; bring .*; "
+        r"stopped at step 3, and the same command continues from step 2"
+    )
     with pytest.raises(UserError, match=said):
         Clips(tmp_path / "latents", bad=7).train(tmp_path / "cut")
     assert sorted(losses(tmp_path / "cut")) == [1, 2, 3]
@@ -233,7 +287,15 @@ def test_data_that_runs_out_is_said(tmp_path):
 def test_evaluation_is_written(tmp_path):
     state, step_fn = toy_run.setup(20)
     with Workdir(tmp_path, {}) as workdir:
-        fit(state, step_fn, toy_run.batches(), toy_run.TrainConfig(steps=20), workdir, lambda s: {"step": s.step * 2.0}, 8)
+        fit(
+            state,
+            step_fn,
+            toy_run.batches(),
+            toy_run.TrainConfig(steps=20),
+            workdir,
+            lambda s: {"step": s.step * 2.0},
+            8,
+        )
     rows = [row for row in metrics.read(tmp_path / "metrics.jsonl") if "eval_step" in row]
     assert [(row["step"], row["eval_step"]) for row in rows] == [(8, 16), (16, 32), (20, 40)]
 
@@ -252,7 +314,8 @@ def test_workdir_of_another_run(tmp_path):
         assert again.fingerprint == first.fingerprint
     with Workdir(tmp_path / "c", config):
         (tmp_path / "c" / "data").mkdir()
-    with Workdir(tmp_path / "c", {"model": {"width": 9}}):  # training had not begun: its latents may be there
+    # training had not begun: its latents may be there
+    with Workdir(tmp_path / "c", {"model": {"width": 9}}):
         pass
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "thesis.txt").write_text("mine")
@@ -263,7 +326,10 @@ def test_workdir_of_another_run(tmp_path):
 
 
 def test_means_leave_out_what_does_not_apply():
-    assert metrics.mean([{"a": 1.0, "b": float("nan")}, {"a": 3.0, "b": 4.0}]) == {"a": 2.0, "b": 4.0}
+    assert metrics.mean([{"a": 1.0, "b": float("nan")}, {"a": 3.0, "b": 4.0}]) == {
+        "a": 2.0,
+        "b": 4.0,
+    }
     assert np.isnan(metrics.mean([{"a": float("nan")}])["a"])
 
 
@@ -277,16 +343,29 @@ def test_metrics_after_the_checkpoint_are_dropped(tmp_path):
     writer = metrics.Writer(tmp_path, step=2)
     writer.write(3, {"loss": jnp.float32(30)})
     writer.close()
-    assert metrics.read(tmp_path / "metrics.jsonl") == [{"step": 1, "loss": 1}, {"step": 2, "loss": 2}, {"step": 3, "loss": 30}]
+    assert metrics.read(tmp_path / "metrics.jsonl") == [
+        {"step": 1, "loss": 1},
+        {"step": 2, "loss": 2},
+        {"step": 3, "loss": 30},
+    ]
     assert metrics.thin(metrics.read(tmp_path / "metrics.jsonl"), points=2) == [[2, 1.5], [3, 30.0]]
 
 
 def test_the_clock_moves_no_row(tmp_path, monkeypatch, capsys):
-    """Each save is due by the clock, and none falls inside a window. What is left of a run is told in days too."""
+    """Each save is due by the clock, and none falls inside a window.
+
+    What is left of a run is told in days too.
+    """
     monkeypatch.setattr(Clock, "eta_seconds", 90000.4)
     state, step_fn = toy_run.setup(10)
     with Workdir(tmp_path, {}) as workdir:
-        fit(state, step_fn, toy_run.batches(), TrainConfig(steps=10, log_every=4, checkpoint_minutes=0.0, keep=9), workdir)
+        fit(
+            state,
+            step_fn,
+            toy_run.batches(),
+            TrainConfig(steps=10, log_every=4, checkpoint_minutes=0.0, keep=9),
+            workdir,
+        )
     assert [row["step"] for row in metrics.read(tmp_path / "metrics.jsonl")] == [4, 8, 10]
     assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [4, 8, 10]
     assert "ETA 1 day, 1:00:00" in capsys.readouterr().err
@@ -309,7 +388,8 @@ def test_what_compiles_is_no_measure_of_what_trains():
     clock = Clock(100, now=lambda: seconds[0])
     seconds[0] = 60.0
     assert clock.restart(1) == 60.0
-    assert clock.lap(1) == 0.0 and np.isnan(clock.step_seconds)  # a row of the first step alone says nothing of speed
+    # a row of the first step alone says nothing of speed
+    assert clock.lap(1) == 0.0 and np.isnan(clock.step_seconds)
     seconds[0] = 62.0
     clock.lap(5)
     assert clock.step_seconds == 0.5
@@ -331,14 +411,25 @@ def test_out_of_memory_is_said_and_not_taken_for_a_lost_process(tmp_path, monkey
 
     monkeypatch.setattr(processes, "several", lambda: True)
     state, _ = toy_run.setup(4)
-    with Workdir(tmp_path, {}) as workdir, pytest.raises(UserError, match="step 1: out of memory .*batch_size") as error:
+    with (
+        Workdir(tmp_path, {}) as workdir,
+        pytest.raises(UserError, match="step 1: out of memory .*batch_size") as error,
+    ):
         fit(state, full, toy_run.batches(), TrainConfig(steps=4), workdir)
     assert not processes.is_lost(error.value)
 
 
 def test_a_second_signal_ends_the_process_at_once():
-    program = "import os, signal\nfrom sora_jax.train.loop import _stop_asked\nwith _stop_asked() as asked:\n"
-    program += "    os.kill(os.getpid(), signal.SIGTERM)\n    assert asked(1)\n    print('on', flush=True)\n"
+    program = (
+        "import os, signal\nfrom sora_jax.train.loop import _stop_asked\nwith "
+        "_stop_asked() as asked:\n"
+    )
+    program += (
+        "    os.kill(os.getpid(), signal.SIGTERM)\n    assert asked(1)\n    print('on', "
+        "flush=True)\n"
+    )
     program += "    os.kill(os.getpid(), signal.SIGINT)\n    print('not reached')\n"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == -signal.SIGINT and done.stdout == "on\n", done

@@ -1,4 +1,6 @@
-"""SIGKILL: a run killed at any step, or while it saves, loses nothing but the steps since its last whole checkpoint."""
+"""SIGKILL: a run killed at any step, or while it saves, loses nothing but the steps since its last
+whole checkpoint.
+"""
 
 import os
 import random
@@ -18,7 +20,8 @@ STEPS = 60
 
 def start(workdir):
     return subprocess.Popen(
-        [sys.executable, str(Path(toy_run.__file__)), str(workdir), str(STEPS), str(WIDTH)], stderr=subprocess.DEVNULL
+        [sys.executable, str(Path(toy_run.__file__)), str(workdir), str(STEPS), str(WIDTH)],
+        stderr=subprocess.DEVNULL,
     )
 
 
@@ -34,7 +37,9 @@ def kill_when(process, reached):
 
 def unfinished(workdir):
     directory = workdir / "checkpoints"
-    return [p.name for p in directory.iterdir() if not p.name.isdigit()] if directory.is_dir() else []
+    return (
+        [p.name for p in directory.iterdir() if not p.name.isdigit()] if directory.is_dir() else []
+    )
 
 
 @pytest.mark.slow
@@ -48,7 +53,8 @@ def test_killed_at_any_step_and_while_saving(tmp_path):
             at = last + random.Random(seed).randint(1, 9)
             alive = kill_when(start(cut), lambda: max(losses(cut), default=0) >= at)
         else:
-            # The step of a save in progress is in the name of its folder, which is not a number until it is whole.
+            # The step of a save in progress is in the name of its folder, which is not a number
+            # until it is whole.
             left = set(unfinished(cut))
             alive = kill_when(start(cut), lambda: set(unfinished(cut)) - left)
             during_save += bool(set(unfinished(cut)))
@@ -58,5 +64,7 @@ def test_killed_at_any_step_and_while_saving(tmp_path):
     resumed, resumed_data = toy_run.run(cut, STEPS, WIDTH)
     same(whole, resumed)
     assert whole_data.get_state() == resumed_data.get_state()
-    assert losses(cut) == losses(tmp_path / "whole") and sorted(losses(cut)) == list(range(1, STEPS + 1))
+    assert losses(cut) == losses(tmp_path / "whole") and sorted(losses(cut)) == list(
+        range(1, STEPS + 1)
+    )
     assert not unfinished(cut)

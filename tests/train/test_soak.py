@@ -1,4 +1,6 @@
-"""experiments.soak: a run that is killed again and again ends as one that was left alone, and a difference is seen."""
+"""experiments.soak: a run that is killed again and again ends as one that was left alone, and a
+difference is seen.
+"""
 
 import json
 import shlex
@@ -12,10 +14,29 @@ from test_train_command import ROOT, command, compiled_once, latents  # noqa: F4
 
 @pytest.mark.slow
 def test_a_killed_run_is_the_run_left_alone(tmp_path, latents):  # noqa: F811
-    train = [flag for flag in command(tmp_path, latents, steps=24)[3:] if not flag.startswith("--workdir")]
-    soak = [sys.executable, "-m", "experiments.soak", f"--train={shlex.join(train)}", f"--output={tmp_path / 'soak'}"]
-    done = subprocess.run([*soak, "--minutes=0.5", "--every=0.25", "--together"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0 and "2 kills in 24 steps" in done.stdout and "nothing was lost" in done.stdout, done.stdout + done.stderr
+    train = [
+        flag
+        for flag in command(tmp_path, latents, steps=24)[3:]
+        if not flag.startswith("--workdir")
+    ]
+    soak = [
+        sys.executable,
+        "-m",
+        "experiments.soak",
+        f"--train={shlex.join(train)}",
+        f"--output={tmp_path / 'soak'}",
+    ]
+    done = subprocess.run(
+        [*soak, "--minutes=0.5", "--every=0.25", "--together"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert (
+        done.returncode == 0
+        and "2 kills in 24 steps" in done.stdout
+        and "nothing was lost" in done.stdout
+    ), done.stdout + done.stderr
     result = json.loads((tmp_path / "soak" / "soak.json").read_text())
     assert result["same"] and result["rows"] == 24 and len(result["kills"]) == 2
     assert (tmp_path / "soak" / "soak.png").stat().st_size > 5000
@@ -24,14 +45,31 @@ def test_a_killed_run_is_the_run_left_alone(tmp_path, latents):  # noqa: F811
     rows = [json.loads(line) for line in (killed / "metrics.jsonl").read_text().splitlines()]
     rows[7]["loss"] *= 1 + 1e-6
     (killed / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    again = subprocess.run([*soak, "--minutes=0.5", "--every=0.25"], cwd=ROOT, capture_output=True, text=True)
-    assert again.returncode == 1 and "24 rows of losses, 1 differ" in again.stdout and "THE RUNS DIFFER" in again.stdout, again.stdout + again.stderr
+    again = subprocess.run(
+        [*soak, "--minutes=0.5", "--every=0.25"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (
+        again.returncode == 1
+        and "24 rows of losses, 1 differ" in again.stdout
+        and "THE RUNS DIFFER" in again.stdout
+    ), again.stdout + again.stderr
 
 
 @pytest.mark.slow
 def test_stopped_it_leaves_no_run_behind(tmp_path, latents):  # noqa: F811
-    train = [flag for flag in command(tmp_path, latents, steps=2000)[3:] if not flag.startswith("--workdir")]
-    soak = [sys.executable, "-m", "experiments.soak", f"--train={shlex.join(train)}", f"--output={tmp_path / 'soak'}", "--together"]
+    train = [
+        flag
+        for flag in command(tmp_path, latents, steps=2000)[3:]
+        if not flag.startswith("--workdir")
+    ]
+    soak = [
+        sys.executable,
+        "-m",
+        "experiments.soak",
+        f"--train={shlex.join(train)}",
+        f"--output={tmp_path / 'soak'}",
+        "--together",
+    ]
     process = subprocess.Popen(soak, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     runs = ["pgrep", "-f", f"experiments.train.*{tmp_path}"]
     for _ in range(600):

@@ -1,4 +1,6 @@
-"""What a run shows of itself: speed, memory, a window of the profiler, pictures; none of it changes the run."""
+"""What a run shows of itself: speed, memory, a window of the profiler, pictures; none of it changes
+the run.
+"""
 
 import numpy as np
 import pytest
@@ -20,7 +22,9 @@ def events(workdir):
         while at < len(data):  # records: length, its checksum, the event, its checksum
             size = int.from_bytes(data[at : at + 8], "little")
             event = Event.FromString(data[at + 12 : at + 12 + size])
-            found |= {(value.tag, event.step, value.HasField("image")) for value in event.summary.value}
+            found |= {
+                (value.tag, event.step, value.HasField("image")) for value in event.summary.value
+            }
             at += 16 + size
     return found
 
@@ -49,12 +53,17 @@ def test_pictures_and_a_profile_change_nothing(tmp_path):
     watched, _ = toy_run.run(tmp_path / "watched", 8, watch=watch)
     same(plain, watched)
     assert shown == [3, 6, 8]
-    assert {(tag, step) for tag, step, image in events(tmp_path / "watched") if image} == {("clip_0", step) for step in shown}
+    assert {(tag, step) for tag, step, image in events(tmp_path / "watched") if image} == {
+        ("clip_0", step) for step in shown
+    }
     traces = list((tmp_path / "watched" / "tensorboard").glob("plugins/profile/*/*"))
     assert traces and not list((tmp_path / "plain" / "tensorboard").glob("plugins/profile/*/*"))
 
 
-@pytest.mark.parametrize(("start", "steps", "window"), [(2, 3, (2, 4)), (1, 1, (1, 1)), (5, 9, (5, 8)), (0, 5, None), (9, 1, None)])
+@pytest.mark.parametrize(
+    ("start", "steps", "window"),
+    [(2, 3, (2, 4)), (1, 1, (1, 1)), (5, 9, (5, 8)), (0, 5, None), (9, 1, None)],
+)
 def test_the_profile_covers_its_steps(tmp_path, monkeypatch, start, steps, window):
     """From before its first step until after its last, or the run's."""
     begun, ended, done = [], [], []
@@ -68,21 +77,44 @@ def test_the_profile_covers_its_steps(tmp_path, monkeypatch, start, steps, windo
         return result
 
     with Workdir(tmp_path, {}) as workdir:
-        fit(state, counted, toy_run.batches(), TrainConfig(steps=8, log_every=4), workdir, profile=ProfileConfig(start, steps))
+        fit(
+            state,
+            counted,
+            toy_run.batches(),
+            TrainConfig(steps=8, log_every=4),
+            workdir,
+            profile=ProfileConfig(start, steps),
+        )
     assert (begun, ended) == (([window[0]], [window[1]]) if window else ([], []))
 
 
 def test_one_compilation_of_the_step(tmp_path):
-    """A process compiles the step once, whatever is logged and saved, and once more only after a restart."""
+    """A process compiles the step once, whatever is logged and saved, and once more only after a
+    restart.
+    """
     for steps in (10, 20):
         state, step_fn = toy_run.setup(20)
         with Workdir(tmp_path, {}) as workdir:
-            fit(state, step_fn, toy_run.batches(), TrainConfig(steps=steps, log_every=3, checkpoint_every=4), workdir)
+            fit(
+                state,
+                step_fn,
+                toy_run.batches(),
+                TrainConfig(steps=steps, log_every=3, checkpoint_every=4),
+                workdir,
+            )
         assert step_fn._cache_size() == 1
 
 
-@pytest.mark.parametrize("wrong", [lambda: ProfileConfig(start=-1), lambda: ProfileConfig(steps=0), lambda: SampleConfig(every=1, prompts=()),
-                                   lambda: SampleConfig(every=1, prompts=("a ball", " ")), lambda: SampleConfig(steps=0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: ProfileConfig(start=-1),
+        lambda: ProfileConfig(steps=0),
+        lambda: SampleConfig(every=1, prompts=()),
+        lambda: SampleConfig(every=1, prompts=("a ball", " ")),
+        lambda: SampleConfig(steps=0),
+    ],
+)
 def test_what_cannot_be_shown_is_refused(wrong):
     with pytest.raises(ValueError, match=r"(profile|sample)\..*; give"):
         wrong()

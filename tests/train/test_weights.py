@@ -24,7 +24,9 @@ class NetConfig:
 
 class Net(nnx.Module):
     def __init__(self, config, rngs):
-        self.layers = nnx.List([nnx.Linear(config.width, config.width, rngs=rngs) for _ in range(12)])
+        self.layers = nnx.List(
+            [nnx.Linear(config.width, config.width, rngs=rngs) for _ in range(12)]
+        )
         self.table = nnx.Variable(jnp.arange(4.0))
 
     def __call__(self, x):
@@ -39,7 +41,11 @@ def saved(tmp_path):
     net.table[...] = jnp.full(4, 9.0)  # measured after construction, like a tokenizer's statistics
     path = tmp_path / "net.safetensors"
     fingerprint = weights.save_weights(
-        path, "st_dit", nnx.state(net, weights.STORED), NetConfig(), {"steps": 5, "curve": [[1, 0.5]]}
+        path,
+        "st_dit",
+        nnx.state(net, weights.STORED),
+        NetConfig(),
+        {"steps": 5, "curve": [[1, 0.5]]},
     )
     return net, path, fingerprint
 
@@ -47,7 +53,10 @@ def saved(tmp_path):
 def test_round_trip(saved):
     net, path, fingerprint = saved
     read = weights.load_weights(path, "st_dit")
-    assert (read.config, read.metadata) == ({"width": 3, "sides": [1, 2]}, {"steps": 5, "curve": [[1, 0.5]]})
+    assert (read.config, read.metadata) == (
+        {"width": 3, "sides": [1, 2]},
+        {"steps": 5, "curve": [[1, 0.5]]},
+    )
     assert read.fingerprint == fingerprint and len(fingerprint) == 12
     x = jnp.ones((2, 3))
     np.testing.assert_array_equal(weights.build(Net, NetConfig(), read)(x), net(x))
@@ -57,14 +66,23 @@ def test_round_trip(saved):
 def test_half_precision_comes_back_as_float32(saved, tmp_path):
     net, _, fingerprint = saved
     half = tmp_path / "half.safetensors"
-    assert weights.save_weights(half, "st_dit", nnx.state(net, weights.STORED), NetConfig(), {}, dtype=np.float16) != fingerprint
+    assert (
+        weights.save_weights(
+            half, "st_dit", nnx.state(net, weights.STORED), NetConfig(), {}, dtype=np.float16
+        )
+        != fingerprint
+    )
     read = weights.load_weights(half, "st_dit")
     for a, b in zip(
-        jax.tree.leaves(nnx.to_pure_dict(nnx.state(net, nnx.Param))), weights.flatten(read.params).values(), strict=False
+        jax.tree.leaves(nnx.to_pure_dict(nnx.state(net, nnx.Param))),
+        weights.flatten(read.params).values(),
+        strict=False,
     ):
         assert b.dtype == jnp.float32
     kernel = net.layers[11].kernel[...]
-    np.testing.assert_array_equal(read.params["layers"]["11"]["kernel"], kernel.astype(jnp.float16).astype(jnp.float32))
+    np.testing.assert_array_equal(
+        read.params["layers"]["11"]["kernel"], kernel.astype(jnp.float16).astype(jnp.float32)
+    )
 
 
 def test_fingerprint_is_of_kind_config_and_numbers(saved, tmp_path):
@@ -74,8 +92,12 @@ def test_fingerprint_is_of_kind_config_and_numbers(saved, tmp_path):
     def write(kind, params, config, metadata):
         return weights.save_weights(tmp_path / "other", kind, params, config, metadata)
 
-    assert write("st_dit", nnx.to_pure_dict(params), values, {"other": 1}) == fingerprint, "order of keys and metadata do not count"
-    assert write("st_dit", params, values | {"width": 4}, {}) != fingerprint, "a field that shapes no tensor counts"
+    assert write("st_dit", nnx.to_pure_dict(params), values, {"other": 1}) == fingerprint, (
+        "order of keys and metadata do not count"
+    )
+    assert write("st_dit", params, values | {"width": 4}, {}) != fingerprint, (
+        "a field that shapes no tensor counts"
+    )
     assert write("video_tokenizer", params, values, {}) != fingerprint
     nudged = jax.tree.map(lambda x: x.at[0].add(1e-6) if x.ndim == 1 else x, params)
     assert write("st_dit", nudged, values, {}) != fingerprint
@@ -83,7 +105,7 @@ def test_fingerprint_is_of_kind_config_and_numbers(saved, tmp_path):
 
 def test_an_altered_config_is_refused(saved, tmp_path):
     data = saved[1].read_bytes()
-    altered = data.replace(rb'\"width\": 3', rb'\"width\": 4')
+    altered = data.replace(rb"\"width\": 3", rb"\"width\": 4")
     assert altered != data
     (tmp_path / "altered").write_bytes(altered)
     with pytest.raises(UserError, match="altered is damaged"):
@@ -91,16 +113,26 @@ def test_an_altered_config_is_refused(saved, tmp_path):
 
 
 def test_the_shipped_files():
-    """Small enough for a package, readable, made for each other, and without a word about the machine that made them."""
+    """Small enough for a package, readable, made for each other, and without a word about the
+    machine that made them.
+    """
     files = list(weights.shipped("nano").parent.glob("*.safetensors"))
     assert {f.stem for f in files} == set(weights.KINDS.values())
     assert sum(f.stat().st_size for f in files) < 20e6
-    read = {kind: weights.load_weights(weights.shipped(name), kind) for kind, name in weights.KINDS.items()}
-    assert read["st_dit"].metadata["tokenizers"] == {k: read[k].fingerprint for k in ("video_tokenizer", "audio_tokenizer")}
+    read = {
+        kind: weights.load_weights(weights.shipped(name), kind)
+        for kind, name in weights.KINDS.items()
+    }
+    assert read["st_dit"].metadata["tokenizers"] == {
+        k: read[k].fingerprint for k in ("video_tokenizer", "audio_tokenizer")
+    }
     for file in files:
         with safe_open(file, "numpy") as opened:
             header = json.dumps(opened.metadata())
-        assert not (found := re.search(r"(?<![\w.])([/~]/?\w|[A-Za-z]:\\)", header)), (file.name, header[found.start() - 30 :][:90])
+        assert not (found := re.search(r"(?<![\w.])([/~]/?\w|[A-Za-z]:\\)", header)), (
+            file.name,
+            header[found.start() - 30 :][:90],
+        )
 
 
 def test_refuses_what_is_not_ours(saved, tmp_path):
@@ -132,7 +164,9 @@ def test_refuses_what_does_not_fit(saved):
     with pytest.raises(UserError, match=r"layers/0/bias is \(3,\), the model needs \(4,\)"):
         weights.build(Net, NetConfig(width=4), read)
     read.params["layers"]["99"] = read.params["layers"].pop("11")
-    with pytest.raises(UserError, match="lacks layers/11/bias, layers/11/kernel and has extra layers/99/bias"):
+    with pytest.raises(
+        UserError, match="lacks layers/11/bias, layers/11/kernel and has extra layers/99/bias"
+    ):
         weights.build(Net, NetConfig(), read)
 
 

@@ -1,4 +1,6 @@
-"""The run of toy_run.py on a mesh of all devices, by one process or by several: python toy_mesh.py --workdir=W --steps=N [...]."""
+"""The run of toy_run.py on a mesh of all devices, by one process or by several: python toy_mesh.py
+--workdir=W --steps=N [...].
+"""
 
 import time
 
@@ -26,7 +28,12 @@ flags.DEFINE_integer("process_id", None, "")
 
 class Slow:
     def __init__(self, inner):
-        self.inner, self.save, self.get_state, self.set_state = inner, inner.save, inner.get_state, inner.set_state
+        self.inner, self.save, self.get_state, self.set_state = (
+            inner,
+            inner.save,
+            inner.get_state,
+            inner.set_state,
+        )
 
     def __next__(self):
         time.sleep(FLAGS.pause)
@@ -41,7 +48,9 @@ def main(_):
     with processes.leaving_on_error():
         mesh = MeshConfig(data=1, fsdp=jax.device_count()).make()
         begin, loss_fn, optimizer = toy_run.parts(FLAGS.steps)
-        where = lambda x: NamedSharding(mesh, P("fsdp") if x.ndim and x.shape[0] % mesh.size == 0 else P())
+        where = lambda x: NamedSharding(
+            mesh, P("fsdp") if x.ndim and x.shape[0] % mesh.size == 0 else P()
+        )
         placement = jax.tree.map(where, jax.eval_shape(begin)), NamedSharding(mesh, P(BATCH))
         state = jax.jit(begin, out_shardings=placement[0])()
         batches = toy_run.batches(share=processes.rows_here(placement[1], 8))
@@ -51,7 +60,9 @@ def main(_):
         with processes.together():
             workdir = Workdir(FLAGS.workdir, {"steps": FLAGS.steps})
         with workdir:
-            state = fit(state, make_step(loss_fn, optimizer, placement), Slow(batches), config, workdir)
+            state = fit(
+                state, make_step(loss_fn, optimizer, placement), Slow(batches), config, workdir
+            )
         assert len(state.params.middle.kernel.value.sharding.device_set) == jax.device_count()
         print("done", int(state.step))
 

@@ -1,4 +1,6 @@
-"""A small run through the real loop: `python toy_run.py WORKDIR STEPS [WIDTH]` trains with one log row per step."""
+"""A small run through the real loop: `python toy_run.py WORKDIR STEPS [WIDTH]` trains with one log
+row per step.
+"""
 
 import sys
 
@@ -46,12 +48,16 @@ def batches(bad=None, shuffle=True, share=range(8)):
     rows = (rows.shuffle(seed=1) if shuffle else rows).repeat()
     size = len(share)
     if size < 8:
-        rows = grain.MapDataset.range(len(rows) // 8 * size).map(lambda i, rows=rows: rows[int(i) // size * 8 + share[int(i) % size]])
+        rows = grain.MapDataset.range(len(rows) // 8 * size).map(
+            lambda i, rows=rows: rows[int(i) // size * 8 + share[int(i) % size]]
+        )
     return iter(rows.batch(size).to_iter_dataset())
 
 
 def parts(steps, width=16, accumulate=1):
-    """(the first state as a function, loss, optimizer) of a noisy regression, so that the random key matters."""
+    """(the first state as a function, loss, optimizer) of a noisy regression, so that the random
+    key matters.
+    """
     params, merge = split_module(Net(width, nnx.Rngs(0)))
 
     def loss_fn(params, batch, key):

@@ -1,4 +1,6 @@
-"""Every body of the world against its formula: shapes, rims, paddles, crates, friction, and the laws that hold for all."""
+"""Every body of the world against its formula: shapes, rims, paddles, crates, friction, and the
+laws that hold for all.
+"""
 
 import dataclasses
 import math
@@ -12,16 +14,34 @@ from sora_jax.worlds.playhouse.spec import SURFACES, Ball, Scene, Shape, materia
 G = 9.8
 
 
-def ball(position, velocity=(0.0, 0.0), material="rubber", radius=0.25, launch="thrown", colour="red", spin=0.0):
+def ball(
+    position,
+    velocity=(0.0, 0.0),
+    material="rubber",
+    radius=0.25,
+    launch="thrown",
+    colour="red",
+    spin=0.0,
+):
     return Ball(colour, "small", material, launch, "left", radius, position, velocity, spin)
 
 
 def box(left, bottom, right, top, **fields):
-    return Shape(((left, bottom), (right, bottom), (right, top), (left, top)), "stone", material=fields.pop("material", "stone"), **fields)
+    return Shape(
+        ((left, bottom), (right, bottom), (right, top), (left, top)),
+        "stone",
+        material=fields.pop("material", "stone"),
+        **fields,
+    )
 
 
 def play(balls, shapes=(), seconds=2.0, **fields):
-    return simulate(Scene(0, tuple(balls), shapes=tuple(shapes), **{"extent": 10.0, "bounds": "floor", **fields}), seconds)
+    return simulate(
+        Scene(
+            0, tuple(balls), shapes=tuple(shapes), **{"extent": 10.0, "bounds": "floor", **fields}
+        ),
+        seconds,
+    )
 
 
 def at(motion, t, k=0):
@@ -30,8 +50,17 @@ def at(motion, t, k=0):
 
 
 def test_scene_with_everything_survives_json():
-    paddle = Shape(((1.0, 1.0), (1.0, 2.0)), "pad", 0.1, "pad", path=((0.0, 0.0, 0.0), (1.0, 0.5, 0.0)))
-    scene = Scene(3, (ball((1.0, 5.0), spin=2.0),), shapes=(paddle, box(0.0, 0.0, 1.0, 1.0, mass=2.0)), bounds="floor", ground="ground", below=0.0)
+    paddle = Shape(
+        ((1.0, 1.0), (1.0, 2.0)), "pad", 0.1, "pad", path=((0.0, 0.0, 0.0), (1.0, 0.5, 0.0))
+    )
+    scene = Scene(
+        3,
+        (ball((1.0, 5.0), spin=2.0),),
+        shapes=(paddle, box(0.0, 0.0, 1.0, 1.0, mass=2.0)),
+        bounds="floor",
+        ground="ground",
+        below=0.0,
+    )
     assert Scene.from_json(scene.to_json()) == scene
     assert "shapes" not in Scene(3, (ball((1.0, 5.0)),)).to_json()  # the text of the first scenes
 
@@ -70,7 +99,9 @@ def test_ramp_turns_the_velocity_about_its_normal():
 
 @pytest.mark.parametrize("mu_too_small", [False, True])
 def test_rolling_and_slipping_down_a_ramp(mu_too_small):
-    """Equation (6): a disc that rolls gains 2/3 g sin; on a slope steeper than tan = 3 mu it slips with g (sin - mu cos)."""
+    """Equation (6): a disc that rolls gains 2/3 g sin; on a slope steeper than tan = 3 mu it slips
+    with g (sin - mu cos).
+    """
     slope = math.radians(55 if mu_too_small else 20)
     sin, cos = math.sin(slope), math.cos(slope)
     ramp = Shape(((0.0, 0.0), (8.0, 0.0), (0.0, 8.0 * math.tan(slope))), "stone", material="board")
@@ -100,7 +131,9 @@ def test_sliding_ball_ends_in_rolling_at_two_thirds():
 
 
 def test_a_ball_rolls_off_its_platform():
-    motion = play([ball((1.0, 2.25), (2.0, 0.0), launch="rolled", spin=-8.0)], [box(0.0, 0.0, 2.0, 2.0)])
+    motion = play(
+        [ball((1.0, 2.25), (2.0, 0.0), launch="rolled", spin=-8.0)], [box(0.0, 0.0, 2.0, 2.0)]
+    )
     floor = next(c for c in motion.contacts if c.kind == "floor")
     assert not [c for c in motion.contacts if c.kind == "shape"]
     assert floor.time == pytest.approx(0.5 + math.sqrt(2 * 2.0 / G), abs=1e-12)
@@ -110,7 +143,9 @@ def test_a_ball_rolls_off_its_platform():
 
 @pytest.mark.parametrize("radius", [0.0, 0.05])
 def test_rim_point(radius):
-    """A ball falling on a point, off its centre, meets it where the circle says and leaves along the line of centres."""
+    """A ball falling on a point, off its centre, meets it where the circle says and leaves along
+    the line of centres.
+    """
     rim = Shape(((3.0, 1.0),), "iron", radius, "iron")
     offset, reach = 0.1, 0.25 + radius
     motion = play([ball((3.0 + offset, 3.0), material="ideal")], [rim])
@@ -133,7 +168,9 @@ def test_board_is_hit_from_both_sides_and_at_its_ends():
         assert motion.contacts[0].time == pytest.approx((2.0 - 0.3) / 4.0, abs=1e-12)
         assert motion.contacts[0].speed == pytest.approx(4.0, abs=1e-12)
     # Its rounded end: level with 2.0 + 0.3 / sqrt(2), the normal leans back by 45 degrees.
-    motion = play([ball((1.0, 2.0 + 0.3 * math.sqrt(0.5)), (4.0, 0.0))], [board], gravity=0.0, seconds=0.6)
+    motion = play(
+        [ball((1.0, 2.0 + 0.3 * math.sqrt(0.5)), (4.0, 0.0))], [board], gravity=0.0, seconds=0.6
+    )
     assert motion.contacts[0].time == pytest.approx((2.0 - 0.3 * math.sqrt(0.5)) / 4.0, abs=1e-9)
     assert motion.contacts[0].speed == pytest.approx(4.0 * math.sqrt(0.5), abs=1e-9)
     assert not play([ball((1.0, 2.31), (4.0, 0.0))], [board], gravity=0.0, seconds=0.9).contacts
@@ -144,20 +181,35 @@ def test_board_is_hit_from_both_sides_and_at_its_ends():
 
 def test_paddle_adds_its_own_speed():
     """e (v + w) + w: in the paddle's frame the ball rebounds with e times its approach speed."""
-    paddle = Shape(((5.0, 0.0), (5.0, 2.0)), "pad", 0.1, "pad", path=((0.2, 0.0, 0.0), (1.2, -1.0, 0.0)))
+    paddle = Shape(
+        ((5.0, 0.0), (5.0, 2.0)), "pad", 0.1, "pad", path=((0.2, 0.0, 0.0), (1.2, -1.0, 0.0))
+    )
     motion = play([ball((2.0, 1.0), (2.0, 0.0))], [paddle], gravity=0.0)
     hit = motion.contacts[0]
     time = 0.2 + (3.0 - 0.35 - 2.0 * 0.2) / 3.0
     assert hit.time == pytest.approx(time, abs=1e-12) and hit.speed == pytest.approx(3.0, abs=1e-12)
-    assert at(motion, time + 1e-9)[1][0] == pytest.approx(-restitution("rubber", "pad") * 3.0 - 1.0, abs=1e-9)
-    np.testing.assert_allclose(motion.displacements(np.array([0.0, 0.2, 0.7, 1.2, 1.9]))[:, 0, 0], [0, 0, -0.5, -1, -1], atol=1e-12)
+    assert at(motion, time + 1e-9)[1][0] == pytest.approx(
+        -restitution("rubber", "pad") * 3.0 - 1.0, abs=1e-9
+    )
+    np.testing.assert_allclose(
+        motion.displacements(np.array([0.0, 0.2, 0.7, 1.2, 1.9]))[:, 0, 0],
+        [0, 0, -0.5, -1, -1],
+        atol=1e-12,
+    )
 
 
 def test_panel_moves_and_is_not_felt():
-    panel = Shape(((3.0, 0.0), (4.0, 0.0), (4.0, 3.0), (3.0, 3.0)), "frame", front=True, path=((0.5, 0.0, 0.0), (1.0, 0.0, 2.0)))
+    panel = Shape(
+        ((3.0, 0.0), (4.0, 0.0), (4.0, 3.0), (3.0, 3.0)),
+        "frame",
+        front=True,
+        path=((0.5, 0.0, 0.0), (1.0, 0.0, 2.0)),
+    )
     motion = play([ball((1.0, 1.0), (3.0, 0.0))], [panel], gravity=0.0)
     assert not motion.contacts
-    np.testing.assert_allclose(motion.displacements(np.array([0.2, 0.75, 1.5]))[:, 0, 1], [0, 1, 2], atol=1e-12)
+    np.testing.assert_allclose(
+        motion.displacements(np.array([0.2, 0.75, 1.5]))[:, 0, 1], [0, 1, 2], atol=1e-12
+    )
 
 
 def test_crate_is_pushed_and_slides_to_rest():
@@ -170,7 +222,9 @@ def test_crate_is_pushed_and_slides_to_rest():
     e = restitution("metal", "crate")
     assert w == pytest.approx((1 + e) * 4.0 * m / (m + 1.0), abs=1e-9)
     vx = at(motion, hit.time + 1e-9)[1][0]
-    assert m * vx + 1.0 * w == pytest.approx(m * 4.0, abs=1e-9) and w - vx == pytest.approx(e * 4.0, abs=1e-9)
+    assert m * vx + 1.0 * w == pytest.approx(m * 4.0, abs=1e-9) and w - vx == pytest.approx(
+        e * 4.0, abs=1e-9
+    )
     mu = SURFACES["crate"].friction
     stop = hit.time + w / (mu * G)
     late = motion.displacements(np.array([stop + 0.01, stop + 0.1]))[:, 0, 0]
@@ -178,7 +232,10 @@ def test_crate_is_pushed_and_slides_to_rest():
 
 
 def test_crates_meet_each_other_and_the_wall():
-    a, b = (box(x, 0.0, x + 1.0, 1.0, mass=m, velocity=v, material="crate") for x, m, v in ((1.0, 1.0, 5.0), (3.0, 2.0, 0.0)))
+    a, b = (
+        box(x, 0.0, x + 1.0, 1.0, mass=m, velocity=v, material="crate")
+        for x, m, v in ((1.0, 1.0, 5.0), (3.0, 2.0, 0.0))
+    )
     motion = play([], [a, b], bounds="room", extent=4.3, seconds=1.5)
     meet, wall = motion.contacts[:2]
     assert (meet.kind, meet.a, meet.b, wall.b) == ("crate", 0, 1, -1)
@@ -204,7 +261,13 @@ def crowd(seed, **fields):
     """Balls among fixed shapes; drawn with NumPy, for tests alone."""
     rng = np.random.default_rng(seed)
     balls = [
-        ball((1.5 + 2.3 * k, rng.uniform(5, 8)), tuple(rng.uniform(-3, 3, 2)), fields.get("what", "wood"), rng.uniform(0.2, 0.4), colour=c)
+        ball(
+            (1.5 + 2.3 * k, rng.uniform(5, 8)),
+            tuple(rng.uniform(-3, 3, 2)),
+            fields.get("what", "wood"),
+            rng.uniform(0.2, 0.4),
+            colour=c,
+        )
         for k, c in enumerate(("red", "green", "blue"))
     ]
     shapes = [
@@ -227,8 +290,14 @@ def test_energy_never_grows_and_falls_only_where_something_touches():
         times = np.linspace(0, 1.6, 3001)
         e = energy(scene, motion, times)
         assert np.diff(e).max() < 1e-9
-        lying = min([a[a[:, 5] > -G + 1e-9][:, 0].min(initial=9.9) for a in motion.arcs])  # from here on something may slip
-        quiet = np.array([not any(t0 <= c.time <= t1 for c in motion.contacts) for t0, t1 in zip(times, times[1:])]) & (times[1:] < lying)
+        # from here on something may slip
+        lying = min([a[a[:, 5] > -G + 1e-9][:, 0].min(initial=9.9) for a in motion.arcs])
+        quiet = np.array(
+            [
+                not any(t0 <= c.time <= t1 for c in motion.contacts)
+                for t0, t1 in zip(times, times[1:])
+            ]
+        ) & (times[1:] < lying)
         assert np.abs(np.diff(e))[quiet].max() < 1e-9
         events += len(motion.contacts)
     assert events > 100
@@ -236,7 +305,9 @@ def test_energy_never_grows_and_falls_only_where_something_touches():
 
 def test_without_losses_nothing_is_lost(monkeypatch):
     for name in SURFACES:
-        monkeypatch.setitem(SURFACES, name, dataclasses.replace(SURFACES[name], restitution=1.0, friction=0.0))
+        monkeypatch.setitem(
+            SURFACES, name, dataclasses.replace(SURFACES[name], restitution=1.0, friction=0.0)
+        )
     played = 0
     for seed in range(40):
         scene = crowd(seed, what="ideal")
@@ -260,7 +331,9 @@ def test_nothing_enters_anything_and_events_are_in_order():
         except (NoClosedForm, TooManyEvents):
             continue
         stamps = [c.time for c in motion.contacts]
-        assert stamps == sorted(stamps) and all(c.speed >= -1e-9 and 0 <= c.rebound <= c.speed + 1e-9 for c in motion.contacts)
+        assert stamps == sorted(stamps) and all(
+            c.speed >= -1e-9 and 0 <= c.rebound <= c.speed + 1e-9 for c in motion.contacts
+        )
         p = motion.positions(np.linspace(0, 1.6, 1500))
         for k, b in enumerate(scene.balls):
             for shape in scene.shapes:
@@ -279,7 +352,10 @@ def distance(points, shape):
 
 
 def test_two_balls_keep_momentum_among_none():
-    balls = [ball((2.0, 5.0), (1.0, 0.3), "metal"), ball((4.0, 5.1), (-2.0, 0.0), "glass", 0.4, colour="blue")]
+    balls = [
+        ball((2.0, 5.0), (1.0, 0.3), "metal"),
+        ball((4.0, 5.1), (-2.0, 0.0), "glass", 0.4, colour="blue"),
+    ]
     motion = play(balls, bounds="open", gravity=0.0)
     m = np.array([b.mass for b in balls])[:, None]
     p = (m * motion.velocities(np.linspace(0, 2, 9))).sum(1)
@@ -288,6 +364,7 @@ def test_two_balls_keep_momentum_among_none():
 
 
 def test_too_much_happens():
-    point = Shape(((1.0, 1.0),), "iron", 0.0, "iron")  # balanced on it, a ball hops ever less high, without end
+    # balanced on it, a ball hops ever less high, without end
+    point = Shape(((1.0, 1.0),), "iron", 0.0, "iron")
     with pytest.raises(TooManyEvents):
         play([ball((1.0, 1.6))], [point], seconds=20.0)

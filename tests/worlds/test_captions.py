@@ -4,17 +4,36 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 
-from sora_jax.worlds.playhouse.captions import BOUNCE_PHRASES, LAUNCH_PHRASES, WORDS, BallFacts, CaptionError, Facts, caption, parse
+from sora_jax.worlds.playhouse.captions import (
+    BOUNCE_PHRASES,
+    LAUNCH_PHRASES,
+    WORDS,
+    BallFacts,
+    CaptionError,
+    Facts,
+    caption,
+    parse,
+)
 from sora_jax.worlds.playhouse.spec import COLOURS, SIZES
 
 
 @st.composite
 def facts(draw):
     balls = []
-    for colour in draw(st.lists(st.sampled_from(sorted(COLOURS)), min_size=1, max_size=3, unique=True)):
+    for colour in draw(
+        st.lists(st.sampled_from(sorted(COLOURS)), min_size=1, max_size=3, unique=True)
+    ):
         launch = draw(st.sampled_from(sorted(LAUNCH_PHRASES)))
         direction = None if launch == "dropped" else draw(st.sampled_from(["left", "right"]))
-        balls.append(BallFacts(colour, draw(st.sampled_from(sorted(SIZES))), launch, direction, draw(st.sampled_from(sorted(BOUNCE_PHRASES)))))
+        balls.append(
+            BallFacts(
+                colour,
+                draw(st.sampled_from(sorted(SIZES))),
+                launch,
+                direction,
+                draw(st.sampled_from(sorted(BOUNCE_PHRASES))),
+            )
+        )
     return Facts(tuple(balls))
 
 

@@ -42,7 +42,14 @@ def test_pinned_hashes(split):
 
 def test_same_in_another_process_and_order():
     code = "from tests.worlds.test_draw import digest; print(digest('train', [5, 3]))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, timeout=600)
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        timeout=600,
+    )
     draw("train", 99)
     assert other.stdout.strip() == digest("train", [5, 3])
 
@@ -85,7 +92,9 @@ def test_events_can_be_seen(takes):
 
 def test_splits_are_disjoint_and_share_their_factors(takes):
     held_out = [draw("val", i) for i in range(60)]
-    assert all(FAMILIES["room"].split_of(t.facts) == "val" for t in held_out) and all(FAMILIES["room"].split_of(t.facts) == "train" for t in takes)
+    assert all(FAMILIES["room"].split_of(t.facts) == "val" for t in held_out) and all(
+        FAMILIES["room"].split_of(t.facts) == "train" for t in takes
+    )
     assert not {t.facts.key() for t in held_out} & {t.facts.key() for t in takes}
     for field in ("colour", "size", "launch", "direction", "bounces"):
         seen = {getattr(b, field) for t in takes for b in t.facts.balls}
@@ -107,9 +116,21 @@ FAMILY_HASHES = {
 
 
 def test_families_are_the_same_everywhere():
-    """Alone, and in another process: every family's scenes, arcs, turns, shifts, contacts and captions."""
-    code = "from tests.worlds.test_draw import family_digest as d, FAMILY_HASHES; print([d(f) for f in sorted(FAMILY_HASHES)])"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, timeout=600)
+    """Alone, and in another process: every family's scenes, arcs, turns, shifts, contacts and
+    captions.
+    """
+    code = (
+        "from tests.worlds.test_draw import family_digest as d, FAMILY_HASHES; print([d(f) "
+        "for f in sorted(FAMILY_HASHES)])"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        timeout=600,
+    )
     here = [family_digest(f) for f in sorted(FAMILY_HASHES)]
     assert other.stdout.strip() == str(here)
     assert dict(zip(sorted(FAMILY_HASHES), here)) == FAMILY_HASHES
@@ -119,10 +140,16 @@ def family_digest(family):
     state = hashlib.sha256()
     for split in FAMILIES[family].splits:
         for take in (draw(split, i, family=family) for i in range(4)):
-            state.update((take.scene.to_json() + take.facts.key() + "|".join(take.captions + take.intents)).encode())
+            state.update(
+                (
+                    take.scene.to_json() + take.facts.key() + "|".join(take.captions + take.intents)
+                ).encode()
+            )
             for rows in (*take.trajectory.arcs, *take.trajectory.turns, *take.trajectory.shifts):
                 state.update(rows.tobytes())
             for c in take.trajectory.contacts:
-                state.update(np.array([c.time, c.a, c.b, c.speed, c.rebound]).tobytes() + c.kind.encode())
+                state.update(
+                    np.array([c.time, c.a, c.b, c.speed, c.rebound]).tobytes() + c.kind.encode()
+                )
             state.update(str((take.margin, take.margin_speed)).encode())
     return state.hexdigest()[:16]

@@ -1,4 +1,6 @@
-"""Films: one motion in every style, a camera whose map can be read back from the posts, and captions that say both."""
+"""Films: one motion in every style, a camera whose map can be read back from the posts, and
+captions that say both.
+"""
 
 import dataclasses
 import functools
@@ -30,7 +32,11 @@ def filmed(index, move, style, direction="right"):
     """A room on a pale backdrop, as a film."""
     take = draw("train", index)
     scene = dataclasses.replace(take.scene, style=style, backdrop=0)
-    return dataclasses.replace(take, scene=camera.filmed(scene, take.trajectory, move, direction, CLIP_SECONDS), family="film")
+    return dataclasses.replace(
+        take,
+        scene=camera.filmed(scene, take.trajectory, move, direction, CLIP_SECONDS),
+        family="film",
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +62,18 @@ def frames(takes):
 
 
 def test_one_motion_in_every_style():
-    take = next(t for t in (draw("train", i, family="film") for i in range(9)) if t.facts.look.camera != "static")
+    take = next(
+        t
+        for t in (draw("train", i, family="film") for i in range(9))
+        if t.facts.look.camera != "static"
+    )
     for style in FILM_STYLES:
         other = in_style(take, style)
-        assert other.trajectory is take.trajectory and other.scene.view == take.scene.view and other.scene.balls == take.scene.balls
+        assert (
+            other.trajectory is take.trajectory
+            and other.scene.view == take.scene.view
+            and other.scene.balls == take.scene.balls
+        )
         assert other.scene.style == other.facts.look.style == style
         assert {film.parse(c).look for c in other.captions} == {other.facts.look}
         a, b = (sound_inputs([t], FORMAT) for t in (take, other))
@@ -70,7 +84,10 @@ def test_one_motion_in_every_style():
 def coloured(picture, colour):
     """Weights [H, W] of the pixels whose hue is that of a palette colour."""
     hue = lambda rgb: (
-        (rgb - rgb.mean(-1, keepdims=True)) / np.maximum(np.linalg.norm(rgb - rgb.mean(-1, keepdims=True), axis=-1, keepdims=True), 0.12)
+        (rgb - rgb.mean(-1, keepdims=True))
+        / np.maximum(
+            np.linalg.norm(rgb - rgb.mean(-1, keepdims=True), axis=-1, keepdims=True), 0.12
+        )
     )
     wanted = np.array(COLOURS[colour], np.float32)
     return np.maximum((hue(picture) @ hue(wanted)) - 0.75, 0.0)
@@ -80,13 +97,23 @@ def test_balls_are_where_they_should_be_in_every_style(takes, frames):
     for take, clip in zip(takes[:4], frames):
         style = take.scene.style
         shown, seen = shown_times(style, FORMAT), FORMAT.frame_times()
-        centre = camera.project(camera.views(take.scene, seen), take.trajectory.positions(shown)[:, 0], 64)
+        centre = camera.project(
+            camera.views(take.scene, seen), take.trajectory.positions(shown)[:, 0], 64
+        )
         for f in range(0, 17, 3):
             weight = coloured(clip[f], take.scene.balls[0].colour)
             rows, columns = np.mgrid[:64, :64]
             found = np.array([(weight * columns).sum(), (weight * rows).sum()]) / weight.sum()
             assert np.abs(found - centre[f]).max() < 0.75, (style, f, found, centre[f])
-            area = np.pi * (take.scene.balls[0].radius * 64 / camera.views(take.scene, seen[f : f + 1])[0, 2]) ** 2
+            area = (
+                np.pi
+                * (
+                    take.scene.balls[0].radius
+                    * 64
+                    / camera.views(take.scene, seen[f : f + 1])[0, 2]
+                )
+                ** 2
+            )
             assert 0.35 * area < (weight > 0.05).sum() < 2.0 * area, (style, f)
 
 
@@ -94,20 +121,35 @@ def test_anime_is_drawn_on_twos_and_the_camera_is_not(takes, frames):
     anime = frames[FILM_STYLES.index("anime")]
     scene = takes[FILM_STYLES.index("anime")].scene
     times = shown_times("anime", FORMAT)
-    assert (times[1::2] == times[:-1:2]).all() and (shown_times("realistic", FORMAT) == FORMAT.frame_times()).all()
-    assert (shown_times("anime", ClipFormat(17, 8, 64)) == ClipFormat(17, 8, 64).frame_times()).all()
+    assert (times[1::2] == times[:-1:2]).all() and (
+        shown_times("realistic", FORMAT) == FORMAT.frame_times()
+    ).all()
+    assert (
+        shown_times("anime", ClipFormat(17, 8, 64)) == ClipFormat(17, 8, 64).frame_times()
+    ).all()
     assert np.abs(anime[0] - anime[1]).max() > 0.1 and scene.view  # the pan goes on
     shift = camera.affine(scene, FORMAT.frame_times(), 64)[:, 1]
     still = np.roll(anime[1], int(np.round(shift[0] - shift[1])), axis=1)
-    assert np.abs(still - anime[0])[:, 8:-8].mean() < np.abs(anime[1] - anime[0])[:, 8:-8].mean() + 1e-3
+    assert (
+        np.abs(still - anime[0])[:, 8:-8].mean()
+        < np.abs(anime[1] - anime[0])[:, 8:-8].mean() + 1e-3
+    )
 
 
 def test_styles_have_their_marks(frames):
     flat, realistic, cinematic, anime = frames[:4]
     bars = round(64 * camera.BARS) - 1
-    assert not cinematic[:, :bars].any() and not cinematic[:, -bars:].any() and cinematic[:, bars + 3].any()
+    assert (
+        not cinematic[:, :bars].any()
+        and not cinematic[:, -bars:].any()
+        and cinematic[:, bars + 3].any()
+    )
     assert cinematic[:, 10, :4].mean() < cinematic[:, 10, 28:36].mean() - 0.05  # vignette
-    assert len(np.unique(np.round(flat[0, :20] * 255))) < 40 < len(np.unique(np.round(realistic[0, :20] * 255)))
+    assert (
+        len(np.unique(np.round(flat[0, :20] * 255)))
+        < 40
+        < len(np.unique(np.round(realistic[0, :20] * 255)))
+    )
     dark = lambda clip: (clip.max(-1) < 0.25).sum()
     assert dark(anime) > dark(flat) + 17 * 8  # outlines
 
@@ -146,7 +188,9 @@ def measured_posts(picture):
 
 @pytest.mark.parametrize("move", camera.MOVES)
 def test_the_camera_can_be_recovered_from_the_posts(takes, frames, move):
-    """Equation (2) from two points: zoom from their distance, shift from their places; relative to the first frame."""
+    """Equation (2) from two points: zoom from their distance, shift from their places; relative to
+    the first frame.
+    """
     i = 4 + camera.MOVES.index(move)
     scene, clip = takes[i].scene, frames[i]
     zoom, column, row = (camera.affine(scene, FORMAT.frame_times(), 64)).T
@@ -173,11 +217,15 @@ def test_views_project_and_keep_the_scene_in_sight():
         np.testing.assert_allclose(camera.unproject(views, pixels, 64), points, atol=1e-12)
         zoom, column, row = camera.affine(scene, times, 64).T
         q = camera.project(camera.views(scene, np.zeros(1)), points, 64)
-        np.testing.assert_allclose((q + 0.5) * zoom[:, None] + np.stack([column, row], 1) - 0.5, pixels, atol=1e-9)
+        np.testing.assert_allclose(
+            (q + 0.5) * zoom[:, None] + np.stack([column, row], 1) - 0.5, pixels, atol=1e-9
+        )
         for x, y in ((0.0, 0.0), (4.0, 3.7)):
             seen = camera.project(views, np.full((60, 2), (x, y)), 64)
             assert seen[:, 0].min() > 0 and seen[:, 0].max() < 63
-            assert seen[:, 1].min() > 64 * camera.BARS - 2 and seen[:, 1].max() < 64 * (1 - camera.BARS)
+            assert seen[:, 1].min() > 64 * camera.BARS - 2 and seen[:, 1].max() < 64 * (
+                1 - camera.BARS
+            )
         assert {"static": len(scene.view) == 1}.get(move, len(scene.view) > 1)
     with pytest.raises(ValueError, match="no camera 'crane'"):
         camera.filmed(scene, draw("train", 0).trajectory, "crane", None, 2.0)
@@ -186,17 +234,30 @@ def test_views_project_and_keep_the_scene_in_sight():
 def test_a_follow_follows_and_a_shake_shakes_at_the_impact():
     followed = filmed(3, "follow", "flat")
     times = np.arange(33) / 16
-    x, left = followed.trajectory.positions(times)[:, 0, 0], camera.views(followed.scene, times)[:, 0]
+    x, left = (
+        followed.trajectory.positions(times)[:, 0, 0],
+        camera.views(followed.scene, times)[:, 0],
+    )
     assert np.corrcoef(x, left)[0, 1] > 0.9 or np.ptp(x) < 0.3
     shaken = filmed(3, "shake", "flat")
     impact = next(c.time for c in shaken.trajectory.contacts if c.speed >= 1.0)
-    view = camera.views(shaken.scene, np.array([impact - 0.01, impact + camera.SWING, impact + 0.5 * camera.SWING * camera.SWINGS]))
-    assert (view[0] == camera.views(shaken.scene, np.zeros(1))[0]).all() and np.abs(view[1] - view[0]).max() > 0.02
+    view = camera.views(
+        shaken.scene,
+        np.array(
+            [impact - 0.01, impact + camera.SWING, impact + 0.5 * camera.SWING * camera.SWINGS]
+        ),
+    )
+    assert (view[0] == camera.views(shaken.scene, np.zeros(1))[0]).all() and np.abs(
+        view[1] - view[0]
+    ).max() > 0.02
 
 
 @functools.cache
 def drawn_of(family):
-    return {split: [draw(split, i, family=family) for i in range(6)] for split in FAMILIES[family].splits}
+    return {
+        split: [draw(split, i, family=family) for i in range(6)]
+        for split in FAMILIES[family].splits
+    }
 
 
 @pytest.mark.parametrize("family", ["room", "film", "occlude"])
@@ -212,11 +273,18 @@ def test_splits_are_disjoint(family):
 def test_film_splits_hold_out_what_they_say():
     drawn = drawn_of("film")
     rest = [draw("train", i, family="film") for i in range(20)] + [
-        take for split, takes in drawn.items() for take in takes if split in ("train", "val", "paraphrase")
+        take
+        for split, takes in drawn.items()
+        for take in takes
+        if split in ("train", "val", "paraphrase")
     ]
     pair = lambda take: (take.facts.look.style, take.facts.look.camera)
-    assert {pair(t) for t in drawn["combo"]} <= set(film.HELD_OUT_PAIRS) and not {pair(t) for t in rest} & set(film.HELD_OUT_PAIRS)
-    assert {s for s, _ in map(pair, rest)} == set(FILM_STYLES) and {m for _, m in map(pair, rest)} == set(camera.MOVES)
+    assert {pair(t) for t in drawn["combo"]} <= set(film.HELD_OUT_PAIRS) and not {
+        pair(t) for t in rest
+    } & set(film.HELD_OUT_PAIRS)
+    assert {s for s, _ in map(pair, rest)} == set(FILM_STYLES) and {
+        m for _, m in map(pair, rest)
+    } == set(camera.MOVES)
     assert all(film.held_out_order(t.facts.first) for t in drawn["order"])
     assert not any(t.facts.first and film.held_out_order(t.facts.first) for t in rest)
     voices = {split: {t.facts.voice for t in takes} for split, takes in drawn.items()}
@@ -224,11 +292,20 @@ def test_film_splits_hold_out_what_they_say():
     assert not any(v & set(film.HELD_OUT_VOICES) for s, v in voices.items() if s != "speakers")
     assert all(t.scene.narration.voice == t.facts.voice for t in drawn["speakers"])
     assert all(t.scene.gravity == 3.7 for t in drawn["ood_gravity"])
-    launched = lambda takes: [[abs(b.velocity[0]) for b in t.scene.balls if b.launch != "dropped"] for t in takes]
-    slowest, fastest = min(min(speeds) for speeds in launched(drawn["ood_velocity"])), max(max(s, default=0) for s in launched(rest))
+    launched = lambda takes: [
+        [abs(b.velocity[0]) for b in t.scene.balls if b.launch != "dropped"] for t in takes
+    ]
+    slowest, fastest = (
+        min(min(speeds) for speeds in launched(drawn["ood_velocity"])),
+        max(max(s, default=0) for s in launched(rest)),
+    )
     assert slowest > film.FASTEST >= fastest
     sizes = [r for low, high in SIZES.values() for r in (low, high)]
-    assert all(b.radius < min(sizes) or b.radius > max(sizes) for t in drawn["ood_size"] for b in t.scene.balls)
+    assert all(
+        b.radius < min(sizes) or b.radius > max(sizes)
+        for t in drawn["ood_size"]
+        for b in t.scene.balls
+    )
     aloud = ["is said aloud" in t.captions[0] for t in rest if t.facts.voice is not None]
     assert aloud == [t.split == "paraphrase" for t in rest if t.facts.voice is not None]
 
@@ -244,11 +321,19 @@ def test_long_clips_keep_their_facts_to_the_end():
 
 
 def test_balls_land_in_the_order_that_is_said():
-    found = [take for take in (draw("train", i, family="film") for i in range(20)) if take.facts.first]
+    found = [
+        take for take in (draw("train", i, family="film") for i in range(20)) if take.facts.first
+    ]
     for take in found:
-        time = {take.scene.balls[c.a].colour: c.time for c in reversed(take.trajectory.contacts) if c.kind == "floor"}
+        time = {
+            take.scene.balls[c.a].colour: c.time
+            for c in reversed(take.trajectory.contacts)
+            if c.kind == "floor"
+        }
         a, b = take.facts.first
-        assert time[a] < time[b] and all(t >= time[b] for colour, t in time.items() if colour not in (a, b))
+        assert time[a] < time[b] and all(
+            t >= time[b] for colour, t in time.items() if colour not in (a, b)
+        )
     assert len(found) > 2
 
 
@@ -258,7 +343,9 @@ def facts(draw):
     balls = room.draw_balls(stream, draw(st.integers(1, 3)))
     landing = [ball.colour for ball in balls.balls if ball.bounces]
     first = tuple(landing[:2]) if len(landing) > 1 else None
-    look = draw_look(stream, draw(st.sampled_from(FILM_STYLES)), draw(st.sampled_from(camera.MOVES)))
+    look = draw_look(
+        stream, draw(st.sampled_from(FILM_STYLES)), draw(st.sampled_from(camera.MOVES))
+    )
     return film.FilmFacts(balls, look, first, draw(st.sampled_from([None, 0])))
 
 
@@ -267,7 +354,12 @@ def facts(draw):
 def test_every_paraphrase_reads_back(facts, variant, held_out):
     text = film.caption(facts, variant, held_out)
     for read in (film.parse(text), film.parse(text.upper() + ".")):
-        assert (read.balls.key(), read.look, read.first, read.voice) == (facts.balls.key(), facts.look, facts.first, facts.voice)
+        assert (read.balls.key(), read.look, read.first, read.voice) == (
+            facts.balls.key(),
+            facts.look,
+            facts.first,
+            facts.voice,
+        )
         assert facts.voice is None or read.balls.balls[0].colour == facts.balls.balls[0].colour
     assert film.FilmFacts.from_dict(facts.to_dict()) == facts
 

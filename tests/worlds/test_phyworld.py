@@ -15,7 +15,9 @@ TIMES = np.arange(33) * 0.1
 
 
 def test_sizes_of_the_training_sets():
-    sizes = {name: family.train_size for name, family in FAMILIES.items() if name.startswith("phyworld")}
+    sizes = {
+        name: family.train_size for name, family in FAMILIES.items() if name.startswith("phyworld")
+    }
     assert sizes["phyworld_uniform_30k"] == sizes["phyworld_parabola_30k"] == 30_000
     assert sizes["phyworld_uniform_300k"] == 300_000
     assert (sizes["phyworld_collision_30k"], sizes["phyworld_collision_300k"]) == (28_224, 329_476)
@@ -41,10 +43,13 @@ def test_splits_are_disjoint_and_in_their_ranges(name):
     for split, facts in drawn.items():
         for f in facts:
             assert inside(f.speeds, 1, 4) == (split not in ("ood_velocity", "ood_velocity_size"))
-            assert inside(f.radii, *phyworld.RADII[n]) == (split not in ("ood_size", "ood_velocity_size"))
+            assert inside(f.radii, *phyworld.RADII[n]) == (
+                split not in ("ood_size", "ood_velocity_size")
+            )
             assert all(v <= 0.8 or 1 <= v <= 4 or 4.5 <= v <= 6 for v in f.speeds)
     grid = np.linspace(1, 4, FAMILIES[name].grid[0])
-    assert all(np.abs(grid - f.speeds[0]).min() > 1e-9 for f in drawn["val"])  # between the points of the grid
+    # between the points of the grid
+    assert all(np.abs(grid - f.speeds[0]).min() > 1e-9 for f in drawn["val"])
     assert all(np.abs(grid - f.speeds[0]).min() < 1e-9 for f in drawn["train"])
 
 
@@ -54,7 +59,9 @@ def test_uniform_and_parabola_are_their_formulas():
             take = draw("val", i, family=name)
             (x, y), v = take.scene.balls[0].position, take.facts.speeds[0]
             p = take.trajectory.positions(TIMES)[:, 0]
-            np.testing.assert_allclose(p, np.stack([x + v * TIMES, y - 0.5 * g * TIMES**2], -1), atol=1e-12)
+            np.testing.assert_allclose(
+                p, np.stack([x + v * TIMES, y - 0.5 * g * TIMES**2], -1), atol=1e-12
+            )
             assert not take.trajectory.contacts
 
 
@@ -63,18 +70,24 @@ def test_collisions_keep_momentum_and_energy_and_come_in_time():
         for i in range(20):
             take = draw(split, i, family=TASKS[1])
             (contact,) = take.trajectory.contacts
-            assert 0.4 - 1e-9 <= contact.time <= 2.4 + 1e-9 and [b.colour for b in take.scene.balls] == ["red", "blue"]
+            assert 0.4 - 1e-9 <= contact.time <= 2.4 + 1e-9 and [
+                b.colour for b in take.scene.balls
+            ] == ["red", "blue"]
             m = np.array(take.facts.radii) ** 2  # the paper's mass
             v = take.trajectory.velocities(np.array([0.0, 3.2]))[..., 0]
             assert (m * v).sum(-1)[1] == pytest.approx((m * v).sum(-1)[0], abs=1e-9)
             assert (m * v * v).sum(-1)[1] == pytest.approx((m * v * v).sum(-1)[0], abs=1e-9)
             assert np.abs(take.trajectory.velocities(TIMES)[..., 1]).max() == 0.0
             start = take.trajectory.positions(np.zeros(1))[0, :, 0]
-            assert (start - take.facts.radii >= -1e-9).all() and (start + take.facts.radii <= 10 + 1e-9).all()
+            assert (start - take.facts.radii >= -1e-9).all() and (
+                start + take.facts.radii <= 10 + 1e-9
+            ).all()
 
 
 def test_balls_on_a_blank_sheet():
-    """The paper's parser: the mean pixel of R > 127, G < 127, B < 127 is the ball, and everything else is white."""
+    """The paper's parser: the mean pixel of R > 127, G < 127, B < 127 is the ball, and everything
+    else is white.
+    """
     format = FORMATS["phyworld"]
     takes = [draw("val", i, family=name) for name in TASKS for i in (0, 1)]
     frames = np.round(np.asarray(render(render_inputs(takes, format), format)) * 255)
@@ -86,5 +99,8 @@ def test_balls_on_a_blank_sheet():
             if not ((p[f] > ball.radius) & (p[f] < 10 - ball.radius)).all():
                 continue
             rows, columns = np.nonzero(red)
-            assert abs((columns.mean() + 0.5) / 6.4 - p[f, 0]) < 0.05 and abs(10 - (rows.mean() + 0.5) / 6.4 - p[f, 1]) < 0.05
+            assert (
+                abs((columns.mean() + 0.5) / 6.4 - p[f, 0]) < 0.05
+                and abs(10 - (rows.mean() + 0.5) / 6.4 - p[f, 1]) < 0.05
+            )
         assert (clip[0, 0, 0] == 255).all() and take.captions[0] == ""

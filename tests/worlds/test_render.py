@@ -10,7 +10,13 @@ from sora_jax.modality import FORMATS, SAMPLE_RATE
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.render import render, render_inputs
 from sora_jax.worlds.playhouse.sound import sound_inputs, synthesise
-from sora_jax.worlds.playhouse.spec import COLOURS, MATERIALS, REFERENCE_RADIUS, from_pixels, to_pixels
+from sora_jax.worlds.playhouse.spec import (
+    COLOURS,
+    MATERIALS,
+    REFERENCE_RADIUS,
+    from_pixels,
+    to_pixels,
+)
 
 FORMAT = FORMATS["nano"]
 
@@ -39,7 +45,9 @@ def test_ranges_and_shapes(frames, sounds):
 def test_rooms_look_as_they_always_did(takes, frames):
     """Shipped weights were trained on these pixels: frames 0, 8 and 16 of the first four takes."""
     pinned = np.asarray(Image.open(Path(__file__).with_name("rooms.png")), np.float32)
-    sheet = np.concatenate([np.concatenate(clip[[0, 8, 16]], axis=1) for clip in frames[:4]], axis=0)
+    sheet = np.concatenate(
+        [np.concatenate(clip[[0, 8, 16]], axis=1) for clip in frames[:4]], axis=0
+    )
     assert {take.scene.style for take in takes[:4]} == {"flat", "shaded"}
     assert np.abs(sheet * 255 - pinned).max() <= 1.0
 
@@ -49,13 +57,18 @@ def test_flat_balls_are_where_they_should_be(takes, frames):
     for take, clip in zip(takes, frames):
         if take.scene.style != "flat":
             continue
-        centres = to_pixels(take.trajectory.positions(FORMAT.frame_times()), take.scene.extent, FORMAT.size)
+        centres = to_pixels(
+            take.trajectory.positions(FORMAT.frame_times()), take.scene.extent, FORMAT.size
+        )
         for k, ball in enumerate(take.scene.balls):
             colour = np.array(COLOURS[ball.colour], np.float32)
             for f in (0, 8, 16):
                 hit = np.abs(clip[f] - colour).max(-1) < 0.02
                 rows, columns = np.nonzero(hit)
-                assert abs(columns.mean() - centres[f, k, 0]) < 0.5 and abs(rows.mean() - centres[f, k, 1]) < 0.5
+                assert (
+                    abs(columns.mean() - centres[f, k, 0]) < 0.5
+                    and abs(rows.mean() - centres[f, k, 1]) < 0.5
+                )
                 area = np.pi * (ball.radius * 16) ** 2
                 assert 0.5 * area < hit.sum() < 1.1 * area
                 checked += 1
@@ -84,7 +97,11 @@ def test_impacts_sound_at_their_instant(takes, sounds):
 
 
 def test_struck_ball_rings_at_its_frequency():
-    take = next(t for t in (draw("train", i) for i in range(100)) if len(t.scene.balls) == 1 and t.scene.balls[0].material == "glass")
+    take = next(
+        t
+        for t in (draw("train", i) for i in range(100))
+        if len(t.scene.balls) == 1 and t.scene.balls[0].material == "glass"
+    )
     sound = np.asarray(synthesise(sound_inputs([take], FORMAT), FORMAT))[0]
     at = int(take.trajectory.contacts[0].time * SAMPLE_RATE) + 80
     spectrum = np.abs(np.fft.rfft(sound[at : at + 1600] * np.hanning(1600), 16000))

@@ -1,4 +1,6 @@
-"""Shapes are painted where they are and ring when they are struck, the same in any batch and beside any other family."""
+"""Shapes are painted where they are and ring when they are struck, the same in any batch and beside
+any other family.
+"""
 
 import dataclasses
 
@@ -36,12 +38,20 @@ def area(picture, paint):
         (Shape(((2.0, 2.0),), "iron", 0.5), np.pi * 0.25),
         (Shape(((1.0, 1.0), (3.0, 2.0)), "iron", 0.2), 0.4 * 5**0.5 + np.pi * 0.04),
         (Shape(((1.0, 1.0), (3.0, 1.0), (1.0, 3.0)), "iron"), 2.0),
-        (Shape(((1.0, 1.0), (3.0, 1.0), (3.0, 2.5), (1.0, 2.5)), "iron", 0.1), 3.0 + 0.7 + np.pi * 0.01),
-        (Shape(((1.0, 1.0), (2.0, 0.5), (3.0, 1.0), (3.0, 2.0), (2.0, 2.5), (1.0, 2.0)), "iron"), 3.0),
+        (
+            Shape(((1.0, 1.0), (3.0, 1.0), (3.0, 2.5), (1.0, 2.5)), "iron", 0.1),
+            3.0 + 0.7 + np.pi * 0.01,
+        ),
+        (
+            Shape(((1.0, 1.0), (2.0, 0.5), (3.0, 1.0), (3.0, 2.0), (2.0, 2.5), (1.0, 2.0)), "iron"),
+            3.0,
+        ),
     ],
 )
 def test_a_shape_covers_its_area(shape, expected):
-    """Coverage sums to the area: of a disc, a bar, a triangle, a rounded box; 2 % for the ramp's corners."""
+    """Coverage sums to the area: of a disc, a bar, a triangle, a rounded box; 2 % for the ramp's
+    corners.
+    """
     assert area(frames_of(take_of(shape))[0, 0], "iron") == pytest.approx(expected, rel=0.02)
 
 
@@ -49,19 +59,27 @@ def test_a_shape_is_where_it_is():
     picture = frames_of(take_of(Shape(((0.5, 1.0), (1.5, 1.0), (0.5, 3.0)), "iron")))[0, 0]
     rows, columns = np.nonzero(picture.sum(-1) < 1.0)
     points = from_pixels(np.stack([columns, rows], -1).astype(float), 4.0, 64)
-    np.testing.assert_allclose(points.mean(0), [0.5 + 1 / 3, 1.0 + 2 / 3], atol=0.03)  # a triangle's centre
+    # a triangle's centre
+    np.testing.assert_allclose(points.mean(0), [0.5 + 1 / 3, 1.0 + 2 / 3], atol=0.03)
 
 
 def test_front_hides_the_ball_and_behind_does_not():
     box = ((1.0, 0.5), (3.0, 0.5), (3.0, 3.0), (1.0, 3.0))
     ball = Ball("red", "small", "rubber", "thrown", None, 0.3, (2.0, 2.5), (0.0, 0.0))
-    hidden, seen = frames_of(take_of(Shape(box, "frame", front=True), balls=[ball]), take_of(Shape(box, "frame"), balls=[ball]))
+    hidden, seen = frames_of(
+        take_of(Shape(box, "frame", front=True), balls=[ball]),
+        take_of(Shape(box, "frame"), balls=[ball]),
+    )
     red = lambda clip: (clip[..., 0] > 0.8) & (clip[..., 1] < 0.2)
     assert not red(hidden).any() and red(seen).any()
 
 
 def test_a_moving_shape_is_painted_where_it_moves():
-    panel = Shape(((0.2, 1.0), (1.2, 1.0), (1.2, 2.0), (0.2, 2.0)), "iron", path=((0.0, 0.0, 0.0), (1.0, 2.0, 1.0)))
+    panel = Shape(
+        ((0.2, 1.0), (1.2, 1.0), (1.2, 2.0), (0.2, 2.0)),
+        "iron",
+        path=((0.0, 0.0, 0.0), (1.0, 2.0, 1.0)),
+    )
     clip = frames_of(take_of(panel))[0]
     for f, t in enumerate(FORMAT.frame_times()):
         rows, columns = np.nonzero(clip[f].sum(-1) < 1.0)
@@ -70,20 +88,34 @@ def test_a_moving_shape_is_painted_where_it_moves():
 
 
 def test_families_share_a_batch():
-    """A room beside a court, and a court beside fewer shapes, have the pixels and samples that they have alone."""
-    takes = [draw("train", 4), draw("train", 1, family="court"), draw("val", 2, family="phyworld_collision_30k"), draw("train", 7, family="court")]
+    """A room beside a court, and a court beside fewer shapes, have the pixels and samples that they
+    have alone.
+    """
+    takes = [
+        draw("train", 4),
+        draw("train", 1, family="court"),
+        draw("val", 2, family="phyworld_collision_30k"),
+        draw("train", 7, family="court"),
+    ]
     together = frames_of(*takes)
     heard = np.asarray(synthesise(sound_inputs(takes, FORMAT), FORMAT))
     for i, take in enumerate(takes):
         assert np.abs(frames_of(take)[0] - together[i]).max() <= 1 / 255
-        assert np.abs(np.asarray(synthesise(sound_inputs([take], FORMAT), FORMAT))[0] - heard[i]).max() <= 1e-3
+        assert (
+            np.abs(np.asarray(synthesise(sound_inputs([take], FORMAT), FORMAT))[0] - heard[i]).max()
+            <= 1e-3
+        )
     assert not heard[2].any()  # PhyWorld is silent
 
 
 def test_the_rim_rings_at_its_own_frequency():
-    """A heavy cloth ball on the rim: its own modes are low, so the spectrum's peak above 400 Hz is the iron's."""
+    """A heavy cloth ball on the rim: its own modes are low, so the spectrum's peak above 400 Hz is
+    the iron's.
+    """
     rim = Shape(((2.0, 1.0),), "iron", 0.05, "iron")
-    take = take_of(rim, balls=[Ball("red", "large", "cloth", "thrown", None, 0.4, (2.02, 3.0), (0.0, 0.0))])
+    take = take_of(
+        rim, balls=[Ball("red", "large", "cloth", "thrown", None, 0.4, (2.02, 3.0), (0.0, 0.0))]
+    )
     at = take.trajectory.contacts[0]
     assert at.kind == "shape"
     format = ClipFormat(17, 8, 64)

@@ -1,4 +1,6 @@
-"""The motion is exact: closed forms, conservation laws, and a small-step integration agree with it."""
+"""The motion is exact: closed forms, conservation laws, and a small-step integration agree with
+it.
+"""
 
 import dataclasses
 import math
@@ -12,7 +14,9 @@ from sora_jax.worlds.playhouse.spec import MATERIALS, Ball, Scene
 from sora_jax.worlds.playhouse.touch import roots
 
 
-def ball(position, velocity=(0.0, 0.0), material="rubber", radius=0.25, launch="thrown", colour="red"):
+def ball(
+    position, velocity=(0.0, 0.0), material="rubber", radius=0.25, launch="thrown", colour="red"
+):
     return Ball(colour, "small", material, launch, "left", radius, position, velocity)
 
 
@@ -36,7 +40,10 @@ def test_ball_comes_to_rest_below_the_rest_speed_and_stays():
 
 
 def test_two_balls_conserve_momentum_and_lose_the_stated_energy():
-    a, b = ball((1.0, 1.5), (2.0, 0.0), "metal"), ball((2.5, 1.5), (-1.0, 0.0), "wood", 0.4, colour="blue")
+    a, b = (
+        ball((1.0, 1.5), (2.0, 0.0), "metal"),
+        ball((2.5, 1.5), (-1.0, 0.0), "wood", 0.4, colour="blue"),
+    )
     motion = simulate(Scene(0, (a, b), gravity=0.0), 0.6)
     (contact,) = motion.contacts
     before, after = motion.velocities(np.array([0.0, 0.59]))
@@ -48,8 +55,13 @@ def test_two_balls_conserve_momentum_and_lose_the_stated_energy():
 
 
 def test_flying_ball_meets_lying_ball():
-    """Equation (4) with relative acceleration: the gap is zero at the contact and never negative."""
-    falling, lying = ball((2.1, 2.0)), ball((1.9, 0.45), launch="rolled", radius=0.45, colour="blue")
+    """Equation (4) with relative acceleration: the gap is zero at the contact and never
+    negative.
+    """
+    falling, lying = (
+        ball((2.1, 2.0)),
+        ball((1.9, 0.45), launch="rolled", radius=0.45, colour="blue"),
+    )
     motion = simulate(Scene(0, (falling, lying)), 1.2)
     hit = next(c for c in motion.contacts if c.kind == "ball")
     times = np.linspace(0, 1.2, 5001)
@@ -73,7 +85,11 @@ def test_agrees_with_small_steps():
             v[flying, 1] -= g * step
             p += v * step
         assert (p[:, 1] > r - 1e-3).all()
-        np.testing.assert_allclose(p, take.trajectory.positions(np.array([int((first - 1e-3) / step) * step]))[0], atol=1e-3)
+        np.testing.assert_allclose(
+            p,
+            take.trajectory.positions(np.array([int((first - 1e-3) / step) * step]))[0],
+            atol=1e-3,
+        )
 
 
 def test_no_ball_leaves_the_room_or_enters_another():
@@ -81,16 +97,31 @@ def test_no_ball_leaves_the_room_or_enters_another():
     for index in range(40):
         take = draw("train", index)
         p, r = take.trajectory.positions(times), np.array([b.radius for b in take.scene.balls])
-        assert (p[..., 0] > r - 1e-9).all() and (p[..., 0] < take.scene.extent - r + 1e-9).all() and (p[..., 1] > r - 1e-9).all()
+        assert (
+            (p[..., 0] > r - 1e-9).all()
+            and (p[..., 0] < take.scene.extent - r + 1e-9).all()
+            and (p[..., 1] > r - 1e-9).all()
+        )
         for i in range(len(r)):
             for j in range(i):
                 assert (np.linalg.norm(p[:, i] - p[:, j], axis=-1) > r[i] + r[j] - 1e-9).all()
 
 
 def test_a_pile_up_is_refused():
-    cramped = Scene(0, (ball((0.26, 0.26), (9.0, 9.0)), ball((0.78, 0.26), (-9.0, 3.0), colour="blue")), extent=1.05, gravity=0.0)
+    cramped = Scene(
+        0,
+        (ball((0.26, 0.26), (9.0, 9.0)), ball((0.78, 0.26), (-9.0, 3.0), colour="blue")),
+        extent=1.05,
+        gravity=0.0,
+    )
     with pytest.raises(TooManyEvents):
-        simulate(dataclasses.replace(cramped, balls=tuple(dataclasses.replace(b, material="rubber") for b in cramped.balls)), 400.0)
+        simulate(
+            dataclasses.replace(
+                cramped,
+                balls=tuple(dataclasses.replace(b, material="rubber") for b in cramped.balls),
+            ),
+            400.0,
+        )
 
 
 @pytest.mark.parametrize("zeros", [(0.5,), (0.25, 0.75), (0.1, 0.2, 0.9), (0.1, 0.4, 0.6, 0.7)])

@@ -1,11 +1,15 @@
-"""Sounds that last: rain, crickets, and balls that roll. Float64 NumPy on the host, one track a scene; wind and hum are in `sound.py`.
+"""Sounds that last: rain, crickets, and balls that roll.
 
-A ball of radius r that rolls with speed |v(t)| sounds as noise through a low-pass at ROLL_HZ times the pitch it would ring at, with
+Float64 NumPy on the host, one track a scene; wind and hum are in `sound.py`.
 
-    rms(t) = ROLL_RMS |v(t)| (1 + WOBBLE cos(s(t) / r)),      s the way gone                               (1)
+A ball of radius r that rolls with speed |v(t)| sounds as noise through a low-pass at ROLL_HZ times
+the pitch it would ring at, with
 
-and v smoothed over SOFT seconds: a ball that lands or is struck begins to roll gradually, for the blow has a sound of its own.
-Rain is high noise and many drops, each a short damped tone. Crickets are two high tones that swell some 14 times a second.
+    rms(t) = ROLL_RMS |v(t)| (1 + WOBBLE cos(s(t) / r)),      s the way gone                     (1)
+
+and v smoothed over SOFT seconds: a ball that lands or is struck begins to roll gradually, for the
+blow has a sound of its own. Rain is high noise and many drops, each a short damped tone. Crickets
+are two high tones that swell some 14 times a second.
 """
 
 import numpy as np
@@ -37,8 +41,12 @@ def roll(take, samples: int) -> np.ndarray:
         if not speed.any():
             continue
         turned = np.cumsum(speed) / SAMPLE_RATE / ball.radius
-        loudness = ROLL_RMS * np.convolve(speed, soft, mode="same") * (1.0 + WOBBLE * np.cos(turned))
-        hertz = min(ROLL_HZ * material(ball.material).base_hz * REFERENCE_RADIUS / ball.radius, 3000.0)
+        loudness = (
+            ROLL_RMS * np.convolve(speed, soft, mode="same") * (1.0 + WOBBLE * np.cos(turned))
+        )
+        hertz = min(
+            ROLL_HZ * material(ball.material).base_hz * REFERENCE_RADIUS / ball.radius, 3000.0
+        )
         track += loudness * _unit(_low_pass(noise(samples, 14, scene.seed, k), hertz))
     return track
 
@@ -50,7 +58,11 @@ def rain(seed: int, samples: int) -> np.ndarray:
     stream, drops = Stream(16, seed), np.zeros(samples)
     t = np.arange(int(0.012 * SAMPLE_RATE)) / SAMPLE_RATE
     for _ in range(int(DROPS * samples / SAMPLE_RATE)):
-        start, hertz, size = stream.integer(max(samples - len(t), 1)), stream.uniform(1200.0, 5000.0), stream.uniform(0.2, 1.0)
+        start, hertz, size = (
+            stream.integer(max(samples - len(t), 1)),
+            stream.uniform(1200.0, 5000.0),
+            stream.uniform(0.2, 1.0),
+        )
         drop = size * np.exp(-t / 0.002) * np.sin(2.0 * np.pi * hertz * t)
         drops[start : start + len(t)] += drop[: samples - start]
     return _unit(hiss + 0.35 * _unit(drops))
@@ -61,7 +73,11 @@ def crickets(seed: int, samples: int) -> np.ndarray:
     t, stream, track = np.arange(samples) / SAMPLE_RATE, Stream(17, seed), np.zeros(samples)
     for hertz, swells, amplitude in CRICKETS:
         phase, beat = stream.uniform(0.0, 2.0 * np.pi), stream.uniform(0.0, 2.0 * np.pi)
-        track += amplitude * (0.6 - 0.4 * np.cos(2.0 * np.pi * swells * t + beat)) * np.sin(2.0 * np.pi * hertz * t + phase)
+        track += (
+            amplitude
+            * (0.6 - 0.4 * np.cos(2.0 * np.pi * swells * t + beat))
+            * np.sin(2.0 * np.pi * hertz * t + phase)
+        )
     return _unit(track)
 
 

@@ -1,19 +1,23 @@
 """The camera: which part of the world a picture shows, at any time, and the moves that films make.
 
-A view is (left, top, width) in metres, and shows a square. `Scene.view` holds knots of it, linear in time between them and still
-outside of them; a scene without knots is shown whole: left 0, top extent - below, width extent. For a picture of size x size pixels
+A view is (left, top, width) in metres, and shows a square. `Scene.view` holds knots of it, linear
+in time between them and still outside of them; a scene without knots is shown whole: left 0, top
+extent - below, width extent. For a picture of size x size pixels
 
-    column = (x - left) / width * size - 1/2,      row = (top - y) / width * size - 1/2                    (1)
+    column = (x - left) / width * size - 1/2,      row = (top - y) / width * size - 1/2          (1)
 
-so between the pixels q of the view at time 0 and those at time t lies the affine map, exact and known,
+so between the pixels q of the view at time 0 and those at time t lies the affine map, exact and
+known,
 
     p + 1/2 = zoom (q + 1/2) + shift,      zoom = width_0 / width,
-    shift   = ((left_0 - left), (top - top_0)) size / width                                                (2)
+    shift   = ((left_0 - left), (top - top_0)) size / width                                      (2)
 
-What is `depth` times as near as the balls (a wall behind them: less than 1) moves by that part of zoom - 1 and of shift: parallax.
+What is `depth` times as near as the balls (a wall behind them: less than 1) moves by that part of
+zoom - 1 and of shift: parallax.
 
-All views of a film show the whole scene in their middle four fifths, between the bars of the cinematic style, and two posts at the
-scene's sides, from which (2) can be recovered. Only + - * / on float64, so views are bitwise the same on any machine.
+All views of a film show the whole scene in their middle four fifths, between the bars of the
+cinematic style, and two posts at the scene's sides, from which (2) can be recovered. Only + - * /
+on float64, so views are bitwise the same on any machine.
 """
 
 import dataclasses
@@ -46,35 +50,55 @@ def views(scene: Scene, times: np.ndarray) -> np.ndarray:
 
 
 def project(view: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
-    """Points [..., 2] in metres to pixel centres (column, row) [..., 2]: equation (1), with views [..., 3] that broadcast."""
+    """Points [..., 2] in metres to pixel centres (column, row) [..., 2]: equation (1), with views
+    [..., 3] that broadcast.
+    """
     scale = size / view[..., 2]
-    return np.stack([(points[..., 0] - view[..., 0]) * scale - 0.5, (view[..., 1] - points[..., 1]) * scale - 0.5], axis=-1)
+    return np.stack(
+        [
+            (points[..., 0] - view[..., 0]) * scale - 0.5,
+            (view[..., 1] - points[..., 1]) * scale - 0.5,
+        ],
+        axis=-1,
+    )
 
 
 def unproject(view: np.ndarray, pixels: np.ndarray, size: int) -> np.ndarray:
     """The inverse of `project`: pixel centres (column, row) [..., 2] to metres [..., 2]."""
     scale = size / view[..., 2]
-    return np.stack([view[..., 0] + (pixels[..., 0] + 0.5) / scale, view[..., 1] - (pixels[..., 1] + 0.5) / scale], axis=-1)
+    return np.stack(
+        [
+            view[..., 0] + (pixels[..., 0] + 0.5) / scale,
+            view[..., 1] - (pixels[..., 1] + 0.5) / scale,
+        ],
+        axis=-1,
+    )
 
 
 def affine(scene: Scene, times: np.ndarray, size: int) -> np.ndarray:
     """(zoom, shift of columns, shift of rows) of equation (2), float64 [T, 3]."""
     (left, top, width), now = views(scene, np.zeros(1))[0], views(scene, times)
     scale = size / now[:, 2]
-    return np.stack([width / now[:, 2], (left - now[:, 0]) * scale, (now[:, 1] - top) * scale], axis=-1)
+    return np.stack(
+        [width / now[:, 2], (left - now[:, 0]) * scale, (now[:, 1] - top) * scale], axis=-1
+    )
 
 
 def posts(scene: Scene) -> tuple[Shape, Shape]:
     """The two posts of a film, where the walls of a room are."""
     e = scene.extent
     radius = POST_RADIUS * e
-    return tuple(Shape(((x, 0.0), (x, POST_HEIGHT * e)), "post", radius) for x in (0.0 - radius, e + radius))
+    return tuple(
+        Shape(((x, 0.0), (x, POST_HEIGHT * e)), "post", radius) for x in (0.0 - radius, e + radius)
+    )
 
 
 def filmed(scene: Scene, motion: Trajectory, move: str, direction: str, seconds: float) -> Scene:
-    """The scene with posts at its sides, seen by a camera that makes one of MOVES; a pan goes to the left or to the right.
+    """The scene with posts at its sides, seen by a camera that makes one of MOVES; a pan goes to
+    the left or to the right.
 
-    A camera that follows, follows the first ball. The posts come last, so that contacts keep the numbers of their shapes.
+    A camera that follows, follows the first ball. The posts come last, so that contacts keep the
+    numbers of their shapes.
 
     Raises: ValueError for another move.
     """
@@ -82,7 +106,12 @@ def filmed(scene: Scene, motion: Trajectory, move: str, direction: str, seconds:
 
     def knot(time, width, dx=0.0, dy=0.0):
         middle = e * 0.5 - scene.below
-        return (float(time), float(e * 0.5 - 0.5 * width * e + dx), float(middle + 0.5 * width * e + dy), float(width * e))
+        return (
+            float(time),
+            float(e * 0.5 - 0.5 * width * e + dx),
+            float(middle + 0.5 * width * e + dy),
+            float(width * e),
+        )
 
     if move == "static":
         view = [knot(0.0, WIDTH)]
@@ -94,8 +123,17 @@ def filmed(scene: Scene, motion: Trajectory, move: str, direction: str, seconds:
     elif move == "follow":
         times = np.arange(int(seconds * 8.0) + 2) / 8.0
         # The mean of where the ball is around that time: a camera is slower than a bounce.
-        x = sum(motion.positions(np.clip(times + late, 0.0, seconds))[:, 0, 0] for late in (-0.2, -0.1, 0.0, 0.1, 0.2)) / 5.0
-        view = [knot(t, WIDE, dx) for t, dx in zip(times, np.clip(FOLLOWING * (x - e * 0.5), -SIDEWAYS * e, SIDEWAYS * e))]
+        x = (
+            sum(
+                motion.positions(np.clip(times + late, 0.0, seconds))[:, 0, 0]
+                for late in (-0.2, -0.1, 0.0, 0.1, 0.2)
+            )
+            / 5.0
+        )
+        view = [
+            knot(t, WIDE, dx)
+            for t, dx in zip(times, np.clip(FOLLOWING * (x - e * 0.5), -SIDEWAYS * e, SIDEWAYS * e))
+        ]
     elif move == "shake":
         view, free = [knot(0.0, SHAKEN)], 0.0
         for contact in motion.contacts:

@@ -2,11 +2,13 @@
 
     caption  = [count ":"] clause {joint clause} ["."]
     clause   = article size colour noun launch bounce
-    launch   = one of the phrases of `LAUNCH_PHRASES`, with the direction for thrown and rolled balls
+    launch   = one of the phrases of `LAUNCH_PHRASES`, with the direction for thrown and rolled
+             balls
     bounce   = one of the phrases of `BOUNCE_PHRASES`
 
-Colour, size, launch, direction and the number of bounces are always stated, for every ball; the count follows from the clauses. A
-variant number picks the paraphrase, so that a caption is a pure function of (facts, variant). `parse` reads any paraphrase back.
+Colour, size, launch, direction and the number of bounces are always stated, for every ball; the
+count follows from the clauses. A variant number picks the paraphrase, so that a caption is a pure
+function of (facts, variant). `parse` reads any paraphrase back.
 """
 
 import dataclasses
@@ -19,7 +21,12 @@ COUNT_WORDS = {1: "one", 2: "two", 3: "three"}
 LAUNCH_PHRASES = {
     "dropped": ("is dropped", "falls", "falls down", "is let go"),
     "thrown": ("is thrown to the {d}", "is thrown {d}", "is tossed to the {d}", "flies to the {d}"),
-    "rolled": ("rolls to the {d}", "rolls {d}", "is rolled to the {d}", "rolls along the floor to the {d}"),
+    "rolled": (
+        "rolls to the {d}",
+        "rolls {d}",
+        "is rolled to the {d}",
+        "rolls along the floor to the {d}",
+    ),
 }
 BOUNCE_PHRASES = {
     0: ("and does not bounce", "and never bounces", "without bouncing"),
@@ -42,7 +49,9 @@ class CaptionError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class BallFacts:
-    """What is said of one ball. direction is None for a dropped one; bounces counts floor contacts that it leaves again."""
+    """What is said of one ball. direction is None for a dropped one; bounces counts floor contacts
+    that it leaves again.
+    """
 
     colour: str
     size: str
@@ -65,8 +74,12 @@ class Facts:
         return cls(tuple(BallFacts(**b) for b in fields["balls"]))
 
     def key(self) -> str:
-        """The factor tuple as one string, independent of the order of mention: it decides the split."""
-        return " + ".join(sorted(f"{b.colour} {b.size} {b.launch} {b.direction} {b.bounces}" for b in self.balls))
+        """The factor tuple as one string, independent of the order of mention: it decides the
+        split.
+        """
+        return " + ".join(
+            sorted(f"{b.colour} {b.size} {b.launch} {b.direction} {b.bounces}" for b in self.balls)
+        )
 
 
 def caption(facts: Facts, variant: int = 0) -> str:
@@ -83,7 +96,10 @@ def caption(facts: Facts, variant: int = 0) -> str:
     for ball in balls:
         article = "an" if ball.size[0] in "aeiou" else "a"
         launch = pick(LAUNCH_PHRASES[ball.launch]).format(d=ball.direction)
-        parts.append(f"{article} {ball.size} {ball.colour} {pick(NOUNS)} {launch} {pick(BOUNCE_PHRASES[ball.bounces])}")
+        parts.append(
+            f"{article} {ball.size} {ball.colour} {pick(NOUNS)} {launch} "
+            f"{pick(BOUNCE_PHRASES[ball.bounces])}"
+        )
     text = parts[0]
     for part in parts[1:]:
         text += f"{pick(JOINTS)} {part}"
@@ -105,7 +121,10 @@ def _words(text: str) -> list[tuple[str, int]]:
 
 
 class Reader:
-    """Takes a caption word by word; punctuation only separates words. Its errors say the column and what was expected there."""
+    """Takes a caption word by word; punctuation only separates words.
+
+    Its errors say the column and what was expected there.
+    """
 
     def __init__(self, text):
         self.words, self.at, self.end = _words(text), 0, len(text) + 1
@@ -127,7 +146,10 @@ class Reader:
         return word
 
     def phrase(self, table: dict, expected: str):
-        """Longest phrase of {meaning: (phrases)} that starts here. Where none does, the error is at the word where the last of them ends."""
+        """Longest phrase of {meaning: (phrases)} that starts here.
+
+        Where none does, the error is at the word where the last of them ends.
+        """
         rest = [w for w, _ in self.words[self.at :]]
         best, common = None, 0
         for meaning, phrases in table.items():
@@ -153,7 +175,10 @@ _LAUNCH_TABLE = {
 
 
 def parse(text: str) -> Facts:
-    """Read a caption back into facts. Raises CaptionError with the column and what was expected there."""
+    """Read a caption back into facts.
+
+    Raises CaptionError with the column and what was expected there.
+    """
     reader = Reader(text)
     counted = None
     if len(reader.words) > 1 and reader.words[1][0] == "balls":
@@ -165,13 +190,21 @@ def parse(text: str) -> Facts:
         size = reader.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
         colour = reader.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
         reader.take(NOUNS, "'ball' or 'sphere'")
-        launch, direction = reader.phrase(_LAUNCH_TABLE, "a launch such as 'is dropped' or 'is thrown to the left'")
-        bounces = reader.phrase(BOUNCE_PHRASES, "a bounce count such as 'and bounces twice' or 'and does not bounce'")
+        launch, direction = reader.phrase(
+            _LAUNCH_TABLE, "a launch such as 'is dropped' or 'is thrown to the left'"
+        )
+        bounces = reader.phrase(
+            BOUNCE_PHRASES, "a bounce count such as 'and bounces twice' or 'and does not bounce'"
+        )
         balls.append(BallFacts(colour, size, launch, direction, bounces))
         word, column = reader.peek()
         if word == "end of text":
             if counted not in (None, COUNT_WORDS[len(balls)]):
-                raise CaptionError(reader.words[0][1], f"{COUNT_WORDS[len(balls)]!r}, as many as are told of", counted)
+                raise CaptionError(
+                    reader.words[0][1],
+                    f"{COUNT_WORDS[len(balls)]!r}, as many as are told of",
+                    counted,
+                )
             return Facts(tuple(balls))
         if len(balls) == MAX_BALLS:
             raise CaptionError(column, f"the end after {MAX_BALLS} balls", word)

@@ -1,8 +1,10 @@
-"""(split, index, family) -> one scene with its motion, facts and captions: the data set as a function.
+"""(split, index, family) -> one scene with its motion, facts and captions: the data set as a
+function.
 
-A family (`families/`) is a kind of scene: it draws facts, then physics that fulfils them, by rejection: so captions are balanced and
-the picture never contradicts them. The split is decided by the factor tuple (`facts.key`) alone: a prompt of `val` therefore names a
-combination that `train` never holds, though every single factor is common there.
+A family (`families/`) is a kind of scene: it draws facts, then physics that fulfils them, by
+rejection: so captions are balanced and the picture never contradicts them. The split is decided by
+the factor tuple (`facts.key`) alone: a prompt of `val` therefore names a combination that `train`
+never holds, though every single factor is common there.
 """
 
 import dataclasses
@@ -13,22 +15,34 @@ from sora_jax.worlds.playhouse.spec import WORLD_VERSION, Scene
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-SPLITS = {"train": 0, "val": 1, "ood_velocity": 2, "ood_size": 3, "ood_velocity_size": 4, "ood_gravity": 5, "combo": 6, "paraphrase": 7}
+SPLITS = {
+    "train": 0,
+    "val": 1,
+    "ood_velocity": 2,
+    "ood_size": 3,
+    "ood_velocity_size": 4,
+    "ood_gravity": 5,
+    "combo": 6,
+    "paraphrase": 7,
+}
 SPLITS |= {"order": 8, "speakers": 9, "length": 10}
 CLIP_SECONDS = 2.125  # 17 frames at 8 fps: the shortest clip for which the labels hold
 PARAPHRASES = 8  # captions kept with a scene
-MOST_FACTS = 10_000  # sets of facts tried before an aim is given up: a fate in a look may have no tuple in a small split
+# sets of facts tried before an aim is given up: a fate in a look may have no tuple in a small split
+MOST_FACTS = 10_000
 AIMS = 10  # aims given up before a family is called impossible
-TRIES = 20  # scenes drawn for one set of facts, which are then given up: crowded balls may hardly be possible
+# scenes drawn for one set of facts, which are then given up: crowded balls may hardly be possible
+TRIES = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Take:
     """A scene played once: what happens in it, what is said of it, in several paraphrases.
 
-    captions say all the facts; intents, where the family has an outcome, only what is tried. margin: how far in metres the path
-    before the outcome is, at least, from that of a launch with another outcome, and margin_speed by how many m/s those launches
-    differ; None where there is no outcome. hidden: (ball, start, end) in s of every time at which all of a ball is behind a panel.
+    captions say all the facts; intents, where the family has an outcome, only what is tried.
+    margin: how far in metres the path before the outcome is, at least, from that of a launch with
+    another outcome, and margin_speed by how many m/s those launches differ; None where there is no
+    outcome. hidden: (ball, start, end) in s of every time at which all of a ball is behind a panel.
     """
 
     split: str
@@ -44,7 +58,9 @@ class Take:
     hidden: tuple[tuple[int, float, float], ...] = ()
 
     def margin_px(self, size: int) -> float:
-        """`margin` in pixels of a picture of size x size; infinite where there is no other outcome."""
+        """`margin` in pixels of a picture of size x size; infinite where there is no other
+        outcome.
+        """
         return float("inf") if self.margin is None else self.margin * size / self.scene.extent
 
 
@@ -56,24 +72,39 @@ def check(split: str, family: str, style: str | None = None) -> None:
     if split not in kind.splits:
         raise ValueError(f"family {family} has no split {split!r}; it has {', '.join(kind.splits)}")
     if style is not None and style not in kind.styles:
-        choice = f"has {', '.join(kind.styles)}" if kind.styles else "draws its own; leave the style out, or use film or occlude"
+        choice = (
+            f"has {', '.join(kind.styles)}"
+            if kind.styles
+            else "draws its own; leave the style out, or use film or occlude"
+        )
         raise ValueError(f"family {family} has no style {style!r} to choose; it {choice}")
     if (family, split, style) == ("film", "combo", "flat"):
-        raise ValueError("the split combo of film has no clips in flat colours; choose another style")
+        raise ValueError(
+            "the split combo of film has no clips in flat colours; choose another style"
+        )
 
 
-def draw(split: str, index: int, seconds: float = CLIP_SECONDS, family: str = "room", style: str | None = None) -> Take:
-    """The take number `index` of a family's split; a pure function of its arguments, bitwise the same everywhere.
+def draw(
+    split: str,
+    index: int,
+    seconds: float = CLIP_SECONDS,
+    family: str = "room",
+    style: str | None = None,
+) -> Take:
+    """The take number `index` of a family's split; a pure function of its arguments, bitwise the
+    same everywhere.
 
-    style: the only one, where a family has several; None draws it. The split `length` has clips longer than `seconds` (`long_format`).
-    Raises: ValueError for a family, split or style that does not exist, or an index beyond a family that is finite.
+    style: the only one, where a family has several; None draws it. The split `length` has clips
+    longer than `seconds` (`long_format`). Raises: ValueError for a family, split or style that does
+    not exist, or an index beyond a family that is finite.
     """
     check(split, family, style)
     kind = FAMILIES[family]
     # Rooms are older than families: no number of theirs enters the key.
     stream = Stream(WORLD_VERSION, SPLITS[split], index, *((kind.number,) if kind.number else ()))
     for _ in range(AIMS):
-        aim = kind.aim(stream, split, index, style)  # kept for all but ever, so that what is hard to draw is not rarer
+        # kept for all but ever, so that what is hard to draw is not rarer
+        aim = kind.aim(stream, split, index, style)
         for _ in range(MOST_FACTS):
             facts = kind.draw_facts(stream, split, aim)
             if kind.split_of(facts) != split:
@@ -82,18 +113,36 @@ def draw(split: str, index: int, seconds: float = CLIP_SECONDS, family: str = "r
                 played = kind.draw_scene(stream, facts, seconds)
                 if played:
                     scene, motion = played
-                    captions = tuple(kind.caption(facts, stream.integer(1 << 20), split) for _ in range(PARAPHRASES))
-                    return Take(split, index, scene, motion, facts, captions, family, **kind.details(scene, motion, facts, seconds))
-    raise RuntimeError(f"{family}/{split}/{index}: no scene among {MOST_FACTS} sets of facts for each of {AIMS} aims")
+                    captions = tuple(
+                        kind.caption(facts, stream.integer(1 << 20), split)
+                        for _ in range(PARAPHRASES)
+                    )
+                    return Take(
+                        split,
+                        index,
+                        scene,
+                        motion,
+                        facts,
+                        captions,
+                        family,
+                        **kind.details(scene, motion, facts, seconds),
+                    )
+    raise RuntimeError(
+        f"{family}/{split}/{index}: no scene among {MOST_FACTS} sets of facts for each of "
+        f"{AIMS} aims"
+    )
 
 
 def long_format(split: str, format: ClipFormat) -> ClipFormat:
     """The format for clips of a split: those of `length` have twice the frames, less one."""
-    return dataclasses.replace(format, frames=2 * format.frames - 1) if split == "length" else format
+    return (
+        dataclasses.replace(format, frames=2 * format.frames - 1) if split == "length" else format
+    )
 
 
 def in_style(take: Take, style: str) -> Take:
-    """The same take of film or occlude in another style: motion, camera and sound are bitwise the same, facts and captions say the style.
+    """The same take of film or occlude in another style: motion, camera and sound are bitwise the
+    same, facts and captions say the style.
 
     Its factor tuple may belong to another split than the take's.
     """

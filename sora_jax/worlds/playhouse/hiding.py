@@ -1,11 +1,13 @@
 """When a ball is hidden behind a panel: exact, from its motion.
 
-A panel is a shape in front, an upright box that may move along its path. A ball of radius r at (x, y) is behind it, all of it, while
+A panel is a shape in front, an upright box that may move along its path. A ball of radius r at (x,
+y) is behind it, all of it, while
 
-    x - r >= left,   x + r <= right,   y - r >= bottom,   y + r <= top                                     (1)
+    x - r >= left,   x + r <= right,   y - r >= bottom,   y + r <= top                           (1)
 
-and no part of it is while one of these has the other sign of r and is broken. Between events each side is a polynomial of degree two in
-time, so the intervals' ends are roots; + - * / and sqrt only, bitwise the same on any machine.
+and no part of it is while one of these has the other sign of r and is broken. Between events each
+side is a polynomial of degree two in time, so the intervals' ends are roots; + - * / and sqrt only,
+bitwise the same on any machine.
 """
 
 from sora_jax.worlds.playhouse.spec import Scene, Shape
@@ -15,12 +17,19 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory, path_pieces
 
 def panels(scene: Scene) -> list[Shape]:
     """The shapes that hide what is behind them and touch nothing."""
-    return [shape for shape in scene.shapes if shape.front and shape.material is None and len(shape.points) == 4]
+    return [
+        shape
+        for shape in scene.shapes
+        if shape.front and shape.material is None and len(shape.points) == 4
+    ]
 
 
-def hidden(scene: Scene, motion: Trajectory, seconds: float, fully: bool = True) -> tuple[tuple[int, float, float], ...]:
-    """(ball, start, end) in s of every time in [0, seconds] at which a ball is behind a panel: all of it, or, if not `fully`, at least
-    some of its box."""
+def hidden(
+    scene: Scene, motion: Trajectory, seconds: float, fully: bool = True
+) -> tuple[tuple[int, float, float], ...]:
+    """(ball, start, end) in s of every time in [0, seconds] at which a ball is behind a panel: all
+    of it, or, if not `fully`, at least some of its box.
+    """
     found = []
     for k, ball in enumerate(scene.balls):
         sign = ball.radius if fully else -ball.radius
@@ -29,12 +38,16 @@ def hidden(scene: Scene, motion: Trajectory, seconds: float, fully: bool = True)
     return tuple(sorted(found))
 
 
-def _behind(panel: Shape, motion: Trajectory, k: int, r: float, seconds: float) -> list[tuple[float, float]]:
+def _behind(
+    panel: Shape, motion: Trajectory, k: int, r: float, seconds: float
+) -> list[tuple[float, float]]:
     xs, ys = [p[0] for p in panel.points], [p[1] for p in panel.points]
     arcs = motion.arcs[k].tolist()
     slides = motion.turns[k][:, 0].tolist() if motion.turns else [0.0] * len(arcs)
     pushes = path_pieces(panel) or [(0.0,) * 6]
-    starts = sorted({t for t in (*(arc[0] for arc in arcs), *(push[0] for push in pushes)) if t < seconds})
+    starts = sorted(
+        {t for t in (*(arc[0] for arc in arcs), *(push[0] for push in pushes)) if t < seconds}
+    )
     spans = []
     for start, end in zip(starts, [*starts[1:], seconds]):
         if end <= start:
@@ -44,7 +57,10 @@ def _behind(panel: Shape, motion: Trajectory, k: int, r: float, seconds: float) 
         push = [push for push in pushes if push[0] <= start][-1]
         dt, late = start - t0, start - push[0]
         # Position relative to the panel at `start`, and its derivatives.
-        px, py = x + vx * dt + 0.5 * slides[i] * dt * dt - push[1] - push[3] * late, y + vy * dt + 0.5 * ay * dt * dt - push[2] - push[4] * late
+        px, py = (
+            x + vx * dt + 0.5 * slides[i] * dt * dt - push[1] - push[3] * late,
+            y + vy * dt + 0.5 * ay * dt * dt - push[2] - push[4] * late,
+        )
         ux, uy = vx + slides[i] * dt - push[3], vy + ay * dt - push[4]
         hx, hy = 0.5 * slides[i], 0.5 * ay
         sides = (

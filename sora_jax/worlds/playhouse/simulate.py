@@ -1,28 +1,32 @@
-"""Exact, event-driven motion of balls among shapes: closed form between events, so there is no time step and no built-in error.
+"""Exact, event-driven motion of balls among shapes: closed form between events, so there is no time
+step and no built-in error.
 
 Between events everything moves with constant acceleration,
 
-    p(t) = p0 + v0 (t - t0) + a (t - t0)^2 / 2,      a = (0, -g) in flight                                 (1)
+    p(t) = p0 + v0 (t - t0) + a (t - t0)^2 / 2,      a = (0, -g) in flight                       (1)
 
-and the next event is the earliest contact (`touch.py`), or one of the silent ones below. A contact with normal n, approach speed u
-and tangent t = (n_y, -n_x) gives the rebound and the impulses
+and the next event is the earliest contact (`touch.py`), or one of the silent ones below. A contact
+with normal n, approach speed u and tangent t = (n_y, -n_x) gives the rebound and the impulses
 
-    v_n' = e u,     e = restitution of the pair;     two balls: e = sqrt(e_a e_b)                          (2)
-    J = (1 + e) u / (1 / m_a + 1 / m_b),     along n; what stands still or is driven has 1 / m = 0         (3)
-    J_t = -m u_t / 3, at most mu J in size,     u_t = v_t + r omega                                        (4)
+    v_n' = e u,     e = restitution of the pair;     two balls: e = sqrt(e_a e_b)                (2)
+    J = (1 + e) u / (1 / m_a + 1 / m_b),  along n; 1 / m = 0 of what stands still or is driven   (3)
+    J_t = -m u_t / 3, at most mu J in size,     u_t = v_t + r omega                              (4)
 
-(4) is Coulomb friction on a disc of inertia m r^2 / 2: it ends the slip u_t of the surface, or only lessens it. Two balls, and a ball
-and a crate, touch without friction. A crate gives way along x alone: its 1 / m counts n_x^2 times in (3).
+(4) is Coulomb friction on a disc of inertia m r^2 / 2: it ends the slip u_t of the surface, or only
+lessens it. Two balls, and a ball and a crate, touch without friction. A crate gives way along x
+alone: its 1 / m counts n_x^2 times in (3).
 
-A rebound slower than REST_SPEED (at 9.8 m/s^2; in proportion to g elsewhere) from ground that lies still and level enough ends in
-rest: the ball stays on this support, where along t, with g_t and g_n the parts of gravity,
+A rebound slower than REST_SPEED (at 9.8 m/s^2; in proportion to g elsewhere) from ground that lies
+still and level enough ends in rest: the ball stays on this support, where along t, with g_t and g_n
+the parts of gravity,
 
-    slipping   a_t = g_t - sign(u_t) mu g_n,     r alpha = -2 sign(u_t) mu g_n,     until u_t = 0           (5)
-    rolling    a_t = 2 g_t / 3,                  r alpha = -a_t,     if |g_t| / 3 <= mu g_n                 (6)
+    slipping   a_t = g_t - sign(u_t) mu g_n,   r alpha = -2 sign(u_t) mu g_n,   until u_t = 0    (5)
+    rolling    a_t = 2 g_t / 3,                  r alpha = -a_t,     if |g_t| / 3 <= mu g_n      (6)
 
-and without friction a_t = g_t, alpha = 0. A sliding crate has a = -sign(v) mu g, until it stops (7). Silent events are the end of a
-slip (5) or slide (7), a knot of a paddle's path, and a ball that leaves the end of its support: it flies on if the corner falls away
-faster than the ball, v_t^2 >= g_n reach; a slower one would turn about the corner, which has no closed form: `NoClosedForm`.
+and without friction a_t = g_t, alpha = 0. A sliding crate has a = -sign(v) mu g, until it stops
+(7). Silent events are the end of a slip (5) or slide (7), a knot of a paddle's path, and a ball
+that leaves the end of its support: it flies on if the corner falls away faster than the ball, v_t^2
+>= g_n reach; a slower one would turn about the corner, which has no closed form: `NoClosedForm`.
 
 Numbers are Python floats in a fixed order of + - * / and sqrt: bitwise the same on any machine.
 """
@@ -36,7 +40,8 @@ from sora_jax.worlds.playhouse.spec import SURFACES, Ball, Scene, Shape, materia
 from sora_jax.worlds.playhouse.touch import TOUCHING, edge_time, line_time, point_time, roots
 from sora_jax.worlds.playhouse.trajectory import Contact, Trajectory, path_pieces
 
-REST_SPEED = 1.5  # m/s: a slower rebound is a hop of under 0.31 s and 12 cm, which a clip at 8 fps cannot show
+# m/s: a slower rebound is a hop of under 0.31 s and 12 cm, which a clip at 8 fps cannot show
+REST_SPEED = 1.5
 REST_GRAVITY = 9.8  # m/s^2 at which REST_SPEED holds
 LEVEL = 0.5  # least n_y of ground to rest on
 SLIP = 1e-9  # m/s: a smaller slip is rolling
@@ -53,26 +58,68 @@ class NoClosedForm(ValueError):
 
 
 class _Line:
-    """A straight piece of boundary: normal n, where it lies along n, and, of a shape's edge, where it begins and how long it is."""
+    """A straight piece of boundary: normal n, where it lies along n, and, of a shape's edge, where
+    it begins and how long it is.
+    """
 
-    __slots__ = ("friction", "index", "kind", "length", "nx", "ny", "offset", "radius", "start", "surface")
+    __slots__ = (
+        "friction",
+        "index",
+        "kind",
+        "length",
+        "nx",
+        "ny",
+        "offset",
+        "radius",
+        "start",
+        "surface",
+    )
 
-    def __init__(self, kind, index, surface, normal, offset, radius=0.0, start=(0.0, 0.0), length=math.inf):
-        self.kind, self.index, self.surface, self.friction = kind, index, surface, SURFACES[surface].friction
+    def __init__(
+        self, kind, index, surface, normal, offset, radius=0.0, start=(0.0, 0.0), length=math.inf
+    ):
+        self.kind, self.index, self.surface, self.friction = (
+            kind,
+            index,
+            surface,
+            SURFACES[surface].friction,
+        )
         self.nx, self.ny = normal
         self.offset, self.radius, self.start, self.length = offset, radius, start, length
 
 
 class _Solid:
-    """Mutable state of a shape that can be touched: its displacement x, y, velocity, and acceleration along x."""
+    """Mutable state of a shape that can be touched: its displacement x, y, velocity, and
+    acceleration along x.
+    """
 
-    __slots__ = ("ax", "bottom", "density", "friction", "index", "inverse_mass", "knots", "left", "lines", "points", "restitution")
+    __slots__ = (
+        "ax",
+        "bottom",
+        "density",
+        "friction",
+        "index",
+        "inverse_mass",
+        "knots",
+        "left",
+        "lines",
+        "points",
+        "restitution",
+    )
     __slots__ += ("radius", "right", "surface", "top", "vx", "vy", "x", "y")
 
     def __init__(self, index: int, shape: Shape):
-        self.index, self.surface, self.points, self.radius = index, shape.material, shape.points, shape.radius
+        self.index, self.surface, self.points, self.radius = (
+            index,
+            shape.material,
+            shape.points,
+            shape.radius,
+        )
         self.inverse_mass = 1.0 / shape.mass if shape.mass > 0.0 else 0.0
-        self.friction, self.restitution = SURFACES[shape.material].friction, SURFACES[shape.material].restitution
+        self.friction, self.restitution = (
+            SURFACES[shape.material].friction,
+            SURFACES[shape.material].restitution,
+        )
         self.knots = list(shape.path)
         self.x, self.y = self.knots[0][1:] if self.knots else (0.0, 0.0)
         self.vx, self.vy, self.ax = shape.velocity, 0.0, 0.0
@@ -82,9 +129,22 @@ class _Solid:
             (x0, y0), (x1, y1) = shape.points[i], shape.points[(i + 1) % n]
             dx, dy = x1 - x0, y1 - y0
             length = math.sqrt(dx * dx + dy * dy)
-            nx, ny = dy / length, 0.0 - dx / length  # outwards, for corners in counter-clockwise order
-            # The tangent (ny, -nx) runs against the order of the corners, so the edge begins at its second one.
-            self.lines.append(_Line("shape", index, shape.material, (nx, ny), nx * x0 + ny * y0, shape.radius, (x1, y1), length))
+            # outwards, for corners in counter-clockwise order
+            nx, ny = dy / length, 0.0 - dx / length
+            # The tangent (ny, -nx) runs against the order of the corners, so the edge begins at its
+            # second one.
+            self.lines.append(
+                _Line(
+                    "shape",
+                    index,
+                    shape.material,
+                    (nx, ny),
+                    nx * x0 + ny * y0,
+                    shape.radius,
+                    (x1, y1),
+                    length,
+                )
+            )
         xs, ys = [p[0] for p in shape.points], [p[1] for p in shape.points]
         self.left, self.right, self.bottom, self.top = min(xs), max(xs), min(ys), max(ys)
 
@@ -100,9 +160,25 @@ class _Solid:
 
 
 class _Body:
-    """Mutable state of one ball during the simulation. support is the line that it rests on, or None in flight."""
+    """Mutable state of one ball during the simulation. support is the line that it rests on, or
+    None in flight.
+    """
 
-    __slots__ = ("angle", "ax", "ay", "mass", "material", "radius", "spin", "spin_rate", "support", "vx", "vy", "x", "y")
+    __slots__ = (
+        "angle",
+        "ax",
+        "ay",
+        "mass",
+        "material",
+        "radius",
+        "spin",
+        "spin_rate",
+        "support",
+        "vx",
+        "vy",
+        "x",
+        "y",
+    )
 
     def __init__(self, ball: Ball, gravity: float):
         self.x, self.y = ball.position
@@ -145,13 +221,27 @@ class _Body:
         self.ax, self.ay = tx * a_t, ty * a_t
 
     def state(self, now):
-        return (now, self.x, self.y, self.vx, self.vy, self.ay, self.ax, self.angle, self.spin, self.spin_rate)
+        return (
+            now,
+            self.x,
+            self.y,
+            self.vx,
+            self.vy,
+            self.ay,
+            self.ax,
+            self.angle,
+            self.spin,
+            self.spin_rate,
+        )
 
 
-def simulate(scene: Scene, seconds: float, accept: Callable[[Contact], bool] = lambda contact: True) -> Trajectory | None:
+def simulate(
+    scene: Scene, seconds: float, accept: Callable[[Contact], bool] = lambda contact: True
+) -> Trajectory | None:
     """Play a scene for `seconds`. None as soon as `accept` is false for a contact.
 
-    Raises: TooManyEvents if there are more than 64 events; NoClosedForm if a ball turns about a corner.
+    Raises: TooManyEvents if there are more than 64 events; NoClosedForm if a ball turns about a
+    corner.
     """
     return _Play(scene, seconds).run(accept)
 
@@ -162,7 +252,9 @@ class _Play:
     def __init__(self, scene: Scene, seconds: float):
         self.scene, self.seconds, self.now, self.gravity = scene, seconds, 0.0, scene.gravity
         self.bodies = [_Body(ball, scene.gravity) for ball in scene.balls]
-        self.solids = [_Solid(i, shape) for i, shape in enumerate(scene.shapes) if shape.material is not None]
+        self.solids = [
+            _Solid(i, shape) for i, shape in enumerate(scene.shapes) if shape.material is not None
+        ]
         self.of_shape = {solid.index: solid for solid in self.solids}
         self.moving = [s for s in self.solids if s.inverse_mass > 0.0 or s.knots]
         self.planes = []
@@ -212,10 +304,15 @@ class _Play:
         shifts = ()
         if self.moving:
             still = [(0.0,) * 6]
-            shifts = tuple(np.array(self.shifts.get(i) or path_pieces(s) or still) for i, s in enumerate(self.scene.shapes))
+            shifts = tuple(
+                np.array(self.shifts.get(i) or path_pieces(s) or still)
+                for i, s in enumerate(self.scene.shapes)
+            )
         elif any(shape.path for shape in self.scene.shapes):
             shifts = tuple(np.array(path_pieces(s) or [(0.0,) * 6]) for s in self.scene.shapes)
-        return Trajectory(arcs, tuple(self.contacts), turns if any(t.any() for t in turns) else (), shifts)
+        return Trajectory(
+            arcs, tuple(self.contacts), turns if any(t.any() for t in turns) else (), shifts
+        )
 
     # What comes next.
 
@@ -224,7 +321,11 @@ class _Play:
         for i, a in enumerate(self.bodies):
             for j in range(i + 1, len(self.bodies)):
                 b = self.bodies[j]
-                p, v, acceleration = (b.x - a.x, b.y - a.y), (b.vx - a.vx, b.vy - a.vy), (b.ax - a.ax, b.ay - a.ay)
+                p, v, acceleration = (
+                    (b.x - a.x, b.y - a.y),
+                    (b.vx - a.vx, b.vy - a.vy),
+                    (b.ax - a.ax, b.ay - a.ay),
+                )
                 t = point_time(p, v, acceleration, a.radius + b.radius, left, 1e-12, 0.0)
                 if t < best:
                     best, act, args = t, self._meet, (i, j)
@@ -246,13 +347,20 @@ class _Play:
 
     def _next_of(self, i, a, solid, best, act, args):
         """The ball's contact with edges and corners of a shape."""
-        x, y, v, acceleration = a.x - solid.x, a.y - solid.y, (a.vx - solid.vx, a.vy - solid.vy), (a.ax - solid.ax, a.ay)
+        x, y, v, acceleration = (
+            a.x - solid.x,
+            a.y - solid.y,
+            (a.vx - solid.vx, a.vy - solid.vy),
+            (a.ax - solid.ax, a.ay),
+        )
         on_it = a.support is not None and a.support.index == solid.index
         for line in solid.lines:
             if line is a.support:
                 continue
             p = x - line.start[0], y - line.start[1]
-            t = edge_time(p, v, acceleration, (line.nx, line.ny), line.length, line.radius + a.radius, best)
+            t = edge_time(
+                p, v, acceleration, (line.nx, line.ny), line.length, line.radius + a.radius, best
+            )
             if t < best:
                 best, act, args = t, self._hit, (i, line, line.nx, line.ny)
         if on_it:
@@ -271,7 +379,11 @@ class _Play:
             best, act, args = -u / du, self._roll, (i,)
         if line.length < math.inf:
             x, y = a.x - line.start[0], a.y - line.start[1]
-            s, vs, hs = line.ny * x - line.nx * y, line.ny * a.vx - line.nx * a.vy, 0.5 * (line.ny * a.ax - line.nx * a.ay)
+            s, vs, hs = (
+                line.ny * x - line.nx * y,
+                line.ny * a.vx - line.nx * a.vy,
+                0.5 * (line.ny * a.ax - line.nx * a.ay),
+            )
             for gap, v, h in ((s, vs, hs), (line.length - s, -vs, -hs)):
                 if gap <= 0.0 and v < 0.0:
                     return 0.0, self._leave, (i,)
@@ -283,21 +395,32 @@ class _Play:
 
     def _next_of_moving(self, solid, best, act, args):
         if solid.knots:
-            t = next((knot[0] - self.now for knot in solid.knots[:2] if knot[0] > self.now + SAME_TIME), math.inf)
+            t = next(
+                (knot[0] - self.now for knot in solid.knots[:2] if knot[0] > self.now + SAME_TIME),
+                math.inf,
+            )
             return (t, self._knot, (solid,)) if t < best else (best, act, args)
         if solid.ax * solid.vx < 0.0 and -solid.vx / solid.ax < best:
             best, act, args = -solid.vx / solid.ax, self._stop, (solid,)
         if self.scene.bounds == "room":
-            for gap, sign in ((solid.x + solid.left - solid.radius, 1.0), (self.scene.extent - solid.x - solid.right - solid.radius, -1.0)):
+            for gap, sign in (
+                (solid.x + solid.left - solid.radius, 1.0),
+                (self.scene.extent - solid.x - solid.right - solid.radius, -1.0),
+            ):
                 t = line_time(gap, sign * solid.vx, sign * solid.ax, best)
                 if t < best:
                     best, act, args = t, self._bump, (solid, None, sign)
         for other in self.solids:
             level = solid.bottom < other.top + other.y and other.bottom + other.y < solid.top
-            if other is solid or not level or (other.inverse_mass > 0.0 and other.index < solid.index):
+            if (
+                other is solid
+                or not level
+                or (other.inverse_mass > 0.0 and other.index < solid.index)
+            ):
                 continue
             reach = solid.radius + other.radius
-            right_of = other.x + other.left - solid.x - solid.right - reach  # the gap if the other one lies to the right
+            # the gap if the other one lies to the right
+            right_of = other.x + other.left - solid.x - solid.right - reach
             left_of = solid.x + solid.left - other.x - other.right - reach
             gap, sign = (right_of, 1.0) if right_of > left_of else (left_of, -1.0)
             t = line_time(gap, sign * (other.vx - solid.vx), sign * (other.ax - solid.ax), best)
@@ -305,7 +428,8 @@ class _Play:
                 best, act, args = t, self._bump, (solid, other, -sign)
         return best, act, args
 
-    # What happens then: each returns (contact or None, balls whose motion changes, shapes whose motion changes).
+    # What happens then: each returns (contact or None, balls whose motion changes, shapes whose
+    # motion changes).
 
     def _meet(self, i, j):
         a, b = self.bodies[i], self.bodies[j]
@@ -322,7 +446,9 @@ class _Play:
         return Contact(self.now, "ball", i, j, speed, e * speed), (i, j), ()
 
     def _pushed(self, body):
-        """A ball that lay somewhere and is struck is lifted, or pressed down to bounce; pushed along its support, it stays there."""
+        """A ball that lay somewhere and is struck is lifted, or pressed down to bounce; pushed
+        along its support, it stays there.
+        """
         line = body.support
         if line is None:
             return
@@ -342,7 +468,10 @@ class _Play:
         a, solid = self.bodies[i], self.of_shape.get(line.index)
         x, y = (solid.x, solid.y) if solid else (0.0, 0.0)
         # Exactly on the line: rounding must not put the ball beyond it.
-        along, reach = ny * (a.x - x) + (0.0 - nx) * (a.y - y), line.offset + (line.radius + a.radius)
+        along, reach = (
+            ny * (a.x - x) + (0.0 - nx) * (a.y - y),
+            line.offset + (line.radius + a.radius),
+        )
         a.x, a.y = x + (ny * along + nx * reach), y + ((0.0 - nx) * along + ny * reach)
         return self._rebound(i, line.index, line.surface, line.kind, nx, ny, line)
 
@@ -407,7 +536,12 @@ class _Play:
             knots.pop(0)
         if len(knots) > 1 and knots[0][0] <= self.now + SAME_TIME:
             (t0, x0, y0), (t1, x1, y1) = knots[:2]
-            solid.x, solid.y, solid.vx, solid.vy = x0, y0, (x1 - x0) / (t1 - t0), (y1 - y0) / (t1 - t0)
+            solid.x, solid.y, solid.vx, solid.vy = (
+                x0,
+                y0,
+                (x1 - x0) / (t1 - t0),
+                (y1 - y0) / (t1 - t0),
+            )
         else:
             solid.x, solid.y = knots[0][1:]
             solid.vx = solid.vy = 0.0
@@ -418,7 +552,9 @@ class _Play:
         return None, (), (solid,)
 
     def _bump(self, crate, other, nx):
-        """A crate meets a wall (other is None), a fixed shape or another crate; nx is the normal towards the crate."""
+        """A crate meets a wall (other is None), a fixed shape or another crate; nx is the normal
+        towards the crate.
+        """
         wx, inverse = (other.vx, other.inverse_mass) if other else (0.0, 0.0)
         speed = nx * (wx - crate.vx)
         e = crate.restitution if other is None else math.sqrt(crate.restitution * other.restitution)
@@ -430,14 +566,27 @@ class _Play:
             other.vx -= nx * impulse * inverse
             other.slide(self.gravity)
             changed = (crate, other)
-        return Contact(self.now, "crate", crate.index, other.index if other else -1, speed, e * speed), (), changed
+        return (
+            Contact(self.now, "crate", crate.index, other.index if other else -1, speed, e * speed),
+            (),
+            changed,
+        )
 
     def _lay_down(self, body):
-        """Find what a rolled ball lies on at time 0: the floor, or an edge of a shape that stands still."""
-        for line in [*self.planes[:1], *(line for s in self.solids if s not in self.moving for line in s.lines)]:
+        """Find what a rolled ball lies on at time 0: the floor, or an edge of a shape that stands
+        still.
+        """
+        for line in [
+            *self.planes[:1],
+            *(line for s in self.solids if s not in self.moving for line in s.lines),
+        ]:
             x, y = body.x - line.start[0], body.y - line.start[1]
             gap = line.nx * body.x + line.ny * body.y - (line.offset + line.radius + body.radius)
-            if line.ny > LEVEL and abs(gap) <= TOUCHING and (line.length == math.inf or 0.0 <= line.ny * x - line.nx * y <= line.length):
+            if (
+                line.ny > LEVEL
+                and abs(gap) <= TOUCHING
+                and (line.length == math.inf or 0.0 <= line.ny * x - line.nx * y <= line.length)
+            ):
                 body.settle(line, self.gravity)
                 return
         raise ValueError(f"a rolled ball at {body.x, body.y} lies on nothing")

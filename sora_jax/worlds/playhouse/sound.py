@@ -1,21 +1,26 @@
-"""The sound of a scene: every impact rings the modes of the balls and shapes that touch, over a quiet ambience and what is said.
+"""The sound of a scene: every impact rings the modes of the balls and shapes that touch, over a
+quiet ambience and what is said.
 
 A struck ball of radius r sounds, from the exact instant t0 of the contact,
 
-    s(t) = g sum_m a_m exp(-(t - t0) / tau_m) sin(2 pi f_m (t - t0)) + click,      f_m = base_hz (0.3 / r) ratio_m       (1)
-    g    = LOUDNESS (u / 5)^1.2                                                                                          (2)
+    s(t) = g sum_m a_m exp(-(t - t0) / tau_m) sin(2 pi f_m (t - t0)) + click,                    (1)
+    f_m = base_hz (0.3 / r) ratio_m
+    g    = LOUDNESS (u / 5)^1.2                                                                  (2)
 
-and a struck shape likewise, with f_m = base_hz ratio_m whatever its size; floors and walls, and surfaces without ratios, are silent.
-with u the normal approach speed in m/s and `click` 4 ms of noise. A damped mode is geometric: with z_m = exp(-1/(tau_m R) + 2 pi i f_m / R)
-at sample rate R, sample n = 64 a + b of mode m is
+and a struck shape likewise, with f_m = base_hz ratio_m whatever its size; floors and walls, and
+surfaces without ratios, are silent. with u the normal approach speed in m/s and `click` 4 ms of
+noise. A damped mode is geometric: with z_m = exp(-1/(tau_m R) + 2 pi i f_m / R) at sample rate R,
+sample n = 64 a + b of mode m is
 
-    Im(z_m^(64 a) z_m^b)                                                                                                 (3)
+    Im(z_m^(64 a) z_m^b)                                                                         (3)
 
-so a whole ringing voice is one small complex matrix product of two tables over modes, instead of an exp and a sin per sample.
-Ringing is faded out over its last fifth: an abrupt end would be an onset of its own.
+so a whole ringing voice is one small complex matrix product of two tables over modes, instead of an
+exp and a sin per sample. Ringing is faded out over its last fifth: an abrupt end would be an onset
+of its own.
 
-Everything else is one track (`beside`): balls that roll, rain and crickets (`ambience.py`), words (`voice.py`). All levels are fixed,
-so loud is fast: the ambience has an rms of AMBIENCE_RMS, words of SPEECH_RMS, and `impact_levels` says how far each impact stands above.
+Everything else is one track (`beside`): balls that roll, rain and crickets (`ambience.py`), words
+(`voice.py`). All levels are fixed, so loud is fast: the ambience has an rms of AMBIENCE_RMS, words
+of SPEECH_RMS, and `impact_levels` says how far each impact stands above.
 """
 
 import functools
@@ -27,7 +32,14 @@ import numpy as np
 
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
 from sora_jax.worlds.playhouse import ambience, voice
-from sora_jax.worlds.playhouse.spec import AMBIENCES, MATERIALS, REFERENCE_RADIUS, SILENCE, SURFACES, material
+from sora_jax.worlds.playhouse.spec import (
+    AMBIENCES,
+    MATERIALS,
+    REFERENCE_RADIUS,
+    SILENCE,
+    SURFACES,
+    material,
+)
 from sora_jax.worlds.playhouse.stream import Stream
 
 MAX_VOICES = 24  # struck balls sounding in one clip; the loudest are kept
@@ -43,7 +55,9 @@ BLOCKS = 150
 VOICE = BLOCK * BLOCKS  # samples a voice rings: 0.6 s
 CLICK = 64  # samples: 4 ms
 _noise = Stream(7)
-_CLICK_NOISE = np.array([_noise.uniform(-1, 1) for _ in range(CLICK)]) * np.linspace(1, 0, CLICK) ** 2
+_CLICK_NOISE = (
+    np.array([_noise.uniform(-1, 1) for _ in range(CLICK)]) * np.linspace(1, 0, CLICK) ** 2
+)
 _FADE = np.minimum(1.0, (1.0 - np.arange(VOICE) / VOICE) * 5.0).astype(np.float32)
 _WIND_TAPS = 96
 _WIND = np.hanning(_WIND_TAPS + 2)[1:-1]  # a low-pass near 250 Hz
@@ -51,11 +65,15 @@ _WIND = (_WIND / math.sqrt(np.square(_WIND).sum())).astype(np.float32)
 
 
 def sound_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
-    """What the synthesiser needs of B takes: arrays with a leading axis B. Unused voices have gain 0."""
+    """What the synthesiser needs of B takes: arrays with a leading axis B.
+
+    Unused voices have gain 0.
+    """
     b = len(takes)
     inputs = {
         "start": np.zeros((b, MAX_VOICES), np.int32),  # first sample of the voice
-        "coarse": np.zeros((b, MAX_VOICES, MAX_MODES, BLOCKS), np.complex64),  # a_m g z^(64 a - fraction)
+        # a_m g z^(64 a - fraction)
+        "coarse": np.zeros((b, MAX_VOICES, MAX_MODES, BLOCKS), np.complex64),
         "fine": np.zeros((b, MAX_VOICES, MAX_MODES, BLOCK), np.complex64),  # z^b
         "click": np.zeros((b, MAX_VOICES), np.float32),
         "seed": np.array([take.scene.seed for take in takes], np.uint32),
@@ -71,25 +89,34 @@ def sound_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
             start = math.ceil(time * SAMPLE_RATE)
             if start >= format.samples:
                 continue
-            late = start - time * SAMPLE_RATE  # the first sample lies this far, in samples, after the contact
+            # the first sample lies this far, in samples, after the contact
+            late = start - time * SAMPLE_RATE
             hertz = ringing.base_hz * REFERENCE_RADIUS / radius * np.array(ringing.ratios)
-            logz = -1.0 / (np.array(ringing.decays) * SAMPLE_RATE) + 2j * np.pi * hertz / SAMPLE_RATE
+            logz = (
+                -1.0 / (np.array(ringing.decays) * SAMPLE_RATE) + 2j * np.pi * hertz / SAMPLE_RATE
+            )
             amplitude = gain * np.array(ringing.gains) / sum(ringing.gains)
             m = len(hertz)
             inputs["start"][i, v] = start
-            inputs["coarse"][i, v, :m] = amplitude[:, None] * np.exp(logz[:, None] * (np.arange(BLOCKS) * BLOCK + late))
+            inputs["coarse"][i, v, :m] = amplitude[:, None] * np.exp(
+                logz[:, None] * (np.arange(BLOCKS) * BLOCK + late)
+            )
             inputs["fine"][i, v, :m] = np.exp(logz[:, None] * np.arange(BLOCK))
             inputs["click"][i, v] = 0.3 * gain
     return inputs
 
 
 def beside(take, samples: int) -> np.ndarray:
-    """All that is not struck, nor wind or hum, float64 [samples]: the other soundscapes, balls that roll, words."""
+    """All that is not struck, nor wind or hum, float64 [samples]: the other soundscapes, balls that
+    roll, words.
+    """
     scene, track = take.scene, np.zeros(samples)
     if scene.ambience == SILENCE:
         return track
     if scene.ambience not in AMBIENCES:
-        track += AMBIENCE_RMS * {"rain": ambience.rain, "crickets": ambience.crickets}[scene.ambience](scene.seed, samples)
+        track += AMBIENCE_RMS * {"rain": ambience.rain, "crickets": ambience.crickets}[
+            scene.ambience
+        ](scene.seed, samples)
     if scene.rolling:
         track += ambience.roll(take, samples)
     for time, word in scene.narration.words if scene.narration else ():
@@ -100,7 +127,9 @@ def beside(take, samples: int) -> np.ndarray:
 
 
 def impact_levels(take, format: ClipFormat) -> list[tuple[float, float]]:
-    """(time in s, dB) of every audible impact of the clip: the rms of all that rings over that of all the rest, in the LISTEN seconds after it."""
+    """(time in s, dB) of every audible impact of the clip: the rms of all that rings over that of
+    all the rest, in the LISTEN seconds after it.
+    """
     inputs = sound_inputs([take], format)
     quiet = inputs | {name: np.zeros_like(inputs[name]) for name in ("coarse", "click")}
     rest = np.asarray(synthesise(quiet, format))[0]
@@ -120,9 +149,14 @@ def _struck(take) -> list[tuple]:
             continue
         balls = () if c.kind == "crate" else (c.a, c.b) if c.kind == "ball" else (c.a,)
         shapes = {"crate": (c.a, c.b), "shape": (c.b,)}.get(c.kind, ())
-        struck += [(c.time, material(scene.balls[k].material), c.speed, scene.balls[k].radius) for k in balls]
+        struck += [
+            (c.time, material(scene.balls[k].material), c.speed, scene.balls[k].radius)
+            for k in balls
+        ]
         surfaces = [SURFACES[scene.shapes[s].material] for s in shapes if s >= 0]
-        struck += [(c.time, surface, c.speed, REFERENCE_RADIUS) for surface in surfaces if surface.ratios]
+        struck += [
+            (c.time, surface, c.speed, REFERENCE_RADIUS) for surface in surfaces if surface.ratios
+        ]
     return struck
 
 
@@ -135,7 +169,9 @@ def synthesise(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
 def _synthesise_clip(one, samples: int) -> jax.Array:
     # Equation (3) in real arithmetic: Im(AB) = Re A Im B + Im A Re B.
     coarse, fine = one["coarse"], one["fine"]
-    ring = jnp.einsum("vma,vmb->vab", coarse.real, fine.imag) + jnp.einsum("vma,vmb->vab", coarse.imag, fine.real)
+    ring = jnp.einsum("vma,vmb->vab", coarse.real, fine.imag) + jnp.einsum(
+        "vma,vmb->vab", coarse.imag, fine.real
+    )
     voices = ring.reshape(MAX_VOICES, VOICE) * _FADE
     voices = voices.at[:, :CLICK].add(one["click"][:, None] * _CLICK_NOISE.astype(np.float32))
 
@@ -151,14 +187,20 @@ def _synthesise_clip(one, samples: int) -> jax.Array:
 def _ambience(one, samples: int) -> jax.Array:
     """Wind: low-passed noise that swells slowly. Hum: mains frequency and two harmonics."""
     key = jax.random.key(one["seed"])
-    noise = jax.random.uniform(key, (samples + _WIND_TAPS - 1,), minval=-math.sqrt(3.0), maxval=math.sqrt(3.0))
+    noise = jax.random.uniform(
+        key, (samples + _WIND_TAPS - 1,), minval=-math.sqrt(3.0), maxval=math.sqrt(3.0)
+    )
     breeze = jnp.convolve(noise, _WIND, mode="valid")
     cycles = np.arange(samples) / SAMPLE_RATE
     phase = jax.random.uniform(jax.random.fold_in(key, 1), (4,), maxval=2.0 * np.pi)
-    wind = breeze * (0.75 + 0.35 * jnp.sin((2.0 * np.pi * 0.7 * cycles).astype(np.float32) + phase[0]))
+    wind = breeze * (
+        0.75 + 0.35 * jnp.sin((2.0 * np.pi * 0.7 * cycles).astype(np.float32) + phase[0])
+    )
     # sin(w t + p) from exact tables of sin(w t) and cos(w t): no large float32 phases.
     turns = 2.0 * np.pi * np.array([50.0, 100.0, 150.0])[:, None] * cycles
     partials = np.array([1.0, 0.6, 0.4]) / math.sqrt(0.76)
-    table = np.concatenate([np.sin(turns) * partials[:, None], np.cos(turns) * partials[:, None]]).astype(np.float32)
+    table = np.concatenate(
+        [np.sin(turns) * partials[:, None], np.cos(turns) * partials[:, None]]
+    ).astype(np.float32)
     hum = jnp.concatenate([jnp.cos(phase[1:]), jnp.sin(phase[1:])]) @ table
     return AMBIENCE_RMS * one["bed"] * (one["wind"] * wind + (1.0 - one["wind"]) * hum)

@@ -1,19 +1,26 @@
-"""A counter-based random stream with a fixed meaning: Philox words turned into numbers by exact arithmetic.
+"""A counter-based random stream with a fixed meaning: Philox words turned into numbers by exact
+arithmetic.
 
-NumPy promises that a bit generator's raw words never change, but not what `Generator` makes of them; so only raw words are used.
+NumPy promises that a bit generator's raw words never change, but not what `Generator` makes of
+them; so only raw words are used.
 """
 
 import numpy as np
 
 
 class Stream:
-    """Uniform numbers addressed by a key: the same key gives the same numbers on any machine, in any process or order."""
+    """Uniform numbers addressed by a key: the same key gives the same numbers on any machine, in
+    any process or order.
+    """
 
     def __init__(self, *key: int):
         words = np.zeros(2, np.uint64)
         for part in key:  # FNV-1a over the key's parts, in two lanes
             for lane in range(2):
-                words[lane] = ((int(words[lane]) ^ (part + 0x9E3779B97F4A7C15 * (lane + 1))) * 0x100000001B3 + part) & (2**64 - 1)
+                words[lane] = (
+                    (int(words[lane]) ^ (part + 0x9E3779B97F4A7C15 * (lane + 1))) * 0x100000001B3
+                    + part
+                ) & (2**64 - 1)
         self._source = np.random.Philox(key=words)
         self._buffer: list[int] = []
 
@@ -40,6 +47,8 @@ class Stream:
 
 
 def noise(n: int, *key: int) -> np.ndarray:
-    """White noise, float64 [n] uniform in [-1, 1): the numbers of the stream of that key, made at once."""
+    """White noise, float64 [n] uniform in [-1, 1): the numbers of the stream of that key, made at
+    once.
+    """
     words = Stream(*key)._source.random_raw(n)
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0

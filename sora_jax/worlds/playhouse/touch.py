@@ -1,24 +1,29 @@
 """When two things touch: the earliest instant at which a gap that is a polynomial of time closes.
 
-Between events everything moves on p + v t + a t^2 / 2, so with relative position p, velocity v, acceleration a and h = a / 2
+Between events everything moves on p + v t + a t^2 / 2, so with relative position p, velocity v,
+acceleration a and h = a / 2
 
-    ball - line     gap(t) = n.p - reach + (n.v) t + (n.h) t^2                                             (1)
-    ball - point    gap(t) = |p + v t + h t^2|^2 - reach^2, a quartic, or a quadratic where h = 0           (2)
+    ball - line     gap(t) = n.p - reach + (n.v) t + (n.h) t^2                                   (1)
+    ball - point    gap(t) = |p + v t + h t^2|^2 - reach^2, quartic, quadratic where h = 0   (2)
 
-with n the line's normal and reach the sum of the radii. A contact is a root at which the gap falls. All functions return the time of
-the contact, or `end` if there is none before it.
+with n the line's normal and reach the sum of the radii. A contact is a root at which the gap falls.
+All functions return the time of the contact, or `end` if there is none before it.
 
-Only + - * / and sqrt of IEEE float64 are used, in a fixed order and on Python floats, so every root is bitwise the same on any machine
-(no library exp, sin, pow, BLAS or fused multiply-add, whose last bit differs between processors).
+Only + - * / and sqrt of IEEE float64 are used, in a fixed order and on Python floats, so every root
+is bitwise the same on any machine (no library exp, sin, pow, BLAS or fused multiply-add, whose last
+bit differs between processors).
 """
 
 import math
 
-TOUCHING = 1e-9  # metres: a gap up to this size is a contact that lasts, or one that has just been resolved
+# metres: a gap up to this size is a contact that lasts, or one that has just been resolved
+TOUCHING = 1e-9
 
 
 def roots(c: tuple[float, ...], end: float) -> list[float]:
-    """Real roots in (0, end) of c[0] + c[1] t + ..., ascending, by bisection between the roots of the derivative."""
+    """Real roots in (0, end) of c[0] + c[1] t + ..., ascending, by bisection between the roots of
+    the derivative.
+    """
     while len(c) > 1 and c[-1] == 0.0:
         c = c[:-1]
     if len(c) <= 1:
@@ -60,7 +65,9 @@ def roots(c: tuple[float, ...], end: float) -> list[float]:
 
 
 def line_time(gap: float, v: float, a: float, end: float) -> float:
-    """Equation (1) for a line without ends: gap, normal speed v and normal acceleration a of the ball now."""
+    """Equation (1) for a line without ends: gap, normal speed v and normal acceleration a of the
+    ball now.
+    """
     if gap <= 0.0:
         if v < 0.0:
             return 0.0
@@ -80,7 +87,9 @@ def line_time(gap: float, v: float, a: float, end: float) -> float:
 
 
 def edge_time(p, v, a, normal, length: float, reach: float, end: float) -> float:
-    """Equation (1) for an edge that begins at the origin and runs `length` along its tangent (ny, -nx); p, v, a are pairs."""
+    """Equation (1) for an edge that begins at the origin and runs `length` along its tangent (ny,
+    -nx); p, v, a are pairs.
+    """
     nx, ny = normal
     gap, vn, an = nx * p[0] + ny * p[1] - reach, nx * v[0] + ny * v[1], nx * a[0] + ny * a[1]
     if gap > TOUCHING and vn >= 0.0 and an >= 0.0:
@@ -98,11 +107,13 @@ def edge_time(p, v, a, normal, length: float, reach: float, end: float) -> float
     return end
 
 
-def point_time(p, v, a, reach: float, end: float, touching: float = TOUCHING, least: float = 1e-13) -> float:
+def point_time(
+    p, v, a, reach: float, end: float, touching: float = TOUCHING, least: float = 1e-13
+) -> float:
     """Equation (2): the ball relative to a point, or to another ball; p, v, a are pairs.
 
-    A gap up to `touching` square metres that closes is a contact now; one that closes slower than `least` (m^2/s) is a graze, not a
-    contact: a ball that rolls over a corner passes it so.
+    A gap up to `touching` square metres that closes is a contact now; one that closes slower than
+    `least` (m^2/s) is a graze, not a contact: a ball that rolls over a corner passes it so.
     """
     dx, dy = p
     gap = dx * dx + dy * dy - reach * reach
@@ -115,17 +126,27 @@ def point_time(p, v, a, reach: float, end: float, touching: float = TOUCHING, le
             return end
         c = (gap, 2.0 * closing, v[0] * v[0] + v[1] * v[1], 0.0, 0.0)
     elif _comes_near(dx, v[0], hx, reach, end) and _comes_near(dy, v[1], hy, reach, end):
-        c = (gap, 2.0 * closing, v[0] * v[0] + v[1] * v[1] + 2.0 * (dx * hx + dy * hy), 2.0 * (v[0] * hx + v[1] * hy), hx * hx + hy * hy)
+        c = (
+            gap,
+            2.0 * closing,
+            v[0] * v[0] + v[1] * v[1] + 2.0 * (dx * hx + dy * hy),
+            2.0 * (v[0] * hx + v[1] * hy),
+            hx * hx + hy * hy,
+        )
     else:
         return end
     for t in roots(c, end):
-        if c[1] + t * (2.0 * c[2] + t * (3.0 * c[3] + t * 4.0 * c[4])) < -least:  # the gap closes here
+        # the gap closes here
+        if c[1] + t * (2.0 * c[2] + t * (3.0 * c[3] + t * 4.0 * c[4])) < -least:
             return t
     return end
 
 
 def _comes_near(d: float, v: float, h: float, reach: float, end: float) -> bool:
-    """Is one coordinate d + v t + h t^2 ever within reach of 0 before `end`? If not, there is no quartic to solve."""
+    """Is one coordinate d + v t + h t^2 ever within reach of 0 before `end`?
+
+    If not, there is no quartic to solve.
+    """
     least = greatest = d
     for t in (end, -v / (2.0 * h)) if h != 0.0 else (end,):
         if 0.0 < t <= end:

@@ -1,18 +1,23 @@
-"""A small formant synthesiser: 26 words in 12 voices, for someone unseen who counts and names what happens.
+"""A small formant synthesiser: 26 words in 12 voices, for someone unseen who counts and names what
+happens.
 
-After Klatt, "Software for a cascade/parallel formant synthesizer" (1980), with the tables written here. A word is a row of states (`SOUNDS`),
-each with its formants and the levels of three sources; between states the formants glide for GLIDE, the levels for QUICK seconds. With
-resonator and anti-resonator, at sample rate R,
+After Klatt, "Software for a cascade/parallel formant synthesizer" (1980), with the tables written
+here. A word is a row of states (`SOUNDS`), each with its formants and the levels of three sources;
+between states the formants glide for GLIDE, the levels for QUICK seconds. With resonator and
+anti-resonator, at sample rate R,
 
-    y[n] = a x[n] + b y[n-1] + c y[n-2],      c = -exp(-2 pi w / R),  b = 2 exp(-pi w / R) cos(2 pi f / R),  a = 1 - b - c      (1)
-    y[n] = (x[n] - b x[n-1] - c x[n-2]) / a                                                                (2)
+    y[n] = a x[n] + b y[n-1] + c y[n-2],                                                         (1)
+    c = -exp(-2 pi w / R),  b = 2 exp(-pi w / R) cos(2 pi f / R),  a = 1 - b - c
+    y[n] = (x[n] - b x[n-1] - c x[n-2]) / a                                                      (2)
 
-of centre f and width w in Hz, the sound is the cascade F1 F2 F3 F4 F5 of (1), with a nasal pair (2) (1), of pulses at the pitch, smoothed
-by a resonator at 0 Hz, plus breath; and beside it noise through one resonator at the hiss of a consonant.
+of centre f and width w in Hz, the sound is the cascade F1 F2 F3 F4 F5 of (1), with a nasal pair (2)
+(1), of pulses at the pitch, smoothed by a resonator at 0 Hz, plus breath; and beside it noise
+through one resonator at the hiss of a consonant.
 
-Voices differ in pitch, in the length of the vocal tract (all formants times `tract`), in rate, and in timbre: how much breath, and how much
-the highs fall. Words last 0.2 to 0.6 s. What is not there: sentences, stress, emotion; words are spoken one by one.
-All is float64 NumPy; the last bits of exp and cos differ between processors, samples by far less than 1e-3.
+Voices differ in pitch, in the length of the vocal tract (all formants times `tract`), in rate, and
+in timbre: how much breath, and how much the highs fall. Words last 0.2 to 0.6 s. What is not there:
+sentences, stress, emotion; words are spoken one by one. All is float64 NumPy; the last bits of exp
+and cos differ between processors, samples by far less than 1e-3.
 """
 
 import dataclasses
@@ -32,7 +37,9 @@ NOMINAL = 0.1  # rms of a word over the time in which it is loud
 
 @dataclasses.dataclass(frozen=True)
 class Voice:
-    """pitch in Hz; tract: factor on the formants; rate: of speech; breath: share of noise in a voiced sound; dark: one-pole low-pass, 0 to 1."""
+    """pitch in Hz; tract: factor on the formants; rate: of speech; breath: share of noise in a
+    voiced sound; dark: one-pole low-pass, 0 to 1.
+    """
 
     pitch: float
     tract: float
@@ -57,8 +64,9 @@ VOICES = (
 )
 TRAIN_VOICES, HELD_OUT_VOICES = range(8), range(8, 12)
 
-# One state of a sound: milliseconds, F1, F2, F3 in Hz, level of the voice, of breath, of hiss, its centre and its width in Hz.
-# A sound without a vowel's formants takes those of its place of articulation, so that the neighbours glide towards them.
+# One state of a sound: milliseconds, F1, F2, F3 in Hz, level of the voice, of breath, of hiss, its
+# centre and its width in Hz. A sound without a vowel's formants takes those of its place of
+# articulation, so that the neighbours glide towards them.
 SOUNDS = {
     "AA": ((150, 730, 1090, 2440, 1.0, 0, 0, 0, 0),),
     "AE": ((150, 660, 1720, 2410, 1.0, 0, 0, 0, 0),),
@@ -81,10 +89,25 @@ SOUNDS = {
     "B": ((50, 200, 800, 2200, 0.10, 0, 0, 0, 0), (10, 250, 850, 2200, 0.3, 0, 0.10, 900, 600)),
     "D": ((50, 200, 1700, 2600, 0.10, 0, 0, 0, 0), (12, 250, 1750, 2600, 0.3, 0, 0.20, 3600, 1200)),
     "G": ((50, 200, 1900, 2200, 0.10, 0, 0, 0, 0), (16, 250, 1950, 2200, 0.3, 0, 0.18, 2000, 600)),
-    "P": ((60, 300, 800, 2200, 0, 0, 0, 0, 0), (15, 400, 850, 2200, 0, 0.2, 0.35, 900, 700), (30, 500, 1000, 2300, 0, 0.4, 0, 0, 0)),
-    "T": ((60, 300, 1700, 2600, 0, 0, 0, 0, 0), (15, 400, 1750, 2600, 0, 0.1, 0.35, 4200, 1500), (30, 450, 1700, 2600, 0, 0.2, 0.05, 4200, 1500)),
-    "K": ((60, 300, 1800, 2300, 0, 0, 0, 0, 0), (18, 400, 1850, 2300, 0, 0.1, 0.28, 1900, 500), (30, 450, 1800, 2400, 0, 0.25, 0, 0, 0)),
-    "JH": ((45, 220, 1800, 2600, 0.08, 0, 0, 0, 0), (60, 280, 1850, 2600, 0.25, 0, 0.22, 2800, 1000)),
+    "P": (
+        (60, 300, 800, 2200, 0, 0, 0, 0, 0),
+        (15, 400, 850, 2200, 0, 0.2, 0.35, 900, 700),
+        (30, 500, 1000, 2300, 0, 0.4, 0, 0, 0),
+    ),
+    "T": (
+        (60, 300, 1700, 2600, 0, 0, 0, 0, 0),
+        (15, 400, 1750, 2600, 0, 0.1, 0.35, 4200, 1500),
+        (30, 450, 1700, 2600, 0, 0.2, 0.05, 4200, 1500),
+    ),
+    "K": (
+        (60, 300, 1800, 2300, 0, 0, 0, 0, 0),
+        (18, 400, 1850, 2300, 0, 0.1, 0.28, 1900, 500),
+        (30, 450, 1800, 2400, 0, 0.25, 0, 0, 0),
+    ),
+    "JH": (
+        (45, 220, 1800, 2600, 0.08, 0, 0, 0, 0),
+        (60, 280, 1850, 2600, 0.25, 0, 0.22, 2800, 1000),
+    ),
     "F": ((90, 340, 1100, 2100, 0, 0.05, 0.10, 6500, 4000),),
     "V": ((60, 250, 1100, 2100, 0.30, 0.03, 0.04, 6500, 4000),),
     "TH": ((90, 320, 1300, 2600, 0, 0.05, 0.09, 5500, 3500),),
@@ -124,7 +147,10 @@ WORDS = {
 
 
 def phonemes(word: str, voice: int) -> list[tuple[float, float, str]]:
-    """(start, end, phoneme) in s from the beginning of the word. Raises ValueError for a word that is none of WORDS."""
+    """(start, end, phoneme) in s from the beginning of the word.
+
+    Raises ValueError for a word that is none of WORDS.
+    """
     if word not in WORDS:
         raise ValueError(f"no word {word!r}; there are {', '.join(WORDS)}")
     spoken, start = [], 0.0
@@ -142,25 +168,42 @@ def duration(word: str, voice: int) -> float:
 
 @functools.lru_cache(maxsize=None)
 def speak(word: str, voice: int) -> np.ndarray:
-    """A word, float64 [S] at 16 kHz, its loud half at an rms of NOMINAL. Read-only: it is kept and shared."""
+    """A word, float64 [S] at 16 kHz, its loud half at an rms of NOMINAL.
+
+    Read-only: it is kept and shared.
+    """
     who, tracks = VOICES[voice], _tracks(word, voice)
     frames = len(tracks["voice"])
     n = frames * FRAME
     seed = 12 * list(WORDS).index(word) + voice
-    level = {name: np.interp(np.arange(n) / FRAME, np.arange(frames) + 0.5, tracks[name]) for name in ("voice", "breath", "hiss")}
+    level = {
+        name: np.interp(np.arange(n) / FRAME, np.arange(frames) + 0.5, tracks[name])
+        for name in ("voice", "breath", "hiss")
+    }
     pulses = _pulses(who.pitch, n)
     breath = 0.1 * noise(n, 11, seed)
     source = level["voice"] * (pulses + who.breath * breath) + 0.6 * level["breath"] * breath
     source = signal.lfilter([1.0 - who.dark], [1.0, -who.dark], source)
     source = _filter(source, tracks["nasal_zero"], np.full(frames, 100.0), anti=True)
     source = _filter(source, np.full(frames, 270.0), np.full(frames, 100.0))
-    widths = {"f1": np.where(tracks["nasal"] > 0.5, 150.0, 70.0), "f2": np.full(frames, 90.0), "f3": np.full(frames, 130.0)}
+    widths = {
+        "f1": np.where(tracks["nasal"] > 0.5, 150.0, 70.0),
+        "f2": np.full(frames, 90.0),
+        "f3": np.full(frames, 130.0),
+    }
     for name, width in widths.items():
         source = _filter(source, tracks[name] * who.tract, width)
     for hertz, width in ((3500.0, 250.0), (4500.0, 300.0)):
-        source = _filter(source, np.full(frames, min(hertz * who.tract, 7000.0)), np.full(frames, width))
+        source = _filter(
+            source, np.full(frames, min(hertz * who.tract, 7000.0)), np.full(frames, width)
+        )
     hiss = level["hiss"] * noise(n, 12, seed) * HISS
-    hiss = _filter(hiss, np.minimum(tracks["hiss_hz"] * who.tract**0.5, 7200.0), tracks["hiss_width"], unit_peak=True)
+    hiss = _filter(
+        hiss,
+        np.minimum(tracks["hiss_hz"] * who.tract**0.5, 7200.0),
+        tracks["hiss_width"],
+        unit_peak=True,
+    )
     spoken = signal.lfilter([1.0, -0.95], [1.0], source)  # the lips radiate highs better
     spoken = spoken / _loudness(spoken) + hiss
     spoken *= NOMINAL / _loudness(spoken)
@@ -171,9 +214,15 @@ def speak(word: str, voice: int) -> np.ndarray:
 
 
 def _tracks(word: str, voice: int) -> dict[str, np.ndarray]:
-    """What the filters do in each frame [frames]: targets held within a state, joined by straight lines around its boundaries."""
+    """What the filters do in each frame [frames]: targets held within a state, joined by straight
+    lines around its boundaries.
+    """
     names = ("f1", "f2", "f3", "voice", "breath", "hiss", "hiss_hz", "hiss_width", "nasal")
-    states = [(*state, float(name in NASAL)) for _, _, name in phonemes(word, voice) for state in SOUNDS[name]]
+    states = [
+        (*state, float(name in NASAL))
+        for _, _, name in phonemes(word, voice)
+        for state in SOUNDS[name]
+    ]
     ends = np.cumsum([state[0] for state in states]) / 1000.0 / VOICES[voice].rate
     starts = np.concatenate([[0.0], ends[:-1]])
     frames = int(np.ceil(ends[-1] * SAMPLE_RATE / FRAME))
@@ -186,9 +235,14 @@ def _tracks(word: str, voice: int) -> dict[str, np.ndarray]:
     # A hiss keeps its own colour however it fades: no glide to the 0 Hz of sounds without one.
     at = np.minimum(np.searchsorted(ends, t), len(states) - 1)
     own = np.array([state[7] for state in states], float)
-    near = [min((k for k in range(len(states)) if own[k]), key=lambda k, j=j: abs(k - j), default=j) for j in range(len(states))]
+    near = [
+        min((k for k in range(len(states)) if own[k]), key=lambda k, j=j: abs(k - j), default=j)
+        for j in range(len(states))
+    ]
     tracks["hiss_hz"] = np.maximum(own[near][at], 1000.0)
-    tracks["hiss_width"] = np.maximum(np.array([state[8] for state in states], float)[near][at], 500.0)
+    tracks["hiss_width"] = np.maximum(
+        np.array([state[8] for state in states], float)[near][at], 500.0
+    )
     tracks["nasal_zero"] = 270.0 + 180.0 * tracks["nasal"]
     return tracks
 
@@ -199,12 +253,15 @@ def _loudness(x: np.ndarray) -> float:
 
 
 def _pulses(pitch: float, n: int) -> np.ndarray:
-    """A glottal pulse train [n] whose pitch falls from 1.08 to 0.86 of `pitch`, smoothed by a resonator at 0 Hz; rms 0.1."""
+    """A glottal pulse train [n] whose pitch falls from 1.08 to 0.86 of `pitch`, smoothed by a
+    resonator at 0 Hz; rms 0.1.
+    """
     hertz = pitch * np.linspace(1.08, 0.86, n)
     phase = np.cumsum(hertz) / SAMPLE_RATE
     whole = np.flatnonzero(np.diff(np.floor(phase), prepend=-1.0))
     train = np.zeros(n + 1)
-    # An impulse between two samples is shared by both: pitch that does not jump from sample to sample.
+    # An impulse between two samples is shared by both: pitch that does not jump from sample to
+    # sample.
     late = np.clip((phase[whole] - np.floor(phase[whole])) / (hertz[whole] / SAMPLE_RATE), 0.0, 1.0)
     train[whole] += 1.0 - late
     train[np.maximum(whole - 1, 0)] += late
@@ -213,8 +270,11 @@ def _pulses(pitch: float, n: int) -> np.ndarray:
     return 0.1 / np.sqrt(np.mean(np.square(smooth))) * smooth
 
 
-def _filter(x: np.ndarray, hertz: np.ndarray, width: np.ndarray, anti: bool = False, unit_peak: bool = False) -> np.ndarray:
-    """Equation (1), or (2), with a centre and a width for every frame of FRAME samples: float64 [S] -> [S].
+def _filter(
+    x: np.ndarray, hertz: np.ndarray, width: np.ndarray, anti: bool = False, unit_peak: bool = False
+) -> np.ndarray:
+    """Equation (1), or (2), with a centre and a width for every frame of FRAME samples: float64 [S]
+    -> [S].
 
     unit_peak: gain 1 at the centre instead of at 0 Hz, as the noise wants it.
     """

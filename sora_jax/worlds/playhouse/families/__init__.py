@@ -1,4 +1,7 @@
-"""Families of scenes by name. Each has the interface of `Family`; `draw.py` turns one into a data set."""
+"""Families of scenes by name.
+
+Each has the interface of `Family`; `draw.py` turns one into a data set.
+"""
 
 from typing import ClassVar, Protocol
 
@@ -15,9 +18,10 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 class Family(Protocol):
     """What `draw.py` asks of a family.
 
-    number enters the random key; version is raised when the family's takes change; max_balls is what a renderer makes room for; splits are
-    the names that it has; styles those that can be asked for; facts_type has `key()`, `to_dict()` and `from_dict()`. words: the
-    vocabulary of its captions and intents; text_length: as many words and marks as a prompt of it needs.
+    number enters the random key; version is raised when the family's takes change; max_balls is
+    what a renderer makes room for; splits are the names that it has; styles those that can be asked
+    for; facts_type has `key()`, `to_dict()` and `from_dict()`. words: the vocabulary of its
+    captions and intents; text_length: as many words and marks as a prompt of it needs.
     """
 
     name: str
@@ -31,7 +35,9 @@ class Family(Protocol):
     text_length: ClassVar[int]
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None):
-        """What is drawn once for a take and kept while facts and scenes are drawn again; style: the one that is asked for, or None."""
+        """What is drawn once for a take and kept while facts and scenes are drawn again; style: the
+        one that is asked for, or None.
+        """
 
     def draw_facts(self, stream: Stream, split: str, aim):
         """Facts that a scene of this split could have."""
@@ -49,5 +55,11 @@ class Family(Protocol):
         """Further fields of the `Take`."""
 
 
-_PHYWORLD = (PhyWorld(task, size) for task in ("uniform", "collision", "parabola") for size in ("30k", "300k"))
-FAMILIES: dict[str, Family] = {family.name: family for family in (Room(), Court(), Film(), Occlude(), *_PHYWORLD)}
+_PHYWORLD = (
+    PhyWorld(task, size)
+    for task in ("uniform", "collision", "parabola")
+    for size in ("30k", "300k")
+)
+FAMILIES: dict[str, Family] = {
+    family.name: family for family in (Room(), Court(), Film(), Occlude(), *_PHYWORLD)
+}

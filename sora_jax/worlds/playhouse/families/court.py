@@ -4,22 +4,25 @@
     shot    at a goal with a keeper  in, saved, post
     jump    a ball rolls at a gap    lands, falls
 
-The outcome is drawn first, each of the twelve equally often, then a launch that has it, by rejection: the ball is aimed at a point of
-the furniture that suits the outcome, and `judge` reads from the exact motion what became of it. Captions say intention and outcome;
-`intents` say the intention alone, for which the first frames decide.
+The outcome is drawn first, each of the twelve equally often, then a launch that has it, by
+rejection: the ball is aimed at a point of the furniture that suits the outcome, and `judge` reads
+from the exact motion what became of it. Captions say intention and outcome; `intents` say the
+intention alone, for which the first frames decide.
 
-**Margins.** Two clips whose first frames are alike but whose outcomes differ cannot be told apart. `details` changes the launch's
-velocity by dv in eight directions (a jump: its speed) until the outcome is another one. Before the outcome is decided, at time t, the
-paths then differ by
+**Margins.** Two clips whose first frames are alike but whose outcomes differ cannot be told apart.
+`details` changes the launch's velocity by dv in eight directions (a jump: its speed) until the
+outcome is another one. Before the outcome is decided, at time t, the paths then differ by
 
-    d = |dv| t                                                                                             (1)
+    d = |dv| t                                                                                   (1)
 
-and `margin` is the largest d of a short ladder up to which no direction changes the outcome: a lower bound in metres. Scores leave out
-scenes whose margin is under MARGIN_PX pixels; so that enough are left, every other take is the clearest of up to CANDIDATES draws.
+and `margin` is the largest d of a short ladder up to which no direction changes the outcome: a
+lower bound in metres. Scores leave out scenes whose margin is under MARGIN_PX pixels; so that
+enough are left, every other take is the clearest of up to CANDIDATES draws.
 
-**Splits.** `combo` holds one colour of each outcome, a pair that no other split shows; of the other 20 factor tuples of an outcome a hash
-gives two to `val` and one to `paraphrase`, whose captions use held-out phrases. `ood_velocity` (faster), `ood_size` (smaller or
-larger) and `ood_gravity` (that of Mars: on the moon a throw outlasts a clip) have a factor of their own value.
+**Splits.** `combo` holds one colour of each outcome, a pair that no other split shows; of the other
+20 factor tuples of an outcome a hash gives two to `val` and one to `paraphrase`, whose captions use
+held-out phrases. `ood_velocity` (faster), `ood_size` (smaller or larger) and `ood_gravity` (that of
+Mars: on the moon a throw outlasts a clip) have a factor of their own value.
 
 Everything is drawn as if the target were to the right; to the left it is the mirror image.
 """
@@ -49,7 +52,18 @@ from sora_jax.worlds.playhouse.families.furniture import (
     RIM_RADIUS,
 )
 from sora_jax.worlds.playhouse.simulate import NoClosedForm, TooManyEvents, simulate
-from sora_jax.worlds.playhouse.spec import AMBIENCES, BELOW_FLOOR, COLOURS, DIRECTIONS, GRAVITIES, ROOM_BACKDROPS, STYLES, Ball, Scene, Shape
+from sora_jax.worlds.playhouse.spec import (
+    AMBIENCES,
+    BELOW_FLOOR,
+    COLOURS,
+    DIRECTIONS,
+    GRAVITIES,
+    ROOM_BACKDROPS,
+    STYLES,
+    Ball,
+    Scene,
+    Shape,
+)
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
@@ -63,7 +77,19 @@ PASS = 1e-6  # metres: rounding of where a line is passed
 MARGIN_PX = 1.5  # at 64 pixels and everywhere else
 CANDIDATES = 12
 LADDER = (0.75, 1.5, 2.5, 4.0)  # d of equation (1) in pixels at 64
-WAYS = tuple((x, y) for x, y in ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7)))
+WAYS = tuple(
+    (x, y)
+    for x, y in (
+        (1, 0),
+        (-1, 0),
+        (0, 1),
+        (0, -1),
+        (0.7, 0.7),
+        (-0.7, 0.7),
+        (0.7, -0.7),
+        (-0.7, -0.7),
+    )
+)
 
 
 class Court:
@@ -75,21 +101,34 @@ class Court:
     facts_type = CourtFacts
     words, text_length = court_captions.WORDS, 24
 
-    def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> tuple[str, str]:
+    def aim(
+        self, stream: Stream, split: str, index: int, style: str | None = None
+    ) -> tuple[str, str]:
         """Action and outcome."""
-        return stream.choice([(action, outcome) for action in ACTIONS for outcome in OUTCOMES[action]])
+        return stream.choice(
+            [(action, outcome) for action in ACTIONS for outcome in OUTCOMES[action]]
+        )
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, str]) -> CourtFacts:
-        colour, size, direction = stream.choice(list(COLOURS)), stream.choice(list(RADII)), stream.choice(DIRECTIONS)
-        return CourtFacts(colour, size, *aim, direction, split if split.startswith("ood") else "usual")
+        colour, size, direction = (
+            stream.choice(list(COLOURS)),
+            stream.choice(list(RADII)),
+            stream.choice(DIRECTIONS),
+        )
+        return CourtFacts(
+            colour, size, *aim, direction, split if split.startswith("ood") else "usual"
+        )
 
     def split_of(self, facts: CourtFacts) -> str:
         if facts.regime != "usual":
             return facts.regime
         return _splits(facts.action, facts.outcome).get(facts.key(), "train")
 
-    def draw_scene(self, stream: Stream, facts: CourtFacts, seconds: float) -> tuple[Scene, Trajectory] | None:
-        found, most = [], stream.choice((1, CANDIDATES))  # every other take is the clearest of several
+    def draw_scene(
+        self, stream: Stream, facts: CourtFacts, seconds: float
+    ) -> tuple[Scene, Trajectory] | None:
+        # every other take is the clearest of several
+        found, most = [], stream.choice((1, CANDIDATES))
         for _ in range(40 * most):
             scene = _draw_scene(stream, facts)
             if scene is None or judge(scene, facts.action, seconds) != facts.outcome:
@@ -108,17 +147,25 @@ class Court:
         return court_captions.caption(facts, variant, held_out=split == "paraphrase")
 
     def details(self, scene: Scene, motion: Trajectory, facts: CourtFacts, seconds: float) -> dict:
-        margin, speed = margins(scene if facts.direction == "right" else mirrored(scene), facts, seconds)
+        margin, speed = margins(
+            scene if facts.direction == "right" else mirrored(scene), facts, seconds
+        )
         intents = tuple(court_captions.intent(facts, v) for v in range(4))
         return {"intents": intents, "margin": margin, "margin_speed": speed}
 
 
 @functools.cache
 def _splits(action: str, outcome: str) -> dict[str, str]:
-    """The split of every factor tuple of an outcome that is not in `train`: by rank of its hash, so that no outcome is without one."""
+    """The split of every factor tuple of an outcome that is not in `train`: by rank of its hash, so
+    that no outcome is without one.
+    """
     held_out = list(COLOURS)[zlib.crc32(outcome.encode()) % len(COLOURS)]
-    tuples = [CourtFacts(c, s, action, outcome, d) for c in COLOURS for s in RADII for d in DIRECTIONS]
-    ranked = sorted((f.key() for f in tuples if f.colour != held_out), key=lambda key: zlib.crc32(key.encode()))
+    tuples = [
+        CourtFacts(c, s, action, outcome, d) for c in COLOURS for s in RADII for d in DIRECTIONS
+    ]
+    ranked = sorted(
+        (f.key() for f in tuples if f.colour != held_out), key=lambda key: zlib.crc32(key.encode())
+    )
     named = dict(zip(ranked, ("val", "val", "paraphrase")))
     return named | {f.key(): "combo" for f in tuples if f.colour == held_out}
 
@@ -138,7 +185,17 @@ def _draw_scene(stream: Stream, facts: CourtFacts) -> Scene | None:
     top = start[1] + (max(velocity[1], 0.0) ** 2 / (2.0 * gravity))
     if top + radius > EXTENT - BELOW_FLOOR - HEADROOM:
         return None
-    ball = Ball(facts.colour, facts.size, stream.choice(MATERIALS), kind, "right", radius, start, velocity, spin)
+    ball = Ball(
+        facts.colour,
+        facts.size,
+        stream.choice(MATERIALS),
+        kind,
+        "right",
+        radius,
+        start,
+        velocity,
+        spin,
+    )
     return Scene(
         seed=stream.integer(1 << 31),
         balls=(ball,),
@@ -166,7 +223,10 @@ def _throw(stream, facts, shapes, r, g):
     start = stream.uniform(r + 0.15, 1.0), stream.uniform(0.9, 1.5)
     if out == "swish":
         target = stream.uniform(HOOP_FRONT + r + 0.1, HOOP_BACK - r - 0.1), h
-    elif out in ("rim-in", "rim-out"):  # where it touches: mostly the inside of the back, or the outside of the front
+    elif out in (
+        "rim-in",
+        "rim-out",
+    ):  # where it touches: mostly the inside of the back, or the outside of the front
         inside = out == "rim-in"
         nx = stream.uniform(-0.92, -0.72) if inside else stream.uniform(-1.0, -0.1)
         reach, rim = r + RIM_RADIUS, HOOP_BACK if inside else HOOP_FRONT
@@ -179,8 +239,17 @@ def _throw(stream, facts, shapes, r, g):
         target = HOOP_FRONT - r - stream.uniform(0.05, 1.0), h + stream.uniform(-0.6, 0.0)
     else:
         target = BOARD, h + BOARD_TOP + BOARD_RADIUS + r + stream.uniform(0.15, 0.7)
-    # A fast throw is a high one: it takes longer. Elsewhere than on earth all flights last as long as they must.
-    time = stream.uniform(*((1.2, 1.42) if facts.regime == "ood_velocity" else (0.42, 0.55) if out == "board-out" else (0.75, 1.1)))
+    # A fast throw is a high one: it takes longer. Elsewhere than on earth all flights last as long
+    # as they must.
+    time = stream.uniform(
+        *(
+            (1.2, 1.42)
+            if facts.regime == "ood_velocity"
+            else (0.42, 0.55)
+            if out == "board-out"
+            else (0.75, 1.1)
+        )
+    )
     time *= math.sqrt(GRAVITIES["earth"] / g)
     return start, _flight(start, target, min(time, LONGEST), g), 0.0, "thrown"
 
@@ -206,14 +275,18 @@ def _shot(stream, facts, shapes, r, g):
         target = KEEPER - PAD_RADIUS - r, stream.uniform(0.2, h - 0.2)
     else:
         target = GOAL, h + stream.uniform(-1.0, 1.0) * (r + BAR_RADIUS)
-    time = stream.uniform(*((0.34, 0.44) if facts.regime == "ood_velocity" else (0.5, 0.85))) * math.sqrt(GRAVITIES["earth"] / g)
+    time = stream.uniform(
+        *((0.34, 0.44) if facts.regime == "ood_velocity" else (0.5, 0.85))
+    ) * math.sqrt(GRAVITIES["earth"] / g)
     return start, _flight(start, target, time, g), 0.0, "thrown"
 
 
 def _gap(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
     """The second platform begins after the gap and is somewhat lower."""
     edge, top = stream.uniform(1.5, 2.0), stream.uniform(1.2, 1.7)
-    return furniture.gap(edge, top, edge + stream.uniform(0.75, 1.5), top - stream.uniform(0.25, 0.7))
+    return furniture.gap(
+        edge, top, edge + stream.uniform(0.75, 1.5), top - stream.uniform(0.25, 0.7)
+    )
 
 
 def _jump(stream, facts, shapes, r, g):
@@ -221,7 +294,11 @@ def _jump(stream, facts, shapes, r, g):
     start = stream.uniform(r + 0.1, 0.6), top + r
     fall = math.sqrt(2.0 * (top - low) / g)
     needed = (far - edge) / fall
-    speed = stream.uniform(1.0, 1.5) * needed if facts.outcome == "lands" else stream.uniform(0.5, 1.0) * needed
+    speed = (
+        stream.uniform(1.0, 1.5) * needed
+        if facts.outcome == "lands"
+        else stream.uniform(0.5, 1.0) * needed
+    )
     slow, fast = (3.6, 4.6) if facts.regime == "ood_velocity" else (1.7, 3.5)
     if not slow <= speed / math.sqrt(g / GRAVITIES["earth"]) <= fast:
         return None
@@ -241,14 +318,18 @@ def mirrored(scene: Scene) -> Scene:
         )
         for b in scene.balls
     )
-    return dataclasses.replace(scene, balls=balls, shapes=tuple(furniture.mirrored(s) for s in scene.shapes))
+    return dataclasses.replace(
+        scene, balls=balls, shapes=tuple(furniture.mirrored(s) for s in scene.shapes)
+    )
 
 
 # Judging. All of it for a target to the right.
 
 
 def judge(scene: Scene, action: str, seconds: float) -> str | None:
-    """The outcome, or None for one that has no name here, or that comes too early or too late to be seen."""
+    """The outcome, or None for one that has no name here, or that comes too early or too late to be
+    seen.
+    """
     found = _judged(scene, action, seconds)
     return found[0] if found and CLEAR_START <= found[1] <= seconds - QUIET_END else None
 
@@ -259,16 +340,24 @@ def _judged(scene: Scene, action: str, seconds: float) -> tuple[str, float] | No
         motion = simulate(scene, seconds)
     except (TooManyEvents, NoClosedForm):
         return None
-    return {"throw": _judge_throw, "shot": _judge_shot, "jump": _judge_jump}[action](scene, motion, seconds)
+    return {"throw": _judge_throw, "shot": _judge_shot, "jump": _judge_jump}[action](
+        scene, motion, seconds
+    )
 
 
-def _crossings(motion: Trajectory, axis: int, where: float, seconds: float) -> list[tuple[float, float, float]]:
-    """When the ball's centre passes x = where (axis 0) or y = where (axis 1): (time, the other coordinate, speed along the axis)."""
+def _crossings(
+    motion: Trajectory, axis: int, where: float, seconds: float
+) -> list[tuple[float, float, float]]:
+    """When the ball's centre passes x = where (axis 0) or y = where (axis 1): (time, the other
+    coordinate, speed along the axis).
+    """
     found, arcs = [], motion.arcs[0]
     ends = [*arcs[1:, 0].tolist(), seconds]
     slides = motion.turns[0][:, 0].tolist() if motion.turns else [0.0] * len(arcs)
     for (t, x, y, vx, vy, ay), ax, end in zip(arcs.tolist(), slides, ends):
-        (p, v, a), (q, w, b) = ((x, vx, ax), (y, vy, ay)) if axis == 0 else ((y, vy, ay), (x, vx, ax))
+        (p, v, a), (q, w, b) = (
+            ((x, vx, ax), (y, vy, ay)) if axis == 0 else ((y, vy, ay), (x, vx, ax))
+        )
         for dt in _when(p - where, v, a, end - t):
             found.append((t + dt, q + w * dt + 0.5 * b * dt * dt, v + a * dt))
     return found
@@ -288,15 +377,25 @@ def _when(p: float, v: float, a: float, end: float) -> list[float]:
 def _judge_throw(scene: Scene, motion: Trajectory, seconds: float):
     h, r = scene.shapes[0].points[0][1], scene.balls[0].radius
     floor = next((c.time for c in motion.contacts if c.kind == "floor"), seconds)
-    touched = [(c.time, "board" if c.b == 2 else "rim") for c in motion.contacts if c.kind == "shape" and c.time < floor]
+    touched = [
+        (c.time, "board" if c.b == 2 else "rim")
+        for c in motion.contacts
+        if c.kind == "shape" and c.time < floor
+    ]
     passes = [(t, x, v) for t, x, v in _crossings(motion, 1, h, seconds)]
     through = [(t, v) for t, x, v in passes if HOOP_FRONT < x < HOOP_BACK]
-    if any(v > 0.0 for _, v in through) and not (touched and touched[0][0] < min(t for t, v in through if v > 0.0)):
+    if any(v > 0.0 for _, v in through) and not (
+        touched and touched[0][0] < min(t for t, v in through if v > 0.0)
+    ):
         return None  # up through the hoop
     down = [t for t, v in through if v < 0.0]
     if down and (down[0] > floor or len(down) > 1):
         return None
-    over = [t for t, y, v in _crossings(motion, 0, BOARD, seconds) if v > 0.0 and y > scene.shapes[2].points[1][1] and t < floor]
+    over = [
+        t
+        for t, y, v in _crossings(motion, 0, BOARD, seconds)
+        if v > 0.0 and y > scene.shapes[2].points[1][1] and t < floor
+    ]
     if over:  # what it touches on its way back from the wall is of no account
         touched = [(t, what) for t, what in touched if t < over[0]]
     before = [what for t, what in touched if not down or t < down[0]]
@@ -304,9 +403,13 @@ def _judge_throw(scene: Scene, motion: Trajectory, seconds: float):
     if down:
         if not before:
             return "swish", decided
-        return ("bank-in" if before[0] == "board" else "rim-in" if set(before) == {"rim"} else None), decided
+        return (
+            "bank-in" if before[0] == "board" else "rim-in" if set(before) == {"rim"} else None
+        ), decided
     if before:
-        return ("board-out" if before[0] == "board" else "rim-out" if set(before) == {"rim"} else None), decided
+        return (
+            "board-out" if before[0] == "board" else "rim-out" if set(before) == {"rim"} else None
+        ), decided
     wall = next((c.time for c in motion.contacts if c.kind == "wall"), seconds)
     if over and over[0] < wall:
         return "airball", over[0]
@@ -319,7 +422,9 @@ def _judge_throw(scene: Scene, motion: Trajectory, seconds: float):
 
 def _judge_shot(scene: Scene, motion: Trajectory, seconds: float):
     h = scene.shapes[0].points[0][1]
-    touched = [(c.time, ("bar", "keeper", "net", "net")[c.b]) for c in motion.contacts if c.kind == "shape"]
+    touched = [
+        (c.time, ("bar", "keeper", "net", "net")[c.b]) for c in motion.contacts if c.kind == "shape"
+    ]
     across = [(t, y, v) for t, y, v in _crossings(motion, 0, GOAL, seconds)]
     first = touched[0] if touched else (seconds, None)
     last = motion.positions(np.array([seconds - 1e-6]))[0, 0, 0]
@@ -332,16 +437,27 @@ def _judge_shot(scene: Scene, motion: Trajectory, seconds: float):
 
 
 def _judge_jump(scene: Scene, motion: Trajectory, seconds: float):
-    (edge, _), (far, low), r = scene.shapes[0].points[2], scene.shapes[1].points[3], scene.balls[0].radius
+    (edge, _), (far, low), r = (
+        scene.shapes[0].points[2],
+        scene.shapes[1].points[3],
+        scene.balls[0].radius,
+    )
     if not motion.contacts:
         return None
     first = motion.contacts[0]
     x, y = motion.positions(np.array([first.time]))[0, 0]
     end_x, end_y = motion.positions(np.array([seconds - 1e-6]))[0, 0]
     if first.kind == "shape" and first.b == 1 and x >= far and y > low:
-        steady = all(x >= far for _, x, _ in _crossings(motion, 1, low, seconds)) and end_x >= far and end_y > low
+        steady = (
+            all(x >= far for _, x, _ in _crossings(motion, 1, low, seconds))
+            and end_x >= far
+            and end_y > low
+        )
         return ("lands", first.time) if steady else None
-    on_top = any(c.kind == "shape" and c.b == 1 and _top(motion, c.time, far, low + r) for c in motion.contacts)
+    on_top = any(
+        c.kind == "shape" and c.b == 1 and _top(motion, c.time, far, low + r)
+        for c in motion.contacts
+    )
     return ("falls", first.time) if not on_top and edge < end_x < far and end_y < low else None
 
 
@@ -351,7 +467,9 @@ def _top(motion, time, far, height):
 
 
 def margins(scene: Scene, facts: CourtFacts, seconds: float) -> tuple[float, float]:
-    """(metres, m/s): `Take.margin` and `Take.margin_speed` of a scene whose target is to the right; equation (1)."""
+    """(metres, m/s): `Take.margin` and `Take.margin_speed` of a scene whose target is to the right;
+    equation (1).
+    """
     _, decided = _judged(scene, facts.action, seconds)
     ball, ways = scene.balls[0], WAYS[:2] if facts.action == "jump" else WAYS
     safe = 0.0
@@ -361,7 +479,9 @@ def margins(scene: Scene, facts: CourtFacts, seconds: float) -> tuple[float, flo
         for x, y in ways:
             velocity = ball.velocity[0] + x * dv, ball.velocity[1] + y * dv
             spin = -velocity[0] / ball.radius if facts.action == "jump" else ball.spin
-            other = dataclasses.replace(scene, balls=(dataclasses.replace(ball, velocity=velocity, spin=spin),))
+            other = dataclasses.replace(
+                scene, balls=(dataclasses.replace(ball, velocity=velocity, spin=spin),)
+            )
             found = _judged(other, facts.action, seconds)
             if found is None or found[0] != facts.outcome:
                 return safe, safe / decided

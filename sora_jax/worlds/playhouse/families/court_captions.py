@@ -1,9 +1,11 @@
-"""Facts and captions of family `court`, and the way back: what is tried and what comes of it are said apart.
+"""Facts and captions of family `court`, and the way back: what is tried and what comes of it are
+said apart.
 
     caption = intent joint outcome "."          intent = article size colour noun attempt
 
-The last phrase of every table is held out: only the split `paraphrase` uses it. `parse` reads all of them; without an outcome it reads
-an intent. A variant number picks the phrases, so a caption is a pure function of (facts, variant).
+The last phrase of every table is held out: only the split `paraphrase` uses it. `parse` reads all
+of them; without an outcome it reads an intent. A variant number picks the phrases, so a caption is
+a pure function of (facts, variant).
 """
 
 import dataclasses
@@ -18,16 +20,51 @@ OUTCOMES = {
     "jump": ("lands", "falls"),
 }
 ATTEMPTS = {
-    "throw": ("is thrown to the {d} at the hoop", "is thrown at the hoop on the {d}", "flies to the {d} towards the hoop", "is shot {d} at the hoop"),
-    "shot": ("is kicked to the {d} at the goal", "is kicked at the goal on the {d}", "flies to the {d} towards the goal", "is fired {d} at the goal"),
-    "jump": ("rolls to the {d} towards the gap", "rolls {d} at the gap", "is rolled to the {d} over the edge", "tries to jump the gap to the {d}"),
+    "throw": (
+        "is thrown to the {d} at the hoop",
+        "is thrown at the hoop on the {d}",
+        "flies to the {d} towards the hoop",
+        "is shot {d} at the hoop",
+    ),
+    "shot": (
+        "is kicked to the {d} at the goal",
+        "is kicked at the goal on the {d}",
+        "flies to the {d} towards the goal",
+        "is fired {d} at the goal",
+    ),
+    "jump": (
+        "rolls to the {d} towards the gap",
+        "rolls {d} at the gap",
+        "is rolled to the {d} over the edge",
+        "tries to jump the gap to the {d}",
+    ),
 }
 RESULTS = {
-    "swish": ("goes straight in", "drops through without touching the rim", "falls clean through the net"),
-    "rim-in": ("hits the rim and drops in", "bounces off the rim and goes in", "rattles in off the rim"),
-    "bank-in": ("hits the board and drops in", "bounces off the board and goes in", "banks in off the board"),
-    "rim-out": ("hits the rim and bounces away", "bounces off the rim and misses", "rattles out off the rim"),
-    "board-out": ("hits the board and bounces away", "bounces off the board and misses", "comes back off the board"),
+    "swish": (
+        "goes straight in",
+        "drops through without touching the rim",
+        "falls clean through the net",
+    ),
+    "rim-in": (
+        "hits the rim and drops in",
+        "bounces off the rim and goes in",
+        "rattles in off the rim",
+    ),
+    "bank-in": (
+        "hits the board and drops in",
+        "bounces off the board and goes in",
+        "banks in off the board",
+    ),
+    "rim-out": (
+        "hits the rim and bounces away",
+        "bounces off the rim and misses",
+        "rattles out off the rim",
+    ),
+    "board-out": (
+        "hits the board and bounces away",
+        "bounces off the board and misses",
+        "comes back off the board",
+    ),
     "short": ("falls short", "drops in front of the hoop", "does not reach the rim"),
     "airball": ("flies over the board", "goes too far and misses", "sails over everything"),
     "in": ("goes in", "lands in the net", "scores a goal"),
@@ -60,7 +97,9 @@ class CourtFacts:
 
     def key(self) -> str:
         """The factor tuple as one string."""
-        return f"{self.colour} {self.size} {self.action} {self.outcome} {self.direction} {self.regime}"
+        return (
+            f"{self.colour} {self.size} {self.action} {self.outcome} {self.direction} {self.regime}"
+        )
 
 
 class _Picker:
@@ -77,7 +116,10 @@ class _Picker:
 
 
 def _intent(facts: CourtFacts, pick: _Picker) -> str:
-    return f"a {facts.size} {facts.colour} {pick.any(NOUNS)} {pick.phrase(ATTEMPTS[facts.action]).format(d=facts.direction)}"
+    return (
+        f"a {facts.size} {facts.colour} {pick.any(NOUNS)} "
+        f"{pick.phrase(ATTEMPTS[facts.action]).format(d=facts.direction)}"
+    )
 
 
 def intent(facts: CourtFacts, variant: int = 0, held_out: bool = False) -> str:
@@ -93,22 +135,34 @@ def caption(facts: CourtFacts, variant: int = 0, held_out: bool = False) -> str:
     return f"{text}{joint}{pick.phrase(RESULTS[facts.outcome])}"
 
 
-_ATTEMPTS = {(action, d): tuple(p.format(d=d) for p in phrases) for action, phrases in ATTEMPTS.items() for d in DIRECTIONS}
+_ATTEMPTS = {
+    (action, d): tuple(p.format(d=d) for p in phrases)
+    for action, phrases in ATTEMPTS.items()
+    for d in DIRECTIONS
+}
 
 
 def parse(text: str) -> CourtFacts:
-    """Read a caption or an intent back into facts; the outcome of an intent is "". Raises CaptionError with column and expectation."""
+    """Read a caption or an intent back into facts; the outcome of an intent is "".
+
+    Raises CaptionError with column and expectation.
+    """
     reader = Reader(text)
     reader.take(("a",), "'a'")
     size = reader.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
     colour = reader.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
     reader.take(NOUNS, "'ball' or 'sphere'")
-    action, direction = reader.phrase(_ATTEMPTS, "an attempt such as 'is thrown to the left at the hoop'")
+    action, direction = reader.phrase(
+        _ATTEMPTS, "an attempt such as 'is thrown to the left at the hoop'"
+    )
     outcome = ""
     if reader.peek()[0] != "end of text":
         while reader.skip(("and", "but", "then", "it")):
             pass
-        outcome = reader.phrase({o: RESULTS[o] for o in OUTCOMES[action]}, f"an outcome such as {RESULTS[OUTCOMES[action][0]][0]!r}")
+        outcome = reader.phrase(
+            {o: RESULTS[o] for o in OUTCOMES[action]},
+            f"an outcome such as {RESULTS[OUTCOMES[action][0]][0]!r}",
+        )
         word, column = reader.peek()
         if word != "end of text":
             raise CaptionError(column, "the end", word)
@@ -116,4 +170,6 @@ def parse(text: str) -> CourtFacts:
 
 
 _PHRASES = [phrase for phrases in (*_ATTEMPTS.values(), *RESULTS.values()) for phrase in phrases]
-WORDS = tuple(sorted({*" ".join(_PHRASES).split(), "a", "and", "but", "it", "then", *NOUNS, *COLOURS, *SIZES}))
+WORDS = tuple(
+    sorted({*" ".join(_PHRASES).split(), "a", "and", "but", "it", "then", *NOUNS, *COLOURS, *SIZES})
+)

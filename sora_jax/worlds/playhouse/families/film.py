@@ -1,16 +1,21 @@
-"""Family `film`: the balls of a room, in one of four styles, seen by a camera that stands still or moves; perhaps a voice names a ball.
+"""Family `film`: the balls of a room, in one of four styles, seen by a camera that stands still or
+moves; perhaps a voice names a ball.
 
-Facts are those of a room, with style and camera, the order in which the first two balls land where two bounce, and the number of the voice
-that names the first ball at the beginning.
+Facts are those of a room, with style and camera, the order in which the first two balls land where
+two bounce, and the number of the voice that names the first ball at the beginning.
 
 **Splits**, by the factor tuple alone:
 
-    ood_velocity   thrown or rolled faster than any other        ood_size   balls smaller or larger than any other
-    ood_gravity    that of Mars                                 length     twice as long, with the facts of all of it
+    ood_velocity   thrown or rolled faster than any other
+    ood_size       balls smaller or larger than any other
+    ood_gravity    that of Mars
+    length         twice as long, with the facts of all of it
     speakers       one of the voices that no other split has
     combo          a style with a camera (3 pairs of 20) that no other split shows together
-    order          a colour landing before another (6 pairs of 30) that no other split shows in this order
-    val, paraphrase, train   a hash of the rest: two in twenty, one, and seventeen; `paraphrase` uses held-out phrases
+    order          a colour landing before another (6 pairs of 30) that no other split shows in this
+                   order
+    val, paraphrase, train   a hash of the rest: two in twenty, one, and seventeen; `paraphrase`
+                             uses held-out phrases
 """
 
 import dataclasses
@@ -23,18 +28,38 @@ from sora_jax.worlds.playhouse.camera import filmed
 from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.families import room
 from sora_jax.worlds.playhouse.families.look import WORDS as LOOK_WORDS
-from sora_jax.worlds.playhouse.families.look import Look, Picker, draw_look, pairs, parse_look, words_of
-from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, GRAVITIES, SIZES, Ball, Narration, Scene
+from sora_jax.worlds.playhouse.families.look import (
+    Look,
+    Picker,
+    draw_look,
+    pairs,
+    parse_look,
+    words_of,
+)
+from sora_jax.worlds.playhouse.spec import (
+    COLOURS,
+    FILM_STYLES,
+    GRAVITIES,
+    SIZES,
+    Ball,
+    Narration,
+    Scene,
+)
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 from sora_jax.worlds.playhouse.voice import HELD_OUT_VOICES, TRAIN_VOICES
 
 OOD_SIZES = {"small": (0.15, 0.18), "large": (0.50, 0.54)}
-OOD_SPEED, FASTEST = 1.5, 2.6  # factor on the speeds of `ood_velocity`, and the fastest of all others, m/s sideways
+# factor on the speeds of `ood_velocity`, and the fastest of all others, m/s sideways
+OOD_SPEED, FASTEST = 1.5, 2.6
 LONGER = 2.0  # times as long as usual are clips of `length`
 NAMED = 0.2  # seconds into the clip at which a voice names the first ball
 HELD_OUT_PAIRS = (("realistic", "shake"), ("cinematic", "pan"), ("anime", "follow"))
-ORDER_PHRASES = (". The {a} one lands before the {b} one", ". First the {a} one lands, then the {b} one", ". The {b} one lands after the {a} one")
+ORDER_PHRASES = (
+    ". The {a} one lands before the {b} one",
+    ". First the {a} one lands, then the {b} one",
+    ". The {b} one lands after the {a} one",
+)
 VOICE_PHRASES = (". A voice says {a}", ". Someone says {a}", ". {a} is said aloud")
 _ENDS = re.sub(r"[.,]|\{.\}", " ", " ".join((*ORDER_PHRASES, *VOICE_PHRASES)).lower())
 WORDS = tuple(sorted({*captions.WORDS, *LOOK_WORDS, *_ENDS.split()}))
@@ -48,8 +73,9 @@ def held_out_order(first: tuple[str, str]) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class FilmFacts:
-    """What is said of a clip; first: the colours of the first two balls to land, or None; voice: who speaks, or None; and the regime
-    ("usual" or a split `ood_...` or `length`), which is not said.
+    """What is said of a clip; first: the colours of the first two balls to land, or None; voice:
+    who speaks, or None; and the regime ("usual" or a split `ood_...` or `length`), which is not
+    said.
     """
 
     balls: Facts
@@ -59,12 +85,24 @@ class FilmFacts:
     regime: str = "usual"
 
     def to_dict(self) -> dict:
-        return {"balls": self.balls.to_dict(), "look": dataclasses.asdict(self.look), "first": self.first, "voice": self.voice, "regime": self.regime}
+        return {
+            "balls": self.balls.to_dict(),
+            "look": dataclasses.asdict(self.look),
+            "first": self.first,
+            "voice": self.voice,
+            "regime": self.regime,
+        }
 
     @classmethod
     def from_dict(cls, fields: dict) -> "FilmFacts":
         first = tuple(fields["first"]) if fields["first"] else None
-        return cls(Facts.from_dict(fields["balls"]), Look(**fields["look"]), first, fields["voice"], fields["regime"])
+        return cls(
+            Facts.from_dict(fields["balls"]),
+            Look(**fields["look"]),
+            first,
+            fields["voice"],
+            fields["regime"],
+        )
 
     def key(self) -> str:
         """The factor tuple as one string."""
@@ -75,26 +113,54 @@ class Film:
     """The family as `draw.py` wants it."""
 
     name, number, version, max_balls = "film", 2, 1, captions.MAX_BALLS
-    splits = ("train", "val", "ood_velocity", "ood_size", "ood_gravity", "combo", "order", "paraphrase", "speakers", "length")
+    splits = (
+        "train",
+        "val",
+        "ood_velocity",
+        "ood_size",
+        "ood_gravity",
+        "combo",
+        "order",
+        "paraphrase",
+        "speakers",
+        "length",
+    )
     styles = FILM_STYLES
     facts_type = FilmFacts
     words, text_length = WORDS, 80
 
-    def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> tuple[int, Look]:
+    def aim(
+        self, stream: Stream, split: str, index: int, style: str | None = None
+    ) -> tuple[int, Look]:
         """The number of balls, and the look."""
         count = stream.choice(list(room.COUNT_WEIGHTS), room.COUNT_WEIGHTS.values())
         if split == "order":
             count = max(count, 2)
-        return count, draw_look(stream, *stream.choice([p for p in pairs(style) if (p in HELD_OUT_PAIRS) == (split == "combo")]))
+        return count, draw_look(
+            stream,
+            *stream.choice(
+                [p for p in pairs(style) if (p in HELD_OUT_PAIRS) == (split == "combo")]
+            ),
+        )
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[int, Look]) -> FilmFacts:
         balls = room.draw_balls(stream, aim[0])
         landing = [ball.colour for ball in balls.balls if ball.bounces]
-        first = (landing.pop(stream.integer(len(landing))), stream.choice(landing)) if len(landing) > 1 else None
+        first = (
+            (landing.pop(stream.integer(len(landing))), stream.choice(landing))
+            if len(landing) > 1
+            else None
+        )
         voice = stream.choice(TRAIN_VOICES) if stream.integer(2) else None
         if split == "speakers":
             voice = stream.choice(HELD_OUT_VOICES)
-        return FilmFacts(balls, aim[1], first, voice, split if split.startswith("ood") or split == "length" else "usual")
+        return FilmFacts(
+            balls,
+            aim[1],
+            first,
+            voice,
+            split if split.startswith("ood") or split == "length" else "usual",
+        )
 
     def split_of(self, facts: FilmFacts) -> str:
         kept = {
@@ -108,11 +174,18 @@ class Film:
             return next(split for split, is_so in kept.items() if is_so)
         if facts.regime != "usual":
             return facts.regime
-        return {0: "val", 1: "val", 2: "paraphrase"}.get(zlib.crc32(facts.key().encode()) % 20, "train")
+        return {0: "val", 1: "val", 2: "paraphrase"}.get(
+            zlib.crc32(facts.key().encode()) % 20, "train"
+        )
 
-    def draw_scene(self, stream: Stream, facts: FilmFacts, seconds: float) -> tuple[Scene, Trajectory] | None:
+    def draw_scene(
+        self, stream: Stream, facts: FilmFacts, seconds: float
+    ) -> tuple[Scene, Trajectory] | None:
         seconds *= LONGER if facts.regime == "length" else 1.0
-        sizes, speed = OOD_SIZES if facts.regime == "ood_size" else SIZES, OOD_SPEED if facts.regime == "ood_velocity" else 1.0
+        sizes, speed = (
+            OOD_SIZES if facts.regime == "ood_size" else SIZES,
+            OOD_SPEED if facts.regime == "ood_velocity" else 1.0,
+        )
         gravity = GRAVITIES["mars" if facts.regime == "ood_gravity" else "earth"]
         scene = room.draw_alone(stream, facts.balls, seconds, sizes, speed, gravity)
         if scene and facts.regime == "ood_velocity" and not faster(scene.balls, FASTEST):
@@ -120,9 +193,17 @@ class Film:
         motion = scene and room.play(scene, facts.balls, seconds)
         if not motion or (facts.first and landings(scene, motion)[:2] != facts.first):
             return None
-        scene = filmed(dataclasses.replace(scene, style=facts.look.style), motion, facts.look.camera, facts.look.direction, seconds)
+        scene = filmed(
+            dataclasses.replace(scene, style=facts.look.style),
+            motion,
+            facts.look.camera,
+            facts.look.direction,
+            seconds,
+        )
         if facts.voice is not None:
-            scene = dataclasses.replace(scene, narration=Narration(facts.voice, ((NAMED, facts.balls.balls[0].colour),)))
+            scene = dataclasses.replace(
+                scene, narration=Narration(facts.voice, ((NAMED, facts.balls.balls[0].colour),))
+            )
         return scene, motion
 
     def caption(self, facts: FilmFacts, variant: int, split: str) -> str:
@@ -139,8 +220,12 @@ def faster(balls: Sequence[Ball], than: float) -> bool:
 
 
 def landings(scene: Scene, motion: Trajectory) -> tuple[str, ...]:
-    """The colours of the balls in the order in which they first touch the floor; rolled balls lie on it and do not count."""
-    return tuple(dict.fromkeys(scene.balls[c.a].colour for c in motion.contacts if c.kind == "floor"))
+    """The colours of the balls in the order in which they first touch the floor; rolled balls lie
+    on it and do not count.
+    """
+    return tuple(
+        dict.fromkeys(scene.balls[c.a].colour for c in motion.contacts if c.kind == "floor")
+    )
 
 
 def caption(facts: FilmFacts, variant: int = 0, held_out: bool = False) -> str:
@@ -148,12 +233,18 @@ def caption(facts: FilmFacts, variant: int = 0, held_out: bool = False) -> str:
     pick = Picker(variant, held_out)
     text = words_of(facts.look, pick)
     ends = pick(ORDER_PHRASES).format(a=facts.first[0], b=facts.first[1]) if facts.first else ""
-    ends += pick(VOICE_PHRASES).format(a=facts.balls.balls[0].colour) if facts.voice is not None else ""
+    ends += (
+        pick(VOICE_PHRASES).format(a=facts.balls.balls[0].colour) if facts.voice is not None else ""
+    )
     return text + captions.caption(facts.balls, pick.variant) + ends
 
 
 def parse(text: str) -> FilmFacts:
-    """Read a caption back. Which voice speaks is not said: any is 0. Raises CaptionError with the column and what was expected there."""
+    """Read a caption back.
+
+    Which voice speaks is not said: any is 0. Raises CaptionError with the column and what was
+    expected there.
+    """
     look, rest = parse_look(text)
     rest, named = _ending(rest, VOICE_PHRASES)
     rest, order = _ending(rest, ORDER_PHRASES)
@@ -164,11 +255,19 @@ def parse(text: str) -> FilmFacts:
 
 
 def _ending(text: str, phrases) -> tuple[str, dict | None]:
-    """The text without the phrase that it ends with, and the colours in that phrase; None if it ends with none of them."""
+    """The text without the phrase that it ends with, and the colours in that phrase; None if it
+    ends with none of them.
+    """
     colour = "|".join(COLOURS)
     for phrase in phrases:
-        pattern = re.escape(phrase).replace(r"\{a\}", f"(?P<a>{colour})").replace(r"\{b\}", f"(?P<b>{colour})")
+        pattern = (
+            re.escape(phrase)
+            .replace(r"\{a\}", f"(?P<a>{colour})")
+            .replace(r"\{b\}", f"(?P<b>{colour})")
+        )
         found = re.search(pattern + r"\.?\s*$", text, re.IGNORECASE)
         if found:
-            return text[: found.start()], {name: value.lower() for name, value in found.groupdict().items()}
+            return text[: found.start()], {
+                name: value.lower() for name, value in found.groupdict().items()
+            }
     return text, None

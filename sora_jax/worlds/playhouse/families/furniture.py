@@ -1,6 +1,9 @@
-"""The furniture of family `court`: a hoop, a goal with a keeper, a gap between two platforms. Metres, for a target to the right.
+"""The furniture of family `court`: a hoop, a goal with a keeper, a gap between two platforms.
 
-What of it does not change from scene to scene stands here as constants: public knowledge, also of the oracle (`oracles/court_furniture.py`).
+Metres, for a target to the right.
+
+What of it does not change from scene to scene stands here as constants: public knowledge, also of
+the oracle (`oracles/court_furniture.py`).
 """
 
 import dataclasses
@@ -16,7 +19,9 @@ HOOP_HEIGHTS, GOAL_HEIGHTS = (1.9, 2.2), (1.7, 2.0)
 
 
 def hoop(h: float) -> tuple[Shape, ...]:
-    """Front and back of the rim on end at height h, the board, and what is only seen: post and bracket, net, the near half of the rim."""
+    """Front and back of the rim on end at height h, the board, and what is only seen: post and
+    bracket, net, the near half of the rim.
+    """
     front, back = HOOP_FRONT, HOOP_BACK
     board_low, board_high, post = h - 0.10, h + BOARD_TOP, BOARD + 0.32
     inset, low = 0.24, h - 0.62
@@ -25,7 +30,11 @@ def hoop(h: float) -> tuple[Shape, ...]:
     def cord(a, b):
         return Shape((a, b), "net", 0.018, front=True)
 
-    mesh = [cord((front, h), (left, low)), cord((back, h), (right, low)), cord((left, low), (right, low))]
+    mesh = [
+        cord((front, h), (left, low)),
+        cord((back, h), (right, low)),
+        cord((left, low), (right, low)),
+    ]
     for x0, x1 in ((front, middle), (middle, right), (back, middle), (middle, left)):
         mesh.append(cord((x0, h), (x1, low)))
     return (
@@ -42,10 +51,18 @@ def hoop(h: float) -> tuple[Shape, ...]:
 
 
 def goal(h: float, path: tuple[tuple[float, float, float], ...]) -> tuple[Shape, ...]:
-    """The bar on end at height h, a keeper that moves along its path, the net at the back and above; then the near post and a mesh to be seen."""
+    """The bar on end at height h, a keeper that moves along its path, the net at the back and
+    above; then the near post and a mesh to be seen.
+    """
     back = GOAL + 0.75
-    mesh = [Shape(((GOAL, h * k / 4), (back + 0.25 * (1 - k / 4), h * k / 4)), "net", 0.015, front=True) for k in (1, 2, 3)]
-    mesh += [Shape(((GOAL + 0.25 * k, 0.0), (GOAL + 0.25 * k, h)), "net", 0.015, front=True) for k in (1, 2, 3)]
+    mesh = [
+        Shape(((GOAL, h * k / 4), (back + 0.25 * (1 - k / 4), h * k / 4)), "net", 0.015, front=True)
+        for k in (1, 2, 3)
+    ]
+    mesh += [
+        Shape(((GOAL + 0.25 * k, 0.0), (GOAL + 0.25 * k, h)), "net", 0.015, front=True)
+        for k in (1, 2, 3)
+    ]
     return (
         Shape(((GOAL, h),), "iron", BAR_RADIUS, "iron"),
         Shape(((KEEPER, -PAD_HALF), (KEEPER, PAD_HALF)), "pad", PAD_RADIUS, "pad", path=path),
@@ -58,10 +75,13 @@ def goal(h: float, path: tuple[tuple[float, float, float], ...]) -> tuple[Shape,
 
 
 def gap(edge: float, top: float, far: float, low: float) -> tuple[Shape, ...]:
-    """Two platforms: one of height `top` that ends at x = edge, and one of height `low` that begins at x = far."""
+    """Two platforms: one of height `top` that ends at x = edge, and one of height `low` that begins
+    at x = far.
+    """
     deep = -BELOW_FLOOR - 0.1  # out of the picture
     return tuple(
-        Shape(((x0, deep), (x1, deep), (x1, y), (x0, y)), "stone", material="stone") for x0, x1, y in ((-0.6, edge, top), (far, EXTENT + 0.6, low))
+        Shape(((x0, deep), (x1, deep), (x1, y), (x0, y)), "stone", material="stone")
+        for x0, x1, y in ((-0.6, edge, top), (far, EXTENT + 0.6, low))
     )
 
 

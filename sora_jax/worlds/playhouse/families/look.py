@@ -1,4 +1,5 @@
-"""Style and camera in words, for the families that are filmed: how a look is drawn, said, and read back.
+"""Style and camera in words, for the families that are filmed: how a look is drawn, said, and read
+back.
 
     caption = style "," camera ":" what the balls do
 
@@ -60,7 +61,10 @@ def pairs(style: str | None = None, moves: tuple[str, ...] = MOVES) -> list[tupl
 
 def words_of(look: Look, pick: Picker) -> str:
     """What is said of a look, with the colon at its end."""
-    return f"{pick(STYLE_PHRASES[look.style])}, {pick(CAMERA_PHRASES[look.camera]).format(d=look.direction)}: "
+    return (
+        f"{pick(STYLE_PHRASES[look.style])}, "
+        f"{pick(CAMERA_PHRASES[look.camera]).format(d=look.direction)}: "
+    )
 
 
 _CAMERAS = {
@@ -71,7 +75,8 @@ _CAMERAS = {
 
 
 def parse_look(text: str) -> tuple[Look, str]:
-    """The look that a caption begins with, and the rest, with spaces in the look's place so that columns stay true.
+    """The look that a caption begins with, and the rest, with spaces in the look's place so that
+    columns stay true.
 
     Raises: CaptionError with the column and what was expected there.
     """
@@ -87,4 +92,13 @@ def parse_look(text: str) -> tuple[Look, str]:
     return Look(style, camera, direction), " " * (len(head) + 1) + rest
 
 
-WORDS = tuple(sorted({word for phrases in (*STYLE_PHRASES.values(), *_CAMERAS.values()) for p in phrases for word in p.split()}))
+WORDS = tuple(
+    sorted(
+        {
+            word
+            for phrases in (*STYLE_PHRASES.values(), *_CAMERAS.values())
+            for p in phrases
+            for word in p.split()
+        }
+    )
+)

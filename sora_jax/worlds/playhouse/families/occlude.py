@@ -4,14 +4,17 @@
     returns    it meets the wall behind the panel and comes out where it went in
     revealed   it stays behind the panel, which lifts
 
-Motion does not know of the panel. When it hides all of a ball is exact (`hiding.py`) and kept with the take. Intents say only that the ball
-goes behind the panel: what is hidden has to be known from what was seen before.
+Motion does not know of the panel. When it hides all of a ball is exact (`hiding.py`) and kept with
+the take. Intents say only that the ball goes behind the panel: what is hidden has to be known from
+what was seen before.
 
-A ball is in full view for the first and the last CLEAR seconds at least, and hidden for HIDDEN in between. The camera stands still, pans
-or pushes in: one that follows, or shakes at an impact, would tell where a hidden ball is.
+A ball is in full view for the first and the last CLEAR seconds at least, and hidden for HIDDEN in
+between. The camera stands still, pans or pushes in: one that follows, or shakes at an impact, would
+tell where a hidden ball is.
 
-**Splits**, by the factor tuple: `ood_velocity`, `ood_size` as in `film.py`; `combo`: one colour of each fate; of the rest a hash gives two in
-twenty to `val` and one to `paraphrase`, whose captions use held-out phrases.
+**Splits**, by the factor tuple: `ood_velocity`, `ood_size` as in `film.py`; `combo`: one colour of
+each fate; of the rest a hash gives two in twenty to `val` and one to `paraphrase`, whose captions
+use held-out phrases.
 """
 
 import dataclasses
@@ -23,7 +26,14 @@ from sora_jax.worlds.playhouse.camera import filmed
 from sora_jax.worlds.playhouse.captions import NOUNS, BallFacts, CaptionError, Reader
 from sora_jax.worlds.playhouse.families.film import FASTEST, OOD_SIZES, OOD_SPEED, faster
 from sora_jax.worlds.playhouse.families.look import WORDS as LOOK_WORDS
-from sora_jax.worlds.playhouse.families.look import Look, Picker, draw_look, pairs, parse_look, words_of
+from sora_jax.worlds.playhouse.families.look import (
+    Look,
+    Picker,
+    draw_look,
+    pairs,
+    parse_look,
+    words_of,
+)
 from sora_jax.worlds.playhouse.families.room import draw_ball
 from sora_jax.worlds.playhouse.hiding import hidden
 from sora_jax.worlds.playhouse.simulate import TooManyEvents, simulate
@@ -53,18 +63,34 @@ LAUNCHES = {
 }
 GOES = ("and goes behind the panel", "and passes behind the panel", "and vanishes behind the panel")
 FATES = {
-    "passes": ("and comes out on the other side", "and appears on the other side", "and leaves it on the far side"),
+    "passes": (
+        "and comes out on the other side",
+        "and appears on the other side",
+        "and leaves it on the far side",
+    ),
     "returns": ("and comes back", "and comes out where it went in", "and returns from there"),
-    "revealed": ("and is there when the panel lifts", "and the lifting panel shows it", "until the panel lifts"),
+    "revealed": (
+        "and is there when the panel lifts",
+        "and the lifting panel shows it",
+        "until the panel lifts",
+    ),
 }
-_LAUNCHES = {(launch, d): tuple(p.format(d=d) for p in phrases) for launch, phrases in LAUNCHES.items() for d in DIRECTIONS}
-_PHRASES = [phrase for phrases in (*_LAUNCHES.values(), GOES, *FATES.values()) for phrase in phrases]
+_LAUNCHES = {
+    (launch, d): tuple(p.format(d=d) for p in phrases)
+    for launch, phrases in LAUNCHES.items()
+    for d in DIRECTIONS
+}
+_PHRASES = [
+    phrase for phrases in (*_LAUNCHES.values(), GOES, *FATES.values()) for phrase in phrases
+]
 WORDS = tuple(sorted({*" ".join(_PHRASES).split(), "a", *NOUNS, *COLOURS, *SIZES, *LOOK_WORDS}))
 
 
 @dataclasses.dataclass(frozen=True)
 class OccludeFacts:
-    """What is said of a clip, and the regime ("usual" or a split `ood_...`), which is not said. fate is "" in an intent."""
+    """What is said of a clip, and the regime ("usual" or a split `ood_...`), which is not said.
+    fate is "" in an intent.
+    """
 
     colour: str
     size: str
@@ -83,7 +109,10 @@ class OccludeFacts:
 
     def key(self) -> str:
         """The factor tuple as one string."""
-        return f"{self.colour} {self.size} {self.launch} {self.direction} {self.fate} {self.look} {self.regime}"
+        return (
+            f"{self.colour} {self.size} {self.launch} {self.direction} {self.fate} "
+            f"{self.look} {self.regime}"
+        )
 
 
 class Occlude:
@@ -95,22 +124,32 @@ class Occlude:
     facts_type = OccludeFacts
     words, text_length = WORDS, 36
 
-    def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> tuple[str, Look]:
+    def aim(
+        self, stream: Stream, split: str, index: int, style: str | None = None
+    ) -> tuple[str, Look]:
         """Fate and look."""
         return stream.choice(list(FATES)), draw_look(stream, *stream.choice(pairs(style, MOVES)))
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, Look]) -> OccludeFacts:
-        colour, size, launch, direction = (stream.choice(list(options)) for options in (COLOURS, SIZES, LAUNCHES, DIRECTIONS))
-        return OccludeFacts(colour, size, launch, direction, *aim, split if split.startswith("ood") else "usual")
+        colour, size, launch, direction = (
+            stream.choice(list(options)) for options in (COLOURS, SIZES, LAUNCHES, DIRECTIONS)
+        )
+        return OccludeFacts(
+            colour, size, launch, direction, *aim, split if split.startswith("ood") else "usual"
+        )
 
     def split_of(self, facts: OccludeFacts) -> str:
         if facts.regime != "usual":
             return facts.regime
         if list(COLOURS).index(facts.colour) == zlib.crc32(facts.fate.encode()) % len(COLOURS):
             return "combo"
-        return {0: "val", 1: "val", 2: "paraphrase"}.get(zlib.crc32(facts.key().encode()) % 20, "train")
+        return {0: "val", 1: "val", 2: "paraphrase"}.get(
+            zlib.crc32(facts.key().encode()) % 20, "train"
+        )
 
-    def draw_scene(self, stream: Stream, facts: OccludeFacts, seconds: float) -> tuple[Scene, Trajectory] | None:
+    def draw_scene(
+        self, stream: Stream, facts: OccludeFacts, seconds: float
+    ) -> tuple[Scene, Trajectory] | None:
         scene = Scene(
             seed=stream.integer(1 << 31),
             balls=(),
@@ -118,8 +157,17 @@ class Occlude:
             ambience=stream.choice(AMBIENCES),
             backdrop=stream.integer(ROOM_BACKDROPS),
         )
-        sizes, speed = OOD_SIZES if facts.regime == "ood_size" else SIZES, OOD_SPEED if facts.regime == "ood_velocity" else SPEED
-        ball = draw_ball(stream, BallFacts(facts.colour, facts.size, facts.launch, facts.direction, 0), scene.extent, sizes, speed)
+        sizes, speed = (
+            OOD_SIZES if facts.regime == "ood_size" else SIZES,
+            OOD_SPEED if facts.regime == "ood_velocity" else SPEED,
+        )
+        ball = draw_ball(
+            stream,
+            BallFacts(facts.colour, facts.size, facts.launch, facts.direction, 0),
+            scene.extent,
+            sizes,
+            speed,
+        )
         if facts.regime == "ood_velocity" and not faster((ball,), SPEED * FASTEST):
             return None
         scene = dataclasses.replace(scene, balls=(ball,))
@@ -131,7 +179,9 @@ class Occlude:
         if path[:, 1].max() + ball.radius > scene.extent - BELOW_FLOOR - HEADROOM:
             return None
         for _ in range(12):
-            staged = dataclasses.replace(scene, shapes=(_panel(stream, facts, scene, float(path[-1, 0]), seconds),))
+            staged = dataclasses.replace(
+                scene, shapes=(_panel(stream, facts, scene, float(path[-1, 0]), seconds),)
+            )
             if fate(staged, motion, seconds) == facts.fate:
                 staged = filmed(staged, motion, facts.look.camera, facts.look.direction, seconds)
                 return staged, simulate(staged, seconds)  # the same motion, with that of the panel
@@ -140,13 +190,17 @@ class Occlude:
     def caption(self, facts: OccludeFacts, variant: int, split: str) -> str:
         return caption(facts, variant, held_out=split == "paraphrase")
 
-    def details(self, scene: Scene, motion: Trajectory, facts: OccludeFacts, seconds: float) -> dict:
+    def details(
+        self, scene: Scene, motion: Trajectory, facts: OccludeFacts, seconds: float
+    ) -> dict:
         intents = tuple(caption(dataclasses.replace(facts, fate=""), v) for v in range(4))
         return {"intents": intents, "hidden": hidden(scene, motion, seconds)}
 
 
 def _panel(stream: Stream, facts: OccludeFacts, scene: Scene, last: float, seconds: float) -> Shape:
-    """A panel that stands on the floor: somewhere, at the wall that the ball flies to, or where the ball ends, and then it lifts."""
+    """A panel that stands on the floor: somewhere, at the wall that the ball flies to, or where the
+    ball ends, and then it lifts.
+    """
     wide, high = stream.uniform(0.9, 1.9), stream.uniform(1.2, 2.9)
     if facts.fate == "returns":
         left = scene.extent - wide + 0.3 if facts.direction == "right" else -0.3
@@ -171,9 +225,17 @@ def fate(scene: Scene, motion: Trajectory, seconds: float) -> str | None:
     if enters < CLEAR or leaves > seconds - CLEAR:
         return None
     if scene.shapes[0].moves:
-        return "revealed" if behind[0][2] >= scene.shapes[0].path[1][0] >= behind[0][1] + HIDDEN else None
+        return (
+            "revealed"
+            if behind[0][2] >= scene.shapes[0].path[1][0] >= behind[0][1] + HIDDEN
+            else None
+        )
     (x0, y0), (x1, y1) = motion.positions(np.array([enters, leaves]))[:, 0]
-    left, right, top = scene.shapes[0].points[0][0], scene.shapes[0].points[1][0], scene.shapes[0].points[2][1]
+    left, right, top = (
+        scene.shapes[0].points[0][0],
+        scene.shapes[0].points[1][0],
+        scene.shapes[0].points[2][1],
+    )
     if max(y0, y1) > top:  # over the top
         return None
     middle = 0.5 * (left + right)
@@ -181,15 +243,24 @@ def fate(scene: Scene, motion: Trajectory, seconds: float) -> str | None:
 
 
 def caption(facts: OccludeFacts, variant: int = 0, held_out: bool = False) -> str:
-    """The paraphrase number `variant` (any non-negative integer) of the facts; without a fate an intent."""
+    """The paraphrase number `variant` (any non-negative integer) of the facts; without a fate an
+    intent.
+    """
     pick = Picker(variant, held_out)
-    look, launch, goes = words_of(facts.look, pick), pick(LAUNCHES[facts.launch]).format(d=facts.direction), pick(GOES)
+    look, launch, goes = (
+        words_of(facts.look, pick),
+        pick(LAUNCHES[facts.launch]).format(d=facts.direction),
+        pick(GOES),
+    )
     text = f"{look}a {facts.size} {facts.colour} {NOUNS[pick.variant % 2]} {launch} {goes}"
     return f"{text} {pick(FATES[facts.fate])}" if facts.fate else text
 
 
 def parse(text: str) -> OccludeFacts:
-    """Read a caption or an intent back into facts. Raises CaptionError with the column and what was expected there."""
+    """Read a caption or an intent back into facts.
+
+    Raises CaptionError with the column and what was expected there.
+    """
     look, rest = parse_look(text)
     reader = Reader(rest)
     reader.take(("a",), "'a'")
@@ -198,7 +269,11 @@ def parse(text: str) -> OccludeFacts:
     reader.take(NOUNS, "'ball' or 'sphere'")
     launch, direction = reader.phrase(_LAUNCHES, "a launch such as 'rolls to the left'")
     reader.phrase({"": GOES}, f"{GOES[0]!r}")
-    fate = "" if reader.peek()[0] == "end of text" else reader.phrase(FATES, f"a fate such as {FATES['passes'][0]!r}")
+    fate = (
+        ""
+        if reader.peek()[0] == "end of text"
+        else reader.phrase(FATES, f"a fate such as {FATES['passes'][0]!r}")
+    )
     word, column = reader.peek()
     if word != "end of text":
         raise CaptionError(column, "the end", word)

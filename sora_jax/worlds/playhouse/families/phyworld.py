@@ -1,18 +1,24 @@
-"""Family `phyworld_{uniform,collision,parabola}_{30k,300k}`: the scenes of "How Far Is Video Generation from World Model".
+"""Family `phyworld_{uniform,collision,parabola}_{30k,300k}`: the scenes of "How Far Is Video
+Generation from World Model".
 
-A world of 10 x 10 units without bounds, ideal balls on a blank sheet, no text and no sound; 1 unit is called a metre here.
+A world of 10 x 10 units without bounds, ideal balls on a blank sheet, no text and no sound; 1 unit
+is called a metre here.
 
     uniform     a red ball moves to the right on a line
     parabola    a red ball is thrown horizontally near the top, g = 2.5
-    collision   a red ball from the left and a blue one from the right meet head-on, elastically; mass ~ r^2
+    collision   a red ball from the left and a blue one from the right meet head-on, elastically;
+                mass ~ r^2
 
-`train` is the paper's grid over speeds [1, 4] and radii ([0.7, 1.4]; collision [0.5, 1.5]): 300 x 100 and 1000 x 300 for one ball; for
-two, the published generator's 21^2 x 8^2 = 28,224 and 41^2 x 14^2 = 329,476. Radii of one ball are those of the published generator;
-the paper's text says 1.5. `val` has values between those of the grid, from the same ranges. Out of distribution (0.3 to 0.6 and 1.5 to
-2.0 for the radius, collision 0.3 to 0.4 and 1.7 to 2.0; 0 to 0.8 and 4.5 to 6.0 for the speed) are `ood_size`, `ood_velocity` and
-`ood_velocity_size`; of two balls the first one or both, as in the paper's levels.
+`train` is the paper's grid over speeds [1, 4] and radii ([0.7, 1.4]; collision [0.5, 1.5]): 300 x
+100 and 1000 x 300 for one ball; for two, the published generator's 21^2 x 8^2 = 28,224 and 41^2 x
+14^2 = 329,476. Radii of one ball are those of the published generator; the paper's text says 1.5.
+`val` has values between those of the grid, from the same ranges. Out of distribution (0.3 to 0.6
+and 1.5 to 2.0 for the radius, collision 0.3 to 0.4 and 1.7 to 2.0; 0 to 0.8 and 4.5 to 6.0 for the
+speed) are `ood_size`, `ood_velocity` and `ood_velocity_size`; of two balls the first one or both,
+as in the paper's levels.
 
-One ball starts so that, where it can, it stays in view for 24 frames of 0.1 s. Two balls meet after frame 4 and leave 8 frames.
+One ball starts so that, where it can, it stays in view for 24 frames of 0.1 s. Two balls meet after
+frame 4 and leave 8 frames.
 
 Clips have the paper's 32 frames at 10 fps (`modality.FORMATS["phyworld"]`).
 """
@@ -31,14 +37,23 @@ EDGE = 0.5  # units between a ball and the upper and lower edge
 SPEEDS, SLOW, FAST = (1.0, 4.0), (0.0, 0.8), (4.5, 6.0)
 RADII = {1: (0.7, 1.4), 2: (0.5, 1.5)}  # by the number of balls
 TINY, HUGE = {1: (0.3, 0.6), 2: (0.3, 0.4)}, {1: (1.5, 2.0), 2: (1.7, 2.0)}
-GRIDS = {(1, "30k"): (300, 100), (1, "300k"): (1000, 300), (2, "30k"): (21, 8), (2, "300k"): (41, 14)}  # speeds, radii
-SHUFFLE = 7919  # prime to the size of every grid: neighbours in the set are not neighbours in the grid
+# speeds, radii
+GRIDS = {
+    (1, "30k"): (300, 100),
+    (1, "300k"): (1000, 300),
+    (2, "30k"): (21, 8),
+    (2, "300k"): (41, 14),
+}
+# prime to the size of every grid: neighbours in the set are not neighbours in the grid
+SHUFFLE = 7919
 IN_VIEW, BEFORE, AFTER = 24, 4, 8  # frames
 
 
 @dataclasses.dataclass(frozen=True)
 class PhyWorldFacts:
-    """The factor tuple: speeds and radii, of one ball or two, and the split whose ranges they are from."""
+    """The factor tuple: speeds and radii, of one ball or two, and the split whose ranges they are
+    from.
+    """
 
     task: str
     split: str
@@ -72,25 +87,35 @@ class PhyWorld:
         self.grid = (speeds,) * self.balls + (radii,) * self.balls
         self.train_size = math.prod(self.grid)
 
-    def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> PhyWorldFacts | None:
+    def aim(
+        self, stream: Stream, split: str, index: int, style: str | None = None
+    ) -> PhyWorldFacts | None:
         """The cell of the grid; outside of `train` there is none."""
         if split != "train":
             return None
         if not 0 <= index < self.train_size:
             raise ValueError(f"index {index}: {self.name} has {self.train_size} scenes in train")
         cell, values = index * SHUFFLE % self.train_size, []
-        for n, (low, high) in zip(self.grid, (SPEEDS,) * self.balls + (RADII[self.balls],) * self.balls):
+        for n, (low, high) in zip(
+            self.grid, (SPEEDS,) * self.balls + (RADII[self.balls],) * self.balls
+        ):
             cell, i = divmod(cell, n)
             values.append(low + (high - low) * (i / (n - 1)))
-        return PhyWorldFacts(self.task, split, tuple(values[: self.balls]), tuple(values[self.balls :]))
+        return PhyWorldFacts(
+            self.task, split, tuple(values[: self.balls]), tuple(values[self.balls :])
+        )
 
     def draw_facts(self, stream: Stream, split: str, aim: PhyWorldFacts | None) -> PhyWorldFacts:
         if aim is not None:
             return aim
-        n, ood = self.balls, stream.integer(self.balls) + 1  # how many balls are out of distribution
+        # how many balls are out of distribution
+        n, ood = self.balls, stream.integer(self.balls) + 1
 
         def values(inside, below, above, out):
-            return tuple(stream.uniform(*(stream.choice((below, above)) if out and k < ood else inside)) for k in range(n))
+            return tuple(
+                stream.uniform(*(stream.choice((below, above)) if out and k < ood else inside))
+                for k in range(n)
+            )
 
         speeds = values(SPEEDS, SLOW, FAST, split in ("ood_velocity", "ood_velocity_size"))
         radii = values(RADII[n], TINY[n], HUGE[n], split in ("ood_size", "ood_velocity_size"))
@@ -99,13 +124,21 @@ class PhyWorld:
     def split_of(self, facts: PhyWorldFacts) -> str:
         return facts.split
 
-    def draw_scene(self, stream: Stream, facts: PhyWorldFacts, seconds: float) -> tuple[Scene, Trajectory] | None:
-        starts = self._two_starts(stream, facts) if self.balls == 2 else self._one_start(stream, facts)
+    def draw_scene(
+        self, stream: Stream, facts: PhyWorldFacts, seconds: float
+    ) -> tuple[Scene, Trajectory] | None:
+        starts = (
+            self._two_starts(stream, facts) if self.balls == 2 else self._one_start(stream, facts)
+        )
         if starts is None:
             return None
         balls = tuple(
-            Ball(colour, "large", "ideal", "thrown", "left" if v < 0 else "right", r, start, (v, 0.0))
-            for colour, r, start, v in zip(("red", "blue"), facts.radii, starts, (facts.speeds[0], -facts.speeds[-1]))
+            Ball(
+                colour, "large", "ideal", "thrown", "left" if v < 0 else "right", r, start, (v, 0.0)
+            )
+            for colour, r, start, v in zip(
+                ("red", "blue"), facts.radii, starts, (facts.speeds[0], -facts.speeds[-1])
+            )
         )
         gravity = GRAVITIES["phyworld" if self.task == "parabola" else "none"]
         blank = len(BACKDROPS) - 1
@@ -133,5 +166,7 @@ class PhyWorld:
     def caption(self, facts: PhyWorldFacts, variant: int, split: str) -> str:
         return ""
 
-    def details(self, scene: Scene, motion: Trajectory, facts: PhyWorldFacts, seconds: float) -> dict:
+    def details(
+        self, scene: Scene, motion: Trajectory, facts: PhyWorldFacts, seconds: float
+    ) -> dict:
         return {}

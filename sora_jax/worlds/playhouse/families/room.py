@@ -1,12 +1,13 @@
 """Family `room`: one to three balls are dropped, thrown or rolled in a room and bounce.
 
-A scene is drawn again when its events could not be read from 8 frames a second, where an arc needs two frames to be seen:
+A scene is drawn again when its events could not be read from 8 frames a second, where an arc needs
+two frames to be seen:
 
-    a contact in the last QUIET_END seconds (what follows it would not be seen)
-    two contacts of one ball closer than CLEAR_GAP seconds, or of any two balls closer than APART seconds
-    a contact with walls or balls slower than FAINT (a graze neither shows nor sounds)
-    a contact before CLEAR_START (the launch would not be seen)
-    a ball that rises above the view, or a rolled ball that is knocked off the floor
+    a contact in the last QUIET_END seconds (what follows it would not be seen) two contacts of one
+    ball closer than CLEAR_GAP seconds, or of any two balls closer than APART seconds a contact with
+    walls or balls slower than FAINT (a graze neither shows nor sounds) a contact before CLEAR_START
+    (the launch would not be seen) a ball that rises above the view, or a rolled ball that is
+    knocked off the floor
 
 The split is a hash of the factor tuple (`Facts.key`): one combination in ten belongs to `val`.
 """
@@ -53,7 +54,8 @@ class Room:
     splits = ("train", "val")
     styles = ()
     facts_type = Facts
-    words, text_length = WORDS, 48  # three balls may take 52, once in thousands of captions, which is then cut
+    # three balls may take 52, once in thousands of captions, which is then cut
+    words, text_length = WORDS, 48
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> int:
         """The number of balls."""
@@ -65,7 +67,9 @@ class Room:
     def split_of(self, facts: Facts) -> str:
         return "val" if zlib.crc32(facts.key().encode()) % 10 == 0 else "train"
 
-    def draw_scene(self, stream: Stream, facts: Facts, seconds: float) -> tuple[Scene, Trajectory] | None:
+    def draw_scene(
+        self, stream: Stream, facts: Facts, seconds: float
+    ) -> tuple[Scene, Trajectory] | None:
         scene = draw_alone(stream, facts, seconds)
         motion = scene and play(scene, facts, seconds)
         return (scene, motion) if motion else None
@@ -85,15 +89,28 @@ def draw_balls(stream: Stream, count: int) -> Facts:
         size = stream.choice(list(SIZES))
         launch = stream.choice(list(LAUNCH_WEIGHTS), LAUNCH_WEIGHTS.values())
         direction = None if launch == "dropped" else stream.choice(DIRECTIONS)
-        bounces = 0 if launch == "rolled" else stream.choice(list(BOUNCE_WEIGHTS), BOUNCE_WEIGHTS.values())
+        bounces = (
+            0
+            if launch == "rolled"
+            else stream.choice(list(BOUNCE_WEIGHTS), BOUNCE_WEIGHTS.values())
+        )
         balls.append(BallFacts(colour, size, launch, direction, bounces))
     return Facts(tuple(balls))
 
 
-def draw_alone(stream: Stream, facts: Facts, seconds: float, sizes=SIZES, speed: float = 1.0, gravity: float = 9.8) -> Scene | None:
-    """A scene that would fulfil the facts if no ball met another; None if the balls do not fit into the room.
+def draw_alone(
+    stream: Stream,
+    facts: Facts,
+    seconds: float,
+    sizes=SIZES,
+    speed: float = 1.0,
+    gravity: float = 9.8,
+) -> Scene | None:
+    """A scene that would fulfil the facts if no ball met another; None if the balls do not fit into
+    the room.
 
-    sizes: radius ranges in metres; speed: factor on the velocities of thrown and rolled balls; gravity in m/s^2.
+    sizes: radius ranges in metres; speed: factor on the velocities of thrown and rolled balls;
+    gravity in m/s^2.
     """
     scene = Scene(
         seed=stream.integer(1 << 31),
@@ -107,7 +124,9 @@ def draw_alone(stream: Stream, facts: Facts, seconds: float, sizes=SIZES, speed:
     for fact in facts.balls:
         for _ in range(200):
             ball = draw_ball(stream, fact, scene.extent, sizes, speed)
-            if _reads_alone(ball, fact, scene, seconds) and all(_apart(ball, other) for other in balls):
+            if _reads_alone(ball, fact, scene, seconds) and all(
+                _apart(ball, other) for other in balls
+            ):
                 balls.append(ball)
                 break
         else:
@@ -115,26 +134,47 @@ def draw_alone(stream: Stream, facts: Facts, seconds: float, sizes=SIZES, speed:
     return dataclasses.replace(scene, balls=tuple(balls))
 
 
-def draw_ball(stream: Stream, fact: BallFacts, extent: float, sizes=SIZES, speed: float = 1.0) -> Ball:
+def draw_ball(
+    stream: Stream, fact: BallFacts, extent: float, sizes=SIZES, speed: float = 1.0
+) -> Ball:
     """A ball that is launched as stated."""
     radius = stream.uniform(*sizes[fact.size])
     sign = {None: 0.0, "left": -1.0, "right": 1.0}[fact.direction]
     margin = radius + 0.1
     if fact.launch == "dropped":
-        x, height, velocity = stream.uniform(margin, extent - margin), stream.uniform(0.5, 2.7), (0.0, 0.0)
+        x, height, velocity = (
+            stream.uniform(margin, extent - margin),
+            stream.uniform(0.5, 2.7),
+            (0.0, 0.0),
+        )
     else:  # start on the side that leaves room to move
         near = stream.uniform(margin, 0.55 * extent)
         x = near if sign > 0 else extent - near
         if fact.launch == "thrown":
-            height, velocity = stream.uniform(0.5, 2.4), (sign * (speed * stream.uniform(1.0, 2.6)), stream.uniform(0.0, 3.0))
+            height, velocity = (
+                stream.uniform(0.5, 2.4),
+                (sign * (speed * stream.uniform(1.0, 2.6)), stream.uniform(0.0, 3.0)),
+            )
         else:
             height, velocity = 0.0, (sign * (speed * stream.uniform(0.7, 2.2)), 0.0)
     material = stream.choice(list(MATERIALS))
-    return Ball(fact.colour, fact.size, material, fact.launch, fact.direction, radius, (x, radius + height), velocity)
+    return Ball(
+        fact.colour,
+        fact.size,
+        material,
+        fact.launch,
+        fact.direction,
+        radius,
+        (x, radius + height),
+        velocity,
+    )
 
 
 def _reads_alone(ball: Ball, fact: BallFacts, scene: Scene, seconds: float) -> bool:
-    """Would the ball, alone between its walls, bounce as often as stated, and stay in view? Closed form: no simulation."""
+    """Would the ball, alone between its walls, bounce as often as stated, and stay in view?
+
+    Closed form: no simulation.
+    """
     if fact.launch == "rolled":
         return True
     g, height, up = scene.gravity, ball.position[1] - ball.radius, ball.velocity[1]
@@ -165,11 +205,17 @@ def play(scene: Scene, facts: Facts, seconds: float) -> Trajectory | None:
 
     def readable(c: Contact) -> bool:
         nonlocal latest
-        if not CLEAR_START < c.time < seconds - QUIET_END or c.time - latest < APART or (c.speed < FAINT and c.kind != "floor"):
+        if (
+            not CLEAR_START < c.time < seconds - QUIET_END
+            or c.time - latest < APART
+            or (c.speed < FAINT and c.kind != "floor")
+        ):
             return False
         latest = c.time
         for k in (c.a, c.b) if c.b >= 0 else (c.a,):
-            if c.time - last[k] < CLEAR_GAP or (c.kind == "floor" and scene.balls[k].launch == "rolled"):
+            if c.time - last[k] < CLEAR_GAP or (
+                c.kind == "floor" and scene.balls[k].launch == "rolled"
+            ):
                 return False
             last[k] = c.time
         return True
@@ -184,7 +230,9 @@ def play(scene: Scene, facts: Facts, seconds: float) -> Trajectory | None:
         return None
     for k, (ball, arcs) in enumerate(zip(scene.balls, motion.arcs)):
         ceiling = scene.extent - BELOW_FLOOR - HEADROOM - ball.radius
-        apex = arcs[:, 2] + np.where(arcs[:, 5] < 0, np.maximum(arcs[:, 4], 0) ** 2 / (2 * scene.gravity), 0)
+        apex = arcs[:, 2] + np.where(
+            arcs[:, 5] < 0, np.maximum(arcs[:, 4], 0) ** 2 / (2 * scene.gravity), 0
+        )
         if apex.max() > ceiling or (ball.launch == "rolled" and arcs[:, 2].max() > ball.radius):
             return None
     return motion

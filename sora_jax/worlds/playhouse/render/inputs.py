@@ -1,6 +1,7 @@
 """What the renderer is given: takes as arrays with a leading axis B.
 
-A part that no take of a batch needs (shapes, a moving camera, a style) is not among the arrays, and then nobody pays for it.
+A part that no take of a batch needs (shapes, a moving camera, a style) is not among the arrays, and
+then nobody pays for it.
 """
 
 import numpy as np
@@ -13,25 +14,36 @@ from sora_jax.worlds.playhouse.render.styles import SKIES
 from sora_jax.worlds.playhouse.spec import BACKDROPS, BELOW_FLOOR, COLOURS, PAINTS, STYLES, material
 from sora_jax.worlds.playhouse.stream import Stream
 
-PLACES = {"boxes": 2, "bars": 8}  # room for still shapes comes in multiples of this, so that few programs are compiled
+# room for still shapes comes in multiples of this, so that few programs are compiled
+PLACES = {"boxes": 2, "bars": 8}
 LIT = ("realistic", "cinematic")
 TEXTURE = 12  # numbers in [0, 1) that place what a background is made of
 SHUTTER = (-0.1875, -0.0625, 0.0625, 0.1875)  # frames: moments of an exposure of half a frame
 ON_TWOS = 16  # frames a second from which anime holds every drawing for two frames
-BURSTS, BURST_SECONDS, BURST_SPEED = 2, 0.2, 2.0  # impacts that show speed lines: how many at once, how long, from how many m/s on
+# impacts that show speed lines: how many at once, how long, from how many m/s on
+BURSTS, BURST_SECONDS, BURST_SPEED = 2, 0.2, 2.0
 
 
 def shown_times(style: str, format: ClipFormat) -> np.ndarray:
-    """The times in seconds, float64 [F], at which the frames of a style show the balls: anime is drawn on twos. Cameras move on ones."""
+    """The times in seconds, float64 [F], at which the frames of a style show the balls: anime is
+    drawn on twos. Cameras move on ones.
+    """
     times = format.frame_times()
-    return times[np.arange(format.frames) // 2 * 2] if style == "anime" and format.fps >= ON_TWOS else times
+    return (
+        times[np.arange(format.frames) // 2 * 2]
+        if style == "anime" and format.fps >= ON_TWOS
+        else times
+    )
 
 
 def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, np.ndarray]:
-    """What the renderer needs of B takes: float32 arrays with a leading axis B. Absent balls and shapes have radius 0 and alpha 0.
+    """What the renderer needs of B takes: float32 arrays with a leading axis B.
 
-    There is room for as many balls as the families of the takes have, so that takes of a family can be stacked and are rendered by one
-    program, or, `alone`, for one ball where no take has more; and for as many shapes as the takes have: takes without shapes pay nothing.
+    Absent balls and shapes have radius 0 and alpha 0.
+
+    There is room for as many balls as the families of the takes have, so that takes of a family can
+    be stacked and are rendered by one program, or, `alone`, for one ball where no take has more;
+    and for as many shapes as the takes have: takes without shapes pay nothing.
     """
     b, size = len(takes), format.size
     alone = alone and all(len(take.scene.balls) == 1 for take in takes)
@@ -48,17 +60,24 @@ def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, n
     for i, take in enumerate(takes):
         scene = take.scene
         n = len(scene.balls)
-        inputs["centre"][i, :, :n] = _centres(take, shown_times(scene.style, format), format.frame_times(), size)
+        inputs["centre"][i, :, :n] = _centres(
+            take, shown_times(scene.style, format), format.frame_times(), size
+        )
         inputs["radius"][i, :n] = [ball.radius * (size / _first(scene)[2]) for ball in scene.balls]
-        inputs["colour"][i, :n] = np.array([COLOURS[ball.colour] for ball in scene.balls]).reshape(n, 3)
+        inputs["colour"][i, :n] = np.array([COLOURS[ball.colour] for ball in scene.balls]).reshape(
+            n, 3
+        )
         inputs["shine"][i, :n] = [material(ball.material).shine for ball in scene.balls]
         inputs["wall"][i], inputs["floor"][i] = BACKDROPS[scene.backdrop]
         inputs["shaded"][i] = scene.style == STYLES[1]
     lines = [_floor_row(take.scene, size) for take in takes]
-    if any(line != size * (1.0 - BELOW_FLOOR / 4.0) - 0.5 for line in lines):  # that of rooms is a constant of their program
+    # that of rooms is a constant of their program
+    if any(line != size * (1.0 - BELOW_FLOOR / 4.0) - 0.5 for line in lines):
         inputs["floor_row"] = np.array(lines, np.float32)
     if any(len(take.scene.view) > 1 for take in takes):
-        inputs["view"] = np.stack([affine(take.scene, format.frame_times(), size) for take in takes]).astype(np.float32)
+        inputs["view"] = np.stack(
+            [affine(take.scene, format.frame_times(), size) for take in takes]
+        ).astype(np.float32)
     for place in ("behind", "front", "moving"):
         for kind in CORNERS:
             inputs |= _shape_inputs(takes, place, kind, format)
@@ -71,7 +90,8 @@ def _first(scene) -> np.ndarray:
 
 
 def _centres(take, shown: np.ndarray, seen: np.ndarray, size: int) -> np.ndarray:
-    """Pixels [T, K, 2] of the balls as they are at the times `shown`, for a camera as it is at the times `seen`.
+    """Pixels [T, K, 2] of the balls as they are at the times `shown`, for a camera as it is at the
+    times `seen`.
 
     A ball that a panel hides is far away: its shadow must not tell where it is.
     """
@@ -89,13 +109,23 @@ def _floor_row(scene, size: int) -> float:
 
 
 def _group(shape) -> tuple[str, str]:
-    return "moving" if shape.moves else "front" if shape.front else "behind", "boxes" if len(shape.points) > 2 else "bars"
+    return "moving" if shape.moves else "front" if shape.front else "behind", "boxes" if len(
+        shape.points
+    ) > 2 else "bars"
 
 
 def _shape_inputs(takes, place: str, kind: str, format: ClipFormat) -> dict[str, np.ndarray]:
-    """Corners in pixels [B, S, C, 2], radius, colour, and whether it is there, of the shapes of one group; of moving ones where they are."""
-    chosen = [[(s, shape) for s, shape in enumerate(take.scene.shapes) if _group(shape) == (place, kind)] for take in takes]
-    places, count = 1 if place == "moving" else PLACES[kind], max([CORNERS[kind], *(len(shape.points) for some in chosen for _, shape in some)])
+    """Corners in pixels [B, S, C, 2], radius, colour, and whether it is there, of the shapes of one
+    group; of moving ones where they are.
+    """
+    chosen = [
+        [(s, shape) for s, shape in enumerate(take.scene.shapes) if _group(shape) == (place, kind)]
+        for take in takes
+    ]
+    places, count = (
+        1 if place == "moving" else PLACES[kind],
+        max([CORNERS[kind], *(len(shape.points) for some in chosen for _, shape in some)]),
+    )
     b, n = len(takes), -(-max(map(len, chosen)) // places) * places
     corners = np.full((b, n, count, 2), -1e3, np.float32)
     radius, there, front = (np.zeros((b, n), np.float32) for _ in range(3))
@@ -106,9 +136,16 @@ def _shape_inputs(takes, place: str, kind: str, format: ClipFormat) -> dict[str,
         for p, (s, shape) in enumerate(chosen[i]):
             points = project(view, np.array(shape.points), format.size)
             corners[i, p] = points[np.minimum(np.arange(count), len(points) - 1)]
-            radius[i, p], there[i, p], colour[i, p], front[i, p] = shape.radius * scale, 1.0, PAINTS[shape.paint], shape.front
+            radius[i, p], there[i, p], colour[i, p], front[i, p] = (
+                shape.radius * scale,
+                1.0,
+                PAINTS[shape.paint],
+                shape.front,
+            )
             if place == "moving":
-                offset[i, :, p] = take.trajectory.displacements(shown_times(take.scene.style, format))[:, s] * (scale, -scale)
+                offset[i, :, p] = take.trajectory.displacements(
+                    shown_times(take.scene.style, format)
+                )[:, s] * (scale, -scale)
     names = {"corners": corners, "radius": radius, "there": there, "colour": colour}
     if place == "moving":
         names |= {"front": front, "offset": offset}
@@ -122,7 +159,8 @@ def _style_inputs(takes, format: ClipFormat, balls: int) -> dict[str, np.ndarray
     if not {*styles} & {*LIT, "anime"}:
         return inputs
     inputs["texture"] = np.zeros((len(takes), TEXTURE), np.float32)
-    inputs["scale"] = np.array([format.size / _first(take.scene)[2] for take in takes], np.float32)  # pixels to the metre at time 0
+    # pixels to the metre at time 0
+    inputs["scale"] = np.array([format.size / _first(take.scene)[2] for take in takes], np.float32)
     for i, take in enumerate(takes):
         stream = Stream(take.scene.seed, TEXTURE)
         inputs["texture"][i] = [stream.uniform() for _ in range(TEXTURE)]
@@ -131,40 +169,60 @@ def _style_inputs(takes, format: ClipFormat, balls: int) -> dict[str, np.ndarray
         inputs["seed"] = np.array([take.scene.seed for take in takes], np.uint32)
     if "cinematic" in styles:
         inputs["cinematic"] = np.array([style == "cinematic" for style in styles], np.float32)
-        inputs["shutter"] = np.zeros((len(takes), format.frames, len(SHUTTER), balls, 2), np.float32)
+        inputs["shutter"] = np.zeros(
+            (len(takes), format.frames, len(SHUTTER), balls, 2), np.float32
+        )
         times = format.frame_times()
         for i, take in enumerate(takes):
             if styles[i] == "cinematic":
                 for j, late in enumerate(SHUTTER):
                     moments = times + late / format.fps
-                    inputs["shutter"][i, :, j, : len(take.scene.balls)] = _centres(take, moments, moments, format.size)
+                    inputs["shutter"][i, :, j, : len(take.scene.balls)] = _centres(
+                        take, moments, moments, format.size
+                    )
             else:
                 inputs["shutter"][i] = _padded(take, format, balls)[:, None]
     if "anime" in styles:
         inputs["anime"] = np.array([style == "anime" for style in styles], np.float32)
-        inputs["sky"] = np.array([SKIES[take.scene.backdrop % len(SKIES)] for take in takes], np.float32)
+        inputs["sky"] = np.array(
+            [SKIES[take.scene.backdrop % len(SKIES)] for take in takes], np.float32
+        )
         inputs["burst"] = np.stack([_bursts(take, format) for take in takes]).astype(np.float32)
     return inputs
 
 
 def _padded(take, format: ClipFormat, balls: int) -> np.ndarray:
     centres = np.full((format.frames, balls, 2), -1e3)
-    centres[:, : len(take.scene.balls)] = _centres(take, shown_times(take.scene.style, format), format.frame_times(), format.size)
+    centres[:, : len(take.scene.balls)] = _centres(
+        take, shown_times(take.scene.style, format), format.frame_times(), format.size
+    )
     return centres
 
 
 def _bursts(take, format: ClipFormat) -> np.ndarray:
-    """Speed lines around impacts: column, row, inner radius in pixels, and age from 0 to 1 [F, BURSTS, 4]; age 1 where there is none."""
+    """Speed lines around impacts: column, row, inner radius in pixels, and age from 0 to 1 [F,
+    BURSTS, 4]; age 1 where there is none.
+    """
     out, seen = np.zeros((format.frames, BURSTS, 4)), format.frame_times()
     out[..., 3] = 1.0
     if take.scene.style != "anime":
         return out
     unseen = lambda c: any(k == c.a and start <= c.time <= end for k, start, end in take.hidden)
-    contacts = [c for c in take.trajectory.contacts if c.speed >= BURST_SPEED and c.kind != "crate" and not unseen(c)]
+    contacts = [
+        c
+        for c in take.trajectory.contacts
+        if c.speed >= BURST_SPEED and c.kind != "crate" and not unseen(c)
+    ]
     for f, time in enumerate(shown_times("anime", format)):
         late = [c for c in contacts if 0.0 <= time - c.time < BURST_SECONDS][-BURSTS:]
         for j, c in enumerate(late):
             view = views(take.scene, seen[f : f + 1])[0]
-            centre = project(view, take.trajectory.positions(np.array([c.time]))[0, c.a], format.size)
-            out[f, j] = *centre, take.scene.balls[c.a].radius * format.size / view[2], (time - c.time) / BURST_SECONDS
+            centre = project(
+                view, take.trajectory.positions(np.array([c.time]))[0, c.a], format.size
+            )
+            out[f, j] = (
+                *centre,
+                take.scene.balls[c.a].radius * format.size / view[2],
+                (time - c.time) / BURST_SECONDS,
+            )
     return out

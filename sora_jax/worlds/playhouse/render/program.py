@@ -2,20 +2,22 @@
 
 A ball of radius r (pixels) at distance d from a pixel centre covers it by the one-pixel ramp
 
-    alpha = clip(r - d + 1/2, 0, 1)                                                                        (1)
+    alpha = clip(r - d + 1/2, 0, 1)                                                              (1)
 
-and is painted over what lies behind, in the order of the scene. From back to front: background, shadows, shapes, balls, shapes that
-stand in front (`shapes.py`); then what a style does to the whole picture (`styles.py`).
+and is painted over what lies behind, in the order of the scene. From back to front: background,
+shadows, shapes, balls, shapes that stand in front (`shapes.py`); then what a style does to the
+whole picture (`styles.py`).
 
-The `flat` style is one colour a ball on two plain surfaces. The `shaded` style lights the ball as a sphere with normal n, light l and
-half vector h,
+The `flat` style is one colour a ball on two plain surfaces. The `shaded` style lights the ball as a
+sphere with normal n, light l and half vector h,
 
-    colour' = colour (0.38 + 0.80 max(n.l, 0)) + 0.6 shine max(n.h, 0)^16                                  (2)
+    colour' = colour (0.38 + 0.80 max(n.l, 0)) + 0.6 shine max(n.h, 0)^16                        (2)
 
-over a wall and floor with a vertical gradient, and darkens the floor below it by a soft ellipse that fades with height.
+over a wall and floor with a vertical gradient, and darkens the floor below it by a soft ellipse
+that fades with height.
 
-A camera that moves shows the pixels q of time 0 at (q + 1/2) zoom + shift - 1/2 (`camera.py`). Pixels are float32 RGB in [0, 1]. They
-agree within 1/255 across batch sizes and devices.
+A camera that moves shows the pixels q of time 0 at (q + 1/2) zoom + shift - 1/2 (`camera.py`).
+Pixels are float32 RGB in [0, 1]. They agree within 1/255 across batch sizes and devices.
 """
 
 import dataclasses
@@ -32,7 +34,11 @@ from sora_jax.worlds.playhouse.spec import BELOW_FLOOR
 
 def render(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     """Frames float32 [B, F, H, W, 3] in [0, 1] from `render_inputs`."""
-    shaped = any(inputs[f"{place}_{kind}_radius"].shape[1] for place in ("behind", "front") for kind in shapes.CORNERS)
+    shaped = any(
+        inputs[f"{place}_{kind}_radius"].shape[1]
+        for place in ("behind", "front")
+        for kind in shapes.CORNERS
+    )
     if "view" not in inputs and (shaped or "texture" in inputs):
         inputs = inputs | _still(inputs, format)
     return _render(inputs, format)
@@ -40,7 +46,10 @@ def render(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="format")
 def _still(inputs, format: ClipFormat):
-    """What stands still: layers of shapes, and backgrounds. In a program of its own: XLA would draw them again for every frame."""
+    """What stands still: layers of shapes, and backgrounds.
+
+    In a program of its own: XLA would draw them again for every frame.
+    """
 
     def clip(one):
         screen = _screen(one, format.size)
@@ -58,7 +67,10 @@ def _render(inputs, format: ClipFormat) -> jax.Array:
 
 
 def _clip_by_clip(paint, inputs):
-    """`paint` of every clip. With styles one clip after the other, so that each pays for its own style only (`_in_style`)."""
+    """`paint` of every clip.
+
+    With styles one clip after the other, so that each pays for its own style only (`_in_style`).
+    """
     return jax.lax.map(paint, inputs) if "texture" in inputs else jax.vmap(paint)(inputs)
 
 
@@ -69,7 +81,9 @@ def _in_style(one, style: str, paint, otherwise):
 
 @dataclasses.dataclass(frozen=True)
 class _Screen:
-    """The pixels of a frame: rows [H, 1], columns [1, W], and where the camera has put those of time 0. zoom is None if it stands still."""
+    """The pixels of a frame: rows [H, 1], columns [1, W], and where the camera has put those of
+    time 0. zoom is None if it stands still.
+    """
 
     row: jax.Array
     column: jax.Array
@@ -78,17 +92,25 @@ class _Screen:
     shift: jax.Array | None = None
 
     def plane(self, depth: float):
-        """Rows and columns, at time 0, of what is seen here and lies at a depth (1: that of the balls)."""
+        """Rows and columns, at time 0, of what is seen here and lies at a depth (1: that of the
+        balls).
+        """
         if self.zoom is None:
             return self.row, self.column
         zoom = 1.0 + depth * (self.zoom - 1.0)
-        return (self.row + 0.5 - depth * self.shift[1]) / zoom - 0.5, (self.column + 0.5 - depth * self.shift[0]) / zoom - 0.5
+        return (self.row + 0.5 - depth * self.shift[1]) / zoom - 0.5, (
+            self.column + 0.5 - depth * self.shift[0]
+        ) / zoom - 0.5
 
 
 def _screen(one, size: int, view=None) -> _Screen:
     row = jnp.arange(size, dtype=jnp.float32)[:, None]
     column = jnp.arange(size, dtype=jnp.float32)[None, :]
-    return _Screen(row, column, size) if view is None else _Screen(row, column, size, view[0], view[1:])
+    return (
+        _Screen(row, column, size)
+        if view is None
+        else _Screen(row, column, size, view[0], view[1:])
+    )
 
 
 def _floor_row(one, size: int):
@@ -101,11 +123,18 @@ def _gradient(one, screen: _Screen):
 
 def _background(one, screen: _Screen) -> jax.Array:
     """What lies behind everything, RGB [H, W, 3]."""
-    size, floor_row, shaded, gradient = screen.size, _floor_row(one, screen.size), one["shaded"], _gradient(one, screen)
+    size, floor_row, shaded, gradient = (
+        screen.size,
+        _floor_row(one, screen.size),
+        one["shaded"],
+        _gradient(one, screen),
+    )
     row, _ = screen.plane(1.0)
     on_floor = jnp.clip(row - floor_row + 0.5, 0.0, 1.0)
     floor_shade = 1.0 + shaded * 0.22 * jnp.clip((row - floor_row) / (size - floor_row), 0.0, 1.0)
-    back = (1 - on_floor)[..., None] * one["wall"] * gradient[..., None] + (on_floor * floor_shade)[..., None] * one["floor"]
+    back = (1 - on_floor)[..., None] * one["wall"] * gradient[..., None] + (on_floor * floor_shade)[
+        ..., None
+    ] * one["floor"]
     back = jnp.broadcast_to(back, (size, size, 3))
     back = _in_style(one, "lit", lambda: styles.hall(one, screen.plane, floor_row), back)
     return _in_style(one, "anime", lambda: styles.hills(one, screen.plane, floor_row, size), back)
@@ -117,13 +146,17 @@ def _layer(one, place: str, screen: _Screen):
 
 
 def _tint(one, screen: _Screen):
-    """The colour [H, W, 3] of a shape of a paint, at a depth in pixels [H, W] and of a thickness in pixels."""
+    """The colour [H, W, 3] of a shape of a paint, at a depth in pixels [H, W] and of a thickness in
+    pixels.
+    """
     gradient, unit = _gradient(one, screen), screen.size / 64.0
 
     def tint(colour, depth, thick):
         tinted = colour * jnp.broadcast_to(gradient, depth.shape)[..., None]
         tinted = _in_style(one, "lit", lambda: styles.lit_shape(colour, depth, unit), tinted)
-        return _in_style(one, "anime", lambda: styles.drawn_shape(colour, depth, thick, unit), tinted)
+        return _in_style(
+            one, "anime", lambda: styles.drawn_shape(colour, depth, thick, unit), tinted
+        )
 
     return tint
 
@@ -131,7 +164,9 @@ def _tint(one, screen: _Screen):
 def _render_clip(one, format: ClipFormat) -> jax.Array:
     size, balls, shaded = format.size, one["radius"].shape[0], one["shaded"]
     still = _screen(one, size)
-    still_back = None if "view" in one else one["back"] if "back" in one else _background(one, still)
+    still_back = (
+        None if "view" in one else one["back"] if "back" in one else _background(one, still)
+    )
 
     def frame(moment):
         screen = _screen(one, size, moment.get("view"))
@@ -146,25 +181,52 @@ def _render_clip(one, format: ClipFormat) -> jax.Array:
             radius, (x, y) = radii[k], moment["centre"][k]
             height = jnp.maximum(floor_row - (y + radius), 0.0) / size
             reach = radius * (1.0 + 2.0 * height) + 1e-3
-            distance = jnp.square((column - x) / reach) + jnp.square((row - floor_row - 1.0) / (0.30 * reach))
-            weight = _shadow(one, shaded) * jnp.exp(-6.0 * height) * jnp.clip(1.2 - distance, 0.0, 1.0) * (radius > 0)
+            distance = jnp.square((column - x) / reach) + jnp.square(
+                (row - floor_row - 1.0) / (0.30 * reach)
+            )
+            weight = (
+                _shadow(one, shaded)
+                * jnp.exp(-6.0 * height)
+                * jnp.clip(1.2 - distance, 0.0, 1.0)
+                * (radius > 0)
+            )
             picture = picture * (1.0 - weight * on_floor)[..., None]
-        behind, front = (_layer(one, p, screen) if "view" in moment else one.get(f"{p}_layer") for p in ("behind", "front"))
+        behind, front = (
+            _layer(one, p, screen) if "view" in moment else one.get(f"{p}_layer")
+            for p in ("behind", "front")
+        )
         picture = shapes.over(picture, behind)
         picture = _moving(picture, one, moment, 0.0, screen)
-        picture = _in_style(one, "anime", functools.partial(_lines, picture, moment, screen), picture)
+        picture = _in_style(
+            one, "anime", functools.partial(_lines, picture, moment, screen), picture
+        )
         sharp = functools.partial(_balls, picture, one, moment["centre"], radii, screen)
         if "cinematic" in one:
-            picture = jax.lax.cond(one["cinematic"] > 0.0, functools.partial(_blurred, picture, one, moment["shutter"], radii, screen), sharp)
+            picture = jax.lax.cond(
+                one["cinematic"] > 0.0,
+                functools.partial(_blurred, picture, one, moment["shutter"], radii, screen),
+                sharp,
+            )
         else:
             picture = sharp()
         picture = shapes.over(picture, front)
         picture = _moving(picture, one, moment, 1.0, screen)
         if "lit" in one:
-            picture = _in_style(one, "lit", functools.partial(_exposed, picture, one, moment["frame"], screen), picture)
+            picture = _in_style(
+                one,
+                "lit",
+                functools.partial(_exposed, picture, one, moment["frame"], screen),
+                picture,
+            )
         return jnp.clip(picture, 0.0, 1.0)
 
-    per_frame = ("centre", "view", "shutter", "burst", *(f"moving_{kind}_offset" for kind in shapes.CORNERS))
+    per_frame = (
+        "centre",
+        "view",
+        "shutter",
+        "burst",
+        *(f"moving_{kind}_offset" for kind in shapes.CORNERS),
+    )
     moments = {name: one[name] for name in per_frame if name in one}
     if "lit" in one:
         moments["frame"] = jnp.arange(format.frames)
@@ -186,20 +248,36 @@ def _ball(one, k: int, centre, radius, screen: _Screen):
     dx, dy = screen.column - centre[0], screen.row - centre[1]
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
     alpha = jnp.clip(radius - distance + 0.5, 0.0, 1.0) * (radius > 0)
-    inverse = 1.0 / jnp.maximum(jnp.maximum(radius, distance), 1e-3)  # normals on the ramp are those of the rim
+    # normals on the ramp are those of the rim
+    inverse = 1.0 / jnp.maximum(jnp.maximum(radius, distance), 1e-3)
     nx, ny = dx * inverse, dy * inverse
     nz = jnp.sqrt(jnp.maximum(1.0 - nx * nx - ny * ny, 0.0))
     diffuse = jnp.maximum(nx * LIGHT[0] + ny * LIGHT[1] + nz * LIGHT[2], 0.0)
     facing = gleam = jnp.maximum(nx * HALF[0] + ny * HALF[1] + nz * HALF[2], 0.0)
     for _ in range(4):
         gleam = gleam * gleam
-    lit = one["colour"][k] * (0.38 + 0.80 * diffuse)[..., None] + 0.6 * one["shine"][k] * gleam[..., None]
+    lit = (
+        one["colour"][k] * (0.38 + 0.80 * diffuse)[..., None]
+        + 0.6 * one["shine"][k] * gleam[..., None]
+    )
     colour = one["colour"][k] * (1.0 - shaded) + lit * shaded
-    colour = _in_style(one, "lit", lambda: styles.lit_ball(one, one["colour"][k], one["shine"][k], nx, ny, nz, diffuse, gleam), colour)
+    colour = _in_style(
+        one,
+        "lit",
+        lambda: styles.lit_ball(one, one["colour"][k], one["shine"][k], nx, ny, nz, diffuse, gleam),
+        colour,
+    )
     if "anime" in one:  # the outline lies half outside of the ball
         outer = radius + 0.55 * unit * one["anime"]
         alpha = jnp.clip(outer - distance + 0.5, 0.0, 1.0) * (radius > 0)
-        colour = _in_style(one, "anime", lambda: styles.drawn_ball(one["colour"][k], radius, diffuse, facing, radius - distance, unit), colour)
+        colour = _in_style(
+            one,
+            "anime",
+            lambda: styles.drawn_ball(
+                one["colour"][k], radius, diffuse, facing, radius - distance, unit
+            ),
+            colour,
+        )
     return colour, alpha
 
 
@@ -213,8 +291,12 @@ def _balls(picture, one, centres, radii, screen: _Screen):
 def _blurred(picture, one, shutter, radii, screen: _Screen):
     """The balls as the mean of what is seen while the shutter is open, [M, K, 2]."""
     for k, radius in enumerate(radii):
-        colours, alphas = jax.vmap(functools.partial(_ball, one, k, radius=radius, screen=screen))(shutter[:, k])
-        picture = picture * (1.0 - alphas.mean(0))[..., None] + (alphas[..., None] * colours).mean(0)
+        colours, alphas = jax.vmap(functools.partial(_ball, one, k, radius=radius, screen=screen))(
+            shutter[:, k]
+        )
+        picture = picture * (1.0 - alphas.mean(0))[..., None] + (alphas[..., None] * colours).mean(
+            0
+        )
     return picture
 
 
@@ -223,20 +305,31 @@ def _lines(picture, moment, screen: _Screen):
 
 
 def _exposed(picture, one, frame, screen: _Screen):
-    """What a sensor, and a film laboratory, make of the picture: noise of the lit styles; grade and bars of the cinematic one."""
+    """What a sensor, and a film laboratory, make of the picture: noise of the lit styles; grade and
+    bars of the cinematic one.
+    """
     noisy = styles.sensor(picture, one["seed"], frame, screen.row, screen.column)
-    return _in_style(one, "cinematic", lambda: styles.graded(noisy, screen.row, screen.column, screen.size), noisy)
+    return _in_style(
+        one,
+        "cinematic",
+        lambda: styles.graded(noisy, screen.row, screen.column, screen.size),
+        noisy,
+    )
 
 
 def _moving(picture, one, moment, front: float, screen: _Screen):
     """The moving shapes that stand in front (1) or do not (0)."""
     for kind in shapes.CORNERS:
         for s in range(one[f"moving_{kind}_radius"].shape[0]):
-            shape = {name: one[f"moving_{kind}_{name}"][s] for name in ("radius", "there", "colour")}
+            shape = {
+                name: one[f"moving_{kind}_{name}"][s] for name in ("radius", "there", "colour")
+            }
             shape["corners"] = one[f"moving_{kind}_corners"][s] + moment[f"moving_{kind}_offset"][s]
             if screen.zoom is not None:
                 shape["corners"] = (shape["corners"] + 0.5) * screen.zoom + screen.shift - 0.5
                 shape["radius"] = shape["radius"] * screen.zoom
             weight = 1.0 - jnp.abs(one[f"moving_{kind}_front"][s] - front)
-            picture = shapes.paint(picture, shape, screen.row, screen.column, _tint(one, screen), weight)
+            picture = shapes.paint(
+                picture, shape, screen.row, screen.column, _tint(one, screen), weight
+            )
     return picture

@@ -1,20 +1,24 @@
 """Shapes: all points within rho pixels of a convex polygon, painted with a one-pixel ramp.
 
-    alpha = clip(rho - d + 1/2, 0, 1),      d the signed distance to the polygon, negative inside          (1)
+    alpha = clip(rho - d + 1/2, 0, 1),   d the signed distance to the polygon, negative inside   (1)
 
-Shapes come in groups by where they stand (`behind` the balls, in `front` of them, or `moving`) and by what they cost: `bars` have one
-corner or two, and one distance to a segment a pixel; `boxes` have more, and as many distances. Within a group the order of the scene
-is kept, and boxes are painted before bars.
+Shapes come in groups by where they stand (`behind` the balls, in `front` of them, or `moving`) and
+by what they cost: `bars` have one corner or two, and one distance to a segment a pixel; `boxes`
+have more, and as many distances. Within a group the order of the scene is kept, and boxes are
+painted before bars.
 """
 
 import jax
 import jax.numpy as jnp
 
-CORNERS = {"boxes": 4, "bars": 2}  # room for so many at least; in the order in which they are painted
+# room for so many at least; in the order in which they are painted
+CORNERS = {"boxes": 4, "bars": 2}
 
 
 def distance(corners, row, column):
-    """d of equation (1), pixels, [H, W], of corners [C, 2] (column, row); one that comes again at the end makes no edge."""
+    """d of equation (1), pixels, [H, W], of corners [C, 2] (column, row); one that comes again at
+    the end makes no edge.
+    """
     count = corners.shape[0]
     nearest, outside = jnp.inf, -jnp.inf
     for c in range(count if count > 2 else 1):
@@ -24,7 +28,8 @@ def distance(corners, row, column):
         t = jnp.clip((px * dx + py * dy) / jnp.maximum(length, 1e-6), 0.0, 1.0)
         nearest = jnp.minimum(nearest, jnp.square(px - t * dx) + jnp.square(py - t * dy))
         if count > 2:
-            outside = jnp.maximum(outside, jnp.where(length > 1e-6, dx * py - dy * px, -jnp.inf))  # rows count down: inside is negative
+            # rows count down: inside is negative
+            outside = jnp.maximum(outside, jnp.where(length > 1e-6, dx * py - dy * px, -jnp.inf))
     far = jnp.sqrt(nearest + 1e-12)
     return jnp.where(outside < 0.0, -far, far) if count > 2 else far
 
@@ -32,31 +37,39 @@ def distance(corners, row, column):
 def paint(picture, shape: dict, row, column, tint, weight=1.0):
     """One shape over a picture [H, W, 3], or over a layer, whose fourth channel is coverage.
 
-    shape: corners [C, 2], radius, colour [3], there. tint(colour, depth, thickness) gives its colour [H, W, 3] at a depth in pixels.
+    shape: corners [C, 2], radius, colour [3], there. tint(colour, depth, thickness) gives its
+    colour [H, W, 3] at a depth in pixels.
     """
     depth = shape["radius"] - distance(shape["corners"], row, column)
     alpha = jnp.clip(depth + 0.5, 0.0, 1.0) * shape["there"] * weight
-    colour = tint(shape["colour"], depth, shape["radius"] if shape["corners"].shape[0] < 3 else jnp.inf)
+    colour = tint(
+        shape["colour"], depth, shape["radius"] if shape["corners"].shape[0] < 3 else jnp.inf
+    )
     if picture.shape[-1] == 4:
         colour = jnp.concatenate([colour, jnp.ones_like(colour[..., :1])], axis=-1)
     return picture + alpha[..., None] * (colour - picture)
 
 
 def layer(one: dict, place: str, row, column, tint, zoom=1.0, shift=0.0):
-    """The still shapes of a place on nothing: colour weighted by coverage, and coverage, [H, W, 4]; None if there are none.
+    """The still shapes of a place on nothing: colour weighted by coverage, and coverage, [H, W, 4];
+    None if there are none.
 
     Their pixels q lie at (q + 1/2) zoom + shift - 1/2.
     """
     painted = None
     for kind in CORNERS:
-        group = {name: one[f"{place}_{kind}_{name}"] for name in ("corners", "radius", "there", "colour")}
+        group = {
+            name: one[f"{place}_{kind}_{name}"] for name in ("corners", "radius", "there", "colour")
+        }
         if not group["radius"].shape[0]:
             continue
         group["corners"] = (group["corners"] + 0.5) * zoom + shift - 0.5
         group["radius"] = group["radius"] * zoom
         if painted is None:
             painted = jnp.zeros((row.shape[0], column.shape[1], 4))
-        painted, _ = jax.lax.scan(lambda p, shape: (paint(p, shape, row, column, tint), None), painted, group)
+        painted, _ = jax.lax.scan(
+            lambda p, shape: (paint(p, shape, row, column, tint), None), painted, group
+        )
     return painted
 
 

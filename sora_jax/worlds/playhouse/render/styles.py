@@ -1,12 +1,16 @@
-"""What the styles beyond `flat` and `shaded` look like: their backgrounds, balls, shapes, and what is done to the whole picture.
+"""What the styles beyond `flat` and `shaded` look like: their backgrounds, balls, shapes, and what
+is done to the whole picture.
 
-realistic   balls are lit as spheres, with gloss and light from the floor; panelled wall, boards, soft shadows; sensor noise of 1/255
-cinematic   realistic, out of focus behind the balls, moved by half a frame's exposure, graded to teal and orange, darker to the corners,
-            between two black bars
-anime       two tones, a dark outline, hills and clouds under a pale sky; speed lines at impacts; drawn on twos from 16 frames/s on
+realistic   balls are lit as spheres, with gloss and light from the floor; panelled wall, boards,
+            soft shadows; sensor noise of 1/255
+cinematic   realistic, out of focus behind the balls, moved by half a frame's exposure, graded to
+            teal and orange, darker to the corners, between two black bars
+anime       two tones, a dark outline, hills and clouds under a pale sky; speed lines at impacts;
+            drawn on twos from 16 frames/s on
 
-Lengths are metres where they belong to the world and pixels of a 64-pixel picture (`unit`) where they belong to the drawing. All
-backgrounds are pale or grey, so that a coloured pixel is a ball's. `plane(depth)` are the rows and columns of what lies at a depth.
+Lengths are metres where they belong to the world and pixels of a 64-pixel picture (`unit`) where
+they belong to the drawing. All backgrounds are pale or grey, so that a coloured pixel is a ball's.
+`plane(depth)` are the rows and columns of what lies at a depth.
 """
 
 import jax.numpy as jnp
@@ -14,15 +18,40 @@ import numpy as np
 
 from sora_jax.worlds.playhouse.camera import BARS
 
-LIGHT = np.array([-0.42, -0.66, 0.62]) / np.linalg.norm([-0.42, -0.66, 0.62])  # x right, y down, z to the viewer
+# x right, y down, z to the viewer
+LIGHT = np.array([-0.42, -0.66, 0.62]) / np.linalg.norm([-0.42, -0.66, 0.62])
 HALF = (LIGHT + [0, 0, 1]) / np.linalg.norm(LIGHT + [0, 0, 1])
 INK = np.array([0.10, 0.08, 0.13])
 # Sky above and at the horizon, far hills, near hills, ground.
 SKIES = (
-    ((0.62, 0.80, 0.95), (0.94, 0.97, 1.00), (0.74, 0.83, 0.85), (0.62, 0.74, 0.70), (0.80, 0.75, 0.66)),
-    ((0.80, 0.72, 0.84), (1.00, 0.92, 0.84), (0.76, 0.69, 0.77), (0.64, 0.58, 0.66), (0.72, 0.65, 0.64)),
-    ((0.72, 0.89, 0.87), (0.98, 0.99, 0.94), (0.76, 0.85, 0.87), (0.64, 0.73, 0.76), (0.79, 0.79, 0.73)),
-    ((0.23, 0.25, 0.38), (0.48, 0.48, 0.60), (0.33, 0.34, 0.46), (0.26, 0.27, 0.37), (0.36, 0.36, 0.43)),
+    (
+        (0.62, 0.80, 0.95),
+        (0.94, 0.97, 1.00),
+        (0.74, 0.83, 0.85),
+        (0.62, 0.74, 0.70),
+        (0.80, 0.75, 0.66),
+    ),
+    (
+        (0.80, 0.72, 0.84),
+        (1.00, 0.92, 0.84),
+        (0.76, 0.69, 0.77),
+        (0.64, 0.58, 0.66),
+        (0.72, 0.65, 0.64),
+    ),
+    (
+        (0.72, 0.89, 0.87),
+        (0.98, 0.99, 0.94),
+        (0.76, 0.85, 0.87),
+        (0.64, 0.73, 0.76),
+        (0.79, 0.79, 0.73),
+    ),
+    (
+        (0.23, 0.25, 0.38),
+        (0.48, 0.48, 0.60),
+        (0.33, 0.34, 0.46),
+        (0.26, 0.27, 0.37),
+        (0.36, 0.36, 0.43),
+    ),
 )
 WALL, HILLS, CLOUDS = 0.5, (0.4, 0.65), 0.2  # depths
 
@@ -50,11 +79,18 @@ def hall(one, plane, floor_row):
         return jnp.clip((half - distance) * scale / soft + 0.5, 0.0, 1.0)
 
     light = (
-        0.79 + 0.04 * y + 0.04 * jnp.sin(1.7 * x + 6.3 * t[0] + 1.3 * jnp.sin(1.1 * y + 6.3 * t[1])) + 0.03 * jnp.sin(3.1 * x - 2.3 * y + 6.3 * t[2])
+        0.79
+        + 0.04 * y
+        + 0.04 * jnp.sin(1.7 * x + 6.3 * t[0] + 1.3 * jnp.sin(1.1 * y + 6.3 * t[1]))
+        + 0.03 * jnp.sin(3.1 * x - 2.3 * y + 6.3 * t[2])
     )
     light = light * (1.04 - 0.045 * jnp.square(x - 1.2 - 2.0 * t[3]))
     pilaster = _wave(x + 2.0 * t[4], 1.45)
-    light = light * (1.0 - 0.16 * band(pilaster, 0.05)) * (1.0 + 0.10 * band(_wave(x + 0.10 + 2.0 * t[4], 1.45), 0.05))
+    light = (
+        light
+        * (1.0 - 0.16 * band(pilaster, 0.05))
+        * (1.0 + 0.10 * band(_wave(x + 0.10 + 2.0 * t[4], 1.45), 0.05))
+    )
     light = (
         light
         * (1.0 - 0.10 * band(jnp.abs(y - 0.55), 0.55))
@@ -69,7 +105,9 @@ def hall(one, plane, floor_row):
     spread = 1.0 + 0.8 * down
     along = (x - 2.0) / spread  # boards run away from the viewer
     seam = _wave(along + t[5], 0.62) * spread
-    grain = 0.05 * jnp.sin(9.0 * along + 6.3 * t[6] + 2.0 * jnp.sin(5.0 * down)) + 0.04 * jnp.sin(17.0 * along + 3.0 * down)
+    grain = 0.05 * jnp.sin(9.0 * along + 6.3 * t[6] + 2.0 * jnp.sin(5.0 * down)) + 0.04 * jnp.sin(
+        17.0 * along + 3.0 * down
+    )
     shade = (0.86 + 0.35 * jnp.minimum(down, 0.5) + grain) * (1.0 - 0.22 * band(seam, 0.02))
     return mix(wall, _ramp(row - floor_row) * jnp.ones_like(shade), shade[..., None] * one["floor"])
 
@@ -83,15 +121,23 @@ def hills(one, plane, floor_row, size: int):
     x, y = column / scale, (floor_row - row) / scale
     for i in range(3):
         cx, cy = -0.2 + 1.9 * i + 1.2 * t[i], 2.5 + 1.3 * t[i + 3]
-        puffs = [((x - cx - dx) / 1.25, y - cy - dy, r) for dx, dy, r in ((0.0, 0.0, 0.26), (-0.30, -0.06, 0.18), (0.32, -0.05, 0.20))]
+        puffs = [
+            ((x - cx - dx) / 1.25, y - cy - dy, r)
+            for dx, dy, r in ((0.0, 0.0, 0.26), (-0.30, -0.06, 0.18), (0.32, -0.05, 0.20))
+        ]
         cloud = jnp.maximum(
-            jnp.maximum(*[_ramp((r - jnp.hypot(px, py)) * scale) for px, py, r in puffs[:2]]), _ramp((puffs[2][2] - jnp.hypot(*puffs[2][:2])) * scale)
+            jnp.maximum(*[_ramp((r - jnp.hypot(px, py)) * scale) for px, py, r in puffs[:2]]),
+            _ramp((puffs[2][2] - jnp.hypot(*puffs[2][:2])) * scale),
         )
         picture = mix(picture, 0.85 * cloud * _ramp((y - cy + 0.16) * scale), sky[1] * 0.3 + 0.7)
     for i, depth in enumerate(HILLS):
         row, column = plane(depth)
         x, y = column / scale, (floor_row - row) / scale
-        crest = (1.15, 0.55)[i] + 0.28 * jnp.sin((0.9, 1.3)[i] * x + 6.3 * t[6 + i]) + 0.12 * jnp.sin((2.3, 3.1)[i] * x + 6.3 * t[8 + i])
+        crest = (
+            (1.15, 0.55)[i]
+            + 0.28 * jnp.sin((0.9, 1.3)[i] * x + 6.3 * t[6 + i])
+            + 0.12 * jnp.sin((2.3, 3.1)[i] * x + 6.3 * t[8 + i])
+        )
         picture = mix(picture, _ramp((crest - y) * scale), sky[2 + i])
     row, column = plane(1.0)
     picture = mix(picture, _ramp(row - floor_row) * jnp.ones_like(column), sky[4])
@@ -120,25 +166,45 @@ def lit_shape(colour, depth, unit):
 
 def drawn_shape(colour, depth, thick, unit):
     """Flat, with an outline where it is thick enough to have one."""
-    return mix(colour * jnp.ones((*depth.shape, 1)), _ramp(0.7 * unit - depth) * _ramp(thick - 1.2 * unit), INK)
+    return mix(
+        colour * jnp.ones((*depth.shape, 1)),
+        _ramp(0.7 * unit - depth) * _ramp(thick - 1.2 * unit),
+        INK,
+    )
 
 
 def lines(picture, bursts, row, column, unit):
-    """Speed lines: twelve strokes that leave an impact. bursts [I, 4]: column, row, radius of the ball, age."""
+    """Speed lines: twelve strokes that leave an impact. bursts [I, 4]: column, row, radius of the
+    ball, age.
+    """
     for x, y, radius, age in bursts:
         dx, dy = column - x, row - y
         for angle in np.pi * (np.arange(12) + 0.5) / 6:
-            along, across = dx * np.cos(angle) + dy * np.sin(angle), jnp.abs(dx * np.sin(angle) - dy * np.cos(angle))
+            along, across = (
+                dx * np.cos(angle) + dy * np.sin(angle),
+                jnp.abs(dx * np.sin(angle) - dy * np.cos(angle)),
+            )
             start = radius + (1.5 + 3.0 * age) * unit
-            stroke = _ramp(0.6 * unit * (1.0 - 0.6 * age) - across) * _ramp(along - start) * _ramp(start + (2.0 + 3.0 * (1.0 - age)) * unit - along)
+            stroke = (
+                _ramp(0.6 * unit * (1.0 - 0.6 * age) - across)
+                * _ramp(along - start)
+                * _ramp(start + (2.0 + 3.0 * (1.0 - age)) * unit - along)
+            )
             picture = mix(picture, 0.75 * stroke * (age < 1.0), INK)
     return picture
 
 
 def sensor(picture, seed, frame, row, column):
-    """Noise of deviation 1/255, uniform, from a hash of (seed, frame, row, column): the same numbers on any device."""
+    """Noise of deviation 1/255, uniform, from a hash of (seed, frame, row, column): the same
+    numbers on any device.
+    """
     word = jnp.uint32
-    h = row.astype(word) * word(374761393) + column.astype(word) * word(668265263) + frame.astype(word) * word(2246822519) + seed * word(3266489917)
+    h = (
+        row.astype(word) * word(374761393)
+        + column.astype(word) * word(668265263)
+        + frame.astype(word) * word(2246822519)
+        + seed * word(3266489917)
+    )
     for shift, factor in ((15, 2246822519), (13, 3266489917), (16, 1)):
         h = (h ^ (h >> shift)) * word(factor)
     parts = jnp.stack([h & 1023, (h >> 10) & 1023, (h >> 20) & 1023], axis=-1).astype(jnp.float32)
@@ -148,8 +214,12 @@ def sensor(picture, seed, frame, row, column):
 def graded(picture, row, column, size: int):
     """Teal shadows, orange highlights, more contrast, darker corners, black bars: RGB [H, W, 3]."""
     bright = (picture @ jnp.array([0.3, 0.59, 0.11]))[..., None]
-    picture = picture * (1.0 + (1.0 - bright) * np.array([-0.10, 0.0, 0.07]) + bright * np.array([0.05, 0.01, -0.09]))
+    picture = picture * (
+        1.0 + (1.0 - bright) * np.array([-0.10, 0.0, 0.07]) + bright * np.array([0.05, 0.01, -0.09])
+    )
     picture = 0.5 + 1.06 * (picture - 0.52)
-    corner = (jnp.square(row - 0.5 * size + 0.5) + jnp.square(column - 0.5 * size + 0.5)) / (0.5 * size * size)
+    corner = (jnp.square(row - 0.5 * size + 0.5) + jnp.square(column - 0.5 * size + 0.5)) / (
+        0.5 * size * size
+    )
     open_ = _ramp(row + 0.5 - BARS * size) * _ramp((1.0 - BARS) * size - row - 0.5)
     return picture * ((1.0 - 0.45 * corner) * open_)[..., None]
