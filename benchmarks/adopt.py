@@ -157,11 +157,11 @@ def facts_shown(path: Path, prompts: int) -> list[float]:
     """For each of the first prompts of `val`, the share of its facts that the weights' clip
     shows.
     """
+    from sora_jax.compat import enable_compile_cache
     from sora_jax.flow.guidance import Guidance
     from sora_jax.flow.sampler import SamplerConfig
     from sora_jax.oracles.facts import KINDS, compare
     from sora_jax.oracles.reading import Reading
-    from sora_jax.parallel.compat import enable_compile_cache
     from sora_jax.pipelines.generate import Request, load_pipeline
     from sora_jax.worlds.playhouse.draw import draw
 

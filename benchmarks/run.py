@@ -23,8 +23,9 @@ from absl import flags
 
 from benchmarks.suites import SUITES
 from benchmarks.workload import DIRECTIONS, IMPLEMENTATIONS
+from sora_jax.cli import run_main
 from sora_jax.config import nearest
-from sora_jax.errors import UserError, run_main
+from sora_jax.errors import UserError
 
 _SUITE = flags.DEFINE_string(
     "suite", None, f"what to measure: {', '.join(SUITES)}, or all; several with commas"

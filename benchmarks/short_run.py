@@ -31,7 +31,8 @@ from absl import flags
 
 from benchmarks import short_plan, watchdog
 from sora_jax import files
-from sora_jax.errors import UserError, run_main
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
 
 _STAGE = flags.DEFINE_enum("stage", None, ["measure", "train", "compile"], "What to do.")
 _MINUTES = flags.DEFINE_float("minutes", None, "Time for the stage.", lower_bound=0.01)

@@ -26,12 +26,12 @@ from benchmarks.watchdog import announce
 from experiments.program import Run, assemble, card
 from sora_jax import config as config_lib
 from sora_jax import weights as weights_lib
-from sora_jax.data.clips import PlayhouseSource
+from sora_jax.compat import enable_compile_cache
 from sora_jax.data.encode import encoder
+from sora_jax.data.sources import PlayhouseSource
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 from sora_jax.models.text_encoder import TextTokenizer
-from sora_jax.parallel.compat import enable_compile_cache
 from sora_jax.parallel.mesh import MeshConfig
 from sora_jax.train import metrics as metrics_lib
 from sora_jax.train import resident

@@ -22,7 +22,8 @@ The last line printed is the folder of the set. Next: python -m experiments.prec
 
 from absl import flags
 
-from sora_jax.errors import UserError, run_main
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 
 _SET = flags.DEFINE_enum("set", "playhouse", ["playhouse", "video_folder"], "Which set to build.")
@@ -74,15 +75,15 @@ _CLIPS_PER_FILE = flags.DEFINE_integer(
 
 def main(_):
     if _SET.value == "playhouse":
-        from sora_jax.data import playhouse
+        from sora_jax.data import playhouse_set
 
         if not _NUM_TRAIN.value + _NUM_VAL.value:
             raise UserError(
                 "nothing to build: --num_train and --num_val are both 0; ask for some scenes"
             )
-        directory = playhouse.build(
+        directory = playhouse_set.build(
             _DATA_DIR.value,
-            playhouse.PlayhouseConfig(
+            playhouse_set.PlayhouseConfig(
                 _NUM_TRAIN.value,
                 _NUM_VAL.value,
                 _FORMAT.value,

@@ -40,7 +40,8 @@ from experiments import compiling
 from experiments.program import Run
 from sora_jax import config as config_lib
 from sora_jax import files
-from sora_jax.errors import UserError, run_main
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
 from sora_jax.parallel import topologies
 
 _CONFIG = config_flags.DEFINE_config_file(

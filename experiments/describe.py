@@ -20,7 +20,8 @@ from absl import flags
 from ml_collections import config_flags
 
 from sora_jax import config as config_lib
-from sora_jax.errors import UserError, run_main
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.models.cost import quantity, report
 from sora_jax.models.presets import PRESETS

@@ -38,7 +38,8 @@ from absl import flags
 from experiments import generation
 from experiments.results import claim
 from sora_jax import files
-from sora_jax.errors import UserError, run_main
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
 
 flags.adopt_module_key_flags(generation)
 
@@ -257,7 +258,7 @@ def make_clips(pipeline, requests, kept: Path) -> tuple[list[tuple[np.ndarray, n
     """Frames and samples of every request's clip, and the seconds that making them took; batches
     are kept in the folder `kept`.
     """
-    from experiments.progress import Progress
+    from sora_jax.progress import Progress
 
     batches = [
         requests[first : first + _BATCH.value] for first in range(0, len(requests), _BATCH.value)

@@ -9,7 +9,7 @@ what styles look like, and calibrate again.
 
 from absl import flags
 
-from sora_jax.errors import run_main
+from sora_jax.cli import run_main
 
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File to write; by default the table that the oracle reads"

@@ -56,7 +56,7 @@ def load():
 
     Raises UserError for weights that do not fit.
     """
-    from sora_jax.parallel.compat import enable_compile_cache
+    from sora_jax.compat import enable_compile_cache
     from sora_jax.pipelines.generate import load_pipeline
 
     logging.set_verbosity(logging.WARNING)

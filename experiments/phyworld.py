@@ -20,7 +20,8 @@ from pathlib import Path
 
 from absl import flags
 
-from sora_jax.errors import UserError, run_main
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
 
 _TASK = flags.DEFINE_enum(
     "task", "uniform", ["uniform", "collision", "parabola"], "What the balls do."

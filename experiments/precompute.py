@@ -20,7 +20,8 @@ import pathlib
 
 from absl import flags
 
-from sora_jax.errors import UserError, run_main
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 
 _SOURCE = flags.DEFINE_enum(
@@ -86,11 +87,11 @@ def main(_):
 
 
 def _source():
-    from sora_jax.data import clips
+    from sora_jax.data import sources
 
     if _SOURCE.value == "playhouse":
         try:
-            return clips.PlayhouseSource(
+            return sources.PlayhouseSource(
                 _SPLIT.value,
                 FORMATS[_FORMAT.value],
                 _NUM_CLIPS.value,
@@ -115,7 +116,7 @@ def _source():
         config = video_folder.VideoFolderConfig(str(directory), FORMATS[_FORMAT.value])
         directory, report = video_folder.build(output.with_name(output.name + "_clips"), config)
         print(video_folder.summary(report))
-    source = clips.VideoFolderSource(directory, _SPLIT.value, _BATCH_SIZE.value)
+    source = video_folder.VideoFolderSource(directory, _SPLIT.value, _BATCH_SIZE.value)
     if flags.FLAGS["format"].present and source.format != FORMATS[_FORMAT.value]:
         raise UserError(
             f"the set in {directory} is of {source.format}, not --format={_FORMAT.value}; "

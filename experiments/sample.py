@@ -36,7 +36,8 @@ from absl import flags
 
 from experiments import generation
 from sora_jax import files
-from sora_jax.errors import UserError, run_main
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
 from sora_jax.files import check_input, check_output
 
 flags.adopt_module_key_flags(generation)
@@ -276,9 +277,9 @@ def facts_table(verdict: dict) -> str:
 def main(argv):
     prompts = read_prompts()
     folder = check_paths()
-    from experiments.progress import Progress
     from sora_jax.pipelines.generate import Request
     from sora_jax.pipelines.verdict import say_balls, say_impacts
+    from sora_jax.progress import Progress
 
     pipeline = generation.load()
     fields, notes = read_conditions(pipeline)

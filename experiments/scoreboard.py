@@ -218,7 +218,7 @@ class Scoreboard:
         """A batch of the model's clips, which suites that ask for the same share: made, or read
         where they were kept.
         """
-        from experiments.progress import Progress
+        from sora_jax.progress import Progress
 
         path = self.folder / "clips" / f"{key}-{number:04d}.npz"
         if not path.exists():

@@ -29,7 +29,8 @@ from pathlib import Path
 from absl import flags
 
 from sora_jax import files
-from sora_jax.errors import UserError, run_main
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
 
 _TRAIN = flags.DEFINE_string(
     "train", None, "flags of experiments.train, all but --workdir, as one string"

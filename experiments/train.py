@@ -31,7 +31,8 @@ from ml_collections import config_flags
 
 from experiments.program import DataConfig, Program, Run, assemble, card
 from sora_jax import config as config_lib
-from sora_jax.errors import UserError, run_main
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -99,7 +100,7 @@ def latents_for(data: DataConfig, workdir: Path) -> Path:
     """The latents to train on: the folder given, or WORKDIR/data, made here with the shipped
     tokenizers unless it is whole.
     """
-    from sora_jax.data import clips, latents, video_folder
+    from sora_jax.data import latents, sources, video_folder
     from sora_jax.parallel import processes
     from sora_jax.weights import load_audio_tokenizer, load_video_tokenizer
 
@@ -114,9 +115,9 @@ def latents_for(data: DataConfig, workdir: Path) -> Path:
     # before clips are cut, which may take hours
     latents.refuse_others(workdir / "data", identify(data))
     if data.source == "playhouse":
-        source = clips.PlayhouseSource("train", FORMATS[data.format], data.clips)
+        source = sources.PlayhouseSource("train", FORMATS[data.format], data.clips)
     else:
-        source = clips.VideoFolderSource(
+        source = video_folder.VideoFolderSource(
             video_folder.built_set(path, workdir / "clips", FORMATS[data.format])
         )
     video_tokenizer, video = load_video_tokenizer()
@@ -197,11 +198,11 @@ def main(_):
 
     from kernels import target
     from sora_jax import weights as weights_lib
+    from sora_jax.compat import enable_compile_cache
     from sora_jax.data import latents
     from sora_jax.models import cost
     from sora_jax.models.text_encoder import TextTokenizer
     from sora_jax.parallel import processes, topologies
-    from sora_jax.parallel.compat import enable_compile_cache
     from sora_jax.parallel.mesh import traced_for
     from sora_jax.train import metrics
     from sora_jax.train.identity import open_workdir

@@ -27,6 +27,7 @@ from ml_collections import config_flags
 
 from sora_jax import config as config_lib
 from sora_jax import weights
+from sora_jax.cli import run_main
 from sora_jax.data import video_folder
 from sora_jax.data.tokenizer_clips import (
     AUDIO,
@@ -36,7 +37,7 @@ from sora_jax.data.tokenizer_clips import (
     playhouse_clips,
     video_clips,
 )
-from sora_jax.errors import UserError, run_main
+from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles.conditions import render_takes
 from sora_jax.oracles.round_trip import pictures_through, psnr
@@ -47,6 +48,7 @@ from sora_jax.train.metrics import hardware, read, thin
 from sora_jax.train.optim import OptimConfig, averaged_params, make_optimizer
 from sora_jax.train.state import new_state, split_module
 from sora_jax.train.step import make_step
+from sora_jax.tree import flatten
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import WORLD_VERSION
@@ -204,8 +206,8 @@ def trained(stored: dict, tokenizer: nnx.Module) -> dict:
 
     Statistics are left out: training is at scale 1, and they are measured at its end.
     """
-    measured = weights.flatten(nnx.state(tokenizer, nnx.Not(nnx.Param)))
-    return {name: x for name, x in weights.flatten(stored).items() if name not in measured}
+    measured = flatten(nnx.state(tokenizer, nnx.Not(nnx.Param)))
+    return {name: x for name, x in flatten(stored).items() if name not in measured}
 
 
 def main(argv):

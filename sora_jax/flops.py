@@ -22,7 +22,7 @@ from math import prod
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from sora_jax.parallel.compat import shard_map_axes
+from sora_jax.compat import shard_map_axes
 
 
 def count_flops(function: Callable, *args, **kwargs) -> int:

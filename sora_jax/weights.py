@@ -27,6 +27,7 @@ from flax import nnx
 from sora_jax import config as config_lib
 from sora_jax import files
 from sora_jax.errors import UserError
+from sora_jax.tree import flatten
 
 # kind -> shipped file
 KINDS = {
@@ -55,22 +56,6 @@ class Weights:
 def shipped(name: str) -> Path:
     """The path of a file that comes with the package: video_tokenizer, audio_tokenizer or nano."""
     return Path(str(importlib.resources.files("sora_jax") / "shipped" / f"{name}.safetensors"))
-
-
-def flatten(params: Any) -> dict[str, Any]:
-    """An nnx State, or nested dicts, as {"blocks/0/kernel": array}."""
-    flat = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
-        keys = [_key(p) for p in path]
-        flat["/".join(k for k in keys if k is not None)] = leaf
-    return flat
-
-
-def _key(entry: Any) -> str | None:
-    for name in ("key", "idx"):
-        if hasattr(entry, name):
-            return str(getattr(entry, name))
-    return None if getattr(entry, "name", None) == "value" else str(getattr(entry, "name", entry))
 
 
 def _fingerprint(kind: str, config: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.workload import Form, Workload
-from sora_jax.data.clips import render_batch
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.worlds.playhouse import render, sound
 from sora_jax.worlds.playhouse.draw import draw
+from sora_jax.worlds.playhouse.takes import render_batch
 
 S, PHYWORLD = FORMATS["S"], FORMATS["phyworld"]
 # Clips in a batch, their format, the family, and how many balls the scenes have (None: as they

@@ -128,8 +128,8 @@ def precompute(
     """Encode every clip of a source and write the set; returns its description.
 
     Args:
-      source: `clips.PlayhouseSource` or `clips.VideoFolderSource`: has a length, a format and an
-        identity, and source(start) yields batches from that clip on, always the same.
+      source: `sources.PlayhouseSource` or `video_folder.VideoFolderSource`: has a length, a
+        format and an identity, and source(start) yields batches from that clip on, always the same.
       fingerprints: {"video_tokenizer": ..., "audio_tokenizer": ...}, kept with the set and checked
         on reading.
       out_dir: a folder that is new, or holds an unfinished run with the same source, format and

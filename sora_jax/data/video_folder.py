@@ -22,6 +22,7 @@ import json
 import pathlib
 import re
 import sys
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -29,7 +30,7 @@ import tqdm
 
 from sora_jax import files, media
 from sora_jax.data.digest import digest
-from sora_jax.data.playhouse import make_builder, open_source, prepare
+from sora_jax.data.tfds_sets import make_builder, open_source, prepare
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 
@@ -346,3 +347,36 @@ def open_records(directory, split: str = "train") -> tuple[Records, ClipFormat]:
     return Records(source, directory.parent.name), ClipFormat(
         made["frames"], made["fps"], made["size"]
     )
+
+
+class VideoFolderSource:
+    """The clips of a built `video_folder` set, in its own order, for `precompute` and tokenizer
+    training.
+    """
+
+    def __init__(self, directory, split: str = "train", batch_size: int = 32):
+        self.records, self.format = open_records(directory, split)
+        self.batch_size = batch_size
+        self.identity = {
+            "source": "video_folder",
+            "split": split,
+            "set": str(self.records.fingerprint),
+        }
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __call__(self, start: int = 0) -> Iterator[dict]:
+        for first in range(start, len(self), self.batch_size):
+            yield self.batch(range(first, min(first + self.batch_size, len(self))))
+
+    def batch(self, indices: Sequence[int]) -> dict:
+        """The clips of these numbers."""
+        records = [self.records[i] for i in indices]
+        return {
+            "frames": np.stack([r["frames"] for r in records]).astype(np.float32) / 255.0,
+            "samples": np.stack([r["samples"] for r in records]).astype(np.float32) / 32767.0,
+            "has_audio": np.array([r["has_audio"] for r in records], bool),
+            "captions": [r["captions"] for r in records],
+            "keys": [r["key"] for r in records],
+        }

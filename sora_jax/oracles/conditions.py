@@ -15,7 +15,6 @@ import numpy as np
 from scipy import ndimage
 
 from sora_jax import media
-from sora_jax.data.clips import render_batch
 from sora_jax.modality import FORMATS, SAMPLE_RATE, ClipFormat
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.words import APART, shuffled_pieces
@@ -26,6 +25,7 @@ from sora_jax.worlds.playhouse.families.phyworld import TASKS
 from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, Ball, Narration
 from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.takes import render_batch
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
 VIDEO, AUDIO = "video", "audio"

@@ -23,7 +23,7 @@ from jax.sharding import PartitionSpec as P
 
 from sora_jax.errors import UserError
 from sora_jax.parallel.mesh import BATCH
-from sora_jax.weights import flatten
+from sora_jax.tree import flatten
 
 Rules = Sequence[tuple[str, P]]
 

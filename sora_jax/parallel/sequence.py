@@ -43,7 +43,7 @@ from sora_jax.errors import UserError
 from sora_jax.nn.layout import Layout
 from sora_jax.parallel import rules
 from sora_jax.parallel.mesh import BATCH
-from sora_jax.weights import flatten
+from sora_jax.tree import flatten
 
 FRAMES_APART = P(BATCH, "seq", None, None)  # (1)
 SITES_APART = P(BATCH, None, "seq", None)  # (2)

@@ -19,9 +19,9 @@ from typing import Any
 import jax
 from absl import logging
 
+from sora_jax.compat import orbax_v1
 from sora_jax.errors import UserError
 from sora_jax.parallel import processes
-from sora_jax.parallel.compat import orbax_v1
 from sora_jax.train.state import TrainState
 
 ocp = orbax_v1()

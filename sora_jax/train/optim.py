@@ -30,7 +30,7 @@ import optax.contrib
 
 from sora_jax.errors import UserError
 from sora_jax.train.stacked import by_shape
-from sora_jax.weights import flatten
+from sora_jax.tree import flatten
 
 DECAYED = ("kernel", "embedding")  # the last part of a parameter's name
 

@@ -87,7 +87,7 @@ def fill(
     """Encode clips, and keep their latents on the device.
 
     Args:
-        source_batches: batches of clips as `data.clips` describes, as of `PlayhouseSource(...)()`.
+        source_batches: batches of clips as `data.sources` describes.
             While the device encodes a batch, the next one is drawn.
         encode: of `data.encode.encoder`.
         tokenizer: list of B captions -> (tokens int32 [B,L], mask bool [B,L]).

@@ -24,7 +24,7 @@ import optax.contrib
 from flax.traverse_util import unflatten_dict
 
 from sora_jax.parallel.rules import STACKED
-from sora_jax.weights import flatten
+from sora_jax.tree import flatten
 
 
 def by_shape(

@@ -9,6 +9,7 @@ import pytest
 from benchmarks import adopt, results
 from sora_jax import weights
 from sora_jax.errors import UserError
+from sora_jax.tree import flatten
 
 
 def row(**changes):
@@ -89,7 +90,7 @@ def test_worse_weights_are_refused_and_better_ones_taken(tmp_path, monkeypatch):
     found = weights.load_weights(path, "st_dit")
     generator = np.random.default_rng(0)
     spoiled = {}
-    for name, x in weights.flatten(found.params).items():
+    for name, x in flatten(found.params).items():
         x = np.asarray(x)
         node, *rest = [spoiled, *name.split("/")]
         for key in rest[:-1]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sora_jax.data import playhouse
-from sora_jax.data.clips import PlayhouseSource
+from sora_jax.data import playhouse_set, tfds_sets
+from sora_jax.data.sources import PlayhouseSource
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 from sora_jax.models.text_encoder import TextTokenizer
@@ -23,9 +23,11 @@ ROOT = Path(__file__).parents[2]
     [("court", "S"), ("film", "nano"), ("occlude", "nano"), ("phyworld_collision_30k", "phyworld")],
 )
 def test_takes_come_back_bitwise(tmp_path, family, format):
-    directory = playhouse.build(tmp_path, playhouse.PlayhouseConfig(14, 2, format, family=family))
+    directory = playhouse_set.build(
+        tmp_path, playhouse_set.PlayhouseConfig(14, 2, format, family=family)
+    )
     for split in FAMILIES[family].splits:
-        takes = playhouse.open_takes(directory, split)
+        takes = playhouse_set.open_takes(directory, split)
         assert len(takes) == (14 if split == "train" else 2)
         for i in range(len(takes)):
             a, b = takes[i], draw(split, i, family=family)
@@ -50,33 +52,33 @@ def test_takes_come_back_bitwise(tmp_path, family, format):
 
 
 def test_every_family_has_a_configuration():
-    configs = playhouse.family_configs()
+    configs = playhouse_set.family_configs()
     assert {c.family for c in configs} == set(FAMILIES) and len({c.name for c in configs}) == len(
         configs
     )
     assert {c.family: c.num_train for c in configs}["phyworld_uniform_300k"] == 300_000
     with pytest.raises(UserError, match="unknown family"):
-        playhouse.PlayhouseConfig(family="zoo")
+        playhouse_set.PlayhouseConfig(family="zoo")
     with pytest.raises(UserError, match="no style 'anime' to choose"):
-        playhouse.PlayhouseConfig(family="court", style="anime")
+        playhouse_set.PlayhouseConfig(family="court", style="anime")
 
 
 def test_a_style_can_be_asked_for(tmp_path):
-    directory = playhouse.build(
-        tmp_path, playhouse.PlayhouseConfig(3, 1, "nano", family="film", style="flat")
+    directory = playhouse_set.build(
+        tmp_path, playhouse_set.PlayhouseConfig(3, 1, "nano", family="film", style="flat")
     )
-    takes = playhouse.open_takes(directory, "train")
+    takes = playhouse_set.open_takes(directory, "train")
     assert [takes[i].scene for i in range(3)] == [
         draw("train", i, family="film", style="flat").scene for i in range(3)
     ]
     assert {takes[i].scene.style for i in range(3)} == {
         "flat"
     } and directory.parent.name == "film_flat_nano_3_1"
-    record = playhouse.open_source(directory, "length", "playhouse")[0]
+    record = tfds_sets.open_source(directory, "length", "playhouse")[0]
     # twice as long, less one frame
     assert record["views"].shape == (33, 3) and record["tracks"].shape[0] == 33
     with pytest.raises(UserError, match="no split 'combo'"):  # none of its pairs is flat
-        playhouse.open_takes(directory, "combo")
+        playhouse_set.open_takes(directory, "combo")
 
 
 @pytest.mark.parametrize(
@@ -106,13 +108,13 @@ def test_commands_say_what_is_wrong(command, reason):
 
 
 def test_a_record_of_a_room_without_the_newer_fields_is_read():
-    record = playhouse.to_record(draw("train", 2), FORMATS["nano"])
+    record = playhouse_set.to_record(draw("train", 2), FORMATS["nano"])
     old = {
         k: v
         for k, v in record.items()
         if k not in ("family", "intents", "margin", "turns", "shifts", "views", "hidden")
     }
-    assert playhouse.from_record(old).scene == draw("train", 2).scene
+    assert playhouse_set.from_record(old).scene == draw("train", 2).scene
 
 
 def test_phyworld_is_silent_and_as_long_as_the_papers():

@@ -10,10 +10,10 @@ import pytest
 
 from sora_jax import media
 from sora_jax.data import tokenizer_clips, video_folder
-from sora_jax.data.clips import render_batch
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.worlds.playhouse.draw import draw
+from sora_jax.worlds.playhouse.takes import render_batch
 
 SMALL = ClipFormat(5, 8, 32)
 KEYS = {tokenizer_clips.VIDEO: "frames", tokenizer_clips.AUDIO: "samples"}

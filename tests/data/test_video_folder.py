@@ -10,7 +10,7 @@ import pytest
 
 from sora_jax import media
 from sora_jax.data import video_folder
-from sora_jax.data.clips import VideoFolderSource
+from sora_jax.data.video_folder import VideoFolderSource
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 

@@ -19,6 +19,7 @@ from sora_jax.oracles.round_trip import fidelity, pictures_through, psnr
 from sora_jax.tokenizers.audio import AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizerConfig
 from sora_jax.train.state import split_module
+from sora_jax.tree import flatten
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = {
@@ -41,7 +42,7 @@ def test_a_stored_tokenizer_is_a_start(tmp_path, kind):
         weights.fill(params, trained(weights.load_weights(tmp_path / "w", kind).params, new))
     )
     assert float(again.scale[...]) == 1.0
-    got, wanted = (weights.flatten(nnx.state(x, nnx.Param)) for x in (again, old))
+    got, wanted = (flatten(nnx.state(x, nnx.Param)) for x in (again, old))
     for name in wanted:
         np.testing.assert_array_equal(got[name], wanted[name], err_msg=name)
 

@@ -14,7 +14,7 @@ from sora_jax.parallel import rules
 from sora_jax.parallel.mesh import AXES, MeshConfig, check_batch
 from sora_jax.train.optim import OptimConfig, make_optimizer
 from sora_jax.train.state import new_state, split_module
-from sora_jax.weights import flatten
+from sora_jax.tree import flatten
 
 
 def shapes(preset="nano"):

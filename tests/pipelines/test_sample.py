@@ -12,7 +12,7 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from experiments import sample
-from sora_jax import errors, media
+from sora_jax import cli, media
 from sora_jax.pipelines import verdict
 from sora_jax.pipelines.generate import Clip
 
@@ -49,7 +49,7 @@ def refusal(command, tmp_path, capsys, monkeypatch):
     def run(*arguments):
         monkeypatch.setattr("absl.app.run", lambda main, flags_parser=None: main(["sample"]))
         with pytest.raises(SystemExit) as stop:
-            errors.run_main(lambda _: command(*arguments))
+            cli.run_main(lambda _: command(*arguments))
         assert stop.value.code == 2
         assert not (tmp_path / "out").exists() or not list((tmp_path / "out").iterdir())
         lines = [

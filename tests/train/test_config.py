@@ -132,7 +132,7 @@ def test_flags_end_with_one_line(tmp_path, flags, message):
     )
     (tmp_path / "main.py").write_text(
         "from ml_collections import config_flags\nfrom sora_jax import config\nfrom "
-        "sora_jax.errors import run_main\n"
+        "sora_jax.cli import run_main\n"
         "C = config_flags.DEFINE_config_file('config')\nrun_main(lambda argv: "
         "print(config.from_flag(C)))\n"
     )
@@ -155,7 +155,7 @@ def test_flags_end_with_one_line(tmp_path, flags, message):
 )
 def test_ctrl_c_ends_with_one_line(tmp_path, raised, said):
     (tmp_path / "main.py").write_text(
-        f"from sora_jax.errors import run_main\ndef main(_):\n    raise {raised}\nrun_main(main)\n"
+        f"from sora_jax.cli import run_main\ndef main(_):\n    raise {raised}\nrun_main(main)\n"
     )
     done = subprocess.run(
         [sys.executable, "main.py"], capture_output=True, text=True, cwd=tmp_path, timeout=600

@@ -19,7 +19,7 @@ from sora_jax.train.optim import (
     matrices,
     schedule,
 )
-from sora_jax.weights import flatten
+from sora_jax.tree import flatten
 
 
 def test_average_against_closed_form():

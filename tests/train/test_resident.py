@@ -20,7 +20,8 @@ from sora_jax.errors import UserError
 from sora_jax.train import resident
 from sora_jax.train.optim import OptimConfig, schedule
 from sora_jax.train.resident import Order
-from sora_jax.weights import flatten, load_weights
+from sora_jax.tree import flatten
+from sora_jax.weights import load_weights
 
 ROOT = Path(__file__).parents[2]
 STEPS = 20
@@ -469,7 +470,7 @@ def test_it_needs_no_package_that_a_bare_machine_lacks():
         "for name in ('grain', 'array_record', 'tensorflow_datasets', 'av', 'ml_collections'):\n"
         "    sys.modules[name] = None\n"
         "import sora_jax.train.resident, experiments.program\n"
-        "from sora_jax.data import clips, encode\n"
+        "from sora_jax.data import encode, sources\n"
         "from sora_jax.worlds.playhouse import render, sound\n"
         "from sora_jax.models.st_dit import STDiT\n"
         "from sora_jax import weights\n"

@@ -17,7 +17,7 @@ from sora_jax.parallel.mesh import AXES
 from sora_jax.train.checkpoint import Checkpoints
 from sora_jax.train.optim import OptimConfig, averaged_params, make_optimizer
 from sora_jax.train.state import new_state, split_module
-from sora_jax.weights import flatten
+from sora_jax.tree import flatten
 
 KERNELS = {
     "plain": (24, 8),

@@ -18,6 +18,7 @@ import pytest
 
 from sora_jax import weights
 from sora_jax.train import metrics
+from sora_jax.tree import flatten
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -112,7 +113,7 @@ def run(*arguments, **options):
 
 
 def arrays(path):
-    return weights.flatten(weights.load_weights(path, "st_dit").params)
+    return flatten(weights.load_weights(path, "st_dit").params)
 
 
 def losses(workdir):

@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 
 from sora_jax import weights
 from sora_jax.errors import UserError
+from sora_jax.tree import flatten
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +76,7 @@ def test_half_precision_comes_back_as_float32(saved, tmp_path):
     read = weights.load_weights(half, "st_dit")
     for a, b in zip(
         jax.tree.leaves(nnx.to_pure_dict(nnx.state(net, nnx.Param))),
-        weights.flatten(read.params).values(),
+        flatten(read.params).values(),
         strict=False,
     ):
         assert b.dtype == jnp.float32

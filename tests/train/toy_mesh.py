@@ -10,7 +10,7 @@ from absl import flags
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sora_jax.errors import run_main
+from sora_jax.cli import run_main
 from sora_jax.parallel import processes
 from sora_jax.parallel.mesh import BATCH, MeshConfig
 from sora_jax.train.loop import TrainConfig, Workdir, fit

@@ -4,7 +4,7 @@ import io
 import re
 import time
 
-from experiments.progress import Progress
+from sora_jax.progress import Progress
 
 
 def test_compilation_is_no_step():

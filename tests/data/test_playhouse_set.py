@@ -7,8 +7,8 @@ import textwrap
 import numpy as np
 import pytest
 
-from sora_jax.data import playhouse
-from sora_jax.data.clips import PlayhouseSource
+from sora_jax.data import playhouse_set, tfds_sets
+from sora_jax.data.sources import PlayhouseSource
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 from sora_jax.worlds.playhouse.draw import draw
@@ -18,8 +18,8 @@ NANO = FORMATS["nano"]
 
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory):
-    return playhouse.build(
-        tmp_path_factory.mktemp("sets"), playhouse.PlayhouseConfig(num_train=12, num_val=4)
+    return playhouse_set.build(
+        tmp_path_factory.mktemp("sets"), playhouse_set.PlayhouseConfig(num_train=12, num_val=4)
     )
 
 
@@ -36,14 +36,14 @@ def same(a, b):
 
 @pytest.mark.parametrize("split, count", [("train", 12), ("val", 4)])
 def test_takes_come_back_bitwise(directory, split, count):
-    takes = playhouse.open_takes(directory, split)
+    takes = playhouse_set.open_takes(directory, split)
     assert len(takes) == count
     assert all(same(takes[i], draw(split, i)) for i in range(count))
     assert not same(takes[0], takes[1])
 
 
 def test_tracks_are_the_motion_at_the_frames(directory):
-    record = playhouse.open_source(directory, "train", "playhouse")[3]
+    record = tfds_sets.open_source(directory, "train", "playhouse")[3]
     motion = draw("train", 3).trajectory
     times = (np.arange(17) + 0.5) / 8
     np.testing.assert_array_equal(record["tracks"][..., :2], motion.positions(times))
@@ -52,17 +52,17 @@ def test_tracks_are_the_motion_at_the_frames(directory):
 
 def test_a_take_without_contacts_has_a_record():
     take = draw("train", 0)
-    still = playhouse.to_record(take, NANO) | {"contacts": np.zeros((0, 6))}
-    assert playhouse.from_record(still).trajectory.contacts == ()
+    still = playhouse_set.to_record(take, NANO) | {"contacts": np.zeros((0, 6))}
+    assert playhouse_set.from_record(still).trajectory.contacts == ()
 
 
 def test_tensorflow_is_never_imported(tmp_path):
     code = f"""
         import sys
-        from sora_jax.data import latents, playhouse, video_folder
-        config = playhouse.PlayhouseConfig(num_train=2, num_val=1)
-        directory = playhouse.build({str(tmp_path)!r}, config)
-        take = playhouse.open_takes(directory, "val")[0]
+        from sora_jax.data import latents, playhouse_set, video_folder
+        config = playhouse_set.PlayhouseConfig(num_train=2, num_val=1)
+        directory = playhouse_set.build({str(tmp_path)!r}, config)
+        take = playhouse_set.open_takes(directory, "val")[0]
         assert take.split == "val" and take.captions
         assert not any(name.split(".")[0] == "tensorflow" for name in sys.modules), "imported"
     """
@@ -78,13 +78,13 @@ def test_tensorflow_is_never_imported(tmp_path):
 
 def test_what_is_not_there(directory, tmp_path):
     with pytest.raises(UserError, match="no built set"):
-        playhouse.open_takes(tmp_path)
+        playhouse_set.open_takes(tmp_path)
     with pytest.raises(UserError, match="no split 'test'"):
-        playhouse.open_takes(directory, "test")
+        playhouse_set.open_takes(directory, "test")
     with pytest.raises(UserError, match="video_folder is needed"):
-        playhouse.open_source(directory, "train", "video_folder")
+        tfds_sets.open_source(directory, "train", "video_folder")
     with pytest.raises(UserError, match="unknown format"):
-        playhouse.PlayhouseConfig(format="huge")
+        playhouse_set.PlayhouseConfig(format="huge")
 
 
 def test_a_source_resumes_exactly():
@@ -107,7 +107,7 @@ def test_a_source_resumes_exactly():
 def test_workers_draw_the_same(directory):
     """In a process of its own: workers are spawned."""
     code = """
-        from sora_jax.data.clips import draw_takes
+        from sora_jax.worlds.playhouse.takes import draw_takes
         if __name__ == "__main__":
             alone = [t.scene for t in draw_takes("val", range(20))]
             assert [t.scene for t in draw_takes("val", range(20), workers=2)] == alone

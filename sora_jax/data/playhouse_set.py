@@ -30,23 +30,21 @@ write or to read them. Records stand in the order of their index. Sets of rooms 
 before there were families lack what is newer, and are read as well.
 """
 
-import contextlib
-import io
 import json
 import pathlib
 from typing import ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
-from absl import logging
 
-from sora_jax.data.clips import draw_takes
+from sora_jax.data.tfds_sets import make_builder, open_source, prepare
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.worlds.playhouse.camera import views
 from sora_jax.worlds.playhouse.draw import Take, check, long_format
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import WORLD_VERSION, Scene
+from sora_jax.worlds.playhouse.takes import draw_takes
 from sora_jax.worlds.playhouse.trajectory import Contact, Trajectory
 
 CONTACT_KINDS = ("floor", "wall", "ball", "shape", "crate")
@@ -263,31 +261,6 @@ def build(data_dir, config: PlayhouseConfig) -> pathlib.Path:
     return pathlib.Path(builder.data_path)
 
 
-def make_builder(builder_class, data_dir, config) -> tfds.core.GeneratorBasedBuilder:
-    """A TFDS builder that writes array_record below data_dir, without TFDS's warnings of what is
-    normal here.
-    """
-    before = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
-    try:
-        return builder_class(data_dir=str(data_dir), config=config, file_format="array_record")
-    finally:
-        logging.set_verbosity(before)
-
-
-def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
-    """Write the set, unless it is there. Raises UserError where it cannot be written."""
-    try:
-        # TFDS prints of downloads that do not take place
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare()
-    except OSError as error:
-        raise UserError(
-            f"cannot write {builder.data_path}: {error}; choose another --data_dir or free "
-            "some space"
-        ) from error
-
-
 class Takes:
     """A split of a built set as a sequence of `Take`s, read when asked for."""
 
@@ -307,33 +280,3 @@ def open_takes(directory, split: str = "train") -> Takes:
     Raises UserError if there is none.
     """
     return Takes(open_source(directory, split, "playhouse"))
-
-
-def open_source(directory, split: str, name: str):
-    """The TFDS data source of one split, after checking that `directory` holds a set called
-    `name`.
-    """
-    directory = pathlib.Path(directory)
-    info = directory / "dataset_info.json"
-    if not info.is_file():
-        raise UserError(
-            f"no built set in {directory}; give the folder that experiments.build_data "
-            "printed, with dataset_info.json in it"
-        )
-    try:
-        builder = tfds.builder_from_directory(str(directory))
-    except Exception as error:  # TFDS raises many kinds for a damaged description
-        raise UserError(
-            f"the set in {directory} cannot be opened ({type(error).__name__}); delete the "
-            "folder and build it again"
-        ) from error
-    if builder.name != name:
-        raise UserError(
-            f"{directory} holds the set {builder.name}, and {name} is needed; give another folder"
-        )
-    if split not in builder.info.splits:
-        raise UserError(
-            f"the set in {directory} has no split {split!r}; it has "
-            f"{', '.join(builder.info.splits)}"
-        )
-    return builder.as_data_source(split)

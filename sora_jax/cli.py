@@ -1,0 +1,135 @@
+"""Runs a command: flags, --help, and how errors end it.
+
+    status 0      done; --help; `Preempted`
+           2      `UserError`, or a flag that cannot be used: one line on stderr, no traceback
+           130    Ctrl-C: one line, the message of the code that was interrupted if it has one
+           141    the reader left early (`| head`): nothing is printed, as for any broken pipe
+
+--help prints the command's docstring, its flags and, where it takes a config file, the keys of that
+file. absl's own --help ends with status 1 and knows no keys.
+"""
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import app, flags, logging
+
+from sora_jax import config
+from sora_jax.errors import Preempted, UserError
+
+HELP = ("--help", "-help", "--helpshort", "-h", "-?", "--helpfull")
+
+
+def run_main(main: Callable[[Sequence[str]], object]) -> None:
+    """Runs an absl `main` and ends the process with one of the statuses above."""
+
+    def guarded(argv):
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # Orbax tells each of its moves at INFO
+        try:
+            status = main(argv)
+            sys.stdout.flush()
+            return status
+        except UserError as error:
+            _stop(error)
+        except BrokenPipeError:
+            # Else the interpreter complains as it flushes at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + signal.SIGPIPE)
+        except KeyboardInterrupt as error:
+            print(str(error) or "stopped", file=sys.stderr)
+            sys.exit(0 if isinstance(error, Preempted) else 130)
+
+    app.run(guarded, flags_parser=_parse)
+
+
+def _stop(message: object) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Reads the flags; what cannot be used ends the process with one line."""
+    try:
+        if asked := set(HELP) & set(argv[1:]):
+            print(_help([arg for arg in argv if arg not in asked]))
+            sys.exit(0)
+        rest = flags.FLAGS(argv)
+    except UserError as error:
+        _stop(error)
+    except flags.Error as error:
+        _stop(f"{' '.join(str(error).split())} (--help lists the flags)")
+    except (SyntaxError, NameError, ImportError) as error:
+        file = _config_flag(argv)
+        if file is None:
+            raise
+        _stop(
+            f"{file} cannot be read as Python with get_config() ({type(error).__name__}: {error}); "
+            "see experiments/configs"
+        )
+    except (AttributeError, KeyError) as error:
+        wrong = _unknown_key(argv, error)
+        if wrong is None:
+            raise
+        _stop(wrong)
+    if len(rest) > 1:
+        _stop(
+            f"unexpected argument {rest[1]!r}; flags are written --name=value (--help lists them)"
+        )
+    return rest
+
+
+def _config_flag(argv: Sequence[str]) -> str | None:
+    return next((arg for arg in argv if arg.startswith("--config=")), None)
+
+
+def _unknown_key(argv: Sequence[str], error: Exception) -> str | None:
+    """What to say of a key that the config file does not have, as ml_collections tells it; None if
+    the error is another one.
+    """
+    close = re.search(r'Did you mean "(.+)" instead of "(.+)"', str(error))
+    key = close[2] if close else str(error).strip("\\\"'")
+    if key.endswith("'get_config"):
+        return f"{_config_flag(argv)} has no get_config(); see experiments/configs"
+    if not any(arg.startswith("--config.") and key in arg for arg in argv):
+        return None
+    remedy = f"did you mean {close[1]!r}?" if close else "--help lists them"
+    return f"unknown key {key} in --config; {remedy}"
+
+
+def _help(argv: Sequence[str]) -> str:
+    """The help of the running command; argv as given, but without --help.
+
+    Raises UserError for a config file that cannot be read.
+    """
+    text = [
+        (sys.modules["__main__"].__doc__ or "").strip(),
+        "Flags:\n" + flags.FLAGS.main_module_help().split("\n", 2)[2],
+    ]
+    if "config" in flags.FLAGS:
+        text.append(_keys(argv))
+    return "\n\n".join(text)
+
+
+def _keys(argv: Sequence[str]) -> str:
+    how = (
+        "The keys of the config file are overridden one by one, after --config: --config=FILE "
+        "--config.train.steps=200\n"
+        "An unknown key fails with the nearest name; the values that a run had are saved in its "
+        "directory."
+    )
+    given = any(arg.lstrip("-").partition("=")[0] == "config" for arg in argv)
+    if not given:
+        return f"{how}\nGive --config=FILE with --help to see the keys of that file."
+    try:
+        flags.FLAGS(argv)
+    except flags.Error:  # whatever else is missing or wrong: the config has been read before
+        pass
+    values = config.flatten(config.from_flag(flags.FLAGS["config"]))
+    return f"{how}\n\nIts keys and values:\n" + "\n".join(
+        f"  --config.{key}={value}" for key, value in values.items()
+    )

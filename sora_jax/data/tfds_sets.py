@@ -1,0 +1,65 @@
+"""Builds and opens TFDS sets stored as array_record. TensorFlow is never imported."""
+
+import contextlib
+import io
+import pathlib
+
+import tensorflow_datasets as tfds
+from absl import logging
+
+from sora_jax.errors import UserError
+
+
+def make_builder(builder_class, data_dir, config) -> tfds.core.GeneratorBasedBuilder:
+    """A TFDS builder that writes array_record below data_dir, without TFDS's warnings of what is
+    normal here.
+    """
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        return builder_class(data_dir=str(data_dir), config=config, file_format="array_record")
+    finally:
+        logging.set_verbosity(before)
+
+
+def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
+    """Write the set, unless it is there. Raises UserError where it cannot be written."""
+    try:
+        # TFDS prints of downloads that do not take place
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare()
+    except OSError as error:
+        raise UserError(
+            f"cannot write {builder.data_path}: {error}; choose another --data_dir or free "
+            "some space"
+        ) from error
+
+
+def open_source(directory, split: str, name: str):
+    """The TFDS data source of one split, after checking that `directory` holds a set called
+    `name`.
+    """
+    directory = pathlib.Path(directory)
+    info = directory / "dataset_info.json"
+    if not info.is_file():
+        raise UserError(
+            f"no built set in {directory}; give the folder that experiments.build_data "
+            "printed, with dataset_info.json in it"
+        )
+    try:
+        builder = tfds.builder_from_directory(str(directory))
+    except Exception as error:  # TFDS raises many kinds for a damaged description
+        raise UserError(
+            f"the set in {directory} cannot be opened ({type(error).__name__}); delete the "
+            "folder and build it again"
+        ) from error
+    if builder.name != name:
+        raise UserError(
+            f"{directory} holds the set {builder.name}, and {name} is needed; give another folder"
+        )
+    if split not in builder.info.splits:
+        raise UserError(
+            f"the set in {directory} has no split {split!r}; it has "
+            f"{', '.join(builder.info.splits)}"
+        )
+    return builder.as_data_source(split)

@@ -1,0 +1,21 @@
+"""Paths of parameters: a tree of arrays as a flat dict."""
+
+from typing import Any
+
+import jax
+
+
+def flatten(params: Any) -> dict[str, Any]:
+    """An nnx State, or nested dicts, as {"blocks/0/kernel": array}."""
+    flat = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        keys = [_key(p) for p in path]
+        flat["/".join(k for k in keys if k is not None)] = leaf
+    return flat
+
+
+def _key(entry: Any) -> str | None:
+    for name in ("key", "idx"):
+        if hasattr(entry, name):
+            return str(getattr(entry, name))
+    return None if getattr(entry, "name", None) == "value" else str(getattr(entry, "name", entry))
