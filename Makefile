@@ -56,6 +56,7 @@ test-exhaustive: .venv/.installed  ## what repeats a slow test over more cases: 
 lint: .venv/.installed  ## style and layers, as CI checks them
 	$(RUN) -m ruff format --check --quiet .
 	$(RUN) -m ruff check --quiet .
+	.venv/bin/lint-imports --no-logo --no-cache
 
 calibrate: .venv/.installed  ## how well the oracles read ground truth, degraded and corrupted clips
 	$(RUN) -m experiments.evaluate --calibrate --output=outputs/calibration
