@@ -176,7 +176,7 @@ def facts_shown(path: Path, prompts: int) -> list[float]:
         full = batch + [batch[-1]] * (size - len(batch))  # another size would compile anew
         clips = pipeline.generate_batch(full)[: len(batch)]
         for take, clip in zip(takes[first:], clips, strict=False):
-            read = Reading(clip.frames, clip.samples, pipeline.format.fps)
+            read = Reading(clip)
             held = compare(read.facts, take.facts, read.coherent)
             asked = [float(held[kind]) for kind in KINDS if held[kind] is not None]
             shares.append(sum(asked) / len(asked))

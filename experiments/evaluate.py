@@ -184,9 +184,7 @@ def calibrate(path: Path) -> int:
         pictures.save_tracked(path / f"{name}-tracked.png", clip.frames, read.tracks)
         contact_sheet(
             path / f"{name}-onsets.png",
-            clip.frames,
-            clip.samples,
-            form.fps,
+            clip,
             clip.take.captions[0],
             read.seen,
             read.heard,
@@ -307,6 +305,7 @@ def nearest_scenes(takes) -> list:
 def evaluate(path: Path) -> None:
     """Score a model on the first prompts of the split."""
     from sora_jax import media
+    from sora_jax.clip import Clip
     from sora_jax.contact_sheet import contact_sheet
     from sora_jax.oracles import conditions, pictures, scoring
     from sora_jax.oracles.reading import Reading
@@ -339,7 +338,7 @@ def evaluate(path: Path) -> None:
     truth = conditions.render_takes(takes, form)
     passed = round_trip(pipeline, truth)
     nearest = conditions.render_takes(nearest_scenes(takes), form)
-    readings = [Reading(frames, samples, form.fps) for frames, samples in clips]
+    readings = [Reading(Clip(frames, samples, form.fps)) for frames, samples in clips]
     ceiling = [clip.read() for clip in truth]
     scores = scoring.score(takes, readings, ceiling)
     beside = {
@@ -376,14 +375,11 @@ def evaluate(path: Path) -> None:
     text = [head, table(header, rows), lift]
     for i, (request, read) in enumerate(zip(requests[: _SHEETS.value], readings)):
         name = f"clip-{i:02d}"
-        media.write_mp4(
-            path / f"{name}.mp4", read.frames, read.samples, form.fps, pipeline.provenance(request)
-        )
+        clip = Clip(read.frames, read.samples, form.fps)
+        media.write_mp4(path / f"{name}.mp4", clip, pipeline.provenance(request))
         contact_sheet(
             path / f"{name}.png",
-            read.frames,
-            read.samples,
-            form.fps,
+            clip,
             request.prompt,
             read.seen,
             read.heard,

@@ -199,7 +199,7 @@ def write(stem: Path, clip, notes) -> tuple:
     from sora_jax.pipelines import sidecar
 
     started = time.perf_counter()
-    reading = Reading(clip.frames, clip.samples, clip.format.fps)
+    reading = Reading(clip)
     oracles = reading.to_dict()
     read = time.perf_counter()
     paths = {
@@ -208,17 +208,9 @@ def write(stem: Path, clip, notes) -> tuple:
     }
     sidecar.save(paths[".latents.npz"], clip)
     metadata = clip.provenance | {"latents": sidecar.digest(clip.latents)}
-    media.write_mp4(paths[".mp4"], clip.frames, clip.samples, clip.format.fps, metadata)
+    media.write_mp4(paths[".mp4"], clip, metadata)
     title = clip.provenance["prompt"] or clip.provenance["task"]
-    contact_sheet(
-        paths[".png"],
-        clip.frames,
-        clip.samples,
-        clip.format.fps,
-        title,
-        reading.seen,
-        reading.heard,
-    )
+    contact_sheet(paths[".png"], clip, title, reading.seen, reading.heard)
     timings = clip.timings | {
         "oracles": round(read - started, 4),
         "write": round(time.perf_counter() - read, 4),
@@ -232,8 +224,8 @@ def write(stem: Path, clip, notes) -> tuple:
         },
         "settings": {k: clip.provenance[k] for k in ("task", "negative_prompt", "sampler")},
         "frames": len(clip.frames),
-        "fps": clip.format.fps,
-        "seconds": clip.format.seconds,
+        "fps": clip.fps,
+        "seconds": clip.seconds,
         "timings": timings,
         "notes": list(notes),
         "verdict": judge(clip, reading),
@@ -305,7 +297,7 @@ def main(argv):
         stem = free_stem(folder, index, request.prompt or request.task, request.seed)
         report, reading = write(stem, clip, [*notes, *clip.notes])
         print(
-            f"{stem}.mp4: {clip.format.seconds:.3g} s, made in {made:.2f} s, "
+            f"{stem}.mp4: {clip.seconds:.3g} s, made in {made:.2f} s, "
             f"{request.prompt or request.task}"
         )
         print(f"  {facts_table(report['verdict'])}")

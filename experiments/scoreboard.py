@@ -28,7 +28,7 @@ from sora_jax import files
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles import conditions, phyworld, pictures, rows, scoring, suites
-from sora_jax.oracles.conditions import Truth
+from sora_jax.oracles.conditions import Example, example
 from sora_jax.oracles.round_trip import round_trip
 from sora_jax.oracles.suites import NO_ORACLE, NOT_TRAINED, Part, Suite, Unscored
 from sora_jax.pipelines.generate import Pipeline, Request
@@ -144,7 +144,7 @@ class Scoreboard:
             bar.update(min(self.batch, self.clips - first) * len(self.rows(part)))
         return found
 
-    def _draw(self, name: str, clips: list[Truth]) -> None:
+    def _draw(self, name: str, clips: list[Example]) -> None:
         """pictures/NAME-NN.png: frames over waveform and spectrogram, with the impacts heard; of
         rooms those seen too, and NAME-NN-tracked.png.
         """
@@ -154,9 +154,7 @@ class Scoreboard:
             room = clip.take.family == "room"
             contact_sheet(
                 path,
-                clip.frames,
-                clip.samples,
-                clip.format.fps,
+                clip,
                 clip.take.captions[0],
                 read.seen if room else None,
                 read.heard,
@@ -168,7 +166,7 @@ class Scoreboard:
 
     def _makers(
         self, suite, title, part, form, takes, here: slice, number: int
-    ) -> dict[str, Callable[[], list[Truth]]]:
+    ) -> dict[str, Callable[[], list[Example]]]:
         """How a batch of each row is made."""
         mine = takes[here]
         render = lambda takes: conditions.render_takes(takes, form, self.batch)
@@ -180,7 +178,7 @@ class Scoreboard:
             [rows.nearest(take, self._pools(self._family(part))) for take in mine]
         )
         shown = lambda clips: [
-            Truth(take, c.frames, c.samples, form) for take, c in zip(mine, clips)
+            example(take, c.frames, c.samples, form) for take, c in zip(mine, clips)
         ]
         return {
             TRUTH: truth,
@@ -213,8 +211,8 @@ class Scoreboard:
         ]
 
     def _made(
-        self, key: str, truth: list[Truth], ask: str | None, first: int, number: int
-    ) -> list[Truth]:
+        self, key: str, truth: list[Example], ask: str | None, first: int, number: int
+    ) -> list[Example]:
         """A batch of the model's clips, which suites that ask for the same share: made, or read
         where they were kept.
         """
@@ -237,7 +235,7 @@ class Scoreboard:
                 )
         with np.load(path) as arrays:
             return [
-                Truth(c.take, *clip, c.format)
+                example(c.take, *clip, c.format)
                 for c, *clip in zip(truth, arrays["frames"], arrays["samples"])
             ]
 
@@ -288,7 +286,7 @@ def _digest(takes: list[Take]) -> str:
     return f"{zlib.crc32(repr([(take.split, take.index) for take in takes]).encode()):08x}"
 
 
-def _request(clip: Truth, ask: str | None, seed: int, sampler) -> Request:
+def _request(clip: Example, ask: str | None, seed: int, sampler) -> Request:
     """What a model is asked for in a scene: see `suites`.
 
     First frames are as many as whole latents need to show GIVEN.

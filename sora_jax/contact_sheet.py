@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from sora_jax.clip import Clip
 from sora_jax.files import replacing
 from sora_jax.media import to_uint8
 from sora_jax.modality import SAMPLE_RATE
@@ -62,22 +63,18 @@ def _mel(hertz: float) -> float:
 
 def contact_sheet(
     path: str | os.PathLike,
-    frames: np.ndarray,
-    samples: np.ndarray | None = None,
-    fps: float = 8,
+    clip: Clip,
     title: str = "",
     seen: Sequence[float] | None = None,
     heard: Sequence[float] | None = None,
-    sample_rate: int = SAMPLE_RATE,
 ) -> None:
     """Draw a clip; every frame stands at its midpoint (i + 1/2) / fps, which is written over it in
     seconds.
 
     Args:
       path: where; the file (png) appears whole or not at all.
-      frames: [F, H, W, 3] float in [0, 1] or uint8.
-      samples: [S] float in [-1, 1] at `sample_rate`, or None for pictures alone. The waveform is as
-        high as its loudest sample; its scale is in dBFS, dB below full scale.
+      clip: the waveform is as high as its loudest sample; its scale is in dBFS, dB below full
+        scale. Without samples the sheet has pictures alone.
       seen, heard: times in seconds of the impacts found in the picture and in the sound, marked on
         the clock; None: not looked for.
 
@@ -87,7 +84,7 @@ def contact_sheet(
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    frames = to_uint8(frames)
+    frames, samples, fps, sample_rate = to_uint8(clip.frames), clip.samples, clip.fps, clip.rate
     count, height, width = frames.shape[:3]
     lines = min(MAX_LINES, math.ceil(count / FRAMES_ON_A_LINE))
     on_a_line = math.ceil(count / lines)

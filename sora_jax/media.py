@@ -25,6 +25,7 @@ import numpy as np
 import scipy.signal
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.files import replacing
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
@@ -60,18 +61,6 @@ class Media:
     file_size: tuple[int, int] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """What `fit_clip` makes: frames float32 [F,size,size,3] in [0,1], samples float32 [S] (zeros
-    where there is no sound).
-    """
-
-    frames: np.ndarray
-    samples: np.ndarray
-    has_audio: bool
-    notes: tuple[str, ...]
-
-
 def to_uint8(frames: np.ndarray) -> np.ndarray:
     """Frames of any shape, float in [0,1] or uint8, as uint8."""
     frames = np.asarray(frames)
@@ -82,17 +71,13 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
     )
 
 
-def write_mp4(
-    path, frames, samples=None, fps=8, metadata=None, crf=12, sample_rate=SAMPLE_RATE
-) -> None:
+def write_mp4(path, clip: Clip, metadata=None, crf=12) -> None:
     """Write a clip as h264 + aac; the file appears whole under its name or not at all.
 
     Args:
       path: where; missing folders are made.
-      frames: [F,H,W,3] float in [0,1] or uint8. Odd sides are padded to even ones by repeating the
-        last row or column (yuv420p needs it).
-      samples: [S] float in [-1,1] at `sample_rate`, or None for a file without a sound track.
-      fps: frames per second, int or Fraction.
+      clip: odd sides are padded to even ones by repeating the last row or column (yuv420p needs
+        it). Without samples the file has no sound track.
       metadata: strings (values that are not are written as JSON) saved as one JSON object in the
         file's comment; `read_metadata` reads it.
       crf: h264 quality, 0 (lossless) to 51. Small pictures need a low one: at 12 the halved colour
@@ -100,7 +85,7 @@ def write_mp4(
 
     Raises: UserError where the file cannot be written.
     """
-    frames = to_uint8(frames)
+    frames = to_uint8(clip.frames)
     if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
         raise ValueError(f"frames of shape {frames.shape}: want [F,H,W,3] with F, H, W > 0")
     frames = np.pad(
@@ -108,7 +93,7 @@ def write_mp4(
     )
     comment = json.dumps(metadata or {}, ensure_ascii=False)
     with replacing(path) as temporary:
-        _encode(temporary, frames, samples, Fraction(fps), comment, crf, sample_rate)
+        _encode(temporary, frames, clip.samples, Fraction(clip.fps), comment, crf, clip.rate)
 
 
 def _encode(path, frames, samples, fps, comment, crf, sample_rate):
@@ -400,7 +385,7 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
 
     Frames are picked by equation (1), cut to the middle square and resized with an antialiasing
     filter. A file that is too short holds its last frame, with silence. A file without a sound
-    track, or whose track never rises above -80 dBFS, has has_audio False.
+    track, or whose track never rises above -80 dBFS, has no samples.
     """
     notes = list(media.notes)
     wanted = format.frame_times()
@@ -431,16 +416,11 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     )
 
     if media.samples is None:
-        return Clip(frames, np.zeros(format.samples, np.float32), False, (*notes, "no sound track"))
+        return Clip(frames, None, format.fps, notes=(*notes, "no sound track"))
     samples, changed = fit_sound(media.samples, media.sample_rate, format.samples)
     if np.abs(samples).max(initial=0.0) < SILENCE:
-        return Clip(
-            frames,
-            np.zeros(format.samples, np.float32),
-            False,
-            (*notes, "its sound track is silent"),
-        )
-    return Clip(frames, samples, True, (*notes, *changed))
+        return Clip(frames, None, format.fps, notes=(*notes, "its sound track is silent"))
+    return Clip(frames, samples, format.fps, notes=(*notes, *changed))
 
 
 def _fit_square(picture: np.ndarray, size: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from sora_jax import contact_sheet as lib
+from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 
 
@@ -22,8 +23,8 @@ def coded_frames(count):
     )
 
 
-def draw(tmp_path, frames, samples=None, **options):
-    lib.contact_sheet(tmp_path / "sheet.png", frames, samples, title="a red ball", **options)
+def draw(tmp_path, clip, **options):
+    lib.contact_sheet(tmp_path / "sheet.png", clip, title="a red ball", **options)
     assert os.listdir(tmp_path) == ["sheet.png"]
     return np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB")).astype(int)
 
@@ -43,7 +44,8 @@ def frames_read(sheet):
     ids=["nano", "S", "continued", "long"],
 )
 def test_a_sheet_is_read_like_text(tmp_path, count, fps, lines, step):
-    read = frames_read(draw(tmp_path, coded_frames(count), np.zeros(count * 16000 // fps), fps=fps))
+    clip = Clip(coded_frames(count), np.zeros(count * 16000 // fps), fps)
+    read = frames_read(draw(tmp_path, clip))
     assert len(read) == lines and all(
         line == list(range(line[0], line[-1] + 1, step)) for line in read
     )
@@ -53,7 +55,7 @@ def test_a_sheet_is_read_like_text(tmp_path, count, fps, lines, step):
 
 def test_impacts_are_marked_at_their_time_in_two_colours(tmp_path):
     times = {"seen": [0.5, 1.75], "heard": [1.0]}
-    sheet = draw(tmp_path, coded_frames(17), np.zeros(34000), **times)
+    sheet = draw(tmp_path, Clip(coded_frames(17), np.zeros(34000)), **times)
     pictures = np.flatnonzero((sheet[..., 1] == 0).sum(0) > 20)
     # the first and the last picture end 0.015 of a frame inside the clip
     left, right = pictures[0] - 1, pictures[-1] + 1
@@ -79,10 +81,10 @@ def test_the_waveform_has_a_scale_in_dbfs(loudest):
 
 
 def test_a_clip_without_sound_has_a_clock(tmp_path):
-    silent = draw(tmp_path, coded_frames(17))
+    silent = draw(tmp_path, Clip(coded_frames(17)))
     assert frames_read(silent) == [list(range(17))] and (silent[-40:] < 120).all(-1).any()
     with pytest.raises(UserError, match="cannot write"):
-        lib.contact_sheet(tmp_path / "sheet.png" / "inside.png", coded_frames(1))
+        lib.contact_sheet(tmp_path / "sheet.png" / "inside.png", Clip(coded_frames(1)))
 
 
 def test_log_mel_shows_the_pitch():

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from sora_jax import media
+from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
 
@@ -90,7 +91,7 @@ def test_mp4_round_trip(tmp_path):
     sound = impacts(onsets, NANO.samples)
     notes = {"prompt": 'a "red" ball; größer', "fingerprint": "0123456789ab", "seed": "7"}
     path = tmp_path / "new" / "clip.mp4"
-    media.write_mp4(path, clip, sound, NANO.fps, notes)
+    media.write_mp4(path, Clip(clip, sound, NANO.fps), notes)
     assert os.listdir(path.parent) == ["clip.mp4"]
     assert media.read_metadata(path) == notes
 
@@ -112,19 +113,19 @@ def test_mp4_round_trip(tmp_path):
     assert np.abs(back.samples[:, 0] - sound).max() < 0.05
 
     fitted = media.fit_clip(back, NANO)
-    assert fitted.notes == () and fitted.has_audio
+    assert fitted.notes == () and fitted.samples is not None
     np.testing.assert_array_equal(media.to_uint8(fitted.frames), back.frames)
 
 
 def test_sound_begins_at_once(tmp_path):
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(NANO.samples) / SAMPLE_RATE)
-    media.write_mp4(tmp_path / "tone.mp4", ball_clip(), tone, 8)
+    media.write_mp4(tmp_path / "tone.mp4", Clip(ball_clip(), tone, 8))
     assert np.abs(media.read_video(tmp_path / "tone.mp4").samples[:, 0] - tone)[:4000].max() < 0.1
 
 
 def test_colours_survive(tmp_path):
     flat = np.broadcast_to(np.array((0.12, 0.32, 0.88), np.float32), (5, 64, 64, 3))
-    media.write_mp4(tmp_path / "blue.mp4", flat, None, 8)
+    media.write_mp4(tmp_path / "blue.mp4", Clip(flat, None, 8))
     assert np.abs(media.read_video(tmp_path / "blue.mp4").frames / 255.0 - flat).max() < 0.015
 
 
@@ -144,19 +145,19 @@ def test_a_large_video_of_another_matrix_keeps_its_colours(tmp_path):
 
 def test_silent_and_odd_sizes(tmp_path):
     clip = ball_clip(9, 63, 65)
-    media.write_mp4(tmp_path / "odd.mp4", media.to_uint8(clip), None, 16)
+    media.write_mp4(tmp_path / "odd.mp4", Clip(media.to_uint8(clip), None, 16))
     back = media.read_video(tmp_path / "odd.mp4")
     assert back.samples is None and back.frames.shape == (9, 64, 66, 3)
     assert np.square(back.frames[:, :63, :65] / 255.0 - clip).mean() < 1e-3
     fitted = media.fit_clip(back, ClipFormat(9, 16, 64))
-    assert not fitted.has_audio and not fitted.samples.any() and "no sound track" in fitted.notes
+    assert fitted.samples is None and "no sound track" in fitted.notes
     assert fitted.frames.shape == (9, 64, 64, 3)
 
 
 def test_a_silent_track_is_no_sound(tmp_path):
-    media.write_mp4(tmp_path / "mute.mp4", ball_clip(), np.zeros(NANO.samples, np.float32), 8)
+    media.write_mp4(tmp_path / "mute.mp4", Clip(ball_clip(), np.zeros(NANO.samples, np.float32), 8))
     fitted = media.fit_clip(media.read_video(tmp_path / "mute.mp4"), NANO)
-    assert not fitted.has_audio and "its sound track is silent" in fitted.notes
+    assert fitted.samples is None and "its sound track is silent" in fitted.notes
 
 
 @pytest.mark.parametrize(
@@ -183,7 +184,7 @@ def test_files_of_other_makers(tmp_path, container, video_codec, audio_codec, ra
         impacts((0.5, 1.5), 3 * rate, rate),
     )
     fitted = media.fit_clip(media.read_video(path), NANO)
-    assert fitted.has_audio and fitted.frames.shape == (17, 64, 64, 3)
+    assert fitted.samples is not None and fitted.frames.shape == (17, 64, 64, 3)
     assert abs(shift(impacts((0.5, 1.5), NANO.samples), fitted.samples)) <= 0.002 * SAMPLE_RATE
     # The middle square shows columns 35 .. 125; the ball, of constant speed, must be where it is at
     # the midpoint of each frame.
@@ -218,7 +219,9 @@ def test_sound_that_starts_late_stays_late(tmp_path):
 
 def test_windows_of_a_long_file(tmp_path):
     clip = ball_clip(64)
-    media.write_mp4(tmp_path / "long.mp4", clip, impacts((1.0, 5.0), 8 * SAMPLE_RATE), 8, crf=4)
+    media.write_mp4(
+        tmp_path / "long.mp4", Clip(clip, impacts((1.0, 5.0), 8 * SAMPLE_RATE), 8), crf=4
+    )
     window = media.read_video(tmp_path / "long.mp4", start=4.25, seconds=2.125)
     assert window.times[0] == pytest.approx(0) and len(window.frames) == 17
     for i in (0, 16):
@@ -231,7 +234,7 @@ def test_windows_of_a_long_file(tmp_path):
 
 
 def test_a_short_file_is_held(tmp_path):
-    media.write_mp4(tmp_path / "short.mp4", ball_clip(4), impacts((0.1,), 8000), 8)
+    media.write_mp4(tmp_path / "short.mp4", Clip(ball_clip(4), impacts((0.1,), 8000), 8))
     fitted = media.fit_clip(media.read_video(tmp_path / "short.mp4"), NANO)
     np.testing.assert_array_equal(fitted.frames[3], fitted.frames[16])
     assert not fitted.samples[8000:].any() and fitted.samples[1600:3000].any()
@@ -241,7 +244,7 @@ def test_a_short_file_is_held(tmp_path):
 def test_unreadable_files_end_in_one_line(tmp_path):
     whole = tmp_path / "whole.mp4"
     media.write_mp4(
-        whole, np.random.default_rng(0).random((24, 64, 64, 3)), impacts((0.5,), 48000), 8
+        whole, Clip(np.random.default_rng(0).random((24, 64, 64, 3)), impacts((0.5,), 48000), 8)
     )
     (tmp_path / "garbage.mp4").write_bytes(np.random.default_rng(0).bytes(4000))
     (tmp_path / "empty.mp4").write_bytes(b"")
@@ -271,10 +274,10 @@ def test_unreadable_files_end_in_one_line(tmp_path):
 def test_nothing_is_left_where_writing_fails(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
-        media.write_mp4(tmp_path / "file" / "clip.mp4", ball_clip(), None, 8)
+        media.write_mp4(tmp_path / "file" / "clip.mp4", Clip(ball_clip(), None, 8))
     (tmp_path / "taken.mp4").mkdir()
     with pytest.raises(UserError, match="cannot write"):
-        media.write_mp4(tmp_path / "taken.mp4", ball_clip(), None, 8)
+        media.write_mp4(tmp_path / "taken.mp4", Clip(ball_clip(), None, 8))
     assert sorted(os.listdir(tmp_path)) == ["file", "taken.mp4"]
 
 
@@ -308,7 +311,7 @@ def test_padding_of_the_codec_is_cut(tmp_path):
     """aac holds whole blocks of 1,024 samples; 34,000 are not, and what the last block adds is not
     the clip's sound.
     """
-    media.write_mp4(tmp_path / "clip.mp4", ball_clip(), impacts((1.0,), NANO.samples), 8)
+    media.write_mp4(tmp_path / "clip.mp4", Clip(ball_clip(), impacts((1.0,), NANO.samples), 8))
     samples, rate = media.read_sound(tmp_path / "clip.mp4")
     assert (samples.shape, rate) == ((NANO.samples, 1), SAMPLE_RATE)
     assert media.fit_sound(samples, rate, NANO.samples)[1] == []

@@ -118,7 +118,7 @@ def read_captions(video: pathlib.Path) -> list[str]:
 
 
 def read_clips(video: pathlib.Path, format: ClipFormat, clips_per_file: int):
-    """Yield (start in seconds, media.Clip) for the consecutive clips of a file: at least one, no
+    """Yield (start in seconds, Clip) for the consecutive clips of a file: at least one, no
     short one after the first.
     """
     for number in range(clips_per_file):
@@ -237,14 +237,16 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
             for number, (start, clip) in enumerate(self._clips(video)):
                 key = f"{video.relative_to(settings.path).as_posix()}#{number}"
                 self.report["clips"][split] = self.report["clips"].get(split, 0) + 1
-                self.report["silent"] += not clip.has_audio
+                silent = clip.samples is None
+                samples = np.zeros(settings.format.samples) if silent else clip.samples
+                self.report["silent"] += silent
                 self.report["without_caption"] += not captions
                 yield (
                     key,
                     {
                         "frames": media.to_uint8(clip.frames),
-                        "samples": np.round(clip.samples * 32767.0).astype(np.int16),
-                        "has_audio": clip.has_audio,
+                        "samples": np.round(samples * 32767.0).astype(np.int16),
+                        "has_audio": not silent,
                         "captions": captions,
                         "key": key,
                         "start": start,

@@ -22,18 +22,11 @@ ground truth, stable under blur, noise and compression, and failing on corrupted
 `scoring.py` turns readings into scores.
 """
 
-import numpy as np
-
-from sora_jax.modality import SAMPLE_RATE
+from sora_jax.clip import Clip
 
 
-def read_clip(
-    frames: np.ndarray, samples: np.ndarray | None = None, fps: float = 8, rate: int = SAMPLE_RATE
-) -> dict:
-    """What the oracles read in one clip, ready for JSON (`reading.Reading.to_dict`).
-
-    frames: [F, H, W, 3] in [0, 1]; samples: [S] mono in [-1, 1], or None.
-    """
+def read_clip(clip: Clip) -> dict:
+    """What the oracles read in one clip, ready for JSON (`reading.Reading.to_dict`)."""
     from sora_jax.oracles.reading import Reading
 
-    return Reading(frames, samples, fps, rate).to_dict()
+    return Reading(clip).to_dict()

@@ -43,7 +43,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sora_jax.oracles import conditions, loudness, phyworld
-from sora_jax.oracles.conditions import AUDIO, CORRUPTED, KEPT, VIDEO, Truth
+from sora_jax.oracles.conditions import AUDIO, CORRUPTED, KEPT, VIDEO, Example
 from sora_jax.oracles.facts import compare
 from sora_jax.oracles.material import read_material
 from sora_jax.oracles.onsets import Onset, merge
@@ -74,7 +74,7 @@ def true_impacts(take) -> list[float]:
     ]
 
 
-def _tracker(c: Truth, read: Reading) -> bool:
+def _tracker(c: Example, read: Reading) -> bool:
     tracks = {t.colour: t for t in read.tracks}
     if set(tracks) != {b.colour for b in c.take.scene.balls}:
         return False
@@ -90,7 +90,7 @@ def _tracker(c: Truth, read: Reading) -> bool:
     return True
 
 
-def _facts(c: Truth, read: Reading) -> bool:
+def _facts(c: Example, read: Reading) -> bool:
     return compare(read.facts, c.take.facts, read.coherent)["all"]
 
 
@@ -98,17 +98,17 @@ def _all_found(found: list[float], true: list[float], window: float) -> bool:
     return len(match(found, true, window)) == len(found) == len(true)
 
 
-def _onsets_video(c: Truth, read: Reading) -> bool | None:
+def _onsets_video(c: Example, read: Reading) -> bool | None:
     true = true_impacts(c.take)
     return _all_found(read.seen, true, 0.025) if true else None
 
 
-def _onsets_audio(c: Truth, read: Reading) -> bool | None:
+def _onsets_audio(c: Example, read: Reading) -> bool | None:
     true = true_impacts(c.take)
     return _all_found(read.heard, true, 0.010) if true else None
 
 
-def _sync(c: Truth, read: Reading) -> bool | None:
+def _sync(c: Example, read: Reading) -> bool | None:
     if not true_impacts(c.take):
         return None
     # NaN, an offset of nothing, is False
@@ -134,7 +134,7 @@ def heard_at(heard: list[float], time: float) -> float | None:
     return min(near, key=lambda onset: abs(onset - time), default=None)
 
 
-def heard_right(c: Truth, read: Reading) -> list[bool]:
+def heard_right(c: Example, read: Reading) -> list[bool]:
     """For each lone impact: is it heard, and its material told right at the onset where it is
     heard?
     """
@@ -145,12 +145,12 @@ def heard_right(c: Truth, read: Reading) -> list[bool]:
     ]
 
 
-def _material(c: Truth, read: Reading) -> bool | None:
+def _material(c: Example, read: Reading) -> bool | None:
     right = heard_right(c, read)
     return all(right) if right else None
 
 
-def _physics(c: Truth, read: Reading) -> bool:
+def _physics(c: Example, read: Reading) -> bool:
     return read.physics is not None and not read.physics.violations
 
 
@@ -166,27 +166,27 @@ def speeds(take) -> list[float]:
     return found if loudness.in_order([(speed, 0.0) for speed in found]) is not None else []
 
 
-def _loudness(c: Truth, read: Reading) -> bool | None:
+def _loudness(c: Example, read: Reading) -> bool | None:
     if not (true := speeds(c.take)):
         return None
     pairs = loudness.impacts(read)
     return len(pairs) == len(true) and loudness.in_order(pairs) is True
 
 
-def _words(c: Truth, read: Reading) -> bool | None:
+def _words(c: Example, read: Reading) -> bool | None:
     return read.words == said(c.take) if said(c.take) else None
 
 
-def _motion(c: Truth, read: Reading) -> bool | None:
+def _motion(c: Example, read: Reading) -> bool | None:
     error, lost = phyworld.read_motion(c.frames, c.take, c.format.fps)
     return None if lost is None else error is not None and error <= 0.15 and lost == 0.0
 
 
-def _style(c: Truth, read: Reading) -> bool:
+def _style(c: Example, read: Reading) -> bool:
     return read.style == c.take.scene.style
 
 
-def _outcome(c: Truth, read: Reading) -> bool | None:
+def _outcome(c: Example, read: Reading) -> bool | None:
     """None where it hangs on less than what can be seen."""
     if c.take.margin_px(c.format.size) < MARGIN_PX:
         return None
@@ -198,7 +198,7 @@ def _outcome(c: Truth, read: Reading) -> bool | None:
     )
 
 
-def _permanence(c: Truth, read: Reading) -> bool:
+def _permanence(c: Example, read: Reading) -> bool:
     return read.permanence is not None and read.permanence.kept
 
 
@@ -206,12 +206,12 @@ def _permanence(c: Truth, read: Reading) -> bool:
 SHOWS = 0.75
 
 
-def true_views(c: Truth) -> np.ndarray:
+def true_views(c: Example) -> np.ndarray:
     """(left, top, width) [F, 3] that the frames were taken with."""
     return views(c.take.scene, c.format.frame_times())
 
 
-def _travel(c: Truth) -> np.ndarray:
+def _travel(c: Example) -> np.ndarray:
     """How far in pixels the picture's corner is from its middle place in every frame, ascending
     [F].
     """
@@ -223,7 +223,7 @@ def _travel(c: Truth) -> np.ndarray:
     )
 
 
-def _camera(c: Truth, read: Reading) -> bool:
+def _camera(c: Example, read: Reading) -> bool:
     true, seen, look = true_views(c), read.camera, c.take.facts.look
     if seen is None or seen.rms_pixels(true, c.format.size) > 0.5:
         return False
@@ -251,12 +251,12 @@ class Oracle:
     """
 
     media: tuple[str, ...]
-    judge: Callable[[Truth, Reading], bool | None]
+    judge: Callable[[Example, Reading], bool | None]
     corruptions: tuple[str, ...]
     tolerance: str
     ceiling: float = CEILING
     stage: str = "room"
-    empty: Callable[[list[Truth]], list[Truth]] = conditions.empty
+    empty: Callable[[list[Example]], list[Example]] = conditions.empty
 
 
 ORACLES = {
@@ -381,7 +381,7 @@ ORACLES = {
 STEPS = (3 + len(KEPT) + len(CORRUPTED)) * len({oracle.stage for oracle in ORACLES.values()})
 
 
-def bounces(c: Truth) -> bool:
+def bounces(c: Example) -> bool:
     """Does the scene have a rebound from the floor?"""
     return any(
         contact.kind == "floor" and contact.rebound > 0 for contact in c.take.trajectory.contacts
@@ -400,7 +400,7 @@ STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}
 
 # Where a corruption can make an oracle's reading wrong: a mirror changes nothing where no ball has
 # a direction.
-ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
+ASKED: dict[tuple[str, str], Callable[[Example], bool]] = {
     ("facts", "corrupted_mirror"): lambda c: any(b.direction for b in c.take.facts.balls),
     ("physics", "corrupted_reverse"): bounces,
     ("physics", "corrupted_hasten"): lambda c: any(
@@ -421,7 +421,7 @@ ASKED: dict[tuple[str, str], Callable[[Truth], bool]] = {
 }
 
 
-def _shuffled(name: str, clips: list[Truth]) -> list[tuple[Truth, Reading]]:
+def _shuffled(name: str, clips: list[Example]) -> list[tuple[Example, Reading]]:
     if ORACLES[name].stage == "narrated":
         return [
             (dataclasses.replace(c, take=o.take), c.read())
@@ -462,7 +462,7 @@ def _shuffled(name: str, clips: list[Truth]) -> list[tuple[Truth, Reading]]:
 
 
 def calibrate(
-    clips: list[Truth],
+    clips: list[Example],
     report: Callable[[str], object] = lambda name: None,
     oracles: tuple[str, ...] = tuple(ORACLES),
 ) -> Scores:
@@ -549,7 +549,7 @@ def violations(
 
 
 def shift_recovery(
-    clips: list[Truth], shifts: tuple[float, ...] = SHIFTS
+    clips: list[Example], shifts: tuple[float, ...] = SHIFTS
 ) -> list[tuple[float, float]]:
     """(shift put in, offset read) in s: the samples of every sound moved against their picture
     (late: positive), then read again.

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 
 from sora_jax import media
+from sora_jax.clip import Clip
 from sora_jax.modality import FORMATS, SAMPLE_RATE, ClipFormat
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.words import APART, shuffled_pieces
@@ -35,31 +36,33 @@ HASTE = 1.3  # how much faster corrupted_hasten runs after the first bounce
 RUNG_OUT = 0.25  # seconds after an impact before a narrator speaks
 
 
-@dataclasses.dataclass(frozen=True)
-class Truth:
-    """A clip and the take it shows: frames [F, H, W, 3] in [0, 1], samples [S]."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Example(Clip):
+    """A clip and the take that it shows, or was asked to show."""
 
     take: Take
-    frames: np.ndarray
-    samples: np.ndarray
     format: ClipFormat
 
     def read(self) -> Reading:
-        return Reading(self.frames, self.samples, self.format.fps)
+        return Reading(self)
 
     @property
     def rng(self) -> np.random.Generator:
         return np.random.default_rng([17, self.take.index])
 
 
-def ground_truth(split: str, indices, form: ClipFormat, batch: int = 16) -> list[Truth]:
+def example(take: Take, frames: np.ndarray, samples: np.ndarray, form: ClipFormat) -> Example:
+    return Example(frames, samples, form.fps, take=take, format=form)
+
+
+def ground_truth(split: str, indices, form: ClipFormat, batch: int = 16) -> list[Example]:
     """Rendered takes of a split: the ones that models are trained and scored on, whatever the
     format.
     """
     return render_takes([draw(split, i) for i in indices], form, batch)
 
 
-def render_takes(takes: list[Take], form: ClipFormat, batch: int = 16) -> list[Truth]:
+def render_takes(takes: list[Take], form: ClipFormat, batch: int = 16) -> list[Example]:
     """Picture and sound of takes, in batches of one size so that the renderer is compiled once."""
     clips = []
     for first in range(0, len(takes), batch):
@@ -67,13 +70,13 @@ def render_takes(takes: list[Take], form: ClipFormat, batch: int = 16) -> list[T
         full = part + [part[-1]] * (batch - len(part))
         made = render_batch(full, form)
         clips += [
-            Truth(*clip, form)
+            example(*clip, form)
             for clip in zip(part, np.asarray(made["frames"]), np.asarray(made["samples"]))
         ]
     return clips
 
 
-def narrated(clips: list[Truth]) -> list[Truth]:
+def narrated(clips: list[Example]) -> list[Example]:
     """The clips with words said over them by voices that the words oracle was not trained on, none
     during an impact.
     """
@@ -118,7 +121,7 @@ def narrated(clips: list[Truth]) -> list[Truth]:
     ]
 
 
-def phyworld(clips: list[Truth]) -> list[Truth]:
+def phyworld(clips: list[Example]) -> list[Example]:
     """As many clips of PhyWorld's balls, one task after the other."""
     families = [f"phyworld_{task}_30k" for task in TASKS]
     return render_takes(
@@ -132,7 +135,7 @@ def _staged(family: str, **style: Callable[[int], str]):
     the family has no such split.
     """
 
-    def make(clips: list[Truth]) -> list[Truth]:
+    def make(clips: list[Example]) -> list[Example]:
         splits = FAMILIES[family].splits
         split = clips[0].take.split if clips[0].take.split in splits else "val"
         takes = [
@@ -144,19 +147,19 @@ def _staged(family: str, **style: Callable[[int], str]):
     return make
 
 
-def _frames(change: Callable[[Truth], np.ndarray]):
+def _frames(change: Callable[[Example], np.ndarray]):
     return lambda clips: [
         dataclasses.replace(c, frames=change(c).astype(np.float32)) for c in clips
     ]
 
 
-def _samples(change: Callable[[Truth], np.ndarray]):
+def _samples(change: Callable[[Example], np.ndarray]):
     return lambda clips: [
         dataclasses.replace(c, samples=change(c).astype(np.float32)) for c in clips
     ]
 
 
-def _white(c: Truth) -> np.ndarray:
+def _white(c: Example) -> np.ndarray:
     noise = c.rng.normal(size=c.samples.shape)
     return c.samples + noise * np.sqrt(np.mean(c.samples**2)) * 10 ** (-20 / 20)
 
@@ -171,33 +174,29 @@ def _through_file(medium: str, crf: int):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.mp4"
             for c in clips:
-                media.write_mp4(path, c.frames, c.samples, c.format.fps, crf=crf)
+                media.write_mp4(path, c, crf=crf)
                 read = media.fit_clip(media.read_video(path), c.format)
-                out.append(
-                    dataclasses.replace(
-                        c,
-                        **(
-                            {"frames": read.frames}
-                            if medium == VIDEO
-                            else {"samples": read.samples}
-                        ),
-                    )
-                )
+                if medium == VIDEO:
+                    out.append(dataclasses.replace(c, frames=read.frames))
+                else:
+                    silence = np.zeros_like(c.samples)
+                    samples = silence if read.samples is None else read.samples
+                    out.append(dataclasses.replace(c, samples=samples))
         return out
 
     return change
 
 
-def _balls(c: Truth) -> np.ndarray:
+def _balls(c: Example) -> np.ndarray:
     """bool [F, H, W]: where the render differs from the same room without balls."""
     return np.abs(c.frames - _empty_room(c)).max(-1) > 0.02
 
 
-def _empty_room(c: Truth) -> np.ndarray:
+def _empty_room(c: Example) -> np.ndarray:
     return _empty_rooms([c])[0]
 
 
-def _empty_rooms(clips: list[Truth]) -> np.ndarray:
+def _empty_rooms(clips: list[Example]) -> np.ndarray:
     """Pictures without balls, and of films without posts, [B, F, H, W, 3]."""
     scenes = [
         dataclasses.replace(
@@ -213,7 +212,7 @@ def _empty_rooms(clips: list[Truth]) -> np.ndarray:
     return np.asarray(render.render(inputs, clips[0].format))
 
 
-def _quiet(c: Truth) -> np.ndarray:
+def _quiet(c: Example) -> np.ndarray:
     """The ambience alone."""
     bare = dataclasses.replace(
         c.take, scene=dataclasses.replace(c.take.scene, narration=None, rolling=False)
@@ -224,28 +223,28 @@ def _quiet(c: Truth) -> np.ndarray:
     return np.asarray(sound.synthesise(inputs, c.format))[0]
 
 
-def _vanish(c: Truth) -> np.ndarray:
+def _vanish(c: Example) -> np.ndarray:
     frames, room = c.frames.copy(), _empty_room(c)
     middle = c.format.frames // 2
     frames[middle - 1 : middle + 2] = room[middle - 1 : middle + 2]
     return frames
 
 
-def _teleport(c: Truth) -> np.ndarray:
+def _teleport(c: Example) -> np.ndarray:
     """The middle third of the clip is shown a quarter of the picture further to the right."""
     frames, third = c.frames.copy(), c.format.frames // 3
     frames[third : 2 * third] = np.roll(frames[third : 2 * third], c.format.size // 4, axis=2)
     return frames
 
 
-def _double(c: Truth) -> np.ndarray:
+def _double(c: Example) -> np.ndarray:
     """Every ball is there twice: a copy half a picture away, where the room is empty."""
     moved = np.roll(c.frames, c.format.size // 2, axis=2)
     there = np.roll(_balls(c), c.format.size // 2, axis=2) & ~_balls(c)
     return np.where(there[..., None], moved, c.frames)
 
 
-def _visitor(c: Truth) -> np.ndarray:
+def _visitor(c: Example) -> np.ndarray:
     """In five frames of the middle there are other balls besides, of other colours."""
     there, middle = _double(c), c.format.frames // 2
     other = np.abs(there - c.frames).max(-1, keepdims=True) > 0
@@ -253,7 +252,7 @@ def _visitor(c: Truth) -> np.ndarray:
     return np.where(other & shown, there[..., [2, 0, 1]], c.frames)
 
 
-def _late(c: Truth) -> np.ndarray:
+def _late(c: Example) -> np.ndarray:
     shift = int(LATE * SAMPLE_RATE)
     return np.concatenate([_quiet(c)[:shift], c.samples[:-shift]])
 
@@ -268,7 +267,7 @@ def moved(samples: np.ndarray, seconds: float) -> np.ndarray:
     return np.concatenate([samples[:shift][::-1], samples[: len(samples) - shift]])
 
 
-def _slow(c: Truth) -> np.ndarray:
+def _slow(c: Example) -> np.ndarray:
     """The picture runs at three quarters of its speed, the sound as before: impacts drift apart."""
     index = np.minimum((np.arange(c.format.frames) * 0.75).astype(int), c.format.frames - 1)
     return c.frames[index]
@@ -285,7 +284,7 @@ def tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
     return mixed.swapaxes(2, 3).reshape(frames.shape)
 
 
-def _restyled(clips: list[Truth]) -> list[Truth]:
+def _restyled(clips: list[Example]) -> list[Example]:
     """The same film in the next style."""
     after = dict(zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1]))
     made = render_takes(
@@ -296,7 +295,7 @@ def _restyled(clips: list[Truth]) -> list[Truth]:
     return [dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, made)]
 
 
-def _turned(clips: list[Truth]) -> list[Truth]:
+def _turned(clips: list[Example]) -> list[Example]:
     """The second half of every film is in the next style."""
     half = clips[0].format.frames // 2
     return [
@@ -305,13 +304,13 @@ def _turned(clips: list[Truth]) -> list[Truth]:
     ]
 
 
-def _pitched(c: Truth) -> np.ndarray:
+def _pitched(c: Example) -> np.ndarray:
     """Played at half the speed: every mode an octave down, every decay twice as long."""
     n = len(c.samples)
     return np.interp(np.arange(n) / 2.0, np.arange(n), c.samples)
 
 
-def _swap(clips: list[Truth]) -> list[Truth]:
+def _swap(clips: list[Example]) -> list[Example]:
     """The second half of every picture is that of the next clip."""
     half = clips[0].format.frames // 2
     return [
@@ -320,7 +319,7 @@ def _swap(clips: list[Truth]) -> list[Truth]:
     ]
 
 
-def _moved(motion: Callable[[Truth], Trajectory]):
+def _moved(motion: Callable[[Example], Trajectory]):
     """The picture shows another motion than the take's."""
 
     def change(clips):
@@ -355,22 +354,22 @@ class _Quickened(Trajectory):
         return super().positions(0.5 * times * (1.0 + times / self.seconds))
 
 
-def _quicken(c: Truth) -> Trajectory:
+def _quicken(c: Example) -> Trajectory:
     quickened = _Quickened(**vars(c.take.trajectory))
     object.__setattr__(quickened, "seconds", c.format.seconds)
     return quickened
 
 
-def _hasten(c: Truth) -> Trajectory:
+def _hasten(c: Example) -> Trajectory:
     return _Hastened(**vars(simulate(c.take.scene, HASTE * c.format.seconds)))
 
 
-def _tunnel(c: Truth) -> Trajectory:
+def _tunnel(c: Example) -> Trajectory:
     """Walls let everything through."""
     return simulate(dataclasses.replace(c.take.scene, bounds="floor"), c.format.seconds)
 
 
-def _unstopped(c: Truth) -> Trajectory:
+def _unstopped(c: Example) -> Trajectory:
     """A thrown ball goes on through everything but floor and walls; a jump, which would lie on
     nothing, is as it was.
     """
@@ -389,7 +388,7 @@ class _Stopped(Trajectory):
         return super().positions(np.minimum(times, self.since))
 
 
-def _hovering(c: Truth) -> Trajectory:
+def _hovering(c: Example) -> Trajectory:
     """The ball stays in the air: after what it met first, or, in a jump, before."""
     met = min((x.time for x in c.take.trajectory.contacts), default=c.format.seconds)
     stopped = _Stopped(**vars(c.take.trajectory))
@@ -397,7 +396,7 @@ def _hovering(c: Truth) -> Trajectory:
     return stopped
 
 
-def _unfurnished(clips: list[Truth]) -> list[Truth]:
+def _unfurnished(clips: list[Example]) -> list[Example]:
     """In the second half nothing stands there any more."""
     # contacts still name them
     away = lambda shape: dataclasses.replace(
@@ -437,7 +436,7 @@ def _behind(after: Callable):
     what.
     """
 
-    def motion(c: Truth) -> Trajectory:
+    def motion(c: Example) -> Trajectory:
         ((_, start, end),) = c.take.hidden
         since = 0.5 * (start + end)
         longer = simulate(c.take.scene, 2.0 * c.format.seconds)
@@ -485,7 +484,7 @@ def _other_ball(change: Callable[[Ball], Ball]):
 _NEXT = dict(zip(COLOURS, (*COLOURS, *COLOURS)[2:]))
 
 
-def _in_front(clips: list[Truth]) -> list[Truth]:
+def _in_front(clips: list[Example]) -> list[Example]:
     """The ball goes before the panel, not behind it."""
     takes = []
     for c in clips:
@@ -499,7 +498,7 @@ def _in_front(clips: list[Truth]) -> list[Truth]:
     return [dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, made)]
 
 
-def _upside_down(c: Truth) -> np.ndarray:
+def _upside_down(c: Example) -> np.ndarray:
     """What struck loudest sounds faintest: every gain g becomes max min / g."""
     inputs = sound.sound_inputs([c.take], c.format)
     gains = inputs["click"]
@@ -573,7 +572,7 @@ CORRUPTED = {
 
 
 # stage -> what makes its clips of rooms. Films have as many of each style.
-STAGES: dict[str, Callable[[list[Truth]], list[Truth]]] = {
+STAGES: dict[str, Callable[[list[Example]], list[Example]]] = {
     "room": lambda clips: clips,
     "narrated": narrated,
     "film": _staged("film", style=lambda i: FILM_STYLES[i % len(FILM_STYLES)]),
@@ -583,7 +582,7 @@ STAGES: dict[str, Callable[[list[Truth]], list[Truth]]] = {
 }
 
 
-def empty(clips: list[Truth]) -> list[Truth]:
+def empty(clips: list[Example]) -> list[Example]:
     """The room without balls, the ambience without impacts."""
     return [
         dataclasses.replace(c, frames=room, samples=_quiet(c))
@@ -591,7 +590,7 @@ def empty(clips: list[Truth]) -> list[Truth]:
     ]
 
 
-def shuffled(clips: list[Truth], other=lambda take: take.facts.key()) -> list[Truth]:
+def shuffled(clips: list[Example], other=lambda take: take.facts.key()) -> list[Example]:
     """Clip i with the take of another clip: the next one in which what is asked, other(take), is
     something else.
     """
@@ -604,7 +603,7 @@ def shuffled(clips: list[Truth], other=lambda take: take.facts.key()) -> list[Tr
     return out
 
 
-def blank(clips: list[Truth]) -> list[Truth]:
+def blank(clips: list[Example]) -> list[Example]:
     """One colour in all of a clip: that of its mean."""
     return [
         dataclasses.replace(c, frames=np.broadcast_to(c.frames.mean((0, 1, 2)), c.frames.shape))
@@ -612,7 +611,7 @@ def blank(clips: list[Truth]) -> list[Truth]:
     ]
 
 
-def disordered(clips: list[Truth]) -> list[Truth]:
+def disordered(clips: list[Example]) -> list[Example]:
     """The frames of every clip in another order."""
     return [
         dataclasses.replace(c, frames=c.frames[c.rng.permutation(c.format.frames)]) for c in clips

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from sora_jax.modality import SAMPLE_RATE
+from sora_jax.clip import Clip
 from sora_jax.oracles import (
     camera,
     onsets,
@@ -25,15 +25,13 @@ SHORTEST_SOUND = 0.2  # seconds: the onset oracle does not listen to the first 5
 
 
 class Reading:
-    """frames: [F, H, W, 3] in [0, 1] at fps; samples: [S] mono in [-1, 1] at `rate`, or None.
+    """The oracles' findings in `clip`, whose frames are floats.
 
-    Raises ValueError for anything else.
+    Raises ValueError for frames or samples of another kind.
     """
 
-    def __init__(
-        self, frames: np.ndarray, samples: np.ndarray | None, fps: float, rate: int = SAMPLE_RATE
-    ):
-        frames = np.asarray(frames)
+    def __init__(self, clip: Clip):
+        frames, samples = np.asarray(clip.frames), clip.samples
         if (
             frames.ndim != 4
             or frames.shape[-1] != 3
@@ -53,7 +51,7 @@ class Reading:
                 f"samples have the shape {np.shape(samples)}; give one channel, [samples], or "
                 "None for no sound"
             )
-        self.frames, self.samples, self.fps, self.rate = frames, samples, fps, rate
+        self.frames, self.samples, self.fps, self.rate = frames, samples, clip.fps, clip.rate
 
     @functools.cached_property
     def tracks(self) -> list[tracker.Track]:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.oracles.calibrate import heard_at, heard_right, lone_impacts, true_impacts
-from sora_jax.oracles.conditions import Truth
+from sora_jax.oracles.conditions import Example
 from sora_jax.oracles.facts import compare
 from sora_jax.oracles.material import dominant_mode
 from sora_jax.oracles.scoring import interval
@@ -53,7 +53,7 @@ def _batched(through, tokenizer, arrays: list[np.ndarray], batch: int = 8) -> li
     return out
 
 
-def pictures_through(tokenizer, clips: list[Truth]) -> list[Truth]:
+def pictures_through(tokenizer, clips: list[Example]) -> list[Example]:
     """The clips with their pictures encoded and decoded by a video tokenizer."""
     return [
         dataclasses.replace(c, frames=frames)
@@ -61,7 +61,7 @@ def pictures_through(tokenizer, clips: list[Truth]) -> list[Truth]:
     ]
 
 
-def round_trip(pipeline, clips: list[Truth]) -> list[Truth]:
+def round_trip(pipeline, clips: list[Example]) -> list[Example]:
     """The clips, encoded and decoded by both of the pipeline's tokenizers."""
     sounds = _batched(_audio, pipeline.audio_tokenizer, [c.samples for c in clips])
     return [
@@ -70,7 +70,7 @@ def round_trip(pipeline, clips: list[Truth]) -> list[Truth]:
     ]
 
 
-def _boxes(c: Truth) -> np.ndarray:
+def _boxes(c: Example) -> np.ndarray:
     """bool [F, H, W]: the balls' bounding boxes, one pixel wider."""
     size = c.format.size
     centre = to_pixels(
@@ -87,7 +87,7 @@ def _boxes(c: Truth) -> np.ndarray:
     return inside.any(1)
 
 
-def psnr(truth: Truth, made: Truth) -> dict[str, float]:
+def psnr(truth: Example, made: Example) -> dict[str, float]:
     """10 log10(1 / mean squared error) in dB of a clip's pictures, and of what lies in the balls'
     boxes.
     """
@@ -98,7 +98,7 @@ def psnr(truth: Truth, made: Truth) -> dict[str, float]:
     }
 
 
-def _judge(truth: Truth, made: Truth) -> dict[str, list[float]]:
+def _judge(truth: Example, made: Example) -> dict[str, list[float]]:
     """The values of one clip; a metric that asks nothing of it has none."""
     read = made.read()
     tracks = {t.colour: t for t in read.tracks if t.found.all()}
@@ -142,7 +142,7 @@ UNITS = {
 }
 
 
-def fidelity(truth: list[Truth], made: list[Truth]) -> dict[str, dict]:
+def fidelity(truth: list[Example], made: list[Example]) -> dict[str, dict]:
     """{metric: {value, low, high, floor, ceiling, n, unit}}; the ceiling is the same reading of the
     untouched renders, there is no floor.
     """

@@ -21,7 +21,7 @@ import dataclasses
 import numpy as np
 
 from sora_jax.oracles import conditions, phyworld, scoring
-from sora_jax.oracles.conditions import Truth
+from sora_jax.oracles.conditions import Example
 from sora_jax.oracles.words import shuffled_pieces
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.trajectory import Trajectory
@@ -29,7 +29,7 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 GIVEN = phyworld.GIVEN  # frames
 
 
-def copy_last_frame(clips: list[Truth]) -> list[Truth]:
+def copy_last_frame(clips: list[Example]) -> list[Example]:
     index = np.minimum(np.arange(clips[0].format.frames), GIVEN - 1)
     return [
         dataclasses.replace(c, frames=c.frames[index], samples=np.zeros_like(c.samples))
@@ -37,7 +37,7 @@ def copy_last_frame(clips: list[Truth]) -> list[Truth]:
     ]
 
 
-def _straight(clip: Truth) -> Take:
+def _straight(clip: Example) -> Take:
     """The take with every ball on the line through its places in the first GIVEN frames, by least
     squares.
     """
@@ -55,7 +55,7 @@ def _straight(clip: Truth) -> Take:
     return dataclasses.replace(take, trajectory=motion)
 
 
-def linear_extrapolation(clips: list[Truth]) -> list[Truth]:
+def linear_extrapolation(clips: list[Example]) -> list[Example]:
     made = conditions.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
     return [
         dataclasses.replace(c, frames=m.frames, samples=np.zeros_like(c.samples))
@@ -68,7 +68,7 @@ def nearest(take: Take, pool: list[Take]) -> Take:
     return max(pool, key=lambda other: scoring.likeness(take.facts, other.facts))
 
 
-def shuffled(clips: list[Truth], others: list[Truth], mixed: str) -> list[Truth]:
+def shuffled(clips: list[Example], others: list[Example], mixed: str) -> list[Example]:
     """The clips mixed as `suites.Suite.mixed` says; others: for each clip that of another scene."""
     if mixed == "frames":
         return conditions.disordered(clips)

@@ -24,7 +24,7 @@ import numpy as np
 
 from sora_jax.modality import ClipFormat
 from sora_jax.oracles import calibrate, loudness, phyworld, scoring
-from sora_jax.oracles.conditions import AUDIO, VIDEO, Truth
+from sora_jax.oracles.conditions import AUDIO, VIDEO, Example
 from sora_jax.oracles.material import read_material
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.words import word_error_rate
@@ -48,7 +48,7 @@ class Metric:
     """
 
     oracle: str
-    read: Callable[[Truth, Reading], Value]
+    read: Callable[[Example, Reading], Value]
     unit: str = "share"
 
 
@@ -89,7 +89,7 @@ def judged(oracle: str) -> Metric:
     oracle is.
     """
 
-    def read(clip: Truth, reading: Reading) -> Value:
+    def read(clip: Example, reading: Reading) -> Value:
         right = calibrate.ORACLES[oracle].judge(clip, reading)
         return None if right is None else float(right)
 
@@ -104,10 +104,10 @@ def unread(oracle: str, reading: Reading) -> str | None:
     )
 
 
-def _of(part: str, metric: str) -> Callable[[Truth, Reading], Value]:
+def _of(part: str, metric: str) -> Callable[[Example, Reading], Value]:
     """A metric of `scoring.SUITES`."""
 
-    def read(clip: Truth, reading: Reading) -> Value:
+    def read(clip: Example, reading: Reading) -> Value:
         if (
             metric == "offset"
             and calibrate.true_impacts(clip.take)
@@ -119,8 +119,8 @@ def _of(part: str, metric: str) -> Callable[[Truth, Reading], Value]:
     return read
 
 
-def _law(field: str) -> Callable[[Truth, Reading], Value]:
-    def read(clip: Truth, reading: Reading) -> Value:
+def _law(field: str) -> Callable[[Example, Reading], Value]:
+    def read(clip: Example, reading: Reading) -> Value:
         if reading.physics is None:
             return Unscored("no ball is found")
         value = getattr(reading.physics, field)
@@ -129,7 +129,7 @@ def _law(field: str) -> Callable[[Truth, Reading], Value]:
     return read
 
 
-def _gravity(clip: Truth, reading: Reading) -> Value:
+def _gravity(clip: Example, reading: Reading) -> Value:
     """|g read - g| / g."""
     if all(ball.launch == "rolled" for ball in clip.take.scene.balls):
         return None
@@ -140,7 +140,7 @@ def _gravity(clip: Truth, reading: Reading) -> Value:
     )
 
 
-def _restitution(clip: Truth, reading: Reading) -> Value:
+def _restitution(clip: Example, reading: Reading) -> Value:
     """Share of rebounds that give back no more speed than they had."""
     if not calibrate.bounces(clip):
         return None
@@ -150,7 +150,7 @@ def _restitution(clip: Truth, reading: Reading) -> Value:
     )
 
 
-def _heard(clip: Truth, reading: Reading) -> Value:
+def _heard(clip: Example, reading: Reading) -> Value:
     """Where the prompt says that a ball bounces, something strikes in the sound."""
     return (
         float(len(reading.heard) > 0)
@@ -159,7 +159,7 @@ def _heard(clip: Truth, reading: Reading) -> Value:
     )
 
 
-def _one_material(clip: Truth, reading: Reading) -> Value:
+def _one_material(clip: Example, reading: Reading) -> Value:
     """A ball alone is of one material: do all of its impacts sound like it?"""
     if len(clip.take.facts.balls) != 1 or len(calibrate.true_impacts(clip.take)) < 2:
         return None
@@ -168,7 +168,7 @@ def _one_material(clip: Truth, reading: Reading) -> Value:
     return float(len({read_material(reading.samples, time)[0] for time in reading.heard}) == 1)
 
 
-def _louder(clip: Truth, reading: Reading) -> Value:
+def _louder(clip: Example, reading: Reading) -> Value:
     if not calibrate.speeds(clip.take):
         return None
     in_order = loudness.in_order(loudness.impacts(reading))
@@ -179,12 +179,12 @@ def _louder(clip: Truth, reading: Reading) -> Value:
     )
 
 
-def _word_errors(clip: Truth, reading: Reading) -> Value:
+def _word_errors(clip: Example, reading: Reading) -> Value:
     return word_error_rate(reading.words, calibrate.said(clip.take))
 
 
-def _motion(which: int, reason: str) -> Callable[[Truth, Reading], Value]:
-    def read(clip: Truth, reading: Reading) -> Value:
+def _motion(which: int, reason: str) -> Callable[[Example, Reading], Value]:
+    def read(clip: Example, reading: Reading) -> Value:
         values = phyworld.read_motion(clip.frames, clip.take, clip.format.fps)
         return (
             Unscored(reason) if values[which] is None and values[1] is not None else values[which]
@@ -288,7 +288,7 @@ SUITES = {
 }
 
 
-def values(suite: Suite, clip: Truth) -> dict[str, Value]:
+def values(suite: Suite, clip: Example) -> dict[str, Value]:
     """Every metric whose oracle there is, of one clip."""
     reading, found = clip.read(), {}
     for name in suite.ready:

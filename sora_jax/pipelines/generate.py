@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax import weights as weights_lib
+from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.flow.sampler import SamplerConfig, sample
 from sora_jax.modality import AUDIO_CHANNELS, FORMATS, VIDEO_CHANNELS, ClipFormat
@@ -36,21 +37,22 @@ LONGEST = 600  # seconds that one request may add to a clip
 SEAM = 320  # samples over which an old soundtrack fades into its continuation (20 ms)
 
 
-@dataclasses.dataclass(frozen=True)
-class Clip:
-    """frames float32 [F, H, W, 3] in [0, 1]; samples float32 [S] in [-1, 1] at 16 kHz; latents
-    {"video": [T, h, w, C], "audio": [N, C]}; cache: the video decoder's state after the last
-    latent, or None; provenance: what made it; timings in seconds; notes: what a user should know.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generated(Clip):
+    """A clip that a pipeline made: frames float32 [F, H, W, 3], samples float32 [S] at 16 kHz.
+
+    Attributes:
+        latents: {"video": [T, h, w, C], "audio": [N, C]}.
+        cache: the video decoder's state after the last latent, or None.
+        provenance: what made the clip, as JSON values.
+        timings: seconds of each part of the work.
     """
 
-    frames: np.ndarray
-    samples: np.ndarray
     format: ClipFormat
     latents: dict[str, np.ndarray]
     cache: Any = None
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     timings: dict[str, float] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Request:
     first_frame: np.ndarray | None = None
     given_video: np.ndarray | None = None
     given_audio: np.ndarray | None = None
-    continued: Clip | None = None
+    continued: Generated | None = None
     seconds: float = 2.0
     unconditional: bool = False
 
@@ -126,7 +128,7 @@ class Pipeline:
 
     def generate(
         self, request: Request, on_progress: Callable[[int, int], object] | None = None
-    ) -> Clip:
+    ) -> Generated:
         """The clip that was asked for; on_progress(done, total) after every step of the sampler.
 
         Raises UserError for a request that cannot be met (see `check`), and where the numbers that
@@ -136,7 +138,7 @@ class Pipeline:
 
     def generate_batch(
         self, requests: Sequence[Request], on_progress: Callable[[int, int], object] | None = None
-    ) -> list[Clip]:
+    ) -> list[Generated]:
         """The same for several requests with one sampler setting; those that continue no clip go
         through the network together.
 
@@ -154,7 +156,7 @@ class Pipeline:
         counts = [1] if fresh else []
         counts += [self._windows(requests[i]) for i in extended]
         progress = _Progress(on_progress, requests[0].sampler.steps * sum(counts))
-        clips: dict[int, Clip] = {}
+        clips: dict[int, Generated] = {}
         if fresh:
             clips.update(zip(fresh, self._fresh([requests[i] for i in fresh], progress)))
         for i in extended:
@@ -279,7 +281,7 @@ class Pipeline:
         shift = self.shift if request.sampler.shift is None else request.sampler.shift
         return dataclasses.replace(request.sampler, shift=shift, output=self.model.config.output)
 
-    def _fresh(self, requests: Sequence[Request], progress) -> list[Clip]:
+    def _fresh(self, requests: Sequence[Request], progress) -> list[Generated]:
         form, clock = self.format, _Clock()
         size, side = len(requests), form.latent_size
         start = {
@@ -341,7 +343,7 @@ class Pipeline:
         new = -(-round(request.seconds * self.format.fps, 6) // self.format.frames_per_latent)
         return len(request.continued.latents["video"]) + int(new)
 
-    def _extended(self, request: Request, progress) -> Clip:
+    def _extended(self, request: Request, progress) -> Generated:
         old, form, clock = request.continued, self.format, _Clock()
         target, key = self._target(request), jax.random.key(request.seed)
 
@@ -386,7 +388,7 @@ class Pipeline:
         ]
         return np.clip(np.asarray(frames, np.float32), 0, 1), caches
 
-    def _clip(self, request: Request, frames, samples, latents, cache, clock) -> Clip:
+    def _clip(self, request: Request, frames, samples, latents, cache, clock) -> Generated:
         made = {
             "video latents": latents["video"],
             "audio latents": latents["audio"],
@@ -403,15 +405,16 @@ class Pipeline:
                     f"is no clip; lower the guidance (now {guidance:g}), or use other weights"
                 )
         form = dataclasses.replace(self.format, frames=len(frames))
-        return Clip(
+        return Generated(
             frames,
             samples,
-            form,
-            latents,
-            cache,
-            self.provenance(request),
-            clock.laps,
-            self.notes(request),
+            form.fps,
+            notes=self.notes(request),
+            format=form,
+            latents=latents,
+            cache=cache,
+            provenance=self.provenance(request),
+            timings=clock.laps,
         )
 
     def provenance(self, request: Request) -> dict[str, Any]:

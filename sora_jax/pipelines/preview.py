@@ -26,11 +26,7 @@ def preview(pipeline: Pipeline, config: SampleConfig, folder: Path) -> dict[str,
     sheets = {}
     for i, clip in enumerate(pipeline.generate_batch(requests)):
         name = f"clip_{i}"
-        media.write_mp4(
-            folder / f"{name}.mp4", clip.frames, clip.samples, clip.format.fps, clip.provenance
-        )
-        contact_sheet(
-            folder / f"{name}.png", clip.frames, clip.samples, clip.format.fps, requests[i].prompt
-        )
+        media.write_mp4(folder / f"{name}.mp4", clip, clip.provenance)
+        contact_sheet(folder / f"{name}.png", clip, requests[i].prompt)
         sheets[name] = np.asarray(Image.open(folder / f"{name}.png").convert("RGB"))
     return sheets

@@ -21,7 +21,7 @@ import numpy as np
 from sora_jax import media
 from sora_jax.files import replacing
 from sora_jax.modality import ClipFormat
-from sora_jax.pipelines.generate import Clip, Pipeline, decode_chunk
+from sora_jax.pipelines.generate import Generated, Pipeline, decode_chunk
 
 VERSION = 1
 TOKENIZERS = ("video_tokenizer", "audio_tokenizer")
@@ -40,7 +40,7 @@ def digest(latents: dict[str, np.ndarray]) -> str:
     return sha.hexdigest()[:12]
 
 
-def save(path: str | os.PathLike, clip: Clip) -> None:
+def save(path: str | os.PathLike, clip: Generated) -> None:
     """Write a clip's sidecar; `path` holds it whole or not at all.
 
     Raises UserError where it cannot be written.
@@ -60,7 +60,7 @@ def save(path: str | os.PathLike, clip: Clip) -> None:
 
 def load(
     path: str | os.PathLike, pipeline: Pipeline, expected: str | None
-) -> tuple[Clip | None, str]:
+) -> tuple[Generated | None, str]:
     """The clip in a sidecar, or None and the reason. expected: the digest that its mp4 carries."""
     path = Path(path)
     if not path.is_file():
@@ -96,9 +96,17 @@ def load(
             )
     if (form.fps, form.size) != (pipeline.format.fps, pipeline.format.size):
         return None, "the latents kept beside it are of another format"
-    return Clip(
-        frames, samples, form, latents, _cache(arrays, pipeline, latents["video"]), provenance
-    ), ""
+    cache = _cache(arrays, pipeline, latents["video"])
+    clip = Generated(
+        frames,
+        samples,
+        form.fps,
+        format=form,
+        latents=latents,
+        cache=cache,
+        provenance=provenance,
+    )
+    return clip, ""
 
 
 def _cache(arrays, pipeline, latents):
@@ -118,7 +126,7 @@ def _cache(arrays, pipeline, latents):
     return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in kept])
 
 
-def open_clip(path: str | os.PathLike, pipeline: Pipeline) -> Clip:
+def open_clip(path: str | os.PathLike, pipeline: Pipeline) -> Generated:
     """A clip from an mp4: from its sidecar if that fits, else encoded; notes say which.
 
     Raises UserError if unreadable.
@@ -140,11 +148,18 @@ def open_clip(path: str | os.PathLike, pipeline: Pipeline) -> Clip:
         whole = media.read_video(path, start=extra / fps, short_side=2 * pipeline.format.size)
     form = dataclasses.replace(pipeline.format, frames=frames - extra)
     fitted = media.fit_clip(whole, form)
-    latents = pipeline.encode(fitted.frames, fitted.samples)
+    samples = np.zeros(form.samples, np.float32) if fitted.samples is None else fitted.samples
+    latents = pipeline.encode(fitted.frames, samples)
     provenance = {
         "file": Path(path).name,
         **{k: stated[k] for k in ("prompt", "seed", "model") if k in stated},
     }
-    return Clip(
-        fitted.frames, fitted.samples, form, latents, None, provenance, {}, (*notes, *fitted.notes)
+    return Generated(
+        fitted.frames,
+        samples,
+        form.fps,
+        notes=(*notes, *fitted.notes),
+        format=form,
+        latents=latents,
+        provenance=provenance,
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sora_jax import media
+from sora_jax.clip import Clip
 from sora_jax.data import latents
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,9 @@ ROOT = Path(__file__).parents[2]
 def test_other_videos_are_refused_before_they_are_cut(tmp_path):
     videos, output = tmp_path / "videos", tmp_path / "latents"
     for i in range(2):
-        media.write_mp4(videos / f"{i}.mp4", np.full((17, 32, 32, 3), 0.4 * i), np.zeros(34000), 8)
+        media.write_mp4(
+            videos / f"{i}.mp4", Clip(np.full((17, 32, 32, 3), 0.4 * i), np.zeros(34000), 8)
+        )
 
     def run():
         command = [

@@ -13,7 +13,7 @@ from sora_jax.errors import UserError
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
 from sora_jax.oracles import calibrate, suites
-from sora_jax.oracles.conditions import Truth
+from sora_jax.oracles.conditions import Example, example
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.suites import Metric, Part, Suite, Unscored
 from sora_jax.worlds.playhouse.draw import draw
@@ -54,7 +54,7 @@ def board(folder, data=ROOM, clips=3):
     )
 
 
-def count(clip: Truth, reading: Reading):
+def count(clip: Example, reading: Reading):
     return float(len(clip.take.scene.balls))
 
 
@@ -162,7 +162,7 @@ def test_a_clip_that_an_oracle_cannot_read_says_why():
         ("facts", None, frames[:3], "3 frames are too few"),
     ):
         for value in suites.values(
-            suites.SUITES[name], Truth(take, shown, samples, Pipeline.format)
+            suites.SUITES[name], example(take, shown, samples, Pipeline.format)
         ).values():
             assert isinstance(value, Unscored) and reason in value
             cell = scoreboard._cell([json.loads(json.dumps(scoreboard._to_json(value))), 1.0])

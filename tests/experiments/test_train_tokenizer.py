@@ -13,6 +13,7 @@ from flax import nnx
 
 from experiments.train_tokenizer import MEDIA, held_out_psnr, trained
 from sora_jax import media, weights
+from sora_jax.clip import Clip
 from sora_jax.modality import FORMATS
 from sora_jax.oracles.conditions import ground_truth
 from sora_jax.oracles.round_trip import fidelity, pictures_through, psnr
@@ -112,7 +113,7 @@ def test_the_command_trains_on_videos(tmp_path, kind):
     videos = tmp_path / "videos"
     for i in range(4):
         sound = None if i == 1 else 0.1 * (i + 1) * np.sin(np.arange(34000) * 0.1)
-        media.write_mp4(videos / f"{i}.mp4", np.full((17, 32, 32, 3), 0.2 * i), sound, 8)
+        media.write_mp4(videos / f"{i}.mp4", Clip(np.full((17, 32, 32, 3), 0.2 * i), sound, 8))
     settings = {"KIND": kind, "TOKENIZER": dataclasses.asdict(CONFIGS[kind]), "PATH": str(videos)}
     text = CONFIG
     for name, value in settings.items():

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from sora_jax.clip import Clip
 from sora_jax.oracles import loudness, physics
 from sora_jax.oracles.facts import coherent
 from sora_jax.oracles.reading import Reading
@@ -166,6 +167,6 @@ def test_a_ring_adds_nothing_to_the_blow_that_strikes_into_it():
     ring = lambda since, gain: np.where(
         t > since, gain * np.exp(-(t - since) / 0.2) * np.sin(2 * np.pi * 800 * (t - since)), 0.0
     )
-    reading = Reading(np.zeros((4, 8, 8, 3)), ring(0.1, 0.5) + ring(0.16, 0.1), FPS, 16000)
+    reading = Reading(Clip(np.zeros((4, 8, 8, 3)), ring(0.1, 0.5) + ring(0.16, 0.1), FPS, 16000))
     loud, soft = (loudness._level(reading, time) for time in (0.1, 0.16))
     assert loud == pytest.approx(20 * np.log10(0.5), abs=0.2) and soft < loud - 5.0

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from sora_jax.clip import Clip
 from sora_jax.oracles import conditions, read_clip, scoring, suites
 from sora_jax.oracles.facts import compare, tracked
 from sora_jax.oracles.reading import Reading
@@ -33,7 +34,7 @@ def test_compare_finds_each_wrong_fact():
 
 def test_reading_is_json_and_right(clips):
     clip = clips[0]
-    reading = json.loads(json.dumps(read_clip(clip.frames, clip.samples, clip.format.fps)))
+    reading = json.loads(json.dumps(read_clip(clip)))
     assert reading["count"] == len(clip.take.facts.balls)
     assert {b["colour"] for b in reading["balls"]} == {b.colour for b in clip.take.facts.balls}
     assert len(reading["heard_materials"]) == len(reading["heard_impacts"])
@@ -46,16 +47,16 @@ def test_what_cannot_be_scored_says_why(clips):
     clip, still = clips[0], conditions.empty(clips[:1])[0]
     assert (
         "3 frames are too few"
-        in read_clip(clip.frames[:3], clip.samples, clip.format.fps)["unscored"]
+        in read_clip(Clip(clip.frames[:3], clip.samples, clip.format.fps))["unscored"]
     )
-    assert "unscored" not in read_clip(clip.frames, clip.samples, clip.format.fps)
+    assert "unscored" not in read_clip(clip)
     for frames, samples, reason in (
         (clip.frames, None, "the clip has no sound"),
         (clip.frames[:3], clip.samples, "3 frames are too few"),
         (clip.frames, clip.samples[:1600], "0.10 s of sound are too short"),
         (still.frames, still.samples, "nothing strikes, in the picture or in the sound"),
     ):
-        sync = json.loads(json.dumps(read_clip(frames, samples, clip.format.fps)))["sync"]
+        sync = json.loads(json.dumps(read_clip(Clip(frames, samples, clip.format.fps))))["sync"]
         assert (
             sync["f1_50ms"] is sync["f1_100ms"] is sync["offset_ms"] is None
             and reason in sync["unscored"]
@@ -75,7 +76,7 @@ def test_what_cannot_be_scored_says_why(clips):
 )
 def test_what_is_no_clip_is_refused(frames, samples, said):
     with pytest.raises(ValueError, match=said):
-        read_clip(frames, samples)
+        read_clip(Clip(frames, samples))
 
 
 def test_a_frozen_clip_is_not_tracked(clips):
@@ -118,7 +119,7 @@ def test_a_silent_still_clip_earns_no_sync(clips):
 
 def test_a_clip_without_sound_scores_no_zero(clips):
     clip = next(c for c in clips if c.take.trajectory.contacts)
-    silent = Reading(clip.frames, None, clip.format.fps)
+    silent = Reading(Clip(clip.frames, None, clip.format.fps))
     assert set(scoring.SUITES["sync"].score(clip.take, silent).values()) == {None}
 
 

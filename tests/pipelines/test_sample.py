@@ -13,8 +13,9 @@ from PIL import Image
 
 from experiments import sample
 from sora_jax import cli, media
+from sora_jax.clip import Clip
 from sora_jax.pipelines import verdict
-from sora_jax.pipelines.generate import Clip
+from sora_jax.pipelines.generate import Generated
 
 PROMPT = "a large red ball is thrown to the left and bounces twice"
 
@@ -143,9 +144,7 @@ def test_conditions_are_read_fitted_and_said(command, tmp_path, capsys):
 
     media.write_mp4(
         tmp_path / "own.mp4",
-        noise.integers(0, 255, (80, 24, 24, 3), np.uint8),
-        noise.normal(0, 0.1, 40_000),
-        25,
+        Clip(noise.integers(0, 255, (80, 24, 24, 3), np.uint8), noise.normal(0, 0.1, 40_000), 25),
     )
     names = command(f"--given_video={tmp_path}/own.mp4", output="video")
     record = json.loads((tmp_path / "video" / names[0]).read_text())
@@ -216,11 +215,12 @@ def test_nothing_seen_and_nothing_heard_is_no_agreement(pipeline, tmp_path):
         "audio": np.zeros((form.audio_latents, 64), np.float32),
     }
     provenance = {"prompt": PROMPT, "seed": 0, "task": "text", "negative_prompt": "", "sampler": {}}
-    grey = Clip(
+    grey = Generated(
         np.full((17, 16, 16, 3), 0.5, np.float32),
         np.zeros(form.samples, np.float32),
-        form,
-        latents,
+        form.fps,
+        format=form,
+        latents=latents,
         provenance=provenance,
     )
     report, reading = sample.write(tmp_path / "grey", grey, [])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sora_jax import media
+from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.pipelines import sidecar
@@ -23,9 +24,7 @@ def write(folder, clip):
     path = folder / "clip.mp4"
     media.write_mp4(
         path,
-        clip.frames,
-        clip.samples,
-        clip.format.fps,
+        clip,
         clip.provenance | {"latents": sidecar.digest(clip.latents)},
     )
     sidecar.save(sidecar.sidecar_path(path), clip)
@@ -96,7 +95,7 @@ def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, ca
         kept.write_bytes(kept.read_bytes()[: kept.stat().st_size // 2])
     elif case == "not finite":
         latents = {m: np.full_like(x, np.nan) for m, x in clip.latents.items()}
-        media.write_mp4(path, clip.frames, clip.samples, 8, {"latents": sidecar.digest(latents)})
+        media.write_mp4(path, clip, {"latents": sidecar.digest(latents)})
         sidecar.save(kept, dataclasses.replace(clip, latents=latents))
     elif case == "other clip":
         sidecar.save(
@@ -120,7 +119,7 @@ def test_another_model_may_continue_a_clip(pipeline, clip, tmp_path):
 
 def test_a_file_of_any_length_and_size_is_continued(pipeline, tmp_path):
     frames = np.random.default_rng(0).integers(0, 255, (60, 30, 44, 3), np.uint8)
-    media.write_mp4(tmp_path / "own.mp4", frames, None, 30)
+    media.write_mp4(tmp_path / "own.mp4", Clip(frames, None, 30))
     read = sidecar.open_clip(tmp_path / "own.mp4", pipeline)
     # 2 s = 16 frames = 3 + 13
     assert read.format.frames == 13 and any("first 3 frames" in note for note in read.notes)

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from sora_jax.clip import Clip
 from sora_jax.modality import FORMATS
 from sora_jax.oracles.conditions import CORRUPTED, ground_truth
 from sora_jax.oracles.facts import compare
@@ -58,7 +59,7 @@ def test_the_verdict_is_that_of_the_scores(truth, clips):
 def said(seen, heard, samples=True):
     """What is said of a clip in which these impacts are seen and heard."""
     frames = np.zeros((17, 8, 8, 3), np.float32)
-    reading = Reading(frames, np.zeros(34_000, np.float32) if samples else None, 8)
+    reading = Reading(Clip(frames, np.zeros(34_000, np.float32) if samples else None, 8))
     reading.seen, reading.heard = seen, heard
     return say_impacts(reading)
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from sora_jax import weights
+from sora_jax.clip import Clip
 from sora_jax.train import metrics
 from sora_jax.tree import flatten
 
@@ -275,7 +276,9 @@ def test_videos_are_cut_once_and_others_refused_before(tmp_path):
 
     videos, workdir = tmp_path / "videos", tmp_path / "run"
     for i in range(3):
-        media.write_mp4(videos / f"{i}.mp4", np.full((17, 32, 32, 3), 0.2 * i), np.zeros(34000), 8)
+        media.write_mp4(
+            videos / f"{i}.mp4", Clip(np.full((17, 32, 32, 3), 0.2 * i), np.zeros(34000), 8)
+        )
         (videos / f"{i}.json").write_text(
             json.dumps({"seed": i, "prompt": "a red ball is dropped"})
         )
