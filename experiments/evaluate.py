@@ -17,7 +17,7 @@ training scene and the scenes after a round trip through the tokenizers: the mos
 these tokenizers can reach.
 
 --suite puts the model on the scoreboard instead, beside rows that nobody learned
-(`experiments/scoreboard.py`): physics, failed_actions, permanence, styles, sync, sound, speech,
+(`sora_jax/evaluation/scoreboard.py`): physics, failed_actions, permanence, styles, sync, sound, speech,
 facts, phyworld, several with commas, or all. What the weights were not trained for says so.
 
 A folder is one measurement's: other weights, prompts or settings are refused there. Stopped, a
@@ -36,10 +36,10 @@ import numpy as np
 from absl import flags
 
 from experiments import generation
-from experiments.results import claim
 from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
+from sora_jax.evaluation.results import claim
 
 flags.adopt_module_key_flags(generation)
 
@@ -117,10 +117,10 @@ def calibrate(path: Path) -> int:
     from tqdm import tqdm
 
     from sora_jax.contact_sheet import contact_sheet
+    from sora_jax.evaluation import calibrate as calibration
     from sora_jax.modality import FORMATS
-    from sora_jax.oracles import calibrate as calibration
-    from sora_jax.oracles import conditions, pictures
-    from sora_jax.pipelines.verdict import say_impacts
+    from sora_jax.oracles import examples, pictures
+    from sora_jax.oracles.verdict import say_impacts
 
     form = FORMATS[_FORMAT.value]
     settings = {
@@ -131,7 +131,7 @@ def calibrate(path: Path) -> int:
     }
     claim(path, {"measured": "oracles", **settings})
     started = time.perf_counter()
-    clips = conditions.ground_truth(
+    clips = examples.ground_truth(
         _SPLIT.value, range(calibration.FIRST, calibration.FIRST + _NUM_CLIPS.value), form
     )
     with tqdm(total=calibration.STEPS, unit="condition", leave=False) as bar:
@@ -207,8 +207,8 @@ def _measured(clips) -> str:
     """What the oracles of physics, loudness and words measure on ground truth, beyond right and
     wrong.
     """
-    from sora_jax.oracles import calibrate as calibration
-    from sora_jax.oracles import conditions, loudness
+    from sora_jax.evaluation import calibrate as calibration
+    from sora_jax.oracles import examples, loudness
     from sora_jax.oracles.words import errors
 
     readings = [clip.read() for clip in clips]
@@ -216,9 +216,7 @@ def _measured(clips) -> str:
     contacts = [law.momentum_error for law in laws if law.momentum_error is not None]
     gravities = [read.gravity for read in readings if read.gravity is not None]
     pairs = [pair for read in readings for pair in loudness.impacts(read)]
-    spoken = [
-        (clip.read().words, calibration.said(clip.take)) for clip in conditions.narrated(clips)
-    ]
+    spoken = [(clip.read().words, calibration.said(clip.take)) for clip in examples.narrated(clips)]
     residuals = [law.residual_px for law in laws]
     said = sum(len(words) for _, words in spoken)
     quantiles = lambda values, *q: (
@@ -290,7 +288,7 @@ def nearest_scenes(takes) -> list:
     """For each take the training scene that shares most facts with it."""
     from tqdm import tqdm
 
-    from sora_jax.oracles.scoring import likeness
+    from sora_jax.evaluation.scoring import likeness
     from sora_jax.worlds.playhouse.draw import draw
 
     pool = [
@@ -307,11 +305,12 @@ def evaluate(path: Path) -> None:
     from sora_jax import media
     from sora_jax.clip import Clip
     from sora_jax.contact_sheet import contact_sheet
-    from sora_jax.oracles import conditions, pictures, scoring
+    from sora_jax.evaluation import scoring
+    from sora_jax.evaluation.round_trip import fidelity, round_trip
+    from sora_jax.oracles import examples, pictures
     from sora_jax.oracles.reading import Reading
-    from sora_jax.oracles.round_trip import fidelity, round_trip
+    from sora_jax.oracles.verdict import say_balls, say_impacts
     from sora_jax.pipelines.generate import Request
-    from sora_jax.pipelines.verdict import say_balls, say_impacts
     from sora_jax.worlds.playhouse.draw import draw
 
     pipeline, sampler = generation.load(), generation.sampler()
@@ -335,9 +334,9 @@ def evaluate(path: Path) -> None:
         Request(take.captions[0], seed=seed + i, sampler=sampler) for i, take in enumerate(takes)
     ]
     clips, seconds = make_clips(pipeline, requests, path / "clips")
-    truth = conditions.render_takes(takes, form)
+    truth = examples.render_takes(takes, form)
     passed = round_trip(pipeline, truth)
-    nearest = conditions.render_takes(nearest_scenes(takes), form)
+    nearest = examples.render_takes(nearest_scenes(takes), form)
     readings = [Reading(Clip(frames, samples, form.fps)) for frames, samples in clips]
     ceiling = [clip.read() for clip in truth]
     scores = scoring.score(takes, readings, ceiling)
@@ -397,9 +396,9 @@ def evaluate(path: Path) -> None:
 
 def scoreboard(path: Path, names: list[str]) -> None:
     """Put the model on the scoreboard of these suites."""
-    from experiments import scoreboard as board
     from sora_jax import weights
-    from sora_jax.oracles.suites import SUITES
+    from sora_jax.evaluation import scoreboard as board
+    from sora_jax.evaluation.suites import SUITES
 
     pipeline, sampler = generation.load(), generation.sampler()
     data = weights.load_weights(
@@ -465,7 +464,7 @@ def scoreboard(path: Path, names: list[str]) -> None:
 def chosen_suites() -> list[str]:
     """The suites that --suite names. Raises UserError for one that does not exist."""
     from sora_jax.config import nearest
-    from sora_jax.oracles.suites import SUITES
+    from sora_jax.evaluation.suites import SUITES
 
     for name in _SUITE.value:
         if name not in (*SUITES, "all"):

@@ -25,9 +25,10 @@ def training_set(num_clips: int):
     import numpy as np
     from scipy import ndimage
 
+    from sora_jax.evaluation.conditions import tiles
     from sora_jax.modality import FORMATS
     from sora_jax.oracles import style
-    from sora_jax.oracles.conditions import render_takes, tiles
+    from sora_jax.oracles.examples import render_takes
     from sora_jax.worlds.playhouse.draw import draw
     from sora_jax.worlds.playhouse.spec import FILM_STYLES
 

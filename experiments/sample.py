@@ -170,7 +170,7 @@ def judge(clip, reading) -> dict:
     """Whether the clip shows what its prompt asks: {"met": bool, "facts": [...]}, or {"met": None,
     "reason": ...}; for JSON.
     """
-    from sora_jax.pipelines.verdict import verdict
+    from sora_jax.oracles.verdict import verdict
     from sora_jax.worlds.playhouse import captions
 
     if "continued_from" in clip.provenance:
@@ -269,8 +269,8 @@ def facts_table(verdict: dict) -> str:
 def main(argv):
     prompts = read_prompts()
     folder = check_paths()
+    from sora_jax.oracles.verdict import say_balls, say_impacts
     from sora_jax.pipelines.generate import Request
-    from sora_jax.pipelines.verdict import say_balls, say_impacts
     from sora_jax.progress import Progress
 
     pipeline = generation.load()

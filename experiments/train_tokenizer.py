@@ -38,9 +38,9 @@ from sora_jax.data.tokenizer_clips import (
     video_clips,
 )
 from sora_jax.errors import UserError
+from sora_jax.evaluation.round_trip import pictures_through, psnr
 from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.oracles.conditions import render_takes
-from sora_jax.oracles.round_trip import pictures_through, psnr
+from sora_jax.oracles.examples import render_takes
 from sora_jax.tokenizers import audio, video
 from sora_jax.train.identity import open_workdir
 from sora_jax.train.loop import TrainConfig, fit

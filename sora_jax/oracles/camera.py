@@ -36,7 +36,7 @@ zooms goes evenly in this world: a width that changes by GROWN metres is taken a
 
 Limits: films, without a cut; on `occlude`, where a panel may hide a post, only with the knowledge
 of what moves there are (`read_move`). By night in the anime style noise of 10 hides a shake of one
-pixel. Accuracy in `calibrate.py`: 0.5 pixels rms, pans and push-ins to 5 %.
+pixel. Accuracy in `sora_jax.evaluation.calibrate`: 0.5 pixels rms, pans and push-ins to 5 %.
 """
 
 import dataclasses

@@ -32,7 +32,7 @@ A reading is scored by its word error rate against the words that were said,
     WER = (substitutions + deletions + insertions of the best alignment) / words said            (3)
 
 Limits: words lie APART seconds from one another. Calibrated on words that no impact strikes into,
-though it may ring into them (`conditions.narrated`); of 42 films whose narrator is struck into at
+though it may ring into them (`examples.narrated`); of 42 films whose narrator is struck into at
 will 39 were read right, 37 with noise of 20 dB.
 """
 

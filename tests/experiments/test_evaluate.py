@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from sora_jax.oracles import conditions
+from sora_jax.evaluation import conditions
 
 
 def run(*flags):

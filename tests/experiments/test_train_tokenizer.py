@@ -14,9 +14,9 @@ from flax import nnx
 from experiments.train_tokenizer import MEDIA, held_out_psnr, trained
 from sora_jax import media, weights
 from sora_jax.clip import Clip
+from sora_jax.evaluation.round_trip import fidelity, pictures_through, psnr
 from sora_jax.modality import FORMATS
-from sora_jax.oracles.conditions import ground_truth
-from sora_jax.oracles.round_trip import fidelity, pictures_through, psnr
+from sora_jax.oracles.examples import ground_truth
 from sora_jax.tokenizers.audio import AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizerConfig
 from sora_jax.train.state import split_module

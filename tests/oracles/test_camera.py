@@ -5,7 +5,7 @@ moves told from views.
 import numpy as np
 
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import camera, conditions
+from sora_jax.oracles import camera, examples
 from sora_jax.worlds.playhouse.camera import views
 from sora_jax.worlds.playhouse.draw import draw
 
@@ -13,7 +13,7 @@ FORM = FORMATS["nano"]
 
 
 def test_views_are_read_to_a_fraction_of_a_pixel():
-    for clip in conditions.render_takes(
+    for clip in examples.render_takes(
         [draw("val", i, family="film") for i in range(4)], FORM, batch=4
     ):
         found, true = (

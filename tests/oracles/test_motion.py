@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import conditions, phyworld
+from sora_jax.oracles import examples, phyworld
 from sora_jax.worlds.playhouse.draw import draw
 
 FORM = FORMATS["phyworld"]
@@ -14,7 +14,7 @@ FORM = FORMATS["phyworld"]
 
 @pytest.fixture(scope="module")
 def scenes():
-    return conditions.render_takes(
+    return examples.render_takes(
         [
             draw("val", i, family=f"phyworld_{task}_30k")
             for task in ("uniform", "collision", "parabola")
@@ -101,7 +101,7 @@ def test_a_disc_of_pixels_has_our_floor():
 @pytest.mark.slow
 def test_the_papers_parser_at_its_size_has_the_papers_floor():
     form = dataclasses.replace(FORM, size=256)
-    clips = conditions.render_takes(
+    clips = examples.render_takes(
         [draw("val", i, family="phyworld_collision_30k") for i in range(12)], form, 4
     )
     error = np.mean(

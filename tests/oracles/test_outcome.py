@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from sora_jax.evaluation import conditions
+from sora_jax.evaluation.calibrate import ORACLES
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import conditions, court_furniture, disc, outcome
-from sora_jax.oracles.calibrate import ORACLES
+from sora_jax.oracles import court_furniture, disc, examples, outcome
 from sora_jax.oracles.tracker import coloured
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import furniture
@@ -29,7 +30,7 @@ def courts():
         takes = found[take.facts.action, take.facts.outcome]
         if take.margin_px(64) >= 1.5 and len(takes) < 2:
             takes.append(take)
-    return conditions.render_takes(
+    return examples.render_takes(
         [take for takes in found.values() for take in takes], FORMATS["nano"], batch=24
     )
 
@@ -91,10 +92,10 @@ def test_each_breach_has_a_reason(courts):
     clip = next(c for c in courts if wanted(c)[2] == "rim-out")
     assert "not there" in why(
         np.concatenate(
-            [clip.frames[:8], np.repeat(conditions.empty([clip])[0].frames[:1], 9, axis=0)]
+            [clip.frames[:8], np.repeat(examples.empty([clip])[0].frames[:1], 9, axis=0)]
         )
     )
-    assert "no ball" in why(conditions.empty([clip])[0].frames)
+    assert "no ball" in why(examples.empty([clip])[0].frames)
     assert "twice" in why(conditions.CORRUPTED["corrupted_double"][1]([clip])[0].frames)
     assert "nothing is" in why(np.repeat(clip.frames[:1], 17, axis=0))
     two = clip.frames.copy()
@@ -110,7 +111,7 @@ def test_each_breach_has_a_reason(courts):
 
 
 def test_without_furniture_there_is_nothing_to_ask():
-    rooms = conditions.ground_truth("val", range(4), FORMATS["nano"], batch=4)
+    rooms = examples.ground_truth("val", range(4), FORMATS["nano"], batch=4)
     assert [outcome.read_outcome(c.frames, FPS) for c in rooms] == [None] * 4
 
 

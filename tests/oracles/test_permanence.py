@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from sora_jax.evaluation import conditions
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import conditions
+from sora_jax.oracles import examples
 from sora_jax.oracles.disc import follow, still_picture
 from sora_jax.oracles.permanence import course, read_panel, read_permanence
 from sora_jax.oracles.tracker import vivid
@@ -199,12 +200,12 @@ def test_a_course_is_straight_or_meets_a_wall():
 @pytest.mark.slow
 def test_films_with_moving_cameras():
     """Of rendered clips nearly all are kept, and what changes behind the panel is found out."""
-    clips = conditions.render_takes(
+    clips = examples.render_takes(
         [draw("val", i, family="occlude") for i in range(12)], FORMATS["nano"], batch=12
     )
     kept = lambda clips: sum(bool(r and r.kept) for r in (c.read().permanence for c in clips))
     assert kept(clips) == 12
     hardly = draw("val", 239, family="occlude")  # its posts are hidden most of the time
-    assert kept(conditions.render_takes([hardly], FORMATS["nano"], batch=12)) == 1
+    assert kept(examples.render_takes([hardly], FORMATS["nano"], batch=12)) == 1
     for name in ("lost", "swapped", "resized", "stuck", "in_front"):
         assert kept(conditions.CORRUPTED[f"corrupted_{name}"][1](clips)) == 0

@@ -9,8 +9,9 @@ import sys
 import numpy as np
 import pytest
 
+from sora_jax.evaluation import conditions
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import conditions, style
+from sora_jax.oracles import examples, style
 from sora_jax.worlds.playhouse.draw import draw, in_style
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
@@ -20,7 +21,7 @@ FORM = FORMATS["nano"]
 @pytest.fixture(scope="module")
 def films():
     take = draw("val", 1, family="film")
-    return conditions.render_takes([in_style(take, name) for name in FILM_STYLES], FORM, batch=4)
+    return examples.render_takes([in_style(take, name) for name in FILM_STYLES], FORM, batch=4)
 
 
 def test_every_style_is_told_also_in_noise(films):
@@ -39,7 +40,7 @@ def test_a_style_is_one_throughout(films):
 
 
 def test_what_is_no_film_has_no_style(films):
-    assert [style.read_style(clip.frames) for clip in conditions.blank(films)] == [None] * 4
+    assert [style.read_style(clip.frames) for clip in examples.blank(films)] == [None] * 4
     assert style.read_style(np.random.default_rng(0).uniform(size=films[0].frames.shape)) is None
     assert [
         style.read_style(conditions.tiles(film.frames, i)) for i, film in enumerate(films)

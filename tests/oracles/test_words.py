@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import conditions, words
+from sora_jax.oracles import examples, words
 from sora_jax.worlds.playhouse import voice
 from sora_jax.worlds.playhouse.spec import MATERIALS
 from sora_jax.worlds.playhouse.stream import noise
@@ -66,7 +66,7 @@ def test_a_word_within_a_ring():
 
 
 def test_a_word_just_before_a_blow():
-    (clip,) = conditions.narrated(conditions.ground_truth("val", [23117], FORMATS["nano"], batch=1))
+    (clip,) = examples.narrated(examples.ground_truth("val", [23117], FORMATS["nano"], batch=1))
     assert (
         heard(clip.samples)
         == [word for _, word in clip.take.scene.narration.words]

@@ -14,7 +14,7 @@ from PIL import Image
 from experiments import sample
 from sora_jax import cli, media
 from sora_jax.clip import Clip
-from sora_jax.pipelines import verdict
+from sora_jax.oracles import verdict
 from sora_jax.pipelines.generate import Generated
 
 PROMPT = "a large red ball is thrown to the left and bounces twice"

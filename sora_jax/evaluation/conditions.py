@@ -15,136 +15,18 @@ import numpy as np
 from scipy import ndimage
 
 from sora_jax import media
-from sora_jax.clip import Clip
-from sora_jax.modality import FORMATS, SAMPLE_RATE, ClipFormat
-from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.words import APART, shuffled_pieces
-from sora_jax.worlds.playhouse import render, sound, voice
-from sora_jax.worlds.playhouse.draw import Take, draw, in_style
-from sora_jax.worlds.playhouse.families import FAMILIES
-from sora_jax.worlds.playhouse.families.phyworld import TASKS
+from sora_jax.modality import SAMPLE_RATE
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example, empty_rooms, quiet, render_takes
+from sora_jax.oracles.words import shuffled_pieces
+from sora_jax.worlds.playhouse import sound
+from sora_jax.worlds.playhouse.draw import in_style
 from sora_jax.worlds.playhouse.simulate import simulate
-from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, Ball, Narration
-from sora_jax.worlds.playhouse.stream import Stream
-from sora_jax.worlds.playhouse.takes import render_batch
+from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, Ball
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-VIDEO, AUDIO = "video", "audio"
 LATE = 0.16  # seconds by which corrupted_late delays the sound
 EARLY = 0.6  # metres by which corrupted_early is ahead
 HASTE = 1.3  # how much faster corrupted_hasten runs after the first bounce
-RUNG_OUT = 0.25  # seconds after an impact before a narrator speaks
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Example(Clip):
-    """A clip and the take that it shows, or was asked to show."""
-
-    take: Take
-    format: ClipFormat
-
-    def read(self) -> Reading:
-        return Reading(self)
-
-    @property
-    def rng(self) -> np.random.Generator:
-        return np.random.default_rng([17, self.take.index])
-
-
-def example(take: Take, frames: np.ndarray, samples: np.ndarray, form: ClipFormat) -> Example:
-    return Example(frames, samples, form.fps, take=take, format=form)
-
-
-def ground_truth(split: str, indices, form: ClipFormat, batch: int = 16) -> list[Example]:
-    """Rendered takes of a split: the ones that models are trained and scored on, whatever the
-    format.
-    """
-    return render_takes([draw(split, i) for i in indices], form, batch)
-
-
-def render_takes(takes: list[Take], form: ClipFormat, batch: int = 16) -> list[Example]:
-    """Picture and sound of takes, in batches of one size so that the renderer is compiled once."""
-    clips = []
-    for first in range(0, len(takes), batch):
-        part = takes[first : first + batch]
-        full = part + [part[-1]] * (batch - len(part))
-        made = render_batch(full, form)
-        clips += [
-            example(*clip, form)
-            for clip in zip(part, np.asarray(made["frames"]), np.asarray(made["samples"]))
-        ]
-    return clips
-
-
-def narrated(clips: list[Example]) -> list[Example]:
-    """The clips with words said over them by voices that the words oracle was not trained on, none
-    during an impact.
-    """
-    takes = []
-    for c in clips:
-        stream, speaker, words, time = (
-            Stream(21, c.take.index),
-            c.take.index % len(voice.HELD_OUT_VOICES),
-            [],
-            0.1,
-        )
-        speaker = voice.HELD_OUT_VOICES[speaker]
-        while time < c.format.seconds:
-            word = stream.choice(list(voice.WORDS))
-            end = time + voice.duration(word, speaker)
-            struck = [
-                contact.time
-                for contact in c.take.trajectory.contacts
-                if time - RUNG_OUT < contact.time < end + 0.03
-            ]
-            if struck:
-                time = max(struck) + RUNG_OUT + 0.001  # past it, also after rounding
-            else:
-                words.append((time, word))
-                time = end + APART + stream.uniform(0.0, 0.1)
-        whole = tuple(
-            (start, word)
-            for start, word in words
-            if start + voice.duration(word, speaker) < c.format.seconds - 0.05
-        )
-        takes.append(
-            dataclasses.replace(
-                c.take, scene=dataclasses.replace(c.take.scene, narration=Narration(speaker, whole))
-            )
-        )
-    samples = np.asarray(
-        sound.synthesise(sound.sound_inputs(takes, clips[0].format), clips[0].format)
-    )
-    return [
-        dataclasses.replace(c, take=take, samples=own)
-        for c, take, own in zip(clips, takes, samples)
-    ]
-
-
-def phyworld(clips: list[Example]) -> list[Example]:
-    """As many clips of PhyWorld's balls, one task after the other."""
-    families = [f"phyworld_{task}_30k" for task in TASKS]
-    return render_takes(
-        [draw("val", i, family=families[i % len(families)]) for i in range(len(clips))],
-        FORMATS["phyworld"],
-    )
-
-
-def _staged(family: str, **style: Callable[[int], str]):
-    """As many clips of a family, of the same indices, split and format as the rooms; of `val` where
-    the family has no such split.
-    """
-
-    def make(clips: list[Example]) -> list[Example]:
-        splits = FAMILIES[family].splits
-        split = clips[0].take.split if clips[0].take.split in splits else "val"
-        takes = [
-            draw(split, c.take.index, family=family, **{k: pick(i) for k, pick in style.items()})
-            for i, c in enumerate(clips)
-        ]
-        return render_takes(takes, clips[0].format, min(16, len(takes)))
-
-    return make
 
 
 def _frames(change: Callable[[Example], np.ndarray]):
@@ -193,34 +75,7 @@ def _balls(c: Example) -> np.ndarray:
 
 
 def _empty_room(c: Example) -> np.ndarray:
-    return _empty_rooms([c])[0]
-
-
-def _empty_rooms(clips: list[Example]) -> np.ndarray:
-    """Pictures without balls, and of films without posts, [B, F, H, W, 3]."""
-    scenes = [
-        dataclasses.replace(
-            c.take.scene, shapes=tuple(s for s in c.take.scene.shapes if s.paint != "post")
-        )
-        for c in clips
-    ]
-    inputs = render.render_inputs(
-        [dataclasses.replace(c.take, scene=scene) for c, scene in zip(clips, scenes)],
-        clips[0].format,
-    )
-    inputs["radius"][:] = 0.0
-    return np.asarray(render.render(inputs, clips[0].format))
-
-
-def _quiet(c: Example) -> np.ndarray:
-    """The ambience alone."""
-    bare = dataclasses.replace(
-        c.take, scene=dataclasses.replace(c.take.scene, narration=None, rolling=False)
-    )
-    inputs = sound.sound_inputs([bare], c.format)
-    inputs["coarse"][:] = 0.0
-    inputs["click"][:] = 0.0
-    return np.asarray(sound.synthesise(inputs, c.format))[0]
+    return empty_rooms([c])[0]
 
 
 def _vanish(c: Example) -> np.ndarray:
@@ -254,7 +109,7 @@ def _visitor(c: Example) -> np.ndarray:
 
 def _late(c: Example) -> np.ndarray:
     shift = int(LATE * SAMPLE_RATE)
-    return np.concatenate([_quiet(c)[:shift], c.samples[:-shift]])
+    return np.concatenate([quiet(c)[:shift], c.samples[:-shift]])
 
 
 def moved(samples: np.ndarray, seconds: float) -> np.ndarray:
@@ -569,50 +424,3 @@ CORRUPTED = {
     "corrupted_loudness": (AUDIO, _samples(_upside_down)),
     "corrupted_pieces": (AUDIO, _samples(lambda c: shuffled_pieces(c.samples, c.take.index))),
 }
-
-
-# stage -> what makes its clips of rooms. Films have as many of each style.
-STAGES: dict[str, Callable[[list[Example]], list[Example]]] = {
-    "room": lambda clips: clips,
-    "narrated": narrated,
-    "film": _staged("film", style=lambda i: FILM_STYLES[i % len(FILM_STYLES)]),
-    "occlude": _staged("occlude"),
-    "court": _staged("court"),
-    "phyworld": phyworld,
-}
-
-
-def empty(clips: list[Example]) -> list[Example]:
-    """The room without balls, the ambience without impacts."""
-    return [
-        dataclasses.replace(c, frames=room, samples=_quiet(c))
-        for c, room in zip(clips, _empty_rooms(clips))
-    ]
-
-
-def shuffled(clips: list[Example], other=lambda take: take.facts.key()) -> list[Example]:
-    """Clip i with the take of another clip: the next one in which what is asked, other(take), is
-    something else.
-    """
-    out = []
-    for i, c in enumerate(clips):
-        ring = (clips[(i + k) % len(clips)].take for k in range(1, len(clips)))
-        out.append(
-            dataclasses.replace(c, take=next(take for take in ring if other(take) != other(c.take)))
-        )
-    return out
-
-
-def blank(clips: list[Example]) -> list[Example]:
-    """One colour in all of a clip: that of its mean."""
-    return [
-        dataclasses.replace(c, frames=np.broadcast_to(c.frames.mean((0, 1, 2)), c.frames.shape))
-        for c in clips
-    ]
-
-
-def disordered(clips: list[Example]) -> list[Example]:
-    """The frames of every clip in another order."""
-    return [
-        dataclasses.replace(c, frames=c.frames[c.rng.permutation(c.format.frames)]) for c in clips
-    ]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from experiments.results import claim
 from sora_jax.errors import UserError
+from sora_jax.evaluation.results import claim
 
 IDENTITY = {
     "model": "0123456789ab",

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from sora_jax.clip import Clip
+from sora_jax.evaluation.conditions import CORRUPTED
 from sora_jax.modality import FORMATS
-from sora_jax.oracles.conditions import CORRUPTED, ground_truth
+from sora_jax.oracles.examples import ground_truth
 from sora_jax.oracles.facts import compare
 from sora_jax.oracles.reading import Reading
-from sora_jax.pipelines.verdict import say_impacts, verdict
+from sora_jax.oracles.verdict import say_impacts, verdict
 from sora_jax.worlds.playhouse.captions import Facts
 
 

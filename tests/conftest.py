@@ -3,9 +3,9 @@
 import pytest
 
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import conditions
+from sora_jax.oracles import examples
 
 
 @pytest.fixture(scope="session")
 def clips():
-    return conditions.ground_truth("val", range(24), FORMATS["nano"], batch=24)
+    return examples.ground_truth("val", range(24), FORMATS["nano"], batch=24)

@@ -7,9 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from sora_jax.evaluation import conditions
+from sora_jax.evaluation.round_trip import fidelity
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import conditions
-from sora_jax.oracles.round_trip import fidelity
+from sora_jax.oracles import examples
 from sora_jax.worlds.playhouse.draw import draw
 
 
@@ -84,7 +85,7 @@ STAGE |= dict.fromkeys(
 @pytest.fixture(scope="module")
 def staged(few):
     """stage -> a few of its clips."""
-    return {stage: conditions.STAGES[stage](few) for stage in ("room", "film", "occlude", "court")}
+    return {stage: examples.STAGES[stage](few) for stage in ("room", "film", "occlude", "court")}
 
 
 @pytest.mark.parametrize("name", [*conditions.KEPT, *conditions.CORRUPTED])
@@ -100,6 +101,6 @@ def test_a_condition_touches_its_own_medium_only(staged, name):
 
 
 def test_every_format_is_calibrated_on_the_scenes_of_training():
-    shown = conditions.ground_truth("val", range(2), FORMATS["S"], batch=2)
+    shown = examples.ground_truth("val", range(2), FORMATS["S"], batch=2)
     for i, c in enumerate(shown):  # drawn for the 2.06 s of S, scene 1 would be another
         assert c.take.scene == draw("val", i).scene and c.frames.shape == (33, 64, 64, 3)

@@ -13,7 +13,7 @@ kind, or `Unscored` with the reason why a clip that should have been read could 
             the "sounds" of other clips, or the own sound in "pieces" of 50 ms in another order:
             whatever the metrics see through, for physics and sound know no scene
 
-`experiments/scoreboard.py` runs them. A new suite is a new record.
+`scoreboard.py` runs them. A new suite is a new record.
 """
 
 import dataclasses
@@ -22,9 +22,10 @@ from collections.abc import Callable
 
 import numpy as np
 
+from sora_jax.evaluation import calibrate, scoring
 from sora_jax.modality import ClipFormat
-from sora_jax.oracles import calibrate, loudness, phyworld, scoring
-from sora_jax.oracles.conditions import AUDIO, VIDEO, Example
+from sora_jax.oracles import loudness, phyworld
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example
 from sora_jax.oracles.material import read_material
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.words import word_error_rate

@@ -21,11 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sora_jax.oracles.calibrate import heard_at, heard_right, lone_impacts, true_impacts
-from sora_jax.oracles.conditions import Example
+from sora_jax.evaluation.calibrate import heard_at, heard_right, lone_impacts, true_impacts
+from sora_jax.evaluation.scoring import interval
+from sora_jax.oracles.examples import Example
 from sora_jax.oracles.facts import compare
 from sora_jax.oracles.material import dominant_mode
-from sora_jax.oracles.scoring import interval
 from sora_jax.oracles.sync import match
 from sora_jax.worlds.playhouse.spec import to_pixels
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from sora_jax.clip import Clip
-from sora_jax.oracles import conditions, read_clip, scoring, suites
+from sora_jax.evaluation import conditions, scoring, suites
+from sora_jax.oracles import examples, read_clip
 from sora_jax.oracles.facts import compare, tracked
 from sora_jax.oracles.reading import Reading
 from sora_jax.worlds.playhouse.captions import BallFacts, Facts
@@ -44,7 +45,7 @@ def test_what_cannot_be_scored_says_why(clips):
     """Never zero, never one, never left out: no sound, too few frames, too short a sound, nothing
     that strikes.
     """
-    clip, still = clips[0], conditions.empty(clips[:1])[0]
+    clip, still = clips[0], examples.empty(clips[:1])[0]
     assert (
         "3 frames are too few"
         in read_clip(Clip(clip.frames[:3], clip.samples, clip.format.fps))["unscored"]
@@ -113,7 +114,7 @@ def test_scores_lie_between_floor_and_ceiling(clips):
 
 
 def test_a_silent_still_clip_earns_no_sync(clips):
-    clip = next(c for c in conditions.empty(clips[:4]) if c.take.trajectory.contacts)
+    clip = next(c for c in examples.empty(clips[:4]) if c.take.trajectory.contacts)
     assert scoring.SUITES["sync"].score(clip.take, clip.read())["f1_100ms"] == 0.0
 
 

@@ -16,9 +16,9 @@ tolerance of the scene's truth:
     loudness       every floor and wall impact seen and heard, the clearly faster louder (clips with
                    two such)
     words          every word heard as said, in order, by voices that were not trained on (clips
-                   with words: `conditions.narrated`)
+                   with words: `examples.narrated`)
     motion         velocities within 0.15 units a second of the scene's, no ball lost (PhyWorld's
-                   balls: `conditions.phyworld`)
+                   balls: `examples.phyworld`)
     style          the style told right (films, as many of each style)
     outcome        what is tried, on which side, and what comes of it (courts whose outcome is
                    clear: `Take.margin_px`)
@@ -42,8 +42,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sora_jax.oracles import conditions, loudness, phyworld
-from sora_jax.oracles.conditions import AUDIO, CORRUPTED, KEPT, VIDEO, Example
+from sora_jax.evaluation import conditions
+from sora_jax.evaluation.conditions import CORRUPTED, KEPT
+from sora_jax.oracles import examples, loudness, phyworld
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example
 from sora_jax.oracles.facts import compare
 from sora_jax.oracles.material import read_material
 from sora_jax.oracles.onsets import Onset, merge
@@ -246,7 +248,7 @@ class Oracle:
     """How an oracle is judged: media it reads, the corruptions that must fool it, judge(clip,
     reading) -> right, or None where nothing is asked.
 
-    ceiling: the most that what must fail may score. stage: a name in `conditions.STAGES`, the clips
+    ceiling: the most that what must fail may score. stage: a name in `examples.STAGES`, the clips
     it is judged on. empty: the clips that show nothing of what is read.
     """
 
@@ -256,7 +258,7 @@ class Oracle:
     tolerance: str
     ceiling: float = CEILING
     stage: str = "room"
-    empty: Callable[[list[Example]], list[Example]] = conditions.empty
+    empty: Callable[[list[Example]], list[Example]] = examples.empty
 
 
 ORACLES = {
@@ -339,7 +341,7 @@ ORACLES = {
         "the style",
         1 / len(FILM_STYLES),
         "film",
-        conditions.blank,
+        examples.blank,
     ),
     "outcome": Oracle(
         (VIDEO,),
@@ -438,21 +440,21 @@ def _shuffled(name: str, clips: list[Example]) -> list[tuple[Example, Reading]]:
     if name == "outcome":
         return [
             (c, c.read())
-            for c in conditions.shuffled(
+            for c in examples.shuffled(
                 clips, lambda take: (take.facts.action, take.facts.direction, take.facts.outcome)
             )
         ]
     if name == "camera":
         return [
             (c, c.read())
-            for c in conditions.shuffled(
+            for c in examples.shuffled(
                 clips, lambda take: (take.facts.look.camera, take.facts.look.direction)
             )
         ]
     made = (
-        conditions.disordered(clips)
+        examples.disordered(clips)
         if name in ("physics", "permanence")
-        else conditions.shuffled(clips)
+        else examples.shuffled(clips)
     )
     if name in ("sync", "loudness"):
         made = [
@@ -490,7 +492,7 @@ def calibrate(
     for stage in dict.fromkeys(ORACLES[name].stage for name in oracles):
         here, staged = (
             [name for name in oracles if ORACLES[name].stage == stage],
-            conditions.STAGES[stage](clips),
+            examples.STAGES[stage](clips),
         )
         for condition, (medium, change) in table.items():
             report(condition)

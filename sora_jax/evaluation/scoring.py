@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sora_jax.oracles.calibrate import true_impacts
+from sora_jax.evaluation.calibrate import true_impacts
 from sora_jax.oracles.facts import KINDS, compare, tracked
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import agreement

@@ -20,8 +20,9 @@ import dataclasses
 
 import numpy as np
 
-from sora_jax.oracles import conditions, phyworld, scoring
-from sora_jax.oracles.conditions import Example
+from sora_jax.evaluation import scoring
+from sora_jax.oracles import examples, phyworld
+from sora_jax.oracles.examples import Example
 from sora_jax.oracles.words import shuffled_pieces
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.trajectory import Trajectory
@@ -56,7 +57,7 @@ def _straight(clip: Example) -> Take:
 
 
 def linear_extrapolation(clips: list[Example]) -> list[Example]:
-    made = conditions.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
+    made = examples.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
     return [
         dataclasses.replace(c, frames=m.frames, samples=np.zeros_like(c.samples))
         for c, m in zip(clips, made)
@@ -71,7 +72,7 @@ def nearest(take: Take, pool: list[Take]) -> Take:
 def shuffled(clips: list[Example], others: list[Example], mixed: str) -> list[Example]:
     """The clips mixed as `suites.Suite.mixed` says; others: for each clip that of another scene."""
     if mixed == "frames":
-        return conditions.disordered(clips)
+        return examples.disordered(clips)
     if mixed == "pieces":
         return [
             dataclasses.replace(

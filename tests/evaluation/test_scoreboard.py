@@ -8,14 +8,14 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import evaluate, scoreboard
+from experiments import evaluate
 from sora_jax.errors import UserError
+from sora_jax.evaluation import calibrate, scoreboard, suites
+from sora_jax.evaluation.suites import Metric, Part, Suite, Unscored
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
-from sora_jax.oracles import calibrate, suites
-from sora_jax.oracles.conditions import Example, example
+from sora_jax.oracles.examples import Example, example
 from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.suites import Metric, Part, Suite, Unscored
 from sora_jax.worlds.playhouse.draw import draw
 
 ROOM = {"source": "playhouse", "split": "train"}

@@ -26,11 +26,12 @@ from tqdm import tqdm
 
 from sora_jax import files
 from sora_jax.contact_sheet import contact_sheet
+from sora_jax.evaluation import baselines, scoring, suites
+from sora_jax.evaluation.round_trip import round_trip
+from sora_jax.evaluation.suites import NO_ORACLE, NOT_TRAINED, Part, Suite, Unscored
 from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.oracles import conditions, phyworld, pictures, rows, scoring, suites
-from sora_jax.oracles.conditions import Example, example
-from sora_jax.oracles.round_trip import round_trip
-from sora_jax.oracles.suites import NO_ORACLE, NOT_TRAINED, Part, Suite, Unscored
+from sora_jax.oracles import examples, phyworld, pictures
+from sora_jax.oracles.examples import Example, example
 from sora_jax.pipelines.generate import Pipeline, Request
 from sora_jax.worlds.playhouse.draw import Take, draw
 
@@ -169,13 +170,13 @@ class Scoreboard:
     ) -> dict[str, Callable[[], list[Example]]]:
         """How a batch of each row is made."""
         mine = takes[here]
-        render = lambda takes: conditions.render_takes(takes, form, self.batch)
+        render = lambda takes: examples.render_takes(takes, form, self.batch)
         truth = functools.cache(lambda: render(mine))
         others = lambda: render(
             [takes[js[0]] if js else take for take, js in zip(mine, scoring.partners(takes)[here])]
         )
         nearest = lambda: render(
-            [rows.nearest(take, self._pools(self._family(part))) for take in mine]
+            [baselines.nearest(take, self._pools(self._family(part))) for take in mine]
         )
         shown = lambda clips: [
             example(take, c.frames, c.samples, form) for take, c in zip(mine, clips)
@@ -183,10 +184,10 @@ class Scoreboard:
         return {
             TRUTH: truth,
             "tokenizer round trip": lambda: round_trip(self.pipeline, truth()),
-            "copy last frame": lambda: rows.copy_last_frame(truth()),
-            "linear extrapolation": lambda: rows.linear_extrapolation(truth()),
+            "copy last frame": lambda: baselines.copy_last_frame(truth()),
+            "linear extrapolation": lambda: baselines.linear_extrapolation(truth()),
             "nearest training clip": lambda: shown(nearest()),
-            SHUFFLED: lambda: rows.shuffled(truth(), others(), suite.mixed),
+            SHUFFLED: lambda: baselines.shuffled(truth(), others(), suite.mixed),
             MODEL: lambda: self._made(
                 f"{part.family}-{suite.ask}-{_digest(takes)}",
                 truth(),
@@ -296,7 +297,7 @@ def _request(clip: Example, ask: str | None, seed: int, sampler) -> Request:
     if ask == "prompt":
         return Request(clip.take.captions[0], seed=seed, sampler=sampler)
     group = clip.format.frames_per_latent
-    first = clip.frames[: 1 + group * -(-(rows.GIVEN - 1) // group)]
+    first = clip.frames[: 1 + group * -(-(baselines.GIVEN - 1) // group)]
     return Request(
         clip.take.intents[0] if ask == "intent" else None,
         seed=seed,

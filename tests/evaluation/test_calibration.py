@@ -4,7 +4,8 @@ broken found out.
 
 import pytest
 
-from sora_jax.oracles import arcs, calibrate, conditions, tracker
+from sora_jax.evaluation import calibrate, conditions
+from sora_jax.oracles import arcs, tracker
 
 CONDITIONS = {"ground_truth", "shuffled", "empty", *conditions.KEPT}
 # One clip of 24 is 0.042: the limits for few clips leave room for one more miss than those of the

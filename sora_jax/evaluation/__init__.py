@@ -1,0 +1,1 @@
+"""How well models do, and how far the oracles can be trusted."""
