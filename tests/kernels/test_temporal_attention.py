@@ -119,7 +119,7 @@ MUTATIONS = {
         "tl.load(visible_ptr + frame) >= 0",
         dataclasses.replace(PLAIN, masked=True),
     ),
-    "another scale": ("LOG2_E * D**-0.5, D, HALF)", "LOG2_E * D**-0.45, D, HALF)", PLAIN),
+    "another scale": ("LOG2_E * D**-0.5, D", "LOG2_E * D**-0.45, D", PLAIN),
     "turned backwards": ("(a * cos - b * sin)", "(a * cos + b * sin)", PLAIN),
     "a site is left out": (
         "exists = exists & (tile * P + site < S)",
