@@ -17,8 +17,8 @@ training scene and the scenes after a round trip through the tokenizers: the mos
 these tokenizers can reach.
 
 --suite puts the model on the scoreboard instead, beside rows that nobody learned
-(`sora_jax/evaluation/scoreboard.py`): physics, failed_actions, permanence, styles, sync, sound, speech,
-facts, phyworld, several with commas, or all. What the weights were not trained for says so.
+(`sora_jax.evaluation.scoreboard`): physics, failed_actions, permanence, styles, sync, sound,
+speech, facts, phyworld, several with commas, or all. What the weights were not trained for says so.
 
 A folder is one measurement's: other weights, prompts or settings are refused there. Stopped, a
 measurement goes on from its last batch of clips when its command is given again; complete, it is

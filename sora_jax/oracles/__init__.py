@@ -17,9 +17,9 @@ model and without seeing the scene.
     outcome     what comes of an action
     permanence  is a ball hidden still there
 
-`read_clip` says what the first six read. Each is calibrated (`sora_jax.evaluation.calibrate`): near-perfect on
-ground truth, stable under blur, noise and compression, and failing on corrupted and shuffled clips.
-`scoring.py` turns readings into scores.
+`read_clip` says what the first six read. Each is calibrated (`sora_jax.evaluation.calibrate`):
+near-perfect on ground truth, stable under blur, noise and compression, and failing on corrupted and
+shuffled clips. `sora_jax.evaluation` turns readings into scores.
 """
 
 from sora_jax.clip import Clip
