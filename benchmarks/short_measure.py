@@ -2,7 +2,8 @@
 
 The order is by worth: can kernels be launched, are they right, how fast are they beside XLA and
 cuDNN, which launch parameters are best, what is gained in a whole program, and how fast is PyTorch.
-Threads compile the forms of later parts while the device measures those of earlier ones.
+Threads compile all forms of a table together. Then the device is theirs who are timed: nothing is
+compiled meanwhile, since compiling tries programs on the device.
 """
 
 import concurrent.futures
@@ -39,6 +40,7 @@ OURS = ("triton", "xla", "xla_best")
 ATTENTION = (*OURS, "cudnn", "cudnn_core")
 TORCH = ("triton", "torch_sdpa", "torch_compile")
 SITES = 256  # of the workloads of `correctness`
+DEVICE_LOST = 3  # exit status
 ENVIRONMENT = "environment.json"
 ROWS, TUNING = "rows.jsonl", "tuning.jsonl"
 # Tried at t16. A tile of 64 rows is what one wgmma instruction takes.
@@ -121,7 +123,7 @@ def decode_entries(size: str) -> list[Entry]:
     return [Entry("vae_decode", workload, "forward", OURS)]
 
 
-# What threads may compile ahead. PyTorch compiles in one thread only.
+# What threads may compile. PyTorch compiles in one thread only.
 TABLES: dict[str, Callable[[str], list[Entry]]] = {
     "correctness": correctness_entries,
     "attention": attention_entries,
@@ -136,13 +138,13 @@ class Stage:
     def __init__(self, output: Path, size: str, names: list[str], budgets: dict[str, float]):
         self.output, self.size, self.names, self.budgets = output, size, names, budgets
         self.until = 0.0  # of the part at hand: no form is begun after it
-        self.pool = concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1))
-        self.ahead: dict[str, list[tuple[Entry, concurrent.futures.Future]]] = {}
 
     def run(self) -> None:
         """Does the parts in order; one that fails is told, and the next goes on.
 
-        A part may use the time that those before it left, but at most twice its own.
+        A part may use the time that those before it left, but at most twice its own. Where a kernel
+        has brought the device down, no later program of this process would run: it ends, and the
+        watchdog begins another one with the next part.
         """
         planned = time.monotonic()
         for name in self.names:
@@ -156,6 +158,9 @@ class Stage:
                 raise
             except Exception as error:  # what failed must not end what can still be measured
                 print(f"  {name} failed: {type(error).__name__}: {error}", flush=True)
+            if reason := device_failure():
+                print(f"  the device does not answer after {name}: {reason}", flush=True)
+                os._exit(DEVICE_LOST)
         # Compilations that are still running would hold the process up.
         sys.stdout.flush()
         os._exit(0)
@@ -178,21 +183,36 @@ class Stage:
         smoke = self.environment().get("bridges", {})
         return next((name for name, found in smoke.items() if found["right"]), "ffi")
 
-    def compile_ahead(self) -> None:
-        """Gives all tables that are still to be measured to the pool, in their order."""
-        for name in self.names:
-            if name in TABLES and name not in self.ahead:
-                entries = TABLES[name](self.size)
-                self.ahead[name] = [(entry, self._submit(entry, name)) for entry in entries]
+    def prepare(self, entries: list[Entry]) -> list[harness.Prepared]:
+        """Compiles the forms of entries in threads; those that fail are told and left out."""
 
-    def _submit(self, entry: Entry, name: str) -> concurrent.futures.Future:
-        impls = [impl for impl in entry.impls if impl in entry.workload.forms]
-        until = self.until + sum(self.budgets[n] for n in self.names[self.names.index(name) :])
-        context = contextvars.copy_context()  # the bridge
-        prepare = functools.partial(
-            harness.prepare, entry.suite, entry.workload, entry.direction, impls, until
-        )
-        return self.pool.submit(context.run, prepare)
+        def prepare_one(entry: Entry) -> harness.Prepared:
+            impls = [impl for impl in entry.impls if impl in entry.workload.forms]
+            return harness.prepare(entry.suite, entry.workload, entry.direction, impls, self.until)
+
+        with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+            # Each thread has the bridge, which a context variable says.
+            jobs = [
+                (entry, pool.submit(contextvars.copy_context().run, prepare_one, entry))
+                for entry in entries
+            ]
+        prepared = []
+        for entry, job in jobs:
+            try:
+                prepared.append(job.result())
+            except Exception as error:  # out of memory for its inputs, say
+                where = f"{entry.suite}/{entry.workload.name} {entry.direction}"
+                print(f"  {where} failed: {type(error).__name__}: {error}", flush=True)
+        return prepared
+
+
+def device_failure() -> str | None:
+    """Why the device cannot run the simplest program; None where it can."""
+    try:
+        jax.block_until_ready(jnp.zeros(1) + 1)
+    except RuntimeError as error:
+        return str(error).splitlines()[0][:300]
+    return None
 
 
 def check_environment(stage: Stage) -> None:
@@ -211,9 +231,20 @@ def check_environment(stage: Stage) -> None:
 
 
 def try_bridge(name: str, stage: Stage) -> None:
-    """Temporal attention by one bridge: is it right, and how long does a call take?"""
+    """Records whether kernels can be launched by one bridge."""
+    found = smoke(name, stage.size)
+    print(f"  {name}: {found}", flush=True)
+    stage.record(bridges=stage.environment().get("bridges", {}) | {name: found})
+    if name == "torch" and stage.bridge() == "torch":
+        print("  no custom call works: only XLA's and PyTorch's forms will be timed", flush=True)
+
+
+def smoke(name: str, size: str) -> dict:
+    """Temporal attention by one bridge: {"right": is it right, "error", "wall_ms" of a call, ...},
+    or the "reason" why it cannot be launched.
+    """
     spec = temporal.SPECS["t16"]
-    if stage.size == "tiny":
+    if size == "tiny":
         spec = temporal_attention.TINY["tiny"]
     module = importlib.import_module("kernels.temporal_attention.triton")
     given = temporal.inputs(spec)
@@ -236,8 +267,7 @@ def try_bridge(name: str, stage: Stage) -> None:
         found["interpreted"] = triton_call.interpreting()
     except (Unsupported, ImportError, RuntimeError, ValueError, TypeError) as error:
         found["reason"] = f"{type(error).__name__}: {str(error).splitlines()[0][:300]}"
-    print(f"  {name}: {found}", flush=True)
-    stage.record(bridges=stage.environment().get("bridges", {}) | {name: found})
+    return found
 
 
 def _seconds(run: Callable, arguments: list, calls: int) -> float:
@@ -250,18 +280,12 @@ def _seconds(run: Callable, arguments: list, calls: int) -> float:
 
 
 def measure_table(name: str, stage: Stage) -> None:
-    """Times the entries of one table as they become ready."""
-    stage.compile_ahead()
+    """Compiles the entries of one table, then times them."""
     rounds, seconds = (5, 0.5) if name == "correctness" else (20, 4.0)
-    for entry, future in stage.ahead.pop(name):
-        where = f"{entry.suite}/{entry.workload.name} {entry.direction}"
-        print(f"  {where}", flush=True)
-        try:
-            prepared = future.result(timeout=max(stage.until - time.monotonic(), 0.01))
-        except concurrent.futures.TimeoutError:
-            future.cancel()
-            print(f"  {where} left out: not compiled in time", flush=True)
-            continue
+    for prepared in stage.prepare(TABLES[name](stage.size)):
+        print(f"  {prepared.suite}/{prepared.workload.name} {prepared.direction}", flush=True)
+        if prepared.left_out:
+            print(f"  left out, no time to compile: {', '.join(prepared.left_out)}", flush=True)
         _write_rows(stage, harness.time_forms(prepared, stage.ceilings, rounds, seconds), ROWS)
 
 
@@ -281,17 +305,12 @@ def tune(stage: Stage) -> None:
         spec = temporal_attention.TINY["tiny"]
     for direction in ("forward", "backward"):
         workload = tiles_workload(spec, TILES if stage.size != "tiny" else TILES[:2])
-        names = list(workload.forms)
-        with concurrent.futures.ThreadPoolExecutor(min(6, os.cpu_count() or 1)) as pool:
-            one = functools.partial(harness.prepare, "tuning", workload, direction)
-            jobs = [
-                pool.submit(contextvars.copy_context().run, one, [n], stage.until) for n in names
-            ]
-            prepared = [job.result() for job in jobs]
+        forms = [Entry("tuning", workload, direction, (name,)) for name in workload.forms]
+        prepared = stage.prepare(forms)
         ready = [form for one in prepared for form in one.ready]
-        together = dataclasses.replace(prepared[0], ready=ready)
         if not ready:
             continue
+        together = dataclasses.replace(prepared[0], ready=ready)
         rows = harness.time_forms(together, stage.ceilings, 20, 4.0)
         spec_fields = {"T": spec.T, "D": spec.D, "shared": spec.A > 0, "dtype": spec.dtype}
         where = {"kernel": direction, **spec_fields}

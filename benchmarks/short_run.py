@@ -5,8 +5,8 @@
     python -m benchmarks.adopt DIR
 
 A stage ends in time, whatever hangs or crashes in it: a watchdog runs its parts in a child process.
-What was measured or trained until then is in DIR, in at most 8 files of at most 16 MiB. `adopt`
-takes over what is sound, on any machine.
+What was measured or trained until then is in DIR: at most 8 files for both stages, of at most
+16 MiB. `adopt` takes over what is sound, on any machine.
 
 Stage measure: can kernels be launched, are they right, how fast are they beside XLA, cuDNN and
 PyTorch, which launch parameters are best. Rows go to DIR/rows.jsonl and DIR/tuning.jsonl.
@@ -33,6 +33,8 @@ from benchmarks import short_plan, watchdog
 from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
+
+BEGUN = time.monotonic()  # before the imports that take seconds
 
 _STAGE = flags.DEFINE_enum("stage", None, ["measure", "train", "compile"], "What to do.")
 _MINUTES = flags.DEFINE_float("minutes", None, "Time for the stage.", lower_bound=0.01)
@@ -75,7 +77,7 @@ def main(_):
     # A part that keeps to its time is over well before the watchdog would end it.
     parts = [watchdog.Part(name, 2.2 * budgets[name] + 5) for name in fitting]
     left = seconds - (time.monotonic() - begun)
-    ended = watchdog.supervise(child_command, parts, left, output / f"{stage}.log")
+    ended = watchdog.supervise(child_command, parts, left, output / "run.log")
     files.write(record, json.dumps(identity | {"ended": ended}, indent=1) + "\n")
     for name, how in ended.items():
         print(f"{name:16s}{how}")
@@ -109,13 +111,15 @@ def run_child(stage: str, size: str) -> None:
     if stage == "train":
         from benchmarks import short_train
 
+        left = seconds - (time.monotonic() - BEGUN)
         short_train.main(
-            output, size, seconds, _CONFIG.value, _INIT_FROM.value, _FAMILY.value, _CLIPS.value
+            output, size, left, _CONFIG.value, _INIT_FROM.value, _FAMILY.value, _CLIPS.value
         )
         return
     from benchmarks.short_measure import Stage
 
-    Stage(output, size, names, short_plan.scaled_budgets(stage, size, names, seconds)).run()
+    left = seconds - (time.monotonic() - BEGUN)
+    Stage(output, size, names, short_plan.scaled_budgets(stage, size, names, left)).run()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ time at most. The weights are saved every minute, and once at the end.
 """
 
 import concurrent.futures
+import contextlib
+import contextvars
 import dataclasses
 import importlib.util
 import json
@@ -42,7 +44,7 @@ from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 
 FILLING = 0.25  # share of the time
-SAVING = 6.0  # seconds at the end for the last weights
+SAVING = 10.0  # seconds at the end for the last weights
 LARGEST = 16 * 2**20  # bytes of a file
 # One pair of blocks, one layer of text: compilation takes most of a tiny run.
 TINY = {
@@ -73,6 +75,26 @@ def read_config(path: str, size: str) -> Run:
     return config_lib.from_dict(Run, values)
 
 
+def working_kernels(size: str):
+    """A context in which models take kernels that this machine launches rightly, else XLA's forms.
+
+    A kernel that is launched wrongly would spoil the gradients without a word.
+    """
+    if size == "tiny" or jax.default_backend() != "gpu":
+        return contextlib.nullcontext()
+    from benchmarks.short_measure import smoke
+    from benchmarks.suites.ours import no_kernels
+    from kernels import triton_call
+
+    for bridge in ("ffi", "legacy"):
+        found = smoke(bridge, size)
+        print(f"  kernels by {bridge}: {found}", flush=True)
+        if found["right"]:
+            return triton_call.use_bridge(bridge)
+    print("  no kernel can be launched: training with XLA's forms", flush=True)
+    return no_kernels()
+
+
 def main(
     output: Path,
     size: str,
@@ -85,8 +107,23 @@ def main(
     """Trains in this process. Raises UserError for a model whose weights are too large to keep."""
     begun = time.monotonic()
     announce("train")
-    end = begun + seconds - SAVING
     enable_compile_cache()
+    with working_kernels(size):
+        train(begun, output, size, seconds, config, init_from, family_name, clips)
+
+
+def train(
+    begun: float,
+    output: Path,
+    size: str,
+    seconds: float,
+    config: str,
+    init_from: str | None,
+    family_name: str,
+    clips: int,
+) -> None:
+    """Draws, encodes, trains and saves until `seconds` after `begun`."""
+    end = begun + seconds - SAVING
     run = read_config(config, size)
     if family_name not in FAMILIES:
         known = config_lib.nearest(family_name, FAMILIES)
@@ -124,6 +161,7 @@ def main(
     paraphrases = len(draw("train", 0, family=family_name).captions)
     shapes = resident.shapes(program.batch_shapes, clips, paraphrases)
     compiling = concurrent.futures.ThreadPoolExecutor(1).submit(
+        contextvars.copy_context().run,  # the kernels that work
         resident.compile_steps,
         resident.make_steps(step_of),
         jax.eval_shape(program.begin, program.shapes),

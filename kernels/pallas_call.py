@@ -1,16 +1,14 @@
 """Whether Pallas kernels for TPUs can run: on a TPU, or anywhere in Pallas's interpreter."""
 
 import contextlib
-import contextvars
 
 from jax.experimental.pallas import tpu as pltpu
 
 from kernels import target
 from kernels.errors import Unsupported
+from kernels.settings import setting
 
-_interpreter: contextvars.ContextVar[pltpu.InterpretParams | None] = contextvars.ContextVar(
-    "pallas_interpreter", default=None
-)
+_interpreter = setting("pallas_interpreter", None)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,12 @@
 """For which device a program is being traced: the one at hand, or one that is only compiled for."""
 
 import contextlib
-import contextvars
 import dataclasses
 import re
 
 import jax
+
+from kernels.settings import setting
 
 # "80GB", "-40GB", "HBM3", "HBM2e" in the name of a device.
 MEMORY = re.compile(r"[\s-]+(\d+\s?gb|hbm\d\w*)\b")
@@ -34,9 +35,7 @@ class Target:
 CPU = Target("cpu", "cpu")
 H200 = Target("gpu", "NVIDIA H200", 90)
 
-_assumed: contextvars.ContextVar[Target | None] = contextvars.ContextVar(
-    "kernels_target", default=None
-)
+_assumed = setting("kernels_target", None)
 
 
 @contextlib.contextmanager

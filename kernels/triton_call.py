@@ -7,7 +7,7 @@ registers. There are three such bridges:
     legacy   `triton_kernel_call`, the untyped custom call. Each one splits the CUDA graph around
              it.
     torch    Triton's own launcher on PyTorch tensors that share memory with the arrays. Only
-             outside of `jax.jit`; benchmarks use it where neither custom call works.
+             outside of `jax.jit`: it tells whether a kernel is at fault or its custom call.
 
 `default_bridge` takes the first that the plugin registers; `use_bridge` takes another.
 
@@ -17,7 +17,6 @@ refused.
 """
 
 import contextlib
-import contextvars
 import dataclasses
 import functools
 import os
@@ -36,12 +35,13 @@ import triton
 from kernels import target
 from kernels.dispatch import INSTALL
 from kernels.errors import Unsupported
+from kernels.settings import setting
 from kernels.triton_interpreter import TYPES, interpret
 
 BRIDGES = {"ffi": "triton_kernel_call_ffi", "legacy": "triton_kernel_call", "torch": None}
 HIDDEN_PARAMETERS = 2
 
-_bridge: contextvars.ContextVar[str | None] = contextvars.ContextVar("triton_bridge", default=None)
+_bridge = setting("triton_bridge", None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,21 +9,19 @@ parameters with `trial`.
 """
 
 import contextlib
-import contextvars
 import functools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from kernels import target
+from kernels import settings, target
 
 SHIPPED = Path(__file__).parent / "tuned"
 
 _chosen: dict[str, Path] = {}
-_trial: contextvars.ContextVar[Mapping[str, Mapping[str, Any]]] = contextvars.ContextVar(
-    "kernels_trial", default={}
-)
+_trial = settings.setting("kernels_trial", {})
+settings.watch(lambda: sorted(_chosen.items()))
 
 
 def use(path: str | Path) -> None:

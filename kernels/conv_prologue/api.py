@@ -8,6 +8,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from kernels import settings
 from kernels.batching import fold_vmap
 from kernels.conv_prologue.specs import Spec
 from kernels.dispatch import Implementation, select
@@ -114,7 +115,7 @@ def _run(x, gain, cache, *, padding, implementation):
     results = (
         module.prologue(x, gain, cache, padding=padding)
         if name == "xla"
-        else _kernel(name, module, padding)(x, gain, cache)
+        else _kernel(name, module, padding, settings.key())(x, gain, cache)
     )
     return tuple(result.reshape(*batch, *result.shape[1:]) for result in results)
 
@@ -124,8 +125,11 @@ def _spec(x, cache, padding):
 
 
 @functools.cache
-def _kernel(name, module, padding):
-    """An implementation's kernels as one function that can be differentiated and mapped."""
+def _kernel(name, module, padding, key):
+    """An implementation's kernels as one function that can be differentiated and mapped.
+
+    key: of the settings under which the function will be traced.
+    """
 
     def forward(x, gain, cache):
         return module.forward(_spec(x, cache, padding), x, gain, cache)

@@ -8,6 +8,7 @@ import math
 
 import jax
 
+from kernels import settings
 from kernels.batching import fold_vmap
 from kernels.dispatch import Implementation, select
 from kernels.gated_norm import reference
@@ -101,13 +102,16 @@ def _run(x, f, gate, shift, scale, *, implementation):
         return module.gated_norm(x, f, gate, shift, scale)
     x, f = (array.reshape(-1, *shape[-2:]) for array in (x, f))
     rows = [row.reshape(-1, shape[-1]).astype("float32") for row in (gate, shift, scale)]
-    y, z = _kernel(name, module)(x, f, *rows)
+    y, z = _kernel(name, module, settings.key())(x, f, *rows)
     return y.reshape(shape), z.reshape(shape)
 
 
 @functools.cache
-def _kernel(name, module):
-    """The reference's forward pass with an implementation's gradient."""
+def _kernel(name, module, key):
+    """The reference's forward pass with an implementation's gradient.
+
+    key: of the settings under which the function will be traced.
+    """
 
     def backward(y, *arrays):
         return module.backward(Spec(*y.shape, dtype=y.dtype.name), y, *arrays)

@@ -9,6 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from kernels import settings
 from kernels.batching import fold_vmap
 from kernels.dispatch import Implementation, select
 from kernels.temporal_attention.specs import Spec
@@ -173,12 +174,15 @@ def _run(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, *, caus
         fold(shared_k, 3),
         fold(shared_v, 3),
     )
-    return _kernel(name, module, causal)(*arrays).reshape(q.shape)
+    return _kernel(name, module, causal, settings.key())(*arrays).reshape(q.shape)
 
 
 @functools.cache
-def _kernel(name, module, causal):
-    """An implementation's kernels as one function that can be differentiated and mapped."""
+def _kernel(name, module, causal, key):
+    """An implementation's kernels as one function that can be differentiated and mapped.
+
+    key: of the settings under which the function will be traced.
+    """
     # q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v; all that leads with B is
     # folded when mapped.
     has_batch = (True, True, True, False, False, False, True, True, True)

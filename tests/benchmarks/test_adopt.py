@@ -82,11 +82,41 @@ def test_the_interval_of_a_difference_is_paired():
     assert noise["low"] < 0 < noise["high"]
 
 
-@pytest.mark.slow
-def test_worse_weights_are_refused_and_better_ones_taken(tmp_path, monkeypatch):
-    """The shipped weights with noise on them show fewer facts."""
-    path = tmp_path / "nano.safetensors"
+def test_a_run_of_tiny_sizes_is_left(tmp_path):
+    (tmp_path / "measure.json").write_text(json.dumps({"size": "tiny"}))
+    results.append(tmp_path, row(), "rows.jsonl")
+    results.append(tmp_path, tuning_row(64, 0.1), "tuning.jsonl")
+    adopt.main(str(tmp_path))
+    assert json.loads((tmp_path / "adopted.json").read_text()) == {
+        "rows": "left: a run of --size=tiny"
+    }
+
+
+@pytest.mark.parametrize(
+    "facts,sync,taken",
+    [(0.1, 0.0, True), (0.1, -0.2, False), (-0.1, 0.2, False)],
+    ids=["better", "out of step", "fewer facts"],
+)
+def test_better_facts_do_not_excuse_worse_sound(tmp_path, monkeypatch, facts, sync, taken):
+    path, new = tmp_path / "nano.safetensors", tmp_path / "new.safetensors"
     shutil.copy(weights.shipped("nano"), path)
+    with_noise(path, new)
+    kinds = {kind: weights.shipped(kind) for kind in ("video_tokenizer", "audio_tokenizer")}
+    monkeypatch.setattr(weights, "shipped", lambda name: kinds.get(name, path))
+    usual = np.random.default_rng(0).random(64)
+
+    def scores(which, prompts):
+        own = which == new
+        return {"facts": usual + facts * own, "sync": usual + sync * own}
+
+    monkeypatch.setattr(adopt, "scores", scores)
+    before = path.read_bytes()
+    assert adopt.adopt_weights(new, 64)["adopted"] == taken
+    assert path.read_bytes() == (new.read_bytes() if taken else before)
+
+
+def with_noise(path, into):
+    """Weights of a model with noise on them, as another file."""
     found = weights.load_weights(path, "st_dit")
     generator = np.random.default_rng(0)
     spoiled = {}
@@ -96,10 +126,16 @@ def test_worse_weights_are_refused_and_better_ones_taken(tmp_path, monkeypatch):
         for key in rest[:-1]:
             node = node.setdefault(key, {})
         node[rest[-1]] = x + 0.3 * x.std() * generator.standard_normal(x.shape).astype(x.dtype)
-    worse = tmp_path / "worse.safetensors"
     options = {"dtype": np.float16}
-    weights.save_weights(worse, "st_dit", spoiled, found.config, found.metadata, **options)
+    weights.save_weights(into, "st_dit", spoiled, found.config, found.metadata, **options)
 
+
+@pytest.mark.slow
+def test_worse_weights_are_refused_and_better_ones_taken(tmp_path, monkeypatch):
+    """The shipped weights with noise on them show fewer facts."""
+    path, worse = tmp_path / "nano.safetensors", tmp_path / "worse.safetensors"
+    shutil.copy(weights.shipped("nano"), path)
+    with_noise(path, worse)
     kinds = {kind: weights.shipped(kind) for kind in ("video_tokenizer", "audio_tokenizer")}
     monkeypatch.setattr(weights, "shipped", lambda name: kinds.get(name, path))
     before = path.read_bytes()

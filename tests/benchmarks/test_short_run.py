@@ -7,12 +7,18 @@ import textwrap
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
-from benchmarks import results, short_plan
+from benchmarks import results, short_measure, short_plan
+from benchmarks.suites import temporal_attention
+from kernels import triton_call
 from sora_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+# What both stages leave: at most eight files.
+FILES = {"run.log", "environment.json", "measure.json", "rows.jsonl", "tuning.jsonl"}
+FILES |= {"train.json", "curve.jsonl", "weights.safetensors"}
 LATE = 5.0  # seconds that a stage may take beyond its time
 
 
@@ -95,6 +101,58 @@ def test_stages_do_without_what_a_bare_machine_lacks(module):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_each_set_of_parameters_on_trial_is_launched(monkeypatch):
+    """jax 0.11 keeps what it traced of a mapped function; a trial needs a function of its own."""
+    launched, launch = [], triton_call.Launch.__call__
+
+    def spy(self, *arrays):
+        launched.append((self.constants["ROWS"], self.num_warps))
+        return launch(self, *arrays)
+
+    monkeypatch.setattr(triton_call.Launch, "__call__", spy)
+    tiles = [{"rows": rows, "warps": warps} for rows in (32, 64) for warps in (4, 8)]
+    workload = short_measure.tiles_workload(temporal_attention.TINY["tiny"], tiles)
+    for make in workload.forms.values():
+        (form,) = make()
+        with form.tracing():
+            jax.jit(form.function).lower(workload.inputs(0))
+    assert set(launched) == {(tile["rows"], tile["warps"]) for tile in tiles}
+
+
+def test_a_device_that_a_kernel_brought_down_ends_the_process(tmp_path, monkeypatch, capsys):
+    """Later programs of the process could only fail; the watchdog begins another one."""
+
+    def lost(*_):
+        raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS")
+
+    def leave(status):
+        raise SystemExit(status)
+
+    monkeypatch.setitem(short_measure.PARTS, "correctness", lost)
+    monkeypatch.setattr(short_measure.os, "_exit", leave)
+    stage = short_measure.Stage(tmp_path, "tiny", ["correctness"], {"correctness": 1.0})
+    with pytest.raises(SystemExit) as fine:
+        stage.run()
+    monkeypatch.setattr(short_measure.jnp, "zeros", lost)
+    with pytest.raises(SystemExit) as dead:
+        stage.run()
+    assert (fine.value.code, dead.value.code) == (0, short_measure.DEVICE_LOST)
+    assert "does not answer after correctness" in capsys.readouterr().out
+
+
+def test_an_entry_that_cannot_be_prepared_leaves_the_others(tmp_path, monkeypatch):
+    entries = short_measure.attention_entries("tiny", ("xla",))
+
+    def prepare(suite, workload, direction, impls, until):
+        if direction == "forward":
+            raise MemoryError("no room for the inputs")
+        return direction
+
+    monkeypatch.setattr(short_measure.harness, "prepare", prepare)
+    stage = short_measure.Stage(tmp_path, "tiny", [], {})
+    assert stage.prepare(entries) == ["backward"]
+
+
 @pytest.mark.slow
 @pytest.mark.alone
 def test_measuring_ends_in_time_with_rows(tmp_path):
@@ -108,7 +166,8 @@ def test_measuring_ends_in_time_with_rows(tmp_path):
     assert all(row["error"] < 1e-4 for row in rows)
     smoke = json.loads((tmp_path / "environment.json").read_text())["bridges"]
     assert smoke["ffi"]["right"] and smoke["ffi"]["interpreted"]
-    assert len(list(tmp_path.iterdir())) <= 8
+    assert results.read(tmp_path / "tuning.jsonl")
+    assert {p.name for p in tmp_path.iterdir()} <= FILES
 
 
 @pytest.mark.slow
@@ -126,4 +185,5 @@ def test_training_ends_in_time_with_weights(tmp_path):
     assert found.metadata["steps"] == rows[-1]["step"] > 0
     assert found.metadata["data"]["count"] >= 16
     files = list(tmp_path.iterdir())
-    assert len(files) <= 8 and all(file.stat().st_size <= 16 * 2**20 for file in files)
+    assert {p.name for p in files} <= FILES
+    assert all(file.stat().st_size <= 16 * 2**20 for file in files)
