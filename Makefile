@@ -59,7 +59,7 @@ lint: .venv/.installed  ## style and layers, as CI checks them
 	.venv/bin/lint-imports --no-logo --no-cache
 
 calibrate: .venv/.installed  ## how well the oracles read ground truth, degraded and corrupted clips
-	$(RUN) -m experiments.evaluate --calibrate --output=outputs/calibration
+	$(RUN) -m experiments.calibrate --output=outputs/calibration
 
 evaluate: .venv/.installed  ## the shipped weights between their floor and their ceiling
 	$(RUN) -m experiments.evaluate --num_prompts=64 --output=outputs/evaluation

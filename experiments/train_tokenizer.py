@@ -38,7 +38,7 @@ from sora_jax.data.tokenizer_clips import (
     video_clips,
 )
 from sora_jax.errors import UserError
-from sora_jax.evaluation.round_trip import pictures_through, psnr
+from sora_jax.evaluation.round_trip import boxes, pictures_through, psnr
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles.examples import render_takes
 from sora_jax.tokenizers import audio, video
@@ -182,13 +182,13 @@ def held_out_psnr(
     tokenizer: video.VideoTokenizer, format: ClipFormat, clips: int = HELD_OUT, family: str = "room"
 ) -> dict[str, float]:
     """PSNR of Playhouse's pictures, of the clips and inside the balls' boxes, without latent noise
-    (`oracles.round_trip.psnr`).
+    (`evaluation.round_trip.psnr`).
     """
     truth = render_takes([draw("val", i, family=family) for i in range(clips)], format)
-    rows = [psnr(*pair) for pair in zip(truth, pictures_through(tokenizer, truth))]
+    made = pictures_through(tokenizer, truth)
     return {
-        name: float(np.mean([row[key] for row in rows]))
-        for name, key in (("clip_psnr", "psnr"), ("box_psnr", "psnr_balls"))
+        "clip_psnr": float(np.mean([psnr(clip) for clip in made])),
+        "box_psnr": float(np.mean([psnr(clip, boxes(clip)) for clip in made])),
     }
 
 

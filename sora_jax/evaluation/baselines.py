@@ -9,25 +9,31 @@ number has its scale.
                              in its way; silence
     nearest training clip    the training scene that shares most facts: what a memory without
                              understanding makes
-    shuffled                 another scene's clip, or the same one mixed: the floor
-                             (`suites.Suite.mixed`)
+
+Each row has its own floor: its clips against other scenes, or mixed (`mixed`). A clip that rattles
+all the time agrees with any picture, and its floor says so.
 
 For PhyWorld the extrapolation reads the frames' pixels, as a model does; elsewhere it knows where
 the balls are.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
-from sora_jax.evaluation import scoring
 from sora_jax.oracles import examples, phyworld
 from sora_jax.oracles.examples import Example
+from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.words import shuffled_pieces
+from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.draw import Take
+from sora_jax.worlds.playhouse.families.phyworld import PhyWorldFacts
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
 GIVEN = phyworld.GIVEN  # frames
+PARTNERS = 4  # other clips that each take is paired with for its floor
+Pair = tuple[Example, Reading]
 
 
 def copy_last_frame(clips: list[Example]) -> list[Example]:
@@ -66,22 +72,71 @@ def linear_extrapolation(clips: list[Example]) -> list[Example]:
 
 def nearest(take: Take, pool: list[Take]) -> Take:
     """The take of the pool whose facts are most like the take's."""
-    return max(pool, key=lambda other: scoring.likeness(take.facts, other.facts))
+    return max(pool, key=lambda other: likeness(take.facts, other.facts))
 
 
-def shuffled(clips: list[Example], others: list[Example], mixed: str) -> list[Example]:
-    """The clips mixed as `suites.Suite.mixed` says; others: for each clip that of another scene."""
-    if mixed == "frames":
-        return examples.disordered(clips)
-    if mixed == "pieces":
-        return [
-            dataclasses.replace(
-                c, samples=shuffled_pieces(c.samples, c.take.index).astype(np.float32)
+def likeness(a, b) -> float:
+    """How many facts of a caption b shares, and of PhyWorld's, how near they are."""
+    if isinstance(a, PhyWorldFacts):
+        return -sum(abs(x - y) for x, y in zip((*a.speeds, *a.radii), (*b.speeds, *b.radii)))
+    if not isinstance(a, Facts):
+        pairs = (
+            (getattr(a, field.name), getattr(b, field.name)) for field in dataclasses.fields(a)
+        )
+        return sum(
+            likeness(x, y) if dataclasses.is_dataclass(x) else float(x == y) for x, y in pairs
+        )
+    others = {ball.colour: ball for ball in b.balls}
+    score = 4 * (len(a.balls) == len(b.balls))
+    for ball in a.balls:
+        other = others.get(ball.colour)
+        if other:
+            score += 4 + sum(
+                getattr(ball, k) == getattr(other, k)
+                for k in ("size", "launch", "direction", "bounces")
             )
-            for c in clips
+    return score
+
+
+def partners(takes: Sequence[Take]) -> list[list[int]]:
+    """For each take up to PARTNERS others whose caption says something else, of as many balls where
+    there are such.
+    """
+    chosen = []
+    for i, take in enumerate(takes):
+        ring = [(i + k) % len(takes) for k in range(1, len(takes))]
+        other = [j for j in ring if takes[j].facts.key() != take.facts.key()]
+        alike = [j for j in other if len(takes[j].scene.balls) == len(take.scene.balls)]
+        chosen.append((alike or other)[:PARTNERS])
+    return chosen
+
+
+def mixed(clips: list[Example], readings: list[Reading], how: str) -> list[list[Pair]]:
+    """For each clip of a row, what its floor is read from: the row's own clips, mixed as
+    `suites.Suite.mixed` says.
+    """
+    if how == "frames":
+        return [[(c, c.read())] for c in examples.disordered(clips)]
+    if how == "pieces":
+        made = []
+        for c, reading in zip(clips, readings):
+            samples = shuffled_pieces(c.samples, c.take.index).astype(np.float32)
+            other = dataclasses.replace(c, samples=samples)
+            made.append([(other, reading.with_sound_of(other.read()))])
+        return made
+    pairs = partners([c.take for c in clips])
+    if how == "sounds":
+        return [
+            [
+                (
+                    dataclasses.replace(c, samples=clips[j].samples),
+                    readings[i].with_sound_of(readings[j]),
+                )
+                for j in pairs[i]
+            ]
+            for i, c in enumerate(clips)
         ]
-    if mixed == "sounds":
-        return [dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, others)]
     return [
-        dataclasses.replace(c, frames=o.frames, samples=o.samples) for c, o in zip(clips, others)
+        [(dataclasses.replace(clips[j], take=c.take), readings[j]) for j in pairs[i]]
+        for i, c in enumerate(clips)
     ]

@@ -59,7 +59,7 @@ from sora_jax.worlds.playhouse.sound import FAINTEST
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 GROUND_TRUTH, DEGRADED, CEILING, STRICT = 0.98, 0.95, 0.20, 0.05
-# number of the first scene that `experiments.evaluate --calibrate` reads: the oracles' constants
+# number of the first scene that `experiments.calibrate` reads: the oracles' constants
 # were chosen on others
 FIRST = 10_000
 SHIFTS = (-0.16, -0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08, 0.16)  # seconds

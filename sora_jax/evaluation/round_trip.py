@@ -16,17 +16,19 @@ is a miss too.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.evaluation.calibrate import heard_at, heard_right, lone_impacts, true_impacts
-from sora_jax.evaluation.scoring import interval
 from sora_jax.oracles.examples import Example
 from sora_jax.oracles.facts import compare
 from sora_jax.oracles.material import dominant_mode
+from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import match
+from sora_jax.oracles.tracker import Track
 from sora_jax.worlds.playhouse.spec import to_pixels
 
 
@@ -54,9 +56,11 @@ def _batched(through, tokenizer, arrays: list[np.ndarray], batch: int = 8) -> li
 
 
 def pictures_through(tokenizer, clips: list[Example]) -> list[Example]:
-    """The clips with their pictures encoded and decoded by a video tokenizer."""
+    """The clips with their pictures encoded and decoded by a video tokenizer, beside themselves as
+    reference.
+    """
     return [
-        dataclasses.replace(c, frames=frames)
+        dataclasses.replace(c, frames=frames, reference=c)
         for c, frames in zip(clips, _batched(_video, tokenizer, [c.frames for c in clips]))
     ]
 
@@ -70,15 +74,10 @@ def round_trip(pipeline, clips: list[Example]) -> list[Example]:
     ]
 
 
-def _boxes(c: Example) -> np.ndarray:
+def boxes(c: Example) -> np.ndarray:
     """bool [F, H, W]: the balls' bounding boxes, one pixel wider."""
     size = c.format.size
-    centre = to_pixels(
-        c.take.trajectory.positions(c.format.frame_times()),
-        c.take.scene.extent,
-        size,
-        c.take.scene.below,
-    )
+    centre = to_pixels(_places(c), c.take.scene.extent, size, c.take.scene.below)
     reach = np.array([b.radius for b in c.take.scene.balls]) * size / c.take.scene.extent + 1.0
     rows, columns = np.arange(size)[:, None], np.arange(size)
     inside = (np.abs(rows - centre[..., None, None, 1]) <= reach[:, None, None]) & (
@@ -87,83 +86,104 @@ def _boxes(c: Example) -> np.ndarray:
     return inside.any(1)
 
 
-def psnr(truth: Example, made: Example) -> dict[str, float]:
-    """10 log10(1 / mean squared error) in dB of a clip's pictures, and of what lies in the balls'
-    boxes.
+def _places(c: Example) -> np.ndarray:
+    """Where the balls are: metres [F, K, 2]."""
+    return c.take.trajectory.positions(c.format.frame_times())
+
+
+def psnr(made: Example, where: np.ndarray | slice = np.s_[:]) -> float | None:
+    """10 log10(1 / mean squared error) in dB of a clip's pictures beside its reference; None where
+    they are the same.
     """
-    squared, box = np.square(truth.frames - made.frames), _boxes(truth)
-    return {
-        name: float(-10 * np.log10(max(x.mean(), 1e-10)))
-        for name, x in (("psnr", squared), ("psnr_balls", squared[box]))
-    }
+    squared = np.square(made.reference.frames - made.frames)[where].mean()
+    return float(-10 * np.log10(squared)) if squared else None
 
 
-def _judge(truth: Example, made: Example) -> dict[str, list[float]]:
-    """The values of one clip; a metric that asks nothing of it has none."""
-    read = made.read()
-    tracks = {t.colour: t for t in read.tracks if t.found.all()}
-    true, colours = (
-        truth.take.trajectory.positions(truth.format.frame_times()),
-        [b.colour for b in truth.take.scene.balls],
+def _psnr(made: Example, read: Reading) -> float | None:
+    return psnr(made)
+
+
+def _psnr_balls(made: Example, read: Reading) -> float | None:
+    return psnr(made, boxes(made))
+
+
+def _colour(made: Example, read: Reading) -> float:
+    return float(compare(read.facts, made.take.facts)["colour"])
+
+
+def _tracked(read: Reading) -> dict[str, Track]:
+    return {track.colour: track for track in read.tracks if track.found.all()}
+
+
+def _tracker_kept(made: Example, read: Reading) -> list[float]:
+    return [float(ball.colour in _tracked(read)) for ball in made.take.scene.balls]
+
+
+def _tracker_rms(made: Example, read: Reading) -> list[float]:
+    tracks, true = _tracked(read), _places(made)
+    return [
+        tracks[ball.colour].rms_pixels(true[:, k], made.format.size)
+        for k, ball in enumerate(made.take.scene.balls)
+        if ball.colour in tracks
+    ]
+
+
+def _pairs(made: Example, found: list[float]) -> list[tuple[float, float]] | None:
+    """(found, true) times of the impacts if all are found and none is gained; else None."""
+    impacts = true_impacts(made.take)
+    pairs = match(found, impacts, 0.06)
+    if not len(pairs) == len(found) == len(impacts):
+        return None
+    return [(found[i], impacts[j]) for i, j in pairs]
+
+
+def _onsets_kept(which: str) -> Callable[[Example, Reading], float | None]:
+    def read(made: Example, reading: Reading) -> float | None:
+        if not true_impacts(made.take):
+            return None
+        return float(_pairs(made, getattr(reading, which)) is not None)
+
+    return read
+
+
+def _onsets(which: str) -> Callable[[Example, Reading], float | None]:
+    """The largest distance in ms."""
+
+    def read(made: Example, reading: Reading) -> float | None:
+        pairs = _pairs(made, getattr(reading, which))
+        return 1e3 * max(abs(found - true) for found, true in pairs) if pairs else None
+
+    return read
+
+
+def _material(made: Example, read: Reading) -> list[float]:
+    return [float(right) for right in heard_right(made, read)]
+
+
+def _mode(made: Example, read: Reading) -> list[float]:
+    onsets = [(time, heard_at(read.heard, time)) for time, _ in lone_impacts(made.take)]
+    return [float(onset is not None and _same_mode(made, time, onset)) for time, onset in onsets]
+
+
+def _same_mode(made: Example, time: float, onset: float) -> bool:
+    own, original = (
+        dominant_mode(samples, at)
+        for samples, at in ((made.samples, onset), (made.reference.samples, time))
     )
-    values = {
-        **{name: [value] for name, value in psnr(truth, made).items()},
-        "colour": [float(compare(read.facts, truth.take.facts)["colour"])],
-        "tracker_kept": [float(colour in tracks) for colour in colours],
-        "tracker_rms": [
-            tracks[c].rms_pixels(true[:, k], truth.format.size)
-            for k, c in enumerate(colours)
-            if c in tracks
-        ],
-    }
-    impacts = true_impacts(truth.take)
-    for name, found in (("onsets_video", read.seen), ("onsets_audio", read.heard)):
-        pairs = match(found, impacts, 0.06)
-        whole = len(pairs) == len(found) == len(impacts)
-        values[name + "_kept"] = [float(whole)] if impacts else []
-        values[name] = (
-            [1e3 * max(abs(found[i] - impacts[j]) for i, j in pairs)] if whole and pairs else []
-        )
-    values["material"] = [float(right) for right in heard_right(made, read)]
-    onsets = [(time, heard_at(read.heard, time)) for time, _ in lone_impacts(truth.take)]
-    same = lambda time, onset: (
-        abs(dominant_mode(made.samples, onset) / dominant_mode(truth.samples, time) - 1) <= 0.03
-    )
-    values["mode"] = [float(onset is not None and same(time, onset)) for time, onset in onsets]
-    return values
+    return abs(own / original - 1) <= 0.03
 
 
-UNITS = {
-    "psnr": "dB",
-    "psnr_balls": "dB",
-    "tracker_rms": "px",
-    "onsets_video": "ms",
-    "onsets_audio": "ms",
+# name -> (oracle, function of a clip that has a reference, unit)
+METRICS = {
+    "psnr": (None, _psnr, "dB"),
+    "psnr_balls": (None, _psnr_balls, "dB"),
+    "colour": ("facts", _colour, "share"),
+    "tracker_kept": ("tracker", _tracker_kept, "share"),
+    "tracker_rms": ("tracker", _tracker_rms, "px"),
+    "onsets_video_kept": ("onsets_video", _onsets_kept("seen"), "share"),
+    "onsets_video": ("onsets_video", _onsets("seen"), "ms"),
+    "onsets_audio_kept": ("onsets_audio", _onsets_kept("heard"), "share"),
+    "onsets_audio": ("onsets_audio", _onsets("heard"), "ms"),
+    "material": ("material", _material, "share"),
+    "mode": ("material", _mode, "share"),
 }
-
-
-def fidelity(truth: list[Example], made: list[Example]) -> dict[str, dict]:
-    """{metric: {value, low, high, floor, ceiling, n, unit}}; the ceiling is the same reading of the
-    untouched renders, there is no floor.
-    """
-
-    def columns(clips):
-        rows = [_judge(t, c) for t, c in zip(truth, clips)]
-        return {m: [v for row in rows for v in row[m]] for m in rows[0]}
-
-    got, best, table = columns(made), columns(truth), {}
-    for metric, values in got.items():
-        low, high = interval(values) if values else (None, None)
-        table[metric] = {
-            "value": round(float(np.mean(values)), 4) if values else None,
-            "low": None if low is None else round(low, 4),
-            "high": None if high is None else round(high, 4),
-            "floor": None,
-            # A render against itself has no finite psnr.
-            "ceiling": None
-            if metric.startswith("psnr") or not best[metric]
-            else round(float(np.mean(best[metric])), 4),
-            "n": len(values),
-            "unit": UNITS.get(metric, "share"),
-        }
-    return table

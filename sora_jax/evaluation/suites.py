@@ -1,19 +1,17 @@
-"""The scoreboard's suites: what is asked of a model, on which scenes, and which calibrated oracle
-answers.
+"""Suites: what is asked of a model, on which scenes, and which calibrated oracle answers.
 
 A suite is a record: parts (scenes of a family, and what a model must have been trained on to be
-asked), how they are asked, and metrics. A metric names its oracle; one that `calibrate.ORACLES`
-does not have is `NO_ORACLE`, never zero, until the oracle is there: `judged` looks it up when it is
-used. A metric's `read(clip, reading)` is a number, or None where the scene asks nothing of the
-kind, or `Unscored` with the reason why a clip that should have been read could not be.
+asked), how they are asked, and metrics. A metric names its oracle. An oracle that is not in
+`calibrate.ORACLES` gives the status `NO_ORACLE`, never zero.
 
     ask     "prompt": the caption; "intent": what is tried, and the first frames; "frames": the
             first frames alone
-    mixed   how the floor is made: "clips" of other scenes, the "frames" of a clip in another order,
-            the "sounds" of other clips, or the own sound in "pieces" of 50 ms in another order:
-            whatever the metrics see through, for physics and sound know no scene
+    mixed   how the floor of a row is made from the row's own clips (`baselines.mixed`): "clips":
+            each take with the clips of others; "frames": the frames in another order; "sounds": the
+            sounds of other clips; "pieces": the own sound in pieces of 50 ms in another order
+    of      the row that the suite measures: the model, or the tokenizers' round trip
 
-`scoreboard.py` runs them. A new suite is a new record.
+`scoreboard.py` runs suites. A new suite is a new record.
 """
 
 import dataclasses
@@ -22,10 +20,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sora_jax.evaluation import calibrate, scoring
+from sora_jax.evaluation import calibrate, round_trip
 from sora_jax.modality import ClipFormat
 from sora_jax.oracles import loudness, phyworld
 from sora_jax.oracles.examples import AUDIO, VIDEO, Example
+from sora_jax.oracles.facts import KINDS, compare, tracked
 from sora_jax.oracles.material import read_material
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.words import word_error_rate
@@ -33,24 +32,32 @@ from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.court import MARGIN_PX
 
 NOT_TRAINED, NO_ORACLE = "not trained", "no oracle"
+MODEL, ROUND_TRIP = "model", "tokenizer round trip"
 
 
 class Unscored(str):
     """Why a clip has no value of a metric that was asked of it."""
 
 
-Value = float | None | Unscored
+# A number; several where a clip has several things to measure; None where the scene asks nothing.
+Value = float | list[float] | None | Unscored
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """oracle: a name in `calibrate.ORACLES`; read(the clip with the take that was asked for, its
-    reading) -> value.
+    """One number of a suite.
+
+    Attributes:
+        oracle: a name in `calibrate.ORACLES`; None for what compares with the reference alone.
+        read: (the clip with the take that was asked for, its reading) -> value.
+        corrected: the metric is `statistics.corrected` for its floor, and the mean itself is kept
+            as "raw".
     """
 
-    oracle: str
+    oracle: str | None
     read: Callable[[Example, Reading], Value]
     unit: str = "share"
+    corrected: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,20 +75,24 @@ class Part:
 @dataclasses.dataclass(frozen=True)
 class Suite:
     """parts and metrics by name; a suite of one part has no name for it. format: of clips where no
-    model is asked.
+    model is asked. groups: {name: take -> the group that its scores are shown for too, or None}.
     """
 
     parts: dict[str, Part]
     metrics: dict[str, Metric]
     ask: str = "prompt"
-    mixed: str = "clips"
+    mixed: str | None = "clips"
     format: str = "nano"
+    of: str = MODEL
+    groups: dict[str, Callable[[Take], str | None]] = dataclasses.field(default_factory=dict)
 
     @property
     def ready(self) -> tuple[str, ...]:
         """The metrics whose oracle there is."""
         return tuple(
-            name for name, metric in self.metrics.items() if metric.oracle in calibrate.ORACLES
+            name
+            for name, metric in self.metrics.items()
+            if metric.oracle is None or metric.oracle in calibrate.ORACLES
         )
 
 
@@ -97,27 +108,53 @@ def judged(oracle: str) -> Metric:
     return Metric(oracle, read)
 
 
-def unread(oracle: str, reading: Reading) -> str | None:
+def unread(oracle: str | None, reading: Reading) -> str | None:
     """Why an oracle cannot read the clip: a medium that it needs is missing or too short."""
-    media = calibrate.ORACLES[oracle].media
+    media = calibrate.ORACLES[oracle].media if oracle else ()
     return (reading.unheard if AUDIO in media else None) or (
         reading.unseen if VIDEO in media else None
     )
 
 
-def _of(part: str, metric: str) -> Callable[[Example, Reading], Value]:
-    """A metric of `scoring.SUITES`."""
+def _fact(kind: str) -> Callable[[Example, Reading], Value]:
+    """Whether a prompt's facts of a kind all hold."""
 
     def read(clip: Example, reading: Reading) -> Value:
-        if (
-            metric == "offset"
-            and calibrate.true_impacts(clip.take)
-            and math.isnan(reading.sync.offset)
-        ):
-            return Unscored("no impact is both seen and heard")
-        return scoring.SUITES[part].score(clip.take, reading)[metric]
+        held = compare(reading.facts, clip.take.facts, reading.coherent)[kind]
+        return None if held is None else float(held)
 
     return read
+
+
+def _all_one_ball(clip: Example, reading: Reading) -> Value:
+    return _fact("all")(clip, reading) if len(clip.take.facts.balls) == 1 else None
+
+
+def _tracked_frames(clip: Example, reading: Reading) -> Value:
+    """Share of frames in which every captioned ball is there exactly once, and moves."""
+    return float(np.mean(tracked(reading.tracks, clip.take.facts)))
+
+
+def _sync(field: str) -> Callable[[Example, Reading], Value]:
+    """Agreement of impacts seen and heard. A clip in which nothing strikes scores 0 where the scene
+    has an impact: one was asked for.
+    """
+
+    def read(clip: Example, reading: Reading) -> Value:
+        if not calibrate.true_impacts(clip.take):
+            return None
+        if field != "offset":
+            return getattr(reading.sync, field) if reading.seen or reading.heard else 0.0
+        if math.isnan(reading.sync.offset):
+            return Unscored("no impact is both seen and heard")
+        return 1e3 * reading.sync.offset
+
+    return read
+
+
+def _one_launch(take: Take) -> str | None:
+    """How the only ball is launched."""
+    return take.facts.balls[0].launch if len(take.facts.balls) == 1 else None
 
 
 def _law(field: str) -> Callable[[Example, Reading], Value]:
@@ -203,8 +240,6 @@ PHYWORLD = {
     for task in ("uniform", "collision", "parabola")
     for name, splits in (("id", ("val",)), ("ood", OOD))
 }
-_FACTS = ("colour", "count", "size", "launch", "direction", "bounces", "all", "all_one_ball")
-
 SUITES = {
     "physics": Suite(
         ROOM,
@@ -245,9 +280,9 @@ SUITES = {
     "sync": Suite(
         ROOM,
         {
-            "f1_100ms": Metric("sync", _of("sync", "f1_100ms"), "F1"),
-            "f1_50ms": Metric("sync", _of("sync", "f1_50ms"), "F1"),
-            "offset": Metric("sync", _of("sync", "offset"), "ms"),
+            "f1_100ms": Metric("sync", _sync("f1_100ms"), "F1", corrected=True),
+            "f1_50ms": Metric("sync", _sync("f1_50ms"), "F1", corrected=True),
+            "offset": Metric("sync", _sync("offset"), "ms"),
         },
         mixed="sounds",
     ),
@@ -272,8 +307,21 @@ SUITES = {
     ),
     "facts": Suite(
         ROOM,
-        {name: Metric("facts", _of("facts", name)) for name in _FACTS}
-        | {"tracked_frames": Metric("tracker", _of("tracker", "tracked_frames"))},
+        {kind: Metric("facts", _fact(kind)) for kind in (*KINDS, "all")}
+        | {
+            "all_one_ball": Metric("facts", _all_one_ball),
+            "tracked_frames": Metric("tracker", _tracked_frames),
+        },
+        groups={"balls": lambda take: str(len(take.facts.balls)), "launch": _one_launch},
+    ),
+    "tokenizers": Suite(
+        ROOM,
+        {
+            name: Metric(oracle, read, unit)
+            for name, (oracle, read, unit) in round_trip.METRICS.items()
+        },
+        mixed=None,
+        of=ROUND_TRIP,
     ),
     "phyworld": Suite(
         PHYWORLD,
@@ -289,9 +337,9 @@ SUITES = {
 }
 
 
-def values(suite: Suite, clip: Example) -> dict[str, Value]:
+def values(suite: Suite, clip: Example, reading: Reading) -> dict[str, Value]:
     """Every metric whose oracle there is, of one clip."""
-    reading, found = clip.read(), {}
+    found = {}
     for name in suite.ready:
         reason = unread(suite.metrics[name].oracle, reading)
         found[name] = Unscored(reason) if reason else suite.metrics[name].read(clip, reading)

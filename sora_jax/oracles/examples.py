@@ -26,10 +26,15 @@ RUNG_OUT = 0.25  # seconds after an impact before a narrator speaks
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example(Clip):
-    """A clip and the take that it shows, or was asked to show."""
+    """A clip and the take that it shows, or was asked to show.
+
+    Attributes:
+        reference: the take's own render, where a measurement compares with it.
+    """
 
     take: Take
     format: ClipFormat
+    reference: Clip | None = None
 
     def read(self) -> Reading:
         return Reading(self)

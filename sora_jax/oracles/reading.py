@@ -53,6 +53,13 @@ class Reading:
             )
         self.frames, self.samples, self.fps, self.rate = frames, samples, clip.fps, clip.rate
 
+    def with_sound_of(self, other: "Reading") -> "Reading":
+        """This picture with the sound of another clip; what was read of either is kept."""
+        clip = Clip(self.frames, other.samples, self.fps, other.rate)
+        both = Reading(clip)
+        both.__dict__ |= {"tracks": self.tracks, "heard_onsets": other.heard_onsets}
+        return both
+
     @functools.cached_property
     def tracks(self) -> list[tracker.Track]:
         """Of every colour seen, also of what is there now and then (`tracker.lasting`)."""

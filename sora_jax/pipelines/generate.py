@@ -113,9 +113,10 @@ class Pipeline:
         fingerprints: dict[str, str] | None = None,
         config: dict[str, Any] | None = None,
         shift: float = 1.0,
+        trained_on: dict[str, Any] | None = None,
     ):
         """fingerprints of the three parts and the model's config go into every clip's provenance;
-        shift: that of training.
+        shift: that of training; trained_on: the data of the model's card.
         """
         self.model, self.video_tokenizer, self.audio_tokenizer = (
             model,
@@ -124,7 +125,7 @@ class Pipeline:
         )
         self.text_tokenizer, self.format = text_tokenizer, form
         self.fingerprints, self.config = dict(fingerprints or {}), dict(config or {})
-        self.shift = shift
+        self.shift, self.trained_on = shift, dict(trained_on or {})
 
     def generate(
         self, request: Request, on_progress: Callable[[int, int], object] | None = None
@@ -508,6 +509,7 @@ def load_pipeline(
         fingerprints,
         weights.config,
         shift,
+        weights.metadata.get("data"),
     )
 
 

@@ -7,8 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from sora_jax.evaluation import conditions
-from sora_jax.evaluation.round_trip import fidelity
+from sora_jax.evaluation import conditions, scoreboard, suites
 from sora_jax.modality import FORMATS
 from sora_jax.oracles import examples
 from sora_jax.worlds.playhouse.draw import draw
@@ -17,6 +16,16 @@ from sora_jax.worlds.playhouse.draw import draw
 @pytest.fixture(scope="module")
 def few(clips):
     return clips[:8]
+
+
+def fidelity(truth, made):
+    """{metric: cell} of the suite `tokenizers`, as for clips that came out of a round trip."""
+    beside = [dataclasses.replace(c, reference=t) for t, c in zip(truth, made)]
+    suite = suites.SUITES["tokenizers"]
+    measured = scoreboard.measure(suite, beside)
+    return {
+        name: scoreboard._cell(metric, name, measured) for name, metric in suite.metrics.items()
+    }
 
 
 def test_what_is_kept_scores_one(few):

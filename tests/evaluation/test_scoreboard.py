@@ -1,21 +1,19 @@
 """The scoreboard: what was not learned or cannot be read is never 0, and a stopped run goes on."""
 
 import json
-import types
 
 import numpy as np
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
-from experiments import evaluate
+from sora_jax.clip import Clip
 from sora_jax.errors import UserError
-from sora_jax.evaluation import calibrate, scoreboard, suites
+from sora_jax.evaluation import calibrate, run, scoreboard, suites
 from sora_jax.evaluation.suites import Metric, Part, Suite, Unscored
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
 from sora_jax.oracles.examples import Example, example
 from sora_jax.oracles.reading import Reading
+from sora_jax.tables import number
 from sora_jax.worlds.playhouse.draw import draw
 
 ROOM = {"source": "playhouse", "split": "train"}
@@ -29,10 +27,7 @@ class Pipeline:
     def generate_batch(self, requests, show):
         form = self.format
         frames = np.full((form.frames, form.size, form.size, 3), 0.5, np.float32)
-        return [
-            types.SimpleNamespace(frames=frames, samples=np.zeros(form.samples, np.float32))
-            for _ in requests
-        ]
+        return [Clip(frames, np.zeros(form.samples, np.float32), form.fps) for _ in requests]
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +69,7 @@ def tiny(monkeypatch):
         )
 
     metrics = {"balls": Metric("tracker", read), "later": suites.judged("not there yet")}
-    suite = Suite({"": Part("room", trained_on=("room",))}, metrics)
+    suite = Suite({"": Part("room", trained_on=("room",))}, metrics, mixed=None)
     monkeypatch.setitem(suites.SUITES, "tiny", suite)
     return made
 
@@ -89,13 +84,10 @@ def test_a_stopped_suite_goes_on_and_a_complete_one_is_not_measured_again(tmp_pa
         and entry["value"] == len(draw("val", 0).scene.balls)
         and entry["unscored"] == {"too dark": 1}
     )
-    assert (
-        entry["floor"] == rows["shuffled"]["value"]
-        and entry["ceiling"] == rows["ground truth"]["value"]
-    )
+    assert entry["floor"] is None and entry["ceiling"] == rows["ground truth"]["value"]
     assert {p.name for p in (tmp_path / "a" / "pictures").iterdir()} == {
         f"tiny-{row}-00{kind}.png" for row in ("model", "ground_truth") for kind in ("", "-tracked")
-    }
+    } | {"tiny-model-00.mp4"}
     assert whole["later"]["status"] == "no oracle" and whole["later"]["value"] is None
     values = tmp_path / "a" / "values" / "tiny" / "all"
     seen, stamps = len(tiny), {p: p.stat().st_mtime_ns for p in values.iterdir()}
@@ -128,17 +120,17 @@ def test_other_weights_are_not_trained_and_never_0(tmp_path, tiny, monkeypatch):
         and scores["balls"]["value"] is None
         and "model" not in scores["balls"]["rows"]
     )
-    header, (line, later) = scoreboard.table(scores, evaluate.number)
+    header, (line, later) = scoreboard.table(scores, number)
     assert line[header.index("model")] == "not trained" and line[
         header.index("ground truth")
     ].endswith("; 1)")
-    assert set(later[1:-1]) == {"no oracle"}
+    assert set(later[1 : header.index("floor")]) == {"no oracle"}
 
 
 @pytest.mark.parametrize(
     "data, knows",
     [
-        (ROOM, {"physics", "sync", "sound", "facts"}),
+        (ROOM, {"physics", "sync", "sound", "facts", "tokenizers"}),
         ({**ROOM, "family": "film"}, {"styles", "speech"}),
         ({**ROOM, "family": "phyworld_uniform_300k"}, {"phyworld"}),
         ({"source": "video_folder"}, set()),
@@ -161,18 +153,33 @@ def test_a_clip_that_an_oracle_cannot_read_says_why():
         ("physics", np.zeros(34000, np.float32), frames[:3], "3 frames are too few"),
         ("facts", None, frames[:3], "3 frames are too few"),
     ):
-        for value in suites.values(
-            suites.SUITES[name], example(take, shown, samples, Pipeline.format)
-        ).values():
+        clip, suite = example(take, shown, samples, Pipeline.format), suites.SUITES[name]
+        for metric, value in suites.values(suite, clip, clip.read()).items():
             assert isinstance(value, Unscored) and reason in value
-            cell = scoreboard._cell([json.loads(json.dumps(scoreboard._to_json(value))), 1.0])
+            kept = [json.loads(json.dumps(scoreboard._to_json(x))) for x in (value, 1.0)]
+            rows = [{"values": {metric: x}, "floors": {metric: []}} for x in kept]
+            cell = scoreboard._cell(Metric("tracker", None), metric, rows)
             assert (cell["value"], cell["n"], sum(cell["unscored"].values())) == (1.0, 1, 1)
 
 
 def test_suites_are_chosen_by_name():
-    with flagsaver.flagsaver():
-        flags.FLAGS(["evaluate", "--suite=sync,facts"])
-        assert evaluate.chosen_suites() == ["sync", "facts"]
-        flags.FLAGS(["evaluate", "--suite=phisics"])
-        with pytest.raises(UserError, match="did you mean 'physics'"):
-            evaluate.chosen_suites()
+    assert run.chosen(["facts", "sync"]) == ["sync", "facts"]
+    assert run.chosen(["all"]) == list(suites.SUITES)
+    with pytest.raises(UserError, match="did you mean 'physics'"):
+        run.chosen(["phisics"])
+
+
+def test_suites_that_ask_the_same_share_the_models_clips(tmp_path, monkeypatch):
+    asked = []
+
+    class Counting(Pipeline):
+        def generate_batch(self, requests, show):
+            asked.append(len(requests))
+            return super().generate_batch(requests, show)
+
+    here = board(tmp_path, clips=2)
+    here.pipeline = Counting()
+    truth = scoreboard.examples.render_takes([draw("val", i) for i in range(2)], Pipeline.format, 2)
+    one = here._made("key", truth, "prompt", 0, 0)
+    other = here._made("key", truth, "prompt", 0, 0)
+    assert asked == [2] and np.array_equal(one[0].frames, other[0].frames)

@@ -1,4 +1,4 @@
-"""The evaluate command: one clear line for a mistake, and the files that it promises."""
+"""The commands evaluate and calibrate: one line for a mistake, and the files that they promise."""
 
 import json
 import subprocess
@@ -9,9 +9,9 @@ import pytest
 from sora_jax.evaluation import conditions
 
 
-def run(*flags):
+def run(*flags, command="evaluate"):
     return subprocess.run(
-        [sys.executable, "-m", "experiments.evaluate", *flags],
+        [sys.executable, "-m", f"experiments.{command}", *flags],
         capture_output=True,
         text=True,
         timeout=1500,
@@ -27,8 +27,9 @@ def test_mistakes_are_one_line_and_status_2(tmp_path):
         ((f"--output={taken}", f"--weights={taken}"), "cannot write into --output"),
         ((f"--output={tmp_path}", "stray"), "unexpected argument 'stray'"),
         ((f"--output={tmp_path}", f"--weights={taken}"), "not a readable safetensors file"),
+        ((f"--output={tmp_path}", "--suite=fact"), "no suite 'fact'; did you mean 'facts'?"),
         (
-            (f"--output={tmp_path}", "--calibrate"),
+            (f"--output={tmp_path}",),
             "holds no measurement of this version; give a new or empty --output",
         ),
     ):
@@ -41,7 +42,7 @@ def test_mistakes_are_one_line_and_status_2(tmp_path):
 
 @pytest.mark.slow
 def test_calibrate_writes_its_files(tmp_path):
-    done = run("--calibrate", "--num_clips=24", "--sheets=1", f"--output={tmp_path}")
+    done = run("--num_clips=24", "--sheets=1", f"--output={tmp_path}", command="calibrate")
     # 1: one clip of 24 under a limit made for many
     assert done.returncode in (0, 1) and "ground_truth" in done.stdout
     rows = json.loads((tmp_path / "calibration.json").read_text())
@@ -67,42 +68,26 @@ def test_calibrate_writes_its_files(tmp_path):
 
 @pytest.mark.slow
 def test_scores_lie_in_their_json(tmp_path):
-    done = run(
-        "--num_prompts=4", "--steps=2", "--nearest_pool=8", "--sheets=1", f"--output={tmp_path}"
-    )
+    small = ["--num_prompts=4", "--batch=4", "--nearest_pool=8", "--sheets=1"]
+    done = run(*small, "--steps=2", f"--output={tmp_path}")
     assert done.returncode == 0, done.stderr
     scores = json.loads((tmp_path / "scores.json").read_text())
     wanted = {
-        "facts": ("colour", "all", "all_one_ball"),
-        "tracker": ("tracked_frames",),
+        "facts": ("colour", "all", "all_one_ball", "tracked_frames"),
         "sync": ("f1_100ms", "f1_50ms"),
+        "tokenizers": ("psnr", "tracker_kept"),
     }
+    assert set(scores) == set(wanted)
     for suite, metrics in wanted.items():
         for metric in metrics:
-            assert set(scores[suite][metric]) == {
-                "value",
-                "low",
-                "high",
-                "floor",
-                "ceiling",
-                "n",
-                "unit",
-            }
-    assert not (tmp_path / "clips").exists()  # kept only while a stopped run may need them
-    assert (tmp_path / "clip-00.mp4").exists() and "nearest training scene" in (
-        tmp_path / "report.md"
-    ).read_text()
-    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    same = run(
-        "--num_prompts=4", "--steps=2", "--nearest_pool=8", "--sheets=1", f"--output={tmp_path}"
-    )
-    assert same.returncode == 0 and same.stdout.startswith("already complete: ")
-    other = run(
-        "--num_prompts=4", "--steps=3", "--nearest_pool=8", "--sheets=1", f"--output={tmp_path}"
-    )
-    assert (
-        other.returncode == 2
-        and "holds another measurement: sampler.steps (2, now 3); give another --output"
-        in other.stderr
-    )
-    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+            cell = scores[suite][metric]
+            assert {"value", "low", "high", "floor", "ceiling", "n", "unit"} <= set(cell)
+    assert set(scores["facts"]["all"]["groups"]) == {"balls", "launch"}
+    assert (tmp_path / "pictures/facts-model-00.mp4").exists()
+    assert "nearest training clip" in (tmp_path / "report.md").read_text()
+    before = scores
+    same = run(*small, "--steps=2", f"--output={tmp_path}")
+    assert same.returncode == 0 and json.loads((tmp_path / "scores.json").read_text()) == before
+    other = run(*small, "--steps=3", f"--output={tmp_path}")
+    assert other.returncode == 2 and "sampler.steps (2, now 3)" in other.stderr
+    assert json.loads((tmp_path / "scores.json").read_text()) == before

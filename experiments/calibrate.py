@@ -1,0 +1,50 @@
+"""Calibrate the oracles: how well they read ground truth, degraded and corrupted clips.
+
+  python -m experiments.calibrate --output=outputs/calibration
+
+calibration.json holds {oracle: {condition: {score, n}}}: the share of clips whose reading lies
+within the oracle's tolerance. report.md and pictures stand beside it. Ends with status 1 if a score
+is outside its limits. Given again, it measures again: it is about the code at hand.
+"""
+
+import sys
+import time
+
+from absl import flags
+
+from sora_jax import files
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
+
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the report, the numbers and the pictures."
+)
+_NUM_CLIPS = flags.DEFINE_integer("num_clips", 96, "Scenes to calibrate on.", lower_bound=2)
+_SPLIT = flags.DEFINE_enum("split", "val", ["val", "train"], "Where the scenes come from.")
+_FORMAT = flags.DEFINE_enum("format", "nano", ["nano", "S"], "Clip format.")
+_SHEETS = flags.DEFINE_integer("sheets", 4, "Clips to draw, at most 4.", lower_bound=0)
+
+
+def main(_):
+    if not _OUTPUT.value:
+        raise UserError(
+            "--output is missing: nowhere to write the report; give --output=outputs/calibration"
+        )
+    folder = files.check_output("output", _OUTPUT.value)
+    from sora_jax.evaluation.calibration_report import calibrate_into, score_table
+
+    started = time.perf_counter()
+    scores, outside = calibrate_into(
+        folder, _NUM_CLIPS.value, _SPLIT.value, _FORMAT.value, _SHEETS.value
+    )
+    print(score_table(scores))
+    print("\n".join(outside) if outside else "all scores are within their limits")
+    print(
+        f"{_NUM_CLIPS.value} scenes in {time.perf_counter() - started:.0f} s: "
+        f"{folder / 'calibration.json'}, {folder / 'report.md'}"
+    )
+    sys.exit(1 if outside else 0)
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,92 @@
+"""Evaluates a model: its suites run, and the report of all that was measured in a folder."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sora_jax import config, files
+from sora_jax.errors import UserError
+from sora_jax.evaluation import scoreboard
+from sora_jax.evaluation.results import claim
+from sora_jax.evaluation.suites import SUITES
+from sora_jax.flow.sampler import SamplerConfig
+from sora_jax.pipelines.generate import Pipeline
+from sora_jax.tables import markdown, number
+
+DEFAULT = ("facts", "sync", "tokenizers")
+
+
+def evaluate(
+    pipeline: Pipeline,
+    output: str | os.PathLike,
+    suites: Sequence[str] = DEFAULT,
+    *,
+    sampler: SamplerConfig | None = None,
+    seed: int = 0,
+    num_prompts: int = 64,
+    batch: int = 16,
+    nearest_pool: int = 1024,
+    sheets: int = 4,
+) -> dict:
+    """Scores a model in `suites`, or in all of them for ("all",).
+
+    Args:
+        output: a folder: new, or that of the same measurement, which then goes on.
+        num_prompts: scenes of each part of a suite; made `batch` at a time, with seeds `seed`, ...
+        nearest_pool: training scenes among which the nearest to a prompt is looked for.
+        sheets: clips of each part that are drawn.
+
+    Returns: {suite: {metric: {value, low, high, floor, ceiling, n, unit, ...}}} of all suites that
+    the folder holds (`scoreboard`); also in scores.json there, with report.md.
+
+    Raises: UserError for an unknown suite, and for a folder of another measurement.
+    """
+    names, folder = chosen(suites), Path(output)
+    folder.mkdir(parents=True, exist_ok=True)
+    sampler = sampler or SamplerConfig()
+    settings = {"clips": num_prompts, "seed": seed, "batch": batch, "pool": nearest_pool}
+    settings["sheets"] = sheets
+    measured = {"measured": "model", **pipeline.fingerprints, **settings}
+    claim(folder, measured | {"sampler": dataclasses.asdict(sampler)})
+    board = scoreboard.Scoreboard(folder, pipeline, pipeline.trained_on, sampler, **settings)
+    for name in names:
+        board.run(name)
+    scores = scoreboard.write(folder, SUITES)
+    files.write(folder / "report.md", report(pipeline, scores, num_prompts))
+    if set(scores) == set(SUITES):
+        scoreboard.forget_clips(folder)
+    return scores
+
+
+def chosen(suites: Sequence[str]) -> list[str]:
+    """The names of suites, in the order of SUITES. Raises UserError for one that does not exist."""
+    for name in suites:
+        if name not in (*SUITES, "all"):
+            raise UserError(
+                f"no suite {name!r}; {config.nearest(name, (*SUITES, 'all'))} (there are "
+                f"{', '.join(SUITES)}, and all)"
+            )
+    return [name for name in SUITES if name in suites or "all" in suites]
+
+
+def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
+    """The scores as Markdown."""
+    data = pipeline.trained_on
+    source = data.get("source", "unknown")
+    family = data.get("family", "room") if source == "playhouse" else source
+    text = [
+        f"# Scores\n\nmodel {pipeline.fingerprints.get('model')}, trained on {family}; "
+        f"{num_prompts} scenes of each part.\n",
+        "Each cell: mean (95 % interval; clips). `floor`: of the model's clips against other "
+        "scenes, or mixed. A corrected metric is (mean - floor) / (1 - floor), and `raw` its mean. "
+        "The first clips are in `pictures`.\n",
+    ]
+    for name, of in scores.items():
+        text += [f"## {name}\n", markdown(*scoreboard.table(of, number))]
+        text += [markdown(*of) for of in scoreboard.group_tables(of, number)]
+        if name == "phyworld":
+            header = ["task", "row", "training clips", "in distribution", "out of distribution"]
+            text += ["Velocity errors beside those of figure 3 of Kang et al. (2024):\n"]
+            text += [markdown([*header, "floor"], scoreboard.paper_rows(of))]
+    return "\n".join(text)

@@ -1,0 +1,51 @@
+"""Means with 95 % intervals.
+
+Shares of yes and no get Wilson's interval, other means the percentile bootstrap over clips (2,000
+resamples, seeded). Where a floor g is known for each value f in [0, 1], the corrected figure,
+
+    corrected = (mean f - mean g) / (1 - mean g)                                                 (1)
+
+is 1 for the best there is and 0 for what the floor reaches. Its bootstrap resamples pairs (f, g).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy import stats
+
+RESAMPLES = 2000
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % interval of the mean."""
+    x = np.asarray(values, float)
+    if np.all((x == 0) | (x == 1)):
+        found = stats.binomtest(int(x.sum()), len(x)).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
+    return _bootstrap((x,), lambda x, axis: np.mean(x, axis=axis))
+
+
+def corrected(values: Sequence[float], floors: Sequence[float]) -> tuple[float, float, float]:
+    """Equation (1) and its 95 % interval: (value, low, high)."""
+
+    def figure(f, g, axis):
+        f, g = np.mean(f, axis=axis), np.mean(g, axis=axis)
+        return (f - g) / np.maximum(1 - g, 1e-9)
+
+    pair = (np.asarray(values, float), np.asarray(floors, float))
+    return float(figure(*pair, axis=-1)), *_bootstrap(pair, figure)
+
+
+def _bootstrap(samples: tuple[np.ndarray, ...], figure: Callable) -> tuple[float, float]:
+    if len(samples[0]) < 2:
+        value = float(figure(*samples, axis=-1))
+        return value, value
+    found = stats.bootstrap(
+        samples,
+        figure,
+        n_resamples=RESAMPLES,
+        paired=len(samples) > 1,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(found.low), float(found.high)
