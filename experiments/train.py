@@ -4,7 +4,7 @@ r"""Train the diffusion transformer.
     python -m experiments.train --config=experiments/configs/playhouse_nano.py \
         --config.train.steps=200 --workdir=runs/short
     python -m experiments.train --config=experiments/configs/playhouse_nano.py \
-        --config.data.source=video_folder \\
+        --config.data.source=video_folder \
         --config.data.path=MY_VIDEOS --init_from=runs/nano/weights.safetensors --workdir=runs/mine
 
 The same command given again continues the run from its last checkpoint, bitwise as if it had not
