@@ -2,7 +2,6 @@ r"""Kill a training run again and again, and see whether anything is lost.
 
     python -m experiments.soak \
         --train="--config=experiments/configs/playhouse_nano.py --config.data.path=runs/latents" \
-        \
         --minutes=60 --every=5 --together --output=runs/soak
 
 runs experiments.train with the flags of --train twice, from nothing: undisturbed in OUTPUT/whole,
