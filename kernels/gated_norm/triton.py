@@ -53,20 +53,20 @@ def backward_kernel(
         s = chunk * EACH + i
         at = s[:, None] * D + d[None, :]
         exists = ((i < EACH) & (s < S))[:, None] & (d < D)[None, :]
+        # Each array is loaded when it is needed, scale and gate from the cache each time, and sums
+        # are made as soon as they can be: all held at once, rows of 5120 spill.
         y = tl.load(y_ptr + at, mask=exists, other=0.0).to(tl.float32)
         dz = tl.load(dz_ptr + at, mask=exists, other=0.0).to(tl.float32)
-        dy = tl.load(dy_ptr + at, mask=exists, other=0.0).to(tl.float32)
-        f = tl.load(f_ptr + at, mask=exists, other=0.0).to(tl.float32)
-        # Scale and gate come from the cache each time, and sums are made as soon as they can be:
-        # held to the end, rows of 5120 spill.
         c = tl.load(scale_ptr + frame * D + d, mask=d < D, other=0.0).to(tl.float32)[None, :]
         w = (1 + c) * dz
         squares, product = tl.sum(y * y, 1)[:, None], tl.sum(w * y, 1)[:, None]
         r = tl.rsqrt(squares / D + EPS)
         n = y * r
-        e = dy + r * (w - n * (r * product / D))
         db += dz
         dc += dz * n
+        dy = tl.load(dy_ptr + at, mask=exists, other=0.0).to(tl.float32)
+        e = dy + r * w - n * (r * r * product / D)
+        f = tl.load(f_ptr + at, mask=exists, other=0.0).to(tl.float32)
         da += e * f
         a = tl.load(gate_ptr + frame * D + d, mask=d < D, other=0.0).to(tl.float32)[None, :]
         tl.store(df_ptr + at, (a * e).to(df_ptr.dtype.element_ty), mask=exists)

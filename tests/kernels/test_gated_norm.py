@@ -102,7 +102,7 @@ def test_rows_may_be_float32_beside_a_bfloat16_stream(implementation):
 # A kernel with one line changed must not pass: what is replaced, and by what.
 MUTATIONS = {
     "norm over padded numbers": ("squares / D", "squares / WIDE"),
-    "norm without its projection": ("(w - n * (r * product / D))", "w"),
+    "norm without its projection": (" - n * (r * r * product / D)", ""),
     "no gradient past the norm": ("e = dy + r", "e = r"),
     "scale without its one": ("(1 + c) * dz", "c * dz"),
     "gate is left out": ("(a * e)", "e"),
