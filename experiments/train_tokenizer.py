@@ -182,7 +182,7 @@ def held_out_psnr(
     tokenizer: video.VideoTokenizer, format: ClipFormat, clips: int = HELD_OUT, family: str = "room"
 ) -> dict[str, float]:
     """PSNR of Playhouse's pictures, of the clips and inside the balls' boxes, without latent noise
-    (`oracles.round_trip.psnr`).
+    (`evaluation.round_trip.psnr`).
     """
     truth = render_takes([draw("val", i, family=family) for i in range(clips)], format)
     rows = [psnr(*pair) for pair in zip(truth, pictures_through(tokenizer, truth))]
