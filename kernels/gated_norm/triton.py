@@ -53,8 +53,8 @@ def backward_kernel(
         s = chunk * EACH + i
         at = s[:, None] * D + d[None, :]
         exists = ((i < EACH) & (s < S))[:, None] & (d < D)[None, :]
-        # Each array is loaded when it is needed, scale and gate from the cache each time, and sums
-        # are made as soon as they can be: all held at once, rows of 5120 spill.
+        # Arrays are loaded where they are first used, and sums are made early. If all were held at
+        # once, rows of 5120 numbers would spill. Scale and gate come from the cache each time.
         y = tl.load(y_ptr + at, mask=exists, other=0.0).to(tl.float32)
         dz = tl.load(dz_ptr + at, mask=exists, other=0.0).to(tl.float32)
         c = tl.load(scale_ptr + frame * D + d, mask=d < D, other=0.0).to(tl.float32)[None, :]

@@ -1,6 +1,6 @@
 """Examples: clips with the takes that they show, for judging oracles and models.
 
-Shuffled and mixed examples are what a measurement must tell from the true ones.
+`shuffled`, `disordered`, `blank` and `empty` make examples that a measurement must score low.
 """
 
 import dataclasses

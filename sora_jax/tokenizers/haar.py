@@ -36,8 +36,8 @@ def _matrix(n: int) -> np.ndarray:
 def _transform(k: int, n: int) -> np.ndarray:
     """One group's transform [k n n, k n n]: equation (1) along time, rows and columns at once.
 
-    One matrix product: as three, XLA's CPU compiler of jax 0.11 needs minutes for the
-    transpositions between them.
+    `forward` and `inverse` apply it as one matrix product. As one product for each axis, XLA's CPU
+    compiler of jax 0.11 takes minutes.
     """
     return np.kron(_matrix(k), np.kron(_matrix(n), _matrix(n)))
 
