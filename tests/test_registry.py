@@ -1,0 +1,96 @@
+"""Registries: names, protocols, and modules that add to them."""
+
+from typing import Protocol
+
+import pytest
+
+from sora_jax.errors import UserError
+from sora_jax.registry import Registry, load_module
+
+
+class Shape(Protocol):
+    name: str
+
+    def area(self) -> float: ...
+
+
+@pytest.fixture
+def shapes():
+    class Square:
+        name = "square"
+
+        def area(self):
+            return 1.0
+
+    return Registry("shape", Shape, [Square()])
+
+
+def test_a_class_is_registered_as_an_instance_and_returned_as_it_was(shapes):
+    @shapes.register
+    class Disc:
+        name = "disc"
+
+        def area(self):
+            return 3.0
+
+    assert isinstance(Disc, type) and shapes["disc"].area() == 3.0
+    assert list(shapes) == ["square", "disc"]
+
+
+def test_a_function_has_its_own_name():
+    patterns = Registry("pattern")
+
+    @patterns.register
+    def everywhere(x):
+        return x
+
+    assert patterns["everywhere"] is everywhere
+
+
+def test_an_unknown_name_is_told_the_nearest(shapes):
+    with pytest.raises(UserError, match="no shape 'squard'; did you mean 'square'"):
+        shapes["squard"]
+    assert shapes.get("squard") is None and "squard" not in shapes
+
+
+def test_a_name_is_registered_once(shapes):
+    with pytest.raises(UserError, match="'square' is registered twice, by .*; rename one"):
+        shapes.register(type("Other", (), {"name": "square", "area": lambda self: 2.0}))
+
+
+def test_a_missing_member_of_the_protocol_is_named(shapes):
+    with pytest.raises(UserError, match="shape 'line' of .* lacks area; .*Shape says"):
+        shapes.register(type("Line", (), {"name": "line"}))
+    assert "line" not in shapes
+
+
+def test_a_value_without_a_name_is_refused(shapes):
+    with pytest.raises(UserError, match="needs a name"):
+        shapes.register(type("Line", (), {"area": lambda self: 0.0}))
+
+
+@pytest.mark.parametrize(
+    "text,said",
+    [
+        ("x = 1\nraise ValueError('no\\nbread')\n", r"ValueError: no bread.*mine\.py, line 2"),
+        ("def f(:\n", r"SyntaxError.*mine\.py, line 1"),
+        ("import nothing_of_that_name\n", r"ModuleNotFoundError.*mine\.py, line 1"),
+    ],
+)
+def test_a_module_that_fails_is_told_with_its_line(tmp_path, text, said):
+    (tmp_path / "mine.py").write_text(text)
+    with pytest.raises(UserError, match=said):
+        load_module(str(tmp_path / "mine.py"))
+
+
+def test_a_module_that_is_not_there_is_told(tmp_path):
+    for name in ("no_such_module_of_mine", str(tmp_path / "none.py")):
+        with pytest.raises(UserError, match="cannot be imported"):
+            load_module(name)
+
+
+def test_a_file_is_loaded_once(tmp_path):
+    (tmp_path / "counted.py").write_text(f"open({str(tmp_path / 'log')!r}, 'a').write('x')\n")
+    for _ in range(2):
+        load_module(str(tmp_path / "counted.py"))
+    assert (tmp_path / "log").read_text() == "x"
