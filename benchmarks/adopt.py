@@ -174,7 +174,8 @@ def scores(path: Path, prompts: int) -> dict[str, list[float]]:
     from sora_jax.flow.sampler import SamplerConfig
     from sora_jax.oracles.facts import KINDS, compare
     from sora_jax.oracles.reading import Reading
-    from sora_jax.pipelines.generate import Request, load_pipeline
+    from sora_jax.pipelines.load import load_pipeline
+    from sora_jax.pipelines.request import Request
     from sora_jax.worlds.playhouse.draw import draw
 
     enable_compile_cache()

@@ -6,8 +6,8 @@ The steps are compiled in a thread meanwhile, for a set of --clips clips. Where 
 for so many, the clips that there are take the places of the others too.
 
 The model, loss, step, optimizer and format of the weights are those of `experiments.train`; what
-differs is where the batches come from (`sora_jax.train.resident`). Filling takes a quarter of the
-time at most. The weights are saved every minute, and once at the end.
+differs is where the batches come from (`sora_jax.training.resident`). Filling takes at most a
+quarter of the time. The weights are saved every minute, and once at the end.
 """
 
 import concurrent.futures
@@ -25,7 +25,6 @@ import jax
 import numpy as np
 
 from benchmarks.watchdog import announce
-from experiments.program import Run, assemble, card
 from sora_jax import config as config_lib
 from sora_jax import weights as weights_lib
 from sora_jax.compat import enable_compile_cache
@@ -35,11 +34,14 @@ from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.parallel.mesh import MeshConfig
-from sora_jax.train import metrics as metrics_lib
-from sora_jax.train import resident
-from sora_jax.train.optim import averaged_params, make_optimizer
-from sora_jax.train.state import split_module
-from sora_jax.train.step import make_step
+from sora_jax.training import metrics as metrics_lib
+from sora_jax.training import resident
+from sora_jax.training.card import card
+from sora_jax.training.optim import averaged_params, make_optimizer
+from sora_jax.training.program import assemble
+from sora_jax.training.run import Run
+from sora_jax.training.state import split_module
+from sora_jax.training.step import make_step
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 

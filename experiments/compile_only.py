@@ -36,13 +36,13 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import compiling
-from experiments.program import Run
 from sora_jax import config as config_lib
 from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.parallel import topologies
+from sora_jax.training import compilation
+from sora_jax.training.run import Run
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Python file with get_config(); keys as --config.mesh.fsdp=64"
@@ -55,7 +55,7 @@ _TOPOLOGY = flags.DEFINE_string(
 _PROGRAM = flags.DEFINE_enum(
     "program",
     "train",
-    compiling.PROGRAMS,
+    compilation.PROGRAMS,
     "a step of training, or of the sampler with text guidance",
 )
 _SUGGEST = flags.DEFINE_boolean(
@@ -86,10 +86,10 @@ def main(_):
                 "--suggest_batch prints how many clips a step of training has room for; leave "
                 "--output and --program=sample out"
             )
-        print(compiling.micro_batch(run, _TOPOLOGY.value))
+        print(compilation.micro_batch(run, _TOPOLOGY.value))
         return
-    report = compiling.in_child(run, _TOPOLOGY.value, _PROGRAM.value)
-    print(compiling.table(report))
+    report = compilation.in_child(run, _TOPOLOGY.value, _PROGRAM.value)
+    print(compilation.table(report))
     if _OUTPUT.value:
         files.write(Path(_OUTPUT.value), json.dumps(report, indent=2) + "\n")
 

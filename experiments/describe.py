@@ -27,7 +27,7 @@ from sora_jax.models.cost import quantity, report
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiTConfig
 from sora_jax.parallel.mesh import AXES, MeshConfig
-from sora_jax.train.optim import OptimConfig, make_optimizer
+from sora_jax.training.optim import OptimConfig, make_optimizer
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Python file with get_config(); keys as --config.model.pairs=4"
@@ -104,7 +104,7 @@ def placement(
     from sora_jax.parallel import rules
     from sora_jax.parallel.mesh import check_batch
     from sora_jax.parallel.sequence import check_tokens
-    from sora_jax.train.state import split_module
+    from sora_jax.training.state import split_module
 
     shapes, _ = split_module(nnx.eval_shape(lambda: STDiT(model, nnx.Rngs(0))))
     sizes = mesh.shape(devices)

@@ -56,11 +56,9 @@ def load():
 
     Raises UserError for weights that do not fit.
     """
-    from sora_jax.compat import enable_compile_cache
-    from sora_jax.pipelines.generate import load_pipeline
+    from sora_jax.pipelines.load import load_pipeline
 
     logging.set_verbosity(logging.WARNING)
-    enable_compile_cache()
     return load_pipeline(WEIGHTS.value, VIDEO_TOKENIZER.value, AUDIO_TOKENIZER.value)
 
 

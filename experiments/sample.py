@@ -26,8 +26,6 @@ is encoded twice. No file is ever overwritten: a name that is taken gets a numbe
 """
 
 import dataclasses
-import json
-import re
 import sys
 import time
 from pathlib import Path
@@ -35,7 +33,6 @@ from pathlib import Path
 from absl import flags
 
 from experiments import generation
-from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.files import check_input, check_output
@@ -122,186 +119,49 @@ def check_paths() -> Path:
     return check_output("output_dir", _OUTPUT_DIR.value)
 
 
-def read_conditions(pipeline) -> tuple[dict, list[str]]:
-    """What the flags give beside the text, as fields of `Request`, and notes on how files were
-    fitted. Raises UserError.
-    """
-    from sora_jax import media
-    from sora_jax.pipelines import sidecar
-
-    fields, notes = {}, []
-    form = pipeline.format
-    if _FIRST_FRAME.value is not None:
-        fields["first_frame"], changes = media.read_image(_FIRST_FRAME.value, form.size)
-        notes += [f"{_FIRST_FRAME.value}: {change}" for change in changes]
-    if _GIVEN_VIDEO.value is not None:
-        clip = media.fit_clip(media.read_video(_GIVEN_VIDEO.value, seconds=form.seconds + 1), form)
-        fields["given_video"] = clip.frames
-        notes += [
-            f"{_GIVEN_VIDEO.value}: {change}" for change in clip.notes if "sound" not in change
-        ]
-    if _GIVEN_AUDIO.value is not None:
-        fields["given_audio"], changes = media.fit_sound(
-            *media.read_sound(_GIVEN_AUDIO.value), form.samples
-        )
-        notes += [f"{_GIVEN_AUDIO.value}: {change}" for change in changes]
-    if _CONTINUE.value is not None:
-        fields["continued"] = sidecar.open_clip(_CONTINUE.value, pipeline)
-        fields["seconds"] = 2.0 if _SECONDS.value is None else _SECONDS.value
-        notes += fields["continued"].notes
-    return fields, notes
-
-
-def free_stem(folder: Path, index: int, prompt: str, seed: int) -> Path:
-    """A name without suffix that no file of ours has yet."""
-    words = re.findall(r"[a-z0-9]+", prompt.lower())[:6]
-    name = "-".join([f"{index:03d}", *words, f"seed{seed}"])
-    for number in range(1, 10_000):
-        stem = folder / (name if number == 1 else f"{name}-{number}")
-        if not any(
-            stem.with_name(stem.name + suffix).exists()
-            for suffix in (".mp4", ".png", ".json", ".latents.npz")
-        ):
-            return stem
-    raise UserError(f"{folder} is full of clips named {name}; choose another --output_dir")
-
-
-def judge(clip, reading) -> dict:
-    """Whether the clip shows what its prompt asks: {"met": bool, "facts": [...]}, or {"met": None,
-    "reason": ...}; for JSON.
-    """
-    from sora_jax.oracles.verdict import verdict
-    from sora_jax.worlds.playhouse import captions
-
-    if "continued_from" in clip.provenance:
-        return {
-            "met": None,
-            "reason": "a clip made longer is read as a whole, and its prompt speaks of the "
-            "new part",
-        }
-    if not clip.provenance["prompt"]:
-        return {"met": None, "reason": "there is no prompt"}
-    try:
-        lines = verdict(captions.parse(clip.provenance["prompt"]), reading)
-    except captions.CaptionError as error:
-        return {"met": None, "reason": f"it is no caption of Playhouse: {error}"}
-    return {
-        "met": all(line.met for line in lines),
-        "facts": [dataclasses.asdict(line) for line in lines],
-    }
-
-
-def write(stem: Path, clip, notes) -> tuple:
-    """Write a clip's four files; returns what its JSON says and the `Reading` of the clip."""
-    from sora_jax import media
-    from sora_jax.contact_sheet import contact_sheet
-    from sora_jax.oracles.reading import Reading
-    from sora_jax.pipelines import sidecar
-
-    started = time.perf_counter()
-    reading = Reading(clip)
-    oracles = reading.to_dict()
-    read = time.perf_counter()
-    paths = {
-        suffix: stem.with_name(stem.name + suffix)
-        for suffix in (".latents.npz", ".mp4", ".png", ".json")
-    }
-    sidecar.save(paths[".latents.npz"], clip)
-    metadata = clip.provenance | {"latents": sidecar.digest(clip.latents)}
-    media.write_mp4(paths[".mp4"], clip, metadata)
-    title = clip.provenance["prompt"] or clip.provenance["task"]
-    contact_sheet(paths[".png"], clip, title, reading.seen, reading.heard)
-    timings = clip.timings | {
-        "oracles": round(read - started, 4),
-        "write": round(time.perf_counter() - read, 4),
-    }
-    report = {
-        "prompt": clip.provenance["prompt"],
-        "seed": clip.provenance["seed"],
-        **{
-            name: clip.provenance.get(name)
-            for name in ("model", "video_tokenizer", "audio_tokenizer")
-        },
-        "settings": {k: clip.provenance[k] for k in ("task", "negative_prompt", "sampler")},
-        "frames": len(clip.frames),
-        "fps": clip.fps,
-        "seconds": clip.seconds,
-        "timings": timings,
-        "notes": list(notes),
-        "verdict": judge(clip, reading),
-        "oracles": oracles,
-    }
-    files.write(paths[".json"], json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    return report, reading
-
-
-def facts_table(verdict: dict) -> str:
-    """The verdict for people: a line for each fact, asked, seen and met."""
-    if verdict["met"] is None:
-        return f"prompt not judged: {verdict['reason']}"
-    words = {None: "none", True: "yes", False: "no"}
-    cells = [("", "asked", "seen", "met")]
-    for line in verdict["facts"]:
-        name = (
-            line["fact"]
-            if line["ball"] is None
-            else f"{line['ball']} ball"
-            if line["fact"] == "colour"
-            else f"  {line['fact']}"
-        )
-        values = [
-            x if type(x) is int else words.get(x, x)
-            for x in (line["asked"], line["seen"], line["met"])
-        ]
-        cells.append((name, *map(str, values)))
-    widths = [max(len(row[i]) for row in cells) for i in range(3)]
-    rows = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]])
-        for row in cells
-    ]
-    met = sum(line["met"] for line in verdict["facts"])
-    head = (
-        f"prompt {'met' if verdict['met'] else 'not met'}: {met} of {len(verdict['facts'])} facts"
-    )
-    return "\n    ".join([head, *rows])
-
-
-def main(argv):
-    prompts = read_prompts()
-    folder = check_paths()
+def main(_):
+    prompts, folder = read_prompts(), check_paths()
+    # after the flags: a mistake in them is told before JAX is loaded
     from sora_jax.oracles.verdict import say_balls, say_impacts
-    from sora_jax.pipelines.generate import Request
+    from sora_jax.pipelines import record
+    from sora_jax.pipelines.given import read_given
+    from sora_jax.pipelines.request import Request
     from sora_jax.progress import Progress
 
     pipeline = generation.load()
-    fields, notes = read_conditions(pipeline)
+    fields, notes = read_given(
+        pipeline,
+        first_frame=_FIRST_FRAME.value,
+        given_video=_GIVEN_VIDEO.value,
+        given_audio=_GIVEN_AUDIO.value,
+        continued=_CONTINUE.value,
+    )
+    if _SECONDS.value is not None:
+        fields["seconds"] = _SECONDS.value
     sampler, first = generation.sampler(), generation.SEED.value
     jobs = [
         (i, Request(prompt, _NEGATIVE.value, first + n, sampler, **fields))
         for i, prompt in enumerate(prompts)
         for n in range(_NUM_SAMPLES.value)
     ]
-    said = set()
+    said = {}
     for _, request in jobs:
         pipeline.check(request)
-        for note in [*notes, *pipeline.notes(request)]:
-            if note not in said:
-                said.add(note)
-                print(f"note: {note}", file=sys.stderr)
+        said |= dict.fromkeys([*notes, *pipeline.notes(request)])
+    for note in said:
+        print(f"note: {note}", file=sys.stderr)
     progress = Progress()
     for number, (index, request) in enumerate(jobs, start=1):
         started = time.perf_counter()
         with progress.job(f"clip {number} of {len(jobs)}") as show:
             clip = pipeline.generate(request, show)
         made = time.perf_counter() - started
-        stem = free_stem(folder, index, request.prompt or request.task, request.seed)
-        report, reading = write(stem, clip, [*notes, *clip.notes])
-        print(
-            f"{stem}.mp4: {clip.seconds:.3g} s, made in {made:.2f} s, "
-            f"{request.prompt or request.task}"
-        )
-        print(f"  {facts_table(report['verdict'])}")
-        print(f"  oracles read: {say_balls(reading)}; {say_impacts(reading)}")
+        clip = dataclasses.replace(clip, notes=(*notes, *clip.notes))
+        path = record.free_path(folder, index, clip.title, request.seed)
+        clip.save(path)
+        print(f"{path}: {clip.seconds:.3g} s, made in {made:.2f} s, {clip.title}")
+        print(f"  {record.facts_table(clip.verdict)}")
+        print(f"  oracles read: {say_balls(clip.reading)}; {say_impacts(clip.reading)}")
 
 
 if __name__ == "__main__":

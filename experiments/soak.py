@@ -69,7 +69,7 @@ def finish(process: subprocess.Popen, workdir: Path) -> None:
 
 def last_step(workdir: Path) -> int:
     """Of the metrics: the step up to which a run is known to have come."""
-    from sora_jax.train import metrics
+    from sora_jax.training import metrics
 
     return max((row["step"] for row in metrics.read(workdir / "metrics.jsonl")), default=0)
 
@@ -139,7 +139,7 @@ def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> 
 def compare(whole: Path, killed: Path) -> dict:
     """What two finished runs have in common: losses row by row, and the weights at the end."""
     from sora_jax import weights
-    from sora_jax.train import metrics
+    from sora_jax.training import metrics
 
     rows = [
         {row["step"]: row["loss"] for row in metrics.read(path / "metrics.jsonl")}
@@ -173,7 +173,7 @@ def draw(whole: Path, killed: Path, kills: list[dict], path: Path) -> None:
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    from sora_jax.train import metrics
+    from sora_jax.training import metrics
 
     figure, axes = plt.subplots(figsize=(9, 3.6), layout="constrained")
     for folder, label, style in (
@@ -225,7 +225,7 @@ def main(_):
         disturb(killed, second, kills, record)
         finish(undisturbed, whole)
 
-    from sora_jax.train import metrics
+    from sora_jax.training import metrics
 
     result = compare(whole, killed) | {
         "kills": kills,

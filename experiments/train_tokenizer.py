@@ -42,12 +42,12 @@ from sora_jax.evaluation.round_trip import boxes, pictures_through, psnr
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles.examples import render_takes
 from sora_jax.tokenizers import audio, video
-from sora_jax.train.identity import open_workdir
-from sora_jax.train.loop import TrainConfig, fit
-from sora_jax.train.metrics import hardware, read, thin
-from sora_jax.train.optim import OptimConfig, averaged_params, make_optimizer
-from sora_jax.train.state import new_state, split_module
-from sora_jax.train.step import make_step
+from sora_jax.training.loop import TrainConfig, fit
+from sora_jax.training.metrics import hardware, read, thin
+from sora_jax.training.optim import OptimConfig, averaged_params, make_optimizer
+from sora_jax.training.state import new_state, split_module
+from sora_jax.training.step import make_step
+from sora_jax.training.workdir import open_workdir
 from sora_jax.tree import flatten
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES

@@ -1,0 +1,54 @@
+"""sora_jax: joint video and audio generation in JAX.
+
+    import sora_jax
+
+    pipe = sora_jax.load_pipeline()
+    clip = pipe("a large red ball is dropped and bounces twice", seed=1)
+    clip.save("out.mp4")
+
+The names below are the public API; each is imported when it is first used, so that `import
+sora_jax` is quick and brings no JAX. Everything else is importable from its own module.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+# name -> the module that defines it; `__init__.pyi` says the same to type checkers
+_MODULES = {
+    "FAMILIES": "worlds.playhouse.families",
+    "FORMATS": "modality",
+    "ORACLES": "evaluation.calibrate",
+    "Clip": "clip",
+    "ClipFormat": "modality",
+    "Guidance": "flow.guidance",
+    "Pipeline": "pipelines.generate",
+    "Request": "pipelines.request",
+    "Run": "training.run",
+    "STDiT": "models.st_dit",
+    "STDiTConfig": "models.st_dit",
+    "SamplerConfig": "flow.sampler",
+    "UserError": "errors",
+    "draw": "worlds.playhouse.draw",
+    "evaluate": "evaluation.run",
+    "load_pipeline": "pipelines.load",
+    "load_run": "training.configs",
+    "read_clip": "oracles",
+    "read_video": "media",
+    "render": "worlds.playhouse.takes",
+    "train": "training.train",
+    "write_mp4": "media",
+}
+__all__ = [*_MODULES, "__version__"]
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module 'sora_jax' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"sora_jax.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

@@ -11,8 +11,10 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
     folder, or None if unusable.
 
     path: default $JAX_COMPILATION_CACHE_DIR, else $XDG_CACHE_HOME/sora_jax/jax, else
-    ~/.cache/sora_jax/jax.
+    ~/.cache/sora_jax/jax. Without it, a folder that JAX is set to use already stays.
     """
+    if path is None and jax.config.jax_compilation_cache_dir:
+        return Path(jax.config.jax_compilation_cache_dir)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(
         path or os.environ.get("JAX_COMPILATION_CACHE_DIR") or Path(cache) / "sora_jax" / "jax"

@@ -99,8 +99,8 @@ def write_mp4(path, clip: Clip, metadata=None, crf=12) -> None:
 def _encode(path, frames, samples, fps, comment, crf, sample_rate):
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = comment
-        video = container.add_stream(
-            "libx264", rate=fps, options={"crf": str(crf), "preset": "medium"}
+        video = _stream(
+            container, "libx264", rate=fps, options={"crf": str(crf), "preset": "medium"}
         )
         video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
         # Say which matrix made the yuv: players that guess take another one for large pictures.
@@ -111,8 +111,8 @@ def _encode(path, frames, samples, fps, comment, crf, sample_rate):
             samples = np.clip(np.nan_to_num(np.asarray(samples, np.float32)), -1.0, 1.0).reshape(
                 1, -1
             )
-            sound = container.add_stream(
-                "aac", rate=sample_rate, layout="mono", bit_rate=AAC_BITS_PER_SECOND
+            sound = _stream(
+                container, "aac", rate=sample_rate, layout="mono", bit_rate=AAC_BITS_PER_SECOND
             )
         for i, picture in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
@@ -131,6 +131,17 @@ def _encode(path, frames, samples, fps, comment, crf, sample_rate):
                 )
                 container.mux(sound.encode(frame))
             container.mux(sound.encode())
+
+
+def _stream(container, codec: str, **options):
+    """A new stream of a file. Raises UserError where this PyAV cannot encode it."""
+    try:
+        return container.add_stream(codec, **options)
+    except av.codec.codec.UnknownCodecError:
+        raise UserError(
+            f"this PyAV {av.__version__} has no encoder {codec}; pip install --force-reinstall "
+            "--only-binary=:all: av, whose wheels have it"
+        ) from None
 
 
 def read_metadata(path) -> dict:

@@ -1,4 +1,4 @@
-"""Tables of text, as Markdown."""
+"""Tables of text."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,12 @@ from tabulate import tabulate
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns line up, with a newline at its end."""
     return tabulate(rows, header, tablefmt="github", disable_numparse=True) + "\n"
+
+
+def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for the terminal, with two spaces between columns."""
+    text = tabulate(rows, header, tablefmt="plain", disable_numparse=True, preserve_whitespace=True)
+    return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def number(value: float | None, unit: str = "share") -> str:

@@ -19,9 +19,9 @@ from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.models import cost
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiT, STDiTConfig
-from sora_jax.train.optim import OptimConfig, make_optimizer
-from sora_jax.train.state import new_state, split_module
-from sora_jax.train.step import make_step
+from sora_jax.training.optim import OptimConfig, make_optimizer
+from sora_jax.training.state import new_state, split_module
+from sora_jax.training.step import make_step
 
 WORDS = 64  # of a prompt
 
@@ -92,7 +92,7 @@ def evaluation(name: str, case: Case) -> Workload:
 
 
 def training(name: str, case: Case) -> Workload:
-    """`sora_jax.train.step` with AdamW, clipping and the average of the weights; its loss is
+    """`sora_jax.training.step` with AdamW, clipping and the average of the weights; its loss is
     compared.
     """
 

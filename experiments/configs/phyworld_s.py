@@ -19,8 +19,8 @@ from sora_jax.flow.timesteps import TimestepConfig, shift_for_tokens
 from sora_jax.modality import FORMATS
 from sora_jax.models.presets import PRESETS
 from sora_jax.oracles.phyworld import GIVEN
-from sora_jax.train.loop import TrainConfig
-from sora_jax.train.optim import OptimConfig
+from sora_jax.training.loop import TrainConfig
+from sora_jax.training.optim import OptimConfig
 
 
 def get_config() -> ConfigDict:

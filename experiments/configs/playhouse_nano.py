@@ -12,9 +12,9 @@ from sora_jax.flow.loss import FlowConfig
 from sora_jax.flow.timesteps import TimestepConfig
 from sora_jax.models.presets import PRESETS
 from sora_jax.parallel.mesh import MeshConfig
-from sora_jax.train.loop import TrainConfig
-from sora_jax.train.optim import OptimConfig
-from sora_jax.train.watch import ProfileConfig, SampleConfig
+from sora_jax.training.loop import TrainConfig
+from sora_jax.training.optim import OptimConfig
+from sora_jax.training.watch import ProfileConfig, SampleConfig
 
 
 def get_config() -> ConfigDict:

@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from experiments.configs import playhouse_nano
 from sora_jax.models.presets import PRESETS
-from sora_jax.train.loop import TrainConfig
-from sora_jax.train.optim import OptimConfig
+from sora_jax.training.loop import TrainConfig
+from sora_jax.training.optim import OptimConfig
 
 
 def get_config() -> ConfigDict:

@@ -48,7 +48,8 @@ from sora_jax.evaluation.suites import (
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles import examples, phyworld, pictures
 from sora_jax.oracles.examples import Example, example
-from sora_jax.pipelines.generate import Pipeline, Request
+from sora_jax.pipelines.generate import Pipeline
+from sora_jax.pipelines.request import Request
 from sora_jax.progress import Progress
 from sora_jax.worlds.playhouse.draw import Take, draw
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from sora_jax.errors import UserError
 from sora_jax.nn.attention import SelfAttention, among
 from sora_jax.nn.layout import ALONE, Layout
 from sora_jax.nn.mlp import MLP
@@ -50,6 +51,20 @@ class TextTokenizer:
         self.ids = {word: i for i, word in enumerate(self.words, start=1)}
         if len(self.ids) != len(self.words):
             raise ValueError("the vocabulary names a word twice")
+
+    @classmethod
+    def of_vocabulary(cls, words: Sequence[str], vocabulary: int, length: int) -> "TextTokenizer":
+        """The tokenizer with `vocabulary` ids: those that are left become buckets.
+
+        Raises UserError where no bucket is left.
+        """
+        buckets = vocabulary - 1 - len(words)
+        if buckets < 1:
+            raise UserError(
+                f"a vocabulary of {vocabulary} has no room for {len(words)} words; give "
+                f"config.model.vocabulary at least {len(words) + 2}, and train anew"
+            )
+        return cls(words, buckets, length)
 
     @property
     def vocabulary(self) -> int:

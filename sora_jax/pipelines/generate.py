@@ -15,7 +15,6 @@ lightly noised, and put back unchanged afterwards. Files are read elsewhere (`si
 
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,62 +23,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sora_jax import weights as weights_lib
-from sora_jax.clip import Clip
 from sora_jax.errors import UserError
+from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig, sample
 from sora_jax.modality import AUDIO_CHANNELS, FORMATS, VIDEO_CHANNELS, ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.pipelines import windows
+from sora_jax.pipelines.generated import Generated
+from sora_jax.pipelines.request import Request
+from sora_jax.progress import Progress
 
 HISTORY_LEVEL = 0.05  # start level of a continued clip's history; training draws it from [0, 0.1]
-LONGEST = 600  # seconds that one request may add to a clip
 SEAM = 320  # samples over which an old soundtrack fades into its continuation (20 ms)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Generated(Clip):
-    """A clip that a pipeline made: frames float32 [F, H, W, 3], samples float32 [S] at 16 kHz.
-
-    Attributes:
-        latents: {"video": [T, h, w, C], "audio": [N, C]}.
-        cache: the video decoder's state after the last latent, or None.
-        provenance: what made the clip, as JSON values.
-        timings: seconds of each part of the work.
-    """
-
-    format: ClipFormat
-    latents: dict[str, np.ndarray]
-    cache: Any = None
-    provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
-    timings: dict[str, float] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-    """What to make. prompt None: no text. first_frame [H, W, 3], or the first frames [n, H, W, 3]
-    of whole latents; given_video [F, H, W, 3], given_audio [S]: of the pipeline's format. continued
-    with `seconds`: how much to add, rounded up to whole latents. unconditional: nothing is asked
-    for, and any clip will do.
-    """
-
-    prompt: str | None = None
-    negative_prompt: str = ""
-    seed: int = 0
-    sampler: SamplerConfig = dataclasses.field(default_factory=SamplerConfig)
-    first_frame: np.ndarray | None = None
-    given_video: np.ndarray | None = None
-    given_audio: np.ndarray | None = None
-    continued: Generated | None = None
-    seconds: float = 2.0
-    unconditional: bool = False
-
-    @property
-    def task(self) -> str:
-        given = ("continued", "first_frame", "given_video", "given_audio")
-        return " and ".join(name for name in given if getattr(self, name) is not None) or (
-            "nothing" if self.unconditional else "text"
-        )
 
 
 @functools.partial(jax.jit, static_argnames="method")
@@ -127,6 +82,29 @@ class Pipeline:
         self.fingerprints, self.config = dict(fingerprints or {}), dict(config or {})
         self.shift, self.trained_on = shift, dict(trained_on or {})
 
+    def __call__(
+        self,
+        prompt: str | None = None,
+        *,
+        seed: int = 0,
+        steps: int = 30,
+        guidance: float = 2.0,
+        progress: bool = True,
+        **given: Any,
+    ) -> Generated:
+        """One clip, with a progress bar: the short form of `generate`.
+
+        Args:
+            steps, guidance: of the sampler; `sampler=SamplerConfig(...)` in their place sets all.
+            given: further fields of `Request`, such as first_frame.
+        """
+        sampler = given.pop("sampler", SamplerConfig(steps=steps, guidance=Guidance(text=guidance)))
+        request = Request(prompt, seed=seed, sampler=sampler, **given)
+        if not progress:
+            return self.generate(request)
+        with Progress().job(prompt or request.task) as show:
+            return self.generate(request, show)
+
     def generate(
         self, request: Request, on_progress: Callable[[int, int], object] | None = None
     ) -> Generated:
@@ -166,57 +144,7 @@ class Pipeline:
 
     def check(self, request: Request) -> None:
         """Raises UserError for a request that contradicts itself or asks for nothing."""
-        given = [
-            name
-            for name in ("continued", "first_frame", "given_video")
-            if getattr(request, name) is not None
-        ]
-        if len(given) > 1 or (request.continued is not None and request.given_audio is not None):
-            raise UserError(f"{request.task}: these cannot be combined; give one of them")
-        if request.given_video is not None and request.given_audio is not None:
-            raise UserError(
-                "picture and sound are both given, so nothing is left to make; give one of them"
-            )
-        if request.prompt is not None and not request.prompt.strip():
-            raise UserError(
-                'the prompt is empty; describe the clip, for example "a large red ball is '
-                'dropped and bounces twice"'
-            )
-        if request.task == "text" and request.prompt is None:
-            raise UserError(
-                "there is nothing to make a clip from; give a prompt, a first frame, a picture "
-                "or a sound"
-            )
-        if request.continued is not None and not 0 < request.seconds <= LONGEST:
-            raise UserError(
-                f"seconds={request.seconds}: a clip is made longer by a positive time of at "
-                f"most {LONGEST}; give for example 2"
-            )
-        for name, scale in dataclasses.asdict(request.sampler.guidance).items():
-            if scale is not None and not math.isfinite(scale):
-                raise UserError(
-                    f"guidance {name}={scale} is not a finite number; give for example 2"
-                )
-        side = self.format.size
-        first = request.first_frame
-        if first is not None and first.ndim == 4 and first.shape[1:] == (side, side, 3):
-            group, count = self.format.frames_per_latent, len(first)
-            if (count - 1) % group or not 0 < count < self.format.frames:
-                raise ValueError(
-                    f"{count} first frames: they are 1 + {group}k, and fewer than the clip's "
-                    f"{self.format.frames}"
-                )
-            first = first[0]
-        wanted = {
-            "first_frame": (first, (side, side, 3)),
-            "given_video": (request.given_video, (self.format.frames, side, side, 3)),
-            "given_audio": (request.given_audio, (self.format.samples,)),
-        }
-        for name, (value, shape) in wanted.items():
-            if value is not None and value.shape != shape:
-                raise ValueError(
-                    f"{name} has shape {value.shape}, and the pipeline's format needs {shape}"
-                )
+        request.check(self.format)
 
     def notes(self, request: Request) -> tuple[str, ...]:
         """What a user should know: words that the vocabulary lacks, words past the longest text,
@@ -466,64 +394,3 @@ def _join(old: np.ndarray, whole: np.ndarray) -> np.ndarray:
     fade = np.linspace(1, 0, seam, dtype=np.float32)
     middle = old[len(old) - seam :] * fade + whole[len(old) - seam : len(old)] * (1 - fade)
     return np.concatenate([old[: len(old) - seam], middle, whole[len(old) :]])
-
-
-def load_pipeline(
-    model: str | None = None, video_tokenizer: str | None = None, audio_tokenizer: str | None = None
-) -> Pipeline:
-    """A pipeline from files of weights (None: the shipped ones).
-
-    Raises UserError for one that is missing, foreign or unfit.
-    """
-    transformer, weights = weights_lib.load_model(model)
-    video, video_weights = weights_lib.load_video_tokenizer(video_tokenizer)
-    audio, audio_weights = weights_lib.load_audio_tokenizer(audio_tokenizer)
-    made_with = {
-        "video_tokenizer": video_weights.fingerprint,
-        "audio_tokenizer": audio_weights.fingerprint,
-    }
-    for name, fingerprint in made_with.items():
-        expected = weights.metadata.get("tokenizers", {}).get(name, fingerprint)
-        if expected != fingerprint:
-            remedy = f"give the one it was trained with as --{name}, or retrain it"
-            raise UserError(
-                f"the model was trained on latents of the {name} {expected}, and {fingerprint} "
-                f"is loaded; {remedy}"
-            )
-    form = weights.metadata.get("format", "nano")
-    form = FORMATS[form] if isinstance(form, str) else ClipFormat(**form)
-    if video.config.frames_per_latent != form.frames_per_latent:
-        raise UserError(
-            f"the video tokenizer has {video.config.frames_per_latent} frames to a latent, and "
-            "the model was trained with "
-            f"{form.frames_per_latent}; give the one it was trained with as --video_tokenizer"
-        )
-    shift = weights.metadata.get("run", {}).get("flow", {}).get("timesteps", {}).get("shift", 1.0)
-    fingerprints = {"model": weights.fingerprint, **made_with}
-    return Pipeline(
-        transformer,
-        video,
-        audio,
-        text_tokenizer_of(weights),
-        form,
-        fingerprints,
-        weights.config,
-        shift,
-        weights.metadata.get("data"),
-    )
-
-
-def text_tokenizer_of(weights: weights_lib.Weights) -> TextTokenizer:
-    """The text tokenizer a model was trained with: the words are in its metadata, the buckets
-    follow from its vocabulary.
-    """
-    from sora_jax.worlds.playhouse.captions import WORDS
-
-    words = weights.metadata.get("words", WORDS)
-    buckets = weights.config["vocabulary"] - 1 - len(words)
-    if buckets < 1:
-        size = weights.config["vocabulary"]
-        raise UserError(
-            f"the model's vocabulary of {size} has no room for its {len(words)} words; retrain it"
-        )
-    return TextTokenizer(words, buckets=buckets, length=weights.metadata.get("text_length", 64))

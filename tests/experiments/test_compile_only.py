@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import compiling
-from experiments.program import Run
 from sora_jax import config as config_lib
 from sora_jax.errors import UserError
 from sora_jax.parallel import topologies
+from sora_jax.training import compilation
+from sora_jax.training.run import Run
 
 ROOT = Path(__file__).parents[2]
 NANO = "--config=experiments/configs/playhouse_nano.py"
@@ -56,7 +56,7 @@ def test_a_compiler_that_dies_is_one_line(monkeypatch):
         UserError,
         match=r"compiler of v5e:2x2 ended its process \(signal 6\): .*Check failed: a == b",
     ):
-        compiling.in_child(Run(), "v5e:2x2", "train")
+        compilation.in_child(Run(), "v5e:2x2", "train")
 
 
 @pytest.mark.parametrize(
@@ -71,13 +71,13 @@ def test_a_compiler_that_dies_is_one_line(monkeypatch):
 def test_as_many_clips_as_fit(monkeypatch, held, said):
     """On v5e nine tenths of 16 GB may be held."""
     values = iter(held)
-    monkeypatch.setattr(compiling, "in_child", lambda *_: {"memory": {"held": next(values)}})
+    monkeypatch.setattr(compilation, "in_child", lambda *_: {"memory": {"held": next(values)}})
     run = config_lib.from_dict(Run, {"train": {"batch_size": 512}, "mesh": {"fsdp": 64}})
     if said is None:
         with pytest.raises(UserError, match="one clip on each of 256 sharers takes"):
-            compiling.micro_batch(run, "v5e:16x16")
+            compilation.micro_batch(run, "v5e:16x16")
     else:
-        assert re.search(said, compiling.micro_batch(run, "v5e:16x16"))
+        assert re.search(said, compilation.micro_batch(run, "v5e:16x16"))
 
 
 @pytest.mark.parametrize("more", ["--output=r.json", "--program=sample"])
@@ -109,14 +109,14 @@ MESSAGE = (
 )
 def test_out_of_memory_says_how_much_and_what_removes_it(remat, batch, mesh, remedy):
     asked = config_lib.from_dict(Run, {"model": {"remat": remat}, "train": {"batch_size": batch}})
-    said = compiling.too_large(MESSAGE, asked, mesh)
+    said = compilation.too_large(MESSAGE, asked, mesh)
     assert (
         said.startswith(
             "out of memory on each device, 20.10GiB of 15.75GiB: 4.35GiB too much; give "
         )
         and remedy in said
     )
-    assert compiling.too_large("INTERNAL: something else", asked, mesh) is None
+    assert compilation.too_large("INTERNAL: something else", asked, mesh) is None
 
 
 @needs_libtpu

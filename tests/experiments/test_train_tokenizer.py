@@ -20,7 +20,7 @@ from sora_jax.modality import FORMATS
 from sora_jax.oracles.examples import ground_truth
 from sora_jax.tokenizers.audio import AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizerConfig
-from sora_jax.train.state import split_module
+from sora_jax.training.state import split_module
 from sora_jax.tree import flatten
 
 ROOT = Path(__file__).parents[2]

@@ -78,9 +78,9 @@ def step():
     from sora_jax.flow.loss import flow_loss
     from sora_jax.models.presets import PRESETS
     from sora_jax.models.st_dit import STDiT
-    from sora_jax.train.optim import OptimConfig, make_optimizer
-    from sora_jax.train.state import new_state, split_module
-    from sora_jax.train.step import make_step
+    from sora_jax.training.optim import OptimConfig, make_optimizer
+    from sora_jax.training.state import new_state, split_module
+    from sora_jax.training.step import make_step
     from sora_jax.modality import FORMATS
 
     config, form = dataclasses.replace(PRESETS["nano"], pairs=2), FORMATS["nano"]

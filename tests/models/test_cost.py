@@ -10,7 +10,7 @@ from sora_jax.modality import FORMATS
 from sora_jax.models.cost import measure, quantity, report, update_flops
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiT
-from sora_jax.train.optim import OptimConfig, make_optimizer
+from sora_jax.training.optim import OptimConfig, make_optimizer
 
 NANO = PRESETS["nano"]
 

@@ -19,7 +19,7 @@ from sora_jax.models.st_dit import STDiT
 from sora_jax.parallel import halo, rules, sequence
 from sora_jax.parallel.mesh import AXES, MeshConfig
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
-from sora_jax.train.state import split_module
+from sora_jax.training.state import split_module
 
 CLIPS = 8
 

@@ -21,7 +21,7 @@ from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiT
 from sora_jax.parallel import rules, sequence
 from sora_jax.parallel.mesh import AXES, MeshConfig
-from sora_jax.train.state import split_module
+from sora_jax.training.state import split_module
 from sora_jax.tree import flatten
 
 FORM = ClipFormat(17, 8, 64)

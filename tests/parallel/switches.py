@@ -15,7 +15,7 @@ from sora_jax.models.st_dit import STDiT
 from sora_jax.parallel import rules, sequence
 from sora_jax.parallel.hlo import Program
 from sora_jax.parallel.mesh import MeshConfig
-from sora_jax.train.state import split_module
+from sora_jax.training.state import split_module
 
 PAIRS = 3
 

@@ -12,8 +12,8 @@ from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiT
 from sora_jax.parallel import rules
 from sora_jax.parallel.mesh import AXES, MeshConfig, check_batch
-from sora_jax.train.optim import OptimConfig, make_optimizer
-from sora_jax.train.state import new_state, split_module
+from sora_jax.training.optim import OptimConfig, make_optimizer
+from sora_jax.training.state import new_state, split_module
 from sora_jax.tree import flatten
 
 

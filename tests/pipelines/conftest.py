@@ -13,7 +13,7 @@ from flax import nnx
 from sora_jax import weights
 from sora_jax.modality import ClipFormat
 from sora_jax.models.st_dit import STDiT, STDiTConfig
-from sora_jax.pipelines.generate import load_pipeline
+from sora_jax.pipelines.load import load_pipeline
 from sora_jax.tokenizers.audio import AudioTokenizer, AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 from sora_jax.worlds.playhouse.captions import WORDS

@@ -1,8 +1,8 @@
 """Clips made on the way are written, and come back as pictures."""
 
 from sora_jax import media
-from sora_jax.pipelines.preview import preview
-from sora_jax.train.watch import SampleConfig
+from sora_jax.training.preview import preview
+from sora_jax.training.watch import SampleConfig
 
 
 def test_preview(pipeline, tmp_path):

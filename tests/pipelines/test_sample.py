@@ -15,7 +15,7 @@ from experiments import sample
 from sora_jax import cli, media
 from sora_jax.clip import Clip
 from sora_jax.oracles import verdict
-from sora_jax.pipelines.generate import Generated
+from sora_jax.pipelines.generated import Generated
 
 PROMPT = "a large red ball is thrown to the left and bounces twice"
 
@@ -223,7 +223,7 @@ def test_nothing_seen_and_nothing_heard_is_no_agreement(pipeline, tmp_path):
         latents=latents,
         provenance=provenance,
     )
-    report, reading = sample.write(tmp_path / "grey", grey, [])
+    report, reading = grey.save(tmp_path / "grey.mp4"), grey.reading
     sync = report["oracles"]["sync"]
     assert (
         sync["f1_100ms"] is None

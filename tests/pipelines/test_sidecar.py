@@ -10,7 +10,9 @@ from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.pipelines import sidecar
-from sora_jax.pipelines.generate import Pipeline, Request
+from sora_jax.pipelines.continuation import open_clip
+from sora_jax.pipelines.generate import Pipeline
+from sora_jax.pipelines.request import Request
 
 SAMPLER = SamplerConfig(steps=2)
 
@@ -47,7 +49,7 @@ def test_two_extensions_never_leave_latent_space(pipeline, clip, tmp_path, monke
         raise AssertionError("a clip made here was encoded")
 
     monkeypatch.setattr(Pipeline, "encode", refuse)
-    read = sidecar.open_clip(write(tmp_path, clip), pipeline)
+    read = open_clip(write(tmp_path, clip), pipeline)
     assert "continued from the latents" in read.notes[0]
     for name in clip.latents:
         np.testing.assert_array_equal(read.latents[name], clip.latents[name])
@@ -56,7 +58,7 @@ def test_two_extensions_never_leave_latent_space(pipeline, clip, tmp_path, monke
     direct = pipeline.generate(Request(continued=clip, seconds=1, sampler=SAMPLER))
     # the cache on disk is the cache
     np.testing.assert_array_equal(once.frames[17:], direct.frames[17:])
-    read = sidecar.open_clip(write(tmp_path / "again", once), pipeline)
+    read = open_clip(write(tmp_path / "again", once), pipeline)
     twice = pipeline.generate(Request(continued=read, seconds=1, sampler=SAMPLER))
     np.testing.assert_array_equal(twice.latents["video"][:5], clip.latents["video"])
     assert (
@@ -66,10 +68,10 @@ def test_two_extensions_never_leave_latent_space(pipeline, clip, tmp_path, monke
 
 
 def test_the_cache_is_read_not_made_anew(pipeline, clip, tmp_path):
-    read = sidecar.open_clip(write(tmp_path, clip), pipeline)
+    read = open_clip(write(tmp_path, clip), pipeline)
     assert read.cache is not None
     moved = dataclasses.replace(clip, cache=[leaf + 1 for leaf in clip.cache])
-    moved = sidecar.open_clip(write(tmp_path / "moved", moved), pipeline)
+    moved = open_clip(write(tmp_path / "moved", moved), pipeline)
     a, b = (
         pipeline.generate(Request(continued=c, seconds=0.5, sampler=SAMPLER)).frames[17:]
         for c in (read, moved)
@@ -103,7 +105,7 @@ def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, ca
         )
     else:
         used = altered(pipeline, **{case.replace(" ", "_"): "0" * 12})
-    read = sidecar.open_clip(path, used)
+    read = open_clip(path, used)
     assert "clip.mp4 was encoded" in read.notes[0] and reason in read.notes[0]
     assert read.latents["video"].shape == clip.latents["video"].shape
     # noise, which h264 blurs
@@ -113,14 +115,14 @@ def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, ca
 
 
 def test_another_model_may_continue_a_clip(pipeline, clip, tmp_path):
-    read = sidecar.open_clip(write(tmp_path, clip), altered(pipeline, model="0" * 12))
+    read = open_clip(write(tmp_path, clip), altered(pipeline, model="0" * 12))
     assert "continued from the latents" in read.notes[0]
 
 
 def test_a_file_of_any_length_and_size_is_continued(pipeline, tmp_path):
     frames = np.random.default_rng(0).integers(0, 255, (60, 30, 44, 3), np.uint8)
     media.write_mp4(tmp_path / "own.mp4", Clip(frames, None, 30))
-    read = sidecar.open_clip(tmp_path / "own.mp4", pipeline)
+    read = open_clip(tmp_path / "own.mp4", pipeline)
     # 2 s = 16 frames = 3 + 13
     assert read.format.frames == 13 and any("first 3 frames" in note for note in read.notes)
     assert (
@@ -129,7 +131,7 @@ def test_a_file_of_any_length_and_size_is_continued(pipeline, tmp_path):
     (tmp_path / "text.mp4").write_text("not a clip")
     for name in ("text.mp4", "absent.mp4"):
         with pytest.raises(UserError, match="cannot read"):
-            sidecar.open_clip(tmp_path / name, pipeline)
+            open_clip(tmp_path / name, pipeline)
 
 
 def test_nothing_half_written(clip, tmp_path):

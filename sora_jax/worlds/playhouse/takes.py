@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from sora_jax.modality import ClipFormat
+from sora_jax.clip import Clip
+from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.worlds.playhouse.draw import Take, draw
 from sora_jax.worlds.playhouse.spec import SILENCE
 
@@ -58,16 +59,23 @@ def grouped(items: Iterable, size: int) -> Iterator[list]:
         yield group
 
 
+def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
+    """The clip of one take: frames float32 [F, H, W, 3] and samples float32 [S]."""
+    made = render_batch([take], format)
+    return Clip(np.asarray(made["frames"])[0], np.asarray(made["samples"])[0], format.fps)
+
+
 def render_batch(takes: Sequence[Take], format: ClipFormat) -> dict:
     """A batch of clips from takes: the dict of `sora_jax.data.sources`, with the takes themselves.
 
     frames [B, F, H, W, 3] and samples [B, S] are jax arrays on the default device.
     """
     # Processes that only draw start sooner without jax.
-    from sora_jax.worlds.playhouse import render, sound
+    from sora_jax.worlds.playhouse import render as renderer
+    from sora_jax.worlds.playhouse import sound
 
     return {
-        "frames": render.render(render.render_inputs(takes, format, alone=True), format),
+        "frames": renderer.render(renderer.render_inputs(takes, format, alone=True), format),
         "samples": sound.synthesise(sound.sound_inputs(takes, format), format),
         "has_audio": np.array([take.scene.ambience != SILENCE for take in takes]),
         "captions": [take.captions for take in takes],

@@ -1,0 +1,101 @@
+"""Opens a clip to be continued: from the latents kept beside it (`sidecar`), or by encoding it."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sora_jax import media
+from sora_jax.modality import ClipFormat
+from sora_jax.pipelines import sidecar
+from sora_jax.pipelines.generate import Generated, Pipeline, decode_chunk
+
+TOKENIZERS = ("video_tokenizer", "audio_tokenizer")
+
+
+def open_clip(path: str | os.PathLike, pipeline: Pipeline) -> Generated:
+    """A clip from an mp4: from its sidecar if that fits, else encoded; notes say which.
+
+    Raises UserError if unreadable.
+    """
+    stated = media.read_metadata(path)
+    try:
+        return _from_sidecar(path, pipeline, stated.get("latents"))
+    except ValueError as reason:
+        return _encoded(path, pipeline, stated, str(reason))
+
+
+def _encoded(
+    path: str | os.PathLike, pipeline: Pipeline, stated: dict[str, Any], reason: str
+) -> Generated:
+    fps = pipeline.format.fps
+    whole = media.read_video(path, short_side=2 * pipeline.format.size)
+    frames = max(1, round(whole.seconds * fps))
+    group = pipeline.format.frames_per_latent
+    extra = (frames - 1) % group
+    notes = [f"{Path(path).name} was encoded: {reason}"]
+    if extra:
+        notes.append(f"its first {extra} frames are left out: a clip has 1 + {group}k")
+        whole = media.read_video(path, start=extra / fps, short_side=2 * pipeline.format.size)
+    form = dataclasses.replace(pipeline.format, frames=frames - extra)
+    fitted = media.fit_clip(whole, form)
+    samples = np.zeros(form.samples, np.float32) if fitted.samples is None else fitted.samples
+    latents = pipeline.encode(fitted.frames, samples)
+    provenance = {
+        "file": Path(path).name,
+        **{k: stated[k] for k in ("prompt", "seed", "model") if k in stated},
+    }
+    return Generated(
+        fitted.frames,
+        samples,
+        form.fps,
+        notes=(*notes, *fitted.notes),
+        format=form,
+        latents=latents,
+        provenance=provenance,
+    )
+
+
+def _from_sidecar(path: str | os.PathLike, pipeline: Pipeline, expected: str | None) -> Generated:
+    """Raises ValueError where the sidecar does not fit the mp4 or the pipeline."""
+    arrays, head = sidecar.read(sidecar.sidecar_path(path), expected)
+    format, provenance = ClipFormat(**head["format"]), head["provenance"]
+    for name in TOKENIZERS:
+        if provenance.get(name) != pipeline.fingerprints.get(name):
+            raise ValueError(
+                f"the latents kept beside it were made with another {name.replace('_', ' ')}"
+            )
+    if (format.fps, format.size) != (pipeline.format.fps, pipeline.format.size):
+        raise ValueError("the latents kept beside it are of another format")
+    latents = {name: arrays[f"latents_{name}"] for name in ("video", "audio")}
+    return Generated(
+        arrays["frames"].astype(np.float32) / 255,
+        arrays["samples"],
+        format.fps,
+        notes=(f"continued from the latents kept beside {Path(path).name}",),
+        format=format,
+        latents=latents,
+        cache=_cache(arrays, pipeline, latents["video"]),
+        provenance=provenance,
+    )
+
+
+def _cache(arrays, pipeline, latents):
+    """The decoder's state, or None if this decoder's has another shape: it is then made anew from
+    the latents.
+    """
+    like = jax.eval_shape(
+        decode_chunk, pipeline.video_tokenizer, jnp.zeros((1, *latents.shape)), None
+    )[1]
+    leaves, structure = jax.tree.flatten(like)
+    kept = [arrays.get(f"cache_{i}") for i in range(len(leaves))]
+    if any(
+        leaf is None or leaf.shape != want.shape or leaf.dtype != want.dtype
+        for leaf, want in zip(kept, leaves)
+    ):
+        return None
+    return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in kept])

@@ -1,0 +1,52 @@
+"""What is given beside a prompt, read from files: fields of a `Request`."""
+
+import os
+from typing import Any
+
+from sora_jax import media
+from sora_jax.pipelines.continuation import open_clip
+from sora_jax.pipelines.generate import Pipeline
+
+Path = str | os.PathLike | None
+
+
+def read_given(
+    pipeline: Pipeline,
+    *,
+    first_frame: Path = None,
+    given_video: Path = None,
+    given_audio: Path = None,
+    continued: Path = None,
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Fields of a `Request` from files, fitted to the pipeline's format, and notes on how they were
+    fitted.
+
+    Args:
+        first_frame: a picture.
+        given_video: a video; its sound is left out.
+        given_audio: a file with a sound track.
+        continued: a clip to make longer.
+
+    Raises UserError for a file that cannot be read.
+    """
+    fields, notes, format = {}, [], pipeline.format
+
+    def note(path, changes):
+        notes.extend(f"{path}: {change}" for change in changes)
+
+    if first_frame is not None:
+        fields["first_frame"], changes = media.read_image(first_frame, format.size)
+        note(first_frame, changes)
+    if given_video is not None:
+        whole = media.read_video(given_video, seconds=format.seconds + 1)
+        clip = media.fit_clip(whole, format)
+        fields["given_video"] = clip.frames
+        note(given_video, [change for change in clip.notes if "sound" not in change])
+    if given_audio is not None:
+        sound = media.read_sound(given_audio)
+        fields["given_audio"], changes = media.fit_sound(*sound, format.samples)
+        note(given_audio, changes)
+    if continued is not None:
+        fields["continued"] = open_clip(continued, pipeline)
+        notes += fields["continued"].notes
+    return fields, tuple(notes)

@@ -1,0 +1,71 @@
+"""Pipelines from files of weights."""
+
+import os
+
+from sora_jax import weights as weights_lib
+from sora_jax.compat import enable_compile_cache
+from sora_jax.errors import UserError
+from sora_jax.modality import FORMATS, ClipFormat
+from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.pipelines.generate import Pipeline
+from sora_jax.worlds.playhouse.captions import WORDS
+
+Path = str | os.PathLike | None
+
+
+def load_pipeline(
+    model: Path = None, video_tokenizer: Path = None, audio_tokenizer: Path = None
+) -> Pipeline:
+    """A pipeline from files of weights (None: the shipped ones). Compiled programs are kept on disk
+    (`compat.enable_compile_cache`).
+
+    Raises UserError for one that is missing, foreign or unfit.
+    """
+    enable_compile_cache()
+    transformer, weights = weights_lib.load_model(model)
+    video, video_weights = weights_lib.load_video_tokenizer(video_tokenizer)
+    audio, audio_weights = weights_lib.load_audio_tokenizer(audio_tokenizer)
+    made_with = {
+        "video_tokenizer": video_weights.fingerprint,
+        "audio_tokenizer": audio_weights.fingerprint,
+    }
+    for name, fingerprint in made_with.items():
+        expected = weights.metadata.get("tokenizers", {}).get(name, fingerprint)
+        if expected != fingerprint:
+            remedy = f"give the one it was trained with as --{name}, or retrain it"
+            raise UserError(
+                f"the model was trained on latents of the {name} {expected}, and {fingerprint} "
+                f"is loaded; {remedy}"
+            )
+    form = weights.metadata.get("format", "nano")
+    form = FORMATS[form] if isinstance(form, str) else ClipFormat(**form)
+    if video.config.frames_per_latent != form.frames_per_latent:
+        raise UserError(
+            f"the video tokenizer has {video.config.frames_per_latent} frames to a latent, and "
+            "the model was trained with "
+            f"{form.frames_per_latent}; give the one it was trained with as --video_tokenizer"
+        )
+    shift = weights.metadata.get("run", {}).get("flow", {}).get("timesteps", {}).get("shift", 1.0)
+    fingerprints = {"model": weights.fingerprint, **made_with}
+    return Pipeline(
+        transformer,
+        video,
+        audio,
+        text_tokenizer_of(weights),
+        form,
+        fingerprints,
+        weights.config,
+        shift,
+        weights.metadata.get("data"),
+    )
+
+
+def text_tokenizer_of(weights: weights_lib.Weights) -> TextTokenizer:
+    """The text tokenizer that a model was trained with.
+
+    Its words are in the model's metadata; its buckets follow from the model's vocabulary.
+    """
+    card = weights.metadata
+    return TextTokenizer.of_vocabulary(
+        card.get("words", WORDS), weights.config["vocabulary"], card.get("text_length", 64)
+    )

@@ -1,0 +1,133 @@
+"""What is written of a generated clip: the clip, a contact sheet, what made it and what was read in
+it, and its latents.
+
+    NAME.mp4           h264 and aac, with the provenance in its comment
+    NAME.png           frames over waveform and spectrogram, with the impacts seen and heard
+    NAME.json          provenance, timings, notes, the verdict and the oracles' readings
+    NAME.latents.npz   what a continuation starts from (`sidecar`)
+"""
+
+import dataclasses
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+from sora_jax import files, media
+from sora_jax.clip import Clip
+from sora_jax.contact_sheet import contact_sheet
+from sora_jax.errors import UserError
+from sora_jax.oracles.reading import Reading
+from sora_jax.oracles.verdict import verdict
+from sora_jax.pipelines import sidecar
+from sora_jax.tables import plain
+from sora_jax.worlds.playhouse import captions
+
+SUFFIXES = (".mp4", ".png", ".json", ".latents.npz")
+
+
+def free_path(folder: Path, index: int, title: str, seed: int) -> Path:
+    """The path of an mp4 in `folder` that no file of ours is beside yet: 000-first-words-seed0.mp4.
+
+    Raises UserError where ten thousand are taken.
+    """
+    words = re.findall(r"[a-z0-9]+", title.lower())[:6]
+    name = "-".join([f"{index:03d}", *words, f"seed{seed}"])
+    for number in range(1, 10_000):
+        path = folder / (f"{name}.mp4" if number == 1 else f"{name}-{number}.mp4")
+        if not any(path.with_suffix(suffix).exists() for suffix in SUFFIXES):
+            return path
+    raise UserError(f"{folder} is full of clips named {name}; choose another folder")
+
+
+def judge(clip: Clip, reading: Reading) -> dict[str, Any]:
+    """Whether the clip shows what its prompt asks: {"met": bool, "facts": [...]}, or {"met": None,
+    "reason": ...}; for JSON.
+    """
+    if "continued_from" in clip.provenance:
+        return {
+            "met": None,
+            "reason": "a clip made longer is read as a whole, and its prompt speaks of the "
+            "new part",
+        }
+    if not clip.provenance["prompt"]:
+        return {"met": None, "reason": "there is no prompt"}
+    try:
+        lines = verdict(captions.parse(clip.provenance["prompt"]), reading)
+    except captions.CaptionError as error:
+        return {"met": None, "reason": f"it is no caption of Playhouse: {error}"}
+    return {
+        "met": all(line.met for line in lines),
+        "facts": [dataclasses.asdict(line) for line in lines],
+    }
+
+
+def write(path: str | os.PathLike, clip: Clip) -> dict[str, Any]:
+    """Writes a clip's four files; returns what its JSON says.
+
+    Args:
+        path: of the mp4; the others get its name.
+        clip: a `generated.Generated`.
+
+    Raises UserError where they cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".mp4":
+        raise UserError(f"{path} is no name of a clip; give one that ends in .mp4")
+    started = time.perf_counter()
+    reading = clip.reading
+    oracles = reading.to_dict()
+    read = time.perf_counter()
+    sidecar.save(path.with_suffix(".latents.npz"), clip)
+    metadata = clip.provenance | {"latents": sidecar.digest(clip.latents)}
+    media.write_mp4(path, clip, metadata)
+    contact_sheet(path.with_suffix(".png"), clip, clip.title, reading.seen, reading.heard)
+    timings = clip.timings | {
+        "oracles": round(read - started, 4),
+        "write": round(time.perf_counter() - read, 4),
+    }
+    made = clip.provenance
+    report = {
+        "prompt": made["prompt"],
+        "seed": made["seed"],
+        **{name: made.get(name) for name in ("model", "video_tokenizer", "audio_tokenizer")},
+        "settings": {name: made[name] for name in ("task", "negative_prompt", "sampler")},
+        "frames": len(clip.frames),
+        "fps": clip.fps,
+        "seconds": clip.seconds,
+        "timings": timings,
+        "notes": list(clip.notes),
+        "verdict": clip.verdict,
+        "oracles": oracles,
+    }
+    text = json.dumps(report, indent=2, ensure_ascii=False)
+    files.write(path.with_suffix(".json"), text + "\n")
+    return report
+
+
+def facts_table(verdict: dict[str, Any]) -> str:
+    """The verdict for people: a line for each fact, asked, seen and met."""
+    if verdict["met"] is None:
+        return f"prompt not judged: {verdict['reason']}"
+    rows = [
+        (_fact_name(line), *(_word(line[name]) for name in ("asked", "seen", "met")))
+        for line in verdict["facts"]
+    ]
+    met = sum(line["met"] for line in verdict["facts"])
+    head = f"prompt {'met' if verdict['met'] else 'not met'}: {met} of {len(rows)} facts"
+    table = plain(("", "asked", "seen", "met"), rows)
+    return "\n    ".join([head, *table.splitlines()])
+
+
+def _fact_name(line: dict[str, Any]) -> str:
+    if line["ball"] is None:
+        return line["fact"]
+    return f"{line['ball']} ball" if line["fact"] == "colour" else f"  {line['fact']}"
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

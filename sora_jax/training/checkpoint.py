@@ -1,0 +1,167 @@
+"""Checkpoints: the state and the position of the data, saved together in the background by Orbax
+(its API v1).
+
+A checkpoint is a directory that appears by one rename once all of it is on disk, so a run killed
+while saving has the one before. The arrays are named by their path in the state,
+"params.blocks.kernel".
+
+Several processes save and restore together, each its own shards. All of them stand at the same
+batch, so the position that one wrote is every one's: a run goes on under another number of
+processes with the very clips it would have seen.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+from absl import logging
+
+from sora_jax.compat import orbax_v1
+from sora_jax.errors import UserError
+from sora_jax.parallel import processes
+from sora_jax.training.state import TrainState
+
+ocp = orbax_v1()
+
+
+def _named(state: TrainState) -> dict[str, Any]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+class _Position:
+    """The position of a Grain iterator as Orbax saves it: a file of each process, of which any is
+    read.
+    """
+
+    def __init__(self, iterator: Any):
+        self._iterator, self.save = iterator, iterator.save
+
+    async def load(self, directory: Any) -> Any:
+        positions = {path.read_text() for path in directory.glob("process_*.json")}
+        if len(positions) != 1:
+            raise ValueError(f"{directory} holds {len(positions)} positions of the data, not one")
+
+        async def move():
+            self._iterator.set_state(json.loads(positions.pop()))
+
+        return move()
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Use as a context: leaving it waits for the save in progress, unless a process that takes part is
+    lost.
+    """
+
+    def __init__(self, directory: str | os.PathLike, keep: int = 2):
+        self.directory = Path(directory).absolute()
+        half = [path.name.split(".")[0] for path in self.directory.glob("*.orbax-checkpoint-tmp*")]
+        if half and processes.is_first():
+            logging.warning(
+                "the checkpoint of step %s was cut off as it was written; it is removed, and "
+                "the one before it counts",
+                ", ".join(half),
+            )
+        policy = ocp.training.preservation_policies.LatestN(max(keep, 1))
+        self._checkpointer = ocp.training.Checkpointer(
+            self.directory, preservation_policy=policy, cleanup_tmp_directories=True
+        )
+        self._pending = None
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if not processes.is_lost(error):
+            self._checkpointer.close()
+
+    @property
+    def latest(self) -> int | None:
+        """The step of the newest complete checkpoint."""
+        return self._checkpointer.latest.step if self._checkpointer.latest else None
+
+    def save(self, step: int, state: TrainState, iterator: Any, wait: bool = False) -> None:
+        """Save state and the iterator's position at `step`; returns once both are copied off the
+        device, unless `wait`.
+        """
+        arrays = {
+            name: jax.random.key_data(leaf) if _is_key(leaf) else leaf
+            for name, leaf in _named(state).items()
+        }
+        try:
+            if self._pending is not None:
+                self._pending.result()
+            self._pending = self._checkpointer.save_checkpointables_async(
+                step, {"state": arrays, "data": _Position(iterator)}, force=True
+            )
+            if wait and self._pending is not None:
+                self._pending.result()
+        except OSError as error:
+            raise UserError(
+                f"the checkpoint of step {step} could not be written to {self.directory} "
+                f"({error.strerror}); make room"
+            ) from error
+
+    def restore(self, state: TrainState, iterator: Any, step: int | None = None) -> TrainState:
+        """The state at `step` in the shape and sharding of `state`; `iterator` is moved to its
+        position.
+
+        step: default the newest that can be read. One that is damaged is named, and its folder
+        moved to `unreadable` beside the checkpoints, so that the run goes on from the last good one
+        and makes it anew.
+
+        Raises:
+            UserError: `step`, or every checkpoint, is damaged or of another program; nothing is
+              moved then.
+        """
+        abstract = {}
+        for name, leaf in _named(state).items():
+            data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
+            abstract[name] = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=data.sharding)
+        reasons: dict[int, str] = {}
+        for candidate in (
+            [c.step for c in reversed(self._checkpointer.checkpoints)] if step is None else [step]
+        ):
+            reason = None
+            try:
+                loaded = self._checkpointer.load_checkpointables(
+                    candidate, {"state": abstract, "data": _Position(iterator)}
+                )["state"]
+            except (ValueError, KeyError, OSError) as error:
+                reason = " ".join(str(error.__cause__ or error).split())[:160]
+            if not processes.any_of(reason is not None):
+                break
+            reasons[candidate] = reason or "another process cannot read it"
+        else:
+            each = "; ".join(f"step {candidate}: {reason}" for candidate, reason in reasons.items())
+            raise UserError(
+                f"no checkpoint in {self.directory} can be read and fits this program "
+                f"({each}); use a new workdir"
+            )
+        for bad, reason in reasons.items():
+            aside = self.directory.with_name("unreadable")
+            if processes.is_first():
+                aside.mkdir(exist_ok=True)
+                (self.directory / str(bad)).rename(aside / f"{bad}_{time.time_ns()}")
+            logging.warning(
+                "the checkpoint of step %d cannot be read (%s); moved to %s", bad, reason, aside
+            )
+        if reasons:
+            processes.any_of(False)  # moved, before any looks again
+            self._checkpointer.reload()
+        leaves = [
+            jax.random.wrap_key_data(loaded[name], impl=jax.random.key_impl(leaf))
+            if _is_key(leaf)
+            else loaded[name]
+            for name, leaf in _named(state).items()
+        ]
+        return jax.tree.unflatten(jax.tree.structure(state), leaves)

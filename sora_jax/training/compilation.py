@@ -1,0 +1,338 @@
+"""What experiments.compile_only does: a run's program through the compiler of devices that are
+absent, and what is read from the result.
+
+The compiler works in a child process (`in_child`), since it may end its process; `compile_for` is
+what the child does.
+"""
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import pickle
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sora_jax.errors import UserError
+from sora_jax.flops import jaxpr_flops
+from sora_jax.flow.guidance import Guidance
+from sora_jax.flow.sampler import euler_step
+from sora_jax.models.cost import quantity
+from sora_jax.parallel import rules, sequence, topologies
+from sora_jax.parallel.hlo import Program as Compiled
+from sora_jax.parallel.mesh import traced_for
+from sora_jax.training.program import Program, assemble
+from sora_jax.training.run import Run
+
+PROGRAMS = ("train", "sample")
+
+
+def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
+    """One Euler step of the sampler with guidance, jitted for the mesh, and the shapes of its
+    arguments.
+    """
+    guidance, times = Guidance(), program.format.latent_times()
+    times = {name: jnp.asarray(t, jnp.float32) for name, t in times.items()}
+
+    def step(params, z, start, text, negative, s, s_next):
+        fixed = {
+            "text": text,
+            "negative": negative,
+            "times": times,
+            "passes": guidance.passes,
+            "scales": guidance.scales,
+        }
+        return euler_step(
+            sequence.on_mesh(program.merge(params), mesh),
+            z,
+            s,
+            s_next,
+            start,
+            **fixed,
+            output=run.model.output,
+        )
+
+    z = {k: program.batch_shapes[k] for k in ("video", "audio")}
+    start = {k: jax.ShapeDtypeStruct(x.shape[:2], jnp.float32) for k, x in z.items()}
+    text = {"tokens": program.batch_shapes["tokens"], "mask": program.batch_shapes["text_mask"]}
+    clips, level = rules.batch_sharding(mesh), jax.ShapeDtypeStruct((), jnp.float32)
+    where = (
+        rules.place(program.shapes, program.shapes, mesh),
+        clips,
+        clips,
+        clips,
+        clips,
+        None,
+        None,
+    )
+    return jax.jit(step, in_shardings=where, out_shardings=clips, donate_argnums=1), (
+        program.shapes,
+        z,
+        start,
+        text,
+        text,
+        level,
+        level,
+    )
+
+
+def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
+    """The report as a dictionary, from a process begun with `topologies.environment`.
+
+    Raises UserError where it does not fit.
+    """
+    mesh = run.mesh.make(topologies.devices(topology))
+
+    def traced(run: Run):
+        program = assemble(run, mesh)
+        if kind == "sample":
+            step, arguments = sampler(run, program, mesh)
+        else:
+            step, arguments = (
+                program.step,
+                (jax.eval_shape(program.begin, program.shapes), program.batch_shapes),
+            )
+        return step.trace(*arguments)
+
+    clock = [time.monotonic()]
+    with traced_for(mesh):
+        step = traced(run)
+        lowered = step.lower(lowering_platforms=(topologies.platform(topology),))
+        executed = jaxpr_flops(step.jaxpr.jaxpr)
+        plain = executed
+        if run.model.remat != "none" and kind == "train":
+            plain = jaxpr_flops(
+                traced(
+                    dataclasses.replace(run, model=dataclasses.replace(run.model, remat="none"))
+                ).jaxpr.jaxpr
+            )
+    clock.append(time.monotonic())
+    try:
+        compiled = lowered.compile(compiler_options=topologies.options(topology))
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(
+            too_large(str(error), run, dict(mesh.shape)) or str(error).splitlines()[0]
+        ) from error
+    clock.append(time.monotonic())
+    device, text = topologies.generation(topology), Compiled(compiled.as_text())
+    memory, collectives, traffic = compiled.memory_analysis(), text.collectives(), text.traffic()
+    held = (
+        memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+    )
+    times = {
+        "FLOPs": executed / mesh.size / device.peak,
+        "HBM": traffic / device.hbm_bw,
+        "ICI": sum(c.sent for c in collectives.values()) / device.ici_bw,
+    }
+    bound = max(times, key=times.get)
+    return {
+        "status": "compiled, not run",
+        "topology": topology,
+        "program": kind,
+        "forms": "XLA forms of attention and norms"
+        + " (one device trains with the kernels)" * (mesh.size == 1),
+        "mesh": dict(mesh.shape),
+        "devices": mesh.size,
+        "batch_size": run.train.batch_size,
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("jax", topologies.compiler(topology))
+        },
+        "seconds": {"trace": clock[1] - clock[0], "compile": clock[2] - clock[1]},
+        "memory": {
+            "arguments": memory.argument_size_in_bytes,
+            "outputs": memory.output_size_in_bytes,
+            "of them in place": memory.alias_size_in_bytes,
+            "temporaries": memory.temp_size_in_bytes,
+            "held": held,
+            "device": device.hbm,
+            "headroom": device.hbm - held,
+        },
+        "flops": {"device": executed / mesh.size, "all": executed, "without recomputation": plain},
+        "collectives": {
+            kind: {"count": c.count, "sent": c.sent} for kind, c in sorted(collectives.items())
+        },
+        "hbm_bytes": traffic,
+        "roofline": {"seconds": times, "bound by": bound, "step": times[bound]},
+        "mfu_bound": plain / mesh.size / device.peak / times[bound],
+    }
+
+
+def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
+    """One line for the compiler's refusal for want of memory: by how much, and what to change; None
+    for another refusal.
+    """
+    if "RESOURCE_EXHAUSTED" not in message and "Ran out of memory" not in message:
+        return None
+    used = re.search(r"Used (\S+) of (\S+) hbm", message)
+    by = re.search(r"Exceeded \S+ capacity by (\S+)\.", message)
+    said = (
+        "out of memory on each "
+        f"device{f', {used[1]}iB of {used[2]}iB' if used else ''}"
+        f"{f': {by[1]}iB too much' if by else ''}"
+    )
+    clips = run.train.batch_size // (mesh["data"] * mesh["fsdp"])
+    if run.model.remat != "block":
+        remedy = "--config.model.remat=block, which keeps one activation a pair of blocks"
+    elif clips > 1:
+        halved = run.train.batch_size * (clips // 2) // clips
+        remedy = (
+            f"--config.train.batch_size={halved} with "
+            f"--config.optim.accumulate={2 * run.optim.accumulate}, which halves what is "
+            "kept of clips"
+        )
+    elif mesh["data"] > 1:
+        remedy = (
+            f"--config.mesh.fsdp={2 * mesh['fsdp']}, which halves parameters and moments, "
+            f"or --config.mesh.seq={2 * mesh['seq']}, which halves a clip"
+        )
+    else:
+        remedy = (
+            f"--config.mesh.seq={2 * mesh['seq']} with fewer fsdp, which halves a clip, "
+            "or more devices"
+        )
+    return f"{said}; give {remedy}"
+
+
+def child() -> None:
+    """A (run, topology, program) pickled on stdin -> the report, or {"error": one line}, as the
+    last line of stdout.
+    """
+    run, topology, kind = pickle.load(sys.stdin.buffer)
+    try:
+        answer = compile_for(run, topology, kind)
+    except UserError as error:
+        answer = {"error": str(error)}
+    print(json.dumps(answer), flush=True)
+
+
+def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
+    """`compile_for` in a process that the compiler may end. Raises UserError in its stead."""
+    command = [sys.executable, "-c", "from sora_jax.training.compilation import child; child()"]
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, **topologies.environment(topology)}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
+    done = subprocess.run(
+        command, input=pickle.dumps((run, topology, kind)), capture_output=True, env=environment
+    )
+    said = done.stderr.decode(errors="replace")
+    if done.returncode < 0:
+        why = next(
+            (
+                line.strip()
+                for line in said.splitlines()
+                if "Check failed" in line or line.startswith("F0")
+            ),
+            "it gave no reason",
+        )
+        raise UserError(
+            f"the compiler of {topology} ended its process (signal {-done.returncode}): "
+            f"{why[:300]}; another --config.mesh may compile"
+        )
+    if done.returncode:
+        last = next(
+            (line.strip() for line in reversed(said.splitlines()) if line.strip()),
+            "it gave no reason",
+        )
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="compile_only_", suffix=".log", delete=False
+        ) as log:
+            log.write(said)
+        raise UserError(
+            f"compiling for {topology} failed: {last[:300]}; all that was said is in {log.name}"
+        )
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if "error" in answer:
+        raise UserError(answer["error"])
+    return answer
+
+
+def micro_batch(run: Run, topology: str) -> str:
+    """How many clips fit on a device at once, and the flags that train with them.
+
+    Compiled with one clip and with two on each sharer, memory is a + b clips; a tenth of the device
+    is left free. The batch of the config stays what it is: what does not fit at once is
+    accumulated. Raises UserError where not even one clip fits.
+    """
+    device = topologies.generation(topology)
+    data, fsdp, *_ = run.mesh.shape(
+        device.per_chip * math.prod(int(n) for n in topology.partition(":")[2].split("x"))
+    )
+    held = []
+    for clips in (1, 2):
+        train = dataclasses.replace(run.train, batch_size=clips * data * fsdp)
+        held.append(
+            in_child(dataclasses.replace(run, train=train), topology, "train")["memory"]["held"]
+        )
+    each = max(held[1] - held[0], 1)
+    fit = 1 + math.floor((0.9 * device.hbm - held[0]) / each)
+    if fit < 1:
+        raise UserError(
+            f"{topology}: one clip on each of {data * fsdp} sharers takes "
+            f"{quantity(held[0], 'B')}, more than nine tenths of "
+            f"{quantity(device.hbm, 'B')}; give --config.model.remat=block, or more "
+            "--config.mesh.fsdp or seq"
+        )
+    wanted = run.train.batch_size * run.optim.accumulate
+    # Fewest batches that fit and that the wanted batch divides into.
+    shares = -(-wanted // (data * fsdp))
+    accumulate = next(k for k in range(1, shares + 1) if shares % k == 0 and shares // k <= fit)
+    return (
+        f"{topology}: {quantity(held[0], 'B')} with one clip on each of {data * fsdp} sharers, "
+        f"{quantity(each, 'B')} more for each other clip: "
+        f"{fit} fit (compiled, not run)\nfor {shares * data * fsdp} clips an update: "
+        f"--config.train.batch_size={shares * data * fsdp // accumulate} "
+        f"--config.optim.accumulate={accumulate}"
+    )
+
+
+def table(r: dict[str, Any]) -> str:
+    """The printed form of a report."""
+    mesh = " x ".join(f"{axis} {n}" for axis, n in r["mesh"].items())
+    rows = [
+        f"{r['topology']}, {r['program']} step: {mesh}, batch {r['batch_size']}; {r['forms']}; "
+        f"{r['status']}"
+    ]
+    seconds, versions = (
+        r["seconds"],
+        " ".join(f"{name} {version}" for name, version in r["versions"].items()),
+    )
+    rows += [
+        f"traced in {seconds['trace']:.0f} s, compiled in {seconds['compile']:.0f} s ({versions})",
+        "",
+        "memory of a device",
+    ]
+    rows += [
+        f"  {name:34s}{'-' * (n < 0) + quantity(abs(n), 'B'):>12s}"
+        for name, n in r["memory"].items()
+    ]
+    rows += ["", "FLOPs"] + [f"  {name:34s}{quantity(n):>12s}" for name, n in r["flops"].items()]
+    rows += ["", f"{'collectives of a device':24s}{'count':>12s}{'sent':>12s}"]
+    rows += [
+        f"  {kind:22s}{c['count']:12d}{quantity(c['sent'], 'B'):>12s}"
+        for kind, c in r["collectives"].items()
+    ]
+    rows += [
+        "",
+        f"{'HBM read and written':36s}{quantity(r['hbm_bytes'], 'B'):>12s}",
+        "",
+        "seconds of a step at least",
+    ]
+    rows += [f"  {name:34s}{t:12.4f}" for name, t in r["roofline"]["seconds"].items()]
+    rows += [
+        f"  {'bound by ' + r['roofline']['bound by']:34s}{r['roofline']['step']:12.4f}",
+        f"{'MFU at most':36s}{r['mfu_bound']:12.3f}",
+    ]
+    return "\n".join(rows)

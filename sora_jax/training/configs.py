@@ -1,0 +1,57 @@
+"""Runs from configurations: a Python file with get_config(), or a registered function."""
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from sora_jax import config as config_lib
+from sora_jax.errors import UserError
+from sora_jax.registry import Registry
+from sora_jax.training.run import Run
+
+# name -> function that returns the nested values of a Run, as get_config() of a file does
+CONFIGS: Registry[Callable[[], Mapping[str, Any]]] = Registry("configuration")
+
+
+def read_values(config: str | os.PathLike) -> dict[str, Any]:
+    """The values of a configuration: of a file whose name ends in .py, or of a name in CONFIGS.
+
+    Raises UserError for one that does not exist or has no get_config().
+    """
+    if not str(config).endswith(".py"):
+        values = CONFIGS[str(config)]()
+        return values.to_dict() if hasattr(values, "to_dict") else dict(values)
+    path = Path(config)
+    if not path.is_file():
+        raise UserError(
+            f"no configuration {path}; give a file such as those of experiments/configs"
+        )
+    spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{path} has no get_config(); see experiments/configs")
+    return module.get_config().to_dict()
+
+
+def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = None) -> Run:
+    """The run of a configuration.
+
+    Args:
+        config: as of `read_values`.
+        overrides: values by key, such as {"train.steps": 200}.
+
+    Raises UserError for a configuration of something else, an unknown key or a wrong value.
+    """
+    values = read_values(config)
+    if "model" not in values:
+        raise UserError(f"{config} is of no model, only {', '.join(values)}; give one of a run")
+    for key, value in (overrides or {}).items():
+        *parents, last = key.split(".")
+        part = values
+        for name in parents:
+            part = part.setdefault(name, {})
+        part[last] = value
+    return config_lib.from_dict(Run, values)

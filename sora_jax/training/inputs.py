@@ -1,0 +1,60 @@
+"""The latents that a run trains on: found where they are, or made in the run's directory."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sora_jax import weights
+from sora_jax.data import latents
+from sora_jax.data.named_sources import SOURCES
+from sora_jax.errors import UserError
+from sora_jax.parallel import processes
+from sora_jax.training.run import DataConfig
+
+TOKENIZERS = {
+    "video_tokenizer": weights.load_video_tokenizer,
+    "audio_tokenizer": weights.load_audio_tokenizer,
+}
+
+
+def _made(data: DataConfig) -> bool:
+    """Whether `data.path` holds latents."""
+    return bool(data.path) and (Path(data.path).expanduser() / latents.DESCRIPTION).exists()
+
+
+def identify(data: DataConfig) -> Mapping[str, Any]:
+    """What the data hold, found out before anything is made of them: a run refuses to go on with
+    other data than it began with.
+
+    Raises UserError where there are none.
+    """
+    if _made(data):
+        return latents.identity(Path(data.path).expanduser())
+    made_from = SOURCES[data.source].identify(data)
+    fingerprints = {
+        kind: weights.load_weights(weights.shipped(kind), kind).fingerprint for kind in TOKENIZERS
+    }
+    return made_from | {"tokenizers": fingerprints}
+
+
+def latents_of(data: DataConfig, workdir: Path) -> Path:
+    """The folder of latents to train on: the one given, or WORKDIR/data, made here with the
+    shipped tokenizers unless it is whole.
+
+    Raises UserError for several processes whose latents have yet to be made.
+    """
+    if _made(data):
+        return Path(data.path).expanduser()
+    if processes.several():
+        raise UserError(
+            "several processes train on latents that are there; make them with "
+            "experiments.precompute, and give config.data.path"
+        )
+    folder = workdir / "data"
+    latents.refuse_others(folder, identify(data))  # before clips are cut, which may take hours
+    source = SOURCES[data.source].open(data, workdir / "clips")
+    loaded = {kind: load() for kind, load in TOKENIZERS.items()}
+    fingerprints = {kind: of.fingerprint for kind, (_, of) in loaded.items()}
+    (video, _), (audio, _) = loaded.values()
+    latents.precompute(source, video, audio, folder, fingerprints)
+    return folder

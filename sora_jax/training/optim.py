@@ -1,0 +1,175 @@
+r"""The optimizer: a chain of optax transforms, with the average of the weights as one of them.
+
+    g <- g min(1, c / |g|)                                    clipping by the global norm        (1)
+    u  = -lr_t (m^ / (sqrt(n^) + eps) + w p)                  AdamW (Loshchilov, Hutter, 2019)   (2)
+    u  = -lr_t (.2 sqrt(max(a, b)) orth(m~) + w p)            Muon, for a x b matrices alone    (2')
+    lr_t: 0 -> lr over `warmup` steps, then a cosine down to lr * `final`                        (3)
+    e <- d_t e + (1 - d_t) (p + u),   d_t = min(d, (1 + t) / (10 + t))                           (4)
+
+(2') replaces (2) for kernels when `muon` is set (Jordan, 2024; the factor, which gives its updates
+the size of AdamW's so that lr keeps its meaning, is of Liu et al., 2025): orth(m~) is the nearest
+orthogonal matrix to the momentum, by five Newton-Schulz iterations. A convolution's kernel counts
+as the matrix (height width inputs) x outputs, a stack of blocks as so many matrices. `muon_stacked`
+computes the same updates with one Newton-Schulz iteration for each shape of matrix (`stacked.py`):
+for GPUs.
+
+w acts on `DECAYED` only: weights of linear maps, convolutions and embeddings (with `muon`, not of
+these), by name, since a stack of blocks gives its biases, scales and gates a second axis too. (4)
+sits last in the chain, sees the final update, and passes it on unchanged; its d_t lets the average
+forget the initial weights early. Accumulation over k batches wraps the whole chain: (1) to (4) see
+means.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+import optax.contrib
+
+from sora_jax.errors import UserError
+from sora_jax.training.stacked import by_shape
+from sora_jax.tree import flatten
+
+DECAYED = ("kernel", "embedding")  # the last part of a parameter's name
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """Fields in the order of equations (1) to (4)."""
+
+    clip: float = 1.0
+    lr: float = 1e-3
+    muon: bool = False
+    muon_stacked: bool = False  # one Newton-Schulz iteration for each shape of matrix: for GPUs
+    b1: float = 0.9
+    b2: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    warmup: int = 100  # steps
+    final: float = 0.01  # share of lr at the last step
+    ema: float = 0.995  # 0: no average
+    accumulate: int = 1  # batches per update
+
+
+class EmaState(NamedTuple):
+    """count: updates seen; ema: the average, shaped as the parameters."""
+
+    count: jax.Array
+    ema: Any
+
+
+def ema_params(decay: float) -> optax.GradientTransformation:
+    """Equation (4): keeps an average of the parameters after each update.
+
+    Must come last in a chain.
+    """
+
+    def init(params):
+        return EmaState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.array, params))
+
+    def update(updates, state, params=None):
+        if params is None:
+            raise ValueError("ema_params needs the parameters: call update(updates, state, params)")
+        d = jnp.minimum(decay, (1.0 + state.count) / (10.0 + state.count))
+        ema = jax.tree.map(
+            lambda e, p, u: (d * e + (1 - d) * (p + u)).astype(e.dtype), state.ema, params, updates
+        )
+        return updates, EmaState(state.count + 1, ema)
+
+    return optax.GradientTransformation(init, update)
+
+
+def averaged_params(opt_state: Any, params: Any) -> Any:
+    """The averaged parameters inside an optimizer state; `params` themselves where the chain has no
+    average.
+    """
+    found = [
+        x
+        for x in jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, EmaState))
+        if isinstance(x, EmaState)
+    ]
+    return found[0].ema if found else params
+
+
+def schedule(config: OptimConfig, steps: int | jax.Array) -> optax.Schedule:
+    """Equation (3) in updates: steps / accumulate of them; the warm-up takes at most a tenth.
+
+    Bitwise `optax.warmup_cosine_decay_schedule`. But `steps` may be a traced scalar, so that one
+    compiled program trains for any number of steps (`resident.make_steps`).
+    """
+
+    def lr(count):
+        updates = jnp.maximum(steps // config.accumulate, 1)
+        warmup = jnp.minimum(config.warmup, jnp.maximum(updates // 10, 1))
+        decay = jnp.maximum(updates - warmup, 1)
+        rising = config.lr - config.lr * (1 - jnp.minimum(count, warmup) / warmup)
+        cosine = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(count - warmup, decay) / decay))
+        falling = config.lr * ((1 - config.final) * cosine + config.final)
+        return jnp.where(count < warmup, rising, falling)
+
+    return lr
+
+
+def decayed(params: Any) -> Any:
+    """The mask of w in (2): a tree as `params` that says which parameters decay."""
+    names = [name.rpartition("/")[2] in DECAYED for name in flatten(params)]
+    return jax.tree.unflatten(jax.tree.structure(params), names)
+
+
+def matrices(params: Any) -> Any:
+    """Which axes make the matrix of (2'): a tree as `params`, None where (2) applies."""
+
+    def axes(name: str, x: jax.Array):
+        if name.rpartition("/")[2] != "kernel":
+            return None
+        convolution = x.ndim == 4
+        return optax.contrib.MuonDimensionNumbers(
+            (0, 1, 2) if convolution else x.ndim - 2, x.ndim - 1
+        )
+
+    return jax.tree.unflatten(
+        jax.tree.structure(params), [axes(name, x) for name, x in flatten(params).items()]
+    )
+
+
+def _adaptive(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransformation:
+    """Equation (2), or (2') for kernels."""
+    if not config.muon:
+        return optax.adamw(
+            lr, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decayed
+        )
+    muon = optax.contrib.muon(
+        lr,
+        eps=config.eps,
+        weight_decay=config.weight_decay,
+        adam_b1=config.b1,
+        adam_b2=config.b2,
+        muon_weight_dimension_numbers=matrices,
+        consistent_rms=0.2,
+    )
+    return by_shape(muon, matrices) if config.muon_stacked else muon
+
+
+def make_optimizer(config: OptimConfig, steps: int | jax.Array) -> optax.GradientTransformation:
+    """Equations (1) to (4) for a run of `steps` batches."""
+    if not 0 <= config.ema < 1 or config.accumulate < 1 or config.lr <= 0 or config.clip <= 0:
+        raise UserError(
+            "optim: needs 0 <= ema < 1, accumulate >= 1, lr > 0 and clip > 0; they are "
+            f"{config.ema}, {config.accumulate}, "
+            f"{config.lr} and {config.clip}"
+        )
+    if config.muon_stacked and not config.muon:
+        raise UserError(
+            "optim.muon_stacked=true changes nothing without Muon; set optim.muon=true too"
+        )
+    chain = [optax.clip_by_global_norm(config.clip), _adaptive(config, schedule(config, steps))]
+    if config.ema:
+        chain.append(ema_params(config.ema))
+    optimizer = optax.chain(*chain)
+    return (
+        optax.MultiSteps(optimizer, config.accumulate).gradient_transformation()
+        if config.accumulate > 1
+        else optimizer
+    )

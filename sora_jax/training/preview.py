@@ -1,0 +1,82 @@
+"""Clips of a model while it trains: written where its run is, and handed on as pictures."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sora_jax import media
+from sora_jax.contact_sheet import contact_sheet
+from sora_jax.errors import UserError
+from sora_jax.flow.guidance import Guidance
+from sora_jax.flow.sampler import SamplerConfig
+from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.parallel import processes
+from sora_jax.pipelines.generate import Pipeline
+from sora_jax.pipelines.request import Request
+from sora_jax.training.optim import averaged_params
+from sora_jax.training.program import Program
+from sora_jax.training.run import Run
+from sora_jax.training.state import TrainState
+from sora_jax.training.watch import SampleConfig
+from sora_jax.weights import load_audio_tokenizer, load_video_tokenizer
+
+
+def previews(
+    run: Run,
+    program: Program,
+    tokenizer: TextTokenizer,
+    tokenizers: Mapping[str, str],
+    folder: Path,
+) -> Callable[[TrainState], dict[str, np.ndarray]]:
+    """state -> pictures of the clips that its averaged weights make.
+
+    tokenizers: fingerprints of those that made the latents.
+
+    Raises UserError where they are not the shipped ones, or for several processes, none of which
+    has all weights.
+    """
+    if processes.several():
+        raise UserError(
+            f"config.sample.every={run.sample.every} makes clips in one process; leave it 0, "
+            "and use experiments.sample on the weights"
+        )
+    (video, video_weights), (audio, audio_weights) = load_video_tokenizer(), load_audio_tokenizer()
+    shipped = {
+        "video_tokenizer": video_weights.fingerprint,
+        "audio_tokenizer": audio_weights.fingerprint,
+    }
+    if tokenizers != shipped:
+        raise UserError(
+            f"config.sample.every={run.sample.every} makes clips with the shipped tokenizers, "
+            "and the latents are of others; leave it 0"
+        )
+
+    def pictures(state: TrainState) -> dict[str, np.ndarray]:
+        model = program.merge(averaged_params(state.opt_state, state.params))
+        shift = run.flow.timesteps.shift
+        parts = (model, video, audio, tokenizer, program.format, tokenizers)
+        pipeline = Pipeline(*parts, shift=shift)
+        return preview(pipeline, run.sample, folder / f"{int(state.step):07d}")
+
+    return pictures
+
+
+def preview(pipeline: Pipeline, config: SampleConfig, folder: Path) -> dict[str, np.ndarray]:
+    """Makes the clips of `config.prompts`, with seeds 0, 1, ..., and writes their mp4 and contact
+    sheets into `folder`.
+
+    Returns {"clip_0": the sheet, uint8 [H, W, 3], ...}. Raises UserError where the model's numbers
+    are not finite.
+    """
+    sampler = SamplerConfig(steps=config.steps, guidance=Guidance(text=config.guidance))
+    requests = [Request(prompt, seed=i, sampler=sampler) for i, prompt in enumerate(config.prompts)]
+    folder.mkdir(parents=True, exist_ok=True)
+    sheets = {}
+    for i, clip in enumerate(pipeline.generate_batch(requests)):
+        name = f"clip_{i}"
+        media.write_mp4(folder / f"{name}.mp4", clip, clip.provenance)
+        contact_sheet(folder / f"{name}.png", clip, requests[i].prompt)
+        sheets[name] = np.asarray(Image.open(folder / f"{name}.png").convert("RGB"))
+    return sheets

@@ -1,0 +1,40 @@
+"""One training step, a pure function of (state, batch): skip the wrapping and read `step`."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import optax
+
+from sora_jax.training.state import TrainState
+
+LossFn = Callable[[Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
+StepFn = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def make_step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    placement: tuple[Any, Any] = (None, None),
+) -> StepFn:
+    """The jitted step of loss_fn(params, batch, key) -> (scalar, metrics).
+
+    placement: shardings of the state and of a batch (`sora_jax.parallel.rules`); None leaves them
+    where they are.
+
+    The old state's buffers are donated: do not use it again. Metrics gain `loss` and `grad_norm`
+    (before clipping); the loop stops the run when either is not finite.
+    """
+
+    def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:
+        key = jax.random.fold_in(state.key, state.step)
+        (loss, metrics), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params, batch, key
+        )
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        metrics = {**metrics, "loss": loss, "grad_norm": optax.tree.norm(gradients)}
+        return TrainState(params, opt_state, state.step + 1, state.key), metrics
+
+    state, batch = placement
+    return jax.jit(step, in_shardings=(state, batch), out_shardings=(state, None), donate_argnums=0)

@@ -1,0 +1,198 @@
+"""Trains a diffusion transformer, from a `Run` to a file of weights."""
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+
+from kernels import target
+from sora_jax import weights as weights_lib
+from sora_jax.compat import enable_compile_cache
+from sora_jax.data import latents
+from sora_jax.models import cost
+from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.parallel import processes, topologies
+from sora_jax.parallel.mesh import traced_for
+from sora_jax.training import inputs, metrics
+from sora_jax.training.card import card
+from sora_jax.training.loop import Every, fit
+from sora_jax.training.optim import averaged_params, make_optimizer
+from sora_jax.training.preview import previews
+from sora_jax.training.program import Program, assemble
+from sora_jax.training.run import Run
+from sora_jax.training.state import TrainState, split_module
+from sora_jax.training.workdir import Workdir, open_workdir
+from sora_jax.worlds.playhouse.families import FAMILIES
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What a training gives.
+
+    Attributes:
+        weights: the file of the averaged weights.
+        fingerprint: of the weights.
+        steps: trained in all.
+        loss: of the last row of metrics; nan without one.
+    """
+
+    weights: Path
+    fingerprint: str
+    steps: int
+    loss: float
+
+
+def train(
+    run: Run, workdir: str | os.PathLike, init_from: str | os.PathLike | None = None
+) -> Trained | None:
+    """Trains a model, or continues its training; experiments.train calls this.
+
+    Args:
+        workdir: the run's directory: new, or that of the same run, which then continues from its
+            newest checkpoint, bitwise as if it had not stopped. Checkpoints, metrics.jsonl,
+            tensorboard and weights.safetensors lie there.
+        init_from: weights of a model of the same configuration to begin with.
+
+    Returns: where the weights are. None in every process but the first, where several train
+        together (`parallel.processes.join`).
+
+    Raises:
+        UserError: a configuration, weights, data or directory that cannot be used, or numbers that
+            are not finite.
+        KeyboardInterrupt: stopped by a signal, saved.
+    """
+    with contextlib.ExitStack() as stack:
+        with processes.together():
+            enable_compile_cache()
+            start = weights_lib.load_weights(init_from, "st_dit") if init_from else None
+            dataset = inputs.identify(run.data)
+            run, tokenizer = _prompts(run, dataset, start)
+            mesh = run.mesh.make()
+            processes.check_mesh(mesh)
+            _tell_devices(mesh)
+            program = assemble(run, mesh)
+            given = (
+                weights_lib.fill(program.shapes, start.params, str(init_from)) if start else None
+            )
+            fingerprint = start.fingerprint if start else None
+            opened = stack.enter_context(open_workdir(workdir, run, fingerprint, dataset))
+            folder = inputs.latents_of(run.data, opened.path)
+            batches = _batches(run, program, tokenizer, folder, start)
+            description = latents.open_set(folder)[1]
+
+        # Made where it will lie: so a state is never on one device that only all of them can hold.
+        def begin(given):
+            return program.begin(given or split_module(program.create())[0])
+
+        state = jax.jit(begin, out_shardings=program.placement[0])(given)
+        with traced_for(mesh):
+            pictures = None
+            if run.sample.every:
+                made = (description["tokenizers"], opened.path / "samples")
+                pictures = Every(previews(run, program, tokenizer, *made), run.sample.every)
+            state = fit(
+                state,
+                program.step,
+                batches,
+                run.train,
+                opened,
+                pictures=pictures,
+                profile=run.profile,
+                flops=_step_flops(run, program, mesh),
+            )
+        return _write_weights(run, opened, state, description, tokenizer)
+
+
+def _prompts(
+    run: Run, dataset: Mapping[str, Any], start: weights_lib.Weights | None
+) -> tuple[Run, TextTokenizer]:
+    """The run with the text length that its data need, and its text tokenizer: the words of the
+    weights that it begins with, else of the family of scenes.
+    """
+    family = FAMILIES[dataset.get("family", "room")]
+    words = tuple(start.metadata.get("words", family.words) if start else family.words)
+    # rooms have the length that is asked for
+    if "family" in dataset and family.text_length != run.data.text_length:
+        logging.info(
+            "prompts have the %d words that family %s needs", family.text_length, family.name
+        )
+        data = dataclasses.replace(run.data, text_length=family.text_length)
+        run = dataclasses.replace(run, data=data)
+    return run, TextTokenizer.of_vocabulary(words, run.model.vocabulary, run.data.text_length)
+
+
+def _batches(
+    run: Run,
+    program: Program,
+    tokenizer: TextTokenizer,
+    folder: Path,
+    start: weights_lib.Weights | None,
+) -> Any:
+    """Batches of the latents in a folder; of several processes each reads its own rows."""
+    sharding, size = program.placement[1], run.train.batch_size
+    several = processes.several()
+    batches = latents.make_loader(
+        folder,
+        tokenizer,
+        size,
+        run.train.seed,
+        fingerprints=start.metadata.get("tokenizers") if start else None,
+        format=program.format,
+        rows=processes.rows_here(sharding, size) if several else None,
+        skip_damaged=run.data.skip_damaged,
+    )
+    return processes.GlobalBatches(batches, sharding, size) if several else batches
+
+
+def _step_flops(run: Run, program: Program, mesh: jax.sharding.Mesh) -> metrics.StepFlops | None:
+    """None on a CPU, whose short runs need not wait for the count."""
+    if jax.default_backend() == "cpu":
+        return None
+    optimizer = make_optimizer(run.optim, run.train.steps)
+    counted = cost.measure(
+        run.model, program.format, run.train.batch_size, run.data.text_length, optimizer
+    )
+    peak = mesh.size * topologies.peak_flops(target.current().slug)
+    # of each step, on average
+    return metrics.StepFlops(counted.step, counted.optimizer / run.optim.accumulate, peak)
+
+
+def _write_weights(
+    run: Run,
+    workdir: Workdir,
+    state: TrainState,
+    description: Mapping[str, Any],
+    tokenizer: TextTokenizer,
+) -> Trained | None:
+    rows, steps = metrics.read(workdir.path / "metrics.jsonl"), int(state.step)
+    made = (description, description["tokenizers"], tokenizer.words)
+    metadata = card(run, workdir.config, rows, *made, steps)
+    averaged = processes.gathered(averaged_params(state.opt_state, state.params))
+    if not processes.is_first():
+        return None
+    path = workdir.path / "weights.safetensors"
+    fingerprint = weights_lib.save_weights(
+        path, "st_dit", averaged, run.model, metadata, dtype=np.float16
+    )
+    jax.block_until_ready(state)
+    return Trained(path, fingerprint, steps, rows[-1]["loss"] if rows else float("nan"))
+
+
+def _tell_devices(mesh: jax.sharding.Mesh) -> None:
+    """One line on stderr about where a run on several devices lies, and what it leaves idle."""
+    idle = jax.device_count() - mesh.size
+    if jax.device_count() > 1 and jax.process_index() == 0:
+        rest = (
+            f"; {idle} of {jax.device_count()} devices are idle: config.mesh.data=-1 takes all"
+            if idle
+            else ""
+        )
+        axes = " x ".join(f"{axis} {n}" for axis, n in mesh.shape.items())
+        print(f"on {axes} devices{rest}", file=sys.stderr)

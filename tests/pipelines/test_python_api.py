@@ -1,0 +1,75 @@
+"""The pipeline as a notebook uses it: the same clips and files as the commands make."""
+
+import dataclasses
+import json
+import re
+
+import av
+import numpy as np
+import pytest
+
+from sora_jax import media
+from sora_jax.errors import UserError
+from sora_jax.flow.guidance import Guidance
+from sora_jax.flow.sampler import SamplerConfig
+from sora_jax.pipelines.request import Request
+
+PROMPT = "a large red ball is dropped and bounces twice"
+
+
+@pytest.fixture(scope="module")
+def clip(pipeline):
+    return pipeline(PROMPT, seed=3, steps=2, progress=False)
+
+
+def test_a_call_is_a_request(pipeline, clip):
+    sampler = SamplerConfig(steps=2, guidance=Guidance(text=2.0))
+    same = pipeline.generate(Request(PROMPT, seed=3, sampler=sampler))
+    np.testing.assert_array_equal(clip.frames, same.frames)
+    np.testing.assert_array_equal(clip.samples, same.samples)
+    assert clip.provenance == same.provenance
+
+
+def test_a_call_takes_the_fields_of_a_request(pipeline, clip, capsys):
+    sampler = SamplerConfig(steps=1)
+    other = pipeline(PROMPT, first_frame=clip.frames[0], sampler=sampler)
+    assert other.provenance["task"] == "first_frame"
+    assert other.provenance["sampler"]["steps"] == 1
+    assert PROMPT in capsys.readouterr().err  # the bar
+    with pytest.raises(TypeError, match="first_fram"):
+        pipeline(PROMPT, first_fram=clip.frames[0])
+
+
+def test_save_writes_what_sample_writes(clip, tmp_path):
+    report = clip.save(tmp_path / "out.mp4")
+    assert {p.name for p in tmp_path.iterdir()} == {
+        f"out{suffix}" for suffix in (".mp4", ".png", ".json", ".latents.npz")
+    }
+    assert json.loads((tmp_path / "out.json").read_text()) == json.loads(json.dumps(report))
+    assert report["prompt"] == PROMPT and report["verdict"] == clip.verdict
+    assert media.read_metadata(tmp_path / "out.mp4")["prompt"] == PROMPT
+    with pytest.raises(UserError, match="give one that ends in .mp4"):
+        clip.save(tmp_path / "out.gif")
+
+
+def test_a_notebook_shows_player_sheet_and_facts(clip):
+    html = clip._repr_html_()
+    assert re.search(r'<video controls[^>]* src="data:video/mp4;base64,[A-Za-z0-9+/=]{500}', html)
+    assert re.search(r'<img [^>]*src="data:image/png;base64,iVBOR', html)
+    assert "prompt" in html and "red ball" in html
+
+
+def test_without_a_codec_a_notebook_says_so_in_a_line(clip, monkeypatch):
+    def unknown(container, codec, **options):
+        raise av.codec.codec.UnknownCodecError(codec)
+
+    monkeypatch.setattr(av.container.OutputContainer, "add_stream", unknown, raising=True)
+    html = clip._repr_html_()
+    assert re.search(r"<p>no player: .*no encoder libx264; pip install", html)
+    assert "<video" not in html and "data:image/png" in html
+
+
+def test_what_is_read_is_read_once(clip):
+    assert clip.reading is clip.reading and clip.verdict is clip.verdict
+    again = dataclasses.replace(clip, notes=("more",))
+    assert again.reading is not clip.reading

@@ -1,0 +1,71 @@
+"""The names of `import sora_jax`: which, how fast, and that type checkers see the same."""
+
+import ast
+import importlib
+import pkgutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import sora_jax
+
+NAMES = {
+    *("load_pipeline", "Pipeline", "Request", "SamplerConfig", "Guidance", "Clip", "ClipFormat"),
+    *("FORMATS", "STDiT", "STDiTConfig", "Run", "load_run", "train", "evaluate"),
+    *("draw", "render", "FAMILIES", "ORACLES", "read_clip", "read_video", "write_mp4"),
+    *("UserError", "__version__"),
+}
+
+
+def test_the_names_are_these():
+    """A name that goes or comes is a change of the public API."""
+    assert set(sora_jax.__all__) == NAMES
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_each_name_is_there(name):
+    assert getattr(sora_jax, name) is not None and name in dir(sora_jax)
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'load_pipelin'"):
+        sora_jax.load_pipelin
+
+
+def test_no_name_is_that_of_a_module():
+    """`import sora_jax.clip` sets `sora_jax.clip`: a function of that name would be hidden."""
+    modules = {module.name for module in pkgutil.iter_modules(sora_jax.__path__)}
+    assert not modules & NAMES
+
+
+def test_type_checkers_see_the_same():
+    tree = ast.parse((Path(sora_jax.__file__).parent / "__init__.pyi").read_text())
+    stub = {
+        alias.name: node.module.removeprefix("sora_jax.")
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert stub == sora_jax._MODULES
+    for name, module in stub.items():
+        assert hasattr(importlib.import_module(f"sora_jax.{module}"), name)
+
+
+def test_the_import_is_quick_and_brings_no_jax():
+    program = (
+        "import sys, time; start = time.perf_counter(); import sora_jax; "
+        "print(time.perf_counter() - start, 'jax' in sys.modules, 'numpy' in sys.modules)"
+    )
+    seconds = []
+    for _ in range(3):  # a busy machine may delay one
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        )
+        took, *brought = done.stdout.split()
+        assert brought == ["False", "False"]
+        seconds.append(float(took))
+        time.sleep(0.1)
+    assert min(seconds) < 0.1

@@ -1,0 +1,435 @@
+"""The loop: a run that is interrupted and resumed is bitwise the run that was not; what is not
+finite is never saved.
+"""
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy_run
+
+from sora_jax.errors import UserError
+from sora_jax.parallel import processes
+from sora_jax.training import loop, metrics
+from sora_jax.training.checkpoint import Checkpoints
+from sora_jax.training.clock import Clock
+from sora_jax.training.loop import Every, TrainConfig, fit
+from sora_jax.training.workdir import Workdir
+
+
+class Interrupting:
+    """An iterator that fails after `count` batches, otherwise the one it wraps."""
+
+    def __init__(self, inner, count):
+        self.inner, self.left = inner, count
+        self.save, self.set_state = inner.save, inner.set_state
+
+    def __next__(self):
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return next(self.inner)
+
+
+def same(a, b):
+    a, b = jax.tree.leaves_with_path(a), jax.tree.leaves_with_path(b)
+    assert [p for p, _ in a] == [p for p, _ in b]
+    for (path, x), (_, y) in zip(a, b):
+        if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            assert jax.random.key_impl(x) == jax.random.key_impl(y)
+            x, y = jax.random.key_data(x), jax.random.key_data(y)
+        np.testing.assert_array_equal(
+            np.asarray(x), np.asarray(y), err_msg=jax.tree_util.keystr(path)
+        )
+
+
+def losses(workdir):
+    return {
+        row["step"]: (row["loss"], row["grad_norm"], row["target"])
+        for row in metrics.read(workdir / "metrics.jsonl")
+    }
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_resume_is_bitwise(tmp_path, accumulate):
+    whole, whole_data = toy_run.run(tmp_path / "whole", 30, accumulate=accumulate)
+    with pytest.raises(
+        KeyboardInterrupt, match="stopped at step 17; the same command continues from step 10"
+    ):
+        toy_run.run(
+            tmp_path / "cut",
+            30,
+            iterator=Interrupting(toy_run.batches(), 17),
+            accumulate=accumulate,
+        )
+    assert max(losses(tmp_path / "cut")) == 17
+    resumed, resumed_data = toy_run.run(tmp_path / "cut", 30, accumulate=accumulate)
+    same(whole, resumed)
+    assert whole_data.get_state() == resumed_data.get_state()
+    np.testing.assert_array_equal(next(whole_data), next(resumed_data))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    assert sorted(losses(tmp_path / "cut")) == list(range(1, 31))
+
+
+def test_run_that_is_done_does_nothing(tmp_path):
+    done, _ = toy_run.run(tmp_path, 12)
+    again, _ = toy_run.run(tmp_path, 12, iterator=Interrupting(toy_run.batches(), 0))
+    same(done, again)
+
+
+def test_checkpoint_holds_the_state_at_its_save(tmp_path):
+    """The step after a save reuses the state's memory while the save is still being written."""
+    state, step_fn = toy_run.setup(100, width=1024)
+    data = toy_run.batches()
+    state, _ = step_fn(state, next(data))
+    jax.block_until_ready(state)
+    expected = jax.tree.map(lambda x: np.array(x), state.params)
+    position = data.get_state()
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(1, state, data)
+        for _ in range(5):
+            state, _ = step_fn(state, next(data))
+        jax.block_until_ready(state)
+    blank, _ = toy_run.setup(100, width=1024)
+    fresh = toy_run.batches()
+    with Checkpoints(tmp_path) as checkpoints:
+        restored = checkpoints.restore(blank, fresh)
+    same(expected, restored.params)
+    assert int(restored.step) == 1
+    assert fresh.get_state() == position
+
+
+@pytest.mark.parametrize("damage", [
+    ("state/manifest.ocdbt", lambda data: data[: len(data) // 2]),
+    ("state/d/*", lambda data: bytes(len(data))),
+    ("data/*.json", lambda data: data[:-2]), ("state/_METADATA", lambda data: b"{}"),
+], ids=lambda damage: damage[0])  # fmt: skip
+def test_a_damaged_checkpoint_is_named_and_the_last_good_one_taken(tmp_path, damage, caplog):
+    pattern, spoil = damage
+    whole, _ = toy_run.run(tmp_path / "whole", 25)
+    with pytest.raises(KeyboardInterrupt):
+        toy_run.run(tmp_path / "cut", 25, iterator=Interrupting(toy_run.batches(), 22))
+    (file, *_) = (tmp_path / "cut" / "checkpoints" / "20").glob(pattern)
+    file.write_bytes(spoil(file.read_bytes()))
+    resumed, _ = toy_run.run(tmp_path / "cut", 25)
+    same(whole, resumed)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "cut")
+    assert "the checkpoint of step 20 cannot be read" in caplog.text
+    assert [p.name.split("_")[0] for p in (tmp_path / "cut" / "unreadable").iterdir()] == ["20"]
+    assert sorted(int(p.name) for p in (tmp_path / "cut" / "checkpoints").iterdir()) == [20, 25]
+
+
+def test_where_every_checkpoint_is_damaged_nothing_is_moved(tmp_path):
+    toy_run.run(tmp_path, 20)
+    before = sorted(p.name for p in (tmp_path / "checkpoints").iterdir())
+    for manifest in (tmp_path / "checkpoints").glob("*/state/manifest.ocdbt"):
+        manifest.write_bytes(b"")
+    with (
+        Checkpoints(tmp_path / "checkpoints") as checkpoints,
+        pytest.raises(UserError, match="step 20: .*; step 10: .*; use a new workdir"),
+    ):
+        checkpoints.restore(toy_run.setup(20)[0], toy_run.batches())
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == before
+
+
+def test_a_full_disk_ends_the_run_with_the_checkpoint_before(tmp_path, monkeypatch):
+    """Writing fails as it does on a full disk, from the second save on."""
+    full = []
+
+    def save(self, step, *arguments, **options):
+        if step >= 20:
+            full.append(step)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(self, step, *arguments, **options)
+
+    from sora_jax.training.checkpoint import ocp
+
+    original = ocp.training.Checkpointer.save_checkpointables_async
+    whole, _ = toy_run.run(tmp_path / "whole", 25)
+    monkeypatch.setattr(ocp.training.Checkpointer, "save_checkpointables_async", save)
+    with pytest.raises(
+        UserError,
+        match="the checkpoint of step 20 could not be written to .* \\(No space left on "
+        "device\\); make room",
+    ):
+        toy_run.run(tmp_path / "cut", 25)
+    monkeypatch.undo()
+    assert full == [20] and [p.name for p in (tmp_path / "cut" / "checkpoints").iterdir()] == ["10"]
+    same(whole, toy_run.run(tmp_path / "cut", 25)[0])
+
+
+def test_keeps_the_newest_checkpoints(tmp_path):
+    toy_run.run(tmp_path, 45, keep=2)
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [40, 45]
+
+
+@pytest.mark.parametrize(
+    ("bad_row", "bad_step", "kept"), [(8 * 22, 23, 20), (8 * 19, 20, 10), (0, 1, None)]
+)
+def test_nan_stops_the_run_and_is_not_saved(tmp_path, bad_row, bad_step, kept):
+    """Rows come in order, eight to a batch; a bad batch in a step that saves (20) must not reach
+    the disk.
+    """
+    with pytest.raises(UserError, match=rf"step {bad_step}: loss is nan.*optim\.lr"):
+        toy_run.run(tmp_path, 40, iterator=toy_run.batches(bad=bad_row, shuffle=False))
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        assert checkpoints.latest == kept
+        if kept:
+            restored = checkpoints.restore(toy_run.setup(40)[0], toy_run.batches())
+            assert all(np.isfinite(x).all() for x in jax.tree.leaves(restored.params))
+
+
+def test_nan_inside_a_long_window_names_its_step(tmp_path):
+    state, step_fn = toy_run.setup(40)
+    config = toy_run.TrainConfig(steps=40, log_every=40)
+    with Workdir(tmp_path, {}) as workdir, pytest.raises(UserError, match="step 7: loss is nan"):
+        fit(state, step_fn, toy_run.batches(bad=8 * 6, shuffle=False), config, workdir)
+
+
+class Clips:
+    """Ten records of made-up latents in the layout of experiments.precompute; `bad` holds NaN in
+    one number of its sound.
+    """
+
+    def __init__(self, directory, bad=None):
+        from array_record.python.array_record_module import ArrayRecordWriter
+
+        from sora_jax.data.latents import DESCRIPTION, pack
+
+        self.directory = directory
+        directory.mkdir(exist_ok=True)
+        writer = ArrayRecordWriter(str(directory / "shard"), "group_size:1,uncompressed")
+        for i in range(10):
+            rng = np.random.default_rng(i)
+            video, audio = rng.normal(size=(2, 2, 2, 4)), rng.normal(size=(16, 4))
+            audio[3, 2] = np.nan if i == bad else audio[3, 2]
+            writer.write(pack(video, audio, ["a ball"], True, f"take/{i}"))
+        writer.close()
+        form = {"frames": 5, "fps": 8, "size": 16}
+        (directory / DESCRIPTION).write_text(
+            json.dumps(
+                {
+                    "format": form,
+                    "tokenizers": {},
+                    "count": 10,
+                    "complete": True,
+                    "shards": ["shard"],
+                }
+            )
+        )
+
+    def train(self, workdir, steps=24, **options):
+        from sora_jax.data.latents import make_loader
+        from sora_jax.training.optim import OptimConfig, make_optimizer
+        from sora_jax.training.state import new_state
+        from sora_jax.training.step import make_step
+
+        def loss_fn(params, batch, key):
+            noise = jax.random.normal(key, batch["audio"].shape)
+            return jnp.square(params["w"] * batch["audio"] - noise).mean() + jnp.square(
+                params["w"] - batch["video"]
+            ).mean(), {"target": 0.0}
+
+        optimizer = make_optimizer(OptimConfig(lr=1e-2), steps)
+        tokenize = lambda captions: (
+            np.zeros((len(captions), 4), np.int32),
+            np.ones((len(captions), 4), bool),
+        )
+        batches = make_loader(self.directory, tokenize, 2, seed=0, shuffle=False, **options)
+        config = TrainConfig(steps=steps, log_every=1, checkpoint_every=2)
+        with Workdir(workdir, {}) as opened:
+            return fit(
+                new_state({"w": jnp.zeros(())}, optimizer, 0),
+                make_step(loss_fn, optimizer),
+                batches,
+                config,
+                opened,
+            )
+
+
+def test_a_poisoned_clip_is_named_and_mended_the_run_is_as_if_it_had_never_been(tmp_path):
+    """Clip 7 is in the fourth batch, whose step is not taken; so is the third's row kept, and the
+    checkpoint of step 2.
+    """
+    whole = Clips(tmp_path / "good").train(tmp_path / "whole")
+    said = (
+        r"clip 7 \(take/7\) of the latents in .*: NaN or infinity; bring .*; "
+        r"stopped at step 3, and the same command continues from step 2"
+    )
+    with pytest.raises(UserError, match=said):
+        Clips(tmp_path / "latents", bad=7).train(tmp_path / "cut")
+    assert sorted(losses(tmp_path / "cut")) == [1, 2, 3]
+    same(whole, Clips(tmp_path / "latents").train(tmp_path / "cut"))
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_left_out_from_the_middle_of_a_run_a_poisoned_clip_is_left_out_as_from_its_start(tmp_path):
+    poisoned = Clips(tmp_path / "latents", bad=7)
+    whole = poisoned.train(tmp_path / "whole", skip_damaged=True)
+    with pytest.raises(UserError, match="clip 7"):
+        poisoned.train(tmp_path / "cut")
+    same(whole, poisoned.train(tmp_path / "cut", skip_damaged=True))
+    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_data_that_runs_out_is_said(tmp_path):
+    state, step_fn = toy_run.setup(40)
+    short = iter(toy_run.grain.MapDataset.source(toy_run.Rows()).batch(8).to_iter_dataset())
+    with Workdir(tmp_path, {}) as workdir, pytest.raises(UserError, match="ran out at step 25"):
+        fit(state, step_fn, short, toy_run.TrainConfig(steps=40), workdir)
+
+
+def test_evaluation_is_written(tmp_path):
+    state, step_fn = toy_run.setup(20)
+    with Workdir(tmp_path, {}) as workdir:
+        fit(
+            state,
+            step_fn,
+            toy_run.batches(),
+            toy_run.TrainConfig(steps=20),
+            workdir,
+            evaluate=Every(lambda s: {"step": s.step * 2.0}, 8),
+        )
+    rows = [row for row in metrics.read(tmp_path / "metrics.jsonl") if "eval_step" in row]
+    assert [(row["step"], row["eval_step"]) for row in rows] == [(8, 16), (16, 32), (20, 40)]
+
+
+def test_workdir_of_another_run(tmp_path):
+    config = {"train": {"steps": 10, "seed": 0}, "model": {"width": 8}}
+    with Workdir(tmp_path / "a", config) as first:
+        with pytest.raises(UserError, match="another process"):
+            Workdir(tmp_path / "a", config)
+        first.begin()
+        before = (tmp_path / "a" / "config.json").read_bytes()
+    with pytest.raises(UserError, match=r"model\.width \(8, now 9\), train\.steps \(10, now 20\)"):
+        Workdir(tmp_path / "a", {"train": {"steps": 20, "seed": 0}, "model": {"width": 9}})
+    assert (tmp_path / "a" / "config.json").read_bytes() == before
+    with Workdir(tmp_path / "a", config) as again:
+        assert again.fingerprint == first.fingerprint
+    with Workdir(tmp_path / "c", config):
+        (tmp_path / "c" / "data").mkdir()
+    # training had not begun: its latents may be there
+    with Workdir(tmp_path / "c", {"model": {"width": 9}}):
+        pass
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        Workdir(tmp_path / "b", config)
+    with pytest.raises(UserError, match="is a file"):
+        Workdir(tmp_path / "b" / "thesis.txt", config)
+
+
+def test_means_leave_out_what_does_not_apply():
+    assert metrics.mean([{"a": 1.0, "b": float("nan")}, {"a": 3.0, "b": 4.0}]) == {
+        "a": 2.0,
+        "b": 4.0,
+    }
+    assert np.isnan(metrics.mean([{"a": float("nan")}])["a"])
+
+
+def test_metrics_after_the_checkpoint_are_dropped(tmp_path):
+    writer = metrics.Writer(tmp_path)
+    for step in (1, 2, 3):
+        writer.write(step, {"loss": step, "nothing": float("nan")})
+    writer.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    writer = metrics.Writer(tmp_path, step=2)
+    writer.write(3, {"loss": jnp.float32(30)})
+    writer.close()
+    assert metrics.read(tmp_path / "metrics.jsonl") == [
+        {"step": 1, "loss": 1},
+        {"step": 2, "loss": 2},
+        {"step": 3, "loss": 30},
+    ]
+    assert metrics.thin(metrics.read(tmp_path / "metrics.jsonl"), points=2) == [[2, 1.5], [3, 30.0]]
+
+
+def test_the_clock_moves_no_row(tmp_path, monkeypatch, capsys):
+    """Each save is due by the clock, and none falls inside a window.
+
+    What is left of a run is told in days too.
+    """
+    monkeypatch.setattr(Clock, "eta_seconds", 90000.4)
+    state, step_fn = toy_run.setup(10)
+    with Workdir(tmp_path, {}) as workdir:
+        fit(
+            state,
+            step_fn,
+            toy_run.batches(),
+            TrainConfig(steps=10, log_every=4, checkpoint_minutes=0.0, keep=9),
+            workdir,
+        )
+    assert [row["step"] for row in metrics.read(tmp_path / "metrics.jsonl")] == [4, 8, 10]
+    assert sorted(int(p.name) for p in (tmp_path / "checkpoints").iterdir()) == [4, 8, 10]
+    assert "ETA 1 day, 1:00:00" in capsys.readouterr().err
+
+
+def test_clock_leaves_pauses_out():
+    seconds = [0.0]
+    clock = Clock(100, now=lambda: seconds[0])
+    seconds[0] = 4.0
+    with clock.pause():
+        seconds[0] = 11.0
+    seconds[0] = 14.0
+    assert clock.lap(14) == 7.0
+    assert clock.step_seconds == 0.5
+    assert clock.eta_seconds == 43.0
+
+
+def test_what_compiles_is_no_measure_of_what_trains():
+    seconds = [0.0]
+    clock = Clock(100, now=lambda: seconds[0])
+    seconds[0] = 60.0
+    assert clock.restart(1) == 60.0
+    # a row of the first step alone says nothing of speed
+    assert clock.lap(1) == 0.0 and np.isnan(clock.step_seconds)
+    seconds[0] = 62.0
+    clock.lap(5)
+    assert clock.step_seconds == 0.5
+
+
+def test_the_host_runs_no_more_than_two_steps_ahead(tmp_path, monkeypatch):
+    """So a signal is answered soon, however long the window."""
+    waited = []
+    monkeypatch.setattr(loop.jax, "block_until_ready", lambda entry: waited.append(entry[0]))
+    state, step_fn = toy_run.setup(12)
+    with Workdir(tmp_path, {}) as workdir:
+        fit(state, step_fn, toy_run.batches(), TrainConfig(steps=12, log_every=6), workdir)
+    assert waited == [1, 2, 3, 4, 7, 8, 9, 10]
+
+
+def test_out_of_memory_is_said_and_not_taken_for_a_lost_process(tmp_path, monkeypatch):
+    def full(state, batch):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 99 bytes.")
+
+    monkeypatch.setattr(processes, "several", lambda: True)
+    state, _ = toy_run.setup(4)
+    with (
+        Workdir(tmp_path, {}) as workdir,
+        pytest.raises(UserError, match="step 1: out of memory .*batch_size") as error,
+    ):
+        fit(state, full, toy_run.batches(), TrainConfig(steps=4), workdir)
+    assert not processes.is_lost(error.value)
+
+
+def test_a_second_signal_ends_the_process_at_once():
+    program = (
+        "import os, signal\nfrom sora_jax.training.stopping import stop_asked\nwith "
+        "stop_asked() as asked:\n"
+    )
+    program += (
+        "    os.kill(os.getpid(), signal.SIGTERM)\n    assert asked(1)\n    print('on', "
+        "flush=True)\n"
+    )
+    program += "    os.kill(os.getpid(), signal.SIGINT)\n    print('not reached')\n"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == -signal.SIGINT and done.stdout == "on\n", done
