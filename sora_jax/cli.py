@@ -1,14 +1,19 @@
-"""Runs a command: flags, --help, and how errors end it.
+"""Runs a command: flags, --help, --version, --import, and how errors end it.
 
     status 0      done; --help; `Preempted`
            2      `UserError`, or a flag that cannot be used: one line on stderr, no traceback
            130    Ctrl-C: one line, the message of the code that was interrupted if it has one
            141    the reader left early (`| head`): nothing is printed, as for any broken pipe
 
+--import=MODULE, before all else, imports a module of the user's, which may register families,
+oracles, attention patterns, samplers, data sources or configurations (`registry`).
+--config=NAME is then the configuration registered under that name.
+
 --help prints the command's docstring, its flags and, where it takes a config file, the keys of that
 file. absl's own --help ends with status 1 and knows no keys.
 """
 
+import importlib.metadata
 import os
 import re
 import signal
@@ -18,9 +23,17 @@ from typing import NoReturn
 
 from absl import app, flags, logging
 
-from sora_jax import config
+from sora_jax import __version__, config, registered_config
 from sora_jax.errors import Preempted, UserError
+from sora_jax.registry import CONFIGS, load_module
 
+flags.DEFINE_multi_string(
+    "import",
+    [],
+    "a module, or a .py file, that registers families, oracles, attention patterns, samplers, "
+    "data sources or configurations; may be given again",
+)
+flags.DEFINE_boolean("version", False, "print the versions of this project and of JAX")
 HELP = ("--help", "-help", "--helpshort", "-h", "-?", "--helpfull")
 
 
@@ -47,14 +60,26 @@ def run_main(main: Callable[[Sequence[str]], object]) -> None:
     app.run(guarded, flags_parser=_parse)
 
 
+def told(error: UserError) -> str:
+    """The error in the words of a command: with the flag whose value is wrong."""
+    known = error.field is not None and error.field in flags.FLAGS
+    return f"--{error.field}: {error}" if known else str(error)
+
+
 def _stop(message: object) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    text = told(message) if isinstance(message, UserError) else message
+    print(f"error: {text}", file=sys.stderr)
     sys.exit(2)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Reads the flags; what cannot be used ends the process with one line."""
     try:
+        if {"--version", "-version"} & set(argv[1:]):
+            versions = (__version__, importlib.metadata.version("jax"), sys.version.split()[0])
+            print("sora_jax {}, jax {}, Python {}".format(*versions))
+            sys.exit(0)
+        argv = _imported(argv)
         if asked := set(HELP) & set(argv[1:]):
             print(_help([arg for arg in argv if arg not in asked]))
             sys.exit(0)
@@ -83,6 +108,25 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return rest
 
 
+def _imported(argv: Sequence[str]) -> list[str]:
+    """Imports the modules of --import, which configurations may need; argv with the file of a
+    configuration in place of its registered name.
+    """
+    for arg, following in zip(argv, [*argv[1:], ""]):
+        name, equals, value = arg.lstrip("-").partition("=")
+        if arg.startswith("-") and name == "import":
+            load_module(value if equals else following)
+    argv = list(argv)
+    for i, arg in enumerate(argv):
+        name, _, value = arg.lstrip("-").partition("=")
+        if arg.startswith("-") and name == "config" and value and not value.endswith(".py"):
+            if value in CONFIGS:
+                argv[i] = f"--config={registered_config.__file__}:{value}"
+            elif CONFIGS and not os.path.exists(value.partition(":")[0]):
+                CONFIGS[value]  # says which names there are
+    return argv
+
+
 def _config_flag(argv: Sequence[str]) -> str | None:
     return next((arg for arg in argv if arg.startswith("--config=")), None)
 
@@ -109,6 +153,7 @@ def _help(argv: Sequence[str]) -> str:
     text = [
         (sys.modules["__main__"].__doc__ or "").strip(),
         "Flags:\n" + flags.FLAGS.main_module_help().split("\n", 2)[2],
+        f"Of every command:\n  --import: {_IMPORT.help}\n  --version: {_VERSION.help}",
     ]
     if "config" in flags.FLAGS:
         text.append(_keys(argv))

@@ -4,8 +4,17 @@
 class UserError(Exception):
     """A mistake in what was asked, not in the code.
 
-    The message is one line: what is wrong, where, what to do.
+    Attributes:
+        message: one line: what is wrong, where, what to do. It names fields and settings, not
+            flags, for a notebook and a server show it too.
+        field: the field of the request or setting that is wrong, if it is one. A command adds the
+            flag of that name.
+        code: a word for programs: "invalid", "not_found", ...
     """
+
+    def __init__(self, message: str, *, field: str | None = None, code: str = "invalid"):
+        super().__init__(message)
+        self.message, self.field, self.code = message, field, code
 
 
 class Preempted(KeyboardInterrupt):

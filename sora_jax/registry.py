@@ -9,11 +9,13 @@
     def my_run(): ...
 
 A module that registers is loaded by `load_module`, which every command does for its --import.
+Child processes load the same modules again by `load_imports`, from $SORA_JAX_IMPORT.
 """
 
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Iterable
@@ -24,6 +26,7 @@ from sora_jax.config import nearest
 from sora_jax.errors import UserError
 
 T = TypeVar("T")
+IMPORTED = "SORA_JAX_IMPORT"  # environment variable: modules, joined by os.pathsep
 
 
 class Registry(dict[str, T]):
@@ -70,6 +73,11 @@ class Registry(dict[str, T]):
         raise UserError(f"no {self.kind} {name!r}; {nearest(name, self)}")
 
 
+# name -> function that returns the nested values of a run or of a tokenizer's training, as
+# get_config() of a configuration file does
+CONFIGS: Registry[Any] = Registry("configuration")
+
+
 def _members(protocol: type | None) -> list[str]:
     """The members that a Protocol declares: annotations, methods and properties."""
     if protocol is None:
@@ -89,11 +97,15 @@ def load_module(name: str) -> None:
     Raises:
         UserError: it cannot be found, or fails; the line and its own error are named.
     """
+    if name.endswith(".py"):
+        name = str(Path(name).resolve())
     try:
         if name.endswith(".py"):
             _load_file(Path(name))
         else:
             importlib.import_module(name)
+        known = os.environ.get(IMPORTED, "").split(os.pathsep)
+        os.environ[IMPORTED] = os.pathsep.join(dict.fromkeys(filter(None, [*known, name])))
     except UserError:
         raise
     except Exception as error:
@@ -107,6 +119,12 @@ def load_module(name: str) -> None:
             f"{name} cannot be imported: {type(error).__name__}: {said}{at}; mend it, or give "
             "a module on PYTHONPATH or the path of a .py file"
         ) from error
+
+
+def load_imports() -> None:
+    """Loads what the parent process loaded by `load_module`: for processes that are spawned."""
+    for name in filter(None, os.environ.get(IMPORTED, "").split(os.pathsep)):
+        load_module(name)
 
 
 def _load_file(path: Path) -> None:

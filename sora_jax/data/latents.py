@@ -275,7 +275,7 @@ class _Records:
             if not self.skip_damaged:
                 raise UserError(
                     f"{told}; bring the file back, or train without such clips: "
-                    "--config.data.skip_damaged=true"
+                    "config.data.skip_damaged=true"
                 )
             logging.warning("%s; the next one takes its place", told)
         raise UserError(f"no clip of the latents in {self.directory} can be used; make them again")

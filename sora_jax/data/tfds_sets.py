@@ -30,8 +30,7 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
             builder.download_and_prepare()
     except OSError as error:
         raise UserError(
-            f"cannot write {builder.data_path}: {error}; choose another --data_dir or free "
-            "some space"
+            f"cannot write {builder.data_path}: {error}; choose another folder or free some space"
         ) from error
 
 

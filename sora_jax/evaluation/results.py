@@ -28,15 +28,15 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
     if not record.exists():
         raise UserError(
             f"{folder} is not empty and holds no measurement of this version; give a new or "
-            "empty --output"
+            "empty folder"
         )
     try:
         old = json.loads(record.read_text(encoding="utf-8"))
     except ValueError:
-        raise UserError(f"{record} cannot be read; give another --output") from None
+        raise UserError(f"{record} cannot be read; give another folder") from None
     if changed := config.differences(old, identity):
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         raise UserError(
             f"{folder} holds another measurement: {', '.join(changed[:3])}{more}; give another "
-            "--output, or the same flags to go on"
+            "folder, or the same settings to go on"
         )

@@ -105,7 +105,7 @@ def generation(topology: str) -> Device:
         known = ", ".join(
             f"{n}:{'x'.join('ABC'[: d.axes])} (as {d.example})" for n, d in DEVICES.items()
         )
-        raise UserError(f"--topology={topology} does not exist; known: {known}")
+        raise UserError(f"topology={topology} does not exist; known: {known}")
     return device
 
 
@@ -130,7 +130,7 @@ def devices(topology: str) -> list[Any]:
                 f"--install={here} downloads it"
             )
         if (count := int(topology.partition(":")[2])) > 8:
-            raise UserError(f"--topology={topology}: a node has up to 8; give one as {example}")
+            raise UserError(f"topology={topology}: a node has up to 8; give one as {example}")
         described = {"h100": gpu_graph.H100, "h200": gpu_graph.H200}[topology.partition(":")[0]]
         return list(
             topologies.get_topology_desc(
@@ -147,6 +147,6 @@ def devices(topology: str) -> list[Any]:
         return list(topologies.get_topology_desc(platform="tpu", topology_name=topology).devices)
     except Exception as error:
         raise UserError(
-            f"--topology={topology}: libtpu makes no such shape "
+            f"topology={topology}: libtpu makes no such shape "
             f"({str(error).splitlines()[0]}); give one as {example}"
         ) from error

@@ -32,7 +32,7 @@ def load_pipeline(
     for name, fingerprint in made_with.items():
         expected = weights.metadata.get("tokenizers", {}).get(name, fingerprint)
         if expected != fingerprint:
-            remedy = f"give the one it was trained with as --{name}, or retrain it"
+            remedy = f"give the one it was trained with as {name}, or retrain it"
             raise UserError(
                 f"the model was trained on latents of the {name} {expected}, and {fingerprint} "
                 f"is loaded; {remedy}"
@@ -43,7 +43,7 @@ def load_pipeline(
         raise UserError(
             f"the video tokenizer has {video.config.frames_per_latent} frames to a latent, and "
             "the model was trained with "
-            f"{form.frames_per_latent}; give the one it was trained with as --video_tokenizer"
+            f"{form.frames_per_latent}; give the one it was trained with as video_tokenizer"
         )
     shift = weights.metadata.get("run", {}).get("flow", {}).get("timesteps", {}).get("shift", 1.0)
     fingerprints = {"model": weights.fingerprint, **made_with}

@@ -49,30 +49,37 @@ class Request:
             if getattr(self, name) is not None
         ]
         if len(given) > 1 or (self.continued is not None and self.given_audio is not None):
-            raise UserError(f"{self.task}: these cannot be combined; give one of them")
+            raise UserError(
+                f"{self.task}: these cannot be combined; give one of them", field=given[0]
+            )
         if self.given_video is not None and self.given_audio is not None:
             raise UserError(
-                "picture and sound are both given, so nothing is left to make; give one of them"
+                "picture and sound are both given, so nothing is left to make; give one of them",
+                field="given_audio",
             )
         if self.prompt is not None and not self.prompt.strip():
             raise UserError(
                 'the prompt is empty; describe the clip, for example "a large red ball is '
-                'dropped and bounces twice"'
+                'dropped and bounces twice"',
+                field="prompt",
             )
         if self.task == "text" and self.prompt is None:
             raise UserError(
                 "there is nothing to make a clip from; give a prompt, a first frame, a picture "
-                "or a sound"
+                "or a sound",
+                field="prompt",
             )
         if self.continued is not None and not 0 < self.seconds <= LONGEST:
             raise UserError(
                 f"seconds={self.seconds}: a clip is made longer by a positive time of at "
-                f"most {LONGEST}; give for example 2"
+                f"most {LONGEST}; give for example 2",
+                field="seconds",
             )
         for name, scale in dataclasses.asdict(self.sampler.guidance).items():
             if scale is not None and not math.isfinite(scale):
                 raise UserError(
-                    f"guidance {name}={scale} is not a finite number; give for example 2"
+                    f"guidance {name}={scale} is not a finite number; give for example 2",
+                    field="guidance",
                 )
         side = format.size
         first = self.first_frame

@@ -30,6 +30,7 @@ from sora_jax.models.cost import quantity
 from sora_jax.parallel import rules, sequence, topologies
 from sora_jax.parallel.hlo import Program as Compiled
 from sora_jax.parallel.mesh import traced_for
+from sora_jax.registry import load_imports
 from sora_jax.training.program import Program, assemble
 from sora_jax.training.run import Run
 
@@ -185,22 +186,22 @@ def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
     )
     clips = run.train.batch_size // (mesh["data"] * mesh["fsdp"])
     if run.model.remat != "block":
-        remedy = "--config.model.remat=block, which keeps one activation a pair of blocks"
+        remedy = "config.model.remat=block, which keeps one activation a pair of blocks"
     elif clips > 1:
         halved = run.train.batch_size * (clips // 2) // clips
         remedy = (
-            f"--config.train.batch_size={halved} with "
-            f"--config.optim.accumulate={2 * run.optim.accumulate}, which halves what is "
+            f"config.train.batch_size={halved} with "
+            f"config.optim.accumulate={2 * run.optim.accumulate}, which halves what is "
             "kept of clips"
         )
     elif mesh["data"] > 1:
         remedy = (
-            f"--config.mesh.fsdp={2 * mesh['fsdp']}, which halves parameters and moments, "
-            f"or --config.mesh.seq={2 * mesh['seq']}, which halves a clip"
+            f"config.mesh.fsdp={2 * mesh['fsdp']}, which halves parameters and moments, "
+            f"or config.mesh.seq={2 * mesh['seq']}, which halves a clip"
         )
     else:
         remedy = (
-            f"--config.mesh.seq={2 * mesh['seq']} with fewer fsdp, which halves a clip, "
+            f"config.mesh.seq={2 * mesh['seq']} with fewer fsdp, which halves a clip, "
             "or more devices"
         )
     return f"{said}; give {remedy}"
@@ -210,6 +211,7 @@ def child() -> None:
     """A (run, topology, program) pickled on stdin -> the report, or {"error": one line}, as the
     last line of stdout.
     """
+    load_imports()
     run, topology, kind = pickle.load(sys.stdin.buffer)
     try:
         answer = compile_for(run, topology, kind)
@@ -239,7 +241,7 @@ def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
         )
         raise UserError(
             f"the compiler of {topology} ended its process (signal {-done.returncode}): "
-            f"{why[:300]}; another --config.mesh may compile"
+            f"{why[:300]}; another config.mesh may compile"
         )
     if done.returncode:
         last = next(
@@ -282,8 +284,8 @@ def micro_batch(run: Run, topology: str) -> str:
         raise UserError(
             f"{topology}: one clip on each of {data * fsdp} sharers takes "
             f"{quantity(held[0], 'B')}, more than nine tenths of "
-            f"{quantity(device.hbm, 'B')}; give --config.model.remat=block, or more "
-            "--config.mesh.fsdp or seq"
+            f"{quantity(device.hbm, 'B')}; give config.model.remat=block, or more "
+            "config.mesh.fsdp or seq"
         )
     wanted = run.train.batch_size * run.optim.accumulate
     # Fewest batches that fit and that the wanted batch divides into.
@@ -293,8 +295,8 @@ def micro_batch(run: Run, topology: str) -> str:
         f"{topology}: {quantity(held[0], 'B')} with one clip on each of {data * fsdp} sharers, "
         f"{quantity(each, 'B')} more for each other clip: "
         f"{fit} fit (compiled, not run)\nfor {shares * data * fsdp} clips an update: "
-        f"--config.train.batch_size={shares * data * fsdp // accumulate} "
-        f"--config.optim.accumulate={accumulate}"
+        f"config.train.batch_size={shares * data * fsdp // accumulate} "
+        f"config.optim.accumulate={accumulate}"
     )
 
 

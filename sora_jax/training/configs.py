@@ -2,17 +2,14 @@
 
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sora_jax import config as config_lib
 from sora_jax.errors import UserError
-from sora_jax.registry import Registry
+from sora_jax.registry import CONFIGS
 from sora_jax.training.run import Run
-
-# name -> function that returns the nested values of a Run, as get_config() of a file does
-CONFIGS: Registry[Callable[[], Mapping[str, Any]]] = Registry("configuration")
 
 
 def read_values(config: str | os.PathLike) -> dict[str, Any]:

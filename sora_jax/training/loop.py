@@ -287,8 +287,8 @@ def _explained(loop: _Loop) -> Iterator[None]:
         if reason.startswith("RESOURCE_EXHAUSTED"):
             raise UserError(
                 f"step {loop.step + 1}: out of memory ({reason}); give a smaller "
-                "--config.train.batch_size with --config.optim.accumulate, or "
-                "--config.model.remat=block"
+                "config.train.batch_size with config.optim.accumulate, or "
+                "config.model.remat=block"
             ) from None
         if not processes.several():
             raise

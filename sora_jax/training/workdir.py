@@ -44,34 +44,34 @@ class Workdir:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f"another process is training in {path}; wait for it, or give another --workdir"
+                f"another process is training in {path}; wait for it, or give another workdir"
             ) from error
         except OSError as error:
             raise UserError(
-                f"{path} cannot be written ({error.strerror}); give another --workdir"
+                f"{path} cannot be written ({error.strerror}); give another workdir"
             ) from error
 
     def _refuse_others(self, path: str | os.PathLike) -> None:
         record = self.path / "config.json"
         if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--workdir={path} is a file; give a directory")
+            raise UserError(f"workdir={path} is a file; give a directory")
         if record.exists():
             try:
                 old = json.loads(record.read_text())["config"]
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
-                    f"{record} is not a run's configuration; give another --workdir"
+                    f"{record} is not a run's configuration; give another workdir"
                 ) from error
             if changed := config_lib.differences(old, self.config):
                 more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
                 raise UserError(
                     f"{path} holds a run with another config: {', '.join(changed[:3])}{more}; "
-                    "give another --workdir, or the same config to continue that run"
+                    "give another workdir, or the same config to continue that run"
                 )
         elif self.path.is_dir() and any(
             not p.name.startswith(".") and p.name not in INPUTS for p in self.path.iterdir()
         ):
-            raise UserError(f"{path} is not empty and holds no run; give a new or empty --workdir")
+            raise UserError(f"{path} is not empty and holds no run; give a new or empty workdir")
 
     def begin(self) -> None:
         """Makes the directory this run's, by writing config.json.
@@ -118,13 +118,13 @@ def open_workdir(
         raise UserError(
             f"{path} holds a run of {old} steps, not {config.train.steps}: its learning rate "
             "falls over them all; finish it with "
-            f"--config.train.steps={old}, and train on from its weights with "
-            f"--init_from={path}/weights.safetensors in another --workdir"
+            f"config.train.steps={old}, and train on from its weights with "
+            f"init_from={path}/weights.safetensors in another workdir"
         )
     if keys and all(key.startswith("dataset.") for key in keys):
         raise UserError(
             f"the data of the run in {path} have changed: {', '.join(changed)}; bring back "
-            "what it was trained on, or give another --workdir"
+            "what it was trained on, or give another workdir"
         )
     return Workdir(path, identity)
 

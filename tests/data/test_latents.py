@@ -328,7 +328,7 @@ def test_a_damaged_clip_is_named_or_left_out(directory, tmp_path, caplog, record
     stream = loader(bad, shuffle=False)
     assert numbers(next(stream)) == [0, 1, 2, 3]
     with pytest.raises(
-        UserError, match=reason + ".*; bring the file back, or .* --config.data.skip_damaged=true"
+        UserError, match=reason + ".*; bring the file back, or .* config.data.skip_damaged=true"
     ):
         next(stream)
     stream = loader(bad, shuffle=False, skip_damaged=True)

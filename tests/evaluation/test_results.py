@@ -25,7 +25,7 @@ def test_only_the_same_measurement_goes_on(tmp_path):
     }
     for key, name in zip(changes, ("model", "num_prompts", "sampler.guidance.text")):
         with pytest.raises(
-            UserError, match=rf"holds another measurement: {name} \(.*now .*give another --output"
+            UserError, match=rf"holds another measurement: {name} \(.*now .*give another folder"
         ):
             claim(tmp_path, IDENTITY | {key: changes[key]})
     assert (tmp_path / "scores.json").read_text() == "{}"

@@ -31,7 +31,7 @@ def run(*arguments):
 def test_an_unknown_topology_names_the_known(topology):
     with pytest.raises(
         UserError,
-        match=f"--topology={topology} does not exist; known: v5e:AxB .*v5p:AxBxC .*v6e.*tpu7x",
+        match=f"topology={topology} does not exist; known: v5e:AxB .*v5p:AxBxC .*v6e.*tpu7x",
     ):
         topologies.generation(topology)
 

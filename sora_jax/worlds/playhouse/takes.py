@@ -9,6 +9,7 @@ import numpy as np
 
 from sora_jax.clip import Clip
 from sora_jax.modality import FORMATS, ClipFormat
+from sora_jax.registry import load_imports
 from sora_jax.worlds.playhouse.draw import Take, draw
 from sora_jax.worlds.playhouse.spec import SILENCE
 
@@ -32,7 +33,7 @@ def draw_takes(
         return
     chunk = 16
     with concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn")
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=load_imports
     ) as pool:
         pending = collections.deque()
         for group in grouped(indices, chunk):

@@ -1,0 +1,32 @@
+"""Lists the commands: python -m experiments."""
+
+import ast
+import importlib.util
+from pathlib import Path
+
+HERE = Path(__file__).parent
+ORDER = ("sample", "evaluate", "calibrate", "train", "train_tokenizer", "precompute", "build_data")
+
+
+def commands() -> dict[str, str]:
+    """The commands and the first sentence of what each says of itself."""
+    found = {}
+    for path in sorted(HERE.glob("*.py")):
+        tree = ast.parse(path.read_text())
+        runs = "run_main(main)" in path.read_text()
+        if runs and not path.name.startswith("_"):
+            text = " ".join((ast.get_docstring(tree) or "").split("\n\n")[0].split())
+            found[path.stem] = text
+    return dict(sorted(found.items(), key=lambda item: (*ORDER, item[0]).index(item[0])))
+
+
+def main() -> None:
+    print("Commands, each with --help:\n")
+    for name, text in commands().items():
+        print(f"  python -m experiments.{name:16s} {text}")
+    if importlib.util.find_spec("benchmarks"):
+        print("\nAlso python -m benchmarks.run --help, and the tables in WORKSPACE.md.")
+
+
+if __name__ == "__main__":
+    main()
