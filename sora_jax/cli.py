@@ -153,7 +153,8 @@ def _help(argv: Sequence[str]) -> str:
     text = [
         (sys.modules["__main__"].__doc__ or "").strip(),
         "Flags:\n" + flags.FLAGS.main_module_help().split("\n", 2)[2],
-        f"Of every command:\n  --import: {_IMPORT.help}\n  --version: {_VERSION.help}",
+        "Of every command:\n"
+        + "\n".join(f"  --{name}: {flags.FLAGS[name].help}" for name in ("import", "version")),
     ]
     if "config" in flags.FLAGS:
         text.append(_keys(argv))
