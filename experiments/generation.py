@@ -17,8 +17,10 @@ SEED = flags.DEFINE_integer(
 STEPS = flags.DEFINE_integer(
     "steps", 30, "Steps of the sampler: more is slower and more exact.", lower_bound=1
 )
-SAMPLER = flags.DEFINE_enum(
-    "sampler", "euler", ["euler", "heun"], "heun is second order and costs two evaluations a step."
+SAMPLER = flags.DEFINE_string(
+    "sampler",
+    "euler",
+    "euler, or heun, which is second order and costs two evaluations a step; or a registered one.",
 )
 GUIDANCE = flags.DEFINE_float("guidance", 2.0, "How strongly the text pulls; 1 is none.")
 GUIDANCE_PICTURE = flags.DEFINE_float(
@@ -65,7 +67,9 @@ def load():
 def sampler():
     """The `SamplerConfig` that the flags ask for."""
     from sora_jax.flow.guidance import Guidance
-    from sora_jax.flow.sampler import SamplerConfig
+    from sora_jax.flow.sampler import SAMPLERS, SamplerConfig
+
+    SAMPLERS[SAMPLER.value]  # an unknown name is told before anything is loaded
 
     guidance = Guidance(
         GUIDANCE.value, GUIDANCE_PICTURE.value, GUIDANCE_SOUND.value, GUIDANCE_COUPLE.value

@@ -128,6 +128,7 @@ def main(_):
     from sora_jax.pipelines.request import Request
     from sora_jax.progress import Progress
 
+    sampler, first = generation.sampler(), generation.SEED.value
     pipeline = generation.load()
     fields, notes = read_given(
         pipeline,
@@ -138,7 +139,6 @@ def main(_):
     )
     if _SECONDS.value is not None:
         fields["seconds"] = _SECONDS.value
-    sampler, first = generation.sampler(), generation.SEED.value
     jobs = [
         (i, Request(prompt, _NEGATIVE.value, first + n, sampler, **fields))
         for i, prompt in enumerate(prompts)

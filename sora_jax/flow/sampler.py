@@ -26,14 +26,14 @@ from sora_jax.flow.conditioning import effective_level
 from sora_jax.flow.guidance import Guidance, guided_velocity
 from sora_jax.flow.process import expand, interpolate
 from sora_jax.flow.timesteps import sampling_levels
+from sora_jax.registry import Registry
 
-METHODS = ("euler", "heun")
 Latents = dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """method "euler" or "heun"; steps; r of `timesteps.shift`, that of training (None: not known,
+    """method, a name of SAMPLERS; steps; r of `timesteps.shift`, that of training (None: not known,
     1); guidance; what the network outputs, "x" or "v".
     """
 
@@ -75,6 +75,37 @@ def _advance(z, v, s, s_next, start):
     return jax.tree.map(move, z, v, start)
 
 
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """The flow that a sampler integrates: the velocity of latents at a global level, and a move
+    along it by equation (2).
+    """
+
+    velocity: Callable[[Latents, jax.Array], Latents]  # (z, s) -> v
+    advance: Callable[[Latents, Latents, jax.Array, jax.Array], Latents]  # (z, v, s, s') -> z'
+
+
+Step = Callable[[Field, Latents, jax.Array, jax.Array, bool], Latents]
+# name -> step(field, z, s, s_next, last) -> z at s_next; last: s_next is 0. Users add their own.
+SAMPLERS: Registry[Step] = Registry("sampler")
+
+
+@SAMPLERS.register
+def euler(field: Field, z: Latents, s: jax.Array, s_next: jax.Array, last: bool) -> Latents:
+    """Equation (2)."""
+    return field.advance(z, field.velocity(z, s), s, s_next)
+
+
+@SAMPLERS.register
+def heun(field: Field, z: Latents, s: jax.Array, s_next: jax.Array, last: bool) -> Latents:
+    """Equation (3)."""
+    v = field.velocity(z, s)
+    if not last:
+        v_next = field.velocity(field.advance(z, v, s, s_next), s_next)
+        v = jax.tree.map(lambda a, b: (a + b) / 2, v, v_next)
+    return field.advance(z, v, s, s_next)
+
+
 def euler_step(model, z: Latents, s, s_next, start: Latents, **fixed) -> Latents:
     """Equation (2) from s to s_next: what `sample` does in each step, as one program. fixed: text,
     negative, times, passes, scales and output, as `guided_velocity` takes them.
@@ -101,9 +132,10 @@ def sample(
     key: a key, or keys [B] (see `draw_noise`). start_levels: [B, T] and [B, N]. given: latents like
     the result, read where the start level is below 1. times: midpoints in seconds. on_step(done,
     steps) after every step.
+
+    Raises UserError for a method that is not in SAMPLERS.
     """
-    if config.method not in METHODS:
-        raise ValueError(f"method {config.method!r} is not one of {METHODS}")
+    step = SAMPLERS[config.method]
     if not jax.tree.leaves(model) or jax.tree.leaves(model)[0] is model:
         model = jax.tree_util.Partial(model)
     e = draw_noise(key, shapes)
@@ -120,12 +152,12 @@ def sample(
         "scales": config.guidance.scales,
         "output": config.output,
     }
+    field = Field(
+        velocity=functools.partial(_velocity, model, **fixed),
+        advance=functools.partial(_advance, start=start),
+    )
     for i, (s, s_next) in enumerate(itertools.pairwise(grid)):
-        v = _velocity(model, z, s, **fixed)
-        if config.method == "heun" and i + 1 < config.steps:
-            v_next = _velocity(model, _advance(z, v, s, s_next, start), s_next, **fixed)
-            v = jax.tree.map(lambda a, b: (a + b) / 2, v, v_next)
-        z = _advance(z, v, s, s_next, start)
+        z = step(field, z, s, s_next, i + 1 == config.steps)
         if on_step is not None:
             jax.block_until_ready(z)
             on_step(i + 1, config.steps)

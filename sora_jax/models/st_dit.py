@@ -31,7 +31,6 @@ What the outputs are, the clean latents x or the velocity v, is said by `output`
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 
 import jax
@@ -40,14 +39,14 @@ import numpy as np
 from flax import nnx
 
 from kernels.gated_norm import gated_norm
+from sora_jax.models.attention_patterns import ATTENTION, VideoTokens
 from sora_jax.models.text_encoder import TextEncoder
-from sora_jax.nn import attention
 from sora_jax.nn.attention import CrossAttention, SelfAttention
 from sora_jax.nn.layout import ALONE, Layout
 from sora_jax.nn.mlp import MLP, linear
 from sora_jax.nn.modulation import LevelEmbedding, fourier_features, modulate
 from sora_jax.nn.norm import rms_norm
-from sora_jax.nn.rope import SECONDS, angles, grid_angles
+from sora_jax.nn.rope import SECONDS, angles
 from sora_jax.nn.stack import REMAT, init_stack, scan_stack
 from sora_jax.typing import Modalities
 
@@ -94,22 +93,24 @@ class STDiTConfig:
     text_heads: int = 4
     text_layers: int = 2
     vocabulary: int = 512
-    attention: str = "pure"  # "pure", "window" or "full"
+    attention: str = "pure"  # a name of `attention_patterns.ATTENTION`
     window: tuple[int, int, int] = (0, 4, 4)
     output: str = "x"  # "x" or "v"
     dtype: str = "float32"  # of activations; parameters are float32
     # what is kept of a pair for the backward pass: "none" keeps all; `nn.stack.REMAT`
-    remat: str | bool = "none"
+    remat: str = "none"
     unroll: int = 1  # pairs per iteration of the scan
 
     def __post_init__(self):
         object.__setattr__(self, "window", tuple(self.window))
-        if isinstance(self.remat, bool):  # as in weights saved before the policies had names
-            object.__setattr__(self, "remat", "block" if self.remat else "none")
         if self.remat not in REMAT:
             raise ValueError(f"remat={self.remat!r}; use one of {', '.join(map(repr, REMAT))}")
-        if self.attention not in ("pure", "window", "full"):
-            raise ValueError(f"attention={self.attention!r}; use 'pure', 'window' or 'full'")
+        if self.attention not in ATTENTION:
+            known = ", ".join(map(repr, ATTENTION))
+            raise ValueError(
+                f"attention={self.attention!r} is not registered; use one of {known}, or import "
+                "the module that registers it"
+            )
         if self.output not in ("x", "v"):
             raise ValueError(f"output={self.output!r}; use 'x' or 'v'")
         if self.dtype not in ("float32", "bfloat16", "float16"):
@@ -327,31 +328,10 @@ class STDiT(nnx.Module):
             for k in ("video", "audio")
         }
 
-        def phi(axes):
-            return grid_angles(times["video"], *grid[1:], c.width // c.heads, axes)
-
-        def patterns(depth):
-            """Angles and pattern of a pair's spatial and temporal block."""
-            if c.attention == "full":
-                return ((phi("tyx"), attention.across(layout, attention.over_all)),) * 2
-            in_frame = phi("yx")[0], attention.over_space
-            if c.attention == "pure":
-                return in_frame, (
-                    phi("t")[:, 0],
-                    functools.partial(attention.over_time, visible=visible),
-                )
-            real = (layout.frames or T, *grid[1:])
-            windows = (
-                jnp.asarray(index)[depth % 2] for index in attention.window_index(real, c.window)
-            )
-            return in_frame, (
-                phi("tyx"),
-                attention.across(layout, attention.over_windows(*windows)),
-            )
-
         def step(pair, carry, depth):
             v, a = carry
-            in_space, in_time = patterns(depth)
+            tokens = VideoTokens(c, times["video"], grid, layout, visible, depth)
+            in_space, in_time = ATTENTION[c.attention](tokens)
             v, a = layout.frames_apart(v), layout.everywhere(a)
             v = pair.space(v, m_v, *in_space, words, words_mask)
             a = pair.audio.attend(a, m_a, phi_audio, words, words_mask)

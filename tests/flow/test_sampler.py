@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sora_jax.errors import UserError
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.process import expand
 from sora_jax.flow.sampler import SamplerConfig, draw_noise, sample
@@ -176,7 +177,7 @@ def test_progress_is_reported_and_bad_names_are_refused():
         on_step=lambda i, n: steps.append((i, n)),
     )
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    with pytest.raises(ValueError, match="rk9"):
+    with pytest.raises(UserError, match="no sampler .rk9."):
         run(config=SamplerConfig("rk9"))
 
 
