@@ -23,11 +23,12 @@ from sora_jax import config as config_lib
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.models.cost import quantity, report
+from sora_jax.models.cost import report
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiTConfig
-from sora_jax.parallel.mesh import AXES, MeshConfig
+from sora_jax.parallel.mesh import MeshConfig
 from sora_jax.training.optim import OptimConfig, make_optimizer
+from sora_jax.training.placement import placement
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Python file with get_config(); keys as --config.model.pairs=4"
@@ -88,48 +89,6 @@ def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshCo
     batch_size = _BATCH.value or train.get("batch_size", 32)
     text_length = data.get("text_length", 64)
     return model, FORMATS[name], batch_size, text_length, optim, mesh
-
-
-def placement(
-    model: STDiTConfig, form: ClipFormat, batch_size: int, mesh: MeshConfig, devices: int
-) -> str:
-    """A line for every parameter: its path, shape, how it lies, bytes on each device.
-
-    Raises UserError where the run does not divide.
-    """
-    import jax
-    from flax import nnx
-
-    from sora_jax.models.st_dit import STDiT
-    from sora_jax.parallel import rules
-    from sora_jax.parallel.mesh import check_batch
-    from sora_jax.parallel.sequence import check_tokens
-    from sora_jax.training.state import split_module
-
-    shapes, _ = split_module(nnx.eval_shape(lambda: STDiT(model, nnx.Rngs(0))))
-    sizes = mesh.shape(devices)
-    abstract = jax.sharding.AbstractMesh(
-        sizes, AXES, axis_types=(jax.sharding.AxisType.Auto,) * len(AXES)
-    )
-    rows = rules.table(shapes, abstract)
-    lines = [f"parameters on {' x '.join(f'{axis} {n}' for axis, n in zip(AXES, sizes))}, float32"]
-    check_batch(batch_size, abstract)
-    check_tokens(model, (form.latent_size,) * 2, abstract)
-    lies = lambda spec: (
-        "(" + ", ".join(axis if axis and abstract.shape[axis] > 1 else "-" for axis in spec) + ")"
-    )
-    lines += [
-        f"  {path:44s}{'x'.join(map(str, shape)):>20s}  {lies(spec):26s}{quantity(held, 'B'):>10s}"
-        for path, shape, spec, held in rows
-    ]
-    held = sum(row[-1] for row in rows)
-    lines += [f"  {'on each device':92s}{quantity(held, 'B'):>10s}"]
-    lines += [
-        "  "
-        f"{'with gradients, averages and two moments (activations: experiments.compile_only)':92s}"
-        f"{quantity(5 * held, 'B'):>10s}"
-    ]
-    return "\n".join(lines)
 
 
 def main(_):

@@ -15,43 +15,12 @@ WORKDIR/weights.safetensors holds the averaged weights with their latent statist
 scores.
 """
 
-import dataclasses
-from pathlib import Path
-
-import jax
-import jax.numpy as jnp
-import numpy as np
-from absl import flags, logging
-from flax import nnx
+from absl import flags
 from ml_collections import config_flags
 
 from sora_jax import config as config_lib
-from sora_jax import weights
 from sora_jax.cli import run_main
-from sora_jax.data import video_folder
-from sora_jax.data.tokenizer_clips import (
-    AUDIO,
-    HELD_OUT,
-    VIDEO,
-    Clips,
-    playhouse_clips,
-    video_clips,
-)
 from sora_jax.errors import UserError
-from sora_jax.evaluation.round_trip import boxes, pictures_through, psnr
-from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.oracles.examples import render_takes
-from sora_jax.tokenizers import audio, video
-from sora_jax.training.loop import TrainConfig, fit
-from sora_jax.training.metrics import hardware, read, thin
-from sora_jax.training.optim import OptimConfig, averaged_params, make_optimizer
-from sora_jax.training.state import new_state, split_module
-from sora_jax.training.step import make_step
-from sora_jax.training.workdir import open_workdir
-from sora_jax.tree import flatten
-from sora_jax.worlds.playhouse.draw import draw
-from sora_jax.worlds.playhouse.families import FAMILIES
-from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Python file with get_config(); override keys as --config.train.steps=200"
@@ -64,225 +33,18 @@ _INIT_FROM = flags.DEFINE_string(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """source: "playhouse", the first `scenes` scenes of the split `train` of `family`, or
-    "video_folder", the videos in `path`.
-    """
-
-    source: str = "playhouse"
-    path: str = ""
-    format: str = "nano"
-    scenes: int = 8192
-    family: str = "room"
-
-    def __post_init__(self):
-        if self.family not in FAMILIES:
-            raise ValueError(f"family={self.family!r}; use one of {', '.join(FAMILIES)}")
-        if self.format not in FORMATS:
-            raise ValueError(f"format={self.format!r}; use one of {', '.join(FORMATS)}")
-        if self.scenes < 1:
-            raise ValueError(f"scenes={self.scenes}; give at least 1")
-        if self.source not in ("playhouse", "video_folder"):
-            raise ValueError(f"source={self.source!r}; use 'playhouse' or 'video_folder'")
-        if (self.source == "video_folder") != bool(self.path):
-            raise ValueError(
-                f"source={self.source!r} with path={self.path!r}; a folder of videos needs "
-                "both source='video_folder' and its path"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class VideoRun:
-    tokenizer: video.VideoTokenizerConfig
-    kind: str = "video_tokenizer"
-    data: DataConfig = DataConfig()
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
-
-
-@dataclasses.dataclass(frozen=True)
-class AudioRun:
-    tokenizer: audio.AudioTokenizerConfig
-    kind: str = "audio_tokenizer"
-    data: DataConfig = DataConfig()
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
-
-
-@dataclasses.dataclass(frozen=True)
-class Medium:
-    """What differs between the two tokenizers."""
-
-    name: str
-    run: type
-    module: type
-    loss: object
-
-
-MEDIA = {
-    "video_tokenizer": Medium(VIDEO, VideoRun, video.VideoTokenizer, video.video_loss),
-    "audio_tokenizer": Medium(AUDIO, AudioRun, audio.AudioTokenizer, audio.audio_loss),
-}
-
-
-def identify(data: DataConfig) -> dict:
-    """What the data hold, found out before anything is made of them."""
-    if data.source == "playhouse":
-        family = (
-            {}
-            if data.family == "room"
-            else {"family": data.family, "family_version": FAMILIES[data.family].version}
-        )
-        return {"source": "playhouse", "split": "train", "world_version": WORLD_VERSION, **family}
-    if not Path(data.path).expanduser().is_dir():
-        raise UserError(
-            f"config.data.path={data.path} is not a directory; give a folder of videos, or a "
-            "set of experiments.build_data"
-        )
-    return {
-        "source": "video_folder",
-        "split": "train",
-        "set": video_folder.set_name(data.path, FORMATS[data.format]),
-    }
-
-
-def clips_for(medium: Medium, data: DataConfig, workdir: Path) -> Clips:
-    """The clips to train on; those of a folder of videos are cut into WORKDIR/clips first."""
-    if data.source == "playhouse":
-        return playhouse_clips(medium.name, FORMATS[data.format], data.scenes, data.family)
-    return video_clips(
-        medium.name, video_folder.built_set(data.path, workdir / "clips", FORMATS[data.format])
-    )
-
-
-def batches_of(clips: Clips, split: str, most: int, size: int = 16) -> list[dict[str, np.ndarray]]:
-    """The first clips of a split, in batches of one size but for the last."""
-    count = min(most, clips.count[split])
-    return [clips.batch(split, range(i, min(i + size, count))) for i in range(0, count, size)]
-
-
-def held_out(medium: Medium, tokenizer: nnx.Module, clips: Clips) -> dict[str, float]:
-    """Metrics of the loss on clips of val."""
-    graphdef, state = nnx.split(tokenizer)
-    measure = jax.jit(
-        lambda state, batch: medium.loss(
-            nnx.merge(graphdef, state), clips.render(batch), jax.random.key(0)
-        )[1]
-    )
-    batches = batches_of(clips, "val", HELD_OUT)
-    rows, sizes = (
-        [measure(state, batch) for batch in batches],
-        [len(next(iter(batch.values()))) for batch in batches],
-    )
-    return {name: float(np.average([row[name] for row in rows], weights=sizes)) for name in rows[0]}
-
-
-def held_out_psnr(
-    tokenizer: video.VideoTokenizer, format: ClipFormat, clips: int = HELD_OUT, family: str = "room"
-) -> dict[str, float]:
-    """PSNR of Playhouse's pictures, of the clips and inside the balls' boxes, without latent noise
-    (`evaluation.round_trip.psnr`).
-    """
-    truth = render_takes([draw("val", i, family=family) for i in range(clips)], format)
-    made = pictures_through(tokenizer, truth)
-    return {
-        "clip_psnr": float(np.mean([psnr(clip) for clip in made])),
-        "box_psnr": float(np.mean([psnr(clip, boxes(clip)) for clip in made])),
-    }
-
-
-def statistics(tokenizer: nnx.Module, clips: Clips, most: int = 256) -> None:
-    """Measure the latents of training clips and fix the tokenizer's scale."""
-    graphdef, state = nnx.split(tokenizer)
-    encode = jax.jit(lambda state, batch: nnx.merge(graphdef, state).encode(clips.render(batch)))
-    tokenizer.set_statistics(
-        jnp.concatenate([encode(state, batch) for batch in batches_of(clips, "train", most)])
-    )
-
-
-def trained(stored: dict, tokenizer: nnx.Module) -> dict:
-    """The parameters among what a file stores.
-
-    Statistics are left out: training is at scale 1, and they are measured at its end.
-    """
-    measured = flatten(nnx.state(tokenizer, nnx.Not(nnx.Param)))
-    return {name: x for name, x in flatten(stored).items() if name not in measured}
-
-
-def main(argv):
-    del argv
+def main(_):
     if not _WORKDIR.value:
         raise UserError(
             "--workdir is missing; give a directory for checkpoints, metrics and weights"
         )
     values = config_lib.from_flag(_CONFIG)
-    kind = values.get("kind")
-    if "model" in values:
-        raise UserError(
-            "--config is for the diffusion transformer; give it to experiments.train, or here "
-            f"one with a kind: {', '.join(MEDIA)}"
-        )
-    if kind not in MEDIA:
-        raise UserError(f"config.kind is {kind!r}; it is one of {', '.join(MEDIA)}")
-    medium = MEDIA[kind]
-    config = config_lib.from_dict(medium.run, values)
-    form = FORMATS[config.data.format]
-    if medium.name == VIDEO and config.tokenizer.frames_per_latent != form.frames_per_latent:
-        raise UserError(
-            f"config.tokenizer.frames_per_latent={config.tokenizer.frames_per_latent}, and "
-            f"clips of format {config.data.format} have "
-            f"{form.frames_per_latent} frames to a latent; set both alike"
-        )
-    start = weights.load_weights(_INIT_FROM.value, kind) if _INIT_FROM.value else None
-    tokenizer = medium.module(config.tokenizer, rngs=nnx.Rngs(config.train.seed))
-    params, merge = split_module(tokenizer)
-    if start:
-        params = weights.fill(params, trained(start.params, tokenizer), _INIT_FROM.value)
-    optimizer = make_optimizer(config.optim, config.train.steps)
+    # after the flags: a mistake in them is told before JAX is loaded
+    from sora_jax.training.tokenizer import tokenizer_run, train_tokenizer
 
-    with open_workdir(
-        _WORKDIR.value, config, start.fingerprint if start else None, identify(config.data)
-    ) as workdir:
-        clips = clips_for(medium, config.data, workdir.path)
-
-        def loss(params, batch, key):
-            return medium.loss(merge(params), clips.render(batch), key)
-
-        batches = clips.stream(config.train.batch_size, config.train.seed)
-        state = fit(
-            new_state(params, optimizer, config.train.seed),
-            make_step(loss, optimizer),
-            batches,
-            config.train,
-            workdir,
-        )
-        tokenizer = merge(averaged_params(state.opt_state, state.params))
-        scores = held_out(medium, tokenizer, clips)
-        if medium.name == VIDEO and config.data.source == "playhouse":
-            scores |= held_out_psnr(tokenizer, form, clips.count["val"], config.data.family)
-        statistics(tokenizer, clips)
-        path = Path(workdir.path) / "weights.safetensors"
-        metadata = {
-            # Where the data lay is no one's business but this machine's.
-            "run": {
-                **workdir.config,
-                "data": {**workdir.config["data"], "path": Path(config.data.path).name},
-            },
-            "hardware": hardware(),
-            "held_out": scores,
-            "curve": thin(read(workdir.path / "metrics.jsonl")),
-        }
-        fingerprint = weights.save_weights(
-            path,
-            kind,
-            nnx.state(tokenizer, weights.STORED),
-            config.tokenizer,
-            metadata,
-            dtype=np.float16,
-        )
-        logging.info("held-out scores: %s", scores)
-        print(f"{path} ({fingerprint}): " + ", ".join(f"{k} {v:.4g}" for k, v in scores.items()))
+    made = train_tokenizer(tokenizer_run(values), _WORKDIR.value, _INIT_FROM.value)
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in made.scores.items())
+    print(f"{made.weights} ({made.fingerprint}): {scores}")
 
 
 if __name__ == "__main__":

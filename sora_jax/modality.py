@@ -86,17 +86,8 @@ class ClipFormat:
         return {"video": video, "audio": audio}
 
     def to_dict(self) -> dict:
-        """For JSON.
-
-        What is as it was before there was a choice is left out, so that sets which were made then
-        are still theirs.
-        """
-        fields = dataclasses.asdict(self)
-        return (
-            fields
-            if self.frames_per_latent != FRAMES_PER_LATENT
-            else {k: v for k, v in fields.items() if k != "frames_per_latent"}
-        )
+        """For JSON."""
+        return dataclasses.asdict(self)
 
 
 # PhyWorld gives three frames and asks for 29, so each has a latent of its own.

@@ -295,8 +295,8 @@ def micro_batch(run: Run, topology: str) -> str:
         f"{topology}: {quantity(held[0], 'B')} with one clip on each of {data * fsdp} sharers, "
         f"{quantity(each, 'B')} more for each other clip: "
         f"{fit} fit (compiled, not run)\nfor {shares * data * fsdp} clips an update: "
-        f"config.train.batch_size={shares * data * fsdp // accumulate} "
-        f"config.optim.accumulate={accumulate}"
+        f"--config.train.batch_size={shares * data * fsdp // accumulate} "
+        f"--config.optim.accumulate={accumulate}"
     )
 
 

@@ -96,15 +96,15 @@ MESSAGE = (
 @pytest.mark.parametrize(
     "remat,batch,mesh,remedy",
     [
-        ("none", 8, {"data": 2, "fsdp": 2, "seq": 1, "tensor": 1}, "--config.model.remat=block"),
+        ("none", 8, {"data": 2, "fsdp": 2, "seq": 1, "tensor": 1}, "config.model.remat=block"),
         (
             "block",
             8,
             {"data": 2, "fsdp": 2, "seq": 1, "tensor": 1},
-            "--config.train.batch_size=4 with --config.optim.accumulate=2",
+            "config.train.batch_size=4 with config.optim.accumulate=2",
         ),
-        ("block", 4, {"data": 2, "fsdp": 2, "seq": 1, "tensor": 1}, "--config.mesh.fsdp=4"),
-        ("block", 4, {"data": 1, "fsdp": 4, "seq": 1, "tensor": 1}, "--config.mesh.seq=2"),
+        ("block", 4, {"data": 2, "fsdp": 2, "seq": 1, "tensor": 1}, "config.mesh.fsdp=4"),
+        ("block", 4, {"data": 1, "fsdp": 4, "seq": 1, "tensor": 1}, "config.mesh.seq=2"),
     ],
 )
 def test_out_of_memory_says_how_much_and_what_removes_it(remat, batch, mesh, remedy):

@@ -30,7 +30,7 @@ def test_mistakes_are_one_line_and_status_2(tmp_path):
         ((f"--output={tmp_path}", "--suite=fact"), "no suite 'fact'; did you mean 'facts'?"),
         (
             (f"--output={tmp_path}",),
-            "holds no measurement of this version; give a new or empty --output",
+            "holds no measurement of this version; give a new or empty folder",
         ),
     ):
         done = run(*flags)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(
     path.stem
     for path in (ROOT / "experiments").glob("*.py")
-    if "run_main(main)" in path.read_text()
+    if "run_main(main)" in path.read_text() and path.stem != "__main__"
 )
 NANO = "--config=experiments/configs/playhouse_nano.py"
 

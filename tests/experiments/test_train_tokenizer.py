@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from experiments.train_tokenizer import MEDIA, held_out_psnr, trained
 from sora_jax import media, weights
 from sora_jax.clip import Clip
 from sora_jax.evaluation import suites
@@ -21,6 +20,7 @@ from sora_jax.oracles.examples import ground_truth
 from sora_jax.tokenizers.audio import AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizerConfig
 from sora_jax.training.state import split_module
+from sora_jax.training.tokenizer import MEDIA, held_out_psnr, trained
 from sora_jax.tree import flatten
 
 ROOT = Path(__file__).parents[2]

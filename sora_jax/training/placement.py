@@ -1,0 +1,44 @@
+"""How the parameters of a model lie on a mesh, before there is one."""
+
+import jax
+from flax import nnx
+
+from sora_jax.modality import ClipFormat
+from sora_jax.models.cost import quantity
+from sora_jax.models.st_dit import STDiT, STDiTConfig
+from sora_jax.parallel import rules
+from sora_jax.parallel.mesh import AXES, MeshConfig, check_batch
+from sora_jax.parallel.sequence import check_tokens
+from sora_jax.training.state import split_module
+
+TRAINED = "with gradients, averages and two moments (activations: experiments.compile_only)"
+
+
+def placement(
+    model: STDiTConfig, format: ClipFormat, batch_size: int, mesh: MeshConfig, devices: int
+) -> str:
+    """A line for every parameter: its path, shape, sharding and bytes on each device.
+
+    Raises UserError where the run does not divide.
+    """
+    shapes, _ = split_module(nnx.eval_shape(lambda: STDiT(model, nnx.Rngs(0))))
+    sizes = mesh.shape(devices)
+    auto = (jax.sharding.AxisType.Auto,) * len(AXES)
+    abstract = jax.sharding.AbstractMesh(sizes, AXES, axis_types=auto)
+    rows = rules.table(shapes, abstract)
+    check_batch(batch_size, abstract)
+    check_tokens(model, (format.latent_size,) * 2, abstract)
+
+    def spec_text(spec):
+        named = (axis if axis and abstract.shape[axis] > 1 else "-" for axis in spec)
+        return f"({', '.join(named)})"
+
+    held = sum(row[-1] for row in rows)
+    axes = " x ".join(f"{axis} {n}" for axis, n in zip(AXES, sizes))
+    lines = [f"parameters on {axes}, float32"]
+    for path, shape, spec, size in rows:
+        sides = "x".join(map(str, shape))
+        lines.append(f"  {path:44s}{sides:>20s}  {spec_text(spec):26s}{quantity(size, 'B'):>10s}")
+    lines.append(f"  {'on each device':92s}{quantity(held, 'B'):>10s}")
+    lines.append(f"  {TRAINED:92s}{quantity(5 * held, 'B'):>10s}")
+    return "\n".join(lines)
