@@ -44,7 +44,7 @@ def _encoded(
     form = dataclasses.replace(pipeline.format, frames=frames - extra)
     fitted = media.fit_clip(whole, form)
     samples = np.zeros(form.samples, np.float32) if fitted.samples is None else fitted.samples
-    latents = pipeline.encode(fitted.frames, samples)
+    latents = pipeline.encode(dataclasses.replace(fitted, samples=samples))
     provenance = {
         "file": Path(path).name,
         **{k: stated[k] for k in ("prompt", "seed", "model") if k in stated},

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig, sample
@@ -173,13 +174,22 @@ class Pipeline:
                 notes.append(f"the {name} is cut after {self.text_tokenizer.length} words")
         return tuple(notes)
 
-    def encode(self, frames: np.ndarray, samples: np.ndarray) -> dict[str, np.ndarray]:
-        """frames [F, H, W, 3], F = 1 + 4k, and samples [S] -> latents {"video": [T, h, w, C],
-        "audio": [N, C]}.
+    def encode(self, clip: Clip) -> dict[str, np.ndarray]:
+        """A clip of 1 + 4k frames, with sound -> latents {"video": [T, h, w, C], "audio":
+        [N, C]}.
         """
-        video = _apply(self.video_tokenizer, jnp.asarray(frames, jnp.float32)[None], "encode")[0]
-        audio = _apply(self.audio_tokenizer, jnp.asarray(samples, jnp.float32)[None], "encode")[0]
+        frames, samples = (jnp.asarray(x, jnp.float32)[None] for x in (clip.frames, clip.samples))
+        video = _apply(self.video_tokenizer, frames, "encode")[0]
+        audio = _apply(self.audio_tokenizer, samples, "encode")[0]
         return {"video": np.asarray(video), "audio": np.asarray(audio)}
+
+    def decode(self, latents: dict[str, np.ndarray]) -> Clip:
+        """Latents {"video": [T, h, w, C], "audio": [N, C]} -> the clip that they stand for."""
+        (frames,), _ = self._decode_video(np.asarray(latents["video"])[None])
+        samples = windows.stream_samples(len(latents["video"]), self.format)
+        audio = jnp.asarray(latents["audio"])[None]
+        sound = np.asarray(_decode_audio(self.audio_tokenizer, audio, samples)[0])
+        return Clip(frames, sound, self.format.fps)
 
     def _text(self, texts: Sequence[str | None]) -> dict[str, jax.Array]:
         tokens, mask = self.text_tokenizer([text or "" for text in texts])

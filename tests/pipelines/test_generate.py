@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
@@ -83,7 +84,7 @@ def test_a_batch_gives_the_same_clips(pipeline, clip):
 def test_what_is_given_stays(pipeline):
     form = pipeline.format
     frames, samples = pictures(form), sound(form)
-    latents = pipeline.encode(frames, samples)
+    latents = pipeline.encode(Clip(frames, samples))
     made = pipeline.generate(request(None, given_video=frames))
     np.testing.assert_array_equal(made.frames, frames)
     np.testing.assert_array_equal(made.latents["video"], latents["video"])
@@ -102,7 +103,7 @@ def test_first_frames_of_whole_latents_and_nothing_at_all(pipeline):
     made = pipeline.generate(request(None, first_frame=frames[:5]))
     np.testing.assert_allclose(
         made.latents["video"][:2],
-        pipeline.encode(frames[:5], sound(pipeline.format))["video"],
+        pipeline.encode(Clip(frames[:5], sound(pipeline.format)))["video"],
         atol=1e-5,
     )
     free = pipeline.generate(request(None, unconditional=True))

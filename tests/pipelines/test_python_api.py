@@ -73,3 +73,12 @@ def test_what_is_read_is_read_once(clip):
     assert clip.reading is clip.reading and clip.verdict is clip.verdict
     again = dataclasses.replace(clip, notes=("more",))
     assert again.reading is not clip.reading
+
+
+def test_decode_is_what_generate_decodes(pipeline, clip):
+    decoded = pipeline.decode(clip.latents)
+    np.testing.assert_array_equal(decoded.frames, clip.frames)
+    np.testing.assert_array_equal(decoded.samples, clip.samples)
+    assert {name: x.shape for name, x in pipeline.encode(decoded).items()} == {
+        name: x.shape for name, x in clip.latents.items()
+    }
