@@ -29,6 +29,7 @@ from flax import nnx
 
 from kernels.conv_prologue import conv_prologue
 from sora_jax.modality import FRAMES_PER_LATENT, PIXELS_PER_LATENT, VIDEO_CHANNELS
+from sora_jax.nn.norm import rms_norm
 from sora_jax.tokenizers import haar
 from sora_jax.tokenizers.causal_conv import CausalConv, SpatialConv
 
@@ -57,10 +58,6 @@ class VideoTokenizerConfig:
             raise ValueError(f"frames_per_latent={self.frames_per_latent}; use 1, 2, 4 or 8")
 
 
-def _rms(x: jax.Array) -> jax.Array:
-    return x * jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
-
-
 class Block(nnx.Module):
     """x + conv_time(silu(rms(conv_space(silu(rms(x)))))): a 3 x 3 x 3 neighbourhood as 1 x 3 x 3
     then 3 x 1 x 1.
@@ -75,7 +72,7 @@ class Block(nnx.Module):
         """x [B, T, H, W, C] and the cache before it, or what makes that of the cache after it
         (`sora_jax.parallel.halo`) -> the same.
         """
-        h = self.space(jax.nn.silu(_rms(x) * self.gain1[...]))
+        h = self.space(jax.nn.silu(rms_norm(x) * self.gain1[...]))
         # the frames before these lie elsewhere, where the end of these is wanted too
         if callable(cache):
             end = h[:, 1 - self.time.time :]
@@ -170,7 +167,7 @@ class VideoTokenizer(nnx.Module):
         for block in self.encoder_coarse:
             x, kept = block(x, cache.pop(0))
             after.append(kept)
-        z = self.to_latent(_rms(x))
+        z = self.to_latent(rms_norm(x))
         return z * self.scale[...], after
 
     def decode_groups(self, latents: jax.Array, cache):
@@ -180,12 +177,12 @@ class VideoTokenizer(nnx.Module):
         for block in self.decoder_coarse:
             x, kept = block(x, cache.pop(0))
             after.append(kept)
-        x = self.up(_rms(x))
+        x = self.up(rms_norm(x))
         x = _unfold(x)
         for block in self.decoder_fine:
             x, kept = block(x, cache.pop(0))
             after.append(kept)
-        y = self.head(_rms(x))
+        y = self.head(rms_norm(x))
         return haar.inverse(y, LEVELS, self.config.frames_per_latent) + 0.5, after
 
     def encode_chunk(self, frames: jax.Array, cache=None):
