@@ -25,7 +25,6 @@ A continued clip starts from the latents kept beside the mp4 (.latents.npz) if t
 is encoded twice. No file is ever overwritten: a name that is taken gets a number.
 """
 
-import dataclasses
 import json
 import re
 import sys
@@ -166,12 +165,12 @@ def free_stem(folder: Path, index: int, prompt: str, seed: int) -> Path:
     raise UserError(f"{folder} is full of clips named {name}; choose another --output_dir")
 
 
-def judge(clip, reading) -> dict:
-    """Whether the clip shows what its prompt asks: {"met": bool, "facts": [...]}, or {"met": None,
-    "reason": ...}; for JSON.
+def judge(clip, reading, family: str | None = None) -> dict:
+    """Whether the clip shows what its prompt asks, for JSON (`oracles.verdict.Verdict.to_dict`).
+
+    family: the one that the model was trained on.
     """
-    from sora_jax.oracles.verdict import verdict
-    from sora_jax.worlds.playhouse import captions
+    from sora_jax.oracles.verdict import judge_prompt
 
     if "continued_from" in clip.provenance:
         return {
@@ -179,20 +178,14 @@ def judge(clip, reading) -> dict:
             "reason": "a clip made longer is read as a whole, and its prompt speaks of the "
             "new part",
         }
-    if not clip.provenance["prompt"]:
-        return {"met": None, "reason": "there is no prompt"}
-    try:
-        lines = verdict(captions.parse(clip.provenance["prompt"]), reading)
-    except captions.CaptionError as error:
-        return {"met": None, "reason": f"it is no caption of Playhouse: {error}"}
-    return {
-        "met": all(line.met for line in lines),
-        "facts": [dataclasses.asdict(line) for line in lines],
-    }
+    return judge_prompt(clip.provenance["prompt"], reading, family).to_dict()
 
 
-def write(stem: Path, clip, notes) -> tuple:
-    """Write a clip's four files; returns what its JSON says and the `Reading` of the clip."""
+def write(stem: Path, clip, notes, family: str | None = None) -> tuple:
+    """Write a clip's four files; returns what its JSON says and the `Reading` of the clip.
+
+    family: the one that the model was trained on.
+    """
     from sora_jax import media
     from sora_jax.contact_sheet import contact_sheet
     from sora_jax.oracles.reading import Reading
@@ -228,7 +221,7 @@ def write(stem: Path, clip, notes) -> tuple:
         "seconds": clip.seconds,
         "timings": timings,
         "notes": list(notes),
-        "verdict": judge(clip, reading),
+        "verdict": judge(clip, reading, family),
         "oracles": oracles,
     }
     files.write(paths[".json"], json.dumps(report, indent=2, ensure_ascii=False) + "\n")
@@ -240,6 +233,7 @@ def facts_table(verdict: dict) -> str:
     if verdict["met"] is None:
         return f"prompt not judged: {verdict['reason']}"
     words = {None: "none", True: "yes", False: "no"}
+    met = {None: "not read", True: "yes", False: "no"}
     cells = [("", "asked", "seen", "met")]
     for line in verdict["facts"]:
         name = (
@@ -249,20 +243,16 @@ def facts_table(verdict: dict) -> str:
             if line["fact"] == "colour"
             else f"  {line['fact']}"
         )
-        values = [
-            x if type(x) is int else words.get(x, x)
-            for x in (line["asked"], line["seen"], line["met"])
-        ]
-        cells.append((name, *map(str, values)))
+        values = [x if type(x) is int else words.get(x, x) for x in (line["asked"], line["seen"])]
+        told = met[line["met"]] + (f": {line['reason']}" if line["reason"] else "")
+        cells.append((name, *map(str, values), told))
     widths = [max(len(row[i]) for row in cells) for i in range(3)]
     rows = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[3]])
         for row in cells
     ]
-    met = sum(line["met"] for line in verdict["facts"])
-    head = (
-        f"prompt {'met' if verdict['met'] else 'not met'}: {met} of {len(verdict['facts'])} facts"
-    )
+    read = [line["met"] for line in verdict["facts"] if line["met"] is not None]
+    head = f"prompt {'met' if verdict['met'] else 'not met'}: {sum(read)} of {len(read)} facts"
     return "\n    ".join([head, *rows])
 
 
@@ -295,7 +285,8 @@ def main(argv):
             clip = pipeline.generate(request, show)
         made = time.perf_counter() - started
         stem = free_stem(folder, index, request.prompt or request.task, request.seed)
-        report, reading = write(stem, clip, [*notes, *clip.notes])
+        family = pipeline.trained_on.get("family")
+        report, reading = write(stem, clip, [*notes, *clip.notes], family)
         print(
             f"{stem}.mp4: {clip.seconds:.3g} s, made in {made:.2f} s, "
             f"{request.prompt or request.task}"

@@ -71,9 +71,6 @@ def render_batch(takes: Sequence[Take], format: ClipFormat) -> dict:
         "samples": sound.synthesise(sound.sound_inputs(takes, format), format),
         "has_audio": np.array([take.scene.ambience != SILENCE for take in takes]),
         "captions": [take.captions for take in takes],
-        "keys": [
-            f"{'playhouse' if take.family == 'room' else take.family}/{take.split}/{take.index}"
-            for take in takes
-        ],
+        "keys": [f"{take.family}/{take.split}/{take.index}" for take in takes],
         "takes": list(takes),
     }
