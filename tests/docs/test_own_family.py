@@ -12,6 +12,7 @@ from sora_jax.oracles.verdict import judge_prompt
 from sora_jax.registry import load_module
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
+from sora_jax.worlds.playhouse.takes import draw_takes
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_family.py"
 
@@ -37,6 +38,11 @@ def test_an_own_family_is_as_good_as_ours(moon):
         assert not judge_prompt(other.captions[0], clip.read(), "moon").met
     identity = PlayhouseSource("train", FORMATS["nano"], 2, family="moon").identity
     assert (identity["family"], identity["family_version"]) == ("moon", 1)
+
+
+def test_other_processes_draw_it_too(moon):
+    (take,) = draw_takes("val", [0], workers=1, family="moon")
+    assert take.facts == draw("val", 0, family="moon").facts
 
 
 def test_it_is_gone_again():

@@ -111,6 +111,12 @@ def test_one_wrong_fact_is_one_missed_line(clips, family):
     assert len(seen_facts) >= 5
 
 
+def test_a_ball_in_a_net_keeps_its_size():
+    (clip,) = render_takes([draw("val", 11_021, family="court")], FORMATS["nano"])
+    lines = FAMILIES["court"].judge(clip.take.facts, Evidence(clip.read()))
+    assert clip.take.facts.size == "large" and all(line.met for line in lines)
+
+
 def test_cameras_that_stand_still_are_told_by_their_width():
     """A camera that follows a ball which falls straight, and one that stands still."""
     takes, index = {}, 0

@@ -3,12 +3,15 @@
 import collections
 import concurrent.futures
 import multiprocessing
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from sora_jax.modality import ClipFormat
+from sora_jax.registry import load_module
 from sora_jax.worlds.playhouse.draw import Take, draw
+from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import SILENCE
 
 
@@ -31,7 +34,7 @@ def draw_takes(
         return
     chunk = 16
     with concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn")
+        workers, multiprocessing.get_context("spawn"), _register, (family, _home(family))
     ) as pool:
         pending = collections.deque()
         for group in grouped(indices, chunk):
@@ -40,6 +43,18 @@ def draw_takes(
                 yield from pending.popleft().result()
         while pending:
             yield from pending.popleft().result()
+
+
+def _home(family: str) -> str:
+    """The module that registers a family, as `registry.load_module` takes it."""
+    module = type(FAMILIES[family]).__module__
+    return module if "." in module else str(getattr(sys.modules[module], "__file__", module))
+
+
+def _register(family: str, home: str) -> None:
+    """Registers a user's family in a spawned process, which has not seen the --import flag."""
+    if family not in FAMILIES:
+        load_module(home)
 
 
 def _draw_group(split: str, indices: list[int], family: str, style: str | None) -> list[Take]:

@@ -142,7 +142,8 @@ class Court(Family):
         ball = next((t for t in shown if t.colour == facts.colour), None)
         found, size, towards = reading.outcome, None, None
         if ball is not None:
-            radius = float(np.nanmedian(ball.radius)) * EXTENT / Scene.extent
+            # a net hides parts of it, also for half of the clip
+            radius = float(np.nanpercentile(ball.radius, 75)) * EXTENT / Scene.extent
             size = "small" if radius < SIZE_EDGE else "large"
             towards = {b.colour: b.direction for b in reading.balls}.get(ball.colour)
         lines = [
