@@ -10,17 +10,20 @@ import dataclasses
 import functools
 from typing import Any
 
+import numpy as np
+
 from sora_jax.clip import Clip
 from sora_jax.oracles import arcs
 from sora_jax.oracles.camera import Camera, move, read_move, steady
 from sora_jax.oracles.facts import read_ball
-from sora_jax.oracles.permanence import Panel, read_panel
+from sora_jax.oracles.permanence import Panel, Permanence, read_panel, read_permanence
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import match
 from sora_jax.oracles.tracker import lasting
 from sora_jax.worlds.playhouse.captions import BallFacts, CaptionError
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.base import Line
+from sora_jax.worlds.playhouse.render.inputs import ON_TWOS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,13 +126,25 @@ class Evidence:
         views = read_move(self.frames, self.fps)
         if views is None:
             return None
-        held = self._held(views)
-        camera = Camera(*move(views, self.fps), views)
-        return Stage(camera, read_panel(held.frames, views), held)
+        held, camera = self._held(views), Camera(*move(views, self.fps), views)
+        return Stage(camera, read_panel(held.frames, views[:: self._held_for]), held)
 
-    def _held(self, views) -> "Evidence":
-        frames = steady(self.frames.astype("float32"), views)
-        return Evidence(Reading(Clip(frames, None, self.fps)))
+    @functools.cached_property
+    def permanence(self) -> Permanence | None:
+        """What becomes of the ball that goes behind a panel; None where none does."""
+        n = self._held_for
+        if n == 1:
+            return self._reading.permanence
+        return read_permanence(self.frames[::n], self.fps / n)
+
+    @property
+    def _held_for(self) -> int:
+        """Frames for which a drawing stays: anime is drawn on twos at high rates."""
+        return 2 if self.style == "anime" and self.fps >= ON_TWOS else 1
+
+    def _held(self, views: np.ndarray) -> "Evidence":
+        frames = steady(np.asarray(self.frames, np.float32), views)[:: self._held_for]
+        return Evidence(Reading(Clip(frames, None, self.fps / self._held_for)))
 
     @functools.cached_property
     def balls(self) -> list[BallFacts]:

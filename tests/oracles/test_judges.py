@@ -132,6 +132,15 @@ def test_cameras_that_stand_still_are_told_by_their_width():
         assert {line.fact: line.met for line in lines}["camera"] is True
 
 
+@pytest.mark.parametrize("family, index", [("film", 10_006), ("occlude", 10_007)])
+def test_anime_on_twos_is_judged_too(family, index):
+    """At 16 frames a second every drawing of anime stays for two frames."""
+    take = draw("val", index, family=family)
+    assert take.scene.style == "anime"
+    (clip,) = render_takes([take], FORMATS["S"], batch=1)
+    assert met(family, take.facts, Evidence(clip.read()))
+
+
 def test_without_sound_no_voice_is_read(clips):
     take, seen = next((t, s) for t, s in clips["film"] if t.facts.voice is not None)
     silent = Evidence(Reading(Clip(seen.frames, None, seen.fps)))
