@@ -136,7 +136,7 @@ def adopt_weights(path: Path, prompts: int) -> dict:
     new, old = (weights.load_weights(p, "st_dit") for p in (path, shipped))
     if new.fingerprint == old.fingerprint:
         return {"adopted": False, "why": "these are the shipped weights"}
-    family = new.metadata.get("data", {}).get("family", "room")
+    family = new.metadata.get("data", {}).get("family")
     if family != "room":
         why = f"trained on {family}; compare it with experiments.evaluate --suite=all"
         return {"adopted": False, "why": why}

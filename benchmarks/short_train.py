@@ -14,7 +14,6 @@ import concurrent.futures
 import contextlib
 import contextvars
 import dataclasses
-import importlib.util
 import json
 import math
 import os
@@ -37,6 +36,7 @@ from sora_jax.parallel.mesh import MeshConfig
 from sora_jax.training import metrics as metrics_lib
 from sora_jax.training import resident
 from sora_jax.training.card import card
+from sora_jax.training.configs import load_run
 from sora_jax.training.optim import averaged_params, make_optimizer
 from sora_jax.training.program import assemble
 from sora_jax.training.run import Run
@@ -63,18 +63,8 @@ TINY = {
 
 def read_config(path: str, size: str) -> Run:
     """The run of a configuration file; for size "tiny" with a small model and small batches."""
-    if not Path(path).is_file():
-        raise UserError(f"--config={path} does not exist; give a file of experiments/configs")
-    spec = importlib.util.spec_from_file_location("short_run_config", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    values = module.get_config().to_dict()
-    if "model" not in values:
-        raise UserError(f"--config={path} is of no model; give one of experiments.train")
-    if size == "tiny":
-        values["model"] |= TINY
-        values["train"]["batch_size"] = 8
-    return config_lib.from_dict(Run, values)
+    tiny = {f"model.{name}": value for name, value in TINY.items()} | {"train.batch_size": 8}
+    return load_run(path, tiny if size == "tiny" else None)
 
 
 def working_kernels(size: str):
@@ -127,17 +117,12 @@ def train(
     """Draws, encodes, trains and saves until `seconds` after `begun`."""
     end = begun + seconds - SAVING
     run = read_config(config, size)
-    if family_name not in FAMILIES:
-        known = config_lib.nearest(family_name, FAMILIES)
-        raise UserError(f"--family={family_name} does not exist; {known}")
     family, form = FAMILIES[family_name], FORMATS[run.data.format]
     start = weights_lib.load_weights(init_from, "st_dit") if init_from else None
     words = tuple(start.metadata.get("words", family.words)) if start else family.words
-    if family_name != "room":  # rooms have the length of the configuration
-        data = dataclasses.replace(run.data, text_length=family.text_length)
-        run = dataclasses.replace(run, data=data)
-    buckets = run.model.vocabulary - 1 - len(words)
-    tokenizer = TextTokenizer(words, buckets=buckets, length=run.data.text_length)
+    data = dataclasses.replace(run.data, text_length=family.text_length)
+    run = dataclasses.replace(run, data=data)
+    tokenizer = TextTokenizer.of_vocabulary(words, run.model.vocabulary, family.text_length)
     program = assemble(run, MeshConfig(data=1).make())
     parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(program.shapes))
     if 2 * parameters > LARGEST:

@@ -8,16 +8,16 @@
     @CONFIGS.register
     def my_run(): ...
 
-A module that registers is loaded by `load_module`, which every command does for its --import.
-Child processes load the same modules again by `load_imports`, from $SORA_JAX_IMPORT.
+A module that registers is loaded by `load_module`, which every command does for its --import. A
+spawned process has not seen it: it is given `user_modules()`, and loads them by `load_modules`.
 """
 
 import importlib
 import importlib.util
 import inspect
-import os
 import sys
 import traceback
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ from sora_jax.config import nearest
 from sora_jax.errors import UserError
 
 T = TypeVar("T")
-IMPORTED = "SORA_JAX_IMPORT"  # environment variable: modules, joined by os.pathsep
+_REGISTRIES: list[weakref.ref] = []
 
 
 class Registry(dict[str, T]):
@@ -40,6 +40,7 @@ class Registry(dict[str, T]):
 
     def __init__(self, kind: str, protocol: type | None = None, values: Iterable[T] = ()):
         super().__init__()
+        _REGISTRIES.append(weakref.ref(self))
         self.kind, self.protocol = kind, protocol
         for value in values:
             self.register(value)
@@ -97,15 +98,11 @@ def load_module(name: str) -> None:
     Raises:
         UserError: it cannot be found, or fails; the line and its own error are named.
     """
-    if name.endswith(".py"):
-        name = str(Path(name).resolve())
     try:
         if name.endswith(".py"):
             _load_file(Path(name))
         else:
             importlib.import_module(name)
-        known = os.environ.get(IMPORTED, "").split(os.pathsep)
-        os.environ[IMPORTED] = os.pathsep.join(dict.fromkeys(filter(None, [*known, name])))
     except UserError:
         raise
     except Exception as error:
@@ -121,9 +118,22 @@ def load_module(name: str) -> None:
         ) from error
 
 
-def load_imports() -> None:
-    """Loads what the parent process loaded by `load_module`: for processes that are spawned."""
-    for name in filter(None, os.environ.get(IMPORTED, "").split(os.pathsep)):
+def user_modules() -> list[str]:
+    """The modules outside this package that registered what is registered now, as `load_module`
+    takes them. A notebook's own cells are none of them: no other process can load those.
+    """
+    found = {}
+    for registry in filter(None, (reference() for reference in _REGISTRIES)):
+        for module in map(_where, registry.values()):
+            if module.partition(".")[0] not in ("sora_jax", "__main__"):
+                file = getattr(sys.modules.get(module), "__file__", None)
+                found[module if "." in module or file is None else file] = None
+    return list(found)
+
+
+def load_modules(names: Iterable[str]) -> None:
+    """`load_module` of each."""
+    for name in names:
         load_module(name)
 
 

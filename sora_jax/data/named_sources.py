@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.registry import Registry
+from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 
 
@@ -55,7 +56,14 @@ class _Playhouse(NamedSource):
                 f"no latents in {path}; make them with experiments.precompute --output={path}, "
                 "or leave config.data.path empty"
             )
-        return {"source": self.name, "split": "train", "world_version": WORLD_VERSION}
+        room = FAMILIES["room"]
+        return {
+            "source": self.name,
+            "split": "train",
+            "world_version": WORLD_VERSION,
+            "family": room.name,
+            "family_version": room.version,
+        }
 
     def open(self, data, folder):
         from sora_jax.data.sources import PlayhouseSource

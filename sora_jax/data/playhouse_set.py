@@ -26,8 +26,7 @@ A record (about 3 kB; its pixels would be 800 kB) holds
                      behind a panel
 
 The files are array_record and come back through `as_data_source`; TensorFlow is not imported to
-write or to read them. Records stand in the order of their index. Sets of rooms that were built
-before there were families lack what is newer, and are read as well.
+write or to read them. Records stand in the order of their index.
 """
 
 import json
@@ -48,6 +47,9 @@ from sora_jax.worlds.playhouse.takes import draw_takes
 from sora_jax.worlds.playhouse.trajectory import Contact, Trajectory
 
 CONTACT_KINDS = ("floor", "wall", "ball", "shape", "crate")
+# fields that the records of older sets lack
+NEWER = ("family", "intents", "margin", "turns", "shifts", "hidden")
+NUM_TRAIN = 20_000  # takes of a family without an end of them
 
 
 def to_record(take: Take, format: ClipFormat) -> dict:
@@ -85,13 +87,21 @@ def to_record(take: Take, format: ClipFormat) -> dict:
 
 
 def from_record(record: dict) -> Take:
-    """The take that `to_record` was given, bitwise."""
+    """The take that `to_record` was given, bitwise.
+
+    Raises UserError for a record of an older set, which lacks some of this.
+    """
+    if missing := [name for name in NEWER if name not in record]:
+        raise UserError(
+            f"the set was built by an older version: its records lack {', '.join(missing)}; build "
+            "it again with experiments.build_data"
+        )
     arcs, scene, family = (
         record["arcs"],
         Scene.from_json(_text(record["scene"])),
-        _text(record.get("family", "room")),
+        _text(record["family"]),
     )
-    turns, shifts = record.get("turns", ()), record.get("shifts", np.zeros((0, 7)))
+    turns, shifts = record["turns"], record["shifts"]
     balls, shapes = range(len(scene.balls)), range(len(scene.shapes))
     motion = Trajectory(
         tuple(arcs[arcs[:, 0] == k, 1:] for k in balls),
@@ -105,11 +115,9 @@ def from_record(record: dict) -> Take:
         tuple(shifts[shifts[:, 0] == k, 1:] for k in shapes) if len(shifts) else (),
     )
     facts = FAMILIES[family].facts_type.from_dict(json.loads(_text(record["facts"])))
-    captions, intents = (
-        tuple(_text(c) for c in record.get(name, ())) for name in ("captions", "intents")
-    )
-    margin = tuple(float(m) for m in record.get("margin", ())) or (None, None)
-    hidden = tuple((int(k), float(start), float(end)) for k, start, end in record.get("hidden", ()))
+    captions, intents = (tuple(_text(c) for c in record[name]) for name in ("captions", "intents"))
+    margin = tuple(float(m) for m in record["margin"]) or (None, None)
+    hidden = tuple((int(k), float(start), float(end)) for k, start, end in record["hidden"])
     return Take(
         _text(record["split"]),
         int(record["index"]),
@@ -139,7 +147,7 @@ class PlayhouseConfig(tfds.core.BuilderConfig):
 
     def __init__(
         self,
-        num_train: int = 20_000,
+        num_train: int = NUM_TRAIN,
         num_val: int = 1_000,
         format: str = "nano",
         workers: int = 0,
@@ -148,17 +156,12 @@ class PlayhouseConfig(tfds.core.BuilderConfig):
     ):
         if format not in FORMATS:
             raise UserError(f"unknown format {format!r}; use one of {', '.join(FORMATS)}")
-        if family not in FAMILIES:
-            raise UserError(f"unknown family {family!r}; use one of {', '.join(FAMILIES)}")
         try:
             check("train", family, style)
         except ValueError as error:
             raise UserError(str(error)) from error
-        name = f"{format}_{num_train}_{num_val}"
-        if family != "room":  # rooms are older than families
-            name = "_".join([family, *([style] if style else []), name])
         super().__init__(
-            name=name,
+            name="_".join([family, *([style] if style else []), f"{format}_{num_train}_{num_val}"]),
             description=f"{family}: {num_train} + {num_val} takes, tracks for format {format}",
         )
         self.num_train, self.num_val, self.format, self.workers, self.family, self.style = (
@@ -172,19 +175,13 @@ class PlayhouseConfig(tfds.core.BuilderConfig):
 
 
 def family_configs() -> list[PlayhouseConfig]:
-    """One named configuration for every family; PhyWorld's have the whole grid of their training
-    set.
+    """A named configuration for every family in each of its formats; finite families have their
+    whole training set.
     """
-    configs = [PlayhouseConfig(), PlayhouseConfig(format="S", family="court")]
-    grids = [family for name, family in FAMILIES.items() if name.startswith("phyworld")]
-    configs += [
-        PlayhouseConfig(format=format, family=family)
-        for family in ("film", "occlude")
-        for format in ("nano", "S")
-    ]
-    return configs + [
-        PlayhouseConfig(family.train_size, 1_000, "phyworld", family=family.name)
-        for family in grids
+    pairs = [(family, format) for family in FAMILIES.values() for format in family.formats]
+    return [
+        PlayhouseConfig(family.train_size or NUM_TRAIN, format=format, family=family.name)
+        for family, format in pairs
     ]
 
 

@@ -16,7 +16,7 @@ Order is a pure function of the arguments, so `start`, a number of clips, resume
 from collections.abc import Iterator
 
 from sora_jax.modality import ClipFormat
-from sora_jax.worlds.playhouse.draw import CLIP_SECONDS, check, draw, long_format
+from sora_jax.worlds.playhouse.draw import check, draw, long_format
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 from sora_jax.worlds.playhouse.takes import draw_takes, grouped, render_batch
@@ -26,8 +26,10 @@ class PlayhouseSource:
     """The first `num_clips` takes of a split, in order, for `precompute`: `source(start)` yields
     batches from clip `start` on.
 
-    Raises: ValueError for a family, split or style that does not exist, a finite family with fewer
-    takes, or a format longer than scenes are played for.
+    Raises:
+        UserError: no such family.
+        ValueError: no such split or style, a finite family with fewer takes, or a format longer
+            than scenes are played for.
     """
 
     def __init__(
@@ -41,11 +43,11 @@ class PlayhouseSource:
         style: str | None = None,
     ):
         check(split, family, style)
-        # whose balls never meet a floor
-        if format.seconds > CLIP_SECONDS and not family.startswith("phyworld"):
+        kind = FAMILIES[family]
+        if format.seconds > kind.longest:
             raise ValueError(
-                f"scenes of {family} are played for {CLIP_SECONDS} s, and clips of this format "
-                f"last {format.seconds:.3g} s; choose nano or S"
+                f"scenes of {family} are played for {kind.longest} s, and clips of this format "
+                f"last {format.seconds:.3g} s; choose {' or '.join(kind.formats)}"
             )
         # a finite family that has fewer says so now, not after hours
         draw(split, num_clips - 1, family=family, style=style)
@@ -58,9 +60,13 @@ class PlayhouseSource:
             workers,
         )
         self.family, self.style = family, style
-        self.identity = {"source": "playhouse", "split": split, "world_version": WORLD_VERSION}
-        if family != "room":  # rooms are older than families
-            self.identity |= {"family": family, "family_version": FAMILIES[family].version}
+        self.identity = {
+            "source": "playhouse",
+            "split": split,
+            "world_version": WORLD_VERSION,
+            "family": family,
+            "family_version": kind.version,
+        }
         if style is not None:
             self.identity["style"] = style
 

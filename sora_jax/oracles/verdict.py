@@ -1,56 +1,83 @@
 """What the oracles read in a clip, for people, and whether it is what the prompt asked: every fact
 of a caption, asked, seen and met.
 
-The facts are those of `worlds.playhouse.captions`; a clip meets its prompt when every line below is
-met, which is when `oracles.facts.compare` says "all". A ball is known by its colour.
+A prompt is read and judged by a family of scenes (`worlds.playhouse.families`): the family turns
+it into facts, and facts into lines. A clip meets its prompt when every line that an oracle reads is
+met. For rooms this is when `oracles.facts.compare` says "all".
 """
 
 import dataclasses
 from typing import Any
 
+from sora_jax.oracles.evidence import Evidence
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import match
-from sora_jax.worlds.playhouse.captions import Facts
-
-OF_A_BALL = ("size", "launch", "direction", "bounces")
+from sora_jax.worlds.playhouse.captions import CaptionError
+from sora_jax.worlds.playhouse.families import FAMILIES
+from sora_jax.worlds.playhouse.families.base import Line
 
 
 @dataclasses.dataclass(frozen=True)
-class Line:
-    """One fact. ball: its colour, or None for what is said of the clip; asked None: the prompt has
-    no such ball; seen None: the clip.
+class Verdict:
+    """Whether a clip shows what its prompt asks.
+
+    Attributes:
+        met: None where that cannot be said; `reason` then says why.
+        lines: every fact, as asked and as seen.
+        family: the family that read the prompt; None where none did.
     """
 
-    ball: str | None
-    fact: str
-    asked: Any
-    seen: Any
-    met: bool
+    met: bool | None
+    lines: tuple[Line, ...] = ()
+    family: str | None = None
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: {"met": bool, "facts": [...], "family": ...}, or {"met": None, "reason": ...,
+        "family": ...}, with facts where there are any.
+        """
+        said: dict[str, Any] = {"met": self.met, "family": self.family}
+        if self.met is None:
+            said["reason"] = self.reason
+        if self.met is not None or self.lines:
+            said["facts"] = [dataclasses.asdict(line) for line in self.lines]
+        return said
 
 
-def verdict(told: Facts, reading: Reading) -> list[Line]:
-    """The facts of a caption, then the balls that it does not have."""
-    seen = {ball.colour: ball for ball in reading.facts.balls}
-    lines = [
-        _line(None, "balls", len(told.balls), len(seen)),
-        _line(None, "in one piece", True, reading.coherent if seen else None),
-    ]
-    for ball in told.balls:
-        own = seen.get(ball.colour)
-        lines.append(_line(ball.colour, "colour", ball.colour, own and own.colour))
-        for fact in OF_A_BALL:
-            asked = getattr(ball, fact)
-            # nothing is asked of the direction of a dropped ball
-            if fact != "direction" or asked is not None:
-                lines.append(
-                    _line(ball.colour, fact, asked, None if own is None else getattr(own, fact))
-                )
-    unasked = seen.keys() - {ball.colour for ball in told.balls}
-    return lines + [_line(colour, "colour", None, colour) for colour in sorted(unasked)]
+def judge_prompt(prompt: str, reading: Reading, family: str | None = None) -> Verdict:
+    """Whether a clip shows what `prompt` asks, by the first family that can read the prompt.
+
+    Args:
+        family: the one that the model was trained on, which is tried first; the others follow in
+            the registry's order.
+    """
+    if not prompt.strip():
+        return Verdict(None, reason="there is no prompt")
+    if family is not None and family not in FAMILIES:
+        return Verdict(
+            None,
+            reason=f"the model was trained on family {family!r}, which is not registered here; "
+            "import the module that registers it",
+        )
+    errors: dict[str, CaptionError] = {}
+    for name in dict.fromkeys([*([family] if family else []), *FAMILIES]):
+        try:
+            facts = FAMILIES[name].parse(prompt)
+        except CaptionError as error:
+            errors[name] = error
+            continue
+        return _verdict(name, FAMILIES[name].judge(facts, Evidence(reading)))
+    name = max(errors, key=lambda name: errors[name].column)
+    return Verdict(
+        None, reason=f"no family reads it as a caption; {name} reads furthest: {errors[name]}"
+    )
 
 
-def _line(ball, fact, asked, seen) -> Line:
-    return Line(ball, fact, asked, seen, asked == seen)
+def _verdict(family: str, lines: list[Line]) -> Verdict:
+    read = [line.met for line in lines if line.met is not None]
+    if not read:
+        return Verdict(None, tuple(lines), family, "no oracle reads any of its facts")
+    return Verdict(all(read), tuple(lines), family)
 
 
 def say_balls(reading: Reading) -> str:

@@ -361,6 +361,7 @@ class Pipeline:
         provenance = {
             "made_by": "sora_jax",
             **self.fingerprints,
+            "family": self.trained_on.get("family"),
             "task": request.task,
             "prompt": request.prompt or "",
             "negative_prompt": request.negative_prompt,

@@ -7,7 +7,6 @@ it, and its latents.
     NAME.latents.npz   what a continuation starts from (`sidecar`)
 """
 
-import dataclasses
 import json
 import os
 import re
@@ -20,10 +19,9 @@ from sora_jax.clip import Clip
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.errors import UserError
 from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.verdict import verdict
+from sora_jax.oracles.verdict import judge_prompt
 from sora_jax.pipelines import sidecar
 from sora_jax.tables import plain
-from sora_jax.worlds.playhouse import captions
 
 SUFFIXES = (".mp4", ".png", ".json", ".latents.npz")
 
@@ -43,25 +41,12 @@ def free_path(folder: Path, index: int, title: str, seed: int) -> Path:
 
 
 def judge(clip: Clip, reading: Reading) -> dict[str, Any]:
-    """Whether the clip shows what its prompt asks: {"met": bool, "facts": [...]}, or {"met": None,
-    "reason": ...}; for JSON.
-    """
-    if "continued_from" in clip.provenance:
-        return {
-            "met": None,
-            "reason": "a clip made longer is read as a whole, and its prompt speaks of the "
-            "new part",
-        }
-    if not clip.provenance["prompt"]:
-        return {"met": None, "reason": "there is no prompt"}
-    try:
-        lines = verdict(captions.parse(clip.provenance["prompt"]), reading)
-    except captions.CaptionError as error:
-        return {"met": None, "reason": f"it is no caption of Playhouse: {error}"}
-    return {
-        "met": all(line.met for line in lines),
-        "facts": [dataclasses.asdict(line) for line in lines],
-    }
+    """Whether the clip shows what its prompt asks, for JSON (`oracles.verdict.Verdict.to_dict`)."""
+    made = clip.provenance
+    if "continued_from" in made:
+        reason = "a clip made longer is read as a whole, and its prompt speaks of the new part"
+        return {"met": None, "reason": reason}
+    return judge_prompt(made["prompt"], reading, made.get("family")).to_dict()
 
 
 def write(path: str | os.PathLike, clip: Clip) -> dict[str, Any]:
@@ -112,11 +97,11 @@ def facts_table(verdict: dict[str, Any]) -> str:
     if verdict["met"] is None:
         return f"prompt not judged: {verdict['reason']}"
     rows = [
-        (_fact_name(line), *(_word(line[name]) for name in ("asked", "seen", "met")))
+        (_fact_name(line), _word(line["asked"]), _word(line["seen"]), _met(line))
         for line in verdict["facts"]
     ]
-    met = sum(line["met"] for line in verdict["facts"])
-    head = f"prompt {'met' if verdict['met'] else 'not met'}: {met} of {len(rows)} facts"
+    read = [line["met"] for line in verdict["facts"] if line["met"] is not None]
+    head = f"prompt {'met' if verdict['met'] else 'not met'}: {sum(read)} of {len(read)} facts"
     table = plain(("", "asked", "seen", "met"), rows)
     return "\n    ".join([head, *table.splitlines()])
 
@@ -125,6 +110,12 @@ def _fact_name(line: dict[str, Any]) -> str:
     if line["ball"] is None:
         return line["fact"]
     return f"{line['ball']} ball" if line["fact"] == "colour" else f"  {line['fact']}"
+
+
+def _met(line: dict[str, Any]) -> str:
+    if line["met"] is None:
+        return f"not read: {line['reason']}" if line["reason"] else "not read"
+    return _word(line["met"])
 
 
 def _word(value: Any) -> str:

@@ -30,7 +30,7 @@ from sora_jax.models.cost import quantity
 from sora_jax.parallel import rules, sequence, topologies
 from sora_jax.parallel.hlo import Program as Compiled
 from sora_jax.parallel.mesh import traced_for
-from sora_jax.registry import load_imports
+from sora_jax.registry import load_modules, user_modules
 from sora_jax.training.program import Program, assemble
 from sora_jax.training.run import Run
 
@@ -208,10 +208,10 @@ def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
 
 
 def child() -> None:
-    """A (run, topology, program) pickled on stdin -> the report, or {"error": one line}, as the
-    last line of stdout.
+    """Modules to load and a (run, topology, program), pickled on stdin -> the report, or
+    {"error": one line}, as the last line of stdout.
     """
-    load_imports()
+    load_modules(pickle.load(sys.stdin.buffer))
     run, topology, kind = pickle.load(sys.stdin.buffer)
     try:
         answer = compile_for(run, topology, kind)
@@ -227,7 +227,10 @@ def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
     environment = {**os.environ, **topologies.environment(topology)}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
     done = subprocess.run(
-        command, input=pickle.dumps((run, topology, kind)), capture_output=True, env=environment
+        command,
+        input=pickle.dumps(user_modules()) + pickle.dumps((run, topology, kind)),
+        capture_output=True,
+        env=environment,
     )
     said = done.stderr.decode(errors="replace")
     if done.returncode < 0:

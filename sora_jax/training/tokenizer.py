@@ -105,12 +105,13 @@ MEDIA = {
 def identify(data: DataConfig) -> dict:
     """What the data hold, found out before anything is made of them."""
     if data.source == "playhouse":
-        family = (
-            {}
-            if data.family == "room"
-            else {"family": data.family, "family_version": FAMILIES[data.family].version}
-        )
-        return {"source": "playhouse", "split": "train", "world_version": WORLD_VERSION, **family}
+        return {
+            "source": "playhouse",
+            "split": "train",
+            "world_version": WORLD_VERSION,
+            "family": data.family,
+            "family_version": FAMILIES[data.family].version,
+        }
     if not Path(data.path).expanduser().is_dir():
         raise UserError(
             f"config.data.path={data.path} is not a directory; give a folder of videos, or a "

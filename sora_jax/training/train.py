@@ -116,9 +116,8 @@ def _prompts(
     """The run with the text length that its data need, and its text tokenizer: the words of the
     weights that it begins with, else of the family of scenes.
     """
-    family = FAMILIES[dataset.get("family", "room")]
+    family = FAMILIES[dataset.get("family", "room")]  # a user's videos: the words of rooms
     words = tuple(start.metadata.get("words", family.words) if start else family.words)
-    # rooms have the length that is asked for
     if "family" in dataset and family.text_length != run.data.text_length:
         logging.info(
             "prompts have the %d words that family %s needs", family.text_length, family.name

@@ -91,8 +91,8 @@ def test_a_source_resumes_exactly():
     source = PlayhouseSource("train", NANO, num_clips=6, batch_size=4)
     whole, rest = list(source()), list(source(4))
     assert [b["keys"] for b in whole] == [
-        [f"playhouse/train/{i}" for i in range(4)],
-        ["playhouse/train/4", "playhouse/train/5"],
+        [f"room/train/{i}" for i in range(4)],
+        ["room/train/4", "room/train/5"],
     ]
     assert len(source) == 6 and rest[0]["keys"] == whole[1]["keys"]
     np.testing.assert_array_equal(rest[0]["frames"], whole[1]["frames"])

@@ -13,7 +13,7 @@ from sora_jax import weights
 from sora_jax.errors import UserError
 from sora_jax.models.attention_patterns import ATTENTION
 from sora_jax.models.st_dit import STDiT, STDiTConfig
-from sora_jax.registry import IMPORTED, load_module
+from sora_jax.registry import load_module, user_modules
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_attention.py"
 SMALL = {
@@ -23,8 +23,7 @@ SMALL = {
 
 
 @pytest.fixture
-def hybrid(monkeypatch):
-    monkeypatch.setenv(IMPORTED, "")
+def hybrid():
     sys.modules.pop("own_attention", None)
     load_module(str(EXAMPLE))
     yield
@@ -66,6 +65,12 @@ def test_its_weights_name_it_and_need_it(hybrid, tmp_path):
     )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "attention='hybrid' is not registered" in done.stderr
+
+
+def test_other_processes_are_told_to_load_it(hybrid):
+    assert str(EXAMPLE) in user_modules()
+    ATTENTION.pop("hybrid")
+    assert str(EXAMPLE) not in user_modules()
 
 
 def test_the_name_is_taken_once(hybrid):

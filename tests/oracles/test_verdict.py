@@ -11,8 +11,9 @@ from sora_jax.modality import FORMATS
 from sora_jax.oracles.examples import ground_truth
 from sora_jax.oracles.facts import compare
 from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.verdict import say_impacts, verdict
+from sora_jax.oracles.verdict import say_impacts
 from sora_jax.worlds.playhouse.captions import Facts
+from sora_jax.worlds.playhouse.families.room import judge_balls
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +28,11 @@ def clips(truth):
 
 def test_a_true_caption_is_met_and_a_false_one_is_told(clips):
     for told, reading in clips:
-        assert all(line.met for line in verdict(told, reading))
+        assert all(line.met for line in judge_balls(told, reading))
         first, *others = told.balls
         size = {"small": "large", "large": "small"}[first.size]
         false = Facts((dataclasses.replace(first, size=size, bounces=first.bounces + 1), *others))
-        missed = [line for line in verdict(false, reading) if not line.met]
+        missed = [line for line in judge_balls(false, reading) if not line.met]
         assert [(line.ball, line.fact, line.asked, line.seen) for line in missed] == [
             (first.colour, "size", size, first.size),
             (first.colour, "bounces", first.bounces + 1, first.bounces),
@@ -47,11 +48,11 @@ def test_the_verdict_is_that_of_the_scores(truth, clips):
         (clip.take.facts, clip.read()) for clip in CORRUPTED["corrupted_double"][1](truth[:2])
     ]
     assert all(
-        ["in one piece"] == [line.fact for line in verdict(*pair) if not line.met][:1]
+        ["in one piece"] == [line.fact for line in judge_balls(*pair) if not line.met][:1]
         for pair in doubled
     )
     pairs += doubled
-    met = [all(line.met for line in verdict(told, reading)) for told, reading in pairs]
+    met = [all(line.met for line in judge_balls(told, reading)) for told, reading in pairs]
     assert met == [
         compare(reading.facts, told, reading.coherent)["all"] for told, reading in pairs
     ] and not all(met)

@@ -233,3 +233,14 @@ def test_nothing_seen_and_nothing_heard_is_no_agreement(pipeline, tmp_path):
     assert verdict.say_balls(reading) == "no ball" and not any(
         line["met"] for line in report["verdict"]["facts"]
     )
+
+
+def test_facts_that_no_oracle_reads_are_said_and_not_counted():
+    lines = [
+        {"ball": None, "fact": "style", "asked": "anime", "seen": "anime", "met": True},
+        {"ball": None, "fact": "voice", "asked": "red", "seen": None, "met": None},
+    ]
+    facts = [{"reason": None, **lines[0]}, {"reason": "the clip has no sound", **lines[1]}]
+    told = sample.facts_table({"met": True, "facts": facts, "family": "film"})
+    assert told.startswith("prompt met: 1 of 1 facts")
+    assert "not read: the clip has no sound" in told.splitlines()[-1]

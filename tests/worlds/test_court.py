@@ -13,7 +13,7 @@ import pytest
 
 from sora_jax.worlds.playhouse.captions import CaptionError
 from sora_jax.worlds.playhouse.draw import draw
-from sora_jax.worlds.playhouse.families import FAMILIES, court
+from sora_jax.worlds.playhouse.families import FAMILIES, court, court_outcome
 from sora_jax.worlds.playhouse.families.court_captions import (
     ACTIONS,
     OUTCOMES,
@@ -23,6 +23,7 @@ from sora_jax.worlds.playhouse.families.court_captions import (
     intent,
     parse,
 )
+from sora_jax.worlds.playhouse.families.furniture import EXTENT, mirrored_scene
 from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.spec import COLOURS, DIRECTIONS, SIZES, SURFACES, Scene, material
 from sora_jax.worlds.playhouse.stream import Stream
@@ -143,7 +144,7 @@ def crude_outcome(scene, action, step=1e-3):
 def contradicted(takes):
     """The takes whose outcome, as labelled, is not what the crude integrator sees."""
     right = lambda take: (
-        take.scene if take.facts.direction == "right" else court.mirrored(take.scene)
+        take.scene if take.facts.direction == "right" else mirrored_scene(take.scene)
     )
     return [
         take.index
@@ -176,7 +177,7 @@ def test_every_outcome_of_a_throw_can_be_scored():
         facts, stream = CourtFacts("red", "small", "throw", outcome, "right"), Stream(5, len(clear))
         scenes = [family.draw_scene(stream, facts, SECONDS)[0] for _ in range(12)]
         clear[outcome] = sum(
-            court.margins(scene, facts, SECONDS)[0] * 64 / court.EXTENT >= court.MARGIN_PX
+            court_outcome.margins(scene, facts, SECONDS)[0] * 64 / EXTENT >= court.MARGIN_PX
             for scene in scenes
         )
     assert min(clear.values()) >= 0.08 * sum(clear.values()), clear
@@ -191,14 +192,14 @@ def test_outcomes_are_balanced(takes):
 
 def test_labels_do_not_depend_on_the_side(takes):
     for take in takes[:40]:
-        other = court.mirrored(take.scene)
+        other = mirrored_scene(take.scene)
         right = other if take.facts.direction == "left" else take.scene
-        assert court.judge(right, take.facts.action, 2.125) == take.facts.outcome
+        assert court_outcome.outcome(right, take.facts.action, 2.125) == take.facts.outcome
         a, b = take.trajectory, simulate(other, 2.125)
         times = np.array([0.3, 0.7, 1.0])
         if not any(c.time < 1.0 for c in a.contacts):  # rounding may grow at contacts
             np.testing.assert_allclose(
-                a.positions(times)[..., 0], court.EXTENT - b.positions(times)[..., 0], atol=1e-9
+                a.positions(times)[..., 0], EXTENT - b.positions(times)[..., 0], atol=1e-9
             )
 
 
@@ -208,14 +209,14 @@ def test_margin_is_what_it_says(takes):
     """
     rng = np.random.default_rng(0)
     for take in [t for t in takes if t.margin and t.facts.action == "throw"][:12]:
-        scene = take.scene if take.facts.direction == "right" else court.mirrored(take.scene)
+        scene = take.scene if take.facts.direction == "right" else mirrored_scene(take.scene)
         ball, angle = scene.balls[0], rng.choice(np.arange(0, 8)) * np.pi / 4
         velocity = tuple(
             np.array(ball.velocity)
             + take.margin_speed * np.array([np.cos(angle), np.sin(angle)]) * 0.98
         )
         other = dataclasses.replace(scene, balls=(dataclasses.replace(ball, velocity=velocity),))
-        assert court._judged(other, "throw", 2.125)[0] == take.facts.outcome
+        assert court_outcome.judged(other, "throw", 2.125)[0] == take.facts.outcome
     assert np.mean([t.margin_px(64) >= court.MARGIN_PX for t in takes]) > 0.65
 
 

@@ -13,6 +13,7 @@ function of (facts, variant). `parse` reads any paraphrase back.
 
 import dataclasses
 import os
+from collections.abc import Sequence
 
 from sora_jax.worlds.playhouse.spec import COLOURS, SIZES
 
@@ -82,14 +83,28 @@ class Facts:
         )
 
 
-def caption(facts: Facts, variant: int = 0) -> str:
-    """The paraphrase number `variant` (any non-negative integer) of the facts."""
+class Picker:
+    """Picks paraphrases by a variant number (any non-negative integer), one digit of it a pick.
 
-    def pick(options):
-        nonlocal variant
-        variant, i = divmod(variant, len(options))
+    held_out: phrases are the last ones of their tables, which only the split `paraphrase` uses.
+    """
+
+    def __init__(self, variant: int, held_out: bool = False):
+        self.variant, self.held_out = variant, held_out
+
+    def any(self, options: Sequence):
+        """One of the options."""
+        self.variant, i = divmod(self.variant, len(options))
         return options[i]
 
+    def phrase(self, phrases: Sequence[str]) -> str:
+        """One of a table's phrases: a common one, or the held-out last."""
+        return phrases[-1] if self.held_out else self.any(phrases[:-1])
+
+
+def caption(facts: Facts, variant: int = 0) -> str:
+    """The paraphrase number `variant` (any non-negative integer) of the facts."""
+    pick = Picker(variant).any
     start = pick(range(len(facts.balls)))
     balls = facts.balls[start:] + facts.balls[:start]
     parts = []
@@ -166,6 +181,24 @@ class Reader:
         self.at += best[0]
         return best[1]
 
+    def ball(self, articles: tuple[str, ...] = ("a",)) -> tuple[str, str]:
+        """(size, colour) of "a SIZE COLOUR ball"."""
+        self.take(articles, " or ".join(map(repr, articles)))
+        size = self.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
+        colour = self.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
+        self.take(NOUNS, "'ball' or 'sphere'")
+        return size, colour
+
+    @property
+    def ended(self) -> bool:
+        return self.at == len(self.words)
+
+    def finish(self, expected: str = "the end") -> None:
+        """Raises CaptionError if there are words left."""
+        if not self.ended:
+            word, column = self.peek()
+            raise CaptionError(column, expected, word)
+
 
 _LAUNCH_TABLE = {
     (launch, d): tuple(p.format(d=d) for p in phrases)
@@ -186,10 +219,7 @@ def parse(text: str) -> Facts:
         reader.take(("balls",), "'balls'")
     balls = []
     while True:
-        reader.take(("a", "an"), "'a' or 'an'")
-        size = reader.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
-        colour = reader.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
-        reader.take(NOUNS, "'ball' or 'sphere'")
+        size, colour = reader.ball(("a", "an"))
         launch, direction = reader.phrase(
             _LAUNCH_TABLE, "a launch such as 'is dropped' or 'is thrown to the left'"
         )
@@ -197,8 +227,7 @@ def parse(text: str) -> Facts:
             BOUNCE_PHRASES, "a bounce count such as 'and bounces twice' or 'and does not bounce'"
         )
         balls.append(BallFacts(colour, size, launch, direction, bounces))
-        word, column = reader.peek()
-        if word == "end of text":
+        if reader.ended:
             if counted not in (None, COUNT_WORDS[len(balls)]):
                 raise CaptionError(
                     reader.words[0][1],
@@ -207,7 +236,7 @@ def parse(text: str) -> Facts:
                 )
             return Facts(tuple(balls))
         if len(balls) == MAX_BALLS:
-            raise CaptionError(column, f"the end after {MAX_BALLS} balls", word)
+            reader.finish(f"the end after {MAX_BALLS} balls")
         reader.skip(JOINT_WORDS)
 
 

@@ -11,7 +11,8 @@ import dataclasses
 
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.families import FAMILIES
-from sora_jax.worlds.playhouse.spec import WORLD_VERSION, Scene
+from sora_jax.worlds.playhouse.families.base import Family
+from sora_jax.worlds.playhouse.spec import CLIP_SECONDS, WORLD_VERSION, Scene
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
@@ -26,8 +27,7 @@ SPLITS = {
     "paraphrase": 7,
 }
 SPLITS |= {"order": 8, "speakers": 9, "length": 10}
-CLIP_SECONDS = 2.125  # 17 frames at 8 fps: the shortest clip for which the labels hold
-PARAPHRASES = 8  # captions kept with a scene
+PARAPHRASES, INTENTS = 8, 4  # captions and intents kept with a scene
 # sets of facts tried before an aim is given up: a fate in a look may have no tuple in a small split
 MOST_FACTS = 10_000
 AIMS = 10  # aims given up before a family is called impossible
@@ -65,22 +65,22 @@ class Take:
 
 
 def check(split: str, family: str, style: str | None = None) -> None:
-    """Raises ValueError, with the remedy, for a family, split or style that does not exist."""
-    if family not in FAMILIES:
-        raise ValueError(f"no family {family!r}; there are {', '.join(FAMILIES)}")
+    """Raises UserError for a family that does not exist, ValueError for a split or style that the
+    family does not have; both with the remedy.
+    """
     kind = FAMILIES[family]
     if split not in kind.splits:
         raise ValueError(f"family {family} has no split {split!r}; it has {', '.join(kind.splits)}")
     if style is not None and style not in kind.styles:
-        choice = (
-            f"has {', '.join(kind.styles)}"
-            if kind.styles
-            else "draws its own; leave the style out, or use film or occlude"
-        )
+        choice = f"has {', '.join(kind.styles)}"
+        if not kind.styles:
+            others = [name for name, other in FAMILIES.items() if other.styles]
+            choice = f"draws its own; leave the style out, or use {' or '.join(others)}"
         raise ValueError(f"family {family} has no style {style!r} to choose; it {choice}")
-    if (family, split, style) == ("film", "combo", "flat"):
+    if style is not None and style not in (kept := kind.styles_of(split)):
         raise ValueError(
-            "the split combo of film has no clips in flat colours; choose another style"
+            f"the split {split} of {family} has no clips in style {style!r}; it has "
+            f"{', '.join(kept)}"
         )
 
 
@@ -95,15 +95,17 @@ def draw(
     same everywhere.
 
     style: the only one, where a family has several; None draws it. The split `length` has clips
-    longer than `seconds` (`long_format`). Raises: ValueError for a family, split or style that does
-    not exist, or an index beyond a family that is finite.
+    longer than `seconds` (`long_format`).
+
+    Raises:
+        UserError: no such family.
+        ValueError: no such split or style, or an index beyond a family that is finite.
     """
     check(split, family, style)
     kind = FAMILIES[family]
-    # Rooms are older than families: no number of theirs enters the key.
-    stream = Stream(WORLD_VERSION, SPLITS[split], index, *((kind.number,) if kind.number else ()))
+    stream = Stream(WORLD_VERSION, SPLITS[split], index, *kind.random_key)
     for _ in range(AIMS):
-        # kept for all but ever, so that what is hard to draw is not rarer
+        # redrawn only after MOST_FACTS failures; otherwise hard aims would become rare
         aim = kind.aim(stream, split, index, style)
         for _ in range(MOST_FACTS):
             facts = kind.draw_facts(stream, split, aim)
@@ -125,12 +127,18 @@ def draw(
                         facts,
                         captions,
                         family,
+                        _intents(kind, facts),
                         **kind.details(scene, motion, facts, seconds),
                     )
     raise RuntimeError(
         f"{family}/{split}/{index}: no scene among {MOST_FACTS} sets of facts for each of "
         f"{AIMS} aims"
     )
+
+
+def _intents(kind: Family, facts: object) -> tuple[str, ...]:
+    said = [kind.intent(facts, variant) for variant in range(INTENTS)]
+    return tuple(text for text in said if text is not None)
 
 
 def long_format(split: str, format: ClipFormat) -> ClipFormat:
@@ -150,5 +158,6 @@ def in_style(take: Take, style: str) -> Take:
     facts = dataclasses.replace(take.facts, look=dataclasses.replace(take.facts.look, style=style))
     kind, scene = FAMILIES[take.family], dataclasses.replace(take.scene, style=style)
     captions = tuple(kind.caption(facts, variant, take.split) for variant in range(PARAPHRASES))
-    intents = kind.details(scene, take.trajectory, facts, CLIP_SECONDS).get("intents", ())
-    return dataclasses.replace(take, scene=scene, facts=facts, captions=captions, intents=intents)
+    return dataclasses.replace(
+        take, scene=scene, facts=facts, captions=captions, intents=_intents(kind, facts)
+    )

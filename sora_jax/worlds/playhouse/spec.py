@@ -18,6 +18,7 @@ import json
 
 import numpy as np
 
+CLIP_SECONDS = 2.125  # 17 frames at 8 fps: the shortest clip for which the labels hold
 WORLD_VERSION = 1  # enters every random key: change it when the meaning of (split, index) changes
 
 # Saturated and well apart in hue: the facts oracle must tell them after video compression.

@@ -9,7 +9,7 @@ import numpy as np
 
 from sora_jax.clip import Clip
 from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.registry import load_imports
+from sora_jax.registry import load_modules, user_modules
 from sora_jax.worlds.playhouse.draw import Take, draw
 from sora_jax.worlds.playhouse.spec import SILENCE
 
@@ -33,7 +33,7 @@ def draw_takes(
         return
     chunk = 16
     with concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=load_imports
+        workers, multiprocessing.get_context("spawn"), load_modules, (user_modules(),)
     ) as pool:
         pending = collections.deque()
         for group in grouped(indices, chunk):
@@ -80,9 +80,6 @@ def render_batch(takes: Sequence[Take], format: ClipFormat) -> dict:
         "samples": sound.synthesise(sound.sound_inputs(takes, format), format),
         "has_audio": np.array([take.scene.ambience != SILENCE for take in takes]),
         "captions": [take.captions for take in takes],
-        "keys": [
-            f"{'playhouse' if take.family == 'room' else take.family}/{take.split}/{take.index}"
-            for take in takes
-        ],
+        "keys": [f"{take.family}/{take.split}/{take.index}" for take in takes],
         "takes": list(takes),
     }

@@ -5,19 +5,14 @@
     jump    a ball rolls at a gap    lands, falls
 
 The outcome is drawn first, each of the twelve equally often, then a launch that has it, by
-rejection: the ball is aimed at a point of the furniture that suits the outcome, and `judge` reads
-from the exact motion what became of it. Captions say intention and outcome; `intents` say the
-intention alone, for which the first frames decide.
+rejection: the ball is aimed at a point of the furniture that suits the outcome, and
+`court_outcome.outcome` reads from the exact motion what became of it. Captions say intention and
+outcome; intents say the intention alone, for which the first frames decide.
 
 **Margins.** Two clips whose first frames are alike but whose outcomes differ cannot be told apart.
-`details` changes the launch's velocity by dv in eight directions (a jump: its speed) until the
-outcome is another one. Before the outcome is decided, at time t, the paths then differ by
-
-    d = |dv| t                                                                                   (1)
-
-and `margin` is the largest d of a short ladder up to which no direction changes the outcome: a
-lower bound in metres. Scores leave out scenes whose margin is under MARGIN_PX pixels; so that
-enough are left, every other take is the clearest of up to CANDIDATES draws.
+`Take.margin` (`court_outcome.margins`) bounds how far apart the paths of two outcomes are. Scores
+leave out scenes whose margin is under MARGIN_PX pixels; so that enough are left, every other take
+is the clearest of up to CANDIDATES draws.
 
 **Splits.** `combo` holds one colour of each outcome, a pair that no other split shows; of the other
 20 factor tuples of an outcome a hash gives two to `val` and one to `paraphrase`, whose captions use
@@ -27,7 +22,6 @@ Mars: on the moon a throw outlasts a clip) have a factor of their own value.
 Everything is drawn as if the target were to the right; to the left it is the mirror image.
 """
 
-import dataclasses
 import functools
 import math
 import zlib
@@ -35,7 +29,9 @@ import zlib
 import numpy as np
 
 from sora_jax.worlds.playhouse.families import court_captions, furniture
+from sora_jax.worlds.playhouse.families.base import Family, Line, Reading, unasked
 from sora_jax.worlds.playhouse.families.court_captions import ACTIONS, OUTCOMES, CourtFacts
+from sora_jax.worlds.playhouse.families.court_outcome import margins, outcome
 from sora_jax.worlds.playhouse.families.furniture import (
     BAR_RADIUS,
     BOARD,
@@ -51,7 +47,7 @@ from sora_jax.worlds.playhouse.families.furniture import (
     PAD_RADIUS,
     RIM_RADIUS,
 )
-from sora_jax.worlds.playhouse.simulate import NoClosedForm, TooManyEvents, simulate
+from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.spec import (
     AMBIENCES,
     BELOW_FLOOR,
@@ -70,34 +66,19 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 RADII = {"small": (0.19, 0.22), "large": (0.27, 0.31)}
 OOD_RADII = {"small": (0.13, 0.16), "large": (0.35, 0.38)}
 MATERIALS = ("rubber", "wood", "metal")
-CLEAR_START, QUIET_END = 0.25, 0.4  # seconds in which nothing is decided
 LONGEST = 1.6  # seconds in which a throw reaches the hoop
 HEADROOM = 0.05  # metres between a ball and the upper edge
-PASS = 1e-6  # metres: rounding of where a line is passed
 MARGIN_PX = 1.5  # at 64 pixels and everywhere else
+SIZE_EDGE = 0.5 * (RADII["small"][1] + RADII["large"][0])  # metres: smaller radii are small
+SHOWN = 0.25  # share of the frames in which a ball must be seen: nets hide it
 CANDIDATES = 12
-LADDER = (0.75, 1.5, 2.5, 4.0)  # d of equation (1) in pixels at 64
-WAYS = tuple(
-    (x, y)
-    for x, y in (
-        (1, 0),
-        (-1, 0),
-        (0, 1),
-        (0, -1),
-        (0.7, 0.7),
-        (-0.7, 0.7),
-        (0.7, -0.7),
-        (-0.7, -0.7),
-    )
-)
 
 
-class Court:
-    """The family as `draw.py` wants it."""
+class Court(Family):
+    """The family `court`."""
 
-    name, number, version, max_balls = "court", 1, 1, 1
+    name, max_balls, formats = "court", 1, ("S",)
     splits = ("train", "val", "ood_velocity", "ood_size", "ood_gravity", "combo", "paraphrase")
-    styles = ()
     facts_type = CourtFacts
     words, text_length = court_captions.WORDS, 24
 
@@ -105,9 +86,7 @@ class Court:
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> tuple[str, str]:
         """Action and outcome."""
-        return stream.choice(
-            [(action, outcome) for action in ACTIONS for outcome in OUTCOMES[action]]
-        )
+        return stream.choice([(action, name) for action in ACTIONS for name in OUTCOMES[action]])
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, str]) -> CourtFacts:
         colour, size, direction = (
@@ -131,7 +110,7 @@ class Court:
         found, most = [], stream.choice((1, CANDIDATES))
         for _ in range(40 * most):
             scene = _draw_scene(stream, facts)
-            if scene is None or judge(scene, facts.action, seconds) != facts.outcome:
+            if scene is None or outcome(scene, facts.action, seconds) != facts.outcome:
                 continue
             found.append((margins(scene, facts, seconds)[0] if most > 1 else 0.0, scene))
             if len(found) == most or found[-1][0] * 64.0 / EXTENT >= MARGIN_PX:
@@ -140,18 +119,46 @@ class Court:
             return None
         scene = max(found, key=lambda pair: pair[0])[1]
         if facts.direction == "left":
-            scene = mirrored(scene)
+            scene = furniture.mirrored_scene(scene)
         return scene, simulate(scene, seconds)
 
     def caption(self, facts: CourtFacts, variant: int, split: str) -> str:
         return court_captions.caption(facts, variant, held_out=split == "paraphrase")
 
+    def intent(self, facts: CourtFacts, variant: int) -> str:
+        return court_captions.intent(facts, variant)
+
     def details(self, scene: Scene, motion: Trajectory, facts: CourtFacts, seconds: float) -> dict:
-        margin, speed = margins(
-            scene if facts.direction == "right" else mirrored(scene), facts, seconds
-        )
-        intents = tuple(court_captions.intent(facts, v) for v in range(4))
-        return {"intents": intents, "margin": margin, "margin_speed": speed}
+        right = scene if facts.direction == "right" else furniture.mirrored_scene(scene)
+        margin, speed = margins(right, facts, seconds)
+        return {"margin": margin, "margin_speed": speed}
+
+    def parse(self, text: str) -> CourtFacts:
+        return court_captions.parse(text)
+
+    def judge(self, facts: CourtFacts, reading: Reading) -> list[Line]:
+        """Colour, size, action, direction and outcome; an intent asks no outcome."""
+        shown = [t for t in reading.tracks if np.mean(t.copies > 0) >= SHOWN]
+        ball = next((t for t in shown if t.colour == facts.colour), None)
+        found, size, towards = reading.outcome, None, None
+        if ball is not None:
+            # a net hides parts of it, also for half of the clip
+            radius = float(np.nanpercentile(ball.radius, 75)) * EXTENT / Scene.extent
+            size = "small" if radius < SIZE_EDGE else "large"
+            towards = {b.colour: b.direction for b in reading.balls}.get(ball.colour)
+        lines = [
+            Line.compare(facts.colour, "colour", facts.colour, ball and ball.colour),
+            Line.compare(facts.colour, "size", facts.size, size),
+            Line.compare(None, "action", facts.action, found and found.action),
+            Line.compare(facts.colour, "direction", facts.direction, towards),
+            Line.compare(None, "target", facts.direction, found and found.direction),
+        ]
+        if facts.outcome:
+            why = found.why if found else "there is no hoop, goal or gap"
+            lines.append(
+                Line.compare(None, "outcome", facts.outcome, found and found.outcome, why or None)
+            )
+        return lines + unasked([t.colour for t in shown], [facts.colour])
 
 
 @functools.cache
@@ -168,9 +175,6 @@ def _splits(action: str, outcome: str) -> dict[str, str]:
     )
     named = dict(zip(ranked, ("val", "val", "paraphrase")))
     return named | {f.key(): "combo" for f in tuples if f.colour == held_out}
-
-
-# Drawing.
 
 
 def _draw_scene(stream: Stream, facts: CourtFacts) -> Scene | None:
@@ -303,187 +307,3 @@ def _jump(stream, facts, shapes, r, g):
     if not slow <= speed / math.sqrt(g / GRAVITIES["earth"]) <= fast:
         return None
     return start, (speed, 0.0), -speed / r, "rolled"
-
-
-def mirrored(scene: Scene) -> Scene:
-    """The scene with left and right exchanged."""
-    e = scene.extent
-    balls = tuple(
-        dataclasses.replace(
-            b,
-            position=(e - b.position[0], b.position[1]),
-            velocity=(-b.velocity[0], b.velocity[1]),
-            spin=-b.spin,
-            direction={"left": "right", "right": "left"}.get(b.direction),
-        )
-        for b in scene.balls
-    )
-    return dataclasses.replace(
-        scene, balls=balls, shapes=tuple(furniture.mirrored(s) for s in scene.shapes)
-    )
-
-
-# Judging. All of it for a target to the right.
-
-
-def judge(scene: Scene, action: str, seconds: float) -> str | None:
-    """The outcome, or None for one that has no name here, or that comes too early or too late to be
-    seen.
-    """
-    found = _judged(scene, action, seconds)
-    return found[0] if found and CLEAR_START <= found[1] <= seconds - QUIET_END else None
-
-
-def _judged(scene: Scene, action: str, seconds: float) -> tuple[str, float] | None:
-    """(outcome, the moment from which it is decided)."""
-    try:
-        motion = simulate(scene, seconds)
-    except (TooManyEvents, NoClosedForm):
-        return None
-    return {"throw": _judge_throw, "shot": _judge_shot, "jump": _judge_jump}[action](
-        scene, motion, seconds
-    )
-
-
-def _crossings(
-    motion: Trajectory, axis: int, where: float, seconds: float
-) -> list[tuple[float, float, float]]:
-    """When the ball's centre passes x = where (axis 0) or y = where (axis 1): (time, the other
-    coordinate, speed along the axis).
-    """
-    found, arcs = [], motion.arcs[0]
-    ends = [*arcs[1:, 0].tolist(), seconds]
-    slides = motion.turns[0][:, 0].tolist() if motion.turns else [0.0] * len(arcs)
-    for (t, x, y, vx, vy, ay), ax, end in zip(arcs.tolist(), slides, ends):
-        (p, v, a), (q, w, b) = (
-            ((x, vx, ax), (y, vy, ay)) if axis == 0 else ((y, vy, ay), (x, vx, ax))
-        )
-        for dt in _when(p - where, v, a, end - t):
-            found.append((t + dt, q + w * dt + 0.5 * b * dt * dt, v + a * dt))
-    return found
-
-
-def _when(p: float, v: float, a: float, end: float) -> list[float]:
-    """Roots of p + v t + a t^2 / 2 in (0, end), ascending."""
-    if a == 0.0:
-        return [-p / v] if v != 0.0 and 0.0 < -p / v < end else []
-    inside = v * v - 2.0 * a * p
-    if inside < 0.0:
-        return []
-    root = math.sqrt(inside)
-    return [t for t in sorted(((-v - root) / a, (-v + root) / a)) if 0.0 < t < end]
-
-
-def _judge_throw(scene: Scene, motion: Trajectory, seconds: float):
-    h, r = scene.shapes[0].points[0][1], scene.balls[0].radius
-    floor = next((c.time for c in motion.contacts if c.kind == "floor"), seconds)
-    touched = [
-        (c.time, "board" if c.b == 2 else "rim")
-        for c in motion.contacts
-        if c.kind == "shape" and c.time < floor
-    ]
-    passes = [(t, x, v) for t, x, v in _crossings(motion, 1, h, seconds)]
-    through = [(t, v) for t, x, v in passes if HOOP_FRONT < x < HOOP_BACK]
-    if any(v > 0.0 for _, v in through) and not (
-        touched and touched[0][0] < min(t for t, v in through if v > 0.0)
-    ):
-        return None  # up through the hoop
-    down = [t for t, v in through if v < 0.0]
-    if down and (down[0] > floor or len(down) > 1):
-        return None
-    over = [
-        t
-        for t, y, v in _crossings(motion, 0, BOARD, seconds)
-        if v > 0.0 and y > scene.shapes[2].points[1][1] and t < floor
-    ]
-    if over:  # what it touches on its way back from the wall is of no account
-        touched = [(t, what) for t, what in touched if t < over[0]]
-    before = [what for t, what in touched if not down or t < down[0]]
-    decided = touched[0][0] if before else (down[0] if down else None)
-    if down:
-        if not before:
-            return "swish", decided
-        return (
-            "bank-in" if before[0] == "board" else "rim-in" if set(before) == {"rim"} else None
-        ), decided
-    if before:
-        return (
-            "board-out" if before[0] == "board" else "rim-out" if set(before) == {"rim"} else None
-        ), decided
-    wall = next((c.time for c in motion.contacts if c.kind == "wall"), seconds)
-    if over and over[0] < wall:
-        return "airball", over[0]
-    reached = [x for t, x, v in passes if v < 0.0 and t < floor]
-    x_floor = motion.positions(np.array([floor]))[0, 0, 0]
-    if all(x < HOOP_FRONT for x in reached) and x_floor - r < HOOP_BACK and wall > floor:
-        return "short", next((t for t, x, v in passes if v < 0.0), floor)
-    return None
-
-
-def _judge_shot(scene: Scene, motion: Trajectory, seconds: float):
-    h = scene.shapes[0].points[0][1]
-    touched = [
-        (c.time, ("bar", "keeper", "net", "net")[c.b]) for c in motion.contacts if c.kind == "shape"
-    ]
-    across = [(t, y, v) for t, y, v in _crossings(motion, 0, GOAL, seconds)]
-    first = touched[0] if touched else (seconds, None)
-    last = motion.positions(np.array([seconds - 1e-6]))[0, 0, 0]
-    if across and across[0][0] < first[0]:
-        t, y, _ = across[0]
-        return ("in", t) if y < h and len(across) == 1 and last > GOAL else None
-    if across or first[1] not in ("keeper", "bar"):
-        return None
-    return ("saved" if first[1] == "keeper" else "post"), first[0]
-
-
-def _judge_jump(scene: Scene, motion: Trajectory, seconds: float):
-    (edge, _), (far, low), r = (
-        scene.shapes[0].points[2],
-        scene.shapes[1].points[3],
-        scene.balls[0].radius,
-    )
-    if not motion.contacts:
-        return None
-    first = motion.contacts[0]
-    x, y = motion.positions(np.array([first.time]))[0, 0]
-    end_x, end_y = motion.positions(np.array([seconds - 1e-6]))[0, 0]
-    if first.kind == "shape" and first.b == 1 and x >= far and y > low:
-        steady = (
-            all(x >= far for _, x, _ in _crossings(motion, 1, low, seconds))
-            and end_x >= far
-            and end_y > low
-        )
-        return ("lands", first.time) if steady else None
-    on_top = any(
-        c.kind == "shape" and c.b == 1 and _top(motion, c.time, far, low + r)
-        for c in motion.contacts
-    )
-    return ("falls", first.time) if not on_top and edge < end_x < far and end_y < low else None
-
-
-def _top(motion, time, far, height):
-    x, y = motion.positions(np.array([time]))[0, 0]
-    return x >= far - PASS and abs(y - height) < PASS
-
-
-def margins(scene: Scene, facts: CourtFacts, seconds: float) -> tuple[float, float]:
-    """(metres, m/s): `Take.margin` and `Take.margin_speed` of a scene whose target is to the right;
-    equation (1).
-    """
-    _, decided = _judged(scene, facts.action, seconds)
-    ball, ways = scene.balls[0], WAYS[:2] if facts.action == "jump" else WAYS
-    safe = 0.0
-    for pixels in LADDER:
-        distance = pixels * EXTENT / 64.0
-        dv = distance / decided
-        for x, y in ways:
-            velocity = ball.velocity[0] + x * dv, ball.velocity[1] + y * dv
-            spin = -velocity[0] / ball.radius if facts.action == "jump" else ball.spin
-            other = dataclasses.replace(
-                scene, balls=(dataclasses.replace(ball, velocity=velocity, spin=spin),)
-            )
-            found = _judged(other, facts.action, seconds)
-            if found is None or found[0] != facts.outcome:
-                return safe, safe / decided
-        safe = distance
-    return safe, safe / decided

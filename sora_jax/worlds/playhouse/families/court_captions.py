@@ -10,7 +10,7 @@ a pure function of (facts, variant).
 
 import dataclasses
 
-from sora_jax.worlds.playhouse.captions import NOUNS, CaptionError, Reader
+from sora_jax.worlds.playhouse.captions import NOUNS, Picker, Reader
 from sora_jax.worlds.playhouse.spec import COLOURS, DIRECTIONS, SIZES
 
 ACTIONS = ("throw", "shot", "jump")
@@ -102,20 +102,7 @@ class CourtFacts:
         )
 
 
-class _Picker:
-    def __init__(self, variant: int, held_out: bool):
-        self.variant, self.held_out = variant, held_out
-
-    def phrase(self, options):
-        """One of a table's phrases: a common one, or the held-out last."""
-        return options[-1] if self.held_out else self.any(options[:-1])
-
-    def any(self, options):
-        self.variant, i = divmod(self.variant, len(options))
-        return options[i]
-
-
-def _intent(facts: CourtFacts, pick: _Picker) -> str:
+def _intent(facts: CourtFacts, pick: Picker) -> str:
     return (
         f"a {facts.size} {facts.colour} {pick.any(NOUNS)} "
         f"{pick.phrase(ATTEMPTS[facts.action]).format(d=facts.direction)}"
@@ -124,12 +111,12 @@ def _intent(facts: CourtFacts, pick: _Picker) -> str:
 
 def intent(facts: CourtFacts, variant: int = 0, held_out: bool = False) -> str:
     """What is tried, without what comes of it."""
-    return _intent(facts, _Picker(variant, held_out))
+    return _intent(facts, Picker(variant, held_out))
 
 
 def caption(facts: CourtFacts, variant: int = 0, held_out: bool = False) -> str:
     """The paraphrase number `variant` (any non-negative integer) of the facts."""
-    pick = _Picker(variant, held_out)
+    pick = Picker(variant, held_out)
     text = _intent(facts, pick)
     joint = pick.any(JOINTS if facts.outcome in FAILURES else JOINTS[:2])
     return f"{text}{joint}{pick.phrase(RESULTS[facts.outcome])}"
@@ -148,24 +135,19 @@ def parse(text: str) -> CourtFacts:
     Raises CaptionError with column and expectation.
     """
     reader = Reader(text)
-    reader.take(("a",), "'a'")
-    size = reader.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
-    colour = reader.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
-    reader.take(NOUNS, "'ball' or 'sphere'")
+    size, colour = reader.ball()
     action, direction = reader.phrase(
         _ATTEMPTS, "an attempt such as 'is thrown to the left at the hoop'"
     )
     outcome = ""
-    if reader.peek()[0] != "end of text":
+    if not reader.ended:
         while reader.skip(("and", "but", "then", "it")):
             pass
         outcome = reader.phrase(
             {o: RESULTS[o] for o in OUTCOMES[action]},
             f"an outcome such as {RESULTS[OUTCOMES[action][0]][0]!r}",
         )
-        word, column = reader.peek()
-        if word != "end of text":
-            raise CaptionError(column, "the end", word)
+        reader.finish()
     return CourtFacts(colour, size, action, outcome, direction)
 
 

@@ -23,15 +23,18 @@ import re
 import zlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from sora_jax.worlds.playhouse import captions
-from sora_jax.worlds.playhouse.camera import filmed
-from sora_jax.worlds.playhouse.captions import Facts
+from sora_jax.worlds.playhouse.camera import SHAKEN, WIDE, WIDTH, filmed
+from sora_jax.worlds.playhouse.captions import Facts, Picker
 from sora_jax.worlds.playhouse.families import room
+from sora_jax.worlds.playhouse.families.base import Family, Line, Reading
 from sora_jax.worlds.playhouse.families.look import WORDS as LOOK_WORDS
 from sora_jax.worlds.playhouse.families.look import (
     Look,
-    Picker,
     draw_look,
+    judge_look,
     pairs,
     parse_look,
     words_of,
@@ -109,10 +112,10 @@ class FilmFacts:
         return f"{self.balls.key()} | {self.look} | {self.first} | {self.voice} | {self.regime}"
 
 
-class Film:
-    """The family as `draw.py` wants it."""
+class Film(Family):
+    """The family `film`."""
 
-    name, number, version, max_balls = "film", 2, 1, captions.MAX_BALLS
+    name, formats = "film", ("nano", "S")
     splits = (
         "train",
         "val",
@@ -128,6 +131,11 @@ class Film:
     styles = FILM_STYLES
     facts_type = FilmFacts
     words, text_length = WORDS, 80
+
+    def styles_of(self, split: str) -> tuple[str, ...]:
+        """None of the pairs of `combo` is flat."""
+        kept = {style for style, _ in HELD_OUT_PAIRS}
+        return tuple(style for style in self.styles if split != "combo" or style in kept)
 
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
@@ -209,8 +217,52 @@ class Film:
     def caption(self, facts: FilmFacts, variant: int, split: str) -> str:
         return caption(facts, variant, held_out=split == "paraphrase")
 
-    def details(self, scene: Scene, motion: Trajectory, facts: FilmFacts, seconds: float) -> dict:
-        return {}
+    def parse(self, text: str) -> FilmFacts:
+        return parse(text)
+
+    def judge(self, facts: FilmFacts, reading: Reading) -> list[Line]:
+        """Style, camera, voice, order of landing, and the balls as a still camera would show
+        them.
+        """
+        steady = reading.steady
+        lines = judge_look(facts.look, reading.style, seen_camera(reading))
+        lines += _judge_voice(facts, reading)
+        if steady is None:
+            return lines + [
+                Line.unread(ball.colour, "colour", ball.colour, "no posts show the camera's move")
+                for ball in facts.balls.balls
+            ]
+        if facts.first is not None:
+            landed = " before ".join(steady.landings[:2]) or None
+            lines.append(Line.compare(None, "landing", " before ".join(facts.first), landed))
+        return lines + room.judge_balls(facts.balls, steady)
+
+
+def seen_camera(reading: Reading) -> tuple[str | None, str | None]:
+    """(move, direction) of a film's camera.
+
+    A camera that follows a ball which falls straight, or shakes at nothing, stands still; it is
+    known by the width of its views.
+    """
+    camera, steady = reading.camera, reading.steady
+    if camera is None or camera.kind != "static":
+        return (None, None) if camera is None else (camera.kind, camera.direction)
+    width = float(np.median(camera.views[:, 2])) / Scene.extent
+    lawful = {"static": WIDTH}
+    if any(ball.launch == "dropped" for ball in steady.balls):
+        lawful["follow"] = WIDE
+    if not steady.seen:
+        lawful["shake"] = SHAKEN
+    return min(lawful, key=lambda kind: abs(lawful[kind] - width)), None
+
+
+def _judge_voice(facts: FilmFacts, reading: Reading) -> list[Line]:
+    """The word that a voice is to say; without one, silence is asked only where a word is heard."""
+    asked = None if facts.voice is None else facts.balls.balls[0].colour
+    if reading.unheard:
+        return [Line.unread(None, "voice", asked, reading.unheard)] if asked else []
+    heard = " ".join(reading.words) or None
+    return [Line.compare(None, "voice", asked, heard)] if asked or heard else []
 
 
 def faster(balls: Sequence[Ball], than: float) -> bool:
@@ -232,9 +284,13 @@ def caption(facts: FilmFacts, variant: int = 0, held_out: bool = False) -> str:
     """The paraphrase number `variant` (any non-negative integer) of the facts."""
     pick = Picker(variant, held_out)
     text = words_of(facts.look, pick)
-    ends = pick(ORDER_PHRASES).format(a=facts.first[0], b=facts.first[1]) if facts.first else ""
+    ends = (
+        pick.phrase(ORDER_PHRASES).format(a=facts.first[0], b=facts.first[1]) if facts.first else ""
+    )
     ends += (
-        pick(VOICE_PHRASES).format(a=facts.balls.balls[0].colour) if facts.voice is not None else ""
+        pick.phrase(VOICE_PHRASES).format(a=facts.balls.balls[0].colour)
+        if facts.voice is not None
+        else ""
     )
     return text + captions.caption(facts.balls, pick.variant) + ends
 

@@ -8,7 +8,7 @@ the oracle (`oracles/court_furniture.py`).
 
 import dataclasses
 
-from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, Shape
+from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, Scene, Shape
 
 EXTENT = 5.0
 HOOP_FRONT, HOOP_BACK, BOARD, RIM_RADIUS, BOARD_RADIUS = 2.55, 3.70, 4.08, 0.06, 0.06
@@ -93,3 +93,19 @@ def mirrored(shape: Shape) -> Shape:
         path=tuple((t, -dx, dy) for t, dx, dy in shape.path),
         velocity=-shape.velocity,
     )
+
+
+def mirrored_scene(scene: Scene) -> Scene:
+    """The scene with left and right exchanged."""
+    e = scene.extent
+    balls = tuple(
+        dataclasses.replace(
+            b,
+            position=(e - b.position[0], b.position[1]),
+            velocity=(-b.velocity[0], b.velocity[1]),
+            spin=-b.spin,
+            direction={"left": "right", "right": "left"}.get(b.direction),
+        )
+        for b in scene.balls
+    )
+    return dataclasses.replace(scene, balls=balls, shapes=tuple(mirrored(s) for s in scene.shapes))

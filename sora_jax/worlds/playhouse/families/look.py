@@ -9,7 +9,8 @@ The last phrase of every table is held out: only the split `paraphrase` uses it.
 import dataclasses
 
 from sora_jax.worlds.playhouse.camera import MOVES
-from sora_jax.worlds.playhouse.captions import CaptionError, Reader
+from sora_jax.worlds.playhouse.captions import CaptionError, Picker, Reader
+from sora_jax.worlds.playhouse.families.base import Line
 from sora_jax.worlds.playhouse.spec import DIRECTIONS, FILM_STYLES
 from sora_jax.worlds.playhouse.stream import Stream
 
@@ -37,19 +38,6 @@ class Look:
     direction: str | None = None
 
 
-class Picker:
-    """Picks phrases by a variant number: one of the common ones, or the held-out last."""
-
-    def __init__(self, variant: int, held_out: bool):
-        self.variant, self.held_out = variant, held_out
-
-    def __call__(self, phrases):
-        if self.held_out:
-            return phrases[-1]
-        self.variant, i = divmod(self.variant, len(phrases) - 1)
-        return phrases[i]
-
-
 def draw_look(stream: Stream, style: str, camera: str) -> Look:
     return Look(style, camera, stream.choice(DIRECTIONS) if camera == "pan" else None)
 
@@ -62,9 +50,20 @@ def pairs(style: str | None = None, moves: tuple[str, ...] = MOVES) -> list[tupl
 def words_of(look: Look, pick: Picker) -> str:
     """What is said of a look, with the colon at its end."""
     return (
-        f"{pick(STYLE_PHRASES[look.style])}, "
-        f"{pick(CAMERA_PHRASES[look.camera]).format(d=look.direction)}: "
+        f"{pick.phrase(STYLE_PHRASES[look.style])}, "
+        f"{pick.phrase(CAMERA_PHRASES[look.camera]).format(d=look.direction)}: "
     )
+
+
+def judge_look(look: Look, style: str | None, camera: tuple[str, str | None]) -> list[Line]:
+    """Style and camera, from those seen; camera: its move and direction."""
+    lines = [
+        Line.compare(None, "style", look.style, style),
+        Line.compare(None, "camera", look.camera, camera[0]),
+    ]
+    if look.direction is not None:
+        lines.append(Line.compare(None, "camera direction", look.direction, camera[1]))
+    return lines
 
 
 _CAMERAS = {
@@ -81,14 +80,12 @@ def parse_look(text: str) -> tuple[Look, str]:
     Raises: CaptionError with the column and what was expected there.
     """
     head, colon, rest = text.partition(":")
-    if not colon:
-        raise CaptionError(len(text) + 1, "':' after style and camera", "end of text")
     reader = Reader(head)
     style = reader.phrase(STYLE_PHRASES, f"a style ({', '.join(FILM_STYLES)})")
     camera, direction = reader.phrase(_CAMERAS, "a camera such as 'the camera stands still'")
-    word, column = reader.peek()
-    if word != "end of text":
-        raise CaptionError(column, "':'", word)
+    reader.finish("':'")
+    if not colon:
+        raise CaptionError(len(text) + 1, "':' after style and camera", "end of text")
     return Look(style, camera, direction), " " * (len(head) + 1) + rest
 
 

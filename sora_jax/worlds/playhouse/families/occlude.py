@@ -23,13 +23,14 @@ import zlib
 import numpy as np
 
 from sora_jax.worlds.playhouse.camera import filmed
-from sora_jax.worlds.playhouse.captions import NOUNS, BallFacts, CaptionError, Reader
+from sora_jax.worlds.playhouse.captions import NOUNS, BallFacts, Picker, Reader
+from sora_jax.worlds.playhouse.families.base import Family, Line, Reading, unasked
 from sora_jax.worlds.playhouse.families.film import FASTEST, OOD_SIZES, OOD_SPEED, faster
 from sora_jax.worlds.playhouse.families.look import WORDS as LOOK_WORDS
 from sora_jax.worlds.playhouse.families.look import (
     Look,
-    Picker,
     draw_look,
+    judge_look,
     pairs,
     parse_look,
     words_of,
@@ -115,10 +116,10 @@ class OccludeFacts:
         )
 
 
-class Occlude:
-    """The family as `draw.py` wants it."""
+class Occlude(Family):
+    """The family `occlude`."""
 
-    name, number, version, max_balls = "occlude", 3, 1, 1
+    name, max_balls, formats = "occlude", 1, ("nano", "S")
     splits = ("train", "val", "ood_velocity", "ood_size", "combo", "paraphrase")
     styles = FILM_STYLES
     facts_type = OccludeFacts
@@ -193,8 +194,54 @@ class Occlude:
     def details(
         self, scene: Scene, motion: Trajectory, facts: OccludeFacts, seconds: float
     ) -> dict:
-        intents = tuple(caption(dataclasses.replace(facts, fate=""), v) for v in range(4))
-        return {"intents": intents, "hidden": hidden(scene, motion, seconds)}
+        return {"hidden": hidden(scene, motion, seconds)}
+
+    def intent(self, facts: OccludeFacts, variant: int) -> str:
+        return caption(dataclasses.replace(facts, fate=""), variant)
+
+    def parse(self, text: str) -> OccludeFacts:
+        return parse(text)
+
+    def judge(self, facts: OccludeFacts, reading: Reading) -> list[Line]:
+        """Look, colour, size, launch, direction, and whether the ball goes behind the panel; then
+        its fate, and whether it comes back as what it was and on its course, which an intent does
+        not ask.
+        """
+        stage, kept = reading.stage, reading.permanence
+        move = (None, None) if stage is None else (stage.camera.kind, stage.camera.direction)
+        balls = {} if stage is None else {ball.colour: ball for ball in stage.steady.balls}
+        own = balls.get(facts.colour)
+        lines = judge_look(facts.look, reading.style, move)
+        for fact in ("colour", "size", "launch", "direction"):
+            shown = None if own is None else getattr(own, fact)
+            lines.append(Line.compare(facts.colour, fact, getattr(facts, fact), shown))
+        lines.append(Line.compare(facts.colour, "goes behind the panel", True, kept is not None))
+        if facts.fate:
+            shown = seen_fate(reading, facts.colour)
+            lines.append(Line.compare(facts.colour, "fate", facts.fate, shown))
+            for fact, field in (("is the same", "same"), ("on its course", "on_course")):
+                shown = None if kept is None else getattr(kept, field)
+                lines.append(Line.compare(facts.colour, fact, True, shown))
+        return lines + unasked(balls, [facts.colour])
+
+
+def seen_fate(reading: Reading, colour: str) -> str | None:
+    """The fate that a clip shows of its ball of a colour; None where it is not seen before the
+    panel and after.
+    """
+    stage, kept = reading.stage, reading.permanence
+    if stage is None or stage.panel is None or kept is None or not kept.back:
+        return None
+    if not stage.panel.there[-1]:
+        return "revealed"
+    track = next((t for t in stage.steady.tracks if t.colour == colour), None)
+    there = np.flatnonzero(track.copies > 0) if track is not None else []
+    if len(there) < 2 or np.diff(there).max() < 2:
+        return None
+    longest = int(np.argmax(np.diff(there)))
+    before, after = track.position[there[longest : longest + 2], 0]
+    middle = 0.5 * (stage.panel.left + stage.panel.right)
+    return "passes" if (before < middle) != (after < middle) else "returns"
 
 
 def _panel(stream: Stream, facts: OccludeFacts, scene: Scene, last: float, seconds: float) -> Shape:
@@ -249,11 +296,11 @@ def caption(facts: OccludeFacts, variant: int = 0, held_out: bool = False) -> st
     pick = Picker(variant, held_out)
     look, launch, goes = (
         words_of(facts.look, pick),
-        pick(LAUNCHES[facts.launch]).format(d=facts.direction),
-        pick(GOES),
+        pick.phrase(LAUNCHES[facts.launch]).format(d=facts.direction),
+        pick.phrase(GOES),
     )
     text = f"{look}a {facts.size} {facts.colour} {NOUNS[pick.variant % 2]} {launch} {goes}"
-    return f"{text} {pick(FATES[facts.fate])}" if facts.fate else text
+    return f"{text} {pick.phrase(FATES[facts.fate])}" if facts.fate else text
 
 
 def parse(text: str) -> OccludeFacts:
@@ -263,18 +310,11 @@ def parse(text: str) -> OccludeFacts:
     """
     look, rest = parse_look(text)
     reader = Reader(rest)
-    reader.take(("a",), "'a'")
-    size = reader.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
-    colour = reader.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
-    reader.take(NOUNS, "'ball' or 'sphere'")
+    size, colour = reader.ball()
     launch, direction = reader.phrase(_LAUNCHES, "a launch such as 'rolls to the left'")
     reader.phrase({"": GOES}, f"{GOES[0]!r}")
-    fate = (
-        ""
-        if reader.peek()[0] == "end of text"
-        else reader.phrase(FATES, f"a fate such as {FATES['passes'][0]!r}")
-    )
-    word, column = reader.peek()
-    if word != "end of text":
-        raise CaptionError(column, "the end", word)
+    fate = ""
+    if not reader.ended:
+        fate = reader.phrase(FATES, f"a fate such as {FATES['passes'][0]!r}")
+        reader.finish()
     return OccludeFacts(colour, size, launch, direction, fate, look)

@@ -26,6 +26,8 @@ Clips have the paper's 32 frames at 10 fps (`modality.FORMATS["phyworld"]`).
 import dataclasses
 import math
 
+from sora_jax.worlds.playhouse.captions import CaptionError
+from sora_jax.worlds.playhouse.families.base import Family, Line, Reading
 from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.spec import BACKDROPS, GRAVITIES, SILENCE, Ball, Scene
 from sora_jax.worlds.playhouse.stream import Stream
@@ -71,21 +73,28 @@ class PhyWorldFacts:
         return f"{self.task} v {self.speeds} r {self.radii}"
 
 
-class PhyWorld:
+SETS = tuple((task, size) for task in TASKS for size in ("30k", "300k"))
+
+
+class PhyWorld(Family):
     """One task at one size of its training set."""
 
     splits = ("train", "val", "ood_velocity", "ood_size", "ood_velocity_size")
-    styles = ()
     facts_type = PhyWorldFacts
-    version, words, text_length = 1, (), 1  # nothing is said
+    words, text_length, formats = (), 1, ("phyworld",)  # nothing is said
+    longest = math.inf  # its balls never meet a floor
 
     def __init__(self, task: str, size: str):
         self.task, self.size, self.name = task, size, f"phyworld_{task}_{size}"
         self.balls = self.max_balls = 2 if task == "collision" else 1
-        self.number = 10 + TASKS.index(task)  # both sizes share their `val` and OOD scenes
         speeds, radii = GRIDS[self.balls, size]
         self.grid = (speeds,) * self.balls + (radii,) * self.balls
         self.train_size = math.prod(self.grid)
+
+    @property
+    def random_key(self) -> tuple[int, ...]:
+        """Both sizes of a task share it, and so their `val` and OOD scenes."""
+        return (10 + TASKS.index(self.task),)
 
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
@@ -166,7 +175,14 @@ class PhyWorld:
     def caption(self, facts: PhyWorldFacts, variant: int, split: str) -> str:
         return ""
 
-    def details(
-        self, scene: Scene, motion: Trajectory, facts: PhyWorldFacts, seconds: float
-    ) -> dict:
-        return {}
+    def parse(self, text: str) -> PhyWorldFacts:
+        """Raises CaptionError, always: these scenes have no captions."""
+        raise CaptionError(1, "no text, for scenes of PhyWorld have no captions", text)
+
+    def judge(self, facts: PhyWorldFacts, reading: Reading) -> list[Line]:
+        """Speeds and radii, none of them read: a clip of PhyWorld is scored against its scene
+        (`oracles.phyworld`).
+        """
+        why = "no prompt asks it; oracles.phyworld scores a clip against its scene"
+        numbers = [("speed", v) for v in facts.speeds] + [("radius", r) for r in facts.radii]
+        return [Line.unread(None, fact, value, why) for fact, value in numbers]

@@ -14,17 +14,18 @@ The split is a hash of the factor tuple (`Facts.key`): one combination in ten be
 
 import dataclasses
 import math
-import zlib
 
 import numpy as np
 
-from sora_jax.worlds.playhouse.captions import MAX_BALLS, WORDS, BallFacts, Facts, caption
+from sora_jax.worlds.playhouse.captions import WORDS, BallFacts, Facts, caption, parse
+from sora_jax.worlds.playhouse.families.base import Family, Line, Reading, unasked
 from sora_jax.worlds.playhouse.simulate import REST_GRAVITY, REST_SPEED, TooManyEvents, simulate
 from sora_jax.worlds.playhouse.spec import (
     AMBIENCES,
     BELOW_FLOOR,
     COLOURS,
     DIRECTIONS,
+    GRAVITIES,
     MATERIALS,
     ROOM_BACKDROPS,
     SIZES,
@@ -45,15 +46,13 @@ HEADROOM = 0.05  # metres between a ball and the upper edge
 COUNT_WEIGHTS = {1: 0.45, 2: 0.42, 3: 0.13}
 LAUNCH_WEIGHTS = {"dropped": 0.35, "thrown": 0.4, "rolled": 0.25}
 BOUNCE_WEIGHTS = {1: 0.4, 2: 0.4, 3: 0.2}
+OF_A_BALL = ("size", "launch", "direction", "bounces")
 
 
-class Room:
-    """The family as `draw.py` wants it."""
+class Room(Family):
+    """The family `room`. gravity in m/s^2."""
 
-    name, number, version, max_balls = "room", 0, 1, MAX_BALLS
-    splits = ("train", "val")
-    styles = ()
-    facts_type = Facts
+    name, facts_type, gravity = "room", Facts, GRAVITIES["earth"]
     # three balls may take 52, once in thousands of captions, which is then cut
     words, text_length = WORDS, 48
 
@@ -64,21 +63,42 @@ class Room:
     def draw_facts(self, stream: Stream, split: str, count: int) -> Facts:
         return draw_balls(stream, count)
 
-    def split_of(self, facts: Facts) -> str:
-        return "val" if zlib.crc32(facts.key().encode()) % 10 == 0 else "train"
-
     def draw_scene(
         self, stream: Stream, facts: Facts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        scene = draw_alone(stream, facts, seconds)
+        scene = draw_alone(stream, facts, seconds, gravity=self.gravity)
         motion = scene and play(scene, facts, seconds)
         return (scene, motion) if motion else None
 
     def caption(self, facts: Facts, variant: int, split: str) -> str:
         return caption(facts, variant)
 
-    def details(self, scene: Scene, motion: Trajectory, facts: Facts, seconds: float) -> dict:
-        return {}
+    def parse(self, text: str) -> Facts:
+        return parse(text)
+
+    def judge(self, facts: Facts, reading: Reading) -> list[Line]:
+        return judge_balls(facts, reading)
+
+
+def judge_balls(told: Facts, reading: Reading) -> list[Line]:
+    """Every fact of every ball, then the balls that the caption does not have. A ball is known by
+    its colour.
+    """
+    seen = {ball.colour: ball for ball in reading.facts.balls}
+    lines = [
+        Line.compare(None, "balls", len(told.balls), len(seen)),
+        Line.compare(None, "in one piece", True, reading.coherent if seen else None),
+    ]
+    for ball in told.balls:
+        own = seen.get(ball.colour)
+        lines.append(Line.compare(ball.colour, "colour", ball.colour, own and own.colour))
+        for fact in OF_A_BALL:
+            asked = getattr(ball, fact)
+            # nothing is asked of the direction of a dropped ball
+            if fact != "direction" or asked is not None:
+                shown = None if own is None else getattr(own, fact)
+                lines.append(Line.compare(ball.colour, fact, asked, shown))
+    return lines + unasked(seen, [ball.colour for ball in told.balls])
 
 
 def draw_balls(stream: Stream, count: int) -> Facts:
@@ -104,7 +124,7 @@ def draw_alone(
     seconds: float,
     sizes=SIZES,
     speed: float = 1.0,
-    gravity: float = 9.8,
+    gravity: float = GRAVITIES["earth"],
 ) -> Scene | None:
     """A scene that would fulfil the facts if no ball met another; None if the balls do not fit into
     the room.

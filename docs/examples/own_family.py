@@ -1,0 +1,26 @@
+"""An own family of scenes: rooms on the moon.
+
+    python -m experiments.build_data --import=docs/examples/own_family.py --family=moon \
+        --num_train=1000 --num_val=100 --data_dir=data
+
+Every command that takes --family takes --import too. The family has scenes of its own, because its
+name enters their random keys. The oracles of launches and bounces know the gravity of the earth, so
+the judge says that these facts are not read.
+"""
+
+from sora_jax.worlds.playhouse.families import FAMILIES
+from sora_jax.worlds.playhouse.families.base import Line
+from sora_jax.worlds.playhouse.families.room import Room
+from sora_jax.worlds.playhouse.spec import GRAVITIES
+
+
+@FAMILIES.register
+class Moon(Room):
+    name, gravity = "moon", GRAVITIES["moon"]
+
+    def judge(self, facts, reading):
+        why, flight = "its oracle knows the gravity of the earth", ("launch", "bounces")
+        return [
+            Line.unread(line.ball, line.fact, line.asked, why) if line.fact in flight else line
+            for line in super().judge(facts, reading)
+        ]

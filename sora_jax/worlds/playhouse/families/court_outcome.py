@@ -1,0 +1,205 @@
+"""What becomes of a throw, a shot or a jump of family `court`, from its exact motion, and by how
+much another launch would have another outcome.
+
+All of it is for scenes whose target is to the right (`furniture.mirrored_scene` turns others).
+
+`margins` changes the launch's velocity by dv in eight directions (a jump: its speed) until the
+outcome is another one. Before the outcome is decided, at time t, the paths then differ by
+
+    d = |dv| t                                                                                   (1)
+
+and the margin is the largest d of a short ladder up to which no direction changes the outcome: a
+lower bound in metres.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from sora_jax.worlds.playhouse.families.court_captions import CourtFacts
+from sora_jax.worlds.playhouse.families.furniture import (
+    BOARD,
+    EXTENT,
+    GOAL,
+    HOOP_BACK,
+    HOOP_FRONT,
+)
+from sora_jax.worlds.playhouse.simulate import NoClosedForm, TooManyEvents, simulate
+from sora_jax.worlds.playhouse.spec import Scene
+from sora_jax.worlds.playhouse.trajectory import Trajectory
+
+CLEAR_START, QUIET_END = 0.25, 0.4  # seconds in which nothing is decided
+PASS = 1e-6  # metres: rounding of where a line is passed
+LADDER = (0.75, 1.5, 2.5, 4.0)  # d of equation (1) in pixels at 64
+WAYS = (
+    (1, 0),
+    (-1, 0),
+    (0, 1),
+    (0, -1),
+    (0.7, 0.7),
+    (-0.7, 0.7),
+    (0.7, -0.7),
+    (-0.7, -0.7),
+)
+
+
+def outcome(scene: Scene, action: str, seconds: float) -> str | None:
+    """The outcome, or None for one that has no name here, or that comes too early or too late to be
+    seen.
+    """
+    found = judged(scene, action, seconds)
+    return found[0] if found and CLEAR_START <= found[1] <= seconds - QUIET_END else None
+
+
+def judged(scene: Scene, action: str, seconds: float) -> tuple[str, float] | None:
+    """(outcome, the moment from which it is decided)."""
+    try:
+        motion = simulate(scene, seconds)
+    except (TooManyEvents, NoClosedForm):
+        return None
+    return {"throw": _throw, "shot": _shot, "jump": _jump}[action](scene, motion, seconds)
+
+
+def _crossings(
+    motion: Trajectory, axis: int, where: float, seconds: float
+) -> list[tuple[float, float, float]]:
+    """When the ball's centre passes x = where (axis 0) or y = where (axis 1): (time, the other
+    coordinate, speed along the axis).
+    """
+    found, arcs = [], motion.arcs[0]
+    ends = [*arcs[1:, 0].tolist(), seconds]
+    slides = motion.turns[0][:, 0].tolist() if motion.turns else [0.0] * len(arcs)
+    for (t, x, y, vx, vy, ay), ax, end in zip(arcs.tolist(), slides, ends):
+        (p, v, a), (q, w, b) = (
+            ((x, vx, ax), (y, vy, ay)) if axis == 0 else ((y, vy, ay), (x, vx, ax))
+        )
+        for dt in _when(p - where, v, a, end - t):
+            found.append((t + dt, q + w * dt + 0.5 * b * dt * dt, v + a * dt))
+    return found
+
+
+def _when(p: float, v: float, a: float, end: float) -> list[float]:
+    """Roots of p + v t + a t^2 / 2 in (0, end), ascending."""
+    if a == 0.0:
+        return [-p / v] if v != 0.0 and 0.0 < -p / v < end else []
+    inside = v * v - 2.0 * a * p
+    if inside < 0.0:
+        return []
+    root = math.sqrt(inside)
+    return [t for t in sorted(((-v - root) / a, (-v + root) / a)) if 0.0 < t < end]
+
+
+def _throw(scene: Scene, motion: Trajectory, seconds: float):
+    h, r = scene.shapes[0].points[0][1], scene.balls[0].radius
+    floor = next((c.time for c in motion.contacts if c.kind == "floor"), seconds)
+    touched = [
+        (c.time, "board" if c.b == 2 else "rim")
+        for c in motion.contacts
+        if c.kind == "shape" and c.time < floor
+    ]
+    passes = [(t, x, v) for t, x, v in _crossings(motion, 1, h, seconds)]
+    through = [(t, v) for t, x, v in passes if HOOP_FRONT < x < HOOP_BACK]
+    if any(v > 0.0 for _, v in through) and not (
+        touched and touched[0][0] < min(t for t, v in through if v > 0.0)
+    ):
+        return None  # up through the hoop
+    down = [t for t, v in through if v < 0.0]
+    if down and (down[0] > floor or len(down) > 1):
+        return None
+    over = [
+        t
+        for t, y, v in _crossings(motion, 0, BOARD, seconds)
+        if v > 0.0 and y > scene.shapes[2].points[1][1] and t < floor
+    ]
+    if over:  # what it touches on its way back from the wall is of no account
+        touched = [(t, what) for t, what in touched if t < over[0]]
+    before = [what for t, what in touched if not down or t < down[0]]
+    decided = touched[0][0] if before else (down[0] if down else None)
+    if down:
+        if not before:
+            return "swish", decided
+        return (
+            "bank-in" if before[0] == "board" else "rim-in" if set(before) == {"rim"} else None
+        ), decided
+    if before:
+        return (
+            "board-out" if before[0] == "board" else "rim-out" if set(before) == {"rim"} else None
+        ), decided
+    wall = next((c.time for c in motion.contacts if c.kind == "wall"), seconds)
+    if over and over[0] < wall:
+        return "airball", over[0]
+    reached = [x for t, x, v in passes if v < 0.0 and t < floor]
+    x_floor = motion.positions(np.array([floor]))[0, 0, 0]
+    if all(x < HOOP_FRONT for x in reached) and x_floor - r < HOOP_BACK and wall > floor:
+        return "short", next((t for t, x, v in passes if v < 0.0), floor)
+    return None
+
+
+def _shot(scene: Scene, motion: Trajectory, seconds: float):
+    h = scene.shapes[0].points[0][1]
+    touched = [
+        (c.time, ("bar", "keeper", "net", "net")[c.b]) for c in motion.contacts if c.kind == "shape"
+    ]
+    across = [(t, y, v) for t, y, v in _crossings(motion, 0, GOAL, seconds)]
+    first = touched[0] if touched else (seconds, None)
+    last = motion.positions(np.array([seconds - 1e-6]))[0, 0, 0]
+    if across and across[0][0] < first[0]:
+        t, y, _ = across[0]
+        return ("in", t) if y < h and len(across) == 1 and last > GOAL else None
+    if across or first[1] not in ("keeper", "bar"):
+        return None
+    return ("saved" if first[1] == "keeper" else "post"), first[0]
+
+
+def _jump(scene: Scene, motion: Trajectory, seconds: float):
+    (edge, _), (far, low), r = (
+        scene.shapes[0].points[2],
+        scene.shapes[1].points[3],
+        scene.balls[0].radius,
+    )
+    if not motion.contacts:
+        return None
+    first = motion.contacts[0]
+    x, y = motion.positions(np.array([first.time]))[0, 0]
+    end_x, end_y = motion.positions(np.array([seconds - 1e-6]))[0, 0]
+    if first.kind == "shape" and first.b == 1 and x >= far and y > low:
+        steady = (
+            all(x >= far for _, x, _ in _crossings(motion, 1, low, seconds))
+            and end_x >= far
+            and end_y > low
+        )
+        return ("lands", first.time) if steady else None
+    on_top = any(
+        c.kind == "shape" and c.b == 1 and _top(motion, c.time, far, low + r)
+        for c in motion.contacts
+    )
+    return ("falls", first.time) if not on_top and edge < end_x < far and end_y < low else None
+
+
+def _top(motion, time, far, height):
+    x, y = motion.positions(np.array([time]))[0, 0]
+    return x >= far - PASS and abs(y - height) < PASS
+
+
+def margins(scene: Scene, facts: CourtFacts, seconds: float) -> tuple[float, float]:
+    """(metres, m/s): `Take.margin` and `Take.margin_speed` of a scene whose target is to the right;
+    equation (1).
+    """
+    _, decided = judged(scene, facts.action, seconds)
+    ball, ways = scene.balls[0], WAYS[:2] if facts.action == "jump" else WAYS
+    safe = 0.0
+    for pixels in LADDER:
+        distance = pixels * EXTENT / 64.0
+        dv = distance / decided
+        for x, y in ways:
+            velocity = ball.velocity[0] + x * dv, ball.velocity[1] + y * dv
+            spin = -velocity[0] / ball.radius if facts.action == "jump" else ball.spin
+            other = dataclasses.replace(
+                scene, balls=(dataclasses.replace(ball, velocity=velocity, spin=spin),)
+            )
+            found = judged(other, facts.action, seconds)
+            if found is None or found[0] != facts.outcome:
+                return safe, safe / decided
+        safe = distance
+    return safe, safe / decided
