@@ -15,6 +15,7 @@ from experiments import sample
 from sora_jax import cli, media
 from sora_jax.clip import Clip
 from sora_jax.oracles import verdict
+from sora_jax.pipelines import record
 from sora_jax.pipelines.generated import Generated
 
 PROMPT = "a large red ball is thrown to the left and bounces twice"
@@ -241,6 +242,6 @@ def test_facts_that_no_oracle_reads_are_said_and_not_counted():
         {"ball": None, "fact": "voice", "asked": "red", "seen": None, "met": None},
     ]
     facts = [{"reason": None, **lines[0]}, {"reason": "the clip has no sound", **lines[1]}]
-    told = sample.facts_table({"met": True, "facts": facts, "family": "film"})
+    told = record.facts_table({"met": True, "facts": facts, "family": "film"})
     assert told.startswith("prompt met: 1 of 1 facts")
     assert "not read: the clip has no sound" in told.splitlines()[-1]

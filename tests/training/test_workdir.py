@@ -43,7 +43,7 @@ def test_the_same_run_goes_on_and_another_does_not(tmp_path):
     longer = refusal(path, Run(train=TrainConfig(steps=300)))
     assert f"{path} holds a run of 200 steps, not 300" in longer
     assert (
-        "--config.train.steps=200" in longer
+        "config.train.steps=200" in longer
         and f"init_from={path}/weights.safetensors in another workdir" in longer
     )
 
