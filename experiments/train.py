@@ -11,7 +11,8 @@ The same command given again continues the run from its last checkpoint, bitwise
 stopped. The end writes WORKDIR/weights.safetensors: the averaged weights, with the configuration,
 the loss curve and what they were trained on.
 
-tensorboard --logdir=WORKDIR/tensorboard shows losses by modality and noise level, speed and memory.
+tensorboard --logdir=WORKDIR/tensorboard (pip install -e '.[tensorboard]') shows losses by modality
+and noise level, speed and memory.
 --config.profile.start=50 adds five steps of JAX's profiler from step 50 on,
 --config.sample.every=500 clips of a few prompts, also written into WORKDIR/samples.
 
