@@ -116,13 +116,13 @@ def mixed(clips: list[Example], readings: list[Reading], how: str) -> list[list[
     `suites.Suite.mixed` says.
     """
     if how == "frames":
-        return [[(c, c.read())] for c in examples.disordered(clips)]
+        return [[(c, Reading(c))] for c in examples.disordered(clips)]
     if how == "pieces":
         made = []
         for c, reading in zip(clips, readings):
             samples = shuffled_pieces(c.samples, c.take.index).astype(np.float32)
             other = dataclasses.replace(c, samples=samples)
-            made.append([(other, reading.with_sound_of(other.read()))])
+            made.append([(other, reading.with_sound_of(Reading(other)))])
         return made
     pairs = partners([c.take for c in clips])
     if how == "sounds":

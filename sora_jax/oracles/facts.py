@@ -7,12 +7,31 @@ which the ball rises again. The result is compared with the facts of a caption b
 balls of a scene have distinct colours, so the colour says which is which.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sora_jax.oracles import arcs
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.conditions import Condition
+from sora_jax.oracles.corruptions import (
+    double,
+    freeze,
+    mirror,
+    recolour,
+    resized,
+    reverse,
+    teleport,
+    vanish,
+    visitor,
+)
+from sora_jax.oracles.examples import VIDEO, Example
 from sora_jax.oracles.tracker import SAME_SIZE, Track, lasting
 from sora_jax.worlds.playhouse.captions import BallFacts, Facts
 from sora_jax.worlds.playhouse.spec import SIZES
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
 
 SIZE_EDGE = 0.5 * (SIZES["small"][1] + SIZES["large"][0])  # metres: smaller radii are small
 # m/s sideways and up or down at time 0, below which a ball in the air was let go from rest
@@ -119,3 +138,35 @@ def tracked(tracks: list[Track], told: Facts) -> np.ndarray:
     return np.all([t.found for t in asked], axis=0) & ~np.any(
         [np.zeros(frames, bool), *others], axis=0
     )
+
+
+class FactsOracle(Oracle):
+    """What a caption would say of a clip. Reads `captions.Facts`."""
+
+    name = "facts"
+    media = (VIDEO,)
+    tolerance = "every fact of every ball"
+    # A few reversed clips stay correct: a rolled ball that a wall sends back rolls the same way
+    # when played backwards.
+    corruptions = (
+        vanish,
+        teleport,
+        double,
+        visitor,
+        recolour,
+        mirror,
+        reverse,
+        freeze,
+        resized,
+    )
+
+    def read(self, reading: "Reading") -> Facts:
+        return reading.facts
+
+    def judge(self, example: Example, reading: "Reading") -> bool:
+        """Does every fact of the caption hold?"""
+        return compare(reading.facts, example.take.facts, reading.coherent)["all"]
+
+    def asked(self, condition: Condition, example: Example) -> bool:
+        """A mirror needs a ball with a direction."""
+        return condition is not mirror or any(b.direction for b in example.take.facts.balls)
