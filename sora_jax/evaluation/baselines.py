@@ -37,6 +37,7 @@ Pair = tuple[Example, Reading]
 
 
 def copy_last_frame(clips: list[Example]) -> list[Example]:
+    """The first GIVEN frames, and the last of them from there on; silence."""
     index = np.minimum(np.arange(clips[0].format.frames), GIVEN - 1)
     return [
         dataclasses.replace(c, frames=c.frames[index], samples=np.zeros_like(c.samples))
@@ -63,6 +64,7 @@ def _straight(clip: Example) -> Take:
 
 
 def linear_extrapolation(clips: list[Example]) -> list[Example]:
+    """Every ball goes on in a straight line at the speed of the first GIVEN frames; silence."""
     made = examples.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
     return [
         dataclasses.replace(c, frames=m.frames, samples=np.zeros_like(c.samples))

@@ -101,7 +101,7 @@ def _move_of(take: Take) -> tuple[str, str | None]:
 
 
 class CameraOracle(Oracle):
-    """How the camera of a film moves. Reads `Camera`; None without posts to see it by."""
+    """How the camera of a film moves."""
 
     name = "camera"
     media = (VIDEO,)
@@ -110,6 +110,7 @@ class CameraOracle(Oracle):
     stage = "film"
 
     def read(self, reading: "Reading") -> Camera | None:
+        """The move and its views; None without posts to see it by."""
         return read_camera(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool:

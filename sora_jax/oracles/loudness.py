@@ -111,9 +111,7 @@ def loudness(c: Example) -> np.ndarray:
 
 
 class LoudnessOracle(Oracle):
-    """Whether what strikes faster is louder. Reads (approach speed in m/s, level in dB) of every
-    floor or wall impact that is both seen and heard.
-    """
+    """Whether what strikes faster is louder."""
 
     name = "loudness"
     media = (VIDEO, AUDIO)
@@ -121,6 +119,7 @@ class LoudnessOracle(Oracle):
     corruptions = (loudness,)
 
     def read(self, reading: "Reading") -> list[tuple[float, float]]:
+        """(approach speed in m/s, level in dB) of the impacts that are seen and heard."""
         return impacts(reading)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:

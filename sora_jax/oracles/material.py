@@ -145,9 +145,7 @@ def octave(c: Example) -> np.ndarray:
 
 
 class MaterialOracle(Oracle):
-    """What things that strike are made of. Reads the material of each impact heard; None for
-    silence.
-    """
+    """What things that strike are made of."""
 
     name = "material"
     media = (AUDIO,)
@@ -155,6 +153,7 @@ class MaterialOracle(Oracle):
     corruptions = (octave,)
 
     def read(self, reading: "Reading") -> list[str | None]:
+        """The material of each impact heard; None for silence."""
         return [read_material(reading.samples, t, reading.rate)[0] for t in reading.heard]
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:

@@ -168,7 +168,7 @@ def _all_found(found: list[float], take: Take, window: float) -> bool | None:
 
 
 class VideoOnsetsOracle(Oracle):
-    """When things strike in the picture. Reads the times of impacts in s."""
+    """When things strike in the picture."""
 
     name = "onsets_video"
     media = (VIDEO,)
@@ -176,6 +176,7 @@ class VideoOnsetsOracle(Oracle):
     corruptions = (reverse, freeze, slow)
 
     def read(self, reading: "Reading") -> list[float]:
+        """Times of the impacts, s."""
         return reading.seen
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
@@ -184,7 +185,7 @@ class VideoOnsetsOracle(Oracle):
 
 
 class AudioOnsetsOracle(Oracle):
-    """When things strike in the sound. Reads the times of impacts in s."""
+    """When things strike in the sound."""
 
     name = "onsets_audio"
     media = (AUDIO,)
@@ -192,6 +193,7 @@ class AudioOnsetsOracle(Oracle):
     corruptions = (late, backwards)
 
     def read(self, reading: "Reading") -> list[float]:
+        """Times of the impacts, s."""
         return reading.heard
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:

@@ -290,7 +290,7 @@ def _asked_for(take: Take) -> tuple[str, str, str]:
 
 
 class OutcomeOracle(Oracle):
-    """What comes of a throw, a shot or a jump. Reads `Outcome`; None without furniture."""
+    """What comes of a throw, a shot or a jump."""
 
     name = "outcome"
     media = (VIDEO,)
@@ -310,6 +310,7 @@ class OutcomeOracle(Oracle):
     stage = "court"
 
     def read(self, reading: "Reading") -> Outcome | None:
+        """The action and its outcome; None without furniture."""
         return read_outcome(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:

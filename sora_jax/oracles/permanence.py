@@ -297,8 +297,8 @@ def in_front(clips: list[Example]) -> list[Example]:
 
 
 class PermanenceOracle(Oracle):
-    """Whether what goes behind a panel comes out, or is there when it lifts, as what it was and on
-    its course. Reads `Permanence`; None where nothing is hidden.
+    """Whether a ball that a panel hides comes out, or is there when the panel lifts, as the same
+    ball on its course.
     """
 
     name = "permanence"
@@ -309,6 +309,7 @@ class PermanenceOracle(Oracle):
     stage = "occlude"
 
     def read(self, reading: "Reading") -> Permanence | None:
+        """What becomes of the hidden ball; None where nothing is hidden."""
         return read_permanence(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool:

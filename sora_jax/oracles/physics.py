@@ -108,10 +108,10 @@ class Physics:
 
 def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
     """The laws in the tracks of a clip of `size` pixels; None where there is no ball."""
-    there = lasting(tracks)
-    if not there:
+    found = lasting(tracks)
+    if not found:
         return None
-    balls = [_Ball(t, fps) for t in there]
+    balls = [_Ball(t, fps) for t in found]
     gains, kicks, slips, errors, rebounds = (
         0,
         sum(arcs.drifts(b.pieces, fps) for b in balls),
@@ -151,9 +151,9 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
         float(
             max(0.0, *(_overlap(b, [o for o in balls if o is not b]) for b in balls), 0.0) * pixels
         ),
-        sum(t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(there, balls)),
+        sum(t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(found, balls)),
         int(max(np.sum(~t.found if t.lasting else t.copies > 0) for t in tracks)),
-        max(t.swelling for t in there),
+        max(t.swelling for t in found),
     )
 
 
@@ -211,10 +211,14 @@ def _overlap(ball: _Ball, others: list[_Ball]) -> float:
 
 def read_gravity(tracks: list[Track], fps: float) -> float | None:
     """g in m/s^2 from all flights of a clip; None where nothing flies."""
-    there = lasting(tracks)
-    cost = functools.cache(lambda g: sum(arcs.cost(t, fps, g) for t in there))
-    if not there:
+    found = lasting(tracks)
+    if not found:
         return None
+
+    @functools.cache
+    def cost(g: float) -> float:
+        return sum(arcs.cost(t, fps, g) for t in found)
+
     costs = np.array([cost(float(g)) for g in GRID])
     if np.ptp(costs) < 2.0 * arcs.PENALTY:  # all balls lie: any gravity will do
         return None
@@ -263,7 +267,7 @@ def tunnel(c: Example) -> Trajectory:
 
 
 class PhysicsOracle(Oracle):
-    """Whether the balls move as bodies do. Reads `Physics`; None without a ball."""
+    """Whether the balls move as bodies do."""
 
     name = "physics"
     media = (VIDEO,)
@@ -283,6 +287,7 @@ class PhysicsOracle(Oracle):
     ceiling = STRICT
 
     def read(self, reading: "Reading") -> Physics | None:
+        """The laws that the balls keep or break; None without a ball."""
         return read_physics(reading.tracks, reading.fps, reading.frames.shape[2])
 
     def judge(self, example: Example, reading: "Reading") -> bool:

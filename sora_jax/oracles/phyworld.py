@@ -93,14 +93,14 @@ def centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
 
 
 def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
-    """The same as the paper's parser reads it."""
+    """`centres` as the paper's parser reads them."""
     bright = frames * 255.0 > 127.0
     wanted = np.array([name == colour for name in BALLS])
     mask = (bright[..., 0] == wanted[0]) & ~bright[..., 1] & (bright[..., 2] == wanted[1])
     out = np.full((len(frames), 2), np.nan)
-    for f, there in enumerate(mask):
-        if there.any():
-            rows, columns = np.nonzero(there)
+    for f, pixels in enumerate(mask):
+        if pixels.any():
+            rows, columns = np.nonzero(pixels)
             out[f] = from_pixels(
                 np.array([columns.mean(), rows.mean()]), extent, frames.shape[2], 0.0
             )
@@ -149,7 +149,7 @@ def compare_motion(
 
 
 class MotionOracle(Oracle):
-    """How PhyWorld's balls move. Reads the centres [F, 2] of the ball of each colour, in units."""
+    """How PhyWorld's balls move."""
 
     name = "motion"
     media = (VIDEO,)
@@ -158,6 +158,7 @@ class MotionOracle(Oracle):
     stage = "phyworld"
 
     def read(self, reading: "Reading") -> dict[str, np.ndarray]:
+        """{colour: centres [F, 2] in units} (`centres`)."""
         return {colour: centres(reading.frames, colour, EXTENT) for colour in BALLS}
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:

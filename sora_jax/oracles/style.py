@@ -176,7 +176,7 @@ def turn(clips: list[Example]) -> list[Example]:
 
 
 class StyleOracle(Oracle):
-    """The style that a clip is drawn in. Reads a name in STYLES; None for none of them."""
+    """The style that a clip is drawn in."""
 
     name = "style"
     media = (VIDEO,)
@@ -187,6 +187,7 @@ class StyleOracle(Oracle):
     empty = BLANK
 
     def read(self, reading: "Reading") -> str | None:
+        """A name in STYLES; None for none of them."""
         return read_style(reading.frames)
 
     def judge(self, example: Example, reading: "Reading") -> bool:

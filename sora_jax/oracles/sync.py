@@ -71,7 +71,7 @@ def agreement(heard: list[float], seen: list[float]) -> Sync:
 
 
 class SyncOracle(Oracle):
-    """Whether picture and sound strike together. Reads `Sync`."""
+    """Whether picture and sound strike together."""
 
     name = "sync"
     media = (VIDEO, AUDIO)
@@ -79,6 +79,7 @@ class SyncOracle(Oracle):
     corruptions = (reverse, slow, late, backwards)
 
     def read(self, reading: "Reading") -> Sync:
+        """The agreement of impacts seen and heard."""
         return reading.sync
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:

@@ -276,7 +276,7 @@ def _centroid(core, other, alpha) -> tuple[float, float, float]:
 
 
 class TrackerOracle(Oracle):
-    """Where each ball is. Reads a `Track` of every colour seen."""
+    """Where each ball is."""
 
     name = "tracker"
     media = (VIDEO,)
@@ -284,6 +284,7 @@ class TrackerOracle(Oracle):
     corruptions = (vanish, teleport, double, visitor, recolour, resized)
 
     def read(self, reading: "Reading") -> list[Track]:
+        """A track of every colour seen."""
         return reading.tracks
 
     def judge(self, example: Example, reading: "Reading") -> bool:

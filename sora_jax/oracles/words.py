@@ -101,6 +101,7 @@ class Bands:
 
     @classmethod
     def of(cls, samples: np.ndarray) -> "Bands":
+        """Those of mono samples [S] at 16 kHz."""
         padded = np.pad(np.asarray(samples, np.float64), WINDOW // 2)
         windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
         spectrum = np.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1], 512)
@@ -221,7 +222,7 @@ def read_words(samples: np.ndarray) -> list[tuple[float, str]]:
     bands, heard = Bands.of(without_impacts(samples, onsets)[0]), []
     marks = [round(o.time * SAMPLE_RATE / HOP) for o in onsets]
     for first, end in segments(bands):
-        k, score = _told(bands, first, end)
+        k, score = _classified(bands, first, end)
         if k == NONE or score < SURE:
             marked = [at for at in marks if first < at < end]
             parts = [
@@ -230,37 +231,38 @@ def read_words(samples: np.ndarray) -> list[tuple[float, str]]:
                 for b in (*marked, end)
                 if b - 1 > a + 1 and (cut := _cut_back(bands, a, b - (b < end)))
             ]
-            told = [(*_told(bands, *part)[::-1], part[0]) for part in set(parts)]
+            found = [(*_classified(bands, *part)[::-1], part[0]) for part in set(parts)]
             score, k, first = max(
-                ((s, k, a) for s, k, a in told if k != NONE and s > SURE), default=(score, k, first)
+                ((s, k, a) for s, k, a in found if k != NONE and s > SURE),
+                default=(score, k, first),
             )
         if k != NONE:
             heard.append((first * HOP / SAMPLE_RATE, list(voice.WORDS)[k]))
     return heard
 
 
-def _told(bands: Bands, first: int, end: int) -> tuple[int, float]:
+def _classified(bands: Bands, first: int, end: int) -> tuple[int, float]:
     """The class of frames [first, end), and its score."""
     x, weights = _trained()
     scores = _kernel(features(bands, first, end)[None], x)[0] @ weights
     return int(np.argmax(scores)), float(np.max(scores))
 
 
-def errors(heard: list[str], said: list[str]) -> int:
+def errors(heard: list[str], true: list[str]) -> int:
     """Numerator of (3): the least number of words to replace, add or take away."""
-    row = list(range(len(said) + 1))
+    row = list(range(len(true) + 1))
     for i, h in enumerate(heard, start=1):
         before, row[0] = row[0], i
-        for j, s in enumerate(said, start=1):
+        for j, s in enumerate(true, start=1):
             before, row[j] = row[j], min(before + (h != s), row[j] + 1, row[j - 1] + 1)
     return row[-1]
 
 
-def word_error_rate(heard: list[str], said: list[str]) -> float | None:
+def word_error_rate(heard: list[str], true: list[str]) -> float | None:
     """Equation (3); None where nothing was said: there is nothing to get wrong then, only to
     invent.
     """
-    return errors(heard, said) / len(said) if said else None
+    return errors(heard, true) / len(true) if true else None
 
 
 def said(take: Take) -> list[str]:
@@ -275,9 +277,7 @@ def pieces(c: Example) -> np.ndarray:
 
 
 class WordsOracle(Oracle):
-    """What is said in a clip. Reads the words, in order. Judged on voices that it was not trained
-    on.
-    """
+    """What is said in a clip. Judged on voices that it was not trained on."""
 
     name = "words"
     media = (AUDIO,)
@@ -286,6 +286,7 @@ class WordsOracle(Oracle):
     stage = "narrated"
 
     def read(self, reading: "Reading") -> list[str]:
+        """The words heard, in order."""
         if reading.samples is None:
             return []
         return [word for _, word in read_words(reading.samples)]
