@@ -25,7 +25,7 @@ import numpy as np
 from sora_jax.oracles import examples, phyworld
 from sora_jax.oracles.examples import Example
 from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.words import shuffled_pieces
+from sora_jax.oracles.words import pieces
 from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.phyworld import PhyWorldFacts
@@ -120,12 +120,10 @@ def mixed(clips: list[Example], readings: list[Reading], how: str) -> list[list[
     if how == "frames":
         return [[(c, Reading(c))] for c in examples.disordered(clips)]
     if how == "pieces":
-        made = []
-        for c, reading in zip(clips, readings):
-            samples = shuffled_pieces(c.samples, c.take.index).astype(np.float32)
-            other = dataclasses.replace(c, samples=samples)
-            made.append([(other, reading.with_sound_of(Reading(other)))])
-        return made
+        return [
+            [(other, reading.with_sound_of(Reading(other)))]
+            for other, reading in zip(pieces(clips), readings)
+        ]
     pairs = partners([c.take for c in clips])
     if how == "sounds":
         return [

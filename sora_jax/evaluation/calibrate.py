@@ -52,7 +52,8 @@ def calibrate(
     oracles: the names of those to judge; None for all that are registered.
     """
     names = tuple(ORACLES if oracles is None else oracles)
-    scores: Scores = {name: {} for name in names}
+    # rows in the order of each oracle's own conditions
+    scores: Scores = {name: {c.name: {} for c in conditions_of(ORACLES[name])} for name in names}
     for stage, planned in plan(names).items():
         staged = STAGES[stage](clips)
         known = {_media_of(clip): Reading(clip) for clip in staged}

@@ -177,6 +177,23 @@ def test_suites_are_chosen_by_name():
         run.chosen(["phisics"])
 
 
+def test_a_suite_of_ones_own_is_run_by_its_name():
+    own = Suite("own", suites.ROOM, {"balls": Metric("tracker", count)})
+    suites.SUITES.register(own)
+    try:
+        assert run.chosen(["own"]) == ["own"] and run.chosen(["all"])[-1] == "own"
+        assert own.ready == ("balls",)
+        with pytest.raises(UserError, match="suite 'own' is registered twice"):
+            suites.SUITES.register(own)
+    finally:
+        del suites.SUITES["own"]
+
+
+def test_every_metric_of_a_suite_names_a_registered_oracle():
+    for name, suite in suites.SUITES.items():
+        assert (suite.name, suite.ready) == (name, tuple(suite.metrics))
+
+
 def test_suites_that_ask_the_same_share_the_models_clips(tmp_path, monkeypatch):
     asked = []
 
