@@ -1,7 +1,7 @@
 """All that the oracles read in one clip, each part when it is first asked for and then kept.
 
 `Reading(clip).of("physics")` is what the registered oracle of that name reads. What several oracles
-share has a name of its own: `tracks`, `facts`, `heard`, ...
+share, and what judges of families ask for, has a name of its own: `tracks`, `facts`, `camera`, ...
 """
 
 import dataclasses
@@ -13,7 +13,10 @@ import numpy as np
 from sora_jax.clip import Clip
 from sora_jax.oracles import facts as facts_lib
 from sora_jax.oracles import onsets, sync, tracker
+from sora_jax.oracles.camera import Camera
 from sora_jax.oracles.catalogue import ORACLES
+from sora_jax.oracles.outcome import Outcome
+from sora_jax.oracles.permanence import Permanence
 from sora_jax.worlds.playhouse.captions import Facts
 
 FEWEST_FRAMES = 5  # an arc on both sides of one impact
@@ -136,6 +139,31 @@ class Reading:
             or self.unseen
             or ("nothing strikes, in the picture or in the sound" if nothing else None)
         )
+
+    @property
+    def words(self) -> list[str]:
+        """The words heard, in order."""
+        return self.of("words")
+
+    @property
+    def camera(self) -> Camera | None:
+        """How the camera of a film moves; None without posts to see it by."""
+        return self.of("camera")
+
+    @property
+    def style(self) -> str | None:
+        """The style that the clip is drawn in; None for none that the world has."""
+        return self.of("style")
+
+    @property
+    def permanence(self) -> Permanence | None:
+        """What becomes of the ball that goes behind a panel; None where none does."""
+        return self.of("permanence")
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """What is tried at a hoop, goal or gap, and what comes of it; None without furniture."""
+        return self.of("outcome")
 
     def to_dict(self) -> dict:
         """For JSON: unknown numbers are None, times in seconds, lengths in metres.
