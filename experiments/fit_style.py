@@ -25,7 +25,6 @@ def training_set(num_clips: int):
     import numpy as np
     from scipy import ndimage
 
-    from sora_jax.evaluation.conditions import tiles
     from sora_jax.modality import FORMATS
     from sora_jax.oracles import style
     from sora_jax.oracles.examples import render_takes
@@ -61,7 +60,7 @@ def training_set(num_clips: int):
             )
             if i % 2 == 0:
                 mixed, plain = (
-                    tiles(clip.frames, i),
+                    style.mixed_tiles(clip.frames, i),
                     np.broadcast_to(rng.uniform(size=3), clip.frames.shape),
                 )
                 none = len(style.STYLES)

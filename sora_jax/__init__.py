@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "FAMILIES": "worlds.playhouse.families",
     "FORMATS": "modality",
-    "ORACLES": "evaluation.calibrate",
+    "ORACLES": "oracles.catalogue",
     "Clip": "clip",
     "ClipFormat": "modality",
     "Guidance": "flow.guidance",

@@ -2,7 +2,6 @@
 
 from sora_jax.clip import Clip as Clip
 from sora_jax.errors import UserError as UserError
-from sora_jax.evaluation.calibrate import ORACLES as ORACLES
 from sora_jax.evaluation.run import evaluate as evaluate
 from sora_jax.flow.guidance import Guidance as Guidance
 from sora_jax.flow.sampler import SamplerConfig as SamplerConfig
@@ -13,6 +12,7 @@ from sora_jax.modality import ClipFormat as ClipFormat
 from sora_jax.models.st_dit import STDiT as STDiT
 from sora_jax.models.st_dit import STDiTConfig as STDiTConfig
 from sora_jax.oracles import read_clip as read_clip
+from sora_jax.oracles.catalogue import ORACLES as ORACLES
 from sora_jax.pipelines.generate import Pipeline as Pipeline
 from sora_jax.pipelines.load import load_pipeline as load_pipeline
 from sora_jax.pipelines.request import Request as Request

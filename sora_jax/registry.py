@@ -51,13 +51,15 @@ class Registry(dict[str, T]):
         A class is made an instance first, without arguments. Returns `value` as it was given.
 
         Raises:
-            UserError: the name is taken, or a member of the protocol is missing.
+            UserError: the name is taken, or a member of the protocol is missing or abstract.
         """
-        made = value() if isinstance(value, type) else value
+        members = _members(self.protocol)
+        abstract = getattr(value, "__abstractmethods__", frozenset()).intersection(members)
+        made = value() if isinstance(value, type) and not abstract else value
         name = getattr(made, "name", None) or getattr(made, "__name__", None)
         if not isinstance(name, str):
             raise UserError(f"{_where(value)}: a {self.kind} needs a name; give it name = '...'")
-        if missing := [m for m in _members(self.protocol) if not hasattr(made, m)]:
+        if missing := [m for m in members if m in abstract or not hasattr(made, m)]:
             raise UserError(
                 f"{self.kind} {name!r} of {_where(value)} lacks {', '.join(missing)}; "
                 f"{self.protocol.__module__}.{self.protocol.__name__} says what each is for"

@@ -1,5 +1,6 @@
 """Registries: names, protocols, and modules that add to them."""
 
+import abc
 from typing import Protocol
 
 import pytest
@@ -62,6 +63,39 @@ def test_a_missing_member_of_the_protocol_is_named(shapes):
     with pytest.raises(UserError, match="shape 'line' of .* lacks area; .*Shape says"):
         shapes.register(type("Line", (), {"name": "line"}))
     assert "line" not in shapes
+
+
+def test_a_missing_abstract_method_is_named():
+    class Filled(Protocol):
+        name: str
+        colour: str = "red"
+
+        @abc.abstractmethod
+        def area(self) -> float: ...
+
+        @abc.abstractmethod
+        def rim(self) -> float: ...
+
+    shapes = Registry("shape", Filled)
+
+    class Line(Filled):
+        name = "line"
+
+        def rim(self):
+            return 1.0
+
+    with pytest.raises(UserError, match="shape 'line' of .* lacks area; .*Filled says"):
+        shapes.register(Line)
+    assert not shapes
+
+    @shapes.register
+    class Disc(Line):
+        name = "disc"
+
+        def area(self):
+            return 3.0
+
+    assert shapes["disc"].colour == "red"
 
 
 def test_a_value_without_a_name_is_refused(shapes):

@@ -25,7 +25,7 @@ import numpy as np
 from sora_jax.oracles import examples, phyworld
 from sora_jax.oracles.examples import Example
 from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.words import shuffled_pieces
+from sora_jax.oracles.words import pieces
 from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.phyworld import PhyWorldFacts
@@ -37,6 +37,7 @@ Pair = tuple[Example, Reading]
 
 
 def copy_last_frame(clips: list[Example]) -> list[Example]:
+    """The first GIVEN frames, and the last of them from there on; silence."""
     index = np.minimum(np.arange(clips[0].format.frames), GIVEN - 1)
     return [
         dataclasses.replace(c, frames=c.frames[index], samples=np.zeros_like(c.samples))
@@ -63,6 +64,7 @@ def _straight(clip: Example) -> Take:
 
 
 def linear_extrapolation(clips: list[Example]) -> list[Example]:
+    """Every ball goes on in a straight line at the speed of the first GIVEN frames; silence."""
     made = examples.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
     return [
         dataclasses.replace(c, frames=m.frames, samples=np.zeros_like(c.samples))
@@ -116,14 +118,12 @@ def mixed(clips: list[Example], readings: list[Reading], how: str) -> list[list[
     `suites.Suite.mixed` says.
     """
     if how == "frames":
-        return [[(c, c.read())] for c in examples.disordered(clips)]
+        return [[(c, Reading(c))] for c in examples.disordered(clips)]
     if how == "pieces":
-        made = []
-        for c, reading in zip(clips, readings):
-            samples = shuffled_pieces(c.samples, c.take.index).astype(np.float32)
-            other = dataclasses.replace(c, samples=samples)
-            made.append([(other, reading.with_sound_of(other.read()))])
-        return made
+        return [
+            [(other, reading.with_sound_of(Reading(other)))]
+            for other, reading in zip(pieces(clips), readings)
+        ]
     pairs = partners([c.take for c in clips])
     if how == "sounds":
         return [

@@ -8,7 +8,7 @@ read in them.
     onsets      _kept: share of clips that keep all impacts and gain none; without: their largest
                 distance from the scene's (ms)
     mode        share of lone impacts whose dominant mode stays within 3 % of the original's
-    material    share of lone impacts whose material is told right
+    material    share of lone impacts whose material is read correctly
 
 What is lost is a miss of the share, and has no distance. Mode and material are read where the sound
 says that something struck, as they would be in a clip without a scene: an impact that is not heard
@@ -22,12 +22,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sora_jax.evaluation.calibrate import heard_at, heard_right, lone_impacts, true_impacts
 from sora_jax.oracles.examples import Example
 from sora_jax.oracles.facts import compare
-from sora_jax.oracles.material import dominant_mode
+from sora_jax.oracles.material import (
+    dominant_mode,
+    heard_at,
+    lone_impacts,
+    materials_correct,
+)
+from sora_jax.oracles.onsets import match, true_impacts
 from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.sync import match
 from sora_jax.oracles.tracker import Track
 from sora_jax.worlds.playhouse.spec import to_pixels
 
@@ -157,7 +161,7 @@ def _onsets(which: str) -> Callable[[Example, Reading], float | None]:
 
 
 def _material(made: Example, read: Reading) -> list[float]:
-    return [float(right) for right in heard_right(made, read)]
+    return [float(correct) for correct in materials_correct(made.take, read)]
 
 
 def _mode(made: Example, read: Reading) -> list[float]:

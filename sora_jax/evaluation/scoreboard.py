@@ -48,6 +48,7 @@ from sora_jax.evaluation.suites import (
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles import examples, phyworld, pictures
 from sora_jax.oracles.examples import Example, example
+from sora_jax.oracles.reading import Reading
 from sora_jax.pipelines.generate import Pipeline
 from sora_jax.pipelines.request import Request
 from sora_jax.progress import Progress
@@ -149,7 +150,7 @@ class Scoreboard:
         rooms those seen too, and STEM-NN-tracked.png; with `film` the clip itself as mp4.
         """
         for i, clip in enumerate(clips):
-            path, read = self.folder / "pictures" / f"{stem}-{i:02d}.png", clip.read()
+            path, read = self.folder / "pictures" / f"{stem}-{i:02d}.png", Reading(clip)
             path.parent.mkdir(exist_ok=True)
             room = clip.take.family == "room"
             contact_sheet(
@@ -252,7 +253,7 @@ def measure(suite: Suite, clips: list[Example]) -> list[dict]:
     """{"values": {metric: value}, "floors": {metric: [values]}, "groups": {name: group}} of each
     clip of a row, as JSON values.
     """
-    readings = [clip.read() for clip in clips]
+    readings = [Reading(clip) for clip in clips]
     floors = baselines.mixed(clips, readings, suite.mixed) if suite.mixed else [[] for _ in clips]
     rows = []
     for clip, reading, pairs in zip(clips, readings, floors):

@@ -1,8 +1,8 @@
 """Suites: what is asked of a model, on which scenes, and which calibrated oracle answers.
 
 A suite is a record: parts (scenes of a family, and what a model must have been trained on to be
-asked), how they are asked, and metrics. A metric names its oracle. An oracle that is not in
-`calibrate.ORACLES` gives the status `NO_ORACLE`, never zero.
+asked), how they are asked, and metrics. A metric names its oracle. One that is not registered in
+`oracles.catalogue.ORACLES` gives the status `NO_ORACLE`, never zero.
 
     ask     "prompt": the caption; "intent": what is tried, and the first frames; "frames": the
             first frames alone
@@ -11,7 +11,7 @@ asked), how they are asked, and metrics. A metric names its oracle. An oracle th
             sounds of other clips; "pieces": the own sound in pieces of 50 ms in another order
     of      the row that the suite measures: the model, or the tokenizers' round trip
 
-`scoreboard.py` runs suites. A new suite is a new record.
+`scoreboard.py` runs suites. A new suite is a new record: `SUITES.register(Suite("mine", ...))`.
 """
 
 import dataclasses
@@ -20,14 +20,18 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sora_jax.evaluation import calibrate, round_trip
+from sora_jax.evaluation import round_trip
 from sora_jax.modality import ClipFormat
-from sora_jax.oracles import loudness, phyworld
+from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import AUDIO, VIDEO, Example
 from sora_jax.oracles.facts import KINDS, compare, tracked
-from sora_jax.oracles.material import read_material
+from sora_jax.oracles.loudness import in_order, speeds
+from sora_jax.oracles.onsets import true_impacts
+from sora_jax.oracles.physics import bounces, read_gravity
+from sora_jax.oracles.phyworld import compare_motion
 from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.words import word_error_rate
+from sora_jax.oracles.words import said, word_error_rate
+from sora_jax.registry import Registry
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.court import MARGIN_PX
 
@@ -48,7 +52,7 @@ class Metric:
     """One number of a suite.
 
     Attributes:
-        oracle: a name in `calibrate.ORACLES`; None for what compares with the reference alone.
+        oracle: a name in `ORACLES`; None for what compares with the reference alone.
         read: (the clip with the take that was asked for, its reading) -> value.
         corrected: the metric is `statistics.corrected` for its floor, and the mean itself is kept
             as "raw".
@@ -60,24 +64,49 @@ class Metric:
     corrected: bool = False
 
 
+def _every(take: Take, form: ClipFormat) -> bool:
+    return True
+
+
+def _clear(take: Take, form: ClipFormat) -> bool:
+    """Can the outcome be seen?"""
+    return take.margin_px(form.size) >= MARGIN_PX
+
+
+def _narrated(take: Take, form: ClipFormat) -> bool:
+    return take.scene.narration is not None
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Scenes of the family's splits in turns; trained_on: the families of which a model must know
-    one; keep: scenes that are scored.
+    """Scenes of a family.
+
+    Attributes:
+        splits: of the family, from which scenes are taken in turns.
+        trained_on: the families of which a model must have learned one to be asked.
+        keep: (take, format) -> whether the scene is scored.
     """
 
     family: str
     splits: tuple[str, ...] = ("val",)
     trained_on: tuple[str, ...] = ()
-    keep: Callable[[Take, ClipFormat], bool] = lambda take, form: True
+    keep: Callable[[Take, ClipFormat], bool] = _every
 
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """parts and metrics by name; a suite of one part has no name for it. format: of clips where no
-    model is asked. groups: {name: take -> the group that its scores are shown for too, or None}.
+    """What is asked of a model.
+
+    Attributes:
+        name: in SUITES, in scores.json and of --suite.
+        parts: by name; a suite of one part has "" for it.
+        metrics: by name.
+        ask, mixed, of: see above.
+        format: of clips where no model is asked.
+        groups: {name: take -> the group for which scores are shown too, or None}.
     """
 
+    name: str
     parts: dict[str, Part]
     metrics: dict[str, Metric]
     ask: str = "prompt"
@@ -88,29 +117,27 @@ class Suite:
 
     @property
     def ready(self) -> tuple[str, ...]:
-        """The metrics whose oracle there is."""
+        """The metrics whose oracle is registered."""
         return tuple(
             name
             for name, metric in self.metrics.items()
-            if metric.oracle is None or metric.oracle in calibrate.ORACLES
+            if metric.oracle is None or metric.oracle in ORACLES
         )
 
 
 def judged(oracle: str) -> Metric:
-    """The share of clips in which an oracle reads what it was calibrated to read; there when the
-    oracle is.
-    """
+    """The share of clips whose reading by an oracle is correct (`Oracle.judge`)."""
 
     def read(clip: Example, reading: Reading) -> Value:
-        right = calibrate.ORACLES[oracle].judge(clip, reading)
-        return None if right is None else float(right)
+        correct = ORACLES[oracle].judge(clip, reading)
+        return None if correct is None else float(correct)
 
     return Metric(oracle, read)
 
 
 def unread(oracle: str | None, reading: Reading) -> str | None:
     """Why an oracle cannot read the clip: a medium that it needs is missing or too short."""
-    media = calibrate.ORACLES[oracle].media if oracle else ()
+    media = ORACLES[oracle].media if oracle else ()
     return (reading.unheard if AUDIO in media else None) or (
         reading.unseen if VIDEO in media else None
     )
@@ -141,7 +168,7 @@ def _sync(field: str) -> Callable[[Example, Reading], Value]:
     """
 
     def read(clip: Example, reading: Reading) -> Value:
-        if not calibrate.true_impacts(clip.take):
+        if not true_impacts(clip.take):
             return None
         if field != "offset":
             return getattr(reading.sync, field) if reading.seen or reading.heard else 0.0
@@ -157,11 +184,17 @@ def _one_launch(take: Take) -> str | None:
     return take.facts.balls[0].launch if len(take.facts.balls) == 1 else None
 
 
+def _balls(take: Take) -> str:
+    """How many balls a caption has."""
+    return str(len(take.facts.balls))
+
+
 def _law(field: str) -> Callable[[Example, Reading], Value]:
     def read(clip: Example, reading: Reading) -> Value:
-        if reading.physics is None:
+        physics = reading.of("physics")
+        if physics is None:
             return Unscored("no ball is found")
-        value = getattr(reading.physics, field)
+        value = getattr(physics, field)
         return None if value is None else float(value)
 
     return read
@@ -171,18 +204,18 @@ def _gravity(clip: Example, reading: Reading) -> Value:
     """|g read - g| / g."""
     if all(ball.launch == "rolled" for ball in clip.take.scene.balls):
         return None
-    return (
-        Unscored("nothing flies")
-        if reading.gravity is None
-        else abs(reading.gravity / clip.take.scene.gravity - 1.0)
-    )
+    gravity = read_gravity(reading.tracks, reading.fps)
+    if gravity is None:
+        return Unscored("nothing flies")
+    return abs(gravity / clip.take.scene.gravity - 1.0)
 
 
 def _restitution(clip: Example, reading: Reading) -> Value:
     """Share of rebounds that give back no more speed than they had."""
-    if not calibrate.bounces(clip):
+    if not bounces(clip.take):
         return None
-    rebounds = reading.physics.restitution if reading.physics else ()
+    physics = reading.of("physics")
+    rebounds = physics.restitution if physics else ()
     return (
         float(np.mean([e <= 1.0 for e in rebounds])) if rebounds else Unscored("no rebound is seen")
     )
@@ -199,31 +232,29 @@ def _heard(clip: Example, reading: Reading) -> Value:
 
 def _one_material(clip: Example, reading: Reading) -> Value:
     """A ball alone is of one material: do all of its impacts sound like it?"""
-    if len(clip.take.facts.balls) != 1 or len(calibrate.true_impacts(clip.take)) < 2:
+    if len(clip.take.facts.balls) != 1 or len(true_impacts(clip.take)) < 2:
         return None
     if len(reading.heard) < 2:
         return Unscored("fewer than two impacts are heard")
-    return float(len({read_material(reading.samples, time)[0] for time in reading.heard}) == 1)
+    return float(len(set(reading.of("material"))) == 1)
 
 
 def _louder(clip: Example, reading: Reading) -> Value:
-    if not calibrate.speeds(clip.take):
+    if not speeds(clip.take):
         return None
-    in_order = loudness.in_order(loudness.impacts(reading))
-    return (
-        Unscored("no two impacts are seen and heard of which one is clearly faster")
-        if in_order is None
-        else float(in_order)
-    )
+    louder = in_order(reading.of("loudness"))
+    if louder is None:
+        return Unscored("no two impacts are seen and heard of which one is clearly faster")
+    return float(louder)
 
 
 def _word_errors(clip: Example, reading: Reading) -> Value:
-    return word_error_rate(reading.words, calibrate.said(clip.take))
+    return word_error_rate(reading.of("words"), said(clip.take))
 
 
 def _motion(which: int, reason: str) -> Callable[[Example, Reading], Value]:
     def read(clip: Example, reading: Reading) -> Value:
-        values = phyworld.read_motion(clip.frames, clip.take, clip.format.fps)
+        values = compare_motion(reading.of("motion"), clip.take, reading.fps)
         return (
             Unscored(reason) if values[which] is None and values[1] is not None else values[which]
         )
@@ -240,105 +271,107 @@ PHYWORLD = {
     for task in ("uniform", "collision", "parabola")
     for name, splits in (("id", ("val",)), ("ood", OOD))
 }
-SUITES = {
-    "physics": Suite(
-        ROOM,
-        {
-            "lawful": judged("physics"),
-            "gravity_error": Metric("physics", _gravity),
-            "rebounds_lose_speed": Metric("physics", _restitution),
-            "momentum_error": Metric("physics", _law("momentum_error")),
-            "residual": Metric("physics", _law("residual_px"), "px"),
-            "energy_gains": Metric("physics", _law("gains"), "count"),
-            "kicks": Metric("physics", _law("kicks"), "count"),
-            "slips": Metric("physics", _law("slips"), "count"),
-            "teleports": Metric("physics", _law("teleports"), "count"),
-        },
-        mixed="frames",
-    ),
-    "failed_actions": Suite(
-        {
-            "": Part(
-                "court",
-                trained_on=("court",),
-                keep=lambda take, form: take.margin_px(form.size) >= MARGIN_PX,
-            )
-        },
-        {"outcome_as_simulated": judged("outcome")},
-        ask="intent",
-    ),
-    "permanence": Suite(
-        {"": Part("occlude", trained_on=("occlude",))},
-        {"kept": judged("permanence")},
-        ask="intent",
-        mixed="frames",
-    ),
-    "styles": Suite(
-        {"": Part("film", trained_on=("film",))},
-        {"style": judged("style"), "camera": judged("camera")},
-    ),
-    "sync": Suite(
-        ROOM,
-        {
-            "f1_100ms": Metric("sync", _sync("f1_100ms"), "F1", corrected=True),
-            "f1_50ms": Metric("sync", _sync("f1_50ms"), "F1", corrected=True),
-            "offset": Metric("sync", _sync("offset"), "ms"),
-        },
-        mixed="sounds",
-    ),
-    "sound": Suite(
-        ROOM,
-        {
-            "impacts_heard": Metric("onsets_audio", _heard),
-            "one_material": Metric("material", _one_material),
-            "faster_is_louder": Metric("loudness", _louder),
-        },
-        mixed="pieces",
-    ),
-    "speech": Suite(
-        {
-            "": Part(
-                "film",
-                trained_on=("film",),
-                keep=lambda take, form: take.scene.narration is not None,
-            )
-        },
-        {"words": judged("words"), "word_error_rate": Metric("words", _word_errors)},
-    ),
-    "facts": Suite(
-        ROOM,
-        {kind: Metric("facts", _fact(kind)) for kind in (*KINDS, "all")}
-        | {
-            "all_one_ball": Metric("facts", _all_one_ball),
-            "tracked_frames": Metric("tracker", _tracked_frames),
-        },
-        groups={"balls": lambda take: str(len(take.facts.balls)), "launch": _one_launch},
-    ),
-    "tokenizers": Suite(
-        ROOM,
-        {
-            name: Metric(oracle, read, unit)
-            for name, (oracle, read, unit) in round_trip.METRICS.items()
-        },
-        mixed=None,
-        of=ROUND_TRIP,
-    ),
-    "phyworld": Suite(
-        PHYWORLD,
-        {
-            "error": Metric(
-                "motion", _motion(0, "no ball is found where one should move"), "units/s"
-            ),
-            "lost": Metric("motion", _motion(1, "")),
-        },
-        ask="frames",
-        format="phyworld",
-    ),
-}
+SUITES: Registry[Suite] = Registry(
+    "suite",
+    Suite,
+    [
+        Suite(
+            "physics",
+            ROOM,
+            {
+                "lawful": judged("physics"),
+                "gravity_error": Metric("physics", _gravity),
+                "rebounds_lose_speed": Metric("physics", _restitution),
+                "momentum_error": Metric("physics", _law("momentum_error")),
+                "residual": Metric("physics", _law("residual_px"), "px"),
+                "energy_gains": Metric("physics", _law("gains"), "count"),
+                "kicks": Metric("physics", _law("kicks"), "count"),
+                "slips": Metric("physics", _law("slips"), "count"),
+                "teleports": Metric("physics", _law("teleports"), "count"),
+            },
+            mixed="frames",
+        ),
+        Suite(
+            "failed_actions",
+            {"": Part("court", trained_on=("court",), keep=_clear)},
+            {"outcome_as_simulated": judged("outcome")},
+            ask="intent",
+        ),
+        Suite(
+            "permanence",
+            {"": Part("occlude", trained_on=("occlude",))},
+            {"kept": judged("permanence")},
+            ask="intent",
+            mixed="frames",
+        ),
+        Suite(
+            "styles",
+            {"": Part("film", trained_on=("film",))},
+            {"style": judged("style"), "camera": judged("camera")},
+        ),
+        Suite(
+            "sync",
+            ROOM,
+            {
+                "f1_100ms": Metric("sync", _sync("f1_100ms"), "F1", corrected=True),
+                "f1_50ms": Metric("sync", _sync("f1_50ms"), "F1", corrected=True),
+                "offset": Metric("sync", _sync("offset"), "ms"),
+            },
+            mixed="sounds",
+        ),
+        Suite(
+            "sound",
+            ROOM,
+            {
+                "impacts_heard": Metric("onsets_audio", _heard),
+                "one_material": Metric("material", _one_material),
+                "faster_is_louder": Metric("loudness", _louder),
+            },
+            mixed="pieces",
+        ),
+        Suite(
+            "speech",
+            {"": Part("film", trained_on=("film",), keep=_narrated)},
+            {"words": judged("words"), "word_error_rate": Metric("words", _word_errors)},
+        ),
+        Suite(
+            "facts",
+            ROOM,
+            {kind: Metric("facts", _fact(kind)) for kind in (*KINDS, "all")}
+            | {
+                "all_one_ball": Metric("facts", _all_one_ball),
+                "tracked_frames": Metric("tracker", _tracked_frames),
+            },
+            groups={"balls": _balls, "launch": _one_launch},
+        ),
+        Suite(
+            "tokenizers",
+            ROOM,
+            {
+                name: Metric(oracle, read, unit)
+                for name, (oracle, read, unit) in round_trip.METRICS.items()
+            },
+            mixed=None,
+            of=ROUND_TRIP,
+        ),
+        Suite(
+            "phyworld",
+            PHYWORLD,
+            {
+                "error": Metric(
+                    "motion", _motion(0, "no ball is found where one should move"), "units/s"
+                ),
+                "lost": Metric("motion", _motion(1, "")),
+            },
+            ask="frames",
+            format="phyworld",
+        ),
+    ],
+)
 
 
 def values(suite: Suite, clip: Example, reading: Reading) -> dict[str, Value]:
-    """Every metric whose oracle there is, of one clip."""
+    """Every metric whose oracle is registered, of one clip."""
     found = {}
     for name in suite.ready:
         reason = unread(suite.metrics[name].oracle, reading)

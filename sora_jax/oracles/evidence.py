@@ -8,9 +8,11 @@ import numpy as np
 
 from sora_jax.clip import Clip
 from sora_jax.oracles import arcs
-from sora_jax.oracles.camera import Camera, move, read_move, steady
+from sora_jax.oracles.camera import Camera, move
+from sora_jax.oracles.camera_views import read_move, steady
 from sora_jax.oracles.facts import read_ball
-from sora_jax.oracles.permanence import Panel, Permanence, read_panel, read_permanence
+from sora_jax.oracles.panel import Panel, read_panel
+from sora_jax.oracles.permanence import Permanence, read_permanence
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.tracker import lasting
 from sora_jax.worlds.playhouse.captions import BallFacts

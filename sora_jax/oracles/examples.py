@@ -1,17 +1,17 @@
 """Examples: clips with the takes that they show, for judging oracles and models.
 
-`shuffled`, `disordered`, `blank` and `empty` make examples that a measurement must score low.
+`STAGES` makes the clips that an oracle is judged on. `shuffled`, `disordered`, `exchanged_sounds`,
+`blank` and `empty` make examples that a measurement must score low.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 
 from sora_jax.clip import Clip
 from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.words import APART
+from sora_jax.registry import Registry
 from sora_jax.worlds.playhouse import render, sound, voice
 from sora_jax.worlds.playhouse.draw import Take, draw
 from sora_jax.worlds.playhouse.families import FAMILIES
@@ -22,6 +22,7 @@ from sora_jax.worlds.playhouse.takes import render_batch
 
 VIDEO, AUDIO = "video", "audio"
 RUNG_OUT = 0.25  # seconds after an impact before a narrator speaks
+BETWEEN_WORDS = 0.12  # seconds of silence at least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,15 +37,14 @@ class Example(Clip):
     format: ClipFormat
     reference: Clip | None = None
 
-    def read(self) -> Reading:
-        return Reading(self)
-
     @property
     def rng(self) -> np.random.Generator:
+        """Random numbers for corruptions: the same ones at every call."""
         return np.random.default_rng([17, self.take.index])
 
 
 def example(take: Take, frames: np.ndarray, samples: np.ndarray, form: ClipFormat) -> Example:
+    """An Example of frames [F, H, W, 3] and samples [S] in the format `form`."""
     return Example(frames, samples, form.fps, take=take, format=form)
 
 
@@ -66,6 +66,11 @@ def render_takes(takes: list[Take], form: ClipFormat, batch: int = 16) -> list[E
             example(*clip, form)
             for clip in zip(part, np.asarray(made["frames"]), np.asarray(made["samples"]))
         ]
+    return clips
+
+
+def room(clips: list[Example]) -> list[Example]:
+    """The rooms themselves."""
     return clips
 
 
@@ -94,7 +99,7 @@ def narrated(clips: list[Example]) -> list[Example]:
                 time = max(struck) + RUNG_OUT + 0.001  # past it, also after rounding
             else:
                 words.append((time, word))
-                time = end + APART + stream.uniform(0.0, 0.1)
+                time = end + BETWEEN_WORDS + stream.uniform(0.0, 0.1)
         whole = tuple(
             (start, word)
             for start, word in words
@@ -123,21 +128,35 @@ def phyworld(clips: list[Example]) -> list[Example]:
     )
 
 
-def _staged(family: str, **style: Callable[[int], str]):
-    """As many clips of a family, of the same indices, split and format as the rooms; of `val` where
-    the family has no such split.
+@dataclasses.dataclass(frozen=True)
+class Staged:
+    """Makes as many clips of a family, of the same indices, split and format as the rooms; of `val`
+    where the family has no such split.
+
+    Attributes:
+        name: of the family and of the stage.
+        styles: drawn in turns; () leaves the style to the family.
     """
 
-    def make(clips: list[Example]) -> list[Example]:
-        splits = FAMILIES[family].splits
+    name: str
+    styles: tuple[str, ...] = ()
+
+    def __call__(self, clips: list[Example]) -> list[Example]:
+        splits = FAMILIES[self.name].splits
         split = clips[0].take.split if clips[0].take.split in splits else "val"
-        takes = [
-            draw(split, c.take.index, family=family, **{k: pick(i) for k, pick in style.items()})
-            for i, c in enumerate(clips)
-        ]
+        takes = []
+        for i, clip in enumerate(clips):
+            style = {"style": self.styles[i % len(self.styles)]} if self.styles else {}
+            takes.append(draw(split, clip.take.index, family=self.name, **style))
         return render_takes(takes, clips[0].format, min(16, len(takes)))
 
-    return make
+
+# (rooms) -> as many examples of the stage. Films have as many of each style.
+STAGES: Registry[Callable[[list[Example]], list[Example]]] = Registry(
+    "stage",
+    None,
+    [room, narrated, Staged("film", FILM_STYLES), Staged("occlude"), Staged("court"), phyworld],
+)
 
 
 def empty_rooms(clips: list[Example]) -> np.ndarray:
@@ -167,17 +186,6 @@ def quiet(c: Example) -> np.ndarray:
     return np.asarray(sound.synthesise(inputs, c.format))[0]
 
 
-# stage -> what makes its clips of rooms. Films have as many of each style.
-STAGES: dict[str, Callable[[list[Example]], list[Example]]] = {
-    "room": lambda clips: clips,
-    "narrated": narrated,
-    "film": _staged("film", style=lambda i: FILM_STYLES[i % len(FILM_STYLES)]),
-    "occlude": _staged("occlude"),
-    "court": _staged("court"),
-    "phyworld": phyworld,
-}
-
-
 def empty(clips: list[Example]) -> list[Example]:
     """The room without balls, the ambience without impacts."""
     return [
@@ -186,17 +194,27 @@ def empty(clips: list[Example]) -> list[Example]:
     ]
 
 
-def shuffled(clips: list[Example], other=lambda take: take.facts.key()) -> list[Example]:
-    """Clip i with the take of another clip: the next one in which what is asked, other(take), is
+def facts_key(take: Take) -> Hashable:
+    """All that a take's caption says."""
+    return take.facts.key()
+
+
+def shuffled(clips: list[Example], asked: Callable[[Take], Hashable] = facts_key) -> list[Example]:
+    """Clip i with the take of another clip: the next one in which what is asked, asked(take), is
     something else.
     """
     out = []
     for i, c in enumerate(clips):
         ring = (clips[(i + k) % len(clips)].take for k in range(1, len(clips)))
-        out.append(
-            dataclasses.replace(c, take=next(take for take in ring if other(take) != other(c.take)))
-        )
+        take = next(take for take in ring if asked(take) != asked(c.take))
+        out.append(dataclasses.replace(c, take=take))
     return out
+
+
+def exchanged_sounds(clips: list[Example]) -> list[Example]:
+    """Every picture with the sound of the next clip."""
+    following = clips[1:] + clips[:1]
+    return [dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, following)]
 
 
 def blank(clips: list[Example]) -> list[Example]:

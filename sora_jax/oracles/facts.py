@@ -7,12 +7,31 @@ which the ball rises again. The result is compared with the facts of a caption b
 balls of a scene have distinct colours, so the colour says which is which.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from sora_jax.oracles import arcs
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.conditions import Condition
+from sora_jax.oracles.corruptions import (
+    double,
+    freeze,
+    mirror,
+    recolour,
+    resized,
+    reverse,
+    teleport,
+    vanish,
+    visitor,
+)
+from sora_jax.oracles.examples import VIDEO, Example
 from sora_jax.oracles.tracker import SAME_SIZE, Track, lasting
 from sora_jax.worlds.playhouse.captions import BallFacts, Facts
 from sora_jax.worlds.playhouse.spec import SIZES
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
 
 SIZE_EDGE = 0.5 * (SIZES["small"][1] + SIZES["large"][0])  # metres: smaller radii are small
 # m/s sideways and up or down at time 0, below which a ball in the air was let go from rest
@@ -79,30 +98,30 @@ def _moves(seen: Track) -> bool:
     return seen.motion >= np.nanmedian(seen.radius)
 
 
-def compare(read: Facts, told: Facts, coherent: bool = True) -> dict[str, bool | None]:
+def compare(read: Facts, target: Facts, coherent: bool = True) -> dict[str, bool | None]:
     """Which kinds of fact hold: {colour, count, size, launch, direction, bounces, all: bool}; None
     where the caption has no such fact.
 
-    colour: the set of colours is the caption's. count: as many balls as told, each `coherent`. The
-    others hold if they do for every captioned ball; a ball that is not there fails.
+    colour: the set of colours is the caption's. count: as many balls as in the caption, each
+    `coherent`. The others hold if they do for every captioned ball; a missing ball fails.
     """
     by_colour = {b.colour: b for b in read.balls}
     held: dict[str, bool | None] = {
-        "colour": set(by_colour) == {b.colour for b in told.balls},
-        "count": len(read.balls) == len(told.balls) and coherent,
+        "colour": set(by_colour) == {b.colour for b in target.balls},
+        "count": len(read.balls) == len(target.balls) and coherent,
     }
     for kind in ("size", "launch", "direction", "bounces"):
-        asked = [b for b in told.balls if kind != "direction" or b.direction is not None]
-        right = [
+        asked = [b for b in target.balls if kind != "direction" or b.direction is not None]
+        correct = [
             b.colour in by_colour and getattr(by_colour[b.colour], kind) == getattr(b, kind)
             for b in asked
         ]
-        held[kind] = all(right) if asked else None
+        held[kind] = all(correct) if asked else None
     held["all"] = all(v for v in held.values() if v is not None)
     return held
 
 
-def tracked(tracks: list[Track], told: Facts) -> np.ndarray:
+def tracked(tracks: list[Track], target: Facts) -> np.ndarray:
     """bool [F]: every captioned ball is found exactly once in the frame and no ball of another
     colour is there.
 
@@ -110,12 +129,45 @@ def tracked(tracks: list[Track], told: Facts) -> np.ndarray:
     """
     by_colour = {t.colour: t for t in lasting(tracks)}
     frames = len(tracks[0].copies) if tracks else 1
-    if {b.colour for b in told.balls} - set(by_colour):
+    if {b.colour for b in target.balls} - set(by_colour):
         return np.zeros(frames, bool)
-    asked = [by_colour[b.colour] for b in told.balls]
+    asked = [by_colour[b.colour] for b in target.balls]
     if not all(_moves(t) for t in asked):
         return np.zeros(frames, bool)
     others = [t.copies > 0 for t in tracks if t not in asked]
     return np.all([t.found for t in asked], axis=0) & ~np.any(
         [np.zeros(frames, bool), *others], axis=0
     )
+
+
+class FactsOracle(Oracle):
+    """What a caption would say of a clip."""
+
+    name = "facts"
+    media = (VIDEO,)
+    tolerance = "every fact of every ball"
+    # A few reversed clips stay correct: a rolled ball that a wall sends back rolls the same way
+    # when played backwards.
+    corruptions = (
+        vanish,
+        teleport,
+        double,
+        visitor,
+        recolour,
+        mirror,
+        reverse,
+        freeze,
+        resized,
+    )
+
+    def read(self, reading: "Reading") -> Facts:
+        """The facts of all balls."""
+        return reading.facts
+
+    def judge(self, example: Example, reading: "Reading") -> bool:
+        """Does every fact of the caption hold?"""
+        return compare(reading.facts, example.take.facts, reading.coherent)["all"]
+
+    def asked(self, condition: Condition, example: Example) -> bool:
+        """A mirror needs a ball with a direction."""
+        return condition is not mirror or any(b.direction for b in example.take.facts.balls)

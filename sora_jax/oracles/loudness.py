@@ -17,14 +17,22 @@ sounds mix, are left out.
 """
 
 import itertools
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import stats
 
 from sora_jax.oracles import arcs
-from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.sync import match
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.conditions import corrupt_samples
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example, exchanged_sounds
+from sora_jax.oracles.onsets import match
 from sora_jax.oracles.tracker import lasting
+from sora_jax.worlds.playhouse import sound
+from sora_jax.worlds.playhouse.draw import Take
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
 
 WINDOW = 0.05  # seconds between an impact seen and the same one heard
 CLEARLY = 1.6
@@ -32,7 +40,7 @@ FAINTEST = 1e-10  # of s^2: less is no sound
 BEFORE, AFTER = (-0.012, -0.002), (0.0, 0.03)  # seconds from an onset
 
 
-def impacts(read: Reading) -> list[tuple[float, float]]:
+def impacts(read: "Reading") -> list[tuple[float, float]]:
     """(approach speed in m/s, level in dB) of every floor or wall impact that is both seen and
     heard.
     """
@@ -47,7 +55,7 @@ def impacts(read: Reading) -> list[tuple[float, float]]:
     return [(float(speeds[j]), _level(read, read.heard[i])) for i, j in pairs]
 
 
-def _level(read: Reading, time: float) -> float:
+def _level(read: "Reading", time: float) -> float:
     """Equation (1) of the onset at `time` (s)."""
     before, after = (
         read.samples[max(0, int((time + a) * read.rate)) : int((time + b) * read.rate)]
@@ -77,3 +85,50 @@ def in_order(pairs: list[tuple[float, float]]) -> bool | None:
         if max(a[0], b[0]) > CLEARLY * min(a[0], b[0])
     ]
     return all(fast[1] > slow[1] for fast, slow in asked) if asked else None
+
+
+def speeds(take: Take) -> list[float]:
+    """Approach speeds in m/s of a take's audible contacts with floor and walls, if one is clearly
+    faster than another; else none.
+    """
+    contacts = take.trajectory.contacts
+    found = [c.speed for c in contacts if c.b < 0 and c.speed >= sound.FAINTEST]
+    return found if in_order([(speed, 0.0) for speed in found]) is not None else []
+
+
+@corrupt_samples
+def loudness(c: Example) -> np.ndarray:
+    """What struck loudest sounds faintest: every gain g becomes max min / g."""
+    inputs = sound.sound_inputs([c.take], c.format)
+    gains = inputs["click"]
+    struck = gains > 0
+    if struck.any():
+        ends = gains[struck].max() * gains[struck].min()
+        factor = np.where(struck, ends / np.where(struck, gains, 1.0) ** 2, 0.0)
+        inputs["click"] = gains * factor
+        inputs["coarse"] = inputs["coarse"] * factor[..., None, None].astype(np.float32)
+    return np.asarray(sound.synthesise(inputs, c.format))[0]
+
+
+class LoudnessOracle(Oracle):
+    """Whether what strikes faster is louder."""
+
+    name = "loudness"
+    media = (VIDEO, AUDIO)
+    tolerance = f"faster is louder, where {CLEARLY} times as fast"
+    corruptions = (loudness,)
+
+    def read(self, reading: "Reading") -> list[tuple[float, float]]:
+        """(approach speed in m/s, level in dB) of the impacts that are seen and heard."""
+        return impacts(reading)
+
+    def judge(self, example: Example, reading: "Reading") -> bool | None:
+        """Is every such impact seen and heard, and the clearly faster louder? None without two."""
+        if not (true := speeds(example.take)):
+            return None
+        pairs = reading.of(self.name)
+        return len(pairs) == len(true) and in_order(pairs) is True
+
+    def shuffle(self, clips: list[Example]) -> list[Example]:
+        """Pictures with the sounds of others."""
+        return exchanged_sounds(clips)

@@ -17,15 +17,24 @@ windowed spectrum.
 """
 
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sora_jax.modality import SAMPLE_RATE
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.conditions import corrupt_samples
+from sora_jax.oracles.examples import AUDIO, Example
+from sora_jax.worlds.playhouse.draw import CLIP_SECONDS, Take
 from sora_jax.worlds.playhouse.spec import MATERIALS, REFERENCE_RADIUS, SIZES
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
 
 SKIP = 0.005  # seconds: the click of the contact
 WINDOW = 0.05  # seconds
 STEP = 0.01  # relative step of the fundamentals tried
+NEAR = 0.03  # seconds between an impact and the onset that is heard of it
 RADII = (min(low for low, _ in SIZES.values()), max(high for _, high in SIZES.values()))
 
 
@@ -98,3 +107,56 @@ def read_material(
         cost = n * np.log(max(energy - caught[g], 1e-9 * energy) / n) + waves.shape[-1] * np.log(n)
         best = min(best, (cost, name, float(hertz[g])))
     return best[1], best[2]
+
+
+def lone_impacts(take: Take) -> list[tuple[float, str]]:
+    """(time, material) of the floor and wall contacts with no other contact from 0.25 s before to
+    0.12 s after, at 1 m/s or faster.
+    """
+    contacts = take.trajectory.contacts
+    lone = []
+    for c in contacts:
+        near = any(o is not c and -0.25 < o.time - c.time < 0.12 for o in contacts)
+        if c.b < 0 and c.speed >= 1.0 and not near and c.time < CLIP_SECONDS - 0.15:
+            lone.append((c.time, take.scene.balls[c.a].material))
+    return lone
+
+
+def heard_at(heard: list[float], time: float) -> float | None:
+    """The onset nearest to an impact at `time` (s), if one is within NEAR."""
+    distance, onset = min(((abs(onset - time), onset) for onset in heard), default=(np.inf, None))
+    return onset if distance < NEAR else None
+
+
+def materials_correct(take: Take, reading: "Reading") -> list[bool]:
+    """For each lone impact: is it heard, and its material read correctly at the onset where it is
+    heard?
+    """
+    heard = dict(zip(reading.heard, reading.of("material")))
+    impacts = [(heard_at(reading.heard, time), name) for time, name in lone_impacts(take)]
+    return [onset is not None and heard[onset] == name for onset, name in impacts]
+
+
+@corrupt_samples
+def octave(c: Example) -> np.ndarray:
+    """Played at half the speed: every mode an octave down, every decay twice as long."""
+    n = len(c.samples)
+    return np.interp(np.arange(n) / 2.0, np.arange(n), c.samples)
+
+
+class MaterialOracle(Oracle):
+    """What things that strike are made of."""
+
+    name = "material"
+    media = (AUDIO,)
+    tolerance = "every lone impact's material"
+    corruptions = (octave,)
+
+    def read(self, reading: "Reading") -> list[str | None]:
+        """The material of each impact heard; None for silence."""
+        return [read_material(reading.samples, t, reading.rate)[0] for t in reading.heard]
+
+    def judge(self, example: Example, reading: "Reading") -> bool | None:
+        """None without a lone impact on floor or wall."""
+        correct = materials_correct(example.take, reading)
+        return all(correct) if correct else None

@@ -10,16 +10,31 @@ time (the ambience and hum of the clip, bin by bin),
 A peak of the flux above a robust threshold is an onset; from its peak the time goes back to where
 the flux has risen to 30 %, and a constant bias (measured on synthesised impacts) is subtracted. The
 start and the end of the clip itself are masked.
+
+Two lists of times are matched one to one (`match`): the assignment pairs as many as possible within
+a window and, among those, has the least total distance. Impacts slower than 0.3 m/s are silent in
+this world, and no oracle is asked for them.
 """
 
 import dataclasses
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import signal
+from scipy.optimize import linear_sum_assignment
 
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.oracles import arcs
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.corruptions import backwards, freeze, late, reverse, slow
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example
 from sora_jax.oracles.tracker import Track, lasting
+from sora_jax.worlds.playhouse.draw import Take
+from sora_jax.worlds.playhouse.sound import FAINTEST
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
 
 WINDOW, HOP, LAG = 256, 32, 2
 MASK = (0.05, 0.02)  # seconds at the start and at the end in which no onset is read
@@ -32,6 +47,7 @@ OVER = 2.0  # c in (1)
 # without noise
 RISE = 0.15
 BIAS = -0.0086  # seconds: the window sees an impact before its centre reaches it
+NEAR_VIDEO, NEAR_AUDIO = 0.025, 0.010  # seconds between an impact as read and the scene's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +65,12 @@ def merge(onsets: list[Onset], apart: float = APART) -> list[Onset]:
     ear or camera can part.
     """
     merged: list[list[Onset]] = []
-    for onset in sorted(onsets, key=lambda o: o.time):
+    for onset in sorted(onsets, key=attrgetter("time")):
         if merged and onset.time - merged[-1][-1].time < apart:
             merged[-1].append(onset)
         else:
             merged.append([onset])
-    return [max(group, key=lambda o: o.strength) for group in merged]
+    return [max(group, key=attrgetter("strength")) for group in merged]
 
 
 def video_onsets(tracks: list[Track], fps: float) -> list[Onset]:
@@ -67,7 +83,7 @@ def video_onsets(tracks: list[Track], fps: float) -> list[Onset]:
         for k in arcs.kinks(arcs.fit(seen, fps), seen, fps)
     ]
     found: list[tuple[Onset, arcs.Kink, int]] = []
-    for kink, ball in sorted(kinks, key=lambda pair: pair[0].time):
+    for kink, ball in sorted(kinks, key=_time):
         onset = Onset(kink.time, kink.speed)
         if found:
             last, other, other_ball = found[-1]
@@ -75,10 +91,15 @@ def video_onsets(tracks: list[Track], fps: float) -> list[Onset]:
             if ball != other_ball and kink.time - last.time < (
                 SAME_CONTACT if both else SAME_MOMENT
             ):
-                found[-1] = (max(last, onset, key=lambda o: o.strength), other, ball)
+                found[-1] = (max(last, onset, key=attrgetter("strength")), other, ball)
                 continue
         found.append((onset, kink, ball))
     return [onset for onset, _, _ in found]
+
+
+def _time(found: tuple[arcs.Kink, int]) -> float:
+    """Of a kink with its ball."""
+    return found[0].time
 
 
 def flux(samples: np.ndarray) -> np.ndarray:
@@ -117,3 +138,64 @@ def audio_onsets(samples: np.ndarray, rate: int = SAMPLE_RATE) -> list[Onset]:
         after = samples[int(time * rate) : int((time + 0.03) * rate)]
         found.append(Onset(float(time), float(20 * np.log10(np.max(np.abs(after), initial=1e-5)))))
     return found
+
+
+def match(found: list[float], true: list[float], window: float) -> list[tuple[int, int]]:
+    """Pairs (index found, index true) no further apart than `window` seconds: as many as possible,
+    then as close as possible.
+    """
+    if not found or not true:
+        return []
+    distance = np.abs(np.subtract.outer(np.asarray(found), np.asarray(true)))
+    # A pair outside the window must cost more than any set of pairs inside it saves.
+    cost = np.where(distance <= window, distance, 1e3)
+    rows, columns = linear_sum_assignment(cost)
+    return [(int(i), int(j)) for i, j in zip(rows, columns) if distance[i, j] <= window]
+
+
+def true_impacts(take: Take) -> list[float]:
+    """Times in s of a take's audible contacts; those that no oracle can part are one."""
+    audible = [c for c in take.trajectory.contacts if c.speed >= FAINTEST]
+    return [onset.time for onset in merge([Onset(c.time, c.speed) for c in audible])]
+
+
+def _all_found(found: list[float], take: Take, window: float) -> bool | None:
+    """Is every impact of a take found within `window` seconds, and none invented? None without an
+    impact.
+    """
+    true = true_impacts(take)
+    return len(match(found, true, window)) == len(found) == len(true) if true else None
+
+
+class VideoOnsetsOracle(Oracle):
+    """When things strike in the picture."""
+
+    name = "onsets_video"
+    media = (VIDEO,)
+    tolerance = f"all impacts within {1e3 * NEAR_VIDEO:.0f} ms, none invented"
+    corruptions = (reverse, freeze, slow)
+
+    def read(self, reading: "Reading") -> list[float]:
+        """Times of the impacts, s."""
+        return reading.seen
+
+    def judge(self, example: Example, reading: "Reading") -> bool | None:
+        """None where nothing strikes."""
+        return _all_found(reading.seen, example.take, NEAR_VIDEO)
+
+
+class AudioOnsetsOracle(Oracle):
+    """When things strike in the sound."""
+
+    name = "onsets_audio"
+    media = (AUDIO,)
+    tolerance = f"all impacts within {1e3 * NEAR_AUDIO:.0f} ms, none invented"
+    corruptions = (late, backwards)
+
+    def read(self, reading: "Reading") -> list[float]:
+        """Times of the impacts, s."""
+        return reading.heard
+
+    def judge(self, example: Example, reading: "Reading") -> bool | None:
+        """None where nothing strikes."""
+        return _all_found(reading.heard, example.take, NEAR_AUDIO)

@@ -3,11 +3,9 @@ go in, and what has it touched before?
 
 1. The furniture is read from the still picture (`court_furniture.py`).
 2. The ball is followed as a disc (`disc.py`), so that behind a net or a rim it is where it is.
-3. Its course: free flight, x and y + g t^2 / 2 linear in time, fitted to the first frames, one more
-   after the other, until the flight itself says that it reaches something solid: a rim, the board,
-   bar, keeper, net, floor or wall. A ball that leaves the flight earlier than that was pushed by
-   nothing, and one that goes on through what it reaches was not stopped: neither has a lawful
-   outcome.
+3. Its course: the free flight that the first frames show, until it reaches something solid
+   (`court_flight.py`). A ball that leaves the flight earlier than that was pushed by nothing, and
+   one that goes on through what it reaches was not stopped: neither has a lawful outcome.
 4. What it reaches first, and whether it then goes down through the hoop, or over the line of the
    goal and stays, names the outcome, as `families/court.py` does from the exact motion. A jump is
    named by where the ball ends.
@@ -24,27 +22,46 @@ are not asked for, for nobody could see it.
 
 import dataclasses
 import functools
+from operator import attrgetter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.conditions import Condition, corrupt, corrupt_motion, redrawn
+from sora_jax.oracles.corruptions import (
+    double,
+    freeze,
+    mirror,
+    retimed,
+    reverse,
+    swap,
+    teleport,
+    then,
+    vanish,
+)
+from sora_jax.oracles.court_flight import SLACK, Flight, fit_flight, hovers, too_fast
 from sora_jax.oracles.court_furniture import Furniture, missing, read_furniture, read_keeper
 from sora_jax.oracles.disc import Disc, follow, still_picture
+from sora_jax.oracles.examples import VIDEO, Example, shuffled
+from sora_jax.worlds.playhouse.draw import Take
+from sora_jax.worlds.playhouse.families.court import MARGIN_PX
 from sora_jax.worlds.playhouse.families.furniture import BOARD, EXTENT, GOAL, HOOP_BACK, HOOP_FRONT
+from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.spec import GRAVITIES, Shape
+from sora_jax.worlds.playhouse.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
 
 LAWS = (GRAVITIES["earth"], GRAVITIES["mars"])  # m/s^2: those that the family has
-OFF = 0.08  # metres off a flight: more is another course
 # metres off a flight in one of the TURNS frames after a contact: less, and it was none
 TURNED = 0.12
 TURNS = 3
-SLACK = 0.08  # metres: error of a place at the end of a clip or on a platform
-FASTER = 1.15  # of the speed that a ball's first energy allows
 TOWARDS = 0.5  # m/s sideways at least
-# seconds in which a ball that has touched the floor is about where this restitution has it
-SKIP, REBOUND = 0.1, 0.7
-LAG, LEVEL, HOVER, CARRIED = 0.125, 0.35, 0.375, 0.1  # s; share of g T^2; s; m (`_hovers`)
 FEWEST, GONE = 5, 3  # frames that it takes; frames in which a ball may hide the keeper
-REACH = 1.0 / 400.0  # seconds between two places of a flight that are looked at
+# outcomes in which a thrown ball meets something
+STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,15 +125,15 @@ def _named(frames, fps, there: Furniture, ball: Disc) -> tuple[str | None, str]:
     keeper = functools.partial(
         np.interp, xp=((np.arange(len(frames)) + 0.5) / fps)[kept], fp=heights[kept]
     )
-    flights = [_flight(t, x, ball.radius, g, solids, keeper) for g in LAWS]
-    flight = max(flights, key=lambda f: f.frames)
+    flights = [fit_flight(t, x, ball.radius, g, solids, keeper) for g in LAWS]
+    flight = max(flights, key=attrgetter("frames"))
     if flight.why:
         return None, flight.why
     if flight.velocity(t[0])[0] < TOWARDS:
         return None, "it does not go towards the target"
-    if _too_fast(t, x, flight.velocity(t[0]), flight.gravity):
+    if too_fast(t, x, flight.velocity(t[0]), flight.gravity):
         return None, "it is somewhere faster than its energy allows"
-    if _hovers(x, fps, flight.gravity, x[:, 1] - ball.radius):
+    if hovers(x, fps, flight.gravity, x[:, 1] - ball.radius):
         return None, "it hovers"
     after = (t > flight.time) & (t < flight.time + TURNS / fps)
     if (
@@ -132,111 +149,6 @@ def _name(shape: Shape, action: str) -> str:
     if action == "throw":
         return "rim" if len(shape.points) == 1 else "board"
     return {"iron": "bar", "pad": "keeper", "net": "net"}[shape.material]
-
-
-# The course.
-
-
-@dataclasses.dataclass(frozen=True)
-class _Flight:
-    """x0, y0, u, v at t = 0 and g; frames that it was fitted to; what it reaches first, and when
-    (s); why it is none.
-    """
-
-    start: np.ndarray
-    speed: np.ndarray
-    gravity: float
-    frames: int
-    reaches: str
-    time: float
-    why: str = ""
-
-    def at(self, t) -> np.ndarray:
-        t = np.asarray(t)[..., None]
-        return self.start + self.speed * t - np.array([0.0, 0.5 * self.gravity]) * t**2
-
-    def velocity(self, t: float) -> np.ndarray:
-        return self.speed - np.array([0.0, self.gravity * t])
-
-
-def _flight(t, x, radius, gravity, solids, keeper) -> _Flight:
-    """Step 3: the flight that the first frames show."""
-    z = x + np.array([0.0, 0.5 * gravity]) * t[:, None] ** 2
-    for n in range(2, len(t) + 1):
-        speed, start = np.polyfit(t[:n], z[:n], 1)
-        flight = _Flight(start, speed, gravity, n, "", np.inf)
-        if np.linalg.norm(flight.at(t[:n]) - x[:n], axis=-1).max() > OFF:
-            return dataclasses.replace(
-                flight, frames=n - 1, why="it leaves its course where nothing is"
-            )
-        times = np.arange(t[0], t[-1], REACH)
-        reaches = _reached(flight.at(times), times, radius, solids, keeper)
-        if reaches:
-            flight = dataclasses.replace(flight, reaches=reaches[0], time=reaches[1])
-            if n == len(t) or reaches[1] < t[n]:
-                break
-    return flight
-
-
-def _reached(path, times, radius, solids, keeper) -> tuple[str, float] | None:
-    """The first solid thing that a ball on a path [N, 2] comes upon, not the floor if another
-    follows within SKIP, and when it is pushed first.
-    """
-    gaps = {"floor": path[:, 1] - radius}
-    up = radius + REBOUND * (radius - path[:, 1])
-    path = np.stack([path[:, 0], np.where(path[:, 1] < radius, up, path[:, 1])], axis=-1)
-    gaps |= {"wall": np.minimum(path[:, 0], EXTENT - path[:, 0]) - radius}
-    for shape, name in solids:
-        (x0, y0), (x1, y1) = shape.points[0], shape.points[-1]
-        a, b = np.array([x0, y0]), np.array([x1 - x0, y1 - y0])
-        p = (
-            path - np.stack([np.zeros(len(times)), keeper(times)], axis=-1)
-            if name == "keeper"
-            else path
-        )
-        along = np.clip((p - a) @ b / max(b @ b, 1e-9), 0.0, 1.0)
-        gap = np.linalg.norm(p - a - along[:, None] * b, axis=-1) - shape.radius - radius
-        gaps[name] = np.minimum(gaps.get(name, np.inf), gap)
-    first = {name: times[np.argmax(gap < 0.0)] for name, gap in gaps.items() if (gap < 0.0).any()}
-    return (
-        (min(first, key=lambda name: first[name] + SKIP * (name == "floor")), min(first.values()))
-        if first
-        else None
-    )
-
-
-def _too_fast(t, x, velocity, gravity: float) -> bool:
-    """Is a step between frames longer than the energy of the first one allows?"""
-    energy = 0.5 * np.sum(np.square(velocity)) + gravity * x[0, 1]
-    most = np.sqrt(
-        np.maximum(2.0 * (energy - gravity * np.minimum(x[1:, 1], x[:-1, 1])), 0.0)
-    ) * np.diff(t)
-    return bool((np.linalg.norm(np.diff(x, axis=0), axis=-1) > FASTER * most + SLACK).any())
-
-
-def _hovers(x, fps: float, gravity: float, height) -> bool:
-    """Does a ball at places x [N, 2], `height` [N] metres over what could carry it, go on level, or
-    stand, for HOVER seconds?
-
-    Over a lag T the second difference of a free ball's y is -g T^2; that of one that is struck is
-    greater, or that of its x is not 0.
-    """
-    lag = max(1, round(LAG * fps))
-    bend = x[2 * lag :] - 2.0 * x[lag:-lag] + x[: -2 * lag]
-    level = (
-        (np.abs(bend[:, 0]) < OFF)
-        & (np.abs(bend[:, 1]) < LEVEL * gravity * (lag / fps) ** 2)
-        & (np.minimum(height[lag:-lag], height[2 * lag :]) > CARRIED)
-    )
-    need, run = max(2, round(HOVER * fps)), 0
-    for one in level:
-        run = run + 1 if one else 0
-        if run >= need:
-            return True
-    return False
-
-
-# The names.
 
 
 def _crossings(t, x, axis: int, where: float) -> list[tuple[float, float, float]]:
@@ -256,7 +168,7 @@ def _crossings(t, x, axis: int, where: float) -> list[tuple[float, float, float]
     return found
 
 
-def _throw(t, x, radius, there: Furniture, flight: _Flight) -> tuple[str | None, str]:
+def _throw(t, x, radius, there: Furniture, flight: Flight) -> tuple[str | None, str]:
     h, top = there.shapes[0].points[0][1], there.shapes[2].points[1][1]
     through = [
         (when, way) for when, at, way in _crossings(t, x, 1, h) if HOOP_FRONT < at < HOOP_BACK
@@ -284,12 +196,12 @@ def _throw(t, x, radius, there: Furniture, flight: _Flight) -> tuple[str | None,
     )
 
 
-def _when(flight: _Flight, x: float) -> float:
+def _when(flight: Flight, x: float) -> float:
     """When a flight towards the target is at x."""
     return (x - flight.start[0]) / flight.speed[0]
 
 
-def _shot(t, x, radius, there: Furniture, flight: _Flight) -> tuple[str | None, str]:
+def _shot(t, x, radius, there: Furniture, flight: Flight) -> tuple[str | None, str]:
     h, line = there.shapes[0].points[0][1], _when(flight, GOAL)
     if line < flight.time and flight.at(line)[1] < h:
         if line > t[-1]:
@@ -316,13 +228,13 @@ def _jump(t, x, fps: float, radius, there: Furniture) -> tuple[str | None, str]:
     laws = [
         g
         for g in LAWS
-        if not _hovers(
+        if not hovers(
             x, fps, g, x[:, 1] - radius - np.select([on, x[:, 0] > far - radius], [top, low], 0.0)
         )
     ]
     if not laws:
         return None, "it hovers"
-    if all(_too_fast(t, x, speed, g) for g in laws):
+    if all(too_fast(t, x, speed, g) for g in laws):
         return None, "it is somewhere faster than its energy allows"
     end = x[-1]
     if end[0] > far - SLACK and end[1] > low + radius - SLACK:
@@ -331,3 +243,96 @@ def _jump(t, x, fps: float, radius, there: Furniture) -> tuple[str | None, str]:
     if edge - SLACK < end[0] < far + SLACK and end[1] < low:
         return "falls", ""
     return None, "it is not over"
+
+
+@corrupt_motion
+def unstopped(c: Example) -> Trajectory:
+    """A thrown ball goes on through everything but floor and walls; a jump, which would lie on
+    nothing, is as it was.
+    """
+    if c.take.facts.action == "jump":
+        return c.take.trajectory
+    shapes = tuple(dataclasses.replace(s, material=None) for s in c.take.scene.shapes)
+    return simulate(dataclasses.replace(c.take.scene, shapes=shapes), c.format.seconds)
+
+
+def _stopped(since: float, times: np.ndarray) -> np.ndarray:
+    return np.minimum(times, since)
+
+
+@corrupt_motion
+def hovering(c: Example) -> Trajectory:
+    """The ball stays in the air: after what it met first, or, in a jump, before."""
+    met = min((x.time for x in c.take.trajectory.contacts), default=c.format.seconds)
+    since = met - 0.1 if c.take.facts.action == "jump" else met + 0.1
+    return retimed(c.take.trajectory, functools.partial(_stopped, since))
+
+
+def _far_away(shape: Shape) -> Shape:
+    return dataclasses.replace(shape, points=tuple((x + 100.0, y) for x, y in shape.points))
+
+
+@corrupt(VIDEO)
+def unfurnished(clips: list[Example]) -> list[Example]:
+    """The second half shows no furniture."""
+    takes = []
+    for c in clips:
+        # not removed: contacts name shapes by their place in the list
+        shapes = tuple(map(_far_away, c.take.scene.shapes))
+        takes.append(
+            dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, shapes=shapes))
+        )
+    return then(clips, redrawn(clips, takes))
+
+
+def _asked_for(take: Take) -> tuple[str, str, str]:
+    return take.facts.action, take.facts.direction, take.facts.outcome
+
+
+class OutcomeOracle(Oracle):
+    """What comes of a throw, a shot or a jump."""
+
+    name = "outcome"
+    media = (VIDEO,)
+    tolerance = "what is tried, on which side, and what comes of it"
+    corruptions = (
+        vanish,
+        teleport,
+        double,
+        mirror,
+        reverse,
+        freeze,
+        swap,
+        unstopped,
+        hovering,
+        unfurnished,
+    )
+    stage = "court"
+
+    def read(self, reading: "Reading") -> Outcome | None:
+        """The action and its outcome; None without furniture."""
+        return read_outcome(reading.frames, reading.fps)
+
+    def judge(self, example: Example, reading: "Reading") -> bool | None:
+        """None where the outcome hangs on less than can be seen (`Take.margin_px`)."""
+        if example.take.margin_px(example.format.size) < MARGIN_PX:
+            return None
+        found = reading.of(self.name)
+        return found is not None and _asked_for(example.take) == (
+            found.action,
+            found.direction,
+            found.outcome,
+        )
+
+    def asked(self, condition: Condition, example: Example) -> bool:
+        """A ball is stopped, and hovers, only where it meets something or jumps."""
+        facts = example.take.facts
+        if condition is unstopped:
+            return facts.outcome in STOPPED
+        if condition is hovering:
+            return facts.outcome in STOPPED or facts.action == "jump"
+        return True
+
+    def shuffle(self, clips: list[Example]) -> list[Example]:
+        """Clips with the take of another one of which something else is asked."""
+        return shuffled(clips, _asked_for)

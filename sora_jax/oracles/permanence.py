@@ -2,26 +2,20 @@
 
 Colour, number and course of a ball before it is hidden and after, from pixels alone.
 
-1. The camera makes one of the moves of family `occlude` (`camera.read_move`), and every frame is
-   seen again as from one that stands still.
-2. The panel is the rectangle on the floor's line that holds most of
-
-       sum over its pixels of  clip(1 - |p - paint| / PAINT, -1, 1)                              (1)
-
-   in the first half of the clip, for the panel's paint, a public constant of the world, as one of
-   the styles shows it. It is there in a frame as long as (1) is positive in it where no ball is
-   before it, for it may lift. Its rim is drawn darker: RIM pixels more are hidden.
+1. The camera makes one of the moves of family `occlude` (`camera_views.read_move`), and every frame
+   is seen again as from one that stands still.
+2. The panel is found by its paint (`panel.py`).
 3. The ball is followed as a disc (`disc.py`), also where a part of it is hidden. Nothing pushes a
    ball sideways but walls, so its course is
 
-       x(t) = x_0 + u t   or   x(t) = w + u (t - t_w) before t_w, w + u' (t - t_w) after,        (2)
+       x(t) = x_0 + u t   or   x(t) = w + u (t - t_w) before t_w, w + u' (t - t_w) after,        (1)
 
    w where it touches a wall, -PASSIVE <= u' / u <= -DULL. Where it has met another wall in view,
    only its way to or from that one counts.
 
 The ball is the `same` if there is no other one and it has one size, `back` if it is seen again, and
-`on_course` if one of (2) goes through all its places, to OFF metres rms, and in every frame but one
-in which it is not seen (2) puts it behind the panel while that stands; it is lower than the panel
+`on_course` if one of (1) goes through all its places, to OFF metres rms, and in every frame but one
+in which it is not seen (1) puts it behind the panel while that stands; it is lower than the panel
 where it is seen last before, and first after; and it is not seen before the panel where it should
 be behind.
 
@@ -32,19 +26,27 @@ after; the camera of the family's films; 64 pixels or more.
 """
 
 import dataclasses
+import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import ndimage
 
 from sora_jax.oracles.arcs import PASSIVE
-from sora_jax.oracles.camera import painted, read_move, steady
+from sora_jax.oracles.base import STRICT, Oracle
+from sora_jax.oracles.camera_views import read_move, steady
+from sora_jax.oracles.conditions import corrupt, corrupt_motion, redrawn
+from sora_jax.oracles.corruptions import other_ball, resized, retimed
 from sora_jax.oracles.disc import WHOLE, Disc, follow, still_picture
-from sora_jax.oracles.tracker import EXTENT, vivid
-from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, from_pixels, pixels_per_metre
+from sora_jax.oracles.examples import VIDEO, Example, disordered
+from sora_jax.oracles.panel import RIM, Panel, read_panel
+from sora_jax.oracles.tracker import EXTENT
+from sora_jax.worlds.playhouse.simulate import simulate
+from sora_jax.worlds.playhouse.spec import COLOURS, Ball
+from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-PAINT = 0.046  # of a channel; a grey wall may be as near as 0.05
-LEAST_PANEL, MOST_PANEL = 0.02, 0.5  # of the picture
-RIM = 2.25  # pixels
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
+
 OFF, TREMBLE = (0.025, 0.06), 2.0  # metres, least and most; times the trembling
 PART = 0.1  # weight of a place where the ball is not whole to be seen
 SAME_SIZE = 1.3  # times the radius
@@ -53,12 +55,13 @@ IN_FRONT = 0.6  # of a disc: what nobody behind a panel shows
 DULL = 0.2  # least restitution of a ball on a wall, less what noise takes: cloth has 0.38
 FEWEST = 4  # places on a side of the gap that make a course without those beyond a wall in view
 STEP = 0.004  # seconds between two t_w that are tried
+EARLY = 0.6  # metres by which `early` is ahead
 
 
 @dataclasses.dataclass(frozen=True)
 class Permanence:
     """same: one colour and one ball throughout; back: it is there after the panel; on_course:
-    (2).
+    (1).
     """
 
     same: bool
@@ -67,59 +70,8 @@ class Permanence:
 
     @property
     def kept(self) -> bool:
+        """Is the ball the same, back and on its course?"""
         return self.same and self.back and self.on_course
-
-
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """(left, right, top) in metres, of its core; there: bool [F], in which frames it stands."""
-
-    left: float
-    right: float
-    top: float
-    there: np.ndarray
-
-    def hides(self, size: int) -> np.ndarray:
-        """How much of each pixel [F, H, W] it hides."""
-        scale, pixel = pixels_per_metre(EXTENT, size), np.arange(size) + 0.5
-        across = np.clip(
-            np.minimum(pixel - self.left * scale, self.right * scale - pixel) + RIM + 0.5, 0.0, 1.0
-        )
-        down = np.clip(pixel - (EXTENT - BELOW_FLOOR - self.top) * scale + RIM + 0.5, 0.0, 1.0)
-        return self.there[:, None, None] * down[:, None] * across[None]
-
-
-def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | None:
-    """The panel in frames [F, H, W, 3] of a still camera, or of one that was held still (`steady`)
-    from these views; None where there is none.
-    """
-    size, floor = frames.shape[2], round(frames.shape[1] * (1.0 - BELOW_FLOOR / EXTENT))
-    frames, found = ndimage.uniform_filter(frames, (0, 3, 3, 0)), []  # noise is no other paint
-    for style in (None, "realistic", "cinematic"):
-        # a cinema's grade is of the picture, not of the scene
-        paint = np.broadcast_to(painted(style, size), frames.shape)
-        paint = paint if views is None else steady(paint, views)
-        score = np.clip(1.0 - np.abs(frames - paint).max(-1) / PAINT, -1.0, 1.0)
-        # [rows above the floor, W]
-        up = np.cumsum(score[: (len(frames) + 1) // 2].mean(0)[floor - 1 :: -1], axis=0)
-        total = np.concatenate([np.zeros((floor, 1)), np.cumsum(up, axis=1)], axis=1)
-        lowest = np.minimum.accumulate(total, axis=1)
-        most = total - lowest
-        height, right = np.unravel_index(np.argmax(most), most.shape)
-        left = int(np.argmax(total[height, : right + 1] <= lowest[height, right]))
-        found.append((most[height, right], left, int(right), int(height) + 1, score))
-    most, left, right, height, score = max(found, key=lambda option: option[0])
-    if most < LEAST_PANEL * size * size or (right - left) * height > MOST_PANEL * size * size:
-        return None
-    inside = (slice(None), slice(floor - height, floor), slice(left, right))
-    # what a ball before it covers, and its rim, says nothing
-    bare = ~ndimage.maximum_filter(vivid(frames), size=(1, 5, 5))
-    there = (score * bare)[inside].sum((1, 2)) >= 0.0
-    low, high = (
-        from_pixels(np.array([column - 0.5, floor - height - 0.5]), EXTENT, size)
-        for column in (left, right)
-    )
-    return Panel(float(low[0]), float(high[0]), float(high[1]), there)
 
 
 def read_permanence(frames: np.ndarray, fps: float) -> Permanence | None:
@@ -174,8 +126,12 @@ def _one_size(ball: Disc, gone: np.ndarray) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """One of (2): rms distance of the places in m, w, t_w, u and u'; without a wall w is x_0 at t_w
-    = 0, and u' is u.
+    """A fitted path, equation (1).
+
+    Attributes:
+        rms: distance of the places from it, metres.
+        w, t_w: where and when it meets a wall, in metres and s; without a wall x_0 and 0.
+        u, v: speed before and after, m/s: u and u' of (1); without a wall the same.
     """
 
     rms: float
@@ -185,12 +141,16 @@ class Course:
     v: float
 
     def at(self, t: np.ndarray) -> np.ndarray:
+        """x in metres at times t in s."""
         return self.w + np.where(t <= self.t_w, self.u, self.v) * (t - self.t_w)
 
 
 def course(t: np.ndarray, x: np.ndarray, weight: np.ndarray, radius: float) -> Course:
-    """The best of (2) for places x [N] at times t [N], of weights [N]."""
-    rms = lambda off: float(np.sqrt(np.sum(weight * np.square(off)) / np.sum(weight)))
+    """The best of (1) for places x [N] at times t [N], of weights [N]."""
+
+    def rms(off: np.ndarray) -> float:
+        return float(np.sqrt(np.sum(weight * np.square(off)) / np.sum(weight)))
+
     u, x0 = np.polyfit(t, x, 1, w=np.sqrt(weight))
     best = Course(rms(x0 + u * t - x), float(x0), 0.0, float(u), float(u))
     for w in (radius, EXTENT - radius):
@@ -218,11 +178,13 @@ def _course(
     gap? And where it puts the ball, x [F].
     """
     x = ball.position[:, 0]
-    fit = lambda seen: course(
-        t[seen], x[seen], np.where(ball.visible[seen] > WHOLE, 1.0, PART), ball.radius
-    )
+
+    def fit(seen: np.ndarray) -> Course:
+        weight = np.where(ball.visible[seen] > WHOLE, 1.0, PART)
+        return course(t[seen], x[seen], weight, ball.radius)
+
     near = before[-_straight(x[before[::-1]]) :], after[: _straight(x[after])]
-    # (2) has one wall: without what is beyond others
+    # (1) has one wall: without what is beyond others
     near = [part if len(part) >= FEWEST else side for part, side in zip(near, (before, after))]
     ways = [(before, after)] + [near] * (len(near[0]) + len(near[1]) < len(before) + len(after))
     for way in ways:
@@ -258,3 +220,103 @@ def _behind(path: np.ndarray, ball: Disc, gone: np.ndarray, panel: Panel, size: 
         ball.position[f, 1] - ball.radius < panel.top + FALL for f in (gone[0] - 1, gone[-1] + 1)
     )
     return bool(low and np.sum(~ball.found & ~hidden) <= 1 and np.sum(ball.before > IN_FRONT) <= 1)
+
+
+def _while_hidden(c: Example) -> tuple[Trajectory, float, float]:
+    """The ball's motion over twice the clip, the middle of the time in which it is hidden, s, and
+    its speed sideways when it goes behind the panel, m/s.
+    """
+    ((_, start, end),) = c.take.hidden
+    longer = simulate(c.take.scene, 2.0 * c.format.seconds)
+    x = longer.positions(np.array([start - 0.05, start]))[:, 0, 0]
+    return longer, 0.5 * (start + end), abs(x[1] - x[0]) / 0.05
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Leaving(Trajectory):
+    """A motion that is far away after the time `since`, s."""
+
+    since: float
+
+    def positions(self, times: np.ndarray) -> np.ndarray:
+        times = np.asarray(times)
+        return super().positions(times) - 1e3 * (times > self.since)[:, None, None]
+
+
+@corrupt_motion
+def lost(c: Example) -> Trajectory:
+    """The ball does not come out from behind the panel."""
+    motion, since, _ = _while_hidden(c)
+    return _Leaving(**vars(motion), since=since)
+
+
+def _stops(since: float, times: np.ndarray) -> np.ndarray:
+    return np.where(times > since, since, times)
+
+
+@corrupt_motion
+def stuck(c: Example) -> Trajectory:
+    """The ball stops behind the panel."""
+    motion, since, _ = _while_hidden(c)
+    return retimed(motion, functools.partial(_stops, since))
+
+
+def _skips(since: float, seconds: float, times: np.ndarray) -> np.ndarray:
+    return np.where(times > since, times + seconds, times)
+
+
+@corrupt_motion
+def early(c: Example) -> Trajectory:
+    """The ball comes out EARLY metres ahead."""
+    motion, since, speed = _while_hidden(c)
+    return retimed(motion, functools.partial(_skips, since, EARLY / speed))
+
+
+NEXT_COLOUR = dict(zip(COLOURS, (*COLOURS, *COLOURS)[2:]))
+
+
+def _recoloured(ball: Ball) -> Ball:
+    return dataclasses.replace(ball, colour=NEXT_COLOUR[ball.colour])
+
+
+@corrupt(VIDEO)
+def swapped(clips: list[Example]) -> list[Example]:
+    """A ball of another colour comes out from behind the panel."""
+    return other_ball(clips, _recoloured)
+
+
+@corrupt(VIDEO)
+def in_front(clips: list[Example]) -> list[Example]:
+    """The ball goes before the panel, not behind it."""
+    takes = []
+    for c in clips:
+        shapes = tuple(dataclasses.replace(s, front=False) for s in c.take.scene.shapes)
+        scene = dataclasses.replace(c.take.scene, shapes=shapes)
+        takes.append(dataclasses.replace(c.take, hidden=(), scene=scene))
+    return redrawn(clips, takes)
+
+
+class PermanenceOracle(Oracle):
+    """Whether a ball that a panel hides comes out, or is there when the panel lifts, as the same
+    ball on its course.
+    """
+
+    name = "permanence"
+    media = (VIDEO,)
+    tolerance = "the same ball, on its course"
+    corruptions = (lost, stuck, early, swapped, resized, in_front)
+    ceiling = STRICT
+    stage = "occlude"
+
+    def read(self, reading: "Reading") -> Permanence | None:
+        """What becomes of the hidden ball; None where nothing is hidden."""
+        return read_permanence(reading.frames, reading.fps)
+
+    def judge(self, example: Example, reading: "Reading") -> bool:
+        """Is a ball hidden, and kept?"""
+        found = reading.of(self.name)
+        return found is not None and found.kept
+
+    def shuffle(self, clips: list[Example]) -> list[Example]:
+        """The frames in another order: the oracle does not look at the take."""
+        return disordered(clips)

@@ -34,12 +34,32 @@ is a hop too short to show in four frames. Balls only: shapes (hoops, paddles) a
 
 import dataclasses
 import functools
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sora_jax.oracles import arcs
+from sora_jax.oracles.base import STRICT, Oracle
+from sora_jax.oracles.conditions import Condition, corrupt_motion
+from sora_jax.oracles.corruptions import (
+    double,
+    resized,
+    retimed,
+    reverse,
+    swap,
+    teleport,
+    vanish,
+    visitor,
+)
+from sora_jax.oracles.examples import VIDEO, Example, disordered
 from sora_jax.oracles.tracker import EXTENT, SAME_SIZE, Track, lasting
+from sora_jax.worlds.playhouse.draw import Take
+from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.spec import pixels_per_metre
+from sora_jax.worlds.playhouse.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
 
 GAIN, NOISE = 1.05, 0.35  # factor; m/s: error of a velocity read at 8 frames a second
 SLIP = 0.25  # m/s: lawful clips show 0.14 at most, after h264
@@ -56,6 +76,11 @@ MOST = {
     "teleports": 0,
 }
 GRID = np.array([0.0, 1.0, 2.5, 4.0, 6.0, 8.0, 9.8, 12.0, 15.0, 19.0, 24.0])  # m/s^2
+HASTE = 1.3  # how much faster `hasten` runs after the first bounce
+# m/s: the rebound of a hop that, hastened, lasts four frames at 8 frames a second; three fit any
+# gravity
+HOP = 3.2
+SEEN_TO_LEAVE = 0.4  # seconds that a ball takes to go through a wall
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +108,10 @@ class Physics:
 
 def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
     """The laws in the tracks of a clip of `size` pixels; None where there is no ball."""
-    there = lasting(tracks)
-    if not there:
+    found = lasting(tracks)
+    if not found:
         return None
-    balls = [_Ball(t, fps) for t in there]
+    balls = [_Ball(t, fps) for t in found]
     gains, kicks, slips, errors, rebounds = (
         0,
         sum(arcs.drifts(b.pieces, fps) for b in balls),
@@ -126,9 +151,9 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
         float(
             max(0.0, *(_overlap(b, [o for o in balls if o is not b]) for b in balls), 0.0) * pixels
         ),
-        sum(t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(there, balls)),
+        sum(t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(found, balls)),
         int(max(np.sum(~t.found if t.lasting else t.copies > 0) for t in tracks)),
-        max(t.swelling for t in there),
+        max(t.swelling for t in found),
     )
 
 
@@ -186,10 +211,14 @@ def _overlap(ball: _Ball, others: list[_Ball]) -> float:
 
 def read_gravity(tracks: list[Track], fps: float) -> float | None:
     """g in m/s^2 from all flights of a clip; None where nothing flies."""
-    there = lasting(tracks)
-    cost = functools.cache(lambda g: sum(arcs.cost(t, fps, g) for t in there))
-    if not there:
+    found = lasting(tracks)
+    if not found:
         return None
+
+    @functools.cache
+    def cost(g: float) -> float:
+        return sum(arcs.cost(t, fps, g) for t in found)
+
     costs = np.array([cost(float(g)) for g in GRID])
     if np.ptp(costs) < 2.0 * arcs.PENALTY:  # all balls lie: any gravity will do
         return None
@@ -202,3 +231,82 @@ def read_gravity(tracks: list[Track], fps: float) -> float | None:
             continue
         g, step = g + float(np.clip(0.5 * step * (c[0] - c[2]) / bend, -step, step)), 0.5 * step
     return g
+
+
+def bounces(take: Take) -> bool:
+    """Does the take have a rebound from the floor?"""
+    return any(c.kind == "floor" and c.rebound > 0 for c in take.trajectory.contacts)
+
+
+def _hastened(since: float, times: np.ndarray) -> np.ndarray:
+    return np.where(times > since, since + HASTE * (times - since), times)
+
+
+@corrupt_motion
+def hasten(c: Example) -> Trajectory:
+    """All runs HASTE times as fast after the first rebound from the floor."""
+    longer = simulate(c.take.scene, HASTE * c.format.seconds)
+    rebounds = [x.time for x in longer.contacts if x.kind == "floor" and x.rebound > 0]
+    return retimed(longer, functools.partial(_hastened, min(rebounds))) if rebounds else longer
+
+
+def _quickened(seconds: float, times: np.ndarray) -> np.ndarray:
+    return 0.5 * times * (1.0 + times / seconds)
+
+
+@corrupt_motion
+def quicken(c: Example) -> Trajectory:
+    """All begins at half its speed and ends, after as long, at one and a half times."""
+    return retimed(c.take.trajectory, functools.partial(_quickened, c.format.seconds))
+
+
+@corrupt_motion
+def tunnel(c: Example) -> Trajectory:
+    """Walls let everything through."""
+    return simulate(dataclasses.replace(c.take.scene, bounds="floor"), c.format.seconds)
+
+
+class PhysicsOracle(Oracle):
+    """Whether the balls move as bodies do."""
+
+    name = "physics"
+    media = (VIDEO,)
+    tolerance = "no law broken"
+    corruptions = (
+        vanish,
+        teleport,
+        double,
+        visitor,
+        reverse,
+        swap,
+        hasten,
+        quicken,
+        tunnel,
+        resized,
+    )
+    ceiling = STRICT
+
+    def read(self, reading: "Reading") -> Physics | None:
+        """The laws that the balls keep or break; None without a ball."""
+        return read_physics(reading.tracks, reading.fps, reading.frames.shape[2])
+
+    def judge(self, example: Example, reading: "Reading") -> bool:
+        """Does the clip have a ball and break no law?"""
+        physics = reading.of(self.name)
+        return physics is not None and not physics.violations
+
+    def asked(self, condition: Condition, example: Example) -> bool:
+        """Some corruptions break a law only where a ball bounces, hops high or meets a wall."""
+        contacts = example.take.trajectory.contacts
+        if condition is reverse:
+            return bounces(example.take)
+        if condition is hasten:
+            return any(x.kind == "floor" and x.rebound > HOP for x in contacts)
+        if condition is tunnel:
+            last = example.format.seconds - SEEN_TO_LEAVE
+            return any(x.kind == "wall" and x.time < last for x in contacts)
+        return True
+
+    def shuffle(self, clips: list[Example]) -> list[Example]:
+        """The frames in another order: the oracle does not look at the take."""
+        return disordered(clips)

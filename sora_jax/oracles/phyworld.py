@@ -28,13 +28,29 @@ Video Generation from World Model: A Physical Law Perspective", whose figure 3 i
 
 import csv
 import importlib.resources
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.corruptions import (
+    double,
+    freeze,
+    recolour,
+    reverse,
+    slow,
+    teleport,
+    vanish,
+)
+from sora_jax.oracles.examples import VIDEO, Example
 from sora_jax.oracles.tracker import DUPLICATE
 from sora_jax.worlds.playhouse.draw import Take
+from sora_jax.worlds.playhouse.families.phyworld import EXTENT
 from sora_jax.worlds.playhouse.spec import COLOURS, from_pixels
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
 
 GIVEN = 3  # frames
 BALLS = ("red", "blue")
@@ -43,6 +59,7 @@ _UNMIX = np.linalg.pinv(_ABSORBED.T)  # [2, 3]
 _DISC = np.array([[abs(i) + abs(j) <= 3 for i in range(-2, 3)] for j in range(-2, 3)])
 # pixels that a ball covers at least: the smallest, of 0.3 units, covers 11 at 64 pixels
 LEAST = 3.0
+MOST_ERROR = 0.15  # units/s
 
 
 def paper_table() -> list[dict]:
@@ -76,14 +93,14 @@ def centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
 
 
 def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
-    """The same as the paper's parser reads it."""
+    """`centres` as the paper's parser reads them."""
     bright = frames * 255.0 > 127.0
     wanted = np.array([name == colour for name in BALLS])
     mask = (bright[..., 0] == wanted[0]) & ~bright[..., 1] & (bright[..., 2] == wanted[1])
     out = np.full((len(frames), 2), np.nan)
-    for f, there in enumerate(mask):
-        if there.any():
-            rows, columns = np.nonzero(there)
+    for f, pixels in enumerate(mask):
+        if pixels.any():
+            rows, columns = np.nonzero(pixels)
             out[f] = from_pixels(
                 np.array([columns.mean(), rows.mean()]), extent, frames.shape[2], 0.0
             )
@@ -105,20 +122,48 @@ def asked(take: Take, times: np.ndarray) -> np.ndarray:
 def read_motion(
     frames: np.ndarray, take: Take, fps: float, read=centres
 ) -> tuple[float | None, float | None]:
+    """`compare_motion` of the centres that `read` finds in frames [F, H, W, 3] in [0, 1]."""
+    extent = take.scene.extent
+    found = {b.colour: read(frames, b.colour, extent) for b in take.scene.balls}
+    return compare_motion(found, take, fps)
+
+
+def compare_motion(
+    found: dict[str, np.ndarray], take: Take, fps: float
+) -> tuple[float | None, float | None]:
     """(error of equation (2), share of the steps asked for in which a ball is lost); None where
     nothing is asked, or all is lost.
 
-    frames: [F, H, W, 3] in [0, 1]; take: of a family `phyworld_...`.
+    found: the centres [F, 2] of each colour; take: of a family `phyworld_...`.
     """
-    times = (np.arange(len(frames)) + 0.5) / fps
+    p = np.stack([found[ball.colour] for ball in take.scene.balls], axis=1)
+    times = (np.arange(len(p)) + 0.5) / fps
     u = np.diff(take.trajectory.positions(times), axis=0) * fps
     counts = asked(take, times)
-    p = np.stack(
-        [read(frames, ball.colour, take.scene.extent) for ball in take.scene.balls], axis=1
-    )
     axes = 2 if take.scene.gravity else 1
     error = np.linalg.norm((np.diff(p, axis=0) * fps - u)[..., :axes], axis=-1)[counts]
     if not len(error):
         return None, None
-    found = np.isfinite(error)
-    return float(error[found].mean()) if found.any() else None, float(1.0 - found.mean())
+    valid = np.isfinite(error)
+    return float(error[valid].mean()) if valid.any() else None, float(1.0 - valid.mean())
+
+
+class MotionOracle(Oracle):
+    """How PhyWorld's balls move."""
+
+    name = "motion"
+    media = (VIDEO,)
+    tolerance = f"velocities within {MOST_ERROR} units/s, no ball lost"
+    corruptions = (vanish, teleport, double, recolour, reverse, freeze, slow)
+    stage = "phyworld"
+
+    def read(self, reading: "Reading") -> dict[str, np.ndarray]:
+        """{colour: centres [F, 2] in units} (`centres`)."""
+        return {colour: centres(reading.frames, colour, EXTENT) for colour in BALLS}
+
+    def judge(self, example: Example, reading: "Reading") -> bool | None:
+        """None where no velocity counts."""
+        error, lost = compare_motion(reading.of(self.name), example.take, reading.fps)
+        if lost is None:
+            return None
+        return error is not None and error <= MOST_ERROR and lost == 0.0

@@ -1,23 +1,22 @@
-"""All that the oracles read in one clip, each part when it is first asked for and then kept."""
+"""All that the oracles read in one clip, each part when it is first asked for and then kept.
+
+`Reading(clip).of("physics")` is what the registered oracle of that name reads. What several oracles
+share, and what judges of families ask for, has a name of its own: `tracks`, `facts`, `camera`, ...
+"""
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 
 from sora_jax.clip import Clip
-from sora_jax.oracles import (
-    camera,
-    onsets,
-    outcome,
-    permanence,
-    physics,
-    style,
-    sync,
-    tracker,
-    words,
-)
 from sora_jax.oracles import facts as facts_lib
+from sora_jax.oracles import onsets, sync, tracker
+from sora_jax.oracles.camera import Camera
+from sora_jax.oracles.catalogue import ORACLES
+from sora_jax.oracles.outcome import Outcome
+from sora_jax.oracles.permanence import Permanence
 from sora_jax.worlds.playhouse.captions import Facts
 
 FEWEST_FRAMES = 5  # an arc on both sides of one impact
@@ -52,6 +51,16 @@ class Reading:
                 "None for no sound"
             )
         self.frames, self.samples, self.fps, self.rate = frames, samples, clip.fps, clip.rate
+        self._found: dict[str, Any] = {}
+
+    def of(self, name: str) -> Any:
+        """What the oracle `name` of ORACLES reads in the clip (`Oracle.read`), read once.
+
+        Raises UserError for a name that is not registered.
+        """
+        if name not in self._found:
+            self._found[name] = ORACLES[name].read(self)
+        return self._found[name]
 
     def with_sound_of(self, other: "Reading") -> "Reading":
         """This picture with the sound of another clip; what was read of either is kept."""
@@ -67,10 +76,12 @@ class Reading:
 
     @functools.cached_property
     def facts(self) -> Facts:
+        """What a caption would say of the balls."""
         return facts_lib.read_facts(self.tracks, self.fps)
 
     @functools.cached_property
     def coherent(self) -> bool:
+        """Is every ball one thing throughout (`facts.coherent`)?"""
         return facts_lib.coherent(self.tracks, self.fps)
 
     @functools.cached_property
@@ -90,6 +101,7 @@ class Reading:
 
     @functools.cached_property
     def sync(self) -> sync.Sync:
+        """Whether picture and sound strike together."""
         return sync.agreement(self.heard, self.seen)
 
     @functools.cached_property
@@ -128,50 +140,36 @@ class Reading:
             or ("nothing strikes, in the picture or in the sound" if nothing else None)
         )
 
-    @functools.cached_property
-    def physics(self) -> physics.Physics | None:
-        """The laws that the balls keep or break; None without a ball."""
-        return physics.read_physics(self.tracks, self.fps, self.frames.shape[2])
-
-    @functools.cached_property
-    def gravity(self) -> float | None:
-        """m/s^2; None where nothing flies."""
-        return physics.read_gravity(self.tracks, self.fps)
-
-    @functools.cached_property
+    @property
     def words(self) -> list[str]:
         """The words heard, in order."""
-        return [] if self.samples is None else [word for _, word in words.read_words(self.samples)]
+        return self.of("words")
 
-    @functools.cached_property
-    def camera(self) -> camera.Camera | None:
+    @property
+    def camera(self) -> Camera | None:
         """How the camera of a film moves; None without posts to see it by."""
-        return camera.read_camera(self.frames, self.fps)
+        return self.of("camera")
 
-    @functools.cached_property
+    @property
     def style(self) -> str | None:
         """The style that the clip is drawn in; None for none that the world has."""
-        return style.read_style(self.frames)
+        return self.of("style")
 
-    @functools.cached_property
-    def permanence(self) -> permanence.Permanence | None:
+    @property
+    def permanence(self) -> Permanence | None:
         """What becomes of the ball that goes behind a panel; None where none does."""
-        return permanence.read_permanence(self.frames, self.fps)
+        return self.of("permanence")
 
-    @functools.cached_property
-    def outcome(self) -> outcome.Outcome | None:
-        """What is tried at a hoop, a goal or a gap, and what comes of it; None where there is none
-        of them.
-        """
-        return outcome.read_outcome(self.frames, self.fps)
+    @property
+    def outcome(self) -> Outcome | None:
+        """What is tried at a hoop, goal or gap, and what comes of it; None without furniture."""
+        return self.of("outcome")
 
     def to_dict(self) -> dict:
         """For JSON: unknown numbers are None, times in seconds, lengths in metres.
 
         What has no score says the reason in "unscored".
         """
-        from sora_jax.oracles.material import read_material
-
         by_colour = {t.colour: t for t in self.tracks}
         balls = []
         for ball in self.facts.balls:
@@ -193,9 +191,7 @@ class Reading:
             reading["unscored"] = self.unseen
         if self.samples is not None:
             reading["heard_impacts"] = [round(t, 3) for t in self.heard]
-            reading["heard_materials"] = [
-                read_material(self.samples, t, self.rate)[0] for t in self.heard
-            ]
+            reading["heard_materials"] = self.of("material")
         if self.unsynced:
             return reading | {
                 "sync": {

@@ -26,14 +26,24 @@ Limits: the world's own styles, at 64 pixels (others are brought to that size); 
 and courts only, which have no other camera.
 """
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.conditions import BLANK, corrupt, corrupt_frames, redrawn
+from sora_jax.oracles.corruptions import then
+from sora_jax.oracles.examples import VIDEO, Example
+from sora_jax.worlds.playhouse.draw import in_style
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
 
 STYLES = (*FILM_STYLES, "shaded")
 TABLE = Path(__file__).parent / "style.json"
@@ -59,15 +69,14 @@ def statistics(frames: np.ndarray) -> np.ndarray:
     bright, warm = frames @ np.array([0.3, 0.59, 0.11], np.float32), frames[..., 0] - frames[..., 2]
     edges = np.linspace(0, SIZE, BANDS + 1).astype(int)
     bands = [slice(a, b) for a, b in zip(edges[:-1], edges[1:])]
-    median = lambda part: np.median(part, axis=(1, 2))
-    x = [median(bright[:, band]) for band in bands]
-    x += [median(warm[:, band]) for band in bands[1:-1]]
+    x = [_median(bright[:, band]) for band in bands]
+    x += [_median(warm[:, band]) for band in bands[1:-1]]
     inner = slice(bands[1].start + 2, bands[-2].stop - 2)  # between the bars of a cinema
     third = SIZE // 3
-    middle = median(bright[:, inner, third:-third])
+    middle = _median(bright[:, inner, third:-third])
     x += [
-        median(bright[:, inner, : third // 2]) - middle,
-        median(bright[:, inner, -third // 2 :]) - middle,
+        _median(bright[:, inner, : third // 2]) - middle,
+        _median(bright[:, inner, -third // 2 :]) - middle,
     ]
     x += [np.abs(np.diff(bright[:, inner], axis=axis)) for axis in (1, 2)]
     x[-2:] = [
@@ -86,6 +95,11 @@ def statistics(frames: np.ndarray) -> np.ndarray:
         ).T
     )
     return np.stack(x, axis=-1).astype(np.float64)
+
+
+def _median(part: np.ndarray) -> np.ndarray:
+    """[F] of a part [F, h, w] of every frame."""
+    return np.median(part, axis=(1, 2))
 
 
 def halves(frames: np.ndarray) -> np.ndarray:
@@ -129,3 +143,57 @@ def read_style(frames: np.ndarray) -> str | None:
     """
     first, second = probe(_table(), halves(frames))
     return (*STYLES, None)[first] if first == second else None
+
+
+def mixed_tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
+    """Frames [F, H, W, 3] cut into across x across tiles, which are put together in another
+    order.
+    """
+    count, height, width = frames.shape[:3]
+    cut = frames.reshape(count, across, height // across, across, width // across, 3).swapaxes(2, 3)
+    order = np.random.default_rng([18, seed]).permutation(across * across)
+    mixed = cut.reshape(count, across * across, *cut.shape[3:])[:, order].reshape(cut.shape)
+    return mixed.swapaxes(2, 3).reshape(frames.shape)
+
+
+@corrupt_frames
+def tiles(c: Example) -> np.ndarray:
+    """The picture cut into tiles that are put together in another order."""
+    return mixed_tiles(c.frames, c.take.index)
+
+
+@corrupt(VIDEO)
+def restyle(clips: list[Example]) -> list[Example]:
+    """The same film in the next style."""
+    following = dict(zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1]))
+    return redrawn(clips, [in_style(c.take, following[c.take.scene.style]) for c in clips])
+
+
+@corrupt(VIDEO)
+def turn(clips: list[Example]) -> list[Example]:
+    """The second half of every film is in the next style."""
+    return then(clips, restyle(clips))
+
+
+class StyleOracle(Oracle):
+    """The style that a clip is drawn in."""
+
+    name = "style"
+    media = (VIDEO,)
+    tolerance = "the style"
+    corruptions = (tiles, restyle, turn)
+    ceiling = 1 / len(FILM_STYLES)  # shuffled labels agree by chance
+    stage = "film"
+    empty = BLANK
+
+    def read(self, reading: "Reading") -> str | None:
+        """A name in STYLES; None for none of them."""
+        return read_style(reading.frames)
+
+    def judge(self, example: Example, reading: "Reading") -> bool:
+        """Is it the take's style?"""
+        return reading.of(self.name) == example.take.scene.style
+
+    def shuffle(self, clips: list[Example]) -> list[Example]:
+        """Every film with the takes of all others: agreement is chance, in any order of clips."""
+        return [dataclasses.replace(c, take=o.take) for c in clips for o in clips if o is not c]

@@ -1,7 +1,6 @@
 """Do picture and sound strike together: one-to-one matching of the impacts seen and heard.
 
-Two lists of times are matched by the assignment that pairs as many as possible within a window and,
-among those, with the least total distance. With M pairs within w, P heard and Q seen,
+With M pairs of impacts matched within w (`onsets.match`), P heard and Q seen,
 
     F1@w = 2 M / (P + Q),      offset = median over pairs of (heard - seen)                      (1)
 
@@ -9,11 +8,20 @@ A clip where nothing strikes and nothing is heard agrees: F1 = 1 (P + Q = 0).
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.corruptions import backwards, late, reverse, slow
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example, exchanged_sounds
+from sora_jax.oracles.onsets import match, true_impacts
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
 
 OFFSET_WINDOW = 0.12  # seconds within which pairs enter the offset
+LEAST_F1, MOST_OFFSET = 0.9, 0.010  # of a scene's own picture and sound: at 50 ms; seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,19 +37,6 @@ class Sync:
     heard: int
 
 
-def match(heard: list[float], seen: list[float], window: float) -> list[tuple[int, int]]:
-    """Pairs (index heard, index seen) no further apart than `window` seconds: as many as possible,
-    then as close as possible.
-    """
-    if not heard or not seen:
-        return []
-    distance = np.abs(np.subtract.outer(np.asarray(heard), np.asarray(seen)))
-    # A pair outside the window must cost more than any set of pairs inside it saves.
-    cost = np.where(distance <= window, distance, 1e3)
-    rows, columns = linear_sum_assignment(cost)
-    return [(int(i), int(j)) for i, j in zip(rows, columns) if distance[i, j] <= window]
-
-
 def lag(heard: list[float], seen: list[float], furthest: float = 0.25) -> float:
     """By how many s a whole sound is late, up to `furthest` either way; NaN without impacts on both
     sides.
@@ -52,8 +47,11 @@ def lag(heard: list[float], seen: list[float], furthest: float = 0.25) -> float:
     shifts = [h - s for h in heard for s in seen if abs(h - s) <= furthest]
     if not shifts:
         return float("nan")
-    count = lambda shift: len(match([h - shift for h in heard], seen, 0.02))
-    best = max(shifts, key=lambda shift: (count(shift), -abs(shift)))
+
+    def matched_then_small(shift: float) -> tuple[int, float]:
+        return len(match([h - shift for h in heard], seen, 0.02)), -abs(shift)
+
+    best = max(shifts, key=matched_then_small)
     pairs = match([h - best for h in heard], seen, 0.02)
     return float(np.median([heard[i] - seen[j] for i, j in pairs]))
 
@@ -70,3 +68,27 @@ def agreement(heard: list[float], seen: list[float]) -> Sync:
     pairs = match(heard, seen, OFFSET_WINDOW)
     offset = float(np.median([heard[i] - seen[j] for i, j in pairs])) if pairs else float("nan")
     return Sync(f1(heard, seen, 0.05), f1(heard, seen, 0.10), offset, len(seen), len(heard))
+
+
+class SyncOracle(Oracle):
+    """Whether picture and sound strike together."""
+
+    name = "sync"
+    media = (VIDEO, AUDIO)
+    tolerance = f"F1@50 ms >= {LEAST_F1}, |offset| <= {1e3 * MOST_OFFSET:.0f} ms"
+    corruptions = (reverse, slow, late, backwards)
+
+    def read(self, reading: "Reading") -> Sync:
+        """The agreement of impacts seen and heard."""
+        return reading.sync
+
+    def judge(self, example: Example, reading: "Reading") -> bool | None:
+        """None where nothing strikes. An offset of NaN, without a pair, is not correct."""
+        if not true_impacts(example.take):
+            return None
+        sync = reading.sync
+        return sync.f1_50ms >= LEAST_F1 and abs(sync.offset) <= MOST_OFFSET
+
+    def shuffle(self, clips: list[Example]) -> list[Example]:
+        """Pictures with the sounds of others: the oracle does not look at the take's impacts."""
+        return exchanged_sounds(clips)

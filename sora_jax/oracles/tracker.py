@@ -23,11 +23,18 @@ A prototype of this design measured 0.003 to 0.03 pixels of error on clean rende
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.corruptions import double, recolour, resized, teleport, vanish, visitor
+from sora_jax.oracles.examples import VIDEO, Example
 from sora_jax.worlds.playhouse.spec import COLOURS, SIZES, from_pixels, pixels_per_metre
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
 
 EXTENT = 4.0  # metres shown by the width of a picture: a public constant of the world
 # a pixel whose channels span more than this, absolute and as a share of the largest, is no backdrop
@@ -46,6 +53,7 @@ LASTING = 1 / 3  # share of the frames in which a colour must be seen to be a ba
 # times as large as elsewhere in the clip a ball may look: a lawful one, blurred or coded, 1.08 at
 # most
 SAME_SIZE = 1.15
+OFF = 0.3  # pixels rms between a ball's centres as read and the scene's
 
 NAMES = tuple(COLOURS)
 PALETTE = np.array([COLOURS[n] for n in NAMES], np.float32)
@@ -265,3 +273,33 @@ def _centroid(core, other, alpha) -> tuple[float, float, float]:
         weight.sum(1) @ np.arange(weight.shape[0]) / total,
         weight.sum(0) @ np.arange(weight.shape[1]) / total,
     )
+
+
+class TrackerOracle(Oracle):
+    """Where each ball is."""
+
+    name = "tracker"
+    media = (VIDEO,)
+    tolerance = f"every ball once in every frame, of one size, rms <= {OFF} px"
+    corruptions = (vanish, teleport, double, visitor, recolour, resized)
+
+    def read(self, reading: "Reading") -> list[Track]:
+        """A track of every colour seen."""
+        return reading.tracks
+
+    def judge(self, example: Example, reading: "Reading") -> bool:
+        """Are the tracks those of the scene's balls, and of no other?"""
+        tracks = {t.colour: t for t in reading.tracks}
+        scene, size = example.take.scene, example.format.size
+        if set(tracks) != {ball.colour for ball in scene.balls}:
+            return False
+        true = example.take.trajectory.positions(example.format.frame_times())
+        return all(
+            _follows(tracks[ball.colour], true[:, k], size) for k, ball in enumerate(scene.balls)
+        )
+
+
+def _follows(seen: Track, true: np.ndarray, size: int) -> bool:
+    """Is a track in every frame, of one size, and near the true centres [F, 2] in metres?"""
+    whole = seen.found.all() and seen.swelling <= SAME_SIZE
+    return bool(whole and seen.rms_pixels(true, size) <= OFF)

@@ -8,6 +8,7 @@ import pytest
 from sora_jax.data.sources import PlayhouseSource
 from sora_jax.modality import FORMATS
 from sora_jax.oracles.examples import render_takes
+from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.verdict import judge_prompt
 from sora_jax.registry import load_module
 from sora_jax.worlds.playhouse.draw import draw
@@ -32,10 +33,10 @@ def test_an_own_family_is_as_good_as_ours(moon):
     for clip, other in zip(clips, takes[1:] + takes[:1]):
         text = clip.take.captions[0]
         assert moon.parse(text).key() == clip.take.facts.key()
-        told = judge_prompt(text, clip.read(), "moon")
+        told = judge_prompt(text, Reading(clip), "moon")
         assert (told.met, told.family) == (True, "moon")
         assert {line.fact for line in told.lines if line.met is None} == {"launch", "bounces"}
-        assert not judge_prompt(other.captions[0], clip.read(), "moon").met
+        assert not judge_prompt(other.captions[0], Reading(clip), "moon").met
     identity = PlayhouseSource("train", FORMATS["nano"], 2, family="moon").identity
     assert (identity["family"], identity["family_version"]) == ("moon", 1)
 

@@ -3,13 +3,17 @@ calibrated on the same scenes.
 """
 
 import dataclasses
+from operator import attrgetter
 
 import numpy as np
 import pytest
 
-from sora_jax.evaluation import conditions, scoreboard, suites
+from sora_jax.evaluation import scoreboard, suites
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import examples
+from sora_jax.oracles import corruptions, examples
+from sora_jax.oracles.catalogue import ORACLES
+from sora_jax.oracles.conditions import DEGRADATIONS
+from sora_jax.oracles.examples import AUDIO, VIDEO
 from sora_jax.worlds.playhouse.draw import draw
 
 
@@ -48,7 +52,7 @@ def test_what_is_kept_scores_one(few):
 
 def test_a_lost_ball_is_a_miss_without_a_distance(few):
     """One clip of eight loses its balls for three frames."""
-    made = conditions.CORRUPTED["corrupted_vanish"][1](few[:1]) + few[1:]
+    made = corruptions.vanish(few[:1]) + few[1:]
     scores, whole, lost = fidelity(few, made), fidelity(few, few), len(few[0].take.scene.balls)
     assert (
         scores["tracker_kept"]["n"]
@@ -71,10 +75,7 @@ def test_material_is_read_where_it_is_heard(few):
         )
         for c in few
     ]
-    whole, shifted, late = (
-        fidelity(few, made)
-        for made in (few, delayed, conditions.CORRUPTED["corrupted_late"][1](few))
-    )
+    whole, shifted, late = (fidelity(few, made) for made in (few, delayed, corruptions.late(few)))
     for metric in ("material", "mode"):
         assert whole[metric]["n"] == shifted[metric]["n"] == late[metric]["n"] > 5
         assert shifted[metric]["value"] == 1.0 and late[metric]["value"] < 0.3, metric
@@ -97,16 +98,25 @@ def staged(few):
     return {stage: examples.STAGES[stage](few) for stage in ("room", "film", "occlude", "court")}
 
 
-@pytest.mark.parametrize("name", [*conditions.KEPT, *conditions.CORRUPTED])
-def test_a_condition_touches_its_own_medium_only(staged, name):
-    medium, change = (conditions.KEPT | conditions.CORRUPTED)[name]
-    few = staged[STAGE.get(name, "room")]
-    made = change(few)  # some change only what bounces, or what meets a wall
+CHANGES = dict.fromkeys([*DEGRADATIONS, *(c for o in ORACLES.values() for c in o.corruptions)])
+
+
+def test_there_are_thirty_corruptions_of_as_many_names():
+    assert len({c.name for c in CHANGES} - {c.name for c in DEGRADATIONS}) == 30
+    assert len({c.name for c in CHANGES}) == len(CHANGES)
+
+
+@pytest.mark.parametrize("condition", CHANGES, ids=attrgetter("name"))
+def test_a_condition_touches_its_own_medium_only(staged, condition):
+    few = staged[STAGE.get(condition.name, "room")]
+    made = condition(few)  # some change only what bounces, or what meets a wall
     touched = {
         m: any(not np.array_equal(getattr(a, m), getattr(b, m)) for a, b in zip(made, few))
         for m in ("frames", "samples")
     }
-    assert touched == {"frames": medium == conditions.VIDEO, "samples": medium == conditions.AUDIO}
+    assert touched == {
+        m: condition.medium == kind for m, kind in (("frames", VIDEO), ("samples", AUDIO))
+    }
 
 
 def test_every_format_is_calibrated_on_the_scenes_of_training():

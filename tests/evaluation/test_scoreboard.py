@@ -7,10 +7,12 @@ import pytest
 
 from sora_jax.clip import Clip
 from sora_jax.errors import UserError
-from sora_jax.evaluation import calibrate, run, scoreboard, suites
+from sora_jax.evaluation import run, scoreboard, suites
 from sora_jax.evaluation.suites import Metric, Part, Suite, Unscored
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import Example, example
 from sora_jax.oracles.reading import Reading
 from sora_jax.tables import number
@@ -69,7 +71,7 @@ def tiny(monkeypatch):
         )
 
     metrics = {"balls": Metric("tracker", read), "later": suites.judged("not there yet")}
-    suite = Suite({"": Part("room", trained_on=("room",))}, metrics, mixed=None)
+    suite = Suite("tiny", {"": Part("room", trained_on=("room",))}, metrics, mixed=None)
     monkeypatch.setitem(suites.SUITES, "tiny", suite)
     return made
 
@@ -104,11 +106,17 @@ def test_a_stopped_suite_goes_on_and_a_complete_one_is_not_measured_again(tmp_pa
 
 def test_an_oracle_that_comes_later_is_asked(tmp_path, tiny, monkeypatch):
     board(tmp_path, clips=2).run("tiny")
-    monkeypatch.setitem(
-        calibrate.ORACLES,
-        "not there yet",
-        calibrate.Oracle(("video",), lambda clip, read: True, (), ""),
-    )
+
+    class Later(Oracle):
+        name, media, tolerance = "not there yet", ("video",), ""
+
+        def read(self, reading):
+            return None
+
+        def judge(self, example, reading):
+            return True
+
+    monkeypatch.setitem(ORACLES, "not there yet", Later())
     assert board(tmp_path, clips=2).run("tiny")["later"]["value"] == 1.0
 
 
@@ -154,7 +162,7 @@ def test_a_clip_that_an_oracle_cannot_read_says_why():
         ("facts", None, frames[:3], "3 frames are too few"),
     ):
         clip, suite = example(take, shown, samples, Pipeline.format), suites.SUITES[name]
-        for metric, value in suites.values(suite, clip, clip.read()).items():
+        for metric, value in suites.values(suite, clip, Reading(clip)).items():
             assert isinstance(value, Unscored) and reason in value
             kept = [json.loads(json.dumps(scoreboard._to_json(x))) for x in (value, 1.0)]
             rows = [{"values": {metric: x}, "floors": {metric: []}} for x in kept]
@@ -167,6 +175,23 @@ def test_suites_are_chosen_by_name():
     assert run.chosen(["all"]) == list(suites.SUITES)
     with pytest.raises(UserError, match="did you mean 'physics'"):
         run.chosen(["phisics"])
+
+
+def test_a_suite_of_ones_own_is_run_by_its_name():
+    own = Suite("own", suites.ROOM, {"balls": Metric("tracker", count)})
+    suites.SUITES.register(own)
+    try:
+        assert run.chosen(["own"]) == ["own"] and run.chosen(["all"])[-1] == "own"
+        assert own.ready == ("balls",)
+        with pytest.raises(UserError, match="suite 'own' is registered twice"):
+            suites.SUITES.register(own)
+    finally:
+        del suites.SUITES["own"]
+
+
+def test_every_metric_of_a_suite_names_a_registered_oracle():
+    for name, suite in suites.SUITES.items():
+        assert (suite.name, suite.ready) == (name, tuple(suite.metrics))
 
 
 def test_suites_that_ask_the_same_share_the_models_clips(tmp_path, monkeypatch):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from sora_jax.clip import Clip
-from sora_jax.evaluation import conditions, scoreboard, statistics, suites
-from sora_jax.oracles import examples, read_clip
+from sora_jax.evaluation import scoreboard, statistics, suites
+from sora_jax.oracles import corruptions, examples, read_clip
 from sora_jax.oracles.facts import compare, tracked
+from sora_jax.oracles.reading import Reading
 from sora_jax.worlds.playhouse.captions import BallFacts, Facts
 
 RED = BallFacts("red", "large", "thrown", "left", 2)
@@ -80,10 +81,10 @@ def test_what_is_no_clip_is_refused(frames, samples, said):
 
 
 def test_a_frozen_clip_is_not_tracked(clips):
-    frozen = conditions.CORRUPTED["corrupted_freeze"][1](clips[:6])
+    frozen = corruptions.freeze(clips[:6])
     for clip, still in zip(clips, frozen):
-        assert tracked(clip.read().tracks, clip.take.facts).all()
-        assert not tracked(still.read().tracks, clip.take.facts).any()
+        assert tracked(Reading(clip).tracks, clip.take.facts).all()
+        assert not tracked(Reading(still).tracks, clip.take.facts).any()
 
 
 def cells(suite, clips):
@@ -117,13 +118,13 @@ def test_a_clip_that_rattles_all_the_time_earns_no_sync(clips):
 
 def test_a_silent_still_clip_earns_no_sync(clips):
     clip = next(c for c in examples.empty(clips[:4]) if c.take.trajectory.contacts)
-    assert suites.values(suites.SUITES["sync"], clip, clip.read())["f1_100ms"] == 0.0
+    assert suites.values(suites.SUITES["sync"], clip, Reading(clip))["f1_100ms"] == 0.0
 
 
 def test_a_clip_without_sound_scores_no_zero(clips):
     clip = next(c for c in clips if c.take.trajectory.contacts)
     silent = dataclasses.replace(clip, samples=None)
-    found = suites.values(suites.SUITES["sync"], silent, silent.read())
+    found = suites.values(suites.SUITES["sync"], silent, Reading(silent))
     assert {type(value) for value in found.values()} == {suites.Unscored}
 
 
@@ -164,16 +165,16 @@ def test_a_clip_that_shows_nothing_of_what_is_asked_is_unscored(clips, metric, r
     """Not left out: else a model that rarely strikes would be scored on its best clips alone."""
     suite = suites.SUITES["sound" if "louder" in metric else "physics"]
     for clip in clips[:6]:
-        asked = suite.metrics[metric].read(clip, clip.read())
+        asked = suite.metrics[metric].read(clip, Reading(clip))
         still = dataclasses.replace(
             clip,
             frames=np.repeat(clip.frames[:1], len(clip.frames), axis=0),
             samples=0.0 * clip.samples,
         )
-        value = suite.metrics[metric].read(still, still.read())
+        value = suite.metrics[metric].read(still, Reading(still))
         assert (
             value is None
             if asked is None
             else isinstance(value, suites.Unscored) and reason in value
         )
-    assert any(suite.metrics[metric].read(clip, clip.read()) is not None for clip in clips[:6])
+    assert any(suite.metrics[metric].read(clip, Reading(clip)) is not None for clip in clips[:6])

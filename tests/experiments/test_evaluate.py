@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from sora_jax.evaluation import conditions
+from sora_jax.evaluation.calibrate import conditions_of
+from sora_jax.oracles.catalogue import ORACLES
 
 
 def run(*flags, command="evaluate"):
@@ -55,11 +56,9 @@ def test_calibrate_writes_its_files(tmp_path):
         "empty",
     }
     assert set(rows["onsets_audio"]) >= {"ground_truth", "noise_20db", "aac", "shuffled", "empty"}
-    assert all(
-        c in {"ground_truth", "shuffled", "empty", *conditions.KEPT, *conditions.CORRUPTED}
-        for of in rows.values()
-        for c in of
-    )
+    assert {name: set(of) for name, of in rows.items()} == {
+        name: {c.name for c in conditions_of(oracle)} for name, oracle in ORACLES.items()
+    }
     assert "![tracked frames](clip-00-tracked.png)" in (tmp_path / "report.md").read_text()
     assert (tmp_path / "clip-00-tracked.png").exists() and (
         tmp_path / "clip-00-onsets.png"

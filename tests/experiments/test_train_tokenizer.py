@@ -17,6 +17,7 @@ from sora_jax.evaluation import suites
 from sora_jax.evaluation.round_trip import pictures_through, psnr
 from sora_jax.modality import FORMATS
 from sora_jax.oracles.examples import ground_truth
+from sora_jax.oracles.reading import Reading
 from sora_jax.tokenizers.audio import AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizerConfig
 from sora_jax.training.state import split_module
@@ -57,7 +58,7 @@ def test_held_out_psnr_is_that_of_the_evaluation():
     scores = held_out_psnr(tokenizer, FORMATS["nano"], clips=2)
     made = pictures_through(tokenizer, ground_truth("val", range(2), FORMATS["nano"]))
     suite = suites.SUITES["tokenizers"]
-    values = [suites.values(suite, clip, clip.read()) for clip in made]
+    values = [suites.values(suite, clip, Reading(clip)) for clip in made]
     assert scores["clip_psnr"] != scores["box_psnr"]
     for name, metric in (("clip_psnr", "psnr"), ("box_psnr", "psnr_balls")):
         assert scores[name] == pytest.approx(np.mean([of[metric] for of in values]), abs=1e-3)

@@ -31,7 +31,9 @@ def clips():
             index += 1
             if take.margin_px(64) >= MARGIN_PX:
                 takes.append(take)
-        found[family] = [(c.take, Evidence(c.read())) for c in render_takes(takes, FORMATS["nano"])]
+        found[family] = [
+            (c.take, Evidence(Reading(c))) for c in render_takes(takes, FORMATS["nano"])
+        ]
     return found
 
 
@@ -113,7 +115,7 @@ def test_one_wrong_fact_is_one_missed_line(clips, family):
 
 def test_a_ball_in_a_net_keeps_its_size():
     (clip,) = render_takes([draw("val", 11_021, family="court")], FORMATS["nano"])
-    lines = FAMILIES["court"].judge(clip.take.facts, Evidence(clip.read()))
+    lines = FAMILIES["court"].judge(clip.take.facts, Evidence(Reading(clip)))
     assert clip.take.facts.size == "large" and all(line.met for line in lines)
 
 
@@ -127,8 +129,8 @@ def test_cameras_that_stand_still_are_told_by_their_width():
             takes.setdefault(camera, take)
         index += 1
     for clip in render_takes(list(takes.values()), FORMATS["nano"]):
-        assert clip.read().camera.kind == "static"
-        lines = FAMILIES["film"].judge(clip.take.facts, Evidence(clip.read()))
+        assert Reading(clip).camera.kind == "static"
+        lines = FAMILIES["film"].judge(clip.take.facts, Evidence(Reading(clip)))
         assert {line.fact: line.met for line in lines}["camera"] is True
 
 
@@ -138,7 +140,7 @@ def test_anime_on_twos_is_judged_too(family, index):
     take = draw("val", index, family=family)
     assert take.scene.style == "anime"
     (clip,) = render_takes([take], FORMATS["S"], batch=1)
-    assert met(family, take.facts, Evidence(clip.read()))
+    assert met(family, take.facts, Evidence(Reading(clip)))
 
 
 def test_without_sound_no_voice_is_read(clips):

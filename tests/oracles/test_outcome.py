@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from sora_jax.evaluation import conditions
-from sora_jax.evaluation.calibrate import ORACLES
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import court_furniture, disc, examples, outcome
+from sora_jax.oracles import corruptions, court_flight, court_furniture, disc, examples, outcome
+from sora_jax.oracles.catalogue import ORACLES
+from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.tracker import coloured
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import furniture
@@ -96,18 +96,16 @@ def test_each_breach_has_a_reason(courts):
         )
     )
     assert "no ball" in why(examples.empty([clip])[0].frames)
-    assert "twice" in why(conditions.CORRUPTED["corrupted_double"][1]([clip])[0].frames)
+    assert "twice" in why(corruptions.double([clip])[0].frames)
     assert "nothing is" in why(np.repeat(clip.frames[:1], 17, axis=0))
     two = clip.frames.copy()
     two[:, 2:9, 28:35] = COLOURS["green" if clip.take.facts.colour != "green" else "red"]
     assert why(clip.frames[:4]) == "too few frames" and "another ball" in why(two)
-    assert "changes" in why(conditions.CORRUPTED["corrupted_unfurnished"][1]([clip])[0].frames)
+    assert "changes" in why(outcome.unfurnished([clip])[0].frames)
     assert "hovers" in why(
         np.concatenate([clip.frames[:11], np.repeat(clip.frames[10:11], 6, axis=0)])
     )
-    assert why(conditions.CORRUPTED["corrupted_unstopped"][1]([clip])[0].frames).startswith(
-        "it goes through the rim"
-    )
+    assert why(outcome.unstopped([clip])[0].frames).startswith("it goes through the rim")
 
 
 def test_without_furniture_there_is_nothing_to_ask():
@@ -118,12 +116,18 @@ def test_without_furniture_there_is_nothing_to_ask():
 def test_what_nobody_could_see_is_not_asked(courts):
     clip, judge = courts[0], ORACLES["outcome"].judge
     unclear = dataclasses.replace(clip, take=dataclasses.replace(clip.take, margin=0.01))
-    assert judge(clip, clip.read()) is True and judge(unclear, clip.read()) is None
+    assert judge(clip, Reading(clip)) is True and judge(unclear, Reading(clip)) is None
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("LAWS", (1.6, 3.7)), ("OFF", 0.004), ("TURNED", 3.0), ("TOWARDS", 99.0)]
+    ("module", "name", "value"),
+    [
+        (outcome, "LAWS", (1.6, 3.7)),
+        (court_flight, "OFF", 0.004),
+        (outcome, "TURNED", 3.0),
+        (outcome, "TOWARDS", 99.0),
+    ],
 )
-def test_a_broken_oracle_is_found_out(courts, monkeypatch, name, value):
-    monkeypatch.setattr(outcome, name, value)
+def test_a_broken_oracle_is_found_out(courts, monkeypatch, module, name, value):
+    monkeypatch.setattr(module, name, value)
     assert sum(read(c.frames) == wanted(c) for c in courts) < 0.8 * len(courts)

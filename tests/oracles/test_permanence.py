@@ -3,11 +3,13 @@
 import numpy as np
 import pytest
 
-from sora_jax.evaluation import conditions
 from sora_jax.modality import FORMATS
 from sora_jax.oracles import examples
+from sora_jax.oracles.corruptions import resized
 from sora_jax.oracles.disc import follow, still_picture
-from sora_jax.oracles.permanence import course, read_panel, read_permanence
+from sora_jax.oracles.panel import read_panel
+from sora_jax.oracles.permanence import course, in_front, lost, read_permanence, stuck, swapped
+from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.tracker import vivid
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.spec import COLOURS, PAINTS, to_pixels
@@ -203,9 +205,11 @@ def test_films_with_moving_cameras():
     clips = examples.render_takes(
         [draw("val", i, family="occlude") for i in range(12)], FORMATS["nano"], batch=12
     )
-    kept = lambda clips: sum(bool(r and r.kept) for r in (c.read().permanence for c in clips))
+    kept = lambda clips: sum(
+        bool(r and r.kept) for r in (Reading(c).of("permanence") for c in clips)
+    )
     assert kept(clips) == 12
     hardly = draw("val", 239, family="occlude")  # its posts are hidden most of the time
     assert kept(examples.render_takes([hardly], FORMATS["nano"], batch=12)) == 1
-    for name in ("lost", "swapped", "resized", "stuck", "in_front"):
-        assert kept(conditions.CORRUPTED[f"corrupted_{name}"][1](clips)) == 0
+    for change in (lost, swapped, resized, stuck, in_front):
+        assert kept(change(clips)) == 0

@@ -9,7 +9,6 @@ import sys
 import numpy as np
 import pytest
 
-from sora_jax.evaluation import conditions
 from sora_jax.modality import FORMATS
 from sora_jax.oracles import examples, style
 from sora_jax.worlds.playhouse.draw import draw, in_style
@@ -43,7 +42,7 @@ def test_what_is_no_film_has_no_style(films):
     assert [style.read_style(clip.frames) for clip in examples.blank(films)] == [None] * 4
     assert style.read_style(np.random.default_rng(0).uniform(size=films[0].frames.shape)) is None
     assert [
-        style.read_style(conditions.tiles(film.frames, i)) for i, film in enumerate(films)
+        style.read_style(style.mixed_tiles(film.frames, i)) for i, film in enumerate(films)
     ].count(None) >= 3
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sora_jax.clip import Clip
-from sora_jax.evaluation.conditions import CORRUPTED
 from sora_jax.modality import FORMATS
+from sora_jax.oracles.corruptions import double
 from sora_jax.oracles.examples import ground_truth
 from sora_jax.oracles.facts import compare
 from sora_jax.oracles.reading import Reading
@@ -23,7 +23,7 @@ def truth():
 
 @pytest.fixture(scope="module")
 def clips(truth):
-    return [(clip.take.facts, clip.read()) for clip in truth]
+    return [(clip.take.facts, Reading(clip)) for clip in truth]
 
 
 def test_a_true_caption_is_met_and_a_false_one_is_told(clips):
@@ -44,9 +44,7 @@ def test_the_verdict_is_that_of_the_scores(truth, clips):
     balls are there twice.
     """
     pairs = [(told, reading) for told, _ in clips for _, reading in clips]
-    doubled = [
-        (clip.take.facts, clip.read()) for clip in CORRUPTED["corrupted_double"][1](truth[:2])
-    ]
+    doubled = [(clip.take.facts, Reading(clip)) for clip in double(truth[:2])]
     assert all(
         ["in one piece"] == [line.fact for line in judge_balls(*pair) if not line.met][:1]
         for pair in doubled

@@ -1,0 +1,47 @@
+"""An oracle of your own: when a clip is loudest.
+
+    python -m experiments.calibrate --import=docs/examples/own_oracle.py --output=outputs/own
+
+loads this file, which registers the oracle, and calibrates it beside the others: ground truth,
+noise and aac must keep its reading correct; its corruptions, empty and shuffled clips must not. A
+metric of a suite may name it too: `suites.judged("loudest")`.
+"""
+
+import numpy as np
+
+from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.catalogue import ORACLES
+from sora_jax.oracles.conditions import corrupt_samples
+from sora_jax.oracles.corruptions import backwards, late
+from sora_jax.oracles.examples import AUDIO, render_takes
+
+
+def loudest(samples: np.ndarray, rate: int) -> float:
+    """The time of the largest sample [S], in s."""
+    return float(np.argmax(np.abs(samples)) / rate)
+
+
+@corrupt_samples
+def muted(example):
+    """A tenth of a second around the loudest sample is silent."""
+    off = np.arange(len(example.samples)) - np.argmax(np.abs(example.samples))
+    return np.where(np.abs(off) < 0.05 * example.rate, 0.0, example.samples)
+
+
+@ORACLES.register
+class LoudestOracle(Oracle):
+    """When a clip is loudest, judged against the sound that its take makes."""
+
+    name = "loudest"
+    media = (AUDIO,)
+    tolerance = "within 10 ms of the take's own sound"
+    corruptions = (late, backwards, muted)
+
+    def read(self, reading) -> float:
+        """The time in s."""
+        return loudest(reading.samples, reading.rate)
+
+    def judge(self, example, reading) -> bool:
+        """Is it when the take's own sound is loudest?"""
+        (own,) = render_takes([example.take], example.format, batch=1)
+        return abs(reading.of(self.name) - loudest(own.samples, own.rate)) <= 0.010

@@ -1,0 +1,145 @@
+"""Conditions: changes of clips under which an oracle is judged.
+
+Ground truth and degradations must leave a reading correct. After a corruption the clip no longer
+shows what its take says, so a reading that still agrees measures nothing. A decorator makes a
+corruption of a function and names it after the function:
+
+    @corrupt_frames
+    def flash(example):                    # the condition "corrupted_flash"
+        frames = example.frames.copy()
+        frames[8] = 1.0
+        return frames
+
+`corruptions.py` has those that several oracles use; those of one oracle are in its own file.
+"""
+
+import dataclasses
+import functools
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from sora_jax import media
+from sora_jax.oracles import examples
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example, render_takes
+from sora_jax.worlds.playhouse.draw import Take
+from sora_jax.worlds.playhouse.trajectory import Trajectory
+
+Change = Callable[[list[Example]], list[Example]]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Condition:
+    """A named change of clips; called with examples it returns as many.
+
+    Attributes:
+        name: in calibration.json.
+        medium: VIDEO or AUDIO, the one that it changes; None for both or neither.
+        change: (examples) -> examples.
+    """
+
+    name: str
+    medium: str | None
+    change: Change
+
+    def __call__(self, clips: list[Example]) -> list[Example]:
+        return self.change(clips)
+
+
+def with_frames(change: Callable[[Example], np.ndarray], clips: list[Example]) -> list[Example]:
+    """The clips with change(clip), float32 [F, H, W, 3], as frames."""
+    return [dataclasses.replace(c, frames=change(c).astype(np.float32)) for c in clips]
+
+
+def with_samples(change: Callable[[Example], np.ndarray], clips: list[Example]) -> list[Example]:
+    """The clips with change(clip), float32 [S], as samples."""
+    return [dataclasses.replace(c, samples=change(c).astype(np.float32)) for c in clips]
+
+
+def redrawn(clips: list[Example], takes: list[Take]) -> list[Example]:
+    """The clips with the pictures of other takes."""
+    made = render_takes(takes, clips[0].format, min(16, len(clips)))
+    return [dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, made)]
+
+
+def _with_motion(motion: Callable[[Example], Trajectory], clips: list[Example]) -> list[Example]:
+    """The clips with pictures in which the balls move as motion(clip) says."""
+    return redrawn(clips, [dataclasses.replace(c.take, trajectory=motion(c)) for c in clips])
+
+
+def corrupt(medium: str) -> Callable[[Change], Condition]:
+    """Decorator: a corruption of `medium` from a function (examples) -> examples."""
+
+    def named(change: Change) -> Condition:
+        return Condition(f"corrupted_{change.__name__}", medium, change)
+
+    return named
+
+
+def corrupt_frames(change: Callable[[Example], np.ndarray]) -> Condition:
+    """Decorator: a corruption of the picture from a function (example) -> frames [F, H, W, 3]."""
+    return Condition(f"corrupted_{change.__name__}", VIDEO, functools.partial(with_frames, change))
+
+
+def corrupt_samples(change: Callable[[Example], np.ndarray]) -> Condition:
+    """Decorator: a corruption of the sound from a function (example) -> samples [S]."""
+    return Condition(f"corrupted_{change.__name__}", AUDIO, functools.partial(with_samples, change))
+
+
+def corrupt_motion(motion: Callable[[Example], Trajectory]) -> Condition:
+    """Decorator: a corruption of the picture, which shows another motion than the take's, from a
+    function (example) -> trajectory.
+    """
+    return Condition(f"corrupted_{motion.__name__}", VIDEO, functools.partial(_with_motion, motion))
+
+
+def _same(clips: list[Example]) -> list[Example]:
+    return clips
+
+
+def _blurred(c: Example) -> np.ndarray:
+    return ndimage.gaussian_filter(c.frames, (0, 1, 1, 0))
+
+
+def _grainy(c: Example) -> np.ndarray:
+    return np.clip(c.frames + c.rng.normal(scale=10 / 255, size=c.frames.shape), 0, 1)
+
+
+def _hissing(c: Example) -> np.ndarray:
+    """White noise 20 dB below the mean power."""
+    noise = c.rng.normal(size=c.samples.shape)
+    return c.samples + noise * np.sqrt(np.mean(c.samples**2)) * 10 ** (-20 / 20)
+
+
+def _through_file(medium: str, crf: int, clips: list[Example]) -> list[Example]:
+    """One medium of each clip through an mp4 and back; the other is left as it was, so that a miss
+    has one cause.
+    """
+    out = []
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "clip.mp4"
+        for c in clips:
+            media.write_mp4(path, c, crf=crf)
+            read = media.fit_clip(media.read_video(path), c.format)
+            if medium == VIDEO:
+                out.append(dataclasses.replace(c, frames=read.frames))
+            else:
+                silence = np.zeros_like(c.samples)
+                samples = silence if read.samples is None else read.samples
+                out.append(dataclasses.replace(c, samples=samples))
+    return out
+
+
+GROUND_TRUTH = Condition("ground_truth", None, _same)
+EMPTY = Condition("empty", None, examples.empty)
+BLANK = Condition("empty", None, examples.blank)
+DEGRADATIONS = (
+    Condition("blur_1px", VIDEO, functools.partial(with_frames, _blurred)),
+    Condition("noise_10", VIDEO, functools.partial(with_frames, _grainy)),
+    Condition("h264_crf23", VIDEO, functools.partial(_through_file, VIDEO, 23)),
+    Condition("noise_20db", AUDIO, functools.partial(with_samples, _hissing)),
+    Condition("aac", AUDIO, functools.partial(_through_file, AUDIO, 12)),
+)

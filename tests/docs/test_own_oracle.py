@@ -1,0 +1,54 @@
+"""The example of an oracle of one's own: it is loaded, calibrated and asked for in a metric."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from sora_jax.evaluation import calibrate, suites
+from sora_jax.oracles.catalogue import ORACLES
+from sora_jax.oracles.reading import Reading
+from sora_jax.registry import load_module
+
+PATH = Path(__file__).parents[2] / "docs" / "examples" / "own_oracle.py"
+
+
+@pytest.fixture
+def own():
+    before = list(ORACLES)
+    load_module(str(PATH))
+    yield ORACLES["loudest"]
+    del ORACLES["loudest"], sys.modules["own_oracle"]
+    assert list(ORACLES) == before
+
+
+def test_it_keeps_its_limits(clips, own):
+    scores = calibrate.calibrate(clips[:12], oracles=["loudest"])
+    assert set(scores["loudest"]) == {
+        "ground_truth",
+        "noise_20db",
+        "aac",
+        "corrupted_late",
+        "corrupted_backwards",
+        "corrupted_muted",
+        "empty",
+        "shuffled",
+    }
+    assert calibrate.violations(scores, (1.0, 0.9)) == []
+
+
+def test_without_its_judgement_it_is_found_out(clips, own, monkeypatch):
+    monkeypatch.setattr(own, "judge", lambda example, reading: True)
+    lines = calibrate.violations(calibrate.calibrate(clips[:3], oracles=["loudest"]))
+    assert [line.split(":")[0].split(", ")[1] for line in lines] == [
+        "corrupted_late",
+        "corrupted_backwards",
+        "corrupted_muted",
+        "empty",
+        "shuffled",
+    ]
+
+
+def test_a_metric_names_it(clips, own):
+    metric = suites.judged("loudest")
+    assert metric.read(clips[0], Reading(clips[0])) == 1.0
