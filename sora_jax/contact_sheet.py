@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from sora_jax import mel
 from sora_jax.clip import Clip
 from sora_jax.files import replacing
 from sora_jax.media import to_uint8
@@ -42,23 +43,10 @@ def log_mel(
     padded = np.pad(samples, window // 2)
     blocks = np.lib.stride_tricks.sliding_window_view(padded, window)[::hop] * np.hanning(window)
     power = np.abs(np.fft.rfft(blocks, axis=1)) ** 2
-    edges = 700 * (10 ** (np.linspace(0, _mel(sample_rate / 2), bands + 2) / 2595) - 1)
-    hertz = np.fft.rfftfreq(window, 1 / sample_rate)[None]
-    low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    # the lowest bands are narrower than a bin: widen them to hold one
-    width = np.maximum(high - low, 2 * sample_rate / window)
-    triangles = np.maximum(
-        0,
-        np.minimum(
-            (hertz - centre + width / 2) / (width / 2), (centre + width / 2 - hertz) / (width / 2)
-        ),
-    )
-    mel = power @ (triangles / np.maximum(triangles.sum(1, keepdims=True), 1e-12)).T
-    return 10 * np.log10(np.maximum(mel.T, 1e-12) / max(mel.max(), 1e-12))
-
-
-def _mel(hertz: float) -> float:
-    return 2595 * math.log10(1 + hertz / 700)
+    hertz = np.fft.rfftfreq(window, 1 / sample_rate)
+    triangles = mel.bands(hertz, 0.0, sample_rate / 2, bands, narrowest=sample_rate / window)
+    levels = power @ (triangles / np.maximum(triangles.sum(1, keepdims=True), 1e-12)).T
+    return 10 * np.log10(np.maximum(levels.T, 1e-12) / max(levels.max(), 1e-12))
 
 
 def contact_sheet(
@@ -237,7 +225,7 @@ def _draw_spectrogram(axis, levels, sample_rate):
     )
     ticks = [hertz for hertz in (250, 1000, 2000, 4000, 7000) if hertz < sample_rate / 2]
     axis.set_yticks(
-        [_mel(hertz) / _mel(sample_rate / 2) * bands for hertz in ticks],
+        [mel.to_mel(hertz) / mel.to_mel(sample_rate / 2) * bands for hertz in ticks],
         [f"{hertz / 1000:g}" for hertz in ticks],
     )
     axis.set(xlim=limits, ylim=(0, bands))

@@ -74,7 +74,7 @@ def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
     """The scores as Markdown."""
     data = pipeline.trained_on
     source = data.get("source", "unknown")
-    family = data.get("family", "room") if source == "playhouse" else source
+    family = data.get("family") if source == "playhouse" else source
     text = [
         f"# Scores\n\nmodel {pipeline.fingerprints.get('model')}, trained on {family}; "
         f"{num_prompts} scenes of each part.\n",

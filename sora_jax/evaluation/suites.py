@@ -380,8 +380,5 @@ def values(suite: Suite, clip: Example, reading: Reading) -> dict[str, Value]:
 
 
 def trained(part: Part, data: dict) -> bool:
-    """Were weights with this `data` of their card trained on what the part needs?
-
-    Rooms are older than families and say none.
-    """
-    return data.get("source") == "playhouse" and data.get("family", "room") in part.trained_on
+    """True if `data`, of the card of weights, names one of `part.trained_on`."""
+    return data.get("source") == "playhouse" and data.get("family") in part.trained_on

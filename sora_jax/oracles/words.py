@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from sora_jax.mel import bands
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.conditions import corrupt_samples
@@ -76,15 +77,7 @@ NONE = len(voice.WORDS)
 @functools.cache
 def _mel() -> np.ndarray:
     """Triangles [BANDS, bins] from 150 to 7500 Hz."""
-    hertz = np.fft.rfftfreq(512, 1.0 / SAMPLE_RATE)
-    even = np.linspace(_to_mel(150.0), _to_mel(7500.0), BANDS + 2)
-    edges = np.interp(even, _to_mel(hertz), hertz)
-    low, mid, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    return np.maximum(np.minimum((hertz - low) / (mid - low), (high - hertz) / (high - mid)), 0.0)
-
-
-def _to_mel(hertz: float | np.ndarray) -> float | np.ndarray:
-    return 2595.0 * np.log10(1.0 + hertz / 700.0)
+    return bands(np.fft.rfftfreq(512, 1.0 / SAMPLE_RATE), 150.0, 7500.0, BANDS)
 
 
 @functools.cache
