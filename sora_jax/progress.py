@@ -1,6 +1,7 @@
-"""How far the generation is, with an estimate of what is left that holds."""
+"""How far the generation is, with an estimate of what is left that holds; seconds of each part."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from typing import TextIO
 
@@ -44,3 +45,29 @@ class Progress:
             yield show
         finally:
             bar.close()
+
+
+class StepCount:
+    """Counts the steps of all windows of a job, for `report(done, total)`."""
+
+    def __init__(self, report: Callable[[int, int], object] | None, total: int):
+        self.report, self.total, self.done = report, total, 0
+
+    def __call__(self, step: int, steps: int) -> None:
+        """One more step is done; its number within its window does not matter."""
+        self.done += 1
+        if self.report is not None:
+            self.report(self.done, self.total)
+
+
+class Laps:
+    """Seconds of each part of a job, in `laps`."""
+
+    def __init__(self):
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """The part `name` ends here; it began where the one before ended."""
+        now = time.perf_counter()
+        self.laps[name], self._last = round(now - self._last, 4), now

@@ -8,11 +8,11 @@ from pathlib import Path
 from sora_jax import config, files
 from sora_jax.errors import UserError
 from sora_jax.evaluation import scoreboard
+from sora_jax.evaluation.report import report
 from sora_jax.evaluation.results import claim
 from sora_jax.evaluation.suites import SUITES
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.pipelines.generate import Pipeline
-from sora_jax.tables import markdown, number
 
 DEFAULT = ("facts", "sync", "tokenizers")
 
@@ -68,25 +68,3 @@ def chosen(suites: Sequence[str]) -> list[str]:
                 f"{', '.join(SUITES)}, and all)"
             )
     return [name for name in SUITES if name in suites or "all" in suites]
-
-
-def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
-    """The scores as Markdown."""
-    data = pipeline.trained_on
-    source = data.get("source", "unknown")
-    family = data.get("family") if source == "playhouse" else source
-    text = [
-        f"# Scores\n\nmodel {pipeline.fingerprints.get('model')}, trained on {family}; "
-        f"{num_prompts} scenes of each part.\n",
-        "Each cell: mean (95 % interval; clips). `floor`: of the model's clips against other "
-        "scenes, or mixed. A corrected metric is (mean - floor) / (1 - floor), and `raw` its mean. "
-        "The first clips are in `pictures`.\n",
-    ]
-    for name, of in scores.items():
-        text += [f"## {name}\n", markdown(*scoreboard.table(of, number))]
-        text += [markdown(*of) for of in scoreboard.group_tables(of, number)]
-        if name == "phyworld":
-            header = ["task", "row", "training clips", "in distribution", "out of distribution"]
-            text += ["Velocity errors beside those of figure 3 of Kang et al. (2024):\n"]
-            text += [markdown([*header, "floor"], scoreboard.paper_rows(of))]
-    return "\n".join(text)

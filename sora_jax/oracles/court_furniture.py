@@ -87,10 +87,14 @@ def read_furniture(still: np.ndarray) -> Furniture | None:
         bare, shade = _background(picture)
         platforms = _platforms(picture, bare, shade)
         for soft in SOFT:
-            seen = lambda shapes: ndimage.gaussian_filter(
-                _painted(bare, shade, shapes), (soft, soft, 0.0)
-            )
-            loss = lambda shapes: float(np.square(picture - seen(shapes))[:, asked].sum())
+
+            def seen(shapes):
+                painted = _painted(bare, shade, shapes)
+                return ndimage.gaussian_filter(painted, (soft, soft, 0.0))
+
+            def loss(shapes):
+                return float(np.square(picture - seen(shapes))[:, asked].sum())
+
             found = [(action, *_highest(build, heights, loss)) for action, build, heights in BUILDS]
             found += [("jump", platforms, loss(platforms))] if platforms else []
             best += [

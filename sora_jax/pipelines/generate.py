@@ -15,7 +15,6 @@ lightly noised, and put back unchanged afterwards. Files are read elsewhere (`si
 
 import dataclasses
 import functools
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -32,7 +31,7 @@ from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.pipelines import windows
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.request import Request
-from sora_jax.progress import Progress
+from sora_jax.progress import Laps, Progress, StepCount
 
 HISTORY_LEVEL = 0.05  # start level of a continued clip's history; training draws it from [0, 0.1]
 SEAM = 320  # samples over which an old soundtrack fades into its continuation (20 ms)
@@ -135,7 +134,7 @@ class Pipeline:
         extended = [i for i, request in enumerate(requests) if request.continued is not None]
         counts = [1] if fresh else []
         counts += [self._windows(requests[i]) for i in extended]
-        progress = _Progress(on_progress, requests[0].sampler.steps * sum(counts))
+        progress = StepCount(on_progress, requests[0].sampler.steps * sum(counts))
         clips: dict[int, Generated] = {}
         if fresh:
             clips.update(zip(fresh, self._fresh([requests[i] for i in fresh], progress)))
@@ -221,7 +220,7 @@ class Pipeline:
         return dataclasses.replace(request.sampler, shift=shift, output=self.model.config.output)
 
     def _fresh(self, requests: Sequence[Request], progress) -> list[Generated]:
-        form, clock = self.format, _Clock()
+        form, clock = self.format, Laps()
         size, side = len(requests), form.latent_size
         start = {
             "video": np.ones((size, form.video_latents), np.float32),
@@ -283,7 +282,7 @@ class Pipeline:
         return len(request.continued.latents["video"]) + int(new)
 
     def _extended(self, request: Request, progress) -> Generated:
-        old, form, clock = request.continued, self.format, _Clock()
+        old, form, clock = request.continued, self.format, Laps()
         target, key = self._target(request), jax.random.key(request.seed)
 
         def make(window, given):
@@ -372,29 +371,6 @@ class Pipeline:
         if request.continued is not None:
             provenance["continued_from"] = request.continued.provenance
         return provenance
-
-
-class _Progress:
-    """Counts steps over all windows of a job."""
-
-    def __init__(self, report, total):
-        self.report, self.total, self.done = report, total, 0
-
-    def __call__(self, step, steps):
-        self.done += 1
-        if self.report is not None:
-            self.report(self.done, self.total)
-
-
-class _Clock:
-    """Seconds of each part of a job."""
-
-    def __init__(self):
-        self.laps, self.last = {}, time.perf_counter()
-
-    def lap(self, name):
-        now = time.perf_counter()
-        self.laps[name], self.last = round(now - self.last, 4), now
 
 
 def _join(old: np.ndarray, whole: np.ndarray) -> np.ndarray:

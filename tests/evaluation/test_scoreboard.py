@@ -7,7 +7,7 @@ import pytest
 
 from sora_jax.clip import Clip
 from sora_jax.errors import UserError
-from sora_jax.evaluation import run, scoreboard, suites
+from sora_jax.evaluation import report, run, scoreboard, suites
 from sora_jax.evaluation.suites import Metric, Part, Suite, Unscored
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
@@ -15,7 +15,6 @@ from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import Example, example
 from sora_jax.oracles.reading import Reading
-from sora_jax.tables import number
 from sora_jax.worlds.playhouse.draw import draw
 
 ROOM = {"source": "playhouse", "split": "train"}
@@ -128,7 +127,7 @@ def test_other_weights_are_not_trained_and_never_0(tmp_path, tiny, monkeypatch):
         and scores["balls"]["value"] is None
         and "model" not in scores["balls"]["rows"]
     )
-    header, (line, later) = scoreboard.table(scores, number)
+    header, (line, later) = report.table(scores)
     assert line[header.index("model")] == "not trained" and line[
         header.index("ground truth")
     ].endswith("; 1)")

@@ -1,0 +1,108 @@
+"""The scores of a model as Markdown."""
+
+from sora_jax.evaluation.scoreboard import BESIDE, UNCONDITIONAL
+from sora_jax.evaluation.suites import MODEL, NO_ORACLE, ROUND_TRIP
+from sora_jax.oracles import phyworld
+from sora_jax.pipelines.generate import Pipeline
+from sora_jax.tables import markdown, number
+
+
+def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
+    """The scores as Markdown."""
+    data = pipeline.trained_on
+    source = data.get("source", "unknown")
+    family = data.get("family") if source == "playhouse" else source
+    text = [
+        f"# Scores\n\nmodel {pipeline.fingerprints.get('model')}, trained on {family}; "
+        f"{num_prompts} scenes of each part.\n",
+        "Each cell: mean (95 % interval; clips). `floor`: of the model's clips against other "
+        "scenes, or mixed. A corrected metric is (mean - floor) / (1 - floor), and `raw` its mean. "
+        "The first clips are in `pictures`.\n",
+    ]
+    for name, of in scores.items():
+        text += [f"## {name}\n", markdown(*table(of))]
+        text += [markdown(*of) for of in group_tables(of)]
+        if name == "phyworld":
+            header = ["task", "row", "training clips", "in distribution", "out of distribution"]
+            text += ["Velocity errors beside those of figure 3 of Kang et al. (2024):\n"]
+            text += [markdown([*header, "floor"], paper_rows(of))]
+    return "\n".join(text)
+
+
+def table(scores: dict) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of a suite as text; every cell with its interval, or the reason why there is
+    none.
+    """
+    rows = list(dict.fromkeys(row for entry in scores.values() for row in entry["rows"]))
+
+    def cell(entry: dict, row: str) -> str:
+        own = entry["rows"].get(row)
+        if entry.get("status") == NO_ORACLE or own is None:
+            return entry["status"]
+        if own["value"] is None:
+            reasons = own["unscored"]
+            return f"unscored: {max(reasons, key=reasons.get)}" if reasons else "-"
+        short = f" of {own['n'] + sum(own['unscored'].values())}" if own["unscored"] else ""
+        value, low, high = (number(own[k], entry["unit"]) for k in ("value", "low", "high"))
+        return f"{value} ({low} to {high}; {own['n']}{short})"
+
+    if MODEL not in rows and ROUND_TRIP not in rows[:1]:
+        rows = [MODEL, *rows]
+    return ["metric", *rows, "floor", "raw", "unit"], [
+        [
+            name,
+            *(cell(entry, row) for row in rows),
+            number(entry["floor"], entry["unit"]),
+            number(entry.get("raw"), entry["unit"]),
+            entry["unit"],
+        ]
+        for name, entry in scores.items()
+    ]
+
+
+def group_tables(scores: dict) -> list[tuple[list[str], list[list[str]]]]:
+    """A table for each grouping of a suite: the model's scores, a column for each group."""
+    tables = []
+    for grouping in dict.fromkeys(g for entry in scores.values() for g in entry.get("groups", {})):
+        groups = list(
+            dict.fromkeys(g for e in scores.values() for g in e.get("groups", {}).get(grouping, {}))
+        )
+        lines = []
+        for name, entry in scores.items():
+            cells = entry.get("groups", {}).get(grouping, {})
+            lines.append(
+                [name]
+                + [
+                    f"{number(cells[g]['value'], entry['unit'])} ({cells[g]['n']})"
+                    if g in cells
+                    else "-"
+                    for g in groups
+                ]
+            )
+        tables.append(([grouping, *groups], lines))
+    return tables
+
+
+def paper_rows(scores: dict) -> list[list[str]]:
+    """task, model, clips, error in and out of distribution, floor: the paper's, and below them
+    ours.
+    """
+    lines = []
+    for task in ("uniform", "collision", "parabola"):
+        for row in (r for r in phyworld.paper_table() if r["task"] == task):
+            lines.append(
+                [
+                    task,
+                    f"paper, {row['model']}",
+                    f"{row['clips']:.0f}",
+                    *(f"{row[k]:.4f}" for k in ("id_error", "ood_error", "floor")),
+                ]
+            )
+        inside, outside = scores[f"{task}_id_error"], scores[f"{task}_ood_error"]
+        for row in (MODEL, UNCONDITIONAL, *BESIDE):
+            cells = [
+                e["rows"][row]["value"] if row in e["rows"] else None for e in (inside, outside)
+            ]
+            said = [inside.get("status", "-") if c is None else f"{c:.4f}" for c in cells]
+            lines.append([task, row, "", *said, f"{inside['ceiling']:.4f}"])
+    return lines
