@@ -17,7 +17,7 @@ from sora_jax.oracles.examples import Example, example
 from sora_jax.oracles.reading import Reading
 from sora_jax.worlds.playhouse.draw import draw
 
-ROOM = {"source": "playhouse", "split": "train"}
+ROOM = {"source": "playhouse", "split": "train", "family": "room"}
 
 
 class Pipeline:
