@@ -41,7 +41,7 @@ from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.parallel import topologies
-from sora_jax.training import compilation
+from sora_jax.training import compilation, compilation_report
 from sora_jax.training.run import Run
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -89,7 +89,7 @@ def main(_):
         print(compilation.micro_batch(run, _TOPOLOGY.value))
         return
     report = compilation.in_child(run, _TOPOLOGY.value, _PROGRAM.value)
-    print(compilation.table(report))
+    print(compilation_report.table(report))
     if _OUTPUT.value:
         files.write(Path(_OUTPUT.value), json.dumps(report, indent=2) + "\n")
 

@@ -6,7 +6,6 @@ what the child does.
 """
 
 import dataclasses
-import importlib.metadata
 import json
 import math
 import os
@@ -28,9 +27,9 @@ from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import euler_step
 from sora_jax.models.cost import quantity
 from sora_jax.parallel import rules, sequence, topologies
-from sora_jax.parallel.hlo import Program as Compiled
 from sora_jax.parallel.mesh import traced_for
 from sora_jax.registry import load_modules, user_modules
+from sora_jax.training.compilation_report import report
 from sora_jax.training.program import Program, assemble
 from sora_jax.training.run import Run
 
@@ -87,88 +86,38 @@ def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
 
 
 def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
-    """The report as a dictionary, from a process begun with `topologies.environment`.
+    """The report (`compilation_report.report`), from a process begun with `topologies.environment`.
 
-    Raises UserError where it does not fit.
+    Raises UserError where the program does not fit.
     """
     mesh = run.mesh.make(topologies.devices(topology))
-
-    def traced(run: Run):
-        program = assemble(run, mesh)
-        if kind == "sample":
-            step, arguments = sampler(run, program, mesh)
-        else:
-            step, arguments = (
-                program.step,
-                (jax.eval_shape(program.begin, program.shapes), program.batch_shapes),
-            )
-        return step.trace(*arguments)
-
-    clock = [time.monotonic()]
+    begun = time.monotonic()
     with traced_for(mesh):
-        step = traced(run)
+        step = _traced(run, mesh, kind)
         lowered = step.lower(lowering_platforms=(topologies.platform(topology),))
-        executed = jaxpr_flops(step.jaxpr.jaxpr)
-        plain = executed
+        flops = plain = jaxpr_flops(step.jaxpr.jaxpr)
         if run.model.remat != "none" and kind == "train":
-            plain = jaxpr_flops(
-                traced(
-                    dataclasses.replace(run, model=dataclasses.replace(run.model, remat="none"))
-                ).jaxpr.jaxpr
-            )
-    clock.append(time.monotonic())
+            model = dataclasses.replace(run.model, remat="none")
+            kept = _traced(dataclasses.replace(run, model=model), mesh, kind)
+            plain = jaxpr_flops(kept.jaxpr.jaxpr)
+    traced = time.monotonic()
     try:
         compiled = lowered.compile(compiler_options=topologies.options(topology))
     except jax.errors.JaxRuntimeError as error:
         raise UserError(
             too_large(str(error), run, dict(mesh.shape)) or str(error).splitlines()[0]
         ) from error
-    clock.append(time.monotonic())
-    device, text = topologies.generation(topology), Compiled(compiled.as_text())
-    memory, collectives, traffic = compiled.memory_analysis(), text.collectives(), text.traffic()
-    held = (
-        memory.argument_size_in_bytes
-        + memory.output_size_in_bytes
-        - memory.alias_size_in_bytes
-        + memory.temp_size_in_bytes
-    )
-    times = {
-        "FLOPs": executed / mesh.size / device.peak,
-        "HBM": traffic / device.hbm_bw,
-        "ICI": sum(c.sent for c in collectives.values()) / device.ici_bw,
-    }
-    bound = max(times, key=times.get)
-    return {
-        "status": "compiled, not run",
-        "topology": topology,
-        "program": kind,
-        "forms": "XLA forms of attention and norms"
-        + " (one device trains with the kernels)" * (mesh.size == 1),
-        "mesh": dict(mesh.shape),
-        "devices": mesh.size,
-        "batch_size": run.train.batch_size,
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("jax", topologies.compiler(topology))
-        },
-        "seconds": {"trace": clock[1] - clock[0], "compile": clock[2] - clock[1]},
-        "memory": {
-            "arguments": memory.argument_size_in_bytes,
-            "outputs": memory.output_size_in_bytes,
-            "of them in place": memory.alias_size_in_bytes,
-            "temporaries": memory.temp_size_in_bytes,
-            "held": held,
-            "device": device.hbm,
-            "headroom": device.hbm - held,
-        },
-        "flops": {"device": executed / mesh.size, "all": executed, "without recomputation": plain},
-        "collectives": {
-            kind: {"count": c.count, "sent": c.sent} for kind, c in sorted(collectives.items())
-        },
-        "hbm_bytes": traffic,
-        "roofline": {"seconds": times, "bound by": bound, "step": times[bound]},
-        "mfu_bound": plain / mesh.size / device.peak / times[bound],
-    }
+    seconds = {"trace": traced - begun, "compile": time.monotonic() - traced}
+    return report(run, topology, kind, mesh, compiled, seconds, flops, plain)
+
+
+def _traced(run: Run, mesh: jax.sharding.Mesh, kind: str) -> Any:
+    """A step of training, or of the sampler, traced on the mesh."""
+    program = assemble(run, mesh)
+    if kind == "sample":
+        step, arguments = sampler(run, program, mesh)
+        return step.trace(*arguments)
+    return program.step.trace(jax.eval_shape(program.begin, program.shapes), program.batch_shapes)
 
 
 def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
@@ -301,43 +250,3 @@ def micro_batch(run: Run, topology: str) -> str:
         f"--config.train.batch_size={shares * data * fsdp // accumulate} "
         f"--config.optim.accumulate={accumulate}"
     )
-
-
-def table(r: dict[str, Any]) -> str:
-    """The printed form of a report."""
-    mesh = " x ".join(f"{axis} {n}" for axis, n in r["mesh"].items())
-    rows = [
-        f"{r['topology']}, {r['program']} step: {mesh}, batch {r['batch_size']}; {r['forms']}; "
-        f"{r['status']}"
-    ]
-    seconds, versions = (
-        r["seconds"],
-        " ".join(f"{name} {version}" for name, version in r["versions"].items()),
-    )
-    rows += [
-        f"traced in {seconds['trace']:.0f} s, compiled in {seconds['compile']:.0f} s ({versions})",
-        "",
-        "memory of a device",
-    ]
-    rows += [
-        f"  {name:34s}{'-' * (n < 0) + quantity(abs(n), 'B'):>12s}"
-        for name, n in r["memory"].items()
-    ]
-    rows += ["", "FLOPs"] + [f"  {name:34s}{quantity(n):>12s}" for name, n in r["flops"].items()]
-    rows += ["", f"{'collectives of a device':24s}{'count':>12s}{'sent':>12s}"]
-    rows += [
-        f"  {kind:22s}{c['count']:12d}{quantity(c['sent'], 'B'):>12s}"
-        for kind, c in r["collectives"].items()
-    ]
-    rows += [
-        "",
-        f"{'HBM read and written':36s}{quantity(r['hbm_bytes'], 'B'):>12s}",
-        "",
-        "seconds of a step at least",
-    ]
-    rows += [f"  {name:34s}{t:12.4f}" for name, t in r["roofline"]["seconds"].items()]
-    rows += [
-        f"  {'bound by ' + r['roofline']['bound by']:34s}{r['roofline']['step']:12.4f}",
-        f"{'MFU at most':36s}{r['mfu_bound']:12.3f}",
-    ]
-    return "\n".join(rows)
