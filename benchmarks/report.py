@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks import results
 from benchmarks.workload import CORE, IMPLEMENTATIONS
+from sora_jax import tables
 from sora_jax.errors import UserError
 from sora_jax.files import check_output
 
@@ -128,8 +129,7 @@ def markdown(rows: list[dict]) -> str:
             "lower + compile, s",
             "ran",
         ]
-        text += ["", f"## {suite}", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-        text += ["| " + " | ".join(line) + " |" for line in lines]
+        text += ["", f"## {suite}", "", tables.markdown(head, lines).rstrip("\n")]
     return "\n".join(text) + "\n"
 
 

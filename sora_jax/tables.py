@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+WIDEST = 34  # characters of a name in a `section`
+
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns line up, with a newline at its end."""
@@ -14,6 +16,21 @@ def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for the terminal, with two spaces between columns."""
     text = tabulate(rows, header, tablefmt="plain", disable_numparse=True, preserve_whitespace=True)
     return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def section(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
+    """A title, and under it rows of a name and figures, which stand on the right."""
+    lines = [("", *header)] if header else []
+    rows = [("  " + name + " " * (WIDEST - len(name)), *figures) for name, *figures in rows]
+    right = ("right",) * (len(rows[0]) - 1)
+    text = tabulate(
+        [*lines, *rows],
+        tablefmt="plain",
+        disable_numparse=True,
+        preserve_whitespace=True,
+        colalign=("left", *right),
+    )
+    return f"{title}\n{text}"
 
 
 def number(value: float | None, unit: str = "share") -> str:

@@ -15,6 +15,7 @@ from kernels import target
 from sora_jax.flops import count_flops, stored_bytes
 from sora_jax.modality import ClipFormat
 from sora_jax.models.st_dit import STDiT, STDiTConfig
+from sora_jax.tables import section
 
 PARTS = {
     "text encoder": lambda path: path[0] == "text",
@@ -139,30 +140,29 @@ def report(
         "moving average": 4 * total,
     }
     memory = {**fixed, "activations kept, at most": cost.activations}
-    rows = [
-        f"{config.attention} attention, {config.pairs} pairs of width {config.width}, "
-        f"{config.dtype} activations"
+    flops = [
+        ("forward, one clip", quantity(cost.forward / batch_size)),
+        (f"training step, batch {batch_size}", quantity(cost.step)),
     ]
-    rows += ["", "parameters"]
-    rows += [f"  {part:34s}{quantity(count):>12s}" for part, count in cost.parameters.items()]
-    rows += [f"  {'total':34s}{quantity(total):>12s}", ""]
-    rows += [f"tokens of a clip ({form.frames} frames of {form.size} px at {form.fps}/s)"]
-    rows += [f"  {name:34s}{count:12d}" for name, count in cost.tokens.items()]
-    rows += ["", "FLOPs"]
-    rows += [f"  {'forward, one clip':34s}{quantity(cost.forward / batch_size):>12s}"]
-    rows += [f"  {f'training step, batch {batch_size}':34s}{quantity(cost.step):>12s}"]
-    rows += (
-        [f"  {'  recomputed besides':34s}{quantity(cost.recomputed):>12s}"]
-        if cost.recomputed
-        else []
-    )
+    if cost.recomputed:
+        flops.append(("  recomputed besides", quantity(cost.recomputed)))
     if cost.optimizer is not None:
-        remark = "" if cost.optimizer else "  (it has no matrix products)"
-        rows += [f"  {'optimizer update':34s}{quantity(cost.optimizer):>12s}{remark}"]
-    rows += ["", f"memory of training, batch {batch_size}, all on one device"]
-    rows += [f"  {name:34s}{quantity(count, 'B'):>12s}" for name, count in memory.items()]
-    rows += [f"  {'total':34s}{quantity(sum(memory.values()), 'B'):>12s}"]
-    return "\n".join(rows)
+        remark = "" if cost.optimizer else " (no matrix products)"
+        flops.append((f"optimizer update{remark}", quantity(cost.optimizer)))
+    parameters = [(part, quantity(count)) for part, count in cost.parameters.items()]
+    held = [(name, quantity(count, "B")) for name, count in memory.items()]
+    clip = f"tokens of a clip ({form.frames} frames of {form.size} px at {form.fps}/s)"
+    place = f"memory of training, batch {batch_size}, all on one device"
+    return "\n\n".join(
+        [
+            f"{config.attention} attention, {config.pairs} pairs of width {config.width}, "
+            f"{config.dtype} activations",
+            section("parameters", [*parameters, ("total", quantity(total))]),
+            section(clip, [(name, str(count)) for name, count in cost.tokens.items()]),
+            section("FLOPs", flops),
+            section(place, [*held, ("total", quantity(sum(memory.values()), "B"))]),
+        ]
+    )
 
 
 def quantity(x: float, unit: str = "") -> str:

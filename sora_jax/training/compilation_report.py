@@ -8,6 +8,7 @@ import jax
 from sora_jax.models.cost import quantity
 from sora_jax.parallel import topologies
 from sora_jax.parallel.hlo import Program as Compiled
+from sora_jax.tables import section
 from sora_jax.training.run import Run
 
 
@@ -82,34 +83,25 @@ def table(r: dict[str, Any]) -> str:
         f"{r['topology']}, {r['program']} step: {mesh}, batch {r['batch_size']}; {r['forms']}; "
         f"{r['status']}"
     ]
-    seconds, versions = (
-        r["seconds"],
-        " ".join(f"{name} {version}" for name, version in r["versions"].items()),
-    )
-    rows += [
-        f"traced in {seconds['trace']:.0f} s, compiled in {seconds['compile']:.0f} s ({versions})",
-        "",
-        "memory of a device",
+    versions = " ".join(f"{name} {version}" for name, version in r["versions"].items())
+    traced, compiled = (f"{r['seconds'][name]:.0f} s" for name in ("trace", "compile"))
+    rows.append(f"traced in {traced}, compiled in {compiled} ({versions})")
+    memory = [(name, "-" * (n < 0) + quantity(abs(n), "B")) for name, n in r["memory"].items()]
+    moved = [
+        (name, str(c["count"]), quantity(c["sent"], "B")) for name, c in r["collectives"].items()
     ]
-    rows += [
-        f"  {name:34s}{'-' * (n < 0) + quantity(abs(n), 'B'):>12s}"
-        for name, n in r["memory"].items()
+    roofline = r["roofline"]
+    times = [(name, f"{t:.4f}") for name, t in roofline["seconds"].items()]
+    sections = [
+        section("memory of a device", memory),
+        section("FLOPs", [(name, quantity(n)) for name, n in r["flops"].items()]),
+        section("HBM of a device", [("read and written", quantity(r["hbm_bytes"], "B"))]),
+        section(
+            "seconds of a step at least",
+            [*times, (f"bound by {roofline['bound by']}", f"{roofline['step']:.4f}")],
+        ),
+        section("utilisation", [("MFU at most", f"{r['mfu_bound']:.3f}")]),
     ]
-    rows += ["", "FLOPs"] + [f"  {name:34s}{quantity(n):>12s}" for name, n in r["flops"].items()]
-    rows += ["", f"{'collectives of a device':24s}{'count':>12s}{'sent':>12s}"]
-    rows += [
-        f"  {kind:22s}{c['count']:12d}{quantity(c['sent'], 'B'):>12s}"
-        for kind, c in r["collectives"].items()
-    ]
-    rows += [
-        "",
-        f"{'HBM read and written':36s}{quantity(r['hbm_bytes'], 'B'):>12s}",
-        "",
-        "seconds of a step at least",
-    ]
-    rows += [f"  {name:34s}{t:12.4f}" for name, t in r["roofline"]["seconds"].items()]
-    rows += [
-        f"  {'bound by ' + r['roofline']['bound by']:34s}{r['roofline']['step']:12.4f}",
-        f"{'MFU at most':36s}{r['mfu_bound']:12.3f}",
-    ]
-    return "\n".join(rows)
+    if moved:
+        sections.insert(2, section("collectives of a device", moved, ("count", "sent")))
+    return "\n\n".join(["\n".join(rows), *sections])

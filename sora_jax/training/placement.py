@@ -9,9 +9,10 @@ from sora_jax.models.st_dit import STDiT, STDiTConfig
 from sora_jax.parallel import rules
 from sora_jax.parallel.mesh import AXES, MeshConfig, check_batch
 from sora_jax.parallel.sequence import check_tokens
+from sora_jax.tables import section
 from sora_jax.training.state import split_module
 
-TRAINED = "with gradients, averages and two moments (activations: experiments.compile_only)"
+TRAINED = "with gradients, averages, two moments"  # activations: experiments.compile_only
 
 
 def placement(
@@ -35,10 +36,10 @@ def placement(
 
     held = sum(row[-1] for row in rows)
     axes = " x ".join(f"{axis} {n}" for axis, n in zip(AXES, sizes))
-    lines = [f"parameters on {axes}, float32"]
-    for path, shape, spec, size in rows:
-        sides = "x".join(map(str, shape))
-        lines.append(f"  {path:44s}{sides:>20s}  {spec_text(spec):26s}{quantity(size, 'B'):>10s}")
-    lines.append(f"  {'on each device':92s}{quantity(held, 'B'):>10s}")
-    lines.append(f"  {TRAINED:92s}{quantity(5 * held, 'B'):>10s}")
-    return "\n".join(lines)
+    lines = [
+        (path, "x".join(map(str, shape)), spec_text(spec), quantity(size, "B"))
+        for path, shape, spec, size in rows
+    ]
+    lines.append(("on each device", "", "", quantity(held, "B")))
+    lines.append((TRAINED, "", "", quantity(5 * held, "B")))
+    return section(f"parameters on {axes}, float32", lines)

@@ -110,7 +110,7 @@ def test_report(tmp_path):
         row(impl="cudnn_core", p50_ms=0.05, error=None),
     ]
     text = report.markdown(rows)
-    line = next(line for line in text.splitlines() if "| triton |" in line)
+    line = next(line for line in text.splitlines() if "| triton " in line)
     assert "5.00x" in line  # over xla_best, not over the core alone
     assert report.roofline(rows, tmp_path / "a.png") and report.speedup(rows, tmp_path / "b.png")
     assert (tmp_path / "a.png").stat().st_size > 5000 and (tmp_path / "b.png").stat().st_size > 5000
