@@ -18,12 +18,23 @@ on this machine; on two cores that takes a few minutes. DIR/adopted.json says wh
 
 import json
 import math
+import operator
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from benchmarks import results
-from sora_jax import files
+from sora_jax import files, weights
+from sora_jax.compat import enable_compile_cache
 from sora_jax.errors import UserError
+from sora_jax.flow.guidance import Guidance
+from sora_jax.flow.sampler import SamplerConfig
+from sora_jax.oracles import facts
+from sora_jax.oracles.reading import Reading
+from sora_jax.pipelines.load import load_pipeline
+from sora_jax.pipelines.request import Request
+from sora_jax.worlds.playhouse.draw import draw
 
 LIMIT = 0.05  # of the relative error, as in `harness.WRONG`; bfloat16 stays under 0.02
 GAIN = 0.03  # by which tuned parameters must be faster
@@ -106,7 +117,7 @@ def adopt_tuning(path: Path, into: Path) -> dict:
     found = {}
     for (op, kind, where), rows in groups.items():
         usual = [row for row in rows if row["is_heuristic"]]
-        best = min(rows, key=lambda row: row["p50_ms"])
+        best = min(rows, key=operator.itemgetter("p50_ms"))
         name = f"{op} {where}"
         if not usual:
             found[name] = "left: the heuristic's own parameters were not measured"
@@ -130,8 +141,6 @@ def _write_tuned(path: Path, kind: str, op: str, where: dict, use: dict) -> None
 
 def adopt_weights(path: Path, prompts: int) -> dict:
     """Replaces the shipped model by a better one; says how both scored."""
-    from sora_jax import weights
-
     shipped = weights.shipped(weights.KINDS["st_dit"])
     new, old = (weights.load_weights(p, "st_dit") for p in (path, shipped))
     if new.fingerprint == old.fingerprint:
@@ -156,8 +165,6 @@ def adopt_weights(path: Path, prompts: int) -> dict:
 
 def compare(new: list[float], old: list[float]) -> dict:
     """Means, and the 95 % bootstrap interval of the mean difference, prompt by prompt."""
-    import numpy as np
-
     difference = np.subtract(new, old)
     drawn = np.random.default_rng(0).integers(0, len(difference), (10_000, len(difference)))
     low, high = np.quantile(difference[drawn].mean(-1), (0.025, 0.975))
@@ -169,15 +176,6 @@ def scores(path: Path, prompts: int) -> dict[str, list[float]]:
     """What the weights' clips of the first prompts of `val` show: "facts", the share of each
     prompt's facts; "sync", the F1 at 100 ms of impacts seen and heard, of prompts with impacts.
     """
-    from sora_jax.compat import enable_compile_cache
-    from sora_jax.flow.guidance import Guidance
-    from sora_jax.flow.sampler import SamplerConfig
-    from sora_jax.oracles.facts import KINDS, compare
-    from sora_jax.oracles.reading import Reading
-    from sora_jax.pipelines.load import load_pipeline
-    from sora_jax.pipelines.request import Request
-    from sora_jax.worlds.playhouse.draw import draw
-
     enable_compile_cache()
     pipeline, size = load_pipeline(path), 8
     sampler = SamplerConfig("euler", 30, guidance=Guidance(2.0, 2.0, 2.0, 1.0))
@@ -190,8 +188,8 @@ def scores(path: Path, prompts: int) -> dict[str, list[float]]:
         clips = pipeline.generate_batch(full)[: len(batch)]
         for take, clip in zip(takes[first:], clips, strict=False):
             read = Reading(clip)
-            held = compare(read.facts, take.facts, read.coherent)
-            asked = [float(held[kind]) for kind in KINDS if held[kind] is not None]
+            held = facts.compare(read.facts, take.facts, read.coherent)
+            asked = [float(held[kind]) for kind in facts.KINDS if held[kind] is not None]
             found["facts"].append(sum(asked) / len(asked))
             if take.trajectory.contacts:
                 struck = read.seen or read.heard

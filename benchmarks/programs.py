@@ -221,7 +221,7 @@ class TorchProgram:
     """
 
     def __init__(self, workload: Workload, form: Form, direction: str, sets: Sequence[dict]):
-        import torch
+        import torch  # may be absent; `torch_or_absent` has found it here
 
         self._torch, self._direction = torch, direction
         self._cuda = next(iter(jax.tree.leaves(sets[0]))).device.platform == "gpu"
@@ -243,7 +243,7 @@ class TorchProgram:
             torch.cuda.reset_peak_memory_stats()
             before = torch.cuda.memory_allocated()
         if direction != "forward":
-            from torch._functorch import config
+            from torch._functorch import config  # a part of PyTorch, as above
 
             config.donated_buffer = False  # a pass backward is repeated
             like = self._as_tuple(self._call(0))

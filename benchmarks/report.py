@@ -11,6 +11,7 @@ forms the fastest.
 """
 
 import collections
+import operator
 import sys
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def best_other(group: list[dict]) -> dict | None:
     """The fastest that is not ours and does the whole work."""
     return min(
         (row for row in group if row["impl"] not in (*OURS, *CORE)),
-        key=lambda row: row["p50_ms"],
+        key=operator.itemgetter("p50_ms"),
         default=None,
     )
 
@@ -137,8 +138,16 @@ def _number(value: float | None, form: str, factor: float = 1.0) -> str:
     return "" if value is None else form.format(value * factor)
 
 
+def _axes(size: tuple[float, float]):
+    """A figure of that size in inches, and its axes."""
+    from matplotlib.figure import Figure  # slow, and `groups` is used without
+
+    figure = Figure(size, layout="constrained")
+    return figure, figure.subplots()
+
+
 def _color(impl: str) -> str:
-    import matplotlib
+    import matplotlib  # as above
 
     return matplotlib.colormaps["tab10"](IMPLEMENTATIONS.index(impl))
 
@@ -147,17 +156,12 @@ def roofline(rows: list[dict], path: Path) -> list[str]:
     """FLOP/s over FLOPs per byte, under bandwidth and peak; what has no products to count is left
     out. Returns the files written.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     rows = [row for row in rows if row["flops"] and row["bytes"]]
     if not rows:
         return []
     ceilings = rows[-1]["ceilings"]
     bandwidth, peak = ceilings["bandwidth"], ceilings["flops"]
-    figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
+    figure, axes = _axes((8, 5))
     intensities = [row["flops"] / row["bytes"] for row in rows]
     low, ridge, high = (
         min(intensities) / 2,
@@ -199,7 +203,6 @@ def roofline(rows: list[dict], path: Path) -> list[str]:
     axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=130)
-    plt.close(figure)
     return [path.name]
 
 
@@ -208,11 +211,6 @@ def speedup(rows: list[dict], path: Path) -> list[str]:
 
     Returns the files written.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     compared = {
         name: group
         for name, group in groups(rows).items()
@@ -220,10 +218,7 @@ def speedup(rows: list[dict], path: Path) -> list[str]:
     }
     if not compared:
         return []
-    figure, axes = plt.subplots(
-        figsize=(8, 1.2 + sum(0.22 * len(g) + 0.25 for g in compared.values())),
-        layout="constrained",
-    )
+    figure, axes = _axes((8, 1.2 + sum(0.22 * len(g) + 0.25 for g in compared.values())))
     y, ticks = 0.0, []
     shown = set()
     for name, group in compared.items():
@@ -261,7 +256,6 @@ def speedup(rows: list[dict], path: Path) -> list[str]:
     )
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.savefig(path, dpi=130)
-    plt.close(figure)
     return [path.name]
 
 

@@ -21,11 +21,13 @@ from pathlib import Path
 
 from absl import flags
 
+from benchmarks import results
 from benchmarks.suites import SUITES
 from benchmarks.workload import DIRECTIONS, IMPLEMENTATIONS
 from sora_jax.cli import run_main
 from sora_jax.config import nearest
 from sora_jax.errors import UserError
+from sora_jax.files import check_output
 
 _SUITE = flags.DEFINE_string(
     "suite", None, f"what to measure: {', '.join(SUITES)}, or all; several with commas"
@@ -67,15 +69,14 @@ def main(_):
     # JAX would take most of a GPU's memory, and PyTorch has its own.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
-    from benchmarks import device, harness, results
-    from sora_jax.files import check_output
+    from benchmarks import device, harness  # they load JAX, after the variable is set
 
     output = check_output("output", _OUTPUT.value or str(results.FOLDER / device.slug()))
     begun = time.monotonic()
     deadline = begun + 60 * _MINUTES.value if _MINUTES.value is not None else math.inf
     size = _SIZE.value or ("cpu" if device.platform() == "cpu" else "gpu")
     todo = harness.plan(SUITES if "all" in names else names, size, _CASE.value, directions)
-    done = _done(output) if _RESUME.value else set()
+    done = _done(output, device.commit()) if _RESUME.value else set()
     ceilings = device.ceilings()
     print(f"{device.slug()}, commit {device.commit()}, load {device.load()} per core")
     print(
@@ -142,16 +143,10 @@ def _chosen(flag: str, values: Sequence[str | None], known: Sequence[str]) -> li
     return list(values)
 
 
-def _done(output: Path) -> set[tuple]:
-    """Keys of this commit's rows in `output`."""
-    from benchmarks import device, results
-
+def _done(output: Path, commit: str) -> set[tuple]:
+    """Keys of a commit's rows in `output`."""
     rows = results.read(output) if any(output.glob("*.jsonl")) else []
-    return {
-        tuple(row[field] for field in results.KEY)
-        for row in rows
-        if row["commit"] == device.commit()
-    }
+    return {tuple(row[field] for field in results.KEY) for row in rows if row["commit"] == commit}
 
 
 if __name__ == "__main__":

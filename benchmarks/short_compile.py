@@ -6,13 +6,20 @@ stage will spend on a machine with more cores: THREADS compile there at the same
 cuDNN and PyTorch are left out: neither compiles without its device.
 """
 
+import functools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
 
-from kernels import gpu_graph
+import jax
+from jax.experimental import topologies
+
+from benchmarks import programs, short_measure
+from benchmarks.workload import Absent
+from kernels import gpu_graph, target
 from sora_jax.errors import UserError
 
 THREADS = 8
@@ -52,10 +59,6 @@ def main(budgets: dict[str, tuple[float, float]]) -> None:
 
 def compile_table(name: str) -> None:
     """In a process begun as `main` does: compiles the forms of one table, a JSON line for each."""
-    from benchmarks import short_measure
-    from benchmarks.workload import Absent
-    from kernels import target
-
     with target.assume(target.Target("gpu", "NVIDIA H100 80GB HBM3", 90)):
         if name == "tuning":
             spec = short_measure.temporal.SPECS["t16"]
@@ -80,35 +83,31 @@ def compile_table(name: str) -> None:
 
 def _compile(entry, impl: str, form) -> dict:
     """Compiles one form as `programs.JaxProgram` does, from shapes alone."""
-    import re
-
-    import jax
-    from jax.experimental import topologies
-
-    from benchmarks import programs
-
     described = topologies.get_topology_desc(
         platform="cuda", target_config=gpu_graph.H100, topology="1x1x1"
     )
     sharding = jax.sharding.SingleDeviceSharding(described.devices[0])
-    given = jax.eval_shape(lambda: entry.workload.inputs(0))
+    given = jax.eval_shape(functools.partial(entry.workload.inputs, 0))
     wanted, rest = programs.split(entry.workload, given)
 
     def results(wanted, rest):
         return form.function({**rest, **wanted})
 
     def save(wanted, rest):
-        return jax.vjp(lambda w: results(w, rest), wanted)
+        return jax.vjp(functools.partial(results, rest=rest), wanted)
+
+    def pull_back(pull, cotangents):
+        return pull(cotangents)[0]
 
     start = time.perf_counter()
     with form.tracing():
         cotangents = None
         if entry.direction != "forward":
             shapes = jax.eval_shape(results, wanted, rest)
-            cotangents = jax.eval_shape(lambda: programs.cotangents_like(shapes))
+            cotangents = jax.eval_shape(functools.partial(programs.cotangents_like, shapes))
         if entry.direction == "backward":
             pull = jax.eval_shape(save, wanted, rest)[1]
-            function, arguments = (lambda pull, c: pull(c)[0]), (pull, cotangents)
+            function, arguments = pull_back, (pull, cotangents)
         else:
             function = programs.directed(results, entry.direction)
             arguments = (wanted, rest, cotangents)

@@ -55,7 +55,7 @@ def main(_):
         raise UserError("--stage is missing; give measure, train or compile")
     short_plan.check_packages("measure" if stage == "compile" else stage)
     if stage == "compile":
-        from benchmarks import short_compile
+        from benchmarks import short_compile  # needs Triton, which may be absent
 
         short_compile.main(short_plan.BUDGETS["measure"])
         return
@@ -109,14 +109,14 @@ def run_child(stage: str, size: str) -> None:
         os.environ.setdefault("TRITON_INTERPRET", "1")
     output, seconds, names = Path(_OUTPUT.value), 60 * _MINUTES.value, _PARTS.value
     if stage == "train":
-        from benchmarks import short_train
+        from benchmarks import short_train  # loads JAX, after the variables are set
 
         left = seconds - (time.monotonic() - BEGUN)
         short_train.main(
             output, size, left, _CONFIG.value, _INIT_FROM.value, _FAMILY.value, _CLIPS.value
         )
         return
-    from benchmarks.short_measure import Stage
+    from benchmarks.short_measure import Stage  # loads JAX and Triton, after the variables are set
 
     left = seconds - (time.monotonic() - BEGUN)
     Stage(output, size, names, short_plan.scaled_budgets(stage, size, names, left)).run()

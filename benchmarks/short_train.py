@@ -18,11 +18,14 @@ import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks.suites.ours import no_kernels
 from benchmarks.watchdog import announce
 from sora_jax import config as config_lib
 from sora_jax import weights as weights_lib
@@ -38,7 +41,7 @@ from sora_jax.training import resident
 from sora_jax.training.card import card
 from sora_jax.training.configs import load_run
 from sora_jax.training.optim import averaged_params, make_optimizer
-from sora_jax.training.program import assemble
+from sora_jax.training.program import Program, assemble
 from sora_jax.training.run import Run
 from sora_jax.training.state import split_module
 from sora_jax.training.step import make_step
@@ -74,8 +77,8 @@ def working_kernels(size: str):
     """
     if size == "tiny" or jax.default_backend() != "gpu":
         return contextlib.nullcontext()
+    # Both need Triton, which may be absent from a machine without a GPU.
     from benchmarks.short_measure import smoke
-    from benchmarks.suites.ours import no_kernels
     from kernels import triton_call
 
     for bridge in ("ffi", "legacy"):
@@ -104,6 +107,75 @@ def main(
         train(begun, output, size, seconds, config, init_from, family_name, clips)
 
 
+def check_parameters(program: Program) -> None:
+    """Raises UserError for a model whose weights are too large to keep."""
+    parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(program.shapes))
+    if 2 * parameters > LARGEST:
+        size_mib = 2 * parameters / 2**20
+        raise UserError(
+            f"the model has {parameters / 1e6:.1f}M parameters, {size_mib:.1f} MiB in float16; "
+            f"give one of at most {LARGEST // 2**20} MiB"
+        )
+
+
+def compile_in_thread(
+    run: Run, program: Program, shapes: Any, chunk: int, options: dict | None
+) -> concurrent.futures.Future:
+    """Begins to compile `resident.make_steps` for latents of these shapes; its result is the
+    compiled function.
+    """
+
+    def step_of(total):
+        return make_step(program.loss, make_optimizer(run.optim, total))
+
+    return concurrent.futures.ThreadPoolExecutor(1).submit(
+        contextvars.copy_context().run,  # the kernels that work
+        resident.compile_steps,
+        resident.make_steps(step_of),
+        jax.eval_shape(program.begin, program.shapes),
+        shapes,
+        run.train.batch_size,
+        chunk,
+        options,
+    )
+
+
+@dataclasses.dataclass
+class Record:
+    """What a run leaves in `output`: the curve of its losses, and its averaged weights with a card.
+
+    `rows` are the logged steps.
+    """
+
+    output: Path
+    run: Run
+    identity: dict
+    data: dict
+    tokenizers: dict[str, str]
+    words: tuple[str, ...]
+    total: int
+    rows: list[dict] = dataclasses.field(default_factory=list)
+
+    def save(self, state: Any, step: int) -> None:
+        metadata = card(
+            self.run, self.identity, self.rows, self.data, self.tokenizers, self.words, step
+        )
+        averaged = averaged_params(state.opt_state, state.params)
+        path = self.output / "weights.safetensors"
+        weights_lib.save_weights(
+            path, "st_dit", averaged, self.run.model, metadata, dtype=np.float16
+        )
+        print(f"  step {step}: saved {path.name}", flush=True)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        finite = {name: float(x) for name, x in values.items() if np.isfinite(x)}
+        self.rows.append({"step": step, **finite})
+        with (self.output / "curve.jsonl").open("a") as file:
+            file.write(json.dumps(self.rows[-1]) + "\n")
+        if len(self.rows) % 20 == 1:
+            print(f"  step {step} of {self.total}: loss {values['loss']:.4f}", flush=True)
+
+
 def train(
     begun: float,
     output: Path,
@@ -124,13 +196,7 @@ def train(
     run = dataclasses.replace(run, data=data)
     tokenizer = TextTokenizer.of_vocabulary(words, run.model.vocabulary, family.text_length)
     program = assemble(run, MeshConfig(data=1).make())
-    parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(program.shapes))
-    if 2 * parameters > LARGEST:
-        size_mib = 2 * parameters / 2**20
-        raise UserError(
-            f"the model has {parameters / 1e6:.1f}M parameters, {size_mib:.1f} MiB in float16; "
-            f"give one of at most {LARGEST // 2**20} MiB"
-        )
+    check_parameters(program)
     video, audio = (weights_lib.load_video_tokenizer(), weights_lib.load_audio_tokenizer())
     tokenizers = {"video_tokenizer": video[1].fingerprint, "audio_tokenizer": audio[1].fingerprint}
 
@@ -141,23 +207,11 @@ def train(
     )
     until = begun + FILLING * seconds
     chunk = resident.CHUNK if full else 5
-
-    def step_of(total):
-        return make_step(program.loss, make_optimizer(run.optim, total))
-
     paraphrases = len(draw("train", 0, family=family_name).captions)
     shapes = resident.shapes(program.batch_shapes, clips, paraphrases)
-    compiling = concurrent.futures.ThreadPoolExecutor(1).submit(
-        contextvars.copy_context().run,  # the kernels that work
-        resident.compile_steps,
-        resident.make_steps(step_of),
-        jax.eval_shape(program.begin, program.shapes),
-        shapes,
-        run.train.batch_size,
-        chunk,
-        # A CPU would optimise the code of small products for a minute.
-        None if full else {"xla_backend_optimization_level": 0},
-    )
+    # A CPU would optimise the code of small products for a minute.
+    options = None if full else {"xla_backend_optimization_level": 0}
+    compiling = compile_in_thread(run, program, shapes, chunk, options)
     latents = resident.fill(source(), encoder(video[0], audio[0]), tokenizer, clips, until)
     count = len(latents)
     print(f"  {count} clips on the device after {time.monotonic() - begun:.0f} s", flush=True)
@@ -173,24 +227,9 @@ def train(
         f"  {1e3 * pace:.1f} ms a step, {total} steps of {run.train.batch_size} clips", flush=True
     )
 
-    rows: list[dict] = []
     data = {**source.identity, "count": count}
     identity = {**config_lib.to_dict(run), "init_from": start.fingerprint if start else None}
-
-    def save(state, step):
-        metadata = card(run, identity, rows, data, tokenizers, words, step)
-        averaged = averaged_params(state.opt_state, state.params)
-        path = output / "weights.safetensors"
-        weights_lib.save_weights(path, "st_dit", averaged, run.model, metadata, dtype=np.float16)
-        print(f"  step {step}: saved {path.name}", flush=True)
-
-    def log(step, values):
-        rows.append({"step": step, **{k: float(v) for k, v in values.items() if np.isfinite(v)}})
-        with (output / "curve.jsonl").open("a") as file:
-            file.write(json.dumps(rows[-1]) + "\n")
-        if len(rows) % 20 == 1:
-            print(f"  step {step} of {total}: loss {values['loss']:.4f}", flush=True)
-
+    record = Record(output, run, identity, data, tokenizers, words, total)
     resident.train(
         state,
         steps,
@@ -199,9 +238,10 @@ def train(
         total,
         chunk=chunk,
         deadline=end,
-        save=save,
+        save=record.save,
         save_every_seconds=60.0 if full else 5.0,
-        log=log,
+        log=record.log,
     )
     hardware = metrics_lib.hardware()
-    print(f"  {rows[-1]['step']} steps on {hardware}, loss {rows[-1]['loss']:.4f}", flush=True)
+    last = record.rows[-1]
+    print(f"  {last['step']} steps on {hardware}, loss {last['loss']:.4f}", flush=True)

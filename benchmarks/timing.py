@@ -68,7 +68,7 @@ def kernel_recorder():
     only favour implementations of many kernels.
     """
     try:
-        from jax._src.lib import mosaic_gpu
+        from jax._src.lib import mosaic_gpu  # private to JAX: may be absent
 
         extension = mosaic_gpu._mosaic_gpu_ext
         return extension if hasattr(extension, "_cupti_init") else None

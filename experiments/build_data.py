@@ -23,6 +23,7 @@ The last line printed is the folder of the set. Next: python -m experiments.prec
 from absl import flags
 
 from sora_jax.cli import run_main
+from sora_jax.data import playhouse_set, video_folder
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 
@@ -75,8 +76,6 @@ _CLIPS_PER_FILE = flags.DEFINE_integer(
 
 def main(_):
     if _SET.value == "playhouse":
-        from sora_jax.data import playhouse_set
-
         if not _NUM_TRAIN.value + _NUM_VAL.value:
             raise UserError(
                 "nothing to build: --num_train and --num_val are both 0; ask for some scenes"
@@ -93,8 +92,6 @@ def main(_):
             ),
         )
     else:
-        from sora_jax.data import video_folder
-
         if not _PATH.value:
             raise UserError(
                 "--set=video_folder needs --path; give the directory that holds your videos"

@@ -7,9 +7,20 @@ The same table on the same machine; about three minutes on one CPU core. Run it 
 what styles look like, and calibrate again.
 """
 
-from absl import flags
+import json
+from pathlib import Path
 
+import numpy as np
+from absl import flags
+from scipy import ndimage
+
+from sora_jax import files
 from sora_jax.cli import run_main
+from sora_jax.modality import FORMATS
+from sora_jax.oracles import style
+from sora_jax.oracles.examples import render_takes
+from sora_jax.worlds.playhouse.draw import draw
+from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 _OUTPUT = flags.DEFINE_string(
     "output", None, "File to write; by default the table that the oracle reads"
@@ -22,15 +33,6 @@ def training_set(num_clips: int):
     """(x [n, K], labels [n]) of `style.fit`: films, panels, rooms and courts of `train`, as many of
     each style, and what is in none.
     """
-    import numpy as np
-    from scipy import ndimage
-
-    from sora_jax.modality import FORMATS
-    from sora_jax.oracles import style
-    from sora_jax.oracles.examples import render_takes
-    from sora_jax.worlds.playhouse.draw import draw
-    from sora_jax.worlds.playhouse.spec import FILM_STYLES
-
     rng, rows, labels = np.random.default_rng(0), [], []
 
     def add(label, *clips):
@@ -71,14 +73,6 @@ def training_set(num_clips: int):
 
 
 def main(_):
-    import json
-    from pathlib import Path
-
-    import numpy as np
-
-    from sora_jax import files
-    from sora_jax.oracles import style
-
     x, labels = training_set(_CLIPS.value)
     table = {
         name: np.array([float(f"{v:.{FIGURES}g}") for v in values.ravel()]).reshape(values.shape)

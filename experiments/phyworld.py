@@ -22,6 +22,7 @@ from absl import flags
 
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
+from sora_jax.worlds.playhouse.families import FAMILIES
 
 _TASK = flags.DEFINE_enum(
     "task", "uniform", ["uniform", "collision", "parabola"], "What the balls do."
@@ -48,8 +49,6 @@ _EVALUATE = flags.DEFINE_list("evaluate", [], "Further flags of experiments.eval
 
 def commands() -> list[list[str]]:
     """The four steps, as arguments of python -m."""
-    from sora_jax.worlds.playhouse.families import FAMILIES
-
     family, output = f"phyworld_{_TASK.value}_{_SIZE.value}", Path(_OUTPUT.value)
     clips = min(_CLIPS.value or FAMILIES[family].train_size, FAMILIES[family].train_size)
     tokenizer, latents, model = (output / name for name in ("tokenizer", "latents", "model"))

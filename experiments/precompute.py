@@ -20,7 +20,9 @@ import pathlib
 
 from absl import flags
 
+from sora_jax import weights
 from sora_jax.cli import run_main
+from sora_jax.data import latents, sources
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 
@@ -74,9 +76,6 @@ _WORKERS = flags.DEFINE_integer(
 def main(_):
     if not _OUTPUT.value:
         raise UserError("no --output; give the folder to write the latents to")
-    from sora_jax import weights
-    from sora_jax.data import latents
-
     video_tokenizer, video = weights.load_video_tokenizer(_VIDEO_TOKENIZER.value)
     audio_tokenizer, audio = weights.load_audio_tokenizer(_AUDIO_TOKENIZER.value)
     fingerprints = {"video_tokenizer": video.fingerprint, "audio_tokenizer": audio.fingerprint}
@@ -87,8 +86,6 @@ def main(_):
 
 
 def _source():
-    from sora_jax.data import sources
-
     if _SOURCE.value == "playhouse":
         try:
             return sources.PlayhouseSource(
@@ -107,7 +104,7 @@ def _source():
             "--source=video_folder needs --path; give a directory of videos or the folder of a "
             "built set"
         )
-    from sora_jax.data import latents, video_folder
+    from sora_jax.data import video_folder  # TensorFlow Datasets is slow; Playhouse needs none
 
     directory, output = pathlib.Path(_PATH.value).expanduser(), pathlib.Path(_OUTPUT.value)
     # Before a set is built, which may take hours: latents of other videos stay as they are.

@@ -26,10 +26,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
+from tqdm import tqdm
 
-from sora_jax import files
+from sora_jax import files, weights
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
+from sora_jax.training import metrics
 
 _TRAIN = flags.DEFINE_string(
     "train", None, "flags of experiments.train, all but --workdir, as one string"
@@ -69,8 +71,6 @@ def finish(process: subprocess.Popen, workdir: Path) -> None:
 
 def last_step(workdir: Path) -> int:
     """Of the metrics: the step up to which a run is known to have come."""
-    from sora_jax.training import metrics
-
     return max((row["step"] for row in metrics.read(workdir / "metrics.jsonl")), default=0)
 
 
@@ -102,8 +102,6 @@ def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> 
     """Run to the end, with SIGKILL every --every minutes as long as --minutes are not spent; each
     kill is added to `kills`, and kept.
     """
-    from tqdm import tqdm
-
     with tqdm(
         total=_MINUTES.value,
         initial=min(_EVERY.value * len(kills), _MINUTES.value),
@@ -138,9 +136,6 @@ def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> 
 
 def compare(whole: Path, killed: Path) -> dict:
     """What two finished runs have in common: losses row by row, and the weights at the end."""
-    from sora_jax import weights
-    from sora_jax.training import metrics
-
     rows = [
         {row["step"]: row["loss"] for row in metrics.read(path / "metrics.jsonl")}
         for path in (whole, killed)
@@ -168,14 +163,10 @@ def compare(whole: Path, killed: Path) -> dict:
 
 
 def draw(whole: Path, killed: Path, kills: list[dict], path: Path) -> None:
-    import matplotlib
+    from matplotlib.figure import Figure  # slow, and needed once, at the end
 
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
-    from sora_jax.training import metrics
-
-    figure, axes = plt.subplots(figsize=(9, 3.6), layout="constrained")
+    figure = Figure((9, 3.6), layout="constrained")
+    axes = figure.subplots()
     for folder, label, style in (
         (whole, "undisturbed", {"lw": 3.5, "color": "#b8c4d6"}),
         (killed, f"killed {len(kills)} times", {"lw": 1}),
@@ -224,8 +215,6 @@ def main(_):
             finish(undisturbed, whole)
         disturb(killed, second, kills, record)
         finish(undisturbed, whole)
-
-    from sora_jax.training import metrics
 
     result = compare(whole, killed) | {
         "kills": kills,

@@ -32,6 +32,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+from jax.experimental import topologies
+
+from kernels import target
+from kernels.conv_prologue import conv_prologue
+from kernels.gated_norm import gated_norm
+from kernels.temporal_attention import temporal_attention
+
 # One H200, as the runtime describes it. The version of cuDNN is asked for where convolutions are
 # chosen.
 H200 = """gpu_device_info {
@@ -180,11 +188,9 @@ def read(text: str) -> Graph:
 
 
 def _op(name, call, case):
-    import jax
-
     specs = importlib.import_module(f"kernels.{name}.specs")
     spec = specs.SPECS[case]
-    given = jax.eval_shape(lambda: specs.inputs(spec))
+    given = jax.eval_shape(functools.partial(specs.inputs, spec))
     fixed = {key: x for key, x in given.items() if key in ("angles", "visible")}
     free = {key: x for key, x in given.items() if key not in fixed}
 
@@ -195,26 +201,21 @@ def _op(name, call, case):
         """The pass backward as a function of the results' gradients; it holds what the pass forward
         saved.
         """
-        return jax.vjp(lambda free: forward(free, fixed, implementation=implementation), free)[1]
+        call_free = functools.partial(forward, fixed=fixed, implementation=implementation)
+        return jax.vjp(call_free, free)[1]
 
     return forward, save, free, fixed
 
 
 def _temporal(given, spec, implementation):
-    from kernels.temporal_attention import temporal_attention
-
     return temporal_attention(**given, causal=spec.causal, implementation=implementation)
 
 
 def _prologue(given, spec, implementation):
-    from kernels.conv_prologue import conv_prologue
-
     return conv_prologue(**given, padding=spec.P, implementation=implementation)
 
 
 def _gated(given, spec, implementation):
-    from kernels.gated_norm import gated_norm
-
     return gated_norm(**given, implementation=implementation)
 
 
@@ -225,6 +226,14 @@ OPS = {
 }
 
 
+def _both_passes(save, free, fixed, gradients):
+    return save(free, fixed)(gradients)
+
+
+def _pull_back(pull, gradients):
+    return pull(gradients)
+
+
 def compile_here(op: str, case: str, direction: str, implementation: str) -> Graph:
     """Must run in a process begun with JAX_PLATFORMS=cpu: the plugin would otherwise look for a
     GPU.
@@ -232,11 +241,6 @@ def compile_here(op: str, case: str, direction: str, implementation: str) -> Gra
     The graph of a kernel's pass backward begins with what its pass forward saved. XLA's holds both
     passes, of which it computes forward only what it needs.
     """
-    import jax
-    from jax.experimental import topologies
-
-    from kernels import target
-
     topology = topologies.get_topology_desc(platform="cuda", target_config=H200, topology="1x1x1")
     sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
     placed = functools.partial(
@@ -252,15 +256,11 @@ def compile_here(op: str, case: str, direction: str, implementation: str) -> Gra
             gradients = jax.eval_shape(function, free, fixed)
             save = functools.partial(save, implementation=implementation)
             if implementation == "xla":
-                function, arguments = (
-                    lambda free, fixed, gradients: save(free, fixed)(gradients),
-                    (free, fixed, gradients),
-                )
+                function = functools.partial(_both_passes, save)
+                arguments = (free, fixed, gradients)
             else:
-                function, arguments = (
-                    lambda pull, gradients: pull(gradients),
-                    (jax.eval_shape(save, free, fixed), gradients),
-                )
+                function = _pull_back
+                arguments = (jax.eval_shape(save, free, fixed), gradients)
         return read(jax.jit(function).lower(*placed(arguments)).compile().as_text())
 
 

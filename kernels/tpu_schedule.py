@@ -27,6 +27,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import topologies
+
+from kernels.conv_prologue import pallas_tpu as prologue_kernels
+from kernels.conv_prologue import specs as prologue_specs
+from kernels.temporal_attention import pallas_tpu as attention_kernels
+from kernels.temporal_attention import specs as attention_specs
+
 # Name of the generation -> the smallest topology that libtpu knows of it; bytes a second of HBM for
 # one core, as published; and Hz of a core, estimated from published peak FLOP/s over matrix units.
 # A chip of v5p and tpu7x has two cores, among which programs are parted.
@@ -58,9 +69,6 @@ def compile_here(function, arguments, generation: str) -> list[Report]:
     Must run in a process of its own, begun by `environment`: libtpu reads where to write when it is
     loaded, and once only.
     """
-    import jax
-    from jax.experimental import topologies
-
     directory = Path(os.environ["TPU_SCHEDULE_DIRECTORY"])
     topology = topologies.get_topology_desc(
         platform="tpu", topology_name=GENERATIONS[generation][0]
@@ -109,8 +117,6 @@ def _bundles(directory: Path, name: str) -> int:
 
 
 def _pallas_calls(jaxpr):
-    import jax.extend
-
     for equation in jaxpr.eqns:
         if equation.primitive.name == "pallas_call":
             yield equation
@@ -123,9 +129,6 @@ def _moved(mapping) -> int:
     """Bytes that the pipeline moves: a block whenever its place differs from that of the program
     before.
     """
-    import jax
-    import numpy as np
-
     total = 0
     for block in mapping.block_mappings:
         array = block.array_aval
@@ -161,11 +164,10 @@ def _attention_cases() -> dict:
     """Workloads of one batch element and 1024 sites: bundles and bytes per site do not depend on
     their numbers.
     """
-    from kernels.temporal_attention.specs import SPECS, Spec
-
+    SPECS = attention_specs.SPECS
     one = functools.partial(dataclasses.replace, B=1, S=1024)
     return {
-        "d128": Spec(1, 16, 1024, 8, 128),
+        "d128": attention_specs.Spec(1, 16, 1024, 8, 128),
         "d64": one(SPECS["t16"]),
         "d64_shared": one(SPECS["t16_shared"]),
         "d64_causal": one(SPECS["t16_causal"]),
@@ -179,21 +181,18 @@ def _attention_cases() -> dict:
 
 def _attention(spec, direction: str):
     """Between projections: arrays are [B, T, S, H D] outside, [B, T, S, H, D] for the kernel."""
-    import jax
-
-    from kernels.temporal_attention import pallas_tpu
-    from kernels.temporal_attention.specs import inputs
-
-    given = jax.eval_shape(lambda: inputs(spec))
+    given = jax.eval_shape(functools.partial(attention_specs.inputs, spec))
     names = ("q", "k", "v", "q_scale", "k_scale", "angles", "visible", "shared_k", "shared_v")
     arrays = [given.get(name) for name in names]
-    split = lambda x: (
-        x.reshape(*x.shape[:-1], spec.H, spec.D) if x is not None and x.ndim > 2 else x
-    )
-    merge = lambda x: x.reshape(*x.shape[:-2], -1) if x is not None and x.ndim > 3 else x
+
+    def split(x):
+        return x.reshape(*x.shape[:-1], spec.H, spec.D) if x is not None and x.ndim > 2 else x
+
+    def merge(x):
+        return x.reshape(*x.shape[:-2], -1) if x is not None and x.ndim > 3 else x
 
     def run(*arrays):
-        kernel = getattr(pallas_tpu, direction)
+        kernel = getattr(attention_kernels, direction)
         return jax.tree.map(merge, kernel(spec, *map(split, arrays)))
 
     arrays = arrays if direction == "forward" else [given["q"], *arrays]
@@ -202,44 +201,36 @@ def _attention(spec, direction: str):
 
 def _prologue_cases() -> dict:
     """Those whose channels fill the lanes."""
-    from kernels.conv_prologue.specs import SPECS
-
+    SPECS = prologue_specs.SPECS
     cases = {name: SPECS[name] for name in ("wan_704_quarter", "wan_704_latent")}
     return cases | {"unpadded": dataclasses.replace(SPECS["wan_704_quarter"], P=0)}
 
 
 def _prologue(spec, direction: str):
-    import jax
-    import jax.numpy as jnp
+    def frames(number, around=0):
+        shape = (spec.B, number, spec.H + 2 * around, spec.W + 2 * around, spec.C)
+        return jax.ShapeDtypeStruct(shape, jnp.dtype(spec.dtype))
 
-    from kernels.conv_prologue import pallas_tpu
+    x, gain, cache = frames(spec.T), jax.ShapeDtypeStruct((spec.C,), jnp.float32), frames(spec.K)
+    run = functools.partial(getattr(prologue_kernels, direction), spec)
+    if direction == "forward":
+        return run, [x, gain, cache]
+    return run, [x, gain, frames(spec.K + spec.T, spec.P), cache]
 
-    frames = lambda n, around=0: jax.ShapeDtypeStruct(
-        (spec.B, n, spec.H + 2 * around, spec.W + 2 * around, spec.C), jnp.dtype(spec.dtype)
-    )
-    x, gain, cache, past = (
-        frames(spec.T),
-        jax.ShapeDtypeStruct((spec.C,), jnp.float32),
-        frames(spec.K),
-        frames(spec.K + spec.T, spec.P),
-    )
-    return functools.partial(getattr(pallas_tpu, direction), spec), [
-        x,
-        gain,
-        cache,
-    ] if direction == "forward" else [x, gain, past, cache]
+
+def _sites(spec) -> int:
+    return spec.B * spec.S
+
+
+def _positions(spec) -> int:
+    return spec.B * spec.T * spec.H * spec.W
 
 
 # Name -> cases by name; the program of a spec and a direction, and its arguments; how many units a
 # spec has; are bundles cycles?
 OPS = {
-    "temporal_attention": (_attention_cases, _attention, lambda spec: spec.B * spec.S, True),
-    "conv_prologue": (
-        _prologue_cases,
-        _prologue,
-        lambda spec: spec.B * spec.T * spec.H * spec.W,
-        False,
-    ),
+    "temporal_attention": (_attention_cases, _attention, _sites, True),
+    "conv_prologue": (_prologue_cases, _prologue, _positions, False),
 }
 
 

@@ -31,6 +31,8 @@ from typing import Any
 
 import jax
 import triton
+from jax._src.lib import gpu_triton  # holds nothing where no CUDA plugin is installed
+from triton.backends.compiler import GPUTarget
 
 from kernels import target
 from kernels.dispatch import INSTALL
@@ -91,7 +93,7 @@ def check_runnable() -> None:
             "needs an NVIDIA GPU of compute capability 8.0 or later, "
             f"and {device.kind} has {device.capability / 10}"
         )
-    if not hasattr(_plugin(), "TritonKernel"):
+    if not hasattr(gpu_triton, "TritonKernel"):
         raise Unsupported(f"needs JAX's CUDA plugin; {INSTALL['gpu']}")
 
 
@@ -113,24 +115,17 @@ def use_bridge(name: str) -> Iterator[None]:
 @functools.cache
 def default_bridge() -> str:
     """ "ffi" where JAX's CUDA plugin registers the typed custom call, else "legacy"."""
-    registered = _plugin()._cuda_triton.registrations()
+    registered = gpu_triton._cuda_triton.registrations()
     return "ffi" if BRIDGES["ffi"] in registered else "legacy"
-
-
-def _plugin():
-    """JAX's module of Triton calls; it holds nothing where no CUDA plugin is installed."""
-    from jax._src.lib import gpu_triton
-
-    return gpu_triton
 
 
 def _custom_call(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
     """The kernel as a custom call of XLA; it is compiled while this is traced."""
-    plugin, bridge = _plugin(), _bridge.get() or default_bridge()
+    bridge = _bridge.get() or default_bridge()
     _find_assembler()
     capability = target.current().capability
     compiled = _compile(_Key.of(launch, capability))
-    kernel = plugin.TritonKernel(
+    kernel = gpu_triton.TritonKernel(
         compiled.metadata.name,
         launch.num_warps,
         1,  # programs of a cluster
@@ -139,8 +134,10 @@ def _custom_call(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
         "",
         capability,
     )
-    pointers = [plugin.create_array_parameter(0, 16)] * (len(launch.inputs) + len(launch.results))
-    call = plugin.TritonKernelCall(kernel, launch.programs, 1, 1, pointers)
+    pointers = [gpu_triton.create_array_parameter(0, 16)] * (
+        len(launch.inputs) + len(launch.results)
+    )
+    call = gpu_triton.TritonKernelCall(kernel, launch.programs, 1, 1, pointers)
     name = launch.kernel.fn.__name__
     config = zlib.compress(call.to_proto(name, b""))
     results = list(launch.results)
@@ -152,7 +149,7 @@ def _custom_call(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
 
 def _launch_by_torch(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
     """The kernel launched at once on tensors that share the arrays' memory."""
-    import torch
+    import torch  # may be absent; one of several bridges
 
     if any(isinstance(array, jax.core.Tracer) for array in arrays):
         raise Unsupported("the bridge torch launches kernels at once; call it outside of jax.jit")
@@ -205,8 +202,6 @@ class _Key:
 
 @functools.cache
 def _compile(key: _Key) -> triton.compiler.CompiledKernel:
-    from triton.backends.compiler import GPUTarget
-
     names, count = key.kernel.arg_names, len(key.pointers)
     signature = dict(zip(names[:count], key.pointers, strict=True))
     signature |= dict.fromkeys(names[count:], "constexpr")

@@ -36,7 +36,7 @@ def orbax_v1():
     """Orbax's API v1, as a module: `orbax.checkpoint.v1` in its newer releases, under
     `experimental` in 0.12. Slow to import.
     """
-    try:
+    try:  # whichever there is; inside, since a command that saves nothing need not wait for it
         from orbax.checkpoint import v1
     except ImportError:
         from orbax.checkpoint.experimental import v1

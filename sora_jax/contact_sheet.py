@@ -68,6 +68,7 @@ def contact_sheet(
 
     Raises: UserError where the file cannot be written.
     """
+    # matplotlib is slow to import, and most callers draw nothing.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D

@@ -23,10 +23,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from sora_jax import config as config_lib
 from sora_jax import files
 from sora_jax.errors import UserError
+from sora_jax.models.st_dit import STDiT, STDiTConfig
+from sora_jax.tokenizers.audio import AudioTokenizer, AudioTokenizerConfig
+from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 from sora_jax.tree import flatten
 
 # kind -> shipped file
@@ -66,6 +71,13 @@ def _fingerprint(kind: str, config: Mapping[str, Any], arrays: Mapping[str, np.n
     return digest.hexdigest()[:12]
 
 
+def _stored_dtype(given, asked) -> Any:
+    """`asked` (None: as given) of floating arrays; bfloat16 becomes float32, which NumPy knows."""
+    if asked is not None and jnp.issubdtype(given, jnp.floating):
+        return asked
+    return np.float32 if given == jnp.bfloat16 else given
+
+
 def save_weights(
     path: str | os.PathLike,
     kind: str,
@@ -85,8 +97,6 @@ def save_weights(
         dtype: store floating parameters so (np.float16 for shipping); None keeps them. Reading
           always gives float32.
     """
-    from safetensors.numpy import save
-
     arrays = {}
     for name, leaf in flatten(params).items():
         array = np.asarray(jax.device_get(leaf))
@@ -95,14 +105,7 @@ def save_weights(
                 f"the parameter {name} holds NaN or infinity; {path} was not written; use an "
                 "earlier checkpoint"
             )
-        floating = jnp.issubdtype(array.dtype, jnp.floating)
-        target = (
-            dtype
-            if dtype is not None and floating
-            else np.float32
-            if array.dtype == jnp.bfloat16
-            else array.dtype
-        )
+        target = _stored_dtype(array.dtype, dtype)
         with np.errstate(over="ignore"):
             stored = np.ascontiguousarray(array).astype(target).reshape(array.shape)
         if not np.isfinite(stored).all():
@@ -129,9 +132,6 @@ def load_weights(path: str | os.PathLike, kind: str) -> Weights:
     Raises:
         UserError: no such file, not a file of ours, another kind, or damaged.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
     path = Path(path)
     if not path.is_file():
         raise UserError(
@@ -236,20 +236,14 @@ def _load(
 
 def load_model(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
     """The diffusion transformer in `path` (default: the shipped nano)."""
-    from sora_jax.models.st_dit import STDiT, STDiTConfig
-
     return _load("st_dit", path, STDiT, STDiTConfig)
 
 
 def load_video_tokenizer(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
     """The video tokenizer in `path` (default: the shipped one)."""
-    from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
-
     return _load("video_tokenizer", path, VideoTokenizer, VideoTokenizerConfig)
 
 
 def load_audio_tokenizer(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
     """The audio tokenizer in `path` (default: the shipped one)."""
-    from sora_jax.tokenizers.audio import AudioTokenizer, AudioTokenizerConfig
-
     return _load("audio_tokenizer", path, AudioTokenizer, AudioTokenizerConfig)

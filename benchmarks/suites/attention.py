@@ -145,7 +145,7 @@ def forms(layout: Layout, dtype: str, head: int) -> dict[str, Callable[[], list[
 def _tokamax(layout: Layout) -> list[Form]:
     if importlib.util.find_spec("tokamax") is None:
         raise Absent("not installed; pip install tokamax")
-    import tokamax
+    import tokamax  # may be absent
 
     def core(layout, x):
         causal = layout.causal and "mask" not in x
@@ -162,7 +162,7 @@ def torch_or_absent():
     """The module torch, if it computes where JAX does."""
     if importlib.util.find_spec("torch") is None:
         raise Absent("not installed; pip install -e '.[parity]'")
-    import torch
+    import torch  # may be absent
 
     if device.platform() != ("gpu" if torch.cuda.is_available() else "cpu"):
         raise Absent(

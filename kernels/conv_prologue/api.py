@@ -141,9 +141,12 @@ def _kernel(name, module, padding, key):
     backward = fold_vmap(backward, (True, False, True, True), f"conv_prologue, {name}")
     prologue = jax.custom_vjp(forward)
 
+    def save(x, gain, cache):
+        return forward(x, gain, cache), (x, gain)
+
     def pull_back(kept, gradients):
         dx, dgain, dcache = backward(*kept, *gradients)
         return dx, dgain.sum(0), dcache
 
-    prologue.defvjp(lambda x, gain, cache: (forward(x, gain, cache), (x, gain)), pull_back)
+    prologue.defvjp(save, pull_back)
     return prologue

@@ -81,6 +81,11 @@ class Tiling:
         """Does the last block of x hang over the edge of its frame?"""
         return self.spec.H % self.rows > 0
 
+    def shape(self, frames: int, padding: int = 0) -> tuple[int, ...]:
+        """Of that many frames, each padded on all sides."""
+        spec = self.spec
+        return spec.B, frames, spec.H + 2 * padding, spec.W + 2 * padding, spec.C
+
     @property
     def memory(self) -> int:
         """Bytes of fast memory: six blocks, twice each while the next is moved, one that waits, and
@@ -319,22 +324,15 @@ def forward(
 ) -> tuple[jax.Array, jax.Array]:
     """Equations (1) to (4) of `reference.py`: past, padded, and the next cache."""
     tl = _tiling(spec)
-    of = lambda frames, padding=0: (
-        spec.B,
-        frames,
-        tl.spec.H + 2 * padding,
-        tl.spec.W + 2 * padding,
-        spec.C,
-    )
     results = [
-        jax.ShapeDtypeStruct(of(spec.K + spec.T, spec.P), x.dtype),
-        jax.ShapeDtypeStruct(of(spec.K), x.dtype),
+        jax.ShapeDtypeStruct(tl.shape(spec.K + spec.T, spec.P), x.dtype),
+        jax.ShapeDtypeStruct(tl.shape(spec.K), x.dtype),
     ]
     past, after = _call(
         tl,
         _forward_kernel,
         "forward",
-        (x.reshape(of(spec.T)), gain[None], cache.reshape(of(spec.K))),
+        (x.reshape(tl.shape(spec.T)), gain[None], cache.reshape(tl.shape(spec.K))),
         [tl.frame_block(tl.of_x), tl.gain_block(), tl.frame_block(tl.of_cache)],
         results,
         [tl.past_block(), tl.frame_block(tl.of_next)],
@@ -349,27 +347,20 @@ def backward(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Gradients of x, gain and cache, that of the gain [B, C] for each batch element by itself."""
     tl = _tiling(spec)
-    of = lambda frames, padding=0: (
-        spec.B,
-        frames,
-        tl.spec.H + 2 * padding,
-        tl.spec.W + 2 * padding,
-        spec.C,
-    )
     results = [
-        jax.ShapeDtypeStruct(of(spec.T), x.dtype),
+        jax.ShapeDtypeStruct(tl.shape(spec.T), x.dtype),
         jax.ShapeDtypeStruct((spec.B, 1, spec.C), jnp.float32),
-        jax.ShapeDtypeStruct(of(spec.K), x.dtype),
+        jax.ShapeDtypeStruct(tl.shape(spec.K), x.dtype),
     ]
     dx, dgain, dcache = _call(
         tl,
         _backward_kernel,
         "backward",
         (
-            x.reshape(of(spec.T)),
+            x.reshape(tl.shape(spec.T)),
             gain[None],
-            dpast.reshape(of(spec.K + spec.T, spec.P)),
-            dnext.reshape(of(spec.K)),
+            dpast.reshape(tl.shape(spec.K + spec.T, spec.P)),
+            dnext.reshape(tl.shape(spec.K)),
         ),
         [
             tl.frame_block(tl.of_x, tl.late),

@@ -123,5 +123,8 @@ def _kernel(name, module, key):
         y, z = reference.gated_norm(x, f, gate, shift, scale)
         return (y, z), (y, f, gate, scale)
 
-    function.defvjp(save, lambda kept, gradients: backward(*kept, *gradients))
+    def pull_back(kept, gradients):
+        return backward(*kept, *gradients)
+
+    function.defvjp(save, pull_back)
     return function

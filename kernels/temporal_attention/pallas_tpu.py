@@ -483,6 +483,10 @@ def _constants(tl: Tiling, q_scale, k_scale, angles, visible):
     return scales, _turns(tl, angles, dtype), ones, visible
 
 
+def _origin(rank: int, *_) -> tuple[int, ...]:
+    return (0,) * rank
+
+
 def _call(tl: Tiling, kernel, name, arrays, constants, shared, results, result_specs, scratch):
     """arrays [B, T, S, H D]; constants whole in memory but the last, visible; shared [B, A, H
     D].
@@ -490,10 +494,7 @@ def _call(tl: Tiling, kernel, name, arrays, constants, shared, results, result_s
     spec = tl.spec
     lanes = tl.heads * spec.D
     x = _block(tl)
-    whole = [
-        pl.BlockSpec(a.shape, functools.partial(lambda rank, *_: (0,) * rank, a.ndim))
-        for a in constants[:-1]
-    ]
+    whole = [pl.BlockSpec(a.shape, functools.partial(_origin, a.ndim)) for a in constants[:-1]]
     visible = pl.BlockSpec((1, tl.U, 1), lambda b, h, s: (b, 0, 0))
     shared_spec = pl.BlockSpec((1, shared[0].shape[1], lanes), lambda b, h, s: (b, 0, h))
     return pl.pallas_call(

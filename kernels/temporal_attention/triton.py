@@ -585,25 +585,37 @@ def launches(spec: Spec) -> dict[str, Launch]:
     def all_tiles(p):
         return B * H * _tiles(spec, p["rows"])
 
+    def forward_results(_):
+        return (x,)
+
     def backward_results(p):
         tiles = _tiles(spec, p["rows"])
         sums = array(B, tiles, H, 2, p["rows"], dtype="float32") if A else array(1, dtype="float32")
         return x, x, x, array(B, tiles * H, 2, D, dtype="float32"), sums
 
     found = {
-        "forward": launch("forward", forward_kernel, arguments, lambda p: (x,), all_tiles, **masks),
+        "forward": launch(
+            "forward", forward_kernel, arguments, forward_results, all_tiles, **masks
+        ),
         "backward": launch(
             "backward", backward_kernel, (*arguments, x), backward_results, all_tiles, **masks
         ),
     }
     if A:
         chunks = parameters(spec, "shared_backward")["chunks"]
+
+        def shared_results(_):
+            return (array(B, chunks, A, H, D, dtype="float32"),) * 2
+
+        def shared_programs(p):
+            return B * H * triton.cdiv(A, p["keys"]) * chunks
+
         found["shared_backward"] = launch(
             "shared_backward",
             shared_backward_kernel,
             (x, scale, turns, shared, shared, x, found["backward"].results[4]),
-            lambda p: (array(B, chunks, A, H, D, dtype="float32"),) * 2,
-            lambda p: B * H * triton.cdiv(A, p["keys"]) * chunks,
+            shared_results,
+            shared_programs,
             CHUNKS=chunks,
         )
     return found

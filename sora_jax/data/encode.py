@@ -4,6 +4,7 @@
 This module needs neither Grain nor array_record.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,7 +31,7 @@ def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> Encode:
         video, audio = (nnx.merge(graph, state) for graph, state in zip(graphs, states))
         return {"video": video.encode(frames), "audio": audio.encode(samples)}
 
-    return lambda frames, samples: encode(states, frames, samples)
+    return functools.partial(encode, states)
 
 
 def padded(batch: Mapping[str, Any], size: int) -> tuple[Any, Any]:

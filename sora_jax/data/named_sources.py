@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from sora_jax.data.sources import PlayhouseSource
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.registry import Registry
@@ -66,8 +67,6 @@ class _Playhouse(NamedSource):
         }
 
     def open(self, data, folder):
-        from sora_jax.data.sources import PlayhouseSource
-
         return PlayhouseSource("train", FORMATS[data.format], data.clips)
 
 
@@ -79,7 +78,7 @@ class _VideoFolder(NamedSource):
     name = "video_folder"
 
     def identify(self, data):
-        from sora_jax.data import video_folder
+        from sora_jax.data import video_folder  # slow
 
         path = Path(data.path).expanduser()
         if not path.is_dir():
@@ -91,7 +90,7 @@ class _VideoFolder(NamedSource):
         return {"source": self.name, "split": "train", "set": made_of}
 
     def open(self, data, folder):
-        from sora_jax.data import video_folder
+        from sora_jax.data import video_folder  # slow
 
         path = Path(data.path).expanduser()
         return video_folder.VideoFolderSource(

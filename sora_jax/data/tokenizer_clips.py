@@ -63,7 +63,9 @@ def playhouse_clips(medium: str, format: ClipFormat, scenes: int, family: str = 
         }
 
     return Clips(
-        {"train": scenes, "val": min(HELD_OUT, scenes)}, inputs, lambda batch: show(batch, format)
+        {"train": scenes, "val": min(HELD_OUT, scenes)},
+        inputs,
+        functools.partial(show, format=format),
     )
 
 
@@ -91,8 +93,11 @@ def video_clips(medium: str, directory) -> Clips:
                 f"no clip of the split {split} in {directory} has sound; give more videos with "
                 "sound"
             )
-    return Clips(
-        {split: len(indices) for split, indices in kept.items()},
-        lambda split, index: {key: records[split][kept[split][index]][key]},
-        lambda batch: jnp.asarray(batch[key], jnp.float32) / scale,
-    )
+
+    def inputs(split, index):
+        return {key: records[split][kept[split][index]][key]}
+
+    def full_scale(batch):
+        return jnp.asarray(batch[key], jnp.float32) / scale
+
+    return Clips({split: len(indices) for split, indices in kept.items()}, inputs, full_scale)

@@ -59,7 +59,10 @@ def guided_velocity(
     text and negative: {"tokens": int32 [B, L], "mask": bool [B, L]}; a mask of all False is no
     text. passes and scales: of `Guidance`. output: "x" or "v".
     """
-    repeat = lambda x: jnp.concatenate([x] * len(passes))
+
+    def repeat(x):
+        return jnp.concatenate([x] * len(passes))
+
     texts = {
         k: jnp.concatenate([(negative if p == "negative" else text)[k] for p in passes])
         for k in ("tokens", "mask")

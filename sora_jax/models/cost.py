@@ -17,14 +17,31 @@ from sora_jax.modality import ClipFormat
 from sora_jax.models.st_dit import STDiT, STDiTConfig
 from sora_jax.tables import section
 
-PARTS = {
-    "text encoder": lambda path: path[0] == "text",
-    "exchange": lambda path: "exchange" in path,
-    "sound stream": lambda path: path[0].startswith("audio") or path[:2] == ("pairs", "audio"),
-    "video stream, spatial blocks": lambda path: path[:2] == ("pairs", "space"),
-    "video stream, temporal blocks": lambda path: path[:2] == ("pairs", "time"),
-    "video stream, in, level and out": lambda path: path[0].startswith("video"),
-}
+PARTS = (
+    "text encoder",
+    "exchange",
+    "sound stream",
+    "video stream, spatial blocks",
+    "video stream, temporal blocks",
+    "video stream, in, level and out",
+)
+
+
+def _part(path: tuple[str, ...]) -> str:
+    """The part of PARTS that a parameter belongs to."""
+    if path[0] == "text":
+        return "text encoder"
+    if "exchange" in path:
+        return "exchange"
+    if path[0].startswith("audio") or path[:2] == ("pairs", "audio"):
+        return "sound stream"
+    if path[:2] == ("pairs", "space"):
+        return "video stream, spatial blocks"
+    if path[:2] == ("pairs", "time"):
+        return "video stream, temporal blocks"
+    if path[0].startswith("video"):
+        return "video stream, in, level and out"
+    raise ValueError(f"{path} belongs to no part of the model")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +116,7 @@ def _measure(config, form, batch_size, text_length, optimizer) -> Cost:
     forward, loss, state = functions(remat="none")
     parameters = dict.fromkeys(PARTS, 0)
     for path, leaf in nnx.to_flat_state(state):
-        parameters[next(part for part, holds in PARTS.items() if holds(path))] += int(
-            np.prod(leaf.shape)
-        )
+        parameters[_part(path)] += int(np.prod(leaf.shape))
     step = count_flops(jax.grad(loss), state, *inputs())
     recomputed = 0
     if config.remat != "none":

@@ -31,6 +31,7 @@ What the outputs are, the clean latents x or the velocity v, is said by `output`
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -271,7 +272,7 @@ class STDiT(nnx.Module):
         self.audio_place = linear(PLACE_FEATURES, c.audio_width, rngs)
         self.video_level = LevelEmbedding(c.width, c.text_width, rngs)
         self.audio_level = LevelEmbedding(c.audio_width, c.text_width, rngs)
-        self.pairs = init_stack(lambda rngs: Pair(c, rngs), c.pairs, rngs)
+        self.pairs = init_stack(functools.partial(Pair, c), c.pairs, rngs)
         self.video_head = Head(c.width, c.patch**2 * c.video_channels, rngs)
         self.audio_head = Head(c.audio_width, c.audio_channels, rngs)
 

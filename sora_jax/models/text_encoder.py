@@ -7,6 +7,7 @@ visible: with every word masked it is all that is left, the unconditional prompt
 present it gathers the whole prompt for the modulation (`sora_jax.nn.modulation`, equation 1).
 """
 
+import functools
 import re
 from collections.abc import Sequence
 
@@ -122,9 +123,8 @@ class TextEncoder(nnx.Module):
             vocabulary, width, embedding_init=nnx.initializers.normal(1.0), dtype=dtype, rngs=rngs
         )
         self.register = nnx.Param(jax.random.normal(rngs.params(), (width,)))
-        self.blocks = init_stack(
-            lambda rngs: TextBlock(width, heads, mlp_ratio, rngs, dtype), layers, rngs
-        )
+        block = functools.partial(TextBlock, width, heads, mlp_ratio, dtype=dtype)
+        self.blocks = init_stack(block, layers, rngs)
         self.norm = RMSNorm(width)
 
     def __call__(

@@ -8,6 +8,7 @@ frames and a site's for attention along time, and where a block's weights are ab
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -44,7 +45,7 @@ class Layout:
 
     def weights_of(self, stack: str) -> Callable[[Any], Any] | None:
         """`weights` for one stack, as `scan_stack` takes it."""
-        return self.weights and (lambda params: self.weights(stack, params))
+        return self.weights and functools.partial(self.weights, stack)
 
 
 ALONE = Layout()

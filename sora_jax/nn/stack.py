@@ -32,7 +32,11 @@ def init_stack(make: Callable[[nnx.Rngs], M], depth: int, rngs: nnx.Rngs) -> M:
     """
     keys = jax.random.split(rngs.params(), depth)
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
-    return nnx.merge(graphdef, jax.vmap(lambda key: nnx.state(make(nnx.Rngs(key))))(keys))
+
+    def initial(key):
+        return nnx.state(make(nnx.Rngs(key)))
+
+    return nnx.merge(graphdef, jax.vmap(initial)(keys))
 
 
 def scan_stack(

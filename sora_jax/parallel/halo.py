@@ -63,7 +63,9 @@ def _shared(
     x = jnp.pad(x, [(0, here * share - length if axis == 1 else 0) for axis in range(x.ndim)])
     graphdef, state = nnx.split(tokenizer)
     rightwards = [(i, i + 1) for i in range(share - 1)]
-    from_left = lambda end: jax.lax.ppermute(end, "seq", rightwards)
+
+    def from_left(end):
+        return jax.lax.ppermute(end, "seq", rightwards)
 
     def work(state, x):
         return method(nnx.merge(graphdef, state), x, [from_left] * len(blocks))[0]

@@ -154,8 +154,15 @@ def leaving_on_error() -> Iterator[None]:
                 sys.stderr.flush()
                 time.sleep(2.0 * is_first())
             finally:  # also where nobody reads what is told
-                os._exit(LOST if is_lost(error) else 2 if isinstance(error, UserError) else 1)
+                os._exit(_status(error))
         raise
+
+
+def _status(error: Exception) -> int:
+    """The exit status of a process that ends with an error."""
+    if is_lost(error):
+        return LOST
+    return 2 if isinstance(error, UserError) else 1
 
 
 def check_mesh(mesh: Mesh) -> None:
@@ -192,9 +199,10 @@ class GlobalBatches:
         self.save, self.get_state, self.set_state = rows.save, rows.get_state, rows.set_state
 
     def __next__(self) -> dict[str, jax.Array]:
-        place = lambda x: jax.make_array_from_process_local_data(
-            self._sharding, x, (self._size, *x.shape[1:])
-        )
+        def place(x):
+            shape = (self._size, *x.shape[1:])
+            return jax.make_array_from_process_local_data(self._sharding, x, shape)
+
         return jax.tree.map(place, next(self._rows))
 
 

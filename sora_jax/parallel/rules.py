@@ -173,7 +173,10 @@ def table(
     """(path, shape, spec, bytes on each device) of every parameter."""
     check_sizes(params, mesh, rules)
     where = specs(params, rules)
-    share = lambda path: math.prod(mesh.shape[axis] for axis in where[path] if axis)
+
+    def share(path):
+        return math.prod(mesh.shape[axis] for axis in where[path] if axis)
+
     return [
         (path, x.shape, where[path], math.prod(x.shape) * x.dtype.itemsize // share(path))
         for path, x in flatten(params).items()

@@ -70,7 +70,10 @@ class OnMesh:
         frames, share = latents["video"].shape[1], self.mesh.shape["seq"]
         check_tokens(self.config, latents["video"].shape[2:4], self.mesh)
         padding = -frames % share
-        pad = lambda x, axis: jnp.pad(x, [(0, padding if i == axis else 0) for i in range(x.ndim)])
+
+        def pad(x, axis):
+            return jnp.pad(x, [(0, padding if i == axis else 0) for i in range(x.ndim)])
+
         # Padding frames are a copy of nothing at level 0 and second 0: finite, and seen by none.
         latents = {**latents, "video": pad(latents["video"], 1)}
         levels = {**levels, "video": pad(levels["video"], 1)}
@@ -109,7 +112,11 @@ def check_tokens(config: Any, sides: tuple[int, int], mesh: Mesh) -> None:
 
 def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
     """The hooks of `sora_jax.nn.layout` on a mesh, for a model's config; `frames` as there."""
-    lie = lambda to: lambda x: jax.lax.with_sharding_constraint(x, NamedSharding(mesh, to))
+
+    def lie(spec):
+        sharding = NamedSharding(mesh, spec)
+        return functools.partial(jax.lax.with_sharding_constraint, shardings=sharding)
+
     hooks = {
         "frames_apart": lie(FRAMES_APART),
         "sites_apart": lie(FRAMES_APART),
@@ -137,12 +144,13 @@ def _switch(mesh: Mesh, away: P, to: P) -> Callable[[jax.Array], jax.Array]:
     """The all-to-all that takes an array shared out over `seq` along the axis that `away` says to
     the one that `to` does.
     """
-    axis = lambda spec: next(
-        i for i, names in enumerate(spec) if names and "seq" in (names, *names)
-    )
-    exchange = lambda x: jax.lax.all_to_all(
-        x, "seq", split_axis=axis(to), concat_axis=axis(away), tiled=True
-    )
+
+    def axis(spec):
+        return next(i for i, names in enumerate(spec) if names and "seq" in (names, *names))
+
+    def exchange(x):
+        return jax.lax.all_to_all(x, "seq", split_axis=axis(to), concat_axis=axis(away), tiled=True)
+
     return jax.shard_map(exchange, mesh=mesh, in_specs=away, out_specs=to)
 
 
@@ -171,10 +179,15 @@ def _gather(apart: NamedSharding, whole: NamedSharding, x: jax.Array) -> jax.Arr
     return jax.lax.with_sharding_constraint(jax.lax.with_sharding_constraint(x, apart), whole)
 
 
-_gather.defvjp(
-    lambda apart, whole, x: (_gather(apart, whole, x), None),
-    lambda apart, whole, _, g: (jax.lax.with_sharding_constraint(g, apart),),
-)
+def _gather_forward(apart, whole, x):
+    return _gather(apart, whole, x), None
+
+
+def _gather_backward(apart, _whole, _kept, gradient):
+    return (jax.lax.with_sharding_constraint(gradient, apart),)
+
+
+_gather.defvjp(_gather_forward, _gather_backward)
 
 
 def on_mesh(model: nnx.Module, mesh: Mesh) -> Any:

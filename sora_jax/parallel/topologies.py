@@ -22,6 +22,8 @@ import os
 import re
 from typing import Any
 
+from jax.experimental import topologies
+
 from kernels import gpu_graph
 from sora_jax.errors import UserError
 
@@ -114,8 +116,6 @@ def devices(topology: str) -> list[Any]:
 
     Raises UserError without their compiler, or for a shape that it does not make.
     """
-    from jax.experimental import topologies
-
     example = generation(topology).example
     if os.environ.get("TPU_SKIP_MDS_QUERY") != "1":
         raise RuntimeError(
@@ -138,7 +138,7 @@ def devices(topology: str) -> list[Any]:
             ).devices
         )
     try:
-        import libtpu  # noqa: F401
+        import libtpu  # noqa: F401  (may be absent)
     except ImportError as error:
         raise UserError(
             "libtpu, the compiler for TPUs, is not installed; pip install -e '.[tpu]'"

@@ -156,7 +156,8 @@ class _Solid:
     def slide(self, gravity):
         """Equation (7)."""
         grip = self.friction * gravity
-        self.ax = 0.0 if self.vx == 0.0 else (-grip if self.vx > 0.0 else grip)
+        against = -grip if self.vx > 0.0 else grip
+        self.ax = 0.0 if self.vx == 0.0 else against
 
 
 class _Body:
@@ -235,8 +236,12 @@ class _Body:
         )
 
 
+def _accept_all(contact: Contact) -> bool:
+    return True
+
+
 def simulate(
-    scene: Scene, seconds: float, accept: Callable[[Contact], bool] = lambda contact: True
+    scene: Scene, seconds: float, accept: Callable[[Contact], bool] = _accept_all
 ) -> Trajectory | None:
     """Play a scene for `seconds`. None as soon as `accept` is false for a contact.
 

@@ -25,6 +25,7 @@ of SPEECH_RMS, and `impact_levels` says how far each impact stands above.
 
 import functools
 import math
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +84,7 @@ def sound_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
     }
     for i, take in enumerate(takes):
         struck = [] if take.scene.ambience == SILENCE else _struck(take)
-        struck = sorted(struck, key=lambda s: -s[2])[:MAX_VOICES]
+        struck = sorted(struck, key=operator.itemgetter(2), reverse=True)[:MAX_VOICES]
         for v, (time, ringing, speed, radius) in enumerate(struck):
             gain = LOUDNESS * (speed / 5.0) ** 1.2
             start = math.ceil(time * SAMPLE_RATE)
@@ -147,7 +148,7 @@ def _struck(take) -> list[tuple]:
     for c in take.trajectory.contacts:
         if c.speed < FAINTEST:
             continue
-        balls = () if c.kind == "crate" else (c.a, c.b) if c.kind == "ball" else (c.a,)
+        balls = {"crate": (), "ball": (c.a, c.b)}.get(c.kind, (c.a,))
         shapes = {"crate": (c.a, c.b), "shape": (c.b,)}.get(c.kind, ())
         struck += [
             (c.time, material(scene.balls[k].material), c.speed, scene.balls[k].radius)
@@ -163,7 +164,7 @@ def _struck(take) -> list[tuple]:
 @functools.partial(jax.jit, static_argnames="format")
 def synthesise(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     """Sound float32 [B, S] in [-1, 1], mono 16 kHz, from `sound_inputs`."""
-    return jax.vmap(lambda one: _synthesise_clip(one, format.samples))(inputs)
+    return jax.vmap(functools.partial(_synthesise_clip, samples=format.samples))(inputs)
 
 
 def _synthesise_clip(one, samples: int) -> jax.Array:

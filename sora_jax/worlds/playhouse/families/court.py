@@ -24,6 +24,7 @@ Everything is drawn as if the target were to the right; to the left it is the mi
 
 import functools
 import math
+import operator
 import zlib
 
 import numpy as np
@@ -117,7 +118,7 @@ class Court(Family):
                 break
         if not found:
             return None
-        scene = max(found, key=lambda pair: pair[0])[1]
+        scene = max(found, key=operator.itemgetter(0))[1]
         if facts.direction == "left":
             scene = furniture.mirrored_scene(scene)
         return scene, simulate(scene, seconds)
@@ -245,15 +246,12 @@ def _throw(stream, facts, shapes, r, g):
         target = BOARD, h + BOARD_TOP + BOARD_RADIUS + r + stream.uniform(0.15, 0.7)
     # A fast throw is a high one: it takes longer. Elsewhere than on earth all flights last as long
     # as they must.
-    time = stream.uniform(
-        *(
-            (1.2, 1.42)
-            if facts.regime == "ood_velocity"
-            else (0.42, 0.55)
-            if out == "board-out"
-            else (0.75, 1.1)
-        )
-    )
+    if facts.regime == "ood_velocity":
+        time = stream.uniform(1.2, 1.42)
+    elif out == "board-out":
+        time = stream.uniform(0.42, 0.55)
+    else:
+        time = stream.uniform(0.75, 1.1)
     time *= math.sqrt(GRAVITIES["earth"] / g)
     return start, _flight(start, target, min(time, LONGEST), g), 0.0, "thrown"
 

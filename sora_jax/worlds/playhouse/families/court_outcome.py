@@ -61,6 +61,13 @@ def judged(scene: Scene, action: str, seconds: float) -> tuple[str, float] | Non
     return {"throw": _throw, "shot": _shot, "jump": _jump}[action](scene, motion, seconds)
 
 
+def _touched_first(touched: list[str], board: str, rim: str) -> str | None:
+    """`board` where the board was touched first, `rim` where nothing but the rim was, else None."""
+    if touched[0] == "board":
+        return board
+    return rim if set(touched) == {"rim"} else None
+
+
 def _crossings(
     motion: Trajectory, axis: int, where: float, seconds: float
 ) -> list[tuple[float, float, float]]:
@@ -115,17 +122,14 @@ def _throw(scene: Scene, motion: Trajectory, seconds: float):
     if over:  # what it touches on its way back from the wall is of no account
         touched = [(t, what) for t, what in touched if t < over[0]]
     before = [what for t, what in touched if not down or t < down[0]]
-    decided = touched[0][0] if before else (down[0] if down else None)
+    first_down = down[0] if down else None
+    decided = touched[0][0] if before else first_down
     if down:
         if not before:
             return "swish", decided
-        return (
-            "bank-in" if before[0] == "board" else "rim-in" if set(before) == {"rim"} else None
-        ), decided
+        return _touched_first(before, "bank-in", "rim-in"), decided
     if before:
-        return (
-            "board-out" if before[0] == "board" else "rim-out" if set(before) == {"rim"} else None
-        ), decided
+        return _touched_first(before, "board-out", "rim-out"), decided
     wall = next((c.time for c in motion.contacts if c.kind == "wall"), seconds)
     if over and over[0] < wall:
         return "airball", over[0]

@@ -109,9 +109,10 @@ def _floor_row(scene, size: int) -> float:
 
 
 def _group(shape) -> tuple[str, str]:
-    return "moving" if shape.moves else "front" if shape.front else "behind", "boxes" if len(
-        shape.points
-    ) > 2 else "bars"
+    kind = "boxes" if len(shape.points) > 2 else "bars"
+    if shape.moves:
+        return "moving", kind
+    return "front" if shape.front else "behind", kind
 
 
 def _shape_inputs(takes, place: str, kind: str, format: ClipFormat) -> dict[str, np.ndarray]:
@@ -207,7 +208,10 @@ def _bursts(take, format: ClipFormat) -> np.ndarray:
     out[..., 3] = 1.0
     if take.scene.style != "anime":
         return out
-    unseen = lambda c: any(k == c.a and start <= c.time <= end for k, start, end in take.hidden)
+
+    def unseen(c):
+        return any(k == c.a and start <= c.time <= end for k, start, end in take.hidden)
+
     contacts = [
         c
         for c in take.trajectory.contacts

@@ -63,7 +63,7 @@ def _still(inputs, format: ClipFormat):
 
 @functools.partial(jax.jit, static_argnames="format")
 def _render(inputs, format: ClipFormat) -> jax.Array:
-    return _clip_by_clip(lambda one: _render_clip(one, format), inputs)
+    return _clip_by_clip(functools.partial(_render_clip, format=format), inputs)
 
 
 def _clip_by_clip(paint, inputs):
@@ -74,9 +74,12 @@ def _clip_by_clip(paint, inputs):
     return jax.lax.map(paint, inputs) if "texture" in inputs else jax.vmap(paint)(inputs)
 
 
-def _in_style(one, style: str, paint, otherwise):
-    """`paint()` in clips of that style, in others `otherwise` as it is."""
-    return jax.lax.cond(one[style] > 0.0, paint, lambda: otherwise) if style in one else otherwise
+def _in_style(one, style: str, otherwise, paint, *arguments):
+    """`paint(*arguments)` in clips of that style, in others `otherwise` as it is."""
+    if style not in one:
+        return otherwise
+    painted = functools.partial(paint, *arguments)
+    return jax.lax.cond(one[style] > 0.0, painted, lambda: otherwise)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +139,8 @@ def _background(one, screen: _Screen) -> jax.Array:
         ..., None
     ] * one["floor"]
     back = jnp.broadcast_to(back, (size, size, 3))
-    back = _in_style(one, "lit", lambda: styles.hall(one, screen.plane, floor_row), back)
-    return _in_style(one, "anime", lambda: styles.hills(one, screen.plane, floor_row, size), back)
+    back = _in_style(one, "lit", back, styles.hall, one, screen.plane, floor_row)
+    return _in_style(one, "anime", back, styles.hills, one, screen.plane, floor_row, size)
 
 
 def _layer(one, place: str, screen: _Screen):
@@ -153,10 +156,8 @@ def _tint(one, screen: _Screen):
 
     def tint(colour, depth, thick):
         tinted = colour * jnp.broadcast_to(gradient, depth.shape)[..., None]
-        tinted = _in_style(one, "lit", lambda: styles.lit_shape(colour, depth, unit), tinted)
-        return _in_style(
-            one, "anime", lambda: styles.drawn_shape(colour, depth, thick, unit), tinted
-        )
+        tinted = _in_style(one, "lit", tinted, styles.lit_shape, colour, depth, unit)
+        return _in_style(one, "anime", tinted, styles.drawn_shape, colour, depth, thick, unit)
 
     return tint
 
@@ -164,9 +165,9 @@ def _tint(one, screen: _Screen):
 def _render_clip(one, format: ClipFormat) -> jax.Array:
     size, balls, shaded = format.size, one["radius"].shape[0], one["shaded"]
     still = _screen(one, size)
-    still_back = (
-        None if "view" in one else one["back"] if "back" in one else _background(one, still)
-    )
+    still_back = one.get("back")
+    if still_back is None and "view" not in one:
+        still_back = _background(one, still)
 
     def frame(moment):
         screen = _screen(one, size, moment.get("view"))
@@ -197,9 +198,7 @@ def _render_clip(one, format: ClipFormat) -> jax.Array:
         )
         picture = shapes.over(picture, behind)
         picture = _moving(picture, one, moment, 0.0, screen)
-        picture = _in_style(
-            one, "anime", functools.partial(_lines, picture, moment, screen), picture
-        )
+        picture = _in_style(one, "anime", picture, _lines, picture, moment, screen)
         sharp = functools.partial(_balls, picture, one, moment["centre"], radii, screen)
         if "cinematic" in one:
             picture = jax.lax.cond(
@@ -213,10 +212,7 @@ def _render_clip(one, format: ClipFormat) -> jax.Array:
         picture = _moving(picture, one, moment, 1.0, screen)
         if "lit" in one:
             picture = _in_style(
-                one,
-                "lit",
-                functools.partial(_exposed, picture, one, moment["frame"], screen),
-                picture,
+                one, "lit", picture, _exposed, picture, one, moment["frame"], screen
             )
         return jnp.clip(picture, 0.0, 1.0)
 
@@ -261,23 +257,19 @@ def _ball(one, k: int, centre, radius, screen: _Screen):
         + 0.6 * one["shine"][k] * gleam[..., None]
     )
     colour = one["colour"][k] * (1.0 - shaded) + lit * shaded
-    colour = _in_style(
-        one,
-        "lit",
-        lambda: styles.lit_ball(one, one["colour"][k], one["shine"][k], nx, ny, nz, diffuse, gleam),
-        colour,
-    )
+
+    def lit_ball():
+        return styles.lit_ball(one, one["colour"][k], one["shine"][k], nx, ny, nz, diffuse, gleam)
+
+    def drawn_ball():
+        inside = radius - distance
+        return styles.drawn_ball(one["colour"][k], radius, diffuse, facing, inside, unit)
+
+    colour = _in_style(one, "lit", colour, lit_ball)
     if "anime" in one:  # the outline lies half outside of the ball
         outer = radius + 0.55 * unit * one["anime"]
         alpha = jnp.clip(outer - distance + 0.5, 0.0, 1.0) * (radius > 0)
-        colour = _in_style(
-            one,
-            "anime",
-            lambda: styles.drawn_ball(
-                one["colour"][k], radius, diffuse, facing, radius - distance, unit
-            ),
-            colour,
-        )
+        colour = _in_style(one, "anime", colour, drawn_ball)
     return colour, alpha
 
 
@@ -309,12 +301,8 @@ def _exposed(picture, one, frame, screen: _Screen):
     bars of the cinematic one.
     """
     noisy = styles.sensor(picture, one["seed"], frame, screen.row, screen.column)
-    return _in_style(
-        one,
-        "cinematic",
-        lambda: styles.graded(noisy, screen.row, screen.column, screen.size),
-        noisy,
-    )
+    given = (noisy, screen.row, screen.column, screen.size)
+    return _in_style(one, "cinematic", noisy, styles.graded, *given)
 
 
 def _moving(picture, one, moment, front: float, screen: _Screen):

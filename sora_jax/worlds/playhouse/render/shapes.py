@@ -56,6 +56,10 @@ def layer(one: dict, place: str, row, column, tint, zoom=1.0, shift=0.0):
 
     Their pixels q lie at (q + 1/2) zoom + shift - 1/2.
     """
+
+    def add(painted, shape):
+        return paint(painted, shape, row, column, tint), None
+
     painted = None
     for kind in CORNERS:
         group = {
@@ -67,9 +71,7 @@ def layer(one: dict, place: str, row, column, tint, zoom=1.0, shift=0.0):
         group["radius"] = group["radius"] * zoom
         if painted is None:
             painted = jnp.zeros((row.shape[0], column.shape[1], 4))
-        painted, _ = jax.lax.scan(
-            lambda p, shape: (paint(p, shape, row, column, tint), None), painted, group
-        )
+        painted, _ = jax.lax.scan(add, painted, group)
     return painted
 
 
