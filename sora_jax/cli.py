@@ -50,9 +50,7 @@ def run_main(main: Callable[[Sequence[str]], object]) -> None:
         except UserError as error:
             _stop(error)
         except BrokenPipeError:
-            # Else the interpreter complains as it flushes at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(128 + signal.SIGPIPE)
+            _leave()
         except KeyboardInterrupt as error:
             print(str(error) or "stopped", file=sys.stderr)
             sys.exit(0 if isinstance(error, Preempted) else 130)
@@ -72,6 +70,13 @@ def _stop(message: object) -> NoReturn:
     sys.exit(2)
 
 
+def _leave() -> NoReturn:
+    """Ends the process where nobody reads its output any more."""
+    # Else the interpreter complains as it flushes at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(128 + signal.SIGPIPE)
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
     """Reads the flags; what cannot be used ends the process with one line."""
     try:
@@ -81,9 +86,11 @@ def _parse(argv: Sequence[str]) -> list[str]:
             sys.exit(0)
         argv = _imported(argv)
         if asked := set(HELP) & set(argv[1:]):
-            print(_help([arg for arg in argv if arg not in asked]))
+            print(_help([arg for arg in argv if arg not in asked]), flush=True)
             sys.exit(0)
         rest = flags.FLAGS(argv)
+    except BrokenPipeError:
+        _leave()
     except UserError as error:
         _stop(error)
     except flags.Error as error:

@@ -27,8 +27,9 @@ def test_a_mesh_is_judged_or_said_not_to_be():
     assert judged.returncode == 2 and "config.mesh.fsdp=7 does not divide" in judged.stderr
 
 
-def test_a_reader_that_leaves_early_is_no_error():
-    command = [sys.executable, "-m", "experiments.describe", "--preset=nano"]
+@pytest.mark.parametrize("asked", ["--preset=nano", "--help"])
+def test_a_reader_that_leaves_early_is_no_error(asked):
+    command = [sys.executable, "-m", "experiments.describe", asked]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     )
