@@ -26,6 +26,8 @@ LINE_INCHES, MARGINS = 16.0, (0.7, 0.2)  # width of the frames; left and right o
 # this order.
 MARKS = {"heard": ("#f57c00", "solid", "v", 0.25), "seen": ("#1a9fd9", (0, (3, 3)), "^", 0.75)}
 GREY = "#444444"
+# inches above the first line; under each line its clock, over it the frames' times
+HEAD, FOOT, OVER = 0.35, 0.4, 0.2
 HOP = 128  # samples to a column of the spectrogram
 
 
@@ -71,7 +73,6 @@ def contact_sheet(
     # matplotlib is slow to import, and most callers draw nothing.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     frames, samples, fps, sample_rate = to_uint8(clip.frames), clip.samples, clip.fps, clip.rate
     count, height, width = frames.shape[:3]
@@ -88,81 +89,77 @@ def contact_sheet(
         rows.append(0.18)
     if sound is not None:
         rows += [0.75, 1.25] if lines == 1 else [0.6, 0.8]
-    # inches above the first line; under each line its clock, over it the frames' times
-    head, foot, over = 0.35, 0.4, 0.2
-    sheet = Figure(
-        figsize=(sum(MARGINS) + LINE_INCHES, head + lines * (over + sum(rows) + foot)),
-        facecolor="white",
-    )
+    each = OVER + sum(rows) + FOOT
+    sheet = Figure(figsize=(sum(MARGINS) + LINE_INCHES, HEAD + lines * each), facecolor="white")
     canvas = FigureCanvasAgg(sheet)
-    high, wide = sheet.get_figheight(), sheet.get_figwidth()
-    sheet.text(
-        MARGINS[0] / wide, 1 - 0.1 / high, title, ha="left", va="top", fontsize=12, color="#222222"
-    )
-    if marks:
-        keys = [
-            Line2D(
-                [],
-                [],
-                color=MARKS[name][0],
-                linestyle=MARKS[name][1],
-                marker=MARKS[name][2],
-                label=f"impacts {name}: {len(times)}",
-            )
-            for name, times in marks.items()
-        ]
-        corner = (1 - MARGINS[1] / wide, 1 - 0.02 / high)
-        sheet.legend(
-            handles=keys,
-            loc="upper right",
-            bbox_to_anchor=corner,
-            ncols=2,
-            frameon=False,
-            fontsize=9,
-            borderpad=0,
-        )
+    _draw_head(sheet, title, marks)
     levels = None if sound is None else log_mel(sound, sample_rate)
     for line in range(lines):
-        bottom = high - head - line * (over + sum(rows) + foot) - over
-        axes = []
-        for inches in rows:
-            bottom -= inches
-            box = (
-                MARGINS[0] / wide,
-                (bottom + 0.02) / high,
-                LINE_INCHES / wide,
-                (inches - 0.04) / high,
-            )
-            axes.append(
-                sheet.add_axes(box, xlim=(line * on_a_line / fps, (line + 1) * on_a_line / fps))
-            )
-        shown = range(
-            line * on_a_line + (stride - 1) // 2, min(count, (line + 1) * on_a_line), stride
-        )
+        first, end = line * on_a_line, (line + 1) * on_a_line
+        axes = _axes(sheet, rows, HEAD + line * each + OVER, (first / fps, end / fps))
+        shown = range(first + (stride - 1) // 2, min(count, end), stride)
         _draw_frames(axes[0], frames, shown, stride, fps)
         if marks:
             _draw_symbols(axes[1], marks)
         if sound is not None:
             _draw_waveform(axes[-2], sound, sample_rate)
             _draw_spectrogram(axes[-1], levels, sample_rate)
-            for name, times in marks.items():
-                for axis, time in itertools.product(axes[-2:], times):
-                    axis.axvline(
-                        time, color=MARKS[name][0], linewidth=1.0, linestyle=MARKS[name][1]
-                    )
-        for axis in axes:
-            axis.spines[:].set_visible(False)
-            axis.tick_params(
-                colors=GREY,
-                length=2,
-                labelsize=8,
-                bottom=axis is axes[-1],
-                labelbottom=axis is axes[-1],
-            )
+            _draw_marks(axes[-2:], marks)
         axes[-1].set_xlabel("seconds", color=GREY, fontsize=9, labelpad=1)
 
     with replacing(path) as temporary:
         canvas.print_figure(str(temporary), dpi=110, format="png")
+
+
+def _draw_head(sheet, title: str, marks: dict[str, Sequence[float]]) -> None:
+    """The title, and what the marks mean."""
+    # matplotlib is slow to import, and most callers draw nothing.
+    from matplotlib.lines import Line2D
+
+    high, wide = sheet.get_figheight(), sheet.get_figwidth()
+    place = MARGINS[0] / wide, 1 - 0.1 / high
+    sheet.text(*place, title, ha="left", va="top", fontsize=12, color="#222222")
+    keys = []
+    for name, times in marks.items():
+        color, style, symbol, _ = MARKS[name]
+        label = f"impacts {name}: {len(times)}"
+        keys.append(Line2D([], [], color=color, linestyle=style, marker=symbol, label=label))
+    if keys:
+        sheet.legend(
+            handles=keys,
+            loc="upper right",
+            bbox_to_anchor=(1 - MARGINS[1] / wide, 1 - 0.02 / high),
+            ncols=2,
+            frameon=False,
+            fontsize=9,
+            borderpad=0,
+        )
+
+
+def _axes(sheet, rows: Sequence[float], top: float, seconds: tuple[float, float]) -> list:
+    """The axes of a line of the sheet, one above the other on one clock, which the last one shows.
+
+    rows: their heights in inches; top: inches from the sheet's upper edge to the first.
+    """
+    high, wide = sheet.get_figheight(), sheet.get_figwidth()
+    axes, bottom = [], high - top
+    for inches in rows:
+        bottom -= inches
+        place = MARGINS[0] / wide, (bottom + 0.02) / high
+        size = LINE_INCHES / wide, (inches - 0.04) / high
+        axes.append(sheet.add_axes((*place, *size), xlim=seconds))
+    for axis in axes:
+        last = axis is axes[-1]
+        axis.spines[:].set_visible(False)
+        axis.tick_params(colors=GREY, length=2, labelsize=8, bottom=last, labelbottom=last)
+    return axes
+
+
+def _draw_marks(axes: Sequence, marks: dict[str, Sequence[float]]) -> None:
+    for name, times in marks.items():
+        color, style = MARKS[name][:2]
+        for axis, time in itertools.product(axes, times):
+            axis.axvline(time, color=color, linewidth=1.0, linestyle=style)
 
 
 def _draw_frames(axis, frames, shown, stride, fps):
