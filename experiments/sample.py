@@ -33,6 +33,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import generation
+from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.files import check_input, check_output
@@ -79,19 +80,7 @@ def read_prompts() -> list[str | None]:
         raise UserError("--prompt and --prompts_file are both given; give one of them")
     if _PROMPTS_FILE.value is not None:
         check_input("prompts_file", _PROMPTS_FILE.value, "a text file with one prompt to a line")
-        try:
-            lines = Path(_PROMPTS_FILE.value).read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError:
-            raise UserError(
-                f"--prompts_file={_PROMPTS_FILE.value} is not text; give a text file with one "
-                "prompt to a line"
-            ) from None
-        prompts = [line.strip() for line in lines if line.strip()]
-        if not prompts:
-            raise UserError(
-                f"--prompts_file={_PROMPTS_FILE.value} holds no prompt; write one to a line"
-            )
-        return prompts
+        return files.read_lines(_PROMPTS_FILE.value, "prompt")
     if _PROMPT.value is not None and not _PROMPT.value.strip():
         raise UserError(
             '--prompt is empty; describe the clip, such as --prompt="a small red ball is '

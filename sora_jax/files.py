@@ -46,6 +46,21 @@ def write(path: str | os.PathLike, content: str | bytes) -> None:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
+def read_lines(path: str | os.PathLike, what: str) -> list[str]:
+    """The lines of a text file in UTF-8, with or without a byte-order mark; empty ones are skipped.
+
+    what: what stands on a line, in one noun. Raises UserError for a file that is no text, or empty.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not text; give a text file with one {what} to a line") from None
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise UserError(f"{path} holds no {what}; write one to a line")
+    return lines
+
+
 def check_input(flag: str, path: str | None, wanted: str) -> None:
     """Raises UserError unless `path`, the value of --flag, is None or a file that can be read;
     wanted: what to give instead.

@@ -36,3 +36,15 @@ def test_the_bytes_are_on_the_disk_before_the_name_is_theirs(tmp_path, monkeypat
     )
     files.write(path, "new words")
     assert seen == [("old", 9)] and path.read_text() == "new words"
+
+
+def test_lines_of_a_text_file_with_a_byte_order_mark(tmp_path):
+    path = tmp_path / "prompts.txt"
+    path.write_bytes(b"\xef\xbb\xbfa red ball\r\n\r\n a blue one \n")
+    assert files.read_lines(path, "prompt") == ["a red ball", "a blue one"]
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="is not text; give a text file with one prompt"):
+        files.read_lines(path, "prompt")
+    path.write_bytes(b"\xef\xbb\xbf\n")
+    with pytest.raises(UserError, match="holds no prompt"):
+        files.read_lines(path, "prompt")
