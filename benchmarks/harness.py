@@ -8,6 +8,7 @@ A case is prepared (`prepare`: compiled, compared to the specification), then ti
 import dataclasses
 import datetime
 import math
+import operator
 import time
 from collections.abc import Sequence
 
@@ -59,7 +60,7 @@ def plan(
             f"no case of {', '.join(suites)} fits --case and --direction; cases of size "
             f"{size}: {', '.join(known)}"
         )
-    return [entry[2:] for entry in sorted(entries, key=lambda entry: entry[:2])]
+    return [entry[2:] for entry in sorted(entries, key=operator.itemgetter(0, 1))]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +227,10 @@ def sample(ready, rounds: int, seconds: float, with_kernels: bool) -> tuple[dict
     calls = {i: timing.calls_per_sample(program) for i, (_, program, _) in enumerate(ready)}
 
     def sampler(i, measure_one):
-        return lambda r: measure_one(ready[i][1], calls[i], r * calls[i])
+        def measured(number):
+            return measure_one(ready[i][1], calls[i], number * calls[i])
+
+        return measured
 
     wall = timing.interleave({i: sampler(i, timing.wall_sample) for i in calls}, rounds, seconds)
     recorder = timing.kernel_recorder() if with_kernels else None

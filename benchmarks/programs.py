@@ -12,6 +12,7 @@ form's own forward pass saved; "forward_backward" includes it.
 """
 
 import collections
+import functools
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -47,7 +48,7 @@ def directed(function: Callable, direction: str) -> Callable:
     def run(wanted, rest, cotangents):
         if direction == "forward":
             return {"results": function(wanted, rest)}
-        results, pull = jax.vjp(lambda w: function(w, rest), wanted)
+        results, pull = jax.vjp(functools.partial(function, rest=rest), wanted)
         return {"results": results, "gradients": pull(cotangents)[0]}
 
     return run
@@ -126,11 +127,12 @@ class JaxProgram:
             self._arguments = [
                 ({n: x for n, x in inputs.items() if n != self._carry},) for inputs in sets
             ]
-            function = jax.jit(
-                lambda state, rest: form.function({**rest, self._carry: state}),
-                donate_argnums=0,
-                compiler_options=dict(form.compiler_options),
-            )
+
+            def step(state, rest):
+                return form.function({**rest, self._carry: state})
+
+            options = dict(form.compiler_options)
+            function = jax.jit(step, donate_argnums=0, compiler_options=options)
             self._compile(form, function, (self._state, *self._arguments[0]))
             return
 
@@ -142,16 +144,16 @@ class JaxProgram:
         cotangents = cotangents_like(shapes)
         options = dict(form.compiler_options)
         if direction == "backward":
+
+            def save(wanted, rest):
+                return jax.vjp(functools.partial(results, rest=rest), wanted)
+
+            def function(pull, cotangents):
+                return {"gradients": pull(cotangents)[0]}
+
             with form.tracing():
-                save = (
-                    jax.jit(
-                        lambda w, r: jax.vjp(lambda w: results(w, r), w), compiler_options=options
-                    )
-                    .lower(*pairs[0])
-                    .compile()
-                )
-            self._arguments = [(save(*pair)[1], cotangents) for pair in pairs]
-            function = lambda pull, cotangents: {"gradients": pull(cotangents)[0]}
+                saved = jax.jit(save, compiler_options=options).lower(*pairs[0]).compile()
+            self._arguments = [(saved(*pair)[1], cotangents) for pair in pairs]
         else:
             self._arguments = [(*pair, cotangents) for pair in pairs]
             function = directed(results, direction)
@@ -212,6 +214,11 @@ class PythonProgram:
 
     def results(self) -> dict:
         return {"results": self.start(0)}
+
+
+def _as_jax(x) -> jax.Array:
+    """A tensor of PyTorch as an array."""
+    return jnp.from_dlpack(x.detach().contiguous())
 
 
 class TorchProgram:
@@ -295,11 +302,10 @@ class TorchProgram:
     def results(self) -> dict:
         results, gradients = self.start(0)
         self.wait(results)
-        as_jax = lambda x: jnp.from_dlpack(x.detach().contiguous())
         found = {}
         if results is not None:
-            got = tuple(as_jax(x) for x in self._as_tuple(results))
+            got = tuple(_as_jax(x) for x in self._as_tuple(results))
             found["results"] = got if len(got) > 1 else got[0]
         if gradients is not None:
-            found["gradients"] = {name: as_jax(x) for name, x in zip(self._names, gradients)}
+            found["gradients"] = {name: _as_jax(x) for name, x in zip(self._names, gradients)}
         return found

@@ -3,6 +3,7 @@
 """
 
 import json
+import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -87,7 +88,7 @@ def latest(rows: Iterable[Mapping]) -> dict[tuple, dict]:
     of each form, and of these the fastest.
     """
     rows = list(rows)
-    key = lambda row: tuple(row[field] for field in KEY)
+    key = operator.itemgetter(*KEY)
     commits = {key(row): row["commit"] for row in rows}
     forms = {(key(row), row["ran"]): row for row in rows if row["commit"] == commits[key(row)]}
     best = {}

@@ -28,7 +28,7 @@ import numpy as np
 from benchmarks import device, harness, results
 from benchmarks.suites import correctness, load, pointwise, temporal_attention, vae_conv, vae_decode
 from benchmarks.watchdog import announce
-from benchmarks.workload import Form, Workload
+from benchmarks.workload import Form, Workload, always
 from kernels import target, triton_call, tuning
 from kernels.conv_prologue import specs as prologues
 from kernels.errors import Unsupported
@@ -333,7 +333,7 @@ def tiles_workload(spec, tiles: list[dict]) -> Workload:
         # A function of its own: JAX would take what it traced for other parameters.
         function = functools.partial(form.function)
         tracing = functools.partial(tuning.trial, "temporal_attention", parameters)
-        return lambda: [dataclasses.replace(form, function=function, tracing=tracing)]
+        return always(dataclasses.replace(form, function=function, tracing=tracing))
 
     forms = {json.dumps(parameters): with_tiles(parameters) for parameters in tiles}
     return dataclasses.replace(workload, forms=forms)

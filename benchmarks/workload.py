@@ -4,6 +4,7 @@ it can be computed.
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -63,6 +64,11 @@ class Form:
     backend: str = "jax"  # "jax", "torch" or "python"
     tracing: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext
     expects: str | None = None
+
+
+def always(*forms: Form) -> Callable[[], list[Form]]:
+    """For `Workload.forms`: a function that returns these, whatever the machine."""
+    return functools.partial(list, forms)
 
 
 @dataclasses.dataclass(frozen=True)

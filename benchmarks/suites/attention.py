@@ -88,7 +88,11 @@ def _mask(layout: Layout, inputs: dict, np):
 
 def drop_in(layout: Layout, core: Callable) -> Callable[[dict], jax.Array]:
     """A core as the whole operation."""
-    return lambda inputs: layout.back(core(layout, ready(layout, inputs)), inputs["q"].shape)
+
+    def function(inputs):
+        return layout.back(core(layout, ready(layout, inputs)), inputs["q"].shape)
+
+    return function
 
 
 def library(implementation: str) -> Callable:
@@ -128,17 +132,17 @@ def forms(layout: Layout, dtype: str, head: int) -> dict[str, Callable[[], list[
     whole = functools.partial(Form, function=drop_in(layout, library("cudnn")))
     core = functools.partial(
         Form,
-        function=lambda x: library("cudnn")(layout, x),
+        function=functools.partial(library("cudnn"), layout),
         prepare=functools.partial(ready, layout),
     )
     return {
-        "cudnn": lambda: cudnn(
-            "jax.nn.dot_product_attention with norm, rotation and layout", whole
+        "cudnn": functools.partial(
+            cudnn, "jax.nn.dot_product_attention with norm, rotation and layout", whole
         ),
-        "cudnn_core": lambda: cudnn("jax.nn.dot_product_attention alone", core),
-        "torch_sdpa": lambda: _torch(layout, "torch_sdpa"),
-        "torch_compile": lambda: _torch(layout, "torch_compile"),
-        "tokamax": lambda: _tokamax(layout),
+        "cudnn_core": functools.partial(cudnn, "jax.nn.dot_product_attention alone", core),
+        "torch_sdpa": functools.partial(_torch, layout, "torch_sdpa"),
+        "torch_compile": functools.partial(_torch, layout, "torch_compile"),
+        "tokamax": functools.partial(_tokamax, layout),
     }
 
 

@@ -98,10 +98,11 @@ def training(name: str, case: Case) -> Workload:
 
     def function(config):
         merge = _merge(config)
-        step = make_step(
-            lambda params, batch, key: flow_loss(merge(params), batch, key, _times(case)),
-            _optimizer(),
-        )
+
+        def loss_of(params, batch, key):
+            return flow_loss(merge(params), batch, key, _times(case))
+
+        step = make_step(loss_of, _optimizer())
 
         def train(x):
             state, metrics = step(x["state"], x["batch"])
@@ -145,7 +146,7 @@ def _workload(name, case, direction, inputs, function, reference=None, carry=Non
         costs={direction: least},
         inputs=inputs,
         reference=reference or function(dataclasses.replace(case.model, dtype="float32")),
-        forms=whole(how, lambda: function(case.model)),
+        forms=whole(how, functools.partial(function, case.model)),
         timer="wall",
         carry=carry,
         items=case.batch,
@@ -173,14 +174,23 @@ def _parameters(config: STDiTConfig):
     Gates that begin at zero are small numbers here, or the exchange would be skipped by whoever can
     prove it zero.
     """
-    params = jax.jit(lambda: split_module(STDiT(config, nnx.Rngs(0)))[0])()
+
+    @jax.jit
+    def initial():
+        return split_module(_model(config))[0]
+
+    params = initial()
     return jax.tree.map(
         lambda p: p + 0.01 * jax.random.normal(jax.random.key(p.size), p.shape), params
     )
 
 
+def _model(config: STDiTConfig) -> STDiT:
+    return STDiT(config, nnx.Rngs(0))
+
+
 def _merge(config: STDiTConfig):
-    return split_module(nnx.eval_shape(lambda: STDiT(config, nnx.Rngs(0))))[1]
+    return split_module(nnx.eval_shape(functools.partial(_model, config)))[1]
 
 
 def _batch(case: Case, seed: int) -> dict[str, jax.Array]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks import device
-from benchmarks.workload import Absent, Form
+from benchmarks.workload import Absent, Form, always
 from kernels import target
 from kernels.dispatch import select
 from kernels.errors import Unsupported
@@ -28,13 +28,8 @@ def ours(
         )
         for impl in CALLS
     }
-    return forms | {
-        "xla": lambda: [
-            Form(
-                f"the reference of kernels.{op}", functools.partial(function, implementation="xla")
-            )
-        ]
-    }
+    reference = functools.partial(function, implementation="xla")
+    return forms | {"xla": always(Form(f"the reference of kernels.{op}", reference))}
 
 
 def _kernel(op, impl, spec, function, options) -> list[Form]:
@@ -70,8 +65,11 @@ def whole(
             raise Absent(f"chosen by itself on a {platform} only")
         return [Form(f"{how}, kernels by default", make(), expects=call)]
 
+    def without_kernels():
+        return [Form(f"{how}, no kernels", make(), tracing=no_kernels)]
+
     forms = {impl: functools.partial(as_it_comes, impl) for impl in CALLS}
-    return forms | {"xla": lambda: [Form(f"{how}, no kernels", make(), tracing=no_kernels)]}
+    return forms | {"xla": without_kernels}
 
 
 def no_kernels() -> contextlib.AbstractContextManager:

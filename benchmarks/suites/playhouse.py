@@ -12,7 +12,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-from benchmarks.workload import Form, Workload
+from benchmarks.workload import Form, Workload, always
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.worlds.playhouse import render, sound
 from sora_jax.worlds.playhouse.draw import draw
@@ -64,7 +64,7 @@ def _stages(
     def stage(stage_name, inputs, function):
         # As it is called: compiled once more as a whole, what stands still would be drawn again for
         # every frame (`render.program`).
-        forms = {"xla": lambda: [Form(f"{stage_name} of Playhouse", function, backend="python")]}
+        forms = {"xla": always(Form(f"{stage_name} of Playhouse", function, backend="python"))}
         return Workload(
             f"{stage_name}_{name}_b{clips}",
             {"forward": None},
@@ -79,6 +79,15 @@ def _stages(
     on_device = functools.partial(jax.tree.map, jnp.asarray)
     drawn = functools.partial(_takes, clips, family, balls)
 
+    def seed_alone(seed):
+        return {"seed": seed}
+
+    def picture(seed):
+        return on_device(render.render_inputs(drawn(seed), form, alone=True))
+
+    def heard(seed):
+        return on_device(sound.sound_inputs(drawn(seed), form))
+
     def both(seed):
         takes = drawn(seed)
         return on_device(
@@ -88,26 +97,20 @@ def _stages(
             }
         )
 
+    def render_and_synthesise(x):
+        return render.render(x["picture"], form), sound.synthesise(x["sound"], form)
+
+    def draw_takes(x):
+        return drawn(x["seed"])
+
+    def draw_and_render(x):
+        batch = render_batch(drawn(x["seed"]), form)
+        return [(batch["frames"], batch["samples"])]
+
     return [
-        stage(
-            "picture_and_sound",
-            both,
-            lambda x: (render.render(x["picture"], form), sound.synthesise(x["sound"], form)),
-        ),
-        stage("draw", lambda seed: {"seed": seed}, lambda x: drawn(x["seed"])),
-        stage(
-            "render",
-            lambda seed: on_device(render.render_inputs(drawn(seed), form, alone=True)),
-            lambda x: render.render(x, form),
-        ),
-        stage(
-            "sound",
-            lambda seed: on_device(sound.sound_inputs(drawn(seed), form)),
-            lambda x: sound.synthesise(x, form),
-        ),
-        stage(
-            "all",
-            lambda seed: {"seed": seed},
-            lambda x: [(b["frames"], b["samples"]) for b in [render_batch(drawn(x["seed"]), form)]],
-        ),
+        stage("picture_and_sound", both, render_and_synthesise),
+        stage("draw", seed_alone, draw_takes),
+        stage("render", picture, functools.partial(render.render, format=form)),
+        stage("sound", heard, functools.partial(sound.synthesise, format=form)),
+        stage("all", seed_alone, draw_and_render),
     ]

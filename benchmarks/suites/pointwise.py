@@ -4,6 +4,7 @@ Bound by memory, so bytes are all that counts.
 """
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 from benchmarks.suites.attention import torch_or_absent
 from benchmarks.suites.ours import ours
 from benchmarks.suites.vae_conv import TINY as TINY_PROLOGUE
-from benchmarks.workload import Cost, Form, Workload
+from benchmarks.workload import Cost, Form, Workload, always
 from kernels.conv_prologue import conv_prologue
 from kernels.conv_prologue import specs as prologues
 from kernels.gated_norm import gated_norm
@@ -43,34 +44,39 @@ def workloads(size: str) -> list[Workload]:
     for specs, make in zip(SIZES[size], (prologue, gate, rotation)):
         ordered = sorted(specs, key=lambda name: name not in FIRST)
         found += [(position, make(name, specs[name])) for position, name in enumerate(ordered)]
-    return [workload for _, workload in sorted(found, key=lambda entry: entry[0])]
+    return [workload for _, workload in sorted(found, key=operator.itemgetter(0))]
 
 
 def prologue(name: str, spec: prologues.Spec) -> Workload:
     """Norm, SiLU, cache and padding before a causal convolution."""
-    operation = lambda x, implementation: conv_prologue(
-        **x, padding=spec.P, implementation=implementation
-    )
+
+    def operation(x, implementation):
+        return conv_prologue(**x, padding=spec.P, implementation=implementation)
+
     return Workload(
         name=f"conv_prologue_{name}",
         costs={"forward": Cost(spec.forward_bytes, 0), "backward": Cost(spec.backward_bytes, 0)},
-        inputs=lambda seed: prologues.inputs(spec, seed),
+        inputs=functools.partial(prologues.inputs, spec),
         reference=functools.partial(operation, implementation="xla"),
         forms=ours("conv_prologue", spec, operation)
-        | {"torch_compile": lambda: _torch("conv_prologue", spec.P)},
+        | {"torch_compile": functools.partial(_torch, "conv_prologue", spec.P)},
         wanted=("x", "gain", "cache"),
     )
 
 
 def gate(name: str, spec: norms.Spec) -> Workload:
     """A gated residual, whose sum goes on, and the modulated norm of it."""
-    operation = lambda x, implementation: gated_norm(**x, implementation=implementation)
+
+    def operation(x, implementation):
+        return gated_norm(**x, implementation=implementation)
+
     return Workload(
         name=f"gated_norm_{name}",
         costs={"forward": Cost(spec.forward_bytes, 0), "backward": Cost(spec.backward_bytes, 0)},
-        inputs=lambda seed: norms.inputs(spec, seed),
+        inputs=functools.partial(norms.inputs, spec),
         reference=functools.partial(operation, implementation="xla"),
-        forms=ours("gated_norm", spec, operation) | {"torch_compile": lambda: _torch("gated_norm")},
+        forms=ours("gated_norm", spec, operation)
+        | {"torch_compile": functools.partial(_torch, "gated_norm")},
         wanted=("x", "f", "gate", "shift", "scale"),
     )
 
@@ -104,8 +110,8 @@ def rotation(name: str, spec: RotationSpec) -> Workload:
         inputs=inputs,
         reference=split_and_rotate,
         forms={
-            "xla": lambda: [Form("as XLA fuses it", split_and_rotate)],
-            "torch_compile": lambda: _torch("qk_norm_rope"),
+            "xla": always(Form("as XLA fuses it", split_and_rotate)),
+            "torch_compile": functools.partial(_torch, "qk_norm_rope"),
         },
         wanted=("qkv", "q_scale", "k_scale"),
     )

@@ -3,9 +3,11 @@
 Rows are frames, so no array moves, and libraries are at their best.
 """
 
+import functools
+
 from benchmarks.suites import attention
 from benchmarks.suites.ours import ours
-from benchmarks.workload import Cost, Form, Workload
+from benchmarks.workload import Cost, Form, Workload, always
 from kernels.spatial_attention import spatial_attention
 from kernels.spatial_attention.specs import SPECS, Spec, inputs
 
@@ -25,20 +27,24 @@ def workload(name: str, spec: Spec) -> Workload:
     """The operation at one size, in all forms; sequences are frames of one clip, [1, N, S, H,
     D].
     """
-    operation = lambda x, implementation: spatial_attention(**x, implementation=implementation)
+
+    def operation(x, implementation):
+        return spatial_attention(**x, implementation=implementation)
+
+    def clip(seed):
+        return {name: x[None] if name in "qkv" else x for name, x in inputs(spec, seed).items()}
+
     forms = ours("spatial_attention", spec, operation)
     how = "jax.nn.dot_product_attention with norm and rotation"
-    forms["xla_best"] = lambda: [Form(how, attention.drop_in(LAYOUT, attention.library("xla")))]
+    forms["xla_best"] = always(Form(how, attention.drop_in(LAYOUT, attention.library("xla"))))
     return Workload(
         name=name,
         costs={
             "forward": Cost(4 * spec.array_bytes, spec.forward_flops),
             "backward": Cost(7 * spec.array_bytes, spec.forward_flops * 5 // 2),
         },
-        inputs=lambda seed: {
-            key: x[None] if key in "qkv" else x for key, x in inputs(spec, seed).items()
-        },
-        reference=lambda x: operation(x, "xla"),
+        inputs=clip,
+        reference=functools.partial(operation, implementation="xla"),
         forms=forms | attention.forms(LAYOUT, spec.dtype, spec.D),
         wanted=("q", "k", "v", "q_scale", "k_scale"),
     )

@@ -2,9 +2,11 @@
 all that makes them drop-in equal.
 """
 
+import functools
+
 from benchmarks.suites import attention
 from benchmarks.suites.ours import ours
-from benchmarks.workload import Cost, Form, Workload
+from benchmarks.workload import Cost, Form, Workload, always
 from kernels.temporal_attention import reference, temporal_attention
 from kernels.temporal_attention.specs import PRIMARY, SPECS, Spec, inputs
 
@@ -29,20 +31,24 @@ def workloads(size: str) -> list[Workload]:
 def workload(name: str, spec: Spec) -> Workload:
     """The operation at one size, in all forms."""
     layout = attention.Layout("time", spec.causal)
-    operation = lambda x, implementation: temporal_attention(
-        **x, causal=spec.causal, implementation=implementation
-    )
+
+    def operation(x, implementation):
+        return temporal_attention(**x, causal=spec.causal, implementation=implementation)
+
+    def right(x):
+        return reference.attend(**x, causal=spec.causal)
+
     forms = ours("temporal_attention", spec, operation)
     how = "jax.nn.dot_product_attention with norm, rotation and layout"
-    forms["xla_best"] = lambda: [Form(how, attention.drop_in(layout, attention.library("xla")))]
+    forms["xla_best"] = always(Form(how, attention.drop_in(layout, attention.library("xla"))))
     return Workload(
         name=name,
         costs={
             "forward": Cost(spec.forward_bytes, spec.forward_flops),
             "backward": Cost(spec.backward_bytes, spec.backward_flops),
         },
-        inputs=lambda seed: inputs(spec, seed),
-        reference=lambda x: reference.attend(**x, causal=spec.causal),
+        inputs=functools.partial(inputs, spec),
+        reference=right,
         forms=forms | attention.forms(layout, spec.dtype, spec.D),
         wanted=WANTED,
     )

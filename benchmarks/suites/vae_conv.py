@@ -7,6 +7,7 @@ are the tax on it.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from benchmarks import device
 from benchmarks.suites.attention import torch_or_absent
 from benchmarks.suites.ours import ours
-from benchmarks.workload import Absent, Cost, Form, Workload
+from benchmarks.workload import Absent, Cost, Form, Workload, always
 from kernels.conv_prologue import conv_prologue, specs
 from kernels.conv_prologue.reference import EPSILON
 from kernels.conv_prologue.specs import SPECS, Spec
@@ -43,20 +44,18 @@ def workload(name: str, spec: Spec) -> Workload:
     # gradients more in, three out.
     forward = Cost((2 * spec.T + 2 * spec.K) * frame + weights, flops)
     backward = Cost((3 * spec.T + 3 * spec.K) * frame + 2 * weights, 2 * flops)
-    by_name = lambda x, implementation: layer(x, implementation, spec.P, volume)
+    by_name = functools.partial(layer, padding=spec.P, conv=volume)
     options = {"compiler_options": NHWC} if device.platform() == "gpu" else {}
     return Workload(
         name=name,
         costs={"forward": forward, "backward": backward},
-        inputs=lambda seed: inputs(spec, seed),
+        inputs=functools.partial(inputs, spec),
         reference=functools.partial(by_name, implementation="xla"),
         forms={
             **ours("conv_prologue", spec, by_name, **options),
-            "xla": lambda: [
-                Form("3-D convolution that pads", lambda x: layer(x, "xla", 0, padding_volume))
-            ],
-            "xla_best": lambda: best(spec),
-            "torch_compile": lambda: _torch(spec),
+            "xla": always(Form("3-D convolution that pads", unpadded(padding_volume))),
+            "xla_best": functools.partial(best, spec),
+            "torch_compile": functools.partial(_torch, spec),
         },
         wanted=("x", "cache", "gain", "kernel"),
     )
@@ -107,8 +106,12 @@ def folded(past: jax.Array, kernel: jax.Array) -> jax.Array:
     return out.reshape(B, T - 2, H, W, -1)
 
 
+def unpadded(conv: Callable) -> Callable[[dict], tuple[jax.Array, jax.Array]]:
+    """The layer by XLA, with a convolution that takes an unpadded past."""
+    return functools.partial(layer, implementation="xla", padding=0, conv=conv)
+
+
 def best(spec: Spec) -> list[Form]:
-    unpadded = lambda conv: lambda x: layer(x, "xla", 0, conv)
     forms = [Form("time folded into channels, 2-D convolution", unpadded(folded))]
     if device.platform() == "gpu":
         forms.append(

@@ -2,6 +2,8 @@
 which cost the same as any.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -9,7 +11,7 @@ from flax import nnx
 from benchmarks import device
 from benchmarks.suites.ours import no_kernels, whole
 from benchmarks.suites.vae_conv import NHWC
-from benchmarks.workload import Cost, Form, Workload
+from benchmarks.workload import Cost, Form, Workload, always
 from sora_jax.flops import count_flops
 from sora_jax.modality import PIXELS_PER_LATENT, VIDEO_CHANNELS
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
@@ -30,17 +32,24 @@ def workloads(size: str) -> list[Workload]:
 
 def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> Workload:
     B, T, rows, columns = shape
-    graphdef, abstract = nnx.split(nnx.eval_shape(lambda: VideoTokenizer(config, rngs=nnx.Rngs(0))))
+
+    def tokenizer():
+        return VideoTokenizer(config, rngs=nnx.Rngs(0))
+
+    graphdef, abstract = nnx.split(nnx.eval_shape(tokenizer))
 
     def decode(x):
         return nnx.merge(graphdef, x["state"]).decode(x["latents"])
+
+    def new_decode():
+        return functools.partial(decode)  # another function, which JAX traces anew
 
     def without_kernels(x):
         with no_kernels():
             return decode(x)
 
     def inputs(seed):
-        state = nnx.split(VideoTokenizer(config, rngs=nnx.Rngs(0)))[1]
+        state = nnx.split(tokenizer())[1]
         return {
             "state": state,
             "latents": jax.random.normal(jax.random.key(seed), (*shape, VIDEO_CHANNELS)),
@@ -52,12 +61,12 @@ def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> 
     numbers += sum(x.size for x in jax.tree.leaves(abstract))
     with no_kernels():  # which do not state their products
         flops = count_flops(decode, {"state": abstract, "latents": latents})
-    forms = whole("decode in float32", lambda: lambda x: decode(x))
+    forms = whole("decode in float32", new_decode)
     if device.platform() == "gpu":
         how = "decode in float32, no kernels, xla_gpu_force_conv_nhwc"
-        forms["xla_best"] = lambda: [
-            Form(how, lambda x: decode(x), compiler_options=NHWC, tracing=forms["xla"]()[0].tracing)
-        ]
+        forms["xla_best"] = always(
+            Form(how, new_decode(), compiler_options=NHWC, tracing=no_kernels)
+        )
     return Workload(
         name=f"b{B}_{frames}f_{rows * PIXELS_PER_LATENT}x{columns * PIXELS_PER_LATENT}",
         costs={"forward": Cost(4 * numbers, flops)},
