@@ -112,14 +112,12 @@ def main(_):
     prompts, folder = read_prompts(), check_paths()
     # after the flags: a mistake in them is told before JAX is loaded
     from sora_jax.oracles.verdict import say_balls, say_impacts
-    from sora_jax.pipelines import record
-    from sora_jax.pipelines.given import read_given
-    from sora_jax.pipelines.request import Request
+    from sora_jax.pipelines import given, record, request
     from sora_jax.progress import Progress
 
     sampler, first = generation.sampler(), generation.SEED.value
     pipeline = generation.load()
-    fields, notes = read_given(
+    fields, notes = given.read_given(
         pipeline,
         first_frame=_FIRST_FRAME.value,
         given_video=_GIVEN_VIDEO.value,
@@ -129,24 +127,24 @@ def main(_):
     if _SECONDS.value is not None:
         fields["seconds"] = _SECONDS.value
     jobs = [
-        (i, Request(prompt, _NEGATIVE.value, first + n, sampler, **fields))
+        (i, request.Request(prompt, _NEGATIVE.value, first + n, sampler, **fields))
         for i, prompt in enumerate(prompts)
         for n in range(_NUM_SAMPLES.value)
     ]
     said = {}
-    for _, request in jobs:
-        pipeline.check(request)
-        said |= dict.fromkeys([*notes, *pipeline.notes(request)])
+    for _, asked in jobs:
+        pipeline.check(asked)
+        said |= dict.fromkeys([*notes, *pipeline.notes(asked)])
     for note in said:
         print(f"note: {note}", file=sys.stderr)
     progress = Progress()
-    for number, (index, request) in enumerate(jobs, start=1):
+    for number, (index, asked) in enumerate(jobs, start=1):
         started = time.perf_counter()
         with progress.job(f"clip {number} of {len(jobs)}") as show:
-            clip = pipeline.generate(request, show)
+            clip = pipeline.generate(asked, show)
         made = time.perf_counter() - started
         clip = dataclasses.replace(clip, notes=(*notes, *clip.notes))
-        path = record.free_path(folder, index, clip.title, request.seed)
+        path = record.free_path(folder, index, clip.title, asked.seed)
         clip.save(path)
         print(f"{path}: {clip.seconds:.3g} s, made in {made:.2f} s, {clip.title}")
         print(f"  {record.facts_table(clip.verdict)}")

@@ -33,7 +33,7 @@ _MODULES = {
     "evaluate": "evaluation.run",
     "load_pipeline": "pipelines.load",
     "load_run": "training.configs",
-    "read_clip": "oracles",
+    "read_clip": "oracles.reading",
     "read_video": "media",
     "render": "worlds.playhouse.takes",
     "train": "training.train",

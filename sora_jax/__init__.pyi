@@ -11,8 +11,8 @@ from sora_jax.modality import FORMATS as FORMATS
 from sora_jax.modality import ClipFormat as ClipFormat
 from sora_jax.models.st_dit import STDiT as STDiT
 from sora_jax.models.st_dit import STDiTConfig as STDiTConfig
-from sora_jax.oracles import read_clip as read_clip
 from sora_jax.oracles.catalogue import ORACLES as ORACLES
+from sora_jax.oracles.reading import read_clip as read_clip
 from sora_jax.pipelines.generate import Pipeline as Pipeline
 from sora_jax.pipelines.load import load_pipeline as load_pipeline
 from sora_jax.pipelines.request import Request as Request

@@ -20,16 +20,8 @@ model and without seeing the scene.
 An oracle is one file: what it reads, when that is correct, and which corruptions must make it wrong
 (`base.Oracle`). `catalogue.ORACLES` has them by name, and those that users register.
 
-`read_clip` says what the first six read. Each is calibrated (`sora_jax.evaluation.calibrate`):
-near-perfect on ground truth, stable under blur, noise and compression, and failing on corrupted and
-shuffled clips. `sora_jax.evaluation` turns readings into scores.
+`reading.read_clip` says what the first six read. Each is calibrated
+(`sora_jax.evaluation.calibrate`): near-perfect on ground truth, stable under blur, noise and
+compression, and failing on corrupted and shuffled clips. `sora_jax.evaluation` turns readings into
+scores.
 """
-
-from sora_jax.clip import Clip
-
-
-def read_clip(clip: Clip) -> dict:
-    """What the oracles read in one clip, ready for JSON (`reading.Reading.to_dict`)."""
-    from sora_jax.oracles.reading import Reading  # jax and the renderer are loaded only here
-
-    return Reading(clip).to_dict()

@@ -209,3 +209,8 @@ class Reading:
                 "offset_ms": None if np.isnan(offset) else round(1e3 * offset, 1),
             },
         }
+
+
+def read_clip(clip: Clip) -> dict[str, Any]:
+    """What the oracles read in one clip, for JSON (`Reading.to_dict`)."""
+    return Reading(clip).to_dict()
