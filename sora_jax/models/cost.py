@@ -3,6 +3,7 @@ is allocated or computed.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -55,6 +56,7 @@ class Cost:
     recomputed: int  # FLOPs that remat adds to a step
     activations: int  # bytes kept for the backward pass
     optimizer: int | None = None  # FLOPs of one update; None where no optimizer was given
+    optimizer_state: int | None = None  # bytes: moments, moving average, sums of gradients
 
 
 def measure(
@@ -80,6 +82,12 @@ def update_flops(optimizer: optax.GradientTransformation, params: Any) -> int:
     """
     state = jax.eval_shape(optimizer.init, params)
     return count_flops(optimizer.update, params, state, params)
+
+
+def _bytes(init: Callable, params: Any) -> int:
+    """Bytes of what `init(params)` makes."""
+    leaves = jax.tree.leaves(jax.eval_shape(init, params))
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
 def _measure(config, form, batch_size, text_length, optimizer) -> Cost:
@@ -135,6 +143,7 @@ def _measure(config, form, batch_size, text_length, optimizer) -> Cost:
         recomputed=recomputed,
         activations=stored_bytes(loss, state, *inputs()),
         optimizer=None if optimizer is None else update_flops(optimizer, state),
+        optimizer_state=None if optimizer is None else _bytes(optimizer.init, state),
     )
 
 
@@ -148,13 +157,10 @@ def report(
     """The printed form of `measure`."""
     cost = measure(config, form, batch_size, text_length, optimizer)
     total = sum(cost.parameters.values())
-    fixed = {
-        "parameters": 4 * total,
-        "gradients": 4 * total,
-        "AdamW moments": 8 * total,
-        "moving average": 4 * total,
-    }
-    memory = {**fixed, "activations kept, at most": cost.activations}
+    memory = {"parameters": 4 * total, "gradients": 4 * total}
+    if cost.optimizer_state is not None:
+        memory["moments and moving average"] = cost.optimizer_state
+    memory["activations kept, at most"] = cost.activations
     flops = [
         ("forward, one clip", quantity(cost.forward / batch_size)),
         (f"training step, batch {batch_size}", quantity(cost.step)),

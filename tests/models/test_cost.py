@@ -68,6 +68,17 @@ def test_report_shows_the_optimizer(plain):
     assert "optimizer update (no matrix products) 0".split() in rows
 
 
+def test_the_state_of_an_optimizer_is_counted():
+    """AdamW keeps two moments of each parameter, Muon one of each matrix; both a moving average."""
+    muon, adamw = (
+        measure(NANO, FORMATS["nano"], 2, 16, make_optimizer(OptimConfig(muon=muon), 100))
+        for muon in (True, False)
+    )
+    total = sum(adamw.parameters.values())
+    assert adamw.optimizer_state == pytest.approx(12 * total, rel=1e-4)
+    assert 8 * total < muon.optimizer_state < 9 * total
+
+
 def test_report_says_it_in_words(plain):
     text = report(NANO, FORMATS["nano"], batch_size=2, text_length=16)
     assert "3 pairs of width 192" in text and "3.97 M" in text and "training step, batch 2" in text
