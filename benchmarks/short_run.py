@@ -31,7 +31,7 @@ from absl import flags
 
 from benchmarks import short_plan, watchdog
 from sora_jax import files
-from sora_jax.cli import run_main
+from sora_jax.cli import import_flags, run_main
 from sora_jax.errors import UserError
 
 BEGUN = time.monotonic()  # before the imports that take seconds
@@ -98,7 +98,7 @@ def child_command(names: Sequence[str], seconds: float) -> list[str]:
         "parts": ",".join(names),
     }
     options = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    return [sys.executable, "-u", "-m", "benchmarks.short_run", *options]
+    return [sys.executable, "-u", "-m", "benchmarks.short_run", *import_flags(), *options]
 
 
 def run_child(stage: str, size: str) -> None:

@@ -55,11 +55,12 @@ def main(_):
     from sora_jax.evaluation import run
 
     run.chosen(_SUITE.value)
+    sampler = generation.sampler()
     run.evaluate(
         generation.load(),
         folder,
         _SUITE.value,
-        sampler=generation.sampler(),
+        sampler=sampler,
         seed=generation.SEED.value,
         num_prompts=_NUM_PROMPTS.value,
         batch=_BATCH.value,

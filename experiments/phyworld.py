@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags
 
-from sora_jax.cli import run_main
+from sora_jax.cli import import_flags, run_main
 from sora_jax.errors import UserError
 from sora_jax.worlds.playhouse.families import FAMILIES
 
@@ -96,7 +96,9 @@ def main(_):
     Path(_OUTPUT.value).mkdir(parents=True, exist_ok=True)
     for command in commands():
         print(f"\n$ python -m {shlex.join(command)}", flush=True)
-        status = subprocess.run([sys.executable, "-m", *command], check=False).returncode
+        status = subprocess.run(
+            [sys.executable, "-m", *command, *import_flags()], check=False
+        ).returncode
         if status:
             sys.exit(status)  # the step has said why
 

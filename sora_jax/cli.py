@@ -58,14 +58,14 @@ def run_main(main: Callable[[Sequence[str]], object]) -> None:
     app.run(guarded, flags_parser=_parse)
 
 
-def told(error: UserError) -> str:
+def message(error: UserError) -> str:
     """The error in the words of a command: with the flag whose value is wrong."""
     known = error.field is not None and error.field in flags.FLAGS
     return f"--{error.field}: {error}" if known else str(error)
 
 
-def _stop(message: object) -> NoReturn:
-    text = told(message) if isinstance(message, UserError) else message
+def _stop(error: object) -> NoReturn:
+    text = message(error) if isinstance(error, UserError) else error
     print(f"error: {text}", file=sys.stderr)
     sys.exit(2)
 
@@ -115,23 +115,49 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return rest
 
 
+def import_flags() -> list[str]:
+    """This command's --import flags, for a command that it runs in another process."""
+    return [f"--import={name}" for name in flags.FLAGS["import"].value]
+
+
 def _imported(argv: Sequence[str]) -> list[str]:
-    """Imports the modules of --import, which configurations may need; argv with the file of a
-    configuration in place of its registered name.
+    """Imports the modules of --import, which configurations may need; argv without flag files, and
+    with the file of a configuration in place of its registered name.
     """
-    for arg, following in zip(argv, [*argv[1:], ""]):
-        name, equals, value = arg.lstrip("-").partition("=")
-        if arg.startswith("-") and name == "import":
-            load_module(value if equals else following)
-    argv = list(argv)
-    for i, arg in enumerate(argv):
-        name, _, value = arg.lstrip("-").partition("=")
-        if arg.startswith("-") and name == "config" and value and not value.endswith(".py"):
-            if value in CONFIGS:
-                argv[i] = f"--config={registered_config.__file__}:{value}"
-            elif CONFIGS and not os.path.exists(value.partition(":")[0]):
-                CONFIGS[value]  # says which names there are
+    argv = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
+    for _, _, module in _given(argv, "import"):
+        load_module(module)
+    reads_file = "config" in flags.FLAGS and "ml_collections" in type(_flag("config")).__module__
+    if not reads_file:  # a plain string: the command looks the name up itself
+        return argv
+    for first, end, config_name in reversed(_given(argv, "config")):
+        if config_name in CONFIGS:
+            try:
+                CONFIGS[config_name]()
+            except Exception as error:
+                said = " ".join(f"{type(error).__name__}: {error}".split())
+                raise UserError(f"the configuration {config_name!r} fails: {said}") from error
+            argv[first:end] = [f"--config={registered_config.__file__}:{config_name}"]
+        elif CONFIGS and not os.path.exists(config_name.partition(":")[0]):
+            CONFIGS[config_name]  # says which names there are
     return argv
+
+
+def _flag(name: str) -> flags.Flag:
+    return flags.FLAGS[name]
+
+
+def _given(argv: Sequence[str], name: str) -> list[tuple[int, int, str]]:
+    """(first, end, value) of each --name=value, or --name value, in argv[first:end]."""
+    found = []
+    for i, arg in enumerate(argv):
+        flag, equals, value = arg.lstrip("-").partition("=")
+        if arg.startswith("-") and flag == name:
+            if equals:
+                found.append((i, i + 1, value))
+            elif i + 1 < len(argv):
+                found.append((i, i + 2, argv[i + 1]))
+    return found
 
 
 def _config_flag(argv: Sequence[str]) -> str | None:

@@ -1,7 +1,7 @@
 """Registries: what a name of a flag or a configuration stands for, and what users add to them.
 
     @FAMILIES.register
-    class Rain:
+    class Rain(Family):
         name = "rain"
         ...
 
@@ -18,6 +18,7 @@ import inspect
 import sys
 import traceback
 import weakref
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +28,7 @@ from sora_jax.errors import UserError
 
 T = TypeVar("T")
 _REGISTRIES: list[weakref.ref] = []
+_FILES: dict[str, str] = {}  # module name -> path, of files that `load_module` loaded
 
 
 class Registry(dict[str, T]):
@@ -42,35 +44,43 @@ class Registry(dict[str, T]):
         super().__init__()
         _REGISTRIES.append(weakref.ref(self))
         self.kind, self.protocol = kind, protocol
+        self._homes: dict[str, str] = {}  # name -> the module that registered it
         for value in values:
             self.register(value)
 
     def register(self, value: Any) -> Any:
         """Adds a value under its `name`, a function under its own name; also a decorator.
 
-        A class is made an instance first, without arguments. Returns `value` as it was given.
+        A class is made an instance first, without arguments. A definition that is executed again,
+        as in a notebook, replaces the one before. Returns `value` as it was given.
 
         Raises:
             UserError: the name is taken, or a member of the protocol is missing or abstract.
         """
+        home = sys._getframe(1).f_globals.get("__name__", "__main__")
         members = _members(self.protocol)
         abstract = getattr(value, "__abstractmethods__", frozenset()).intersection(members)
         made = value() if isinstance(value, type) and not abstract else value
         name = getattr(made, "name", None) or getattr(made, "__name__", None)
         if not isinstance(name, str):
-            raise UserError(f"{_where(value)}: a {self.kind} needs a name; give it name = '...'")
+            raise UserError(f"{home}: a {self.kind} needs a name; give it name = '...'")
         if missing := [m for m in members if m in abstract or not hasattr(made, m)]:
             raise UserError(
-                f"{self.kind} {name!r} of {_where(value)} lacks {', '.join(missing)}; "
+                f"{self.kind} {name!r} of {home} lacks {', '.join(missing)}; "
                 f"{self.protocol.__module__}.{self.protocol.__name__} says what each is for"
             )
-        if name in self:
+        if name in self and (self.home(name), _qualname(self[name])) != (home, _qualname(made)):
             raise UserError(
-                f"{self.kind} {name!r} is registered twice, by {_where(self[name])} and by "
-                f"{_where(value)}; rename one"
+                f"{self.kind} {name!r} is registered twice, by {self.home(name)} and by {home}; "
+                "rename one"
             )
         self[name] = made
+        self._homes[name] = home
         return value
+
+    def home(self, name: str) -> str:
+        """The module that registered a name; "__main__" for a script or a notebook."""
+        return self._homes.get(name, "__main__")
 
     def __missing__(self, name: str) -> T:
         raise UserError(f"no {self.kind} {name!r}; {nearest(name, self)}")
@@ -89,9 +99,8 @@ def _members(protocol: type | None) -> list[str]:
     return [name for name in dict.fromkeys(declared) if not name.startswith("_")]
 
 
-def _where(value: Any) -> str:
-    owner = value if hasattr(value, "__module__") else type(value)
-    return str(owner.__module__)
+def _qualname(value: Any) -> str:
+    return getattr(value, "__qualname__", type(value).__qualname__)
 
 
 def load_module(name: str) -> None:
@@ -126,10 +135,9 @@ def user_modules() -> list[str]:
     """
     found = {}
     for registry in filter(None, (reference() for reference in _REGISTRIES)):
-        for module in map(_where, registry.values()):
-            if module.partition(".")[0] not in ("sora_jax", "__main__"):
-                file = getattr(sys.modules.get(module), "__file__", None)
-                found[module if "." in module or file is None else file] = None
+        for home in map(registry.home, registry):
+            if home.partition(".")[0] not in ("sora_jax", "__main__"):
+                found[_FILES.get(home, home)] = None
     return list(found)
 
 
@@ -140,15 +148,22 @@ def load_modules(names: Iterable[str]) -> None:
 
 
 def _load_file(path: Path) -> None:
-    module = path.stem
-    if module in sys.modules and getattr(sys.modules[module], "__file__", None) == str(
-        path.resolve()
-    ):
+    """Executes a file once, as a module whose name no other module has."""
+    path = path.resolve()
+    name = f"{path.stem}_{zlib.crc32(str(path).encode()):08x}"
+    if name in sys.modules:
         return
-    spec = importlib.util.spec_from_file_location(module, path.resolve())
-    sys.modules[module] = importlib.util.module_from_spec(spec)
+    spec = importlib.util.spec_from_file_location(name, path)
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    _FILES[name] = str(path)
     try:
-        spec.loader.exec_module(sys.modules[module])
+        spec.loader.exec_module(sys.modules[name])
     except BaseException:
-        del sys.modules[module]
+        del sys.modules[name], _FILES[name]
         raise
+
+
+def forget_file(path: str | Path) -> None:
+    """Lets `load_module` execute a file again that it has loaded before."""
+    for name in [name for name, file in _FILES.items() if file == str(Path(path).resolve())]:
+        del _FILES[name], sys.modules[name]

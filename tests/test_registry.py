@@ -1,12 +1,15 @@
 """Registries: names, protocols, and modules that add to them."""
 
 import abc
+import os
+import subprocess
+import sys
 from typing import Protocol
 
 import pytest
 
 from sora_jax.errors import UserError
-from sora_jax.registry import Registry, load_module
+from sora_jax.registry import CONFIGS, Registry, load_module, user_modules
 
 
 class Shape(Protocol):
@@ -121,6 +124,54 @@ def test_a_module_that_is_not_there_is_told(tmp_path):
     for name in ("no_such_module_of_mine", str(tmp_path / "none.py")):
         with pytest.raises(UserError, match="cannot be imported"):
             load_module(name)
+
+
+def test_a_definition_that_is_executed_again_replaces_the_one_before(shapes):
+    """As in a notebook, whose cells are run again."""
+    cell = "class Disc:\n    name = 'disc'\n    def area(self): return {}\nshapes.register(Disc)"
+    for area in (1.0, 2.0):
+        exec(cell.format(area), {"shapes": shapes, "__name__": "__main__"})
+        assert shapes["disc"].area() == area
+    with pytest.raises(UserError, match="registered twice, by __main__ and by __main__"):
+        exec(cell.format(3.0).replace("Disc", "Other"), {"shapes": shapes, "__name__": "__main__"})
+
+
+def test_a_file_never_takes_the_place_of_another_module(tmp_path):
+    import random
+
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "random.py").write_text(f"WHERE = {folder!r}\n")
+        load_module(str(tmp_path / folder / "random.py"))
+    assert sys.modules["random"] is random
+
+
+def test_other_processes_load_what_registered_even_in_a_package(tmp_path, monkeypatch):
+    pack = tmp_path / "my_pack"
+    pack.mkdir()
+    (pack / "__init__.py").write_text("from my_pack import shapes\n")
+    (pack / "shapes.py").write_text(
+        "from sora_jax.registry import CONFIGS\nfrom .size import SIZE\n\n"
+        "@CONFIGS.register\ndef packed():\n    return {'size': SIZE}\n"
+    )
+    (pack / "size.py").write_text("SIZE = 7\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    load_module("my_pack")
+    try:
+        assert "my_pack.shapes" in user_modules()
+        program = (
+            "import sys\nfrom sora_jax.registry import CONFIGS, load_modules\n"
+            "load_modules(sys.argv[1:])\nprint(CONFIGS['packed']()['size'])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program, *user_modules()],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        )
+        assert done.stdout == "7\n", done.stderr
+    finally:
+        CONFIGS.pop("packed")
 
 
 def test_a_file_is_loaded_once(tmp_path):

@@ -336,6 +336,11 @@ def identity(path) -> dict:
     Raises: UserError for a set that is missing, unfinished or damaged.
     """
     directory, (_, there) = pathlib.Path(path), open_set(path)
+    if there.get("source") == "playhouse" and "family" not in there:
+        raise UserError(
+            f"the latents in {directory} do not say of which family they are; make them again "
+            "with experiments.precompute"
+        )
     known = {
         name: there[name]
         for name in ("source", "split", "count", "tokenizers", *FAMILY)

@@ -8,12 +8,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from sora_jax.data.sources import PlayhouseSource
+from sora_jax.data import sources
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.registry import Registry
-from sora_jax.worlds.playhouse.families import FAMILIES
-from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 
 
 class Source(Protocol):
@@ -57,17 +55,10 @@ class _Playhouse(NamedSource):
                 f"no latents in {path}; make them with experiments.precompute --output={path}, "
                 "or leave config.data.path empty"
             )
-        room = FAMILIES["room"]
-        return {
-            "source": self.name,
-            "split": "train",
-            "world_version": WORLD_VERSION,
-            "family": room.name,
-            "family_version": room.version,
-        }
+        return sources.identity("train")
 
     def open(self, data, folder):
-        return PlayhouseSource("train", FORMATS[data.format], data.clips)
+        return sources.PlayhouseSource("train", FORMATS[data.format], data.clips)
 
 
 class _VideoFolder(NamedSource):

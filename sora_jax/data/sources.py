@@ -14,12 +14,25 @@ Order is a pure function of the arguments, so `start`, a number of clips, resume
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.draw import check, draw, long_format
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 from sora_jax.worlds.playhouse.takes import draw_takes, grouped, render_batch
+
+
+def identity(split: str, family: str = "room", style: str | None = None) -> dict[str, Any]:
+    """JSON values that name scenes of Playhouse; data sets made of other ones are refused."""
+    known = {
+        "source": "playhouse",
+        "split": split,
+        "world_version": WORLD_VERSION,
+        "family": family,
+        "family_version": FAMILIES[family].version,
+    }
+    return known if style is None else {**known, "style": style}
 
 
 class PlayhouseSource:
@@ -60,15 +73,7 @@ class PlayhouseSource:
             workers,
         )
         self.family, self.style = family, style
-        self.identity = {
-            "source": "playhouse",
-            "split": split,
-            "world_version": WORLD_VERSION,
-            "family": family,
-            "family_version": kind.version,
-        }
-        if style is not None:
-            self.identity["style"] = style
+        self.identity = identity(split, family, style)
 
     def __len__(self) -> int:
         return self.num_clips

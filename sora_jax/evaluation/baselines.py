@@ -1,5 +1,4 @@
-"""What stands beside a model on the scoreboard: clips that nobody learned to make, so that every
-number has its scale.
+"""Baselines: clips made without a model, which give each metric its floor and ceiling.
 
     ground truth             the scene's own render: the ceiling
     tokenizer round trip     encoded and decoded: the most that a model on these tokenizers can

@@ -55,6 +55,7 @@ from sora_jax.progress import Progress
 from sora_jax.worlds.playhouse.draw import Take, draw
 
 UNCONDITIONAL, TRUTH = "unconditional", "ground truth"
+ALONE = "no other clip of its batch gives a floor"
 BESIDE = (
     TRUTH,
     ROUND_TRIP,
@@ -160,7 +161,8 @@ class Scoreboard:
                 tracked = path.with_name(f"{path.stem}-tracked.png")
                 pictures.save_tracked(tracked, clip.frames, read.tracks)
             if film:
-                media.write_mp4(path.with_suffix(".mp4"), clip)
+                said = {"prompt": clip.take.captions[0], **self.pipeline.fingerprints}
+                media.write_mp4(path.with_suffix(".mp4"), clip, said)
 
     def _makers(
         self,
@@ -337,10 +339,12 @@ def _cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
     if metric.corrected:
         raw = float(np.mean(numbers)) if numbers else None
         pairs = [
-            (clip["values"][name], float(np.mean(own)))
-            for clip, own in zip(clips, floors)
-            if own and isinstance(clip["values"][name], int | float)
+            (value, float(np.mean(own)))
+            for value, own in zip(values, floors)
+            if own and isinstance(value, int | float)
         ]
+        reasons[ALONE] += len(numbers) - len(pairs)
+        numbers = [value for value, _ in pairs]
         if pairs:
             found |= dict(zip(("value", "low", "high"), statistics.corrected(*zip(*pairs))))
         found["raw"] = raw
@@ -348,7 +352,7 @@ def _cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
         low, high = statistics.interval(numbers)
         found |= {"value": float(np.mean(numbers)), "low": low, "high": high}
     rounded = {k: None if x is None else round(x, 4) for k, x in found.items()}
-    return {**rounded, "n": len(numbers), "unscored": dict(reasons)}
+    return {**rounded, "n": len(numbers), "unscored": dict(+reasons)}
 
 
 def _groups(metric: Metric, name: str, clips: Sequence[dict]) -> dict[str, dict[str, dict]]:

@@ -1,6 +1,5 @@
-"""What a model asks of whoever shares it out among devices.
-
-By itself it asks for nothing: every hook returns what it is given.
+"""Sharding hooks. A model calls them where activations may be resharded; the default hooks are
+identities.
 
 A model knows no mesh. It says where its tokens should be together, a frame's for attention within
 frames and a site's for attention along time, and where a block's weights are about to be used;

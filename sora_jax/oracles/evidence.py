@@ -1,4 +1,6 @@
-"""What a family of scenes judges a clip by: the oracles' readings, also of the clip held still."""
+"""Evidence for a family's judge: oracle readings of a clip, also after its camera motion is
+removed.
+"""
 
 import dataclasses
 import functools
@@ -43,6 +45,8 @@ class Evidence:
         self._reading = reading
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # before `__init__`, as copies are made
+            raise AttributeError(name)
         return getattr(self._reading, name)
 
     @functools.cached_property

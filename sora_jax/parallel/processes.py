@@ -20,6 +20,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 
+from sora_jax import cli
 from sora_jax.errors import UserError
 
 START_SECONDS = 300  # for all processes to be there
@@ -147,7 +148,7 @@ def leaving_on_error() -> Iterator[None]:
         if several():
             try:
                 if isinstance(error, UserError):
-                    print(f"error: {error}", file=sys.stderr)
+                    print(f"error: {cli.message(error)}", file=sys.stderr)
                 else:
                     traceback.print_exc()
                 sys.stdout.flush()

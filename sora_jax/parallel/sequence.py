@@ -140,18 +140,17 @@ def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
     return Layout(**hooks, weights=weights, frames=frames)
 
 
-def _switch(mesh: Mesh, away: P, to: P) -> Callable[[jax.Array], jax.Array]:
-    """The all-to-all that takes an array shared out over `seq` along the axis that `away` says to
-    the one that `to` does.
-    """
+def _switch(mesh: Mesh, source: P, destination: P) -> Callable[[jax.Array], jax.Array]:
+    """All-to-all over `seq`: the sharded axis changes from `source` to `destination`."""
 
     def axis(spec):
         return next(i for i, names in enumerate(spec) if names and "seq" in (names, *names))
 
     def exchange(x):
-        return jax.lax.all_to_all(x, "seq", split_axis=axis(to), concat_axis=axis(away), tiled=True)
+        split, concat = axis(destination), axis(source)
+        return jax.lax.all_to_all(x, "seq", split_axis=split, concat_axis=concat, tiled=True)
 
-    return jax.shard_map(exchange, mesh=mesh, in_specs=away, out_specs=to)
+    return jax.shard_map(exchange, mesh=mesh, in_specs=source, out_specs=destination)
 
 
 def _gathered(mesh: Mesh, dtype: jnp.dtype, stack: str, params: Any) -> Any:

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax import media
-from sora_jax.modality import ClipFormat
 from sora_jax.pipelines import sidecar
 from sora_jax.pipelines.generate import Generated, Pipeline, decode_chunk
 
@@ -25,7 +24,7 @@ def open_clip(path: str | os.PathLike, pipeline: Pipeline) -> Generated:
     stated = media.read_metadata(path)
     try:
         return _from_sidecar(path, pipeline, stated.get("latents"))
-    except ValueError as reason:
+    except sidecar.Unusable as reason:
         return _encoded(path, pipeline, stated, str(reason))
 
 
@@ -61,16 +60,15 @@ def _encoded(
 
 
 def _from_sidecar(path: str | os.PathLike, pipeline: Pipeline, expected: str | None) -> Generated:
-    """Raises ValueError where the sidecar does not fit the mp4 or the pipeline."""
-    arrays, head = sidecar.read(sidecar.sidecar_path(path), expected)
-    format, provenance = ClipFormat(**head["format"]), head["provenance"]
+    """Raises `sidecar.Unusable` where it does not fit the mp4 or the pipeline."""
+    arrays, format, provenance = sidecar.read(sidecar.sidecar_path(path), expected)
     for name in TOKENIZERS:
         if provenance.get(name) != pipeline.fingerprints.get(name):
-            raise ValueError(
+            raise sidecar.Unusable(
                 f"the latents kept beside it were made with another {name.replace('_', ' ')}"
             )
     if (format.fps, format.size) != (pipeline.format.fps, pipeline.format.size):
-        raise ValueError("the latents kept beside it are of another format")
+        raise sidecar.Unusable("the latents kept beside it are of another format")
     latents = {name: arrays[f"latents_{name}"] for name in ("video", "audio")}
     return Generated(
         arrays["frames"].astype(np.float32) / 255,

@@ -87,18 +87,26 @@ class Pipeline:
         prompt: str | None = None,
         *,
         seed: int = 0,
-        steps: int = 30,
-        guidance: float = 2.0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        sampler: SamplerConfig | None = None,
         progress: bool = True,
         **given: Any,
     ) -> Generated:
         """One clip, with a progress bar: the short form of `generate`.
 
         Args:
-            steps, guidance: of the sampler; `sampler=SamplerConfig(...)` in their place sets all.
+            steps, guidance: of the sampler; by default 30 and 2.
+            sampler: all of its settings, in place of these two.
             given: further fields of `Request`, such as first_frame.
+
+        Raises UserError as `generate` does, and for a sampler with steps or guidance.
         """
-        sampler = given.pop("sampler", SamplerConfig(steps=steps, guidance=Guidance(text=guidance)))
+        if sampler is None:
+            text = 2.0 if guidance is None else guidance
+            sampler = SamplerConfig(steps=steps or 30, guidance=Guidance(text=text))
+        elif steps is not None or guidance is not None:
+            raise UserError("a sampler says steps and guidance itself; give one or the other")
         request = Request(prompt, seed=seed, sampler=sampler, **given)
         if not progress:
             return self.generate(request)

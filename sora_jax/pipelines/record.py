@@ -1,10 +1,9 @@
-"""What is written of a generated clip: the clip, a contact sheet, what made it and what was read in
-it, and its latents.
+"""Writes a generated clip: mp4, contact sheet, JSON report and latents.
 
-    NAME.mp4           h264 and aac, with the provenance in its comment
-    NAME.png           frames over waveform and spectrogram, with the impacts seen and heard
-    NAME.json          provenance, timings, notes, the verdict and the oracles' readings
-    NAME.latents.npz   what a continuation starts from (`sidecar`)
+NAME.mp4           h264 and aac, with the provenance in its comment
+NAME.png           frames over waveform and spectrogram, with the impacts seen and heard
+NAME.json          provenance, timings, notes, the verdict and the oracles' readings
+NAME.latents.npz   what a continuation starts from (`sidecar`)
 """
 
 import json
@@ -46,7 +45,7 @@ def judge(clip: Clip, reading: Reading) -> dict[str, Any]:
     if "continued_from" in made:
         reason = "a clip made longer is read as a whole, and its prompt speaks of the new part"
         return {"met": None, "reason": reason}
-    return judge_prompt(made["prompt"], reading, made.get("family")).to_dict()
+    return judge_prompt(made.get("prompt", ""), reading, made.get("family")).to_dict()
 
 
 def write(path: str | os.PathLike, clip: Clip) -> dict[str, Any]:
@@ -61,31 +60,28 @@ def write(path: str | os.PathLike, clip: Clip) -> dict[str, Any]:
     path = Path(path)
     if path.suffix != ".mp4":
         raise UserError(f"{path} is no name of a clip; give one that ends in .mp4")
-    started = time.perf_counter()
+    made, started = clip.provenance, time.perf_counter()
     reading = clip.reading
-    oracles = reading.to_dict()
-    read = time.perf_counter()
-    sidecar.save(path.with_suffix(".latents.npz"), clip)
-    metadata = clip.provenance | {"latents": sidecar.digest(clip.latents)}
-    media.write_mp4(path, clip, metadata)
-    contact_sheet(path.with_suffix(".png"), clip, clip.title, reading.seen, reading.heard)
-    timings = clip.timings | {
-        "oracles": round(read - started, 4),
-        "write": round(time.perf_counter() - read, 4),
-    }
-    made = clip.provenance
     report = {
-        "prompt": made["prompt"],
-        "seed": made["seed"],
+        "prompt": made.get("prompt", ""),
+        "seed": made.get("seed"),
         **{name: made.get(name) for name in ("model", "video_tokenizer", "audio_tokenizer")},
-        "settings": {name: made[name] for name in ("task", "negative_prompt", "sampler")},
+        "settings": {name: made.get(name) for name in ("task", "negative_prompt", "sampler")},
         "frames": len(clip.frames),
         "fps": clip.fps,
         "seconds": clip.seconds,
-        "timings": timings,
+        "timings": dict(clip.timings),
         "notes": list(clip.notes),
         "verdict": clip.verdict,
-        "oracles": oracles,
+        "oracles": reading.to_dict(),
+    }
+    read = time.perf_counter()
+    sidecar.save(path.with_suffix(".latents.npz"), clip)
+    media.write_mp4(path, clip, made | {"latents": sidecar.digest(clip.latents)})
+    contact_sheet(path.with_suffix(".png"), clip, clip.title, reading.seen, reading.heard)
+    report["timings"] |= {
+        "oracles": round(read - started, 4),
+        "write": round(time.perf_counter() - read, 4),
     }
     text = json.dumps(report, indent=2, ensure_ascii=False)
     files.write(path.with_suffix(".json"), text + "\n")

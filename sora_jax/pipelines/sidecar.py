@@ -20,8 +20,13 @@ import numpy as np
 from sora_jax import media
 from sora_jax.clip import Clip
 from sora_jax.files import replacing
+from sora_jax.modality import ClipFormat
 
 VERSION = 1
+
+
+class Unusable(Exception):
+    """Why a sidecar does not give the clip that it lies beside."""
 
 
 def sidecar_path(clip_path: str | os.PathLike) -> Path:
@@ -57,41 +62,41 @@ def save(path: str | os.PathLike, clip: Clip) -> None:
 
 def read(
     path: str | os.PathLike, expected: str | None
-) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and the head of a sidecar.
+) -> tuple[dict[str, np.ndarray], ClipFormat, dict[str, Any]]:
+    """The arrays of a sidecar, the format of its clip and its provenance.
 
     Args:
         expected: the digest that its mp4 carries.
     Raises:
-        ValueError: why it cannot be used.
+        Unusable: it is missing, damaged, of another version or of another clip.
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError("no latents are kept beside it")
+        raise Unusable("no latents are kept beside it")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         head = json.loads(str(arrays["head"]))
         latents = {name: arrays[f"latents_{name}"] for name in ("video", "audio")}
-        missing = {"frames", "samples"} - arrays.keys() or {"format", "provenance"} - head.keys()
+        format, provenance = ClipFormat(**head["format"]), dict(head["provenance"])
+        version, _ = head["version"], (arrays["frames"], arrays["samples"])
     except (
         OSError,
         ValueError,
         KeyError,
         TypeError,
+        AttributeError,
         EOFError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise ValueError(
+        raise Unusable(
             f"the latents kept beside it cannot be read ({type(error).__name__})"
         ) from error
-    if missing:
-        raise ValueError(f"the latents kept beside it cannot be read (no {missing.pop()})")
-    if head.get("version") != VERSION:
-        raise ValueError("the latents kept beside it are of another version")
+    if version != VERSION:
+        raise Unusable("the latents kept beside it are of another version")
     if digest(latents) != expected:
-        raise ValueError("the latents kept beside it belong to another clip")
+        raise Unusable("the latents kept beside it belong to another clip")
     if not all(np.isfinite(x).all() for x in latents.values()):
-        raise ValueError("the latents kept beside it are not finite numbers")
-    return arrays, head
+        raise Unusable("the latents kept beside it are not finite numbers")
+    return arrays, format, provenance

@@ -1,5 +1,4 @@
-"""What experiments.compile_only does: a run's program through the compiler of devices that are
-absent, and what is read from the result.
+"""Compiles a run's program for devices that are absent, in a child process.
 
 The compiler works in a child process (`in_child`), since it may end its process; `compile_for` is
 what the child does.

@@ -1,8 +1,9 @@
 """Runs from configurations: a Python file with get_config(), or a registered function."""
 
+import copy
 import importlib.util
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,22 @@ from sora_jax.training.run import Run
 def read_values(config: str | os.PathLike) -> dict[str, Any]:
     """The values of a configuration: of a file whose name ends in .py, or of a name in CONFIGS.
 
-    Raises UserError for one that does not exist or has no get_config().
+    Raises UserError for one that does not exist, has no get_config(), or fails.
     """
+    try:
+        values = _get_config(config)()
+    except UserError:
+        raise
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"the configuration {config} fails: {said}") from error
+    return copy.deepcopy(values.to_dict() if hasattr(values, "to_dict") else dict(values))
+
+
+def _get_config(config: str | os.PathLike) -> Callable[[], Any]:
+    """The function that returns the values."""
     if not str(config).endswith(".py"):
-        values = CONFIGS[str(config)]()
-        return values.to_dict() if hasattr(values, "to_dict") else dict(values)
+        return CONFIGS[str(config)]
     path = Path(config)
     if not path.is_file():
         raise UserError(
@@ -30,7 +42,7 @@ def read_values(config: str | os.PathLike) -> dict[str, Any]:
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):
         raise UserError(f"{path} has no get_config(); see experiments/configs")
-    return module.get_config().to_dict()
+    return module.get_config
 
 
 def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = None) -> Run:
@@ -50,5 +62,7 @@ def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = No
         part = values
         for name in parents:
             part = part.setdefault(name, {})
+            if not isinstance(part, dict):
+                raise UserError(f"unknown key {key}: {name} of {config} has no keys of its own")
         part[last] = value
     return config_lib.from_dict(Run, values)

@@ -23,8 +23,7 @@ def _made(data: DataConfig) -> bool:
 
 
 def identify(data: DataConfig) -> Mapping[str, Any]:
-    """What the data hold, found out before anything is made of them: a run refuses to go on with
-    other data than it began with.
+    """Identity of the data, computed without making them. A run refuses to continue with another.
 
     Raises UserError where there are none.
     """

@@ -16,7 +16,7 @@ from sora_jax.training.watch import ProfileConfig, SampleConfig
 class DataConfig:
     """What to train on; see `experiments/configs/playhouse_nano.py`."""
 
-    source: str = "playhouse"  # a name of `data.sources.SOURCES`
+    source: str = "playhouse"  # a name of `data.named_sources.SOURCES`
     path: str = ""
     format: str = "nano"
     clips: int = 2048  # Playhouse takes, where path is empty

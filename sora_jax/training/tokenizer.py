@@ -14,7 +14,7 @@ from flax import nnx
 from sora_jax import config as config_lib
 from sora_jax import weights
 from sora_jax.compat import enable_compile_cache
-from sora_jax.data import video_folder
+from sora_jax.data import sources, video_folder
 from sora_jax.data.tokenizer_clips import (
     AUDIO,
     HELD_OUT,
@@ -37,7 +37,6 @@ from sora_jax.training.workdir import Workdir, open_workdir
 from sora_jax.tree import flatten
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
-from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,13 +104,7 @@ MEDIA = {
 def identify(data: DataConfig) -> dict:
     """What the data hold, found out before anything is made of them."""
     if data.source == "playhouse":
-        return {
-            "source": "playhouse",
-            "split": "train",
-            "world_version": WORLD_VERSION,
-            "family": data.family,
-            "family_version": FAMILIES[data.family].version,
-        }
+        return sources.identity("train", data.family)
     if not Path(data.path).expanduser().is_dir():
         raise UserError(
             f"config.data.path={data.path} is not a directory; give a folder of videos, or a "

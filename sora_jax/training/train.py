@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from absl import logging
 
 from kernels import target
 from sora_jax import weights as weights_lib
@@ -119,9 +118,12 @@ def _prompts(
     family = FAMILIES[dataset.get("family", "room")]  # a user's videos: the words of rooms
     words = tuple(start.metadata.get("words", family.words) if start else family.words)
     if "family" in dataset and family.text_length != run.data.text_length:
-        logging.info(
-            "prompts have the %d words that family %s needs", family.text_length, family.name
-        )
+        if processes.is_first():
+            print(
+                f"note: prompts have {family.text_length} words, as family {family.name} needs, "
+                f"and not the {run.data.text_length} of config.data.text_length",
+                file=sys.stderr,
+            )
         data = dataclasses.replace(run.data, text_length=family.text_length)
         run = dataclasses.replace(run, data=data)
     return run, TextTokenizer.of_vocabulary(words, run.model.vocabulary, run.data.text_length)

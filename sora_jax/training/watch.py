@@ -1,5 +1,4 @@
-"""What a run shows of itself beside its losses: where its time goes, how much memory it holds, and
-clips that it makes on the way.
+"""Profiling, peak memory and preview clips of a run.
 
 Nothing here changes what a run computes, so none of it is part of what a run is (`workdir`): it
 may be asked for when a run is continued.

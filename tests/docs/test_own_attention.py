@@ -1,5 +1,6 @@
 """docs/examples/own_attention.py: it trains, its weights name it, and need it."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from sora_jax import weights
 from sora_jax.errors import UserError
 from sora_jax.models.attention_patterns import ATTENTION
 from sora_jax.models.st_dit import STDiT, STDiTConfig
-from sora_jax.registry import load_module, user_modules
+from sora_jax.registry import forget_file, load_module, user_modules
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_attention.py"
 SMALL = {
@@ -24,7 +25,7 @@ SMALL = {
 
 @pytest.fixture
 def hybrid():
-    sys.modules.pop("own_attention", None)
+    forget_file(EXAMPLE)
     load_module(str(EXAMPLE))
     yield
     ATTENTION.pop("hybrid", None)
@@ -73,7 +74,7 @@ def test_other_processes_are_told_to_load_it(hybrid):
     assert str(EXAMPLE) not in user_modules()
 
 
-def test_the_name_is_taken_once(hybrid):
-    sys.modules.pop("own_attention")
+def test_the_name_is_taken_once(hybrid, tmp_path):
+    other = shutil.copy(EXAMPLE, tmp_path / "other.py")
     with pytest.raises(UserError, match="'hybrid' is registered twice"):
-        load_module(str(EXAMPLE))
+        load_module(str(other))

@@ -1,6 +1,5 @@
 """The own family of the documentation draws, describes, reads back and judges."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from sora_jax.modality import FORMATS
 from sora_jax.oracles.examples import render_takes
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.verdict import judge_prompt
-from sora_jax.registry import load_module
+from sora_jax.registry import forget_file, load_module
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.takes import draw_takes
@@ -22,7 +21,8 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_family.py"
 def moon():
     load_module(str(EXAMPLE))
     yield FAMILIES["moon"]
-    del FAMILIES["moon"], sys.modules[EXAMPLE.stem]
+    del FAMILIES["moon"]
+    forget_file(EXAMPLE)
 
 
 def test_an_own_family_is_as_good_as_ours(moon):

@@ -1,6 +1,5 @@
 """The example of an oracle of one's own: it is loaded, calibrated and asked for in a metric."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +7,7 @@ import pytest
 from sora_jax.evaluation import calibrate, suites
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.reading import Reading
-from sora_jax.registry import load_module
+from sora_jax.registry import forget_file, load_module
 
 PATH = Path(__file__).parents[2] / "docs" / "examples" / "own_oracle.py"
 
@@ -18,7 +17,8 @@ def own():
     before = list(ORACLES)
     load_module(str(PATH))
     yield ORACLES["loudest"]
-    del ORACLES["loudest"], sys.modules["own_oracle"]
+    del ORACLES["loudest"]
+    forget_file(PATH)
     assert list(ORACLES) == before
 
 

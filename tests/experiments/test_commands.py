@@ -57,9 +57,9 @@ def test_a_registered_configuration_is_given_by_its_name(tmp_path):
 
 
 def test_an_error_of_a_field_names_the_flag():
-    assert cli.told(UserError("it is negative", field="import")) == "--import: it is negative"
-    assert cli.told(UserError("it is negative", field="no_such_flag")) == "it is negative"
-    assert cli.told(UserError("it is negative")) == "it is negative"
+    assert cli.message(UserError("it is negative", field="import")) == "--import: it is negative"
+    assert cli.message(UserError("it is negative", field="no_such_flag")) == "it is negative"
+    assert cli.message(UserError("it is negative")) == "it is negative"
 
 
 def test_help_names_what_every_command_has():

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import sys
+import zlib
 from pathlib import Path
 
 import jax
@@ -36,8 +37,9 @@ def machine() -> dict[str, str | int]:
     name = platform.processor()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        lines = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
-        name = lines[0].partition(":")[2].strip() if lines else name
+        told = dict(x.split("\t", 1) for x in cpuinfo.read_text().splitlines() if "\t" in x)
+        instructions = zlib.crc32(told.get("flags", "").encode())
+        name = f"{told.get('model name', name).strip(': ')} {instructions:08x}"
     return {"processor": name, "cores": len(os.sched_getaffinity(0)), "jax": jax.__version__}
 
 

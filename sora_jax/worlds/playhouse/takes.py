@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from sora_jax.clip import Clip
+from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.registry import load_modules, user_modules
 from sora_jax.worlds.playhouse.draw import Take, draw
+from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import SILENCE
 
 
@@ -31,6 +33,11 @@ def draw_takes(
     if workers < 1:
         yield from (draw(split, int(i), family=family, style=style) for i in indices)
         return
+    if FAMILIES.home(family) == "__main__":
+        raise UserError(
+            f"the family {family!r} is defined in a script or a notebook, which other processes "
+            "cannot load; put it into a file and load that, or give workers=0"
+        )
     chunk = 16
     with concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), load_modules, (user_modules(),)
