@@ -2,7 +2,10 @@
 
 import ast
 import importlib.util
+import sys
 from pathlib import Path
+
+from sora_jax.config import nearest
 
 HERE = Path(__file__).parent
 ORDER = ("sample", "evaluate", "calibrate", "train", "train_tokenizer", "precompute", "build_data")
@@ -21,6 +24,10 @@ def commands() -> dict[str, str]:
 
 
 def main() -> None:
+    if len(sys.argv) > 1:
+        near = nearest(sys.argv[1].lstrip("-"), commands())
+        print(f"error: {sys.argv[1]} is no command; {near}", file=sys.stderr)
+        sys.exit(2)
     print("Commands, each with --help:\n")
     for name, text in commands().items():
         print(f"  python -m experiments.{name:16s} {text}")

@@ -11,6 +11,7 @@ sora_jax` is quick and brings no JAX. Everything else is importable from its own
 """
 
 import importlib
+import importlib.util
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,8 @@ __all__ = [*_MODULES, "__version__"]
 
 def __getattr__(name: str):
     if name not in _MODULES:
+        if not name.startswith("_") and importlib.util.find_spec(f"sora_jax.{name}"):
+            return importlib.import_module(f"sora_jax.{name}")
         raise AttributeError(f"module 'sora_jax' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"sora_jax.{_MODULES[name]}"), name)
     globals()[name] = value
@@ -51,4 +54,4 @@ def __getattr__(name: str):
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

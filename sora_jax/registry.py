@@ -63,7 +63,7 @@ class Registry(dict[str, T]):
         made = value() if isinstance(value, type) and not abstract else value
         name = getattr(made, "name", None) or getattr(made, "__name__", None)
         if not isinstance(name, str):
-            raise UserError(f"{home}: a {self.kind} needs a name; give it name = '...'")
+            raise UserError(f"{home}: the {self.kind} has no name; give it name = '...'")
         if missing := [m for m in members if m in abstract or not hasattr(made, m)]:
             raise UserError(
                 f"{self.kind} {name!r} of {home} lacks {', '.join(missing)}; "

@@ -30,6 +30,12 @@ def test_each_name_is_there(name):
     assert getattr(sora_jax, name) is not None and name in dir(sora_jax)
 
 
+def test_modules_are_found_too():
+    program = "import sora_jax; print(sora_jax.registry.Registry.__name__)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == "Registry\n", done.stderr
+
+
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'load_pipelin'"):
         sora_jax.load_pipelin

@@ -102,7 +102,7 @@ def test_a_missing_abstract_method_is_named():
 
 
 def test_a_value_without_a_name_is_refused(shapes):
-    with pytest.raises(UserError, match="needs a name"):
+    with pytest.raises(UserError, match="has no name"):
         shapes.register(type("Line", (), {"area": lambda self: 0.0}))
 
 

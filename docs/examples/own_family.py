@@ -1,7 +1,13 @@
 """An own family of scenes: rooms on the moon.
 
-    python -m experiments.build_data --import=docs/examples/own_family.py --family=moon \
-        --num_train=1000 --num_val=100 --data_dir=data
+    python -m experiments.precompute --import=docs/examples/own_family.py --family=moon \
+        --num_clips=1000 --output=data/moon
+    python -m experiments.train --import=docs/examples/own_family.py \
+        --config=experiments/configs/playhouse_nano.py --config.data.path=data/moon \
+        --workdir=runs/moon
+
+In Python: sora_jax.registry.load_module("docs/examples/own_family.py"), then
+sora_jax.render(sora_jax.draw("train", 0, family="moon")).
 
 Every command that takes --family takes --import too. The family has scenes of its own, because its
 name enters their random keys. The oracles of launches and bounces know the gravity of the earth, so

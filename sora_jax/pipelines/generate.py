@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sora_jax.clip import Clip
+from sora_jax.clip import Clip, as_floats
 from sora_jax.errors import UserError
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig, sample
@@ -82,6 +82,11 @@ class Pipeline:
         self.fingerprints, self.config = dict(fingerprints or {}), dict(config or {})
         self.shift, self.trained_on = shift, dict(trained_on or {})
 
+    def __repr__(self) -> str:
+        parts = [self.fingerprints.get("model", "unnamed"), str(self.format)]
+        family = self.trained_on.get("family") or self.trained_on.get("source")
+        return f"Pipeline(model {parts[0]}, {parts[1]}, trained on {family or 'unknown data'})"
+
     def __call__(
         self,
         prompt: str | None = None,
@@ -96,9 +101,16 @@ class Pipeline:
         """One clip, with a progress bar: the short form of `generate`.
 
         Args:
+            prompt: what the clip shows; None where something is given instead.
+            seed: of the noise; another one is another clip.
+            progress: whether to draw the bar.
             steps, guidance: of the sampler; by default 30 and 2.
             sampler: all of its settings, in place of these two.
-            given: further fields of `Request`, such as first_frame.
+            given: further fields of `Request`: first_frame, given_video, given_audio, continued
+                with seconds, negative_prompt.
+
+        Returns: the clip. A notebook shows it; `clip.verdict` says fact by fact whether it is what
+        was asked, `clip.notes` what to know of it.
 
         Raises UserError as `generate` does, and for a sampler with steps or guidance.
         """
@@ -185,9 +197,18 @@ class Pipeline:
         """A clip of 1 + 4k frames, with sound -> latents {"video": [T, h, w, C], "audio":
         [N, C]}.
         """
-        frames, samples = (jnp.asarray(x, jnp.float32)[None] for x in (clip.frames, clip.samples))
+        if clip.samples is None:
+            raise UserError("the clip has no sound to encode; give it samples, zeros for silence")
+        group, count = self.format.frames_per_latent, len(clip.frames)
+        if (count - 1) % group:
+            raise UserError(
+                f"the clip has {count} frames; give 1 + {group}k, for example "
+                f"{count - (count - 1) % group}"
+            )
+        frames = jnp.asarray(as_floats(clip.frames, "the clip"))[None]
         video = _apply(self.video_tokenizer, frames, "encode")[0]
-        audio = _apply(self.audio_tokenizer, samples, "encode")[0]
+        audio = _apply(self.audio_tokenizer, jnp.asarray(clip.samples, jnp.float32)[None], "encode")
+        audio = audio[0]
         return {"video": np.asarray(video), "audio": np.asarray(audio)}
 
     def decode(self, latents: dict[str, np.ndarray]) -> Clip:
@@ -241,6 +262,7 @@ class Pipeline:
         for i, request in enumerate(requests):
             frames = request.given_video if request.given_video is not None else request.first_frame
             if frames is not None:
+                frames = as_floats(frames, request.task)
                 frames = frames if frames.ndim == 4 else frames[None]
                 latents = np.asarray(
                     _apply(self.video_tokenizer, jnp.asarray(frames)[None], "encode")[0]
@@ -265,7 +287,7 @@ class Pipeline:
             pictures = (
                 frames[i]
                 if request.given_video is None
-                else np.asarray(request.given_video, np.float32)
+                else as_floats(request.given_video, "given_video")
             )
             sound = (
                 samples[i]

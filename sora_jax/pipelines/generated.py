@@ -20,7 +20,7 @@ from sora_jax.oracles.reading import Reading
 from sora_jax.pipelines import record
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Generated(Clip):
     """A clip that a pipeline made: frames float32 [F, H, W, 3], samples float32 [S] at 16 kHz.
 
@@ -37,6 +37,9 @@ class Generated(Clip):
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     timings: dict[str, float] = dataclasses.field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, {self.title!r}, seed {self.provenance.get('seed')})"
+
     @functools.cached_property
     def reading(self) -> Reading:
         """What the oracles read in the clip."""
@@ -52,13 +55,14 @@ class Generated(Clip):
         """The prompt, or what was done without one."""
         return self.provenance.get("prompt") or self.provenance.get("task", "clip")
 
-    def save(self, path: str | os.PathLike) -> dict[str, Any]:
+    def save(self, path: str | os.PathLike) -> Path:
         """Writes out.mp4 and beside it out.png, out.json and out.latents.npz (`record.write`), in
-        place of older ones; returns what the JSON says.
+        place of older ones; returns the path.
 
         Raises UserError where they cannot be written.
         """
-        return record.write(path, self)
+        record.write(path, self)
+        return Path(path)
 
     def _repr_html_(self) -> str:
         """For notebooks: a player, the contact sheet, and the facts that were asked and seen."""
@@ -74,8 +78,9 @@ class Generated(Clip):
                 player = f"<p>no player: {html.escape(str(error))}</p>"
             contact_sheet(sheet, self, self.title, self.reading.seen, self.reading.heard)
             picture = f'<img style="max-width:100%" src="data:image/png;base64,{_base64(sheet)}">'
+        notes = "".join(f"<p>note: {html.escape(note)}</p>" for note in self.notes)
         facts = html.escape(record.facts_table(self.verdict))
-        return f"<div>{player}<br>{picture}<pre>{facts}</pre></div>"
+        return f"<div>{player}<br>{picture}{notes}<pre>{facts}</pre></div>"
 
 
 def _base64(path: Path) -> str:

@@ -10,6 +10,7 @@ from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
 from sora_jax.pipelines.generated import Generated
 
+SECONDS = 2.0  # that a continued clip grows, unless said
 LONGEST = 600  # seconds that one request may add to a clip
 
 
@@ -29,7 +30,7 @@ class Request:
     given_video: np.ndarray | None = None
     given_audio: np.ndarray | None = None
     continued: Generated | None = None
-    seconds: float = 2.0
+    seconds: float = SECONDS
     unconditional: bool = False
 
     @property
@@ -81,6 +82,12 @@ class Request:
                     f"guidance {name}={scale} is not a finite number; give for example 2",
                     field="guidance",
                 )
+        if self.continued is None and self.seconds != SECONDS:
+            raise UserError(
+                f"seconds={self.seconds:g} says how much a continued clip grows; give continued, "
+                f"or leave it out: this model's clips last {format.seconds:g} s",
+                field="seconds",
+            )
         side = format.size
         first = self.first_frame
         if first is not None and first.ndim == 4 and first.shape[1:] == (side, side, 3):

@@ -64,5 +64,10 @@ def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = No
             part = part.setdefault(name, {})
             if not isinstance(part, dict):
                 raise UserError(f"unknown key {key}: {name} of {config} has no keys of its own")
+        if isinstance(value, Mapping):
+            raise UserError(
+                f"{key} is given a section; give its keys one by one, such as "
+                f"{key}.{next(iter(value), 'steps')!s}"
+            )
         part[last] = value
     return config_lib.from_dict(Run, values)

@@ -18,6 +18,8 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     exec(program, names)  # noqa: S102
     said = capsys.readouterr().out
     assert said.splitlines()[0].startswith("True") and "'colour': 'red'" in said
-    assert (tmp_path / "out.mp4").exists() and (tmp_path / "outputs/scores/report.md").exists()
+    assert (tmp_path / "outputs/out.mp4").exists() and (
+        tmp_path / "outputs/scores/report.md"
+    ).exists()
     assert names["scores"]["facts"]["colour"]["n"] > 0
     assert names["pipe"].fingerprints["model"] == names["trained"].fingerprint

@@ -8,9 +8,9 @@ import pytest
 
 from sora_jax.clip import Clip
 from sora_jax.evaluation import scoreboard, statistics, suites
-from sora_jax.oracles import corruptions, examples, read_clip
+from sora_jax.oracles import corruptions, examples
 from sora_jax.oracles.facts import compare, tracked
-from sora_jax.oracles.reading import Reading
+from sora_jax.oracles.reading import Reading, read_clip
 from sora_jax.worlds.playhouse.captions import BallFacts, Facts
 
 RED = BallFacts("red", "large", "thrown", "left", 2)

@@ -41,11 +41,11 @@ def test_a_call_takes_the_fields_of_a_request(pipeline, clip, capsys):
 
 
 def test_save_writes_what_sample_writes(clip, tmp_path):
-    report = clip.save(tmp_path / "out.mp4")
+    assert clip.save(tmp_path / "out.mp4") == tmp_path / "out.mp4"
+    report = json.loads((tmp_path / "out.json").read_text())
     assert {p.name for p in tmp_path.iterdir()} == {
         f"out{suffix}" for suffix in (".mp4", ".png", ".json", ".latents.npz")
     }
-    assert json.loads((tmp_path / "out.json").read_text()) == json.loads(json.dumps(report))
     assert report["prompt"] == PROMPT and report["verdict"] == clip.verdict
     assert media.read_metadata(tmp_path / "out.mp4")["prompt"] == PROMPT
     with pytest.raises(UserError, match="give one that ends in .mp4"):
@@ -82,3 +82,51 @@ def test_decode_is_what_generate_decodes(pipeline, clip):
     assert {name: x.shape for name, x in pipeline.encode(decoded).items()} == {
         name: x.shape for name, x in clip.latents.items()
     }
+
+
+def test_a_picture_in_bytes_is_the_picture_in_floats(pipeline, clip):
+    sampler = SamplerConfig(steps=1)
+    picture = media.to_uint8(clip.frames)[0]
+    a, b = (
+        pipeline(PROMPT, first_frame=frame, sampler=sampler, progress=False)
+        for frame in (picture, picture.astype(np.float32) / 255)
+    )
+    np.testing.assert_array_equal(a.frames, b.frames)
+    with pytest.raises(UserError, match="first_frame goes from .* give uint8, or floats"):
+        pipeline(PROMPT, first_frame=picture.astype(np.float32), sampler=sampler, progress=False)
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"seconds": 4.0}, "seconds=4 says how much a continued clip grows"),
+        ({"sampler": SamplerConfig(), "steps": 3}, "a sampler says steps and guidance itself"),
+        ({"guidance": float("nan")}, "not a finite number"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(pipeline, wrong, said):
+    with pytest.raises(UserError, match=said):
+        pipeline(PROMPT, progress=False, **wrong)
+
+
+def test_a_clip_that_cannot_be_encoded_says_why(pipeline, clip):
+    with pytest.raises(UserError, match="has no sound to encode"):
+        pipeline.encode(dataclasses.replace(clip, samples=None))
+    with pytest.raises(UserError, match="15 frames; give 1 \\+ 4k, for example 13"):
+        pipeline.encode(dataclasses.replace(clip, frames=clip.frames[:15]))
+
+
+def test_objects_say_in_a_line_what_they_are(pipeline, clip):
+    assert len(repr(clip)) < 200 and PROMPT in repr(clip) and "seed 3" in repr(clip)
+    assert len(repr(pipeline)) < 250 and pipeline.fingerprints["model"] in repr(pipeline)
+
+
+def test_notes_are_shown_in_a_notebook(pipeline):
+    odd = pipeline("a turquoise ball is dropped", steps=1, progress=False)
+    assert "note: the prompt has words outside the vocabulary" in odd._repr_html_()
+
+
+def test_a_clip_without_a_prompt_is_saved_too(clip, tmp_path):
+    foreign = dataclasses.replace(clip, provenance={"file": "theirs.mp4"})
+    foreign.save(tmp_path / "theirs.mp4")
+    assert json.loads((tmp_path / "theirs.json").read_text())["verdict"]["met"] is None

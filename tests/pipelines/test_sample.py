@@ -224,7 +224,7 @@ def test_nothing_seen_and_nothing_heard_is_no_agreement(pipeline, tmp_path):
         latents=latents,
         provenance=provenance,
     )
-    report, reading = grey.save(tmp_path / "grey.mp4"), grey.reading
+    report, reading = record.write(tmp_path / "grey.mp4", grey), grey.reading
     sync = report["oracles"]["sync"]
     assert (
         sync["f1_100ms"] is None

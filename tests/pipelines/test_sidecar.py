@@ -1,6 +1,7 @@
 """What is kept beside a clip is used when it fits, and else the file is encoded, which is said."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -80,7 +81,11 @@ def test_the_cache_is_read_not_made_anew(pipeline, clip, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "case", ["missing", "damaged", "not finite", "other clip", "video tokenizer", "audio tokenizer"]
+    "case",
+    [
+        *("missing", "damaged", "not finite", "other clip", "a format of tomorrow"),
+        *("video tokenizer", "audio tokenizer"),
+    ],
 )
 def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, case):
     path, used = write(tmp_path, clip), pipeline
@@ -89,6 +94,7 @@ def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, ca
         "missing": "no latents are kept",
         "damaged": "cannot be read",
         "other clip": "belong to another clip",
+        "a format of tomorrow": "cannot be read (TypeError)",
     }
     reason = reasons.get(case, case)
     if case == "missing":
@@ -99,6 +105,13 @@ def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, ca
         latents = {m: np.full_like(x, np.nan) for m, x in clip.latents.items()}
         media.write_mp4(path, clip, {"latents": sidecar.digest(latents)})
         sidecar.save(kept, dataclasses.replace(clip, latents=latents))
+    elif case == "a format of tomorrow":
+        with np.load(kept) as file:
+            arrays = dict(file)
+        head = json.loads(str(arrays["head"]))
+        head["format"]["shots"] = 3
+        arrays["head"] = np.array(json.dumps(head))
+        np.savez(kept.open("wb"), **arrays)
     elif case == "other clip":
         sidecar.save(
             kept, dataclasses.replace(clip, latents={m: x + 1 for m, x in clip.latents.items()})
