@@ -22,12 +22,13 @@ from absl import flags
 
 from sora_jax import weights
 from sora_jax.cli import run_main
-from sora_jax.data import latents, sources
+from sora_jax.data import latents
+from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 
-_SOURCE = flags.DEFINE_enum(
-    "source", "playhouse", ["playhouse", "video_folder"], "Where the clips come from."
+_SOURCE = flags.DEFINE_string(
+    "source", "playhouse", "Where the clips come from: playhouse, video_folder or a registered one."
 )
 _SPLIT = flags.DEFINE_string(
     "split",
@@ -76,50 +77,25 @@ _WORKERS = flags.DEFINE_integer(
 def main(_):
     if not _OUTPUT.value:
         raise UserError("no --output; give the folder to write the latents to")
+    named, output = SOURCES[_SOURCE.value], pathlib.Path(_OUTPUT.value)
+    selection = Selection(
+        _PATH.value or "",
+        FORMATS[_FORMAT.value],
+        _NUM_CLIPS.value,
+        _SPLIT.value,
+        _FAMILY.value,
+        _STYLE.value,
+        _BATCH_SIZE.value,
+        _WORKERS.value,
+    )
+    # before videos are cut, which may take hours
+    latents.refuse_others(output, named.identify(selection))
     video_tokenizer, video = weights.load_video_tokenizer(_VIDEO_TOKENIZER.value)
     audio_tokenizer, audio = weights.load_audio_tokenizer(_AUDIO_TOKENIZER.value)
     fingerprints = {"video_tokenizer": video.fingerprint, "audio_tokenizer": audio.fingerprint}
-    description = latents.precompute(
-        _source(), video_tokenizer, audio_tokenizer, _OUTPUT.value, fingerprints
-    )
-    print(f"{description['count']} clips in {_OUTPUT.value}")
-
-
-def _source():
-    if _SOURCE.value == "playhouse":
-        try:
-            return sources.PlayhouseSource(
-                _SPLIT.value,
-                FORMATS[_FORMAT.value],
-                _NUM_CLIPS.value,
-                _BATCH_SIZE.value,
-                _WORKERS.value,
-                _FAMILY.value,
-                _STYLE.value,
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from error
-    if not _PATH.value:
-        raise UserError(
-            "--source=video_folder needs --path; give a directory of videos or the folder of a "
-            "built set"
-        )
-    from sora_jax.data import video_folder  # TensorFlow Datasets is slow; Playhouse needs none
-
-    directory, output = pathlib.Path(_PATH.value).expanduser(), pathlib.Path(_OUTPUT.value)
-    # Before a set is built, which may take hours: latents of other videos stay as they are.
-    latents.refuse_others(output, {"set": video_folder.set_name(directory, FORMATS[_FORMAT.value])})
-    if not (directory / "dataset_info.json").exists():
-        config = video_folder.VideoFolderConfig(str(directory), FORMATS[_FORMAT.value])
-        directory, report = video_folder.build(output.with_name(output.name + "_clips"), config)
-        print(video_folder.summary(report))
-    source = video_folder.VideoFolderSource(directory, _SPLIT.value, _BATCH_SIZE.value)
-    if flags.FLAGS["format"].present and source.format != FORMATS[_FORMAT.value]:
-        raise UserError(
-            f"the set in {directory} is of {source.format}, not --format={_FORMAT.value}; "
-            "leave the flag out or build another set"
-        )
-    return source
+    source = named.open(selection, output.with_name(output.name + "_clips"))
+    made = latents.precompute(source, video_tokenizer, audio_tokenizer, output, fingerprints)
+    print(f"{made['count']} clips in {output}")
 
 
 if __name__ == "__main__":

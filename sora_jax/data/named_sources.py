@@ -1,9 +1,10 @@
-"""Sources of clips by name: what `config.data.source` may say.
+"""Sources of clips by name: what `config.data.source` and --source may say.
 
 A user adds one by registering a class with the members of `NamedSource` in SOURCES.
 """
 
 import abc
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,65 +29,91 @@ class Source(Protocol):
         """Batches from clip number `start` on, always the same."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which clips of a source.
+
+    Attributes:
+        path: of the user's files, where the source has some.
+        clips: at most, where the source draws them.
+        split: "train", "val" or another that the source has.
+        family, style: of the scenes of Playhouse.
+        batch_size: clips at a time; workers: processes that draw them ahead.
+    """
+
+    path: str = ""
+    format: ClipFormat = FORMATS["nano"]
+    clips: int = 2048
+    split: str = "train"
+    family: str = "room"
+    style: str | None = None
+    batch_size: int = 32
+    workers: int = 0
+
+
 class NamedSource(Protocol):
-    """A way from the fields of a `DataConfig` (path, format, clips) to a `Source`."""
+    """A way from a `Selection` to a `Source`."""
 
     name: str
 
     @abc.abstractmethod
-    def identify(self, data: Any) -> dict[str, Any]:
-        """What the data hold, found out before anything is made of them.
+    def identify(self, selection: Selection) -> dict[str, Any]:
+        """The `identity` of the source, computed before anything is made of it.
 
-        Raises UserError where they are not there.
+        Raises UserError where the data are not there.
         """
 
     @abc.abstractmethod
-    def open(self, data: Any, folder: Path) -> Source:
+    def open(self, selection: Selection, folder: Path) -> Source:
         """The source. Files that it needs may be made in `folder`."""
 
 
 class _Playhouse(NamedSource):
     name = "playhouse"
 
-    def identify(self, data):
-        if data.path:
-            path = Path(data.path).expanduser()
+    def identify(self, selection):
+        if selection.path:
+            path = Path(selection.path).expanduser()
             raise UserError(
                 f"no latents in {path}; make them with experiments.precompute --output={path}, "
-                "or leave config.data.path empty"
+                "or leave the path empty: playhouse draws its own scenes"
             )
-        return sources.identity("train")
+        return sources.identity(selection.split, selection.family, selection.style)
 
-    def open(self, data, folder):
-        return sources.PlayhouseSource("train", FORMATS[data.format], data.clips)
+    def open(self, selection, folder):
+        s = selection
+        try:
+            return sources.PlayhouseSource(
+                s.split, s.format, s.clips, s.batch_size, s.workers, s.family, s.style
+            )
+        except ValueError as error:
+            raise UserError(str(error)) from error
 
 
 class _VideoFolder(NamedSource):
-    """`video_folder` needs TensorFlow Datasets and PyAV, which are slow to import: each method
-    imports it when it is called.
+    """TensorFlow Datasets, which it needs, are slow to import: each method imports them when it is
+    called.
     """
 
     name = "video_folder"
 
-    def identify(self, data):
+    def identify(self, selection):
         from sora_jax.data import video_folder  # slow
 
-        path = Path(data.path).expanduser()
-        if not path.is_dir():
+        path = Path(selection.path).expanduser()
+        if not selection.path or not path.is_dir():
             raise UserError(
-                f"config.data.path={path} is not a directory; give a folder of videos, or "
-                "latents of experiments.precompute"
+                f"{selection.path or 'an empty path'} is no directory; give a path to a folder of "
+                "videos, or to a set of experiments.build_data"
             )
-        made_of = video_folder.set_name(path, FORMATS[data.format])
-        return {"source": self.name, "split": "train", "set": made_of}
+        made_of = video_folder.set_name(path, selection.format)
+        return {"source": self.name, "split": selection.split, "set": made_of}
 
-    def open(self, data, folder):
+    def open(self, selection, folder):
         from sora_jax.data import video_folder  # slow
 
-        path = Path(data.path).expanduser()
-        return video_folder.VideoFolderSource(
-            video_folder.built_set(path, folder, FORMATS[data.format])
-        )
+        made = video_folder.built_set(selection.path, folder, selection.format)
+        return video_folder.VideoFolderSource(made, selection.split, selection.batch_size)
 
 
 SOURCES: Registry[NamedSource] = Registry(

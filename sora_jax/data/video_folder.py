@@ -287,7 +287,10 @@ def built_set(path, data_dir, format: ClipFormat) -> pathlib.Path:
         print(summary(report), file=sys.stderr)
     made = open_records(directory)[1]
     if made != format:
-        raise UserError(f"the set in {directory} is of {made}, not {format}; build another set")
+        raise UserError(
+            f"the set in {directory} is of {made}, not {format}; give the format of the set, or "
+            "build another"
+        )
     return directory
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from sora_jax import weights
 from sora_jax.data import latents
-from sora_jax.data.named_sources import SOURCES
+from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.errors import UserError
+from sora_jax.modality import FORMATS
 from sora_jax.parallel import processes
 from sora_jax.training.run import DataConfig
 
@@ -22,6 +23,10 @@ def _made(data: DataConfig) -> bool:
     return bool(data.path) and (Path(data.path).expanduser() / latents.DESCRIPTION).exists()
 
 
+def _selection(data: DataConfig) -> Selection:
+    return Selection(data.path, FORMATS[data.format], data.clips)
+
+
 def identify(data: DataConfig) -> Mapping[str, Any]:
     """Identity of the data, computed without making them. A run refuses to continue with another.
 
@@ -29,7 +34,7 @@ def identify(data: DataConfig) -> Mapping[str, Any]:
     """
     if _made(data):
         return latents.identity(Path(data.path).expanduser())
-    made_from = SOURCES[data.source].identify(data)
+    made_from = SOURCES[data.source].identify(_selection(data))
     fingerprints = {
         kind: weights.load_weights(weights.shipped(kind), kind).fingerprint for kind in TOKENIZERS
     }
@@ -51,7 +56,7 @@ def latents_of(data: DataConfig, workdir: Path) -> Path:
         )
     folder = workdir / "data"
     latents.refuse_others(folder, identify(data))  # before clips are cut, which may take hours
-    source = SOURCES[data.source].open(data, workdir / "clips")
+    source = SOURCES[data.source].open(_selection(data), workdir / "clips")
     loaded = {kind: load() for kind, load in TOKENIZERS.items()}
     fingerprints = {kind: of.fingerprint for kind, (_, of) in loaded.items()}
     (video, _), (audio, _) = loaded.values()

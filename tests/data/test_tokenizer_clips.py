@@ -50,7 +50,7 @@ def test_video_clips_are_those_of_the_set(tmp_path):
         video_folder.built_set(directory, tmp_path / "unused", SMALL) == directory
         and not (tmp_path / "unused").exists()
     )
-    with pytest.raises(UserError, match="build another set"):
+    with pytest.raises(UserError, match="give the format of the set"):
         video_folder.built_set(directory, tmp_path / "unused", FORMATS["nano"])
     records = {split: video_folder.open_records(directory, split)[0] for split in ("train", "val")}
     pictures = tokenizer_clips.video_clips(tokenizer_clips.VIDEO, directory)
