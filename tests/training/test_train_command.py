@@ -228,7 +228,7 @@ def test_goes_on_with_the_same_data_only(tmp_path, latents):
     one_line(
         run(workdir, data, steps=4),
         "holds a run of 2 steps, not 4",
-        f"--init_from={workdir}/weights.safetensors",
+        f"init_from={workdir}/weights.safetensors",
     )
     records = ArrayRecordReader(str(data / "shard")).read_all()
     writer = ArrayRecordWriter(str(data / "shard"), "group_size:1")
