@@ -19,11 +19,12 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from absl import app, flags, logging
 
-from sora_jax import __version__, config, registered_config
+from sora_jax import __version__, config
 from sora_jax.errors import Preempted, UserError
 from sora_jax.registry import CONFIGS, load_module
 
@@ -34,6 +35,8 @@ flags.DEFINE_multi_string(
     "data sources or configurations; may be given again",
 )
 flags.DEFINE_boolean("version", False, "print the versions of this project and of JAX")
+# Not imported: it needs ml_collections, which a bare machine lacks.
+REGISTERED = Path(__file__).with_name("registered_config.py")
 HELP = ("--help", "-help", "--helpshort", "-h", "-?", "--helpfull")
 
 
@@ -137,7 +140,7 @@ def _imported(argv: Sequence[str]) -> list[str]:
             except Exception as error:
                 said = " ".join(f"{type(error).__name__}: {error}".split())
                 raise UserError(f"the configuration {config_name!r} fails: {said}") from error
-            argv[first:end] = [f"--config={registered_config.__file__}:{config_name}"]
+            argv[first:end] = [f"--config={REGISTERED}:{config_name}"]
         elif CONFIGS and not os.path.exists(config_name.partition(":")[0]):
             CONFIGS[config_name]  # says which names there are
     return argv
