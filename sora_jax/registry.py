@@ -44,7 +44,8 @@ class Registry(dict[str, T]):
         super().__init__()
         _REGISTRIES.append(weakref.ref(self))
         self.kind, self.protocol = kind, protocol
-        self._homes: dict[str, str] = {}  # name -> the module that registered it
+        # name -> the module that registered it, and what it registered there
+        self._sources: dict[str, tuple[str, Any]] = {}
         for value in values:
             self.register(value)
 
@@ -69,18 +70,20 @@ class Registry(dict[str, T]):
                 f"{self.kind} {name!r} of {home} lacks {', '.join(missing)}; "
                 f"{self.protocol.__module__}.{self.protocol.__name__} says what each is for"
             )
-        if name in self and (self.home(name), _qualname(self[name])) != (home, _qualname(made)):
+        # of a class or a function; an instance has none, and is defined again in a notebook alone
+        source = home, getattr(value, "__qualname__", None if home == "__main__" else value)
+        if name in self and self._sources.get(name) != source:
             raise UserError(
                 f"{self.kind} {name!r} is registered twice, by {self.home(name)} and by {home}; "
                 "rename one"
             )
         self[name] = made
-        self._homes[name] = home
+        self._sources[name] = source
         return value
 
     def home(self, name: str) -> str:
         """The module that registered a name; "__main__" for a script or a notebook."""
-        return self._homes.get(name, "__main__")
+        return self._sources.get(name, ("__main__",))[0]
 
     def __missing__(self, name: str) -> T:
         raise UserError(f"no {self.kind} {name!r}; {nearest(name, self)}")
@@ -97,10 +100,6 @@ def _members(protocol: type | None) -> list[str]:
         return []
     declared = [*inspect.get_annotations(protocol), *vars(protocol)]
     return [name for name in dict.fromkeys(declared) if not name.startswith("_")]
-
-
-def _qualname(value: Any) -> str:
-    return getattr(value, "__qualname__", type(value).__qualname__)
 
 
 def load_module(name: str) -> None:

@@ -24,6 +24,7 @@ class Pipeline:
     """Grey clips for every request: what a model makes is not what is tested here."""
 
     format = ClipFormat(17, 8, 16)
+    fingerprints = {"model": "grey"}
 
     def generate_batch(self, requests, show):
         form = self.format
@@ -183,7 +184,7 @@ def test_a_suite_of_ones_own_is_run_by_its_name():
         assert run.chosen(["own"]) == ["own"] and run.chosen(["all"])[-1] == "own"
         assert own.ready == ("balls",)
         with pytest.raises(UserError, match="suite 'own' is registered twice"):
-            suites.SUITES.register(own)
+            suites.SUITES.register(Suite("own", suites.ROOM, {}))
     finally:
         del suites.SUITES["own"]
 
