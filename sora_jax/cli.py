@@ -130,8 +130,8 @@ def _imported(argv: Sequence[str]) -> list[str]:
     argv = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
     for _, _, module in _given(argv, "import"):
         load_module(module)
-    reads_file = "config" in flags.FLAGS and "ml_collections" in type(_flag("config")).__module__
-    if not reads_file:  # a plain string: the command looks the name up itself
+    flag = flags.FLAGS["config"] if "config" in flags.FLAGS else None
+    if "ml_collections" not in type(flag).__module__:  # a plain string is looked up by its command
         return argv
     for first, end, config_name in reversed(_given(argv, "config")):
         if config_name in CONFIGS:
@@ -144,10 +144,6 @@ def _imported(argv: Sequence[str]) -> list[str]:
         elif CONFIGS and not os.path.exists(config_name.partition(":")[0]):
             CONFIGS[config_name]  # says which names there are
     return argv
-
-
-def _flag(name: str) -> flags.Flag:
-    return flags.FLAGS[name]
 
 
 def _given(argv: Sequence[str], name: str) -> list[tuple[int, int, str]]:

@@ -119,9 +119,9 @@ def load_module(name: str) -> None:
         frames = traceback.extract_tb(error.__traceback__)
         own = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
         at = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-        if isinstance(error, SyntaxError):
-            at = f" ({error.filename}, line {error.lineno})"
         said = " ".join(str(error).split())
+        if isinstance(error, SyntaxError):  # whose text names a part of the place
+            said, at = error.msg, f" ({error.filename}, line {error.lineno})"
         raise UserError(
             f"{name} cannot be imported: {type(error).__name__}: {said}{at}; mend it, or give "
             "a module on PYTHONPATH or the path of a .py file"

@@ -34,7 +34,6 @@ from sora_jax.pipelines.request import Request
 from sora_jax.progress import Laps, Progress, StepCount
 
 HISTORY_LEVEL = 0.05  # start level of a continued clip's history; training draws it from [0, 0.1]
-SEAM = 320  # samples over which an old soundtrack fades into its continuation (20 ms)
 
 
 @functools.partial(jax.jit, static_argnames="method")
@@ -344,7 +343,9 @@ class Pipeline:
             _decode_audio(self.audio_tokenizer, jnp.asarray(latents["audio"])[None], samples)[0]
         )
         clock.lap("decode")
-        return self._clip(request, frames, _join(old.samples, samples), latents, cache, clock)
+        return self._clip(
+            request, frames, windows.join(old.samples, samples), latents, cache, clock
+        )
 
     def _decode_video(self, latents: np.ndarray, cache=None) -> tuple[np.ndarray, list[Any]]:
         """latents [B, T, ...] after `cache` (None: from the beginning) -> frames float32 in [0, 1],
@@ -401,13 +402,3 @@ class Pipeline:
         if request.continued is not None:
             provenance["continued_from"] = request.continued.provenance
         return provenance
-
-
-def _join(old: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """The old soundtrack, faded over `SEAM` samples into the newly decoded whole: what was heard
-    before stays as it was.
-    """
-    seam = min(SEAM, len(old))
-    fade = np.linspace(1, 0, seam, dtype=np.float32)
-    middle = old[len(old) - seam :] * fade + whole[len(old) - seam : len(old)] * (1 - fade)
-    return np.concatenate([old[: len(old) - seam], middle, whole[len(old) :]])

@@ -18,6 +18,8 @@ import numpy as np
 
 from sora_jax.modality import AUDIO_LATENT_RATE, SAMPLES_PER_LATENT, ClipFormat
 
+SEAM = 320  # samples over which an old soundtrack fades into its continuation (20 ms)
+
 
 @dataclasses.dataclass(frozen=True)
 class Window:
@@ -100,3 +102,13 @@ def extend(
         "video": video,
         "audio": audio[: -(-stream_samples(len(video), form) // SAMPLES_PER_LATENT)],
     }
+
+
+def join(old: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """The old soundtrack, faded over `SEAM` samples into the newly decoded whole: what was heard
+    before stays as it was.
+    """
+    seam = min(SEAM, len(old))
+    fade = np.linspace(1, 0, seam, dtype=np.float32)
+    middle = old[len(old) - seam :] * fade + whole[len(old) - seam : len(old)] * (1 - fade)
+    return np.concatenate([old[: len(old) - seam], middle, whole[len(old) :]])

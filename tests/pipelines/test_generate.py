@@ -13,8 +13,8 @@ from sora_jax.errors import UserError
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.pipelines import windows
-from sora_jax.pipelines.generate import SEAM
 from sora_jax.pipelines.request import Request
+from sora_jax.pipelines.windows import SEAM
 
 SAMPLER = SamplerConfig(steps=3)
 PROMPT = "a large red ball is dropped and bounces twice"
