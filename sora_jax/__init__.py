@@ -38,7 +38,7 @@ _MODULES = {
     "read_video": "media",
     "render": "worlds.playhouse.takes",
     "train": "training.train",
-    "write_mp4": "media",
+    "write_mp4": "mp4",
 }
 __all__ = [*_MODULES, "__version__"]
 

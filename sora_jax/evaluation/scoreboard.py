@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sora_jax import files, media
+from sora_jax import files, mp4
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.evaluation import baselines, statistics, suites
 from sora_jax.evaluation.round_trip import round_trip
@@ -162,7 +162,7 @@ class Scoreboard:
                 pictures.save_tracked(tracked, clip.frames, read.tracks)
             if film:
                 said = {"prompt": clip.take.captions[0], **self.pipeline.fingerprints}
-                media.write_mp4(path.with_suffix(".mp4"), clip, said)
+                mp4.write_mp4(path.with_suffix(".mp4"), clip, said)
 
     def _makers(
         self,

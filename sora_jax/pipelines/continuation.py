@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sora_jax import media
+from sora_jax import media, mp4
 from sora_jax.pipelines import sidecar
 from sora_jax.pipelines.generate import Generated, Pipeline, decode_chunk
 
@@ -21,7 +21,7 @@ def open_clip(path: str | os.PathLike, pipeline: Pipeline) -> Generated:
 
     Raises UserError if unreadable.
     """
-    stated = media.read_metadata(path)
+    stated = mp4.read_metadata(path)
     try:
         return _from_sidecar(path, pipeline, stated.get("latents"))
     except sidecar.Unusable as reason:

@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from sora_jax import media
+from sora_jax import mp4
 from sora_jax.errors import UserError
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
@@ -47,7 +47,7 @@ def test_save_writes_what_sample_writes(clip, tmp_path):
         f"out{suffix}" for suffix in (".mp4", ".png", ".json", ".latents.npz")
     }
     assert report["prompt"] == PROMPT and report["verdict"] == clip.verdict
-    assert media.read_metadata(tmp_path / "out.mp4")["prompt"] == PROMPT
+    assert mp4.read_metadata(tmp_path / "out.mp4")["prompt"] == PROMPT
     with pytest.raises(UserError, match="give one that ends in .mp4"):
         clip.save(tmp_path / "out.gif")
 
@@ -86,7 +86,7 @@ def test_decode_is_what_generate_decodes(pipeline, clip):
 
 def test_a_picture_in_bytes_is_the_picture_in_floats(pipeline, clip):
     sampler = SamplerConfig(steps=1)
-    picture = media.to_uint8(clip.frames)[0]
+    picture = mp4.to_uint8(clip.frames)[0]
     a, b = (
         pipeline(PROMPT, first_frame=frame, sampler=sampler, progress=False)
         for frame in (picture, picture.astype(np.float32) / 255)
