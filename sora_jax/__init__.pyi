@@ -5,6 +5,7 @@ from sora_jax.errors import UserError as UserError
 from sora_jax.evaluation.run import evaluate as evaluate
 from sora_jax.flow.guidance import Guidance as Guidance
 from sora_jax.flow.sampler import SamplerConfig as SamplerConfig
+from sora_jax.media import fit_clip as fit_clip
 from sora_jax.media import read_video as read_video
 from sora_jax.modality import FORMATS as FORMATS
 from sora_jax.modality import ClipFormat as ClipFormat

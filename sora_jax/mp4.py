@@ -40,11 +40,15 @@ def write_mp4(path, clip: "Clip", metadata=None, crf=12) -> None:
       crf: h264 quality, 0 (lossless) to 51. Small pictures need a low one: at 12 the halved colour
         resolution of yuv420p, not h264, limits a 64-pixel clip (33 dB).
 
-    Raises: UserError where the file cannot be written.
+    Raises: UserError for what is no clip, and where the file cannot be written.
     """
+    if not hasattr(clip, "fps"):
+        raise UserError(f"clip is a {type(clip).__name__}; give a Clip(frames, samples, fps)")
     frames = to_uint8(clip.frames)
     if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
-        raise ValueError(f"frames of shape {frames.shape}: want [F,H,W,3] with F, H, W > 0")
+        raise UserError(
+            f"frames have the shape {frames.shape}; give [frames, height, width, 3]", field="frames"
+        )
     frames = np.pad(
         frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge"
     )

@@ -15,6 +15,7 @@ from kernels import target
 from sora_jax import weights as weights_lib
 from sora_jax.compat import enable_compile_cache
 from sora_jax.data import latents
+from sora_jax.errors import expect
 from sora_jax.models import cost
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.parallel import processes, topologies
@@ -67,6 +68,7 @@ def train(
             are not finite.
         KeyboardInterrupt: stopped by a signal, saved.
     """
+    expect(run, Run, "run", "give a Run; load_run reads a configuration")
     with contextlib.ExitStack() as stack:
         with processes.together():
             enable_compile_cache()
