@@ -175,6 +175,15 @@ class Record:
         if len(self.rows) % 20 == 1:
             print(f"  step {step} of {self.total}: loss {values['loss']:.4f}", flush=True)
 
+    def summary(self, seconds: float) -> str:
+        """Steps and loss, for a line. Raises UserError for a stage of `seconds` without a step."""
+        if not self.rows:
+            raise UserError(
+                f"no step was taken: the {seconds:.0f} s of the stage were over when the steps had "
+                "been compiled; give more --minutes"
+            )
+        return f"{self.rows[-1]['step']} steps, loss {self.rows[-1]['loss']:.4f}"
+
 
 def train(
     begun: float,
@@ -243,5 +252,4 @@ def train(
         log=record.log,
     )
     hardware = metrics_lib.hardware()
-    last = record.rows[-1]
-    print(f"  {last['step']} steps on {hardware}, loss {last['loss']:.4f}", flush=True)
+    print(f"  {record.summary(seconds)} on {hardware}", flush=True)
