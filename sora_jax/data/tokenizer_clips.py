@@ -1,8 +1,8 @@
 """What a tokenizer trains on: clips of one medium, from any source of `named_sources`.
 
 A clip is made in two steps. The host prepares a few arrays of it, `inputs`; the compiled step turns
-a batch of them into what the tokenizer takes, `render`: Playhouse's scenes are rendered there,
-stored clips only scaled. Of any other source the host takes whole clips.
+a batch of them into what the tokenizer takes, `render`: Playhouse's scenes are rendered there where
+their family is `alike`, stored clips only scaled. Of any other source the host takes whole clips.
 """
 
 import dataclasses
@@ -22,6 +22,7 @@ from sora_jax.data.video_folder import VideoFolderSource
 from sora_jax.errors import UserError
 from sora_jax.worlds.playhouse import render, sound
 from sora_jax.worlds.playhouse.draw import draw
+from sora_jax.worlds.playhouse.families import FAMILIES
 
 VIDEO, AUDIO = "video", "audio"
 PLAYHOUSE = {
@@ -68,8 +69,14 @@ def open_clips(medium: str, source: NamedSource, selection: Selection, folder: P
         return video_clips(medium, train.directory)
     held_out = dataclasses.replace(one, split="val", clips=min(HELD_OUT, selection.clips))
     sources = {"train": train, "val": source.open(held_out, folder)}
-    drawn = all(type(of) is PlayhouseSource for of in sources.values())
-    return _playhouse_clips(medium, sources) if drawn else _whole_clips(medium, sources)
+    if all(type(of) is PlayhouseSource and _alike(medium, of) for of in sources.values()):
+        return _playhouse_clips(medium, sources)
+    return _whole_clips(medium, sources)
+
+
+def _alike(medium: str, source: PlayhouseSource) -> bool:
+    """Whether the inputs of its clips can be stacked."""
+    return medium == AUDIO or FAMILIES[source.family].alike
 
 
 def _playhouse_clips(medium: str, sources: dict[str, PlayhouseSource]) -> Clips:

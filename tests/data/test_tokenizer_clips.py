@@ -43,6 +43,16 @@ def test_playhouse_clips_are_its_renders(tmp_path):
         )
 
 
+def test_pictures_that_are_not_alike_make_batches(tmp_path):
+    """One film has shapes, a camera or a style that another has not."""
+    selection = Selection(clips=4, family="film")
+    clips = tokenizer_clips.open_clips("video", SOURCES["playhouse"], selection, tmp_path)
+    shown = clips.render(clips.batch("train", range(4)))
+    wanted = [render_batch([draw("train", i, family="film")], FORMATS["nano"]) for i in range(4)]
+    wanted = np.concatenate([batch["frames"] for batch in wanted])
+    np.testing.assert_allclose(shown, wanted, atol=1e-3)
+
+
 def test_video_clips_are_those_of_the_set(tmp_path):
     """Silent files teach the picture and not the sound."""
     for i in range(6):
