@@ -62,13 +62,8 @@ def tiny(monkeypatch):
 
     def read(clip, reading):
         made.append(clip.take.index)
-        return (
-            None
-            if clip.take.index == 1
-            else Unscored("too dark")
-            if clip.take.index == 2
-            else count(clip, reading)
-        )
+        known = {1: None, 2: Unscored("too dark")}
+        return known.get(clip.take.index, count(clip, reading))
 
     metrics = {"balls": Metric("tracker", read), "later": suites.judged("not there yet")}
     suite = Suite("tiny", {"": Part("room", trained_on=("room",))}, metrics, mixed=None)
