@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks.suites.ours import no_kernels
 from benchmarks.watchdog import announce
 from sora_jax import config as config_lib
+from sora_jax import environment
 from sora_jax import weights as weights_lib
 from sora_jax.compat import enable_compile_cache
 from sora_jax.data.encode import encoder
@@ -36,7 +37,6 @@ from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.parallel.mesh import MeshConfig
-from sora_jax.training import metrics as metrics_lib
 from sora_jax.training import resident
 from sora_jax.training.card import card
 from sora_jax.training.configs import load_run
@@ -251,5 +251,5 @@ def train(
         save_every_seconds=60.0 if full else 5.0,
         log=record.log,
     )
-    hardware = metrics_lib.hardware()
+    hardware = environment.hardware()
     print(f"  {record.summary(seconds)} on {hardware}", flush=True)
