@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_board import measure, scores
 
 import sora_jax
 from sora_jax.clip import Clip
 from sora_jax.errors import UserError
-from sora_jax.evaluation import scoreboard, statistics, suites
+from sora_jax.evaluation import statistics, suites
+from sora_jax.evaluation.cells import groups
 from sora_jax.oracles import corruptions, examples
 from sora_jax.oracles.facts import compare, tracked
 from sora_jax.oracles.reading import Reading, read_clip
@@ -116,15 +118,8 @@ def test_a_frozen_clip_is_not_tracked(clips):
         assert not tracked(Reading(still).tracks, clip.take.facts).any()
 
 
-def cells(suite, clips):
-    measured = scoreboard.measure(suite, clips)
-    return {
-        name: scoreboard._cell(metric, name, measured) for name, metric in suite.metrics.items()
-    }
-
-
 def test_ground_truth_lies_far_above_its_floor(clips):
-    facts, sync = (cells(suites.SUITES[name], clips) for name in ("facts", "sync"))
+    facts, sync = (scores(suites.SUITES[name], clips) for name in ("facts", "sync"))
     for cell in (facts["all"], facts["tracked_frames"]):
         assert cell["value"] >= 0.95 and cell["floor"] < 0.5
         assert cell["low"] <= cell["value"] <= cell["high"]
@@ -141,7 +136,7 @@ def test_a_clip_that_rattles_all_the_time_earns_no_sync(clips):
     rattle = np.zeros(len(clips[0].samples), np.float32)
     for start in range(1600, len(rattle) - 1600, 1600):
         rattle[start : start + 400] = np.sin(np.arange(400)) * np.exp(-np.arange(400) / 80)
-    found = cells(suites.SUITES["sync"], [dataclasses.replace(c, samples=rattle) for c in clips])
+    found = scores(suites.SUITES["sync"], [dataclasses.replace(c, samples=rattle) for c in clips])
     assert found["f1_100ms"]["raw"] > 0.2 and abs(found["f1_100ms"]["value"]) < 0.1
 
 
@@ -176,11 +171,10 @@ def test_a_corrected_figure_is_paired_with_its_floor():
 
 def test_groups_share_out_the_clips(clips):
     suite = suites.SUITES["facts"]
-    measured = scoreboard.measure(suite, clips)
-    groups = scoreboard._groups(suite.metrics["all"], "all", measured)
-    assert sum(cell["n"] for cell in groups["balls"].values()) == len(clips)
-    assert set(groups["launch"]) <= {"dropped", "thrown", "rolled"}
-    assert sum(cell["n"] for cell in groups["launch"].values()) == groups["balls"]["1"]["n"]
+    found = groups(suite.metrics["all"], "all", measure(suite, clips))
+    assert sum(one["n"] for one in found["balls"].values()) == len(clips)
+    assert set(found["launch"]) <= {"dropped", "thrown", "rolled"}
+    assert sum(one["n"] for one in found["launch"].values()) == found["balls"]["1"]["n"]
 
 
 @pytest.mark.parametrize(
