@@ -9,7 +9,7 @@ from sora_jax import config, files
 from sora_jax.errors import UserError, expect
 from sora_jax.evaluation import scoreboard
 from sora_jax.evaluation.report import report
-from sora_jax.evaluation.results import claim
+from sora_jax.evaluation.results import claim, sign
 from sora_jax.evaluation.suites import SUITES
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.pipelines.generate import Pipeline
@@ -38,7 +38,7 @@ def evaluate(
         sheets: clips of each part that are drawn.
 
     Returns: {suite: {metric: {value, low, high, floor, ceiling, n, unit, ...}}} of all suites that
-    the folder holds (`scoreboard`); also in scores.json there, with report.md.
+    the folder holds (`scoreboard`); also in scores.json there, with report.md and made_with.json.
 
     Raises: UserError for an unknown suite, and for a folder of another measurement.
     """
@@ -64,6 +64,7 @@ def evaluate(
         board.run(name)
     scores = scoreboard.write(folder, SUITES)
     files.write(folder / "report.md", report(pipeline, scores, num_prompts))
+    sign(folder)
     if set(scores) == set(SUITES):
         scoreboard.forget_clips(folder)
     return scores
