@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from toy_board import ROOM, Grey, board
+from toy_board import ROOM, Grey, board, files_of
 
 from sora_jax.errors import UserError
 from sora_jax.evaluation import report, run, scoreboard, suites
@@ -67,13 +67,59 @@ def test_a_stopped_suite_goes_on_and_a_complete_one_is_not_measured_again(tmp_pa
     assert board(tmp_path / "a").run("tiny") == whole and len(tiny) == seen + 1
 
 
+@pytest.mark.parametrize("where", ["oracle", "model"])
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0], ids=["first", "middle", "last"])
+def test_a_suite_that_is_interrupted_leaves_no_half_and_goes_on(
+    tmp_path, monkeypatch, where, share
+):
+    calls, stop = {"oracle": 0, "model": 0}, {}
+
+    def called(what):
+        calls[what] += 1
+        if calls[what] == stop.get(what):
+            raise KeyboardInterrupt
+
+    def read(clip, reading):
+        called("oracle")
+        return float(clip.frames.mean()) * (1 + clip.take.index)
+
+    class Stoppable(Grey):
+        def generate_batch(self, requests, show):
+            called("model")
+            return super().generate_batch(requests, show)
+
+    own = Suite("own", suites.ROOM, {"spread": Metric("tracker", read)})
+    monkeypatch.setitem(suites.SUITES, "own", own)
+    whole = board(tmp_path / "whole", Stoppable(), clips=5).run("own")
+    total = dict(calls)
+    assert total["oracle"] > 100 and total["model"] == 6
+    stop[where] = total[where] + max(1, round(share * total[where]))
+    with pytest.raises(KeyboardInterrupt):
+        board(tmp_path / "parts", Stoppable(), clips=5).run("own")
+    left = files_of(tmp_path / "parts")
+    assert not any(path.startswith("scores") or path.endswith(".part") for path in left)
+    done = {path: json.loads(text) for path, text in left.items() if path.startswith("values")}
+    assert all(len(done[path]) == (1 if path.endswith("-0002.json") else 2) for path in done)
+    assert bool(done) == (share > 0)
+
+    stop.clear()
+    calls.update(dict.fromkeys(calls, 0))
+    assert board(tmp_path / "parts", Stoppable(), clips=5).run("own") == whole
+    wanted, now = files_of(tmp_path / "whole"), files_of(tmp_path / "parts")
+    assert now.items() >= left.items(), "what was done stays as it was"
+    kept = [len(clip["floors"]["spread"]) for clips in done.values() for clip in clips]
+    assert calls["oracle"] == total["oracle"] - len(kept) - sum(kept), "and is not measured again"
+    same = ("values", "scores", "clips")
+    assert [p for p in wanted if p.startswith(same) and wanted[p] != now.get(p)] == []
+
+
 @pytest.mark.parametrize("mixed", ["clips", "sounds"])
 def test_scores_and_floors_do_not_depend_on_the_batch(tmp_path, monkeypatch, mixed):
     """Five clips: batches of two and of four leave one alone, which has a floor all the same."""
 
     def read(clip, reading):
         assert reading.frames is clip.frames and reading.samples is clip.samples
-        loud = np.abs(reading.samples).max() if mixed == "sounds" else clip.frames.std()
+        loud = np.abs(reading.samples).max() if mixed == "sounds" else clip.frames.mean()
         return float(loud) * (1 + clip.take.index)
 
     metrics = {"mean": Metric("tracker", read), "corrected": Metric("tracker", read, "F1", True)}

@@ -15,7 +15,7 @@ ROOM = {"source": "playhouse", "split": "train", "family": "room"}
 
 
 class Grey(Pipeline):
-    """Grey clips for every request: what a model makes is not what is tested here."""
+    """Grey clips, darker for other seeds: what a model makes is not what is tested here."""
 
     def __init__(self):
         form = ClipFormat(17, 8, 16)
@@ -24,7 +24,14 @@ class Grey(Pipeline):
     def generate_batch(self, requests, show):
         form = self.format
         frames = np.full((form.frames, form.size, form.size, 3), 0.5, np.float32)
-        return [Clip(frames, np.zeros(form.samples, np.float32), form.fps) for _ in requests]
+        samples = np.zeros(form.samples, np.float32)
+        return [Clip(frames / (1 + request.seed), samples, form.fps) for request in requests]
+
+
+def files_of(folder):
+    """{path in the folder: bytes} of all files."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def board(folder, pipeline=None, data=ROOM, clips=3, batch=2):
