@@ -53,7 +53,7 @@ SAVING = 10.0  # seconds at the end for the last weights
 LARGEST = 16 * 2**20  # bytes of a file
 # One pair of blocks, one layer of text: compilation takes most of a tiny run.
 TINY = {
-    **{"pairs": 1, "width": 16, "heads": 2, "audio_width": 8, "audio_heads": 2},
+    **{"depth": 1, "width": 16, "heads": 2, "audio_width": 8, "audio_heads": 2},
     **{
         "exchange_width": 8,
         "exchange_heads": 2,

@@ -5,7 +5,7 @@ Parameters, tokens, FLOPs, memory:
     python -m experiments.describe --preset=nano
     python -m experiments.describe --preset=XL --format=S --batch_size=8
     python -m experiments.describe --config=experiments/configs/playhouse_nano.py \
-        --config.model.pairs=4
+        --config.model.depth=4
     python -m experiments.describe --config=experiments/configs/xl.py --devices=512
 
 Of a config file it reads `model`, `data.format`, `data.text_length`, `train.batch_size` and
@@ -31,7 +31,7 @@ from sora_jax.training.optim import OptimConfig, make_optimizer
 from sora_jax.training.placement import placement
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Python file with get_config(); keys as --config.model.pairs=4"
+    "config", None, "Python file with get_config(); keys as --config.model.depth=4"
 )
 _PRESET = flags.DEFINE_string(
     "preset", None, f"a named size instead of a config file: {', '.join(PRESETS)}"

@@ -23,14 +23,14 @@ SAMPLER = flags.DEFINE_string(
     "euler, or heun, which is second order and costs two evaluations a step; or a registered one.",
 )
 GUIDANCE = flags.DEFINE_float("guidance", 2.0, "How strongly the text pulls; 1 is none.")
-GUIDANCE_PICTURE = flags.DEFINE_float(
-    "guidance_picture", None, "The same for the picture alone. Default: --guidance."
+GUIDANCE_VIDEO = flags.DEFINE_float(
+    "guidance_video", None, "The same for the video alone. Default: --guidance."
 )
-GUIDANCE_SOUND = flags.DEFINE_float(
-    "guidance_sound", None, "The same for the sound alone. Default: --guidance."
+GUIDANCE_AUDIO = flags.DEFINE_float(
+    "guidance_audio", None, "The same for the audio alone. Default: --guidance."
 )
 GUIDANCE_COUPLE = flags.DEFINE_float(
-    "guidance_couple", 1.0, "How strongly picture and sound pull at each other; 1 is none."
+    "guidance_couple", 1.0, "How strongly video and audio pull at each other; 1 is none."
 )
 WEIGHTS = flags.DEFINE_string(
     "weights", None, "Weights of the model (.safetensors). Default: the shipped nano."
@@ -72,6 +72,6 @@ def sampler():
     SAMPLERS[SAMPLER.value]  # an unknown name is told before anything is loaded
 
     guidance = Guidance(
-        GUIDANCE.value, GUIDANCE_PICTURE.value, GUIDANCE_SOUND.value, GUIDANCE_COUPLE.value
+        GUIDANCE.value, GUIDANCE_VIDEO.value, GUIDANCE_AUDIO.value, GUIDANCE_COUPLE.value
     )
     return SamplerConfig(SAMPLER.value, STEPS.value, guidance=guidance)

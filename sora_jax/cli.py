@@ -38,6 +38,12 @@ flags.DEFINE_boolean("version", False, "print the versions of this project and o
 # Not imported: it needs ml_collections, which a bare machine lacks.
 REGISTERED = Path(__file__).with_name("registered_config.py")
 HELP = ("--help", "-help", "--helpshort", "-h", "-?", "--helpfull")
+# flags by their names before 0.2
+RENAMED = {
+    "guidance_picture": "guidance_video",
+    "guidance_sound": "guidance_audio",
+    "config.model.pairs": "config.model.depth",
+}
 
 
 def run_main(main: Callable[[Sequence[str]], object]) -> None:
@@ -87,6 +93,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
             versions = (__version__, importlib.metadata.version("jax"), sys.version.split()[0])
             print("sora_jax {}, jax {}, Python {}".format(*versions))
             sys.exit(0)
+        for old, new in RENAMED.items():
+            if _given(argv, old):
+                raise UserError(f"--{old} is called --{new} now")
         argv = _imported(argv)
         if asked := set(HELP) & set(argv[1:]):
             print(_help([arg for arg in argv if arg not in asked]), flush=True)

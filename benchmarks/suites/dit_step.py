@@ -36,7 +36,7 @@ class Case:
 
 
 TINY = STDiTConfig(
-    pairs=1,
+    depth=1,
     width=16,
     heads=2,
     audio_width=8,

@@ -16,7 +16,7 @@ from sora_jax.training.optim import OptimConfig
 
 def get_config() -> ConfigDict:
     # unroll=1: on a GPU nothing is gained by unrolling, and compilation takes longer.
-    sizes = {"pairs": 4, "width": 256, "heads": 8, "mlp_ratio": 2.5, "unroll": 1}
+    sizes = {"depth": 4, "width": 256, "heads": 8, "mlp_ratio": 2.5, "unroll": 1}
     model = dataclasses.replace(PRESETS["nano"], **sizes)
     optim = OptimConfig(lr=5e-3, muon=True, muon_stacked=True, warmup=200, ema=0.998)
     config = playhouse_nano.get_config()

@@ -1,11 +1,11 @@
-"""Guidance: how strongly text, and the other stream, pull at picture and sound.
+"""Guidance: how strongly text, and the other stream, pull at video and audio.
 
 With v_c the velocity under the prompt, v_u under the negative prompt (or under no text), and v_d
-under the prompt but with the cross-attention between picture and sound cut, each modality m has
+under the prompt but with the cross-attention between video and audio cut, each modality m has
 
     v_m = v_c + (g_m - 1) (v_c - v_u) + (g_couple - 1) (v_c - v_d)                               (1)
 
-g_m is the text scale of the picture or of the sound; a scale of 1 is no guidance, and a pass that
+g_m is the text scale of the video or of the audio; a scale of 1 is no guidance, and a pass that
 nothing needs is not run. The passes of a step go through the network as one batch. Text:
 "Classifier-Free Diffusion Guidance" (Ho 2022); between modalities: LTX-2.
 """
@@ -22,18 +22,18 @@ MODALITIES = ("video", "audio")
 
 @dataclasses.dataclass(frozen=True)
 class Guidance:
-    """Scales of (1): `text` for both streams unless `picture` or `sound` says otherwise; `couple`
+    """Scales of (1): `text` for both streams unless `video` or `audio` says otherwise; `couple`
     between the streams.
     """
 
     text: float = 2.0
-    picture: float | None = None
-    sound: float | None = None
+    video: float | None = None
+    audio: float | None = None
     couple: float = 1.0
 
     def scale(self, modality: str) -> float:
         """g_m of (1)."""
-        own = self.picture if modality == "video" else self.sound
+        own = self.video if modality == "video" else self.audio
         return self.text if own is None else own
 
     @property

@@ -176,7 +176,7 @@ def report(
     place = f"memory of training, batch {batch_size}, all on one device"
     return "\n\n".join(
         [
-            f"{config.attention} attention, {config.pairs} pairs of width {config.width}, "
+            f"{config.attention} attention, {config.depth} pairs of width {config.width}, "
             f"{config.dtype} activations",
             section("parameters", [*parameters, ("total", quantity(total))]),
             section(clip, [(name, str(count)) for name, count in cost.tokens.items()]),

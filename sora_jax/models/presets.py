@@ -9,7 +9,7 @@ PRESETS = {
     # For two CPU cores: within 4M parameters, chosen for the time of a training step (see
     # `experiments.describe`).
     "nano": STDiTConfig(
-        pairs=3,
+        depth=3,
         width=192,
         heads=6,
         mlp_ratio=2.25,
@@ -23,7 +23,7 @@ PRESETS = {
         unroll=3,
     ),
     "S": STDiTConfig(
-        pairs=6,
+        depth=6,
         width=384,
         heads=6,
         audio_width=192,
@@ -35,7 +35,7 @@ PRESETS = {
         window=(0, 2, 2),
     ),
     "B": STDiTConfig(
-        pairs=6,
+        depth=6,
         width=768,
         heads=12,
         audio_width=384,
@@ -48,7 +48,7 @@ PRESETS = {
         dtype="bfloat16",
     ),
     "XL": STDiTConfig(
-        pairs=28,
+        depth=28,
         width=1152,
         heads=16,
         audio_width=576,
@@ -64,7 +64,7 @@ PRESETS = {
         remat="block",
     ),
     "14B": STDiTConfig(
-        pairs=18,
+        depth=18,
         width=5120,
         heads=40,
         audio_width=1536,

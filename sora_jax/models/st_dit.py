@@ -60,7 +60,7 @@ LEAST = {
             "video_channels",
             "audio_channels",
             "patch",
-            "pairs",
+            "depth",
             "frame_tokens",
             "text_layers",
             "unroll",
@@ -81,7 +81,7 @@ class STDiTConfig:
     video_channels: int = 16
     audio_channels: int = 64
     patch: int = 2  # side of a video token in latents
-    pairs: int = 4
+    depth: int = 4  # pairs of a spatial and a temporal block
     width: int = 192
     heads: int = 6
     mlp_ratio: float = 4.0
@@ -272,7 +272,7 @@ class STDiT(nnx.Module):
         self.audio_place = linear(PLACE_FEATURES, c.audio_width, rngs)
         self.video_level = LevelEmbedding(c.width, c.text_width, rngs)
         self.audio_level = LevelEmbedding(c.audio_width, c.text_width, rngs)
-        self.pairs = init_stack(functools.partial(Pair, c), c.pairs, rngs)
+        self.pairs = init_stack(functools.partial(Pair, c), c.depth, rngs)
         self.video_head = Head(c.width, c.patch**2 * c.video_channels, rngs)
         self.audio_head = Head(c.audio_width, c.audio_channels, rngs)
 
@@ -345,7 +345,7 @@ class STDiT(nnx.Module):
             self.pairs,
             step,
             (v, a),
-            jnp.arange(c.pairs),
+            jnp.arange(c.depth),
             remat=c.remat,
             unroll=c.unroll,
             weights=weights,

@@ -246,7 +246,7 @@ class Pipeline:
         )
         # nothing for text guidance to pull towards
         if not text["mask"].any() and not negative["mask"].any():
-            guidance = dataclasses.replace(config.guidance, text=1.0, picture=None, sound=None)
+            guidance = dataclasses.replace(config.guidance, text=1.0, video=None, audio=None)
             config = dataclasses.replace(config, guidance=guidance)
         latents = sample(
             self.model, keys, shapes, start, given, text, negative, times, config, progress

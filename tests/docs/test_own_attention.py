@@ -20,7 +20,7 @@ from sora_jax.registry import forget_file, load_module, user_modules
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_attention.py"
 SMALL = {
-    **{"pairs": 1, "width": 16, "heads": 2, "audio_width": 8, "audio_heads": 2, "text_width": 8},
+    **{"depth": 1, "width": 16, "heads": 2, "audio_width": 8, "audio_heads": 2, "text_width": 8},
     **{"text_heads": 2, "exchange_width": 8, "exchange_heads": 2, "text_layers": 1},
 }
 

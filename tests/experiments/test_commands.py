@@ -45,7 +45,7 @@ def test_a_registered_configuration_is_given_by_its_name(tmp_path):
         "@CONFIGS.register\n"
         "def thin():\n"
         "    config = playhouse_nano.get_config()\n"
-        "    config.model.pairs = 1\n"
+        "    config.model.depth = 1\n"
         "    return config\n"
     )
     imported = f"--import={tmp_path}/mine.py"

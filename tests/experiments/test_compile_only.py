@@ -123,7 +123,7 @@ def test_out_of_memory_says_how_much_and_what_removes_it(remat, batch, mesh, rem
 @pytest.mark.slow
 def test_a_small_run_on_a_small_slice(tmp_path):
     small = [
-        "--config.model.pairs=2",
+        "--config.model.depth=2",
         "--config.model.unroll=1",
         "--config.train.batch_size=8",
         "--config.optim.muon=False",

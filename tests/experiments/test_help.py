@@ -46,10 +46,10 @@ def test_help_tells_all_and_is_no_error(name):
 
 
 def test_help_lists_the_keys_of_a_config():
-    done = run("describe", NANO, "--config.model.pairs=9", "--help")
+    done = run("describe", NANO, "--config.model.depth=9", "--help")
     assert (
         done.returncode == 0
-        and "\n  --config.model.pairs=9\n" in done.stdout
+        and "\n  --config.model.depth=9\n" in done.stdout
         and "\n  --config.optim.lr=0.0" in done.stdout
     )
 
@@ -59,7 +59,9 @@ def test_help_lists_the_keys_of_a_config():
     [
         (("train",), "--workdir is missing"),
         (("describe", "--config=absent.py", "--help"), "--config cannot be read"),
-        (("describe", NANO, "--config.model.pears=9", "--help"), "did you mean 'pairs'"),
+        (("describe", NANO, "--config.model.dept=9", "--help"), "did you mean 'depth'"),
+        (("describe", NANO, "--config.model.pairs=9"), "called --config.model.depth now"),
+        (("sample", "--guidance_picture=2"), "--guidance_picture is called --guidance_video now"),
         (("describe", "--batch=9"), "Unknown command line flag 'batch'"),
     ],
 )

@@ -18,7 +18,7 @@ TOKENIZER = (
 )
 MODEL = (
     "train.steps=4,train.batch_size=2,train.log_every=1,"
-    "model.pairs=1,model.width=48,model.heads=2,model.dtype=float32"
+    "model.depth=1,model.width=48,model.heads=2,model.dtype=float32"
 )
 
 

@@ -134,7 +134,7 @@ def test_guidance_is_its_equation():
         value = jnp.where(couple == 0, 5.0, jnp.where(texts["mask"].any(1), 1.0, 0.0))
         return {m: jnp.zeros_like(z) + expand(value, z) for m, z in latents.items()}
 
-    both = Guidance(3.0), Guidance(3.0, sound=1.0), Guidance(2.0, picture=4.0)
+    both = Guidance(3.0), Guidance(3.0, audio=1.0), Guidance(2.0, video=4.0)
     for guidance in (PLAIN, *both, Guidance(1.0, couple=1.5), Guidance(3.0, couple=2.0)):
         z, _, _ = run(model, batch=2, config=SamplerConfig(steps=3, guidance=guidance))
         for m in z:

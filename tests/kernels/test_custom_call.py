@@ -83,7 +83,7 @@ def step():
     from sora_jax.training.step import make_step
     from sora_jax.modality import FORMATS
 
-    config, form = dataclasses.replace(PRESETS["nano"], pairs=2), FORMATS["nano"]
+    config, form = dataclasses.replace(PRESETS["nano"], depth=2), FORMATS["nano"]
     params, merge = split_module(nnx.eval_shape(lambda: STDiT(config, nnx.Rngs(0))))
     optimizer = make_optimizer(OptimConfig(), 100)
     times = {m: jnp.asarray(t, jnp.float32) for m, t in form.latent_times().items()}

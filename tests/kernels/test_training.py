@@ -20,7 +20,7 @@ from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig, vide
 MODEL = STDiTConfig(
     video_channels=4,
     audio_channels=4,
-    pairs=1,
+    depth=1,
     width=32,
     heads=2,
     mlp_ratio=2.0,

@@ -9,7 +9,7 @@ from sora_jax.errors import UserError
 from sora_jax.models.attention_patterns import ATTENTION, pure
 from sora_jax.models.st_dit import STDiT, STDiTConfig
 
-SMALL = {"pairs": 1, "width": 16, "heads": 2, "text_layers": 1}
+SMALL = {"depth": 1, "width": 16, "heads": 2, "text_layers": 1}
 
 
 def array(tokens):

@@ -21,7 +21,7 @@ from sora_jax.nn.rope import SECONDS, angles
 TINY = STDiTConfig(
     video_channels=3,
     audio_channels=5,
-    pairs=2,
+    depth=2,
     width=16,
     heads=2,
     mlp_ratio=2.0,
@@ -150,7 +150,7 @@ def test_windows_reach_their_window_then_its_shifted_neighbours():
     """Windows of 2 frames x 1 row x 2 columns: one pair reaches frames 0-1 and columns 2-3, the
     shifted second reaches beyond.
     """
-    config = dataclasses.replace(TINY, attention="window", window=(2, 1, 2), pairs=1)
+    config = dataclasses.replace(TINY, attention="window", window=(2, 1, 2), depth=1)
     one = np.zeros((B, *GRID), bool)
     one[0, 0:2, 0, 2:] = True
     assert only(changes(bound(config, "space"), MOVED, 0.0)["video"], one)
@@ -159,7 +159,7 @@ def test_windows_reach_their_window_then_its_shifted_neighbours():
     two = np.zeros((B, *GRID), bool)
     two[0, 0:3, 0, 1:] = True
     assert only(
-        changes(bound(dataclasses.replace(config, pairs=2), "space"), MOVED, 0.0)["video"], two
+        changes(bound(dataclasses.replace(config, depth=2), "space"), MOVED, 0.0)["video"], two
     )
 
 

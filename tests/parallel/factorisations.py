@@ -29,7 +29,7 @@ FORM = ClipFormat(17, 8, 64)
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 CONFIG = dataclasses.replace(
     PRESETS["nano"],
-    pairs=1,
+    depth=1,
     width=64,
     heads=8,
     mlp_ratio=2.0,

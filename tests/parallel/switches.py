@@ -23,7 +23,7 @@ PAIRS = 3
 def main():
     mesh = MeshConfig(data=2, seq=4).make()
     params, merge = split_module(
-        nnx.eval_shape(lambda: STDiT(dataclasses.replace(CONFIG, pairs=PAIRS), nnx.Rngs(0)))
+        nnx.eval_shape(lambda: STDiT(dataclasses.replace(CONFIG, depth=PAIRS), nnx.Rngs(0)))
     )
     batch = example(2)
     times = {name: np.asarray(t, np.float32) for name, t in FORM.latent_times().items()}

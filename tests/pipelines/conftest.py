@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
     """A folder with nano.safetensors, video.safetensors and audio.safetensors."""
     path = tmp_path_factory.mktemp("weights")
     model = STDiTConfig(
-        pairs=1,
+        depth=1,
         width=32,
         heads=2,
         mlp_ratio=1.0,

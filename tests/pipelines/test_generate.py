@@ -173,8 +173,8 @@ def test_requests_that_cannot_be_met(pipeline, clip):
             "guidance text=nan is not a finite",
         ),
         (
-            Request(PROMPT, sampler=SamplerConfig(steps=1, guidance=Guidance(sound=math.inf))),
-            "guidance sound=inf is not a finite",
+            Request(PROMPT, sampler=SamplerConfig(steps=1, guidance=Guidance(audio=math.inf))),
+            "guidance audio=inf is not a finite",
         ),
     ):
         with pytest.raises(UserError, match=words):

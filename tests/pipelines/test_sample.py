@@ -70,7 +70,7 @@ def test_a_prompt_writes_a_clip_a_sheet_and_a_record(command, tmp_path, capsys):
         "--num_samples=2",
         "--seed=7",
         "--guidance=3",
-        "--guidance_sound=1.5",
+        "--guidance_audio=1.5",
         "--sampler=heun",
     )
     assert names == sorted(

@@ -76,7 +76,7 @@ def test_one_line_errors(values, message):
         (STDiTConfig, {"exchange_heads": 0}, "exchange_heads=0"),
         (STDiTConfig, {"text_width": 0}, "text_width=0 .* give for example text_width=8"),
         (STDiTConfig, {"patch": 0}, "patch=0; give at least 1"),
-        (STDiTConfig, {"pairs": 0}, "pairs=0; give at least 1"),
+        (STDiTConfig, {"depth": 0}, "depth=0; give at least 1"),
         (STDiTConfig, {"vocabulary": 1}, "vocabulary=1; give at least 2"),
         (STDiTConfig, {"dtype": "float13"}, "dtype='float13'; use"),
         (STDiTConfig, {"mlp_ratio": -1.0}, "mlp_ratio=-1.0"),

@@ -6,7 +6,7 @@ from sora_jax.errors import UserError
 from sora_jax.registry import CONFIGS
 from sora_jax.training.configs import load_run
 
-VALUES = {"model": {"pairs": 1}, "train": {"steps": 3}}
+VALUES = {"model": {"depth": 1}, "train": {"steps": 3}}
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from sora_jax.tree import flatten
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
-    "pairs=1",
+    "depth=1",
     "width=48",
     "heads=2",
     "audio_width=32",
