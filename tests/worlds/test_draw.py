@@ -12,7 +12,7 @@ from sora_jax.worlds.playhouse.draw import CLIP_SECONDS, draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.room import CLEAR_GAP, QUIET_END
 from sora_jax.worlds.playhouse.spec import Scene
-from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.stream import Stream, noise
 
 
 def digest(split, indices):
@@ -59,6 +59,26 @@ def test_stream_is_uniform_and_keyed():
     assert (words == words[0]).all()  # the key decides
     draws = [Stream(7, i).uniform() for i in range(2000)]  # neighbouring keys are independent
     assert abs(np.mean(draws) - 0.5) < 0.03 and abs(np.corrcoef(draws[:-1], draws[1:])[0, 1]) < 0.08
+
+
+def test_every_draw_takes_one_word_within_its_range():
+    draws = {
+        "word": (lambda s: s.word() / 2**64, 1.0),
+        "uniform": (lambda s: s.uniform(-2.0, 6.0) + 2.0, 8.0),
+        "integer": (lambda s: s.integer(7), 7),
+        "choice": (lambda s: s.choice(range(5)), 5),
+        "weighted": (lambda s: s.choice((0, 1, 2), (1.0, 0.0, 3.0)), 3),
+    }
+    for name, (one, end) in draws.items():
+        stream, words = Stream(3), Stream(3)
+        drawn = [one(stream) for _ in range(1000)]
+        assert min(drawn) >= 0 and max(drawn) < end, name
+        for _ in range(1000):
+            words.word()
+        assert stream.word() == words.word(), name
+    assert 1 not in drawn and 0.7 < drawn.count(2) / 1000 < 0.8
+    numbers = Stream(5, 6)
+    np.testing.assert_array_equal(noise(40, 5, 6), [2 * numbers.uniform() - 1 for _ in range(40)])
 
 
 def test_scene_survives_json():
