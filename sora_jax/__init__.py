@@ -32,13 +32,14 @@ _MODULES = {
     "UserError": "errors",
     "draw": "worlds.playhouse.draw",
     "evaluate": "evaluation.run",
+    "fit_clip": "media",
     "load_pipeline": "pipelines.load",
     "load_run": "training.configs",
     "read_clip": "oracles.reading",
     "read_video": "media",
     "render": "worlds.playhouse.takes",
     "train": "training.train",
-    "write_mp4": "media",
+    "write_mp4": "mp4",
 }
 __all__ = [*_MODULES, "__version__"]
 

@@ -5,12 +5,13 @@ from sora_jax.errors import UserError as UserError
 from sora_jax.evaluation.run import evaluate as evaluate
 from sora_jax.flow.guidance import Guidance as Guidance
 from sora_jax.flow.sampler import SamplerConfig as SamplerConfig
+from sora_jax.media import fit_clip as fit_clip
 from sora_jax.media import read_video as read_video
-from sora_jax.media import write_mp4 as write_mp4
 from sora_jax.modality import FORMATS as FORMATS
 from sora_jax.modality import ClipFormat as ClipFormat
 from sora_jax.models.st_dit import STDiT as STDiT
 from sora_jax.models.st_dit import STDiTConfig as STDiTConfig
+from sora_jax.mp4 import write_mp4 as write_mp4
 from sora_jax.oracles.catalogue import ORACLES as ORACLES
 from sora_jax.oracles.reading import read_clip as read_clip
 from sora_jax.pipelines.generate import Pipeline as Pipeline

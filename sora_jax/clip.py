@@ -1,7 +1,12 @@
 """A clip, pictures with sound: worlds render it, pipelines return it, oracles read it."""
 
+import base64
 import dataclasses
+import html
+import os
+import tempfile
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
@@ -38,6 +43,36 @@ class Clip:
     def seconds(self) -> float:
         """Length of the picture."""
         return float(len(self.frames) / self.fps)
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Writes out.mp4, h264 and aac, in place of an older one; returns the path.
+
+        Raises UserError where it cannot be written.
+        """
+        from sora_jax.mp4 import write_mp4  # PyAV, which a machine that only trains may lack
+
+        write_mp4(path, self)
+        return Path(path)
+
+    def _repr_html_(self) -> str:
+        """For notebooks: a player, and the notes."""
+        return f"<div>{self._player()}{self._notes()}</div>"
+
+    def _player(self) -> str:
+        """HTML of a player, or a line that says why there is none."""
+        from sora_jax.mp4 import write_mp4
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "clip.mp4"
+            try:
+                write_mp4(path, self)
+            except UserError as error:
+                return f"<p>no player: {html.escape(str(error))}</p>"
+            source = f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        return f'<video controls loop width="320" src="{source}"></video>'
+
+    def _notes(self) -> str:
+        return "".join(f"<p>note: {html.escape(note)}</p>" for note in self.notes)
 
 
 def as_floats(frames: np.ndarray, what: str) -> np.ndarray:

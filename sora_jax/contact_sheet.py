@@ -17,8 +17,8 @@ from PIL import Image
 from sora_jax import mel
 from sora_jax.clip import Clip
 from sora_jax.files import replacing
-from sora_jax.media import to_uint8
 from sora_jax.modality import SAMPLE_RATE
+from sora_jax.mp4 import to_uint8
 
 FRAMES_ON_A_LINE, MAX_LINES = 18, 4
 LINE_INCHES, MARGINS = 16.0, (0.7, 0.2)  # width of the frames; left and right of them

@@ -1,4 +1,11 @@
-"""Errors that a user can cause and mend, told in one line without a traceback (`cli.run_main`)."""
+"""Errors that a user can cause and mend, told in one line without a traceback (`cli.run_main`).
+
+The functions of the public API raise UserError for values that they cannot work with. Constructors
+of configurations (`ClipFormat`, `STDiTConfig`, `Run`, ...) raise ValueError, as Python's do; where
+the values come from a file or a flag, `config.from_dict` makes it a UserError that names the key.
+"""
+
+from typing import Any
 
 
 class UserError(Exception):
@@ -15,6 +22,12 @@ class UserError(Exception):
     def __init__(self, message: str, *, field: str | None = None, code: str = "invalid"):
         super().__init__(message)
         self.message, self.field, self.code = message, field, code
+
+
+def expect(value: Any, kinds: type | tuple[type, ...], field: str, remedy: str) -> None:
+    """Raises UserError, which names the type that was given, unless `value` is one of `kinds`."""
+    if not isinstance(value, kinds):
+        raise UserError(f"{field} is a {type(value).__name__}; {remedy}", field=field)
 
 
 class Preempted(KeyboardInterrupt):

@@ -1,7 +1,7 @@
-"""Pictures and sound in and out of files: mp4 through PyAV, sound files, stills.
+"""Pictures and sound from files: videos and sound through PyAV, stills through Pillow.
 
-Look at `write_mp4` and `read_video` for files, `fit_clip` for what happens to a clip of any size,
-rate and length on its way into the model. `contact_sheet.py` draws a clip as one picture.
+`read_video` decodes a file; `fit_clip` makes a clip of any size, rate and length one of a format.
+`mp4.py` writes clips.
 
 A file's time 0 is the moment its first frame appears; sound is laid on that clock by its own time
 stamps, so a sound track that starts late is late here too. What a codec adds is gone: the priming
@@ -16,9 +16,7 @@ filter with zero phase (scipy.signal.resample_poly): an onset stays where it is.
 """
 
 import dataclasses
-import json
 import math
-from fractions import Fraction
 
 import av
 import numpy as np
@@ -27,12 +25,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sora_jax.clip import Clip
 from sora_jax.errors import UserError
-from sora_jax.files import replacing
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
+from sora_jax.mp4 import AAC_BLOCK, unreadable
 
-# the most that aac takes for mono at 16 kHz (6,144 bits in each block of 1,024 samples)
-AAC_BITS_PER_SECOND = 96_000
-AAC_BLOCK = 1024  # samples that aac encodes at a time
 # time stamps in webm are whole milliseconds: only a larger step is a gap in the sound
 GAP_SECONDS = 0.02
 SILENCE = 10 ** (-80 / 20)  # a sound track that never rises above -80 dBFS carries no sound
@@ -59,115 +54,6 @@ class Media:
     notes: tuple[str, ...] = ()
     # width and height in the file, where frames were reduced while decoding
     file_size: tuple[int, int] | None = None
-
-
-def to_uint8(frames: np.ndarray) -> np.ndarray:
-    """Frames of any shape, float in [0,1] or uint8, as uint8."""
-    frames = np.asarray(frames)
-    if frames.dtype == np.uint8:
-        return frames
-    return np.round(np.clip(np.nan_to_num(frames.astype(np.float32)), 0.0, 1.0) * 255.0).astype(
-        np.uint8
-    )
-
-
-def write_mp4(path, clip: Clip, metadata=None, crf=12) -> None:
-    """Write a clip as h264 + aac; the file appears whole under its name or not at all.
-
-    Args:
-      path: where; missing folders are made.
-      clip: odd sides are padded to even ones by repeating the last row or column (yuv420p needs
-        it). Without samples the file has no sound track.
-      metadata: strings (values that are not are written as JSON) saved as one JSON object in the
-        file's comment; `read_metadata` reads it.
-      crf: h264 quality, 0 (lossless) to 51. Small pictures need a low one: at 12 the halved colour
-        resolution of yuv420p, not h264, limits a 64-pixel clip (33 dB).
-
-    Raises: UserError where the file cannot be written.
-    """
-    frames = to_uint8(clip.frames)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
-        raise ValueError(f"frames of shape {frames.shape}: want [F,H,W,3] with F, H, W > 0")
-    frames = np.pad(
-        frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge"
-    )
-    comment = json.dumps(metadata or {}, ensure_ascii=False)
-    with replacing(path) as temporary:
-        _encode(temporary, frames, clip.samples, Fraction(clip.fps), comment, crf, clip.rate)
-
-
-def _encode(path, frames, samples, fps, comment, crf, sample_rate):
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        container.metadata["comment"] = comment
-        video = _stream(
-            container, "libx264", rate=fps, options={"crf": str(crf), "preset": "medium"}
-        )
-        video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        # Say which matrix made the yuv: players that guess take another one for large pictures.
-        # SMPTE 170M (BT.601), 16..235
-        video.codec_context.colorspace, video.codec_context.color_range = 6, 1
-        sound = None
-        if samples is not None:
-            samples = np.clip(np.nan_to_num(np.asarray(samples, np.float32)), -1.0, 1.0).reshape(
-                1, -1
-            )
-            sound = _stream(
-                container, "aac", rate=sample_rate, layout="mono", bit_rate=AAC_BITS_PER_SECOND
-            )
-        for i, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", interpolation="AREA")
-            frame.pts, frame.time_base = i, 1 / fps
-            container.mux(video.encode(frame))
-        container.mux(video.encode())
-        if sound is not None:
-            for start in range(0, samples.shape[1], AAC_BLOCK):
-                block = np.ascontiguousarray(samples[:, start : start + AAC_BLOCK])
-                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
-                frame.sample_rate, frame.pts, frame.time_base = (
-                    sample_rate,
-                    start,
-                    Fraction(1, sample_rate),
-                )
-                container.mux(sound.encode(frame))
-            container.mux(sound.encode())
-
-
-def _stream(container, codec: str, **options):
-    """A new stream of a file. Raises UserError where this PyAV cannot encode it."""
-    try:
-        return container.add_stream(codec, **options)
-    except av.codec.codec.UnknownCodecError:
-        raise UserError(
-            f"this PyAV {av.__version__} has no encoder {codec}; pip install --force-reinstall "
-            "--only-binary=:all: av, whose wheels have it"
-        ) from None
-
-
-def read_metadata(path) -> dict:
-    """What `write_mp4` was given as metadata; {} for a file that is not ours.
-
-    Raises UserError for one that cannot be read.
-    """
-    try:
-        with av.open(str(path)) as container:
-            value = json.loads(container.metadata.get("comment", "{}"))
-    except json.JSONDecodeError:
-        return {}
-    except (OSError, av.FFmpegError) as error:
-        raise _unreadable(path, error) from None
-    return value if isinstance(value, dict) else {}
-
-
-def _unreadable(path, error) -> UserError:
-    reason = (
-        "no such file"
-        if isinstance(error, FileNotFoundError)
-        else getattr(error, "strerror", None) or str(error)
-    )
-    return UserError(
-        f"cannot read {path}: {reason}; give a video, sound or picture file that plays"
-    )
 
 
 def read_video(
@@ -198,7 +84,7 @@ def read_video(
                         f"its sound cannot be decoded ({error.strerror or error}): taken as silent"
                     )
     except (OSError, av.FFmpegError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     return Media(frames, times, samples, rate, end - start, tuple(notes), size)
 
 
@@ -353,7 +239,7 @@ def read_sound(path) -> tuple[np.ndarray, int]:
             rate, stated = stream.codec_context.sample_rate, stream.duration
             whole = round(float(stated * stream.time_base) * rate) if stated else None
     except (OSError, av.FFmpegError, ValueError) as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if not blocks:
         raise UserError(f"cannot read {path}: no sound can be decoded; give a file that plays")
     samples = np.concatenate(blocks)

@@ -17,6 +17,8 @@ import dataclasses
 
 import numpy as np
 
+from sora_jax.registry import Registry
+
 SAMPLE_RATE = 16_000  # audio samples per second
 AUDIO_LATENT_RATE = 25  # audio latents per second
 SAMPLES_PER_LATENT = SAMPLE_RATE // AUDIO_LATENT_RATE  # 640
@@ -90,10 +92,9 @@ class ClipFormat:
         return dataclasses.asdict(self)
 
 
+FORMATS: Registry[ClipFormat] = Registry("format")
+FORMATS["nano"] = ClipFormat(17, 8, 64)
+FORMATS["S"] = ClipFormat(33, 16, 64)
 # PhyWorld gives three frames and asks for 29, so each has a latent of its own.
-FORMATS = {
-    "nano": ClipFormat(17, 8, 64),
-    "S": ClipFormat(33, 16, 64),
-    "phyworld": ClipFormat(32, 10, 64, 1),
-    "XL": ClipFormat(61, 16, 512),
-}
+FORMATS["phyworld"] = ClipFormat(32, 10, 64, 1)
+FORMATS["XL"] = ClipFormat(61, 16, 512)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sora_jax import media
+from sora_jax import media, mp4
 from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
@@ -62,7 +62,7 @@ def encode(
         video = file.add_stream(video_codec, rate=fps, options=options or {})
         video.width, video.height, video.pix_fmt = clip.shape[2], clip.shape[1], "yuv420p"
         audio = file.add_stream(audio_codec, rate=rate, layout=layout) if audio_codec else None
-        for picture in media.to_uint8(clip):
+        for picture in mp4.to_uint8(clip):
             file.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         file.mux(video.encode())
         if audio is not None:
@@ -91,9 +91,9 @@ def test_mp4_round_trip(tmp_path):
     sound = impacts(onsets, NANO.samples)
     notes = {"prompt": 'a "red" ball; größer', "fingerprint": "0123456789ab", "seed": "7"}
     path = tmp_path / "new" / "clip.mp4"
-    media.write_mp4(path, Clip(clip, sound, NANO.fps), notes)
+    mp4.write_mp4(path, Clip(clip, sound, NANO.fps), notes)
     assert os.listdir(path.parent) == ["clip.mp4"]
-    assert media.read_metadata(path) == notes
+    assert mp4.read_metadata(path) == notes
 
     back = media.read_video(path)
     assert back.frames.shape == clip.shape and back.frames.dtype == np.uint8
@@ -114,18 +114,18 @@ def test_mp4_round_trip(tmp_path):
 
     fitted = media.fit_clip(back, NANO)
     assert fitted.notes == () and fitted.samples is not None
-    np.testing.assert_array_equal(media.to_uint8(fitted.frames), back.frames)
+    np.testing.assert_array_equal(mp4.to_uint8(fitted.frames), back.frames)
 
 
 def test_sound_begins_at_once(tmp_path):
     tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(NANO.samples) / SAMPLE_RATE)
-    media.write_mp4(tmp_path / "tone.mp4", Clip(ball_clip(), tone, 8))
+    mp4.write_mp4(tmp_path / "tone.mp4", Clip(ball_clip(), tone, 8))
     assert np.abs(media.read_video(tmp_path / "tone.mp4").samples[:, 0] - tone)[:4000].max() < 0.1
 
 
 def test_colours_survive(tmp_path):
     flat = np.broadcast_to(np.array((0.12, 0.32, 0.88), np.float32), (5, 64, 64, 3))
-    media.write_mp4(tmp_path / "blue.mp4", Clip(flat, None, 8))
+    mp4.write_mp4(tmp_path / "blue.mp4", Clip(flat, None, 8))
     assert np.abs(media.read_video(tmp_path / "blue.mp4").frames / 255.0 - flat).max() < 0.015
 
 
@@ -136,7 +136,7 @@ def test_a_large_video_of_another_matrix_keeps_its_colours(tmp_path):
         video = file.add_stream("libx264", rate=24, options={"crf": "10"})
         video.width, video.height, video.pix_fmt = 1280, 720, "yuv420p"
         video.codec_context.colorspace, video.codec_context.color_range = 1, 1
-        for picture in media.to_uint8(red):
+        for picture in mp4.to_uint8(red):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             file.mux(video.encode(frame.reformat(format="yuv420p", dst_colorspace="ITU709")))
         file.mux(video.encode())
@@ -145,7 +145,7 @@ def test_a_large_video_of_another_matrix_keeps_its_colours(tmp_path):
 
 def test_silent_and_odd_sizes(tmp_path):
     clip = ball_clip(9, 63, 65)
-    media.write_mp4(tmp_path / "odd.mp4", Clip(media.to_uint8(clip), None, 16))
+    mp4.write_mp4(tmp_path / "odd.mp4", Clip(mp4.to_uint8(clip), None, 16))
     back = media.read_video(tmp_path / "odd.mp4")
     assert back.samples is None and back.frames.shape == (9, 64, 66, 3)
     assert np.square(back.frames[:, :63, :65] / 255.0 - clip).mean() < 1e-3
@@ -155,7 +155,7 @@ def test_silent_and_odd_sizes(tmp_path):
 
 
 def test_a_silent_track_is_no_sound(tmp_path):
-    media.write_mp4(tmp_path / "mute.mp4", Clip(ball_clip(), np.zeros(NANO.samples, np.float32), 8))
+    mp4.write_mp4(tmp_path / "mute.mp4", Clip(ball_clip(), np.zeros(NANO.samples, np.float32), 8))
     fitted = media.fit_clip(media.read_video(tmp_path / "mute.mp4"), NANO)
     assert fitted.samples is None and "its sound track is silent" in fitted.notes
 
@@ -219,9 +219,7 @@ def test_sound_that_starts_late_stays_late(tmp_path):
 
 def test_windows_of_a_long_file(tmp_path):
     clip = ball_clip(64)
-    media.write_mp4(
-        tmp_path / "long.mp4", Clip(clip, impacts((1.0, 5.0), 8 * SAMPLE_RATE), 8), crf=4
-    )
+    mp4.write_mp4(tmp_path / "long.mp4", Clip(clip, impacts((1.0, 5.0), 8 * SAMPLE_RATE), 8), crf=4)
     window = media.read_video(tmp_path / "long.mp4", start=4.25, seconds=2.125)
     assert window.times[0] == pytest.approx(0) and len(window.frames) == 17
     for i in (0, 16):
@@ -234,7 +232,7 @@ def test_windows_of_a_long_file(tmp_path):
 
 
 def test_a_short_file_is_held(tmp_path):
-    media.write_mp4(tmp_path / "short.mp4", Clip(ball_clip(4), impacts((0.1,), 8000), 8))
+    mp4.write_mp4(tmp_path / "short.mp4", Clip(ball_clip(4), impacts((0.1,), 8000), 8))
     fitted = media.fit_clip(media.read_video(tmp_path / "short.mp4"), NANO)
     np.testing.assert_array_equal(fitted.frames[3], fitted.frames[16])
     assert not fitted.samples[8000:].any() and fitted.samples[1600:3000].any()
@@ -243,7 +241,7 @@ def test_a_short_file_is_held(tmp_path):
 
 def test_unreadable_files_end_in_one_line(tmp_path):
     whole = tmp_path / "whole.mp4"
-    media.write_mp4(
+    mp4.write_mp4(
         whole, Clip(np.random.default_rng(0).random((24, 64, 64, 3)), impacts((0.5,), 48000), 8)
     )
     (tmp_path / "garbage.mp4").write_bytes(np.random.default_rng(0).bytes(4000))
@@ -257,7 +255,7 @@ def test_unreadable_files_end_in_one_line(tmp_path):
         assert name in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UserError, match="ends after"):
         media.read_video(tmp_path / "cut.mp4")
-    for read in (media.read_metadata, media.read_sound, lambda path: media.read_image(path, 64)):
+    for read in (mp4.read_metadata, media.read_sound, lambda path: media.read_image(path, 64)):
         with pytest.raises(UserError):
             read(tmp_path / "garbage.mp4")
     with pytest.raises(UserError, match="no picture"):
@@ -274,18 +272,18 @@ def test_unreadable_files_end_in_one_line(tmp_path):
 def test_nothing_is_left_where_writing_fails(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot write"):
-        media.write_mp4(tmp_path / "file" / "clip.mp4", Clip(ball_clip(), None, 8))
+        mp4.write_mp4(tmp_path / "file" / "clip.mp4", Clip(ball_clip(), None, 8))
     (tmp_path / "taken.mp4").mkdir()
     with pytest.raises(UserError, match="cannot write"):
-        media.write_mp4(tmp_path / "taken.mp4", Clip(ball_clip(), None, 8))
+        mp4.write_mp4(tmp_path / "taken.mp4", Clip(ball_clip(), None, 8))
     assert sorted(os.listdir(tmp_path)) == ["file", "taken.mp4"]
 
 
 def test_images(tmp_path):
-    picture = media.to_uint8(ball_clip(1)[0])
+    picture = mp4.to_uint8(ball_clip(1)[0])
     Image.fromarray(picture).save(tmp_path / "same.png")
     image, notes = media.read_image(tmp_path / "same.png", 64)
-    np.testing.assert_array_equal(media.to_uint8(image), picture)
+    np.testing.assert_array_equal(mp4.to_uint8(image), picture)
     assert notes == () and image.dtype == np.float32
     Image.fromarray(picture).resize((200, 100)).save(tmp_path / "wide.jpg")
     image, notes = media.read_image(tmp_path / "wide.jpg", 64)
@@ -311,7 +309,7 @@ def test_padding_of_the_codec_is_cut(tmp_path):
     """aac holds whole blocks of 1,024 samples; 34,000 are not, and what the last block adds is not
     the clip's sound.
     """
-    media.write_mp4(tmp_path / "clip.mp4", Clip(ball_clip(), impacts((1.0,), NANO.samples), 8))
+    mp4.write_mp4(tmp_path / "clip.mp4", Clip(ball_clip(), impacts((1.0,), NANO.samples), 8))
     samples, rate = media.read_sound(tmp_path / "clip.mp4")
     assert (samples.shape, rate) == ((NANO.samples, 1), SAMPLE_RATE)
     assert media.fit_sound(samples, rate, NANO.samples)[1] == []

@@ -15,8 +15,8 @@ import sora_jax
 NAMES = {
     *("load_pipeline", "Pipeline", "Request", "SamplerConfig", "Guidance", "Clip", "ClipFormat"),
     *("FORMATS", "STDiT", "STDiTConfig", "Run", "load_run", "train", "evaluate"),
-    *("draw", "render", "FAMILIES", "ORACLES", "read_clip", "read_video", "write_mp4"),
-    *("UserError", "__version__"),
+    *("draw", "render", "FAMILIES", "ORACLES", "read_clip", "read_video", "fit_clip"),
+    *("write_mp4", "UserError", "__version__"),
 }
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from sora_jax import files, media
+from sora_jax import files, media, mp4
 from sora_jax.data.digest import digest
 from sora_jax.data.tfds_sets import make_builder, open_source, prepare
 from sora_jax.errors import UserError
@@ -244,7 +244,7 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
                 yield (
                     key,
                     {
-                        "frames": media.to_uint8(clip.frames),
+                        "frames": mp4.to_uint8(clip.frames),
                         "samples": np.round(samples * 32767.0).astype(np.int16),
                         "has_audio": not silent,
                         "captions": captions,

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from sora_jax import media
+from sora_jax import media, mp4
 from sora_jax.oracles import examples
 from sora_jax.oracles.examples import AUDIO, VIDEO, Example, render_takes
 from sora_jax.worlds.playhouse.draw import Take
@@ -122,7 +122,7 @@ def _through_file(medium: str, crf: int, clips: list[Example]) -> list[Example]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
         for c in clips:
-            media.write_mp4(path, c, crf=crf)
+            mp4.write_mp4(path, c, crf=crf)
             read = media.fit_clip(media.read_video(path), c.format)
             if medium == VIDEO:
                 out.append(dataclasses.replace(c, frames=read.frames))

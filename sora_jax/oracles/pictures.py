@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from sora_jax import files
-from sora_jax.media import to_uint8
+from sora_jax.mp4 import to_uint8
 from sora_jax.oracles.tracker import EXTENT, Track
 from sora_jax.worlds.playhouse.spec import pixels_per_metre, to_pixels
 

@@ -3,25 +3,29 @@
 import dataclasses
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sora_jax import media
+from sora_jax import media, mp4
 from sora_jax.pipelines import sidecar
-from sora_jax.pipelines.generate import Generated, Pipeline, decode_chunk
+from sora_jax.pipelines.codec import decode_chunk
+from sora_jax.pipelines.generated import Generated
+
+if TYPE_CHECKING:
+    from sora_jax.pipelines.generate import Pipeline
 
 TOKENIZERS = ("video_tokenizer", "audio_tokenizer")
 
 
-def open_clip(path: str | os.PathLike, pipeline: Pipeline) -> Generated:
+def open_clip(path: str | os.PathLike, pipeline: "Pipeline") -> Generated:
     """A clip from an mp4: from its sidecar if that fits, else encoded; notes say which.
 
     Raises UserError if unreadable.
     """
-    stated = media.read_metadata(path)
+    stated = mp4.read_metadata(path)
     try:
         return _from_sidecar(path, pipeline, stated.get("latents"))
     except sidecar.Unusable as reason:
@@ -29,7 +33,7 @@ def open_clip(path: str | os.PathLike, pipeline: Pipeline) -> Generated:
 
 
 def _encoded(
-    path: str | os.PathLike, pipeline: Pipeline, stated: dict[str, Any], reason: str
+    path: str | os.PathLike, pipeline: "Pipeline", stated: dict[str, Any], reason: str
 ) -> Generated:
     fps = pipeline.format.fps
     whole = media.read_video(path, short_side=2 * pipeline.format.size)
@@ -59,7 +63,7 @@ def _encoded(
     )
 
 
-def _from_sidecar(path: str | os.PathLike, pipeline: Pipeline, expected: str | None) -> Generated:
+def _from_sidecar(path: str | os.PathLike, pipeline: "Pipeline", expected: str | None) -> Generated:
     """Raises `sidecar.Unusable` where it does not fit the mp4 or the pipeline."""
     arrays, format, provenance = sidecar.read(sidecar.sidecar_path(path), expected)
     for name in TOKENIZERS:

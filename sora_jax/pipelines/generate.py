@@ -13,9 +13,10 @@ lightly noised, and put back unchanged afterwards. Files are read elsewhere (`si
 `sora_jax.media`).
 """
 
+import contextlib
 import dataclasses
-import functools
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,35 +24,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.clip import Clip, as_floats
-from sora_jax.errors import UserError
+from sora_jax.errors import UserError, expect
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig, sample
 from sora_jax.modality import AUDIO_CHANNELS, FORMATS, VIDEO_CHANNELS, ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
-from sora_jax.pipelines import windows
+from sora_jax.pipelines import codec, windows
 from sora_jax.pipelines.generated import Generated
+from sora_jax.pipelines.given import FILES, read_given
 from sora_jax.pipelines.request import Request
 from sora_jax.progress import Laps, Progress, StepCount
 
 HISTORY_LEVEL = 0.05  # start level of a continued clip's history; training draws it from [0, 0.1]
-
-
-@functools.partial(jax.jit, static_argnames="method")
-def _apply(tokenizer, x, method):
-    return getattr(tokenizer, method)(x)
-
-
-@functools.partial(jax.jit, static_argnames="num_samples")
-def _decode_audio(tokenizer, latents, num_samples):
-    return tokenizer.decode(latents, num_samples)
-
-
-@jax.jit
-def decode_chunk(tokenizer, latents, cache):
-    """Compiled `tokenizer.decode_chunk`: latents [B, t, ...] and the state before them -> frames
-    and the state after them.
-    """
-    return tokenizer.decode_chunk(latents, cache)
 
 
 class Pipeline:
@@ -106,7 +90,7 @@ class Pipeline:
             steps, guidance: of the sampler; by default 30 and 2.
             sampler: all of its settings, in place of these two.
             given: further fields of `Request`: first_frame, given_video, given_audio, continued
-                with seconds, negative_prompt.
+                with seconds, negative_prompt. The path of a file is read and fitted to the format.
 
         Returns: the clip. A notebook shows it; `clip.verdict` says fact by fact whether it is what
         was asked, `clip.notes` what to know of it.
@@ -114,15 +98,20 @@ class Pipeline:
         Raises UserError as `generate` does, and for a sampler with steps or guidance.
         """
         if sampler is None:
-            text = 2.0 if guidance is None else guidance
-            sampler = SamplerConfig(steps=steps or 30, guidance=Guidance(text=text))
+            text = Guidance() if guidance is None else Guidance(text=guidance)
+            sampler = SamplerConfig(steps=30 if steps is None else steps, guidance=text)
         elif steps is not None or guidance is not None:
-            raise UserError("a sampler says steps and guidance itself; give one or the other")
-        request = Request(prompt, seed=seed, sampler=sampler, **given)
-        if not progress:
-            return self.generate(request)
-        with Progress().job(prompt or request.task) as show:
-            return self.generate(request, show)
+            raise UserError(
+                "a sampler says steps and guidance itself; give one or the other", field="sampler"
+            )
+        paths = {n: given[n] for n in FILES if isinstance(given.get(n), (str, os.PathLike))}
+        read, notes = read_given(self, **paths)
+        request = Request(prompt, seed=seed, sampler=sampler, **given | read)
+        self.check(request)
+        show = Progress().job(prompt or request.task) if progress else contextlib.nullcontext()
+        with show as on_progress:
+            clip = self.generate(request, on_progress)
+        return dataclasses.replace(clip, notes=(*notes, *clip.notes))
 
     def generate(
         self, request: Request, on_progress: Callable[[int, int], object] | None = None
@@ -146,9 +135,13 @@ class Pipeline:
         if not requests:
             return []
         for request in requests:
+            expect(request, Request, "request", "give a Request; pipeline(prompt) takes texts")
             self.check(request)
             if request.sampler != requests[0].sampler:
-                raise ValueError("requests of one batch have one sampler setting")
+                raise UserError(
+                    "requests of one batch have one sampler setting; give several batches",
+                    field="sampler",
+                )
         fresh = [i for i, request in enumerate(requests) if request.continued is None]
         extended = [i for i, request in enumerate(requests) if request.continued is not None]
         counts = [1] if fresh else []
@@ -195,28 +188,46 @@ class Pipeline:
     def encode(self, clip: Clip) -> dict[str, np.ndarray]:
         """A clip of 1 + 4k frames, with sound -> latents {"video": [T, h, w, C], "audio":
         [N, C]}.
+
+        Raises UserError for another value, or a clip of another kind.
         """
+        remedy = "give a Clip, such as fit_clip(read_video(path), pipeline.format)"
+        expect(clip, Clip, "clip", remedy)
         if clip.samples is None:
-            raise UserError("the clip has no sound to encode; give it samples, zeros for silence")
+            raise UserError(
+                "the clip has no sound to encode; give it samples, zeros for silence", field="clip"
+            )
         group, count = self.format.frames_per_latent, len(clip.frames)
         if (count - 1) % group:
             raise UserError(
                 f"the clip has {count} frames; give 1 + {group}k, for example "
-                f"{count - (count - 1) % group}"
+                f"{count - (count - 1) % group}",
+                field="clip",
             )
-        frames = jnp.asarray(as_floats(clip.frames, "the clip"))[None]
-        video = _apply(self.video_tokenizer, frames, "encode")[0]
-        audio = _apply(self.audio_tokenizer, jnp.asarray(clip.samples, jnp.float32)[None], "encode")
-        audio = audio[0]
-        return {"video": np.asarray(video), "audio": np.asarray(audio)}
+        return {
+            "video": codec.encode(self.video_tokenizer, as_floats(clip.frames, "the clip")),
+            "audio": codec.encode(self.audio_tokenizer, clip.samples),
+        }
 
     def decode(self, latents: dict[str, np.ndarray]) -> Clip:
-        """Latents {"video": [T, h, w, C], "audio": [N, C]} -> the clip that they stand for."""
-        (frames,), _ = self._decode_video(np.asarray(latents["video"])[None])
-        samples = windows.stream_samples(len(latents["video"]), self.format)
-        audio = jnp.asarray(latents["audio"])[None]
-        sound = np.asarray(_decode_audio(self.audio_tokenizer, audio, samples)[0])
-        return Clip(frames, sound, self.format.fps)
+        """Latents {"video": [T, h, w, C], "audio": [N, C]} -> the clip that they stand for.
+
+        Raises UserError for arrays of other shapes.
+        """
+        expect(latents, Mapping, "latents", "give what encode returns")
+        for name, axes, channels in (("video", 4, VIDEO_CHANNELS), ("audio", 2, AUDIO_CHANNELS)):
+            shape = np.shape(latents.get(name, 0))
+            if len(shape) != axes or shape[-1] != channels or not all(shape):
+                raise UserError(
+                    f"latents {name} have the shape {shape}; give what encode returns, {axes} "
+                    f"axes of which the last holds {channels}",
+                    field="latents",
+                )
+        video, audio = (np.asarray(latents[name])[None] for name in ("video", "audio"))
+        (frames,), _ = codec.decode_video(self.video_tokenizer, video)
+        length = windows.stream_samples(video.shape[1], self.format)
+        (samples,) = codec.decode_audio(self.audio_tokenizer, audio, length)
+        return Clip(frames, samples, self.format.fps)
 
     def _text(self, texts: Sequence[str | None]) -> dict[str, jax.Array]:
         tokens, mask = self.text_tokenizer([text or "" for text in texts])
@@ -263,22 +274,18 @@ class Pipeline:
             if frames is not None:
                 frames = as_floats(frames, request.task)
                 frames = frames if frames.ndim == 4 else frames[None]
-                latents = np.asarray(
-                    _apply(self.video_tokenizer, jnp.asarray(frames)[None], "encode")[0]
-                )
+                latents = codec.encode(self.video_tokenizer, frames)
                 given["video"][i, : len(latents)] = latents
                 start["video"][i, : len(latents)] = 0
             if request.given_audio is not None:
-                given["audio"][i] = _apply(
-                    self.audio_tokenizer, jnp.asarray(request.given_audio)[None], "encode"
-                )[0]
+                given["audio"][i] = codec.encode(self.audio_tokenizer, request.given_audio)
                 start["audio"][i] = 0
         clock.lap("encode")
         keys = jnp.stack([jax.random.key(request.seed) for request in requests])
         latents = self._sample(requests, keys, start, given, form.latent_times(), progress)
         clock.lap("sample")
-        frames, caches = self._decode_video(latents["video"])
-        samples = np.asarray(_decode_audio(self.audio_tokenizer, latents["audio"], form.samples))
+        frames, caches = codec.decode_video(self.video_tokenizer, latents["video"])
+        samples = codec.decode_audio(self.audio_tokenizer, latents["audio"], form.samples)
         clock.lap("decode")
         clips = []
         for i, request in enumerate(requests):
@@ -335,27 +342,17 @@ class Pipeline:
         clock.lap("sample")
         cache = old.cache
         if cache is None:
-            _, (cache,) = self._decode_video(old.latents["video"][None])
-        new, (cache,) = self._decode_video(latents["video"][None, known:], cache)
-        frames = np.concatenate([old.frames, new[0]])
-        samples = windows.stream_samples(target, form)
-        samples = np.asarray(
-            _decode_audio(self.audio_tokenizer, jnp.asarray(latents["audio"])[None], samples)[0]
+            _, (cache,) = codec.decode_video(self.video_tokenizer, old.latents["video"][None])
+        (new,), (cache,) = codec.decode_video(
+            self.video_tokenizer, latents["video"][None, known:], cache
         )
+        frames = np.concatenate([as_floats(old.frames, "continued"), new])
+        length = windows.stream_samples(target, form)
+        (samples,) = codec.decode_audio(self.audio_tokenizer, latents["audio"][None], length)
         clock.lap("decode")
         return self._clip(
             request, frames, windows.join(old.samples, samples), latents, cache, clock
         )
-
-    def _decode_video(self, latents: np.ndarray, cache=None) -> tuple[np.ndarray, list[Any]]:
-        """latents [B, T, ...] after `cache` (None: from the beginning) -> frames float32 in [0, 1],
-        and every clip's cache.
-        """
-        frames, cache = decode_chunk(self.video_tokenizer, jnp.asarray(latents), cache)
-        caches = [
-            jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], cache) for i in range(len(latents))
-        ]
-        return np.clip(np.asarray(frames, np.float32), 0, 1), caches
 
     def _clip(self, request: Request, frames, samples, latents, cache, clock) -> Generated:
         made = {

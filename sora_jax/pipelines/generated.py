@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from sora_jax import media
 from sora_jax.clip import Clip
 from sora_jax.contact_sheet import contact_sheet
-from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.oracles.reading import Reading
 from sora_jax.pipelines import record
@@ -67,21 +65,9 @@ class Generated(Clip):
     def _repr_html_(self) -> str:
         """For notebooks: a player, the contact sheet, and the facts that were asked and seen."""
         with tempfile.TemporaryDirectory() as folder:
-            video, sheet = Path(folder) / "clip.mp4", Path(folder) / "clip.png"
-            try:
-                media.write_mp4(video, self)
-                player = (
-                    '<video controls loop width="320" src="data:video/mp4;base64,'
-                    f'{_base64(video)}"></video>'
-                )
-            except UserError as error:
-                player = f"<p>no player: {html.escape(str(error))}</p>"
-            contact_sheet(sheet, self, self.title, self.reading.seen, self.reading.heard)
-            picture = f'<img style="max-width:100%" src="data:image/png;base64,{_base64(sheet)}">'
-        notes = "".join(f"<p>note: {html.escape(note)}</p>" for note in self.notes)
+            path = Path(folder) / "clip.png"
+            contact_sheet(path, self, self.title, self.reading.seen, self.reading.heard)
+            source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+        sheet = f'<img style="max-width:100%" src="{source}">'
         facts = html.escape(record.facts_table(self.verdict))
-        return f"<div>{player}<br>{picture}{notes}<pre>{facts}</pre></div>"
-
-
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
+        return f"<div>{self._player()}<br>{sheet}{self._notes()}<pre>{facts}</pre></div>"

@@ -1,17 +1,20 @@
 """What is given beside a prompt, read from files: fields of a `Request`."""
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sora_jax import media
 from sora_jax.pipelines.continuation import open_clip
-from sora_jax.pipelines.generate import Pipeline
+
+if TYPE_CHECKING:
+    from sora_jax.pipelines.generate import Pipeline
 
 Path = str | os.PathLike | None
+FILES = ("first_frame", "given_video", "given_audio", "continued")  # fields that a file can give
 
 
 def read_given(
-    pipeline: Pipeline,
+    pipeline: "Pipeline",
     *,
     first_frame: Path = None,
     given_video: Path = None,

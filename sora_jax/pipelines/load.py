@@ -1,10 +1,11 @@
 """Pipelines from files of weights."""
 
 import os
+from types import NoneType
 
 from sora_jax import weights as weights_lib
 from sora_jax.compat import enable_compile_cache
-from sora_jax.errors import UserError
+from sora_jax.errors import UserError, expect
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.pipelines.generate import Pipeline
@@ -21,6 +22,9 @@ def load_pipeline(
 
     Raises UserError for one that is missing, foreign or unfit.
     """
+    paths = (model, video_tokenizer, audio_tokenizer)
+    for name, path in zip(("model", "video_tokenizer", "audio_tokenizer"), paths):
+        expect(path, (str, os.PathLike, NoneType), name, "give the path of a file of weights")
     enable_compile_cache()
     transformer, weights = weights_lib.load_model(model)
     video, video_weights = weights_lib.load_video_tokenizer(video_tokenizer)

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sora_jax import files, media
+from sora_jax import files, mp4
 from sora_jax.clip import Clip
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.errors import UserError
@@ -77,7 +77,7 @@ def write(path: str | os.PathLike, clip: Clip) -> dict[str, Any]:
     }
     read = time.perf_counter()
     sidecar.save(path.with_suffix(".latents.npz"), clip)
-    media.write_mp4(path, clip, made | {"latents": sidecar.digest(clip.latents)})
+    mp4.write_mp4(path, clip, made | {"latents": sidecar.digest(clip.latents)})
     contact_sheet(path.with_suffix(".png"), clip, clip.title, reading.seen, reading.heard)
     report["timings"] |= {
         "oracles": round(read - started, 4),

@@ -2,10 +2,13 @@
 
 import dataclasses
 import math
+from numbers import Integral, Real
+from types import NoneType
 
+import jax
 import numpy as np
 
-from sora_jax.errors import UserError
+from sora_jax.errors import UserError, expect
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
 from sora_jax.pipelines.generated import Generated
@@ -41,9 +44,10 @@ class Request:
         )
 
     def check(self, format: ClipFormat) -> None:
-        """Raises UserError for a request that contradicts itself or asks for nothing, ValueError
-        for arrays that are not of the pipeline's format.
+        """Raises UserError for a request that contradicts itself or asks for nothing, and for
+        values of another type or another format than the pipeline's.
         """
+        self._check_types()
         given = [
             name
             for name in ("continued", "first_frame", "given_video")
@@ -76,12 +80,6 @@ class Request:
                 f"most {LONGEST}; give for example 2",
                 field="seconds",
             )
-        for name, scale in dataclasses.asdict(self.sampler.guidance).items():
-            if scale is not None and not math.isfinite(scale):
-                raise UserError(
-                    f"guidance {name}={scale} is not a finite number; give for example 2",
-                    field="guidance",
-                )
         if self.continued is None and self.seconds != SECONDS:
             raise UserError(
                 f"seconds={self.seconds:g} says how much a continued clip grows; give continued, "
@@ -93,9 +91,10 @@ class Request:
         if first is not None and first.ndim == 4 and first.shape[1:] == (side, side, 3):
             group, count = format.frames_per_latent, len(first)
             if (count - 1) % group or not 0 < count < format.frames:
-                raise ValueError(
-                    f"{count} first frames: they are 1 + {group}k, and fewer than the clip's "
-                    f"{format.frames}"
+                raise UserError(
+                    f"{count} first frames: give 1 + {group}k, fewer than the clip's "
+                    f"{format.frames}",
+                    field="first_frame",
                 )
             first = first[0]
         wanted = {
@@ -105,6 +104,44 @@ class Request:
         }
         for name, (value, shape) in wanted.items():
             if value is not None and value.shape != shape:
-                raise ValueError(
-                    f"{name} has shape {value.shape}, and the pipeline's format needs {shape}"
+                raise UserError(
+                    f"{name} has the shape {value.shape}, and the pipeline's format needs "
+                    f"{shape}; give a file, which is fitted to it, or an array of that shape",
+                    field=name,
                 )
+
+    def _check_types(self) -> None:
+        if isinstance(self.prompt, (list, tuple)):
+            raise UserError(
+                "prompt is a list; give one text, or several requests to generate_batch",
+                field="prompt",
+            )
+        expect(self.prompt, (str, NoneType), "prompt", "give a text, or None for no text")
+        expect(self.negative_prompt, str, "negative_prompt", "give a text")
+        expect(self.seed, Integral, "seed", "give an integer")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"seed={self.seed}; give 0 to {2**32 - 1}", field="seed")
+        expect(self.sampler, SamplerConfig, "sampler", "give a SamplerConfig")
+        expect(self.sampler.steps, Integral, "steps", "give an integer")
+        if self.sampler.steps < 1:
+            raise UserError(f"steps={self.sampler.steps}; give at least 1", field="steps")
+        for name, scale in dataclasses.asdict(self.sampler.guidance).items():
+            if scale is None:
+                continue
+            expect(scale, Real, "guidance", "give a number")
+            if not math.isfinite(scale):
+                raise UserError(
+                    f"guidance {name}={scale} is not a finite number; give for example 2",
+                    field="guidance",
+                )
+        expect(self.seconds, Real, "seconds", "give a number")
+        for name in ("first_frame", "given_video", "given_audio"):
+            remedy = "give an array; given.read_given reads files"
+            if getattr(self, name) is not None:
+                expect(getattr(self, name), (np.ndarray, jax.Array), name, remedy)
+        expect(
+            self.continued,
+            (Generated, NoneType),
+            "continued",
+            "give a clip that a pipeline made; continuation.open_clip opens a file",
+        )

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sora_jax import media
+from sora_jax import mp4
 from sora_jax.clip import Clip
 from sora_jax.files import replacing
 from sora_jax.modality import ClipFormat
@@ -52,7 +52,7 @@ def save(path: str | os.PathLike, clip: Clip) -> None:
     arrays = {f"latents_{name}": np.asarray(x, np.float32) for name, x in clip.latents.items()}
     arrays |= {f"cache_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     arrays |= {
-        "frames": media.to_uint8(clip.frames),
+        "frames": mp4.to_uint8(clip.frames),
         "samples": np.asarray(clip.samples, np.float32),
     }
     # a file: numpy would add .npz to a name

@@ -16,6 +16,7 @@ import dataclasses
 
 import numpy as np
 
+from sora_jax.errors import UserError
 from sora_jax.modality import AUDIO_LATENT_RATE, SAMPLES_PER_LATENT, ClipFormat
 
 SEAM = 320  # samples over which an old soundtrack fades into its continuation (20 ms)
@@ -47,8 +48,10 @@ def next_window(latents: int, form: ClipFormat) -> Window:
     latents it has.
     """
     if form.video_latents < 3:
-        raise ValueError(
-            f"clips of {form.video_latents} latents are too short to overlap; 3 are needed"
+        raise UserError(
+            f"this model's clips of {form.video_latents} latents are too short to overlap, so none "
+            "can be continued; use a model of clips with at least 3",
+            field="continued",
         )
     # audio latents to a video latent, perhaps a fraction
     per_latent = form.frames_per_latent * AUDIO_LATENT_RATE / form.fps

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sora_jax import config as config_lib
-from sora_jax.errors import UserError
+from sora_jax.errors import UserError, expect
 from sora_jax.registry import CONFIGS
 from sora_jax.training.run import Run
 
@@ -54,6 +54,7 @@ def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = No
 
     Raises UserError for a configuration of something else, an unknown key or a wrong value.
     """
+    expect(config, (str, os.PathLike), "config", "give a file or the name of a configuration")
     values = read_values(config)
     if "model" not in values:
         raise UserError(f"{config} is of no model, only {', '.join(values)}; give one of a run")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sora_jax import media
+from sora_jax import mp4
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.errors import UserError
 from sora_jax.flow.guidance import Guidance
@@ -76,7 +76,7 @@ def preview(pipeline: Pipeline, config: SampleConfig, folder: Path) -> dict[str,
     sheets = {}
     for i, clip in enumerate(pipeline.generate_batch(requests)):
         name = f"clip_{i}"
-        media.write_mp4(folder / f"{name}.mp4", clip, clip.provenance)
+        mp4.write_mp4(folder / f"{name}.mp4", clip, clip.provenance)
         contact_sheet(folder / f"{name}.png", clip, requests[i].prompt)
         sheets[name] = np.asarray(Image.open(folder / f"{name}.png").convert("RGB"))
     return sheets

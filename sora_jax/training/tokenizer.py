@@ -16,13 +16,14 @@ from sora_jax import weights
 from sora_jax.compat import enable_compile_cache
 from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.data.tokenizer_clips import AUDIO, HELD_OUT, VIDEO, Clips, open_clips
+from sora_jax.environment import hardware
 from sora_jax.errors import UserError
 from sora_jax.evaluation.round_trip import boxes, pictures_through, psnr
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles.examples import render_takes
 from sora_jax.tokenizers import audio, video
 from sora_jax.training.loop import TrainConfig, fit
-from sora_jax.training.metrics import hardware, read, thin
+from sora_jax.training.metrics import read, thin
 from sora_jax.training.optim import OptimConfig, averaged_params, make_optimizer
 from sora_jax.training.run import ClipsConfig
 from sora_jax.training.state import new_state, split_module

@@ -16,6 +16,7 @@ from sora_jax import weights as weights_lib
 from sora_jax.compat import enable_compile_cache
 from sora_jax.data.latents.loader import make_loader
 from sora_jax.data.latents.record import open_set
+from sora_jax.errors import expect
 from sora_jax.models import cost
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.parallel import processes, topologies
@@ -68,6 +69,7 @@ def train(
             are not finite.
         KeyboardInterrupt: stopped by a signal, saved.
     """
+    expect(run, Run, "run", "give a Run; load_run reads a configuration")
     with contextlib.ExitStack() as stack:
         with processes.together():
             enable_compile_cache()

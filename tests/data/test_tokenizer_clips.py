@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from sora_jax import media
+from sora_jax import mp4
 from sora_jax.clip import Clip
 from sora_jax.data import tokenizer_clips, video_folder
 from sora_jax.data.named_sources import SOURCES, Selection
@@ -57,7 +57,7 @@ def test_video_clips_are_those_of_the_set(tmp_path):
     """Silent files teach the picture and not the sound."""
     for i in range(6):
         sound = None if i % 2 else 0.1 * (i + 1) * np.sin(np.arange(SMALL.samples) * 0.1)
-        media.write_mp4(
+        mp4.write_mp4(
             tmp_path / "videos" / f"{i}.mp4", Clip(np.full((5, 32, 32, 3), 0.15 * i), sound, 8)
         )
     directory = video_folder.built_set(tmp_path / "videos", tmp_path / "sets", SMALL)
@@ -94,7 +94,7 @@ def test_video_clips_are_those_of_the_set(tmp_path):
 
 def test_sound_needs_sound(tmp_path):
     for i in range(2):
-        media.write_mp4(
+        mp4.write_mp4(
             tmp_path / "videos" / f"{i}.mp4", Clip(np.full((5, 32, 32, 3), 0.15 * i), None, 8)
         )
     directory = video_folder.built_set(tmp_path / "videos", tmp_path / "sets", SMALL)
@@ -105,7 +105,7 @@ def test_sound_needs_sound(tmp_path):
 
 
 def test_one_video_cannot_be_held_out(tmp_path):
-    media.write_mp4(tmp_path / "videos" / "only.mp4", Clip(np.zeros((5, 32, 32, 3)), None, 8))
+    mp4.write_mp4(tmp_path / "videos" / "only.mp4", Clip(np.zeros((5, 32, 32, 3)), None, 8))
     directory = video_folder.built_set(tmp_path / "videos", tmp_path / "sets", SMALL)
     with pytest.raises(UserError, match="one video.*give two or more"):
         tokenizer_clips.video_clips(tokenizer_clips.VIDEO, directory)

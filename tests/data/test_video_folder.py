@@ -8,7 +8,7 @@ import os
 import numpy as np
 import pytest
 
-from sora_jax import media
+from sora_jax import mp4
 from sora_jax.clip import Clip
 from sora_jax.data import video_folder
 from sora_jax.data.video_folder import VideoFolderSource
@@ -38,11 +38,11 @@ def tone(seconds):
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("my videos")
     (folder / "deep" / "er").mkdir(parents=True)
-    media.write_mp4(folder / "long.mp4", Clip(noise(40, 48, 64, 0), tone(2.0), 20))
+    mp4.write_mp4(folder / "long.mp4", Clip(noise(40, 48, 64, 0), tone(2.0), 20))
     (folder / "long.txt").write_text("a soft picture\n\n  a   gradient \n")
-    media.write_mp4(folder / "deep" / "silent.mov", Clip(noise(8, 33, 31, 1), None, 8))
+    mp4.write_mp4(folder / "deep" / "silent.mov", Clip(noise(8, 33, 31, 1), None, 8))
     (folder / "deep" / "silent.json").write_text(json.dumps({"caption": "grüße"}), encoding="utf-8")
-    media.write_mp4(folder / "deep" / "er" / "short.MP4", Clip(noise(2, 32, 32, 2), tone(0.25), 8))
+    mp4.write_mp4(folder / "deep" / "er" / "short.MP4", Clip(noise(2, 32, 32, 2), tone(0.25), 8))
     (folder / "deep" / "er" / "short.json").write_text("{not json")
     (folder / "garbage.mp4").write_bytes(np.random.default_rng(0).bytes(3000))
     whole = (folder / "long.mp4").read_bytes()
@@ -158,7 +158,7 @@ def test_one_readable_file_is_enough_and_none_is_an_error(tmp_path):
     config = video_folder.VideoFolderConfig(str(tmp_path / "videos"), SMALL)
     with pytest.raises(UserError, match=r"none of the 1 videos.*bad\.mp4"):
         video_folder.build(tmp_path / "sets", config)
-    media.write_mp4(tmp_path / "videos" / "good.mp4", Clip(noise(5, 32, 32, 0), tone(0.625), 8))
+    mp4.write_mp4(tmp_path / "videos" / "good.mp4", Clip(noise(5, 32, 32, 0), tone(0.625), 8))
     directory, report = video_folder.build(
         tmp_path / "sets", video_folder.VideoFolderConfig(str(tmp_path / "videos"), SMALL)
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sora_jax import media
+from sora_jax import mp4
 from sora_jax.clip import Clip
 from sora_jax.data.latents import record
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 def test_other_videos_are_refused_before_they_are_cut(tmp_path):
     videos, output = tmp_path / "videos", tmp_path / "latents"
     for i in range(2):
-        media.write_mp4(
+        mp4.write_mp4(
             videos / f"{i}.mp4", Clip(np.full((17, 32, 32, 3), 0.4 * i), np.zeros(34000), 8)
         )
 

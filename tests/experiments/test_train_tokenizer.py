@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from sora_jax import media, weights
+from sora_jax import mp4, weights
 from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.evaluation import suites
@@ -150,7 +150,7 @@ def test_the_command_trains_on_videos(tmp_path, kind):
     videos = tmp_path / "videos"
     for i in range(4):
         sound = None if i == 1 else 0.1 * (i + 1) * np.sin(np.arange(34000) * 0.1)
-        media.write_mp4(videos / f"{i}.mp4", Clip(np.full((17, 32, 32, 3), 0.2 * i), sound, 8))
+        mp4.write_mp4(videos / f"{i}.mp4", Clip(np.full((17, 32, 32, 3), 0.2 * i), sound, 8))
     settings = {"KIND": kind, "TOKENIZER": dataclasses.asdict(CONFIGS[kind]), "PATH": str(videos)}
     text = CONFIG
     for name, value in settings.items():

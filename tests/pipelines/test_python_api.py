@@ -7,8 +7,10 @@ import re
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
-from sora_jax import media
+import sora_jax
+from sora_jax import mp4
 from sora_jax.errors import UserError
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
@@ -47,7 +49,7 @@ def test_save_writes_what_sample_writes(clip, tmp_path):
         f"out{suffix}" for suffix in (".mp4", ".png", ".json", ".latents.npz")
     }
     assert report["prompt"] == PROMPT and report["verdict"] == clip.verdict
-    assert media.read_metadata(tmp_path / "out.mp4")["prompt"] == PROMPT
+    assert mp4.read_metadata(tmp_path / "out.mp4")["prompt"] == PROMPT
     with pytest.raises(UserError, match="give one that ends in .mp4"):
         clip.save(tmp_path / "out.gif")
 
@@ -86,7 +88,7 @@ def test_decode_is_what_generate_decodes(pipeline, clip):
 
 def test_a_picture_in_bytes_is_the_picture_in_floats(pipeline, clip):
     sampler = SamplerConfig(steps=1)
-    picture = media.to_uint8(clip.frames)[0]
+    picture = mp4.to_uint8(clip.frames)[0]
     a, b = (
         pipeline(PROMPT, first_frame=frame, sampler=sampler, progress=False)
         for frame in (picture, picture.astype(np.float32) / 255)
@@ -130,3 +132,26 @@ def test_a_clip_without_a_prompt_is_saved_too(clip, tmp_path):
     foreign = dataclasses.replace(clip, provenance={"file": "theirs.mp4"})
     foreign.save(tmp_path / "theirs.mp4")
     assert json.loads((tmp_path / "theirs.json").read_text())["verdict"]["met"] is None
+
+
+def test_paths_are_read_and_fitted(pipeline, clip, tmp_path):
+    path = clip.save(tmp_path / "clip.mp4")
+    longer = pipeline(PROMPT, continued=path, seconds=0.5, steps=1, progress=False)
+    assert len(longer.frames) == len(clip.frames) + 4
+    assert longer.notes[0] == "continued from the latents kept beside clip.mp4"
+    Image.fromarray(np.full((48, 96, 3), 200, np.uint8)).save(tmp_path / "wide.png")
+    started = pipeline(PROMPT, first_frame=tmp_path / "wide.png", steps=1, progress=False)
+    assert "96 x 48 cropped" in started.notes[0]
+
+
+def test_clips_of_the_world_show_and_save_themselves(pipeline, tmp_path):
+    scene = sora_jax.render(sora_jax.draw("val", 0), pipeline.format)
+    clip = dataclasses.replace(scene, notes=("drawn < 1",))
+    back = pipeline.decode(pipeline.encode(clip))
+    for number, shown in enumerate((clip, back)):
+        assert "data:video/mp4;base64," in shown._repr_html_()
+        path = shown.save(tmp_path / f"{number}.mp4")
+        fitted = sora_jax.fit_clip(sora_jax.read_video(path), pipeline.format)
+        assert np.abs(fitted.frames - shown.frames).mean() < (0.05 if shown is clip else 0.3)
+    assert "note: drawn &lt; 1" in clip._repr_html_()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0.mp4", "1.mp4"]

@@ -12,7 +12,7 @@ from absl.testing import flagsaver
 from PIL import Image
 
 from experiments import sample
-from sora_jax import cli, media
+from sora_jax import cli, media, mp4
 from sora_jax.clip import Clip
 from sora_jax.oracles import verdict
 from sora_jax.pipelines import record
@@ -93,7 +93,7 @@ def test_a_prompt_writes_a_clip_a_sheet_and_a_record(command, tmp_path, capsys):
     }
     assert {"count", "balls", "heard_impacts"} <= record["oracles"].keys()
     assert {"sample", "decode", "oracles", "write"} <= record["timings"].keys()
-    inside = media.read_metadata(path)
+    inside = mp4.read_metadata(path)
     assert (inside["prompt"], inside["seed"], inside["model"]) == (
         PROMPT,
         8,
@@ -143,7 +143,7 @@ def test_conditions_are_read_fitted_and_said(command, tmp_path, capsys):
     assert "50 x 30 cropped to its middle square and resized to 16 x 16" in said
     assert "outside the vocabulary, which the model never learned: zebra" in said
 
-    media.write_mp4(
+    mp4.write_mp4(
         tmp_path / "own.mp4",
         Clip(noise.integers(0, 255, (80, 24, 24, 3), np.uint8), noise.normal(0, 0.1, 40_000), 25),
     )

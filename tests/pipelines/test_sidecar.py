@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from sora_jax import media
+from sora_jax import mp4
 from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.flow.sampler import SamplerConfig
@@ -25,7 +25,7 @@ def clip(pipeline):
 
 def write(folder, clip):
     path = folder / "clip.mp4"
-    media.write_mp4(
+    mp4.write_mp4(
         path,
         clip,
         clip.provenance | {"latents": sidecar.digest(clip.latents)},
@@ -103,7 +103,7 @@ def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, ca
         kept.write_bytes(kept.read_bytes()[: kept.stat().st_size // 2])
     elif case == "not finite":
         latents = {m: np.full_like(x, np.nan) for m, x in clip.latents.items()}
-        media.write_mp4(path, clip, {"latents": sidecar.digest(latents)})
+        mp4.write_mp4(path, clip, {"latents": sidecar.digest(latents)})
         sidecar.save(kept, dataclasses.replace(clip, latents=latents))
     elif case == "a format of tomorrow":
         with np.load(kept) as file:
@@ -134,7 +134,7 @@ def test_another_model_may_continue_a_clip(pipeline, clip, tmp_path):
 
 def test_a_file_of_any_length_and_size_is_continued(pipeline, tmp_path):
     frames = np.random.default_rng(0).integers(0, 255, (60, 30, 44, 3), np.uint8)
-    media.write_mp4(tmp_path / "own.mp4", Clip(frames, None, 30))
+    mp4.write_mp4(tmp_path / "own.mp4", Clip(frames, None, 30))
     read = open_clip(tmp_path / "own.mp4", pipeline)
     # 2 s = 16 frames = 3 + 13
     assert read.format.frames == 13 and any("first 3 frames" in note for note in read.notes)

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.pipelines import windows
 
@@ -96,5 +97,5 @@ def test_nano_windows_start_on_whole_audio_latents():
 
 
 def test_formats_too_short_to_overlap_are_refused():
-    with pytest.raises(ValueError, match="too short"):
+    with pytest.raises(UserError, match="too short"):
         windows.next_window(2, ClipFormat(5, 8, 64))

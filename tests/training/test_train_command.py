@@ -273,11 +273,11 @@ def test_videos_are_cut_once_and_others_refused_before(tmp_path):
 
     With one more video the run refuses, and cuts no clips first.
     """
-    from sora_jax import media
+    from sora_jax import mp4
 
     videos, workdir = tmp_path / "videos", tmp_path / "run"
     for i in range(3):
-        media.write_mp4(
+        mp4.write_mp4(
             videos / f"{i}.mp4", Clip(np.full((17, 32, 32, 3), 0.2 * i), np.zeros(34000), 8)
         )
         (videos / f"{i}.json").write_text(

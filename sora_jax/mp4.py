@@ -1,0 +1,132 @@
+"""Clips as mp4 files: h264 and aac through PyAV, with what made them in the comment."""
+
+import json
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+
+from sora_jax.errors import UserError
+from sora_jax.files import replacing
+
+if TYPE_CHECKING:
+    from sora_jax.clip import Clip
+
+# the most that aac takes for mono at 16 kHz (6,144 bits in each block of 1,024 samples)
+AAC_BITS_PER_SECOND = 96_000
+AAC_BLOCK = 1024  # samples that aac encodes at a time
+
+
+def to_uint8(frames: np.ndarray) -> np.ndarray:
+    """Frames of any shape, float in [0,1] or uint8, as uint8."""
+    frames = np.asarray(frames)
+    if frames.dtype == np.uint8:
+        return frames
+    return np.round(np.clip(np.nan_to_num(frames.astype(np.float32)), 0.0, 1.0) * 255.0).astype(
+        np.uint8
+    )
+
+
+def write_mp4(path, clip: "Clip", metadata=None, crf=12) -> None:
+    """Write a clip as h264 + aac; the file appears whole under its name or not at all.
+
+    Args:
+      path: where; missing folders are made.
+      clip: odd sides are padded to even ones by repeating the last row or column (yuv420p needs
+        it). Without samples the file has no sound track.
+      metadata: strings (values that are not are written as JSON) saved as one JSON object in the
+        file's comment; `read_metadata` reads it.
+      crf: h264 quality, 0 (lossless) to 51. Small pictures need a low one: at 12 the halved colour
+        resolution of yuv420p, not h264, limits a 64-pixel clip (33 dB).
+
+    Raises: UserError for what is no clip, and where the file cannot be written.
+    """
+    if not hasattr(clip, "fps"):
+        raise UserError(f"clip is a {type(clip).__name__}; give a Clip(frames, samples, fps)")
+    frames = to_uint8(clip.frames)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
+        raise UserError(
+            f"frames have the shape {frames.shape}; give [frames, height, width, 3]", field="frames"
+        )
+    frames = np.pad(
+        frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge"
+    )
+    comment = json.dumps(metadata or {}, ensure_ascii=False)
+    with replacing(path) as temporary:
+        _encode(temporary, frames, clip.samples, Fraction(clip.fps), comment, crf, clip.rate)
+
+
+def _encode(path, frames, samples, fps, comment, crf, sample_rate):
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        container.metadata["comment"] = comment
+        video = _stream(
+            container, "libx264", rate=fps, options={"crf": str(crf), "preset": "medium"}
+        )
+        video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
+        # Say which matrix made the yuv: players that guess take another one for large pictures.
+        # SMPTE 170M (BT.601), 16..235
+        video.codec_context.colorspace, video.codec_context.color_range = 6, 1
+        sound = None
+        if samples is not None:
+            samples = np.clip(np.nan_to_num(np.asarray(samples, np.float32)), -1.0, 1.0).reshape(
+                1, -1
+            )
+            sound = _stream(
+                container, "aac", rate=sample_rate, layout="mono", bit_rate=AAC_BITS_PER_SECOND
+            )
+        for i, picture in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", interpolation="AREA")
+            frame.pts, frame.time_base = i, 1 / fps
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        if sound is not None:
+            for start in range(0, samples.shape[1], AAC_BLOCK):
+                block = np.ascontiguousarray(samples[:, start : start + AAC_BLOCK])
+                frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
+                frame.sample_rate, frame.pts, frame.time_base = (
+                    sample_rate,
+                    start,
+                    Fraction(1, sample_rate),
+                )
+                container.mux(sound.encode(frame))
+            container.mux(sound.encode())
+
+
+def _stream(container, codec: str, **options):
+    """A new stream of a file. Raises UserError where this PyAV cannot encode it."""
+    try:
+        return container.add_stream(codec, **options)
+    except av.codec.codec.UnknownCodecError:
+        raise UserError(
+            f"this PyAV {av.__version__} has no encoder {codec}; pip install --force-reinstall "
+            "--only-binary=:all: av, whose wheels have it"
+        ) from None
+
+
+def read_metadata(path) -> dict:
+    """What `write_mp4` was given as metadata; {} for a file that is not ours.
+
+    Raises UserError for one that cannot be read.
+    """
+    try:
+        with av.open(str(path)) as container:
+            value = json.loads(container.metadata.get("comment", "{}"))
+    except json.JSONDecodeError:
+        return {}
+    except (OSError, av.FFmpegError) as error:
+        raise unreadable(path, error) from None
+    return value if isinstance(value, dict) else {}
+
+
+def unreadable(path, error) -> UserError:
+    """The error of a file that cannot be read, with the decoder's reason."""
+    reason = (
+        "no such file"
+        if isinstance(error, FileNotFoundError)
+        else getattr(error, "strerror", None) or str(error)
+    )
+    return UserError(
+        f"cannot read {path}: {reason}; give a video, sound or picture file that plays"
+    )

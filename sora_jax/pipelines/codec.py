@@ -1,0 +1,45 @@
+"""Compiled calls of the tokenizers: pixels and samples to latents, and back."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+@jax.jit
+def _encode(tokenizer, x):
+    return tokenizer.encode(x)
+
+
+@functools.partial(jax.jit, static_argnames="num_samples")
+def _decode_audio(tokenizer, latents, num_samples):
+    return tokenizer.decode(latents, num_samples)
+
+
+@jax.jit
+def decode_chunk(tokenizer, latents, cache):
+    """Compiled `tokenizer.decode_chunk`: latents [B, t, ...] and the state before them -> frames
+    and the state after them.
+    """
+    return tokenizer.decode_chunk(latents, cache)
+
+
+def encode(tokenizer, x: np.ndarray) -> np.ndarray:
+    """Latents of one clip: of frames [F, H, W, 3] in [0, 1] or of samples [S]."""
+    return np.asarray(_encode(tokenizer, jnp.asarray(x, jnp.float32)[None])[0])
+
+
+def decode_video(tokenizer, latents: np.ndarray, cache=None) -> tuple[np.ndarray, list[Any]]:
+    """Latents [B, T, h, w, C] after `cache` (None: from the beginning) -> frames float32
+    [B, F, H, W, 3] in [0, 1], and the cache of every clip.
+    """
+    frames, cache = decode_chunk(tokenizer, jnp.asarray(latents), cache)
+    caches = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], cache) for i in range(len(latents))]
+    return np.clip(np.asarray(frames, np.float32), 0, 1), caches
+
+
+def decode_audio(tokenizer, latents: np.ndarray, num_samples: int) -> np.ndarray:
+    """Latents [B, N, C] -> samples float32 [B, num_samples]."""
+    return np.asarray(_decode_audio(tokenizer, jnp.asarray(latents), num_samples))
