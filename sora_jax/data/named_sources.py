@@ -82,12 +82,9 @@ class _Playhouse(NamedSource):
 
     def open(self, selection, folder):
         s = selection
-        try:
-            return sources.PlayhouseSource(
-                s.split, s.format, s.clips, s.batch_size, s.workers, s.family, s.style
-            )
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        return sources.PlayhouseSource(
+            s.split, s.format, s.clips, s.batch_size, s.workers, s.family, s.style
+        )
 
 
 class _VideoFolder(NamedSource):

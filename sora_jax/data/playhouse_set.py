@@ -156,10 +156,7 @@ class PlayhouseConfig(tfds.core.BuilderConfig):
     ):
         if format not in FORMATS:
             raise UserError(f"unknown format {format!r}; use one of {', '.join(FORMATS)}")
-        try:
-            check("train", family, style)
-        except ValueError as error:
-            raise UserError(str(error)) from error
+        check("train", family, style)
         super().__init__(
             name="_".join([family, *([style] if style else []), f"{format}_{num_train}_{num_val}"]),
             description=f"{family}: {num_train} + {num_val} takes, tracks for format {format}",
@@ -246,7 +243,7 @@ def _has(split: str, config: PlayhouseConfig) -> bool:
     """Has the family takes of that style in the split?"""
     try:
         check(split, config.family, config.style)
-    except ValueError:
+    except UserError:
         return False
     return True
 

@@ -16,6 +16,7 @@ Order is a pure function of the arguments, so `start`, a number of clips, resume
 from collections.abc import Iterator
 from typing import Any
 
+from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.draw import check, draw, long_format
 from sora_jax.worlds.playhouse.families import FAMILIES
@@ -39,10 +40,8 @@ class PlayhouseSource:
     """The first `num_clips` takes of a split, in order, for `precompute`: `source(start)` yields
     batches from clip `start` on.
 
-    Raises:
-        UserError: no such family.
-        ValueError: no such split or style, a finite family with fewer takes, or a format longer
-            than scenes are played for.
+    Raises UserError for no such family, split or style, a finite family with fewer takes, or a
+    format longer than scenes are played for.
     """
 
     def __init__(
@@ -58,9 +57,10 @@ class PlayhouseSource:
         check(split, family, style)
         kind = FAMILIES[family]
         if format.seconds > kind.longest:
-            raise ValueError(
+            raise UserError(
                 f"scenes of {family} are played for {kind.longest} s, and clips of this format "
-                f"last {format.seconds:.3g} s; choose {' or '.join(kind.formats)}"
+                f"last {format.seconds:.3g} s; choose {' or '.join(kind.formats)}",
+                field="format",
             )
         # a finite family that has fewer says so now, not after hours
         draw(split, num_clips - 1, family=family, style=style)

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sora_jax.errors import UserError
 from sora_jax.worlds.playhouse.draw import CLIP_SECONDS, draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.room import CLEAR_GAP, QUIET_END
 from sora_jax.worlds.playhouse.spec import Scene
-from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.stream import Stream, noise
+from sora_jax.worlds.playhouse.takes import draw_takes, render
 
 
 def digest(split, indices):
@@ -59,6 +61,76 @@ def test_stream_is_uniform_and_keyed():
     assert (words == words[0]).all()  # the key decides
     draws = [Stream(7, i).uniform() for i in range(2000)]  # neighbouring keys are independent
     assert abs(np.mean(draws) - 0.5) < 0.03 and abs(np.corrcoef(draws[:-1], draws[1:])[0, 1]) < 0.08
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "said"),
+    [
+        (("tran", 0), "split", "family room has no split 'tran'; it has train, val"),
+        ((3, 0), "split", "family room has no split 3; it has"),
+        (("combo", 0, 2.125, "film", "flat"), "style", "no clips in style 'flat'; it has"),
+        (("val", 0, 2.125, "film", "oil"), "style", "family film has no style 'oil' to choose"),
+        (("val", -1), "index", "index=-1; give an integer of 0 or more"),
+        (("val", True), "index", "index=True; give an integer"),
+        (("val", 1.0), "index", "index is a float; give an integer"),
+        (("val", "1"), "index", "index is a str; give an integer"),
+        (("val", None), "index", "index is a NoneType; give an integer"),
+        (("train", 28224, 2.125, "phyworld_collision_30k"), "index", "index 28224: phyworld"),
+        (("train", -1, 2.125, "phyworld_collision_30k"), "index", "index=-1; give"),
+    ],
+)
+def test_what_cannot_be_drawn_is_said_by_its_field(given, field, said):
+    with pytest.raises(UserError) as error:
+        draw(*given)
+    assert error.value.field == field and said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_index_of_numpy_draws_the_same():
+    take, wanted = draw("val", np.int32(2)), draw("val", 2)
+    assert (take.scene, take.captions) == (wanted.scene, wanted.captions)
+    assert type(take.index) is int
+
+
+@pytest.mark.parametrize(
+    ("call", "field", "said"),
+    [
+        (lambda: render("a ball"), "take", "take is a str; give one Take, as draw returns"),
+        (lambda: render([draw("val", 0)]), "take", "take is a list; give one Take"),
+        (lambda: render(draw("val", 0), "nano"), "format", "a str; give a ClipFormat, such as"),
+        (lambda: draw_takes("val", 3), "indices", "indices is a int; give several"),
+        (lambda: draw_takes("val", [0], workers="2"), "workers", "workers is a str; give a number"),
+        (lambda: draw_takes("test", [0]), "split", "family room has no split 'test'"),
+        (lambda: draw_takes("val", [0], style="anime"), "style", "has no style 'anime'"),
+        (lambda: list(draw_takes("val", [0.5])), "index", "index is a float; give an integer"),
+        (lambda: list(draw_takes("val", "0", 1)), "index", "index is a str; give an integer"),
+    ],
+)
+def test_wrong_kinds_are_refused_in_one_line(call, field, said):
+    with pytest.raises(UserError) as error:
+        call()
+    assert error.value.field == field and said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_every_draw_takes_one_word_within_its_range():
+    draws = {
+        "word": (lambda s: s.word() / 2**64, 1.0),
+        "uniform": (lambda s: s.uniform(-2.0, 6.0) + 2.0, 8.0),
+        "integer": (lambda s: s.integer(7), 7),
+        "choice": (lambda s: s.choice(range(5)), 5),
+        "weighted": (lambda s: s.choice((0, 1, 2), (1.0, 0.0, 3.0)), 3),
+    }
+    for name, (one, end) in draws.items():
+        stream, words = Stream(3), Stream(3)
+        drawn = [one(stream) for _ in range(1000)]
+        assert min(drawn) >= 0 and max(drawn) < end, name
+        for _ in range(1000):
+            words.word()
+        assert stream.word() == words.word(), name
+    assert 1 not in drawn and 0.7 < drawn.count(2) / 1000 < 0.8
+    numbers = Stream(5, 6)
+    np.testing.assert_array_equal(noise(40, 5, 6), [2 * numbers.uniform() - 1 for _ in range(40)])
 
 
 def test_scene_survives_json():

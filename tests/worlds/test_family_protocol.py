@@ -75,10 +75,10 @@ def test_an_unknown_family_names_the_nearest():
 
 
 def test_a_style_that_a_split_lacks_is_refused():
-    with pytest.raises(ValueError, match="combo of film has no clips in style 'flat'; it has real"):
+    with pytest.raises(UserError, match="combo of film has no clips in style 'flat'; it has real"):
         draw("combo", 0, family="film", style="flat")
     assert FAMILIES["film"].styles_of("val") == FAMILIES["film"].styles
-    with pytest.raises(ValueError, match="use film or occlude"):
+    with pytest.raises(UserError, match="use film or occlude"):
         draw("val", 0, family="court", style="flat")
 
 

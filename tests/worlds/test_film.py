@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse import camera
 from sora_jax.worlds.playhouse.captions import CaptionError
@@ -371,8 +372,8 @@ def test_errors_say_where():
     with pytest.raises(CaptionError) as error:
         film.parse("anime, the camera shakes: a small pink ball is dropped and bounces once")
     assert error.value.column == 35
-    with pytest.raises(ValueError, match="no style 'oil'"):
+    with pytest.raises(UserError, match="no style 'oil'"):
         draw("train", 0, family="film", style="oil")
-    with pytest.raises(ValueError, match="draws its own"):
+    with pytest.raises(UserError, match="draws its own"):
         draw("train", 0, family="court", style="anime")
     assert Look("anime", "pan", DIRECTIONS[0]).direction == "left"

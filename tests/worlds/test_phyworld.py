@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES, phyworld
@@ -21,8 +22,9 @@ def test_sizes_of_the_training_sets():
     assert sizes["phyworld_uniform_30k"] == sizes["phyworld_parabola_30k"] == 30_000
     assert sizes["phyworld_uniform_300k"] == 300_000
     assert (sizes["phyworld_collision_30k"], sizes["phyworld_collision_300k"]) == (28_224, 329_476)
-    with pytest.raises(ValueError, match="has 30000 scenes"):
+    with pytest.raises(UserError, match="30000 scenes in train; give 0 to 29999") as error:
         draw("train", 30_000, family="phyworld_uniform_30k")
+    assert error.value.field == "index"
 
 
 def test_the_grid_is_walked_once():

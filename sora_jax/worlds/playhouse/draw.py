@@ -8,7 +8,10 @@ never holds, though every single factor is common there.
 """
 
 import dataclasses
+import numbers
+from typing import Any
 
+from sora_jax.errors import UserError, expect
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.base import Family
@@ -65,23 +68,37 @@ class Take:
 
 
 def check(split: str, family: str, style: str | None = None) -> None:
-    """Raises UserError for a family that does not exist, ValueError for a split or style that the
-    family does not have; both with the remedy.
+    """Raises UserError for a family that does not exist, or a split or style that it does not
+    have.
     """
     kind = FAMILIES[family]
     if split not in kind.splits:
-        raise ValueError(f"family {family} has no split {split!r}; it has {', '.join(kind.splits)}")
+        raise UserError(
+            f"family {family} has no split {split!r}; it has {', '.join(kind.splits)}",
+            field="split",
+        )
     if style is not None and style not in kind.styles:
         choice = f"has {', '.join(kind.styles)}"
         if not kind.styles:
             others = [name for name, other in FAMILIES.items() if other.styles]
             choice = f"draws its own; leave the style out, or use {' or '.join(others)}"
-        raise ValueError(f"family {family} has no style {style!r} to choose; it {choice}")
-    if style is not None and style not in (kept := kind.styles_of(split)):
-        raise ValueError(
-            f"the split {split} of {family} has no clips in style {style!r}; it has "
-            f"{', '.join(kept)}"
+        raise UserError(
+            f"family {family} has no style {style!r} to choose; it {choice}", field="style"
         )
+    if style is not None and style not in (kept := kind.styles_of(split)):
+        raise UserError(
+            f"the split {split} of {family} has no clips in style {style!r}; it has "
+            f"{', '.join(kept)}",
+            field="style",
+        )
+
+
+def whole_index(index: Any) -> int:
+    """The number of a take as an int. Raises UserError for anything but an integer of 0 or more."""
+    expect(index, numbers.Integral, "index", "give an integer of 0 or more")
+    if isinstance(index, bool) or index < 0:
+        raise UserError(f"index={index}; give an integer of 0 or more", field="index")
+    return int(index)
 
 
 def draw(
@@ -97,12 +114,11 @@ def draw(
     style: the only one, where a family has several; None draws it. The split `length` has clips
     longer than `seconds` (`long_format`).
 
-    Raises:
-        UserError: no such family.
-        ValueError: no such split or style, or an index beyond a family that is finite.
+    Raises UserError for no such family, split or style, or an index that is no integer of 0 or
+    more or lies beyond a family that is finite.
     """
     check(split, family, style)
-    kind = FAMILIES[family]
+    kind, index = FAMILIES[family], whole_index(index)
     stream = Stream(WORLD_VERSION, SPLITS[split], index, *kind.random_key)
     for _ in range(AIMS):
         # redrawn only after MOST_FACTS failures; otherwise hard aims would become rare

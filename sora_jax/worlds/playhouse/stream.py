@@ -5,12 +5,23 @@ NumPy promises that a bit generator's raw words never change, but not what `Gene
 them; so only raw words are used.
 """
 
+from collections.abc import Collection, Sequence
+from typing import TypeVar
+
 import numpy as np
+
+T = TypeVar("T")
 
 
 class Stream:
-    """Uniform numbers addressed by a key: the same key gives the same numbers on any machine, in
+    """Random numbers addressed by a key: the same key gives the same numbers on any machine, in
     any process or order.
+
+    Streams of different keys behave as independent. Every call of a method takes one word of the
+    stream, so a number depends on the key, the count of calls before it and the arguments.
+
+    Args:
+        key: integers.
     """
 
     def __init__(self, *key: int):
@@ -25,17 +36,28 @@ class Stream:
         self._buffer: list[int] = []
 
     def word(self) -> int:
+        """The next word: an integer, uniform in [0, 2^64)."""
         if not self._buffer:
             self._buffer = self._source.random_raw(32).tolist()[::-1]
         return self._buffer.pop()
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
+        """A number, uniform in [low, high) and in the unit of its bounds.
+
+        It is low + (high - low) u in float64, with u a multiple of 2^-53 in [0, 1); rounding may
+        give `high` itself unless the bounds are 0 and 1.
+        """
         return low + (high - low) * ((self.word() >> 11) * 2.0**-53)
 
     def integer(self, n: int) -> int:
+        """An integer, uniform in 0 .. n - 1."""
         return self.word() % n  # n is tiny against 2^64: the bias is below 1e-17
 
-    def choice(self, items, weights=None):
+    def choice(self, items: Sequence[T], weights: Collection[float] | None = None) -> T:
+        """One of `items`, each as likely, or in proportion to `weights`.
+
+        weights: one for each item, none negative, of any sum but 0.
+        """
         if weights is None:
             return items[self.integer(len(items))]
         u = self.uniform(0.0, sum(weights))
@@ -47,8 +69,9 @@ class Stream:
 
 
 def noise(n: int, *key: int) -> np.ndarray:
-    """White noise, float64 [n] uniform in [-1, 1): the numbers of the stream of that key, made at
-    once.
+    """White noise, float64 [n] uniform in [-1, 1), without a unit.
+
+    They are 2 u - 1 of the first n numbers u = uniform() of `Stream(*key)`, made at once.
     """
     words = Stream(*key)._source.random_raw(n)
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from sora_jax.clip import Clip
-from sora_jax.errors import UserError
+from sora_jax.errors import UserError, expect
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.registry import load_modules, user_modules
-from sora_jax.worlds.playhouse.draw import Take, draw
+from sora_jax.worlds.playhouse.draw import Take, check, draw, whole_index
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.spec import SILENCE
 
@@ -29,22 +29,33 @@ def draw_takes(
 
     Processes are spawned, so a script that asks for workers needs the usual `if __name__ ==
     "__main__":`.
+
+    Raises UserError as `draw` does, for a split, style or family before anything is drawn.
     """
+    check(split, family, style)
+    expect(indices, Iterable, "indices", "give several, such as range(4)")
+    expect(workers, int, "workers", "give a number of processes, or 0")
+    indices = map(whole_index, indices)
     if workers < 1:
-        yield from (draw(split, int(i), family=family, style=style) for i in indices)
-        return
+        return (draw(split, i, family=family, style=style) for i in indices)
     if FAMILIES.home(family) == "__main__":
         raise UserError(
             f"the family {family!r} is defined in a script or a notebook, which other processes "
             "cannot load; put it into a file and load that, or give workers=0"
         )
+    return _drawn_ahead(split, indices, workers, family, style)
+
+
+def _drawn_ahead(
+    split: str, indices: Iterable[int], workers: int, family: str, style: str | None
+) -> Iterator[Take]:
     chunk = 16
     with concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), load_modules, (user_modules(),)
     ) as pool:
         pending = collections.deque()
         for group in grouped(indices, chunk):
-            pending.append(pool.submit(_draw_group, split, [int(i) for i in group], family, style))
+            pending.append(pool.submit(_draw_group, split, group, family, style))
             if len(pending) > 2 * workers:
                 yield from pending.popleft().result()
         while pending:
@@ -68,7 +79,12 @@ def grouped(items: Iterable, size: int) -> Iterator[list]:
 
 
 def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
-    """The clip of one take: frames float32 [F, H, W, 3] and samples float32 [S]."""
+    """The clip of one take: frames float32 [F, H, W, 3] and samples float32 [S].
+
+    Raises UserError for something else than a `Take` or a `ClipFormat`.
+    """
+    expect(take, Take, "take", "give one Take, as draw returns")
+    expect(format, ClipFormat, "format", "give a ClipFormat, such as FORMATS['nano']")
     made = render_batch([take], format)
     return Clip(np.asarray(made["frames"])[0], np.asarray(made["samples"])[0], format.fps)
 

@@ -171,7 +171,7 @@ class Family(Protocol):
         Args:
             style: the one that is asked for, or None.
         Raises:
-            ValueError: the family is finite and has no take `index`.
+            UserError: the family is finite and has no take `index`.
         """
         return None
 

@@ -26,6 +26,7 @@ Clips have the paper's 32 frames at 10 fps (`modality.FORMATS["phyworld"]`).
 import dataclasses
 import math
 
+from sora_jax.errors import UserError
 from sora_jax.worlds.playhouse.captions import CaptionError
 from sora_jax.worlds.playhouse.families.base import Family, Line, Reading
 from sora_jax.worlds.playhouse.simulate import simulate
@@ -104,7 +105,11 @@ class PhyWorld(Family):
         if split != "train":
             return None
         if not 0 <= index < self.train_size:
-            raise ValueError(f"index {index}: {self.name} has {self.train_size} scenes in train")
+            raise UserError(
+                f"index {index}: {self.name} has {self.train_size} scenes in train; give 0 to "
+                f"{self.train_size - 1}",
+                field="index",
+            )
         cell, values = index * SHUFFLE % self.train_size, []
         for n, (low, high) in zip(
             self.grid, (SPEEDS,) * self.balls + (RADII[self.balls],) * self.balls
