@@ -5,8 +5,6 @@ measurement.
 import dataclasses
 import functools
 import glob
-import hashlib
-import importlib.metadata
 import os
 import subprocess
 import time
@@ -16,8 +14,12 @@ import jax
 import jax.numpy as jnp
 
 from kernels import target
+from sora_jax import environment
 
-ROOT = Path(__file__).parent.parent
+PACKAGES = (
+    *("jax", "jaxlib", "triton", "torch", "numpy", "tokamax", "libtpu"),
+    *("nvidia-cudnn-cu12", "nvidia-cudnn-cu13"),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,56 +110,9 @@ def cache_bytes() -> int:
 
 
 @functools.cache
-def commit() -> str:
-    """The commit that is measured, with "-dirty" after it where files of the library differ from
-    it.
-
-    Outside of a checkout: SORA_JAX_COMMIT if it is set, else "tree-" and a digest of the library's
-    files, so that rows of two versions are never taken for one.
-    """
-
-    def git(*args):
-        return subprocess.run(
-            ["git", *args], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout.strip()
-
-    try:
-        dirty = git("status", "--porcelain", "--", "kernels", "sora_jax", "benchmarks/*.py")
-        return git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(dirty)
-    except (OSError, subprocess.CalledProcessError):
-        return os.environ.get("SORA_JAX_COMMIT") or f"tree-{_sources_digest()}"
-
-
-def _sources_digest() -> str:
-    """12 hex digits over the names and contents of the Python files that have a say in a
-    measurement.
-    """
-    digest = hashlib.sha256()
-    for folder in ("benchmarks", "kernels", "sora_jax"):
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-@functools.cache
 def versions() -> dict[str, str]:
     """Versions of the packages that are installed, the cuDNN that they bring, and the driver."""
-    found = {}
-    for name in (
-        "jax",
-        "jaxlib",
-        "triton",
-        "torch",
-        "numpy",
-        "tokamax",
-        "libtpu",
-        "nvidia-cudnn-cu12",
-        "nvidia-cudnn-cu13",
-    ):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
+    found = environment.versions(PACKAGES)
     if platform() == "gpu":
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
         try:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from benchmarks import device, programs, timing
 from benchmarks.suites import load
 from benchmarks.workload import CORE, Absent, Cost, Workload
+from sora_jax import environment
 from sora_jax.errors import UserError
 
 # relative error from which a result is not a matter of rounding: bfloat16 stays under 0.02
@@ -169,7 +170,7 @@ def time_forms(
             "peak_bytes": program.peak_bytes,
             "error": difference,
             "device": device.slug(),
-            "commit": device.commit(),
+            "commit": environment.commit(),
             "versions": device.versions(),
             "timer": "kernels" if i in kernels else "wall",
             "wall_p50_ms": 1e3 * timing.percentiles(wall[i])[1],

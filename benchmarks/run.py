@@ -24,6 +24,7 @@ from absl import flags
 from benchmarks import results
 from benchmarks.suites import SUITES
 from benchmarks.workload import DIRECTIONS, IMPLEMENTATIONS
+from sora_jax import environment
 from sora_jax.cli import run_main
 from sora_jax.config import nearest
 from sora_jax.errors import UserError
@@ -76,9 +77,9 @@ def main(_):
     deadline = begun + 60 * _MINUTES.value if _MINUTES.value is not None else math.inf
     size = _SIZE.value or ("cpu" if device.platform() == "cpu" else "gpu")
     todo = harness.plan(SUITES if "all" in names else names, size, _CASE.value, directions)
-    done = _done(output, device.commit()) if _RESUME.value else set()
+    done = _done(output, environment.commit()) if _RESUME.value else set()
     ceilings = device.ceilings()
-    print(f"{device.slug()}, commit {device.commit()}, load {device.load()} per core")
+    print(f"{device.slug()}, commit {environment.commit()}, load {device.load()} per core")
     print(
         f"{ceilings.bandwidth / 1e9:.4g} GB/s and {ceilings.flops / 1e12:.3g} TFLOP/s "
         f"({ceilings.source})"

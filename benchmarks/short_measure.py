@@ -34,6 +34,7 @@ from kernels.conv_prologue import specs as prologues
 from kernels.errors import Unsupported
 from kernels.gated_norm import specs as norms
 from kernels.temporal_attention import specs as temporal
+from sora_jax import environment
 from sora_jax.errors import UserError
 
 OURS = ("triton", "xla", "xla_best")
@@ -221,12 +222,14 @@ def check_environment(stage: Stage) -> None:
     stage.record(
         device=device.slug(),
         kinds=devices,
-        commit=device.commit(),
+        commit=environment.commit(),
         versions=device.versions() | {"python": platform.python_version()},
         cores=os.cpu_count(),
         ptxas=shutil.which("ptxas"),
     )
-    print(f"  {', '.join(devices)}; commit {device.commit()}; {stage.environment()['versions']}")
+    print(
+        f"  {', '.join(devices)}; commit {environment.commit()}; {stage.environment()['versions']}"
+    )
     print(f"  {stage.ceilings}", flush=True)
 
 

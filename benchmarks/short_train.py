@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks.suites.ours import no_kernels
 from benchmarks.watchdog import announce
 from sora_jax import config as config_lib
+from sora_jax import environment
 from sora_jax import weights as weights_lib
 from sora_jax.compat import enable_compile_cache
 from sora_jax.data.encode import encoder
@@ -36,7 +37,6 @@ from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.parallel.mesh import MeshConfig
-from sora_jax.training import metrics as metrics_lib
 from sora_jax.training import resident
 from sora_jax.training.card import card
 from sora_jax.training.configs import load_run
@@ -175,6 +175,15 @@ class Record:
         if len(self.rows) % 20 == 1:
             print(f"  step {step} of {self.total}: loss {values['loss']:.4f}", flush=True)
 
+    def summary(self, seconds: float) -> str:
+        """Steps and loss, for a line. Raises UserError for a stage of `seconds` without a step."""
+        if not self.rows:
+            raise UserError(
+                f"no step was taken: the {seconds:.0f} s of the stage were over when the steps had "
+                "been compiled; give more --minutes"
+            )
+        return f"{self.rows[-1]['step']} steps, loss {self.rows[-1]['loss']:.4f}"
+
 
 def train(
     begun: float,
@@ -242,6 +251,5 @@ def train(
         save_every_seconds=60.0 if full else 5.0,
         log=record.log,
     )
-    hardware = metrics_lib.hardware()
-    last = record.rows[-1]
-    print(f"  {last['step']} steps on {hardware}, loss {last['loss']:.4f}", flush=True)
+    hardware = environment.hardware()
+    print(f"  {record.summary(seconds)} on {hardware}", flush=True)

@@ -33,7 +33,7 @@ _SUITE = flags.DEFINE_list("suite", ["facts", "sync", "tokenizers"], "Suites, wi
 _NUM_PROMPTS = flags.DEFINE_integer(
     "num_prompts", 64, "Scenes of each part of a suite.", lower_bound=2
 )
-_BATCH = flags.DEFINE_integer("batch", 16, "Clips made at a time.", lower_bound=2)
+_BATCH = flags.DEFINE_integer("batch", 16, "Clips made at a time.", lower_bound=1)
 _POOL = flags.DEFINE_integer(
     "nearest_pool",
     1024,

@@ -22,7 +22,7 @@ from absl import flags
 
 from sora_jax import weights
 from sora_jax.cli import run_main
-from sora_jax.data import latents
+from sora_jax.data.latents.precompute import precompute, refuse_others
 from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
@@ -89,12 +89,12 @@ def main(_):
         _WORKERS.value,
     )
     # before videos are cut, which may take hours
-    latents.refuse_others(output, named.identify(selection))
+    refuse_others(output, named.identify(selection))
     video_tokenizer, video = weights.load_video_tokenizer(_VIDEO_TOKENIZER.value)
     audio_tokenizer, audio = weights.load_audio_tokenizer(_AUDIO_TOKENIZER.value)
     fingerprints = {"video_tokenizer": video.fingerprint, "audio_tokenizer": audio.fingerprint}
     source = named.open(selection, output.with_name(output.name + "_clips"))
-    made = latents.precompute(source, video_tokenizer, audio_tokenizer, output, fingerprints)
+    made = precompute(source, video_tokenizer, audio_tokenizer, output, fingerprints)
     print(f"{made['count']} clips in {output}")
 
 

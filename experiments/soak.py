@@ -28,7 +28,7 @@ from pathlib import Path
 from absl import flags
 from tqdm import tqdm
 
-from sora_jax import files, weights
+from sora_jax import environment, files, weights
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.training import metrics
@@ -220,7 +220,7 @@ def main(_):
         "kills": kills,
         "steps_done_again": sum(kill["step"] - kill["saved"] for kill in kills),
         "minutes_between_kills": _EVERY.value,
-        "hardware": f"{len(second)} CPU cores" if _TOGETHER.value else metrics.hardware(),
+        "hardware": f"{len(second)} CPU cores" if _TOGETHER.value else environment.hardware(),
         "train": _TRAIN.value,
     }
     files.write(output / "soak.json", json.dumps(result, indent=2) + "\n")

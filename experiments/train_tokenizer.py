@@ -10,6 +10,8 @@ Scenes are drawn on the host and rendered inside the training step. With
 --config.data.source=video_folder, data.path is a folder of two or more videos (read as
 experiments.build_data says, into WORKDIR/clips) or a set built before.
 
+A registered source (--import) trains one too: data.scenes of its clips, held against its split val.
+
 The run resumes from its last checkpoint when the command is given again; at the end
 WORKDIR/weights.safetensors holds the averaged weights with their latent statistics and held-out
 scores.

@@ -19,7 +19,7 @@ import sys
 import traceback
 import weakref
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,12 +38,20 @@ class Registry(dict[str, T]):
         kind: what its values are, in one noun, for messages.
         protocol: a `typing.Protocol` that values must have the members of; None for functions.
         values: the first values.
+        fault: says in one line what is wrong with the members of a value and what to give instead;
+            None where nothing is.
     """
 
-    def __init__(self, kind: str, protocol: type | None = None, values: Iterable[T] = ()):
+    def __init__(
+        self,
+        kind: str,
+        protocol: type | None = None,
+        values: Iterable[T] = (),
+        fault: Callable[[T], str | None] | None = None,
+    ):
         super().__init__()
         _REGISTRIES.append(weakref.ref(self))
-        self.kind, self.protocol = kind, protocol
+        self.kind, self.protocol, self.fault = kind, protocol, fault
         # name -> the module that registered it, and what it registered there
         self._sources: dict[str, tuple[str, Any]] = {}
         for value in values:
@@ -56,7 +64,8 @@ class Registry(dict[str, T]):
         as in a notebook, replaces the one before. Returns `value` as it was given.
 
         Raises:
-            UserError: the name is taken, or a member of the protocol is missing or abstract.
+            UserError: the name is taken, or a member of the protocol is missing, abstract or at
+                fault.
         """
         home = sys._getframe(1).f_globals.get("__name__", "__main__")
         members = _members(self.protocol)
@@ -70,6 +79,8 @@ class Registry(dict[str, T]):
                 f"{self.kind} {name!r} of {home} lacks {', '.join(missing)}; "
                 f"{self.protocol.__module__}.{self.protocol.__name__} says what each is for"
             )
+        if self.fault and (fault := self.fault(made)):
+            raise UserError(f"{self.kind} {name!r} of {home}: {fault}")
         # of a class or a function; an instance has none, and is defined again in a notebook alone
         source = home, getattr(value, "__qualname__", None if home == "__main__" else value)
         if name in self and self._sources.get(name) != source:

@@ -101,6 +101,17 @@ def test_a_missing_abstract_method_is_named():
     assert shapes["disc"].colour == "red"
 
 
+def test_a_value_at_fault_is_refused():
+    def fault(shape):
+        return "area is negative; give another" if shape.area() < 0 else None
+
+    shapes = Registry("shape", Shape, fault=fault)
+    shapes.register(type("Disc", (), {"name": "disc", "area": lambda self: 3.0}))
+    with pytest.raises(UserError, match="shape 'hole' of .*: area is negative; give another"):
+        shapes.register(type("Hole", (), {"name": "hole", "area": lambda self: -1.0}))
+    assert list(shapes) == ["disc"]
+
+
 def test_a_value_without_a_name_is_refused(shapes):
     with pytest.raises(UserError, match="has no name"):
         shapes.register(type("Line", (), {"area": lambda self: 0.0}))

@@ -1,18 +1,37 @@
-"""An attention pattern of your own: everything sees everything in the spatial block, and the
-temporal block stays factorised.
+"""An attention pattern of your own: a site sees itself in the latents that are near in time.
 
     python -m experiments.train --import=docs/examples/own_attention.py \
-        --config=experiments/configs/playhouse_nano.py --config.model.attention=hybrid \
-        --workdir=runs/hybrid
+        --config=experiments/configs/playhouse_nano.py --config.model.attention=sliding \
+        --workdir=runs/sliding
     python -m experiments.sample --import=docs/examples/own_attention.py \
-        --weights=runs/hybrid/weights.safetensors --prompt="a small red ball falls and bounces once"
+        --weights=runs/sliding/weights.safetensors \
+        --prompt="a small red ball falls and bounces once"
 
-The weights name their pattern: without the import they are refused.
+The spatial block is that of `pure`; the temporal one writes its own `over`, with a mask for every
+query. The weights name their pattern: without the import they are refused.
 """
 
-from sora_jax.models.attention_patterns import ATTENTION, full, pure
+import jax.numpy as jnp
+
+from sora_jax.models.attention_patterns import ATTENTION, pure
+from sora_jax.nn.attention import attend
+from sora_jax.nn.norm import rms_norm
+from sora_jax.nn.rope import rotate
+
+REACH = 0.75  # s, before and after
 
 
 @ATTENTION.register
-def hybrid(tokens):
-    return full(tokens)[0], pure(tokens)[1]
+def sliding(tokens):
+    sees = jnp.abs(tokens.times[:, None] - tokens.times) <= REACH  # [query, key]
+    if tokens.visible is not None:  # the clip is padded
+        sees = sees & tokens.visible[:, None, None]
+
+    def over(q, k, v, q_scale, k_scale, phi):
+        """[B, T, S, h, d] -> the same."""
+        q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))  # a sequence of every site
+        q, k = rotate(rms_norm(q, q_scale), phi), rotate(rms_norm(k, k_scale), phi)
+        return attend(q, k, v, sees).swapaxes(1, 2)
+
+    spatial, (phi, _) = pure(tokens)
+    return spatial, (phi, over)

@@ -1,6 +1,6 @@
 """Encodes clips: both tokenizers as one compiled function, and checks of the latents.
 
-`latents.precompute` writes the latents to disk, `train.resident.fill` keeps them on the device.
+`latents/precompute.py` writes the latents to disk, `train.resident.fill` keeps them on the device.
 This module needs neither Grain nor array_record.
 """
 

@@ -1,13 +1,14 @@
-"""What a tokenizer trains on: clips of one medium, from Playhouse or from the user's own videos.
+"""What a tokenizer trains on: clips of one medium, from any source of `named_sources`.
 
 A clip is made in two steps. The host prepares a few arrays of it, `inputs`; the compiled step turns
-a batch of them into what the tokenizer takes, `render`: Playhouse's scenes are rendered there,
-stored clips only scaled.
+a batch of them into what the tokenizer takes, `render`: Playhouse's scenes are rendered there where
+their family is `alike`, stored clips only scaled. Of any other source the host takes whole clips.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import grain
 import jax
@@ -15,18 +16,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.data import video_folder
+from sora_jax.data.named_sources import NamedSource, Selection, Source
+from sora_jax.data.sources import PlayhouseSource
+from sora_jax.data.video_folder import VideoFolderSource
 from sora_jax.errors import UserError
-from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse import render, sound
 from sora_jax.worlds.playhouse.draw import draw
+from sora_jax.worlds.playhouse.families import FAMILIES
 
 VIDEO, AUDIO = "video", "audio"
 PLAYHOUSE = {
     VIDEO: (render.render_inputs, render.render),
     AUDIO: (sound.sound_inputs, sound.synthesise),
 }
-STORED = {VIDEO: ("frames", 255.0), AUDIO: ("samples", 32767.0)}  # key of a record, full scale
-HELD_OUT = 128  # Playhouse scenes of val, or as many as there are to train on
+ARRAYS = {VIDEO: "frames", AUDIO: "samples"}
+FULL_SCALE = {VIDEO: 255.0, AUDIO: 32767.0}  # of the whole numbers in a folder's records
+HELD_OUT = 128  # clips of val that are drawn, or as many as there are to train on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,30 +57,49 @@ class Clips:
         )
 
 
-def playhouse_clips(medium: str, format: ClipFormat, scenes: int, family: str = "room") -> Clips:
-    """The first scenes of a family; each is drawn when first needed, then kept."""
+def open_clips(medium: str, source: NamedSource, selection: Selection, folder: Path) -> Clips:
+    """The clips of a source for one medium. Files that the source needs may be made in `folder`.
+
+    Raises UserError where there is no split val, or for sound no clip that has any.
+    """
+    one = dataclasses.replace(selection, batch_size=1)  # clips are asked for one by one
+    train = source.open(one, folder)
+    # not isinstance: a subclass may give other clips
+    if type(train) is VideoFolderSource:
+        return video_clips(medium, train.directory)
+    held_out = dataclasses.replace(one, split="val", clips=min(HELD_OUT, selection.clips))
+    sources = {"train": train, "val": source.open(held_out, folder)}
+    if all(type(of) is PlayhouseSource and _alike(medium, of) for of in sources.values()):
+        return _playhouse_clips(medium, sources)
+    return _whole_clips(medium, sources)
+
+
+def _alike(medium: str, source: PlayhouseSource) -> bool:
+    """Whether the inputs of its clips can be stacked."""
+    return medium == AUDIO or FAMILIES[source.family].alike
+
+
+def _playhouse_clips(medium: str, sources: dict[str, PlayhouseSource]) -> Clips:
+    """Scenes that are rendered in the step; each is drawn when first needed, then kept."""
     prepare, show = PLAYHOUSE[medium]
+    format = sources["train"].format
 
     @functools.lru_cache(maxsize=None)
     def inputs(split, index):
-        return {
-            name: x[0] for name, x in prepare([draw(split, index, family=family)], format).items()
-        }
+        of = sources[split]
+        take = draw(of.split, index, family=of.family, style=of.style)
+        return {name: x[0] for name, x in prepare([take], format).items()}
 
-    return Clips(
-        {"train": scenes, "val": min(HELD_OUT, scenes)},
-        inputs,
-        functools.partial(show, format=format),
-    )
+    count = {split: len(of) for split, of in sources.items()}
+    return Clips(count, inputs, functools.partial(show, format=format))
 
 
 def video_clips(medium: str, directory) -> Clips:
-    """The clips of a built `video_folder` set; for sound those that have any.
+    """The clips of a built `video_folder` set.
 
     Raises:
         UserError: a split is missing (the set is of one video), or has no clip with sound.
     """
-    key, scale = STORED[medium]
     train, _ = video_folder.open_records(directory, "train")
     if "val" not in train.splits:
         raise UserError(
@@ -83,21 +107,45 @@ def video_clips(medium: str, directory) -> Clips:
             "it has not seen; give two or more"
         )
     records = {"train": train, "val": video_folder.open_records(directory, "val")[0]}
+
+    def read(split, index, name):
+        return records[split][index][name]
+
+    count = {split: len(of) for split, of in records.items()}
+    return _stored_clips(medium, count, read, FULL_SCALE[medium])
+
+
+def _whole_clips(medium: str, sources: dict[str, Source]) -> Clips:
+    """Clips as their source gives them."""
+
+    def read(split, index, name):
+        return np.asarray(next(iter(sources[split](index)))[name][0], np.float32)
+
+    return _stored_clips(medium, {split: len(of) for split, of in sources.items()}, read)
+
+
+def _stored_clips(
+    medium: str,
+    count: dict[str, int],
+    read: Callable[[str, int, str], np.ndarray],
+    scale: float = 1.0,
+) -> Clips:
+    """Clips that read(split, index, name of an array) gives; for sound those that have any. The
+    step divides them by `scale`.
+    """
+    name = ARRAYS[medium]
     kept = {
-        split: [i for i in range(len(of)) if medium == VIDEO or of[i]["has_audio"]]
-        for split, of in records.items()
+        split: [i for i in range(n) if medium == VIDEO or read(split, i, "has_audio")]
+        for split, n in count.items()
     }
     for split, indices in kept.items():
         if not indices:
-            raise UserError(
-                f"no clip of the split {split} in {directory} has sound; give more videos with "
-                "sound"
-            )
+            raise UserError(f"no clip of the split {split} has sound; give more clips with sound")
 
     def inputs(split, index):
-        return {key: records[split][kept[split][index]][key]}
+        return {name: read(split, kept[split][index], name)}
 
     def full_scale(batch):
-        return jnp.asarray(batch[key], jnp.float32) / scale
+        return jnp.asarray(batch[name], jnp.float32) / scale
 
     return Clips({split: len(indices) for split, indices in kept.items()}, inputs, full_scale)

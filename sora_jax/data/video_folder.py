@@ -361,7 +361,7 @@ class VideoFolderSource:
 
     def __init__(self, directory, split: str = "train", batch_size: int = 32):
         self.records, self.format = open_records(directory, split)
-        self.batch_size = batch_size
+        self.directory, self.batch_size = pathlib.Path(directory), batch_size
         self.identity = {
             "source": "video_folder",
             "split": split,

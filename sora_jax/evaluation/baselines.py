@@ -17,7 +17,7 @@ the balls are.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -100,42 +100,34 @@ def likeness(a, b) -> float:
 
 
 def partners(takes: Sequence[Take]) -> list[list[int]]:
-    """For each take up to PARTNERS others whose caption says something else, of as many balls where
-    there are such.
+    """For each take the next PARTNERS others, around the end, whose caption says something else, of
+    as many balls where there are such.
     """
+    keys, balls = [take.facts.key() for take in takes], [len(take.scene.balls) for take in takes]
     chosen = []
-    for i, take in enumerate(takes):
-        ring = [(i + k) % len(takes) for k in range(1, len(takes))]
-        other = [j for j in ring if takes[j].facts.key() != take.facts.key()]
-        alike = [j for j in other if len(takes[j].scene.balls) == len(take.scene.balls)]
+    for i in range(len(takes)):
+        ring = (*range(i + 1, len(takes)), *range(i))
+        other = [j for j in ring if keys[j] != keys[i]]
+        alike = [j for j in other if balls[j] == balls[i]]
         chosen.append((alike or other)[:PARTNERS])
     return chosen
 
 
-def mixed(clips: list[Example], readings: list[Reading], how: str) -> list[list[Pair]]:
-    """For each clip of a row, what its floor is read from: the row's own clips, mixed as
-    `suites.Suite.mixed` says.
+def mixed(how: str | None, clip: Example, reading: Reading, others: Iterable[Pair]) -> list[Pair]:
+    """What the floor of a clip is read from, mixed as `suites.Suite.mixed` says.
+
+    Args:
+        others: the clips of its `partners` in the same row, with their readings.
     """
+    if how is None:
+        return []
     if how == "frames":
-        return [[(c, Reading(c))] for c in examples.disordered(clips)]
+        return [(c, Reading(c)) for c in examples.disordered([clip])]
     if how == "pieces":
-        return [
-            [(other, reading.with_sound_of(Reading(other)))]
-            for other, reading in zip(pieces(clips), readings)
-        ]
-    pairs = partners([c.take for c in clips])
+        return [(c, reading.with_sound_of(Reading(c))) for c in pieces([clip])]
     if how == "sounds":
         return [
-            [
-                (
-                    dataclasses.replace(c, samples=clips[j].samples),
-                    readings[i].with_sound_of(readings[j]),
-                )
-                for j in pairs[i]
-            ]
-            for i, c in enumerate(clips)
+            (dataclasses.replace(clip, samples=other.samples), reading.with_sound_of(heard))
+            for other, heard in others
         ]
-    return [
-        [(dataclasses.replace(clips[j], take=c.take), readings[j]) for j in pairs[i]]
-        for i, c in enumerate(clips)
-    ]
+    return [(dataclasses.replace(other, take=clip.take), read) for other, read in others]

@@ -1,4 +1,4 @@
-"""Calibrates all oracles into a folder: calibration.json, report.md and pictures."""
+"""Calibrates oracles into a folder: calibration.json, report.md, made_with.json and pictures."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ from tqdm import tqdm
 from sora_jax import files
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.evaluation import calibrate
-from sora_jax.evaluation.results import claim
+from sora_jax.evaluation.results import claim, sign
 from sora_jax.modality import FORMATS, SAMPLE_RATE, ClipFormat
 from sora_jax.oracles import examples, loudness, pictures
 from sora_jax.oracles.base import DEGRADED, GROUND_TRUTH
@@ -65,6 +65,7 @@ def calibrate_into(
     for i, clip in enumerate(clips[: min(4, sheets)]):
         text += _draw(folder, f"clip-{i:02d}", clip)
     files.write(folder / "report.md", "\n".join(text))
+    sign(folder)
     return scores, outside
 
 

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sora_jax import config, files
+from sora_jax import config, environment, files
 from sora_jax.errors import UserError
 
-RECORD = "measurement.json"
+RECORD, MADE_WITH = "measurement.json", "made_with.json"
 
 
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
@@ -40,3 +40,8 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
             f"{folder} holds another measurement: {', '.join(changed[:3])}{more}; give another "
             "folder, or the same settings to go on"
         )
+
+
+def sign(folder: Path) -> None:
+    """Writes made_with.json beside results: command, hardware, commit, versions and date."""
+    files.write(folder / MADE_WITH, json.dumps(environment.record(), indent=2) + "\n")

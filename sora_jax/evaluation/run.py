@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sora_jax import config, files
-from sora_jax.errors import UserError
+from sora_jax.errors import UserError, expect
 from sora_jax.evaluation import scoreboard
 from sora_jax.evaluation.report import report
-from sora_jax.evaluation.results import claim
+from sora_jax.evaluation.results import claim, sign
 from sora_jax.evaluation.suites import SUITES
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.pipelines.generate import Pipeline
@@ -38,25 +38,21 @@ def evaluate(
         sheets: clips of each part that are drawn.
 
     Returns: {suite: {metric: {value, low, high, floor, ceiling, n, unit, ...}}} of all suites that
-    the folder holds (`scoreboard`); also in scores.json there, with report.md.
+    the folder holds (`scoreboard`); also in scores.json there, with report.md and made_with.json.
 
     Raises: UserError for an unknown suite, and for a folder of another measurement.
     """
+    expect(pipeline, Pipeline, "pipeline", "give a Pipeline; load_pipeline reads one from files")
+    expect(suites, (list, tuple), "suites", 'give a list of names, as ["facts"]')
     names, folder = chosen(suites), Path(output)
     for name, value, least in (
         ("num_prompts", num_prompts, 2),
-        ("batch", batch, 2),
+        ("batch", batch, 1),
         ("nearest_pool", nearest_pool, 1),
         ("sheets", sheets, 0),
     ):
         if value < least:
             raise UserError(f"{name}={value}; give at least {least}", field=name)
-    if num_prompts % batch == 1:
-        raise UserError(
-            f"num_prompts={num_prompts} leaves one clip alone in the last batch of {batch}, and "
-            f"floors are made of several; give {num_prompts + 1}",
-            field="num_prompts",
-        )
     folder.mkdir(parents=True, exist_ok=True)
     sampler = sampler or SamplerConfig()
     settings = {"clips": num_prompts, "seed": seed, "batch": batch, "pool": nearest_pool}
@@ -68,6 +64,7 @@ def evaluate(
         board.run(name)
     scores = scoreboard.write(folder, SUITES)
     files.write(folder / "report.md", report(pipeline, scores, num_prompts))
+    sign(folder)
     if set(scores) == set(SUITES):
         scoreboard.forget_clips(folder)
     return scores

@@ -13,10 +13,11 @@ and scores.json and report.md over all that are complete:
     {suite: {metric: {value, low, high, floor, ceiling, n, unit, unscored, rows, groups}}}
 
 value, low and high are the model's (in the suite `tokenizers` the round trip's), or None with
-"status": "not trained" or "no oracle". floor: of the same clips, mixed (`baselines.mixed`). A
-corrected metric has its mean as "raw". ceiling: of the scenes' own renders. rows: {value, low,
-high, floor, n, unscored} of every row. groups: {name: {group: {value, low, high, floor, n}}} of the
-model. unscored counts the reasons why clips that were asked have no value.
+"status": "not trained" or "no oracle". floor: of the same clips, mixed (`baselines.mixed`);
+partners are of the whole part, so it does not depend on the size of batches. A corrected metric has
+its mean as "raw". ceiling: of the scenes' own renders. rows: {value, low, high, floor, n, unscored}
+of every row. groups: {name: {group: {value, low, high, floor, n}}} of the model. unscored counts
+the reasons why clips that were asked have no value.
 """
 
 import collections
@@ -25,7 +26,7 @@ import functools
 import json
 import shutil
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,14 +34,14 @@ from tqdm import tqdm
 
 from sora_jax import files, mp4
 from sora_jax.contact_sheet import contact_sheet
-from sora_jax.evaluation import baselines, statistics, suites
+from sora_jax.evaluation import baselines, cells, suites
+from sora_jax.evaluation.baselines import Pair
 from sora_jax.evaluation.round_trip import round_trip
 from sora_jax.evaluation.suites import (
     MODEL,
     NO_ORACLE,
     NOT_TRAINED,
     ROUND_TRIP,
-    Metric,
     Part,
     Suite,
     Unscored,
@@ -55,7 +56,6 @@ from sora_jax.progress import Progress
 from sora_jax.worlds.playhouse.draw import Take, draw
 
 UNCONDITIONAL, TRUTH = "unconditional", "ground truth"
-ALONE = "no other clip of its batch gives a floor"
 BESIDE = (
     TRUTH,
     ROUND_TRIP,
@@ -64,6 +64,7 @@ BESIDE = (
     "nearest training clip",
 )
 MOST_LOOKED_AT = 50  # scenes looked at for each one that a part keeps
+REACH = 16  # clips that are kept for the floors of those before them; others are made again
 
 
 class Scoreboard:
@@ -126,25 +127,50 @@ class Scoreboard:
             return {row: [] for row in rows}
         form = self.pipeline.format if suites.trained(part, self.data) else FORMATS[suite.format]
         folder = self.folder / "values" / name / (title or "all")
-        found, takes = collections.defaultdict(list), None
-        for number, first in enumerate(range(0, self.clips, self.batch)):
-            paths = {row: folder / f"{row.replace(' ', '_')}-{number:04d}.json" for row in rows}
-            missing = [row for row in rows if not _complete(paths[row], suite)]
-            if missing:
-                takes = takes or draw_takes(part, form, self.clips)
-                here = slice(first, min(first + self.batch, self.clips))
-                makers = self._makers(suite, part, form, takes, here, number)
-                for row in missing:
-                    bar.set_description(f"{name} {title}: {row}")
-                    clips = makers[row]()
+        batches = [
+            range(first, min(first + self.batch, self.clips))
+            for first in range(0, self.clips, self.batch)
+        ]
+        paths = {
+            row: [folder / f"{row.replace(' ', '_')}-{k:04d}.json" for k in range(len(batches))]
+            for row in rows
+        }
+        found, makers, others = collections.defaultdict(list), {}, []
+        if not all(_complete(path, suite) for of in paths.values() for path in of):
+            takes = draw_takes(part, form, self.clips)
+            makers, others = self._makers(suite, part, form, takes), baselines.partners(takes)
+        for row in rows:
+            bar.set_description(f"{name} {title}: {row}")
+            read = self._reader(makers.get(row))
+            for number, (here, path) in enumerate(zip(batches, paths[row])):
+                if not _complete(path, suite):
                     if number == 0 and row in (MODEL, TRUTH):
                         stem = "-".join(filter(None, (name, title, row.replace(" ", "_"))))
-                        self._draw(stem, clips[: self.sheets], film=row == MODEL)
-                    files.write(paths[row], json.dumps(measure(suite, clips)))
-            for row in rows:
-                found[row] += json.loads(paths[row].read_text())
-            bar.update(min(self.batch, self.clips - first) * len(rows))
+                        shown = [read(i)[0] for i in here[: self.sheets]]
+                        self._draw(stem, shown, film=row == MODEL)
+                    files.write(path, json.dumps(measure(suite, read, here, others)))
+                found[row] += json.loads(path.read_text())
+                bar.update(len(here))
         return found
+
+    def _reader(self, make: Callable[[int], list[Example]]) -> Callable[[int], Pair]:
+        """Clip i of a row and its reading. make(number): a batch of the row, made when its first
+        clip is asked for and kept while the floors of the batch before may need it.
+        """
+
+        @functools.lru_cache(maxsize=self._kept)
+        def batch(number):
+            return [(clip, Reading(clip)) for clip in make(number)]
+
+        def read(i):
+            return batch(i // self.batch)[i % self.batch]
+
+        return read
+
+    @property
+    def _kept(self) -> int:
+        """Batches of a row that are held at a time."""
+        return 1 + -(-REACH // self.batch)
 
     def _draw(self, stem: str, clips: list[Example], film: bool) -> None:
         """pictures/STEM-NN.png: frames over waveform and spectrogram, with the impacts heard; of
@@ -165,41 +191,37 @@ class Scoreboard:
                 mp4.write_mp4(path.with_suffix(".mp4"), clip, said)
 
     def _makers(
-        self,
-        suite: Suite,
-        part: Part,
-        form: ClipFormat,
-        takes: list[Take],
-        here: slice,
-        number: int,
-    ) -> dict[str, Callable[[], list[Example]]]:
-        """How a batch of each row is made."""
-        mine = takes[here]
-        ask = suite.ask
+        self, suite: Suite, part: Part, form: ClipFormat, takes: list[Take]
+    ) -> dict[str, Callable[[int], list[Example]]]:
+        """{row: (number of a batch) -> its clips}."""
+
+        def batch(number):
+            return takes[number * self.batch : (number + 1) * self.batch]
 
         def render(takes):
             return examples.render_takes(takes, form, self.batch)
 
-        @functools.cache
-        def truth():
-            return [dataclasses.replace(c, reference=c) for c in render(mine)]
+        @functools.lru_cache(maxsize=self._kept)
+        def truth(number):
+            return [dataclasses.replace(c, reference=c) for c in render(batch(number))]
 
-        def nearest():
-            pool = self._pools(self._family(part))
+        def nearest(number):
+            pool, mine = self._pools(self._family(part)), batch(number)
             found = render([baselines.nearest(take, pool) for take in mine])
             return [dataclasses.replace(c, take=take) for take, c in zip(mine, found)]
 
-        def made(ask, key):
-            return self._made(key, truth(), ask, here.start, number)
+        def model(number):
+            key = f"{part.family}-{suite.ask}-{_digest(takes)}"
+            return self._made(key, truth(number), suite.ask, number)
 
         return {
             TRUTH: truth,
-            ROUND_TRIP: lambda: round_trip(self.pipeline, truth()),
-            "copy last frame": lambda: baselines.copy_last_frame(truth()),
-            "linear extrapolation": lambda: baselines.linear_extrapolation(truth()),
+            ROUND_TRIP: lambda number: round_trip(self.pipeline, truth(number)),
+            "copy last frame": lambda number: baselines.copy_last_frame(truth(number)),
+            "linear extrapolation": lambda number: baselines.linear_extrapolation(truth(number)),
             "nearest training clip": nearest,
-            MODEL: lambda: made(ask, f"{part.family}-{ask}-{_digest(takes)}"),
-            UNCONDITIONAL: lambda: made(None, "unconditional"),
+            MODEL: model,
+            UNCONDITIONAL: lambda number: self._made("unconditional", truth(number), None, number),
         }
 
     def _family(self, part: Part) -> str:
@@ -212,16 +234,15 @@ class Scoreboard:
         )
         return [draw("train", i, family=family) for i in scenes]
 
-    def _made(
-        self, key: str, truth: list[Example], ask: str | None, first: int, number: int
-    ) -> list[Example]:
-        """A batch of the model's clips, which suites that ask for the same share: made, or read
-        where they were kept.
+    def _made(self, key: str, truth: list[Example], ask: str | None, number: int) -> list[Example]:
+        """Batch `number` of the model's clips, which suites that ask for the same share: made, or
+        read where they were kept.
         """
         path = self.folder / "clips" / f"{key}-{number:04d}.npz"
         if not path.exists():
+            first = self.seed + number * self.batch
             requests = [
-                _request(c, ask, self.seed + first + i, self.sampler, self.pipeline.format)
+                _request(c, ask, first + i, self.sampler, self.pipeline.format)
                 for i, c in enumerate(truth)
             ]
             # another size would be compiled anew
@@ -241,32 +262,41 @@ class Scoreboard:
         metric = suite.metrics[name]
         if name not in suite.ready:
             measured = {row: [] for row in measured}
-        cells = {row: _cell(metric, name, clips) for row, clips in measured.items()}
-        own = cells.get(suite.of, _cell(metric, name, []))
-        entry = {**own, "ceiling": cells[TRUTH]["value"], "unit": metric.unit, "rows": cells}
+        found = {row: cells.cell(metric, name, clips) for row, clips in measured.items()}
+        own = found.get(suite.of, cells.cell(metric, name, []))
+        entry = {**own, "ceiling": found[TRUTH]["value"], "unit": metric.unit, "rows": found}
         if suite.groups and suite.of in measured:
-            entry["groups"] = _groups(metric, name, measured[suite.of])
+            entry["groups"] = cells.groups(metric, name, measured[suite.of])
         if name not in suite.ready:
             return entry | {"status": NO_ORACLE}
-        return entry if suite.of in cells else entry | {"status": NOT_TRAINED}
+        return entry if suite.of in found else entry | {"status": NOT_TRAINED}
 
 
-def measure(suite: Suite, clips: list[Example]) -> list[dict]:
-    """{"values": {metric: value}, "floors": {metric: [values]}, "groups": {name: group}} of each
-    clip of a row, as JSON values.
+def measure(
+    suite: Suite,
+    read: Callable[[int], Pair],
+    here: Iterable[int],
+    others: Sequence[Sequence[int]],
+) -> list[dict]:
+    """{"values": {metric: value}, "floors": {metric: [values]}, "groups": {name: group}} of some
+    clips of a row, as JSON values.
+
+    Args:
+        read: clip i of the row, and its reading.
+        here: the clips that are measured.
+        others: of each clip of the row, those that its floor is made of (`baselines.partners`).
     """
-    readings = [Reading(clip) for clip in clips]
-    floors = baselines.mixed(clips, readings, suite.mixed) if suite.mixed else [[] for _ in clips]
     rows = []
-    for clip, reading, pairs in zip(clips, readings, floors):
+    for i in here:
+        clip, reading = read(i)
         values = suites.values(suite, clip, reading)
-        others = [suites.values(suite, *pair) for pair in pairs]
-        groups = {name: group(clip.take) for name, group in suite.groups.items()}
+        pairs = baselines.mixed(suite.mixed, clip, reading, map(read, others[i]))
+        floors = [suites.values(suite, *pair) for pair in pairs]
         rows.append(
             {
                 "values": {name: _to_json(x) for name, x in values.items()},
-                "floors": {name: [_to_json(of[name]) for of in others] for name in values},
-                "groups": groups,
+                "floors": {name: [_to_json(of[name]) for of in floors] for name in values},
+                "groups": {name: group(clip.take) for name, group in suite.groups.items()},
             }
         )
     return rows
@@ -318,53 +348,6 @@ def _request(clip: Example, ask: str | None, seed: int, sampler, form: ClipForma
 
 def _to_json(value):
     return {"unscored": str(value)} if isinstance(value, Unscored) else value
-
-
-def _numbers(values: Sequence) -> list[float]:
-    """The numbers among values; those of a clip that has several, one by one."""
-    flat = (x for value in values for x in (value if isinstance(value, list) else [value]))
-    return [x for x in flat if isinstance(x, int | float)]
-
-
-def _cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
-    """{value, low, high, floor, n, unscored} of a metric over clips; None is not asked, and counts
-    nowhere. Where the metric is corrected, "raw" is its mean.
-    """
-    values = [clip["values"][name] for clip in clips]
-    numbers = _numbers(values)
-    reasons = collections.Counter(v["unscored"] for v in values if isinstance(v, dict))
-    floors = [_numbers(clip["floors"][name]) for clip in clips]
-    floor = float(np.mean(sum(floors, []))) if any(floors) else None
-    found = {"value": None, "low": None, "high": None, "floor": floor}
-    if metric.corrected:
-        raw = float(np.mean(numbers)) if numbers else None
-        pairs = [
-            (value, float(np.mean(own)))
-            for value, own in zip(values, floors)
-            if own and isinstance(value, int | float)
-        ]
-        reasons[ALONE] += len(numbers) - len(pairs)
-        numbers = [value for value, _ in pairs]
-        if pairs:
-            found |= dict(zip(("value", "low", "high"), statistics.corrected(*zip(*pairs))))
-        found["raw"] = raw
-    elif numbers:
-        low, high = statistics.interval(numbers)
-        found |= {"value": float(np.mean(numbers)), "low": low, "high": high}
-    rounded = {k: None if x is None else round(x, 4) for k, x in found.items()}
-    return {**rounded, "n": len(numbers), "unscored": dict(+reasons)}
-
-
-def _groups(metric: Metric, name: str, clips: Sequence[dict]) -> dict[str, dict[str, dict]]:
-    """{name of the grouping: {group: cell}}."""
-    tables: dict[str, dict[str, dict]] = {}
-    for grouping in clips[0]["groups"] if clips else ():
-        kinds = sorted({clip["groups"][grouping] for clip in clips} - {None})
-        tables[grouping] = {
-            kind: _cell(metric, name, [c for c in clips if c["groups"][grouping] == kind])
-            for kind in kinds
-        }
-    return tables
 
 
 def write(folder: Path, order: Sequence[str]) -> dict:

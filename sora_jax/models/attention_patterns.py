@@ -1,9 +1,14 @@
 """Attention patterns of a pair's two video blocks, by the name that `STDiTConfig.attention` gives.
 
 A pattern takes the `VideoTokens` of one evaluation and returns two blocks, the spatial and the
-temporal one; each is (phi, over): the angles of the rotation and a function as
-`sora_jax.nn.attention` describes them. A user adds one by registering a function in ATTENTION.
-Weights trained with it name it, and load only where it is registered.
+temporal one. A block is (phi, over):
+
+    phi   angles of the rotation, [S, d/2], [T, d/2] or [T, S, d/2]; `tokens.phi` makes some
+    over  over(q, k, v, q_scale, k_scale, phi) -> [B, T, S, h, d], as q, k and v are
+
+`sora_jax.nn.attention` has several of the kind of `over`. A user adds a pattern by registering a
+function in ATTENTION: `docs/examples/own_attention.py` writes its own `over`. Weights trained with
+it name it, and load only where it is registered.
 """
 
 import dataclasses
@@ -14,6 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sora_jax.errors import UserError
 from sora_jax.nn import attention
 from sora_jax.nn.layout import Layout
 from sora_jax.nn.rope import grid_angles
@@ -80,3 +86,52 @@ def full(tokens: VideoTokens) -> tuple[Block, Block]:
     """Every token sees every token, in both blocks."""
     block = tokens.phi("tyx"), attention.across(tokens.layout, attention.over_all)
     return block, block
+
+
+def blocks(tokens: VideoTokens) -> tuple[Block, Block]:
+    """The blocks of the pattern that `tokens.config` names, each `over` watched.
+
+    Raises UserError for a pattern that gives something else than its contract says.
+    """
+    name = tokens.config.attention
+    given = ATTENTION[name](tokens)
+    if not (isinstance(given, (tuple, list)) and len(given) == 2):
+        raise UserError(
+            f"attention pattern {name!r} returns {_told(given)}; return the spatial and the "
+            "temporal block, ((phi, over), (phi, over))"
+        )
+    return tuple(
+        _watched(f"the {kind} block of attention pattern {name!r}", block, tokens)
+        for kind, block in zip(("spatial", "temporal"), given)
+    )
+
+
+def _watched(whose: str, block: Block, tokens: VideoTokens) -> Block:
+    if not (isinstance(block, (tuple, list)) and len(block) == 2 and callable(block[1])):
+        raise UserError(f"{whose} is {_told(block)}; give (phi, over), angles and a function")
+    phi, over = block
+    frames, sites = tokens.grid[0], tokens.grid[1] * tokens.grid[2]
+    planes = tokens.config.width // tokens.config.heads // 2
+    fit = [(sites, planes), (frames, planes), (frames, sites, planes)]
+    if getattr(phi, "shape", None) not in fit:
+        raise UserError(
+            f"phi of {whose} is {_told(phi)}; give angles of shape {', '.join(map(str, fit[:2]))} "
+            f"or {fit[2]}"
+        )
+
+    def run(q, *rest):
+        out = over(q, *rest)
+        if getattr(out, "shape", None) != q.shape:
+            raise UserError(f"over of {whose} gives {_told(out)}; give the shape of q, {q.shape}")
+        return out
+
+    return phi, run
+
+
+def _told(value: Any) -> str:
+    """A value in a few words."""
+    if hasattr(value, "shape"):
+        return f"an array of shape {value.shape}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return "a function" if callable(value) else repr(value)[:40]

@@ -40,7 +40,7 @@ import numpy as np
 from flax import nnx
 
 from kernels.gated_norm import gated_norm
-from sora_jax.models.attention_patterns import ATTENTION, VideoTokens
+from sora_jax.models.attention_patterns import ATTENTION, VideoTokens, blocks
 from sora_jax.models.text_encoder import TextEncoder
 from sora_jax.nn.attention import CrossAttention, SelfAttention
 from sora_jax.nn.layout import ALONE, Layout
@@ -332,7 +332,7 @@ class STDiT(nnx.Module):
         def step(pair, carry, depth):
             v, a = carry
             tokens = VideoTokens(c, times["video"], grid, layout, visible, depth)
-            in_space, in_time = ATTENTION[c.attention](tokens)
+            in_space, in_time = blocks(tokens)
             v, a = layout.frames_apart(v), layout.everywhere(a)
             v = pair.space(v, m_v, *in_space, words, words_mask)
             a = pair.audio.attend(a, m_a, phi_audio, words, words_mask)

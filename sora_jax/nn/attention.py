@@ -31,14 +31,15 @@ HIDDEN = -1e9  # finite, so that a row with no visible key (a window's padding) 
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, visible: jax.Array | None = None) -> jax.Array:
-    """Equation (1). q [..., L, h, d], k and v [..., M, h, d], visible bool [..., M] -> [..., L, h,
-    d]; softmax in float32.
+    """Equation (1). q [..., L, h, d], k and v [..., M, h, d] -> [..., L, h, d]; softmax in float32.
+
+    visible: bool, broadcast to [..., L, M]: which keys each query sees. None: all.
     """
     logits = jnp.einsum(
         "...lhd,...mhd->...hlm", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32
     )
     if visible is not None:
-        logits = jnp.where(visible[..., None, None, :], logits, HIDDEN)
+        logits = jnp.where(visible[..., None, :, :], logits, HIDDEN)
     weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
     return jnp.einsum("...hlm,...mhd->...lhd", weights, v)
 
@@ -60,9 +61,8 @@ def among(visible: jax.Array) -> Callable[..., jax.Array]:
     """
 
     def over(q, k, v, q_scale, k_scale, phi):
-        return attend(
-            rotate(rms_norm(q, q_scale), phi), rotate(rms_norm(k, k_scale), phi), v, visible
-        )
+        q, k = rotate(rms_norm(q, q_scale), phi), rotate(rms_norm(k, k_scale), phi)
+        return attend(q, k, v, visible[..., None, :])
 
     return over
 
@@ -101,7 +101,7 @@ def over_windows(gather: jax.Array, place: jax.Array) -> Callable[..., jax.Array
         shape, flat = q.shape, (q.shape[0], q.shape[1] * q.shape[2], *q.shape[3:])
         q, k = rotate(rms_norm(q, q_scale), phi), rotate(rms_norm(k, k_scale), phi)
         q, k, v = (jnp.take(a.reshape(flat), jnp.maximum(gather, 0), axis=1) for a in (q, k, v))
-        out = attend(q, k, v, (gather >= 0)[None])
+        out = attend(q, k, v, (gather >= 0)[None, :, None])
         return jnp.take(out.reshape(flat[0], -1, *flat[2:]), place, axis=1).reshape(shape)
 
     return over
@@ -183,4 +183,6 @@ class CrossAttention(nnx.Module):
         k = rms_norm(k, self.k_scale[...])
         if phi is not None:
             q, k = rotate(q, phi), rotate(k, source_phi)
+        if visible is not None:
+            visible = visible[:, None]
         return self.out(attend(q, k, v, visible).reshape(*x.shape[:-1], -1))

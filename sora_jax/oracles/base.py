@@ -17,7 +17,7 @@ import abc
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sora_jax.oracles.conditions import EMPTY, Condition
-from sora_jax.oracles.examples import Example, shuffled
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example, shuffled
 
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
@@ -65,3 +65,11 @@ class Oracle(Protocol):
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Clips whose take, picture or sound is another's, so that no reading is correct."""
         return shuffled(clips)
+
+
+def fault(oracle: Oracle) -> str | None:
+    """What is wrong with an oracle's `media`, in one line; None where nothing is."""
+    media = oracle.media
+    if isinstance(media, tuple) and media and all(medium in (VIDEO, AUDIO) for medium in media):
+        return None
+    return f"media is {media!r}; give (VIDEO,), (AUDIO,) or both, of sora_jax.oracles.examples"

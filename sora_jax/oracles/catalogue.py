@@ -1,6 +1,6 @@
 """The oracles by name. Register your own: `@ORACLES.register` over a subclass of `base.Oracle`."""
 
-from sora_jax.oracles.base import Oracle
+from sora_jax.oracles.base import Oracle, fault
 from sora_jax.oracles.camera import CameraOracle
 from sora_jax.oracles.facts import FactsOracle
 from sora_jax.oracles.loudness import LoudnessOracle
@@ -35,4 +35,5 @@ ORACLES: Registry[Oracle] = Registry(
         PermanenceOracle(),
         CameraOracle(),
     ],
+    fault,
 )

@@ -57,11 +57,8 @@ def read_ball(seen: Track, fps: float) -> BallFacts:
         launch = "dropped" if abs(sideways) < STILL[0] and abs(up) < STILL[1] else "thrown"
     # A thing that hardly moves goes nowhere: no direction, and so no roll or throw that a caption
     # could name.
-    direction = (
-        None
-        if launch == "dropped" or abs(sideways) < CREEP
-        else ("left" if sideways < 0 else "right")
-    )
+    side = "left" if sideways < 0 else "right"
+    direction = None if launch == "dropped" or abs(sideways) < CREEP else side
     bounces = sum(kink.rebounds for kink in arcs.kinks(pieces, seen, fps))
     size = "small" if np.nanmedian(seen.radius) < SIZE_EDGE else "large"
     return BallFacts(seen.colour, size, launch, direction, bounces)

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from sora_jax.clip import Clip
+from sora_jax.clip import Clip, as_floats
+from sora_jax.errors import UserError, expect
 from sora_jax.oracles import facts as facts_lib
 from sora_jax.oracles import onsets, sync, tracker
 from sora_jax.oracles.camera import Camera
@@ -24,33 +25,28 @@ SHORTEST_SOUND = 0.2  # seconds: the onset oracle does not listen to the first 5
 
 
 class Reading:
-    """The oracles' findings in `clip`, whose frames are floats.
+    """The oracles' findings in `clip`; frames of bytes are read as floats.
 
-    Raises ValueError for frames or samples of another kind.
+    Raises UserError for what is no Clip, and for frames or samples of another kind than a Clip's.
     """
 
     def __init__(self, clip: Clip):
-        frames, samples = np.asarray(clip.frames), clip.samples
-        if (
-            frames.ndim != 4
-            or frames.shape[-1] != 3
-            or not frames.size
-            or not np.issubdtype(frames.dtype, np.floating)
-        ):
-            raise ValueError(
-                f"frames are {frames.dtype} {frames.shape}; give floats [frames, height, "
-                "width, 3] from 0 to 1"
+        expect(
+            clip,
+            Clip,
+            "clip",
+            "give a Clip: of a file sora_jax.fit_clip(sora_jax.read_video(path), format), of "
+            "arrays sora_jax.Clip(frames, samples, fps)",
+        )
+        self.frames, self.samples = _frames(clip.frames), clip.samples
+        shape, kind = np.shape(self.samples), np.asarray(self.samples).dtype
+        if self.samples is not None and (len(shape) != 1 or np.issubdtype(kind, np.integer)):
+            raise UserError(
+                f"samples are {kind} {shape}; give floats of one channel, [samples], or None for "
+                "no sound",
+                field="samples",
             )
-        if not (frames.min() >= -1e-3 and frames.max() <= 1.0 + 1e-3):
-            raise ValueError(
-                f"frames go from {frames.min():.3g} to {frames.max():.3g}; give floats from 0 to 1"
-            )
-        if samples is not None and np.ndim(samples) != 1:
-            raise ValueError(
-                f"samples have the shape {np.shape(samples)}; give one channel, [samples], or "
-                "None for no sound"
-            )
-        self.frames, self.samples, self.fps, self.rate = frames, samples, clip.fps, clip.rate
+        self.fps, self.rate = clip.fps, clip.rate
         self._found: dict[str, Any] = {}
 
     def of(self, name: str) -> Any:
@@ -211,6 +207,30 @@ class Reading:
         }
 
 
+def _frames(frames: np.ndarray) -> np.ndarray:
+    """Frames of a Clip as floats [F, H, W, 3]; those that are floats are returned as they are."""
+    frames = np.asarray(frames)
+    number = frames.dtype == np.uint8 or np.issubdtype(frames.dtype, np.floating)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size or not number:
+        raise UserError(
+            f"frames are {frames.dtype} {frames.shape}; give floats from 0 to 1, or uint8, "
+            "[frames, height, width, 3]",
+            field="frames",
+        )
+    if frames.dtype == np.uint8:
+        return as_floats(frames, "frames")
+    if not (frames.min() >= -1e-3 and frames.max() <= 1.0 + 1e-3):
+        raise UserError(
+            f"frames go from {frames.min():.3g} to {frames.max():.3g}; give floats from 0 to 1, "
+            "or uint8",
+            field="frames",
+        )
+    return frames
+
+
 def read_clip(clip: Clip) -> dict[str, Any]:
-    """What the oracles read in one clip, for JSON (`Reading.to_dict`)."""
+    """What the oracles read in one clip, for JSON (`Reading.to_dict`).
+
+    Raises UserError for what is no Clip, such as the path of a file (`Reading`).
+    """
     return Reading(clip).to_dict()

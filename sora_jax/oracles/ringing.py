@@ -90,9 +90,8 @@ def without_impacts(samples: np.ndarray, onsets: list[Onset]) -> tuple[np.ndarra
             if len(piece) < WINDOW * SAMPLE_RATE or ends < SHORT:
                 break
             share, name, hertz = _first_fit(piece)
-            least, least_on = (
-                RANG_LOUD if onset.strength > LOUD else RANG if ends > ALONE else RANG_CROWDED
-            )
+            quiet = RANG if ends > ALONE else RANG_CROWDED
+            least, least_on = RANG_LOUD if onset.strength > LOUD else quiet
             if share < least:
                 break
             first = round((onset.time + SKIP) * SAMPLE_RATE)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sora_jax import config as config_lib
+from sora_jax.environment import hardware
 from sora_jax.training import metrics
 from sora_jax.training.run import Run
 
@@ -35,7 +36,7 @@ def card(
         "run_fingerprint": config_lib.fingerprint(identity),
         "seed": run.train.seed,
         "steps": steps,
-        "hardware": metrics.hardware(),
+        "hardware": hardware(),
         "hours": metrics.hours(rows),
         "curve": metrics.thin(rows),
         "data": {name: data[name] for name in names if name in data},

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from sora_jax import weights
-from sora_jax.data import latents
+from sora_jax.data.latents import record
+from sora_jax.data.latents.precompute import precompute, refuse_others
 from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
@@ -20,7 +21,7 @@ TOKENIZERS = {
 
 def _made(data: DataConfig) -> bool:
     """Whether `data.path` holds latents."""
-    return bool(data.path) and (Path(data.path).expanduser() / latents.DESCRIPTION).exists()
+    return bool(data.path) and (Path(data.path).expanduser() / record.DESCRIPTION).exists()
 
 
 def _selection(data: DataConfig) -> Selection:
@@ -33,7 +34,7 @@ def identify(data: DataConfig) -> Mapping[str, Any]:
     Raises UserError where there are none.
     """
     if _made(data):
-        return latents.identity(Path(data.path).expanduser())
+        return record.identity(Path(data.path).expanduser())
     made_from = SOURCES[data.source].identify(_selection(data))
     fingerprints = {
         kind: weights.load_weights(weights.shipped(kind), kind).fingerprint for kind in TOKENIZERS
@@ -55,10 +56,10 @@ def latents_of(data: DataConfig, workdir: Path) -> Path:
             "experiments.precompute, and give config.data.path"
         )
     folder = workdir / "data"
-    latents.refuse_others(folder, identify(data))  # before clips are cut, which may take hours
+    refuse_others(folder, identify(data))  # before clips are cut, which may take hours
     source = SOURCES[data.source].open(_selection(data), workdir / "clips")
     loaded = {kind: load() for kind, load in TOKENIZERS.items()}
     fingerprints = {kind: of.fingerprint for kind, (_, of) in loaded.items()}
     (video, _), (audio, _) = loaded.values()
-    latents.precompute(source, video, audio, folder, fingerprints)
+    precompute(source, video, audio, folder, fingerprints)
     return folder

@@ -7,24 +7,13 @@ next is of the steps from there.
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from sora_jax import files
-
-
-def hardware() -> str:
-    """What the run ran on: "2 CPU cores", or "8 x TPU v5e"."""
-    device = jax.devices()[0]
-    if device.platform == "cpu":
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        return f"{cores} CPU cores"
-    return f"{jax.device_count()} x {device.device_kind}"
 
 
 def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -83,7 +83,7 @@ def assemble(run: Run, mesh: jax.sharding.Mesh) -> Program:
 
 
 def batch_shapes(run: Run, format: ClipFormat) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch of `data.latents.make_loader` as shapes."""
+    """A batch of `latents.loader.make_loader` as shapes."""
     size, words = run.train.batch_size, run.data.text_length
     side, channels = format.latent_size, run.model.video_channels
 

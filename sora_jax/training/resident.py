@@ -139,7 +139,7 @@ def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
 
 
 def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, jax.Array]:
-    """The batch of these clips, as `data.latents.make_loader` gives it: float32, one caption each.
+    """The batch of these clips, as `latents.loader.make_loader` gives it: float32, a caption each.
 
     draws: int32 [B], not negative. Caption `draws` modulo the number of a clip's captions is taken.
     """

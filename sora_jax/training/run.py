@@ -13,18 +13,18 @@ from sora_jax.training.watch import ProfileConfig, SampleConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """What to train on; see `experiments/configs/playhouse_nano.py`."""
+class ClipsConfig:
+    """The source of clips that models and tokenizers train on.
 
-    source: str = "playhouse"  # a name of `data.named_sources.SOURCES`
+    Attributes:
+        source: a name of `data.named_sources.SOURCES`.
+        path: of the user's files, where the source reads some.
+        format: a name of `modality.FORMATS`.
+    """
+
+    source: str = "playhouse"
     path: str = ""
     format: str = "nano"
-    clips: int = 2048  # Playhouse takes, where path is empty
-    # words of a prompt; a family of Playhouse has what its captions need
-    text_length: int = 64
-    # the next clip takes the place of one whose latents are not finite, or cannot be read; else the
-    # run stops there
-    skip_damaged: bool = False
 
     def __post_init__(self):
         if self.source not in SOURCES:
@@ -32,10 +32,25 @@ class DataConfig:
         if self.format not in FORMATS:
             raise ValueError(f"format={self.format!r}; use one of {', '.join(FORMATS)}")
         if self.source == "video_folder" and not self.path:
-            raise ValueError(
-                "source='video_folder' needs a path: a folder of videos, or latents of "
-                "experiments.precompute"
-            )
+            raise ValueError("source='video_folder' needs a path to a folder of videos")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(ClipsConfig):
+    """What a model trains on; see `experiments/configs/playhouse_nano.py`.
+
+    `path` may name latents of experiments.precompute, whatever the source.
+    """
+
+    clips: int = 2048  # at most, where the source draws them and path is empty
+    # words of a prompt; a family of Playhouse has what its captions need
+    text_length: int = 64
+    # the next clip takes the place of one whose latents are not finite, or cannot be read; else the
+    # run stops there
+    skip_damaged: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
         for name in ("clips", "text_length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least 1")

@@ -14,23 +14,18 @@ from flax import nnx
 from sora_jax import config as config_lib
 from sora_jax import weights
 from sora_jax.compat import enable_compile_cache
-from sora_jax.data import sources, video_folder
-from sora_jax.data.tokenizer_clips import (
-    AUDIO,
-    HELD_OUT,
-    VIDEO,
-    Clips,
-    playhouse_clips,
-    video_clips,
-)
+from sora_jax.data.named_sources import SOURCES, Selection
+from sora_jax.data.tokenizer_clips import AUDIO, HELD_OUT, VIDEO, Clips, open_clips
+from sora_jax.environment import hardware
 from sora_jax.errors import UserError
 from sora_jax.evaluation.round_trip import boxes, pictures_through, psnr
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles.examples import render_takes
 from sora_jax.tokenizers import audio, video
 from sora_jax.training.loop import TrainConfig, fit
-from sora_jax.training.metrics import hardware, read, thin
+from sora_jax.training.metrics import read, thin
 from sora_jax.training.optim import OptimConfig, averaged_params, make_optimizer
+from sora_jax.training.run import ClipsConfig
 from sora_jax.training.state import new_state, split_module
 from sora_jax.training.step import make_step
 from sora_jax.training.workdir import Workdir, open_workdir
@@ -40,49 +35,56 @@ from sora_jax.worlds.playhouse.families import FAMILIES
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """source: "playhouse", the first `scenes` scenes of the split `train` of `family`, or
-    "video_folder", the videos in `path`.
+class TokenizerDataConfig(ClipsConfig):
+    """What a tokenizer trains on: the split `train` of a source, held against its split `val`.
+
+    Attributes:
+        scenes: clips of `train` at most, where the source draws them.
+        family: of the scenes of Playhouse.
     """
 
-    source: str = "playhouse"
-    path: str = ""
-    format: str = "nano"
     scenes: int = 8192
     family: str = "room"
 
     def __post_init__(self):
+        super().__post_init__()
         if self.family not in FAMILIES:
             raise ValueError(f"family={self.family!r}; use one of {', '.join(FAMILIES)}")
-        if self.format not in FORMATS:
-            raise ValueError(f"format={self.format!r}; use one of {', '.join(FORMATS)}")
         if self.scenes < 1:
             raise ValueError(f"scenes={self.scenes}; give at least 1")
-        if self.source not in ("playhouse", "video_folder"):
-            raise ValueError(f"source={self.source!r}; use 'playhouse' or 'video_folder'")
-        if (self.source == "video_folder") != bool(self.path):
+        if self.source == "playhouse" and self.path:
             raise ValueError(
-                f"source={self.source!r} with path={self.path!r}; a folder of videos needs "
-                "both source='video_folder' and its path"
+                f"source='playhouse' reads no path={self.path!r}; leave it empty, or set "
+                "source='video_folder'"
             )
 
-
-@dataclasses.dataclass(frozen=True)
-class VideoRun:
-    tokenizer: video.VideoTokenizerConfig
-    kind: str = "video_tokenizer"
-    data: DataConfig = DataConfig()
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
+    def selection(self) -> Selection:
+        """The clips of the split `train`."""
+        return Selection(self.path, FORMATS[self.format], self.scenes, family=self.family)
 
 
 @dataclasses.dataclass(frozen=True)
-class AudioRun:
-    tokenizer: audio.AudioTokenizerConfig
-    kind: str = "audio_tokenizer"
-    data: DataConfig = DataConfig()
+class TokenizerRun:
+    """Everything that fixes a tokenizer's training, apart from the weights it starts from.
+
+    Attributes:
+        kind: a name of MEDIA: "video_tokenizer" or "audio_tokenizer".
+        tokenizer: the configuration of a tokenizer of that kind.
+    """
+
+    kind: str
+    tokenizer: video.VideoTokenizerConfig | audio.AudioTokenizerConfig
+    data: TokenizerDataConfig = TokenizerDataConfig()
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+
+    def __post_init__(self):
+        fit = [kind for kind, of in MEDIA.items() if isinstance(self.tokenizer, of.config)]
+        if self.kind not in fit:
+            raise ValueError(
+                f"kind={self.kind!r} with a {type(self.tokenizer).__name__}; its kind is "
+                f"{', '.join(fit) or 'none'}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,40 +92,19 @@ class Medium:
     """What differs between the two tokenizers."""
 
     name: str
-    run: type
+    config: type
     module: type
     loss: object
 
 
 MEDIA = {
-    "video_tokenizer": Medium(VIDEO, VideoRun, video.VideoTokenizer, video.video_loss),
-    "audio_tokenizer": Medium(AUDIO, AudioRun, audio.AudioTokenizer, audio.audio_loss),
+    "video_tokenizer": Medium(
+        VIDEO, video.VideoTokenizerConfig, video.VideoTokenizer, video.video_loss
+    ),
+    "audio_tokenizer": Medium(
+        AUDIO, audio.AudioTokenizerConfig, audio.AudioTokenizer, audio.audio_loss
+    ),
 }
-
-
-def identify(data: DataConfig) -> dict:
-    """What the data hold, found out before anything is made of them."""
-    if data.source == "playhouse":
-        return sources.identity("train", data.family)
-    if not Path(data.path).expanduser().is_dir():
-        raise UserError(
-            f"config.data.path={data.path} is not a directory; give a folder of videos, or a "
-            "set of experiments.build_data"
-        )
-    return {
-        "source": "video_folder",
-        "split": "train",
-        "set": video_folder.set_name(data.path, FORMATS[data.format]),
-    }
-
-
-def clips_for(medium: Medium, data: DataConfig, workdir: Path) -> Clips:
-    """The clips to train on; those of a folder of videos are cut into WORKDIR/clips first."""
-    if data.source == "playhouse":
-        return playhouse_clips(medium.name, FORMATS[data.format], data.scenes, data.family)
-    return video_clips(
-        medium.name, video_folder.built_set(data.path, workdir / "clips", FORMATS[data.format])
-    )
 
 
 def batches_of(clips: Clips, split: str, most: int, size: int = 16) -> list[dict[str, np.ndarray]]:
@@ -189,7 +170,7 @@ class TrainedTokenizer:
     scores: dict[str, float]
 
 
-def tokenizer_run(values: Mapping[str, Any]) -> VideoRun | AudioRun:
+def tokenizer_run(values: Mapping[str, Any]) -> TokenizerRun:
     """The run of a configuration's values; its `kind` says which tokenizer.
 
     Raises UserError for a configuration of something else, an unknown key or a wrong value.
@@ -202,11 +183,16 @@ def tokenizer_run(values: Mapping[str, Any]) -> VideoRun | AudioRun:
         )
     if kind not in MEDIA:
         raise UserError(f"config.kind is {kind!r}; it is one of {', '.join(MEDIA)}")
-    return config_lib.from_dict(MEDIA[kind].run, values)
+    if "tokenizer" in values:
+        tokenizer = config_lib.from_dict(
+            MEDIA[kind].config, values["tokenizer"], "config.tokenizer"
+        )
+        values = {**values, "tokenizer": tokenizer}
+    return config_lib.from_dict(TokenizerRun, values)
 
 
 def train_tokenizer(
-    run: VideoRun | AudioRun,
+    run: TokenizerRun,
     workdir: str | os.PathLike,
     init_from: str | os.PathLike | None = None,
 ) -> TrainedTokenizer:
@@ -233,8 +219,9 @@ def train_tokenizer(
         params = weights.fill(params, trained(start.params, tokenizer), str(init_from))
     optimizer = make_optimizer(run.optim, run.train.steps)
     fingerprint = start.fingerprint if start else None
-    with open_workdir(workdir, run, fingerprint, identify(run.data)) as opened:
-        clips = clips_for(medium, run.data, opened.path)
+    source, selection = SOURCES[run.data.source], run.data.selection()
+    with open_workdir(workdir, run, fingerprint, source.identify(selection)) as opened:
+        clips = open_clips(medium.name, source, selection, opened.path / "clips")
 
         def loss(params, batch, key):
             return medium.loss(merge(params), clips.render(batch), key)
@@ -255,7 +242,7 @@ def train_tokenizer(
 
 
 def _write_weights(
-    run: VideoRun | AudioRun, workdir: Workdir, tokenizer: nnx.Module, scores: dict[str, float]
+    run: TokenizerRun, workdir: Workdir, tokenizer: nnx.Module, scores: dict[str, float]
 ) -> TrainedTokenizer:
     # Where the data lay is no one's business but this machine's.
     data = {**workdir.config["data"], "path": Path(run.data.path).name}

@@ -14,7 +14,8 @@ import numpy as np
 from kernels import target
 from sora_jax import weights as weights_lib
 from sora_jax.compat import enable_compile_cache
-from sora_jax.data import latents
+from sora_jax.data.latents.loader import make_loader
+from sora_jax.data.latents.record import open_set
 from sora_jax.errors import expect
 from sora_jax.models import cost
 from sora_jax.models.text_encoder import TextTokenizer
@@ -86,7 +87,7 @@ def train(
             opened = stack.enter_context(open_workdir(workdir, run, fingerprint, dataset))
             folder = inputs.latents_of(run.data, opened.path)
             batches = _batches(run, program, tokenizer, folder, start)
-            description = latents.open_set(folder)[1]
+            description = open_set(folder)[1]
 
         # Made where it will lie: so a state is never on one device that only all of them can hold.
         def begin(given):
@@ -141,7 +142,7 @@ def _batches(
     """Batches of the latents in a folder; of several processes each reads its own rows."""
     sharding, size = program.placement[1], run.train.batch_size
     several = processes.several()
-    batches = latents.make_loader(
+    batches = make_loader(
         folder,
         tokenizer,
         size,

@@ -102,7 +102,7 @@ def open_workdir(
     Args:
         config: the resolved configuration, a dataclass.
         init_from: fingerprint of the weights that training starts from, or None.
-        dataset: what identifies the data, known before they are made (`latents.identity`).
+        dataset: what identifies the data, known before they are made (`latents.record.identity`).
     Raises:
         UserError: the directory holds another run, or cannot be used.
     """

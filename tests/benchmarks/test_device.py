@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import device
 from kernels import target
+from sora_jax import environment
 
 
 @pytest.fixture
@@ -15,9 +16,9 @@ def no_git(monkeypatch):
 
     monkeypatch.setattr(subprocess, "run", missing)
     monkeypatch.delenv("SORA_JAX_COMMIT", raising=False)
-    device.commit.cache_clear()
+    environment.commit.cache_clear()
     yield
-    device.commit.cache_clear()
+    environment.commit.cache_clear()
 
 
 def test_ceilings_of_an_h100_are_listed(monkeypatch):
@@ -31,7 +32,7 @@ def test_ceilings_of_an_h100_are_listed(monkeypatch):
 
 def test_the_commit_is_named_without_a_checkout(no_git, monkeypatch):
     monkeypatch.setenv("SORA_JAX_COMMIT", "0123456789ab")
-    assert device.commit() == "0123456789ab"
+    assert environment.commit() == "0123456789ab"
 
 
 def test_without_a_commit_the_sources_are_named(no_git, monkeypatch, tmp_path):
@@ -39,12 +40,12 @@ def test_without_a_commit_the_sources_are_named(no_git, monkeypatch, tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True)
         path.write_text(text)
-    monkeypatch.setattr(device, "ROOT", tmp_path)
-    first = device.commit()
+    monkeypatch.setattr(environment, "ROOT", tmp_path)
+    first = environment.commit()
     assert first.startswith("tree-") and len(first) == len("tree-") + 12
     (tmp_path / "tests/c.py").write_text("4")
-    device.commit.cache_clear()
-    assert device.commit() == first
+    environment.commit.cache_clear()
+    assert environment.commit() == first
     (tmp_path / "sora_jax/b.py").write_text("5")
-    device.commit.cache_clear()
-    assert device.commit() != first
+    environment.commit.cache_clear()
+    assert environment.commit() != first

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from benchmarks import results, short_measure, short_plan
+from benchmarks import results, short_measure, short_plan, short_train
 from benchmarks.suites import temporal_attention
 from kernels import triton_call
 from sora_jax.errors import UserError
@@ -187,3 +187,11 @@ def test_training_ends_in_time_with_weights(tmp_path):
     files = list(tmp_path.iterdir())
     assert {p.name for p in files} <= FILES
     assert all(file.stat().st_size <= 16 * 2**20 for file in files)
+
+
+def test_a_stage_that_ends_before_the_first_step_says_so(tmp_path):
+    record = short_train.Record(tmp_path, None, {}, {}, {}, (), 100)
+    with pytest.raises(UserError, match="no step was taken: the 90 s of the stage were over"):
+        record.summary(90.0)
+    record.log(50, {"loss": 1.5, "step_seconds": float("nan")})
+    assert record.summary(90.0) == "50 steps, loss 1.5000"

@@ -12,7 +12,9 @@ import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from flax import nnx
 
-from sora_jax.data import latents
+from sora_jax.data.latents.loader import make_loader
+from sora_jax.data.latents.precompute import precompute, refuse_others
+from sora_jax.data.latents.record import identity, open_set, pack, unpack
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
@@ -68,15 +70,15 @@ class Source:
 
 def make(directory, count=22, **options):
     source = Source(count, **options)
-    made = latents.precompute(
+    made = precompute(
         source, Video(), Audio(), directory, FINGERPRINTS, shard_clips=8, progress=False
     )
     return made, source
 
 
 def contents(directory):
-    records, _ = latents.open_set(directory)
-    return [latents.unpack(records[i]) for i in range(len(records))]
+    records, _ = open_set(directory)
+    return [unpack(records[i]) for i in range(len(records))]
 
 
 def test_records_are_exact():
@@ -85,7 +87,7 @@ def test_records_are_exact():
         rng.normal(size=(5, 8, 8, 16)).astype(np.float16),
         rng.normal(size=(54, 64)).astype(np.float16),
     )
-    back = latents.unpack(latents.pack(video, audio, ["größe", "b"], np.bool_(False), "k/1"))
+    back = unpack(pack(video, audio, ["größe", "b"], np.bool_(False), "k/1"))
     np.testing.assert_array_equal(back["video"], video)
     np.testing.assert_array_equal(back["audio"], audio)
     assert (back["captions"], back["has_audio"], back["key"]) == (["größe", "b"], False, "k/1")
@@ -108,7 +110,7 @@ def test_an_interrupted_run_goes_on(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path / "set", fails_at=21)
     with pytest.raises(UserError, match="unfinished"):
-        latents.open_set(tmp_path / "set")
+        open_set(tmp_path / "set")
     first = (tmp_path / "set" / "latents-00000.array_record").stat().st_mtime_ns
     made, source = make(tmp_path / "set")
     assert source.started == [16] and made["complete"], "whole shards must be kept"
@@ -138,7 +140,7 @@ def test_nothing_of_others_is_overwritten(tmp_path):
     make(tmp_path / "set", 8)
     with pytest.raises(UserError, match="tokenizers"):
         other = FINGERPRINTS | {"video_tokenizer": "ffffffffffff"}
-        latents.precompute(
+        precompute(
             Source(8), Video(), Audio(), tmp_path / "set", other, shard_clips=8, progress=False
         )
     (tmp_path / "papers").mkdir()
@@ -146,7 +148,7 @@ def test_nothing_of_others_is_overwritten(tmp_path):
     with pytest.raises(UserError, match="not empty"):
         make(tmp_path / "papers", 8)
     with pytest.raises(UserError, match="NaN"):
-        latents.precompute(
+        precompute(
             Source(8), Video(np.nan), Audio(), tmp_path / "nan", FINGERPRINTS, progress=False
         )
 
@@ -156,16 +158,16 @@ def test_identity_tells_contents_apart(tmp_path):
     touched.
     """
     make(tmp_path / "set", 10)
-    first = latents.identity(tmp_path / "set")
+    first = identity(tmp_path / "set")
     assert first.keys() == {"source", "split", "count", "tokenizers", "digest"}
     os.utime(tmp_path / "set" / "latents-00001.array_record", (1, 1))
     shutil.copytree(tmp_path / "set", tmp_path / "copy")
-    assert latents.identity(tmp_path / "set") == latents.identity(tmp_path / "copy") == first
+    assert identity(tmp_path / "set") == identity(tmp_path / "copy") == first
     shard = tmp_path / "set" / "latents-00001.array_record"
     writer = ArrayRecordWriter(str(shard), "group_size:1,uncompressed")
     for record in contents(tmp_path / "copy")[8:]:
         writer.write(
-            latents.pack(
+            pack(
                 record["video"] + np.float16(1),
                 record["audio"],
                 record["captions"],
@@ -174,50 +176,50 @@ def test_identity_tells_contents_apart(tmp_path):
             )
         )
     writer.close()
-    other = latents.identity(tmp_path / "set")
+    other = identity(tmp_path / "set")
     assert {k for k in first if other[k] != first[k]} == {"digest"}
     make(tmp_path / "copy", 20)
-    assert {k for k in first if latents.identity(tmp_path / "copy")[k] != first[k]} == {
+    assert {k for k in first if identity(tmp_path / "copy")[k] != first[k]} == {
         "count",
         "digest",
     }
 
 
 def test_others_are_refused_before_anything_is_made(tmp_path):
-    assert latents.refuse_others(tmp_path / "set", {"source": "numbers"}) is None
+    assert refuse_others(tmp_path / "set", {"source": "numbers"}) is None
     make(tmp_path / "set", 8)
-    assert latents.refuse_others(tmp_path / "set", {"source": "numbers"})["count"] == 8
+    assert refuse_others(tmp_path / "set", {"source": "numbers"})["count"] == 8
     with pytest.raises(
         UserError, match="set holds latents with source numbers, not letters; delete it, or write"
     ):
-        latents.refuse_others(tmp_path / "set", {"source": "letters"})
+        refuse_others(tmp_path / "set", {"source": "letters"})
 
 
 def test_refusals_on_reading(tmp_path):
     make(tmp_path / "set", 8)
-    latents.open_set(tmp_path / "set", FINGERPRINTS, TINY)
+    open_set(tmp_path / "set", FINGERPRINTS, TINY)
     with pytest.raises(UserError, match="made by the audio_tokenizer ba9876543210, not 000"):
-        latents.make_loader(
+        make_loader(
             tmp_path / "set", TOKENIZE, 2, 0, fingerprints=FINGERPRINTS | {"audio_tokenizer": "000"}
         )
     with pytest.raises(UserError, match="frames=5"):
-        latents.open_set(tmp_path / "set", format=ClipFormat(9, 8, 16))
+        open_set(tmp_path / "set", format=ClipFormat(9, 8, 16))
     with pytest.raises(UserError, match="no latents"):
-        latents.open_set(tmp_path / "nowhere")
+        open_set(tmp_path / "nowhere")
     with pytest.raises(UserError, match="fewer than a batch"):
-        latents.make_loader(tmp_path / "set", TOKENIZE, 9, 0, repeat=1)
+        make_loader(tmp_path / "set", TOKENIZE, 9, 0, repeat=1)
     description = tmp_path / "set" / "dataset.json"
     good = description.read_text()
     description.write_text(json.dumps(json.loads(good) | {"count": 9}))
     with pytest.raises(UserError, match="8 clips, not the 9"):
-        latents.open_set(tmp_path / "set")
+        open_set(tmp_path / "set")
     description.write_text(good[:50])
     with pytest.raises(UserError, match="cannot be read"):
-        latents.open_set(tmp_path / "set")
+        open_set(tmp_path / "set")
     description.write_text(good)
     (tmp_path / "set" / "latents-00000.array_record").unlink()
     with pytest.raises(UserError, match="cannot be opened"):
-        latents.open_set(tmp_path / "set")
+        open_set(tmp_path / "set")
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +230,7 @@ def directory(tmp_path_factory):
 
 
 def loader(directory, seed=0, **options):
-    return latents.make_loader(directory, TOKENIZE, 4, seed, **options)
+    return make_loader(directory, TOKENIZE, 4, seed, **options)
 
 
 def equal(a, b):
@@ -313,7 +315,7 @@ def damaged(directory, to, number, record=None):
         writer.write(
             record
             if record and i == number
-            else latents.pack(video, r["audio"], r["captions"], r["has_audio"], r["key"])
+            else pack(video, r["audio"], r["captions"], r["has_audio"], r["key"])
         )
     writer.close()
     return to

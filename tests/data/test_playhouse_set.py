@@ -59,7 +59,8 @@ def test_a_take_without_contacts_has_a_record():
 def test_tensorflow_is_never_imported(tmp_path):
     code = f"""
         import sys
-        from sora_jax.data import latents, playhouse_set, video_folder
+        from sora_jax.data import playhouse_set, video_folder
+        from sora_jax.data.latents import loader, precompute
         config = playhouse_set.PlayhouseConfig(num_train=2, num_val=1)
         directory = playhouse_set.build({str(tmp_path)!r}, config)
         take = playhouse_set.open_takes(directory, "val")[0]

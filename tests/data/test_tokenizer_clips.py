@@ -11,6 +11,8 @@ import pytest
 from sora_jax import mp4
 from sora_jax.clip import Clip
 from sora_jax.data import tokenizer_clips, video_folder
+from sora_jax.data.named_sources import SOURCES, Selection
+from sora_jax.data.sources import PlayhouseSource
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.worlds.playhouse.draw import draw
@@ -20,10 +22,13 @@ SMALL = ClipFormat(5, 8, 32)
 KEYS = {tokenizer_clips.VIDEO: "frames", tokenizer_clips.AUDIO: "samples"}
 
 
-def test_playhouse_clips_are_its_renders():
+def test_playhouse_clips_are_its_renders(tmp_path):
     wanted = render_batch([draw("train", i) for i in range(2)], FORMATS["nano"])
     for medium, key in KEYS.items():
-        clips = tokenizer_clips.playhouse_clips(medium, FORMATS["nano"], 3)
+        clips = tokenizer_clips.open_clips(
+            medium, SOURCES["playhouse"], Selection(clips=3), tmp_path
+        )
+        assert clips.count == {"train": 3, "val": 3}
         np.testing.assert_allclose(
             jax.jit(clips.render)(clips.batch("train", range(2))), wanted[key], atol=1e-3
         )
@@ -36,6 +41,16 @@ def test_playhouse_clips_are_its_renders():
         assert following.keys() == again.keys() and all(
             np.array_equal(following[k], again[k]) for k in again
         )
+
+
+def test_pictures_that_are_not_alike_make_batches(tmp_path):
+    """One film has shapes, a camera or a style that another has not."""
+    selection = Selection(clips=4, family="film")
+    clips = tokenizer_clips.open_clips("video", SOURCES["playhouse"], selection, tmp_path)
+    shown = clips.render(clips.batch("train", range(4)))
+    wanted = [render_batch([draw("train", i, family="film")], FORMATS["nano"]) for i in range(4)]
+    wanted = np.concatenate([batch["frames"] for batch in wanted])
+    np.testing.assert_allclose(shown, wanted, atol=1e-3)
 
 
 def test_video_clips_are_those_of_the_set(tmp_path):
@@ -84,7 +99,7 @@ def test_sound_needs_sound(tmp_path):
         )
     directory = video_folder.built_set(tmp_path / "videos", tmp_path / "sets", SMALL)
     with pytest.raises(
-        UserError, match="no clip of the split train .* has sound; give more videos with sound"
+        UserError, match="no clip of the split train has sound; give more clips with sound"
     ):
         tokenizer_clips.video_clips(tokenizer_clips.AUDIO, directory)
 
@@ -94,3 +109,65 @@ def test_one_video_cannot_be_held_out(tmp_path):
     directory = video_folder.built_set(tmp_path / "videos", tmp_path / "sets", SMALL)
     with pytest.raises(UserError, match="one video.*give two or more"):
         tokenizer_clips.video_clips(tokenizer_clips.VIDEO, directory)
+
+
+class Greys:
+    """A source of one's own: clip i of a split is one grey, and silent where i is even."""
+
+    name, identify = "greys", None
+
+    def open(self, selection, folder):
+        return GreyClips(selection)
+
+
+class GreyClips:
+    def __init__(self, selection):
+        self.selection, self.format = selection, selection.format
+
+    def __len__(self):
+        return self.selection.clips
+
+    def __call__(self, start=0):
+        form, step = self.format, self.selection.batch_size
+        for first in range(start, len(self), step):
+            i = np.arange(first, min(first + step, len(self)))
+            grey = i / 16 + 0.5 * (self.selection.split == "val")
+            yield {
+                "frames": np.ones((form.frames, 16, 16, 3)) * grey.reshape(-1, 1, 1, 1, 1),
+                "samples": np.ones(form.samples) * grey[:, None],
+                "has_audio": i % 2 > 0,
+            }
+
+
+@pytest.mark.parametrize(
+    ("medium", "numbers"),
+    [(tokenizer_clips.VIDEO, [0, 1, 2, 3, 4]), (tokenizer_clips.AUDIO, [1, 3])],
+)
+def test_a_source_of_ones_own_gives_whole_clips(tmp_path, medium, numbers):
+    selection = Selection(format=SMALL, clips=5, batch_size=3)
+    clips = tokenizer_clips.open_clips(medium, Greys(), selection, tmp_path)
+    assert clips.count == {"train": len(numbers), "val": len(numbers)}
+    for split, lightest in (("train", 0.0), ("val", 0.5)):
+        shown = np.asarray(clips.render(clips.batch(split, range(len(numbers)))))
+        shown = shown.reshape(len(numbers), -1)
+        assert (shown == shown[:, :1]).all()
+        assert shown[:, 0].tolist() == [lightest + i / 16 for i in numbers]
+    if medium == tokenizer_clips.AUDIO:
+        silent = Selection(format=SMALL, clips=1)
+        with pytest.raises(UserError, match="no clip of the split train has sound"):
+            tokenizer_clips.open_clips(medium, Greys(), silent, tmp_path)
+
+
+def test_a_source_made_of_playhouse_gives_its_own_clips(tmp_path):
+    """What the step would render is not what a subclass yields."""
+
+    class Dark(PlayhouseSource):
+        def __call__(self, start=0):
+            return (batch | {"frames": batch["frames"] * 0} for batch in super().__call__(start))
+
+    class Night:
+        def open(self, selection, folder):
+            return Dark(selection.split, selection.format, selection.clips)
+
+    clips = tokenizer_clips.open_clips("video", Night(), Selection(clips=2), tmp_path)
+    assert clips.render(clips.batch("train", [1])).max() == 0.0

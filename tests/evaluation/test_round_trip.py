@@ -7,8 +7,9 @@ from operator import attrgetter
 
 import numpy as np
 import pytest
+from toy_board import scores
 
-from sora_jax.evaluation import scoreboard, suites
+from sora_jax.evaluation import suites
 from sora_jax.modality import FORMATS
 from sora_jax.oracles import corruptions, examples
 from sora_jax.oracles.catalogue import ORACLES
@@ -25,11 +26,7 @@ def few(clips):
 def fidelity(truth, made):
     """{metric: cell} of the suite `tokenizers`, as for clips that came out of a round trip."""
     beside = [dataclasses.replace(c, reference=t) for t, c in zip(truth, made)]
-    suite = suites.SUITES["tokenizers"]
-    measured = scoreboard.measure(suite, beside)
-    return {
-        name: scoreboard._cell(metric, name, measured) for name, metric in suite.metrics.items()
-    }
+    return scores(suites.SUITES["tokenizers"], beside)
 
 
 def test_what_is_kept_scores_one(few):

@@ -4,51 +4,19 @@ import json
 
 import numpy as np
 import pytest
+from toy_board import ROOM, Grey, board, files_of
 
-from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.evaluation import report, run, scoreboard, suites
+from sora_jax.evaluation.cells import cell
 from sora_jax.evaluation.suites import Metric, Part, Suite, Unscored
-from sora_jax.flow.sampler import SamplerConfig
-from sora_jax.modality import ClipFormat
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import Example, example
 from sora_jax.oracles.reading import Reading
 from sora_jax.worlds.playhouse.draw import draw
 
-ROOM = {"source": "playhouse", "split": "train", "family": "room"}
-
-
-class Pipeline:
-    """Grey clips for every request: what a model makes is not what is tested here."""
-
-    format = ClipFormat(17, 8, 16)
-    fingerprints = {"model": "grey"}
-
-    def generate_batch(self, requests, show):
-        form = self.format
-        frames = np.full((form.frames, form.size, form.size, 3), 0.5, np.float32)
-        return [Clip(frames, np.zeros(form.samples, np.float32), form.fps) for _ in requests]
-
-
-@pytest.fixture(autouse=True)
-def no_tokenizers(monkeypatch):
-    monkeypatch.setattr(scoreboard, "round_trip", lambda pipeline, clips: clips)
-
-
-def board(folder, data=ROOM, clips=3):
-    return scoreboard.Scoreboard(
-        folder,
-        Pipeline(),
-        data,
-        SamplerConfig(steps=1),
-        seed=0,
-        clips=clips,
-        batch=2,
-        pool=3,
-        sheets=1,
-    )
+pytestmark = pytest.mark.usefixtures("no_tokenizers")
 
 
 def count(clip: Example, reading: Reading):
@@ -62,13 +30,8 @@ def tiny(monkeypatch):
 
     def read(clip, reading):
         made.append(clip.take.index)
-        return (
-            None
-            if clip.take.index == 1
-            else Unscored("too dark")
-            if clip.take.index == 2
-            else count(clip, reading)
-        )
+        known = {1: None, 2: Unscored("too dark")}
+        return known.get(clip.take.index, count(clip, reading))
 
     metrics = {"balls": Metric("tracker", read), "later": suites.judged("not there yet")}
     suite = Suite("tiny", {"": Part("room", trained_on=("room",))}, metrics, mixed=None)
@@ -104,6 +67,75 @@ def test_a_stopped_suite_goes_on_and_a_complete_one_is_not_measured_again(tmp_pa
     assert board(tmp_path / "a").run("tiny") == whole and len(tiny) == seen + 1
 
 
+@pytest.mark.parametrize("where", ["oracle", "model"])
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0], ids=["first", "middle", "last"])
+def test_a_suite_that_is_interrupted_leaves_no_half_and_goes_on(
+    tmp_path, monkeypatch, where, share
+):
+    calls, stop = {"oracle": 0, "model": 0}, {}
+
+    def called(what):
+        calls[what] += 1
+        if calls[what] == stop.get(what):
+            raise KeyboardInterrupt
+
+    def read(clip, reading):
+        called("oracle")
+        return float(clip.frames.mean()) * (1 + clip.take.index)
+
+    class Stoppable(Grey):
+        def generate_batch(self, requests, show):
+            called("model")
+            return super().generate_batch(requests, show)
+
+    own = Suite("own", suites.ROOM, {"spread": Metric("tracker", read)})
+    monkeypatch.setitem(suites.SUITES, "own", own)
+    whole = board(tmp_path / "whole", Stoppable(), clips=5).run("own")
+    total = dict(calls)
+    assert total["oracle"] > 100 and total["model"] == 6
+    stop[where] = total[where] + max(1, round(share * total[where]))
+    with pytest.raises(KeyboardInterrupt):
+        board(tmp_path / "parts", Stoppable(), clips=5).run("own")
+    left = files_of(tmp_path / "parts")
+    assert not any(path.startswith("scores") or path.endswith(".part") for path in left)
+    done = {path: json.loads(text) for path, text in left.items() if path.startswith("values")}
+    assert all(len(done[path]) == (1 if path.endswith("-0002.json") else 2) for path in done)
+    assert bool(done) == (share > 0)
+
+    stop.clear()
+    calls.update(dict.fromkeys(calls, 0))
+    assert board(tmp_path / "parts", Stoppable(), clips=5).run("own") == whole
+    wanted, now = files_of(tmp_path / "whole"), files_of(tmp_path / "parts")
+    assert now.items() >= left.items(), "what was done stays as it was"
+    kept = [len(clip["floors"]["spread"]) for clips in done.values() for clip in clips]
+    assert calls["oracle"] == total["oracle"] - len(kept) - sum(kept), "and is not measured again"
+    same = ("values", "scores", "clips")
+    assert [p for p in wanted if p.startswith(same) and wanted[p] != now.get(p)] == []
+
+
+@pytest.mark.parametrize("mixed", ["clips", "sounds"])
+def test_scores_and_floors_do_not_depend_on_the_batch(tmp_path, monkeypatch, mixed):
+    """Five clips: batches of two and of four leave one alone, which has a floor all the same."""
+
+    def read(clip, reading):
+        assert reading.frames is clip.frames and reading.samples is clip.samples
+        loud = np.abs(reading.samples).max() if mixed == "sounds" else clip.frames.mean()
+        return float(loud) * (1 + clip.take.index)
+
+    metrics = {"mean": Metric("tracker", read), "corrected": Metric("tracker", read, "F1", True)}
+    monkeypatch.setitem(suites.SUITES, "own", Suite("own", suites.ROOM, metrics, mixed=mixed))
+    found, floors = {}, {}
+    for batch in (2, 4, 5):
+        found[batch] = board(tmp_path / str(batch), clips=5, batch=batch).run("own")
+        files = sorted((tmp_path / str(batch) / "values" / "own" / "all").glob("ground_truth-*"))
+        clips = sum((json.loads(file.read_text()) for file in files), [])
+        assert len(files) == -(-5 // batch)
+        floors[batch] = [clip["floors"]["mean"] for clip in clips]
+    assert found[2] == found[4] == found[5] and floors[2] == floors[4] == floors[5]
+    assert all(floors[2]) and len({tuple(own) for own in floors[2]}) == 5
+    assert found[2]["corrected"]["rows"]["ground truth"]["n"] == 5
+
+
 def test_an_oracle_that_comes_later_is_asked(tmp_path, tiny, monkeypatch):
     board(tmp_path, clips=2).run("tiny")
 
@@ -121,8 +153,8 @@ def test_an_oracle_that_comes_later_is_asked(tmp_path, tiny, monkeypatch):
 
 
 def test_other_weights_are_not_trained_and_never_0(tmp_path, tiny, monkeypatch):
-    monkeypatch.setitem(scoreboard.FORMATS, "nano", Pipeline.format)
-    scores = board(tmp_path, {**ROOM, "family": "court"}, clips=2).run("tiny")
+    monkeypatch.setitem(scoreboard.FORMATS, "nano", Grey().format)
+    scores = board(tmp_path, data={**ROOM, "family": "court"}, clips=2).run("tiny")
     assert (
         scores["balls"]["status"] == "not trained"
         and scores["balls"]["value"] is None
@@ -161,13 +193,13 @@ def test_a_clip_that_an_oracle_cannot_read_says_why():
         ("physics", np.zeros(34000, np.float32), frames[:3], "3 frames are too few"),
         ("facts", None, frames[:3], "3 frames are too few"),
     ):
-        clip, suite = example(take, shown, samples, Pipeline.format), suites.SUITES[name]
+        clip, suite = example(take, shown, samples, Grey().format), suites.SUITES[name]
         for metric, value in suites.values(suite, clip, Reading(clip)).items():
             assert isinstance(value, Unscored) and reason in value
             kept = [json.loads(json.dumps(scoreboard._to_json(x))) for x in (value, 1.0)]
             rows = [{"values": {metric: x}, "floors": {metric: []}} for x in kept]
-            cell = scoreboard._cell(Metric("tracker", None), metric, rows)
-            assert (cell["value"], cell["n"], sum(cell["unscored"].values())) == (1.0, 1, 1)
+            one = cell(Metric("tracker", None), metric, rows)
+            assert (one["value"], one["n"], sum(one["unscored"].values())) == (1.0, 1, 1)
 
 
 def test_suites_are_chosen_by_name():
@@ -197,14 +229,13 @@ def test_every_metric_of_a_suite_names_a_registered_oracle():
 def test_suites_that_ask_the_same_share_the_models_clips(tmp_path, monkeypatch):
     asked = []
 
-    class Counting(Pipeline):
+    class Counting(Grey):
         def generate_batch(self, requests, show):
             asked.append(len(requests))
             return super().generate_batch(requests, show)
 
-    here = board(tmp_path, clips=2)
-    here.pipeline = Counting()
-    truth = scoreboard.examples.render_takes([draw("val", i) for i in range(2)], Pipeline.format, 2)
-    one = here._made("key", truth, "prompt", 0, 0)
-    other = here._made("key", truth, "prompt", 0, 0)
+    here = board(tmp_path, Counting(), clips=2)
+    truth = scoreboard.examples.render_takes([draw("val", i) for i in range(2)], Grey().format, 2)
+    one = here._made("key", truth, "prompt", 0)
+    other = here._made("key", truth, "prompt", 0)
     assert asked == [2] and np.array_equal(one[0].frames, other[0].frames)

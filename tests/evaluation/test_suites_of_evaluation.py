@@ -2,12 +2,17 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_board import measure, scores
 
+import sora_jax
 from sora_jax.clip import Clip
-from sora_jax.evaluation import scoreboard, statistics, suites
+from sora_jax.errors import UserError
+from sora_jax.evaluation import statistics, suites
+from sora_jax.evaluation.cells import groups
 from sora_jax.oracles import corruptions, examples
 from sora_jax.oracles.facts import compare, tracked
 from sora_jax.oracles.reading import Reading, read_clip
@@ -64,20 +69,46 @@ def test_what_cannot_be_scored_says_why(clips):
         )
 
 
+FRAMES = np.zeros((17, 64, 64, 3))
+
+
 @pytest.mark.parametrize(
-    "frames,samples,said",
+    "frames,samples,field,said",
     [
-        (np.zeros((17, 64, 64, 3), np.uint8), None, "frames are uint8"),
-        (np.zeros((64, 64, 3)), None, "give floats \\[frames, height"),
-        (np.zeros((0, 64, 64, 3)), None, "give floats"),
-        (np.full((17, 64, 64, 3), np.nan), None, "from nan to nan"),
-        (np.full((17, 64, 64, 3), 200.0), None, "from 200 to 200"),
-        (np.zeros((17, 64, 64, 3)), np.zeros((2, 16000)), "one channel"),
+        (FRAMES.astype(int), None, "frames", "frames are int64"),
+        (FRAMES[0], None, "frames", "give floats .*, or uint8, \\[frames, height"),
+        (FRAMES[0].astype(np.uint8), None, "frames", "frames are uint8 \\(64, 64, 3\\)"),
+        (FRAMES[:0], None, "frames", "give floats"),
+        (FRAMES + np.nan, None, "frames", "from nan to nan"),
+        (FRAMES + 200.0, None, "frames", "from 200 to 200"),
+        (FRAMES, np.zeros((2, 16000)), "samples", "samples are float64 .*; give .* one channel"),
+        (FRAMES, np.zeros(16000, np.int16), "samples", "samples are int16 .*; give floats"),
     ],
 )
-def test_what_is_no_clip_is_refused(frames, samples, said):
-    with pytest.raises(ValueError, match=said):
+def test_frames_and_samples_of_another_kind_are_refused(frames, samples, field, said):
+    with pytest.raises(UserError, match=said) as told:
         read_clip(Clip(frames, samples))
+    assert told.value.field == field and "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("given", ["out.mp4", Path("out.mp4"), FRAMES, None], ids=str)
+def test_what_is_no_clip_is_refused_with_the_way_to_one(given):
+    with pytest.raises(UserError) as told:
+        read_clip(given)
+    said = str(told.value)
+    assert said.startswith(f"clip is a {type(given).__name__}; give a Clip") and "\n" not in said
+    assert "sora_jax.fit_clip(sora_jax.read_video(path), format)" in said
+    assert callable(sora_jax.fit_clip) and callable(sora_jax.read_video)
+
+
+def test_bytes_are_read_as_floats(clips):
+    """Floats are read as they are, to the bit and in their own precision."""
+    clip = clips[0]
+    in_bytes = dataclasses.replace(clip, frames=np.round(255 * clip.frames).astype(np.uint8))
+    of_bytes = dataclasses.replace(clip, frames=in_bytes.frames.astype(np.float32) / 255)
+    assert read_clip(in_bytes) == read_clip(of_bytes) and read_clip(in_bytes)["count"]
+    doubles = clip.frames.astype(np.float64)
+    assert Reading(dataclasses.replace(clip, frames=doubles)).frames is doubles
 
 
 def test_a_frozen_clip_is_not_tracked(clips):
@@ -87,15 +118,8 @@ def test_a_frozen_clip_is_not_tracked(clips):
         assert not tracked(Reading(still).tracks, clip.take.facts).any()
 
 
-def cells(suite, clips):
-    measured = scoreboard.measure(suite, clips)
-    return {
-        name: scoreboard._cell(metric, name, measured) for name, metric in suite.metrics.items()
-    }
-
-
 def test_ground_truth_lies_far_above_its_floor(clips):
-    facts, sync = (cells(suites.SUITES[name], clips) for name in ("facts", "sync"))
+    facts, sync = (scores(suites.SUITES[name], clips) for name in ("facts", "sync"))
     for cell in (facts["all"], facts["tracked_frames"]):
         assert cell["value"] >= 0.95 and cell["floor"] < 0.5
         assert cell["low"] <= cell["value"] <= cell["high"]
@@ -112,7 +136,7 @@ def test_a_clip_that_rattles_all_the_time_earns_no_sync(clips):
     rattle = np.zeros(len(clips[0].samples), np.float32)
     for start in range(1600, len(rattle) - 1600, 1600):
         rattle[start : start + 400] = np.sin(np.arange(400)) * np.exp(-np.arange(400) / 80)
-    found = cells(suites.SUITES["sync"], [dataclasses.replace(c, samples=rattle) for c in clips])
+    found = scores(suites.SUITES["sync"], [dataclasses.replace(c, samples=rattle) for c in clips])
     assert found["f1_100ms"]["raw"] > 0.2 and abs(found["f1_100ms"]["value"]) < 0.1
 
 
@@ -147,11 +171,10 @@ def test_a_corrected_figure_is_paired_with_its_floor():
 
 def test_groups_share_out_the_clips(clips):
     suite = suites.SUITES["facts"]
-    measured = scoreboard.measure(suite, clips)
-    groups = scoreboard._groups(suite.metrics["all"], "all", measured)
-    assert sum(cell["n"] for cell in groups["balls"].values()) == len(clips)
-    assert set(groups["launch"]) <= {"dropped", "thrown", "rolled"}
-    assert sum(cell["n"] for cell in groups["launch"].values()) == groups["balls"]["1"]["n"]
+    found = groups(suite.metrics["all"], "all", measure(suite, clips))
+    assert sum(one["n"] for one in found["balls"].values()) == len(clips)
+    assert set(found["launch"]) <= {"dropped", "thrown", "rolled"}
+    assert sum(one["n"] for one in found["launch"].values()) == found["balls"]["1"]["n"]
 
 
 @pytest.mark.parametrize(

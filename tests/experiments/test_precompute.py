@@ -12,7 +12,7 @@ import pytest
 
 from sora_jax import mp4
 from sora_jax.clip import Clip
-from sora_jax.data import latents
+from sora_jax.data.latents import record
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +38,7 @@ def test_other_videos_are_refused_before_they_are_cut(tmp_path):
 
     done = run()
     assert done.returncode == 0 and "1 clips in" in done.stdout, done.stderr
-    assert latents.identity(output)["count"] == 1
+    assert record.identity(output)["count"] == 1
     files = lambda: {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     shutil.copy(videos / "0.mp4", videos / "9.mp4")
     before = files()
@@ -97,7 +97,7 @@ def test_a_source_of_ones_own(tmp_path):
         timeout=600,
     )
     assert done.returncode == 0 and "2 clips in" in done.stdout, done.stderr
-    known = latents.identity(tmp_path / "latents")
+    known = record.identity(tmp_path / "latents")
     assert (known["source"], known["split"], known["count"]) == ("noise", "train", 2)
     wrong = subprocess.run(
         [*command, "--source=noisy", f"--output={tmp_path}/other"], capture_output=True, text=True

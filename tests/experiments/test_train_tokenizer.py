@@ -3,6 +3,7 @@ the parameters.
 """
 
 import dataclasses
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from flax import nnx
 
 from sora_jax import mp4, weights
 from sora_jax.clip import Clip
+from sora_jax.errors import UserError
 from sora_jax.evaluation import suites
 from sora_jax.evaluation.round_trip import pictures_through, psnr
 from sora_jax.modality import FORMATS
@@ -21,7 +23,13 @@ from sora_jax.oracles.reading import Reading
 from sora_jax.tokenizers.audio import AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizerConfig
 from sora_jax.training.state import split_module
-from sora_jax.training.tokenizer import MEDIA, held_out_psnr, trained
+from sora_jax.training.tokenizer import (
+    MEDIA,
+    TokenizerRun,
+    held_out_psnr,
+    tokenizer_run,
+    trained,
+)
 from sora_jax.tree import flatten
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +75,35 @@ def test_held_out_psnr_is_that_of_the_evaluation():
     decoded = np.asarray(tokenizer.decode(tokenizer.encode(frames[None])))[0].clip(0, 1)
     by_hand = -10 * np.log10(np.square(decoded - frames).mean())
     assert psnr(made[0]) == pytest.approx(by_hand, abs=1e-2)
+
+
+@pytest.mark.parametrize("kind", sorted(CONFIGS))
+def test_the_kind_says_whose_configuration_it_is(kind):
+    """Both kinds have keys that the other has not, and one class holds either."""
+    (other,) = set(CONFIGS) - {kind}
+    values = {"kind": kind, "tokenizer": dataclasses.asdict(CONFIGS[kind])}
+    assert tokenizer_run(values) == TokenizerRun(kind, CONFIGS[kind])
+    with pytest.raises(UserError, match=r"unknown key config\.tokenizer\.\w+; "):
+        tokenizer_run(values | {"tokenizer": dataclasses.asdict(CONFIGS[other])})
+    with pytest.raises(UserError, match="config lacks tokenizer"):
+        tokenizer_run({"kind": kind})
+    with pytest.raises(ValueError, match=f"kind='{kind}' with a .*; its kind is {other}"):
+        TokenizerRun(kind, CONFIGS[other])
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"source": "nowhere"}, "config.data: source='nowhere'; use 'playhouse' or 'video_folder'"),
+        ({"source": "video_folder"}, "config.data: source='video_folder' needs a path"),
+        ({"path": "videos"}, "config.data: source='playhouse' reads no path='videos'; leave it"),
+        ({"scenes": 0}, "config.data: scenes=0; give at least 1"),
+        ({"family": "rooms"}, "config.data: family='rooms'; use one of room"),
+    ],
+)
+def test_data_that_cannot_be_are_refused(data, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        tokenizer_run({"kind": "audio_tokenizer", "tokenizer": {}, "data": data})
 
 
 @pytest.mark.slow
@@ -144,3 +181,58 @@ def test_the_command_trains_on_videos(tmp_path, kind):
         and "the data of the run in" in done.stderr
         and len(list((tmp_path / "run/clips/video_folder").iterdir())) == 1
     )
+
+
+NOISE = """
+import numpy as np
+from sora_jax.data.named_sources import SOURCES
+
+@SOURCES.register
+class Noise:
+    name = "noise"
+
+    def identify(self, selection):
+        return {"source": "noise", "split": selection.split}
+
+    def open(self, selection, folder):
+        return Clips(selection)
+
+class Clips:
+    def __init__(self, selection):
+        self.selection, self.format = selection, selection.format
+
+    def __len__(self):
+        return self.selection.clips
+
+    def __call__(self, start=0):
+        for i in range(start, len(self)):
+            rng = np.random.default_rng([i, self.selection.split == "val"])
+            yield {"samples": rng.random((1, self.format.samples)), "has_audio": np.array([True])}
+"""
+
+
+@pytest.mark.slow
+def test_the_command_trains_on_a_source_of_ones_own(tmp_path):
+    (tmp_path / "noise.py").write_text(NOISE)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "experiments.train_tokenizer",
+            f"--import={tmp_path / 'noise.py'}",
+            "--config=experiments/configs/audio_tokenizer.py",
+            f"--workdir={tmp_path / 'run'}",
+            "--config.data.source=noise",
+            "--config.data.scenes=3",
+            "--config.train.steps=2",
+            "--config.train.batch_size=2",
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    made = weights.load_weights(tmp_path / "run" / "weights.safetensors", "audio_tokenizer")
+    assert made.metadata["run"]["dataset"] == {"source": "noise", "split": "train"}
+    assert made.metadata["held_out"]["companded_error"] > 0

@@ -75,15 +75,26 @@ def test_window_places_invert_the_gather():
 def test_hidden_keys_do_not_count():
     q, k, v = qkv(2, 5, 2, 8)
     visible = jnp.array([[1, 1, 0, 1, 0], [1, 0, 0, 0, 0]], bool)
-    out = attention.attend(q, k, v, visible)
+    out = attention.attend(q, k, v, visible[:, None])
     shown = visible[..., None, None]
-    changed = attention.attend(q, jnp.where(shown, k, 9.0), jnp.where(shown, v, -7.0), visible)
+    changed = attention.attend(
+        q, jnp.where(shown, k, 9.0), jnp.where(shown, v, -7.0), visible[:, None]
+    )
     np.testing.assert_array_equal(out, changed)
     np.testing.assert_allclose(out[1], jnp.broadcast_to(v[1, :1], out[1].shape), atol=1e-6)
     grads = jax.grad(
-        lambda q, k, v: attention.attend(q, k, v, jnp.zeros_like(visible)).sum(), argnums=(0, 1, 2)
+        lambda q, k, v: attention.attend(q, k, v, jnp.zeros((5, 5), bool)).sum(), argnums=(0, 1, 2)
     )(q, k, v)
     assert all(bool(jnp.isfinite(g).all()) for g in grads)
+
+
+def test_each_query_sees_its_own_keys():
+    q, k, v = qkv(2, 5, 2, 8)
+    sees = np.random.default_rng(0).random((2, 5, 5)) < 0.5
+    sees |= np.eye(5, dtype=bool)
+    out = attention.attend(q, k, v, jnp.asarray(sees))
+    wanted = jax.nn.dot_product_attention(q, k, v, mask=jnp.asarray(sees)[:, None])
+    np.testing.assert_allclose(out, wanted, atol=3e-6)
 
 
 def test_half_precision_keeps_the_softmax_in_float32():

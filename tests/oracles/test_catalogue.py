@@ -50,6 +50,16 @@ def test_what_an_oracle_lacks_is_named():
     assert "half" not in ORACLES
 
 
+@pytest.mark.parametrize("media", ["video", ["video"], ("picture",), (VIDEO, None), ()])
+def test_an_oracle_reads_video_or_audio(media):
+    with pytest.raises(
+        UserError, match=r"oracle 'count' of .*: media is .*; give \(VIDEO,\)"
+    ) as told:
+        ORACLES.register(type("Wrong", (Count,), {"media": media}))
+    assert repr(media) in str(told.value) and "\n" not in str(told.value)
+    assert "count" not in ORACLES
+
+
 def test_a_reading_is_read_once(clips, monkeypatch):
     calls = []
     counted = Count()

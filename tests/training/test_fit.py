@@ -200,7 +200,7 @@ class Clips:
     def __init__(self, directory, bad=None):
         from array_record.python.array_record_module import ArrayRecordWriter
 
-        from sora_jax.data.latents import DESCRIPTION, pack
+        from sora_jax.data.latents.record import DESCRIPTION, pack
 
         self.directory = directory
         directory.mkdir(exist_ok=True)
@@ -225,7 +225,7 @@ class Clips:
         )
 
     def train(self, workdir, steps=24, **options):
-        from sora_jax.data.latents import make_loader
+        from sora_jax.data.latents.loader import make_loader
         from sora_jax.training.optim import OptimConfig, make_optimizer
         from sora_jax.training.state import new_state
         from sora_jax.training.step import make_step

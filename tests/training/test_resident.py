@@ -40,17 +40,17 @@ def steps_fn():
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
     """The clips of the same source as the ordinary loop reads them."""
-    from sora_jax.data import latents
+    from sora_jax.data.latents import precompute, record
 
     directory = tmp_path_factory.mktemp("latents") / "set"
-    latents.precompute(Source(), Video(), Audio(), directory, {}, shard_clips=8, progress=False)
-    found, _ = latents.open_set(directory)
-    return [latents.unpack(found[i]) for i in range(len(found))]
+    precompute.precompute(Source(), Video(), Audio(), directory, {}, shard_clips=8, progress=False)
+    found, _ = record.open_set(directory)
+    return [record.unpack(found[i]) for i in range(len(found))]
 
 
 def ordinary_batches(records, order, steps):
     """The batches of the ordinary loop, of the clips and captions that the order names."""
-    from sora_jax.data.latents import _Batch
+    from sora_jax.data.latents.loader import _Batch
 
     for clips, draws in zip(*order.indices(0, steps)):
         examples = [dict(records[i]) for i in clips]

@@ -44,7 +44,7 @@ def latents(tmp_path_factory):
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
-    from sora_jax.data.latents import DESCRIPTION, pack
+    from sora_jax.data.latents.record import DESCRIPTION, pack
     from sora_jax.modality import FORMATS
 
     directory, form = tmp_path_factory.mktemp("latents"), FORMATS["nano"]
@@ -243,7 +243,7 @@ def test_goes_on_with_the_same_data_only(tmp_path, latents):
 
 @pytest.mark.slow
 def test_latents_of_a_family_bring_their_words_and_length(tmp_path, latents):
-    from sora_jax.data.latents import DESCRIPTION
+    from sora_jax.data.latents.record import DESCRIPTION
     from sora_jax.worlds.playhouse.families import FAMILIES
 
     film = shutil.copytree(latents, tmp_path / "film")

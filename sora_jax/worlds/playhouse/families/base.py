@@ -135,6 +135,8 @@ class Family(Protocol):
         formats: names of the formats that its data sets come in.
         train_size: takes in `train`; None where there is no end of them.
         longest: seconds for which its scenes are played, and their labels hold.
+        alike: whether pictures of all its scenes are made of the same arrays, without shapes,
+            moving cameras and styles; a tokenizer then renders them in its training step.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Family(Protocol):
     formats: tuple[str, ...] = ("nano",)
     train_size: int | None = None
     longest: float = CLIP_SECONDS
+    alike: bool = False
 
     @property
     def random_key(self) -> tuple[int, ...]:

@@ -83,6 +83,7 @@ class PhyWorld(Family):
     facts_type = PhyWorldFacts
     words, text_length, formats = (), 1, ("phyworld",)  # nothing is said
     longest = math.inf  # its balls never meet a floor
+    alike = True
 
     def __init__(self, task: str, size: str):
         self.task, self.size, self.name = task, size, f"phyworld_{task}_{size}"

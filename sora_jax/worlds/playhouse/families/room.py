@@ -55,6 +55,7 @@ class Room(Family):
     name, facts_type, gravity = "room", Facts, GRAVITIES["earth"]
     # three balls may take 52, once in thousands of captions, which is then cut
     words, text_length = WORDS, 48
+    alike = True
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> int:
         """The number of balls."""

@@ -1,0 +1,254 @@
+"""Fills the tables of the documents from committed results, docs/results/NAME.json.
+
+    python -m benchmarks.documents                                        # fill every table
+    python -m benchmarks.documents --check                                # status 1 if one differs
+    python -m benchmarks.documents --adopt=outputs/evaluation --name=evaluation
+
+--adopt takes over the folder of an evaluation or a calibration: its scores, with the command,
+hardware, commit and versions that it was made with. A document marks the place of a table by two
+lines, and what stands between them is replaced:
+
+    <!-- table: quality -->
+    <!-- end of table -->
+"""
+
+import difflib
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from sora_jax import files
+from sora_jax.cli import run_main
+from sora_jax.errors import UserError
+from sora_jax.evaluation.calibrate import KEPT
+from sora_jax.evaluation.results import MADE_WITH
+from sora_jax.tables import markdown, number
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path("docs/results")
+TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+# name of the committed file -> the file of the command's folder that holds its scores
+SOURCES = {
+    "evaluation": "scores.json",
+    "scoreboard": "scores.json",
+    "calibration": "calibration.json",
+}
+
+_CHECK = flags.DEFINE_bool("check", False, "Write nothing; status 1 if a table differs.")
+_ADOPT = flags.DEFINE_string("adopt", None, "Folder of an evaluation or a calibration.")
+_NAME = flags.DEFINE_enum("name", None, list(SOURCES), "With --adopt: which results these are.")
+
+Results = dict[str, Any]
+# name in the documents -> (name of the results, function that makes the table of them)
+TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {}
+
+
+def table_of(source: str) -> Callable:
+    """Registers a function of results under its own name."""
+
+    def register(make: Callable[[Results], str]) -> Callable[[Results], str]:
+        TABLES[make.__name__] = (source, make)
+        return make
+
+    return register
+
+
+def adopt(root: Path, folder: Path, name: str) -> None:
+    """Writes docs/results/NAME.json. Raises UserError for a folder without such results."""
+    scores, made_with = folder / SOURCES[name], folder / MADE_WITH
+    for path in (scores, made_with):
+        if not path.is_file():
+            raise UserError(f"{path} is missing; give the folder of a finished measurement")
+    record = json.loads(made_with.read_text())
+    if record["commit"].endswith("-dirty"):
+        raise UserError(
+            f"{folder} was measured with uncommitted changes ({record['commit']}); commit them and "
+            "measure again"
+        )
+    results = record | {"results": json.loads(scores.read_text())}
+    files.write(root / RESULTS / f"{name}.json", json.dumps(results, indent=1) + "\n")
+
+
+def filled(text: str, root: Path) -> str:
+    """A document with its tables made anew. Raises UserError for an unknown table."""
+
+    def fill(match: re.Match) -> str:
+        head, name, end = match.groups()
+        if name not in TABLES:
+            raise UserError(f"no table {name}; there are {', '.join(TABLES)}")
+        source, make = TABLES[name]
+        results = json.loads((root / RESULTS / f"{source}.json").read_text())
+        return f"{head}{make(results).strip()}\n\n{made_with(results)}\n{end}"
+
+    return TABLE.sub(fill, text)
+
+
+def made_with(results: Results) -> str:
+    """The line under a table: how to make its numbers again."""
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    return (
+        f"`{results['command']}` ({results['hardware']}, commit {results['commit']}, {versions}, "
+        f"{results['date']})"
+    )
+
+
+def documents(root: Path) -> list[Path]:
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
+
+
+def stale(root: Path) -> dict[Path, tuple[str, str]]:
+    """Documents whose tables differ from the results: {path: (as it is, as it should be)}."""
+    found = {}
+    for path in documents(root):
+        text = path.read_text()
+        if (wanted := filled(text, root)) != text:
+            found[path] = (text, wanted)
+    return found
+
+
+# README's table: row, suite and metric of scores.json, target of the project.
+QUALITY = (
+    ("every fact of the prompt", "facts", "all", 0.40),
+    ("every fact, prompts of one ball", "facts", "all_one_ball", 0.55),
+    ("colours", "facts", "colour", 0.90),
+    ("frames with exactly the balls asked for", "facts", "tracked_frames", 0.90),
+    ("audio in sync with video (F1 at 100 ms, corrected for chance)", "sync", "f1_100ms", 0.35),
+)
+
+
+@table_of("evaluation")
+def quality(results: Results) -> str:
+    """What the shipped model reaches, between its floor and its ceiling."""
+    rows = []
+    for label, suite, metric, target in QUALITY:
+        entry = results["results"][suite][metric]
+        kept = entry["rows"]["tokenizer round trip"]["value"]
+        rows.append(
+            [
+                label,
+                f"{entry['value']:.2f} ({entry['low']:.2f} to {entry['high']:.2f})",
+                f"{entry['floor']:.2f}",
+                f"{kept:.2f}",
+                f"{entry['ceiling']:.2f}",
+                f"{target:.2f}, {'met' if entry['value'] >= target else 'missed'}",
+            ]
+        )
+    header = ["measure", "model (95 %)", "floor", "tokenizers alone", "ground truth", "target"]
+    return markdown(header, rows)
+
+
+# Rows of the tokenizers' table: metric of the suite, label, target, whether less is better.
+TOKENIZERS = (
+    ("psnr", "PSNR of the clip, dB", 31.0, False),
+    ("psnr_balls", "PSNR inside the balls' boxes, dB", 24.0, False),
+    ("colour", "colours kept", 0.99, False),
+    ("tracker_kept", "balls kept", None, False),
+    ("tracker_rms", "error of a ball's position, px", 0.3, True),
+    ("onsets_video_kept", "clips whose impacts stay visible", None, False),
+    ("onsets_video", "error of a visible impact, ms", 10.0, True),
+    ("onsets_audio_kept", "clips whose impacts stay audible", None, False),
+    ("onsets_audio", "error of an audible impact, ms", 10.0, True),
+    ("material", "materials kept by ear", 0.95, False),
+    ("mode", "impacts whose dominant mode is kept within 3 %", 0.95, False),
+)
+
+
+@table_of("evaluation")
+def tokenizers(results: Results) -> str:
+    """What a round trip through the tokenizers keeps."""
+    scores, rows = results["results"]["tokenizers"], []
+    for metric, label, target, less in TOKENIZERS:
+        entry = scores[metric]
+        if target is None:
+            verdict = ""
+        else:
+            met = entry["value"] <= target if less else entry["value"] >= target
+            verdict = (
+                f"{'at most' if less else 'at least'} {target:g}, {'met' if met else 'missed'}"
+            )
+        value, low, high = (number(entry[k], entry["unit"]) for k in ("value", "low", "high"))
+        rows.append([label, f"{value} ({low} to {high})", str(entry["n"]), verdict])
+    return markdown(["measure", "value (95 %)", "clips", "target"], rows)
+
+
+@table_of("evaluation")
+def by_balls(results: Results) -> str:
+    """All facts by the number of balls and by the launch."""
+    rows = []
+    for kind, groups in results["results"]["facts"]["all"]["groups"].items():
+        for group, of in groups.items():
+            value = f"{of['value']:.2f} ({of['low']:.2f} to {of['high']:.2f})"
+            rows.append([f"{kind}: {group}", value, str(of["n"])])
+    return markdown(["prompts", "every fact met (95 %)", "clips"], rows)
+
+
+@table_of("scoreboard")
+def scoreboard(results: Results) -> str:
+    """Every metric of every suite: the model beside baselines that nobody trained."""
+    names = ("model", "unconditional", "linear extrapolation", "nearest training clip")
+    names += ("tokenizer round trip", "ground truth")
+    rows = []
+    for suite, scores in results["results"].items():
+        for metric, entry in scores.items():
+            cells = [_cell(entry, name) for name in names]
+            floor = number(entry["floor"], entry["unit"])
+            rows.append([f"{suite}: {metric}", *cells, floor, entry["unit"]])
+    return markdown(["suite: metric", *names, "floor", "unit"], rows)
+
+
+def _cell(entry: Results, row: str) -> str:
+    found = entry["rows"].get(row)
+    if found is None:
+        return entry.get("status", "-") if row == "model" else "-"
+    return "unscored" if found["value"] is None else number(found["value"], entry["unit"])
+
+
+@table_of("calibration")
+def calibration(results: Results) -> str:
+    """How well each oracle reads ground truth, and that corruptions are noticed."""
+    rows = []
+    for oracle, scores in results["results"].items():
+        groups = {"degraded": [], "corrupted": []}
+        for condition, row in scores.items():
+            if condition in ("ground_truth", "shuffled", "empty"):
+                continue
+            kept = condition in KEPT
+            groups["degraded" if kept else "corrupted"].append(row["score"])
+        chance = [scores[name]["score"] for name in ("shuffled", "empty") if name in scores]
+        rows.append(
+            [
+                oracle,
+                f"{scores['ground_truth']['score']:.2f}",
+                f"{min(groups['degraded']):.2f}" if groups["degraded"] else "",
+                f"{max(groups['corrupted']):.2f}" if groups["corrupted"] else "",
+                f"{max(chance):.2f}" if chance else "",
+                str(scores["ground_truth"]["n"]),
+            ]
+        )
+    header = ["oracle", "ground truth", "degraded (lowest)", "corrupted (highest)"]
+    return markdown([*header, "shuffled or empty (highest)", "clips"], rows)
+
+
+def main(_):
+    if (_ADOPT.value is None) != (_NAME.value is None):
+        raise UserError("--adopt and --name belong together; give both")
+    if _ADOPT.value is not None:
+        adopt(ROOT, Path(_ADOPT.value), _NAME.value)
+    found = stale(ROOT)
+    for path, (text, wanted) in found.items():
+        if _CHECK.value:
+            lines = text.splitlines(), wanted.splitlines()
+            print("\n".join(difflib.unified_diff(*lines, str(path), "results", lineterm="", n=0)))
+        else:
+            files.write(path, wanted)
+            print(path.relative_to(ROOT))
+    sys.exit(1 if found and _CHECK.value else 0)
+
+
+if __name__ == "__main__":
+    run_main(main)

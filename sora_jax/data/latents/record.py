@@ -1,0 +1,195 @@
+"""How a set of latents is recorded: its files, and reading them back with everything checked.
+
+A set is a directory with `dataset.json` (clip format, fingerprints of both tokenizers, source,
+counts) and array_record shards. A record is
+
+    uint32 n | n bytes of JSON | f16 video | f16 audio                                           (1)
+    JSON: {"video": [T,H,W,C], "audio": [N,C], "captions": [...], "has_audio": ..., "key": ...}
+
+little endian, so that reading one is two views of a buffer. Latents have unit standard deviation
+over the set, for which f16's 11 bits leave an error of 2e-4: far under the noise of any training
+level.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import grain
+import numpy as np
+from absl import logging
+
+from sora_jax.data.digest import digest
+from sora_jax.errors import UserError
+from sora_jax.modality import ClipFormat
+
+DESCRIPTION = "dataset.json"
+# which scenes of Playhouse; rooms of every style say none of it
+FAMILY = ("family", "family_version", "style")
+
+
+def pack(video: np.ndarray, audio: np.ndarray, captions, has_audio: bool, key: str) -> bytes:
+    """One record, layout (1). video [T,H,W,C] and audio [N,C] of any float type."""
+    head = {
+        "video": video.shape,
+        "audio": audio.shape,
+        "captions": list(captions),
+        "has_audio": bool(has_audio),
+        "key": key,
+    }
+    text = json.dumps(head, ensure_ascii=False).encode()
+    return b"".join(
+        [
+            len(text).to_bytes(4, "little"),
+            text,
+            video.astype("<f2").tobytes(),
+            audio.astype("<f2").tobytes(),
+        ]
+    )
+
+
+def unpack(record: bytes) -> dict:
+    """The inverse of `pack`; video and audio are read-only f16 views of the record."""
+    start = 4 + int.from_bytes(record[:4], "little")
+    fields = json.loads(record[4:start])
+    count = int(np.prod(fields["video"]))
+    fields["video"] = np.frombuffer(record, "<f2", count, start).reshape(fields["video"])
+    fields["audio"] = np.frombuffer(record, "<f2", offset=start + 2 * count).reshape(
+        fields["audio"]
+    )
+    return fields
+
+
+def read_description(directory: pathlib.Path) -> dict:
+    try:
+        return json.loads((directory / DESCRIPTION).read_text())
+    except FileNotFoundError:
+        raise UserError(
+            f"no latents in {directory}; make them with experiments.precompute --output={directory}"
+        ) from None
+    except (ValueError, OSError) as error:
+        raise UserError(
+            f"{directory / DESCRIPTION} cannot be read ({error}); make the latents again in "
+            "another folder"
+        ) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Records:
+    """The packed records of a set by number, none of them unfit: a number that is not finite would
+    end in every weight of a model.
+    """
+
+    source: object
+    directory: pathlib.Path
+    skip_damaged: bool
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index) -> bytes:
+        """Record `index`, or with skip_damaged the next that is fit.
+
+        Raises UserError where it cannot be read, or is not finite.
+        """
+        for number in (
+            (int(index) + i) % len(self) for i in range(len(self) if self.skip_damaged else 1)
+        ):
+            try:
+                record = self.source[number]
+                wrong = (
+                    ""
+                    if np.isfinite(
+                        np.frombuffer(
+                            record, "<f2", offset=4 + int.from_bytes(record[:4], "little")
+                        )
+                    ).all()
+                    else "NaN or infinity"
+                )
+                name = unpack(record)["key"] if wrong else ""
+            # array_record raises several kinds, also for a file that was cut or lost while open.
+            except Exception as error:
+                name, wrong = "", " ".join(str(error).split())[:100]
+            if not wrong:
+                return record
+            told = (
+                f"clip {number} {f'({name}) ' if name else ''}of the latents in "
+                f"{self.directory} cannot be used: {wrong}"
+            )
+            if not self.skip_damaged:
+                raise UserError(
+                    f"{told}; bring the file back, or train without such clips: "
+                    "config.data.skip_damaged=true"
+                )
+            logging.warning("%s; the next one takes its place", told)
+        raise UserError(f"no clip of the latents in {self.directory} can be used; make them again")
+
+
+def open_set(
+    path,
+    fingerprints: dict[str, str] | None = None,
+    format: ClipFormat | None = None,
+    skip_damaged: bool = False,
+) -> tuple[grain.MapDataset, dict]:
+    """The packed records of a set and its description.
+
+    With skip_damaged the next record stands in for one that is not fit.
+
+    Raises: UserError for a set that is missing, unfinished, damaged, or was made with other
+    tokenizers or another format than those given; reading a record raises it too.
+    """
+    directory = pathlib.Path(path)
+    there = read_description(directory)
+    if not there.get("complete"):
+        raise UserError(
+            f"the latents in {directory} are unfinished ({there.get('count', 0)} clips); run "
+            "experiments.precompute again"
+        )
+    for name, wanted in (fingerprints or {}).items():
+        found = there["tokenizers"].get(name)
+        if found != wanted:
+            raise UserError(
+                f"the latents in {directory} were made by the {name} {found}, not {wanted}; "
+                "run experiments.precompute anew"
+            )
+    if format is not None and ClipFormat(**there["format"]) != format:
+        raise UserError(
+            f"the latents in {directory} are of {ClipFormat(**there['format'])}, not {format}; "
+            "run experiments.precompute anew"
+        )
+    shards = [str(directory / name) for name in there["shards"]]
+    try:
+        source = grain.sources.ArrayRecordDataSource(shards)
+        count = len(source)
+    except Exception as error:  # array_record raises several kinds for a missing or damaged file
+        raise UserError(
+            f"the latents in {directory} cannot be opened ({str(error)[:100]}); make them again"
+        ) from error
+    if count != there["count"]:
+        raise UserError(
+            f"the latents in {directory} hold {count} clips, not the {there['count']} of "
+            f"{DESCRIPTION}; make them again"
+        )
+    return grain.MapDataset.source(_Records(source, directory, skip_damaged)), there
+
+
+def identity(path) -> dict:
+    """What a set holds, for the identity of a run that trains on it: source, split, count,
+    tokenizers and a digest of its files.
+
+    Raises: UserError for a set that is missing, unfinished or damaged.
+    """
+    directory, (_, there) = pathlib.Path(path), open_set(path)
+    if there.get("source") == "playhouse" and "family" not in there:
+        raise UserError(
+            f"the latents in {directory} do not say of which family they are; make them again "
+            "with experiments.precompute"
+        )
+    known = {
+        name: there[name]
+        for name in ("source", "split", "count", "tokenizers", *FAMILY)
+        if name in there
+    }
+    return known | {
+        "digest": digest(directory, [directory / name for name in (DESCRIPTION, *there["shards"])])
+    }

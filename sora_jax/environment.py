@@ -1,0 +1,78 @@
+"""What a measurement ran on and with: hardware, commit, versions, command."""
+
+import datetime
+import functools
+import hashlib
+import importlib.metadata
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("jax", "jaxlib", "numpy")
+
+
+def hardware() -> str:
+    """The devices of this process: "2 CPU cores", or "8 x TPU v5e"."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        return f"{cores} CPU cores"
+    return f"{jax.device_count()} x {device.device_kind}"
+
+
+@functools.cache
+def commit() -> str:
+    """The commit of the library, with "-dirty" after it where its files differ from it.
+
+    Outside of a checkout: SORA_JAX_COMMIT if it is set, else "tree-" and a digest of the library's
+    files, so that results of two versions are never taken for one.
+    """
+
+    def git(*args):
+        return subprocess.run(
+            ["git", *args], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        dirty = git("status", "--porcelain", "--", "kernels", "sora_jax", "benchmarks/*.py")
+        return git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(dirty)
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("SORA_JAX_COMMIT") or f"tree-{_sources_digest()}"
+
+
+def _sources_digest() -> str:
+    """12 hex digits over the names and contents of the Python files that have a say in a
+    measurement.
+    """
+    digest = hashlib.sha256()
+    for folder in ("benchmarks", "kernels", "sora_jax"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """The versions of those packages that are installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def record() -> dict[str, object]:
+    """What a file of results says of its making, as JSON values."""
+    return {
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "hardware": hardware(),
+        "commit": commit(),
+        "versions": versions(),
+        "date": datetime.date.today().isoformat(),
+    }

@@ -1,0 +1,60 @@
+"""Cells of the tables of scores: a metric over the clips of a row, with its interval and floor, and
+the reasons why clips have no value.
+"""
+
+import collections
+from collections.abc import Sequence
+
+import numpy as np
+
+from sora_jax.evaluation import statistics
+from sora_jax.evaluation.suites import Metric
+
+ALONE = "no other clip gives a floor"
+
+
+def _numbers(values: Sequence) -> list[float]:
+    """The numbers among values; those of a clip that has several, one by one."""
+    flat = (x for value in values for x in (value if isinstance(value, list) else [value]))
+    return [x for x in flat if isinstance(x, int | float)]
+
+
+def cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
+    """{value, low, high, floor, n, unscored} of a metric over clips; None is not asked, and counts
+    nowhere. Where the metric is corrected, "raw" is its mean.
+    """
+    values = [clip["values"][name] for clip in clips]
+    numbers = _numbers(values)
+    reasons = collections.Counter(v["unscored"] for v in values if isinstance(v, dict))
+    floors = [_numbers(clip["floors"][name]) for clip in clips]
+    floor = float(np.mean(sum(floors, []))) if any(floors) else None
+    found = {"value": None, "low": None, "high": None, "floor": floor}
+    if metric.corrected:
+        raw = float(np.mean(numbers)) if numbers else None
+        pairs = [
+            (value, float(np.mean(own)))
+            for value, own in zip(values, floors)
+            if own and isinstance(value, int | float)
+        ]
+        reasons[ALONE] += len(numbers) - len(pairs)
+        numbers = [value for value, _ in pairs]
+        if pairs:
+            found |= dict(zip(("value", "low", "high"), statistics.corrected(*zip(*pairs))))
+        found["raw"] = raw
+    elif numbers:
+        low, high = statistics.interval(numbers)
+        found |= {"value": float(np.mean(numbers)), "low": low, "high": high}
+    rounded = {k: None if x is None else round(x, 4) for k, x in found.items()}
+    return {**rounded, "n": len(numbers), "unscored": dict(+reasons)}
+
+
+def groups(metric: Metric, name: str, clips: Sequence[dict]) -> dict[str, dict[str, dict]]:
+    """{name of the grouping: {group: cell}}."""
+    tables: dict[str, dict[str, dict]] = {}
+    for grouping in clips[0]["groups"] if clips else ():
+        kinds = sorted({clip["groups"][grouping] for clip in clips} - {None})
+        tables[grouping] = {
+            kind: cell(metric, name, [c for c in clips if c["groups"][grouping] == kind])
+            for kind in kinds
+        }
+    return tables
