@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from sora_jax import config as config_lib
+from sora_jax import weights
 from sora_jax.training.configs import read_values
+from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 
 ROOT = Path(__file__).parents[2]
 MAX_WORKSPACE, MAX_COLUMNS = 120, 100
@@ -303,3 +305,12 @@ def test_every_decision_is_listed_once():
     assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))
     for name in listed:
         assert (folder / name).read_text().startswith(f"# {name[:4]}: ")
+
+
+def test_the_changes_name_the_world_and_the_weights_as_they_are():
+    """The first row of the table of versions."""
+    (row,) = re.findall(r"^\| Unreleased .*", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert row.startswith(f"| Unreleased | {WORLD_VERSION} |")
+    for kind, name in weights.KINDS.items():
+        fingerprint = weights.load_weights(weights.shipped(name), kind).fingerprint
+        assert f"{name.replace('_', ' ').replace('nano', '`nano`')} {fingerprint}" in row
