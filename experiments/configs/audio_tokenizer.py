@@ -8,7 +8,13 @@ def get_config() -> ConfigDict:
         {
             "kind": "audio_tokenizer",
             "tokenizer": {"latent_noise": 0.2, "latent_weight": 5e-4},
-            "data": {"source": "playhouse", "path": "", "format": "nano", "scenes": 4096},
+            "data": {
+                "source": "playhouse",
+                "path": "",
+                "format": "nano",
+                "scenes": 4096,
+                "family": "room",
+            },
             "optim": {"lr": 2e-3, "warmup": 100, "weight_decay": 0.0, "ema": 0.99, "clip": 1.0},
             "train": {
                 "steps": 3000,

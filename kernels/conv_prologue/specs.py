@@ -80,7 +80,7 @@ SPECS = {
     "wan_704_half": Spec(1, 4, 352, 640, 192, P=1),
     "wan_704_quarter": Spec(1, 2, 176, 320, 384, P=1),
     "wan_704_latent": Spec(1, 1, 88, 160, 384, P=1),
-    # The layer whose bytes kernels.md counts.
+    # The layer whose bytes docs/results states.
     "wan_480_full": Spec(1, 4, 480, 832, 96, P=1),
     # This project's video tokenizer: its convolution along time needs no padding. 256 x 256 pixels
     # and 16 latent frames, 720p.

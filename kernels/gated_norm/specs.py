@@ -57,8 +57,8 @@ def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
 
 
 SPECS = {
-    # The presets of sora_jax: S, M, XL at 720p, 14B at 480p. The figures of kernels.md are for t16
-    # of width 1152.
+    # The presets of sora_jax: S, M, XL at 720p, 14B at 480p. The results are of t16
+    # of width 1152 (docs/results).
     "s": Spec(2 * 9, 256, 384),
     "m": Spec(2 * 9, 1024, 768),
     "t16": Spec(2 * 16, 1024, 1152),

@@ -89,8 +89,8 @@ def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
 
 
 SPECS = {
-    # 256 x 256 pixels, 16 heads of 64: sizes of DiT-XL/2 rounded to powers of two. The figures of
-    # kernels.md are for t16.
+    # 256 x 256 pixels, 16 heads of 64: sizes of DiT-XL/2 rounded to powers of two. docs/results
+    # is of t16.
     "t8": Spec(2, 8, 1024, 16, 64),
     "t16": Spec(2, 16, 1024, 16, 64),
     "t32": Spec(2, 32, 1024, 16, 64),
