@@ -1,6 +1,7 @@
 """Calibrate the oracles: how well they read ground truth, degraded and corrupted clips.
 
   python -m experiments.calibrate --output=outputs/calibration
+  python -m experiments.calibrate --oracles=tracker,facts --output=outputs/two
 
 calibration.json holds {oracle: {condition: {score, n}}}: the share of clips whose reading lies
 within the oracle's tolerance. report.md and pictures stand beside it. Ends with status 1 if a score
@@ -21,6 +22,7 @@ _OUTPUT = flags.DEFINE_string(
 )
 _NUM_CLIPS = flags.DEFINE_integer("num_clips", 96, "Scenes to calibrate on.", lower_bound=2)
 _SPLIT = flags.DEFINE_enum("split", "val", ["val", "train"], "Where the scenes come from.")
+_ORACLES = flags.DEFINE_list("oracles", None, "Oracles to calibrate, with commas. Default: all.")
 _FORMAT = flags.DEFINE_enum("format", "nano", ["nano", "S"], "Clip format.")
 _SHEETS = flags.DEFINE_integer("sheets", 4, "Clips to draw, at most 4.", lower_bound=0)
 
@@ -35,7 +37,12 @@ def main(_):
 
     started = time.perf_counter()
     scores, outside = calibrate_into(
-        folder, _NUM_CLIPS.value, _SPLIT.value, _FORMAT.value, _SHEETS.value
+        folder,
+        _NUM_CLIPS.value,
+        _SPLIT.value,
+        _FORMAT.value,
+        _SHEETS.value,
+        oracles=_ORACLES.value,
     )
     print(score_table(scores))
     print("\n".join(outside) if outside else "all scores are within their limits")

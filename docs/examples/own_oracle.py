@@ -1,10 +1,11 @@
 """An oracle of your own: when a clip is loudest.
 
-    python -m experiments.calibrate --import=docs/examples/own_oracle.py --output=outputs/own
+    python -m experiments.calibrate --import=docs/examples/own_oracle.py --oracles=loudest \
+        --output=outputs/own
 
-loads this file, which registers the oracle, and calibrates it beside the others: ground truth,
-noise and aac must keep its reading correct; its corruptions, empty and shuffled clips must not. A
-metric of a suite may name it too: `suites.judged("loudest")`.
+loads this file, which registers the oracle, and calibrates it; without --oracles, all others too.
+Ground truth, noise and aac must keep its reading correct; its corruptions, empty and shuffled clips
+must not. A metric of a suite may name it too: `suites.judged("loudest")`.
 """
 
 import numpy as np

@@ -50,7 +50,7 @@ def _straight(clip: Example) -> Take:
     """
     take, times = clip.take, clip.format.frame_times()[:GIVEN]
     places = take.trajectory.positions(times)
-    if take.family.startswith("phyworld"):
+    if isinstance(take.facts, PhyWorldFacts):
         for k, ball in enumerate(take.scene.balls):
             seen = phyworld.centres(clip.frames[:GIVEN], ball.colour, take.scene.extent)
             places[:, k] = np.where(np.isfinite(seen), seen, places[:, k])

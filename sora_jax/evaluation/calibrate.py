@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from sora_jax.errors import UserError, expect
 from sora_jax.oracles import conditions
 from sora_jax.oracles.base import CEILING, DEGRADED, GROUND_TRUTH, Oracle
 from sora_jax.oracles.catalogue import ORACLES
@@ -20,6 +21,7 @@ from sora_jax.oracles.reading import Reading
 # number of the first scene that `experiments.calibrate` reads: the oracles' constants
 # were chosen on others
 FIRST = 10_000
+FEWEST = 2  # clips: a shuffled one has the take of another
 KEPT = {condition.name for condition in (conditions.GROUND_TRUTH, *DEGRADATIONS)}
 Scores = dict[str, dict[str, dict[str, float]]]
 
@@ -29,6 +31,20 @@ def conditions_of(oracle: Oracle) -> tuple[Condition, ...]:
     degraded = (c for c in DEGRADATIONS if c.medium in oracle.media)
     shuffled = Condition("shuffled", None, oracle.shuffle)
     return (conditions.GROUND_TRUTH, *degraded, *oracle.corruptions, oracle.empty, shuffled)
+
+
+def chosen(oracles: Sequence[str] | None) -> list[str]:
+    """The names of oracles, in the order of ORACLES; None is all.
+
+    Raises UserError for one that is not registered, and for none.
+    """
+    if oracles is None:
+        return list(ORACLES)
+    expect(oracles, (list, tuple), "oracles", 'give a list of names, as ["tracker"]')
+    names = {ORACLES[name].name for name in oracles}
+    if not names:
+        raise UserError("no oracle is named; give names, or None for all", field="oracles")
+    return [name for name in ORACLES if name in names]
 
 
 def plan(names: Sequence[str]) -> dict[str, dict[Condition, list[Oracle]]]:
@@ -50,8 +66,12 @@ def calibrate(
 
     clips: rooms; the other stages' clips, as many and of the same split and format, are made here.
     oracles: the names of those to judge; None for all that are registered.
+
+    Raises: UserError for an unknown oracle, and for too few clips.
     """
-    names = tuple(ORACLES if oracles is None else oracles)
+    names = chosen(oracles)
+    if len(clips) < FEWEST:
+        raise UserError(f"clips are {len(clips)}; give at least {FEWEST}", field="clips")
     # rows in the order of each oracle's own conditions
     scores: Scores = {name: {c.name: {} for c in conditions_of(ORACLES[name])} for name in names}
     for stage, planned in plan(names).items():

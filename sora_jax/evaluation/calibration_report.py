@@ -1,8 +1,10 @@
 """Calibrates oracles into a folder: calibration.json, report.md, made_with.json and pictures."""
 
 import dataclasses
+import functools
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +12,18 @@ from tqdm import tqdm
 
 from sora_jax import files
 from sora_jax.contact_sheet import contact_sheet
+from sora_jax.errors import UserError
 from sora_jax.evaluation import calibrate
 from sora_jax.evaluation.results import claim, sign
 from sora_jax.modality import FORMATS, SAMPLE_RATE, ClipFormat
-from sora_jax.oracles import examples, loudness, pictures
-from sora_jax.oracles.base import DEGRADED, GROUND_TRUTH
+from sora_jax.oracles import examples, pictures
+from sora_jax.oracles.base import DEGRADED, GROUND_TRUTH, Oracle
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import Example
 from sora_jax.oracles.onsets import true_impacts
-from sora_jax.oracles.physics import read_gravity
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import lag
 from sora_jax.oracles.verdict import say_impacts
-from sora_jax.oracles.words import errors, said
 from sora_jax.tables import markdown, number
 
 SHIFTS = (-0.16, -0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08, 0.16)  # seconds
@@ -34,31 +35,38 @@ def calibrate_into(
     split: str = "val",
     format: str = "nano",
     sheets: int = 4,
+    oracles: Sequence[str] | None = None,
 ) -> tuple[calibrate.Scores, list[str]]:
-    """Judges every oracle on scenes from number `calibrate.FIRST` on, which no constant was fitted
-    to.
+    """Judges oracles on scenes from number `calibrate.FIRST` on, which no constant was fitted to.
 
     Args:
         output: a folder: new, or that of an earlier calibration with the same settings.
         sheets: clips to draw, at most 4.
+        oracles: names of those to judge; None for all.
 
     Returns: {oracle: {condition: {score, n}}}, and a line for each score outside its limits.
 
-    Raises: UserError for a folder of another measurement.
+    Raises: UserError for an unknown oracle, and for a folder of another measurement.
     """
-    folder, form = Path(output), FORMATS[format]
+    folder, form, names = Path(output), FORMATS[format], calibrate.chosen(oracles)
+    if num_clips < calibrate.FEWEST:
+        raise UserError(
+            f"num_clips={num_clips}; give at least {calibrate.FEWEST}", field="num_clips"
+        )
     settings = {"num_clips": num_clips, "split": split, "format": format, "sheets": sheets}
+    if oracles is not None:
+        settings["oracles"] = names
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder, {"measured": "oracles", **settings})
     clips = examples.ground_truth(split, range(calibrate.FIRST, calibrate.FIRST + num_clips), form)
-    steps = sum(map(len, calibrate.plan(tuple(ORACLES)).values()))
+    steps = sum(map(len, calibrate.plan(names).values()))
     with tqdm(total=steps, unit="condition", leave=False) as bar:
 
         def progress(name):
             bar.set_description(name)
             bar.update(1)
 
-        scores = calibrate.calibrate(clips, progress)
+        scores = calibrate.calibrate(clips, progress, names)
     outside = calibrate.violations(scores)
     files.write(folder / "calibration.json", json.dumps(scores, indent=2) + "\n")
     text = report(clips, split, form, scores, outside)
@@ -94,20 +102,25 @@ def report(
         "shuffled and empty at most the oracle's ceiling. "
     )
     kept = "Outside:\n\n" + "\n".join(f"- {line}" for line in outside) if outside else "All kept."
-    tolerances = [[name, of.tolerance, f"{of.ceiling:.2f}"] for name, of in ORACLES.items()]
-    shifts = [
-        [f"{1e3 * shift:+.0f}", f"{1e3 * read:+.1f}"] for shift, read in shift_recovery(clips)
+    tolerances = [
+        [name, ORACLES[name].tolerance, f"{ORACLES[name].ceiling:.2f}"] for name in scores
     ]
-    return [
+    paragraphs = [
         head,
         score_table(scores),
         markdown(["oracle", "tolerance", "ceiling"], tolerances),
         limits + kept + "\n",
-        "Sound shifted on purpose, and the offset that the sync oracle reads (median of clips):\n",
-        markdown(["shift, ms", "read, ms"], shifts),
-        "Measured on ground truth:\n",
-        markdown(["what", "value", "n"], measured(clips)),
     ]
+    if "sync" in scores:
+        shifts = [[f"{1e3 * x:+.0f}", f"{1e3 * read:+.1f}"] for x, read in shift_recovery(clips)]
+        paragraphs += [
+            "Sound shifted on purpose, and the offset that the sync oracle reads (median of "
+            "clips):\n",
+            markdown(["shift, ms", "read, ms"], shifts),
+        ]
+    if rows := measured(clips, tuple(scores)):
+        paragraphs += ["Measured on ground truth:\n", markdown(["what", "value", "n"], rows)]
+    return paragraphs
 
 
 def _draw(folder: Path, name: str, clip: Example) -> list[str]:
@@ -120,43 +133,20 @@ def _draw(folder: Path, name: str, clip: Example) -> list[str]:
     ]
 
 
-def measured(clips: list[Example]) -> list[list[str]]:
-    """What the oracles of physics, loudness and words measure on ground truth, beyond correct and
-    wrong: rows of (what, value, number).
+def measured(clips: list[Example], oracles: Sequence[str]) -> list[list[str]]:
+    """What oracles measure on ground truth, beyond correct and wrong (`Oracle.measured`): rows of
+    (what, value, number).
     """
-    readings = [Reading(clip) for clip in clips]
-    laws = [law for law in (read.of("physics") for read in readings) if law]
-    contacts = [law.momentum_error for law in laws if law.momentum_error is not None]
-    read_g = (read_gravity(read.tracks, read.fps) for read in readings)
-    gravities = [g for g in read_g if g is not None]
-    pairs = sum((read.of("loudness") for read in readings), [])
-    spoken = [(Reading(clip).of("words"), said(clip.take)) for clip in examples.narrated(clips)]
-    wrong = sum(errors(heard, true) for heard, true in spoken)
-    words = sum(len(true) for _, true in spoken)
-    residuals = [law.residual_px for law in laws]
-    rows = [
-        (
-            "gravity, m/s^2: median (5 to 95 %)",
-            "{} ({} to {})".format(*_quantiles(gravities, 50, 5, 95)),
-            len(gravities),
-        ),
-        (
-            "residual of the fitted arcs, px: median (95 %)",
-            "{} ({})".format(*_quantiles(residuals, 50, 95)),
-            len(laws),
-        ),
-        (
-            "momentum error of two balls that meet: median",
-            *_quantiles(contacts, 50),
-            len(contacts),
-        ),
-        (
-            "loudness against speed of floor and wall impacts, Spearman",
-            number(loudness.correlation(pairs)),
-            len(pairs),
-        ),
-        ("word error rate, held-out voices", number(wrong / max(words, 1)), words),
-    ]
+
+    @functools.cache
+    def staged(stage):
+        made = examples.STAGES[stage](clips)
+        return made, [Reading(clip) for clip in made]
+
+    rows = []
+    for oracle in (ORACLES[name] for name in oracles):
+        if type(oracle).measured is not Oracle.measured:  # else its clips are made for nothing
+            rows += oracle.measured(*staged(oracle.stage))
     return [[what, value, str(n)] for what, value, n in rows]
 
 
@@ -187,9 +177,3 @@ def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:
     if seconds < 0:
         return shifted(samples[::-1], -seconds)[::-1]
     return np.concatenate([samples[:shift][::-1], samples[: len(samples) - shift]])
-
-
-def _quantiles(values: list[float], *percents: float) -> list[str]:
-    if not values:
-        return ["-"] * len(percents)
-    return [f"{x:.3f}" for x in np.percentile(values, percents)]

@@ -22,10 +22,10 @@ def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
     for name, of in scores.items():
         text += [f"## {name}\n", markdown(*table(of))]
         text += [markdown(*of) for of in group_tables(of)]
-        if name == "phyworld":
+        if rows := paper_rows(of):
             header = ["task", "row", "training clips", "in distribution", "out of distribution"]
             text += ["Velocity errors beside those of figure 3 of Kang et al. (2024):\n"]
-            text += [markdown([*header, "floor"], paper_rows(of))]
+            text += [markdown([*header, "floor"], rows)]
     return "\n".join(text)
 
 
@@ -85,11 +85,13 @@ def group_tables(scores: dict) -> list[tuple[list[str], list[list[str]]]]:
 
 def paper_rows(scores: dict) -> list[list[str]]:
     """task, model, clips, error in and out of distribution, floor: the paper's, and below them
-    ours.
+    ours. Empty for a suite that does not ask for the paper's errors.
     """
-    lines = []
-    for task in ("uniform", "collision", "parabola"):
-        for row in (r for r in phyworld.paper_table() if r["task"] == task):
+    lines, paper = [], phyworld.paper_table()
+    for task in dict.fromkeys(row["task"] for row in paper):
+        if not {f"{task}_id_error", f"{task}_ood_error"} <= scores.keys():
+            continue
+        for row in (row for row in paper if row["task"] == task):
             lines.append(
                 [
                     task,

@@ -53,6 +53,7 @@ from sora_jax.oracles.reading import Reading
 from sora_jax.pipelines.generate import Pipeline
 from sora_jax.pipelines.request import Request
 from sora_jax.progress import Progress
+from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.draw import Take, draw
 
 UNCONDITIONAL, TRUTH = "unconditional", "ground truth"
@@ -173,17 +174,18 @@ class Scoreboard:
         return 1 + -(-REACH // self.batch)
 
     def _draw(self, stem: str, clips: list[Example], film: bool) -> None:
-        """pictures/STEM-NN.png: frames over waveform and spectrogram, with the impacts heard; of
-        rooms those seen too, and STEM-NN-tracked.png; with `film` the clip itself as mp4.
+        """pictures/STEM-NN.png: frames over waveform and spectrogram, with the impacts heard; where
+        a family's facts are those of balls in a room, those seen too, and STEM-NN-tracked.png; with
+        `film` the clip itself as mp4.
         """
         for i, clip in enumerate(clips):
             path, read = self.folder / "pictures" / f"{stem}-{i:02d}.png", Reading(clip)
             path.parent.mkdir(exist_ok=True)
-            room = clip.take.family == "room"
+            balls = isinstance(clip.take.facts, Facts)  # what the tracker reads
             contact_sheet(
-                path, clip, clip.take.captions[0], read.seen if room else None, read.heard
+                path, clip, clip.take.captions[0], read.seen if balls else None, read.heard
             )
-            if room:
+            if balls:
                 tracked = path.with_name(f"{path.stem}-tracked.png")
                 pictures.save_tracked(tracked, clip.frames, read.tracks)
             if film:

@@ -66,6 +66,14 @@ class Oracle(Protocol):
         """Clips whose take, picture or sound is another's, so that no reading is correct."""
         return shuffled(clips)
 
+    def measured(
+        self, examples: list[Example], readings: list["Reading"]
+    ) -> list[tuple[str, str, int]]:
+        """Rows (what, value, number of measurements) for the report of a calibration: what the
+        oracle measures on ground truth of its stage, beyond correct and wrong. Default: none.
+        """
+        return []
+
 
 def fault(oracle: Oracle) -> str | None:
     """What is wrong with an oracle's `media`, in one line; None where nothing is."""

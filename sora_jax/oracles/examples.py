@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 import numpy as np
 
 from sora_jax.clip import Clip
+from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.registry import Registry
 from sora_jax.worlds.playhouse import render, sound, voice
@@ -202,11 +203,18 @@ def facts_key(take: Take) -> Hashable:
 def shuffled(clips: list[Example], asked: Callable[[Take], Hashable] = facts_key) -> list[Example]:
     """Clip i with the take of another clip: the next one in which what is asked, asked(take), is
     something else.
+
+    Raises UserError where there is none.
     """
     out = []
     for i, c in enumerate(clips):
         ring = (clips[(i + k) % len(clips)].take for k in range(1, len(clips)))
-        take = next(take for take in ring if asked(take) != asked(c.take))
+        take = next((take for take in ring if asked(take) != asked(c.take)), None)
+        if take is None:
+            raise UserError(
+                f"{len(clips)} clips are too few to shuffle: all are asked the same as number {i}; "
+                "give more"
+            )
         out.append(dataclasses.replace(c, take=take))
     return out
 

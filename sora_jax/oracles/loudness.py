@@ -28,6 +28,7 @@ from sora_jax.oracles.conditions import corrupt_samples
 from sora_jax.oracles.examples import AUDIO, VIDEO, Example, exchanged_sounds
 from sora_jax.oracles.onsets import match
 from sora_jax.oracles.tracker import lasting
+from sora_jax.tables import number
 from sora_jax.worlds.playhouse import sound
 from sora_jax.worlds.playhouse.draw import Take
 
@@ -132,3 +133,11 @@ class LoudnessOracle(Oracle):
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Pictures with the sounds of others."""
         return exchanged_sounds(clips)
+
+    def measured(
+        self, examples: list[Example], readings: list["Reading"]
+    ) -> list[tuple[str, str, int]]:
+        """Equation (2)."""
+        pairs = sum((read.of(self.name) for read in readings), [])
+        what = "loudness against speed of floor and wall impacts, Spearman"
+        return [(what, number(correlation(pairs)), len(pairs))]

@@ -310,3 +310,36 @@ class PhysicsOracle(Oracle):
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """The frames in another order: the oracle does not look at the take."""
         return disordered(clips)
+
+    def measured(
+        self, examples: list[Example], readings: list["Reading"]
+    ) -> list[tuple[str, str, int]]:
+        """Gravity, residuals, and the momentum error of contacts."""
+        laws = [law for law in (read.of(self.name) for read in readings) if law]
+        contacts = [law.momentum_error for law in laws if law.momentum_error is not None]
+        read_g = (read_gravity(read.tracks, read.fps) for read in readings)
+        gravities = [g for g in read_g if g is not None]
+        residuals = [law.residual_px for law in laws]
+        return [
+            (
+                "gravity, m/s^2: median (5 to 95 %)",
+                "{} ({} to {})".format(*_percentiles(gravities, 50, 5, 95)),
+                len(gravities),
+            ),
+            (
+                "residual of the fitted arcs, px: median (95 %)",
+                "{} ({})".format(*_percentiles(residuals, 50, 95)),
+                len(laws),
+            ),
+            (
+                "momentum error of two balls that meet: median",
+                *_percentiles(contacts, 50),
+                len(contacts),
+            ),
+        ]
+
+
+def _percentiles(values: list[float], *percents: float) -> list[str]:
+    if not values:
+        return ["-"] * len(percents)
+    return [f"{x:.3f}" for x in np.percentile(values, percents)]

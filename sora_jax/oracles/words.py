@@ -51,6 +51,7 @@ from sora_jax.oracles.corruptions import backwards
 from sora_jax.oracles.examples import AUDIO, Example
 from sora_jax.oracles.onsets import audio_onsets
 from sora_jax.oracles.ringing import without_impacts
+from sora_jax.tables import number
 from sora_jax.worlds.playhouse import voice
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.spec import MATERIALS
@@ -296,3 +297,12 @@ class WordsOracle(Oracle):
             for c, o in zip(clips, clips[1:] + clips[:1])
             if said(c.take) != said(o.take)
         ]
+
+    def measured(
+        self, examples: list[Example], readings: list["Reading"]
+    ) -> list[tuple[str, str, int]]:
+        """Equation (3) over all words."""
+        spoken = [(read.of(self.name), said(c.take)) for c, read in zip(examples, readings)]
+        wrong = sum(errors(heard, true) for heard, true in spoken)
+        words = sum(len(true) for _, true in spoken)
+        return [("word error rate, held-out voices", number(wrong / max(words, 1)), words)]

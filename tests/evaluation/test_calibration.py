@@ -2,11 +2,15 @@
 broken found out.
 """
 
-import pytest
+import json
 
+import pytest
+from toy_board import files_of
+
+from sora_jax.errors import UserError
 from sora_jax.evaluation import calibrate
-from sora_jax.evaluation.calibration_report import shift_recovery
-from sora_jax.oracles import arcs, material, tracker
+from sora_jax.evaluation.calibration_report import calibrate_into, measured, shift_recovery
+from sora_jax.oracles import arcs, examples, material, tracker, words
 from sora_jax.oracles.base import GROUND_TRUTH
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.conditions import DEGRADATIONS
@@ -89,6 +93,53 @@ def test_a_broken_oracle_is_found_out(clips, monkeypatch, module, constant, valu
     right = [ORACLES[oracle].judge(c, Reading(c)) for c in clips]
     asked = [r for r in right if r is not None]
     assert sum(asked) / len(asked) < GROUND_TRUTH - 0.1
+
+
+def test_only_the_oracles_that_are_named_are_calibrated(tmp_path):
+    names = ["onsets_audio", "loudness"]
+    scores, outside = calibrate_into(tmp_path, 4, sheets=1, oracles=names)
+    assert json.loads((tmp_path / "calibration.json").read_text()) == scores
+    assert list(scores) == names and not any("tracker" in line for line in outside)
+    rows = (tmp_path / "report.md").read_text().splitlines()
+    tolerances = [row for row in rows if any(of.tolerance in row for of in ORACLES.values())]
+    assert [row.split()[1] for row in tolerances] == names
+    assert any("Spearman" in row for row in rows)
+    assert not any("gravity" in row or "shifted" in row for row in rows)
+    before = files_of(tmp_path)
+    for oracles, said in (
+        (["loudnes"], "no oracle 'loudnes'; did you mean 'loudness'"),
+        (["loudness"], "another measurement: oracles"),
+        (None, "another measurement: oracles"),
+        ("loudness", "oracles is a str; give a list"),
+        ([], "no oracle is named"),
+    ):
+        with pytest.raises(UserError, match=said) as told:
+            calibrate_into(tmp_path, 4, sheets=1, oracles=oracles)
+        assert files_of(tmp_path) == before and "\n" not in str(told.value)
+
+
+def test_what_oracles_measure_beyond_correct_and_wrong(clips):
+    rows = measured(clips[:6], list(ORACLES))
+    assert [what.split(",")[0].split()[0] for what, _, _ in rows] == [
+        "gravity",
+        "residual",
+        "momentum",
+        "loudness",
+        "word",
+    ]
+    said = sum(len(words.said(c.take)) for c in examples.narrated(clips[:6]))
+    assert 9.5 < float(rows[0][1].split()[0]) < 10.1 and rows[-1][2] == str(said)
+    assert measured(clips[:6], ["facts"]) == []
+
+
+def test_one_clip_is_too_few(tmp_path, clips):
+    with pytest.raises(UserError, match="clips are 1; give at least 2"):
+        calibrate.calibrate(clips[:1])
+    with pytest.raises(UserError, match="num_clips=1; give at least 2") as told:
+        calibrate_into(tmp_path / "new", 1)
+    assert told.value.field == "num_clips" and not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match="2 clips are too few to shuffle: .* number 0; give more"):
+        examples.shuffled([clips[0], clips[0]])
 
 
 def test_shifts_of_the_sound_are_read(clips):

@@ -1,5 +1,6 @@
 """The scoreboard: what was not learned or cannot be read is never 0, and a stopped run goes on."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,14 +8,18 @@ import pytest
 from toy_board import ROOM, Grey, board, files_of
 
 from sora_jax.errors import UserError
-from sora_jax.evaluation import report, run, scoreboard, suites
+from sora_jax.evaluation import baselines, report, run, scoreboard, suites
 from sora_jax.evaluation.cells import cell
 from sora_jax.evaluation.suites import Metric, Part, Suite, Unscored
+from sora_jax.modality import ClipFormat
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import Example, example
 from sora_jax.oracles.reading import Reading
 from sora_jax.worlds.playhouse.draw import draw
+from sora_jax.worlds.playhouse.families import FAMILIES
+from sora_jax.worlds.playhouse.families.phyworld import PhyWorld
+from sora_jax.worlds.playhouse.families.room import Room
 
 pytestmark = pytest.mark.usefixtures("no_tokenizers")
 
@@ -239,3 +244,43 @@ def test_suites_that_ask_the_same_share_the_models_clips(tmp_path, monkeypatch):
     one = here._made("key", truth, "prompt", 0)
     other = here._made("key", truth, "prompt", 0)
     assert asked == [2] and np.array_equal(one[0].frames, other[0].frames)
+
+
+def test_pictures_and_baselines_know_families_by_their_facts(tmp_path):
+    """A family of one's own is drawn and extrapolated as the one of ours that it is made of."""
+    own = type("Moon", (Room,), {"name": "moon"})(), PhyWorld("uniform", "30k")
+    own[1].name = "discs"
+    form = ClipFormat(5, 10, 64)
+    for family in own:
+        FAMILIES.register(family)
+    try:
+        for name in ("room", "moon", "court", "phyworld_uniform_30k", "discs"):
+            balls, discs = name in ("room", "moon"), name in ("phyworld_uniform_30k", "discs")
+            (clip,) = scoreboard.examples.render_takes([draw("val", 0, family=name)], form, 1)
+            board(tmp_path)._draw(name, [clip], film=False)
+            assert (tmp_path / "pictures" / f"{name}-00.png").exists()
+            assert (tmp_path / "pictures" / f"{name}-00-tracked.png").exists() == balls
+            moved = dataclasses.replace(clip, frames=np.roll(clip.frames, 4, axis=2))
+            start, other = (
+                baselines._straight(c).trajectory.positions(np.zeros(1)) for c in (clip, moved)
+            )
+            seen = 4 * clip.take.scene.extent / form.size if discs else 0.0
+            assert np.allclose(other[..., 0] - start[..., 0], seen, atol=0.01), name
+    finally:
+        for family in own:
+            del FAMILIES[family.name]
+
+
+def test_the_papers_errors_stand_beside_those_of_any_suite_that_asks_for_them():
+    cell = {"value": 0.5, "low": 0.4, "high": 0.6, "floor": 0.7, "n": 2, "unscored": {}}
+    entry = {**cell, "ceiling": 0.0125, "unit": "units/s", "rows": {"model": cell}}
+    scores = {
+        f"{task}_{of}_error": entry for task in ("uniform", "parabola") for of in ("id", "ood")
+    }
+    text = report.report(Grey(), {"mine": scores, "facts": {"all": entry}}, 2)
+    assert text.count("Kang et al. (2024)") == 1
+    rows = report.paper_rows(scores)
+    assert ["uniform", "paper, S", "30000", "0.0221", "0.4350", "0.0099"] in rows
+    assert ["parabola", "model", "", "0.5000", "0.5000", "0.0125"] in rows
+    assert {row[0] for row in rows} == {"uniform", "parabola"}
+    assert report.paper_rows({"all": entry}) == []

@@ -19,6 +19,12 @@ def run(*flags, command="evaluate"):
     )
 
 
+def test_an_unknown_oracle_is_told_the_nearest(tmp_path):
+    done = run(f"--output={tmp_path}", "--oracles=sync,fact", command="calibrate")
+    assert done.returncode == 2 and not list(tmp_path.iterdir())
+    assert done.stderr.strip() == "error: no oracle 'fact'; did you mean 'facts'?"
+
+
 def test_mistakes_are_one_line_and_status_2(tmp_path):
     taken = tmp_path / "file"
     taken.write_text("kept")
