@@ -355,8 +355,8 @@ def test_config_survives_json_and_refuses_nonsense():
         STDiTConfig(attention="ful")
     with pytest.raises(ValueError, match="'x' or 'v'"):
         STDiTConfig(output="eps")
-    with pytest.raises(TypeError, match="depth"):
-        STDiTConfig.from_dict({"depth": 3})
+    with pytest.raises(TypeError, match="blocks"):
+        STDiTConfig.from_dict({"blocks": 3})
 
 
 @pytest.mark.parametrize(
