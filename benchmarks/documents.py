@@ -89,10 +89,10 @@ def filled(text: str, root: Path) -> str:
 
 
 def made_with(results: Results) -> str:
-    """The line under a table: how to make its numbers again."""
+    """The lines under a table: how to make its numbers again."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (
-        f"`{results['command']}` ({results['hardware']}, commit {results['commit']}, {versions}, "
+        f"`{results['command']}`\n({results['hardware']}, commit {results['commit']}, {versions}, "
         f"{results['date']})"
     )
 

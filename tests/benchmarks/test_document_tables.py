@@ -50,7 +50,7 @@ def test_a_table_is_filled_from_results_that_were_adopted(root):
     assert [cell.strip() for cell in row.split("|")[1:-1]] == [
         *("tracker", "1.00", "0.97", "0.01", "0.00", "96")
     ]
-    assert f"`{MADE['command']}` (2 CPU cores, commit 0123456789ab, jax 0.10.2" in wanted
+    assert f"`{MADE['command']}`\n(2 CPU cores, commit 0123456789ab, jax 0.10.2" in wanted
     path.write_text(wanted)
     assert not documents.stale(root)
     path.write_text(wanted.replace("0.97", "0.99"))
