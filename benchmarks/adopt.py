@@ -1,4 +1,4 @@
-"""Take over what a short run found, as far as it is sound.
+"""Adopts the results of a short run, if they are sound.
 
     python -m benchmarks.adopt DIR
 
@@ -6,14 +6,15 @@
               benchmarks/results/DEVICE
     tuning    launch parameters that are faster than the heuristic's by 3 % ->
               kernels/tuned/OP/DEVICE.json
-    weights   that show more facts than the shipped ones on 64 prompts of `val`, and are not worse
-              at sound in step with the picture: the 95 % interval of the mean difference, prompt by
-              prompt, lies above zero for facts, and not below it for sync -> sora_jax/shipped
+    weights   a model that beats the shipped one on 64 prompts of `val` -> sora_jax/shipped. The
+              95 % interval of the mean difference, paired by prompt, must lie above zero for facts,
+              and must not lie below zero for the sync of audio and video
 
-Rows and tuning of a run of --size=tiny are left out: its sizes are those of tests.
+Rows and tuning of a run of --size=tiny are skipped: its sizes are those of tests.
 
-What is left out is named with its reason. Run again, it adds nothing twice. The prompts are sampled
-on this machine; on two cores that takes a few minutes. DIR/adopted.json says what was done.
+The report names everything that is skipped, with the reason. A second run adds nothing twice. The
+prompts are sampled on this machine, which takes a few minutes on two cores. DIR/adopted.json
+records the result.
 """
 
 import json
@@ -37,15 +38,16 @@ from sora_jax.pipelines.request import Request
 from sora_jax.worlds.playhouse.draw import draw
 
 LIMIT = 0.05  # of the relative error, as in `harness.WRONG`; bfloat16 stays under 0.02
-GAIN = 0.03  # by which tuned parameters must be faster
+GAIN = 0.03  # least speed-up of tuned parameters
 PROMPTS = 64
 TUNED = Path(__file__).parent.parent / "kernels" / "tuned"
 
 
 def main(*places: str) -> None:
-    """Adopts from one folder.
+    """Adopts the results in one folder.
 
-    Raises UserError where it holds no short run, or nothing is left of it.
+    Raises:
+        UserError: the folder holds no short run, or a run without results.
     """
     if len(places) != 1:
         raise UserError(
@@ -77,7 +79,7 @@ def _size(folder: Path) -> str | None:
 
 
 def refusal(row: dict) -> str | None:
-    """Why a row cannot be adopted; None where it can."""
+    """Returns why a row cannot be adopted, or None if it can."""
     if row["device"] in ("", "cpu", "unknown"):
         return f"its device is {row['device'] or 'not named'}, not an accelerator"
     if row["commit"] in ("", "unknown"):
@@ -91,7 +93,7 @@ def refusal(row: dict) -> str | None:
 
 
 def adopt_rows(path: Path, into: Path) -> dict:
-    """Appends sound rows to the results of their device; counts what was done."""
+    """Appends sound rows to the results of their device; returns the counts."""
     added, there, refused = 0, 0, {}
     for row in results.read(path):
         if reason := refusal(row):
@@ -108,7 +110,7 @@ def adopt_rows(path: Path, into: Path) -> dict:
 
 
 def adopt_tuning(path: Path, into: Path) -> dict:
-    """Writes the fastest sound parameters of each place in `where`; says by how much."""
+    """Writes the fastest sound parameters for each operation and `where`; returns the gains."""
     groups: dict[tuple, list[dict]] = {}
     for row in results.read(path):
         if refusal(row) is None:
@@ -140,7 +142,7 @@ def _write_tuned(path: Path, kind: str, op: str, where: dict, use: dict) -> None
 
 
 def adopt_weights(path: Path, prompts: int) -> dict:
-    """Replaces the shipped model by a better one; says how both scored."""
+    """Replaces the shipped model by a better one; returns the scores of both."""
     shipped = weights.shipped(weights.KINDS["st_dit"])
     new, old = (weights.load_weights(p, "st_dit") for p in (path, shipped))
     if new.fingerprint == old.fingerprint:
@@ -164,7 +166,7 @@ def adopt_weights(path: Path, prompts: int) -> dict:
 
 
 def compare(new: list[float], old: list[float]) -> dict:
-    """Means, and the 95 % bootstrap interval of the mean difference, prompt by prompt."""
+    """Returns both means, and the 95 % bootstrap interval of their difference, paired by prompt."""
     difference = np.subtract(new, old)
     drawn = np.random.default_rng(0).integers(0, len(difference), (10_000, len(difference)))
     low, high = np.quantile(difference[drawn].mean(-1), (0.025, 0.975))
@@ -173,8 +175,11 @@ def compare(new: list[float], old: list[float]) -> dict:
 
 
 def scores(path: Path, prompts: int) -> dict[str, list[float]]:
-    """What the weights' clips of the first prompts of `val` show: "facts", the share of each
-    prompt's facts; "sync", the F1 at 100 ms of impacts seen and heard, of prompts with impacts.
+    """Scores the clips that a model makes for the first prompts of `val`.
+
+    Returns:
+        "facts": for each prompt, the share of its facts that the clip shows. "sync": for each
+        prompt with impacts, the F1 at 100 ms of visible against audible impacts.
     """
     enable_compile_cache()
     pipeline, size = load_pipeline(path), 8
@@ -184,7 +189,7 @@ def scores(path: Path, prompts: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {"facts": [], "sync": []}
     for first in range(0, prompts, size):
         batch = requests[first : first + size]
-        full = batch + [batch[-1]] * (size - len(batch))  # another size would compile anew
+        full = batch + [batch[-1]] * (size - len(batch))  # another batch size would recompile
         clips = pipeline.generate_batch(full)[: len(batch)]
         for take, clip in zip(takes[first:], clips, strict=False):
             read = Reading(clip)

@@ -1,13 +1,12 @@
-r"""Which of two sets of results is slower: exit status 1 if anything is, by more than 5 % at the
-median.
+r"""Compares two sets of results. The exit status is 1 if a median is more than 5 % slower.
 
     python -m benchmarks.compare A B
     python -m benchmarks.compare benchmarks/results/nvidia_h200@4099323 \
         benchmarks/results/nvidia_h200
 
-A (before) and B (after) are files or folders of rows; PATH@COMMIT takes the rows of that commit
-alone. Compared are, case by case and implementation by implementation, the rows measured last. Rows
-of two devices are not compared.
+A (before) and B (after) are files or folders of rows; PATH@COMMIT keeps only the rows of that
+commit. For each case and implementation, the rows measured last are compared. Rows of different
+devices are an error.
 """
 
 import sys
@@ -19,7 +18,7 @@ ALLOWED = 0.05
 
 
 def main(*places: str) -> int:
-    """The exit status: 0, or 1 for a regression. Raises UserError."""
+    """Returns the exit status: 0, or 1 for a regression. Raises UserError."""
     if len(places) != 2:
         raise UserError(
             f"two places are compared, and {len(places)} given; write python -m "
@@ -35,8 +34,14 @@ def main(*places: str) -> int:
 
 
 def compare(before: dict[tuple, dict], after: dict[tuple, dict]) -> tuple[list[str], list[str]]:
-    """A line for each row that is in either, and the names of those that are slower by more than
-    ALLOWED. Raises UserError where nothing is in both, or a device differs.
+    """Compares rows by (suite, case, impl, direction).
+
+    Returns:
+        (lines, regressions): a line for each row in either set, and the names of the rows that are
+        slower by more than ALLOWED.
+
+    Raises:
+        UserError: the sets have no row in common, or a row's devices or timers differ.
     """
     common = [key for key in before if key in after]
     if not common:

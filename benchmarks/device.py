@@ -1,6 +1,4 @@
-"""The device at hand: its name, its ceilings, and the versions of everything that has a say in a
-measurement.
-"""
+"""The local device: its name, its ceilings, and all versions that can influence a measurement."""
 
 import dataclasses
 import functools
@@ -24,8 +22,14 @@ PACKAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Ceilings:
-    """bandwidth in bytes/s, read and written together; flops in FLOP/s of matrix products; source:
-    where the two are from; measured: the same two as measured here, where they are listed.
+    """The device's limits, the denominators of the roofline.
+
+    Attributes:
+        bandwidth: memory traffic in bytes/s, reads and writes together.
+        flops: FLOP/s of matrix products.
+        source: the origin of both numbers.
+        measured: (bandwidth, flops) as measured here, if the numbers above are listed ones. Default
+            None.
     """
 
     bandwidth: float
@@ -34,8 +38,9 @@ class Ceilings:
     measured: tuple[float, float] | None = None
 
 
-# GPUs: a copy of 8.6 GB and a bfloat16 product of 8192^3 on random numbers, measured on one. The
-# maker's figures are 3.35 and 4.8 TB/s, 989 TFLOP/s. TPUs: their makers' figures.
+# GPUs: measured on one device, with a copy of 8.6 GB and a bfloat16 product of 8192^3 on random
+# numbers. The vendor's figures are 3.35 (H100) and 4.8 TB/s (H200), and 989 TFLOP/s. TPUs: the
+# vendor's figures.
 LISTED = {
     "nvidia_h100": Ceilings(3.0e12, 798e12, "listed, measured on an H100"),
     "nvidia_h200": Ceilings(4.3e12, 790e12, "listed, measured on an H200"),
@@ -47,18 +52,19 @@ LISTED = {
 
 
 def slug() -> str:
-    """The device as a folder's name: "nvidia_h200", "cpu"."""
+    """Returns the device as a folder name: "nvidia_h200", "cpu"."""
     return target.current().slug
 
 
 def platform() -> str:
-    """ "cpu", "gpu" or "tpu"."""
+    """Returns "cpu", "gpu" or "tpu"."""
     return target.current().platform
 
 
 def ceilings() -> Ceilings:
-    """Those listed, with what is measured here and now beside them, or that alone for a device that
-    is not listed.
+    """Returns the device's listed ceilings with those measured here beside them.
+
+    For an unlisted device, returns the measured ceilings alone.
     """
     here, listed = measured_ceilings(), LISTED.get(slug())
     return dataclasses.replace(listed, measured=(here.bandwidth, here.flops)) if listed else here
@@ -66,9 +72,10 @@ def ceilings() -> Ceilings:
 
 @functools.cache
 def measured_ceilings(repeats: int = 5) -> Ceilings:
-    """A copy of arrays far larger than the cache, and a large matrix product (bfloat16 on an
-    accelerator, float32 on a CPU) of random numbers: the best of `repeats`. Processes beside this
-    one lower both.
+    """Measures the ceilings: the best of `repeats` runs of a copy and of a matrix product.
+
+    The copied arrays are far larger than the cache. The product, of random numbers, is in bfloat16
+    on an accelerator and in float32 on a CPU. Other processes on the machine lower both results.
     """
     on_cpu = platform() == "cpu"
     numbers = (32 if on_cpu else 1024) * 2**20
@@ -94,9 +101,10 @@ def measured_ceilings(repeats: int = 5) -> Ceilings:
 
 
 def cache_bytes() -> int:
-    """The last-level cache, past which inputs are rotated.
+    """Returns the size of the last-level cache in bytes. Inputs are rotated to exceed it.
 
-    Known for CPUs from the system; 60 MB for a GPU (the H200's L2); 128 MB for a TPU (VMEM).
+    A CPU's size comes from the system; a GPU counts as 60 MB (the L2 of an H200), a TPU as 128 MB
+    (VMEM).
     """
     if platform() != "cpu":
         return {"gpu": 60, "tpu": 128}[platform()] * 2**20
@@ -111,7 +119,7 @@ def cache_bytes() -> int:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of the packages that are installed, the cuDNN that they bring, and the driver."""
+    """Returns the versions of the installed packages, including cuDNN, and of the GPU driver."""
     found = environment.versions(PACKAGES)
     if platform() == "gpu":
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
@@ -125,8 +133,9 @@ def versions() -> dict[str, str]:
 
 
 def load() -> float:
-    """Processes that wanted to run in the last minute, per core: above 1 the machine is busy and a
-    CPU's figures mean little.
+    """Returns the load average of the last minute per core.
+
+    Above 1 the machine is busy, and timings on its CPU mean little.
     """
     return (
         round(os.getloadavg()[0] / (os.cpu_count() or 1), 2) if hasattr(os, "getloadavg") else 0.0

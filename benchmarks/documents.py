@@ -4,9 +4,9 @@
     python -m benchmarks.documents --check                                # status 1 if one differs
     python -m benchmarks.documents --adopt=outputs/evaluation --name=evaluation
 
---adopt takes over the folder of an evaluation or a calibration: its scores, with the command,
-hardware, commit and versions that it was made with. A document marks the place of a table by two
-lines, and what stands between them is replaced:
+--adopt copies the scores of an evaluation's or calibration's folder into docs/results, with their
+command, hardware, commit and versions. A document marks the place of a table by two lines; the text
+between them is replaced:
 
     <!-- table: quality -->
     <!-- end of table -->
@@ -32,7 +32,7 @@ from sora_jax.tables import markdown, number
 ROOT = Path(__file__).parents[1]
 RESULTS = Path("docs/results")
 TABLE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
-# name of the committed file -> the file of the command's folder that holds its scores
+# Name of the committed results -> file with the scores in the measurement's folder.
 SOURCES = {
     "evaluation": "scores.json",
     "scoreboard": "scores.json",
@@ -44,12 +44,12 @@ _ADOPT = flags.DEFINE_string("adopt", None, "Folder of an evaluation or a calibr
 _NAME = flags.DEFINE_enum("name", None, list(SOURCES), "With --adopt: which results these are.")
 
 Results = dict[str, Any]
-# name in the documents -> (name of the results, function that makes the table of them)
+# Name in the documents -> (name of the results, function that makes the table from them).
 TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {}
 
 
 def table_of(source: str) -> Callable:
-    """Registers a function of results under its own name."""
+    """Registers a table function under its own name; `source` names its results."""
 
     def register(make: Callable[[Results], str]) -> Callable[[Results], str]:
         TABLES[make.__name__] = (source, make)
@@ -59,7 +59,11 @@ def table_of(source: str) -> Callable:
 
 
 def adopt(root: Path, folder: Path, name: str) -> None:
-    """Writes docs/results/NAME.json. Raises UserError for a folder without such results."""
+    """Writes docs/results/NAME.json from the folder of a measurement.
+
+    Raises:
+        UserError: the folder lacks these results, or was measured with uncommitted changes.
+    """
     scores, made_with = folder / SOURCES[name], folder / MADE_WITH
     for path in (scores, made_with):
         if not path.is_file():
@@ -75,7 +79,7 @@ def adopt(root: Path, folder: Path, name: str) -> None:
 
 
 def filled(text: str, root: Path) -> str:
-    """A document with its tables made anew. Raises UserError for an unknown table."""
+    """Returns a document with its tables filled again. Raises UserError for an unknown table."""
 
     def fill(match: re.Match) -> str:
         head, name, end = match.groups()
@@ -89,7 +93,7 @@ def filled(text: str, root: Path) -> str:
 
 
 def made_with(results: Results) -> str:
-    """The lines under a table: how to make its numbers again."""
+    """Returns the lines under a table that say how to reproduce its numbers."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (
         f"`{results['command']}`\n({results['hardware']}, commit {results['commit']}, {versions}, "
@@ -102,7 +106,7 @@ def documents(root: Path) -> list[Path]:
 
 
 def stale(root: Path) -> dict[Path, tuple[str, str]]:
-    """Documents whose tables differ from the results: {path: (as it is, as it should be)}."""
+    """Returns the documents whose tables differ from the results: {path: (current, expected)}."""
     found = {}
     for path in documents(root):
         text = path.read_text()
@@ -111,7 +115,7 @@ def stale(root: Path) -> dict[Path, tuple[str, str]]:
     return found
 
 
-# README's table: row, suite and metric of scores.json, target of the project.
+# README's table: label, suite and metric of scores.json, the project's target.
 QUALITY = (
     ("every fact of the prompt", "facts", "all", 0.40),
     ("every fact, prompts of one ball", "facts", "all_one_ball", 0.55),
@@ -123,7 +127,7 @@ QUALITY = (
 
 @table_of("evaluation")
 def quality(results: Results) -> str:
-    """What the shipped model reaches, between its floor and its ceiling."""
+    """The shipped model's quality, between its floor and its ceiling."""
     rows = []
     for label, suite, metric, target in QUALITY:
         entry = results["results"][suite][metric]
@@ -138,7 +142,7 @@ def quality(results: Results) -> str:
     return markdown(header, rows)
 
 
-# Rows of the tokenizers' table: metric of the suite, label, target, whether less is better.
+# Rows of the tokenizers' table: metric of the suite, label, target, whether lower is better.
 TOKENIZERS = (
     ("psnr", "PSNR of the clip, dB", 31.0, False),
     ("psnr_balls", "PSNR inside the balls' boxes, dB", 24.0, False),
@@ -156,7 +160,7 @@ TOKENIZERS = (
 
 @table_of("evaluation")
 def tokenizers(results: Results) -> str:
-    """What a round trip through the tokenizers keeps."""
+    """Quality of a round trip through the tokenizers."""
     scores, rows = results["results"]["tokenizers"], []
     for metric, label, target, less in TOKENIZERS:
         entry = scores[metric]
@@ -174,7 +178,7 @@ def tokenizers(results: Results) -> str:
 
 @table_of("evaluation")
 def by_balls(results: Results) -> str:
-    """All facts by the number of balls and by the launch."""
+    """All facts, by the number of balls and by the launch."""
     rows = []
     for kind, groups in results["results"]["facts"]["all"]["groups"].items():
         for group, of in groups.items():
@@ -185,7 +189,7 @@ def by_balls(results: Results) -> str:
 
 @table_of("scoreboard")
 def scoreboard(results: Results) -> str:
-    """Every metric of every suite: the model beside baselines that nobody trained."""
+    """Every metric of every suite: the model beside untrained baselines."""
     names = ("model", "unconditional", "linear extrapolation", "nearest training clip")
     names += ("tokenizer round trip", "ground truth")
     rows = []
@@ -206,7 +210,7 @@ def _cell(entry: Results, row: str) -> str:
 
 @table_of("calibration")
 def calibration(results: Results) -> str:
-    """How well each oracle reads ground truth, and that corruptions are noticed."""
+    """Oracle scores on ground truth, and on degraded and corrupted clips."""
     rows = []
     for oracle, scores in results["results"].items():
         groups = {"degraded": [], "corrupted": []}

@@ -1,8 +1,7 @@
-"""Measuring: what in which order, on which inputs, and the row that comes of it.
+"""Measures one case in one direction and builds its result rows. Start reading at `measure`.
 
-Start at `measure`.
-
-A case is prepared (`prepare`: compiled, compared to the specification), then timed (`time_forms`).
+`prepare` compiles every form of the case and compares it to the specification. `time_forms` then
+times the forms.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ from benchmarks.workload import CORE, Absent, Cost, Workload
 from sora_jax import environment
 from sora_jax.errors import UserError
 
-# relative error from which a result is not a matter of rounding: bfloat16 stays under 0.02
+# Relative errors from here on are no longer rounding: those of bfloat16 stay under 0.02.
 WRONG = 0.05
 CACHES = 4  # inputs are rotated over this many times the last-level cache
 MOST_SETS = 64
@@ -33,9 +32,19 @@ def plan(
     cases: Sequence[str] | None = None,
     directions: Sequence[str] | None = None,
 ) -> list[tuple]:
-    """(suite, workload, direction) in the order in which to measure them: of several suites
-    correctness first, whole, then the first case of each, the second of each, and so on, so that
-    whenever time ends each has told what it can. Raises UserError.
+    """Returns (suite, workload, direction) of all measurements, in order.
+
+    Correctness comes first, as a whole. Then come the first case of every suite, the second case of
+    every suite, and so on, so that each suite has results whenever time ends.
+
+    Args:
+        suites: names of the suites.
+        size: "tiny", "cpu" or "gpu".
+        cases: prefixes of the cases to keep. Default: all cases.
+        directions: directions to measure. Default: those of each workload's `costs`.
+
+    Raises:
+        UserError: nothing matches.
     """
     entries, known = [], []
     for position, suite in enumerate(suites):
@@ -68,9 +77,10 @@ def plan(
 class Prepared:
     """The forms of one case in one direction, compiled and compared to the specification.
 
-    ready      (implementation, program, error) of each form that can be timed
-    failures   one line for each form that failed or is wrong
-    left_out   implementations that were not begun before the deadline
+    Attributes:
+        ready: (implementation, program, error) of each form that can be timed.
+        failures: one line for each form that failed or is wrong.
+        left_out: implementations that were not started before the deadline.
     """
 
     suite: str
@@ -91,9 +101,12 @@ def measure(
     rounds: int = 30,
     seconds: float = 10.0,
 ) -> tuple[list[dict], list[str]]:
-    """Rows of one case in one direction, and what failed, each as one line.
+    """Measures one case in one direction: compiles, checks and times its forms.
 
-    Both are also printed.
+    Both results are also printed.
+
+    Returns:
+        (rows, failures): a row for each form that was timed, a line for each that failed.
     """
     prepared = prepare(suite, workload, direction, impls)
     return time_forms(prepared, ceilings, rounds, seconds), prepared.failures
@@ -108,8 +121,11 @@ def prepare(
 ) -> Prepared:
     """Compiles every form of `impls` and compares its results to the specification.
 
-    No form is begun after `until`, a time of `time.monotonic`. Several cases may be prepared in
-    threads at the same time; forms of PyTorch only in one of them.
+    Several cases may be prepared in threads at the same time, but forms of PyTorch in one thread
+    only.
+
+    Args:
+        until: `time.monotonic` time after which no form is started. Default: no limit.
     """
     prepared = Prepared(suite, workload, direction, 0, [], [], [])
     forms = []
@@ -149,7 +165,7 @@ def prepare(
 def time_forms(
     prepared: Prepared, ceilings: device.Ceilings, rounds: int = 30, seconds: float = 10.0
 ) -> list[dict]:
-    """Times the forms in turns; one row each, which is also printed."""
+    """Times the forms in turns. Returns one row for each form; the rows are also printed."""
     workload, direction, ready = prepared.workload, prepared.direction, prepared.ready
     by_kernels = workload.timer == "kernels" and device.platform() == "gpu"
     wall, kernels, names = sample(ready, rounds, seconds, by_kernels)
@@ -193,12 +209,12 @@ def time_forms(
 
 
 def floor_seconds(least: Cost, ceilings: device.Ceilings) -> float:
-    """The roofline: the time that the least bytes or the least FLOPs take, whichever is longer."""
+    """Returns the roofline: the seconds of the minimum bytes or FLOPs, whichever take longer."""
     return max(least.bytes / ceilings.bandwidth, least.flops / ceilings.flops)
 
 
 def _both(workload: Workload, direction: str) -> Cost | None:
-    """The least cost of forward and backward together, where each is known."""
+    """Returns the minimum cost of forward and backward together, or None if one is unknown."""
     parts = [workload.costs.get(d) for d in ("forward", "backward")]
     return (
         Cost(sum(c.bytes for c in parts), sum(c.flops for c in parts))
@@ -208,8 +224,11 @@ def _both(workload: Workload, direction: str) -> Cost | None:
 
 
 def input_sets(workload: Workload) -> list[dict]:
-    """Copies of the inputs, two or more, that together are CACHES times as large as the last-level
-    cache; one where each call hands on its state. What is no array is drawn anew.
+    """Returns the sets of inputs over which calls are rotated.
+
+    There are at least two sets. Together they are CACHES times as large as the last-level cache.
+    There is only one set if each call passes on its state (`carry`). Inputs without arrays are
+    drawn again instead of copied.
     """
     first = workload.inputs(0)
     if workload.carry is not None:
@@ -222,8 +241,12 @@ def input_sets(workload: Workload) -> list[dict]:
 
 
 def sample(ready, rounds: int, seconds: float, with_kernels: bool) -> tuple[dict, dict, dict]:
-    """Wall times, and where they can be had kernel times and kernels' names, of all programs in
-    turns: {number: seconds of each round}.
+    """Samples all programs in turns.
+
+    Returns:
+        (wall, kernels, names), each keyed by a program's index: wall seconds of each round; kernel
+        seconds of each round and the kernels' names, where a recorder exists and its times are
+        plausible.
     """
     calls = {i: timing.calls_per_sample(program) for i, (_, program, _) in enumerate(ready)}
 
@@ -251,7 +274,7 @@ def sample(ready, rounds: int, seconds: float, with_kernels: bool) -> tuple[dict
     except RuntimeError as error:
         print(f"  kernel times cannot be had: {error}")
         return wall, {}, {}
-    # A sum of kernels that is zero, or more than the wall shows, is no measurement.
+    # A kernel time of zero, or longer than the wall time, is a fault of the recorder.
     trusted = [
         i
         for i in kernels
@@ -261,7 +284,7 @@ def sample(ready, rounds: int, seconds: float, with_kernels: bool) -> tuple[dict
 
 
 def describe(row: dict) -> str:
-    """One printed line of a row."""
+    """Returns a row as one printed line."""
     roofline = (
         ""
         if row["percent_of_roofline"] is None

@@ -1,14 +1,14 @@
-"""A form of a workload, made ready to run in one direction on several sets of inputs.
+"""Programs: a form of a workload, ready to run in one direction on several sets of inputs.
 
-    start(i)    begins a call on set i (modulo their number) and returns its results, which may not
-                be there yet
-    wait(x)     until the results x, and all before them, are there
+    start(i)    begins a call on set i (modulo the number of sets) and returns its results, which
+                may still be pending
+    wait(x)     waits for the results x and all earlier ones
     results()   of one call on set 0, as jax arrays: {"results": ..., "gradients": ...} or one of
                 the two
 
-and what was found out on the way: `ran`, `lower_s`, `compile_s`, `peak_bytes` (arguments, results
-and temporaries of one call; None where it cannot be known). "backward" alone starts from what the
-form's own forward pass saved; "forward_backward" includes it.
+A program also records `ran`, `lower_s`, `compile_s` (seconds) and `peak_bytes` (arguments, results
+and temporaries of one call; None if unknown). Direction "backward" starts from the values that the
+form's own forward pass saved; "forward_backward" includes that pass.
 """
 
 import collections
@@ -25,24 +25,26 @@ from benchmarks.workload import Absent, Form, Workload
 
 
 def prepare(workload: Workload, form: Form, direction: str, sets: Sequence[dict]):
-    """The program of a form.
+    """Returns the program of a form.
 
-    Raises `Absent` if it compiled to something else than it `expects`, or cannot run in this
-    direction.
+    Raises:
+        Absent: the form cannot run in this direction, or the compiled program lacks the call that
+            it `expects`.
     """
     kind = {"jax": JaxProgram, "torch": TorchProgram, "python": PythonProgram}[form.backend]
     return kind(workload, form, direction, sets)
 
 
 def split(workload: Workload, inputs: dict) -> tuple[dict, dict]:
-    """The inputs that gradients flow into, and the rest."""
+    """Splits inputs into those that gradients flow into and the rest."""
     wanted = {name: inputs[name] for name in workload.wanted if name in inputs}
     return wanted, {name: x for name, x in inputs.items() if name not in wanted}
 
 
 def directed(function: Callable, direction: str) -> Callable:
-    """function(wanted, rest) as a function of (wanted, rest, cotangents) that returns what
-    `direction` asks for.
+    """Turns function(wanted, rest) into a function of (wanted, rest, cotangents) for `direction`.
+
+    It returns {"results": ...}, with "gradients" as well unless the direction is "forward".
     """
 
     def run(wanted, rest, cotangents):
@@ -55,8 +57,9 @@ def directed(function: Callable, direction: str) -> Callable:
 
 
 def cotangents_like(results, seed: int = 1):
-    """Normal numbers of the shapes and dtypes of `results`, the same for every form whose results
-    are alike.
+    """Returns normal numbers of the shapes and dtypes of `results`.
+
+    All forms with results of the same shapes get the same numbers.
     """
     leaves, tree = jax.tree.flatten(results)
     keys = jax.random.split(jax.random.key(seed), max(len(leaves), 1))
@@ -67,8 +70,9 @@ def cotangents_like(results, seed: int = 1):
 
 
 def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
-    """What is right: the specification and its gradient on the inputs in float32, with exact
-    products.
+    """Runs the specification and its gradient in float32, with full-precision products.
+
+    None if the workload has no reference.
     """
     if workload.reference is None:
         return None
@@ -86,7 +90,7 @@ def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
 
     wanted, rest = split(workload, inputs)
     cotangents = None
-    if direction != "forward":  # rounded as the forms' results are, so that all pull back the same
+    if direction != "forward":  # rounded like the forms' results
         like = next(iter(jax.tree.leaves(wanted))).dtype
         shapes = jax.eval_shape(function, widen(wanted), widen(rest))
         cotangents = widen(
@@ -106,8 +110,9 @@ def _relative(right, got):
 
 
 def error(right: dict | None, got: dict) -> float | None:
-    """The largest |x - right| / |right| over all arrays that are in both (Euclidean norms); None
-    where there is nothing right.
+    """Returns the largest relative error of all common arrays: |x - right| / |right|, Euclidean.
+
+    None if there are no arrays in common, or no reference.
     """
     common = {name for name in got if right is not None and name in right}
     return (
@@ -123,7 +128,7 @@ class JaxProgram:
             sets = [jax.jit(form.prepare)(inputs) for inputs in sets]
         self._carry = workload.carry
         if self._carry is not None:
-            self._state = jax.tree.map(jnp.copy, sets[0][self._carry])  # it is given away
+            self._state = jax.tree.map(jnp.copy, sets[0][self._carry])  # each call donates it
             self._arguments = [
                 ({n: x for n, x in inputs.items() if n != self._carry},) for inputs in sets
             ]
@@ -198,7 +203,7 @@ class JaxProgram:
 
 
 class PythonProgram:
-    """A function that is called as it is, and has returned when it is done."""
+    """A plain Python function. It is called directly and has finished when it returns."""
 
     def __init__(self, workload: Workload, form: Form, direction: str, sets: Sequence[dict]):
         if direction != "forward":
@@ -217,14 +222,14 @@ class PythonProgram:
 
 
 def _as_jax(x) -> jax.Array:
-    """A tensor of PyTorch as an array."""
+    """Converts a tensor of PyTorch to an array."""
     return jnp.from_dlpack(x.detach().contiguous())
 
 
 class TorchProgram:
-    """PyTorch on the same numbers.
+    """A form in PyTorch, on the same numbers.
 
-    Its compilation happens in its first call, which `compile_s` times.
+    PyTorch compiles in its first call, which `compile_s` times.
     """
 
     def __init__(self, workload: Workload, form: Form, direction: str, sets: Sequence[dict]):
@@ -252,7 +257,7 @@ class TorchProgram:
         if direction != "forward":
             from torch._functorch import config  # a part of PyTorch, as above
 
-            config.donated_buffer = False  # a pass backward is repeated
+            config.donated_buffer = False  # the backward pass is repeated
             like = self._as_tuple(self._call(0))
             shapes = tuple(
                 jax.ShapeDtypeStruct(tuple(x.shape), jnp.dtype(str(x.dtype).removeprefix("torch.")))

@@ -1,13 +1,13 @@
-"""Tables and plots of the results: report.md, roofline.png and speedup.png.
+"""Writes tables and plots of the results: report.md, roofline.png and speedup.png.
 
     python -m benchmarks.report benchmarks/results/nvidia_h200
     python -m benchmarks.report benchmarks/results/nvidia_h200@4099323 docs/benchmarks
 
-The first place holds rows (PATH@COMMIT: of that commit alone), into the second is written; by
-default the first.
+The first path holds the rows (PATH@COMMIT: only those of that commit). The second is the output
+folder; by default it is the first.
 
-Of every case, implementation and direction the row measured last counts, and of an implementation's
-forms the fastest.
+For each case, implementation and direction, the row measured last counts; of an implementation's
+forms, the fastest.
 """
 
 import collections
@@ -25,7 +25,7 @@ OURS = ("triton", "pallas_tpu")
 
 
 def main(*places: str) -> None:
-    """Write the report. Raises UserError."""
+    """Writes the report. Raises UserError."""
     if not 1 <= len(places) <= 2:
         raise UserError(
             "give a folder of rows, as python -m benchmarks.report "
@@ -47,7 +47,7 @@ def main(*places: str) -> None:
 
 
 def groups(rows: list[dict]) -> dict[tuple, list[dict]]:
-    """Rows by (suite, case, direction), implementations in their fixed order."""
+    """Groups rows by (suite, case, direction), with implementations in a fixed order."""
     order = {name: i for i, name in enumerate(IMPLEMENTATIONS)}
     grouped = collections.defaultdict(list)
     for row in sorted(rows, key=lambda row: order.get(row["impl"], len(order))):
@@ -56,7 +56,7 @@ def groups(rows: list[dict]) -> dict[tuple, list[dict]]:
 
 
 def best_other(group: list[dict]) -> dict | None:
-    """The fastest that is not ours and does the whole work."""
+    """Returns the fastest row that is not ours and does the whole work."""
     return min(
         (row for row in group if row["impl"] not in (*OURS, *CORE)),
         key=operator.itemgetter("p50_ms"),
@@ -65,7 +65,7 @@ def best_other(group: list[dict]) -> dict | None:
 
 
 def markdown(rows: list[dict]) -> str:
-    """One table for each suite, with what was measured on what above it."""
+    """Returns the report: a header with devices and versions, and one table for each suite."""
     ceilings = rows[-1]["ceilings"]
     text = [f"# Benchmarks on {rows[0]['device']}", ""]
     text += [
@@ -139,8 +139,8 @@ def _number(value: float | None, form: str, factor: float = 1.0) -> str:
 
 
 def _axes(size: tuple[float, float]):
-    """A figure of that size in inches, and its axes."""
-    from matplotlib.figure import Figure  # slow, and `groups` is used without
+    """Returns a figure of a size in inches, and its axes."""
+    from matplotlib.figure import Figure  # imported late: slow, and not needed by `groups`
 
     figure = Figure(size, layout="constrained")
     return figure, figure.subplots()
@@ -153,8 +153,9 @@ def _color(impl: str) -> str:
 
 
 def roofline(rows: list[dict], path: Path) -> list[str]:
-    """FLOP/s over FLOPs per byte, under bandwidth and peak; what has no products to count is left
-    out. Returns the files written.
+    """Plots FLOP/s against FLOPs per byte, under bandwidth and peak; returns the files written.
+
+    Rows without FLOPs or bytes are omitted.
     """
     rows = [row for row in rows if row["flops"] and row["bytes"]]
     if not rows:
@@ -207,10 +208,7 @@ def roofline(rows: list[dict], path: Path) -> list[str]:
 
 
 def speedup(rows: list[dict], path: Path) -> list[str]:
-    """How many times as fast as "xla" each implementation is, case by case.
-
-    Returns the files written.
-    """
+    """Plots the speed of each implementation relative to "xla"; returns the files written."""
     compared = {
         name: group
         for name, group in groups(rows).items()

@@ -1,5 +1,6 @@
-"""Rows on disk: one JSON object a line, appended and never changed, in
-`benchmarks/results/<device>/<suite>.jsonl`.
+"""Result rows on disk, in `benchmarks/results/<device>/<suite>.jsonl`.
+
+Each line is one JSON object. Rows are appended and never changed.
 """
 
 import json
@@ -12,9 +13,9 @@ from sora_jax.errors import UserError
 
 FOLDER = Path(__file__).parent / "results"
 
-# What every row has; further fields may follow. Times are of one call; p20, p50 and p80 are
-# percentiles over interleaved rounds, of kernel time where `timer` is "kernels" and of wall time
-# where it is "wall". error: relative, against float32. None: not to be had.
+# The fields of every row; a row may have more. Times are of one call. p20, p50 and p80 are
+# percentiles over interleaved rounds: of kernel time if `timer` is "kernels", of wall time if it is
+# "wall". error is relative, against float32. None means unavailable.
 SCHEMA = (
     "suite",
     "case",
@@ -35,8 +36,13 @@ KEY = ("suite", "case", "impl", "direction")
 
 
 def append(folder: Path, row: Mapping, name: str | None = None) -> None:
-    """Add a row to the file `name`, by default its suite's, in one write, so that a run that is
-    stopped leaves whole rows.
+    """Appends a row to the file `name`, by default its suite's.
+
+    The row is written at once, so a run that is stopped leaves only whole rows.
+
+    Raises:
+        ValueError: the row lacks a field of SCHEMA.
+        UserError: the file cannot be written.
     """
     if missing := [name for name in SCHEMA if name not in row]:
         raise ValueError(f"a row lacks {', '.join(missing)}")
@@ -50,9 +56,12 @@ def append(folder: Path, row: Mapping, name: str | None = None) -> None:
 
 
 def read(place: str | Path) -> list[dict]:
-    """All rows of a file or of a folder's files, oldest first; PATH@COMMIT keeps those of a commit.
+    """Returns all rows of a file, or of a folder's files, oldest first.
 
-    Raises UserError.
+    PATH@COMMIT keeps only the rows of one commit.
+
+    Raises:
+        UserError: there are no rows, or a line is not a row.
     """
     name, _, commit = str(place).rpartition("@") if "@" in str(place) else (str(place), "", "")
     path = Path(name)
@@ -84,8 +93,10 @@ def read(place: str | Path) -> list[dict]:
 
 
 def latest(rows: Iterable[Mapping]) -> dict[tuple, dict]:
-    """{(suite, case, impl, direction): row}: of the commit that was measured last, the newest row
-    of each form, and of these the fastest.
+    """Selects the current row of each measurement: {(suite, case, impl, direction): row}.
+
+    Only rows of the commit measured last count. Of these it takes the newest row of each form, and
+    of the forms the fastest.
     """
     rows = list(rows)
     key = operator.itemgetter(*KEY)
@@ -99,8 +110,9 @@ def latest(rows: Iterable[Mapping]) -> dict[tuple, dict]:
 
 
 def command(doc: str, function: Callable[..., int | None], places: Sequence[str]) -> int:
-    """A command whose arguments are places, where `run_main` takes flags only: --help prints `doc`,
-    a `UserError` is one line and status 2.
+    """Runs a command whose arguments are paths (`run_main` accepts flags only).
+
+    --help prints `doc`. A `UserError` prints one line and gives status 2.
     """
     if "--help" in places:
         print(doc.strip())

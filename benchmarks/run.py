@@ -1,16 +1,17 @@
-r"""Measure how fast things run here, with memory and error beside each time, and append the rows to
-benchmarks/results/DEVICE.
+r"""Measures speed, memory and error of this machine's implementations.
+
+The rows are appended to benchmarks/results/DEVICE.
 
     python -m benchmarks.run --suite=temporal_attention
     python -m benchmarks.run --suite=temporal_attention --impl=triton,xla --case=t16 \
         --direction=forward
     python -m benchmarks.run --suite=all --minutes=10 --resume
 
-The last is one command for a GPU: everything, the most telling first.
+The last command measures everything on a GPU, the most informative cases first.
 
-Implementations of a case are measured in turns (A B A B), warmed up, on inputs rotated past the
-last-level cache. Each is compared to the specification in float32; one that is wrong is not timed.
-What the machine does not have is named with the reason.
+Implementations of a case are warmed up and measured in turns (A B A B), on inputs rotated past the
+last-level cache. Each is compared to the specification in float32; a wrong one is not timed.
+Implementations that the machine lacks are listed with the reason.
 """
 
 import math
@@ -67,7 +68,7 @@ def main(_):
     )
     impls = _chosen("impl", _IMPL.value or IMPLEMENTATIONS, IMPLEMENTATIONS)
     directions = _DIRECTION.value and _chosen("direction", _DIRECTION.value, DIRECTIONS)
-    # JAX would take most of a GPU's memory, and PyTorch has its own.
+    # By default JAX preallocates most of a GPU's memory, which would leave too little for PyTorch.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 
     from benchmarks import device, harness  # they load JAX, after the variable is set
@@ -145,7 +146,7 @@ def _chosen(flag: str, values: Sequence[str | None], known: Sequence[str]) -> li
 
 
 def _done(output: Path, commit: str) -> set[tuple]:
-    """Keys of a commit's rows in `output`."""
+    """Returns the keys of a commit's rows in `output`."""
     rows = results.read(output) if any(output.glob("*.jsonl")) else []
     return {tuple(row[field] for field in results.KEY) for row in rows if row["commit"] == commit}
 

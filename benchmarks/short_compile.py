@@ -1,9 +1,8 @@
-"""`short_run --stage=compile`: every form of stage measure, at full size, for an H100 that is
-absent.
+"""`short_run --stage=compile`: compiles every form of stage measure for an H100 that is absent.
 
-Each table is compiled in a child process, form by form, in one thread. The seconds say what the
-stage will spend on a machine with more cores: THREADS compile there at the same time (an estimate).
-cuDNN and PyTorch are left out: neither compiles without its device.
+The forms have full size. A child process compiles each table, form by form, in one thread. The
+seconds estimate the compile time of the stage on a machine with more cores, which compiles THREADS
+forms at the same time. cuDNN and PyTorch are omitted: neither compiles without its device.
 """
 
 import functools
@@ -27,7 +26,7 @@ TABLES = ("correctness", "attention", "pointwise", "tuning", "decode")
 
 
 def main(budgets: dict[str, tuple[float, float]]) -> None:
-    """Prints a line for each form, and for each table its sum beside its share of the stage."""
+    """Prints a line for each form, and for each table the total next to its time budget."""
     if not gpu_graph.installed():
         raise UserError(
             f"the compiler for GPUs is not in {gpu_graph.folder()}; "
@@ -35,7 +34,7 @@ def main(budgets: dict[str, tuple[float, float]]) -> None:
         )
     path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(gpu_graph.folder()))))
     found = {"JAX_PLATFORMS": "cpu", "TRITON_INTERPRET": "0", "PYTHONPATH": path}
-    found["TF_CPP_MIN_LOG_LEVEL"] = "2"  # XLA tells each time that it finds no driver
+    found["TF_CPP_MIN_LOG_LEVEL"] = "2"  # hides XLA's warning about a missing driver
     print("compiled for one H100, not run")
     for name in TABLES:
         command = [sys.executable, "-m", "benchmarks.short_compile", name]
@@ -58,7 +57,10 @@ def main(budgets: dict[str, tuple[float, float]]) -> None:
 
 
 def compile_table(name: str) -> None:
-    """In a process begun as `main` does: compiles the forms of one table, a JSON line for each."""
+    """Compiles the forms of one table and prints a JSON line for each.
+
+    Must run in a process started as `main` does.
+    """
     with target.assume(target.Target("gpu", "NVIDIA H100 80GB HBM3", 90)):
         if name == "tuning":
             spec = short_measure.temporal.SPECS["t16"]
@@ -114,7 +116,7 @@ def _compile(entry, impl: str, form) -> dict:
         placed = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), arguments
         )
-        # Without a GPU to try them on, the compiler cannot choose among its own products.
+        # XLA chooses among its Triton matrix products by timing them, which needs a GPU.
         options = {"xla_gpu_enable_triton_gemm": False, **form.compiler_options}
         compiled = jax.jit(function).lower(*placed).compile(options)
     calls = sorted(set(re.findall(r'custom_call_target="([^"]+)"', compiled.as_text())))

@@ -1,9 +1,9 @@
-"""The parts of `short_run --stage=measure`: what a few minutes on a new GPU should tell first.
+"""The parts of `short_run --stage=measure`: a few minutes of measurements on a new GPU.
 
-The order is by worth: can kernels be launched, are they right, how fast are they beside XLA and
-cuDNN, which launch parameters are best, what is gained in a whole program, and how fast is PyTorch.
-Threads compile all forms of a table together. Then the device is theirs who are timed: nothing is
-compiled meanwhile, since compiling tries programs on the device.
+The parts are ordered by importance: whether kernels launch, whether they are right, their speed
+beside XLA and cuDNN, the best launch parameters, the gain in a whole program, PyTorch's speed.
+Threads compile all forms of a table together. Nothing compiles while forms are timed, because
+compilation itself runs programs on the device.
 """
 
 import concurrent.futures
@@ -44,7 +44,7 @@ SITES = 256  # of the workloads of `correctness`
 DEVICE_LOST = 3  # exit status
 ENVIRONMENT = "environment.json"
 ROWS, TUNING = "rows.jsonl", "tuning.jsonl"
-# Tried at t16. A tile of 64 rows is what one wgmma instruction takes.
+# Launch parameters to try at t16. One wgmma instruction takes a tile of 64 rows.
 TILES = [{"rows": rows, "warps": warps} for rows in (32, 64, 128) for warps in (4, 8)]
 
 
@@ -59,13 +59,13 @@ class Entry:
 
 
 def _smaller(spec, **sizes):
-    """The specification with each of `sizes` as the most that it may have."""
+    """Returns the spec with each size in `sizes` limited to that maximum."""
     fewer = {name: min(getattr(spec, name), most) for name, most in sizes.items()}
     return dataclasses.replace(spec, **fewer)
 
 
 def correctness_entries(size: str) -> list[Entry]:
-    """Forward and backward of our kernels, one case for each way in which sizes shape a program."""
+    """Returns our kernels forward and backward, a case for each way that sizes shape a program."""
     if size == "tiny":
         found = correctness.workloads(size)
     else:
@@ -116,7 +116,7 @@ def pointwise_entries(size: str) -> list[Entry]:
 
 
 def decode_entries(size: str) -> list[Entry]:
-    """Decoding 61 frames of 256 px, with our kernels and without."""
+    """Returns decoding of 61 frames of 256 px, with our kernels and without."""
     if size == "tiny":
         (workload,) = vae_decode.workloads(size)
     else:
@@ -124,7 +124,7 @@ def decode_entries(size: str) -> list[Entry]:
     return [Entry("vae_decode", workload, "forward", OURS)]
 
 
-# What threads may compile. PyTorch compiles in one thread only.
+# Tables that threads may compile. PyTorch compiles in one thread only.
 TABLES: dict[str, Callable[[str], list[Entry]]] = {
     "correctness": correctness_entries,
     "attention": attention_entries,
@@ -134,18 +134,22 @@ TABLES: dict[str, Callable[[str], list[Entry]]] = {
 
 
 class Stage:
-    """The parts of one child process. `output` is the folder of the run, `size` "tiny" or "gpu"."""
+    """The parts of one child process.
+
+    `output` is the folder of the run, `size` "tiny" or "gpu", `names` the parts to run and
+    `budgets` their seconds.
+    """
 
     def __init__(self, output: Path, size: str, names: list[str], budgets: dict[str, float]):
         self.output, self.size, self.names, self.budgets = output, size, names, budgets
-        self.until = 0.0  # of the part at hand: no form is begun after it
+        self.until = 0.0  # deadline of the current part: no form is started after it
 
     def run(self) -> None:
-        """Does the parts in order; one that fails is told, and the next goes on.
+        """Runs the parts in order. A part that fails is reported, and the next one runs.
 
-        A part may use the time that those before it left, but at most twice its own. Where a kernel
-        has brought the device down, no later program of this process would run: it ends, and the
-        watchdog begins another one with the next part.
+        A part may use time left by earlier parts, but at most twice its own. If a kernel has
+        brought the device down, no later program of this process can run: the process ends, and the
+        watchdog starts another one with the next part.
         """
         planned = time.monotonic()
         for name in self.names:
@@ -157,12 +161,12 @@ class Stage:
                     PARTS[name](self)
             except UserError:
                 raise
-            except Exception as error:  # what failed must not end what can still be measured
+            except Exception as error:  # a failure must not end the other parts
                 print(f"  {name} failed: {type(error).__name__}: {error}", flush=True)
             if reason := device_failure():
                 print(f"  the device does not answer after {name}: {reason}", flush=True)
                 os._exit(DEVICE_LOST)
-        # Compilations that are still running would hold the process up.
+        # Exits without waiting for compilations that are still running in threads.
         sys.stdout.flush()
         os._exit(0)
 
@@ -180,19 +184,19 @@ class Stage:
         (self.output / ENVIRONMENT).write_text(json.dumps(content, indent=1) + "\n")
 
     def bridge(self) -> str:
-        """The first bridge whose results were right, "ffi" before any was tried."""
+        """Returns the first bridge whose results were right; "ffi" before any was tried."""
         smoke = self.environment().get("bridges", {})
         return next((name for name, found in smoke.items() if found["right"]), "ffi")
 
     def prepare(self, entries: list[Entry]) -> list[harness.Prepared]:
-        """Compiles the forms of entries in threads; those that fail are told and left out."""
+        """Compiles the forms of entries in threads. Forms that fail are reported and omitted."""
 
         def prepare_one(entry: Entry) -> harness.Prepared:
             impls = [impl for impl in entry.impls if impl in entry.workload.forms]
             return harness.prepare(entry.suite, entry.workload, entry.direction, impls, self.until)
 
         with concurrent.futures.ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            # Each thread has the bridge, which a context variable says.
+            # Each thread runs in a copy of this context: the bridge is a context variable.
             jobs = [
                 (entry, pool.submit(contextvars.copy_context().run, prepare_one, entry))
                 for entry in entries
@@ -208,7 +212,7 @@ class Stage:
 
 
 def device_failure() -> str | None:
-    """Why the device cannot run the simplest program; None where it can."""
+    """Returns why the device cannot run the simplest program, or None if it can."""
     try:
         jax.block_until_ready(jnp.zeros(1) + 1)
     except RuntimeError as error:
@@ -217,7 +221,7 @@ def device_failure() -> str | None:
 
 
 def check_environment(stage: Stage) -> None:
-    """What this machine is; the ceilings that rows are divided by."""
+    """Records this machine, and prints the ceilings that rows are divided by."""
     devices = [str(d.device_kind) for d in jax.devices()]
     stage.record(
         device=device.slug(),
@@ -234,7 +238,7 @@ def check_environment(stage: Stage) -> None:
 
 
 def try_bridge(name: str, stage: Stage) -> None:
-    """Records whether kernels can be launched by one bridge."""
+    """Records whether one bridge can launch kernels."""
     found = smoke(name, stage.size)
     print(f"  {name}: {found}", flush=True)
     stage.record(bridges=stage.environment().get("bridges", {}) | {name: found})
@@ -243,8 +247,11 @@ def try_bridge(name: str, stage: Stage) -> None:
 
 
 def smoke(name: str, size: str) -> dict:
-    """Temporal attention by one bridge: {"right": is it right, "error", "wall_ms" of a call, ...},
-    or the "reason" why it cannot be launched.
+    """Runs temporal attention through one bridge.
+
+    Returns:
+        {"right": whether the result is right, "error": relative, "wall_ms": of a call,
+        "interpreted"}, or {"right": False, "reason"} if the kernel cannot be launched.
     """
     spec = temporal.SPECS["t16"]
     if size == "tiny":
@@ -274,7 +281,7 @@ def smoke(name: str, size: str) -> dict:
 
 
 def _seconds(run: Callable, arguments: list, calls: int) -> float:
-    """Wall time of a call, of several that are issued together."""
+    """Returns the wall seconds per call, of `calls` calls that are issued together."""
     start = time.perf_counter()
     for _ in range(calls):
         result = run(*arguments)
@@ -293,7 +300,7 @@ def measure_table(name: str, stage: Stage) -> None:
 
 
 def measure_torch(stage: Stage) -> None:
-    """PyTorch's forms of attention beside our kernel."""
+    """Measures PyTorch's forms of attention beside our kernel."""
     for entry in attention_entries(stage.size, TORCH):
         prepared = harness.prepare(
             entry.suite, entry.workload, entry.direction, entry.impls, stage.until
@@ -302,7 +309,7 @@ def measure_torch(stage: Stage) -> None:
 
 
 def tune(stage: Stage) -> None:
-    """Launch parameters of temporal attention at t16, each direction in turns."""
+    """Measures launch parameters of temporal attention at t16, in turns, for each direction."""
     spec = temporal.SPECS["t16"]
     if stage.size == "tiny":
         spec = temporal_attention.TINY["tiny"]
@@ -328,12 +335,16 @@ def tune(stage: Stage) -> None:
 
 
 def tiles_workload(spec, tiles: list[dict]) -> Workload:
-    """Temporal attention with one form for each set of launch parameters, named by its JSON."""
+    """Returns temporal attention with one form for each set of launch parameters.
+
+    A form's name is the JSON of its parameters.
+    """
     workload = temporal_attention.workload("t16", spec)
     (form,) = workload.forms["triton"]()
 
     def with_tiles(parameters: dict) -> Callable[[], list[Form]]:
-        # A function of its own: JAX would take what it traced for other parameters.
+        # A new function object for each form: for the same one, JAX would reuse the trace made
+        # with other parameters.
         function = functools.partial(form.function)
         tracing = functools.partial(tuning.trial, "temporal_attention", parameters)
         return always(dataclasses.replace(form, function=function, tracing=tracing))

@@ -1,4 +1,4 @@
-"""Which parts of a short run fit into its time, and whether the machine has what they need."""
+"""Plans a short run: the parts that fit into its time, and the packages and device they need."""
 
 import importlib.util
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from sora_jax.errors import UserError
 
-# Seconds of each part: at full size on a GPU with 16 cores, and tiny on two cores.
+# Seconds of each part: (full size on a GPU with 16 cores, tiny size on two cores).
 BUDGETS = {
     "measure": {
         "environment": (20, 12),
@@ -23,7 +23,7 @@ BUDGETS = {
     },
     "train": {"train": (420, 60)},
 }
-NEEDED = {  # modules that are imported, and the packages that bring them
+NEEDED = {  # imported module -> package that contains it
     "measure": {"jax": "jax", "triton": "triton", "absl": "absl-py", "flax": "flax"},
     "train": {
         "jax": "jax",
@@ -39,15 +39,16 @@ SHORTEST_TRAINING = {"gpu": 90.0, "tiny": 5.0}  # seconds
 
 
 def nominal(stage: str, size: str) -> dict[str, float]:
-    """Seconds of each part of a stage."""
+    """Returns the seconds of each part of a stage."""
     column = {"gpu": 0, "tiny": 1}[size]
     return {name: float(both[column]) for name, both in BUDGETS[stage].items()}
 
 
 def fitting_parts(stage: str, size: str, seconds: float) -> list[str]:
-    """The parts, from the first on, that fit into the time.
+    """Returns the parts, from the first on, that fit into `seconds`.
 
-    Raises UserError where none is useful.
+    Raises:
+        UserError: too little fits to be useful.
     """
     if stage == "train":
         least = SHORTEST_TRAINING[size]
@@ -78,14 +79,14 @@ def fitting_parts(stage: str, size: str, seconds: float) -> list[str]:
 
 
 def scaled_budgets(stage: str, size: str, names: Sequence[str], seconds: float) -> dict[str, float]:
-    """Seconds of the parts `names`, in proportion, so that together they take `seconds`."""
+    """Returns the seconds of the parts `names`, scaled so that they sum to `seconds`."""
     budgets = nominal(stage, size)
     factor = seconds / sum(budgets[name] for name in names)
     return {name: factor * budgets[name] for name in names}
 
 
 def check_packages(stage: str) -> None:
-    """Raises UserError where a package that the stage imports is missing."""
+    """Raises UserError if a package that the stage imports is missing."""
     missing = [
         package
         for module, package in NEEDED[stage].items()
@@ -98,7 +99,7 @@ def check_packages(stage: str) -> None:
 
 
 def check_gpu(size: str) -> None:
-    """Raises UserError where there is no GPU that JAX can use, unless the size is tiny."""
+    """Raises UserError if JAX can use no GPU, unless the size is tiny."""
     if size == "tiny":
         return
     if shutil.which("nvidia-smi") is None:

@@ -4,15 +4,15 @@
     python -m benchmarks.short_run --stage=train --minutes=7 --output=DIR
     python -m benchmarks.adopt DIR
 
-A stage ends in time, whatever hangs or crashes in it: a watchdog runs its parts in a child process.
-What was measured or trained until then is in DIR: at most 8 files for both stages, of at most
-16 MiB. `adopt` takes over what is sound, on any machine.
+A stage ends in time, even if a part hangs or crashes: a watchdog runs its parts in a child process.
+The results so far stay in DIR: at most 8 files for both stages, of at most 16 MiB. `adopt` adopts
+the sound ones, on any machine.
 
-Stage measure: can kernels be launched, are they right, how fast are they beside XLA, cuDNN and
-PyTorch, which launch parameters are best. Rows go to DIR/rows.jsonl and DIR/tuning.jsonl.
+Stage measure: tests whether kernels launch and are right, compares their speed to XLA, cuDNN and
+PyTorch, and searches launch parameters. Rows go to DIR/rows.jsonl and DIR/tuning.jsonl.
 
-Stage train: scenes are drawn, rendered and encoded, the latents stay on the device, and the model
-of --config trains on them until the time is over. The averaged weights go to DIR every minute.
+Stage train: draws, renders and encodes scenes, keeps the latents on the device, and trains the
+model of --config on them until the time is over. The averaged weights go to DIR every minute.
 
 --stage=compile compiles every form of stage measure at full size for an H100 that is absent, and
 prints the seconds. --size=tiny runs a stage on any machine, with small sizes: a test of the
@@ -74,7 +74,7 @@ def main(_):
     identity = {"stage": stage, "size": size, "minutes": _MINUTES.value, "parts": fitting}
     files.write(record, json.dumps(identity, indent=1) + "\n")
     budgets = short_plan.scaled_budgets(stage, size, fitting, seconds)
-    # A part that keeps to its time is over well before the watchdog would end it.
+    # The watchdog's limit has a margin: a part that keeps to its budget ends well before it.
     parts = [watchdog.Part(name, 2.2 * budgets[name] + 5) for name in fitting]
     left = seconds - (time.monotonic() - begun)
     ended = watchdog.supervise(child_command, parts, left, output / "run.log")
@@ -85,7 +85,7 @@ def main(_):
 
 
 def child_command(names: Sequence[str], seconds: float) -> list[str]:
-    """This command again, for the parts `names` within so many seconds."""
+    """Returns a child's command line: this command, for the parts `names` and the seconds left."""
     given = {
         "stage": _STAGE.value,
         "size": _SIZE.value,
@@ -102,8 +102,8 @@ def child_command(names: Sequence[str], seconds: float) -> list[str]:
 
 
 def run_child(stage: str, size: str) -> None:
-    """Does the parts of --parts in this process."""
-    # PyTorch has its own memory, of which JAX would otherwise take most.
+    """Runs the parts of --parts in this process."""
+    # By default JAX preallocates most of a GPU's memory, which would leave too little for PyTorch.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if size == "tiny" and stage == "measure" and shutil.which("nvidia-smi") is None:
         os.environ.setdefault("TRITON_INTERPRET", "1")

@@ -1,13 +1,13 @@
-"""`short_run --stage=train`: draw, encode, train and save, all within the time.
+"""`short_run --stage=train`: draws scenes, encodes them, trains and saves within a given time.
 
     scenes (processes) -> pixels and samples -> latents on the device -> steps -> averaged weights
 
-The steps are compiled in a thread meanwhile, for a set of --clips clips. Where time is too short
-for so many, the clips that there are take the places of the others too.
+A thread meanwhile compiles the training steps, for a set of --clips clips. If there is too little
+time for that many clips, the available ones are repeated.
 
-The model, loss, step, optimizer and format of the weights are those of `experiments.train`; what
-differs is where the batches come from (`sora_jax.training.resident`). Filling takes at most a
-quarter of the time. The weights are saved every minute, and once at the end.
+The model, loss, step, optimizer and format of the weights are those of `experiments.train`. Only
+the source of the batches differs (`sora_jax.training.resident`). Filling takes at most a quarter of
+the time. The weights are saved every minute, and once at the end.
 """
 
 import concurrent.futures
@@ -51,7 +51,7 @@ from sora_jax.worlds.playhouse.families import FAMILIES
 FILLING = 0.25  # share of the time
 SAVING = 10.0  # seconds at the end for the last weights
 LARGEST = 16 * 2**20  # bytes of a file
-# One pair of blocks, one layer of text: compilation takes most of a tiny run.
+# One pair of blocks and one text layer, because compilation dominates a tiny run.
 TINY = {
     **{"depth": 1, "width": 16, "heads": 2, "audio_width": 8, "audio_heads": 2},
     **{
@@ -65,15 +65,16 @@ TINY = {
 
 
 def read_config(path: str, size: str) -> Run:
-    """The run of a configuration file; for size "tiny" with a small model and small batches."""
+    """Returns a configuration file's run; for size "tiny" with a small model and small batches."""
     tiny = {f"model.{name}": value for name, value in TINY.items()} | {"train.batch_size": 8}
     return load_run(path, tiny if size == "tiny" else None)
 
 
 def working_kernels(size: str):
-    """A context in which models take kernels that this machine launches rightly, else XLA's forms.
+    """Returns a context in which models use only kernels that launch correctly on this machine.
 
-    A kernel that is launched wrongly would spoil the gradients without a word.
+    Without such a kernel they use XLA's forms. A kernel that launches but computes wrongly would
+    corrupt the gradients silently.
     """
     if size == "tiny" or jax.default_backend() != "gpu":
         return contextlib.nullcontext()
@@ -99,7 +100,11 @@ def main(
     family_name: str,
     clips: int,
 ) -> None:
-    """Trains in this process. Raises UserError for a model whose weights are too large to keep."""
+    """Trains in this process.
+
+    Raises:
+        UserError: the model's weights are too large to keep.
+    """
     begun = time.monotonic()
     announce("train")
     enable_compile_cache()
@@ -108,7 +113,7 @@ def main(
 
 
 def check_parameters(program: Program) -> None:
-    """Raises UserError for a model whose weights are too large to keep."""
+    """Raises UserError if the model's weights are too large to keep."""
     parameters = sum(math.prod(x.shape) for x in jax.tree.leaves(program.shapes))
     if 2 * parameters > LARGEST:
         size_mib = 2 * parameters / 2**20
@@ -121,15 +126,16 @@ def check_parameters(program: Program) -> None:
 def compile_in_thread(
     run: Run, program: Program, shapes: Any, chunk: int, options: dict | None
 ) -> concurrent.futures.Future:
-    """Begins to compile `resident.make_steps` for latents of these shapes; its result is the
-    compiled function.
+    """Starts to compile `resident.make_steps` for latents of these shapes, in a thread.
+
+    The future's result is the compiled function.
     """
 
     def step_of(total):
         return make_step(program.loss, make_optimizer(run.optim, total))
 
     return concurrent.futures.ThreadPoolExecutor(1).submit(
-        contextvars.copy_context().run,  # the kernels that work
+        contextvars.copy_context().run,  # carries the bridge of the kernels
         resident.compile_steps,
         resident.make_steps(step_of),
         jax.eval_shape(program.begin, program.shapes),
@@ -142,7 +148,7 @@ def compile_in_thread(
 
 @dataclasses.dataclass
 class Record:
-    """What a run leaves in `output`: the curve of its losses, and its averaged weights with a card.
+    """The results of a run in `output`: the loss curve, and the averaged weights with a model card.
 
     `rows` are the logged steps.
     """
@@ -176,7 +182,7 @@ class Record:
             print(f"  step {step} of {self.total}: loss {values['loss']:.4f}", flush=True)
 
     def summary(self, seconds: float) -> str:
-        """Steps and loss, for a line. Raises UserError for a stage of `seconds` without a step."""
+        """Returns steps and loss as text. Raises UserError if no step was taken."""
         if not self.rows:
             raise UserError(
                 f"no step was taken: the {seconds:.0f} s of the stage were over when the steps had "
@@ -218,7 +224,7 @@ def train(
     chunk = resident.CHUNK if full else 5
     paraphrases = len(draw("train", 0, family=family_name).captions)
     shapes = resident.shapes(program.batch_shapes, clips, paraphrases)
-    # A CPU would optimise the code of small products for a minute.
+    # On a CPU, XLA would spend a minute on optimising the code of small products.
     options = None if full else {"xla_backend_optimization_level": 0}
     compiling = compile_in_thread(run, program, shapes, chunk, options)
     latents = resident.fill(source(), encoder(video[0], audio[0]), tokenizer, clips, until)

@@ -1,9 +1,9 @@
-"""Samples of running times, fairly taken: in turns, over rotated inputs, many of them.
+"""Fair samples of running times: interleaved over implementations, over rotated inputs.
 
-A sample of a form is the time of `calls` calls issued back to back and waited for once, divided by
-`calls`: enough of them that issuing and waiting do not show. Round r takes one sample of each form,
-A B C, A B C, ..., so that clocks, heat and other processes touch all alike. What is reported are
-percentiles 20, 50 and 80 over the rounds.
+A sample of a form is the time of `calls` calls, issued back to back and waited for once, divided by
+`calls`. `calls` is large enough to hide the cost of issuing and waiting. Round r takes one sample
+of each form in turn (A B C, A B C, ...), so that clock rates, temperature and other processes
+affect all forms alike. Results are the percentiles 20, 50 and 80 over the rounds.
 """
 
 import math
@@ -23,9 +23,17 @@ def interleave(
     seconds: float = math.inf,
     clock=time.perf_counter,
 ) -> dict:
-    """{name: [sample of each round]}: samplers[name](r) for r = 0 .. rounds - 1, in turns.
+    """Takes samples of all forms in turns.
 
-    Ends early, after LEAST_ROUNDS or more, once `seconds` have passed.
+    Args:
+        samplers: for each form, a function of the round that returns a sample.
+        rounds: number of rounds.
+        seconds: time after which sampling ends, once LEAST_ROUNDS rounds are complete. Default: no
+            limit.
+        clock: the clock for `seconds`.
+
+    Returns:
+        {name: [samplers[name](r) for each round r]}.
     """
     samples, start = {name: [] for name in samplers}, clock()
     for r in range(rounds):
@@ -37,12 +45,15 @@ def interleave(
 
 
 def percentiles(samples) -> tuple[float, float, float]:
-    """Percentiles 20, 50 and 80, linear between samples."""
+    """Returns percentiles 20, 50 and 80, interpolated linearly between samples."""
     return tuple(float(p) for p in np.percentile(samples, (20, 50, 80)))
 
 
 def calls_per_sample(program, clock=time.perf_counter) -> int:
-    """How many calls a sample needs, after a warm-up: the second of two single calls is timed."""
+    """Returns the number of calls of a sample: enough for LEAST_SAMPLE seconds, at most MOST_CALLS.
+
+    The estimate times one call, after one warm-up call.
+    """
     wall_sample(program, 1, 0, clock)
     return min(
         max(math.ceil(LEAST_SAMPLE / max(wall_sample(program, 1, 1, clock), 1e-9)), 1), MOST_CALLS
@@ -50,7 +61,7 @@ def calls_per_sample(program, clock=time.perf_counter) -> int:
 
 
 def wall_sample(program, calls: int, first: int, clock=time.perf_counter) -> float:
-    """Seconds per call of `calls` calls, on input sets first, first + 1, ..."""
+    """Returns the wall seconds per call of `calls` calls, on input sets first, first + 1, ..."""
     start = clock()
     for i in range(first, first + calls):
         result = program.start(i)
@@ -59,12 +70,10 @@ def wall_sample(program, calls: int, first: int, clock=time.perf_counter) -> flo
 
 
 def kernel_recorder():
-    """What records the kernels that a GPU ran, as CUPTI timed them; None where there is none.
+    """Returns CUPTI's recorder of GPU kernel times, the first argument of `kernel_sample`, or None.
 
-    Used as `kernel_sample`'s first argument.
-
-    It is JAX's own (private there, hence the caution); it sees every kernel of the process,
-    PyTorch's too, but not copies by the copy engine and not the gaps between kernels, which can
+    The recorder is private to JAX and may be absent. It records every kernel of the process,
+    PyTorch's included. It omits copies by the copy engine and the gaps between kernels, which can
     only favour implementations of many kernels.
     """
     try:
@@ -77,7 +86,7 @@ def kernel_recorder():
 
 
 def kernel_sample(recorder, program, calls: int, first: int) -> tuple[float, list[str]]:
-    """Seconds of kernels per call, and the names of the kernels of one call."""
+    """Returns the seconds of kernel time per call, and the names of the kernels of one call."""
     recorder._cupti_init()
     try:
         for i in range(first, first + calls):

@@ -1,12 +1,12 @@
-"""A list of parts run in a child process, each of which may fail or hang without ending the rest.
+"""Runs a list of parts in a child process. A part may fail or hang without ending the others.
 
-The child does the parts in order and says on its standard output when one begins. This process
-imports nothing heavy, copies the output into a log, and kills the child
+The child runs the parts in order and announces each on its standard output. The parent process
+imports only light modules and copies the output into a log. It kills the child
 
-- when a part takes longer than its limit. Another child begins with the next part;
-- at the end of the time for all. XLA's compiler cannot be interrupted from within its process.
+- when a part exceeds its limit; another child then continues with the next part;
+- when the total time is over. XLA's compiler cannot be interrupted from within its process.
 
-A child that dies in a part (a crash, a lost device) is replaced as well.
+A child that dies during a part (a crash, a lost device) is replaced in the same way.
 """
 
 import dataclasses
@@ -20,20 +20,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 BEGINS = "[part] "  # the line that a child prints when it begins a part
-FATAL = 2  # exit status of a child whose mistake is the user's: no other child is begun
+FATAL = 2  # exit status of a child for a user error: no other child is started
 PATIENCE = 2.0  # seconds between asking a child to end and killing it
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A part by name; a child that is in it for longer than `limit` seconds is killed."""
+    """A named part. Its child is killed if the part takes longer than `limit` seconds."""
 
     name: str
     limit: float
 
 
 def announce(name: str) -> None:
-    """Called by the child when it begins a part."""
+    """Prints the line that begins a part; the child calls it."""
     print(f"{BEGINS}{name}", flush=True)
 
 
@@ -43,14 +43,20 @@ def supervise(
     seconds: float,
     log: Path,
 ) -> dict[str, str]:
-    """Runs all parts within `seconds`; returns how each ended.
+    """Runs all parts within `seconds`.
 
     Args:
-        command: (names of the parts to do, seconds left) -> the command line of a child.
-        log: file to append the children's output to; it is printed as well.
+        command: (names of the parts to run, seconds left) -> the command line of a child.
+        parts: the parts, in order.
+        seconds: time for all parts together.
+        log: file to which the children's output is appended; it is also printed.
 
-    Returns {name: "done", "killed after N s", "died with status N" or "not begun"}. Raises
-    SystemExit with a child's own status where that is `FATAL`.
+    Returns:
+        How each part ended: {name: "done", "killed after N s", "died with status N" or "not
+            begun"}.
+
+    Raises:
+        SystemExit: a child ended with status `FATAL`; the status is passed on.
     """
     end = time.monotonic() + seconds
     left = list(parts)
@@ -67,11 +73,14 @@ def supervise(
 
 
 def _run_child(command, parts: Sequence[Part], end: float, log: Path) -> tuple[str, str]:
-    """One child for `parts`: (the part that it was in last, "done" or why it ended there)."""
+    """Runs one child for `parts`.
+
+    Returns its last part, and "done" or the reason why the child ended there.
+    """
     names = [part.name for part in parts]
     limits = {part.name: part.limit for part in parts}
     line = command(names, end - time.monotonic())
-    # A session of its own: the child's own processes are ended with it.
+    # In a session of its own, so that ending the child also ends the processes that it started.
     child = subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
     )
@@ -108,8 +117,8 @@ def _read(stream, lines: queue.Queue) -> None:
 
 
 def _end(child: subprocess.Popen) -> None:
-    """Ends the child and all that it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):  # asked first, so that it may clean up
+    """Ends the child and all processes that it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):  # SIGTERM first, so that it may clean up
         if child.poll() is None:
             os.killpg(child.pid, number)
             try:

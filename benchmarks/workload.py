@@ -1,5 +1,6 @@
-"""What is measured: a workload (shapes, inputs, specification, least cost) and the forms in which
-it can be computed.
+"""The types of a measurement: a workload and its forms.
+
+A workload has shapes, inputs, a specification and a minimum cost. A form is one way to compute it.
 """
 
 import contextlib
@@ -10,8 +11,8 @@ from typing import Any
 
 DIRECTIONS = ("forward", "backward", "forward_backward")
 
-# Every implementation that a row can name. Those in `CORE` leave out part of the work, in favour of
-# themselves.
+# Every implementation that a row can name. Those in `CORE` omit part of the work, which makes them
+# look faster.
 IMPLEMENTATIONS = (
     "triton",
     "pallas_tpu",
@@ -27,14 +28,18 @@ CORE = ("cudnn_core",)
 
 
 class Absent(Exception):
-    """This machine, or this library, does not have an implementation. One line: the reason."""
+    """An implementation is unavailable on this machine or in this library. One line: the reason."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """The least that any implementation must do: bytes moved when each input is read and each
-    result written once, and FLOPs of matrix products. The roofline is max(bytes / bandwidth, flops
-    / peak).
+    """The minimum work of any implementation.
+
+    The roofline is max(bytes / bandwidth, flops / peak).
+
+    Attributes:
+        bytes: bytes moved if each input is read once and each result written once.
+        flops: FLOPs of matrix products.
     """
 
     bytes: int
@@ -45,16 +50,18 @@ class Cost:
 class Form:
     """One way to compute a workload.
 
-    how       the first part of a row's `ran`, in words; an implementation may have several forms,
-              and its best one counts
-    function  inputs (a dict) -> results (a pytree); of jax arrays, or of tensors where backend is
-              "torch", or anything for "python"
-    prepare   inputs -> inputs, not timed: core-only forms get their inputs normalised, rotated and
-              laid out as they like them
-    tracing   a context in which the function is traced, for instance under another choice of
-              kernels
-    expects   a part of the name of a custom call that the compiled program must have, so that a
-              fallback is not mistaken for a kernel
+    Attributes:
+        how: description, the first part of a row's `ran`. An implementation may have several forms;
+            its fastest counts.
+        function: inputs (a dict) -> results (a pytree): jax arrays, tensors if `backend` is
+            "torch", anything if it is "python".
+        prepare: inputs -> inputs, not timed. Core-only forms normalise, rotate and lay out their
+            inputs here. Default None.
+        compiler_options: options for XLA.
+        backend: "jax" (default), "torch" or "python".
+        tracing: a context for tracing the function, for example another choice of kernels.
+        expects: part of the name of a custom call that the compiled program must contain; it
+            detects a fallback from the kernel. Default None.
     """
 
     how: str
@@ -67,7 +74,7 @@ class Form:
 
 
 def always(*forms: Form) -> Callable[[], list[Form]]:
-    """For `Workload.forms`: a function that returns these, whatever the machine."""
+    """Returns a function for `Workload.forms` that returns these forms on every machine."""
     return functools.partial(list, forms)
 
 
@@ -75,17 +82,21 @@ def always(*forms: Form) -> Callable[[], list[Form]]:
 class Workload:
     """One case of a suite.
 
-    costs      direction -> Cost (None where there is no meaningful one); the directions that are
-               measured unless others are asked for
-    inputs     seed -> dict of arrays
-    reference  inputs in float32 -> results, to which the results of every form are compared; None
-               where there is nothing to compare
-    forms      implementation -> function that returns its forms, or raises `Absent`
-    wanted     the inputs that gradients flow into; may be nested dicts of arrays
-    timer      "kernels": the sum of the kernels' own times where they can be had, as for single
-               operations; "wall": whole programs
-    carry      the input that each call gives away and replaces by its result of that name, as a
-               training step its state
+    Attributes:
+        name: the case's name.
+        costs: direction -> Cost, or None if there is no meaningful one. Its keys are the directions
+            that are measured by default.
+        inputs: seed -> dict of arrays.
+        reference: inputs in float32 -> results, to which every form's results are compared. None if
+            there is nothing to compare.
+        forms: implementation -> function that returns its forms, or raises `Absent`.
+        wanted: names of the inputs that gradients flow into; each may be a nested dict of arrays.
+        timer: "kernels" (default) for single operations: the sum of the kernels' times, where
+            available. "wall" for whole programs.
+        carry: name of an input that each call donates and replaces by its result of that name, for
+            example the state of a training step. Default None.
+        items: number of `unit`s that one call produces. Default 1.
+        unit: name for the row's rate, for example "clips". Default "": no rate.
     """
 
     name: str

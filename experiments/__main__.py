@@ -12,7 +12,7 @@ ORDER = ("sample", "evaluate", "calibrate", "train", "train_tokenizer", "precomp
 
 
 def commands() -> dict[str, str]:
-    """The commands and the first sentence of what each says of itself."""
+    """Returns the commands, each with the first paragraph of its docstring."""
     found = {}
     for path in sorted(HERE.glob("*.py")):
         tree = ast.parse(path.read_text())

@@ -1,11 +1,12 @@
-"""Calibrate the oracles: how well they read ground truth, degraded and corrupted clips.
+"""Calibrate the oracles: measure how well they read ground truth, degraded and corrupted clips.
 
   python -m experiments.calibrate --output=outputs/calibration
   python -m experiments.calibrate --oracles=tracker,facts --output=outputs/two
 
-calibration.json holds {oracle: {condition: {score, n}}}: the share of clips whose reading lies
-within the oracle's tolerance. report.md and pictures stand beside it. Ends with status 1 if a score
-is outside its limits. Given again, it measures again: it is about the code at hand.
+calibration.json holds {oracle: {condition: {score, n}}}. A score is the share of clips whose
+reading is within the oracle's tolerance. report.md and pictures are written beside it. The exit
+status is 1 if a score is outside its limits. A repeated command measures again, since the result
+depends on the current code.
 """
 
 import sys

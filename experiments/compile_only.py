@@ -1,5 +1,4 @@
-r"""Compile a run for TPUs or GPUs that are not there: does it fit, what does it move, how fast can
-it be at best. Nothing is run.
+r"""Compile a run for TPUs or GPUs that are absent: memory, traffic and a bound on speed.
 
     python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v5p:8x8x8
     python -m experiments.compile_only --config=experiments/configs/xl.py --topology=v5e:16x16 \
@@ -11,23 +10,23 @@ it be at best. Nothing is run.
     python -m experiments.compile_only --config=experiments/configs/playhouse_s.py \
         --topology=h200:8 --config.mesh.fsdp=8
 
-The step that experiments.train would run, or one step of the sampler, goes through libtpu's own
-compiler (pip install -e '.[tpu]'), or that of JAX's CUDA plugin (python -m kernels.gpu_graph
---install=build/gpu_compiler), on this machine's CPU, in a process of its own. The report is for one
-device of the topology, and compiled, not run:
+Nothing is run. The program is the training step of experiments.train, or one step of the sampler.
+libtpu's own compiler (pip install -e '.[tpu]'), or that of JAX's CUDA plugin (python -m
+kernels.gpu_graph --install=build/gpu_compiler), compiles it on this machine's CPU, in a separate
+process. The report is for one device of the topology:
 
-    memory        arguments, outputs, temporaries; headroom against the memory that the device has
-    FLOPs         of the jaxpr (sora_jax/flops.py), with and without what is recomputed, shared out
-                  over the devices
+    memory        arguments, outputs, temporaries; headroom against the device's memory
+    FLOPs         of the jaxpr (sora_jax/flops.py), with and without recomputation, divided among
+                  the devices
     collectives   by kind: how many run, and the bytes that a device sends, loops multiplied out
                   (sora_jax/parallel/hlo.py)
     roofline      the longest of FLOPs / peak, HBM bytes / bandwidth, bytes sent / links
-                  (sora_jax/parallel/topologies.py), as if each hid the others wholly: a lower bound
-                  on the time of a step (but for programs so small that a GPU's cache holds them)
+                  (sora_jax/parallel/topologies.py), as if they overlapped completely: a lower bound
+                  on the time of a step (except for programs so small that a GPU's cache holds them)
     MFU bound     FLOPs without recomputation / (roofline time x peak)
 
-Attention, norms and convolutions are compiled in their XLA forms, as experiments.train runs them on
-several devices; on one it has kernels.
+Attention, norms and convolutions are compiled in their XLA forms, which experiments.train uses on
+several devices; on one device it uses kernels.
 """
 
 import json

@@ -1,6 +1,4 @@
-r"""What a model is made of and what it costs, before anything is trained.
-
-Parameters, tokens, FLOPs, memory:
+r"""Describe a model before training: parameters, tokens, FLOPs and memory.
 
     python -m experiments.describe --preset=nano
     python -m experiments.describe --preset=XL --format=S --batch_size=8
@@ -9,11 +7,10 @@ Parameters, tokens, FLOPs, memory:
     python -m experiments.describe --config=experiments/configs/xl.py --devices=512
 
 Of a config file it reads `model`, `data.format`, `data.text_length`, `train.batch_size` and
-`optim`; the other flags override those. A preset has no optimizer and is described with AdamW.
-FLOPs count matrix products (`sora_jax.flops`): Muon's update has some, AdamW's has none and
-counts 0. With --devices the command also lists every parameter, how it lies on the mesh of the
-config, and its bytes on each device. Nothing is allocated: a model of 14B parameters is described
-on a laptop.
+`optim`; the other flags override these. A preset has no optimizer and is described with AdamW.
+FLOPs count matrix products (`sora_jax.flops`): Muon's update has some; AdamW's has none and counts
+0. With --devices the command also lists every parameter, its sharding on the config's mesh, and its
+bytes on each device. Nothing is allocated: a laptop can describe a model of 14B parameters.
 """
 
 from absl import flags
@@ -51,9 +48,10 @@ _BATCH = flags.DEFINE_integer("batch_size", None, "clips in a training step", lo
 
 
 def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshConfig]:
-    """Model, format, batch size, text length, optimizer and mesh from the flags.
+    """Returns model, format, batch size, text length, optimizer and mesh from the flags.
 
-    Raises UserError for what does not exist.
+    Raises:
+        UserError: the preset or format does not exist, or the config has no model.
     """
     if (_PRESET.value is None) == (_CONFIG.value is None):
         raise UserError(
@@ -93,7 +91,7 @@ def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshCo
 
 def main(_):
     *asked, optim, mesh = read_flags()
-    optimizer = make_optimizer(optim, steps=1)  # the products are those of any number of steps
+    optimizer = make_optimizer(optim, steps=1)  # FLOPs do not depend on the number of steps
     try:
         where = placement(*asked[:3], mesh, _DEVICES.value) if _DEVICES.value else ""
         if not where and mesh != MeshConfig():

@@ -1,10 +1,10 @@
-"""Fit the probe of the style oracle (`sora_jax/oracles/style.py`) from the world's renders, and
-write its table.
+"""Fit the probe of the style oracle (`sora_jax/oracles/style.py`) and write its table.
 
     python -m experiments.fit_style
 
-The same table on the same machine; about three minutes on one CPU core. Run it after a change of
-what styles look like, and calibrate again.
+The training data are renders of the Playhouse world. Takes about three minutes on one CPU core; the
+table is reproducible on the same machine. Run it after changing the look of a style, then calibrate
+again.
 """
 
 import json
@@ -30,8 +30,10 @@ FIGURES = 6
 
 
 def training_set(num_clips: int):
-    """(x [n, K], labels [n]) of `style.fit`: films, panels, rooms and courts of `train`, as many of
-    each style, and what is in none.
+    """Returns the training data of `style.fit`: x [n, K] and labels [n].
+
+    The clips are films, panels, rooms and courts of split train, equally many of each style. Mixed
+    and plain clips are negatives that belong to no style.
     """
     rng, rows, labels = np.random.default_rng(0), [], []
 

@@ -1,6 +1,6 @@
-"""What every command that generates asks: which weights, how to sample.
+"""Flags shared by all commands that generate clips: weights and sampler settings.
 
-Defined once; a command adopts these flags as its own.
+They are defined once; a command adopts them as its own.
 """
 
 from absl import flags, logging
@@ -44,8 +44,9 @@ AUDIO_TOKENIZER = flags.DEFINE_string(
 
 
 def check_weights() -> None:
-    """Raises UserError where a file of weights cannot be read; loading would notice it too, but
-    later.
+    """Raises UserError if a weights file cannot be read.
+
+    Loading would report it too, but later.
     """
     for flag in (WEIGHTS, VIDEO_TOKENIZER, AUDIO_TOKENIZER):
         check_input(
@@ -54,9 +55,10 @@ def check_weights() -> None:
 
 
 def load():
-    """The `Pipeline` that the flags ask for, with compiled programs kept on disk.
+    """Returns the `Pipeline` that the flags select; its compiled programs are cached on disk.
 
-    Raises UserError for weights that do not fit.
+    Raises:
+        UserError: the weights do not fit each other.
     """
     from sora_jax.pipelines.load import load_pipeline
 
@@ -65,11 +67,11 @@ def load():
 
 
 def sampler():
-    """The `SamplerConfig` that the flags ask for."""
+    """Returns the `SamplerConfig` that the flags select."""
     from sora_jax.flow.guidance import Guidance
     from sora_jax.flow.sampler import SAMPLERS, SamplerConfig
 
-    SAMPLERS[SAMPLER.value]  # an unknown name is told before anything is loaded
+    SAMPLERS[SAMPLER.value]  # reports an unknown name before anything is loaded
 
     guidance = Guidance(
         GUIDANCE.value, GUIDANCE_VIDEO.value, GUIDANCE_AUDIO.value, GUIDANCE_COUPLE.value

@@ -1,12 +1,12 @@
-r"""PhyWorld's experiment in one command: a tokenizer, latents, the model S, and its scores, on one
-set alone.
+r"""Run PhyWorld's experiment on one set: train a tokenizer and model S, and score the model.
 
     python -m experiments.phyworld --task=uniform --size=30k --output=runs/phyworld_uniform_30k
 
-What is trained: 64 px, an own 1 x 8 x 8 tokenizer (8,000 steps of 4 clips),
+The experiment is that of Kang et al. 2024 (arXiv:2411.02385). It trains a 1 x 8 x 8 tokenizer of
+its own at 64 px (8,000 steps of 4 clips), computes latents, and trains
 `experiments/configs/phyworld_s.py` (20,000 steps of 256 clips, rectified flow). The latents take
-2.3 GB for 30k clips and 23 GB for 300k. Each step is a command of its own, which is printed and can
-be given alone; the same command given again goes on where it was. --tokenizer and --model change
+2.3 GB for 30k clips and 23 GB for 300k. Each step is a separate command, which is printed and can
+also be run alone. The same command continues a stopped experiment. --tokenizer and --model change
 keys of the two configurations:
 
     python -m experiments.phyworld --task=parabola --size=30k --output=runs/short \
@@ -48,7 +48,7 @@ _EVALUATE = flags.DEFINE_list("evaluate", [], "Further flags of experiments.eval
 
 
 def commands() -> list[list[str]]:
-    """The four steps, as arguments of python -m."""
+    """Returns the four steps, each as arguments of python -m."""
     family, output = f"phyworld_{_TASK.value}_{_SIZE.value}", Path(_OUTPUT.value)
     clips = min(_CLIPS.value or FAMILIES[family].train_size, FAMILIES[family].train_size)
     tokenizer, latents, model = (output / name for name in ("tokenizer", "latents", "model"))
@@ -100,7 +100,7 @@ def main(_):
             [sys.executable, "-m", *command, *import_flags()], check=False
         ).returncode
         if status:
-            sys.exit(status)  # the step has said why
+            sys.exit(status)  # the failed step has printed its error
 
 
 if __name__ == "__main__":

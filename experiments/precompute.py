@@ -7,13 +7,13 @@ r"""Compute latents once, so that training never runs the tokenizers.
     python -m experiments.precompute --source=video_folder --path=~/my_videos \
         --output=data/my_latents
 
---output gets shards of 1,024 clips (21 kB a clip at the nano format) and dataset.json: clip format,
-fingerprints of both tokenizers, count. A run that was stopped goes on when the same command is
-given again, and a larger --num_clips makes a finished set grow. Training refuses latents of other
-tokenizers than its own.
+--output receives shards of 1,024 clips (21 kB per clip at the nano format) and dataset.json: the
+clip format, the fingerprints of both tokenizers and the count. The same command continues a stopped
+run. A larger --num_clips extends a finished set. Training refuses latents of tokenizers other than
+its own.
 
---path is a directory of videos, which is first built into a data set in the folder OUTPUT_clips
-(see experiments.build_data), or a set built before.
+--path is a directory of videos, or a data set built before. A directory is first built into a data
+set in the folder OUTPUT_clips (see experiments.build_data).
 """
 
 import pathlib
@@ -88,7 +88,7 @@ def main(_):
         _BATCH_SIZE.value,
         _WORKERS.value,
     )
-    # before videos are cut, which may take hours
+    # Checked before videos are cut, which may take hours.
     refuse_others(output, named.identify(selection))
     video_tokenizer, video = weights.load_video_tokenizer(_VIDEO_TOKENIZER.value)
     audio_tokenizer, audio = weights.load_audio_tokenizer(_AUDIO_TOKENIZER.value)

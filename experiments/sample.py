@@ -1,11 +1,11 @@
-r"""Make video clips with sound from text, a picture, a silent clip, a sound, or a clip to be
-continued.
+r"""Generate video clips with audio, from text, a first frame, video, audio or a clip to continue.
 
-A prompt becomes an mp4 (h264 + aac), a contact sheet (frames over waveform and spectrogram, with
-the impacts seen and heard), and a JSON that says what made the clip, what the oracles read in it
-and whether that is what was asked, fact by fact. The shipped weights know the world of Playhouse:
-one to three balls, each with a size (small, large), a colour (red, orange, yellow, green, blue,
-purple), a launch (dropped, thrown or rolled, to the left or right) and a number of bounces.
+Each prompt gives an mp4 (h264 + aac), a contact sheet (frames over waveform and spectrogram, with
+the visible and audible impacts marked), and a JSON file. The JSON records how the clip was made,
+the oracles' readings of it, and for each fact whether it matches the prompt. The shipped weights
+know the world of Playhouse: one to three balls, each with a size (small, large), a colour (red,
+orange, yellow, green, blue, purple), a launch (dropped, thrown or rolled, to the left or right) and
+a number of bounces.
 
 Examples:
 
@@ -21,8 +21,8 @@ Examples:
   python -m experiments.sample \
       --continue_clip=outputs/samples/000-a-large-red-ball-is-thrown-seed0.mp4 --seconds=4
 
-A continued clip starts from the latents kept beside the mp4 (.latents.npz) if they fit, so nothing
-is encoded twice. No file is ever overwritten: a name that is taken gets a number.
+A continued clip starts from the latents stored beside the mp4 (.latents.npz) if they fit, so
+nothing is encoded twice. Files are never overwritten: if a name exists, the new file gets a number.
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ _SECONDS = flags.DEFINE_float(
 
 
 def read_prompts() -> list[str | None]:
-    """The prompts that the flags ask for; [None] where a picture, sound or clip is enough.
+    """Returns the prompts that the flags give; [None] if an image, video, audio or clip suffices.
 
     Raises UserError.
     """
@@ -95,10 +95,11 @@ def read_prompts() -> list[str | None]:
 
 
 def check_paths() -> Path:
-    """The output folder.
+    """Returns the output folder, after checking all paths.
 
-    Raises UserError for a path that cannot be read or written, before anything is loaded or
-    compiled.
+    Raises:
+        UserError: a path cannot be read or written. It is raised before anything is loaded or
+            compiled.
     """
     check_input("first_frame", _FIRST_FRAME.value, "a png or jpeg file")
     check_input("given_video", _GIVEN_VIDEO.value, "a video file")
@@ -110,7 +111,7 @@ def check_paths() -> Path:
 
 def main(_):
     prompts, folder = read_prompts(), check_paths()
-    # after the flags: a mistake in them is told before JAX is loaded
+    # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.oracles.verdict import say_balls, say_impacts
     from sora_jax.pipelines import given, record, request
     from sora_jax.progress import Progress

@@ -1,17 +1,17 @@
-r"""Kill a training run again and again, and see whether anything is lost.
+r"""Kill a training run repeatedly and check that nothing is lost.
 
     python -m experiments.soak \
         --train="--config=experiments/configs/playhouse_nano.py --config.data.path=runs/latents" \
         --minutes=60 --every=5 --together --output=runs/soak
 
-runs experiments.train with the flags of --train twice, from nothing: undisturbed in OUTPUT/whole,
-and in OUTPUT/killed, where it gets SIGKILL every --every minutes until --minutes have passed, is
-started again each time, and is then let go to its end. Nothing was lost if both runs have the same
-losses at every row, to the bit, and end with the same weights: OUTPUT/soak.json says so, with every
-kill and what it cost, and OUTPUT/soak.png draws it. Exit status 1 if anything differs. The same
-command given again goes on.
+It runs experiments.train twice from scratch with the flags of --train. The run in OUTPUT/whole is
+undisturbed. The run in OUTPUT/killed gets SIGKILL every --every minutes and is started again each
+time; after --minutes it continues undisturbed to its end. Nothing was lost if both runs have
+bitwise equal losses at every row, and end with the same weights. OUTPUT/soak.json has the verdict,
+and every kill with its cost; OUTPUT/soak.png shows the losses. The exit status is 1 if anything
+differs. The same command continues a stopped test.
 
-Only steps since the last checkpoint are done twice: --train="...
+A kill loses only the steps after the last checkpoint, which are done again: --train="...
 --config.train.checkpoint_minutes=2" makes them fewer.
 """
 
@@ -45,7 +45,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "directory of both runs and of the
 
 
 def start(workdir: Path, cores: set[int]) -> subprocess.Popen:
-    """experiments.train in `workdir`, on these cores; what it prints goes to a file beside."""
+    """Starts experiments.train in `workdir` on these CPU cores. Its output goes to WORKDIR.log."""
     command = [
         sys.executable,
         "-m",
@@ -55,7 +55,7 @@ def start(workdir: Path, cores: set[int]) -> subprocess.Popen:
     ]
     with workdir.with_suffix(".log").open("a") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-    # before its first import is done: jax counts its threads later
+    # Set before the child has imported jax, which then sizes its thread pool to these cores.
     os.sched_setaffinity(process.pid, cores)
     return process
 
@@ -70,12 +70,12 @@ def finish(process: subprocess.Popen, workdir: Path) -> None:
 
 
 def last_step(workdir: Path) -> int:
-    """Of the metrics: the step up to which a run is known to have come."""
+    """Returns the last step in a run's metrics: the run is known to have reached it."""
     return max((row["step"] for row in metrics.read(workdir / "metrics.jsonl")), default=0)
 
 
 def saved_step(workdir: Path) -> int:
-    """Of the newest whole checkpoint."""
+    """Returns the step of the newest complete checkpoint."""
     folder = workdir / "checkpoints"
     return (
         max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0)
@@ -86,21 +86,24 @@ def saved_step(workdir: Path) -> int:
 
 @contextlib.contextmanager
 def ended(process: subprocess.Popen | None) -> Iterator[None]:
-    """A child does not outlive its parent's mistake, nor Ctrl-C, nor SIGTERM (which `main` makes an
-    exit).
+    """Context manager: kills the child if the parent leaves by an error, Ctrl-C or SIGTERM.
+
+    `main` turns SIGTERM into an exit.
     """
     try:
         yield
     finally:
         if process and process.poll() is None:
-            # a run that is asked to stop writes a row of metrics that one left alone has not
+            # SIGKILL, not SIGTERM: a run that stops gracefully writes a row of metrics, which the
+            # undisturbed run would lack.
             process.kill()
             process.wait()
 
 
 def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> None:
-    """Run to the end, with SIGKILL every --every minutes as long as --minutes are not spent; each
-    kill is added to `kills`, and kept.
+    """Runs to the end, with SIGKILL every --every minutes until --minutes are spent.
+
+    Each kill is appended to `kills`, and to the file `record`.
     """
     with tqdm(
         total=_MINUTES.value,
@@ -135,7 +138,7 @@ def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> 
 
 
 def compare(whole: Path, killed: Path) -> dict:
-    """What two finished runs have in common: losses row by row, and the weights at the end."""
+    """Compares two finished runs: the losses row by row, and the weights at the end."""
     rows = [
         {row["step"]: row["loss"] for row in metrics.read(path / "metrics.jsonl")}
         for path in (whole, killed)

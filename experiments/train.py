@@ -7,18 +7,18 @@ r"""Train the diffusion transformer.
         --config.data.source=video_folder \
         --config.data.path=MY_VIDEOS --init_from=runs/nano/weights.safetensors --workdir=runs/mine
 
-The same command given again continues the run from its last checkpoint, bitwise as if it had not
-stopped. The end writes WORKDIR/weights.safetensors: the averaged weights, with the configuration,
-the loss curve and what they were trained on.
+The same command continues a stopped run from its last checkpoint, bitwise as if it had not stopped.
+At the end it writes WORKDIR/weights.safetensors: the averaged weights, with the configuration, the
+loss curve and a description of the training data.
 
 tensorboard --logdir=WORKDIR/tensorboard (pip install -e '.[tensorboard]') shows losses by modality
-and noise level, speed and memory.
---config.profile.start=50 adds five steps of JAX's profiler from step 50 on,
---config.sample.every=500 clips of a few prompts, also written into WORKDIR/samples.
+and noise level, speed and memory. --config.profile.start=50 profiles five steps from step 50 on
+with JAX's profiler. --config.sample.every=500 samples clips of a few prompts every 500 steps, and
+also writes them into WORKDIR/samples.
 
-Several hosts: the same command in each process, with --coordinator=auto under SLURM
-(experiments/launch/train.sbatch), on GKE and TPU pods; elsewhere with --coordinator=HOST:PORT of
-process 0, --num_processes=N and --process_id=I. All see the same WORKDIR and latents.
+Several hosts: run the same command in each process. Under SLURM (experiments/launch/train.sbatch),
+on GKE and on TPU pods add --coordinator=auto. Elsewhere add --coordinator=HOST:PORT of process 0,
+--num_processes=N and --process_id=I. All processes must see the same WORKDIR and latents.
 """
 
 from absl import flags
@@ -61,13 +61,13 @@ def main(_):
             f"--config is for the {values['kind']}; give it to experiments.train_tokenizer, or "
             "here one with a model"
         )
-    # after the flags: a mistake in them is told before JAX is loaded
+    # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.parallel import processes
     from sora_jax.training.run import Run
     from sora_jax.training.train import train
 
     run = config_lib.from_dict(Run, values)
-    # before anything touches a device
+    # Must come before any use of a device.
     processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     with processes.leaving_on_error():
         trained = train(run, _WORKDIR.value, _INIT_FROM.value)

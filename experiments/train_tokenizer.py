@@ -1,19 +1,18 @@
-r"""Train a tokenizer on Playhouse or on your own videos, from nothing or from other weights, on
-whatever device is there.
+r"""Train a tokenizer on Playhouse or on your own videos, on any device.
 
     python -m experiments.train_tokenizer --config=experiments/configs/video_tokenizer.py \
         --workdir=runs/video_tokenizer
     python -m experiments.train_tokenizer --config=experiments/configs/audio_tokenizer.py \
         --workdir=runs/audio_tokenizer
 
-Scenes are drawn on the host and rendered inside the training step. With
---config.data.source=video_folder, data.path is a folder of two or more videos (read as
-experiments.build_data says, into WORKDIR/clips) or a set built before.
+Training starts from new weights, or from those of --init_from. Scenes are drawn on the host and
+rendered inside the training step. With --config.data.source=video_folder, data.path is a folder of
+two or more videos (read as by experiments.build_data, into WORKDIR/clips), or a data set built
+before. A registered source (--import) also works: the tokenizer trains on data.scenes of its clips
+and is scored on its split val.
 
-A registered source (--import) trains one too: data.scenes of its clips, held against its split val.
-
-The run resumes from its last checkpoint when the command is given again; at the end
-WORKDIR/weights.safetensors holds the averaged weights with their latent statistics and held-out
+The same command continues a stopped run from its last checkpoint. At the end,
+WORKDIR/weights.safetensors holds the averaged weights, with their latent statistics and held-out
 scores.
 """
 
@@ -41,7 +40,7 @@ def main(_):
             "--workdir is missing; give a directory for checkpoints, metrics and weights"
         )
     values = config_lib.from_flag(_CONFIG)
-    # after the flags: a mistake in them is told before JAX is loaded
+    # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.training.tokenizer import tokenizer_run, train_tokenizer
 
     made = train_tokenizer(tokenizer_run(values), _WORKDIR.value, _INIT_FROM.value)

@@ -1,5 +1,6 @@
-"""`jax.vmap` for kernels: the mapped axis is folded into the batch axis, because a kernel call
-cannot be mapped.
+"""`jax.vmap` for kernels: folds the mapped axis into the batch axis.
+
+A kernel call itself has no batching rule.
 """
 
 from collections.abc import Callable
@@ -10,10 +11,16 @@ from jax.custom_batching import custom_vmap
 
 
 def fold_vmap(function: Callable, has_batch: tuple[bool, ...], name: str) -> Callable:
-    """Give `function` a rule for `jax.vmap`: [N, B, ...] -> [N B, ...], one call, and back.
+    """Gives `function` a `jax.vmap` rule: [N, B, ...] is folded to [N B, ...] for one call.
 
-    has_batch says for each argument whether its leaves lead with the batch axis B; all results
-    must. Raises NotImplementedError if an argument without that axis is mapped.
+    Args:
+        function: a function of arrays or pytrees. Every result leads with the batch axis B.
+        has_batch: for each argument, whether its leaves lead with the batch axis B.
+        name: the operation's name, for the error message.
+
+    Returns:
+        `function` with the rule. Its rule raises NotImplementedError if an argument without a batch
+        axis is mapped.
     """
     mapped = custom_vmap(function)
 

@@ -1,14 +1,18 @@
-"""Choice of an implementation: down an ordered list, said once, and never instead of one that was
-asked for by name.
+"""Chooses the implementation of an operation for the current platform.
 
-An implementation is a module, imported when it is first considered so that nothing is needed for
-what is not used, with
+Each operation has an ordered list of implementations. Without a name, `select` takes the first one
+that supports the call and logs its choice once. An implementation requested by name never falls
+back to another.
 
-    check(spec)                 raises `Unsupported` with one line if it cannot do `spec` on the
-                                current target
+An implementation is a module with
 
-and whatever the operation's `api.py` calls. Made for one platform, it is chosen by itself only
-there; by name it is also run where it can be interpreted.
+    check(spec)                 raises `Unsupported`, in one line, if the module cannot run `spec`
+                                on the current target
+
+and the functions that the operation's `api.py` calls. The module is imported when it is first
+considered, so the packages of unused implementations need not be installed. An implementation for
+one platform is a candidate only on that platform; by name it also runs elsewhere if an interpreter
+for it is active.
 """
 
 import dataclasses
@@ -22,7 +26,7 @@ from typing import Any
 from kernels import target
 from kernels.errors import Unsupported
 
-# What installs the packages of a platform.
+# Commands that install the packages of a platform, for error messages.
 INSTALL = {
     "gpu": "pip install -e '.[cuda13]', or '.[cuda12]' for CUDA 12",
     "tpu": "pip install -e '.[tpu]'",
@@ -33,7 +37,12 @@ _log = logging.getLogger("kernels")
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
-    """A module, and the platform it is made for ("gpu", "tpu"; None: all)."""
+    """An implementation of an operation.
+
+    Attributes:
+        module: its module's import path.
+        platform: the platform that it is made for, "gpu" or "tpu". Default None: every platform.
+    """
 
     module: str
     platform: str | None = None
@@ -42,12 +51,24 @@ class Implementation:
 def select(
     op: str, implementations: Mapping[str, Implementation], spec: Any, name: str | None = None
 ) -> tuple[str, ModuleType]:
-    """The implementation of `op` for `spec`: the one called `name`, or the first for this platform
-    that can do it.
+    """Selects the implementation of `op` for `spec`.
 
-    Returns (name, module). Raises ValueError for an unknown name, `Unsupported` if the one that was
-    named, or every one, cannot do `spec`. The choice is logged once per reason: as a warning where
-    a kernel for this platform was passed over.
+    The choice is logged once for each distinct list of refusals: as a warning if a kernel for this
+    platform was passed over, as info otherwise.
+
+    Args:
+        op: the operation's name, for messages.
+        implementations: the candidates by name, in order of preference.
+        spec: the static description of the call, see the operation's `specs.py`.
+        name: the implementation to use. Default None: the first one for the current platform that
+            supports `spec`.
+
+    Returns:
+        (name, module) of the implementation.
+
+    Raises:
+        ValueError: `name` is unknown.
+        Unsupported: the named implementation, or every candidate, cannot run `spec`.
     """
     if name is not None:
         if name not in implementations:

@@ -1,5 +1,5 @@
-"""The error of an implementation that cannot do what was asked."""
+"""The exception of an implementation that does not support a call."""
 
 
 class Unsupported(NotImplementedError):
-    """One line: what was asked, what is supported, and what to install or change."""
+    """One line: the request, the supported range, and what to install or change."""

@@ -1,23 +1,24 @@
-"""What XLA makes of an operation for an H200, without one: the kernels of its compiled graph, and
-the bytes that they read and write.
+"""Compiles operations for an H200 that is absent, and counts the kernels and bytes of XLA's graph.
 
     python -m kernels.gpu_graph --install=build/gpu_compiler        # once; downloads 250 MB
     python -m kernels.gpu_graph                                     # a table of every operation
     python -m kernels.gpu_graph --op=temporal_attention --case=t16
 
-JAX's CUDA plugin compiles for a described GPU that is absent. Of the scheduled graph each fusion,
-copy, library or kernel call is launched, and moves at least
+JAX's CUDA plugin can compile for a GPU that is only described. In the scheduled graph, each fusion,
+copy, library call or custom kernel is one launch, and moves at least
 
     bytes = sum of its operands + sum of its results                                             (1)
 
-each counted once; what a kernel reads again from a cache is not seen, nor what a library call keeps
-for itself. All figures are *compiled, not run*. They say where time must go, since all of this is
-bound by bandwidth, and a change that makes XLA launch or move more is seen on any machine.
+Each operand and result counts once. Repeated reads from a cache and the workspaces of library calls
+are not counted. All figures are *compiled, not run*. These operations are bound by memory
+bandwidth, so the bytes show where time must go. A change that makes XLA launch or move more is
+visible on any machine.
 
-The folder is found by the variable GPU_COMPILER, build/gpu_compiler by default: within an
-environment the plugin would look for a GPU whenever JAX starts. It belongs to one version of Python
-and of jax. It holds no cuDNN, so cuDNN's attention cannot be compiled here. The compiler is CUDA
-12's for jax 0.10 and CUDA 13's for jax 0.11.
+The environment variable GPU_COMPILER names the compiler's folder; the default is
+build/gpu_compiler. The compiler stays outside the Python environment: inside it, the plugin would
+look for a GPU whenever JAX starts. The folder is specific to one version of Python and of jax. It
+holds no cuDNN, so cuDNN's attention cannot be compiled this way. The compiler is CUDA 12's for jax
+0.10 and CUDA 13's for jax 0.11.
 """
 
 import argparse
@@ -40,8 +41,7 @@ from kernels.conv_prologue import conv_prologue
 from kernels.gated_norm import gated_norm
 from kernels.temporal_attention import temporal_attention
 
-# One H200, as the runtime describes it. The version of cuDNN is asked for where convolutions are
-# chosen.
+# One H200, as the runtime describes it. XLA reads the cuDNN version when it chooses convolutions.
 H200 = """gpu_device_info {
   threads_per_block_limit: 1024 threads_per_warp: 32 shared_memory_per_block: 49152
   shared_memory_per_core: 233472
@@ -55,7 +55,7 @@ H200 = """gpu_device_info {
 platform_name: "CUDA" dnn_version_info { major: 9 minor: 10 }
 runtime_version { major: 12 minor: 8 patch: 0 }
 device_description_str: "NVIDIA H200" """
-# An H100 of 80 GB differs in its memory.
+# An H100 of 80 GB differs only in its memory: bandwidth (bytes/s), size (bytes) and name.
 H100 = (
     H200.replace("4800000000000", "3350000000000")
     .replace("150000000000", "85000000000")
@@ -77,7 +77,7 @@ BITS = {
     "u64": 64,
     "f64": 64,
 }
-# What stands in a schedule and launches nothing.
+# HLO instructions that launch no kernel.
 FREE = {
     "parameter",
     "constant",
@@ -92,19 +92,19 @@ FREE = {
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """kernels launched, and bytes of equation (1)."""
+    """The cost of a compiled graph: kernels launched, and bytes by equation (1)."""
 
     kernels: int
     bytes: int
 
 
 def folder() -> Path:
-    """Where the compiler's packages are."""
+    """Returns the folder of the compiler's packages."""
     return Path(os.environ.get("GPU_COMPILER", "build/gpu_compiler")).absolute()
 
 
 def installed() -> bool:
-    """Whether `folder` holds the compiler for this version of jax."""
+    """Returns whether `folder` holds the compiler for the installed version of jax."""
     return (
         next(folder().glob(f"jax_cuda{cuda_version()}_plugin-{_jax_version()}.dist-info"), None)
         is not None
@@ -112,9 +112,10 @@ def installed() -> bool:
 
 
 def install(into: Path) -> None:
-    """Download the plugin of this version of jax and what it compiles with.
+    """Downloads the CUDA plugin for the installed version of jax, and its compiler, into a folder.
 
-    Raises subprocess.CalledProcessError if pip fails.
+    Raises:
+        subprocess.CalledProcessError: pip failed.
     """
     packages = [f"jax-cuda{cuda_version()}-{part}=={_jax_version()}" for part in ("plugin", "pjrt")]
     packages += {12: ["nvidia-cuda-nvcc-cu12"], 13: ["nvidia-cuda-nvcc", "nvidia-nvvm"]}[
@@ -141,12 +142,12 @@ def _jax_version() -> str:
 
 
 def cuda_version() -> int:
-    """The version of CUDA that is compiled with."""
+    """Returns the major version of CUDA that compiles for the installed version of jax."""
     return 12 if _jax_version().startswith("0.10.") else 13
 
 
 def _size(shape: str) -> int:
-    """Bytes of a shape as HLO writes it, tuples included."""
+    """Returns the bytes of a shape in HLO's notation, tuples included."""
     total = 0
     for kind, sizes in re.findall(r"\b([a-z]+\d*)\[([\d,]*)\]", shape):
         count = 1
@@ -157,9 +158,9 @@ def _size(shape: str) -> int:
 
 
 def read(text: str) -> Graph:
-    """The graph of a compiled module's text.
+    """Reads the cost of a graph from the text of a compiled module.
 
-    Workspaces of library calls, which are results of 8-bit numbers, are left out.
+    8-bit results of custom calls are excluded: they are workspaces of library calls.
     """
     entry = text[text.index("\nENTRY ") :]
     entry = entry[: entry.index("\n}")]
@@ -177,14 +178,14 @@ def read(text: str) -> Graph:
         shapes[name] = shape
         if operation in FREE:
             continue
-        # one that is given twice stands in for an absent one
+        # A set: an operand that is passed twice is a placeholder for an absent argument.
         operands = set(re.findall(r"%([\w.-]+)", rest.split("), ")[0]))
         kernels += 1
         moved += _size(shape) + sum(_size(shapes.get(operand, "")) for operand in operands)
     return Graph(kernels, moved)
 
 
-# The operations: (case, implementation, direction) -> a function and its arguments.
+# The operations. For each: its forward function, its backward function and their arguments.
 
 
 def _op(name, call, case):
@@ -198,8 +199,9 @@ def _op(name, call, case):
         return call({**free, **fixed}, spec, implementation)
 
     def save(free, fixed, *, implementation):
-        """The pass backward as a function of the results' gradients; it holds what the pass forward
-        saved.
+        """Returns the backward pass as a function of the results' gradients.
+
+        The function holds what the forward pass saved.
         """
         call_free = functools.partial(forward, fixed=fixed, implementation=implementation)
         return jax.vjp(call_free, free)[1]
@@ -235,11 +237,13 @@ def _pull_back(pull, gradients):
 
 
 def compile_here(op: str, case: str, direction: str, implementation: str) -> Graph:
-    """Must run in a process begun with JAX_PLATFORMS=cpu: the plugin would otherwise look for a
-    GPU.
+    """Compiles one operation in this process and returns the cost of its graph.
 
-    The graph of a kernel's pass backward begins with what its pass forward saved. XLA's holds both
-    passes, of which it computes forward only what it needs.
+    The process must have started with JAX_PLATFORMS=cpu; otherwise the plugin looks for a GPU.
+
+    A backward graph of a kernel starts from the values that its forward pass saved. A backward
+    graph of "xla" holds both passes, of which XLA keeps only the forward part that the gradients
+    need.
     """
     topology = topologies.get_topology_desc(platform="cuda", target_config=H200, topology="1x1x1")
     sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
@@ -265,9 +269,10 @@ def compile_here(op: str, case: str, direction: str, implementation: str) -> Gra
 
 
 def predict(op: str, case: str, direction: str, implementation: str) -> Graph:
-    """`compile_here` in a process of its own.
+    """Runs `compile_here` in a process of its own.
 
-    Raises RuntimeError with what the compiler said if it fails.
+    Raises:
+        RuntimeError: the compiler failed. The message ends with the compiler's output.
     """
     which = [
         f"--op={op}",

@@ -1,4 +1,4 @@
-"""Whether Pallas kernels for TPUs can run: on a TPU, or anywhere in Pallas's interpreter."""
+"""Checks whether Pallas kernels for TPUs can run: on a TPU, or anywhere in the interpreter."""
 
 import contextlib
 
@@ -13,9 +13,10 @@ _interpreter = setting("pallas_interpreter", None)
 
 @contextlib.contextmanager
 def interpreted(params: pltpu.InterpretParams):
-    """Run kernels in Pallas's interpreter of TPUs, on any platform.
+    """Context manager: runs kernels in Pallas's TPU interpreter, on any platform.
 
-    Trace inside it, and jit nothing that was traced outside it.
+    Trace inside the context. Do not jit a function that was already traced outside it: JAX would
+    reuse that trace.
     """
     token = _interpreter.set(params)
     try:
@@ -25,11 +26,11 @@ def interpreted(params: pltpu.InterpretParams):
 
 
 def interpreter() -> pltpu.InterpretParams | None:
-    """What `interpreted` set; None where kernels are compiled."""
+    """Returns the parameters set by `interpreted`, or None if kernels are compiled."""
     return _interpreter.get()
 
 
 def check_runnable() -> None:
-    """Raises `Unsupported` where Pallas kernels for TPUs cannot run."""
+    """Raises `Unsupported` if Pallas kernels for TPUs cannot run here."""
     if target.current().platform != "tpu" and interpreter() is None:
         raise Unsupported(f"needs a TPU, and this is {target.current().kind}")

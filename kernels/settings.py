@@ -1,7 +1,7 @@
-"""Settings that a trace depends on beside its arguments: the target, parameters on trial, ...
+"""Settings that change a trace although they are not arguments: the target, trial parameters, ...
 
-JAX keeps what it traced by function and shapes, and does not see these. So whoever caches a
-function that JAX will trace makes `key()` a part of the cache's key.
+JAX caches traced functions by function and shapes and does not know these settings. Code that
+caches a function for JAX to trace must therefore include `key()` in its own cache key.
 """
 
 import contextvars
@@ -14,17 +14,17 @@ _all: list[Callable[[], Any]] = []
 
 
 def setting(name: str, default: T) -> contextvars.ContextVar[T]:
-    """A context variable that `key` tells."""
+    """Returns a context variable whose value is part of `key`."""
     variable = contextvars.ContextVar(name, default=default)
     watch(variable.get)
     return variable
 
 
 def watch(get: Callable[[], Any]) -> None:
-    """Makes what `get()` returns, which must have a faithful repr, a part of `key`."""
+    """Adds the value of `get()` to `key`. The value's repr must identify it."""
     _all.append(get)
 
 
 def key() -> tuple[str, ...]:
-    """All settings as they are now, hashable."""
+    """Returns the current values of all settings as a hashable cache key."""
     return tuple(repr(get()) for get in _all)

@@ -1,4 +1,4 @@
-"""For which device a program is being traced: the one at hand, or one that is only compiled for."""
+"""The device that a program is traced for: the local one, or one assumed for compilation."""
 
 import contextlib
 import dataclasses
@@ -8,14 +8,18 @@ import jax
 
 from kernels.settings import setting
 
-# "80GB", "-40GB", "HBM3", "HBM2e" in the name of a device.
+# Matches the memory in a device's name: "80GB", "-40GB", "HBM3", "HBM2e".
 MEMORY = re.compile(r"[\s-]+(\d+\s?gb|hbm\d\w*)\b")
 
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """platform "cpu", "gpu" or "tpu"; kind as the runtime spells it ("NVIDIA H200"); capability of
-    an NVIDIA GPU (90), else None.
+    """A device to compile for.
+
+    Attributes:
+        platform: "cpu", "gpu" or "tpu".
+        kind: the device kind as the runtime spells it, for example "NVIDIA H200".
+        capability: compute capability of an NVIDIA GPU times ten (90 for an H200); None elsewhere.
     """
 
     platform: str
@@ -26,7 +30,7 @@ class Target:
     def slug(self) -> str:
         """The kind as a file name, without the size and type of its memory.
 
-        "NVIDIA H200" and "NVIDIA H100 80GB HBM3" -> "nvidia_h200" and "nvidia_h100".
+        "NVIDIA H200" gives "nvidia_h200"; "NVIDIA H100 80GB HBM3" gives "nvidia_h100".
         """
         name = MEMORY.sub("", self.kind.lower())
         return "_".join(name.split())
@@ -40,9 +44,10 @@ _assumed = setting("kernels_target", None)
 
 @contextlib.contextmanager
 def assume(target: Target):
-    """Trace for `target`, to compile for a device that is absent.
+    """Context manager: traces for `target`, to compile for a device that is absent.
 
-    Lower inside it, and jit nothing that was traced outside it.
+    Lower inside the context. Do not jit a function that was already traced outside it: JAX would
+    reuse that trace.
     """
     token = _assumed.set(target)
     try:
@@ -52,11 +57,12 @@ def assume(target: Target):
 
 
 def current() -> Target:
-    """The target that `assume` set, else the first device of JAX's default backend."""
+    """Returns the target set by `assume`, or the first device of JAX's default backend."""
     if (target := _assumed.get()) is not None:
         return target
     device = jax.devices()[0]
-    # A ROCm GPU has no integer capability ("gfx942"), and none of these kernels was tried on one.
+    # A ROCm GPU has no integer capability ("gfx942"), so its capability is None. These kernels are
+    # untested on ROCm.
     capability = str(getattr(device, "compute_capability", "")).replace(".", "")
     return Target(
         device.platform, device.device_kind, int(capability) if capability.isdigit() else None

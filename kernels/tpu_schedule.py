@@ -1,17 +1,17 @@
-"""What the TPU compiler makes of a kernel, without a TPU: temporary memory, traffic, and the
-bundles of its static schedule.
+"""Compiles Pallas kernels for TPUs that are absent: temporary memory, traffic and static schedules.
 
     python -m kernels.tpu_schedule
     python -m kernels.tpu_schedule v6e --op=temporal_attention --case=d128 --direction=forward
 
-The first prints a table: every operation and case, forward and backward, on four generations.
+The first command prints a table: every operation and case, forward and backward, on four
+generations.
 
-libtpu (`pip install -e '.[tpu]'`) compiles for chips that are absent, and writes down its schedule.
-A bundle is what the chip issues in one cycle, so for a program without branches bundles are cycles,
-less the cycles that wait for memory. All figures are *predicted from the static schedule*; none was
-measured on a TPU. A kernel moves data while it computes: it is bound by whichever is longer.
-`conv_prologue` loops over rows within a program, so its bundles are no cycles, and only its traffic
-and temporaries are shown.
+libtpu (`pip install -e '.[tpu]'`) compiles for absent chips and can dump its schedule. A bundle is
+the set of instructions that the chip issues in one cycle. For a program without branches the number
+of bundles is the number of cycles, except for cycles spent waiting for memory. All figures are
+*predicted from the static schedule*; none was measured on a TPU. A kernel overlaps transfers with
+computation, so the longer of the two bounds its time. `conv_prologue` loops over rows within a
+program, so its bundles do not count cycles; the table shows only its traffic and temporaries.
 """
 
 import argparse
@@ -38,9 +38,9 @@ from kernels.conv_prologue import specs as prologue_specs
 from kernels.temporal_attention import pallas_tpu as attention_kernels
 from kernels.temporal_attention import specs as attention_specs
 
-# Name of the generation -> the smallest topology that libtpu knows of it; bytes a second of HBM for
-# one core, as published; and Hz of a core, estimated from published peak FLOP/s over matrix units.
-# A chip of v5p and tpu7x has two cores, among which programs are parted.
+# Generation -> (smallest topology that libtpu knows, HBM bandwidth of one core in bytes/s as
+# published, clock of a core in Hz). The clock is estimated: published peak FLOP/s over the number
+# of matrix units. Chips of v5p and tpu7x have two cores, which share the programs.
 GENERATIONS = {
     "v5e": ("v5e:2x2", 819e9, 1.5e9),
     "v5p": ("v5p:2x2x1", 2765e9 / 2, 1.75e9),
@@ -51,8 +51,14 @@ GENERATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """One kernel, compiled: bundles of one program, its number of programs, bytes of temporaries,
-    bytes moved by its blocks.
+    """One compiled kernel.
+
+    Attributes:
+        kernel: its name.
+        bundles: bundles of one program.
+        programs: number of programs in its grid.
+        temporary_bytes: temporaries of the whole compiled function.
+        moved_bytes: bytes that its blocks move between HBM and fast memory.
     """
 
     kernel: str
@@ -63,11 +69,15 @@ class Report:
 
 
 def compile_here(function, arguments, generation: str) -> list[Report]:
-    """Compile `function` of arrays like `arguments` for one chip: a report per Pallas kernel in it,
-    in order.
+    """Compiles `function` for one chip and reports each of its Pallas kernels, in order.
 
-    Must run in a process of its own, begun by `environment`: libtpu reads where to write when it is
-    loaded, and once only.
+    Must run in a process started with `environment`: libtpu reads its dump folder once, when it is
+    loaded.
+
+    Args:
+        function: the function to compile.
+        arguments: arrays or shape structs, as a tuple or list of pytrees.
+        generation: a key of GENERATIONS.
     """
     directory = Path(os.environ["TPU_SCHEDULE_DIRECTORY"])
     topology = topologies.get_topology_desc(
@@ -94,20 +104,21 @@ def compile_here(function, arguments, generation: str) -> list[Report]:
 
 
 def environment(directory: str) -> dict[str, str]:
-    """Variables under which libtpu compiles without a TPU and writes final schedules into
-    `directory`.
+    """Returns environment variables under which libtpu compiles without a TPU.
+
+    It then writes its final schedules into `directory`.
     """
     dump = (
         f"--xla_jf_dump_to={directory} --xla_jf_dump_llo_text=true "
         "--xla_jf_dump_llo_pass_label_regex=.*final.*"
     )
-    # A second process may compile at the same time: nothing is shared, there being no chip.
+    # Several processes may compile at once: without a chip they share nothing.
     here = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
     return {**os.environ, **here, "LIBTPU_INIT_ARGS": dump, "TPU_SCHEDULE_DIRECTORY": directory}
 
 
 def _bundles(directory: Path, name: str) -> int:
-    """Bundles of a kernel's whole program, its loop over the grid written once."""
+    """Returns the bundles of a kernel's whole program, counting the loop over the grid once."""
     (file,) = (
         f
         for f in directory.glob("*schedule-analysis_final_bundles.txt")
@@ -126,8 +137,9 @@ def _pallas_calls(jaxpr):
 
 
 def _moved(mapping) -> int:
-    """Bytes that the pipeline moves: a block whenever its place differs from that of the program
-    before.
+    """Returns the bytes that the pipeline moves.
+
+    A block moves whenever its index differs from that of the previous program.
     """
     total = 0
     for block in mapping.block_mappings:
@@ -146,7 +158,7 @@ def _moved(mapping) -> int:
                 )
             )
             if place != before:
-                # A block that hangs over the edge is moved as far as the array goes.
+                # Of a block that extends beyond the array, only the part inside moves.
                 inside = [
                     min(n, whole - i * n)
                     for n, whole, i in zip(sizes, array.shape, place, strict=True)
@@ -156,13 +168,13 @@ def _moved(mapping) -> int:
     return total
 
 
-# The operations: cases, what a number of the table is counted for, and the program that is
-# compiled.
+# The operations: their cases, the unit of the table's figures, and the function to compile.
 
 
 def _attention_cases() -> dict:
-    """Workloads of one batch element and 1024 sites: bundles and bytes per site do not depend on
-    their numbers.
+    """Returns workloads of one batch element and 1024 sites.
+
+    Bundles and bytes per site do not depend on these two sizes.
     """
     SPECS = attention_specs.SPECS
     one = functools.partial(dataclasses.replace, B=1, S=1024)
@@ -180,7 +192,11 @@ def _attention_cases() -> dict:
 
 
 def _attention(spec, direction: str):
-    """Between projections: arrays are [B, T, S, H D] outside, [B, T, S, H, D] for the kernel."""
+    """Returns the function to compile and its arguments.
+
+    The arrays are [B, T, S, H D] outside, as the projections give them, and [B, T, S, H, D] for the
+    kernel.
+    """
     given = jax.eval_shape(functools.partial(attention_specs.inputs, spec))
     names = ("q", "k", "v", "q_scale", "k_scale", "angles", "visible", "shared_k", "shared_v")
     arrays = [given.get(name) for name in names]
@@ -200,7 +216,7 @@ def _attention(spec, direction: str):
 
 
 def _prologue_cases() -> dict:
-    """Those whose channels fill the lanes."""
+    """Returns the cases whose channels are a multiple of 128, so that they fill the lanes."""
     SPECS = prologue_specs.SPECS
     cases = {name: SPECS[name] for name in ("wan_704_quarter", "wan_704_latent")}
     return cases | {"unpadded": dataclasses.replace(SPECS["wan_704_quarter"], P=0)}
@@ -226,8 +242,9 @@ def _positions(spec) -> int:
     return spec.B * spec.T * spec.H * spec.W
 
 
-# Name -> cases by name; the program of a spec and a direction, and its arguments; how many units a
-# spec has; are bundles cycles?
+# Operation -> (function that returns its cases by name; function of a spec and a direction that
+# returns the function to compile and its arguments; number of units of a spec; whether bundles
+# count cycles).
 OPS = {
     "temporal_attention": (_attention_cases, _attention, _sites, True),
     "conv_prologue": (_prologue_cases, _prologue, _positions, False),
@@ -235,14 +252,15 @@ OPS = {
 
 
 def cases(op: str = "temporal_attention") -> dict:
-    """{name: spec} of the cases of an operation."""
+    """Returns the cases of an operation as {name: spec}."""
     return OPS[op][0]()
 
 
 def predict(case: str, direction: str, generation: str, op: str = "temporal_attention") -> Report:
-    """One kernel compiled in a process of its own.
+    """Compiles one kernel in a process of its own.
 
-    Raises RuntimeError with what the compiler said if it fails.
+    Raises:
+        RuntimeError: the compiler failed. The message ends with the compiler's output.
     """
     with tempfile.TemporaryDirectory() as directory:
         command = [
@@ -263,7 +281,7 @@ def predict(case: str, direction: str, generation: str, op: str = "temporal_atte
 
 
 def row(op: str, case: str, direction: str, generation: str) -> str:
-    """A line of the table."""
+    """Returns one line of the table."""
     spec, r = cases(op)[case], predict(case, direction, generation, op)
     _, bandwidth, clock = GENERATIONS[generation]
     *_, units, timed = OPS[op]

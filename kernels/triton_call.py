@@ -1,15 +1,16 @@
-"""Calling Triton kernels from JAX: on a GPU, in Triton's interpreter, or only compiling them.
+"""Calls Triton kernels from JAX: on a GPU, in Triton's interpreter, or for compilation only.
 
-On a GPU a kernel is compiled to PTX by Triton and launched by a custom call that JAX's CUDA plugin
-registers. There are three such bridges:
+On a GPU, Triton compiles the kernel to PTX. A bridge then launches it. There are three bridges:
 
-    ffi      `triton_kernel_call_ffi`, the typed custom call. XLA can record it into a CUDA graph.
-    legacy   `triton_kernel_call`, the untyped custom call. Each one splits the CUDA graph around
-             it.
-    torch    Triton's own launcher on PyTorch tensors that share memory with the arrays. Only
-             outside of `jax.jit`: it tells whether a kernel is at fault or its custom call.
+    ffi      `triton_kernel_call_ffi`, the typed custom call registered by JAX's CUDA plugin. XLA
+             can record it into a CUDA graph.
+    legacy   `triton_kernel_call`, the plugin's untyped custom call. Each call splits the CUDA graph
+             around it.
+    torch    Triton's own launcher, on PyTorch tensors that share memory with the arrays. It works
+             outside `jax.jit` only, and separates a fault of the kernel from one of its custom
+             call.
 
-`default_bridge` takes the first that the plugin registers; `use_bridge` takes another.
+`default_bridge` is "ffi" if the plugin registers it, else "legacy". `use_bridge` selects another.
 
 JAX's custom call passes two pointers after a kernel's own parameters (global scratch and
 profiling), as Triton 3.6 expects. A Triton release with another number of hidden parameters is
@@ -48,9 +49,10 @@ _bridge = setting("triton_bridge", None)
 
 @dataclasses.dataclass(frozen=True)
 class Launch:
-    """One kernel with all that its machine code depends on.
+    """A Triton kernel with everything that its machine code depends on.
 
-    The kernel's parameters are its inputs, its results, its constants, in this order.
+    The kernel's parameters are its inputs, its results and its constants, in this order. `programs`
+    is the number of program instances of the one-dimensional grid.
     """
 
     kernel: Any  # a function under @triton.jit
@@ -62,7 +64,7 @@ class Launch:
     num_stages: int = 2
 
     def __call__(self, *arrays: jax.Array) -> list[jax.Array]:
-        """Run on arrays of the shapes of `inputs`; returns arrays of the shapes of `results`."""
+        """Runs the kernel on arrays shaped as `inputs`; returns arrays shaped as `results`."""
         for array, expected in zip(arrays, self.inputs, strict=True):
             given = (array.shape, array.dtype)
             assert given == (expected.shape, expected.dtype), (self.kernel, array, expected)
@@ -74,12 +76,12 @@ class Launch:
 
 
 def interpreting() -> bool:
-    """Whether Triton's interpreter stands in for a GPU."""
+    """Returns whether Triton's interpreter is active (TRITON_INTERPRET=1)."""
     return triton.knobs.runtime.interpret
 
 
 def check_runnable() -> None:
-    """Raises `Unsupported` where Triton kernels cannot run: no NVIDIA GPU, or no CUDA plugin."""
+    """Raises `Unsupported` if Triton kernels cannot run: no NVIDIA GPU, or no CUDA plugin."""
     if interpreting():
         return
     device = target.current()
@@ -99,9 +101,13 @@ def check_runnable() -> None:
 
 @contextlib.contextmanager
 def use_bridge(name: str) -> Iterator[None]:
-    """Launch kernels by this bridge.
+    """Context manager: launches kernels through the bridge `name`.
 
-    Trace inside it, and jit nothing that was traced outside it.
+    Trace inside the context. Do not jit a function that was already traced outside it: JAX would
+    reuse that trace.
+
+    Raises:
+        ValueError: there is no such bridge.
     """
     if name not in BRIDGES:
         raise ValueError(f"no bridge {name!r}; there are {', '.join(BRIDGES)}")
@@ -114,13 +120,13 @@ def use_bridge(name: str) -> Iterator[None]:
 
 @functools.cache
 def default_bridge() -> str:
-    """ "ffi" where JAX's CUDA plugin registers the typed custom call, else "legacy"."""
+    """Returns "ffi" if JAX's CUDA plugin registers the typed custom call, else "legacy"."""
     registered = gpu_triton._cuda_triton.registrations()
     return "ffi" if BRIDGES["ffi"] in registered else "legacy"
 
 
 def _custom_call(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
-    """The kernel as a custom call of XLA; it is compiled while this is traced."""
+    """Launches the kernel as a custom call of XLA. Triton compiles it at trace time."""
     bridge = _bridge.get() or default_bridge()
     _find_assembler()
     capability = target.current().capability
@@ -148,7 +154,7 @@ def _custom_call(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
 
 
 def _launch_by_torch(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
-    """The kernel launched at once on tensors that share the arrays' memory."""
+    """Launches the kernel immediately, on tensors that share the arrays' memory."""
     import torch  # may be absent; one of several bridges
 
     if any(isinstance(array, jax.core.Tracer) for array in arrays):
@@ -167,23 +173,23 @@ def _launch_by_torch(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
 
 @functools.cache
 def _find_assembler() -> None:
-    """Let JAX's plugin find ptxas: where PATH has none, Triton's own is appended to it."""
+    """Lets JAX's plugin find ptxas: if PATH has none, appends CUDA's and Triton's own folders."""
     if shutil.which("ptxas") is None:
         folders = ["/usr/local/cuda/bin", str(_nvidia_tools())]
         os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), *folders])
 
 
 def _nvidia_tools() -> Path:
-    """The folder of NVIDIA's tools that Triton brings along."""
+    """Returns the folder of the NVIDIA tools that Triton ships."""
     return Path(triton.__file__).parent / "backends/nvidia/bin"
 
 
-# Compilation, which needs no GPU.
+# Compilation. It needs no GPU.
 
 
 @dataclasses.dataclass(frozen=True)
 class _Key:
-    """What the machine code of a launch depends on, hashable."""
+    """A hashable key of everything that a launch's machine code depends on."""
 
     kernel: Any
     pointers: tuple[str, ...]  # Triton's types of the array parameters
@@ -221,14 +227,14 @@ def _compile(key: _Key) -> triton.compiler.CompiledKernel:
 
 
 def _parameters(ptx: str) -> int:
-    """The number of parameters of a module's one kernel."""
+    """Returns the number of parameters of the single kernel in a PTX module."""
     entry = ptx[ptx.index(".entry") :]
     return entry[: entry.index(")")].count(".param")
 
 
 @contextlib.contextmanager
 def _writable_cache() -> Iterator[None]:
-    """Within, Triton keeps its files in a temporary folder if its own cache cannot be written."""
+    """Context manager: moves Triton's cache to a temporary folder if its own is not writable."""
     try:
         folder = Path(triton.knobs.cache.dir)
         folder.mkdir(parents=True, exist_ok=True)
@@ -245,9 +251,13 @@ def _writable_cache() -> Iterator[None]:
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """What a compiled kernel occupies, and its PTX.
+    """The resources of a compiled kernel, and its PTX.
 
-    registers and spilled (bytes) are of a thread, shared (bytes of shared memory) of a program.
+    Attributes:
+        registers: registers of a thread.
+        spilled: local memory of a thread, in bytes.
+        shared: shared memory of a program, in bytes.
+        ptx: the PTX text.
     """
 
     registers: int
@@ -257,9 +267,13 @@ class Resources:
 
 
 def compile_for(launch: Launch, capability: int) -> Resources:
-    """Compile for an NVIDIA GPU of this compute capability (90: H100, H200), which may be absent.
+    """Compiles a launch for an NVIDIA GPU, which may be absent.
 
     TRITON_INTERPRET must be unset.
+
+    Args:
+        launch: the launch to compile.
+        capability: compute capability times ten, for example 90 for an H100 or H200.
     """
     compiled = _compile(_Key.of(launch, capability))
     registers, spilled = _usage(compiled.asm["cubin"])
@@ -267,7 +281,7 @@ def compile_for(launch: Launch, capability: int) -> Resources:
 
 
 def _usage(cubin: bytes) -> tuple[int, int]:
-    """Registers and local memory of a binary's one kernel, as NVIDIA's cuobjdump reads them."""
+    """Returns registers and local memory (bytes) of a single-kernel binary, from cuobjdump."""
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()

@@ -1,9 +1,9 @@
-"""Triton's interpreter in place of a GPU: kernels run on any machine, slowly.
+"""Runs Triton kernels in Triton's interpreter: on any machine, without a GPU, slowly.
 
-The interpreter is chosen by TRITON_INTERPRET=1, set before triton is imported. Two of its
-properties are hidden here. It takes PyTorch tensors, of which it needs a handful of methods;
-`_Tensor` has them. Its `tl.dot` multiplies the bit patterns of bfloat16 numbers, so bfloat16 arrays
-are passed as float32.
+The interpreter is selected by TRITON_INTERPRET=1, set before triton is imported. This module works
+around two of its properties. It takes PyTorch tensors but calls only a few of their methods;
+`_Tensor` provides those. Its `tl.dot` multiplies the bit patterns of bfloat16 numbers, so bfloat16
+arrays are passed as float32.
 """
 
 import threading
@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Triton's names of the types that kernels take.
+# Triton's names of the dtypes that kernels take.
 TYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "int32": "i32"}
 
 
 class _Tensor:
-    """What the interpreter asks of a tensor in main memory: where it lies.
+    """A NumPy array with the few methods of a PyTorch tensor that the interpreter calls.
 
-    It copies nothing back, since nothing was copied out.
+    Copying is a no-op: the interpreter works on the array's own memory.
     """
 
     def __init__(self, array: np.ndarray):
@@ -57,8 +57,9 @@ GUARD = 1 << 20  # bytes before and after every array
 
 
 def _guarded(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A copy that lies between guards, and all the memory around it: a kernel that misses must hit
-    these, not the process.
+    """Copies an array between two guards; returns the copy and the whole buffer.
+
+    An out-of-bounds write then changes a guard instead of the process's other memory.
     """
     memory = np.full(array.nbytes + 2 * GUARD, 0x5A, np.uint8)
     copy = memory[GUARD : GUARD + array.nbytes].view(array.dtype).reshape(array.shape)
@@ -70,27 +71,30 @@ def _unhurt(memory: np.ndarray) -> bool:
     return bool((memory[:GUARD] == 0x5A).all() and (memory[-GUARD:] == 0x5A).all())
 
 
-# Its state is global, and the devices of a mesh call back at the same time.
+# The interpreter's state is global, and the devices of a mesh call back concurrently.
 _one_at_a_time = threading.Lock()
 
 
 def interpret(launch, *arrays: jax.Array) -> list[jax.Array]:
-    """Run a `triton_call.Launch` on the CPU: one program after another, in NumPy."""
+    """Runs a `triton_call.Launch` on the CPU in NumPy, one program after another.
+
+    An out-of-bounds write fills all results with NaN.
+    """
 
     def widened(dtype):
         return jnp.float32 if dtype == jnp.bfloat16 else dtype
 
     def run(*arrays):
-        # Results start as NaN, as memory of a GPU may, so that a site that is left out is seen.
+        # Results start as NaN, as GPU memory may, so an element that no program writes is noticed.
         blank = (np.full(r.shape, np.nan, widened(r.dtype)) for r in launch.results)
         held = [_guarded(a) for a in (*map(np.asarray, arrays), *blank)]
         tensors, results = [_Tensor(a) for a, _ in held], [a for a, _ in held[len(arrays) :]]
-        # Padding rows hold 0 / 0 and log 0 here and there, which masks discard.
+        # Padding rows compute 0 / 0 and log 0 in places. Masks discard these values.
         with np.errstate(all="ignore"), _one_at_a_time:
             launch.kernel[(launch.programs,)](*tensors, **launch.constants)
         if not all(_unhurt(memory) for _, memory in held):
             for result in results:
-                # raising in a callback would say less: no test passes with these
+                # NaN fails every test; an exception in a callback would be harder to read.
                 result.fill(np.nan)
         return results
 

@@ -1,11 +1,11 @@
-"""Tuned launch parameters: a JSON file per device overrides an operation's heuristic.
+"""Tuned launch parameters: a JSON file for each device overrides an operation's heuristic.
 
     {"device": "NVIDIA H200", "op": "temporal_attention", "entries": [{"where": {"T": 16, "D": 64},
     "use": {"num_warps": 4}}, ...]}
 
-`where` names fields of the operation's spec, and the first entry whose fields all agree gives what
-it `use`s. Files lie in `kernels/tuned/<op>/<device>.json`; another is tried with `use`, one set of
-parameters with `trial`.
+`where` names fields of the operation's spec. The first entry whose fields all match supplies the
+parameters in `use`. Files are in `kernels/tuned/<op>/<device>.json`. `use` selects another file,
+and `trial` sets the parameters directly.
 """
 
 import contextlib
@@ -25,9 +25,10 @@ settings.watch(lambda: sorted(_chosen.items()))
 
 
 def use(path: str | Path) -> None:
-    """Take tuned parameters of one operation from `path` in this process.
+    """Uses the tuning file `path` for its operation in this process.
 
-    Raises ValueError if it was made for another device.
+    Raises:
+        ValueError: the file was tuned on another device.
     """
     content = _read(Path(path))
     here = target.current()
@@ -41,9 +42,10 @@ def use(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def trial(op: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Give all calls of `op` these parameters, whatever was tuned.
+    """Context manager: gives all calls of `op` these parameters, in place of any tuning file.
 
-    Trace inside it, and jit nothing that was traced outside it.
+    Trace inside the context. Do not jit a function that was already traced outside it: JAX would
+    reuse that trace.
     """
     token = _trial.set({**_trial.get(), op: parameters})
     try:
@@ -53,9 +55,15 @@ def trial(op: str, parameters: Mapping[str, Any]) -> Iterator[None]:
 
 
 def parameters(op: str, heuristic: Mapping[str, Any], **fields: Any) -> dict[str, Any]:
-    """The heuristic's parameters, with what a tuning file says of `fields` in their place.
+    """Returns the launch parameters of a call: the heuristic's, overridden by the tuning file.
 
-    Raises ValueError for a parameter that the heuristic does not have.
+    Args:
+        op: the operation's name.
+        heuristic: default parameters by name.
+        fields: fields of the call's spec, matched against the `where` of the file's entries.
+
+    Raises:
+        ValueError: the file or trial has a parameter that is not in `heuristic`.
     """
     if op in _trial.get():
         return _replaced(heuristic, _trial.get()[op], op, "trial")

@@ -6,8 +6,8 @@
     clip = pipe("a large red ball is dropped and bounces twice", seed=1)
     clip.save("out.mp4")
 
-The names below are the public API; each is imported when it is first used, so that `import
-sora_jax` is quick and brings no JAX. Everything else is importable from its own module.
+The names below are the public API. Each is imported on first use, so `import sora_jax` is fast and
+does not import JAX. Everything else is imported from its own module.
 """
 
 import importlib
@@ -15,7 +15,7 @@ import importlib.util
 
 __version__ = "0.1.0"
 
-# name -> the module that defines it; `__init__.pyi` says the same to type checkers
+# Name -> defining module. `__init__.pyi` declares the same names for type checkers.
 _MODULES = {
     "FAMILIES": "worlds.playhouse.families",
     "FORMATS": "modality",

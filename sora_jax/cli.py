@@ -1,16 +1,16 @@
-"""Runs a command: flags, --help, --version, --import, and how errors end it.
+"""Command-line runner: flags, --help, --version, --import, and exit statuses.
 
-    status 0      done; --help; `Preempted`
-           2      `UserError`, or a flag that cannot be used: one line on stderr, no traceback
-           130    Ctrl-C: one line, the message of the code that was interrupted if it has one
-           141    the reader left early (`| head`): nothing is printed, as for any broken pipe
+    status 0      success; --help; `Preempted`
+           2      `UserError` or an invalid flag: one line on stderr, no traceback
+           130    Ctrl-C: one line, the interrupted code's own message if it has one
+           141    broken pipe (`| head`): nothing is printed
 
---import=MODULE, before all else, imports a module of the user's, which may register families,
-oracles, attention patterns, samplers, data sources or configurations (`registry`).
---config=NAME is then the configuration registered under that name.
+--import=MODULE is processed first. It imports a user module, which may register families, oracles,
+attention patterns, samplers, data sources or configurations (`registry`). --config=NAME then
+selects the configuration registered under that name.
 
---help prints the command's docstring, its flags and, where it takes a config file, the keys of that
-file. absl's own --help ends with status 1 and knows no keys.
+--help prints the command's docstring, its flags and, for a command with a config file, the keys of
+that file. absl's own --help exits with status 1 and does not list keys.
 """
 
 import importlib.metadata
@@ -35,10 +35,10 @@ flags.DEFINE_multi_string(
     "data sources or configurations; may be given again",
 )
 flags.DEFINE_boolean("version", False, "print the versions of this project and of JAX")
-# Not imported: it needs ml_collections, which a bare machine lacks.
+# Referred to by path, not imported: it needs ml_collections, which a minimal install lacks.
 REGISTERED = Path(__file__).with_name("registered_config.py")
 HELP = ("--help", "-help", "--helpshort", "-h", "-?", "--helpfull")
-# flags by their names before 0.2
+# old flag name -> current name, for the error message
 RENAMED = {
     "guidance_picture": "guidance_video",
     "guidance_sound": "guidance_audio",
@@ -47,11 +47,11 @@ RENAMED = {
 
 
 def run_main(main: Callable[[Sequence[str]], object]) -> None:
-    """Runs an absl `main` and ends the process with one of the statuses above."""
+    """Runs an absl `main` and exits the process with one of the statuses above."""
 
     def guarded(argv):
         if not flags.FLAGS["verbosity"].present:
-            logging.set_verbosity(logging.WARNING)  # Orbax tells each of its moves at INFO
+            logging.set_verbosity(logging.WARNING)  # Orbax logs every step at INFO
         try:
             status = main(argv)
             sys.stdout.flush()
@@ -68,7 +68,7 @@ def run_main(main: Callable[[Sequence[str]], object]) -> None:
 
 
 def message(error: UserError) -> str:
-    """The error in the words of a command: with the flag whose value is wrong."""
+    """Returns the error's text, prefixed with the flag whose value is wrong, if there is one."""
     known = error.field is not None and error.field in flags.FLAGS
     return f"--{error.field}: {error}" if known else str(error)
 
@@ -80,14 +80,14 @@ def _stop(error: object) -> NoReturn:
 
 
 def _leave() -> NoReturn:
-    """Ends the process where nobody reads its output any more."""
-    # Else the interpreter complains as it flushes at its end.
+    """Exits after a broken pipe, when nobody reads stdout any more."""
+    # Otherwise the interpreter prints an error when it flushes stdout at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(128 + signal.SIGPIPE)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
-    """Reads the flags; what cannot be used ends the process with one line."""
+    """Parses the flags. An invalid flag ends the process with a one-line error."""
     try:
         if {"--version", "-version"} & set(argv[1:]):
             versions = (__version__, importlib.metadata.version("jax"), sys.version.split()[0])
@@ -128,19 +128,21 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 
 def import_flags() -> list[str]:
-    """This command's --import flags, for a command that it runs in another process."""
+    """Returns this command's --import flags, to pass to a command in another process."""
     return [f"--import={name}" for name in flags.FLAGS["import"].value]
 
 
 def _imported(argv: Sequence[str]) -> list[str]:
-    """Imports the modules of --import, which configurations may need; argv without flag files, and
-    with the file of a configuration in place of its registered name.
+    """Imports the --import modules first, because they may register configurations.
+
+    Returns argv with flag files expanded and with a registered configuration's name replaced by its
+    file.
     """
     argv = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
     for _, _, module in _given(argv, "import"):
         load_module(module)
     flag = flags.FLAGS["config"] if "config" in flags.FLAGS else None
-    if "ml_collections" not in type(flag).__module__:  # a plain string is looked up by its command
+    if "ml_collections" not in type(flag).__module__:  # a plain string: the command looks it up
         return argv
     for first, end, config_name in reversed(_given(argv, "config")):
         if config_name in CONFIGS:
@@ -151,12 +153,12 @@ def _imported(argv: Sequence[str]) -> list[str]:
                 raise UserError(f"the configuration {config_name!r} fails: {said}") from error
             argv[first:end] = [f"--config={REGISTERED}:{config_name}"]
         elif CONFIGS and not os.path.exists(config_name.partition(":")[0]):
-            CONFIGS[config_name]  # says which names there are
+            CONFIGS[config_name]  # raises UserError, which lists the known names
     return argv
 
 
 def _given(argv: Sequence[str], name: str) -> list[tuple[int, int, str]]:
-    """(first, end, value) of each --name=value, or --name value, in argv[first:end]."""
+    """Returns (first, end, value) of each --name=value or --name value in argv[first:end]."""
     found = []
     for i, arg in enumerate(argv):
         flag, equals, value = arg.lstrip("-").partition("=")
@@ -173,8 +175,9 @@ def _config_flag(argv: Sequence[str]) -> str | None:
 
 
 def _unknown_key(argv: Sequence[str], error: Exception) -> str | None:
-    """What to say of a key that the config file does not have, as ml_collections tells it; None if
-    the error is another one.
+    """Returns the message for a key that the config file lacks, parsed from ml_collections' error.
+
+    Returns None if the error has another cause.
     """
     close = re.search(r'Did you mean "(.+)" instead of "(.+)"', str(error))
     key = close[2] if close else str(error).strip("\\\"'")
@@ -187,9 +190,12 @@ def _unknown_key(argv: Sequence[str], error: Exception) -> str | None:
 
 
 def _help(argv: Sequence[str]) -> str:
-    """The help of the running command; argv as given, but without --help.
+    """Returns the help text of the running command.
 
-    Raises UserError for a config file that cannot be read.
+    Args:
+        argv: as given on the command line, without --help.
+    Raises:
+        UserError: the config file cannot be read.
     """
     text = [
         (sys.modules["__main__"].__doc__ or "").strip(),
@@ -214,7 +220,7 @@ def _keys(argv: Sequence[str]) -> str:
         return f"{how}\nGive --config=FILE with --help to see the keys of that file."
     try:
         flags.FLAGS(argv)
-    except flags.Error:  # whatever else is missing or wrong: the config has been read before
+    except flags.Error:  # other flags may be invalid or missing; the config is parsed by then
         pass
     values = config.flatten(config.from_flag(flags.FLAGS["config"]))
     return f"{how}\n\nIts keys and values:\n" + "\n".join(

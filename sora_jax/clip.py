@@ -1,4 +1,6 @@
-"""A clip, pictures with sound: worlds render it, pipelines return it, oracles read it."""
+"""The `Clip` type: video frames with audio samples. Worlds render clips, pipelines return them and
+oracles read them.
+"""
 
 import base64
 import dataclasses
@@ -16,15 +18,15 @@ from sora_jax.modality import SAMPLE_RATE
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Clip:
-    """Frames and samples on one clock, which starts at 0 s.
+    """Video frames and audio samples on one clock, which starts at 0 s.
 
     Attributes:
-        frames: [F, H, W, 3], float in [0, 1] or uint8. Frame i is shown from i / fps to
-            (i + 1) / fps.
-        samples: [S] float in [-1, 1], one channel; None without sound.
-        fps: frames per second.
-        rate: samples per second.
-        notes: what a user should know of how the clip came about.
+        frames: [F, H, W, 3], float in [0, 1] or uint8. Frame i is shown from i / fps to (i + 1) /
+            fps seconds.
+        samples: [S] float in [-1, 1], mono. None (default) for a clip without audio.
+        fps: frames per second. Default 8.
+        rate: samples per second. Default 16,000.
+        notes: remarks for the user on how the clip was made.
     """
 
     frames: np.ndarray
@@ -41,21 +43,23 @@ class Clip:
 
     @property
     def seconds(self) -> float:
-        """Length of the picture."""
+        """Duration of the video in seconds."""
         return float(len(self.frames) / self.fps)
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Writes out.mp4, h264 and aac, in place of an older one; returns the path.
+        """Writes the clip to `path` as mp4 (h264 and aac), replacing an existing file, and returns
+        the path.
 
-        Raises UserError where it cannot be written.
+        Raises:
+            UserError: the file cannot be written.
         """
-        from sora_jax.mp4 import write_mp4  # PyAV, which a machine that only trains may lack
+        from sora_jax.mp4 import write_mp4  # needs PyAV, which a training-only machine may lack
 
         write_mp4(path, self)
         return Path(path)
 
     def _repr_html_(self) -> str:
-        """For notebooks: a player, and the notes."""
+        """HTML for notebooks: a player and the notes."""
         return f"<div>{self._player()}{self._notes()}</div>"
 
     def _player(self) -> str:
@@ -76,9 +80,13 @@ class Clip:
 
 
 def as_floats(frames: np.ndarray, what: str) -> np.ndarray:
-    """Pictures [..., H, W, 3], float in [0, 1] or uint8, as float32 in [0, 1].
+    """Converts frames [..., H, W, 3], float in [0, 1] or uint8, to float32 in [0, 1].
 
-    Raises UserError for other values; `what` says whose.
+    Args:
+        frames: the array.
+        what: name of the array, for the error message.
+    Raises:
+        UserError: a value is outside [0, 1] by more than 0.001.
     """
     frames = np.asarray(frames)
     if frames.dtype == np.uint8:

@@ -1,4 +1,4 @@
-"""Differences between versions of JAX, and the settings of the process, in one place."""
+"""Differences between JAX versions, and process-wide JAX settings, in one place."""
 
 import os
 from pathlib import Path
@@ -7,11 +7,14 @@ import jax
 
 
 def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
-    """Keep compiled programs on disk, so that a command's second run does not compile; returns the
-    folder, or None if unusable.
+    """Enables JAX's on-disk compilation cache, so a command's second run does not compile.
 
-    path: default $JAX_COMPILATION_CACHE_DIR, else $XDG_CACHE_HOME/sora_jax/jax, else
-    ~/.cache/sora_jax/jax. Without it, a folder that JAX is set to use already stays.
+    Args:
+        path: the cache folder. Default: the folder that JAX is already set to use, else
+            $JAX_COMPILATION_CACHE_DIR, else $XDG_CACHE_HOME/sora_jax/jax, else
+            ~/.cache/sora_jax/jax.
+    Returns:
+        The folder, or None if it cannot be written.
     """
     if path is None and jax.config.jax_compilation_cache_dir:
         return Path(jax.config.jax_compilation_cache_dir)
@@ -27,16 +30,19 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
     if not usable:
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    # Cache small programs too. JAX's default threshold is 1 s; -1 turns off the size limit.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return folder
 
 
 def orbax_v1():
-    """Orbax's API v1, as a module: `orbax.checkpoint.v1` in its newer releases, under
-    `experimental` in 0.12. Slow to import.
+    """Imports and returns Orbax's v1 API.
+
+    It is `orbax.checkpoint.v1` in newer releases and `orbax.checkpoint.experimental.v1` in 0.12.
+    The import is slow.
     """
-    try:  # whichever there is; inside, since a command that saves nothing need not wait for it
+    try:  # imported here, so that commands that save nothing do not wait for it
         from orbax.checkpoint import v1
     except ImportError:
         from orbax.checkpoint.experimental import v1
@@ -44,7 +50,8 @@ def orbax_v1():
 
 
 def shard_map_axes(params: dict) -> frozenset[str]:
-    """The mesh axes that a `shard_map` equation of a jaxpr splits its work over:
-    `newly_manual_axes`, of old `manual_axes`.
+    """Returns the mesh axes over which a `shard_map` equation of a jaxpr splits its work.
+
+    The parameter is `newly_manual_axes`; older JAX versions call it `manual_axes`.
     """
     return params["newly_manual_axes"] if "newly_manual_axes" in params else params["manual_axes"]

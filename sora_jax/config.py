@@ -1,9 +1,9 @@
-"""Configuration: what a user types becomes frozen dataclasses, and nothing typed is ignored.
+"""Configuration: builds frozen dataclasses from user input and rejects unknown keys.
 
-The library takes frozen dataclasses; experiments are Python files that return an
-`ml_collections.ConfigDict`. `from_dict` is the one bridge: each key must be a field of the
-dataclass, or the nearest name is told, and each value must have the field's type. Since every key
-has to land in a field, a key that nothing reads cannot exist. `fingerprint` names a resolved
+The library takes frozen dataclasses. Experiments are Python files that return an
+`ml_collections.ConfigDict`. `from_dict` is the only bridge between them: each key must be a field
+of the dataclass, and each value must have the field's type. The error for an unknown key suggests
+the nearest name. So no key is ever silently ignored. `fingerprint` identifies a resolved
 configuration.
 """
 
@@ -22,8 +22,8 @@ T = TypeVar("T")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: "did you mean ...?", or the list of all names when none is
-    close.
+    """Returns the hint for an unknown name: "did you mean ...?", or the list of known names if none
+    is close.
     """
     known = sorted(str(k) for k in known)
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
@@ -31,17 +31,18 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
-    """A dataclass from nested mappings; lists become tuples, nested dataclasses are built by their
-    fields' types.
+    """Builds a dataclass from nested mappings.
+
+    Lists become tuples. Nested dataclasses are built from their fields' types.
 
     Args:
         cls: a dataclass.
-        values: a mapping (also an `ml_collections.ConfigDict`); absent keys keep the field's
-          default.
+        values: a mapping (also an `ml_collections.ConfigDict`). Absent keys keep the field's
+            default.
         where: the path of `values`, for error messages.
     Raises:
-        UserError: an unknown key (the nearest is named), a missing one, a value of another type, or
-          one the dataclass refuses.
+        UserError: a key is unknown (the message suggests the nearest) or missing, a value has the
+            wrong type, or the dataclass raises ValueError.
     """
     if not isinstance(values, Mapping) and not hasattr(values, "items"):
         raise UserError(
@@ -69,7 +70,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") ->
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the type `hint` says; a type this does not know is passed as it is."""
+    """Converts `value` to the type `hint`. Other types pass through, with lists as tuples."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:
@@ -114,7 +115,7 @@ def _tuples(value: Any) -> Any:
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """The JSON form of a dataclass (or mapping): nested dicts, lists, numbers and strings only."""
+    """Returns the JSON form of a dataclass or mapping: nested dicts, lists, numbers, strings."""
     values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config
     if hasattr(values, "to_dict"):
         values = values.to_dict()
@@ -122,12 +123,12 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def fingerprint(config: Any) -> str:
-    """First 12 hex digits of the sha256 of the configuration's sorted JSON."""
+    """Returns the first 12 hex digits of the sha256 of the configuration's sorted JSON."""
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    """Flattens nested mappings: {"a": {"b": 1}} -> {"a.b": 1}."""
     flat = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -138,7 +139,9 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Keys in which two configurations differ, as "train.steps (200, now 300)", sorted."""
+    """Returns the keys in which two configurations differ, as "train.steps (200, now 300)",
+    sorted.
+    """
     old, new = flatten(to_dict(old)), flatten(to_dict(new))
     absent = "absent"
     changed = sorted(k for k in old.keys() | new.keys() if old.get(k, absent) != new.get(k, absent))
@@ -146,10 +149,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 
 def from_flag(holder: Any) -> dict[str, Any]:
-    """The value of an `ml_collections` config flag as plain nested dicts.
+    """Returns the value of an `ml_collections` config flag as plain nested dicts.
 
     Raises:
-        UserError: no --config was given, or its file is missing or fails.
+        UserError: --config is missing, or its file is missing or fails.
     """
     if holder.value is None:
         raise UserError(
@@ -158,7 +161,7 @@ def from_flag(holder: Any) -> dict[str, Any]:
         )
     try:
         return holder.value.to_dict()
-    except Exception as error:  # the flag keeps whatever its file raised until it is read
+    except Exception as error:  # the flag stores its file's error and raises it here
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(
             f"--{holder.name} cannot be read: {reason}; give a Python file with get_config()"

@@ -1,9 +1,9 @@
-"""A clip as one picture: frames over waveform and spectrogram, with the impacts that were seen and
-heard in it.
+"""Draws a clip as one image: frames above the waveform and spectrogram, with detected impacts
+marked.
 
-A sheet is read like text: a line holds up to FRAMES_ON_A_LINE frames and the sound under them on
-one axis of seconds, and the film goes on with the next line. Past MAX_LINES full lines only every
-third, fifth, ... frame is shown; the sound is always whole.
+A sheet reads like text. Each line holds up to FRAMES_ON_A_LINE frames, with their audio below on
+the same time axis in seconds. Beyond MAX_LINES full lines only every third, fifth, ... frame is
+shown; the audio is always complete.
 """
 
 import itertools
@@ -21,14 +21,14 @@ from sora_jax.modality import SAMPLE_RATE
 from sora_jax.mp4 import to_uint8
 
 FRAMES_ON_A_LINE, MAX_LINES = 18, 4
-LINE_INCHES, MARGINS = 16.0, (0.7, 0.2)  # width of the frames; left and right of them
-# Colour, line, symbol and its height: apart to any eye, and where both strike at once. Drawn in
-# this order.
+LINE_INCHES, MARGINS = 16.0, (0.7, 0.2)  # width of the frames; left and right margin
+# Colour, line style, marker and marker height, in drawing order. They stay distinguishable for
+# colour-blind readers, and where two marks coincide.
 MARKS = {"heard": ("#f57c00", "solid", "v", 0.25), "seen": ("#1a9fd9", (0, (3, 3)), "^", 0.75)}
 GREY = "#444444"
-# inches above the first line; under each line its clock, over it the frames' times
+# Inches: title above the first line; time axis below each line; frame times above each line.
 HEAD, FOOT, OVER = 0.35, 0.4, 0.2
-HOP = 128  # samples to a column of the spectrogram
+HOP = 128  # samples per column of the spectrogram
 
 
 def log_mel(
@@ -38,8 +38,16 @@ def log_mel(
     window: int = 512,
     hop: int = HOP,
 ) -> np.ndarray:
-    """Log-mel spectrogram for pictures: dB below its loudest bin, [bands, columns], column k
-    centred on sample k * hop.
+    """Computes a log-mel spectrogram for display.
+
+    Args:
+        samples: [S], mono.
+        sample_rate: Hz. Default 16,000.
+        bands: number of mel bands.
+        window: length of the Hann window in samples.
+        hop: samples per column.
+    Returns:
+        dB below the loudest bin, [bands, columns]. Column k is centred on sample k * hop.
     """
     samples = np.asarray(samples, np.float64).reshape(-1)
     padded = np.pad(samples, window // 2)
@@ -58,17 +66,20 @@ def contact_sheet(
     seen: Sequence[float] | None = None,
     heard: Sequence[float] | None = None,
 ) -> None:
-    """Draw a clip; every frame stands at its midpoint (i + 1/2) / fps, which is written over it in
-    seconds.
+    """Draws a clip and writes the sheet as a png file.
+
+    Each frame is placed at its midpoint (i + 1/2) / fps, and its time in seconds is printed above
+    it.
 
     Args:
-      path: where; the file (png) appears whole or not at all.
-      clip: the waveform is as high as its loudest sample; its scale is in dBFS, dB below full
-        scale. Without samples the sheet has pictures alone.
-      seen, heard: times in seconds of the impacts found in the picture and in the sound, marked on
-        the clock; None: not looked for.
-
-    Raises: UserError where the file cannot be written.
+        path: the png file, written atomically.
+        clip: the clip. The waveform is scaled to its loudest sample, and its axis is in dBFS (dB
+            below full scale). Without samples the sheet shows frames only.
+        title: heading of the sheet.
+        seen, heard: times in seconds of the impacts detected in the video and in the audio, marked
+            on the time axis. Default None: no detection was run.
+    Raises:
+        UserError: the file cannot be written.
     """
     # matplotlib is slow to import, and most callers draw nothing.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -79,7 +90,7 @@ def contact_sheet(
     lines = min(MAX_LINES, math.ceil(count / FRAMES_ON_A_LINE))
     on_a_line = math.ceil(count / lines)
     stride = math.ceil(on_a_line / FRAMES_ON_A_LINE)
-    # odd: the frame that is shown is the middle one of those it stands for
+    # Odd, so that the frame shown is the middle one of those it represents.
     stride += 1 - stride % 2
     marks = {name: times for name, times in (("heard", heard), ("seen", seen)) if times is not None}
     sound = None if samples is None else np.nan_to_num(np.asarray(samples, np.float32).reshape(-1))
@@ -112,7 +123,7 @@ def contact_sheet(
 
 
 def _draw_head(sheet, title: str, marks: dict[str, Sequence[float]]) -> None:
-    """The title, and what the marks mean."""
+    """Draws the title and the legend of the marks."""
     # matplotlib is slow to import, and most callers draw nothing.
     from matplotlib.lines import Line2D
 
@@ -137,9 +148,14 @@ def _draw_head(sheet, title: str, marks: dict[str, Sequence[float]]) -> None:
 
 
 def _axes(sheet, rows: Sequence[float], top: float, seconds: tuple[float, float]) -> list:
-    """The axes of a line of the sheet, one above the other on one clock, which the last one shows.
+    """Adds the axes of one line of the sheet, stacked on one time axis; only the last shows its
+    ticks.
 
-    rows: their heights in inches; top: inches from the sheet's upper edge to the first.
+    Args:
+        sheet: the figure.
+        rows: heights of the axes in inches.
+        top: inches from the sheet's upper edge to the first axes.
+        seconds: start and end of the time axis.
     """
     high, wide = sheet.get_figheight(), sheet.get_figwidth()
     axes, bottom = [], high - top
@@ -165,7 +181,7 @@ def _draw_marks(axes: Sequence, marks: dict[str, Sequence[float]]) -> None:
 def _draw_frames(axis, frames, shown, stride, fps):
     height, width = frames.shape[1:3]
     scale = max(1, round(240 / height))
-    half = 0.485 * stride / fps  # seconds from a picture's middle to its edge
+    half = 0.485 * stride / fps  # half the width in seconds; 0.485 leaves a gap between frames
     limits = axis.get_xlim()
     for i in shown:
         picture = Image.fromarray(frames[i])
@@ -190,7 +206,7 @@ def _draw_symbols(axis, marks):
 
 
 def _draw_waveform(axis, samples, sample_rate):
-    """The waveform with ticks at the largest round number of dBFS that it reaches, and at rest."""
+    """Draws the waveform, with ticks at zero and at the largest multiple of 6 dBFS it reaches."""
     low, high = axis.get_xlim()
     loudest = max(float(np.abs(samples).max(initial=0.0)), 1e-3)
     first, end = max(0, int(low * sample_rate)), math.ceil(high * sample_rate)

@@ -1,4 +1,4 @@
-"""What a measurement ran on and with: hardware, commit, versions, command."""
+"""Provenance of a measurement: hardware, commit, package versions, command."""
 
 import datetime
 import functools
@@ -17,7 +17,7 @@ PACKAGES = ("jax", "jaxlib", "numpy")
 
 
 def hardware() -> str:
-    """The devices of this process: "2 CPU cores", or "8 x TPU v5e"."""
+    """Returns the devices of this process: "2 CPU cores", or "8 x TPU v5e"."""
     device = jax.devices()[0]
     if device.platform == "cpu":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -27,10 +27,10 @@ def hardware() -> str:
 
 @functools.cache
 def commit() -> str:
-    """The commit of the library, with "-dirty" after it where its files differ from it.
+    """Returns the library's git commit, followed by "-dirty" if its files differ from that commit.
 
-    Outside of a checkout: SORA_JAX_COMMIT if it is set, else "tree-" and a digest of the library's
-    files, so that results of two versions are never taken for one.
+    Outside a checkout: SORA_JAX_COMMIT if it is set, else "tree-" and a digest of the library's
+    files, so that results of different versions are never confused.
     """
 
     def git(*args):
@@ -46,8 +46,8 @@ def commit() -> str:
 
 
 def _sources_digest() -> str:
-    """12 hex digits over the names and contents of the Python files that have a say in a
-    measurement.
+    """Returns 12 hex digits of a sha256 over the names and contents of the Python files that can
+    affect a measurement.
     """
     digest = hashlib.sha256()
     for folder in ("benchmarks", "kernels", "sora_jax"):
@@ -57,7 +57,7 @@ def _sources_digest() -> str:
 
 
 def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
-    """The versions of those packages that are installed."""
+    """Returns the versions of those `packages` that are installed."""
     found = {}
     for name in packages:
         try:
@@ -68,7 +68,7 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 
 def record() -> dict[str, object]:
-    """What a file of results says of its making, as JSON values."""
+    """Returns the provenance to store in a results file, as JSON values."""
     return {
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "hardware": hardware(),

@@ -1,8 +1,8 @@
-"""Files that appear whole or not at all, and paths that are checked before long work begins.
+"""Atomic file writes, and path checks before long-running work begins.
 
-`replacing` is the one way to write, `write` its short form; `check_input` and `check_output` are
-for the flags of a command: what they refuse would otherwise be found out after minutes of loading
-and compiling.
+`replacing` is the only way to write a file, and `write` is its short form. `check_input` and
+`check_output` check the flags of a command: without them a bad path would surface only after
+minutes of loading and compiling.
 """
 
 import contextlib
@@ -16,11 +16,14 @@ from sora_jax.errors import UserError
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """A name to write to, beside `path`; it takes the place of `path` when all went well, and
-    nothing is left when not.
+    """Yields a temporary path beside `path`. It replaces `path` on success and is deleted on
+    failure.
 
-    The bytes are on the disk before the name is theirs, so that a power cut too leaves the old file
-    or the new one. Missing folders are made. Raises UserError where the file cannot be written.
+    The data is synced to disk before the rename, so that even a power cut leaves either the old
+    file or the new one. Missing folders are created.
+
+    Raises:
+        UserError: the file cannot be written.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -41,15 +44,19 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:
-    """Write a file whole or not at all, text as UTF-8; see `replacing`."""
+    """Writes a file atomically, text as UTF-8; see `replacing`."""
     with replacing(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def read_lines(path: str | os.PathLike, what: str) -> list[str]:
-    """The lines of a text file in UTF-8, with or without a byte-order mark; empty ones are skipped.
+    """Returns the non-empty lines of a UTF-8 text file, stripped. A byte-order mark is allowed.
 
-    what: what stands on a line, in one noun. Raises UserError for a file that is no text, or empty.
+    Args:
+        path: the file.
+        what: a noun for the content of a line, for error messages.
+    Raises:
+        UserError: the file is not text, or has only empty lines.
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -62,8 +69,12 @@ def read_lines(path: str | os.PathLike, what: str) -> list[str]:
 
 
 def check_input(flag: str, path: str | None, wanted: str) -> None:
-    """Raises UserError unless `path`, the value of --flag, is None or a file that can be read;
-    wanted: what to give instead.
+    """Raises UserError unless `path` is None or a readable file.
+
+    Args:
+        flag: name of the flag whose value is `path`.
+        path: the file, or None.
+        wanted: what to give instead, for the error message.
     """
     if path is None:
         return
@@ -76,9 +87,15 @@ def check_input(flag: str, path: str | None, wanted: str) -> None:
 
 
 def check_output(flag: str, path: str) -> Path:
-    """The folder `path`, the value of --flag: made if need be, and proven by a trial file.
+    """Creates the folder `path` if needed and verifies with a temporary file that it is writable.
 
-    Raises UserError.
+    Args:
+        flag: name of the flag whose value is `path`.
+        path: the folder.
+    Returns:
+        The folder.
+    Raises:
+        UserError: the folder cannot be created or written to.
     """
     folder = Path(path)
     try:

@@ -1,18 +1,18 @@
-"""What a function costs, read from its jaxpr without running it: floating-point operations, and
-memory kept for its gradient.
+"""Cost of a function, read from its jaxpr without running it: FLOPs, and bytes kept for the
+backward pass.
 
     dot_general        2 * batch * rows * columns * contracted                                   (1)
     convolution        2 * outputs * (kernel size / output features)                             (2)
     scan               length * body                                                             (3)
-    cond               the dearest branch                                                        (4)
-    a kernel           what it states (the `cost_estimate` of a `pallas_call`)                   (5)
+    cond               the most expensive branch                                                 (4)
+    a kernel           the cost it declares (the `cost_estimate` of a `pallas_call`)             (5)
 
-Only products count, as in every published model's FLOPs: elementwise work is left out.
-Recomputation under `jax.checkpoint` shows in the jaxpr of a gradient and is counted, so take a
-model's own FLOPs from the function without it. A `while_loop` has no known length and a kernel may
-state nothing: both raise, because a silent zero would be believed.
+Only products count, as in published FLOP counts; elementwise work is excluded. Recomputation under
+`jax.checkpoint` appears in the jaxpr of a gradient and is counted, so count a model's own FLOPs
+without it. A `while_loop` has no known length, and a kernel may declare no cost. Both raise,
+because a silent zero would go unnoticed.
 
-`stored_bytes` adds up what the forward pass keeps for the backward pass: an upper bound, since a
+`stored_bytes` sums what the forward pass keeps for the backward pass. It is an upper bound, since a
 compiler may recompute cheap parts.
 """
 
@@ -26,16 +26,19 @@ from sora_jax.compat import shard_map_axes
 
 
 def count_flops(function: Callable, *args, **kwargs) -> int:
-    """FLOPs of `function(*args)`; arguments may be `jax.ShapeDtypeStruct`s, nothing is computed.
+    """Returns the FLOPs of `function(*args, **kwargs)` without computing anything.
 
-    Raises NotImplementedError at a while loop with products inside, or at a kernel that states no
-    cost.
+    Args:
+        function: any traceable function.
+        *args: arrays or `jax.ShapeDtypeStruct`s.
+    Raises:
+        NotImplementedError: a while loop contains products, or a kernel declares no cost.
     """
     return jaxpr_flops(jax.make_jaxpr(function)(*args, **kwargs).jaxpr)
 
 
 def jaxpr_flops(jaxpr: Jaxpr) -> int:
-    """Equations (1) to (5), summed over the equations of a jaxpr and of the jaxprs inside them."""
+    """Returns equations (1) to (5), summed over the equations of a jaxpr and its inner jaxprs."""
     return sum(_equation_flops(equation) for equation in jaxpr.eqns)
 
 
@@ -63,14 +66,14 @@ def _equation_flops(equation) -> int:
         raise NotImplementedError(
             "a while loop with products inside has no known length: use jax.lax.scan"
         )
-    if name == "shard_map":
+    if name == "shard_map":  # the inner jaxpr is the work of one device
         return inner * prod(params["mesh"].shape[axis] for axis in shard_map_axes(params))
     return inner
 
 
 def _inner_jaxprs(params: dict) -> Iterator[Jaxpr]:
-    """The jaxprs among an equation's parameters: of a jit, a checkpoint, a custom derivative (its
-    forward part) and the like.
+    """Yields the jaxprs among an equation's parameters: the bodies of a jit, a checkpoint, a custom
+    derivative (its forward part) and so on.
     """
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
@@ -81,8 +84,8 @@ def _inner_jaxprs(params: dict) -> Iterator[Jaxpr]:
 
 
 def stored_bytes(function: Callable, params, *args) -> int:
-    """Bytes that `function(params, *args)` computes and keeps for its gradient by `params`,
-    arguments not counted.
+    """Returns the bytes that `function(params, *args)` computes and keeps for its gradient with
+    respect to `params`. The arguments themselves are not counted.
     """
 
     def residuals(params, *args):

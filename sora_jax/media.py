@@ -1,18 +1,19 @@
-"""Pictures and sound from files: videos and sound through PyAV, stills through Pillow.
+"""Reads video, audio and still images from files: video and audio through PyAV, stills through
+Pillow.
 
-`read_video` decodes a file; `fit_clip` makes a clip of any size, rate and length one of a format.
-`mp4.py` writes clips.
+`read_video` decodes a file. `fit_clip` converts a file of any size, rate and length to a clip of a
+given format. `mp4.py` writes clips.
 
-A file's time 0 is the moment its first frame appears; sound is laid on that clock by its own time
-stamps, so a sound track that starts late is late here too. What a codec adds is gone: the priming
-samples before the sound (1,024 for aac) and what fills its last block (aac has blocks of 1,024, so
-up to 64 ms at 16 kHz). Frame i is on screen for [times[i], times[i+1]). A clip in format f wants
-the world at its frames' midpoints t_j = (j + 1/2) / f (modality.py, eq. 1), so
+Time 0 of a file is the moment its first frame appears. Audio is placed on that clock by its own
+timestamps, so a sound track that starts late also starts late here. Codec padding is removed: the
+priming samples before the audio (1,024 for aac) and the fill of its last block (aac has blocks of
+1,024, so up to 64 ms at 16 kHz). Frame i is on screen during [times[i], times[i+1]). A clip in
+format f samples the world at its frames' midpoints t_j = (j + 1/2) / f (modality.py, eq. 1), so
 
     frame j of the clip = the frame on screen at t_j                                             (1)
 
-without blending two frames, which would show one ball twice. Sound is resampled by a polyphase
-filter with zero phase (scipy.signal.resample_poly): an onset stays where it is.
+Frames are not blended, because a blend of two would show one ball twice. Audio is resampled by a
+zero-phase polyphase filter (scipy.signal.resample_poly), which does not move onsets.
 """
 
 import dataclasses
@@ -28,22 +29,27 @@ from sora_jax.errors import UserError
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
 from sora_jax.mp4 import AAC_BLOCK, unreadable
 
-# time stamps in webm are whole milliseconds: only a larger step is a gap in the sound
+# Timestamps in webm are whole milliseconds, so only a larger step is a gap in the audio.
 GAP_SECONDS = 0.02
-SILENCE = 10 ** (-80 / 20)  # a sound track that never rises above -80 dBFS carries no sound
+SILENCE = 10 ** (-80 / 20)  # a sound track that never rises above -80 dBFS is silent
 
 
 class EndOfFile(UserError):
-    """The window that was asked for lies past the end of the file."""
+    """The requested window lies past the end of the file."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Media:
     """A decoded file, or a window of one.
 
-    frames: uint8 [F,H,W,3] RGB, upright and with square pixels. times: float64 [F], when each frame
-    appears, in seconds from the window's start. samples: float32 [S,channels] in [-1,1] from the
-    same moment, or None without a sound track. notes: what was odd about the file.
+    Attributes:
+        frames: uint8 [F, H, W, 3] RGB, upright and with square pixels.
+        times: float64 [F], the time at which each frame appears, in seconds from the window's
+            start.
+        samples: float32 [S, channels] in [-1, 1] from the same start; None without a sound track.
+        sample_rate: samples per second.
+        seconds: duration of the window.
+        notes: irregularities of the file.
     """
 
     frames: np.ndarray
@@ -52,20 +58,26 @@ class Media:
     sample_rate: int
     seconds: float
     notes: tuple[str, ...] = ()
-    # width and height in the file, where frames were reduced while decoding
+    # (width, height) in the file; `frames` may be smaller
     file_size: tuple[int, int] | None = None
 
 
 def read_video(
     path, start: float = 0.0, seconds: float | None = None, short_side: int | None = None
 ) -> Media:
-    """Decode a file, or its window of `seconds` from `start`.
+    """Decodes a file, or a window of it.
 
-    short_side: pictures whose shorter side is larger are reduced to it while decoding, so that a
-    long or large file fits in memory.
-
-    Raises: UserError for a file that is missing, damaged, cut short, or has no picture; EndOfFile
-    (one of them) if `start` is past its end.
+    Args:
+        path: the file.
+        start: start of the window in seconds. Default 0.
+        seconds: duration of the window. Default None: to the end of the file.
+        short_side: maximum length in pixels of the shorter side. Larger frames are downscaled while
+            decoding, so that a long or large file fits in memory. Default None: no limit.
+    Returns:
+        The decoded `Media`.
+    Raises:
+        UserError: the file is missing, damaged, cut short, or has no video.
+        EndOfFile: `start` is past the end of the file. A subclass of UserError.
     """
     notes = []
     try:
@@ -89,8 +101,8 @@ def read_video(
 
 
 def _square_pixel_size(frame, short_side) -> tuple[int, int]:
-    """(width, height) to decode a frame to: pixels made square, the shorter side at most
-    short_side.
+    """Returns the (width, height) to decode a frame to, with square pixels and the shorter side at
+    most `short_side`.
     """
     aspect = frame.sample_aspect_ratio if hasattr(frame, "sample_aspect_ratio") else None
     width, height = frame.width * float(aspect or 1), float(frame.height)
@@ -99,12 +111,15 @@ def _square_pixel_size(frame, short_side) -> tuple[int, int]:
 
 
 def _decode_frames(container, start, seconds, short_side, path):
-    """Frames, their times from `start`, the file's time 0 on its own clock, and where the window
-    ends (seconds from time 0).
+    """Decodes the frames of a window.
+
+    Returns:
+        The frames, their times from `start`, the file's time 0 on its own clock, and the end of the
+        window in seconds from time 0.
     """
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
-    # Not start_time: with frames that are decoded out of order it can be the wrong one, and the
+    # Not `stream.start_time`: it can be wrong where frames are decoded out of order. Decoding the
     # first frame is cheap.
     first = next(container.decode(stream), None)
     if first is None:
@@ -171,20 +186,22 @@ def _picture(frame, short_side) -> np.ndarray:
         width=width, height=height, format="rgb24", interpolation="AREA" if reduced else "BICUBIC"
     )
     picture = frame_rgb.to_ndarray()
-    # a telephone held upright writes its pictures lying down
+    # Phones store portrait video as landscape frames with a rotation flag.
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 
 def _decode_samples(container, zero, seconds):
-    """Float32 [S,channels] of the window [zero, zero + seconds) on the file's clock, and the sample
-    rate.
+    """Decodes the samples of the window [zero, zero + seconds) on the file's clock.
+
+    Returns:
+        Float32 [S, channels], and the sample rate.
     """
     stream = container.streams.audio[0]
     rate = stream.codec_context.sample_rate
-    # Decode from a little before: aac's first block after a seek is wrong. Never seek to the
-    # beginning: it would pass over the priming packet, whose time is negative, and the first block
-    # of sound would come back as silence.
+    # Decode from 0.5 s before: aac's first block after a seek is wrong. Never seek to the
+    # beginning: it would skip the priming packet, whose time is negative, and the first block of
+    # audio would decode as silence.
     if zero > 1.0:
         container.seek(
             round((zero - 0.5) / stream.time_base), stream=stream, backward=True, any_frame=False
@@ -211,13 +228,15 @@ def _decode_samples(container, zero, seconds):
 
 
 def read_sound(path) -> tuple[np.ndarray, int]:
-    """The sound of a file (wav, mp3, m4a, mp4 ...) as float32 [S,channels] and its sample rate,
-    from its own beginning.
+    """Reads the audio of a file (wav, mp3, m4a, mp4 ...) from its beginning.
 
-    A codec works in blocks and fills its last one up; the file states how long the sound really is,
-    and the filling is cut.
+    A codec works in blocks and pads its last one. The file states the true duration, and the
+    padding is cut.
 
-    Raises: UserError for a file that is missing, damaged or has no sound.
+    Returns:
+        Samples float32 [S, channels], and the sample rate.
+    Raises:
+        UserError: the file is missing, damaged or has no audio.
     """
     try:
         with av.open(str(path)) as container:
@@ -248,8 +267,14 @@ def read_sound(path) -> tuple[np.ndarray, int]:
 
 
 def fit_sound(samples: np.ndarray, rate: int, num_samples: int) -> tuple[np.ndarray, list[str]]:
-    """Sound [S,channels] or [S] at `rate` as float32 [num_samples], mono at 16 kHz, and what was
-    changed.
+    """Converts audio to mono at 16 kHz with a given number of samples.
+
+    Args:
+        samples: [S, channels] or [S].
+        rate: samples per second of `samples`.
+        num_samples: length of the result, reached by cutting or by padding with silence.
+    Returns:
+        Float32 [num_samples] in [-1, 1], and notes on the changes.
     """
     notes = []
     samples = np.asarray(samples, np.float32)
@@ -263,6 +288,7 @@ def fit_sound(samples: np.ndarray, rate: int, num_samples: int) -> tuple[np.ndar
         samples = scipy.signal.resample_poly(samples, SAMPLE_RATE // common, rate // common).astype(
             np.float32
         )
+    # Differences of up to 10 ms get no note.
     if len(samples) < num_samples - SAMPLE_RATE // 100:
         notes.append(
             f"sound padded from {len(samples) / SAMPLE_RATE:.2f} to "
@@ -277,12 +303,12 @@ def fit_sound(samples: np.ndarray, rate: int, num_samples: int) -> tuple[np.ndar
 
 
 def fit_clip(media: Media, format: ClipFormat) -> Clip:
-    """A file of any size, frame rate, length and channel count as a clip of `format`; the notes say
-    what was changed.
+    """Converts a file of any size, frame rate, length and channel count to a clip of `format`.
 
-    Frames are picked by equation (1), cut to the middle square and resized with an antialiasing
-    filter. A file that is too short holds its last frame, with silence. A file without a sound
-    track, or whose track never rises above -80 dBFS, has no samples.
+    Frames are chosen by equation (1), cropped to the central square and resized with an
+    antialiasing filter. If the file is too short, its last frame is held and its audio is padded
+    with silence. The clip has no samples if the file has no sound track, or one that never rises
+    above -80 dBFS. The clip's notes list the changes.
     """
     notes = list(media.notes)
     wanted = format.frame_times()
@@ -321,7 +347,7 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
 
 
 def _fit_square(picture: np.ndarray, size: int) -> np.ndarray:
-    """uint8 [H,W,3] -> uint8 [size,size,3]: the middle square, antialiased."""
+    """Resizes the central square of uint8 [H, W, 3] to uint8 [size, size, 3], antialiased."""
     height, width = picture.shape[:2]
     side = min(height, width)
     if height == width == size:
@@ -335,8 +361,12 @@ def _fit_square(picture: np.ndarray, size: int) -> np.ndarray:
 
 
 def read_image(path, size: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The middle square of a still as float32 [size,size,3] in [0,1], and notes on what was
-    changed. Raises UserError.
+    """Reads the central square of a still image.
+
+    Returns:
+        Float32 [size, size, 3] in [0, 1], and notes on the changes.
+    Raises:
+        UserError: the file is missing or not a readable image.
     """
     try:
         with Image.open(path) as image:

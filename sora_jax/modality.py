@@ -1,16 +1,16 @@
-"""What a modality is: its rates, its latent shape and its clock.
+"""Video and audio: their rates, latent shapes and common clock.
 
-Every module that needs to know when something happens asks this file, and the answer is always in
-seconds. With F frames at f frames/s, samples at 16 kHz, k frames to a video latent (4, but for
-PhyWorld's 1) and 640 samples to an audio latent:
+This file is the only source of the times of frames, samples and latents, all in seconds. With F
+frames at f frames/s, samples at 16 kHz, k frames per video latent (4 by default; 1 for PhyWorld)
+and 640 samples per audio latent:
 
     frame i      covers [i, i+1) / f,                 midpoint (i + 1/2) / f                     (1)
     latent 0     is frame 0 alone,                    midpoint 1 / (2f)                          (2)
     latent j > 0 covers frames kj-k+1 .. kj,          midpoint (kj + 1 - k/2) / f                (3)
     audio latent a covers [a, a+1) / 25 s,            midpoint (a + 1/2) / 25 s                  (4)
 
-A picture is taken at its frame's midpoint (1), so that sound and picture have no mean offset. Times
-are float64 NumPy, computed outside jit; models receive them as arrays.
+A frame shows the world at its midpoint (1), so audio and video have no mean offset. Times are
+float64 NumPy arrays, computed outside jit; models receive them as arrays.
 """
 
 import dataclasses
@@ -22,26 +22,30 @@ from sora_jax.registry import Registry
 SAMPLE_RATE = 16_000  # audio samples per second
 AUDIO_LATENT_RATE = 25  # audio latents per second
 SAMPLES_PER_LATENT = SAMPLE_RATE // AUDIO_LATENT_RATE  # 640
-# k: temporal compression of the video tokenizer, unless its configuration says another
+# k: default temporal compression of the video tokenizer
 FRAMES_PER_LATENT = 4
 PIXELS_PER_LATENT = 8  # spatial compression of the video tokenizer
 VIDEO_CHANNELS = 16  # channels of a video latent
-AUDIO_CHANNELS = 64  # numbers in an audio latent
+AUDIO_CHANNELS = 64  # channels of an audio latent
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipFormat:
-    """Size and rates of a clip: everything needed to allocate pixels, samples and latents.
+    """Size and rates of a clip: everything needed to allocate frames, samples and latents.
 
-    frames is 1 + a multiple of frames_per_latent, which is the tokenizer's; fps divides 16,000, so
-    that a frame holds a whole number of samples; size is the square's side in pixels.
+    Attributes:
+        frames: number of frames, 1 + a multiple of frames_per_latent. Default 17.
+        fps: frames per second. It divides 16,000, so that a frame spans a whole number of samples.
+            Default 8.
+        size: side of the square frames in pixels. Default 64.
+        frames_per_latent: k, the temporal compression of the video tokenizer. Default 4.
     """
 
     frames: int = 17
     fps: int = 8
     size: int = 64
-    # Not of the clip but of its latents: sets of clips, which are named by this class's repr, do
-    # not depend on it.
+    # Not in the repr: it concerns latents only, and the repr names sets of clips, which do not
+    # depend on it.
     frames_per_latent: int = dataclasses.field(default=FRAMES_PER_LATENT, repr=False)
 
     def __post_init__(self):
@@ -75,11 +79,11 @@ class ClipFormat:
         return -(-self.size // PIXELS_PER_LATENT)
 
     def frame_times(self) -> np.ndarray:
-        """Midpoints of the frames, float64 [F] in seconds: equation (1)."""
+        """Returns the midpoints of the frames, float64 [F] in seconds: equation (1)."""
         return (np.arange(self.frames) + 0.5) / self.fps
 
     def latent_times(self) -> dict[str, np.ndarray]:
-        """Midpoints of the latents per modality, float64 {"video": [T], "audio": [N]} in seconds:
+        """Returns the midpoints of the latents, float64 {"video": [T], "audio": [N]} in seconds:
         equations (2) to (4).
         """
         j, k = np.arange(self.video_latents), self.frames_per_latent
@@ -88,13 +92,14 @@ class ClipFormat:
         return {"video": video, "audio": audio}
 
     def to_dict(self) -> dict:
-        """For JSON."""
+        """Returns the fields as JSON values."""
         return dataclasses.asdict(self)
 
 
 FORMATS: Registry[ClipFormat] = Registry("format")
 FORMATS["nano"] = ClipFormat(17, 8, 64)
 FORMATS["S"] = ClipFormat(33, 16, 64)
-# PhyWorld gives three frames and asks for 29, so each has a latent of its own.
+# PhyWorld (Kang et al. 2024, arXiv:2411.02385) conditions on 3 frames and predicts 29, so each
+# frame has its own latent.
 FORMATS["phyworld"] = ClipFormat(32, 10, 64, 1)
 FORMATS["XL"] = ClipFormat(61, 16, 512)

@@ -1,8 +1,10 @@
-"""Clips as mp4 files: h264 and aac through PyAV, with what made them in the comment."""
+"""Clips as mp4 files: h264 and aac through PyAV, with the clip's provenance in the comment."""
 
 import json
+import os
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
@@ -13,13 +15,13 @@ from sora_jax.files import replacing
 if TYPE_CHECKING:
     from sora_jax.clip import Clip
 
-# the most that aac takes for mono at 16 kHz (6,144 bits in each block of 1,024 samples)
+# maximum of aac for mono at 16 kHz: 6,144 bits per block of 1,024 samples
 AAC_BITS_PER_SECOND = 96_000
-AAC_BLOCK = 1024  # samples that aac encodes at a time
+AAC_BLOCK = 1024  # samples per aac block
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:
-    """Frames of any shape, float in [0,1] or uint8, as uint8."""
+    """Converts frames of any shape, float in [0, 1] or uint8, to uint8."""
     frames = np.asarray(frames)
     if frames.dtype == np.uint8:
         return frames
@@ -28,19 +30,24 @@ def to_uint8(frames: np.ndarray) -> np.ndarray:
     )
 
 
-def write_mp4(path, clip: "Clip", metadata=None, crf=12) -> None:
-    """Write a clip as h264 + aac; the file appears whole under its name or not at all.
+def write_mp4(
+    path: str | os.PathLike,
+    clip: "Clip",
+    metadata: Mapping[str, Any] | None = None,
+    crf: int = 12,
+) -> None:
+    """Writes a clip as an mp4 file (h264 and aac), atomically.
 
     Args:
-      path: where; missing folders are made.
-      clip: odd sides are padded to even ones by repeating the last row or column (yuv420p needs
-        it). Without samples the file has no sound track.
-      metadata: strings (values that are not are written as JSON) saved as one JSON object in the
-        file's comment; `read_metadata` reads it.
-      crf: h264 quality, 0 (lossless) to 51. Small pictures need a low one: at 12 the halved colour
-        resolution of yuv420p, not h264, limits a 64-pixel clip (33 dB).
-
-    Raises: UserError for what is no clip, and where the file cannot be written.
+        path: the file; missing folders are created.
+        clip: the clip. Odd sides are padded to even ones by repeating the last row or column,
+            because yuv420p needs even sides. Without samples the file has no sound track.
+        metadata: a mapping, saved as one JSON object in the file's comment; `read_metadata` reads
+            it. Values that are not strings are written as JSON.
+        crf: h264 quality, 0 (lossless) to 51. Small frames need a low value: at 12 (default) the
+            halved colour resolution of yuv420p, not h264, limits a 64-pixel clip (33 dB).
+    Raises:
+        UserError: `clip` is not a clip, or the file cannot be written.
     """
     if not hasattr(clip, "fps"):
         raise UserError(f"clip is a {type(clip).__name__}; give a Clip(frames, samples, fps)")
@@ -64,8 +71,8 @@ def _encode(path, frames, samples, fps, comment, crf, sample_rate):
             container, "libx264", rate=fps, options={"crf": str(crf), "preset": "medium"}
         )
         video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
-        # Say which matrix made the yuv: players that guess take another one for large pictures.
-        # SMPTE 170M (BT.601), 16..235
+        # Declare the YUV matrix: players that guess assume another one for large frames.
+        # SMPTE 170M (BT.601), range 16..235
         video.codec_context.colorspace, video.codec_context.color_range = 6, 1
         sound = None
         if samples is not None:
@@ -95,7 +102,7 @@ def _encode(path, frames, samples, fps, comment, crf, sample_rate):
 
 
 def _stream(container, codec: str, **options):
-    """A new stream of a file. Raises UserError where this PyAV cannot encode it."""
+    """Adds a stream to a file. Raises UserError if this PyAV lacks the encoder."""
     try:
         return container.add_stream(codec, **options)
     except av.codec.codec.UnknownCodecError:
@@ -105,10 +112,11 @@ def _stream(container, codec: str, **options):
         ) from None
 
 
-def read_metadata(path) -> dict:
-    """What `write_mp4` was given as metadata; {} for a file that is not ours.
+def read_metadata(path: str | os.PathLike) -> dict:
+    """Returns the metadata that `write_mp4` saved; {} for a file of another program.
 
-    Raises UserError for one that cannot be read.
+    Raises:
+        UserError: the file cannot be read.
     """
     try:
         with av.open(str(path)) as container:
@@ -121,7 +129,7 @@ def read_metadata(path) -> dict:
 
 
 def unreadable(path, error) -> UserError:
-    """The error of a file that cannot be read, with the decoder's reason."""
+    """Returns the error for a file that cannot be read, with the decoder's reason."""
     reason = (
         "no such file"
         if isinstance(error, FileNotFoundError)

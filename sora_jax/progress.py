@@ -1,4 +1,6 @@
-"""How far the generation is, with an estimate of what is left that holds; seconds of each part."""
+"""Progress bars with a reliable estimate of the remaining time, and timings of the parts of a
+job.
+"""
 
 import contextlib
 import time
@@ -9,20 +11,19 @@ from tqdm import tqdm
 
 
 class Progress:
-    """A bar for each job of a command.
+    """Progress bars, one for each job of a command.
 
-    The first step of a command compiles its programs, which takes seconds to minutes and says
-    nothing about the steps that follow: it stands apart as "compiling ...", and the estimate is
-    made from the others.
+    The first step of a command compiles its programs. It takes seconds to minutes and predicts
+    nothing about later steps, so it is shown as "compiling ..." and excluded from the estimate.
     """
 
     def __init__(self, file: TextIO | None = None):
-        """file: where to draw; None is stderr."""
+        """file: the stream to draw on. Default None: stderr."""
         self._file, self._compiled = file, False
 
     @contextlib.contextmanager
     def job(self, label: str) -> Iterator[Callable[[int, int], None]]:
-        """Within, call what is given with (steps done, steps in all) after every step, as
+        """Yields a callback. Call it with (steps done, total steps) after every step, as
         `Pipeline.generate` does.
         """
         wait = label if self._compiled else f"{label}: compiling ..."
@@ -38,7 +39,7 @@ class Progress:
                 self._compiled = True
             else:
                 bar.update(done - bar.n)
-            if done == total:  # what follows the last step compiles once more
+            if done == total:  # decoding compiles another program
                 bar.set_description(f"{label}: decoding ...")
 
         try:
@@ -48,26 +49,26 @@ class Progress:
 
 
 class StepCount:
-    """Counts the steps of all windows of a job, for `report(done, total)`."""
+    """A counter of the steps in all windows of a job. It calls `report(done, total)`."""
 
     def __init__(self, report: Callable[[int, int], object] | None, total: int):
         self.report, self.total, self.done = report, total, 0
 
     def __call__(self, step: int, steps: int) -> None:
-        """One more step is done; its number within its window does not matter."""
+        """Counts one more step; its number within its window does not matter."""
         self.done += 1
         if self.report is not None:
             self.report(self.done, self.total)
 
 
 class Laps:
-    """Seconds of each part of a job, in `laps`."""
+    """A stopwatch: the seconds of each part of a job, in `laps`."""
 
     def __init__(self):
         self.laps: dict[str, float] = {}
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """The part `name` ends here; it began where the one before ended."""
+        """Ends the part `name`, which began at the end of the previous part."""
         now = time.perf_counter()
         self.laps[name], self._last = round(now - self._last, 4), now

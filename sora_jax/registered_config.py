@@ -1,5 +1,6 @@
-"""The configuration registered under a name, for `config_flags`, which reads files: it is given as
-`registered_config.py:NAME`, and `cli` writes that for --config=NAME.
+"""Config file that returns a registered configuration, for `config_flags`, which reads only files.
+
+`cli` replaces --config=NAME by `registered_config.py:NAME`.
 """
 
 from ml_collections import ConfigDict
@@ -8,5 +9,5 @@ from sora_jax.registry import CONFIGS
 
 
 def get_config(name: str) -> ConfigDict:
-    """Values of a registered configuration. Raises UserError for a name that is not registered."""
+    """Returns the values of a registered configuration. Raises UserError for an unknown name."""
     return ConfigDict(CONFIGS[name]())

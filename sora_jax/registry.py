@@ -1,4 +1,5 @@
-"""Registries: what a name of a flag or a configuration stands for, and what users add to them.
+"""Registries: they map names in flags and configurations to implementations, and users can add to
+them.
 
     @FAMILIES.register
     class Rain(Family):
@@ -8,8 +9,9 @@
     @CONFIGS.register
     def my_run(): ...
 
-A module that registers is loaded by `load_module`, which every command does for its --import. A
-spawned process has not seen it: it is given `user_modules()`, and loads them by `load_modules`.
+`load_module` imports a module that registers; every command calls it for its --import flags. A
+spawned process does not inherit registrations: it receives `user_modules()` and calls
+`load_modules`.
 """
 
 import importlib
@@ -32,14 +34,14 @@ _FILES: dict[str, str] = {}  # module name -> path, of files that `load_module` 
 
 
 class Registry(dict[str, T]):
-    """Values by name. An unknown name raises UserError with the nearest one.
+    """A dict of values by name. An unknown name raises UserError with the nearest known one.
 
     Args:
-        kind: what its values are, in one noun, for messages.
-        protocol: a `typing.Protocol` that values must have the members of; None for functions.
-        values: the first values.
-        fault: says in one line what is wrong with the members of a value and what to give instead;
-            None where nothing is.
+        kind: a noun for the values, for messages.
+        protocol: a `typing.Protocol` whose members the values must have; None for functions.
+        values: initial values.
+        fault: a check of a value's members. It returns one line with the problem and the remedy, or
+            None if there is no problem. Default: no check.
     """
 
     def __init__(
@@ -52,20 +54,22 @@ class Registry(dict[str, T]):
         super().__init__()
         _REGISTRIES.append(weakref.ref(self))
         self.kind, self.protocol, self.fault = kind, protocol, fault
-        # name -> the module that registered it, and what it registered there
+        # name -> (module that registered it, what identifies the definition there)
         self._sources: dict[str, tuple[str, Any]] = {}
         for value in values:
             self.register(value)
 
     def register(self, value: Any) -> Any:
-        """Adds a value under its `name`, a function under its own name; also a decorator.
+        """Adds a value under its `name`, or a function under its own name. Also a decorator.
 
-        A class is made an instance first, without arguments. A definition that is executed again,
-        as in a notebook, replaces the one before. Returns `value` as it was given.
+        A class is first instantiated without arguments. A definition that is executed again, as in
+        a notebook, replaces the earlier one.
 
+        Returns:
+            `value`, unchanged.
         Raises:
-            UserError: the name is taken, or a member of the protocol is missing, abstract or at
-                fault.
+            UserError: the name is missing or taken, a member of the protocol is missing or
+                abstract, or `fault` reports a problem.
         """
         home = sys._getframe(1).f_globals.get("__name__", "__main__")
         members = _members(self.protocol)
@@ -81,7 +85,8 @@ class Registry(dict[str, T]):
             )
         if self.fault and (fault := self.fault(made)):
             raise UserError(f"{self.kind} {name!r} of {home}: {fault}")
-        # of a class or a function; an instance has none, and is defined again in a notebook alone
+        # A class or function is identified by its qualified name. An instance has none and is
+        # identified by itself, except in a notebook, where its cell may be executed again.
         source = home, getattr(value, "__qualname__", None if home == "__main__" else value)
         if name in self and self._sources.get(name) != source:
             raise UserError(
@@ -93,20 +98,20 @@ class Registry(dict[str, T]):
         return value
 
     def home(self, name: str) -> str:
-        """The module that registered a name; "__main__" for a script or a notebook."""
+        """Returns the module that registered a name; "__main__" for a script or a notebook."""
         return self._sources.get(name, ("__main__",))[0]
 
     def __missing__(self, name: str) -> T:
         raise UserError(f"no {self.kind} {name!r}; {nearest(name, self)}")
 
 
-# name -> function that returns the nested values of a run or of a tokenizer's training, as
-# get_config() of a configuration file does
+# name -> function that returns the nested values of a training run or of a tokenizer's training,
+# like get_config() of a configuration file
 CONFIGS: Registry[Any] = Registry("configuration")
 
 
 def _members(protocol: type | None) -> list[str]:
-    """The members that a Protocol declares: annotations, methods and properties."""
+    """Returns the members that a Protocol declares: annotations, methods and properties."""
     if protocol is None:
         return []
     declared = [*inspect.get_annotations(protocol), *vars(protocol)]
@@ -117,7 +122,8 @@ def load_module(name: str) -> None:
     """Imports a module by its dotted name, or a file by its path ending in .py.
 
     Raises:
-        UserError: it cannot be found, or fails; the line and its own error are named.
+        UserError: the module is not found, or fails; the message gives the line and the original
+            error.
     """
     try:
         if name.endswith(".py"):
@@ -131,7 +137,7 @@ def load_module(name: str) -> None:
         own = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
         at = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
         said = " ".join(str(error).split())
-        if isinstance(error, SyntaxError):  # whose text names a part of the place
+        if isinstance(error, SyntaxError):  # its text contains part of the location
             said, at = error.msg, f" ({error.filename}, line {error.lineno})"
         raise UserError(
             f"{name} cannot be imported: {type(error).__name__}: {said}{at}; mend it, or give "
@@ -140,8 +146,10 @@ def load_module(name: str) -> None:
 
 
 def user_modules() -> list[str]:
-    """The modules outside this package that registered what is registered now, as `load_module`
-    takes them. A notebook's own cells are none of them: no other process can load those.
+    """Returns the modules outside this package that have registered something, in the form that
+    `load_module` takes.
+
+    Cells of a notebook are excluded: no other process can load them.
     """
     found = {}
     for registry in filter(None, (reference() for reference in _REGISTRIES)):
@@ -152,13 +160,13 @@ def user_modules() -> list[str]:
 
 
 def load_modules(names: Iterable[str]) -> None:
-    """`load_module` of each."""
+    """Calls `load_module` for each name."""
     for name in names:
         load_module(name)
 
 
 def _load_file(path: Path) -> None:
-    """Executes a file once, as a module whose name no other module has."""
+    """Executes a file once, as a module with a unique name."""
     path = path.resolve()
     name = f"{path.stem}_{zlib.crc32(str(path).encode()):08x}"
     if name in sys.modules:
@@ -174,6 +182,6 @@ def _load_file(path: Path) -> None:
 
 
 def forget_file(path: str | Path) -> None:
-    """Lets `load_module` execute a file again that it has loaded before."""
+    """Makes `load_module` execute a file again that it has already loaded."""
     for name in [name for name, file in _FILES.items() if file == str(Path(path).resolve())]:
         del _FILES[name], sys.modules[name]

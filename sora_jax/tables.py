@@ -1,25 +1,25 @@
-"""Tables of text."""
+"""Text tables for Markdown and for the terminal."""
 
 from collections.abc import Sequence
 
 from tabulate import tabulate
 
-WIDEST = 34  # characters of a name in a `section`
+WIDEST = 34  # characters of the name column of `section`
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns line up, with a newline at its end."""
+    """Returns a Markdown table with aligned columns and a trailing newline."""
     return tabulate(rows, header, tablefmt="github", disable_numparse=True) + "\n"
 
 
 def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table for the terminal, with two spaces between columns."""
+    """Returns a table for the terminal, with two spaces between columns."""
     text = tabulate(rows, header, tablefmt="plain", disable_numparse=True, preserve_whitespace=True)
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 def section(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
-    """A title, and under it rows of a name and figures, which stand on the right."""
+    """Returns a title and, below it, rows of a name and right-aligned figures."""
     lines = [("", *header)] if header else []
     rows = [("  " + name + " " * (WIDEST - len(name)), *figures) for name, *figures in rows]
     right = ("right",) * (len(rows[0]) - 1)
@@ -34,7 +34,7 @@ def section(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = (
 
 
 def number(value: float | None, unit: str = "share") -> str:
-    """A figure with the decimals that its unit deserves; "-" for None."""
+    """Formats a figure: one decimal for ms, px and dB, three for other units, "-" for None."""
     if value is None:
         return "-"
     return f"{value:.1f}" if unit in ("ms", "px", "dB") else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""Paths of parameters: a tree of arrays as a flat dict."""
+"""Parameter paths: a tree of arrays as a flat dict."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import jax
 
 
 def flatten(params: Any) -> dict[str, Any]:
-    """An nnx State, or nested dicts, as {"blocks/0/kernel": array}."""
+    """Flattens an nnx State, or nested dicts, to {"blocks/0/kernel": array}."""
     flat = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         keys = [_key(p) for p in path]
@@ -18,4 +18,5 @@ def _key(entry: Any) -> str | None:
     for name in ("key", "idx"):
         if hasattr(entry, name):
             return str(getattr(entry, name))
+    # nnx wraps each array in a variable, whose `value` is no part of the path
     return None if getattr(entry, "name", None) == "value" else str(getattr(entry, "name", entry))

@@ -1,12 +1,13 @@
-"""Weights on disk: one safetensors file that carries its own configuration and history.
+"""Weights on disk: a safetensors file that also holds its configuration and metadata.
 
-The header holds `kind` (which model it is), `config` (its dataclass as JSON), `metadata` (how it
-was made) and the fingerprint: the first 12 hex digits of the sha256 over the kind, the config as
+The header holds `kind` (the type of model), `config` (its dataclass as JSON), `metadata` (how it
+was trained) and the fingerprint: the first 12 hex digits of the sha256 over the kind, the config as
 JSON with sorted keys, and the sorted names, dtypes, shapes and bytes of the tensors. A name is the
-path of the parameter in the model, joined by "/". So one fingerprint is one function: fields
-without a tensor of their own (`output`, `window`) count too. It is checked on reading, so that a
-damaged file is refused. The metadata is left out of it: it tells where weights come from, not what
-they compute.
+path of the parameter in the model, joined by "/".
+
+One fingerprint identifies one function: it also covers config fields without a tensor of their own
+(`output`, `window`). It is verified on reading, so that a damaged file is rejected. It does not
+cover the metadata, which say where weights come from, not what they compute.
 """
 
 import dataclasses
@@ -41,15 +42,20 @@ KINDS = {
     "audio_tokenizer": "audio_tokenizer",
 }
 
-# What is stored, `nnx.state(module, STORED)`: parameters, and what is measured rather than trained
-# (latent statistics).
+# Filter of the stored variables, `nnx.state(module, STORED)`: parameters, and statistics of the
+# latents, which are measured rather than trained.
 STORED = nnx.Not(nnx.RngState)
 
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """What a file of weights holds: params is a nested dict of float32 arrays, keyed by the model's
-    own names as strings.
+    """Contents of a weights file.
+
+    Attributes:
+        params: a nested dict of float32 arrays, keyed by the model's own names as strings.
+        config: the model's dataclass as JSON values.
+        metadata: how the weights were made, as JSON values.
+        fingerprint: 12 hex digits; see the module's docstring.
     """
 
     params: dict[str, Any]
@@ -59,7 +65,7 @@ class Weights:
 
 
 def shipped(name: str) -> Path:
-    """The path of a file that comes with the package: video_tokenizer, audio_tokenizer or nano."""
+    """Returns the path of a shipped file: video_tokenizer, audio_tokenizer or nano."""
     return Path(str(importlib.resources.files("sora_jax") / "shipped" / f"{name}.safetensors"))
 
 
@@ -72,7 +78,9 @@ def _fingerprint(kind: str, config: Mapping[str, Any], arrays: Mapping[str, np.n
 
 
 def _stored_dtype(given, asked) -> Any:
-    """`asked` (None: as given) of floating arrays; bfloat16 becomes float32, which NumPy knows."""
+    """Returns the dtype to store: `asked` for floating arrays (None: unchanged). bfloat16 becomes
+    float32, because NumPy lacks it.
+    """
     if asked is not None and jnp.issubdtype(given, jnp.floating):
         return asked
     return np.float32 if given == jnp.bfloat16 else given
@@ -86,16 +94,18 @@ def save_weights(
     metadata: Mapping[str, Any],
     dtype=None,
 ) -> str:
-    """Write weights in one piece (a reader sees the old file or the new one) and return their
-    fingerprint.
+    """Writes weights atomically and returns their fingerprint.
 
     Args:
+        path: the .safetensors file.
         kind: "st_dit", "video_tokenizer" or "audio_tokenizer".
         params: `nnx.state(module, STORED)`, or nested dicts of arrays.
         config: the model's dataclass, or its dict.
         metadata: JSON values: seed, steps, hardware, commands, curve.
-        dtype: store floating parameters so (np.float16 for shipping); None keeps them. Reading
-          always gives float32.
+        dtype: dtype to store floating parameters in (np.float16 for shipping). Default None:
+            unchanged. Reading always gives float32.
+    Raises:
+        UserError: a parameter is not finite or overflows `dtype`, or the file cannot be written.
     """
     arrays = {}
     for name, leaf in flatten(params).items():
@@ -127,10 +137,10 @@ def save_weights(
 
 
 def load_weights(path: str | os.PathLike, kind: str) -> Weights:
-    """Read weights of one kind; floating parameters come back as float32.
+    """Reads weights of one kind; floating parameters are returned as float32.
 
     Raises:
-        UserError: no such file, not a file of ours, another kind, or damaged.
+        UserError: the file is missing, damaged, of another kind, or not from this project.
     """
     path = Path(path)
     if not path.is_file():
@@ -179,11 +189,14 @@ def load_weights(path: str | os.PathLike, kind: str) -> Weights:
 
 
 def fill(state: Any, params: Mapping[str, Any], where: str = "the weights") -> Any:
-    """`state` (an nnx State, concrete or abstract) with its arrays replaced by those of `params`,
-    matched by name and shape.
+    """Returns `state` with its arrays replaced by those of `params`, matched by name and shape.
 
+    Args:
+        state: an nnx State, concrete or abstract.
+        params: nested dicts of arrays.
+        where: name of the weights, for error messages.
     Raises:
-        UserError: a name or a shape that does not fit; the first differences are named.
+        UserError: names or shapes differ; the message lists the first differences.
     """
     given, wanted = flatten(params), flatten(state)
     missing, extra = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
@@ -211,12 +224,12 @@ def fill(state: Any, params: Mapping[str, Any], where: str = "the weights") -> A
 def build(
     model_class: type, config: Any, weights: Weights, where: str = "the weights"
 ) -> nnx.Module:
-    """The module `model_class(config, rngs=...)` holding `weights`; no random numbers are drawn for
-    it.
+    """Returns the module `model_class(config, rngs=...)` holding `weights`, without random
+    initialisation.
     """
     abstract = nnx.eval_shape(lambda: model_class(config, rngs=nnx.Rngs(0)))
     graphdef, params, rest = nnx.split(abstract, STORED, ...)
-    if jax.tree.leaves(rest):
+    if jax.tree.leaves(rest):  # variables that are not stored need concrete initial values
         rest = nnx.split(model_class(config, rngs=nnx.Rngs(0)), STORED, ...)[2]
     return nnx.merge(graphdef, fill(params, weights.params, where), rest)
 
@@ -235,15 +248,15 @@ def _load(
 
 
 def load_model(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
-    """The diffusion transformer in `path` (default: the shipped nano)."""
+    """Loads the diffusion transformer in `path` (default: the shipped nano)."""
     return _load("st_dit", path, STDiT, STDiTConfig)
 
 
 def load_video_tokenizer(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
-    """The video tokenizer in `path` (default: the shipped one)."""
+    """Loads the video tokenizer in `path` (default: the shipped one)."""
     return _load("video_tokenizer", path, VideoTokenizer, VideoTokenizerConfig)
 
 
 def load_audio_tokenizer(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
-    """The audio tokenizer in `path` (default: the shipped one)."""
+    """Loads the audio tokenizer in `path` (default: the shipped one)."""
     return _load("audio_tokenizer", path, AudioTokenizer, AudioTokenizerConfig)

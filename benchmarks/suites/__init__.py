@@ -1,10 +1,12 @@
-"""Suites: a module each, with `workloads(size)` -> list of `Workload`, the most telling first;
-sizes are "tiny" (tests), "cpu" and "gpu" (also for TPUs).
+"""Benchmark suites, one module each, with `workloads(size)` -> list of `Workload`.
+
+The most informative workloads come first. Sizes are "tiny" (for tests), "cpu" and "gpu" (also for
+TPUs).
 """
 
 import importlib
 
-# In the order in which --suite=all takes them.
+# In the order of --suite=all.
 SUITES = (
     "correctness",
     "temporal_attention",
@@ -18,5 +20,5 @@ SUITES = (
 
 
 def load(name: str):
-    """The module of a suite."""
+    """Returns the module of a suite."""
     return importlib.import_module(f"benchmarks.suites.{name}")

@@ -1,8 +1,8 @@
-"""Attention as libraries have it, over rows of tokens, and made drop-in equal to ours: normalised,
-rotated, laid out and back.
+"""Library implementations of attention, extended to drop-in replacements of our operations.
 
-`Layout` says how q, k, v [B, T, S, H, D] become rows [N, L, H, D]: the frames of each site, which
-moves everything in memory, or the sites of each frame, which moves nothing.
+A drop-in replacement also normalises, rotates and lays out its inputs, and lays the result back
+out. `Layout` turns q, k, v [B, T, S, H, D] into rows [N, L, H, D]: the frames of each site, which
+moves all data, or the sites of each frame, which moves none.
 """
 
 import dataclasses
@@ -20,8 +20,10 @@ from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """rows and back take arrays of JAX or tensors of PyTorch; angles is where the axis of D/2
-    stands against [B, T, S, H, D/2].
+    """Conversion between [B, T, S, H, D] and a library's rows [N, L, H, D].
+
+    `rows` and `back` accept jax arrays and PyTorch tensors. `angles` adds axes to angles so that
+    they broadcast against [B, T, S, H, D/2].
     """
 
     along: str  # "time" or "space"
@@ -42,13 +44,15 @@ class Layout:
 
 
 def swap(x):
-    """[B, T, S, H, D] <-> [B, S, T, H, D]."""
+    """Swaps time and sites: [B, T, S, H, D] <-> [B, S, T, H, D]."""
     return x.transpose(0, 2, 1, 3, 4) if isinstance(x, jax.Array) else x.permute(0, 2, 1, 3, 4)
 
 
 def ready(layout: Layout, inputs: dict) -> dict:
-    """What a core takes: q, k, v [N, L or L + A, H, D], normalised, rotated and laid out, shared
-    keys beside each row; mask or None.
+    """Returns the inputs of an attention core: q, k, v [N, L or L + A, H, D], and a mask if needed.
+
+    q and k are normalised, rotated and laid out as rows. Shared keys and values are appended to
+    each row.
     """
     q, k, v = (inputs[name] for name in "qkv")
     B, T, S, H, D = q.shape
@@ -68,7 +72,7 @@ def ready(layout: Layout, inputs: dict) -> dict:
 
 
 def _mask(layout: Layout, inputs: dict, np):
-    """bool [N, 1, T, T + A], or None where nothing is hidden or a causal flag says it all."""
+    """Returns bool [N, 1, T, T + A], or None if nothing is hidden or a causal flag suffices."""
     visible, shared = inputs.get("visible"), inputs.get("shared_k")
     if visible is None and not (layout.causal and shared is not None):
         return None
@@ -87,7 +91,7 @@ def _mask(layout: Layout, inputs: dict, np):
 
 
 def drop_in(layout: Layout, core: Callable) -> Callable[[dict], jax.Array]:
-    """A core as the whole operation."""
+    """Returns the whole operation built around an attention core."""
 
     def function(inputs):
         return layout.back(core(layout, ready(layout, inputs)), inputs["q"].shape)
@@ -96,7 +100,7 @@ def drop_in(layout: Layout, core: Callable) -> Callable[[dict], jax.Array]:
 
 
 def library(implementation: str) -> Callable:
-    """jax.nn.dot_product_attention, "xla" or "cudnn"."""
+    """Returns jax.nn.dot_product_attention as a core, with implementation "xla" or "cudnn"."""
 
     def core(layout, x):
         causal = layout.causal and "mask" not in x
@@ -124,9 +128,9 @@ def _cudnn(layout: Layout, dtype: str, head: int, name: str, form: Callable) -> 
 
 
 def forms(layout: Layout, dtype: str, head: int) -> dict[str, Callable[[], list[Form]]]:
-    """Every form that needs none of our kernels.
+    """Returns every form that uses none of our kernels.
 
-    Core-only ones start from rows of normalised and rotated q, k, v.
+    Core-only forms start from rows of normalised and rotated q, k, v.
     """
     cudnn = functools.partial(_cudnn, layout, dtype, head)
     whole = functools.partial(Form, function=drop_in(layout, library("cudnn")))
@@ -163,7 +167,7 @@ def _tokamax(layout: Layout) -> list[Form]:
 
 
 def torch_or_absent():
-    """The module torch, if it computes where JAX does."""
+    """Returns the module torch if it computes on JAX's platform; raises `Absent` otherwise."""
     if importlib.util.find_spec("torch") is None:
         raise Absent("not installed; pip install -e '.[parity]'")
     import torch  # may be absent

@@ -1,6 +1,7 @@
-"""Every kernel of ours on every named workload of its operation, forward and backward, against
-float32: a wrong result is an error of the command. The first thing to run on a device; the times
-are by the way.
+"""Checks every kernel of ours on every named workload, forward and backward, against float32.
+
+A wrong result is an error of the command. Run this suite first on a new device. Its timings are a
+by-product.
 """
 
 import dataclasses

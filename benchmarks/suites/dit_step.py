@@ -1,8 +1,8 @@
-"""The whole model: one evaluation, as a sampler makes them, and one training step with optimizer
-and average of the weights.
+"""The whole model: one evaluation, as in sampling, and one training step.
 
-FLOPs are the model's own products, without what `remat` recomputes, so that the percentage of the
-roofline is the model FLOPs utilisation where products bound it.
+The training step includes the optimizer and the average of the weights. FLOPs are the model's own
+products, without the recomputation of `remat`. Where products are the bound, the percentage of the
+roofline is therefore the model FLOPs utilisation.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ WORDS = 64  # of a prompt
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A model, its clips, and how many of them at once."""
+    """A model, the format of its clips, and the batch size."""
 
     model: STDiTConfig
     form: ClipFormat
@@ -69,7 +69,7 @@ def workloads(size: str) -> list[Workload]:
 
 
 def evaluation(name: str, case: Case) -> Workload:
-    """The model on noised latents, the weights read once a call."""
+    """One evaluation of the model on noised latents; the weights are read once per call."""
 
     def function(config):
         def evaluate(x):
@@ -92,8 +92,9 @@ def evaluation(name: str, case: Case) -> Workload:
 
 
 def training(name: str, case: Case) -> Workload:
-    """`sora_jax.training.step` with AdamW, clipping and the average of the weights; its loss is
-    compared.
+    """`sora_jax.training.step` with AdamW, clipping and the average of the weights.
+
+    The check compares the loss.
     """
 
     def function(config):
@@ -129,8 +130,9 @@ def _workload(name, case, direction, inputs, function, reference=None, carry=Non
     latents = case.batch * (
         case.form.video_latents * case.form.latent_size**2 * case.model.video_channels
     )
-    # Weights once, in training also their moments, average and gradients; latents in and out.
-    # Activations need not leave the chip.
+    # Evaluation reads the weights once. Training moves 9 arrays of their size: weights, two moments
+    # and average, each read and written, and the gradients. Latents go in and out. Activations need
+    # not leave the chip.
     arrays = 1 if direction == "forward" else 9
     least = Cost(
         4 * (arrays * sum(counted.parameters.values()) + 2 * latents),
@@ -156,7 +158,7 @@ def _workload(name, case, direction, inputs, function, reference=None, carry=Non
 
 @functools.cache
 def _counted(model: STDiTConfig, form: ClipFormat, batch: int) -> cost.Cost:
-    """Counting traces the model, which takes seconds for a large one."""
+    """Counts the model's cost. Cached, because counting traces the model, which takes seconds."""
     return cost.measure(model, form, batch, WORDS)
 
 
@@ -169,10 +171,10 @@ def _times(case: Case) -> dict[str, jax.Array]:
 
 
 def _parameters(config: STDiTConfig):
-    """New weights.
+    """Returns new weights.
 
-    Gates that begin at zero are small numbers here, or the exchange would be skipped by whoever can
-    prove it zero.
+    Gates are initialised to zero in the model. Here they are small numbers, so that the compiler
+    cannot prove a branch to be zero and skip it.
     """
 
     @jax.jit

@@ -1,4 +1,4 @@
-"""Our own kernels as forms, where the operation is written and the machine runs it."""
+"""Our kernels as forms, on machines that run them."""
 
 import contextlib
 import functools
@@ -12,15 +12,20 @@ from kernels import target
 from kernels.dispatch import select
 from kernels.errors import Unsupported
 
-# What a compiled program calls when one of our kernels is in it; the platform on which it does.
+# Implementation -> (its platform, part of the name of its custom call in a compiled program).
 CALLS = {"triton": ("gpu", "triton_kernel_call"), "pallas_tpu": ("tpu", "tpu_custom_call")}
 
 
 def ours(
     op: str, spec: Any, function: Callable[..., Any], **options
 ) -> dict[str, Callable[[], list[Form]]]:
-    """The implementations of an operation as forms: function(inputs, implementation=...) calls it
-    with that name. The reference is "xla"; `options` are further fields of our kernels' forms.
+    """Returns the implementations of an operation as forms, with the reference as "xla".
+
+    Args:
+        op: the operation's name.
+        spec: its static description; an implementation that does not support it is `Absent`.
+        function: function(inputs, implementation=...) calls the operation.
+        options: further fields of our kernels' forms.
     """
     forms = {
         impl: functools.partial(
@@ -54,9 +59,15 @@ def _kernel(op, impl, spec, function, options) -> list[Form]:
 def whole(
     how: str, make: Callable[[], Callable[[dict], Any]]
 ) -> dict[str, Callable[[], list[Form]]]:
-    """A program of many operations: "xla" with no kernel of ours, and as it comes on an
-    accelerator, which must then call one. `make` builds the function anew, since what JAX has
-    traced under one choice of kernels it would use again under another.
+    """Returns the forms of a program of many operations.
+
+    "xla" uses none of our kernels. The form of an accelerator uses the default kernels, and must
+    call one of ours.
+
+    Args:
+        how: description of the program.
+        make: builds the function. It is called for each form, because JAX would reuse the trace of
+            one function object under another choice of kernels.
     """
 
     def as_it_comes(impl):
@@ -73,5 +84,5 @@ def whole(
 
 
 def no_kernels() -> contextlib.AbstractContextManager:
-    """Operations choose as for a CPU, where no kernel of ours is chosen."""
+    """Context: operations are selected as on a CPU, without any kernel of ours."""
     return target.assume(target.CPU)

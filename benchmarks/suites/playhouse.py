@@ -1,9 +1,10 @@
-"""The world's clips: drawn (plain Python on one core), rendered and sounded (on the device), and
-all three, as training on the fly needs.
+"""Speed of the Playhouse world: drawing, rendering and sound synthesis of clips.
 
-`picture_and_sound` renders stored scenes: inputs are made ready outside of the clock; `all` draws
-them too. A row for every family at 64 px x 33 frames (PhyWorld 32), with one ball and with several:
-aims on 2 cores are 500 clips/s with one ball and 60 with several, rendered with sound.
+Drawing is plain Python on one core; rendering and synthesis run on the device. `all` does all
+three, as on-the-fly training needs. `picture_and_sound` renders stored scenes, with inputs prepared
+outside the timing. There is a row for every family at 64 px x 33 frames (PhyWorld: 32), with one
+ball and with several. The targets on 2 cores are 500 clips/s with one ball and 60 clips/s with
+several, rendered with audio.
 """
 
 import functools
@@ -19,8 +20,7 @@ from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.takes import render_batch
 
 S, PHYWORLD = FORMATS["S"], FORMATS["phyworld"]
-# Clips in a batch, their format, the family, and how many balls the scenes have (None: as they
-# come).
+# (clips in a batch, name, format, family, number of balls of the scenes; None: any number).
 SIZES = {
     "tiny": [(2, "tiny", ClipFormat(5, 8, 16), "room", None)],
     "cpu": [
@@ -51,7 +51,10 @@ def workloads(size: str) -> list[Workload]:
 
 
 def _takes(clips: int, family: str, balls: int | None, seed: int) -> list:
-    """The first scenes from a place of the training set on that have so many balls."""
+    """Returns scenes of the training set that have `balls` balls.
+
+    `seed` sets the place of the first.
+    """
     drawn = (draw("train", 100 * clips * seed + i, family=family) for i in itertools.count())
     return list(
         itertools.islice((take for take in drawn if balls in (None, len(take.scene.balls))), clips)
@@ -62,8 +65,8 @@ def _stages(
     clips: int, name: str, form: ClipFormat, family: str, balls: int | None
 ) -> list[Workload]:
     def stage(stage_name, inputs, function):
-        # As it is called: compiled once more as a whole, what stands still would be drawn again for
-        # every frame (`render.program`).
+        # Called as it is, not jitted as a whole: the compiler would then draw the static background
+        # again for every frame (`render.program`).
         forms = {"xla": always(Form(f"{stage_name} of Playhouse", function, backend="python"))}
         return Workload(
             f"{stage_name}_{name}_b{clips}",

@@ -1,6 +1,6 @@
-"""What lies between the products: gates, norms, modulation, activation, padding, rotation.
+"""Operations between matrix products: gates, norms, modulation, activation, padding, rotation.
 
-Bound by memory, so bytes are all that counts.
+They are bound by memory bandwidth, so only bytes count.
 """
 
 import functools
@@ -22,7 +22,7 @@ from kernels.spatial_attention.specs import Spec as RotationSpec
 # all three operations have this epsilon
 from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate
 
-# conv_prologue, gated_norm, norm and rotation; interleaved in this order.
+# Specs of conv_prologue, gated_norm, and norm with rotation; workloads interleave in this order.
 SIZES = {
     "tiny": (
         {"tiny": TINY_PROLOGUE},
@@ -36,7 +36,7 @@ SIZES = {
     ),
     "gpu": (prologues.SPECS, norms.SPECS, {"t16": RotationSpec(2 * 16, 1024, 16, 64)}),
 }
-FIRST = ("wan_480_full", "t16")  # what the others are measured by
+FIRST = ("wan_480_full", "t16")  # measured first
 
 
 def workloads(size: str) -> list[Workload]:
@@ -65,7 +65,7 @@ def prologue(name: str, spec: prologues.Spec) -> Workload:
 
 
 def gate(name: str, spec: norms.Spec) -> Workload:
-    """A gated residual, whose sum goes on, and the modulated norm of it."""
+    """A gated residual and the modulated norm of its sum."""
 
     def operation(x, implementation):
         return gated_norm(**x, implementation=implementation)
@@ -82,8 +82,9 @@ def gate(name: str, spec: norms.Spec) -> Workload:
 
 
 def rotation(name: str, spec: RotationSpec) -> Workload:
-    """qk-norm and rotation of packed q, k, v [N, S, 3, H, D], what one projection makes, as spatial
-    attention takes them: XLA's own.
+    """QK-norm and rotation of packed q, k, v [N, S, 3, H, D], the result of one projection.
+
+    Spatial attention takes its inputs in this form. XLA only; there is no kernel of ours.
     """
 
     def split_and_rotate(x):

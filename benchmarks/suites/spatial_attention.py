@@ -1,6 +1,6 @@
-"""Attention within each frame with qk-norm and rotation.
+"""Attention within each frame, with QK-norm and rotation.
 
-Rows are frames, so no array moves, and libraries are at their best.
+Rows are frames, so no array moves; this is the best case for libraries.
 """
 
 import functools
@@ -24,8 +24,9 @@ def workloads(size: str) -> list[Workload]:
 
 
 def workload(name: str, spec: Spec) -> Workload:
-    """The operation at one size, in all forms; sequences are frames of one clip, [1, N, S, H,
-    D].
+    """The operation at one size, in all forms.
+
+    Sequences are frames of one clip, [1, N, S, H, D].
     """
 
     def operation(x, implementation):

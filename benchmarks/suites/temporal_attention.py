@@ -1,6 +1,4 @@
-"""Attention along time with qk-norm and rotation: our kernels, XLA, and what libraries offer with
-all that makes them drop-in equal.
-"""
+"""Attention along time, with QK-norm and rotation: our kernels, XLA, and drop-in library forms."""
 
 import functools
 

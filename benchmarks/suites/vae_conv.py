@@ -1,8 +1,7 @@
-"""A residual layer of a causal video decoder: x + conv(pad(cache, silu(gain rms(x)))) with a 3 x 3
-x 3 kernel, and the cache it leaves.
+"""A residual layer of a causal video decoder: x + conv(pad(cache, silu(gain rms(x)))).
 
-The convolution is bound by products; norm, activation, concatenation, padding and changes of layout
-are the tax on it.
+The kernel is 3 x 3 x 3; the layer also returns the next cache. The convolution is bound by its
+products. Norm, activation, concatenation, padding and layout changes are overhead on top of it.
 """
 
 import dataclasses
@@ -40,8 +39,8 @@ def workload(name: str, spec: Spec) -> Workload:
     one = jnp.dtype(spec.dtype).itemsize
     frame, weights = spec.B * spec.H * spec.W * spec.C * one, 27 * spec.C**2 * one
     flops = 2 * 27 * spec.C * spec.B * spec.T * spec.H * spec.W * spec.C
-    # x, the cache and the kernel read, the result and the next cache written; backward two
-    # gradients more in, three out.
+    # Forward reads x, the cache and the kernel, and writes the result and the next cache. Backward
+    # reads two gradients more, and writes three.
     forward = Cost((2 * spec.T + 2 * spec.K) * frame + weights, flops)
     backward = Cost((3 * spec.T + 3 * spec.K) * frame + 2 * weights, 2 * flops)
     by_name = functools.partial(layer, padding=spec.P, conv=volume)
@@ -62,7 +61,7 @@ def workload(name: str, spec: Spec) -> Workload:
 
 
 def inputs(spec: Spec, seed: int) -> dict[str, jax.Array]:
-    """Those of `conv_prologue`, and a kernel [3, 3, 3, C, C] that keeps deviations."""
+    """Returns `conv_prologue`'s inputs and a kernel [3, 3, 3, C, C] that preserves the variance."""
     kernel = (
         jax.random.normal(jax.random.key(seed + 1000), (3, 3, 3, spec.C, spec.C))
         * (27 * spec.C) ** -0.5
@@ -71,7 +70,7 @@ def inputs(spec: Spec, seed: int) -> dict[str, jax.Array]:
 
 
 def layer(x: dict, implementation: str, padding: int, conv) -> tuple[jax.Array, jax.Array]:
-    """Results: the layer's, and the cache for what follows."""
+    """Returns the layer's result, and the cache for the next piece."""
     past, cache = conv_prologue(
         x["x"], x["gain"], x["cache"], padding=padding, implementation=implementation
     )
@@ -79,14 +78,14 @@ def layer(x: dict, implementation: str, padding: int, conv) -> tuple[jax.Array, 
 
 
 def volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[B, T + 2, H + 2, W + 2, C] -> [B, T, H, W, C] as one 3-D convolution."""
+    """[B, T + 2, H + 2, W + 2, C] -> [B, T, H, W, C] as one 3-D convolution without padding."""
     return jax.lax.conv_general_dilated(
         past, kernel, (1, 1, 1), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
     )
 
 
 def padding_volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The same of [B, T + 2, H, W, C]: the convolution pads."""
+    """[B, T + 2, H, W, C] -> [B, T, H, W, C] as one 3-D convolution that pads."""
     padding = ((0, 0), (1, 1), (1, 1))
     return jax.lax.conv_general_dilated(
         past, kernel, (1, 1, 1), padding, dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
@@ -94,8 +93,9 @@ def padding_volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def folded(past: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The same again with time folded into channels, as a 2-D convolution, which XLA lays out as
-    NHWC by itself.
+    """[B, T + 2, H, W, C] -> [B, T, H, W, C] as a 2-D convolution, with time folded into channels.
+
+    XLA lays 2-D convolutions out as NHWC by default.
     """
     B, T, H, W, C = past.shape
     taps = jnp.concatenate([past[:, i : i + T - 2] for i in range(3)], -1).reshape(-1, H, W, 3 * C)
@@ -107,7 +107,7 @@ def folded(past: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def unpadded(conv: Callable) -> Callable[[dict], tuple[jax.Array, jax.Array]]:
-    """The layer by XLA, with a convolution that takes an unpadded past."""
+    """Returns the layer by XLA, with a convolution that takes an unpadded past."""
     return functools.partial(layer, implementation="xla", padding=0, conv=conv)
 
 

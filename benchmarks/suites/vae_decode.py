@@ -1,5 +1,6 @@
-"""Decoding a clip's latents into frames with the video tokenizer, weights at their first values,
-which cost the same as any.
+"""Decoding a clip's latents into frames with the video tokenizer.
+
+The weights are at initialisation, which does not affect the speed.
 """
 
 import functools
@@ -16,7 +17,7 @@ from sora_jax.flops import count_flops
 from sora_jax.modality import PIXELS_PER_LATENT, VIDEO_CHANNELS
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 
-# Clips, latent frames, rows and columns of latents.
+# (clips, latent frames, rows of latents, columns of latents).
 SIZES = {
     "tiny": [(1, 2, 2, 2)],
     "cpu": [(8, 5, 8, 8)],
@@ -42,7 +43,7 @@ def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> 
         return nnx.merge(graphdef, x["state"]).decode(x["latents"])
 
     def new_decode():
-        return functools.partial(decode)  # another function, which JAX traces anew
+        return functools.partial(decode)  # a new function object, for a new trace
 
     def without_kernels(x):
         with no_kernels():
@@ -59,7 +60,7 @@ def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> 
     frames = 1 + config.frames_per_latent * (T - 1)
     numbers = latents.size + B * frames * rows * columns * PIXELS_PER_LATENT**2 * 3
     numbers += sum(x.size for x in jax.tree.leaves(abstract))
-    with no_kernels():  # which do not state their products
+    with no_kernels():  # kernel calls hide their FLOPs
         flops = count_flops(decode, {"state": abstract, "latents": latents})
     forms = whole("decode in float32", new_decode)
     if device.platform() == "gpu":

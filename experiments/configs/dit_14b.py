@@ -1,4 +1,4 @@
-"""14B at 61 frames of 512 px, for a pod of 512 TPUs (experiments.compile_only); not trained yet."""
+"""14B at 61 frames of 512 px, for a pod of 512 TPUs. Untrained; for experiments.compile_only."""
 
 import dataclasses
 

@@ -1,11 +1,11 @@
-"""S on one set of PhyWorld alone, for one GPU: 64 px, own 1 x 8 x 8 tokenizer, 20,000 steps of 256
-clips, rectified flow that predicts x.
+"""S on one set of PhyWorld, for one GPU: 20,000 steps of 256 clips at 64 px.
 
-The paper's S has 22.5M parameters, 128 px, the VAE of an image model and 100,000 steps of DDPM.
-Three frames are given, as there; there is no text and no sound, so those parts of the network are
-as small as they come: 25.5M parameters. Not trained yet: a step is 18.7 TFLOP
-(`experiments.describe`), so at a fifth of an H200's peak half an hour, by estimate.
-`experiments.phyworld` does all that this needs, in one command.
+It uses a 1 x 8 x 8 tokenizer of its own, and rectified flow with x-prediction. The S of the paper
+(Kang et al. 2024, arXiv:2411.02385) has 22.5M parameters, 128 px, the VAE of an image model and
+100,000 steps of DDPM. As in the paper, three frames are given. There is no text and no audio, so
+those parts of the network are as small as possible: 25.5M parameters. Untrained. A step is 18.7
+TFLOP (`experiments.describe`), so training takes an estimated half hour at a fifth of an H200's
+peak. `experiments.phyworld` runs all steps in one command.
 """
 
 import dataclasses
@@ -39,8 +39,8 @@ def get_config() -> ConfigDict:
     )
     form = FORMATS["phyworld"]
     tokens = form.video_latents * (form.latent_size // model.patch) ** 2
-    # One clip in twenty has nothing given, so that the unconditional row of the scoreboard is of
-    # something the model knows.
+    # One clip in twenty has no given frames, so that the scoreboard's unconditional row measures a
+    # task that the model was trained on.
     tasks = TaskMixture(
         text=0.05,
         first_frame=0.95,

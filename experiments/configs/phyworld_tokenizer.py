@@ -1,5 +1,6 @@
-"""The video tokenizer of PhyWorld's balls, 1 x 8 x 8: every frame has a latent of its own, so that
-three frames can be given.
+"""The video tokenizer of PhyWorld's balls, 1 x 8 x 8.
+
+Every frame has its own latent, so that three frames can be given.
 """
 
 import dataclasses
@@ -10,7 +11,7 @@ from sora_jax.tokenizers.video import VideoTokenizerConfig
 
 
 def get_config() -> ConfigDict:
-    # The pictures are simple and every frame is coded: half of the shipped tokenizer's width.
+    # Half of the shipped tokenizer's width: the images are simple, and every frame is encoded.
     tokenizer = VideoTokenizerConfig(
         fine_width=64, coarse_width=96, noise=0.02, motion_weight=20.0, frames_per_latent=1
     )

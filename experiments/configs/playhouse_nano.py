@@ -1,7 +1,7 @@
-"""nano on Playhouse, for two CPU cores; the shipped model is two runs of it, one after the other
-(sora_jax/shipped/README.md).
+"""nano on Playhouse, for two CPU cores.
 
-Every key can be overridden: --config.train.steps=200.
+The shipped model is two runs of it, one after the other (sora_jax/shipped/README.md). Every key can
+be overridden: --config.train.steps=200.
 """
 
 import dataclasses
@@ -22,14 +22,14 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "model": dataclasses.asdict(model),
-            # shift 2: what a clip shows is decided at high noise, and a short run should spend
-            # itself there.
+            # shift 2: a clip's content is decided at high noise, and a short run should
+            # concentrate there.
             "flow": dataclasses.asdict(
                 FlowConfig(output=model.output, timesteps=TimestepConfig(shift=2.0))
             ),
-            # path: latents of experiments.precompute. Empty: `clips` of Playhouse, their latents
-            # computed once into WORKDIR/data. With source="video_folder", path may also be a folder
-            # of videos, or a set of experiments.build_data.
+            # path: latents of experiments.precompute. If empty, the latents of `clips` Playhouse
+            # clips are computed once into WORKDIR/data. With source="video_folder", path may also
+            # be a folder of videos, or a set of experiments.build_data.
             "data": {
                 "source": "playhouse",
                 "path": "",
@@ -44,7 +44,7 @@ def get_config() -> ConfigDict:
             "mesh": dataclasses.asdict(MeshConfig()),
             # --config.profile.start=50: a window of the profiler
             "profile": dataclasses.asdict(ProfileConfig()),
-            # --config.sample.every=500: clips on the way
+            # --config.sample.every=500: clips sampled during training
             "sample": dataclasses.asdict(SampleConfig()),
         }
     )

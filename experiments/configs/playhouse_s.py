@@ -1,6 +1,6 @@
-"""S on Playhouse at 33 frames and 16 fps: for one GPU.
+"""S on Playhouse at 33 frames and 16 fps, for one GPU.
 
-Latents come from experiments.precompute --format=S.
+The latents come from experiments.precompute --format=S.
 """
 
 import dataclasses

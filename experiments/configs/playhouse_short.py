@@ -1,7 +1,7 @@
-"""7.9M parameters on Playhouse, for some minutes of one GPU: `benchmarks.short_run --stage=train`.
+"""7.9M parameters on Playhouse, for a few minutes of one GPU: `benchmarks.short_run --stage=train`.
 
-The averaged weights take 15.0 MiB in float16. By estimate a step of 256 clips takes 18 ms on an
-H100; not measured. `train.steps` is what the time allows, whatever stands here.
+The averaged weights take 15.0 MiB in float16. A step of 256 clips takes an estimated 18 ms on an
+H100; not measured. `short_run` ignores `train.steps` and trains until its time is over.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from sora_jax.training.optim import OptimConfig
 
 
 def get_config() -> ConfigDict:
-    # unroll=1: on a GPU nothing is gained by unrolling, and compilation takes longer.
+    # unroll=1: on a GPU unrolling gains nothing and compiles longer.
     sizes = {"depth": 4, "width": 256, "heads": 8, "mlp_ratio": 2.5, "unroll": 1}
     model = dataclasses.replace(PRESETS["nano"], **sizes)
     optim = OptimConfig(lr=5e-3, muon=True, muon_stacked=True, warmup=200, ema=0.998)

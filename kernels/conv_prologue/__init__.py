@@ -1,6 +1,4 @@
-"""What stands before a causal convolution, in one pass: norm, SiLU, past frames, zero padding:
-`conv_prologue`.
-"""
+"""`conv_prologue`: norm, SiLU, cached frames and padding of a causal convolution, in one pass."""
 
 from kernels.conv_prologue.api import conv_prologue
 

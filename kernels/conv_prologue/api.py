@@ -1,6 +1,6 @@
-"""The public function: which implementation runs, its derivative, its batching and its sharding.
+"""The public function `conv_prologue`: its implementations, derivative, batching and sharding.
 
-Skip to `conv_prologue`; what it computes is in `reference.py`.
+`reference.py` specifies what it computes.
 """
 
 import functools
@@ -13,8 +13,8 @@ from kernels.batching import fold_vmap
 from kernels.conv_prologue.specs import Spec
 from kernels.dispatch import Implementation, select
 
-# Best first. "xla" is the reference, differentiated by JAX; every other has `check`, `forward` and
-# `backward`.
+# In order of preference. "xla" is the reference, differentiated by JAX. The others have `check`,
+# `forward` and `backward`.
 IMPLEMENTATIONS = {
     "triton": Implementation("kernels.conv_prologue.triton", "gpu"),
     "pallas_tpu": Implementation("kernels.conv_prologue.pallas_tpu", "tpu"),
@@ -31,28 +31,36 @@ def conv_prologue(
     implementation: str | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """RMS norm, gain and SiLU of x, behind the frames that a causal convolution still needs, with
-    zeros around: its whole input.
+    """Prepares the whole input of a causal convolution: norm, SiLU, cached frames and zero padding.
 
-    x                [..., T, H, W, C] frames, channels last
-    gain             [C] of the RMS norm over channels (epsilon 1e-6); used in float32
-    cache            [..., K, H, W, C] of x's dtype: what this function made of the K frames before,
-                     normalised and activated; zeros before the first. For a convolution over k
-                     frames K = k - 1, at least 1
-    padding          P rows and columns of zeros on every side of every frame. A convolution that
-                     pads by itself needs none
-    implementation   "triton", "pallas_tpu" or "xla"; default the first for this platform that can.
-                     One that is named never falls back
-    sharding         how x lies on a mesh. The kernel then runs in a `shard_map` island: the batch
-                     may be sharded, H and W too where padding is 0, T and C not. The cache is split
-                     alike, the gain is on every device
+    Applies RMS norm, gain and SiLU to x, puts the cached frames before it and pads every frame with
+    zeros. Source: RMS norm Zhang & Sennrich 2019 (arXiv:1910.07467); the cached causal convolution
+    as in Wan's video autoencoder (Wan et al. 2025, arXiv:2503.20314).
 
-    Returns (past [..., K + T, H + 2 P, W + 2 P, C], cache [..., K, H, W, C]) of x's dtype: the
-    convolution's input, which needs no padding along time, and the cache for the next piece. Raises
-    ValueError for shapes that do not fit together, or an unknown implementation;
-    `kernels.errors.Unsupported`, a NotImplementedError, for what the implementation cannot do, with
-    what it can. A kernel can be differentiated once, in reverse. Source: RMS norm Zhang & Sennrich
-    2019; the cached causal convolution as in Wan's video autoencoder (Wan et al. 2025).
+    Args:
+        x: [..., T, H, W, C] frames, channels last.
+        gain: [C] of the RMS norm over channels (epsilon 1e-6); used in float32.
+        cache: [..., K, H, W, C] of x's dtype: this function's normalised and activated output for
+            the K frames before x. Zeros before the first frame. K is at least 1; a convolution over
+            k frames needs K = k - 1.
+        padding: P, rows and columns of zeros on every side of every frame. Default 0, for a
+            convolution that pads by itself.
+        implementation: "triton", "pallas_tpu" or "xla". Default: the first that this platform
+            supports. A named implementation never falls back.
+        sharding: the sharding of x on a mesh; default None. The kernel runs in a `shard_map`
+            island. The batch may be sharded, and H and W if padding is 0; T and C may not. The
+            cache is sharded as x, the gain is replicated.
+
+    Returns:
+        (past [..., K + T, H + 2 P, W + 2 P, C], cache [..., K, H, W, C]), both of x's dtype. past
+        is the convolution's input and needs no padding along time. cache is the argument for the
+        next piece of the video. A kernel can be differentiated once, in reverse mode.
+
+    Raises:
+        ValueError: shapes or dtypes do not match, an axis is sharded that may not be, or the
+            implementation is unknown.
+        kernels.errors.Unsupported: the implementation does not support the call; the message says
+            what it supports. A subclass of NotImplementedError.
     """
     _check_shapes(x, gain, cache, padding)
     run = functools.partial(_run, padding=padding, implementation=implementation)
@@ -73,7 +81,7 @@ def conv_prologue(
             f"conv_prologue: {fixed} must not be sharded, but the sharding is {sharding.spec}"
         )
     of_x = jax.P(*batch, None, rows, columns, None)
-    # check_vma: kernel calls do not say over which axes their results vary.
+    # check_vma is off: kernel calls do not declare the mesh axes over which their results vary.
     island = jax.shard_map(
         run,
         mesh=sharding.mesh,
@@ -105,7 +113,7 @@ def _check_shapes(x, gain, cache, padding) -> None:
 
 
 def _run(x, gain, cache, *, padding, implementation):
-    """On one device: leading axes folded into B, an implementation chosen, its results unfolded."""
+    """Runs on one device: folds leading axes into B, calls an implementation and unfolds."""
     batch = x.shape[:-4]
     x, cache = x.reshape(-1, *x.shape[-4:]), cache.reshape(-1, *cache.shape[-4:])
     name, module = select(
@@ -126,9 +134,9 @@ def _spec(x, cache, padding):
 
 @functools.cache
 def _kernel(name, module, padding, key):
-    """An implementation's kernels as one function that can be differentiated and mapped.
+    """Returns an implementation's kernels as one function that supports differentiation and vmap.
 
-    key: of the settings under which the function will be traced.
+    `key` is `settings.key()`: it makes the cache depend on the settings that a trace depends on.
     """
 
     def forward(x, gain, cache):

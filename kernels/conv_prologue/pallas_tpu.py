@@ -1,30 +1,31 @@
-"""The prologue of a causal convolution on TPUs: forward and backward, each one pass over what must
-be moved.
+"""The prologue of a causal convolution on TPUs, forward and backward, each in one pass over memory.
 
-The equations are those of `reference.py`. A program makes ROWS rows of one frame of `past`; the
-programs of a frame follow one another, and the frames of a batch element too, the cache's first.
-Padding moves every row down by P, so the last P rows of a block belong to the next one: they wait
-in scratch memory, and nothing is read twice. There are as many more programs as the padding fills.
+The equations are those of `reference.py`. One program writes ROWS rows of one frame of `past`. The
+programs of a frame run in order, and so do the frames of a batch element, those of the cache first.
+Padding moves every row down by P, so the last P rows of a block belong to the next block. They wait
+in scratch memory, and nothing is read twice. Each frame has as many more programs as the padding
+fills.
 
-Backward, a block of rows of x meets the rows of past that lie P further down: the programs work one
-block behind what they read, the rest of which waits. With s = sigmoid(u), and x read again instead
-of anything kept,
+Backward, a block of rows of x needs rows of the gradient of past that are P further down. The
+programs therefore write one block behind the one that they read, and the rest of that block waits
+in scratch memory. With s = sigmoid(u), and x read again so that nothing is saved by the forward
+pass,
 
     du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                     (1)
     dx = r (w - n mean_c(w n))                                                                   (2)
 
-dg is summed in order in one block of the result: no atomics, so every result is the same in every
-run.
+dg is summed in order in one block of the result. No atomics are used, so the results are
+deterministic.
 
-XLA keeps frames of other widths than multiples of 128 channels with their columns in the lanes,
-where it can pad them less, and copies them for a kernel: a convolution, the prologue and a
-convolution of 96 channels moved 49.4X so and 44.1X without the kernel, of 384 channels 34.4X and
-68.4X (X the bytes of x; compiled for v6e, `cost_analysis`, not run). So other widths are left to
-XLA.
+The kernel supports multiples of 128 channels only. For other numbers of channels XLA puts the
+columns of a frame in the lanes, where they need less padding, and copies the frame for a kernel. A
+convolution, the prologue and a convolution of 96 channels moved 49.4X with the kernel and 44.1X
+without it; of 384 channels 34.4X and 68.4X. (X is the bytes of x; compiled for v6e,
+`cost_analysis`, not run.) XLA therefore handles the other numbers of channels.
 
-A block whose place does not change is not moved again. So blocks of x rest on their first while
-frames of the cache pass, those of the cache on their last afterwards, and those of the next cache
-on their first until their frames come.
+The pipeline does not move a block again if its index stays the same. Blocks of x therefore stay at
+the first index while frames of the cache pass, blocks of the cache stay at the last index
+afterwards, and blocks of the next cache stay at the first index until their frames come.
 """
 
 import dataclasses
@@ -41,8 +42,8 @@ from kernels.conv_prologue.reference import EPSILON
 from kernels.conv_prologue.specs import Spec
 from kernels.errors import Unsupported
 
-# bytes of fast memory that a program may take; the least that a core of these generations has is 64
-# MiB
+# Bytes of fast memory (VMEM) that a program may use. Cores of the supported generations have 64 MiB
+# or more.
 MEMORY = 60 * 2**20
 LANES = 128
 
@@ -53,7 +54,7 @@ def _up(n: int, multiple: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
-    """How the work is parted: `rows` of a frame in a program.
+    """The division of the work into programs: each handles `rows` rows of a frame.
 
     All other sizes are those of the spec.
     """
@@ -73,28 +74,29 @@ class Tiling:
 
     @property
     def late(self) -> int:
-        """How many blocks the backward pass lies behind what it reads of past's gradient."""
+        """Blocks by which the backward pass's writes lag behind its reads of past's gradient."""
         return 1 if self.spec.P else 0
 
     @property
     def ragged(self) -> bool:
-        """Does the last block of x hang over the edge of its frame?"""
+        """Whether the last block of x extends beyond its frame."""
         return self.spec.H % self.rows > 0
 
     def shape(self, frames: int, padding: int = 0) -> tuple[int, ...]:
-        """Of that many frames, each padded on all sides."""
+        """Shape of an array of `frames` frames, each padded on all sides by `padding`."""
         spec = self.spec
         return spec.B, frames, spec.H + 2 * padding, spec.W + 2 * padding, spec.C
 
     @property
     def memory(self) -> int:
-        """Bytes of fast memory: six blocks, twice each while the next is moved, one that waits, and
-        float32 copies of a row.
+        """Bytes of fast memory of a program.
+
+        Counts six double-buffered blocks, one that waits, and float32 copies of a row.
         """
         row = _up(self.spec.W + 2 * self.spec.P, 16) * _up(self.spec.C, LANES)
         return row * (13 * self.rows * jnp.dtype(self.spec.dtype).itemsize + 12 * 4)
 
-    # Places of blocks, of program (batch, frame, block i).
+    # Block indices of each array, for program (batch b, frame f, block i).
 
     def of_x(self, b, f, i):
         return (
@@ -128,7 +130,7 @@ class Tiling:
         return b, f, jnp.minimum(i, self.padded_blocks - 1), 0, 0
 
     def frame_block(self, place, late: int = 0) -> pl.BlockSpec:
-        """A block of a frame as wide as x, `late` programs behind."""
+        """BlockSpec of a block as wide as x, `late` programs behind."""
         spec = self.spec
         return pl.BlockSpec(
             (1, 1, self.rows, spec.W, spec.C), lambda b, f, i: place(b, f, i - late)
@@ -143,15 +145,13 @@ class Tiling:
 
 
 def _normalised(x):
-    """Equation (1) of the reference for float32 [W, C]: n and r."""
+    """Returns n and r of the reference's equation (1) for float32 [W, C]."""
     r = lax.rsqrt(jnp.mean(x * x, axis=-1, keepdims=True) + EPSILON)
     return x * r, r
 
 
 def _over_rows(first: int, end: int, body) -> None:
-    """body(row) for each row of a block: as long as one row takes, so that a program stays
-    short.
-    """
+    """Runs body(row) for each row of a block in a loop; unrolled, the program would be too long."""
     lax.fori_loop(first, end, lambda r, _: body(r), None)
 
 
@@ -167,7 +167,7 @@ def _forward_kernel(tl: Tiling, x_ref, gain_ref, cache_ref, past_ref, next_ref, 
         past_ref[0, 0, :P] = waiting_ref[...]
 
     def put(r, y):
-        """Row r of the block, [W, C], to where it belongs."""
+        """Writes row r of the block, [W, C], to past and to the next cache."""
         if tl.ragged or P:
             y = jnp.where(i * tl.rows + r < spec.H, y.astype(jnp.float32), 0.0)
 
@@ -178,7 +178,7 @@ def _forward_kernel(tl: Tiling, x_ref, gain_ref, cache_ref, past_ref, next_ref, 
         if not P:
             past_ref[0, 0, r] = y.astype(past_ref.dtype)
             return
-        # Shifted along sublanes as float32: a row of 16 bits shares a sublane with its neighbour.
+        # Shifted along sublanes in float32: two rows of 16-bit numbers share a sublane.
         side = jnp.zeros((P, spec.C), jnp.float32)
         padded = jnp.concatenate([side, y, side], 0).astype(past_ref.dtype)
 
@@ -219,7 +219,7 @@ def _backward_kernel(
         return jnp.where(block * tl.rows + r < spec.H, x, 0.0) if tl.ragged else x
 
     def pull_back(r, dpast):
-        """Row r of the block, from the row of past's gradient that belongs to it, [W + 2 P, C]."""
+        """Handles row r of the block, given its row of past's gradient, [W + 2 P, C]."""
         dy = dpast.astype(jnp.float32)[P : P + spec.W]
         dy = exists(r, dy + jnp.where(f >= spec.T, dnext_ref[0, 0, r].astype(jnp.float32), 0.0))
 
@@ -251,7 +251,7 @@ def _backward_kernel(
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported` with what is supported."""
+    """Raises `Unsupported`, with the supported range, if the kernel cannot run `spec` here."""
     pallas_call.check_runnable()
     if spec.dtype not in ("float32", "bfloat16"):
         raise Unsupported(f"takes float32 or bfloat16, not {spec}")
@@ -267,10 +267,11 @@ def check(spec: Spec) -> None:
 
 
 def parameters(spec: Spec) -> dict[str, int]:
-    """Launch parameters: the heuristic below, or what was tuned on this device.
+    """Returns launch parameters: the heuristic below, or those tuned on this device.
 
-    rows   of a program: 2^19 numbers, so that they take ten times as long to move as a program
-           takes to begin; at least P, for rows wait for the next block and not longer.
+    Launch parameters:
+        rows: rows of a program: 2^19 numbers, which take ten times as long to move as a program
+            takes to start. At least P, because a row waits for the next block only.
     """
     row = _up(spec.W, 8) * _up(spec.C, LANES)
     heuristic = {"rows": max(min(2**19 // row, spec.H), spec.P, 1)}
@@ -285,8 +286,10 @@ def _tiling(spec: Spec) -> Tiling:
 
 
 def _folded(spec: Spec) -> Spec:
-    """Without padding a frame is a list of positions: several short rows are one, where memory does
-    not tell them apart.
+    """Joins several short rows into one if the frame is unpadded.
+
+    Without padding a frame is a list of positions. Rows are joined if W is a multiple of 16, so
+    that the layout in memory stays the same.
     """
     if spec.P or spec.W % 16:
         return spec
@@ -322,7 +325,7 @@ def _call(tl: Tiling, kernel, direction, arrays, in_specs, results, out_specs, w
 def forward(
     spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Equations (1) to (4) of `reference.py`: past, padded, and the next cache."""
+    """Computes equations (1) to (4) of `reference.py`: past, padded, and the next cache."""
     tl = _tiling(spec)
     results = [
         jax.ShapeDtypeStruct(tl.shape(spec.K + spec.T, spec.P), x.dtype),
@@ -345,7 +348,7 @@ def forward(
 def backward(
     spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Gradients of x, gain and cache, that of the gain [B, C] for each batch element by itself."""
+    """Returns the gradients of x, gain and cache; that of the gain is [B, C], per batch element."""
     tl = _tiling(spec)
     results = [
         jax.ShapeDtypeStruct(tl.shape(spec.T), x.dtype),

@@ -1,6 +1,4 @@
-"""What one call of `conv_prologue` is, and named ones: the workloads that tests, benchmarks and
-tuning share.
-"""
+"""Shapes of a `conv_prologue` call, and the named workloads of tests, benchmarks and tuning."""
 
 import dataclasses
 import functools
@@ -11,8 +9,17 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything static: B batch, T frames, H rows, W columns, C channels, K cached frames, P zeros
-    around; dtype of x and cache.
+    """The static part of a call.
+
+    Attributes:
+        B: batch.
+        T: frames of x.
+        H: rows.
+        W: columns.
+        C: channels.
+        K: cached frames.
+        P: rows and columns of zeros on each side of a frame.
+        dtype: dtype of x and cache.
     """
 
     B: int
@@ -47,22 +54,22 @@ class Spec:
 
     @property
     def forward_bytes(self) -> int:
-        """The least that must be moved: x and the cache read, the convolution's input and the next
-        cache written.
-        """
+        """Minimum bytes moved forward: x and the cache read, past and the next cache written."""
         return self.array_bytes + 2 * self._bytes(self.K) + self._bytes(self.K + self.T, self.P)
 
     @property
     def backward_bytes(self) -> int:
-        """x and both gradients read, without the padding, and the gradients of x and of the cache
-        written.
+        """Minimum bytes moved backward.
+
+        x and both results' gradients (without the padding) are read, the gradients of x and of the
+        cache written.
         """
         return 2 * self.array_bytes + 2 * self._bytes(self.K) + self._bytes(self.K + self.T)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Arguments of `conv_prologue`, but `padding`: normal numbers, gains about one."""
+    """Returns arguments of `conv_prologue` except `padding`: normal numbers, gains near one."""
     x, gain, cache = jax.random.split(jax.random.key(seed), 3)
     return {
         "x": jax.random.normal(x, (spec.B, spec.T, spec.H, spec.W, spec.C)).astype(spec.dtype),
@@ -74,24 +81,24 @@ def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
 
 
 SPECS = {
-    # Decoders of Wan's class, 704 x 1280 pixels: one latent frame is four frames at full size,
-    # fewer before they are upsampled.
+    # Decoders of Wan's class, 704 x 1280 pixels. One latent frame becomes four frames at full size;
+    # layers before the temporal upsampling have fewer.
     "wan_704_full": Spec(1, 4, 704, 1280, 96, P=1),
     "wan_704_half": Spec(1, 4, 352, 640, 192, P=1),
     "wan_704_quarter": Spec(1, 2, 176, 320, 384, P=1),
     "wan_704_latent": Spec(1, 1, 88, 160, 384, P=1),
-    # The layer whose bytes docs/results states.
+    # The layer whose bytes docs/results reports.
     "wan_480_full": Spec(1, 4, 480, 832, 96, P=1),
-    # This project's video tokenizer: its convolution along time needs no padding. 256 x 256 pixels
-    # and 16 latent frames, 720p.
+    # This project's video tokenizer, whose temporal convolution needs no padding: 16 latent frames
+    # of 256 x 256 pixels, and 720p.
     "fine_256": Spec(2, 16, 64, 64, 96),
     "coarse_256": Spec(2, 16, 32, 32, 192),
     "fine_720": Spec(1, 4, 180, 320, 96),
     "coarse_720": Spec(1, 4, 90, 160, 192),
-    # As it is trained for nano: 17 frames of 64 x 64 pixels.
+    # The tokenizer's training for nano: 17 frames of 64 x 64 pixels.
     "fine_nano": Spec(8, 5, 16, 16, 96, dtype="float32"),
     "coarse_nano": Spec(8, 5, 8, 8, 192, dtype="float32"),
-    # Other widths of numbers.
+    # Other dtypes.
     "wan_480_f16": Spec(1, 4, 480, 832, 96, P=1, dtype="float16"),
     "wan_480_f32": Spec(1, 4, 480, 832, 96, P=1, dtype="float32"),
 }

@@ -1,19 +1,19 @@
-"""The prologue of a causal convolution on NVIDIA GPUs: forward and backward, each one pass over
-what must be moved.
+"""The prologue of a causal convolution on NVIDIA GPUs, each direction in one pass over memory.
 
-The equations are those of `reference.py`. Forward, a program makes ROWS neighbouring positions of
-one frame of `past`, its padding included, all their channels at once: a frame of the cache is
-copied, a frame of x is normalised and activated, and the last K are also written as the next cache.
-So x is read once and everything is written once.
+The equations are those of `reference.py`. Forward, a program writes ROWS neighbouring positions of
+one frame of `past`, padding included, with all their channels at once. It copies frames of the
+cache, and normalises and activates frames of x. It writes the last K frames of past also as the
+next cache. Each input is therefore read once and each output written once.
 
-Backward, the gradient of y and of the cache is that of past plus, in the last K frames, that of the
-next cache; the padding gets none. With s = sigmoid(u), and x read again instead of anything kept,
+Backward, the gradient of y and of the cache is that of past, plus that of the next cache in the
+last K frames. The padding has no gradient. With s = sigmoid(u), and x read again so that nothing is
+saved by the forward pass,
 
     du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                     (1)
     dx = r (w - n mean_c(w n))                                                                   (2)
 
-A program goes over STEPS times ROWS positions of one frame and writes its share of dg, which XLA
-adds: no atomics, so every result is the same in every run.
+A program handles STEPS times ROWS positions of one frame and writes its partial sum of dg; XLA adds
+the partial sums. No atomics are used, so the results are deterministic.
 """
 
 import jax
@@ -32,7 +32,7 @@ EPS = tl.constexpr(EPSILON)
 
 @triton.jit
 def _load(pointer, rows, exists, C: tl.constexpr, WIDE: tl.constexpr):
-    """[ROWS, WIDE] float32: C numbers from `rows` on, 0 where there is none."""
+    """Loads C numbers from each offset in `rows`: [ROWS, WIDE] float32, 0 where masked."""
     c = tl.arange(0, WIDE)
     return tl.load(
         pointer + rows[:, None] + c[None, :], mask=exists[:, None] & (c < C)[None, :], other=0.0
@@ -76,7 +76,7 @@ def forward_kernel(
     if frame < K:
         y = _load(cache_ptr + (batch * K + frame) * (H * W * C), rows, inside, C, WIDE)
     else:
-        # The padding is read as zeros, and stays zero.
+        # Padding positions load as zeros, and zeros stay zero through norm and SiLU.
         x = _load(x_ptr + (batch * T + frame - K) * (H * W * C), rows, inside, C, WIDE)
         c = tl.arange(0, WIDE)
         r = tl.rsqrt(tl.sum(x * x, 1) / C + EPS)
@@ -146,7 +146,7 @@ def backward_kernel(
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported` with what is supported, or what to install."""
+    """Raises `Unsupported`, with the remedy, if the kernel cannot run `spec` here."""
     if spec.C > 2048 or spec.dtype not in ("float32", "float16", "bfloat16"):
         raise Unsupported(f"takes up to 2048 channels of float32, float16 or bfloat16, not {spec}")
     if (spec.H + 2 * spec.P) * (spec.W + 2 * spec.P) * spec.C >= 2**31:
@@ -157,15 +157,15 @@ def check(spec: Spec) -> None:
 
 
 def parameters(spec: Spec, kernel: str) -> dict[str, int]:
-    """Launch parameters of "forward" or "backward": the heuristic below, or what was tuned on this
-    device.
+    """Returns launch parameters of "forward" or "backward": the heuristic below, or tuned values.
 
-    rows     of a program at a time: 4096 numbers forward, 32 a thread, which is 4 loads of 16 bytes
-             in flight; half of it backward, where a position takes three times the registers. A
-             power of two.
-    steps    of rows that share one partial sum of the gain's gradient: 8 make the sums 1 / 64 of
-             the bytes moved, at 16 rows.
-    warps    4: a position of 96 channels is read by half a warp, and no sum leaves its warp.
+    Launch parameters:
+        rows: positions that a program handles at a time, a power of two. Forward 4096 numbers, 32 a
+            thread, which is 4 loads of 16 bytes in flight. Backward half of that, because a
+            position needs three times the registers.
+        steps: groups of rows that share one partial sum of the gain's gradient. 8 groups of 16 rows
+            make the sums 1 / 64 of the bytes moved.
+        warps: 4. Half a warp reads a position of 96 channels, and no sum crosses warps.
     """
     wide = triton.next_power_of_2(spec.C)
     heuristic = {"rows": max(1, (4096 if kernel == "forward" else 2048) // wide), "warps": 4}
@@ -175,7 +175,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
 
 
 def launches(spec: Spec) -> dict[str, Launch]:
-    """The kernels of `spec`: "forward" and "backward"."""
+    """Returns the kernels of `spec`: "forward" and "backward"."""
 
     def array(*shape, dtype=spec.dtype):
         return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
@@ -214,13 +214,13 @@ def launches(spec: Spec) -> dict[str, Launch]:
 def forward(
     spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Equations (1) to (4) of `reference.py`: past, padded, and the next cache."""
+    """Computes equations (1) to (4) of `reference.py`: past, padded, and the next cache."""
     return tuple(launches(spec)["forward"](x, gain, cache))
 
 
 def backward(
     spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Gradients of x, gain and cache, that of the gain [B, C] for each batch element by itself."""
+    """Returns the gradients of x, gain and cache; that of the gain is [B, C], per batch element."""
     dx, dgain, dcache = launches(spec)["backward"](x, gain, dpast, dnext)
     return dx, dgain.sum(1), dcache

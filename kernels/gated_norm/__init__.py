@@ -1,6 +1,4 @@
-"""A gated branch added to its stream, and the sum normalised and modulated: `gated_norm`, for its
-fast gradient.
-"""
+"""`gated_norm`: a gated residual followed by a modulated norm, with a fused gradient."""
 
 from kernels.gated_norm.api import gated_norm
 

@@ -1,6 +1,6 @@
-"""The public function: which implementation runs, its derivative, its batching and its sharding.
+"""The public function `gated_norm`: its implementations, derivative, batching and sharding.
 
-Skip to `gated_norm`; what it computes is in `reference.py`.
+`reference.py` specifies what it computes.
 """
 
 import functools
@@ -14,8 +14,8 @@ from kernels.dispatch import Implementation, select
 from kernels.gated_norm import reference
 from kernels.gated_norm.specs import Spec
 
-# Best first. "xla" is the reference, differentiated by JAX; every other has `check` and `backward`,
-# and shares its forward pass.
+# In order of preference. "xla" is the reference, differentiated by JAX. The others have `check` and
+# `backward`, and use the reference's forward pass.
 IMPLEMENTATIONS = {
     "triton": Implementation("kernels.gated_norm.triton", "gpu"),
     "xla": Implementation("kernels.gated_norm.reference"),
@@ -32,22 +32,30 @@ def gated_norm(
     implementation: str | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """y = x + gate f and z = (1 + scale) rms(y) + shift: the end of one branch of a block and the
-    beginning of the next.
+    """Gated residual and modulated norm: y = x + gate f and z = (1 + scale) rms(y) + shift.
 
-    x, f                [..., S, D] the stream and what a branch adds to it
-    gate, shift, scale  [..., D] of x's dtype or float32, one row for all S sites of a frame. The
-                        gate is of the branch that ends, shift and scale of the one that begins
-    implementation      "triton" or "xla"; default the first for this platform that can. One that is
-                        named never falls back
-    sharding            how x lies on a mesh. The kernel then runs in a `shard_map` island: all axes
-                        but D may be sharded. f is split alike, the rows as the axes before S
+    It joins the end of one branch of a block to the beginning of the next: the gate belongs to the
+    branch that ends, shift and scale to the branch that begins. Source: adaptive norm and gate as
+    in DiT (Peebles & Xie 2022, arXiv:2212.09748), RMS norm Zhang & Sennrich 2019
+    (arXiv:1910.07467).
 
-    Returns (y, z) [..., S, D] of x's dtype. Implementations differ in the gradient only. Raises
-    ValueError for shapes that do not fit together, or an unknown implementation;
-    `kernels.errors.Unsupported`, a NotImplementedError, for what the implementation cannot do, with
-    what it can. A kernel can be differentiated once, in reverse. Source: adaptive norm and gate as
-    in DiT (Peebles & Xie 2022), RMS norm Zhang & Sennrich 2019.
+    Args:
+        x: [..., S, D] the residual stream.
+        f: [..., S, D] the output of the branch, of x's dtype.
+        gate, shift, scale: [..., D] of x's dtype or float32; one row for all S sites of a frame.
+        implementation: "triton" or "xla". Default: the first that this platform supports. A named
+            implementation never falls back. Implementations differ in the gradient only.
+        sharding: the sharding of x on a mesh; default None. The kernel runs in a `shard_map`
+            island. All axes except D may be sharded. f is sharded as x; gate, shift and scale as
+            the axes before S.
+
+    Returns:
+        (y, z), each [..., S, D] of x's dtype. A kernel can be differentiated once, in reverse mode.
+
+    Raises:
+        ValueError: shapes or dtypes do not match, D is sharded, or the implementation is unknown.
+        kernels.errors.Unsupported: the implementation does not support the call; the message says
+            what it supports. A subclass of NotImplementedError.
     """
     _check_shapes(x, f, gate, shift, scale)
     run = functools.partial(_run, implementation=implementation)
@@ -59,7 +67,7 @@ def gated_norm(
             f"gated_norm: the width must not be sharded, but the sharding is {sharding.spec}"
         )
     of_x, of_row = jax.P(*frames, sites, None), jax.P(*frames, None)
-    # check_vma: kernel calls do not say over which axes their results vary.
+    # check_vma is off: kernel calls do not declare the mesh axes over which their results vary.
     island = jax.shard_map(
         run,
         mesh=sharding.mesh,
@@ -92,8 +100,9 @@ def _check_shapes(x, f, gate, shift, scale) -> None:
 
 
 def _run(x, f, gate, shift, scale, *, implementation):
-    """On one device: an implementation chosen, and leading axes folded into N for a kernel; XLA
-    would have to move what is sharded.
+    """Runs on one device: selects an implementation and calls it.
+
+    Leading axes are folded into N for a kernel only: folding would make XLA move sharded arrays.
     """
     shape = x.shape
     spec = Spec(math.prod(shape[:-2]), *shape[-2:], dtype=x.dtype.name)
@@ -108,9 +117,9 @@ def _run(x, f, gate, shift, scale, *, implementation):
 
 @functools.cache
 def _kernel(name, module, key):
-    """The reference's forward pass with an implementation's gradient.
+    """Returns the reference's forward pass with an implementation's gradient.
 
-    key: of the settings under which the function will be traced.
+    `key` is `settings.key()`: it makes the cache depend on the settings that a trace depends on.
     """
 
     def backward(y, *arrays):

@@ -1,14 +1,14 @@
-"""A gated residual and the modulated norm after it: the specification, in float32 whatever the
-dtype of the arguments.
+"""Specification of a gated residual and the modulated norm after it, computed in float32.
 
-For tokens x, f [N, S, D] of N frames of S sites, with rows gate a, shift b and scale c [N, D], one
-for all sites of a frame:
+For tokens x, f [N, S, D] of N frames of S sites, and rows gate a, shift b and scale c [N, D], each
+shared by all sites of a frame:
 
     y = x + a f,   rounded to the dtype of x                                                     (1)
     n = y r,   r = 1 / sqrt(mean_d y_d^2 + eps)                                                  (2)
     z = (1 + c) n + b                                                                            (3)
 
-XLA makes the forward pass at the least bytes, or near it, so every implementation shares this one.
+XLA's forward pass moves the minimum of bytes, or nearly so; every implementation therefore uses
+this one.
 """
 
 import jax
@@ -18,13 +18,13 @@ EPSILON = 1e-6
 
 
 def check(spec) -> None:
-    """Takes everything."""
+    """Accepts every spec."""
 
 
 def gated_norm(
     x: jax.Array, f: jax.Array, gate: jax.Array, shift: jax.Array, scale: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Equations (1) to (3); arguments as of `api.gated_norm`: y and z [..., S, D]."""
+    """Computes equations (1) to (3): y and z [..., S, D]. Arguments as for `api.gated_norm`."""
     gate, shift, scale = (row.astype(jnp.float32)[..., None, :] for row in (gate, shift, scale))
     y = (x.astype(jnp.float32) + gate * f.astype(jnp.float32)).astype(x.dtype)
     y32 = y.astype(jnp.float32)

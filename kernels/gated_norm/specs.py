@@ -1,6 +1,4 @@
-"""What one call of `gated_norm` is, and named ones: the workloads that tests, benchmarks and tuning
-share.
-"""
+"""Shapes of a `gated_norm` call, and the named workloads of tests, benchmarks and tuning."""
 
 import dataclasses
 import functools
@@ -11,8 +9,13 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything static: N frames of the whole batch, S sites, D width; dtype of x, f and the
-    results.
+    """The static part of a call.
+
+    Attributes:
+        N: frames of the whole batch.
+        S: sites of a frame.
+        D: width.
+        dtype: dtype of x, f and the results.
     """
 
     N: int
@@ -25,26 +28,26 @@ class Spec:
 
     @property
     def array_bytes(self) -> int:
-        """X: the bytes of x, and of f and both results."""
+        """X: the bytes of x. f and both results have the same size."""
         return self.N * self.S * self.D * jnp.dtype(self.dtype).itemsize
 
     @property
     def forward_bytes(self) -> int:
-        """The least that must be moved: x and f read, y and z written.
+        """Minimum bytes moved forward: x and f read, y and z written.
 
-        Rows of a frame are small.
+        The rows of a frame are small and not counted.
         """
         return 4 * self.array_bytes
 
     @property
     def backward_bytes(self) -> int:
-        """y, f and both results' gradients read, two gradients written."""
+        """Minimum bytes moved backward: y, f, dy and dz read, two gradients written."""
         return 6 * self.array_bytes
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Arguments of `gated_norm`: normal numbers."""
+    """Returns arguments of `gated_norm` from a standard normal distribution."""
     keys = jax.random.split(jax.random.key(seed), 5)
     given = {
         name: jax.random.normal(key, (spec.N, spec.S, spec.D)).astype(spec.dtype)
@@ -57,14 +60,13 @@ def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
 
 
 SPECS = {
-    # The presets of sora_jax: S, M, XL at 720p, 14B at 480p. The results are of t16
-    # of width 1152 (docs/results).
+    # The presets of sora_jax: S, M, XL at 720p, 14B at 480p. docs/results reports t16 (width 1152).
     "s": Spec(2 * 9, 256, 384),
     "m": Spec(2 * 9, 1024, 768),
     "t16": Spec(2 * 16, 1024, 1152),
     "xl": Spec(16, 3600, 1152),
     "wide": Spec(21, 1560, 5120),
-    # Other widths of numbers; nano, 16 clips of 5 latents.
+    # Other dtypes; and nano, with 16 clips of 5 latents.
     "t16_f16": Spec(2 * 16, 1024, 1152, dtype="float16"),
     "t16_f32": Spec(2 * 16, 1024, 1152, dtype="float32"),
     "nano": Spec(16 * 5, 64, 192, dtype="float32"),

@@ -1,17 +1,17 @@
-"""The gradient of a gated residual and its modulated norm on NVIDIA GPUs, in one pass; forward is
-the reference's.
+"""Gradient of a gated residual and its modulated norm on NVIDIA GPUs, in one pass.
 
-The equations are those of `reference.py`, a, b, c its gate, shift and scale. With the gradients dy
-and dz of both results, and n = y r computed again from y, which is kept because the model keeps it,
+The forward pass is the reference's. The equations are those of `reference.py`, with its gate a,
+shift b and scale c. Let dy and dz be the gradients of the two results. n = y r is recomputed from
+y, which the model keeps anyway:
 
     w = (1 + c) dz,   e = dy + r (w - n mean_d(w n))                                             (1)
     dx = e,   df = a e                                                                           (2)
     da = sum_s e f,   db = sum_s dz,   dc = sum_s dz n                                           (3)
 
-A program takes EACH neighbouring sites of one frame, ROWS at a time and all their channels at once,
-and carries (3) in registers; its sums are written once and added by XLA: no atomics, so every
-result is the same in every run. XLA by itself makes several passes, since it sums over sites in
-other kernels than over channels.
+A program handles EACH neighbouring sites of one frame, ROWS at a time, with all their channels at
+once. It accumulates (3) in registers and writes each sum once; XLA adds these partial sums. No
+atomics are used, so the results are deterministic. XLA alone needs several passes, because it sums
+over sites and over channels in different kernels.
 """
 
 import jax
@@ -53,8 +53,9 @@ def backward_kernel(
         s = chunk * EACH + i
         at = s[:, None] * D + d[None, :]
         exists = ((i < EACH) & (s < S))[:, None] & (d < D)[None, :]
-        # Arrays are loaded where they are first used, and sums are made early. If all were held at
-        # once, rows of 5120 numbers would spill. Scale and gate come from the cache each time.
+        # Arrays are loaded just before their first use, and sums are taken early: with all arrays
+        # live at once, rows of 5120 numbers would spill registers. Scale and gate are reloaded from
+        # the cache in each step.
         y = tl.load(y_ptr + at, mask=exists, other=0.0).to(tl.float32)
         dz = tl.load(dz_ptr + at, mask=exists, other=0.0).to(tl.float32)
         c = tl.load(scale_ptr + frame * D + d, mask=d < D, other=0.0).to(tl.float32)[None, :]
@@ -78,7 +79,7 @@ def backward_kernel(
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported` with what is supported, or what to install."""
+    """Raises `Unsupported`, with the remedy, if the kernel cannot run `spec` here."""
     if spec.D > 8192 or spec.dtype not in ("float32", "float16", "bfloat16"):
         raise Unsupported(f"takes widths up to 8192 of float32, float16 or bfloat16, not {spec}")
     if spec.S * spec.D >= 2**31:
@@ -87,13 +88,14 @@ def check(spec: Spec) -> None:
 
 
 def parameters(spec: Spec) -> dict[str, int]:
-    """Launch parameters: the heuristic below, or what was tuned on this device.
+    """Returns launch parameters: the heuristic below, or those tuned on this device.
 
-    rows     of a program at a time: 2048 numbers, 8 a thread for a load of 16 bytes, and one row
-             where that is more. A power of two.
-    warps    8, and 16 for rows of more than 2048 numbers, which must all be held at once.
-    each     sites a program: enough programs for 4 on each of 132 processors, but 32 rows or more,
-             so that sums stay small.
+    Launch parameters:
+        rows: sites that a program handles at a time, a power of two: 2048 numbers, so that each
+            thread loads 8 numbers (16 bytes) at once. One row if a row is longer than that.
+        warps: 8; 16 for rows of more than 2048 numbers, since a whole row is held at once.
+        each: sites of a program: enough programs for 4 on each of 132 processors, but at least 32
+            sites, which keeps the array of partial sums small.
     """
     wide = triton.next_power_of_2(spec.D)
     rows = max(1, 2048 // wide)
@@ -107,7 +109,7 @@ def parameters(spec: Spec) -> dict[str, int]:
 
 
 def launches(spec: Spec) -> dict[str, Launch]:
-    """The kernels of `spec`: "backward" alone."""
+    """Returns the kernels of `spec`: "backward" only."""
     x = jax.ShapeDtypeStruct((spec.N, spec.S, spec.D), jnp.dtype(spec.dtype))
     row = jax.ShapeDtypeStruct((spec.N, spec.D), jnp.float32)
     p = parameters(spec)
@@ -141,6 +143,9 @@ def backward(
     dy: jax.Array,
     dz: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """Gradients of x, f [N, S, D], gate, shift and scale [N, D]; those three are float32 here."""
+    """Returns the gradients of x, f [N, S, D] and of gate, shift, scale [N, D].
+
+    gate and scale are float32 here, and so are the last three gradients.
+    """
     dx, df, sums = launches(spec)["backward"](y, f, gate, scale, dy, dz)
     return dx, df, *jnp.moveaxis(sums.sum(1), 1, 0)

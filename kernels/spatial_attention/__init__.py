@@ -1,6 +1,4 @@
-"""Attention among the tokens of a sequence, the sites of a frame, with normalised, rotated queries
-and keys: `spatial_attention`.
-"""
+"""`spatial_attention`: full attention among the sites of a frame, with QK-norm and rotation."""
 
 from kernels.spatial_attention.api import spatial_attention
 

@@ -1,6 +1,6 @@
-"""The public function: which implementation runs.
+"""The public function `spatial_attention`: its implementations and sharding.
 
-Skip to `spatial_attention`; what it computes is in `reference.py`.
+`reference.py` specifies what it computes.
 """
 
 import functools
@@ -11,7 +11,8 @@ import jax
 from kernels.dispatch import Implementation, select
 from kernels.spatial_attention.specs import Spec
 
-# Best first. "xla" is the reference; every one has `check` and `attend`, which JAX differentiates.
+# In order of preference. "xla" is the reference. Each has `check` and `attend`; JAX differentiates
+# `attend`.
 IMPLEMENTATIONS = {
     "cudnn": Implementation("kernels.spatial_attention.cudnn", "gpu"),
     "pallas_tpu": Implementation("kernels.spatial_attention.pallas_tpu", "tpu"),
@@ -30,22 +31,29 @@ def spatial_attention(
     implementation: str | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> jax.Array:
-    """Every token of a sequence attends to all of it; q and k are normalised per head and rotated
-    here.
+    """Full attention within each sequence, with QK-norm and rotary embedding inside.
 
-    q, k, v          [..., S, H, D] over sites and heads, of one dtype; as the projections leave
-                     them, before any norm
-    q_scale, k_scale [D] of the RMS norm of q and k (epsilon 1e-6); used in float32
-    angles           [S, D/2] by which plane (x_i, x_{i + D/2}) turns at each site; no gradient
-                     flows into them
-    implementation   "cudnn", "pallas_tpu" or "xla"; default the first for this platform that can.
-                     One that is named never falls back
-    sharding         how q, k and v lie on a mesh. The kernel then runs in a `shard_map` island: all
-                     axes but S and D may be sharded
+    Queries and keys are normalised per head (QK-norm), then rotated (RoPE, arXiv:2104.09864).
 
-    Returns [..., S, H, D], dtype of q. Raises ValueError for shapes that do not fit together, or an
-    unknown implementation; `kernels.errors.Unsupported`, a NotImplementedError, for what the
-    implementation cannot do, with what it can.
+    Args:
+        q, k, v: [..., S, H, D] over sites and heads, of one dtype, straight from the projections
+            (neither normalised nor rotated).
+        q_scale, k_scale: [D] gains of the RMS norms of q and k (epsilon 1e-6); used in float32.
+        angles: [S, D/2] rotation angle of each plane (x_i, x_{i + D/2}) at each site, in radians.
+            No gradient flows into it.
+        implementation: "cudnn", "pallas_tpu" or "xla". Default: the first that this platform
+            supports. A named implementation never falls back.
+        sharding: the sharding of q, k and v on a mesh; default None. The kernel runs in a
+            `shard_map` island. All axes except S and D may be sharded.
+
+    Returns:
+        [..., S, H, D] of q's dtype.
+
+    Raises:
+        ValueError: shapes or dtypes do not match, S or D is sharded, or the implementation is
+            unknown.
+        kernels.errors.Unsupported: the implementation does not support the call; the message says
+            what it supports. A subclass of NotImplementedError.
     """
     _check_shapes(q, k, v, q_scale, k_scale, angles)
     angles = jax.lax.stop_gradient(angles)
@@ -59,7 +67,7 @@ def spatial_attention(
             f"{sharding.spec}"
         )
     of_x, whole = jax.P(*batch, None, heads, None), jax.P()
-    # check_vma: kernel calls do not say over which axes their results vary.
+    # check_vma is off: kernel calls do not declare the mesh axes over which their results vary.
     island = jax.shard_map(
         run,
         mesh=sharding.mesh,
@@ -100,8 +108,9 @@ def _check_shapes(q, k, v, q_scale, k_scale, angles) -> None:
 
 
 def _run(q, k, v, q_scale, k_scale, angles, *, implementation):
-    """On one device: an implementation chosen, and leading axes folded into N for a kernel; XLA
-    would have to move what is sharded.
+    """Runs on one device: selects an implementation and calls it.
+
+    Leading axes are folded into N for a kernel only: folding would make XLA move sharded arrays.
     """
     shape = q.shape
     spec = Spec(math.prod(shape[:-3]), *shape[-3:], dtype=q.dtype.name)

@@ -1,8 +1,7 @@
-"""Spatial attention on NVIDIA GPUs by cuDNN's attention, forward and backward; norm and rotation
-are XLA's.
+"""Spatial attention on NVIDIA GPUs by cuDNN, forward and backward. XLA computes norm and rotation.
 
-Rows are neighbours in memory already, so nothing moves, and a kernel of ours could save the passes
-of the norm at most.
+The sites of a sequence are contiguous in memory, so no layout change is needed. A kernel of our own
+could save at most the passes of the norm.
 """
 
 import jax
@@ -14,7 +13,7 @@ from kernels.spatial_attention.specs import Spec
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported` with what is supported."""
+    """Raises `Unsupported`, with the supported range, if cuDNN cannot run `spec` here."""
     device = target.current()
     if device.platform != "gpu" or device.capability is None or device.capability < 80:
         raise Unsupported(
@@ -27,6 +26,6 @@ def check(spec: Spec) -> None:
 
 
 def attend(q, k, v, q_scale, k_scale, angles) -> jax.Array:
-    """As of the reference."""
+    """Same arguments and result as `reference.attend`."""
     q, k = ready(q, k, q_scale, k_scale, angles)
     return jax.nn.dot_product_attention(q, k, v, scale=1.0, implementation="cudnn")

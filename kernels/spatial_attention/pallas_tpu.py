@@ -1,8 +1,7 @@
-"""Spatial attention on TPUs by JAX's splash attention, forward and backward; norm, rotation and
-layout are XLA's.
+"""Spatial attention on TPUs by JAX's splash attention, forward and backward.
 
-Sites are filled up to whole blocks: real ones are segment 1 and see each other, the others are
-segment 0.
+XLA computes norm, rotation and layout. Sites are padded to whole blocks. Segment ids keep the
+padding out: real sites are segment 1 and attend to each other, padding is segment 0.
 """
 
 import jax
@@ -17,7 +16,7 @@ from kernels.spatial_attention.specs import Spec
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported` with what is supported."""
+    """Raises `Unsupported`, with the supported range, if the kernel cannot run `spec` here."""
     pallas_call.check_runnable()
     if spec.S < 128 or spec.D % 8 or spec.dtype not in ("float32", "bfloat16"):
         raise Unsupported(
@@ -27,8 +26,10 @@ def check(spec: Spec) -> None:
 
 
 def block(sites: int) -> int:
-    """Rows of a block: the largest of 256 to 1024, in steps of 128, of those that fill up least;
-    fewer than 256 sites are one block.
+    """Returns the rows of a block.
+
+    From 257 sites on it is the size from 256 to 1024, in steps of 128, that needs the least
+    padding; the largest of these if several do. At most 256 sites form one block.
     """
     if sites <= 256:
         return -(-sites // 128) * 128
@@ -36,7 +37,7 @@ def block(sites: int) -> int:
 
 
 def attend(q, k, v, q_scale, k_scale, angles) -> jax.Array:
-    """As of the reference."""
+    """Same arguments and result as `reference.attend`."""
     q, k = ready(q, k, q_scale, k_scale, angles)
     sites, heads, rows = q.shape[1], q.shape[2], block(q.shape[1])
     rest = -sites % rows

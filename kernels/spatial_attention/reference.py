@@ -1,8 +1,8 @@
-"""Spatial attention: the specification, in float32 but for what products take, which is rounded to
-the dtype of the arguments.
+"""Specification of spatial attention, in float32 except for operands of products.
 
-For every sequence and head, over sites s, u = 1 .. S with angles phi_s [D/2], and n and R as of
-temporal attention:
+Operands of matrix products are rounded to the dtype of the arguments. For every sequence and head,
+over sites s, u = 1 .. S with angles phi_s [D/2], and n and R as in temporal attention
+(`kernels.temporal_attention.reference`):
 
     q'_s = R(phi_s) (g_q n(q_s)),     k'_u = R(phi_u) (g_k n(k_u))                               (1)
     o_s = sum_u p_su v_u,     p = softmax over u of q'_s . k'_u / sqrt(D)                        (2)
@@ -15,12 +15,13 @@ from kernels.temporal_attention.reference import normalise_and_rotate
 
 
 def check(spec) -> None:
-    """Takes everything."""
+    """Accepts every spec."""
 
 
 def ready(q, k, q_scale, k_scale, angles) -> tuple[jax.Array, jax.Array]:
-    """Equation (1), the factor of equation (2) in q': q and k [..., S, H, D] -> the same shapes and
-    dtypes.
+    """Computes equation (1): q and k [..., S, H, D] -> the same shapes and dtypes.
+
+    The factor 1 / sqrt(D) of equation (2) is folded into q'.
     """
     angles = angles[:, None]
     q32 = normalise_and_rotate(q, q_scale, angles) * q.shape[-1] ** -0.5
@@ -28,8 +29,9 @@ def ready(q, k, q_scale, k_scale, angles) -> tuple[jax.Array, jax.Array]:
 
 
 def attend(q, k, v, q_scale, k_scale, angles) -> jax.Array:
-    """Equations (1) and (2); arguments as of `spatial_attention`, q, k, v [..., S, H, D] -> the
-    same shape and dtype.
+    """Computes equations (1) and (2).
+
+    Arguments as for `spatial_attention`; q, k, v [..., S, H, D] -> the same shape and dtype.
     """
     q, k = ready(q, k, q_scale, k_scale, angles)
     p = jax.nn.softmax(

@@ -1,6 +1,4 @@
-"""What one call of `spatial_attention` is, and named ones: the workloads that tests and benchmarks
-share.
-"""
+"""Shapes of a `spatial_attention` call, and the named workloads of tests and benchmarks."""
 
 import dataclasses
 import functools
@@ -11,8 +9,14 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything static: N sequences, S sites, H heads, D head width; dtype of q, k, v and the
-    result.
+    """The static part of a call.
+
+    Attributes:
+        N: sequences.
+        S: sites.
+        H: heads.
+        D: width of a head.
+        dtype: dtype of q, k, v and the result.
     """
 
     N: int
@@ -26,18 +30,18 @@ class Spec:
 
     @property
     def array_bytes(self) -> int:
-        """X: the bytes of q, and of k, v and the result."""
+        """X: the bytes of q. k, v and the result have the same size."""
         return self.N * self.S * self.H * self.D * jnp.dtype(self.dtype).itemsize
 
     @property
     def forward_flops(self) -> int:
-        """The two products of all pairs of sites."""
+        """FLOPs of the two matrix products over all pairs of sites."""
         return 4 * self.N * self.H * self.S**2 * self.D
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Arguments of `spatial_attention`: normal numbers, scales about one, sites in a row."""
+    """Returns arguments of `spatial_attention`: normal q, k, v; scales near one; sites in a row."""
     keys = jax.random.split(jax.random.key(seed), 5)
     shape = (spec.N, spec.S, spec.H, spec.D)
     given = {

@@ -1,6 +1,4 @@
-"""Attention along time at every site of a video, with normalised, rotated queries and keys:
-`temporal_attention`.
-"""
+"""`temporal_attention`: attention along time at every site, with QK-norm and rotation."""
 
 from kernels.temporal_attention.api import temporal_attention
 

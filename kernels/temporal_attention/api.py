@@ -1,6 +1,6 @@
-"""The public function: which implementation runs, its derivative, its batching and its sharding.
+"""The public function `temporal_attention`: its implementations, derivative, batching and sharding.
 
-Skip to `temporal_attention`; what it computes is in `reference.py`.
+`reference.py` specifies what it computes.
 """
 
 import functools
@@ -14,8 +14,8 @@ from kernels.batching import fold_vmap
 from kernels.dispatch import Implementation, select
 from kernels.temporal_attention.specs import Spec
 
-# Best first. "xla" is the reference, differentiated by JAX; every other has `check`, `forward` and
-# `backward`.
+# In order of preference. "xla" is the reference, differentiated by JAX. The others have `check`,
+# `forward` and `backward`.
 IMPLEMENTATIONS = {
     "triton": Implementation("kernels.temporal_attention.triton", "gpu"),
     "pallas_tpu": Implementation("kernels.temporal_attention.pallas_tpu", "tpu"),
@@ -38,35 +38,43 @@ def temporal_attention(
     implementation: str | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
 ) -> jax.Array:
-    """Every site of a video attends to itself along time; q and k are normalised per head and
-    rotated here.
+    """Attention along time, separately at every site of a video.
 
-    q, k, v          [..., T, S, H, D] over frames, sites and heads, of one dtype; as the
-                     projections leave them, before any norm
-    q_scale, k_scale [D] of the RMS norm of q and k (epsilon 1e-6); used in float32
-    angles           [T, D/2] by which plane (x_i, x_{i + D/2}) turns at each frame; no gradient
-                     flows into them
-    visible          bool [..., T]: which frames may be seen as keys; default all. A query that sees
-                     no key gives 0
-    shared_k, _v     [..., A, H, D]: A keys and values more, which every site sees, whatever the
-                     masks; the keys ready, normalised and rotated
-                     (`reference.normalise_and_rotate`)
-    causal           a frame sees itself and earlier ones only
-    implementation   "triton", "pallas_tpu" or "xla"; default the first for this platform that can.
-                     One that is named never falls back
-    sharding         how q, k and v lie on a mesh. The kernel then runs in a `shard_map` island: the
-                     batch, S and H may be sharded, T and D not. visible and the shared keys are
-                     split alike, the rest is on every device
+    Queries and keys are normalised per head and rotated inside. Source: QK-norm as in ViT-22B
+    (Dehghani et al. 2023, arXiv:2302.05442), rotary embedding RoFormer (Su et al. 2021,
+    arXiv:2104.09864).
 
-    Returns [..., T, S, H, D], dtype of q. Raises ValueError for shapes that do not fit together, or
-    an unknown implementation; `kernels.errors.Unsupported`, a NotImplementedError, for what the
-    implementation cannot do, with what it can. A kernel can be differentiated once, in reverse;
-    "xla" any number of times and forward. Source: qk-norm as in ViT-22B (Dehghani et al. 2023),
-    rotation RoFormer (Su et al. 2021).
+    Every number must be finite, including those of frames that `visible` hides. A kernel handles
+    several sites in one matrix product, so a NaN or Inf in v, or in the gradient of the result,
+    spreads to the other sites of its tile (0 x NaN). In the reference it stays in its own site.
 
-    Every number must be finite, also those of frames that `visible` hides. A kernel handles several
-    sites in one matrix product, so a NaN or Inf in v, or in the gradient of the result, spreads to
-    the sites of its tile (0 x NaN); in the reference it stays in its own site.
+    Args:
+        q, k, v: [..., T, S, H, D] over frames, sites and heads, of one dtype, straight from the
+            projections (neither normalised nor rotated).
+        q_scale, k_scale: [D] gains of the RMS norms of q and k (epsilon 1e-6); used in float32.
+        angles: [T, D/2] rotation angle of each plane (x_i, x_{i + D/2}) at each frame, in radians.
+            No gradient flows into it.
+        visible: bool [..., T], the frames that may be attended to. Default None: all. A query
+            without any visible key gives 0.
+        shared_k, shared_v: [..., A, H, D], A additional keys and values that every site attends to,
+            whatever the masks. The keys must be normalised and rotated already
+            (`reference.normalise_and_rotate`). Default None.
+        causal: whether a frame attends only to itself and earlier frames. Default False.
+        implementation: "triton", "pallas_tpu" or "xla". Default: the first that this platform
+            supports. A named implementation never falls back.
+        sharding: the sharding of q, k and v on a mesh; default None. The kernel runs in a
+            `shard_map` island. The batch, S and H may be sharded; T and D may not. visible and the
+            shared keys and values are sharded likewise, the other arguments are replicated.
+
+    Returns:
+        [..., T, S, H, D] of q's dtype. A kernel can be differentiated once, in reverse mode; "xla"
+        any number of times and in both modes.
+
+    Raises:
+        ValueError: shapes or dtypes do not match, T or D is sharded, or the implementation is
+            unknown.
+        kernels.errors.Unsupported: the implementation does not support the call; the message says
+            what it supports. A subclass of NotImplementedError.
     """
     _check_shapes(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v)
     arrays = (q, k, v, q_scale, k_scale, jax.lax.stop_gradient(angles), visible, shared_k, shared_v)
@@ -89,7 +97,7 @@ def temporal_attention(
         return run(*(next(rest) if there else None for there in given))
 
     in_specs = tuple(spec for spec, there in zip(specs, given, strict=True) if there)
-    # check_vma: kernel calls do not say over which axes their results vary.
+    # check_vma is off: kernel calls do not declare the mesh axes over which their results vary.
     sharded = jax.shard_map(
         island, mesh=sharding.mesh, in_specs=in_specs, out_specs=of_x, check_vma=False
     )
@@ -141,8 +149,9 @@ def _check_shapes(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
 
 
 def _run(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, *, causal, implementation):
-    """On one device: an implementation chosen, and leading axes folded into B for a kernel; XLA
-    would have to move what is sharded.
+    """Runs on one device: selects an implementation and calls it.
+
+    Leading axes are folded into B for a kernel only: folding would make XLA move sharded arrays.
     """
     A = 0 if shared_k is None else shared_k.shape[-3]
     spec = Spec(
@@ -179,12 +188,12 @@ def _run(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, *, caus
 
 @functools.cache
 def _kernel(name, module, causal, key):
-    """An implementation's kernels as one function that can be differentiated and mapped.
+    """Returns an implementation's kernels as one function that supports differentiation and vmap.
 
-    key: of the settings under which the function will be traced.
+    `key` is `settings.key()`: it makes the cache depend on the settings that a trace depends on.
     """
-    # q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v; all that leads with B is
-    # folded when mapped.
+    # For q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v: whether the array leads
+    # with B. vmap folds its axis into that B.
     has_batch = (True, True, True, False, False, False, True, True, True)
 
     def spec_of(q, visible, shared_k):
@@ -211,7 +220,7 @@ def _kernel(name, module, causal, key):
 
     def pull_back(arrays, do):
         dq, dk, dv, dq_scale, dk_scale, dshared_k, dshared_v = backward(do, *arrays)
-        # None: of angles, which are constants, and of visible, which has no derivative.
+        # None for angles, which are constants, and for visible, which has no derivative.
         return dq, dk, dv, dq_scale.sum(0), dk_scale.sum(0), None, None, dshared_k, dshared_v
 
     attend.defvjp(save, pull_back)

@@ -1,23 +1,22 @@
-"""Temporal attention on TPUs: forward in one pass over q, k, v, backward in one pass over q, k, v
-and do.
+"""Temporal attention on TPUs: one pass over q, k, v forward, over q, k, v, do backward.
 
-The equations are those of `reference.py`. A matrix unit wants 128 rows or more, and there are T
-frames; so P neighbouring sites (8, or 16 for up to 8 frames) make one tile, and all pairs of its
-rows are multiplied. Arrays lie in memory as [B, T, S, H D], sites beside each other, and are read
-so: the queries of a tile are rows (t, p), frame major. Keys are brought into rows (p, u), site
-major, with which the logits S [(p, u), (t, p')] hold what is wanted, p = p', in the lanes of site p
-of each block p of rows. It fits in one block:
+The equations are those of `reference.py`. A matrix unit needs 128 rows or more, and T frames are
+fewer. P neighbouring sites (8, or 16 for up to 8 frames) therefore form one tile, and all pairs of
+the tile's rows are multiplied. Arrays are [B, T, S, H D] in memory, sites beside each other, and
+are read in this order: the queries of a tile are rows (t, p), frame major. Keys are brought into
+rows (p, u), site major. The logits are then S [(p, u), (t, p')], of which only p = p' is needed:
+the lanes of site p in block p of rows. These fit into one block:
 
     c_u,(t,p) = s_(p,u),(t,p)                                                                    (1)
 
-and the softmax is computed on c, where nothing is wasted: one in P of the numbers of S, keys down,
-queries across, so that its sums over keys are sums over rows. Shared keys and values are more rows
-of the same columns. With y_q = log2(e) q' / sqrt(D), y_k = k'
+c holds one in P of the numbers of S, without waste: keys down, queries across. The softmax is
+computed on c, so its sums over keys are sums over rows. Shared keys and values are more rows of the
+same columns. With y_q = log2(e) q' / sqrt(D), y_k = k'
 
     s = y_k y_q^T,   e = 2^(s - m),   m = max over rows,   z = sum of e over rows,   p = e / z   (2)
     o = E^T v,       E_(p,u),(t,p') = p_u,(t,p) if p = p' else 0                                 (3)
 
-Backward, everything is computed again, so nothing but the arguments is kept between the passes:
+The backward pass recomputes everything, so only the arguments are saved between the passes:
 
     dp = v do^T,   delta = sum of p dp over rows,   ds = p (dp - delta)                          (4)
     dv = E do,   dy_k = F y_q,   dy_q = F^T y_k,    F as E, of ds                                (5)
@@ -28,15 +27,15 @@ w = g u:
 
     dg = sum of u n over rows,   dq = r (w - n mean(w n))                                        (7)
 
-the same for k. Rotations are products with the matrices of R(phi_t), and means over a head of 64 or
-fewer numbers products with ones: the matrix unit is idle otherwise, the vector unit is not. Heads
-narrower than 128 lanes share them (two of 64): their queries are stacked, each with zeros in the
-lanes of the others. Sums over sites (dg, gradients of shared keys) are made in order in one block
-of the result: no atomics, so every result is the same in every run.
+The same holds for k. Rotations are products with the matrices of R(phi_t), and means over a head of
+64 or fewer numbers are products with ones: the matrix unit is otherwise idle, the vector unit is
+not. Heads narrower than 128 lanes share them (two heads of 64): their queries are stacked, each
+with zeros in the lanes of the others. Sums over sites (dg, gradients of shared keys) are taken in
+order in one block of the result. No atomics are used, so the results are deterministic.
 
 XLA tiles the last two axes of an array in memory. Reshaping [B, T, S, H, D] to [B, T, S, H D] is
-free where it only undoes what came out of a projection, and a copy where the five axes are those of
-a program's argument.
+free if it undoes the reshape after a projection. It is a copy if the five axes are those of a
+program's argument.
 """
 
 import functools
@@ -54,11 +53,11 @@ from kernels.temporal_attention.specs import Spec
 from kernels.temporal_attention.tpu_tiling import Tiling, tiling
 
 LOG2_E = 1.4426950408889634
-# bytes of fast memory that a program may take; the least that a core of these generations has is 64
-# MiB
+# Bytes of fast memory (VMEM) that a program may use. Cores of the supported generations have 64 MiB
+# or more.
 MEMORY = 60 * 2**20
 
-# Contraction of the columns of both, of columns with rows, of the rows of both.
+# Contracted axes of a product: columns of both (N T), columns and rows (N N), rows of both (T N).
 _NT, _NN, _TN = ((1,), (1,)), ((1,), (0,)), ((0,), (0,))
 
 
@@ -74,7 +73,7 @@ def _iota(shape, axis):
 
 
 def _frame(tl: Tiling, ref, t, slab):
-    """[sites, width] of one frame: zeros stand for sites and lanes that do not exist."""
+    """Returns one frame, [sites, width], with zeros for absent sites and lanes."""
     x = ref[0, t, :, slab * tl.lanes : (slab + 1) * tl.lanes]
     if tl.spec.S % tl.sites:
         exists = pl.program_id(2) * tl.sites + _iota(x.shape, 0) < tl.spec.S
@@ -83,18 +82,16 @@ def _frame(tl: Tiling, ref, t, slab):
 
 
 def _head_sums(tl: Tiling, x, ones_ref, dtype):
-    """Sum over each head's numbers, in all its lanes: [rows, width] -> float32 [rows, width or
-    1].
-    """
+    """Sums each head's numbers, in all its lanes: [rows, width] -> float32 [rows, width or 1]."""
     if tl.group == 1:
         return jnp.sum(x.astype(jnp.float32), axis=1, keepdims=True)
     return _dot(x.astype(dtype), ones_ref[...], _NN)
 
 
 def _normalise(tl: Tiling, refs, scale_ref, turn_ref, ones_ref, y_ref, r_ref=None):
-    """y_q and y_k into scratch memory, with r / sqrt(D) if it is to be kept.
+    """Writes y_q and y_k into scratch memory, and r / sqrt(D) if `r_ref` is given.
 
-    The constants of equation (2) are in the scales.
+    The scales contain the constants of equation (2).
     """
     T, D, n = tl.spec.T, tl.spec.D, tl.slabs * tl.sites
     x = [[_frame(tl, ref, t, slab) for ref in refs for slab in range(tl.slabs)] for t in range(T)]
@@ -117,15 +114,13 @@ def _normalise(tl: Tiling, refs, scale_ref, turn_ref, ones_ref, y_ref, r_ref=Non
 
 
 def _squared(tl: Tiling, x):
-    # Summed in float32 by the vector unit, or rounded to what the matrix unit takes.
+    # The vector unit sums in float32; the matrix unit takes the arguments' dtype.
     x = x.astype(jnp.float32) if tl.group == 1 else x
     return x * x
 
 
 def _widen(tl: Tiling, ref, to_ref):
-    """An array of the arguments into float32 scratch memory, where single sites can be read and
-    written.
-    """
+    """Copies an argument into float32 scratch memory, which allows access to single sites."""
     for slab in range(tl.slabs):
         for t in range(tl.spec.T):
             to_ref[slab, pl.ds(t * tl.pitch, tl.sites), :] = _frame(tl, ref, t, slab).astype(
@@ -134,8 +129,9 @@ def _widen(tl: Tiling, ref, to_ref):
 
 
 def _clear(tl: Tiling, *refs):
-    """Zeros for the frames that fill up U: rows of keys beyond T are read, and nothing times zero
-    must be NaN.
+    """Writes zeros to the frames that pad T to U.
+
+    Rows of keys beyond T are read, and their products with zero must not be NaN.
     """
     if tl.U > tl.spec.T:
         for ref in refs:
@@ -147,7 +143,7 @@ def _clear(tl: Tiling, *refs):
 
 
 def _frame_major(tl: Tiling, ref, slab, site, dtype):
-    """Rows (t, p) of a tile, [L, width]."""
+    """Returns rows (t, p) of a tile, [L, width]."""
     rows = [ref[slab, pl.ds(t * tl.pitch + site, tl.P), :] for t in range(tl.spec.T)]
     if missing := tl.L - tl.spec.T * tl.P:
         rows.append(jnp.zeros((missing, tl.width), jnp.float32))
@@ -155,7 +151,7 @@ def _frame_major(tl: Tiling, ref, slab, site, dtype):
 
 
 def _site_major(tl: Tiling, ref, slab, site, dtype):
-    """Rows (p, u) of a tile, [P U, width]."""
+    """Returns rows (p, u) of a tile, [P U, width]."""
     of_slab = ref.at[slab]  # an integer beside a stride is more than Pallas's interpreter takes
     return jnp.concatenate(
         [of_slab[pl.ds(site + p, tl.U, stride=tl.pitch), :] for p in range(tl.P)], 0
@@ -163,7 +159,7 @@ def _site_major(tl: Tiling, ref, slab, site, dtype):
 
 
 def _one_head(tl: Tiling, x, head):
-    """x with zeros in the lanes of the other heads."""
+    """Returns x with zeros in the lanes of the other heads."""
     if tl.group == 1:
         return x
     lane = _iota(x.shape, 1)
@@ -173,12 +169,12 @@ def _one_head(tl: Tiling, x, head):
 
 
 def _by_head(tl: Tiling, x):
-    """[rows, width] -> [(head, row), width]."""
+    """Stacks the heads of a slab: [rows, width] -> [(head, row), width]."""
     return jnp.concatenate([_one_head(tl, x, head) for head in range(tl.group)], 0)
 
 
 def _fit(tl: Tiling, s):
-    """Equation (1): [(p, u), (head, t, p')] -> [u, (head, t, p)]."""
+    """Computes equation (1): [(p, u), (head, t, p')] -> [u, (head, t, p)]."""
     site = lax.rem(_iota((tl.U, s.shape[1]), 1), tl.P)
     c = s[: tl.U]
     for p in range(1, tl.P):
@@ -187,13 +183,13 @@ def _fit(tl: Tiling, s):
 
 
 def _spread(tl: Tiling, c, dtype):
-    """Equation (3), E from p: the reverse of `_fit`, with zeros for pairs of different sites."""
+    """Computes E of equation (3) from p, the inverse of `_fit`; pairs of different sites are 0."""
     site = lax.rem(_iota(c.shape, 1), tl.P)
     return jnp.concatenate([jnp.where(site == p, c, 0.0) for p in range(tl.P)], 0).astype(dtype)
 
 
 def _down(tl: Tiling, e, x):
-    """e^T x head by head: [rows, (head, t, p)], [rows, width] -> [(t, p), width]."""
+    """Computes e^T x head by head: [rows, (head, t, p)], [rows, width] -> [(t, p), width]."""
     heads = range(tl.group)
     if e.shape[0] % 16:  # shared keys that do not fill registers cannot be stacked
         return sum(_dot(e[:, h * tl.L : (h + 1) * tl.L], _one_head(tl, x, h), _TN) for h in heads)
@@ -203,7 +199,10 @@ def _down(tl: Tiling, e, x):
 
 
 def _seen(tl: Tiling, visible_ref):
-    """Which u are seen by which (t, p), [U, L] of bool, or None where all are."""
+    """Returns the attention mask, bool [U, L]: which keys u each query (t, p) attends to.
+
+    None if every query attends to every key.
+    """
     spec = tl.spec
     u, seen = _iota((tl.U, tl.L), 0), None
     if tl.U > spec.T:
@@ -221,9 +220,9 @@ def _seen(tl: Tiling, visible_ref):
 
 
 def _softmax(tl: Tiling, c, c_shared, seen):
-    """Equation (2): p, [U, columns], and that of the shared keys, [A, columns] or None.
+    """Computes equation (2): p [U, columns], and p of the shared keys [A, columns] or None.
 
-    Columns that see no key get zeros.
+    Columns without any visible key get zeros.
     """
     if seen is not None:
         c = jnp.where(jnp.concatenate([seen] * (c.shape[1] // tl.L), 1), c, -jnp.inf)
@@ -242,13 +241,13 @@ def _softmax(tl: Tiling, c, c_shared, seen):
 
 
 def _slab(tl: Tiling, ref, slab):
-    """[A, width] of shared keys or values."""
+    """Returns a slab's shared keys or values, [A, width]."""
     x = ref[0, :, slab * tl.lanes : (slab + 1) * tl.lanes]
     return x if tl.width == tl.lanes else jnp.pad(x, ((0, 0), (0, tl.width - tl.lanes)))
 
 
 def _split(x, n):
-    """Columns in n equal parts; n times None for None."""
+    """Splits the columns into n equal parts; None gives n times None."""
     return (
         [None] * n
         if x is None
@@ -367,7 +366,7 @@ def _backward_kernel(tl: Tiling, *refs):
                 lanes = slice(slab * tl.lanes, (slab + 1) * tl.lanes)
                 dshared_k_ref[0, :, lanes] += _dot(ds_shared, y_q, _NN)[:, : tl.lanes]
                 dshared_v_ref[0, :, lanes] += _dot(p_shared, do, _NN)[:, : tl.lanes]
-            # The gradients take the places of what they are gradients of.
+            # Each gradient overwrites its own variable in scratch memory.
             for t in range(spec.T):
                 y_ref[0, slab, pl.ds(t * tl.pitch + site, tl.P), :] = dy_q[
                     t * tl.P : (t + 1) * tl.P
@@ -401,11 +400,11 @@ def _backward_kernel(tl: Tiling, *refs):
 def _through_norm(
     tl: Tiling, i, x_ref, scale_ref, turn_ref, ones_ref, dy_ref, r_ref, dx_ref, dscale_ref
 ):
-    """Equation (7), from the gradient of y_q or y_k. dscale is summed over sites but not over
-    sublanes and heads of a slab.
+    """Computes equation (7) from the gradient of y_q or y_k.
 
-    r is r / sqrt(D) and n is n / sqrt(D) of equation (7), and u lacks equation (6)'s factors:
-    `_constants` makes up for all in g.
+    dscale is summed over sites, but not over the sublanes and heads of a slab. In this code, r and
+    n are those of equation (7) divided by sqrt(D), and u lacks the factors of equation (6). The
+    scale g from `_constants` corrects all three.
     """
     T, dtype = tl.spec.T, x_ref.dtype
     g = scale_ref[2 + i, :1, :]
@@ -429,7 +428,7 @@ def _through_norm(
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported` with what is supported."""
+    """Raises `Unsupported`, with the supported range, if the kernel cannot run `spec` here."""
     pallas_call.check_runnable()
     if not (
         1 <= spec.T <= 64
@@ -449,7 +448,7 @@ def check(spec: Spec) -> None:
 
 
 def _turns(tl: Tiling, angles, dtype):
-    """Matrices of R(phi_t) for all heads of a slab, [T, width, width]: rotated = x R^T."""
+    """Returns the matrices R(phi_t) for all heads of a slab, [T, width, width]: rotated = x R^T."""
     D = tl.spec.D
     half = jnp.eye(D // 2)
     a, b = jnp.cos(angles)[:, :, None] * half, jnp.sin(angles)[:, :, None] * half
@@ -460,7 +459,7 @@ def _turns(tl: Tiling, angles, dtype):
 
 
 def _lanes_of(tl: Tiling, *per_head):
-    """Rows of [D] numbers, for every head of a slab, each on 8 sublanes: [rows, 8, width]."""
+    """Repeats rows of [D] numbers for every head of a slab, on 8 sublanes: [rows, 8, width]."""
     x = jnp.tile(jnp.stack(per_head), (1, tl.group))
     return jnp.tile(jnp.pad(x, ((0, 0), (0, tl.width - tl.lanes)))[:, None], (1, 8, 1))
 
@@ -468,9 +467,9 @@ def _lanes_of(tl: Tiling, *per_head):
 def _constants(tl: Tiling, q_scale, k_scale, angles, visible):
     dtype = jnp.dtype(tl.spec.dtype)
     D = tl.spec.D
-    # `_normalise` leaves r / sqrt(D), so with n = x (r / sqrt(D)) the scales of y_q and y_k are
-    # those of equation (2) times sqrt(D); on the way back equation (6)'s factors go into g, and one
-    # more sqrt(D) makes n mean(w n) of n sum(w n).
+    # `_normalise` computes r / sqrt(D), so the scales of y_q and y_k (rows 0 and 1) are those of
+    # equation (2) times sqrt(D). In the backward pass, g (rows 2 and 3) contains the factors of
+    # equation (6), and another sqrt(D) that turns n sum(w n) into n mean(w n).
     scales = _lanes_of(tl, q_scale * LOG2_E, k_scale * D**0.5, q_scale, k_scale * D**0.5 / LOG2_E)
     heads = jnp.arange(tl.width) // D
     ones = (heads[:, None] == heads[None, :]).astype(dtype)
@@ -488,8 +487,10 @@ def _origin(rank: int, *_) -> tuple[int, ...]:
 
 
 def _call(tl: Tiling, kernel, name, arrays, constants, shared, results, result_specs, scratch):
-    """arrays [B, T, S, H D]; constants whole in memory but the last, visible; shared [B, A, H
-    D].
+    """Calls a kernel.
+
+    arrays are [B, T, S, H D] and shared [B, A, H D], both in blocks. constants are whole in memory,
+    except the last, visible.
     """
     spec = tl.spec
     lanes = tl.heads * spec.D
@@ -532,11 +533,10 @@ def _flat(x):
 def forward(
     spec: Spec, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
 ) -> jax.Array:
-    """Arguments as of `temporal_attention` -> o."""
+    """Computes o. Arguments as for `temporal_attention`."""
     tl = tiling(spec)
     x = _flat(q)
-    # A kernel's parameters are always all there: one row of zeros stands in for shared keys that
-    # are absent.
+    # A kernel always has all its parameters: one row of zeros replaces absent shared keys.
     shared = [
         jnp.zeros((spec.B, 1, spec.H * spec.D), q.dtype) if c is None else _flat(c)
         for c in (shared_k, shared_v)
@@ -558,8 +558,9 @@ def forward(
 def backward(
     spec: Spec, do: jax.Array, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
 ) -> tuple[jax.Array | None, ...]:
-    """Gradients of q, k, v, q_scale, k_scale, shared_k, shared_v, those of the scales [B, D] for
-    each batch element by itself.
+    """Returns the gradients of q, k, v, q_scale, k_scale, shared_k, shared_v.
+
+    Gradients of the scales are [B, D], per batch element; those of absent shared keys are None.
     """
     tl = tiling(spec)
     x, lanes = _flat(q), tl.heads * spec.D

@@ -1,7 +1,7 @@
-"""Temporal attention: the specification, in float32 but for what products take, which is rounded to
-the dtype of the arguments.
+"""Specification of temporal attention, in float32 except for operands of products.
 
-For every batch element, site and head, over frames t, u = 1 .. T with angles phi_t [D/2]:
+Operands of matrix products are rounded to the dtype of the arguments. For every batch element, site
+and head, over frames t, u = 1 .. T with angles phi_t [D/2]:
 
     n(x) = x / sqrt(mean_i x_i^2 + eps)                                                          (1)
     q'_t = R(phi_t) (g_q n(q_t)),     k'_u = R(phi_u) (g_k n(k_u))                               (2)
@@ -9,11 +9,11 @@ For every batch element, site and head, over frames t, u = 1 .. T with angles ph
     l_ta = q'_t . c_a  / sqrt(D)      for shared keys c_a, a = 1 .. A, the same at every site    (4)
     o_t  = sum_u p_tu v_u + sum_a p_ta w_a,     p = softmax over u and a together                (5)
 
-R(phi) turns every plane (x_i, x_{i + D/2}) by phi_i. Shared keys c and values w come ready,
-normalised and rotated by whoever makes them once for all sites (`normalise_and_rotate`), and are
-always visible. A query that sees no key gives o = 0.
+R(phi) rotates every plane (x_i, x_{i + D/2}) by phi_i. The shared keys c arrive already normalised
+and rotated, with their values w: the caller computes them once for all sites
+(`normalise_and_rotate`). They are always visible. A query without any visible key gives o = 0.
 
-All arguments are finite. What a NaN or Inf does beyond its own site is not specified.
+All arguments must be finite. The effect of a NaN or Inf beyond its own site is unspecified.
 """
 
 import functools
@@ -25,12 +25,19 @@ EPSILON = 1e-6
 
 
 def check(spec) -> None:
-    """Takes everything."""
+    """Accepts every spec."""
 
 
 def normalise_and_rotate(x: jax.Array, scale: jax.Array, angles: jax.Array) -> jax.Array:
-    """Equations (1) and (2): x [..., D], scale [D], angles [..., D/2] broadcast against the halves
-    of x -> float32 [..., D].
+    """Computes equations (1) and (2): RMS norm with gain, then rotation.
+
+    Args:
+        x: [..., D].
+        scale: [D] gain of the norm.
+        angles: [..., D/2] in radians, broadcast against the halves of x.
+
+    Returns:
+        float32 [..., D].
     """
     x = x.astype(jnp.float32)
     x = (
@@ -46,8 +53,9 @@ def normalise_and_rotate(x: jax.Array, scale: jax.Array, angles: jax.Array) -> j
 def attend(
     q, k, v, q_scale, k_scale, angles, visible=None, shared_k=None, shared_v=None, *, causal=False
 ) -> jax.Array:
-    """Equations (3) to (5); arguments as of `temporal_attention`, q, k, v [..., T, S, H, D] -> the
-    same shape and dtype.
+    """Computes equations (3) to (5).
+
+    Arguments as for `temporal_attention`; q, k, v [..., T, S, H, D] -> the same shape and dtype.
     """
     T, D = q.shape[-4], q.shape[-1]
     product = functools.partial(
@@ -62,7 +70,7 @@ def attend(
         logits = jnp.where(visible[..., None, None, None, :], logits, -jnp.inf)
     if shared_k is not None:
         logits = jnp.concatenate([logits, product("...tshd,...ahd->...shta", q, shared_k)], -1)
-    # Only where frames are hidden can a query see nothing.
+    # Only a `visible` mask can leave a query without any key.
     p = (jax.nn.softmax(logits, axis=-1) if visible is None else _softmax(logits)).astype(v.dtype)
     out = product("...shtu,...ushd->...tshd", p[..., :T], v)
     if shared_v is not None:
@@ -71,6 +79,6 @@ def attend(
 
 
 def _softmax(logits: jax.Array) -> jax.Array:
-    """Over the last axis; a row of -inf gives zeros, with zero gradients."""
+    """Softmax over the last axis. A row of -inf gives zeros, with zero gradients."""
     some = jnp.isfinite(logits).any(-1, keepdims=True)
     return jnp.where(some, jax.nn.softmax(jnp.where(some, logits, 0.0), axis=-1), 0.0)

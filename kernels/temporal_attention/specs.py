@@ -1,6 +1,4 @@
-"""What one call of `temporal_attention` is, and named ones: the workloads that tests, benchmarks
-and tuning share.
-"""
+"""Shapes of a `temporal_attention` call; named workloads of tests, benchmarks and tuning."""
 
 import dataclasses
 import functools
@@ -11,8 +9,18 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """Everything static: B batch, T frames, S sites, H heads, D head width, A shared keys; dtype of
-    q, k, v and the result.
+    """The static part of a call.
+
+    Attributes:
+        B: batch.
+        T: frames.
+        S: sites.
+        H: heads.
+        D: width of a head.
+        A: shared keys.
+        dtype: dtype of q, k, v and the result.
+        causal: whether a frame attends only to itself and earlier frames.
+        masked: whether the call has a `visible` mask.
     """
 
     B: int
@@ -31,38 +39,40 @@ class Spec:
 
     @property
     def array_bytes(self) -> int:
-        """X: the bytes of q, and of k, v and the result."""
+        """X: the bytes of q. k, v and the result have the same size."""
         return self.B * self.T * self.S * self.H * self.D * jnp.dtype(self.dtype).itemsize
 
     @property
     def forward_bytes(self) -> int:
-        """The least that must be moved: q, k, v read and the result written.
+        """Minimum bytes moved forward: q, k, v read and the result written.
 
-        Shared keys are small.
+        Shared keys and values are small and not counted.
         """
         return 4 * self.array_bytes
 
     @property
     def backward_bytes(self) -> int:
-        """q, k, v and the result's gradient read, three gradients written."""
+        """Minimum bytes moved backward: q, k, v and do read, three gradients written."""
         return 7 * self.array_bytes
 
     @property
     def forward_flops(self) -> int:
-        """The two products, of T queries with T + A keys each; no mask is deducted."""
+        """FLOPs of the two products, of T queries with T + A keys each; masks are not deducted."""
         return 4 * self.B * self.S * self.H * self.T * (self.T + self.A) * self.D
 
     @property
     def backward_flops(self) -> int:
-        """The five products of the gradient: q k^T again, and those for dv, dp, dq and dk."""
+        """FLOPs of the gradient's five products: q k^T again, and those for dv, dp, dq and dk."""
         return self.forward_flops * 5 // 2
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Arguments of `temporal_attention`, but `causal`: normal numbers, scales about one, a frame
-    every quarter second; for a masked spec the last third of the frames is hidden in every second
-    batch element.
+    """Returns arguments of `temporal_attention` except `causal`.
+
+    q, k, v and the shared keys and values are normal, scales are near one, and frames are a quarter
+    second apart. For a masked spec, the last third of the frames is hidden in every second batch
+    element.
     """
     keys = jax.random.split(jax.random.key(seed), 7)
     shape, shared = (spec.B, spec.T, spec.S, spec.H, spec.D), (spec.B, spec.A, spec.H, spec.D)
@@ -90,27 +100,28 @@ def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
 
 SPECS = {
     # 256 x 256 pixels, 16 heads of 64: sizes of DiT-XL/2 rounded to powers of two. docs/results
-    # is of t16.
+    # reports t16.
     "t8": Spec(2, 8, 1024, 16, 64),
     "t16": Spec(2, 16, 1024, 16, 64),
     "t32": Spec(2, 32, 1024, 16, 64),
     "t64": Spec(2, 64, 1024, 16, 64),
-    # The presets of sora_jax: XL at 720p (as Open-Sora 1.2: 16 heads of 72), 14B at 480p with the
-    # latents of 81 frames.
+    # The presets of sora_jax: XL at 720p (16 heads of 72, as Open-Sora 1.2), and 14B at 480p with
+    # the 21 latent frames of an 81-frame video.
     "xl": Spec(1, 16, 3600, 16, 72),
     "wide": Spec(1, 21, 1560, 40, 128),
-    # 64 sound tokens, read at every site.
+    # 64 shared audio tokens, read at every site.
     "t16_shared": Spec(2, 16, 1024, 16, 64, A=64),
     "xl_shared": Spec(1, 16, 3600, 16, 72, A=64),
     "wide_shared": Spec(1, 21, 1560, 40, 128, A=64),
     # Masks.
     "t16_causal": Spec(2, 16, 1024, 16, 64, causal=True),
     "t16_masked": Spec(2, 16, 1024, 16, 64, masked=True),
-    # Other widths of numbers; nano, whose heads are 32 wide.
+    # Other dtypes; and nano, with heads of width 32.
     "t16_f16": Spec(2, 16, 1024, 16, 64, dtype="float16"),
     "t16_f32": Spec(2, 16, 1024, 16, 64, dtype="float32"),
     "nano": Spec(8, 5, 64, 6, 32, dtype="float32"),
 }
 
-# What a GPU must be fast at: compiled without spills into at most 128 registers, timed first.
+# The workloads that matter most on a GPU. Tests bound the registers of their kernels, without
+# spills (forward: 128); benchmarks time them first.
 PRIMARY = ("t8", "t16", "t32", "t64", "xl", "wide", "t16_shared", "t16_causal", "t16_masked")

@@ -1,5 +1,6 @@
-"""How temporal attention is cut for a TPU: programs, slabs of heads that share registers, tiles of
-sites. `pallas_tpu.py` says why.
+"""The division of temporal attention for a TPU into programs, slabs of heads and tiles of sites.
+
+A slab is a group of heads that share registers. `pallas_tpu.py` gives the reasons.
 """
 
 import dataclasses
@@ -15,10 +16,10 @@ LANES = 128
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
-    """How `spec` is cut.
+    """The division of `spec`.
 
-    A program takes `sites` sites of `heads` heads, in slabs of `group` heads; a slab of P sites is
-    a tile.
+    A program handles `sites` sites of `heads` heads, in slabs of `group` heads. P sites of one slab
+    are a tile; `tiles_at_once` tiles are computed side by side.
     """
 
     spec: Spec
@@ -34,7 +35,7 @@ class Tiling:
 
     @property
     def lanes(self) -> int:
-        """Numbers of a slab in memory; in registers they are filled up with zeros to `width`."""
+        """Numbers of a slab in memory. In registers they are padded with zeros to `width`."""
         return self.group * self.spec.D
 
     @property
@@ -43,24 +44,25 @@ class Tiling:
 
     @property
     def U(self) -> int:
-        """Rows of a site's keys: frames, filled up to whole registers."""
+        """Rows of a site's keys: frames, padded to whole registers."""
         return _up(self.spec.T, 8)
 
     @property
     def L(self) -> int:
-        """Rows of a tile's queries, (t, p), and columns of a head's logits, filled up likewise."""
+        """Rows (t, p) of a tile's queries, and columns of a head's logits; padded to 128 lanes."""
         return _up(self.spec.T * self.P, LANES)
 
     @property
     def pitch(self) -> int:
-        """Rows from frame to frame in scratch memory: odd, so that a site's frames lie in different
-        banks and are read at once.
+        """Rows from one frame to the next in scratch memory.
+
+        Odd, so that the frames of a site lie in different banks and are read at once.
         """
         return self.sites + 1
 
     @property
     def scratch(self) -> tuple[int, int, int]:
-        """Shape of an array between the phases: [slab, row of frame and site, lane]."""
+        """Shape of an array kept between the phases: [slab, row of frame and site, lane]."""
         return self.slabs, self.U * self.pitch + self.sites, self.width
 
     @property
@@ -69,8 +71,10 @@ class Tiling:
 
     @property
     def memory(self) -> int:
-        """Bytes of fast memory that the backward program takes: blocks and tables twice, scratch
-        once, and what is alive of its tiles.
+        """Bytes of fast memory of the backward program.
+
+        Counts blocks and tables twice (double buffering), scratch once, and the live values of the
+        tiles.
         """
         item = jnp.dtype(self.spec.dtype).itemsize
         numbers = self.heads * self.spec.D
@@ -86,8 +90,9 @@ class Tiling:
         )
 
     def tile_batches(self):
-        """(slab, first site) of all tiles, some at a time: the compiler overlaps what stands side
-        by side in the program.
+        """Returns all tiles as lists of (slab, first site), `tiles_at_once` in each list.
+
+        The compiler overlaps tiles that stand side by side in the program.
         """
         tiles = [
             (slab, site) for slab in range(self.slabs) for site in range(0, self.sites, self.P)
@@ -100,14 +105,15 @@ def _up(n: int, multiple: int) -> int:
 
 
 def parameters(spec: Spec) -> dict[str, int]:
-    """Launch parameters: the heuristic below, or what was tuned on this device.
+    """Returns launch parameters: the heuristic below, or those tuned on this device.
 
-    sites          of a program. 16 rows of bfloat16 are one register and one tile of the array in
-                   memory; 8 where heads cannot be parted and there are many frames.
-    heads          of a program: so many that a block has 1024 numbers a site and frame at 16
-                   frames, and as many numbers in all at more.
-    tiles_at_once  the more tiles are independent of each other, the more of their latency is
-                   hidden: all of a program, while their logits are few.
+    Launch parameters:
+        sites: sites of a program: 16, because 16 rows of bfloat16 are one register and one tile of
+            the array in memory. 8 if heads cannot be divided and there are many frames.
+        heads: heads of a program: as many as give at most 1024 numbers per site and frame at up to
+            16 frames, and at most the same total with more frames.
+        tiles_at_once: independent tiles hide each other's latency: all tiles of a program, as long
+            as their logits are few.
     """
     most = max(LANES, 1024 * 16 // max(16, _up(spec.T, 16)))
     whole = [

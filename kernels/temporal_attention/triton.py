@@ -1,16 +1,15 @@
-"""Temporal attention on NVIDIA GPUs: forward in one pass over q, k, v, backward in one pass over q,
-k, v and do.
+"""Temporal attention on NVIDIA GPUs: one pass over q, k, v forward, over q, k, v, do backward.
 
 The equations are those of `reference.py`. T frames are too few rows for a tensor core, and T S H
-such problems are bound by memory, so a program takes one head of P = 64 // T neighbouring sites and
-lays them into one tile of 64 rows: row i is frame i % T of site i // T, read in place from [B, T,
-S, H, D], D numbers at a time. All pairs of rows are multiplied, and those of different sites
-masked; what is wasted are products, of which there are plenty. With s = l log2(e), which is folded
-into q', the softmax is
+such problems are bound by memory bandwidth. A program therefore handles one head of P = 64 // T
+neighbouring sites and puts them into one tile of 64 rows. Row i is frame i % T of site i // T, read
+in place from [B, T, S, H, D], D numbers at a time. All pairs of rows are multiplied, and pairs of
+different sites are masked. This wastes only products, which are not the bottleneck. With s = l
+log2(e), a factor that is folded into q', the softmax is
 
     e_ij = 2^(s_ij - m_i),   m_i = max_j s_ij,   z_i = sum_j e_ij,   p_ij = e_ij / z_i           (1)
 
-Backward, everything is computed again, so nothing but the arguments is kept between the passes:
+The backward pass recomputes everything, so only the arguments are saved between the passes:
 
     dp = do v^T,   delta_i = sum_j p_ij dp_ij,   ds = p (dp - delta)                             (2)
     dv = p^T do,   dq' = ds k' / sqrt(D),   dk' = ds^T q' / sqrt(D)                              (3)
@@ -20,8 +19,8 @@ w = g u:
 
     dg = sum of u n over rows,   dq = r (w - n mean(w n))                                        (4)
 
-the same for k. Sums over programs (dg; the gradients of shared keys, in a second kernel) are
-written as partial sums and added by XLA: no atomics, so every result is the same in every run.
+The same holds for k. Sums over programs (dg; the gradients of shared keys, in a second kernel) are
+written as partial sums, which XLA adds. No atomics are used, so the results are deterministic.
 Planes are (x_i, x_{i + D/2}), so q and k are held as two halves, each padded in registers to a
 power of two; v, o and do are whole.
 """
@@ -45,8 +44,10 @@ LOG2_E = tl.constexpr(1.4426950408889634)
 def _place(
     tile, T: tl.constexpr, S: tl.constexpr, H: tl.constexpr, D: tl.constexpr, ROWS: tl.constexpr
 ):
-    """Rows of tile `tile` of one batch element and its first head: offset of each row's first
-    number, frame, site in tile, exists.
+    """Locates the rows of tile `tile`, relative to one batch element's first head.
+
+    Returns, for each row: the offset of its first number, its frame, its site within the tile, and
+    whether it exists.
     """
     P: tl.constexpr = ROWS // T
     i = tl.arange(0, ROWS)
@@ -59,7 +60,7 @@ def _place(
 
 @triton.jit
 def _load(pointer, rows, exists, WIDTH: tl.constexpr, PADDED: tl.constexpr):
-    """[ROWS, PADDED] numbers beginning at `rows`, 0 where there is none."""
+    """Loads WIDTH numbers from each offset in `rows`: [ROWS, PADDED], 0 where masked."""
     c = tl.arange(0, PADDED)
     return tl.load(
         pointer + rows[:, None] + c[None, :], mask=exists[:, None] & (c < WIDTH)[None, :], other=0.0
@@ -78,7 +79,7 @@ def _store(pointer, x, rows, exists, WIDTH: tl.constexpr, PADDED: tl.constexpr):
 
 @triton.jit
 def _turn(turns_ptr, frame, T: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr):
-    """cos and sin of the angles of each row: [ROWS, HALF] twice. turns [2, T, D/2]."""
+    """Loads cos and sin of each row's angles, [ROWS, HALF] each, from turns [2, T, D/2]."""
     everywhere = frame >= 0
     cos = _load(turns_ptr, frame * (D // 2), everywhere, D // 2, HALF)
     return cos, _load(turns_ptr + T * (D // 2), frame * (D // 2), everywhere, D // 2, HALF)
@@ -88,8 +89,9 @@ def _turn(turns_ptr, frame, T: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr
 def _normalised(
     pointer, scale_ptr, rows, exists, cos, sin, factor, D: tl.constexpr, HALF: tl.constexpr
 ):
-    """q' or k' of the reference's equation (2), times `factor`, rounded to what the tensor cores
-    take: [ROWS, HALF] twice; and r.
+    """Computes q' or k' of the reference's equation (2), times `factor`, and r.
+
+    The result is two halves [ROWS, HALF], rounded to the dtype of the tensor cores' operands.
     """
     a = _load(pointer, rows, exists, D // 2, HALF).to(tl.float32)
     b = _load(pointer + D // 2, rows, exists, D // 2, HALF).to(tl.float32)
@@ -110,13 +112,15 @@ def _through_norm(
     pointer, scale_ptr, turns_ptr, dx_ptr, dscale_ptr, rows, frame, exists, r, da, db, factor,
     T: tl.constexpr, D: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    """Equation (4): from the gradient of q', which is `factor` (da, db), writes that of q and this
-    program's share of its scale's.
+    """Computes equation (4) and writes its results.
 
-    Everything here is transposed, [HALF, ROWS], and what was read before is read again, from the L1
-    cache. The compiler would otherwise lay q, cos and sin out as products are laid out, one trip
-    through shared memory for each, instead of da and db as they are; and to hold them from the
-    first use costs registers.
+    The gradient of q' is `factor` (da, db). Writes the gradient of q, and this program's partial
+    sum of the gradient of its scale.
+
+    All arrays here are transposed, [HALF, ROWS], and inputs are read again, from the L1 cache.
+    Without the transposition the compiler would convert q, cos and sin to the layout of products,
+    each through shared memory, instead of converting da and db to the layout of loads. Keeping the
+    inputs from their first use would cost registers.
     """
     da, db = tl.trans(da), tl.trans(db)
     c, rows, frame, r = tl.arange(0, HALF)[:, None], rows[None, :], frame[None, :], r[None, :]
@@ -142,13 +146,14 @@ def _through_norm(
 
 @triton.jit
 def _dot(a, b):
-    # float32 in three TF32 products, near its own precision; other dtypes ignore it.
+    # float32 operands use three TF32 products, close to float32 precision; other dtypes ignore
+    # input_precision.
     return tl.dot(a, b, input_precision="tf32x3")
 
 
 @triton.jit
 def _scores(qa, qb, ka, kb, seen):
-    """s of equation (1): [ROWS, keys], -inf where not seen."""
+    """Computes s of equation (1): [ROWS, keys], -inf where `seen` is false."""
     s = _dot(qa, tl.trans(ka)) + _dot(qb, tl.trans(kb))
     return tl.where(seen, s, float("-inf"))
 
@@ -157,7 +162,9 @@ def _scores(qa, qb, ka, kb, seen):
 def _seen(
     visible_ptr, frame, site, exists, T: tl.constexpr, CAUSAL: tl.constexpr, MASKED: tl.constexpr
 ):
-    """Which rows see which, [ROWS, ROWS]: those of their own site, up to themselves if causal, of
+    """Returns the attention mask, [ROWS, ROWS].
+
+    A row attends to rows of its own site; only to earlier frames and itself if causal; only to
     visible frames if masked.
     """
     shown = exists
@@ -171,7 +178,7 @@ def _seen(
 
 @triton.jit
 def _powers(s, m):
-    """2^(s - m), zeros and not NaN in a row without any key, where m is -inf."""
+    """Computes 2^(s - m). A row without any key, where m is -inf, gives zeros instead of NaN."""
     return tl.exp2(s - tl.where(m == float("-inf"), 0.0, m)[:, None])
 
 
@@ -187,7 +194,7 @@ def _shared(
     WIDE: tl.constexpr,
     KEYS: tl.constexpr,
 ):
-    """KEYS shared keys in halves, their values, and which of them exist."""
+    """Loads KEYS shared keys as two halves, their values, and whether each exists."""
     a = first + tl.arange(0, KEYS)
     rows = a * (H * D)
     ka = _load(k_ptr, rows, a < A, D // 2, HALF)
@@ -219,7 +226,7 @@ def forward_kernel(
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
 ):
-    # Heads change fastest, so that programs which run together read neighbouring memory.
+    # Heads vary fastest, so that concurrent programs read neighbouring memory.
     program = tl.program_id(0)
     TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
     head, tile, batch = program % H, program // H % TILES, (program // (H * TILES)).to(tl.int64)
@@ -376,7 +383,7 @@ def backward_kernel(
         D,
         HALF,
     )
-    # q' carries log2(e) / sqrt(D) already.
+    # q' already contains the factor log2(e) / sqrt(D).
     ds = tl.trans(ds)
     da, db = _dot(ds, qa), _dot(ds, qb)
     _through_norm(
@@ -424,8 +431,9 @@ def shared_backward_kernel(
     KEYS: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """Gradients of KEYS shared keys and values, from the tiles of one chunk of sites: equations (2)
-    and (3), summed over tiles.
+    """Computes gradients of KEYS shared keys and values from the tiles of one chunk of sites.
+
+    They are equations (2) and (3), summed over tiles.
     """
     program = tl.program_id(0)
     TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
@@ -477,7 +485,7 @@ def shared_backward_kernel(
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported` with what is supported, or what to install."""
+    """Raises `Unsupported`, with the remedy, if the kernel cannot run `spec` here."""
     limits = (
         "takes 1 to 64 frames, heads of 16 to 128 numbers in steps of 8, float32, float16 "
         "or bfloat16"
@@ -497,17 +505,20 @@ def check(spec: Spec) -> None:
 
 
 def parameters(spec: Spec, kernel: str) -> dict[str, int]:
-    """Launch parameters of "forward", "backward" or "shared_backward": the heuristic below, or what
-    was tuned on this device.
+    """Returns launch parameters of a kernel: the heuristic below, or those tuned on this device.
 
-    rows     of a tile, a power of two. 64 is what one wgmma takes. Smaller tiles would waste fewer
-             products, but not fewer bytes.
-    keys     shared keys at a time: 64, as they are the rows of their own gradient, unless registers
-             are short.
-    warps    4 fill one 64-row wgmma, and take the fewest instructions a row. Halves padded to 64 or
-             128 numbers, or float32 operands, do not fit their registers without spills, hence 8.
-    chunks   of sites, of which each sums its own gradient of the shared keys: enough for 8 programs
-             on each of 132 processors.
+    `kernel` is "forward", "backward" or "shared_backward".
+
+    Launch parameters:
+        rows: rows of a tile, a power of two. 64 is the size of one wgmma. Smaller tiles would waste
+            fewer products, but not fewer bytes.
+        keys: shared keys at a time: 64, which are the rows of their own gradient; 32 if registers
+            are short.
+        warps: 4, which fill one 64-row wgmma and need the fewest instructions per row. 8 for halves
+            padded to 64 or 128 numbers and for float32 operands, whose registers would otherwise
+            spill.
+        chunks: chunks of sites; each sums its own gradient of the shared keys. Enough for 8
+            programs on each of 132 processors.
     """
     wide = spec.D > 64 or spec.dtype == "float32"
     heuristic = {
@@ -540,8 +551,9 @@ def _tiles(spec: Spec, rows: int) -> int:
 
 
 def launches(spec: Spec) -> dict[str, Launch]:
-    """The kernels of `spec`: "forward", "backward", and "shared_backward" where there are shared
-    keys.
+    """Returns the kernels of `spec` by name.
+
+    They are "forward", "backward" and, with shared keys, "shared_backward".
     """
 
     def array(*shape, dtype=spec.dtype):
@@ -553,8 +565,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
         array(D, dtype="float32"),
         array(2, T, D // 2, dtype="float32"),
     )
-    # A kernel's parameters are always all there: one that is not read stands in for those that are
-    # absent.
+    # A kernel always has all its parameters: an array that it does not read replaces an absent one.
     visible = array(B, T, dtype="int32") if spec.masked else scale
     shared = array(B, A, H, D) if A else x
     arguments = (x, x, x, scale, scale, turns, visible, shared, shared)
@@ -629,15 +640,18 @@ def _arguments(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v):
 
 
 def forward(spec: Spec, *arguments) -> jax.Array:
-    """q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, as of `temporal_attention` ->
-    o.
+    """Computes o.
+
+    Arguments are q, k, v, q_scale, k_scale, angles, visible, shared_k and shared_v, as for
+    `temporal_attention`.
     """
     return launches(spec)["forward"](*_arguments(*arguments))[0]
 
 
 def backward(spec: Spec, do: jax.Array, *arguments) -> tuple[jax.Array | None, ...]:
-    """Gradients of q, k, v, q_scale, k_scale, shared_k, shared_v, those of the scales [B, D] for
-    each batch element by itself.
+    """Returns the gradients of q, k, v, q_scale, k_scale, shared_k, shared_v.
+
+    Gradients of the scales are [B, D], per batch element; those of absent shared keys are None.
     """
     kernels = launches(spec)
     arguments = _arguments(*arguments)

@@ -1,4 +1,4 @@
-"""A digest that tells one set of files from another, cheap enough to be taken at every start."""
+"""A fast content digest of a set of files, computed at every start."""
 
 import hashlib
 import os
@@ -7,13 +7,20 @@ from pathlib import Path
 
 from sora_jax.errors import UserError
 
-HEAD = 1 << 20  # bytes of each file that are read
+HEAD = 1 << 20  # bytes of each file that the digest covers
 
 
 def digest(folder: str | os.PathLike, files: Iterable[str | os.PathLike]) -> str:
-    """12 hex digits over the names, sizes and first megabytes of files of a folder.
+    """Hashes the names, sizes and first HEAD bytes of files below a folder.
 
-    A file that was only touched or copied is the same.
+    Modification times do not count, so copying a file does not change the digest.
+
+    Args:
+        folder: the folder that the names are relative to.
+        files: the files to hash, in any order.
+
+    Returns:
+        The first 12 hex digits of a SHA-256.
 
     Raises:
         UserError: a file cannot be read.

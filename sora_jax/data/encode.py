@@ -1,7 +1,7 @@
-"""Encodes clips: both tokenizers as one compiled function, and checks of the latents.
+"""Encodes clips to latents with both tokenizers in one compiled function, and checks the latents.
 
-`latents/precompute.py` writes the latents to disk, `train.resident.fill` keeps them on the device.
-This module needs neither Grain nor array_record.
+`latents/precompute.py` writes the latents to disk. `training.resident.fill` keeps them in device
+memory. This module imports neither Grain nor array_record.
 """
 
 import functools
@@ -19,9 +19,10 @@ Encode = Callable[[Any, Any], dict[str, jax.Array]]
 
 
 def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> Encode:
-    """Both tokenizers as one compiled function.
+    """Returns both tokenizers' encoders as one jitted function.
 
-    It takes frames [B,F,H,W,3] and samples [B,S] and gives {"video": ..., "audio": ...}.
+    It maps frames [B,F,H,W,3] in [0,1] and samples [B,S] in [-1,1] to the latents
+    {"video": [B,T,H,W,C], "audio": [B,N,C]}.
     """
     both = (video_tokenizer, audio_tokenizer)
     graphs, states = zip(*(nnx.split(tokenizer) for tokenizer in both))
@@ -35,9 +36,9 @@ def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> Encode:
 
 
 def padded(batch: Mapping[str, Any], size: int) -> tuple[Any, Any]:
-    """(frames, samples) of a batch, the last clip repeated up to `size` clips.
+    """Returns (frames, samples) of a batch, padded to `size` clips by repeating the last one.
 
-    The last batch of a source is often smaller, and another shape would compile again.
+    The last batch of a source is often smaller. Padding avoids compiling for its shape.
     """
     frames, samples = batch["frames"], batch["samples"]
     missing = size - len(frames)
@@ -53,9 +54,11 @@ def _finite(x: jax.Array) -> jax.Array:
 
 
 def check_finite(keys: Sequence[str], latents: Mapping[str, Any]) -> None:
-    """Raises UserError for the first of `keys` whose latents are not finite.
+    """Raises UserError for the first clip with latents that are not finite.
 
-    Rows after those of the keys are padding.
+    Args:
+        keys: names of the clips.
+        latents: arrays with at least len(keys) rows; further rows are padding.
     """
     finite = np.ones(len(keys), bool)
     for x in latents.values():

@@ -1,6 +1,6 @@
-"""Sources of clips by name: what `config.data.source` and --source may say.
+"""The registry of data sources: the values of `config.data.source` and --source.
 
-A user adds one by registering a class with the members of `NamedSource` in SOURCES.
+To add a source, register an object with the members of `NamedSource` in SOURCES.
 """
 
 import abc
@@ -16,8 +16,12 @@ from sora_jax.registry import Registry
 
 
 class Source(Protocol):
-    """A stream of clips, as `data.sources` describes. `identity`: JSON values that name the data;
-    a data set made from a source is refused where they differ.
+    """A stream of clips, as `data.sources` describes.
+
+    Attributes:
+        format: the format of the clips.
+        identity: JSON values that identify the data. A set of latents made from a source with
+            another identity is refused.
     """
 
     format: ClipFormat
@@ -26,19 +30,22 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __call__(self, start: int = 0) -> Iterator[dict[str, Any]]:
-        """Batches from clip number `start` on, always the same."""
+        """Yields batches from clip number `start` on, the same at every call."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """Which clips of a source.
+    """A selection of clips of a source.
 
     Attributes:
-        path: of the user's files, where the source has some.
-        clips: at most, where the source draws them.
-        split: "train", "val" or another that the source has.
-        family, style: of the scenes of Playhouse.
-        batch_size: clips at a time; workers: processes that draw them ahead.
+        path: the user's files, for a source that reads some.
+        format: the format of the clips.
+        clips: the largest number of clips, for a source that draws them.
+        split: "train", "val" or another split of the source.
+        family: the family of Playhouse's scenes.
+        style: the style of Playhouse's scenes. None, the default, draws from all styles.
+        batch_size: clips per batch.
+        workers: processes that draw clips ahead. 0, the default, draws in this process.
     """
 
     path: str = ""
@@ -52,20 +59,21 @@ class Selection:
 
 
 class NamedSource(Protocol):
-    """A way from a `Selection` to a `Source`."""
+    """A named factory that opens a `Source` for a `Selection`."""
 
     name: str
 
     @abc.abstractmethod
     def identify(self, selection: Selection) -> dict[str, Any]:
-        """The `identity` of the source, computed before anything is made of it.
+        """Returns the `identity` of the source without opening it.
 
-        Raises UserError where the data are not there.
+        Raises:
+            UserError: the data do not exist.
         """
 
     @abc.abstractmethod
     def open(self, selection: Selection, folder: Path) -> Source:
-        """The source. Files that it needs may be made in `folder`."""
+        """Opens the source. It may create the files that it needs in `folder`."""
 
 
 class _Playhouse(NamedSource):
@@ -88,8 +96,9 @@ class _Playhouse(NamedSource):
 
 
 class _VideoFolder(NamedSource):
-    """TensorFlow Datasets, which it needs, are slow to import: each method imports them when it is
-    called.
+    """The source `video_folder`.
+
+    Its module imports TensorFlow Datasets, which is slow, so each method imports it when called.
     """
 
     name = "video_folder"

@@ -1,32 +1,34 @@
-"""TFDS set `playhouse`: scenes of one family with their exact motion, facts and captions; pixels
-and samples are rendered when read.
+"""The TFDS set `playhouse`: scenes of one family with their exact motion, facts and captions.
+
+Frames and samples are not stored. They are rendered on reading.
 
     python -m experiments.build_data --set=playhouse --num_train=20000 --data_dir=DIR
 
 A record (about 3 kB; its pixels would be 800 kB) holds
 
-    split, index, family   which take of the world: draw(split, index, family=family) gives the same
+    split, index, family   the take: draw(split, index, family=family) returns the same
     scene            the scene as JSON
-    facts            what its captions say, as JSON
-    captions         paraphrases; intents, where there is an outcome: paraphrases of what is tried
-    margin           metres and m/s between this launch and the nearest one with another outcome,
-                     float64 [2] or [0]
+    facts            the facts that its captions state, as JSON
+    captions         paraphrases of the caption
+    intents          paraphrases that state the attempt, not the outcome; none without an outcome
+    margin           distance (m) and speed (m/s) between this launch and the nearest one with
+                     another outcome, float64 [2]; float64 [0] without an outcome
     arcs             float64 [A,7]: ball, then start time, x, y, v_x, v_y, a_y of each piece of its
                      motion (simulate.py, eq. 1)
     turns            float64 [A,4]: a_x, angle, spin and its rate for the rows of arcs; no rows if
                      all are zero
     shifts           float64 [P,7]: shape, then start time, x, y, v_x, v_y, a_x of each piece of its
                      displacement
-    contacts         float64 [E,6]: time (s), kind (its place in CONTACT_KINDS), who touches, what
-                     is touched or -1, approach and rebound speed (m/s)
+    contacts         float64 [E,6]: time (s), kind (index in CONTACT_KINDS), the body that touches,
+                     the body touched or -1, approach and rebound speed (m/s)
     tracks           float64 [F,K,4]: x, y, v_x, v_y of each ball at the frames' midpoints (m, m/s)
-    views            float64 [F,3]: left, top and width of what the camera sees then (m; camera.py,
-                     eq. 1)
-    hidden           float64 [N,3]: ball, start and end (s) of every time at which all of it is
-                     behind a panel
+    views            float64 [F,3]: left, top and width of the camera's view at the frames'
+                     midpoints (m; camera.py, eq. 1)
+    hidden           float64 [I,3]: ball, start and end (s) of every interval in which the whole
+                     ball is behind a panel
 
-The files are array_record and come back through `as_data_source`; TensorFlow is not imported to
-write or to read them. Records stand in the order of their index.
+The files are array_record, read through `as_data_source`. TensorFlow is imported neither to write
+nor to read them. Records are in the order of their index.
 """
 
 import json
@@ -47,13 +49,13 @@ from sora_jax.worlds.playhouse.takes import draw_takes
 from sora_jax.worlds.playhouse.trajectory import Contact, Trajectory
 
 CONTACT_KINDS = ("floor", "wall", "ball", "shape", "crate")
-# fields that the records of older sets lack
+# Fields that records of older sets do not have.
 NEWER = ("family", "intents", "margin", "turns", "shifts", "hidden")
-NUM_TRAIN = 20_000  # takes of a family without an end of them
+NUM_TRAIN = 20_000  # training takes of a family that can draw any number of them
 
 
 def to_record(take: Take, format: ClipFormat) -> dict:
-    """A take as the record described above."""
+    """Converts a take to the record described above."""
     times, motion = format.frame_times(), take.trajectory
     return {
         "split": take.split,
@@ -87,9 +89,10 @@ def to_record(take: Take, format: ClipFormat) -> dict:
 
 
 def from_record(record: dict) -> Take:
-    """The take that `to_record` was given, bitwise.
+    """Inverts `to_record`, bitwise.
 
-    Raises UserError for a record of an older set, which lacks some of this.
+    Raises:
+        UserError: the record is from an older set and lacks some fields.
     """
     if missing := [name for name in NEWER if name not in record]:
         raise UserError(
@@ -137,12 +140,18 @@ def _text(value) -> str:
 
 
 class PlayhouseConfig(tfds.core.BuilderConfig):
-    """The family, how many takes, and at which frame times their tracks are stored.
+    """The configuration of a `playhouse` set.
 
-    `num_val` is the number in every split but train.
+    Args:
+        num_train: takes in the split train.
+        num_val: takes in every other split.
+        format: name of the clip format; tracks are stored at its frame times.
+        workers: processes that draw takes. 0, the default, draws in this process.
+        family: the family of the scenes.
+        style: the only style of the scenes. Default: None, all styles of the family.
 
-    style: the only one, where a family has several. Raises UserError for a format, family or style
-    that does not exist.
+    Raises:
+        UserError: the format, family or style does not exist.
     """
 
     def __init__(
@@ -172,8 +181,9 @@ class PlayhouseConfig(tfds.core.BuilderConfig):
 
 
 def family_configs() -> list[PlayhouseConfig]:
-    """A named configuration for every family in each of its formats; finite families have their
-    whole training set.
+    """Returns a configuration for every family in each of its formats.
+
+    A finite family gets its whole training set, any other NUM_TRAIN takes.
     """
     pairs = [(family, format) for family in FAMILIES.values() for format in family.formats]
     return [
@@ -183,11 +193,11 @@ def family_configs() -> list[PlayhouseConfig]:
 
 
 class Playhouse(tfds.core.GeneratorBasedBuilder):
-    """Scenes of one family: exact motion, facts and captions."""
+    """The TFDS builder of scenes of one family: exact motion, facts and captions."""
 
     name = "playhouse"
-    # no downloads, so no checksums: to look for them TFDS 4.9.10 imports a package it does not
-    # require
+    # There are no downloads, so no checksums. Without this, TFDS 4.9.10 looks for them with a
+    # package that it does not require.
     code_path = None
     VERSION = tfds.core.Version(f"{WORLD_VERSION}.0.0")
     BUILDER_CONFIGS: ClassVar = family_configs()
@@ -240,7 +250,7 @@ class Playhouse(tfds.core.GeneratorBasedBuilder):
 
 
 def _has(split: str, config: PlayhouseConfig) -> bool:
-    """Has the family takes of that style in the split?"""
+    """True if the family has takes of the style in the split."""
     try:
         check(split, config.family, config.style)
     except UserError:
@@ -249,14 +259,14 @@ def _has(split: str, config: PlayhouseConfig) -> bool:
 
 
 def build(data_dir, config: PlayhouseConfig) -> pathlib.Path:
-    """Write the set, unless it is there already; returns its directory."""
+    """Writes the set, unless it exists, and returns its directory."""
     builder = make_builder(Playhouse, data_dir, config)
     prepare(builder)
     return pathlib.Path(builder.data_path)
 
 
 class Takes:
-    """A split of a built set as a sequence of `Take`s, read when asked for."""
+    """A sequence of the `Take`s of a split of a built set, read on access."""
 
     def __init__(self, source):
         self._source = source
@@ -269,8 +279,9 @@ class Takes:
 
 
 def open_takes(directory, split: str = "train") -> Takes:
-    """A split of the set in `directory` (the one that holds dataset_info.json).
+    """Opens a split of the set in `directory`, the folder that holds dataset_info.json.
 
-    Raises UserError if there is none.
+    Raises:
+        UserError: there is no such set or split.
     """
     return Takes(open_source(directory, split, "playhouse"))

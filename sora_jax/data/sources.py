@@ -1,16 +1,16 @@
-"""Streams of whole clips, pixels and samples: what tokenizers are trained on and what latents are
-computed from.
+"""Streams of clips as frames and samples, to train tokenizers on and to compute latents from.
 
-Every stream yields the same batch, a dict:
+Every stream yields batches of one form, a dict:
 
     "frames"     float32 [B,F,H,W,3] in [0,1]
-    "samples"    float32 [B,S] in [-1,1], zeros where there is no sound
+    "samples"    float32 [B,S] in [-1,1], zeros for a clip without audio
     "has_audio"  bool [B], NumPy
     "captions"   list of B tuples of paraphrases
     "keys"       list of B names, unique in the stream
-    "takes"      list of B `Take`s (Playhouse only): what is known about the clip
+    "takes"      list of B `Take`s: the ground truth of the clips (Playhouse only)
 
-Order is a pure function of the arguments, so `start`, a number of clips, resumes a stream exactly.
+The order is a pure function of the arguments, so `start`, a number of clips, resumes a stream
+exactly.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,10 @@ from sora_jax.worlds.playhouse.takes import draw_takes, grouped, render_batch
 
 
 def identity(split: str, family: str = "room", style: str | None = None) -> dict[str, Any]:
-    """JSON values that name scenes of Playhouse; data sets made of other ones are refused."""
+    """Returns JSON values that identify scenes of Playhouse.
+
+    A run or a set of latents refuses to continue with scenes of another identity.
+    """
     known = {
         "source": "playhouse",
         "split": split,
@@ -37,11 +40,22 @@ def identity(split: str, family: str = "room", style: str | None = None) -> dict
 
 
 class PlayhouseSource:
-    """The first `num_clips` takes of a split, in order, for `precompute`: `source(start)` yields
-    batches from clip `start` on.
+    """A stream of the first `num_clips` takes of a Playhouse split, rendered in order.
 
-    Raises UserError for no such family, split or style, a finite family with fewer takes, or a
-    format longer than scenes are played for.
+    `source(start)` yields batches from clip `start` on.
+
+    Args:
+        split: a split of the family.
+        format: the format of the clips.
+        num_clips: the number of clips.
+        batch_size: clips per batch.
+        workers: processes that draw takes ahead. 0, the default, draws in this process.
+        family: the family of the scenes.
+        style: the style of the scenes. Default: None, all styles of the family.
+
+    Raises:
+        UserError: the family, split or style does not exist, a finite family has fewer takes, or
+            the format is longer than the simulated scenes.
     """
 
     def __init__(
@@ -62,7 +76,7 @@ class PlayhouseSource:
                 f"last {format.seconds:.3g} s; choose {' or '.join(kind.formats)}",
                 field="format",
             )
-        # a finite family that has fewer says so now, not after hours
+        # Drawing the last take raises now, not after hours, if a finite family has fewer.
         draw(split, num_clips - 1, family=family, style=style)
         format = long_format(split, format)
         self.split, self.format, self.num_clips, self.batch_size, self.workers = (

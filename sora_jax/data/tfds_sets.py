@@ -11,8 +11,9 @@ from sora_jax.errors import UserError
 
 
 def make_builder(builder_class, data_dir, config) -> tfds.core.GeneratorBasedBuilder:
-    """A TFDS builder that writes array_record below data_dir, without TFDS's warnings of what is
-    normal here.
+    """Returns a TFDS builder that writes array_record below data_dir.
+
+    TFDS's warnings are silenced, as they concern conditions that are normal here.
     """
     before = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
@@ -23,9 +24,13 @@ def make_builder(builder_class, data_dir, config) -> tfds.core.GeneratorBasedBui
 
 
 def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
-    """Write the set, unless it is there. Raises UserError where it cannot be written."""
+    """Writes the set, unless it exists.
+
+    Raises:
+        UserError: the set cannot be written.
+    """
     try:
-        # TFDS prints of downloads that do not take place
+        # TFDS prints messages about downloads, of which there are none.
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except OSError as error:
@@ -35,8 +40,10 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
 
 
 def open_source(directory, split: str, name: str):
-    """The TFDS data source of one split, after checking that `directory` holds a set called
-    `name`.
+    """Opens one split of the set `name` in `directory` as a TFDS data source.
+
+    Raises:
+        UserError: the directory holds no set, a damaged or another set, or the set lacks the split.
     """
     directory = pathlib.Path(directory)
     info = directory / "dataset_info.json"
@@ -47,7 +54,7 @@ def open_source(directory, split: str, name: str):
         )
     try:
         builder = tfds.builder_from_directory(str(directory))
-    except Exception as error:  # TFDS raises many kinds for a damaged description
+    except Exception as error:  # TFDS raises many types for a damaged description
         raise UserError(
             f"the set in {directory} cannot be opened ({type(error).__name__}); delete the "
             "folder and build it again"

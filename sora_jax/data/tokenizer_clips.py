@@ -1,8 +1,9 @@
-"""What a tokenizer trains on: clips of one medium, from any source of `named_sources`.
+"""Training clips of a tokenizer: clips of one modality, from any source of `named_sources`.
 
-A clip is made in two steps. The host prepares a few arrays of it, `inputs`; the compiled step turns
-a batch of them into what the tokenizer takes, `render`: Playhouse's scenes are rendered there where
-their family is `alike`, stored clips only scaled. Of any other source the host takes whole clips.
+A clip is made in two stages. On the host, `inputs` prepares a few arrays of each clip. In the
+compiled training step, `render` turns a batch of them into frames or samples. It renders Playhouse
+scenes on the device if their family is `alike`, and scales clips stored as integers. All other
+sources provide whole clips on the host.
 """
 
 import dataclasses
@@ -30,14 +31,18 @@ PLAYHOUSE = {
     AUDIO: (sound.sound_inputs, sound.synthesise),
 }
 ARRAYS = {VIDEO: "frames", AUDIO: "samples"}
-FULL_SCALE = {VIDEO: 255.0, AUDIO: 32767.0}  # of the whole numbers in a folder's records
-HELD_OUT = 128  # clips of val that are drawn, or as many as there are to train on
+FULL_SCALE = {VIDEO: 255.0, AUDIO: 32767.0}  # of the uint8 and int16 in `video_folder` records
+HELD_OUT = 128  # clips drawn for the split val, at most as many as training clips
 
 
 @dataclasses.dataclass(frozen=True)
 class Clips:
-    """count: clips of train and val. inputs(split, index): arrays of one clip. render(batch of
-    inputs): frames [B,F,H,W,3] in [0,1], or samples [B,S] in [-1,1].
+    """The training and validation clips of a tokenizer.
+
+    Attributes:
+        count: the number of clips of the splits train and val.
+        inputs: (split, index) -> the arrays of one clip, without a batch axis.
+        render: batch of inputs -> frames [B,F,H,W,3] in [0,1], or samples [B,S] in [-1,1].
     """
 
     count: dict[str, int]
@@ -49,7 +54,10 @@ class Clips:
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def stream(self, batch_size: int, seed: int) -> grain.DatasetIterator:
-        """Endless shuffled batches of inputs of train. The position is saved with checkpoints."""
+        """Returns an endless iterator of shuffled batches of `inputs` of the split train.
+
+        Checkpoints save its position.
+        """
         order = grain.MapDataset.range(self.count["train"]).seed(seed).shuffle().repeat()
         batches = order.map(lambda i: self.inputs("train", int(i))).batch(batch_size)
         return iter(
@@ -58,13 +66,20 @@ class Clips:
 
 
 def open_clips(medium: str, source: NamedSource, selection: Selection, folder: Path) -> Clips:
-    """The clips of a source for one medium. Files that the source needs may be made in `folder`.
+    """Opens the clips of a source for one modality.
 
-    Raises UserError where there is no split val, or for sound no clip that has any.
+    Args:
+        medium: VIDEO or AUDIO.
+        source: the source.
+        selection: the clips of the split train. At most HELD_OUT clips are drawn for val.
+        folder: the source may create the files that it needs here.
+
+    Raises:
+        UserError: there is no split val, or, for audio, a split has no clip with audio.
     """
-    one = dataclasses.replace(selection, batch_size=1)  # clips are asked for one by one
+    one = dataclasses.replace(selection, batch_size=1)  # clips are read one by one, in any order
     train = source.open(one, folder)
-    # not isinstance: a subclass may give other clips
+    # An exact type, as a subclass may yield other clips than the folder's records.
     if type(train) is VideoFolderSource:
         return video_clips(medium, train.directory)
     held_out = dataclasses.replace(one, split="val", clips=min(HELD_OUT, selection.clips))
@@ -75,12 +90,12 @@ def open_clips(medium: str, source: NamedSource, selection: Selection, folder: P
 
 
 def _alike(medium: str, source: PlayhouseSource) -> bool:
-    """Whether the inputs of its clips can be stacked."""
+    """True if the inputs of all clips have the same arrays and shapes, so that they stack."""
     return medium == AUDIO or FAMILIES[source.family].alike
 
 
 def _playhouse_clips(medium: str, sources: dict[str, PlayhouseSource]) -> Clips:
-    """Scenes that are rendered in the step; each is drawn when first needed, then kept."""
+    """Returns scenes that the training step renders. Each is drawn once and cached."""
     prepare, show = PLAYHOUSE[medium]
     format = sources["train"].format
 
@@ -95,10 +110,15 @@ def _playhouse_clips(medium: str, sources: dict[str, PlayhouseSource]) -> Clips:
 
 
 def video_clips(medium: str, directory) -> Clips:
-    """The clips of a built `video_folder` set.
+    """Returns the clips of a built `video_folder` set.
+
+    Args:
+        medium: VIDEO or AUDIO.
+        directory: the folder of the set.
 
     Raises:
-        UserError: a split is missing (the set is of one video), or has no clip with sound.
+        UserError: the split val is missing, since the set is of one video, or, for audio, a split
+            has no clip with audio.
     """
     train, _ = video_folder.open_records(directory, "train")
     if "val" not in train.splits:
@@ -116,7 +136,7 @@ def video_clips(medium: str, directory) -> Clips:
 
 
 def _whole_clips(medium: str, sources: dict[str, Source]) -> Clips:
-    """Clips as their source gives them."""
+    """Returns whole clips, read from any source one by one."""
 
     def read(split, index, name):
         return np.asarray(next(iter(sources[split](index)))[name][0], np.float32)
@@ -130,8 +150,13 @@ def _stored_clips(
     read: Callable[[str, int, str], np.ndarray],
     scale: float = 1.0,
 ) -> Clips:
-    """Clips that read(split, index, name of an array) gives; for sound those that have any. The
-    step divides them by `scale`.
+    """Returns stored clips; for audio only those that have audio.
+
+    Args:
+        medium: VIDEO or AUDIO.
+        count: stored clips by split.
+        read: (split, index, name of an array) -> the array of a clip.
+        scale: the divisor that `render` applies, default 1.
     """
     name = ARRAYS[medium]
     kept = {

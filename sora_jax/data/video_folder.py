@@ -1,20 +1,22 @@
-"""TFDS set `video_folder`: a directory of the user's own videos as clips of one format.
+"""The TFDS set `video_folder`: a directory of the user's videos as clips of one format.
 
     python -m experiments.build_data --set=video_folder --path=MY_VIDEOS --data_dir=DIR
 
-Every .mp4, .mov, .m4v, .webm, .mkv, .avi below the directory is read through PyAV: any size, frame
-rate, length and channel count, with or without sound. A long file gives consecutive clips, a short
-one holds its last frame (`media.fit_clip` says what is done to a clip). Captions lie beside a video
-under the same name: `ball.txt` (a line is a paraphrase), or `ball.json` (a string, a list of
-strings, or an object with "captions", "caption" or "prompt", the key that experiments.sample
-writes); without one the caption is empty, which trains the unconditional model.
+PyAV reads every .mp4, .mov, .m4v, .webm, .mkv and .avi below the directory, of any size, frame
+rate, length and channel count, with or without audio. A long file is cut into consecutive clips.
+A short file is extended by holding its last frame. `media.fit_clip` describes all conversions.
 
-A record holds frames uint8 [F,size,size,3], samples int16 [S], has_audio, captions, key (file and
-clip number), start (s) and notes. A file that cannot be read is skipped: `report.json` beside the
-data counts and names it with the reason, and the build goes on. A silent file is kept with
-has_audio False, and the loss leaves its sound out. One file in ten, by hash of its name relative to
-the directory, is `val`, all its clips together; with two readable files or more each split gets at
-least one.
+The captions of a video are in a file beside it with the same name. In `ball.txt` each line is a
+paraphrase. `ball.json` holds a string, a list of strings, or an object with "captions", "caption"
+or "prompt", the key that experiments.sample writes. Without a caption file the caption is empty,
+which trains the unconditional model.
+
+A record holds frames uint8 [F,H,W,3] with H = W = size, samples int16 [S], has_audio, captions, key
+(file and clip number), start (s) and notes. The build skips a file that it cannot read. The file
+`report.json` beside the data counts the skipped files and names each with the reason. A silent
+file, without an audio track or below -80 dBFS throughout, is kept with has_audio False, and the
+loss omits its audio. One file in ten, by a hash of its name relative to the directory, is in `val`
+with all its clips. With two readable files or more, each split gets at least one file.
 """
 
 import hashlib
@@ -35,11 +37,17 @@ from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 
 EXTENSIONS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")
-VAL_SHARE = 0.1
+VAL_SHARE = 0.1  # fraction of the files in the split val
 
 
 class VideoFolderConfig(tfds.core.BuilderConfig):
-    """Which directory, into which format, and at most how many consecutive clips of one file."""
+    """The configuration of a `video_folder` set.
+
+    Args:
+        path: the directory of videos.
+        format: the format of the clips.
+        clips_per_file: the largest number of consecutive clips of one file.
+    """
 
     def __init__(
         self, path: str = "", format: ClipFormat = FORMATS["nano"], clips_per_file: int = 16
@@ -47,7 +55,7 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
         folder = pathlib.Path(path).expanduser().resolve()
         wanted = f"{format} {clips_per_file} {contents(folder) if path else ''}"
         slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "videos"
-        # The name is the set's folder: other files, another format, another set.
+        # The name is the set's folder: other files or another format make another set.
         super().__init__(
             name=f"{slug}_{hashlib.sha256(wanted.encode()).hexdigest()[:8]}",
             description=f"clips of {folder.name}, {format}",
@@ -56,7 +64,7 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
 
 
 def find_videos(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The video files below a directory, in the order of their names."""
+    """Returns the video files below a directory, sorted by path."""
     return sorted(
         p
         for p in folder.rglob("*")
@@ -65,7 +73,7 @@ def find_videos(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def contents(folder: pathlib.Path) -> str:
-    """The digest of the videos and captions below a directory: a changed one makes another set."""
+    """Returns a digest of the videos and captions below a directory."""
     beside = (
         f
         for video in find_videos(folder)
@@ -75,8 +83,10 @@ def contents(folder: pathlib.Path) -> str:
 
 
 def set_name(path: str | pathlib.Path, format: ClipFormat) -> str:
-    """The name of the set in a folder: of a built one, or that which `build` would give a directory
-    of videos. It tells the contents.
+    """Returns the name of a set, which identifies its contents and format.
+
+    It is the name of the built set in `path`, or the name that `build` would give to the videos in
+    `path`.
     """
     folder = pathlib.Path(path).expanduser().resolve()
     return (
@@ -87,9 +97,10 @@ def set_name(path: str | pathlib.Path, format: ClipFormat) -> str:
 
 
 def read_captions(video: pathlib.Path) -> list[str]:
-    """The captions beside a video; [] without any.
+    """Reads the captions of a video from the file beside it; [] without one.
 
-    Raises UserError for a caption file that cannot be understood.
+    Raises:
+        UserError: the caption file cannot be read or parsed.
     """
     text, data = video.with_suffix(".txt"), video.with_suffix(".json")
     try:
@@ -118,8 +129,10 @@ def read_captions(video: pathlib.Path) -> list[str]:
 
 
 def read_clips(video: pathlib.Path, format: ClipFormat, clips_per_file: int):
-    """Yield (start in seconds, Clip) for the consecutive clips of a file: at least one, no
-    short one after the first.
+    """Yields (start in seconds, Clip) for up to `clips_per_file` consecutive clips of a file.
+
+    The first clip may be shorter than the format, and is then extended. A shorter rest after the
+    first clip is dropped.
     """
     for number in range(clips_per_file):
         start = number * format.seconds
@@ -137,11 +150,11 @@ def read_clips(video: pathlib.Path, format: ClipFormat, clips_per_file: int):
 
 
 class VideoFolder(tfds.core.GeneratorBasedBuilder):
-    """Clips of a directory of videos."""
+    """The TFDS builder of clips of a directory of videos."""
 
     name = "video_folder"
-    # no downloads, so no checksums: to look for them TFDS 4.9.10 imports a package it does not
-    # require
+    # There are no downloads, so no checksums. Without this, TFDS 4.9.10 looks for them with a
+    # package that it does not require.
     code_path = None
     VERSION = tfds.core.Version("1.0.0")
 
@@ -184,8 +197,8 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
             "skipped": [],
             "captions_skipped": [],
         }
-        # TFDS refuses an empty split, and a broken file is only known by reading it: so each first
-        # clip is read twice.
+        # TFDS refuses an empty split, and only reading a file shows whether it is broken. So the
+        # first clip of each file is read here and again in `_generate_examples`.
         readable = [
             v
             for v in tqdm.tqdm(videos, "checking files", unit="file")
@@ -208,9 +221,9 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
         }
 
     def _clips(self, video):
-        """`read_clips`, with a file that fails skipped and noted.
+        """Yields from `read_clips`; skips a file that fails and notes it in the report.
 
-        Whatever a decoder raises, one file must not stop the build.
+        A decoder may raise any exception, and one file must not stop the build.
         """
         try:
             yield from read_clips(
@@ -256,15 +269,16 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
 
 
 def _share(video: pathlib.Path, folder: pathlib.Path) -> float:
-    """A number in [0,1) from the file's name: below VAL_SHARE is val."""
+    """Returns a hash of the file's name in [0,1); a file below VAL_SHARE is in val."""
     name = video.relative_to(folder).as_posix()
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) / 2**32
 
 
 def build(data_dir, config: VideoFolderConfig) -> tuple[pathlib.Path, dict]:
-    """Write the set, unless it is there; returns its directory and the report.
+    """Writes the set, unless it exists, and returns its directory and the report.
 
-    Raises UserError if no file can be read.
+    Raises:
+        UserError: there are no videos, or no file can be read.
     """
     builder = make_builder(VideoFolder, data_dir, config)
     directory = pathlib.Path(builder.data_path)
@@ -276,10 +290,16 @@ def build(data_dir, config: VideoFolderConfig) -> tuple[pathlib.Path, dict]:
 
 
 def built_set(path, data_dir, format: ClipFormat) -> pathlib.Path:
-    """The set in the folder `path`: a built one, or the one of the videos there, built below
-    data_dir with its report on stderr.
+    """Returns the directory of the built set for `path`.
 
-    Raises: UserError if there are no videos, or the built set is of another format.
+    Args:
+        path: a built set, or a directory of videos. The set of such a directory is built below
+            data_dir, unless it exists, and its report printed to stderr.
+        data_dir: the folder to build in.
+        format: the format of the clips.
+
+    Raises:
+        UserError: there are no videos, or the built set has another format.
     """
     directory = pathlib.Path(path).expanduser()
     if not (directory / "dataset_info.json").exists():
@@ -295,7 +315,7 @@ def built_set(path, data_dir, format: ClipFormat) -> pathlib.Path:
 
 
 def summary(report: dict) -> str:
-    """The report in a few lines for the terminal."""
+    """Formats a report as a few lines for the terminal."""
     if not report:
         return (
             "no report beside the data (its build was interrupted at the very end); delete "
@@ -317,10 +337,14 @@ def summary(report: dict) -> str:
 
 
 class Records:
-    """A split of a built set as a sequence of dicts: frames, samples, has_audio, captions (tuple of
-    str), key, start, notes.
+    """A sequence of the records of one split of a built set.
 
-    `splits` names the splits of the whole set.
+    Each record is a dict: frames, samples, has_audio, captions (a tuple of str, ("",) without any),
+    key, start, notes.
+
+    Attributes:
+        fingerprint: the name of the set, which identifies its contents.
+        splits: names of the splits of the whole set.
     """
 
     def __init__(self, source, fingerprint: str):
@@ -342,9 +366,12 @@ class Records:
 
 
 def open_records(directory, split: str = "train") -> tuple[Records, ClipFormat]:
-    """A split of the set in `directory`, which holds dataset_info.json, and its format.
+    """Opens a split of the set in `directory`; returns its records and format.
 
-    Raises UserError if there is none.
+    `directory` is the folder that holds dataset_info.json.
+
+    Raises:
+        UserError: there is no such set or split.
     """
     directory = pathlib.Path(directory).resolve()
     source = open_source(directory, split, "video_folder")
@@ -355,8 +382,9 @@ def open_records(directory, split: str = "train") -> tuple[Records, ClipFormat]:
 
 
 class VideoFolderSource:
-    """The clips of a built `video_folder` set, in its own order, for `precompute` and tokenizer
-    training.
+    """A stream of the clips of a built `video_folder` set, in the order of the set.
+
+    A `named_sources.Source` for `precompute` and tokenizer training.
     """
 
     def __init__(self, directory, split: str = "train", batch_size: int = 32):
@@ -376,7 +404,7 @@ class VideoFolderSource:
             yield self.batch(range(first, min(first + self.batch_size, len(self))))
 
     def batch(self, indices: Sequence[int]) -> dict:
-        """The clips of these numbers."""
+        """Returns the batch of the clips `indices`, as `data.sources` describes it."""
         records = [self.records[i] for i in indices]
         return {
             "frames": np.stack([r["frames"] for r in records]).astype(np.float32) / 255.0,

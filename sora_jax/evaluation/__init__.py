@@ -1,1 +1,1 @@
-"""How well models do, and how far the oracles can be trusted."""
+"""Evaluation: scores of models, and calibration of the oracles that score them."""

@@ -1,19 +1,18 @@
 """Baselines: clips made without a model, which give each metric its floor and ceiling.
 
     ground truth             the scene's own render: the ceiling
-    tokenizer round trip     encoded and decoded: the most that a model on these tokenizers can
-                             reach
-    copy last frame          the first GIVEN frames, and the last of them from there on; silence
-    linear extrapolation     every ball goes on as it moved in the first GIVEN frames, whatever is
-                             in its way; silence
-    nearest training clip    the training scene that shares most facts: what a memory without
-                             understanding makes
+    tokenizer round trip     encoded and decoded: the upper bound for a model on these tokenizers
+    copy last frame          the first GIVEN frames, then the last of them repeated; silence
+    linear extrapolation     every ball continues its motion of the first GIVEN frames through any
+                             obstacle; silence
+    nearest training clip    the training scene that shares most facts: memorization without
+                             generalization
 
-Each row has its own floor: its clips against other scenes, or mixed (`mixed`). A clip that rattles
-all the time agrees with any picture, and its floor says so.
+Each row has its own floor: its clips against other scenes, or mixed (`mixed`). A clip with constant
+rattling agrees with any video, and its floor shows that.
 
-For PhyWorld the extrapolation reads the frames' pixels, as a model does; elsewhere it knows where
-the balls are.
+For PhyWorld, the extrapolation reads the ball positions from the pixels, as a model does. Elsewhere
+it uses the true positions.
 """
 
 import dataclasses
@@ -30,13 +29,13 @@ from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.phyworld import PhyWorldFacts
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-GIVEN = phyworld.GIVEN  # frames
-PARTNERS = 4  # other clips that each take is paired with for its floor
+GIVEN = phyworld.GIVEN  # conditioning frames
+PARTNERS = 4  # number of other clips that the floor of a take is read from
 Pair = tuple[Example, Reading]
 
 
 def copy_last_frame(clips: list[Example]) -> list[Example]:
-    """The first GIVEN frames, and the last of them from there on; silence."""
+    """Repeats the last of the first GIVEN frames; the audio is silent."""
     index = np.minimum(np.arange(clips[0].format.frames), GIVEN - 1)
     return [
         dataclasses.replace(c, frames=c.frames[index], samples=np.zeros_like(c.samples))
@@ -45,8 +44,8 @@ def copy_last_frame(clips: list[Example]) -> list[Example]:
 
 
 def _straight(clip: Example) -> Take:
-    """The take with every ball on the line through its places in the first GIVEN frames, by least
-    squares.
+    """Returns the take with every ball on a straight line, fitted to its positions in the first
+    GIVEN frames by least squares.
     """
     take, times = clip.take, clip.format.frame_times()[:GIVEN]
     places = take.trajectory.positions(times)
@@ -63,7 +62,9 @@ def _straight(clip: Example) -> Take:
 
 
 def linear_extrapolation(clips: list[Example]) -> list[Example]:
-    """Every ball goes on in a straight line at the speed of the first GIVEN frames; silence."""
+    """Renders the balls in straight lines at their velocity of the first GIVEN frames; the audio
+    is silent.
+    """
     made = examples.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
     return [
         dataclasses.replace(c, frames=m.frames, samples=np.zeros_like(c.samples))
@@ -72,12 +73,14 @@ def linear_extrapolation(clips: list[Example]) -> list[Example]:
 
 
 def nearest(take: Take, pool: list[Take]) -> Take:
-    """The take of the pool whose facts are most like the take's."""
+    """Returns the take of the pool with the facts most similar to those of `take`."""
     return max(pool, key=lambda other: likeness(take.facts, other.facts))
 
 
 def likeness(a, b) -> float:
-    """How many facts of a caption b shares, and of PhyWorld's, how near they are."""
+    """Returns the similarity of two captions' facts: the number of facts shared, or for PhyWorld
+    the negative distance of speeds and radii.
+    """
     if isinstance(a, PhyWorldFacts):
         return -sum(abs(x - y) for x, y in zip((*a.speeds, *a.radii), (*b.speeds, *b.radii)))
     if not isinstance(a, Facts):
@@ -88,6 +91,7 @@ def likeness(a, b) -> float:
             likeness(x, y) if dataclasses.is_dataclass(x) else float(x == y) for x, y in pairs
         )
     others = {ball.colour: ball for ball in b.balls}
+    # the ball count, and the colour of a ball, each weigh as much as a ball's other four facts
     score = 4 * (len(a.balls) == len(b.balls))
     for ball in a.balls:
         other = others.get(ball.colour)
@@ -100,8 +104,8 @@ def likeness(a, b) -> float:
 
 
 def partners(takes: Sequence[Take]) -> list[list[int]]:
-    """For each take the next PARTNERS others, around the end, whose caption says something else, of
-    as many balls where there are such.
+    """Returns, for each take, the indices of the PARTNERS next takes with another caption,
+    wrapping around at the end. Takes with the same number of balls are preferred.
     """
     keys, balls = [take.facts.key() for take in takes], [len(take.scene.balls) for take in takes]
     chosen = []
@@ -114,9 +118,12 @@ def partners(takes: Sequence[Take]) -> list[list[int]]:
 
 
 def mixed(how: str | None, clip: Example, reading: Reading, others: Iterable[Pair]) -> list[Pair]:
-    """What the floor of a clip is read from, mixed as `suites.Suite.mixed` says.
+    """Returns the clips and readings from which the floor of a clip is computed.
 
     Args:
+        how: `suites.Suite.mixed`; None for no floor.
+        clip: the clip.
+        reading: its reading.
         others: the clips of its `partners` in the same row, with their readings.
     """
     if how is None:

@@ -1,9 +1,8 @@
-"""How far each oracle can be trusted: its score under every condition, and the limits that the
-scores must keep.
+"""Calibration: the score of each oracle under every condition, and the limits for these scores.
 
-A score is the share of clips whose reading is correct (`Oracle.judge`), of those that are asked
-(`Oracle.asked`). An oracle is judged on the clips of its stage, under ground truth, the
-degradations of its media, its corruptions, on empty clips and on shuffled ones.
+A score is the share of clips whose reading is correct (`Oracle.judge`), among the clips that the
+condition applies to (`Oracle.asked`). An oracle is calibrated on the clips of its stage, under
+ground truth, the degradations of its media and its corruptions, and on empty and shuffled clips.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,25 +17,27 @@ from sora_jax.oracles.conditions import DEGRADATIONS, Condition
 from sora_jax.oracles.examples import STAGES, Example
 from sora_jax.oracles.reading import Reading
 
-# number of the first scene that `experiments.calibrate` reads: the oracles' constants
-# were chosen on others
+# Index of the first scene that `experiments.calibrate` reads. The oracles' constants were chosen on
+# other scenes.
 FIRST = 10_000
-FEWEST = 2  # clips: a shuffled one has the take of another
+FEWEST = 2  # clips: a shuffled clip needs the take of another one
+# conditions under which readings must stay correct
 KEPT = {condition.name for condition in (conditions.GROUND_TRUTH, *DEGRADATIONS)}
 Scores = dict[str, dict[str, dict[str, float]]]
 
 
 def conditions_of(oracle: Oracle) -> tuple[Condition, ...]:
-    """All conditions under which an oracle is judged."""
+    """Returns all conditions under which an oracle is calibrated."""
     degraded = (c for c in DEGRADATIONS if c.medium in oracle.media)
     shuffled = Condition("shuffled", None, oracle.shuffle)
     return (conditions.GROUND_TRUTH, *degraded, *oracle.corruptions, oracle.empty, shuffled)
 
 
 def chosen(oracles: Sequence[str] | None) -> list[str]:
-    """The names of oracles, in the order of ORACLES; None is all.
+    """Returns the names of oracles in the order of ORACLES. None chooses all.
 
-    Raises UserError for one that is not registered, and for none.
+    Raises:
+        UserError: a name is not registered, or the list is empty.
     """
     if oracles is None:
         return list(ORACLES)
@@ -48,7 +49,9 @@ def chosen(oracles: Sequence[str] | None) -> list[str]:
 
 
 def plan(names: Sequence[str]) -> dict[str, dict[Condition, list[Oracle]]]:
-    """{stage: {condition: the oracles that it is made for}} of the oracles of these names."""
+    """Returns {stage: {condition: oracles judged on it}} for the named oracles, so that each
+    condition is made once per stage.
+    """
     stages: dict[str, dict[Condition, list[Oracle]]] = {}
     for oracle in (ORACLES[name] for name in names):
         stage = stages.setdefault(oracle.stage, {})
@@ -62,17 +65,24 @@ def calibrate(
     report: Callable[[str], object] | None = None,
     oracles: Sequence[str] | None = None,
 ) -> Scores:
-    """{oracle: {condition: {score, n}}}. report(name) before each condition is made.
+    """Scores oracles under all their conditions.
 
-    clips: rooms; the other stages' clips, as many and of the same split and format, are made here.
-    oracles: the names of those to judge; None for all that are registered.
+    Args:
+        clips: clips of rooms. The other stages' clips, as many and of the same split and format,
+            are rendered here.
+        report: called with the name of each condition before it is made. Default: None.
+        oracles: names of the oracles to calibrate. Default: None, all registered ones.
 
-    Raises: UserError for an unknown oracle, and for too few clips.
+    Returns:
+        {oracle: {condition: {score, n}}}.
+
+    Raises:
+        UserError: an oracle is unknown, or there are too few clips.
     """
     names = chosen(oracles)
     if len(clips) < FEWEST:
         raise UserError(f"clips are {len(clips)}; give at least {FEWEST}", field="clips")
-    # rows in the order of each oracle's own conditions
+    # keys in the order of each oracle's own conditions, which the loop below does not follow
     scores: Scores = {name: {c.name: {} for c in conditions_of(ORACLES[name])} for name in names}
     for stage, planned in plan(names).items():
         staged = STAGES[stage](clips)
@@ -88,7 +98,9 @@ def calibrate(
 
 
 def _media_of(clip: Example) -> tuple[int, int]:
-    """Clips of the same arrays are read once: shuffled ones often differ in their takes alone."""
+    """Returns a key for the arrays of a clip. Clips that share them are read once; shuffled
+    clips often differ in their takes only.
+    """
     return id(clip.frames), id(clip.samples)
 
 
@@ -118,10 +130,13 @@ def violations(
     floors: tuple[float, float] = (GROUND_TRUTH, DEGRADED),
     ceiling: float | None = None,
 ) -> list[str]:
-    """The scores outside their limits, one line each.
+    """Describes the scores outside their limits, one line each.
 
-    floors: the least of ground truth, and of degraded clips. ceiling: replaces the oracles' own
-    where those are not stricter than CEILING.
+    Args:
+        scores: as `calibrate` returns them.
+        floors: least scores on ground truth and on degraded clips.
+        ceiling: replaces the oracles' own ceilings, except those stricter than CEILING. Default:
+            None.
     """
     lines = []
     for name, rows in scores.items():

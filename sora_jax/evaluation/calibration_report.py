@@ -1,4 +1,6 @@
-"""Calibrates oracles into a folder: calibration.json, report.md, made_with.json and pictures."""
+"""Calibrates oracles and writes calibration.json, report.md, made_with.json and pictures to a
+folder.
+"""
 
 import dataclasses
 import functools
@@ -37,16 +39,24 @@ def calibrate_into(
     sheets: int = 4,
     oracles: Sequence[str] | None = None,
 ) -> tuple[calibrate.Scores, list[str]]:
-    """Judges oracles on scenes from number `calibrate.FIRST` on, which no constant was fitted to.
+    """Calibrates oracles and writes the results to a folder.
+
+    The scenes have indices from `calibrate.FIRST` on; no constant of an oracle was fitted to them.
 
     Args:
-        output: a folder: new, or that of an earlier calibration with the same settings.
+        output: folder of the results: new, or of an earlier calibration with the same settings.
+        num_clips: number of scenes. Default: 96.
+        split: split of the scenes. Default: "val".
+        format: name of the clip format. Default: "nano".
         sheets: clips to draw, at most 4.
-        oracles: names of those to judge; None for all.
+        oracles: names of the oracles to calibrate. Default: None, all of them.
 
-    Returns: {oracle: {condition: {score, n}}}, and a line for each score outside its limits.
+    Returns:
+        ({oracle: {condition: {score, n}}}, one line for each score outside its limits).
 
-    Raises: UserError for an unknown oracle, and for a folder of another measurement.
+    Raises:
+        UserError: an oracle is unknown, there are too few clips, or the folder holds another
+            measurement.
     """
     folder, form, names = Path(output), FORMATS[format], calibrate.chosen(oracles)
     if num_clips < calibrate.FEWEST:
@@ -78,7 +88,7 @@ def calibrate_into(
 
 
 def score_table(scores: calibrate.Scores) -> str:
-    """A row for each condition, a column for each oracle."""
+    """Returns a Markdown table: one row per condition, one column per oracle."""
     names = list(dict.fromkeys(condition for rows in scores.values() for condition in rows))
     lines = []
     for name in names:
@@ -91,7 +101,7 @@ def score_table(scores: calibrate.Scores) -> str:
 def report(
     clips: list[Example], split: str, form: ClipFormat, scores: calibrate.Scores, outside: list[str]
 ) -> list[str]:
-    """The paragraphs of report.md."""
+    """Returns the paragraphs of report.md."""
     head = (
         f"# Calibration of the oracles\n\n{len(clips)} scenes of `{split}` from number "
         f"{calibrate.FIRST} on, {form.frames} frames at {form.fps} fps, {form.size} pixels. "
@@ -134,8 +144,8 @@ def _draw(folder: Path, name: str, clip: Example) -> list[str]:
 
 
 def measured(clips: list[Example], oracles: Sequence[str]) -> list[list[str]]:
-    """What oracles measure on ground truth, beyond correct and wrong (`Oracle.measured`): rows of
-    (what, value, number).
+    """Returns rows (name, value, number of measurements) of quantities that the oracles measure
+    on ground truth beyond correct and incorrect (`Oracle.measured`).
     """
 
     @functools.cache
@@ -145,7 +155,7 @@ def measured(clips: list[Example], oracles: Sequence[str]) -> list[list[str]]:
 
     rows = []
     for oracle in (ORACLES[name] for name in oracles):
-        if type(oracle).measured is not Oracle.measured:  # else its clips are made for nothing
+        if type(oracle).measured is not Oracle.measured:  # skip rendering clips for no rows
             rows += oracle.measured(*staged(oracle.stage))
     return [[what, value, str(n)] for what, value, n in rows]
 
@@ -153,11 +163,18 @@ def measured(clips: list[Example], oracles: Sequence[str]) -> list[list[str]]:
 def shift_recovery(
     clips: list[Example], shifts: tuple[float, ...] = SHIFTS
 ) -> list[tuple[float, float]]:
-    """(shift put in, offset read) in s: the samples of every sound moved against their picture
-    (late: positive), then read again.
+    """Measures how well the sync oracle recovers known delays of the audio.
 
-    The offset is the median over clips with an impact; shifts beyond the window of a clip's pairing
-    are found by `sync.lag`.
+    Each shift is applied to the audio of every clip with an impact (positive: late), and the offset
+    is read again. The offset is the median over these clips. `sync.lag` is used because it finds
+    shifts beyond the window in which impacts are matched.
+
+    Args:
+        clips: clips to shift.
+        shifts: delays in s.
+
+    Returns:
+        Pairs (shift applied, offset read), in s.
     """
     struck = [clip for clip in clips if true_impacts(clip.take)]
     seen = [Reading(clip).seen for clip in struck]
@@ -170,8 +187,8 @@ def shift_recovery(
 
 
 def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:
-    """The sound later by `seconds` (earlier: negative), as long as before; the gap is filled with
-    the sound's own other end, played backwards.
+    """Delays samples [S] by `seconds` (negative: advances them) and keeps their length. The gap
+    is filled with the adjacent samples in reverse order.
     """
     shift = round(abs(seconds) * SAMPLE_RATE)
     if seconds < 0:

@@ -1,5 +1,5 @@
-"""Cells of the tables of scores: a metric over the clips of a row, with its interval and floor, and
-the reasons why clips have no value.
+"""Table cells of scores: the mean of a metric over the clips of a row, with its interval, its
+floor, and the reasons why clips have no value.
 """
 
 import collections
@@ -14,14 +14,22 @@ ALONE = "no other clip gives a floor"
 
 
 def _numbers(values: Sequence) -> list[float]:
-    """The numbers among values; those of a clip that has several, one by one."""
+    """Returns the numbers among values, with lists flattened."""
     flat = (x for value in values for x in (value if isinstance(value, list) else [value]))
     return [x for x in flat if isinstance(x, int | float)]
 
 
 def cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
-    """{value, low, high, floor, n, unscored} of a metric over clips; None is not asked, and counts
-    nowhere. Where the metric is corrected, "raw" is its mean.
+    """Aggregates a metric over clips.
+
+    Args:
+        metric: the metric.
+        name: its name in each clip's "values" and "floors".
+        clips: measurements of single clips (`scoreboard.measure`). A value of None means that the
+            scene does not test the metric; it is skipped.
+
+    Returns:
+        {value, low, high, floor, n, unscored}. A corrected metric also has its mean as "raw".
     """
     values = [clip["values"][name] for clip in clips]
     numbers = _numbers(values)
@@ -49,7 +57,7 @@ def cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
 
 
 def groups(metric: Metric, name: str, clips: Sequence[dict]) -> dict[str, dict[str, dict]]:
-    """{name of the grouping: {group: cell}}."""
+    """Returns {grouping: {group: cell}} of a metric over clips."""
     tables: dict[str, dict[str, dict]] = {}
     for grouping in clips[0]["groups"] if clips else ():
         kinds = sorted({clip["groups"][grouping] for clip in clips} - {None})

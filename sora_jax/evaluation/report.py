@@ -1,4 +1,4 @@
-"""The scores of a model as Markdown."""
+"""Formats the scores of a model as Markdown."""
 
 from sora_jax.evaluation.scoreboard import BESIDE, UNCONDITIONAL
 from sora_jax.evaluation.suites import MODEL, NO_ORACLE, ROUND_TRIP
@@ -8,7 +8,13 @@ from sora_jax.tables import markdown, number
 
 
 def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
-    """The scores as Markdown."""
+    """Returns the Markdown report of all suites.
+
+    Args:
+        pipeline: the evaluated model.
+        scores: {suite: {metric: ...}} (`scoreboard`).
+        num_prompts: scenes of each part.
+    """
     data = pipeline.trained_on
     source = data.get("source", "unknown")
     family = data.get("family") if source == "playhouse" else source
@@ -30,8 +36,8 @@ def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
 
 
 def table(scores: dict) -> tuple[list[str], list[list[str]]]:
-    """Header and rows of a suite as text; every cell with its interval, or the reason why there is
-    none.
+    """Returns header and rows of a suite as text. A cell holds a value with its interval, or the
+    reason why there is none.
     """
     rows = list(dict.fromkeys(row for entry in scores.values() for row in entry["rows"]))
 
@@ -61,7 +67,7 @@ def table(scores: dict) -> tuple[list[str], list[list[str]]]:
 
 
 def group_tables(scores: dict) -> list[tuple[list[str], list[list[str]]]]:
-    """A table for each grouping of a suite: the model's scores, a column for each group."""
+    """Returns one table per grouping of a suite: the model's scores, one column per group."""
     tables = []
     for grouping in dict.fromkeys(g for entry in scores.values() for g in entry.get("groups", {})):
         groups = list(
@@ -84,8 +90,8 @@ def group_tables(scores: dict) -> list[tuple[list[str], list[list[str]]]]:
 
 
 def paper_rows(scores: dict) -> list[list[str]]:
-    """task, model, clips, error in and out of distribution, floor: the paper's, and below them
-    ours. Empty for a suite that does not ask for the paper's errors.
+    """Returns rows (task, row, training clips, error in and out of distribution, floor) for
+    PhyWorld: the paper's, then ours. Empty for a suite without the paper's errors.
     """
     lines, paper = [], phyworld.paper_table()
     for task in dict.fromkeys(row["task"] for row in paper):

@@ -1,4 +1,6 @@
-"""A folder of results belongs to one measurement, so that numbers of two never lie side by side."""
+"""Result folders. Each folder belongs to one measurement, so that results of two measurements
+never mix.
+"""
 
 import json
 from collections.abc import Mapping
@@ -12,17 +14,21 @@ RECORD, MADE_WITH = "measurement.json", "made_with.json"
 
 
 def claim(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Make a folder that of the measurement `identity` (JSON values), or find that it is so
-    already.
+    """Assigns a folder to a measurement, or checks that it already belongs to it.
 
-    Raises UserError where it holds another measurement, of which the differing keys are named, or
-    other files.
+    Args:
+        folder: an existing folder.
+        identity: settings of the measurement, as JSON values.
+
+    Raises:
+        UserError: the folder holds another measurement (the message names the differing keys) or
+            other files.
     """
     record = folder / RECORD
     results = [
         entry for entry in folder.iterdir() if entry != record and not entry.name.startswith(".")
     ]
-    if not results:  # until there are some, wrong settings can be mended in place
+    if not results:  # without results, the settings may still change
         files.write(record, json.dumps(config.to_dict(identity), indent=2) + "\n")
         return
     if not record.exists():
@@ -43,5 +49,5 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def sign(folder: Path) -> None:
-    """Writes made_with.json beside results: command, hardware, commit, versions and date."""
+    """Writes made_with.json beside the results: command, hardware, commit, versions and date."""
     files.write(folder / MADE_WITH, json.dumps(environment.record(), indent=2) + "\n")

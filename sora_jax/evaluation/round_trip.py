@@ -1,18 +1,16 @@
-"""What the tokenizers keep: scenes through encoder and decoder and back, and what the oracles still
-read in them.
+"""Tokenizer quality: clips are encoded and decoded, and the oracles read the result.
 
     psnr        of a clip, 10 log10(1 / mean squared error); psnr_balls: over the pixels in the
                 balls' boxes only
     tracker     _kept: share of balls found exactly once in every frame; _rms: distance of their
-                read centres from the scene's (pixels)
-    onsets      _kept: share of clips that keep all impacts and gain none; without: their largest
-                distance from the scene's (ms)
+                centres from the scene's (pixels)
+    onsets      _kept: share of clips that keep all impacts and gain none; without suffix: the
+                largest distance of an impact from the scene's (ms)
     mode        share of lone impacts whose dominant mode stays within 3 % of the original's
     material    share of lone impacts whose material is read correctly
 
-What is lost is a miss of the share, and has no distance. Mode and material are read where the sound
-says that something struck, as they would be in a clip without a scene: an impact that is not heard
-is a miss too.
+A lost ball or impact lowers the share and enters no distance. Mode and material are read at audible
+onsets, as in a clip whose scene is unknown, so an inaudible impact counts as a miss.
 """
 
 import dataclasses
@@ -38,7 +36,7 @@ from sora_jax.worlds.playhouse.spec import to_pixels
 
 @jax.jit
 def _video(tokenizer, frames):
-    # a last latent may stand for fewer frames
+    # decoding completes the last group of frames, so frames beyond the clip's end are cut off
     return jnp.clip(tokenizer.decode(tokenizer.encode(frames))[:, : frames.shape[1]], 0, 1)
 
 
@@ -48,8 +46,8 @@ def _audio(tokenizer, samples):
 
 
 def _batched(through, tokenizer, arrays: list[np.ndarray], batch: int = 8) -> list[np.ndarray]:
-    """Every array through a compiled function of batches; the last batch is filled up, since
-    another size would be compiled anew.
+    """Applies `through` to every array in batches. The last batch is padded, because another
+    batch size would compile again.
     """
     out = []
     for first in range(0, len(arrays), batch):
@@ -60,8 +58,8 @@ def _batched(through, tokenizer, arrays: list[np.ndarray], batch: int = 8) -> li
 
 
 def pictures_through(tokenizer, clips: list[Example]) -> list[Example]:
-    """The clips with their pictures encoded and decoded by a video tokenizer, beside themselves as
-    reference.
+    """Encodes and decodes the video of each clip with a video tokenizer. The original becomes
+    the clip's reference.
     """
     return [
         dataclasses.replace(c, frames=frames, reference=c)
@@ -70,7 +68,7 @@ def pictures_through(tokenizer, clips: list[Example]) -> list[Example]:
 
 
 def round_trip(pipeline, clips: list[Example]) -> list[Example]:
-    """The clips, encoded and decoded by both of the pipeline's tokenizers."""
+    """Encodes and decodes the clips with both tokenizers of the pipeline."""
     sounds = _batched(_audio, pipeline.audio_tokenizer, [c.samples for c in clips])
     return [
         dataclasses.replace(c, samples=samples)
@@ -79,7 +77,7 @@ def round_trip(pipeline, clips: list[Example]) -> list[Example]:
 
 
 def boxes(c: Example) -> np.ndarray:
-    """bool [F, H, W]: the balls' bounding boxes, one pixel wider."""
+    """Returns a mask, bool [F, H, W], of the balls' bounding boxes with a margin of one pixel."""
     size = c.format.size
     centre = to_pixels(_places(c), c.take.scene.extent, size, c.take.scene.below)
     reach = np.array([b.radius for b in c.take.scene.balls]) * size / c.take.scene.extent + 1.0
@@ -91,13 +89,14 @@ def boxes(c: Example) -> np.ndarray:
 
 
 def _places(c: Example) -> np.ndarray:
-    """Where the balls are: metres [F, K, 2]."""
+    """Returns the true centres of the balls in metres, [F, K, 2]."""
     return c.take.trajectory.positions(c.format.frame_times())
 
 
 def psnr(made: Example, where: np.ndarray | slice = np.s_[:]) -> float | None:
-    """10 log10(1 / mean squared error) in dB of a clip's pictures beside its reference; None where
-    they are the same.
+    """Returns the peak signal-to-noise ratio in dB, 10 log10(1 / mean squared error), of a
+    clip's frames against its reference; None if they are equal. where: index of the pixels to
+    compare, by default all.
     """
     squared = np.square(made.reference.frames - made.frames)[where].mean()
     return float(-10 * np.log10(squared)) if squared else None
@@ -133,9 +132,9 @@ def _tracker_rms(made: Example, read: Reading) -> list[float]:
 
 
 def _pairs(made: Example, found: list[float]) -> list[tuple[float, float]] | None:
-    """(found, true) times of the impacts if all are found and none is gained; else None."""
+    """Returns (found, true) times of the impacts if all are found and none is gained, else None."""
     impacts = true_impacts(made.take)
-    pairs = match(found, impacts, 0.06)
+    pairs = match(found, impacts, 0.06)  # seconds
     if not len(pairs) == len(found) == len(impacts):
         return None
     return [(found[i], impacts[j]) for i, j in pairs]
@@ -151,7 +150,7 @@ def _onsets_kept(which: str) -> Callable[[Example, Reading], float | None]:
 
 
 def _onsets(which: str) -> Callable[[Example, Reading], float | None]:
-    """The largest distance in ms."""
+    """Returns a metric: the largest distance of an impact from the scene's, in ms."""
 
     def read(made: Example, reading: Reading) -> float | None:
         pairs = _pairs(made, getattr(reading, which))
@@ -177,7 +176,7 @@ def _same_mode(made: Example, time: float, onset: float) -> bool:
     return abs(own / original - 1) <= 0.03
 
 
-# name -> (oracle, function of a clip that has a reference, unit)
+# name -> (oracle, function (clip with a reference, its reading) -> value, unit)
 METRICS = {
     "psnr": (None, _psnr, "dB"),
     "psnr_balls": (None, _psnr_balls, "dB"),

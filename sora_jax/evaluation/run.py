@@ -1,4 +1,4 @@
-"""Evaluates a model: its suites run, and the report of all that was measured in a folder."""
+"""Evaluates a model: runs its suites and writes the report to a folder."""
 
 import dataclasses
 import os
@@ -29,18 +29,27 @@ def evaluate(
     nearest_pool: int = 1024,
     sheets: int = 4,
 ) -> dict:
-    """Scores a model in `suites`, or in all of them for ("all",).
+    """Scores a model in suites and writes the results to a folder.
 
     Args:
-        output: a folder: new, or that of the same measurement, which then goes on.
-        num_prompts: scenes of each part of a suite; made `batch` at a time, with seeds `seed`, ...
-        nearest_pool: training scenes among which the nearest to a prompt is looked for.
-        sheets: clips of each part that are drawn.
+        pipeline: the model and its tokenizers.
+        output: folder of the results: new, or of the same measurement, which then resumes.
+        suites: names in SUITES; ("all",) for all of them. Default: facts, sync and tokenizers.
+        sampler: settings of the sampler. Default: SamplerConfig().
+        seed: seed of the first clip; later clips use `seed` + 1, ...
+        num_prompts: scenes of each part of a suite.
+        batch: scenes generated at a time.
+        nearest_pool: number of training scenes in which the nearest to a prompt is searched.
+        sheets: clips of each part that are drawn as pictures.
 
-    Returns: {suite: {metric: {value, low, high, floor, ceiling, n, unit, ...}}} of all suites that
-    the folder holds (`scoreboard`); also in scores.json there, with report.md and made_with.json.
+    Returns:
+        {suite: {metric: {value, low, high, floor, ceiling, n, unit, ...}}} of all suites that the
+        folder holds (`scoreboard`). The folder also holds them in scores.json, with report.md and
+        made_with.json.
 
-    Raises: UserError for an unknown suite, and for a folder of another measurement.
+    Raises:
+        UserError: a suite is unknown, a number is too small, or the folder holds another
+            measurement.
     """
     expect(pipeline, Pipeline, "pipeline", "give a Pipeline; load_pipeline reads one from files")
     expect(suites, (list, tuple), "suites", 'give a list of names, as ["facts"]')
@@ -71,7 +80,11 @@ def evaluate(
 
 
 def chosen(suites: Sequence[str]) -> list[str]:
-    """The names of suites, in the order of SUITES. Raises UserError for one that does not exist."""
+    """Returns the names of suites in the order of SUITES; "all" chooses all.
+
+    Raises:
+        UserError: a suite does not exist.
+    """
     for name in suites:
         if name not in (*SUITES, "all"):
             raise UserError(

@@ -1,23 +1,26 @@
-"""Scores a model suite by suite, beside baselines, each number with its interval and its floor.
+"""Scores a model suite by suite, beside baselines. Every score has an interval and a floor.
 
-Into the folder go, for every suite,
+For every suite the folder receives
 
-    values/SUITE/PART/ROW-BATCH.json   the values of each clip and its floor; files appear whole, so
-                                       a run that was stopped goes on after its last batch
+    values/SUITE/PART/ROW-BATCH.json   values and floor of each clip; written atomically, so a
+                                       stopped run resumes after its last batch
     pictures/SUITE-PART-ROW-NN.png     the first clips of the model, with their mp4, and of the
                                        scenes' own renders
     scores/SUITE.json                  when the suite is complete
 
-and scores.json and report.md over all that are complete:
+and scores.json and report.md over all complete suites:
 
     {suite: {metric: {value, low, high, floor, ceiling, n, unit, unscored, rows, groups}}}
 
-value, low and high are the model's (in the suite `tokenizers` the round trip's), or None with
-"status": "not trained" or "no oracle". floor: of the same clips, mixed (`baselines.mixed`);
-partners are of the whole part, so it does not depend on the size of batches. A corrected metric has
-its mean as "raw". ceiling: of the scenes' own renders. rows: {value, low, high, floor, n, unscored}
-of every row. groups: {name: {group: {value, low, high, floor, n}}} of the model. unscored counts
-the reasons why clips that were asked have no value.
+    value, low, high   the model's score and its interval (in the suite `tokenizers`, the round
+                       trip's), or None with "status": "not trained" or "no oracle"
+    floor              of the same clips, mixed (`baselines.mixed`); partners come from the whole
+                       part, so the floor does not depend on the batch size
+    raw                the mean of a corrected metric
+    ceiling            of the scenes' own renders
+    rows               {row: {value, low, high, floor, n, unscored}}
+    groups             {name: {group: {value, low, high, floor, n}}} of the model
+    unscored           numbers of tested clips without a value, by reason
 """
 
 import collections
@@ -64,12 +67,14 @@ BESIDE = (
     "linear extrapolation",
     "nearest training clip",
 )
-MOST_LOOKED_AT = 50  # scenes looked at for each one that a part keeps
-REACH = 16  # clips that are kept for the floors of those before them; others are made again
+MOST_LOOKED_AT = 50  # most scenes drawn for each scene that a part keeps
+# Number of following clips kept in memory for the floor of a clip; partners further away are made
+# again.
+REACH = 16
 
 
 class Scoreboard:
-    """Runs suites into a folder; `run(name)` gives a suite's scores."""
+    """Runs suites into a folder. `run(name)` returns the scores of a suite."""
 
     def __init__(
         self,
@@ -83,11 +88,17 @@ class Scoreboard:
         pool: int,
         sheets: int,
     ):
-        """
+        """Creates a scoreboard in an existing folder.
+
         Args:
-            data: of the weights' card, what they were trained on.
-            clips: scenes of each part, made `batch` at a time.
-            pool: training scenes to find the nearest in.
+            folder: folder of the results.
+            pipeline: the model and its tokenizers.
+            data: the training data named in the model card.
+            sampler: settings of the sampler (`SamplerConfig`).
+            seed: seed of the first clip.
+            clips: scenes of each part.
+            batch: scenes made at a time.
+            pool: number of training scenes in which the nearest is searched.
             sheets: clips of each part to draw.
         """
         self.folder, self.pipeline, self.data = folder, pipeline, data
@@ -96,13 +107,13 @@ class Scoreboard:
         self._pools = functools.cache(self._pool)
 
     def run(self, name: str) -> dict:
-        """The scores of a suite, measured unless they are there."""
+        """Returns the scores of a suite. Scores in the folder are reused."""
         done, suite = self.folder / "scores" / f"{name}.json", suites.SUITES[name]
         if done.exists():
             scores = json.loads(done.read_text())
             there = sum(entry.get("status") != NO_ORACLE for entry in scores.values())
             if there == len(suite.ready) * len(suite.parts):
-                return scores  # else an oracle has come since
+                return scores  # else an oracle was registered after they were written
         total = sum(len(self.rows(suite, part)) for part in suite.parts.values()) * self.clips
         scores = {}
         with tqdm(total=total, unit="clip", desc=name, leave=False) as bar:
@@ -115,14 +126,18 @@ class Scoreboard:
         return scores
 
     def rows(self, suite: Suite, part: Part) -> tuple[str, ...]:
-        """The rows of a part: the model only where its weights learned what the part needs."""
+        """Returns the rows of a part. The model is included only if its training data cover the
+        part.
+        """
         if suite.of != MODEL:
             return (suite.of, TRUTH)
         made = (MODEL, UNCONDITIONAL) if suites.trained(part, self.data) else ()
         return (*made, *BESIDE)
 
     def _part(self, name: str, suite: Suite, title: str, part: Part, bar) -> dict[str, list[dict]]:
-        """{row: what was measured in each clip} of a part; what is there is read."""
+        """Returns {row: measurements of each clip} of a part. Measurements in the folder are
+        reused.
+        """
         rows = self.rows(suite, part)
         if not suite.ready:
             return {row: [] for row in rows}
@@ -155,8 +170,10 @@ class Scoreboard:
         return found
 
     def _reader(self, make: Callable[[int], list[Example]]) -> Callable[[int], Pair]:
-        """Clip i of a row and its reading. make(number): a batch of the row, made when its first
-        clip is asked for and kept while the floors of the batch before may need it.
+        """Returns a function of i that returns clip i of a row and its reading.
+
+        make(number) makes a batch of the row. It is called when the batch's first clip is needed,
+        and the batch stays in memory while the floors of the batch before may need it.
         """
 
         @functools.lru_cache(maxsize=self._kept)
@@ -170,13 +187,15 @@ class Scoreboard:
 
     @property
     def _kept(self) -> int:
-        """Batches of a row that are held at a time."""
+        """Number of batches of a row in memory at a time."""
         return 1 + -(-REACH // self.batch)
 
     def _draw(self, stem: str, clips: list[Example], film: bool) -> None:
-        """pictures/STEM-NN.png: frames over waveform and spectrogram, with the impacts heard; where
-        a family's facts are those of balls in a room, those seen too, and STEM-NN-tracked.png; with
-        `film` the clip itself as mp4.
+        """Writes pictures/STEM-NN.png: frames over waveform and spectrogram, with the audible
+        impacts.
+
+        For families whose facts are those of balls in a room, also the visible impacts and
+        STEM-NN-tracked.png. With `film`, the clip itself as mp4.
         """
         for i, clip in enumerate(clips):
             path, read = self.folder / "pictures" / f"{stem}-{i:02d}.png", Reading(clip)
@@ -195,7 +214,7 @@ class Scoreboard:
     def _makers(
         self, suite: Suite, part: Part, form: ClipFormat, takes: list[Take]
     ) -> dict[str, Callable[[int], list[Example]]]:
-        """{row: (number of a batch) -> its clips}."""
+        """Returns {row: function (batch number) -> the batch's clips}."""
 
         def batch(number):
             return takes[number * self.batch : (number + 1) * self.batch]
@@ -237,8 +256,8 @@ class Scoreboard:
         return [draw("train", i, family=family) for i in scenes]
 
     def _made(self, key: str, truth: list[Example], ask: str | None, number: int) -> list[Example]:
-        """Batch `number` of the model's clips, which suites that ask for the same share: made, or
-        read where they were kept.
+        """Returns batch `number` of the model's clips, generated or read from the folder. Suites
+        with the same conditioning share clips.
         """
         path = self.folder / "clips" / f"{key}-{number:04d}.npz"
         if not path.exists():
@@ -247,7 +266,7 @@ class Scoreboard:
                 _request(c, ask, first + i, self.sampler, self.pipeline.format)
                 for i, c in enumerate(truth)
             ]
-            # another size would be compiled anew
+            # padded, because another batch size would compile again
             requests += [requests[-1]] * (self.batch - len(requests))
             with Progress().job("generating") as show:
                 made = self.pipeline.generate_batch(requests, show)[: len(truth)]
@@ -280,13 +299,18 @@ def measure(
     here: Iterable[int],
     others: Sequence[Sequence[int]],
 ) -> list[dict]:
-    """{"values": {metric: value}, "floors": {metric: [values]}, "groups": {name: group}} of some
-    clips of a row, as JSON values.
+    """Measures clips of a row.
 
     Args:
-        read: clip i of the row, and its reading.
-        here: the clips that are measured.
-        others: of each clip of the row, those that its floor is made of (`baselines.partners`).
+        suite: the suite.
+        read: function i -> (clip i of the row, its reading).
+        here: indices of the clips to measure.
+        others: for each clip of the row, the indices of the clips in its floor
+            (`baselines.partners`).
+
+    Returns:
+        One dictionary of JSON values per clip: {"values": {metric: value}, "floors": {metric:
+            [values]}, "groups": {name: group}}.
     """
     rows = []
     for i in here:
@@ -305,7 +329,7 @@ def measure(
 
 
 def draw_takes(part: Part, form: ClipFormat, count: int) -> list[Take]:
-    """The first scenes of the part's splits, in turns, that it keeps."""
+    """Draws the first `count` scenes that the part keeps, from its splits in turns."""
     takes, looked = [], 0
     while len(takes) < count:
         if looked > MOST_LOOKED_AT * count:
@@ -323,7 +347,7 @@ def draw_takes(part: Part, form: ClipFormat, count: int) -> list[Take]:
 
 
 def _complete(path: Path, suite: Suite) -> bool:
-    """Are there values of every oracle that there is?"""
+    """Returns whether the file holds values of every metric whose oracle is registered."""
     return path.exists() and all(
         set(suite.ready) <= set(clip["values"]) for clip in json.loads(path.read_text())
     )
@@ -334,9 +358,10 @@ def _digest(takes: list[Take]) -> str:
 
 
 def _request(clip: Example, ask: str | None, seed: int, sampler, form: ClipFormat) -> Request:
-    """What a model is asked for in a scene: see `suites`.
+    """Returns the request of a model for a scene; `ask` as in `suites`, or None for an
+    unconditional one.
 
-    First frames are as many as whole latents need to show GIVEN.
+    The first frames are as many as whole latents need to show GIVEN.
     """
     if ask is None:
         return Request(seed=seed, sampler=sampler, unconditional=True)
@@ -353,7 +378,9 @@ def _to_json(value):
 
 
 def write(folder: Path, order: Sequence[str]) -> dict:
-    """scores.json over all complete suites, in the order of `order`; returns them."""
+    """Writes scores.json over all complete suites, in the order of `order`, and returns the
+    scores.
+    """
     scores = {
         name: json.loads(path.read_text())
         for name in order
@@ -364,7 +391,7 @@ def write(folder: Path, order: Sequence[str]) -> dict:
 
 
 def forget_clips(folder: Path) -> None:
-    """The model's clips are kept only while a stopped run, or another suite of it, may need
-    them.
+    """Deletes the model's clips. They are needed only to resume a stopped run or to share them
+    between suites.
     """
     shutil.rmtree(folder / "clips", ignore_errors=True)

@@ -1,11 +1,11 @@
-"""Means with 95 % intervals.
+"""Means with 95 % confidence intervals.
 
-Shares of yes and no get Wilson's interval, other means the percentile bootstrap over clips (2,000
-resamples, seeded). Where a floor g is known for each value f in [0, 1], the corrected figure,
+Shares of binary values get Wilson's interval; other means the percentile bootstrap over clips
+(2,000 resamples, seeded). For values f in [0, 1], each with a known floor g, the corrected score,
 
     corrected = (mean f - mean g) / (1 - mean g)                                                 (1)
 
-is 1 for the best there is and 0 for what the floor reaches. Its bootstrap resamples pairs (f, g).
+is 1 for a perfect score and 0 for the score of the floor. Its bootstrap resamples pairs (f, g).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ RESAMPLES = 2000
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the mean."""
+    """Returns the 95 % interval (low, high) of the mean."""
     x = np.asarray(values, float)
     if np.all((x == 0) | (x == 1)):
         found = stats.binomtest(int(x.sum()), len(x)).proportion_ci(method="wilson")
@@ -26,7 +26,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def corrected(values: Sequence[float], floors: Sequence[float]) -> tuple[float, float, float]:
-    """Equation (1) and its 95 % interval: (value, low, high)."""
+    """Returns equation (1) and its 95 % interval: (value, low, high)."""
 
     def figure(f, g, axis):
         f, g = np.mean(f, axis=axis), np.mean(g, axis=axis)

@@ -1,17 +1,18 @@
-"""Suites: what is asked of a model, on which scenes, and which calibrated oracle answers.
+"""Suites: groups of metrics of a model, with the scenes to generate and the calibrated oracle of
+each metric.
 
-A suite is a record: parts (scenes of a family, and what a model must have been trained on to be
-asked), how they are asked, and metrics. A metric names its oracle. One that is not registered in
-`oracles.catalogue.ORACLES` gives the status `NO_ORACLE`, never zero.
+A suite is a record of three things: parts (scenes of a family, and the training data that a model
+needs for them), the form of the prompt, and metrics. Each metric names its oracle. If
+`oracles.catalogue.ORACLES` lacks that oracle, the metric has the status `NO_ORACLE`, never zero.
 
-    ask     "prompt": the caption; "intent": what is tried, and the first frames; "frames": the
-            first frames alone
-    mixed   how the floor of a row is made from the row's own clips (`baselines.mixed`): "clips":
-            each take with the clips of others; "frames": the frames in another order; "sounds": the
-            sounds of other clips; "pieces": the own sound in pieces of 50 ms in another order
+    ask     conditioning of the model. "prompt": the caption; "intent": the intended action without
+            its outcome, and the first frames; "frames": the first frames alone
+    mixed   how the floor of a row is made from the row's own clips (`baselines.mixed`). "clips":
+            each take with the clips of others; "frames": the frames permuted; "sounds": the audio
+            of other clips; "pieces": the clip's own audio in permuted pieces of 50 ms
     of      the row that the suite measures: the model, or the tokenizers' round trip
 
-`scoreboard.py` runs suites. A new suite is a new record: `SUITES.register(Suite("mine", ...))`.
+`scoreboard.py` runs suites. To add one, register a record: `SUITES.register(Suite("mine", ...))`.
 """
 
 import dataclasses
@@ -40,22 +41,24 @@ MODEL, ROUND_TRIP = "model", "tokenizer round trip"
 
 
 class Unscored(str):
-    """Why a clip has no value of a metric that was asked of it."""
+    """The reason why a clip has no value of a metric although its scene tests it."""
 
 
-# A number; several where a clip has several things to measure; None where the scene asks nothing.
+# A number, or several if a clip has several events to measure; None if the scene does not test the
+# metric.
 Value = float | list[float] | None | Unscored
 
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """One number of a suite.
+    """One metric of a suite.
 
     Attributes:
-        oracle: a name in `ORACLES`; None for what compares with the reference alone.
-        read: (the clip with the take that was asked for, its reading) -> value.
-        corrected: the metric is `statistics.corrected` for its floor, and the mean itself is kept
-            as "raw".
+        oracle: key in `ORACLES`; None for a metric that compares with the reference only.
+        read: function (clip with the take that was asked for, its reading) -> value.
+        unit: unit of the values. Default: "share".
+        corrected: if True, the score is `statistics.corrected` for its floor, and "raw" holds the
+            mean. Default: False.
     """
 
     oracle: str | None
@@ -69,7 +72,7 @@ def _every(take: Take, form: ClipFormat) -> bool:
 
 
 def _clear(take: Take, form: ClipFormat) -> bool:
-    """Can the outcome be seen?"""
+    """Returns whether the outcome is visible at this size."""
     return take.margin_px(form.size) >= MARGIN_PX
 
 
@@ -82,9 +85,10 @@ class Part:
     """Scenes of a family.
 
     Attributes:
-        splits: of the family, from which scenes are taken in turns.
-        trained_on: the families of which a model must have learned one to be asked.
-        keep: (take, format) -> whether the scene is scored.
+        family: name of the family.
+        splits: splits of the family; scenes are drawn from them in turns.
+        trained_on: the model must have been trained on one of these families to be scored.
+        keep: function (take, format) -> whether the scene is scored. Default: every scene.
     """
 
     family: str
@@ -95,15 +99,15 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """What is asked of a model.
+    """A group of metrics with its scenes.
 
     Attributes:
-        name: in SUITES, in scores.json and of --suite.
-        parts: by name; a suite of one part has "" for it.
-        metrics: by name.
-        ask, mixed, of: see above.
-        format: of clips where no model is asked.
-        groups: {name: take -> the group for which scores are shown too, or None}.
+        name: key in SUITES and in scores.json, and the value of --suite.
+        parts: {name: part}; a suite of one part uses the name "".
+        metrics: {name: metric}.
+        ask, mixed, of: see the module's docstring.
+        format: clip format if the model is not scored. Default: "nano".
+        groups: {name: function of a take -> its group, or None}; scores are also shown per group.
     """
 
     name: str
@@ -117,7 +121,7 @@ class Suite:
 
     @property
     def ready(self) -> tuple[str, ...]:
-        """The metrics whose oracle is registered."""
+        """Names of the metrics whose oracle is registered."""
         return tuple(
             name
             for name, metric in self.metrics.items()
@@ -126,7 +130,9 @@ class Suite:
 
 
 def judged(oracle: str) -> Metric:
-    """The share of clips whose reading by an oracle is correct (`Oracle.judge`)."""
+    """Returns a metric: the share of clips whose reading by an oracle is correct
+    (`Oracle.judge`).
+    """
 
     def read(clip: Example, reading: Reading) -> Value:
         correct = ORACLES[oracle].judge(clip, reading)
@@ -136,7 +142,9 @@ def judged(oracle: str) -> Metric:
 
 
 def unread(oracle: str | None, reading: Reading) -> str | None:
-    """Why an oracle cannot read the clip: a medium that it needs is missing or too short."""
+    """Returns the reason why an oracle cannot read the clip: a medium that it needs is missing
+    or too short. None if it can.
+    """
     media = ORACLES[oracle].media if oracle else ()
     return (reading.unheard if AUDIO in media else None) or (
         reading.unseen if VIDEO in media else None
@@ -144,7 +152,7 @@ def unread(oracle: str | None, reading: Reading) -> str | None:
 
 
 def _fact(kind: str) -> Callable[[Example, Reading], Value]:
-    """Whether a prompt's facts of a kind all hold."""
+    """Returns a metric: whether all facts of a kind match the prompt."""
 
     def read(clip: Example, reading: Reading) -> Value:
         held = compare(reading.facts, clip.take.facts, reading.coherent)[kind]
@@ -158,13 +166,16 @@ def _all_one_ball(clip: Example, reading: Reading) -> Value:
 
 
 def _tracked_frames(clip: Example, reading: Reading) -> Value:
-    """Share of frames in which every captioned ball is there exactly once, and moves."""
+    """Returns the share of frames in which every ball of the caption is found exactly once. 0 if
+    one of them does not move.
+    """
     return float(np.mean(tracked(reading.tracks, clip.take.facts)))
 
 
 def _sync(field: str) -> Callable[[Example, Reading], Value]:
-    """Agreement of impacts seen and heard. A clip in which nothing strikes scores 0 where the scene
-    has an impact: one was asked for.
+    """Returns a metric: agreement of the visible and audible impacts.
+
+    A clip without any impact scores 0 if the scene has one, although its impacts agree trivially.
     """
 
     def read(clip: Example, reading: Reading) -> Value:
@@ -180,12 +191,12 @@ def _sync(field: str) -> Callable[[Example, Reading], Value]:
 
 
 def _one_launch(take: Take) -> str | None:
-    """How the only ball is launched."""
+    """Returns the launch of the only ball; None for several balls."""
     return take.facts.balls[0].launch if len(take.facts.balls) == 1 else None
 
 
 def _balls(take: Take) -> str:
-    """How many balls a caption has."""
+    """Returns the number of balls in a caption, as text."""
     return str(len(take.facts.balls))
 
 
@@ -201,7 +212,7 @@ def _law(field: str) -> Callable[[Example, Reading], Value]:
 
 
 def _gravity(clip: Example, reading: Reading) -> Value:
-    """|g read - g| / g."""
+    """Returns the relative error |g read - g| / g."""
     if all(ball.launch == "rolled" for ball in clip.take.scene.balls):
         return None
     gravity = read_gravity(reading.tracks, reading.fps)
@@ -211,7 +222,7 @@ def _gravity(clip: Example, reading: Reading) -> Value:
 
 
 def _restitution(clip: Example, reading: Reading) -> Value:
-    """Share of rebounds that give back no more speed than they had."""
+    """Returns the share of rebounds with a restitution of at most 1."""
     if not bounces(clip.take):
         return None
     physics = reading.of("physics")
@@ -222,7 +233,7 @@ def _restitution(clip: Example, reading: Reading) -> Value:
 
 
 def _heard(clip: Example, reading: Reading) -> Value:
-    """Where the prompt says that a ball bounces, something strikes in the sound."""
+    """Returns whether an impact is audible, for prompts with a bounce."""
     return (
         float(len(reading.heard) > 0)
         if any(ball.bounces for ball in clip.take.facts.balls)
@@ -231,7 +242,7 @@ def _heard(clip: Example, reading: Reading) -> Value:
 
 
 def _one_material(clip: Example, reading: Reading) -> Value:
-    """A ball alone is of one material: do all of its impacts sound like it?"""
+    """Returns whether all impacts of a single ball have the same material."""
     if len(clip.take.facts.balls) != 1 or len(true_impacts(clip.take)) < 2:
         return None
     if len(reading.heard) < 2:
@@ -371,7 +382,7 @@ SUITES: Registry[Suite] = Registry(
 
 
 def values(suite: Suite, clip: Example, reading: Reading) -> dict[str, Value]:
-    """Every metric whose oracle is registered, of one clip."""
+    """Returns {metric: value} of one clip, for every metric whose oracle is registered."""
     found = {}
     for name in suite.ready:
         reason = unread(suite.metrics[name].oracle, reading)
@@ -380,5 +391,5 @@ def values(suite: Suite, clip: Example, reading: Reading) -> dict[str, Value]:
 
 
 def trained(part: Part, data: dict) -> bool:
-    """True if `data`, of the card of weights, names one of `part.trained_on`."""
+    """Returns True if `data`, of a model card, names one of `part.trained_on`."""
     return data.get("source") == "playhouse" and data.get("family") in part.trained_on

@@ -1,22 +1,23 @@
-"""Conditioning on latents: which frames are given, and the level of every frame.
+"""Conditioning on latents: which latent frames are given, and the noise level of every frame.
 
-Every latent frame of every modality has a start level a: 0 = given, 1 = to be made, between = to be
-changed. At the global level s the frame is at, and the model is told, the level
+Every latent frame of every modality has a start level a: 0 = given, 1 = to be generated, between =
+to be modified. At the global level s the frame has, and the model receives, the level
 
     l = min(s, a)                                                           (1)
 
-so it is held at (1 - a) x + a e while s > a, and integrated with the rest from there. One mechanism
-for image to video, extension forwards and backwards, sound for a picture, a picture for a sound,
-and remixing. Per-frame levels: Open-Sora 1.2's masked timesteps, LTX-2, diffusion forcing.
+So the frame is held at (1 - a) x + a e while s > a, and is integrated with the rest from there.
+This one mechanism covers image to video, extension forwards and backwards, video to audio, audio to
+video, and remixing. Per-frame levels follow Open-Sora 1.2 (masked timesteps), LTX-2 and diffusion
+forcing (arXiv:2407.01392).
 
-Training draws a task per clip from a table. Given frames are lightly noised in half of the clips (a
-= h ~ U(0, 0.1), else 0), so that a clip extended from its own output does not drift (SkyReels-V2's
-addnoise_condition; LongCat-Video).
+Training draws one task per clip from a table (`TaskMixture`). In half of the clips the given frames
+are lightly noised (a = h ~ U(0, 0.1), else 0), so that a clip extended from its own output does not
+drift (SkyReels-V2's addnoise_condition; LongCat-Video).
 
-`continuation` has two forms, half of the time each. The prefix may hold latent 0, or begin at
-latent 1 with latent 0 (the only one that spans a single frame) left to be made: so a stream of any
-length is extended in windows that look as training clips do, its last whole latents in slots 1 ..
-k, and slot 0 thrown away.
+The task `continuation` has two forms, each drawn half of the time. The prefix either starts with
+latent 0, or starts at latent 1 and latent 0 (the only one that spans a single frame) is generated.
+With the second form a stream of any length can be extended in windows that look like training
+clips: its last whole latents fill slots 1 .. k, and slot 0 is discarded.
 """
 
 import dataclasses
@@ -27,22 +28,26 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class TaskMixture:
-    """Relative weights of the training tasks: what is given beside the text."""
+    """Relative weights of the training tasks. A task selects the latents that are given besides the
+    text.
+    """
 
     text: float = 0.70  # nothing
-    first_frame: float = 0.08  # video latent 0, or as many of the first as are asked for
-    continuation: float = 0.08  # a prefix of picture and sound
-    backward: float = 0.02  # a suffix of picture and sound
-    video_to_audio: float = 0.06  # the whole picture
-    audio_to_video: float = 0.06  # the whole sound
+    first_frame: float = 0.08  # video latent 0, or the first `first_latents`
+    continuation: float = 0.08  # a prefix of video and audio
+    backward: float = 0.02  # a suffix of video and audio
+    video_to_audio: float = 0.06  # all of the video
+    audio_to_video: float = 0.06  # all of the audio
 
 
 def latent_spans(times: dict[str, jax.Array]) -> dict[str, tuple[jax.Array, jax.Array]]:
-    """(start, end) in seconds of every latent of a clip, from the midpoints `times` of a clip that
-    begins at 0.
+    """Returns (start, end) in seconds of every latent of a clip that begins at 0.
 
-    Video latent 0 spans one frame and the others k each, so half-widths are t_0 (1, k, k, ...), k
-    t_0 = t_1 - 2 t_0; audio latents are all alike.
+    Video latent 0 spans one frame and each other one k frames, so the half-widths are t_0 (1, k, k,
+    ...), with k t_0 = t_1 - 2 t_0. All audio latents have the same width.
+
+    Args:
+        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
     """
     video, audio = jnp.asarray(times["video"]), jnp.asarray(times["audio"])
     half = jnp.where(
@@ -59,12 +64,19 @@ def draw_given(
     has_audio: jax.Array,
     first_latents: int = 1,
 ) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Draw a task per clip: ({"video": bool [B, T], "audio": bool [B, N]} given frames, bool [B]
-    "some frame is given").
+    """Draws a training task per clip and returns the latents that it gives.
 
-    first_latents: how many latents of the picture the task first_frame gives.
-
-    Clips without sound (has_audio False) that drew a task of the sound's fall back to text alone.
+    Args:
+        key: random key.
+        batch: number of clips B.
+        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
+        tasks: weights of the tasks.
+        has_audio: bool [B]. Clips without audio that draw video_to_audio or audio_to_video fall
+            back to text alone.
+        first_latents: number of video latents that the task first_frame gives. Default 1.
+    Returns:
+        Masks of given latents {"video": bool [B, T], "audio": bool [B, N]}, and bool [B], True for
+        clips with at least one given latent.
     """
     task_key, first_key, cut_key = jax.random.split(key, 3)
     spans = latent_spans(times)
@@ -76,17 +88,17 @@ def draw_given(
     for name in ("video_to_audio", "audio_to_video"):
         is_task[name] &= has_audio[:, None]
 
-    # A cut is the first latent not in the prefix, or the first of the suffix; both parts keep at
-    # least one latent. prefix begins at latent 0 or 1
+    # `first` is the first latent of the prefix, 0 or 1. `cut` is the first latent after the prefix,
+    # or the first of the suffix. Both parts keep at least one latent.
     first = jax.random.bernoulli(first_key, 0.5, (batch, 1)).astype(jnp.int32)
     low = jnp.minimum(first + 1, frames - 1)
     cut = jax.random.randint(
         cut_key, (batch, 1), jnp.where(is_task["continuation"], low, 1), max(frames, 2)
     )
     index = jnp.arange(frames)[None]
-    eps = 1e-4  # seconds: float32 midpoints do not meet exactly
-    edge_end = spans["video"][1][cut - 1]  # where the prefix ends
-    edge_start = spans["video"][0][jnp.minimum(cut, frames - 1)]  # where the suffix starts
+    eps = 1e-4  # seconds; float32 spans do not meet exactly
+    edge_end = spans["video"][1][cut - 1]  # end of the prefix
+    edge_start = spans["video"][0][jnp.minimum(cut, frames - 1)]  # start of the suffix
     start, end = (x[None] for x in spans["audio"])
     sound = has_audio[:, None]
     video = (
@@ -108,7 +120,10 @@ def draw_given(
 
 
 def effective_level(s: jax.Array, start: jax.Array) -> jax.Array:
-    """Equation (1): global level s (scalar or [B, 1]) and start levels [B, T] -> the level of every
-    frame, [B, T].
+    """Returns the level of every frame, [B, T], by equation (1).
+
+    Args:
+        s: global level, scalar or [B, 1].
+        start: start levels [B, T].
     """
     return jnp.minimum(s, start)

@@ -1,13 +1,14 @@
-"""Guidance: how strongly text, and the other stream, pull at video and audio.
+"""Guidance by text (classifier-free) and between video and audio.
 
-With v_c the velocity under the prompt, v_u under the negative prompt (or under no text), and v_d
-under the prompt but with the cross-attention between video and audio cut, each modality m has
+With v_c the velocity under the prompt, v_u under the negative prompt (or without text), and v_d
+under the prompt but without the cross-attention between video and audio, each modality m has
 
     v_m = v_c + (g_m - 1) (v_c - v_u) + (g_couple - 1) (v_c - v_d)                               (1)
 
-g_m is the text scale of the video or of the audio; a scale of 1 is no guidance, and a pass that
-nothing needs is not run. The passes of a step go through the network as one batch. Text:
-"Classifier-Free Diffusion Guidance" (Ho 2022); between modalities: LTX-2.
+g_m is the text scale of video or audio. A scale of 1 means no guidance, and a pass that no scale
+needs is skipped. All passes of a step run through the network as one batch. Sources: for text,
+"Classifier-Free Diffusion Guidance" (Ho & Salimans 2022, arXiv:2207.12598); between modalities,
+LTX-2.
 """
 
 import dataclasses
@@ -22,8 +23,13 @@ MODALITIES = ("video", "audio")
 
 @dataclasses.dataclass(frozen=True)
 class Guidance:
-    """Scales of (1): `text` for both streams unless `video` or `audio` says otherwise; `couple`
-    between the streams.
+    """Guidance scales of equation (1). A scale of 1 turns guidance off.
+
+    Attributes:
+        text: g_m of both modalities. Default 2.
+        video: g_m of video. Default None: `text`.
+        audio: g_m of audio. Default None: `text`.
+        couple: g_couple, between the modalities. Default 1.
     """
 
     text: float = 2.0
@@ -32,20 +38,23 @@ class Guidance:
     couple: float = 1.0
 
     def scale(self, modality: str) -> float:
-        """g_m of (1)."""
+        """Returns g_m of (1)."""
         own = self.video if modality == "video" else self.audio
         return self.text if own is None else own
 
     @property
     def passes(self) -> tuple[str, ...]:
-        """The passes of a step, of "text", "negative", "cut"."""
+        """The passes that a step needs: "text", then "negative" and "cut" if their scales are not
+        1.
+        """
         negative = ("negative",) if any(self.scale(m) != 1 for m in MODALITIES) else ()
         return ("text", *negative, *(("cut",) if self.couple != 1 else ()))
 
     @property
     def scales(self) -> dict[str, float]:
-        """{"video": g_m, "audio": g_m, "couple": g_couple}: the numbers of (1), which change no
-        compiled program.
+        """The numbers of (1): {"video": g_m, "audio": g_m, "couple": g_couple}.
+
+        They are traced, so other values do not recompile a program.
         """
         return {m: self.scale(m) for m in MODALITIES} | {"couple": self.couple}
 
@@ -53,11 +62,19 @@ class Guidance:
 def guided_velocity(
     model, latents, levels, text, negative, times, passes: tuple[str, ...], scales, output: str
 ):
-    """Equation (1): velocities {"video": [B, T, ...], "audio": [B, N, ...]} at `latents` with the
-    frames at `levels`.
+    """Computes equation (1).
 
-    text and negative: {"tokens": int32 [B, L], "mask": bool [B, L]}; a mask of all False is no
-    text. passes and scales: of `Guidance`. output: "x" or "v".
+    Args:
+        model: called as `sora_jax.models.st_dit.STDiT`.
+        latents: {"video": [B, T, ...], "audio": [B, N, ...]}.
+        levels: noise level of every frame, {"video": [B, T], "audio": [B, N]}.
+        text, negative: {"tokens": int32 [B, L], "mask": bool [B, L]}. An all-False mask means no
+            text.
+        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
+        passes, scales: as in `Guidance`.
+        output: what the network outputs, "x" or "v".
+    Returns:
+        Velocities with the shapes of the latents, float32.
     """
 
     def repeat(x):

@@ -1,11 +1,11 @@
-"""The training loss: velocity error over the frames to be made, averaged within each modality.
+"""The training loss: velocity error over the frames to be generated, averaged within each modality.
 
     L_m = sum_c |v^ - v|^2 / (number of values that count),    L = L_video + w L_audio           (1)
 
-with v^ and its target both through equation (3) of `process`, so that for output "x" the error of x
-is weighted by 1 / max(s, 0.1)^2. Given frames do not count, nor does the sound of clips that have
-none (their sound is pure noise to the model). A clip's text is dropped with probability 0.1 and the
-link between picture and sound with 0.05, for guidance.
+Both v^ and its target v come from equation (3) of `process`, so for output "x" the error of x is
+weighted by 1 / max(s, 0.1)^2. Given frames do not count, and neither does the audio of clips
+without audio (the model sees pure noise there). For guidance, the text of a clip is dropped with
+probability 0.1 and the coupling of video and audio with probability 0.05.
 """
 
 import dataclasses
@@ -18,23 +18,23 @@ from sora_jax.flow.conditioning import TaskMixture, draw_given, effective_level
 from sora_jax.flow.process import interpolate, to_velocity
 from sora_jax.flow.timesteps import TimestepConfig, draw_levels
 
-QUARTERS = 4
+QUARTERS = 4  # bins of the noise level in the metrics
 
 
 @dataclasses.dataclass(frozen=True)
 class FlowConfig:
-    """What the loss draws and how it weighs it."""
+    """Settings of the training loss: the distributions it draws from, and its weights."""
 
-    output: str = "x"  # what the network outputs: "x" or "v"
+    output: str = "x"  # output of the network: "x" or "v"
     timesteps: TimestepConfig = dataclasses.field(default_factory=TimestepConfig)
     tasks: TaskMixture = dataclasses.field(default_factory=TaskMixture)
-    # share of text-only clips whose sound has the picture's level; the rest draw their own
+    # fraction of text-only clips whose audio has the video's level; the rest draw their own
     shared_level: float = 0.5
-    history_noise: float = 0.1  # largest start level of given frames
+    history_noise: float = 0.1  # maximum start level of given frames
     text_dropout: float = 0.1
     couple_dropout: float = 0.05
     audio_weight: float = 1.0  # w in (1)
-    first_latents: int = 1  # given by the task first_frame
+    first_latents: int = 1  # video latents that the task first_frame gives
 
 
 def flow_loss(
@@ -44,14 +44,22 @@ def flow_loss(
     times: dict[str, jax.Array],
     config: FlowConfig = FlowConfig(),
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Loss of one batch: (scalar, metrics).
+    """Computes the loss of one batch.
 
-    model(latents, levels, text, times, couple) -> latents, as `sora_jax.models.st_dit.STDiT`.
-    batch: video [B, T, H, W, C], audio [B, N, C], tokens int32 [B, L], text_mask bool [B, L],
-    has_audio bool [B] (absent: all True). times: latents' midpoints in seconds. Metrics: loss,
-    video_loss, audio_loss and {video,audio}_loss_q1..q4 by quarter of the noise level, q1 the
-    cleanest; one is nan where nothing of the batch counts for it, so average them with nanmean.
-    Raises ValueError on another output than the model's.
+    Args:
+        model: model(latents, levels, text, times, couple) -> latents, as
+            `sora_jax.models.st_dit.STDiT`.
+        batch: video [B, T, H, W, C], audio [B, N, C], tokens int32 [B, L], text_mask bool [B, L],
+            and has_audio bool [B] (default: all True).
+        key: random key.
+        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
+        config: settings of the loss.
+    Returns:
+        The scalar loss, and metrics: loss, video_loss, audio_loss and {video,audio}_loss_q1..q4 by
+        quarter of the noise level, q1 the cleanest. A metric is nan if no value of the batch counts
+        for it, so average with nanmean.
+    Raises:
+        ValueError: the model has another output than `config.output`.
     """
     stated = getattr(getattr(model, "config", None), "output", config.output)
     if stated != config.output:
@@ -73,7 +81,7 @@ def flow_loss(
     s_audio = draw_levels(keys["audio"], size, config.timesteps)
     shared = conditional | jax.random.bernoulli(keys["shared"], config.shared_level, (size,))
     s_audio = jnp.where(shared, s_video, s_audio)
-    s_audio = jnp.where(has_audio, s_audio, 1.0)  # a sound that is not there is noise
+    s_audio = jnp.where(has_audio, s_audio, 1.0)  # missing audio is pure noise
     s = {"video": s_video[:, None], "audio": s_audio[:, None]}
 
     is_noised, amount = jax.random.split(keys["history"])
@@ -104,6 +112,6 @@ def flow_loss(
         quarter = jnp.minimum((levels[m] * QUARTERS).astype(jnp.int32), QUARTERS - 1)
         for q in range(QUARTERS):
             inside = counts & (quarter == q)
-            # 0 / 0 = nan: nothing there
+            # 0 / 0 = nan: no value in this quarter
             metrics[f"{m}_loss_q{q + 1}"] = (error * inside).sum() / inside.sum()
     return loss, {"loss": loss, **metrics}

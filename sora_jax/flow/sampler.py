@@ -1,6 +1,6 @@
-"""Samplers: integrate the flow from noise to latents, with every frame at its own level.
+"""Samplers: integrate the flow from noise to latents, with a noise level per frame.
 
-The global level runs down a grid s_0 = 1 > s_1 > ... > s_n = 0. Frame by frame, with start level a
+The global level descends a grid s_0 = 1 > s_1 > ... > s_n = 0. For each frame, with start level a
 (see `conditioning`),
 
     l_i = min(s_i, a),       z_0 = (1 - a) x + a e                          (1)
@@ -8,10 +8,11 @@ The global level runs down a grid s_0 = 1 > s_1 > ... > s_n = 0. Frame by frame,
     Heun    z_{i+1} = z_i + (l_{i+1} - l_i) (v(z_i, l_i) + v(z'_{i+1}, l_{i+1})) / 2,
             z' of (2)                                                                            (3)
 
-so that frames above their start level have steps of 0, and those with a = 0 come out exactly as
-given. Heun's last step is (2): at level 0 there is no velocity to be told apart from the data.
-Error per unit of s: Euler O(1/n), Heun O(1/n^2) at twice the cost ("Elucidating the Design Space",
-Karras 2022). One network call is compiled per shape; the loop is Python's, for its progress.
+So the steps of a frame are 0 until the global level falls below a, and frames with a = 0 come out
+exactly as given. Heun's last step is (2), because at level 0 the data determine no velocity. Error
+per unit of s: Euler O(1/n), Heun O(1/n^2) at twice the cost ("Elucidating the Design Space", Karras
+et al. 2022, arXiv:2206.00364). One network call is compiled per shape. The loop runs in Python, so
+that it can report progress.
 """
 
 import dataclasses
@@ -33,8 +34,14 @@ Latents = dict[str, jax.Array]
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-    """method, a name of SAMPLERS; steps; r of `timesteps.shift`, that of training (None: not known,
-    1); guidance; what the network outputs, "x" or "v".
+    """Settings of a sampler.
+
+    Attributes:
+        method: a name of SAMPLERS. Default "euler".
+        steps: number of steps. Default 30.
+        shift: r of `timesteps.shift`, as in training. Default None: unknown, and 1 is used.
+        guidance: scales of the guidance.
+        output: what the network outputs, "x" (default) or "v".
     """
 
     method: str = "euler"
@@ -45,10 +52,12 @@ class SamplerConfig:
 
 
 def draw_noise(key: jax.Array, shapes: Mapping[str, tuple[int, ...]]) -> Latents:
-    """Noise for a batch: from one key, shapes with their batch axis; from keys [B], each clip's
-    from its own, shapes without it.
+    """Draws the noise of a batch.
 
-    With keys of their own, clips do not depend on what else is in the batch.
+    Args:
+        key: one key, or keys [B], one for each clip. With keys [B], the noise of a clip does not
+            depend on the rest of the batch.
+        shapes: shape per modality, with the batch axis for one key and without it for keys [B].
     """
 
     def draw(k):
@@ -77,8 +86,11 @@ def _advance(z, v, s, s_next, start):
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """The flow that a sampler integrates: the velocity of latents at a global level, and a move
-    along it by equation (2).
+    """The flow that a sampler integrates.
+
+    Attributes:
+        velocity: maps latents z and the global level s to velocities.
+        advance: moves latents z with velocities v from s to s' by equation (2).
     """
 
     velocity: Callable[[Latents, jax.Array], Latents]  # (z, s) -> v
@@ -86,19 +98,20 @@ class Field:
 
 
 Step = Callable[[Field, Latents, jax.Array, jax.Array, bool], Latents]
-# name -> step(field, z, s, s_next, last) -> z at s_next; last: s_next is 0. Users add their own.
+# name -> step(field, z, s, s_next, last) -> z at s_next. `last` is True if s_next is 0. Users can
+# register their own.
 SAMPLERS: Registry[Step] = Registry("sampler")
 
 
 @SAMPLERS.register
 def euler(field: Field, z: Latents, s: jax.Array, s_next: jax.Array, last: bool) -> Latents:
-    """Equation (2)."""
+    """Takes an Euler step, equation (2)."""
     return field.advance(z, field.velocity(z, s), s, s_next)
 
 
 @SAMPLERS.register
 def heun(field: Field, z: Latents, s: jax.Array, s_next: jax.Array, last: bool) -> Latents:
-    """Equation (3)."""
+    """Takes a Heun step, equation (3), or an Euler step if it is the last."""
     v = field.velocity(z, s)
     if not last:
         v_next = field.velocity(field.advance(z, v, s, s_next), s_next)
@@ -107,8 +120,10 @@ def heun(field: Field, z: Latents, s: jax.Array, s_next: jax.Array, last: bool) 
 
 
 def euler_step(model, z: Latents, s, s_next, start: Latents, **fixed) -> Latents:
-    """Equation (2) from s to s_next: what `sample` does in each step, as one program. fixed: text,
-    negative, times, passes, scales and output, as `guided_velocity` takes them.
+    """Takes one step of `sample` from s to s_next by equation (2), as one program.
+
+    Args:
+        fixed: text, negative, times, passes, scales and output, as `guided_velocity` takes them.
     """
     return _advance(z, _velocity(model, z, s, start=start, **fixed), s, s_next, start)
 
@@ -125,15 +140,23 @@ def sample(
     config: SamplerConfig = SamplerConfig(),
     on_step: Callable[[int, int], object] | None = None,
 ) -> Latents:
-    """Latents {"video": [B, T, H, W, C], "audio": [B, N, C]} float32.
+    """Generates latents by integrating the flow from noise.
 
-    model: a callable as in `guided_velocity`; one that is a pytree (an nnx module,
-    `jax.tree_util.Partial`) is an argument of the compiled step, any other is a constant of it.
-    key: a key, or keys [B] (see `draw_noise`). start_levels: [B, T] and [B, N]. given: latents like
-    the result, read where the start level is below 1. times: midpoints in seconds. on_step(done,
-    steps) after every step.
-
-    Raises UserError for a method that is not in SAMPLERS.
+    Args:
+        model: a callable as in `guided_velocity`. A pytree (an nnx module, `jax.tree_util.Partial`)
+            is an argument of the compiled step; any other callable is a constant of it.
+        key: a key, or keys [B] (see `draw_noise`).
+        shapes: shapes of the latents, as `draw_noise` takes them.
+        start_levels: {"video": [B, T], "audio": [B, N]}.
+        given: latents like the result, read where the start level is below 1.
+        text, negative: prompts, as `guided_velocity` takes them.
+        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
+        config: settings of the sampler.
+        on_step: called with (steps done, steps) after every step.
+    Returns:
+        Latents {"video": [B, T, H, W, C], "audio": [B, N, C]}, float32.
+    Raises:
+        UserError: the method is not in SAMPLERS.
     """
     step = SAMPLERS[config.method]
     if not jax.tree.leaves(model) or jax.tree.leaves(model)[0] is model:

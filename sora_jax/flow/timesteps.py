@@ -1,15 +1,16 @@
-"""Noise levels: how training draws them and which ones a sampler visits.
+"""Noise levels: their distribution in training and their schedule in sampling.
 
     shift      s' = r s / (1 + (r - 1) s),        r >= 1 moves levels towards noise        (1)
     training   s = sigmoid(m + d z), z ~ N(0, 1), or with probability p  s ~ U(0, 1);  then (1)
     sampling   s_i = shift(1 - i / n),            i = 0 .. n;  s_0 = 1, s_n = 0            (2)
     by size    r = sqrt(tokens / tokens_0),       at least 1                               (3)
 
-More tokens say the same thing more often, so the same level destroys less: (3) keeps the
-signal-to-noise ratio of the whole. Logit-normal levels and the square-root rule: "Scaling Rectified
-Flow Transformers" (Esser 2024); 10 % uniform: LTX-Video. The levels of a batch are stratified (one
-in each 1/B of probability), which lowers the variance of the loss: "Variational Diffusion Models"
-(Kingma 2021).
+More tokens are more redundant, so the same level destroys less information; (3) keeps the
+signal-to-noise ratio of the whole clip. The levels of a batch are stratified (one in each 1/B of
+probability), which lowers the variance of the loss. Sources: "Scaling Rectified Flow Transformers"
+(Esser et al. 2024, arXiv:2403.03206) for logit-normal levels and the square-root rule; LTX-Video
+(arXiv:2501.00103) for the 10 % of uniform levels; "Variational Diffusion Models" (Kingma et al.
+2021, arXiv:2107.00630) for stratified levels.
 """
 
 import dataclasses
@@ -24,7 +25,14 @@ BASE_TOKENS = 80  # video tokens of a `nano` clip with patch (1, 2, 2): r = 1
 
 @dataclasses.dataclass(frozen=True)
 class TimestepConfig:
-    """mean m and deviation d of the logit, uniform share p, shift r: see the module's equations."""
+    """Distribution of training levels, with the symbols of the module's equations.
+
+    Attributes:
+        mean: m, mean of the logit. Default 0.
+        deviation: d, standard deviation of the logit. Default 1.
+        uniform: p, fraction of uniform levels. Default 0.1.
+        shift: r. Default 1: no shift.
+    """
 
     mean: float = 0.0
     deviation: float = 1.0
@@ -33,17 +41,17 @@ class TimestepConfig:
 
 
 def shift(s, r: float):
-    """Equation (1), for arrays of NumPy or JAX."""
+    """Applies equation (1) to a NumPy or JAX array of levels."""
     return r * s / (1 + (r - 1) * s)
 
 
 def shift_for_tokens(tokens: int, base: int = BASE_TOKENS) -> float:
-    """Equation (3): the shift r for a clip of so many video tokens."""
+    """Returns the shift r for a clip of `tokens` video tokens: equation (3)."""
     return max(1.0, math.sqrt(tokens / base))
 
 
 def draw_levels(key: jax.Array, batch: int, config: TimestepConfig) -> jax.Array:
-    """Training levels, float32 [batch] in (0, 1), stratified over the batch in random order."""
+    """Draws training levels, float32 [batch] in (0, 1), stratified and in random order."""
     offset_key, order_key, mixture_key = jax.random.split(key, 3)
     u = (jnp.arange(batch) + jax.random.uniform(offset_key, (batch,))) / batch
     u = jnp.clip(jax.random.permutation(order_key, u), 1e-5, 1 - 1e-5)
@@ -53,8 +61,8 @@ def draw_levels(key: jax.Array, batch: int, config: TimestepConfig) -> jax.Array
 
 
 def sampling_levels(steps: int, r: float = 1.0) -> np.ndarray:
-    """Equation (2): the levels a sampler visits, float32 [steps + 1] from exactly 1 to exactly
-    0.
+    """Returns the levels that a sampler visits, float32 [steps + 1] from exactly 1 to exactly 0:
+    equation (2).
     """
     if steps < 1:
         raise ValueError(f"steps={steps}: a sampler takes at least one step")

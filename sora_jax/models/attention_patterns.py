@@ -1,14 +1,14 @@
-"""Attention patterns of a pair's two video blocks, by the name that `STDiTConfig.attention` gives.
+"""Attention patterns of the two video blocks of a pair, by the name in `STDiTConfig.attention`.
 
 A pattern takes the `VideoTokens` of one evaluation and returns two blocks, the spatial and the
 temporal one. A block is (phi, over):
 
-    phi   angles of the rotation, [S, d/2], [T, d/2] or [T, S, d/2]; `tokens.phi` makes some
-    over  over(q, k, v, q_scale, k_scale, phi) -> [B, T, S, h, d], as q, k and v are
+    phi   rotation angles, [S, d/2], [T, d/2] or [T, S, d/2]; `tokens.phi` returns some
+    over  over(q, k, v, q_scale, k_scale, phi) -> [B, T, S, h, d], the shape of q, k and v
 
-`sora_jax.nn.attention` has several of the kind of `over`. A user adds a pattern by registering a
-function in ATTENTION: `docs/examples/own_attention.py` writes its own `over`. Weights trained with
-it name it, and load only where it is registered.
+`sora_jax.nn.attention` provides several functions for `over`. A user adds a pattern by registering
+a function in ATTENTION; `docs/examples/own_attention.py` defines its own `over`. Weights trained
+with a pattern store its name, and load only where it is registered.
 """
 
 import dataclasses
@@ -30,15 +30,15 @@ Block = tuple[jax.Array, Callable[..., jax.Array]]
 
 @dataclasses.dataclass(frozen=True)
 class VideoTokens:
-    """The video tokens of one evaluation, and where they lie.
+    """Geometry of the video tokens of one evaluation.
 
     Attributes:
         config: the `STDiTConfig`.
-        times: of the frames in s, [T].
+        times: midpoints of the latent frames in seconds, [T].
         grid: (T, rows, columns).
-        layout: how devices share the tokens out.
-        visible: bool [B, T], the frames that are no padding; None where all are.
-        depth: number of the pair, traced.
+        layout: sharding hooks.
+        visible: bool [B, T], False for padding frames; None without padding.
+        depth: index of the pair, a traced integer.
     """
 
     config: Any
@@ -49,7 +49,7 @@ class VideoTokens:
     depth: jax.Array
 
     def phi(self, axes: str) -> jax.Array:
-        """Angles [T, S, d/2] of a rotation by the axes named, of "tyx"."""
+        """Returns rotation angles [T, S, d/2] over `axes`: "t", "yx" or "tyx"."""
         width = self.config.width // self.config.heads
         return grid_angles(self.times, *self.grid[1:], width, axes)
 
@@ -58,21 +58,21 @@ ATTENTION: Registry[Callable[[VideoTokens], tuple[Block, Block]]] = Registry("at
 
 
 def in_frame(tokens: VideoTokens) -> Block:
-    """The sites of one frame see each other."""
+    """Returns the block of attention within a frame."""
     return tokens.phi("yx")[0], attention.over_space
 
 
 @ATTENTION.register
 def pure(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Factorised: the sites of a frame, then the frames of a site."""
+    """Factorised attention: within a frame, then along time at a site."""
     over = functools.partial(attention.over_time, visible=tokens.visible)
     return in_frame(tokens), (tokens.phi("t")[:, 0], over)
 
 
 @ATTENTION.register
 def window(tokens: VideoTokens) -> tuple[Block, Block]:
-    """The sites of a frame, then windows of `config.window`, shifted by half in every second
-    pair.
+    """Attention within a frame, then within windows of `config.window`, shifted by half in every
+    second pair.
     """
     real = (tokens.layout.frames or tokens.grid[0], *tokens.grid[1:])
     index = attention.window_index(real, tokens.config.window)
@@ -83,15 +83,16 @@ def window(tokens: VideoTokens) -> tuple[Block, Block]:
 
 @ATTENTION.register
 def full(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Every token sees every token, in both blocks."""
+    """Full attention: over all tokens in both blocks."""
     block = tokens.phi("tyx"), attention.across(tokens.layout, attention.over_all)
     return block, block
 
 
 def blocks(tokens: VideoTokens) -> tuple[Block, Block]:
-    """The blocks of the pattern that `tokens.config` names, each `over` watched.
+    """Returns the blocks of the pattern that `tokens.config` names, with checks around each `over`.
 
-    Raises UserError for a pattern that gives something else than its contract says.
+    Raises:
+        UserError: the pattern returns something other than its contract says.
     """
     name = tokens.config.attention
     given = ATTENTION[name](tokens)
@@ -129,7 +130,7 @@ def _watched(whose: str, block: Block, tokens: VideoTokens) -> Block:
 
 
 def _told(value: Any) -> str:
-    """A value in a few words."""
+    """Describes a value in a few words, for error messages."""
     if hasattr(value, "shape"):
         return f"an array of shape {value.shape}"
     if isinstance(value, (tuple, list)):

@@ -1,5 +1,5 @@
-"""What a model of a given configuration costs in a given clip format, counted by tracing: nothing
-is allocated or computed.
+"""Cost of a model configuration in a clip format, counted by tracing: nothing is allocated or
+computed.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ PARTS = (
 
 
 def _part(path: tuple[str, ...]) -> str:
-    """The part of PARTS that a parameter belongs to."""
+    """Returns the part of PARTS that a parameter belongs to."""
     if path[0] == "text":
         return "text encoder"
     if "exchange" in path:
@@ -47,16 +47,16 @@ def _part(path: tuple[str, ...]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Counts of one model in one format; bytes and FLOPs are of a whole batch."""
+    """Counts for one model in one format. Bytes and FLOPs are those of a whole batch."""
 
-    parameters: dict[str, int]  # by part
-    tokens: dict[str, int]
+    parameters: dict[str, int]  # by part of PARTS
+    tokens: dict[str, int]  # of one clip
     forward: int  # FLOPs
     step: int  # FLOPs of loss and gradient, without recomputation
     recomputed: int  # FLOPs that remat adds to a step
     activations: int  # bytes kept for the backward pass
-    optimizer: int | None = None  # FLOPs of one update; None where no optimizer was given
-    optimizer_state: int | None = None  # bytes: moments, moving average, sums of gradients
+    optimizer: int | None = None  # FLOPs of one update; None without an optimizer
+    optimizer_state: int | None = None  # bytes of moments, moving average and gradient sums
 
 
 def measure(
@@ -66,26 +66,36 @@ def measure(
     text_length: int,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Cost:
-    """Count everything by tracing alone, without kernels, which do not state their products.
+    """Counts parameters, tokens, FLOPs and bytes by tracing alone.
 
-    Raises ValueError for a format that the patch does not divide.
+    Kernels are switched off, because they do not declare their products.
+
+    Args:
+        config: the model.
+        form: format of the clips.
+        batch_size: clips per batch.
+        text_length: words per prompt.
+        optimizer: also counted if given. Default None.
+    Raises:
+        ValueError: the patch does not divide the latents of the format.
     """
     with target.assume(target.CPU):
         return _measure(config, form, batch_size, text_length, optimizer)
 
 
 def update_flops(optimizer: optax.GradientTransformation, params: Any) -> int:
-    """FLOPs of one update of `params`, arrays or shapes: Muon's Newton-Schulz iterations.
+    """Returns the FLOPs of one optimizer update of `params` (arrays or shapes), such as Muon's
+    Newton-Schulz iterations.
 
-    AdamW has no matrix products, so it counts 0. An optimizer that accumulates over k batches
-    updates once in k steps.
+    AdamW has no matrix products, so it counts 0. An optimizer that accumulates gradients over k
+    batches updates once in k steps.
     """
     state = jax.eval_shape(optimizer.init, params)
     return count_flops(optimizer.update, params, state, params)
 
 
 def _bytes(init: Callable, params: Any) -> int:
-    """Bytes of what `init(params)` makes."""
+    """Returns the size in bytes of the result of `init(params)`."""
     leaves = jax.tree.leaves(jax.eval_shape(init, params))
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
@@ -154,7 +164,7 @@ def report(
     text_length: int,
     optimizer: optax.GradientTransformation | None = None,
 ) -> str:
-    """The printed form of `measure`."""
+    """Returns the result of `measure` as printable text."""
     cost = measure(config, form, batch_size, text_length, optimizer)
     total = sum(cost.parameters.values())
     memory = {"parameters": 4 * total, "gradients": 4 * total}
@@ -187,7 +197,7 @@ def report(
 
 
 def quantity(x: float, unit: str = "") -> str:
-    """Three digits and a decimal prefix: 3967040 -> "3.97 M"."""
+    """Formats a number with three digits and a decimal prefix: 3967040 -> "3.97 M"."""
     prefixes = ["", "k", "M", "G", "T", "P", "E"]
     power = 0
     while x >= 999.5 and power < len(prefixes) - 1:

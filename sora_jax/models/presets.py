@@ -1,12 +1,12 @@
-"""Sizes of STDiT that have a name.
+"""Named sizes of STDiT.
 
-`python -m experiments.describe --preset=NAME` prints what each costs.
+`python -m experiments.describe --preset=NAME` prints the cost of each.
 """
 
 from sora_jax.models.st_dit import STDiTConfig
 
 PRESETS = {
-    # For two CPU cores: within 4M parameters, chosen for the time of a training step (see
+    # For two CPU cores: at most 4M parameters, chosen by the time of a training step (see
     # `experiments.describe`).
     "nano": STDiTConfig(
         depth=3,

@@ -1,6 +1,6 @@
-"""STDiT: a factorised spatial-temporal diffusion transformer for video with sound.
+"""STDiT: a factorised spatial-temporal diffusion transformer for video and audio.
 
-Two streams of tokens, video v [B, T, S, D] and a narrower sound a [B, N, Da], pass through pairs of
+Two streams of tokens, video v [B, T, S, D] and a narrower audio a [B, N, Da], pass through pairs of
 blocks:
 
     v <- v + g A_space(v);   v <- v + A_text(v, text);   v <- v + g MLP(v)     spatial block     (1)
@@ -9,25 +9,32 @@ blocks:
     v <- v + g A_time(v);    v <- v + g MLP(v)                    temporal block                 (4)
     a <- a + g MLP(a)                                             audio block, second half       (5)
 
-with every A and MLP inside adaptive modulation by the level of its own latent frame
-(`sora_jax.nn.modulation`), so frames that are given, changed and made can stand side by side. In
-the exchange both streams read the other as it was before; its rotary positions are times in
-seconds, the one clock of both; its gates g_v, g_a [D] start at zero; c is the caller's `couple`.
-The sound reads P tokens per frame, gathered by attention pooling, so (3) costs O(N T P), and every
-site of the picture reads the sound, because where a thing is decides which sound is its own.
+Adaptive modulation by the noise level of each latent frame (`sora_jax.nn.modulation`) wraps
+self-attention (A_space, A_time, A) and MLP. So given, modified and generated frames can stand side
+by side. A_text is not modulated.
 
-Rotary attention alone sees only differences of position, so where the floor is and when the clip
-begins enter with the tokens, as Fourier features of absolute place in the picture and of time in
-seconds. `attention` selects how tokens of the video meet:
+In the exchange (3):
+
+- Both streams read the other's state from before the exchange.
+- Rotary positions are times in seconds, the clock that both streams share.
+- The gates g_v [D] and g_a [Da] start at zero, and c is the caller's `couple`.
+- The audio reads P tokens per frame, gathered by attention pooling, which costs O(N T P).
+- Every site of the video reads the audio, because the position of an object decides which sound
+  belongs to it.
+
+Rotary attention depends only on differences of position. Absolute position (where the floor is,
+when the clip begins) is therefore added to the tokens, as Fourier features of the place in the
+frame and of time in seconds. `attention` selects which video tokens attend to each other:
 
     "pure"    (1) within a frame, (4) along time at a site
     "window"  (1) within a frame, (4) within 3-D windows, shifted by half a window in every second
               pair
     "full"    (1) and (4) over all tokens
 
-What the outputs are, the clean latents x or the velocity v, is said by `output` and read by
-`sora_jax.flow`. A network that predicts x needs no skip from its input. Sources: Open-Sora 1.2
-(STDiT3) for the pairs, LTX-2 for the two streams. Start reading at `STDiT.__call__`.
+`output` says whether the network predicts the clean latents x or the velocity v, and
+`sora_jax.flow` reads it. A network that predicts x needs no skip connection from its input.
+Sources: Open-Sora 1.2 (STDiT3) for the pairs, LTX-2 for the two streams. Start reading at
+`STDiT.__call__`.
 """
 
 import dataclasses
@@ -54,6 +61,7 @@ from sora_jax.typing import Modalities
 PLACE_FEATURES = 16  # Fourier features of each coordinate of a token's place
 
 
+# smallest valid values
 LEAST = {
     **dict.fromkeys(
         (
@@ -67,20 +75,20 @@ LEAST = {
         ),
         1,
     ),
-    "vocabulary": 2,  # padding and a word
+    "vocabulary": 2,  # padding and one word
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class STDiTConfig:
-    """Everything that fixes the network.
+    """Hyperparameters of the network.
 
     Widths are in features, window sides in tokens (0: the whole axis).
     """
 
     video_channels: int = 16
     audio_channels: int = 64
-    patch: int = 2  # side of a video token in latents
+    patch: int = 2  # side of a video token in sites of the latent
     depth: int = 4  # pairs of a spatial and a temporal block
     width: int = 192
     heads: int = 6
@@ -89,16 +97,16 @@ class STDiTConfig:
     audio_heads: int = 4
     exchange_width: int = 128
     exchange_heads: int = 4
-    frame_tokens: int = 4  # P: what the sound sees of a frame
+    frame_tokens: int = 4  # P: pooled tokens of a frame, which the audio attends to
     text_width: int = 128
     text_heads: int = 4
     text_layers: int = 2
     vocabulary: int = 512
     attention: str = "pure"  # a name of `attention_patterns.ATTENTION`
-    window: tuple[int, int, int] = (0, 4, 4)
+    window: tuple[int, int, int] = (0, 4, 4)  # (T, rows, columns), for attention "window"
     output: str = "x"  # "x" or "v"
-    dtype: str = "float32"  # of activations; parameters are float32
-    # what is kept of a pair for the backward pass: "none" keeps all; `nn.stack.REMAT`
+    dtype: str = "float32"  # dtype of activations; parameters are float32
+    # what a pair keeps for the backward pass: a name of `nn.stack.REMAT`; "none" keeps all
     remat: str = "none"
     unroll: int = 1  # pairs per iteration of the scan
 
@@ -142,12 +150,15 @@ class STDiTConfig:
 
     @classmethod
     def from_dict(cls, fields: Mapping) -> "STDiTConfig":
-        """The inverse of `to_dict`. Raises TypeError for a name that is not a field."""
+        """Inverts `to_dict`. Raises TypeError for a name that is not a field."""
         return cls(**fields)
 
 
 class VideoBlock(nnx.Module):
-    """Equation (1) with text, (4) without: modulated self-attention in a pattern, text, MLP."""
+    """A video block: modulated self-attention with a pattern, cross-attention to text, MLP.
+
+    It computes equation (1) with text and equation (4) without.
+    """
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs, *, text: bool):
         c, dtype = config, jnp.dtype(config.dtype)
@@ -159,11 +170,22 @@ class VideoBlock(nnx.Module):
         self.mlp = MLP(c.width, c.mlp_ratio, rngs, dtype)
 
     def __call__(self, v, m, phi, over, text=None, text_mask=None):
-        """v [B, T, S, D], m [B, T, 6 D] -> v."""
+        """Applies the block.
+
+        Args:
+            v: video tokens [B, T, S, D].
+            m: modulation [B, T, 6 D].
+            phi, over: the block of an attention pattern.
+            text: features [B, L + 1, Dt]; None for a temporal block.
+            text_mask: bool [B, L + 1].
+        Returns:
+            Video tokens like v.
+        """
         rows = (m + self.table[...]).astype(v.dtype)
         shift1, scale1, gate, shift2, scale2, gate2 = jnp.split(rows, 6, axis=-1)
         branch = self.attention(modulate(v, shift1[:, :, None], scale1[:, :, None]), phi, over)
         if self.text is not None:
+            # Text has no modulation of its own: zero shift and scale here, and gate one below.
             none = jnp.zeros_like(gate)
             v, n = gated_norm(v, branch, gate, none, none)
             branch, gate = (
@@ -175,7 +197,7 @@ class VideoBlock(nnx.Module):
 
 
 class AudioBlock(nnx.Module):
-    """Equations (2) and (5)."""
+    """An audio block: `attend` is equation (2), `feed` is equation (5)."""
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
         c, dtype = config, jnp.dtype(config.dtype)
@@ -190,7 +212,7 @@ class AudioBlock(nnx.Module):
         return jnp.split((m + self.table[...]).astype(dtype), 6, axis=-1)
 
     def attend(self, a, m, phi, text, text_mask):
-        """a [B, N, Da], m [B, N, 6 Da] -> a."""
+        """Applies equation (2): a [B, N, Da], m [B, N, 6 Da] -> a."""
         shift, scale, gate = self.rows(m, a.dtype)[:3]
         a = a + gate * self.attention(modulate(a, shift, scale), phi)
         return a + self.text(rms_norm(a), text, text_mask)
@@ -201,7 +223,7 @@ class AudioBlock(nnx.Module):
 
 
 class Exchange(nnx.Module):
-    """Equation (3): the two streams read each other on one clock."""
+    """Cross-attention between the streams in both directions, on one clock: equation (3)."""
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
         c, dtype = config, jnp.dtype(config.dtype)
@@ -213,8 +235,16 @@ class Exchange(nnx.Module):
         self.audio_gate = nnx.Param(jnp.zeros((c.audio_width,)))
 
     def __call__(self, v, a, phi, couple, visible=None):
-        """v [B, T, S, D], a [B, N, Da], angles phi {"video": [T, .], "audio": [N, .]}, couple [B,
-        1, 1], visible bool [B, T] or None, the frames that the sound sees -> v, a.
+        """Applies the exchange.
+
+        Args:
+            v: video tokens [B, T, S, D].
+            a: audio tokens [B, N, Da].
+            phi: angles of the times {"video": [T, d/2], "audio": [N, d/2]}.
+            couple: c, [B, 1, 1].
+            visible: bool [B, T], the frames that the audio attends to. Default None: all.
+        Returns:
+            v and a.
         """
         B, T, S, D = v.shape
         v_in, a_in = rms_norm(v), rms_norm(a)
@@ -231,7 +261,9 @@ class Exchange(nnx.Module):
 
 
 class Pair(nnx.Module):
-    """Equations (1) to (5)."""
+    """A spatial and a temporal video block, an audio block and an exchange: equations (1)
+    to (5).
+    """
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
         self.space = VideoBlock(config, rngs, text=True)
@@ -241,8 +273,8 @@ class Pair(nnx.Module):
 
 
 class Head(nnx.Module):
-    """The last layer: shift and scale are the level's embedding plus a table, then a linear map
-    that starts at zero.
+    """The output layer: modulation by the level embedding plus a table, then a linear layer that
+    starts at zero.
     """
 
     def __init__(self, width: int, features: int, rngs: nnx.Rngs):
@@ -250,7 +282,7 @@ class Head(nnx.Module):
         self.out = linear(width, features, rngs, bias=True, zero=True)
 
     def __call__(self, x: jax.Array, e: jax.Array) -> jax.Array:
-        """x [B, T, ..., D], e [B, T, D] -> float32 [B, T, ..., features]."""
+        """Applies the head: x [B, T, ..., D], e [B, T, D] -> float32 [B, T, ..., features]."""
         shift, scale = (
             e.reshape(*e.shape[:2], *(1,) * (x.ndim - 3), -1) + row for row in self.table[...]
         )
@@ -258,7 +290,7 @@ class Head(nnx.Module):
 
 
 class STDiT(nnx.Module):
-    """The network. See the module's docstring for its equations and `STDiTConfig` for its sizes."""
+    """The network. The module's docstring has its equations, and `STDiTConfig` its sizes."""
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
         c, dtype = config, jnp.dtype(config.dtype)
@@ -285,13 +317,20 @@ class STDiT(nnx.Module):
         couple: float | jax.Array = 1.0,
         layout: Layout = ALONE,
     ) -> dict[str, jax.Array]:
-        """One evaluation.
+        """Evaluates the network.
 
-        latents {"video": [B, T, H, W, C], "audio": [B, N, Ca]}; levels {"video": [B, T], "audio":
-        [B, N]} in [0, 1], 0 = given; text {"tokens": int32 [B, L], "mask": bool [B, L]}, no word
-        masked in = unconditional; times {"video": [T], "audio": [N]} in seconds; couple a number or
-        [B], 0 cuts the exchange; layout as in `sora_jax.nn.layout`. Returns float32 arrays of the
-        latents' shapes. Raises ValueError for latents whose sides the patch does not divide.
+        Args:
+            latents: {"video": [B, T, H, W, C], "audio": [B, N, Ca]}.
+            levels: noise levels in [0, 1], {"video": [B, T], "audio": [B, N]}; 0 = given.
+            text: {"tokens": int32 [B, L], "mask": bool [B, L]}. An all-False mask means
+                unconditional.
+            times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
+            couple: c of (3), a number or [B]; 0 turns the exchange off. Default 1.
+            layout: sharding hooks (`sora_jax.nn.layout`). Default: identities.
+        Returns:
+            Float32 arrays with the shapes of the latents: x or v, according to `config.output`.
+        Raises:
+            ValueError: the patch does not divide the sides of the video latents.
         """
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         B, T, H, W, _ = latents["video"].shape
@@ -312,6 +351,7 @@ class STDiT(nnx.Module):
         e_a, m_a = self.audio_level(levels["audio"], words[:, 0])
         m_v, m_a = m_v.astype(dtype), m_a.astype(dtype)
 
+        # to patches: each token holds p x p sites of a latent frame
         v = (
             latents["video"]
             .reshape(B, T, grid[1], p, grid[2], p, -1)
@@ -355,8 +395,8 @@ class STDiT(nnx.Module):
 
 
 def time_features(times: jax.Array) -> jax.Array:
-    """Times [T] in seconds -> Fourier features [T, PLACE_FEATURES], with the time constants of the
-    rotary clock.
+    """Encodes times [T] in seconds as Fourier features [T, PLACE_FEATURES], with the time constants
+    of the rotary embedding.
     """
     return fourier_features(
         jnp.asarray(times, jnp.float32), 1 / SECONDS[1], 1 / SECONDS[0], PLACE_FEATURES
@@ -364,8 +404,8 @@ def time_features(times: jax.Array) -> jax.Array:
 
 
 def place_features(times: jax.Array, rows: int, columns: int) -> jax.Array:
-    """Fourier features of a video's tokens, of seconds and shares of the picture's height and
-    width: [T, S, 3 PLACE_FEATURES].
+    """Returns Fourier features [T, S, 3 PLACE_FEATURES] of the place of a video's tokens: time in
+    seconds, and y and x as fractions of the frame's height and width.
     """
     y, x = ((np.arange(n) + 0.5) / n for n in (rows, columns))
     t = time_features(times)[:, None, None]

@@ -1,10 +1,9 @@
-"""From a prompt to what the model attends: words to ids, and a small bidirectional transformer over
-them.
+"""Text encoder: maps words to ids and encodes them with a small bidirectional transformer.
 
-The encoder's contract, which a published one (T5) can fill later: tokens [B, L] and mask [B, L]
-give features [B, L + 1, Dt] and a mask [B, L + 1]. Feature 0 is a learned token that is always
-visible: with every word masked it is all that is left, the unconditional prompt, and with words
-present it gathers the whole prompt for the modulation (`sora_jax.nn.modulation`, equation 1).
+A published encoder (T5) can replace it under the same contract: tokens [B, L] and mask [B, L] give
+features [B, L + 1, Dt] and a mask [B, L + 1]. Feature 0 is a learned token that is always visible.
+With all words masked it is the only visible token and encodes the unconditional prompt. With words
+it pools the whole prompt for the modulation (`sora_jax.nn.modulation`, equation 1).
 """
 
 import functools
@@ -28,9 +27,11 @@ _WORD = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
 
 
 def fnv1a(text: str) -> int:
-    """The 32-bit FNV-1a hash of the text's UTF-8 bytes: the same on every machine and in every
-    process.
+    """Returns the 32-bit FNV-1a hash of the text's UTF-8 bytes.
+
+    It is the same on every machine and in every process, unlike Python's `hash`.
     """
+    # offset basis and prime of 32-bit FNV
     value = 0x811C9DC5
     for byte in text.encode():
         value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
@@ -38,11 +39,11 @@ def fnv1a(text: str) -> int:
 
 
 class TextTokenizer:
-    """Words to ids: 0 pads, 1 .. len(words) are the known words, any other hashes into one of
-    `buckets` further ids.
+    """A word tokenizer: id 0 is padding, ids 1 .. len(words) are the known words, and any other
+    word hashes into one of `buckets` further ids.
 
-    Text is lower-cased; punctuation marks are words of their own. Prompts longer than `length`
-    words are cut.
+    Text is lower-cased, and punctuation marks are separate words. Prompts are cut after `length`
+    words.
     """
 
     def __init__(self, words: Sequence[str], buckets: int = 256, length: int = 64):
@@ -55,9 +56,11 @@ class TextTokenizer:
 
     @classmethod
     def of_vocabulary(cls, words: Sequence[str], vocabulary: int, length: int) -> "TextTokenizer":
-        """The tokenizer with `vocabulary` ids: those that are left become buckets.
+        """Returns the tokenizer with `vocabulary` ids. Ids that padding and `words` leave over
+        become buckets.
 
-        Raises UserError where no bucket is left.
+        Raises:
+            UserError: no id is left for a bucket.
         """
         buckets = vocabulary - 1 - len(words)
         if buckets < 1:
@@ -69,20 +72,20 @@ class TextTokenizer:
 
     @property
     def vocabulary(self) -> int:
-        """Number of ids: the padding, the known words and the buckets."""
+        """Number of ids: padding, known words and buckets."""
         return 1 + len(self.words) + self.buckets
 
     def split(self, text: str) -> list[str]:
         return _WORD.findall(text.lower())
 
     def unknown(self, text: str) -> list[str]:
-        """The words of the text outside the vocabulary, each once, in order."""
+        """Returns the words of the text outside the vocabulary, each once, in order."""
         return list(dict.fromkeys(word for word in self.split(text) if word not in self.ids))
 
     def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Texts -> ids int32 [B, L] and mask bool [B, L], True at words.
+        """Converts texts to ids int32 [B, L] and a mask bool [B, L], True at words.
 
-        An empty text has an empty mask: unconditional.
+        An empty text has an all-False mask and is unconditional.
         """
         tokens = np.zeros((len(texts), self.length), np.int32)
         for row, text in zip(tokens, texts, strict=True):
@@ -92,7 +95,7 @@ class TextTokenizer:
 
 
 class TextBlock(nnx.Module):
-    """Pre-normalised self-attention and MLP over a masked sequence."""
+    """A pre-norm transformer block over a masked sequence: self-attention, then MLP."""
 
     def __init__(self, width: int, heads: int, mlp_ratio: float, rngs: nnx.Rngs, dtype=jnp.float32):
         self.attention = SelfAttention(width, heads, rngs, dtype)
@@ -104,8 +107,10 @@ class TextBlock(nnx.Module):
 
 
 class TextEncoder(nnx.Module):
-    """tokens int32 [B, L], mask bool [B, L] -> features [B, L + 1, width], mask bool [B, L + 1];
-    feature 0 is always visible.
+    """A bidirectional transformer over the words of a prompt.
+
+    tokens int32 [B, L], mask bool [B, L] -> features [B, L + 1, width], mask bool [B, L + 1].
+    Feature 0 is always visible.
     """
 
     def __init__(

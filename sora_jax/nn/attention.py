@@ -1,14 +1,18 @@
-"""Attention: the arithmetic, on which tokens it runs, and the two modules that use it.
+"""Attention: the operation, the patterns that apply it to parts of a video, and two modules.
 
-    attend(q, k, v) = softmax(q k^T / sqrt(d)) v        over the keys that are visible           (1)
+    attend(q, k, v) = softmax(q k^T / sqrt(d)) v        over the visible keys                    (1)
 
-Queries and keys are RMS-normalised per head with a learned scale, then rotated (`rope`), so (1)
-never saturates. A pattern is a function of q, k, v as the projections leave them, the two scales
-and the angles phi, and runs (1) over parts of a video [B, T, S, h, d]: the sites of one frame
-(`over_space`, phi [S, d/2]), the frames of one site (`over_time`, phi [T, d/2]), everything
-(`over_all`) or three-dimensional windows (`over_windows`, both phi [T, S, d/2]). The first three
-are operations of `kernels`, which choose what is best on the machine; cross-attention, masks and
-windows pass through `attend`.
+Queries and keys are RMS-normalised per head with a learned scale (QK-norm), then rotated (`rope`),
+so the softmax of (1) never saturates. A pattern is a function of q, k and v as the projections
+return them, the two scales and the angles phi. It applies (1) to parts of a video [B, T, S, h, d]:
+
+    over_space      within a frame               phi [S, d/2]
+    over_time       along time at a site         phi [T, d/2]
+    over_all        over all tokens              phi [T, S, d/2]
+    over_windows    within 3-D windows           phi [T, S, d/2]
+
+The first three are operations of `kernels`, which select the best implementation for the machine.
+Cross-attention, masks and windows use `attend`.
 """
 
 from collections.abc import Callable
@@ -27,13 +31,19 @@ from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import rotate
 from sora_jax.nn.stack import KEPT
 
-HIDDEN = -1e9  # finite, so that a row with no visible key (a window's padding) stays a number
+HIDDEN = -1e9  # finite, so that a row without visible keys (padding of a window) is not NaN
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, visible: jax.Array | None = None) -> jax.Array:
-    """Equation (1). q [..., L, h, d], k and v [..., M, h, d] -> [..., L, h, d]; softmax in float32.
+    """Computes equation (1), with the softmax in float32.
 
-    visible: bool, broadcast to [..., L, M]: which keys each query sees. None: all.
+    Args:
+        q: queries [..., L, h, d].
+        k, v: keys and values [..., M, h, d].
+        visible: bool, broadcastable to [..., L, M]: the keys that each query attends to. Default
+            None: all.
+    Returns:
+        [..., L, h, d], in the dtype of v.
     """
     logits = jnp.einsum(
         "...lhd,...mhd->...hlm", q * q.shape[-1] ** -0.5, k, preferred_element_type=jnp.float32
@@ -49,15 +59,19 @@ over_time = temporal_attention
 
 
 def over_all(q, k, v, q_scale, k_scale, phi) -> jax.Array:
-    """Every token sees every token: [B, T, S, h, d] -> same."""
+    """Every token attends to every token: [B, T, S, h, d] -> same."""
     flat = (q.shape[0], q.shape[1] * q.shape[2], *q.shape[3:])
     q, k, v, shape = q.reshape(flat), k.reshape(flat), v.reshape(flat), q.shape
     return spatial_attention(q, k, v, q_scale, k_scale, phi.reshape(flat[1], -1)).reshape(shape)
 
 
 def among(visible: jax.Array) -> Callable[..., jax.Array]:
-    """The tokens of a sequence see those that are visible, bool [..., L]: a pattern of [..., L, h,
-    d] with phi [..., L, d/2].
+    """Returns a pattern in which the tokens of a sequence attend only to the visible ones.
+
+    Args:
+        visible: bool [..., L].
+    Returns:
+        A pattern of [..., L, h, d] with phi [..., L, d/2].
     """
 
     def over(q, k, v, q_scale, k_scale, phi):
@@ -70,13 +84,17 @@ def among(visible: jax.Array) -> Callable[..., jax.Array]:
 def window_index(
     grid: tuple[int, int, int], window: tuple[int, int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which token lies where when a grid is cut into windows, unshifted and shifted by half a
+    """Returns the indices that cut a grid of tokens into windows, unshifted and shifted by half a
     window.
 
-    grid is (T, H, W) and window its three sides in tokens, 0 for a whole axis. Returns gather [2,
-    windows, size], the token at each place of each window with -1 where there is none, and place
-    [2, T*H*W], the inverse: row 0 unshifted, row 1 shifted. Windows do not wrap around: those at
-    the edge are smaller.
+    Windows do not wrap around: those at the edge hold fewer tokens.
+
+    Args:
+        grid: (T, H, W) in tokens.
+        window: sides of a window in tokens; 0 means the whole axis.
+    Returns:
+        gather: int32 [2, windows, size], the token at each place of each window, -1 at empty
+        places. place: int32 [2, T * H * W], the inverse. Row 0 is unshifted, row 1 shifted.
     """
     sides = [min(w or g, g) for g, w in zip(grid, window, strict=True)]
     shifts = [side // 2 if side < g else 0 for g, side in zip(grid, sides, strict=True)]
@@ -95,7 +113,11 @@ def window_index(
 
 
 def over_windows(gather: jax.Array, place: jax.Array) -> Callable[..., jax.Array]:
-    """Attention inside windows, given one row of `window_index`: a pattern of [B, T, S, h, d]."""
+    """Returns the pattern of attention within windows, for [B, T, S, h, d].
+
+    Args:
+        gather, place: one row of each array of `window_index`.
+    """
 
     def over(q, k, v, q_scale, k_scale, phi):
         shape, flat = q.shape, (q.shape[0], q.shape[1] * q.shape[2], *q.shape[3:])
@@ -108,10 +130,10 @@ def over_windows(gather: jax.Array, place: jax.Array) -> Callable[..., jax.Array
 
 
 def across(layout: Layout, over: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """A pattern that needs every frame and site at once, where devices share them out: they share
-    out the heads meanwhile.
+    """Adapts a pattern that needs all frames and sites at once to sharded tokens.
 
-    Padding frames (`Layout.frames`) are left out of the pattern, and come back as zeros.
+    Within the pattern the heads are sharded instead of the tokens, as in DeepSpeed Ulysses
+    (arXiv:2309.14509). Padding frames (`Layout.frames`) are excluded from it and returned as zeros.
     """
 
     def run(q, k, v, q_scale, k_scale, phi):
@@ -127,31 +149,36 @@ def across(layout: Layout, over: Callable[..., jax.Array]) -> Callable[..., jax.
 
 
 class SelfAttention(nnx.Module):
-    """x [..., D] -> [..., D]; `over` is a pattern, by default the whole of the last token axis."""
+    """Self-attention with QK-norm and rotary positions: x [..., D] -> [..., D].
+
+    The argument `over` of a call is the pattern. Default: all tokens of the last token axis.
+    """
 
     def __init__(self, width: int, heads: int, rngs: nnx.Rngs, dtype=jnp.float32):
         if width % heads or (width // heads) % 2:
             raise ValueError(f"width {width} needs an even head width, but has {heads} heads")
         self.heads = heads
-        # Three maps, not one of 3 D features: XLA on a CPU copies the slices of its result.
+        # Three layers rather than one with 3 D outputs: XLA on CPU copies the slices of its result.
         self.q, self.k, self.v = (linear(width, width, rngs, dtype=dtype) for _ in range(3))
         self.out = linear(width, width, rngs, dtype=dtype)
         self.q_scale = nnx.Param(jnp.ones((width // heads,)))
         self.k_scale = nnx.Param(jnp.ones((width // heads,)))
 
     def __call__(self, x: jax.Array, phi: jax.Array, over: Callable = over_space) -> jax.Array:
-        """x [..., L, D] and angles phi as the pattern wants them -> [..., L, D]."""
+        """Applies attention: x [..., L, D] and the angles phi that `over` needs -> [..., L, D]."""
         q, k, v = (
             project(x).reshape(*x.shape[:-1], self.heads, -1)
             for project in (self.q, self.k, self.v)
         )
         seen = over(q, k, v, self.q_scale[...], self.k_scale[...], phi).reshape(x.shape)
+        # the name lets remat="attention" keep this tensor (`stack.REMAT`)
         return self.out(checkpoint_name(seen, KEPT))
 
 
 class CrossAttention(nnx.Module):
-    """Queries from one stream, keys and values from another, of their own widths; `inner` is the
-    width the heads share.
+    """Cross-attention with QK-norm: queries from one stream, keys and values from another.
+
+    The streams have widths `width` and `source_width`. The heads together have the width `inner`.
     """
 
     def __init__(
@@ -172,8 +199,16 @@ class CrossAttention(nnx.Module):
         self.k_scale = nnx.Param(jnp.ones((inner // heads,)))
 
     def __call__(self, x, source, visible=None, phi=None, source_phi=None) -> jax.Array:
-        """x [B, L, D], source [B, M, Ds], visible bool [B, M], angles phi [L, d/2] and source_phi
-        [M, d/2] -> [B, L, D].
+        """Attends from x to source.
+
+        Args:
+            x: [B, L, D].
+            source: [B, M, Ds].
+            visible: bool [B, M], which of source is attended to. Default None: all.
+            phi: rotation angles of the queries [L, d/2]. Default None: no rotation.
+            source_phi: rotation angles of the keys [M, d/2].
+        Returns:
+            [B, L, D].
         """
         q = rms_norm(self.q(x).reshape(*x.shape[:-1], self.heads, -1), self.q_scale[...])
         k, v = (

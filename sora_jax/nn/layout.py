@@ -1,9 +1,9 @@
 """Sharding hooks. A model calls them where activations may be resharded; the default hooks are
 identities.
 
-A model knows no mesh. It says where its tokens should be together, a frame's for attention within
-frames and a site's for attention along time, and where a block's weights are about to be used;
-`sora_jax.parallel.sequence` answers with collectives.
+A model does not know the mesh. It calls a hook where the tokens of a frame must be on one device
+(attention within frames), where those of a site must be (attention along time), and where a block's
+weights are about to be used. `sora_jax.parallel.sequence` implements the hooks with collectives.
 """
 
 import dataclasses
@@ -20,18 +20,20 @@ def as_is(x: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Hooks. Each returns its argument's values, placed otherwise.
+    """A set of sharding hooks. Each returns its argument's values, possibly with another sharding.
 
-    frames_apart  video tokens [B, T, S, D] before blocks that work within frames: devices may share
-                  out T
-    sites_apart   the same tokens before blocks that work along time: devices may share out S
-    heads_apart   queries, keys or values [B, T, S, h, d] before attention across frames and sites:
-                  devices may share out h, all T and S here
-    heads_joined  what comes out of it, back as the tokens lie
-    everywhere    tokens of the sound [B, N, D], which every sharer of a clip holds whole
-    weights       (name of a stack, parameters of one of its blocks) where the block runs
-    frames        how many of the T frames are a clip's; those after them are padding, and no frame
-                  sees them. None: all
+    Attributes:
+        frames_apart: video tokens [B, T, S, D] before blocks that work within frames; T may be
+            sharded.
+        sites_apart: the same tokens before blocks that work along time; S may be sharded.
+        heads_apart: queries, keys or values [B, T, S, h, d] before attention across frames and
+            sites; h may be sharded, T and S may not.
+        heads_joined: the output of that attention; it returns to the sharding of the tokens.
+        everywhere: audio tokens [B, N, D], replicated on all devices that share a clip.
+        weights: called with (name of a stack, parameters of one of its blocks) where the block
+            runs. Default None: parameters are used as they are.
+        frames: number of frames of the clip among the T; the rest is padding, which no frame
+            attends to. Default None: all.
     """
 
     frames_apart: Callable[[jax.Array], jax.Array] = as_is
@@ -43,7 +45,7 @@ class Layout:
     frames: int | None = None
 
     def weights_of(self, stack: str) -> Callable[[Any], Any] | None:
-        """`weights` for one stack, as `scan_stack` takes it."""
+        """Returns `weights` for one stack, as `scan_stack` takes it."""
         return self.weights and functools.partial(self.weights, stack)
 
 

@@ -1,4 +1,4 @@
-"""The feed-forward part of a block: two linear maps about a tanh-GELU."""
+"""The feed-forward part of a block: two linear layers around a tanh-approximated GELU."""
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,10 @@ def linear(
     zero: bool = False,
     dtype=jnp.float32,
 ):
-    """A linear map with float32 parameters, computing in `dtype`; `zero` starts it at zero, else
-    LeCun normal.
+    """Returns a linear layer with float32 parameters that computes in `dtype`.
+
+    Its kernel is initialised to zero if `zero` is True, else LeCun normal (default). It has no bias
+    by default.
     """
     init = nnx.initializers.zeros_init() if zero else nnx.initializers.lecun_normal()
     return nnx.Linear(
@@ -24,7 +26,9 @@ def linear(
 
 
 class MLP(nnx.Module):
-    """x [..., D] -> W2 gelu(W1 x + b1) + b2, with hidden width round(ratio * D)."""
+    """Feed-forward network: x [..., D] -> W2 gelu(W1 x + b1) + b2, hidden width round(ratio *
+    D).
+    """
 
     def __init__(self, width: int, ratio: float, rngs: nnx.Rngs, dtype=jnp.float32):
         hidden = round(width * ratio)

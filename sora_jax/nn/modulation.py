@@ -1,4 +1,4 @@
-"""How the noise level enters: adaLN-single, one network for all blocks and a small table for each.
+"""Noise-level conditioning by adaLN-single: one network for all blocks and a small table per block.
 
 With the level s of a latent frame, the pooled text p and a block's table E [6 D],
 
@@ -7,8 +7,8 @@ With the level s of a latent frame, the pooled text p and a block's table E [6 D
     x <- x + gate * f((1 + scale) * rms(x) + shift)                                              (3)
 
 Levels are per latent frame, so every array here has the stream's time axis. W_m and E start at
-zero: every gate is shut until training opens it. Source: PixArt-alpha (Chen et al. 2023) for (2),
-DiT (Peebles & Xie 2022) for the zero start.
+zero, so every gate is closed at initialisation. Sources: PixArt-alpha (Chen et al. 2023,
+arXiv:2310.00426) for (2), DiT (Peebles & Xie 2022, arXiv:2212.09748) for the zero initialisation.
 """
 
 import jax
@@ -19,20 +19,21 @@ from flax import nnx
 from sora_jax.nn.mlp import linear
 from sora_jax.nn.norm import rms_norm
 
-LEVEL_FEATURES = 128
+LEVEL_FEATURES = 128  # Fourier features of a noise level
 
 
 def fourier_features(x: jax.Array, low: float, high: float, count: int) -> jax.Array:
-    """x [...] -> [..., count]: cosines and sines of w x for count/2 angular frequencies w,
-    geometric from low to high.
+    """Encodes x [...] as [..., count]: cosines and sines of w x for count/2 angular frequencies w,
+    spaced geometrically from low to high.
     """
     phase = x[..., None] * jnp.asarray(np.geomspace(low, high, count // 2), jnp.float32)
     return jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], -1)
 
 
 class LevelEmbedding(nnx.Module):
-    """Equation (1): levels [B, T] in [0, 1] and pooled text [B, Dt] -> e [B, T, D] and m [B, T, 6
-    D], float32.
+    """The embedding of noise level and pooled text, equation (1), in float32.
+
+    Levels [B, T] in [0, 1] and pooled text [B, Dt] -> e [B, T, D] and m [B, T, 6 D].
     """
 
     def __init__(self, width: int, text_width: int, rngs: nnx.Rngs):
@@ -51,7 +52,8 @@ class LevelEmbedding(nnx.Module):
 
 
 def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
-    """The inside of equation (3): (1 + scale) * rms(x) + shift, in x's dtype; shift and scale
-    broadcast against x.
+    """Computes the argument of f in equation (3): (1 + scale) * rms(x) + shift, in x's dtype.
+
+    shift and scale broadcast against x.
     """
     return (rms_norm(x) * (1 + scale) + shift).astype(x.dtype)

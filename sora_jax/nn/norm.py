@@ -1,10 +1,11 @@
-"""Root-mean-square normalisation, with and without a learned scale.
+"""Root-mean-square normalisation (RMSNorm), with and without a learned scale.
 
     rms(x) = x / sqrt(mean_i x_i^2 + eps)                                                        (1)
 
-Streams are normalised by (1) alone, because adaptive modulation supplies scale and shift; queries,
-keys and text carry a learned scale. The mean is taken in float32 whatever the dtype of x. Source:
-Zhang & Sennrich 2019; per-head use on queries and keys as in Dehghani et al. 2023 (ViT-22B).
+Streams use (1) alone, because adaptive modulation supplies scale and shift. Queries, keys and text
+have a learned scale. The mean is computed in float32 for any dtype of x. Sources: Zhang & Sennrich
+2019 (arXiv:1910.07467); per head on queries and keys (QK-norm) as in Dehghani et al. 2023 (ViT-22B,
+arXiv:2302.05442).
 """
 
 import jax
@@ -15,7 +16,9 @@ EPSILON = 1e-6
 
 
 def rms_norm(x: jax.Array, scale: jax.Array | None = None) -> jax.Array:
-    """Equation (1) over the last axis of x [..., D], times scale [D] where given; dtype of x."""
+    """Applies equation (1) to the last axis of x [..., D], times `scale` [D] if given. Keeps x's
+    dtype.
+    """
     x32 = x.astype(jnp.float32)
     y = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + EPSILON)
     if scale is not None:
@@ -24,7 +27,7 @@ def rms_norm(x: jax.Array, scale: jax.Array | None = None) -> jax.Array:
 
 
 class RMSNorm(nnx.Module):
-    """Equation (1) with a learned scale [D], initially one."""
+    """RMS normalisation, equation (1), with a learned scale [D] initialised to one."""
 
     def __init__(self, width: int):
         self.scale = nnx.Param(jnp.ones((width,)))

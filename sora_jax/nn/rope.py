@@ -1,32 +1,40 @@
-"""Rotary positions on three axes: time in seconds, row and column in tokens.
+"""Rotary position embedding on three axes: time in seconds, row and column in tokens.
 
-A head of width d is d/2 planes. Plane i of an axis turns by the angle
+A head of width d consists of d/2 planes. At position p, plane i of an axis is rotated by the angle
 
     phi_i(p) = p / tau_i,   tau_i = tau_min (tau_max / tau_min)^(i / (n - 1)),  i = 0 .. n-1   (1)
 
-at position p, where n planes belong to the axis, and the dot product of a rotated query and a
-rotated key depends on their positions only through differences. Time constants run from 0.05 s, one
-audio latent, to 20 s, the longest clip, so the two streams share one clock whatever their rates; in
-space from one token to a hundred. Source: RoFormer (Su et al. 2021); seconds as in LTX-2.
+where n is the number of planes of the axis. The dot product of a rotated query and a rotated key
+depends on their positions only through differences. In time the constants tau range from 0.05 s,
+about one audio latent, to 20 s, the longest clip, so that both streams share one clock whatever
+their rates. In space they range from 1 to 100 tokens. Sources: RoFormer (Su et al. 2021,
+arXiv:2104.09864); time in seconds as in LTX-2.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-SECONDS = (0.05, 20.0)  # tau_min, tau_max of the time axis
-TOKENS = (1.0, 100.0)  # of the space axes
+SECONDS = (0.05, 20.0)  # tau_min, tau_max of the time axis, in seconds
+TOKENS = (1.0, 100.0)  # tau_min, tau_max of the space axes, in tokens
 
 
 def angles(positions: jax.Array, planes: int, constants: tuple[float, float]) -> jax.Array:
-    """Equation (1): positions [...] -> float32 angles [..., planes]."""
+    """Returns the angles of equation (1), float32 [..., planes].
+
+    Args:
+        positions: [...].
+        planes: n.
+        constants: (tau_min, tau_max), in the unit of the positions.
+    """
     tau = np.geomspace(*constants, planes) if planes > 1 else np.array(constants[:1])
     return jnp.asarray(positions, jnp.float32)[..., None] * jnp.asarray(1.0 / tau, jnp.float32)
 
 
 def split_planes(planes: int, axes: str) -> tuple[int, int, int]:
-    """How many planes go to (time, row, column) for axes "t", "yx" or "tyx"; time takes what does
-    not divide.
+    """Splits planes among (time, row, column) for axes "t", "yx" or "tyx".
+
+    With "tyx", time takes the remainder of the division.
     """
     if axes == "t":
         return planes, 0, 0
@@ -38,7 +46,14 @@ def split_planes(planes: int, axes: str) -> tuple[int, int, int]:
 
 
 def grid_angles(times: jax.Array, rows: int, columns: int, head_width: int, axes: str) -> jax.Array:
-    """Angles of a video's tokens: times [T] in seconds -> [T, rows * columns, head_width / 2]."""
+    """Returns the angles of a video's tokens, [T, rows * columns, head_width / 2].
+
+    Args:
+        times: midpoints of the latent frames in seconds, [T].
+        rows, columns: size of the token grid of a frame.
+        head_width: d.
+        axes: the axes that rotate, "t", "yx" or "tyx".
+    """
     n_t, n_y, n_x = split_planes(head_width // 2, axes)
     shape = (len(times), rows, columns)
     t = jnp.broadcast_to(angles(times, n_t, SECONDS)[:, None, None], (*shape, n_t))
@@ -48,7 +63,7 @@ def grid_angles(times: jax.Array, rows: int, columns: int, head_width: int, axes
 
 
 def rotate(x: jax.Array, phi: jax.Array) -> jax.Array:
-    """Turn every plane (x_i, x_{i + d/2}) of x [..., L, h, d] by phi [..., L, d/2]."""
+    """Rotates every plane (x_i, x_{i + d/2}) of x [..., L, h, d] by phi [..., L, d/2]."""
     cos, sin = jnp.cos(phi)[..., None, :], jnp.sin(phi)[..., None, :]
     a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], -1).astype(x.dtype)

@@ -1,8 +1,8 @@
-"""A stack of equal blocks as one module whose parameters have a leading depth axis, run by
-`jax.lax.scan`.
+"""A stack of equal blocks as one module. Its parameters have a leading depth axis, and
+`jax.lax.scan` runs it.
 
 Compile time and program size do not grow with depth. A stacked module is an ordinary NNX module
-(its parameters are arrays [depth, ...]), but only `scan_stack` can call it.
+with parameters [depth, ...], but only `scan_stack` can call it.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,22 +13,25 @@ from flax import nnx
 
 M = TypeVar("M", bound=nnx.Module)
 
-# what self-attention puts out is given this name (`jax.ad_checkpoint.checkpoint_name`)
+# name of the output of self-attention for `jax.ad_checkpoint.checkpoint_name`
 KEPT = "attention"
-# What is kept of a block for the backward pass, which recomputes the rest; after each, bytes and
-# FLOPs fall between its neighbours'.
+# Rematerialisation policies: what a block keeps for the backward pass, which recomputes the rest.
+# From first to last, bytes fall and FLOPs rise.
 REMAT: Mapping[str, Any] = {
-    "none": None,  # everything is kept
-    # the results of products with weights
+    # keeps everything
+    "none": None,
+    # keeps the results of products with weights
     "matmuls": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-    "attention": jax.checkpoint_policies.save_only_these_names(KEPT),  # what attention puts out
-    "block": jax.checkpoint_policies.nothing_saveable,  # only what goes into a block
+    # keeps the output of attention
+    "attention": jax.checkpoint_policies.save_only_these_names(KEPT),
+    # keeps only the input of a block
+    "block": jax.checkpoint_policies.nothing_saveable,
 }
 
 
 def init_stack(make: Callable[[nnx.Rngs], M], depth: int, rngs: nnx.Rngs) -> M:
-    """`depth` independently initialised modules from `make`, stacked along a new leading axis of
-    every parameter.
+    """Initialises `depth` modules independently with `make` and stacks each parameter along a new
+    leading axis.
     """
     keys = jax.random.split(rngs.params(), depth)
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
@@ -49,12 +52,18 @@ def scan_stack(
     unroll: int = 1,
     weights: Callable | None = None,
 ):
-    """carry <- step(block, carry, x) over the depth axis; returns the last carry.
+    """Runs a stack: carry <- step(block, carry, x) over the depth axis. Returns the last carry.
 
-    xs is a pytree with a leading depth axis, or None. remat is a name of `REMAT`. unroll blocks are
-    laid out per iteration: faster on small CPU models, at the price of compile time. weights maps
-    the parameters of one block just before it runs, and again before it is recomputed
-    (`layout.Layout.weights`).
+    Args:
+        stack: a module made by `init_stack`.
+        step: function of (block, carry, x) that returns the next carry.
+        carry: the first carry.
+        xs: a pytree with a leading depth axis. Default None.
+        remat: a name of `REMAT`. Default "none": no recomputation.
+        unroll: blocks per iteration of the scan. More are faster for small models on CPU but take
+            longer to compile.
+        weights: maps the parameters of one block just before it runs, and again before it is
+            recomputed (`layout.Layout.weights`). Default None: identity.
     """
     graphdef, state = nnx.split(stack)
 

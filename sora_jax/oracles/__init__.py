@@ -1,26 +1,27 @@
-"""Oracles: measurements that read from pixels and samples what a clip shows, without a learned
-model and without seeing the scene.
+"""Oracles: hand-written measurements of a clip, read from its pixels and samples alone. They use no
+learned model and never see the simulated scene.
 
-    tracker     where each ball is
-    facts       what a caption would say
-    onsets      when things strike
-    arcs        how the balls move in between
-    sync        do picture and sound agree
-    material    what is struck, by ear
-    physics     do the balls move as bodies do
-    loudness    is faster louder
-    words       what is said
-    ringing     a sound without what was struck
-    camera      where a film's camera looks
-    style       what a clip is drawn like
-    phyworld    how PhyWorld's balls move
-    outcome     what comes of an action
-    permanence  is a ball hidden still there
+    tracker     position of each ball in each frame
+    facts       the facts that a caption would state
+    onsets      times of impacts, in the video and in the audio
+    arcs        motion of each ball between impacts
+    sync        agreement of video and audio impacts
+    material    material of the struck ball, from the audio
+    physics     whether the motion obeys the laws of mechanics
+    loudness    whether faster impacts are louder
+    words       spoken words
+    ringing     audio with the impact sounds removed
+    camera      camera motion of a film
+    style       rendering style of a clip
+    phyworld    motion of the balls of the PhyWorld tasks
+    outcome     outcome of an action (throw, shot, jump)
+    permanence  whether a hidden ball persists
 
-An oracle is one file: what it reads, when that is correct, and which corruptions must make it wrong
-(`base.Oracle`). `catalogue.ORACLES` has them by name, and those that users register.
+One file defines one oracle: what it reads, when the reading is correct, and which corruptions must
+make it incorrect (`base.Oracle`). `catalogue.ORACLES` lists the oracles by name, including those
+that users register.
 
-`reading.read_clip` says what the first six read. Each is calibrated
+`reading.read_clip` returns the readings of the first six. Every oracle is calibrated
 (`sora_jax.evaluation.calibrate`): near-perfect on ground truth, stable under blur, noise and
 compression, and failing on corrupted and shuffled clips. `sora_jax.evaluation` turns readings into
 scores.

@@ -1,5 +1,4 @@
-"""Reads a track as pieces of free flight and of rolling: where the ball was pushed, and how it
-moved in between.
+"""Splits a track into pieces of free flight and of rolling, and finds the contacts between them.
 
 Between contacts a ball of this world obeys, with the known gravity g,
 
@@ -12,13 +11,13 @@ over the change points, minimising
 
     sum over pieces of  SSE / sigma^2 + penalty                                                  (2)
 
-The instant of a contact is where the two fitted pieces meet: between two flights their difference
-is linear, d(t) = d0 + w t, and
+The time of a contact is where the two fitted pieces meet: between two flights their difference is
+linear, d(t) = d0 + w t, and
 
     t = - d0 . w / w . w                                                                         (3)
 
-so it is known far below the frame interval. From a flight to the floor it is the root of y(t) =
-radius.
+so the time is known to far less than the frame interval. From a flight to the floor it is the root
+of y(t) = radius.
 """
 
 import dataclasses
@@ -30,24 +29,27 @@ import numpy as np
 from sora_jax.oracles.tracker import EXTENT, Track
 
 GRAVITY = 9.8  # m/s^2: a public constant of the world
-# metres: least and greatest noise of a tracked position believed in, 0.4 and 0.8 pixels at 64
-# pixels
+# metres: bounds of sigma, the noise of a tracked position; 0.4 and 0.8 pixels at 64 pixels
 SIGMA = (0.025, 0.05)
-TREMBLE = 1.2  # sigma in units of the noise measured
-PENALTY = 10.0  # price of a piece, in units of (2)
-SHORT = 60.0  # price of a piece that a single frame makes up: nothing can be read from it
-FLOOR_SLACK = 0.04  # metres: how far a resting ball's centre may be from its radius
-PASSIVE = 1.1  # greatest restitution of a bounce: 1, and a tenth for the noise of the velocities
+TREMBLE = 1.2  # sigma in units of the measured noise
+PENALTY = 10.0  # cost of a piece, in units of (2)
+SHORT = 60.0  # cost of a piece with a single frame, which determines no motion
+FLOOR_SLACK = 0.04  # metres: largest distance of a resting ball's height from its radius
+PASSIVE = 1.1  # largest restitution of a bounce: 1, plus 0.1 for the noise of the velocities
 KINK = 0.45  # m/s: a smaller change of velocity is not a contact
-# m/s: such changes come to no more where nothing pushes; in 281 tracks of lawful clips, and blurred
-# or coded ones, to none
+# m/s: smaller changes may not accumulate to this without a contact. They did in none of 281 tracks
+# of lawful clips, blurred or compressed ones included.
 DRIFT = 0.15
 
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Frames first..last (inclusive) on one curve of (1): x0, u, y0, v refer to t = 0 s;
-    acceleration a is -g or 0.
+    """Frames first..last (inclusive) on one curve of (1).
+
+    Attributes:
+        first, last: frame indices.
+        x0, u, y0, v: position and velocity at t = 0 s, in metres and m/s.
+        a: vertical acceleration in m/s^2, -g in flight and 0 on the floor.
     """
 
     first: int
@@ -67,8 +69,12 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Kink:
-    """A contact read from a track: time in s; kind "floor", "wall" or "ball"; velocities before and
-    after in m/s.
+    """A contact read from a track.
+
+    Attributes:
+        time: in s.
+        kind: "floor", "wall" or "ball".
+        before, after: velocities in m/s.
     """
 
     time: float
@@ -78,20 +84,20 @@ class Kink:
 
     @property
     def speed(self) -> float:
-        """Size of the change of velocity, m/s."""
+        """Magnitude of the change of velocity, m/s."""
         return float(np.hypot(self.after[0] - self.before[0], self.after[1] - self.before[1]))
 
     @property
     def rebounds(self) -> bool:
-        """A bounce: up again from the floor, and no faster than down, for a floor gives back no
-        more than it takes.
+        """True for a bounce: the ball leaves the floor upwards, no faster than it came, since a
+        floor returns at most the energy that it receives.
         """
         return self.kind == "floor" and KINK < self.after[1] <= PASSIVE * -self.before[1]
 
 
 def _line_fits(t, y, w):
-    """Weighted straight lines through all runs i..j: SSE, offset, slope, each [F, F], and the
-    number of frames with a position.
+    """Fits weighted straight lines to all runs of frames i..j. Returns SSE, offset, slope, and
+    the number of frames with a position, each [F, F].
     """
     n, st, sy, stt, sty, syy = (
         np.concatenate([[0.0], np.cumsum(w * q)])
@@ -105,13 +111,13 @@ def _line_fits(t, y, w):
 
 
 def fit(seen: Track, fps: float) -> list[Piece]:
-    """The pieces of a track, in order, covering all frames (equation (2)).
+    """Returns the pieces of a track, in order, covering all frames (equation (2)).
 
-    Frames without a position carry no weight.
+    Frames without a position have weight 0.
 
-    sigma comes from the track: first a coarse fit with SIGMA[1], then the one that its median
-    residual asks for, at least SIGMA[0]; so a sharp track shows its smallest hop, and a trembling
-    one does not fall to pieces.
+    sigma adapts to the track: a coarse fit uses SIGMA[1], and its median residual gives the final
+    sigma, at least SIGMA[0]. A sharp track then keeps its smallest hop, and a noisy track is not
+    split into spurious pieces.
     """
     runs = _Runs(seen, fps)
     coarse = runs.pieces(SIGMA[1])
@@ -120,14 +126,14 @@ def fit(seen: Track, fps: float) -> list[Piece]:
 
 
 def cost(seen: Track, fps: float, gravity: float) -> float:
-    """The least of (2) for a track if gravity were `gravity` m/s^2, at the least noise believed
-    in.
+    """Returns the minimum of (2) for a track at a gravity of `gravity` m/s^2 and the smallest
+    sigma.
     """
     return _Runs(seen, fps, gravity).division(SIGMA[0])[0]
 
 
 class _Runs:
-    """Both fits of (1) for every run of frames i..j of a track, [F, F] each."""
+    """Both fits of (1), flight and floor, for every run of frames i..j of a track, [F, F] each."""
 
     def __init__(self, seen: Track, fps: float, gravity: float | None = None):
         self.gravity = GRAVITY if gravity is None else gravity
@@ -136,7 +142,7 @@ class _Runs:
         self.w = w = (np.isfinite(seen.position[:, 0]) & (seen.copies > 0)).astype(float)
         self.x, self.y = x, y = np.nan_to_num(seen.position).T
         radius = np.nanmedian(seen.radius)
-        self.shift = t.mean()  # for the cumulative sums' accuracy
+        self.shift = t.mean()  # centred times keep the cumulative sums accurate
         centred = t - self.shift
         self.x_sse, self.x0, self.u, self.n = _line_fits(centred, x, w)
         self.z_sse, self.z0, self.v, _ = _line_fits(centred, y + 0.5 * self.gravity * centred**2, w)
@@ -145,13 +151,13 @@ class _Runs:
         self.y_sse = level_sse + self.n * (mean - self.level) ** 2
 
     def division(self, sigma: float) -> tuple[float, list[tuple[int, int, bool]]]:
-        """The least of (2) for a noise of sigma metres, and its pieces: first and last frame, and
-        whether on the floor.
+        """Returns the minimum of (2) for a noise of sigma metres, and its pieces (first frame,
+        last frame, on the floor).
         """
         frames = len(self.t)
         price = np.where(self.n >= 2, PENALTY, SHORT)
         flight = (self.x_sse + self.z_sse) / sigma**2 + price
-        floor = (self.x_sse + self.y_sse) / sigma**2 + price - 1.0  # one number fewer to fit
+        floor = (self.x_sse + self.y_sse) / sigma**2 + price - 1.0  # one parameter fewer
         cost = np.minimum(flight, floor)
         best, back = np.zeros(frames + 1), np.zeros(frames + 1, int)
         for j in range(frames):
@@ -166,7 +172,7 @@ class _Runs:
         return float(best[frames]), found[::-1]
 
     def pieces(self, sigma: float) -> list[Piece]:
-        """The best division into pieces for a noise of sigma metres."""
+        """Returns the best division into pieces for a noise of sigma metres."""
         return [self._piece(*run) for run in self.division(sigma)[1]]
 
     def _piece(self, i: int, k: int, on_floor: bool) -> Piece:
@@ -179,20 +185,23 @@ class _Runs:
         return Piece(i, k, x0, u, self.z0[i, k] - v * shift - 0.5 * g * shift**2, v + g * shift, -g)
 
     def noise(self, pieces: list[Piece]) -> float:
-        """Robust standard deviation in metres of the positions around the pieces, corrected for the
-        numbers fitted.
+        """Returns a robust standard deviation of the positions around the pieces in metres,
+        corrected for the number of fitted parameters.
         """
         residuals = []
         for piece in pieces:
             for f in range(piece.first, piece.last + 1):
                 if self.w[f]:
                     residuals.extend(np.abs(piece.at(self.t[f]) - (self.x[f], self.y[f])))
+        # 4 parameters per piece; 1.4826 times the median deviation estimates the standard deviation
         free = max(len(residuals) - 4 * len(pieces), 1)
         return 1.4826 * float(np.median(residuals)) * np.sqrt(len(residuals) / free)
 
 
 def _meeting(a: Piece, b: Piece, low: float, high: float) -> float:
-    """When piece a turns into piece b, between the times low and high (equation (3))."""
+    """Returns the time between low and high at which piece a ends and piece b begins (equation
+    (3)).
+    """
     if a.a == b.a:
         d, w = a.at(0.0) - b.at(0.0), a.velocity(0.0) - b.velocity(0.0)
         time = -(d @ w) / max(w @ w, 1e-9)
@@ -201,15 +210,15 @@ def _meeting(a: Piece, b: Piece, low: float, high: float) -> float:
         inside = flying.v**2 + 2.0 * GRAVITY * (flying.y0 - lying.y0)
         time = (flying.v - sign * np.sqrt(max(inside, 0.0))) / GRAVITY
         kink = a.u - b.u
-        if abs(kink) > 2.0:  # pushed sideways: x is the sharper clock
+        if abs(kink) > 2.0:  # m/s: after a strong sideways push, x gives the time more precisely
             time = (b.x0 - a.x0) / kink
-    slack = 0.3 * (high - low)
+    slack = 0.3 * (high - low)  # noise may place the contact slightly outside the interval
     return float(np.clip(time, low - slack, high + slack))
 
 
 def tears(pieces: list[Piece], seen: Track, fps: float) -> int:
-    """How often a track is torn: neighbouring pieces that come nowhere nearer than a radius between
-    their frames. No contact does that.
+    """Returns the number of gaps in a track: neighbouring pieces that stay further apart than a
+    radius between their frames. No contact causes that.
     """
     radius, torn = float(np.nanmedian(seen.radius)), 0
     for a, b in itertools.pairwise(pieces):
@@ -219,19 +228,17 @@ def tears(pieces: list[Piece], seen: Track, fps: float) -> int:
 
 
 def _joints(pieces: list[Piece], fps: float) -> Iterator[tuple[Piece, Piece, float, np.ndarray]]:
-    """(piece, the next, when the one becomes the other, the change of velocity) in order of
-    time.
-    """
+    """Yields (piece, next piece, time of the transition, change of velocity) in order of time."""
     for a, b in itertools.pairwise(pieces):
         time = _meeting(a, b, (a.last + 0.5) / fps, (b.first + 0.5) / fps)
         yield a, b, time, b.velocity(time) - a.velocity(time)
 
 
 def drifts(pieces: list[Piece], fps: float) -> int:
-    """How often a ball that nothing pushes has another velocity by DRIFT than it had, by changes
-    each too small for a contact.
+    """Counts gradual changes of velocity without a contact: changes that are each too small for a
+    contact but accumulate to DRIFT.
 
-    Sideways, and from flight to flight up and down too, gravity apart.
+    Horizontal changes always count; vertical ones, gravity removed, count between flights.
     """
     count, since = 0, pieces[0]
     for _, b, _, change in _joints(pieces, fps):
@@ -243,8 +250,8 @@ def drifts(pieces: list[Piece], fps: float) -> int:
 
 
 def kinks(pieces: list[Piece], seen: Track, fps: float) -> list[Kink]:
-    """The contacts between neighbouring pieces, in order of time; changes of velocity below KINK
-    are left out.
+    """Returns the contacts between neighbouring pieces, in order of time. Changes of velocity
+    below KINK are left out.
     """
     radius = float(np.nanmedian(seen.radius))
     found = []
@@ -253,7 +260,7 @@ def kinks(pieces: list[Piece], seen: Track, fps: float) -> list[Kink]:
             continue
         before, after = a.velocity(time), b.velocity(time)
         x, y = 0.5 * (a.at(time) + b.at(time))
-        slack = 0.12
+        slack = 0.12  # metres
         if abs(y - radius) < slack and before[1] < -KINK and change[1] > KINK:
             kind = "floor"
         elif (x - radius < slack and change[0] > KINK) or (

@@ -1,14 +1,17 @@
-"""What an oracle is: what it reads in a clip, when its reading is correct, and what must fool it.
+"""The `Oracle` protocol: what an oracle reads in a clip, when the reading is correct, and which
+corruptions must make it incorrect.
 
-An oracle measures from pixels and samples, without a learned model and without seeing the scene.
-Calibration (`sora_jax.evaluation.calibrate`) says how far it can be trusted. Its score under a
-condition is the share of clips whose reading is correct for the clip's take:
+An oracle measures from pixels and samples. It uses no learned model and never sees the simulated
+scene. Calibration (`sora_jax.evaluation.calibrate`) measures how far it can be trusted. The score
+under a condition is the share of clips whose reading is correct for the clip's take. Limits of the
+score by condition:
 
     ground truth             at least GROUND_TRUTH
-    blur, noise, codecs      at least DEGRADED, each where it changes what the oracle reads
+    blur, noise, codecs      at least DEGRADED; each applies if it changes a medium that the oracle
+                             reads
     corrupted                at most the oracle's `ceiling`
-    empty                    the same: clips that show nothing of what it reads
-    shuffled                 the same: clips with the takes of others
+    empty                    at most `ceiling`; the clips show nothing that the oracle reads
+    shuffled                 at most `ceiling`; the clips carry the takes of other clips
 
 An oracle is a subclass of `Oracle` in a file of its own, registered in `catalogue.ORACLES`.
 """
@@ -23,21 +26,21 @@ if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
 GROUND_TRUTH, DEGRADED = 0.98, 0.95
-# STRICT: of laws, which a corruption breaks or does not; there is no chance agreement.
+# STRICT is for physical laws: a corruption breaks a law or does not, so nothing agrees by chance.
 CEILING, STRICT = 0.20, 0.05
 
 
 class Oracle(Protocol):
-    """A measurement of clips, and how it is judged.
+    """A measurement of clips and the rule that judges it.
 
     Attributes:
-        name: in ORACLES, in calibration.json and in the metrics of suites.
-        media: what it reads: VIDEO, AUDIO or both.
+        name: key in ORACLES, in calibration.json and in the metrics of suites.
+        media: media that it reads: (VIDEO,), (AUDIO,) or both.
         tolerance: when a reading is correct, in words, for the report.
-        corruptions: conditions after which a reading must not be correct.
-        ceiling: the most that corrupted, empty and shuffled clips may score.
-        stage: a name in `examples.STAGES`, the clips that it is judged on.
-        empty: makes clips that show nothing of what it reads.
+        corruptions: conditions under which a reading must be incorrect. Default: none.
+        ceiling: largest score of corrupted, empty and shuffled clips. Default: CEILING.
+        stage: key in `examples.STAGES` of the clips that it is calibrated on. Default: "room".
+        empty: condition that makes clips without anything that it reads. Default: EMPTY.
     """
 
     name: str
@@ -50,33 +53,41 @@ class Oracle(Protocol):
 
     @abc.abstractmethod
     def read(self, reading: "Reading") -> Any:
-        """What the oracle reads in the clip of `reading`. `reading.of(name)` calls it once."""
+        """Returns the oracle's reading of a clip. `reading.of(name)` calls it once and caches the
+        result.
+        """
 
     @abc.abstractmethod
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Whether the reading is correct for the example's take; None if the take asks nothing."""
+        """Returns whether the reading is correct for the example's take; None if the take does not
+        test what the oracle reads.
+        """
 
     def asked(self, condition: Condition, example: Example) -> bool:
-        """Whether `condition` can change what the oracle reads in this example: a mirror changes
-        nothing where no ball has a direction.
+        """Returns whether `condition` can change what the oracle reads in this example. Default:
+        True. For example, mirroring changes nothing if no ball has a direction.
         """
         return True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Clips whose take, picture or sound is another's, so that no reading is correct."""
+        """Returns clips with the take, video or audio of another clip, so that no reading is
+        correct.
+        """
         return shuffled(clips)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Rows (what, value, number of measurements) for the report of a calibration: what the
-        oracle measures on ground truth of its stage, beyond correct and wrong. Default: none.
+        """Returns rows (name, value, number of measurements) for the calibration report.
+
+        The rows hold quantities beyond correct and incorrect, measured on ground truth of the
+        oracle's stage. Default: no rows.
         """
         return []
 
 
 def fault(oracle: Oracle) -> str | None:
-    """What is wrong with an oracle's `media`, in one line; None where nothing is."""
+    """Returns a one-line description of an invalid `media` of an oracle; None if it is valid."""
     media = oracle.media
     if isinstance(media, tuple) and media and all(medium in (VIDEO, AUDIO) for medium in media):
         return None

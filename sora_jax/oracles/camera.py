@@ -1,11 +1,11 @@
-"""How the camera of a film moves, told from where it looks in every frame (`camera_views.py`).
+"""Camera motion of a film, from the view in every frame (`camera_views.py`).
 
-A camera goes evenly or it does not; the views say which.
+The motion is first classified as even (linear in time) or uneven, then named:
 
-    even      push-in if the width shrinks by ZOOMED m/s or more; pan if left goes by what a pan
-              goes; follow if it goes MOVED m or more otherwise; else static, also a follow of a
-              ball that falls straight, and a shake of nothing
-    uneven    shake if top moves more than left, else follow
+    even      push-in if the width shrinks by ZOOMED m/s or more; pan if `left` moves at the speed
+              of a pan; follow if `left` moves by MOVED m or more otherwise; else static. Static
+              includes a follow of a ball that falls straight down and a shake of zero amplitude.
+    uneven    shake if `top` moves more than `left`, else follow
 """
 
 import dataclasses
@@ -26,17 +26,24 @@ from sora_jax.worlds.playhouse.draw import CLIP_SECONDS, Take
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-ZOOMED, MOVED, EVEN = 0.125, 0.12, 1e-3  # m/s; metres
-NEAR, SAME_WAY = 0.5, 0.05  # of true views: pixels rms; share of the way of a pan or push-in
-# pixels that a camera which follows or shakes must move by in two frames to be seen to
+# m/s; metres; metres: largest deviation of an even move from a line in time
+ZOOMED, MOVED, EVEN = 0.125, 0.12, 1e-3
+# Tolerances of the oracle: rms pixels from the true views; relative error of the speed of a pan or
+# push-in.
+NEAR, SAME_WAY = 0.5, 0.05
+# pixels: a follow or shake must exceed this displacement in two frames to count as visible
 SHOWS = 0.75
-WAYS = {"pan": 0, "push-in": 2}  # moves that go evenly, and the column of views that they change
+WAYS = {"pan": 0, "push-in": 2}  # even moves, and the column of the views that they change
 
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """kind: static, pan, push-in, follow or shake; direction: "left" or "right" of a pan, else
-    None; views [F, 3]: left, top, width in metres.
+    """Camera motion of a clip.
+
+    Attributes:
+        kind: static, pan, push-in, follow or shake.
+        direction: "left" or "right" for a pan, else None.
+        views: [F, 3], (left, top, width) in metres.
     """
 
     kind: str
@@ -44,8 +51,8 @@ class Camera:
     views: np.ndarray
 
     def rms_pixels(self, true: np.ndarray, size: int) -> float:
-        """Root mean square distance in pixels between where the scene's four corners are drawn by
-        these views and by the true ones [F, 3].
+        """Returns the root mean square distance in pixels between the scene's four corners as
+        projected by these views and by the true views [F, 3], for pictures of `size` pixels.
         """
         corners = np.array([(x, y) for x in (0.0, EXTENT) for y in (0.0, TOP)])
         read, drawn = (
@@ -58,38 +65,41 @@ class Camera:
 
 
 def read_camera(frames: np.ndarray, fps: float) -> Camera | None:
-    """The camera of a film; None where there are no posts to see it by. frames: [F, H, W, 3] in [0,
-    1]; fps: frames/s.
+    """Reads the camera motion of a film; None if the posts are not visible.
+
+    Args:
+        frames: [F, H, W, 3] in [0, 1].
+        fps: frames/s.
     """
     views = read_views(frames)
     return None if views is None else Camera(*move(views, fps), views)
 
 
 def move(views: np.ndarray, fps: float) -> tuple[str, str | None]:
-    """(kind, direction) of a move, from views [F, 3]."""
+    """Classifies views [F, 3]. Returns (kind, direction)."""
     t = (np.arange(len(views)) + 0.5) / fps
     line = np.polyfit(t, views, 1)
     off = np.abs(views - t[:, None] * line[0] - line[1])
     if off.max() > EVEN:
-        # a shake goes up and down more than sideways
+        # a shake moves more vertically than horizontally
         sideways, up, _ = np.abs(views - np.median(views, axis=0)).sum(0)
         return ("shake" if up > sideways else "follow"), None
     if line[0, 2] < -ZOOMED:
         return "push-in", None
     whole = 2.0 * SIDEWAYS * EXTENT / CLIP_SECONDS  # m/s of a pan
-    if abs(abs(line[0, 0]) / whole - 1.0) < 0.08:
+    if abs(abs(line[0, 0]) / whole - 1.0) < 0.08:  # tolerance of the speed
         return "pan", "right" if line[0, 0] > 0 else "left"
     return ("follow" if np.ptp(views[:, 0]) > MOVED else "static"), None
 
 
 def true_views(c: Example) -> np.ndarray:
-    """(left, top, width) [F, 3] that the frames were taken with."""
+    """Returns the true views (left, top, width) in metres, [F, 3]."""
     return views_of(c.take.scene, c.format.frame_times())
 
 
 def _travel(c: Example) -> np.ndarray:
-    """How far in pixels the picture's corner is from its middle place in every frame, ascending
-    [F].
+    """Returns the displacement of the picture's corner from its median position in every frame,
+    in pixels, sorted ascending [F].
     """
     true = true_views(c)
     off = np.abs(true[:, :2] - np.median(true[:, :2], axis=0)).max(1)
@@ -101,7 +111,7 @@ def _move_of(take: Take) -> tuple[str, str | None]:
 
 
 class CameraOracle(Oracle):
-    """How the camera of a film moves."""
+    """Camera motion of a film."""
 
     name = "camera"
     media = (VIDEO,)
@@ -110,11 +120,13 @@ class CameraOracle(Oracle):
     stage = "film"
 
     def read(self, reading: "Reading") -> Camera | None:
-        """The move and its views; None without posts to see it by."""
+        """Returns the motion and its views; None if the posts are not visible."""
         return read_camera(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Are the views the true ones, and the move, where it shows?"""
+        """Returns whether the views match the true ones and, where it is visible, the kind of
+        motion too.
+        """
         true, found = true_views(example), reading.of(self.name)
         if found is None or found.rms_pixels(true, example.format.size) > NEAR:
             return False
@@ -127,8 +139,9 @@ class CameraOracle(Oracle):
         return bool(same and abs(read / drawn - 1.0) <= SAME_WAY)
 
     def asked(self, condition: Condition, example: Example) -> bool:
-        """A frozen film shows another move only if its camera is seen to move, a reversed one only
-        if it moves evenly.
+        """Returns whether the condition changes the visible camera motion.
+
+        Freezing does if the camera visibly moves; reversing does if the move is even.
         """
         kind, _ = _move_of(example.take)
         if condition is freeze:
@@ -136,5 +149,5 @@ class CameraOracle(Oracle):
         return condition is not reverse or kind in WAYS
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Clips with the take of another one that has another move."""
+        """Pairs every clip with the take of another clip that has another camera motion."""
         return shuffled(clips, _move_of)

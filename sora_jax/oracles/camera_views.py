@@ -1,36 +1,36 @@
-"""Where the camera of a film looks in every frame, from the two posts that stand at the sides of
-its scene.
+"""Camera view in every frame of a film, fitted to the two posts at the sides of the scene.
 
-The posts are capsules of known place and size (`worlds/playhouse/camera.py`), thin and darker than
-anything behind them. With Y the brightness, Y' its median over 2 m sideways (so that a post is not
-in it), and BLACK what a post is painted, a pixel is covered by about
+The posts are capsules of known position and size (`worlds/playhouse/camera.py`), thin and darker
+than anything behind them. With Y the brightness, Y' its median over 2 m sideways (which excludes a
+post), and BLACK the paint of a post, a post covers about
 
     A = clip((Y' - Y) / (Y' - BLACK), -1, 1)                                                     (1)
 
-by a post. A view v = (left, top, width) in metres draws the posts as T(v), the world's edges of one
-pixel blurred by `soft` pixels, the same in all frames of a clip, and the view of a frame is
+of a pixel. A view v = (left, top, width) in metres draws the posts as T(v): the renderer's edges of
+one pixel, blurred by `soft` pixels, which is constant over a clip. The view of a frame is
 
     argmin over v, s of  L = sum over pixels w (A - s T(v))^2                                    (2)
 
-with s >= 0 by projection, w = (Y' - BLACK)^2, for noise counts less where it is bright, and w = 0
-where the picture is coloured (a ball before a post) or a panel's paint. A grid over widths and
-sideways places, smoothed over three frames, gives the first v, Gauss-Newton steps the rest, all
-frames at once; a frame that does better from its neighbours' view takes that. (2) must explain the
-share SEEN of what is dark where posts are, with s of LEAST in half of the frames, or there are
-none.
+with s >= 0 by projection and w = (Y' - BLACK)^2, because noise matters less where it is bright. w =
+0 where the picture is coloured (a ball in front of a post) or shows a panel's paint. A grid over
+widths and horizontal positions, smoothed over three frames, gives the initial v; Gauss-Newton steps
+refine all frames at once. A frame that fits better from its neighbours' view takes that. The posts
+count as visible if (2) explains the share SEEN of the darkness where they are, with s above LEAST
+in half of the frames.
 
-Then all frames together get one view that goes evenly, v = a + b t. With n the mean square of a
-pixel of the posts that (2) leaves,
+Then one even view, v = a + b t, is fitted to all frames together. With n the mean squared residual
+of (2) per pixel of the posts,
 
     L(together) - L(each by itself)  <  UNEVEN (n + MODEL^2 mean w) (3 F - 6)                    (3)
 
-says that the camera does go evenly, if at all: the even view is taken, six numbers from F frames.
-Else all frames get one width, their median, for who shakes or follows does not zoom; and those that
-do not differ by as much as (3) from the line of most are on it. What zooms goes evenly in this
-world: a width that changes by GROWN metres is taken as even.
+means that the camera moves evenly or not at all, and the even view is taken: six numbers from F
+frames. Otherwise all frames get the median width, because a camera that shakes or follows does not
+zoom. Of these, the frames that do not differ by as much as (3) from the line of most frames are
+placed on it. Every zoom of this world is even, so a width that changes by GROWN metres is taken as
+even.
 
-Limits: films, without a cut; on `occlude`, where a panel may hide a post, only with the knowledge
-of what moves there are (`read_move`). By night in the anime style noise of 10 hides a shake of one
+Limits: films without a cut. On `occlude`, where a panel may hide a post, only with knowledge of the
+possible moves (`read_move`). At night in the anime style, noise of 10/255 hides a shake of one
 pixel.
 """
 
@@ -46,25 +46,30 @@ from sora_jax.worlds.playhouse.draw import CLIP_SECONDS
 from sora_jax.worlds.playhouse.render.styles import graded
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, PAINTS, Scene
 
-BLACK = 0.03
-LIT = 1.08  # how much brighter a shape's inside is where things are lit (`render/styles.py`)
-FAINT = 0.06  # of brightness: darker surroundings show no post
-WIDTHS, PLACES = np.linspace(4.9, 6.3, 24), np.linspace(-0.5, 0.5, 26)  # metres that the grid tries
+BLACK = 0.03  # brightness of a post
+LIT = 1.08  # brightness factor inside a shape in the lit styles (`render/styles.py`)
+FAINT = 0.06  # brightness above BLACK: darker surroundings show no post
+# metres: widths, and offsets of the view's centre, on the initial grid
+WIDTHS, PLACES = np.linspace(4.9, 6.3, 24), np.linspace(-0.5, 0.5, 26)
 GROWN = 0.3  # metres
-STEPS, STIFF = 8, 1e-4  # Gauss-Newton steps; what is added to their normal equations
-# pixels: softness of the edges at first, and those that are tried
+STEPS, STIFF = 8, 1e-4  # Gauss-Newton: number of steps; damping added to the normal equations
+# pixels: blur of the edges in the first fit, and candidates for the blur of the clip
 COARSE, SOFT = 1.0, (0.15, 0.4, 0.7, 1.0, 1.4)
-EDGE = 0.02  # of T: where a post is
-MODEL, UNEVEN = 0.06, 8.0  # (3): what T is wrong by; and how much more than noise would explain
+EDGE = 0.02  # T exceeds this where a post is
+MODEL, UNEVEN = 0.06, 8.0  # of (3): model error of T; factor above what noise explains
 SEEN, LEAST = 0.5, 0.35
-SHOWN = 0.07  # mean of s of a known move: of films hardly seen 0.13, of rooms without posts 0.02
+# Least mean of s of a known move. Films with barely visible posts have 0.13, rooms without posts
+# 0.02.
+SHOWN = 0.07
 RADIUS, TOP = POST_RADIUS * EXTENT, POST_HEIGHT * EXTENT
-POSTS = (-RADIUS, EXTENT + RADIUS)  # x of their middles
-FREE = np.eye(3), np.zeros(3)  # views are what is sought (`_fitted`)
+POSTS = (-RADIUS, EXTENT + RADIUS)  # x of their centres, metres
+FREE = np.eye(3), np.zeros(3)  # no constraint: left, top and width are free (`_fitted`)
 
 
 def painted(style: str | None, size: int) -> np.ndarray:
-    """The panel's paint as a style shows it, in every pixel of a picture [size, size, 3]."""
+    """Returns the panel's paint as rendered in a style, for every pixel of a picture [size,
+    size, 3].
+    """
     picture = np.broadcast_to(np.array(PAINTS["panel"], np.float32), (size, size, 3))
     if style not in ("realistic", "cinematic"):
         return picture
@@ -80,7 +85,9 @@ def painted(style: str | None, size: int) -> np.ndarray:
 def _coverage(
     frames: np.ndarray, styles: tuple[str | None, ...] = (None,)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A of (1) and w of (2), [F, H, W]. styles: those in whose paint a panel is looked for."""
+    """Returns A of (1) and w of (2), [F, H, W]. styles: styles in whose paint a panel may
+    appear.
+    """
     bright = frames @ np.array([0.3, 0.59, 0.11], np.float32)
     reach = 2 * max(2, round(frames.shape[2] / 64.0 * 6)) + 1
     around = ndimage.median_filter(bright, size=(1, 1, reach), mode="nearest")
@@ -97,26 +104,26 @@ def _coverage(
 
 
 def _ramp(pixels: np.ndarray, soft: float) -> tuple[np.ndarray, np.ndarray]:
-    """The renderer's edge, a ramp of one pixel, blurred by `soft` pixels, at a distance from it;
-    and its slope.
+    """Returns the renderer's edge, a ramp of one pixel, blurred by `soft` pixels, at signed
+    distances `pixels` from it; and its slope.
     """
     low, high = (pixels - 0.5) / soft, (pixels + 0.5) / soft
     return soft * (_area(high) - _area(low)), special.ndtr(high) - special.ndtr(low)
 
 
 def _area(z: np.ndarray) -> np.ndarray:
-    """The integral of the normal distribution function up to z."""
+    """Returns the integral of the normal distribution function up to z."""
     return z * special.ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2.0 * np.pi)
 
 
 def _drawn(views: np.ndarray, size: int, soft: float) -> tuple[np.ndarray, np.ndarray]:
-    """T of (2) for views [F, 3], [F, H, W], and its derivatives by left, top and width, [F, H, W,
-    3].
+    """Renders the posts for views [F, 3]. Returns T of (2), [F, H, W], and its derivatives by
+    left, top and width, [F, H, W, 3].
     """
     left, top, width = views.T[:, :, None]
     k, pixel, nothing = size / width, np.arange(size)[None] + 0.5, np.zeros((len(views), size))
-    # What an edge in metres does to the profile along rows or columns, and what the view does to
-    # where it is in pixels.
+    # T is an outer product of a profile along columns (x) and one along rows (y). Each edge adds a
+    # ramp to a profile; dx and dy are derivatives by a shift and by the width of the view.
     x, dx = nothing, [nothing, nothing]
     for middle in POSTS:
         for sign, edge in ((1.0, middle - RADIUS), (-1.0, middle + RADIUS)):
@@ -126,7 +133,7 @@ def _drawn(views: np.ndarray, size: int, soft: float) -> tuple[np.ndarray, np.nd
                 [dx[0] + sign * slope * k, dx[1] + sign * slope * (edge - left) * k / width],
             )
     y, dy = nothing, [nothing, nothing]
-    # round ends, as far as square ones of their area
+    # The round ends are drawn as square ends of equal area.
     for sign, edge in ((1.0, TOP + 0.25 * np.pi * RADIUS), (-1.0, -0.25 * np.pi * RADIUS)):
         over, slope = _ramp(pixel - (top - edge) * k, soft)
         y, dy = (
@@ -139,14 +146,14 @@ def _drawn(views: np.ndarray, size: int, soft: float) -> tuple[np.ndarray, np.nd
 
 
 def _outer(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """[F, H, W] of [F, H] and [F, W]."""
+    """Returns the outer products [F, H, W] of rows [F, H] and columns [F, W]."""
     return rows[:, :, None] * columns[:, None, :]
 
 
 @functools.cache
 def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The views [N, 3] that are tried first, and T of each [N, H W]: a film's camera looks at the
-    scene's middle, or somewhat to its side.
+    """Returns the initial candidate views [N, 3], and T of each, [N, H W]. A film's camera looks
+    at the scene's centre or slightly beside it.
     """
     width, dx = (g.ravel() for g in np.meshgrid(WIDTHS, PLACES, indexing="ij"))
     views = np.stack(
@@ -158,11 +165,18 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
 def _fitted(
     cover, weight, views, soft: float, basis: np.ndarray | None = None, bind=FREE
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Equation (2) from first views [F, 3]: the views, and its least values [F].
+    """Minimizes (2) from initial views [F, 3] by damped Gauss-Newton.
 
-    basis: [F, n] where left, top and width are to be a combination of its columns; None where every
-    frame is by itself. bind: M [m, 3] and v0 [3]: views are v0 + p M, with numbers p that are
-    sought.
+    Args:
+        cover, weight: A and w, [F, H, W].
+        views: initial views [F, 3].
+        soft: blur of the edges, pixels.
+        basis: [F, n], whose column combinations give left, top and width. Default: None, every
+            frame is independent.
+        bind: (M [m, 3], v0 [3]); views are v0 + p M with free parameters p. Default: no constraint.
+
+    Returns:
+        (views [F, 3], minimum of (2) per frame [F]).
     """
     size, frames = cover.shape[1], len(cover)
     own = basis is None
@@ -180,7 +194,7 @@ def _fitted(
         better = cost < least if own else np.full(frames, cost.sum() < least.sum())
         best, least = np.where(better[: len(p), None], p, best), np.where(better, cost, least)
         slopes = slopes @ free.T * s[:, None, None, None]
-        # s goes along with the view: what it can do is taken out of the normal equations.
+        # s is optimal for every view, so it is eliminated from the normal equations.
         products = np.einsum("fhw,fhwi,fhwj->fij", weight, slopes, slopes, optimize=True)
         shared, down = (
             np.einsum("fhw,fhwi->fi", weight * what, slopes) for what in (drawn, residual)
@@ -199,12 +213,14 @@ def _fitted(
 
 
 def _even(frames: int) -> np.ndarray:
-    """The basis [F, 2] of a move that goes evenly, and of none."""
+    """Returns the basis [F, 2] of an even or static move."""
     return np.stack([np.ones(frames), np.linspace(-1.0, 1.0, frames)], axis=-1)
 
 
 def _line(views: np.ndarray) -> np.ndarray:
-    """Views [F, 3] on the line that most pairs of frames agree on (Theil and Sen)."""
+    """Fits a line in time to views [F, 3] by the median of pairwise slopes (Theil-Sen). Returns
+    the line [F, 3].
+    """
     t = np.arange(len(views))
     i, j = np.triu_indices(len(views), max(1, len(views) // 3))
     slope = np.median((views[j] - views[i]) / (t[j] - t[i])[:, None], axis=0)
@@ -212,8 +228,8 @@ def _line(views: np.ndarray) -> np.ndarray:
 
 
 def _unexplained(cover, weight, views, soft: float) -> tuple[np.ndarray, float, np.ndarray]:
-    """Of given views: the least values [F] of (2) over s, the mean square of a pixel of the posts
-    in it, and s [F].
+    """Returns, for given views, the minimum of (2) over s [F], the mean squared residual per
+    pixel of the posts, and s [F].
     """
     drawn = _drawn(views, cover.shape[1], soft)[0]
     s = np.maximum(
@@ -229,11 +245,15 @@ def _unexplained(cover, weight, views, soft: float) -> tuple[np.ndarray, float, 
 
 
 def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
-    """The views [F, 3] of one of the moves that a film can make without a ball to follow, the one
-    that draws the posts best.
+    """Returns the views [F, 3] of the possible move that draws the posts best; None if there are no
+    posts.
 
-    For clips with a panel, which may hide a post, and whose camera is known to stand still, to pan
-    or to push in. None where there are no posts. frames: [F, H, W, 3] in [0, 1]; fps: frames/s.
+    For clips with a panel, which may hide a post. The camera is known to be static, to pan or to
+    push in, so four candidate moves are compared.
+
+    Args:
+        frames: [F, H, W, 3] in [0, 1].
+        fps: frames/s.
     """
     cover, weight = _coverage(np.asarray(frames, np.float32), (None, "realistic", "cinematic"))
     t, still = (np.arange(len(frames)) + 0.5) / fps, Scene(seed=0, balls=())
@@ -245,8 +265,13 @@ def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
 
 
 def read_views(frames: np.ndarray) -> np.ndarray | None:
-    """(left, top, width) in metres in every frame [F, H, W, 3] in [0, 1] of a film: [F, 3]; None
-    where there are no posts.
+    """Fits the view in every frame of a film.
+
+    Args:
+        frames: [F, H, W, 3] in [0, 1].
+
+    Returns:
+        (left, top, width) in metres, [F, 3]; None if there are no posts.
     """
     frames = np.asarray(frames, np.float32)
     size = frames.shape[2]
@@ -256,10 +281,10 @@ def read_views(frames: np.ndarray) -> np.ndarray | None:
     caught = np.maximum((flat * cover.reshape(len(frames), -1)) @ shown.T, 0.0) ** 2 / np.maximum(
         flat @ np.square(shown).T, 1e-3
     )
-    # cameras are slow: neighbours help to tell posts from the rest
+    # Cameras move slowly, so averaging over neighbouring frames separates posts from other edges.
     caught = ndimage.uniform_filter1d(caught, 3, axis=0, mode="nearest")
     views, least = _fitted(cover, weight, grid[np.argmax(caught, axis=1)], COARSE)
-    # A frame that lost its way starts again from where its neighbours look.
+    # A frame in a wrong local minimum restarts from the median view of its neighbours.
     again, other = _fitted(
         cover, weight, ndimage.median_filter(views, size=(5, 1), mode="nearest"), COARSE
     )
@@ -271,12 +296,12 @@ def read_views(frames: np.ndarray) -> np.ndarray | None:
     noise = _unexplained(cover, weight, views, soft)[1]
     discrepancy = MODEL**2 * float(weight[_drawn(views, size, soft)[0] > EDGE].mean())
     even = together.sum() - least.sum() < UNEVEN * (noise + discrepancy) * (3 * len(frames) - 6)
-    # nothing that zooms does it unevenly in this world
+    # every zoom of this world is even
     if even or abs(line[-1, 2] - line[0, 2]) > GROWN:
         views = line
     else:
-        # Who shakes or follows keeps the width; a frame that shows no move of its own stays on the
-        # line of most.
+        # A shaking or following camera keeps its width. A frame without significant motion of its
+        # own stays on the line of most frames.
         views, least = _fitted(
             cover,
             weight,
@@ -296,8 +321,8 @@ def read_views(frames: np.ndarray) -> np.ndarray | None:
 
 
 def steady(frames: np.ndarray, views: np.ndarray) -> np.ndarray:
-    """Frames [F, H, W, 3] as a camera that stands still and shows the whole scene would see what is
-    where the balls are, by bilinear weights.
+    """Resamples frames [F, H, W, 3] bilinearly to a static camera that shows the whole scene.
+    The result is exact for objects in the plane of the balls.
     """
     size = frames.shape[2]
     rows, columns = np.mgrid[0:size, 0:size] + 0.5

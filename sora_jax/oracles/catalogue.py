@@ -1,4 +1,6 @@
-"""The oracles by name. Register your own: `@ORACLES.register` over a subclass of `base.Oracle`."""
+"""The registry of oracles by name. To add one, put `@ORACLES.register` on a subclass of
+`base.Oracle`.
+"""
 
 from sora_jax.oracles.base import Oracle, fault
 from sora_jax.oracles.camera import CameraOracle

@@ -1,8 +1,8 @@
-"""Conditions: changes of clips under which an oracle is judged.
+"""Conditions: changes of clips under which an oracle is calibrated.
 
-Ground truth and degradations must leave a reading correct. After a corruption the clip no longer
-shows what its take says, so a reading that still agrees measures nothing. A decorator makes a
-corruption of a function and names it after the function:
+Readings must stay correct on ground truth and under degradations. A corruption makes the clip
+disagree with its take, so an oracle whose reading is still correct measures nothing. A decorator
+turns a function into a corruption and names the corruption after the function:
 
     @corrupt_frames
     def flash(example):                    # the condition "corrupted_flash"
@@ -10,7 +10,8 @@ corruption of a function and names it after the function:
         frames[8] = 1.0
         return frames
 
-`corruptions.py` has those that several oracles use; those of one oracle are in its own file.
+`corruptions.py` holds the corruptions that several oracles share. The file of an oracle holds the
+corruptions that it alone uses.
 """
 
 import dataclasses
@@ -33,12 +34,12 @@ Change = Callable[[list[Example]], list[Example]]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Condition:
-    """A named change of clips; called with examples it returns as many.
+    """A named change of clips. Called with examples, it returns as many examples.
 
     Attributes:
-        name: in calibration.json.
-        medium: VIDEO or AUDIO, the one that it changes; None for both or neither.
-        change: (examples) -> examples.
+        name: key in calibration.json, such as "corrupted_flash".
+        medium: the medium that it changes, VIDEO or AUDIO; None for both or neither.
+        change: function (examples) -> examples.
     """
 
     name: str
@@ -50,28 +51,28 @@ class Condition:
 
 
 def with_frames(change: Callable[[Example], np.ndarray], clips: list[Example]) -> list[Example]:
-    """The clips with change(clip), float32 [F, H, W, 3], as frames."""
+    """Replaces the frames of each clip by change(clip), cast to float32 [F, H, W, 3]."""
     return [dataclasses.replace(c, frames=change(c).astype(np.float32)) for c in clips]
 
 
 def with_samples(change: Callable[[Example], np.ndarray], clips: list[Example]) -> list[Example]:
-    """The clips with change(clip), float32 [S], as samples."""
+    """Replaces the samples of each clip by change(clip), cast to float32 [S]."""
     return [dataclasses.replace(c, samples=change(c).astype(np.float32)) for c in clips]
 
 
 def redrawn(clips: list[Example], takes: list[Take]) -> list[Example]:
-    """The clips with the pictures of other takes."""
+    """Replaces the frames of each clip by a render of the take at the same index in `takes`."""
     made = render_takes(takes, clips[0].format, min(16, len(clips)))
     return [dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, made)]
 
 
 def _with_motion(motion: Callable[[Example], Trajectory], clips: list[Example]) -> list[Example]:
-    """The clips with pictures in which the balls move as motion(clip) says."""
+    """Renders each clip again with the ball trajectory motion(clip)."""
     return redrawn(clips, [dataclasses.replace(c.take, trajectory=motion(c)) for c in clips])
 
 
 def corrupt(medium: str) -> Callable[[Change], Condition]:
-    """Decorator: a corruption of `medium` from a function (examples) -> examples."""
+    """Decorator: makes a corruption of `medium` from a function (examples) -> examples."""
 
     def named(change: Change) -> Condition:
         return Condition(f"corrupted_{change.__name__}", medium, change)
@@ -80,18 +81,20 @@ def corrupt(medium: str) -> Callable[[Change], Condition]:
 
 
 def corrupt_frames(change: Callable[[Example], np.ndarray]) -> Condition:
-    """Decorator: a corruption of the picture from a function (example) -> frames [F, H, W, 3]."""
+    """Decorator: makes a corruption of the video from a function (example) -> frames [F, H, W,
+    3].
+    """
     return Condition(f"corrupted_{change.__name__}", VIDEO, functools.partial(with_frames, change))
 
 
 def corrupt_samples(change: Callable[[Example], np.ndarray]) -> Condition:
-    """Decorator: a corruption of the sound from a function (example) -> samples [S]."""
+    """Decorator: makes a corruption of the audio from a function (example) -> samples [S]."""
     return Condition(f"corrupted_{change.__name__}", AUDIO, functools.partial(with_samples, change))
 
 
 def corrupt_motion(motion: Callable[[Example], Trajectory]) -> Condition:
-    """Decorator: a corruption of the picture, which shows another motion than the take's, from a
-    function (example) -> trajectory.
+    """Decorator: makes a corruption of the video from a function (example) -> trajectory. The
+    frames show that trajectory instead of the take's.
     """
     return Condition(f"corrupted_{motion.__name__}", VIDEO, functools.partial(_with_motion, motion))
 
@@ -109,14 +112,14 @@ def _grainy(c: Example) -> np.ndarray:
 
 
 def _hissing(c: Example) -> np.ndarray:
-    """White noise 20 dB below the mean power."""
+    """Adds white noise 20 dB below the mean power of the clip."""
     noise = c.rng.normal(size=c.samples.shape)
     return c.samples + noise * np.sqrt(np.mean(c.samples**2)) * 10 ** (-20 / 20)
 
 
 def _through_file(medium: str, crf: int, clips: list[Example]) -> list[Example]:
-    """One medium of each clip through an mp4 and back; the other is left as it was, so that a miss
-    has one cause.
+    """Encodes one medium of each clip to mp4 and decodes it. The other medium is unchanged, so that
+    an incorrect reading has one cause.
     """
     out = []
     with tempfile.TemporaryDirectory() as folder:
@@ -137,6 +140,7 @@ GROUND_TRUTH = Condition("ground_truth", None, _same)
 EMPTY = Condition("empty", None, examples.empty)
 BLANK = Condition("empty", None, examples.blank)
 DEGRADATIONS = (
+    # numbers in the names: pixels (sigma of the blur), 1/255 (deviation of the noise), dB of SNR
     Condition("blur_1px", VIDEO, functools.partial(with_frames, _blurred)),
     Condition("noise_10", VIDEO, functools.partial(with_frames, _grainy)),
     Condition("h264_crf23", VIDEO, functools.partial(_through_file, VIDEO, 23)),

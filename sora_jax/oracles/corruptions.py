@@ -1,4 +1,4 @@
-"""Corruptions that several oracles must notice; those of one oracle are in its own file."""
+"""Corruptions that several oracles share. The file of an oracle holds those that it alone uses."""
 
 import dataclasses
 from collections.abc import Callable
@@ -16,22 +16,26 @@ LATE = 0.16  # seconds by which `late` delays the sound
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Retimed(Trajectory):
-    """A motion by another clock: its positions at `times` are the motion's at clock(times)."""
+    """A trajectory with a remapped time axis: its positions at `times` are the original's at
+    clock(times).
+    """
 
     clock: Callable[[np.ndarray], np.ndarray]
 
     def positions(self, times: np.ndarray) -> np.ndarray:
-        """Centres in metres, float64 [T, K, 2], at times [T] in seconds."""
+        """Returns ball centres in metres, float64 [T, K, 2], at times [T] in seconds."""
         return super().positions(self.clock(np.asarray(times)))
 
 
 def retimed(motion: Trajectory, clock: Callable[[np.ndarray], np.ndarray]) -> Retimed:
-    """`motion` by another clock, clock(times [T] in s) -> times [T]."""
+    """Returns `motion` with its time axis remapped by clock(times [T] in s) -> times [T] in s."""
     return Retimed(**vars(motion), clock=clock)
 
 
 def then(clips: list[Example], others: list[Example]) -> list[Example]:
-    """The clips with the second half of the others' pictures."""
+    """Replaces the second half of the frames of each clip by that of the clip at the same index in
+    `others`.
+    """
     half = clips[0].format.frames // 2
     return [
         dataclasses.replace(c, frames=np.concatenate([c.frames[:-half], o.frames[-half:]]))
@@ -40,8 +44,8 @@ def then(clips: list[Example], others: list[Example]) -> list[Example]:
 
 
 def other_ball(clips: list[Example], change: Callable[[Ball], Ball]) -> list[Example]:
-    """Another ball comes out from behind the panel; without a panel, balls become others in the
-    middle of the clip.
+    """Applies `change` to the balls in the second part of each clip. If a panel hides the ball, the
+    change starts in the middle of the hidden interval; otherwise in the middle of the clip.
     """
     takes, out = [], []
     for c in clips:
@@ -59,12 +63,14 @@ def _empty_room(c: Example) -> np.ndarray:
 
 
 def _balls(c: Example) -> np.ndarray:
-    """bool [F, H, W]: where the render differs from the same room without balls."""
+    """Returns a mask, bool [F, H, W]: pixels where the render differs from the same room without
+    balls.
+    """
     return np.abs(c.frames - _empty_room(c)).max(-1) > 0.02
 
 
 def _doubled(c: Example) -> np.ndarray:
-    """Every ball has a copy half a picture away, where the room is empty."""
+    """Adds a copy of every ball half a picture width away, where the room is empty."""
     balls = _balls(c)
     moved = np.roll(c.frames, c.format.size // 2, axis=2)
     copies = np.roll(balls, c.format.size // 2, axis=2) & ~balls
@@ -73,7 +79,7 @@ def _doubled(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def vanish(c: Example) -> np.ndarray:
-    """The balls are away in three frames of the middle."""
+    """Removes the balls from three frames in the middle."""
     frames, room = c.frames.copy(), _empty_room(c)
     middle = c.format.frames // 2
     frames[middle - 1 : middle + 2] = room[middle - 1 : middle + 2]
@@ -82,7 +88,7 @@ def vanish(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def teleport(c: Example) -> np.ndarray:
-    """The middle third of the clip is shown a quarter of the picture further to the right."""
+    """Shifts the frames of the middle third by a quarter of the picture width to the right."""
     frames, third = c.frames.copy(), c.format.frames // 3
     frames[third : 2 * third] = np.roll(frames[third : 2 * third], c.format.size // 4, axis=2)
     return frames
@@ -90,13 +96,13 @@ def teleport(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def double(c: Example) -> np.ndarray:
-    """Every ball is in the picture twice."""
+    """Shows every ball twice in each frame."""
     return _doubled(c)
 
 
 @corrupt_frames
 def visitor(c: Example) -> np.ndarray:
-    """Five frames of the middle show additional balls of other colours."""
+    """Shows extra balls of other colours in five frames in the middle."""
     doubled, middle = _doubled(c), c.format.frames // 2
     added = np.abs(doubled - c.frames).max(-1, keepdims=True) > 0
     shown = np.abs(np.arange(c.format.frames) - middle)[:, None, None, None] <= 2
@@ -105,13 +111,13 @@ def visitor(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def recolour(c: Example) -> np.ndarray:
-    """The balls have other colours."""
+    """Changes the colours of the balls by permuting the channels."""
     return np.where(_balls(c)[..., None], c.frames[..., [2, 0, 1]], c.frames)
 
 
 @corrupt(VIDEO)
 def resized(clips: list[Example]) -> list[Example]:
-    """The balls shrink in the middle of the clip, or behind the panel."""
+    """Shrinks the balls in the middle of the clip, or while a panel hides them."""
     return other_ball(clips, _smaller)
 
 
@@ -121,43 +127,45 @@ def _smaller(ball: Ball) -> Ball:
 
 @corrupt_frames
 def mirror(c: Example) -> np.ndarray:
-    """Left and right are exchanged."""
+    """Mirrors the video left to right."""
     return c.frames[:, :, ::-1]
 
 
 @corrupt_frames
 def reverse(c: Example) -> np.ndarray:
-    """The picture runs backwards."""
+    """Plays the video backwards."""
     return c.frames[::-1]
 
 
 @corrupt_frames
 def freeze(c: Example) -> np.ndarray:
-    """Every frame is the first one."""
+    """Repeats the first frame."""
     return np.repeat(c.frames[:1], c.format.frames, axis=0)
 
 
 @corrupt_frames
 def slow(c: Example) -> np.ndarray:
-    """The picture runs at three quarters of its speed, the sound as before: impacts drift apart."""
+    """Plays the video at three quarters of its speed. The audio is unchanged, so impacts drift
+    apart.
+    """
     index = np.minimum((np.arange(c.format.frames) * 0.75).astype(int), c.format.frames - 1)
     return c.frames[index]
 
 
 @corrupt(VIDEO)
 def swap(clips: list[Example]) -> list[Example]:
-    """The second half of every picture is that of the next clip."""
+    """Replaces the second half of each video by that of the next clip."""
     return then(clips, clips[1:] + clips[:1])
 
 
 @corrupt_samples
 def late(c: Example) -> np.ndarray:
-    """The sound comes LATE seconds after the picture."""
+    """Delays the audio by LATE seconds."""
     shift = int(LATE * SAMPLE_RATE)
     return np.concatenate([quiet(c)[:shift], c.samples[:-shift]])
 
 
 @corrupt_samples
 def backwards(c: Example) -> np.ndarray:
-    """The sound runs backwards."""
+    """Plays the audio backwards."""
     return c.samples[::-1]

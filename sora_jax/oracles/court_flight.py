@@ -1,9 +1,9 @@
-"""The free flight of a ball in a clip of family `court`: what the first frames show, and what it
-reaches.
+"""Free flight of the ball in a clip of family `court`: fitted to the first frames, up to the first
+solid object on its path.
 
-x and y + g t^2 / 2, linear in time, are fitted to the first frames, one more after the other, until
-the flight itself says that it reaches something solid: a rim, the board, bar, keeper, net, floor or
-wall. A ball that leaves the flight earlier than that was pushed by nothing.
+Lines in time are fitted to x and y + g t^2 / 2 over the first frames. Frames are added one at a
+time until the fitted flight itself reaches something solid: a rim, the board, bar, keeper, net,
+floor or wall. A ball that leaves the flight earlier changed course without a contact.
 
 Units: metres, seconds.
 """
@@ -14,27 +14,28 @@ import numpy as np
 
 from sora_jax.worlds.playhouse.families.furniture import EXTENT
 
-OFF = 0.08  # metres off a flight: more is another course
-SLACK = 0.08  # metres: error of a place at the end of a clip or on a platform
-FASTER = 1.15  # of the speed that a ball's first energy allows
-# seconds in which a ball that has touched the floor is about where this restitution has it
+OFF = 0.08  # metres: largest deviation of a position from the fitted flight
+SLACK = 0.08  # metres: error of a position at the end of a clip or on a platform
+FASTER = 1.15  # tolerance: times the largest speed that the ball's initial energy allows
+# After it touches the floor, a ball is assumed to rebound with restitution REBOUND. This is close
+# enough for SKIP seconds, in which the next object counts as reached instead of the floor.
 SKIP, REBOUND = 0.1, 0.7
 LAG, LEVEL, HOVER, CARRIED = 0.125, 0.35, 0.375, 0.1  # s; share of g T^2; s; m (`hovers`)
-REACH = 1.0 / 400.0  # seconds between two places of a flight that are looked at
+REACH = 1.0 / 400.0  # seconds between two positions of a flight tested for contact
 
 
 @dataclasses.dataclass(frozen=True)
 class Flight:
-    """A free flight, and how it ends.
+    """A fitted free flight and its end.
 
     Attributes:
         start: (x, y) in metres at t = 0.
-        speed: (u, v) in m/s at t = 0.
+        speed: velocity (u, v) in m/s at t = 0.
         gravity: m/s^2.
-        frames: how many it was fitted to.
-        reaches: the name of the first solid thing on its way, "" for none.
-        time: when it is pushed first, s.
-        why: the ball is on no flight, for this reason; "" if it is.
+        frames: number of frames that the fit covers.
+        reaches: name of the first solid object on the path; "" if none.
+        time: time of the first contact in s; infinite if none.
+        why: reason why the positions are no free flight; "" if they are.
     """
 
     start: np.ndarray
@@ -46,18 +47,25 @@ class Flight:
     why: str = ""
 
     def at(self, t) -> np.ndarray:
-        """Places [..., 2] in metres at times t [...] in s."""
+        """Returns positions [..., 2] in metres at times t [...] in s."""
         t = np.asarray(t)[..., None]
         return self.start + self.speed * t - np.array([0.0, 0.5 * self.gravity]) * t**2
 
     def velocity(self, t: float) -> np.ndarray:
-        """(u, v) in m/s at t."""
+        """Returns (u, v) in m/s at time t in s."""
         return self.speed - np.array([0.0, self.gravity * t])
 
 
 def fit_flight(t, x, radius, gravity, solids, keeper) -> Flight:
-    """The flight that the first frames show: places x [N, 2] at times t [N] of a ball of `radius`,
-    with solids [(shape, name)] in its way, of which the keeper is raised by keeper(times) metres.
+    """Fits the flight of the first frames.
+
+    Args:
+        t, x: times [N] in s and positions [N, 2] in metres of the ball.
+        radius: of the ball, metres.
+        gravity: m/s^2.
+        solids: pairs (shape, name) of the solid objects.
+        keeper: function of times [N] that returns the height offset of the shape named "keeper",
+            metres.
     """
     z = x + np.array([0.0, 0.5 * gravity]) * t[:, None] ** 2
     for n in range(2, len(t) + 1):
@@ -77,8 +85,11 @@ def fit_flight(t, x, radius, gravity, solids, keeper) -> Flight:
 
 
 def _reached(path, times, radius, solids, keeper) -> tuple[str, float] | None:
-    """The first solid thing that a ball on a path [N, 2] comes upon, not the floor if another
-    follows within SKIP, and when it is pushed first.
+    """Finds the first solid object on a path [N, 2] at times [N].
+
+    Returns:
+        (name, time of the first contact in s); None if the path reaches nothing. The floor is not
+        named if another object follows within SKIP.
     """
     gaps = {"floor": path[:, 1] - radius}
     up = radius + REBOUND * (radius - path[:, 1])
@@ -101,7 +112,7 @@ def _reached(path, times, radius, solids, keeper) -> tuple[str, float] | None:
 
 
 def too_fast(t, x, velocity, gravity: float) -> bool:
-    """Is a step between frames longer than the energy of the first one allows?"""
+    """Returns whether a step between frames is longer than the initial energy allows."""
     energy = 0.5 * np.sum(np.square(velocity)) + gravity * x[0, 1]
     most = np.sqrt(
         np.maximum(2.0 * (energy - gravity * np.minimum(x[1:, 1], x[:-1, 1])), 0.0)
@@ -110,11 +121,16 @@ def too_fast(t, x, velocity, gravity: float) -> bool:
 
 
 def hovers(x, fps: float, gravity: float, height) -> bool:
-    """Does a ball at places x [N, 2], `height` [N] metres over what could carry it, go on level, or
-    stand, for HOVER seconds?
+    """Returns whether the ball moves level, or stands still in the air, for HOVER seconds.
 
-    Over a lag T the second difference of a free ball's y is -g T^2; that of one that is struck is
-    greater, or that of its x is not 0.
+    Over a lag T, the second difference of y of a free ball is -g T^2. A strike makes it larger, or
+    makes the second difference of x nonzero.
+
+    Args:
+        x: positions [N, 2] in metres.
+        fps: frames/s.
+        gravity: m/s^2.
+        height: [N] metres above whatever could carry the ball.
     """
     lag = max(1, round(LAG * fps))
     bend = x[2 * lag :] - 2.0 * x[lag:-lag] + x[: -2 * lag]

@@ -1,21 +1,22 @@
-"""What stands in a clip of family `court`: a hoop, a goal or two platforms, on which side, how
-high, and what of it is in front of the ball.
+"""Furniture of a clip of family `court`: a hoop, a goal or two platforms, its side and height, and
+the parts in front of the ball.
 
-What does not change from scene to scene is public (`worlds/playhouse/families/furniture.py`), so
-few numbers are sought. The wall W(row) is a straight line in brightness through the upper rows, the
-floor each row's median; paints are shaded as the wall is. Of a hoop and of a goal the height is
-sought, by least squares of
+The dimensions that all scenes share are public (`worlds/playhouse/families/furniture.py`), so few
+numbers are fitted. The wall W(row) is a straight line in brightness, fitted to the upper rows; the
+floor is each row's median. Paints are shaded like the wall. The height of a hoop or a goal is
+fitted by least squares of
 
     S(row, column) - [background, painted over with the furniture]                               (1)
 
-over the still picture S, on a grid of heights and then between them by a parabola. Two platforms
-are measured: with the share
+over the still picture S, on a grid of heights refined by a parabola. Two platforms are measured
+directly. With the share
 
     c = (W - S) . (W - stone) / |W - stone|^2                                                    (2)
 
-of stone in a pixel their heights are sums of c along columns, their edges sums along rows. The
-target is on the right, or the picture is mirrored; of all six that which leaves least of (1) is
-there, if it leaves less than REST of what the background alone leaves.
+of stone in a pixel, their heights are sums of c along columns and their edges sums of c along rows.
+A target on the left is read from the mirrored picture. Of the six candidates (three kinds of
+furniture, two sides), the one with the least residual (1) is chosen, if that residual is at most
+REST of the background's own.
 """
 
 import dataclasses
@@ -43,14 +44,15 @@ from sora_jax.worlds.playhouse.spec import (
     to_pixels,
 )
 
-REST = 0.5
-# of a part: least sum of squares that shows it, least share of it; share of a keeper's darkness
+REST = 0.5  # largest share of the background's residual that the furniture may leave
+# `missing`: least contrast of a tested part (sum of squares), least share of it that is visible;
+# `read_keeper`: least share of a whole keeper's score
 CONTRAST, THERE, KEPT = 0.15, 0.5, 0.4
-STEP = 0.03  # metres between two heights that are tried
-MIDDLE = 0.10 / 0.22  # of the picture: where shaded paints have their own brightness
-SKY = 2.3  # metres: above it there is wall, and things too slim to change a row's median
-SOFT = (0.0, 0.7, 1.2)  # pixels that everything may be blurred by
-EDGES = (1.45, 3.55)  # metres: edges of platforms lie between
+STEP = 0.03  # metres between two heights of the grid
+MIDDLE = 0.10 / 0.22  # share of the picture's height: the row where paints are shaded by 1
+SKY = 2.3  # metres: above it only wall, and objects too thin to change a row's median
+SOFT = (0.0, 0.7, 1.2)  # pixels: candidates for the blur of the whole picture
+EDGES = (1.45, 3.55)  # metres: the facing edges of the platforms lie between these
 
 BUILDS = (
     ("throw", furniture.hoop, HOOP_HEIGHTS),
@@ -60,9 +62,15 @@ BUILDS = (
 
 @dataclasses.dataclass(frozen=True)
 class Furniture:
-    """action: throw, shot or jump; shapes: for a target to the right; bare, picture [H, W, 3]: what
-    the still picture should be without them and with them; front [H, W]: how much of a ball is
-    hidden there. mirrored: the target is on the left, and all of this is of the mirrored picture.
+    """The furniture of a clip.
+
+    Attributes:
+        action: throw, shot or jump.
+        mirrored: True if the target is on the left. All other attributes then describe the mirrored
+            picture.
+        shapes: the furniture's shapes, for a target on the right.
+        bare, picture: [H, W, 3], the expected still picture without and with the furniture.
+        front: [H, W], share of a ball that is hidden in each pixel.
     """
 
     action: str
@@ -74,11 +82,11 @@ class Furniture:
 
 
 def read_furniture(still: np.ndarray) -> Furniture | None:
-    """What stands in a still picture [H, W, 3] without balls; None where nothing of `court`
-    does.
+    """Reads the furniture in a still picture [H, W, 3] without balls. Returns None if there is
+    no furniture of `court`.
     """
     size, best = still.shape[1], []
-    # a keeper moves
+    # The keeper moves, so the columns that it can cover do not count in the fit.
     asked = (
         np.abs((np.arange(size) + 0.5) / pixels_per_metre(EXTENT, size) - KEEPER) > PAD_RADIUS + 0.1
     )
@@ -115,8 +123,8 @@ def read_furniture(still: np.ndarray) -> Furniture | None:
 
 
 def _background(still: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Wall and floor of every row [H, 1, 3], and by how much paints are brighter there [H, 1,
-    1].
+    """Returns wall and floor of every row [H, 1, 3], and the shading factor of paints in that
+    row [H, 1, 1].
     """
     size = still.shape[0]
     rows, median = np.arange(size), np.median(still, axis=1)
@@ -133,7 +141,9 @@ def _background(still: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=512)
 def _coverage(shape: Shape, size: int) -> np.ndarray:
-    """How much of each pixel [H, W] a shape covers, where its path begins. Not to be written to."""
+    """Returns the share of each pixel [H, W] that a shape covers at the start of its path. The
+    result is cached, so callers must not write to it.
+    """
     corners = to_pixels(np.array(shape.points), EXTENT, size)
     row, column = np.mgrid[0:size, 0:size]
     depth = shape.radius * pixels_per_metre(EXTENT, size) - np.asarray(
@@ -143,7 +153,9 @@ def _coverage(shape: Shape, size: int) -> np.ndarray:
 
 
 def _painted(bare: np.ndarray, shade: np.ndarray, shapes: tuple[Shape, ...]) -> np.ndarray:
-    """The background with the furniture before it, [H, W, 3]; what moves is left out."""
+    """Paints the shapes over the background and returns [H, W, 3]. The moving keeper is left
+    out.
+    """
     size = len(bare)
     picture = np.broadcast_to(bare, (size, size, 3))
     for shape in sorted(shapes, key=lambda s: s.front):
@@ -155,7 +167,7 @@ def _painted(bare: np.ndarray, shade: np.ndarray, shapes: tuple[Shape, ...]) -> 
 
 
 def _highest(build, heights, loss) -> tuple[tuple[Shape, ...], float]:
-    """The furniture whose height fits best, and what it leaves of (1)."""
+    """Returns the furniture with the best height, and its residual (1)."""
     grid = np.round(np.arange(heights[0] - STEP, heights[1] + 1.5 * STEP, STEP), 6)
     losses = np.array([loss(build(float(h))) for h in grid])
     k = int(np.clip(np.argmin(losses), 1, len(grid) - 2))
@@ -166,15 +178,13 @@ def _highest(build, heights, loss) -> tuple[tuple[Shape, ...], float]:
 
 
 def _platforms(still: np.ndarray, bare: np.ndarray, shade: np.ndarray) -> tuple[Shape, ...] | None:
-    """Two platforms of which the left is the higher, by (2); None where there is nothing of the
-    kind.
-    """
+    """Measures two platforms by (2), the left one higher. Returns None if there are none."""
     size = len(still)
     away = bare - shade * np.array(PAINTS["stone"])
     stone = np.sum((bare - still) * away, -1) / np.maximum(np.square(away).sum(-1), 1e-6)
     scale, floor = pixels_per_metre(EXTENT, size), round(size * (1.0 - BELOW_FLOOR / EXTENT))
     first, last = (round(x * scale) for x in EDGES)
-    # the floor's line is not quite where a row begins
+    # The floor's edge lies within a row: its distance in pixels from that row's border.
     line = (EXTENT - BELOW_FLOOR) * scale - floor
     up = stone[:floor][::-1]
     top, low = (
@@ -194,20 +204,24 @@ def _platforms(still: np.ndarray, bare: np.ndarray, shade: np.ndarray) -> tuple[
 
 
 def _end(share: np.ndarray) -> float:
-    """How many of a row's pixels, from the first on, are stone: those before its share [N] falls
-    below a half, and the two there in part.
+    """Returns the length of the leading run of stone in share [N], in pixels. The run ends where
+    the share falls below a half; the two pixels at that edge count partially.
     """
     k = int(np.argmax(np.append(share, 0.0) < 0.5))
     return float(max(k - 1, 0) + np.clip(share[max(k - 1, 0) : k + 1], 0.0, 1.0).sum())
 
 
 def missing(frames: np.ndarray, there: Furniture, ball: np.ndarray) -> np.ndarray:
-    """bool [F]: is some solid part of the furniture not there in a frame, or not where it is in
-    most?
+    """Returns a mask, bool [F], of the frames in which a solid part of the furniture is absent or
+    displaced.
 
-    A part is there with the share of its contrast, as in (2), that a frame shows; parts that hardly
-    differ from what is behind them, or that the ball covers, are not asked for. frames [F, H, W,
-    3], mirrored as the furniture is; ball: bool [F, H, W].
+    A part is present with the share of its contrast that a frame shows, as in (2). Parts that
+    barely differ from their background, or that the ball covers, are not tested.
+
+    Args:
+        frames: [F, H, W, 3], mirrored as the furniture is.
+        there: the furniture of the still picture.
+        ball: mask of the ball, bool [F, H, W].
     """
     size, gone = frames.shape[1], np.zeros(len(frames), bool)
     away = there.picture - there.bare
@@ -222,9 +236,13 @@ def missing(frames: np.ndarray, there: Furniture, ball: np.ndarray) -> np.ndarra
 
 
 def read_keeper(frames: np.ndarray, there: Furniture, ball: np.ndarray) -> np.ndarray:
-    """The height in metres of the keeper's middle in every frame [F], NaN where there is none.
+    """Returns the height of the keeper's centre in metres in every frame [F]; NaN where there is
+    none.
 
-    frames [F, H, W, 3], mirrored as the furniture is; ball: bool [F, H, W].
+    Args:
+        frames: [F, H, W, 3], mirrored as the furniture is.
+        there: the furniture of the still picture.
+        ball: mask of the ball, bool [F, H, W].
     """
     size = frames.shape[1]
     scale, pad = pixels_per_metre(EXTENT, size), np.array(PAINTS["pad"])

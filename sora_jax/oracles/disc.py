@@ -1,18 +1,18 @@
-"""Follows one ball behind nets, rims and panels: where its disc is, from what of it is to be seen.
+"""Tracks one ball behind nets, rims and panels: its full disc is fitted to the visible part.
 
-With the share alpha of the ball's colour in each pixel (`tracker.py`), the share phi that something
-in front hides, and the disc D(c, r) of the ball's radius at c, painted with a ramp of one pixel,
-the centre in every frame is
+With the share alpha of the ball's colour in each pixel (`tracker.py`), the share phi hidden by an
+object in front, and the disc D(c, r) of the ball's radius at c, drawn with a ramp of one pixel, the
+centre in every frame is
 
     argmin over c of  sum over pixels (alpha - (1 - phi) D(c, r))^2                              (1)
 
-by Gauss-Newton from the middle of what is seen; so a ball half behind something is where it is, not
-where its visible half is. Inside a ball alpha is 1 - phi whatever a highlight says. r^2 pi is the
-median of the WHOLEST largest areas that it shows. A frame gives a place only if VISIBLE of the disc
-is not hidden and SEEN of that is of its colour.
+by Gauss-Newton from the centroid of the visible part. The centre of a half-hidden ball is therefore
+that of its disc, not that of its visible half. Inside a ball alpha is set to 1 - phi, also in a
+highlight. r^2 pi is the median of the WHOLEST largest visible areas. A frame gives a position only
+if a share VISIBLE of the disc is not hidden and a share SEEN of that part has the ball's colour.
 
-Units: metres. Limits: pictures of 64 pixels or more; one ball is followed, the one of whose colour
-there is most; what there is of other colours or elsewhere is said.
+Units: metres. Limits: frames of 64 pixels or more. One ball is tracked, the one with the largest
+coloured area. Further balls of its colour or of other colours are flagged, not tracked.
 """
 
 import dataclasses
@@ -24,23 +24,28 @@ from sora_jax.oracles.tracker import NAMES, PLANE, backdrop, filled, inside, unm
 from sora_jax.worlds.playhouse.spec import from_pixels, pixels_per_metre
 
 SEEN, VISIBLE = 0.35, 0.4
-# the radius is that of so many frames that show most; a disc that is less hidden is whole
+# number of frames with the largest area that give the radius; least visible share of a whole disc
 WHOLEST, WHOLE = 4, 0.97
-SMALL = 0.15  # metres: radius of the least ball that is another one
+SMALL = 0.15  # metres: least radius of a second ball
 LEAST = 5.0  # pixels: a smaller blob is noise
-NEAR = 3.0  # pixels around the disc in which what has the ball's colour is the ball
-STEPS, STIFF = 8, 0.1  # Gauss-Newton steps; what is added to their normal equations
+NEAR = 3.0  # pixels around the disc in which the ball's colour belongs to the ball
+STEPS, STIFF = 8, 0.1  # Gauss-Newton: number of steps; damping added to the normal equations
 
 
 @dataclasses.dataclass(frozen=True)
 class Disc:
-    """A ball of a colour over F frames: position [F, 2] and radius in metres, NaN where it gives
-    none; area bool [F, H, W]: its pixels.
+    """A ball of one colour over F frames.
 
-    size [F]: the radius read in each frame in which nothing hides it, else NaN. visible [F]: the
-    share of the disc that nothing hides, before [F]: how much of its colour is where it should be
-    hidden, both in areas of the disc. twice, others: bool [F]: is there more of its colour
-    elsewhere, or of any other one, than a ball of SMALL radius shows?
+    Attributes:
+        colour: name of its palette colour.
+        position: [F, 2] in metres; NaN in frames that give none.
+        radius: in metres.
+        area: bool [F, H, W], the ball's pixels.
+        size: [F], radius in metres in frames in which nothing hides the ball, else NaN.
+        visible: [F], share of the disc that nothing hides.
+        before: [F], area with the ball's colour where it should be hidden, relative to the disc's.
+        twice: bool [F], the colour covers more elsewhere than a ball of radius SMALL does.
+        others: bool [F], another colour covers more than a ball of radius SMALL does.
     """
 
     colour: str
@@ -59,13 +64,20 @@ class Disc:
 
 
 def still_picture(frames: np.ndarray) -> np.ndarray:
-    """The picture [H, W, 3] behind the balls of frames [F, H, W, 3] of a still camera."""
+    """Returns the picture [H, W, 3] behind the balls, from frames [F, H, W, 3] of a static
+    camera.
+    """
     return backdrop(frames, ndimage.maximum_filter(vivid(frames), size=(1, 5, 5)))
 
 
 def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: float) -> Disc | None:
-    """The ball in frames [F, H, W, 3] before a still picture; None where there is none. front: phi,
-    [H, W] or [F, H, W]; extent: metres.
+    """Tracks the ball with the largest coloured area; None if there is no ball.
+
+    Args:
+        frames: [F, H, W, 3] of a static camera.
+        still: backdrop [H, W, 3].
+        front: phi, [H, W] or [F, H, W].
+        extent: width of the picture, metres.
     """
     count, size = frames.shape[:2]
     colour = vivid(frames)
@@ -75,7 +87,7 @@ def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: flo
     k = int(np.argmax([share[blobs == k].sum() for k in range(len(NAMES))]))
     alpha = np.where(blobs == k, share, 0.0)
     clear = np.broadcast_to(1.0 - front, alpha.shape)
-    # a highlight is of the ball
+    # a highlight belongs to the ball
     alpha = np.where([inside(filled(a > 0.5)) for a in alpha], np.maximum(alpha, clear), alpha)
     whole = np.sort([_largest(a, 1.0).sum() for a in alpha])[-WHOLEST:]
     radius = float(np.sqrt(np.median(whole) / np.pi))
@@ -117,11 +129,14 @@ def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: flo
 
 
 def _blobs(label: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which colour the most of a coloured blob has (-1: none), the share of its pixels' own
-    colours, and their sum over it, all [F, H, W].
+    """Assigns each coloured blob the colour that most of it has.
 
-    The dark side of a ball, and its rim in a video that stores colour coarsely, may look like
-    another colour. A single pixel is noise.
+    The dark side of a ball may look like another colour. So may its rim, in a video with subsampled
+    colour. A single pixel is noise.
+
+    Returns:
+        Colour of each pixel's blob, -1 for none; share of the pixel's own colour; sum of that share
+        over the blob. All [F, H, W].
     """
     share = np.where(
         label >= 0,
@@ -140,13 +155,13 @@ def _blobs(label: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray
     )
     mass = np.where(np.arange(n + 1) > 0, votes.sum(0), 0.0)
     of_part = np.where(mass > LEAST, np.argmax(votes, axis=0), -1)
-    grown = ndimage.grey_dilation(parts, footprint=PLANE)  # the faint rim of a blob is its own
+    grown = ndimage.grey_dilation(parts, footprint=PLANE)  # a blob's faint rim belongs to it
     return np.where(share > 0.0, of_part[grown], -1), share, mass[grown]
 
 
 def _largest(alpha: np.ndarray, reach: float) -> np.ndarray:
-    """alpha [H, W] of the largest piece, and of what is within `reach` pixels of it, for a rim or a
-    net parts a ball.
+    """Returns alpha [H, W] of the largest component and of everything within `reach` pixels of
+    it. A rim or a net can split a ball into components.
     """
     parts, n = ndimage.label(ndimage.binary_dilation(alpha > 0.3))
     if n < 2:
@@ -156,7 +171,7 @@ def _largest(alpha: np.ndarray, reach: float) -> np.ndarray:
 
 
 def _centre(alpha: np.ndarray, clear: np.ndarray, radius: float) -> np.ndarray:
-    """(column, row) of equation (1); clear is 1 - phi."""
+    """Returns (column, row) of equation (1); clear is 1 - phi."""
     row, column = np.mgrid[0 : alpha.shape[0], 0 : alpha.shape[1]]
     alpha = _largest(alpha, radius)
     c = np.array([np.sum(alpha * column), np.sum(alpha * row)]) / max(alpha.sum(), 1e-6)

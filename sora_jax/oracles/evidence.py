@@ -1,6 +1,4 @@
-"""Evidence for a family's judge: oracle readings of a clip, also after its camera motion is
-removed.
-"""
+"""Evidence for a family's judge: oracle readings of a clip, with and without its camera motion."""
 
 import dataclasses
 import functools
@@ -23,12 +21,12 @@ from sora_jax.worlds.playhouse.render.inputs import ON_TWOS
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A clip with a panel, seen by a camera that stands still, pans or pushes in.
+    """A clip with a panel, filmed by a camera that is static, pans or pushes in.
 
     Attributes:
-        camera: which of these moves it makes.
-        panel: None where there is none.
-        steady: the clip as a camera that stands still would show it.
+        camera: the camera motion, one of these three.
+        panel: the panel; None if there is none.
+        steady: the clip with the camera motion removed.
     """
 
     camera: Camera
@@ -37,26 +35,27 @@ class Stage:
 
 
 class Evidence:
-    """What a family judges by (`families.base.Reading`): a `Reading`, and what is read of the clip
-    once its camera is held still.
+    """The interface that a family's judge reads (`families.base.Reading`): a `Reading`, and
+    readings of the clip with its camera motion removed.
     """
 
     def __init__(self, reading: Reading):
         self._reading = reading
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # before `__init__`, as copies are made
+        # copy and pickle look up private names before `__init__` has set `_reading`
+        if name.startswith("_"):
             raise AttributeError(name)
         return getattr(self._reading, name)
 
     @functools.cached_property
     def steady(self) -> "Evidence | None":
-        """A film as a camera that stands still would show it; None without posts."""
+        """The film with its camera motion removed; None without posts."""
         return self._held(self.camera.views) if self.camera else None
 
     @functools.cached_property
     def stage(self) -> Stage | None:
-        """A clip with a panel that may hide a post; None without posts."""
+        """The clip as a stage, for a clip whose panel may hide a post; None without posts."""
         views = read_move(self.frames, self.fps)
         if views is None:
             return None
@@ -65,7 +64,7 @@ class Evidence:
 
     @functools.cached_property
     def permanence(self) -> Permanence | None:
-        """What becomes of the ball that goes behind a panel; None where none does."""
+        """Whether the ball behind a panel persists; None if no ball goes behind a panel."""
         n = self._held_for
         if n == 1:
             return self._reading.permanence
@@ -73,7 +72,9 @@ class Evidence:
 
     @property
     def _held_for(self) -> int:
-        """Frames for which a drawing stays: anime is drawn on twos at high rates."""
+        """Number of frames that one drawing lasts: 2 for anime at high frame rates ("on twos"),
+        else 1.
+        """
         return 2 if self.style == "anime" and self.fps >= ON_TWOS else 1
 
     def _held(self, views: np.ndarray) -> "Evidence":
@@ -82,12 +83,12 @@ class Evidence:
 
     @functools.cached_property
     def balls(self) -> list[BallFacts]:
-        """Of every ball, also of one that is hidden most of the time."""
+        """Facts of every ball, including balls that are hidden most of the time."""
         return [read_ball(track, self.fps) for track in lasting(self.tracks)]
 
     @functools.cached_property
     def landings(self) -> tuple[str, ...]:
-        """The colours of the balls of a room in the order in which they first strike the floor."""
+        """Colours of the balls in the order of their first floor impacts, for rooms."""
         times = {}
         for track in lasting(self.tracks):
             kinks = arcs.kinks(arcs.fit(track, self.fps), track, self.fps)

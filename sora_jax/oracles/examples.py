@@ -1,7 +1,8 @@
-"""Examples: clips with the takes that they show, for judging oracles and models.
+"""Examples: clips together with the takes that they show, for judging oracles and models.
 
-`STAGES` makes the clips that an oracle is judged on. `shuffled`, `disordered`, `exchanged_sounds`,
-`blank` and `empty` make examples that a measurement must score low.
+A take is a drawn scene with its trajectory and captions. `STAGES` makes the clips that an oracle is
+calibrated on. `shuffled`, `disordered`, `exchanged_sounds`, `blank` and `empty` make examples on
+which a measurement must score low.
 """
 
 import dataclasses
@@ -22,16 +23,18 @@ from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.takes import render_batch
 
 VIDEO, AUDIO = "video", "audio"
-RUNG_OUT = 0.25  # seconds after an impact before a narrator speaks
-BETWEEN_WORDS = 0.12  # seconds of silence at least
+RUNG_OUT = 0.25  # least seconds from an impact to the next word of a narrator
+BETWEEN_WORDS = 0.12  # least seconds of silence between two words
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example(Clip):
-    """A clip and the take that it shows, or was asked to show.
+    """A clip and the take that it shows or was prompted to show.
 
     Attributes:
-        reference: the take's own render, where a measurement compares with it.
+        take: the scene, its trajectory and its captions.
+        format: frame count, frame rate and size of the clip.
+        reference: the take's own render, for metrics that compare with it. Default: None.
     """
 
     take: Take
@@ -40,24 +43,28 @@ class Example(Clip):
 
     @property
     def rng(self) -> np.random.Generator:
-        """Random numbers for corruptions: the same ones at every call."""
+        """A random generator for corruptions, seeded by the take's index, so that every call is the
+        same.
+        """
         return np.random.default_rng([17, self.take.index])
 
 
 def example(take: Take, frames: np.ndarray, samples: np.ndarray, form: ClipFormat) -> Example:
-    """An Example of frames [F, H, W, 3] and samples [S] in the format `form`."""
+    """Returns an Example of frames [F, H, W, 3] and samples [S] in the format `form`."""
     return Example(frames, samples, form.fps, take=take, format=form)
 
 
 def ground_truth(split: str, indices, form: ClipFormat, batch: int = 16) -> list[Example]:
-    """Rendered takes of a split: the ones that models are trained and scored on, whatever the
-    format.
+    """Renders takes of a split. For every format, the takes are those that models train on and are
+    scored on.
     """
     return render_takes([draw(split, i) for i in indices], form, batch)
 
 
 def render_takes(takes: list[Take], form: ClipFormat, batch: int = 16) -> list[Example]:
-    """Picture and sound of takes, in batches of one size so that the renderer is compiled once."""
+    """Renders video and audio of takes. All batches have `batch` takes, so the renderer compiles
+    once.
+    """
     clips = []
     for first in range(0, len(takes), batch):
         part = takes[first : first + batch]
@@ -71,13 +78,13 @@ def render_takes(takes: list[Take], form: ClipFormat, batch: int = 16) -> list[E
 
 
 def room(clips: list[Example]) -> list[Example]:
-    """The rooms themselves."""
+    """Returns the clips of family `room` unchanged."""
     return clips
 
 
 def narrated(clips: list[Example]) -> list[Example]:
-    """The clips with words said over them by voices that the words oracle was not trained on, none
-    during an impact.
+    """Adds spoken words to the audio of the clips. The voices are held out from the words oracle's
+    training, and no word coincides with an impact.
     """
     takes = []
     for c in clips:
@@ -97,7 +104,8 @@ def narrated(clips: list[Example]) -> list[Example]:
                 if time - RUNG_OUT < contact.time < end + 0.03
             ]
             if struck:
-                time = max(struck) + RUNG_OUT + 0.001  # past it, also after rounding
+                # 1 ms more, so that rounding cannot place the word inside RUNG_OUT again
+                time = max(struck) + RUNG_OUT + 0.001
             else:
                 words.append((time, word))
                 time = end + BETWEEN_WORDS + stream.uniform(0.0, 0.1)
@@ -121,7 +129,7 @@ def narrated(clips: list[Example]) -> list[Example]:
 
 
 def phyworld(clips: list[Example]) -> list[Example]:
-    """As many clips of PhyWorld's balls, one task after the other."""
+    """Renders as many clips of the PhyWorld families, cycling through the tasks."""
     families = [f"phyworld_{task}_30k" for task in TASKS]
     return render_takes(
         [draw("val", i, family=families[i % len(families)]) for i in range(len(clips))],
@@ -131,12 +139,12 @@ def phyworld(clips: list[Example]) -> list[Example]:
 
 @dataclasses.dataclass(frozen=True)
 class Staged:
-    """Makes as many clips of a family, of the same indices, split and format as the rooms; of `val`
-    where the family has no such split.
+    """A stage that renders clips of a family. It makes as many clips as there are rooms, with the
+    same indices, split and format. If the family lacks that split, it uses `val`.
 
     Attributes:
-        name: of the family and of the stage.
-        styles: drawn in turns; () leaves the style to the family.
+        name: name of the family and of the stage.
+        styles: styles to cycle through; () leaves the style to the family.
     """
 
     name: str
@@ -152,7 +160,7 @@ class Staged:
         return render_takes(takes, clips[0].format, min(16, len(takes)))
 
 
-# (rooms) -> as many examples of the stage. Films have as many of each style.
+# Each maps clips of rooms to as many examples of its stage. Films cycle through FILM_STYLES.
 STAGES: Registry[Callable[[list[Example]], list[Example]]] = Registry(
     "stage",
     None,
@@ -161,7 +169,7 @@ STAGES: Registry[Callable[[list[Example]], list[Example]]] = Registry(
 
 
 def empty_rooms(clips: list[Example]) -> np.ndarray:
-    """Pictures without balls, and of films without posts, [B, F, H, W, 3]."""
+    """Renders the clips without balls, and films without posts. Returns frames [B, F, H, W, 3]."""
     scenes = [
         dataclasses.replace(
             c.take.scene, shapes=tuple(s for s in c.take.scene.shapes if s.paint != "post")
@@ -177,7 +185,7 @@ def empty_rooms(clips: list[Example]) -> np.ndarray:
 
 
 def quiet(c: Example) -> np.ndarray:
-    """The ambience alone."""
+    """Synthesizes the ambient noise of a clip alone. Returns samples [S]."""
     bare = dataclasses.replace(
         c.take, scene=dataclasses.replace(c.take.scene, narration=None, rolling=False)
     )
@@ -188,7 +196,9 @@ def quiet(c: Example) -> np.ndarray:
 
 
 def empty(clips: list[Example]) -> list[Example]:
-    """The room without balls, the ambience without impacts."""
+    """Replaces the video by the room without balls and the audio by the ambient noise without
+    impacts.
+    """
     return [
         dataclasses.replace(c, frames=room, samples=quiet(c))
         for c, room in zip(clips, empty_rooms(clips))
@@ -196,15 +206,20 @@ def empty(clips: list[Example]) -> list[Example]:
 
 
 def facts_key(take: Take) -> Hashable:
-    """All that a take's caption says."""
+    """Returns a hashable key of all facts in a take's caption."""
     return take.facts.key()
 
 
 def shuffled(clips: list[Example], asked: Callable[[Take], Hashable] = facts_key) -> list[Example]:
-    """Clip i with the take of another clip: the next one in which what is asked, asked(take), is
-    something else.
+    """Pairs every clip with the take of another clip.
 
-    Raises UserError where there is none.
+    Args:
+        clips: clips to shuffle.
+        asked: key of a take, by default all its facts. Clip i gets the take of the next clip whose
+            key differs.
+
+    Raises:
+        UserError: all other clips have the same key.
     """
     out = []
     for i, c in enumerate(clips):
@@ -220,13 +235,13 @@ def shuffled(clips: list[Example], asked: Callable[[Take], Hashable] = facts_key
 
 
 def exchanged_sounds(clips: list[Example]) -> list[Example]:
-    """Every picture with the sound of the next clip."""
+    """Pairs the video of every clip with the audio of the next clip."""
     following = clips[1:] + clips[:1]
     return [dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, following)]
 
 
 def blank(clips: list[Example]) -> list[Example]:
-    """One colour in all of a clip: that of its mean."""
+    """Fills every frame of a clip with the mean colour of the clip."""
     return [
         dataclasses.replace(c, frames=np.broadcast_to(c.frames.mean((0, 1, 2)), c.frames.shape))
         for c in clips
@@ -234,7 +249,7 @@ def blank(clips: list[Example]) -> list[Example]:
 
 
 def disordered(clips: list[Example]) -> list[Example]:
-    """The frames of every clip in another order."""
+    """Permutes the frames of every clip at random."""
     return [
         dataclasses.replace(c, frames=c.frames[c.rng.permutation(c.format.frames)]) for c in clips
     ]

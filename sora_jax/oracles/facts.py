@@ -1,10 +1,10 @@
-"""What a clip shows, in the terms of a caption: which balls, how large, how launched, where to, how
-often they bounce.
+"""Facts of a clip in the terms of a caption: the balls, their sizes, launches, directions and
+numbers of bounces.
 
-Everything is read from the tracks: colour and count from which colours are there, size from the
-radius, launch and direction from the first fitted piece, bounces from the kinks at the floor after
-which the ball rises again. The result is compared with the facts of a caption ball by ball; the
-balls of a scene have distinct colours, so the colour says which is which.
+All facts come from the tracks. Colour and count come from the colours present, size from the
+radius, launch and direction from the first fitted piece. Bounces are the kinks at the floor after
+which the ball rises again. The facts are compared with those of a caption ball by ball. The balls
+of a scene have distinct colours, so the colour identifies the ball.
 """
 
 from typing import TYPE_CHECKING
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
 SIZE_EDGE = 0.5 * (SIZES["small"][1] + SIZES["large"][0])  # metres: smaller radii are small
-# m/s sideways and up or down at time 0, below which a ball in the air was let go from rest
+# m/s, horizontal and vertical, at time 0: a slower ball in the air was dropped from rest
 STILL = (0.5, 1.5)
-CREEP = 0.25  # m/s sideways, below which there is no direction
-ON_FLOOR = 0.15  # metres between ball and floor, below which it rolls
-PRESENT = 0.5  # share of the frames in which a colour must be seen to be a ball
-# share of the frames in which a ball must be found exactly once to be one ball: all but two of 17
+CREEP = 0.25  # m/s, horizontal: a slower ball has no direction
+ON_FLOOR = 0.15  # metres between ball and floor, below which the ball rolls
+PRESENT = 0.5  # least share of frames in which a colour is visible to count as a ball
+# least share of frames in which a coherent ball is found exactly once: all but two of 17
 WHOLE = 0.85
 
 KINDS = ("colour", "count", "size", "launch", "direction", "bounces")
 
 
 def read_ball(seen: Track, fps: float) -> BallFacts:
-    """The facts of one track."""
+    """Returns the facts of one track. fps: frames/s."""
     pieces = arcs.fit(seen, fps)
     first = pieces[0]
     sideways, up = first.velocity(0.0)
@@ -55,8 +55,8 @@ def read_ball(seen: Track, fps: float) -> BallFacts:
         launch = "rolled"
     else:
         launch = "dropped" if abs(sideways) < STILL[0] and abs(up) < STILL[1] else "thrown"
-    # A thing that hardly moves goes nowhere: no direction, and so no roll or throw that a caption
-    # could name.
+    # A ball slower than CREEP gets no direction, so it matches no roll or throw of a caption:
+    # those always have one.
     side = "left" if sideways < 0 else "right"
     direction = None if launch == "dropped" or abs(sideways) < CREEP else side
     bounces = sum(kink.rebounds for kink in arcs.kinks(pieces, seen, fps))
@@ -65,14 +65,16 @@ def read_ball(seen: Track, fps: float) -> BallFacts:
 
 
 def read_facts(tracks: list[Track], fps: float) -> Facts:
-    """The facts of all balls seen in at least half of the frames."""
+    """Returns the facts of all balls visible in at least half of the frames."""
     return Facts(tuple(read_ball(t, fps) for t in tracks if np.mean(t.copies > 0) >= PRESENT))
 
 
 def coherent(tracks: list[Track], fps: float) -> bool:
-    """Every ball is one thing throughout: found exactly once in nearly all frames, of one size, it
-    moves, and nowhere does it jump or its path tear. What is there now and then is hardly ever
-    there.
+    """Returns whether every ball is one persistent object.
+
+    Every lasting ball is found exactly once in nearly all frames, keeps its size, moves, never
+    jumps, and its path has no tear. Every other track is present in at most 1 - WHOLE of the
+    frames.
     """
     balls = lasting(tracks)
     whole = all(
@@ -89,18 +91,25 @@ def coherent(tracks: list[Track], fps: float) -> bool:
 
 
 def _moves(seen: Track) -> bool:
-    """By its own radius at least, as every launch of this world does: what hangs in the air was not
-    dropped.
+    """Returns whether the ball moves by at least its own radius. Every launch of this world
+    does, so a ball that hangs in the air was not dropped.
     """
     return seen.motion >= np.nanmedian(seen.radius)
 
 
 def compare(read: Facts, target: Facts, coherent: bool = True) -> dict[str, bool | None]:
-    """Which kinds of fact hold: {colour, count, size, launch, direction, bounces, all: bool}; None
-    where the caption has no such fact.
+    """Returns which kinds of fact match the caption.
 
-    colour: the set of colours is the caption's. count: as many balls as in the caption, each
-    `coherent`. The others hold if they do for every captioned ball; a missing ball fails.
+    Args:
+        read: facts read from the clip.
+        target: facts of the caption.
+        coherent: result of `coherent` for the clip. Default: True.
+
+    Returns:
+        {colour, count, size, launch, direction, bounces, all: bool}; None where the caption has no
+        such fact. `colour`: the set of colours matches. `count`: the number of balls matches and
+        the clip is `coherent`. The other kinds match if they do for every ball of the caption; a
+        missing ball fails.
     """
     by_colour = {b.colour: b for b in read.balls}
     held: dict[str, bool | None] = {
@@ -119,10 +128,10 @@ def compare(read: Facts, target: Facts, coherent: bool = True) -> dict[str, bool
 
 
 def tracked(tracks: list[Track], target: Facts) -> np.ndarray:
-    """bool [F]: every captioned ball is found exactly once in the frame and no ball of another
-    colour is there.
+    """Returns a mask of frames, bool [F], in which every ball of the caption is found exactly once
+    and no ball of another colour is present.
 
-    All false if a captioned ball does not move.
+    All False if a ball of the caption is missing or does not move.
     """
     by_colour = {t.colour: t for t in lasting(tracks)}
     frames = len(tracks[0].copies) if tracks else 1
@@ -138,13 +147,13 @@ def tracked(tracks: list[Track], target: Facts) -> np.ndarray:
 
 
 class FactsOracle(Oracle):
-    """What a caption would say of a clip."""
+    """Facts of a clip in the terms of a caption."""
 
     name = "facts"
     media = (VIDEO,)
     tolerance = "every fact of every ball"
-    # A few reversed clips stay correct: a rolled ball that a wall sends back rolls the same way
-    # when played backwards.
+    # A few reversed clips stay correct: a rolled ball that rebounds from a wall starts in the same
+    # direction when played backwards.
     corruptions = (
         vanish,
         teleport,
@@ -158,13 +167,13 @@ class FactsOracle(Oracle):
     )
 
     def read(self, reading: "Reading") -> Facts:
-        """The facts of all balls."""
+        """Returns the facts of all balls."""
         return reading.facts
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Does every fact of the caption hold?"""
+        """Returns whether every fact matches the caption."""
         return compare(reading.facts, example.take.facts, reading.coherent)["all"]
 
     def asked(self, condition: Condition, example: Example) -> bool:
-        """A mirror needs a ball with a direction."""
+        """Returns False for mirroring if no ball has a direction, else True."""
         return condition is not mirror or any(b.direction for b in example.take.facts.balls)

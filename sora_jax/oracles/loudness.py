@@ -1,19 +1,18 @@
-"""Is what strikes harder also louder: the speed of impacts seen against the level at which they are
-heard.
+"""Loudness of impacts: whether faster impacts in the video are louder in the audio.
 
-A world's impacts have a gain that grows with the approach speed u (`worlds/playhouse/sound.py`,
-equation (2)). From floor and wall kinks (`arcs.py`) comes u, from the matching onset in the sound
-its level in dB, without what an earlier blow's ring adds to it: of samples s,
+The gain of an impact grows with its approach speed u (`worlds/playhouse/sound.py`, equation (2)). u
+comes from kinks at the floor and walls (`arcs.py`). The level in dB comes from the matching audio
+onset, corrected for the ringing of earlier impacts: of samples s,
 
     d = 10 log10 (max s^2 over AFTER the onset - max s^2 over BEFORE it)                         (1)
 
-Over pairs (u, d) of a clip, or of many,
+Over pairs (u, d) of one clip or of many clips,
 
     rho = Spearman's rank correlation of u and d                                                 (2)
 
-Limits: the material changes the level of the same blow by a few dB, so two impacts are only asked
-to be in order when one is CLEARLY times as fast as the other; impacts between balls, whose two
-sounds mix, are left out.
+Limits: the material changes the level of equal impacts by a few dB, so two impacts are compared
+only if one is CLEARLY times as fast as the other. Impacts between balls mix two sounds and are left
+out.
 """
 
 import itertools
@@ -35,15 +34,15 @@ from sora_jax.worlds.playhouse.draw import Take
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-WINDOW = 0.05  # seconds between an impact seen and the same one heard
-CLEARLY = 1.6
-FAINTEST = 1e-10  # of s^2: less is no sound
-BEFORE, AFTER = (-0.012, -0.002), (0.0, 0.03)  # seconds from an onset
+WINDOW = 0.05  # seconds: largest distance of a visible impact and its audio onset
+CLEARLY = 1.6  # ratio of speeds from which the faster impact must be louder
+FAINTEST = 1e-10  # of s^2: silence
+BEFORE, AFTER = (-0.012, -0.002), (0.0, 0.03)  # seconds relative to an onset
 
 
 def impacts(read: "Reading") -> list[tuple[float, float]]:
-    """(approach speed in m/s, level in dB) of every floor or wall impact that is both seen and
-    heard.
+    """Returns (approach speed in m/s, level in dB) of every floor or wall impact that is both
+    visible and audible.
     """
     kinks = [
         k
@@ -57,7 +56,7 @@ def impacts(read: "Reading") -> list[tuple[float, float]]:
 
 
 def _level(read: "Reading", time: float) -> float:
-    """Equation (1) of the onset at `time` (s)."""
+    """Returns equation (1) for the onset at `time` (s)."""
     before, after = (
         read.samples[max(0, int((time + a) * read.rate)) : int((time + b) * read.rate)]
         for a, b in (BEFORE, AFTER)
@@ -74,12 +73,14 @@ def _level(read: "Reading", time: float) -> float:
 
 
 def correlation(pairs: list[tuple[float, float]]) -> float | None:
-    """Equation (2); None for fewer than three pairs."""
+    """Returns equation (2); None for fewer than three pairs."""
     return float(stats.spearmanr(*np.array(pairs).T).statistic) if len(pairs) > 2 else None
 
 
 def in_order(pairs: list[tuple[float, float]]) -> bool | None:
-    """Is the clearly faster of any two impacts the louder? None where no two differ clearly."""
+    """Returns whether, of any two impacts with clearly different speeds, the faster is louder.
+    None if no two speeds differ clearly.
+    """
     asked = [
         (a, b) if a[0] > b[0] else (b, a)
         for a, b in itertools.combinations(pairs, 2)
@@ -89,8 +90,8 @@ def in_order(pairs: list[tuple[float, float]]) -> bool | None:
 
 
 def speeds(take: Take) -> list[float]:
-    """Approach speeds in m/s of a take's audible contacts with floor and walls, if one is clearly
-    faster than another; else none.
+    """Returns the approach speeds in m/s of a take's audible contacts with floor and walls.
+    Empty if no speed is clearly higher than another.
     """
     contacts = take.trajectory.contacts
     found = [c.speed for c in contacts if c.b < 0 and c.speed >= sound.FAINTEST]
@@ -99,7 +100,9 @@ def speeds(take: Take) -> list[float]:
 
 @corrupt_samples
 def loudness(c: Example) -> np.ndarray:
-    """What struck loudest sounds faintest: every gain g becomes max min / g."""
+    """Inverts the loudness of the impacts: every gain g becomes max min / g, so the loudest
+    becomes the quietest.
+    """
     inputs = sound.sound_inputs([c.take], c.format)
     gains = inputs["click"]
     struck = gains > 0
@@ -112,7 +115,7 @@ def loudness(c: Example) -> np.ndarray:
 
 
 class LoudnessOracle(Oracle):
-    """Whether what strikes faster is louder."""
+    """Whether faster impacts are louder."""
 
     name = "loudness"
     media = (VIDEO, AUDIO)
@@ -120,24 +123,28 @@ class LoudnessOracle(Oracle):
     corruptions = (loudness,)
 
     def read(self, reading: "Reading") -> list[tuple[float, float]]:
-        """(approach speed in m/s, level in dB) of the impacts that are seen and heard."""
+        """Returns (approach speed in m/s, level in dB) of the impacts that are visible and
+        audible.
+        """
         return impacts(reading)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Is every such impact seen and heard, and the clearly faster louder? None without two."""
+        """Returns whether every floor and wall impact is both visible and audible, and clearly
+        faster ones are louder. None without two clearly different speeds.
+        """
         if not (true := speeds(example.take)):
             return None
         pairs = reading.of(self.name)
         return len(pairs) == len(true) and in_order(pairs) is True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Pictures with the sounds of others."""
+        """Pairs every video with the audio of another clip."""
         return exchanged_sounds(clips)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Equation (2)."""
+        """Returns Spearman's correlation (2) over all clips."""
         pairs = sum((read.of(self.name) for read in readings), [])
         what = "loudness against speed of floor and wall impacts, Spearman"
         return [(what, number(correlation(pairs)), len(pairs))]

@@ -1,19 +1,19 @@
-"""What a thing that struck is made of, by ear: the material whose damped modes explain the sound
-after an onset best.
+"""Material of a struck ball, from the audio: the material whose damped modes best explain the audio
+after an onset.
 
 A ball of material m and fundamental f rings (worlds/playhouse/sound.py) as
 
     s(t) = sum_i exp(-t / tau_i) (A_i cos 2 pi f rho_i t + B_i sin 2 pi f rho_i t)               (1)
 
 with the material's ratios rho and decays tau, public constants of the world. For each material and
-each fundamental near a peak of the spectrum and within the material's range, A and B are found by
-least squares over WINDOW seconds from SKIP after the onset (the click is left out); the material is
-the one with the least
+each fundamental on a grid over the material's range, A and B are fitted by least squares over
+WINDOW seconds from SKIP after the onset, which leaves out the click. The material is the one with
+the least
 
     N log(rss / N) + 2 k log N,       k the number of modes                                      (2)
 
-so that more modes must earn their place. The dominant mode's frequency is the parabolic peak of the
-windowed spectrum.
+which penalizes materials with more modes. The frequency of the dominant mode is the parabolic peak
+of the windowed spectrum.
 """
 
 import functools
@@ -31,16 +31,16 @@ from sora_jax.worlds.playhouse.spec import MATERIALS, REFERENCE_RADIUS, SIZES
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-SKIP = 0.005  # seconds: the click of the contact
+SKIP = 0.005  # seconds: length of the click of a contact
 WINDOW = 0.05  # seconds
-STEP = 0.01  # relative step of the fundamentals tried
-NEAR = 0.03  # seconds between an impact and the onset that is heard of it
+STEP = 0.01  # largest relative step of the grid of fundamentals
+NEAR = 0.03  # seconds: largest distance between an impact and its audio onset
 RADII = (min(low for low, _ in SIZES.values()), max(high for _, high in SIZES.values()))
 
 
 def piece_after(samples: np.ndarray, onset: float, seconds: float, rate: int) -> np.ndarray:
-    """The `seconds` of mono samples [S] from SKIP after an onset (s), float64; shorter at the end
-    of the clip.
+    """Returns `seconds` of mono samples [S] from SKIP after an onset (s), float64; shorter at
+    the end of the clip.
     """
     first = round((onset + SKIP) * rate)
     return np.asarray(samples[first : first + int(seconds * rate)], np.float64)
@@ -49,14 +49,14 @@ def piece_after(samples: np.ndarray, onset: float, seconds: float, rate: int) ->
 def dominant_mode(
     samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE, seconds: float = 0.2
 ) -> float:
-    """Frequency in Hz of the strongest partial in the `seconds` after an onset (s); NaN where there
-    is no sound to read.
+    """Returns the frequency in Hz of the strongest partial in the `seconds` after an onset (s);
+    NaN if the audio there is too short or silent.
     """
     piece = piece_after(samples, onset, seconds, rate)
     if len(piece) < 256 or not np.any(piece):
         return float("nan")
-    size = 8 * len(piece)
-    # The window starts full: a ringing sound is strongest at its beginning.
+    size = 8 * len(piece)  # zero-padded for a finer frequency grid
+    # The window is 1 at the start, where a ringing sound is strongest, and falls to 0.
     spectrum = np.abs(
         np.fft.rfft(piece * np.cos(0.5 * np.pi * np.arange(len(piece)) / len(piece)) ** 2, size)
     )
@@ -67,15 +67,15 @@ def dominant_mode(
 
 @functools.lru_cache(maxsize=4)
 def bases_of(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Per material: the fundamentals tried [G], the sounds (1) can make [G, N, 2k], and the inverse
-    of their products [G, 2k, 2k].
+    """Returns per material the grid of fundamentals [G], the mode sounds of (1) [G, N, 2k], and
+    the inverse of their Gram matrices [G, 2k, 2k].
     """
     t = np.arange(length) / rate
     bases = {}
     for name, material in MATERIALS.items():
         low, high = (material.base_hz * REFERENCE_RADIUS / r for r in RADII[::-1])
-        # Fine enough that a ringing partial stays in phase with its neighbour on the grid for the
-        # whole window.
+        # The step is fine enough that a partial stays in phase with its neighbour on the grid for
+        # the whole window.
         step = np.clip(0.15 * rate / length / (high * max(material.ratios)), 0.002, STEP)
         hertz = np.exp(np.arange(np.log(low) - 0.02, np.log(high) + 0.02, step))
         decay = np.exp(-t[:, None] / np.array(material.decays))
@@ -91,8 +91,10 @@ def bases_of(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, 
 def read_material(
     samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE
 ) -> tuple[str | None, float]:
-    """(material, fundamental in Hz) of what strikes at `onset` (s) in mono samples [S]; (None, NaN)
-    where it is silent.
+    """Classifies the material of the impact at `onset` (s) in mono samples [S].
+
+    Returns:
+        (material, fundamental in Hz); (None, NaN) if the audio is silent there.
     """
     piece = piece_after(samples, onset, WINDOW, rate)
     if len(piece) < int(0.5 * WINDOW * rate) or np.sqrt(np.mean(piece**2)) < 1e-4:
@@ -110,27 +112,28 @@ def read_material(
 
 
 def lone_impacts(take: Take) -> list[tuple[float, str]]:
-    """(time, material) of the floor and wall contacts with no other contact from 0.25 s before to
-    0.12 s after, at 1 m/s or faster.
+    """Returns (time, material) of the isolated floor and wall contacts: 1 m/s or faster, with no
+    other contact from 0.25 s before to 0.12 s after.
     """
     contacts = take.trajectory.contacts
     lone = []
     for c in contacts:
         near = any(o is not c and -0.25 < o.time - c.time < 0.12 for o in contacts)
+        # a contact in the last 0.15 s of a clip leaves too little audio to read
         if c.b < 0 and c.speed >= 1.0 and not near and c.time < CLIP_SECONDS - 0.15:
             lone.append((c.time, take.scene.balls[c.a].material))
     return lone
 
 
 def heard_at(heard: list[float], time: float) -> float | None:
-    """The onset nearest to an impact at `time` (s), if one is within NEAR."""
+    """Returns the onset nearest to an impact at `time` (s) if it is within NEAR, else None."""
     distance, onset = min(((abs(onset - time), onset) for onset in heard), default=(np.inf, None))
     return onset if distance < NEAR else None
 
 
 def materials_correct(take: Take, reading: "Reading") -> list[bool]:
-    """For each lone impact: is it heard, and its material read correctly at the onset where it is
-    heard?
+    """Returns, for each lone impact, whether it is audible and its material is read correctly at
+    its onset.
     """
     heard = dict(zip(reading.heard, reading.of("material")))
     impacts = [(heard_at(reading.heard, time), name) for time, name in lone_impacts(take)]
@@ -139,13 +142,15 @@ def materials_correct(take: Take, reading: "Reading") -> list[bool]:
 
 @corrupt_samples
 def octave(c: Example) -> np.ndarray:
-    """Played at half the speed: every mode an octave down, every decay twice as long."""
+    """Plays the audio at half the speed: every mode is an octave lower, every decay twice as
+    long.
+    """
     n = len(c.samples)
     return np.interp(np.arange(n) / 2.0, np.arange(n), c.samples)
 
 
 class MaterialOracle(Oracle):
-    """What things that strike are made of."""
+    """Materials of the struck balls."""
 
     name = "material"
     media = (AUDIO,)
@@ -153,10 +158,12 @@ class MaterialOracle(Oracle):
     corruptions = (octave,)
 
     def read(self, reading: "Reading") -> list[str | None]:
-        """The material of each impact heard; None for silence."""
+        """Returns the material of each audible impact; None for silence."""
         return [read_material(reading.samples, t, reading.rate)[0] for t in reading.heard]
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """None without a lone impact on floor or wall."""
+        """Returns whether all lone impacts are correct; None without a lone impact on floor or
+        wall.
+        """
         correct = materials_correct(example.take, reading)
         return all(correct) if correct else None

@@ -1,19 +1,19 @@
-"""When things strike: from the picture (kinks of the fitted arcs) and from the sound (sudden rises
-of the spectrum).
+"""Times of impacts: in the video from kinks of the fitted arcs, in the audio from sudden rises of
+the spectrum.
 
-Sound. With S[n, k] the magnitude of a 256-sample Hann STFT, hop 32 (2 ms), and m[k] its median over
+Audio. With S[n, k] the magnitude of a 256-sample Hann STFT, hop 32 (2 ms), and m[k] its median over
 time (the ambience and hum of the clip, bin by bin),
 
     L[n, k] = log(1 + S[n, k] / (FLOOR + c m[k])),
     flux[n] = mean over k of max(0, L[n + 2, k] - L[n - 2, k])                                   (1)
 
-A peak of the flux above a robust threshold is an onset; from its peak the time goes back to where
-the flux has risen to 30 %, and a constant bias (measured on synthesised impacts) is subtracted. The
-start and the end of the clip itself are masked.
+A peak of the flux above a robust threshold is an onset. Its time is where the flux before the peak
+has risen to 30 %, minus a constant bias measured on synthesized impacts. The start and the end of
+the clip are masked.
 
-Two lists of times are matched one to one (`match`): the assignment pairs as many as possible within
-a window and, among those, has the least total distance. Impacts slower than 0.3 m/s are silent in
-this world, and no oracle is asked for them.
+Two lists of times are matched one to one (`match`): the assignment maximizes the number of pairs
+within a window and, among those, has the least total distance. Impacts slower than 0.3 m/s are
+silent in this world and are not counted.
 """
 
 import dataclasses
@@ -36,24 +36,28 @@ from sora_jax.worlds.playhouse.sound import FAINTEST
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-WINDOW, HOP, LAG = 256, 32, 2
-MASK = (0.05, 0.02)  # seconds at the start and at the end in which no onset is read
-APART = 0.04  # seconds: two sounds closer than this are one
-# seconds between kinks of two balls: both away from floor and walls, or any
+WINDOW, HOP, LAG = 256, 32, 2  # samples; samples; frames of the flux
+MASK = (0.05, 0.02)  # seconds at the start and at the end without onsets
+APART = 0.04  # seconds: two onsets closer than this are merged
+# Kinks of two balls closer than this, in seconds, are one impact: if both kinks are ball contacts,
+# and otherwise.
 SAME_CONTACT, SAME_MOMENT = 0.06, 0.02
-FLOOR = 0.02  # magnitude under which nothing is heard (full scale is about 64 for this window)
+FLOOR = 0.02  # inaudible magnitude (full scale is about 64 for this window)
 OVER = 2.0  # c in (1)
-# least flux of an onset: the codec's own noise stays under 0.14, impacts over 0.16 at 20 dB and 0.5
-# without noise
+# Least flux of an onset. Codec noise stays below 0.14; impacts exceed 0.16 at 20 dB and 0.5 without
+# noise.
 RISE = 0.15
-BIAS = -0.0086  # seconds: the window sees an impact before its centre reaches it
-NEAR_VIDEO, NEAR_AUDIO = 0.025, 0.010  # seconds between an impact as read and the scene's
+BIAS = -0.0086  # seconds: the window covers an impact before its centre reaches it
+NEAR_VIDEO, NEAR_AUDIO = 0.025, 0.010  # seconds: tolerances of the two oracles
 
 
 @dataclasses.dataclass(frozen=True)
 class Onset:
-    """An impact: time in s and its strength (sound: peak level in dB after it; picture: change of
-    velocity in m/s).
+    """An impact.
+
+    Attributes:
+        time: in s.
+        strength: peak level after the onset in dB (audio), or change of velocity in m/s (video).
     """
 
     time: float
@@ -61,8 +65,8 @@ class Onset:
 
 
 def merge(onsets: list[Onset], apart: float = APART) -> list[Onset]:
-    """One onset for each group closer than `apart`: the two balls of one contact, or two impacts no
-    ear or camera can part.
+    """Merges groups of onsets closer than `apart` seconds into their strongest: the two kinks of
+    one contact, or two impacts too close to separate.
     """
     merged: list[list[Onset]] = []
     for onset in sorted(onsets, key=attrgetter("time")):
@@ -74,8 +78,8 @@ def merge(onsets: list[Onset], apart: float = APART) -> list[Onset]:
 
 
 def video_onsets(tracks: list[Track], fps: float) -> list[Onset]:
-    """Impacts seen: the kinks of all balls, in order of time, with the two kinks of one ball-ball
-    contact made one.
+    """Returns the visible impacts in order of time: the kinks of all balls, with the two kinks
+    of one ball-ball contact merged.
     """
     kinks = [
         (k, ball)
@@ -98,12 +102,14 @@ def video_onsets(tracks: list[Track], fps: float) -> list[Onset]:
 
 
 def _time(found: tuple[arcs.Kink, int]) -> float:
-    """Of a kink with its ball."""
+    """Returns the time of a kink paired with its ball; a sort key."""
     return found[0].time
 
 
 def flux(samples: np.ndarray) -> np.ndarray:
-    """Equation (1): samples [S] -> [frames]; frame n is centred on sample n * HOP."""
+    """Returns the spectral flux (1) of samples [S], [frames]; frame n is centred on sample n *
+    HOP.
+    """
     padded = np.pad(np.asarray(samples, np.float64), WINDOW // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
     magnitude = np.abs(np.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1]))[:, 1:]
@@ -114,9 +120,12 @@ def flux(samples: np.ndarray) -> np.ndarray:
 
 
 def audio_onsets(samples: np.ndarray, rate: int = SAMPLE_RATE) -> list[Onset]:
-    """Impacts heard in mono samples [S] in [-1, 1], in order of time."""
+    """Returns the audible impacts in mono samples [S] in [-1, 1], in order of time. rate:
+    samples/s, by default 16,000.
+    """
     samples = np.asarray(samples, np.float64)
     rise = flux(samples)
+    # the flux's median plus 6 robust standard deviations (1.4826 times the median deviation)
     threshold = max(
         RISE, np.median(rise) + 6.0 * 1.4826 * np.median(np.abs(rise - np.median(rise)))
     )
@@ -141,34 +150,39 @@ def audio_onsets(samples: np.ndarray, rate: int = SAMPLE_RATE) -> list[Onset]:
 
 
 def match(found: list[float], true: list[float], window: float) -> list[tuple[int, int]]:
-    """Pairs (index found, index true) no further apart than `window` seconds: as many as possible,
-    then as close as possible.
+    """Matches two lists of times in seconds one to one.
+
+    Returns:
+        Pairs (index in found, index in true) at most `window` seconds apart: as many as possible,
+        then as close as possible.
     """
     if not found or not true:
         return []
     distance = np.abs(np.subtract.outer(np.asarray(found), np.asarray(true)))
-    # A pair outside the window must cost more than any set of pairs inside it saves.
+    # A pair outside the window costs more than all pairs inside it together.
     cost = np.where(distance <= window, distance, 1e3)
     rows, columns = linear_sum_assignment(cost)
     return [(int(i), int(j)) for i, j in zip(rows, columns) if distance[i, j] <= window]
 
 
 def true_impacts(take: Take) -> list[float]:
-    """Times in s of a take's audible contacts; those that no oracle can part are one."""
+    """Returns the times in s of a take's audible contacts; contacts too close to separate are
+    merged.
+    """
     audible = [c for c in take.trajectory.contacts if c.speed >= FAINTEST]
     return [onset.time for onset in merge([Onset(c.time, c.speed) for c in audible])]
 
 
 def _all_found(found: list[float], take: Take, window: float) -> bool | None:
-    """Is every impact of a take found within `window` seconds, and none invented? None without an
-    impact.
+    """Returns whether every impact of a take is found within `window` seconds, without extra
+    ones; None if the take has no impact.
     """
     true = true_impacts(take)
     return len(match(found, true, window)) == len(found) == len(true) if true else None
 
 
 class VideoOnsetsOracle(Oracle):
-    """When things strike in the picture."""
+    """Times of the impacts in the video."""
 
     name = "onsets_video"
     media = (VIDEO,)
@@ -176,16 +190,16 @@ class VideoOnsetsOracle(Oracle):
     corruptions = (reverse, freeze, slow)
 
     def read(self, reading: "Reading") -> list[float]:
-        """Times of the impacts, s."""
+        """Returns the times of the visible impacts, s."""
         return reading.seen
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """None where nothing strikes."""
+        """Returns whether all impacts are found and none is invented; None without an impact."""
         return _all_found(reading.seen, example.take, NEAR_VIDEO)
 
 
 class AudioOnsetsOracle(Oracle):
-    """When things strike in the sound."""
+    """Times of the impacts in the audio."""
 
     name = "onsets_audio"
     media = (AUDIO,)
@@ -193,9 +207,9 @@ class AudioOnsetsOracle(Oracle):
     corruptions = (late, backwards)
 
     def read(self, reading: "Reading") -> list[float]:
-        """Times of the impacts, s."""
+        """Returns the times of the audible impacts, s."""
         return reading.heard
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """None where nothing strikes."""
+        """Returns whether all impacts are found and none is invented; None without an impact."""
         return _all_found(reading.heard, example.take, NEAR_AUDIO)

@@ -1,23 +1,29 @@
-"""What is tried in a clip of family `court`, and what comes of it, from pixels alone: does the ball
-go in, and what has it touched before?
+"""Outcome of an action in a clip of family `court`, from pixels alone: whether the ball goes in,
+and what it touches before.
 
 1. The furniture is read from the still picture (`court_furniture.py`).
-2. The ball is followed as a disc (`disc.py`), so that behind a net or a rim it is where it is.
-3. Its course: the free flight that the first frames show, until it reaches something solid
-   (`court_flight.py`). A ball that leaves the flight earlier than that was pushed by nothing, and
-   one that goes on through what it reaches was not stopped: neither has a lawful outcome.
-4. What it reaches first, and whether it then goes down through the hoop, or over the line of the
-   goal and stays, names the outcome, as `families/court.py` does from the exact motion. A jump is
-   named by where the ball ends.
+2. The ball is followed as a disc (`disc.py`), so a net or rim in front of it does not bias its
+   position.
+3. The ball's course is the free flight of the first frames, up to the first solid object on its
+   path (`court_flight.py`). A ball that leaves the flight earlier changed course without a contact.
+   A ball that continues the flight through the object was not stopped. Neither has a lawful
+   outcome.
+4. The outcome is named by the first object that the ball reaches, and by whether it then goes down
+   through the hoop, or crosses the goal line and stays. `families/court.py` names the outcomes of
+   the exact trajectories in the same way. A jump is named by the ball's final position.
 
-An outcome is read only if, in all frames but one, the ball is there once, no other ball is, and
-what is solid of the furniture is where it is in most (`missing`); if the ball turns where it
-reaches something; if it is nowhere faster than its first energy allows; if it does not hover.
+An outcome is read only if all of these hold:
 
-Units: metres, seconds. Limits: one ball, a still camera, furniture of this family, 64 pixels or
-more. After the first contact only energy and hovering are looked at, not every arc; a net or the
-near half of a rim may be absent. Clips whose outcome hangs on less than 1.5 pixels (`Take.margin`)
-are not asked for, for nobody could see it.
+- In all frames but one, the ball is found exactly once, there is no other ball, and the solid
+  furniture is where it is in most frames (`missing`).
+- The ball turns at the object that it reaches.
+- The ball never exceeds the speed that its initial energy allows.
+- The ball does not hover.
+
+Units: metres, seconds. Limits: one ball, a static camera, furniture of this family, 64 pixels or
+more. After the first contact only energy and hovering are checked, not every arc. A net or the near
+half of a rim may be absent. Clips whose outcome hangs on less than 1.5 pixels (`Take.margin`) are
+not judged, because the difference is invisible.
 """
 
 import dataclasses
@@ -54,20 +60,26 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-LAWS = (GRAVITIES["earth"], GRAVITIES["mars"])  # m/s^2: those that the family has
-# metres off a flight in one of the TURNS frames after a contact: less, and it was none
+LAWS = (GRAVITIES["earth"], GRAVITIES["mars"])  # m/s^2: the family's values of gravity
+# metres: a contact deflects the ball from its flight by at least this in one of the TURNS frames
+# after it
 TURNED = 0.12
 TURNS = 3
-TOWARDS = 0.5  # m/s sideways at least
-FEWEST, GONE = 5, 3  # frames that it takes; frames in which a ball may hide the keeper
-# outcomes in which a thrown ball meets something
+TOWARDS = 0.5  # m/s: least horizontal speed towards the target
+FEWEST, GONE = 5, 3  # least frames of a clip; most frames in which the ball may hide the keeper
+# outcomes of a throw or shot in which the ball hits something
 STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """action: throw, shot or jump, at what stands on that side ("left" or "right"); outcome: its
-    name, or None, and then `why` there is none.
+    """Action and outcome in a clip.
+
+    Attributes:
+        action: throw, shot or jump.
+        direction: side of the target, "left" or "right".
+        outcome: name of the outcome; None if there is no lawful one.
+        why: reason why `outcome` is None.
     """
 
     action: str
@@ -77,8 +89,11 @@ class Outcome:
 
 
 def read_outcome(frames: np.ndarray, fps: float) -> Outcome | None:
-    """The outcome in a clip; None where nothing of the family's furniture is to be seen. frames:
-    [F, H, W, 3] in [0, 1]; fps: frames/s.
+    """Reads action and outcome of a clip; None if no furniture of the family is visible.
+
+    Args:
+        frames: [F, H, W, 3] in [0, 1].
+        fps: frames/s.
     """
     frames = np.asarray(frames, np.float32)
     still = still_picture(frames)
@@ -94,8 +109,8 @@ def read_outcome(frames: np.ndarray, fps: float) -> Outcome | None:
 
 
 def _wrong(frames: np.ndarray, there: Furniture, ball: Disc | None) -> str:
-    """What is wrong with a ball that is to be there once, in all frames but one, and alone, or with
-    what stands there.
+    """Returns the reason why ball or furniture cannot be read; "" if they can. The ball must be
+    present once and alone, and the furniture unchanged, in all frames but one.
     """
     if len(frames) < FEWEST:
         return "too few frames"
@@ -152,8 +167,8 @@ def _name(shape: Shape, action: str) -> str:
 
 
 def _crossings(t, x, axis: int, where: float) -> list[tuple[float, float, float]]:
-    """(time, the other coordinate, direction) of where the places [N, 2], joined by straight lines,
-    pass x = where (axis 0) or y = where (1).
+    """Returns the crossings of the line x = where (axis 0) or y = where (axis 1), as (time,
+    other coordinate, sign of the direction). The positions [N, 2] are joined by straight lines.
     """
     p, q, found = x[:, axis], x[:, 1 - axis], []
     for i in np.flatnonzero((p[:-1] - where) * (p[1:] - where) < 0.0):
@@ -197,7 +212,7 @@ def _throw(t, x, radius, there: Furniture, flight: Flight) -> tuple[str | None, 
 
 
 def _when(flight: Flight, x: float) -> float:
-    """When a flight towards the target is at x."""
+    """Returns the time at which a flight towards the target reaches x."""
     return (x - flight.start[0]) / flight.speed[0]
 
 
@@ -247,8 +262,8 @@ def _jump(t, x, fps: float, radius, there: Furniture) -> tuple[str | None, str]:
 
 @corrupt_motion
 def unstopped(c: Example) -> Trajectory:
-    """A thrown ball goes on through everything but floor and walls; a jump, which would lie on
-    nothing, is as it was.
+    """Lets a ball pass through everything but floor and walls. Jumps are unchanged: without
+    platforms the ball would lie on nothing.
     """
     if c.take.facts.action == "jump":
         return c.take.trajectory
@@ -262,7 +277,7 @@ def _stopped(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def hovering(c: Example) -> Trajectory:
-    """The ball stays in the air: after what it met first, or, in a jump, before."""
+    """Stops the ball in the air: 0.1 s after its first contact, or, in a jump, 0.1 s before."""
     met = min((x.time for x in c.take.trajectory.contacts), default=c.format.seconds)
     since = met - 0.1 if c.take.facts.action == "jump" else met + 0.1
     return retimed(c.take.trajectory, functools.partial(_stopped, since))
@@ -274,10 +289,10 @@ def _far_away(shape: Shape) -> Shape:
 
 @corrupt(VIDEO)
 def unfurnished(clips: list[Example]) -> list[Example]:
-    """The second half shows no furniture."""
+    """Removes the furniture from the second half of the clip."""
     takes = []
     for c in clips:
-        # not removed: contacts name shapes by their place in the list
+        # Moved away, not removed: contacts refer to shapes by their index.
         shapes = tuple(map(_far_away, c.take.scene.shapes))
         takes.append(
             dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, shapes=shapes))
@@ -290,7 +305,7 @@ def _asked_for(take: Take) -> tuple[str, str, str]:
 
 
 class OutcomeOracle(Oracle):
-    """What comes of a throw, a shot or a jump."""
+    """Outcome of a throw, a shot or a jump."""
 
     name = "outcome"
     media = (VIDEO,)
@@ -310,11 +325,13 @@ class OutcomeOracle(Oracle):
     stage = "court"
 
     def read(self, reading: "Reading") -> Outcome | None:
-        """The action and its outcome; None without furniture."""
+        """Returns the action and its outcome; None without furniture."""
         return read_outcome(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """None where the outcome hangs on less than can be seen (`Take.margin_px`)."""
+        """Returns whether action, direction and outcome are the take's; None if the outcome
+        hangs on less than can be seen (`Take.margin_px`).
+        """
         if example.take.margin_px(example.format.size) < MARGIN_PX:
             return None
         found = reading.of(self.name)
@@ -325,7 +342,9 @@ class OutcomeOracle(Oracle):
         )
 
     def asked(self, condition: Condition, example: Example) -> bool:
-        """A ball is stopped, and hovers, only where it meets something or jumps."""
+        """Returns whether the corruption changes the outcome: `unstopped` needs a contact,
+        `hovering` a contact or a jump.
+        """
         facts = example.take.facts
         if condition is unstopped:
             return facts.outcome in STOPPED
@@ -334,5 +353,7 @@ class OutcomeOracle(Oracle):
         return True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Clips with the take of another one of which something else is asked."""
+        """Pairs every clip with the take of another clip with another action, direction or
+        outcome.
+        """
         return shuffled(clips, _asked_for)

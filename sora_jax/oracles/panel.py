@@ -1,12 +1,12 @@
-"""Finds the panel of a clip of family `occlude`: where it stands, and in which frames.
+"""Finds the panel of a clip of family `occlude`: its position, and the frames in which it stands.
 
-The panel is the rectangle on the floor's line that holds most of
+The panel is the rectangle with its lower edge on the floor line that maximizes
 
     sum over its pixels of  clip(1 - |p - paint| / PAINT, -1, 1)                                 (1)
 
-in the first half of the clip, for the panel's paint, a public constant of the world, as one of the
-styles shows it. It is there in a frame as long as (1) is positive in it where no ball is before it,
-for it may lift. Its rim is drawn darker: RIM pixels more are hidden.
+over the first half of the clip. The panel's paint is a public constant of the world, rendered in
+each candidate style. The panel may lift, so it stands in a frame only if (1) is not negative there
+over the pixels without a ball. Its rim is drawn darker and hides RIM more pixels.
 """
 
 import dataclasses
@@ -19,8 +19,8 @@ from sora_jax.oracles.camera_views import painted, steady
 from sora_jax.oracles.tracker import EXTENT, vivid
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, from_pixels, pixels_per_metre
 
-PAINT = 0.046  # of a channel; a grey wall may be as near as 0.05
-LEAST_PANEL, MOST_PANEL = 0.02, 0.5  # of the picture
+PAINT = 0.046  # distance per channel, in [0, 1]; a grey wall may be as near as 0.05
+LEAST_PANEL, MOST_PANEL = 0.02, 0.5  # share of the picture's area
 RIM = 2.25  # pixels
 
 
@@ -29,7 +29,7 @@ class Panel:
     """A panel in a clip.
 
     Attributes:
-        left, right, top: of its core, metres.
+        left, right, top: edges of its core without the rim, metres.
         there: bool [F], the frames in which it stands.
     """
 
@@ -39,7 +39,9 @@ class Panel:
     there: np.ndarray
 
     def hides(self, size: int) -> np.ndarray:
-        """How much of each pixel [F, H, W] it hides."""
+        """Returns the share of each pixel that the panel hides, [F, H, W], for frames of `size`
+        pixels.
+        """
         scale, pixel = pixels_per_metre(EXTENT, size), np.arange(size) + 0.5
         across = np.clip(
             np.minimum(pixel - self.left * scale, self.right * scale - pixel) + RIM + 0.5, 0.0, 1.0
@@ -49,13 +51,18 @@ class Panel:
 
 
 def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | None:
-    """The panel in frames [F, H, W, 3] of a still camera, or of one that was held still (`steady`)
-    from these views; None where there is none.
+    """Finds the panel in a clip; None if there is none.
+
+    Args:
+        frames: [F, H, W, 3] of a static camera, or resampled to one (`steady`).
+        views: the views that the frames were resampled from. Default: None, a static camera.
     """
     size, floor = frames.shape[2], round(frames.shape[1] * (1.0 - BELOW_FLOOR / EXTENT))
-    frames, found = ndimage.uniform_filter(frames, (0, 3, 3, 0)), []  # noise is no other paint
+    # averaged over 3 x 3 pixels, so that noise does not move a pixel away from the paint
+    frames, found = ndimage.uniform_filter(frames, (0, 3, 3, 0)), []
     for style in (None, "realistic", "cinematic"):
-        # a cinema's grade is of the picture, not of the scene
+        # The cinematic grade depends on the position in the picture, not in the scene, so the paint
+        # is resampled with the frames.
         paint = np.broadcast_to(painted(style, size), frames.shape)
         paint = paint if views is None else steady(paint, views)
         score = np.clip(1.0 - np.abs(frames - paint).max(-1) / PAINT, -1.0, 1.0)
@@ -71,7 +78,7 @@ def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | N
     if most < LEAST_PANEL * size * size or (right - left) * height > MOST_PANEL * size * size:
         return None
     inside = (slice(None), slice(floor - height, floor), slice(left, right))
-    # what a ball before it covers, and its rim, says nothing
+    # pixels of a ball in front, and its rim, are excluded
     bare = ~ndimage.maximum_filter(vivid(frames), size=(1, 5, 5))
     there = (score * bare)[inside].sum((1, 2)) >= 0.0
     low, high = (

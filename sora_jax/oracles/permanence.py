@@ -1,28 +1,32 @@
-"""Is what goes behind a panel still there?
+"""Object permanence: whether a ball that goes behind a panel is still there afterwards.
 
-Colour, number and course of a ball before it is hidden and after, from pixels alone.
+The oracle compares colour, number and path of the ball before and after it is hidden, from pixels
+alone.
 
-1. The camera makes one of the moves of family `occlude` (`camera_views.read_move`), and every frame
-   is seen again as from one that stands still.
+1. The camera makes one of the moves of family `occlude` (`camera_views.read_move`). Every frame is
+   resampled to a static camera.
 2. The panel is found by its paint (`panel.py`).
-3. The ball is followed as a disc (`disc.py`), also where a part of it is hidden. Nothing pushes a
-   ball sideways but walls, so its course is
+3. The ball is followed as a disc (`disc.py`), also where it is partly hidden. Only walls push a
+   ball sideways, so its path is
 
        x(t) = x_0 + u t   or   x(t) = w + u (t - t_w) before t_w, w + u' (t - t_w) after,        (1)
 
-   w where it touches a wall, -PASSIVE <= u' / u <= -DULL. Where it has met another wall in view,
-   only its way to or from that one counts.
+   with w the ball's position where it touches a wall and -PASSIVE <= u' / u <= -DULL. If the ball
+   hits another wall in view, only the part of the path between the panel and that wall counts.
 
-The ball is the `same` if there is no other one and it has one size, `back` if it is seen again, and
-`on_course` if one of (1) goes through all its places, to OFF metres rms, and in every frame but one
-in which it is not seen (1) puts it behind the panel while that stands; it is lower than the panel
-where it is seen last before, and first after; and it is not seen before the panel where it should
-be behind.
+The ball is the `same` if it keeps one size and no other ball appears. It is `back` if it is visible
+again. It is `on_course` if all of the following hold:
 
-Units: metres and seconds. Heights are not followed: how high a ball bounces behind the panel
-depends on a restitution that may not have been seen. Its constants were chosen on `train` and on
-clips of `val` below 500. Limits: one ball, one panel, two places at least before it is hidden and
-after; the camera of the family's films; 64 pixels or more.
+- One path (1) passes through all its positions to OFF metres rms.
+- Where the ball is not found, (1) puts it behind the standing panel; one frame may be an exception.
+- The ball is lower than the panel where it is last visible before the gap and first visible after.
+- The ball does not show in front of the panel where it should be behind it; one frame may be an
+  exception.
+
+Units: metres and seconds. Heights are not followed: the height of a bounce behind the panel depends
+on a restitution that may not have been visible. The constants were chosen on `train` and on clips
+of `val` below 500. Limits: one ball; one panel; at least two positions before the gap and two
+after; the camera moves of the family's films; 64 pixels or more.
 """
 
 import dataclasses
@@ -47,21 +51,26 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-OFF, TREMBLE = (0.025, 0.06), 2.0  # metres, least and most; times the trembling
-PART = 0.1  # weight of a place where the ball is not whole to be seen
-SAME_SIZE = 1.3  # times the radius
-FALL = 0.5  # metres that a ball may fall between the frame in which it was seen last and the panel
-IN_FRONT = 0.6  # of a disc: what nobody behind a panel shows
-DULL = 0.2  # least restitution of a ball on a wall, less what noise takes: cloth has 0.38
-FEWEST = 4  # places on a side of the gap that make a course without those beyond a wall in view
-STEP = 0.004  # seconds between two t_w that are tried
-EARLY = 0.6  # metres by which `early` is ahead
+# rms tolerance of (1): least and most, in metres; in between, TREMBLE times the tracking noise
+OFF, TREMBLE = (0.025, 0.06), 2.0
+PART = 0.1  # weight of a position where the ball is partly hidden
+SAME_SIZE = 1.3  # largest ratio of the radii before and after
+FALL = 0.5  # metres: largest fall between the last visible frame and the panel
+IN_FRONT = 0.6  # of the disc's area: a ball behind the panel shows less
+DULL = 0.2  # least restitution of a ball on a wall, with a margin for noise; cloth has 0.38
+FEWEST = 4  # positions on one side that suffice for a path; with fewer, all of that side are used
+STEP = 0.004  # seconds between two candidates for t_w
+EARLY = 0.6  # metres by which the ball of `early` is ahead
 
 
 @dataclasses.dataclass(frozen=True)
 class Permanence:
-    """same: one colour and one ball throughout; back: it is there after the panel; on_course:
-    (1).
+    """Persistence of a hidden ball.
+
+    Attributes:
+        same: one ball of one colour and size throughout.
+        back: the ball is visible after the gap.
+        on_course: the ball keeps a path of (1).
     """
 
     same: bool
@@ -70,16 +79,20 @@ class Permanence:
 
     @property
     def kept(self) -> bool:
-        """Is the ball the same, back and on its course?"""
+        """True if the ball is the same, back and on course."""
         return self.same and self.back and self.on_course
 
 
 def read_permanence(frames: np.ndarray, fps: float) -> Permanence | None:
-    """What becomes of the ball of a clip that goes behind a panel; None without a panel, or where
-    no ball goes behind it.
+    """Reads whether the ball behind a panel persists.
 
-    frames: [F, H, W, 3] in [0, 1]; fps: frames/s. A clip with a panel and no ball to be seen before
-    it keeps nothing.
+    Args:
+        frames: [F, H, W, 3] in [0, 1].
+        fps: frames/s.
+
+    Returns:
+        None without a panel, or if no ball goes behind it. All fields are False for a clip with a
+        panel but no visible ball before it.
     """
     frames = np.asarray(frames, np.float32)
     views = read_move(frames, fps)
@@ -109,14 +122,16 @@ def read_permanence(frames: np.ndarray, fps: float) -> Permanence | None:
 
 
 def _gone(ball: Disc) -> np.ndarray:
-    """The longest run of frames in which the ball is not seen."""
+    """Returns the indices of the longest run of frames in which the ball is not found."""
     unseen = np.flatnonzero(~ball.found)
     runs = np.split(unseen, np.flatnonzero(np.diff(unseen) > 1) + 1)
     return max(runs, key=len)
 
 
 def _one_size(ball: Disc, gone: np.ndarray) -> bool:
-    """Is the ball as large after as before, where it was whole to be seen on both sides?"""
+    """Returns whether the ball has the same size before and after the gap. True if it is never
+    wholly visible on one of the sides.
+    """
     sizes = [part[np.isfinite(part)] for part in (ball.size[: gone[0]], ball.size[gone[-1] + 1 :])]
     return (
         not all(map(len, sizes))
@@ -129,9 +144,9 @@ class Course:
     """A fitted path, equation (1).
 
     Attributes:
-        rms: distance of the places from it, metres.
-        w, t_w: where and when it meets a wall, in metres and s; without a wall x_0 and 0.
-        u, v: speed before and after, m/s: u and u' of (1); without a wall the same.
+        rms: rms distance of the positions from the path, metres.
+        w, t_w: position and time of the wall contact, metres and s; without a wall, x_0 and 0.
+        u, v: velocities before and after the contact, m/s: u and u' of (1); equal without a wall.
     """
 
     rms: float
@@ -141,12 +156,12 @@ class Course:
     v: float
 
     def at(self, t: np.ndarray) -> np.ndarray:
-        """x in metres at times t in s."""
+        """Returns x in metres at times t in s."""
         return self.w + np.where(t <= self.t_w, self.u, self.v) * (t - self.t_w)
 
 
 def course(t: np.ndarray, x: np.ndarray, weight: np.ndarray, radius: float) -> Course:
-    """The best of (1) for places x [N] at times t [N], of weights [N]."""
+    """Fits the best path (1) to positions x [N] in metres at times t [N] in s with weights [N]."""
 
     def rms(off: np.ndarray) -> float:
         return float(np.sqrt(np.sum(weight * np.square(off)) / np.sum(weight)))
@@ -174,8 +189,11 @@ def course(t: np.ndarray, x: np.ndarray, weight: np.ndarray, radius: float) -> C
 def _course(
     t: np.ndarray, ball: Disc, before: np.ndarray, after: np.ndarray
 ) -> tuple[bool, np.ndarray]:
-    """Is there a course, to OFF, or to somewhat more if the places tremble on their own side of the
-    gap? And where it puts the ball, x [F].
+    """Fits one path to both sides of the gap. before, after: indices of the frames on each side.
+
+    Returns:
+        (whether the path fits to within OFF, its positions x [F]). The tolerance grows with the
+        noise of the fits to each side alone.
     """
     x = ball.position[:, 0]
 
@@ -184,7 +202,7 @@ def _course(
         return course(t[seen], x[seen], weight, ball.radius)
 
     near = before[-_straight(x[before[::-1]]) :], after[: _straight(x[after])]
-    # (1) has one wall: without what is beyond others
+    # (1) has one wall contact, so positions beyond another contact in view are left out.
     near = [part if len(part) >= FEWEST else side for part, side in zip(near, (before, after))]
     ways = [(before, after)] + [near] * (len(near[0]) + len(near[1]) < len(before) + len(after))
     for way in ways:
@@ -198,8 +216,8 @@ def _course(
 
 
 def _straight(x: np.ndarray) -> int:
-    """How many of the places x [N] come before the ball turns, or goes less than half a step
-    further and has turned within it.
+    """Returns the number of leading positions of x [N] before the ball turns around. A step
+    shorter than half the median step counts as a turn: the ball has turned within it.
     """
     steps = np.diff(x) * np.sign(x[1] - x[0])
     turns = np.flatnonzero(steps < 0.5 * np.median(np.abs(steps)))
@@ -207,8 +225,17 @@ def _straight(x: np.ndarray) -> int:
 
 
 def _behind(path: np.ndarray, ball: Disc, gone: np.ndarray, panel: Panel, size: int) -> bool:
-    """Where the ball is not seen, does the standing panel hide it, and only there? path: where it
-    should be, x [F].
+    """Returns whether the panel hides the ball in exactly the frames in which it should.
+
+    The standing panel must cover the path wherever the ball is not found. The ball must be low
+    enough at both ends of the gap, and must not show in front of the panel.
+
+    Args:
+        path: expected positions x [F], metres.
+        ball: the followed ball.
+        gone: frames of the gap.
+        panel: the panel.
+        size: width of the picture in pixels.
     """
     rim = (RIM + 1.0) * EXTENT / size
     hidden = (
@@ -223,8 +250,8 @@ def _behind(path: np.ndarray, ball: Disc, gone: np.ndarray, panel: Panel, size: 
 
 
 def _while_hidden(c: Example) -> tuple[Trajectory, float, float]:
-    """The ball's motion over twice the clip, the middle of the time in which it is hidden, s, and
-    its speed sideways when it goes behind the panel, m/s.
+    """Returns the ball's trajectory over twice the length of the clip, the middle of the hidden
+    interval in s, and the ball's horizontal speed when it goes behind the panel in m/s.
     """
     ((_, start, end),) = c.take.hidden
     longer = simulate(c.take.scene, 2.0 * c.format.seconds)
@@ -234,7 +261,7 @@ def _while_hidden(c: Example) -> tuple[Trajectory, float, float]:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Leaving(Trajectory):
-    """A motion that is far away after the time `since`, s."""
+    """A trajectory that moves far outside the picture after time `since`, s."""
 
     since: float
 
@@ -245,7 +272,7 @@ class _Leaving(Trajectory):
 
 @corrupt_motion
 def lost(c: Example) -> Trajectory:
-    """The ball does not come out from behind the panel."""
+    """Removes the ball behind the panel: it never comes out."""
     motion, since, _ = _while_hidden(c)
     return _Leaving(**vars(motion), since=since)
 
@@ -256,7 +283,7 @@ def _stops(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def stuck(c: Example) -> Trajectory:
-    """The ball stops behind the panel."""
+    """Stops the ball behind the panel."""
     motion, since, _ = _while_hidden(c)
     return retimed(motion, functools.partial(_stops, since))
 
@@ -267,7 +294,7 @@ def _skips(since: float, seconds: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def early(c: Example) -> Trajectory:
-    """The ball comes out EARLY metres ahead."""
+    """Makes the ball come out EARLY metres ahead."""
     motion, since, speed = _while_hidden(c)
     return retimed(motion, functools.partial(_skips, since, EARLY / speed))
 
@@ -281,13 +308,13 @@ def _recoloured(ball: Ball) -> Ball:
 
 @corrupt(VIDEO)
 def swapped(clips: list[Example]) -> list[Example]:
-    """A ball of another colour comes out from behind the panel."""
+    """Replaces the hidden ball by a ball of another colour."""
     return other_ball(clips, _recoloured)
 
 
 @corrupt(VIDEO)
 def in_front(clips: list[Example]) -> list[Example]:
-    """The ball goes before the panel, not behind it."""
+    """Moves the ball in front of the panel."""
     takes = []
     for c in clips:
         shapes = tuple(dataclasses.replace(s, front=False) for s in c.take.scene.shapes)
@@ -297,8 +324,8 @@ def in_front(clips: list[Example]) -> list[Example]:
 
 
 class PermanenceOracle(Oracle):
-    """Whether a ball that a panel hides comes out, or is there when the panel lifts, as the same
-    ball on its course.
+    """Object permanence: a ball hidden by a panel reappears as the same ball on its course, or
+    is there when the panel lifts.
     """
 
     name = "permanence"
@@ -309,14 +336,16 @@ class PermanenceOracle(Oracle):
     stage = "occlude"
 
     def read(self, reading: "Reading") -> Permanence | None:
-        """What becomes of the hidden ball; None where nothing is hidden."""
+        """Returns the persistence of the hidden ball; None if no ball is hidden."""
         return read_permanence(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Is a ball hidden, and kept?"""
+        """Returns whether a ball is hidden and persists."""
         found = reading.of(self.name)
         return found is not None and found.kept
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """The frames in another order: the oracle does not look at the take."""
+        """Permutes the frames. Exchanging takes would not help: the oracle does not read the
+        take.
+        """
         return disordered(clips)

@@ -1,35 +1,35 @@
-"""Do the balls move as bodies do?
-
-Gravity, rebounds and contacts, read from tracks fitted piece by piece (`arcs.py`).
+"""Physical laws: whether the balls of a clip obey gravity, rebound and contact laws, read from
+tracks fitted piece by piece (`arcs.py`).
 
 In this world free flight is a parabola, a rebound loses energy, two balls push each other along one
-line, nothing passes through anything and nothing is in two places. With v, v' the velocities just
-before and after a contact and e_x, e_y its directions,
+line, no object passes through another and no object is in two places. With v, v' the velocities
+just before and after a contact and e_x, e_y its directions,
 
     restitution      e = |v_n'| / |v_n|   of every rebound from floor or wall                    (1)
     energy gain      |v'|^2 > GAIN |v|^2 + NOISE |v|   at floor or wall; of two balls a, b with
                      m_b / m_a = |dv_a| / |dv_b|, |v_a'|^2 + m |v_b'|^2 >
                      GAIN (|v_a|^2 + m |v_b|^2) + 2 NOISE (|v_a| + m |v_b|)                      (2)
-    momentum error   |dv_a / |dv_a| + dv_b / |dv_b|| / 2   of two balls that meet: 0 if their
+    momentum error   |dv_a / |dv_a| + dv_b / |dv_b|| / 2   of two colliding balls: 0 if their
                      pushes are opposite                                                         (3)
-    slip             |v' - v| along a floor or wall more than SLIP: they are smooth, and push
-                     straight up or back
-    kick             a change of velocity in the air with no other ball within REACH, or one that
-                     comes little by little
-    teleport         a step longer than any ball makes, or neighbouring pieces that come nowhere
+    slip             |v' - v| along a floor or wall more than SLIP; floor and walls are smooth and
+                     push at right angles only
+    kick             a change of velocity in the air with no other ball within REACH, or a gradual
+                     one
+    teleport         a step longer than any ball makes, or neighbouring pieces that nowhere come
                      near each other
-    lost             a frame in which a ball that the clip has is not there exactly once, or one
-                     that it has not is there
-    swelling         how many times as large a ball looks in one third of the clip as in another
-    overlap          how deep two balls, or a ball and a wall or the floor, are in one another   (4)
+    lost             a frame in which a ball of the clip is not found exactly once, or one in which
+                     another ball is present
+    swelling         ratio of a ball's radius in one third of the clip to that in another
+    overlap          depth to which two balls, or a ball and a wall or the floor, intersect      (4)
     residual         rms distance of the positions from the fitted pieces
 
-The clip's gravity is the g for which the pieces together cost least (equation (2) of `arcs.py`),
-over a grid, refined by a parabola.
+The clip's gravity is the g that minimizes the total cost of the pieces (equation (2) of `arcs.py`),
+over a grid refined by a parabola.
 
-Limits: masses are not visible, so momentum is read as direction and ratio only. What is reversed,
-or sped up by one factor throughout, without a rebound from the floor is lawful, and found to be; so
-is a hop too short to show in four frames. Balls only: shapes (hoops, paddles) are not known here.
+Limits: masses are not visible, so momentum is read as direction and ratio only. A clip without a
+rebound from the floor stays lawful if it is reversed or sped up uniformly, and is read as lawful.
+So is a hop too short to span four frames. Only balls are read: shapes (hoops, paddles) are unknown
+to this oracle.
 """
 
 import dataclasses
@@ -63,8 +63,8 @@ if TYPE_CHECKING:
 
 GAIN, NOISE = 1.05, 0.35  # factor; m/s: error of a velocity read at 8 frames a second
 SLIP = 0.25  # m/s: lawful clips show 0.14 at most, after h264
-REACH = 0.20  # metres between two balls' surfaces at which they can have pushed each other
-# A lawful clip has no more.
+REACH = 0.20  # metres: largest gap between two balls' surfaces that counts as contact
+# largest value of each quantity in a lawful clip
 MOST = {
     "residual_px": 0.5,
     "overlap_px": 2.0,
@@ -76,17 +76,24 @@ MOST = {
     "teleports": 0,
 }
 GRID = np.array([0.0, 1.0, 2.5, 4.0, 6.0, 8.0, 9.8, 12.0, 15.0, 19.0, 24.0])  # m/s^2
-HASTE = 1.3  # how much faster `hasten` runs after the first bounce
-# m/s: the rebound of a hop that, hastened, lasts four frames at 8 frames a second; three fit any
-# gravity
+HASTE = 1.3  # factor by which `hasten` speeds up the motion after the first bounce
+# m/s: a faster rebound still spans four frames at 8 frames a second after `hasten`; three frames
+# fit any gravity
 HOP = 3.2
-SEEN_TO_LEAVE = 0.4  # seconds that a ball takes to go through a wall
+SEEN_TO_LEAVE = 0.4  # seconds after which a ball that passed through a wall is visibly outside
 
 
 @dataclasses.dataclass(frozen=True)
 class Physics:
-    """What (1) to (4) say of a clip; restitution of each rebound, momentum_error the mean over
-    contacts (None: no two balls met).
+    """Laws (1) to (4) read from one clip.
+
+    Attributes:
+        restitution: one value for each rebound.
+        residual_px, overlap_px: in pixels.
+        gains, kicks, slips, teleports: numbers of events.
+        momentum_error: mean over contacts of two balls; None without such a contact.
+        lost: number of frames.
+        swelling: ratio of radii.
     """
 
     restitution: tuple[float, ...]
@@ -102,12 +109,18 @@ class Physics:
 
     @property
     def violations(self) -> tuple[str, ...]:
-        """The laws that the clip breaks: names of fields over their value in MOST."""
+        """Names of the broken laws: fields whose value exceeds that in MOST."""
         return tuple(name for name, most in MOST.items() if getattr(self, name) > most)
 
 
 def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
-    """The laws in the tracks of a clip of `size` pixels; None where there is no ball."""
+    """Reads the laws from the tracks of a clip; None if there is no ball.
+
+    Args:
+        tracks: tracks of all colours.
+        fps: frames/s.
+        size: width of the frames in pixels.
+    """
     found = lasting(tracks)
     if not found:
         return None
@@ -127,7 +140,7 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
                 )
                 axis = 1 if kink.kind == "floor" else 0
                 slips += abs(kink.after[1 - axis] - kink.before[1 - axis]) > SLIP
-                # it came, and it went
+                # a rebound needs a normal velocity before and after
                 if min(abs(kink.before[axis]), abs(kink.after[axis])) > arcs.KINK:
                     rebounds.append(abs(kink.after[axis]) / abs(kink.before[axis]))
                 continue
@@ -158,7 +171,7 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
 
 
 class _Ball:
-    """A track with its pieces and kinks."""
+    """A track with its fitted pieces, kinks and squared residuals."""
 
     def __init__(self, seen: Track, fps: float):
         self.seen, self.fps, self.radius = seen, fps, float(np.nanmedian(seen.radius))
@@ -170,7 +183,7 @@ class _Ball:
         self.squares = squares[np.isfinite(squares)]
 
     def at(self, time: float) -> np.ndarray:
-        """Where the pieces put the ball at `time`, metres."""
+        """Returns the ball's position by the fitted pieces at `time` (s), in metres."""
         frame = int(np.clip(time * self.fps, 0, len(self.seen.position) - 1))
         return next(p for p in self.pieces if p.last >= frame).at(time)
 
@@ -178,18 +191,22 @@ class _Ball:
         return float(np.linalg.norm(self.at(time) - other.at(time))) - self.radius - other.radius
 
     def push(self, time: float) -> arcs.Kink | None:
-        """The ball's own change of velocity within a frame of `time`."""
+        """Returns the ball's own contact with another ball nearest to `time`, within one frame;
+        None without one.
+        """
         near = [k for k in self.kinks if abs(k.time - time) < 1.0 / self.fps and k.kind == "ball"]
         return min(near, key=lambda k: abs(k.time - time), default=None)
 
 
 def _energy(v) -> float:
-    """Twice the kinetic energy of a unit mass."""
+    """Returns twice the kinetic energy of a unit mass."""
     return float(v[0] ** 2 + v[1] ** 2)
 
 
 def _meeting(a: arcs.Kink, b: arcs.Kink) -> tuple[float, bool]:
-    """Momentum error (3) and energy gain (2) of two balls' kinks."""
+    """Returns momentum error (3) and whether energy is gained (2), for the kinks of two
+    colliding balls.
+    """
     da, db = np.subtract(a.after, a.before), np.subtract(b.after, b.before)
     error = 0.5 * np.linalg.norm(da / np.linalg.norm(da) + db / np.linalg.norm(db))
     m = np.linalg.norm(da) / np.linalg.norm(db)
@@ -202,7 +219,7 @@ def _meeting(a: arcs.Kink, b: arcs.Kink) -> tuple[float, bool]:
 
 
 def _overlap(ball: _Ball, others: list[_Ball]) -> float:
-    """Equation (4), metres: the deepest over all frames."""
+    """Returns the deepest overlap (4) over all frames, in metres."""
     p, r = ball.seen.position, ball.radius
     deep = [r - p[:, 0], p[:, 0] + r - EXTENT, r - p[:, 1]]
     deep += [r + o.radius - np.linalg.norm(p - o.seen.position, axis=-1) for o in others]
@@ -210,7 +227,7 @@ def _overlap(ball: _Ball, others: list[_Ball]) -> float:
 
 
 def read_gravity(tracks: list[Track], fps: float) -> float | None:
-    """g in m/s^2 from all flights of a clip; None where nothing flies."""
+    """Returns g in m/s^2, fitted to all flights of a clip; None if nothing flies."""
     found = lasting(tracks)
     if not found:
         return None
@@ -220,9 +237,10 @@ def read_gravity(tracks: list[Track], fps: float) -> float | None:
         return sum(arcs.cost(t, fps, g) for t in found)
 
     costs = np.array([cost(float(g)) for g in GRID])
-    if np.ptp(costs) < 2.0 * arcs.PENALTY:  # all balls lie: any gravity will do
+    if np.ptp(costs) < 2.0 * arcs.PENALTY:  # no ball flies, so all values of g fit alike
         return None
     g, step = float(GRID[np.argmin(costs)]), 0.6
+    # Moves to the vertex of the parabola through three costs, or downhill where it is not convex.
     for _ in range(3):
         c = [cost(g - step), cost(g), cost(g + step)]
         bend = c[0] - 2.0 * c[1] + c[2]
@@ -234,7 +252,7 @@ def read_gravity(tracks: list[Track], fps: float) -> float | None:
 
 
 def bounces(take: Take) -> bool:
-    """Does the take have a rebound from the floor?"""
+    """Returns whether the take has a rebound from the floor."""
     return any(c.kind == "floor" and c.rebound > 0 for c in take.trajectory.contacts)
 
 
@@ -244,7 +262,7 @@ def _hastened(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def hasten(c: Example) -> Trajectory:
-    """All runs HASTE times as fast after the first rebound from the floor."""
+    """Speeds up the motion by HASTE after the first rebound from the floor."""
     longer = simulate(c.take.scene, HASTE * c.format.seconds)
     rebounds = [x.time for x in longer.contacts if x.kind == "floor" and x.rebound > 0]
     return retimed(longer, functools.partial(_hastened, min(rebounds))) if rebounds else longer
@@ -256,18 +274,20 @@ def _quickened(seconds: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def quicken(c: Example) -> Trajectory:
-    """All begins at half its speed and ends, after as long, at one and a half times."""
+    """Speeds up the motion gradually, from half to one and a half times its speed. The clip's
+    length is unchanged.
+    """
     return retimed(c.take.trajectory, functools.partial(_quickened, c.format.seconds))
 
 
 @corrupt_motion
 def tunnel(c: Example) -> Trajectory:
-    """Walls let everything through."""
+    """Lets the balls pass through the walls."""
     return simulate(dataclasses.replace(c.take.scene, bounds="floor"), c.format.seconds)
 
 
 class PhysicsOracle(Oracle):
-    """Whether the balls move as bodies do."""
+    """Whether the balls obey the laws of mechanics."""
 
     name = "physics"
     media = (VIDEO,)
@@ -287,16 +307,18 @@ class PhysicsOracle(Oracle):
     ceiling = STRICT
 
     def read(self, reading: "Reading") -> Physics | None:
-        """The laws that the balls keep or break; None without a ball."""
+        """Returns the laws read from the balls; None without a ball."""
         return read_physics(reading.tracks, reading.fps, reading.frames.shape[2])
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Does the clip have a ball and break no law?"""
+        """Returns whether the clip has a ball and breaks no law."""
         physics = reading.of(self.name)
         return physics is not None and not physics.violations
 
     def asked(self, condition: Condition, example: Example) -> bool:
-        """Some corruptions break a law only where a ball bounces, hops high or meets a wall."""
+        """Returns whether the corruption breaks a law in this example. `reverse` needs a bounce,
+        `hasten` a high one, and `tunnel` a wall contact early enough to be visible.
+        """
         contacts = example.take.trajectory.contacts
         if condition is reverse:
             return bounces(example.take)
@@ -308,13 +330,15 @@ class PhysicsOracle(Oracle):
         return True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """The frames in another order: the oracle does not look at the take."""
+        """Permutes the frames. Exchanging takes would not help: the oracle does not read the
+        take.
+        """
         return disordered(clips)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Gravity, residuals, and the momentum error of contacts."""
+        """Returns gravity, residuals, and the momentum error of contacts."""
         laws = [law for law in (read.of(self.name) for read in readings) if law]
         contacts = [law.momentum_error for law in laws if law.momentum_error is not None]
         read_g = (read_gravity(read.tracks, read.fps) for read in readings)

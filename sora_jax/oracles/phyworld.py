@@ -1,5 +1,5 @@
-"""The paper's measure of motion: how far velocities in a clip of PhyWorld's balls are from those of
-the scene (Kang et al. 2024).
+"""The velocity error of PhyWorld: the distance between the velocities of the balls in a clip and in
+the scene (Kang et al. 2024, arXiv:2411.02385).
 
 With p_t the centre of a ball in frame t, read from pixels, q_t the scene's, and dt the time between
 frames,
@@ -7,23 +7,24 @@ frames,
     v_t = (p_t - p_{t-1}) / dt,      u_t = (q_t - q_{t-1}) / dt                                  (1)
     error = mean over balls and valid frames of |v_t - u_t|          (world units a second)      (2)
 
-along x where balls move along x, and in the plane where they fall. So read with its parser at 256
-pixels, 24 scenes of `val` of each task have an error of 0.0124 (uniform), 0.0120 (collision) and
-0.0195 (parabola), where the paper states 0.0099, 0.0117 and 0.0210.
+The error is along x where balls move along x, and in the plane where they fall. With the paper's
+parser at 256 pixels, 24 scenes of `val` of each task have an error of 0.0124 (uniform), 0.0120
+(collision) and 0.0195 (parabola); the paper states 0.0099, 0.0117 and 0.0210.
 
-A frame counts for a ball if the ball was to be made in it (t >= GIVEN), is wholly in view in the
-scene, as in the frame before, and, where balls collide, both lie after the impact. It is valid if
-the ball is found in both, once; how often it is not is `lost`, beside the error.
+A frame counts for a ball if the ball was to be generated in it (t >= GIVEN) and lies wholly inside
+the picture in that frame and the frame before, according to the scene. Where balls collide, both
+frames must also follow the impact. A frame is valid if the ball is found exactly once in both
+frames. The share of invalid frames is `lost`, reported beside the error.
 
 **Centres.** The balls are red and blue on white, drawn flat, so a pixel is a mixture p = 1 - sum_k
-alpha_k (1 - c_k) of white and the colours c_k; least squares over three channels gives alpha_k, and
-the centre is the mean of a pixel's place weighed by alpha_k, over the largest region with alpha_k >
-1/2 and two pixels around it; beside another a third as large there is no one ball. `paper_centres`
-is the published parser, the mean place of pixels with R > 127, G < 127, B < 127: at 64 pixels it
-rounds to whole pixels and its floor is far above the errors that are to be measured.
+alpha_k (1 - c_k) of white and the colours c_k. Least squares over three channels gives alpha_k. The
+centre is the mean pixel position weighted by alpha_k, over the largest region with alpha_k > 1/2
+and two pixels around it. If another region is a third as large, the ball is ambiguous and counts as
+lost. `paper_centres` is the published parser: the mean position of pixels with R > 127, G < 127, B
+< 127. At 64 pixels it rounds to whole pixels, so its floor is far above the errors to be measured.
 
 Every reading is printed beside that of the scenes' own renders, its floor. Source: "How Far Is
-Video Generation from World Model: A Physical Law Perspective", whose figure 3 is `paper_table`.
+Video Generation from World Model: A Physical Law Perspective"; `paper_table` holds its figure 3.
 """
 
 import csv
@@ -52,19 +53,19 @@ from sora_jax.worlds.playhouse.spec import COLOURS, from_pixels
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-GIVEN = 3  # frames
+GIVEN = 3  # conditioning frames, which the model is given
 BALLS = ("red", "blue")
 _ABSORBED = 1.0 - np.array([COLOURS[name] for name in BALLS])  # 1 - c_k, [2, 3]
 _UNMIX = np.linalg.pinv(_ABSORBED.T)  # [2, 3]
 _DISC = np.array([[abs(i) + abs(j) <= 3 for i in range(-2, 3)] for j in range(-2, 3)])
-# pixels that a ball covers at least: the smallest, of 0.3 units, covers 11 at 64 pixels
+# least pixels that a ball covers; the smallest ball, of radius 0.3 units, covers 11 at 64 pixels
 LEAST = 3.0
-MOST_ERROR = 0.15  # units/s
+MOST_ERROR = 0.15  # units/s: tolerance of the oracle
 
 
 def paper_table() -> list[dict]:
-    """Figure 3 of the paper: rows {task, model, params_millions, clips, id_error, ood_error,
-    floor}, numbers as such.
+    """Returns figure 3 of the paper as rows {task, model, params_millions, clips, id_error,
+    ood_error, floor}. All values but task and model are floats.
     """
     text = (
         importlib.resources.files("sora_jax") / "worlds/playhouse/phyworld_figure3.csv"
@@ -74,8 +75,13 @@ def paper_table() -> list[dict]:
 
 
 def centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
-    """Centre in world units of the ball of a colour in each frame, [F, 2]; NaN where there is none,
-    or two. frames: [F, H, W, 3] in [0, 1].
+    """Returns the centre of the ball of a colour in each frame, in world units [F, 2]; NaN where
+    there is none or more than one.
+
+    Args:
+        frames: [F, H, W, 3] in [0, 1].
+        colour: "red" or "blue".
+        extent: width of the picture in world units.
     """
     alpha = np.clip((1.0 - frames.astype(np.float64)) @ _UNMIX[BALLS.index(colour)], 0.0, 1.0)
     out = np.full((len(frames), 2), np.nan)
@@ -93,7 +99,7 @@ def centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
 
 
 def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
-    """`centres` as the paper's parser reads them."""
+    """Returns the centres as the paper's parser reads them; same arguments as `centres`."""
     bright = frames * 255.0 > 127.0
     wanted = np.array([name == colour for name in BALLS])
     mask = (bright[..., 0] == wanted[0]) & ~bright[..., 1] & (bright[..., 2] == wanted[1])
@@ -108,8 +114,8 @@ def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
 
 
 def asked(take: Take, times: np.ndarray) -> np.ndarray:
-    """bool [F - 1, K]: the steps (frame t - 1 to frame t) at which a ball's velocity counts. times:
-    of the frames, s.
+    """Returns a mask, bool [F - 1, K], of the steps (frame t - 1 to frame t) whose velocity
+    counts for a ball. times: of the frames, s.
     """
     q = take.trajectory.positions(times)
     r = np.array([ball.radius for ball in take.scene.balls])[:, None]
@@ -122,7 +128,9 @@ def asked(take: Take, times: np.ndarray) -> np.ndarray:
 def read_motion(
     frames: np.ndarray, take: Take, fps: float, read=centres
 ) -> tuple[float | None, float | None]:
-    """`compare_motion` of the centres that `read` finds in frames [F, H, W, 3] in [0, 1]."""
+    """Returns `compare_motion` of the centres that `read` finds in frames [F, H, W, 3] in [0,
+    1].
+    """
     extent = take.scene.extent
     found = {b.colour: read(frames, b.colour, extent) for b in take.scene.balls}
     return compare_motion(found, take, fps)
@@ -131,10 +139,16 @@ def read_motion(
 def compare_motion(
     found: dict[str, np.ndarray], take: Take, fps: float
 ) -> tuple[float | None, float | None]:
-    """(error of equation (2), share of the steps asked for in which a ball is lost); None where
-    nothing is asked, or all is lost.
+    """Compares centres read from a clip with the trajectory of its take.
 
-    found: the centres [F, 2] of each colour; take: of a family `phyworld_...`.
+    Args:
+        found: {colour: centres [F, 2] in world units}.
+        take: of a family `phyworld_...`.
+        fps: frames/s.
+
+    Returns:
+        (error of equation (2), share of the counted steps in which a ball is lost). Both are None
+        if no step counts; the error is None if the balls are lost in every step.
     """
     p = np.stack([found[ball.colour] for ball in take.scene.balls], axis=1)
     times = (np.arange(len(p)) + 0.5) / fps
@@ -149,7 +163,7 @@ def compare_motion(
 
 
 class MotionOracle(Oracle):
-    """How PhyWorld's balls move."""
+    """Velocities of the balls of the PhyWorld tasks."""
 
     name = "motion"
     media = (VIDEO,)
@@ -158,11 +172,13 @@ class MotionOracle(Oracle):
     stage = "phyworld"
 
     def read(self, reading: "Reading") -> dict[str, np.ndarray]:
-        """{colour: centres [F, 2] in units} (`centres`)."""
+        """Returns {colour: centres [F, 2] in world units} (`centres`)."""
         return {colour: centres(reading.frames, colour, EXTENT) for colour in BALLS}
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """None where no velocity counts."""
+        """Returns whether the velocity error is within tolerance and no ball is lost; None if no
+        step counts.
+        """
         error, lost = compare_motion(reading.of(self.name), example.take, reading.fps)
         if lost is None:
             return None

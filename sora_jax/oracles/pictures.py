@@ -1,4 +1,4 @@
-"""Pictures of what the oracles read: tracked frames with a ring around every ball."""
+"""Diagnostic pictures of the tracker: frames with a ring around every tracked ball."""
 
 from pathlib import Path
 
@@ -10,12 +10,14 @@ from sora_jax.mp4 import to_uint8
 from sora_jax.oracles.tracker import EXTENT, Track
 from sora_jax.worlds.playhouse.spec import pixels_per_metre, to_pixels
 
-ZOOM = 4
+ZOOM = 4  # sheet pixels per frame pixel
 
 
 def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) -> Image.Image:
-    """All frames of a clip [F, H, W, 3] as one sheet; white ring: the ball as read, with a cross at
-    its centre; red frame: lost or double.
+    """Draws all frames of a clip [F, H, W, 3] on one sheet.
+
+    A white ring marks a ball's position and radius, a black cross its centre. A red border marks a
+    frame in which a ball is lost or found more than once.
     """
     frames = to_uint8(frames)
     count, height, width = frames.shape[:3]
@@ -40,6 +42,6 @@ def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) ->
 
 
 def save_tracked(path: Path, frames: np.ndarray, tracks: list[Track]) -> None:
-    """`tracked_frames` as a PNG, which appears whole or not at all."""
+    """Writes `tracked_frames` as a PNG, atomically."""
     with files.replacing(path) as partial:
         tracked_frames(frames, tracks).save(partial, "png")

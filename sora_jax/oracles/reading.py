@@ -1,7 +1,8 @@
-"""All that the oracles read in one clip, each part when it is first asked for and then kept.
+"""All readings of one clip, computed lazily and cached.
 
-`Reading(clip).of("physics")` is what the registered oracle of that name reads. What several oracles
-share, and what judges of families ask for, has a name of its own: `tracks`, `facts`, `camera`, ...
+`Reading(clip).of("physics")` is the reading of the registered oracle of that name. Readings that
+several oracles share, or that the judges of families use, are properties: `tracks`, `facts`,
+`camera`, ...
 """
 
 import dataclasses
@@ -20,14 +21,18 @@ from sora_jax.oracles.outcome import Outcome
 from sora_jax.oracles.permanence import Permanence
 from sora_jax.worlds.playhouse.captions import Facts
 
-FEWEST_FRAMES = 5  # an arc on both sides of one impact
-SHORTEST_SOUND = 0.2  # seconds: the onset oracle does not listen to the first 50 and the last 20 ms
+FEWEST_FRAMES = 5  # enough for an arc on both sides of one impact
+SHORTEST_SOUND = 0.2  # seconds: the onset oracle ignores the first 50 and the last 20 ms
 
 
 class Reading:
-    """The oracles' findings in `clip`; frames of bytes are read as floats.
+    """The oracles' readings of one clip. uint8 frames are converted to floats in [0, 1].
 
-    Raises UserError for what is no Clip, and for frames or samples of another kind than a Clip's.
+    Args:
+        clip: the clip to read.
+
+    Raises:
+        UserError: `clip` is no Clip, or its frames or samples have the wrong shape, type or range.
     """
 
     def __init__(self, clip: Clip):
@@ -50,16 +55,19 @@ class Reading:
         self._found: dict[str, Any] = {}
 
     def of(self, name: str) -> Any:
-        """What the oracle `name` of ORACLES reads in the clip (`Oracle.read`), read once.
+        """Returns the reading of the oracle `name` of ORACLES (`Oracle.read`), computed once.
 
-        Raises UserError for a name that is not registered.
+        Raises:
+            UserError: `name` is not registered.
         """
         if name not in self._found:
             self._found[name] = ORACLES[name].read(self)
         return self._found[name]
 
     def with_sound_of(self, other: "Reading") -> "Reading":
-        """This picture with the sound of another clip; what was read of either is kept."""
+        """Returns a reading of this video with the audio of another clip. Tracks and audio
+        onsets are reused.
+        """
         clip = Clip(self.frames, other.samples, self.fps, other.rate)
         both = Reading(clip)
         both.__dict__ |= {"tracks": self.tracks, "heard_onsets": other.heard_onsets}
@@ -67,42 +75,44 @@ class Reading:
 
     @functools.cached_property
     def tracks(self) -> list[tracker.Track]:
-        """Of every colour seen, also of what is there now and then (`tracker.lasting`)."""
+        """Tracks of every visible colour, including balls that are only briefly visible
+        (`tracker.lasting`).
+        """
         return tracker.track(self.frames)
 
     @functools.cached_property
     def facts(self) -> Facts:
-        """What a caption would say of the balls."""
+        """Facts of the balls in the terms of a caption."""
         return facts_lib.read_facts(self.tracks, self.fps)
 
     @functools.cached_property
     def coherent(self) -> bool:
-        """Is every ball one thing throughout (`facts.coherent`)?"""
+        """True if every ball is one persistent object (`facts.coherent`)."""
         return facts_lib.coherent(self.tracks, self.fps)
 
     @functools.cached_property
     def seen(self) -> list[float]:
-        """Times of the impacts in the picture, s."""
+        """Times of the visible impacts, s."""
         return [o.time for o in onsets.video_onsets(self.tracks, self.fps)]
 
     @functools.cached_property
     def heard_onsets(self) -> list[onsets.Onset]:
-        """The impacts in the sound."""
+        """The audible impacts; empty without audio."""
         return [] if self.samples is None else onsets.audio_onsets(self.samples, self.rate)
 
     @functools.cached_property
     def heard(self) -> list[float]:
-        """Times of the impacts in the sound, s."""
+        """Times of the audible impacts, s."""
         return [o.time for o in self.heard_onsets]
 
     @functools.cached_property
     def sync(self) -> sync.Sync:
-        """Whether picture and sound strike together."""
+        """Agreement of the visible and audible impacts."""
         return sync.agreement(self.heard, self.seen)
 
     @functools.cached_property
     def unseen(self) -> str | None:
-        """Why nothing can be said about what happens in the picture; None where something can."""
+        """Reason why the video cannot be read (too few frames); None if it can."""
         few = len(self.frames) < FEWEST_FRAMES
         return (
             f"{len(self.frames)} frames are too few to see an impact in: it takes {FEWEST_FRAMES}"
@@ -112,8 +122,8 @@ class Reading:
 
     @functools.cached_property
     def unheard(self) -> str | None:
-        """Why nothing can be said about what strikes or is said in the sound; None where something
-        can.
+        """Reason why impacts or words in the audio cannot be read (none, or too short); None if
+        they can.
         """
         if self.samples is None:
             return "the clip has no sound"
@@ -126,9 +136,7 @@ class Reading:
 
     @functools.cached_property
     def unsynced(self) -> str | None:
-        """Why nothing can be said about picture and sound striking together; None where something
-        can.
-        """
+        """Reason why the agreement of video and audio cannot be scored; None if it can."""
         nothing = not (self.unheard or self.unseen or self.seen or self.heard)
         return (
             self.unheard
@@ -138,33 +146,33 @@ class Reading:
 
     @property
     def words(self) -> list[str]:
-        """The words heard, in order."""
+        """The recognized words, in order."""
         return self.of("words")
 
     @property
     def camera(self) -> Camera | None:
-        """How the camera of a film moves; None without posts to see it by."""
+        """Camera motion of a film; None if the posts are not visible."""
         return self.of("camera")
 
     @property
     def style(self) -> str | None:
-        """The style that the clip is drawn in; None for none that the world has."""
+        """Rendering style of the clip; None if it is none of the world's styles."""
         return self.of("style")
 
     @property
     def permanence(self) -> Permanence | None:
-        """What becomes of the ball that goes behind a panel; None where none does."""
+        """Whether the ball behind a panel persists; None if no ball goes behind a panel."""
         return self.of("permanence")
 
     @property
     def outcome(self) -> Outcome | None:
-        """What is tried at a hoop, goal or gap, and what comes of it; None without furniture."""
+        """Action at a hoop, goal or gap, and its outcome; None without furniture."""
         return self.of("outcome")
 
     def to_dict(self) -> dict:
-        """For JSON: unknown numbers are None, times in seconds, lengths in metres.
+        """Returns JSON values. Unknown numbers are None, times are in seconds, lengths in metres.
 
-        What has no score says the reason in "unscored".
+        If a part has no score, its "unscored" holds the reason.
         """
         by_colour = {t.colour: t for t in self.tracks}
         balls = []
@@ -208,7 +216,9 @@ class Reading:
 
 
 def _frames(frames: np.ndarray) -> np.ndarray:
-    """Frames of a Clip as floats [F, H, W, 3]; those that are floats are returned as they are."""
+    """Returns the frames of a clip as floats [F, H, W, 3] in [0, 1]. Float frames are returned
+    unchanged.
+    """
     frames = np.asarray(frames)
     number = frames.dtype == np.uint8 or np.issubdtype(frames.dtype, np.floating)
     if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size or not number:
@@ -229,8 +239,10 @@ def _frames(frames: np.ndarray) -> np.ndarray:
 
 
 def read_clip(clip: Clip) -> dict[str, Any]:
-    """What the oracles read in one clip, for JSON (`Reading.to_dict`).
+    """Returns the readings of one clip as JSON values (`Reading.to_dict`).
 
-    Raises UserError for what is no Clip, such as the path of a file (`Reading`).
+    Raises:
+        UserError: `clip` is no Clip, such as the path of a file, or its arrays are invalid
+            (`Reading`).
     """
     return Reading(clip).to_dict()

@@ -1,22 +1,25 @@
-"""Takes what was struck out of a sound, so that what is said can be heard: rings found at the
-onsets, fitted, and subtracted.
+"""Removes impact sounds from audio, so that speech can be recognized. The ring of each impact is
+detected at its onset, fitted and subtracted.
 
-From each onset t0 on, in order of time, the sound that is left is explained by the modes of one
-struck ball, equation (1) of `material.py`: material and fundamental as there, the fundamental then
-refined over a longer piece, and amplitudes by least squares. With s the piece of WINDOW seconds
-after the click and r what the modes leave of it,
+Onsets are processed in order of time. From each onset t0 on, the remaining audio is fitted by the
+modes of one struck ball, equation (1) of `material.py`: material and fundamental as there, the
+fundamental then refined over a longer piece, and amplitudes by least squares. With s the piece of
+WINDOW seconds after the click and r what the modes leave of it,
 
     share = 1 - |r|^2 / |s|^2                                                                    (1)
 
-says how much of it rang. In narrated clips nine impacts in ten have a share of 0.92 or more; the
-beginnings of words, whose harmonics are no material's, mostly 0.3 to 0.75. The ring is subtracted
-until it has died, with the fade of the world's own sounds, and the click muted, if the share
-reaches RANG over WINDOW and once more, with the fundamental refined, over ALONE; less is asked of
-what is louder than words are (LOUD), more where another onset is nearer than ALONE. A second ring
-may hide in an onset, of two balls that met: each is tried twice.
+is the share of its energy that rings. In narrated clips nine impacts in ten have a share of 0.92 or
+more. The beginnings of words, whose harmonics match no material, mostly have 0.3 to 0.75.
 
-Limits: words at the world's level. Two impacts within 20 ms are one ring and leave a rest. Where
-the ring of glass starts in the middle of a word, the word may be lost.
+A ring is removed if the share reaches RANG over WINDOW and, with the fundamental refined, again
+over ALONE. The threshold is lower for onsets louder than words (LOUD), and higher if another onset
+is nearer than ALONE. The ring is subtracted until it has died away, with the fade of the world's
+own sounds, and the click is muted.
+
+An onset may hold a second ring, of two balls that collided, so each onset is tried twice.
+
+Limits: words at the world's level. Two impacts within 20 ms are fitted as one ring and leave a
+residual. If a ring of glass starts in the middle of a word, the word may be lost.
 """
 
 import numpy as np
@@ -27,19 +30,21 @@ from sora_jax.oracles.onsets import Onset
 from sora_jax.worlds.playhouse.sound import VOICE
 from sora_jax.worlds.playhouse.spec import MATERIALS
 
-# seconds: to tell the material in, to refine the fundamental in, the least to do either
+# seconds: to classify the material, to refine the fundamental (at most), least for either
 WINDOW, LONG, SHORT = 0.05, 0.15, 0.02
-# least shares over WINDOW and over ALONE; where another onset is nearer than ALONE
+# Least shares over WINDOW and over ALONE. CROWDED: another onset is nearer than ALONE.
 RANG, RANG_CROWDED = (0.85, 0.68), (0.95, 0.68)
-RANG_LOUD = (0.75, 0.45)  # of what is louder than words are
+RANG_LOUD = (0.75, 0.45)  # for onsets louder than words
 ALONE, LOUD = 0.1, -13.0  # seconds; dB of an onset's peak
-# relative reach around the fundamental, ever finer, and how many are tried each time
+# coarse-to-fine search of the fundamental: relative half width of each grid, points per grid
 FINE, TRIED = (0.012, 0.0012, 0.0002), 25
-PASSES = 2
+PASSES = 2  # rings per onset
 
 
 def _first_fit(piece: np.ndarray) -> tuple[float, str, float]:
-    """(share of the energy, material, fundamental in Hz) of the modes that explain a piece best."""
+    """Returns the best fit of a piece by the modes of one ball: (share of the energy, material,
+    fundamental in Hz).
+    """
     energy = float(piece @ piece)
     best = (0.0, "", 0.0)
     if energy < 1e-6 * len(piece):
@@ -53,8 +58,8 @@ def _first_fit(piece: np.ndarray) -> tuple[float, str, float]:
 
 
 def _modes(name: str, hertz: float, n: int) -> np.ndarray:
-    """The sounds [n, 2k] that a ball of that material and fundamental makes from SKIP after it is
-    struck.
+    """Returns the mode sounds [n, 2k] of a ball of that material and fundamental, starting SKIP
+    after the impact.
     """
     t = np.arange(n)[:, None] / SAMPLE_RATE
     made = MATERIALS[name]
@@ -66,7 +71,9 @@ def _modes(name: str, hertz: float, n: int) -> np.ndarray:
 
 
 def _ring(piece: np.ndarray, name: str, hertz: float, n: int) -> np.ndarray:
-    """The ring [n] whose beginning explains a piece best, among fundamentals near `hertz`."""
+    """Returns the ring [n] that fits a piece best, among fundamentals near `hertz`. The fit uses
+    the beginning of the ring, of the piece's length.
+    """
     best = (-1.0, hertz, np.zeros(0))
     for reach in FINE:
         for h in best[1] * np.linspace(1.0 - reach, 1.0 + reach, TRIED):
@@ -78,8 +85,10 @@ def _ring(piece: np.ndarray, name: str, hertz: float, n: int) -> np.ndarray:
 
 
 def without_impacts(samples: np.ndarray, onsets: list[Onset]) -> tuple[np.ndarray, list[float]]:
-    """Mono samples [S] at 16 kHz without the rings at `onsets` (float64 [S]), and the times in s of
-    the rings taken out.
+    """Removes the rings at `onsets` from mono samples [S] at 16 kHz.
+
+    Returns:
+        (remaining samples, float64 [S]; times in s of the removed rings).
     """
     left, struck = np.array(samples, np.float64), []
     times = [onset.time for onset in onsets]

@@ -1,29 +1,33 @@
-"""Which of the world's styles a clip is drawn in, from statistics of its pixels and a linear probe.
+"""Classifies the rendering style of a clip, by a linear probe on pixel statistics.
 
-1. Statistics. Of every frame, averaged to SIZE pixels and blurred by BLUR of them, with Y the
-   brightness: the median of Y and of R - B in bands of rows (a picture between bars, a sky, a
-   gradient, a grade), how much darker its sides are than its middle, quantiles of the steps of Y
-   along rows and along columns (textures, hills), of how much darker it is than what lies around
-   within three pixels (ink), and of how the light differs on what is coloured (a ball in one tone,
-   in two, lit). Their means over each half of the clip are x.
-2. Probe. With z = (x - mean) / deviation over the training set, cut off at CUT, and a constant
-   beside them, Z all of them, and one-hot targets Y for the styles and for "none of them",
+1. Statistics. Every frame is averaged to SIZE pixels and blurred by BLUR of them. With Y the
+   brightness, the statistics are:
+
+   - medians of Y and of R - B in bands of rows (for black bars, a sky, a gradient, a grade),
+   - how much darker the sides are than the middle,
+   - quantiles of the differences of Y along rows and along columns (textures, hills),
+   - quantiles of how much darker Y is than its surroundings within three pixels (ink),
+   - the spread of the brightness of coloured pixels (a ball in one tone, in two, or lit).
+
+   Their means over each half of the clip are x.
+2. Probe. With z = (x - mean) / deviation over the training set, clipped at CUT, with a constant
+   appended, Z all rows z, and one-hot targets Y for the styles and for "none of them",
 
        A = (Z'Z + RIDGE n I)^-1 Z'Y,   scores of x = z A,   the style is that of the largest     (1)
 
-   and a clip is in a style if both of its halves are.
+   A clip has a style if both of its halves do.
 
-The probe was trained on renders of `train`, as they are, blurred, and in noise of deviation 5 to 25
-/ 255; for "none", on plain and noisy sheets and on renders whose tiles were shuffled. It is a table
-beside this file, made by
+The probe was trained on renders of `train`: unchanged, blurred, and with noise of deviation 5 to 25
+/ 255. The examples of "none" are uniform frames, with and without noise, and renders with shuffled
+tiles. Its weights are stored beside this file, in the table made by
 
     python -m experiments.fit_style
 
-A new style, or another look of an old one, needs that again. Units: none; a style is a name in
+A new style, or a changed look of an existing one, requires fitting again. A style is a name in
 STYLES.
 
-Limits: the world's own styles, at 64 pixels (others are brought to that size); `shaded` in rooms
-and courts only, which have no other camera.
+Limits: the world's own styles, at 64 pixels (other sizes are resampled). `shaded` is recognized in
+rooms and courts only; both have a static camera.
 """
 
 import dataclasses
@@ -48,13 +52,13 @@ if TYPE_CHECKING:
 STYLES = (*FILM_STYLES, "shaded")
 TABLE = Path(__file__).parent / "style.json"
 SIZE, BLUR = 64, 1.0  # pixels
-BANDS = 10
-RIDGE, CUT = 1e-3, 4.0
+BANDS = 10  # bands of rows in a frame
+RIDGE, CUT = 1e-3, 4.0  # regularization per training example; standard deviations
 
 
 def _fitting(frames: np.ndarray) -> np.ndarray:
-    """Frames [F, SIZE, SIZE, 3]: means over blocks where the size is a multiple of SIZE, splines
-    elsewhere.
+    """Resamples frames to [F, SIZE, SIZE, 3]: by block means if the size is a multiple of SIZE,
+    else by linear interpolation.
     """
     frames = np.asarray(frames, np.float32)
     height, width = frames.shape[1:3]
@@ -64,14 +68,14 @@ def _fitting(frames: np.ndarray) -> np.ndarray:
 
 
 def statistics(frames: np.ndarray) -> np.ndarray:
-    """The statistics of step 1, float64 [F, K], of frames [F, H, W, 3] in [0, 1]."""
+    """Returns the statistics of step 1, float64 [F, features], of frames [F, H, W, 3] in [0, 1]."""
     frames = ndimage.gaussian_filter(_fitting(frames), (0, BLUR, BLUR, 0))
     bright, warm = frames @ np.array([0.3, 0.59, 0.11], np.float32), frames[..., 0] - frames[..., 2]
     edges = np.linspace(0, SIZE, BANDS + 1).astype(int)
     bands = [slice(a, b) for a, b in zip(edges[:-1], edges[1:])]
     x = [_median(bright[:, band]) for band in bands]
     x += [_median(warm[:, band]) for band in bands[1:-1]]
-    inner = slice(bands[1].start + 2, bands[-2].stop - 2)  # between the bars of a cinema
+    inner = slice(bands[1].start + 2, bands[-2].stop - 2)  # inside the bars of the cinematic style
     third = SIZE // 3
     middle = _median(bright[:, inner, third:-third])
     x += [
@@ -98,25 +102,28 @@ def statistics(frames: np.ndarray) -> np.ndarray:
 
 
 def _median(part: np.ndarray) -> np.ndarray:
-    """[F] of a part [F, h, w] of every frame."""
+    """Returns the median of each frame of part [F, h, w]: [F]."""
     return np.median(part, axis=(1, 2))
 
 
 def halves(frames: np.ndarray) -> np.ndarray:
-    """x of step 1, [2, K]: of the first half of a clip, and of the second."""
+    """Returns x of step 1, [2, features], for the first and the second half of a clip."""
     each = statistics(frames)
     return np.stack([each[: (len(each) + 1) // 2].mean(0), each[len(each) // 2 :].mean(0)])
 
 
 def _design(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Rows of Z."""
+    """Returns the rows of Z."""
     z = np.clip((x - mean) / deviation, -CUT, CUT)
     return np.concatenate([np.ones((*z.shape[:-1], 1)), z], axis=-1)
 
 
 def fit(x: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """The table of (1), from x [n, K] and labels [n]: numbers of STYLES, and len(STYLES) for
-    none.
+    """Fits the probe (1). Returns the table {mean, deviation, weights}.
+
+    Args:
+        x: statistics [n, features].
+        labels: int [n], indices in STYLES; len(STYLES) for none.
     """
     mean, deviation = x.mean(0), x.std(0) + 1e-6
     rows = _design(x, mean, deviation)
@@ -128,7 +135,9 @@ def fit(x: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def probe(table: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """The numbers of STYLES, len(STYLES) for none, that (1) gives x [..., K]: int [...]."""
+    """Classifies x [..., features] by (1). Returns indices in STYLES, int [...]; len(STYLES) for
+    none.
+    """
     return np.argmax(_design(x, table["mean"], table["deviation"]) @ table["weights"], axis=-1)
 
 
@@ -138,16 +147,16 @@ def _table() -> dict[str, np.ndarray]:
 
 
 def read_style(frames: np.ndarray) -> str | None:
-    """A name in STYLES; None where the clip is in none of them, or changes. frames: [F, H, W, 3] in
-    [0, 1].
+    """Returns the style of a clip, a name in STYLES; None if it has none of them, or changes its
+    style. frames: [F, H, W, 3] in [0, 1].
     """
     first, second = probe(_table(), halves(frames))
     return (*STYLES, None)[first] if first == second else None
 
 
 def mixed_tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
-    """Frames [F, H, W, 3] cut into across x across tiles, which are put together in another
-    order.
+    """Cuts frames [F, H, W, 3] into across x across tiles and permutes the tiles; `seed` chooses
+    the permutation.
     """
     count, height, width = frames.shape[:3]
     cut = frames.reshape(count, across, height // across, across, width // across, 3).swapaxes(2, 3)
@@ -158,42 +167,44 @@ def mixed_tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
 
 @corrupt_frames
 def tiles(c: Example) -> np.ndarray:
-    """The picture cut into tiles that are put together in another order."""
+    """Cuts the frames into tiles and permutes the tiles."""
     return mixed_tiles(c.frames, c.take.index)
 
 
 @corrupt(VIDEO)
 def restyle(clips: list[Example]) -> list[Example]:
-    """The same film in the next style."""
+    """Renders the same film in the next style."""
     following = dict(zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1]))
     return redrawn(clips, [in_style(c.take, following[c.take.scene.style]) for c in clips])
 
 
 @corrupt(VIDEO)
 def turn(clips: list[Example]) -> list[Example]:
-    """The second half of every film is in the next style."""
+    """Renders the second half of every film in the next style."""
     return then(clips, restyle(clips))
 
 
 class StyleOracle(Oracle):
-    """The style that a clip is drawn in."""
+    """Rendering style of a clip."""
 
     name = "style"
     media = (VIDEO,)
     tolerance = "the style"
     corruptions = (tiles, restyle, turn)
-    ceiling = 1 / len(FILM_STYLES)  # shuffled labels agree by chance
+    ceiling = 1 / len(FILM_STYLES)  # the chance agreement of shuffled labels
     stage = "film"
     empty = BLANK
 
     def read(self, reading: "Reading") -> str | None:
-        """A name in STYLES; None for none of them."""
+        """Returns a name in STYLES; None for none of them."""
         return read_style(reading.frames)
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Is it the take's style?"""
+        """Returns whether the style is the take's."""
         return reading.of(self.name) == example.take.scene.style
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Every film with the takes of all others: agreement is chance, in any order of clips."""
+        """Pairs every film with the takes of all others, so that agreement is at chance for any
+        order of clips.
+        """
         return [dataclasses.replace(c, take=o.take) for c in clips for o in clips if o is not c]

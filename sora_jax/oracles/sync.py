@@ -1,10 +1,10 @@
-"""Do picture and sound strike together: one-to-one matching of the impacts seen and heard.
+"""Audio-video synchronization: one-to-one matching of the impacts in the video and in the audio.
 
-With M pairs of impacts matched within w (`onsets.match`), P heard and Q seen,
+With M pairs of impacts matched within w seconds (`onsets.match`), P audible and Q visible impacts,
 
     F1@w = 2 M / (P + Q),      offset = median over pairs of (heard - seen)                      (1)
 
-A clip where nothing strikes and nothing is heard agrees: F1 = 1 (P + Q = 0).
+A clip without visible or audible impacts agrees: F1 = 1 (P + Q = 0).
 """
 
 import dataclasses
@@ -20,14 +20,18 @@ from sora_jax.oracles.onsets import match, true_impacts
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-OFFSET_WINDOW = 0.12  # seconds within which pairs enter the offset
-LEAST_F1, MOST_OFFSET = 0.9, 0.010  # of a scene's own picture and sound: at 50 ms; seconds
+OFFSET_WINDOW = 0.12  # seconds: largest distance of the pairs in the offset
+LEAST_F1, MOST_OFFSET = 0.9, 0.010  # tolerance of the oracle: F1@50 ms; seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Sync:
-    """Agreement of one clip: F1 at 50 and 100 ms in [0, 1]; signed median offset in s (sound late:
-    positive), NaN without pairs.
+    """Agreement of the video and audio impacts of one clip.
+
+    Attributes:
+        f1_50ms, f1_100ms: F1 at 50 and 100 ms, in [0, 1].
+        offset: signed median offset in s, positive if the audio is late; NaN without pairs.
+        seen, heard: numbers of visible and of audible impacts.
     """
 
     f1_50ms: float
@@ -38,11 +42,17 @@ class Sync:
 
 
 def lag(heard: list[float], seen: list[float], furthest: float = 0.25) -> float:
-    """By how many s a whole sound is late, up to `furthest` either way; NaN without impacts on both
-    sides.
+    """Estimates the delay of the whole audio track in s.
 
-    The shift under which most impacts match within 20 ms, and among those the smallest; refined by
-    the median of what is then left.
+    The estimate is the shift that matches the most impacts within 20 ms; among equals, the
+    smallest. The median of the remaining differences refines it.
+
+    Args:
+        heard, seen: times of audible and visible impacts, s.
+        furthest: largest shift in either direction, s. Default: 0.25.
+
+    Returns:
+        The delay in s, positive if the audio is late; NaN without an impact in either medium.
     """
     shifts = [h - s for h in heard for s in seen if abs(h - s) <= furthest]
     if not shifts:
@@ -57,21 +67,21 @@ def lag(heard: list[float], seen: list[float], furthest: float = 0.25) -> float:
 
 
 def f1(heard: list[float], seen: list[float], window: float) -> float:
-    """Equation (1), left."""
+    """Returns F1@window of equation (1); times and window in seconds."""
     if not heard and not seen:
         return 1.0
     return 2.0 * len(match(heard, seen, window)) / (len(heard) + len(seen))
 
 
 def agreement(heard: list[float], seen: list[float]) -> Sync:
-    """Both numbers of (1) for one clip; times in seconds."""
+    """Returns F1 and offset of equation (1) for one clip; times in seconds."""
     pairs = match(heard, seen, OFFSET_WINDOW)
     offset = float(np.median([heard[i] - seen[j] for i, j in pairs])) if pairs else float("nan")
     return Sync(f1(heard, seen, 0.05), f1(heard, seen, 0.10), offset, len(seen), len(heard))
 
 
 class SyncOracle(Oracle):
-    """Whether picture and sound strike together."""
+    """Agreement of the visible and the audible impacts."""
 
     name = "sync"
     media = (VIDEO, AUDIO)
@@ -79,16 +89,20 @@ class SyncOracle(Oracle):
     corruptions = (reverse, slow, late, backwards)
 
     def read(self, reading: "Reading") -> Sync:
-        """The agreement of impacts seen and heard."""
+        """Returns the agreement of the visible and audible impacts."""
         return reading.sync
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """None where nothing strikes. An offset of NaN, without a pair, is not correct."""
+        """Returns whether F1 and offset are within tolerance; None without an impact. An offset
+        of NaN (no pair) is incorrect.
+        """
         if not true_impacts(example.take):
             return None
         sync = reading.sync
         return sync.f1_50ms >= LEAST_F1 and abs(sync.offset) <= MOST_OFFSET
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Pictures with the sounds of others: the oracle does not look at the take's impacts."""
+        """Pairs every video with the audio of another clip. Exchanging takes would not help: the
+        oracle does not compare with the take's impacts.
+        """
         return exchanged_sounds(clips)

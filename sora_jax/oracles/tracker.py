@@ -1,21 +1,21 @@
-"""Finds the balls in a clip: where each colour is in every frame, to a fraction of a pixel, from
-pixels alone.
+"""Ball tracker: the position of each colour in every frame, to a fraction of a pixel, from pixels
+alone.
 
-The tracker knows the world's palette and its scale, not the scene: neither the backdrop nor which
-colours are there.
+The tracker knows the world's palette and scale. It does not know the scene: neither its backdrop
+nor which colours are present.
 
-1. Backdrop b: the temporal median of the pixels that are not strongly coloured; where a ball never
-   leaves, the row's median.
+1. Backdrop b: the temporal median of the pixels that are not strongly coloured. Where a ball never
+   leaves a pixel, the row's median.
 2. Unmixing: in the flat and in the shaded style a pixel of a ball of palette colour c, covering a
    share alpha of it, is
 
        p = alpha s c + (1 - alpha) b                                                             (1)
 
-   with an unknown shading s, so least squares for p = a c + beta b in three channels gives alpha =
-   1 - beta whatever the shading, and the residual of (1) says which colour fits. Highlights (white,
-   nearly along b) lie inside a ball and are filled.
-3. Per colour and frame: the largest component of a > A_MIN, alpha > 1/2; a second one is a
-   duplicate. It is grown by two pixels, the local pedestal is subtracted, and
+   with an unknown shading s. Least squares for p = a c + beta b in three channels gives alpha = 1 -
+   beta for any shading, and the residual of (1) identifies the colour. Highlights (white, nearly
+   along b) lie inside a ball and are filled.
+3. Per colour and frame: the largest component of a > A_MIN, alpha > 1/2. A second component is a
+   duplicate. The largest is grown by two pixels, the local pedestal is subtracted, and
 
        centre = sum alpha q / sum alpha,      radius = sqrt(sum alpha / pi)                      (2)
 
@@ -36,24 +36,24 @@ from sora_jax.worlds.playhouse.spec import COLOURS, SIZES, from_pixels, pixels_p
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-EXTENT = 4.0  # metres shown by the width of a picture: a public constant of the world
-# a pixel whose channels span more than this, absolute and as a share of the largest, is no backdrop
+EXTENT = 4.0  # metres: width of the picture, a public constant of the world
+# A pixel is coloured if the range of its channels exceeds both: absolute, and relative to the
+# largest channel.
 COLOURED = (0.13, 0.35)
-# median change of a channel from frame to frame above which there is noise; pixels of blur that
-# lessen it
+# A median change of a channel between frames above NOISY means noise, which a blur of SOFTEN pixels
+# reduces.
 NOISY, SOFTEN = 0.02, 0.7
-NOISE_LEFT = 2.0  # times that change: how much more a pixel's channels must span there
+NOISE_LEFT = 2.0  # times that change: how much wider the range of channels must be in noise
 A_MIN = 0.18  # least amount of a palette colour in a pixel of a ball's core
-MARGIN = 5  # pixels around a component in which its rim (2) and its surroundings (2) are looked at
-# alpha is at most this times a: above 1 / 0.38, the darkest shading, since a codec blurs colour
-# more than light
+MARGIN = 5  # pixels: window around a component, for its rim (2) and its surroundings (2)
+# Largest ratio alpha / a. It exceeds 1 / 0.38, the darkest shading, because codecs blur colour more
+# than brightness.
 FAINT = 3.0
-DUPLICATE = 0.35  # a second component this large beside the first is a second ball
-LASTING = 1 / 3  # share of the frames in which a colour must be seen to be a ball of the clip
-# times as large as elsewhere in the clip a ball may look: a lawful one, blurred or coded, 1.08 at
-# most
+DUPLICATE = 0.35  # a second component of at least this share of the first's area is a second ball
+LASTING = 1 / 3  # least share of frames in which a ball of the clip is visible
+# largest ratio of a ball's sizes within a clip; lawful balls, blurred or compressed, reach 1.08
 SAME_SIZE = 1.15
-OFF = 0.3  # pixels rms between a ball's centres as read and the scene's
+OFF = 0.3  # pixels rms: tolerance between the tracked and the true centres
 
 NAMES = tuple(COLOURS)
 PALETTE = np.array([COLOURS[n] for n in NAMES], np.float32)
@@ -66,8 +66,13 @@ _DISC = np.array([[abs(i) + abs(j) <= 3 for i in range(-2, 3)] for j in range(-2
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """One ball over F frames: position [F, 2] and radius [F] in metres (NaN where lost), copies
-    [F]: components of its colour.
+    """One ball over F frames.
+
+    Attributes:
+        colour: name of its palette colour.
+        position: centre [F, 2] in metres; NaN where lost.
+        radius: [F] in metres; NaN where lost.
+        copies: [F], number of components of its colour.
     """
 
     colour: str
@@ -77,20 +82,18 @@ class Track:
 
     @property
     def found(self) -> np.ndarray:
-        """bool [F]: the colour is there exactly once."""
+        """Mask, bool [F]: frames in which the colour is present exactly once."""
         return self.copies == 1
 
     @property
     def motion(self) -> float:
-        """The largest distance in metres between the ball's first seen position and any later
-        one.
-        """
+        """Largest distance in metres from the ball's first visible position."""
         seen = self.position[self.copies > 0]
         return float(np.max(np.linalg.norm(seen - seen[0], axis=-1))) if len(seen) else 0.0
 
     def rms_pixels(self, true: np.ndarray, size: int) -> float:
-        """Root mean square distance in pixels to centres [F, 2] in metres, for pictures of `size`
-        pixels; NaN if ever lost.
+        """Returns the root mean square distance in pixels to centres [F, 2] in metres, for
+        frames of `size` pixels; NaN if the ball is lost in any frame.
         """
         return float(
             np.sqrt(np.mean(np.sum((self.position - true) ** 2, -1)))
@@ -99,37 +102,39 @@ class Track:
 
     @property
     def lasting(self) -> bool:
-        """Is it a ball of the clip, or a thing that is there now and then?"""
+        """True if the colour is visible in enough frames to be a ball of the clip."""
         return float(np.mean(self.copies > 0)) >= LASTING
 
     @property
     def swelling(self) -> float:
-        """How many times as large it looks in one third of the clip as in another, by the median
-        radius of each; 1 if it keeps its size.
+        """Ratio of the largest to the smallest median radius over the thirds of the clip; 1 if
+        the ball keeps its size.
         """
         thirds = [part[np.isfinite(part)] for part in np.array_split(self.radius, 3)]
         medians = [float(np.median(part)) for part in thirds if len(part)]
         return max(medians) / min(medians) if medians else 1.0
 
     def jumps(self, fps: float) -> int:
-        """How many steps between neighbouring frames are longer than a ball of this world makes:
-        falling from the top it ends at 7.6 m/s.
+        """Returns the number of steps between neighbouring frames that are longer than a ball of
+        this world makes: 7.6 m/s is its speed after a fall from the top.
         """
         step = np.linalg.norm(np.diff(self.position, axis=0), axis=-1)
         return int(np.sum(step > 7.6 / fps))
 
 
 def coloured(frames: np.ndarray, more: float = 0.0) -> np.ndarray:
-    """bool [F, H, W]: pixels too colourful for this world's pale or grey rooms, also on the dark
-    side of a shaded ball, by so much more.
+    """Returns a mask, bool [F, H, W], of the pixels too colourful for the world's pale or grey
+    rooms.
+
+    The threshold also finds the dark side of a shaded ball. `more` raises it. Default: 0.
     """
     high = frames.max(-1)
     return high - frames.min(-1) > np.maximum(COLOURED[0], COLOURED[1] * high) + more
 
 
 def vivid(frames: np.ndarray) -> np.ndarray:
-    """`coloured`, but for what noise has coloured, if there is noise, as much of a dark grey room
-    may be: bool [F, H, W].
+    """Returns `coloured` with a threshold adapted to noise, bool [F, H, W]. Noise can colour
+    much of a dark grey room.
     """
     noise = float(np.median(np.abs(np.diff(frames, axis=0)))) if len(frames) > 1 else 0.0
     return (
@@ -140,9 +145,13 @@ def vivid(frames: np.ndarray) -> np.ndarray:
 
 
 def backdrop(frames: np.ndarray, ball: np.ndarray) -> np.ndarray:
-    """The still picture behind the balls (step 1): frames [F, H, W, 3] and the pixels not to trust
-    [F, H, W] -> [H, W, 3].
+    """Returns the still picture behind the balls (step 1), [H, W, 3].
+
+    Args:
+        frames: [F, H, W, 3].
+        ball: mask of pixels to ignore, bool [F, H, W].
     """
+    # masked pixels become 9, above any value, so they sort last; the median is over the others
     shown = np.sort(np.where(ball[..., None], np.float32(9.0), frames), axis=0)
     count = len(frames) - ball.sum(0)
     pick = np.maximum(count - 1, 0) // 2
@@ -153,8 +162,8 @@ def backdrop(frames: np.ndarray, ball: np.ndarray) -> np.ndarray:
 
 
 def _fill(still, known):
-    """Rows are alike in this world's rooms: unknown pixels take their row's median, whole unknown
-    rows that of the nearest row.
+    """Fills unknown pixels with their row's median, and unknown rows with the nearest known
+    row's. The pixels of a row are alike in this world's rooms.
     """
     rows = np.flatnonzero(known.any(1))
     if not len(rows):
@@ -166,10 +175,15 @@ def _fill(still, known):
 
 
 def unmix(frames: np.ndarray, still: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which palette colour each pixel holds and how much: label int8 [F, H, W] (-1: none), alpha
-    [F, H, W, 6], equation (1).
+    """Finds the palette colour of each pixel and its coverage, equation (1).
 
-    near: bool [F, H, W], the pixels to look at; elsewhere there is no ball.
+    Args:
+        frames: [F, H, W, 3].
+        still: backdrop [H, W, 3].
+        near: mask, bool [F, H, W], of pixels that may belong to a ball.
+
+    Returns:
+        (label int8 [F, H, W], -1 without a colour; alpha [F, H, W, 6]).
     """
     p, b = frames[near], np.maximum(np.broadcast_to(still, frames.shape)[near], 0.02)
     pc, cb, cc = p @ PALETTE.T, b @ PALETTE.T, np.sum(PALETTE**2, -1)
@@ -182,22 +196,22 @@ def unmix(frames: np.ndarray, still: np.ndarray, near: np.ndarray) -> tuple[np.n
     label = np.full(near.shape, -1, np.int8)
     label[near] = np.where(np.isfinite(residual.min(-1)), best, -1)
     alpha = np.zeros((*near.shape, len(NAMES)), np.float32)
-    # A shadow darkens the backdrop (beta < 1) but holds no colour: alpha needs both.
+    # A shadow also has beta < 1 but no colour, so alpha is limited by both.
     alpha[near] = np.clip(np.minimum(1.0 - beta, FAINT * a), 0.0, 1.0)
     return label, alpha
 
 
 def track(frames: np.ndarray) -> list[Track]:
-    """Tracks of every palette colour that is seen, be it in one frame. frames: [F, H, W, 3] in [0,
-    1].
+    """Tracks every palette colour that is visible in at least one frame. frames: [F, H, W, 3] in
+    [0, 1].
     """
     frames = np.asarray(frames, np.float32)
     strong = coloured(frames)
     still = backdrop(frames, ndimage.maximum_filter(strong, size=(1, 5, 5)))
     label, alpha = unmix(frames, still, ndimage.maximum_filter(strong, size=(1, 9, 9)))
     label[~ndimage.maximum_filter(strong, size=(1, 3, 3))] = -1
-    # Half the area of the smallest ball: the rims where two balls or a ball and the backdrop mix
-    # are thinner.
+    # 0.4 of the area of the smallest ball. The rims where two balls, or a ball and the backdrop,
+    # mix are smaller.
     least = 0.4 * np.pi * (SMALLEST * pixels_per_metre(EXTENT, frames.shape[2])) ** 2
     counts = np.bincount(label.ravel() + 1, minlength=len(NAMES) + 1)[1:]
     tracks = [_one(k, label, alpha[..., k], least) for k in np.flatnonzero(counts >= least)]
@@ -205,12 +219,12 @@ def track(frames: np.ndarray) -> list[Track]:
 
 
 def lasting(tracks: list[Track]) -> list[Track]:
-    """Those of the clip's balls."""
+    """Returns the tracks of balls that are visible throughout (`Track.lasting`)."""
     return [t for t in tracks if t.lasting]
 
 
 def _one(k, label, alpha, least) -> Track:
-    """Step 3 for palette colour k."""
+    """Tracks palette colour k (step 3)."""
     frames, _, width = label.shape
     core = (label == k) & (alpha > 0.5)
     parts, n = ndimage.label(core, PLANE)
@@ -241,20 +255,20 @@ def _one(k, label, alpha, least) -> Track:
 
 
 def filled(core: np.ndarray) -> np.ndarray:
-    """A ball's core [h, w] with what a highlight took from it: closing mends the notch in its rim;
-    a disc is closed already.
+    """Fills the highlight in a ball's core [h, w]. Closing repairs a notch in the rim and leaves
+    a disc unchanged.
     """
     return ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(core, 3), _DISC)[3:-3, 3:-3])
 
 
 def inside(whole: np.ndarray) -> np.ndarray:
-    """Where coverage is whole whatever the highlight says; only the rim's share is read."""
+    """Returns the core without its rim: pixels whose coverage is 1 whatever a highlight shows."""
     return ndimage.binary_erosion(whole, _CROSS)
 
 
 def _centroid(core, other, alpha) -> tuple[float, float, float]:
-    """Sum of alpha, and its centre (row, column): equation (2) in a window [h, w] around one
-    component.
+    """Returns (sum of alpha, row, column) of the centre: equation (2) in a window [h, w] around
+    one component.
     """
     whole = filled(core)
     near = (ndimage.binary_dilation(whole, _DISC) & ~other) | whole
@@ -276,7 +290,7 @@ def _centroid(core, other, alpha) -> tuple[float, float, float]:
 
 
 class TrackerOracle(Oracle):
-    """Where each ball is."""
+    """Positions of the balls."""
 
     name = "tracker"
     media = (VIDEO,)
@@ -284,11 +298,11 @@ class TrackerOracle(Oracle):
     corruptions = (vanish, teleport, double, visitor, recolour, resized)
 
     def read(self, reading: "Reading") -> list[Track]:
-        """A track of every colour seen."""
+        """Returns a track of every visible colour."""
         return reading.tracks
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Are the tracks those of the scene's balls, and of no other?"""
+        """Returns whether the tracks match the scene's balls, with no track of another colour."""
         tracks = {t.colour: t for t in reading.tracks}
         scene, size = example.take.scene, example.format.size
         if set(tracks) != {ball.colour for ball in scene.balls}:
@@ -300,6 +314,8 @@ class TrackerOracle(Oracle):
 
 
 def _follows(seen: Track, true: np.ndarray, size: int) -> bool:
-    """Is a track in every frame, of one size, and near the true centres [F, 2] in metres?"""
+    """Returns whether a track is complete, of one size, and near the true centres [F, 2] in
+    metres.
+    """
     whole = seen.found.all() and seen.swelling <= SAME_SIZE
     return bool(whole and seen.rms_pixels(true, size) <= OFF)

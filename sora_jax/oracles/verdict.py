@@ -1,9 +1,9 @@
-"""What the oracles read in a clip, for people, and whether it is what the prompt asked: every fact
-of a caption, asked, seen and met.
+"""Verdicts: whether a clip shows what its prompt asks, fact by fact, and one-line summaries of the
+oracles' readings.
 
-A prompt is read and judged by a family of scenes (`worlds.playhouse.families`): the family turns
-it into facts, and facts into lines. A clip meets its prompt when every line that an oracle reads is
-met. For rooms this is when `oracles.facts.compare` says "all".
+A family of scenes (`worlds.playhouse.families`) parses the prompt into facts and judges the facts
+line by line. A clip meets its prompt if every line that an oracle reads is met. For rooms this is
+when `oracles.facts.compare` says "all".
 """
 
 import dataclasses
@@ -22,9 +22,10 @@ class Verdict:
     """Whether a clip shows what its prompt asks.
 
     Attributes:
-        met: None where that cannot be said; `reason` then says why.
-        lines: every fact, as asked and as seen.
-        family: the family that read the prompt; None where none did.
+        met: True or False; None if undecided.
+        lines: every fact with its asked and its read value.
+        family: the family that parsed the prompt; None if none did.
+        reason: why `met` is None.
     """
 
     met: bool | None
@@ -33,8 +34,8 @@ class Verdict:
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: {"met": bool, "facts": [...], "family": ...}, or {"met": None, "reason": ...,
-        "family": ...}, with facts where there are any.
+        """Returns JSON values: {"met": bool, "facts": [...], "family": ...}, or {"met": None,
+        "reason": ..., "family": ...}, with facts if there are any.
         """
         said: dict[str, Any] = {"met": self.met, "family": self.family}
         if self.met is None:
@@ -45,11 +46,13 @@ class Verdict:
 
 
 def judge_prompt(prompt: str, reading: Reading, family: str | None = None) -> Verdict:
-    """Whether a clip shows what `prompt` asks, by the first family that can read the prompt.
+    """Judges a clip by `prompt`, with the first family that can parse the prompt.
 
     Args:
-        family: the one that the model was trained on, which is tried first; the others follow in
-            the registry's order.
+        prompt: the caption that the clip should show.
+        reading: readings of the clip.
+        family: the family that the model was trained on, which is tried first; the others follow in
+            the registry's order. Default: None.
     """
     if not prompt.strip():
         return Verdict(None, reason="there is no prompt")
@@ -67,6 +70,7 @@ def judge_prompt(prompt: str, reading: Reading, family: str | None = None) -> Ve
             errors[name] = error
             continue
         return _verdict(name, FAMILIES[name].judge(facts, Evidence(reading)))
+    # the family that parsed the longest prefix gives the most useful error message
     name = max(errors, key=lambda name: errors[name].column)
     return Verdict(
         None, reason=f"no family reads it as a caption; {name} reads furthest: {errors[name]}"
@@ -81,7 +85,7 @@ def _verdict(family: str, lines: list[Line]) -> Verdict:
 
 
 def say_balls(reading: Reading) -> str:
-    """The balls found, in a line."""
+    """Describes the detected balls in one line."""
     found = {track.colour: track.found.mean() for track in reading.tracks}
     said = []
     for ball in reading.facts.balls:
@@ -96,8 +100,8 @@ def say_balls(reading: Reading) -> str:
 
 
 def say_impacts(reading: Reading) -> str:
-    """The impacts found, in a line; whether they agree is said only where there is something to
-    agree about.
+    """Describes the detected impacts in one line. Video-audio agreement is included only if
+    there are impacts to compare.
     """
     parts = []
     for name, times in (("seen", reading.seen), ("heard", reading.heard)):

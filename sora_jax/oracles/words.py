@@ -1,39 +1,42 @@
-"""Which words are spoken in a clip, by ear: the vocabulary of `worlds/playhouse/voice.py`, any of
+"""Recognizes the words spoken in a clip: the vocabulary of `worlds/playhouse/voice.py`, in any of
 its voices, one word at a time.
 
-0. What was struck is taken out (`ringing.py`): a ring beside a word would join its segment, and
-   spoil it.
+0. Impact sounds are removed (`ringing.py`). A ring beside a word would merge with the word's
+   segment and distort its features.
 1. Segments. With P[n, b] the power of a 25 ms window, hop 10 ms, in mel band b, smoothed over 3
-   frames, and m[b] the level of the bed (1.2 times the 20th percentile over the clip of P smoothed
-   over 9 frames),
+   frames, and m[b] the level of the ambient noise (1.2 times the 20th percentile over the clip of P
+   smoothed over 9 frames),
 
        L[n] = mean over b of log(1 + max(P[n, b] - m[b], 0) / (FLOOR + OVER m[b]))               (1)
 
-   is above GATE where something sounds. Gaps under BRIDGE seconds (the closures of stops) belong to
-   the segment; its ends are cut back to where the sum over b of max(P - m, 0)^(1/3) passes a
-   quarter of its 90th percentile: so noise moves them little.
-2. Features. Cepstra 0 to 12 of log(max(P - m, 0) + VALLEY times the loud frames' power), brought to
-   24 frames a segment, each coefficient with its mean taken off and divided by its deviation over
-   the segment (CMVN), and the segment's log length: 313 numbers x.
-3. Kernel ridge regression on 27 classes, the words and "none of them": with K_ij = exp(-SHARP |x_i
-   - x_j|^2 / 313) and one-hot targets Y,
+   exceeds GATE in a segment. Gaps shorter than BRIDGE seconds (the closures of stops) belong to the
+   segment. Its ends are trimmed to where the sum over b of max(P - m, 0)^(1/3) passes a quarter of
+   its 90th percentile, so noise moves the ends little.
+2. Features. Cepstra 0 to 12 of log(max(P - m, 0) + VALLEY times the loud frames' power), resampled
+   to 24 frames a segment and normalized per coefficient to zero mean and unit deviation over the
+   segment (CMVN), and the segment's log length: 313 numbers x.
+3. Kernel ridge regression on 27 classes, the words and "no word": with K_ij = exp(-SHARP |x_i -
+   x_j|^2 / 313) and one-hot targets Y,
 
        A = (K + RIDGE I)^-1 Y,      scores of x = k(x) A,      the word is that of the largest   (2)
 
-   trained on first use from the eight training voices (a few seconds; the same data everywhere):
-   each word clean and in noise, and, for the last class, words played backwards, words in pieces of
-   50 ms that are mixed, and struck modes. A linear ridge had 91 % at 10 dB; this has 99.
-4. A segment that is none of the words, or no word for SURE, may hold one from an onset on, while
-   something struck before still rings, or up to one: of all its parts that begin or end so the one
-   of the highest score is read, if that is SURE.
+   The classifier is trained on first use from the eight training voices, which takes a few seconds;
+   the data are the same on every machine. Each word is included clean and in noise. The class "no
+   word" holds words played backwards, words cut into 50 ms pieces and permuted, and struck modes.
+   Accuracy at 10 dB is 99 %; a linear ridge reached 91 %.
+4. Recovery. A segment classified as "no word", or with a score below SURE, may still hold a word:
+   one that begins at an onset while an earlier impact rings, or one that ends at an onset. Of all
+   parts that begin or end at an onset, the part with the highest score is read, if that score
+   exceeds SURE.
 
-A reading is scored by its word error rate against the words that were said,
+A reading is scored by its word error rate against the spoken words,
 
     WER = (substitutions + deletions + insertions of the best alignment) / words said            (3)
 
-Limits: words lie `examples.BETWEEN_WORDS` seconds from one another. Calibrated on words that no
-impact strikes into, though it may ring into them (`examples.narrated`); of 42 films whose narrator
-is struck into at will 39 were read correctly, 37 with noise of 20 dB.
+Limits: words lie at least `examples.BETWEEN_WORDS` seconds apart. The oracle is calibrated on words
+without an impact during the word, though an earlier impact may still ring (`examples.narrated`). Of
+42 films with impacts at any time during the narration, 39 were read correctly, 37 with noise at 20
+dB.
 """
 
 import dataclasses
@@ -62,22 +65,22 @@ if TYPE_CHECKING:
 
 WINDOW, HOP = 400, 160  # samples
 BANDS = 26
-FLOOR, OVER, GATE = 1e-7, 4.0, 0.07
+FLOOR, OVER, GATE = 1e-7, 4.0, 0.07  # of (1): power; factor; log units
 BRIDGE, SHORTEST, LONGEST = 0.085, 0.1, 0.8  # seconds
-TRIM = 0.25
+TRIM = 0.25  # step 1: share of the 90th percentile at which the ends of a segment are trimmed
 FRAMES, CEPSTRA = 24, 13
-# score of a word that is looked no further into, and of one that is found within a segment
+# A segment with at least this score is not searched further; a part found in it needs more.
 SURE = 0.6
-VALLEY = 3e-3  # deeper valleys of the spectrum are noise
+VALLEY = 3e-3  # floor of the spectrum, relative to loud frames: deeper valleys are noise
 SHARP, RIDGE = 1.0, 0.01
-# dB below the word's mean power at which noise is added for training
+# signal-to-noise ratios in dB of the training examples, relative to the word's mean power
 NOISES = (None, 20.0, 14.0, 11.0, 9.0, 7.0, 10.0, 8.0)
-NONE = len(voice.WORDS)
+NONE = len(voice.WORDS)  # index of the class "no word"
 
 
 @functools.cache
 def _mel() -> np.ndarray:
-    """Triangles [BANDS, bins] from 150 to 7500 Hz."""
+    """Returns the triangular mel filters from 150 to 7500 Hz, [BANDS, bins]."""
     return bands(np.fft.rfftfreq(512, 1.0 / SAMPLE_RATE), 150.0, 7500.0, BANDS)
 
 
@@ -88,14 +91,19 @@ def _cosines() -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Bands:
-    """P smoothed [frames, BANDS], frame n centred on sample n * HOP, and m [BANDS], of step 1."""
+    """Mel band powers of step 1.
+
+    Attributes:
+        power: smoothed P [frames, BANDS]; frame n is centred on sample n * HOP.
+        bed: level m of the ambient noise [BANDS].
+    """
 
     power: np.ndarray
     bed: np.ndarray
 
     @classmethod
     def of(cls, samples: np.ndarray) -> "Bands":
-        """Those of mono samples [S] at 16 kHz."""
+        """Computes the bands of mono samples [S] at 16 kHz."""
         padded = np.pad(np.asarray(samples, np.float64), WINDOW // 2)
         windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
         spectrum = np.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1], 512)
@@ -108,7 +116,7 @@ class Bands:
 
 
 def segments(bands: Bands) -> list[tuple[int, int]]:
-    """Frames [first, end) of everything that sounds long enough to be a word: step 1."""
+    """Returns the segments of step 1 with the length of a word, as frames [first, end)."""
     over = np.maximum(bands.power - bands.bed, 0.0)
     loud = np.log1p(over / (FLOOR + OVER * bands.bed)).mean(-1) > GATE
     edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(int), [0]])))
@@ -122,7 +130,9 @@ def segments(bands: Bands) -> list[tuple[int, int]]:
 
 
 def _cut_back(bands: Bands, first: int, end: int) -> tuple[int, int] | None:
-    """What of the frames [first, end) is loud; None if that is no word for its length."""
+    """Trims frames [first, end) to their loud part. Returns None if its length is not that of a
+    word.
+    """
     energy = np.cbrt(np.maximum(bands.power[first:end] - bands.bed, 0.0)).sum(-1)
     inside = first + np.flatnonzero(energy > TRIM * np.percentile(energy, 90))
     if (
@@ -134,17 +144,21 @@ def _cut_back(bands: Bands, first: int, end: int) -> tuple[int, int] | None:
 
 
 def features(bands: Bands, first: int, end: int) -> np.ndarray:
-    """x of step 2, for frames [first, end)."""
+    """Returns the features x [313] of step 2 for frames [first, end)."""
     over = np.maximum(bands.power[first:end] - bands.bed, 0.0)
     cepstra = np.log(over / np.percentile(over.sum(-1), 90) + VALLEY) @ _cosines().T
     at = np.linspace(0, len(over) - 1, FRAMES)
     shape = np.stack([np.interp(at, np.arange(len(over)), c) for c in cepstra.T], axis=1)
     shape = (shape - shape.mean(0)) / (shape.std(0) + 0.1)
+    # log length relative to 0.35 s; the factor weights it against the cepstra
     return np.append(shape.ravel(), 3.0 * np.log((end - first) * HOP / SAMPLE_RATE / 0.35))
 
 
 def shuffled_pieces(samples: np.ndarray, seed: int, seconds: float = 0.05) -> np.ndarray:
-    """The same samples in pieces of `seconds`, in another order."""
+    """Cuts samples [S] into pieces of `seconds` and permutes them; `seed` chooses the
+    permutation.
+    """
+    # the first part of a key (18, 19 and 20 in this file) separates independent uses of Stream
     size = int(seconds * SAMPLE_RATE)
     pieces, stream = [samples[i : i + size] for i in range(0, len(samples), size)], Stream(18, seed)
     for i in range(len(pieces) - 1, 0, -1):
@@ -154,7 +168,7 @@ def shuffled_pieces(samples: np.ndarray, seed: int, seconds: float = 0.05) -> np
 
 
 def _struck(name: str, seed: int) -> np.ndarray:
-    """The modes of a material, struck: what is no word."""
+    """Synthesizes the modes of a struck material, a training example of "no word"."""
     made, stream, t = (
         MATERIALS[name],
         Stream(19, seed),
@@ -168,7 +182,7 @@ def _struck(name: str, seed: int) -> np.ndarray:
 
 
 def _examples():
-    """(samples, class) of all that the classifier is trained on, before noise is added."""
+    """Yields (samples, class) for all training examples, before noise is added."""
     seed = 0
     for v in voice.TRAIN_VOICES:
         for label, word in enumerate(voice.WORDS):
@@ -182,13 +196,16 @@ def _examples():
 
 @functools.cache
 def _trained() -> tuple[np.ndarray, np.ndarray]:
-    """The training x [n, 313] and A [n, 27] of (2); made when first asked for."""
+    """Returns the training features x [n, 313] and A [n, 27] of (2), computed on first use and
+    cached.
+    """
     rows, labels = [], []
     for i, (spoken, label) in enumerate(_examples()):
         clip, power = np.pad(spoken, 3200), np.mean(np.square(spoken))
         for j, decibels in enumerate(NOISES):
             if label == NONE and j % 2:
-                continue
+                continue  # half as many examples of "no word", which has one for every spoken word
+            # uniform noise in [-1, 1) has power 1/3, hence the factor 3
             loudness = (
                 0.0 if decibels is None else np.sqrt(3.0 * power) * 10.0 ** (-decibels / 20.0)
             )
@@ -211,7 +228,7 @@ def _kernel(x: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def read_words(samples: np.ndarray) -> list[tuple[float, str]]:
-    """(start in s, word) of every word heard in mono samples [S] at 16 kHz, in order."""
+    """Returns (start in s, word) for every word in mono samples [S] at 16 kHz, in order of time."""
     onsets = audio_onsets(samples)
     bands, heard = Bands.of(without_impacts(samples, onsets)[0]), []
     marks = [round(o.time * SAMPLE_RATE / HOP) for o in onsets]
@@ -236,14 +253,16 @@ def read_words(samples: np.ndarray) -> list[tuple[float, str]]:
 
 
 def _classified(bands: Bands, first: int, end: int) -> tuple[int, float]:
-    """The class of frames [first, end), and its score."""
+    """Returns the class of frames [first, end) and its score."""
     x, weights = _trained()
     scores = _kernel(features(bands, first, end)[None], x)[0] @ weights
     return int(np.argmax(scores)), float(np.max(scores))
 
 
 def errors(heard: list[str], true: list[str]) -> int:
-    """Numerator of (3): the least number of words to replace, add or take away."""
+    """Returns the numerator of (3), the edit distance: the least number of words to substitute,
+    insert or delete.
+    """
     row = list(range(len(true) + 1))
     for i, h in enumerate(heard, start=1):
         before, row[0] = row[0], i
@@ -253,25 +272,25 @@ def errors(heard: list[str], true: list[str]) -> int:
 
 
 def word_error_rate(heard: list[str], true: list[str]) -> float | None:
-    """Equation (3); None where nothing was said: there is nothing to get wrong then, only to
-    invent.
+    """Returns the word error rate, equation (3); None if no word was spoken, since the ratio is
+    undefined.
     """
     return errors(heard, true) / len(true) if true else None
 
 
 def said(take: Take) -> list[str]:
-    """The words said in a take."""
+    """Returns the words spoken in a take."""
     return [word for _, word in take.scene.narration.words] if take.scene.narration else []
 
 
 @corrupt_samples
 def pieces(c: Example) -> np.ndarray:
-    """The sound in pieces of 50 ms, in another order."""
+    """Cuts the audio into pieces of 50 ms and permutes them."""
     return shuffled_pieces(c.samples, c.take.index)
 
 
 class WordsOracle(Oracle):
-    """What is said in a clip. Judged on voices that it was not trained on."""
+    """Words spoken in a clip. Calibrated on voices that are held out from its training."""
 
     name = "words"
     media = (AUDIO,)
@@ -280,18 +299,18 @@ class WordsOracle(Oracle):
     stage = "narrated"
 
     def read(self, reading: "Reading") -> list[str]:
-        """The words heard, in order."""
+        """Returns the recognized words, in order."""
         if reading.samples is None:
             return []
         return [word for _, word in read_words(reading.samples)]
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """None where nothing is said."""
+        """Returns whether every word is correct and in order; None if no word is spoken."""
         words = said(example.take)
         return reading.of(self.name) == words if words else None
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Clips with the take of the next one, where that says something else."""
+        """Pairs every clip with the take of the next clip. Drops the pairs with the same words."""
         return [
             dataclasses.replace(c, take=o.take)
             for c, o in zip(clips, clips[1:] + clips[:1])
@@ -301,7 +320,7 @@ class WordsOracle(Oracle):
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Equation (3) over all words."""
+        """Returns the word error rate (3) over all words."""
         spoken = [(read.of(self.name), said(c.take)) for c, read in zip(examples, readings)]
         wrong = sum(errors(heard, true) for heard, true in spoken)
         words = sum(len(true) for _, true in spoken)

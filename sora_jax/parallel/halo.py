@@ -1,12 +1,13 @@
-"""The video tokenizer with time shared out over `seq`: every device has some groups of frames, and
-asks its neighbour for the end of the others.
+"""The video tokenizer sharded along time over the mesh axis `seq`, by halo exchange.
 
-A causal convolution over k frames needs the k - 1 before a device's first. They are the end of what
-its left neighbour has, in the same layer, so one collective-permute a convolution brings them, of k
-- 1 frames however long the video is; the first device gets the zeros that stand before every video.
-Devices wait for no one: unlike a cache that is handed on, a halo needs only the layer before.
+Each device holds consecutive groups of frames. A causal convolution over k frames also needs the
+k - 1 frames before a device's first frame. They are the last frames of its left neighbour in the
+same layer, so one collective-permute per convolution transfers them: k - 1 frames, however long the
+video is. The first device receives the zeros that precede every video. All devices work in
+parallel: a halo depends only on the layer before, unlike a cache passed from device to device.
 
-The video is padded at its end to a multiple of the axis, which nothing before the end can see.
+The video is padded at its end to a multiple of the size of `seq`. The tokenizer is causal, so no
+real frame depends on the padding.
 """
 
 from collections.abc import Callable
@@ -24,9 +25,18 @@ from sora_jax.tokenizers.video import VideoTokenizer, frames_of, groups_of, pad_
 
 
 def encode(tokenizer: VideoTokenizer, frames: jax.Array, mesh: Mesh) -> jax.Array:
-    """`tokenizer.encode` with clips over `data` and `fsdp` and time over `seq`.
+    """Encodes like `tokenizer.encode`, with clips sharded over `data` and `fsdp`, time over `seq`.
 
-    Raises UserError where a device would have too few latents.
+    Args:
+        tokenizer: the video tokenizer.
+        frames: frames [B, F, H, W, 3] in [0, 1].
+        mesh: the mesh.
+
+    Returns:
+        Latents [B, T, H, W, C].
+
+    Raises:
+        UserError: a device would hold fewer latent frames than a halo needs.
     """
     blocks = [*tokenizer.encoder_fine, *tokenizer.encoder_coarse]
     return _shared(
@@ -39,7 +49,7 @@ def encode(tokenizer: VideoTokenizer, frames: jax.Array, mesh: Mesh) -> jax.Arra
 
 
 def decode(tokenizer: VideoTokenizer, latents: jax.Array, mesh: Mesh) -> jax.Array:
-    """`tokenizer.decode`, likewise."""
+    """Decodes like `tokenizer.decode`, sharded as in `encode`: latents to frames in [0, 1]."""
     blocks = [*tokenizer.decoder_coarse, *tokenizer.decoder_fine]
     return jnp.clip(
         frames_of(_shared(tokenizer, VideoTokenizer.decode_groups, blocks, latents, mesh)), 0.0, 1.0
@@ -49,8 +59,10 @@ def decode(tokenizer: VideoTokenizer, latents: jax.Array, mesh: Mesh) -> jax.Arr
 def _shared(
     tokenizer: VideoTokenizer, method: Callable, blocks: list[Any], x: jax.Array, mesh: Mesh
 ) -> jax.Array:
-    """method(tokenizer, x [B, T, ...], caches) with T over `seq`; a cache is what brings the
-    neighbour's end here.
+    """Calls method(tokenizer, x, caches) with T of x [B, T, ...] sharded over `seq`.
+
+    Each cache is a function that receives the left neighbour's last frames in exchange for this
+    device's.
     """
     share, length = mesh.shape["seq"], x.shape[1]
     here, halo = -(-length // share), max(block.time.time for block in blocks) - 1

@@ -1,21 +1,22 @@
-"""What a compiled program moves, read from its HLO: collectives by kind, and bytes of HBM, loops
-multiplied out.
+"""Counts the collectives and the HBM traffic of a compiled program from its HLO.
 
 XLA's own `cost_analysis` counts the body of a loop once. Here every instruction counts as often as
-it runs: a `while` states its trip count, and a body inside a body runs the product of both. For a
-collective of result r and operand o bytes a device, among n,
+it runs: a `while` states its trip count, and a nested body runs the product of the trip counts. For
+a collective among n devices, with a result of r bytes and an operand of o bytes per device, each
+device sends
 
-    all-gather            r (n - 1) / n   bytes sent                                             (1)
+    all-gather            r (n - 1) / n   bytes                                                  (1)
     reduce-scatter        o (n - 1) / n                                                          (2)
     all-reduce          2 o (n - 1) / n                                                          (3)
     all-to-all            o (n - 1) / n                                                          (4)
     collective-permute    o                                                                      (5)
 
-HBM traffic is operands read and results written of every instruction outside fusions, less what
-lies on the chip (memory space S(1)); of an operand that a fusion only slices, the slice, and of one
-that it updates in place, the update. The workspace that cuBLAS and cuDNN are lent is no result. A
-GPU's caches are no memory space of the compiler's, as a TPU's vector memory is: a program small
-enough to stay in them (50 MB on an H200) moves less than is counted for it here.
+HBM traffic is the bytes of the operands read and the results written by every instruction outside
+fusions. Arrays in on-chip memory (memory space S(1)) do not count. An operand that a fusion only
+slices counts as the slice, and one that it updates in place as the update. The workspace given to
+cuBLAS and cuDNN does not count as a result. A TPU's vector memory is a memory space of the
+compiler, but a GPU's caches are not. A program small enough to stay in the caches (50 MB on an
+H200) therefore moves less than is counted here.
 """
 
 import dataclasses
@@ -43,7 +44,7 @@ BYTES = {
     "c64": 8,
 }
 COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-# What moves nothing by itself: names, views, and the second halves of pairs.
+# Opcodes without traffic of their own: names, views, control flow, and ends of asynchronous pairs.
 FREE = (
     "parameter",
     "constant",
@@ -69,7 +70,15 @@ _SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One line of a computation: `result` and `rest`, the text before and after its opcode."""
+    """One line of a computation.
+
+    Attributes:
+        name: the name of its result.
+        opcode: for example "fusion".
+        result: the text before the opcode, the shape of the result.
+        rest: the text after "opcode(", the operands and attributes.
+        root: True for the computation's result.
+    """
 
     name: str
     opcode: str
@@ -93,15 +102,21 @@ class Instruction:
 
 @dataclasses.dataclass
 class Collective:
-    """All of one kind in a program: how many run, and the bytes that a device sends."""
+    """All collectives of one kind in a program.
+
+    Attributes:
+        count: the number of collectives that run.
+        sent: bytes that each device sends in all of them.
+    """
 
     count: int = 0
     sent: float = 0.0
 
 
 def size(shapes: str, *, on_chip: bool = True) -> int:
-    """Bytes of every array in a piece of HLO, without those on the chip where `on_chip` is
-    False.
+    """Returns the bytes of all arrays in a piece of HLO text.
+
+    on_chip: True, the default, includes arrays in on-chip memory.
     """
     total = 0
     for kind, sides, layout in _SHAPE.findall(shapes):
@@ -111,7 +126,7 @@ def size(shapes: str, *, on_chip: bool = True) -> int:
 
 
 class Program:
-    """The text of a compiled module (`compiled.as_text()`), as computations of instructions."""
+    """A compiled module, parsed from its text (`compiled.as_text()`) into computations."""
 
     def __init__(self, text: str):
         self.computations: dict[str, dict[str, Instruction]] = {}
@@ -136,9 +151,16 @@ class Program:
     def running(
         self, computation: str | None = None, times: int = 1
     ) -> Iterator[tuple[Instruction, dict[str, Instruction], int]]:
-        """(instruction, its computation, how often it runs) of everything outside fusions.
+        """Yields (instruction, its computation, times it runs) of everything outside fusions.
 
-        Raises ValueError at a loop of unknown length.
+        All branches of a conditional count as run.
+
+        Args:
+            computation: the computation to start from. Default: the entry.
+            times: how often that computation runs.
+
+        Raises:
+            ValueError: the trip count of a loop is unknown.
         """
         body = self.computations[computation or self.entry]
         for made in body.values():
@@ -158,7 +180,7 @@ class Program:
     def _trips(self, loop: Instruction) -> int:
         if known := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.rest):
             return int(known[1])
-        # Counted from 0 by 1 up to a constant, which the condition compares with.
+        # Assumes a loop that counts from 0 by 1 up to the one constant of its condition.
         bounds = [
             int(found[1])
             for i in self.computations[loop.attribute("condition")].values()
@@ -171,18 +193,16 @@ class Program:
         return bounds[0]
 
     def collectives(self) -> dict[str, Collective]:
-        """Equations (1) to (5), by kind; those that run asynchronously count once, at their
-        start.
-        """
+        """Returns equations (1) to (5) by kind. An asynchronous collective counts at its start."""
         found: dict[str, Collective] = defaultdict(Collective)
         for made, body, times in self.running():
             kind = made.opcode.removesuffix("-start")
             if kind not in COLLECTIVES:
                 continue
             given = sum(size(body[o].result) for o in made.operands if o in body)
-            # which has pairs, and sends all that it has
+            # A collective-permute lists pairs, not groups, and sends its whole operand.
             n = 2 if kind == "collective-permute" else _group(made.rest)
-            # An asynchronous start holds its operands in its result too.
+            # The result of an asynchronous start contains its operands too.
             result = size(made.result) - (given if made.opcode.endswith("-start") else 0)
             share = (n - 1) / n
             sent = {
@@ -195,7 +215,7 @@ class Program:
         return dict(found)
 
     def traffic(self) -> float:
-        """Bytes read from and written to HBM by one device."""
+        """Returns the bytes that one device reads from and writes to HBM."""
         total = 0.0
         for made, body, times in self.running():
             if made.opcode in FREE or made.opcode.endswith(("-done", "-update")):
@@ -205,7 +225,7 @@ class Program:
 
     def _moved(self, made: Instruction, body: dict[str, Instruction]) -> float:
         result = made.result
-        # (product, workspace)
+        # The result of a cuBLAS or cuDNN call is (product, workspace).
         if made.opcode == "custom-call" and 'custom_call_target="__cu' in made.rest:
             result = _WORKSPACE.sub("", result)
         written = size(result, on_chip=False)
@@ -216,11 +236,14 @@ class Program:
             return 2 * (read[1] if len(read) > 1 else written)
         if made.opcode == "async-start" and made.attribute("calls"):  # counted in its body
             return 0.0
-        # its result holds the whole operand, of which it reads the slice, then the slice
+        # The result is (whole operand, slice, ...). Only the slice is read, and written to HBM
+        # unless it stays on the chip.
         if made.opcode == "slice-start":
             cut = list(_SHAPE.finditer(result))[1][0]
             return size(cut) + size(cut, on_chip=False)
-        if made.opcode.endswith("-start"):  # its result holds the operand and the result, but for
+        # The result of a start is (operand, result), except that of all-reduce-start, which is the
+        # result alone: there the operand is added.
+        if made.opcode.endswith("-start"):
             return written + sum(read) * (made.opcode == "all-reduce-start")
         if made.opcode != "fusion":
             return written + sum(read)
@@ -239,17 +262,19 @@ class Program:
                 read[at] = 0
         for update in (i for i in inside.values() if i.opcode == "dynamic-update-slice"):
             whole = size(update.result)
-            # written in place: the update alone
+            # An update in place writes only the updated slice.
             if whole <= written and update.operands[1] in inside:
                 written += size(inside[update.operands[1]].result) - whole
         return written + sum(read)
 
 
 def _group(rest: str) -> int:
-    """How many devices take part in one instance of a collective: of groups counted, listed, or
-    named as axes of a mesh.
+    """Returns the number of devices in one group of a collective, from its HLO attributes.
 
-    Raises ValueError for groups written otherwise, and for none, which stands for all devices.
+    Replica groups are written as counts, as lists, or as axes of a mesh.
+
+    Raises:
+        ValueError: the groups are written in another way, or are absent, which means all devices.
     """
     if found := re.search(r"replica_groups=\[(\d+),(\d+)\]", rest):
         return int(found[2])
@@ -259,7 +284,7 @@ def _group(rest: str) -> int:
         r"replica_groups=mesh\[([^\]]*)\](?:, device_ids=[^{]*)? ?\{([^}]*)\}", rest
     ):
         sizes = {axis: int(n) for axis, n in re.findall(r"'(\w+)'=(\d+)", found[1])}
-        # A part of an axis is written 'axis':(what comes before it)its size.
+        # A part of an axis is written 'axis':(product of the parts before it)size.
         return math.prod(
             int(part) if part else sizes[axis]
             for axis, part in re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])

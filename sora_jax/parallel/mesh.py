@@ -1,15 +1,14 @@
-"""The mesh: how many devices share each kind of work.
+"""The device mesh: its axes, its configuration and the checks of a batch.
 
-    data     copies of the model, each with its own clips; gradients are summed over it
-    fsdp     clips too, and the parameters with them: each device keeps a share and gathers a layer
-             when it is needed
-    seq      tokens of one clip: its frames, or its sites, whichever a block keeps apart
-             (`sequence.py`)
-    tensor   heads and hidden features of one layer
+    data     data parallelism: each device holds its own clips; gradients are summed over the axis
+    fsdp     fully sharded data parallelism: clips and parameters are sharded; each device holds one
+             shard of the parameters and gathers a layer when it is needed
+    seq      sequence parallelism: the tokens of a clip are sharded by frame or by site, the axis
+             that a block does not attend over (`sequence.py`)
+    tensor   tensor parallelism: heads and hidden features of a layer
 
-The axes are `Auto` (what jit calls the compiler's choice): modules know no mesh, their parameters
-and batches are placed by `rules.py`, and the compiler carries the placement through. What was once
-`pjit` is `jax.jit` with shardings.
+The axes are of type `Auto`: models do not know the mesh, `rules.py` gives the shardings of their
+parameters and batches to `jax.jit`, and the compiler propagates them.
 """
 
 import contextlib
@@ -26,13 +25,15 @@ from kernels import target
 from sora_jax.errors import UserError
 
 AXES = ("data", "fsdp", "seq", "tensor")
-BATCH = ("data", "fsdp")  # the axes that clips are shared over
+BATCH = ("data", "fsdp")  # the axes that clips are sharded over
 
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis. data = -1: all that the other axes leave; where data is given too,
-    the first devices that it takes.
+    """The number of devices along each mesh axis.
+
+    data = -1, the default, uses all devices: their number divided by the other axes. With an
+    explicit data, the mesh uses the first data x fsdp x seq x tensor devices.
     """
 
     data: int = -1
@@ -50,9 +51,11 @@ class MeshConfig:
                 )
 
     def shape(self, devices: int) -> tuple[int, int, int, int]:
-        """The sizes in the order of `AXES` on so many devices.
+        """Returns the sizes of the axes, in the order of `AXES`, for a number of devices.
 
-        Raises UserError where there are too few, or the rest is no number of copies.
+        Raises:
+            UserError: there are too few devices, or data is -1 and the other axes do not divide
+                their number.
         """
         others = self.fsdp * self.seq * self.tensor
         if self.data == -1 and devices % others == 0:
@@ -72,9 +75,10 @@ class MeshConfig:
         return (self.data, self.fsdp, self.seq, self.tensor)
 
     def make(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
-        """The mesh over `devices` (default: all there are).
+        """Returns the mesh over `devices`. Default: all devices.
 
-        Raises UserError where they do not fit.
+        Raises:
+            UserError: the axes do not fit the number of devices.
         """
         devices = jax.devices() if devices is None else devices
         shape = self.shape(len(devices))
@@ -82,9 +86,9 @@ class MeshConfig:
         kinds = (AxisType.Auto,) * len(AXES)
         try:
             return jax.make_mesh(shape, AXES, axis_types=kinds, devices=devices)
-        except (
-            NotImplementedError
-        ):  # no axis of a TPU's torus, nor a product of some, is as long: parts of them are
+        except NotImplementedError:
+            # No axis of the TPU's torus, nor a product of axes, has the length of a mesh axis. So
+            # let a mesh axis take a part of a physical one.
             return Mesh(
                 mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True),
                 AXES,
@@ -93,7 +97,7 @@ class MeshConfig:
 
 
 def check_batch(batch_size: int, mesh: Mesh) -> None:
-    """Raises UserError where a batch does not divide over the mesh."""
+    """Raises UserError if `data` x `fsdp` does not divide the batch size."""
     shares = math.prod(mesh.shape[axis] for axis in BATCH)
     if batch_size % shares:
         near = max(round(batch_size / shares), 1) * shares
@@ -106,9 +110,10 @@ def check_batch(batch_size: int, mesh: Mesh) -> None:
 
 @contextlib.contextmanager
 def traced_for(mesh: Mesh) -> Iterator[None]:
-    """Within, programs are traced as `mesh` can run them: on several devices without kernels, which
-    the compiler cannot share out unless they are told the sharding, and the model does not tell
-    them yet.
+    """Disables this project's kernels for programs traced inside it, if `mesh` has several devices.
+
+    The compiler cannot partition a kernel by itself, and the model does not pass the shardings to
+    the kernels. A mesh of one device, or of CPUs, is traced as usual.
     """
     if mesh.size == 1 or mesh.devices.flat[0].platform == "cpu":
         yield

@@ -1,10 +1,10 @@
-"""Several processes, one program: a host of a pod, or a task of SLURM, each with devices of its
-own.
+"""Training with several processes, for example one per host of a TPU pod or per task of SLURM.
 
 Every process runs the same command. Together they are one JAX program over all devices
-(`jax.distributed`): arrays are global, each process holds the shards of its own devices, and what
-one of them alone decided would leave the others waiting for ever. So process 0 writes and decides,
-the others follow; each function here is plain, and free, where there is one process.
+(`jax.distributed`): arrays are global, and each process holds the shards of its own devices. A
+decision made by one process alone would leave the others waiting in a collective forever. So
+process 0 writes files and decides, and the others follow. With one process, every function here
+returns at once without communication.
 """
 
 import contextlib
@@ -23,23 +23,27 @@ from jax.sharding import Mesh, NamedSharding
 from sora_jax import cli
 from sora_jax.errors import UserError
 
-START_SECONDS = 300  # for all processes to be there
-END_SECONDS = 3600  # that the others wait at their end for the first, which writes the weights
-LOST = 75  # exit status where another process was lost: "try again" (EX_TEMPFAIL of sysexits.h)
+START_SECONDS = 300  # time for all processes to join
+END_SECONDS = 3600  # time that the others wait at exit for process 0, which writes the weights
+LOST = 75  # exit status after another process was lost: "try again" (EX_TEMPFAIL of sysexits.h)
 
 
 def join(
     coordinator: str | None, num_processes: int | None = None, process_id: int | None = None
 ) -> None:
-    """Become one of several processes; before anything touches a device.
+    """Joins a group of processes. Call it before anything uses a device.
 
-    coordinator: None for one process; "auto" where SLURM, Kubernetes, a TPU pod or Open MPI says
-    who is there (`jax.distributed` asks them); else HOST:PORT, free on the host of process 0, with
-    the other two given.
+    JAX aborts the process if the others do not join within START_SECONDS.
+
+    Args:
+        coordinator: None for one process. "auto" takes the processes from SLURM, Kubernetes, a TPU
+            pod or Open MPI, as `jax.distributed` finds them. Otherwise HOST:PORT, a free port on
+            the host of process 0; the other two arguments are then required.
+        num_processes: the number of processes.
+        process_id: the index of this process, from 0.
 
     Raises:
-        UserError: the three do not fit each other, or nobody says who is there. Where the others do
-          not come, JAX aborts the process.
+        UserError: the arguments are inconsistent, or "auto" finds no cluster.
     """
     if coordinator is None:
         if num_processes is not None or process_id is not None:
@@ -67,8 +71,7 @@ def join(
         if address
         else "one of the processes that the cluster names"
     )
-    # JAX aborts a process that does not meet the others, with a page of its own; this line says
-    # what it was at.
+    # JAX aborts a process that cannot join, with a long message. This line tells what it was doing.
     print(
         f"joining as {who}; all must be there, and reach process 0, within {START_SECONDS} s",
         file=sys.stderr,
@@ -81,15 +84,15 @@ def join(
             initialization_timeout=START_SECONDS,
             shutdown_timeout_seconds=END_SECONDS,
         )
-    except ValueError as error:  # nothing that jax knows how to ask
+    except ValueError as error:  # jax.distributed detects no cluster
         raise UserError(
             f"--coordinator={coordinator}: no SLURM, Kubernetes, TPU pod or Open MPI says who "
             f"takes part ({error}); start with srun, or give "
             "--coordinator=HOST:PORT --num_processes=N --process_id=I"
         ) from error
     if several() and jax.default_backend() == "cpu":
-        # Of CPU processes the first alone finds its programs on disk again, and gloo gives those
-        # that still compile 30 s.
+        # On CPUs only process 0 finds its programs in the compilation cache. The others would still
+        # be compiling when its collectives time out (30 s in gloo).
         jax.config.update("jax_enable_compilation_cache", False)
 
 
@@ -98,24 +101,25 @@ def several() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes."""
+    """True for process 0, which writes files and messages."""
     return jax.process_index() == 0
 
 
 def decided(answer: bool) -> bool:
-    """The answer of process 0, in all of them; all must ask."""
+    """Broadcasts the answer of process 0. A collective: all processes must call it."""
     return bool(multihost_utils.broadcast_one_to_all(np.int32(answer))) if several() else answer
 
 
 def any_of(answer: bool) -> bool:
-    """Whether any process answers yes; all must ask."""
+    """True if the answer of any process is True. A collective: all processes must call it."""
     return bool(multihost_utils.process_allgather(np.int32(answer)).any()) if several() else answer
 
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """All processes come out of it, or none: a `UserError` of one ends them all, each with a line
-    of its own.
+    """Makes a `UserError` of one process end all of them, each with its own message.
+
+    A collective at the end of the context: either all processes leave it, or all raise.
     """
     failure = None
     try:
@@ -130,17 +134,18 @@ def together() -> Iterator[None]:
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """Whether an error says that a device or another process went away in the middle of a step."""
+    """True if the error comes from a device or another process that was lost during a step."""
     return several() and isinstance(getattr(error, "__cause__", None), jax.errors.JaxRuntimeError)
 
 
 @contextlib.contextmanager
 def leaving_on_error() -> Iterator[None]:
-    """Around a process's work: where it fails, tell the error as `run_main` does, and end.
+    """Ends this process at once if its work fails, with the message that `run_main` would print.
 
-    JAX's own way out, and a save that is under way, wait for the others, which wait for this one.
-    Process 0 is where they meet, and goes last: without it the others are aborted in mid-sentence.
-    The status is that of `run_main`, or `LOST`.
+    With several processes, a normal exit would deadlock: JAX's shutdown and a save in progress wait
+    for the other processes, which wait for this one. Process 0 hosts the coordinator, so it exits
+    last, after 2 s; without it the others are aborted before they have printed their errors. The
+    exit status is that of `run_main`, or `LOST`.
     """
     try:
         yield
@@ -154,20 +159,20 @@ def leaving_on_error() -> Iterator[None]:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 time.sleep(2.0 * is_first())
-            finally:  # also where nobody reads what is told
+            finally:  # even if printing fails, for example on a closed pipe
                 os._exit(_status(error))
         raise
 
 
 def _status(error: Exception) -> int:
-    """The exit status of a process that ends with an error."""
+    """Returns the exit status of a process that ends with an error."""
     if is_lost(error):
         return LOST
     return 2 if isinstance(error, UserError) else 1
 
 
 def check_mesh(mesh: Mesh) -> None:
-    """Raises UserError where a process has no device in the mesh."""
+    """Raises UserError if a process has no device in the mesh."""
     idle = set(range(jax.process_count())) - {device.process_index for device in mesh.devices.flat}
     if idle:
         raise UserError(
@@ -178,9 +183,9 @@ def check_mesh(mesh: Mesh) -> None:
 
 
 def rows_here(sharding: NamedSharding, batch_size: int) -> list[int]:
-    """The rows of a global batch that the devices of this process hold.
+    """Returns the sorted rows of a global batch that the devices of this process hold.
 
-    Processes that share clips (`seq`, `tensor`) have the same.
+    Processes that work on the same clips (`seq`, `tensor`) hold the same rows.
     """
     rows = {
         row
@@ -191,8 +196,14 @@ def rows_here(sharding: NamedSharding, batch_size: int) -> list[int]:
 
 
 class GlobalBatches:
-    """A Grain iterator of this process's rows, as batches of global arrays; its position is the
-    iterator's.
+    """An iterator of global batches, made from a Grain iterator of this process's rows.
+
+    Its position is that of the Grain iterator.
+
+    Args:
+        rows: the Grain iterator.
+        sharding: the sharding of a batch.
+        batch_size: clips of a global batch.
     """
 
     def __init__(self, rows: Any, sharding: NamedSharding, batch_size: int):
@@ -208,9 +219,10 @@ class GlobalBatches:
 
 
 def gathered(tree: Any) -> Any:
-    """Arrays of NumPy from global ones, a leaf at a time, in process 0; elsewhere None for each.
+    """Gathers global arrays as NumPy arrays in process 0, one leaf at a time.
 
-    All must ask. The same tree for one.
+    A collective: all processes must call it. The other processes get None for each leaf. With one
+    process it returns `tree` itself.
     """
     if not several():
         return tree

@@ -1,15 +1,15 @@
-"""Where every parameter lies: one table from its path to a PartitionSpec.
+"""Sharding rules: a table from the path of every parameter to its PartitionSpec.
 
-Matrices are read as [inputs, outputs]. Those that open a layer (q, k, v, up) give their outputs to
-`tensor`, so that each device works on its own heads or hidden features; those that close it (out,
-down) take their inputs from there, and one sum over `tensor` ends the layer (Megatron's pairing).
-The other side is kept in shares over `fsdp` and gathered when the layer runs. Vectors are whole
-everywhere. A stack of blocks has one axis before all that, never shared: the scan walks along it.
+Matrices are [inputs, outputs]. The first matrices of a layer (q, k, v, up) shard their outputs over
+`tensor`, so each device works on its own heads or hidden features. The last ones (out, down) shard
+their inputs over `tensor`, and one all-reduce ends the layer (Megatron, arXiv:1909.08053). The
+other axis of each matrix is sharded over `fsdp` and gathered when the layer runs. Vectors are
+replicated. A stack of blocks has one leading axis, which is never sharded: the scan runs over it.
 
-The table is strict. Each parameter matches exactly one rule, each rule matches something, a spec
-names every axis of its parameter, and each axis divides by the devices that share it: anything else
-is an error, for a parameter that silently stays whole is found only when a bigger model no longer
-fits.
+The table is strict. Each parameter matches exactly one rule, each rule matches a parameter, a spec
+names every axis of its parameter, and the mesh divides every sharded axis. Anything else is an
+error. A parameter that stayed replicated by mistake would be noticed only when a larger model no
+longer fits in memory.
 """
 
 import math
@@ -27,7 +27,7 @@ from sora_jax.tree import flatten
 
 Rules = Sequence[tuple[str, P]]
 
-STACKED = "stacked"  # in a path: matrices of several parameters in one array (`train.stacked`)
+STACKED = "stacked"  # path of matrices of several parameters in one array (`training.stacked`)
 STACK = r"(pairs|text/blocks)/.*"
 STREAM = r"(video|audio)"
 
@@ -50,11 +50,11 @@ ST_DIT: Rules = (
 
 
 def specs(params: Any, rules: Rules = ST_DIT) -> dict[str, P]:
-    """{path: spec} of every parameter of a tree of arrays or shapes.
+    """Returns {path: spec} of every parameter in a tree of arrays or shapes.
 
     Raises:
-        ValueError: a parameter without a rule or with two, a rule without a parameter, a spec of
-          another rank.
+        ValueError: a parameter matches no rule or several, a rule matches no parameter, or a spec
+          has another rank than its parameter.
     """
     found, used = {}, set()
     for path, x in flatten(params).items():
@@ -83,13 +83,14 @@ def specs(params: Any, rules: Rules = ST_DIT) -> dict[str, P]:
 
 
 def spec_of(path: str, rules: Rules = ST_DIT) -> P:
-    """The spec of one parameter of a tree that `specs` has approved."""
+    """Returns the spec of one parameter of a tree that `specs` accepts."""
     return next(spec for rule, spec in rules if re.fullmatch(rule, path))
 
 
 def check_sizes(params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> None:
-    """Raises UserError for the first parameter of which an axis does not divide by the devices that
-    share it; heads stay whole.
+    """Raises UserError for the first parameter with a sharded axis that the mesh does not divide.
+
+    A head must not be split between devices, so the number of heads must divide.
     """
     shapes = {path: x.shape for path, x in flatten(params).items()}
     shared = [
@@ -111,8 +112,9 @@ def check_sizes(params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> None:
 
 
 def _whole(path: str, axis: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """How many neighbours along a shared axis must stay together: those of a head over `tensor`,
-    else 1.
+    """Returns the size of the blocks of a sharded axis that must stay on one device.
+
+    It is the width of a head for the axes of heads over `tensor`, else 1.
     """
     layer, _, name = path.removesuffix("/kernel").rpartition("/")
     return (
@@ -123,16 +125,21 @@ def _whole(path: str, axis: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
 
 
 def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
-    """Shardings for a state that holds `params` and trees like it (moments, averages): a tree of
-    NamedSharding as `state`.
+    """Returns shardings of a training state, a tree of NamedSharding with the structure of `state`.
 
-    A leaf whose path ends in a parameter's path, with its shape, lies as the parameter does;
-    counters, keys and an optimizer's few numbers of its own are whole everywhere. So are stacks of
-    several parameters' matrices, if the parameters are.
+    A leaf whose path ends in a parameter's path, with the same shape, is sharded as the parameter:
+    moments and averages. Leaves of fewer than two axes, such as counters and keys, are replicated.
+    Stacks of several parameters' matrices are replicated too, if the parameters are.
+
+    Args:
+        state: arrays or shapes that contain `params` and trees like it.
+        params: the parameters, as arrays or shapes.
+        mesh: the mesh.
+        rules: the sharding rules, default those of `STDiT`.
 
     Raises:
         UserError: the mesh does not divide a parameter, or it shards parameters that are stacked.
-        ValueError: see `specs`; or a leaf that is like no parameter.
+        ValueError: see `specs`; or a leaf of two or more axes matches no parameter.
     """
     check_sizes(params, mesh, rules)
     where, shapes = specs(params, rules), {path: x.shape for path, x in flatten(params).items()}
@@ -163,14 +170,18 @@ def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Clips are shared over `data` and `fsdp`, whatever follows their axis."""
+    """Returns the sharding of a batch: its first axis, the clips, over `data` and `fsdp`."""
     return NamedSharding(mesh, P(BATCH))
 
 
 def table(
     params: Any, mesh: Mesh, rules: Rules = ST_DIT
 ) -> list[tuple[str, tuple[int, ...], P, int]]:
-    """(path, shape, spec, bytes on each device) of every parameter."""
+    """Returns (path, shape, spec, bytes on each device) of every parameter.
+
+    Raises:
+        UserError: the mesh does not divide a parameter.
+    """
     check_sizes(params, mesh, rules)
     where = specs(params, rules)
 

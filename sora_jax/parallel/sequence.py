@@ -1,31 +1,32 @@
-"""A model on a mesh: dynamic sequence parallelism over `seq`, and each block's weights gathered
-where it runs.
+"""A model on a mesh: dynamic sequence parallelism over `seq`, and a gather of weights per block.
 
-Tokens v [B, T, S, D] of a factorised model meet either within a frame or at a site, never both at
-once. So on n devices along `seq`
+In a factorised model, tokens v [B, T, S, D] attend either within a frame or along time at a site,
+never both at once. So on n devices along `seq`
 
     blocks within frames    work on  [B, T/n, S, D]                                              (1)
     blocks along time       work on  [B, T, S/n, D]                                              (2)
 
-and between them one all-to-all, in which a device keeps 1/n of what it has and sends each other
-device as much: two a pair of blocks going forward, two more going back. Nothing else of the video
-moves over `seq`; the sound is whole on each of its devices, and reads P pooled tokens a frame. T is
-padded to a multiple of n with frames that no other frame sees and no loss counts.
+with one all-to-all between them, in which a device keeps 1/n of its tokens and sends 1/n to each
+other device. A pair of blocks takes two in the forward pass and two in the backward pass. No other
+video activations move over `seq`. Audio tokens are replicated over `seq` and read P pooled tokens
+per frame. T is padded to a multiple of n. The padding frames are masked from all other frames and
+from the loss.
 
-Where tokens meet across frames and sites (`full`, and the windows of `window`), tokens stay as in
-(1), and within the attention alone
+If tokens attend across frames and sites (`full`, and the windows of `window`), tokens stay as in
+(1), and only within the attention
 
     queries, keys, values   lie as  [B, T, S, h/n, d]                                            (3)
 
-by one all-to-all each, and a fourth brings the result back: Ulysses. n must divide the heads then.
+by one all-to-all each. A fourth returns the result to (1). This is DeepSpeed Ulysses, and n must
+divide the heads.
 
-Parameters lie in shares over `fsdp` (`rules.py`). A block's kernels are cast to the model's dtype
-and gathered inside the scanned body, so that one block's are whole at a time, and their gradients
-leave it in shares again. Left to itself the compiler may gather a whole stack before the scan, and
-libtpu ends the process where `fsdp` is not the only axis.
+Parameters are sharded over `fsdp` (`rules.py`). A block's kernels are cast to the model's dtype and
+gathered inside the scanned body, so only one block's kernels are whole at a time. Their gradients
+leave the body sharded again. Without this the compiler may gather a whole stack before the scan,
+and libtpu aborts the process if `fsdp` is not the only axis.
 
-Sources: Zhao et al. 2024, "DSP: Dynamic Sequence Parallelism for Multi-Dimensional Transformers";
-Jacobs et al. 2023, "DeepSpeed Ulysses".
+Sources: Zhao et al. 2024, "DSP: Dynamic Sequence Parallelism for Multi-Dimensional Transformers"
+(arXiv:2403.10266); Jacobs et al. 2023, "DeepSpeed Ulysses" (arXiv:2309.14509).
 """
 
 import dataclasses
@@ -54,8 +55,11 @@ HEADS_APART = P(BATCH, None, None, ("tensor", "seq"), None)  # (3)
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["model"], meta_fields=["mesh"])
 @dataclasses.dataclass(frozen=True)
 class OnMesh:
-    """`sora_jax.models.st_dit.STDiT` called as before, with its work shared out over `mesh`; the
-    batch must divide over it.
+    """A `sora_jax.models.st_dit.STDiT` that runs on a mesh, with the model's call signature.
+
+    Attributes:
+        model: the model.
+        mesh: the mesh. `data` x `fsdp` must divide the batch.
     """
 
     model: Any
@@ -66,7 +70,7 @@ class OnMesh:
         return self.model.config
 
     def __call__(self, latents, levels, text, times, couple=1.0):
-        """As the model's. Raises UserError where tokens do not divide over `seq`."""
+        """Calls the model, sharded. Raises UserError if `seq` does not divide the tokens."""
         frames, share = latents["video"].shape[1], self.mesh.shape["seq"]
         check_tokens(self.config, latents["video"].shape[2:4], self.mesh)
         padding = -frames % share
@@ -74,7 +78,7 @@ class OnMesh:
         def pad(x, axis):
             return jnp.pad(x, [(0, padding if i == axis else 0) for i in range(x.ndim)])
 
-        # Padding frames are a copy of nothing at level 0 and second 0: finite, and seen by none.
+        # Padding frames are zeros at level 0 and time 0 s: finite, and masked in every attention.
         latents = {**latents, "video": pad(latents["video"], 1)}
         levels = {**levels, "video": pad(levels["video"], 1)}
         times = {**times, "video": pad(jnp.asarray(times["video"]), 0)}
@@ -90,8 +94,15 @@ class OnMesh:
 
 
 def check_tokens(config: Any, sides: tuple[int, int], mesh: Mesh) -> None:
-    """Raises UserError where `seq` does not divide what it shares out: the tokens of a frame, or,
-    across frames and sites, the heads.
+    """Raises UserError if `seq` does not divide the axis that it shards.
+
+    That axis is the tokens of a frame with `pure` attention, else the heads on each device along
+    `tensor`.
+
+    Args:
+        config: the model's configuration.
+        sides: height and width of the video latents.
+        mesh: the mesh.
     """
     share = mesh.shape["seq"]
     if share == 1:
@@ -111,7 +122,13 @@ def check_tokens(config: Any, sides: tuple[int, int], mesh: Mesh) -> None:
 
 
 def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
-    """The hooks of `sora_jax.nn.layout` on a mesh, for a model's config; `frames` as there."""
+    """Returns the sharding hooks of a model on a mesh.
+
+    Args:
+        mesh: the mesh.
+        config: the model's configuration.
+        frames: the number of frames without padding; None if there is no padding (`Layout`).
+    """
 
     def lie(spec):
         sharding = NamedSharding(mesh, spec)
@@ -154,10 +171,10 @@ def _switch(mesh: Mesh, source: P, destination: P) -> Callable[[jax.Array], jax.
 
 
 def _gathered(mesh: Mesh, dtype: jnp.dtype, stack: str, params: Any) -> Any:
-    """The parameters of one block of a stack, whole over `fsdp`; as they lay over `tensor`."""
+    """Casts one block's kernels to `dtype` and gathers them over `fsdp`; `tensor` stays sharded."""
 
     def gather(path: str, x: jax.Array) -> jax.Array:
-        if x.ndim < 2:  # vectors are whole everywhere
+        if x.ndim < 2:  # vectors are replicated
             return x
         lies = rules.spec_of(f"{stack}/{path}")[1:]
         return _gather(
@@ -172,8 +189,9 @@ def _gathered(mesh: Mesh, dtype: jnp.dtype, stack: str, params: Any) -> Any:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _gather(apart: NamedSharding, whole: NamedSharding, x: jax.Array) -> jax.Array:
-    """x made whole; its gradient is summed into shares, where a constraint alone would have it
-    whole too.
+    """Gathers x; its gradient is reduced and scattered back to the sharding `apart`.
+
+    A sharding constraint alone would leave the gradient gathered too.
     """
     return jax.lax.with_sharding_constraint(jax.lax.with_sharding_constraint(x, apart), whole)
 
@@ -190,5 +208,5 @@ _gather.defvjp(_gather_forward, _gather_backward)
 
 
 def on_mesh(model: nnx.Module, mesh: Mesh) -> Any:
-    """The model itself on one device, `OnMesh` on several."""
+    """Returns the model itself on a mesh of one device, `OnMesh` on several."""
     return model if mesh.size == 1 else OnMesh(model, mesh)

@@ -1,20 +1,20 @@
-"""The TPUs and GPUs that can be compiled for without having one, and what each of their devices can
-do.
+"""TPU and GPU topologies for ahead-of-time compilation without the hardware, and their peak rates.
 
     peak      dense bfloat16 FLOP/s
     hbm       bytes of memory
     hbm_bw    bytes/s of that memory
     ici_bw    bytes/s that a device sends over all its links together
 
-Figures are the makers' own, nominal, for a chip: https://docs.cloud.google.com/tpu/docs/v5e,
-.../v5p, .../v6e and .../tpu7x, which give links in both directions together (400, 1200, 800, 1200
-GB/s a chip): here is half, one direction. A chip of tpu7x is two devices, each with half of
-everything; one of v5p is a single device. Of H100 and H200:
-https://www.nvidia.com/en-us/data-center/h100 and .../h200, NVLink in one direction, between the up
-to 8 of a node. No program reaches all of these at once: times made of them are lower bounds.
+Figures are the vendors' nominal ones per chip. TPUs: https://docs.cloud.google.com/tpu/docs/v5e,
+.../v5p, .../v6e and .../tpu7x. These pages give the links' bandwidth in both directions together
+(400, 1200, 800, 1200 GB/s per chip); the table has half of it, one direction. A chip of tpu7x is
+two devices, each with half of everything. A chip of v5p is a single device. H100 and H200:
+https://www.nvidia.com/en-us/data-center/h100 and .../h200; NVLink in one direction, between the up
+to 8 GPUs of a node. No program reaches all of these rates at once, so times computed from them are
+lower bounds.
 
-TPUs are compiled for by libtpu, GPUs by JAX's CUDA plugin, which `python -m kernels.gpu_graph
---install=build/gpu_compiler` downloads into a folder of its own.
+libtpu compiles for TPUs. JAX's CUDA plugin compiles for GPUs; `python -m kernels.gpu_graph
+--install=build/gpu_compiler` downloads it into a folder of its own.
 """
 
 import dataclasses
@@ -30,8 +30,17 @@ from sora_jax.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class Device:
-    """One device of a generation; `axes` of its torus of chips, `example` a topology of a whole pod
-    or a large part of one, `slug` as in `kernels.target`.
+    """The properties of one device of a generation of accelerators.
+
+    Attributes:
+        peak: dense bfloat16 FLOP/s.
+        hbm: bytes of memory.
+        hbm_bw: bytes/s of that memory.
+        ici_bw: bytes/s that the device sends over all its links together.
+        axes: number of axes of the torus of chips.
+        example: a topology of a whole pod or a large part of one.
+        slug: its name in `kernels.target`.
+        per_chip: devices per chip.
     """
 
     peak: float
@@ -55,15 +64,18 @@ DEVICES = {
 
 
 def peak_flops(slug: str) -> float:
-    """Dense bfloat16 FLOP/s of one device, by its name in `kernels.target`; nan where it is not in
-    the table.
+    """Returns the dense bfloat16 FLOP/s of one device, by its name in `kernels.target`.
+
+    nan for a device that is not in the table.
     """
     return next((device.peak for device in DEVICES.values() if device.slug == slug), float("nan"))
 
 
 def environment(topology: str) -> dict[str, str]:
-    """What a process that compiles for a topology must begin with: libtpu and the CUDA plugin are
-    to look for no device, and libtpu to share the machine with other processes that compile.
+    """Returns the environment variables that a process needs to compile for a topology.
+
+    They keep libtpu and the CUDA plugin from searching for devices, and let several processes on
+    one machine load libtpu.
     """
     found = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
     if platform(topology) == "cuda":
@@ -74,28 +86,30 @@ def environment(topology: str) -> dict[str, str]:
 
 
 def platform(topology: str) -> str:
-    """ "tpu" or "cuda", as jax calls it when it lowers."""
+    """Returns "tpu" or "cuda", JAX's name of the lowering platform."""
     return "cuda" if topology.startswith("h") else "tpu"
 
 
 def options(topology: str) -> dict[str, bool]:
-    """Of the compiler: without a GPU to try them on it cannot choose among its own matrix products,
-    so it is to take the library's.
+    """Returns the compiler options for a topology.
+
+    XLA autotunes its Triton matrix products on a GPU. Without one it must use the library's.
     """
     return {"xla_gpu_enable_triton_gemm": False} if platform(topology) == "cuda" else {}
 
 
 def compiler(topology: str) -> str:
-    """The package that compiles for a topology."""
+    """Returns the name of the package that compiles for a topology."""
     return {"tpu": "libtpu", "cuda": f"jax-cuda{gpu_graph.cuda_version()}-plugin"}[
         platform(topology)
     ]
 
 
 def generation(topology: str) -> Device:
-    """The table's row for "v5p:8x8x8".
+    """Returns the device of a topology such as "v5p:8x8x8".
 
-    Raises UserError for a generation or a shape that is none, with the known ones.
+    Raises:
+        UserError: the generation or the shape is unknown. The message lists the known ones.
     """
     name, _, shape = topology.partition(":")
     device = DEVICES.get(name)
@@ -112,9 +126,13 @@ def generation(topology: str) -> Device:
 
 
 def devices(topology: str) -> list[Any]:
-    """The devices of a topology, to compile for; in a process begun with `environment`.
+    """Returns the devices of a topology, for compilation only.
 
-    Raises UserError without their compiler, or for a shape that it does not make.
+    The process must be started with `environment`.
+
+    Raises:
+        UserError: the compiler is not installed, or does not support the shape.
+        RuntimeError: the process was started without `environment`.
     """
     example = generation(topology).example
     if os.environ.get("TPU_SKIP_MDS_QUERY") != "1":

@@ -1,1 +1,3 @@
-"""From a request to a clip: every generation goes through `generate.Pipeline.generate`."""
+"""Generation pipelines: from a request to a clip. Every generation goes through
+`generate.Pipeline.generate`.
+"""

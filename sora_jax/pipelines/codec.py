@@ -1,4 +1,4 @@
-"""Compiled calls of the tokenizers: pixels and samples to latents, and back."""
+"""Compiled calls of the tokenizers: frames and samples to latents, and back."""
 
 import functools
 from typing import Any
@@ -20,20 +20,26 @@ def _decode_audio(tokenizer, latents, num_samples):
 
 @jax.jit
 def decode_chunk(tokenizer, latents, cache):
-    """Compiled `tokenizer.decode_chunk`: latents [B, t, ...] and the state before them -> frames
-    and the state after them.
+    """Calls `tokenizer.decode_chunk`, compiled: latents [B, t, ...] and the cache before them ->
+    frames and the cache after them.
     """
     return tokenizer.decode_chunk(latents, cache)
 
 
 def encode(tokenizer, x: np.ndarray) -> np.ndarray:
-    """Latents of one clip: of frames [F, H, W, 3] in [0, 1] or of samples [S]."""
+    """Encodes one clip: frames [F, H, W, 3] in [0, 1] or samples [S] -> latents."""
     return np.asarray(_encode(tokenizer, jnp.asarray(x, jnp.float32)[None])[0])
 
 
 def decode_video(tokenizer, latents: np.ndarray, cache=None) -> tuple[np.ndarray, list[Any]]:
-    """Latents [B, T, h, w, C] after `cache` (None: from the beginning) -> frames float32
-    [B, F, H, W, 3] in [0, 1], and the cache of every clip.
+    """Decodes the latents of a batch to frames.
+
+    Args:
+        tokenizer: the video tokenizer.
+        latents: [B, T, h, w, C].
+        cache: the decoder's cache before them. Default None: the start of a video.
+    Returns:
+        Frames float32 [B, F, H, W, 3] in [0, 1], and the next cache of every clip.
     """
     frames, cache = decode_chunk(tokenizer, jnp.asarray(latents), cache)
     caches = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], cache) for i in range(len(latents))]
@@ -41,5 +47,5 @@ def decode_video(tokenizer, latents: np.ndarray, cache=None) -> tuple[np.ndarray
 
 
 def decode_audio(tokenizer, latents: np.ndarray, num_samples: int) -> np.ndarray:
-    """Latents [B, N, C] -> samples float32 [B, num_samples]."""
+    """Decodes latents [B, N, C] to samples, float32 [B, num_samples]."""
     return np.asarray(_decode_audio(tokenizer, jnp.asarray(latents), num_samples))

@@ -1,4 +1,6 @@
-"""Opens a clip to be continued: from the latents kept beside it (`sidecar`), or by encoding it."""
+"""Opens a clip to be continued: from the latents stored beside it (`sidecar`), or by encoding
+it.
+"""
 
 import dataclasses
 import os
@@ -21,9 +23,11 @@ TOKENIZERS = ("video_tokenizer", "audio_tokenizer")
 
 
 def open_clip(path: str | os.PathLike, pipeline: "Pipeline") -> Generated:
-    """A clip from an mp4: from its sidecar if that fits, else encoded; notes say which.
+    """Opens a clip from an mp4: from its sidecar if that matches, else by encoding the mp4. The
+    clip's notes say which.
 
-    Raises UserError if unreadable.
+    Raises:
+        UserError: the file cannot be read.
     """
     stated = mp4.read_metadata(path)
     try:
@@ -64,7 +68,7 @@ def _encoded(
 
 
 def _from_sidecar(path: str | os.PathLike, pipeline: "Pipeline", expected: str | None) -> Generated:
-    """Raises `sidecar.Unusable` where it does not fit the mp4 or the pipeline."""
+    """Loads a sidecar. Raises `sidecar.Unusable` if it does not match the mp4 or the pipeline."""
     arrays, format, provenance = sidecar.read(sidecar.sidecar_path(path), expected)
     for name in TOKENIZERS:
         if provenance.get(name) != pipeline.fingerprints.get(name):
@@ -87,8 +91,10 @@ def _from_sidecar(path: str | os.PathLike, pipeline: "Pipeline", expected: str |
 
 
 def _cache(arrays, pipeline, latents):
-    """The decoder's state, or None if this decoder's has another shape: it is then made anew from
-    the latents.
+    """Returns the decoder's cache from a sidecar, or None if this decoder's has other shapes or
+    dtypes.
+
+    Without it the cache is recomputed from the latents.
     """
     like = jax.eval_shape(
         decode_chunk, pipeline.video_tokenizer, jnp.zeros((1, *latents.shape)), None

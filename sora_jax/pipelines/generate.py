@@ -1,16 +1,16 @@
-"""One way from a request to a clip: prompt -> latents -> frames and samples.
+"""The generation pipeline: prompt -> latents -> frames and samples.
 
 Every generation goes through `Pipeline.generate`.
 
     text alone          every latent at start level 1
     first_frame         video latent 0 given
-    given_video         the picture given, the sound made
-    given_audio         the sound given, the picture made
-    continued           a clip made longer, window by window (`windows`), in latent space
+    given_video         video given, audio generated
+    given_audio         audio given, video generated
+    continued           a clip extended, window by window (`windows`), in latent space
 
-Given means start level 0 (`sora_jax.flow.conditioning`); only the history of a continued clip is
-lightly noised, and put back unchanged afterwards. Files are read elsewhere (`sidecar`,
-`sora_jax.media`).
+Given means start level 0 (`sora_jax.flow.conditioning`). Only the history of a continued clip is
+lightly noised, and its latents are restored unchanged afterwards. Other modules read files
+(`sidecar`, `sora_jax.media`).
 """
 
 import contextlib
@@ -39,7 +39,9 @@ HISTORY_LEVEL = 0.05  # start level of a continued clip's history; training draw
 
 
 class Pipeline:
-    """A model with its tokenizers, ready to generate. `load_pipeline` makes one from files."""
+    """A model with its tokenizers, ready to generate. `load_pipeline` makes one from weights
+    files.
+    """
 
     def __init__(
         self,
@@ -53,8 +55,16 @@ class Pipeline:
         shift: float = 1.0,
         trained_on: dict[str, Any] | None = None,
     ):
-        """fingerprints of the three parts and the model's config go into every clip's provenance;
-        shift: that of training; trained_on: the data of the model's card.
+        """Builds a pipeline from loaded modules.
+
+        Args:
+            model: the `STDiT`.
+            video_tokenizer, audio_tokenizer, text_tokenizer: those that the model was trained with.
+            form: format of the clips. Default: nano.
+            fingerprints: those of the model and its tokenizers, for every clip's provenance.
+            config: the model's configuration, for every clip's provenance.
+            shift: the shift of noise levels in training. Default 1.
+            trained_on: `data` of the model's card.
         """
         self.model, self.video_tokenizer, self.audio_tokenizer = (
             model,
@@ -81,21 +91,23 @@ class Pipeline:
         progress: bool = True,
         **given: Any,
     ) -> Generated:
-        """One clip, with a progress bar: the short form of `generate`.
+        """Generates one clip, with a progress bar: the short form of `generate`.
 
         Args:
-            prompt: what the clip shows; None where something is given instead.
-            seed: of the noise; another one is another clip.
-            progress: whether to draw the bar.
-            steps, guidance: of the sampler; by default 30 and 2.
-            sampler: all of its settings, in place of these two.
+            prompt: describes the clip. None if another input is given instead.
+            seed: seed of the noise; each seed gives another clip. Default 0.
+            steps: of the sampler. Default: 30.
+            guidance: scale of the text guidance. Default: 2.
+            sampler: all settings of the sampler, in place of these two.
+            progress: whether to draw the bar. Default True.
             given: further fields of `Request`: first_frame, given_video, given_audio, continued
-                with seconds, negative_prompt. The path of a file is read and fitted to the format.
-
-        Returns: the clip. A notebook shows it; `clip.verdict` says fact by fact whether it is what
-        was asked, `clip.notes` what to know of it.
-
-        Raises UserError as `generate` does, and for a sampler with steps or guidance.
+                with seconds, negative_prompt. A path is read from its file and fitted to the
+                format.
+        Returns:
+            The clip. A notebook displays it. `clip.verdict` says fact by fact whether it shows what
+            was asked; `clip.notes` has remarks for the user.
+        Raises:
+            UserError: as in `generate`, and for a sampler together with steps or guidance.
         """
         if sampler is None:
             text = Guidance() if guidance is None else Guidance(text=guidance)
@@ -116,21 +128,24 @@ class Pipeline:
     def generate(
         self, request: Request, on_progress: Callable[[int, int], object] | None = None
     ) -> Generated:
-        """The clip that was asked for; on_progress(done, total) after every step of the sampler.
+        """Generates the clip of a request.
 
-        Raises UserError for a request that cannot be met (see `check`), and where the numbers that
-        come out are not finite.
+        Args:
+            request: what to generate.
+            on_progress: called with (steps done, total steps) after every step of the sampler.
+        Raises:
+            UserError: the request cannot be met (see `check`), or the result is not finite.
         """
         return self.generate_batch([request], on_progress)[0]
 
     def generate_batch(
         self, requests: Sequence[Request], on_progress: Callable[[int, int], object] | None = None
     ) -> list[Generated]:
-        """The same for several requests with one sampler setting; those that continue no clip go
-        through the network together.
+        """Generates the clips of several requests that share one sampler setting.
 
-        A clip depends on its own request, not on its companions, up to the order of floating-point
-        sums.
+        Requests that continue no clip go through the network together. A clip depends on its own
+        request and not on the others, up to the order of floating-point sums. Arguments and errors
+        are those of `generate`.
         """
         if not requests:
             return []
@@ -159,8 +174,8 @@ class Pipeline:
         request.check(self.format)
 
     def notes(self, request: Request) -> tuple[str, ...]:
-        """What a user should know: words that the vocabulary lacks, words past the longest text,
-        seconds that are no whole latents.
+        """Returns remarks for the user: words outside the vocabulary, words beyond the maximum
+        length, seconds that are not whole latents.
         """
         notes = []
         if request.continued is not None:
@@ -186,10 +201,11 @@ class Pipeline:
         return tuple(notes)
 
     def encode(self, clip: Clip) -> dict[str, np.ndarray]:
-        """A clip of 1 + 4k frames, with sound -> latents {"video": [T, h, w, C], "audio":
-        [N, C]}.
+        """Encodes a clip with audio, of 1 + n * frames_per_latent frames, to latents {"video":
+        [T, h, w, C], "audio": [N, C]}.
 
-        Raises UserError for another value, or a clip of another kind.
+        Raises:
+            UserError: `clip` is not a clip, or has no audio or another number of frames.
         """
         remedy = "give a Clip, such as fit_clip(read_video(path), pipeline.format)"
         expect(clip, Clip, "clip", remedy)
@@ -210,9 +226,10 @@ class Pipeline:
         }
 
     def decode(self, latents: dict[str, np.ndarray]) -> Clip:
-        """Latents {"video": [T, h, w, C], "audio": [N, C]} -> the clip that they stand for.
+        """Decodes latents {"video": [T, h, w, C], "audio": [N, C]} to a clip.
 
-        Raises UserError for arrays of other shapes.
+        Raises:
+            UserError: the arrays have other shapes.
         """
         expect(latents, Mapping, "latents", "give what encode returns")
         for name, axes, channels in (("video", 4, VIDEO_CHANNELS), ("audio", 2, AUDIO_CHANNELS)):
@@ -244,7 +261,7 @@ class Pipeline:
             self._text([r.prompt for r in requests]),
             self._text([r.negative_prompt for r in requests]),
         )
-        # nothing for text guidance to pull towards
+        # Without any text, text guidance has no effect: skip its pass.
         if not text["mask"].any() and not negative["mask"].any():
             guidance = dataclasses.replace(config.guidance, text=1.0, video=None, audio=None)
             config = dataclasses.replace(config, guidance=guidance)
@@ -254,7 +271,9 @@ class Pipeline:
         return {m: np.asarray(x) for m, x in latents.items()}
 
     def _sampler(self, request: Request) -> SamplerConfig:
-        """The request's sampler with what only the model knows."""
+        """Returns the request's sampler with the model's output; its shift defaults to the
+        model's.
+        """
         shift = self.shift if request.sampler.shift is None else request.sampler.shift
         return dataclasses.replace(request.sampler, shift=shift, output=self.model.config.output)
 
@@ -304,7 +323,7 @@ class Pipeline:
         return clips
 
     def _windows(self, request: Request) -> int:
-        """How many windows a continuation takes."""
+        """Returns the number of windows of a continuation."""
         latents, count = len(request.continued.latents["video"]), 0
         while latents < self._target(request):
             latents = (
@@ -384,7 +403,7 @@ class Pipeline:
         )
 
     def provenance(self, request: Request) -> dict[str, Any]:
-        """What makes the clip of a request, as JSON values: all that is needed to make it again."""
+        """Returns everything needed to generate the clip of a request again, as JSON values."""
         provenance = {
             "made_by": "sora_jax",
             **self.fingerprints,

@@ -1,4 +1,4 @@
-"""A clip that a pipeline made: with its latents, what made it, and what the oracles read in it."""
+"""A generated clip, with its latents, its provenance and the oracles' readings."""
 
 import base64
 import dataclasses
@@ -20,12 +20,13 @@ from sora_jax.pipelines import record
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Generated(Clip):
-    """A clip that a pipeline made: frames float32 [F, H, W, 3], samples float32 [S] at 16 kHz.
+    """A generated clip: frames float32 [F, H, W, 3], samples float32 [S] at 16 kHz.
 
     Attributes:
+        format: the clip's format.
         latents: {"video": [T, h, w, C], "audio": [N, C]}.
-        cache: the video decoder's state after the last latent, or None.
-        provenance: what made the clip, as JSON values.
+        cache: the video decoder's cache after the last latent, or None.
+        provenance: how the clip was made, as JSON values.
         timings: seconds of each part of the work.
     """
 
@@ -40,30 +41,31 @@ class Generated(Clip):
 
     @functools.cached_property
     def reading(self) -> Reading:
-        """What the oracles read in the clip."""
+        """The oracles' reading of the clip."""
         return Reading(self)
 
     @functools.cached_property
     def verdict(self) -> dict[str, Any]:
-        """Whether the clip shows what its prompt asks, as `record.judge` says it."""
+        """Whether the clip shows what its prompt asks, in the form of `record.judge`."""
         return record.judge(self, self.reading)
 
     @property
     def title(self) -> str:
-        """The prompt, or what was done without one."""
+        """The prompt, or the task if there is none."""
         return self.provenance.get("prompt") or self.provenance.get("task", "clip")
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Writes out.mp4 and beside it out.png, out.json and out.latents.npz (`record.write`), in
-        place of older ones; returns the path.
+        """Writes out.mp4 and beside it out.png, out.json and out.latents.npz (`record.write`),
+        replacing existing files. Returns the path.
 
-        Raises UserError where they cannot be written.
+        Raises:
+            UserError: the files cannot be written.
         """
         record.write(path, self)
         return Path(path)
 
     def _repr_html_(self) -> str:
-        """For notebooks: a player, the contact sheet, and the facts that were asked and seen."""
+        """HTML for notebooks: a player, the contact sheet, and the facts asked and seen."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.png"
             contact_sheet(path, self, self.title, self.reading.seen, self.reading.heard)

@@ -1,4 +1,4 @@
-"""What is given beside a prompt, read from files: fields of a `Request`."""
+"""Inputs besides the prompt, read from files: fields of a `Request`."""
 
 import os
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from sora_jax.pipelines.generate import Pipeline
 
 Path = str | os.PathLike | None
-FILES = ("first_frame", "given_video", "given_audio", "continued")  # fields that a file can give
+FILES = ("first_frame", "given_video", "given_audio", "continued")  # fields read from files
 
 
 def read_given(
@@ -21,16 +21,18 @@ def read_given(
     given_audio: Path = None,
     continued: Path = None,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Fields of a `Request` from files, fitted to the pipeline's format, and notes on how they were
-    fitted.
+    """Reads fields of a `Request` from files and fits them to the pipeline's format.
 
     Args:
-        first_frame: a picture.
-        given_video: a video; its sound is left out.
-        given_audio: a file with a sound track.
-        continued: a clip to make longer.
-
-    Raises UserError for a file that cannot be read.
+        pipeline: its format is used.
+        first_frame: path of an image.
+        given_video: path of a video; its audio is ignored.
+        given_audio: path of a file with a sound track.
+        continued: path of a clip to extend.
+    Returns:
+        The fields, and notes on how they were fitted.
+    Raises:
+        UserError: a file cannot be read.
     """
     fields, notes, format = {}, [], pipeline.format
 

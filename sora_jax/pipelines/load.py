@@ -1,4 +1,4 @@
-"""Pipelines from files of weights."""
+"""Loads pipelines from weights files."""
 
 import os
 from types import NoneType
@@ -17,10 +17,13 @@ Path = str | os.PathLike | None
 def load_pipeline(
     model: Path = None, video_tokenizer: Path = None, audio_tokenizer: Path = None
 ) -> Pipeline:
-    """A pipeline from files of weights (None: the shipped ones). Compiled programs are kept on disk
+    """Loads a pipeline from weights files and enables the compilation cache on disk
     (`compat.enable_compile_cache`).
 
-    Raises UserError for one that is missing, foreign or unfit.
+    Args:
+        model, video_tokenizer, audio_tokenizer: paths. Default None: the shipped weights.
+    Raises:
+        UserError: a file is missing or not from this project, or the files do not match each other.
     """
     paths = (model, video_tokenizer, audio_tokenizer)
     for name, path in zip(("model", "video_tokenizer", "audio_tokenizer"), paths):
@@ -65,9 +68,10 @@ def load_pipeline(
 
 
 def text_tokenizer_of(weights: weights_lib.Weights) -> TextTokenizer:
-    """The text tokenizer that a model was trained with.
+    """Returns the text tokenizer that a model was trained with.
 
-    Its words are in the model's metadata; its buckets follow from the model's vocabulary.
+    Its words are in the model's metadata. The number of buckets follows from the model's
+    vocabulary.
     """
     card = weights.metadata
     return TextTokenizer.of_vocabulary(

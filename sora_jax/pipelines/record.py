@@ -3,7 +3,7 @@
 NAME.mp4           h264 and aac, with the provenance in its comment
 NAME.png           frames over waveform and spectrogram, with the impacts seen and heard
 NAME.json          provenance, timings, notes, the verdict and the oracles' readings
-NAME.latents.npz   what a continuation starts from (`sidecar`)
+NAME.latents.npz   latents and decoder cache, from which the clip can be continued (`sidecar`)
 """
 
 import json
@@ -26,9 +26,12 @@ SUFFIXES = (".mp4", ".png", ".json", ".latents.npz")
 
 
 def free_path(folder: Path, index: int, title: str, seed: int) -> Path:
-    """The path of an mp4 in `folder` that no file of ours is beside yet: 000-first-words-seed0.mp4.
+    """Returns a free path of an mp4 in `folder`, such as 000-first-words-seed0.mp4.
 
-    Raises UserError where ten thousand are taken.
+    A path is free if none of the four files of a clip exists for it.
+
+    Raises:
+        UserError: ten thousand paths are taken.
     """
     words = re.findall(r"[a-z0-9]+", title.lower())[:6]
     name = "-".join([f"{index:03d}", *words, f"seed{seed}"])
@@ -40,7 +43,9 @@ def free_path(folder: Path, index: int, title: str, seed: int) -> Path:
 
 
 def judge(clip: Clip, reading: Reading) -> dict[str, Any]:
-    """Whether the clip shows what its prompt asks, for JSON (`oracles.verdict.Verdict.to_dict`)."""
+    """Returns whether the clip shows what its prompt asks, as JSON values
+    (`oracles.verdict.Verdict.to_dict`).
+    """
     made = clip.provenance
     if "continued_from" in made:
         reason = "a clip made longer is read as a whole, and its prompt speaks of the new part"
@@ -49,13 +54,13 @@ def judge(clip: Clip, reading: Reading) -> dict[str, Any]:
 
 
 def write(path: str | os.PathLike, clip: Clip) -> dict[str, Any]:
-    """Writes a clip's four files; returns what its JSON says.
+    """Writes a clip's four files and returns the contents of its JSON report.
 
     Args:
-        path: of the mp4; the others get its name.
+        path: path of the mp4; the other files share its name.
         clip: a `generated.Generated`.
-
-    Raises UserError where they cannot be written.
+    Raises:
+        UserError: the files cannot be written.
     """
     path = Path(path)
     if path.suffix != ".mp4":
@@ -89,7 +94,7 @@ def write(path: str | os.PathLike, clip: Clip) -> dict[str, Any]:
 
 
 def facts_table(verdict: dict[str, Any]) -> str:
-    """The verdict for people: a line for each fact, asked, seen and met."""
+    """Formats a verdict as text: one line per fact, with columns asked, seen and met."""
     if verdict["met"] is None:
         return f"prompt not judged: {verdict['reason']}"
     rows = [

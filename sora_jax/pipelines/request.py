@@ -1,4 +1,4 @@
-"""What a pipeline is asked to make."""
+"""The request to a pipeline: prompt, given inputs and sampler settings."""
 
 import dataclasses
 import math
@@ -13,16 +13,25 @@ from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
 from sora_jax.pipelines.generated import Generated
 
-SECONDS = 2.0  # that a continued clip grows, unless said
-LONGEST = 600  # seconds that one request may add to a clip
+SECONDS = 2.0  # default extension of a continued clip
+LONGEST = 600  # maximum extension by one request, in seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to make. prompt None: no text. first_frame [H, W, 3], or the first frames [n, H, W, 3]
-    of whole latents; given_video [F, H, W, 3], given_audio [S]: of the pipeline's format. continued
-    with `seconds`: how much to add, rounded up to whole latents. unconditional: nothing is asked
-    for, and any clip will do.
+    """What to generate.
+
+    Attributes:
+        prompt: text. Default None: no text.
+        negative_prompt: text to guide away from. Default: none.
+        seed: seed of the noise, 0 to 2^32 - 1. Default 0.
+        sampler: settings of the sampler.
+        first_frame: [H, W, 3], or the first frames [n, H, W, 3] of whole latents.
+        given_video: [F, H, W, 3] in the pipeline's format.
+        given_audio: [S] in the pipeline's format.
+        continued: a clip to extend.
+        seconds: how much to add to `continued`, rounded up to whole latents. Default 2.
+        unconditional: True if nothing is asked for and any clip will do. Default False.
     """
 
     prompt: str | None = None
@@ -44,8 +53,11 @@ class Request:
         )
 
     def check(self, format: ClipFormat) -> None:
-        """Raises UserError for a request that contradicts itself or asks for nothing, and for
-        values of another type or another format than the pipeline's.
+        """Validates the request against the pipeline's format.
+
+        Raises:
+            UserError: the request contradicts itself or asks for nothing, or a value has another
+                type or another format than the pipeline's.
         """
         self._check_types()
         given = [

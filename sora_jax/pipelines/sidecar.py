@@ -1,9 +1,9 @@
-"""What is kept beside a clip, so that it can be continued without leaving latent space.
+"""The sidecar file of a clip, from which the clip can be continued without leaving latent space.
 
-`clip.mp4` is for people; `clip.latents.npz` holds its latents, the video decoder's state after the
-last of them, its frames before h264 and its samples before aac. It is used when it belongs to the
-mp4 (both carry the digest of the latents) and was made by the tokenizers at hand (their
-fingerprints); else the mp4 is encoded, once, and the clip's notes say why.
+`clip.mp4` is for viewing. `clip.latents.npz` holds its latents, the video decoder's cache after the
+last latent, its frames before h264 and its samples before aac. The sidecar is used if it belongs to
+the mp4 (both store the digest of the latents) and was made by the loaded tokenizers (by their
+fingerprints). Otherwise the mp4 is encoded, once, and the clip's notes say why.
 """
 
 import hashlib
@@ -26,16 +26,16 @@ VERSION = 1
 
 
 class Unusable(Exception):
-    """Why a sidecar does not give the clip that it lies beside."""
+    """The reason why a sidecar does not provide its clip."""
 
 
 def sidecar_path(clip_path: str | os.PathLike) -> Path:
-    """clip.mp4 -> clip.latents.npz, beside it."""
+    """Returns the path of the sidecar beside a clip: clip.mp4 -> clip.latents.npz."""
     return Path(clip_path).with_suffix(".latents.npz")
 
 
 def digest(latents: dict[str, np.ndarray]) -> str:
-    """12 hex digits of the sha256 of a clip's latents: what ties a sidecar to its mp4."""
+    """Returns 12 hex digits of the sha256 of a clip's latents, which tie a sidecar to its mp4."""
     sha = hashlib.sha256()
     for name in sorted(latents):
         sha.update(np.ascontiguousarray(latents[name], np.float32).tobytes())
@@ -43,9 +43,10 @@ def digest(latents: dict[str, np.ndarray]) -> str:
 
 
 def save(path: str | os.PathLike, clip: Clip) -> None:
-    """Write the sidecar of a `generated.Generated`; `path` holds it whole or not at all.
+    """Writes the sidecar of a `generated.Generated`, atomically.
 
-    Raises UserError where it cannot be written.
+    Raises:
+        UserError: the file cannot be written.
     """
     head = {"version": VERSION, "format": clip.format.to_dict(), "provenance": clip.provenance}
     leaves = [] if clip.cache is None else jax.tree.leaves(clip.cache)
@@ -55,7 +56,7 @@ def save(path: str | os.PathLike, clip: Clip) -> None:
         "frames": mp4.to_uint8(clip.frames),
         "samples": np.asarray(clip.samples, np.float32),
     }
-    # a file: numpy would add .npz to a name
+    # Opened here, because NumPy would append .npz to a path.
     with replacing(path) as partial, open(partial, "wb") as file:
         np.savez_compressed(file, head=np.array(json.dumps(head)), **arrays)
 
@@ -63,12 +64,15 @@ def save(path: str | os.PathLike, clip: Clip) -> None:
 def read(
     path: str | os.PathLike, expected: str | None
 ) -> tuple[dict[str, np.ndarray], ClipFormat, dict[str, Any]]:
-    """The arrays of a sidecar, the format of its clip and its provenance.
+    """Reads a sidecar.
 
     Args:
-        expected: the digest that its mp4 carries.
+        path: the .latents.npz file.
+        expected: the digest stored in its mp4.
+    Returns:
+        The arrays, the format of the clip, and its provenance.
     Raises:
-        Unusable: it is missing, damaged, of another version or of another clip.
+        Unusable: the sidecar is missing, damaged, of another version or of another clip.
     """
     path = Path(path)
     if not path.is_file():

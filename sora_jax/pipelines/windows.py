@@ -1,15 +1,15 @@
-"""How a stream of latents is extended: windows of the training length that overlap what is there.
+"""Extends a stream of latents by windows of the training length that overlap the existing latents.
 
-A stream holds J video latents; latent j > 0 spans frames 4j-3 .. 4j, and only latent 0 spans a
-single frame. The model was trained on clips of T latents that begin with such a latent. So a window
-keeps the shape of a training clip: slot i of it stands for stream latent o + i, o = J - 1 - k, with
-the last k latents given in slots 1 .. k and slots k+1 .. T-1 to be made. Slot 0 stands for a single
-frame; unless o = 0, when it is the stream's own, it is made too and thrown away. See
-`flow.conditioning`, `continuation`.
+A stream holds J video latents. With 4 frames per latent, latent j > 0 spans frames 4j-3 .. 4j, and
+only latent 0 spans a single frame. The model was trained on clips of T latents that begin with such
+a latent, so a window has the shape of a training clip. Its slot i is latent o + i of the stream,
+with o = J - 1 - k. The last k latents are given in slots 1 .. k, and slots k+1 .. T-1 are
+generated. Slot 0 spans a single frame: if o = 0 it is the stream's own latent 0, otherwise it is
+generated and discarded. See `flow.conditioning`, `continuation`.
 
-The window's clock starts with frame 4 o, at 4 o / fps seconds. k is chosen so that this is a whole
-number of audio latents where possible; else the audio latents sit a fraction early on the window's
-clock, and their times say so.
+The window's clock starts at frame 4 o, at 4 o / fps seconds. k is chosen so that this is a whole
+number of audio latents where possible. Otherwise the audio latents lie a fraction of a latent early
+on the window's clock, and their times say so.
 """
 
 import dataclasses
@@ -19,12 +19,12 @@ import numpy as np
 from sora_jax.errors import UserError
 from sora_jax.modality import AUDIO_LATENT_RATE, SAMPLES_PER_LATENT, ClipFormat
 
-SEAM = 320  # samples over which an old soundtrack fades into its continuation (20 ms)
+SEAM = 320  # samples of the cross-fade from an old soundtrack to its continuation (20 ms)
 
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """One window: the stream indices of its first slots, what is given, and its clocks."""
+    """A window of a stream: where it starts, which latents are given, and its clock."""
 
     video_start: int  # o: stream latent at slot 0
     audio_start: int  # stream index of its first audio latent
@@ -34,18 +34,21 @@ class Window:
 
 
 def stream_frames(latents: int, form: ClipFormat) -> int:
-    """Frames that so many video latents span."""
+    """Returns the number of frames that `latents` video latents span."""
     return 1 + form.frames_per_latent * (latents - 1)
 
 
 def stream_samples(latents: int, form: ClipFormat) -> int:
-    """Samples that sound under so many video latents."""
+    """Returns the number of audio samples that `latents` video latents span."""
     return dataclasses.replace(form, frames=stream_frames(latents, form)).samples
 
 
 def next_window(latents: int, form: ClipFormat) -> Window:
-    """The window that extends a stream of `latents` >= 1 video latents, with whatever whole audio
-    latents it has.
+    """Returns the window that extends a stream of `latents` >= 1 video latents and its whole audio
+    latents.
+
+    Raises:
+        UserError: the model's clips have fewer than 3 latents and cannot overlap.
     """
     if form.video_latents < 3:
         raise UserError(
@@ -53,10 +56,10 @@ def next_window(latents: int, form: ClipFormat) -> Window:
             "can be continued; use a model of clips with at least 3",
             field="continued",
         )
-    # audio latents to a video latent, perhaps a fraction
+    # audio latents per video latent, possibly fractional
     per_latent = form.frames_per_latent * AUDIO_LATENT_RATE / form.fps
     longest = form.video_latents - 2  # at least one latent is made
-    # At most every slot but the last is given; half a window of history is enough to carry motion.
+    # Try histories from half a window, which is enough to carry motion, to all slots but the last.
     lengths = [
         k for k in range(min(form.video_latents // 2, longest), longest + 1) if k < latents
     ] or [min(longest, latents - 1)]
@@ -78,12 +81,17 @@ def next_window(latents: int, form: ClipFormat) -> Window:
 def extend(
     latents: dict[str, np.ndarray], form: ClipFormat, target: int, make
 ) -> dict[str, np.ndarray]:
-    """Extend a stream {"video": [J, ...], "audio": [M, C]} to `target` video latents and the audio
-    latents that sound with them.
+    """Extends a stream to `target` video latents and the audio latents of the same duration.
 
-    make(window, given) -> latents of one window {"video": [T, ...], "audio": [N, C]}; given is zero
-    where nothing is given. What the stream holds is returned bit by bit, but for a last audio
-    latent that the old end had cut.
+    Args:
+        latents: the stream, {"video": [J, ...], "audio": [M, C]}.
+        form: format of the training clips.
+        target: number of video latents of the result.
+        make: make(window, given) -> latents of one window {"video": [T, ...], "audio": [N, C]}.
+            `given` is zero where nothing is given.
+    Returns:
+        The longer stream. Existing latents are returned bit for bit, except a last audio latent
+        that the old end had cut.
     """
     video, audio = np.asarray(latents["video"]), np.asarray(latents["audio"])
     while len(video) < target:
@@ -108,8 +116,9 @@ def extend(
 
 
 def join(old: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """The old soundtrack, faded over `SEAM` samples into the newly decoded whole: what was heard
-    before stays as it was.
+    """Cross-fades the old soundtrack over `SEAM` samples into the newly decoded whole one.
+
+    Earlier samples stay unchanged.
     """
     seam = min(SEAM, len(old))
     fade = np.linspace(1, 0, seam, dtype=np.float32)

@@ -1,14 +1,14 @@
-"""Causal 3-D convolution with an explicit cache, so that a video can be processed in pieces and
-come out the same.
+"""Causal 3-D convolution with an explicit cache: a video processed in chunks gives the same result
+as in one piece.
 
-Output frame t sees input frames t - k + 1 .. t. What a piece needs of the past is its last k - 1
-input frames: that is the cache, which `kernels.conv_prologue` puts in front of a piece, and hands
-on. Before the first frame there are zeros.
+Output frame t sees input frames t - k + 1 .. t. Of the past, a chunk needs only the last k - 1
+input frames. They are the cache: `kernels.conv_prologue` puts it in front of a chunk and returns
+the next one. Before the first frame the cache is zero.
 
 A k x n x n kernel is computed as one 2-D convolution over k time-shifted copies stacked as
-channels: XLA runs 2-D convolutions faster than 3-D ones on a CPU, and keeps channels last on a GPU.
-For n = 1 it is a matrix product, three times faster again (forward and backward, 96 and 192
-channels, 2-core CPU).
+channels. XLA runs 2-D convolutions faster than 3-D ones on CPU, and keeps channels last on GPU. For
+n = 1 it is a matrix product, another three times faster (forward and backward, 96 and 192 channels,
+2-core CPU).
 """
 
 import jax
@@ -17,8 +17,8 @@ from flax import nnx
 
 
 class SpatialConv(nnx.Module):
-    """[B, T, H, W, C_in] -> [B, T, H, W, C_out] frame by frame, with an n x n kernel and zero
-    padding.
+    """A convolution frame by frame with an n x n kernel and zero padding: [B, T, H, W, C_in] ->
+    [B, T, H, W, C_out].
     """
 
     def __init__(
@@ -46,8 +46,10 @@ class SpatialConv(nnx.Module):
 
 
 class CausalConv(nnx.Module):
-    """past [B, time - 1 + T, H, W, C_in] -> [B, T, H, W, C_out] with a (time, space, space) kernel;
-    zero padding in space, none in time.
+    """A causal convolution with a (time, space, space) kernel: past [B, time - 1 + T, H, W, C_in]
+    -> [B, T, H, W, C_out].
+
+    It pads space with zeros and does not pad time, because `past` begins with the cached frames.
     """
 
     def __init__(

@@ -1,18 +1,17 @@
-"""Orthonormal Haar transforms in space and time: the front end that makes the video tokenizer
-cheap.
+"""Orthonormal Haar transforms in space and time, the cheap front end of the video tokenizer.
 
-One level on a pair of neighbours is the rotation
+One level maps a pair of neighbours by the rotation
 
     s = (a + b) / sqrt 2,      d = (a - b) / sqrt 2                                              (1)
 
-applied along rows, columns or time. Being orthonormal it keeps squared errors: a loss on
-coefficients is a loss on pixels. Space uses `levels` levels (blocks of 2^levels pixels, every
-subband moved to channels), as in wavelet front ends of video tokenizers (Cosmos, WF-VAE).
+along rows, columns or time. The transform is orthonormal and keeps squared errors, so a loss on
+coefficients is a loss on pixels. Space has `levels` levels (blocks of 2^levels pixels, every
+subband moved to channels), as in wavelet front ends of other video tokenizers (Cosmos, WF-VAE).
 
-In time, frames come in groups of k, a power of two: frame 0 alone, then k by k. A group is
-transformed by log2 k levels of (1); frame 0 enters as k equal frames, whose only non-zero
-coefficient is sqrt(k) * frame 0. A group never looks outside itself, so any cut between groups is
-exact.
+In time, frames form groups of k, a power of two: first frame 0 alone, then k frames each. A group
+is transformed by log2 k levels of (1). Frame 0 enters as k equal frames, whose only non-zero
+coefficient is sqrt(k) * frame 0. A group depends on no frame outside it, so any cut between groups
+is exact.
 """
 
 import jax
@@ -21,8 +20,8 @@ import numpy as np
 
 
 def _matrix(n: int) -> np.ndarray:
-    """The orthonormal Haar matrix [n, n] for n a power of two: equation (1) applied again to the
-    sums.
+    """Returns the orthonormal Haar matrix [n, n] for n a power of two: equation (1), applied
+    recursively to the sums.
     """
     if n == 1:
         return np.ones((1, 1), np.float32)
@@ -34,16 +33,18 @@ def _matrix(n: int) -> np.ndarray:
 
 
 def _transform(k: int, n: int) -> np.ndarray:
-    """One group's transform [k n n, k n n]: equation (1) along time, rows and columns at once.
+    """Returns the transform of one group [k n n, k n n]: equation (1) along time, rows and columns.
 
-    `forward` and `inverse` apply it as one matrix product. As one product for each axis, XLA's CPU
+    `forward` and `inverse` apply it as one matrix product. With one product per axis, XLA's CPU
     compiler of jax 0.11 takes minutes.
     """
     return np.kron(_matrix(k), np.kron(_matrix(n), _matrix(n)))
 
 
 def forward(groups: jax.Array, levels: int) -> jax.Array:
-    """[..., k, H, W, 3] -> [..., H / 2^levels, W / 2^levels, k * 4^levels * 3]."""
+    """Transforms groups of frames [..., k, H, W, 3] to coefficients
+    [..., H / 2^levels, W / 2^levels, k * 4^levels * 3].
+    """
     n = 2**levels
     *lead, k, h, w, c = groups.shape
     x = groups.reshape(-1, k, h // n, n, w // n, n, c)
@@ -53,9 +54,7 @@ def forward(groups: jax.Array, levels: int) -> jax.Array:
 
 
 def inverse(coefficients: jax.Array, levels: int, k: int) -> jax.Array:
-    """The inverse of `forward`: [..., h, w, k * 4^levels * 3] -> [..., k, h 2^levels, w 2^levels,
-    3].
-    """
+    """Inverts `forward`: [..., h, w, k * 4^levels * 3] -> [..., k, h 2^levels, w 2^levels, 3]."""
     n = 2**levels
     *lead, h, w, channels = coefficients.shape
     c = channels // (k * n * n)

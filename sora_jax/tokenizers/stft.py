@@ -1,23 +1,23 @@
-"""Frames, the short-time Fourier transform and its least-squares inverse, bands of frequency, and
-phases from magnitudes.
+"""Short-time Fourier transform, its least-squares inverse, frequency bands, and phase
+reconstruction from magnitudes.
 
-Frame i of a transform with window W and hop h is centred at (i + 1/2) h, so that it speaks for the
+Frame i of a transform with window W and hop h is centred at (i + 1/2) h, so it represents the
 samples [i h, (i + 1) h):
 
     X[i, k] = sum_n w[n] x[i h - (W - h) / 2 + n] exp(-2 pi i k n / W),      w: periodic Hann    (1)
     x       = overlap-add of w IDFT(X) / overlap-add of w^2                                      (2)
 
-(2) is the sound whose transform is nearest to X in least squares (Griffin and Lim, 1984); it
+(2) is the signal whose transform is nearest to X in least squares (Griffin and Lim, 1984). It
 inverts (1) where windows overlap.
 
-Magnitudes A alone fix the sound almost wholly when neighbouring frames overlap by three quarters.
-With C(X) = STFT(inverse(X)), the nearest consistent transform, phases are found by the fast
-Griffin-Lim iteration (Perraudin, Balazs and Sondergaard, 2013):
+Magnitudes A alone determine the signal almost completely when neighbouring frames overlap by three
+quarters. With C(X) = STFT(inverse(X)), the nearest consistent transform, the fast Griffin-Lim
+iteration (Perraudin, Balazs and Sondergaard, 2013) finds phases:
 
     Y_n = C(A exp(i arg Z_(n-1))),   Z_n = Y_n + alpha (Y_n - Y_(n-1)),                          (3)
     x = inverse(A exp(i arg Z))
 
-It has nothing to learn, works for any sound, and runs in float32.
+It has no learned parameters, works for any signal, and runs in float32.
 """
 
 import functools
@@ -35,8 +35,8 @@ def hann(window: int) -> np.ndarray:
 
 
 def frame(samples, window: int, hop: int):
-    """Samples [B, T * hop] -> frames [B, T, window] centred at (i + 1/2) hop, zeros beyond the
-    ends.
+    """Cuts samples [B, T * hop] into frames [B, T, window] centred at (i + 1/2) hop, with zeros
+    beyond the ends.
     """
     if window % hop or (window - hop) % 2 or samples.shape[-1] % hop:
         raise ValueError(
@@ -52,8 +52,8 @@ def frame(samples, window: int, hop: int):
 
 
 def overlap_add(frames, hop: int):
-    """The transpose of `frame`: frames [B, T, window] -> samples [B, T * hop]; what lies beyond the
-    ends is dropped.
+    """Sums overlapping frames [B, T, window] into samples [B, T * hop]: the transpose of `frame`.
+    Values beyond the ends are dropped.
     """
     batch, count, window = frames.shape
     pieces = frames.reshape(batch, count, window // hop, hop)
@@ -66,20 +66,25 @@ def overlap_add(frames, hop: int):
 
 
 def stft(samples, window: int, hop: int):
-    """Equation (1): samples [B, T * hop] -> complex [B, T, window / 2 + 1]."""
+    """Computes equation (1): samples [B, T * hop] -> complex [B, T, window / 2 + 1]."""
     return jnp.fft.rfft(frame(samples, window, hop) * hann(window))
 
 
 def inverse_stft(spectrum, window: int, hop: int):
-    """Equation (2): complex [B, T, window / 2 + 1] -> samples [B, T * hop]."""
+    """Computes equation (2): complex [B, T, window / 2 + 1] -> samples [B, T * hop]."""
     taper = hann(window)
     weight = overlap_add(jnp.broadcast_to(jnp.square(taper), (1, spectrum.shape[1], window)), hop)
     return overlap_add(jnp.fft.irfft(spectrum, window) * taper, hop) / weight
 
 
 def sound_of_magnitudes(magnitudes, window: int, hop: int, iterations: int, key):
-    """Equation (3): magnitudes [B, T, window / 2 + 1] -> samples [B, T * hop]. key draws the first
-    phases, alike in all clips.
+    """Reconstructs samples [B, T * hop] from magnitudes [B, T, window / 2 + 1] by equation (3).
+
+    Args:
+        magnitudes: A.
+        window, hop: of the transform, in samples.
+        iterations: steps of (3).
+        key: draws the initial phases, the same for all clips.
     """
     first = jnp.exp(2j * np.pi * jax.random.uniform(key, magnitudes.shape[1:]))
 
@@ -96,12 +101,15 @@ def sound_of_magnitudes(magnitudes, window: int, hop: int, iterations: int, key)
 
 @functools.cache
 def warped_bands(bins: int, bands: int, top_hz: float, corner_hz: float) -> np.ndarray:
-    """Hats evenly spaced in ln(1 + f / corner) from 0 to top_hz, linear in f between centres:
-    float32 [bins, bands].
+    """Returns triangular bands, evenly spaced in ln(1 + f / corner) from 0 to top_hz: float32
+    [bins, bands].
 
-    Every row sums to one, so that `values @ warped_bands(...).T` interpolates from bands to bins.
-    Below the corner the spacing is about even, above it a constant share of f, as in the mel scale.
-    Where bands would be closer than bins, some would hold none: ValueError.
+    Bands are linear in f between centres. Every row sums to one, so `values @ warped_bands(...).T`
+    interpolates from bands to bins. The spacing is about constant below the corner and a constant
+    fraction of f above it, as in the mel scale.
+
+    Raises:
+        ValueError: bands are closer than bins, so that some would contain none.
     """
     frequency = np.linspace(0.0, top_hz, bins)
     centres = corner_hz * np.expm1(np.linspace(0.0, np.log1p(top_hz / corner_hz), bands))

@@ -1,24 +1,25 @@
-"""The video tokenizer: k x 8 x 8 compression into 16 channels, k = 4 unless said, causal and exact
-in any chunking.
+"""Video tokenizer: causal k x 8 x 8 compression into 16 channels, with exact results for any
+chunking. k is 4 by default.
 
-    frames -> Haar (space 2^2, time k) -> [fine blocks, 1/4 size] -> 2 x 2 to channels -> [coarse
-    blocks, 1/8 size] -> 16 channels latents -> [coarse blocks] -> channels to 2 x 2 -> [fine
-    blocks] -> inverse Haar -> frames
+    encoder    frames -> Haar (space 2^2, time k) -> [fine blocks, 1/4 size] -> 2 x 2 to channels
+               -> [coarse blocks, 1/8 size] -> latents, 16 channels
+    decoder    latents -> [coarse blocks] -> channels to 2 x 2 -> [fine blocks] -> inverse Haar
+               -> frames
 
-Frame 0 is a group of its own and every later group has k frames (`haar.py`), so F = 1 + k n frames
-become T = 1 + n latents. All blocks are per-position RMS norms and causal convolutions: nothing
-looks ahead, and what looks back is kept in a cache. Latents are
+Frame 0 is its own group and every later group has k frames (`haar.py`), so F = 1 + k n frames
+become T = 1 + n latents. All blocks consist of per-position RMS norms and causal convolutions: no
+output depends on later frames, and a cache holds the earlier frames that are needed. Latents are
 
     z = scale * mu(frames),      z ~ (approximately) unit standard deviation                     (1)
 
-with one number `scale` set after training. Training adds noise of standard deviation `noise` to mu
-(scale is 1 then) instead of a Kullback-Leibler term: the decoder must live with latents that a
-sampler gets slightly wrong, and a hinge keeps mu from growing to drown it:
+with one number `scale` set after training. Instead of a Kullback-Leibler term, training adds noise
+of standard deviation `noise` to mu (scale is 1 then), so the decoder learns to tolerate the small
+errors of a sampler. A hinge keeps mu from growing until the noise is negligible:
 
     loss = mean w |x - x^|^2 + charbonnier term + hinge(|mu| - 3)                                (2)
 
-The weight w grows where a pixel differs from the clip's temporal mean: moving things are few
-pixels, and what the model is about.
+The weight w grows where a pixel differs from the clip's temporal mean: moving objects cover few
+pixels, but they are what the model is about.
 """
 
 import dataclasses
@@ -33,13 +34,15 @@ from sora_jax.nn.norm import rms_norm
 from sora_jax.tokenizers import haar
 from sora_jax.tokenizers.causal_conv import CausalConv, SpatialConv
 
-LEVELS = 2  # Haar levels in space: 4 x 4 blocks; one more halving is learned
+LEVELS = 2  # Haar levels in space: 4 x 4 blocks; the third halving is learned
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoTokenizerConfig:
-    """Widths at 1/4 and 1/8 of the picture's size, and the number of residual blocks at each, for
-    encoder and decoder.
+    """Settings of a `VideoTokenizer`.
+
+    Fine widths and blocks are at 1/4 of the frame size, coarse ones at 1/8. The `encoder_` and
+    `decoder_` fields count residual blocks.
     """
 
     fine_width: int = 96
@@ -49,8 +52,8 @@ class VideoTokenizerConfig:
     decoder_coarse: int = 3
     decoder_fine: int = 2
     channels: int = VIDEO_CHANNELS
-    noise: float = 0.1  # standard deviation added to the latent in training
-    motion_weight: float = 10.0
+    noise: float = 0.1  # standard deviation of the noise added to mu in training
+    motion_weight: float = 10.0  # w of (2) is 1 for still pixels, 1 + motion_weight for moving ones
     frames_per_latent: int = FRAMES_PER_LATENT  # k: 1, 2, 4 or 8
 
     def __post_init__(self):
@@ -59,8 +62,9 @@ class VideoTokenizerConfig:
 
 
 class Block(nnx.Module):
-    """x + conv_time(silu(rms(conv_space(silu(rms(x)))))): a 3 x 3 x 3 neighbourhood as 1 x 3 x 3
-    then 3 x 1 x 1.
+    """A residual block: x + conv_time(silu(rms(conv_space(silu(rms(x)))))).
+
+    It covers a 3 x 3 x 3 neighbourhood by a 1 x 3 x 3 and a 3 x 1 x 1 convolution.
     """
 
     def __init__(self, width: int, rngs: nnx.Rngs):
@@ -69,11 +73,17 @@ class Block(nnx.Module):
         self.gain1, self.gain2 = nnx.Param(jnp.ones(width)), nnx.Param(jnp.ones(width))
 
     def __call__(self, x, cache):
-        """x [B, T, H, W, C] and the cache before it, or what makes that of the cache after it
-        (`sora_jax.parallel.halo`) -> the same.
+        """Applies the block to x [B, T, H, W, C].
+
+        Args:
+            x: the frames.
+            cache: the cache before x, or a function from the cache after x to the one before it
+                (`sora_jax.parallel.halo`).
+        Returns:
+            The frames, and the cache after x.
         """
         h = self.space(jax.nn.silu(rms_norm(x) * self.gain1[...]))
-        # the frames before these lie elsewhere, where the end of these is wanted too
+        # Time is sharded: frames before x are on another device, and the next one needs x's end.
         if callable(cache):
             end = h[:, 1 - self.time.time :]
             cache = cache(conv_prologue(end, self.gain2[...], jnp.zeros_like(end))[1])
@@ -85,7 +95,7 @@ class Block(nnx.Module):
 
 
 def _fold(x: jax.Array) -> jax.Array:
-    """2 x 2 positions to channels."""
+    """Moves 2 x 2 positions to channels."""
     b, t, h, w, c = x.shape
     return (
         x.reshape(b, t, h // 2, 2, w // 2, 2, c)
@@ -95,7 +105,7 @@ def _fold(x: jax.Array) -> jax.Array:
 
 
 def _unfold(x: jax.Array) -> jax.Array:
-    """Channels to 2 x 2 positions."""
+    """Moves channels to 2 x 2 positions."""
     b, t, h, w, c = x.shape
     return (
         x.reshape(b, t, h, w, 2, 2, c // 4)
@@ -105,9 +115,10 @@ def _unfold(x: jax.Array) -> jax.Array:
 
 
 class VideoTokenizer(nnx.Module):
-    """Encoder and decoder.
+    """Encoder and decoder of video.
 
-    `encode` and `decode` take whole clips; the `_chunk` methods take pieces and a cache (a pytree).
+    `encode` and `decode` take whole videos. The `_chunk` methods take chunks and a cache (a
+    pytree).
     """
 
     def __init__(self, config: VideoTokenizerConfig, *, rngs: nnx.Rngs):
@@ -124,14 +135,14 @@ class VideoTokenizer(nnx.Module):
         self.up = SpatialConv(coarse, 4 * fine, rngs=rngs)
         self.decoder_fine = nnx.List([Block(fine, rngs) for _ in range(config.decoder_fine)])
         self.head = SpatialConv(fine, coefficients, rngs=rngs, scale=0.5)
-        # Equation (1) and, for study, the statistics of each channel of the scaled latents.
+        # `scale` of equation (1). The channel statistics of scaled latents are for analysis only.
         self.scale = nnx.Variable(jnp.ones(()))
         self.channel_mean = nnx.Variable(jnp.zeros(config.channels))
         self.channel_std = nnx.Variable(jnp.ones(config.channels))
 
     def set_statistics(self, latents: jax.Array) -> None:
-        """Fix `scale` from latents [..., C] encoded with scale 1, and note each channel's mean and
-        deviation after scaling.
+        """Sets `scale` from latents [..., C] encoded with scale 1, and stores each channel's mean
+        and deviation after scaling.
         """
         scale = 1.0 / jnp.std(latents)
         scaled = latents.reshape(-1, latents.shape[-1]) * scale
@@ -140,8 +151,8 @@ class VideoTokenizer(nnx.Module):
         self.channel_std[...] = scaled.std(0)
 
     def encoder_cache(self, batch: int, height: int, width: int):
-        """The cache before the first frame, for pictures of height x width pixels (multiples of
-        8).
+        """Returns the cache before the first frame, for frames of height x width pixels (multiples
+        of 8).
         """
         fine, coarse = (
             (height // 4, width // 4),
@@ -152,12 +163,14 @@ class VideoTokenizer(nnx.Module):
         ]
 
     def decoder_cache(self, batch: int, rows: int, columns: int):
-        """The cache before the first latent, for latents of rows x columns."""
+        """Returns the cache before the first latent, for latents of rows x columns."""
         coarse = [b.empty_cache(batch, rows, columns) for b in self.decoder_coarse]
         return coarse + [b.empty_cache(batch, 2 * rows, 2 * columns) for b in self.decoder_fine]
 
     def encode_groups(self, groups: jax.Array, cache):
-        """Groups of frames [B, T, k, H, W, 3] in [0, 1] to latents [B, T, H/8, W/8, C]."""
+        """Encodes groups of frames [B, T, k, H, W, 3] in [0, 1] to latents [B, T, H/8, W/8, C] and
+        the next cache.
+        """
         cache, after = list(cache), []
         x = self.embed(haar.forward(groups - 0.5, LEVELS))
         for block in self.encoder_fine:
@@ -171,7 +184,9 @@ class VideoTokenizer(nnx.Module):
         return z * self.scale[...], after
 
     def decode_groups(self, latents: jax.Array, cache):
-        """Latents [B, T, h, w, C] to groups of frames [B, T, k, 8h, 8w, 3]."""
+        """Decodes latents [B, T, h, w, C] to groups of frames [B, T, k, 8h, 8w, 3] and the next
+        cache.
+        """
         cache, after = list(cache), []
         x = self.from_latent(latents / self.scale[...])
         for block in self.decoder_coarse:
@@ -186,15 +201,15 @@ class VideoTokenizer(nnx.Module):
         return haar.inverse(y, LEVELS, self.config.frames_per_latent) + 0.5, after
 
     def encode_chunk(self, frames: jax.Array, cache=None):
-        """Encode the next frames of a video.
+        """Encodes the next frames of a video.
 
         Args:
             frames: [B, F, H, W, 3] in [0, 1], any F >= 1, any H and W (padded to multiples of 8 by
-              repeating the edge).
-            cache: what the previous call returned; None at the start of a video.
+                repeating the edge).
+            cache: the cache that the previous call returned. Default None: the start of a video.
         Returns:
-            (latents [B, T, H/8, W/8, C], cache). Frames that do not fill a group wait in the cache;
-              see `flush`.
+            Latents [B, T, H/8, W/8, C], and the next cache. Frames that do not fill a group wait in
+            the cache; see `flush`.
         """
         frames = pad_sides(frames)
         (b, _, h, w, _), k = frames.shape, self.config.frames_per_latent
@@ -222,7 +237,7 @@ class VideoTokenizer(nnx.Module):
         }
 
     def flush(self, cache):
-        """Encode the frames that wait in the cache, the last one repeated to fill its group:
+        """Encodes the frames that wait in the cache, repeating the last one to fill its group:
         latents [B, 0 or 1, ...].
         """
         waiting = cache["waiting"]
@@ -235,15 +250,20 @@ class VideoTokenizer(nnx.Module):
         return self.encode_chunk(jnp.repeat(waiting[:, -1:], missing, axis=1), cache)[0]
 
     def encode(self, frames: jax.Array) -> jax.Array:
-        """Whole video [B, F, H, W, 3] in [0, 1] to latents [B, T, ceil(H/8), ceil(W/8), C], T = 1 +
-        ceil((F - 1) / k).
+        """Encodes a whole video [B, F, H, W, 3] in [0, 1] to latents
+        [B, T, ceil(H/8), ceil(W/8), C], T = 1 + ceil((F - 1) / k).
         """
         latents, cache = self.encode_chunk(frames)
         return jnp.concatenate([latents, self.flush(cache)], axis=1)
 
     def decode_chunk(self, latents: jax.Array, cache=None):
-        """Decode the next latents [B, T, h, w, C] of a video: (frames [B, F, 8h, 8w, 3] in [0, 1],
-        cache).
+        """Decodes the next latents of a video.
+
+        Args:
+            latents: [B, T, h, w, C].
+            cache: the cache that the previous call returned. Default None: the start of a video.
+        Returns:
+            Frames [B, F, 8h, 8w, 3] in [0, 1], and the next cache.
         """
         b, _, rows, columns, _ = latents.shape
         start = cache is None
@@ -254,15 +274,16 @@ class VideoTokenizer(nnx.Module):
         return jnp.clip(frames, 0.0, 1.0), cache
 
     def decode(self, latents: jax.Array) -> jax.Array:
-        """Whole video: latents [B, T, h, w, C] to frames [B, 1 + k (T - 1), 8h, 8w, 3] in [0,
-        1].
+        """Decodes the latents [B, T, h, w, C] of a whole video to frames
+        [B, 1 + k (T - 1), 8h, 8w, 3] in [0, 1].
         """
         return self.decode_chunk(latents)[0]
 
 
 def groups_of(frames: jax.Array, k: int) -> jax.Array:
-    """A whole video [B, F, H, W, C] as groups [B, 1 + ceil((F - 1) / k), k, H, W, C]: the first
-    frame k times, the last one to fill its group.
+    """Splits a whole video [B, F, H, W, C] into groups [B, 1 + ceil((F - 1) / k), k, H, W, C].
+
+    The first frame is repeated k times, and the last one until its group is full.
     """
     missing = -(frames.shape[1] - 1) % k
     parts = [
@@ -274,15 +295,17 @@ def groups_of(frames: jax.Array, k: int) -> jax.Array:
 
 
 def frames_of(groups: jax.Array) -> jax.Array:
-    """The frames [B, 1 + k (T - 1), H, W, C] of groups [B, T, k, H, W, C]: the first group stands
-    for one, its mean, which is the sum coefficient of equation (1) of haar.py.
+    """Joins groups [B, T, k, H, W, C] to frames [B, 1 + k (T - 1), H, W, C].
+
+    The first group gives one frame, its mean, which is the sum coefficient of equation (1) of
+    haar.py.
     """
     later = groups[:, 1:].reshape(groups.shape[0], -1, *groups.shape[3:])
     return jnp.concatenate([groups[:, 0].mean(axis=1, keepdims=True), later], axis=1)
 
 
 def pad_sides(frames: jax.Array) -> jax.Array:
-    """Height and width to multiples of 8, by repeating the edge."""
+    """Pads height and width to multiples of 8 by repeating the edge."""
     bottom, right = -frames.shape[2] % PIXELS_PER_LATENT, -frames.shape[3] % PIXELS_PER_LATENT
     return (
         jnp.pad(frames, ((0, 0), (0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")
@@ -294,7 +317,9 @@ def pad_sides(frames: jax.Array) -> jax.Array:
 def video_loss(
     tokenizer: VideoTokenizer, frames: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Equation (2) on frames [B, F, H, W, 3] in [0, 1], F = 1 + k n. Returns (loss, metrics)."""
+    """Computes equation (2) on frames [B, F, H, W, 3] in [0, 1], F = 1 + k n. Returns (loss,
+    metrics).
+    """
     config = tokenizer.config
     latents = tokenizer.encode(frames)
     noisy = latents + config.noise * jax.random.normal(key, latents.shape)
@@ -303,9 +328,11 @@ def video_loss(
     target = groups_of(frames, config.frames_per_latent)
     error = target - groups
     moved = jnp.max(jnp.abs(target - frames.mean(axis=1)[:, None, None]), axis=-1, keepdims=True)
+    # w rises linearly while a pixel's difference from the temporal mean goes from 0.05 to 0.15
     weight = 1.0 + config.motion_weight * jnp.clip(moved / 0.1 - 0.5, 0.0, 1.0)
     squared = jnp.square(error)
     fidelity = jnp.mean(weight * squared)
+    # Charbonnier loss with epsilon 0.01
     sharp = jnp.mean(weight * (jnp.sqrt(squared + 1e-4) - 1e-2))
     hinge = jnp.mean(jnp.square(jnp.maximum(jnp.abs(latents) - 3.0, 0.0)))
     mse = jnp.mean(jnp.square(frames_of(error)))

@@ -1,4 +1,4 @@
-"""The card of trained weights: what their file says of the training behind them."""
+"""The model card of trained weights: the metadata stored in their file about the training."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,17 +19,20 @@ def card(
     words: Sequence[str],
     steps: int,
 ) -> dict[str, Any]:
-    """What a file of weights says of the training behind it, as JSON values.
+    """Returns the model card of a run, as JSON values.
 
     Args:
-        identity: the run's configuration as JSON values, with what else makes it this run.
-        rows: the metrics of the run.
-        data: description of the latents that it was trained on.
+        run: the run.
+        identity: the run's identity as JSON values (`workdir.open_workdir`): its configuration,
+            the fingerprint of its initial weights and the identity of its data.
+        rows: the rows of metrics of the run.
+        data: description of the latents that the model was trained on.
         tokenizers: fingerprints by kind.
-        words: the vocabulary's known words.
+        words: the known words of the vocabulary.
+        steps: training steps done.
     """
     names = ("source", "split", "count", "world_version", "family", "family_version", "style")
-    # Where the data lay is no one's business but this machine's.
+    # Only the folder's name: a published file must not reveal the paths of this machine.
     known = {**identity, "data": {**identity["data"], "path": Path(run.data.path).name}}
     return {
         "run": known,

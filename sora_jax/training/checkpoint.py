@@ -1,13 +1,12 @@
-"""Checkpoints: the state and the position of the data, saved together in the background by Orbax
-(its API v1).
+"""Checkpoints: the training state and the data position, saved asynchronously by Orbax (API v1).
 
-A checkpoint is a directory that appears by one rename once all of it is on disk, so a run killed
-while saving has the one before. The arrays are named by their path in the state,
-"params.blocks.kernel".
+A checkpoint is a directory that appears by one rename once all of it is on disk. A run killed
+while saving therefore keeps the previous checkpoint. Arrays are named by their path in the state,
+for example "params.blocks.kernel".
 
-Several processes save and restore together, each its own shards. All of them stand at the same
-batch, so the position that one wrote is every one's: a run goes on under another number of
-processes with the very clips it would have seen.
+Several processes save and restore together, each its own shards. All of them are at the same
+batch, so every process's data position is the same and any one can be read. A run can therefore
+continue with a different number of processes and see the same clips.
 """
 
 import json
@@ -37,8 +36,9 @@ def _is_key(leaf: Any) -> bool:
 
 
 class _Position:
-    """The position of a Grain iterator as Orbax saves it: a file of each process, of which any is
-    read.
+    """The position of a Grain iterator, as an Orbax checkpointable.
+
+    Each process writes one file. Loading accepts any of them, as all must hold the same position.
     """
 
     def __init__(self, iterator: Any):
@@ -56,10 +56,14 @@ class _Position:
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, a context manager.
 
-    Use as a context: leaving it waits for the save in progress, unless a process that takes part is
-    lost.
+    Leaving the context waits for the save in progress, unless another process was lost: the save
+    would then never finish.
+
+    Args:
+        directory: the folder of the checkpoints.
+        keep: newest checkpoints to keep, default 2.
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 2):
@@ -86,12 +90,21 @@ class Checkpoints:
 
     @property
     def latest(self) -> int | None:
-        """The step of the newest complete checkpoint."""
+        """The step of the newest complete checkpoint; None without one."""
         return self._checkpointer.latest.step if self._checkpointer.latest else None
 
     def save(self, step: int, state: TrainState, iterator: Any, wait: bool = False) -> None:
-        """Save state and the iterator's position at `step`; returns once both are copied off the
-        device, unless `wait`.
+        """Saves the state and the iterator's position at `step`.
+
+        Args:
+            step: the step that names the checkpoint.
+            state: the training state.
+            iterator: the data iterator whose position is saved.
+            wait: True returns once the checkpoint is on disk. False, the default, returns once
+                the arrays are copied off the device.
+
+        Raises:
+            UserError: the checkpoint, or the previous one, cannot be written.
         """
         arrays = {
             name: jax.random.key_data(leaf) if _is_key(leaf) else leaf
@@ -112,15 +125,19 @@ class Checkpoints:
             ) from error
 
     def restore(self, state: TrainState, iterator: Any, step: int | None = None) -> TrainState:
-        """The state at `step` in the shape and sharding of `state`; `iterator` is moved to its
-        position.
+        """Returns the state at `step` and moves `iterator` to the position saved with it.
 
-        step: default the newest that can be read. One that is damaged is named, and its folder
-        moved to `unreadable` beside the checkpoints, so that the run goes on from the last good one
-        and makes it anew.
+        Damaged checkpoints newer than the one restored are logged, and their folders moved to
+        `unreadable` beside the checkpoints. The run then continues from the newest readable
+        checkpoint and writes the later ones again.
+
+        Args:
+            state: gives the structure, shapes, dtypes and shardings of the result.
+            iterator: the data iterator to move.
+            step: default the newest checkpoint that can be read.
 
         Raises:
-            UserError: `step`, or every checkpoint, is damaged or of another program; nothing is
+            UserError: `step`, or every checkpoint, is damaged or does not fit `state`. Nothing is
               moved then.
         """
         abstract = {}
@@ -156,7 +173,7 @@ class Checkpoints:
                 "the checkpoint of step %d cannot be read (%s); moved to %s", bad, reason, aside
             )
         if reasons:
-            processes.any_of(False)  # moved, before any looks again
+            processes.any_of(False)  # a barrier: no process reloads before the folders are moved
             self._checkpointer.reload()
         leaves = [
             jax.random.wrap_key_data(loaded[name], impl=jax.random.key_impl(leaf))

@@ -1,6 +1,4 @@
-"""The clock of a run: seconds of training, without compilation, checkpoints and other pauses, and
-across restarts.
-"""
+"""A clock of training time: seconds per step, without compilation, checkpoints and other pauses."""
 
 import contextlib
 import time
@@ -8,9 +6,15 @@ from collections.abc import Callable, Iterator
 
 
 class Clock:
-    """Measures windows of steps.
+    """A timer of windows of steps.
 
-    Call `lap(step)` once the step's results are there, or it times the queue, not the work.
+    Call `lap(step)` after the step's results are ready. Dispatch is asynchronous, so an earlier
+    call measures the time to enqueue the work.
+
+    Args:
+        total_steps: steps of the whole run, for `eta_seconds`.
+        step: the step that a continued run starts from.
+        now: the time in seconds.
     """
 
     def __init__(
@@ -18,11 +22,11 @@ class Clock:
     ):
         self._total, self._step, self._now = total_steps, step, now
         self._start, self._paused = now(), 0.0
-        self.step_seconds = float("nan")  # of the last window, per step
+        self.step_seconds = float("nan")  # per step, in the last window
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """What happens inside is not counted as training."""
+        """Excludes the time spent inside the context."""
         start = self._now()
         try:
             yield
@@ -30,9 +34,7 @@ class Clock:
             self._paused += self._now() - start
 
     def lap(self, step: int) -> float:
-        """Seconds trained since the last lap, up to which another `step` steps were done; from them
-        comes `step_seconds`.
-        """
+        """Ends a window at `step`: returns its seconds and updates `step_seconds`."""
         before = self._step
         seconds = self.restart(step)
         if step > before:
@@ -40,8 +42,9 @@ class Clock:
         return seconds
 
     def restart(self, step: int) -> float:
-        """Begin a lap at this step; the seconds since the last one, which count for nothing: what
-        compiles is no measure of what trains.
+        """Begins a window at `step` and returns the seconds since the last one began.
+
+        `step_seconds` stays as it is. This excludes the step that compiles.
         """
         seconds = self._now() - self._start - self._paused
         self._start, self._paused, self._step = self._now(), 0.0, step
@@ -49,5 +52,5 @@ class Clock:
 
     @property
     def eta_seconds(self) -> float:
-        """Seconds left at the pace of the last window."""
+        """Seconds left at the speed of the last window; nan before the first."""
         return (self._total - self._step) * self.step_seconds

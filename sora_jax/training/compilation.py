@@ -1,7 +1,7 @@
-"""Compiles a run's program for devices that are absent, in a child process.
+"""Compiles a run's program ahead of time for devices that are not present.
 
-The compiler works in a child process (`in_child`), since it may end its process; `compile_for` is
-what the child does.
+The compiler may abort its process, so `in_child` runs it in a child process. The child calls
+`compile_for`.
 """
 
 import dataclasses
@@ -36,8 +36,9 @@ PROGRAMS = ("train", "sample")
 
 
 def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
-    """One Euler step of the sampler with guidance, jitted for the mesh, and the shapes of its
-    arguments.
+    """Returns one Euler step of the sampler with guidance, jitted for the mesh, and its arguments.
+
+    The arguments are `jax.ShapeDtypeStruct`s: nothing is allocated.
     """
     guidance, times = Guidance(), program.format.latent_times()
     times = {name: jnp.asarray(t, jnp.float32) for name, t in times.items()}
@@ -85,9 +86,17 @@ def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
 
 
 def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
-    """The report (`compilation_report.report`), from a process begun with `topologies.environment`.
+    """Compiles a step for a topology and returns its report (`compilation_report.report`).
 
-    Raises UserError where the program does not fit.
+    The process must be started with `topologies.environment`.
+
+    Args:
+        run: the run.
+        topology: for example "v5p:8x8x8" (`parallel.topologies`).
+        kind: a name of PROGRAMS.
+
+    Raises:
+        UserError: the program does not fit in memory, or the compiler refuses it.
     """
     mesh = run.mesh.make(topologies.devices(topology))
     begun = time.monotonic()
@@ -111,7 +120,7 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
 
 
 def _traced(run: Run, mesh: jax.sharding.Mesh, kind: str) -> Any:
-    """A step of training, or of the sampler, traced on the mesh."""
+    """Returns the traced step of training or of the sampler on the mesh."""
     program = assemble(run, mesh)
     if kind == "sample":
         step, arguments = sampler(run, program, mesh)
@@ -120,8 +129,10 @@ def _traced(run: Run, mesh: jax.sharding.Mesh, kind: str) -> Any:
 
 
 def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
-    """One line for the compiler's refusal for want of memory: by how much, and what to change; None
-    for another refusal.
+    """Explains an out-of-memory error of the compiler in one line; None for any other error.
+
+    The line states by how much memory is exceeded and which setting to change: rematerialisation
+    first, then gradient accumulation, then more sharding.
     """
     if "RESOURCE_EXHAUSTED" not in message and "Ran out of memory" not in message:
         return None
@@ -156,8 +167,10 @@ def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
 
 
 def child() -> None:
-    """Modules to load and a (run, topology, program), pickled on stdin -> the report, or
-    {"error": one line}, as the last line of stdout.
+    """The main function of the child process.
+
+    stdin: pickles of the user's modules to load and of (run, topology, kind). The last line of
+    stdout is JSON: the report, or {"error": one line}.
     """
     load_modules(pickle.load(sys.stdin.buffer))
     run, topology, kind = pickle.load(sys.stdin.buffer)
@@ -169,7 +182,11 @@ def child() -> None:
 
 
 def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
-    """`compile_for` in a process that the compiler may end. Raises UserError in its stead."""
+    """Calls `compile_for` in a child process.
+
+    Raises:
+        UserError: the child raised one, failed, or was aborted by the compiler.
+    """
     command = [sys.executable, "-c", "from sora_jax.training.compilation import child; child()"]
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, **topologies.environment(topology)}
@@ -213,11 +230,19 @@ def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
 
 
 def micro_batch(run: Run, topology: str) -> str:
-    """How many clips fit on a device at once, and the flags that train with them.
+    """Finds the largest micro-batch that fits in memory, and the flags to train with it.
 
-    Compiled with one clip and with two on each sharer, memory is a + b clips; a tenth of the device
-    is left free. The batch of the config stays what it is: what does not fit at once is
-    accumulated. Raises UserError where not even one clip fits.
+    Memory is modelled as a + b n for n clips on each of the data x fsdp shards of the batch. The
+    program is compiled with n = 1 and n = 2 to find a and b. A tenth of the device's memory is
+    left free.
+    The clips per update stay those of the configuration, rounded up to a multiple of data x fsdp;
+    gradients are accumulated over the micro-batches.
+
+    Returns:
+        Text of two lines: the memory found, and the flags.
+
+    Raises:
+        UserError: not even one clip fits.
     """
     device = topologies.generation(topology)
     data, fsdp, *_ = run.mesh.shape(
@@ -239,7 +264,7 @@ def micro_batch(run: Run, topology: str) -> str:
             "config.mesh.fsdp or seq"
         )
     wanted = run.train.batch_size * run.optim.accumulate
-    # Fewest batches that fit and that the wanted batch divides into.
+    # The fewest micro-batches of equal size that fit.
     shares = -(-wanted // (data * fsdp))
     accumulate = next(k for k in range(1, shares + 1) if shares % k == 0 and shares // k <= fit)
     return (

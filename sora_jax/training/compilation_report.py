@@ -1,4 +1,4 @@
-"""What is read from a compiled program: memory, FLOPs, collectives, a roofline; and its table."""
+"""The report of a compiled program: memory, FLOPs, collectives and a roofline, and its table."""
 
 import importlib.metadata
 from typing import Any
@@ -22,13 +22,22 @@ def report(
     flops: float,
     plain: float,
 ) -> dict[str, Any]:
-    """The report of a compiled step, as JSON values; bytes and FLOPs are of one device, but "all".
+    """Returns the report of a compiled step, as JSON values.
+
+    Bytes and FLOPs are those of one device, except the FLOPs named "all" and "without
+    recomputation", which are those of all devices. The roofline's times are lower bounds: each
+    divides work by a nominal peak of `topologies.DEVICES`. `mfu_bound` is the model FLOPs
+    utilisation that the largest of them allows.
 
     Args:
+        run: the run.
+        topology: for example "v5p:8x8x8".
         kind: "train" or "sample".
-        compiled: of `jax.stages.Lowered.compile`.
+        mesh: the mesh that the program was compiled for.
+        compiled: the result of `jax.stages.Lowered.compile`.
         seconds: {"trace": ..., "compile": ...}.
-        flops: of the program on all devices; plain: without what is recomputed.
+        flops: FLOPs of the program on all devices.
+        plain: the same without what rematerialisation recomputes.
     """
     device, text = topologies.generation(topology), Compiled(compiled.as_text())
     collectives, traffic = text.collectives(), text.traffic()
@@ -77,7 +86,7 @@ def _memory(memory: Any, available: int) -> dict[str, int]:
 
 
 def table(r: dict[str, Any]) -> str:
-    """The printed form of a report."""
+    """Formats a report as text."""
     mesh = " x ".join(f"{axis} {n}" for axis, n in r["mesh"].items())
     rows = [
         f"{r['topology']}, {r['program']} step: {mesh}, batch {r['batch_size']}; {r['forms']}; "

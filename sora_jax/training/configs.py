@@ -1,4 +1,4 @@
-"""Runs from configurations: a Python file with get_config(), or a registered function."""
+"""Loads runs from configurations: a Python file with get_config(), or a registered function."""
 
 import copy
 import importlib.util
@@ -14,9 +14,13 @@ from sora_jax.training.run import Run
 
 
 def read_values(config: str | os.PathLike) -> dict[str, Any]:
-    """The values of a configuration: of a file whose name ends in .py, or of a name in CONFIGS.
+    """Returns the values of a configuration, as a new dictionary.
 
-    Raises UserError for one that does not exist, has no get_config(), or fails.
+    Args:
+        config: a file whose name ends in .py, or a name in CONFIGS.
+
+    Raises:
+        UserError: the configuration does not exist, has no get_config(), or fails.
     """
     try:
         values = _get_config(config)()
@@ -29,7 +33,7 @@ def read_values(config: str | os.PathLike) -> dict[str, Any]:
 
 
 def _get_config(config: str | os.PathLike) -> Callable[[], Any]:
-    """The function that returns the values."""
+    """Returns the configuration's function, which returns its values."""
     if not str(config).endswith(".py"):
         return CONFIGS[str(config)]
     path = Path(config)
@@ -46,13 +50,14 @@ def _get_config(config: str | os.PathLike) -> Callable[[], Any]:
 
 
 def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = None) -> Run:
-    """The run of a configuration.
+    """Returns the run of a configuration.
 
     Args:
-        config: as of `read_values`.
+        config: a file or a name, as in `read_values`.
         overrides: values by key, such as {"train.steps": 200}.
 
-    Raises UserError for a configuration of something else, an unknown key or a wrong value.
+    Raises:
+        UserError: the configuration is not one of a run, a key is unknown or a value is wrong.
     """
     expect(config, (str, os.PathLike), "config", "give a file or the name of a configuration")
     values = read_values(config)

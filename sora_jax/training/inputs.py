@@ -1,4 +1,4 @@
-"""The latents that a run trains on: found where they are, or made in the run's directory."""
+"""The latents that a run trains on: an existing set, or one made in the run's directory."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ TOKENIZERS = {
 
 
 def _made(data: DataConfig) -> bool:
-    """Whether `data.path` holds latents."""
+    """True if `data.path` holds latents."""
     return bool(data.path) and (Path(data.path).expanduser() / record.DESCRIPTION).exists()
 
 
@@ -29,9 +29,12 @@ def _selection(data: DataConfig) -> Selection:
 
 
 def identify(data: DataConfig) -> Mapping[str, Any]:
-    """Identity of the data, computed without making them. A run refuses to continue with another.
+    """Returns the identity of the data, computed without making them.
 
-    Raises UserError where there are none.
+    A run refuses to continue with data of another identity.
+
+    Raises:
+        UserError: the data do not exist.
     """
     if _made(data):
         return record.identity(Path(data.path).expanduser())
@@ -43,10 +46,12 @@ def identify(data: DataConfig) -> Mapping[str, Any]:
 
 
 def latents_of(data: DataConfig, workdir: Path) -> Path:
-    """The folder of latents to train on: the one given, or WORKDIR/data, made here with the
-    shipped tokenizers unless it is whole.
+    """Returns the folder of the latents to train on: `data.path`, or WORKDIR/data.
 
-    Raises UserError for several processes whose latents have yet to be made.
+    WORKDIR/data is made or completed here with the shipped tokenizers, unless it is complete.
+
+    Raises:
+        UserError: several processes train together and `data.path` holds no latents.
     """
     if _made(data):
         return Path(data.path).expanduser()
@@ -56,7 +61,7 @@ def latents_of(data: DataConfig, workdir: Path) -> Path:
             "experiments.precompute, and give config.data.path"
         )
     folder = workdir / "data"
-    refuse_others(folder, identify(data))  # before clips are cut, which may take hours
+    refuse_others(folder, identify(data))  # checked first: building the clips may take hours
     source = SOURCES[data.source].open(_selection(data), workdir / "clips")
     loaded = {kind: load() for kind, load in TOKENIZERS.items()}
     fingerprints = {kind: of.fingerprint for kind, (_, of) in loaded.items()}

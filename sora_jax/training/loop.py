@@ -1,15 +1,15 @@
-"""The loop: steps, logging, checkpoints, and the reasons to stop.
+"""The training loop: steps, metrics, checkpoints, and early stopping.
 
     for step:  batch <- data;  state, metrics <- step(state, batch);  every `log_every` steps:
     fetch, check, write
 
-Nothing looks at a step's result until its window ends, so the host prepares data while the device
-works, AHEAD steps and no more: so a run stops at most AHEAD steps after a signal. A loss or
-gradient that is not finite is therefore noticed at the end of a window, but the step that made it
-is named and no state after it is ever saved.
+The host does not read a step's metrics until its window of `log_every` steps ends, so it prepares
+data while the device works. It runs at most AHEAD steps ahead, so a run stops at most AHEAD steps
+after a signal. A loss or gradient that is not finite is detected at the end of its window. The
+error names the step, and no state after it is saved.
 
-Where several processes train together all of them run this loop, and stop and save at the same
-steps; the first writes what is read.
+Several processes that train together all run this loop, and stop and save at the same steps.
+Process 0 writes the metrics and the progress bar.
 """
 
 import contextlib
@@ -36,16 +36,17 @@ from sora_jax.training.stopping import stop_asked
 from sora_jax.training.watch import ProfileConfig, Profiler, peak_memory
 from sora_jax.training.workdir import Workdir
 
-AHEAD = 2  # steps handed to the device before their results are there
+AHEAD = 2  # steps dispatched to the device before their results are ready
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How long and how watched.
+    """The length of a training run, its logging and its checkpoints.
 
-    Checkpoints: each `checkpoint_every` steps (0: none), at the end of the first window of
-    `log_every` steps after `checkpoint_minutes`, and at the end. So the clock moves no row of the
-    metrics.
+    A checkpoint is saved every `checkpoint_every` steps (0: never), at the end of the first window
+    of `log_every` steps that ends more than `checkpoint_minutes` after the last checkpoint, and
+    after the last step. Saving by the clock only at the end of a window keeps the steps of the
+    rows of metrics independent of speed.
     """
 
     steps: int = 1000
@@ -69,7 +70,7 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Every:
-    """`call(state)` after each `steps` steps (0: never in between) and after the last."""
+    """A callback `call(state)` every `steps` steps (0: never in between) and after the last."""
 
     call: Callable[[TrainState], Mapping[str, Any]]
     steps: int = 0
@@ -90,21 +91,27 @@ def fit(
     profile: ProfileConfig = ProfileConfig(),
     flops: metrics_lib.StepFlops | None = None,
 ) -> TrainState:
-    """Train to `config.steps`, continuing from the newest checkpoint of `workdir` if there is one.
+    """Trains to `config.steps`, from the newest checkpoint of `workdir` if there is one.
 
     Args:
-        state: the state before step 0 (its memory is given away).
+        state: the state before step 0. Its buffers are donated: do not use it again.
         step_fn: from `make_step`.
-        batches: a Grain `DatasetIterator` of batches; its position is saved and restored with the
+        batches: a Grain `DatasetIterator` of batches. Its position is saved and restored with the
           state. It must not run out.
-        evaluate: metrics of a state, written as eval_NAME.
-        pictures: {name: uint8 [H, W, 3]} of a state, for TensorBoard.
-        profile: a window of the profiler, written beside the metrics.
-        flops: of a step; adds the metrics of `StepFlops.rates`.
+        config: the length, logging and checkpoints.
+        workdir: the run's directory.
+        evaluate: returns metrics of a state, written as eval_NAME. Default: none.
+        pictures: returns images {name: uint8 [H, W, 3]} of a state for TensorBoard. Default: none.
+        profile: a window of the profiler, written beside the metrics. Default: none.
+        flops: FLOPs of a step; adds the metrics of `StepFlops.rates`. Default: none.
+
+    Returns:
+        The state after step `config.steps`.
+
     Raises:
         UserError: a loss or gradient is not finite, the data ran out, or a checkpoint does not fit.
-        KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (`Preempted`), after a whole step,
-          saved; the message says where it continues.
+        KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (`Preempted`). The step under way is
+          completed and saved, and the message names the step that the run continues from.
     """
     workdir.begin()
     with (
@@ -127,8 +134,8 @@ def fit(
                     loop.advance(step_fn, profiler)
                     last = loop.step == config.steps
                     due = loop.checkpoint_due()
-                    # asked once: a signal from here on ends the next step, so that what is said
-                    # to be saved is
+                    # Asked once per step: a signal that arrives later stops after the next step, so
+                    # the step named in the message below has been saved.
                     stopping = asked(loop.step)
                     save = bool(last or stopping or due)
                     if save or loop.at_log:
@@ -146,7 +153,7 @@ def fit(
 
 
 class _Loop:
-    """A run under way: its state, and what `fit` keeps from step to step."""
+    """The mutable state of `fit`: training state, window of metrics, clock and progress bar."""
 
     def __init__(self, state, batches, config: TrainConfig, workdir: Workdir, checkpoints):
         first = processes.is_first()
@@ -174,11 +181,11 @@ class _Loop:
 
     @property
     def at_log(self) -> bool:
-        """Whether a window of `log_every` steps ends with this step."""
+        """True if this step ends a window of `log_every` steps."""
         return self.step % self.config.log_every == 0
 
     def advance(self, step_fn: StepFn, profiler: Profiler) -> None:
-        """Hands one step to the device."""
+        """Dispatches one step to the device, and waits until at most AHEAD steps are pending."""
         batch = self._next_batch()
         profiler.before(self.step + 1)
         self.state, metrics = step_fn(self.state, batch)
@@ -188,7 +195,7 @@ class _Loop:
         self.window.append((self.step, metrics))
         if len(self.window) > AHEAD:
             jax.block_until_ready(self.window[-1 - AHEAD])
-        if not self.compiled:  # the first step compiles: it is checked and timed apart
+        if not self.compiled:  # the first step compiles: checked at once, left out of step_seconds
             self.compiled = True
             self._rows()
             self.bar.set_postfix_str(
@@ -210,7 +217,7 @@ class _Loop:
             ) from error
 
     def checkpoint_due(self) -> bool:
-        """Whether the configuration asks for a checkpoint after this step; all processes agree."""
+        """True if a checkpoint is due after this step. Process 0's clock decides for all."""
         by_clock = self.at_log and processes.decided(
             time.monotonic() - self.last_save > 60 * self.config.checkpoint_minutes
         )
@@ -218,7 +225,11 @@ class _Loop:
         return by_clock or bool(every and self.step % every == 0)
 
     def _rows(self) -> list[dict[str, float]]:
-        """The metrics of the window. Raises UserError for a loss or gradient that is not finite."""
+        """Fetches the metrics of the window's steps.
+
+        Raises:
+            UserError: a loss or gradient is not finite.
+        """
         rows = jax.device_get([metrics for _, metrics in self.window])
         for (step, _), row in zip(self.window, rows):
             for name in ("loss", "grad_norm"):
@@ -234,7 +245,7 @@ class _Loop:
         return rows
 
     def log(self, flops: metrics_lib.StepFlops | None) -> None:
-        """Ends the window with a row of its means and speeds."""
+        """Ends the window: writes a row of its mean metrics and speeds."""
         rows = self._rows()
         self.clock.lap(self.step)
         seconds = self.clock.step_seconds
@@ -253,14 +264,14 @@ class _Loop:
         self.window.clear()
 
     def save(self, wait: bool) -> None:
-        """Writes a checkpoint, unless this step has one; `wait`: until it is on the disk."""
+        """Saves a checkpoint, unless this step has one. `wait` waits until it is on disk."""
         if self.step != self.saved:
             with self.clock.pause():
                 self.checkpoints.save(self.step, self.state, self.batches, wait=wait)
             self.saved, self.last_save = self.step, time.monotonic()
 
     def show(self, evaluate: Every | None, pictures: Every | None, last: bool) -> None:
-        """Writes what is due of the evaluation and of the pictures."""
+        """Writes the evaluation metrics and the pictures that are due after this step."""
         if evaluate and evaluate.due(self.step, last):
             with self.clock.pause():
                 values = {f"eval_{k}": float(v) for k, v in evaluate.call(self.state).items()}
@@ -278,12 +289,13 @@ class _Loop:
 
 @contextlib.contextmanager
 def _explained(loop: _Loop) -> Iterator[None]:
-    """Within, errors of the device and interruptions say at which step the run goes on."""
+    """Adds the step that the run continues from to device errors and interruptions."""
     try:
         yield
     except jax.errors.JaxRuntimeError as error:
         reason = str(error).splitlines()[0][:160]
-        # it would come again: no `__cause__`, by which `processes.is_lost` knows what may not
+        # Out of memory would happen again on a retry. `from None` leaves `__cause__` empty, so
+        # `processes.is_lost` does not take it for a lost process, which asks for a retry.
         if reason.startswith("RESOURCE_EXHAUSTED"):
             raise UserError(
                 f"step {loop.step + 1}: out of memory ({reason}); give a smaller "

@@ -1,8 +1,8 @@
-"""Metrics on their way out: metrics.jsonl for programs, TensorBoard for eyes.
+"""Writes training metrics to metrics.jsonl, for programs, and to TensorBoard.
 
-Both hold one row per `log_every` steps. A resumed run drops the rows after its checkpoint first, so
-the files read as one run. One stopped by a signal has a row more, of the steps up to there, and the
-next is of the steps from there.
+Both hold one row per `log_every` steps. A continued run first drops the rows after its checkpoint,
+so the files read as one run. A run stopped by a signal adds a row for the steps of the window so
+far, and its next row covers the rest of that window.
 """
 
 import dataclasses
@@ -17,8 +17,9 @@ from sora_jax import files
 
 
 def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Mean of each metric over the rows where it is not nan (a metric may not apply to every
-    batch); nan if there is none.
+    """Returns the mean of each metric over the rows where it is not nan; nan if there is none.
+
+    A metric is nan for a batch that it does not apply to.
     """
     result = {}
     for name in rows[0] if rows else ():
@@ -29,7 +30,7 @@ def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics.jsonl; a last line cut short by a crash is left out."""
+    """Reads the rows of a metrics.jsonl, without a last line that a crash cut short."""
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
@@ -42,7 +43,7 @@ def read(path: Path) -> list[dict[str, float]]:
 def thin(
     rows: Sequence[Mapping[str, Any]], name: str = "loss", points: int = 50
 ) -> list[list[float]]:
-    """[[step, value], ...] of one metric, averaged into at most `points` points."""
+    """Averages the curve of one metric into at most `points` points, [[step, value], ...]."""
     rows = [row for row in rows if row.get(name) is not None]
     groups = np.array_split(np.arange(len(rows)), min(points, len(rows))) if rows else []
     return [
@@ -52,7 +53,7 @@ def thin(
 
 
 def hours(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Hours of training that the rows account for, compilation, checkpoints and pauses left out."""
+    """Returns the hours of training in the rows, without compilation, checkpoints and pauses."""
     timed = [row for row in rows if "step_seconds" in row]
     before = [0, *(row["step"] for row in timed)]
     return round(
@@ -64,15 +65,23 @@ def hours(rows: Sequence[Mapping[str, Any]]) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class StepFlops:
-    """FLOPs of one step, without what is recomputed, and the peak of all devices in FLOP/s."""
+    """FLOPs of one step, without recomputation, and the peak of all devices.
+
+    Attributes:
+        model: FLOPs of the model's forward and backward pass.
+        optimizer: FLOPs of the optimizer.
+        peak: peak FLOP/s of all devices together; nan where it is unknown.
+    """
 
     model: float
     optimizer: float
     peak: float
 
     def rates(self, seconds: float) -> dict[str, float]:
-        """The metrics of a step that takes so many seconds: `flops_per_second` of the model, and
-        the shares of the peak, `mfu` and `optimizer_mfu`. The writer leaves out nan.
+        """Returns the speed metrics of a step that takes `seconds`.
+
+        `flops_per_second` is the model's. `mfu` (model FLOPs utilisation) and `optimizer_mfu` are
+        fractions of the peak. `Writer` leaves out nan.
         """
         return {
             "flops_per_second": self.model / seconds,
@@ -82,7 +91,7 @@ class StepFlops:
 
 
 class Writer:
-    """Writes rows of metrics into a run's directory, from `step` on."""
+    """A writer of rows of metrics into a run's directory, from `step` on."""
 
     def __init__(self, workdir: Path, step: int = 0):
         from tensorboardX import SummaryWriter
@@ -105,7 +114,7 @@ class Writer:
             self._board.add_scalar(name, value, step)
 
     def show(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Pictures [H, W, 3] of uint8, for TensorBoard alone."""
+        """Writes pictures, uint8 [H, W, 3], to TensorBoard alone."""
         for name, picture in pictures.items():
             self._board.add_image(name, picture, step, dataformats="HWC")
         self._board.flush()

@@ -1,4 +1,4 @@
-r"""The optimizer: a chain of optax transforms, with the average of the weights as one of them.
+r"""The optimizer: optax transforms for clipping, AdamW or Muon, a schedule and weight averaging.
 
     g <- g min(1, c / |g|)                                    clipping by the global norm        (1)
     u  = -lr_t (m^ / (sqrt(n^) + eps) + w p)                  AdamW (Loshchilov, Hutter, 2019)   (2)
@@ -6,18 +6,21 @@ r"""The optimizer: a chain of optax transforms, with the average of the weights 
     lr_t: 0 -> lr over `warmup` steps, then a cosine down to lr * `final`                        (3)
     e <- d_t e + (1 - d_t) (p + u),   d_t = min(d, (1 + t) / (10 + t))                           (4)
 
-(2') replaces (2) for kernels when `muon` is set (Jordan, 2024; the factor, which gives its updates
-the size of AdamW's so that lr keeps its meaning, is of Liu et al., 2025): orth(m~) is the nearest
-orthogonal matrix to the momentum, by five Newton-Schulz iterations. A convolution's kernel counts
-as the matrix (height width inputs) x outputs, a stack of blocks as so many matrices. `muon_stacked`
-computes the same updates with one Newton-Schulz iteration for each shape of matrix (`stacked.py`):
-for GPUs.
+g is the gradient, p the parameters, m^ and n^ the bias-corrected moments, w the weight decay and e
+the exponential moving average of p.
 
-w acts on `DECAYED` only: weights of linear maps, convolutions and embeddings (with `muon`, not of
-these), by name, since a stack of blocks gives its biases, scales and gates a second axis too. (4)
-sits last in the chain, sees the final update, and passes it on unchanged; its d_t lets the average
-forget the initial weights early. Accumulation over k batches wraps the whole chain: (1) to (4) see
-means.
+(2') replaces (2) for kernels when `muon` is set (Jordan, 2024). orth(m~) is the orthogonal matrix
+nearest to the momentum, by five Newton-Schulz iterations. The factor .2 sqrt(max(a, b)) gives
+Muon's updates the RMS of AdamW's, so that lr keeps its meaning (Liu et al., 2025,
+arXiv:2502.16982). A convolution's kernel counts as a matrix (height width inputs) x outputs. A
+stack of blocks counts as one matrix for each block. `muon_stacked` computes the same updates with
+one Newton-Schulz iteration for each shape of matrix (`stacked.py`). It is meant for GPUs.
+
+w acts only on the parameters named in `DECAYED`: weights of linear maps, convolutions and, without
+`muon`, embeddings. They are selected by name rather than by rank, since a stack of blocks gives
+biases, scales and gates a second axis too. (4) is last in the chain: it sees the final update and
+passes it on unchanged. Its d_t lets the average forget the initial weights early. Gradient
+accumulation over k batches wraps the whole chain, so (1) to (4) see mean gradients.
 """
 
 import dataclasses
@@ -37,7 +40,7 @@ DECAYED = ("kernel", "embedding")  # the last part of a parameter's name
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
-    """Fields in the order of equations (1) to (4)."""
+    """Hyperparameters of the optimizer, in the order of equations (1) to (4)."""
 
     clip: float = 1.0
     lr: float = 1e-3
@@ -48,22 +51,27 @@ class OptimConfig:
     eps: float = 1e-8
     weight_decay: float = 0.01
     warmup: int = 100  # steps
-    final: float = 0.01  # share of lr at the last step
+    final: float = 0.01  # fraction of lr at the last step
     ema: float = 0.995  # 0: no average
     accumulate: int = 1  # batches per update
 
 
 class EmaState(NamedTuple):
-    """count: updates seen; ema: the average, shaped as the parameters."""
+    """The state of `ema_params`.
+
+    Attributes:
+        count: updates so far, an int32 scalar.
+        ema: the averaged parameters, a tree like the parameters.
+    """
 
     count: jax.Array
     ema: Any
 
 
 def ema_params(decay: float) -> optax.GradientTransformation:
-    """Equation (4): keeps an average of the parameters after each update.
+    """Returns equation (4): a transform that averages the parameters after each update.
 
-    Must come last in a chain.
+    It must come last in a chain.
     """
 
     def init(params):
@@ -82,9 +90,7 @@ def ema_params(decay: float) -> optax.GradientTransformation:
 
 
 def averaged_params(opt_state: Any, params: Any) -> Any:
-    """The averaged parameters inside an optimizer state; `params` themselves where the chain has no
-    average.
-    """
+    """Returns the averaged parameters in an optimizer state; `params` if there is no average."""
     found = [
         x
         for x in jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, EmaState))
@@ -94,10 +100,15 @@ def averaged_params(opt_state: Any, params: Any) -> Any:
 
 
 def schedule(config: OptimConfig, steps: int | jax.Array) -> optax.Schedule:
-    """Equation (3) in updates: steps / accumulate of them; the warm-up takes at most a tenth.
+    """Returns the learning rate by update, equation (3).
 
-    Bitwise `optax.warmup_cosine_decay_schedule`. But `steps` may be a traced scalar, so that one
-    compiled program trains for any number of steps (`resident.make_steps`).
+    A run has steps / accumulate updates. The warm-up takes at most a tenth of them. The values
+    equal those of `optax.warmup_cosine_decay_schedule` bitwise.
+
+    Args:
+        config: the hyperparameters.
+        steps: batches of the whole run. It may be a traced scalar, so that one compiled program
+            trains for any number of steps (`resident.make_steps`).
     """
 
     def lr(count):
@@ -113,13 +124,13 @@ def schedule(config: OptimConfig, steps: int | jax.Array) -> optax.Schedule:
 
 
 def decayed(params: Any) -> Any:
-    """The mask of w in (2): a tree as `params` that says which parameters decay."""
+    """Returns the weight decay mask of (2): a tree like `params`, True where a parameter decays."""
     names = [name.rpartition("/")[2] in DECAYED for name in flatten(params)]
     return jax.tree.unflatten(jax.tree.structure(params), names)
 
 
 def matrices(params: Any) -> Any:
-    """Which axes make the matrix of (2'): a tree as `params`, None where (2) applies."""
+    """Returns the axes of each matrix of (2'): a tree like `params`, None where (2) applies."""
 
     def axes(name: str, x: jax.Array):
         if name.rpartition("/")[2] != "kernel":
@@ -135,7 +146,7 @@ def matrices(params: Any) -> Any:
 
 
 def _adaptive(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransformation:
-    """Equation (2), or (2') for kernels."""
+    """Returns equation (2), or, with `muon`, (2') for kernels and (2) for the rest."""
     if not config.muon:
         return optax.adamw(
             lr, config.b1, config.b2, config.eps, weight_decay=config.weight_decay, mask=decayed
@@ -153,7 +164,11 @@ def _adaptive(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransfor
 
 
 def make_optimizer(config: OptimConfig, steps: int | jax.Array) -> optax.GradientTransformation:
-    """Equations (1) to (4) for a run of `steps` batches."""
+    """Returns the optimizer, equations (1) to (4), of a run of `steps` batches.
+
+    Raises:
+        UserError: a hyperparameter is out of range, or `muon_stacked` is set without `muon`.
+    """
     if not 0 <= config.ema < 1 or config.accumulate < 1 or config.lr <= 0 or config.clip <= 0:
         raise UserError(
             "optim: needs 0 <= ema < 1, accumulate >= 1, lr > 0 and clip > 0; they are "

@@ -1,4 +1,4 @@
-"""How the parameters of a model lie on a mesh, before there is one."""
+"""Tabulates how a model's parameters are sharded on a mesh, without any devices."""
 
 import jax
 from flax import nnx
@@ -12,15 +12,20 @@ from sora_jax.parallel.sequence import check_tokens
 from sora_jax.tables import section
 from sora_jax.training.state import split_module
 
-TRAINED = "with gradients, averages, two moments"  # activations: experiments.compile_only
+# Without activations: experiments.compile_only reports the memory of a whole step.
+TRAINED = "with gradients, averages, two moments"
 
 
 def placement(
     model: STDiTConfig, format: ClipFormat, batch_size: int, mesh: MeshConfig, devices: int
 ) -> str:
-    """A line for every parameter: its path, shape, sharding and bytes on each device.
+    """Returns a table with the path, shape, sharding and bytes per device of every parameter.
 
-    Raises UserError where the run does not divide.
+    The last lines are the sums: the parameters alone, and five times that for training, which also
+    holds gradients, averages and two moments.
+
+    Raises:
+        UserError: the mesh does not divide the devices, parameters, batch or tokens.
     """
     shapes, _ = split_module(nnx.eval_shape(lambda: STDiT(model, nnx.Rngs(0))))
     sizes = mesh.shape(devices)

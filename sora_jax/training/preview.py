@@ -1,4 +1,4 @@
-"""Clips of a model while it trains: written where its run is, and handed on as pictures."""
+"""Preview clips of a model during training, written to its run's directory."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,12 +30,21 @@ def previews(
     tokenizers: Mapping[str, str],
     folder: Path,
 ) -> Callable[[TrainState], dict[str, np.ndarray]]:
-    """state -> pictures of the clips that its averaged weights make.
+    """Returns a function that generates clips with the averaged weights of a training state.
 
-    tokenizers: fingerprints of those that made the latents.
+    Args:
+        run: the run; `run.sample` gives the prompts and the sampler's steps and guidance.
+        program: the run's program.
+        tokenizer: the text tokenizer.
+        tokenizers: fingerprints of the video and audio tokenizers that made the latents.
+        folder: each call writes the clips to a folder in it, named by the step.
 
-    Raises UserError where they are not the shipped ones, or for several processes, none of which
-    has all weights.
+    Returns:
+        state -> the contact sheets {"clip_0": uint8 [H, W, 3], ...} of the clips.
+
+    Raises:
+        UserError: the latents were not made by the shipped tokenizers, or several processes train
+            together, none of which holds all weights.
     """
     if processes.several():
         raise UserError(
@@ -64,11 +73,15 @@ def previews(
 
 
 def preview(pipeline: Pipeline, config: SampleConfig, folder: Path) -> dict[str, np.ndarray]:
-    """Makes the clips of `config.prompts`, with seeds 0, 1, ..., and writes their mp4 and contact
-    sheets into `folder`.
+    """Generates a clip for each of `config.prompts`, with seeds 0, 1, ..., and writes them.
 
-    Returns {"clip_0": the sheet, uint8 [H, W, 3], ...}. Raises UserError where the model's numbers
-    are not finite.
+    Writes an mp4 and a contact sheet of each clip into `folder`.
+
+    Returns:
+        The contact sheets {"clip_0": uint8 [H, W, 3], ...}.
+
+    Raises:
+        UserError: the model's outputs are not finite.
     """
     sampler = SamplerConfig(steps=config.steps, guidance=Guidance(text=config.guidance))
     requests = [Request(prompt, seed=i, sampler=sampler) for i, prompt in enumerate(config.prompts)]

@@ -1,4 +1,4 @@
-"""The program of a run: what it computes on a mesh, with nothing allocated."""
+"""The program of a run: its model, loss, step and shardings on a mesh, without any arrays."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,18 +23,18 @@ from sora_jax.training.step import make_step
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What a run computes on a mesh.
+    """The functions, shapes and shardings of a run on a mesh.
 
     Attributes:
-        format: of the clips.
-        create: a new model.
-        merge: the model with given parameters.
-        shapes: the parameters, as shapes.
+        format: the format of the clips.
+        create: () -> a new model with initial parameters.
+        merge: parameters -> the model with these parameters.
+        shapes: the parameters as a tree of `jax.ShapeDtypeStruct`.
         begin: parameters -> the state before the first step.
-        placement: shardings of the state and of its batches.
-        step: (state, batch) -> (state, metrics).
+        placement: (shardings of the state, sharding of a batch).
+        step: (state, batch) -> (state, metrics), jitted.
         loss: (params, batch, key) -> (loss, metrics).
-        batch_shapes: a batch, as shapes.
+        batch_shapes: a batch as `jax.ShapeDtypeStruct`s.
     """
 
     format: ClipFormat
@@ -49,9 +49,11 @@ class Program:
 
 
 def assemble(run: Run, mesh: jax.sharding.Mesh) -> Program:
-    """The program of a run, with nothing allocated.
+    """Returns the program of a run on a mesh. Allocates no arrays on devices.
 
-    Raises UserError where model, clips, batch or parameters do not divide.
+    Raises:
+        UserError: the patch does not divide the latents, or the mesh does not divide the batch,
+            the tokens or the parameters.
     """
     format = FORMATS[run.data.format]
     if format.latent_size % run.model.patch:
@@ -83,7 +85,7 @@ def assemble(run: Run, mesh: jax.sharding.Mesh) -> Program:
 
 
 def batch_shapes(run: Run, format: ClipFormat) -> dict[str, jax.ShapeDtypeStruct]:
-    """A batch of `latents.loader.make_loader` as shapes."""
+    """Returns the shapes of a batch of `latents.loader.make_loader`."""
     size, words = run.train.batch_size, run.data.text_length
     side, channels = format.latent_size, run.model.video_channels
 

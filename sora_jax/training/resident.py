@@ -1,33 +1,32 @@
-"""Training from latents that lie on the device.
+"""Training from latents that stay in device memory.
 
-The ordinary loop (`training.loop`) reads each batch from disk and hands the device one step at a
-time. On a fast accelerator a step of a small model takes a few milliseconds, and the host cannot
-keep up. But a whole training set is small: a clip of format `nano` is 17 kB of latents, so
-100,000 clips are 1.7 GB. Here they are encoded once, stay in the device's memory, and one call of
-the host trains many steps:
+The ordinary loop (`training.loop`) reads each batch from disk and dispatches one step at a time.
+On a fast accelerator a step of a small model takes a few milliseconds, and the host cannot keep
+up. A whole training set is small, however: a clip of format `nano` is 17 kB of latents, so 100,000
+clips are 1.7 GB. Here the clips are encoded once and their latents stay in device memory, and one
+call by the host trains many steps:
 
     latents = fill(batches of clips, encode, tokenizer, count)                                 (1)
     clips, draws = order.indices(step, K)         host: which clips, which of their captions   (2)
     state, metrics = steps(state, latents, (clips, draws), total)                              (3)
 
-(2) is a pure function of the seed and the step, so a run that goes on from any step sees the
-batches that it would have seen. (3) is one compiled call: a scan over K steps, each of which
-gathers its batch and calls the step function of the ordinary loop. The host hands over call n + 1
-before it looks at the result of call n, so the device never waits. One device, one process.
+(2) is a pure function of the seed and the step, so a run continued from any step sees the same
+batches. (3) is one compiled call: a scan over K steps, each of which gathers its batch and calls
+the step function of the ordinary loop. The host dispatches call n + 1 before it reads the metrics
+of call n, so the device never waits. This works on one device in one process.
 
-A run of fixed length in *time* needs a learning rate that falls to its end exactly then. The
-number of steps is therefore fixed before training, from the seconds that a step takes:
+A run of fixed length in *time* needs a learning rate that reaches its final value exactly at the
+end. The number of steps is therefore fixed before training, from the measured seconds of a step:
 
     seconds = step_seconds(state, steps, latents, order)       compiles, times a few calls on a copy
     total = steps_within(deadline - time.monotonic(), seconds)
     state = train(state, steps, latents, order, total, deadline=deadline)
 
-`total` is an argument of the compiled program (`optim.schedule` takes it traced), so timing and
-training share one compilation. `train` also keeps the deadline by itself: if the device turns
-slower than it was timed, the last calls are left out, and the learning rate has not quite reached
-its end.
+`total` is an argument of the compiled program (`optim.schedule` accepts a traced scalar), so timing
+and training share one compilation. `train` enforces the deadline too: if the device becomes slower
+than measured, the last calls are skipped and the learning rate stops short of its final value.
 
-This module needs neither Grain nor array_record, TensorFlow Datasets, PyAV or ml_collections.
+This module imports none of Grain, array_record, TensorFlow Datasets, PyAV and ml_collections.
 """
 
 import collections
@@ -49,7 +48,7 @@ from sora_jax.training import metrics as metrics_lib
 from sora_jax.training.state import TrainState
 from sora_jax.training.step import StepFn
 
-CHUNK = 50  # steps of one call
+CHUNK = 50  # training steps per call, K in (2) and (3)
 
 Tokenizer = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 Indices = tuple[np.ndarray, np.ndarray]
@@ -59,10 +58,18 @@ StepsFn = Callable[[TrainState, "LatentSet", Indices, int], tuple[TrainState, di
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class LatentSet:
-    """N clips on the device. Clip i has captions[i] paraphrases, each a row of tokens.
+    """The latents and captions of M clips in device memory.
 
-    video: float16 [N,T,H,W,C]. audio: float16 [N,A,C]. tokens: int32 [N,P,L] and text_mask: bool
-    [N,P,L], padded along P. captions: int32 [N], at least 1. has_audio: bool [N].
+    Clip i has captions[i] paraphrases of its caption, each a row of tokens. Q is the largest number
+    of paraphrases of a clip.
+
+    Attributes:
+        video: latents, float16 [M,T,H,W,C].
+        audio: latents, float16 [M,N,C].
+        tokens: int32 [M,Q,L], padded with zeros along Q.
+        text_mask: bool [M,Q,L], True for a word, False for padding.
+        captions: paraphrases of each clip, int32 [M], at least 1.
+        has_audio: bool [M].
     """
 
     video: jax.Array
@@ -84,15 +91,19 @@ def fill(
     until: float | None = None,
     progress: bool = True,
 ) -> LatentSet:
-    """Encode clips, and keep their latents on the device.
+    """Encodes clips and returns their latents in device memory.
+
+    While the device encodes a batch, the host draws the next one.
 
     Args:
         source_batches: batches of clips as `data.sources` describes.
-            While the device encodes a batch, the next one is drawn.
-        encode: of `data.encode.encoder`.
+        encode: from `data.encode.encoder`.
         tokenizer: list of B captions -> (tokens int32 [B,L], mask bool [B,L]).
-        count: clips, at most.
-        until: a time of `time.monotonic()`. No further batch is begun after it; one always is.
+        count: the largest number of clips.
+        until: a time of `time.monotonic()` in seconds. No batch is started after it, except the
+            first. Default: no limit.
+        progress: whether to show a progress bar.
+
     Raises:
         UserError: a clip's latents are not finite, or there is no clip.
     """
@@ -102,7 +113,7 @@ def fill(
             size = max(size, len(batch["keys"]))
             latents = encode(*padded(batch, size))
             if parts:
-                jax.block_until_ready(parts[-1])  # so at most two batches of frames are in memory
+                jax.block_until_ready(parts[-1])  # at most two batches of frames in memory
             taken = min(len(batch["keys"]), count - len(keys))
             parts.append({name: x[:taken].astype(jnp.float16) for name, x in latents.items()})
             keys += batch["keys"][:taken]
@@ -129,7 +140,7 @@ def fill(
 
 
 def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
-    """Rows [sum of captions, L] of consecutive clips -> [N, P, L], padded with zeros."""
+    """Groups rows [sum of captions, L] by clip into [M, Q, L], padded with zeros."""
     captions = np.asarray(captions)
     clip = np.repeat(np.arange(len(captions)), captions)
     place = np.arange(len(rows)) - np.repeat(np.cumsum(captions) - captions, captions)
@@ -139,9 +150,13 @@ def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
 
 
 def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, jax.Array]:
-    """The batch of these clips, as `latents.loader.make_loader` gives it: float32, a caption each.
+    """Returns a batch in the format of `latents.loader.make_loader`: float32, one caption per clip.
 
-    draws: int32 [B], not negative. Caption `draws` modulo the number of a clip's captions is taken.
+    Args:
+        latents: the set.
+        clips: indices of the clips, int32 [B].
+        draws: random numbers that select the captions, int32 [B], not negative. A clip gets the
+            caption `draws` modulo the number of its captions.
     """
     caption = draws % latents.captions[clips]
     return {
@@ -155,10 +170,10 @@ def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, 
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-    """Which clips each step trains on: a pure function of the seed and the step.
+    """The order of the training clips, a pure function of the seed and the step.
 
-    A pass visits each of `count` clips once, in a permutation of its own. Passes run into each
-    other, so every batch is full.
+    A pass (epoch) visits each of `count` clips once, in its own random permutation. A batch may
+    span two passes, so every batch is full.
     """
 
     count: int
@@ -170,7 +185,7 @@ class Order:
             raise ValueError(f"{self}; give at least 1 clip, batches of 1, and a seed from 0")
 
     def indices(self, step: int, steps: int) -> Indices:
-        """(clips, draws) of the steps that follow `step`, int32 [steps, batch_size]."""
+        """Returns (clips, draws) of `steps` steps after `step`, each int32 [steps, batch_size]."""
         positions = np.arange(step * self.batch_size, (step + steps) * self.batch_size)
         passes, places = np.divmod(positions, self.count)
         found = np.empty((2, len(positions)), np.int32)
@@ -183,9 +198,10 @@ class Order:
 
 @functools.lru_cache(maxsize=2)
 def _pass(count: int, seed: int, number: int) -> np.ndarray:
-    """Permutation and draws of one pass, int32 [2, count], from its own Philox stream.
+    """Returns the permutation and the draws of one pass, int32 [2, count].
 
-    They come of the stream's raw integers, which are the same under every version of NumPy.
+    Each pass has its own Philox stream. Only the stream's raw integers are used: they are the same
+    in every version of NumPy, and the methods of `numpy.random.Generator` may not be.
     """
     raw = np.random.Philox(key=np.array([seed, number], np.uint64)).random_raw(2 * count)
     order = np.argsort(raw[:count], kind="stable")
@@ -193,13 +209,13 @@ def _pass(count: int, seed: int, number: int) -> np.ndarray:
 
 
 def make_steps(step_of: Callable[[Any], StepFn]) -> StepsFn:
-    """The compiled call of equation (3), one step for each row of `clips`.
+    """Returns the jitted call of equation (3), which runs one step for each row of `clips`.
 
-    Each metric is an array of so many values. The old state's buffers are donated: do not use it
-    again.
+    Each metric is an array with one value per step. The old state's buffers are donated: do not use
+    it again.
 
     Args:
-        step_of: the step function of a run of `total` steps, a traced scalar:
+        step_of: total -> the step function of a run of `total` steps, a traced scalar:
 
             def step_of(total):
                 return make_step(program.loss, make_optimizer(run.optim, total))
@@ -221,7 +237,7 @@ def make_steps(step_of: Callable[[Any], StepFn]) -> StepsFn:
 def shapes(
     batch_shapes: Mapping[str, jax.ShapeDtypeStruct], count: int, paraphrases: int
 ) -> LatentSet:
-    """The set of `count` clips as shapes, from the shapes of a batch: to compile beforehand."""
+    """Returns the shapes of a set of `count` clips, from those of a batch, for `compile_steps`."""
 
     def of(shape, dtype):
         return jax.ShapeDtypeStruct((count, *shape), dtype)
@@ -238,7 +254,7 @@ def shapes(
 
 
 def repeated(latents: LatentSet, count: int) -> LatentSet:
-    """The set with its clips again and again, up to `count` of them."""
+    """Returns the set with its clips repeated in order, up to `count` clips."""
     if count == len(latents):
         return latents
     places = np.arange(count) % len(latents)
@@ -253,10 +269,18 @@ def compile_steps(
     chunk: int = CHUNK,
     options: Mapping[str, Any] | None = None,
 ) -> StepsFn:
-    """`steps_fn` of `make_steps`, compiled for calls of `chunk` steps; state and latents as shapes.
+    """Compiles `steps_fn` ahead of time for calls of `chunk` steps.
 
-    It can run in a thread while the latents are made. What it returns takes no other shapes.
-    `options` are the compiler's.
+    It can run in a thread while the latents are made. The result accepts only arguments of these
+    shapes.
+
+    Args:
+        steps_fn: from `make_steps`.
+        state: the state as shapes.
+        latents: the set as shapes (`shapes`).
+        batch_size: clips per step.
+        chunk: steps per call.
+        options: options of the compiler. Default: none.
     """
     at = jax.ShapeDtypeStruct((chunk, batch_size), jnp.int32)
     total = jax.ShapeDtypeStruct((), jnp.int32)
@@ -276,7 +300,7 @@ def step_seconds(
     chunk: int = CHUNK,
     calls: int = 3,
 ) -> float:
-    """Seconds of one step: the mean over `calls` calls, after one that compiles.
+    """Measures the seconds of one step: the mean over `calls` calls, after one that compiles.
 
     The calls train a copy of `state`.
     """
@@ -293,19 +317,19 @@ def step_seconds(
 
 
 def steps_within(seconds: float, seconds_per_step: float, chunk: int = CHUNK) -> int:
-    """Steps that so many seconds hold, rounded down to whole calls; at least one call."""
+    """Returns the steps that fit in `seconds`, a multiple of `chunk` and at least `chunk`."""
     return max(int(seconds / seconds_per_step) // chunk, 1) * chunk
 
 
 class _Pace:
-    """Seconds of a call, and whether another one would end before a deadline.
+    """A timer of calls, which predicts whether another call would end before a deadline.
 
-    A call begins when it is handed to the device, or when the call before it ends. The first call
-    compiles and is no measure of the others.
+    A call starts when it is dispatched, or when the previous call ends if that is later. The first
+    call compiles, so its time is not used.
     """
 
     def __init__(self):
-        self._handed = collections.deque()  # times of the calls under way
+        self._handed = collections.deque()  # start times of the calls under way
         self._seconds = collections.deque(maxlen=5)
         self._compiled, self._ended = False, 0.0
 
@@ -314,11 +338,11 @@ class _Pace:
         return bool(self._seconds)
 
     def hand_over(self) -> None:
-        """A call is about to be handed to the device."""
+        """Records that a call is about to be dispatched."""
         self._handed.append(time.monotonic())
 
     def end(self) -> float:
-        """The oldest call under way has ended: its seconds, nan for the call that compiled."""
+        """Records the end of the oldest call under way; returns its seconds, nan if it compiled."""
         now = time.monotonic()
         seconds = now - max(self._handed.popleft(), self._ended)
         self._ended = now
@@ -329,7 +353,7 @@ class _Pace:
         return seconds
 
     def fits(self, deadline: float | None) -> bool:
-        """True if another call would end in time, or if there is time and no call was timed yet."""
+        """True if another call would end by the deadline; untimed, if the deadline is ahead."""
         now = time.monotonic()
         if deadline is None or not self.known:
             return deadline is None or now < deadline
@@ -353,23 +377,34 @@ def train(
     save_every_seconds: float = 60.0,
     log: Callable[[int, dict[str, float]], object] | None = None,
 ) -> TrainState:
-    """Train up to step `steps`, or up to the deadline.
+    """Trains up to step `steps`, or up to the deadline.
 
     Args:
-        state: the state to go on from, at any step (its memory is given away).
+        state: the state to continue from, at any step. Its buffers are donated: do not use it
+            again.
         steps_fn: from `make_steps`.
+        latents: the training set.
+        order: the order of its clips.
         steps: the number of steps of the whole run, over which the learning rate falls.
         chunk: steps of one call.
-        deadline: a time of `time.monotonic()`. No call is begun that would end after it, by the
-            median seconds of the last five. The last save comes after it.
-        save: takes a state and its step, at most each `save_every_seconds` and at the end. All
-            losses up to there were finite. It works on a copy while the device trains on. Let it
-            write a whole file or none (`weights.save_weights`): a run that is killed then leaves
-            the weights saved last.
-        log: takes the step and the means of a call's metrics, with `step_seconds` and
-            `clips_per_second`, nan for the first call, which compiles.
+        deadline: a time of `time.monotonic()` in seconds. A call is not started if it would end
+            later, by the median time of the last five calls. The last save comes after the
+            deadline. Default: none.
+        save: called with a state and its step, at most every `save_every_seconds` seconds and at
+            the end, and only if all losses up to the step are finite. It gets a copy of the state
+            while the device continues to train. It should write files atomically
+            (`weights.save_weights`), so that a killed run leaves the weights saved last.
+        save_every_seconds: the shortest time between saves, default 60 s.
+        log: called after each call with the step and the means of the call's metrics. They include
+            `step_seconds` and `clips_per_second`, nan for the first call, which compiles.
+
+    Returns:
+        The state after the last step.
+
     Raises:
-        UserError: a loss or gradient is not finite: its step is named, and the state is not saved.
+        UserError: a loss or gradient is not finite (the error names the step, and the state is not
+            saved), or `chunk` does not divide the steps left.
+        ValueError: `order` is not one of the clips in `latents`.
     """
     step = begun = int(state.step)
     saved = None
@@ -395,12 +430,13 @@ def train(
 
     while step < steps and pace.fits(deadline):
         due = pace.known and time.monotonic() - saved_at >= save_every_seconds
-        kept = _copied(state) if save and due else None  # the next call takes the memory of `state`
+        kept = _copied(state) if save and due else None  # the next call donates `state`
         indices = order.indices(step, chunk)
         pace.hand_over()
         state, metrics = steps_fn(state, latents, indices, steps)
         under_way.append((step, metrics))
-        ahead = 1 if pace.known else 0  # the first two calls are timed alone
+        # The first two calls run alone: one compiles, the other gives the first timing.
+        ahead = 1 if pace.known else 0
         while len(under_way) > ahead:
             finish()
         if kept is not None:
@@ -415,7 +451,7 @@ def train(
 
 
 def _check_finite(before: int, rows: Sequence[Mapping[str, float]], saved: int | None) -> None:
-    """Raises UserError for the first step after `before` whose loss or gradient is not finite."""
+    """Raises UserError for the first step after `before` with a loss or gradient not finite."""
     kept = "nothing was saved yet" if saved is None else f"what was saved at step {saved} is kept"
     for step, row in enumerate(rows, before + 1):
         for name in ("loss", "grad_norm"):

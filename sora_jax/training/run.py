@@ -1,4 +1,4 @@
-"""A run: everything that fixes what a training computes, as frozen dataclasses."""
+"""The configuration of a training run, as frozen dataclasses."""
 
 import dataclasses
 
@@ -18,7 +18,7 @@ class ClipsConfig:
 
     Attributes:
         source: a name of `data.named_sources.SOURCES`.
-        path: of the user's files, where the source reads some.
+        path: the user's files, for a source that reads some.
         format: a name of `modality.FORMATS`.
     """
 
@@ -37,16 +37,20 @@ class ClipsConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(ClipsConfig):
-    """What a model trains on; see `experiments/configs/playhouse_nano.py`.
+    """The data that a model trains on; see `experiments/configs/playhouse_nano.py`.
 
-    `path` may name latents of experiments.precompute, whatever the source.
+    `path` may also name a set of latents made by experiments.precompute, with any source.
+
+    Attributes:
+        clips: the largest number of clips, for a source that draws them, if `path` is empty.
+        text_length: words of a prompt, padded. A family of Playhouse overrides it with the length
+            that its captions need.
+        skip_damaged: True replaces a clip by the next one if its latents cannot be read or are not
+            finite. By default the run stops at such a clip.
     """
 
-    clips: int = 2048  # at most, where the source draws them and path is empty
-    # words of a prompt; a family of Playhouse has what its captions need
+    clips: int = 2048
     text_length: int = 64
-    # the next clip takes the place of one whose latents are not finite, or cannot be read; else the
-    # run stops there
     skip_damaged: bool = False
 
     def __post_init__(self):
@@ -58,8 +62,10 @@ class DataConfig(ClipsConfig):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Everything that fixes a run, apart from the weights it starts from; `mesh` says only on which
-    devices, `profile` and `sample` what it shows.
+    """The configuration of a training run: everything but the weights it starts from.
+
+    `mesh`, `profile` and `sample` do not change what is computed. `mesh` selects the devices,
+    `profile` and `sample` select what is recorded of the run.
     """
 
     model: STDiTConfig = STDiTConfig()

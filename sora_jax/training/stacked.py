@@ -1,15 +1,16 @@
-"""Muon with one Newton-Schulz iteration for each shape of matrix instead of each parameter.
+"""Muon with one batched Newton-Schulz iteration per shape of matrix, not per parameter.
 
     stack [n, rows, columns] = every matrix of that shape, tall ones transposed                (1)
     update of the parameters = ungroup(muon(group(gradients), group(parameters)))              (2)
 
-The updates are those of plain Muon, which transposes tall matrices too. What differs is how the
-products are cut: the 131 matrices of `nano` lie in 55 kernels and have 13 shapes, so an update is
-195 batched products instead of 825. That is meant for GPUs, where starting a product of 192 x 192
-costs more than computing it. A CPU is slower with it: the optimizer's part of a step of `nano`
-took 274.3 ms instead of 208.6 on two cores.
+The updates equal those of plain Muon, which transposes tall matrices too. Only the batching of the
+matrix products differs: the 131 matrices of `nano` are stored in 55 kernels and have 13 shapes, so
+an update takes 195 batched products instead of 825. This is meant for GPUs, where launching a
+product of 192 x 192 costs more than computing it. A CPU is slower with it: the optimizer's part of
+a step of `nano` took 274.3 ms instead of 208.6 on two cores.
 
-The state holds the momenta as stacks. Its other leaves are named and shaped as their parameters.
+The optimizer state holds the momenta as stacks. Its other leaves have the names and shapes of their
+parameters.
 """
 
 from collections.abc import Callable
@@ -30,15 +31,17 @@ from sora_jax.tree import flatten
 def by_shape(
     inner: optax.GradientTransformation, axes: Callable[[Any], Any]
 ) -> optax.GradientTransformation:
-    """Equation (2). The state is that of `inner`, for the grouped tree.
+    """Returns equation (2): `inner` applied to the matrices stacked by shape.
+
+    The state is that of `inner` for the grouped tree.
 
     Args:
-        inner: acts on {STACKED: {"192x768": {"kernel": [n,192,768]}, ...}, "rest": ...}. It treats
-            a matrix and its transpose alike. Its rule for which parameters are matrices must take
-            each stack as n of them, as `optim.matrices` does.
-        axes: of a tree, which axes make the matrix of each parameter: a tree of
-            `MuonDimensionNumbers`, None for the rest. The columns are the last axis, the rows
-            those right before it.
+        inner: the transformation of the grouped tree
+            {STACKED: {"192x768": {"kernel": [n,192,768]}, ...}, "rest": ...}. It must treat a
+            matrix and its transpose alike, and each stack as n matrices, as `optim.matrices` does.
+        axes: maps a tree of parameters to a tree of `MuonDimensionNumbers`, the axes of each
+            matrix; None for a parameter that is not one. The columns must be the last axis and the
+            rows the axes right before it.
     """
 
     def init(params):
@@ -55,7 +58,7 @@ def by_shape(
 def _split(
     tree: Any, axes: Callable
 ) -> tuple[dict[str, dict[str, jax.Array]], dict[str, jax.Array]]:
-    """({"192x768": {path: [n, 192, 768]}}, {path: array that is no matrix})."""
+    """Returns ({"192x768": {path: [n, 192, 768]}}, {path: array that is not a matrix})."""
     matrices, rest = {}, {}
     for (path, x), numbers in zip(flatten(tree).items(), _leaves(axes(tree)), strict=True):
         if numbers is None:
@@ -75,14 +78,14 @@ def _leaves(axes: Any) -> list[optax.contrib.MuonDimensionNumbers | None]:
 
 
 def _group(tree: Any, axes: Callable) -> dict[str, Any]:
-    """The tree that the inner transformation acts on, equation (1)."""
+    """Groups a tree for the inner transformation, equation (1)."""
     matrices, rest = _split(tree, axes)
     stacks = {size: {"kernel": jnp.concatenate(list(of.values()))} for size, of in matrices.items()}
     return {STACKED: stacks, "rest": unflatten_dict(rest, sep="/")}
 
 
 def _ungroup(grouped: dict[str, Any], like: Any, axes: Callable) -> Any:
-    """The inverse of `_group`: a tree as `like`."""
+    """Inverts `_group`: returns a tree with the structure and shapes of `like`."""
     found = flatten(grouped["rest"])
     for size, of in _split(like, axes)[0].items():
         ends = np.cumsum([len(x) for x in of.values()])[:-1]

@@ -1,8 +1,8 @@
-"""What a run carries from step to step, as one pytree: parameters, optimizer, step and random key.
+"""The training state as one pytree: parameters, optimizer state, step and random key.
 
-Together with the position of the data this is all a run is: the key is never advanced but folded
-with the step, so that step t draws the same numbers whether or not the run was interrupted before
-it.
+This and the data position determine the rest of a run. The key is never split: each step folds its
+number into it. Step t therefore draws the same random numbers whether or not the run was
+interrupted before it.
 """
 
 import dataclasses
@@ -18,8 +18,13 @@ from flax import nnx
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-    """params and opt_state: pytrees; step: int32 scalar, batches consumed; key: a typed random key,
-    fixed for the run.
+    """The state of a training run.
+
+    Attributes:
+        params: pytree of the parameters.
+        opt_state: pytree of the optimizer's state.
+        step: batches consumed, int32 scalar.
+        key: a typed random key, fixed for the run.
     """
 
     params: Any
@@ -29,9 +34,9 @@ class TrainState:
 
 
 def new_state(params: Any, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
-    """The state before the first step.
+    """Returns the state before the first step.
 
-    The parameters are copied, since a training step gives its input's memory away.
+    The parameters are copied, since a training step donates the buffers of its state.
     """
     params = jax.tree.map(jnp.array, params)
     return TrainState(
@@ -40,8 +45,9 @@ def new_state(params: Any, optimizer: optax.GradientTransformation, seed: int) -
 
 
 def split_module(module: nnx.Module) -> tuple[Any, Callable[[Any], nnx.Module]]:
-    """(parameters, merge) with merge(parameters) the module again; everything that is not
-    `nnx.Param` is held constant.
+    """Splits a module into (parameters, merge), where merge(parameters) returns the module.
+
+    Everything that is not an `nnx.Param` is held constant.
     """
     graphdef, params, rest = nnx.split(module, nnx.Param, ...)
     return params, lambda p: nnx.merge(graphdef, p, rest, copy=True)

@@ -1,4 +1,4 @@
-"""One training step, a pure function of (state, batch): skip the wrapping and read `step`."""
+"""One training step, a pure function of (state, batch). Start reading at the inner `step`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,13 +17,17 @@ def make_step(
     optimizer: optax.GradientTransformation,
     placement: tuple[Any, Any] = (None, None),
 ) -> StepFn:
-    """The jitted step of loss_fn(params, batch, key) -> (scalar, metrics).
+    """Returns the jitted training step (state, batch) -> (state, metrics).
 
-    placement: shardings of the state and of a batch (`sora_jax.parallel.rules`); None leaves them
-    where they are.
+    The old state's buffers are donated: do not use it again. The metrics of `loss_fn` gain `loss`
+    and `grad_norm`, the global norm before clipping. The loop stops the run when either is not
+    finite.
 
-    The old state's buffers are donated: do not use it again. Metrics gain `loss` and `grad_norm`
-    (before clipping); the loop stops the run when either is not finite.
+    Args:
+        loss_fn: (params, batch, key) -> (scalar, metrics).
+        optimizer: the optimizer.
+        placement: shardings of the state and of a batch (`sora_jax.parallel.rules`). Default: None
+            leaves both where they are.
     """
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, dict[str, jax.Array]]:

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: Ctrl-C and SIGTERM end it after a whole step, saved."""
+"""Signal handling: Ctrl-C and SIGTERM stop a run after a complete, saved step."""
 
 import contextlib
 import os
@@ -15,14 +15,17 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def stop_asked() -> Iterator[Callable[[int], int]]:
-    """Within, the first Ctrl-C or SIGTERM is only noted: the step and the checkpoint under way end
-    whole. A second acts at once.
+    """Defers Ctrl-C and SIGTERM to the end of a step.
 
-    Gives a function of the step just done, to be called once a step: the signal that asks to stop
-    after it, else 0. Python alone would raise wherever it stands, inside a callback or a save as
-    well.
+    The first signal is only recorded, so the step and the checkpoint under way are completed. A
+    second signal ends the process at once. Python's own handler would raise anywhere, even inside a
+    callback or a save.
+
+    Yields:
+        A function to call once after every step, with the step. It returns the signal that asks to
+        stop after this step, or 0.
     """
-    # only the main thread may set handlers
+    # Only the main thread may set signal handlers.
     if threading.current_thread() is not threading.main_thread():
         yield _never
     elif processes.several():
@@ -39,8 +42,10 @@ def _never(step: int) -> int:
 
 @contextlib.contextmanager
 def _agreed() -> Iterator[Callable[[int], int]]:
-    """Several processes agree on a step: JAX waits for SIGTERM there, and one that any of them
-    received reaches all within a second or two. Ctrl-C is passed on as one.
+    """Makes several processes stop after the same step.
+
+    JAX listens for SIGTERM and agrees on a step once any process receives it, within a second or
+    two. Ctrl-C is forwarded as SIGTERM.
     """
 
     def asked(step: int) -> int:
@@ -63,8 +68,8 @@ def _noted() -> Iterator[Callable[[int], int]]:
 
     def note(number, frame):
         noted.append(number)
-        # The system's own way to end a process: Python's would wait for a compilation, and XLA
-        # crash on its way out.
+        # A second signal gets the system's default action: Python's handler would wait for a
+        # compilation to end, and XLA would crash while exiting.
         for s in SIGNALS:
             signal.signal(s, signal.SIG_DFL)
         os.write(2, b"\nstopping after this step; once more stops at once\n")

@@ -1,4 +1,4 @@
-"""Trains a tokenizer, video or audio, from a configuration to a file of weights."""
+"""Trains a video or audio tokenizer from a configuration and writes its weights."""
 
 import dataclasses
 import os
@@ -36,11 +36,11 @@ from sora_jax.worlds.playhouse.families import FAMILIES
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerDataConfig(ClipsConfig):
-    """What a tokenizer trains on: the split `train` of a source, held against its split `val`.
+    """The data of a tokenizer: the split `train` of a source, evaluated on its split `val`.
 
     Attributes:
-        scenes: clips of `train` at most, where the source draws them.
-        family: of the scenes of Playhouse.
+        scenes: the largest number of clips of `train`, for a source that draws them.
+        family: the family of Playhouse's scenes.
     """
 
     scenes: int = 8192
@@ -59,13 +59,13 @@ class TokenizerDataConfig(ClipsConfig):
             )
 
     def selection(self) -> Selection:
-        """The clips of the split `train`."""
+        """Returns the selection of the split `train`."""
         return Selection(self.path, FORMATS[self.format], self.scenes, family=self.family)
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerRun:
-    """Everything that fixes a tokenizer's training, apart from the weights it starts from.
+    """The configuration of a tokenizer's training: everything but the weights it starts from.
 
     Attributes:
         kind: a name of MEDIA: "video_tokenizer" or "audio_tokenizer".
@@ -89,7 +89,14 @@ class TokenizerRun:
 
 @dataclasses.dataclass(frozen=True)
 class Medium:
-    """What differs between the two tokenizers."""
+    """The parts that differ between the two tokenizers.
+
+    Attributes:
+        name: the modality, VIDEO or AUDIO.
+        config: the class of the tokenizer's configuration.
+        module: the class of the tokenizer.
+        loss: (tokenizer, frames or samples, key) -> (scalar, metrics).
+    """
 
     name: str
     config: type
@@ -108,13 +115,13 @@ MEDIA = {
 
 
 def batches_of(clips: Clips, split: str, most: int, size: int = 16) -> list[dict[str, np.ndarray]]:
-    """The first clips of a split, in batches of one size but for the last."""
+    """Returns the first `most` clips of a split in batches of `size`; the last may be smaller."""
     count = min(most, clips.count[split])
     return [clips.batch(split, range(i, min(i + size, count))) for i in range(0, count, size)]
 
 
 def held_out(medium: Medium, tokenizer: nnx.Module, clips: Clips) -> dict[str, float]:
-    """Metrics of the loss on clips of val."""
+    """Returns the metrics of the loss, averaged over at most HELD_OUT clips of the split val."""
     graphdef, state = nnx.split(tokenizer)
     measure = jax.jit(
         lambda state, batch: medium.loss(
@@ -132,8 +139,11 @@ def held_out(medium: Medium, tokenizer: nnx.Module, clips: Clips) -> dict[str, f
 def held_out_psnr(
     tokenizer: video.VideoTokenizer, format: ClipFormat, clips: int = HELD_OUT, family: str = "room"
 ) -> dict[str, float]:
-    """PSNR of Playhouse's pictures, of the clips and inside the balls' boxes, without latent noise
-    (`evaluation.round_trip.psnr`).
+    """Returns the reconstruction PSNR (dB) of Playhouse clips of the split val.
+
+    The tokenizer encodes and decodes each clip without latent noise. `clip_psnr` is over whole
+    frames, `box_psnr` inside the balls' bounding boxes (`evaluation.round_trip.psnr`). Both are
+    means over clips.
     """
     truth = render_takes([draw("val", i, family=family) for i in range(clips)], format)
     made = pictures_through(tokenizer, truth)
@@ -144,7 +154,10 @@ def held_out_psnr(
 
 
 def statistics(tokenizer: nnx.Module, clips: Clips, most: int = 256) -> None:
-    """Measure the latents of training clips and fix the tokenizer's scale."""
+    """Measures latent statistics on at most `most` training clips and stores them.
+
+    They are the tokenizer's scale and the mean and deviation of each channel.
+    """
     graphdef, state = nnx.split(tokenizer)
     encode = jax.jit(lambda state, batch: nnx.merge(graphdef, state).encode(clips.render(batch)))
     tokenizer.set_statistics(
@@ -153,9 +166,9 @@ def statistics(tokenizer: nnx.Module, clips: Clips, most: int = 256) -> None:
 
 
 def trained(stored: dict, tokenizer: nnx.Module) -> dict:
-    """The parameters among what a file stores.
+    """Returns the parameters in a stored tokenizer, without its latent statistics.
 
-    Statistics are left out: training is at scale 1, and they are measured at its end.
+    Training runs at scale 1, and `statistics` measures the statistics at its end.
     """
     measured = flatten(nnx.state(tokenizer, nnx.Not(nnx.Param)))
     return {name: x for name, x in flatten(stored).items() if name not in measured}
@@ -163,7 +176,13 @@ def trained(stored: dict, tokenizer: nnx.Module) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedTokenizer:
-    """A file of weights, its fingerprint, and the scores on clips that training did not see."""
+    """The result of a tokenizer's training.
+
+    Attributes:
+        weights: the file of the weights.
+        fingerprint: the fingerprint of the weights.
+        scores: metrics on held-out clips, by name.
+    """
 
     weights: Path
     fingerprint: str
@@ -171,9 +190,11 @@ class TrainedTokenizer:
 
 
 def tokenizer_run(values: Mapping[str, Any]) -> TokenizerRun:
-    """The run of a configuration's values; its `kind` says which tokenizer.
+    """Returns the run of a configuration's values; `kind` selects the tokenizer.
 
-    Raises UserError for a configuration of something else, an unknown key or a wrong value.
+    Raises:
+        UserError: the configuration is not one of a tokenizer, a key is unknown or a value is
+            wrong.
     """
     kind = values.get("kind")
     if "model" in values:
@@ -199,10 +220,13 @@ def train_tokenizer(
     """Trains a tokenizer, or continues its training; experiments.train_tokenizer calls this.
 
     Args:
-        workdir: the run's directory, new or that of the same run.
-        init_from: weights of a tokenizer of the same configuration to begin with.
+        run: the configuration.
+        workdir: the run's directory: new, or that of the same run, which then continues.
+        init_from: weights of a tokenizer of the same configuration to start from. Default: random
+            initial weights.
 
-    Raises UserError for a configuration, weights, data or directory that cannot be used.
+    Raises:
+        UserError: a configuration, weights, data or directory cannot be used.
     """
     medium, form = MEDIA[run.kind], FORMATS[run.data.format]
     if medium.name == VIDEO and run.tokenizer.frames_per_latent != form.frames_per_latent:
@@ -244,7 +268,7 @@ def train_tokenizer(
 def _write_weights(
     run: TokenizerRun, workdir: Workdir, tokenizer: nnx.Module, scores: dict[str, float]
 ) -> TrainedTokenizer:
-    # Where the data lay is no one's business but this machine's.
+    # Only the folder's name: a published file must not reveal the paths of this machine.
     data = {**workdir.config["data"], "path": Path(run.data.path).name}
     metadata = {
         "run": {**workdir.config, "data": data},

@@ -1,4 +1,4 @@
-"""Trains a diffusion transformer, from a `Run` to a file of weights."""
+"""Trains a diffusion transformer from a `Run` and writes its weights."""
 
 import contextlib
 import dataclasses
@@ -35,13 +35,13 @@ from sora_jax.worlds.playhouse.families import FAMILIES
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """What a training gives.
+    """The result of a training run.
 
     Attributes:
         weights: the file of the averaged weights.
-        fingerprint: of the weights.
-        steps: trained in all.
-        loss: of the last row of metrics; nan without one.
+        fingerprint: the fingerprint of the weights.
+        steps: training steps done in total.
+        loss: the loss in the last row of metrics; nan without one.
     """
 
     weights: Path
@@ -56,18 +56,21 @@ def train(
     """Trains a model, or continues its training; experiments.train calls this.
 
     Args:
+        run: the configuration.
         workdir: the run's directory: new, or that of the same run, which then continues from its
-            newest checkpoint, bitwise as if it had not stopped. Checkpoints, metrics.jsonl,
-            tensorboard and weights.safetensors lie there.
-        init_from: weights of a model of the same configuration to begin with.
+            newest checkpoint with bitwise the result of an uninterrupted run. It holds the
+            checkpoints, metrics.jsonl, tensorboard and weights.safetensors.
+        init_from: weights of a model of the same configuration to start from. Default: random
+            initial weights.
 
-    Returns: where the weights are. None in every process but the first, where several train
-        together (`parallel.processes.join`).
+    Returns:
+        The file of weights with its fingerprint and loss. If several processes train together
+        (`parallel.processes.join`), None in all but process 0.
 
     Raises:
-        UserError: a configuration, weights, data or directory that cannot be used, or numbers that
-            are not finite.
-        KeyboardInterrupt: stopped by a signal, saved.
+        UserError: a configuration, weights, data or directory cannot be used, or a loss or gradient
+            is not finite.
+        KeyboardInterrupt: stopped by a signal, after a checkpoint was saved.
     """
     expect(run, Run, "run", "give a Run; load_run reads a configuration")
     with contextlib.ExitStack() as stack:
@@ -89,7 +92,7 @@ def train(
             batches = _batches(run, program, tokenizer, folder, start)
             description = open_set(folder)[1]
 
-        # Made where it will lie: so a state is never on one device that only all of them can hold.
+        # Created with its final sharding: the whole state may not fit on one device.
         def begin(given):
             return program.begin(given or split_module(program.create())[0])
 
@@ -115,10 +118,12 @@ def train(
 def _prompts(
     run: Run, dataset: Mapping[str, Any], start: weights_lib.Weights | None
 ) -> tuple[Run, TextTokenizer]:
-    """The run with the text length that its data need, and its text tokenizer: the words of the
-    weights that it begins with, else of the family of scenes.
+    """Returns the run with the text length that its data need, and its text tokenizer.
+
+    The vocabulary is that of the initial weights `start`, else that of the family of scenes.
     """
-    family = FAMILIES[dataset.get("family", "room")]  # a user's videos: the words of rooms
+    # Data without a family, such as a user's videos, get the vocabulary of rooms.
+    family = FAMILIES[dataset.get("family", "room")]
     words = tuple(start.metadata.get("words", family.words) if start else family.words)
     if "family" in dataset and family.text_length != run.data.text_length:
         if processes.is_first():
@@ -139,7 +144,7 @@ def _batches(
     folder: Path,
     start: weights_lib.Weights | None,
 ) -> Any:
-    """Batches of the latents in a folder; of several processes each reads its own rows."""
+    """Returns the batches of a set of latents; with several processes, each reads its own rows."""
     sharding, size = program.placement[1], run.train.batch_size
     several = processes.several()
     batches = make_loader(
@@ -156,7 +161,7 @@ def _batches(
 
 
 def _step_flops(run: Run, program: Program, mesh: jax.sharding.Mesh) -> metrics.StepFlops | None:
-    """None on a CPU, whose short runs need not wait for the count."""
+    """Returns the FLOPs of a step; None on a CPU, where counting would delay short runs."""
     if jax.default_backend() == "cpu":
         return None
     optimizer = make_optimizer(run.optim, run.train.steps)
@@ -164,7 +169,7 @@ def _step_flops(run: Run, program: Program, mesh: jax.sharding.Mesh) -> metrics.
         run.model, program.format, run.train.batch_size, run.data.text_length, optimizer
     )
     peak = mesh.size * topologies.peak_flops(target.current().slug)
-    # of each step, on average
+    # The optimizer updates once in `accumulate` steps: its FLOPs per step are a mean.
     return metrics.StepFlops(counted.step, counted.optimizer / run.optim.accumulate, peak)
 
 
@@ -190,7 +195,7 @@ def _write_weights(
 
 
 def _tell_devices(mesh: jax.sharding.Mesh) -> None:
-    """One line on stderr about where a run on several devices lies, and what it leaves idle."""
+    """Prints one line on stderr with the mesh of a run and the number of idle devices."""
     idle = jax.device_count() - mesh.size
     if jax.device_count() > 1 and jax.process_index() == 0:
         rest = (

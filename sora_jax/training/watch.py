@@ -1,7 +1,7 @@
 """Profiling, peak memory and preview clips of a run.
 
-Nothing here changes what a run computes, so none of it is part of what a run is (`workdir`): it
-may be asked for when a run is continued.
+None of this changes what a run computes, so it is not part of the run's identity (`workdir`). It
+may be switched on or off when a run is continued.
 """
 
 import dataclasses
@@ -15,9 +15,11 @@ import jax
 
 @dataclasses.dataclass(frozen=True)
 class ProfileConfig:
-    """A window of JAX's profiler: `steps` steps from step `start` on, 0 for none.
+    """A window of JAX's profiler, shown on TensorBoard's profile page.
 
-    TensorBoard's profile page shows it.
+    Attributes:
+        start: the first step of the window. 0, the default, profiles nothing.
+        steps: the number of steps.
     """
 
     start: int = 0
@@ -33,8 +35,14 @@ class ProfileConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
-    """Clips of `prompts`, made by the averaged weights each `every` steps (0: never), in `steps`
-    steps of the sampler.
+    """Preview clips, generated with the averaged weights during training.
+
+    Attributes:
+        every: training steps between previews, which are also made after the last step. 0, the
+            default, makes none.
+        steps: steps of the sampler.
+        guidance: weight of the text guidance.
+        prompts: one clip is made for each.
     """
 
     every: int = 0
@@ -58,36 +66,37 @@ class SampleConfig:
 
 
 class Profiler:
-    """Starts and stops the trace of a `ProfileConfig` as the loop passes its steps."""
+    """A profiler that starts and stops the trace of a `ProfileConfig` during the loop."""
 
     def __init__(self, config: ProfileConfig, folder: Path):
         self._config, self._folder, self._running = config, folder, False
 
     def before(self, step: int) -> None:
-        """`step` is about to run; the first is 1."""
+        """Starts the trace if `step` is its first. Call before each step; the first step is 1."""
         if step == self._config.start:
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 
     def after(self, step: int, results: Any) -> None:
-        """`step` was given to the device; waits for its `results` where the window ends with it."""
+        """Stops the trace if `step` is its last, once `results` are ready. Call after each step."""
         if self._running and step + 1 >= self._config.start + self._config.steps:
             jax.block_until_ready(results)
             self.close()
 
     def close(self) -> None:
-        """Ends a window that is open; nothing otherwise."""
+        """Stops the trace if it is running."""
         if self._running:
             self._running = False
             jax.profiler.stop_trace()
 
 
 def peak_memory() -> int:
-    """Bytes: the most that the fullest device held so far; of a CPU the most that this process
-    did.
+    """Returns the peak memory in bytes of the local device that used most so far.
+
+    On a CPU it is the peak resident memory of this process.
     """
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     if held := [s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s]:
         return max(held)
-    unit = 1 if sys.platform == "darwin" else 1024
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

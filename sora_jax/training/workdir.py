@@ -1,7 +1,8 @@
-"""A run's directory, and what makes a run the run that it is.
+"""A run's directory and the identity of a run.
 
-A run continues only with the same configuration, the same first weights and the same data: its
-identity. `open_workdir` refuses a directory whose identity differs, and names the keys that do.
+The identity of a run is its configuration, its initial weights and its data. A run continues only
+with the same identity. `open_workdir` refuses a directory with another one, and names the keys that
+differ.
 """
 
 import fcntl
@@ -16,18 +17,24 @@ from sora_jax import files
 from sora_jax.errors import UserError
 from sora_jax.parallel import processes
 
-INPUTS = ("data", "clips")  # folders of a workdir that may be there before its run begins
-# Parts of a configuration that change nothing that a run computes: its devices, and what it shows.
+INPUTS = ("data", "clips")  # folders that a workdir may contain before its run begins
+# Sections of a configuration that do not change what a run computes, so not part of its identity.
 OUTSIDE = ("mesh", "profile", "sample")
 
 
 class Workdir:
-    """A run's directory: config.json with its fingerprint, checkpoints/, metrics.jsonl,
-    tensorboard/. One run at a time; of several processes that train together the first holds it.
+    """A run's directory, locked while it is open.
+
+    It holds config.json with the fingerprint, checkpoints/, metrics.jsonl and tensorboard/. One run
+    may use it at a time. If several processes train together, process 0 holds the lock.
+
+    Args:
+        path: the directory. It is created if it does not exist.
+        config: the run's identity, a dataclass or a dictionary.
 
     Raises:
-        UserError: it holds another run's configuration (the first differing keys are named), or
-          other files, or is in use.
+        UserError: the directory holds another run's configuration (the first differing keys are
+          named) or other files, or is in use.
     """
 
     def __init__(self, path: str | os.PathLike, config: Any):
@@ -74,9 +81,9 @@ class Workdir:
             raise UserError(f"{path} is not empty and holds no run; give a new or empty workdir")
 
     def begin(self) -> None:
-        """Makes the directory this run's, by writing config.json.
+        """Writes config.json, which binds the directory to this run.
 
-        `fit` calls it: until training begins, a wrong configuration can be mended in place.
+        `fit` calls it. Until training begins, the directory accepts a corrected configuration.
         """
         record = self.path / "config.json"
         if processes.is_first() and not record.exists():
@@ -97,19 +104,21 @@ class Workdir:
 def open_workdir(
     path: str | os.PathLike, config: Any, init_from: str | None, dataset: Mapping[str, Any]
 ) -> Workdir:
-    """The directory of a run, new or to be continued.
+    """Opens the directory of a run, new or to be continued.
 
     Args:
+        path: the directory.
         config: the resolved configuration, a dataclass.
         init_from: fingerprint of the weights that training starts from, or None.
-        dataset: what identifies the data, known before they are made (`latents.record.identity`).
+        dataset: the identity of the data, known before they are made (`latents.record.identity`).
+
     Raises:
         UserError: the directory holds another run, or cannot be used.
     """
     identity = {**config_lib.to_dict(config), "init_from": init_from, "dataset": dict(dataset)}
     for name in OUTSIDE:
         identity.pop(name, None)
-    # A run may skip damaged clips from any step on: without the switch it stops at the first.
+    # Not part of the identity: a run that stopped at a damaged clip may continue with the switch.
     identity.get("data", {}).pop("skip_damaged", None)
     changed = config_lib.differences(_begun(path) or identity, identity)
     keys = {line.split()[0] for line in changed}
@@ -130,8 +139,9 @@ def open_workdir(
 
 
 def _begun(path: str | os.PathLike) -> dict[str, Any] | None:
-    """The identity of the run in a directory; None where there is none, or none that can be read:
-    `Workdir` says which.
+    """Reads the identity of the run in a directory; None if it is missing or unreadable.
+
+    `Workdir` raises the error for an unreadable one.
     """
     try:
         values = json.loads((Path(path) / "config.json").read_text())["config"]

@@ -1,6 +1,7 @@
-"""How a set of latents is read for training: a Grain iterator of batches.
+"""Reads a set of latents for training, as a Grain iterator of batches.
 
-Order and captions are a pure function of the seed, and get_state and set_state move the iterator.
+The order of the clips and the choice of captions are pure functions of the seed. get_state and
+set_state save and restore the iterator's position.
 """
 
 import dataclasses
@@ -15,7 +16,7 @@ from sora_jax.modality import ClipFormat
 
 
 class _Example(grain.transforms.RandomMap):
-    """A record as arrays, with one of its captions, each as likely."""
+    """A transform from a packed record to arrays with one caption, drawn uniformly."""
 
     def random_map(self, element: bytes, rng: np.random.Generator) -> dict:
         fields = unpack(element)
@@ -26,7 +27,7 @@ class _Example(grain.transforms.RandomMap):
 
 @dataclasses.dataclass(frozen=True)
 class _Batch:
-    """Examples -> the model's batch, f32."""
+    """A function from a list of examples to the model's batch, float32."""
 
     text_tokenizer: object
 
@@ -53,21 +54,33 @@ def make_loader(
     rows: Sequence[int] | None = None,
     skip_damaged: bool = False,
 ) -> grain.DatasetIterator:
-    """Batches of a set for training: {"video","audio","tokens","text_mask","has_audio"}, NumPy,
-    float32.
+    """Returns an iterator of batches of a set of latents, as dictionaries of NumPy arrays.
+
+    A batch holds "video" float32 [B,T,H,W,C], "audio" float32 [B,N,C], "tokens" int32 [B,L],
+    "text_mask" bool [B,L] and "has_audio" bool [B].
+
+    get_state() and set_state() are exact: the batches after set_state are bitwise those that
+    followed get_state. The state counts batches, independently of `rows`.
 
     Args:
+      path: the folder of the set.
       text_tokenizer: list of B captions -> (tokens int32 [B,L], mask bool [B,L]).
-      shuffle: an order of its own for every pass, from the seed; False keeps the set's.
-      repeat: passes; None never ends. Passes run into each other, and only full batches are given.
-      fingerprints, format: refuse a set made with others.
-      rows: of each batch, those to read and give, in order; None: all. Processes that train
-        together share a batch out so (`processes.rows_here`), and read no clip that is not theirs.
-      skip_damaged: as of `open_set`.
+      batch_size: clips per batch, of all processes together.
+      seed: the seed of the order and of the captions.
+      shuffle: True, the default, draws a new order for every pass. False keeps the order of the
+        set.
+      repeat: number of passes. Default: None, endless. A batch may span two passes, and only full
+        batches are returned.
+      fingerprints: expected fingerprints of the tokenizers. Default: not checked.
+      format: expected clip format. Default: not checked.
+      rows: indices of the rows of each batch to read and return, in order. Default: None, all.
+        Each of several processes that train together reads only its own rows
+        (`processes.rows_here`).
+      skip_damaged: replaces a damaged clip by the next one (`open_set`).
 
-    The iterator's get_state() and set_state() move it exactly: the batches after set_state are
-    bitwise those that followed get_state. The state counts batches, whatever rows are taken of
-    them.
+    Raises:
+      UserError: the set cannot be used (`open_set`), or holds fewer clips than a batch and `repeat`
+        is not None.
     """
     records, there = open_set(path, fingerprints, format, skip_damaged)
     if there["count"] < batch_size and repeat is not None:
@@ -84,5 +97,5 @@ def make_loader(
         records = grain.MapDataset.range(len(whole) // batch_size * size)
         records = records.map(lambda i: whole[int(i) // size * batch_size + rows[int(i) % size]])
     records = records.batch(size, drop_remainder=True, batch_fn=_Batch(text_tokenizer))
-    # One thread reads ahead: a batch takes a few ms, and two cores have better things to do.
+    # One thread reads ahead: a batch takes a few ms, and the CPU cores are needed for training.
     return iter(records.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))

@@ -1,7 +1,7 @@
-"""How a set of latents is made: both tokenizers run once over a source of clips.
+"""Makes a set of latents: runs both tokenizers once over a source of clips.
 
-Training on the set then runs no tokenizer. A shard appears when it is whole: an interrupted
-`precompute` continues after its last one. `record.py` describes the files.
+Training on the set then runs no tokenizer. A shard is renamed into place when it is complete, so an
+interrupted `precompute` continues after the last complete shard. `record.py` describes the files.
 """
 
 import json
@@ -17,7 +17,7 @@ from sora_jax.data.encode import check_finite, encoder, padded
 from sora_jax.data.latents.record import DESCRIPTION, pack, read_description
 from sora_jax.errors import UserError
 
-SHARD_CLIPS = 1024
+SHARD_CLIPS = 1024  # clips per shard
 
 
 def _shard_name(number: int) -> str:
@@ -29,11 +29,17 @@ def _write_description(directory: pathlib.Path, description: dict) -> None:
 
 
 def refuse_others(out_dir, made_from: dict) -> dict | None:
-    """The description in a folder that latents are to be written to, or None where there is nothing
-    yet.
+    """Checks that a folder can be written to, and returns the description of a set in it.
 
-    Raises: UserError if it holds something else: no latents, or latents made from something else
-    than `made_from` says.
+    Args:
+      out_dir: the folder.
+      made_from: expected entries of the description.
+
+    Returns:
+      The description of the latents there, or None if the folder is empty or missing.
+
+    Raises:
+      UserError: the folder holds other files, or latents with other entries than `made_from`.
     """
     directory = pathlib.Path(out_dir)
     if not (directory / DESCRIPTION).exists():
@@ -61,18 +67,24 @@ def precompute(
     shard_clips: int = SHARD_CLIPS,
     progress: bool = True,
 ) -> dict:
-    """Encode every clip of a source and write the set; returns its description.
+    """Encodes every clip of a source, writes the set and returns its description.
 
     Args:
-      source: `sources.PlayhouseSource` or `video_folder.VideoFolderSource`: has a length, a
-        format and an identity, and source(start) yields batches from that clip on, always the same.
-      fingerprints: {"video_tokenizer": ..., "audio_tokenizer": ...}, kept with the set and checked
-        on reading.
-      out_dir: a folder that is new, or holds an unfinished run with the same source, format and
-        tokenizers: its whole shards are kept. A finished set grows if the source has become longer.
+      source: a `named_sources.Source`, such as `sources.PlayhouseSource` or
+        `video_folder.VideoFolderSource`. It has a length, a format and an identity, and
+        source(start) yields the same batches from that clip on at every call.
+      video_tokenizer: the video tokenizer.
+      audio_tokenizer: the audio tokenizer.
+      out_dir: a new folder, or one with an unfinished set of the same source, format and
+        tokenizers, whose complete shards are kept. A finished set grows if the source has become
+        longer.
+      fingerprints: {"video_tokenizer": ..., "audio_tokenizer": ...}, stored with the set and
+        checked on reading.
+      shard_clips: clips per shard.
+      progress: whether to show a progress bar.
 
-    Raises: UserError if out_dir holds something else, or the tokenizers give numbers that are not
-    finite.
+    Raises:
+      UserError: out_dir holds something else, or latents are not finite.
     """
     directory = pathlib.Path(out_dir)
     made_from = {
@@ -110,7 +122,7 @@ def precompute(
     ) as bar:
         for number in range(whole, len(sizes)):
             with files.replacing(directory / _shard_name(number)) as partial:
-                # Uncompressed: f16 noise does not compress.
+                # Uncompressed: float16 latents look like noise and do not compress.
                 writer = array_record_module.ArrayRecordWriter(
                     str(partial), "group_size:1,uncompressed"
                 )
@@ -127,7 +139,7 @@ def precompute(
 
 
 def _count(path: pathlib.Path) -> int:
-    """Number of records in a shard; 0 where there is none."""
+    """Returns the number of records in a shard; 0 if it does not exist."""
     if not path.is_file():
         return 0
     reader = array_record_module.ArrayRecordReader(str(path), "readahead_buffer_size:0")
@@ -137,9 +149,9 @@ def _count(path: pathlib.Path) -> int:
 
 
 def _records(source, encode, start: int) -> Iterator[bytes]:
-    """Packed records of the clips from `start` on.
+    """Yields the packed records of the clips from `start` on.
 
-    While a batch is on the device, the next one is drawn.
+    While the device encodes a batch, the host draws the next one.
     """
     waiting, full = None, 0
     for batch in source(start):

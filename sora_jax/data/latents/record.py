@@ -1,14 +1,14 @@
-"""How a set of latents is recorded: its files, and reading them back with everything checked.
+"""The file format of a set of latents, and checked reading.
 
 A set is a directory with `dataset.json` (clip format, fingerprints of both tokenizers, source,
-counts) and array_record shards. A record is
+counts) and array_record shards. A record is one clip:
 
     uint32 n | n bytes of JSON | f16 video | f16 audio                                           (1)
     JSON: {"video": [T,H,W,C], "audio": [N,C], "captions": [...], "has_audio": ..., "key": ...}
 
-little endian, so that reading one is two views of a buffer. Latents have unit standard deviation
-over the set, for which f16's 11 bits leave an error of 2e-4: far under the noise of any training
-level.
+All numbers are little endian, so reading a record makes two views of its buffer. Latents have unit
+standard deviation over the set. The 11 significant bits of f16 leave an error of 2e-4, far below
+the noise of any training level.
 """
 
 import dataclasses
@@ -24,12 +24,12 @@ from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 
 DESCRIPTION = "dataset.json"
-# which scenes of Playhouse; rooms of every style say none of it
+# Entries that identify scenes of Playhouse. `style` is absent in a set of all styles.
 FAMILY = ("family", "family_version", "style")
 
 
 def pack(video: np.ndarray, audio: np.ndarray, captions, has_audio: bool, key: str) -> bytes:
-    """One record, layout (1). video [T,H,W,C] and audio [N,C] of any float type."""
+    """Packs one record, layout (1), from video [T,H,W,C] and audio [N,C] of any float dtype."""
     head = {
         "video": video.shape,
         "audio": audio.shape,
@@ -49,7 +49,7 @@ def pack(video: np.ndarray, audio: np.ndarray, captions, has_audio: bool, key: s
 
 
 def unpack(record: bytes) -> dict:
-    """The inverse of `pack`; video and audio are read-only f16 views of the record."""
+    """Inverts `pack`. video and audio are read-only float16 views of the record."""
     start = 4 + int.from_bytes(record[:4], "little")
     fields = json.loads(record[4:start])
     count = int(np.prod(fields["video"]))
@@ -76,8 +76,9 @@ def read_description(directory: pathlib.Path) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class _Records:
-    """The packed records of a set by number, none of them unfit: a number that is not finite would
-    end in every weight of a model.
+    """The packed records of a set by number, checked for finite latents.
+
+    One number that is not finite would make every weight of a model NaN.
     """
 
     source: object
@@ -88,9 +89,10 @@ class _Records:
         return len(self.source)
 
     def __getitem__(self, index) -> bytes:
-        """Record `index`, or with skip_damaged the next that is fit.
+        """Returns record `index`; with skip_damaged, the first undamaged record from there on.
 
-        Raises UserError where it cannot be read, or is not finite.
+        Raises:
+            UserError: the record cannot be read or is not finite.
         """
         for number in (
             (int(index) + i) % len(self) for i in range(len(self) if self.skip_damaged else 1)
@@ -107,7 +109,7 @@ class _Records:
                     else "NaN or infinity"
                 )
                 name = unpack(record)["key"] if wrong else ""
-            # array_record raises several kinds, also for a file that was cut or lost while open.
+            # array_record raises several types, also if a file was truncated or lost while open.
             except Exception as error:
                 name, wrong = "", " ".join(str(error).split())[:100]
             if not wrong:
@@ -131,12 +133,18 @@ def open_set(
     format: ClipFormat | None = None,
     skip_damaged: bool = False,
 ) -> tuple[grain.MapDataset, dict]:
-    """The packed records of a set and its description.
+    """Returns the packed records of a set and its description.
 
-    With skip_damaged the next record stands in for one that is not fit.
+    Args:
+        path: the folder of the set.
+        fingerprints: expected fingerprints by tokenizer. Default: not checked.
+        format: expected clip format. Default: not checked.
+        skip_damaged: replaces a record that cannot be read or is not finite by the next one. By
+            default reading such a record raises UserError.
 
-    Raises: UserError for a set that is missing, unfinished, damaged, or was made with other
-    tokenizers or another format than those given; reading a record raises it too.
+    Raises:
+        UserError: the set is missing, unfinished or damaged, or was made with other tokenizers or
+            another format.
     """
     directory = pathlib.Path(path)
     there = read_description(directory)
@@ -161,7 +169,7 @@ def open_set(
     try:
         source = grain.sources.ArrayRecordDataSource(shards)
         count = len(source)
-    except Exception as error:  # array_record raises several kinds for a missing or damaged file
+    except Exception as error:  # array_record raises several types for a missing or damaged file
         raise UserError(
             f"the latents in {directory} cannot be opened ({str(error)[:100]}); make them again"
         ) from error
@@ -174,10 +182,12 @@ def open_set(
 
 
 def identity(path) -> dict:
-    """What a set holds, for the identity of a run that trains on it: source, split, count,
-    tokenizers and a digest of its files.
+    """Returns the identity of a set, which is part of the identity of a run that trains on it.
 
-    Raises: UserError for a set that is missing, unfinished or damaged.
+    It holds the source, split, count, tokenizers, the entries FAMILY and a digest of the files.
+
+    Raises:
+        UserError: the set is missing, unfinished or damaged.
     """
     directory, (_, there) = pathlib.Path(path), open_set(path)
     if there.get("source") == "playhouse" and "family" not in there:

@@ -1,15 +1,15 @@
-"""Sounds that last: rain, crickets, and balls that roll.
+"""Continuous sounds: rolling balls, rain and crickets.
 
-Float64 NumPy on the host, one track a scene; wind and hum are in `sound.py`.
+They are computed in float64 NumPy on the host, one track per scene. Wind and hum are in `sound.py`.
 
 A ball of radius r that rolls with speed |v(t)| sounds as noise through a low-pass at ROLL_HZ times
-the pitch it would ring at, with
+the pitch at which it would ring, with
 
-    rms(t) = ROLL_RMS |v(t)| (1 + WOBBLE cos(s(t) / r)),      s the way gone                     (1)
+    rms(t) = ROLL_RMS |v(t)| (1 + WOBBLE cos(s(t) / r)),      s the distance rolled              (1)
 
-and v smoothed over SOFT seconds: a ball that lands or is struck begins to roll gradually, for the
-blow has a sound of its own. Rain is high noise and many drops, each a short damped tone. Crickets
-are two high tones that swell some 14 times a second.
+and v smoothed over SOFT seconds. So a ball that lands or is struck starts to roll gradually,
+because its impact has a sound of its own. Rain is high-pass noise and many drops, each a short
+damped tone. Crickets are two high tones that swell about 14 and 12 times a second.
 """
 
 import numpy as np
@@ -19,15 +19,15 @@ from sora_jax.modality import SAMPLE_RATE
 from sora_jax.worlds.playhouse.spec import REFERENCE_RADIUS, material
 from sora_jax.worlds.playhouse.stream import Stream, noise
 
-ROLL_RMS = 0.012  # at 1 m/s
-ROLL_HZ = 1.5  # cut-off of the roll over the pitch at which the ball rings
-WOBBLE, SOFT = 0.3, 0.02
-DROPS = 70  # of rain a second
-CRICKETS = ((4300.0, 14.0, 1.0), (3850.0, 12.3, 0.6))  # tone in Hz, swells a second, amplitude
+ROLL_RMS = 0.012  # rms at 1 m/s
+ROLL_HZ = 1.5  # cut-off of the low-pass, as a multiple of the pitch at which the ball rings
+WOBBLE, SOFT = 0.3, 0.02  # depth of the modulation, seconds of smoothing: equation (1)
+DROPS = 70  # of rain per second
+CRICKETS = ((4300.0, 14.0, 1.0), (3850.0, 12.3, 0.6))  # tone in Hz, swells per second, amplitude
 
 
 def roll(take, samples: int) -> np.ndarray:
-    """Equation (1), the sum over all balls: [samples]."""
+    """Computes the rolling sound of all balls, float64 [samples]: the sum of equation (1)."""
     scene, motion, track = take.scene, take.trajectory, np.zeros(samples)
     t = np.arange(samples) / SAMPLE_RATE
     speeds = np.linalg.norm(motion.velocities(t), axis=-1)
@@ -35,7 +35,7 @@ def roll(take, samples: int) -> np.ndarray:
     soft = np.hanning(width + 2)[1:-1] / np.hanning(width + 2).sum()
     for k, ball in enumerate(scene.balls):
         arcs = motion.arcs[k]
-        # On whatever it rests, a ball does not fall as it would in flight.
+        # a ball rests on something unless its acceleration is that of free fall
         lies = arcs[np.searchsorted(arcs[:, 0], t, side="right") - 1, 5] != -scene.gravity
         speed = np.where(lies, speeds[:, k], 0.0)
         if not speed.any():
@@ -52,7 +52,7 @@ def roll(take, samples: int) -> np.ndarray:
 
 
 def rain(seed: int, samples: int) -> np.ndarray:
-    """[samples] of rms 1."""
+    """Synthesises rain, float64 [samples], with an rms of 1."""
     hiss = noise(samples, 15, seed)
     hiss = _unit(hiss - _low_pass(hiss, 1500.0))
     stream, drops = Stream(16, seed), np.zeros(samples)
@@ -69,7 +69,7 @@ def rain(seed: int, samples: int) -> np.ndarray:
 
 
 def crickets(seed: int, samples: int) -> np.ndarray:
-    """[samples] of rms 1."""
+    """Synthesises crickets, float64 [samples], with an rms of 1."""
     t, stream, track = np.arange(samples) / SAMPLE_RATE, Stream(17, seed), np.zeros(samples)
     for hertz, swells, amplitude in CRICKETS:
         phase, beat = stream.uniform(0.0, 2.0 * np.pi), stream.uniform(0.0, 2.0 * np.pi)
@@ -82,7 +82,7 @@ def crickets(seed: int, samples: int) -> np.ndarray:
 
 
 def _low_pass(x: np.ndarray, hertz: float) -> np.ndarray:
-    """Two one-pole low-passes in a row."""
+    """Applies two one-pole low-passes in series."""
     keep = np.exp(-2.0 * np.pi * hertz / SAMPLE_RATE)
     once = signal.lfilter([1.0 - keep], [1.0, -keep], x)
     return signal.lfilter([1.0 - keep], [1.0, -keep], once)

@@ -1,23 +1,22 @@
-"""The camera: which part of the world a picture shows, at any time, and the moves that films make.
+"""The camera: the part of the world that a frame shows at any time, and the camera moves of films.
 
-A view is (left, top, width) in metres, and shows a square. `Scene.view` holds knots of it, linear
-in time between them and still outside of them; a scene without knots is shown whole: left 0, top
-extent - below, width extent. For a picture of size x size pixels
+A view is (left, top, width) in metres and shows a square. `Scene.view` holds knots of the view,
+which is linear in time between knots and constant outside of them. A scene without knots is shown
+whole: left 0, top extent - below, width extent. For a frame of size x size pixels
 
     column = (x - left) / width * size - 1/2,      row = (top - y) / width * size - 1/2          (1)
 
-so between the pixels q of the view at time 0 and those at time t lies the affine map, exact and
-known,
+so the pixels q of the view at time 0 map to the pixels p at time t by an exact affine map,
 
     p + 1/2 = zoom (q + 1/2) + shift,      zoom = width_0 / width,
     shift   = ((left_0 - left), (top - top_0)) size / width                                      (2)
 
-What is `depth` times as near as the balls (a wall behind them: less than 1) moves by that part of
-zoom - 1 and of shift: parallax.
+Parallax: an object at `depth` (1 for the balls, less for a wall behind them) moves by the fraction
+`depth` of zoom - 1 and of shift.
 
-All views of a film show the whole scene in their middle four fifths, between the bars of the
-cinematic style, and two posts at the scene's sides, from which (2) can be recovered. Only + - * /
-on float64, so views are bitwise the same on any machine.
+All views of a film show the whole scene within the middle four fifths of the frame, between the
+bars of the cinematic style. They also show two posts at the scene's sides, from which (2) can be
+recovered. Only + - * / on float64 are used, so views are bitwise the same on any machine.
 """
 
 import dataclasses
@@ -28,19 +27,19 @@ from sora_jax.worlds.playhouse.spec import Scene, Shape
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
 MOVES = ("static", "pan", "push-in", "follow", "shake")
-BARS = 0.1  # of the picture's height that the cinematic style leaves black, above and below
-POST_HEIGHT, POST_RADIUS = 0.6, 0.012  # of the scene's extent
-WIDTH = 1.25  # of a view, in extents: the least that shows the scene between the bars
-SIDEWAYS = 0.11  # extents: how far a pan or a camera that follows goes from the middle
-WIDE = 1.36  # of a view that goes sideways: the posts stay in it
-FOLLOWING = 0.4  # how far it goes when the ball goes a metre
-SHAKEN = 1.32  # of a view that shakes
-JOLT = 0.025  # extents: the first swing of a shake
-SWINGS, SWING = 6, 0.05  # how many, and their length in seconds
+BARS = 0.1  # height of each black bar of the cinematic style, in frame heights
+POST_HEIGHT, POST_RADIUS = 0.6, 0.012  # in extents of the scene
+WIDTH = 1.25  # width of a static view in extents: the least that shows the scene between the bars
+SIDEWAYS = 0.11  # extents: largest displacement of a camera that pans or follows
+WIDE = 1.36  # width in extents of a view that moves sideways, so that the posts stay in it
+FOLLOWING = 0.4  # metres that a following camera moves per metre of the ball
+SHAKEN = 1.32  # width in extents of a view that shakes
+JOLT = 0.025  # extents: amplitude of a shake, which decays over its swings
+SWINGS, SWING = 6, 0.05  # swings of a shake, and their duration in seconds
 
 
 def views(scene: Scene, times: np.ndarray) -> np.ndarray:
-    """(left, top, width) in metres, float64 [T, 3], at times [T] in seconds."""
+    """Returns the views (left, top, width) in metres, float64 [T, 3], at times [T] in seconds."""
     knots = np.array(scene.view or ((0.0, 0.0, scene.extent - scene.below, scene.extent),))
     after = np.searchsorted(knots[:, 0], times, side="right")
     a, b = knots[np.maximum(after - 1, 0)], knots[np.minimum(after, len(knots) - 1)]
@@ -50,8 +49,9 @@ def views(scene: Scene, times: np.ndarray) -> np.ndarray:
 
 
 def project(view: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
-    """Points [..., 2] in metres to pixel centres (column, row) [..., 2]: equation (1), with views
-    [..., 3] that broadcast.
+    """Converts points [..., 2] in metres to pixel centres (column, row) [..., 2]: equation (1).
+
+    The views [..., 3] broadcast against the points. `size` is the side of the frame in pixels.
     """
     scale = size / view[..., 2]
     return np.stack(
@@ -64,7 +64,7 @@ def project(view: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
 
 
 def unproject(view: np.ndarray, pixels: np.ndarray, size: int) -> np.ndarray:
-    """The inverse of `project`: pixel centres (column, row) [..., 2] to metres [..., 2]."""
+    """Converts pixel centres (column, row) [..., 2] to metres [..., 2]: inverse of `project`."""
     scale = size / view[..., 2]
     return np.stack(
         [
@@ -76,7 +76,9 @@ def unproject(view: np.ndarray, pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def affine(scene: Scene, times: np.ndarray, size: int) -> np.ndarray:
-    """(zoom, shift of columns, shift of rows) of equation (2), float64 [T, 3]."""
+    """Returns (zoom, column shift, row shift) of equation (2), float64 [T, 3], at times [T] in
+    seconds.
+    """
     (left, top, width), now = views(scene, np.zeros(1))[0], views(scene, times)
     scale = size / now[:, 2]
     return np.stack(
@@ -85,7 +87,7 @@ def affine(scene: Scene, times: np.ndarray, size: int) -> np.ndarray:
 
 
 def posts(scene: Scene) -> tuple[Shape, Shape]:
-    """The two posts of a film, where the walls of a room are."""
+    """Returns the two posts of a film, which stand where a room has its walls."""
     e = scene.extent
     radius = POST_RADIUS * e
     return tuple(
@@ -94,13 +96,19 @@ def posts(scene: Scene) -> tuple[Shape, Shape]:
 
 
 def filmed(scene: Scene, motion: Trajectory, move: str, direction: str, seconds: float) -> Scene:
-    """The scene with posts at its sides, seen by a camera that makes one of MOVES; a pan goes to
-    the left or to the right.
+    """Adds a camera and the two posts to a scene.
 
-    A camera that follows, follows the first ball. The posts come last, so that contacts keep the
-    numbers of their shapes.
-
-    Raises: ValueError for another move.
+    Args:
+        scene: the scene.
+        motion: its trajectory. The move "follow" follows the first ball, "shake" shakes at impacts.
+        move: one of MOVES.
+        direction: "left" or "right", used by a pan only.
+        seconds: duration of the clip.
+    Returns:
+        The scene with its view. The posts are its last shapes, so contacts keep the numbers of
+            their shapes.
+    Raises:
+        ValueError: there is no such move.
     """
     e = scene.extent
 
@@ -122,7 +130,7 @@ def filmed(scene: Scene, motion: Trajectory, move: str, direction: str, seconds:
         view = [knot(0.0, WIDTH + 0.3), knot(seconds, WIDTH)]
     elif move == "follow":
         times = np.arange(int(seconds * 8.0) + 2) / 8.0
-        # The mean of where the ball is around that time: a camera is slower than a bounce.
+        # Mean of the ball's positions within 0.2 s: a camera is slower than a bounce.
         x = (
             sum(
                 motion.positions(np.clip(times + late, 0.0, seconds))[:, 0, 0]

@@ -1,4 +1,4 @@
-"""Facts, captions and the way back: the grammar in which prompts are written.
+"""The caption grammar of rooms: captions from facts, and facts from captions.
 
     caption  = [count ":"] clause {joint clause} ["."]
     clause   = article size colour noun launch bounce
@@ -6,8 +6,8 @@
              balls
     bounce   = one of the phrases of `BOUNCE_PHRASES`
 
-Colour, size, launch, direction and the number of bounces are always stated, for every ball; the
-count follows from the clauses. A variant number picks the paraphrase, so that a caption is a pure
+Every caption states colour, size, launch, direction and number of bounces of every ball. The count
+of balls follows from the clauses. A variant number selects the paraphrase, so a caption is a pure
 function of (facts, variant). `parse` reads any paraphrase back.
 """
 
@@ -41,7 +41,11 @@ MAX_BALLS = max(COUNT_WORDS)
 
 
 class CaptionError(ValueError):
-    """A caption that the grammar cannot read: says at which column and what was expected."""
+    """Parsing error: a caption does not follow the grammar.
+
+    Its message says the column, from 1, and what was expected there; `column` and `expected` hold
+    both.
+    """
 
     def __init__(self, column: int, expected: str, found: str):
         super().__init__(f"column {column}: expected {expected}, found {found!r}")
@@ -50,8 +54,10 @@ class CaptionError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class BallFacts:
-    """What is said of one ball. direction is None for a dropped one; bounces counts floor contacts
-    that it leaves again.
+    """The facts that a caption states about one ball.
+
+    `direction` is None for a dropped ball. `bounces` counts the times that the ball hits the floor
+    and leaves it again.
     """
 
     colour: str
@@ -63,7 +69,10 @@ class BallFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is said of a clip. The order of balls is the order of mention and carries no meaning."""
+    """The facts that a caption states about a clip.
+
+    The order of the balls is their order of mention and carries no meaning.
+    """
 
     balls: tuple[BallFacts, ...]
 
@@ -75,8 +84,9 @@ class Facts:
         return cls(tuple(BallFacts(**b) for b in fields["balls"]))
 
     def key(self) -> str:
-        """The factor tuple as one string, independent of the order of mention: it decides the
-        split.
+        """Returns the factor tuple as one string, which decides the split.
+
+        It does not depend on the order of mention.
         """
         return " + ".join(
             sorted(f"{b.colour} {b.size} {b.launch} {b.direction} {b.bounces}" for b in self.balls)
@@ -84,26 +94,29 @@ class Facts:
 
 
 class Picker:
-    """Picks paraphrases by a variant number (any non-negative integer), one digit of it a pick.
+    """A deterministic choice of paraphrases.
 
-    held_out: phrases are the last ones of their tables, which only the split `paraphrase` uses.
+    Args:
+        variant: any non-negative integer. Each choice consumes one digit of it, in a mixed radix.
+        held_out: True chooses the last phrase of every table, which only the split `paraphrase`
+            uses. Default: False, one of the others.
     """
 
     def __init__(self, variant: int, held_out: bool = False):
         self.variant, self.held_out = variant, held_out
 
     def any(self, options: Sequence):
-        """One of the options."""
+        """Returns one of the options."""
         self.variant, i = divmod(self.variant, len(options))
         return options[i]
 
     def phrase(self, phrases: Sequence[str]) -> str:
-        """One of a table's phrases: a common one, or the held-out last."""
+        """Returns a phrase of a table: the last one if `held_out`, else one of the others."""
         return phrases[-1] if self.held_out else self.any(phrases[:-1])
 
 
 def caption(facts: Facts, variant: int = 0) -> str:
-    """The paraphrase number `variant` (any non-negative integer) of the facts."""
+    """Returns the paraphrase number `variant` (any non-negative integer) of the facts."""
     pick = Picker(variant).any
     start = pick(range(len(facts.balls)))
     balls = facts.balls[start:] + facts.balls[:start]
@@ -124,7 +137,7 @@ def caption(facts: Facts, variant: int = 0) -> str:
 
 
 def _words(text: str) -> list[tuple[str, int]]:
-    """Lower-case words and their columns (from 1); punctuation only separates."""
+    """Returns the lower-case words and their columns, from 1. Punctuation only separates words."""
     words, start = [], None
     for i, char in enumerate(text.lower() + " "):
         if char.isalnum() or char in "'-":
@@ -136,7 +149,7 @@ def _words(text: str) -> list[tuple[str, int]]:
 
 
 class Reader:
-    """Takes a caption word by word; punctuation only separates words.
+    """A word-by-word reader of captions. Punctuation only separates words.
 
     Its errors say the column and what was expected there.
     """
@@ -161,9 +174,12 @@ class Reader:
         return word
 
     def phrase(self, table: dict, expected: str):
-        """Longest phrase of {meaning: (phrases)} that starts here.
+        """Reads the longest phrase of `table`, {meaning: (phrases)}, that starts here; returns its
+        meaning.
 
-        Where none does, the error is at the word where the last of them ends.
+        Raises:
+            CaptionError: no phrase starts here. Its column is that of the first word after the
+                longest partial match.
         """
         rest = [w for w, _ in self.words[self.at :]]
         best, common = None, 0
@@ -182,7 +198,7 @@ class Reader:
         return best[1]
 
     def ball(self, articles: tuple[str, ...] = ("a",)) -> tuple[str, str]:
-        """(size, colour) of "a SIZE COLOUR ball"."""
+        """Reads "a SIZE COLOUR ball" and returns (size, colour)."""
         self.take(articles, " or ".join(map(repr, articles)))
         size = self.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
         colour = self.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
@@ -208,9 +224,10 @@ _LAUNCH_TABLE = {
 
 
 def parse(text: str) -> Facts:
-    """Read a caption back into facts.
+    """Reads a caption back into facts.
 
-    Raises CaptionError with the column and what was expected there.
+    Raises:
+        CaptionError: the text is no caption; with the column and what was expected there.
     """
     reader = Reader(text)
     counted = None
@@ -246,4 +263,4 @@ def _vocabulary() -> tuple[str, ...]:
     return tuple(sorted({word for text in texts for word in text.split()}))
 
 
-WORDS = _vocabulary()  # every word that a caption can hold
+WORDS = _vocabulary()  # every word that a caption can contain

@@ -1,10 +1,10 @@
-"""(split, index, family) -> one scene with its motion, facts and captions: the data set as a
-function.
+"""The data set as a pure function from (split, index, family) to a take.
 
-A family (`families/`) is a kind of scene: it draws facts, then physics that fulfils them, by
-rejection: so captions are balanced and the picture never contradicts them. The split is decided by
-the factor tuple (`facts.key`) alone: a prompt of `val` therefore names a combination that `train`
-never holds, though every single factor is common there.
+A take is a scene with its motion, facts and captions. A family (`families/`) is a kind of scene. It
+draws facts first, then a scene whose physics fulfils them, by rejection sampling. So captions are
+balanced, and the video never contradicts them. The factor tuple (`facts.key`) alone decides the
+split. A prompt of `val` therefore names a combination that `train` never contains, although every
+single factor is common there.
 """
 
 import dataclasses
@@ -30,22 +30,33 @@ SPLITS = {
     "paraphrase": 7,
 }
 SPLITS |= {"order": 8, "speakers": 9, "length": 10}
-PARAPHRASES, INTENTS = 8, 4  # captions and intents kept with a scene
-# sets of facts tried before an aim is given up: a fate in a look may have no tuple in a small split
+PARAPHRASES, INTENTS = 8, 4  # captions and intents stored with a take
+# Facts drawn for one aim before it is given up. In a small split, a fate with one style and camera
+# may have no factor tuple.
 MOST_FACTS = 10_000
-AIMS = 10  # aims given up before a family is called impossible
-# scenes drawn for one set of facts, which are then given up: crowded balls may hardly be possible
+AIMS = 10  # aims given up before drawing fails
+# Scenes drawn for one set of facts before it is given up. Crowded balls may leave hardly any scene.
 TRIES = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Take:
-    """A scene played once: what happens in it, what is said of it, in several paraphrases.
+    """One item of the data set: a scene with its motion, its facts and paraphrased captions.
 
-    captions say all the facts; intents, where the family has an outcome, only what is tried.
-    margin: how far in metres the path before the outcome is, at least, from that of a launch with
-    another outcome, and margin_speed by how many m/s those launches differ; None where there is no
-    outcome. hidden: (ball, start, end) in s of every time at which all of a ball is behind a panel.
+    Attributes:
+        split: a name in SPLITS.
+        index: number of the take in its split, from 0.
+        scene: the scene.
+        trajectory: its motion.
+        facts: the facts that the captions state, of the family's `facts_type`.
+        captions: PARAPHRASES paraphrases of all facts.
+        family: name of the family. Default: "room".
+        intents: paraphrases of the attempted action without its outcome; () for a family without
+            outcomes.
+        margin: lower bound in metres of the distance, before the outcome, between this path and
+            that of a launch with another outcome; None without an outcome.
+        margin_speed: m/s by which those launches differ; None without an outcome.
+        hidden: (ball, start, end) in s of every interval in which all of a ball is behind a panel.
     """
 
     split: str
@@ -61,15 +72,17 @@ class Take:
     hidden: tuple[tuple[int, float, float], ...] = ()
 
     def margin_px(self, size: int) -> float:
-        """`margin` in pixels of a picture of size x size; infinite where there is no other
+        """Returns `margin` in pixels of a frame of size x size; infinite where there is no other
         outcome.
         """
         return float("inf") if self.margin is None else self.margin * size / self.scene.extent
 
 
 def check(split: str, family: str, style: str | None = None) -> None:
-    """Raises UserError for a family that does not exist, or a split or style that it does not
-    have.
+    """Checks that a family exists and has a split and a style.
+
+    Raises:
+        UserError: there is no such family, or it has no such split or style.
     """
     kind = FAMILIES[family]
     if split not in kind.splits:
@@ -94,7 +107,11 @@ def check(split: str, family: str, style: str | None = None) -> None:
 
 
 def whole_index(index: Any) -> int:
-    """The number of a take as an int. Raises UserError for anything but an integer of 0 or more."""
+    """Returns the index of a take as an int.
+
+    Raises:
+        UserError: it is not an integer of 0 or more.
+    """
     expect(index, numbers.Integral, "index", "give an integer of 0 or more")
     if isinstance(index, bool) or index < 0:
         raise UserError(f"index={index}; give an integer of 0 or more", field="index")
@@ -108,14 +125,18 @@ def draw(
     family: str = "room",
     style: str | None = None,
 ) -> Take:
-    """The take number `index` of a family's split; a pure function of its arguments, bitwise the
-    same everywhere.
+    """Draws one take: a pure function of its arguments, bitwise the same on any machine.
 
-    style: the only one, where a family has several; None draws it. The split `length` has clips
-    longer than `seconds` (`long_format`).
-
-    Raises UserError for no such family, split or style, or an index that is no integer of 0 or
-    more or lies beyond a family that is finite.
+    Args:
+        split: one of the family's splits. Clips of `length` are longer than `seconds`
+            (`long_format`).
+        index: number of the take, from 0.
+        seconds: duration of the motion. Default: CLIP_SECONDS.
+        family: a name in FAMILIES. Default: "room".
+        style: the style, for a family with several. Default: None, which draws it.
+    Raises:
+        UserError: there is no such family, split or style; or the index is not an integer of 0 or
+            more, or is beyond the end of a finite family.
     """
     check(split, family, style)
     kind, index = FAMILIES[family], whole_index(index)
@@ -158,17 +179,21 @@ def _intents(kind: Family, facts: object) -> tuple[str, ...]:
 
 
 def long_format(split: str, format: ClipFormat) -> ClipFormat:
-    """The format for clips of a split: those of `length` have twice the frames, less one."""
+    """Returns the clip format of a split.
+
+    Clips of `length` have twice the frames of `format`, less one. Other splits have `format`
+    itself.
+    """
     return (
         dataclasses.replace(format, frames=2 * format.frames - 1) if split == "length" else format
     )
 
 
 def in_style(take: Take, style: str) -> Take:
-    """The same take of film or occlude in another style: motion, camera and sound are bitwise the
-    same, facts and captions say the style.
+    """Returns a take of film or occlude in another style.
 
-    Its factor tuple may belong to another split than the take's.
+    Motion, camera and sound are bitwise the same. Facts and captions state the new style. The new
+    factor tuple may belong to another split than the take's.
     """
     check("train", take.family, style)
     facts = dataclasses.replace(take.facts, look=dataclasses.replace(take.facts.look, style=style))

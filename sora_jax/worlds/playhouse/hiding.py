@@ -1,13 +1,13 @@
-"""When a ball is hidden behind a panel: exact, from its motion.
+"""Occlusion: the exact times at which a ball is hidden behind a panel.
 
-A panel is a shape in front, an upright box that may move along its path. A ball of radius r at (x,
-y) is behind it, all of it, while
+A panel is a shape in front: an upright box that may move along its path. A ball of radius r at (x,
+y) is fully behind it while
 
     x - r >= left,   x + r <= right,   y - r >= bottom,   y + r <= top                           (1)
 
-and no part of it is while one of these has the other sign of r and is broken. Between events each
-side is a polynomial of degree two in time, so the intervals' ends are roots; + - * / and sqrt only,
-bitwise the same on any machine.
+With the sign of r reversed, no part of the ball is behind the panel while one of these is violated.
+Between events each side is a polynomial of degree two in time, so the ends of the intervals are
+roots. Only + - * / and sqrt are used, so they are bitwise the same on any machine.
 """
 
 from sora_jax.worlds.playhouse.spec import Scene, Shape
@@ -16,7 +16,7 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory, path_pieces
 
 
 def panels(scene: Scene) -> list[Shape]:
-    """The shapes that hide what is behind them and touch nothing."""
+    """Returns the panels: the shapes that hide what is behind them and touch nothing."""
     return [
         shape
         for shape in scene.shapes
@@ -27,8 +27,14 @@ def panels(scene: Scene) -> list[Shape]:
 def hidden(
     scene: Scene, motion: Trajectory, seconds: float, fully: bool = True
 ) -> tuple[tuple[int, float, float], ...]:
-    """(ball, start, end) in s of every time in [0, seconds] at which a ball is behind a panel: all
-    of it, or, if not `fully`, at least some of its box.
+    """Returns (ball, start, end) in s of every interval of [0, seconds] in which a panel hides a
+    ball.
+
+    Args:
+        scene: the scene.
+        motion: its trajectory.
+        seconds: end of the search.
+        fully: True for all of the ball. Default. False for at least a part of its bounding box.
     """
     found = []
     for k, ball in enumerate(scene.balls):

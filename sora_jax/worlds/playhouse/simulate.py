@@ -1,34 +1,38 @@
-"""Exact, event-driven motion of balls among shapes: closed form between events, so there is no time
-step and no built-in error.
+"""Exact, event-driven simulation of balls among shapes.
 
+Motion is in closed form between events, so there is no time step and no discretisation error.
 Between events everything moves with constant acceleration,
 
     p(t) = p0 + v0 (t - t0) + a (t - t0)^2 / 2,      a = (0, -g) in flight                       (1)
 
-and the next event is the earliest contact (`touch.py`), or one of the silent ones below. A contact
-with normal n, approach speed u and tangent t = (n_y, -n_x) gives the rebound and the impulses
+and the next event is the earliest contact (`touch.py`) or silent event. A contact with normal n,
+approach speed u and tangent t = (n_y, -n_x) gives the rebound and the impulses
 
     v_n' = e u,     e = restitution of the pair;     two balls: e = sqrt(e_a e_b)                (2)
-    J = (1 + e) u / (1 / m_a + 1 / m_b),  along n; 1 / m = 0 of what stands still or is driven   (3)
+    J = (1 + e) u / (1 / m_a + 1 / m_b),  along n; 1 / m = 0 of a fixed or driven shape          (3)
     J_t = -m u_t / 3, at most mu J in size,     u_t = v_t + r omega                              (4)
 
-(4) is Coulomb friction on a disc of inertia m r^2 / 2: it ends the slip u_t of the surface, or only
-lessens it. Two balls, and a ball and a crate, touch without friction. A crate gives way along x
-alone: its 1 / m counts n_x^2 times in (3).
+Equation (4) is Coulomb friction on a disc of inertia m r^2 / 2. It ends the slip u_t of the
+surfaces, or only reduces it where mu J is the limit. Two balls, or a ball and a crate, touch
+without friction. A crate moves along x only, so its 1 / m is multiplied by n_x^2 in (3).
 
-A rebound slower than REST_SPEED (at 9.8 m/s^2; in proportion to g elsewhere) from ground that lies
-still and level enough ends in rest: the ball stays on this support, where along t, with g_t and g_n
-the parts of gravity,
+A ball comes to rest if ground that is fixed and level enough gives it a rebound slower than
+REST_SPEED (at 9.8 m/s^2; the threshold is proportional to g). The ball then stays on this support.
+Along t, with g_t and g_n the components of gravity,
 
     slipping   a_t = g_t - sign(u_t) mu g_n,   r alpha = -2 sign(u_t) mu g_n,   until u_t = 0    (5)
     rolling    a_t = 2 g_t / 3,                  r alpha = -a_t,     if |g_t| / 3 <= mu g_n      (6)
 
 and without friction a_t = g_t, alpha = 0. A sliding crate has a = -sign(v) mu g, until it stops
-(7). Silent events are the end of a slip (5) or slide (7), a knot of a paddle's path, and a ball
-that leaves the end of its support: it flies on if the corner falls away faster than the ball, v_t^2
->= g_n reach; a slower one would turn about the corner, which has no closed form: `NoClosedForm`.
+(7).
 
-Numbers are Python floats in a fixed order of + - * / and sqrt: bitwise the same on any machine.
+Silent events make no contact. They are the end of a slip (5) or slide (7), a knot of a paddle's
+path, and the arrival of a ball at the end of its support. That ball flies off if the corner falls
+away faster than the ball, v_t^2 >= g_n reach. A slower ball would turn about the corner, which has
+no closed form: `NoClosedForm`.
+
+All numbers are Python floats, combined by + - * / and sqrt in a fixed order. Results are bitwise
+the same on any machine.
 """
 
 import math
@@ -43,23 +47,25 @@ from sora_jax.worlds.playhouse.trajectory import Contact, Trajectory, path_piece
 # m/s: a slower rebound is a hop of under 0.31 s and 12 cm, which a clip at 8 fps cannot show
 REST_SPEED = 1.5
 REST_GRAVITY = 9.8  # m/s^2 at which REST_SPEED holds
-LEVEL = 0.5  # least n_y of ground to rest on
-SLIP = 1e-9  # m/s: a smaller slip is rolling
-SAME_TIME = 1e-12  # seconds: rounding of the clock
-MAX_EVENTS = 64  # per clip; more means a pile-up whose order rounding would decide
+LEVEL = 0.5  # smallest n_y of ground on which a ball can rest
+SLIP = 1e-9  # m/s: a smaller slip counts as rolling
+SAME_TIME = 1e-12  # seconds: rounding error of the clock
+MAX_EVENTS = 64  # per clip; in a longer pile-up, rounding errors would decide the order
 
 
 class TooManyEvents(ValueError):
-    """The scene has more than MAX_EVENTS events in the clip: draw another."""
+    """Simulation error: a scene has more than MAX_EVENTS events in a clip. Draw another scene."""
 
 
 class NoClosedForm(ValueError):
-    """A ball creeps over a corner and would turn about it: draw another scene."""
+    """Simulation error: a ball creeps over a corner and would turn about it. Draw another scene."""
 
 
 class _Line:
-    """A straight piece of boundary: normal n, where it lies along n, and, of a shape's edge, where
-    it begins and how long it is.
+    """A straight piece of boundary: the floor, a wall or an edge of a shape.
+
+    (nx, ny) is its normal and `offset` its position along the normal. An edge also has a start and
+    a length; floor and walls are infinite.
     """
 
     __slots__ = (
@@ -89,9 +95,7 @@ class _Line:
 
 
 class _Solid:
-    """Mutable state of a shape that can be touched: its displacement x, y, velocity, and
-    acceleration along x.
-    """
+    """Mutable state of a touchable shape: displacement x, y, velocity, and acceleration along x."""
 
     __slots__ = (
         "ax",
@@ -129,10 +133,11 @@ class _Solid:
             (x0, y0), (x1, y1) = shape.points[i], shape.points[(i + 1) % n]
             dx, dy = x1 - x0, y1 - y0
             length = math.sqrt(dx * dx + dy * dy)
-            # outwards, for corners in counter-clockwise order
+            # The normal points outwards for counter-clockwise corners. 0.0 - dx instead of -dx
+            # avoids a negative zero.
             nx, ny = dy / length, 0.0 - dx / length
-            # The tangent (ny, -nx) runs against the order of the corners, so the edge begins at its
-            # second one.
+            # The tangent (ny, -nx) runs against the order of the corners, so the edge starts at its
+            # second corner.
             self.lines.append(
                 _Line(
                     "shape",
@@ -154,16 +159,14 @@ class _Solid:
         self.vx += self.ax * dt
 
     def slide(self, gravity):
-        """Equation (7)."""
+        """Sets the acceleration of a sliding crate: equation (7)."""
         grip = self.friction * gravity
         against = -grip if self.vx > 0.0 else grip
         self.ax = 0.0 if self.vx == 0.0 else against
 
 
 class _Body:
-    """Mutable state of one ball during the simulation. support is the line that it rests on, or
-    None in flight.
-    """
+    """Mutable state of one ball. `support` is the line that it rests on; None in flight."""
 
     __slots__ = (
         "angle",
@@ -200,11 +203,11 @@ class _Body:
         self.support, self.ax, self.ay, self.spin_rate = None, 0.0, -gravity, 0.0
 
     def slip(self) -> float:
-        """u_t of equation (4) on the ball's support."""
+        """Returns the slip u_t of equation (4) on the ball's support."""
         return self.support.ny * self.vx - self.support.nx * self.vy + self.radius * self.spin
 
     def settle(self, line: _Line, gravity: float):
-        """Stay on a line: equations (5) and (6)."""
+        """Keeps the ball on a line and sets its acceleration there: equations (5) and (6)."""
         self.support = line
         tx, ty = line.ny, 0.0 - line.nx
         g_t, g_n, mu = 0.0 - ty * gravity, line.ny * gravity, line.friction
@@ -243,16 +246,24 @@ def _accept_all(contact: Contact) -> bool:
 def simulate(
     scene: Scene, seconds: float, accept: Callable[[Contact], bool] = _accept_all
 ) -> Trajectory | None:
-    """Play a scene for `seconds`. None as soon as `accept` is false for a contact.
+    """Simulates a scene and returns its motion.
 
-    Raises: TooManyEvents if there are more than 64 events; NoClosedForm if a ball turns about a
-    corner.
+    Args:
+        scene: the scene at time 0.
+        seconds: duration.
+        accept: called with every contact; False ends the simulation. Default: accepts all.
+    Returns:
+        The trajectory, or None if `accept` returned False.
+    Raises:
+        TooManyEvents: there are more than 64 events.
+        NoClosedForm: a ball turns about a corner.
+        ValueError: a rolled ball lies on nothing at time 0.
     """
     return _Play(scene, seconds).run(accept)
 
 
 class _Play:
-    """One scene while it is played: `run` is the loop over events."""
+    """A scene during its simulation. `run` is the loop over events."""
 
     def __init__(self, scene: Scene, seconds: float):
         self.scene, self.seconds, self.now, self.gravity = scene, seconds, 0.0, scene.gravity
@@ -319,7 +330,7 @@ class _Play:
             arcs, tuple(self.contacts), turns if any(t.any() for t in turns) else (), shifts
         )
 
-    # What comes next.
+    # Search for the next event: (seconds until it, its handler, arguments of the handler).
 
     def _next(self, left):
         best, act, args = left, None, ()
@@ -351,7 +362,9 @@ class _Play:
         return best, act, args
 
     def _next_of(self, i, a, solid, best, act, args):
-        """The ball's contact with edges and corners of a shape."""
+        """Returns the earlier of the event given and the ball's contact with edges and corners of a
+        shape.
+        """
         x, y, v, acceleration = (
             a.x - solid.x,
             a.y - solid.y,
@@ -377,7 +390,9 @@ class _Play:
         return best, act, args
 
     def _next_on_support(self, i, a, best, act, args):
-        """The end of a slip, and the end of the support."""
+        """Returns the earliest of the event given, the end of the ball's slip and the end of its
+        support.
+        """
         line = a.support
         u, du = a.slip(), line.ny * a.ax - line.nx * a.ay + a.radius * a.spin_rate
         if line.friction > 0.0 and abs(u) > SLIP and u * du < 0.0 and -u / du < best:
@@ -424,7 +439,7 @@ class _Play:
             ):
                 continue
             reach = solid.radius + other.radius
-            # the gap if the other one lies to the right
+            # the gap if the other shape is on the right
             right_of = other.x + other.left - solid.x - solid.right - reach
             left_of = solid.x + solid.left - other.x - other.right - reach
             gap, sign = (right_of, 1.0) if right_of > left_of else (left_of, -1.0)
@@ -433,7 +448,7 @@ class _Play:
                 best, act, args = t, self._bump, (solid, other, -sign)
         return best, act, args
 
-    # What happens then: each returns (contact or None, balls whose motion changes, shapes whose
+    # Handlers of events. Each returns (contact or None, balls whose motion changes, shapes whose
     # motion changes).
 
     def _meet(self, i, j):
@@ -451,8 +466,10 @@ class _Play:
         return Contact(self.now, "ball", i, j, speed, e * speed), (i, j), ()
 
     def _pushed(self, body):
-        """A ball that lay somewhere and is struck is lifted, or pressed down to bounce; pushed
-        along its support, it stays there.
+        """Updates the support of a ball that was struck where it lay.
+
+        A ball that is lifted, or pressed down and thus about to bounce, leaves its support. A ball
+        that is pushed along its support stays on it.
         """
         line = body.support
         if line is None:
@@ -472,7 +489,7 @@ class _Play:
     def _hit(self, i, line, nx, ny):
         a, solid = self.bodies[i], self.of_shape.get(line.index)
         x, y = (solid.x, solid.y) if solid else (0.0, 0.0)
-        # Exactly on the line: rounding must not put the ball beyond it.
+        # Put the ball exactly on the line: rounding must not leave it beyond.
         along, reach = (
             ny * (a.x - x) + (0.0 - nx) * (a.y - y),
             line.offset + (line.radius + a.radius),
@@ -535,7 +552,9 @@ class _Play:
         return None, (), (solid,)
 
     def _turn(self, solid):
-        """The next piece of a paddle's path, from the first knot at or before now."""
+        """Starts the next piece of a paddle's path, from the last knot at or before the current
+        time.
+        """
         knots = solid.knots
         while len(knots) > 1 and knots[1][0] <= self.now + SAME_TIME:
             knots.pop(0)
@@ -557,8 +576,10 @@ class _Play:
         return None, (), (solid,)
 
     def _bump(self, crate, other, nx):
-        """A crate meets a wall (other is None), a fixed shape or another crate; nx is the normal
-        towards the crate.
+        """Resolves the collision of a crate with a wall (`other` is None), a fixed shape or another
+        crate.
+
+        `nx` is the x component, 1 or -1, of the normal that points towards the crate.
         """
         wx, inverse = (other.vx, other.inverse_mass) if other else (0.0, 0.0)
         speed = nx * (wx - crate.vx)
@@ -578,9 +599,7 @@ class _Play:
         )
 
     def _lay_down(self, body):
-        """Find what a rolled ball lies on at time 0: the floor, or an edge of a shape that stands
-        still.
-        """
+        """Finds the support of a rolled ball at time 0: the floor, or an edge of a fixed shape."""
         for line in [
             *self.planes[:1],
             *(line for s in self.solids if s not in self.moving for line in s.lines),

@@ -1,26 +1,26 @@
-"""The sound of a scene: every impact rings the modes of the balls and shapes that touch, over a
-quiet ambience and what is said.
+"""The sound synthesiser: impacts, ambience, rolling balls and speech of a scene, mono at 16 kHz.
 
-A struck ball of radius r sounds, from the exact instant t0 of the contact,
+Every impact rings the modes of the balls and shapes that touch. A struck ball of radius r sounds,
+from the exact instant t0 of the contact,
 
     s(t) = g sum_m a_m exp(-(t - t0) / tau_m) sin(2 pi f_m (t - t0)) + click,                    (1)
     f_m = base_hz (0.3 / r) ratio_m
     g    = LOUDNESS (u / 5)^1.2                                                                  (2)
 
-and a struck shape likewise, with f_m = base_hz ratio_m whatever its size; floors and walls, and
-surfaces without ratios, are silent. with u the normal approach speed in m/s and `click` 4 ms of
-noise. A damped mode is geometric: with z_m = exp(-1/(tau_m R) + 2 pi i f_m / R) at sample rate R,
-sample n = 64 a + b of mode m is
+with u the normal approach speed in m/s and `click` 4 ms of noise. A struck shape sounds likewise,
+with f_m = base_hz ratio_m whatever its size. Floors, walls and surfaces without ratios are silent.
+A damped mode is a geometric sequence: with z_m = exp(-1/(tau_m R) + 2 pi i f_m / R) at sample rate
+R, sample n = 64 a + b of mode m is
 
     Im(z_m^(64 a) z_m^b)                                                                         (3)
 
-so a whole ringing voice is one small complex matrix product of two tables over modes, instead of an
-exp and a sin per sample. Ringing is faded out over its last fifth: an abrupt end would be an onset
-of its own.
+So one impact is a small complex matrix product of two tables over modes, instead of an exp and a
+sin per sample. It fades out over its last fifth, because an abrupt end would sound like an onset.
 
-Everything else is one track (`beside`): balls that roll, rain and crickets (`ambience.py`), words
-(`voice.py`). All levels are fixed, so loud is fast: the ambience has an rms of AMBIENCE_RMS, words
-of SPEECH_RMS, and `impact_levels` says how far each impact stands above.
+Wind and hum are synthesised on the device. All other sound is one precomputed track (`beside`):
+rolling balls, rain and crickets (`ambience.py`), and words (`voice.py`). All levels are fixed, so a
+louder impact is a faster one. The ambience has an rms of AMBIENCE_RMS, words have an rms of
+SPEECH_RMS, and `impact_levels` measures how far each impact stands above the rest.
 """
 
 import functools
@@ -43,17 +43,18 @@ from sora_jax.worlds.playhouse.spec import (
 )
 from sora_jax.worlds.playhouse.stream import Stream
 
-MAX_VOICES = 24  # struck balls sounding in one clip; the loudest are kept
+MAX_VOICES = 24  # impact sounds in one clip; those of the fastest impacts are kept
 MAX_MODES = max(len(m.ratios) for m in (*MATERIALS.values(), *SURFACES.values()))
-LOUDNESS = 0.35
-FAINTEST = 0.3  # m/s: slower touches are silent
+LOUDNESS = 0.35  # gain of an impact at 5 m/s: equation (2)
+FAINTEST = 0.3  # m/s: slower impacts are silent
 AMBIENCE_RMS = 0.008
 SPEECH_RMS = 0.04
 LISTEN = 0.03  # seconds after an impact over which its level is measured
 
+# ranges of b and a in equation (3)
 BLOCK = 64
 BLOCKS = 150
-VOICE = BLOCK * BLOCKS  # samples a voice rings: 0.6 s
+VOICE = BLOCK * BLOCKS  # samples for which one impact sounds: 0.6 s
 CLICK = 64  # samples: 4 ms
 _noise = Stream(7)
 _CLICK_NOISE = (
@@ -66,14 +67,14 @@ _WIND = (_WIND / math.sqrt(np.square(_WIND).sum())).astype(np.float32)
 
 
 def sound_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
-    """What the synthesiser needs of B takes: arrays with a leading axis B.
+    """Computes the arrays that `synthesise` needs for B takes, each with a leading axis B.
 
-    Unused voices have gain 0.
+    One impact takes up one voice. Unused voices have gain 0.
     """
     b = len(takes)
     inputs = {
         "start": np.zeros((b, MAX_VOICES), np.int32),  # first sample of the voice
-        # a_m g z^(64 a - fraction)
+        # a_m g z^(64 a + late)
         "coarse": np.zeros((b, MAX_VOICES, MAX_MODES, BLOCKS), np.complex64),
         "fine": np.zeros((b, MAX_VOICES, MAX_MODES, BLOCK), np.complex64),  # z^b
         "click": np.zeros((b, MAX_VOICES), np.float32),
@@ -90,7 +91,7 @@ def sound_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
             start = math.ceil(time * SAMPLE_RATE)
             if start >= format.samples:
                 continue
-            # the first sample lies this far, in samples, after the contact
+            # delay of the first sample after the contact, in samples
             late = start - time * SAMPLE_RATE
             hertz = ringing.base_hz * REFERENCE_RADIUS / radius * np.array(ringing.ratios)
             logz = (
@@ -108,8 +109,8 @@ def sound_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
 
 
 def beside(take, samples: int) -> np.ndarray:
-    """All that is not struck, nor wind or hum, float64 [samples]: the other soundscapes, balls that
-    roll, words.
+    """Computes all sound except impacts, wind and hum, float64 [samples]: rain, crickets, rolling,
+    words.
     """
     scene, track = take.scene, np.zeros(samples)
     if scene.ambience == SILENCE:
@@ -128,8 +129,10 @@ def beside(take, samples: int) -> np.ndarray:
 
 
 def impact_levels(take, format: ClipFormat) -> list[tuple[float, float]]:
-    """(time in s, dB) of every audible impact of the clip: the rms of all that rings over that of
-    all the rest, in the LISTEN seconds after it.
+    """Measures (time in s, level in dB) of every audible impact of a clip.
+
+    The level is the rms of all impact sounds over that of all other sound, in the LISTEN seconds
+    after the impact.
     """
     inputs = sound_inputs([take], format)
     quiet = inputs | {name: np.zeros_like(inputs[name]) for name in ("coarse", "click")}
@@ -143,7 +146,9 @@ def impact_levels(take, format: ClipFormat) -> list[tuple[float, float]]:
 
 
 def _struck(take) -> list[tuple]:
-    """(time, material, speed, radius at which it rings) of everything that rings."""
+    """Returns (time in s, material, speed in m/s, radius in m that sets its pitch) of each impact
+    sound.
+    """
     scene, struck = take.scene, []
     for c in take.trajectory.contacts:
         if c.speed < FAINTEST:
@@ -163,7 +168,7 @@ def _struck(take) -> list[tuple]:
 
 @functools.partial(jax.jit, static_argnames="format")
 def synthesise(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
-    """Sound float32 [B, S] in [-1, 1], mono 16 kHz, from `sound_inputs`."""
+    """Synthesises samples, float32 [B, S] in [-1, 1], mono at 16 kHz, from `sound_inputs`."""
     return jax.vmap(functools.partial(_synthesise_clip, samples=format.samples))(inputs)
 
 
@@ -186,8 +191,13 @@ def _synthesise_clip(one, samples: int) -> jax.Array:
 
 
 def _ambience(one, samples: int) -> jax.Array:
-    """Wind: low-passed noise that swells slowly. Hum: mains frequency and two harmonics."""
+    """Synthesises wind or hum, float32 [samples].
+
+    Wind is low-passed noise that swells slowly. Hum is the mains frequency (50 Hz) and two
+    harmonics.
+    """
     key = jax.random.key(one["seed"])
+    # bounds of sqrt(3) give the noise an rms of 1
     noise = jax.random.uniform(
         key, (samples + _WIND_TAPS - 1,), minval=-math.sqrt(3.0), maxval=math.sqrt(3.0)
     )
@@ -197,7 +207,7 @@ def _ambience(one, samples: int) -> jax.Array:
     wind = breeze * (
         0.75 + 0.35 * jnp.sin((2.0 * np.pi * 0.7 * cycles).astype(np.float32) + phase[0])
     )
-    # sin(w t + p) from exact tables of sin(w t) and cos(w t): no large float32 phases.
+    # sin(w t + p) from float64 tables of sin(w t) and cos(w t): a large float32 phase is inexact.
     turns = 2.0 * np.pi * np.array([50.0, 100.0, 150.0])[:, None] * cycles
     partials = np.array([1.0, 0.6, 0.4]) / math.sqrt(0.76)
     table = np.concatenate(

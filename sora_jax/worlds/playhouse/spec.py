@@ -1,16 +1,17 @@
-"""What a Playhouse scene is: the vocabulary of the world and the frozen description that everything
-else is derived from.
+"""The vocabulary of Playhouse scenes and `Scene`, the frozen description of one scene.
 
-The world is seen from the side, in metres: x to the right, y up. The view is square, x from 0 to
-extent, and shows `below` metres under y = 0, where most scenes have their floor:
+A scene is drawn once (`draw.py`). Its motion, its frames and its sound are computed from it. It
+holds plain numbers and no random state, and it is written as JSON.
+
+The world is seen from the side, in metres: x points right, y points up. The view is square. It
+shows x from 0 to extent, and `below` metres under y = 0, where most scenes have their floor:
 
     column = x / extent * size - 1/2                                                             (1)
     row    = (extent - below - y) / extent * size - 1/2                                          (2)
 
-in pixel centres, for a picture of size x size pixels. What moves freely is a `Ball`; everything
-else is a `Shape`: the points within `radius` of a convex polygon of 1 (a rim seen on end), 2 (a
-board) or 3 to 6 corners (a platform, a crate). A scene holds no random state: it is drawn once
-(`draw.py`) and from then on is plain numbers, written as JSON.
+in pixel centres, for a frame of size x size pixels. A `Ball` moves freely. Everything else is a
+`Shape`: the points within `radius` of a convex polygon with 1 corner (a rim seen end-on), 2 corners
+(a board) or 3 to 6 corners (a platform, a crate).
 """
 
 import dataclasses
@@ -19,9 +20,10 @@ import json
 import numpy as np
 
 CLIP_SECONDS = 2.125  # 17 frames at 8 fps: the shortest clip for which the labels hold
-WORLD_VERSION = 1  # enters every random key: change it when the meaning of (split, index) changes
+WORLD_VERSION = 1  # part of every random key; raise it if (split, index) means another scene
 
-# Saturated and well apart in hue: the facts oracle must tell them after video compression.
+# Saturated and well separated in hue: the facts oracle must distinguish them after video
+# compression. RGB in [0, 1].
 COLOURS = {
     "red": (0.86, 0.12, 0.12),
     "orange": (0.97, 0.52, 0.06),
@@ -33,15 +35,15 @@ COLOURS = {
 SIZES = {"small": (0.22, 0.27), "large": (0.40, 0.46)}  # radius range, metres
 LAUNCHES = ("dropped", "thrown", "rolled")
 DIRECTIONS = ("left", "right")
-STYLES = ("flat", "shaded")  # those that rooms and courts draw from
-FILM_STYLES = ("flat", "realistic", "cinematic", "anime")  # those that films draw from
-AMBIENCES = ("wind", "hum")  # those that rooms and courts draw from
-SOUNDSCAPES = (*AMBIENCES, "rain", "crickets")  # all that there are
-SILENCE = "silence"  # the ambience of scenes without a sound track
+STYLES = ("flat", "shaded")  # styles of rooms and courts
+FILM_STYLES = ("flat", "realistic", "cinematic", "anime")  # styles of the families film and occlude
+AMBIENCES = ("wind", "hum")  # ambiences that families draw from
+SOUNDSCAPES = (*AMBIENCES, "rain", "crickets")  # every audible ambience
+SILENCE = "silence"  # the ambience of scenes without a soundtrack
 # m/s^2, downwards
 GRAVITIES = {"earth": 9.8, "moon": 1.6, "mars": 3.7, "phyworld": 2.5, "none": 0.0}
 
-# What shapes are painted with: greys and near-whites, so that a coloured pixel is a ball's. RGB in
+# Colours of shapes: greys and near-whites, so every coloured pixel belongs to a ball. RGB in
 # [0, 1].
 PAINTS = {
     "iron": (0.16, 0.16, 0.18),
@@ -55,7 +57,7 @@ PAINTS = {
     "panel": (0.46, 0.47, 0.52),
 }
 
-# Background pairs (wall, floor), pale or grey so that every ball colour stands out: RGB in [0, 1].
+# Background pairs (wall, floor), pale or grey, so every ball colour stands out. RGB in [0, 1].
 BACKDROPS = (
     ((0.90, 0.90, 0.90), (0.62, 0.60, 0.58)),
     ((0.80, 0.86, 0.92), (0.50, 0.54, 0.58)),
@@ -63,22 +65,26 @@ BACKDROPS = (
     ((0.34, 0.36, 0.40), (0.22, 0.22, 0.25)),
     ((1.00, 1.00, 1.00), (1.00, 1.00, 1.00)),
 )
-ROOM_BACKDROPS = 4  # the first ones, which rooms draw from; the fifth is a blank sheet
+ROOM_BACKDROPS = 4  # rooms draw from the first four; the fifth is plain white
 
-BELOW_FLOOR = 0.3  # metres of the view that lie under the floor line of a room
+BELOW_FLOOR = 0.3  # metres shown below the floor line of a room
 
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-    """How a thing bounces, weighs, sounds, shines and grips.
+    """The physical, acoustic and optical properties of a ball or of a surface.
 
-    Of a ball: restitution is against a plain wall; density in kg/m^2 (mass = density r^2); struck,
-    it rings at base_hz * 0.3 / r * ratios, each mode falling by 1/e in its decay (seconds); shine
-    is the specular weight of the shaded style.
-
-    Of a surface: restitution multiplies the ball's (`restitution`); it rings at base_hz * ratios
-    whatever its size, and not at all without ratios; friction is Coulomb's coefficient. Density and
-    shine are not used.
+    Attributes:
+        restitution: of a ball, the coefficient of restitution against a plain wall; of a surface, a
+            factor on the ball's (see `restitution()`).
+        density: kg/m^2. A ball of radius r has mass density r^2. Unused for surfaces.
+        base_hz: frequency in Hz of the sound when struck. A ball of radius r rings at base_hz * 0.3
+            / r * ratios, a surface at base_hz * ratios whatever its size.
+        ratios: frequency of each mode over the base frequency. A surface with () is silent.
+        decays: seconds in which each mode falls by 1/e.
+        gains: relative amplitude of each mode.
+        shine: specular weight of a ball, in the styles that light it. Unused for surfaces.
+        friction: Coulomb coefficient of a surface. Default: 0.
     """
 
     restitution: float
@@ -91,7 +97,7 @@ class Material:
     friction: float = 0.0
 
 
-REFERENCE_RADIUS = 0.3  # metres: the radius at which base_hz holds
+REFERENCE_RADIUS = 0.3  # metres: the ball radius at which base_hz holds
 
 MATERIALS = {
     "cloth": Material(0.38, 0.5, 75.0, (1.0, 1.9), (0.030, 0.020), (1.0, 0.4), 0.0),
@@ -114,11 +120,11 @@ MATERIALS = {
         0.75, 2.0, 1250.0, (1.0, 2.32, 3.65), (0.10, 0.07, 0.05), (1.0, 0.6, 0.4), 0.5
     ),
 }
-# Not among the materials that rooms draw from: PhyWorld's balls, which lose nothing and are silent.
+# PhyWorld's balls: perfectly elastic, in scenes without sound. Rooms do not draw this material.
 IDEAL = {"ideal": Material(1.0, 1.0, 400.0, (1.0,), (0.05,), (1.0,), 0.0)}
 
 SURFACES = {
-    # floor and walls of a room: the ball's own rebound, no grip, silent
+    # floor and walls of a room: the ball's own restitution, no friction, silent
     "plain": Material(1.0, 1.0, 0.0, (), (), (), 0.0),
     "ground": Material(1.0, 1.0, 0.0, (), (), (), 0.0, 0.4),
     "iron": Material(
@@ -144,21 +150,24 @@ SURFACES = {
 
 
 def material(name: str) -> Material:
-    """The material of a ball or a surface, by name."""
+    """Returns the material of a ball or a surface by name."""
     return MATERIALS.get(name) or SURFACES.get(name) or IDEAL[name]
 
 
 def restitution(ball: str, surface: str) -> float:
-    """e of a ball of one material on a surface of another; two balls: sqrt(e_a e_b)
-    (`simulate.py`).
+    """Returns the coefficient of restitution e of a ball of one material on a surface of another.
+
+    Two balls have e = sqrt(e_a e_b) instead (`simulate.py`).
     """
     return material(ball).restitution * SURFACES[surface].restitution
 
 
 @dataclasses.dataclass(frozen=True)
 class Ball:
-    """One ball at time 0: its names and its state. radius and position in metres, velocity in m/s,
-    spin in rad/s (counter-clockwise).
+    """One ball at time 0: its labels and its state.
+
+    `radius` and `position` are in metres, `velocity` in m/s, `spin` in rad/s counter-clockwise.
+    `direction` is None for a dropped ball.
     """
 
     colour: str
@@ -178,13 +187,20 @@ class Ball:
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """All points within `radius` metres of a convex polygon.
+    """An obstacle or a visible part of the scenery: all points within `radius` of a convex polygon.
 
-    points: 1 to 6 corners in metres, counter-clockwise. paint: a name in PAINTS. material: a name
-    in SURFACES, or None for what is only seen (a net, a panel that hides). front: painted over the
-    balls, not behind them. path: knots (time, dx, dy) of a moving paddle, which is displaced by
-    (dx, dy), linearly between knots, and still outside of them. mass > 0 makes the shape a crate,
-    an upright box that slides along x on its ground; `velocity` is its first speed in m/s.
+    Attributes:
+        points: 1 to 6 corners in metres, counter-clockwise.
+        paint: a name in PAINTS.
+        radius: metres around the polygon. Default: 0.
+        material: a name in SURFACES. Default: None, a shape that is visible but touches nothing
+            (the cords of a net, an occluding panel).
+        front: True paints it over the balls. Default: False, behind them.
+        path: knots (time in s, dx, dy in metres) of a moving paddle. The displacement (dx, dy) is
+            linear between knots and constant outside of them. Default: (), no path.
+        mass: > 0 makes the shape a crate, an upright box that slides along x on its ground; in the
+            unit of `Ball.mass`. Default: 0.
+        velocity: initial speed of a crate along x, m/s. Default: 0.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -203,8 +219,11 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Narration:
-    """What someone unseen says: words ((start in s, word), ...) in order, and which of the voices
-    says them (`voice.py`).
+    """The words of an off-screen voice.
+
+    Attributes:
+        voice: index in `voice.VOICES`.
+        words: ((start in s, word), ...) in order.
     """
 
     voice: int
@@ -213,13 +232,25 @@ class Narration:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """Everything that a clip shows and sounds like. seed drives only what has no meaning (the noise
-    of the ambience).
+    """The full description of everything visible and audible in a clip.
 
-    bounds: "room" (a floor at y = 0, walls at x = 0 and x = extent), "floor", or "open" (neither);
-    ground: what they are made of. rolling: balls that roll are heard rolling (in the first families
-    they are silent). view: knots (time, left, top, width) of the camera (`camera.py`); () shows the
-    whole scene, equations (1) and (2).
+    Attributes:
+        seed: drives only details without meaning, such as the noise of the ambience.
+        balls: the balls, painted in this order.
+        style: a name in STYLES or FILM_STYLES. Default: "flat".
+        ambience: a name in SOUNDSCAPES, or SILENCE. Default: "wind".
+        backdrop: index in BACKDROPS. Default: 0.
+        extent: side of the square view in metres. Default: 4.
+        gravity: m/s^2, downwards. Default: 9.8.
+        below: metres shown under y = 0. Default: BELOW_FLOOR.
+        bounds: "room" (a floor at y = 0, walls at x = 0 and x = extent), "floor", or "open"
+            (neither). Default: "room".
+        ground: a name in SURFACES for floor and walls. Default: "plain".
+        shapes: the shapes, painted in this order. Default: ().
+        rolling: True makes rolling balls audible. Default: False.
+        narration: the spoken words. Default: None.
+        view: knots (time, left, top, width) of the camera (`camera.py`). Default: (), which shows
+            the whole scene by equations (1) and (2).
     """
 
     seed: int
@@ -250,8 +281,8 @@ class Scene:
         return cls(balls=balls, shapes=shapes, **_tuples(fields))
 
 
-# Fields that the first scenes did not have: left out of the text where they have their default, so
-# that those texts stay what they were.
+# Left out of the JSON at their defaults, so that the JSON of a scene, and its hash, do not depend
+# on features that the scene does not use.
 _LATER = {"below", "bounds", "ground", "narration", "rolling", "shapes", "spin", "view"}
 
 
@@ -270,7 +301,7 @@ def _fields(part) -> dict:
 
 
 def _tuples(fields: dict) -> dict:
-    """JSON knows only lists: make them tuples again, at every depth."""
+    """Converts the lists of decoded JSON to tuples, at every depth."""
 
     def convert(value):
         return tuple(convert(v) for v in value) if isinstance(value, list) else value
@@ -285,8 +316,15 @@ def pixels_per_metre(extent: float, size: int) -> float:
 def to_pixels(
     position: np.ndarray, extent: float, size: int, below: float = BELOW_FLOOR
 ) -> np.ndarray:
-    """World points [..., 2] in metres to pixel centres (column, row) [..., 2]: equations (1) and
-    (2).
+    """Converts world points to pixel centres: equations (1) and (2).
+
+    Args:
+        position: (x, y) in metres, [..., 2].
+        extent: side of the view in metres.
+        size: side of the frame in pixels.
+        below: metres shown under y = 0. Default: BELOW_FLOOR.
+    Returns:
+        (column, row) in pixels, [..., 2].
     """
     x, y = position[..., 0], position[..., 1]
     scale = pixels_per_metre(extent, size)
@@ -296,7 +334,7 @@ def to_pixels(
 def from_pixels(
     point: np.ndarray, extent: float, size: int, below: float = BELOW_FLOOR
 ) -> np.ndarray:
-    """The inverse of `to_pixels`: pixel centres (column, row) [..., 2] to metres [..., 2]."""
+    """Converts pixel centres (column, row) [..., 2] to metres [..., 2]: inverse of `to_pixels`."""
     column, row = point[..., 0], point[..., 1]
     scale = pixels_per_metre(extent, size)
     return np.stack([(column + 0.5) / scale, extent - below - (row + 0.5) / scale], axis=-1)

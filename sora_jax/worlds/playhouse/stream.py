@@ -1,8 +1,7 @@
-"""A counter-based random stream with a fixed meaning: Philox words turned into numbers by exact
-arithmetic.
+"""A counter-based random stream whose numbers are the same on any machine and with any NumPy.
 
-NumPy promises that a bit generator's raw words never change, but not what `Generator` makes of
-them; so only raw words are used.
+NumPy guarantees that a bit generator's raw words never change, but not the numbers that `Generator`
+makes of them. So only raw Philox words are used, and exact arithmetic turns them into numbers.
 """
 
 from collections.abc import Collection, Sequence
@@ -36,27 +35,29 @@ class Stream:
         self._buffer: list[int] = []
 
     def word(self) -> int:
-        """The next word: an integer, uniform in [0, 2^64)."""
+        """Returns the next word: an integer, uniform in [0, 2^64)."""
         if not self._buffer:
             self._buffer = self._source.random_raw(32).tolist()[::-1]
         return self._buffer.pop()
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> float:
-        """A number, uniform in [low, high) and in the unit of its bounds.
+        """Returns a number that is uniform in [low, high), in the unit of its bounds.
 
-        It is low + (high - low) u in float64, with u a multiple of 2^-53 in [0, 1); rounding may
-        give `high` itself unless the bounds are 0 and 1.
+        It is low + (high - low) u in float64, with u a multiple of 2^-53 in [0, 1). Rounding may
+        give `high` itself, unless the bounds are 0 and 1.
         """
         return low + (high - low) * ((self.word() >> 11) * 2.0**-53)
 
     def integer(self, n: int) -> int:
-        """An integer, uniform in 0 .. n - 1."""
+        """Returns an integer, uniform in 0 .. n - 1."""
         return self.word() % n  # n is tiny against 2^64: the bias is below 1e-17
 
     def choice(self, items: Sequence[T], weights: Collection[float] | None = None) -> T:
-        """One of `items`, each as likely, or in proportion to `weights`.
+        """Returns one of `items`, drawn uniformly or in proportion to `weights`.
 
-        weights: one for each item, none negative, of any sum but 0.
+        Args:
+            items: at least one.
+            weights: one for each item, none negative, with a sum above 0. Default: None, uniform.
         """
         if weights is None:
             return items[self.integer(len(items))]
@@ -69,9 +70,10 @@ class Stream:
 
 
 def noise(n: int, *key: int) -> np.ndarray:
-    """White noise, float64 [n] uniform in [-1, 1), without a unit.
+    """Returns white noise, float64 [n], uniform in [-1, 1) and without a unit.
 
-    They are 2 u - 1 of the first n numbers u = uniform() of `Stream(*key)`, made at once.
+    The values are 2 u - 1 for the first n numbers u = uniform() of `Stream(*key)`, computed in one
+    call.
     """
     words = Stream(*key)._source.random_raw(n)
     return (words >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0

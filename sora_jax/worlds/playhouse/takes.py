@@ -1,4 +1,4 @@
-"""Draws takes in bulk, and renders them to pixels and samples."""
+"""Bulk drawing of takes, and their rendering to frames and samples."""
 
 import collections
 import concurrent.futures
@@ -23,14 +23,21 @@ def draw_takes(
     family: str = "room",
     style: str | None = None,
 ) -> Iterator[Take]:
-    """`draw(split, i, family=family, style=style)` for every index, in order.
+    """Returns an iterator over `draw(split, i, family=family, style=style)` for every index, in
+    order.
 
-    A take costs some 10 ms of Python: with `workers` processes they are drawn ahead.
+    A take costs about 10 ms of Python. With `workers` processes, takes are drawn ahead. Processes
+    are spawned, so a script that asks for workers needs the usual `if __name__ == "__main__":`.
 
-    Processes are spawned, so a script that asks for workers needs the usual `if __name__ ==
-    "__main__":`.
-
-    Raises UserError as `draw` does, for a split, style or family before anything is drawn.
+    Args:
+        split: one of the family's splits.
+        indices: numbers of the takes.
+        workers: number of processes. Default: 0, none.
+        family: a name in FAMILIES. Default: "room".
+        style: the style, for a family with several. Default: None, which draws it.
+    Raises:
+        UserError: as `draw`; for a split, style or family before anything is drawn. Also for
+            workers of a family that is defined in a script or a notebook.
     """
     check(split, family, style)
     expect(indices, Iterable, "indices", "give several, such as range(4)")
@@ -49,7 +56,7 @@ def draw_takes(
 def _drawn_ahead(
     split: str, indices: Iterable[int], workers: int, family: str, style: str | None
 ) -> Iterator[Take]:
-    chunk = 16
+    chunk = 16  # takes per task of a process
     with concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), load_modules, (user_modules(),)
     ) as pool:
@@ -67,7 +74,7 @@ def _draw_group(split: str, indices: list[int], family: str, style: str | None) 
 
 
 def grouped(items: Iterable, size: int) -> Iterator[list]:
-    """Lists of `size` items in order; the last may be shorter."""
+    """Yields lists of `size` items in order. The last may be shorter."""
     group = []
     for item in items:
         group.append(item)
@@ -79,9 +86,10 @@ def grouped(items: Iterable, size: int) -> Iterator[list]:
 
 
 def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
-    """The clip of one take: frames float32 [F, H, W, 3] and samples float32 [S].
+    """Renders one take to a clip: frames float32 [F, H, W, 3] and samples float32 [S].
 
-    Raises UserError for something else than a `Take` or a `ClipFormat`.
+    Raises:
+        UserError: `take` is not a `Take`, or `format` not a `ClipFormat`.
     """
     expect(take, Take, "take", "give one Take, as draw returns")
     expect(format, ClipFormat, "format", "give a ClipFormat, such as FORMATS['nano']")
@@ -90,11 +98,12 @@ def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
 
 
 def render_batch(takes: Sequence[Take], format: ClipFormat) -> dict:
-    """A batch of clips from takes: the dict of `sora_jax.data.sources`, with the takes themselves.
+    """Renders takes to a batch of clips.
 
-    frames [B, F, H, W, 3] and samples [B, S] are jax arrays on the default device.
+    Returns the dict of `sora_jax.data.sources`, plus the takes themselves. `frames` [B, F, H, W, 3]
+    and `samples` [B, S] are jax arrays on the default device.
     """
-    # Processes that only draw start sooner without jax.
+    # Imported here, so that processes which only draw start faster, without jax.
     from sora_jax.worlds.playhouse import render as renderer
     from sora_jax.worlds.playhouse import sound
 

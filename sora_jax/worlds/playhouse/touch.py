@@ -1,28 +1,30 @@
-"""When two things touch: the earliest instant at which a gap that is a polynomial of time closes.
+"""Contact times: the earliest instant at which the gap between two bodies closes.
 
-Between events everything moves on p + v t + a t^2 / 2, so with relative position p, velocity v,
-acceleration a and h = a / 2
+Between events everything moves on p + v t + a t^2 / 2. With relative position p, velocity v,
+acceleration a and h = a / 2, the gaps are polynomials of time:
 
     ball - line     gap(t) = n.p - reach + (n.v) t + (n.h) t^2                                   (1)
     ball - point    gap(t) = |p + v t + h t^2|^2 - reach^2, quartic, quadratic where h = 0   (2)
 
-with n the line's normal and reach the sum of the radii. A contact is a root at which the gap falls.
-All functions return the time of the contact, or `end` if there is none before it.
+Here n is the line's normal and reach the sum of the radii. A contact is a root at which the gap
+decreases. The functions `*_time` return the time of the contact, or `end` if there is none before
+it.
 
-Only + - * / and sqrt of IEEE float64 are used, in a fixed order and on Python floats, so every root
-is bitwise the same on any machine (no library exp, sin, pow, BLAS or fused multiply-add, whose last
-bit differs between processors).
+Only + - * / and sqrt of IEEE float64 are used, in a fixed order and on Python floats. So every root
+is bitwise the same on any machine. There is no library exp, sin or pow, no BLAS and no fused
+multiply-add, because their last bit differs between processors.
 """
 
 import math
 
-# metres: a gap up to this size is a contact that lasts, or one that has just been resolved
+# metres: a gap up to this size is a lasting contact, or one that was just resolved
 TOUCHING = 1e-9
 
 
 def roots(c: tuple[float, ...], end: float) -> list[float]:
-    """Real roots in (0, end) of c[0] + c[1] t + ..., ascending, by bisection between the roots of
-    the derivative.
+    """Returns the real roots of c[0] + c[1] t + ... in (0, end), ascending.
+
+    From degree 3 on, roots are found by bisection between the roots of the derivative.
     """
     while len(c) > 1 and c[-1] == 0.0:
         c = c[:-1]
@@ -35,7 +37,7 @@ def roots(c: tuple[float, ...], end: float) -> list[float]:
         d = c[1] * c[1] - 4.0 * c[2] * c[0]
         if d < 0.0:
             return []
-        # The stable form: the larger root first, the other from their product.
+        # The numerically stable form: the larger root first, the other from their product.
         q = -0.5 * (c[1] + (math.sqrt(d) if c[1] >= 0.0 else -math.sqrt(d)))
         found = [q / c[2]] + ([c[0] / q] if q != 0.0 else [])
         return sorted(t for t in found if 0.0 < t < end)
@@ -65,8 +67,13 @@ def roots(c: tuple[float, ...], end: float) -> list[float]:
 
 
 def line_time(gap: float, v: float, a: float, end: float) -> float:
-    """Equation (1) for a line without ends: gap, normal speed v and normal acceleration a of the
-    ball now.
+    """Returns the contact time of a ball and an infinite line: equation (1).
+
+    Args:
+        gap: gap in metres at time 0.
+        v: normal velocity of the ball, m/s.
+        a: normal acceleration of the ball, m/s^2.
+        end: end of the search, s.
     """
     if gap <= 0.0:
         if v < 0.0:
@@ -87,8 +94,10 @@ def line_time(gap: float, v: float, a: float, end: float) -> float:
 
 
 def edge_time(p, v, a, normal, length: float, reach: float, end: float) -> float:
-    """Equation (1) for an edge that begins at the origin and runs `length` along its tangent (ny,
-    -nx); p, v, a are pairs.
+    """Returns the contact time of a ball and an edge: equation (1).
+
+    The edge starts at the origin and runs `length` metres along its tangent (ny, -nx). p, v and a
+    are pairs (x, y).
     """
     nx, ny = normal
     gap, vn, an = nx * p[0] + ny * p[1] - reach, nx * v[0] + ny * v[1], nx * a[0] + ny * a[1]
@@ -110,10 +119,15 @@ def edge_time(p, v, a, normal, length: float, reach: float, end: float) -> float
 def point_time(
     p, v, a, reach: float, end: float, touching: float = TOUCHING, least: float = 1e-13
 ) -> float:
-    """Equation (2): the ball relative to a point, or to another ball; p, v, a are pairs.
+    """Returns the contact time of a ball and a point, or of two balls: equation (2).
 
-    A gap up to `touching` square metres that closes is a contact now; one that closes slower than
-    `least` (m^2/s) is a graze, not a contact: a ball that rolls over a corner passes it so.
+    Args:
+        p, v, a: relative position, velocity and acceleration, pairs (x, y).
+        reach: distance at which they touch, metres.
+        end: end of the search, s.
+        touching: square metres; a gap up to this size that closes is a contact at time 0.
+        least: m^2/s; a gap that closes more slowly is a graze, not a contact. A ball that rolls
+            over a corner passes it this way. Default: 1e-13.
     """
     dx, dy = p
     gap = dx * dx + dy * dy - reach * reach
@@ -136,16 +150,16 @@ def point_time(
     else:
         return end
     for t in roots(c, end):
-        # the gap closes here
+        # the derivative of the gap: a contact only where it closes fast enough
         if c[1] + t * (2.0 * c[2] + t * (3.0 * c[3] + t * 4.0 * c[4])) < -least:
             return t
     return end
 
 
 def _comes_near(d: float, v: float, h: float, reach: float, end: float) -> bool:
-    """Is one coordinate d + v t + h t^2 ever within reach of 0 before `end`?
+    """Returns whether one coordinate d + v t + h t^2 comes within reach of 0 before `end`.
 
-    If not, there is no quartic to solve.
+    If it does not, the quartic need not be solved.
     """
     least = greatest = d
     for t in (end, -v / (2.0 * h)) if h != 0.0 else (end,):

@@ -1,10 +1,11 @@
-"""What came of a scene: its contacts, and its motion in pieces that can be read at any time.
+"""Trajectories: the contacts and the motion of a simulated scene, in pieces of closed form.
 
-Each piece begins at t0 and has constant acceleration,
+Each piece starts at t0 and has constant acceleration,
 
     p(t) = p0 + v0 (t - t0) + a (t - t0)^2 / 2                                                   (1)
 
-`simulate.py` makes them. A new piece begins where a contact, or a silent event, changes the motion.
+so the motion can be evaluated at any time. `simulate.py` makes the pieces. A new one starts where a
+contact or a silent event changes the motion.
 """
 
 import dataclasses
@@ -16,11 +17,16 @@ from sora_jax.worlds.playhouse.spec import Shape
 
 @dataclasses.dataclass(frozen=True)
 class Contact:
-    """An impact. time in s; speeds along the normal in m/s.
+    """An impact of two bodies, or of a body and the bounds of the scene.
 
-    kind "floor" or "wall" (of the scene's bounds), "ball" or "shape": a is the ball, b the other
-    ball, the shape, or -1. kind "crate": a is the shape that slides, b the shape that it meets, or
-    -1 for a wall.
+    Attributes:
+        time: s.
+        kind: "floor" or "wall" (the bounds), "ball" or "shape" for an impact of a ball; "crate" for
+            one of a sliding shape.
+        a: index of the ball; for "crate", of the shape that slides.
+        b: index of the other ball, or of the shape that is hit; -1 for the bounds.
+        speed: approach speed along the normal, m/s.
+        rebound: separation speed along the normal, m/s.
     """
 
     time: float
@@ -33,12 +39,15 @@ class Contact:
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
-    """Motion of K balls and S shapes, in pieces of equation (1).
+    """The motion of K balls and S shapes, in pieces of equation (1).
 
-    arcs[k]: float64 [M_k, 6]: start time, x, y, v_x, v_y, a_y of each piece of ball k. turns[k]:
-    float64 [M_k, 4]: a_x, angle (rad), spin (rad/s), its rate (rad/s^2) at the same start times; ()
-    if all are zero. shifts[s]: float64 [N_s, 6]: start time, displacement x, y from the shape's
-    points, v_x, v_y, a_x; () if no shape moves.
+    Attributes:
+        arcs: for each ball k, float64 [M_k, 6]: start time, x, y, v_x, v_y, a_y of each piece.
+        contacts: the impacts in order.
+        turns: for each ball k, float64 [M_k, 4]: a_x, angle (rad), spin (rad/s) and its rate
+            (rad/s^2) at the same start times. Default: (), all are zero.
+        shifts: for each shape s, float64 [N_s, 6]: start time, displacement x, y from the shape's
+            points, v_x, v_y, a_x. Default: (), no shape moves.
     """
 
     arcs: tuple[np.ndarray, ...]
@@ -47,16 +56,18 @@ class Trajectory:
     shifts: tuple[np.ndarray, ...] = ()
 
     def positions(self, times: np.ndarray) -> np.ndarray:
-        """Centres in metres, float64 [T, K, 2], at times [T] in seconds."""
+        """Returns the balls' centres in metres, float64 [T, K, 2], at times [T] in seconds."""
         return self._evaluate(times)[0]
 
     def velocities(self, times: np.ndarray) -> np.ndarray:
-        """Velocities in m/s, float64 [T, K, 2], at times [T] in seconds."""
+        """Returns the balls' velocities in m/s, float64 [T, K, 2], at times [T] in seconds."""
         return self._evaluate(times)[1]
 
     def spins(self, times: np.ndarray) -> np.ndarray:
-        """Angles in rad and spins in rad/s, counter-clockwise, float64 [T, K, 2], at times [T] in
+        """Returns the balls' angles (rad) and spins (rad/s), float64 [T, K, 2], at times [T] in
         seconds.
+
+        Both are counter-clockwise. Without `turns` all are zero.
         """
         out = np.zeros((len(times), len(self.arcs), 2))
         for k, turns in enumerate(self.turns):
@@ -69,8 +80,9 @@ class Trajectory:
         return out
 
     def displacements(self, times: np.ndarray) -> np.ndarray:
-        """How far each shape is from its points, metres, float64 [T, S, 2], at times [T] in
-        seconds. S = 0 if no shape moves.
+        """Returns the shapes' displacements in metres, float64 [T, S, 2], at times [T] in seconds.
+
+        S = 0 if no shape moves.
         """
         out = np.zeros((len(times), len(self.shifts), 2))
         for s, shifts in enumerate(self.shifts):
@@ -80,11 +92,11 @@ class Trajectory:
         return out
 
     def bounces(self, ball: int) -> int:
-        """How often the ball leaves the floor again."""
+        """Returns the number of times that a ball hits the floor and leaves it again."""
         return sum(c.kind == "floor" and c.a == ball and c.rebound > 0 for c in self.contacts)
 
     def _evaluate(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Equation (1): positions and velocities [T, K, 2]."""
+        """Returns positions and velocities, each [T, K, 2]: equation (1)."""
         position, velocity = np.zeros((2, len(times), len(self.arcs), 2))
         for k, arcs in enumerate(self.arcs):
             piece = _piece(arcs[:, 0], times)
@@ -103,7 +115,7 @@ def _piece(starts: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def path_pieces(shape: Shape) -> list[tuple[float, ...]] | None:
-    """Rows of `Trajectory.shifts` of a shape on a path, or None for one without."""
+    """Returns the rows of `Trajectory.shifts` of a shape on a path; None without a path."""
     knots = shape.path
     if not knots:
         return None

@@ -1,23 +1,24 @@
-"""A small formant synthesiser: 26 words in 12 voices, for someone unseen who counts and names what
-happens.
+"""A small formant synthesiser: 26 words in 12 voices, for an off-screen speaker.
 
-After Klatt, "Software for a cascade/parallel formant synthesizer" (1980), with the tables written
-here. A word is a row of states (`SOUNDS`), each with its formants and the levels of three sources;
-between states the formants glide for GLIDE, the levels for QUICK seconds. With resonator and
-anti-resonator, at sample rate R,
+The speaker counts and names what happens. The model follows Klatt, "Software for a cascade/parallel
+formant synthesizer" (1980); the tables are written here. A word is a sequence of states (`SOUNDS`),
+each with formants and the levels of three sources. At the boundaries between states the formants
+glide within GLIDE seconds, the levels within QUICK seconds. The resonator and the anti-resonator,
+at sample rate R, are
 
     y[n] = a x[n] + b y[n-1] + c y[n-2],                                                         (1)
     c = -exp(-2 pi w / R),  b = 2 exp(-pi w / R) cos(2 pi f / R),  a = 1 - b - c
     y[n] = (x[n] - b x[n-1] - c x[n-2]) / a                                                      (2)
 
-of centre f and width w in Hz, the sound is the cascade F1 F2 F3 F4 F5 of (1), with a nasal pair (2)
-(1), of pulses at the pitch, smoothed by a resonator at 0 Hz, plus breath; and beside it noise
-through one resonator at the hiss of a consonant.
+with centre f and width w in Hz. The voiced source is pulses at the pitch, smoothed by a resonator
+at 0 Hz, plus breath. It passes through a nasal pair (2) (1) and the cascade F1 F2 F3 F4 F5 of (1).
+In parallel, noise passes through one resonator at the hiss of a consonant.
 
 Voices differ in pitch, in the length of the vocal tract (all formants times `tract`), in rate, and
-in timbre: how much breath, and how much the highs fall. Words last 0.2 to 0.6 s. What is not there:
-sentences, stress, emotion; words are spoken one by one. All is float64 NumPy; the last bits of exp
-and cos differ between processors, samples by far less than 1e-3.
+in timbre: the share of breath, and how much high frequencies fall off. Words last 0.2 to 0.6 s and
+are spoken one by one. There are no sentences, no stress and no emotion. All arithmetic is float64
+NumPy. The last bits of exp and cos differ between processors, but samples differ by far less than
+1e-3.
 """
 
 import dataclasses
@@ -29,16 +30,22 @@ from scipy import signal
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.worlds.playhouse.stream import noise
 
-FRAME = 80  # samples for which the filters stand still: 5 ms
-GLIDE, QUICK = 0.022, 0.008  # seconds around a boundary in which formants and levels change
-HISS = 3.0  # level of a hiss of 1 beside a voice of 1
-NOMINAL = 0.1  # rms of a word over the time in which it is loud
+FRAME = 80  # samples for which the filters are constant: 5 ms
+GLIDE, QUICK = 0.022, 0.008  # seconds of a boundary within which formants, and levels, change
+HISS = 3.0  # gain of a hiss of level 1 relative to a voice of level 1
+NOMINAL = 0.1  # rms of the louder half of a word's samples
 
 
 @dataclasses.dataclass(frozen=True)
 class Voice:
-    """pitch in Hz; tract: factor on the formants; rate: of speech; breath: share of noise in a
-    voiced sound; dark: one-pole low-pass, 0 to 1.
+    """The parameters of one speaker.
+
+    Attributes:
+        pitch: Hz.
+        tract: factor on the formants; above 1 for a shorter vocal tract.
+        rate: speed of speech, as a factor.
+        breath: share of noise in a voiced sound.
+        dark: coefficient of a one-pole low-pass, 0 to 1.
     """
 
     pitch: float
@@ -64,9 +71,9 @@ VOICES = (
 )
 TRAIN_VOICES, HELD_OUT_VOICES = range(8), range(8, 12)
 
-# One state of a sound: milliseconds, F1, F2, F3 in Hz, level of the voice, of breath, of hiss, its
-# centre and its width in Hz. A sound without a vowel's formants takes those of its place of
-# articulation, so that the neighbours glide towards them.
+# The states of each phoneme. A state is its duration in ms; F1, F2, F3 in Hz; the levels of voice,
+# breath and hiss; the centre and the width of the hiss in Hz. A consonant without formants has
+# those of its place of articulation, so that its neighbours glide towards them.
 SOUNDS = {
     "AA": ((150, 730, 1090, 2440, 1.0, 0, 0, 0, 0),),
     "AE": ((150, 660, 1720, 2410, 1.0, 0, 0, 0, 0),),
@@ -147,9 +154,10 @@ WORDS = {
 
 
 def phonemes(word: str, voice: int) -> list[tuple[float, float, str]]:
-    """(start, end, phoneme) in s from the beginning of the word.
+    """Returns (start, end, phoneme) of a word, in s from its start.
 
-    Raises ValueError for a word that is none of WORDS.
+    Raises:
+        ValueError: the word is not in WORDS.
     """
     if word not in WORDS:
         raise ValueError(f"no word {word!r}; there are {', '.join(WORDS)}")
@@ -162,15 +170,16 @@ def phonemes(word: str, voice: int) -> list[tuple[float, float, str]]:
 
 
 def duration(word: str, voice: int) -> float:
-    """Seconds that a word takes."""
+    """Returns the duration of a word in seconds."""
     return phonemes(word, voice)[-1][1]
 
 
 @functools.lru_cache(maxsize=None)
 def speak(word: str, voice: int) -> np.ndarray:
-    """A word, float64 [S] at 16 kHz, its loud half at an rms of NOMINAL.
+    """Synthesises a word, float64 [S] at 16 kHz, with an rms of NOMINAL over the louder half of its
+    samples.
 
-    Read-only: it is kept and shared.
+    The array is cached and shared, so it is read-only.
     """
     who, tracks = VOICES[voice], _tracks(word, voice)
     frames = len(tracks["voice"])
@@ -204,7 +213,7 @@ def speak(word: str, voice: int) -> np.ndarray:
         tracks["hiss_width"],
         unit_peak=True,
     )
-    spoken = signal.lfilter([1.0, -0.95], [1.0], source)  # the lips radiate highs better
+    spoken = signal.lfilter([1.0, -0.95], [1.0], source)  # lips radiate high frequencies better
     spoken = spoken / _loudness(spoken) + hiss
     spoken *= NOMINAL / _loudness(spoken)
     fade = np.minimum(1.0, np.minimum(np.arange(n) + 1, n - np.arange(n)) / (0.006 * SAMPLE_RATE))
@@ -214,8 +223,9 @@ def speak(word: str, voice: int) -> np.ndarray:
 
 
 def _tracks(word: str, voice: int) -> dict[str, np.ndarray]:
-    """What the filters do in each frame [frames]: targets held within a state, joined by straight
-    lines around its boundaries.
+    """Computes the filter parameters of every frame, each float64 [frames].
+
+    Values are constant within a state and linear around its boundaries.
     """
     names = ("f1", "f2", "f3", "voice", "breath", "hiss", "hiss_hz", "hiss_width", "nasal")
     states = [
@@ -232,7 +242,8 @@ def _tracks(word: str, voice: int) -> dict[str, np.ndarray]:
         reach = np.minimum(GLIDE if name in ("f1", "f2", "f3") else QUICK, 0.4 * (ends - starts))
         knots = np.stack([starts + reach, ends - reach], axis=1).ravel()
         tracks[name] = np.interp(t, knots, np.repeat([state[i + 1] for state in states], 2))
-    # A hiss keeps its own colour however it fades: no glide to the 0 Hz of sounds without one.
+    # A state without a hiss has a centre of 0 Hz. It takes that of the nearest hiss instead, so
+    # that the centre does not glide while a hiss fades.
     at = np.minimum(np.searchsorted(ends, t), len(states) - 1)
     own = np.array([state[7] for state in states], float)
     near = [
@@ -248,20 +259,21 @@ def _tracks(word: str, voice: int) -> dict[str, np.ndarray]:
 
 
 def _loudness(x: np.ndarray) -> float:
-    """Root mean square of the louder half of the samples."""
+    """Returns the root mean square of the louder half of the samples."""
     return float(np.sqrt(np.mean(np.sort(np.square(x))[len(x) // 2 :])))
 
 
 def _pulses(pitch: float, n: int) -> np.ndarray:
-    """A glottal pulse train [n] whose pitch falls from 1.08 to 0.86 of `pitch`, smoothed by a
-    resonator at 0 Hz; rms 0.1.
+    """Synthesises a glottal pulse train, float64 [n], with an rms of 0.1.
+
+    The pitch falls from 1.08 to 0.86 of `pitch`. A resonator at 0 Hz smooths the pulses.
     """
     hertz = pitch * np.linspace(1.08, 0.86, n)
     phase = np.cumsum(hertz) / SAMPLE_RATE
     whole = np.flatnonzero(np.diff(np.floor(phase), prepend=-1.0))
     train = np.zeros(n + 1)
-    # An impulse between two samples is shared by both: pitch that does not jump from sample to
-    # sample.
+    # An impulse between two samples is split between both, so that the pitch does not jump by whole
+    # samples.
     late = np.clip((phase[whole] - np.floor(phase[whole])) / (hertz[whole] / SAMPLE_RATE), 0.0, 1.0)
     train[whole] += 1.0 - late
     train[np.maximum(whole - 1, 0)] += late
@@ -273,10 +285,14 @@ def _pulses(pitch: float, n: int) -> np.ndarray:
 def _filter(
     x: np.ndarray, hertz: np.ndarray, width: np.ndarray, anti: bool = False, unit_peak: bool = False
 ) -> np.ndarray:
-    """Equation (1), or (2), with a centre and a width for every frame of FRAME samples: float64 [S]
-    -> [S].
+    """Applies equation (1), or (2) if `anti`, float64 [S] -> [S].
 
-    unit_peak: gain 1 at the centre instead of at 0 Hz, as the noise wants it.
+    Args:
+        x: input.
+        hertz, width: centre and width in Hz for every FRAME samples.
+        anti: True for the anti-resonator (2). Default: False.
+        unit_peak: True for a gain of 1 at the centre, as for noise. Default: False, a gain of 1 at
+            0 Hz.
     """
     c = -np.exp(-2.0 * np.pi * width / SAMPLE_RATE)
     b = 2.0 * np.exp(-np.pi * width / SAMPLE_RATE) * np.cos(2.0 * np.pi * hertz / SAMPLE_RATE)

@@ -1,9 +1,10 @@
-"""Families of scenes by name: `base.Family` says what each is, `draw.draw` turns one into a data
-set.
+"""FAMILIES: the families of scenes by name.
 
-@FAMILIES.register
-class Moon(Room):
-    name = "moon"
+`base.Family` is the interface of a family. `draw.draw` turns a family into a data set.
+
+    @FAMILIES.register
+    class Moon(Room):
+        name = "moon"
 """
 
 from sora_jax.registry import Registry

@@ -1,5 +1,4 @@
-"""What a family of scenes is: it draws scenes, describes them, reads descriptions back, and judges
-clips by them.
+"""The interface of a family of scenes: drawing, captioning, parsing and judging.
 
     @FAMILIES.register
     class Rain(Family):
@@ -11,8 +10,8 @@ clips by them.
         def parse(self, text): ...
         def judge(self, facts, reading): ...
 
-A subclass of a family of ours, with a name of its own, is the shortest way to another one
-(`docs/examples/own_family.py`).
+The shortest way to a family of your own is a subclass of a family of this package, with a name of
+its own (`docs/examples/own_family.py`).
 """
 
 import abc
@@ -28,8 +27,8 @@ from sora_jax.worlds.playhouse.spec import CLIP_SECONDS, Scene
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-# Random keys of the first families, by name. Every other key is made of the family's name, above
-# these numbers.
+# Random keys of these families, by name. The keys of other families are computed from their names
+# and are above these numbers.
 FIRST_KEYS: dict[str, tuple[int, ...]] = {
     "room": (),
     "court": (1,),
@@ -41,16 +40,16 @@ MADE_OF_NAMES = 1 << 32
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One fact of a prompt, as asked and as seen in a clip.
+    """One fact of a prompt, as prompted and as seen in a clip.
 
     Attributes:
         ball: the ball's colour; None for a fact of the whole clip.
         fact: its name, such as "size".
-        asked: the prompt's value; None where the prompt has no such ball.
-        seen: the oracles' value; None where there is none.
-        met: whether both agree; None where no oracle reads the fact. A line that is not read does
-            not count against the prompt.
-        reason: why the fact is not read or not met, where there is more to say.
+        asked: the prompt's value; None if the prompt has no such ball.
+        seen: the value that the oracles read; None if there is none.
+        met: whether both agree; None if no oracle reads the fact. An unread fact does not count
+            against the prompt.
+        reason: why the fact is not read or not met, if there is more to say. Default: None.
     """
 
     ball: str | None
@@ -64,42 +63,42 @@ class Line:
     def compare(
         cls, ball: str | None, fact: str, asked: Any, seen: Any, reason: str | None = None
     ) -> "Line":
-        """A fact that is met if it is seen as asked."""
+        """Returns the line of a fact that is met if the prompt's value equals the clip's."""
         met = asked == seen
         return cls(ball, fact, asked, seen, met, None if met else reason)
 
     @classmethod
     def unread(cls, ball: str | None, fact: str, asked: Any, reason: str) -> "Line":
-        """A fact that no oracle reads."""
+        """Returns the line of a fact that no oracle reads."""
         return cls(ball, fact, asked, None, None, reason)
 
 
 def unasked(seen: Iterable[str], asked: Iterable[str]) -> list[Line]:
-    """Lines for the colours of balls that are seen and not asked for."""
+    """Returns lines for the colours of balls that are in the clip but not in the prompt."""
     return [Line.compare(c, "colour", None, c) for c in sorted(set(seen) - set(asked))]
 
 
 class Reading(Protocol):
-    """What a judge may ask of a clip; `oracles.reading.Reading` answers.
+    """The measurements of a clip that a judge may use. `oracles.reading.Reading` implements it.
 
     Attributes:
         frames, fps: [F, H, W, 3] in [0, 1]; frames/s.
-        unheard: why nothing can be said about the sound; None where something can.
+        unheard: why the audio cannot be judged; None if it can.
         tracks: a track (`colour`, `radius` in m [F], `copies` [F]) of every colour seen.
-        seen: times of the impacts in the picture, s.
+        seen: times of the visible impacts, s.
         balls: `captions.BallFacts` of every ball, also of one that is hidden most of the time.
-        facts: `captions.Facts` of the balls that are seen in half of the frames.
-        landings: the colours of the balls in the order in which they first strike the floor.
-        coherent: whether every ball of a room is one thing throughout.
+        facts: `captions.Facts` of the balls that are visible in half of the frames.
+        landings: colours of the balls in the order in which they first hit the floor.
+        coherent: whether every ball of a room is one object throughout the clip.
         words: the words heard, in order.
-        style: the style; None for none of the world's.
+        style: the style; None for none of the world's styles.
         camera: `kind`, `direction` and `views` [F, 3] of a film's camera; None without posts.
-        steady: the same clip as if that camera stood still; None without posts.
-        stage: of a clip with a panel, its `camera`, `panel` (`left`, `right`, `there` [F]) and the
-            clip as if that camera stood still (`steady`); None without posts.
+        steady: a reading of the clip with the motion of that camera removed; None without posts.
+        stage: for a clip with a panel, its `camera`, its `panel` (`left`, `right`, `there` [F]) and
+            a reading with the camera's motion removed (`steady`); None without posts.
         outcome: `action`, `direction`, `outcome` and `why` of a court; None without furniture.
-        permanence: `same`, `back` and `on_course` of a ball that goes behind a panel; None where
-            none does.
+        permanence: `same`, `back` and `on_course` of a ball that goes behind a panel; None if no
+            ball does.
     """
 
     frames: np.ndarray
@@ -121,22 +120,27 @@ class Reading(Protocol):
 
 
 class Family(Protocol):
-    """A family of scenes. `FAMILIES` holds them by name; `draw.draw` turns one into a data set.
+    """The interface of a family of scenes.
+
+    `FAMILIES` holds the families by name. `draw.draw` turns one into a data set.
 
     Attributes:
         name: of the family, in flags and files.
         facts_type: class of its facts, with `key()`, `to_dict()` and `from_dict()`.
         words: every word of its captions and intents.
-        version: raised when the family's takes change.
-        max_balls: the most balls of a scene; renderers make room for them.
-        splits: names of its splits, of `draw.SPLITS`.
-        styles: styles that can be asked for; () where the family draws its own.
-        text_length: words and marks that a prompt of it needs.
-        formats: names of the formats that its data sets come in.
-        train_size: takes in `train`; None where there is no end of them.
-        longest: seconds for which its scenes are played, and their labels hold.
-        alike: whether pictures of all its scenes are made of the same arrays, without shapes,
-            moving cameras and styles; a tokenizer then renders them in its training step.
+        version: raised when the family's takes change. Default: 1.
+        max_balls: largest number of balls of a scene; renderers allocate as many slots. Default:
+            MAX_BALLS.
+        splits: names of its splits, from `draw.SPLITS`. Default: train and val.
+        styles: styles that a caller can choose. Default: (), the family draws its own.
+        text_length: tokens (words and punctuation marks) that its prompts need. Default: 48.
+        formats: names of the clip formats of its data sets. Default: "nano".
+        train_size: number of takes in `train`. Default: None, no end of them.
+        longest: duration in seconds of its scenes, for which their labels hold. Default:
+            CLIP_SECONDS.
+        alike: True if the frames of all its scenes are made of the same arrays, without shapes,
+            moving cameras and styles. A tokenizer then renders them in its training step. Default:
+            False.
     """
 
     name: str
@@ -154,22 +158,28 @@ class Family(Protocol):
 
     @property
     def random_key(self) -> tuple[int, ...]:
-        """The family's part of the random key. Unless overridden it follows from the name, so a
-        subclass with a name of its own draws other scenes.
+        """The family's part of the random key.
+
+        By default it follows from the name, so a subclass with a name of its own draws other
+        scenes.
         """
         own = (MADE_OF_NAMES + zlib.crc32(self.name.encode()),)
         return FIRST_KEYS.get(self.name, own)
 
     def styles_of(self, split: str) -> tuple[str, ...]:
-        """The styles that can be asked for in a split. Default: all."""
+        """Returns the styles that a caller can choose in a split. Default: all."""
         return self.styles
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None) -> Any:
-        """What is drawn once for a take, and kept while facts and scenes are drawn again, so that
-        aims with few scenes are not rarer. Default: nothing.
+        """Draws the aim of a take: it is kept while facts and scenes are redrawn. Default: None.
+
+        Aims that few scenes fulfil are therefore as frequent as others.
 
         Args:
-            style: the one that is asked for, or None.
+            stream: random numbers of the take.
+            split: one of `splits`.
+            index: number of the take.
+            style: the style that the caller chose, or None.
         Raises:
             UserError: the family is finite and has no take `index`.
         """
@@ -177,33 +187,37 @@ class Family(Protocol):
 
     @abc.abstractmethod
     def draw_facts(self, stream: Stream, split: str, aim: Any) -> Any:
-        """Facts that a scene of this split could have."""
+        """Draws facts that a scene of this split could have. `aim` is that of the take."""
 
     def split_of(self, facts: Any) -> str:
-        """The split that facts belong to. Default: one combination in ten is `val`."""
+        """Returns the split of facts. Default: `val` for one combination in ten, else `train`."""
         return "val" if zlib.crc32(facts.key().encode()) % 10 == 0 else "train"
 
     @abc.abstractmethod
     def draw_scene(
         self, stream: Stream, facts: Any, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """A scene that fulfils the facts, with its motion; None if this draw does not."""
+        """Draws a scene that fulfils the facts, with its motion; None if this draw does not fulfil
+        them.
+        """
 
     @abc.abstractmethod
     def caption(self, facts: Any, variant: int, split: str) -> str:
-        """The paraphrase number `variant` (any non-negative integer) of the facts."""
+        """Returns the paraphrase number `variant` (any non-negative integer) of the facts."""
 
     def intent(self, facts: Any, variant: int) -> str | None:
-        """A paraphrase of what is tried, without what comes of it. Default: None, there is none."""
+        """Returns a paraphrase of the attempted action, without its outcome. Default: None, no
+        outcomes.
+        """
         return None
 
     def details(self, scene: Scene, motion: Trajectory, facts: Any, seconds: float) -> dict:
-        """Further fields of the `Take`. Default: none."""
+        """Returns further fields of the `Take`. Default: {}."""
         return {}
 
     @abc.abstractmethod
     def parse(self, text: str) -> Any:
-        """Read a caption or an intent back into facts.
+        """Reads a caption or an intent back into facts.
 
         Raises:
             captions.CaptionError: it is neither; with the column and what was expected there.
@@ -211,6 +225,7 @@ class Family(Protocol):
 
     @abc.abstractmethod
     def judge(self, facts: Any, reading: Reading) -> list[Line]:
-        """The facts of a caption as a clip shows them, a line for each; lines that no oracle reads
-        say so (`Line.unread`).
+        """Compares the facts of a caption with a clip, one line per fact.
+
+        Facts that no oracle reads have a line that says so (`Line.unread`).
         """

@@ -1,25 +1,25 @@
-"""Family `court`: something is tried, and it succeeds or fails.
+"""Family `court`: an attempted action that succeeds or fails.
 
     throw   at a hoop                swish, rim-in, bank-in, rim-out, board-out, short, airball
     shot    at a goal with a keeper  in, saved, post
     jump    a ball rolls at a gap    lands, falls
 
-The outcome is drawn first, each of the twelve equally often, then a launch that has it, by
-rejection: the ball is aimed at a point of the furniture that suits the outcome, and
-`court_outcome.outcome` reads from the exact motion what became of it. Captions say intention and
-outcome; intents say the intention alone, for which the first frames decide.
+The outcome is drawn first, each of the twelve with equal probability. Then a launch with this
+outcome is drawn by rejection sampling. The ball is aimed at a point of the furniture that suits the
+outcome, and `court_outcome.outcome` reads the actual outcome from the exact motion. Captions state
+the action and the outcome. Intents state the action alone; the first frames decide its outcome.
 
-**Margins.** Two clips whose first frames are alike but whose outcomes differ cannot be told apart.
+**Margins.** Two clips with the same first frames but different outcomes cannot be told apart.
 `Take.margin` (`court_outcome.margins`) bounds how far apart the paths of two outcomes are. Scores
-leave out scenes whose margin is under MARGIN_PX pixels; so that enough are left, every other take
-is the clearest of up to CANDIDATES draws.
+leave out scenes whose margin is under MARGIN_PX pixels. So that enough scenes are left, every other
+take is the one with the largest margin of up to CANDIDATES draws.
 
-**Splits.** `combo` holds one colour of each outcome, a pair that no other split shows; of the other
-20 factor tuples of an outcome a hash gives two to `val` and one to `paraphrase`, whose captions use
-held-out phrases. `ood_velocity` (faster), `ood_size` (smaller or larger) and `ood_gravity` (that of
-Mars: on the moon a throw outlasts a clip) have a factor of their own value.
+**Splits.** `combo` holds one colour of each outcome, a pair that no other split shows. Of the other
+20 factor tuples of an outcome, a hash assigns two to `val` and one to `paraphrase`, whose captions
+use held-out phrases. `ood_velocity` (faster), `ood_size` (smaller or larger) and `ood_gravity`
+(that of Mars, because on the moon a throw outlasts a clip) have a factor value of their own.
 
-Everything is drawn as if the target were to the right; to the left it is the mirror image.
+Scenes are drawn with the target to the right. A target to the left is the mirror image.
 """
 
 import functools
@@ -67,16 +67,16 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 RADII = {"small": (0.19, 0.22), "large": (0.27, 0.31)}
 OOD_RADII = {"small": (0.13, 0.16), "large": (0.35, 0.38)}
 MATERIALS = ("rubber", "wood", "metal")
-LONGEST = 1.6  # seconds in which a throw reaches the hoop
+LONGEST = 1.6  # seconds: longest flight of a throw to the hoop
 HEADROOM = 0.05  # metres between a ball and the upper edge
-MARGIN_PX = 1.5  # at 64 pixels and everywhere else
-SIZE_EDGE = 0.5 * (RADII["small"][1] + RADII["large"][0])  # metres: smaller radii are small
-SHOWN = 0.25  # share of the frames in which a ball must be seen: nets hide it
-CANDIDATES = 12
+MARGIN_PX = 1.5  # pixels at every frame size; scenes are drawn for a 64-pixel frame
+SIZE_EDGE = 0.5 * (RADII["small"][1] + RADII["large"][0])  # metres: smaller radii count as small
+SHOWN = 0.25  # smallest share of the frames in which a ball is visible: nets hide it
+CANDIDATES = 12  # draws of a scene from which the largest margin is kept
 
 
 class Court(Family):
-    """The family `court`."""
+    """The family `court`: throws, shots and jumps that succeed or fail."""
 
     name, max_balls, formats = "court", 1, ("S",)
     splits = ("train", "val", "ood_velocity", "ood_size", "ood_gravity", "combo", "paraphrase")
@@ -86,7 +86,7 @@ class Court(Family):
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> tuple[str, str]:
-        """Action and outcome."""
+        """Draws (action, outcome)."""
         return stream.choice([(action, name) for action in ACTIONS for name in OUTCOMES[action]])
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, str]) -> CourtFacts:
@@ -107,7 +107,7 @@ class Court(Family):
     def draw_scene(
         self, stream: Stream, facts: CourtFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        # every other take is the clearest of several
+        # every other take is the draw with the largest margin of several
         found, most = [], stream.choice((1, CANDIDATES))
         for _ in range(40 * most):
             scene = _draw_scene(stream, facts)
@@ -138,12 +138,12 @@ class Court(Family):
         return court_captions.parse(text)
 
     def judge(self, facts: CourtFacts, reading: Reading) -> list[Line]:
-        """Colour, size, action, direction and outcome; an intent asks no outcome."""
+        """Judges colour, size, action, direction, target and outcome; an intent has no outcome."""
         shown = [t for t in reading.tracks if np.mean(t.copies > 0) >= SHOWN]
         ball = next((t for t in shown if t.colour == facts.colour), None)
         found, size, towards = reading.outcome, None, None
         if ball is not None:
-            # a net hides parts of it, also for half of the clip
+            # the 75th percentile, because a net may hide parts of the ball for half of the clip
             radius = float(np.nanpercentile(ball.radius, 75)) * EXTENT / Scene.extent
             size = "small" if radius < SIZE_EDGE else "large"
             towards = {b.colour: b.direction for b in reading.balls}.get(ball.colour)
@@ -164,8 +164,9 @@ class Court(Family):
 
 @functools.cache
 def _splits(action: str, outcome: str) -> dict[str, str]:
-    """The split of every factor tuple of an outcome that is not in `train`: by rank of its hash, so
-    that no outcome is without one.
+    """Returns the split of every factor tuple of an outcome that is not in `train`.
+
+    Tuples are ranked by their hash, so that every outcome has tuples in every split.
     """
     held_out = list(COLOURS)[zlib.crc32(outcome.encode()) % len(COLOURS)]
     tuples = [
@@ -215,7 +216,7 @@ def _draw_scene(stream: Stream, facts: CourtFacts) -> Scene | None:
 
 
 def _flight(start, target, time, gravity):
-    """The velocity that brings a ball from start to target in `time`."""
+    """Returns the velocity that takes a ball from start to target in `time`."""
     return (target[0] - start[0]) / time, (target[1] - start[1]) / time + 0.5 * gravity * time
 
 
@@ -231,7 +232,7 @@ def _throw(stream, facts, shapes, r, g):
     elif out in (
         "rim-in",
         "rim-out",
-    ):  # where it touches: mostly the inside of the back, or the outside of the front
+    ):  # the contact: mostly the inside of the back rim, or the outside of the front rim
         inside = out == "rim-in"
         nx = stream.uniform(-0.92, -0.72) if inside else stream.uniform(-1.0, -0.1)
         reach, rim = r + RIM_RADIUS, HOOP_BACK if inside else HOOP_FRONT
@@ -244,8 +245,8 @@ def _throw(stream, facts, shapes, r, g):
         target = HOOP_FRONT - r - stream.uniform(0.05, 1.0), h + stream.uniform(-0.6, 0.0)
     else:
         target = BOARD, h + BOARD_TOP + BOARD_RADIUS + r + stream.uniform(0.15, 0.7)
-    # A fast throw is a high one: it takes longer. Elsewhere than on earth all flights last as long
-    # as they must.
+    # A faster throw is a higher one, so it takes longer. Under other gravity, times scale with
+    # sqrt(1 / g).
     if facts.regime == "ood_velocity":
         time = stream.uniform(1.2, 1.42)
     elif out == "board-out":
@@ -257,7 +258,7 @@ def _throw(stream, facts, shapes, r, g):
 
 
 def _goal(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
-    """With a keeper that goes up and down."""
+    """Draws a goal with a keeper that moves up and down."""
     h = stream.uniform(*GOAL_HEIGHTS)
     low, high, knots, time = 0.32, h - 0.35, [], 0.0
     at = stream.uniform(low, high)
@@ -284,7 +285,7 @@ def _shot(stream, facts, shapes, r, g):
 
 
 def _gap(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
-    """The second platform begins after the gap and is somewhat lower."""
+    """Draws two platforms with a gap; the second one is somewhat lower."""
     edge, top = stream.uniform(1.5, 2.0), stream.uniform(1.2, 1.7)
     return furniture.gap(
         edge, top, edge + stream.uniform(0.75, 1.5), top - stream.uniform(0.25, 0.7)

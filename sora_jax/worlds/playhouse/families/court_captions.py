@@ -1,11 +1,12 @@
-"""Facts and captions of family `court`, and the way back: what is tried and what comes of it are
-said apart.
+"""Facts and captions of family `court`, and the parser of both.
+
+A caption states the attempted action, then its outcome. An intent states the action alone.
 
     caption = intent joint outcome "."          intent = article size colour noun attempt
 
 The last phrase of every table is held out: only the split `paraphrase` uses it. `parse` reads all
-of them; without an outcome it reads an intent. A variant number picks the phrases, so a caption is
-a pure function of (facts, variant).
+phrases; a text without an outcome is an intent. A variant number selects the phrases, so a caption
+is a pure function of (facts, variant).
 """
 
 import dataclasses
@@ -79,7 +80,11 @@ FAILURES = {"rim-out", "board-out", "short", "airball", "saved", "post", "falls"
 
 @dataclasses.dataclass(frozen=True)
 class CourtFacts:
-    """What is said of a clip, and the regime ("usual" or a split `ood_...`), which is not said."""
+    """The facts that a caption states about a clip, and the regime.
+
+    `regime` is "usual" or a split `ood_...`; captions do not state it. `outcome` is "" in an
+    intent.
+    """
 
     colour: str
     size: str
@@ -96,7 +101,7 @@ class CourtFacts:
         return cls(**fields)
 
     def key(self) -> str:
-        """The factor tuple as one string."""
+        """Returns the factor tuple as one string."""
         return (
             f"{self.colour} {self.size} {self.action} {self.outcome} {self.direction} {self.regime}"
         )
@@ -110,12 +115,12 @@ def _intent(facts: CourtFacts, pick: Picker) -> str:
 
 
 def intent(facts: CourtFacts, variant: int = 0, held_out: bool = False) -> str:
-    """What is tried, without what comes of it."""
+    """Returns the paraphrase number `variant` of the attempted action, without its outcome."""
     return _intent(facts, Picker(variant, held_out))
 
 
 def caption(facts: CourtFacts, variant: int = 0, held_out: bool = False) -> str:
-    """The paraphrase number `variant` (any non-negative integer) of the facts."""
+    """Returns the paraphrase number `variant` (any non-negative integer) of the facts."""
     pick = Picker(variant, held_out)
     text = _intent(facts, pick)
     joint = pick.any(JOINTS if facts.outcome in FAILURES else JOINTS[:2])
@@ -130,9 +135,10 @@ _ATTEMPTS = {
 
 
 def parse(text: str) -> CourtFacts:
-    """Read a caption or an intent back into facts; the outcome of an intent is "".
+    """Reads a caption or an intent back into facts. The outcome of an intent is "".
 
-    Raises CaptionError with column and expectation.
+    Raises:
+        CaptionError: it is neither; with the column and what was expected there.
     """
     reader = Reader(text)
     size, colour = reader.ball()

@@ -1,14 +1,13 @@
-"""What becomes of a throw, a shot or a jump of family `court`, from its exact motion, and by how
-much another launch would have another outcome.
+"""Outcomes of family `court`, read from the exact motion, and their margins.
 
-All of it is for scenes whose target is to the right (`furniture.mirrored_scene` turns others).
+All functions take scenes whose target is to the right (`furniture.mirrored_scene` turns others).
 
-`margins` changes the launch's velocity by dv in eight directions (a jump: its speed) until the
-outcome is another one. Before the outcome is decided, at time t, the paths then differ by
+`margins` changes the velocity of the launch by dv in eight directions (of a jump: its speed) until
+the outcome is another one. Before the outcome is decided, at time t, the paths then differ by
 
     d = |dv| t                                                                                   (1)
 
-and the margin is the largest d of a short ladder up to which no direction changes the outcome: a
+The margin is the largest d of a short ladder up to which no direction changes the outcome. It is a
 lower bound in metres.
 """
 
@@ -29,9 +28,9 @@ from sora_jax.worlds.playhouse.simulate import NoClosedForm, TooManyEvents, simu
 from sora_jax.worlds.playhouse.spec import Scene
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-CLEAR_START, QUIET_END = 0.25, 0.4  # seconds in which nothing is decided
-PASS = 1e-6  # metres: rounding of where a line is passed
-LADDER = (0.75, 1.5, 2.5, 4.0)  # d of equation (1) in pixels at 64
+CLEAR_START, QUIET_END = 0.25, 0.4  # seconds at the start and the end without a decision
+PASS = 1e-6  # metres: rounding error of the point where a line is crossed
+LADDER = (0.75, 1.5, 2.5, 4.0)  # d of equation (1) in pixels of a 64-pixel frame
 WAYS = (
     (1, 0),
     (-1, 0),
@@ -45,15 +44,17 @@ WAYS = (
 
 
 def outcome(scene: Scene, action: str, seconds: float) -> str | None:
-    """The outcome, or None for one that has no name here, or that comes too early or too late to be
-    seen.
+    """Returns the outcome of a scene.
+
+    It is None if the motion has no named outcome, or one that is decided too early or too late to
+    be visible.
     """
     found = judged(scene, action, seconds)
     return found[0] if found and CLEAR_START <= found[1] <= seconds - QUIET_END else None
 
 
 def judged(scene: Scene, action: str, seconds: float) -> tuple[str, float] | None:
-    """(outcome, the moment from which it is decided)."""
+    """Returns (outcome, the time in s from which it is decided); None without a named outcome."""
     try:
         motion = simulate(scene, seconds)
     except (TooManyEvents, NoClosedForm):
@@ -62,7 +63,7 @@ def judged(scene: Scene, action: str, seconds: float) -> tuple[str, float] | Non
 
 
 def _touched_first(touched: list[str], board: str, rim: str) -> str | None:
-    """`board` where the board was touched first, `rim` where nothing but the rim was, else None."""
+    """Returns `board` if the board was touched first, `rim` if only the rim was, else None."""
     if touched[0] == "board":
         return board
     return rim if set(touched) == {"rim"} else None
@@ -71,8 +72,10 @@ def _touched_first(touched: list[str], board: str, rim: str) -> str | None:
 def _crossings(
     motion: Trajectory, axis: int, where: float, seconds: float
 ) -> list[tuple[float, float, float]]:
-    """When the ball's centre passes x = where (axis 0) or y = where (axis 1): (time, the other
-    coordinate, speed along the axis).
+    """Returns the times at which the ball's centre crosses x = where (axis 0) or y = where (axis
+    1).
+
+    Each is (time, the other coordinate, velocity along the axis).
     """
     found, arcs = [], motion.arcs[0]
     ends = [*arcs[1:, 0].tolist(), seconds]
@@ -87,7 +90,7 @@ def _crossings(
 
 
 def _when(p: float, v: float, a: float, end: float) -> list[float]:
-    """Roots of p + v t + a t^2 / 2 in (0, end), ascending."""
+    """Returns the roots of p + v t + a t^2 / 2 in (0, end), ascending."""
     if a == 0.0:
         return [-p / v] if v != 0.0 and 0.0 < -p / v < end else []
     inside = v * v - 2.0 * a * p
@@ -110,7 +113,7 @@ def _throw(scene: Scene, motion: Trajectory, seconds: float):
     if any(v > 0.0 for _, v in through) and not (
         touched and touched[0][0] < min(t for t, v in through if v > 0.0)
     ):
-        return None  # up through the hoop
+        return None  # the ball passed the hoop upwards
     down = [t for t, v in through if v < 0.0]
     if down and (down[0] > floor or len(down) > 1):
         return None
@@ -119,7 +122,7 @@ def _throw(scene: Scene, motion: Trajectory, seconds: float):
         for t, y, v in _crossings(motion, 0, BOARD, seconds)
         if v > 0.0 and y > scene.shapes[2].points[1][1] and t < floor
     ]
-    if over:  # what it touches on its way back from the wall is of no account
+    if over:  # contacts on the way back from the wall do not count
         touched = [(t, what) for t, what in touched if t < over[0]]
     before = [what for t, what in touched if not down or t < down[0]]
     first_down = down[0] if down else None
@@ -187,8 +190,9 @@ def _top(motion, time, far, height):
 
 
 def margins(scene: Scene, facts: CourtFacts, seconds: float) -> tuple[float, float]:
-    """(metres, m/s): `Take.margin` and `Take.margin_speed` of a scene whose target is to the right;
-    equation (1).
+    """Returns `Take.margin` in metres and `Take.margin_speed` in m/s of a scene: equation (1).
+
+    The scene's target is to the right.
     """
     _, decided = judged(scene, facts.action, seconds)
     ball, ways = scene.balls[0], WAYS[:2] if facts.action == "jump" else WAYS

@@ -1,13 +1,14 @@
-"""Family `film`: the balls of a room, in one of four styles, seen by a camera that stands still or
-moves; perhaps a voice names a ball.
+"""Family `film`: the balls of a room, in one of four styles, with a camera and sometimes a voice.
 
-Facts are those of a room, with style and camera, the order in which the first two balls land where
-two bounce, and the number of the voice that names the first ball at the beginning.
+The camera stands still or moves. The voice, if there is one, names a ball.
+
+Facts are those of a room, plus style and camera, the order in which the first two balls land if two
+bounce, and the number of the voice that names the first ball at the start.
 
 **Splits**, by the factor tuple alone:
 
-    ood_velocity   thrown or rolled faster than any other
-    ood_size       balls smaller or larger than any other
+    ood_velocity   thrown or rolled faster than in any other split
+    ood_size       balls smaller or larger than in any other split
     ood_gravity    that of Mars
     length         twice as long, with the facts of all of it
     speakers       one of the voices that no other split has
@@ -53,9 +54,9 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 from sora_jax.worlds.playhouse.voice import HELD_OUT_VOICES, TRAIN_VOICES
 
 OOD_SIZES = {"small": (0.15, 0.18), "large": (0.50, 0.54)}
-# factor on the speeds of `ood_velocity`, and the fastest of all others, m/s sideways
+# factor on the speeds of `ood_velocity`; fastest sideways speed of all other splits, m/s
 OOD_SPEED, FASTEST = 1.5, 2.6
-LONGER = 2.0  # times as long as usual are clips of `length`
+LONGER = 2.0  # duration of clips of `length`, in usual durations
 NAMED = 0.2  # seconds into the clip at which a voice names the first ball
 HELD_OUT_PAIRS = (("realistic", "shake"), ("cinematic", "pan"), ("anime", "follow"))
 ORDER_PHRASES = (
@@ -69,16 +70,22 @@ WORDS = tuple(sorted({*captions.WORDS, *LOOK_WORDS, *_ENDS.split()}))
 
 
 def held_out_order(first: tuple[str, str]) -> bool:
-    """Is this order of landing kept for the split `order`? Its reverse never is."""
+    """Returns whether an order of landing is held out for split `order`. Its reverse never is."""
     colours = list(COLOURS)
     return (colours.index(first[1]) - colours.index(first[0])) % len(colours) == 2
 
 
 @dataclasses.dataclass(frozen=True)
 class FilmFacts:
-    """What is said of a clip; first: the colours of the first two balls to land, or None; voice:
-    who speaks, or None; and the regime ("usual" or a split `ood_...` or `length`), which is not
-    said.
+    """The facts that a caption states about a clip, and the regime.
+
+    Attributes:
+        balls: the facts of a room.
+        look: style and camera.
+        first: colours of the first two balls to land, in order. Default: None, fewer than two
+            bounce.
+        voice: index of the voice that speaks. Default: None, no voice.
+        regime: "usual", a split `ood_...` or `length`; captions do not state it. Default: "usual".
     """
 
     balls: Facts
@@ -108,12 +115,12 @@ class FilmFacts:
         )
 
     def key(self) -> str:
-        """The factor tuple as one string."""
+        """Returns the factor tuple as one string."""
         return f"{self.balls.key()} | {self.look} | {self.first} | {self.voice} | {self.regime}"
 
 
 class Film(Family):
-    """The family `film`."""
+    """The family `film`: rooms with a style, a camera and sometimes a voice."""
 
     name, formats = "film", ("nano", "S")
     splits = (
@@ -133,14 +140,14 @@ class Film(Family):
     words, text_length = WORDS, 80
 
     def styles_of(self, split: str) -> tuple[str, ...]:
-        """None of the pairs of `combo` is flat."""
+        """Returns the styles of a split. `combo` has no flat clips: no held-out pair is flat."""
         kept = {style for style, _ in HELD_OUT_PAIRS}
         return tuple(style for style in self.styles if split != "combo" or style in kept)
 
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> tuple[int, Look]:
-        """The number of balls, and the look."""
+        """Draws the number of balls and the look."""
         count = stream.choice(list(room.COUNT_WEIGHTS), room.COUNT_WEIGHTS.values())
         if split == "order":
             count = max(count, 2)
@@ -177,7 +184,7 @@ class Film(Family):
             "order": facts.first is not None and held_out_order(facts.first),
         }
         if sum(kept.values()) > 1 or (facts.regime != "usual" and any(kept.values())):
-            return "none"  # held out twice: of no split
+            return "none"  # held out twice: belongs to no split
         if any(kept.values()):
             return next(split for split, is_so in kept.items() if is_so)
         if facts.regime != "usual":
@@ -221,8 +228,9 @@ class Film(Family):
         return parse(text)
 
     def judge(self, facts: FilmFacts, reading: Reading) -> list[Line]:
-        """Style, camera, voice, order of landing, and the balls as a still camera would show
-        them.
+        """Judges style, camera, voice, order of landing, and the balls.
+
+        Balls are read with the motion of the camera removed.
         """
         steady = reading.steady
         lines = judge_look(facts.look, reading.style, seen_camera(reading))
@@ -239,10 +247,10 @@ class Film(Family):
 
 
 def seen_camera(reading: Reading) -> tuple[str | None, str | None]:
-    """(move, direction) of a film's camera.
+    """Returns (move, direction) of a film's camera.
 
-    A camera that follows a ball which falls straight, or shakes at nothing, stands still; it is
-    known by the width of its views.
+    A camera that follows a ball which falls straight, or that shakes without impacts, does not
+    move. The width of its views then tells it from a static camera.
     """
     camera, steady = reading.camera, reading.steady
     if camera is None or camera.kind != "static":
@@ -257,7 +265,7 @@ def seen_camera(reading: Reading) -> tuple[str | None, str | None]:
 
 
 def _judge_voice(facts: FilmFacts, reading: Reading) -> list[Line]:
-    """The word that a voice is to say; without one, silence is asked only where a word is heard."""
+    """Judges the spoken word. A prompt without a voice has a line only if a word is heard."""
     asked = None if facts.voice is None else facts.balls.balls[0].colour
     if reading.unheard:
         return [Line.unread(None, "voice", asked, reading.unheard)] if asked else []
@@ -266,14 +274,17 @@ def _judge_voice(facts: FilmFacts, reading: Reading) -> list[Line]:
 
 
 def faster(balls: Sequence[Ball], than: float) -> bool:
-    """Is some ball launched, and each that is at more than `than` m/s sideways?"""
+    """Returns whether a ball is launched, and every launched ball is faster than `than` m/s
+    sideways.
+    """
     speeds = [abs(ball.velocity[0]) for ball in balls if ball.launch != "dropped"]
     return bool(speeds) and min(speeds) > than
 
 
 def landings(scene: Scene, motion: Trajectory) -> tuple[str, ...]:
-    """The colours of the balls in the order in which they first touch the floor; rolled balls lie
-    on it and do not count.
+    """Returns the colours of the balls in the order in which they first hit the floor.
+
+    Rolled balls lie on the floor and do not count.
     """
     return tuple(
         dict.fromkeys(scene.balls[c.a].colour for c in motion.contacts if c.kind == "floor")
@@ -281,7 +292,7 @@ def landings(scene: Scene, motion: Trajectory) -> tuple[str, ...]:
 
 
 def caption(facts: FilmFacts, variant: int = 0, held_out: bool = False) -> str:
-    """The paraphrase number `variant` (any non-negative integer) of the facts."""
+    """Returns the paraphrase number `variant` (any non-negative integer) of the facts."""
     pick = Picker(variant, held_out)
     text = words_of(facts.look, pick)
     ends = (
@@ -296,23 +307,26 @@ def caption(facts: FilmFacts, variant: int = 0, held_out: bool = False) -> str:
 
 
 def parse(text: str) -> FilmFacts:
-    """Read a caption back.
+    """Reads a caption back into facts.
 
-    Which voice speaks is not said: any is 0. Raises CaptionError with the column and what was
-    expected there.
+    A caption does not state which voice speaks; any voice is read as 0.
+
+    Raises:
+        CaptionError: the text is no caption; with the column and what was expected there.
     """
     look, rest = parse_look(text)
     rest, named = _ending(rest, VOICE_PHRASES)
     rest, order = _ending(rest, ORDER_PHRASES)
     balls = captions.parse(rest)
-    if named:  # the ball that is named is the first of the facts, whichever is mentioned first
+    if named:  # the named ball is the first of the facts, in any order of mention
         balls = Facts(tuple(sorted(balls.balls, key=lambda ball: ball.colour != named["a"])))
     return FilmFacts(balls, look, (order["a"], order["b"]) if order else None, 0 if named else None)
 
 
 def _ending(text: str, phrases) -> tuple[str, dict | None]:
-    """The text without the phrase that it ends with, and the colours in that phrase; None if it
-    ends with none of them.
+    """Splits a text into (the part before its last phrase, the colours in that phrase).
+
+    If it ends with none of the phrases, returns (text, None).
     """
     colour = "|".join(COLOURS)
     for phrase in phrases:

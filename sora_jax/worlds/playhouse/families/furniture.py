@@ -1,9 +1,7 @@
-"""The furniture of family `court`: a hoop, a goal with a keeper, a gap between two platforms.
+"""Furniture of family `court`: a hoop, a goal with a keeper, a gap between two platforms.
 
-Metres, for a target to the right.
-
-What of it does not change from scene to scene stands here as constants: public knowledge, also of
-the oracle (`oracles/court_furniture.py`).
+Lengths are in metres, for a target to the right. Measures that are the same in all scenes are
+constants here. They are public knowledge, which the oracle uses too (`oracles/court_furniture.py`).
 """
 
 import dataclasses
@@ -12,15 +10,17 @@ from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, Scene, Shape
 
 EXTENT = 5.0
 HOOP_FRONT, HOOP_BACK, BOARD, RIM_RADIUS, BOARD_RADIUS = 2.55, 3.70, 4.08, 0.06, 0.06
-BOARD_TOP = 1.0  # over the rim
+BOARD_TOP = 1.0  # above the rim
 GOAL, BAR_RADIUS, KEEPER = 3.70, 0.06, 3.25
-PAD_HALF, PAD_RADIUS = 0.22, 0.08  # of the keeper
+PAD_HALF, PAD_RADIUS = 0.22, 0.08  # of the keeper: half length and radius
 HOOP_HEIGHTS, GOAL_HEIGHTS = (1.9, 2.2), (1.7, 2.0)
 
 
 def hoop(h: float) -> tuple[Shape, ...]:
-    """Front and back of the rim on end at height h, the board, and what is only seen: post and
-    bracket, net, the near half of the rim.
+    """Returns a hoop at height h.
+
+    The first three shapes are front and back of the rim, seen end-on, and the board. The others are
+    only visible: post and bracket, net, and the near half of the rim.
     """
     front, back = HOOP_FRONT, HOOP_BACK
     board_low, board_high, post = h - 0.10, h + BOARD_TOP, BOARD + 0.32
@@ -51,8 +51,10 @@ def hoop(h: float) -> tuple[Shape, ...]:
 
 
 def goal(h: float, path: tuple[tuple[float, float, float], ...]) -> tuple[Shape, ...]:
-    """The bar on end at height h, a keeper that moves along its path, the net at the back and
-    above; then the near post and a mesh to be seen.
+    """Returns a goal of height h.
+
+    The first four shapes are the bar, seen end-on, a keeper that moves along its path, and the net
+    at the back and above. The others are only visible: the mesh and the near post.
     """
     back = GOAL + 0.75
     mesh = [
@@ -75,10 +77,11 @@ def goal(h: float, path: tuple[tuple[float, float, float], ...]) -> tuple[Shape,
 
 
 def gap(edge: float, top: float, far: float, low: float) -> tuple[Shape, ...]:
-    """Two platforms: one of height `top` that ends at x = edge, and one of height `low` that begins
-    at x = far.
+    """Returns two platforms with a gap between them.
+
+    One has height `top` and ends at x = edge. The other has height `low` and starts at x = far.
     """
-    deep = -BELOW_FLOOR - 0.1  # out of the picture
+    deep = -BELOW_FLOOR - 0.1  # below the frame
     return tuple(
         Shape(((x0, deep), (x1, deep), (x1, y), (x0, y)), "stone", material="stone")
         for x0, x1, y in ((-0.6, edge, top), (far, EXTENT + 0.6, low))
@@ -86,7 +89,7 @@ def gap(edge: float, top: float, far: float, low: float) -> tuple[Shape, ...]:
 
 
 def mirrored(shape: Shape) -> Shape:
-    """The shape with left and right exchanged."""
+    """Returns the shape with left and right exchanged."""
     return dataclasses.replace(
         shape,
         points=tuple((EXTENT - x, y) for x, y in reversed(shape.points)),
@@ -96,7 +99,7 @@ def mirrored(shape: Shape) -> Shape:
 
 
 def mirrored_scene(scene: Scene) -> Scene:
-    """The scene with left and right exchanged."""
+    """Returns the scene with left and right exchanged."""
     e = scene.extent
     balls = tuple(
         dataclasses.replace(

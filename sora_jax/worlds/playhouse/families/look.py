@@ -1,9 +1,9 @@
-"""Style and camera in words, for the families that are filmed: how a look is drawn, said, and read
-back.
+"""Looks, the styles and cameras of filmed families: drawing, captions, parsing and judging.
 
-    caption = style "," camera ":" what the balls do
+    caption = style "," camera ":" clause
 
-The last phrase of every table is held out: only the split `paraphrase` uses it.
+The clause says what the balls do. The last phrase of every table is held out: only the split
+`paraphrase` uses it.
 """
 
 import dataclasses
@@ -31,7 +31,10 @@ CAMERA_PHRASES = {
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """A style of FILM_STYLES and a camera of MOVES; direction is that of a pan, else None."""
+    """A style of FILM_STYLES and a camera of MOVES.
+
+    `direction` is that of a pan. Default: None, for other moves.
+    """
 
     style: str
     camera: str
@@ -43,12 +46,12 @@ def draw_look(stream: Stream, style: str, camera: str) -> Look:
 
 
 def pairs(style: str | None = None, moves: tuple[str, ...] = MOVES) -> list[tuple[str, str]]:
-    """Every style, or the one that is asked for, with every camera."""
+    """Returns every pair of a style and a camera; with `style`, only the pairs of that style."""
     return [(name, move) for name in FILM_STYLES if style in (None, name) for move in moves]
 
 
 def words_of(look: Look, pick: Picker) -> str:
-    """What is said of a look, with the colon at its end."""
+    """Returns the caption of a look, up to and including the colon."""
     return (
         f"{pick.phrase(STYLE_PHRASES[look.style])}, "
         f"{pick.phrase(CAMERA_PHRASES[look.camera]).format(d=look.direction)}: "
@@ -56,7 +59,10 @@ def words_of(look: Look, pick: Picker) -> str:
 
 
 def judge_look(look: Look, style: str | None, camera: tuple[str, str | None]) -> list[Line]:
-    """Style and camera, from those seen; camera: its move and direction."""
+    """Judges style and camera against those seen in a clip.
+
+    `camera` is the (move, direction) seen.
+    """
     lines = [
         Line.compare(None, "style", look.style, style),
         Line.compare(None, "camera", look.camera, camera[0]),
@@ -74,10 +80,12 @@ _CAMERAS = {
 
 
 def parse_look(text: str) -> tuple[Look, str]:
-    """The look that a caption begins with, and the rest, with spaces in the look's place so that
-    columns stay true.
+    """Reads the look at the start of a caption; returns it and the rest of the caption.
 
-    Raises: CaptionError with the column and what was expected there.
+    Spaces replace the look in the rest, so that columns stay correct.
+
+    Raises:
+        CaptionError: there is no look; with the column and what was expected there.
     """
     head, colon, rest = text.partition(":")
     reader = Reader(head)

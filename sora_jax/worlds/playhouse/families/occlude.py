@@ -1,20 +1,20 @@
-"""Family `occlude`: a ball goes behind a panel, and is still there: permanence, in four styles.
+"""Family `occlude`: object permanence. A ball goes behind a panel and still exists, in four styles.
 
     passes     it comes out on the other side
-    returns    it meets the wall behind the panel and comes out where it went in
+    returns    it hits the wall behind the panel and comes out where it went in
     revealed   it stays behind the panel, which lifts
 
-Motion does not know of the panel. When it hides all of a ball is exact (`hiding.py`) and kept with
-the take. Intents say only that the ball goes behind the panel: what is hidden has to be known from
-what was seen before.
+The panel does not affect the motion. The interval in which it hides all of the ball is exact
+(`hiding.py`) and stored with the take. Intents state only that the ball goes behind the panel. The
+fate of the hidden ball has to be inferred from the frames before.
 
-A ball is in full view for the first and the last CLEAR seconds at least, and hidden for HIDDEN in
-between. The camera stands still, pans or pushes in: one that follows, or shakes at an impact, would
-tell where a hidden ball is.
+A ball is in full view for at least the first and the last CLEAR seconds, and hidden for at least
+HIDDEN seconds in between. The camera stands still, pans or pushes in. A camera that follows the
+ball, or shakes at an impact, would reveal where a hidden ball is.
 
-**Splits**, by the factor tuple: `ood_velocity`, `ood_size` as in `film.py`; `combo`: one colour of
-each fate; of the rest a hash gives two in twenty to `val` and one to `paraphrase`, whose captions
-use held-out phrases.
+**Splits**, by the factor tuple: `ood_velocity` and `ood_size` are as in `film.py`. `combo` holds
+one colour of each fate. Of the rest, a hash assigns two in twenty to `val` and one to `paraphrase`,
+whose captions use held-out phrases.
 """
 
 import dataclasses
@@ -52,11 +52,11 @@ from sora_jax.worlds.playhouse.spec import (
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-CLEAR, HIDDEN = 0.25, 0.2  # seconds
+CLEAR, HIDDEN = 0.25, 0.2  # seconds: least time in full view at each end, and hidden
 HEADROOM = 0.05  # metres between a ball and the upper edge
-FOOT = -0.15  # metres: a panel stands a little before the line on which balls roll
+FOOT = -0.15  # metres: a panel's foot is in front of the line y = 0 on which balls roll
 SPEED = 1.2  # factor on the speeds of a room
-LIFT = 0.25  # seconds that a panel takes to lift
+LIFT = 0.25  # seconds in which a panel lifts
 MOVES = ("static", "pan", "push-in")
 LAUNCHES = {
     "thrown": ("is thrown to the {d}", "flies to the {d}", "is tossed {d}"),
@@ -89,8 +89,9 @@ WORDS = tuple(sorted({*" ".join(_PHRASES).split(), "a", *NOUNS, *COLOURS, *SIZES
 
 @dataclasses.dataclass(frozen=True)
 class OccludeFacts:
-    """What is said of a clip, and the regime ("usual" or a split `ood_...`), which is not said.
-    fate is "" in an intent.
+    """The facts that a caption states about a clip, and the regime.
+
+    `regime` is "usual" or a split `ood_...`; captions do not state it. `fate` is "" in an intent.
     """
 
     colour: str
@@ -109,7 +110,7 @@ class OccludeFacts:
         return cls(**fields | {"look": Look(**fields["look"])})
 
     def key(self) -> str:
-        """The factor tuple as one string."""
+        """Returns the factor tuple as one string."""
         return (
             f"{self.colour} {self.size} {self.launch} {self.direction} {self.fate} "
             f"{self.look} {self.regime}"
@@ -117,7 +118,7 @@ class OccludeFacts:
 
 
 class Occlude(Family):
-    """The family `occlude`."""
+    """The family `occlude`: a ball goes behind a panel and comes out, returns or is revealed."""
 
     name, max_balls, formats = "occlude", 1, ("nano", "S")
     splits = ("train", "val", "ood_velocity", "ood_size", "combo", "paraphrase")
@@ -128,7 +129,7 @@ class Occlude(Family):
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> tuple[str, Look]:
-        """Fate and look."""
+        """Draws fate and look."""
         return stream.choice(list(FATES)), draw_look(stream, *stream.choice(pairs(style, MOVES)))
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, Look]) -> OccludeFacts:
@@ -185,7 +186,7 @@ class Occlude(Family):
             )
             if fate(staged, motion, seconds) == facts.fate:
                 staged = filmed(staged, motion, facts.look.camera, facts.look.direction, seconds)
-                return staged, simulate(staged, seconds)  # the same motion, with that of the panel
+                return staged, simulate(staged, seconds)  # same motion, plus the panel's
         return None
 
     def caption(self, facts: OccludeFacts, variant: int, split: str) -> str:
@@ -203,9 +204,10 @@ class Occlude(Family):
         return parse(text)
 
     def judge(self, facts: OccludeFacts, reading: Reading) -> list[Line]:
-        """Look, colour, size, launch, direction, and whether the ball goes behind the panel; then
-        its fate, and whether it comes back as what it was and on its course, which an intent does
-        not ask.
+        """Judges look, colour, size, launch, direction, and whether the ball goes behind the panel.
+
+        For a caption it also judges the fate, and whether the ball is the same one afterwards and
+        on its course. An intent has none of these.
         """
         stage, kept = reading.stage, reading.permanence
         move = (None, None) if stage is None else (stage.camera.kind, stage.camera.direction)
@@ -226,8 +228,9 @@ class Occlude(Family):
 
 
 def seen_fate(reading: Reading, colour: str) -> str | None:
-    """The fate that a clip shows of its ball of a colour; None where it is not seen before the
-    panel and after.
+    """Returns the fate that a clip shows of its ball of a colour.
+
+    It is None if the ball is not visible both before and after the panel.
     """
     stage, kept = reading.stage, reading.permanence
     if stage is None or stage.panel is None or kept is None or not kept.back:
@@ -245,8 +248,10 @@ def seen_fate(reading: Reading, colour: str) -> str | None:
 
 
 def _panel(stream: Stream, facts: OccludeFacts, scene: Scene, last: float, seconds: float) -> Shape:
-    """A panel that stands on the floor: somewhere, at the wall that the ball flies to, or where the
-    ball ends, and then it lifts.
+    """Draws a panel that stands on the floor.
+
+    It stands at the wall that the ball moves to ("returns"), or where the ball ends, and then it
+    lifts ("revealed"), or anywhere ("passes").
     """
     wide, high = stream.uniform(0.9, 1.9), stream.uniform(1.2, 2.9)
     if facts.fate == "returns":
@@ -264,7 +269,9 @@ def _panel(stream: Stream, facts: OccludeFacts, scene: Scene, last: float, secon
 
 
 def fate(scene: Scene, motion: Trajectory, seconds: float) -> str | None:
-    """What becomes of the one ball of a scene with one panel; None if it is not clear to see."""
+    """Returns the fate of the only ball of a scene with one panel; None if it is not clearly
+    visible.
+    """
     behind, partly = hidden(scene, motion, seconds), hidden(scene, motion, seconds, fully=False)
     if len(behind) != 1 or len(partly) != 1 or behind[0][2] - behind[0][1] < HIDDEN:
         return None
@@ -283,15 +290,16 @@ def fate(scene: Scene, motion: Trajectory, seconds: float) -> str | None:
         scene.shapes[0].points[1][0],
         scene.shapes[0].points[2][1],
     )
-    if max(y0, y1) > top:  # over the top
+    if max(y0, y1) > top:  # the ball passes over the panel
         return None
     middle = 0.5 * (left + right)
     return "passes" if (x0 < middle) != (x1 < middle) else "returns"
 
 
 def caption(facts: OccludeFacts, variant: int = 0, held_out: bool = False) -> str:
-    """The paraphrase number `variant` (any non-negative integer) of the facts; without a fate an
-    intent.
+    """Returns the paraphrase number `variant` (any non-negative integer) of the facts.
+
+    Facts without a fate give an intent.
     """
     pick = Picker(variant, held_out)
     look, launch, goes = (
@@ -304,9 +312,10 @@ def caption(facts: OccludeFacts, variant: int = 0, held_out: bool = False) -> st
 
 
 def parse(text: str) -> OccludeFacts:
-    """Read a caption or an intent back into facts.
+    """Reads a caption or an intent back into facts.
 
-    Raises CaptionError with the column and what was expected there.
+    Raises:
+        CaptionError: it is neither; with the column and what was expected there.
     """
     look, rest = parse_look(text)
     reader = Reader(rest)

@@ -1,24 +1,27 @@
-"""Family `phyworld_{uniform,collision,parabola}_{30k,300k}`: the scenes of "How Far Is Video
-Generation from World Model".
+"""Family `phyworld_{uniform,collision,parabola}_{30k,300k}`: the scenes of PhyWorld.
 
-A world of 10 x 10 units without bounds, ideal balls on a blank sheet, no text and no sound; 1 unit
-is called a metre here.
+PhyWorld is Kang et al. 2024, "How Far Is Video Generation from World Model" (arXiv:2411.02385). Its
+world is 10 x 10 units without bounds, with ideal balls on a blank background, no text and no sound.
+One unit is called a metre here.
 
     uniform     a red ball moves to the right on a line
     parabola    a red ball is thrown horizontally near the top, g = 2.5
     collision   a red ball from the left and a blue one from the right meet head-on, elastically;
                 mass ~ r^2
 
-`train` is the paper's grid over speeds [1, 4] and radii ([0.7, 1.4]; collision [0.5, 1.5]): 300 x
-100 and 1000 x 300 for one ball; for two, the published generator's 21^2 x 8^2 = 28,224 and 41^2 x
-14^2 = 329,476. Radii of one ball are those of the published generator; the paper's text says 1.5.
-`val` has values between those of the grid, from the same ranges. Out of distribution (0.3 to 0.6
-and 1.5 to 2.0 for the radius, collision 0.3 to 0.4 and 1.7 to 2.0; 0 to 0.8 and 4.5 to 6.0 for the
-speed) are `ood_size`, `ood_velocity` and `ood_velocity_size`; of two balls the first one or both,
+`train` is the paper's grid over speeds [1, 4] and radii ([0.7, 1.4]; collision [0.5, 1.5]). It has
+300 x 100 (30k) or 1000 x 300 (300k) cells for one ball. For two balls it is the grid of the
+published generator, 21^2 x 8^2 = 28,224 or 41^2 x 14^2 = 329,476 cells. The radii of one ball are
+also those of the published generator; the paper's text says 1.5. `val` has values between those of
+the grid, from the same ranges.
+
+Out-of-distribution radii are 0.3 to 0.6 and 1.5 to 2.0 (collision: 0.3 to 0.4 and 1.7 to 2.0).
+Out-of-distribution speeds are 0 to 0.8 and 4.5 to 6.0. `ood_size` has such radii, `ood_velocity`
+such speeds, `ood_velocity_size` both. Of two balls, the first one or both are out of distribution,
 as in the paper's levels.
 
-One ball starts so that, where it can, it stays in view for 24 frames of 0.1 s. Two balls meet after
-frame 4 and leave 8 frames.
+One ball starts so that, where possible, it stays in view for 24 frames of 0.1 s. Two balls meet
+after frame 4 and at least 8 frames before the end.
 
 Clips have the paper's 32 frames at 10 fps (`modality.FORMATS["phyworld"]`).
 """
@@ -36,25 +39,25 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 
 TASKS = ("uniform", "collision", "parabola")
 EXTENT, STEP, FRAMES = 10.0, 0.1, 32
-EDGE = 0.5  # units between a ball and the upper and lower edge
+EDGE = 0.5  # units between a ball and the upper and lower edge of the view
 SPEEDS, SLOW, FAST = (1.0, 4.0), (0.0, 0.8), (4.5, 6.0)
 RADII = {1: (0.7, 1.4), 2: (0.5, 1.5)}  # by the number of balls
 TINY, HUGE = {1: (0.3, 0.6), 2: (0.3, 0.4)}, {1: (1.5, 2.0), 2: (1.7, 2.0)}
-# speeds, radii
+# (number of speeds, number of radii) of each ball, by the number of balls and the size of the set
 GRIDS = {
     (1, "30k"): (300, 100),
     (1, "300k"): (1000, 300),
     (2, "30k"): (21, 8),
     (2, "300k"): (41, 14),
 }
-# prime to the size of every grid: neighbours in the set are not neighbours in the grid
+# Coprime to the size of every grid: neighbours in the set are not neighbours in the grid.
 SHUFFLE = 7919
-IN_VIEW, BEFORE, AFTER = 24, 4, 8  # frames
+IN_VIEW, BEFORE, AFTER = 24, 4, 8  # frames in view, before a collision and after it
 
 
 @dataclasses.dataclass(frozen=True)
 class PhyWorldFacts:
-    """The factor tuple: speeds and radii, of one ball or two, and the split whose ranges they are
+    """The factor tuple: speeds and radii of one ball or two, and the split whose ranges they are
     from.
     """
 
@@ -78,12 +81,12 @@ SETS = tuple((task, size) for task in TASKS for size in ("30k", "300k"))
 
 
 class PhyWorld(Family):
-    """One task at one size of its training set."""
+    """The family of one task of PhyWorld at one size of its training set."""
 
     splits = ("train", "val", "ood_velocity", "ood_size", "ood_velocity_size")
     facts_type = PhyWorldFacts
-    words, text_length, formats = (), 1, ("phyworld",)  # nothing is said
-    longest = math.inf  # its balls never meet a floor
+    words, text_length, formats = (), 1, ("phyworld",)  # there are no captions
+    longest = math.inf  # its balls never hit a floor
     alike = True
 
     def __init__(self, task: str, size: str):
@@ -95,13 +98,16 @@ class PhyWorld(Family):
 
     @property
     def random_key(self) -> tuple[int, ...]:
-        """Both sizes of a task share it, and so their `val` and OOD scenes."""
+        """The random key of the task.
+
+        Both sizes of a task share it, and so they share their `val` and OOD scenes.
+        """
         return (10 + TASKS.index(self.task),)
 
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> PhyWorldFacts | None:
-        """The cell of the grid; outside of `train` there is none."""
+        """Returns the cell of the grid in `train`; None in other splits."""
         if split != "train":
             return None
         if not 0 <= index < self.train_size:
@@ -186,8 +192,9 @@ class PhyWorld(Family):
         raise CaptionError(1, "no text, for scenes of PhyWorld have no captions", text)
 
     def judge(self, facts: PhyWorldFacts, reading: Reading) -> list[Line]:
-        """Speeds and radii, none of them read: a clip of PhyWorld is scored against its scene
-        (`oracles.phyworld`).
+        """Returns speeds and radii as unread facts.
+
+        A clip of PhyWorld is scored against its scene instead (`oracles.phyworld`).
         """
         why = "no prompt asks it; oracles.phyworld scores a clip against its scene"
         numbers = [("speed", v) for v in facts.speeds] + [("radius", r) for r in facts.radii]

@@ -1,13 +1,14 @@
 """Family `room`: one to three balls are dropped, thrown or rolled in a room and bounce.
 
-A scene is drawn again when its events could not be read from 8 frames a second, where an arc needs
-two frames to be seen:
+A scene is redrawn if its events could not be read at 8 frames/s, where an arc needs two frames to
+be visible. It then has one of the following:
 
-    a contact in the last QUIET_END seconds (what follows it would not be seen) two contacts of one
-    ball closer than CLEAR_GAP seconds, or of any two balls closer than APART seconds a contact with
-    walls or balls slower than FAINT (a graze neither shows nor sounds) a contact before CLEAR_START
-    (the launch would not be seen) a ball that rises above the view, or a rolled ball that is
-    knocked off the floor
+    - a contact in the last QUIET_END seconds: the motion after it would not be visible
+    - two contacts of one ball closer than CLEAR_GAP seconds, or of any two balls closer than APART
+      seconds
+    - a contact with walls or balls slower than FAINT: a graze is neither visible nor audible
+    - a contact before CLEAR_START: the launch would not be visible
+    - a ball that rises above the view, or a rolled ball that is knocked off the floor
 
 The split is a hash of the factor tuple (`Facts.key`): one combination in ten belongs to `val`.
 """
@@ -36,6 +37,7 @@ from sora_jax.worlds.playhouse.spec import (
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Contact, Trajectory
 
+# seconds
 QUIET_END = 0.27
 CLEAR_GAP = 0.28
 CLEAR_START = 0.25
@@ -50,15 +52,15 @@ OF_A_BALL = ("size", "launch", "direction", "bounces")
 
 
 class Room(Family):
-    """The family `room`. gravity in m/s^2."""
+    """The family `room`: bouncing balls. `gravity` is in m/s^2."""
 
     name, facts_type, gravity = "room", Facts, GRAVITIES["earth"]
-    # three balls may take 52, once in thousands of captions, which is then cut
+    # Captions of three balls need up to 52 tokens, once in thousands; these are cut.
     words, text_length = WORDS, 48
     alike = True
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> int:
-        """The number of balls."""
+        """Draws the number of balls."""
         return stream.choice(list(COUNT_WEIGHTS), COUNT_WEIGHTS.values())
 
     def draw_facts(self, stream: Stream, split: str, count: int) -> Facts:
@@ -82,8 +84,10 @@ class Room(Family):
 
 
 def judge_balls(told: Facts, reading: Reading) -> list[Line]:
-    """Every fact of every ball, then the balls that the caption does not have. A ball is known by
-    its colour.
+    """Judges every fact of every ball in `told`, then lists the balls that the caption does not
+    have.
+
+    A ball is identified by its colour.
     """
     seen = {ball.colour: ball for ball in reading.facts.balls}
     lines = [
@@ -95,7 +99,7 @@ def judge_balls(told: Facts, reading: Reading) -> list[Line]:
         lines.append(Line.compare(ball.colour, "colour", ball.colour, own and own.colour))
         for fact in OF_A_BALL:
             asked = getattr(ball, fact)
-            # nothing is asked of the direction of a dropped ball
+            # a dropped ball has no direction to judge
             if fact != "direction" or asked is not None:
                 shown = None if own is None else getattr(own, fact)
                 lines.append(Line.compare(ball.colour, fact, asked, shown))
@@ -103,7 +107,7 @@ def judge_balls(told: Facts, reading: Reading) -> list[Line]:
 
 
 def draw_balls(stream: Stream, count: int) -> Facts:
-    """Facts of so many balls."""
+    """Draws the facts of `count` balls."""
     colours, balls = list(COLOURS), []
     for _ in range(count):
         colour = colours.pop(stream.integer(len(colours)))
@@ -127,11 +131,17 @@ def draw_alone(
     speed: float = 1.0,
     gravity: float = GRAVITIES["earth"],
 ) -> Scene | None:
-    """A scene that would fulfil the facts if no ball met another; None if the balls do not fit into
-    the room.
+    """Draws a scene that would fulfil the facts if no ball met another.
 
-    sizes: radius ranges in metres; speed: factor on the velocities of thrown and rolled balls;
-    gravity in m/s^2.
+    Args:
+        stream: random numbers.
+        facts: facts of the balls.
+        seconds: duration of the clip.
+        sizes: radius ranges in metres. Default: SIZES.
+        speed: factor on the velocities of thrown and rolled balls. Default: 1.
+        gravity: m/s^2. Default: that of the earth.
+    Returns:
+        The scene, or None if the balls do not fit into the room.
     """
     scene = Scene(
         seed=stream.integer(1 << 31),
@@ -158,7 +168,7 @@ def draw_alone(
 def draw_ball(
     stream: Stream, fact: BallFacts, extent: float, sizes=SIZES, speed: float = 1.0
 ) -> Ball:
-    """A ball that is launched as stated."""
+    """Draws a ball with the size and the launch of `fact`."""
     radius = stream.uniform(*sizes[fact.size])
     sign = {None: 0.0, "left": -1.0, "right": 1.0}[fact.direction]
     margin = radius + 0.1
@@ -168,7 +178,7 @@ def draw_ball(
             stream.uniform(0.5, 2.7),
             (0.0, 0.0),
         )
-    else:  # start on the side that leaves room to move
+    else:  # start on the side from which there is room to move
         near = stream.uniform(margin, 0.55 * extent)
         x = near if sign > 0 else extent - near
         if fact.launch == "thrown":
@@ -192,9 +202,10 @@ def draw_ball(
 
 
 def _reads_alone(ball: Ball, fact: BallFacts, scene: Scene, seconds: float) -> bool:
-    """Would the ball, alone between its walls, bounce as often as stated, and stay in view?
+    """Returns whether the ball, if it met no other, would bounce as often as stated and stay in
+    view.
 
-    Closed form: no simulation.
+    It is computed in closed form, without a simulation.
     """
     if fact.launch == "rolled":
         return True
@@ -221,7 +232,7 @@ def _apart(a: Ball, b: Ball) -> bool:
 
 
 def play(scene: Scene, facts: Facts, seconds: float) -> Trajectory | None:
-    """The motion, if it shows the facts as stated and readably; else None."""
+    """Simulates a scene; returns its motion, or None if it does not show the facts readably."""
     last, latest = [-1.0] * len(scene.balls), -1.0
 
     def readable(c: Contact) -> bool:

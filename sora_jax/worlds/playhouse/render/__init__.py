@@ -1,9 +1,7 @@
-"""Pictures of scenes, batched, in jax.numpy, on whatever device trains.
+"""The renderer: batches of scenes to frames, in jax.numpy, on the device that trains.
 
-There is no second renderer.
-
-`inputs.py` turns takes into arrays and `program.py` arrays into frames; `shapes.py` and `styles.py`
-are what it paints with.
+It is the only renderer. `inputs.py` turns takes into arrays, and `program.py` turns the arrays into
+frames. `shapes.py` and `styles.py` contain the painting functions.
 """
 
 from sora_jax.worlds.playhouse.render.inputs import render_inputs

@@ -1,7 +1,7 @@
-"""What the renderer is given: takes as arrays with a leading axis B.
+"""Inputs of the renderer: takes as arrays with a leading axis B.
 
-A part that no take of a batch needs (shapes, a moving camera, a style) is not among the arrays, and
-then nobody pays for it.
+Arrays that no take of a batch needs (of shapes, of a moving camera, of a style) are left out, so
+the batch does not pay for them.
 """
 
 import numpy as np
@@ -14,19 +14,21 @@ from sora_jax.worlds.playhouse.render.styles import SKIES
 from sora_jax.worlds.playhouse.spec import BACKDROPS, BELOW_FLOOR, COLOURS, PAINTS, STYLES, material
 from sora_jax.worlds.playhouse.stream import Stream
 
-# room for still shapes comes in multiples of this, so that few programs are compiled
+# slots for still shapes come in multiples of these, so that few programs are compiled
 PLACES = {"boxes": 2, "bars": 8}
 LIT = ("realistic", "cinematic")
-TEXTURE = 12  # numbers in [0, 1) that place what a background is made of
-SHUTTER = (-0.1875, -0.0625, 0.0625, 0.1875)  # frames: moments of an exposure of half a frame
-ON_TWOS = 16  # frames a second from which anime holds every drawing for two frames
-# impacts that show speed lines: how many at once, how long, from how many m/s on
+TEXTURE = 12  # random numbers in [0, 1) that place the details of a background
+SHUTTER = (-0.1875, -0.0625, 0.0625, 0.1875)  # frames: sample times of an exposure of half a frame
+ON_TWOS = 16  # frames/s from which anime holds every drawing for two frames
+# speed lines: impacts shown at once, their duration, and the smallest impact speed in m/s
 BURSTS, BURST_SECONDS, BURST_SPEED = 2, 0.2, 2.0
 
 
 def shown_times(style: str, format: ClipFormat) -> np.ndarray:
-    """The times in seconds, float64 [F], at which the frames of a style show the balls: anime is
-    drawn on twos. Cameras move on ones.
+    """Returns the times in seconds, float64 [F], at which the frames of a style show the balls.
+
+    Anime is drawn on twos: from ON_TWOS frames/s on, each drawing of the balls lasts two frames.
+    The camera moves in every frame.
     """
     times = format.frame_times()
     return (
@@ -37,13 +39,18 @@ def shown_times(style: str, format: ClipFormat) -> np.ndarray:
 
 
 def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, np.ndarray]:
-    """What the renderer needs of B takes: float32 arrays with a leading axis B.
+    """Computes the arrays that the renderer needs for B takes, float32 (seeds: uint32) with a
+    leading axis B.
 
-    Absent balls and shapes have radius 0 and alpha 0.
+    There are slots for as many balls as the families of the takes have. So takes of one family can
+    be stacked and are rendered by one program. There are slots for as many shapes as the takes
+    have, so takes without shapes pay nothing. Unused slots of balls and shapes have radius 0 and
+    alpha 0.
 
-    There is room for as many balls as the families of the takes have, so that takes of a family can
-    be stacked and are rendered by one program, or, `alone`, for one ball where no take has more;
-    and for as many shapes as the takes have: takes without shapes pay nothing.
+    Args:
+        takes: B takes.
+        format: the clip format.
+        alone: True for a single slot for balls if no take has more than one ball. Default: False.
     """
     b, size = len(takes), format.size
     alone = alone and all(len(take.scene.balls) == 1 for take in takes)
@@ -71,7 +78,7 @@ def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, n
         inputs["wall"][i], inputs["floor"][i] = BACKDROPS[scene.backdrop]
         inputs["shaded"][i] = scene.style == STYLES[1]
     lines = [_floor_row(take.scene, size) for take in takes]
-    # that of rooms is a constant of their program
+    # the floor row of rooms is a constant of their program, not an input
     if any(line != size * (1.0 - BELOW_FLOOR / 4.0) - 0.5 for line in lines):
         inputs["floor_row"] = np.array(lines, np.float32)
     if any(len(take.scene.view) > 1 for take in takes):
@@ -85,15 +92,15 @@ def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, n
 
 
 def _first(scene) -> np.ndarray:
-    """The view at time 0."""
+    """Returns the view at time 0."""
     return views(scene, np.zeros(1))[0]
 
 
 def _centres(take, shown: np.ndarray, seen: np.ndarray, size: int) -> np.ndarray:
-    """Pixels [T, K, 2] of the balls as they are at the times `shown`, for a camera as it is at the
-    times `seen`.
+    """Returns the balls' centres in pixels, [F, K, 2], at times `shown`, for a camera at times
+    `seen`.
 
-    A ball that a panel hides is far away: its shadow must not tell where it is.
+    A fully hidden ball is moved far away: its shadow must not reveal where it is.
     """
     centres = project(views(take.scene, seen)[:, None], take.trajectory.positions(shown), size)
     for k, start, end in take.hidden:
@@ -102,7 +109,7 @@ def _centres(take, shown: np.ndarray, seen: np.ndarray, size: int) -> np.ndarray
 
 
 def _floor_row(scene, size: int) -> float:
-    """Where y = 0 is at time 0, in pixels."""
+    """Returns the row of y = 0 at time 0, in pixels."""
     if not scene.view:
         return size * (1.0 - scene.below / scene.extent) - 0.5
     return float(project(_first(scene), np.zeros(2), size)[1])
@@ -116,8 +123,11 @@ def _group(shape) -> tuple[str, str]:
 
 
 def _shape_inputs(takes, place: str, kind: str, format: ClipFormat) -> dict[str, np.ndarray]:
-    """Corners in pixels [B, S, C, 2], radius, colour, and whether it is there, of the shapes of one
-    group; of moving ones where they are.
+    """Returns the arrays of one group of up to S shapes with up to C corners, in pixels at time 0.
+
+    They are corners [B, S, C, 2], radius [B, S], whether the slot is used (`there`) [B, S] and
+    colour [B, S, 3]. Moving shapes also have `front` [B, S] and their offset in every frame [B, F,
+    S, 2].
     """
     chosen = [
         [(s, shape) for s, shape in enumerate(take.scene.shapes) if _group(shape) == (place, kind)]
@@ -154,13 +164,13 @@ def _shape_inputs(takes, place: str, kind: str, format: ClipFormat) -> dict[str,
 
 
 def _style_inputs(takes, format: ClipFormat, balls: int) -> dict[str, np.ndarray]:
-    """What the styles beyond `flat` and `shaded` need; nothing where there are none."""
+    """Returns the arrays of the styles beyond `flat` and `shaded`; {} if no take has one."""
     styles = [take.scene.style for take in takes]
     inputs = {}
     if not {*styles} & {*LIT, "anime"}:
         return inputs
     inputs["texture"] = np.zeros((len(takes), TEXTURE), np.float32)
-    # pixels to the metre at time 0
+    # pixels per metre at time 0
     inputs["scale"] = np.array([format.size / _first(take.scene)[2] for take in takes], np.float32)
     for i, take in enumerate(takes):
         stream = Stream(take.scene.seed, TEXTURE)
@@ -201,8 +211,10 @@ def _padded(take, format: ClipFormat, balls: int) -> np.ndarray:
 
 
 def _bursts(take, format: ClipFormat) -> np.ndarray:
-    """Speed lines around impacts: column, row, inner radius in pixels, and age from 0 to 1 [F,
-    BURSTS, 4]; age 1 where there is none.
+    """Returns the speed lines around impacts: column, row, inner radius in pixels, age, [F, BURSTS,
+    4].
+
+    The age runs from 0 to 1; unused slots have age 1.
     """
     out, seen = np.zeros((format.frames, BURSTS, 4)), format.frame_times()
     out[..., 3] = 1.0

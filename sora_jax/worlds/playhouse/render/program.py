@@ -1,23 +1,23 @@
-"""The program that paints: arrays of `inputs.py` to frames.
+"""The program that renders: arrays of `inputs.py` to frames.
 
 A ball of radius r (pixels) at distance d from a pixel centre covers it by the one-pixel ramp
 
     alpha = clip(r - d + 1/2, 0, 1)                                                              (1)
 
-and is painted over what lies behind, in the order of the scene. From back to front: background,
-shadows, shapes, balls, shapes that stand in front (`shapes.py`); then what a style does to the
-whole picture (`styles.py`).
+and is painted over everything behind it. Balls keep the order of the scene. The order from back to
+front is: background, shadows, shapes, balls, shapes in front (`shapes.py`). Effects of a style on
+the whole frame come last (`styles.py`).
 
-The `flat` style is one colour a ball on two plain surfaces. The `shaded` style lights the ball as a
-sphere with normal n, light l and half vector h,
+The `flat` style is one colour per ball on two plain surfaces. The `shaded` style lights the ball as
+a sphere with normal n, light l and half vector h,
 
     colour' = colour (0.38 + 0.80 max(n.l, 0)) + 0.6 shine max(n.h, 0)^16                        (2)
 
-over a wall and floor with a vertical gradient, and darkens the floor below it by a soft ellipse
-that fades with height.
+over a wall and a floor with a vertical gradient. It darkens the floor below the ball by a soft
+ellipse that fades with height.
 
-A camera that moves shows the pixels q of time 0 at (q + 1/2) zoom + shift - 1/2 (`camera.py`).
-Pixels are float32 RGB in [0, 1]. They agree within 1/255 across batch sizes and devices.
+A moving camera shows the pixels q of time 0 at (q + 1/2) zoom + shift - 1/2 (`camera.py`). Pixels
+are float32 RGB in [0, 1]. They agree within 1/255 across batch sizes and devices.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from sora_jax.worlds.playhouse.spec import BELOW_FLOOR
 
 
 def render(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
-    """Frames float32 [B, F, H, W, 3] in [0, 1] from `render_inputs`."""
+    """Renders frames, float32 [B, F, H, W, 3] in [0, 1], from `render_inputs`."""
     shaped = any(
         inputs[f"{place}_{kind}_radius"].shape[1]
         for place in ("behind", "front")
@@ -46,9 +46,9 @@ def render(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="format")
 def _still(inputs, format: ClipFormat):
-    """What stands still: layers of shapes, and backgrounds.
+    """Renders what does not move: layers of shapes, and backgrounds.
 
-    In a program of its own: XLA would draw them again for every frame.
+    It is a separate program, because XLA would otherwise draw them again for every frame.
     """
 
     def clip(one):
@@ -67,15 +67,16 @@ def _render(inputs, format: ClipFormat) -> jax.Array:
 
 
 def _clip_by_clip(paint, inputs):
-    """`paint` of every clip.
+    """Applies `paint` to every clip.
 
-    With styles one clip after the other, so that each pays for its own style only (`_in_style`).
+    With styles, clips are rendered one after the other, so that each clip pays for its own style
+    only (`_in_style`).
     """
     return jax.lax.map(paint, inputs) if "texture" in inputs else jax.vmap(paint)(inputs)
 
 
 def _in_style(one, style: str, otherwise, paint, *arguments):
-    """`paint(*arguments)` in clips of that style, in others `otherwise` as it is."""
+    """Returns `paint(*arguments)` in clips of the style, `otherwise` in other clips."""
     if style not in one:
         return otherwise
     painted = functools.partial(paint, *arguments)
@@ -84,8 +85,9 @@ def _in_style(one, style: str, otherwise, paint, *arguments):
 
 @dataclasses.dataclass(frozen=True)
 class _Screen:
-    """The pixels of a frame: rows [H, 1], columns [1, W], and where the camera has put those of
-    time 0. zoom is None if it stands still.
+    """The pixel grid of a frame, and the camera's map from the pixels of time 0 to this frame.
+
+    `row` is [H, 1], `column` [1, W]. `zoom` is None if the camera does not move.
     """
 
     row: jax.Array
@@ -95,8 +97,9 @@ class _Screen:
     shift: jax.Array | None = None
 
     def plane(self, depth: float):
-        """Rows and columns, at time 0, of what is seen here and lies at a depth (1: that of the
-        balls).
+        """Returns rows and columns, at time 0, of the points that these pixels show at a depth.
+
+        The depth of the balls is 1.
         """
         if self.zoom is None:
             return self.row, self.column
@@ -125,7 +128,7 @@ def _gradient(one, screen: _Screen):
 
 
 def _background(one, screen: _Screen) -> jax.Array:
-    """What lies behind everything, RGB [H, W, 3]."""
+    """Paints the background, RGB [H, W, 3]."""
     size, floor_row, shaded, gradient = (
         screen.size,
         _floor_row(one, screen.size),
@@ -149,8 +152,10 @@ def _layer(one, place: str, screen: _Screen):
 
 
 def _tint(one, screen: _Screen):
-    """The colour [H, W, 3] of a shape of a paint, at a depth in pixels [H, W] and of a thickness in
-    pixels.
+    """Returns a function that gives the colour [H, W, 3] of a shape.
+
+    Its arguments are the paint's colour, the depth inside the shape in pixels [H, W], and the
+    thickness of the shape in pixels.
     """
     gradient, unit = _gradient(one, screen), screen.size / 64.0
 
@@ -178,7 +183,7 @@ def _render_clip(one, format: ClipFormat) -> jax.Array:
             floor_row = (floor_row + 0.5) * screen.zoom + screen.shift[1] - 0.5
             radii = [radius * screen.zoom for radius in radii]
         picture = _background(one, screen) if "view" in moment else still_back
-        for k in range(balls):  # shadows lie under everything
+        for k in range(balls):  # shadows lie under shapes and balls
             radius, (x, y) = radii[k], moment["centre"][k]
             height = jnp.maximum(floor_row - (y + radius), 0.0) / size
             reach = radius * (1.0 + 2.0 * height) + 1e-3
@@ -239,18 +244,18 @@ def _shadow(one, shaded):
 
 
 def _ball(one, k: int, centre, radius, screen: _Screen):
-    """The colour [H, W, 3] and the coverage [H, W] of one ball: equations (1) and (2)."""
+    """Returns the colour [H, W, 3] and the coverage [H, W] of one ball: equations (1) and (2)."""
     shaded, unit = one["shaded"], screen.size / 64.0
     dx, dy = screen.column - centre[0], screen.row - centre[1]
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
     alpha = jnp.clip(radius - distance + 0.5, 0.0, 1.0) * (radius > 0)
-    # normals on the ramp are those of the rim
+    # outside the ball, pixels of the ramp have the normals of the rim
     inverse = 1.0 / jnp.maximum(jnp.maximum(radius, distance), 1e-3)
     nx, ny = dx * inverse, dy * inverse
     nz = jnp.sqrt(jnp.maximum(1.0 - nx * nx - ny * ny, 0.0))
     diffuse = jnp.maximum(nx * LIGHT[0] + ny * LIGHT[1] + nz * LIGHT[2], 0.0)
     facing = gleam = jnp.maximum(nx * HALF[0] + ny * HALF[1] + nz * HALF[2], 0.0)
-    for _ in range(4):
+    for _ in range(4):  # the power 16 of equation (2)
         gleam = gleam * gleam
     lit = (
         one["colour"][k] * (0.38 + 0.80 * diffuse)[..., None]
@@ -266,7 +271,7 @@ def _ball(one, k: int, centre, radius, screen: _Screen):
         return styles.drawn_ball(one["colour"][k], radius, diffuse, facing, inside, unit)
 
     colour = _in_style(one, "lit", colour, lit_ball)
-    if "anime" in one:  # the outline lies half outside of the ball
+    if "anime" in one:  # half of the outline lies outside the ball
         outer = radius + 0.55 * unit * one["anime"]
         alpha = jnp.clip(outer - distance + 0.5, 0.0, 1.0) * (radius > 0)
         colour = _in_style(one, "anime", colour, drawn_ball)
@@ -281,7 +286,7 @@ def _balls(picture, one, centres, radii, screen: _Screen):
 
 
 def _blurred(picture, one, shutter, radii, screen: _Screen):
-    """The balls as the mean of what is seen while the shutter is open, [M, K, 2]."""
+    """Paints the balls with motion blur: the mean over M sample times of `shutter` [M, K, 2]."""
     for k, radius in enumerate(radii):
         colours, alphas = jax.vmap(functools.partial(_ball, one, k, radius=radius, screen=screen))(
             shutter[:, k]
@@ -297,8 +302,9 @@ def _lines(picture, moment, screen: _Screen):
 
 
 def _exposed(picture, one, frame, screen: _Screen):
-    """What a sensor, and a film laboratory, make of the picture: noise of the lit styles; grade and
-    bars of the cinematic one.
+    """Applies the effects of sensor and film.
+
+    They are noise in the lit styles, and grading and black bars in the cinematic style.
     """
     noisy = styles.sensor(picture, one["seed"], frame, screen.row, screen.column)
     given = (noisy, screen.row, screen.column, screen.size)
@@ -306,7 +312,7 @@ def _exposed(picture, one, frame, screen: _Screen):
 
 
 def _moving(picture, one, moment, front: float, screen: _Screen):
-    """The moving shapes that stand in front (1) or do not (0)."""
+    """Paints the moving shapes that are in front of the balls (1) or behind them (0)."""
     for kind in shapes.CORNERS:
         for s in range(one[f"moving_{kind}_radius"].shape[0]):
             shape = {

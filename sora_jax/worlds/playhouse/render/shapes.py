@@ -1,23 +1,24 @@
-"""Shapes: all points within rho pixels of a convex polygon, painted with a one-pixel ramp.
+"""Rendering of shapes: all points within rho pixels of a convex polygon, with a one-pixel ramp.
 
     alpha = clip(rho - d + 1/2, 0, 1),   d the signed distance to the polygon, negative inside   (1)
 
-Shapes come in groups by where they stand (`behind` the balls, in `front` of them, or `moving`) and
-by what they cost: `bars` have one corner or two, and one distance to a segment a pixel; `boxes`
-have more, and as many distances. Within a group the order of the scene is kept, and boxes are
-painted before bars.
+Shapes are grouped by their place (`behind` the balls, in `front` of them, or `moving`) and by their
+cost. `bars` have one or two corners and need one distance to a segment per pixel. `boxes` have more
+corners and need as many distances. Each group keeps the order of the scene, and boxes are painted
+before bars.
 """
 
 import jax
 import jax.numpy as jnp
 
-# room for so many at least; in the order in which they are painted
+# smallest number of corner slots; kinds are in the order in which they are painted
 CORNERS = {"boxes": 4, "bars": 2}
 
 
 def distance(corners, row, column):
-    """d of equation (1), pixels, [H, W], of corners [C, 2] (column, row); one that comes again at
-    the end makes no edge.
+    """Returns the signed distance d of equation (1) in pixels, [H, W].
+
+    `corners` [C, 2] are (column, row) in pixels. A corner that is repeated at the end adds no edge.
     """
     count = corners.shape[0]
     nearest, outside = jnp.inf, -jnp.inf
@@ -28,17 +29,22 @@ def distance(corners, row, column):
         t = jnp.clip((px * dx + py * dy) / jnp.maximum(length, 1e-6), 0.0, 1.0)
         nearest = jnp.minimum(nearest, jnp.square(px - t * dx) + jnp.square(py - t * dy))
         if count > 2:
-            # rows count down: inside is negative
+            # rows count downwards, so the inside is negative
             outside = jnp.maximum(outside, jnp.where(length > 1e-6, dx * py - dy * px, -jnp.inf))
     far = jnp.sqrt(nearest + 1e-12)
     return jnp.where(outside < 0.0, -far, far) if count > 2 else far
 
 
 def paint(picture, shape: dict, row, column, tint, weight=1.0):
-    """One shape over a picture [H, W, 3], or over a layer, whose fourth channel is coverage.
+    """Paints one shape over an image [H, W, 3], or over a layer [H, W, 4] that ends with coverage.
 
-    shape: corners [C, 2], radius, colour [3], there. tint(colour, depth, thickness) gives its
-    colour [H, W, 3] at a depth in pixels.
+    Args:
+        picture: the image or the layer.
+        shape: `corners` [C, 2] and `radius` in pixels, `colour` [3], and `there`, 0 for an unused
+            slot.
+        row, column: the pixel grid, [H, 1] and [1, W].
+        tint: tint(colour, depth, thickness) gives the colour [H, W, 3] at a depth in pixels.
+        weight: factor on the coverage. Default: 1.
     """
     depth = shape["radius"] - distance(shape["corners"], row, column)
     alpha = jnp.clip(depth + 0.5, 0.0, 1.0) * shape["there"] * weight
@@ -51,10 +57,10 @@ def paint(picture, shape: dict, row, column, tint, weight=1.0):
 
 
 def layer(one: dict, place: str, row, column, tint, zoom=1.0, shift=0.0):
-    """The still shapes of a place on nothing: colour weighted by coverage, and coverage, [H, W, 4];
-    None if there are none.
+    """Paints the still shapes of a place on an empty layer, [H, W, 4]; None if there are none.
 
-    Their pixels q lie at (q + 1/2) zoom + shift - 1/2.
+    The layer holds the colour weighted by coverage, then the coverage. The shapes' pixels q of time
+    0 lie at (q + 1/2) zoom + shift - 1/2.
     """
 
     def add(painted, shape):
@@ -76,5 +82,5 @@ def layer(one: dict, place: str, row, column, tint, zoom=1.0, shift=0.0):
 
 
 def over(picture, painted):
-    """A layer over a picture."""
+    """Composites a layer over an image; a layer of None leaves it as it is."""
     return picture if painted is None else picture * (1.0 - painted[..., 3:]) + painted[..., :3]

@@ -1,16 +1,15 @@
-"""What the styles beyond `flat` and `shaded` look like: their backgrounds, balls, shapes, and what
-is done to the whole picture.
+"""The styles beyond `flat` and `shaded`: backgrounds, balls, shapes, effects on the whole frame.
 
 realistic   balls are lit as spheres, with gloss and light from the floor; panelled wall, boards,
             soft shadows; sensor noise of 1/255
-cinematic   realistic, out of focus behind the balls, moved by half a frame's exposure, graded to
-            teal and orange, darker to the corners, between two black bars
+cinematic   realistic, with a background out of focus, motion blur of half a frame's exposure,
+            grading to teal and orange, dark corners, two black bars
 anime       two tones, a dark outline, hills and clouds under a pale sky; speed lines at impacts;
             drawn on twos from 16 frames/s on
 
-Lengths are metres where they belong to the world and pixels of a 64-pixel picture (`unit`) where
-they belong to the drawing. All backgrounds are pale or grey, so that a coloured pixel is a ball's.
-`plane(depth)` are the rows and columns of what lies at a depth.
+Lengths in the world are in metres. Lengths of the drawing, such as outlines, are in pixels of a
+64-pixel frame (`unit`). All backgrounds are pale or grey, so every coloured pixel belongs to a
+ball. `plane(depth)` returns the rows and columns, at time 0, of the points shown at a depth.
 """
 
 import jax.numpy as jnp
@@ -18,11 +17,11 @@ import numpy as np
 
 from sora_jax.worlds.playhouse.camera import BARS
 
-# x right, y down, z to the viewer
+# unit vectors: x right, y down, z towards the viewer
 LIGHT = np.array([-0.42, -0.66, 0.62]) / np.linalg.norm([-0.42, -0.66, 0.62])
 HALF = (LIGHT + [0, 0, 1]) / np.linalg.norm(LIGHT + [0, 0, 1])
 INK = np.array([0.10, 0.08, 0.13])
-# Sky above and at the horizon, far hills, near hills, ground.
+# Top of the sky, horizon, far hills, near hills, ground: RGB in [0, 1].
 SKIES = (
     (
         (0.62, 0.80, 0.95),
@@ -53,7 +52,7 @@ SKIES = (
         (0.36, 0.36, 0.43),
     ),
 )
-WALL, HILLS, CLOUDS = 0.5, (0.4, 0.65), 0.2  # depths
+WALL, HILLS, CLOUDS = 0.5, (0.4, 0.65), 0.2  # depths, for parallax; the balls' is 1
 
 
 def _ramp(pixels):
@@ -61,7 +60,7 @@ def _ramp(pixels):
 
 
 def _wave(x, period: float):
-    """Distance to the nearest multiple of the period."""
+    """Returns the distance to the nearest multiple of the period."""
     return jnp.abs(x / period - jnp.round(x / period)) * period
 
 
@@ -70,7 +69,7 @@ def mix(picture, weight, colour):
 
 
 def hall(one, plane, floor_row):
-    """The background of `realistic`, and of `cinematic` out of focus: RGB [H, W, 3]."""
+    """Paints the background of `realistic`, and that of `cinematic` out of focus: RGB [H, W, 3]."""
     scale, t, soft = one["scale"], one["texture"], 0.8 + 2.2 * one.get("cinematic", 0.0)
     row, column = plane(WALL)
     x, y = column / scale, (floor_row - row) / scale  # metres; y upwards
@@ -103,7 +102,7 @@ def hall(one, plane, floor_row):
     row, column = plane(1.0)
     x, down = column / scale, jnp.maximum(row - floor_row, 0.0) / scale
     spread = 1.0 + 0.8 * down
-    along = (x - 2.0) / spread  # boards run away from the viewer
+    along = (x - 2.0) / spread  # boards recede from the viewer
     seam = _wave(along + t[5], 0.62) * spread
     grain = 0.05 * jnp.sin(9.0 * along + 6.3 * t[6] + 2.0 * jnp.sin(5.0 * down)) + 0.04 * jnp.sin(
         17.0 * along + 3.0 * down
@@ -113,7 +112,7 @@ def hall(one, plane, floor_row):
 
 
 def hills(one, plane, floor_row, size: int):
-    """The background of `anime`: RGB [H, W, 3]."""
+    """Paints the background of `anime`: RGB [H, W, 3]."""
     sky, scale, t = one["sky"], one["scale"], one["texture"]
     row, column = plane(CLOUDS)
     height = jnp.clip((floor_row - row) / size, 0.0, 1.0)
@@ -145,7 +144,7 @@ def hills(one, plane, floor_row, size: int):
 
 
 def lit_ball(one, colour, shine, nx, ny, nz, diffuse, gleam):
-    """Light from the window, a little from the floor, gloss, and less at the rim: RGB [H, W, 3]."""
+    """Lights a ball: window light, light from the floor, gloss, a darker rim: RGB [H, W, 3]."""
     rim = 1.0 - 0.30 * jnp.square(1.0 - nz)
     light = (0.30 + 0.86 * diffuse) * rim
     bounce = 0.16 * jnp.maximum(ny, 0.0)[..., None] * one["floor"]
@@ -153,7 +152,10 @@ def lit_ball(one, colour, shine, nx, ny, nz, diffuse, gleam):
 
 
 def drawn_ball(colour, radius, diffuse, facing, depth, unit):
-    """Two tones, a spark and an outline, around a ball of that depth in pixels: RGB [H, W, 3]."""
+    """Draws a ball of `anime`: two tones, a highlight and an outline, RGB [H, W, 3].
+
+    `depth` is the distance inside the ball's edge in pixels.
+    """
     tone = jnp.clip((diffuse - 0.34) * radius + 0.5, 0.0, 1.0)
     drawn = colour * (0.62 + 0.40 * tone)[..., None]
     drawn = mix(drawn, 0.9 * jnp.clip((facing - 0.955) * 3.0 * radius + 0.5, 0.0, 1.0), jnp.ones(3))
@@ -165,7 +167,7 @@ def lit_shape(colour, depth, unit):
 
 
 def drawn_shape(colour, depth, thick, unit):
-    """Flat, with an outline where it is thick enough to have one."""
+    """Draws a shape of `anime`: flat, with an outline if it is thick enough for one."""
     return mix(
         colour * jnp.ones((*depth.shape, 1)),
         _ramp(0.7 * unit - depth) * _ramp(thick - 1.2 * unit),
@@ -174,8 +176,9 @@ def drawn_shape(colour, depth, thick, unit):
 
 
 def lines(picture, bursts, row, column, unit):
-    """Speed lines: twelve strokes that leave an impact. bursts [I, 4]: column, row, radius of the
-    ball, age.
+    """Draws speed lines: twelve strokes around each impact.
+
+    `bursts` [I, 4] are column, row, radius of the ball in pixels, and age from 0 to 1.
     """
     for x, y, radius, age in bursts:
         dx, dy = column - x, row - y
@@ -195,8 +198,9 @@ def lines(picture, bursts, row, column, unit):
 
 
 def sensor(picture, seed, frame, row, column):
-    """Noise of deviation 1/255, uniform, from a hash of (seed, frame, row, column): the same
-    numbers on any device.
+    """Adds uniform noise with a standard deviation of 1/255.
+
+    It is a hash of (seed, frame, row, column), so the noise is the same on any device.
     """
     word = jnp.uint32
     h = (
@@ -212,7 +216,7 @@ def sensor(picture, seed, frame, row, column):
 
 
 def graded(picture, row, column, size: int):
-    """Teal shadows, orange highlights, more contrast, darker corners, black bars: RGB [H, W, 3]."""
+    """Grades a frame: teal shadows, orange highlights, more contrast, dark corners, black bars."""
     bright = (picture @ jnp.array([0.3, 0.59, 0.11]))[..., None]
     picture = picture * (
         1.0 + (1.0 - bright) * np.array([-0.10, 0.0, 0.07]) + bright * np.array([0.05, 0.01, -0.09])
