@@ -53,6 +53,8 @@ class Clip:
         Raises:
             UserError: the file cannot be written.
         """
+        if Path(path).suffix.lower() != ".mp4":
+            raise UserError(f"{path} is no name of a clip; give one that ends in .mp4")
         from sora_jax.mp4 import write_mp4  # needs PyAV, which a training-only machine may lack
 
         write_mp4(path, self)

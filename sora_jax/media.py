@@ -18,6 +18,9 @@ zero-phase polyphase filter (scipy.signal.resample_poly), which does not move on
 
 import dataclasses
 import math
+import os
+from numbers import Real
+from types import NoneType
 
 import av
 import numpy as np
@@ -25,7 +28,7 @@ import scipy.signal
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sora_jax.clip import Clip
-from sora_jax.errors import UserError
+from sora_jax.errors import UserError, expect
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
 from sora_jax.mp4 import AAC_BLOCK, unreadable
 
@@ -63,7 +66,10 @@ class Media:
 
 
 def read_video(
-    path, start: float = 0.0, seconds: float | None = None, short_side: int | None = None
+    path: str | os.PathLike,
+    start: float = 0.0,
+    seconds: float | None = None,
+    short_side: int | None = None,
 ) -> Media:
     """Decodes a file, or a window of it.
 
@@ -79,6 +85,11 @@ def read_video(
         UserError: the file is missing, damaged, cut short, or has no video.
         EndOfFile: `start` is past the end of the file. A subclass of UserError.
     """
+    expect(path, (str, os.PathLike), "path", "give the path of a video file")
+    for name, value in (("start", start), ("seconds", seconds)):
+        expect(value, (Real, NoneType), name, "give a number of seconds")
+        if value is not None and (value < 0 or (name == "seconds" and value == 0)):
+            raise UserError(f"{name}={value:g}; give a positive time in seconds", field=name)
     notes = []
     try:
         with av.open(str(path)) as container:
@@ -310,6 +321,8 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     with silence. The clip has no samples if the file has no sound track, or one that never rises
     above -80 dBFS. The clip's notes list the changes.
     """
+    expect(media, Media, "media", "give what read_video returns")
+    expect(format, ClipFormat, "format", 'give a ClipFormat, such as FORMATS["nano"]')
     notes = list(media.notes)
     wanted = format.frame_times()
     picked = np.clip(

@@ -25,7 +25,7 @@ import numpy as np
 
 from sora_jax.clip import Clip, as_floats
 from sora_jax.errors import UserError, expect
-from sora_jax.flow.guidance import Guidance
+from sora_jax.flow.guidance import MODALITIES, Guidance
 from sora_jax.flow.sampler import SamplerConfig, sample
 from sora_jax.modality import AUDIO_CHANNELS, FORMATS, VIDEO_CHANNELS, ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
@@ -186,6 +186,9 @@ class Pipeline:
                     f"{request.seconds:g} s become {added:g} s: a clip grows by whole latents "
                     f"of {latent:g} s, rounded up"
                 )
+        scales = request.sampler.guidance
+        if request.negative_prompt and all(scales.scale(m) == 1 for m in MODALITIES):
+            notes.append("the negative prompt has no effect: guidance is 1; give for example 2")
         for name, text in (
             ("prompt", request.prompt),
             ("negative prompt", request.negative_prompt),

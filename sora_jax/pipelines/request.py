@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from sora_jax.errors import UserError, expect
+from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
 from sora_jax.pipelines.generated import Generated
@@ -134,6 +135,9 @@ class Request:
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed={self.seed}; give 0 to {2**32 - 1}", field="seed")
         expect(self.sampler, SamplerConfig, "sampler", "give a SamplerConfig")
+        expect(
+            self.sampler.guidance, Guidance, "guidance", "give a Guidance, or a number to the call"
+        )
         expect(self.sampler.steps, Integral, "steps", "give an integer")
         if self.sampler.steps < 1:
             raise UserError(f"steps={self.sampler.steps}; give at least 1", field="steps")
@@ -148,12 +152,12 @@ class Request:
                 )
         expect(self.seconds, Real, "seconds", "give a number")
         for name in ("first_frame", "given_video", "given_audio"):
-            remedy = "give an array; given.read_given reads files"
+            remedy = "give an array, or the path of a file to the call of a pipeline"
             if getattr(self, name) is not None:
                 expect(getattr(self, name), (np.ndarray, jax.Array), name, remedy)
         expect(
             self.continued,
             (Generated, NoneType),
             "continued",
-            "give a clip that a pipeline made; continuation.open_clip opens a file",
+            "give a clip that a pipeline made, or the path of one to the call of a pipeline",
         )

@@ -5,6 +5,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from sora_jax import config as config_lib
@@ -35,6 +36,11 @@ def read_values(config: str | os.PathLike) -> dict[str, Any]:
 def _get_config(config: str | os.PathLike) -> Callable[[], Any]:
     """Returns the configuration's function, which returns its values."""
     if not str(config).endswith(".py"):
+        if not CONFIGS:
+            raise UserError(
+                f"no configuration {str(config)!r} is registered; give the path of a file, such as "
+                "experiments/configs/playhouse_nano.py"
+            )
         return CONFIGS[str(config)]
     path = Path(config)
     if not path.is_file():
@@ -60,11 +66,12 @@ def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = No
         UserError: the configuration is not one of a run, a key is unknown or a value is wrong.
     """
     expect(config, (str, os.PathLike), "config", "give a file or the name of a configuration")
+    expect(overrides, (Mapping, NoneType), "overrides", 'give a dict, as {"train.steps": 200}')
     values = read_values(config)
     if "model" not in values:
         raise UserError(f"{config} is of no model, only {', '.join(values)}; give one of a run")
     for key, value in (overrides or {}).items():
-        *parents, last = key.split(".")
+        *parents, last = key.removeprefix("config.").split(".")
         part = values
         for name in parents:
             part = part.setdefault(name, {})

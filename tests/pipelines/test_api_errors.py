@@ -5,10 +5,12 @@ import pytest
 
 import sora_jax
 from sora_jax.errors import UserError
+from sora_jax.media import Media
 
 PROMPT = "a large red ball is dropped and bounces twice"
 FRAMES = np.zeros((17, 16, 16, 3), np.float32)
 CLIP = sora_jax.Clip(FRAMES, np.zeros(34_000, np.float32), 8)
+MEDIA = Media(np.zeros((1, 16, 16, 3), np.uint8), np.zeros(1), None, 16_000, 0.1)
 LATENTS = {"video": np.zeros((5, 2, 2, 16)), "audio": np.zeros((54, 64))}
 
 
@@ -72,6 +74,31 @@ CALLS = {
         "format",
         "FORMATS",
     ),
+    "a Clip to fit": (lambda p: sora_jax.fit_clip(CLIP, p.format), "media", "read_video"),
+    "the name of a format to fit": (
+        lambda p: sora_jax.fit_clip(MEDIA, "nano"),
+        "format",
+        "FORMATS",
+    ),
+    "a number to read": (lambda p: sora_jax.read_video(3), "path", "path of a video"),
+    "a start of text": (lambda p: sora_jax.read_video("x.mp4", start="1"), "start", "number"),
+    "a negative length": (lambda p: sora_jax.read_video("x.mp4", seconds=-1), "seconds", "-1"),
+    "a number as Guidance": (
+        lambda p: p(PROMPT, sampler=sora_jax.SamplerConfig(guidance=3.0)),
+        "guidance",
+        "give a Guidance",
+    ),
+    "overrides in a list": (
+        lambda p: sora_jax.load_run("a.py", ["train.steps=4"]),
+        "overrides",
+        "give a dict",
+    ),
+    "the stem of a configuration": (
+        lambda p: sora_jax.load_run("playhouse_nano"),
+        None,
+        "is registered; give the path of a file",
+    ),
+    "a clip as a picture": (lambda p: CLIP.save("out.png"), None, "ends in .mp4"),
     "frames to write": (lambda p: sora_jax.write_mp4("out.mp4", FRAMES), None, "give a Clip"),
     "one picture to write": (
         lambda p: sora_jax.write_mp4("out.mp4", sora_jax.Clip(FRAMES[0])),

@@ -128,6 +128,13 @@ def test_notes_are_shown_in_a_notebook(pipeline):
     assert "note: the prompt has words outside the vocabulary" in odd._repr_html_()
 
 
+def test_a_negative_prompt_without_guidance_is_noted(pipeline):
+    made = pipeline(PROMPT, negative_prompt="a ball", guidance=1.0, steps=1, progress=False)
+    assert "the negative prompt has no effect: guidance is 1; give for example 2" in made.notes
+    made = pipeline(PROMPT, negative_prompt="a ball", guidance=2.0, steps=1, progress=False)
+    assert not any("no effect" in note for note in made.notes)
+
+
 def test_a_clip_without_a_prompt_is_saved_too(clip, tmp_path):
     foreign = dataclasses.replace(clip, provenance={"file": "theirs.mp4"})
     foreign.save(tmp_path / "theirs.mp4")

@@ -21,6 +21,7 @@ def registered():
 
 def test_overrides_leave_the_configuration_as_it_was(registered):
     assert load_run(registered, {"train.steps": 9, "data.clips": 5}).train.steps == 9
+    assert load_run(registered, {"config.train.steps": 9}).train.steps == 9
     assert load_run(registered).train.steps == 3 and VALUES["train"] == {"steps": 3}
 
 
