@@ -21,7 +21,10 @@ def load_pipeline(
     (`compat.enable_compile_cache`).
 
     Args:
-        model, video_tokenizer, audio_tokenizer: paths. Default None: the shipped weights.
+        model: path of the model's weights. Default: the shipped `nano`.
+        video_tokenizer: path of its weights. Default: the shipped one.
+        audio_tokenizer: path of its weights. Default: the shipped one.
+
     Raises:
         UserError: a file is missing or not from this project, or the files do not match each other.
     """
