@@ -87,8 +87,8 @@ def test_a_prompt_writes_a_clip_a_sheet_and_a_record(command, tmp_path, capsys):
     )
     assert record["settings"]["sampler"]["guidance"] == {
         "text": 3.0,
-        "picture": None,
-        "sound": 1.5,
+        "video": None,
+        "audio": 1.5,
         "couple": 1.0,
     }
     assert {"count", "balls", "heard_impacts"} <= record["oracles"].keys()
