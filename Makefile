@@ -7,7 +7,7 @@ PYTHON312 ?= $(or $(shell python3.12 -c "import sys; print(sys.executable)" 2>/d
 WORKERS ?= $(if $(shell command -v nvidia-smi),0,2)
 export JAX_PLATFORMS ?= $(if $(shell command -v nvidia-smi),,cpu)
 
-.PHONY: help install demo test test-slow test-312 test-exhaustive lint calibrate evaluate clean
+.PHONY: help install demo test test-slow test-312 test-exhaustive lint docs calibrate evaluate clean
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -58,6 +58,10 @@ lint: .venv/.installed  ## style and layers, as CI checks them
 	$(RUN) -m ruff check --quiet .
 	.venv/bin/lint-imports --no-logo --no-cache
 
+docs: .venv/.installed  ## the site, into site/: executes the notebooks, and ends with 1 for a link that does not hold
+	$(RUN) -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
 calibrate: .venv/.installed  ## how well the oracles read ground truth, degraded and corrupted clips
 	$(RUN) -m experiments.calibrate --output=outputs/calibration
 
@@ -65,4 +69,4 @@ evaluate: .venv/.installed  ## the shipped weights between their floor and their
 	$(RUN) -m experiments.evaluate --num_prompts=64 --output=outputs/evaluation
 
 clean:
-	rm -rf .venv .venv312 build *.egg-info
+	rm -rf .venv .venv312 build site .cache *.egg-info
