@@ -58,7 +58,7 @@ lint: .venv/.installed  ## style and layers, as CI checks them
 	$(RUN) -m ruff check --quiet .
 	.venv/bin/lint-imports --no-logo --no-cache
 
-docs: .venv/.installed  ## the site, into site/: executes the notebooks, and ends with 1 for a link that does not hold
+docs: .venv/.installed  ## the site, into site/; executes its notebooks, and fails on a broken link
 	$(RUN) -m pip install --quiet --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
 

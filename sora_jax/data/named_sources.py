@@ -1,6 +1,7 @@
 """The registry of data sources: the values of `config.data.source` and --source.
 
-To add a source, register an object with the members of `NamedSource` in SOURCES.
+To add a source, register an object with the members of `NamedSource` in SOURCES
+(`docs/examples/own_source.py`).
 """
 
 import abc

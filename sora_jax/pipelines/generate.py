@@ -119,7 +119,6 @@ class Pipeline:
         paths = {n: given[n] for n in FILES if isinstance(given.get(n), (str, os.PathLike))}
         read, notes = read_given(self, **paths)
         request = Request(prompt, seed=seed, sampler=sampler, **given | read)
-        self.check(request)
         show = Progress().job(prompt or request.task) if progress else contextlib.nullcontext()
         with show as on_progress:
             clip = self.generate(request, on_progress)

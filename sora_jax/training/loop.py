@@ -178,7 +178,8 @@ class _Loop:
             mininterval=0.5 if sys.stderr.isatty() else 15,
             bar_format="{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]",
         )
-        self.bar.set_postfix_str("compiling, which can take minutes")
+        if self.step < config.steps:
+            self.bar.set_postfix_str("compiling, which can take minutes")
 
     @property
     def at_log(self) -> bool:

@@ -32,7 +32,9 @@ class ClipsConfig:
         if self.format not in FORMATS:
             raise ValueError(f"format={self.format!r}; use one of {', '.join(FORMATS)}")
         if self.source == "video_folder" and not self.path:
-            raise ValueError("source='video_folder' needs a path to a folder of videos")
+            raise ValueError(
+                "source='video_folder' needs a path: a folder of videos, or latents made of one"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,48 +49,16 @@ def test_other_videos_are_refused_before_they_are_cut(tmp_path):
     assert "delete it, or write to another folder" in done.stderr and files() == before
 
 
-OWN_SOURCE = '''
-import numpy as np
-from sora_jax.data.named_sources import SOURCES
-
-@SOURCES.register
-class Noise:
-    """As many clips of noise as are asked for."""
-
-    name = "noise"
-
-    def identify(self, selection):
-        return {"source": "noise", "split": selection.split}
-
-    def open(self, selection, folder):
-        return Clips(selection)
-
-class Clips:
-    def __init__(self, selection):
-        self.count, self.format = selection.clips, selection.format
-        self.identity = {"source": "noise", "split": selection.split}
-
-    def __len__(self):
-        return self.count
-
-    def __call__(self, start=0):
-        form = self.format
-        for i in range(start, self.count):
-            rng = np.random.default_rng(i)
-            yield {
-                "frames": rng.random((1, form.frames, form.size, form.size, 3), np.float32),
-                "samples": 0.1 * rng.standard_normal((1, form.samples)).astype(np.float32),
-                "has_audio": np.array([True]), "captions": [("noise",)], "keys": [f"noise/{i}"],
-            }
-'''
-
-
 @pytest.mark.slow
 def test_a_source_of_ones_own(tmp_path):
-    (tmp_path / "mine.py").write_text(OWN_SOURCE)
-    command = [sys.executable, "-m", "experiments.precompute", f"--import={tmp_path}/mine.py"]
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.precompute",
+        "--import=docs/examples/own_source.py",
+    ]
     done = subprocess.run(
-        [*command, "--source=noise", "--num_clips=2", f"--output={tmp_path}/latents"],
+        [*command, "--source=sweep", "--num_clips=2", f"--output={tmp_path}/latents"],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -98,8 +66,11 @@ def test_a_source_of_ones_own(tmp_path):
     )
     assert done.returncode == 0 and "2 clips in" in done.stdout, done.stderr
     known = record.identity(tmp_path / "latents")
-    assert (known["source"], known["split"], known["count"]) == ("noise", "train", 2)
+    assert (known["source"], known["split"], known["count"]) == ("sweep", "train", 2)
     wrong = subprocess.run(
-        [*command, "--source=noisy", f"--output={tmp_path}/other"], capture_output=True, text=True
+        [*command, "--source=sweet", f"--output={tmp_path}/other"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
-    assert wrong.returncode == 2 and "did you mean 'noise'" in wrong.stderr
+    assert wrong.returncode == 2 and "did you mean 'sweep'" in wrong.stderr

@@ -183,46 +183,17 @@ def test_the_command_trains_on_videos(tmp_path, kind):
     )
 
 
-NOISE = """
-import numpy as np
-from sora_jax.data.named_sources import SOURCES
-
-@SOURCES.register
-class Noise:
-    name = "noise"
-
-    def identify(self, selection):
-        return {"source": "noise", "split": selection.split}
-
-    def open(self, selection, folder):
-        return Clips(selection)
-
-class Clips:
-    def __init__(self, selection):
-        self.selection, self.format = selection, selection.format
-
-    def __len__(self):
-        return self.selection.clips
-
-    def __call__(self, start=0):
-        for i in range(start, len(self)):
-            rng = np.random.default_rng([i, self.selection.split == "val"])
-            yield {"samples": rng.random((1, self.format.samples)), "has_audio": np.array([True])}
-"""
-
-
 @pytest.mark.slow
 def test_the_command_trains_on_a_source_of_ones_own(tmp_path):
-    (tmp_path / "noise.py").write_text(NOISE)
     done = subprocess.run(
         [
             sys.executable,
             "-m",
             "experiments.train_tokenizer",
-            f"--import={tmp_path / 'noise.py'}",
+            "--import=docs/examples/own_source.py",
             "--config=experiments/configs/audio_tokenizer.py",
             f"--workdir={tmp_path / 'run'}",
-            "--config.data.source=noise",
+            "--config.data.source=sweep",
             "--config.data.scenes=3",
             "--config.train.steps=2",
             "--config.train.batch_size=2",
@@ -234,5 +205,5 @@ def test_the_command_trains_on_a_source_of_ones_own(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     made = weights.load_weights(tmp_path / "run" / "weights.safetensors", "audio_tokenizer")
-    assert made.metadata["run"]["dataset"] == {"source": "noise", "split": "train"}
+    assert made.metadata["run"]["dataset"] == {"source": "sweep", "split": "train"}
     assert made.metadata["held_out"]["companded_error"] > 0

@@ -1,0 +1,64 @@
+"""A data source of your own: a bar crosses the frames while a tone rises.
+
+    python -m experiments.train_tokenizer --import=docs/examples/own_source.py \
+        --config=experiments/configs/audio_tokenizer.py --config.data.source=sweep \
+        --workdir=runs/sweep_audio
+    python -m experiments.precompute --import=docs/examples/own_source.py --source=sweep \
+        --num_clips=1000 --output=data/sweep
+
+A source is opened with a selection: split, format and number of clips. It yields batches of whole
+clips from clip `start` on, so that an interrupted command continues. Clip i of a split must be the
+same every time.
+"""
+
+import numpy as np
+
+from sora_jax.data.named_sources import SOURCES
+from sora_jax.modality import SAMPLE_RATE
+
+
+@SOURCES.register
+class Sweep:
+    """Registers the name `sweep`."""
+
+    name = "sweep"
+
+    def identify(self, selection):
+        """What tells one set of clips from another, as JSON values."""
+        return {"source": self.name, "split": selection.split}
+
+    def open(self, selection, folder):
+        """The clips of the selection; `folder` is for files that a source may keep."""
+        return SweepClips(self.identify(selection), selection)
+
+
+class SweepClips:
+    """Clips of a bar of random colour that crosses the frames at constant speed."""
+
+    def __init__(self, identity, selection):
+        self.identity, self.format, self.count = identity, selection.format, selection.clips
+        self.split = selection.split
+
+    def __len__(self):
+        return self.count
+
+    def __call__(self, start=0):
+        """Batches of one clip: frames [1, F, H, W, 3] in [0, 1], samples [1, S] in [-1, 1]."""
+        form = self.format
+        place = np.linspace(0, 1, form.frames)[:, None, None, None]
+        column = np.linspace(0, 1, form.size)[None, None, :, None]
+        seconds = np.arange(form.samples) / SAMPLE_RATE
+        for i in range(start, self.count):
+            rng = np.random.default_rng([i, self.split == "val"])
+            bar = np.broadcast_to(
+                np.abs(column - place) < 0.1, (form.frames, form.size, form.size, 1)
+            )
+            low = rng.uniform(200, 400)  # Hz, at the start; twice that at the end
+            phase = 2 * np.pi * low * (seconds + seconds**2 / (2 * form.seconds))
+            yield {
+                "frames": np.where(bar, rng.random(3), 0.1)[None].astype(np.float32),
+                "samples": 0.3 * np.sin(phase)[None].astype(np.float32),
+                "has_audio": np.array([True]),
+                "captions": [("a bar crosses",)],
+                "keys": [f"{self.name}/{self.split}/{i}"],
+            }
