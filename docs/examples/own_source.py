@@ -60,5 +60,5 @@ class SweepClips:
                 "samples": 0.3 * np.sin(phase)[None].astype(np.float32),
                 "has_audio": np.array([True]),
                 "captions": [("a bar crosses",)],
-                "keys": [f"{self.name}/{self.split}/{i}"],
+                "keys": [f"sweep/{self.split}/{i}"],
             }
