@@ -197,7 +197,7 @@ def scores(path: Path, prompts: int) -> dict[str, list[float]]:
             asked = [float(held[kind]) for kind in facts.KINDS if held[kind] is not None]
             found["facts"].append(sum(asked) / len(asked))
             if take.trajectory.contacts:
-                struck = read.seen or read.heard
+                struck = read.seen_impacts or read.heard_impacts
                 found["sync"].append(read.sync.f1_100ms if struck else 0.0)
     return found
 

@@ -23,7 +23,7 @@ from sora_jax.errors import UserError
 # Relative errors from here on are no longer rounding: those of bfloat16 stay under 0.02.
 WRONG = 0.05
 CACHES = 4  # inputs are rotated over this many times the last-level cache
-MOST_SETS = 64
+MAX_SETS = 64
 
 
 def plan(
@@ -236,7 +236,7 @@ def input_sets(workload: Workload) -> list[dict]:
     size = sum(getattr(x, "nbytes", 0) for x in jax.tree.leaves(first))
     if not size:
         return [first, workload.inputs(1)]
-    count = min(max(2, math.ceil(CACHES * device.cache_bytes() / size)), MOST_SETS)
+    count = min(max(2, math.ceil(CACHES * device.cache_bytes() / size)), MAX_SETS)
     return [first, *(jax.tree.map(jnp.array, first) for _ in range(count - 1))]
 
 

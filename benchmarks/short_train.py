@@ -204,7 +204,7 @@ def train(
     """Draws, encodes, trains and saves until `seconds` after `begun`."""
     end = begun + seconds - SAVING
     run = read_config(config, size)
-    family, form = FAMILIES[family_name], FORMATS[run.data.format]
+    family, format = FAMILIES[family_name], FORMATS[run.data.format]
     start = weights_lib.load_weights(init_from, "st_dit") if init_from else None
     words = tuple(start.metadata.get("words", family.words)) if start else family.words
     data = dataclasses.replace(run.data, text_length=family.text_length)
@@ -218,7 +218,7 @@ def train(
     full = size != "tiny"
     workers = os.cpu_count() or 1
     source = PlayhouseSource(
-        "train", form, clips, 512 if full else 16, workers if full else 0, family_name
+        "train", format, clips, 512 if full else 16, workers if full else 0, family_name
     )
     until = begun + FILLING * seconds
     chunk = resident.CHUNK if full else 5

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-LEAST_ROUNDS = 5
-LEAST_SAMPLE = 2e-3  # seconds that the calls of one sample should take together
-MOST_CALLS = 50
+MIN_ROUNDS = 5
+MIN_SAMPLE = 2e-3  # seconds that the calls of one sample should take together
+MAX_CALLS = 50
 
 
 def interleave(
@@ -28,7 +28,7 @@ def interleave(
     Args:
         samplers: for each form, a function of the round that returns a sample.
         rounds: number of rounds.
-        seconds: time after which sampling ends, once LEAST_ROUNDS rounds are complete. Default: no
+        seconds: time after which sampling ends, once MIN_ROUNDS rounds are complete. Default: no
             limit.
         clock: the clock for `seconds`.
 
@@ -37,7 +37,7 @@ def interleave(
     """
     samples, start = {name: [] for name in samplers}, clock()
     for r in range(rounds):
-        if r >= LEAST_ROUNDS and clock() - start > seconds:
+        if r >= MIN_ROUNDS and clock() - start > seconds:
             break
         for name, sampler in samplers.items():
             samples[name].append(sampler(r))
@@ -50,13 +50,13 @@ def percentiles(samples) -> tuple[float, float, float]:
 
 
 def calls_per_sample(program, clock=time.perf_counter) -> int:
-    """Returns the number of calls of a sample: enough for LEAST_SAMPLE seconds, at most MOST_CALLS.
+    """Returns the number of calls of a sample: enough for MIN_SAMPLE seconds, at most MAX_CALLS.
 
     The estimate times one call, after one warm-up call.
     """
     wall_sample(program, 1, 0, clock)
     return min(
-        max(math.ceil(LEAST_SAMPLE / max(wall_sample(program, 1, 1, clock), 1e-9)), 1), MOST_CALLS
+        max(math.ceil(MIN_SAMPLE / max(wall_sample(program, 1, 1, clock), 1e-9)), 1), MAX_CALLS
     )
 
 

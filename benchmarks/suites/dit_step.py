@@ -31,7 +31,7 @@ class Case:
     """A model, the format of its clips, and the batch size."""
 
     model: STDiTConfig
-    form: ClipFormat
+    format: ClipFormat
     batch: int
 
 
@@ -126,9 +126,9 @@ def training(name: str, case: Case) -> Workload:
 
 
 def _workload(name, case, direction, inputs, function, reference=None, carry=None) -> Workload:
-    counted = _counted(dataclasses.replace(case.model, remat="none"), case.form, case.batch)
+    counted = _counted(dataclasses.replace(case.model, remat="none"), case.format, case.batch)
     latents = case.batch * (
-        case.form.video_latents * case.form.latent_size**2 * case.model.video_channels
+        case.format.video_latents * case.format.latent_size**2 * case.model.video_channels
     )
     # Evaluation reads the weights once. Training moves 9 arrays of their size: weights, two moments
     # and average, each read and written, and the gradients. Latents go in and out. Activations need
@@ -157,9 +157,9 @@ def _workload(name, case, direction, inputs, function, reference=None, carry=Non
 
 
 @functools.cache
-def _counted(model: STDiTConfig, form: ClipFormat, batch: int) -> cost.Cost:
+def _counted(model: STDiTConfig, format: ClipFormat, batch: int) -> cost.Cost:
     """Counts the model's cost. Cached, because counting traces the model, which takes seconds."""
-    return cost.measure(model, form, batch, WORDS)
+    return cost.measure(model, format, batch, WORDS)
 
 
 def _optimizer():
@@ -167,7 +167,7 @@ def _optimizer():
 
 
 def _times(case: Case) -> dict[str, jax.Array]:
-    return {m: jnp.asarray(t, jnp.float32) for m, t in case.form.latent_times().items()}
+    return {m: jnp.asarray(t, jnp.float32) for m, t in case.format.latent_times().items()}
 
 
 def _parameters(config: STDiTConfig):
@@ -197,13 +197,13 @@ def _merge(config: STDiTConfig):
 
 def _batch(case: Case, seed: int) -> dict[str, jax.Array]:
     video, audio, words = jax.random.split(jax.random.key(seed), 3)
-    side, form = case.form.latent_size, case.form
+    side, format = case.format.latent_size, case.format
     return {
         "video": jax.random.normal(
-            video, (case.batch, form.video_latents, side, side, case.model.video_channels)
+            video, (case.batch, format.video_latents, side, side, case.model.video_channels)
         ),
         "audio": jax.random.normal(
-            audio, (case.batch, form.audio_latents, case.model.audio_channels)
+            audio, (case.batch, format.audio_latents, case.model.audio_channels)
         ),
         "tokens": jax.random.randint(words, (case.batch, WORDS), 1, case.model.vocabulary),
         "text_mask": jnp.ones((case.batch, WORDS), bool),

@@ -62,7 +62,7 @@ def _takes(clips: int, family: str, balls: int | None, seed: int) -> list:
 
 
 def _stages(
-    clips: int, name: str, form: ClipFormat, family: str, balls: int | None
+    clips: int, name: str, format: ClipFormat, family: str, balls: int | None
 ) -> list[Workload]:
     def stage(stage_name, inputs, function):
         # Called as it is, not jitted as a whole: the compiler would then draw the static background
@@ -86,34 +86,34 @@ def _stages(
         return {"seed": seed}
 
     def picture(seed):
-        return on_device(render.render_inputs(drawn(seed), form, alone=True))
+        return on_device(render.render_inputs(drawn(seed), format, alone=True))
 
     def heard(seed):
-        return on_device(sound.sound_inputs(drawn(seed), form))
+        return on_device(sound.sound_inputs(drawn(seed), format))
 
     def both(seed):
         takes = drawn(seed)
         return on_device(
             {
-                "picture": render.render_inputs(takes, form, alone=True),
-                "sound": sound.sound_inputs(takes, form),
+                "picture": render.render_inputs(takes, format, alone=True),
+                "sound": sound.sound_inputs(takes, format),
             }
         )
 
     def render_and_synthesise(x):
-        return render.render(x["picture"], form), sound.synthesise(x["sound"], form)
+        return render.render(x["picture"], format), sound.synthesise(x["sound"], format)
 
     def draw_takes(x):
         return drawn(x["seed"])
 
     def draw_and_render(x):
-        batch = render_batch(drawn(x["seed"]), form)
+        batch = render_batch(drawn(x["seed"]), format)
         return [(batch["frames"], batch["samples"])]
 
     return [
         stage("picture_and_sound", both, render_and_synthesise),
         stage("draw", seed_alone, draw_takes),
-        stage("render", picture, functools.partial(render.render, format=form)),
-        stage("sound", heard, functools.partial(sound.synthesise, format=form)),
+        stage("render", picture, functools.partial(render.render, format=format)),
+        stage("sound", heard, functools.partial(sound.synthesise, format=format)),
         stage("all", seed_alone, draw_and_render),
     ]

@@ -44,17 +44,17 @@ class SweepClips:
 
     def __call__(self, start=0):
         """Batches of one clip: frames [1, F, H, W, 3] in [0, 1], samples [1, S] in [-1, 1]."""
-        form = self.format
-        place = np.linspace(0, 1, form.frames)[:, None, None, None]
-        column = np.linspace(0, 1, form.size)[None, None, :, None]
-        seconds = np.arange(form.samples) / SAMPLE_RATE
+        format = self.format
+        place = np.linspace(0, 1, format.frames)[:, None, None, None]
+        column = np.linspace(0, 1, format.size)[None, None, :, None]
+        seconds = np.arange(format.samples) / SAMPLE_RATE
         for i in range(start, self.count):
             rng = np.random.default_rng([i, self.split == "val"])
             bar = np.broadcast_to(
-                np.abs(column - place) < 0.1, (form.frames, form.size, form.size, 1)
+                np.abs(column - place) < 0.1, (format.frames, format.size, format.size, 1)
             )
             low = rng.uniform(200, 400)  # Hz, at the start; twice that at the end
-            phase = 2 * np.pi * low * (seconds + seconds**2 / (2 * form.seconds))
+            phase = 2 * np.pi * low * (seconds + seconds**2 / (2 * format.seconds))
             yield {
                 "frames": np.where(bar, rng.random(3), 0.1)[None].astype(np.float32),
                 "samples": 0.3 * np.sin(phase)[None].astype(np.float32),

@@ -37,8 +37,8 @@ def get_config() -> ConfigDict:
         vocabulary=2,
         dtype="bfloat16",
     )
-    form = FORMATS["phyworld"]
-    tokens = form.video_latents * (form.latent_size // model.patch) ** 2
+    format = FORMATS["phyworld"]
+    tokens = format.video_latents * (format.latent_size // model.patch) ** 2
     # One clip in twenty has no given frames, so that the scoreboard's unconditional row measures a
     # task that the model was trained on.
     tasks = TaskMixture(

@@ -17,8 +17,8 @@ from sora_jax.training.optim import OptimConfig
 
 
 def get_config() -> ConfigDict:
-    model, form = PRESETS["S"], FORMATS["S"]
-    tokens = form.video_latents * (form.latent_size // model.patch) ** 2
+    model, format = PRESETS["S"], FORMATS["S"]
+    tokens = format.video_latents * (format.latent_size // model.patch) ** 2
     config = playhouse_nano.get_config()
     config.model = dataclasses.asdict(model)
     config.flow = dataclasses.asdict(

@@ -19,8 +19,8 @@ from sora_jax.training.optim import OptimConfig
 
 
 def get_config() -> ConfigDict:
-    model, form = PRESETS["XL"], FORMATS["XL"]
-    tokens = form.video_latents * (form.latent_size // model.patch) ** 2
+    model, format = PRESETS["XL"], FORMATS["XL"]
+    tokens = format.video_latents * (format.latent_size // model.patch) ** 2
     config = playhouse_nano.get_config()
     config.model = dataclasses.asdict(model)
     config.flow = dataclasses.asdict(

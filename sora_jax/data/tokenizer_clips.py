@@ -65,11 +65,11 @@ class Clips:
         )
 
 
-def open_clips(medium: str, source: NamedSource, selection: Selection, folder: Path) -> Clips:
+def open_clips(modality: str, source: NamedSource, selection: Selection, folder: Path) -> Clips:
     """Opens the clips of a source for one modality.
 
     Args:
-        medium: VIDEO or AUDIO.
+        modality: VIDEO or AUDIO.
         source: the source.
         selection: the clips of the split train. At most HELD_OUT clips are drawn for val.
         folder: the source may create the files that it needs here.
@@ -81,22 +81,22 @@ def open_clips(medium: str, source: NamedSource, selection: Selection, folder: P
     train = source.open(one, folder)
     # An exact type, as a subclass may yield other clips than the folder's records.
     if type(train) is VideoFolderSource:
-        return video_clips(medium, train.directory)
+        return video_clips(modality, train.directory)
     held_out = dataclasses.replace(one, split="val", clips=min(HELD_OUT, selection.clips))
     sources = {"train": train, "val": source.open(held_out, folder)}
-    if all(type(of) is PlayhouseSource and _alike(medium, of) for of in sources.values()):
-        return _playhouse_clips(medium, sources)
-    return _whole_clips(medium, sources)
+    if all(type(of) is PlayhouseSource and _alike(modality, of) for of in sources.values()):
+        return _playhouse_clips(modality, sources)
+    return _whole_clips(modality, sources)
 
 
-def _alike(medium: str, source: PlayhouseSource) -> bool:
+def _alike(modality: str, source: PlayhouseSource) -> bool:
     """True if the inputs of all clips have the same arrays and shapes, so that they stack."""
-    return medium == AUDIO or FAMILIES[source.family].alike
+    return modality == AUDIO or FAMILIES[source.family].alike
 
 
-def _playhouse_clips(medium: str, sources: dict[str, PlayhouseSource]) -> Clips:
+def _playhouse_clips(modality: str, sources: dict[str, PlayhouseSource]) -> Clips:
     """Returns scenes that the training step renders. Each is drawn once and cached."""
-    prepare, show = PLAYHOUSE[medium]
+    prepare, show = PLAYHOUSE[modality]
     format = sources["train"].format
 
     @functools.lru_cache(maxsize=None)
@@ -109,11 +109,11 @@ def _playhouse_clips(medium: str, sources: dict[str, PlayhouseSource]) -> Clips:
     return Clips(count, inputs, functools.partial(show, format=format))
 
 
-def video_clips(medium: str, directory) -> Clips:
+def video_clips(modality: str, directory) -> Clips:
     """Returns the clips of a built `video_folder` set.
 
     Args:
-        medium: VIDEO or AUDIO.
+        modality: VIDEO or AUDIO.
         directory: the folder of the set.
 
     Raises:
@@ -132,20 +132,20 @@ def video_clips(medium: str, directory) -> Clips:
         return records[split][index][name]
 
     count = {split: len(of) for split, of in records.items()}
-    return _stored_clips(medium, count, read, FULL_SCALE[medium])
+    return _stored_clips(modality, count, read, FULL_SCALE[modality])
 
 
-def _whole_clips(medium: str, sources: dict[str, Source]) -> Clips:
+def _whole_clips(modality: str, sources: dict[str, Source]) -> Clips:
     """Returns whole clips, read from any source one by one."""
 
     def read(split, index, name):
         return np.asarray(next(iter(sources[split](index)))[name][0], np.float32)
 
-    return _stored_clips(medium, {split: len(of) for split, of in sources.items()}, read)
+    return _stored_clips(modality, {split: len(of) for split, of in sources.items()}, read)
 
 
 def _stored_clips(
-    medium: str,
+    modality: str,
     count: dict[str, int],
     read: Callable[[str, int, str], np.ndarray],
     scale: float = 1.0,
@@ -153,14 +153,14 @@ def _stored_clips(
     """Returns stored clips; for audio only those that have audio.
 
     Args:
-        medium: VIDEO or AUDIO.
+        modality: VIDEO or AUDIO.
         count: stored clips by split.
         read: (split, index, name of an array) -> the array of a clip.
         scale: the divisor that `render` applies, default 1.
     """
-    name = ARRAYS[medium]
+    name = ARRAYS[modality]
     kept = {
-        split: [i for i in range(n) if medium == VIDEO or read(split, i, "has_audio")]
+        split: [i for i in range(n) if modality == VIDEO or read(split, i, "has_audio")]
         for split, n in count.items()
     }
     for split, indices in kept.items():

@@ -28,7 +28,7 @@ Scores = dict[str, dict[str, dict[str, float]]]
 
 def conditions_of(oracle: Oracle) -> tuple[Condition, ...]:
     """Returns all conditions under which an oracle is calibrated."""
-    degraded = (c for c in DEGRADATIONS if c.medium in oracle.media)
+    degraded = (c for c in DEGRADATIONS if c.modality in oracle.media)
     shuffled = Condition("shuffled", None, oracle.shuffle)
     return (conditions.GROUND_TRUTH, *degraded, *oracle.corruptions, oracle.empty, shuffled)
 

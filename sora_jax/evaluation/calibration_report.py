@@ -58,7 +58,7 @@ def calibrate_into(
         UserError: an oracle is unknown, there are too few clips, or the folder holds another
             measurement.
     """
-    folder, form, names = Path(output), FORMATS[format], calibrate.chosen(oracles)
+    folder, clip_format, names = Path(output), FORMATS[format], calibrate.chosen(oracles)
     if num_clips < calibrate.FEWEST:
         raise UserError(
             f"num_clips={num_clips}; give at least {calibrate.FEWEST}", field="num_clips"
@@ -68,7 +68,9 @@ def calibrate_into(
         settings["oracles"] = names
     folder.mkdir(parents=True, exist_ok=True)
     claim(folder, {"measured": "oracles", **settings})
-    clips = examples.ground_truth(split, range(calibrate.FIRST, calibrate.FIRST + num_clips), form)
+    clips = examples.ground_truth(
+        split, range(calibrate.FIRST, calibrate.FIRST + num_clips), clip_format
+    )
     steps = sum(map(len, calibrate.plan(names).values()))
     with tqdm(total=steps, unit="condition", leave=False) as bar:
 
@@ -79,7 +81,7 @@ def calibrate_into(
         scores = calibrate.calibrate(clips, progress, names)
     outside = calibrate.violations(scores)
     files.write(folder / "calibration.json", json.dumps(scores, indent=2) + "\n")
-    text = report(clips, split, form, scores, outside)
+    text = report(clips, split, clip_format, scores, outside)
     for i, clip in enumerate(clips[: min(4, sheets)]):
         text += _draw(folder, f"clip-{i:02d}", clip)
     files.write(folder / "report.md", "\n".join(text))
@@ -99,13 +101,18 @@ def score_table(scores: calibrate.Scores) -> str:
 
 
 def report(
-    clips: list[Example], split: str, form: ClipFormat, scores: calibrate.Scores, outside: list[str]
+    clips: list[Example],
+    split: str,
+    clip_format: ClipFormat,
+    scores: calibrate.Scores,
+    outside: list[str],
 ) -> list[str]:
     """Returns the paragraphs of report.md."""
     head = (
         f"# Calibration of the oracles\n\n{len(clips)} scenes of `{split}` from number "
-        f"{calibrate.FIRST} on, {form.frames} frames at {form.fps} fps, {form.size} pixels. "
-        "A score is the share of clips whose reading lies within the oracle's tolerance.\n"
+        f"{calibrate.FIRST} on, {clip_format.frames} frames at {clip_format.fps} fps, "
+        f"{clip_format.size} pixels. A score is the share of clips whose reading lies within the "
+        "oracle's tolerance.\n"
     )
     limits = (
         f"Limits: ground truth at least {GROUND_TRUTH}, degraded at least {DEGRADED}, corrupted, "
@@ -136,7 +143,9 @@ def report(
 def _draw(folder: Path, name: str, clip: Example) -> list[str]:
     read, caption = Reading(clip), clip.take.captions[0]
     pictures.save_tracked(folder / f"{name}-tracked.png", clip.frames, read.tracks)
-    contact_sheet(folder / f"{name}-onsets.png", clip, caption, read.seen, read.heard)
+    contact_sheet(
+        folder / f"{name}-onsets.png", clip, caption, read.seen_impacts, read.heard_impacts
+    )
     return [
         f"## {caption}\n\n{say_impacts(read)}\n\n![tracked frames]({name}-tracked.png)\n\n"
         f"![impacts heard]({name}-onsets.png)\n"
@@ -177,11 +186,11 @@ def shift_recovery(
         Pairs (shift applied, offset read), in s.
     """
     struck = [clip for clip in clips if true_impacts(clip.take)]
-    seen = [Reading(clip).seen for clip in struck]
+    seen = [Reading(clip).seen_impacts for clip in struck]
     rows = []
     for shift in shifts:
         made = [dataclasses.replace(c, samples=shifted(c.samples, shift)) for c in struck]
-        lags = [lag(Reading(clip).heard, times) for clip, times in zip(made, seen)]
+        lags = [lag(Reading(clip).heard_impacts, times) for clip, times in zip(made, seen)]
         rows.append((shift, float(np.nanmedian(lags))))
     return rows
 

@@ -164,7 +164,7 @@ def _material(made: Example, read: Reading) -> list[float]:
 
 
 def _mode(made: Example, read: Reading) -> list[float]:
-    onsets = [(time, heard_at(read.heard, time)) for time, _ in lone_impacts(made.take)]
+    onsets = [(time, heard_at(read.heard_impacts, time)) for time, _ in lone_impacts(made.take)]
     return [float(onset is not None and _same_mode(made, time, onset)) for time, onset in onsets]
 
 
@@ -183,10 +183,10 @@ METRICS = {
     "colour": ("facts", _colour, "share"),
     "tracker_kept": ("tracker", _tracker_kept, "share"),
     "tracker_rms": ("tracker", _tracker_rms, "px"),
-    "onsets_video_kept": ("onsets_video", _onsets_kept("seen"), "share"),
-    "onsets_video": ("onsets_video", _onsets("seen"), "ms"),
-    "onsets_audio_kept": ("onsets_audio", _onsets_kept("heard"), "share"),
-    "onsets_audio": ("onsets_audio", _onsets("heard"), "ms"),
+    "onsets_video_kept": ("onsets_video", _onsets_kept("seen_impacts"), "share"),
+    "onsets_video": ("onsets_video", _onsets("seen_impacts"), "ms"),
+    "onsets_audio_kept": ("onsets_audio", _onsets_kept("heard_impacts"), "share"),
+    "onsets_audio": ("onsets_audio", _onsets("heard_impacts"), "ms"),
     "material": ("material", _material, "share"),
     "mode": ("material", _mode, "share"),
 }

@@ -67,7 +67,7 @@ BESIDE = (
     "linear extrapolation",
     "nearest training clip",
 )
-MOST_LOOKED_AT = 50  # most scenes drawn for each scene that a part keeps
+MAX_DRAWN = 50  # most scenes drawn for each scene that a part keeps
 # Number of following clips kept in memory for the floor of a clip; partners further away are made
 # again.
 REACH = 16
@@ -141,7 +141,7 @@ class Scoreboard:
         rows = self.rows(suite, part)
         if not suite.ready:
             return {row: [] for row in rows}
-        form = self.pipeline.format if suites.trained(part, self.data) else FORMATS[suite.format]
+        format = self.pipeline.format if suites.trained(part, self.data) else FORMATS[suite.format]
         folder = self.folder / "values" / name / (title or "all")
         batches = [
             range(first, min(first + self.batch, self.clips))
@@ -153,8 +153,8 @@ class Scoreboard:
         }
         found, makers, others = collections.defaultdict(list), {}, []
         if not all(_complete(path, suite) for of in paths.values() for path in of):
-            takes = draw_takes(part, form, self.clips)
-            makers, others = self._makers(suite, part, form, takes), baselines.partners(takes)
+            takes = draw_takes(part, format, self.clips)
+            makers, others = self._makers(suite, part, format, takes), baselines.partners(takes)
         for row in rows:
             bar.set_description(f"{name} {title}: {row}")
             read = self._reader(makers.get(row))
@@ -202,7 +202,11 @@ class Scoreboard:
             path.parent.mkdir(exist_ok=True)
             balls = isinstance(clip.take.facts, Facts)  # what the tracker reads
             contact_sheet(
-                path, clip, clip.take.captions[0], read.seen if balls else None, read.heard
+                path,
+                clip,
+                clip.take.captions[0],
+                read.seen_impacts if balls else None,
+                read.heard_impacts,
             )
             if balls:
                 tracked = path.with_name(f"{path.stem}-tracked.png")
@@ -212,7 +216,7 @@ class Scoreboard:
                 mp4.write_mp4(path.with_suffix(".mp4"), clip, said)
 
     def _makers(
-        self, suite: Suite, part: Part, form: ClipFormat, takes: list[Take]
+        self, suite: Suite, part: Part, format: ClipFormat, takes: list[Take]
     ) -> dict[str, Callable[[int], list[Example]]]:
         """Returns {row: function (batch number) -> the batch's clips}."""
 
@@ -220,7 +224,7 @@ class Scoreboard:
             return takes[number * self.batch : (number + 1) * self.batch]
 
         def render(takes):
-            return examples.render_takes(takes, form, self.batch)
+            return examples.render_takes(takes, format, self.batch)
 
         @functools.lru_cache(maxsize=self._kept)
         def truth(number):
@@ -328,11 +332,11 @@ def measure(
     return rows
 
 
-def draw_takes(part: Part, form: ClipFormat, count: int) -> list[Take]:
+def draw_takes(part: Part, format: ClipFormat, count: int) -> list[Take]:
     """Draws the first `count` scenes that the part keeps, from its splits in turns."""
     takes, looked = [], 0
     while len(takes) < count:
-        if looked > MOST_LOOKED_AT * count:
+        if looked > MAX_DRAWN * count:
             raise RuntimeError(
                 f"{part.family}: {len(takes)} of {looked} scenes of {', '.join(part.splits)} "
                 "can be scored"
@@ -341,7 +345,7 @@ def draw_takes(part: Part, form: ClipFormat, count: int) -> list[Take]:
             part.splits[looked % len(part.splits)], looked // len(part.splits), family=part.family
         )
         looked += 1
-        if part.keep(take, form):
+        if part.keep(take, format):
             takes.append(take)
     return takes
 
@@ -357,7 +361,7 @@ def _digest(takes: list[Take]) -> str:
     return f"{zlib.crc32(repr([(take.split, take.index) for take in takes]).encode()):08x}"
 
 
-def _request(clip: Example, ask: str | None, seed: int, sampler, form: ClipFormat) -> Request:
+def _request(clip: Example, ask: str | None, seed: int, sampler, format: ClipFormat) -> Request:
     """Returns the request of a model for a scene; `ask` as in `suites`, or None for an
     unconditional one.
 
@@ -367,7 +371,7 @@ def _request(clip: Example, ask: str | None, seed: int, sampler, form: ClipForma
         return Request(seed=seed, sampler=sampler, unconditional=True)
     if ask == "prompt":
         return Request(clip.take.captions[0], seed=seed, sampler=sampler)
-    group = form.frames_per_latent
+    group = format.frames_per_latent
     first = clip.frames[: 1 + group * -(-(baselines.GIVEN - 1) // group)]
     prompt = clip.take.intents[0] if ask == "intent" else None
     return Request(prompt, seed=seed, sampler=sampler, first_frame=first)

@@ -67,16 +67,16 @@ class Metric:
     corrected: bool = False
 
 
-def _every(take: Take, form: ClipFormat) -> bool:
+def _every(take: Take, format: ClipFormat) -> bool:
     return True
 
 
-def _clear(take: Take, form: ClipFormat) -> bool:
+def _clear(take: Take, format: ClipFormat) -> bool:
     """Returns whether the outcome is visible at this size."""
-    return take.margin_px(form.size) >= MARGIN_PX
+    return take.margin_px(format.size) >= MARGIN_PX
 
 
-def _narrated(take: Take, form: ClipFormat) -> bool:
+def _narrated(take: Take, format: ClipFormat) -> bool:
     return take.scene.narration is not None
 
 
@@ -142,12 +142,12 @@ def judged(oracle: str) -> Metric:
 
 
 def unread(oracle: str | None, reading: Reading) -> str | None:
-    """Returns the reason why an oracle cannot read the clip: a medium that it needs is missing
+    """Returns the reason why an oracle cannot read the clip: a modality that it needs is missing
     or too short. None if it can.
     """
     media = ORACLES[oracle].media if oracle else ()
-    return (reading.unheard if AUDIO in media else None) or (
-        reading.unseen if VIDEO in media else None
+    return (reading.audio_fault if AUDIO in media else None) or (
+        reading.video_fault if VIDEO in media else None
     )
 
 
@@ -182,7 +182,11 @@ def _sync(field: str) -> Callable[[Example, Reading], Value]:
         if not true_impacts(clip.take):
             return None
         if field != "offset":
-            return getattr(reading.sync, field) if reading.seen or reading.heard else 0.0
+            return (
+                getattr(reading.sync, field)
+                if reading.seen_impacts or reading.heard_impacts
+                else 0.0
+            )
         if math.isnan(reading.sync.offset):
             return Unscored("no impact is both seen and heard")
         return 1e3 * reading.sync.offset
@@ -235,7 +239,7 @@ def _restitution(clip: Example, reading: Reading) -> Value:
 def _heard(clip: Example, reading: Reading) -> Value:
     """Returns whether an impact is audible, for prompts with a bounce."""
     return (
-        float(len(reading.heard) > 0)
+        float(len(reading.heard_impacts) > 0)
         if any(ball.bounces for ball in clip.take.facts.balls)
         else None
     )
@@ -245,7 +249,7 @@ def _one_material(clip: Example, reading: Reading) -> Value:
     """Returns whether all impacts of a single ball have the same material."""
     if len(clip.take.facts.balls) != 1 or len(true_impacts(clip.take)) < 2:
         return None
-    if len(reading.heard) < 2:
+    if len(reading.heard_impacts) < 2:
         return Unscored("fewer than two impacts are heard")
     return float(len(set(reading.of("material"))) == 1)
 

@@ -61,7 +61,7 @@ class Cost:
 
 def measure(
     config: STDiTConfig,
-    form: ClipFormat,
+    format: ClipFormat,
     batch_size: int,
     text_length: int,
     optimizer: optax.GradientTransformation | None = None,
@@ -72,7 +72,7 @@ def measure(
 
     Args:
         config: the model.
-        form: format of the clips.
+        format: format of the clips.
         batch_size: clips per batch.
         text_length: words per prompt.
         optimizer: also counted if given. Default None.
@@ -80,7 +80,7 @@ def measure(
         ValueError: the patch does not divide the latents of the format.
     """
     with target.assume(target.CPU):
-        return _measure(config, form, batch_size, text_length, optimizer)
+        return _measure(config, format, batch_size, text_length, optimizer)
 
 
 def update_flops(optimizer: optax.GradientTransformation, params: Any) -> int:
@@ -100,18 +100,18 @@ def _bytes(init: Callable, params: Any) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def _measure(config, form, batch_size, text_length, optimizer) -> Cost:
+def _measure(config, format, batch_size, text_length, optimizer) -> Cost:
     def inputs():
-        size = form.latent_size
-        shapes = {"video": (form.video_latents, size, size, config.video_channels)}
-        shapes["audio"] = (form.audio_latents, config.audio_channels)
+        size = format.latent_size
+        shapes = {"video": (format.video_latents, size, size, config.video_channels)}
+        shapes["audio"] = (format.audio_latents, config.audio_channels)
         latents = {
             k: jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32)
             for k, shape in shapes.items()
         }
         levels = {k: jax.ShapeDtypeStruct(x.shape[:2], jnp.float32) for k, x in latents.items()}
         tokens = jax.ShapeDtypeStruct((batch_size, text_length), jnp.int32)
-        times = {k: jnp.asarray(t, jnp.float32) for k, t in form.latent_times().items()}
+        times = {k: jnp.asarray(t, jnp.float32) for k, t in format.latent_times().items()}
         return (
             latents,
             levels,
@@ -140,12 +140,12 @@ def _measure(config, form, batch_size, text_length, optimizer) -> Cost:
     if config.remat != "none":
         _, loss, _ = functions(config.remat)
         recomputed = count_flops(jax.grad(loss), state, *inputs()) - step
-    sites = (form.latent_size // config.patch) ** 2
+    sites = (format.latent_size // config.patch) ** 2
     return Cost(
         parameters=parameters,
         tokens={
-            "video": form.video_latents * sites,
-            "sound": form.audio_latents,
+            "video": format.video_latents * sites,
+            "audio": format.audio_latents,
             "text": text_length + 1,
         },
         forward=count_flops(forward, state, *inputs()),
@@ -159,13 +159,13 @@ def _measure(config, form, batch_size, text_length, optimizer) -> Cost:
 
 def report(
     config: STDiTConfig,
-    form: ClipFormat,
+    format: ClipFormat,
     batch_size: int,
     text_length: int,
     optimizer: optax.GradientTransformation | None = None,
 ) -> str:
     """Returns the result of `measure` as printable text."""
-    cost = measure(config, form, batch_size, text_length, optimizer)
+    cost = measure(config, format, batch_size, text_length, optimizer)
     total = sum(cost.parameters.values())
     memory = {"parameters": 4 * total, "gradients": 4 * total}
     if cost.optimizer_state is not None:
@@ -182,7 +182,7 @@ def report(
         flops.append((f"optimizer update{remark}", quantity(cost.optimizer)))
     parameters = [(part, quantity(count)) for part, count in cost.parameters.items()]
     held = [(name, quantity(count, "B")) for name, count in memory.items()]
-    clip = f"tokens of a clip ({form.frames} frames of {form.size} px at {form.fps}/s)"
+    clip = f"tokens of a clip ({format.frames} frames of {format.size} px at {format.fps}/s)"
     place = f"memory of training, batch {batch_size}, all on one device"
     return "\n\n".join(
         [

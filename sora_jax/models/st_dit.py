@@ -50,7 +50,7 @@ from kernels.gated_norm import gated_norm
 from sora_jax.models.attention_patterns import ATTENTION, VideoTokens, blocks
 from sora_jax.models.text_encoder import TextEncoder
 from sora_jax.nn.attention import CrossAttention, SelfAttention
-from sora_jax.nn.layout import ALONE, Layout
+from sora_jax.nn.layout import NO_SHARDING, Layout
 from sora_jax.nn.mlp import MLP, linear
 from sora_jax.nn.modulation import LevelEmbedding, fourier_features, modulate
 from sora_jax.nn.norm import rms_norm
@@ -315,7 +315,7 @@ class STDiT(nnx.Module):
         text: Modalities,
         times: Modalities,
         couple: float | jax.Array = 1.0,
-        layout: Layout = ALONE,
+        layout: Layout = NO_SHARDING,
     ) -> dict[str, jax.Array]:
         """Evaluates the network.
 
@@ -373,11 +373,11 @@ class STDiT(nnx.Module):
             v, a = carry
             tokens = VideoTokens(c, times["video"], grid, layout, visible, depth)
             in_space, in_time = blocks(tokens)
-            v, a = layout.frames_apart(v), layout.everywhere(a)
+            v, a = layout.shard_frames(v), layout.replicate_audio(a)
             v = pair.space(v, m_v, *in_space, words, words_mask)
             a = pair.audio.attend(a, m_a, phi_audio, words, words_mask)
             v, a = pair.exchange(v, a, phi_exchange, couple, visible)
-            v = pair.time(layout.sites_apart(v), m_v, *in_time)
+            v = pair.time(layout.shard_sites(v), m_v, *in_time)
             return v, pair.audio.feed(a, m_a)
 
         weights = layout.weights_of("pairs")

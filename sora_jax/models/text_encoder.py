@@ -17,7 +17,7 @@ from flax import nnx
 
 from sora_jax.errors import UserError
 from sora_jax.nn.attention import SelfAttention, among
-from sora_jax.nn.layout import ALONE, Layout
+from sora_jax.nn.layout import NO_SHARDING, Layout
 from sora_jax.nn.mlp import MLP
 from sora_jax.nn.norm import RMSNorm, rms_norm
 from sora_jax.nn.rope import TOKENS, angles
@@ -133,7 +133,7 @@ class TextEncoder(nnx.Module):
         self.norm = RMSNorm(width)
 
     def __call__(
-        self, tokens: jax.Array, mask: jax.Array, layout: Layout = ALONE
+        self, tokens: jax.Array, mask: jax.Array, layout: Layout = NO_SHARDING
     ) -> tuple[jax.Array, jax.Array]:
         words = self.embedding(tokens)
         register = jnp.broadcast_to(

@@ -139,9 +139,9 @@ def across(layout: Layout, over: Callable[..., jax.Array]) -> Callable[..., jax.
     def run(q, k, v, q_scale, k_scale, phi):
         frames = slice(layout.frames)
         out = over(
-            *(layout.heads_apart(x)[:, frames] for x in (q, k, v)), q_scale, k_scale, phi[frames]
+            *(layout.shard_heads(x)[:, frames] for x in (q, k, v)), q_scale, k_scale, phi[frames]
         )
-        return layout.heads_joined(
+        return layout.unshard_heads(
             jnp.pad(out, [(0, 0), (0, q.shape[1] - out.shape[1]), (0, 0), (0, 0), (0, 0)])
         )
 

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 
-def as_is(x: Any) -> Any:
+def unchanged(x: Any) -> Any:
     return x
 
 
@@ -23,24 +23,24 @@ class Layout:
     """A set of sharding hooks. Each returns its argument's values, possibly with another sharding.
 
     Attributes:
-        frames_apart: video tokens [B, T, S, D] before blocks that work within frames; T may be
+        shard_frames: video tokens [B, T, S, D] before blocks that work within frames; T may be
             sharded.
-        sites_apart: the same tokens before blocks that work along time; S may be sharded.
-        heads_apart: queries, keys or values [B, T, S, h, d] before attention across frames and
+        shard_sites: the same tokens before blocks that work along time; S may be sharded.
+        shard_heads: queries, keys or values [B, T, S, h, d] before attention across frames and
             sites; h may be sharded, T and S may not.
-        heads_joined: the output of that attention; it returns to the sharding of the tokens.
-        everywhere: audio tokens [B, N, D], replicated on all devices that share a clip.
+        unshard_heads: the output of that attention; it returns to the sharding of the tokens.
+        replicate_audio: audio tokens [B, N, D], replicated on all devices that share a clip.
         weights: called with (name of a stack, parameters of one of its blocks) where the block
             runs. Default None: parameters are used as they are.
         frames: number of frames of the clip among the T; the rest is padding, which no frame
             attends to. Default None: all.
     """
 
-    frames_apart: Callable[[jax.Array], jax.Array] = as_is
-    sites_apart: Callable[[jax.Array], jax.Array] = as_is
-    heads_apart: Callable[[jax.Array], jax.Array] = as_is
-    heads_joined: Callable[[jax.Array], jax.Array] = as_is
-    everywhere: Callable[[jax.Array], jax.Array] = as_is
+    shard_frames: Callable[[jax.Array], jax.Array] = unchanged
+    shard_sites: Callable[[jax.Array], jax.Array] = unchanged
+    shard_heads: Callable[[jax.Array], jax.Array] = unchanged
+    unshard_heads: Callable[[jax.Array], jax.Array] = unchanged
+    replicate_audio: Callable[[jax.Array], jax.Array] = unchanged
     weights: Callable[[str, Any], Any] | None = None
     frames: int | None = None
 
@@ -49,4 +49,4 @@ class Layout:
         return self.weights and functools.partial(self.weights, stack)
 
 
-ALONE = Layout()
+NO_SHARDING = Layout()

@@ -7,8 +7,8 @@ under a condition is the share of clips whose reading is correct for the clip's 
 score by condition:
 
     ground truth             at least GROUND_TRUTH
-    blur, noise, codecs      at least DEGRADED; each applies if it changes a medium that the oracle
-                             reads
+    blur, noise, codecs      at least DEGRADED; each applies if it changes a modality that
+                             the oracle reads
     corrupted                at most the oracle's `ceiling`
     empty                    at most `ceiling`; the clips show nothing that the oracle reads
     shuffled                 at most `ceiling`; the clips carry the takes of other clips
@@ -89,6 +89,6 @@ class Oracle(Protocol):
 def fault(oracle: Oracle) -> str | None:
     """Returns a one-line description of an invalid `media` of an oracle; None if it is valid."""
     media = oracle.media
-    if isinstance(media, tuple) and media and all(medium in (VIDEO, AUDIO) for medium in media):
+    if isinstance(media, tuple) and media and all(modality in (VIDEO, AUDIO) for modality in media):
         return None
     return f"media is {media!r}; give (VIDEO,), (AUDIO,) or both, of sora_jax.oracles.examples"

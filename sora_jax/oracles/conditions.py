@@ -38,12 +38,12 @@ class Condition:
 
     Attributes:
         name: key in calibration.json, such as "corrupted_flash".
-        medium: the medium that it changes, VIDEO or AUDIO; None for both or neither.
+        modality: the modality that it changes, VIDEO or AUDIO; None for both or neither.
         change: function (examples) -> examples.
     """
 
     name: str
-    medium: str | None
+    modality: str | None
     change: Change
 
     def __call__(self, clips: list[Example]) -> list[Example]:
@@ -71,11 +71,11 @@ def _with_motion(motion: Callable[[Example], Trajectory], clips: list[Example]) 
     return redrawn(clips, [dataclasses.replace(c.take, trajectory=motion(c)) for c in clips])
 
 
-def corrupt(medium: str) -> Callable[[Change], Condition]:
-    """Decorator: makes a corruption of `medium` from a function (examples) -> examples."""
+def corrupt(modality: str) -> Callable[[Change], Condition]:
+    """Decorator: makes a corruption of `modality` from a function (examples) -> examples."""
 
     def named(change: Change) -> Condition:
-        return Condition(f"corrupted_{change.__name__}", medium, change)
+        return Condition(f"corrupted_{change.__name__}", modality, change)
 
     return named
 
@@ -117,8 +117,8 @@ def _hissing(c: Example) -> np.ndarray:
     return c.samples + noise * np.sqrt(np.mean(c.samples**2)) * 10 ** (-20 / 20)
 
 
-def _through_file(medium: str, crf: int, clips: list[Example]) -> list[Example]:
-    """Encodes one medium of each clip to mp4 and decodes it. The other medium is unchanged, so that
+def _through_file(modality: str, crf: int, clips: list[Example]) -> list[Example]:
+    """Encodes one modality of each clip to mp4 and decodes it. The other is unchanged, so that
     an incorrect reading has one cause.
     """
     out = []
@@ -127,7 +127,7 @@ def _through_file(medium: str, crf: int, clips: list[Example]) -> list[Example]:
         for c in clips:
             mp4.write_mp4(path, c, crf=crf)
             read = media.fit_clip(media.read_video(path), c.format)
-            if medium == VIDEO:
+            if modality == VIDEO:
                 out.append(dataclasses.replace(c, frames=read.frames))
             else:
                 silence = np.zeros_like(c.samples)

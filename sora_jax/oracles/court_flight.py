@@ -14,7 +14,7 @@ import numpy as np
 
 from sora_jax.worlds.playhouse.families.furniture import EXTENT
 
-OFF = 0.08  # metres: largest deviation of a position from the fitted flight
+MAX_DEVIATION = 0.08  # metres: largest deviation of a position from the fitted flight
 SLACK = 0.08  # metres: error of a position at the end of a clip or on a platform
 FASTER = 1.15  # tolerance: times the largest speed that the ball's initial energy allows
 # After it touches the floor, a ball is assumed to rebound with restitution REBOUND. This is close
@@ -71,7 +71,7 @@ def fit_flight(t, x, radius, gravity, solids, keeper) -> Flight:
     for n in range(2, len(t) + 1):
         speed, start = np.polyfit(t[:n], z[:n], 1)
         flight = Flight(start, speed, gravity, n, "", np.inf)
-        if np.linalg.norm(flight.at(t[:n]) - x[:n], axis=-1).max() > OFF:
+        if np.linalg.norm(flight.at(t[:n]) - x[:n], axis=-1).max() > MAX_DEVIATION:
             return dataclasses.replace(
                 flight, frames=n - 1, why="it leaves its course where nothing is"
             )
@@ -135,7 +135,7 @@ def hovers(x, fps: float, gravity: float, height) -> bool:
     lag = max(1, round(LAG * fps))
     bend = x[2 * lag :] - 2.0 * x[lag:-lag] + x[: -2 * lag]
     level = (
-        (np.abs(bend[:, 0]) < OFF)
+        (np.abs(bend[:, 0]) < MAX_DEVIATION)
         & (np.abs(bend[:, 1]) < LEVEL * gravity * (lag / fps) ** 2)
         & (np.minimum(height[lag:-lag], height[2 * lag :]) > CARRIED)
     )

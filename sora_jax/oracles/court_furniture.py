@@ -211,7 +211,7 @@ def _end(share: np.ndarray) -> float:
     return float(max(k - 1, 0) + np.clip(share[max(k - 1, 0) : k + 1], 0.0, 1.0).sum())
 
 
-def missing(frames: np.ndarray, there: Furniture, ball: np.ndarray) -> np.ndarray:
+def missing(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.ndarray:
     """Returns a mask, bool [F], of the frames in which a solid part of the furniture is absent or
     displaced.
 
@@ -220,35 +220,35 @@ def missing(frames: np.ndarray, there: Furniture, ball: np.ndarray) -> np.ndarra
 
     Args:
         frames: [F, H, W, 3], mirrored as the furniture is.
-        there: the furniture of the still picture.
+        furniture: the furniture of the still picture.
         ball: mask of the ball, bool [F, H, W].
     """
     size, gone = frames.shape[1], np.zeros(len(frames), bool)
-    away = there.picture - there.bare
-    for shape in there.shapes:
+    away = furniture.picture - furniture.bare
+    for shape in furniture.shapes:
         if shape.material is None or shape.paint == "pad":
             continue
         weight = _coverage(shape, size)[None] * ~ball
         whole = np.sum(weight * np.square(away).sum(-1), axis=(1, 2))
-        shown = np.sum(weight * np.sum((frames - there.bare) * away, axis=-1), axis=(1, 2))
+        shown = np.sum(weight * np.sum((frames - furniture.bare) * away, axis=-1), axis=(1, 2))
         gone |= (whole > CONTRAST) & (shown < THERE * whole)
     return gone
 
 
-def read_keeper(frames: np.ndarray, there: Furniture, ball: np.ndarray) -> np.ndarray:
+def read_keeper(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.ndarray:
     """Returns the height of the keeper's centre in metres in every frame [F]; NaN where there is
     none.
 
     Args:
         frames: [F, H, W, 3], mirrored as the furniture is.
-        there: the furniture of the still picture.
+        furniture: the furniture of the still picture.
         ball: mask of the ball, bool [F, H, W].
     """
     size = frames.shape[1]
     scale, pad = pixels_per_metre(EXTENT, size), np.array(PAINTS["pad"])
     columns = slice(round((KEEPER - PAD_RADIUS) * scale), round((KEEPER + PAD_RADIUS) * scale))
-    away = there.picture[:, columns] - pad
-    dark = np.sum((there.picture[:, columns] - frames[:, :, columns]) * away, -1) / np.maximum(
+    away = furniture.picture[:, columns] - pad
+    dark = np.sum((furniture.picture[:, columns] - frames[:, :, columns]) * away, -1) / np.maximum(
         np.square(away).sum(-1), 0.02
     )
     dark = np.where(ball[:, :, columns], 0.0, np.clip(dark, -0.5, 1.0)).mean(-1)  # [F, H]

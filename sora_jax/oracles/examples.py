@@ -49,19 +49,19 @@ class Example(Clip):
         return np.random.default_rng([17, self.take.index])
 
 
-def example(take: Take, frames: np.ndarray, samples: np.ndarray, form: ClipFormat) -> Example:
+def example(take: Take, frames: np.ndarray, samples: np.ndarray, format: ClipFormat) -> Example:
     """Returns an Example of frames [F, H, W, 3] and samples [S] in the format `form`."""
-    return Example(frames, samples, form.fps, take=take, format=form)
+    return Example(frames, samples, format.fps, take=take, format=format)
 
 
-def ground_truth(split: str, indices, form: ClipFormat, batch: int = 16) -> list[Example]:
+def ground_truth(split: str, indices, format: ClipFormat, batch: int = 16) -> list[Example]:
     """Renders takes of a split. For every format, the takes are those that models train on and are
     scored on.
     """
-    return render_takes([draw(split, i) for i in indices], form, batch)
+    return render_takes([draw(split, i) for i in indices], format, batch)
 
 
-def render_takes(takes: list[Take], form: ClipFormat, batch: int = 16) -> list[Example]:
+def render_takes(takes: list[Take], format: ClipFormat, batch: int = 16) -> list[Example]:
     """Renders video and audio of takes. All batches have `batch` takes, so the renderer compiles
     once.
     """
@@ -69,9 +69,9 @@ def render_takes(takes: list[Take], form: ClipFormat, batch: int = 16) -> list[E
     for first in range(0, len(takes), batch):
         part = takes[first : first + batch]
         full = part + [part[-1]] * (batch - len(part))
-        made = render_batch(full, form)
+        made = render_batch(full, format)
         clips += [
-            example(*clip, form)
+            example(*clip, format)
             for clip in zip(part, np.asarray(made["frames"]), np.asarray(made["samples"]))
         ]
     return clips

@@ -50,9 +50,9 @@ def impacts(read: "Reading") -> list[tuple[float, float]]:
         for k in arcs.kinks(arcs.fit(t, read.fps), t, read.fps)
         if k.kind != "ball"
     ]
-    pairs = match(read.heard, [k.time for k in kinks], WINDOW)
+    pairs = match(read.heard_impacts, [k.time for k in kinks], WINDOW)
     speeds = {j: abs(kinks[j].before[1 if kinks[j].kind == "floor" else 0]) for _, j in pairs}
-    return [(float(speeds[j]), _level(read, read.heard[i])) for i, j in pairs]
+    return [(float(speeds[j]), _level(read, read.heard_impacts[i])) for i, j in pairs]
 
 
 def _level(read: "Reading", time: float) -> float:

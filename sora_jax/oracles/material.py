@@ -135,8 +135,8 @@ def materials_correct(take: Take, reading: "Reading") -> list[bool]:
     """Returns, for each lone impact, whether it is audible and its material is read correctly at
     its onset.
     """
-    heard = dict(zip(reading.heard, reading.of("material")))
-    impacts = [(heard_at(reading.heard, time), name) for time, name in lone_impacts(take)]
+    heard = dict(zip(reading.heard_impacts, reading.of("material")))
+    impacts = [(heard_at(reading.heard_impacts, time), name) for time, name in lone_impacts(take)]
     return [onset is not None and heard[onset] == name for onset, name in impacts]
 
 
@@ -159,7 +159,7 @@ class MaterialOracle(Oracle):
 
     def read(self, reading: "Reading") -> list[str | None]:
         """Returns the material of each audible impact; None for silence."""
-        return [read_material(reading.samples, t, reading.rate)[0] for t in reading.heard]
+        return [read_material(reading.samples, t, reading.rate)[0] for t in reading.heard_impacts]
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
         """Returns whether all lone impacts are correct; None without a lone impact on floor or

@@ -191,11 +191,11 @@ class VideoOnsetsOracle(Oracle):
 
     def read(self, reading: "Reading") -> list[float]:
         """Returns the times of the visible impacts, s."""
-        return reading.seen
+        return reading.seen_impacts
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
         """Returns whether all impacts are found and none is invented; None without an impact."""
-        return _all_found(reading.seen, example.take, NEAR_VIDEO)
+        return _all_found(reading.seen_impacts, example.take, NEAR_VIDEO)
 
 
 class AudioOnsetsOracle(Oracle):
@@ -208,8 +208,8 @@ class AudioOnsetsOracle(Oracle):
 
     def read(self, reading: "Reading") -> list[float]:
         """Returns the times of the audible impacts, s."""
-        return reading.heard
+        return reading.heard_impacts
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
         """Returns whether all impacts are found and none is invented; None without an impact."""
-        return _all_found(reading.heard, example.take, NEAR_AUDIO)
+        return _all_found(reading.heard_impacts, example.take, NEAR_AUDIO)

@@ -97,18 +97,18 @@ def read_outcome(frames: np.ndarray, fps: float) -> Outcome | None:
     """
     frames = np.asarray(frames, np.float32)
     still = still_picture(frames)
-    there = read_furniture(still)
-    if there is None:
+    furniture = read_furniture(still)
+    if furniture is None:
         return None
-    if there.mirrored:
+    if furniture.mirrored:
         frames, still = frames[:, :, ::-1], still[:, ::-1]
-    ball = follow(frames, still, there.front, EXTENT)
-    why = _wrong(frames, there, ball)
-    name, why = (None, why) if why else _named(frames, fps, there, ball)
-    return Outcome(there.action, "left" if there.mirrored else "right", name, why)
+    ball = follow(frames, still, furniture.front, EXTENT)
+    why = _wrong(frames, furniture, ball)
+    name, why = (None, why) if why else _named(frames, fps, furniture, ball)
+    return Outcome(furniture.action, "left" if furniture.mirrored else "right", name, why)
 
 
-def _wrong(frames: np.ndarray, there: Furniture, ball: Disc | None) -> str:
+def _wrong(frames: np.ndarray, furniture: Furniture, ball: Disc | None) -> str:
     """Returns the reason why ball or furniture cannot be read; "" if they can. The ball must be
     present once and alone, and the furniture unchanged, in all frames but one.
     """
@@ -122,17 +122,19 @@ def _wrong(frames: np.ndarray, there: Furniture, ball: Disc | None) -> str:
         return "the ball is there twice"
     if np.sum(ball.others) > 1:
         return "there is another ball"
-    return "what stands there changes" if np.sum(missing(frames, there, ball.area)) > 1 else ""
+    return "what stands there changes" if np.sum(missing(frames, furniture, ball.area)) > 1 else ""
 
 
-def _named(frames, fps, there: Furniture, ball: Disc) -> tuple[str | None, str]:
+def _named(frames, fps, furniture: Furniture, ball: Disc) -> tuple[str | None, str]:
     t, x = (np.arange(len(frames)) + 0.5) / fps, ball.position
     t, x = t[ball.found], x[ball.found]
-    if there.action == "jump":
-        return _jump(t, x, fps, ball.radius, there)
-    solids = [(s, _name(s, there.action)) for s in there.shapes if s.material]
+    if furniture.action == "jump":
+        return _jump(t, x, fps, ball.radius, furniture)
+    solids = [(s, _name(s, furniture.action)) for s in furniture.shapes if s.material]
     heights = (
-        read_keeper(frames, there, ball.area) if there.action == "shot" else np.zeros(len(frames))
+        read_keeper(frames, furniture, ball.area)
+        if furniture.action == "shot"
+        else np.zeros(len(frames))
     )
     kept = np.isfinite(heights)
     if np.sum(~kept) > GONE:
@@ -157,7 +159,7 @@ def _named(frames, fps, there: Furniture, ball: Disc) -> tuple[str | None, str]:
         and np.linalg.norm(flight.at(t[after]) - x[after], axis=-1).max() < TURNED
     ):
         return None, f"it goes through the {flight.reaches}"
-    return {"throw": _throw, "shot": _shot}[there.action](t, x, ball.radius, there, flight)
+    return {"throw": _throw, "shot": _shot}[furniture.action](t, x, ball.radius, furniture, flight)
 
 
 def _name(shape: Shape, action: str) -> str:
@@ -183,8 +185,8 @@ def _crossings(t, x, axis: int, where: float) -> list[tuple[float, float, float]
     return found
 
 
-def _throw(t, x, radius, there: Furniture, flight: Flight) -> tuple[str | None, str]:
-    h, top = there.shapes[0].points[0][1], there.shapes[2].points[1][1]
+def _throw(t, x, radius, furniture: Furniture, flight: Flight) -> tuple[str | None, str]:
+    h, top = furniture.shapes[0].points[0][1], furniture.shapes[2].points[1][1]
     through = [
         (when, way) for when, at, way in _crossings(t, x, 1, h) if HOOP_FRONT < at < HOOP_BACK
     ]
@@ -216,8 +218,8 @@ def _when(flight: Flight, x: float) -> float:
     return (x - flight.start[0]) / flight.speed[0]
 
 
-def _shot(t, x, radius, there: Furniture, flight: Flight) -> tuple[str | None, str]:
-    h, line = there.shapes[0].points[0][1], _when(flight, GOAL)
+def _shot(t, x, radius, furniture: Furniture, flight: Flight) -> tuple[str | None, str]:
+    h, line = furniture.shapes[0].points[0][1], _when(flight, GOAL)
     if line < flight.time and flight.at(line)[1] < h:
         if line > t[-1]:
             return None, "it is not over"
@@ -231,8 +233,8 @@ def _shot(t, x, radius, there: Furniture, flight: Flight) -> tuple[str | None, s
     return ("saved" if flight.reaches == "keeper" else "post"), ""
 
 
-def _jump(t, x, fps: float, radius, there: Furniture) -> tuple[str | None, str]:
-    (edge, top), (far, low) = there.shapes[0].points[2], there.shapes[1].points[3]
+def _jump(t, x, fps: float, radius, furniture: Furniture) -> tuple[str | None, str]:
+    (edge, top), (far, low) = furniture.shapes[0].points[2], furniture.shapes[1].points[3]
     on = x[:, 0] < edge
     if (
         not on[0]

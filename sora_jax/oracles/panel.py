@@ -20,7 +20,7 @@ from sora_jax.oracles.tracker import EXTENT, vivid
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, from_pixels, pixels_per_metre
 
 PAINT = 0.046  # distance per channel, in [0, 1]; a grey wall may be as near as 0.05
-LEAST_PANEL, MOST_PANEL = 0.02, 0.5  # share of the picture's area
+MIN_PANEL, MAX_PANEL = 0.02, 0.5  # share of the picture's area
 RIM = 2.25  # pixels
 
 
@@ -30,13 +30,13 @@ class Panel:
 
     Attributes:
         left, right, top: edges of its core without the rim, metres.
-        there: bool [F], the frames in which it stands.
+        present: bool [F], the frames in which it stands.
     """
 
     left: float
     right: float
     top: float
-    there: np.ndarray
+    present: np.ndarray
 
     def hides(self, size: int) -> np.ndarray:
         """Returns the share of each pixel that the panel hides, [F, H, W], for frames of `size`
@@ -47,7 +47,7 @@ class Panel:
             np.minimum(pixel - self.left * scale, self.right * scale - pixel) + RIM + 0.5, 0.0, 1.0
         )
         down = np.clip(pixel - (EXTENT - BELOW_FLOOR - self.top) * scale + RIM + 0.5, 0.0, 1.0)
-        return self.there[:, None, None] * down[:, None] * across[None]
+        return self.present[:, None, None] * down[:, None] * across[None]
 
 
 def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | None:
@@ -75,14 +75,14 @@ def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | N
         left = int(np.argmax(total[height, : right + 1] <= lowest[height, right]))
         found.append((most[height, right], left, int(right), int(height) + 1, score))
     most, left, right, height, score = max(found, key=itemgetter(0))
-    if most < LEAST_PANEL * size * size or (right - left) * height > MOST_PANEL * size * size:
+    if most < MIN_PANEL * size * size or (right - left) * height > MAX_PANEL * size * size:
         return None
     inside = (slice(None), slice(floor - height, floor), slice(left, right))
     # pixels of a ball in front, and its rim, are excluded
     bare = ~ndimage.maximum_filter(vivid(frames), size=(1, 5, 5))
-    there = (score * bare)[inside].sum((1, 2)) >= 0.0
+    present = (score * bare)[inside].sum((1, 2)) >= 0.0
     low, high = (
         from_pixels(np.array([column - 0.5, floor - height - 0.5]), EXTENT, size)
         for column in (left, right)
     )
-    return Panel(float(low[0]), float(high[0]), float(high[1]), there)
+    return Panel(float(low[0]), float(high[0]), float(high[1]), present)

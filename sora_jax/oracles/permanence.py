@@ -17,7 +17,7 @@ alone.
 The ball is the `same` if it keeps one size and no other ball appears. It is `back` if it is visible
 again. It is `on_course` if all of the following hold:
 
-- One path (1) passes through all its positions to OFF metres rms.
+- One path (1) passes through all its positions to RMS_LIMITS metres rms.
 - Where the ball is not found, (1) puts it behind the standing panel; one frame may be an exception.
 - The ball is lower than the panel where it is last visible before the gap and first visible after.
 - The ball does not show in front of the panel where it should be behind it; one frame may be an
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
 # rms tolerance of (1): least and most, in metres; in between, TREMBLE times the tracking noise
-OFF, TREMBLE = (0.025, 0.06), 2.0
+RMS_LIMITS, TREMBLE = (0.025, 0.06), 2.0
 PART = 0.1  # weight of a position where the ball is partly hidden
 SAME_SIZE = 1.3  # largest ratio of the radii before and after
 FALL = 0.5  # metres: largest fall between the last visible frame and the panel
@@ -192,8 +192,8 @@ def _course(
     """Fits one path to both sides of the gap. before, after: indices of the frames on each side.
 
     Returns:
-        (whether the path fits to within OFF, its positions x [F]). The tolerance grows with the
-        noise of the fits to each side alone.
+        (whether the path fits to within RMS_LIMITS, its positions x [F]). The tolerance grows
+        with the noise of the fits to each side alone.
     """
     x = ball.position[:, 0]
 
@@ -210,7 +210,7 @@ def _course(
             fit(side).rms * np.sqrt(len(side) / (len(side) - 2)) for side in way if len(side) > 3
         ]
         found = fit(np.concatenate(way))
-        if found.rms <= np.clip(TREMBLE * max(alone, default=0.0), *OFF):
+        if found.rms <= np.clip(TREMBLE * max(alone, default=0.0), *RMS_LIMITS):
             return True, found.at(t)
     return False, found.at(t)
 
@@ -241,7 +241,7 @@ def _behind(path: np.ndarray, ball: Disc, gone: np.ndarray, panel: Panel, size: 
     hidden = (
         (path > panel.left - rim)
         & (path < panel.right + rim)
-        & (panel.there | np.append(panel.there[0], panel.there[:-1]))
+        & (panel.present | np.append(panel.present[0], panel.present[:-1]))
     )
     low = all(
         ball.position[f, 1] - ball.radius < panel.top + FALL for f in (gone[0] - 1, gone[-1] + 1)

@@ -60,7 +60,7 @@ _UNMIX = np.linalg.pinv(_ABSORBED.T)  # [2, 3]
 _DISC = np.array([[abs(i) + abs(j) <= 3 for i in range(-2, 3)] for j in range(-2, 3)])
 # least pixels that a ball covers; the smallest ball, of radius 0.3 units, covers 11 at 64 pixels
 LEAST = 3.0
-MOST_ERROR = 0.15  # units/s: tolerance of the oracle
+MAX_ERROR = 0.15  # units/s: tolerance of the oracle
 
 
 def paper_table() -> list[dict]:
@@ -167,7 +167,7 @@ class MotionOracle(Oracle):
 
     name = "motion"
     media = (VIDEO,)
-    tolerance = f"velocities within {MOST_ERROR} units/s, no ball lost"
+    tolerance = f"velocities within {MAX_ERROR} units/s, no ball lost"
     corruptions = (vanish, teleport, double, recolour, reverse, freeze, slow)
     stage = "phyworld"
 
@@ -182,4 +182,4 @@ class MotionOracle(Oracle):
         error, lost = compare_motion(reading.of(self.name), example.take, reading.fps)
         if lost is None:
             return None
-        return error is not None and error <= MOST_ERROR and lost == 0.0
+        return error is not None and error <= MAX_ERROR and lost == 0.0

@@ -91,7 +91,7 @@ class Reading:
         return facts_lib.coherent(self.tracks, self.fps)
 
     @functools.cached_property
-    def seen(self) -> list[float]:
+    def seen_impacts(self) -> list[float]:
         """Times of the visible impacts, s."""
         return [o.time for o in onsets.video_onsets(self.tracks, self.fps)]
 
@@ -101,17 +101,17 @@ class Reading:
         return [] if self.samples is None else onsets.audio_onsets(self.samples, self.rate)
 
     @functools.cached_property
-    def heard(self) -> list[float]:
+    def heard_impacts(self) -> list[float]:
         """Times of the audible impacts, s."""
         return [o.time for o in self.heard_onsets]
 
     @functools.cached_property
     def sync(self) -> sync.Sync:
         """Agreement of the visible and audible impacts."""
-        return sync.agreement(self.heard, self.seen)
+        return sync.agreement(self.heard_impacts, self.seen_impacts)
 
     @functools.cached_property
-    def unseen(self) -> str | None:
+    def video_fault(self) -> str | None:
         """Reason why the video cannot be read (too few frames); None if it can."""
         few = len(self.frames) < FEWEST_FRAMES
         return (
@@ -121,7 +121,7 @@ class Reading:
         )
 
     @functools.cached_property
-    def unheard(self) -> str | None:
+    def audio_fault(self) -> str | None:
         """Reason why impacts or words in the audio cannot be read (none, or too short); None if
         they can.
         """
@@ -135,12 +135,14 @@ class Reading:
         return None
 
     @functools.cached_property
-    def unsynced(self) -> str | None:
+    def sync_fault(self) -> str | None:
         """Reason why the agreement of video and audio cannot be scored; None if it can."""
-        nothing = not (self.unheard or self.unseen or self.seen or self.heard)
+        nothing = not (
+            self.audio_fault or self.video_fault or self.seen_impacts or self.heard_impacts
+        )
         return (
-            self.unheard
-            or self.unseen
+            self.audio_fault
+            or self.video_fault
             or ("nothing strikes, in the picture or in the sound" if nothing else None)
         )
 
@@ -189,20 +191,20 @@ class Reading:
         reading = {
             "count": len(balls),
             "balls": balls,
-            "seen_impacts": [round(t, 3) for t in self.seen],
+            "seen_impacts": [round(t, 3) for t in self.seen_impacts],
         }
-        if self.unseen:
-            reading["unscored"] = self.unseen
+        if self.video_fault:
+            reading["unscored"] = self.video_fault
         if self.samples is not None:
-            reading["heard_impacts"] = [round(t, 3) for t in self.heard]
+            reading["heard_impacts"] = [round(t, 3) for t in self.heard_impacts]
             reading["heard_materials"] = self.of("material")
-        if self.unsynced:
+        if self.sync_fault:
             return reading | {
                 "sync": {
                     "f1_50ms": None,
                     "f1_100ms": None,
                     "offset_ms": None,
-                    "unscored": self.unsynced,
+                    "unscored": self.sync_fault,
                 }
             }
         offset = self.sync.offset

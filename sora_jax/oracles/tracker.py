@@ -53,7 +53,7 @@ DUPLICATE = 0.35  # a second component of at least this share of the first's are
 LASTING = 1 / 3  # least share of frames in which a ball of the clip is visible
 # largest ratio of a ball's sizes within a clip; lawful balls, blurred or compressed, reach 1.08
 SAME_SIZE = 1.15
-OFF = 0.3  # pixels rms: tolerance between the tracked and the true centres
+MAX_RMS = 0.3  # pixels rms: tolerance between the tracked and the true centres
 
 NAMES = tuple(COLOURS)
 PALETTE = np.array([COLOURS[n] for n in NAMES], np.float32)
@@ -294,7 +294,7 @@ class TrackerOracle(Oracle):
 
     name = "tracker"
     media = (VIDEO,)
-    tolerance = f"every ball once in every frame, of one size, rms <= {OFF} px"
+    tolerance = f"every ball once in every frame, of one size, rms <= {MAX_RMS} px"
     corruptions = (vanish, teleport, double, visitor, recolour, resized)
 
     def read(self, reading: "Reading") -> list[Track]:
@@ -318,4 +318,4 @@ def _follows(seen: Track, true: np.ndarray, size: int) -> bool:
     metres.
     """
     whole = seen.found.all() and seen.swelling <= SAME_SIZE
-    return bool(whole and seen.rms_pixels(true, size) <= OFF)
+    return bool(whole and seen.rms_pixels(true, size) <= MAX_RMS)

@@ -104,20 +104,20 @@ def say_impacts(reading: Reading) -> str:
     there are impacts to compare.
     """
     parts = []
-    for name, times in (("seen", reading.seen), ("heard", reading.heard)):
+    for name, times in (("seen", reading.seen_impacts), ("heard", reading.heard_impacts)):
         parts.append(
             f"impacts {name} at {' '.join(f'{t:.2f}' for t in times)} s"
             if times
             else f"no impact {name}"
         )
-    if reading.unsynced:
-        if reading.seen or reading.heard or reading.samples is None:
-            parts.append(f"their agreement is not scored: {reading.unsynced}")
+    if reading.sync_fault:
+        if reading.seen_impacts or reading.heard_impacts or reading.samples is None:
+            parts.append(f"their agreement is not scored: {reading.sync_fault}")
         return "; ".join(parts)
-    pairs = len(match(reading.heard, reading.seen, 0.1))
+    pairs = len(match(reading.heard_impacts, reading.seen_impacts, 0.1))
     alone = [
         f"{len(times) - pairs} {name}"
-        for name, times in (("seen", reading.seen), ("heard", reading.heard))
+        for name, times in (("seen", reading.seen_impacts), ("heard", reading.heard_impacts))
         if len(times) > pairs
     ]
     if not pairs:

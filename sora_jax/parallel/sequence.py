@@ -54,7 +54,7 @@ HEADS_APART = P(BATCH, None, None, ("tensor", "seq"), None)  # (3)
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["model"], meta_fields=["mesh"])
 @dataclasses.dataclass(frozen=True)
-class OnMesh:
+class ShardedModel:
     """A `sora_jax.models.st_dit.STDiT` that runs on a mesh, with the model's call signature.
 
     Attributes:
@@ -130,24 +130,24 @@ def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
         frames: the number of frames without padding; None if there is no padding (`Layout`).
     """
 
-    def lie(spec):
+    def constrain(spec):
         sharding = NamedSharding(mesh, spec)
         return functools.partial(jax.lax.with_sharding_constraint, shardings=sharding)
 
     hooks = {
-        "frames_apart": lie(FRAMES_APART),
-        "sites_apart": lie(FRAMES_APART),
-        "everywhere": lie(P(BATCH)),
+        "shard_frames": constrain(FRAMES_APART),
+        "shard_sites": constrain(FRAMES_APART),
+        "replicate_audio": constrain(P(BATCH)),
     }
     if mesh.shape["seq"] > 1 and config.attention == "pure":
         hooks |= {
-            "frames_apart": _switch(mesh, SITES_APART, FRAMES_APART),
-            "sites_apart": _switch(mesh, FRAMES_APART, SITES_APART),
+            "shard_frames": _switch(mesh, SITES_APART, FRAMES_APART),
+            "shard_sites": _switch(mesh, FRAMES_APART, SITES_APART),
         }
     elif mesh.shape["seq"] > 1:
         hooks |= {
-            "heads_apart": _switch(mesh, FRAMES_WITH_HEADS, HEADS_APART),
-            "heads_joined": _switch(mesh, HEADS_APART, FRAMES_WITH_HEADS),
+            "shard_heads": _switch(mesh, FRAMES_WITH_HEADS, HEADS_APART),
+            "unshard_heads": _switch(mesh, HEADS_APART, FRAMES_WITH_HEADS),
         }
     weights = (
         functools.partial(_gathered, mesh, jnp.dtype(config.dtype))
@@ -208,5 +208,5 @@ _gather.defvjp(_gather_forward, _gather_backward)
 
 
 def on_mesh(model: nnx.Module, mesh: Mesh) -> Any:
-    """Returns the model itself on a mesh of one device, `OnMesh` on several."""
-    return model if mesh.size == 1 else OnMesh(model, mesh)
+    """Returns the model itself on a mesh of one device, `ShardedModel` on several."""
+    return model if mesh.size == 1 else ShardedModel(model, mesh)

@@ -48,9 +48,9 @@ def _encoded(
     if extra:
         notes.append(f"its first {extra} frames are left out: a clip has 1 + {group}k")
         whole = media.read_video(path, start=extra / fps, short_side=2 * pipeline.format.size)
-    form = dataclasses.replace(pipeline.format, frames=frames - extra)
-    fitted = media.fit_clip(whole, form)
-    samples = np.zeros(form.samples, np.float32) if fitted.samples is None else fitted.samples
+    format = dataclasses.replace(pipeline.format, frames=frames - extra)
+    fitted = media.fit_clip(whole, format)
+    samples = np.zeros(format.samples, np.float32) if fitted.samples is None else fitted.samples
     latents = pipeline.encode(dataclasses.replace(fitted, samples=samples))
     provenance = {
         "file": Path(path).name,
@@ -59,9 +59,9 @@ def _encoded(
     return Generated(
         fitted.frames,
         samples,
-        form.fps,
+        format.fps,
         notes=(*notes, *fitted.notes),
-        format=form,
+        format=format,
         latents=latents,
         provenance=provenance,
     )

@@ -49,7 +49,7 @@ class Pipeline:
         video_tokenizer,
         audio_tokenizer,
         text_tokenizer: TextTokenizer,
-        form: ClipFormat = FORMATS["nano"],
+        format: ClipFormat = FORMATS["nano"],
         fingerprints: dict[str, str] | None = None,
         config: dict[str, Any] | None = None,
         shift: float = 1.0,
@@ -60,7 +60,7 @@ class Pipeline:
         Args:
             model: the `STDiT`.
             video_tokenizer, audio_tokenizer, text_tokenizer: those that the model was trained with.
-            form: format of the clips. Default: nano.
+            format: format of the clips. Default: nano.
             fingerprints: those of the model and its tokenizers, for every clip's provenance.
             config: the model's configuration, for every clip's provenance.
             shift: the shift of noise levels in training. Default 1.
@@ -71,7 +71,7 @@ class Pipeline:
             video_tokenizer,
             audio_tokenizer,
         )
-        self.text_tokenizer, self.format = text_tokenizer, form
+        self.text_tokenizer, self.format = text_tokenizer, format
         self.fingerprints, self.config = dict(fingerprints or {}), dict(config or {})
         self.shift, self.trained_on = shift, dict(trained_on or {})
 
@@ -253,10 +253,10 @@ class Pipeline:
         return {"tokens": jnp.asarray(tokens), "mask": jnp.asarray(mask)}
 
     def _sample(self, requests, keys, start, given, times, progress) -> dict[str, np.ndarray]:
-        form = self.format
+        format = self.format
         shapes = {
-            "video": (form.video_latents, form.latent_size, form.latent_size, VIDEO_CHANNELS),
-            "audio": (form.audio_latents, AUDIO_CHANNELS),
+            "video": (format.video_latents, format.latent_size, format.latent_size, VIDEO_CHANNELS),
+            "audio": (format.audio_latents, AUDIO_CHANNELS),
         }
         config = self._sampler(requests[0])
         text, negative = (
@@ -280,15 +280,15 @@ class Pipeline:
         return dataclasses.replace(request.sampler, shift=shift, output=self.model.config.output)
 
     def _fresh(self, requests: Sequence[Request], progress) -> list[Generated]:
-        form, clock = self.format, Laps()
-        size, side = len(requests), form.latent_size
+        format, clock = self.format, Laps()
+        size, side = len(requests), format.latent_size
         start = {
-            "video": np.ones((size, form.video_latents), np.float32),
-            "audio": np.ones((size, form.audio_latents), np.float32),
+            "video": np.ones((size, format.video_latents), np.float32),
+            "audio": np.ones((size, format.audio_latents), np.float32),
         }
         given = {
-            "video": np.zeros((size, form.video_latents, side, side, VIDEO_CHANNELS), np.float32),
-            "audio": np.zeros((size, form.audio_latents, AUDIO_CHANNELS), np.float32),
+            "video": np.zeros((size, format.video_latents, side, side, VIDEO_CHANNELS), np.float32),
+            "audio": np.zeros((size, format.audio_latents, AUDIO_CHANNELS), np.float32),
         }
         for i, request in enumerate(requests):
             frames = request.given_video if request.given_video is not None else request.first_frame
@@ -303,10 +303,10 @@ class Pipeline:
                 start["audio"][i] = 0
         clock.lap("encode")
         keys = jnp.stack([jax.random.key(request.seed) for request in requests])
-        latents = self._sample(requests, keys, start, given, form.latent_times(), progress)
+        latents = self._sample(requests, keys, start, given, format.latent_times(), progress)
         clock.lap("sample")
         frames, caches = codec.decode_video(self.video_tokenizer, latents["video"])
-        samples = codec.decode_audio(self.audio_tokenizer, latents["audio"], form.samples)
+        samples = codec.decode_audio(self.audio_tokenizer, latents["audio"], format.samples)
         clock.lap("decode")
         clips = []
         for i, request in enumerate(requests):
@@ -339,7 +339,7 @@ class Pipeline:
         return len(request.continued.latents["video"]) + int(new)
 
     def _extended(self, request: Request, progress) -> Generated:
-        old, form, clock = request.continued, self.format, Laps()
+        old, format, clock = request.continued, self.format, Laps()
         target, key = self._target(request), jax.random.key(request.seed)
 
         def make(window, given):
@@ -359,7 +359,7 @@ class Pipeline:
             return {m: x[0] for m, x in made.items()}
 
         known = len(old.latents["video"])
-        latents = windows.extend(old.latents, form, target, make)
+        latents = windows.extend(old.latents, format, target, make)
         clock.lap("sample")
         cache = old.cache
         if cache is None:
@@ -368,7 +368,7 @@ class Pipeline:
             self.video_tokenizer, latents["video"][None, known:], cache
         )
         frames = np.concatenate([as_floats(old.frames, "continued"), new])
-        length = windows.stream_samples(target, form)
+        length = windows.stream_samples(target, format)
         (samples,) = codec.decode_audio(self.audio_tokenizer, latents["audio"][None], length)
         clock.lap("decode")
         return self._clip(
@@ -391,13 +391,13 @@ class Pipeline:
                     f"{first} of {len(x)} on, so there "
                     f"is no clip; lower the guidance (now {guidance:g}), or use other weights"
                 )
-        form = dataclasses.replace(self.format, frames=len(frames))
+        format = dataclasses.replace(self.format, frames=len(frames))
         return Generated(
             frames,
             samples,
-            form.fps,
+            format.fps,
             notes=self.notes(request),
-            format=form,
+            format=format,
             latents=latents,
             cache=cache,
             provenance=self.provenance(request),

@@ -68,7 +68,9 @@ class Generated(Clip):
         """HTML for notebooks: a player, the contact sheet, and the facts asked and seen."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.png"
-            contact_sheet(path, self, self.title, self.reading.seen, self.reading.heard)
+            contact_sheet(
+                path, self, self.title, self.reading.seen_impacts, self.reading.heard_impacts
+            )
             source = f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
         sheet = f'<img style="max-width:100%" src="{source}">'
         facts = html.escape(record.facts_table(self.verdict))

@@ -47,13 +47,13 @@ def load_pipeline(
                 f"the model was trained on latents of the {name} {expected}, and {fingerprint} "
                 f"is loaded; {remedy}"
             )
-    form = weights.metadata.get("format", "nano")
-    form = FORMATS[form] if isinstance(form, str) else ClipFormat(**form)
-    if video.config.frames_per_latent != form.frames_per_latent:
+    format = weights.metadata.get("format", "nano")
+    format = FORMATS[format] if isinstance(format, str) else ClipFormat(**format)
+    if video.config.frames_per_latent != format.frames_per_latent:
         raise UserError(
             f"the video tokenizer has {video.config.frames_per_latent} frames to a latent, and "
             "the model was trained with "
-            f"{form.frames_per_latent}; give the one it was trained with as video_tokenizer"
+            f"{format.frames_per_latent}; give the one it was trained with as video_tokenizer"
         )
     shift = weights.metadata.get("run", {}).get("flow", {}).get("timesteps", {}).get("shift", 1.0)
     fingerprints = {"model": weights.fingerprint, **made_with}
@@ -62,7 +62,7 @@ def load_pipeline(
         video,
         audio,
         text_tokenizer_of(weights),
-        form,
+        format,
         fingerprints,
         weights.config,
         shift,

@@ -83,7 +83,9 @@ def write(path: str | os.PathLike, clip: Clip) -> dict[str, Any]:
     read = time.perf_counter()
     sidecar.save(path.with_suffix(".latents.npz"), clip)
     mp4.write_mp4(path, clip, made | {"latents": sidecar.digest(clip.latents)})
-    contact_sheet(path.with_suffix(".png"), clip, clip.title, reading.seen, reading.heard)
+    contact_sheet(
+        path.with_suffix(".png"), clip, clip.title, reading.seen_impacts, reading.heard_impacts
+    )
     report["timings"] |= {
         "oracles": round(read - started, 4),
         "write": round(time.perf_counter() - read, 4),

@@ -33,59 +33,59 @@ class Window:
     times: dict[str, np.ndarray]  # midpoints in seconds on the window's clock
 
 
-def stream_frames(latents: int, form: ClipFormat) -> int:
+def stream_frames(latents: int, format: ClipFormat) -> int:
     """Returns the number of frames that `latents` video latents span."""
-    return 1 + form.frames_per_latent * (latents - 1)
+    return 1 + format.frames_per_latent * (latents - 1)
 
 
-def stream_samples(latents: int, form: ClipFormat) -> int:
+def stream_samples(latents: int, format: ClipFormat) -> int:
     """Returns the number of audio samples that `latents` video latents span."""
-    return dataclasses.replace(form, frames=stream_frames(latents, form)).samples
+    return dataclasses.replace(format, frames=stream_frames(latents, format)).samples
 
 
-def next_window(latents: int, form: ClipFormat) -> Window:
+def next_window(latents: int, format: ClipFormat) -> Window:
     """Returns the window that extends a stream of `latents` >= 1 video latents and its whole audio
     latents.
 
     Raises:
         UserError: the model's clips have fewer than 3 latents and cannot overlap.
     """
-    if form.video_latents < 3:
+    if format.video_latents < 3:
         raise UserError(
-            f"this model's clips of {form.video_latents} latents are too short to overlap, so none "
-            "can be continued; use a model of clips with at least 3",
+            f"this model's clips of {format.video_latents} latents are too short to overlap, so "
+            "none can be continued; use a model of clips with at least 3",
             field="continued",
         )
     # audio latents per video latent, possibly fractional
-    per_latent = form.frames_per_latent * AUDIO_LATENT_RATE / form.fps
-    longest = form.video_latents - 2  # at least one latent is made
+    per_latent = format.frames_per_latent * AUDIO_LATENT_RATE / format.fps
+    longest = format.video_latents - 2  # at least one latent is made
     # Try histories from half a window, which is enough to carry motion, to all slots but the last.
     lengths = [
-        k for k in range(min(form.video_latents // 2, longest), longest + 1) if k < latents
+        k for k in range(min(format.video_latents // 2, longest), longest + 1) if k < latents
     ] or [min(longest, latents - 1)]
     k = next((k for k in lengths if (per_latent * (latents - 1 - k)).is_integer()), lengths[0])
     start = latents - 1 - k
     early = per_latent * start - int(per_latent * start)
-    slots = np.arange(form.video_latents)
-    audio = int(per_latent * start) + np.arange(form.audio_latents)
-    times = form.latent_times()
+    slots = np.arange(format.video_latents)
+    audio = int(per_latent * start) + np.arange(format.audio_latents)
+    times = format.latent_times()
     return Window(
         video_start=start,
         audio_start=int(audio[0]),
         video_given=(slots <= k) & ((slots > 0) | (start == 0)),
-        audio_given=audio < stream_samples(latents, form) // SAMPLES_PER_LATENT,
+        audio_given=audio < stream_samples(latents, format) // SAMPLES_PER_LATENT,
         times={"video": times["video"], "audio": times["audio"] - early / AUDIO_LATENT_RATE},
     )
 
 
 def extend(
-    latents: dict[str, np.ndarray], form: ClipFormat, target: int, make
+    latents: dict[str, np.ndarray], format: ClipFormat, target: int, make
 ) -> dict[str, np.ndarray]:
     """Extends a stream to `target` video latents and the audio latents of the same duration.
 
     Args:
         latents: the stream, {"video": [J, ...], "audio": [M, C]}.
-        form: format of the training clips.
+        format: format of the training clips.
         target: number of video latents of the result.
         make: make(window, given) -> latents of one window {"video": [T, ...], "audio": [N, C]}.
             `given` is zero where nothing is given.
@@ -95,23 +95,23 @@ def extend(
     """
     video, audio = np.asarray(latents["video"]), np.asarray(latents["audio"])
     while len(video) < target:
-        window = next_window(len(video), form)
-        audio = audio[: stream_samples(len(video), form) // SAMPLES_PER_LATENT]
+        window = next_window(len(video), format)
+        audio = audio[: stream_samples(len(video), format) // SAMPLES_PER_LATENT]
         given = {
-            "video": np.zeros((form.video_latents, *video.shape[1:]), np.float32),
-            "audio": np.zeros((form.audio_latents, *audio.shape[1:]), np.float32),
+            "video": np.zeros((format.video_latents, *video.shape[1:]), np.float32),
+            "audio": np.zeros((format.audio_latents, *audio.shape[1:]), np.float32),
         }
-        kept = video[window.video_start : window.video_start + form.video_latents]
+        kept = video[window.video_start : window.video_start + format.video_latents]
         given["video"][: len(kept)] = kept
         given["video"][~window.video_given] = 0
-        kept = audio[window.audio_start : window.audio_start + form.audio_latents]
+        kept = audio[window.audio_start : window.audio_start + format.audio_latents]
         given["audio"][: len(kept)] = kept
         made = make(window, given)
         video = np.concatenate([video, made["video"][len(video) - window.video_start :]])[:target]
         audio = np.concatenate([audio, made["audio"][len(audio) - window.audio_start :]])
     return {
         "video": video,
-        "audio": audio[: -(-stream_samples(len(video), form) // SAMPLES_PER_LATENT)],
+        "audio": audio[: -(-stream_samples(len(video), format) // SAMPLES_PER_LATENT)],
     }
 
 

@@ -68,7 +68,7 @@ class TokenizerRun:
     """The configuration of a tokenizer's training: everything but the weights it starts from.
 
     Attributes:
-        kind: a name of MEDIA: "video_tokenizer" or "audio_tokenizer".
+        kind: a name of KINDS: "video_tokenizer" or "audio_tokenizer".
         tokenizer: the configuration of a tokenizer of that kind.
     """
 
@@ -79,7 +79,7 @@ class TokenizerRun:
     train: TrainConfig = TrainConfig()
 
     def __post_init__(self):
-        fit = [kind for kind, of in MEDIA.items() if isinstance(self.tokenizer, of.config)]
+        fit = [kind for kind, of in KINDS.items() if isinstance(self.tokenizer, of.config)]
         if self.kind not in fit:
             raise ValueError(
                 f"kind={self.kind!r} with a {type(self.tokenizer).__name__}; its kind is "
@@ -88,7 +88,7 @@ class TokenizerRun:
 
 
 @dataclasses.dataclass(frozen=True)
-class Medium:
+class Kind:
     """The parts that differ between the two tokenizers.
 
     Attributes:
@@ -104,11 +104,11 @@ class Medium:
     loss: object
 
 
-MEDIA = {
-    "video_tokenizer": Medium(
+KINDS = {
+    "video_tokenizer": Kind(
         VIDEO, video.VideoTokenizerConfig, video.VideoTokenizer, video.video_loss
     ),
-    "audio_tokenizer": Medium(
+    "audio_tokenizer": Kind(
         AUDIO, audio.AudioTokenizerConfig, audio.AudioTokenizer, audio.audio_loss
     ),
 }
@@ -120,11 +120,11 @@ def batches_of(clips: Clips, split: str, most: int, size: int = 16) -> list[dict
     return [clips.batch(split, range(i, min(i + size, count))) for i in range(0, count, size)]
 
 
-def held_out(medium: Medium, tokenizer: nnx.Module, clips: Clips) -> dict[str, float]:
+def held_out(kind: Kind, tokenizer: nnx.Module, clips: Clips) -> dict[str, float]:
     """Returns the metrics of the loss, averaged over at most HELD_OUT clips of the split val."""
     graphdef, state = nnx.split(tokenizer)
     measure = jax.jit(
-        lambda state, batch: medium.loss(
+        lambda state, batch: kind.loss(
             nnx.merge(graphdef, state), clips.render(batch), jax.random.key(0)
         )[1]
     )
@@ -200,13 +200,13 @@ def tokenizer_run(values: Mapping[str, Any]) -> TokenizerRun:
     if "model" in values:
         raise UserError(
             "config is for the diffusion transformer; give it to experiments.train, or here "
-            f"one with a kind: {', '.join(MEDIA)}"
+            f"one with a kind: {', '.join(KINDS)}"
         )
-    if kind not in MEDIA:
-        raise UserError(f"config.kind is {kind!r}; it is one of {', '.join(MEDIA)}")
+    if kind not in KINDS:
+        raise UserError(f"config.kind is {kind!r}; it is one of {', '.join(KINDS)}")
     if "tokenizer" in values:
         tokenizer = config_lib.from_dict(
-            MEDIA[kind].config, values["tokenizer"], "config.tokenizer"
+            KINDS[kind].config, values["tokenizer"], "config.tokenizer"
         )
         values = {**values, "tokenizer": tokenizer}
     return config_lib.from_dict(TokenizerRun, values)
@@ -228,16 +228,16 @@ def train_tokenizer(
     Raises:
         UserError: a configuration, weights, data or directory cannot be used.
     """
-    medium, form = MEDIA[run.kind], FORMATS[run.data.format]
-    if medium.name == VIDEO and run.tokenizer.frames_per_latent != form.frames_per_latent:
+    kind, format = KINDS[run.kind], FORMATS[run.data.format]
+    if kind.name == VIDEO and run.tokenizer.frames_per_latent != format.frames_per_latent:
         raise UserError(
             f"config.tokenizer.frames_per_latent={run.tokenizer.frames_per_latent}, and "
             f"clips of format {run.data.format} have "
-            f"{form.frames_per_latent} frames to a latent; set both alike"
+            f"{format.frames_per_latent} frames to a latent; set both alike"
         )
     enable_compile_cache()
     start = weights.load_weights(init_from, run.kind) if init_from else None
-    tokenizer = medium.module(run.tokenizer, rngs=nnx.Rngs(run.train.seed))
+    tokenizer = kind.module(run.tokenizer, rngs=nnx.Rngs(run.train.seed))
     params, merge = split_module(tokenizer)
     if start:
         params = weights.fill(params, trained(start.params, tokenizer), str(init_from))
@@ -245,10 +245,10 @@ def train_tokenizer(
     fingerprint = start.fingerprint if start else None
     source, selection = SOURCES[run.data.source], run.data.selection()
     with open_workdir(workdir, run, fingerprint, source.identify(selection)) as opened:
-        clips = open_clips(medium.name, source, selection, opened.path / "clips")
+        clips = open_clips(kind.name, source, selection, opened.path / "clips")
 
         def loss(params, batch, key):
-            return medium.loss(merge(params), clips.render(batch), key)
+            return kind.loss(merge(params), clips.render(batch), key)
 
         state = fit(
             new_state(params, optimizer, run.train.seed),
@@ -258,9 +258,9 @@ def train_tokenizer(
             opened,
         )
         tokenizer = merge(averaged_params(state.opt_state, state.params))
-        scores = held_out(medium, tokenizer, clips)
-        if medium.name == VIDEO and run.data.source == "playhouse":
-            scores |= held_out_psnr(tokenizer, form, clips.count["val"], run.data.family)
+        scores = held_out(kind, tokenizer, clips)
+        if kind.name == VIDEO and run.data.source == "playhouse":
+            scores |= held_out_psnr(tokenizer, format, clips.count["val"], run.data.family)
         statistics(tokenizer, clips)
         return _write_weights(run, opened, tokenizer, scores)
 

@@ -59,7 +59,7 @@ def test_rounds_end_with_the_time_but_never_too_few():
     assert len(timing.interleave({"A": sampler}, 30, seconds=12.5, clock=clock)["A"]) == 13
     assert (
         len(timing.interleave({"A": sampler}, 30, seconds=0.0, clock=clock)["A"])
-        == timing.LEAST_ROUNDS
+        == timing.MIN_ROUNDS
     )
 
 
@@ -72,11 +72,9 @@ def test_a_sample_waits_once_and_uses_each_set_in_turn():
 
 def test_calls_of_a_sample_follow_the_warm_time():
     clock = Clock()
-    assert (
-        timing.calls_per_sample(Program(clock, timing.LEAST_SAMPLE / 7.5, warm_up=5.0), clock) == 8
-    )
+    assert timing.calls_per_sample(Program(clock, timing.MIN_SAMPLE / 7.5, warm_up=5.0), clock) == 8
     assert timing.calls_per_sample(Program(clock, 1.0), clock) == 1
-    assert timing.calls_per_sample(Program(clock, 1e-9), clock) == timing.MOST_CALLS
+    assert timing.calls_per_sample(Program(clock, 1e-9), clock) == timing.MAX_CALLS
 
 
 def test_percentiles():

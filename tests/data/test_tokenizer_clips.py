@@ -1,5 +1,5 @@
-"""Clips of one medium: Playhouse rendered in the step and stored clips scaled give what every other
-reader of them sees.
+"""Clips of one modality: Playhouse rendered in the step and stored clips scaled give what every
+other reader of them sees.
 """
 
 import json
@@ -24,9 +24,9 @@ KEYS = {tokenizer_clips.VIDEO: "frames", tokenizer_clips.AUDIO: "samples"}
 
 def test_playhouse_clips_are_its_renders(tmp_path):
     wanted = render_batch([draw("train", i) for i in range(2)], FORMATS["nano"])
-    for medium, key in KEYS.items():
+    for modality, key in KEYS.items():
         clips = tokenizer_clips.open_clips(
-            medium, SOURCES["playhouse"], Selection(clips=3), tmp_path
+            modality, SOURCES["playhouse"], Selection(clips=3), tmp_path
         )
         assert clips.count == {"train": 3, "val": 3}
         np.testing.assert_allclose(
@@ -128,34 +128,34 @@ class GreyClips:
         return self.selection.clips
 
     def __call__(self, start=0):
-        form, step = self.format, self.selection.batch_size
+        format, step = self.format, self.selection.batch_size
         for first in range(start, len(self), step):
             i = np.arange(first, min(first + step, len(self)))
             grey = i / 16 + 0.5 * (self.selection.split == "val")
             yield {
-                "frames": np.ones((form.frames, 16, 16, 3)) * grey.reshape(-1, 1, 1, 1, 1),
-                "samples": np.ones(form.samples) * grey[:, None],
+                "frames": np.ones((format.frames, 16, 16, 3)) * grey.reshape(-1, 1, 1, 1, 1),
+                "samples": np.ones(format.samples) * grey[:, None],
                 "has_audio": i % 2 > 0,
             }
 
 
 @pytest.mark.parametrize(
-    ("medium", "numbers"),
+    ("modality", "numbers"),
     [(tokenizer_clips.VIDEO, [0, 1, 2, 3, 4]), (tokenizer_clips.AUDIO, [1, 3])],
 )
-def test_a_source_of_ones_own_gives_whole_clips(tmp_path, medium, numbers):
+def test_a_source_of_ones_own_gives_whole_clips(tmp_path, modality, numbers):
     selection = Selection(format=SMALL, clips=5, batch_size=3)
-    clips = tokenizer_clips.open_clips(medium, Greys(), selection, tmp_path)
+    clips = tokenizer_clips.open_clips(modality, Greys(), selection, tmp_path)
     assert clips.count == {"train": len(numbers), "val": len(numbers)}
     for split, lightest in (("train", 0.0), ("val", 0.5)):
         shown = np.asarray(clips.render(clips.batch(split, range(len(numbers)))))
         shown = shown.reshape(len(numbers), -1)
         assert (shown == shown[:, :1]).all()
         assert shown[:, 0].tolist() == [lightest + i / 16 for i in numbers]
-    if medium == tokenizer_clips.AUDIO:
+    if modality == tokenizer_clips.AUDIO:
         silent = Selection(format=SMALL, clips=1)
         with pytest.raises(UserError, match="no clip of the split train has sound"):
-            tokenizer_clips.open_clips(medium, Greys(), silent, tmp_path)
+            tokenizer_clips.open_clips(modality, Greys(), silent, tmp_path)
 
 
 def test_a_source_made_of_playhouse_gives_its_own_clips(tmp_path):

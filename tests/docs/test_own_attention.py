@@ -15,7 +15,7 @@ from sora_jax.errors import UserError
 from sora_jax.models.attention_patterns import ATTENTION, VideoTokens, blocks
 from sora_jax.models.st_dit import STDiT, STDiTConfig
 from sora_jax.nn.attention import over_time
-from sora_jax.nn.layout import ALONE
+from sora_jax.nn.layout import NO_SHARDING
 from sora_jax.registry import forget_file, load_module, user_modules
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "own_attention.py"
@@ -52,7 +52,7 @@ def test_each_latent_sees_those_within_reach(sliding):
     scales = np.ones(8), np.ones(8)
 
     def block(times, visible=None):
-        return blocks(VideoTokens(config, times, (6, 2, 2), ALONE, visible, 0))[1]
+        return blocks(VideoTokens(config, times, (6, 2, 2), NO_SHARDING, visible, 0))[1]
 
     for visible in (None, np.arange(6)[None] < 5):
         phi, over = block(times, visible)

@@ -73,7 +73,7 @@ def check_conditions(scores):
     for name, rows in scores.items():
         media = ORACLES[name].media
         plain = {c for c in rows if not c.startswith("corrupted_")}
-        touched = {c.name for c in DEGRADATIONS if c.medium in media}
+        touched = {c.name for c in DEGRADATIONS if c.modality in media}
         assert plain == {"ground_truth", "shuffled", "empty"} | touched
         assert plain <= CONDITIONS and len(rows) > len(plain)
         assert all(set(row) == {"score", "n"} and row["n"] > 0 for row in rows.values())

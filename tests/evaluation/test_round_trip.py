@@ -1,5 +1,5 @@
-"""What a round trip loses is a miss in its scores; a condition touches one medium; every format is
-calibrated on the same scenes.
+"""What a round trip loses is a miss in its scores; a condition touches one modality; every format
+is calibrated on the same scenes.
 """
 
 import dataclasses
@@ -112,7 +112,7 @@ def test_a_condition_touches_its_own_medium_only(staged, condition):
         for m in ("frames", "samples")
     }
     assert touched == {
-        m: condition.medium == kind for m, kind in (("frames", VIDEO), ("samples", AUDIO))
+        m: condition.modality == kind for m, kind in (("frames", VIDEO), ("samples", AUDIO))
     }
 
 

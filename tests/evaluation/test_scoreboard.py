@@ -250,13 +250,13 @@ def test_pictures_and_baselines_know_families_by_their_facts(tmp_path):
     """A family of one's own is drawn and extrapolated as the one of ours that it is made of."""
     own = type("Moon", (Room,), {"name": "moon"})(), PhyWorld("uniform", "30k")
     own[1].name = "discs"
-    form = ClipFormat(5, 10, 64)
+    format = ClipFormat(5, 10, 64)
     for family in own:
         FAMILIES.register(family)
     try:
         for name in ("room", "moon", "court", "phyworld_uniform_30k", "discs"):
             balls, discs = name in ("room", "moon"), name in ("phyworld_uniform_30k", "discs")
-            (clip,) = scoreboard.examples.render_takes([draw("val", 0, family=name)], form, 1)
+            (clip,) = scoreboard.examples.render_takes([draw("val", 0, family=name)], format, 1)
             board(tmp_path)._draw(name, [clip], film=False)
             assert (tmp_path / "pictures" / f"{name}-00.png").exists()
             assert (tmp_path / "pictures" / f"{name}-00-tracked.png").exists() == balls
@@ -264,7 +264,7 @@ def test_pictures_and_baselines_know_families_by_their_facts(tmp_path):
             start, other = (
                 baselines._straight(c).trajectory.positions(np.zeros(1)) for c in (clip, moved)
             )
-            seen = 4 * clip.take.scene.extent / form.size if discs else 0.0
+            seen = 4 * clip.take.scene.extent / format.size if discs else 0.0
             assert np.allclose(other[..., 0] - start[..., 0], seen, atol=0.01), name
     finally:
         for family in own:

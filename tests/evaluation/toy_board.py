@@ -18,14 +18,14 @@ class Grey(Pipeline):
     """Grey clips, darker for other seeds: what a model makes is not what is tested here."""
 
     def __init__(self):
-        form = ClipFormat(17, 8, 16)
-        super().__init__(*4 * [None], form, {"model": "grey"}, trained_on=ROOM)
+        format = ClipFormat(17, 8, 16)
+        super().__init__(*4 * [None], format, {"model": "grey"}, trained_on=ROOM)
 
     def generate_batch(self, requests, show):
-        form = self.format
-        frames = np.full((form.frames, form.size, form.size, 3), 0.5, np.float32)
-        samples = np.zeros(form.samples, np.float32)
-        return [Clip(frames / (1 + request.seed), samples, form.fps) for request in requests]
+        format = self.format
+        frames = np.full((format.frames, format.size, format.size, 3), 0.5, np.float32)
+        samples = np.zeros(format.samples, np.float32)
+        return [Clip(frames / (1 + request.seed), samples, format.fps) for request in requests]
 
 
 def files_of(folder):

@@ -24,7 +24,7 @@ from sora_jax.tokenizers.audio import AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizerConfig
 from sora_jax.training.state import split_module
 from sora_jax.training.tokenizer import (
-    MEDIA,
+    KINDS,
     TokenizerRun,
     held_out_psnr,
     tokenizer_run,
@@ -43,7 +43,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
 def test_a_stored_tokenizer_is_a_start(tmp_path, kind):
-    make = lambda seed: MEDIA[kind].module(CONFIGS[kind], rngs=nnx.Rngs(seed))
+    make = lambda seed: KINDS[kind].module(CONFIGS[kind], rngs=nnx.Rngs(seed))
     old = make(1)
     old.scale[...] = 3.0 * old.scale[...]
     weights.save_weights(tmp_path / "w", kind, nnx.state(old, weights.STORED), CONFIGS[kind], {})
@@ -62,7 +62,7 @@ def test_held_out_psnr_is_that_of_the_evaluation():
     """One definition: what the trainer prints for a tokenizer is what experiments.evaluate reads,
     over the same clips.
     """
-    tokenizer = MEDIA["video_tokenizer"].module(CONFIGS["video_tokenizer"], rngs=nnx.Rngs(0))
+    tokenizer = KINDS["video_tokenizer"].module(CONFIGS["video_tokenizer"], rngs=nnx.Rngs(0))
     scores = held_out_psnr(tokenizer, FORMATS["nano"], clips=2)
     made = pictures_through(tokenizer, ground_truth("val", range(2), FORMATS["nano"]))
     suite = suites.SUITES["tokenizers"]

@@ -29,12 +29,12 @@ def given_for(format_name="nano", has_audio=True, **weights):
 
 @pytest.mark.parametrize("name", ["nano", "S", "phyworld"])
 def test_spans_tile_the_clip(name):
-    form = FORMATS[name]
-    for start, end in latent_spans(form.latent_times()).values():
+    format = FORMATS[name]
+    for start, end in latent_spans(format.latent_times()).values():
         np.testing.assert_allclose(start[0], 0, atol=1e-5)
         np.testing.assert_allclose(start[1:], end[:-1], atol=1e-5)
     np.testing.assert_allclose(
-        latent_spans(form.latent_times())["video"][1][-1], form.seconds, atol=1e-5
+        latent_spans(format.latent_times())["video"][1][-1], format.seconds, atol=1e-5
     )
 
 
@@ -61,7 +61,7 @@ def test_whole_modalities_and_first_frame():
 
 @pytest.mark.parametrize("name", ["nano", "S"])
 def test_continuation_gives_a_prefix_of_both(name):
-    form = FORMATS[name]
+    format = FORMATS[name]
     video, audio, _ = given_for(name, continuation=1.0)
     prefixes = set()
     for v, a in zip(video, audio):
@@ -69,24 +69,24 @@ def test_continuation_gives_a_prefix_of_both(name):
         assert (
             slots[0] in (0, 1)
             and (np.diff(slots) == 1).all()
-            and slots[-1] < form.video_latents - 1
+            and slots[-1] < format.video_latents - 1
         )
-        end = (4 * slots[-1] + 1) / form.fps  # latent k ends with frame 4k
+        end = (4 * slots[-1] + 1) / format.fps  # latent k ends with frame 4k
         # whole latents of sound up to that moment
         assert a.sum() == int(end * 25 + 1e-6) and a[: a.sum()].all()
         prefixes.add((slots[0], slots[-1]))
     # both forms, every length
-    assert len(prefixes) == (form.video_latents - 1) + (form.video_latents - 2)
+    assert len(prefixes) == (format.video_latents - 1) + (format.video_latents - 2)
 
 
 def test_backward_gives_a_suffix_of_both():
-    form = FORMATS["nano"]
+    format = FORMATS["nano"]
     video, audio, _ = given_for(backward=1.0)
     for v, a in zip(video, audio):
         first = np.flatnonzero(v)[0]
         assert first >= 1 and v[first:].all()
-        start = (4 * first - 3) / form.fps
-        assert a.sum() == form.audio_latents - int(np.ceil(start * 25 - 1e-6)) and a[-1]
+        start = (4 * first - 3) / format.fps
+        assert a.sum() == format.audio_latents - int(np.ceil(start * 25 - 1e-6)) and a[-1]
 
 
 def test_clips_without_sound_are_given_none():

@@ -222,15 +222,15 @@ predict = functools.cache(tpu_schedule.predict)
 
 # Bundles per site: the time in which HBM moves the site's 4X at H8 D128; what stands in the way at
 # D64 is the softmax of twice as many heads.
-MOST_BUNDLES = {"d128": 141, "d64": 219}
+MAX_BUNDLES = {"d128": 141, "d64": 219}
 
 
 @needs_libtpu
 @pytest.mark.slow
-@pytest.mark.parametrize("case", MOST_BUNDLES)
+@pytest.mark.parametrize("case", MAX_BUNDLES)
 def test_forward_schedule_on_v6e(case):
     report, spec = predict(case, "forward", "v6e"), tpu_schedule.cases()[case]
-    assert report.bundles * report.programs <= MOST_BUNDLES[case] * spec.B * spec.S
+    assert report.bundles * report.programs <= MAX_BUNDLES[case] * spec.B * spec.S
     assert report.temporary_bytes == 0
 
 

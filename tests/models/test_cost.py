@@ -26,7 +26,7 @@ def test_nano_counts(plain):
         x.size for x in jax.tree.leaves(nnx.state(model, nnx.Param))
     )
     assert all(plain.parameters.values())
-    assert plain.tokens == {"video": 5 * 4 * 4, "sound": 54, "text": 17}
+    assert plain.tokens == {"video": 5 * 4 * 4, "audio": 54, "text": 17}
     # A linear map costs 2 FLOPs per parameter and token, twice that again for its gradients;
     # attention comes on top.
     video = sum(n for part, n in plain.parameters.items() if "blocks" in part)

@@ -28,7 +28,7 @@ def test_an_oracle_is_whole(oracle):
     assert type(oracle).__doc__ and oracle.tolerance
     assert set(oracle.media) <= {VIDEO, AUDIO} and oracle.media
     assert oracle.stage in STAGES and 0.0 < oracle.ceiling <= 0.25
-    assert oracle.corruptions and all(c.medium in oracle.media for c in oracle.corruptions)
+    assert oracle.corruptions and all(c.modality in oracle.media for c in oracle.corruptions)
     names = [condition.name for condition in conditions_of(oracle)]
     assert len(names) == len(set(names))
     assert names[0] == "ground_truth" and names[-2:] == ["empty", "shuffled"]
@@ -86,7 +86,7 @@ def test_a_corruption_is_named_after_its_function(clips):
     def dark(example):
         return 0.5 * example.frames
 
-    assert (dark.name, dark.medium) == ("corrupted_dark", VIDEO)
+    assert (dark.name, dark.modality) == ("corrupted_dark", VIDEO)
     (made,) = dark(clips[:1])
     assert (made.frames == 0.5 * clips[0].frames).all() and made.samples is clips[0].samples
 

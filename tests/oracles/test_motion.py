@@ -100,11 +100,14 @@ def test_a_disc_of_pixels_has_our_floor():
 
 @pytest.mark.slow
 def test_the_papers_parser_at_its_size_has_the_papers_floor():
-    form = dataclasses.replace(FORM, size=256)
+    format = dataclasses.replace(FORM, size=256)
     clips = examples.render_takes(
-        [draw("val", i, family="phyworld_collision_30k") for i in range(12)], form, 4
+        [draw("val", i, family="phyworld_collision_30k") for i in range(12)], format, 4
     )
     error = np.mean(
-        [phyworld.read_motion(c.frames, c.take, form.fps, phyworld.paper_centres)[0] for c in clips]
+        [
+            phyworld.read_motion(c.frames, c.take, format.fps, phyworld.paper_centres)[0]
+            for c in clips
+        ]
     )
     assert error == pytest.approx(0.0117, abs=0.0015)

@@ -123,7 +123,7 @@ def test_what_nobody_could_see_is_not_asked(courts):
     ("module", "name", "value"),
     [
         (outcome, "LAWS", (1.6, 3.7)),
-        (court_flight, "OFF", 0.004),
+        (court_flight, "MAX_DEVIATION", 0.004),
         (outcome, "TURNED", 3.0),
         (outcome, "TOWARDS", 99.0),
     ],

@@ -22,7 +22,7 @@ PANEL = (1.4, 2.6, 1.5)  # left, right, top
 def clip(
     x,
     colours=("red",) * FRAMES,
-    there=None,
+    present=None,
     lifts=None,
     noise=0.0,
     panel=PANEL,
@@ -37,7 +37,7 @@ def clip(
     corner = to_pixels(np.array([[panel[0], panel[2]], [panel[1], 0.0]]), 4.0, SIZE)
     for f in range(FRAMES):
         frames[f] = np.where(rows[..., None] < 59, [0.9, 0.89, 0.86], [0.6, 0.58, 0.55])
-        if there is None or there[f]:
+        if present is None or present[f]:
             column, row = to_pixels(np.array([x[f], height or radius]), 4.0, SIZE)
             cover = np.clip(radius * SIZE / 4 - np.hypot(columns - column, rows - row) + 0.5, 0, 1)[
                 ..., None
@@ -116,11 +116,11 @@ def test_a_bluish_room_in_noise_holds_no_ball():
 def test_a_panel_that_lifts():
     slow = 0.6 + 0.85 * TIMES
     assert read(clip(slow, lifts=14)).kept
-    assert not read(clip(slow, lifts=14, there=np.arange(FRAMES) < 10)).back
+    assert not read(clip(slow, lifts=14, present=np.arange(FRAMES) < 10)).back
 
 
 def test_each_breach_is_told():
-    gone = read(clip(THROUGH, there=np.arange(FRAMES) < MIDDLE))
+    gone = read(clip(THROUGH, present=np.arange(FRAMES) < MIDDLE))
     assert not gone.back and not gone.kept
     other = read(clip(THROUGH, ["red" if f < MIDDLE else "blue" for f in range(FRAMES)]))
     assert not other.same and not other.kept
@@ -139,11 +139,11 @@ def test_what_is_not_hidden_must_be_seen():
     shown = np.ones(FRAMES, bool)
     shown[1:3] = False
     # gone in the open
-    assert THROUGH[2] + RADIUS < PANEL[0] and not read(clip(THROUGH, there=shown)).on_course
+    assert THROUGH[2] + RADIUS < PANEL[0] and not read(clip(THROUGH, present=shown)).on_course
     # the panel is gone, and the ball comes later
-    assert not read(clip(THROUGH, lifts=MIDDLE, there=~HIDDEN)).on_course
+    assert not read(clip(THROUGH, lifts=MIDDLE, present=~HIDDEN)).on_course
     ball = (
-        np.abs(clip(THROUGH, lifts=0) - clip(THROUGH, lifts=0, there=np.zeros(FRAMES, bool))).max(
+        np.abs(clip(THROUGH, lifts=0) - clip(THROUGH, lifts=0, present=np.zeros(FRAMES, bool))).max(
             -1, keepdims=True
         )
         > 0.02
@@ -156,11 +156,11 @@ def test_a_ball_before_it_does_not_lift_a_panel():
     slow = 0.2 + 0.9 * TIMES
     frames, ball = clip(slow, panel=(1.5, 2.4, 1.0)), clip(slow, lifts=0, radius=0.46)
     shown = (
-        np.abs(ball - clip(slow, lifts=0, there=np.zeros(FRAMES, bool))).max(-1, keepdims=True)
+        np.abs(ball - clip(slow, lifts=0, present=np.zeros(FRAMES, bool))).max(-1, keepdims=True)
         > 0.02
     )
     panel = read_panel(np.where(shown, ball, frames).astype(np.float32))
-    assert panel.right - panel.left < 0.9 and panel.top < 1.1 and panel.there.all()
+    assert panel.right - panel.left < 0.9 and panel.top < 1.1 and panel.present.all()
 
 
 def test_it_comes_out_as_large_as_it_went_in():
@@ -169,7 +169,7 @@ def test_it_comes_out_as_large_as_it_went_in():
 
 
 def test_a_ball_over_the_panel_is_not_behind_it():
-    assert not read(clip(THROUGH, there=~HIDDEN, height=2.8)).on_course
+    assert not read(clip(THROUGH, present=~HIDDEN, height=2.8)).on_course
 
 
 def test_a_grey_room_is_no_panel():
@@ -181,7 +181,7 @@ def test_without_a_panel_there_is_nothing_to_ask():
     assert read_panel(frames) is None and read(frames) is None
     panel = read_panel(clip(THROUGH, lifts=14))
     assert (panel.left, panel.right, panel.top) == pytest.approx(PANEL, abs=0.08)
-    assert panel.there.tolist() == [f < 14 for f in range(FRAMES)]
+    assert panel.present.tolist() == [f < 14 for f in range(FRAMES)]
 
 
 def test_a_course_is_straight_or_meets_a_wall():

@@ -60,7 +60,7 @@ def said(seen, heard, samples=True):
     """What is said of a clip in which these impacts are seen and heard."""
     frames = np.zeros((17, 8, 8, 3), np.float32)
     reading = Reading(Clip(frames, np.zeros(34_000, np.float32) if samples else None, 8))
-    reading.seen, reading.heard = seen, heard
+    reading.seen_impacts, reading.heard_impacts = seen, heard
     return say_impacts(reading)
 
 

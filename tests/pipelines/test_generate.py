@@ -29,20 +29,25 @@ def clip(pipeline):
     return pipeline.generate(request())
 
 
-def pictures(form, seed=0):
-    return np.random.default_rng(seed).random((form.frames, form.size, form.size, 3), np.float32)
+def pictures(format, seed=0):
+    return np.random.default_rng(seed).random(
+        (format.frames, format.size, format.size, 3), np.float32
+    )
 
 
-def sound(form):
-    return np.random.default_rng(1).normal(0, 0.2, form.samples).astype(np.float32).clip(-1, 1)
+def sound(format):
+    return np.random.default_rng(1).normal(0, 0.2, format.samples).astype(np.float32).clip(-1, 1)
 
 
 def test_a_prompt_becomes_a_clip(pipeline, clip):
-    form, steps = pipeline.format, []
+    format, steps = pipeline.format, []
     again = pipeline.generate(request(), lambda done, total: steps.append((done, total)))
-    assert clip.frames.shape == (form.frames, form.size, form.size, 3) and clip.samples.shape == (
-        form.samples,
-    )
+    assert clip.frames.shape == (
+        format.frames,
+        format.size,
+        format.size,
+        3,
+    ) and clip.samples.shape == (format.samples,)
     assert (
         clip.frames.min() >= 0
         and clip.frames.max() <= 1
@@ -82,8 +87,8 @@ def test_a_batch_gives_the_same_clips(pipeline, clip):
 
 
 def test_what_is_given_stays(pipeline):
-    form = pipeline.format
-    frames, samples = pictures(form), sound(form)
+    format = pipeline.format
+    frames, samples = pictures(format), sound(format)
     latents = pipeline.encode(Clip(frames, samples))
     made = pipeline.generate(request(None, given_video=frames))
     np.testing.assert_array_equal(made.frames, frames)
@@ -114,9 +119,9 @@ def test_first_frames_of_whole_latents_and_nothing_at_all(pipeline):
 
 
 def test_what_is_given_is_heeded(pipeline):
-    form = pipeline.format
+    format = pipeline.format
     a, b = (
-        pipeline.generate(request(None, given_video=pictures(form, seed))).latents["audio"]
+        pipeline.generate(request(None, given_video=pictures(format, seed))).latents["audio"]
         for seed in (0, 1)
     )
     assert np.abs(a - b).max() > 1e-4  # another picture, the same noise: another sound
@@ -124,14 +129,14 @@ def test_what_is_given_is_heeded(pipeline):
 
 def test_an_extension_keeps_its_past(pipeline, clip):
     longer = pipeline.generate(Request(continued=clip, seconds=2.2, seed=5, sampler=SAMPLER))
-    form = pipeline.format
+    format = pipeline.format
     # 2.2 s = 17.6 frames: five latents
-    assert len(longer.frames) == longer.format.frames == form.frames + 20
+    assert len(longer.frames) == longer.format.frames == format.frames + 20
     assert len(longer.samples) == longer.format.samples
     np.testing.assert_array_equal(longer.latents["video"][:5], clip.latents["video"])
     np.testing.assert_array_equal(longer.latents["audio"][:53], clip.latents["audio"][:53])
     np.testing.assert_array_equal(longer.frames[:17], clip.frames)
-    np.testing.assert_array_equal(longer.samples[: form.samples - SEAM], clip.samples[:-SEAM])
+    np.testing.assert_array_equal(longer.samples[: format.samples - SEAM], clip.samples[:-SEAM])
     # The decoder went on from its cache: the new frames are those of the whole stream decoded at
     # once.
     whole = np.asarray(pipeline.video_tokenizer.decode(longer.latents["video"][None]))[0]

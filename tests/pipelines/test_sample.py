@@ -210,17 +210,17 @@ def test_refusals(refusal, folder, tmp_path):
 
 
 def test_nothing_seen_and_nothing_heard_is_no_agreement(pipeline, tmp_path):
-    form = pipeline.format
+    format = pipeline.format
     latents = {
         "video": np.zeros((5, 2, 2, 16), np.float32),
-        "audio": np.zeros((form.audio_latents, 64), np.float32),
+        "audio": np.zeros((format.audio_latents, 64), np.float32),
     }
     provenance = {"prompt": PROMPT, "seed": 0, "task": "text", "negative_prompt": "", "sampler": {}}
     grey = Generated(
         np.full((17, 16, 16, 3), 0.5, np.float32),
-        np.zeros(form.samples, np.float32),
-        form.fps,
-        format=form,
+        np.zeros(format.samples, np.float32),
+        format.fps,
+        format=format,
         latents=latents,
         provenance=provenance,
     )

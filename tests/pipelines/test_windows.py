@@ -14,44 +14,44 @@ from sora_jax.pipelines import windows
 FORMS = [FORMATS["nano"], FORMATS["S"], ClipFormat(13, 10, 64), FORMATS["phyworld"]]
 
 
-def stream(latents, form):
+def stream(latents, format):
     """A stream whose latents hold their own index."""
-    audio = -(-windows.stream_samples(latents, form) // 640)
+    audio = -(-windows.stream_samples(latents, format) // 640)
     return {
         "video": np.arange(1.0, latents + 1)[:, None],
         "audio": np.arange(1.0, audio + 1)[:, None],
     }
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("format", FORMS)
 @pytest.mark.parametrize("latents", [1, 2, 3, 4, 5, 9, 10, 23])
-def test_a_window_overlaps_and_is_on_the_clock(form, latents):
-    window = windows.next_window(latents, form)
+def test_a_window_overlaps_and_is_on_the_clock(format, latents):
+    window = windows.next_window(latents, format)
     given = np.flatnonzero(window.video_given)
     stream_given = window.video_start + given
-    assert stream_given[-1] == latents - 1 and given[-1] < form.video_latents - 1
+    assert stream_given[-1] == latents - 1 and given[-1] < format.video_latents - 1
     assert (np.diff(given) == 1).all() and given[0] == (0 if window.video_start == 0 else 1)
-    if latents > form.video_latents:
-        assert len(given) >= form.video_latents // 2
+    if latents > format.video_latents:
+        assert len(given) >= format.video_latents // 2
     # Both clocks, put back on the stream's: latents are where the whole stream's clock has them.
-    start = form.frames_per_latent * window.video_start / form.fps
+    start = format.frames_per_latent * window.video_start / format.fps
     whole = dataclasses.replace(
-        form, frames=windows.stream_frames(window.video_start + form.video_latents, form)
+        format, frames=windows.stream_frames(window.video_start + format.video_latents, format)
     ).latent_times()
     np.testing.assert_allclose(
         window.times["video"][1:] + start, whole["video"][window.video_start + 1 :], atol=1e-9
     )
-    audio = (window.audio_start + np.arange(form.audio_latents) + 0.5) / 25
+    audio = (window.audio_start + np.arange(format.audio_latents) + 0.5) / 25
     np.testing.assert_allclose(window.times["audio"] + start, audio, atol=1e-9)
     # Sound is given up to the last whole latent before the picture ends, and only there.
     end = (window.audio_start + np.flatnonzero(window.audio_given)[-1] + 1) / 25
-    seen = windows.stream_frames(latents, form) / form.fps
+    seen = windows.stream_frames(latents, format) / format.fps
     assert seen - 0.04 - 1e-9 < end <= seen + 1e-9
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("format", FORMS)
 @pytest.mark.parametrize("latents, target", [(1, 4), (5, 6), (5, 7), (5, 23), (6, 14)])
-def test_extension_keeps_the_stream_and_fills_the_rest(form, latents, target):
+def test_extension_keeps_the_stream_and_fills_the_rest(format, latents, target):
     calls = []
 
     def make(window, given):
@@ -65,18 +65,18 @@ def test_extension_keeps_the_stream_and_fills_the_rest(form, latents, target):
             for m, start in (("video", window.video_start), ("audio", window.audio_start))
         }
 
-    longer = windows.extend(stream(latents, form), form, target, make)
+    longer = windows.extend(stream(latents, format), format, target, make)
     # make() answers with the right index at every place, so the result must count on, with no
     # latent lost or doubled.
-    for m, wanted in stream(target, form).items():
+    for m, wanted in stream(target, format).items():
         np.testing.assert_array_equal(longer[m][: len(wanted)], wanted)
         assert len(longer[m]) == len(wanted)
     assert calls
 
 
 def test_audio_latents_cut_by_the_old_end_are_made_anew():
-    form = FORMATS["nano"]
-    old = stream(5, form)
+    format = FORMATS["nano"]
+    old = stream(5, format)
     assert len(old["audio"]) == 54  # 53.125 latents of sound
     old["audio"][-1] = -1
     seen = []
@@ -85,15 +85,15 @@ def test_audio_latents_cut_by_the_old_end_are_made_anew():
         seen.append(given["audio"].min())
         return {m: np.full_like(x, 7) for m, x in given.items()}
 
-    longer = windows.extend(old, form, 7, make)
+    longer = windows.extend(old, format, 7, make)
     assert seen == [0] and longer["audio"][53, 0] == 7 and longer["audio"][52, 0] == 53
 
 
 def test_nano_windows_start_on_whole_audio_latents():
-    for form in (FORMATS["nano"], FORMATS["S"]):
-        for latents in range(form.video_latents, 40):
-            window = windows.next_window(latents, form)
-            np.testing.assert_allclose(window.times["audio"], form.latent_times()["audio"])
+    for format in (FORMATS["nano"], FORMATS["S"]):
+        for latents in range(format.video_latents, 40):
+            window = windows.next_window(latents, format)
+            np.testing.assert_allclose(window.times["audio"], format.latent_times()["audio"])
 
 
 def test_formats_too_short_to_overlap_are_refused():

@@ -47,7 +47,7 @@ def latents(tmp_path_factory):
     from sora_jax.data.latents.record import DESCRIPTION, pack
     from sora_jax.modality import FORMATS
 
-    directory, form = tmp_path_factory.mktemp("latents"), FORMATS["nano"]
+    directory, format = tmp_path_factory.mktemp("latents"), FORMATS["nano"]
     rng, names = (
         np.random.default_rng(0),
         {"video_tokenizer": "made up", "audio_tokenizer": "made up"},
@@ -56,14 +56,15 @@ def latents(tmp_path_factory):
     for i in range(48):
         video = (
             np.cumsum(
-                rng.normal(size=(form.video_latents, form.latent_size, form.latent_size, 16)), 1
+                rng.normal(size=(format.video_latents, format.latent_size, format.latent_size, 16)),
+                1,
             )
             / 3
         )
         writer.write(
             pack(
                 video,
-                rng.normal(size=(form.audio_latents, 64)),
+                rng.normal(size=(format.audio_latents, 64)),
                 ["a red ball is dropped"],
                 i % 4 > 0,
                 f"{i}",
@@ -71,7 +72,7 @@ def latents(tmp_path_factory):
         )
     writer.close()
     description = {
-        "format": dataclasses.asdict(form),
+        "format": dataclasses.asdict(format),
         "tokenizers": names,
         "source": "made up",
         "count": 48,

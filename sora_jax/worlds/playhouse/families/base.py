@@ -83,9 +83,9 @@ class Reading(Protocol):
 
     Attributes:
         frames, fps: [F, H, W, 3] in [0, 1]; frames/s.
-        unheard: why the audio cannot be judged; None if it can.
+        audio_fault: why the audio cannot be judged; None if it can.
         tracks: a track (`colour`, `radius` in m [F], `copies` [F]) of every colour seen.
-        seen: times of the visible impacts, s.
+        seen_impacts: times of the visible impacts, s.
         balls: `captions.BallFacts` of every ball, also of one that is hidden most of the time.
         facts: `captions.Facts` of the balls that are visible in half of the frames.
         landings: colours of the balls in the order in which they first hit the floor.
@@ -94,18 +94,18 @@ class Reading(Protocol):
         style: the style; None for none of the world's styles.
         camera: `kind`, `direction` and `views` [F, 3] of a film's camera; None without posts.
         steady: a reading of the clip with the motion of that camera removed; None without posts.
-        stage: for a clip with a panel, its `camera`, its `panel` (`left`, `right`, `there` [F]) and
-            a reading with the camera's motion removed (`steady`); None without posts.
+        stage: for a clip with a panel, its `camera`, its `panel` (`left`, `right`, `present` [F]),
+            and a reading with the camera's motion removed (`steady`); None without posts.
         outcome: `action`, `direction`, `outcome` and `why` of a court; None without furniture.
         permanence: `same`, `back` and `on_course` of a ball that goes behind a panel; None if no
             ball does.
     """
 
     frames: np.ndarray
-    unheard: str | None
+    audio_fault: str | None
     fps: float
     tracks: Sequence[Any]
-    seen: Sequence[float]
+    seen_impacts: Sequence[float]
     balls: Sequence[Any]
     landings: Sequence[str]
     steady: "Reading | None"

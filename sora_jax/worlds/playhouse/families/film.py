@@ -259,7 +259,7 @@ def seen_camera(reading: Reading) -> tuple[str | None, str | None]:
     lawful = {"static": WIDTH}
     if any(ball.launch == "dropped" for ball in steady.balls):
         lawful["follow"] = WIDE
-    if not steady.seen:
+    if not steady.seen_impacts:
         lawful["shake"] = SHAKEN
     return min(lawful, key=lambda kind: abs(lawful[kind] - width)), None
 
@@ -267,8 +267,8 @@ def seen_camera(reading: Reading) -> tuple[str | None, str | None]:
 def _judge_voice(facts: FilmFacts, reading: Reading) -> list[Line]:
     """Judges the spoken word. A prompt without a voice has a line only if a word is heard."""
     asked = None if facts.voice is None else facts.balls.balls[0].colour
-    if reading.unheard:
-        return [Line.unread(None, "voice", asked, reading.unheard)] if asked else []
+    if reading.audio_fault:
+        return [Line.unread(None, "voice", asked, reading.audio_fault)] if asked else []
     heard = " ".join(reading.words) or None
     return [Line.compare(None, "voice", asked, heard)] if asked or heard else []
 

@@ -235,7 +235,7 @@ def seen_fate(reading: Reading, colour: str) -> str | None:
     stage, kept = reading.stage, reading.permanence
     if stage is None or stage.panel is None or kept is None or not kept.back:
         return None
-    if not stage.panel.there[-1]:
+    if not stage.panel.present[-1]:
         return "revealed"
     track = next((t for t in stage.steady.tracks if t.colour == colour), None)
     there = np.flatnonzero(track.copies > 0) if track is not None else []
