@@ -99,7 +99,7 @@ def _playhouse_clips(medium: str, sources: dict[str, PlayhouseSource]) -> Clips:
     prepare, show = PLAYHOUSE[medium]
     format = sources["train"].format
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def inputs(split, index):
         of = sources[split]
         take = draw(of.split, index, family=of.family, style=of.style)
