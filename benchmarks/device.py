@@ -1,5 +1,6 @@
 """The local device: its name, its ceilings, and all versions that can influence a measurement."""
 
+import contextlib
 import dataclasses
 import functools
 import glob
@@ -123,12 +124,10 @@ def versions() -> dict[str, str]:
     found = environment.versions(PACKAGES)
     if platform() == "gpu":
         query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader", "--id=0"]
-        try:
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
             found["driver"] = subprocess.run(
                 query, capture_output=True, text=True, check=True
             ).stdout.strip()
-        except (OSError, subprocess.CalledProcessError):
-            pass
     return found
 
 

@@ -199,7 +199,7 @@ def time_forms(
             "flops": least and least.flops,
             "ceilings": dataclasses.asdict(ceilings),
             "load": device.load(),
-            "time": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         }
         if workload.unit:
             row[f"{workload.unit}_per_second"] = 1e3 * workload.items / p50

@@ -63,10 +63,11 @@ def cotangents_like(results, seed: int = 1):
     """
     leaves, tree = jax.tree.flatten(results)
     keys = jax.random.split(jax.random.key(seed), max(len(leaves), 1))
-    return jax.tree.unflatten(
-        tree,
-        [jax.random.normal(k, x.shape, jnp.float32).astype(x.dtype) for k, x in zip(keys, leaves)],
-    )
+    numbers = [
+        jax.random.normal(k, x.shape, jnp.float32).astype(x.dtype)
+        for k, x in zip(keys, leaves, strict=False)  # without leaves there is still one key
+    ]
+    return jax.tree.unflatten(tree, numbers)
 
 
 def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
@@ -312,5 +313,7 @@ class TorchProgram:
             got = tuple(_as_jax(x) for x in self._as_tuple(results))
             found["results"] = got if len(got) > 1 else got[0]
         if gradients is not None:
-            found["gradients"] = {name: _as_jax(x) for name, x in zip(self._names, gradients)}
+            found["gradients"] = {
+                name: _as_jax(x) for name, x in zip(self._names, gradients, strict=True)
+            }
         return found

@@ -177,7 +177,8 @@ def roofline(rows: list[dict], path: Path) -> list[str]:
         textcoords="offset points",
         ha="right",
     )
-    markers = dict(zip(sorted({row["suite"] for row in rows}), "osD^vPX*"))
+    # there is a marker for each suite, and not every suite has rows
+    markers = dict(zip(sorted({row["suite"] for row in rows}), "osD^vPX*", strict=False))
     for suite, marker in markers.items():
         for impl in IMPLEMENTATIONS:
             chosen = [row for row in rows if row["suite"] == suite and row["impl"] == impl]

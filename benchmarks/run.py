@@ -87,9 +87,8 @@ def main(_):
     )
     if ceilings.measured:
         print(
-            "measured now: {:.4g} GB/s and {:.3g} TFLOP/s".format(
-                ceilings.measured[0] / 1e9, ceilings.measured[1] / 1e12
-            )
+            f"measured now: {ceilings.measured[0] / 1e9:.4g} GB/s and "
+            f"{ceilings.measured[1] / 1e12:.3g} TFLOP/s"
         )
     written, failed, skipped, left = 0, [], 0, []
     for suite, workload, direction in todo:

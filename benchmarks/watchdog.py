@@ -9,6 +9,7 @@ imports only light modules and copies the output into a log. It kills the child
 A child that dies during a part (a crash, a lost device) is replaced in the same way.
 """
 
+import contextlib
 import dataclasses
 import os
 import queue
@@ -125,7 +126,5 @@ def _end(child: subprocess.Popen) -> None:
                 child.wait(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 continue
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)  # workers that outlived it
-    except ProcessLookupError:
-        pass

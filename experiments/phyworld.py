@@ -60,8 +60,8 @@ def commands() -> list[list[str]]:
             f"{configs}tokenizer.py",
             f"--config.data.family={family}",
             f"--workdir={tokenizer}",
-        ]
-        + [f"--config.{key}" for key in _TOKENIZER.value],
+            *(f"--config.{key}" for key in _TOKENIZER.value),
+        ],
         [
             "experiments.precompute",
             f"--family={family}",
@@ -75,16 +75,17 @@ def commands() -> list[list[str]]:
             f"{configs}s.py",
             f"--config.data.path={latents}",
             f"--workdir={model}",
-        ]
-        + [f"--config.{key}" for key in _MODEL.value],
+            *(f"--config.{key}" for key in _MODEL.value),
+        ],
         [
             "experiments.evaluate",
             "--suite=phyworld",
             f"--weights={model / 'weights.safetensors'}",
             video,
             f"--num_prompts={_PROMPTS.value}",
-        ]
-        + [f"--output={output / 'scores'}", *(f"--{flag}" for flag in _EVALUATE.value)],
+            f"--output={output / 'scores'}",
+            *(f"--{flag}" for flag in _EVALUATE.value),
+        ],
     ]
 
 

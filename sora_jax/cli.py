@@ -13,6 +13,7 @@ selects the configuration registered under that name.
 that file. absl's own --help exits with status 1 and does not list keys.
 """
 
+import contextlib
 import importlib.metadata
 import os
 import re
@@ -141,9 +142,10 @@ def _imported(argv: Sequence[str]) -> list[str]:
     argv = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
     for _, _, module in _given(argv, "import"):
         load_module(module)
-    flag = flags.FLAGS["config"] if "config" in flags.FLAGS else None
-    if "ml_collections" not in type(flag).__module__:  # a plain string: the command looks it up
+    if "config" not in flags.FLAGS:
         return argv
+    if "ml_collections" not in type(flags.FLAGS["config"]).__module__:
+        return argv  # a plain string: the command looks it up
     for first, end, config_name in reversed(_given(argv, "config")):
         if config_name in CONFIGS:
             try:
@@ -218,10 +220,9 @@ def _keys(argv: Sequence[str]) -> str:
     given = any(arg.lstrip("-").partition("=")[0] == "config" for arg in argv)
     if not given:
         return f"{how}\nGive --config=FILE with --help to see the keys of that file."
-    try:
+    # other flags may be invalid or missing; the config is parsed by then
+    with contextlib.suppress(flags.Error):
         flags.FLAGS(argv)
-    except flags.Error:  # other flags may be invalid or missing; the config is parsed by then
-        pass
     values = config.flatten(config.from_flag(flags.FLAGS["config"]))
     return f"{how}\n\nIts keys and values:\n" + "\n".join(
         f"  --config.{key}={value}" for key, value in values.items()

@@ -97,7 +97,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 raise UserError(
                     f"{where}={value!r} has {len(value)} values; it needs {len(arguments)}"
                 )
-            return tuple(_convert(a, v, where) for a, v in zip(arguments, value))
+            return tuple(_convert(a, v, where) for a, v in zip(arguments, value, strict=True))
         return tuple(_convert(inner, v, where) if inner else _tuples(v) for v in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

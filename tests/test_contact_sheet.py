@@ -49,7 +49,7 @@ def test_a_sheet_is_read_like_text(tmp_path, count, fps, lines, step):
     assert len(read) == lines and all(
         line == list(range(line[0], line[-1] + 1, step)) for line in read
     )
-    shown = sum(read, [])
+    shown = [number for line in read for number in line]
     assert shown[0] == step // 2 and shown[-1] >= count - step and max(np.diff(shown)) <= 2 * step
 
 

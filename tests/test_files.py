@@ -20,7 +20,7 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
         raise KeyboardInterrupt
     assert path.read_text() == "größe" and os.listdir(path.parent) == ["a.json"]
     (tmp_path / "file").write_text("kept")
-    with pytest.raises(UserError, match="cannot write .*b: .*; choose"):
+    with pytest.raises(UserError, match=r"cannot write .*b: .*; choose"):
         files.write(tmp_path / "file" / "b", b"")
     assert (tmp_path / "file").read_text() == "kept"
 

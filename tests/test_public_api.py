@@ -38,7 +38,7 @@ def test_modules_are_found_too():
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'load_pipelin'"):
-        sora_jax.load_pipelin
+        _ = sora_jax.load_pipelin
 
 
 def test_no_name_is_that_of_a_module():

@@ -58,12 +58,12 @@ def test_an_unknown_name_is_told_the_nearest(shapes):
 
 
 def test_a_name_is_registered_once(shapes):
-    with pytest.raises(UserError, match="'square' is registered twice, by .*; rename one"):
+    with pytest.raises(UserError, match=r"'square' is registered twice, by .*; rename one"):
         shapes.register(type("Other", (), {"name": "square", "area": lambda self: 2.0}))
 
 
 def test_a_missing_member_of_the_protocol_is_named(shapes):
-    with pytest.raises(UserError, match="shape 'line' of .* lacks area; .*Shape says"):
+    with pytest.raises(UserError, match=r"shape 'line' of .* lacks area; .*Shape says"):
         shapes.register(type("Line", (), {"name": "line"}))
     assert "line" not in shapes
 
@@ -87,7 +87,7 @@ def test_a_missing_abstract_method_is_named():
         def rim(self):
             return 1.0
 
-    with pytest.raises(UserError, match="shape 'line' of .* lacks area; .*Filled says"):
+    with pytest.raises(UserError, match=r"shape 'line' of .* lacks area; .*Filled says"):
         shapes.register(Line)
     assert not shapes
 
@@ -107,7 +107,7 @@ def test_a_value_at_fault_is_refused():
 
     shapes = Registry("shape", Shape, fault=fault)
     shapes.register(type("Disc", (), {"name": "disc", "area": lambda self: 3.0}))
-    with pytest.raises(UserError, match="shape 'hole' of .*: area is negative; give another"):
+    with pytest.raises(UserError, match=r"shape 'hole' of .*: area is negative; give another"):
         shapes.register(type("Hole", (), {"name": "hole", "area": lambda self: -1.0}))
     assert list(shapes) == ["disc"]
 

@@ -55,7 +55,7 @@ def ready(layout: Layout, inputs: dict) -> dict:
     each row.
     """
     q, k, v = (inputs[name] for name in "qkv")
-    B, T, S, H, D = q.shape
+    S = q.shape[2]
     angles = layout.angles(inputs["angles"])
     q = normalise_and_rotate(q, inputs["q_scale"], angles).astype(v.dtype)
     k = normalise_and_rotate(k, inputs["k_scale"], angles).astype(v.dtype)

@@ -41,7 +41,7 @@ FIRST = ("wan_480_full", "t16")  # measured first
 
 def workloads(size: str) -> list[Workload]:
     found = []
-    for specs, make in zip(SIZES[size], (prologue, gate, rotation)):
+    for specs, make in zip(SIZES[size], (prologue, gate, rotation), strict=True):
         ordered = sorted(specs, key=lambda name: name not in FIRST)
         found += [(position, make(name, specs[name])) for position, name in enumerate(ordered)]
     return [workload for _, workload in sorted(found, key=operator.itemgetter(0))]
@@ -90,10 +90,11 @@ def rotation(name: str, spec: RotationSpec) -> Workload:
     def split_and_rotate(x):
         q, k, v = (x["qkv"][:, :, i] for i in range(3))
         angles = x["angles"][:, None]
-        return tuple(
+        q, k = (
             normalise_and_rotate(a, x[f"{n}_scale"], angles).astype(v.dtype)
             for n, a in (("q", q), ("k", k))
-        ) + (v,)
+        )
+        return q, k, v
 
     def inputs(seed):
         qkv, q_scale, k_scale = jax.random.split(jax.random.key(seed), 3)

@@ -73,8 +73,7 @@ def conv_prologue(
     if (
         frames is not None
         or channels is not None
-        or padding
-        and (rows is not None or columns is not None)
+        or (padding and (rows is not None or columns is not None))
     ):
         fixed = "frames, channels and padded rows and columns" if padding else "frames and channels"
         raise ValueError(

@@ -286,12 +286,12 @@ def _forward_kernel(tl: Tiling, *refs):
             c.append(_fit(tl, _dot(_site_major(tl, y_ref.at[1], slab, site, dtype), y_q, _NT)))
             c_shared.append(_dot(_slab(tl, shared_k_ref, slab), y_q, _NT) if tl.spec.A else None)
         p, p_shared = _softmax(tl, _join(c), _join(c_shared), seen)
-        for (slab, site), p, p_shared in zip(
+        for (slab, site), own, shared in zip(
             tiles, _split(p, len(tiles)), _split(p_shared, len(tiles)), strict=True
         ):
-            o = _down(tl, _spread(tl, p, dtype), _site_major(tl, w_ref, slab, site, dtype))
+            o = _down(tl, _spread(tl, own, dtype), _site_major(tl, w_ref, slab, site, dtype))
             if tl.spec.A:
-                o = o + _down(tl, p_shared.astype(dtype), _slab(tl, shared_v_ref, slab))
+                o = o + _down(tl, shared.astype(dtype), _slab(tl, shared_v_ref, slab))
             o = o[: tl.spec.T * tl.P, : tl.lanes].astype(dtype).reshape(tl.spec.T, tl.P, tl.lanes)
             o_ref[0, :, site : site + tl.P, slab * tl.lanes : (slab + 1) * tl.lanes] = o
 

@@ -460,7 +460,7 @@ def shared_backward_kernel(
     i = tl.arange(0, ROWS)
     for step in range(0, EACH):
         tile = chunk * EACH + step
-        rows, frame, site, exists = _place(tile, T, S, H, D, ROWS)
+        rows, frame, _site, exists = _place(tile, T, S, H, D, ROWS)
         exists = exists & (tile < TILES)
         cos, sin = _turn(turns_ptr, frame, T, D, HALF)
         qa, qb, _ = _normalised(

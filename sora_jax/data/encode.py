@@ -25,11 +25,13 @@ def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> Encode:
     {"video": [B,T,H,W,C], "audio": [B,N,C]}.
     """
     both = (video_tokenizer, audio_tokenizer)
-    graphs, states = zip(*(nnx.split(tokenizer) for tokenizer in both))
+    graphs, states = zip(*(nnx.split(tokenizer) for tokenizer in both), strict=True)
 
     @jax.jit
     def encode(states, frames, samples):
-        video, audio = (nnx.merge(graph, state) for graph, state in zip(graphs, states))
+        video, audio = (
+            nnx.merge(graph, state) for graph, state in zip(graphs, states, strict=True)
+        )
         return {"video": video.encode(frames), "audio": audio.encode(samples)}
 
     return functools.partial(encode, states)

@@ -99,7 +99,7 @@ def _playhouse_clips(modality: str, sources: dict[str, PlayhouseSource]) -> Clip
     prepare, show = PLAYHOUSE[modality]
     format = sources["train"].format
 
-    @functools.lru_cache(maxsize=None)
+    @functools.cache
     def inputs(split, index):
         of = sources[split]
         take = draw(of.split, index, family=of.family, style=of.style)

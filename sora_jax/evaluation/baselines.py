@@ -68,7 +68,7 @@ def linear_extrapolation(clips: list[Example]) -> list[Example]:
     made = examples.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
     return [
         dataclasses.replace(c, frames=m.frames, samples=np.zeros_like(c.samples))
-        for c, m in zip(clips, made)
+        for c, m in zip(clips, made, strict=True)
     ]
 
 
@@ -82,7 +82,9 @@ def likeness(a, b) -> float:
     the negative distance of speeds and radii.
     """
     if isinstance(a, PhyWorldFacts):
-        return -sum(abs(x - y) for x, y in zip((*a.speeds, *a.radii), (*b.speeds, *b.radii)))
+        return -sum(
+            abs(x - y) for x, y in zip((*a.speeds, *a.radii), (*b.speeds, *b.radii), strict=True)
+        )
     if not isinstance(a, Facts):
         pairs = (
             (getattr(a, field.name), getattr(b, field.name)) for field in dataclasses.fields(a)

@@ -117,7 +117,7 @@ def _score(
 ) -> dict[str, float]:
     judged = [
         oracle.judge(clip, reading)
-        for clip, reading in zip(clips, readings)
+        for clip, reading in zip(clips, readings, strict=True)
         if oracle.asked(condition, clip)
     ]
     correct = [verdict for verdict in judged if verdict is not None]

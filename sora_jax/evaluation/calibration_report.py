@@ -190,7 +190,9 @@ def shift_recovery(
     rows = []
     for shift in shifts:
         made = [dataclasses.replace(c, samples=shifted(c.samples, shift)) for c in struck]
-        lags = [lag(Reading(clip).heard_impacts, times) for clip, times in zip(made, seen)]
+        lags = [
+            lag(Reading(clip).heard_impacts, times) for clip, times in zip(made, seen, strict=True)
+        ]
         rows.append((shift, float(np.nanmedian(lags))))
     return rows
 

@@ -3,6 +3,7 @@ floor, and the reasons why clips have no value.
 """
 
 import collections
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -35,19 +36,25 @@ def cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
     numbers = _numbers(values)
     reasons = collections.Counter(v["unscored"] for v in values if isinstance(v, dict))
     floors = [_numbers(clip["floors"][name]) for clip in clips]
-    floor = float(np.mean(sum(floors, []))) if any(floors) else None
+    floor = float(np.mean(list(itertools.chain.from_iterable(floors)))) if any(floors) else None
     found = {"value": None, "low": None, "high": None, "floor": floor}
     if metric.corrected:
         raw = float(np.mean(numbers)) if numbers else None
         pairs = [
             (value, float(np.mean(own)))
-            for value, own in zip(values, floors)
+            for value, own in zip(values, floors, strict=True)
             if own and isinstance(value, int | float)
         ]
         reasons[ALONE] += len(numbers) - len(pairs)
         numbers = [value for value, _ in pairs]
         if pairs:
-            found |= dict(zip(("value", "low", "high"), statistics.corrected(*zip(*pairs))))
+            found |= dict(
+                zip(
+                    ("value", "low", "high"),
+                    statistics.corrected(*zip(*pairs, strict=True)),
+                    strict=True,
+                )
+            )
         found["raw"] = raw
     elif numbers:
         low, high = statistics.interval(numbers)

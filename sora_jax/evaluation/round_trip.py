@@ -63,7 +63,9 @@ def pictures_through(tokenizer, clips: list[Example]) -> list[Example]:
     """
     return [
         dataclasses.replace(c, frames=frames, reference=c)
-        for c, frames in zip(clips, _batched(_video, tokenizer, [c.frames for c in clips]))
+        for c, frames in zip(
+            clips, _batched(_video, tokenizer, [c.frames for c in clips]), strict=True
+        )
     ]
 
 
@@ -72,7 +74,9 @@ def round_trip(pipeline, clips: list[Example]) -> list[Example]:
     sounds = _batched(_audio, pipeline.audio_tokenizer, [c.samples for c in clips])
     return [
         dataclasses.replace(c, samples=samples)
-        for c, samples in zip(pictures_through(pipeline.video_tokenizer, clips), sounds)
+        for c, samples in zip(
+            pictures_through(pipeline.video_tokenizer, clips), sounds, strict=True
+        )
     ]
 
 

@@ -158,7 +158,7 @@ class Scoreboard:
         for row in rows:
             bar.set_description(f"{name} {title}: {row}")
             read = self._reader(makers.get(row))
-            for number, (here, path) in enumerate(zip(batches, paths[row])):
+            for number, (here, path) in enumerate(zip(batches, paths[row], strict=True)):
                 if not _complete(path, suite):
                     if number == 0 and row in (MODEL, TRUTH):
                         stem = "-".join(filter(None, (name, title, row.replace(" ", "_"))))
@@ -233,7 +233,7 @@ class Scoreboard:
         def nearest(number):
             pool, mine = self._pools(self._family(part)), batch(number)
             found = render([baselines.nearest(take, pool) for take in mine])
-            return [dataclasses.replace(c, take=take) for take, c in zip(mine, found)]
+            return [dataclasses.replace(c, take=take) for take, c in zip(mine, found, strict=True)]
 
         def model(number):
             key = f"{part.family}-{suite.ask}-{_digest(takes)}"
@@ -280,8 +280,8 @@ class Scoreboard:
             with files.replacing(path) as partial, partial.open("wb") as file:
                 np.savez(file, **arrays)
         with np.load(path) as arrays:
-            clips = list(zip(arrays["frames"], arrays["samples"]))
-        return [example(c.take, *clip, c.format) for c, clip in zip(truth, clips)]
+            clips = list(zip(arrays["frames"], arrays["samples"], strict=True))
+        return [example(c.take, *clip, c.format) for c, clip in zip(truth, clips, strict=True)]
 
     def _entry(self, suite: Suite, name: str, measured: dict[str, list[dict]]) -> dict:
         metric = suite.metrics[name]

@@ -92,7 +92,7 @@ def guided_velocity(
         each = jnp.split(raw[m].astype(jnp.float32), len(passes))
         v = {
             p: to_velocity(y, latents[m], levels[m], output, SAMPLING_FLOOR)
-            for p, y in zip(passes, each)
+            for p, y in zip(passes, each, strict=True)
         }
         velocities[m] = v["text"]
         if "negative" in v:

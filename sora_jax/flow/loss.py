@@ -71,6 +71,7 @@ def flow_loss(
         zip(
             ("task", "video", "audio", "shared", "history", "noise", "text", "couple"),
             jax.random.split(key, 8),
+            strict=True,
         )
     )
 
@@ -89,7 +90,10 @@ def flow_loss(
         amount, (size,), maxval=config.history_noise
     ) * jax.random.bernoulli(is_noised, 0.5, (size,))
     levels = {m: effective_level(s[m], jnp.where(given[m], history[:, None], 1.0)) for m in x}
-    e = {m: jax.random.normal(k, x[m].shape) for m, k in zip(x, jax.random.split(keys["noise"]))}
+    e = {
+        m: jax.random.normal(k, x[m].shape)
+        for m, k in zip(x, jax.random.split(keys["noise"]), strict=True)
+    }
     x_s = {m: interpolate(x[m], e[m], levels[m]) for m in x}
     keep_text = jax.random.bernoulli(keys["text"], 1 - config.text_dropout, (size, 1))
     text = {"tokens": batch["tokens"], "mask": batch["text_mask"] & keep_text}

@@ -64,7 +64,7 @@ def draw_noise(key: jax.Array, shapes: Mapping[str, tuple[int, ...]]) -> Latents
         keys = jax.random.split(k, len(shapes))
         return {
             m: jax.random.normal(each, shape)
-            for (m, shape), each in zip(sorted(shapes.items()), keys)
+            for (m, shape), each in zip(sorted(shapes.items()), keys, strict=True)
         }
 
     return draw(key) if key.ndim == 0 else jax.vmap(draw)(key)

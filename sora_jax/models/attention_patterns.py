@@ -103,7 +103,7 @@ def blocks(tokens: VideoTokens) -> tuple[Block, Block]:
         )
     return tuple(
         _watched(f"the {kind} block of attention pattern {name!r}", block, tokens)
-        for kind, block in zip(("spatial", "temporal"), given)
+        for kind, block in zip(("spatial", "temporal"), given, strict=True)
     )
 
 

@@ -63,7 +63,9 @@ def with_samples(change: Callable[[Example], np.ndarray], clips: list[Example]) 
 def redrawn(clips: list[Example], takes: list[Take]) -> list[Example]:
     """Replaces the frames of each clip by a render of the take at the same index in `takes`."""
     made = render_takes(takes, clips[0].format, min(16, len(clips)))
-    return [dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, made)]
+    return [
+        dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, made, strict=True)
+    ]
 
 
 def _with_motion(motion: Callable[[Example], Trajectory], clips: list[Example]) -> list[Example]:

@@ -39,7 +39,7 @@ def then(clips: list[Example], others: list[Example]) -> list[Example]:
     half = clips[0].format.frames // 2
     return [
         dataclasses.replace(c, frames=np.concatenate([c.frames[:-half], o.frames[-half:]]))
-        for c, o in zip(clips, others)
+        for c, o in zip(clips, others, strict=True)
     ]
 
 
@@ -51,7 +51,7 @@ def other_ball(clips: list[Example], change: Callable[[Ball], Ball]) -> list[Exa
     for c in clips:
         scene = dataclasses.replace(c.take.scene, balls=tuple(map(change, c.take.scene.balls)))
         takes.append(dataclasses.replace(c.take, scene=scene))
-    for c, other in zip(clips, redrawn(clips, takes)):
+    for c, other in zip(clips, redrawn(clips, takes), strict=True):
         _, start, end = c.take.hidden[0] if c.take.hidden else (0, 0.0, c.format.seconds)
         late = (c.format.frame_times() > 0.5 * (start + end))[:, None, None, None]
         out.append(dataclasses.replace(c, frames=np.where(late, other.frames, c.frames)))

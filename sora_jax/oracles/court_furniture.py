@@ -21,6 +21,7 @@ REST of the background's own.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from scipy import ndimage
@@ -95,14 +96,8 @@ def read_furniture(still: np.ndarray) -> Furniture | None:
         bare, shade = _background(picture)
         platforms = _platforms(picture, bare, shade)
         for soft in SOFT:
-
-            def seen(shapes):
-                painted = _painted(bare, shade, shapes)
-                return ndimage.gaussian_filter(painted, (soft, soft, 0.0))
-
-            def loss(shapes):
-                return float(np.square(picture - seen(shapes))[:, asked].sum())
-
+            seen = functools.partial(_seen, bare, shade, soft)
+            loss = functools.partial(_loss, picture, asked, seen)
             found = [(action, *_highest(build, heights, loss)) for action, build, heights in BUILDS]
             found += [("jump", platforms, loss(platforms))] if platforms else []
             best += [
@@ -120,6 +115,20 @@ def read_furniture(still: np.ndarray) -> Furniture | None:
     return Furniture(
         action, mirrored, shapes, bare, picture, 1.0 - ndimage.gaussian_filter(clear, soft)
     )
+
+
+def _seen(
+    bare: np.ndarray, shade: np.ndarray, soft: float, shapes: tuple[Shape, ...]
+) -> np.ndarray:
+    """Returns the background painted over with shapes and blurred, [H, W, 3]."""
+    return ndimage.gaussian_filter(_painted(bare, shade, shapes), (soft, soft, 0.0))
+
+
+def _loss(
+    picture: np.ndarray, asked: np.ndarray, seen: Callable, shapes: tuple[Shape, ...]
+) -> float:
+    """Returns the sum of squares of (1) over the columns `asked`."""
+    return float(np.square(picture - seen(shapes))[:, asked].sum())
 
 
 def _background(still: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

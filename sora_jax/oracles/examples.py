@@ -70,10 +70,8 @@ def render_takes(takes: list[Take], format: ClipFormat, batch: int = 16) -> list
         part = takes[first : first + batch]
         full = part + [part[-1]] * (batch - len(part))
         made = render_batch(full, format)
-        clips += [
-            example(*clip, format)
-            for clip in zip(part, np.asarray(made["frames"]), np.asarray(made["samples"]))
-        ]
+        frames, samples = (np.asarray(made[name])[: len(part)] for name in ("frames", "samples"))
+        clips += [example(*clip, format) for clip in zip(part, frames, samples, strict=True)]
     return clips
 
 
@@ -124,7 +122,7 @@ def narrated(clips: list[Example]) -> list[Example]:
     )
     return [
         dataclasses.replace(c, take=take, samples=own)
-        for c, take, own in zip(clips, takes, samples)
+        for c, take, own in zip(clips, takes, samples, strict=True)
     ]
 
 
@@ -177,7 +175,7 @@ def empty_rooms(clips: list[Example]) -> np.ndarray:
         for c in clips
     ]
     inputs = render.render_inputs(
-        [dataclasses.replace(c.take, scene=scene) for c, scene in zip(clips, scenes)],
+        [dataclasses.replace(c.take, scene=scene) for c, scene in zip(clips, scenes, strict=True)],
         clips[0].format,
     )
     inputs["radius"][:] = 0.0
@@ -201,7 +199,7 @@ def empty(clips: list[Example]) -> list[Example]:
     """
     return [
         dataclasses.replace(c, frames=room, samples=quiet(c))
-        for c, room in zip(clips, empty_rooms(clips))
+        for c, room in zip(clips, empty_rooms(clips), strict=True)
     ]
 
 
@@ -237,7 +235,9 @@ def shuffled(clips: list[Example], asked: Callable[[Take], Hashable] = facts_key
 def exchanged_sounds(clips: list[Example]) -> list[Example]:
     """Pairs the video of every clip with the audio of the next clip."""
     following = clips[1:] + clips[:1]
-    return [dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, following)]
+    return [
+        dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, following, strict=True)
+    ]
 
 
 def blank(clips: list[Example]) -> list[Example]:

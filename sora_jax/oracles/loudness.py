@@ -145,6 +145,6 @@ class LoudnessOracle(Oracle):
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
         """Returns Spearman's correlation (2) over all clips."""
-        pairs = sum((read.of(self.name) for read in readings), [])
+        pairs = [pair for read in readings for pair in read.of(self.name)]
         what = "loudness against speed of floor and wall impacts, Spearman"
         return [(what, number(correlation(pairs)), len(pairs))]

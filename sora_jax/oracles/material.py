@@ -135,7 +135,7 @@ def materials_correct(take: Take, reading: "Reading") -> list[bool]:
     """Returns, for each lone impact, whether it is audible and its material is read correctly at
     its onset.
     """
-    heard = dict(zip(reading.heard_impacts, reading.of("material")))
+    heard = dict(zip(reading.heard_impacts, reading.of("material"), strict=True))
     impacts = [(heard_at(reading.heard_impacts, time), name) for time, name in lone_impacts(take)]
     return [onset is not None and heard[onset] == name for onset, name in impacts]
 

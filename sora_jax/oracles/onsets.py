@@ -162,7 +162,9 @@ def match(found: list[float], true: list[float], window: float) -> list[tuple[in
     # A pair outside the window costs more than all pairs inside it together.
     cost = np.where(distance <= window, distance, 1e3)
     rows, columns = linear_sum_assignment(cost)
-    return [(int(i), int(j)) for i, j in zip(rows, columns) if distance[i, j] <= window]
+    return [
+        (int(i), int(j)) for i, j in zip(rows, columns, strict=True) if distance[i, j] <= window
+    ]
 
 
 def true_impacts(take: Take) -> list[float]:

@@ -203,7 +203,10 @@ def _course(
 
     near = before[-_straight(x[before[::-1]]) :], after[: _straight(x[after])]
     # (1) has one wall contact, so positions beyond another contact in view are left out.
-    near = [part if len(part) >= FEWEST else side for part, side in zip(near, (before, after))]
+    near = [
+        part if len(part) >= FEWEST else side
+        for part, side in zip(near, (before, after), strict=True)
+    ]
     ways = [(before, after)] + [near] * (len(near[0]) + len(near[1]) < len(before) + len(after))
     for way in ways:
         alone = [
@@ -299,7 +302,8 @@ def early(c: Example) -> Trajectory:
     return retimed(motion, functools.partial(_skips, since, EARLY / speed))
 
 
-NEXT_COLOUR = dict(zip(COLOURS, (*COLOURS, *COLOURS)[2:]))
+# The second list goes round once more than the first, so its end is left over.
+NEXT_COLOUR = dict(zip(COLOURS, (*COLOURS, *COLOURS)[2:], strict=False))
 
 
 def _recoloured(ball: Ball) -> Ball:

@@ -164,7 +164,7 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
         float(
             max(0.0, *(_overlap(b, [o for o in balls if o is not b]) for b in balls), 0.0) * pixels
         ),
-        sum(t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(found, balls)),
+        sum(t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(found, balls, strict=True)),
         int(max(np.sum(~t.found if t.lasting else t.copies > 0) for t in tracks)),
         max(t.swelling for t in found),
     )

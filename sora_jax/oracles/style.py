@@ -32,6 +32,7 @@ rooms and courts only; both have a static camera.
 
 import dataclasses
 import functools
+import itertools
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +73,7 @@ def statistics(frames: np.ndarray) -> np.ndarray:
     frames = ndimage.gaussian_filter(_fitting(frames), (0, BLUR, BLUR, 0))
     bright, warm = frames @ np.array([0.3, 0.59, 0.11], np.float32), frames[..., 0] - frames[..., 2]
     edges = np.linspace(0, SIZE, BANDS + 1).astype(int)
-    bands = [slice(a, b) for a, b in zip(edges[:-1], edges[1:])]
+    bands = [slice(a, b) for a, b in itertools.pairwise(edges)]
     x = [_median(bright[:, band]) for band in bands]
     x += [_median(warm[:, band]) for band in bands[1:-1]]
     inner = slice(bands[1].start + 2, bands[-2].stop - 2)  # inside the bars of the cinematic style
@@ -174,7 +175,7 @@ def tiles(c: Example) -> np.ndarray:
 @corrupt(VIDEO)
 def restyle(clips: list[Example]) -> list[Example]:
     """Renders the same film in the next style."""
-    following = dict(zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1]))
+    following = dict(zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1], strict=True))
     return redrawn(clips, [in_style(c.take, following[c.take.scene.style]) for c in clips])
 
 

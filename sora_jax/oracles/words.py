@@ -121,7 +121,7 @@ def segments(bands: Bands) -> list[tuple[int, int]]:
     loud = np.log1p(over / (FLOOR + OVER * bands.bed)).mean(-1) > GATE
     edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(int), [0]])))
     joined: list[list[int]] = []
-    for first, end in zip(edges[::2], edges[1::2]):
+    for first, end in zip(edges[::2], edges[1::2], strict=True):
         if joined and (first - joined[-1][1]) * HOP < BRIDGE * SAMPLE_RATE:
             joined[-1][1] = end
         else:
@@ -177,7 +177,7 @@ def _struck(name: str, seed: int) -> np.ndarray:
     hertz = made.base_hz * stream.uniform(0.6, 1.4)
     return 0.15 * sum(
         a * np.exp(-t / d) * np.sin(2.0 * np.pi * hertz * r * t)
-        for a, d, r in zip(made.gains, made.decays, made.ratios)
+        for a, d, r in zip(made.gains, made.decays, made.ratios, strict=True)
     )
 
 
@@ -313,7 +313,7 @@ class WordsOracle(Oracle):
         """Pairs every clip with the take of the next clip. Drops the pairs with the same words."""
         return [
             dataclasses.replace(c, take=o.take)
-            for c, o in zip(clips, clips[1:] + clips[:1])
+            for c, o in zip(clips, clips[1:] + clips[:1], strict=True)
             if said(c.take) != said(o.take)
         ]
 
@@ -321,7 +321,9 @@ class WordsOracle(Oracle):
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
         """Returns the word error rate (3) over all words."""
-        spoken = [(read.of(self.name), said(c.take)) for c, read in zip(examples, readings)]
+        spoken = [
+            (read.of(self.name), said(c.take)) for c, read in zip(examples, readings, strict=True)
+        ]
         wrong = sum(errors(heard, true) for heard, true in spoken)
         words = sum(len(true) for _, true in spoken)
         return [("word error rate, held-out voices", number(wrong / max(words, 1)), words)]

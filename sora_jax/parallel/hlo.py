@@ -88,12 +88,13 @@ class Instruction:
 
     @property
     def operands(self) -> list[str]:
-        depth, end = 1, 0
-        for end, letter in enumerate(self.rest):
+        depth, inside = 1, self.rest
+        for i, letter in enumerate(self.rest):
             depth += (letter in "({[") - (letter in ")}]")
             if depth == 0:
+                inside = self.rest[:i]
                 break
-        return re.findall(r"%([\w.\-]+)", self.rest[:end])
+        return re.findall(r"%([\w.\-]+)", inside)
 
     def attribute(self, name: str) -> str | None:
         found = re.search(rf"\b{name}=%?([\w.\-]+)", self.rest)

@@ -96,7 +96,7 @@ def check_sizes(params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> None:
     shared = [
         (path, axis, size, _whole(path, axis, shapes))
         for path, spec in specs(params, rules).items()
-        for size, axis in zip(shapes[path], spec)
+        for size, axis in zip(shapes[path], spec, strict=True)
         if axis
     ]
     for path, axis, size, whole in shared:

@@ -103,7 +103,7 @@ def _cache(arrays, pipeline, latents):
     kept = [arrays.get(f"cache_{i}") for i in range(len(leaves))]
     if any(
         leaf is None or leaf.shape != want.shape or leaf.dtype != want.dtype
-        for leaf, want in zip(kept, leaves)
+        for leaf, want in zip(kept, leaves, strict=True)
     ):
         return None
     return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in kept])

@@ -163,7 +163,9 @@ class Pipeline:
         progress = StepCount(on_progress, requests[0].sampler.steps * sum(counts))
         clips: dict[int, Generated] = {}
         if fresh:
-            clips.update(zip(fresh, self._fresh([requests[i] for i in fresh], progress)))
+            clips.update(
+                zip(fresh, self._fresh([requests[i] for i in fresh], progress), strict=True)
+            )
         for i in extended:
             clips[i] = self._extended(requests[i], progress)
         return [clips[i] for i in range(len(requests))]

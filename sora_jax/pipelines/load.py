@@ -29,7 +29,7 @@ def load_pipeline(
         UserError: a file is missing or not from this project, or the files do not match each other.
     """
     paths = (model, video_tokenizer, audio_tokenizer)
-    for name, path in zip(("model", "video_tokenizer", "audio_tokenizer"), paths):
+    for name, path in zip(("model", "video_tokenizer", "audio_tokenizer"), paths, strict=True):
         expect(path, (str, os.PathLike, NoneType), name, "give the path of a file of weights")
     enable_compile_cache()
     transformer, weights = weights_lib.load_model(model)

@@ -233,7 +233,7 @@ class _Loop:
             UserError: a loss or gradient is not finite.
         """
         rows = jax.device_get([metrics for _, metrics in self.window])
-        for (step, _), row in zip(self.window, rows):
+        for (step, _), row in zip(self.window, rows, strict=True):
             for name in ("loss", "grad_norm"):
                 if not math.isfinite(row[name]):
                     latest = self.checkpoints.latest

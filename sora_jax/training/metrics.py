@@ -56,11 +56,11 @@ def hours(rows: Sequence[Mapping[str, Any]]) -> float:
     """Returns the hours of training in the rows, without compilation, checkpoints and pauses."""
     timed = [row for row in rows if "step_seconds" in row]
     before = [0, *(row["step"] for row in timed)]
-    return round(
-        sum(row["step_seconds"] * (row["step"] - start) for row, start in zip(timed, before))
-        / 3600,
-        4,
+    seconds = sum(
+        row["step_seconds"] * (row["step"] - start)
+        for row, start in zip(timed, before, strict=False)  # no row starts at the last step
     )
+    return round(seconds / 3600, 4)
 
 
 @dataclasses.dataclass(frozen=True)

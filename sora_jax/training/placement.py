@@ -40,7 +40,7 @@ def placement(
         return f"({', '.join(named)})"
 
     held = sum(row[-1] for row in rows)
-    axes = " x ".join(f"{axis} {n}" for axis, n in zip(AXES, sizes))
+    axes = " x ".join(f"{axis} {n}" for axis, n in zip(AXES, sizes, strict=True))
     lines = [
         (path, "x".join(map(str, shape)), spec_text(spec), quantity(size, "B"))
         for path, shape, spec, size in rows

@@ -120,7 +120,7 @@ def fill(
             has_audio += list(batch["has_audio"][:taken])
             paraphrases = [list(of) or [""] for of in batch["captions"][:taken]]
             captions += [len(of) for of in paraphrases]
-            texts.append(tokenizer(sum(paraphrases, [])))
+            texts.append(tokenizer([text for of in paraphrases for text in of]))
             bar.update(taken)
             if len(keys) == count or (until is not None and time.monotonic() > until):
                 break
@@ -128,7 +128,7 @@ def fill(
         raise UserError("there is no clip to train on: the source is empty; give one with clips")
     latents = {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
     check_finite(keys, latents)
-    tokens, mask = (_by_clip(np.concatenate(rows), captions) for rows in zip(*texts))
+    tokens, mask = (_by_clip(np.concatenate(rows), captions) for rows in zip(*texts, strict=True))
     return LatentSet(
         video=latents["video"],
         audio=latents["audio"],
@@ -422,7 +422,10 @@ def train(
         before, metrics = under_way.popleft()
         metrics = jax.device_get(metrics)
         seconds = pace.end() / chunk
-        rows = [dict(zip(metrics, values)) for values in zip(*metrics.values())]
+        rows = [
+            dict(zip(metrics, values, strict=True))
+            for values in zip(*metrics.values(), strict=True)
+        ]
         _check_finite(before, rows, saved)
         if log:
             speed = {"step_seconds": seconds, "clips_per_second": order.batch_size / seconds}

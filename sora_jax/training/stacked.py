@@ -89,7 +89,7 @@ def _ungroup(grouped: dict[str, Any], like: Any, axes: Callable) -> Any:
     found = flatten(grouped["rest"])
     for size, of in _split(like, axes)[0].items():
         ends = np.cumsum([len(x) for x in of.values()])[:-1]
-        found |= zip(of, jnp.split(grouped[STACKED][size]["kernel"], ends))
+        found |= zip(of, jnp.split(grouped[STACKED][size]["kernel"], ends), strict=True)
     leaves = []
     for path, x in flatten(like).items():
         tall = found[path].shape[-1] != x.shape[-1]

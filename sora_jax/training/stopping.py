@@ -79,5 +79,5 @@ def _noted() -> Iterator[Callable[[int], int]]:
     try:
         yield lambda step: noted[0] if noted else 0
     finally:
-        for s, handler in zip(SIGNALS, before):
+        for s, handler in zip(SIGNALS, before, strict=True):
             signal.signal(s, handler)

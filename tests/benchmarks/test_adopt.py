@@ -151,7 +151,7 @@ def test_worse_weights_are_refused_and_better_ones_taken(tmp_path, monkeypatch):
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):
-    with pytest.raises(UserError, match="holds no run of benchmarks.short_run"):
+    with pytest.raises(UserError, match=r"holds no run of benchmarks\.short_run"):
         adopt.main(str(tmp_path))
     (tmp_path / "measure.json").write_text("{}")
     with pytest.raises(UserError, match="left no rows and no weights"):

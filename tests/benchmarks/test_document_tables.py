@@ -62,7 +62,7 @@ def test_results_of_uncommitted_code_are_refused(root):
     (root / "outputs" / "made_with.json").write_text(json.dumps(made))
     with pytest.raises(UserError, match="uncommitted changes"):
         documents.adopt(root, root / "outputs", "calibration")
-    with pytest.raises(UserError, match="scores.json is missing"):
+    with pytest.raises(UserError, match=r"scores\.json is missing"):
         documents.adopt(root, root / "outputs", "evaluation")
 
 

@@ -40,7 +40,7 @@ def test_later_parts_are_left_out_where_time_is_short(capsys):
 def test_too_little_time_says_what_fits():
     with pytest.raises(UserError, match="environment, bridge ffi, bridge legacy would fit; give 2"):
         short_plan.fitting_parts("measure", "gpu", 40.0)
-    with pytest.raises(UserError, match="too little to train; give 1.5 or more"):
+    with pytest.raises(UserError, match=r"too little to train; give 1\.5 or more"):
         short_plan.fitting_parts("train", "gpu", 40.0)
 
 
@@ -63,7 +63,7 @@ def test_a_gpu_without_a_plugin_is_named(monkeypatch):
     monkeypatch.setattr(short_plan.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
     monkeypatch.setattr(short_plan.subprocess, "run", lambda *_, **__: Found)
     monkeypatch.setattr(short_plan.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="no CUDA plugin for the NVIDIA H100 80GB HBM3.*cuda13"):
+    with pytest.raises(UserError, match=r"no CUDA plugin for the NVIDIA H100 80GB HBM3.*cuda13"):
         short_plan.check_gpu("gpu")
 
 

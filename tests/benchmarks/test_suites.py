@@ -34,7 +34,7 @@ def measure(suite, workload, direction, impls, **options):
 def test_a_suite_runs(suite, tmp_path):
     workloads = load(suite).workloads("tiny")
     impl = "triton" if suite == "correctness" else "xla"
-    for suite, workload, direction in harness.plan([suite], "tiny"):
+    for _, workload, direction in harness.plan([suite], "tiny"):
         rows, failures = measure(suite, workload, direction, [impl])
         assert not failures and [row["impl"] for row in rows] == [impl]
         for row in rows:

@@ -24,5 +24,5 @@ def test_digest_is_of_names_and_contents(tmp_path):
     longer = of(folder)
     (folder / "x").rename(folder / "z")
     assert len({first, changed, longer, of(folder)}) == 4
-    with pytest.raises(UserError, match="cannot read .*absent"):
+    with pytest.raises(UserError, match=r"cannot read .*absent"):
         digest_lib.digest(folder, [folder / "absent"])

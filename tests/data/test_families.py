@@ -161,5 +161,5 @@ def test_a_set_says_its_family():
 def test_what_a_family_cannot_give_is_said_at_once():
     with pytest.raises(UserError, match="30000 scenes in train"):
         PlayhouseSource("train", FORMATS["phyworld"], 40_000, family="phyworld_uniform_30k")
-    with pytest.raises(UserError, match="played for 2.125 s"):
+    with pytest.raises(UserError, match=r"played for 2\.125 s"):
         PlayhouseSource("train", FORMATS["phyworld"], 4, family="room")

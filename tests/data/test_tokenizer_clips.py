@@ -107,7 +107,7 @@ def test_sound_needs_sound(tmp_path):
 def test_one_video_cannot_be_held_out(tmp_path):
     mp4.write_mp4(tmp_path / "videos" / "only.mp4", Clip(np.zeros((5, 32, 32, 3)), None, 8))
     directory = video_folder.built_set(tmp_path / "videos", tmp_path / "sets", SMALL)
-    with pytest.raises(UserError, match="one video.*give two or more"):
+    with pytest.raises(UserError, match=r"one video.*give two or more"):
         tokenizer_clips.video_clips(tokenizer_clips.VIDEO, directory)
 
 

@@ -30,7 +30,7 @@ def test_an_own_family_is_as_good_as_ours(moon):
     assert [take.scene.gravity for take in takes] == [1.6] * 3
     assert takes[0].facts != draw("val", 0).facts, "scenes of its own"
     clips = render_takes(takes, FORMATS["nano"])
-    for clip, other in zip(clips, takes[1:] + takes[:1]):
+    for clip, other in zip(clips, takes[1:] + takes[:1], strict=True):
         text = clip.take.captions[0]
         assert moon.parse(text).key() == clip.take.facts.key()
         told = judge_prompt(text, Reading(clip), "moon")

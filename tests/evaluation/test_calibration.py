@@ -138,7 +138,7 @@ def test_one_clip_is_too_few(tmp_path, clips):
     with pytest.raises(UserError, match="num_clips=1; give at least 2") as told:
         calibrate_into(tmp_path / "new", 1)
     assert told.value.field == "num_clips" and not list(tmp_path.iterdir())
-    with pytest.raises(UserError, match="2 clips are too few to shuffle: .* number 0; give more"):
+    with pytest.raises(UserError, match=r"2 clips are too few to shuffle: .* number 0; give more"):
         examples.shuffled([clips[0], clips[0]])
 
 

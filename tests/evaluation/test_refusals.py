@@ -1,5 +1,7 @@
 """What is refused leaves a folder of results as it was, byte for byte."""
 
+import functools
+
 import pytest
 from toy_board import Grey, files_of
 
@@ -49,7 +51,8 @@ def test_a_refused_evaluation_changes_no_file(tmp_path, own, no_tokenizers):
     before = files_of(folder)
     assert {"measurement.json", "scores.json", "report.md", "scores/own.json"} < before.keys()
     for changed, said in REFUSED:
-        check_refused(lambda: evaluate(Grey(), folder, **SETTINGS | changed), folder, said)
+        refused = functools.partial(evaluate, Grey(), folder, **SETTINGS | changed)
+        check_refused(refused, folder, said)
     other.fingerprints["model"] = "blue"
     check_refused(lambda: evaluate(other, folder, **SETTINGS), folder, "measurement: model")
     check_refused(lambda: calibrate_into(folder, 2), folder, "another measurement")

@@ -23,7 +23,7 @@ def test_only_the_same_measurement_goes_on(tmp_path):
         "num_prompts": 8,
         "sampler": {"steps": 30, "guidance": {"text": 3.0}},
     }
-    for key, name in zip(changes, ("model", "num_prompts", "sampler.guidance.text")):
+    for key, name in zip(changes, ("model", "num_prompts", "sampler.guidance.text"), strict=True):
         with pytest.raises(
             UserError, match=rf"holds another measurement: {name} \(.*now .*give another folder"
         ):

@@ -25,7 +25,7 @@ def few(clips):
 
 def fidelity(truth, made):
     """{metric: cell} of the suite `tokenizers`, as for clips that came out of a round trip."""
-    beside = [dataclasses.replace(c, reference=t) for t, c in zip(truth, made)]
+    beside = [dataclasses.replace(c, reference=t) for t, c in zip(truth, made, strict=True)]
     return scores(suites.SUITES["tokenizers"], beside)
 
 
@@ -108,7 +108,9 @@ def test_a_condition_touches_its_own_medium_only(staged, condition):
     few = staged[STAGE.get(condition.name, "room")]
     made = condition(few)  # some change only what bounces, or what meets a wall
     touched = {
-        m: any(not np.array_equal(getattr(a, m), getattr(b, m)) for a, b in zip(made, few))
+        m: any(
+            not np.array_equal(getattr(a, m), getattr(b, m)) for a, b in zip(made, few, strict=True)
+        )
         for m in ("frames", "samples")
     }
     assert touched == {

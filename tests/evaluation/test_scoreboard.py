@@ -133,7 +133,7 @@ def test_scores_and_floors_do_not_depend_on_the_batch(tmp_path, monkeypatch, mix
     for batch in (2, 4, 5):
         found[batch] = board(tmp_path / str(batch), clips=5, batch=batch).run("own")
         files = sorted((tmp_path / str(batch) / "values" / "own" / "all").glob("ground_truth-*"))
-        clips = sum((json.loads(file.read_text()) for file in files), [])
+        clips = [clip for file in files for clip in json.loads(file.read_text())]
         assert len(files) == -(-5 // batch)
         floors[batch] = [clip["floors"]["mean"] for clip in clips]
     assert found[2] == found[4] == found[5] and floors[2] == floors[4] == floors[5]

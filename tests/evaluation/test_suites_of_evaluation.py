@@ -112,8 +112,7 @@ def test_bytes_are_read_as_floats(clips):
 
 
 def test_a_frozen_clip_is_not_tracked(clips):
-    frozen = corruptions.freeze(clips[:6])
-    for clip, still in zip(clips, frozen):
+    for clip, still in zip(clips[:6], corruptions.freeze(clips[:6]), strict=True):
         assert tracked(Reading(clip).tracks, clip.take.facts).all()
         assert not tracked(Reading(still).tracks, clip.take.facts).any()
 

@@ -77,5 +77,5 @@ def test_the_command_is_handed_on(tmp_path):
     assert done.stdout.startswith(
         "-m|experiments.train|--coordinator=auto|--workdir=/a b|--config=c.py|"
     )
-    done, requeued = submit(tmp_path, "exit 0", "--config=c.py")
+    done, _ = submit(tmp_path, "exit 0", "--config=c.py")
     assert (done.returncode, done.stdout) == (2, "") and "--workdir=DIR is missing" in done.stderr

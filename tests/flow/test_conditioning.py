@@ -64,7 +64,7 @@ def test_continuation_gives_a_prefix_of_both(name):
     format = FORMATS[name]
     video, audio, _ = given_for(name, continuation=1.0)
     prefixes = set()
-    for v, a in zip(video, audio):
+    for v, a in zip(video, audio, strict=True):
         slots = np.flatnonzero(v)
         assert (
             slots[0] in (0, 1)
@@ -82,7 +82,7 @@ def test_continuation_gives_a_prefix_of_both(name):
 def test_backward_gives_a_suffix_of_both():
     format = FORMATS["nano"]
     video, audio, _ = given_for(backward=1.0)
-    for v, a in zip(video, audio):
+    for v, a in zip(video, audio, strict=True):
         first = np.flatnonzero(v)[0]
         assert first >= 1 and v[first:].all()
         start = (4 * first - 3) / format.fps
@@ -108,7 +108,7 @@ def test_levels_are_stratified_logit_normal_with_a_uniform_share():
     logit = np.log(s / (1 - s))
     # far closer than 4,096 independent draws (0.016, 0.011)
     assert abs(logit.mean()) < 0.01 and abs(logit.std() - 1) < 0.01
-    assert ((0 < s) & (s < 1)).all() and abs(np.corrcoef(s[:-1], s[1:])[0, 1]) < 0.06
+    assert ((s > 0) & (s < 1)).all() and abs(np.corrcoef(s[:-1], s[1:])[0, 1]) < 0.06
     tail = lambda s: (s < 0.02).mean()
     assert tail(s) < 0.001 and 0.001 < tail(draw(TimestepConfig(uniform=0.1))) < 0.004
     shifted = draw(TimestepConfig(uniform=0.0, shift=3.0))

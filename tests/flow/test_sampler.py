@@ -177,7 +177,7 @@ def test_progress_is_reported_and_bad_names_are_refused():
         on_step=lambda i, n: steps.append((i, n)),
     )
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
-    with pytest.raises(UserError, match="no sampler .rk9."):
+    with pytest.raises(UserError, match=r"no sampler 'rk9'"):
         run(config=SamplerConfig("rk9"))
 
 

@@ -41,7 +41,7 @@ class Op:
     def module(self, part: str):
         return importlib.import_module(f"kernels.{self.name}.{part}")
 
-    @functools.cache
+    @functools.cache  # noqa: B019  # every Op lives as long as the tests
     def inputs(self, spec) -> dict[str, jax.Array]:
         return quick_jit(self.module("specs").inputs.__wrapped__, static_argnums=0)(spec)
 

@@ -208,9 +208,9 @@ def test_asked_by_name_never_falls_back():
     spec = Spec(1, 1, 1, 1, 2049, dtype="float32")
     with pytest.raises(
         Unsupported,
-        match="conv_prologue, triton: takes up to 2048 channels of .*, not B=1 T=1 H=1 W=1 C=2049",
+        match=r"conv_prologue, triton: takes up to 2048 channels of .*, not B=1 T=1 H=1 W=1 C=2049",
     ):
         conv_prologue(**inputs(spec), implementation="triton")
     assert conv_prologue(**inputs(spec), implementation="xla")[0].shape == (1, 3, 1, 1, 2049)
-    with pytest.raises(Unsupported, match="fewer than 2\\^31 numbers per frame.*tiles"):
+    with pytest.raises(Unsupported, match=r"fewer than 2\^31 numbers per frame.*tiles"):
         importlib.import_module("kernels.conv_prologue.triton").check(Spec(1, 1, 2**12, 2**12, 128))

@@ -121,7 +121,7 @@ def test_chosen_where_channels_fill_the_lanes():
 def test_what_cannot_be_done_is_refused():
     given = inputs(SMALL)
     with pytest.raises(
-        Unsupported, match="^conv_prologue, pallas_tpu: needs a TPU, and this is cpu$"
+        Unsupported, match=r"^conv_prologue, pallas_tpu: needs a TPU, and this is cpu$"
     ):
         conv_prologue(**given, implementation="pallas_tpu")
     with (

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import types
 from pathlib import Path
 
 import jax
@@ -164,14 +165,16 @@ def test_the_kernel_launched_by_torch_is_the_reference():
 def test_the_bridge_of_torch_is_refused_within_jit(monkeypatch):
     monkeypatch.setattr(triton_call, "interpreting", lambda: False)
     launch = temporal.launches(SMALL)["forward"]
-    with triton_call.use_bridge("torch"), pytest.raises(Unsupported, match="outside of jax.jit"):
+    with triton_call.use_bridge("torch"), pytest.raises(Unsupported, match=r"outside of jax\.jit"):
         jax.eval_shape(launch, *launch.inputs)
 
 
 def test_an_unknown_bridge_is_refused():
-    with pytest.raises(ValueError, match="no bridge 'c'; there are ffi, legacy, torch"):
-        with triton_call.use_bridge("c"):
-            pass
+    with (
+        pytest.raises(ValueError, match="no bridge 'c'; there are ffi, legacy, torch"),
+        triton_call.use_bridge("c"),
+    ):
+        pass
 
 
 def test_ptxas_is_found(monkeypatch, tmp_path):
@@ -197,14 +200,12 @@ def test_parameters_of_a_kernel_are_counted():
 
 
 def test_a_triton_with_other_hidden_parameters_is_refused(monkeypatch):
-    class Compiled:
-        asm = {"ptx": ".entry f(.param .u64 a, .param .u64 b)"}
-
     import triton
 
-    monkeypatch.setattr(triton, "compile", lambda *_, **__: Compiled)
+    compiled = types.SimpleNamespace(asm={"ptx": ".entry f(.param .u64 a, .param .u64 b)"})
+    monkeypatch.setattr(triton, "compile", lambda *_, **__: compiled)
     key = triton_call._Key.of(temporal.launches(SMALL)["forward"], 90)
-    with pytest.raises(Unsupported, match="hidden parameters.*install triton==3.6.0"):
+    with pytest.raises(Unsupported, match=r"hidden parameters.*install triton==3\.6\.0"):
         triton_call._compile.__wrapped__(key)
 
 

@@ -80,7 +80,7 @@ def test_another_dtype_is_refused():
 
 def test_too_many_numbers_are_refused():
     spec = Spec(1, 64, 2**17, 4, 64)
-    with pytest.raises(Unsupported, match="fewer than 2\\^31 numbers per batch element.*shard"):
+    with pytest.raises(Unsupported, match=r"fewer than 2\^31 numbers per batch element.*shard"):
         importlib.import_module("kernels.temporal_attention.triton").check(spec)
 
 
@@ -108,7 +108,7 @@ def test_an_accelerator_left_unused_is_a_warning(caplog, absent_gpu):
         for _ in range(2):
             jax.eval_shape(lambda: temporal_attention(**inputs(SPEC)))
         with pytest.raises(
-            Unsupported, match="needs JAX's CUDA plugin; pip install -e '.\\[cuda13\\]'"
+            Unsupported, match=r"needs JAX's CUDA plugin; pip install -e '\.\[cuda13\]'"
         ):
             temporal_attention(**inputs(SPEC), implementation="triton")
     [warning] = [record for record in caplog.records if record.name == "kernels"]
@@ -184,7 +184,7 @@ def test_shapes_that_do_not_fit(changes, says):
 
 def test_mapping_over_scales_is_refused():
     given = inputs(SPEC)
-    with pytest.raises(NotImplementedError, match="jax.lax.map"):
+    with pytest.raises(NotImplementedError, match=r"jax\.lax\.map"):
         jax.vmap(lambda g: temporal_attention(**{**given, "q_scale": g}, implementation="triton"))(
             jnp.ones((2, 16))
         )
@@ -214,7 +214,7 @@ def test_tuning_overrides_the_heuristic(tmp_path, monkeypatch):
         assert tuning.parameters("other_op", {"warps": 4}, T=16) == {"warps": 4}
         tuning.use(write(tmp_path / "b.json", wraps=2))
         with pytest.raises(
-            ValueError, match="b.json: some_op has no parameter wraps; it has warps, rows"
+            ValueError, match=r"b\.json: some_op has no parameter wraps; it has warps, rows"
         ):
             tuning.parameters("some_op", {"warps": 4, "rows": 64}, T=16)
 

@@ -168,7 +168,7 @@ def test_asked_by_name_never_falls_back():
     spec = Spec(1, 1, 8193, dtype="float32")
     with pytest.raises(
         Unsupported,
-        match="gated_norm, triton: takes widths up to 8192 of .*, not N=1 S=1 D=8193 float32",
+        match=r"gated_norm, triton: takes widths up to 8192 of .*, not N=1 S=1 D=8193 float32",
     ):
         gated_norm(**inputs(spec), implementation="triton")
     assert gated_norm(**inputs(spec), implementation="xla")[1].shape == (1, 1, 8193)

@@ -158,7 +158,7 @@ def test_a_broken_kernel_is_caught(mutation, tmp_path, monkeypatch):
 
 def test_refused_elsewhere():
     with pytest.raises(
-        Unsupported, match="^temporal_attention, pallas_tpu: needs a TPU, and this is cpu$"
+        Unsupported, match=r"^temporal_attention, pallas_tpu: needs a TPU, and this is cpu$"
     ):
         temporal_attention(**inputs(SMALL), implementation="pallas_tpu")
 
@@ -170,7 +170,7 @@ def test_what_cannot_be_done_is_refused(spec):
     with (
         pallas_call.interpreted(WATCHFUL),
         pytest.raises(
-            Unsupported, match="takes 1 to 64 frames, .* float32 or bfloat16, not B=1"
+            Unsupported, match=r"takes 1 to 64 frames, .* float32 or bfloat16, not B=1"
         ) as info,
     ):
         temporal_attention(**inputs(spec), implementation="pallas_tpu")

@@ -21,7 +21,7 @@ def test_views_are_read_to_a_fraction_of_a_pixel():
             views(clip.take.scene, FORM.frame_times()),
         )
         assert found.rms_pixels(true, FORM.size) < 0.15
-        assert found.rms_pixels(true + (0.1, 0.0, 0.0), FORM.size) > 1.0
+        assert found.rms_pixels(true + np.array([0.1, 0.0, 0.0]), FORM.size) > 1.0
 
 
 def test_a_room_has_no_posts(clips):

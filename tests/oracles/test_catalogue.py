@@ -43,7 +43,7 @@ def test_an_oracle_sits_in_its_own_file():
 
 def test_what_an_oracle_lacks_is_named():
     half = type("Half", (Oracle,), {"name": "half", "read": lambda self, reading: None})
-    with pytest.raises(UserError, match="oracle 'half' of .* lacks media, tolerance, judge; .*"):
+    with pytest.raises(UserError, match=r"oracle 'half' of .* lacks media, tolerance, judge; .*"):
         ORACLES.register(half)
     with pytest.raises(UserError, match="'tracker' is registered twice"):
         ORACLES.register(type("Other", (Count,), {"name": "tracker"}))

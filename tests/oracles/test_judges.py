@@ -48,9 +48,11 @@ def test_ground_truth_is_met_by_its_own_caption_and_no_other(clips, family):
     """
     mine, kind = clips[family], FAMILIES[family]
     told = [kind.parse(take.captions[0]) for take, _ in mine]
-    missed = [take.index for (take, seen), t in zip(mine, told) if not met(family, t, seen)]
+    missed = [
+        take.index for (take, seen), t in zip(mine, told, strict=True) if not met(family, t, seen)
+    ]
     assert len(missed) <= MISSES[family], missed
-    for (take, seen), other in zip(mine, told[1:] + told[:1]):
+    for (take, seen), other in zip(mine, told[1:] + told[:1], strict=True):
         assert met(family, other, seen) <= (_said(take.facts) == _said(other))
     for take, seen in mine:
         if take.intents:
@@ -153,7 +155,7 @@ def test_without_sound_no_voice_is_read(clips):
 
 
 def test_a_film_without_posts_says_that_its_balls_are_not_read(clips):
-    take, seen = clips["room"][0]
+    _, seen = clips["room"][0]
     facts = draw("val", 0, family="film").facts
     lines = FAMILIES["film"].judge(facts, seen)
     assert {line.met for line in lines if line.fact == "camera"} == {False}

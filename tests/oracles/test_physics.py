@@ -143,7 +143,7 @@ def test_each_corruption_breaks_its_law():
     assert "kicks" in read(ball(slid)).violations
     assert read(ball(pushed)).violations == ("slips",)
     assert "gains" in read(ball(path[::-1])).violations
-    assert "overlap_px" in read(ball(path), ball(path + [0.3, 0.0], "blue")).violations
+    assert "overlap_px" in read(ball(path), ball(path + np.array([0.3, 0.0]), "blue")).violations
     assert read(ball(bouncing(times=1.3 * TIMES))).violations
 
 

@@ -34,7 +34,7 @@ def test_every_style_is_told_also_in_noise(films):
 
 def test_a_style_is_one_throughout(films):
     half = FORM.frames // 2
-    for film, other in zip(films, films[1:] + films[:1]):
+    for film, other in zip(films, films[1:] + films[:1], strict=True):
         assert style.read_style(np.concatenate([film.frames[:half], other.frames[half:]])) is None
 
 

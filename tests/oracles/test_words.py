@@ -57,7 +57,7 @@ def test_a_word_within_a_ring():
     """So long a ring is no material's, and is not taken out."""
     t, word = np.arange(32000) / words.SAMPLE_RATE, voice.speak("large", 9)
     since, metal = np.maximum(t - 0.5, 0.0), MATERIALS["metal"]
-    modes = zip(metal.gains, metal.ratios)
+    modes = zip(metal.gains, metal.ratios, strict=True)
     samples = 0.15 * sum(
         g * np.exp(-since / 0.3) * np.sin(2 * np.pi * metal.base_hz * r * since) for g, r in modes
     )

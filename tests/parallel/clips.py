@@ -79,7 +79,13 @@ def main():
         for program, arrays in got.items():
             error = max(difference(arrays[name], x) for name, x in wanted[program].items())
             print(
-                json.dumps({"mesh": dict(zip(AXES, sizes)), "program": program, "error": error}),
+                json.dumps(
+                    {
+                        "mesh": dict(zip(AXES, sizes, strict=True)),
+                        "program": program,
+                        "error": error,
+                    }
+                ),
                 flush=True,
             )
 

@@ -87,7 +87,13 @@ def main():
     wanted = flatten(
         jax.tree.map(
             np.asarray,
-            dict(zip(("loss", "gradients"), quick(functools.partial(run, None))(params, batch))),
+            dict(
+                zip(
+                    ("loss", "gradients"),
+                    quick(functools.partial(run, None))(params, batch),
+                    strict=True,
+                )
+            ),
         )
     )
     for sizes in json.loads(sys.argv[1]):
@@ -98,11 +104,11 @@ def main():
             in_shardings=(where, rules.batch_sharding(mesh)),
             out_shardings=(None, where),
         )(params, batch)
-        got = dict(zip(("loss", "gradients"), placed))
+        got = dict(zip(("loss", "gradients"), placed, strict=True))
         unplaced = [
             p
             for p, (x, s) in enumerate(
-                zip(jax.tree.leaves(got["gradients"]), jax.tree.leaves(where))
+                zip(jax.tree.leaves(got["gradients"]), jax.tree.leaves(where), strict=True)
             )
             if x.sharding != s
         ]
@@ -112,7 +118,7 @@ def main():
         print(
             json.dumps(
                 {
-                    "mesh": dict(zip(AXES, sizes)),
+                    "mesh": dict(zip(AXES, sizes, strict=True)),
                     "worst": worst,
                     "error": errors[worst],
                     "unplaced": unplaced,

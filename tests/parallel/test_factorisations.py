@@ -153,7 +153,7 @@ def test_latents_too_few_for_the_halo_say_how_many_devices_fit():
     tokenizer = nnx.eval_shape(lambda: VideoTokenizer(VideoTokenizerConfig(), rngs=nnx.Rngs(0)))
     with pytest.raises(
         UserError,
-        match="mesh.seq=8 leaves a device 1 of 5 latent frames, and a convolution needs 2.*at "
-        "most 2",
+        match=r"mesh\.seq=8 leaves a device 1 of 5 latent frames, and a convolution needs 2.*at "
+        r"most 2",
     ):
         halo.decode(tokenizer, jnp.zeros((1, 5, 8, 8, 16)), mesh)

@@ -87,7 +87,7 @@ def test_moments_and_averages_lie_as_their_parameters(muon):
     assert len(where) >= 4 and set(where.values()) == {P(None, "fsdp", "tensor")}, where
     assert placed["key"].spec == P() and placed["step"].spec == P()
     stranger = {"params": params, "other": jax.ShapeDtypeStruct((3, 5), jnp.float32)}
-    with pytest.raises(ValueError, match="other .* is like no parameter"):
+    with pytest.raises(ValueError, match=r"other .* is like no parameter"):
         rules.place(stranger, params, on)
 
 
@@ -115,10 +115,10 @@ def test_a_mesh_fills_the_devices_or_says_why_not():
     with pytest.raises(UserError, match="data 4 x fsdp 4, which 8 devices"):
         MeshConfig(data=4, fsdp=4).shape(8)
     assert MeshConfig(seq=4).shape(8) == (2, 1, 4, 1)
-    with pytest.raises(ValueError, match="mesh.tensor=0"):
+    with pytest.raises(ValueError, match=r"mesh\.tensor=0"):
         MeshConfig(tensor=0)
     check_batch(16, mesh(data=2, fsdp=4))
     with pytest.raises(
-        UserError, match="batch_size=12 does not divide .* multiple of 8, for example 16"
+        UserError, match=r"batch_size=12 does not divide .* multiple of 8, for example 16"
     ):
         check_batch(12, mesh(data=2, fsdp=4))

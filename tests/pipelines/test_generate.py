@@ -186,7 +186,7 @@ def test_requests_that_cannot_be_met(pipeline, clip):
             pipeline.generate(bad)
     with pytest.raises(UserError, match="first_frame has the shape"):
         pipeline.generate(request(first_frame=frames[0, :8]))
-    with pytest.raises(UserError, match="3 first frames: give 1 . 4k"):
+    with pytest.raises(UserError, match=r"3 first frames: give 1 \+ 4k"):
         pipeline.generate(request(first_frame=frames[:3]))
 
 

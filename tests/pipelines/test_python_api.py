@@ -50,7 +50,7 @@ def test_save_writes_what_sample_writes(clip, tmp_path):
     }
     assert report["prompt"] == PROMPT and report["verdict"] == clip.verdict
     assert mp4.read_metadata(tmp_path / "out.mp4")["prompt"] == PROMPT
-    with pytest.raises(UserError, match="give one that ends in .mp4"):
+    with pytest.raises(UserError, match=r"give one that ends in \.mp4"):
         clip.save(tmp_path / "out.gif")
 
 
@@ -94,7 +94,7 @@ def test_a_picture_in_bytes_is_the_picture_in_floats(pipeline, clip):
         for frame in (picture, picture.astype(np.float32) / 255)
     )
     np.testing.assert_array_equal(a.frames, b.frames)
-    with pytest.raises(UserError, match="first_frame goes from .* give uint8, or floats"):
+    with pytest.raises(UserError, match=r"first_frame goes from .* give uint8, or floats"):
         pipeline(PROMPT, first_frame=picture.astype(np.float32), sampler=sampler, progress=False)
 
 

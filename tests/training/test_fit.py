@@ -40,7 +40,7 @@ class Interrupting:
 def same(a, b):
     a, b = jax.tree.leaves_with_path(a), jax.tree.leaves_with_path(b)
     assert [p for p, _ in a] == [p for p, _ in b]
-    for (path, x), (_, y) in zip(a, b):
+    for (path, x), (_, y) in zip(a, b, strict=True):
         if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
             assert jax.random.key_impl(x) == jax.random.key_impl(y)
             x, y = jax.random.key_data(x), jax.random.key_data(y)
@@ -132,7 +132,7 @@ def test_where_every_checkpoint_is_damaged_nothing_is_moved(tmp_path):
         manifest.write_bytes(b"")
     with (
         Checkpoints(tmp_path / "checkpoints") as checkpoints,
-        pytest.raises(UserError, match="step 20: .*; step 10: .*; use a new workdir"),
+        pytest.raises(UserError, match=r"step 20: .*; step 10: .*; use a new workdir"),
     ):
         checkpoints.restore(toy_run.setup(20)[0], toy_run.batches())
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == before
@@ -155,8 +155,8 @@ def test_a_full_disk_ends_the_run_with_the_checkpoint_before(tmp_path, monkeypat
     monkeypatch.setattr(ocp.training.Checkpointer, "save_checkpointables_async", save)
     with pytest.raises(
         UserError,
-        match="the checkpoint of step 20 could not be written to .* \\(No space left on "
-        "device\\); make room",
+        match=r"the checkpoint of step 20 could not be written to .* \(No space left on "
+        r"device\); make room",
     ):
         toy_run.run(tmp_path / "cut", 25)
     monkeypatch.undo()
@@ -413,7 +413,7 @@ def test_out_of_memory_is_said_and_not_taken_for_a_lost_process(tmp_path, monkey
     state, _ = toy_run.setup(4)
     with (
         Workdir(tmp_path, {}) as workdir,
-        pytest.raises(UserError, match="step 1: out of memory .*batch_size") as error,
+        pytest.raises(UserError, match=r"step 1: out of memory .*batch_size") as error,
     ):
         fit(state, full, toy_run.batches(), TrainConfig(steps=4), workdir)
     assert not processes.is_lost(error.value)

@@ -51,12 +51,12 @@ def test_killed_at_any_step_and_while_saving(tmp_path):
         last = max(losses(cut), default=0)
         if seed % 2:
             at = last + random.Random(seed).randint(1, 9)
-            alive = kill_when(start(cut), lambda: max(losses(cut), default=0) >= at)
+            alive = kill_when(start(cut), lambda at=at: max(losses(cut), default=0) >= at)
         else:
             # The step of a save in progress is in the name of its folder, which is not a number
             # until it is whole.
             left = set(unfinished(cut))
-            alive = kill_when(start(cut), lambda: set(unfinished(cut)) - left)
+            alive = kill_when(start(cut), lambda left=left: set(unfinished(cut)) - left)
             during_save += bool(set(unfinished(cut)))
         if not alive:
             break

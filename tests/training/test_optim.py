@@ -32,7 +32,7 @@ def test_average_against_closed_form():
     state = optimizer.init(params)
     history = [params]
     for t in range(steps):
-        gradients = jax.tree.map(lambda p: jnp.sin(p + t), params)
+        gradients = jax.tree.map(lambda p, t=t: jnp.sin(p + t), params)
         updates, state = optimizer.update(gradients, state, params)
         params = optax.apply_updates(params, updates)
         history.append(params)
@@ -40,7 +40,9 @@ def test_average_against_closed_form():
     weights = np.array([np.prod(d)] + [(1 - d[t]) * np.prod(d[t + 1 :]) for t in range(steps)])
     np.testing.assert_allclose(weights.sum(), 1)
     for name in params:
-        expected = sum(w * np.asarray(h[name], np.float64) for w, h in zip(weights, history))
+        expected = sum(
+            w * np.asarray(h[name], np.float64) for w, h in zip(weights, history, strict=True)
+        )
         np.testing.assert_allclose(averaged_params(state, params)[name], expected, rtol=1e-5)
     assert np.abs(averaged_params(state, params)["a"] - params["a"]).max() > 1e-3
 
@@ -79,7 +81,8 @@ def test_muon_makes_kernels_orthogonal_and_leaves_the_rest_to_adamw():
         "embedding": jnp.zeros((9, 8))
     }
     gradients = {
-        name: {"kernel": jax.random.normal(k, s)} for (name, s), k in zip(shapes.items(), keys)
+        name: {"kernel": jax.random.normal(k, s)}
+        for (name, s), k in zip(shapes.items(), keys[:3], strict=True)
     }
     gradients["embedding"] = jax.random.normal(keys[3], (9, 8))
     moved = {}
@@ -98,7 +101,7 @@ def test_muon_makes_kernels_orthogonal_and_leaves_the_rest_to_adamw():
             -1, np.prod(shape[:-1]) if len(shape) == 4 else shape[-2], shape[-1]
         ):
             singular = np.linalg.svd(x, compute_uv=False) / (lr * 0.2 * np.sqrt(max(x.shape)))
-            assert 0.6 < singular.min() and singular.max() < 1.3, (name, singular)
+            assert singular.min() > 0.6 and singular.max() < 1.3, (name, singular)
             assert not np.allclose(
                 x,
                 moved[False][name]["kernel"].reshape(x.shape) if x.size == np.prod(shape) else 0,
@@ -110,7 +113,9 @@ def test_muon_on_the_model():
     model = nnx.eval_shape(lambda: STDiT(PRESETS["nano"], rngs=nnx.Rngs(0)))
     params = nnx.state(model, nnx.Param)
     is_axes = lambda x: x is None or hasattr(x, "reduction_axis")
-    flat = dict(zip(flatten(params), jax.tree.leaves(matrices(params), is_leaf=is_axes)))
+    flat = dict(
+        zip(flatten(params), jax.tree.leaves(matrices(params), is_leaf=is_axes), strict=True)
+    )
     assert flat["pairs/space/mlp/up/kernel"] == (1, 2) and flat["video_in/kernel"] == (0, 1)
     assert flat["pairs/space/table"] is None and flat["text/embedding/embedding"] is None
 

@@ -52,9 +52,9 @@ def ordinary_batches(records, order, steps):
     """The batches of the ordinary loop, of the clips and captions that the order names."""
     from sora_jax.data.latents.loader import _Batch
 
-    for clips, draws in zip(*order.indices(0, steps)):
+    for clips, draws in zip(*order.indices(0, steps), strict=True):
         examples = [dict(records[i]) for i in clips]
-        for example, draw in zip(examples, draws):
+        for example, draw in zip(examples, draws, strict=True):
             example["caption"] = example["captions"][draw % len(example["captions"])]
         yield _Batch(TOKENIZE)(examples)
 
@@ -105,7 +105,13 @@ def test_chunks_do_not_matter(latents, steps_fn):
     for chunk in (5, 20):
         rows = []
         state = resident.train(
-            begin(), steps_fn, latents, order, STEPS, chunk=chunk, log=lambda *row: rows.append(row)
+            begin(),
+            steps_fn,
+            latents,
+            order,
+            STEPS,
+            chunk=chunk,
+            log=lambda *row, rows=rows: rows.append(row),
         )
         assert [step for step, _ in rows] == list(range(chunk, STEPS + 1, chunk))
         runs.append((state, np.mean([values["loss"] for _, values in rows])))
@@ -164,7 +170,7 @@ def test_the_learning_rate_falls_over_the_steps_that_are_given(latents):
         resident.train(begin(), steps_fn, latents, order, steps, chunk=5) for steps in (5, 10, 40)
     ]
     assert len(compiled) == 1
-    for steps, found in zip((5, 10, 40), ends):
+    for steps, found in zip((5, 10, 40), ends, strict=True):
         state = begin()
         clips, draws = order.indices(0, steps)
         step = step_of(steps)
@@ -190,7 +196,8 @@ def test_the_schedule_is_bitwise_that_of_optax():
         counts = jnp.arange(updates + 3)
         expected = jax.vmap(reference)(counts)
         np.testing.assert_array_equal(jax.vmap(schedule(config, steps))(counts), expected)
-        traced = jax.jit(lambda n: jax.vmap(schedule(config, n))(counts))(steps)
+        of = lambda n, config=config, counts=counts: jax.vmap(schedule(config, n))(counts)
+        traced = jax.jit(of)(steps)
         np.testing.assert_allclose(traced, expected, rtol=1e-6, atol=5e-3 * 1e-6)
 
 
@@ -253,9 +260,9 @@ def test_the_set_holds_every_clip_with_its_captions(latents):
 
 
 def test_filling_ends_with_the_count_or_with_the_time():
-    encode = encoder(Video(), Audio())
+    encode, clips = encoder(Video(), Audio()), Source()
 
-    def filled(count, until=None, source=Source()):
+    def filled(count, until=None, source=clips):
         return resident.fill(source(), encode, TOKENIZE, count, until, progress=False)
 
     assert len(filled(10)) == 10 and len(filled(100)) == COUNT
@@ -458,7 +465,7 @@ def test_what_does_not_fit_is_said(latents, steps_fn):
     with pytest.raises(ValueError, match="not of the 22 clips"):
         resident.train(begin(), steps_fn, latents, Order(21, BATCH, 0), 20, chunk=5)
     with pytest.raises(
-        UserError, match="from step 0 to step 23 .* calls of 5 steps; give 25 steps"
+        UserError, match=r"from step 0 to step 23 .* calls of 5 steps; give 25 steps"
     ):
         resident.train(begin(), steps_fn, latents, Order(COUNT, BATCH, 0), 23, chunk=5)
 

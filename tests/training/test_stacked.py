@@ -110,7 +110,7 @@ def test_newton_schulz_runs_once_for_each_shape():
 def test_the_state_survives_a_checkpoint(tmp_path):
     optimizer = optimizers()[1]
     state = new_state(tree(0), optimizer, seed=3)
-    updates, opt_state = optimizer.update(tree(1), state.opt_state, state.params)
+    _, opt_state = optimizer.update(tree(1), state.opt_state, state.params)
     state = type(state)(state.params, opt_state, state.step + 1, state.key)
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(1, state, batches(), wait=True)
@@ -145,6 +145,6 @@ def test_a_mesh_that_shares_parameters_out_is_refused():
 
 def test_without_muon_it_is_refused():
     with pytest.raises(
-        UserError, match="muon_stacked=true changes nothing without Muon; set optim.muon=true"
+        UserError, match=r"muon_stacked=true changes nothing without Muon; set optim\.muon=true"
     ):
         make_optimizer(OptimConfig(muon_stacked=True), 10)

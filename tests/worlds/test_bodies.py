@@ -3,6 +3,7 @@ laws that hold for all.
 """
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -295,7 +296,7 @@ def test_energy_never_grows_and_falls_only_where_something_touches():
         quiet = np.array(
             [
                 not any(t0 <= c.time <= t1 for c in motion.contacts)
-                for t0, t1 in zip(times, times[1:])
+                for t0, t1 in itertools.pairwise(times)
             ]
         ) & (times[1:] < lying)
         assert np.abs(np.diff(e))[quiet].max() < 1e-9
@@ -344,7 +345,7 @@ def distance(points, shape):
     """From points [T, 2] to the surface of a shape, by its corners and edges; negative inside."""
     corners = np.array(shape.points)
     best, inside = np.full(len(points), np.inf), np.full(len(points), len(corners) > 2)
-    for a, b in zip(corners, np.roll(corners, -1, 0)):
+    for a, b in zip(corners, np.roll(corners, -1, 0), strict=True):
         s = np.clip(((points - a) @ (b - a)) / max((b - a) @ (b - a), 1e-12), 0, 1)
         best = np.minimum(best, np.linalg.norm(points - a - s[:, None] * (b - a), axis=1))
         inside &= (b - a)[0] * (points - a)[:, 1] - (b - a)[1] * (points - a)[:, 0] > 0

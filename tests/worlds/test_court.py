@@ -41,7 +41,7 @@ def nearest(p, shape, offset):
     """The point of a shape's polygon nearest to p, and whether p is inside of it."""
     corners = np.array(shape.points) + offset
     best, inside = None, len(corners) > 2
-    for a, b in zip(corners, np.roll(corners, -1, 0)):
+    for a, b in zip(corners, np.roll(corners, -1, 0), strict=True):
         q = a + np.clip((p - a) @ (b - a) / max((b - a) @ (b - a), 1e-12), 0, 1) * (b - a)
         if best is None or np.linalg.norm(p - q) < np.linalg.norm(p - best):
             best = q

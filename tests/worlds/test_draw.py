@@ -205,7 +205,7 @@ def test_families_are_the_same_everywhere():
     )
     here = [family_digest(f) for f in sorted(FAMILY_HASHES)]
     assert other.stdout.strip() == str(here)
-    assert dict(zip(sorted(FAMILY_HASHES), here)) == FAMILY_HASHES
+    assert dict(zip(sorted(FAMILY_HASHES), here, strict=True)) == FAMILY_HASHES
 
 
 def family_digest(family):

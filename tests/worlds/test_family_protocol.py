@@ -39,7 +39,7 @@ def test_what_is_missing_is_an_error():
     class Bare(Family):
         name, facts_type, words = "bare", dict, ()
 
-    with pytest.raises((TypeError, UserError), match="draw_facts.*draw_scene|abstract"):
+    with pytest.raises((TypeError, UserError), match=r"draw_facts.*draw_scene|abstract"):
         Registry("family", Family).register(Bare)
     with pytest.raises(UserError, match="registered twice"):
         FAMILIES.register(Room())

@@ -95,7 +95,7 @@ def coloured(picture, colour):
 
 
 def test_balls_are_where_they_should_be_in_every_style(takes, frames):
-    for take, clip in zip(takes[:4], frames):
+    for take, clip in zip(takes[:4], frames[:4], strict=True):
         style = take.scene.style
         shown, seen = shown_times(style, FORMAT), FORMAT.frame_times()
         centre = camera.project(

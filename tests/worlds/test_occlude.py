@@ -54,7 +54,7 @@ def test_hidden_times_are_those_of_a_fine_clock(takes):
 def test_the_picture_hides_what_is_hidden(takes):
     clips = np.asarray(render(render_inputs(takes, FORMAT), FORMAT))
     times, checked = FORMAT.frame_times(), 0
-    for take, clip in zip(takes, clips):
+    for take, clip in zip(takes, clips, strict=True):
         ((_, start, end),) = take.hidden
         ((_, enters, leaves),) = hidden(take.scene, take.trajectory, CLIP_SECONDS, fully=False)
         colour = np.array(COLOURS[take.scene.balls[0].colour])
@@ -98,7 +98,7 @@ def test_motion_does_not_know_of_the_panel(takes):
     for take in takes[:10]:
         bare = simulate(dataclasses.replace(take.scene, shapes=()), CLIP_SECONDS)
         assert (
-            all(np.array_equal(a, b) for a, b in zip(bare.arcs, take.trajectory.arcs))
+            all(np.array_equal(a, b) for a, b in zip(bare.arcs, take.trajectory.arcs, strict=True))
             and bare.contacts == take.trajectory.contacts
         )
 
@@ -106,7 +106,7 @@ def test_motion_does_not_know_of_the_panel(takes):
 def test_fates_are_what_happens(takes):
     for take in takes:
         ((_, enters, leaves),) = hidden(take.scene, take.trajectory, CLIP_SECONDS, fully=False)
-        assert occlude.CLEAR <= enters and leaves <= CLIP_SECONDS - occlude.CLEAR
+        assert enters >= occlude.CLEAR and leaves <= CLIP_SECONDS - occlude.CLEAR
         (x0, _), (x1, _) = take.trajectory.positions(np.array([enters, leaves]))[:, 0]
         (panel,) = panels(take.scene)
         middle = np.mean([p[0] for p in panel.points])

@@ -93,7 +93,7 @@ def test_balls_on_a_blank_sheet():
     format = FORMATS["phyworld"]
     takes = [draw("val", i, family=name) for name in TASKS for i in (0, 1)]
     frames = np.round(np.asarray(render(render_inputs(takes, format), format)) * 255)
-    for take, clip in zip(takes, frames):
+    for take, clip in zip(takes, frames, strict=True):
         ball = take.scene.balls[0]
         p = take.trajectory.positions(format.frame_times())[:, 0]
         for f in (0, 3, 6):

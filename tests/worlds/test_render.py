@@ -39,7 +39,7 @@ def sounds(takes):
 def test_ranges_and_shapes(frames, sounds):
     assert frames.shape == (12, 17, 64, 64, 3) and frames.dtype == np.float32
     assert sounds.shape == (12, 34000) and sounds.dtype == np.float32
-    assert 0 <= frames.min() and frames.max() <= 1 and np.abs(sounds).max() <= 1
+    assert frames.min() >= 0 and frames.max() <= 1 and np.abs(sounds).max() <= 1
 
 
 def test_rooms_look_as_they_always_did(takes, frames):
@@ -54,7 +54,7 @@ def test_rooms_look_as_they_always_did(takes, frames):
 
 def test_flat_balls_are_where_they_should_be(takes, frames):
     checked = 0
-    for take, clip in zip(takes, frames):
+    for take, clip in zip(takes, frames, strict=True):
         if take.scene.style != "flat":
             continue
         centres = to_pixels(
@@ -88,7 +88,7 @@ def test_same_in_any_batch(takes, frames, sounds):
 
 
 def test_impacts_sound_at_their_instant(takes, sounds):
-    for take, sound in zip(takes, sounds):
+    for take, sound in zip(takes, sounds, strict=True):
         for c in take.trajectory.contacts[:1]:
             at = int(np.ceil(c.time * SAMPLE_RATE))
             before = np.sqrt(np.mean(sound[at - 400 : at] ** 2))

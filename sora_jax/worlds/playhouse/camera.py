@@ -140,7 +140,9 @@ def filmed(scene: Scene, motion: Trajectory, move: str, direction: str, seconds:
         )
         view = [
             knot(t, WIDE, dx)
-            for t, dx in zip(times, np.clip(FOLLOWING * (x - e * 0.5), -SIDEWAYS * e, SIDEWAYS * e))
+            for t, dx in zip(
+                times, np.clip(FOLLOWING * (x - e * 0.5), -SIDEWAYS * e, SIDEWAYS * e), strict=True
+            )
         ]
     elif move == "shake":
         view, free = [knot(0.0, SHAKEN)], 0.0

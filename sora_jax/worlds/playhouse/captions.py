@@ -12,7 +12,7 @@ function of (facts, variant). `parse` reads any paraphrase back.
 """
 
 import dataclasses
-import os
+import itertools
 from collections.abc import Sequence
 
 from sora_jax.worlds.playhouse.spec import COLOURS, SIZES
@@ -136,6 +136,12 @@ def caption(facts: Facts, variant: int = 0) -> str:
     return text
 
 
+def _shared(a: Sequence[str], b: Sequence[str]) -> int:
+    """Returns how many words two texts share before the first that differs."""
+    alike = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(a, b, strict=False))
+    return sum(1 for _ in alike)
+
+
 def _words(text: str) -> list[tuple[str, int]]:
     """Returns the lower-case words and their columns, from 1. Punctuation only separates words."""
     words, start = [], None
@@ -186,7 +192,7 @@ class Reader:
         for meaning, phrases in table.items():
             for phrase in phrases:
                 words = phrase.split()
-                alike = len(os.path.commonprefix([rest, words]))
+                alike = _shared(rest, words)
                 common = max(common, alike)
                 if alike == len(words) and (best is None or len(words) > best[0]):
                     best = len(words), meaning

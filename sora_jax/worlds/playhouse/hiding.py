@@ -10,6 +10,8 @@ Between events each side is a polynomial of degree two in time, so the ends of t
 roots. Only + - * / and sqrt are used, so they are bitwise the same on any machine.
 """
 
+import itertools
+
 from sora_jax.worlds.playhouse.spec import Scene, Shape
 from sora_jax.worlds.playhouse.touch import roots
 from sora_jax.worlds.playhouse.trajectory import Trajectory, path_pieces
@@ -55,7 +57,7 @@ def _behind(
         {t for t in (*(arc[0] for arc in arcs), *(push[0] for push in pushes)) if t < seconds}
     )
     spans = []
-    for start, end in zip(starts, [*starts[1:], seconds]):
+    for start, end in itertools.pairwise([*starts, seconds]):
         if end <= start:
             continue
         i = max(i for i, arc in enumerate(arcs) if arc[0] <= start)
@@ -76,7 +78,7 @@ def _behind(
             (max(ys) - py - r, -uy, -hy),
         )
         cuts = sorted({0.0, end - start, *(t for side in sides for t in roots(side, end - start))})
-        for a, b in zip(cuts, cuts[1:]):
+        for a, b in itertools.pairwise(cuts):
             middle = 0.5 * (a + b)
             if all(c + (v + h * middle) * middle >= 0.0 for c, v, h in sides):
                 spans.append((start + a, start + b))

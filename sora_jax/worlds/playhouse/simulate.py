@@ -281,7 +281,7 @@ class _Play:
             self.planes.append(_Line("wall", -1, scene.ground, (-1.0, 0.0), -scene.extent))
         for solid in self.moving:
             solid.slide(self.gravity) if solid.inverse_mass else self._turn(solid)
-        for ball, body in zip(scene.balls, self.bodies):
+        for ball, body in zip(scene.balls, self.bodies, strict=True):
             if ball.launch == "rolled":
                 self._lay_down(body)
         self.states = [[body.state(0.0)] for body in self.bodies]

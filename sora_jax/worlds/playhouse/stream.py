@@ -62,7 +62,7 @@ class Stream:
         if weights is None:
             return items[self.integer(len(items))]
         u = self.uniform(0.0, sum(weights))
-        for item, weight in zip(items, weights):
+        for item, weight in zip(items, weights, strict=True):
             u -= weight
             if u < 0.0:
                 return item

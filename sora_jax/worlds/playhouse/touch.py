@@ -15,6 +15,7 @@ is bitwise the same on any machine. There is no library exp, sin or pow, no BLAS
 multiply-add, because their last bit differs between processors.
 """
 
+import itertools
 import math
 
 # metres: a gap up to this size is a lasting contact, or one that was just resolved
@@ -50,7 +51,7 @@ def roots(c: tuple[float, ...], end: float) -> list[float]:
 
     stops = [0.0, *roots(tuple(i * a for i, a in enumerate(c))[1:], end), end]
     found = []
-    for low, high in zip(stops, stops[1:]):
+    for low, high in itertools.pairwise(stops):
         below = value(low)
         if (below > 0.0) == (value(high) > 0.0):
             continue

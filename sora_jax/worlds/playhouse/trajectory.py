@@ -9,6 +9,7 @@ contact or a silent event changes the motion.
 """
 
 import dataclasses
+import itertools
 
 import numpy as np
 
@@ -122,6 +123,6 @@ def path_pieces(shape: Shape) -> list[tuple[float, ...]] | None:
     pieces = []
     if knots[0][0] > 0.0:
         pieces.append((0.0, knots[0][1], knots[0][2], 0.0, 0.0, 0.0))
-    for (t0, x0, y0), (t1, x1, y1) in zip(knots, knots[1:]):
+    for (t0, x0, y0), (t1, x1, y1) in itertools.pairwise(knots):
         pieces.append((t0, x0, y0, (x1 - x0) / (t1 - t0), (y1 - y0) / (t1 - t0), 0.0))
     return [*pieces, (knots[-1][0], knots[-1][1], knots[-1][2], 0.0, 0.0, 0.0)]

@@ -174,7 +174,7 @@ def duration(word: str, voice: int) -> float:
     return phonemes(word, voice)[-1][1]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def speak(word: str, voice: int) -> np.ndarray:
     """Synthesises a word, float64 [S] at 16 kHz, with an rms of NOMINAL over the louder half of its
     samples.

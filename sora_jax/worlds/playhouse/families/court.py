@@ -175,7 +175,8 @@ def _splits(action: str, outcome: str) -> dict[str, str]:
     ranked = sorted(
         (f.key() for f in tuples if f.colour != held_out), key=lambda key: zlib.crc32(key.encode())
     )
-    named = dict(zip(ranked, ("val", "val", "paraphrase")))
+    # the tuples that are left are those of `train`
+    named = dict(zip(ranked, ("val", "val", "paraphrase"), strict=False))
     return named | {f.key(): "combo" for f in tuples if f.colour == held_out}
 
 

@@ -80,7 +80,7 @@ def _crossings(
     found, arcs = [], motion.arcs[0]
     ends = [*arcs[1:, 0].tolist(), seconds]
     slides = motion.turns[0][:, 0].tolist() if motion.turns else [0.0] * len(arcs)
-    for (t, x, y, vx, vy, ay), ax, end in zip(arcs.tolist(), slides, ends):
+    for (t, x, y, vx, vy, ay), ax, end in zip(arcs.tolist(), slides, ends, strict=True):
         (p, v, a), (q, w, b) = (
             ((x, vx, ax), (y, vy, ay)) if axis == 0 else ((y, vy, ay), (x, vx, ax))
         )

@@ -118,7 +118,7 @@ class PhyWorld(Family):
             )
         cell, values = index * SHUFFLE % self.train_size, []
         for n, (low, high) in zip(
-            self.grid, (SPEEDS,) * self.balls + (RADII[self.balls],) * self.balls
+            self.grid, (SPEEDS,) * self.balls + (RADII[self.balls],) * self.balls, strict=True
         ):
             cell, i = divmod(cell, n)
             values.append(low + (high - low) * (i / (n - 1)))
@@ -158,7 +158,11 @@ class PhyWorld(Family):
                 colour, "large", "ideal", "thrown", "left" if v < 0 else "right", r, start, (v, 0.0)
             )
             for colour, r, start, v in zip(
-                ("red", "blue"), facts.radii, starts, (facts.speeds[0], -facts.speeds[-1])
+                ("red", "blue"),
+                facts.radii,
+                starts,
+                (facts.speeds[0], -facts.speeds[-1]),
+                strict=False,  # one ball takes the first of each
             )
         )
         gravity = GRAVITIES["phyworld" if self.task == "parabola" else "none"]

@@ -260,7 +260,7 @@ def play(scene: Scene, facts: Facts, seconds: float) -> Trajectory | None:
         return None
     if any(motion.bounces(k) != fact.bounces for k, fact in enumerate(facts.balls)):
         return None
-    for k, (ball, arcs) in enumerate(zip(scene.balls, motion.arcs)):
+    for ball, arcs in zip(scene.balls, motion.arcs, strict=True):
         ceiling = scene.extent - BELOW_FLOOR - HEADROOM - ball.radius
         apex = arcs[:, 2] + np.where(
             arcs[:, 5] < 0, np.maximum(arcs[:, 4], 0) ** 2 / (2 * scene.gravity), 0

@@ -19,7 +19,8 @@ from sora_jax.worlds.playhouse.camera import BARS
 
 # unit vectors: x right, y down, z towards the viewer
 LIGHT = np.array([-0.42, -0.66, 0.62]) / np.linalg.norm([-0.42, -0.66, 0.62])
-HALF = (LIGHT + [0, 0, 1]) / np.linalg.norm(LIGHT + [0, 0, 1])
+VIEWER = np.array([0.0, 0.0, 1.0])
+HALF = (LIGHT + VIEWER) / np.linalg.norm(LIGHT + VIEWER)
 INK = np.array([0.10, 0.08, 0.13])
 # Top of the sky, horizon, far hills, near hills, ground: RGB in [0, 1].
 SKIES = (
