@@ -15,6 +15,8 @@ from benchmarks.workload import IMPLEMENTATIONS, Absent, Cost, Form, Workload
 from sora_jax.errors import UserError
 
 ROOT = Path(__file__).parents[2]
+# Suites whose programs take more than seconds to compile.
+LONG = ("dit_step", "correctness", "pointwise", "spatial_attention")
 CEILINGS = device.Ceilings(1e10, 1e11, "made up")
 
 
@@ -30,7 +32,10 @@ def measure(suite, workload, direction, impls, **options):
 
 
 # "xla" everywhere; our kernels, in Triton's interpreter, where they are what it is about.
-@pytest.mark.parametrize("suite", SUITES)
+@pytest.mark.parametrize(
+    "suite",
+    [pytest.param(s, marks=pytest.mark.slow if s in LONG else ()) for s in SUITES],
+)
 def test_a_suite_runs(suite, tmp_path):
     workloads = load(suite).workloads("tiny")
     impl = "triton" if suite == "correctness" else "xla"
@@ -177,6 +182,7 @@ def test_errors_are_one_line(arguments, words):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_command_writes_as_it_goes_and_resumes(tmp_path):
     line = [
         "--suite=playhouse",

@@ -28,10 +28,12 @@ def scores(clips):
     return calibrate.calibrate(clips, oracles=ROOM)
 
 
+@pytest.mark.slow
 def test_limits_kept(scores):
     assert calibrate.violations(scores, FLOORS, CEILING) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["words"])  # of the others: renders of films take too long
 def test_limits_kept_elsewhere(clips, name):
     """Few clips: one miss is allowed."""

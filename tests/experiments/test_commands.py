@@ -38,6 +38,7 @@ def test_an_import_that_fails_is_one_line(tmp_path):
     assert "TypeError" in done.stderr and "mine.py, line 3" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_registered_configuration_is_given_by_its_name(tmp_path):
     (tmp_path / "mine.py").write_text(
         "from experiments.configs import playhouse_nano\n"

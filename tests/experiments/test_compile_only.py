@@ -80,6 +80,7 @@ def test_as_many_clips_as_fit(monkeypatch, held, said):
         assert re.search(said, compilation.micro_batch(run, "v5e:16x16"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", ["--output=r.json", "--program=sample"])
 def test_what_a_suggestion_would_pass_over_is_refused(more):
     done = run(NANO, "--topology=v5e:2x2", "--suggest_batch", more)
@@ -156,6 +157,7 @@ def test_a_small_run_on_a_small_slice(tmp_path):
     assert 0 < report["mfu_bound"] < 1
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line():
     for arguments, words in (
         ([NANO], "--topology is missing"),

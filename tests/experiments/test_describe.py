@@ -15,11 +15,13 @@ def run(*arguments):
     return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
 
 
+@pytest.mark.slow
 def test_a_preset_has_the_format_of_its_name():
     own, nano = run("--preset=S"), run("--preset=S", "--format=nano")
     assert "33 frames" in own.stdout and "17 frames" in nano.stdout
 
 
+@pytest.mark.slow
 def test_a_mesh_is_judged_or_said_not_to_be():
     asked = ("--config=experiments/configs/xl.py", "--config.mesh.fsdp=7")
     assert "the mesh of the config was not looked at" in run(*asked).stdout

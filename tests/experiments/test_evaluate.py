@@ -25,6 +25,7 @@ def test_an_unknown_oracle_is_told_the_nearest(tmp_path):
     assert done.stderr.strip() == "error: no oracle 'fact'; did you mean 'facts'?"
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line_and_status_2(tmp_path):
     taken = tmp_path / "file"
     taken.write_text("kept")

@@ -58,6 +58,7 @@ def test_a_stored_tokenizer_is_a_start(tmp_path, kind):
         np.testing.assert_array_equal(got[name], wanted[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_held_out_psnr_is_that_of_the_evaluation():
     """One definition: what the trainer prints for a tokenizer is what experiments.evaluate reads,
     over the same clips.

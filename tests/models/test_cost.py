@@ -58,6 +58,7 @@ def test_newton_schulz_is_counted():
     assert update_flops(make_optimizer(OptimConfig(), 100), params) == 0
 
 
+@pytest.mark.slow
 def test_report_shows_the_optimizer(plain):
     asked = (NANO, FORMATS["nano"], 2, 16)
     muon, adamw = (make_optimizer(OptimConfig(muon=muon), 100) for muon in (True, False))
@@ -68,6 +69,7 @@ def test_report_shows_the_optimizer(plain):
     assert ["optimizer", "update", "(no", "matrix", "products)", "0"] in rows
 
 
+@pytest.mark.slow
 def test_the_state_of_an_optimizer_is_counted():
     """AdamW keeps two moments of each parameter, Muon one of each matrix; both a moving average."""
     muon, adamw = (

@@ -15,6 +15,9 @@ from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.base import Line
 from sora_jax.worlds.playhouse.families.court import MARGIN_PX
 
+# Rendering every family takes minutes.
+pytestmark = pytest.mark.slow
+
 COUNT, FIRST = 8, 10_000
 # the most of COUNT clips that may miss
 MISSES = {"room": 0, "court": 1, "occlude": 1, "film": 1}

@@ -55,6 +55,7 @@ def test_mirrored_the_target_is_on_the_other_side(courts):
         assert read(c.frames[:, :, ::-1]) == (action, sides[direction], name)
 
 
+@pytest.mark.slow
 def test_furniture_is_measured(courts):
     for c in courts:
         there, true = (
@@ -119,6 +120,7 @@ def test_what_nobody_could_see_is_not_asked(courts):
     assert judge(clip, Reading(clip)) is True and judge(unclear, Reading(clip)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name", "value"),
     [

@@ -43,6 +43,7 @@ def test_down_to_ten_decibels():
     assert share_right(noisy(20.0)) >= 0.98 and share_right(noisy(10.0)) >= 0.94
 
 
+@pytest.mark.slow
 def test_what_is_no_word_is_not_read_as_one():
     assert share_right(lambda samples, seed: samples[::-1]) < 0.06
     assert (

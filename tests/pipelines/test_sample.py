@@ -158,6 +158,7 @@ def test_conditions_are_read_fitted_and_said(command, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_a_clip_is_continued_twice(command, tmp_path, capsys):
     first = command("--prompt=a red ball")[2]
     second = command(f"--continue_clip={tmp_path}/out/{first}", "--seconds=1", output="second")[2]

@@ -45,6 +45,7 @@ def pieces(total, cuts):
     return list(itertools.pairwise([0, *stops, total]))
 
 
+@pytest.mark.slow
 @hypothesis.given(
     st.integers(1, 33),
     st.sampled_from([(8, 8), (13, 9), (24, 17)]),
@@ -63,6 +64,7 @@ def test_encoding_in_pieces_equals_the_whole(frames, size, cuts):
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-4)
 
 
+@pytest.mark.slow
 @hypothesis.given(st.integers(1, 9), st.lists(st.integers(1, 8), max_size=4))
 @hypothesis.settings(max_examples=6, deadline=None)
 def test_decoding_in_pieces_equals_the_whole(latents, cuts):
@@ -76,7 +78,7 @@ def test_decoding_in_pieces_equals_the_whole(latents, cuts):
     np.testing.assert_allclose(jnp.concatenate(parts, 1), whole, atol=1e-4)
 
 
-@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize("k", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_fewer_frames_to_a_latent(k):
     x = video(9, 16, 8)
     z = tokenizer(k).encode(x)
@@ -138,7 +140,7 @@ def test_statistics_scale_the_latents():
     np.testing.assert_allclose(model.decode(model.encode(x)), before, atol=1e-5)
 
 
-@pytest.mark.parametrize("frames", [1, 5, 17])
+@pytest.mark.parametrize("frames", [1, 5, pytest.param(17, marks=pytest.mark.slow)])
 def test_psnr_is_that_of_the_clip(frames):
     """Without noise, and with every error inside what `decode` clips to."""
     model = VideoTokenizer(dataclasses.replace(TINY, noise=0.0), rngs=nnx.Rngs(0))

@@ -56,7 +56,7 @@ def losses(workdir):
     }
 
 
-@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("accumulate", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_resume_is_bitwise(tmp_path, accumulate):
     whole, whole_data = toy_run.run(tmp_path / "whole", 30, accumulate=accumulate)
     with pytest.raises(
@@ -105,6 +105,7 @@ def test_checkpoint_holds_the_state_at_its_save(tmp_path):
     assert fresh.get_state() == position
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [
     ("state/manifest.ocdbt", lambda data: data[: len(data) // 2]),
     ("state/d/*", lambda data: bytes(len(data))),
@@ -138,6 +139,7 @@ def test_where_every_checkpoint_is_damaged_nothing_is_moved(tmp_path):
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_with_the_checkpoint_before(tmp_path, monkeypatch):
     """Writing fails as it does on a full disk, from the second save on."""
     full = []
@@ -253,6 +255,7 @@ class Clips:
             )
 
 
+@pytest.mark.slow
 def test_a_poisoned_clip_is_named_and_mended_the_run_is_as_if_it_had_never_been(tmp_path):
     """Clip 7 is in the fourth batch, whose step is not taken; so is the third's row kept, and the
     checkpoint of step 2.
@@ -269,6 +272,7 @@ def test_a_poisoned_clip_is_named_and_mended_the_run_is_as_if_it_had_never_been(
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_left_out_from_the_middle_of_a_run_a_poisoned_clip_is_left_out_as_from_its_start(tmp_path):
     poisoned = Clips(tmp_path / "latents", bad=7)
     whole = poisoned.train(tmp_path / "whole", skip_damaged=True)

@@ -179,6 +179,7 @@ def test_the_learning_rate_falls_over_the_steps_that_are_given(latents):
         close(state, found)
 
 
+@pytest.mark.slow
 def test_the_schedule_is_bitwise_that_of_optax():
     import optax
 
@@ -415,6 +416,7 @@ def killed_while_it_writes(path):
     return bool(list(path.parent.glob(".*.part")))
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_weights_that_load(tmp_path):
     path = tmp_path / "weights.safetensors"
     amid = killed_while_it_writes(path)

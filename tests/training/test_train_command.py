@@ -134,6 +134,7 @@ def one_line(done, *needles):
     ), done.stderr
 
 
+@pytest.mark.slow
 def test_trains_and_writes_weights_that_load(tmp_path, latents):
     done = run(tmp_path, latents)
     assert done.returncode == 0, done.stderr

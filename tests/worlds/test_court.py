@@ -153,6 +153,7 @@ def contradicted(takes):
     ]
 
 
+@pytest.mark.slow
 def test_outcomes_hold_in_a_crude_integrator(takes):
     """Scenes with a clear margin: the outcome does not hang on a pixel, so steps of 1 ms find it as
     well. A wrong label is found.

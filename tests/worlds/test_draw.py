@@ -187,6 +187,7 @@ FAMILY_HASHES = {
 }
 
 
+@pytest.mark.slow
 def test_families_are_the_same_everywhere():
     """Alone, and in another process: every family's scenes, arcs, turns, shifts, contacts and
     captions.
