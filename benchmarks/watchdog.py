@@ -112,8 +112,9 @@ def _run_child(command, parts: Sequence[Part], end: float, log: Path) -> tuple[s
 
 
 def _read(stream, lines: queue.Queue) -> None:
-    for text in stream:
-        lines.put(text)
+    with stream:
+        for text in stream:
+            lines.put(text)
     lines.put(None)
 
 

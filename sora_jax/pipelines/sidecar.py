@@ -78,7 +78,8 @@ def read(
     if not path.is_file():
         raise Unusable("no latents are kept beside it")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # numpy leaves a file that it opened itself open if it is damaged
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         head = json.loads(str(arrays["head"]))
         latents = {name: arrays[f"latents_{name}"] for name in ("video", "audio")}

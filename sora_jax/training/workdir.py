@@ -50,6 +50,7 @@ class Workdir:
             self._lock = (self.path / ".lock").open("w")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            self.close()
             raise UserError(
                 f"another process is training in {path}; wait for it, or give another workdir"
             ) from error

@@ -32,12 +32,12 @@ def test_a_mesh_is_judged_or_said_not_to_be():
 @pytest.mark.parametrize("asked", ["--preset=nano", "--help"])
 def test_a_reader_that_leaves_early_is_no_error(asked):
     command = [sys.executable, "-m", "experiments.describe", asked]
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    process.stdout.close()
-    assert "Traceback" not in (said := process.stderr.read()) and "BrokenPipe" not in said, said
-    assert process.wait(600) == 128 + signal.SIGPIPE
+    ) as process:
+        process.stdout.close()
+        assert "Traceback" not in (said := process.stderr.read()) and "BrokenPipe" not in said, said
+        assert process.wait(600) == 128 + signal.SIGPIPE
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,8 @@ def test_a_prompt_writes_a_clip_a_sheet_and_a_record(command, tmp_path, capsys):
     ) and inside["config"]["width"] == 32
     video = media.read_video(path)
     assert video.frames.shape == (17, 16, 16, 3) and video.samples is not None
-    assert Image.open(path.with_suffix(".png")).width > 1000
+    with Image.open(path.with_suffix(".png")) as sheet:
+        assert sheet.width > 1000
     out = capsys.readouterr().out
     assert str(path) in out
     facts = {

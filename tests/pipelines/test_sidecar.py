@@ -109,9 +109,9 @@ def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, ca
         with np.load(kept) as file:
             arrays = dict(file)
         head = json.loads(str(arrays["head"]))
-        head["format"]["shots"] = 3
+        head["format"]["tomorrow"] = 3
         arrays["head"] = np.array(json.dumps(head))
-        np.savez(kept.open("wb"), **arrays)
+        np.savez(kept, **arrays)
     elif case == "other clip":
         sidecar.save(
             kept, dataclasses.replace(clip, latents={m: x + 1 for m, x in clip.latents.items()})
