@@ -21,6 +21,8 @@ Unreadable files are skipped, and listed at the end and in report.json.
 The last printed line is the folder of the set. Next: python -m experiments.precompute.
 """
 
+from collections.abc import Sequence
+
 from absl import flags
 
 from sora_jax.cli import run_main
@@ -75,7 +77,7 @@ _CLIPS_PER_FILE = flags.DEFINE_integer(
 )
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     if _SET.value == "playhouse":
         if not _NUM_TRAIN.value + _NUM_VAL.value:
             raise UserError(

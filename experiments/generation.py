@@ -3,9 +3,15 @@
 They are defined once; a command adopts them as its own.
 """
 
+from typing import TYPE_CHECKING
+
 from absl import flags, logging
 
 from sora_jax.files import check_input
+
+if TYPE_CHECKING:
+    from sora_jax.flow.sampler import SamplerConfig
+    from sora_jax.pipelines.generate import Pipeline
 
 SEED = flags.DEFINE_integer(
     "seed",
@@ -54,7 +60,7 @@ def check_weights() -> None:
         )
 
 
-def load():
+def load() -> "Pipeline":
     """Returns the `Pipeline` that the flags select; its compiled programs are cached on disk.
 
     Raises:
@@ -66,7 +72,7 @@ def load():
     return load_pipeline(WEIGHTS.value, VIDEO_TOKENIZER.value, AUDIO_TOKENIZER.value)
 
 
-def sampler():
+def sampler() -> "SamplerConfig":
     """Returns the `SamplerConfig` that the flags select."""
     from sora_jax.flow.guidance import Guidance
     from sora_jax.flow.sampler import SAMPLERS, SamplerConfig

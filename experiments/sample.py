@@ -28,6 +28,7 @@ nothing is encoded twice. Files are never overwritten: if a name exists, the new
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -109,11 +110,12 @@ def check_paths() -> Path:
     return check_output("output_dir", _OUTPUT_DIR.value)
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     prompts, folder = read_prompts(), check_paths()
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.oracles.verdict import say_balls, say_impacts
-    from sora_jax.pipelines import given, record, request
+    from sora_jax.pipelines import given, record
+    from sora_jax.pipelines.request import Request
     from sora_jax.progress import Progress
 
     sampler, first = generation.sampler(), generation.SEED.value
@@ -128,26 +130,26 @@ def main(_):
     if _SECONDS.value is not None:
         fields["seconds"] = _SECONDS.value
     jobs = [
-        (i, request.Request(prompt, _NEGATIVE.value, first + n, sampler, **fields))
+        (i, Request(prompt, _NEGATIVE.value, first + n, sampler, **fields))
         for i, prompt in enumerate(prompts)
         for n in range(_NUM_SAMPLES.value)
     ]
-    said = {}
-    for _, asked in jobs:
-        pipeline.check(asked)
-        said |= dict.fromkeys([*notes, *pipeline.notes(asked)])
-    for note in said:
+    messages = {}
+    for _, request in jobs:
+        pipeline.check(request)
+        messages |= dict.fromkeys([*notes, *pipeline.notes(request)])
+    for note in messages:
         print(f"note: {note}", file=sys.stderr)
     progress = Progress()
-    for number, (index, asked) in enumerate(jobs, start=1):
+    for number, (index, request) in enumerate(jobs, start=1):
         started = time.perf_counter()
         with progress.job(f"clip {number} of {len(jobs)}") as show:
-            clip = pipeline.generate(asked, show)
-        made = time.perf_counter() - started
+            clip = pipeline.generate(request, show)
+        elapsed = time.perf_counter() - started
         clip = dataclasses.replace(clip, notes=(*notes, *clip.notes))
-        path = record.free_path(folder, index, clip.title, asked.seed)
+        path = record.free_path(folder, index, clip.title, request.seed)
         clip.save(path)
-        print(f"{path}: {clip.seconds:.3g} s, made in {made:.2f} s, {clip.title}")
+        print(f"{path}: {clip.seconds:.3g} s, made in {elapsed:.2f} s, {clip.title}")
         print(f"  {record.facts_table(clip.verdict)}")
         print(f"  oracles read: {say_balls(clip.reading)}; {say_impacts(clip.reading)}")
 

@@ -25,12 +25,16 @@ from types import NoneType
 import av
 import numpy as np
 import scipy.signal
-from PIL import Image, ImageOps, UnidentifiedImageError
+from av.container import InputContainer
+from av.error import FFmpegError
+from PIL import Image
 
 from sora_jax.clip import Clip
 from sora_jax.errors import UserError, expect
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
 from sora_jax.mp4 import AAC_BLOCK, unreadable
+from sora_jax.stills import fit_square
+from sora_jax.stills import read_image as read_image
 
 # Timestamps in webm are whole milliseconds, so only a larger step is a gap in the audio.
 GAP_SECONDS = 0.02
@@ -102,26 +106,32 @@ def read_video(
             if container.streams.audio:
                 try:
                     samples, rate = _decode_samples(container, zero + start, end - start)
-                except av.FFmpegError as error:
+                except FFmpegError as error:
                     notes.append(
                         f"its sound cannot be decoded ({error.strerror or error}): taken as silent"
                     )
-    except (OSError, av.FFmpegError, ValueError) as error:
+    except (OSError, FFmpegError, ValueError) as error:
         raise unreadable(path, error) from None
     return Media(frames, times, samples, rate, end - start, tuple(notes), size)
 
 
-def _square_pixel_size(frame, short_side) -> tuple[int, int]:
+def _square_pixel_size(frame: av.VideoFrame, short_side: int | None) -> tuple[int, int]:
     """Returns the (width, height) to decode a frame to, with square pixels and the shorter side at
     most `short_side`.
     """
-    aspect = frame.sample_aspect_ratio if hasattr(frame, "sample_aspect_ratio") else None
+    aspect = getattr(frame, "sample_aspect_ratio", None)
     width, height = frame.width * float(aspect or 1), float(frame.height)
     scale = min(1.0, short_side / min(width, height)) if short_side else 1.0
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _decode_frames(container, start, seconds, short_side, path):
+def _decode_frames(
+    container: InputContainer,
+    start: float,
+    seconds: float | None,
+    short_side: int | None,
+    path: str | os.PathLike,
+) -> tuple[np.ndarray, np.ndarray, float, float]:
     """Decodes the frames of a window.
 
     Returns:
@@ -137,72 +147,74 @@ def _decode_frames(container, start, seconds, short_side, path):
         raise UserError(
             f"cannot read {path}: no frame can be decoded; give a video file that plays"
         )
-    zero = float(first.pts * first.time_base) if first.pts is not None else 0.0
+    origin = float(first.pts * first.time_base) if first.pts is not None else 0.0
     container.seek(
-        round((zero + max(0.0, start - 1.0)) / stream.time_base),
+        round((origin + max(0.0, start - 1.0)) / stream.time_base),
         stream=stream,
         backward=True,
         any_frame=False,
     )
     step = 1.0 / float(stream.average_rate or 25)
-    last = None  # the frame on screen when the window begins
-    pictures, times = [], []
+    current = None  # the frame on screen when the window begins
+    frames, times = [], []
     end = start
     complete = False
     for frame in container.decode(stream):
-        time = float(frame.pts * frame.time_base) - zero if frame.pts is not None else end
+        time = float(frame.pts * frame.time_base) - origin if frame.pts is not None else end
         end = max(end, time + (float(frame.duration * frame.time_base) if frame.duration else step))
         if seconds is not None and time >= start + seconds:
             complete = True
             break
         if time <= start + 1e-6:
-            last = (frame, time)
+            current = (frame, time)
             continue
-        if last is not None:
-            pictures.append(_picture(last[0], short_side))
-            times.append(last[1])
-            last = None
-        pictures.append(_picture(frame, short_side))
+        if current is not None:
+            frames.append(_to_array(current[0], short_side))
+            times.append(current[1])
+            current = None
+        frames.append(_to_array(frame, short_side))
         times.append(time)
-    if last is not None and (end > start + 1e-6):
-        pictures.append(_picture(last[0], short_side))
-        times.append(last[1])
-    if not pictures:
+    if current is not None and (end > start + 1e-6):
+        frames.append(_to_array(current[0], short_side))
+        times.append(current[1])
+    if not frames:
         raise EndOfFile(
             f"cannot read {path}: it has no frame from second {start:g} on; ask for an earlier one"
         )
     if seconds is not None:
         end = min(end, start + seconds)
         complete = complete or end >= start + seconds - step
-    stated = float(stream.duration * stream.time_base) if stream.duration else None
-    if not complete and stated and stated - end > max(0.25, 2 * step):
+    duration = float(stream.duration * stream.time_base) if stream.duration else None
+    if not complete and duration and duration - end > max(0.25, 2 * step):
         raise UserError(
-            f"cannot read {path}: it ends after {end:.2f} of its stated {stated:.2f} seconds; "
+            f"cannot read {path}: it ends after {end:.2f} of its stated {duration:.2f} seconds; "
             "copy the file again"
         )
-    shape = pictures[0].shape
-    pictures = [
+    shape = frames[0].shape
+    frames = [
         p
         if p.shape == shape
-        else np.asarray(Image.fromarray(p).resize(shape[1::-1], Image.BICUBIC))
-        for p in pictures
+        else np.asarray(Image.fromarray(p).resize(shape[1::-1], Image.Resampling.BICUBIC))
+        for p in frames
     ]
-    return np.stack(pictures), np.asarray(times) - start, zero, end
+    return np.stack(frames), np.asarray(times) - start, origin, end
 
 
-def _picture(frame, short_side) -> np.ndarray:
+def _to_array(frame: av.VideoFrame, short_side: int | None) -> np.ndarray:
     width, height = _square_pixel_size(frame, short_side)
     reduced = (width, height) != (frame.width, frame.height)
     frame_rgb = frame.reformat(
         width=width, height=height, format="rgb24", interpolation="AREA" if reduced else "BICUBIC"
     )
-    picture = frame_rgb.to_ndarray()
+    image = frame_rgb.to_ndarray()
     # Phones store portrait video as landscape frames with a rotation flag.
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
-def _decode_samples(container, zero, seconds):
+def _decode_samples(
+    container: InputContainer, zero: float, seconds: float
+) -> tuple[np.ndarray, int]:
     """Decodes the samples of the window [zero, zero + seconds) on the file's clock.
 
     Returns:
@@ -238,7 +250,7 @@ def _decode_samples(container, zero, seconds):
     return (np.zeros((total, 1), np.float32) if out is None else out), rate
 
 
-def read_sound(path) -> tuple[np.ndarray, int]:
+def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """Reads the audio of a file (wav, mp3, m4a, mp4 ...) from its beginning.
 
     A codec works in blocks and pads its last one. The file states the true duration, and the
@@ -266,15 +278,17 @@ def read_sound(path) -> tuple[np.ndarray, int]:
                 for frame in container.decode(stream)
                 for piece in convert.resample(frame)
             ]
-            rate, stated = stream.codec_context.sample_rate, stream.duration
-            whole = round(float(stated * stream.time_base) * rate) if stated else None
-    except (OSError, av.FFmpegError, ValueError) as error:
+            rate, duration = stream.codec_context.sample_rate, stream.duration
+            num_samples = None
+            if duration and stream.time_base:
+                num_samples = round(float(duration * stream.time_base) * rate)
+    except (OSError, FFmpegError, ValueError) as error:
         raise unreadable(path, error) from None
     if not blocks:
         raise UserError(f"cannot read {path}: no sound can be decoded; give a file that plays")
     samples = np.concatenate(blocks)
-    padded = whole is not None and 0 < len(samples) - whole < AAC_BLOCK
-    return (samples[:whole] if padded else samples), rate
+    padded = num_samples is not None and 0 < len(samples) - num_samples < AAC_BLOCK
+    return (samples[:num_samples] if padded else samples), rate
 
 
 def fit_sound(samples: np.ndarray, rate: int, num_samples: int) -> tuple[np.ndarray, list[str]]:
@@ -324,9 +338,9 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     expect(media, Media, "media", "give what read_video returns")
     expect(format, ClipFormat, "format", 'give a ClipFormat, such as FORMATS["nano"]')
     notes = list(media.notes)
-    wanted = format.frame_times()
+    times = format.frame_times()
     picked = np.clip(
-        np.searchsorted(media.times, wanted + 1e-6, side="right") - 1, 0, len(media.times) - 1
+        np.searchsorted(media.times, times + 1e-6, side="right") - 1, 0, len(media.times) - 1
     )
     slack = 0.5 / format.fps
     if media.seconds < format.seconds - slack:
@@ -338,14 +352,14 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
         notes.append(f"frame rate changed from {rate:.4g} to {format.fps}")
     height, width = media.frames.shape[1:3]
     if (height, width) != (format.size, format.size):
-        shown = " x ".join(map(str, media.file_size or (width, height)))
+        size = " x ".join(map(str, media.file_size or (width, height)))
         notes.append(
-            f"picture of {shown} cropped to its middle square and resized to {format.size} x "
+            f"picture of {size} cropped to its middle square and resized to {format.size} x "
             f"{format.size}"
         )
     unique, back = np.unique(picked, return_inverse=True)
     frames = (
-        np.stack([_fit_square(media.frames[i], format.size) for i in unique])[back].astype(
+        np.stack([fit_square(media.frames[i], format.size) for i in unique])[back].astype(
             np.float32
         )
         / 255.0
@@ -357,56 +371,3 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     if np.abs(samples).max(initial=0.0) < SILENCE:
         return Clip(frames, None, format.fps, notes=(*notes, "its sound track is silent"))
     return Clip(frames, samples, format.fps, notes=(*notes, *changed))
-
-
-def _fit_square(picture: np.ndarray, size: int) -> np.ndarray:
-    """Resizes the central square of uint8 [H, W, 3] to uint8 [size, size, 3], antialiased."""
-    height, width = picture.shape[:2]
-    side = min(height, width)
-    if height == width == size:
-        return picture
-    left, top = (width - side) / 2, (height - side) / 2
-    return np.asarray(
-        Image.fromarray(picture).resize(
-            (size, size), Image.LANCZOS, box=(left, top, left + side, top + side)
-        )
-    )
-
-
-def read_image(path, size: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Reads the central square of a still image.
-
-    Returns:
-        Float32 [size, size, 3] in [0, 1], and notes on the changes.
-    Raises:
-        UserError: the file is missing or not a readable image.
-    """
-    try:
-        with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image)
-            notes = []
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-                notes.append("transparent parts of the picture laid on white")
-            picture = np.asarray(image.convert("RGB"))
-    except (
-        OSError,
-        UnidentifiedImageError,
-        ValueError,
-        SyntaxError,
-        Image.DecompressionBombError,
-    ) as error:
-        reason = (
-            "no such file"
-            if isinstance(error, FileNotFoundError)
-            else "it is not a picture that can be read"
-        )
-        raise UserError(f"cannot read {path}: {reason}; give a png or jpeg file") from None
-    height, width = picture.shape[:2]
-    if (height, width) != (size, size):
-        notes.append(
-            f"picture of {width} x {height} cropped to its middle square and resized to {size} "
-            f"x {size}"
-        )
-    return _fit_square(picture, size).astype(np.float32) / 255.0, tuple(notes)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+from av.codec.codec import UnknownCodecError
+from av.container import OutputContainer
+from av.error import FFmpegError
 
 from sora_jax.errors import UserError
 from sora_jax.files import replacing
@@ -64,7 +67,15 @@ def write_mp4(
         _encode(temporary, frames, clip.samples, Fraction(clip.fps), comment, crf, clip.rate)
 
 
-def _encode(path, frames, samples, fps, comment, crf, sample_rate):
+def _encode(
+    path: str | os.PathLike,
+    frames: np.ndarray,
+    samples: np.ndarray | None,
+    fps: Fraction,
+    comment: str,
+    crf: int,
+    sample_rate: int,
+) -> None:
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = comment
         video = _stream(
@@ -74,21 +85,21 @@ def _encode(path, frames, samples, fps, comment, crf, sample_rate):
         # Declare the YUV matrix: players that guess assume another one for large frames.
         # SMPTE 170M (BT.601), range 16..235
         video.codec_context.colorspace, video.codec_context.color_range = 6, 1
-        sound = None
+        audio = None
         if samples is not None:
             samples = np.clip(np.nan_to_num(np.asarray(samples, np.float32)), -1.0, 1.0).reshape(
                 1, -1
             )
-            sound = _stream(
+            audio = _stream(
                 container, "aac", rate=sample_rate, layout="mono", bit_rate=AAC_BITS_PER_SECOND
             )
-        for i, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        for i, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", interpolation="AREA")
             frame.pts, frame.time_base = i, 1 / fps
             container.mux(video.encode(frame))
         container.mux(video.encode())
-        if sound is not None:
+        if audio is not None and samples is not None:
             for start in range(0, samples.shape[1], AAC_BLOCK):
                 block = np.ascontiguousarray(samples[:, start : start + AAC_BLOCK])
                 frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
@@ -97,15 +108,15 @@ def _encode(path, frames, samples, fps, comment, crf, sample_rate):
                     start,
                     Fraction(1, sample_rate),
                 )
-                container.mux(sound.encode(frame))
-            container.mux(sound.encode())
+                container.mux(audio.encode(frame))
+            container.mux(audio.encode())
 
 
-def _stream(container, codec: str, **options):
+def _stream(container: OutputContainer, codec: str, **options: Any) -> Any:
     """Adds a stream to a file. Raises UserError if this PyAV lacks the encoder."""
     try:
         return container.add_stream(codec, **options)
-    except av.codec.codec.UnknownCodecError:
+    except UnknownCodecError:
         raise UserError(
             f"this PyAV {av.__version__} has no encoder {codec}; pip install --force-reinstall "
             "--only-binary=:all: av, whose wheels have it"
@@ -123,12 +134,12 @@ def read_metadata(path: str | os.PathLike) -> dict:
             value = json.loads(container.metadata.get("comment", "{}"))
     except json.JSONDecodeError:
         return {}
-    except (OSError, av.FFmpegError) as error:
+    except (OSError, FFmpegError) as error:
         raise unreadable(path, error) from None
     return value if isinstance(value, dict) else {}
 
 
-def unreadable(path, error) -> UserError:
+def unreadable(path: str | os.PathLike, error: Exception) -> UserError:
     """Returns the error for a file that cannot be read, with the decoder's reason."""
     reason = (
         "no such file"

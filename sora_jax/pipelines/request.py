@@ -110,12 +110,12 @@ class Request:
                     field="first_frame",
                 )
             first = first[0]
-        wanted = {
+        expected = {
             "first_frame": (first, (side, side, 3)),
             "given_video": (self.given_video, (format.frames, side, side, 3)),
             "given_audio": (self.given_audio, (format.samples,)),
         }
-        for name, (value, shape) in wanted.items():
+        for name, (value, shape) in expected.items():
             if value is not None and value.shape != shape:
                 raise UserError(
                     f"{name} has the shape {value.shape}, and the pipeline's format needs "

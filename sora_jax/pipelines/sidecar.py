@@ -12,15 +12,17 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from sora_jax import mp4
-from sora_jax.clip import Clip
 from sora_jax.files import replacing
 from sora_jax.modality import ClipFormat
+
+if TYPE_CHECKING:
+    from sora_jax.pipelines.generated import Generated
 
 VERSION = 1
 
@@ -42,7 +44,7 @@ def digest(latents: dict[str, np.ndarray]) -> str:
     return sha.hexdigest()[:12]
 
 
-def save(path: str | os.PathLike, clip: Clip) -> None:
+def save(path: str | os.PathLike, clip: "Generated") -> None:
     """Writes the sidecar of a `generated.Generated`, atomically.
 
     Raises:
@@ -50,7 +52,9 @@ def save(path: str | os.PathLike, clip: Clip) -> None:
     """
     head = {"version": VERSION, "format": clip.format.to_dict(), "provenance": clip.provenance}
     leaves = [] if clip.cache is None else jax.tree.leaves(clip.cache)
-    arrays = {f"latents_{name}": np.asarray(x, np.float32) for name, x in clip.latents.items()}
+    arrays: dict[str, Any] = {
+        f"latents_{name}": np.asarray(x, np.float32) for name, x in clip.latents.items()
+    }
     arrays |= {f"cache_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     arrays |= {
         "frames": mp4.to_uint8(clip.frames),
