@@ -159,7 +159,7 @@ def adopt_weights(path: Path, prompts: int) -> dict:
     if found["facts"]["low"] <= 0:
         return {"adopted": False, "why": "no better than what is shipped", **found}
     if found["sync"]["high"] < 0:
-        return {"adopted": False, "why": "its sound is less in step with the picture", **found}
+        return {"adopted": False, "why": "its audio and video are less in sync", **found}
     files.write(shipped, path.read_bytes())
     todo = "describe it in sora_jax/shipped/README.md"
     return {"adopted": True, "fingerprint": new.fingerprint, "now": todo, **found}

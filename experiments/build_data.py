@@ -30,10 +30,8 @@ from sora_jax.data import playhouse_set, video_folder
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 
-_SET = flags.DEFINE_enum("set", "playhouse", ["playhouse", "video_folder"], "Which set to build.")
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", "data", "Where sets are kept; each gets a folder of its own below."
-)
+_SET = flags.DEFINE_enum("set", "playhouse", ["playhouse", "video_folder"], "Data set to build.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Parent folder of all data sets.")
 _FORMAT = flags.DEFINE_enum(
     "format",
     "nano",
@@ -72,7 +70,7 @@ _PATH = flags.DEFINE_string(
 _CLIPS_PER_FILE = flags.DEFINE_integer(
     "clips_per_file",
     16,
-    "video_folder: at most so many consecutive clips of one file.",
+    "video_folder: maximum number of consecutive clips of one file.",
     lower_bound=1,
 )
 

@@ -98,8 +98,8 @@ def main(_: Sequence[str]) -> None:
         layout = placement(*settings[:3], mesh, _DEVICES.value) if _DEVICES.value else ""
         if not layout and mesh != MeshConfig():
             layout = (
-                "the mesh of the config was not looked at: give --devices=512, or how many "
-                "there will be"
+                "the mesh of the config was ignored: give the number of devices, such as "
+                "--devices=512"
             )
         print(report(*settings, optimizer) + f"\n\n{layout}" * bool(layout))
     except ValueError as error:

@@ -89,7 +89,7 @@ def main(_: Sequence[str]) -> None:
     accuracy = float(np.mean(style.probe(table, x) == labels))
     print(
         f"{path}: {x.shape[1]} statistics, {accuracy:.4f} of {len(x)} half clips of the training "
-        "set are told right"
+        "set are classified correctly"
     )
 
 

@@ -15,7 +15,7 @@ Examples:
   python -m experiments.sample --prompts_file=prompts.txt --output_dir=outputs/many  # one a line
   python -m experiments.sample --prompt="a large green ball rolls to the right without bouncing" \
       --first_frame=start.png
-  python -m experiments.sample --given_video=silent.mp4                       # make the sound
+  python -m experiments.sample --given_video=silent.mp4                       # generate the audio
   python -m experiments.sample --given_audio=impacts.wav \
       --prompt="a small red ball is dropped and bounces twice"
   python -m experiments.sample \
@@ -41,27 +41,31 @@ from sora_jax.files import check_input, check_output
 
 flags.adopt_module_key_flags(generation)
 
-_PROMPT = flags.DEFINE_string("prompt", None, "What the clip shows.")
+_PROMPT = flags.DEFINE_string("prompt", None, "Description of the clip.")
 _PROMPTS_FILE = flags.DEFINE_string(
-    "prompts_file", None, "A text file with one prompt to a line; empty lines are skipped."
+    "prompts_file", None, "Text file with one prompt per line; empty lines are skipped."
 )
 _NEGATIVE = flags.DEFINE_string(
-    "negative_prompt", "", "What to steer away from; needs --guidance above 1."
+    "negative_prompt",
+    "",
+    "Description to guide away from; needs --guidance above 1. Default: none.",
 )
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Clips for each prompt.", lower_bound=1)
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "outputs/samples", "Where the files go.")
-_FIRST_FRAME = flags.DEFINE_string(
-    "first_frame", None, "A picture (png, jpeg) the clip begins with."
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "outputs/samples", "Output folder.")
+_FIRST_FRAME = flags.DEFINE_string("first_frame", None, "Image (png, jpeg) of the first frame.")
+_GIVEN_VIDEO = flags.DEFINE_string(
+    "given_video", None, "Video file; the model generates its audio."
 )
-_GIVEN_VIDEO = flags.DEFINE_string("given_video", None, "A video to make the sound for.")
 _GIVEN_AUDIO = flags.DEFINE_string(
-    "given_audio", None, "A sound (wav, mp3, mp4 ...) to make the picture for."
+    "given_audio", None, "Audio file (wav, mp3, mp4 ...); the model generates its video."
 )
 _CONTINUE = flags.DEFINE_string(
-    "continue_clip", None, "A clip (mp4) to make longer; --prompt may say what the new part shows."
+    "continue_clip", None, "Clip (mp4) to extend; --prompt may describe the new part."
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", None, "How much --continue_clip adds, in whole latents (nano: 0.5 s). Default: 2."
+    "seconds",
+    None,
+    "Seconds that --continue_clip adds, rounded up to latents (nano: 0.5 s). Default: 2.",
 )
 
 
@@ -89,7 +93,7 @@ def read_prompts() -> list[str | None]:
         )
     if _PROMPT.value is None and not given:
         raise UserError(
-            'nothing to make; give --prompt="a large red ball is dropped and bounces twice", '
+            'nothing to generate; give --prompt="a large red ball is dropped and bounces twice", '
             "or see --help"
         )
     return [_PROMPT.value]
@@ -104,7 +108,7 @@ def check_paths() -> Path:
     """
     check_input("first_frame", _FIRST_FRAME.value, "a png or jpeg file")
     check_input("given_video", _GIVEN_VIDEO.value, "a video file")
-    check_input("given_audio", _GIVEN_AUDIO.value, "a file with a sound track")
+    check_input("given_audio", _GIVEN_AUDIO.value, "a file with an audio track")
     check_input("continue_clip", _CONTINUE.value, "an mp4, such as one that this command made")
     generation.check_weights()
     return check_output("output_dir", _OUTPUT_DIR.value)

@@ -5,7 +5,7 @@ Pillow.
 given format. `mp4.py` writes clips.
 
 Time 0 of a file is the moment its first frame appears. Audio is placed on that clock by its own
-timestamps, so a sound track that starts late also starts late here. Codec padding is removed: the
+timestamps, so an audio track that starts late also starts late here. Codec padding is removed: the
 priming samples before the audio (1,024 for aac) and the fill of its last block (aac has blocks of
 1,024, so up to 64 ms at 16 kHz). Frame i is on screen during [times[i], times[i+1]). A clip in
 format f samples the world at its frames' midpoints t_j = (j + 1/2) / f (modality.py, eq. 1), so
@@ -38,7 +38,7 @@ from sora_jax.stills import read_image as read_image
 
 # Timestamps in webm are whole milliseconds, so only a larger step is a gap in the audio.
 GAP_SECONDS = 0.02
-SILENCE = 10 ** (-80 / 20)  # a sound track that never rises above -80 dBFS is silent
+SILENCE = 10 ** (-80 / 20)  # an audio track that never rises above -80 dBFS is silent
 
 
 class EndOfFile(UserError):
@@ -53,7 +53,7 @@ class Media:
         frames: uint8 [F, H, W, 3] RGB, upright and with square pixels.
         times: float64 [F], the time at which each frame appears, in seconds from the window's
             start.
-        samples: float32 [S, channels] in [-1, 1] from the same start; None without a sound track.
+        samples: float32 [S, channels] in [-1, 1] from the same start; None without an audio track.
         sample_rate: samples per second.
         seconds: duration of the window.
         notes: irregularities of the file.
@@ -98,7 +98,7 @@ def read_video(
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise UserError(f"cannot read {path}: it has no picture; give a video file")
+                raise UserError(f"cannot read {path}: it has no video stream; give a video file")
             size = container.streams.video[0].width, container.streams.video[0].height
             frames, times, zero, end = _decode_frames(container, start, seconds, short_side, path)
         with av.open(str(path)) as container:
@@ -108,7 +108,7 @@ def read_video(
                     samples, rate = _decode_samples(container, zero + start, end - start)
                 except FFmpegError as error:
                     notes.append(
-                        f"its sound cannot be decoded ({error.strerror or error}): taken as silent"
+                        f"its audio cannot be decoded ({error.strerror or error}) and counts as silent"
                     )
     except (OSError, FFmpegError, ValueError) as error:
         raise unreadable(path, error) from None
@@ -144,9 +144,7 @@ def _decode_frames(
     # first frame is cheap.
     first = next(container.decode(stream), None)
     if first is None:
-        raise UserError(
-            f"cannot read {path}: no frame can be decoded; give a video file that plays"
-        )
+        raise UserError(f"cannot read {path}: no frame can be decoded; give a playable video file")
     origin = float(first.pts * first.time_base) if first.pts is not None else 0.0
     container.seek(
         round((origin + max(0.0, start - 1.0)) / stream.time_base),
@@ -265,7 +263,7 @@ def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
         with av.open(str(path)) as container:
             if not container.streams.audio:
                 raise UserError(
-                    f"cannot read {path}: it has no sound; give a file with a sound track"
+                    f"cannot read {path}: it has no audio; give a file with an audio track"
                 )
             stream = container.streams.audio[0]
             convert = av.AudioResampler(
@@ -285,7 +283,7 @@ def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     except (OSError, FFmpegError, ValueError) as error:
         raise unreadable(path, error) from None
     if not blocks:
-        raise UserError(f"cannot read {path}: no sound can be decoded; give a file that plays")
+        raise UserError(f"cannot read {path}: no audio can be decoded; give a playable file")
     samples = np.concatenate(blocks)
     padded = num_samples is not None and 0 < len(samples) - num_samples < AAC_BLOCK
     return (samples[:num_samples] if padded else samples), rate
@@ -305,10 +303,10 @@ def fit_sound(samples: np.ndarray, rate: int, num_samples: int) -> tuple[np.ndar
     samples = np.asarray(samples, np.float32)
     if samples.ndim == 2:
         if samples.shape[1] > 1:
-            notes.append(f"sound mixed from {samples.shape[1]} channels to one")
+            notes.append(f"audio mixed from {samples.shape[1]} channels to one")
         samples = samples.mean(axis=1)
     if rate != SAMPLE_RATE:
-        notes.append(f"sound resampled from {rate} to {SAMPLE_RATE} Hz")
+        notes.append(f"audio resampled from {rate} to {SAMPLE_RATE} Hz")
         common = math.gcd(rate, SAMPLE_RATE)
         samples = scipy.signal.resample_poly(samples, SAMPLE_RATE // common, rate // common).astype(
             np.float32
@@ -316,12 +314,12 @@ def fit_sound(samples: np.ndarray, rate: int, num_samples: int) -> tuple[np.ndar
     # Differences of up to 10 ms get no note.
     if len(samples) < num_samples - SAMPLE_RATE // 100:
         notes.append(
-            f"sound padded from {len(samples) / SAMPLE_RATE:.2f} to "
+            f"audio padded from {len(samples) / SAMPLE_RATE:.2f} to "
             f"{num_samples / SAMPLE_RATE:.2f} s with silence"
         )
     elif len(samples) > num_samples + SAMPLE_RATE // 100:
         notes.append(
-            f"sound cut from {len(samples) / SAMPLE_RATE:.2f} to {num_samples / SAMPLE_RATE:.2f} s"
+            f"audio cut from {len(samples) / SAMPLE_RATE:.2f} to {num_samples / SAMPLE_RATE:.2f} s"
         )
     samples = np.pad(samples[:num_samples], (0, max(0, num_samples - len(samples))))
     return np.clip(samples, -1.0, 1.0), notes
@@ -332,7 +330,7 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
 
     Frames are chosen by equation (1), cropped to the central square and resized with an
     antialiasing filter. If the file is too short, its last frame is held and its audio is padded
-    with silence. The clip has no samples if the file has no sound track, or one that never rises
+    with silence. The clip has no samples if the file has no audio track, or one that never rises
     above -80 dBFS. The clip's notes list the changes.
     """
     expect(media, Media, "media", "give what read_video returns")
@@ -344,9 +342,11 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     )
     slack = 0.5 / format.fps
     if media.seconds < format.seconds - slack:
-        notes.append(f"picture held from {media.seconds:.2f} to {format.seconds:.2f} s")
+        notes.append(
+            f"last frame held: video extended from {media.seconds:.2f} to {format.seconds:.2f} s"
+        )
     elif media.seconds > format.seconds + slack:
-        notes.append(f"picture cut from {media.seconds:.2f} to {format.seconds:.2f} s")
+        notes.append(f"video cut from {media.seconds:.2f} to {format.seconds:.2f} s")
     rate = len(media.times) / media.seconds if media.seconds else 0.0
     if abs(rate - format.fps) > 0.02 * format.fps:
         notes.append(f"frame rate changed from {rate:.4g} to {format.fps}")
@@ -354,7 +354,7 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     if (height, width) != (format.size, format.size):
         size = " x ".join(map(str, media.file_size or (width, height)))
         notes.append(
-            f"picture of {size} cropped to its middle square and resized to {format.size} x "
+            f"frames of {size} cropped to their central square and resized to {format.size} x "
             f"{format.size}"
         )
     unique, back = np.unique(picked, return_inverse=True)
@@ -366,8 +366,8 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     )
 
     if media.samples is None:
-        return Clip(frames, None, format.fps, notes=(*notes, "no sound track"))
+        return Clip(frames, None, format.fps, notes=(*notes, "no audio track"))
     samples, changed = fit_sound(media.samples, media.sample_rate, format.samples)
     if np.abs(samples).max(initial=0.0) < SILENCE:
-        return Clip(frames, None, format.fps, notes=(*notes, "its sound track is silent"))
+        return Clip(frames, None, format.fps, notes=(*notes, "its audio track is silent"))
     return Clip(frames, samples, format.fps, notes=(*notes, *changed))

@@ -44,7 +44,7 @@ def write_mp4(
     Args:
         path: the file; missing folders are created.
         clip: the clip. Odd sides are padded to even ones by repeating the last row or column,
-            because yuv420p needs even sides. Without samples the file has no sound track.
+            because yuv420p needs even sides. Without samples the file has no audio track.
         metadata: a mapping, saved as one JSON object in the file's comment; `read_metadata` reads
             it. Values that are not strings are written as JSON.
         crf: h264 quality, 0 (lossless) to 51. Small frames need a low value: at 12 (default) the
@@ -146,6 +146,4 @@ def unreadable(path: str | os.PathLike, error: Exception) -> UserError:
         if isinstance(error, FileNotFoundError)
         else getattr(error, "strerror", None) or str(error)
     )
-    return UserError(
-        f"cannot read {path}: {reason}; give a video, sound or picture file that plays"
-    )
+    return UserError(f"cannot read {path}: {reason}; give a playable video, audio or image file")

@@ -147,7 +147,7 @@ def load_module(name: str) -> None:
         if isinstance(error, SyntaxError):  # its text contains part of the location
             reason, at = error.msg, f" ({error.filename}, line {error.lineno})"
         raise UserError(
-            f"{name} cannot be imported: {type(error).__name__}: {reason}{at}; mend it, or give "
+            f"{name} cannot be imported: {type(error).__name__}: {reason}{at}; fix it, or give "
             "a module on PYTHONPATH or the path of a .py file"
         ) from error
 

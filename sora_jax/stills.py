@@ -37,7 +37,7 @@ def read_image(path: str | os.PathLike, size: int) -> tuple[np.ndarray, tuple[st
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-                notes.append("transparent parts of the picture laid on white")
+                notes.append("transparent parts composited on white")
             pixels = np.asarray(image.convert("RGB"))
     except (
         OSError,
@@ -47,15 +47,13 @@ def read_image(path: str | os.PathLike, size: int) -> tuple[np.ndarray, tuple[st
         Image.DecompressionBombError,
     ) as error:
         reason = (
-            "no such file"
-            if isinstance(error, FileNotFoundError)
-            else "it is not a picture that can be read"
+            "no such file" if isinstance(error, FileNotFoundError) else "it is not a readable image"
         )
         raise UserError(f"cannot read {path}: {reason}; give a png or jpeg file") from None
     height, width = pixels.shape[:2]
     if (height, width) != (size, size):
         notes.append(
-            f"picture of {width} x {height} cropped to its middle square and resized to {size} "
+            f"image of {width} x {height} cropped to its central square and resized to {size} "
             f"x {size}"
         )
     return fit_square(pixels, size).astype(np.float32) / 255.0, tuple(notes)

@@ -150,14 +150,14 @@ def test_silent_and_odd_sizes(tmp_path):
     assert back.samples is None and back.frames.shape == (9, 64, 66, 3)
     assert np.square(back.frames[:, :63, :65] / 255.0 - clip).mean() < 1e-3
     fitted = media.fit_clip(back, ClipFormat(9, 16, 64))
-    assert fitted.samples is None and "no sound track" in fitted.notes
+    assert fitted.samples is None and "no audio track" in fitted.notes
     assert fitted.frames.shape == (9, 64, 64, 3)
 
 
 def test_a_silent_track_is_no_sound(tmp_path):
     mp4.write_mp4(tmp_path / "mute.mp4", Clip(ball_clip(), np.zeros(NANO.samples, np.float32), 8))
     fitted = media.fit_clip(media.read_video(tmp_path / "mute.mp4"), NANO)
-    assert fitted.samples is None and "its sound track is silent" in fitted.notes
+    assert fitted.samples is None and "its audio track is silent" in fitted.notes
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_unreadable_files_end_in_one_line(tmp_path):
     for read in (mp4.read_metadata, media.read_audio, lambda path: media.read_image(path, 64)):
         with pytest.raises(UserError):
             read(tmp_path / "garbage.mp4")
-    with pytest.raises(UserError, match="no picture"):
+    with pytest.raises(UserError, match="no video stream"):
         with av.open(str(tmp_path / "sound.wav"), "w") as file:
             stream = file.add_stream("pcm_s16le", rate=16000, layout="mono")
             frame = av.AudioFrame.from_ndarray(

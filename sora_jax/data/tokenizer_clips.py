@@ -129,8 +129,8 @@ def video_clips(modality: str, directory: str | os.PathLike) -> Clips:
     train, _ = video_folder.open_records(directory, "train")
     if "val" not in train.splits:
         raise UserError(
-            f"the set in {directory} is of one video, and a tokenizer is held against videos "
-            "it has not seen; give two or more"
+            f"the set in {directory} has only one video, and validation needs "
+            "another one; give two or more"
         )
     records = {"train": train, "val": video_folder.open_records(directory, "val")[0]}
 
@@ -171,7 +171,7 @@ def _stored_clips(
     }
     for split, indices in selected.items():
         if not indices:
-            raise UserError(f"no clip of the split {split} has sound; give more clips with sound")
+            raise UserError(f"no clip of the split {split} has audio; give more clips with audio")
 
     def inputs(split: str, index: int) -> dict[str, np.ndarray]:
         return {name: read(split, selected[split][index], name)}

@@ -73,16 +73,16 @@ def _from_sidecar(path: str | os.PathLike, pipeline: "Pipeline", expected: str |
     for name in TOKENIZERS:
         if provenance.get(name) != pipeline.fingerprints.get(name):
             raise sidecar.Unusable(
-                f"the latents kept beside it were made with another {name.replace('_', ' ')}"
+                f"the latents beside it were made with another {name.replace('_', ' ')}"
             )
     if (format.fps, format.size) != (pipeline.format.fps, pipeline.format.size):
-        raise sidecar.Unusable("the latents kept beside it are of another format")
+        raise sidecar.Unusable("the latents beside it have another format")
     latents = {name: arrays[f"latents_{name}"] for name in ("video", "audio")}
     return Generated(
         arrays["frames"].astype(np.float32) / 255,
         arrays["samples"],
         format.fps,
-        notes=(f"continued from the latents kept beside {Path(path).name}",),
+        notes=(f"continued from the latents beside {Path(path).name}",),
         format=format,
         latents=latents,
         cache=_cache(arrays, pipeline, latents["video"]),

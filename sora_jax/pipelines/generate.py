@@ -118,7 +118,8 @@ class Pipeline:
             sampler = SamplerConfig(steps=30 if steps is None else steps, guidance=text)
         elif steps is not None or guidance is not None:
             raise UserError(
-                "a sampler says steps and guidance itself; give one or the other", field="sampler"
+                "a sampler includes steps and guidance; give either the sampler or these two",
+                field="sampler",
             )
         paths = {n: given[n] for n in FILES if isinstance(given.get(n), (str, os.PathLike))}
         read, notes = read_given(self, **paths)
@@ -203,7 +204,7 @@ class Pipeline:
         expect(clip, Clip, "clip", remedy)
         if clip.samples is None:
             raise UserError(
-                "the clip has no sound to encode; give it samples, zeros for silence", field="clip"
+                "the clip has no audio to encode; give samples, zeros for silence", field="clip"
             )
         group, count = self.format.frames_per_latent, len(clip.frames)
         if (count - 1) % group:

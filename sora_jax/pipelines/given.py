@@ -28,7 +28,7 @@ def read_given(
         pipeline: its format is used.
         first_frame: path of an image.
         given_video: path of a video; its audio is ignored.
-        given_audio: path of a file with a sound track.
+        given_audio: path of a file with an audio track.
         continued: path of a clip to extend.
     Returns:
         The fields, and notes on how they were fitted.
@@ -47,7 +47,7 @@ def read_given(
         video = media.read_video(given_video, seconds=format.seconds + 1)
         clip = media.fit_clip(video, format)
         fields["given_video"] = clip.frames
-        note(given_video, [change for change in clip.notes if "sound" not in change])
+        note(given_video, [change for change in clip.notes if "audio" not in change])
     if given_audio is not None:
         audio = media.read_audio(given_audio)
         fields["given_audio"], changes = media.fit_sound(*audio, format.samples)

@@ -50,7 +50,7 @@ def judge(clip: "Generated", reading: Reading) -> dict[str, Any]:
     """
     provenance = clip.provenance
     if "continued_from" in provenance:
-        reason = "a clip made longer is read as a whole, and its prompt speaks of the new part"
+        reason = "the prompt of a continued clip describes only its new part"
         return {"met": None, "reason": reason}
     return judge_prompt(provenance.get("prompt", ""), reading, provenance.get("family")).to_dict()
 
@@ -66,7 +66,7 @@ def write(path: str | os.PathLike, clip: "Generated") -> dict[str, Any]:
     """
     path = Path(path)
     if path.suffix != ".mp4":
-        raise UserError(f"{path} is no name of a clip; give one that ends in .mp4")
+        raise UserError(f"{path} is not the path of a clip; give a path that ends in .mp4")
     provenance, started = clip.provenance, time.perf_counter()
     reading = clip.reading
     report = {

@@ -80,7 +80,7 @@ def read(
     """
     path = Path(path)
     if not path.is_file():
-        raise Unusable("no latents are kept beside it")
+        raise Unusable("there are no latents beside it")
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -98,13 +98,11 @@ def read(
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise Unusable(
-            f"the latents kept beside it cannot be read ({type(error).__name__})"
-        ) from error
+        raise Unusable(f"the latents beside it cannot be read ({type(error).__name__})") from error
     if version != VERSION:
-        raise Unusable("the latents kept beside it are of another version")
+        raise Unusable("the latents beside it have another version")
     if digest(latents) != expected:
-        raise Unusable("the latents kept beside it belong to another clip")
+        raise Unusable("the latents beside it belong to another clip")
     if not all(np.isfinite(x).all() for x in latents.values()):
-        raise Unusable("the latents kept beside it are not finite numbers")
+        raise Unusable("the latents beside it are not finite numbers")
     return arrays, format, provenance

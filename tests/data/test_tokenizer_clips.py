@@ -99,7 +99,7 @@ def test_sound_needs_sound(tmp_path):
         )
     directory = video_folder.built_set(tmp_path / "videos", tmp_path / "sets", SMALL)
     with pytest.raises(
-        UserError, match="no clip of the split train has sound; give more clips with sound"
+        UserError, match="no clip of the split train has audio; give more clips with audio"
     ):
         tokenizer_clips.video_clips(tokenizer_clips.AUDIO, directory)
 
@@ -107,7 +107,7 @@ def test_sound_needs_sound(tmp_path):
 def test_one_video_cannot_be_held_out(tmp_path):
     mp4.write_mp4(tmp_path / "videos" / "only.mp4", Clip(np.zeros((5, 32, 32, 3)), None, 8))
     directory = video_folder.built_set(tmp_path / "videos", tmp_path / "sets", SMALL)
-    with pytest.raises(UserError, match=r"one video.*give two or more"):
+    with pytest.raises(UserError, match=r"only one video.*give two or more"):
         tokenizer_clips.video_clips(tokenizer_clips.VIDEO, directory)
 
 
@@ -154,7 +154,7 @@ def test_a_source_of_ones_own_gives_whole_clips(tmp_path, modality, numbers):
         assert shown[:, 0].tolist() == [lightest + i / 16 for i in numbers]
     if modality == tokenizer_clips.AUDIO:
         silent = Selection(format=SMALL, clips=1)
-        with pytest.raises(UserError, match="no clip of the split train has sound"):
+        with pytest.raises(UserError, match="no clip of the split train has audio"):
             tokenizer_clips.open_clips(modality, Greys(), silent, tmp_path)
 
 
