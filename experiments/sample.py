@@ -48,14 +48,12 @@ _PROMPTS_FILE = flags.DEFINE_string(
 _NEGATIVE = flags.DEFINE_string(
     "negative_prompt",
     "",
-    "Description to guide away from; needs --guidance above 1. Default: none.",
+    "Description to guide away from; needs --guidance above 1.",
 )
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Clips for each prompt.", lower_bound=1)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "outputs/samples", "Output folder.")
 _FIRST_FRAME = flags.DEFINE_string("first_frame", None, "Image (png, jpeg) of the first frame.")
-_GIVEN_VIDEO = flags.DEFINE_string(
-    "given_video", None, "Video file; the model generates its audio."
-)
+_GIVEN_VIDEO = flags.DEFINE_string("given_video", None, "Video file to generate audio for.")
 _GIVEN_AUDIO = flags.DEFINE_string(
     "given_audio", None, "Audio file (wav, mp3, mp4 ...); the model generates its video."
 )
@@ -65,7 +63,7 @@ _CONTINUE = flags.DEFINE_string(
 _SECONDS = flags.DEFINE_float(
     "seconds",
     None,
-    "Seconds that --continue_clip adds, rounded up to latents (nano: 0.5 s). Default: 2.",
+    "Seconds to add to --continue_clip, in whole latents. Default: 2.",
 )
 
 

@@ -21,6 +21,7 @@ import math
 import os
 from numbers import Real
 from types import NoneType
+from typing import Any
 
 import av
 import numpy as np
@@ -108,7 +109,8 @@ def read_video(
                     samples, rate = _decode_samples(container, zero + start, end - start)
                 except FFmpegError as error:
                     notes.append(
-                        f"its audio cannot be decoded ({error.strerror or error}) and counts as silent"
+                        f"its audio cannot be decoded ({error.strerror or error}); "
+                        "it counts as silent"
                     )
     except (OSError, FFmpegError, ValueError) as error:
         raise unreadable(path, error) from None
@@ -138,11 +140,11 @@ def _decode_frames(
         The frames, their times from `start`, the file's time 0 on its own clock, and the end of the
         window in seconds from time 0.
     """
-    stream = container.streams.video[0]
+    stream: Any = container.streams.video[0]
     stream.thread_type = "AUTO"
     # Not `stream.start_time`: it can be wrong where frames are decoded out of order. Decoding the
     # first frame is cheap.
-    first = next(container.decode(stream), None)
+    first: Any = next(container.decode(stream), None)
     if first is None:
         raise UserError(f"cannot read {path}: no frame can be decoded; give a playable video file")
     origin = float(first.pts * first.time_base) if first.pts is not None else 0.0
@@ -218,7 +220,7 @@ def _decode_samples(
     Returns:
         Float32 [S, channels], and the sample rate.
     """
-    stream = container.streams.audio[0]
+    stream: Any = container.streams.audio[0]
     rate = stream.codec_context.sample_rate
     # Decode from 0.5 s before: aac's first block after a seek is wrong. Never seek to the
     # beginning: it would skip the priming packet, whose time is negative, and the first block of
@@ -265,7 +267,7 @@ def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
                 raise UserError(
                     f"cannot read {path}: it has no audio; give a file with an audio track"
                 )
-            stream = container.streams.audio[0]
+            stream: Any = container.streams.audio[0]
             convert = av.AudioResampler(
                 format="fltp",
                 layout=stream.codec_context.layout,
@@ -342,9 +344,7 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     )
     slack = 0.5 / format.fps
     if media.seconds < format.seconds - slack:
-        notes.append(
-            f"last frame held: video extended from {media.seconds:.2f} to {format.seconds:.2f} s"
-        )
+        notes.append(f"last frame held from {media.seconds:.2f} to {format.seconds:.2f} s")
     elif media.seconds > format.seconds + slack:
         notes.append(f"video cut from {media.seconds:.2f} to {format.seconds:.2f} s")
     rate = len(media.times) / media.seconds if media.seconds else 0.0

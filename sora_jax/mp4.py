@@ -23,6 +23,32 @@ AAC_BITS_PER_SECOND = 96_000
 AAC_BLOCK = 1024  # samples per aac block
 
 
+def check_arrays(clip: "Clip") -> None:
+    """Raises UserError unless frames are [F, H, W, 3] and samples [S], with valid dtypes."""
+    shape, dtype = np.shape(clip.frames), np.asarray(clip.frames).dtype
+    if len(shape) != 4 or shape[-1] != 3 or not all(shape):
+        raise UserError(
+            f"frames have the shape {shape}; give [frames, height, width, 3]", field="frames"
+        )
+    if dtype != np.uint8 and not _is_float(dtype):
+        raise UserError(
+            f"frames are {dtype}; give uint8 or floats [frames, height, width, 3]", field="frames"
+        )
+    if clip.samples is None:
+        return
+    shape, dtype = np.shape(clip.samples), np.asarray(clip.samples).dtype
+    if len(shape) != 1 or not _is_float(dtype):
+        raise UserError(
+            f"samples are {dtype} {shape}; give floats [samples], or None for no audio",
+            field="samples",
+        )
+
+
+def _is_float(dtype: np.dtype) -> bool:
+    # bfloat16 is not a NumPy float
+    return np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16"
+
+
 def to_uint8(frames: np.ndarray) -> np.ndarray:
     """Converts frames of any shape, float in [0, 1] or uint8, to uint8."""
     frames = np.asarray(frames)
@@ -54,11 +80,8 @@ def write_mp4(
     """
     if not hasattr(clip, "fps"):
         raise UserError(f"clip is a {type(clip).__name__}; give a Clip(frames, samples, fps)")
+    check_arrays(clip)
     frames = to_uint8(clip.frames)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
-        raise UserError(
-            f"frames have the shape {frames.shape}; give [frames, height, width, 3]", field="frames"
-        )
     frames = np.pad(
         frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge"
     )

@@ -11,6 +11,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import grain
 import jax
@@ -85,7 +86,7 @@ def open_clips(modality: str, source: NamedSource, selection: Selection, folder:
         return video_clips(modality, train.directory)
     validation = dataclasses.replace(single, split="val", clips=min(HELD_OUT, selection.clips))
     sources = {"train": train, "val": source.open(validation, folder)}
-    rendered = {
+    rendered: dict[str, Any] = {
         split: source
         for split, source in sources.items()
         if type(source) is PlayhouseSource and _alike(modality, source)
@@ -138,22 +139,36 @@ def video_clips(modality: str, directory: str | os.PathLike) -> Clips:
         return records[split][index][name]
 
     count = {split: len(clips) for split, clips in records.items()}
-    return _stored_clips(modality, count, read, FULL_SCALE[modality])
+
+    def audible(split: str) -> Iterable[bool]:
+        return (bool(records[split][i]["has_audio"]) for i in range(count[split]))
+
+    return _stored_clips(modality, count, read, audible, FULL_SCALE[modality])
 
 
 def _whole_clips(modality: str, sources: dict[str, Source]) -> Clips:
-    """Returns whole clips, read from any source one by one."""
+    """Returns whole clips, read from any source one by one.
+
+    A source renders or decodes each clip again in every epoch. For audio, opening also reads every
+    source once from start to end, to learn which clips have audio.
+    """
 
     def read(split: str, index: int, name: str) -> np.ndarray:
         return np.asarray(next(iter(sources[split](index)))[name][0], np.float32)
 
-    return _stored_clips(modality, {split: len(source) for split, source in sources.items()}, read)
+    def audible(split: str) -> Iterable[bool]:
+        return (bool(flag) for batch in sources[split]() for flag in batch["has_audio"])
+
+    return _stored_clips(
+        modality, {split: len(source) for split, source in sources.items()}, read, audible
+    )
 
 
 def _stored_clips(
     modality: str,
     count: dict[str, int],
     read: Callable[[str, int, str], np.ndarray],
+    audible: Callable[[str], Iterable[bool]],
     scale: float = 1.0,
 ) -> Clips:
     """Returns stored clips; for audio only those that have audio.
@@ -162,11 +177,14 @@ def _stored_clips(
         modality: VIDEO or AUDIO.
         count: stored clips by split.
         read: (split, index, name of an array) -> the array of a clip.
+        audible: split -> whether each clip has audio, in order.
         scale: the divisor that `render` applies, default 1.
     """
     name = ARRAYS[modality]
     selected = {
-        split: [i for i in range(n) if modality == VIDEO or read(split, i, "has_audio")]
+        split: list(range(n))
+        if modality == VIDEO
+        else [i for i, has_audio in enumerate(audible(split)) if has_audio]
         for split, n in count.items()
     }
     for split, indices in selected.items():

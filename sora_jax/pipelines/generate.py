@@ -24,12 +24,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.clip import Clip, as_floats
+from sora_jax.config import nearest
 from sora_jax.errors import UserError, expect
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig, sample
 from sora_jax.modality import AUDIO_CHANNELS, FORMATS, VIDEO_CHANNELS, ClipFormat
 from sora_jax.models.st_dit import STDiT
 from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.mp4 import check_arrays
 from sora_jax.pipelines import codec, windows
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.given import FILES, read_given
@@ -121,6 +123,9 @@ class Pipeline:
                 "a sampler includes steps and guidance; give either the sampler or these two",
                 field="sampler",
             )
+        fields = {field.name for field in dataclasses.fields(Request)}
+        for name in given.keys() - fields:
+            raise UserError(f"unknown keyword {name}; {nearest(name, fields)}", field=name)
         paths = {n: given[n] for n in FILES if isinstance(given.get(n), (str, os.PathLike))}
         read, notes = read_given(self, **paths)
         request = Request(prompt, seed=seed, sampler=sampler, **given | read)
@@ -202,6 +207,7 @@ class Pipeline:
         """
         remedy = "give a Clip, such as fit_clip(read_video(path), pipeline.format)"
         expect(clip, Clip, "clip", remedy)
+        check_arrays(clip)
         if clip.samples is None:
             raise UserError(
                 "the clip has no audio to encode; give samples, zeros for silence", field="clip"
@@ -241,7 +247,7 @@ class Pipeline:
         requests: Sequence[Request],
         keys: jax.Array,
         start: Mapping[str, Any],
-        given: Mapping[str, Any],
+        given: dict[str, Any],
         times: Mapping[str, Any],
         progress: Callable[[int, int], object],
     ) -> dict[str, np.ndarray]:

@@ -158,6 +158,22 @@ def test_a_source_of_ones_own_gives_whole_clips(tmp_path, modality, numbers):
             tokenizer_clips.open_clips(modality, Greys(), silent, tmp_path)
 
 
+def test_opening_a_source_reads_it_once(tmp_path, monkeypatch):
+    """Audio needs `has_audio` of all clips: one pass, not one iterator for each clip. Video needs
+    none.
+    """
+    starts = []
+    call = GreyClips.__call__
+    monkeypatch.setattr(
+        GreyClips, "__call__", lambda self, start=0: starts.append(start) or call(self, start)
+    )
+    selection = Selection(format=SMALL, clips=5)
+    tokenizer_clips.open_clips(tokenizer_clips.VIDEO, Greys(), selection, tmp_path)
+    assert starts == []
+    tokenizer_clips.open_clips(tokenizer_clips.AUDIO, Greys(), selection, tmp_path)
+    assert starts == [0, 0]
+
+
 def test_a_source_made_of_playhouse_gives_its_own_clips(tmp_path):
     """What the step would render is not what a subclass yields."""
 

@@ -7,9 +7,11 @@ set_state save and restore the iterator's position.
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import grain
 import numpy as np
+from absl import logging
 
 from sora_jax.data.latents.record import open_set, unpack
 from sora_jax.errors import UserError
@@ -90,6 +92,13 @@ def make_loader(
             f"the latents in {path} hold {description['count']} clips, fewer than a batch of "
             f"{batch_size}; take a smaller batch"
         )
+    if description["count"] < batch_size:
+        logging.warning(
+            "the latents in %s hold %d clips, fewer than a batch of %d: batches repeat clips",
+            path,
+            description["count"],
+            batch_size,
+        )
     records = records.seed(seed)
     if shuffle:
         records = records.shuffle()
@@ -98,6 +107,7 @@ def make_loader(
         all_rows, size = records, len(rows)
         records = grain.MapDataset.range(len(all_rows) // batch_size * size)
         records = records.map(lambda i: all_rows[int(i) // size * batch_size + rows[int(i) % size]])
-    records = records.batch(size, drop_remainder=True, batch_fn=_Batch(text_tokenizer))
+    batch_fn: Any = _Batch(text_tokenizer)  # Grain declares elements that may be None
+    records = records.batch(size, drop_remainder=True, batch_fn=batch_fn)
     # One thread reads ahead: a batch takes a few ms, and the CPU cores are needed for training.
     return iter(records.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
