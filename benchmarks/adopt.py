@@ -94,7 +94,7 @@ def refusal(row: dict) -> str | None:
 
 def adopt_rows(path: Path, into: Path) -> dict:
     """Appends sound rows to the results of their device; returns the counts."""
-    added, there, refused = 0, 0, {}
+    added, existing, refused = 0, 0, {}
     for row in results.read(path):
         if reason := refusal(row):
             refused[reason] = refused.get(reason, 0) + 1
@@ -102,11 +102,11 @@ def adopt_rows(path: Path, into: Path) -> dict:
         target = into / row["device"]
         known = results.read(target) if any(target.glob("*.jsonl")) else []
         if row in known:
-            there += 1
+            existing += 1
             continue
         results.append(target, row)
         added += 1
-    return {"added": added, "there before": there, "refused": refused}
+    return {"added": added, "there before": existing, "refused": refused}
 
 
 def adopt_tuning(path: Path, into: Path) -> dict:
@@ -149,8 +149,8 @@ def adopt_weights(path: Path, prompts: int) -> dict:
         return {"adopted": False, "why": "these are the shipped weights"}
     family = new.metadata.get("data", {}).get("family")
     if family != "room":
-        why = f"trained on {family}; compare it with experiments.evaluate --suite=all"
-        return {"adopted": False, "why": why}
+        reason = f"trained on {family}; compare it with experiments.evaluate --suite=all"
+        return {"adopted": False, "why": reason}
     for kind, fingerprint in new.metadata["tokenizers"].items():
         if weights.load_weights(weights.shipped(kind), kind).fingerprint != fingerprint:
             return {"adopted": False, "why": f"trained on latents of another {kind}"}
@@ -159,7 +159,7 @@ def adopt_weights(path: Path, prompts: int) -> dict:
     if found["facts"]["low"] <= 0:
         return {"adopted": False, "why": "no better than what is shipped", **found}
     if found["sync"]["high"] < 0:
-        return {"adopted": False, "why": "its sound is less in step with the picture", **found}
+        return {"adopted": False, "why": "its audio and video are less in sync", **found}
     files.write(shipped, path.read_bytes())
     todo = "describe it in sora_jax/shipped/README.md"
     return {"adopted": True, "fingerprint": new.fingerprint, "now": todo, **found}
@@ -193,9 +193,9 @@ def scores(path: Path, prompts: int) -> dict[str, list[float]]:
         clips = pipeline.generate_batch(full)[: len(batch)]
         for take, clip in zip(takes[first:], clips, strict=False):
             read = Reading(clip)
-            held = facts.compare(read.facts, take.facts, read.coherent)
-            asked = [float(held[kind]) for kind in facts.KINDS if held[kind] is not None]
-            found["facts"].append(sum(asked) / len(asked))
+            matches = facts.compare(read.facts, take.facts, read.coherent)
+            values = [float(matches[kind]) for kind in facts.KINDS if matches[kind] is not None]
+            found["facts"].append(sum(values) / len(values))
             if take.trajectory.contacts:
                 struck = read.seen_impacts or read.heard_impacts
                 found["sync"].append(read.sync.f1_100ms if struck else 0.0)

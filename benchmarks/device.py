@@ -7,6 +7,7 @@ import glob
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -67,8 +68,12 @@ def ceilings() -> Ceilings:
 
     For an unlisted device, returns the measured ceilings alone.
     """
-    here, listed = measured_ceilings(), LISTED.get(slug())
-    return dataclasses.replace(listed, measured=(here.bandwidth, here.flops)) if listed else here
+    measured, listed = measured_ceilings(), LISTED.get(slug())
+    return (
+        dataclasses.replace(listed, measured=(measured.bandwidth, measured.flops))
+        if listed
+        else measured
+    )
 
 
 @functools.cache
@@ -84,7 +89,7 @@ def measured_ceilings(repeats: int = 5) -> Ceilings:
     x = jax.random.normal(jax.random.key(0), (numbers,))
     a, b = jax.random.normal(jax.random.key(1), (2, side, side), dtype)
 
-    def best(function, *args) -> float:
+    def best(function: Callable, *args: jax.Array) -> float:
         jax.block_until_ready(function(*args))
         times = []
         for _ in range(repeats):

@@ -16,7 +16,7 @@ import difflib
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ Results = dict[str, Any]
 TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {}
 
 
-def table_of(source: str) -> Callable:
+def register_table(source: str) -> Callable:
     """Registers a table function under its own name; `source` names its results."""
 
     def register(make: Callable[[Results], str]) -> Callable[[Results], str]:
@@ -64,11 +64,11 @@ def adopt(root: Path, folder: Path, name: str) -> None:
     Raises:
         UserError: the folder lacks these results, or was measured with uncommitted changes.
     """
-    scores, made_with = folder / SOURCES[name], folder / MADE_WITH
-    for path in (scores, made_with):
+    scores, provenance = folder / SOURCES[name], folder / MADE_WITH
+    for path in (scores, provenance):
         if not path.is_file():
             raise UserError(f"{path} is missing; give the folder of a finished measurement")
-    record = json.loads(made_with.read_text())
+    record = json.loads(provenance.read_text())
     if record["commit"].endswith("-dirty"):
         raise UserError(
             f"{folder} was measured with uncommitted changes ({record['commit']}); commit them and "
@@ -87,12 +87,12 @@ def filled(text: str, root: Path) -> str:
             raise UserError(f"no table {name}; there are {', '.join(TABLES)}")
         source, make = TABLES[name]
         results = json.loads((root / RESULTS / f"{source}.json").read_text())
-        return f"{head}{make(results).strip()}\n\n{made_with(results)}\n{end}"
+        return f"{head}{make(results).strip()}\n\n{provenance_lines(results)}\n{end}"
 
     return TABLE.sub(fill, text)
 
 
-def made_with(results: Results) -> str:
+def provenance_lines(results: Results) -> str:
     """Returns the lines under a table that say how to reproduce its numbers."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
     return (
@@ -110,8 +110,8 @@ def stale(root: Path) -> dict[Path, tuple[str, str]]:
     found = {}
     for path in documents(root):
         text = path.read_text()
-        if (wanted := filled(text, root)) != text:
-            found[path] = (text, wanted)
+        if (expected := filled(text, root)) != text:
+            found[path] = (text, expected)
     return found
 
 
@@ -125,18 +125,18 @@ QUALITY = (
 )
 
 
-@table_of("evaluation")
+@register_table("evaluation")
 def quality(results: Results) -> str:
     """The shipped model's quality, between its floor and its ceiling."""
     rows = []
     for label, suite, metric, target in QUALITY:
         entry = results["results"][suite][metric]
-        kept = entry["rows"]["tokenizer round trip"]["value"]
+        round_trip = entry["rows"]["tokenizer round trip"]["value"]
         floor = 0.0 if "raw" in entry else entry["floor"]  # a corrected metric is 0 at its floor
         verdict = f"{target:.2f}, {'met' if entry['value'] >= target else 'missed'}"
         value = f"{entry['value']:.3f} ({entry['low']:.2f} to {entry['high']:.2f})"
         rows.append(
-            [label, value, f"{floor:.2f}", f"{kept:.2f}", f"{entry['ceiling']:.2f}", verdict]
+            [label, value, f"{floor:.2f}", f"{round_trip:.2f}", f"{entry['ceiling']:.2f}", verdict]
         )
     header = ["measure", "model (95 %)", "floor", "tokenizers alone", "ground truth", "target"]
     return markdown(header, rows)
@@ -158,7 +158,7 @@ TOKENIZERS = (
 )
 
 
-@table_of("evaluation")
+@register_table("evaluation")
 def tokenizers(results: Results) -> str:
     """Quality of a round trip through the tokenizers."""
     scores, rows = results["results"]["tokenizers"], []
@@ -176,18 +176,18 @@ def tokenizers(results: Results) -> str:
     return markdown(["measure", "value (95 %)", "clips", "target"], rows)
 
 
-@table_of("evaluation")
+@register_table("evaluation")
 def by_balls(results: Results) -> str:
     """All facts, by the number of balls and by the launch."""
     rows = []
     for kind, groups in results["results"]["facts"]["all"]["groups"].items():
-        for group, of in groups.items():
-            value = f"{of['value']:.2f} ({of['low']:.2f} to {of['high']:.2f})"
-            rows.append([f"{kind}: {group}", value, str(of["n"])])
+        for group, entry in groups.items():
+            value = f"{entry['value']:.2f} ({entry['low']:.2f} to {entry['high']:.2f})"
+            rows.append([f"{kind}: {group}", value, str(entry["n"])])
     return markdown(["prompts", "every fact met (95 %)", "clips"], rows)
 
 
-@table_of("scoreboard")
+@register_table("scoreboard")
 def scoreboard(results: Results) -> str:
     """Every metric of every suite: the model beside untrained baselines."""
     names = ("model", "unconditional", "linear extrapolation", "nearest training clip")
@@ -208,7 +208,7 @@ def _cell(entry: Results, row: str) -> str:
     return "unscored" if found["value"] is None else number(found["value"], entry["unit"])
 
 
-@table_of("calibration")
+@register_table("calibration")
 def calibration(results: Results) -> str:
     """Oracle scores on ground truth, and on degraded and corrupted clips."""
     rows = []
@@ -217,8 +217,8 @@ def calibration(results: Results) -> str:
         for condition, row in scores.items():
             if condition in ("ground_truth", "shuffled", "empty"):
                 continue
-            kept = condition in KEPT
-            groups["degraded" if kept else "corrupted"].append(row["score"])
+            preserved = condition in KEPT
+            groups["degraded" if preserved else "corrupted"].append(row["score"])
         chance = [scores[name]["score"] for name in ("shuffled", "empty") if name in scores]
         rows.append(
             [
@@ -234,18 +234,18 @@ def calibration(results: Results) -> str:
     return markdown([*header, "shuffled or empty (highest)", "clips"], rows)
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     if (_ADOPT.value is None) != (_NAME.value is None):
         raise UserError("--adopt and --name belong together; give both")
     if _ADOPT.value is not None:
         adopt(ROOT, Path(_ADOPT.value), _NAME.value)
     found = stale(ROOT)
-    for path, (text, wanted) in found.items():
+    for path, (text, expected) in found.items():
         if _CHECK.value:
-            lines = text.splitlines(), wanted.splitlines()
+            lines = text.splitlines(), expected.splitlines()
             print("\n".join(difflib.unified_diff(*lines, str(path), "results", lineterm="", n=0)))
         else:
-            files.write(path, wanted)
+            files.write(path, expected)
             print(path.relative_to(ROOT))
     sys.exit(1 if found and _CHECK.value else 0)
 

@@ -9,7 +9,7 @@ import datetime
 import math
 import operator
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def plan(
         ]
         for number, workload in enumerate(workloads):
             for direction in directions or workload.costs:
-                if direction == "forward" or workload.wanted or direction in workload.costs:
+                if direction == "forward" or workload.differentiable or direction in workload.costs:
                     entries.append(
                         (
                             0 if suite == "correctness" else 1 + number,
@@ -140,14 +140,14 @@ def prepare(
         prepared.left_out.extend(impl for impl, _ in forms)
         return prepared
     sets = input_sets(workload)
-    right = programs.reference(workload, direction, sets[0])
+    reference = programs.reference(workload, direction, sets[0])
     for impl, form in forms:
         if time.monotonic() > until:
             prepared.left_out.append(impl)
             continue
         try:
             program = programs.prepare(workload, form, direction, sets)
-            difference = None if impl in CORE else programs.error(right, program.results())
+            difference = None if impl in CORE else programs.error(reference, program.results())
             if difference is not None and not difference < WRONG:
                 raise ValueError(f"wrong by {difference:.2g} of its norm: {program.ran}")
             prepared.ready.append((impl, program, difference))
@@ -172,7 +172,7 @@ def time_forms(
     rows = []
     for i, (impl, program, difference) in enumerate(ready):
         p20, p50, p80 = (1e3 * t for t in timing.percentiles(kernels.get(i, wall[i])))
-        least = workload.costs.get(direction) or _both(workload, direction)
+        minimum = workload.costs.get(direction) or _both(workload, direction)
         row = {
             "suite": prepared.suite,
             "case": workload.name,
@@ -182,7 +182,7 @@ def time_forms(
             "p20_ms": p20,
             "p50_ms": p50,
             "p80_ms": p80,
-            "percent_of_roofline": least and 1e5 * floor_seconds(least, ceilings) / p50,
+            "percent_of_roofline": minimum and 1e5 * floor_seconds(minimum, ceilings) / p50,
             "peak_bytes": program.peak_bytes,
             "error": difference,
             "device": device.slug(),
@@ -195,8 +195,8 @@ def time_forms(
             "compile_s": program.compile_s,
             "rounds": len(wall[i]),
             "input_sets": prepared.input_sets,
-            "bytes": least and least.bytes,
-            "flops": least and least.flops,
+            "bytes": minimum and minimum.bytes,
+            "flops": minimum and minimum.flops,
             "ceilings": dataclasses.asdict(ceilings),
             "load": device.load(),
             "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -208,9 +208,9 @@ def time_forms(
     return rows
 
 
-def floor_seconds(least: Cost, ceilings: device.Ceilings) -> float:
+def floor_seconds(minimum: Cost, ceilings: device.Ceilings) -> float:
     """Returns the roofline: the seconds of the minimum bytes or FLOPs, whichever take longer."""
-    return max(least.bytes / ceilings.bandwidth, least.flops / ceilings.flops)
+    return max(minimum.bytes / ceilings.bandwidth, minimum.flops / ceilings.flops)
 
 
 def _both(workload: Workload, direction: str) -> Cost | None:
@@ -240,7 +240,9 @@ def input_sets(workload: Workload) -> list[dict]:
     return [first, *(jax.tree.map(jnp.array, first) for _ in range(count - 1))]
 
 
-def sample(ready, rounds: int, seconds: float, with_kernels: bool) -> tuple[dict, dict, dict]:
+def sample(
+    ready: Sequence[tuple], rounds: int, seconds: float, with_kernels: bool
+) -> tuple[dict, dict, dict]:
     """Samples all programs in turns.
 
     Returns:
@@ -250,8 +252,8 @@ def sample(ready, rounds: int, seconds: float, with_kernels: bool) -> tuple[dict
     """
     calls = {i: timing.calls_per_sample(program) for i, (_, program, _) in enumerate(ready)}
 
-    def sampler(i, measure_one):
-        def measured(number):
+    def sampler(i: int, measure_one: Callable) -> Callable[[int], float]:
+        def measured(number: int) -> float:
             return measure_one(ready[i][1], calls[i], number * calls[i])
 
         return measured
@@ -262,8 +264,8 @@ def sample(ready, rounds: int, seconds: float, with_kernels: bool) -> tuple[dict
     if recorder is None or not ready:
         return wall, {}, names
 
-    def kernel_sampler(i):
-        def one(program, count, first):
+    def kernel_sampler(i: int) -> Callable[[int], float]:
+        def one(program: programs.Program, count: int, first: int) -> float:
             spent, names[i] = timing.kernel_sample(recorder, program, count, first)
             return spent
 

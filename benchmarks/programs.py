@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from benchmarks.workload import Absent, Form, Workload
 
 
-def prepare(workload: Workload, form: Form, direction: str, sets: Sequence[dict]):
+def prepare(workload: Workload, form: Form, direction: str, sets: Sequence[dict]) -> "Program":
     """Returns the program of a form.
 
     Raises:
@@ -37,26 +37,27 @@ def prepare(workload: Workload, form: Form, direction: str, sets: Sequence[dict]
 
 def split(workload: Workload, inputs: dict) -> tuple[dict, dict]:
     """Splits inputs into those that gradients flow into and the rest."""
-    wanted = {name: inputs[name] for name in workload.wanted if name in inputs}
-    return wanted, {name: x for name, x in inputs.items() if name not in wanted}
+    differentiable = {name: inputs[name] for name in workload.differentiable if name in inputs}
+    return differentiable, {name: x for name, x in inputs.items() if name not in differentiable}
 
 
 def directed(function: Callable, direction: str) -> Callable:
-    """Turns function(wanted, rest) into a function of (wanted, rest, cotangents) for `direction`.
+    """Returns a function of (differentiable, rest, cotangents) for `direction`.
 
-    It returns {"results": ...}, with "gradients" as well unless the direction is "forward".
+    `function` takes (differentiable, rest). The result is {"results": ...}, with
+    "gradients" unless the direction is "forward".
     """
 
-    def run(wanted, rest, cotangents):
+    def run(differentiable: dict, rest: dict, cotangents: Any) -> dict:
         if direction == "forward":
-            return {"results": function(wanted, rest)}
-        results, pull = jax.vjp(functools.partial(function, rest=rest), wanted)
+            return {"results": function(differentiable, rest)}
+        results, pull = jax.vjp(functools.partial(function, rest=rest), differentiable)
         return {"results": results, "gradients": pull(cotangents)[0]}
 
     return run
 
 
-def cotangents_like(results, seed: int = 1):
+def cotangents_like(results: Any, seed: int = 1) -> Any:
     """Returns normal numbers of the shapes and dtypes of `results`.
 
     All forms with results of the same shapes get the same numbers.
@@ -80,50 +81,54 @@ def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
     if workload.carry is not None:
         direction = "forward"  # the gradient is inside
 
-    def widen(tree):
+    def widen(tree: Any) -> Any:
         return jax.tree.map(
             lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
         )
 
-    def function(wanted, rest):
+    def function(differentiable: dict, rest: dict) -> Any:
         with jax.default_matmul_precision("highest"):
-            return workload.reference({**rest, **wanted})
+            return workload.reference({**rest, **differentiable})
 
-    wanted, rest = split(workload, inputs)
+    differentiable, rest = split(workload, inputs)
     cotangents = None
     if direction != "forward":  # rounded like the forms' results
-        like = next(iter(jax.tree.leaves(wanted))).dtype
-        shapes = jax.eval_shape(function, widen(wanted), widen(rest))
+        like = next(iter(jax.tree.leaves(differentiable))).dtype
+        shapes = jax.eval_shape(function, widen(differentiable), widen(rest))
         cotangents = widen(
             cotangents_like(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, like), shapes))
         )
-    return jax.jit(directed(function, direction))(widen(wanted), widen(rest), cotangents)
+    return jax.jit(directed(function, direction))(widen(differentiable), widen(rest), cotangents)
 
 
 @jax.jit
-def _relative(right, got):
-    def one(a, b):
+def _relative(expected: Any, got: Any) -> jax.Array:
+    def one(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.linalg.norm((b.astype(jnp.float32) - a).ravel()) / jnp.maximum(
             jnp.linalg.norm(a.ravel()), 1e-30
         )
 
-    return jnp.stack(jax.tree.leaves(jax.tree.map(one, right, got))).max()
+    return jnp.stack(jax.tree.leaves(jax.tree.map(one, expected, got))).max()
 
 
-def error(right: dict | None, got: dict) -> float | None:
-    """Returns the largest relative error of all common arrays: |x - right| / |right|, Euclidean.
+def error(expected: dict | None, got: dict) -> float | None:
+    """Returns the largest relative error of all common arrays, |x - expected| / |expected|.
+
+    The norms are Euclidean.
 
     None if there are no arrays in common, or no reference.
     """
-    common = {name for name in got if right is not None and name in right}
+    common = {name for name in got if expected is not None and name in expected}
     return (
-        float(_relative({n: right[n] for n in common}, {n: got[n] for n in common}))
+        float(_relative({n: expected[n] for n in common}, {n: got[n] for n in common}))
         if common
         else None
     )
 
 
 class JaxProgram:
+    """A form in JAX, compiled ahead of time."""
+
     def __init__(self, workload: Workload, form: Form, direction: str, sets: Sequence[dict]):
         if form.prepare is not None:
             sets = [jax.jit(form.prepare)(inputs) for inputs in sets]
@@ -134,7 +139,7 @@ class JaxProgram:
                 ({n: x for n, x in inputs.items() if n != self._carry},) for inputs in sets
             ]
 
-            def step(state, rest):
+            def step(state: Any, rest: dict) -> Any:
                 return form.function({**rest, self._carry: state})
 
             options = dict(form.compiler_options)
@@ -142,30 +147,30 @@ class JaxProgram:
             self._compile(form, function, (self._state, *self._arguments[0]))
             return
 
-        def results(wanted, rest):
-            return form.function({**rest, **wanted})
+        def results(differentiable: dict, rest: dict) -> Any:
+            return form.function({**rest, **differentiable})
 
-        pairs = [split(workload, inputs) for inputs in sets]
-        shapes = jax.eval_shape(results, *pairs[0]) if direction != "forward" else None
+        inputs_by_set = [split(workload, inputs) for inputs in sets]
+        shapes = jax.eval_shape(results, *inputs_by_set[0]) if direction != "forward" else None
         cotangents = cotangents_like(shapes)
         options = dict(form.compiler_options)
         if direction == "backward":
 
-            def save(wanted, rest):
-                return jax.vjp(functools.partial(results, rest=rest), wanted)
+            def save(differentiable: dict, rest: dict) -> tuple:
+                return jax.vjp(functools.partial(results, rest=rest), differentiable)
 
-            def function(pull, cotangents):
+            def function(pull: Callable, cotangents: Any) -> dict:
                 return {"gradients": pull(cotangents)[0]}
 
             with form.tracing():
-                saved = jax.jit(save, compiler_options=options).lower(*pairs[0]).compile()
-            self._arguments = [(saved(*pair)[1], cotangents) for pair in pairs]
+                saved = jax.jit(save, compiler_options=options).lower(*inputs_by_set[0]).compile()
+            self._arguments = [(saved(*inputs)[1], cotangents) for inputs in inputs_by_set]
         else:
-            self._arguments = [(*pair, cotangents) for pair in pairs]
+            self._arguments = [(*inputs, cotangents) for inputs in inputs_by_set]
             function = directed(results, direction)
         self._compile(form, jax.jit(function, compiler_options=options), self._arguments[0])
 
-    def _compile(self, form: Form, function, arguments) -> None:
+    def _compile(self, form: Form, function: Any, arguments: tuple) -> None:
         with form.tracing():
             start = time.perf_counter()
             lowered = function.lower(*arguments)
@@ -222,7 +227,7 @@ class PythonProgram:
         return {"results": self.start(0)}
 
 
-def _as_jax(x) -> jax.Array:
+def _as_jax(x: Any) -> jax.Array:
     """Converts a tensor of PyTorch to an array."""
     return jnp.from_dlpack(x.detach().contiguous())
 
@@ -241,20 +246,20 @@ class TorchProgram:
         sets = [
             {name: torch.from_dlpack(x).clone() for name, x in inputs.items()} for inputs in sets
         ]
-        self._wanted = [
+        self._differentiable = [
             [
                 inputs[name].requires_grad_(direction != "forward")
-                for name in workload.wanted
+                for name in workload.differentiable
                 if name in inputs
             ]
             for inputs in sets
         ]
-        self._names = [name for name in workload.wanted if name in sets[0]]
+        self._names = [name for name in workload.differentiable if name in sets[0]]
         self._sets = [form.prepare(inputs) if form.prepare else inputs for inputs in sets]
         self._function = form.function
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
-            before = torch.cuda.memory_allocated()
+            allocated = torch.cuda.memory_allocated()
         if direction != "forward":
             from torch._functorch import config  # a part of PyTorch, as above
 
@@ -280,14 +285,14 @@ class TorchProgram:
         )
         self.peak_bytes = None
         if self._cuda:
-            given = sum(x.nbytes for x in self._sets[0].values())
-            self.peak_bytes = torch.cuda.max_memory_allocated() - before + given
+            inputs_bytes = sum(x.nbytes for x in self._sets[0].values())
+            self.peak_bytes = torch.cuda.max_memory_allocated() - allocated + inputs_bytes
 
     @staticmethod
-    def _as_tuple(x) -> tuple:
+    def _as_tuple(x: Any) -> tuple:
         return tuple(x) if isinstance(x, tuple | list) else (x,)
 
-    def _call(self, i: int):
+    def _call(self, i: int) -> Any:
         return self._function(self._sets[i])
 
     def start(self, i: int) -> Any:
@@ -297,7 +302,10 @@ class TorchProgram:
                 return self._call(i), None
         results = self._saved[i] if self._direction == "backward" else self._as_tuple(self._call(i))
         gradients = self._torch.autograd.grad(
-            results, self._wanted[i], self._cotangents, retain_graph=self._direction == "backward"
+            results,
+            self._differentiable[i],
+            self._cotangents,
+            retain_graph=self._direction == "backward",
         )
         return None if self._direction == "backward" else results, gradients
 
@@ -317,3 +325,6 @@ class TorchProgram:
                 name: _as_jax(x) for name, x in zip(self._names, gradients, strict=True)
             }
         return found
+
+
+Program = JaxProgram | TorchProgram | PythonProgram

@@ -14,12 +14,17 @@ import collections
 import operator
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks import results
 from benchmarks.workload import CORE, IMPLEMENTATIONS
 from sora_jax import tables
 from sora_jax.errors import UserError
 from sora_jax.files import check_output
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 OURS = ("triton", "pallas_tpu")
 
@@ -134,11 +139,11 @@ def markdown(rows: list[dict]) -> str:
     return "\n".join(text) + "\n"
 
 
-def _number(value: float | None, form: str, factor: float = 1.0) -> str:
-    return "" if value is None else form.format(value * factor)
+def _number(value: float | None, template: str, factor: float = 1.0) -> str:
+    return "" if value is None else template.format(value * factor)
 
 
-def _axes(size: tuple[float, float]):
+def _axes(size: tuple[float, float]) -> tuple["Figure", "Axes"]:
     """Returns a figure of a size in inches, and its axes."""
     from matplotlib.figure import Figure  # imported late: slow, and not needed by `groups`
 
@@ -219,7 +224,7 @@ def speedup(rows: list[dict], path: Path) -> list[str]:
         return []
     figure, axes = _axes((8, 1.2 + sum(0.22 * len(g) + 0.25 for g in compared.values())))
     y, ticks = 0.0, []
-    shown = set()
+    labelled = set()
     for name, group in compared.items():
         base = next(row["p50_ms"] for row in group if row["impl"] == "xla")
         middle = y + 0.22 * (len(group) - 1) / 2
@@ -231,7 +236,7 @@ def speedup(rows: list[dict], path: Path) -> list[str]:
                 ratio,
                 0.2,
                 color=_color(row["impl"]),
-                label=None if row["impl"] in shown else row["impl"],
+                label=None if row["impl"] in labelled else row["impl"],
                 hatch="//" if row["impl"] in CORE else None,
             )
             axes.annotate(
@@ -242,7 +247,7 @@ def speedup(rows: list[dict], path: Path) -> list[str]:
                 va="center",
                 fontsize=7,
             )
-            shown.add(row["impl"])
+            labelled.add(row["impl"])
             y += 0.22
         y += 0.25
     axes.axvline(1.0, color="k", lw=1)

@@ -60,7 +60,7 @@ _SECONDS = flags.DEFINE_float(
 )
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     names = _chosen(
         "suite",
         [_SUITE.value] if _SUITE.value is None else _SUITE.value.split(","),
@@ -92,19 +92,19 @@ def main(_):
         )
     written, failed, skipped, left = 0, [], 0, []
     for suite, workload, direction in todo:
-        wanted = [
+        pending = [
             i
             for i in workload.forms
             if i in impls and (suite, workload.name, i, direction) not in done
         ]
-        skipped += len([i for i in workload.forms if i in impls]) - len(wanted)
-        if not wanted:
+        skipped += len([i for i in workload.forms if i in impls]) - len(pending)
+        if not pending:
             continue
         if time.monotonic() > deadline:
             left.append(f"{suite}/{workload.name} {direction}")
             continue
         print(f"\n{suite}/{workload.name}, {direction}", flush=True)
-        prepared = harness.prepare(suite, workload, direction, wanted, deadline)
+        prepared = harness.prepare(suite, workload, direction, pending, deadline)
         left += [f"{suite}/{workload.name} {direction} {impl}" for impl in prepared.left_out]
         rows = harness.time_forms(prepared, ceilings, _ROUNDS.value, _SECONDS.value)
         for row in rows:

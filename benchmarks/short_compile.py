@@ -12,12 +12,14 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.experimental import topologies
 
 from benchmarks import programs, short_measure
-from benchmarks.workload import Absent
+from benchmarks.workload import Absent, Form
 from kernels import gpu_graph, target
 from sora_jax.errors import UserError
 
@@ -83,36 +85,36 @@ def compile_table(name: str) -> None:
                     print(json.dumps(_compile(entry, impl, form)), flush=True)
 
 
-def _compile(entry, impl: str, form) -> dict:
+def _compile(entry: short_measure.Entry, impl: str, form: Form) -> dict:
     """Compiles one form as `programs.JaxProgram` does, from shapes alone."""
     described = topologies.get_topology_desc(
         platform="cuda", target_config=gpu_graph.H100, topology="1x1x1"
     )
     sharding = jax.sharding.SingleDeviceSharding(described.devices[0])
     given = jax.eval_shape(functools.partial(entry.workload.inputs, 0))
-    wanted, rest = programs.split(entry.workload, given)
+    differentiable, rest = programs.split(entry.workload, given)
 
-    def results(wanted, rest):
-        return form.function({**rest, **wanted})
+    def results(differentiable: dict, rest: dict) -> Any:
+        return form.function({**rest, **differentiable})
 
-    def save(wanted, rest):
-        return jax.vjp(functools.partial(results, rest=rest), wanted)
+    def save(differentiable: dict, rest: dict) -> tuple:
+        return jax.vjp(functools.partial(results, rest=rest), differentiable)
 
-    def pull_back(pull, cotangents):
+    def pull_back(pull: Callable, cotangents: Any) -> Any:
         return pull(cotangents)[0]
 
     start = time.perf_counter()
     with form.tracing():
         cotangents = None
         if entry.direction != "forward":
-            shapes = jax.eval_shape(results, wanted, rest)
+            shapes = jax.eval_shape(results, differentiable, rest)
             cotangents = jax.eval_shape(functools.partial(programs.cotangents_like, shapes))
         if entry.direction == "backward":
-            pull = jax.eval_shape(save, wanted, rest)[1]
+            pull = jax.eval_shape(save, differentiable, rest)[1]
             function, arguments = pull_back, (pull, cotangents)
         else:
             function = programs.directed(results, entry.direction)
-            arguments = (wanted, rest, cotangents)
+            arguments = (differentiable, rest, cotangents)
         placed = jax.tree.map(
             lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), arguments
         )

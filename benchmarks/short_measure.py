@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -58,10 +59,10 @@ class Entry:
     impls: tuple[str, ...]
 
 
-def _smaller(spec, **sizes):
+def _smaller(spec: Any, **sizes: int) -> Any:
     """Returns the spec with each size in `sizes` limited to that maximum."""
-    fewer = {name: min(getattr(spec, name), most) for name, most in sizes.items()}
-    return dataclasses.replace(spec, **fewer)
+    limited = {name: min(getattr(spec, name), maximum) for name, maximum in sizes.items()}
+    return dataclasses.replace(spec, **limited)
 
 
 def correctness_entries(size: str) -> list[Entry]:
@@ -87,14 +88,14 @@ def correctness_entries(size: str) -> list[Entry]:
 def attention_entries(size: str, impls: tuple[str, ...] = ATTENTION) -> list[Entry]:
     if size == "tiny":
         (workload,) = temporal_attention.workloads(size)
-        pairs = [(workload, "forward"), (workload, "backward")]
+        measurements = [(workload, "forward"), (workload, "backward")]
     else:
         t16, shared, xl = (
             temporal_attention.workload(name, temporal.SPECS[name])
             for name in ("t16", "t16_shared", "xl")
         )
-        pairs = [(t16, "forward"), (t16, "backward"), (shared, "forward"), (xl, "forward")]
-    return [Entry("temporal_attention", workload, way, impls) for workload, way in pairs]
+        measurements = [(t16, "forward"), (t16, "backward"), (shared, "forward"), (xl, "forward")]
+    return [Entry("temporal_attention", workload, way, impls) for workload, way in measurements]
 
 
 def pointwise_entries(size: str) -> list[Entry]:
@@ -178,7 +179,7 @@ class Stage:
         path = self.output / ENVIRONMENT
         return json.loads(path.read_text()) if path.exists() else {}
 
-    def record(self, **values) -> None:
+    def record(self, **values: Any) -> None:
         """Adds values to the run's environment.json."""
         content = self.environment() | values
         (self.output / ENVIRONMENT).write_text(json.dumps(content, indent=1) + "\n")
@@ -334,7 +335,7 @@ def tune(stage: Stage) -> None:
         _write_rows(stage, rows, TUNING)
 
 
-def tiles_workload(spec, tiles: list[dict]) -> Workload:
+def tiles_workload(spec: temporal.Spec, tiles: list[dict]) -> Workload:
     """Returns temporal attention with one form for each set of launch parameters.
 
     A form's name is the JSON of its parameters.

@@ -51,15 +51,16 @@ def fitting_parts(stage: str, size: str, seconds: float) -> list[str]:
         UserError: too little fits to be useful.
     """
     if stage == "train":
-        least = SHORTEST_TRAINING[size]
-        if seconds < least:
+        minimum = SHORTEST_TRAINING[size]
+        if seconds < minimum:
             raise UserError(
-                f"--minutes={seconds / 60:g} is too little to train; give {least / 60:.2g} or more"
+                f"--minutes={seconds / 60:g} is too short to train; give at least "
+                f"{minimum / 60:.2g}"
             )
         return list(BUDGETS[stage])
     fitting, total = [], 0.0
-    for name, part in nominal(stage, size).items():
-        total += part
+    for name, budget in nominal(stage, size).items():
+        total += budget
         if total > seconds + 1e-6:
             break
         fitting.append(name)
@@ -67,11 +68,12 @@ def fitting_parts(stage: str, size: str, seconds: float) -> list[str]:
     if "correctness" not in fitting:
         budgets = nominal(stage, size)
         names = list(budgets)
-        least = sum(budgets[name] for name in names[: names.index("correctness") + 1])
-        there = ", ".join(fitting) or "no part"
+        minimum = sum(budgets[name] for name in names[: names.index("correctness") + 1])
+        names_text = ", ".join(fitting) or "no part"
         raise UserError(
-            f"--minutes={seconds / 60:g} is too little: {there} would fit; give {least / 60:.2g}, "
-            f"which takes correctness in, or {sum(budgets.values()) / 60:.2g} for all"
+            f"--minutes={seconds / 60:g} is too short: {names_text} would fit; give at least "
+            f"{minimum / 60:.2g} to include correctness, or "
+            f"{sum(budgets.values()) / 60:.2g} for all"
         )
     if left_out:
         print(f"no time for {', '.join(left_out)}")

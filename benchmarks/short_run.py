@@ -49,7 +49,7 @@ _CLIPS = flags.DEFINE_integer("clips", 60_000, "Stage train: so many clips.", lo
 _PARTS = flags.DEFINE_list("parts", None, "Of the child process: the parts to do.")
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     stage, size = _STAGE.value, _SIZE.value
     if stage is None:
         raise UserError("--stage is missing; give measure, train or compile")

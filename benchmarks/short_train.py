@@ -18,7 +18,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ def read_config(path: str, size: str) -> Run:
     return load_run(path, tiny if size == "tiny" else None)
 
 
-def working_kernels(size: str):
+def working_kernels(size: str) -> contextlib.AbstractContextManager:
     """Returns a context in which models use only kernels that launch correctly on this machine.
 
     Without such a kernel they use XLA's forms. A kernel that launches but computes wrongly would
@@ -131,13 +131,13 @@ def compile_in_thread(
     The future's result is the compiled function.
     """
 
-    def step_of(total):
+    def step_for(total: int) -> Callable:
         return make_step(program.loss, make_optimizer(run.optim, total))
 
     return concurrent.futures.ThreadPoolExecutor(1).submit(
         contextvars.copy_context().run,  # carries the bridge of the kernels
         resident.compile_steps,
-        resident.make_steps(step_of),
+        resident.make_steps(step_for),
         jax.eval_shape(program.begin, program.shapes),
         shapes,
         run.train.batch_size,

@@ -8,7 +8,8 @@ affect all forms alike. Results are the percentiles 20, 50 and 80 over the round
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def interleave(
     samplers: Mapping[str, Callable[[int], float]],
     rounds: int,
     seconds: float = math.inf,
-    clock=time.perf_counter,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict:
     """Takes samples of all forms in turns.
 
@@ -44,12 +45,12 @@ def interleave(
     return samples
 
 
-def percentiles(samples) -> tuple[float, float, float]:
+def percentiles(samples: Sequence[float]) -> tuple[float, float, float]:
     """Returns percentiles 20, 50 and 80, interpolated linearly between samples."""
     return tuple(float(p) for p in np.percentile(samples, (20, 50, 80)))
 
 
-def calls_per_sample(program, clock=time.perf_counter) -> int:
+def calls_per_sample(program: Any, clock: Callable[[], float] = time.perf_counter) -> int:
     """Returns the number of calls of a sample: enough for MIN_SAMPLE seconds, at most MAX_CALLS.
 
     The estimate times one call, after one warm-up call.
@@ -60,7 +61,9 @@ def calls_per_sample(program, clock=time.perf_counter) -> int:
     )
 
 
-def wall_sample(program, calls: int, first: int, clock=time.perf_counter) -> float:
+def wall_sample(
+    program: Any, calls: int, first: int, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Returns the wall seconds per call of `calls` calls, on input sets first, first + 1, ..."""
     start = clock()
     for i in range(first, first + calls):
@@ -69,7 +72,7 @@ def wall_sample(program, calls: int, first: int, clock=time.perf_counter) -> flo
     return (clock() - start) / calls
 
 
-def kernel_recorder():
+def kernel_recorder() -> Any:
     """Returns CUPTI's recorder of GPU kernel times, the first argument of `kernel_sample`, or None.
 
     The recorder is private to JAX and may be absent. It records every kernel of the process,
@@ -85,7 +88,7 @@ def kernel_recorder():
         return None
 
 
-def kernel_sample(recorder, program, calls: int, first: int) -> tuple[float, list[str]]:
+def kernel_sample(recorder: Any, program: Any, calls: int, first: int) -> tuple[float, list[str]]:
     """Returns the seconds of kernel time per call, and the names of the kernels of one call."""
     recorder._cupti_init()
     try:

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 BEGINS = "[part] "  # the line that a child prints when it begins a part
 FATAL = 2  # exit status of a child for a user error: no other child is started
@@ -73,7 +74,12 @@ def supervise(
     return ended | {part.name: "not begun" for part in left}
 
 
-def _run_child(command, parts: Sequence[Part], end: float, log: Path) -> tuple[str, str]:
+def _run_child(
+    command: Callable[[Sequence[str], float], Sequence[str]],
+    parts: Sequence[Part],
+    end: float,
+    log: Path,
+) -> tuple[str, str]:
     """Runs one child for `parts`.
 
     Returns its last part, and "done" or the reason why the child ended there.
@@ -111,7 +117,7 @@ def _run_child(command, parts: Sequence[Part], end: float, log: Path) -> tuple[s
         _end(child)
 
 
-def _read(stream, lines: queue.Queue) -> None:
+def _read(stream: IO[str], lines: queue.Queue) -> None:
     with stream:
         for text in stream:
             lines.put(text)

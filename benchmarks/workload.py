@@ -90,7 +90,8 @@ class Workload:
         reference: inputs in float32 -> results, to which every form's results are compared. None if
             there is nothing to compare.
         forms: implementation -> function that returns its forms, or raises `Absent`.
-        wanted: names of the inputs that gradients flow into; each may be a nested dict of arrays.
+        differentiable: names of the inputs that gradients flow into; each may be a nested dict of
+            arrays.
         timer: "kernels" (default) for single operations: the sum of the kernels' times, where
             available. "wall" for whole programs.
         carry: name of an input that each call donates and replaces by its result of that name, for
@@ -104,7 +105,7 @@ class Workload:
     inputs: Callable[[int], dict]
     reference: Callable[[dict], Any] | None
     forms: Mapping[str, Callable[[], Iterable[Form]]]
-    wanted: tuple[str, ...] = ()
+    differentiable: tuple[str, ...] = ()
     timer: str = "kernels"
     carry: str | None = None
     items: int = 1  # what one call makes, of `unit`

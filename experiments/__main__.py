@@ -7,14 +7,14 @@ from pathlib import Path
 
 from sora_jax.config import nearest
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent
 ORDER = ("sample", "evaluate", "calibrate", "train", "train_tokenizer", "precompute", "build_data")
 
 
 def commands() -> dict[str, str]:
     """Returns the commands, each with the first paragraph of its docstring."""
     found = {}
-    for path in sorted(HERE.glob("*.py")):
+    for path in sorted(FOLDER.glob("*.py")):
         tree = ast.parse(path.read_text())
         runs = "run_main(main)" in path.read_text()
         if runs and not path.name.startswith("_"):

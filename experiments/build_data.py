@@ -21,6 +21,8 @@ Unreadable files are skipped, and listed at the end and in report.json.
 The last printed line is the folder of the set. Next: python -m experiments.precompute.
 """
 
+from collections.abc import Sequence
+
 from absl import flags
 
 from sora_jax.cli import run_main
@@ -28,10 +30,8 @@ from sora_jax.data import playhouse_set, video_folder
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
 
-_SET = flags.DEFINE_enum("set", "playhouse", ["playhouse", "video_folder"], "Which set to build.")
-_DATA_DIR = flags.DEFINE_string(
-    "data_dir", "data", "Where sets are kept; each gets a folder of its own below."
-)
+_SET = flags.DEFINE_enum("set", "playhouse", ["playhouse", "video_folder"], "Data set to build.")
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Parent folder of all data sets.")
 _FORMAT = flags.DEFINE_enum(
     "format",
     "nano",
@@ -70,12 +70,12 @@ _PATH = flags.DEFINE_string(
 _CLIPS_PER_FILE = flags.DEFINE_integer(
     "clips_per_file",
     16,
-    "video_folder: at most so many consecutive clips of one file.",
+    "video_folder: maximum number of consecutive clips of one file.",
     lower_bound=1,
 )
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     if _SET.value == "playhouse":
         if not _NUM_TRAIN.value + _NUM_VAL.value:
             raise UserError(

@@ -11,6 +11,7 @@ depends on the current code.
 
 import sys
 import time
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -28,7 +29,7 @@ _FORMAT = flags.DEFINE_enum("format", "nano", ["nano", "S"], "Clip format.")
 _SHEETS = flags.DEFINE_integer("sheets", 4, "Clips to draw, at most 4.", lower_bound=0)
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     if not _OUTPUT.value:
         raise UserError(
             "--output is missing: nowhere to write the report; give --output=outputs/calibration"

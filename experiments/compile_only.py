@@ -30,6 +30,7 @@ several devices; on one device it uses kernels.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -65,7 +66,7 @@ _SUGGEST = flags.DEFINE_boolean(
 _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the report to")
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     if not _TOPOLOGY.value:
         raise UserError(
             "--topology is missing; give one as "

@@ -13,6 +13,8 @@ FLOPs count matrix products (`sora_jax.flops`): Muon's update has some; AdamW's 
 bytes on each device. Nothing is allocated: a laptop can describe a model of 14B parameters.
 """
 
+from collections.abc import Sequence
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -89,17 +91,17 @@ def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshCo
     return model, FORMATS[name], batch_size, text_length, optim, mesh
 
 
-def main(_):
-    *asked, optim, mesh = read_flags()
+def main(_: Sequence[str]) -> None:
+    *settings, optim, mesh = read_flags()
     optimizer = make_optimizer(optim, steps=1)  # FLOPs do not depend on the number of steps
     try:
-        where = placement(*asked[:3], mesh, _DEVICES.value) if _DEVICES.value else ""
-        if not where and mesh != MeshConfig():
-            where = (
-                "the mesh of the config was not looked at: give --devices=512, or how many "
-                "there will be"
+        layout = placement(*settings[:3], mesh, _DEVICES.value) if _DEVICES.value else ""
+        if not layout and mesh != MeshConfig():
+            layout = (
+                "the mesh of the config was ignored: give the number of devices, such as "
+                "--devices=512"
             )
-        print(report(*asked, optimizer) + f"\n\n{where}" * bool(where))
+        print(report(*settings, optimizer) + f"\n\n{layout}" * bool(layout))
     except ValueError as error:
         raise UserError(
             f"this model does not fit the format: {error}; change config.model.patch or --format"

@@ -18,6 +18,8 @@ continues a stopped measurement from its last batch of clips. `experiments.calib
 reliable the oracles are.
 """
 
+from collections.abc import Sequence
+
 from absl import flags
 
 from experiments import generation
@@ -46,7 +48,7 @@ _SHEETS = flags.DEFINE_integer(
 )
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     if not _OUTPUT.value:
         raise UserError(
             "--output is missing: nowhere to write the report; give --output=outputs/evaluation"

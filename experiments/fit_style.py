@@ -8,6 +8,7 @@ again.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ _CLIPS = flags.DEFINE_integer("num_clips", 40, "Clips of each style and family",
 FIGURES = 6
 
 
-def training_set(num_clips: int):
+def training_set(num_clips: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns the training data of `style.fit`: x [n, K] and labels [n].
 
     The clips are films, panels, rooms and courts of split train, equally many of each style. Mixed
@@ -37,12 +38,12 @@ def training_set(num_clips: int):
     """
     rng, rows, labels = np.random.default_rng(0), [], []
 
-    def add(label, *clips):
+    def add(label: int, *clips: np.ndarray) -> None:
         for frames in clips:
             rows.extend(style.halves(frames))
             labels.extend([label, label])
 
-    def noisy(frames, deviation):
+    def noisy(frames: np.ndarray, deviation: float) -> np.ndarray:
         return np.clip(frames + rng.normal(scale=deviation / 255, size=frames.shape), 0.0, 1.0)
 
     for family in ("film", "occlude", "room", "court"):
@@ -74,7 +75,7 @@ def training_set(num_clips: int):
     return np.stack(rows), np.array(labels)
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     x, labels = training_set(_CLIPS.value)
     table = {
         name: np.array([float(f"{v:.{FIGURES}g}") for v in values.ravel()]).reshape(values.shape)
@@ -85,10 +86,10 @@ def main(_):
     )
     path = Path(_OUTPUT.value or style.TABLE)
     files.write(path, "{\n" + lines + "\n}\n")
-    right = float(np.mean(style.probe(table, x) == labels))
+    accuracy = float(np.mean(style.probe(table, x) == labels))
     print(
-        f"{path}: {x.shape[1]} statistics, {right:.4f} of {len(x)} half clips of the training "
-        "set are told right"
+        f"{path}: {x.shape[1]} statistics, {accuracy:.4f} of {len(x)} half clips of the training "
+        "set are classified correctly"
     )
 
 

@@ -3,9 +3,15 @@
 They are defined once; a command adopts them as its own.
 """
 
+from typing import TYPE_CHECKING
+
 from absl import flags, logging
 
 from sora_jax.files import check_input
+
+if TYPE_CHECKING:
+    from sora_jax.flow.sampler import SamplerConfig
+    from sora_jax.pipelines.generate import Pipeline
 
 SEED = flags.DEFINE_integer(
     "seed",
@@ -15,22 +21,22 @@ SEED = flags.DEFINE_integer(
     upper_bound=2**31 - 1,
 )
 STEPS = flags.DEFINE_integer(
-    "steps", 30, "Steps of the sampler: more is slower and more exact.", lower_bound=1
+    "steps", 30, "Sampler steps: more are slower and more accurate.", lower_bound=1
 )
 SAMPLER = flags.DEFINE_string(
     "sampler",
     "euler",
     "euler, or heun, which is second order and costs two evaluations a step; or a registered one.",
 )
-GUIDANCE = flags.DEFINE_float("guidance", 2.0, "How strongly the text pulls; 1 is none.")
+GUIDANCE = flags.DEFINE_float("guidance", 2.0, "Scale of the text guidance; 1 turns it off.")
 GUIDANCE_VIDEO = flags.DEFINE_float(
-    "guidance_video", None, "The same for the video alone. Default: --guidance."
+    "guidance_video", None, "Text guidance of the video. Default: --guidance."
 )
 GUIDANCE_AUDIO = flags.DEFINE_float(
-    "guidance_audio", None, "The same for the audio alone. Default: --guidance."
+    "guidance_audio", None, "Text guidance of the audio. Default: --guidance."
 )
 GUIDANCE_COUPLE = flags.DEFINE_float(
-    "guidance_couple", 1.0, "How strongly video and audio pull at each other; 1 is none."
+    "guidance_couple", 1.0, "Guidance between video and audio; 1 turns it off."
 )
 WEIGHTS = flags.DEFINE_string(
     "weights", None, "Weights of the model (.safetensors). Default: the shipped nano."
@@ -54,7 +60,7 @@ def check_weights() -> None:
         )
 
 
-def load():
+def load() -> "Pipeline":
     """Returns the `Pipeline` that the flags select; its compiled programs are cached on disk.
 
     Raises:
@@ -66,7 +72,7 @@ def load():
     return load_pipeline(WEIGHTS.value, VIDEO_TOKENIZER.value, AUDIO_TOKENIZER.value)
 
 
-def sampler():
+def sampler() -> "SamplerConfig":
     """Returns the `SamplerConfig` that the flags select."""
     from sora_jax.flow.guidance import Guidance
     from sora_jax.flow.sampler import SAMPLERS, SamplerConfig

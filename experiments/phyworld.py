@@ -16,6 +16,7 @@ keys of the two configurations:
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -89,7 +90,7 @@ def commands() -> list[list[str]]:
     ]
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     if not _OUTPUT.value:
         raise UserError(
             "--output is missing; give a folder for tokenizer, latents, model and scores"

@@ -17,6 +17,7 @@ set in the folder OUTPUT_clips (see experiments.build_data).
 """
 
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -74,7 +75,7 @@ _WORKERS = flags.DEFINE_integer(
 )
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     if not _OUTPUT.value:
         raise UserError("no --output; give the folder to write the latents to")
     named, output = SOURCES[_SOURCE.value], pathlib.Path(_OUTPUT.value)
@@ -94,8 +95,8 @@ def main(_):
     audio_tokenizer, audio = weights.load_audio_tokenizer(_AUDIO_TOKENIZER.value)
     fingerprints = {"video_tokenizer": video.fingerprint, "audio_tokenizer": audio.fingerprint}
     source = named.open(selection, output.with_name(output.name + "_clips"))
-    made = precompute(source, video_tokenizer, audio_tokenizer, output, fingerprints)
-    print(f"{made['count']} clips in {output}")
+    description = precompute(source, video_tokenizer, audio_tokenizer, output, fingerprints)
+    print(f"{description['count']} clips in {output}")
 
 
 if __name__ == "__main__":

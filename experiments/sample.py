@@ -15,7 +15,7 @@ Examples:
   python -m experiments.sample --prompts_file=prompts.txt --output_dir=outputs/many  # one a line
   python -m experiments.sample --prompt="a large green ball rolls to the right without bouncing" \
       --first_frame=start.png
-  python -m experiments.sample --given_video=silent.mp4                       # make the sound
+  python -m experiments.sample --given_video=silent.mp4                       # generate the audio
   python -m experiments.sample --given_audio=impacts.wav \
       --prompt="a small red ball is dropped and bounces twice"
   python -m experiments.sample \
@@ -28,6 +28,7 @@ nothing is encoded twice. Files are never overwritten: if a name exists, the new
 import dataclasses
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -40,27 +41,29 @@ from sora_jax.files import check_input, check_output
 
 flags.adopt_module_key_flags(generation)
 
-_PROMPT = flags.DEFINE_string("prompt", None, "What the clip shows.")
+_PROMPT = flags.DEFINE_string("prompt", None, "Description of the clip.")
 _PROMPTS_FILE = flags.DEFINE_string(
-    "prompts_file", None, "A text file with one prompt to a line; empty lines are skipped."
+    "prompts_file", None, "Text file with one prompt per line; empty lines are skipped."
 )
 _NEGATIVE = flags.DEFINE_string(
-    "negative_prompt", "", "What to steer away from; needs --guidance above 1."
+    "negative_prompt",
+    "",
+    "Description to guide away from; needs --guidance above 1.",
 )
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Clips for each prompt.", lower_bound=1)
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", "outputs/samples", "Where the files go.")
-_FIRST_FRAME = flags.DEFINE_string(
-    "first_frame", None, "A picture (png, jpeg) the clip begins with."
-)
-_GIVEN_VIDEO = flags.DEFINE_string("given_video", None, "A video to make the sound for.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "outputs/samples", "Output folder.")
+_FIRST_FRAME = flags.DEFINE_string("first_frame", None, "Image (png, jpeg) of the first frame.")
+_GIVEN_VIDEO = flags.DEFINE_string("given_video", None, "Video file to generate audio for.")
 _GIVEN_AUDIO = flags.DEFINE_string(
-    "given_audio", None, "A sound (wav, mp3, mp4 ...) to make the picture for."
+    "given_audio", None, "Audio file (wav, mp3, mp4 ...); the model generates its video."
 )
 _CONTINUE = flags.DEFINE_string(
-    "continue_clip", None, "A clip (mp4) to make longer; --prompt may say what the new part shows."
+    "continue_clip", None, "Clip (mp4) to extend; --prompt may describe the new part."
 )
 _SECONDS = flags.DEFINE_float(
-    "seconds", None, "How much --continue_clip adds, in whole latents (nano: 0.5 s). Default: 2."
+    "seconds",
+    None,
+    "Seconds to add to --continue_clip, in whole latents. Default: 2.",
 )
 
 
@@ -88,7 +91,7 @@ def read_prompts() -> list[str | None]:
         )
     if _PROMPT.value is None and not given:
         raise UserError(
-            'nothing to make; give --prompt="a large red ball is dropped and bounces twice", '
+            'nothing to generate; give --prompt="a large red ball is dropped and bounces twice", '
             "or see --help"
         )
     return [_PROMPT.value]
@@ -103,17 +106,18 @@ def check_paths() -> Path:
     """
     check_input("first_frame", _FIRST_FRAME.value, "a png or jpeg file")
     check_input("given_video", _GIVEN_VIDEO.value, "a video file")
-    check_input("given_audio", _GIVEN_AUDIO.value, "a file with a sound track")
+    check_input("given_audio", _GIVEN_AUDIO.value, "a file with an audio track")
     check_input("continue_clip", _CONTINUE.value, "an mp4, such as one that this command made")
     generation.check_weights()
     return check_output("output_dir", _OUTPUT_DIR.value)
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     prompts, folder = read_prompts(), check_paths()
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.oracles.verdict import say_balls, say_impacts
-    from sora_jax.pipelines import given, record, request
+    from sora_jax.pipelines import given, record
+    from sora_jax.pipelines.request import Request
     from sora_jax.progress import Progress
 
     sampler, first = generation.sampler(), generation.SEED.value
@@ -128,26 +132,26 @@ def main(_):
     if _SECONDS.value is not None:
         fields["seconds"] = _SECONDS.value
     jobs = [
-        (i, request.Request(prompt, _NEGATIVE.value, first + n, sampler, **fields))
+        (i, Request(prompt, _NEGATIVE.value, first + n, sampler, **fields))
         for i, prompt in enumerate(prompts)
         for n in range(_NUM_SAMPLES.value)
     ]
-    said = {}
-    for _, asked in jobs:
-        pipeline.check(asked)
-        said |= dict.fromkeys([*notes, *pipeline.notes(asked)])
-    for note in said:
+    messages = {}
+    for _, request in jobs:
+        pipeline.check(request)
+        messages |= dict.fromkeys([*notes, *pipeline.notes(request)])
+    for note in messages:
         print(f"note: {note}", file=sys.stderr)
     progress = Progress()
-    for number, (index, asked) in enumerate(jobs, start=1):
+    for number, (index, request) in enumerate(jobs, start=1):
         started = time.perf_counter()
         with progress.job(f"clip {number} of {len(jobs)}") as show:
-            clip = pipeline.generate(asked, show)
-        made = time.perf_counter() - started
+            clip = pipeline.generate(request, show)
+        elapsed = time.perf_counter() - started
         clip = dataclasses.replace(clip, notes=(*notes, *clip.notes))
-        path = record.free_path(folder, index, clip.title, asked.seed)
+        path = record.free_path(folder, index, clip.title, request.seed)
         clip.save(path)
-        print(f"{path}: {clip.seconds:.3g} s, made in {made:.2f} s, {clip.title}")
+        print(f"{path}: {clip.seconds:.3g} s, made in {elapsed:.2f} s, {clip.title}")
         print(f"  {record.facts_table(clip.verdict)}")
         print(f"  oracles read: {say_balls(clip.reading)}; {say_impacts(clip.reading)}")
 

@@ -22,7 +22,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -137,17 +137,17 @@ def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> 
                 return finish(process, workdir)
 
 
-def compare(whole: Path, killed: Path) -> dict:
+def compare(undisturbed: Path, killed: Path) -> dict:
     """Compares two finished runs: the losses row by row, and the weights at the end."""
     rows = [
         {row["step"]: row["loss"] for row in metrics.read(path / "metrics.jsonl")}
-        for path in (whole, killed)
+        for path in (undisturbed, killed)
     ]
     both = sorted(rows[0].keys() & rows[1].keys())
     differ = [step for step in both if rows[0][step] != rows[1][step]]
     prints = [
         weights.load_weights(path / "weights.safetensors", "st_dit").fingerprint
-        for path in (whole, killed)
+        for path in (undisturbed, killed)
     ]
     return {
         "steps": max(both),
@@ -165,13 +165,13 @@ def compare(whole: Path, killed: Path) -> dict:
     }
 
 
-def draw(whole: Path, killed: Path, kills: list[dict], path: Path) -> None:
+def draw(undisturbed: Path, killed: Path, kills: list[dict], path: Path) -> None:
     from matplotlib.figure import Figure  # slow, and needed once, at the end
 
     figure = Figure((9, 3.6), layout="constrained")
     axes = figure.subplots()
     for folder, label, style in (
-        (whole, "undisturbed", {"lw": 3.5, "color": "#b8c4d6"}),
+        (undisturbed, "undisturbed", {"lw": 3.5, "color": "#b8c4d6"}),
         (killed, f"killed {len(kills)} times", {"lw": 1}),
     ):
         rows = metrics.read(folder / "metrics.jsonl")
@@ -193,7 +193,7 @@ def draw(whole: Path, killed: Path, kills: list[dict], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main(_):
+def main(_: Sequence[str]) -> int:
     if not _TRAIN.value or not _OUTPUT.value:
         raise UserError("give --train (flags of experiments.train) and --output (a directory)")
     if "--workdir" in _TRAIN.value:
@@ -204,7 +204,7 @@ def main(_):
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     output = Path(_OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
-    whole, killed, record = output / "whole", output / "killed", output / "kills.json"
+    undisturbed, killed, record = output / "whole", output / "killed", output / "kills.json"
     kills = json.loads(record.read_text()) if record.exists() else []
     cores = sorted(os.sched_getaffinity(0))
     half = len(cores) // 2 or 1
@@ -212,14 +212,14 @@ def main(_):
         (set(cores[:half]), set(cores[-half:])) if _TOGETHER.value else (set(cores), set(cores))
     )
 
-    undisturbed = start(whole, first)
-    with ended(undisturbed):
+    process = start(undisturbed, first)
+    with ended(process):
         if not _TOGETHER.value:
-            finish(undisturbed, whole)
+            finish(process, undisturbed)
         disturb(killed, second, kills, record)
-        finish(undisturbed, whole)
+        finish(process, undisturbed)
 
-    result = compare(whole, killed) | {
+    result = compare(undisturbed, killed) | {
         "kills": kills,
         "steps_done_again": sum(kill["step"] - kill["saved"] for kill in kills),
         "minutes_between_kills": _EVERY.value,
@@ -227,7 +227,7 @@ def main(_):
         "train": _TRAIN.value,
     }
     files.write(output / "soak.json", json.dumps(result, indent=2) + "\n")
-    draw(whole, killed, kills, output / "soak.png")
+    draw(undisturbed, killed, kills, output / "soak.png")
     verdict = "nothing was lost" if result["same"] else "THE RUNS DIFFER"
     print(
         f"{len(kills)} kills in {result['steps']} steps, {result['steps_done_again']} steps "

@@ -21,6 +21,8 @@ on GKE and on TPU pods add --coordinator=auto. Elsewhere add --coordinator=HOST:
 --num_processes=N and --process_id=I. All processes must see the same WORKDIR and latents.
 """
 
+from collections.abc import Sequence
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -50,7 +52,7 @@ _INIT_FROM = flags.DEFINE_string(
 )
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     if not _WORKDIR.value:
         raise UserError(
             "--workdir is missing; give a directory for checkpoints, metrics and weights"

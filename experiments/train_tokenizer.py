@@ -16,6 +16,8 @@ WORKDIR/weights.safetensors holds the averaged weights, with their latent statis
 scores.
 """
 
+from collections.abc import Sequence
+
 from absl import flags
 from ml_collections import config_flags
 
@@ -34,7 +36,7 @@ _INIT_FROM = flags.DEFINE_string(
 )
 
 
-def main(_):
+def main(_: Sequence[str]) -> None:
     if not _WORKDIR.value:
         raise UserError(
             "--workdir is missing; give a directory for checkpoints, metrics and weights"
@@ -43,9 +45,9 @@ def main(_):
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.training.tokenizer import tokenizer_run, train_tokenizer
 
-    made = train_tokenizer(tokenizer_run(values), _WORKDIR.value, _INIT_FROM.value)
-    scores = ", ".join(f"{name} {value:.4g}" for name, value in made.scores.items())
-    print(f"{made.weights} ({made.fingerprint}): {scores}")
+    trained = train_tokenizer(tokenizer_run(values), _WORKDIR.value, _INIT_FROM.value)
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items())
+    print(f"{trained.weights} ({trained.fingerprint}): {scores}")
 
 
 if __name__ == "__main__":

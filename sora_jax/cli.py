@@ -50,7 +50,7 @@ RENAMED = {
 def run_main(main: Callable[[Sequence[str]], object]) -> None:
     """Runs an absl `main` and exits the process with one of the statuses above."""
 
-    def guarded(argv):
+    def guarded(argv: Sequence[str]) -> object:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbax logs every step at INFO
         try:
@@ -98,8 +98,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
             if _given(argv, old):
                 raise UserError(f"--{old} is called --{new} now")
         argv = _imported(argv)
-        if asked := set(HELP) & set(argv[1:]):
-            print(_help([arg for arg in argv if arg not in asked]), flush=True)
+        if requested := set(HELP) & set(argv[1:]):
+            print(_help([arg for arg in argv if arg not in requested]), flush=True)
             sys.exit(0)
         rest = flags.FLAGS(argv)
     except BrokenPipeError:
@@ -130,7 +130,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 
 def import_flags() -> list[str]:
     """Returns this command's --import flags, to pass to a command in another process."""
-    return [f"--import={name}" for name in flags.FLAGS["import"].value]
+    return [f"--import={name}" for name in flags.FLAGS["import"].value or ()]
 
 
 def _imported(argv: Sequence[str]) -> list[str]:
@@ -151,8 +151,8 @@ def _imported(argv: Sequence[str]) -> list[str]:
             try:
                 CONFIGS[config_name]()
             except Exception as error:
-                said = " ".join(f"{type(error).__name__}: {error}".split())
-                raise UserError(f"the configuration {config_name!r} fails: {said}") from error
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                raise UserError(f"the configuration {config_name!r} fails: {reason}") from error
             argv[first:end] = [f"--config={REGISTERED}:{config_name}"]
         elif CONFIGS and not os.path.exists(config_name.partition(":")[0]):
             CONFIGS[config_name]  # raises UserError, which lists the known names

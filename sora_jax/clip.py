@@ -37,7 +37,7 @@ class Clip:
 
     def __repr__(self) -> str:
         frames, height, width = self.frames.shape[:3]
-        rate = f"sound at {self.rate} Hz" if self.samples is not None else "no sound"
+        rate = f"audio at {self.rate} Hz" if self.samples is not None else "no audio"
         size = f"{frames} frames of {height} x {width} at {float(self.fps):g}/s"
         return f"{type(self).__name__}({size}, {self.seconds:g} s, {rate})"
 
@@ -54,7 +54,7 @@ class Clip:
             UserError: the file cannot be written.
         """
         if Path(path).suffix.lower() != ".mp4":
-            raise UserError(f"{path} is no name of a clip; give one that ends in .mp4")
+            raise UserError(f"{path} is not the path of a clip; give a path that ends in .mp4")
         from sora_jax.mp4 import write_mp4  # needs PyAV, which a training-only machine may lack
 
         write_mp4(path, self)

@@ -14,11 +14,14 @@ import json
 import types
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sora_jax.errors import UserError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -82,7 +85,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             except UserError as error:
                 failures.append(error)
         raise failures[0]
-    if dataclasses.is_dataclass(hint):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return value if isinstance(value, hint) else from_dict(hint, value, where)
     if origin is tuple or hint is tuple:
         if not isinstance(value, (list, tuple)):
@@ -116,7 +119,9 @@ def _tuples(value: Any) -> Any:
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Returns the JSON form of a dataclass or mapping: nested dicts, lists, numbers, strings."""
-    values = dataclasses.asdict(config) if dataclasses.is_dataclass(config) else config
+    values: Any = config
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        values = dataclasses.asdict(config)
     if hasattr(values, "to_dict"):
         values = values.to_dict()
     return json.loads(json.dumps(values))

@@ -33,7 +33,7 @@ def commit() -> str:
     files, so that results of different versions are never confused.
     """
 
-    def git(*args):
+    def git(*args: str) -> str:
         return subprocess.run(
             ["git", *args], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout.strip()

@@ -68,13 +68,13 @@ def read_lines(path: str | os.PathLike, what: str) -> list[str]:
     return lines
 
 
-def check_input(flag: str, path: str | None, wanted: str) -> None:
+def check_input(flag: str, path: str | None, remedy: str) -> None:
     """Raises UserError unless `path` is None or a readable file.
 
     Args:
         flag: name of the flag whose value is `path`.
         path: the file, or None.
-        wanted: what to give instead, for the error message.
+        remedy: what to give instead, for the error message.
     """
     if path is None:
         return
@@ -83,7 +83,7 @@ def check_input(flag: str, path: str | None, wanted: str) -> None:
             pass
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
-        raise UserError(f"cannot read --{flag}={path}: {reason}; give {wanted}") from None
+        raise UserError(f"cannot read --{flag}={path}: {reason}; give {remedy}") from None
 
 
 def check_output(flag: str, path: str) -> Path:

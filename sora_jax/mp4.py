@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
+from av.codec.codec import UnknownCodecError
+from av.container import OutputContainer
+from av.error import FFmpegError
 
 from sora_jax.errors import UserError
 from sora_jax.files import replacing
@@ -18,6 +21,32 @@ if TYPE_CHECKING:
 # maximum of aac for mono at 16 kHz: 6,144 bits per block of 1,024 samples
 AAC_BITS_PER_SECOND = 96_000
 AAC_BLOCK = 1024  # samples per aac block
+
+
+def check_arrays(clip: "Clip") -> None:
+    """Raises UserError unless frames are [F, H, W, 3] and samples [S], with valid dtypes."""
+    shape, dtype = np.shape(clip.frames), np.asarray(clip.frames).dtype
+    if len(shape) != 4 or shape[-1] != 3 or not all(shape):
+        raise UserError(
+            f"frames have the shape {shape}; give [frames, height, width, 3]", field="frames"
+        )
+    if dtype != np.uint8 and not _is_float(dtype):
+        raise UserError(
+            f"frames are {dtype}; give uint8 or floats [frames, height, width, 3]", field="frames"
+        )
+    if clip.samples is None:
+        return
+    shape, dtype = np.shape(clip.samples), np.asarray(clip.samples).dtype
+    if len(shape) != 1 or not _is_float(dtype):
+        raise UserError(
+            f"samples are {dtype} {shape}; give floats [samples], or None for no audio",
+            field="samples",
+        )
+
+
+def _is_float(dtype: np.dtype) -> bool:
+    # bfloat16 is not a NumPy float
+    return np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16"
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:
@@ -41,7 +70,7 @@ def write_mp4(
     Args:
         path: the file; missing folders are created.
         clip: the clip. Odd sides are padded to even ones by repeating the last row or column,
-            because yuv420p needs even sides. Without samples the file has no sound track.
+            because yuv420p needs even sides. Without samples the file has no audio track.
         metadata: a mapping, saved as one JSON object in the file's comment; `read_metadata` reads
             it. Values that are not strings are written as JSON.
         crf: h264 quality, 0 (lossless) to 51. Small frames need a low value: at 12 (default) the
@@ -51,11 +80,8 @@ def write_mp4(
     """
     if not hasattr(clip, "fps"):
         raise UserError(f"clip is a {type(clip).__name__}; give a Clip(frames, samples, fps)")
+    check_arrays(clip)
     frames = to_uint8(clip.frames)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
-        raise UserError(
-            f"frames have the shape {frames.shape}; give [frames, height, width, 3]", field="frames"
-        )
     frames = np.pad(
         frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge"
     )
@@ -64,7 +90,15 @@ def write_mp4(
         _encode(temporary, frames, clip.samples, Fraction(clip.fps), comment, crf, clip.rate)
 
 
-def _encode(path, frames, samples, fps, comment, crf, sample_rate):
+def _encode(
+    path: str | os.PathLike,
+    frames: np.ndarray,
+    samples: np.ndarray | None,
+    fps: Fraction,
+    comment: str,
+    crf: int,
+    sample_rate: int,
+) -> None:
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = comment
         video = _stream(
@@ -74,21 +108,21 @@ def _encode(path, frames, samples, fps, comment, crf, sample_rate):
         # Declare the YUV matrix: players that guess assume another one for large frames.
         # SMPTE 170M (BT.601), range 16..235
         video.codec_context.colorspace, video.codec_context.color_range = 6, 1
-        sound = None
+        audio = None
         if samples is not None:
             samples = np.clip(np.nan_to_num(np.asarray(samples, np.float32)), -1.0, 1.0).reshape(
                 1, -1
             )
-            sound = _stream(
+            audio = _stream(
                 container, "aac", rate=sample_rate, layout="mono", bit_rate=AAC_BITS_PER_SECOND
             )
-        for i, picture in enumerate(frames):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        for i, image in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", interpolation="AREA")
             frame.pts, frame.time_base = i, 1 / fps
             container.mux(video.encode(frame))
         container.mux(video.encode())
-        if sound is not None:
+        if audio is not None and samples is not None:
             for start in range(0, samples.shape[1], AAC_BLOCK):
                 block = np.ascontiguousarray(samples[:, start : start + AAC_BLOCK])
                 frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
@@ -97,15 +131,15 @@ def _encode(path, frames, samples, fps, comment, crf, sample_rate):
                     start,
                     Fraction(1, sample_rate),
                 )
-                container.mux(sound.encode(frame))
-            container.mux(sound.encode())
+                container.mux(audio.encode(frame))
+            container.mux(audio.encode())
 
 
-def _stream(container, codec: str, **options):
+def _stream(container: OutputContainer, codec: str, **options: Any) -> Any:
     """Adds a stream to a file. Raises UserError if this PyAV lacks the encoder."""
     try:
         return container.add_stream(codec, **options)
-    except av.codec.codec.UnknownCodecError:
+    except UnknownCodecError:
         raise UserError(
             f"this PyAV {av.__version__} has no encoder {codec}; pip install --force-reinstall "
             "--only-binary=:all: av, whose wheels have it"
@@ -123,18 +157,16 @@ def read_metadata(path: str | os.PathLike) -> dict:
             value = json.loads(container.metadata.get("comment", "{}"))
     except json.JSONDecodeError:
         return {}
-    except (OSError, av.FFmpegError) as error:
+    except (OSError, FFmpegError) as error:
         raise unreadable(path, error) from None
     return value if isinstance(value, dict) else {}
 
 
-def unreadable(path, error) -> UserError:
+def unreadable(path: str | os.PathLike, error: Exception) -> UserError:
     """Returns the error for a file that cannot be read, with the decoder's reason."""
     reason = (
         "no such file"
         if isinstance(error, FileNotFoundError)
         else getattr(error, "strerror", None) or str(error)
     )
-    return UserError(
-        f"cannot read {path}: {reason}; give a video, sound or picture file that plays"
-    )
+    return UserError(f"cannot read {path}: {reason}; give a playable video, audio or image file")

@@ -74,16 +74,16 @@ class Registry(dict[str, T]):
         home = sys._getframe(1).f_globals.get("__name__", "__main__")
         members = _members(self.protocol)
         abstract = getattr(value, "__abstractmethods__", frozenset()).intersection(members)
-        made = value() if isinstance(value, type) and not abstract else value
-        name = getattr(made, "name", None) or getattr(made, "__name__", None)
+        instance: Any = value() if isinstance(value, type) and not abstract else value
+        name = getattr(instance, "name", None) or getattr(instance, "__name__", None)
         if not isinstance(name, str):
             raise UserError(f"{home}: the {self.kind} has no name; give it name = '...'")
-        if missing := [m for m in members if m in abstract or not hasattr(made, m)]:
+        if missing := [m for m in members if m in abstract or not hasattr(instance, m)]:
             raise UserError(
                 f"{self.kind} {name!r} of {home} lacks {', '.join(missing)}; "
-                f"{self.protocol.__module__}.{self.protocol.__name__} says what each is for"
+                f"see {_qualified(self.protocol)}"
             )
-        if self.fault and (fault := self.fault(made)):
+        if self.fault and (fault := self.fault(instance)):
             raise UserError(f"{self.kind} {name!r} of {home}: {fault}")
         # A class or function is identified by its qualified name. An instance has none and is
         # identified by itself, except in a notebook, where its cell may be executed again.
@@ -93,7 +93,7 @@ class Registry(dict[str, T]):
                 f"{self.kind} {name!r} is registered twice, by {self.home(name)} and by {home}; "
                 "rename one"
             )
-        self[name] = made
+        self[name] = instance
         self._sources[name] = source
         return value
 
@@ -118,6 +118,11 @@ def _members(protocol: type | None) -> list[str]:
     return [name for name in dict.fromkeys(declared) if not name.startswith("_")]
 
 
+def _qualified(protocol: type | None) -> str:
+    """Returns a Protocol's dotted name; "" for None."""
+    return "" if protocol is None else f"{protocol.__module__}.{protocol.__qualname__}"
+
+
 def load_module(name: str) -> None:
     """Imports a module by its dotted name, or a file by its path ending in .py.
 
@@ -134,13 +139,15 @@ def load_module(name: str) -> None:
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames if "importlib" not in f.filename and f.filename != __file__]
-        at = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
-        said = " ".join(str(error).split())
+        user_frames = [
+            f for f in frames if "importlib" not in f.filename and f.filename != __file__
+        ]
+        at = f" ({user_frames[-1].filename}, line {user_frames[-1].lineno})" if user_frames else ""
+        reason = " ".join(str(error).split())
         if isinstance(error, SyntaxError):  # its text contains part of the location
-            said, at = error.msg, f" ({error.filename}, line {error.lineno})"
+            reason, at = error.msg, f" ({error.filename}, line {error.lineno})"
         raise UserError(
-            f"{name} cannot be imported: {type(error).__name__}: {said}{at}; mend it, or give "
+            f"{name} cannot be imported: {type(error).__name__}: {reason}{at}; fix it, or give "
             "a module on PYTHONPATH or the path of a .py file"
         ) from error
 
@@ -172,6 +179,8 @@ def _load_file(path: Path) -> None:
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is not a Python file")
     sys.modules[name] = importlib.util.module_from_spec(spec)
     _FILES[name] = str(path)
     try:

@@ -22,13 +22,13 @@ def section(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = (
     """Returns a title and, below it, rows of a name and right-aligned figures."""
     lines = [("", *header)] if header else []
     rows = [("  " + name + " " * (WIDEST - len(name)), *figures) for name, *figures in rows]
-    right = ("right",) * (len(rows[0]) - 1)
+    alignment = ("right",) * (len(rows[0]) - 1)
     text = tabulate(
         [*lines, *rows],
         tablefmt="plain",
         disable_numparse=True,
         preserve_whitespace=True,
-        colalign=("left", *right),
+        colalign=("left", *alignment),
     )
     return f"{title}\n{text}"
 

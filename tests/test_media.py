@@ -150,14 +150,14 @@ def test_silent_and_odd_sizes(tmp_path):
     assert back.samples is None and back.frames.shape == (9, 64, 66, 3)
     assert np.square(back.frames[:, :63, :65] / 255.0 - clip).mean() < 1e-3
     fitted = media.fit_clip(back, ClipFormat(9, 16, 64))
-    assert fitted.samples is None and "no sound track" in fitted.notes
+    assert fitted.samples is None and "no audio track" in fitted.notes
     assert fitted.frames.shape == (9, 64, 64, 3)
 
 
 def test_a_silent_track_is_no_sound(tmp_path):
     mp4.write_mp4(tmp_path / "mute.mp4", Clip(ball_clip(), np.zeros(NANO.samples, np.float32), 8))
     fitted = media.fit_clip(media.read_video(tmp_path / "mute.mp4"), NANO)
-    assert fitted.samples is None and "its sound track is silent" in fitted.notes
+    assert fitted.samples is None and "its audio track is silent" in fitted.notes
 
 
 @pytest.mark.parametrize(
@@ -255,10 +255,10 @@ def test_unreadable_files_end_in_one_line(tmp_path):
         assert name in str(error.value) and "\n" not in str(error.value)
     with pytest.raises(UserError, match="ends after"):
         media.read_video(tmp_path / "cut.mp4")
-    for read in (mp4.read_metadata, media.read_sound, lambda path: media.read_image(path, 64)):
+    for read in (mp4.read_metadata, media.read_audio, lambda path: media.read_image(path, 64)):
         with pytest.raises(UserError):
             read(tmp_path / "garbage.mp4")
-    with pytest.raises(UserError, match="no picture"):
+    with pytest.raises(UserError, match="no video stream"):
         with av.open(str(tmp_path / "sound.wav"), "w") as file:
             stream = file.add_stream("pcm_s16le", rate=16000, layout="mono")
             frame = av.AudioFrame.from_ndarray(
@@ -299,7 +299,7 @@ def test_sound_alone(tmp_path):
         frame.sample_rate = 44100
         file.mux(stream.encode(frame))
         file.mux(stream.encode())
-    samples, rate = media.read_sound(tmp_path / "hit.wav")
+    samples, rate = media.read_audio(tmp_path / "hit.wav")
     assert samples.shape == (44100, 2) and rate == 44100
     fitted, notes = media.fit_sound(samples, rate, NANO.samples)
     assert abs(shift(impacts((0.3,), NANO.samples), fitted)) <= 1 and len(notes) == 3
@@ -310,6 +310,6 @@ def test_padding_of_the_codec_is_cut(tmp_path):
     the clip's sound.
     """
     mp4.write_mp4(tmp_path / "clip.mp4", Clip(ball_clip(), impacts((1.0,), NANO.samples), 8))
-    samples, rate = media.read_sound(tmp_path / "clip.mp4")
+    samples, rate = media.read_audio(tmp_path / "clip.mp4")
     assert (samples.shape, rate) == ((NANO.samples, 1), SAMPLE_RATE)
     assert media.fit_sound(samples, rate, NANO.samples)[1] == []

@@ -186,7 +186,9 @@ def test_other_processes_load_what_registered_even_in_a_package(tmp_path, monkey
 
 
 def test_a_file_is_loaded_once(tmp_path):
-    XX
+    (tmp_path / "counted.py").write_text(
+        f"with open({str(tmp_path / 'log')!r}, 'a') as log:\n    log.write('x')\n"
+    )
     for _ in range(2):
         load_module(str(tmp_path / "counted.py"))
     assert (tmp_path / "log").read_text() == "x"

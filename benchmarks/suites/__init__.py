@@ -5,6 +5,7 @@ TPUs).
 """
 
 import importlib
+from types import ModuleType
 
 # In the order of --suite=all.
 SUITES = (
@@ -19,6 +20,6 @@ SUITES = (
 )
 
 
-def load(name: str):
+def load(name: str) -> ModuleType:
     """Returns the module of a suite."""
     return importlib.import_module(f"benchmarks.suites.{name}")

@@ -9,6 +9,8 @@ import dataclasses
 import functools
 import importlib.util
 from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,21 +31,21 @@ class Layout:
     along: str  # "time" or "space"
     causal: bool = False
 
-    def rows(self, x):
+    def rows(self, x: Any) -> Any:
         B, T, S, H, D = x.shape
         return (
             swap(x).reshape(B * S, T, H, D) if self.along == "time" else x.reshape(B * T, S, H, D)
         )
 
-    def back(self, y, shape):
+    def back(self, y: Any, shape: tuple[int, ...]) -> Any:
         B, T, S, H, D = shape
         return swap(y.reshape(B, S, T, H, D)) if self.along == "time" else y.reshape(shape)
 
-    def angles(self, angles):
+    def angles(self, angles: Any) -> Any:
         return angles[:, None, None] if self.along == "time" else angles[:, None]
 
 
-def swap(x):
+def swap(x: Any) -> Any:
     """Swaps time and sites: [B, T, S, H, D] <-> [B, S, T, H, D]."""
     return x.transpose(0, 2, 1, 3, 4) if isinstance(x, jax.Array) else x.permute(0, 2, 1, 3, 4)
 
@@ -71,29 +73,29 @@ def ready(layout: Layout, inputs: dict) -> dict:
     )
 
 
-def _mask(layout: Layout, inputs: dict, np):
+def _mask(layout: Layout, inputs: dict, np: ModuleType) -> Any:
     """Returns bool [N, 1, T, T + A], or None if nothing is hidden or a causal flag suffices."""
     visible, shared = inputs.get("visible"), inputs.get("shared_k")
     if visible is None and not (layout.causal and shared is not None):
         return None
     B, T, S, *_ = inputs["q"].shape
     device = {} if np is jnp else {"device": inputs["q"].device}
-    seen = np.ones((B, T, T), dtype=np.bool_ if np is jnp else np.bool, **device)
+    mask = np.ones((B, T, T), dtype=np.bool_ if np is jnp else np.bool, **device)
     if visible is not None:
-        seen = seen & visible[:, None, :]
+        mask = mask & visible[:, None, :]
     if layout.causal:
-        seen = np.tril(seen)
+        mask = np.tril(mask)
     if shared is not None:
-        more = np.ones((B, T, shared.shape[1]), dtype=seen.dtype, **device)
-        seen = np.concatenate([seen, more], -1)
-    seen = seen[:, None]
-    return np.repeat(seen, S, 0) if np is jnp else seen.repeat_interleave(S, 0)
+        shared_mask = np.ones((B, T, shared.shape[1]), dtype=mask.dtype, **device)
+        mask = np.concatenate([mask, shared_mask], -1)
+    mask = mask[:, None]
+    return np.repeat(mask, S, 0) if np is jnp else mask.repeat_interleave(S, 0)
 
 
 def drop_in(layout: Layout, core: Callable) -> Callable[[dict], jax.Array]:
     """Returns the whole operation built around an attention core."""
 
-    def function(inputs):
+    def function(inputs: dict) -> jax.Array:
         return layout.back(core(layout, ready(layout, inputs)), inputs["q"].shape)
 
     return function
@@ -102,7 +104,7 @@ def drop_in(layout: Layout, core: Callable) -> Callable[[dict], jax.Array]:
 def library(implementation: str) -> Callable:
     """Returns jax.nn.dot_product_attention as a core, with implementation "xla" or "cudnn"."""
 
-    def core(layout, x):
+    def core(layout: Layout, x: dict) -> jax.Array:
         causal = layout.causal and "mask" not in x
         return jax.nn.dot_product_attention(
             x["q"],
@@ -133,7 +135,7 @@ def forms(layout: Layout, dtype: str, head: int) -> dict[str, Callable[[], list[
     Core-only forms start from rows of normalised and rotated q, k, v.
     """
     cudnn = functools.partial(_cudnn, layout, dtype, head)
-    whole = functools.partial(Form, function=drop_in(layout, library("cudnn")))
+    full = functools.partial(Form, function=drop_in(layout, library("cudnn")))
     core = functools.partial(
         Form,
         function=functools.partial(library("cudnn"), layout),
@@ -141,7 +143,7 @@ def forms(layout: Layout, dtype: str, head: int) -> dict[str, Callable[[], list[
     )
     return {
         "cudnn": functools.partial(
-            cudnn, "jax.nn.dot_product_attention with norm, rotation and layout", whole
+            cudnn, "jax.nn.dot_product_attention with norm, rotation and layout", full
         ),
         "cudnn_core": functools.partial(cudnn, "jax.nn.dot_product_attention alone", core),
         "torch_sdpa": functools.partial(_torch, layout, "torch_sdpa"),
@@ -155,7 +157,7 @@ def _tokamax(layout: Layout) -> list[Form]:
         raise Absent("not installed; pip install tokamax")
     import tokamax  # may be absent
 
-    def core(layout, x):
+    def core(layout: Layout, x: dict) -> jax.Array:
         causal = layout.causal and "mask" not in x
         return tokamax.dot_product_attention(
             x["q"], x["k"], x["v"], mask=x.get("mask"), is_causal=causal
@@ -166,7 +168,7 @@ def _tokamax(layout: Layout) -> list[Form]:
     ]
 
 
-def torch_or_absent():
+def torch_or_absent() -> ModuleType:
     """Returns the module torch if it computes on JAX's platform; raises `Absent` otherwise."""
     if importlib.util.find_spec("torch") is None:
         raise Absent("not installed; pip install -e '.[parity]'")
@@ -183,15 +185,15 @@ def _torch(layout: Layout, impl: str) -> list[Form]:
     torch = torch_or_absent()
     F = torch.nn.functional
 
-    def turn(x, scale, angles):
+    def turn(x: Any, scale: Any, angles: Any) -> Any:
         x = x.float()
         x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + EPSILON) * scale
         a, b = x.chunk(2, -1)
         cos, sin = angles.cos(), angles.sin()
         return torch.cat([a * cos - b * sin, a * sin + b * cos], -1)
 
-    def whole(core):
-        def function(x):
+    def with_layout(core: Callable) -> Callable:
+        def function(x: dict) -> Any:
             shape, angles = x["q"].shape, layout.angles(x["angles"])
             q, k = (turn(x[n], x[f"{n}_scale"], angles).to(x["v"].dtype) for n in "qk")
             q, k, v = layout.rows(q), layout.rows(k), layout.rows(x["v"])
@@ -206,12 +208,12 @@ def _torch(layout: Layout, impl: str) -> list[Form]:
 
         return function
 
-    def sdpa(q, k, v, mask):
+    def sdpa(q: Any, k: Any, v: Any, mask: Any) -> Any:
         return F.scaled_dot_product_attention(
             q, k, v, attn_mask=mask, is_causal=layout.causal and mask is None
         )
 
-    def products(q, k, v, mask):
+    def products(q: Any, k: Any, v: Any, mask: Any) -> Any:
         logits = q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5
         if layout.causal and mask is None:
             mask = torch.ones(logits.shape[-2:], dtype=torch.bool, device=q.device).tril()
@@ -223,7 +225,7 @@ def _torch(layout: Layout, impl: str) -> list[Form]:
         return [
             Form(
                 "scaled_dot_product_attention with norm, rotation and layout",
-                whole(sdpa),
+                with_layout(sdpa),
                 backend="torch",
             )
         ]
@@ -232,6 +234,6 @@ def _torch(layout: Layout, impl: str) -> list[Form]:
         "torch.compile of products and softmax": products,
     }
     return [
-        Form(how, torch.compile(whole(core), dynamic=False), backend="torch")
+        Form(how, torch.compile(with_layout(core), dynamic=False), backend="torch")
         for how, core in forms.items()
     ]

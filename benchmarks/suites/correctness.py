@@ -10,11 +10,13 @@ from benchmarks.suites import load
 from benchmarks.suites.ours import CALLS
 from benchmarks.workload import Workload
 
-OF = ("temporal_attention", "pointwise")  # where each kernel stands alone
+SOURCES = ("temporal_attention", "pointwise")  # where each kernel stands alone
 
 
 def workloads(size: str) -> list[Workload]:
-    found = [only_ours(suite, workload) for suite in OF for workload in load(suite).workloads(size)]
+    found = [
+        only_ours(suite, workload) for suite in SOURCES for workload in load(suite).workloads(size)
+    ]
     return [workload for workload in found if workload.forms]
 
 

@@ -7,12 +7,15 @@ roofline is therefore the model FLOPs utilisation.
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
-from benchmarks.suites.ours import whole
+from benchmarks.suites.ours import program_forms
 from benchmarks.workload import Cost, Workload
 from sora_jax.flow.loss import flow_loss
 from sora_jax.modality import FORMATS, ClipFormat
@@ -71,8 +74,8 @@ def workloads(size: str) -> list[Workload]:
 def evaluation(name: str, case: Case) -> Workload:
     """One evaluation of the model on noised latents; the weights are read once per call."""
 
-    def function(config):
-        def evaluate(x):
+    def function(config: STDiTConfig) -> Callable:
+        def evaluate(x: dict) -> dict[str, jax.Array]:
             params, latents = x["params"], {m: x[m] for m in ("video", "audio")}
             return _merge(config)(params)(
                 latents, x["levels"], {"tokens": x["tokens"], "mask": x["text_mask"]}, _times(case)
@@ -80,7 +83,7 @@ def evaluation(name: str, case: Case) -> Workload:
 
         return evaluate
 
-    def inputs(seed):
+    def inputs(seed: int) -> dict:
         batch = _batch(case, seed)
         levels = {
             m: jax.random.uniform(jax.random.key(seed), batch[m].shape[:2])
@@ -97,27 +100,27 @@ def training(name: str, case: Case) -> Workload:
     The check compares the loss.
     """
 
-    def function(config):
+    def function(config: STDiTConfig) -> Callable:
         merge = _merge(config)
 
-        def loss_of(params, batch, key):
+        def loss_function(params: Any, batch: dict, key: jax.Array) -> tuple:
             return flow_loss(merge(params), batch, key, _times(case))
 
-        step = make_step(loss_of, _optimizer())
+        step = make_step(loss_function, _optimizer())
 
-        def train(x):
+        def train(x: dict) -> dict:
             state, metrics = step(x["state"], x["batch"])
             return {"state": state, "loss": metrics["loss"]}
 
         return train
 
-    def inputs(seed):
+    def inputs(seed: int) -> dict:
         return {
             "state": new_state(_parameters(case.model), _optimizer(), seed=0),
             "batch": _batch(case, seed),
         }
 
-    def loss(x):
+    def loss(x: dict) -> dict:
         return {"loss": function(dataclasses.replace(case.model, dtype="float32"))(x)["loss"]}
 
     return _workload(
@@ -125,7 +128,15 @@ def training(name: str, case: Case) -> Workload:
     )
 
 
-def _workload(name, case, direction, inputs, function, reference=None, carry=None) -> Workload:
+def _workload(
+    name: str,
+    case: Case,
+    direction: str,
+    inputs: Callable[[int], dict],
+    function: Callable[[STDiTConfig], Callable],
+    reference: Callable | None = None,
+    carry: str | None = None,
+) -> Workload:
     counted = _counted(dataclasses.replace(case.model, remat="none"), case.format, case.batch)
     latents = case.batch * (
         case.format.video_latents * case.format.latent_size**2 * case.model.video_channels
@@ -134,7 +145,7 @@ def _workload(name, case, direction, inputs, function, reference=None, carry=Non
     # and average, each read and written, and the gradients. Latents go in and out. Activations need
     # not leave the chip.
     arrays = 1 if direction == "forward" else 9
-    least = Cost(
+    minimum = Cost(
         4 * (arrays * sum(counted.parameters.values()) + 2 * latents),
         counted.forward if direction == "forward" else counted.step,
     )
@@ -145,10 +156,10 @@ def _workload(name, case, direction, inputs, function, reference=None, carry=Non
     )
     return Workload(
         name=name,
-        costs={direction: least},
+        costs={direction: minimum},
         inputs=inputs,
         reference=reference or function(dataclasses.replace(case.model, dtype="float32")),
-        forms=whole(how, functools.partial(function, case.model)),
+        forms=program_forms(how, functools.partial(function, case.model)),
         timer="wall",
         carry=carry,
         items=case.batch,
@@ -162,7 +173,7 @@ def _counted(model: STDiTConfig, format: ClipFormat, batch: int) -> cost.Cost:
     return cost.measure(model, format, batch, WORDS)
 
 
-def _optimizer():
+def _optimizer() -> optax.GradientTransformation:
     return make_optimizer(OptimConfig(), 1000)
 
 
@@ -170,7 +181,7 @@ def _times(case: Case) -> dict[str, jax.Array]:
     return {m: jnp.asarray(t, jnp.float32) for m, t in case.format.latent_times().items()}
 
 
-def _parameters(config: STDiTConfig):
+def _parameters(config: STDiTConfig) -> Any:
     """Returns new weights.
 
     Gates are initialised to zero in the model. Here they are small numbers, so that the compiler
@@ -178,7 +189,7 @@ def _parameters(config: STDiTConfig):
     """
 
     @jax.jit
-    def initial():
+    def initial() -> Any:
         return split_module(_model(config))[0]
 
     params = initial()
@@ -191,7 +202,7 @@ def _model(config: STDiTConfig) -> STDiT:
     return STDiT(config, nnx.Rngs(0))
 
 
-def _merge(config: STDiTConfig):
+def _merge(config: STDiTConfig) -> Callable:
     return split_module(nnx.eval_shape(functools.partial(_model, config)))[1]
 
 

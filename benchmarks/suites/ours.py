@@ -17,7 +17,7 @@ CALLS = {"triton": ("gpu", "triton_kernel_call"), "pallas_tpu": ("tpu", "tpu_cus
 
 
 def ours(
-    op: str, spec: Any, function: Callable[..., Any], **options
+    op: str, spec: Any, function: Callable[..., Any], **options: Any
 ) -> dict[str, Callable[[], list[Form]]]:
     """Returns the implementations of an operation as forms, with the reference as "xla".
 
@@ -37,7 +37,9 @@ def ours(
     return forms | {"xla": always(Form(f"the reference of kernels.{op}", reference))}
 
 
-def _kernel(op, impl, spec, function, options) -> list[Form]:
+def _kernel(
+    op: str, impl: str, spec: Any, function: Callable, options: dict[str, Any]
+) -> list[Form]:
     implementations = importlib.import_module(f"kernels.{op}.api").IMPLEMENTATIONS
     if impl not in implementations:
         raise Absent(f"{op} has no such implementation yet")
@@ -56,7 +58,7 @@ def _kernel(op, impl, spec, function, options) -> list[Form]:
     ]
 
 
-def whole(
+def program_forms(
     how: str, make: Callable[[], Callable[[dict], Any]]
 ) -> dict[str, Callable[[], list[Form]]]:
     """Returns the forms of a program of many operations.
@@ -70,13 +72,13 @@ def whole(
             one function object under another choice of kernels.
     """
 
-    def as_it_comes(impl):
+    def as_it_comes(impl: str) -> list[Form]:
         platform, call = CALLS[impl]
         if device.platform() != platform:
             raise Absent(f"chosen by itself on a {platform} only")
         return [Form(f"{how}, kernels by default", make(), expects=call)]
 
-    def without_kernels():
+    def without_kernels() -> list[Form]:
         return [Form(f"{how}, no kernels", make(), tracing=no_kernels)]
 
     forms = {impl: functools.partial(as_it_comes, impl) for impl in CALLS}

@@ -9,6 +9,7 @@ several, rendered with audio.
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +65,7 @@ def _takes(clips: int, family: str, balls: int | None, seed: int) -> list:
 def _stages(
     clips: int, name: str, format: ClipFormat, family: str, balls: int | None
 ) -> list[Workload]:
-    def stage(stage_name, inputs, function):
+    def stage(stage_name: str, inputs: Callable, function: Callable) -> Workload:
         # Called as it is, not jitted as a whole: the compiler would then draw the static background
         # again for every frame (`render.program`).
         forms = {"xla": always(Form(f"{stage_name} of Playhouse", function, backend="python"))}
@@ -82,38 +83,38 @@ def _stages(
     on_device = functools.partial(jax.tree.map, jnp.asarray)
     drawn = functools.partial(_takes, clips, family, balls)
 
-    def seed_alone(seed):
+    def seed_alone(seed: int) -> dict:
         return {"seed": seed}
 
-    def picture(seed):
+    def video_inputs(seed: int) -> dict:
         return on_device(render.render_inputs(drawn(seed), format, alone=True))
 
-    def heard(seed):
+    def audio_inputs(seed: int) -> dict:
         return on_device(sound.sound_inputs(drawn(seed), format))
 
-    def both(seed):
+    def both(seed: int) -> dict:
         takes = drawn(seed)
         return on_device(
             {
-                "picture": render.render_inputs(takes, format, alone=True),
-                "sound": sound.sound_inputs(takes, format),
+                "video": render.render_inputs(takes, format, alone=True),
+                "audio": sound.sound_inputs(takes, format),
             }
         )
 
-    def render_and_synthesise(x):
-        return render.render(x["picture"], format), sound.synthesise(x["sound"], format)
+    def render_and_synthesise(x: dict) -> tuple:
+        return render.render(x["video"], format), sound.synthesise(x["audio"], format)
 
-    def draw_takes(x):
+    def draw_takes(x: dict) -> list:
         return drawn(x["seed"])
 
-    def draw_and_render(x):
+    def draw_and_render(x: dict) -> list:
         batch = render_batch(drawn(x["seed"]), format)
         return [(batch["frames"], batch["samples"])]
 
     return [
         stage("picture_and_sound", both, render_and_synthesise),
         stage("draw", seed_alone, draw_takes),
-        stage("render", picture, functools.partial(render.render, format=format)),
-        stage("sound", heard, functools.partial(sound.synthesise, format=format)),
+        stage("render", video_inputs, functools.partial(render.render, format=format)),
+        stage("sound", audio_inputs, functools.partial(sound.synthesise, format=format)),
         stage("all", seed_alone, draw_and_render),
     ]

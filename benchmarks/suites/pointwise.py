@@ -5,6 +5,7 @@ They are bound by memory bandwidth, so only bytes count.
 
 import functools
 import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +51,7 @@ def workloads(size: str) -> list[Workload]:
 def prologue(name: str, spec: prologues.Spec) -> Workload:
     """Norm, SiLU, cache and padding before a causal convolution."""
 
-    def operation(x, implementation):
+    def operation(x: dict, implementation: str) -> Any:
         return conv_prologue(**x, padding=spec.P, implementation=implementation)
 
     return Workload(
@@ -60,14 +61,14 @@ def prologue(name: str, spec: prologues.Spec) -> Workload:
         reference=functools.partial(operation, implementation="xla"),
         forms=ours("conv_prologue", spec, operation)
         | {"torch_compile": functools.partial(_torch, "conv_prologue", spec.P)},
-        wanted=("x", "gain", "cache"),
+        differentiable=("x", "gain", "cache"),
     )
 
 
 def gate(name: str, spec: norms.Spec) -> Workload:
     """A gated residual and the modulated norm of its sum."""
 
-    def operation(x, implementation):
+    def operation(x: dict, implementation: str) -> Any:
         return gated_norm(**x, implementation=implementation)
 
     return Workload(
@@ -77,7 +78,7 @@ def gate(name: str, spec: norms.Spec) -> Workload:
         reference=functools.partial(operation, implementation="xla"),
         forms=ours("gated_norm", spec, operation)
         | {"torch_compile": functools.partial(_torch, "gated_norm")},
-        wanted=("x", "f", "gate", "shift", "scale"),
+        differentiable=("x", "f", "gate", "shift", "scale"),
     )
 
 
@@ -87,7 +88,7 @@ def rotation(name: str, spec: RotationSpec) -> Workload:
     Spatial attention takes its inputs in this form. XLA only; there is no kernel of ours.
     """
 
-    def split_and_rotate(x):
+    def split_and_rotate(x: dict) -> tuple:
         q, k, v = (x["qkv"][:, :, i] for i in range(3))
         angles = x["angles"][:, None]
         q, k = (
@@ -96,7 +97,7 @@ def rotation(name: str, spec: RotationSpec) -> Workload:
         )
         return q, k, v
 
-    def inputs(seed):
+    def inputs(seed: int) -> dict:
         qkv, q_scale, k_scale = jax.random.split(jax.random.key(seed), 3)
         return {
             "qkv": jax.random.normal(qkv, (spec.N, spec.S, 3, spec.H, spec.D)).astype(spec.dtype),
@@ -115,7 +116,7 @@ def rotation(name: str, spec: RotationSpec) -> Workload:
             "xla": always(Form("as XLA fuses it", split_and_rotate)),
             "torch_compile": functools.partial(_torch, "qk_norm_rope"),
         },
-        wanted=("qkv", "q_scale", "k_scale"),
+        differentiable=("qkv", "q_scale", "k_scale"),
     )
 
 
@@ -123,25 +124,25 @@ def _torch(name: str, padding: int = 0) -> list[Form]:
     torch = torch_or_absent()
     F = torch.nn.functional
 
-    def rms(a, scale):
+    def rms(a: Any, scale: Any) -> Any:
         a = a.float()
         return a * torch.rsqrt(a.square().mean(-1, keepdim=True) + EPSILON) * scale
 
-    def prologue(x):
+    def prologue(x: dict) -> tuple:
         past = torch.cat([x["cache"], F.silu(rms(x["x"], x["gain"])).to(x["x"].dtype)], 1)
         return F.pad(past, (0, 0, padding, padding, padding, padding)), past[
             :, -x["cache"].shape[1] :
         ].contiguous()
 
-    def gate(x):
+    def gate(x: dict) -> tuple:
         y = (x["x"].float() + x["gate"][:, None] * x["f"]).to(x["x"].dtype)
         return y, (rms(y, 1 + x["scale"][:, None]) + x["shift"][:, None]).to(y.dtype)
 
-    def rotate(x):
+    def rotate(x: dict) -> tuple:
         q, k, v = x["qkv"].unbind(2)
         cos, sin = x["angles"][:, None].cos(), x["angles"][:, None].sin()
 
-        def turn(a, scale):
+        def turn(a: Any, scale: Any) -> Any:
             a, b = rms(a, scale).chunk(2, -1)
             return torch.cat([a * cos - b * sin, a * sin + b * cos], -1).to(v.dtype)
 

@@ -5,6 +5,8 @@ Rows are frames, so no array moves; this is the best case for libraries.
 
 import functools
 
+import jax
+
 from benchmarks.suites import attention
 from benchmarks.suites.ours import ours
 from benchmarks.workload import Cost, Form, Workload, always
@@ -29,10 +31,10 @@ def workload(name: str, spec: Spec) -> Workload:
     Sequences are frames of one clip, [1, N, S, H, D].
     """
 
-    def operation(x, implementation):
+    def operation(x: dict, implementation: str) -> jax.Array:
         return spatial_attention(**x, implementation=implementation)
 
-    def clip(seed):
+    def clip(seed: int) -> dict:
         return {name: x[None] if name in "qkv" else x for name, x in inputs(spec, seed).items()}
 
     forms = ours("spatial_attention", spec, operation)
@@ -47,5 +49,5 @@ def workload(name: str, spec: Spec) -> Workload:
         inputs=clip,
         reference=functools.partial(operation, implementation="xla"),
         forms=forms | attention.forms(LAYOUT, spec.dtype, spec.D),
-        wanted=("q", "k", "v", "q_scale", "k_scale"),
+        differentiable=("q", "k", "v", "q_scale", "k_scale"),
     )

@@ -2,13 +2,15 @@
 
 import functools
 
+import jax
+
 from benchmarks.suites import attention
 from benchmarks.suites.ours import ours
 from benchmarks.workload import Cost, Form, Workload, always
 from kernels.temporal_attention import reference, temporal_attention
 from kernels.temporal_attention.specs import PRIMARY, SPECS, Spec, inputs
 
-WANTED = ("q", "k", "v", "q_scale", "k_scale", "shared_k", "shared_v")
+DIFFERENTIABLE = ("q", "k", "v", "q_scale", "k_scale", "shared_k", "shared_v")
 CPU = {
     "t8_small": Spec(1, 8, 256, 4, 64, dtype="float32"),
     "t16_small": Spec(1, 16, 256, 4, 64, dtype="float32"),
@@ -30,10 +32,10 @@ def workload(name: str, spec: Spec) -> Workload:
     """The operation at one size, in all forms."""
     layout = attention.Layout("time", spec.causal)
 
-    def operation(x, implementation):
+    def operation(x: dict, implementation: str) -> jax.Array:
         return temporal_attention(**x, causal=spec.causal, implementation=implementation)
 
-    def right(x):
+    def attend(x: dict) -> jax.Array:
         return reference.attend(**x, causal=spec.causal)
 
     forms = ours("temporal_attention", spec, operation)
@@ -46,7 +48,7 @@ def workload(name: str, spec: Spec) -> Workload:
             "backward": Cost(spec.backward_bytes, spec.backward_flops),
         },
         inputs=functools.partial(inputs, spec),
-        reference=right,
+        reference=attend,
         forms=forms | attention.forms(layout, spec.dtype, spec.D),
-        wanted=WANTED,
+        differentiable=DIFFERENTIABLE,
     )

@@ -56,7 +56,7 @@ def workload(name: str, spec: Spec) -> Workload:
             "xla_best": functools.partial(best, spec),
             "torch_compile": functools.partial(_torch, spec),
         },
-        wanted=("x", "cache", "gain", "kernel"),
+        differentiable=("x", "cache", "gain", "kernel"),
     )
 
 
@@ -69,7 +69,9 @@ def inputs(spec: Spec, seed: int) -> dict[str, jax.Array]:
     return {**specs.inputs(spec, seed), "kernel": kernel.astype(spec.dtype)}
 
 
-def layer(x: dict, implementation: str, padding: int, conv) -> tuple[jax.Array, jax.Array]:
+def layer(
+    x: dict, implementation: str, padding: int, conv: Callable
+) -> tuple[jax.Array, jax.Array]:
     """Returns the layer's result, and the cache for the next piece."""
     past, cache = conv_prologue(
         x["x"], x["gain"], x["cache"], padding=padding, implementation=implementation
@@ -127,7 +129,7 @@ def best(spec: Spec) -> list[Form]:
 def _torch(spec: Spec) -> list[Form]:
     torch = torch_or_absent()
 
-    def torch_layer(x):
+    def torch_layer(x: dict) -> tuple:
         wide = x["x"].float()
         h = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPSILON) * x["gain"]
         past = torch.cat([x["cache"], torch.nn.functional.silu(h).to(x["x"].dtype)], 1)

@@ -4,13 +4,14 @@ The weights are at initialisation, which does not affect the speed.
 """
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from benchmarks import device
-from benchmarks.suites.ours import no_kernels, whole
+from benchmarks.suites.ours import no_kernels, program_forms
 from benchmarks.suites.vae_conv import NHWC
 from benchmarks.workload import Cost, Form, Workload, always
 from sora_jax.flops import count_flops
@@ -34,22 +35,22 @@ def workloads(size: str) -> list[Workload]:
 def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> Workload:
     B, T, rows, columns = shape
 
-    def tokenizer():
+    def tokenizer() -> VideoTokenizer:
         return VideoTokenizer(config, rngs=nnx.Rngs(0))
 
     graphdef, abstract = nnx.split(nnx.eval_shape(tokenizer))
 
-    def decode(x):
+    def decode(x: dict) -> jax.Array:
         return nnx.merge(graphdef, x["state"]).decode(x["latents"])
 
-    def new_decode():
+    def new_decode() -> Callable:
         return functools.partial(decode)  # a new function object, for a new trace
 
-    def without_kernels(x):
+    def without_kernels(x: dict) -> jax.Array:
         with no_kernels():
             return decode(x)
 
-    def inputs(seed):
+    def inputs(seed: int) -> dict:
         state = nnx.split(tokenizer())[1]
         return {
             "state": state,
@@ -62,7 +63,7 @@ def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> 
     numbers += sum(x.size for x in jax.tree.leaves(abstract))
     with no_kernels():  # kernel calls hide their FLOPs
         flops = count_flops(decode, {"state": abstract, "latents": latents})
-    forms = whole("decode in float32", new_decode)
+    forms = program_forms("decode in float32", new_decode)
     if device.platform() == "gpu":
         how = "decode in float32, no kernels, xla_gpu_force_conv_nhwc"
         forms["xla_best"] = always(

@@ -11,9 +11,10 @@ The spatial block is that of `pure`; the temporal one writes its own `over`, wit
 query. The weights name their pattern: without the import they are refused.
 """
 
+import jax
 import jax.numpy as jnp
 
-from sora_jax.models.attention_patterns import ATTENTION, pure
+from sora_jax.models.attention_patterns import ATTENTION, VideoTokens, pure
 from sora_jax.nn.attention import attend
 from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import rotate
@@ -22,12 +23,19 @@ REACH = 0.75  # s, before and after
 
 
 @ATTENTION.register
-def sliding(tokens):
+def sliding(tokens: VideoTokens) -> tuple:
     sees = jnp.abs(tokens.times[:, None] - tokens.times) <= REACH  # [query, key]
     if tokens.visible is not None:  # the clip is padded
         sees = sees & tokens.visible[:, None, None]
 
-    def over(q, k, v, q_scale, k_scale, phi):
+    def over(
+        q: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        q_scale: jax.Array,
+        k_scale: jax.Array,
+        phi: jax.Array,
+    ) -> jax.Array:
         """[B, T, S, h, d] -> the same."""
         q, k, v = (x.swapaxes(1, 2) for x in (q, k, v))  # a sequence of every site
         q, k = rotate(rms_norm(q, q_scale), phi), rotate(rms_norm(k, k_scale), phi)

@@ -14,6 +14,8 @@ name enters their random keys. The oracles of launches and bounces know the grav
 the judge says that these facts are not read.
 """
 
+from sora_jax.oracles.reading import Reading
+from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.base import Line
 from sora_jax.worlds.playhouse.families.room import Room
@@ -24,9 +26,9 @@ from sora_jax.worlds.playhouse.spec import GRAVITIES
 class Moon(Room):
     name, gravity = "moon", GRAVITIES["moon"]
 
-    def judge(self, facts, reading):
-        why, flight = "its oracle knows the gravity of the earth", ("launch", "bounces")
+    def judge(self, facts: Facts, reading: Reading) -> list[Line]:
+        reason, flight = "its oracle knows the gravity of the earth", ("launch", "bounces")
         return [
-            Line.unread(line.ball, line.fact, line.asked, why) if line.fact in flight else line
+            Line.unread(line.ball, line.fact, line.asked, reason) if line.fact in flight else line
             for line in super().judge(facts, reading)
         ]

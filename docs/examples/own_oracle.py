@@ -14,7 +14,8 @@ from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.conditions import corrupt_samples
 from sora_jax.oracles.corruptions import backwards, late
-from sora_jax.oracles.examples import AUDIO, render_takes
+from sora_jax.oracles.examples import AUDIO, Example, render_takes
+from sora_jax.oracles.reading import Reading
 
 
 def loudest(samples: np.ndarray, rate: int) -> float:
@@ -23,7 +24,7 @@ def loudest(samples: np.ndarray, rate: int) -> float:
 
 
 @corrupt_samples
-def muted(example):
+def muted(example: Example) -> np.ndarray:
     """A tenth of a second around the loudest sample is silent."""
     off = np.arange(len(example.samples)) - np.argmax(np.abs(example.samples))
     return np.where(np.abs(off) < 0.05 * example.rate, 0.0, example.samples)
@@ -38,11 +39,11 @@ class LoudestOracle(Oracle):
     tolerance = "within 10 ms of the take's own sound"
     corruptions = (late, backwards, muted)
 
-    def read(self, reading) -> float:
+    def read(self, reading: Reading) -> float:
         """The time in s."""
         return loudest(reading.samples, reading.rate)
 
-    def judge(self, example, reading) -> bool:
+    def judge(self, example: Example, reading: Reading) -> bool:
         """Is it when the take's own sound is loudest?"""
-        (own,) = render_takes([example.take], example.format, batch=1)
-        return abs(reading.of(self.name) - loudest(own.samples, own.rate)) <= 0.010
+        (clip,) = render_takes([example.take], example.format, batch=1)
+        return abs(reading.of(self.name) - loudest(clip.samples, clip.rate)) <= 0.010

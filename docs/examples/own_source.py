@@ -11,9 +11,12 @@ clips from clip `start` on, so that an interrupted command continues. Clip i of 
 same every time.
 """
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 
-from sora_jax.data.named_sources import SOURCES
+from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.modality import SAMPLE_RATE
 
 
@@ -23,11 +26,11 @@ class Sweep:
 
     name = "sweep"
 
-    def identify(self, selection):
+    def identify(self, selection: Selection) -> dict[str, str]:
         """What tells one set of clips from another, as JSON values."""
         return {"source": self.name, "split": selection.split}
 
-    def open(self, selection, folder):
+    def open(self, selection: Selection, folder: Path) -> "SweepClips":
         """The clips of the selection; `folder` is for files that a source may keep."""
         return SweepClips(self.identify(selection), selection)
 
@@ -35,14 +38,14 @@ class Sweep:
 class SweepClips:
     """Clips of a bar of random colour that crosses the frames at constant speed."""
 
-    def __init__(self, identity, selection):
+    def __init__(self, identity: dict[str, str], selection: Selection):
         self.identity, self.format, self.count = identity, selection.format, selection.clips
         self.split = selection.split
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.count
 
-    def __call__(self, start=0):
+    def __call__(self, start: int = 0) -> Iterator[dict]:
         """Batches of one clip: frames [1, F, H, W, 3] in [0, 1], samples [1, S] in [-1, 1]."""
         format = self.format
         place = np.linspace(0, 1, format.frames)[:, None, None, None]

@@ -28,7 +28,7 @@ def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> Encode:
     graphs, states = zip(*(nnx.split(tokenizer) for tokenizer in both), strict=True)
 
     @jax.jit
-    def encode(states, frames, samples):
+    def encode(states: Any, frames: Any, samples: Any) -> dict[str, jax.Array]:
         video, audio = (
             nnx.merge(graph, state) for graph, state in zip(graphs, states, strict=True)
         )
@@ -46,8 +46,11 @@ def padded(batch: Mapping[str, Any], size: int) -> tuple[Any, Any]:
     missing = size - len(frames)
     if missing <= 0:
         return frames, samples
-    arrays = (np.asarray(frames), np.asarray(samples))
-    return tuple(np.concatenate([x, np.repeat(x[-1:], missing, 0)]) for x in arrays)
+    frames, samples = np.asarray(frames), np.asarray(samples)
+    return (
+        np.concatenate([frames, np.repeat(frames[-1:], missing, 0)]),
+        np.concatenate([samples, np.repeat(samples[-1:], missing, 0)]),
+    )
 
 
 @jax.jit

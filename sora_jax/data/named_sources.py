@@ -25,13 +25,17 @@ class Source(Protocol):
             another identity is refused.
     """
 
-    format: ClipFormat
-    identity: Mapping[str, Any]
+    @property
+    def format(self) -> ClipFormat: ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
 
     def __len__(self) -> int: ...
 
     def __call__(self, start: int = 0) -> Iterator[dict[str, Any]]:
         """Yields batches from clip number `start` on, the same at every call."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +84,7 @@ class NamedSource(Protocol):
 class _Playhouse(NamedSource):
     name = "playhouse"
 
-    def identify(self, selection):
+    def identify(self, selection: Selection) -> dict[str, Any]:
         if selection.path:
             path = Path(selection.path).expanduser()
             raise UserError(
@@ -89,7 +93,7 @@ class _Playhouse(NamedSource):
             )
         return sources.identity(selection.split, selection.family, selection.style)
 
-    def open(self, selection, folder):
+    def open(self, selection: Selection, folder: Path) -> Source:
         s = selection
         return sources.PlayhouseSource(
             s.split, s.format, s.clips, s.batch_size, s.workers, s.family, s.style
@@ -104,7 +108,7 @@ class _VideoFolder(NamedSource):
 
     name = "video_folder"
 
-    def identify(self, selection):
+    def identify(self, selection: Selection) -> dict[str, Any]:
         from sora_jax.data import video_folder  # slow
 
         path = Path(selection.path).expanduser()
@@ -113,14 +117,14 @@ class _VideoFolder(NamedSource):
                 f"{selection.path or 'an empty path'} is no directory; give a path to a folder of "
                 "videos, or to a set of experiments.build_data"
             )
-        made_of = video_folder.set_name(path, selection.format)
-        return {"source": self.name, "split": selection.split, "set": made_of}
+        name = video_folder.set_name(path, selection.format)
+        return {"source": self.name, "split": selection.split, "set": name}
 
-    def open(self, selection, folder):
+    def open(self, selection: Selection, folder: Path) -> Source:
         from sora_jax.data import video_folder  # slow
 
-        made = video_folder.built_set(selection.path, folder, selection.format)
-        return video_folder.VideoFolderSource(made, selection.split, selection.batch_size)
+        directory = video_folder.built_set(selection.path, folder, selection.format)
+        return video_folder.VideoFolderSource(directory, selection.split, selection.batch_size)
 
 
 SOURCES: Registry[NamedSource] = Registry(

@@ -32,8 +32,10 @@ nor to read them. Records are in the order of their index.
 """
 
 import json
+import os
 import pathlib
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -57,12 +59,13 @@ NUM_TRAIN = 20_000  # training takes of a family that can draw any number of the
 def to_record(take: Take, format: ClipFormat) -> dict:
     """Converts a take to the record described above."""
     times, motion = format.frame_times(), take.trajectory
+    facts: Any = take.facts
     return {
         "split": take.split,
         "index": take.index,
         "family": take.family,
         "scene": take.scene.to_json(),
-        "facts": json.dumps(take.facts.to_dict()),
+        "facts": json.dumps(facts.to_dict()),
         "captions": list(take.captions),
         "intents": list(take.intents),
         "margin": np.array(
@@ -119,7 +122,7 @@ def from_record(record: dict) -> Take:
     )
     facts = FAMILIES[family].facts_type.from_dict(json.loads(_text(record["facts"])))
     captions, intents = (tuple(_text(c) for c in record[name]) for name in ("captions", "intents"))
-    margin = tuple(float(m) for m in record["margin"]) or (None, None)
+    margin, margin_speed = tuple(float(m) for m in record["margin"]) or (None, None)
     hidden = tuple((int(k), float(start), float(end)) for k, start, end in record["hidden"])
     return Take(
         _text(record["split"]),
@@ -130,12 +133,13 @@ def from_record(record: dict) -> Take:
         captions,
         family,
         intents,
-        *margin,
+        margin,
+        margin_speed,
         hidden,
     )
 
 
-def _text(value) -> str:
+def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
@@ -185,10 +189,10 @@ def family_configs() -> list[PlayhouseConfig]:
 
     A finite family gets its whole training set, any other NUM_TRAIN takes.
     """
-    pairs = [(family, format) for family in FAMILIES.values() for format in family.formats]
+    combinations = [(family, format) for family in FAMILIES.values() for format in family.formats]
     return [
         PlayhouseConfig(family.train_size or NUM_TRAIN, format=format, family=family.name)
-        for family, format in pairs
+        for family, format in combinations
     ]
 
 
@@ -201,6 +205,12 @@ class Playhouse(tfds.core.GeneratorBasedBuilder):
     code_path = None
     VERSION = tfds.core.Version(f"{WORLD_VERSION}.0.0")
     BUILDER_CONFIGS: ClassVar = family_configs()
+
+    @property
+    def _config(self) -> PlayhouseConfig:
+        if not isinstance(self.builder_config, PlayhouseConfig):
+            raise UserError("the set has no PlayhouseConfig; give one", field="config")
+        return self.builder_config
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
@@ -227,13 +237,13 @@ class Playhouse(tfds.core.GeneratorBasedBuilder):
             description=__doc__,
             features=tfds.features.FeaturesDict(features),
             metadata=tfds.core.MetadataDict(
-                world_version=WORLD_VERSION, format=self.builder_config.format
+                world_version=WORLD_VERSION, format=self._config.format
             ),
             disable_shuffling=True,
         )
 
-    def _split_generators(self, dl_manager):
-        config = self.builder_config
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        config = self._config
         splits = [split for split in FAMILIES[config.family].splits if _has(split, config)]
         counts = {
             split: config.num_train if split == "train" else config.num_val for split in splits
@@ -242,8 +252,8 @@ class Playhouse(tfds.core.GeneratorBasedBuilder):
             split: self._generate_examples(split, count) for split, count in counts.items() if count
         }
 
-    def _generate_examples(self, split, count):
-        config = self.builder_config
+    def _generate_examples(self, split: str, count: int) -> Iterator[tuple[int, dict]]:
+        config = self._config
         clip = long_format(split, FORMATS[config.format])
         for take in draw_takes(split, range(count), config.workers, config.family, config.style):
             yield take.index, to_record(take, clip)
@@ -258,7 +268,7 @@ def _has(split: str, config: PlayhouseConfig) -> bool:
     return True
 
 
-def build(data_dir, config: PlayhouseConfig) -> pathlib.Path:
+def build(data_dir: str | os.PathLike, config: PlayhouseConfig) -> pathlib.Path:
     """Writes the set, unless it exists, and returns its directory."""
     builder = make_builder(Playhouse, data_dir, config)
     prepare(builder)
@@ -268,7 +278,7 @@ def build(data_dir, config: PlayhouseConfig) -> pathlib.Path:
 class Takes:
     """A sequence of the `Take`s of a split of a built set, read on access."""
 
-    def __init__(self, source):
+    def __init__(self, source: Sequence[dict]):
         self._source = source
 
     def __len__(self) -> int:
@@ -278,7 +288,7 @@ class Takes:
         return from_record(self._source[int(index)])
 
 
-def open_takes(directory, split: str = "train") -> Takes:
+def open_takes(directory: str | os.PathLike, split: str = "train") -> Takes:
     """Opens a split of the set in `directory`, the folder that holds dataset_info.json.
 
     Raises:

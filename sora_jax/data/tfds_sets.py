@@ -2,25 +2,33 @@
 
 import contextlib
 import io
+import os
 import pathlib
+from typing import Any, TypeVar
 
 import tensorflow_datasets as tfds
 from absl import logging
 
 from sora_jax.errors import UserError
 
+Builder = TypeVar("Builder", bound=tfds.core.GeneratorBasedBuilder)
 
-def make_builder(builder_class, data_dir, config) -> tfds.core.GeneratorBasedBuilder:
+
+def make_builder(
+    builder_class: type[Builder],
+    data_dir: str | os.PathLike,
+    config: tfds.core.BuilderConfig,
+) -> Builder:
     """Returns a TFDS builder that writes array_record below data_dir.
 
     TFDS's warnings are silenced, as they concern conditions that are normal here.
     """
-    before = logging.get_verbosity()
+    verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
         return builder_class(data_dir=str(data_dir), config=config, file_format="array_record")
     finally:
-        logging.set_verbosity(before)
+        logging.set_verbosity(verbosity)
 
 
 def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
@@ -39,7 +47,7 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
         ) from error
 
 
-def open_source(directory, split: str, name: str):
+def open_source(directory: str | os.PathLike, split: str, name: str) -> Any:
     """Opens one split of the set `name` in `directory` as a TFDS data source.
 
     Raises:
@@ -53,7 +61,7 @@ def open_source(directory, split: str, name: str):
             "printed, with dataset_info.json in it"
         )
     try:
-        builder = tfds.builder_from_directory(str(directory))
+        builder: Any = tfds.builder_from_directory(str(directory))
     except Exception as error:  # TFDS raises many types for a damaged description
         raise UserError(
             f"the set in {directory} cannot be opened ({type(error).__name__}); delete the "

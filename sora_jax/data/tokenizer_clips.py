@@ -8,8 +8,10 @@ sources provide whole clips on the host.
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import grain
 import jax
@@ -77,15 +79,20 @@ def open_clips(modality: str, source: NamedSource, selection: Selection, folder:
     Raises:
         UserError: there is no split val, or, for audio, a split has no clip with audio.
     """
-    one = dataclasses.replace(selection, batch_size=1)  # clips are read one by one, in any order
-    train = source.open(one, folder)
+    single = dataclasses.replace(selection, batch_size=1)  # clips are read one by one, in any order
+    train = source.open(single, folder)
     # An exact type, as a subclass may yield other clips than the folder's records.
     if type(train) is VideoFolderSource:
         return video_clips(modality, train.directory)
-    held_out = dataclasses.replace(one, split="val", clips=min(HELD_OUT, selection.clips))
-    sources = {"train": train, "val": source.open(held_out, folder)}
-    if all(type(of) is PlayhouseSource and _alike(modality, of) for of in sources.values()):
-        return _playhouse_clips(modality, sources)
+    validation = dataclasses.replace(single, split="val", clips=min(HELD_OUT, selection.clips))
+    sources = {"train": train, "val": source.open(validation, folder)}
+    rendered: dict[str, Any] = {
+        split: source
+        for split, source in sources.items()
+        if type(source) is PlayhouseSource and _alike(modality, source)
+    }
+    if len(rendered) == len(sources):
+        return _playhouse_clips(modality, rendered)
     return _whole_clips(modality, sources)
 
 
@@ -100,16 +107,16 @@ def _playhouse_clips(modality: str, sources: dict[str, PlayhouseSource]) -> Clip
     format = sources["train"].format
 
     @functools.cache
-    def inputs(split, index):
-        of = sources[split]
-        take = draw(of.split, index, family=of.family, style=of.style)
+    def inputs(split: str, index: int) -> dict[str, np.ndarray]:
+        source = sources[split]
+        take = draw(source.split, index, family=source.family, style=source.style)
         return {name: x[0] for name, x in prepare([take], format).items()}
 
-    count = {split: len(of) for split, of in sources.items()}
+    count = {split: len(source) for split, source in sources.items()}
     return Clips(count, inputs, functools.partial(show, format=format))
 
 
-def video_clips(modality: str, directory) -> Clips:
+def video_clips(modality: str, directory: str | os.PathLike) -> Clips:
     """Returns the clips of a built `video_folder` set.
 
     Args:
@@ -123,31 +130,45 @@ def video_clips(modality: str, directory) -> Clips:
     train, _ = video_folder.open_records(directory, "train")
     if "val" not in train.splits:
         raise UserError(
-            f"the set in {directory} is of one video, and a tokenizer is held against videos "
-            "it has not seen; give two or more"
+            f"the set in {directory} has only one video, and validation needs "
+            "another one; give two or more"
         )
     records = {"train": train, "val": video_folder.open_records(directory, "val")[0]}
 
-    def read(split, index, name):
+    def read(split: str, index: int, name: str) -> np.ndarray:
         return records[split][index][name]
 
-    count = {split: len(of) for split, of in records.items()}
-    return _stored_clips(modality, count, read, FULL_SCALE[modality])
+    count = {split: len(clips) for split, clips in records.items()}
+
+    def audible(split: str) -> Iterable[bool]:
+        return (bool(records[split][i]["has_audio"]) for i in range(count[split]))
+
+    return _stored_clips(modality, count, read, audible, FULL_SCALE[modality])
 
 
 def _whole_clips(modality: str, sources: dict[str, Source]) -> Clips:
-    """Returns whole clips, read from any source one by one."""
+    """Returns whole clips, read from any source one by one.
 
-    def read(split, index, name):
+    A source renders or decodes each clip again in every epoch. For audio, opening also reads every
+    source once from start to end, to learn which clips have audio.
+    """
+
+    def read(split: str, index: int, name: str) -> np.ndarray:
         return np.asarray(next(iter(sources[split](index)))[name][0], np.float32)
 
-    return _stored_clips(modality, {split: len(of) for split, of in sources.items()}, read)
+    def audible(split: str) -> Iterable[bool]:
+        return (bool(flag) for batch in sources[split]() for flag in batch["has_audio"])
+
+    return _stored_clips(
+        modality, {split: len(source) for split, source in sources.items()}, read, audible
+    )
 
 
 def _stored_clips(
     modality: str,
     count: dict[str, int],
     read: Callable[[str, int, str], np.ndarray],
+    audible: Callable[[str], Iterable[bool]],
     scale: float = 1.0,
 ) -> Clips:
     """Returns stored clips; for audio only those that have audio.
@@ -156,21 +177,24 @@ def _stored_clips(
         modality: VIDEO or AUDIO.
         count: stored clips by split.
         read: (split, index, name of an array) -> the array of a clip.
+        audible: split -> whether each clip has audio, in order.
         scale: the divisor that `render` applies, default 1.
     """
     name = ARRAYS[modality]
-    kept = {
-        split: [i for i in range(n) if modality == VIDEO or read(split, i, "has_audio")]
+    selected = {
+        split: list(range(n))
+        if modality == VIDEO
+        else [i for i, has_audio in enumerate(audible(split)) if has_audio]
         for split, n in count.items()
     }
-    for split, indices in kept.items():
+    for split, indices in selected.items():
         if not indices:
-            raise UserError(f"no clip of the split {split} has sound; give more clips with sound")
+            raise UserError(f"no clip of the split {split} has audio; give more clips with audio")
 
-    def inputs(split, index):
-        return {name: read(split, kept[split][index], name)}
+    def inputs(split: str, index: int) -> dict[str, np.ndarray]:
+        return {name: read(split, selected[split][index], name)}
 
-    def full_scale(batch):
+    def full_scale(batch: dict[str, jax.Array]) -> jax.Array:
         return jnp.asarray(batch[name], jnp.float32) / scale
 
-    return Clips({split: len(indices) for split, indices in kept.items()}, inputs, full_scale)
+    return Clips({split: len(indices) for split, indices in selected.items()}, inputs, full_scale)

@@ -21,22 +21,24 @@ with all its clips. With two readable files or more, each split gets at least on
 
 import hashlib
 import json
+import os
 import pathlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
 from sora_jax import files, media, mp4
-from sora_jax.data.digest import digest
+from sora_jax.clip import Clip
 from sora_jax.data.tfds_sets import make_builder, open_source, prepare
+from sora_jax.data.video_files import EXTENSIONS, contents, find_videos, read_captions
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 
-EXTENSIONS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")
 VAL_SHARE = 0.1  # fraction of the files in the split val
 
 
@@ -53,33 +55,14 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
         self, path: str = "", format: ClipFormat = FORMATS["nano"], clips_per_file: int = 16
     ):
         folder = pathlib.Path(path).expanduser().resolve()
-        wanted = f"{format} {clips_per_file} {contents(folder) if path else ''}"
+        identity = f"{format} {clips_per_file} {contents(folder) if path else ''}"
         slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "videos"
         # The name is the set's folder: other files or another format make another set.
         super().__init__(
-            name=f"{slug}_{hashlib.sha256(wanted.encode()).hexdigest()[:8]}",
+            name=f"{slug}_{hashlib.sha256(identity.encode()).hexdigest()[:8]}",
             description=f"clips of {folder.name}, {format}",
         )
         self.path, self.format, self.clips_per_file = folder, format, clips_per_file
-
-
-def find_videos(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the video files below a directory, sorted by path."""
-    return sorted(
-        p
-        for p in folder.rglob("*")
-        if p.suffix.lower() in EXTENSIONS and p.is_file() and not p.name.startswith(".")
-    )
-
-
-def contents(folder: pathlib.Path) -> str:
-    """Returns a digest of the videos and captions below a directory."""
-    beside = (
-        f
-        for video in find_videos(folder)
-        for f in (video, video.with_suffix(".txt"), video.with_suffix(".json"))
-    )
-    return digest(folder, {f for f in beside if f.is_file()})
 
 
 def set_name(path: str | pathlib.Path, format: ClipFormat) -> str:
@@ -96,39 +79,9 @@ def set_name(path: str | pathlib.Path, format: ClipFormat) -> str:
     )
 
 
-def read_captions(video: pathlib.Path) -> list[str]:
-    """Reads the captions of a video from the file beside it; [] without one.
-
-    Raises:
-        UserError: the caption file cannot be read or parsed.
-    """
-    text, data = video.with_suffix(".txt"), video.with_suffix(".json")
-    try:
-        if data.is_file():
-            value = json.loads(data.read_text("utf-8-sig"))
-            if isinstance(value, dict):
-                value = next(
-                    (value[key] for key in ("captions", "caption", "prompt") if key in value), None
-                )
-            lines = [value] if isinstance(value, str) else value
-            if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
-                raise UserError(
-                    f"{data} holds no caption; write a string, a list of strings, or "
-                    '{"caption": "..."}'
-                )
-        elif text.is_file():
-            lines = text.read_text("utf-8-sig").splitlines()
-        else:
-            lines = []
-    except (ValueError, OSError) as error:  # not JSON, not UTF-8, not readable
-        raise UserError(
-            f"cannot read the caption {data if data.is_file() else text} ({str(error)[:80]}); "
-            "save it as UTF-8"
-        ) from error
-    return [" ".join(line.split()) for line in lines if line.strip()]
-
-
-def read_clips(video: pathlib.Path, format: ClipFormat, clips_per_file: int):
+def read_clips(
+    video: pathlib.Path, format: ClipFormat, clips_per_file: int
+) -> Iterator[tuple[float, Clip]]:
     """Yields (start in seconds, Clip) for up to `clips_per_file` consecutive clips of a file.
 
     The first clip may be shorter than the format, and is then extended. A shorter rest after the
@@ -158,8 +111,16 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
     code_path = None
     VERSION = tfds.core.Version("1.0.0")
 
+    @property
+    def _config(self) -> VideoFolderConfig:
+        if not isinstance(self.builder_config, VideoFolderConfig):
+            raise UserError(
+                "the set has no configuration; give a VideoFolderConfig", field="config"
+            )
+        return self.builder_config
+
     def _info(self) -> tfds.core.DatasetInfo:
-        clip = self.builder_config.format
+        clip = self._config.format
         features = {
             "frames": tfds.features.Tensor(
                 shape=(clip.frames, clip.size, clip.size, 3), dtype=np.uint8, encoding="bytes"
@@ -180,8 +141,8 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(frames=clip.frames, fps=clip.fps, size=clip.size),
         )
 
-    def _split_generators(self, dl_manager):
-        folder, settings = self.builder_config.path, self.builder_config
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        folder, settings = self._config.path, self._config
         if not folder.is_dir():
             raise UserError(f"no directory {folder}; give the folder that holds your videos")
         videos = find_videos(folder)
@@ -220,27 +181,27 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
             if group
         }
 
-    def _clips(self, video):
+    def _clips(self, video: pathlib.Path) -> Iterator[tuple[float, Clip]]:
         """Yields from `read_clips`; skips a file that fails and notes it in the report.
 
         A decoder may raise any exception, and one file must not stop the build.
         """
         try:
-            yield from read_clips(
-                video, self.builder_config.format, self.builder_config.clips_per_file
-            )
+            yield from read_clips(video, self._config.format, self._config.clips_per_file)
         except Exception as error:
             reason = (
                 str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             )
             self._note("skipped", video, reason.removeprefix(f"cannot read {video}: "))
 
-    def _note(self, table, video, reason):
-        row = {"file": video.relative_to(self.builder_config.path).as_posix(), "reason": reason}
+    def _note(self, table: str, video: pathlib.Path, reason: str) -> None:
+        row = {"file": video.relative_to(self._config.path).as_posix(), "reason": reason}
         if row not in self.report[table]:
             self.report[table].append(row)
 
-    def _generate_examples(self, split, videos, settings):
+    def _generate_examples(
+        self, split: str, videos: Sequence[pathlib.Path], settings: VideoFolderConfig
+    ) -> Iterator[tuple[str, dict]]:
         for video in videos:
             try:
                 captions = read_captions(video)
@@ -251,7 +212,9 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
                 key = f"{video.relative_to(settings.path).as_posix()}#{number}"
                 self.report["clips"][split] = self.report["clips"].get(split, 0) + 1
                 silent = clip.samples is None
-                samples = np.zeros(settings.format.samples) if silent else clip.samples
+                samples = clip.samples
+                if samples is None:
+                    samples = np.zeros(settings.format.samples)
                 self.report["silent"] += silent
                 self.report["without_caption"] += not captions
                 yield (
@@ -274,7 +237,7 @@ def _share(video: pathlib.Path, folder: pathlib.Path) -> float:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) / 2**32
 
 
-def build(data_dir, config: VideoFolderConfig) -> tuple[pathlib.Path, dict]:
+def build(data_dir: str | os.PathLike, config: VideoFolderConfig) -> tuple[pathlib.Path, dict]:
     """Writes the set, unless it exists, and returns its directory and the report.
 
     Raises:
@@ -289,7 +252,9 @@ def build(data_dir, config: VideoFolderConfig) -> tuple[pathlib.Path, dict]:
     return directory, json.loads(report.read_text()) if report.is_file() else {}
 
 
-def built_set(path, data_dir, format: ClipFormat) -> pathlib.Path:
+def built_set(
+    path: str | os.PathLike, data_dir: str | os.PathLike, format: ClipFormat
+) -> pathlib.Path:
     """Returns the directory of the built set for `path`.
 
     Args:
@@ -305,10 +270,10 @@ def built_set(path, data_dir, format: ClipFormat) -> pathlib.Path:
     if not (directory / "dataset_info.json").exists():
         directory, report = build(data_dir, VideoFolderConfig(str(directory), format))
         print(summary(report), file=sys.stderr)
-    made = open_records(directory)[1]
-    if made != format:
+    found = open_records(directory)[1]
+    if found != format:
         raise UserError(
-            f"the set in {directory} is of {made}, not {format}; give the format of the set, or "
+            f"the set in {directory} is of {found}, not {format}; give the format of the set, or "
             "build another"
         )
     return directory
@@ -347,7 +312,7 @@ class Records:
         splits: names of the splits of the whole set.
     """
 
-    def __init__(self, source, fingerprint: str):
+    def __init__(self, source: Any, fingerprint: str):
         self._source, self.fingerprint, self.splits = (
             source,
             fingerprint,
@@ -365,7 +330,7 @@ class Records:
         return record
 
 
-def open_records(directory, split: str = "train") -> tuple[Records, ClipFormat]:
+def open_records(directory: str | os.PathLike, split: str = "train") -> tuple[Records, ClipFormat]:
     """Opens a split of the set in `directory`; returns its records and format.
 
     `directory` is the folder that holds dataset_info.json.
@@ -375,9 +340,9 @@ def open_records(directory, split: str = "train") -> tuple[Records, ClipFormat]:
     """
     directory = pathlib.Path(directory).resolve()
     source = open_source(directory, split, "video_folder")
-    made = source.dataset_info.metadata
+    metadata = source.dataset_info.metadata
     return Records(source, directory.parent.name), ClipFormat(
-        made["frames"], made["fps"], made["size"]
+        metadata["frames"], metadata["fps"], metadata["size"]
     )
 
 
@@ -387,7 +352,7 @@ class VideoFolderSource:
     A `named_sources.Source` for `precompute` and tokenizer training.
     """
 
-    def __init__(self, directory, split: str = "train", batch_size: int = 32):
+    def __init__(self, directory: str | os.PathLike, split: str = "train", batch_size: int = 32):
         self.records, self.format = open_records(directory, split)
         self.directory, self.batch_size = pathlib.Path(directory), batch_size
         self.identity = {

@@ -1,37 +1,43 @@
 """Compiled calls of the tokenizers: frames and samples to latents, and back."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sora_jax.errors import UserError
+from sora_jax.modality import AUDIO_CHANNELS, VIDEO_CHANNELS
+
 
 @jax.jit
-def _encode(tokenizer, x):
+def _encode(tokenizer: Any, x: jax.Array) -> jax.Array:
     return tokenizer.encode(x)
 
 
 @functools.partial(jax.jit, static_argnames="num_samples")
-def _decode_audio(tokenizer, latents, num_samples):
+def _decode_audio(tokenizer: Any, latents: jax.Array, num_samples: int) -> jax.Array:
     return tokenizer.decode(latents, num_samples)
 
 
 @jax.jit
-def decode_chunk(tokenizer, latents, cache):
+def decode_chunk(tokenizer: Any, latents: jax.Array, cache: Any) -> tuple[jax.Array, Any]:
     """Calls `tokenizer.decode_chunk`, compiled: latents [B, t, ...] and the cache before them ->
     frames and the cache after them.
     """
     return tokenizer.decode_chunk(latents, cache)
 
 
-def encode(tokenizer, x: np.ndarray) -> np.ndarray:
+def encode(tokenizer: Any, x: np.ndarray) -> np.ndarray:
     """Encodes one clip: frames [F, H, W, 3] in [0, 1] or samples [S] -> latents."""
     return np.asarray(_encode(tokenizer, jnp.asarray(x, jnp.float32)[None])[0])
 
 
-def decode_video(tokenizer, latents: np.ndarray, cache=None) -> tuple[np.ndarray, list[Any]]:
+def decode_video(
+    tokenizer: Any, latents: np.ndarray, cache: Any = None
+) -> tuple[np.ndarray, list[Any]]:
     """Decodes the latents of a batch to frames.
 
     Args:
@@ -46,6 +52,18 @@ def decode_video(tokenizer, latents: np.ndarray, cache=None) -> tuple[np.ndarray
     return np.clip(np.asarray(frames, np.float32), 0, 1), caches
 
 
-def decode_audio(tokenizer, latents: np.ndarray, num_samples: int) -> np.ndarray:
+def decode_audio(tokenizer: Any, latents: np.ndarray, num_samples: int) -> np.ndarray:
     """Decodes latents [B, N, C] to samples, float32 [B, num_samples]."""
     return np.asarray(_decode_audio(tokenizer, jnp.asarray(latents), num_samples))
+
+
+def check_latents(latents: Mapping[str, np.ndarray]) -> None:
+    """Raises UserError unless `latents` are {"video": [T, h, w, C], "audio": [N, C]}."""
+    for name, axes, channels in (("video", 4, VIDEO_CHANNELS), ("audio", 2, AUDIO_CHANNELS)):
+        shape = np.shape(latents.get(name, 0))
+        if len(shape) != axes or shape[-1] != channels or not all(shape):
+            raise UserError(
+                f"latents {name} have the shape {shape}; give what encode returns, {axes} "
+                f"axes of which the last holds {channels}",
+                field="latents",
+            )

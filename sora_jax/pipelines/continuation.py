@@ -29,32 +29,32 @@ def open_clip(path: str | os.PathLike, pipeline: "Pipeline") -> Generated:
     Raises:
         UserError: the file cannot be read.
     """
-    stated = mp4.read_metadata(path)
+    metadata = mp4.read_metadata(path)
     try:
-        return _from_sidecar(path, pipeline, stated.get("latents"))
+        return _from_sidecar(path, pipeline, metadata.get("latents"))
     except sidecar.Unusable as reason:
-        return _encoded(path, pipeline, stated, str(reason))
+        return _encoded(path, pipeline, metadata, str(reason))
 
 
 def _encoded(
-    path: str | os.PathLike, pipeline: "Pipeline", stated: dict[str, Any], reason: str
+    path: str | os.PathLike, pipeline: "Pipeline", metadata: dict[str, Any], reason: str
 ) -> Generated:
     fps = pipeline.format.fps
-    whole = media.read_video(path, short_side=2 * pipeline.format.size)
-    frames = max(1, round(whole.seconds * fps))
+    video = media.read_video(path, short_side=2 * pipeline.format.size)
+    frames = max(1, round(video.seconds * fps))
     group = pipeline.format.frames_per_latent
     extra = (frames - 1) % group
     notes = [f"{Path(path).name} was encoded: {reason}"]
     if extra:
         notes.append(f"its first {extra} frames are left out: a clip has 1 + {group}k")
-        whole = media.read_video(path, start=extra / fps, short_side=2 * pipeline.format.size)
+        video = media.read_video(path, start=extra / fps, short_side=2 * pipeline.format.size)
     format = dataclasses.replace(pipeline.format, frames=frames - extra)
-    fitted = media.fit_clip(whole, format)
+    fitted = media.fit_clip(video, format)
     samples = np.zeros(format.samples, np.float32) if fitted.samples is None else fitted.samples
     latents = pipeline.encode(dataclasses.replace(fitted, samples=samples))
     provenance = {
         "file": Path(path).name,
-        **{k: stated[k] for k in ("prompt", "seed", "model") if k in stated},
+        **{k: metadata[k] for k in ("prompt", "seed", "model") if k in metadata},
     }
     return Generated(
         fitted.frames,
@@ -73,16 +73,16 @@ def _from_sidecar(path: str | os.PathLike, pipeline: "Pipeline", expected: str |
     for name in TOKENIZERS:
         if provenance.get(name) != pipeline.fingerprints.get(name):
             raise sidecar.Unusable(
-                f"the latents kept beside it were made with another {name.replace('_', ' ')}"
+                f"the latents beside it were made with another {name.replace('_', ' ')}"
             )
     if (format.fps, format.size) != (pipeline.format.fps, pipeline.format.size):
-        raise sidecar.Unusable("the latents kept beside it are of another format")
+        raise sidecar.Unusable("the latents beside it have another format")
     latents = {name: arrays[f"latents_{name}"] for name in ("video", "audio")}
     return Generated(
         arrays["frames"].astype(np.float32) / 255,
         arrays["samples"],
         format.fps,
-        notes=(f"continued from the latents kept beside {Path(path).name}",),
+        notes=(f"continued from the latents beside {Path(path).name}",),
         format=format,
         latents=latents,
         cache=_cache(arrays, pipeline, latents["video"]),
@@ -90,7 +90,7 @@ def _from_sidecar(path: str | os.PathLike, pipeline: "Pipeline", expected: str |
     )
 
 
-def _cache(arrays, pipeline, latents):
+def _cache(arrays: dict[str, np.ndarray], pipeline: "Pipeline", latents: np.ndarray) -> Any:
     """Returns the decoder's cache from a sidecar, or None if this decoder's has other shapes or
     dtypes.
 
@@ -100,10 +100,10 @@ def _cache(arrays, pipeline, latents):
         decode_chunk, pipeline.video_tokenizer, jnp.zeros((1, *latents.shape)), None
     )[1]
     leaves, structure = jax.tree.flatten(like)
-    kept = [arrays.get(f"cache_{i}") for i in range(len(leaves))]
+    stored = [arrays.get(f"cache_{i}") for i in range(len(leaves))]
     if any(
-        leaf is None or leaf.shape != want.shape or leaf.dtype != want.dtype
-        for leaf, want in zip(kept, leaves, strict=True)
+        leaf is None or leaf.shape != expected.shape or leaf.dtype != expected.dtype
+        for leaf, expected in zip(stored, leaves, strict=True)
     ):
         return None
-    return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in kept])
+    return jax.tree.unflatten(structure, [jnp.asarray(leaf) for leaf in stored])

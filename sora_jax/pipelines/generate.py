@@ -24,16 +24,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.clip import Clip, as_floats
+from sora_jax.config import nearest
 from sora_jax.errors import UserError, expect
-from sora_jax.flow.guidance import MODALITIES, Guidance
+from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig, sample
 from sora_jax.modality import AUDIO_CHANNELS, FORMATS, VIDEO_CHANNELS, ClipFormat
+from sora_jax.models.st_dit import STDiT
 from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.mp4 import check_arrays
 from sora_jax.pipelines import codec, windows
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.given import FILES, read_given
+from sora_jax.pipelines.notes import check_finite, request_notes
 from sora_jax.pipelines.request import Request
 from sora_jax.progress import Laps, Progress, StepCount
+from sora_jax.tokenizers.audio import AudioTokenizer
+from sora_jax.tokenizers.video import VideoTokenizer
 
 HISTORY_LEVEL = 0.05  # start level of a continued clip's history; training draws it from [0, 0.1]
 
@@ -45,9 +51,9 @@ class Pipeline:
 
     def __init__(
         self,
-        model,
-        video_tokenizer,
-        audio_tokenizer,
+        model: STDiT,
+        video_tokenizer: VideoTokenizer,
+        audio_tokenizer: AudioTokenizer,
         text_tokenizer: TextTokenizer,
         format: ClipFormat = FORMATS["nano"],
         fingerprints: dict[str, str] | None = None,
@@ -114,8 +120,12 @@ class Pipeline:
             sampler = SamplerConfig(steps=30 if steps is None else steps, guidance=text)
         elif steps is not None or guidance is not None:
             raise UserError(
-                "a sampler says steps and guidance itself; give one or the other", field="sampler"
+                "a sampler includes steps and guidance; give either the sampler or these two",
+                field="sampler",
             )
+        fields = {field.name for field in dataclasses.fields(Request)}
+        for name in given.keys() - fields:
+            raise UserError(f"unknown keyword {name}; {nearest(name, fields)}", field=name)
         paths = {n: given[n] for n in FILES if isinstance(given.get(n), (str, os.PathLike))}
         read, notes = read_given(self, **paths)
         request = Request(prompt, seed=seed, sampler=sampler, **given | read)
@@ -159,7 +169,12 @@ class Pipeline:
         fresh = [i for i, request in enumerate(requests) if request.continued is None]
         extended = [i for i, request in enumerate(requests) if request.continued is not None]
         counts = [1] if fresh else []
-        counts += [self._windows(requests[i]) for i in extended]
+        counts += [
+            windows.count(
+                len(_history(requests[i]).latents["video"]), self._target(requests[i]), self.format
+            )
+            for i in extended
+        ]
         progress = StepCount(on_progress, requests[0].sampler.steps * sum(counts))
         clips: dict[int, Generated] = {}
         if fresh:
@@ -178,31 +193,10 @@ class Pipeline:
         """Returns remarks for the user: words outside the vocabulary, words beyond the maximum
         length, seconds that are not whole latents.
         """
-        notes = []
+        added = 0
         if request.continued is not None:
-            latent = self.format.frames_per_latent / self.format.fps
-            added = (self._target(request) - len(request.continued.latents["video"])) * latent
-            if abs(added - request.seconds) > 1e-6:
-                notes.append(
-                    f"{request.seconds:g} s become {added:g} s: a clip grows by whole latents "
-                    f"of {latent:g} s, rounded up"
-                )
-        scales = request.sampler.guidance
-        if request.negative_prompt and all(scales.scale(m) == 1 for m in MODALITIES):
-            notes.append("the negative prompt has no effect: guidance is 1; give for example 2")
-        for name, text in (
-            ("prompt", request.prompt),
-            ("negative prompt", request.negative_prompt),
-        ):
-            words = [w for w in self.text_tokenizer.unknown(text or "") if w[0].isalnum()]
-            if words:
-                notes.append(
-                    f"the {name} has words outside the vocabulary, which the model never "
-                    f"learned: {', '.join(words)}"
-                )
-            if len(self.text_tokenizer.split(text or "")) > self.text_tokenizer.length:
-                notes.append(f"the {name} is cut after {self.text_tokenizer.length} words")
-        return tuple(notes)
+            added = self._target(request) - len(request.continued.latents["video"])
+        return request_notes(request, self.format, self.text_tokenizer, added)
 
     def encode(self, clip: Clip) -> dict[str, np.ndarray]:
         """Encodes a clip with audio, of 1 + n * frames_per_latent frames, to latents {"video":
@@ -213,9 +207,10 @@ class Pipeline:
         """
         remedy = "give a Clip, such as fit_clip(read_video(path), pipeline.format)"
         expect(clip, Clip, "clip", remedy)
+        check_arrays(clip)
         if clip.samples is None:
             raise UserError(
-                "the clip has no sound to encode; give it samples, zeros for silence", field="clip"
+                "the clip has no audio to encode; give samples, zeros for silence", field="clip"
             )
         group, count = self.format.frames_per_latent, len(clip.frames)
         if (count - 1) % group:
@@ -236,14 +231,7 @@ class Pipeline:
             UserError: the arrays have other shapes.
         """
         expect(latents, Mapping, "latents", "give what encode returns")
-        for name, axes, channels in (("video", 4, VIDEO_CHANNELS), ("audio", 2, AUDIO_CHANNELS)):
-            shape = np.shape(latents.get(name, 0))
-            if len(shape) != axes or shape[-1] != channels or not all(shape):
-                raise UserError(
-                    f"latents {name} have the shape {shape}; give what encode returns, {axes} "
-                    f"axes of which the last holds {channels}",
-                    field="latents",
-                )
+        codec.check_latents(latents)
         video, audio = (np.asarray(latents[name])[None] for name in ("video", "audio"))
         (frames,), _ = codec.decode_video(self.video_tokenizer, video)
         length = windows.stream_samples(video.shape[1], self.format)
@@ -254,7 +242,15 @@ class Pipeline:
         tokens, mask = self.text_tokenizer([text or "" for text in texts])
         return {"tokens": jnp.asarray(tokens), "mask": jnp.asarray(mask)}
 
-    def _sample(self, requests, keys, start, given, times, progress) -> dict[str, np.ndarray]:
+    def _sample(
+        self,
+        requests: Sequence[Request],
+        keys: jax.Array,
+        start: Mapping[str, Any],
+        given: dict[str, Any],
+        times: Mapping[str, Any],
+        progress: Callable[[int, int], object],
+    ) -> dict[str, np.ndarray]:
         format = self.format
         shapes = {
             "video": (format.video_latents, format.latent_size, format.latent_size, VIDEO_CHANNELS),
@@ -281,7 +277,9 @@ class Pipeline:
         shift = self.shift if request.sampler.shift is None else request.sampler.shift
         return dataclasses.replace(request.sampler, shift=shift, output=self.model.config.output)
 
-    def _fresh(self, requests: Sequence[Request], progress) -> list[Generated]:
+    def _fresh(
+        self, requests: Sequence[Request], progress: Callable[[int, int], object]
+    ) -> list[Generated]:
         format, clock = self.format, Laps()
         size, side = len(requests), format.latent_size
         start = {
@@ -312,53 +310,44 @@ class Pipeline:
         clock.lap("decode")
         clips = []
         for i, request in enumerate(requests):
-            own = {m: x[i] for m, x in latents.items()}
-            pictures = (
+            clip_latents = {m: x[i] for m, x in latents.items()}
+            video = (
                 frames[i]
                 if request.given_video is None
                 else as_floats(request.given_video, "given_video")
             )
-            sound = (
+            audio = (
                 samples[i]
                 if request.given_audio is None
                 else np.asarray(request.given_audio, np.float32)
             )
-            clips.append(self._clip(request, pictures, sound, own, caches[i], clock))
+            clips.append(self._clip(request, video, audio, clip_latents, caches[i], clock))
         return clips
 
-    def _windows(self, request: Request) -> int:
-        """Returns the number of windows of a continuation."""
-        latents, count = len(request.continued.latents["video"]), 0
-        while latents < self._target(request):
-            latents = (
-                windows.next_window(latents, self.format).video_start + self.format.video_latents
-            )
-            count += 1
-        return count
-
     def _target(self, request: Request) -> int:
+        """Returns the number of video latents of a continuation."""
         new = -(-round(request.seconds * self.format.fps, 6) // self.format.frames_per_latent)
-        return len(request.continued.latents["video"]) + int(new)
+        return len(_history(request).latents["video"]) + int(new)
 
-    def _extended(self, request: Request, progress) -> Generated:
-        old, format, clock = request.continued, self.format, Laps()
+    def _extended(self, request: Request, progress: Callable[[int, int], object]) -> Generated:
+        old, format, clock = _history(request), self.format, Laps()
         target, key = self._target(request), jax.random.key(request.seed)
 
-        def make(window, given):
+        def make(window: windows.Window, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
             start = {
                 m: np.where(known, HISTORY_LEVEL, 1.0)[None]
                 for m, known in (("video", window.video_given), ("audio", window.audio_given))
             }
-            own = jax.random.fold_in(key, window.video_start)[None]
-            made = self._sample(
+            noise_key = jax.random.fold_in(key, window.video_start)[None]
+            sampled = self._sample(
                 [request],
-                own,
+                noise_key,
                 start,
                 {m: x[None] for m, x in given.items()},
                 window.times,
                 progress,
             )
-            return {m: x[0] for m, x in made.items()}
+            return {m: x[0] for m, x in sampled.items()}
 
         known = len(old.latents["video"])
         latents = windows.extend(old.latents, format, target, make)
@@ -374,25 +363,19 @@ class Pipeline:
         (samples,) = codec.decode_audio(self.audio_tokenizer, latents["audio"][None], length)
         clock.lap("decode")
         return self._clip(
-            request, frames, windows.join(old.samples, samples), latents, cache, clock
+            request, frames, windows.join(np.asarray(old.samples), samples), latents, cache, clock
         )
 
-    def _clip(self, request: Request, frames, samples, latents, cache, clock) -> Generated:
-        made = {
-            "video latents": latents["video"],
-            "audio latents": latents["audio"],
-            "frames": frames,
-            "samples": samples,
-        }
-        for name, x in made.items():
-            if not np.isfinite(x).all():
-                first = int(np.argmin(np.isfinite(x).reshape(len(x), -1).all(1)))
-                guidance = request.sampler.guidance.text
-                raise UserError(
-                    f"the {name} made with seed {request.seed} are NaN or infinite from number "
-                    f"{first} of {len(x)} on, so there "
-                    f"is no clip; lower the guidance (now {guidance:g}), or use other weights"
-                )
+    def _clip(
+        self,
+        request: Request,
+        frames: np.ndarray,
+        samples: np.ndarray,
+        latents: dict[str, np.ndarray],
+        cache: Any,
+        clock: Laps,
+    ) -> Generated:
+        check_finite(request, latents, frames, samples)
         format = dataclasses.replace(self.format, frames=len(frames))
         return Generated(
             frames,
@@ -422,3 +405,10 @@ class Pipeline:
         if request.continued is not None:
             provenance["continued_from"] = request.continued.provenance
         return provenance
+
+
+def _history(request: Request) -> Generated:
+    """Returns the clip that a request continues."""
+    if request.continued is None:
+        raise UserError("the request continues no clip; give continued", field="continued")
+    return request.continued

@@ -1,6 +1,7 @@
 """Inputs besides the prompt, read from files: fields of a `Request`."""
 
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from sora_jax import media
@@ -27,7 +28,7 @@ def read_given(
         pipeline: its format is used.
         first_frame: path of an image.
         given_video: path of a video; its audio is ignored.
-        given_audio: path of a file with a sound track.
+        given_audio: path of a file with an audio track.
         continued: path of a clip to extend.
     Returns:
         The fields, and notes on how they were fitted.
@@ -36,20 +37,20 @@ def read_given(
     """
     fields, notes, format = {}, [], pipeline.format
 
-    def note(path, changes):
+    def note(path: str | os.PathLike, changes: Iterable[str]) -> None:
         notes.extend(f"{path}: {change}" for change in changes)
 
     if first_frame is not None:
         fields["first_frame"], changes = media.read_image(first_frame, format.size)
         note(first_frame, changes)
     if given_video is not None:
-        whole = media.read_video(given_video, seconds=format.seconds + 1)
-        clip = media.fit_clip(whole, format)
+        video = media.read_video(given_video, seconds=format.seconds + 1)
+        clip = media.fit_clip(video, format)
         fields["given_video"] = clip.frames
-        note(given_video, [change for change in clip.notes if "sound" not in change])
+        note(given_video, [change for change in clip.notes if "audio" not in change])
     if given_audio is not None:
-        sound = media.read_sound(given_audio)
-        fields["given_audio"], changes = media.fit_sound(*sound, format.samples)
+        audio = media.read_audio(given_audio)
+        fields["given_audio"], changes = media.fit_sound(*audio, format.samples)
         note(given_audio, changes)
     if continued is not None:
         fields["continued"] = open_clip(continued, pipeline)

@@ -11,16 +11,18 @@ import os
 import re
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sora_jax import files, mp4
-from sora_jax.clip import Clip
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.errors import UserError
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.verdict import judge_prompt
 from sora_jax.pipelines import sidecar
 from sora_jax.tables import plain
+
+if TYPE_CHECKING:
+    from sora_jax.pipelines.generated import Generated
 
 SUFFIXES = (".mp4", ".png", ".json", ".latents.npz")
 
@@ -42,18 +44,18 @@ def free_path(folder: Path, index: int, title: str, seed: int) -> Path:
     raise UserError(f"{folder} is full of clips named {name}; choose another folder")
 
 
-def judge(clip: Clip, reading: Reading) -> dict[str, Any]:
+def judge(clip: "Generated", reading: Reading) -> dict[str, Any]:
     """Returns whether the clip shows what its prompt asks, as JSON values
     (`oracles.verdict.Verdict.to_dict`).
     """
-    made = clip.provenance
-    if "continued_from" in made:
-        reason = "a clip made longer is read as a whole, and its prompt speaks of the new part"
+    provenance = clip.provenance
+    if "continued_from" in provenance:
+        reason = "the prompt of a continued clip describes only its new part"
         return {"met": None, "reason": reason}
-    return judge_prompt(made.get("prompt", ""), reading, made.get("family")).to_dict()
+    return judge_prompt(provenance.get("prompt", ""), reading, provenance.get("family")).to_dict()
 
 
-def write(path: str | os.PathLike, clip: Clip) -> dict[str, Any]:
+def write(path: str | os.PathLike, clip: "Generated") -> dict[str, Any]:
     """Writes a clip's four files and returns the contents of its JSON report.
 
     Args:
@@ -64,14 +66,14 @@ def write(path: str | os.PathLike, clip: Clip) -> dict[str, Any]:
     """
     path = Path(path)
     if path.suffix != ".mp4":
-        raise UserError(f"{path} is no name of a clip; give one that ends in .mp4")
-    made, started = clip.provenance, time.perf_counter()
+        raise UserError(f"{path} is not the path of a clip; give a path that ends in .mp4")
+    provenance, started = clip.provenance, time.perf_counter()
     reading = clip.reading
     report = {
-        "prompt": made.get("prompt", ""),
-        "seed": made.get("seed"),
-        **{name: made.get(name) for name in ("model", "video_tokenizer", "audio_tokenizer")},
-        "settings": {name: made.get(name) for name in ("task", "negative_prompt", "sampler")},
+        "prompt": provenance.get("prompt", ""),
+        "seed": provenance.get("seed"),
+        **{name: provenance.get(name) for name in ("model", "video_tokenizer", "audio_tokenizer")},
+        "settings": {name: provenance.get(name) for name in ("task", "negative_prompt", "sampler")},
         "frames": len(clip.frames),
         "fps": clip.fps,
         "seconds": clip.seconds,
@@ -82,7 +84,7 @@ def write(path: str | os.PathLike, clip: Clip) -> dict[str, Any]:
     }
     read = time.perf_counter()
     sidecar.save(path.with_suffix(".latents.npz"), clip)
-    mp4.write_mp4(path, clip, made | {"latents": sidecar.digest(clip.latents)})
+    mp4.write_mp4(path, clip, provenance | {"latents": sidecar.digest(clip.latents)})
     contact_sheet(
         path.with_suffix(".png"), clip, clip.title, reading.seen_impacts, reading.heard_impacts
     )

@@ -72,7 +72,7 @@ class Request:
             )
         if self.given_video is not None and self.given_audio is not None:
             raise UserError(
-                "picture and sound are both given, so nothing is left to make; give one of them",
+                "video and audio are both given, so nothing is left to generate; give one of them",
                 field="given_audio",
             )
         if self.prompt is not None and not self.prompt.strip():
@@ -83,14 +83,13 @@ class Request:
             )
         if self.task == "text" and self.prompt is None:
             raise UserError(
-                "there is nothing to make a clip from; give a prompt, a first frame, a picture "
-                "or a sound",
+                "the request is empty; give a prompt, a first frame, a video or an audio track",
                 field="prompt",
             )
         if self.continued is not None and not 0 < self.seconds <= LONGEST:
             raise UserError(
-                f"seconds={self.seconds}: a clip is made longer by a positive time of at "
-                f"most {LONGEST}; give for example 2",
+                f"seconds={self.seconds}: a clip is extended by more than 0 and at "
+                f"most {LONGEST} seconds; give for example 2",
                 field="seconds",
             )
         if self.continued is None and self.seconds != SECONDS:
@@ -110,12 +109,12 @@ class Request:
                     field="first_frame",
                 )
             first = first[0]
-        wanted = {
+        expected = {
             "first_frame": (first, (side, side, 3)),
             "given_video": (self.given_video, (format.frames, side, side, 3)),
             "given_audio": (self.given_audio, (format.samples,)),
         }
-        for name, (value, shape) in wanted.items():
+        for name, (value, shape) in expected.items():
             if value is not None and value.shape != shape:
                 raise UserError(
                     f"{name} has the shape {value.shape}, and the pipeline's format needs "

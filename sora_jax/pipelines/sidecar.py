@@ -12,15 +12,17 @@ import os
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from sora_jax import mp4
-from sora_jax.clip import Clip
 from sora_jax.files import replacing
 from sora_jax.modality import ClipFormat
+
+if TYPE_CHECKING:
+    from sora_jax.pipelines.generated import Generated
 
 VERSION = 1
 
@@ -42,7 +44,7 @@ def digest(latents: dict[str, np.ndarray]) -> str:
     return sha.hexdigest()[:12]
 
 
-def save(path: str | os.PathLike, clip: Clip) -> None:
+def save(path: str | os.PathLike, clip: "Generated") -> None:
     """Writes the sidecar of a `generated.Generated`, atomically.
 
     Raises:
@@ -50,7 +52,9 @@ def save(path: str | os.PathLike, clip: Clip) -> None:
     """
     head = {"version": VERSION, "format": clip.format.to_dict(), "provenance": clip.provenance}
     leaves = [] if clip.cache is None else jax.tree.leaves(clip.cache)
-    arrays = {f"latents_{name}": np.asarray(x, np.float32) for name, x in clip.latents.items()}
+    arrays: dict[str, Any] = {
+        f"latents_{name}": np.asarray(x, np.float32) for name, x in clip.latents.items()
+    }
     arrays |= {f"cache_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     arrays |= {
         "frames": mp4.to_uint8(clip.frames),
@@ -76,7 +80,7 @@ def read(
     """
     path = Path(path)
     if not path.is_file():
-        raise Unusable("no latents are kept beside it")
+        raise Unusable("there are no latents beside it")
     try:
         # numpy leaves a file that it opened itself open if it is damaged
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -95,13 +99,11 @@ def read(
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
-        raise Unusable(
-            f"the latents kept beside it cannot be read ({type(error).__name__})"
-        ) from error
+        raise Unusable(f"the latents beside it cannot be read ({type(error).__name__})") from error
     if version != VERSION:
-        raise Unusable("the latents kept beside it are of another version")
+        raise Unusable("the latents beside it have another version")
     if digest(latents) != expected:
-        raise Unusable("the latents kept beside it belong to another clip")
+        raise Unusable("the latents beside it belong to another clip")
     if not all(np.isfinite(x).all() for x in latents.values()):
-        raise Unusable("the latents kept beside it are not finite numbers")
+        raise Unusable("the latents beside it are not finite numbers")
     return arrays, format, provenance

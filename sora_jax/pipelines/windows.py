@@ -13,6 +13,7 @@ on the window's clock, and their times say so.
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -78,8 +79,20 @@ def next_window(latents: int, format: ClipFormat) -> Window:
     )
 
 
+def count(latents: int, target: int, format: ClipFormat) -> int:
+    """Returns the number of windows that extend `latents` video latents to `target`."""
+    number = 0
+    while latents < target:
+        latents = next_window(latents, format).video_start + format.video_latents
+        number += 1
+    return number
+
+
 def extend(
-    latents: dict[str, np.ndarray], format: ClipFormat, target: int, make
+    latents: dict[str, np.ndarray],
+    format: ClipFormat,
+    target: int,
+    make: Callable[[Window, dict[str, np.ndarray]], dict[str, np.ndarray]],
 ) -> dict[str, np.ndarray]:
     """Extends a stream to `target` video latents and the audio latents of the same duration.
 
@@ -101,26 +114,28 @@ def extend(
             "video": np.zeros((format.video_latents, *video.shape[1:]), np.float32),
             "audio": np.zeros((format.audio_latents, *audio.shape[1:]), np.float32),
         }
-        kept = video[window.video_start : window.video_start + format.video_latents]
-        given["video"][: len(kept)] = kept
+        history = video[window.video_start : window.video_start + format.video_latents]
+        given["video"][: len(history)] = history
         given["video"][~window.video_given] = 0
-        kept = audio[window.audio_start : window.audio_start + format.audio_latents]
-        given["audio"][: len(kept)] = kept
-        made = make(window, given)
-        video = np.concatenate([video, made["video"][len(video) - window.video_start :]])[:target]
-        audio = np.concatenate([audio, made["audio"][len(audio) - window.audio_start :]])
+        history = audio[window.audio_start : window.audio_start + format.audio_latents]
+        given["audio"][: len(history)] = history
+        generated = make(window, given)
+        video = np.concatenate([video, generated["video"][len(video) - window.video_start :]])[
+            :target
+        ]
+        audio = np.concatenate([audio, generated["audio"][len(audio) - window.audio_start :]])
     return {
         "video": video,
         "audio": audio[: -(-stream_samples(len(video), format) // SAMPLES_PER_LATENT)],
     }
 
 
-def join(old: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Cross-fades the old soundtrack over `SEAM` samples into the newly decoded whole one.
+def join(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Cross-fades the old soundtrack over `SEAM` samples into the newly decoded one.
 
     Earlier samples stay unchanged.
     """
     seam = min(SEAM, len(old))
     fade = np.linspace(1, 0, seam, dtype=np.float32)
-    middle = old[len(old) - seam :] * fade + whole[len(old) - seam : len(old)] * (1 - fade)
-    return np.concatenate([old[: len(old) - seam], middle, whole[len(old) :]])
+    middle = old[len(old) - seam :] * fade + new[len(old) - seam : len(old)] * (1 - fade)
+    return np.concatenate([old[: len(old) - seam], middle, new[len(old) :]])

@@ -93,7 +93,7 @@ def scaling(*forms, reference=lambda x: {"y": 2 * x["x"]}):
         lambda seed: {"x": jnp.arange(1.0, 1001.0)},
         reference,
         dict(forms),
-        wanted=("x",),
+        differentiable=("x",),
     )
 
 
@@ -152,7 +152,7 @@ def test_percent_of_roofline_and_state_that_is_handed_on():
             reference=lambda x: {"y": x["n"] * 1.0},
         ),
         inputs=lambda seed: {"n": jnp.zeros((), jnp.int32)},
-        wanted=(),
+        differentiable=(),
         carry="n",
         costs={"forward": Cost(10**7, 10**9)},
     )

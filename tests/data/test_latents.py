@@ -256,6 +256,11 @@ def test_batches_for_the_model(directory):
         assert (batch["tokens"][i] == options).all(1).any()
 
 
+def test_a_batch_larger_than_the_set_is_noted(directory, caplog):
+    make_loader(directory, TOKENIZE, 1_000, 0)
+    assert "fewer than a batch of 1000: batches repeat clips" in caplog.text
+
+
 def test_a_pass_shows_every_clip_once(directory):
     stream = loader(directory)
     seen = [number for _ in range(11) for number in numbers(next(stream))]

@@ -99,7 +99,7 @@ def test_sound_needs_sound(tmp_path):
         )
     directory = video_folder.built_set(tmp_path / "videos", tmp_path / "sets", SMALL)
     with pytest.raises(
-        UserError, match="no clip of the split train has sound; give more clips with sound"
+        UserError, match="no clip of the split train has audio; give more clips with audio"
     ):
         tokenizer_clips.video_clips(tokenizer_clips.AUDIO, directory)
 
@@ -107,7 +107,7 @@ def test_sound_needs_sound(tmp_path):
 def test_one_video_cannot_be_held_out(tmp_path):
     mp4.write_mp4(tmp_path / "videos" / "only.mp4", Clip(np.zeros((5, 32, 32, 3)), None, 8))
     directory = video_folder.built_set(tmp_path / "videos", tmp_path / "sets", SMALL)
-    with pytest.raises(UserError, match=r"one video.*give two or more"):
+    with pytest.raises(UserError, match=r"only one video.*give two or more"):
         tokenizer_clips.video_clips(tokenizer_clips.VIDEO, directory)
 
 
@@ -154,8 +154,24 @@ def test_a_source_of_ones_own_gives_whole_clips(tmp_path, modality, numbers):
         assert shown[:, 0].tolist() == [lightest + i / 16 for i in numbers]
     if modality == tokenizer_clips.AUDIO:
         silent = Selection(format=SMALL, clips=1)
-        with pytest.raises(UserError, match="no clip of the split train has sound"):
+        with pytest.raises(UserError, match="no clip of the split train has audio"):
             tokenizer_clips.open_clips(modality, Greys(), silent, tmp_path)
+
+
+def test_opening_a_source_reads_it_once(tmp_path, monkeypatch):
+    """Audio needs `has_audio` of all clips: one pass, not one iterator for each clip. Video needs
+    none.
+    """
+    starts = []
+    call = GreyClips.__call__
+    monkeypatch.setattr(
+        GreyClips, "__call__", lambda self, start=0: starts.append(start) or call(self, start)
+    )
+    selection = Selection(format=SMALL, clips=5)
+    tokenizer_clips.open_clips(tokenizer_clips.VIDEO, Greys(), selection, tmp_path)
+    assert starts == []
+    tokenizer_clips.open_clips(tokenizer_clips.AUDIO, Greys(), selection, tmp_path)
+    assert starts == [0, 0]
 
 
 def test_a_source_made_of_playhouse_gives_its_own_clips(tmp_path):

@@ -30,6 +30,11 @@ CALLS = {
         None,
         "did you mean 'euler'",
     ),
+    "a misspelt keyword": (
+        lambda p: p(PROMPT, first_fram=FRAMES[0]),
+        "first_fram",
+        "did you mean 'first_frame'",
+    ),
     "a negative seed": (lambda p: p(PROMPT, seed=-1), "seed", "0 to"),
     "a seed beyond 32 bits": (lambda p: p(PROMPT, seed=2**40), "seed", "0 to"),
     "a seed of text": (lambda p: p(PROMPT, seed="1"), "seed", "integer"),
@@ -63,6 +68,11 @@ CALLS = {
     "no such split": (lambda p: sora_jax.draw("trian", 0), "split", "it has"),
     "a negative index": (lambda p: sora_jax.draw("val", -1), "index", "-1"),
     "an index of text": (lambda p: sora_jax.draw("val", "0"), "index", "give"),
+    "a take of negative length": (
+        lambda p: sora_jax.draw("val", 0, seconds=-1),
+        "seconds",
+        "positive",
+    ),
     "no such family": (
         lambda p: sora_jax.draw("val", 0, family="rom"),
         None,
@@ -99,6 +109,21 @@ CALLS = {
         "is registered; give the path of a file",
     ),
     "a clip as a picture": (lambda p: CLIP.save("out.png"), None, "ends in .mp4"),
+    "samples of two channels": (
+        lambda p: sora_jax.write_mp4("out.mp4", sora_jax.Clip(FRAMES, np.zeros((9, 2)))),
+        "samples",
+        "give floats [samples]",
+    ),
+    "integer samples": (
+        lambda p: p.encode(sora_jax.Clip(FRAMES, np.zeros(34_000, np.int16))),
+        "samples",
+        "give floats [samples]",
+    ),
+    "frames of integers": (
+        lambda p: p.encode(sora_jax.Clip(FRAMES.astype(np.int64), CLIP.samples)),
+        "frames",
+        "give uint8 or floats",
+    ),
     "frames to write": (lambda p: sora_jax.write_mp4("out.mp4", FRAMES), None, "give a Clip"),
     "one picture to write": (
         lambda p: sora_jax.write_mp4("out.mp4", sora_jax.Clip(FRAMES[0])),

@@ -165,8 +165,8 @@ def test_requests_that_cannot_be_met(pipeline, clip):
     frames, samples = pictures(pipeline.format), sound(pipeline.format)
     for bad, words in (
         (request("  "), "prompt is empty"),
-        (request(None), "nothing to make a clip from"),
-        (request(given_video=frames, given_audio=samples), "nothing is left to make"),
+        (request(None), "the request is empty"),
+        (request(given_video=frames, given_audio=samples), "nothing is left to generate"),
         (request(given_video=frames, first_frame=frames[0]), "cannot be combined"),
         (request(continued=clip, given_audio=samples), "cannot be combined"),
         (request(continued=clip, seconds=0), "positive time"),

@@ -102,7 +102,7 @@ def test_a_picture_in_bytes_is_the_picture_in_floats(pipeline, clip):
     "wrong, said",
     [
         ({"seconds": 4.0}, "seconds=4 says how much a continued clip grows"),
-        ({"sampler": SamplerConfig(), "steps": 3}, "a sampler says steps and guidance itself"),
+        ({"sampler": SamplerConfig(), "steps": 3}, "a sampler includes steps and guidance"),
         ({"guidance": float("nan")}, "not a finite number"),
     ],
 )
@@ -112,7 +112,7 @@ def test_what_would_be_ignored_is_refused(pipeline, wrong, said):
 
 
 def test_a_clip_that_cannot_be_encoded_says_why(pipeline, clip):
-    with pytest.raises(UserError, match="has no sound to encode"):
+    with pytest.raises(UserError, match="has no audio to encode"):
         pipeline.encode(dataclasses.replace(clip, samples=None))
     with pytest.raises(UserError, match="15 frames; give 1 \\+ 4k, for example 13"):
         pipeline.encode(dataclasses.replace(clip, frames=clip.frames[:15]))
@@ -145,7 +145,7 @@ def test_paths_are_read_and_fitted(pipeline, clip, tmp_path):
     path = clip.save(tmp_path / "clip.mp4")
     longer = pipeline(PROMPT, continued=path, seconds=0.5, steps=1, progress=False)
     assert len(longer.frames) == len(clip.frames) + 4
-    assert longer.notes[0] == "continued from the latents kept beside clip.mp4"
+    assert longer.notes[0] == "continued from the latents beside clip.mp4"
     Image.fromarray(np.full((48, 96, 3), 200, np.uint8)).save(tmp_path / "wide.png")
     started = pipeline(PROMPT, first_frame=tmp_path / "wide.png", steps=1, progress=False)
     assert "96 x 48 cropped" in started.notes[0]

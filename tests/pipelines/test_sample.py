@@ -169,7 +169,7 @@ def test_a_clip_is_continued_twice(command, tmp_path, capsys):
         "0.3 s become 0.5 s: a clip grows by whole latents of 0.5 s" in said
         and "become 1 s" not in said
     )
-    assert said.count("continued from the latents kept beside") == 2 and "encoded" not in said
+    assert said.count("continued from the latents beside") == 2 and "encoded" not in said
     record = json.loads((tmp_path / "third" / third[0]).read_text())
     assert record["frames"] == 17 + 8 + 4 and "continued from the latents" in record["notes"][0]
     assert len(media.read_video(tmp_path / "third" / third[2]).frames) == 29
@@ -181,7 +181,7 @@ def test_refusals(refusal, folder, tmp_path):
     p = f"--prompt={PROMPT}"
     for arguments, words in (
         (["--prompt= "], "--prompt is empty"),
-        ([], "nothing to make"),
+        ([], "nothing to generate"),
         ([p, "--seconds=3"], "--continue_clip"),
         ([p, "--prompts_file=x"], "both given"),
         (["--prompts_file=absent.txt"], "no such file"),
@@ -189,7 +189,7 @@ def test_refusals(refusal, folder, tmp_path):
         ([p, "--weights=absent.safetensors"], "--weights=absent.safetensors: no such file"),
         ([p, f"--weights={folder}/audio.safetensors"], "of kind audio_tokenizer, not st_dit"),
         ([p, f"--weights={tmp_path}/text.png"], "not a readable safetensors file"),
-        ([p, f"--first_frame={tmp_path}/text.png"], "not a picture that can be read"),
+        ([p, f"--first_frame={tmp_path}/text.png"], "not a readable image"),
         ([p, f"--given_video={tmp_path}/text.png"], "cannot read"),
         ([p, "--given_audio=absent.wav"], "no such file"),
         (["--continue_clip=absent.mp4"], "no such file"),

@@ -5,14 +5,18 @@ set_state save and restore the iterator's position.
 """
 
 import dataclasses
+import os
 from collections.abc import Sequence
+from typing import Any
 
 import grain
 import numpy as np
+from absl import logging
 
 from sora_jax.data.latents.record import open_set, unpack
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
+from sora_jax.models.text_encoder import TextTokenizer
 
 
 class _Example(grain.transforms.RandomMap):
@@ -29,9 +33,9 @@ class _Example(grain.transforms.RandomMap):
 class _Batch:
     """A function from a list of examples to the model's batch, float32."""
 
-    text_tokenizer: object
+    text_tokenizer: TextTokenizer
 
-    def __call__(self, examples: list[dict]) -> dict[str, np.ndarray]:
+    def __call__(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
         tokens, mask = self.text_tokenizer([e["caption"] for e in examples])
         return {
             "video": np.stack([e["video"] for e in examples]).astype(np.float32),
@@ -43,8 +47,8 @@ class _Batch:
 
 
 def make_loader(
-    path,
-    text_tokenizer,
+    path: str | os.PathLike,
+    text_tokenizer: TextTokenizer,
     batch_size: int,
     seed: int,
     shuffle: bool = True,
@@ -82,20 +86,28 @@ def make_loader(
       UserError: the set cannot be used (`open_set`), or holds fewer clips than a batch and `repeat`
         is not None.
     """
-    records, there = open_set(path, fingerprints, format, skip_damaged)
-    if there["count"] < batch_size and repeat is not None:
+    records, description = open_set(path, fingerprints, format, skip_damaged)
+    if description["count"] < batch_size and repeat is not None:
         raise UserError(
-            f"the latents in {path} hold {there['count']} clips, fewer than a batch of "
+            f"the latents in {path} hold {description['count']} clips, fewer than a batch of "
             f"{batch_size}; take a smaller batch"
+        )
+    if description["count"] < batch_size:
+        logging.warning(
+            "the latents in %s hold %d clips, fewer than a batch of %d: batches repeat clips",
+            path,
+            description["count"],
+            batch_size,
         )
     records = records.seed(seed)
     if shuffle:
         records = records.shuffle()
     records, size = records.repeat(repeat).random_map(_Example()), batch_size
     if rows is not None:
-        whole, size = records, len(rows)
-        records = grain.MapDataset.range(len(whole) // batch_size * size)
-        records = records.map(lambda i: whole[int(i) // size * batch_size + rows[int(i) % size]])
-    records = records.batch(size, drop_remainder=True, batch_fn=_Batch(text_tokenizer))
+        all_rows, size = records, len(rows)
+        records = grain.MapDataset.range(len(all_rows) // batch_size * size)
+        records = records.map(lambda i: all_rows[int(i) // size * batch_size + rows[int(i) % size]])
+    batch_fn: Any = _Batch(text_tokenizer)  # Grain declares elements that may be None
+    records = records.batch(size, drop_remainder=True, batch_fn=batch_fn)
     # One thread reads ahead: a batch takes a few ms, and the CPU cores are needed for training.
     return iter(records.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))

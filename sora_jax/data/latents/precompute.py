@@ -5,16 +5,19 @@ interrupted `precompute` continues after the last complete shard. `record.py` de
 """
 
 import json
+import os
 import pathlib
 from collections.abc import Iterator
 
 import numpy as np
 import tqdm
-from array_record.python import array_record_module
+from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
+from flax import nnx
 
 from sora_jax import files
-from sora_jax.data.encode import check_finite, encoder, padded
+from sora_jax.data.encode import Encode, check_finite, encoder, padded
 from sora_jax.data.latents.record import DESCRIPTION, pack, read_description
+from sora_jax.data.named_sources import Source
 from sora_jax.errors import UserError
 
 SHARD_CLIPS = 1024  # clips per shard
@@ -28,18 +31,18 @@ def _write_description(directory: pathlib.Path, description: dict) -> None:
     files.write(directory / DESCRIPTION, json.dumps(description, indent=1))
 
 
-def refuse_others(out_dir, made_from: dict) -> dict | None:
+def refuse_others(out_dir: str | os.PathLike, expected: dict) -> dict | None:
     """Checks that a folder can be written to, and returns the description of a set in it.
 
     Args:
       out_dir: the folder.
-      made_from: expected entries of the description.
+      expected: expected entries of the description.
 
     Returns:
       The description of the latents there, or None if the folder is empty or missing.
 
     Raises:
-      UserError: the folder holds other files, or latents with other entries than `made_from`.
+      UserError: the folder holds other files, or latents with other entries than `expected`.
     """
     directory = pathlib.Path(out_dir)
     if not (directory / DESCRIPTION).exists():
@@ -48,21 +51,21 @@ def refuse_others(out_dir, made_from: dict) -> dict | None:
                 f"{directory} is not empty and holds no latents of ours; write to another folder"
             )
         return None
-    there = read_description(directory)
-    for name, wanted in made_from.items():
-        if there.get(name) != wanted:
+    existing = read_description(directory)
+    for name, value in expected.items():
+        if existing.get(name) != value:
             raise UserError(
-                f"{directory} holds latents with {name} {there.get(name)}, not {wanted}; "
+                f"{directory} holds latents with {name} {existing.get(name)}, not {value}; "
                 "delete it, or write to another folder"
             )
-    return there
+    return existing
 
 
 def precompute(
-    source,
-    video_tokenizer,
-    audio_tokenizer,
-    out_dir,
+    source: Source,
+    video_tokenizer: nnx.Module,
+    audio_tokenizer: nnx.Module,
+    out_dir: str | os.PathLike,
     fingerprints: dict[str, str],
     shard_clips: int = SHARD_CLIPS,
     progress: bool = True,
@@ -87,29 +90,32 @@ def precompute(
       UserError: out_dir holds something else, or latents are not finite.
     """
     directory = pathlib.Path(out_dir)
-    made_from = {
+    identity = {
         "format": source.format.to_dict(),
         "tokenizers": dict(fingerprints),
         "shard_clips": shard_clips,
         **source.identity,
     }
-    there = refuse_others(directory, made_from)
-    if there and there["count"] > len(source):
+    existing = refuse_others(directory, identity)
+    if existing and existing["count"] > len(source):
         raise UserError(
-            f"{directory} holds {there['count']} clips, more than the {len(source)} asked for; "
+            f"{directory} holds {existing['count']} clips, more than the {len(source)} asked for; "
             "delete it, or write to another folder"
         )
     directory.mkdir(parents=True, exist_ok=True)
 
     sizes = [min(shard_clips, len(source) - start) for start in range(0, len(source), shard_clips)]
-    description = {**made_from, "count": 0, "complete": False, "shards": []}
-    whole = 0  # shards kept from an earlier run
-    while whole < len(sizes) and _count(directory / _shard_name(whole)) == sizes[whole]:
-        whole += 1
-    description |= {"count": sum(sizes[:whole]), "shards": [_shard_name(i) for i in range(whole)]}
-    if whole == len(sizes):
+    description = {**identity, "count": 0, "complete": False, "shards": []}
+    complete = 0  # shards kept from an earlier run
+    while complete < len(sizes) and _count(directory / _shard_name(complete)) == sizes[complete]:
+        complete += 1
+    description |= {
+        "count": sum(sizes[:complete]),
+        "shards": [_shard_name(i) for i in range(complete)],
+    }
+    if complete == len(sizes):
         description["complete"] = True
-        if description != there:
+        if description != existing:
             _write_description(directory, description)
         return description
     _write_description(directory, description)
@@ -120,7 +126,7 @@ def precompute(
     with tqdm.tqdm(
         total=len(source), initial=done, unit="clip", desc="latents", disable=not progress
     ) as bar:
-        for number in range(whole, len(sizes)):
+        for number in range(complete, len(sizes)):
             with files.replacing(directory / _shard_name(number)) as partial:
                 # Uncompressed: float16 latents look like noise and do not compress.
                 writer = array_record_module.ArrayRecordWriter(
@@ -148,7 +154,7 @@ def _count(path: pathlib.Path) -> int:
     return count
 
 
-def _records(source, encode, start: int) -> Iterator[bytes]:
+def _records(source: Source, encode: Encode, start: int) -> Iterator[bytes]:
     """Yields the packed records of the clips from `start` on.
 
     While the device encodes a batch, the host draws the next one.

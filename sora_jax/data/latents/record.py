@@ -13,7 +13,10 @@ the noise of any training level.
 
 import dataclasses
 import json
+import os
 import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any, SupportsIndex
 
 import grain
 import numpy as np
@@ -28,7 +31,9 @@ DESCRIPTION = "dataset.json"
 FAMILY = ("family", "family_version", "style")
 
 
-def pack(video: np.ndarray, audio: np.ndarray, captions, has_audio: bool, key: str) -> bytes:
+def pack(
+    video: np.ndarray, audio: np.ndarray, captions: Iterable[str], has_audio: bool, key: str
+) -> bytes:
     """Packs one record, layout (1), from video [T,H,W,C] and audio [N,C] of any float dtype."""
     head = {
         "video": video.shape,
@@ -61,6 +66,7 @@ def unpack(record: bytes) -> dict:
 
 
 def read_description(directory: pathlib.Path) -> dict:
+    """Returns the contents of a set's `dataset.json`. Raises UserError if it cannot be read."""
     try:
         return json.loads((directory / DESCRIPTION).read_text())
     except FileNotFoundError:
@@ -81,14 +87,14 @@ class _Records:
     One number that is not finite would make every weight of a model NaN.
     """
 
-    source: object
+    source: Sequence[bytes]
     directory: pathlib.Path
     skip_damaged: bool
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index) -> bytes:
+    def __getitem__(self, index: SupportsIndex) -> bytes:
         """Returns record `index`; with skip_damaged, the first undamaged record from there on.
 
         Raises:
@@ -99,7 +105,7 @@ class _Records:
         ):
             try:
                 record = self.source[number]
-                wrong = (
+                reason = (
                     ""
                     if np.isfinite(
                         np.frombuffer(
@@ -108,27 +114,27 @@ class _Records:
                     ).all()
                     else "NaN or infinity"
                 )
-                name = unpack(record)["key"] if wrong else ""
+                name = unpack(record)["key"] if reason else ""
             # array_record raises several types, also if a file was truncated or lost while open.
             except Exception as error:
-                name, wrong = "", " ".join(str(error).split())[:100]
-            if not wrong:
+                name, reason = "", " ".join(str(error).split())[:100]
+            if not reason:
                 return record
-            told = (
+            message = (
                 f"clip {number} {f'({name}) ' if name else ''}of the latents in "
-                f"{self.directory} cannot be used: {wrong}"
+                f"{self.directory} cannot be used: {reason}"
             )
             if not self.skip_damaged:
                 raise UserError(
-                    f"{told}; bring the file back, or train without such clips: "
+                    f"{message}; bring the file back, or train without such clips: "
                     "config.data.skip_damaged=true"
                 )
-            logging.warning("%s; the next one takes its place", told)
+            logging.warning("%s; the next one takes its place", message)
         raise UserError(f"no clip of the latents in {self.directory} can be used; make them again")
 
 
 def open_set(
-    path,
+    path: str | os.PathLike,
     fingerprints: dict[str, str] | None = None,
     format: ClipFormat | None = None,
     skip_damaged: bool = False,
@@ -147,41 +153,41 @@ def open_set(
             another format.
     """
     directory = pathlib.Path(path)
-    there = read_description(directory)
-    if not there.get("complete"):
+    description = read_description(directory)
+    if not description.get("complete"):
         raise UserError(
-            f"the latents in {directory} are unfinished ({there.get('count', 0)} clips); run "
+            f"the latents in {directory} are unfinished ({description.get('count', 0)} clips); run "
             "experiments.precompute again"
         )
-    for name, wanted in (fingerprints or {}).items():
-        found = there["tokenizers"].get(name)
-        if found != wanted:
+    for name, expected in (fingerprints or {}).items():
+        found = description["tokenizers"].get(name)
+        if found != expected:
             raise UserError(
-                f"the latents in {directory} were made by the {name} {found}, not {wanted}; "
+                f"the latents in {directory} were made by the {name} {found}, not {expected}; "
                 "run experiments.precompute anew"
             )
-    if format is not None and ClipFormat(**there["format"]) != format:
+    if format is not None and (stored := ClipFormat(**description["format"])) != format:
         raise UserError(
-            f"the latents in {directory} are of {ClipFormat(**there['format'])}, not {format}; "
+            f"the latents in {directory} have the format {stored}, not {format}; "
             "run experiments.precompute anew"
         )
-    shards = [str(directory / name) for name in there["shards"]]
+    shards = [str(directory / name) for name in description["shards"]]
     try:
-        source = grain.sources.ArrayRecordDataSource(shards)
+        source: Any = grain.sources.ArrayRecordDataSource(shards)
         count = len(source)
     except Exception as error:  # array_record raises several types for a missing or damaged file
         raise UserError(
             f"the latents in {directory} cannot be opened ({str(error)[:100]}); make them again"
         ) from error
-    if count != there["count"]:
+    if count != description["count"]:
         raise UserError(
-            f"the latents in {directory} hold {count} clips, not the {there['count']} of "
+            f"the latents in {directory} hold {count} clips, not the {description['count']} of "
             f"{DESCRIPTION}; make them again"
         )
-    return grain.MapDataset.source(_Records(source, directory, skip_damaged)), there
+    return grain.MapDataset.source(_Records(source, directory, skip_damaged)), description
 
 
-def identity(path) -> dict:
+def identity(path: str | os.PathLike) -> dict:
     """Returns the identity of a set, which is part of the identity of a run that trains on it.
 
     It holds the source, split, count, tokenizers, the entries FAMILY and a digest of the files.
@@ -189,17 +195,19 @@ def identity(path) -> dict:
     Raises:
         UserError: the set is missing, unfinished or damaged.
     """
-    directory, (_, there) = pathlib.Path(path), open_set(path)
-    if there.get("source") == "playhouse" and "family" not in there:
+    directory, (_, description) = pathlib.Path(path), open_set(path)
+    if description.get("source") == "playhouse" and "family" not in description:
         raise UserError(
             f"the latents in {directory} do not say of which family they are; make them again "
             "with experiments.precompute"
         )
-    known = {
-        name: there[name]
+    entries = {
+        name: description[name]
         for name in ("source", "split", "count", "tokenizers", *FAMILY)
-        if name in there
+        if name in description
     }
-    return known | {
-        "digest": digest(directory, [directory / name for name in (DESCRIPTION, *there["shards"])])
+    return entries | {
+        "digest": digest(
+            directory, [directory / name for name in (DESCRIPTION, *description["shards"])]
+        )
     }

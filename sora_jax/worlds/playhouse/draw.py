@@ -135,10 +135,12 @@ def draw(
         family: a name in FAMILIES. Default: "room".
         style: the style, for a family with several. Default: None, which draws it.
     Raises:
-        UserError: there is no such family, split or style; or the index is not an integer of 0 or
-            more, or is beyond the end of a finite family.
+        UserError: there is no such family, split or style; `seconds` is not positive; or the index
+            is not an integer of 0 or more, or is beyond the end of a finite family.
     """
     check(split, family, style)
+    if not seconds > 0:
+        raise UserError(f"seconds={seconds}; give a positive duration", field="seconds")
     kind, index = FAMILIES[family], whole_index(index)
     stream = Stream(WORLD_VERSION, SPLITS[split], index, *kind.random_key)
     for _ in range(AIMS):
