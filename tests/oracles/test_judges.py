@@ -149,7 +149,7 @@ def test_without_sound_no_voice_is_read(clips):
     take, seen = next((t, s) for t, s in clips["film"] if t.facts.voice is not None)
     silent = Evidence(Reading(Clip(seen.frames, None, seen.fps)))
     lines = {line.fact: line for line in FAMILIES["film"].judge(take.facts, silent)}
-    assert lines["voice"].met is None and lines["voice"].reason == "the clip has no sound"
+    assert lines["voice"].met is None and lines["voice"].reason == "the clip has no audio"
     told = judge_prompt(take.captions[0], Reading(Clip(seen.frames, None, seen.fps)), "film")
     assert told.met is True and told.family == "film"
 
