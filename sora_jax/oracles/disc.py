@@ -168,9 +168,8 @@ def _blobs(label: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray
     )
     mass = np.where(np.arange(n + 1) > 0, votes.sum(0), 0.0)
     of_part = np.where(mass > MIN_BLOB, np.argmax(votes, axis=0), -1)
-    grown = np.asarray(
-        ndimage.grey_dilation(parts, footprint=PLANE)
-    )  # a blob's faint rim belongs to it
+    # a blob's faint rim belongs to it
+    grown = np.asarray(ndimage.grey_dilation(parts, footprint=PLANE))
     return np.where(share > 0.0, of_part[grown], -1), share, mass[grown]
 
 
