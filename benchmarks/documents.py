@@ -25,7 +25,7 @@ from absl import flags
 from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
-from sora_jax.evaluation.calibrate import KEPT
+from sora_jax.evaluation.calibrate import STABLE
 from sora_jax.evaluation.results import MADE_WITH
 from sora_jax.tables import markdown, number
 
@@ -217,7 +217,7 @@ def calibration(results: Results) -> str:
         for condition, row in scores.items():
             if condition in ("ground_truth", "shuffled", "empty"):
                 continue
-            preserved = condition in KEPT
+            preserved = condition in STABLE
             groups["degraded" if preserved else "corrupted"].append(row["score"])
         chance = [scores[name]["score"] for name in ("shuffled", "empty") if name in scores]
         rows.append(

@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -19,6 +20,10 @@ from sora_jax.clip import Clip
 from sora_jax.files import replacing
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.mp4 import to_uint8
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FRAMES_ON_A_LINE, MAX_LINES = 18, 4
 LINE_INCHES, MARGINS = 16.0, (0.7, 0.2)  # width of the frames; left and right margin
@@ -122,7 +127,7 @@ def contact_sheet(
         canvas.print_figure(str(temporary), dpi=110, format="png")
 
 
-def _draw_head(sheet, title: str, marks: dict[str, Sequence[float]]) -> None:
+def _draw_head(sheet: "Figure", title: str, marks: dict[str, Sequence[float]]) -> None:
     """Draws the title and the legend of the marks."""
     # matplotlib is slow to import, and most callers draw nothing.
     from matplotlib.lines import Line2D
@@ -147,7 +152,9 @@ def _draw_head(sheet, title: str, marks: dict[str, Sequence[float]]) -> None:
         )
 
 
-def _axes(sheet, rows: Sequence[float], top: float, seconds: tuple[float, float]) -> list:
+def _axes(
+    sheet: "Figure", rows: Sequence[float], top: float, seconds: tuple[float, float]
+) -> list["Axes"]:
     """Adds the axes of one line of the sheet, stacked on one time axis; only the last shows its
     ticks.
 
@@ -171,14 +178,16 @@ def _axes(sheet, rows: Sequence[float], top: float, seconds: tuple[float, float]
     return axes
 
 
-def _draw_marks(axes: Sequence, marks: dict[str, Sequence[float]]) -> None:
+def _draw_marks(axes: Sequence["Axes"], marks: dict[str, Sequence[float]]) -> None:
     for name, times in marks.items():
         color, style = MARKS[name][:2]
         for axis, time in itertools.product(axes, times):
             axis.axvline(time, color=color, linewidth=1.0, linestyle=style)
 
 
-def _draw_frames(axis, frames, shown, stride, fps):
+def _draw_frames(
+    axis: "Axes", frames: np.ndarray, shown: Sequence[int], stride: int, fps: float
+) -> None:
     height, width = frames.shape[1:3]
     scale = max(1, round(240 / height))
     half = 0.485 * stride / fps  # half the width in seconds; 0.485 leaves a gap between frames
@@ -186,7 +195,7 @@ def _draw_frames(axis, frames, shown, stride, fps):
     for i in shown:
         picture = Image.fromarray(frames[i])
         if scale > 1:
-            picture = picture.resize((width * scale, height * scale), Image.LANCZOS)
+            picture = picture.resize((width * scale, height * scale), Image.Resampling.LANCZOS)
         middle = (i + 0.5) / fps
         axis.imshow(
             np.asarray(picture),
@@ -198,14 +207,14 @@ def _draw_frames(axis, frames, shown, stride, fps):
     axis.set(xlim=limits, ylim=(0, 1), yticks=[])
 
 
-def _draw_symbols(axis, marks):
+def _draw_symbols(axis: "Axes", marks: dict[str, Sequence[float]]) -> None:
     for name, times in marks.items():
         colour, _, symbol, at = MARKS[name]
         axis.plot(times, [at] * len(times), symbol, color=colour, markersize=5)
     axis.set(ylim=(0, 1), yticks=[])
 
 
-def _draw_waveform(axis, samples, sample_rate):
+def _draw_waveform(axis: "Axes", samples: np.ndarray, sample_rate: int) -> None:
     """Draws the waveform, with ticks at zero and at the largest multiple of 6 dBFS it reaches."""
     low, high = axis.get_xlim()
     loudest = max(float(np.abs(samples).max(initial=0.0)), 1e-3)
@@ -223,7 +232,7 @@ def _draw_waveform(axis, samples, sample_rate):
     axis.set_ylabel("dBFS", color=GREY, fontsize=9)
 
 
-def _draw_spectrogram(axis, levels, sample_rate):
+def _draw_spectrogram(axis: "Axes", levels: np.ndarray, sample_rate: int) -> None:
     bands, columns = levels.shape
     limits = axis.get_xlim()
     extent = (-HOP / 2 / sample_rate, (columns - 0.5) * HOP / sample_rate, 0, bands)

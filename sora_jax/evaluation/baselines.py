@@ -17,6 +17,7 @@ it uses the true positions.
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -48,14 +49,14 @@ def _straight(clip: Example) -> Take:
     GIVEN frames by least squares.
     """
     take, times = clip.take, clip.format.frame_times()[:GIVEN]
-    places = take.trajectory.positions(times)
+    positions = take.trajectory.positions(times)
     if isinstance(take.facts, PhyWorldFacts):
         for k, ball in enumerate(take.scene.balls):
-            seen = phyworld.centres(clip.frames[:GIVEN], ball.colour, take.scene.extent)
-            places[:, k] = np.where(np.isfinite(seen), seen, places[:, k])
+            centres = phyworld.centres(clip.frames[:GIVEN], ball.colour, take.scene.extent)
+            positions[:, k] = np.where(np.isfinite(centres), centres, positions[:, k])
     arcs = []
     for k in range(len(take.scene.balls)):
-        velocity, start = np.polyfit(times, places[:, k], 1)
+        velocity, start = np.polyfit(times, positions[:, k], 1)
         arcs.append(np.array([[0.0, *start, *velocity, 0.0]]))
     motion = Trajectory(tuple(arcs), (), (), take.trajectory.shifts)
     return dataclasses.replace(take, trajectory=motion)
@@ -65,10 +66,10 @@ def linear_extrapolation(clips: list[Example]) -> list[Example]:
     """Renders the balls in straight lines at their velocity of the first GIVEN frames; the audio
     is silent.
     """
-    made = examples.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
+    renders = examples.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
     return [
-        dataclasses.replace(c, frames=m.frames, samples=np.zeros_like(c.samples))
-        for c, m in zip(clips, made, strict=True)
+        dataclasses.replace(c, frames=render.frames, samples=np.zeros_like(c.samples))
+        for c, render in zip(clips, renders, strict=True)
     ]
 
 
@@ -77,7 +78,7 @@ def nearest(take: Take, pool: list[Take]) -> Take:
     return max(pool, key=lambda other: likeness(take.facts, other.facts))
 
 
-def likeness(a, b) -> float:
+def likeness(a: Any, b: Any) -> float:
     """Returns the similarity of two captions' facts: the number of facts shared, or for PhyWorld
     the negative distance of speeds and radii.
     """
@@ -109,11 +110,14 @@ def partners(takes: Sequence[Take]) -> list[list[int]]:
     """Returns, for each take, the indices of the PARTNERS next takes with another caption,
     wrapping around at the end. Takes with the same number of balls are preferred.
     """
-    keys, balls = [take.facts.key() for take in takes], [len(take.scene.balls) for take in takes]
+    keys, balls = (
+        [examples.facts_key(take) for take in takes],
+        [len(take.scene.balls) for take in takes],
+    )
     chosen = []
     for i in range(len(takes)):
-        ring = (*range(i + 1, len(takes)), *range(i))
-        other = [j for j in ring if keys[j] != keys[i]]
+        following = (*range(i + 1, len(takes)), *range(i))
+        other = [j for j in following if keys[j] != keys[i]]
         alike = [j for j in other if balls[j] == balls[i]]
         chosen.append((alike or other)[:PARTNERS])
     return chosen

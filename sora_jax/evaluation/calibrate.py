@@ -1,11 +1,12 @@
 """Calibration: the score of each oracle under every condition, and the limits for these scores.
 
 A score is the share of clips whose reading is correct (`Oracle.judge`), among the clips that the
-condition applies to (`Oracle.asked`). An oracle is calibrated on the clips of its stage, under
+condition applies to (`Oracle.applies`). An oracle is calibrated on the clips of its stage, under
 ground truth, the degradations of its media and its corruptions, and on empty and shuffled clips.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +21,10 @@ from sora_jax.oracles.reading import Reading
 # Index of the first scene that `experiments.calibrate` reads. The oracles' constants were chosen on
 # other scenes.
 FIRST = 10_000
-FEWEST = 2  # clips: a shuffled clip needs the take of another one
+MIN_CLIPS = 2  # clips: a shuffled clip needs the take of another one
 # conditions under which readings must stay correct
-KEPT = {condition.name for condition in (conditions.GROUND_TRUTH, *DEGRADATIONS)}
-Scores = dict[str, dict[str, dict[str, float]]]
+STABLE = {condition.name for condition in (conditions.GROUND_TRUTH, *DEGRADATIONS)}
+Scores = dict[str, dict[str, dict[str, Any]]]
 
 
 def conditions_of(oracle: Oracle) -> tuple[Condition, ...]:
@@ -80,20 +81,20 @@ def calibrate(
         UserError: an oracle is unknown, or there are too few clips.
     """
     names = chosen(oracles)
-    if len(clips) < FEWEST:
-        raise UserError(f"clips are {len(clips)}; give at least {FEWEST}", field="clips")
+    if len(clips) < MIN_CLIPS:
+        raise UserError(f"{len(clips)} clips are too few; give at least {MIN_CLIPS}", field="clips")
     # keys in the order of each oracle's own conditions, which the loop below does not follow
     scores: Scores = {name: {c.name: {} for c in conditions_of(ORACLES[name])} for name in names}
     for stage, planned in plan(names).items():
         staged = STAGES[stage](clips)
-        known = {_media_of(clip): Reading(clip) for clip in staged}
+        cache = {_media_of(clip): Reading(clip) for clip in staged}
         for condition, judged in planned.items():
             if report:
                 report(condition.name)
-            made = condition(staged)
-            readings = _readings(made, known)
+            changed = condition(staged)
+            readings = _readings(changed, cache)
             for oracle in judged:
-                scores[oracle.name][condition.name] = _score(oracle, condition, made, readings)
+                scores[oracle.name][condition.name] = _score(oracle, condition, changed, readings)
     return scores
 
 
@@ -104,21 +105,22 @@ def _media_of(clip: Example) -> tuple[int, int]:
     return id(clip.frames), id(clip.samples)
 
 
-def _readings(clips: list[Example], known: dict[tuple[int, int], Reading]) -> list[Reading]:
-    found = dict(known)
+def _readings(clips: list[Example], cache: dict[tuple[int, int], Reading]) -> list[Reading]:
+    readings = dict(cache)
     for clip in clips:
-        if _media_of(clip) not in found:
-            found[_media_of(clip)] = Reading(clip)
-    return [found[_media_of(clip)] for clip in clips]
+        if _media_of(clip) not in readings:
+            readings[_media_of(clip)] = Reading(clip)
+    return [readings[_media_of(clip)] for clip in clips]
 
 
 def _score(
     oracle: Oracle, condition: Condition, clips: list[Example], readings: list[Reading]
-) -> dict[str, float]:
+) -> dict[str, Any]:
+    """Returns {score, n}: the share of correct readings, None for n = 0."""
     judged = [
         oracle.judge(clip, reading)
         for clip, reading in zip(clips, readings, strict=True)
-        if oracle.asked(condition, clip)
+        if oracle.applies(condition, clip)
     ]
     correct = [verdict for verdict in judged if verdict is not None]
     score = round(float(np.mean(correct)), 4) if correct else None
@@ -140,19 +142,19 @@ def violations(
     """
     lines = []
     for name, rows in scores.items():
-        most = ORACLES[name].ceiling
-        most = most if most < CEILING or ceiling is None else ceiling
+        limit = ORACLES[name].ceiling
+        limit = limit if limit < CEILING or ceiling is None else ceiling
         for condition, row in rows.items():
             score, n = row["score"], row["n"]
-            least = floors[0] if condition == conditions.GROUND_TRUTH.name else floors[1]
+            minimum = floors[0] if condition == conditions.GROUND_TRUTH.name else floors[1]
             if not n:
                 lines.append(f"{name}, {condition}: no clip to judge")
-            elif condition in KEPT and score < least:
+            elif condition in STABLE and score < minimum:
                 lines.append(
-                    f"{name}, {condition}: {score:.3f} of {n} clips, at least {least:.2f} wanted"
+                    f"{name}, {condition}: {score:.3f} of {n} clips, the minimum is {minimum:.2f}"
                 )
-            elif condition not in KEPT and score > most:
+            elif condition not in STABLE and score > limit:
                 lines.append(
-                    f"{name}, {condition}: {score:.3f} of {n} clips, at most {most:.2f} wanted"
+                    f"{name}, {condition}: {score:.3f} of {n} clips, the maximum is {limit:.2f}"
                 )
     return lines

@@ -59,9 +59,9 @@ def calibrate_into(
             measurement.
     """
     folder, clip_format, names = Path(output), FORMATS[format], calibrate.chosen(oracles)
-    if num_clips < calibrate.FEWEST:
+    if num_clips < calibrate.MIN_CLIPS:
         raise UserError(
-            f"num_clips={num_clips}; give at least {calibrate.FEWEST}", field="num_clips"
+            f"num_clips={num_clips}; give at least {calibrate.MIN_CLIPS}", field="num_clips"
         )
     settings = {"num_clips": num_clips, "split": split, "format": format, "sheets": sheets}
     if oracles is not None:
@@ -74,7 +74,7 @@ def calibrate_into(
     steps = sum(map(len, calibrate.plan(names).values()))
     with tqdm(total=steps, unit="condition", leave=False) as bar:
 
-        def progress(name):
+        def progress(name: str) -> None:
             bar.set_description(name)
             bar.update(1)
 
@@ -94,8 +94,8 @@ def score_table(scores: calibrate.Scores) -> str:
     names = list(dict.fromkeys(condition for rows in scores.values() for condition in rows))
     lines = []
     for name in names:
-        cells = [number(of[name]["score"]) if name in of else "" for of in scores.values()]
-        clips = max(of[name]["n"] for of in scores.values() if name in of)
+        cells = [number(rows[name]["score"]) if name in rows else "" for rows in scores.values()]
+        clips = max(rows[name]["n"] for rows in scores.values() if name in rows)
         lines.append([name, *cells, str(clips)])
     return markdown(["condition", *scores, "n"], lines)
 
@@ -118,7 +118,11 @@ def report(
         f"Limits: ground truth at least {GROUND_TRUTH}, degraded at least {DEGRADED}, corrupted, "
         "shuffled and empty at most the oracle's ceiling. "
     )
-    kept = "Outside:\n\n" + "\n".join(f"- {line}" for line in outside) if outside else "All kept."
+    limits_kept = (
+        "Outside:\n\n" + "\n".join(f"- {line}" for line in outside)
+        if outside
+        else "All scores are within the limits."
+    )
     tolerances = [
         [name, ORACLES[name].tolerance, f"{ORACLES[name].ceiling:.2f}"] for name in scores
     ]
@@ -126,12 +130,12 @@ def report(
         head,
         score_table(scores),
         markdown(["oracle", "tolerance", "ceiling"], tolerances),
-        limits + kept + "\n",
+        limits + limits_kept + "\n",
     ]
     if "sync" in scores:
         shifts = [[f"{1e3 * x:+.0f}", f"{1e3 * read:+.1f}"] for x, read in shift_recovery(clips)]
         paragraphs += [
-            "Sound shifted on purpose, and the offset that the sync oracle reads (median of "
+            "Audio shifted by known delays, and the offset that the sync oracle reads (median of "
             "clips):\n",
             markdown(["shift, ms", "read, ms"], shifts),
         ]
@@ -158,15 +162,15 @@ def measured(clips: list[Example], oracles: Sequence[str]) -> list[list[str]]:
     """
 
     @functools.cache
-    def staged(stage):
-        made = examples.STAGES[stage](clips)
-        return made, [Reading(clip) for clip in made]
+    def staged(stage: str) -> tuple[list[Example], list[Reading]]:
+        staged_clips = examples.STAGES[stage](clips)
+        return staged_clips, [Reading(clip) for clip in staged_clips]
 
     rows = []
     for oracle in (ORACLES[name] for name in oracles):
         if type(oracle).measured is not Oracle.measured:  # skip rendering clips for no rows
             rows += oracle.measured(*staged(oracle.stage))
-    return [[what, value, str(n)] for what, value, n in rows]
+    return [[quantity, value, str(n)] for quantity, value, n in rows]
 
 
 def shift_recovery(
@@ -185,16 +189,22 @@ def shift_recovery(
     Returns:
         Pairs (shift applied, offset read), in s.
     """
-    struck = [clip for clip in clips if true_impacts(clip.take)]
-    seen = [Reading(clip).seen_impacts for clip in struck]
+    audible = [clip for clip in clips if true_impacts(clip.take)]
+    seen = [Reading(clip).seen_impacts for clip in audible]
     rows = []
     for shift in shifts:
-        made = [dataclasses.replace(c, samples=shifted(c.samples, shift)) for c in struck]
+        delayed = [dataclasses.replace(c, samples=shifted(_samples(c), shift)) for c in audible]
         lags = [
-            lag(Reading(clip).heard_impacts, times) for clip, times in zip(made, seen, strict=True)
+            lag(Reading(clip).heard_impacts, times)
+            for clip, times in zip(delayed, seen, strict=True)
         ]
         rows.append((shift, float(np.nanmedian(lags))))
     return rows
+
+
+def _samples(clip: Example) -> np.ndarray:
+    assert clip.samples is not None
+    return clip.samples
 
 
 def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:

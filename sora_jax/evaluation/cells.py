@@ -11,7 +11,7 @@ import numpy as np
 from sora_jax.evaluation import statistics
 from sora_jax.evaluation.suites import Metric
 
-ALONE = "no other clip gives a floor"
+NO_PARTNER = "no other clip gives a floor"
 
 
 def _numbers(values: Sequence) -> list[float]:
@@ -37,29 +37,29 @@ def cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
     reasons = collections.Counter(v["unscored"] for v in values if isinstance(v, dict))
     floors = [_numbers(clip["floors"][name]) for clip in clips]
     floor = float(np.mean(list(itertools.chain.from_iterable(floors)))) if any(floors) else None
-    found = {"value": None, "low": None, "high": None, "floor": floor}
+    entry = {"value": None, "low": None, "high": None, "floor": floor}
     if metric.corrected:
         raw = float(np.mean(numbers)) if numbers else None
         pairs = [
-            (value, float(np.mean(own)))
-            for value, own in zip(values, floors, strict=True)
-            if own and isinstance(value, int | float)
+            (value, float(np.mean(floor_values)))
+            for value, floor_values in zip(values, floors, strict=True)
+            if floor_values and isinstance(value, int | float)
         ]
-        reasons[ALONE] += len(numbers) - len(pairs)
+        reasons[NO_PARTNER] += len(numbers) - len(pairs)
         numbers = [value for value, _ in pairs]
         if pairs:
-            found |= dict(
+            entry |= dict(
                 zip(
                     ("value", "low", "high"),
                     statistics.corrected(*zip(*pairs, strict=True)),
                     strict=True,
                 )
             )
-        found["raw"] = raw
+        entry["raw"] = raw
     elif numbers:
         low, high = statistics.interval(numbers)
-        found |= {"value": float(np.mean(numbers)), "low": low, "high": high}
-    rounded = {k: None if x is None else round(x, 4) for k, x in found.items()}
+        entry |= {"value": float(np.mean(numbers)), "low": low, "high": high}
+    rounded = {k: None if x is None else round(x, 4) for k, x in entry.items()}
     return {**rounded, "n": len(numbers), "unscored": dict(+reasons)}
 
 

@@ -1,6 +1,6 @@
 """Formats the scores of a model as Markdown."""
 
-from sora_jax.evaluation.scoreboard import BESIDE, UNCONDITIONAL
+from sora_jax.evaluation.scoreboard import BASELINES, UNCONDITIONAL
 from sora_jax.evaluation.suites import MODEL, NO_ORACLE, ROUND_TRIP
 from sora_jax.oracles import phyworld
 from sora_jax.pipelines.generate import Pipeline
@@ -25,10 +25,10 @@ def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
         "scenes, or mixed. A corrected metric is (mean - floor) / (1 - floor), and `raw` its mean. "
         "The first clips are in `pictures`.\n",
     ]
-    for name, of in scores.items():
-        text += [f"## {name}\n", markdown(*table(of))]
-        text += [markdown(*of) for of in group_tables(of)]
-        if rows := paper_rows(of):
+    for name, metrics in scores.items():
+        text += [f"## {name}\n", markdown(*table(metrics))]
+        text += [markdown(*group) for group in group_tables(metrics)]
+        if rows := paper_rows(metrics):
             header = ["task", "row", "training clips", "in distribution", "out of distribution"]
             text += ["Velocity errors beside those of figure 3 of Kang et al. (2024):\n"]
             text += [markdown([*header, "floor"], rows)]
@@ -42,15 +42,16 @@ def table(scores: dict) -> tuple[list[str], list[list[str]]]:
     rows = list(dict.fromkeys(row for entry in scores.values() for row in entry["rows"]))
 
     def cell(entry: dict, row: str) -> str:
-        own = entry["rows"].get(row)
-        if entry.get("status") == NO_ORACLE or own is None:
+        row_cell = entry["rows"].get(row)
+        if entry.get("status") == NO_ORACLE or row_cell is None:
             return entry["status"]
-        if own["value"] is None:
-            reasons = own["unscored"]
+        if row_cell["value"] is None:
+            reasons = row_cell["unscored"]
             return f"unscored: {max(reasons, key=reasons.get)}" if reasons else "-"
-        short = f" of {own['n'] + sum(own['unscored'].values())}" if own["unscored"] else ""
-        value, low, high = (number(own[k], entry["unit"]) for k in ("value", "low", "high"))
-        return f"{value} ({low} to {high}; {own['n']}{short})"
+        unscored = sum(row_cell["unscored"].values())
+        short = f" of {row_cell['n'] + unscored}" if row_cell["unscored"] else ""
+        value, low, high = (number(row_cell[k], entry["unit"]) for k in ("value", "low", "high"))
+        return f"{value} ({low} to {high}; {row_cell['n']}{short})"
 
     if MODEL not in rows and ROUND_TRIP not in rows[:1]:
         rows = [MODEL, *rows]
@@ -107,10 +108,10 @@ def paper_rows(scores: dict) -> list[list[str]]:
                 ]
             )
         inside, outside = scores[f"{task}_id_error"], scores[f"{task}_ood_error"]
-        for row in (MODEL, UNCONDITIONAL, *BESIDE):
+        for row in (MODEL, UNCONDITIONAL, *BASELINES):
             cells = [
                 e["rows"][row]["value"] if row in e["rows"] else None for e in (inside, outside)
             ]
-            said = [inside.get("status", "-") if c is None else f"{c:.4f}" for c in cells]
-            lines.append([task, row, "", *said, f"{inside['ceiling']:.4f}"])
+            errors = [inside.get("status", "-") if c is None else f"{c:.4f}" for c in cells]
+            lines.append([task, row, "", *errors, f"{inside['ceiling']:.4f}"])
     return lines

@@ -6,58 +6,68 @@
                 centres from the scene's (pixels)
     onsets      _kept: share of clips that keep all impacts and gain none; without suffix: the
                 largest distance of an impact from the scene's (ms)
-    mode        share of lone impacts whose dominant mode stays within 3 % of the original's
-    material    share of lone impacts whose material is read correctly
+    mode        share of isolated impacts whose dominant mode stays within 3 % of the original's
+    material    share of isolated impacts whose material is read correctly
 
 A lost ball or impact lowers the share and enters no distance. Mode and material are read at audible
 onsets, as in a clip whose scene is unknown, so an inaudible impact counts as a miss.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sora_jax.clip import Clip
 from sora_jax.oracles.examples import Example
-from sora_jax.oracles.facts import compare
+from sora_jax.oracles.facts import ball_facts, compare
 from sora_jax.oracles.material import (
     dominant_mode,
-    heard_at,
-    lone_impacts,
+    isolated_impacts,
     materials_correct,
+    nearest_onset,
 )
 from sora_jax.oracles.onsets import match, true_impacts
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.tracker import Track
 from sora_jax.worlds.playhouse.spec import to_pixels
 
+if TYPE_CHECKING:
+    from sora_jax.pipelines.generate import Pipeline
+
 
 @jax.jit
-def _video(tokenizer, frames):
+def _video(tokenizer: Any, frames: jax.Array) -> jax.Array:
     # decoding completes the last group of frames, so frames beyond the clip's end are cut off
     return jnp.clip(tokenizer.decode(tokenizer.encode(frames))[:, : frames.shape[1]], 0, 1)
 
 
 @jax.jit
-def _audio(tokenizer, samples):
+def _audio(tokenizer: Any, samples: jax.Array) -> jax.Array:
     return tokenizer.decode(tokenizer.encode(samples), samples.shape[-1])
 
 
-def _batched(through, tokenizer, arrays: list[np.ndarray], batch: int = 8) -> list[np.ndarray]:
-    """Applies `through` to every array in batches. The last batch is padded, because another
+def _batched(
+    apply: Callable[[Any, jax.Array], jax.Array],
+    tokenizer: Any,
+    arrays: Sequence[np.ndarray],
+    batch: int = 8,
+) -> list[np.ndarray]:
+    """Applies `apply` to every array in batches. The last batch is padded, because another
     batch size would compile again.
     """
     out = []
     for first in range(0, len(arrays), batch):
         part = arrays[first : first + batch]
         full = part + [part[-1]] * (min(batch, len(arrays)) - len(part))
-        out += list(np.asarray(through(tokenizer, jnp.stack(full)), np.float32)[: len(part)])
+        out += list(np.asarray(apply(tokenizer, jnp.stack(full)), np.float32)[: len(part)])
     return out
 
 
-def pictures_through(tokenizer, clips: list[Example]) -> list[Example]:
+def pictures_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
     """Encodes and decodes the video of each clip with a video tokenizer. The original becomes
     the clip's reference.
     """
@@ -69,9 +79,9 @@ def pictures_through(tokenizer, clips: list[Example]) -> list[Example]:
     ]
 
 
-def round_trip(pipeline, clips: list[Example]) -> list[Example]:
+def round_trip(pipeline: "Pipeline", clips: list[Example]) -> list[Example]:
     """Encodes and decodes the clips with both tokenizers of the pipeline."""
-    sounds = _batched(_audio, pipeline.audio_tokenizer, [c.samples for c in clips])
+    sounds = _batched(_audio, pipeline.audio_tokenizer, [_samples(c) for c in clips])
     return [
         dataclasses.replace(c, samples=samples)
         for c, samples in zip(
@@ -80,75 +90,81 @@ def round_trip(pipeline, clips: list[Example]) -> list[Example]:
     ]
 
 
+def _samples(clip: Clip) -> np.ndarray:
+    assert clip.samples is not None
+    return clip.samples
+
+
 def boxes(c: Example) -> np.ndarray:
     """Returns a mask, bool [F, H, W], of the balls' bounding boxes with a margin of one pixel."""
     size = c.format.size
-    centre = to_pixels(_places(c), c.take.scene.extent, size, c.take.scene.below)
+    centre = to_pixels(_true_centres(c), c.take.scene.extent, size, c.take.scene.below)
     reach = np.array([b.radius for b in c.take.scene.balls]) * size / c.take.scene.extent + 1.0
     rows, columns = np.arange(size)[:, None], np.arange(size)
     inside = (np.abs(rows - centre[..., None, None, 1]) <= reach[:, None, None]) & (
         np.abs(columns - centre[..., None, None, 0]) <= reach[:, None, None]
     )
-    return inside.any(1)
+    return np.asarray(inside.any(1))
 
 
-def _places(c: Example) -> np.ndarray:
+def _true_centres(c: Example) -> np.ndarray:
     """Returns the true centres of the balls in metres, [F, K, 2]."""
     return c.take.trajectory.positions(c.format.frame_times())
 
 
-def psnr(made: Example, where: np.ndarray | slice = np.s_[:]) -> float | None:
+def psnr(decoded: Example, pixels: np.ndarray | slice = np.s_[:]) -> float | None:
     """Returns the peak signal-to-noise ratio in dB, 10 log10(1 / mean squared error), of a
-    clip's frames against its reference; None if they are equal. where: index of the pixels to
+    clip's frames against its reference; None if they are equal. pixels: index of the pixels to
     compare, by default all.
     """
-    squared = np.square(made.reference.frames - made.frames)[where].mean()
+    assert decoded.reference is not None
+    squared = np.square(decoded.reference.frames - decoded.frames)[pixels].mean()
     return float(-10 * np.log10(squared)) if squared else None
 
 
-def _psnr(made: Example, read: Reading) -> float | None:
-    return psnr(made)
+def _psnr(decoded: Example, read: Reading) -> float | None:
+    return psnr(decoded)
 
 
-def _psnr_balls(made: Example, read: Reading) -> float | None:
-    return psnr(made, boxes(made))
+def _psnr_balls(decoded: Example, read: Reading) -> float | None:
+    return psnr(decoded, boxes(decoded))
 
 
-def _colour(made: Example, read: Reading) -> float:
-    return float(compare(read.facts, made.take.facts)["colour"])
+def _colour(decoded: Example, read: Reading) -> float:
+    return float(bool(compare(read.facts, ball_facts(decoded.take))["colour"]))
 
 
 def _tracked(read: Reading) -> dict[str, Track]:
     return {track.colour: track for track in read.tracks if track.found.all()}
 
 
-def _tracker_kept(made: Example, read: Reading) -> list[float]:
-    return [float(ball.colour in _tracked(read)) for ball in made.take.scene.balls]
+def _tracker_kept(decoded: Example, read: Reading) -> list[float]:
+    return [float(ball.colour in _tracked(read)) for ball in decoded.take.scene.balls]
 
 
-def _tracker_rms(made: Example, read: Reading) -> list[float]:
-    tracks, true = _tracked(read), _places(made)
+def _tracker_rms(decoded: Example, read: Reading) -> list[float]:
+    tracks, target = _tracked(read), _true_centres(decoded)
     return [
-        tracks[ball.colour].rms_pixels(true[:, k], made.format.size)
-        for k, ball in enumerate(made.take.scene.balls)
+        tracks[ball.colour].rms_pixels(target[:, k], decoded.format.size)
+        for k, ball in enumerate(decoded.take.scene.balls)
         if ball.colour in tracks
     ]
 
 
-def _pairs(made: Example, found: list[float]) -> list[tuple[float, float]] | None:
-    """Returns (found, true) times of the impacts if all are found and none is gained, else None."""
-    impacts = true_impacts(made.take)
-    pairs = match(found, impacts, 0.06)  # seconds
-    if not len(pairs) == len(found) == len(impacts):
+def _pairs(decoded: Example, predicted: list[float]) -> list[tuple[float, float]] | None:
+    """Returns (predicted, target) times of the impacts; None if one is lost or gained."""
+    impacts = true_impacts(decoded.take)
+    pairs = match(predicted, impacts, 0.06)  # seconds
+    if not len(pairs) == len(predicted) == len(impacts):
         return None
-    return [(found[i], impacts[j]) for i, j in pairs]
+    return [(predicted[i], impacts[j]) for i, j in pairs]
 
 
 def _onsets_kept(which: str) -> Callable[[Example, Reading], float | None]:
-    def read(made: Example, reading: Reading) -> float | None:
-        if not true_impacts(made.take):
+    def read(decoded: Example, reading: Reading) -> float | None:
+        if not true_impacts(decoded.take):
             return None
-        return float(_pairs(made, getattr(reading, which)) is not None)
+        return float(_pairs(decoded, getattr(reading, which)) is not None)
 
     return read
 
@@ -156,28 +172,33 @@ def _onsets_kept(which: str) -> Callable[[Example, Reading], float | None]:
 def _onsets(which: str) -> Callable[[Example, Reading], float | None]:
     """Returns a metric: the largest distance of an impact from the scene's, in ms."""
 
-    def read(made: Example, reading: Reading) -> float | None:
-        pairs = _pairs(made, getattr(reading, which))
-        return 1e3 * max(abs(found - true) for found, true in pairs) if pairs else None
+    def read(decoded: Example, reading: Reading) -> float | None:
+        pairs = _pairs(decoded, getattr(reading, which))
+        return 1e3 * max(abs(predicted - target) for predicted, target in pairs) if pairs else None
 
     return read
 
 
-def _material(made: Example, read: Reading) -> list[float]:
-    return [float(correct) for correct in materials_correct(made.take, read)]
+def _material(decoded: Example, read: Reading) -> list[float]:
+    return [float(correct) for correct in materials_correct(decoded.take, read)]
 
 
-def _mode(made: Example, read: Reading) -> list[float]:
-    onsets = [(time, heard_at(read.heard_impacts, time)) for time, _ in lone_impacts(made.take)]
-    return [float(onset is not None and _same_mode(made, time, onset)) for time, onset in onsets]
+def _mode(decoded: Example, read: Reading) -> list[float]:
+    onsets = [
+        (time, nearest_onset(read.heard_impacts, time))
+        for time, _ in isolated_impacts(decoded.take)
+    ]
+    return [float(onset is not None and _same_mode(decoded, time, onset)) for time, onset in onsets]
 
 
-def _same_mode(made: Example, time: float, onset: float) -> bool:
-    own, original = (
+def _same_mode(decoded: Example, time: float, onset: float) -> bool:
+    reference = decoded.reference
+    assert reference is not None
+    frequency, original = (
         dominant_mode(samples, at)
-        for samples, at in ((made.samples, onset), (made.reference.samples, time))
+        for samples, at in ((_samples(decoded), onset), (_samples(reference), time))
     )
-    return abs(own / original - 1) <= 0.03
+    return abs(frequency / original - 1) <= 0.03
 
 
 # name -> (oracle, function (clip with a reference, its reading) -> value, unit)

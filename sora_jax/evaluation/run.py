@@ -54,14 +54,14 @@ def evaluate(
     expect(pipeline, Pipeline, "pipeline", "give a Pipeline; load_pipeline reads one from files")
     expect(suites, (list, tuple), "suites", 'give a list of names, as ["facts"]')
     names, folder = chosen(suites), Path(output)
-    for name, value, least in (
+    for name, value, minimum in (
         ("num_prompts", num_prompts, 2),
         ("batch", batch, 1),
         ("nearest_pool", nearest_pool, 1),
         ("sheets", sheets, 0),
     ):
-        if value < least:
-            raise UserError(f"{name}={value}; give at least {least}", field=name)
+        if value < minimum:
+            raise UserError(f"{name}={value}; give at least {minimum}", field=name)
     folder.mkdir(parents=True, exist_ok=True)
     sampler = sampler or SamplerConfig()
     settings = {"clips": num_prompts, "seed": seed, "batch": batch, "pool": nearest_pool}
@@ -71,7 +71,7 @@ def evaluate(
     board = scoreboard.Scoreboard(folder, pipeline, pipeline.trained_on, sampler, **settings)
     for name in names:
         board.run(name)
-    scores = scoreboard.write(folder, SUITES)
+    scores = scoreboard.write(folder, list(SUITES))
     files.write(folder / "report.md", report(pipeline, scores, num_prompts))
     sign(folder)
     if set(scores) == set(SUITES):

@@ -40,15 +40,8 @@ from sora_jax.contact_sheet import contact_sheet
 from sora_jax.evaluation import baselines, cells, suites
 from sora_jax.evaluation.baselines import Pair
 from sora_jax.evaluation.round_trip import round_trip
-from sora_jax.evaluation.suites import (
-    MODEL,
-    NO_ORACLE,
-    NOT_TRAINED,
-    ROUND_TRIP,
-    Part,
-    Suite,
-    Unscored,
-)
+from sora_jax.evaluation.suites import MODEL, NO_ORACLE, NOT_TRAINED, ROUND_TRIP, Part, Suite
+from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles import examples, pictures
 from sora_jax.oracles.examples import Example, example
@@ -60,14 +53,8 @@ from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.draw import Take, draw
 
 UNCONDITIONAL, TRUTH = "unconditional", "ground truth"
-BESIDE = (
-    TRUTH,
-    ROUND_TRIP,
-    "copy last frame",
-    "linear extrapolation",
-    "nearest training clip",
-)
-MAX_DRAWN = 50  # most scenes drawn for each scene that a part keeps
+BASELINES = (TRUTH, ROUND_TRIP, "copy last frame", "linear extrapolation", "nearest training clip")
+MAX_TRIES = 50  # maximum number of scenes drawn for each scene that a part keeps
 # Number of following clips kept in memory for the floor of a clip; partners further away are made
 # again.
 REACH = 16
@@ -81,13 +68,13 @@ class Scoreboard:
         folder: Path,
         pipeline: Pipeline,
         data: dict,
-        sampler,
+        sampler: SamplerConfig,
         seed: int,
         clips: int,
         batch: int,
         pool: int,
         sheets: int,
-    ):
+    ) -> None:
         """Creates a scoreboard in an existing folder.
 
         Args:
@@ -111,8 +98,8 @@ class Scoreboard:
         done, suite = self.folder / "scores" / f"{name}.json", suites.SUITES[name]
         if done.exists():
             scores = json.loads(done.read_text())
-            there = sum(entry.get("status") != NO_ORACLE for entry in scores.values())
-            if there == len(suite.ready) * len(suite.parts):
+            scored = sum(entry.get("status") != NO_ORACLE for entry in scores.values())
+            if scored == len(suite.ready) * len(suite.parts):
                 return scores  # else an oracle was registered after they were written
         total = sum(len(self.rows(suite, part)) for part in suite.parts.values()) * self.clips
         scores = {}
@@ -131,10 +118,12 @@ class Scoreboard:
         """
         if suite.of != MODEL:
             return (suite.of, TRUTH)
-        made = (MODEL, UNCONDITIONAL) if suites.trained(part, self.data) else ()
-        return (*made, *BESIDE)
+        model_rows = (MODEL, UNCONDITIONAL) if suites.trained(part, self.data) else ()
+        return (*model_rows, *BASELINES)
 
-    def _part(self, name: str, suite: Suite, title: str, part: Part, bar) -> dict[str, list[dict]]:
+    def _part(
+        self, name: str, suite: Suite, title: str, part: Part, bar: tqdm
+    ) -> dict[str, list[dict]]:
         """Returns {row: measurements of each clip} of a part. Measurements in the folder are
         reused.
         """
@@ -151,25 +140,25 @@ class Scoreboard:
             row: [folder / f"{row.replace(' ', '_')}-{k:04d}.json" for k in range(len(batches))]
             for row in rows
         }
-        found, makers, others = collections.defaultdict(list), {}, []
-        if not all(_complete(path, suite) for of in paths.values() for path in of):
+        measured, makers, others = collections.defaultdict(list), {}, []
+        if not all(_complete(path, suite) for row_paths in paths.values() for path in row_paths):
             takes = draw_takes(part, format, self.clips)
             makers, others = self._makers(suite, part, format, takes), baselines.partners(takes)
         for row in rows:
             bar.set_description(f"{name} {title}: {row}")
             read = self._reader(makers.get(row))
-            for number, (here, path) in enumerate(zip(batches, paths[row], strict=True)):
+            for number, (indices, path) in enumerate(zip(batches, paths[row], strict=True)):
                 if not _complete(path, suite):
                     if number == 0 and row in (MODEL, TRUTH):
                         stem = "-".join(filter(None, (name, title, row.replace(" ", "_"))))
-                        shown = [read(i)[0] for i in here[: self.sheets]]
+                        shown = [read(i)[0] for i in indices[: self.sheets]]
                         self._draw(stem, shown, film=row == MODEL)
-                    files.write(path, json.dumps(measure(suite, read, here, others)))
-                found[row] += json.loads(path.read_text())
-                bar.update(len(here))
-        return found
+                    files.write(path, json.dumps(measure(suite, read, indices, others)))
+                measured[row] += json.loads(path.read_text())
+                bar.update(len(indices))
+        return measured
 
-    def _reader(self, make: Callable[[int], list[Example]]) -> Callable[[int], Pair]:
+    def _reader(self, make: Callable[[int], list[Example]] | None) -> Callable[[int], Pair]:
         """Returns a function of i that returns clip i of a row and its reading.
 
         make(number) makes a batch of the row. It is called when the batch's first clip is needed,
@@ -177,10 +166,11 @@ class Scoreboard:
         """
 
         @functools.lru_cache(maxsize=self._kept)
-        def batch(number):
+        def batch(number: int) -> list[Pair]:
+            assert make is not None, "every batch of the row is in the folder"
             return [(clip, Reading(clip)) for clip in make(number)]
 
-        def read(i):
+        def read(i: int) -> Pair:
             return batch(i // self.batch)[i % self.batch]
 
         return read
@@ -212,30 +202,32 @@ class Scoreboard:
                 tracked = path.with_name(f"{path.stem}-tracked.png")
                 pictures.save_tracked(tracked, clip.frames, read.tracks)
             if film:
-                said = {"prompt": clip.take.captions[0], **self.pipeline.fingerprints}
-                mp4.write_mp4(path.with_suffix(".mp4"), clip, said)
+                metadata = {"prompt": clip.take.captions[0], **self.pipeline.fingerprints}
+                mp4.write_mp4(path.with_suffix(".mp4"), clip, metadata)
 
     def _makers(
         self, suite: Suite, part: Part, format: ClipFormat, takes: list[Take]
     ) -> dict[str, Callable[[int], list[Example]]]:
         """Returns {row: function (batch number) -> the batch's clips}."""
 
-        def batch(number):
+        def batch(number: int) -> list[Take]:
             return takes[number * self.batch : (number + 1) * self.batch]
 
-        def render(takes):
+        def render(takes: list[Take]) -> list[Example]:
             return examples.render_takes(takes, format, self.batch)
 
         @functools.lru_cache(maxsize=self._kept)
-        def truth(number):
+        def truth(number: int) -> list[Example]:
             return [dataclasses.replace(c, reference=c) for c in render(batch(number))]
 
-        def nearest(number):
-            pool, mine = self._pools(self._family(part)), batch(number)
-            found = render([baselines.nearest(take, pool) for take in mine])
-            return [dataclasses.replace(c, take=take) for take, c in zip(mine, found, strict=True)]
+        def nearest(number: int) -> list[Example]:
+            pool, targets = self._pools(self._family(part)), batch(number)
+            clips = render([baselines.nearest(take, pool) for take in targets])
+            return [
+                dataclasses.replace(c, take=take) for take, c in zip(targets, clips, strict=True)
+            ]
 
-        def model(number):
+        def model(number: int) -> list[Example]:
             key = f"{part.family}-{suite.ask}-{_digest(takes)}"
             return self._made(key, truth(number), suite.ask, number)
 
@@ -250,8 +242,8 @@ class Scoreboard:
         }
 
     def _family(self, part: Part) -> str:
-        own = self.data.get("family", part.family)
-        return own if suites.trained(part, self.data) else part.family
+        family = self.data.get("family", part.family)
+        return family if suites.trained(part, self.data) else part.family
 
     def _pool(self, family: str) -> list[Take]:
         scenes = tqdm(
@@ -273,12 +265,12 @@ class Scoreboard:
             # padded, because another batch size would compile again
             requests += [requests[-1]] * (self.batch - len(requests))
             with Progress().job("generating") as show:
-                made = self.pipeline.generate_batch(requests, show)[: len(truth)]
+                clips = self.pipeline.generate_batch(requests, show)[: len(truth)]
             arrays = {
-                name: [getattr(clip, name) for clip in made] for name in ("frames", "samples")
+                name: [getattr(clip, name) for clip in clips] for name in ("frames", "samples")
             }
             with files.replacing(path) as partial, partial.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, frames=arrays["frames"], samples=arrays["samples"])
         with np.load(path) as arrays:
             clips = list(zip(arrays["frames"], arrays["samples"], strict=True))
         return [example(c.take, *clip, c.format) for c, clip in zip(truth, clips, strict=True)]
@@ -287,20 +279,20 @@ class Scoreboard:
         metric = suite.metrics[name]
         if name not in suite.ready:
             measured = {row: [] for row in measured}
-        found = {row: cells.cell(metric, name, clips) for row, clips in measured.items()}
-        own = found.get(suite.of, cells.cell(metric, name, []))
-        entry = {**own, "ceiling": found[TRUTH]["value"], "unit": metric.unit, "rows": found}
+        rows = {row: cells.cell(metric, name, clips) for row, clips in measured.items()}
+        entry_cell = rows.get(suite.of, cells.cell(metric, name, []))
+        entry = {**entry_cell, "ceiling": rows[TRUTH]["value"], "unit": metric.unit, "rows": rows}
         if suite.groups and suite.of in measured:
             entry["groups"] = cells.groups(metric, name, measured[suite.of])
         if name not in suite.ready:
             return entry | {"status": NO_ORACLE}
-        return entry if suite.of in found else entry | {"status": NOT_TRAINED}
+        return entry if suite.of in rows else entry | {"status": NOT_TRAINED}
 
 
 def measure(
     suite: Suite,
     read: Callable[[int], Pair],
-    here: Iterable[int],
+    indices: Iterable[int],
     others: Sequence[Sequence[int]],
 ) -> list[dict]:
     """Measures clips of a row.
@@ -308,7 +300,7 @@ def measure(
     Args:
         suite: the suite.
         read: function i -> (clip i of the row, its reading).
-        here: indices of the clips to measure.
+        indices: indices of the clips to measure.
         others: for each clip of the row, the indices of the clips in its floor
             (`baselines.partners`).
 
@@ -317,7 +309,7 @@ def measure(
             [values]}, "groups": {name: group}}.
     """
     rows = []
-    for i in here:
+    for i in indices:
         clip, reading = read(i)
         values = suites.values(suite, clip, reading)
         pairs = baselines.mixed(suite.mixed, clip, reading, map(read, others[i]))
@@ -325,7 +317,7 @@ def measure(
         rows.append(
             {
                 "values": {name: _to_json(x) for name, x in values.items()},
-                "floors": {name: [_to_json(of[name]) for of in floors] for name in values},
+                "floors": {name: [_to_json(floor[name]) for floor in floors] for name in values},
                 "groups": {name: group(clip.take) for name, group in suite.groups.items()},
             }
         )
@@ -334,17 +326,17 @@ def measure(
 
 def draw_takes(part: Part, format: ClipFormat, count: int) -> list[Take]:
     """Draws the first `count` scenes that the part keeps, from its splits in turns."""
-    takes, looked = [], 0
+    takes, tried = [], 0
     while len(takes) < count:
-        if looked > MAX_DRAWN * count:
+        if tried > MAX_TRIES * count:
             raise RuntimeError(
-                f"{part.family}: {len(takes)} of {looked} scenes of {', '.join(part.splits)} "
+                f"{part.family}: {len(takes)} of {tried} scenes of {', '.join(part.splits)} "
                 "can be scored"
             )
         take = draw(
-            part.splits[looked % len(part.splits)], looked // len(part.splits), family=part.family
+            part.splits[tried % len(part.splits)], tried // len(part.splits), family=part.family
         )
-        looked += 1
+        tried += 1
         if part.keep(take, format):
             takes.append(take)
     return takes
@@ -361,7 +353,9 @@ def _digest(takes: list[Take]) -> str:
     return f"{zlib.crc32(repr([(take.split, take.index) for take in takes]).encode()):08x}"
 
 
-def _request(clip: Example, ask: str | None, seed: int, sampler, format: ClipFormat) -> Request:
+def _request(
+    clip: Example, ask: str | None, seed: int, sampler: SamplerConfig, format: ClipFormat
+) -> Request:
     """Returns the request of a model for a scene; `ask` as in `suites`, or None for an
     unconditional one.
 
@@ -377,8 +371,8 @@ def _request(clip: Example, ask: str | None, seed: int, sampler, format: ClipFor
     return Request(prompt, seed=seed, sampler=sampler, first_frame=first)
 
 
-def _to_json(value):
-    return {"unscored": str(value)} if isinstance(value, Unscored) else value
+def _to_json(value: suites.Value) -> float | list[float] | dict[str, str] | None:
+    return {"unscored": str(value)} if isinstance(value, suites.Unscored) else value
 
 
 def write(folder: Path, order: Sequence[str]) -> dict:

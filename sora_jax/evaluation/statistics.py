@@ -28,7 +28,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def corrected(values: Sequence[float], floors: Sequence[float]) -> tuple[float, float, float]:
     """Returns equation (1) and its 95 % interval: (value, low, high)."""
 
-    def figure(f, g, axis):
+    def figure(f: np.ndarray, g: np.ndarray, axis: int) -> np.ndarray:
         f, g = np.mean(f, axis=axis), np.mean(g, axis=axis)
         return (f - g) / np.maximum(1 - g, 1e-9)
 

@@ -25,13 +25,13 @@ from sora_jax.evaluation import round_trip
 from sora_jax.modality import ClipFormat
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import AUDIO, VIDEO, Example
-from sora_jax.oracles.facts import KINDS, compare, tracked
+from sora_jax.oracles.facts import KINDS, ball_facts, compare, tracked
 from sora_jax.oracles.loudness import in_order, speeds
 from sora_jax.oracles.onsets import true_impacts
 from sora_jax.oracles.physics import bounces, read_gravity
 from sora_jax.oracles.phyworld import compare_motion
 from sora_jax.oracles.reading import Reading
-from sora_jax.oracles.words import said, word_error_rate
+from sora_jax.oracles.words import spoken_words, word_error_rate
 from sora_jax.registry import Registry
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.court import MARGIN_PX
@@ -155,21 +155,21 @@ def _fact(kind: str) -> Callable[[Example, Reading], Value]:
     """Returns a metric: whether all facts of a kind match the prompt."""
 
     def read(clip: Example, reading: Reading) -> Value:
-        held = compare(reading.facts, clip.take.facts, reading.coherent)[kind]
-        return None if held is None else float(held)
+        match = compare(reading.facts, ball_facts(clip.take), reading.coherent)[kind]
+        return None if match is None else float(match)
 
     return read
 
 
 def _all_one_ball(clip: Example, reading: Reading) -> Value:
-    return _fact("all")(clip, reading) if len(clip.take.facts.balls) == 1 else None
+    return _fact("all")(clip, reading) if len(ball_facts(clip.take).balls) == 1 else None
 
 
 def _tracked_frames(clip: Example, reading: Reading) -> Value:
     """Returns the share of frames in which every ball of the caption is found exactly once. 0 if
     one of them does not move.
     """
-    return float(np.mean(tracked(reading.tracks, clip.take.facts)))
+    return float(np.mean(tracked(reading.tracks, ball_facts(clip.take))))
 
 
 def _sync(field: str) -> Callable[[Example, Reading], Value]:
@@ -188,7 +188,7 @@ def _sync(field: str) -> Callable[[Example, Reading], Value]:
                 else 0.0
             )
         if math.isnan(reading.sync.offset):
-            return Unscored("no impact is both seen and heard")
+            return Unscored("no impact is both visible and audible")
         return 1e3 * reading.sync.offset
 
     return read
@@ -196,12 +196,13 @@ def _sync(field: str) -> Callable[[Example, Reading], Value]:
 
 def _one_launch(take: Take) -> str | None:
     """Returns the launch of the only ball; None for several balls."""
-    return take.facts.balls[0].launch if len(take.facts.balls) == 1 else None
+    balls = ball_facts(take).balls
+    return balls[0].launch if len(balls) == 1 else None
 
 
 def _balls(take: Take) -> str:
     """Returns the number of balls in a caption, as text."""
-    return str(len(take.facts.balls))
+    return str(len(ball_facts(take).balls))
 
 
 def _law(field: str) -> Callable[[Example, Reading], Value]:
@@ -221,7 +222,7 @@ def _gravity(clip: Example, reading: Reading) -> Value:
         return None
     gravity = read_gravity(reading.tracks, reading.fps)
     if gravity is None:
-        return Unscored("nothing flies")
+        return Unscored("no ball flies")
     return abs(gravity / clip.take.scene.gravity - 1.0)
 
 
@@ -232,25 +233,24 @@ def _restitution(clip: Example, reading: Reading) -> Value:
     physics = reading.of("physics")
     rebounds = physics.restitution if physics else ()
     return (
-        float(np.mean([e <= 1.0 for e in rebounds])) if rebounds else Unscored("no rebound is seen")
+        float(np.mean([e <= 1.0 for e in rebounds]))
+        if rebounds
+        else Unscored("no rebound is visible")
     )
 
 
 def _heard(clip: Example, reading: Reading) -> Value:
     """Returns whether an impact is audible, for prompts with a bounce."""
-    return (
-        float(len(reading.heard_impacts) > 0)
-        if any(ball.bounces for ball in clip.take.facts.balls)
-        else None
-    )
+    expected = any(ball.bounces for ball in ball_facts(clip.take).balls)
+    return float(len(reading.heard_impacts) > 0) if expected else None
 
 
 def _one_material(clip: Example, reading: Reading) -> Value:
     """Returns whether all impacts of a single ball have the same material."""
-    if len(clip.take.facts.balls) != 1 or len(true_impacts(clip.take)) < 2:
+    if len(ball_facts(clip.take).balls) != 1 or len(true_impacts(clip.take)) < 2:
         return None
     if len(reading.heard_impacts) < 2:
-        return Unscored("fewer than two impacts are heard")
+        return Unscored("fewer than two impacts are audible")
     return float(len(set(reading.of("material"))) == 1)
 
 
@@ -259,12 +259,12 @@ def _louder(clip: Example, reading: Reading) -> Value:
         return None
     louder = in_order(reading.of("loudness"))
     if louder is None:
-        return Unscored("no two impacts are seen and heard of which one is clearly faster")
+        return Unscored("no two impacts that are visible and audible differ clearly in speed")
     return float(louder)
 
 
 def _word_errors(clip: Example, reading: Reading) -> Value:
-    return word_error_rate(reading.of("words"), said(clip.take))
+    return word_error_rate(reading.of("words"), spoken_words(clip.take))
 
 
 def _motion(which: int, reason: str) -> Callable[[Example, Reading], Value]:
@@ -374,7 +374,7 @@ SUITES: Registry[Suite] = Registry(
             PHYWORLD,
             {
                 "error": Metric(
-                    "motion", _motion(0, "no ball is found where one should move"), "units/s"
+                    "motion", _motion(0, "no ball is found in a scored step"), "units/s"
                 ),
                 "lost": Metric("motion", _motion(1, "")),
             },

@@ -31,11 +31,12 @@ from sora_jax.oracles.tracker import EXTENT, Track
 GRAVITY = 9.8  # m/s^2: a public constant of the world
 # metres: bounds of sigma, the noise of a tracked position; 0.4 and 0.8 pixels at 64 pixels
 SIGMA = (0.025, 0.05)
-TREMBLE = 1.2  # sigma in units of the measured noise
+NOISE_FACTOR = 1.2  # sigma in units of the measured noise
 PENALTY = 10.0  # cost of a piece, in units of (2)
-SHORT = 60.0  # cost of a piece with a single frame, which determines no motion
+SINGLE_PENALTY = 60.0  # cost of a piece with a single frame, which determines no motion
 FLOOR_SLACK = 0.04  # metres: largest distance of a resting ball's height from its radius
-PASSIVE = 1.1  # largest restitution of a bounce: 1, plus 0.1 for the noise of the velocities
+# largest restitution of a bounce: 1, plus 0.1 for the noise of the velocities
+MAX_RESTITUTION = 1.1
 KINK = 0.45  # m/s: a smaller change of velocity is not a contact
 # m/s: smaller changes may not accumulate to this without a contact. They did in none of 281 tracks
 # of lawful clips, blurred or compressed ones included.
@@ -61,9 +62,11 @@ class Piece:
     a: float
 
     def at(self, t: float) -> np.ndarray:
+        """Returns the position (x, y) in metres at time t in s."""
         return np.array([self.x0 + self.u * t, self.y0 + self.v * t + 0.5 * self.a * t * t])
 
     def velocity(self, t: float) -> np.ndarray:
+        """Returns the velocity in m/s at time t in s."""
         return np.array([self.u, self.v + self.a * t])
 
 
@@ -92,10 +95,12 @@ class Kink:
         """True for a bounce: the ball leaves the floor upwards, no faster than it came, since a
         floor returns at most the energy that it receives.
         """
-        return self.kind == "floor" and KINK < self.after[1] <= PASSIVE * -self.before[1]
+        return self.kind == "floor" and KINK < self.after[1] <= MAX_RESTITUTION * -self.before[1]
 
 
-def _line_fits(t, y, w):
+def _line_fits(
+    t: np.ndarray, y: np.ndarray, w: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Fits weighted straight lines to all runs of frames i..j. Returns SSE, offset, slope, and
     the number of frames with a position, each [F, F].
     """
@@ -110,7 +115,7 @@ def _line_fits(t, y, w):
     return np.maximum(vy - slope * cty, 0.0), (sy - slope * st) / m, slope, n
 
 
-def fit(seen: Track, fps: float) -> list[Piece]:
+def fit(track: Track, fps: float) -> list[Piece]:
     """Returns the pieces of a track, in order, covering all frames (equation (2)).
 
     Frames without a position have weight 0.
@@ -119,29 +124,29 @@ def fit(seen: Track, fps: float) -> list[Piece]:
     sigma, at least SIGMA[0]. A sharp track then keeps its smallest hop, and a noisy track is not
     split into spurious pieces.
     """
-    runs = _Runs(seen, fps)
+    runs = _Runs(track, fps)
     coarse = runs.pieces(SIGMA[1])
-    sigma = TREMBLE * runs.noise(coarse)
+    sigma = NOISE_FACTOR * runs.noise(coarse)
     return runs.pieces(float(np.clip(sigma, *SIGMA)))
 
 
-def cost(seen: Track, fps: float, gravity: float) -> float:
+def cost(track: Track, fps: float, gravity: float) -> float:
     """Returns the minimum of (2) for a track at a gravity of `gravity` m/s^2 and the smallest
     sigma.
     """
-    return _Runs(seen, fps, gravity).division(SIGMA[0])[0]
+    return _Runs(track, fps, gravity).division(SIGMA[0])[0]
 
 
 class _Runs:
     """Both fits of (1), flight and floor, for every run of frames i..j of a track, [F, F] each."""
 
-    def __init__(self, seen: Track, fps: float, gravity: float | None = None):
+    def __init__(self, track: Track, fps: float, gravity: float | None = None) -> None:
         self.gravity = GRAVITY if gravity is None else gravity
-        frames = len(seen.position)
+        frames = len(track.position)
         self.t = t = (np.arange(frames) + 0.5) / fps
-        self.w = w = (np.isfinite(seen.position[:, 0]) & (seen.copies > 0)).astype(float)
-        self.x, self.y = x, y = np.nan_to_num(seen.position).T
-        radius = np.nanmedian(seen.radius)
+        self.w = w = (np.isfinite(track.position[:, 0]) & (track.copies > 0)).astype(float)
+        self.x, self.y = x, y = np.nan_to_num(track.position).T
+        radius = np.nanmedian(track.radius)
         self.shift = t.mean()  # centred times keep the cumulative sums accurate
         centred = t - self.shift
         self.x_sse, self.x0, self.u, self.n = _line_fits(centred, x, w)
@@ -155,21 +160,21 @@ class _Runs:
         last frame, on the floor).
         """
         frames = len(self.t)
-        price = np.where(self.n >= 2, PENALTY, SHORT)
-        flight = (self.x_sse + self.z_sse) / sigma**2 + price
-        floor = (self.x_sse + self.y_sse) / sigma**2 + price - 1.0  # one parameter fewer
+        penalty = np.where(self.n >= 2, PENALTY, SINGLE_PENALTY)
+        flight = (self.x_sse + self.z_sse) / sigma**2 + penalty
+        floor = (self.x_sse + self.y_sse) / sigma**2 + penalty - 1.0  # one parameter fewer
         cost = np.minimum(flight, floor)
         best, back = np.zeros(frames + 1), np.zeros(frames + 1, int)
         for j in range(frames):
             options = best[: j + 1] + cost[: j + 1, j]
             back[j + 1] = np.argmin(options)
             best[j + 1] = options[back[j + 1]]
-        found, j = [], frames
+        pieces, j = [], frames
         while j > 0:
             i, k = back[j], j - 1
-            found.append((i, k, bool(floor[i, k] < flight[i, k])))
+            pieces.append((i, k, bool(floor[i, k] < flight[i, k])))
             j = i
-        return float(best[frames]), found[::-1]
+        return float(best[frames]), pieces[::-1]
 
     def pieces(self, sigma: float) -> list[Piece]:
         """Returns the best division into pieces for a noise of sigma metres."""
@@ -194,8 +199,8 @@ class _Runs:
                 if self.w[f]:
                     residuals.extend(np.abs(piece.at(self.t[f]) - (self.x[f], self.y[f])))
         # 4 parameters per piece; 1.4826 times the median deviation estimates the standard deviation
-        free = max(len(residuals) - 4 * len(pieces), 1)
-        return 1.4826 * float(np.median(residuals)) * np.sqrt(len(residuals) / free)
+        degrees = max(len(residuals) - 4 * len(pieces), 1)
+        return 1.4826 * float(np.median(residuals)) * np.sqrt(len(residuals) / degrees)
 
 
 def _meeting(a: Piece, b: Piece, low: float, high: float) -> float:
@@ -206,9 +211,9 @@ def _meeting(a: Piece, b: Piece, low: float, high: float) -> float:
         d, w = a.at(0.0) - b.at(0.0), a.velocity(0.0) - b.velocity(0.0)
         time = -(d @ w) / max(w @ w, 1e-9)
     else:
-        flying, lying, sign = (a, b, -1.0) if b.a == 0.0 else (b, a, 1.0)
-        inside = flying.v**2 + 2.0 * GRAVITY * (flying.y0 - lying.y0)
-        time = (flying.v - sign * np.sqrt(max(inside, 0.0))) / GRAVITY
+        flying, resting, sign = (a, b, -1.0) if b.a == 0.0 else (b, a, 1.0)
+        discriminant = flying.v**2 + 2.0 * GRAVITY * (flying.y0 - resting.y0)
+        time = (flying.v - sign * np.sqrt(max(discriminant, 0.0))) / GRAVITY
         kink = a.u - b.u
         if abs(kink) > 2.0:  # m/s: after a strong sideways push, x gives the time more precisely
             time = (b.x0 - a.x0) / kink
@@ -216,15 +221,15 @@ def _meeting(a: Piece, b: Piece, low: float, high: float) -> float:
     return float(np.clip(time, low - slack, high + slack))
 
 
-def tears(pieces: list[Piece], seen: Track, fps: float) -> int:
+def tears(pieces: list[Piece], track: Track, fps: float) -> int:
     """Returns the number of gaps in a track: neighbouring pieces that stay further apart than a
     radius between their frames. No contact causes that.
     """
-    radius, torn = float(np.nanmedian(seen.radius)), 0
+    radius, count = float(np.nanmedian(track.radius)), 0
     for a, b in itertools.pairwise(pieces):
         times = np.linspace((a.last + 0.5) / fps, (b.first + 0.5) / fps, 9)
-        torn += min(np.linalg.norm(a.at(t) - b.at(t)) for t in times) > radius
-    return torn
+        count += bool(min(np.linalg.norm(a.at(t) - b.at(t)) for t in times) > radius)
+    return count
 
 
 def _joints(pieces: list[Piece], fps: float) -> Iterator[tuple[Piece, Piece, float, np.ndarray]]:
@@ -249,12 +254,12 @@ def drifts(pieces: list[Piece], fps: float) -> int:
     return count
 
 
-def kinks(pieces: list[Piece], seen: Track, fps: float) -> list[Kink]:
+def kinks(pieces: list[Piece], track: Track, fps: float) -> list[Kink]:
     """Returns the contacts between neighbouring pieces, in order of time. Changes of velocity
     below KINK are left out.
     """
-    radius = float(np.nanmedian(seen.radius))
-    found = []
+    radius = float(np.nanmedian(track.radius))
+    contacts = []
     for a, b, time, change in _joints(pieces, fps):
         if np.hypot(*change) < KINK:
             continue
@@ -269,5 +274,12 @@ def kinks(pieces: list[Piece], seen: Track, fps: float) -> list[Kink]:
             kind = "wall"
         else:
             kind = "ball"
-        found.append(Kink(time, kind, tuple(map(float, before)), tuple(map(float, after))))
-    return found
+        contacts.append(
+            Kink(
+                time,
+                kind,
+                (float(before[0]), float(before[1])),
+                (float(after[0]), float(after[1])),
+            )
+        )
+    return contacts

@@ -63,7 +63,7 @@ class Oracle(Protocol):
         test what the oracle reads.
         """
 
-    def asked(self, condition: Condition, example: Example) -> bool:
+    def applies(self, condition: Condition, example: Example) -> bool:
         """Returns whether `condition` can change what the oracle reads in this example. Default:
         True. For example, mirroring changes nothing if no ball has a direction.
         """

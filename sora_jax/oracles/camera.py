@@ -21,7 +21,9 @@ from sora_jax.oracles.examples import VIDEO, Example, shuffled
 from sora_jax.oracles.tracker import EXTENT
 from sora_jax.worlds.playhouse.camera import SIDEWAYS
 from sora_jax.worlds.playhouse.camera import views as views_of
-from sora_jax.worlds.playhouse.draw import CLIP_SECONDS, Take
+from sora_jax.worlds.playhouse.draw import Take
+from sora_jax.worlds.playhouse.families.film import FilmFacts
+from sora_jax.worlds.playhouse.spec import CLIP_SECONDS
 
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
@@ -30,10 +32,10 @@ if TYPE_CHECKING:
 ZOOMED, MOVED, EVEN = 0.125, 0.12, 1e-3
 # Tolerances of the oracle: rms pixels from the true views; relative error of the speed of a pan or
 # push-in.
-NEAR, SAME_WAY = 0.5, 0.05
+MAX_RMS, SPEED_TOLERANCE = 0.5, 0.05
 # pixels: a follow or shake must exceed this displacement in two frames to count as visible
-SHOWS = 0.75
-WAYS = {"pan": 0, "push-in": 2}  # even moves, and the column of the views that they change
+MIN_SHIFT = 0.75
+EVEN_MOVES = {"pan": 0, "push-in": 2}  # even moves, and the column of the views that they change
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,18 +52,18 @@ class Camera:
     direction: str | None
     views: np.ndarray
 
-    def rms_pixels(self, true: np.ndarray, size: int) -> float:
+    def rms_pixels(self, target: np.ndarray, size: int) -> float:
         """Returns the root mean square distance in pixels between the scene's four corners as
-        projected by these views and by the true views [F, 3], for pictures of `size` pixels.
+        projected by these views and by the views `target` [F, 3], for pictures of `size` pixels.
         """
         corners = np.array([(x, y) for x in (0.0, EXTENT) for y in (0.0, TOP)])
-        read, drawn = (
+        predicted, expected = (
             np.stack([corners[:, 0] - v[:, :1], v[:, 1:2] - corners[:, 1]], axis=-1)
             * size
             / v[:, 2][:, None, None]
-            for v in (self.views, true)
+            for v in (self.views, target)
         )
-        return float(np.sqrt(np.mean(np.sum(np.square(read - drawn), axis=-1))))
+        return float(np.sqrt(np.mean(np.sum(np.square(predicted - expected), axis=-1))))
 
 
 def read_camera(frames: np.ndarray, fps: float) -> Camera | None:
@@ -79,15 +81,15 @@ def move(views: np.ndarray, fps: float) -> tuple[str, str | None]:
     """Classifies views [F, 3]. Returns (kind, direction)."""
     t = (np.arange(len(views)) + 0.5) / fps
     line = np.polyfit(t, views, 1)
-    off = np.abs(views - t[:, None] * line[0] - line[1])
-    if off.max() > EVEN:
+    residual = np.abs(views - t[:, None] * line[0] - line[1])
+    if residual.max() > EVEN:
         # a shake moves more vertically than horizontally
         sideways, up, _ = np.abs(views - np.median(views, axis=0)).sum(0)
         return ("shake" if up > sideways else "follow"), None
     if line[0, 2] < -ZOOMED:
         return "push-in", None
-    whole = 2.0 * SIDEWAYS * EXTENT / CLIP_SECONDS  # m/s of a pan
-    if abs(abs(line[0, 0]) / whole - 1.0) < 0.08:  # tolerance of the speed
+    pan_speed = 2.0 * SIDEWAYS * EXTENT / CLIP_SECONDS  # m/s of a pan
+    if abs(abs(line[0, 0]) / pan_speed - 1.0) < 0.08:  # tolerance of the speed
         return "pan", "right" if line[0, 0] > 0 else "left"
     return ("follow" if np.ptp(views[:, 0]) > MOVED else "static"), None
 
@@ -101,13 +103,15 @@ def _travel(c: Example) -> np.ndarray:
     """Returns the displacement of the picture's corner from its median position in every frame,
     in pixels, sorted ascending [F].
     """
-    true = true_views(c)
-    off = np.abs(true[:, :2] - np.median(true[:, :2], axis=0)).max(1)
-    return np.sort(off) * c.format.size / true[0, 2]
+    views = true_views(c)
+    shift = np.abs(views[:, :2] - np.median(views[:, :2], axis=0)).max(1)
+    return np.sort(shift) * c.format.size / views[0, 2]
 
 
 def _move_of(take: Take) -> tuple[str, str | None]:
-    return take.facts.look.camera, take.facts.look.direction
+    facts = take.facts
+    assert isinstance(facts, FilmFacts)
+    return facts.look.camera, facts.look.direction
 
 
 class CameraOracle(Oracle):
@@ -115,7 +119,10 @@ class CameraOracle(Oracle):
 
     name = "camera"
     media = (VIDEO,)
-    tolerance = f"views rms <= {NEAR} px, the move, its way within {100 * SAME_WAY:.0f} %"
+    tolerance = (
+        f"views within {MAX_RMS} px rms, the kind of motion, "
+        f"its speed within {100 * SPEED_TOLERANCE:.0f} %"
+    )
     corruptions = (reverse, freeze)
     stage = "film"
 
@@ -127,18 +134,18 @@ class CameraOracle(Oracle):
         """Returns whether the views match the true ones and, where it is visible, the kind of
         motion too.
         """
-        true, found = true_views(example), reading.of(self.name)
-        if found is None or found.rms_pixels(true, example.format.size) > NEAR:
+        target, camera = true_views(example), reading.of(self.name)
+        if camera is None or camera.rms_pixels(target, example.format.size) > MAX_RMS:
             return False
         kind, direction = _move_of(example.take)
-        if kind not in WAYS:
-            return found.kind == kind or _travel(example)[-2] < SHOWS
-        times, axis = example.format.frame_times(), WAYS[kind]
-        read, drawn = (np.polyfit(times, v[:, axis], 1)[0] for v in (found.views, true))
-        same = (found.kind, found.direction) == (kind, direction)
-        return bool(same and abs(read / drawn - 1.0) <= SAME_WAY)
+        if kind not in EVEN_MOVES:
+            return camera.kind == kind or _travel(example)[-2] < MIN_SHIFT
+        times, axis = example.format.frame_times(), EVEN_MOVES[kind]
+        speed, target_speed = (np.polyfit(times, v[:, axis], 1)[0] for v in (camera.views, target))
+        same = (camera.kind, camera.direction) == (kind, direction)
+        return bool(same and abs(speed / target_speed - 1.0) <= SPEED_TOLERANCE)
 
-    def asked(self, condition: Condition, example: Example) -> bool:
+    def applies(self, condition: Condition, example: Example) -> bool:
         """Returns whether the condition changes the visible camera motion.
 
         Freezing does if the camera visibly moves; reversing does if the move is even.
@@ -146,7 +153,7 @@ class CameraOracle(Oracle):
         kind, _ = _move_of(example.take)
         if condition is freeze:
             return _travel(example)[-3] > 1.0 or kind == "push-in"
-        return condition is not reverse or kind in WAYS
+        return condition is not reverse or kind in EVEN_MOVES
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Pairs every clip with the take of another clip that has another camera motion."""

@@ -15,8 +15,8 @@ with s >= 0 by projection and w = (Y' - BLACK)^2, because noise matters less whe
 0 where the picture is coloured (a ball in front of a post) or shows a panel's paint. A grid over
 widths and horizontal positions, smoothed over three frames, gives the initial v; Gauss-Newton steps
 refine all frames at once. A frame that fits better from its neighbours' view takes that. The posts
-count as visible if (2) explains the share SEEN of the darkness where they are, with s above LEAST
-in half of the frames.
+count as visible if (2) explains the share SEEN of the darkness where they are, with s above
+MIN_STRENGTH in half of the frames.
 
 Then one even view, v = a + b t, is fitted to all frames together. With n the mean squared residual
 of (2) per pixel of the posts,
@@ -39,12 +39,13 @@ import functools
 import numpy as np
 from scipy import ndimage, special
 
-from sora_jax.oracles.tracker import EXTENT, vivid
+from sora_jax.oracles.tracker import EXTENT, box_mean, vivid
 from sora_jax.worlds.playhouse.camera import POST_HEIGHT, POST_RADIUS, filmed
 from sora_jax.worlds.playhouse.camera import views as views_of
 from sora_jax.worlds.playhouse.draw import CLIP_SECONDS
 from sora_jax.worlds.playhouse.render.styles import graded
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, PAINTS, Scene
+from sora_jax.worlds.playhouse.trajectory import Trajectory
 
 BLACK = 0.03  # brightness of a post
 LIT = 1.08  # brightness factor inside a shape in the lit styles (`render/styles.py`)
@@ -52,15 +53,15 @@ FAINT = 0.06  # brightness above BLACK: darker surroundings show no post
 # metres: widths, and offsets of the view's centre, on the initial grid
 WIDTHS, PLACES = np.linspace(4.9, 6.3, 24), np.linspace(-0.5, 0.5, 26)
 GROWN = 0.3  # metres
-STEPS, STIFF = 8, 1e-4  # Gauss-Newton: number of steps; damping added to the normal equations
+STEPS, DAMPING = 8, 1e-4  # Gauss-Newton: number of steps; damping added to the normal equations
 # pixels: blur of the edges in the first fit, and candidates for the blur of the clip
 COARSE, SOFT = 1.0, (0.15, 0.4, 0.7, 1.0, 1.4)
 EDGE = 0.02  # T exceeds this where a post is
 MODEL, UNEVEN = 0.06, 8.0  # of (3): model error of T; factor above what noise explains
-SEEN, LEAST = 0.5, 0.35
-# Least mean of s of a known move. Films with barely visible posts have 0.13, rooms without posts
+SEEN, MIN_STRENGTH = 0.5, 0.35
+# Minimum mean of s of a known move. Films with barely visible posts have 0.13, rooms without posts
 # 0.02.
-SHOWN = 0.07
+MIN_MOVE_STRENGTH = 0.07
 RADIUS, TOP = POST_RADIUS * EXTENT, POST_HEIGHT * EXTENT
 POSTS = (-RADIUS, EXTENT + RADIUS)  # x of their centres, metres
 FREE = np.eye(3), np.zeros(3)  # no constraint: left, top and width are free (`_fitted`)
@@ -93,14 +94,14 @@ def _coverage(
     around = ndimage.median_filter(bright, size=(1, 1, reach), mode="nearest")
     over = np.maximum(around - BLACK, FAINT)
     cover = np.clip((around - bright) / over, -1.0, 1.0)
-    balls = ndimage.maximum_filter(vivid(frames), size=(1, 3, 3))
+    balls = np.asarray(ndimage.maximum_filter(vivid(frames), size=(1, 3, 3)))
     paints = [painted(style, frames.shape[2]) for style in styles]
-    smooth = ndimage.uniform_filter(frames, (0, 3, 3, 0))
+    smooth = box_mean(frames, 3)
     panel = np.min([np.abs(smooth - paint).max(-1) for paint in paints], axis=0) < 0.04
-    panel = ndimage.maximum_filter(
-        ndimage.uniform_filter(panel.astype(np.float32), (0, 5, 5)) > 0.7, size=(1, 7, 7)
+    panel = ndimage.maximum_filter(box_mean(panel.astype(np.float32), 5) > 0.7, size=(1, 7, 7))
+    return cover, np.where(
+        balls | np.asarray(panel) | (around < FAINT + BLACK), 0.0, np.square(over)
     )
-    return cover, np.where(balls | panel | (around < FAINT + BLACK), 0.0, np.square(over))
 
 
 def _ramp(pixels: np.ndarray, soft: float) -> tuple[np.ndarray, np.ndarray]:
@@ -163,7 +164,12 @@ def _grid(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fitted(
-    cover, weight, views, soft: float, basis: np.ndarray | None = None, bind=FREE
+    cover: np.ndarray,
+    weight: np.ndarray,
+    views: np.ndarray,
+    soft: float,
+    basis: np.ndarray | None = None,
+    bind: tuple[np.ndarray, np.ndarray] = FREE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Minimizes (2) from initial views [F, 3] by damped Gauss-Newton.
 
@@ -179,11 +185,11 @@ def _fitted(
         (views [F, 3], minimum of (2) per frame [F]).
     """
     size, frames = cover.shape[1], len(cover)
-    own = basis is None
-    basis = np.eye(frames) if own else basis
+    independent = basis is None
+    basis = np.eye(frames) if independent else basis
     free, fixed = bind
     p = np.linalg.lstsq(basis, (views - fixed) @ np.linalg.pinv(free), rcond=None)[0]
-    best, least, step, m = p, np.full(frames, np.inf), np.zeros_like(p), len(free)
+    best, min_cost, step, m = p, np.full(frames, np.inf), np.zeros_like(p), len(free)
     for _ in range(STEPS):
         p = best + step
         drawn, slopes = _drawn(basis @ p @ free + fixed, size, soft)
@@ -191,25 +197,25 @@ def _fitted(
         s = np.maximum((weight * cover * drawn).sum((1, 2)) / across, 0.0)
         residual = cover - s[:, None, None] * drawn
         cost = (weight * np.square(residual)).sum((1, 2))
-        better = cost < least if own else np.full(frames, cost.sum() < least.sum())
-        best, least = np.where(better[: len(p), None], p, best), np.where(better, cost, least)
+        better = cost < min_cost if independent else np.full(frames, cost.sum() < min_cost.sum())
+        best, min_cost = np.where(better[: len(p), None], p, best), np.where(better, cost, min_cost)
         slopes = slopes @ free.T * s[:, None, None, None]
         # s is optimal for every view, so it is eliminated from the normal equations.
         products = np.einsum("fhw,fhwi,fhwj->fij", weight, slopes, slopes, optimize=True)
         shared, down = (
-            np.einsum("fhw,fhwi->fi", weight * what, slopes) for what in (drawn, residual)
+            np.einsum("fhw,fhwi->fi", weight * image, slopes) for image in (drawn, residual)
         )
         products -= shared[:, :, None] * shared[:, None] / across[:, None, None]
-        if own:
-            whole = np.linalg.solve(products + STIFF * np.eye(m), down[..., None])[..., 0]
+        if independent:
+            update = np.linalg.solve(products + DAMPING * np.eye(m), down[..., None])[..., 0]
         else:
             n = len(p)
             normal = np.einsum("fa,fb,fij->aibj", basis, basis, products).reshape(m * n, m * n)
-            whole = np.linalg.solve(
-                normal + STIFF * np.eye(m * n), np.einsum("fa,fi->ai", basis, down).ravel()
+            update = np.linalg.solve(
+                normal + DAMPING * np.eye(m * n), np.einsum("fa,fi->ai", basis, down).ravel()
             ).reshape(n, m)
-        step = np.where(better[: len(p), None], np.clip(whole, -0.1, 0.1), 0.3 * step)
-    return basis @ best @ free + fixed, least
+        step = np.where(better[: len(p), None], np.clip(update, -0.1, 0.1), 0.3 * step)
+    return basis @ best @ free + fixed, min_cost
 
 
 def _even(frames: int) -> np.ndarray:
@@ -227,7 +233,9 @@ def _line(views: np.ndarray) -> np.ndarray:
     return np.median(views - t[:, None] * slope, axis=0) + t[:, None] * slope
 
 
-def _unexplained(cover, weight, views, soft: float) -> tuple[np.ndarray, float, np.ndarray]:
+def _unexplained(
+    cover: np.ndarray, weight: np.ndarray, views: np.ndarray, soft: float
+) -> tuple[np.ndarray, float, np.ndarray]:
     """Returns, for given views, the minimum of (2) over s [F], the mean squared residual per
     pixel of the posts, and s [F].
     """
@@ -257,11 +265,13 @@ def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
     """
     cover, weight = _coverage(np.asarray(frames, np.float32), (None, "realistic", "cinematic"))
     t, still = (np.arange(len(frames)) + 0.5) / fps, Scene(seed=0, balls=())
-    ways = [("static", "left"), ("pan", "left"), ("pan", "right"), ("push-in", "left")]
-    moves = [views_of(filmed(still, None, *way, CLIP_SECONDS), t) for way in ways]
+    rest = Trajectory((), (), ())  # unused: no candidate follows a ball
+    candidates = [("static", "left"), ("pan", "left"), ("pan", "right"), ("push-in", "left")]
+    moves = [views_of(filmed(still, rest, *move, CLIP_SECONDS), t) for move in candidates]
     costs = [_unexplained(cover, weight, views, COARSE)[0].sum() for views in moves]
     views = moves[np.argmin(costs)]
-    return views if np.mean(_unexplained(cover, weight, views, COARSE)[2]) > SHOWN else None
+    strength = np.mean(_unexplained(cover, weight, views, COARSE)[2])
+    return views if strength > MIN_MOVE_STRENGTH else None
 
 
 def read_views(frames: np.ndarray) -> np.ndarray | None:
@@ -276,48 +286,50 @@ def read_views(frames: np.ndarray) -> np.ndarray | None:
     frames = np.asarray(frames, np.float32)
     size = frames.shape[2]
     cover, weight = _coverage(frames)
-    grid, shown = _grid(size)
+    grid, templates = _grid(size)
     flat = weight.reshape(len(frames), -1).astype(np.float32)
-    caught = np.maximum((flat * cover.reshape(len(frames), -1)) @ shown.T, 0.0) ** 2 / np.maximum(
-        flat @ np.square(shown).T, 1e-3
-    )
+    explained = np.maximum(
+        (flat * cover.reshape(len(frames), -1)) @ templates.T, 0.0
+    ) ** 2 / np.maximum(flat @ np.square(templates).T, 1e-3)
     # Cameras move slowly, so averaging over neighbouring frames separates posts from other edges.
-    caught = ndimage.uniform_filter1d(caught, 3, axis=0, mode="nearest")
-    views, least = _fitted(cover, weight, grid[np.argmax(caught, axis=1)], COARSE)
+    explained = ndimage.uniform_filter1d(explained, 3, axis=0, mode="nearest")
+    views, min_cost = _fitted(cover, weight, grid[np.argmax(explained, axis=1)], COARSE)
     # A frame in a wrong local minimum restarts from the median view of its neighbours.
-    again, other = _fitted(
+    refit, refit_cost = _fitted(
         cover, weight, ndimage.median_filter(views, size=(5, 1), mode="nearest"), COARSE
     )
-    views = np.where((other < least)[:, None], again, views)
+    views = np.where((refit_cost < min_cost)[:, None], refit, views)
     costs = [_unexplained(cover, weight, views, soft)[0].sum() for soft in SOFT]
     soft = SOFT[np.argmin(costs)]
-    line, together = _fitted(cover, weight, _line(views), soft, _even(len(frames)))
-    views, least = _fitted(cover, weight, views, soft)
+    line, line_cost = _fitted(cover, weight, _line(views), soft, _even(len(frames)))
+    views, min_cost = _fitted(cover, weight, views, soft)
     noise = _unexplained(cover, weight, views, soft)[1]
     discrepancy = MODEL**2 * float(weight[_drawn(views, size, soft)[0] > EDGE].mean())
-    even = together.sum() - least.sum() < UNEVEN * (noise + discrepancy) * (3 * len(frames) - 6)
+    even = line_cost.sum() - min_cost.sum() < UNEVEN * (noise + discrepancy) * (3 * len(frames) - 6)
     # every zoom of this world is even
     if even or abs(line[-1, 2] - line[0, 2]) > GROWN:
         views = line
     else:
         # A shaking or following camera keeps its width. A frame without significant motion of its
         # own stays on the line of most frames.
-        views, least = _fitted(
+        views, min_cost = _fitted(
             cover,
             weight,
             views,
             soft,
             bind=(np.eye(3)[:2], np.array([0.0, 0.0, np.median(views[:, 2])])),
         )
-        rest = _line(views)
-        own = _unexplained(cover, weight, rest, soft)[0] - least > UNEVEN * (noise + discrepancy)
-        views = np.where(own[:, None], views, rest)
+        line = _line(views)
+        displaced = _unexplained(cover, weight, line, soft)[0] - min_cost > UNEVEN * (
+            noise + discrepancy
+        )
+        views = np.where(displaced[:, None], views, line)
     near = _drawn(views, size, soft)[0] > EDGE
     squares, _, s = _unexplained(cover, weight, views, soft)
-    share = 1.0 - (squares.sum() - (weight * np.square(cover))[~near].sum()) / max(
+    explained_share = 1.0 - (squares.sum() - (weight * np.square(cover))[~near].sum()) / max(
         (weight * np.square(cover))[near].sum(), 1e-6
     )
-    return views if share >= SEEN and np.median(s) > LEAST else None
+    return views if explained_share >= SEEN and np.median(s) > MIN_STRENGTH else None
 
 
 def steady(frames: np.ndarray, views: np.ndarray) -> np.ndarray:

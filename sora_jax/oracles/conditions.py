@@ -62,9 +62,9 @@ def with_samples(change: Callable[[Example], np.ndarray], clips: list[Example]) 
 
 def redrawn(clips: list[Example], takes: list[Take]) -> list[Example]:
     """Replaces the frames of each clip by a render of the take at the same index in `takes`."""
-    made = render_takes(takes, clips[0].format, min(16, len(clips)))
+    renders = render_takes(takes, clips[0].format, min(16, len(clips)))
     return [
-        dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, made, strict=True)
+        dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, renders, strict=True)
     ]
 
 
@@ -115,6 +115,7 @@ def _grainy(c: Example) -> np.ndarray:
 
 def _hissing(c: Example) -> np.ndarray:
     """Adds white noise 20 dB below the mean power of the clip."""
+    assert c.samples is not None
     noise = c.rng.normal(size=c.samples.shape)
     return c.samples + noise * np.sqrt(np.mean(c.samples**2)) * 10 ** (-20 / 20)
 

@@ -11,7 +11,7 @@ from sora_jax.oracles.examples import VIDEO, Example, empty_rooms, quiet
 from sora_jax.worlds.playhouse.spec import Ball
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
-LATE = 0.16  # seconds by which `late` delays the sound
+DELAY = 0.16  # seconds by which `late` delays the sound
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ def retimed(motion: Trajectory, clock: Callable[[np.ndarray], np.ndarray]) -> Re
     return Retimed(**vars(motion), clock=clock)
 
 
-def then(clips: list[Example], others: list[Example]) -> list[Example]:
+def splice(clips: list[Example], others: list[Example]) -> list[Example]:
     """Replaces the second half of the frames of each clip by that of the clip at the same index in
     `others`.
     """
@@ -53,8 +53,8 @@ def other_ball(clips: list[Example], change: Callable[[Ball], Ball]) -> list[Exa
         takes.append(dataclasses.replace(c.take, scene=scene))
     for c, other in zip(clips, redrawn(clips, takes), strict=True):
         _, start, end = c.take.hidden[0] if c.take.hidden else (0, 0.0, c.format.seconds)
-        late = (c.format.frame_times() > 0.5 * (start + end))[:, None, None, None]
-        out.append(dataclasses.replace(c, frames=np.where(late, other.frames, c.frames)))
+        after = (c.format.frame_times() > 0.5 * (start + end))[:, None, None, None]
+        out.append(dataclasses.replace(c, frames=np.where(after, other.frames, c.frames)))
     return out
 
 
@@ -155,17 +155,19 @@ def slow(c: Example) -> np.ndarray:
 @corrupt(VIDEO)
 def swap(clips: list[Example]) -> list[Example]:
     """Replaces the second half of each video by that of the next clip."""
-    return then(clips, clips[1:] + clips[:1])
+    return splice(clips, clips[1:] + clips[:1])
 
 
 @corrupt_samples
 def late(c: Example) -> np.ndarray:
-    """Delays the audio by LATE seconds."""
-    shift = int(LATE * SAMPLE_RATE)
+    """Delays the audio by DELAY seconds."""
+    assert c.samples is not None
+    shift = int(DELAY * SAMPLE_RATE)
     return np.concatenate([quiet(c)[:shift], c.samples[:-shift]])
 
 
 @corrupt_samples
 def backwards(c: Example) -> np.ndarray:
     """Plays the audio backwards."""
+    assert c.samples is not None
     return c.samples[::-1]

@@ -9,14 +9,16 @@ Units: metres, seconds.
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from sora_jax.worlds.playhouse.families.furniture import EXTENT
+from sora_jax.worlds.playhouse.spec import Shape
 
 MAX_DEVIATION = 0.08  # metres: largest deviation of a position from the fitted flight
 SLACK = 0.08  # metres: error of a position at the end of a clip or on a platform
-FASTER = 1.15  # tolerance: times the largest speed that the ball's initial energy allows
+SPEED_TOLERANCE = 1.15  # tolerance: times the largest speed that the ball's initial energy allows
 # After it touches the floor, a ball is assumed to rebound with restitution REBOUND. This is close
 # enough for SKIP seconds, in which the next object counts as reached instead of the floor.
 SKIP, REBOUND = 0.1, 0.7
@@ -35,7 +37,7 @@ class Flight:
         frames: number of frames that the fit covers.
         reaches: name of the first solid object on the path; "" if none.
         time: time of the first contact in s; infinite if none.
-        why: reason why the positions are no free flight; "" if they are.
+        reason: why the positions are no free flight; "" if they are.
     """
 
     start: np.ndarray
@@ -44,9 +46,9 @@ class Flight:
     frames: int
     reaches: str
     time: float
-    why: str = ""
+    reason: str = ""
 
-    def at(self, t) -> np.ndarray:
+    def at(self, t: np.ndarray | float) -> np.ndarray:
         """Returns positions [..., 2] in metres at times t [...] in s."""
         t = np.asarray(t)[..., None]
         return self.start + self.speed * t - np.array([0.0, 0.5 * self.gravity]) * t**2
@@ -56,7 +58,14 @@ class Flight:
         return self.speed - np.array([0.0, self.gravity * t])
 
 
-def fit_flight(t, x, radius, gravity, solids, keeper) -> Flight:
+def fit_flight(
+    t: np.ndarray,
+    x: np.ndarray,
+    radius: float,
+    gravity: float,
+    solids: Sequence[tuple[Shape, str]],
+    keeper: Callable[[np.ndarray], np.ndarray],
+) -> Flight:
     """Fits the flight of the first frames.
 
     Args:
@@ -73,7 +82,7 @@ def fit_flight(t, x, radius, gravity, solids, keeper) -> Flight:
         flight = Flight(start, speed, gravity, n, "", np.inf)
         if np.linalg.norm(flight.at(t[:n]) - x[:n], axis=-1).max() > MAX_DEVIATION:
             return dataclasses.replace(
-                flight, frames=n - 1, why="it leaves its course where nothing is"
+                flight, frames=n - 1, reason="the ball leaves its course without a contact"
             )
         times = np.arange(t[0], t[-1], REACH)
         reaches = _reached(flight.at(times), times, radius, solids, keeper)
@@ -84,7 +93,13 @@ def fit_flight(t, x, radius, gravity, solids, keeper) -> Flight:
     return flight
 
 
-def _reached(path, times, radius, solids, keeper) -> tuple[str, float] | None:
+def _reached(
+    path: np.ndarray,
+    times: np.ndarray,
+    radius: float,
+    solids: Sequence[tuple[Shape, str]],
+    keeper: Callable[[np.ndarray], np.ndarray],
+) -> tuple[str, float] | None:
     """Finds the first solid object on a path [N, 2] at times [N].
 
     Returns:
@@ -92,8 +107,8 @@ def _reached(path, times, radius, solids, keeper) -> tuple[str, float] | None:
         named if another object follows within SKIP.
     """
     gaps = {"floor": path[:, 1] - radius}
-    up = radius + REBOUND * (radius - path[:, 1])
-    path = np.stack([path[:, 0], np.where(path[:, 1] < radius, up, path[:, 1])], axis=-1)
+    rebound = radius + REBOUND * (radius - path[:, 1])
+    path = np.stack([path[:, 0], np.where(path[:, 1] < radius, rebound, path[:, 1])], axis=-1)
     gaps |= {"wall": np.minimum(path[:, 0], EXTENT - path[:, 0]) - radius}
     for shape, name in solids:
         (x0, y0), (x1, y1) = shape.points[0], shape.points[-1]
@@ -108,19 +123,21 @@ def _reached(path, times, radius, solids, keeper) -> tuple[str, float] | None:
         gaps[name] = np.minimum(gaps.get(name, np.inf), gap)
     first = {name: times[np.argmax(gap < 0.0)] for name, gap in gaps.items() if (gap < 0.0).any()}
     last_floor = {name: time + SKIP * (name == "floor") for name, time in first.items()}
-    return (min(last_floor, key=last_floor.get), min(first.values())) if first else None
+    return (min(last_floor, key=last_floor.__getitem__), min(first.values())) if first else None
 
 
-def too_fast(t, x, velocity, gravity: float) -> bool:
+def too_fast(t: np.ndarray, x: np.ndarray, velocity: np.ndarray, gravity: float) -> bool:
     """Returns whether a step between frames is longer than the initial energy allows."""
     energy = 0.5 * np.sum(np.square(velocity)) + gravity * x[0, 1]
-    most = np.sqrt(
+    limit = np.sqrt(
         np.maximum(2.0 * (energy - gravity * np.minimum(x[1:, 1], x[:-1, 1])), 0.0)
     ) * np.diff(t)
-    return bool((np.linalg.norm(np.diff(x, axis=0), axis=-1) > FASTER * most + SLACK).any())
+    return bool(
+        (np.linalg.norm(np.diff(x, axis=0), axis=-1) > SPEED_TOLERANCE * limit + SLACK).any()
+    )
 
 
-def hovers(x, fps: float, gravity: float, height) -> bool:
+def hovers(x: np.ndarray, fps: float, gravity: float, height: np.ndarray) -> bool:
     """Returns whether the ball moves level, or stands still in the air, for HOVER seconds.
 
     Over a lag T, the second difference of y of a free ball is -g T^2. A strike makes it larger, or
@@ -133,15 +150,15 @@ def hovers(x, fps: float, gravity: float, height) -> bool:
         height: [N] metres above whatever could carry the ball.
     """
     lag = max(1, round(LAG * fps))
-    bend = x[2 * lag :] - 2.0 * x[lag:-lag] + x[: -2 * lag]
+    curvature = x[2 * lag :] - 2.0 * x[lag:-lag] + x[: -2 * lag]
     level = (
-        (np.abs(bend[:, 0]) < MAX_DEVIATION)
-        & (np.abs(bend[:, 1]) < LEVEL * gravity * (lag / fps) ** 2)
+        (np.abs(curvature[:, 0]) < MAX_DEVIATION)
+        & (np.abs(curvature[:, 1]) < LEVEL * gravity * (lag / fps) ** 2)
         & (np.minimum(height[lag:-lag], height[2 * lag :]) > CARRIED)
     )
-    need, run = max(2, round(HOVER * fps)), 0
-    for one in level:
-        run = run + 1 if one else 0
-        if run >= need:
+    min_run, run = max(2, round(HOVER * fps)), 0
+    for is_level in level:
+        run = run + 1 if is_level else 0
+        if run >= min_run:
             return True
     return False

@@ -16,7 +16,7 @@ directly. With the share
 of stone in a pixel, their heights are sums of c along columns and their edges sums of c along rows.
 A target on the left is read from the mirrored picture. Of the six candidates (three kinds of
 furniture, two sides), the one with the least residual (1) is chosen, if that residual is at most
-REST of the background's own.
+MAX_RESIDUAL of the background's own.
 """
 
 import dataclasses
@@ -45,10 +45,10 @@ from sora_jax.worlds.playhouse.spec import (
     to_pixels,
 )
 
-REST = 0.5  # largest share of the background's residual that the furniture may leave
-# `missing`: least contrast of a tested part (sum of squares), least share of it that is visible;
-# `read_keeper`: least share of a whole keeper's score
-CONTRAST, THERE, KEPT = 0.15, 0.5, 0.4
+MAX_RESIDUAL = 0.5  # largest share of the background's residual that the furniture may leave
+# `missing`: minimum contrast of a tested part (sum of squares) and minimum visible share of it;
+# `read_keeper`: minimum share of a whole keeper's score
+MIN_CONTRAST, MIN_VISIBLE, MIN_KEEPER = 0.15, 0.5, 0.4
 STEP = 0.03  # metres between two heights of the grid
 MIDDLE = 0.10 / 0.22  # share of the picture's height: the row where paints are shaded by 1
 SKY = 2.3  # metres: above it only wall, and objects too thin to change a row's median
@@ -86,9 +86,9 @@ def read_furniture(still: np.ndarray) -> Furniture | None:
     """Reads the furniture in a still picture [H, W, 3] without balls. Returns None if there is
     no furniture of `court`.
     """
-    size, best = still.shape[1], []
+    size, candidates = still.shape[1], []
     # The keeper moves, so the columns that it can cover do not count in the fit.
-    asked = (
+    columns = (
         np.abs((np.arange(size) + 0.5) / pixels_per_metre(EXTENT, size) - KEEPER) > PAD_RADIUS + 0.1
     )
     for mirrored in (False, True):
@@ -96,18 +96,20 @@ def read_furniture(still: np.ndarray) -> Furniture | None:
         bare, shade = _background(picture)
         platforms = _platforms(picture, bare, shade)
         for soft in SOFT:
-            seen = functools.partial(_seen, bare, shade, soft)
-            loss = functools.partial(_loss, picture, asked, seen)
-            found = [(action, *_highest(build, heights, loss)) for action, build, heights in BUILDS]
-            found += [("jump", platforms, loss(platforms))] if platforms else []
-            best += [
-                (rest, action, mirrored, shapes, seen(()), seen(shapes), soft, loss(()))
-                for action, shapes, rest in found
+            render = functools.partial(_rendered, bare, shade, soft)
+            loss = functools.partial(_loss, picture, columns, render)
+            fits = [
+                (action, *_best_height(build, heights, loss)) for action, build, heights in BUILDS
             ]
-    rest, action, mirrored, shapes, bare, picture, soft, whole = min(
-        best, key=lambda option: option[0]
+            fits += [("jump", platforms, loss(platforms))] if platforms else []
+            candidates += [
+                (residual, action, mirrored, shapes, render(()), render(shapes), soft, loss(()))
+                for action, shapes, residual in fits
+            ]
+    residual, action, mirrored, shapes, bare, picture, soft, bare_residual = min(
+        candidates, key=lambda option: option[0]
     )
-    if not rest <= REST * whole:
+    if not residual <= MAX_RESIDUAL * bare_residual:
         return None
     clear = np.prod(
         [np.ones((size, size)), *(1.0 - _coverage(s, size) for s in shapes if s.front)], axis=0
@@ -117,7 +119,7 @@ def read_furniture(still: np.ndarray) -> Furniture | None:
     )
 
 
-def _seen(
+def _rendered(
     bare: np.ndarray, shade: np.ndarray, soft: float, shapes: tuple[Shape, ...]
 ) -> np.ndarray:
     """Returns the background painted over with shapes and blurred, [H, W, 3]."""
@@ -125,10 +127,13 @@ def _seen(
 
 
 def _loss(
-    picture: np.ndarray, asked: np.ndarray, seen: Callable, shapes: tuple[Shape, ...]
+    picture: np.ndarray,
+    columns: np.ndarray,
+    render: Callable[[tuple[Shape, ...]], np.ndarray],
+    shapes: tuple[Shape, ...],
 ) -> float:
-    """Returns the sum of squares of (1) over the columns `asked`."""
-    return float(np.square(picture - seen(shapes))[:, asked].sum())
+    """Returns the sum of squares of (1) over the mask `columns`."""
+    return float(np.square(picture - render(shapes))[:, columns].sum())
 
 
 def _background(still: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -175,13 +180,17 @@ def _painted(bare: np.ndarray, shade: np.ndarray, shapes: tuple[Shape, ...]) -> 
     return picture
 
 
-def _highest(build, heights, loss) -> tuple[tuple[Shape, ...], float]:
+def _best_height(
+    build: Callable[[float], tuple[Shape, ...]],
+    heights: tuple[float, float],
+    loss: Callable[[tuple[Shape, ...]], float],
+) -> tuple[tuple[Shape, ...], float]:
     """Returns the furniture with the best height, and its residual (1)."""
     grid = np.round(np.arange(heights[0] - STEP, heights[1] + 1.5 * STEP, STEP), 6)
     losses = np.array([loss(build(float(h))) for h in grid])
     k = int(np.clip(np.argmin(losses), 1, len(grid) - 2))
-    before, at, after = losses[k - 1 : k + 2]
-    shift = 0.5 * (before - after) / max(before - 2.0 * at + after, 1e-9)
+    before, middle, after = losses[k - 1 : k + 2]
+    shift = 0.5 * (before - after) / max(before - 2.0 * middle + after, 1e-9)
     best = build(round(float(grid[k] + STEP * np.clip(shift, -1.0, 1.0)), 3))
     return best, loss(best)
 
@@ -189,8 +198,8 @@ def _highest(build, heights, loss) -> tuple[tuple[Shape, ...], float]:
 def _platforms(still: np.ndarray, bare: np.ndarray, shade: np.ndarray) -> tuple[Shape, ...] | None:
     """Measures two platforms by (2), the left one higher. Returns None if there are none."""
     size = len(still)
-    away = bare - shade * np.array(PAINTS["stone"])
-    stone = np.sum((bare - still) * away, -1) / np.maximum(np.square(away).sum(-1), 1e-6)
+    contrast = bare - shade * np.array(PAINTS["stone"])
+    stone = np.sum((bare - still) * contrast, -1) / np.maximum(np.square(contrast).sum(-1), 1e-6)
     scale, floor = pixels_per_metre(EXTENT, size), round(size * (1.0 - BELOW_FLOOR / EXTENT))
     first, last = (round(x * scale) for x in EDGES)
     # The floor's edge lies within a row: its distance in pixels from that row's border.
@@ -232,16 +241,16 @@ def missing(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.nd
         furniture: the furniture of the still picture.
         ball: mask of the ball, bool [F, H, W].
     """
-    size, gone = frames.shape[1], np.zeros(len(frames), bool)
-    away = furniture.picture - furniture.bare
+    size, absent = frames.shape[1], np.zeros(len(frames), bool)
+    contrast = furniture.picture - furniture.bare
     for shape in furniture.shapes:
         if shape.material is None or shape.paint == "pad":
             continue
         weight = _coverage(shape, size)[None] * ~ball
-        whole = np.sum(weight * np.square(away).sum(-1), axis=(1, 2))
-        shown = np.sum(weight * np.sum((frames - furniture.bare) * away, axis=-1), axis=(1, 2))
-        gone |= (whole > CONTRAST) & (shown < THERE * whole)
-    return gone
+        whole = np.sum(weight * np.square(contrast).sum(-1), axis=(1, 2))
+        shown = np.sum(weight * np.sum((frames - furniture.bare) * contrast, axis=-1), axis=(1, 2))
+        absent |= (whole > MIN_CONTRAST) & (shown < MIN_VISIBLE * whole)
+    return absent
 
 
 def read_keeper(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.ndarray:
@@ -256,16 +265,17 @@ def read_keeper(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> n
     size = frames.shape[1]
     scale, pad = pixels_per_metre(EXTENT, size), np.array(PAINTS["pad"])
     columns = slice(round((KEEPER - PAD_RADIUS) * scale), round((KEEPER + PAD_RADIUS) * scale))
-    away = furniture.picture[:, columns] - pad
-    dark = np.sum((furniture.picture[:, columns] - frames[:, :, columns]) * away, -1) / np.maximum(
-        np.square(away).sum(-1), 0.02
-    )
+    contrast = furniture.picture[:, columns] - pad
+    dark = np.sum(
+        (furniture.picture[:, columns] - frames[:, :, columns]) * contrast, -1
+    ) / np.maximum(np.square(contrast).sum(-1), 0.02)
     dark = np.where(ball[:, :, columns], 0.0, np.clip(dark, -0.5, 1.0)).mean(-1)  # [F, H]
     half, rows = (PAD_HALF + PAD_RADIUS) * scale, np.arange(size)
-    places = np.arange(half, size - half, 0.25)
-    box = np.clip(half + 0.5 - np.abs(rows[None] - places[:, None]), 0.0, 1.0) - 0.5
+    centres = np.arange(half, size - half, 0.25)
+    box = np.clip(half + 0.5 - np.abs(rows[None] - centres[:, None]), 0.0, 1.0) - 0.5
     score = dark @ box.T
     height = from_pixels(
-        np.stack([np.zeros(len(frames)), places[np.argmax(score, axis=1)]], axis=-1), EXTENT, size
+        np.stack([np.zeros(len(frames)), centres[np.argmax(score, axis=1)]], axis=-1), EXTENT, size
     )[:, 1]
-    return np.where(score.max(1) > KEPT * half, height, np.nan)  # a whole keeper scores `half`
+    # a whole keeper scores `half`
+    return np.where(score.max(1) > MIN_KEEPER * half, height, np.nan)

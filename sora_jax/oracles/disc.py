@@ -9,7 +9,8 @@ centre in every frame is
 by Gauss-Newton from the centroid of the visible part. The centre of a half-hidden ball is therefore
 that of its disc, not that of its visible half. Inside a ball alpha is set to 1 - phi, also in a
 highlight. r^2 pi is the median of the WHOLEST largest visible areas. A frame gives a position only
-if a share VISIBLE of the disc is not hidden and a share SEEN of that part has the ball's colour.
+if a share MIN_UNHIDDEN of the disc is not hidden and a share MIN_COLOURED of that part has
+the ball's colour.
 
 Units: metres. Limits: frames of 64 pixels or more. One ball is tracked, the one with the largest
 coloured area. Further balls of its colour or of other colours are flagged, not tracked.
@@ -20,16 +21,26 @@ import dataclasses
 import numpy as np
 from scipy import ndimage
 
-from sora_jax.oracles.tracker import NAMES, PLANE, backdrop, filled, inside, unmix, vivid
+from sora_jax.oracles.tracker import (
+    NAMES,
+    PLANE,
+    backdrop,
+    box_mean,
+    components,
+    filled,
+    inside,
+    unmix,
+    vivid,
+)
 from sora_jax.worlds.playhouse.spec import from_pixels, pixels_per_metre
 
-SEEN, VISIBLE = 0.35, 0.4
+MIN_COLOURED, MIN_UNHIDDEN = 0.35, 0.4
 # number of frames with the largest area that give the radius; least visible share of a whole disc
 WHOLEST, WHOLE = 4, 0.97
 SMALL = 0.15  # metres: least radius of a second ball
-LEAST = 5.0  # pixels: a smaller blob is noise
+MIN_BLOB = 5.0  # pixels: a smaller blob is noise
 NEAR = 3.0  # pixels around the disc in which the ball's colour belongs to the ball
-STEPS, STIFF = 8, 0.1  # Gauss-Newton: number of steps; damping added to the normal equations
+STEPS, DAMPING = 8, 0.1  # Gauss-Newton: number of steps; damping added to the normal equations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +71,7 @@ class Disc:
 
     @property
     def found(self) -> np.ndarray:
+        """Mask, bool [F]: frames that give a position."""
         return np.isfinite(self.position[:, 0])
 
 
@@ -82,7 +94,7 @@ def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: flo
     count, size = frames.shape[:2]
     colour = vivid(frames)
     label, alpha = unmix(frames, still, ndimage.maximum_filter(colour, size=(1, 9, 9)))
-    label[~ndimage.maximum_filter(colour, size=(1, 3, 3))] = -1
+    label[np.logical_not(ndimage.maximum_filter(colour, size=(1, 3, 3)))] = -1
     blobs, share, mass = _blobs(label, alpha)
     k = int(np.argmax([share[blobs == k].sum() for k in range(len(NAMES))]))
     alpha = np.where(blobs == k, share, 0.0)
@@ -95,7 +107,7 @@ def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: flo
         return None
     scale, disc_area = pixels_per_metre(extent, size), np.pi * radius**2
     small = np.pi * (SMALL * scale) ** 2
-    place, own, area = (
+    centres, size_m, area = (
         np.full((count, 2), np.nan),
         np.full(count, np.nan),
         np.zeros(alpha.shape, bool),
@@ -110,17 +122,20 @@ def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: flo
         clear_area = np.sum(clear[f] * disc)
         visible[f] = clear_area / disc_area
         twice[f] = np.sum(alpha[f][distance > radius + NEAR]) > small
-        if clear_area > VISIBLE * disc_area and np.sum(alpha[f] * disc) > SEEN * clear_area:
-            place[f], area[f] = c, distance < radius + 1.0
+        if (
+            clear_area > MIN_UNHIDDEN * disc_area
+            and np.sum(alpha[f] * disc) > MIN_COLOURED * clear_area
+        ):
+            centres[f], area[f] = c, distance < radius + 1.0
             if visible[f] > WHOLE:
-                own[f] = np.sqrt(np.sum(alpha[f][distance < radius + NEAR]) / np.pi) / scale
+                size_m[f] = np.sqrt(np.sum(alpha[f][distance < radius + NEAR]) / np.pi) / scale
     others = (mass * ((blobs >= 0) & (blobs != k))).max((1, 2)) > small
     return Disc(
         NAMES[k],
-        from_pixels(place, extent, size),
+        from_pixels(centres, extent, size),
         radius / scale,
         area,
-        own,
+        size_m,
         visible,
         before,
         twice,
@@ -143,10 +158,8 @@ def _blobs(label: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray
         np.take_along_axis(alpha, np.maximum(label, 0)[..., None].astype(int), axis=-1)[..., 0],
         0.0,
     )
-    spot = (share > 0.3) & (
-        ndimage.uniform_filter((label >= 0).astype(np.float32), (0, 3, 3), mode="constant") > 0.4
-    )
-    parts, n = ndimage.label(spot, PLANE)
+    spot = (share > 0.3) & (box_mean((label >= 0).astype(np.float32), 3, mode="constant") > 0.4)
+    parts, n = components(spot, PLANE)
     votes = np.stack(
         [
             ndimage.sum(np.where(label == k, share, 0.0), parts, np.arange(n + 1))
@@ -154,8 +167,9 @@ def _blobs(label: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray
         ]
     )
     mass = np.where(np.arange(n + 1) > 0, votes.sum(0), 0.0)
-    of_part = np.where(mass > LEAST, np.argmax(votes, axis=0), -1)
-    grown = ndimage.grey_dilation(parts, footprint=PLANE)  # a blob's faint rim belongs to it
+    of_part = np.where(mass > MIN_BLOB, np.argmax(votes, axis=0), -1)
+    # a blob's faint rim belongs to it
+    grown = np.asarray(ndimage.grey_dilation(parts, footprint=PLANE))
     return np.where(share > 0.0, of_part[grown], -1), share, mass[grown]
 
 
@@ -163,11 +177,12 @@ def _largest(alpha: np.ndarray, reach: float) -> np.ndarray:
     """Returns alpha [H, W] of the largest component and of everything within `reach` pixels of
     it. A rim or a net can split a ball into components.
     """
-    parts, n = ndimage.label(ndimage.binary_dilation(alpha > 0.3))
+    parts, n = components(np.asarray(ndimage.binary_dilation(alpha > 0.3)))
     if n < 2:
         return alpha
     largest = 1 + np.argmax(ndimage.sum(alpha, parts, np.arange(1, n + 1)))
-    return np.where(ndimage.distance_transform_edt(parts != largest) < reach, alpha, 0.0)
+    distance = np.asarray(ndimage.distance_transform_edt(parts != largest))
+    return np.where(distance < reach, alpha, 0.0)
 
 
 def _centre(alpha: np.ndarray, clear: np.ndarray, radius: float) -> np.ndarray:
@@ -182,7 +197,7 @@ def _centre(alpha: np.ndarray, clear: np.ndarray, radius: float) -> np.ndarray:
         jacobian = np.stack([rim * dx / distance, rim * dy / distance], axis=-1).reshape(-1, 2)
         residual = (alpha - clear * np.clip(radius - distance + 0.5, 0.0, 1.0)).ravel()
         c = c + np.clip(
-            np.linalg.solve(jacobian.T @ jacobian + STIFF * np.eye(2), jacobian.T @ residual),
+            np.linalg.solve(jacobian.T @ jacobian + DAMPING * np.eye(2), jacobian.T @ residual),
             -1.0,
             1.0,
         )

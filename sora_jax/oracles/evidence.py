@@ -39,7 +39,7 @@ class Evidence:
     readings of the clip with its camera motion removed.
     """
 
-    def __init__(self, reading: Reading):
+    def __init__(self, reading: Reading) -> None:
         self._reading = reading
 
     def __getattr__(self, name: str) -> Any:
@@ -51,7 +51,7 @@ class Evidence:
     @functools.cached_property
     def steady(self) -> "Evidence | None":
         """The film with its camera motion removed; None without posts."""
-        return self._held(self.camera.views) if self.camera else None
+        return self._steadied(self.camera.views) if self.camera else None
 
     @functools.cached_property
     def stage(self) -> Stage | None:
@@ -59,27 +59,29 @@ class Evidence:
         views = read_move(self.frames, self.fps)
         if views is None:
             return None
-        held, camera = self._held(views), Camera(*move(views, self.fps), views)
-        return Stage(camera, read_panel(held.frames, views[:: self._held_for]), held)
+        steadied, camera = self._steadied(views), Camera(*move(views, self.fps), views)
+        return Stage(
+            camera, read_panel(steadied.frames, views[:: self._frames_per_drawing]), steadied
+        )
 
     @functools.cached_property
     def permanence(self) -> Permanence | None:
         """Whether the ball behind a panel persists; None if no ball goes behind a panel."""
-        n = self._held_for
+        n = self._frames_per_drawing
         if n == 1:
             return self._reading.permanence
         return read_permanence(self.frames[::n], self.fps / n)
 
     @property
-    def _held_for(self) -> int:
+    def _frames_per_drawing(self) -> int:
         """Number of frames that one drawing lasts: 2 for anime at high frame rates ("on twos"),
         else 1.
         """
         return 2 if self.style == "anime" and self.fps >= ON_TWOS else 1
 
-    def _held(self, views: np.ndarray) -> "Evidence":
-        frames = steady(np.asarray(self.frames, np.float32), views)[:: self._held_for]
-        return Evidence(Reading(Clip(frames, None, self.fps / self._held_for)))
+    def _steadied(self, views: np.ndarray) -> "Evidence":
+        frames = steady(np.asarray(self.frames, np.float32), views)[:: self._frames_per_drawing]
+        return Evidence(Reading(Clip(frames, None, self.fps / self._frames_per_drawing)))
 
     @functools.cached_property
     def balls(self) -> list[BallFacts]:
@@ -92,7 +94,7 @@ class Evidence:
         times = {}
         for track in lasting(self.tracks):
             kinks = arcs.kinks(arcs.fit(track, self.fps), track, self.fps)
-            floor = [kink.time for kink in kinks if kink.kind == "floor"]
-            if floor:
-                times[track.colour] = min(floor)
+            impacts = [kink.time for kink in kinks if kink.kind == "floor"]
+            if impacts:
+                times[track.colour] = min(impacts)
         return tuple(sorted(times, key=times.__getitem__))

@@ -6,7 +6,8 @@ which a measurement must score low.
 """
 
 import dataclasses
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.takes import render_batch
 
 VIDEO, AUDIO = "video", "audio"
-RUNG_OUT = 0.25  # least seconds from an impact to the next word of a narrator
+IMPACT_TO_WORD = 0.25  # least seconds from an impact to the next word of a narrator
 BETWEEN_WORDS = 0.12  # least seconds of silence between two words
 
 
@@ -50,11 +51,13 @@ class Example(Clip):
 
 
 def example(take: Take, frames: np.ndarray, samples: np.ndarray, format: ClipFormat) -> Example:
-    """Returns an Example of frames [F, H, W, 3] and samples [S] in the format `form`."""
+    """Returns an Example of frames [F, H, W, 3] and samples [S] in the format `format`."""
     return Example(frames, samples, format.fps, take=take, format=format)
 
 
-def ground_truth(split: str, indices, format: ClipFormat, batch: int = 16) -> list[Example]:
+def ground_truth(
+    split: str, indices: Iterable[int], format: ClipFormat, batch: int = 16
+) -> list[Example]:
     """Renders takes of a split. For every format, the takes are those that models train on and are
     scored on.
     """
@@ -67,11 +70,13 @@ def render_takes(takes: list[Take], format: ClipFormat, batch: int = 16) -> list
     """
     clips = []
     for first in range(0, len(takes), batch):
-        part = takes[first : first + batch]
-        full = part + [part[-1]] * (batch - len(part))
-        made = render_batch(full, format)
-        frames, samples = (np.asarray(made[name])[: len(part)] for name in ("frames", "samples"))
-        clips += [example(*clip, format) for clip in zip(part, frames, samples, strict=True)]
+        group = takes[first : first + batch]
+        full = group + [group[-1]] * (batch - len(group))
+        rendered = render_batch(full, format)
+        frames, samples = (
+            np.asarray(rendered[name])[: len(group)] for name in ("frames", "samples")
+        )
+        clips += [example(*clip, format) for clip in zip(group, frames, samples, strict=True)]
     return clips
 
 
@@ -96,33 +101,34 @@ def narrated(clips: list[Example]) -> list[Example]:
         while time < c.format.seconds:
             word = stream.choice(list(voice.WORDS))
             end = time + voice.duration(word, speaker)
-            struck = [
+            overlapping = [
                 contact.time
                 for contact in c.take.trajectory.contacts
-                if time - RUNG_OUT < contact.time < end + 0.03
+                if time - IMPACT_TO_WORD < contact.time < end + 0.03
             ]
-            if struck:
-                # 1 ms more, so that rounding cannot place the word inside RUNG_OUT again
-                time = max(struck) + RUNG_OUT + 0.001
+            if overlapping:
+                # 1 ms more, so that rounding cannot place the word inside IMPACT_TO_WORD again
+                time = max(overlapping) + IMPACT_TO_WORD + 0.001
             else:
                 words.append((time, word))
                 time = end + BETWEEN_WORDS + stream.uniform(0.0, 0.1)
-        whole = tuple(
+        complete = tuple(
             (start, word)
             for start, word in words
             if start + voice.duration(word, speaker) < c.format.seconds - 0.05
         )
         takes.append(
             dataclasses.replace(
-                c.take, scene=dataclasses.replace(c.take.scene, narration=Narration(speaker, whole))
+                c.take,
+                scene=dataclasses.replace(c.take.scene, narration=Narration(speaker, complete)),
             )
         )
     samples = np.asarray(
         sound.synthesise(sound.sound_inputs(takes, clips[0].format), clips[0].format)
     )
     return [
-        dataclasses.replace(c, take=take, samples=own)
-        for c, take, own in zip(clips, takes, samples, strict=True)
+        dataclasses.replace(c, take=take, samples=audio)
+        for c, take, audio in zip(clips, takes, samples, strict=True)
     ]
 
 
@@ -153,7 +159,9 @@ class Staged:
         split = clips[0].take.split if clips[0].take.split in splits else "val"
         takes = []
         for i, clip in enumerate(clips):
-            style = {"style": self.styles[i % len(self.styles)]} if self.styles else {}
+            style: dict[str, Any] = (
+                {"style": self.styles[i % len(self.styles)]} if self.styles else {}
+            )
             takes.append(draw(split, clip.take.index, family=self.name, **style))
         return render_takes(takes, clips[0].format, min(16, len(takes)))
 
@@ -174,7 +182,7 @@ def empty_rooms(clips: list[Example]) -> np.ndarray:
         )
         for c in clips
     ]
-    inputs = render.render_inputs(
+    inputs: dict[str, Any] = render.render_inputs(
         [dataclasses.replace(c.take, scene=scene) for c, scene in zip(clips, scenes, strict=True)],
         clips[0].format,
     )
@@ -205,27 +213,28 @@ def empty(clips: list[Example]) -> list[Example]:
 
 def facts_key(take: Take) -> Hashable:
     """Returns a hashable key of all facts in a take's caption."""
-    return take.facts.key()
+    facts: Any = take.facts  # every family's facts have `key`
+    return facts.key()
 
 
-def shuffled(clips: list[Example], asked: Callable[[Take], Hashable] = facts_key) -> list[Example]:
+def shuffled(clips: list[Example], key: Callable[[Take], Hashable] = facts_key) -> list[Example]:
     """Pairs every clip with the take of another clip.
 
     Args:
         clips: clips to shuffle.
-        asked: key of a take, by default all its facts. Clip i gets the take of the next clip whose
-            key differs.
+        key: function of a take that returns its key. Clip i gets the take of the next clip whose
+            key differs. Default: facts_key, all facts.
 
     Raises:
         UserError: all other clips have the same key.
     """
     out = []
     for i, c in enumerate(clips):
-        ring = (clips[(i + k) % len(clips)].take for k in range(1, len(clips)))
-        take = next((take for take in ring if asked(take) != asked(c.take)), None)
+        others = (clips[(i + k) % len(clips)].take for k in range(1, len(clips)))
+        take = next((take for take in others if key(take) != key(c.take)), None)
         if take is None:
             raise UserError(
-                f"{len(clips)} clips are too few to shuffle: all are asked the same as number {i}; "
+                f"{len(clips)} clips are too few to shuffle: all have the facts of number {i}; "
                 "give more"
             )
         out.append(dataclasses.replace(c, take=take))

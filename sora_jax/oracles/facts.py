@@ -28,57 +28,66 @@ from sora_jax.oracles.corruptions import (
 from sora_jax.oracles.examples import VIDEO, Example
 from sora_jax.oracles.tracker import SAME_SIZE, Track, lasting
 from sora_jax.worlds.playhouse.captions import BallFacts, Facts
+from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.spec import SIZES
 
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-SIZE_EDGE = 0.5 * (SIZES["small"][1] + SIZES["large"][0])  # metres: smaller radii are small
+SIZE_BOUNDARY = 0.5 * (SIZES["small"][1] + SIZES["large"][0])  # metres: smaller radii are small
 # m/s, horizontal and vertical, at time 0: a slower ball in the air was dropped from rest
-STILL = (0.5, 1.5)
-CREEP = 0.25  # m/s, horizontal: a slower ball has no direction
+MAX_DROP_SPEED = (0.5, 1.5)
+MIN_SIDEWAYS = 0.25  # m/s, horizontal: a slower ball has no direction
 ON_FLOOR = 0.15  # metres between ball and floor, below which the ball rolls
-PRESENT = 0.5  # least share of frames in which a colour is visible to count as a ball
+MIN_PRESENCE = 0.5  # least share of frames in which a colour is visible to count as a ball
 # least share of frames in which a coherent ball is found exactly once: all but two of 17
-WHOLE = 0.85
+MIN_FOUND = 0.85
 
 KINDS = ("colour", "count", "size", "launch", "direction", "bounces")
 
 
-def read_ball(seen: Track, fps: float) -> BallFacts:
+def ball_facts(take: Take) -> Facts:
+    """Returns the facts of a take of a room."""
+    assert isinstance(take.facts, Facts), f"family {take.family} has other facts"
+    return take.facts
+
+
+def read_ball(track: Track, fps: float) -> BallFacts:
     """Returns the facts of one track. fps: frames/s."""
-    pieces = arcs.fit(seen, fps)
+    pieces = arcs.fit(track, fps)
     first = pieces[0]
     sideways, up = first.velocity(0.0)
-    height = seen.position[np.flatnonzero(seen.copies > 0)[0], 1] - np.nanmedian(seen.radius)
+    height = track.position[np.flatnonzero(track.copies > 0)[0], 1] - np.nanmedian(track.radius)
     if first.a == 0.0 and height < ON_FLOOR:
         launch = "rolled"
     else:
-        launch = "dropped" if abs(sideways) < STILL[0] and abs(up) < STILL[1] else "thrown"
-    # A ball slower than CREEP gets no direction, so it matches no roll or throw of a caption:
-    # those always have one.
+        still = abs(sideways) < MAX_DROP_SPEED[0] and abs(up) < MAX_DROP_SPEED[1]
+        launch = "dropped" if still else "thrown"
+    # A ball slower than MIN_SIDEWAYS gets no direction, so it matches no roll or throw of a
+    # caption: those always have one.
     side = "left" if sideways < 0 else "right"
-    direction = None if launch == "dropped" or abs(sideways) < CREEP else side
-    bounces = sum(kink.rebounds for kink in arcs.kinks(pieces, seen, fps))
-    size = "small" if np.nanmedian(seen.radius) < SIZE_EDGE else "large"
-    return BallFacts(seen.colour, size, launch, direction, bounces)
+    direction = None if launch == "dropped" or abs(sideways) < MIN_SIDEWAYS else side
+    bounces = sum(kink.rebounds for kink in arcs.kinks(pieces, track, fps))
+    size = "small" if np.nanmedian(track.radius) < SIZE_BOUNDARY else "large"
+    return BallFacts(track.colour, size, launch, direction, bounces)
 
 
 def read_facts(tracks: list[Track], fps: float) -> Facts:
     """Returns the facts of all balls visible in at least half of the frames."""
-    return Facts(tuple(read_ball(t, fps) for t in tracks if np.mean(t.copies > 0) >= PRESENT))
+    return Facts(tuple(read_ball(t, fps) for t in tracks if np.mean(t.copies > 0) >= MIN_PRESENCE))
 
 
 def coherent(tracks: list[Track], fps: float) -> bool:
     """Returns whether every ball is one persistent object.
 
     Every lasting ball is found exactly once in nearly all frames, keeps its size, moves, never
-    jumps, and its path has no tear. Every other track is present in at most 1 - WHOLE of the
+    jumps, and its path has no tear. Every other track is present in at most 1 - MIN_FOUND of the
     frames.
     """
     balls = lasting(tracks)
     whole = all(
-        np.mean(t.found) >= WHOLE and t.swelling <= SAME_SIZE and t.jumps(fps) == 0 for t in balls
+        np.mean(t.found) >= MIN_FOUND and t.swelling <= SAME_SIZE and t.jumps(fps) == 0
+        for t in balls
     )
     moved = all(_moves(t) for t in balls)
     joined = all(arcs.tears(arcs.fit(t, fps), t, fps) == 0 for t in balls)
@@ -86,15 +95,15 @@ def coherent(tracks: list[Track], fps: float) -> bool:
         whole
         and moved
         and joined
-        and all(t.lasting or np.mean(t.copies > 0) <= 1.0 - WHOLE for t in tracks)
+        and all(t.lasting or np.mean(t.copies > 0) <= 1.0 - MIN_FOUND for t in tracks)
     )
 
 
-def _moves(seen: Track) -> bool:
+def _moves(track: Track) -> bool:
     """Returns whether the ball moves by at least its own radius. Every launch of this world
     does, so a ball that hangs in the air was not dropped.
     """
-    return seen.motion >= np.nanmedian(seen.radius)
+    return bool(track.motion >= np.nanmedian(track.radius))
 
 
 def compare(read: Facts, target: Facts, coherent: bool = True) -> dict[str, bool | None]:
@@ -112,19 +121,19 @@ def compare(read: Facts, target: Facts, coherent: bool = True) -> dict[str, bool
         missing ball fails.
     """
     by_colour = {b.colour: b for b in read.balls}
-    held: dict[str, bool | None] = {
+    matches: dict[str, bool | None] = {
         "colour": set(by_colour) == {b.colour for b in target.balls},
         "count": len(read.balls) == len(target.balls) and coherent,
     }
     for kind in ("size", "launch", "direction", "bounces"):
-        asked = [b for b in target.balls if kind != "direction" or b.direction is not None]
+        balls = [b for b in target.balls if kind != "direction" or b.direction is not None]
         correct = [
             b.colour in by_colour and getattr(by_colour[b.colour], kind) == getattr(b, kind)
-            for b in asked
+            for b in balls
         ]
-        held[kind] = all(correct) if asked else None
-    held["all"] = all(v for v in held.values() if v is not None)
-    return held
+        matches[kind] = all(correct) if balls else None
+    matches["all"] = all(v for v in matches.values() if v is not None)
+    return matches
 
 
 def tracked(tracks: list[Track], target: Facts) -> np.ndarray:
@@ -137,11 +146,11 @@ def tracked(tracks: list[Track], target: Facts) -> np.ndarray:
     frames = len(tracks[0].copies) if tracks else 1
     if {b.colour for b in target.balls} - set(by_colour):
         return np.zeros(frames, bool)
-    asked = [by_colour[b.colour] for b in target.balls]
-    if not all(_moves(t) for t in asked):
+    balls = [by_colour[b.colour] for b in target.balls]
+    if not all(_moves(t) for t in balls):
         return np.zeros(frames, bool)
-    others = [t.copies > 0 for t in tracks if t not in asked]
-    return np.all([t.found for t in asked], axis=0) & ~np.any(
+    others = [t.copies > 0 for t in tracks if t not in balls]
+    return np.all([t.found for t in balls], axis=0) & ~np.any(
         [np.zeros(frames, bool), *others], axis=0
     )
 
@@ -172,8 +181,8 @@ class FactsOracle(Oracle):
 
     def judge(self, example: Example, reading: "Reading") -> bool:
         """Returns whether every fact matches the caption."""
-        return compare(reading.facts, example.take.facts, reading.coherent)["all"]
+        return bool(compare(reading.facts, ball_facts(example.take), reading.coherent)["all"])
 
-    def asked(self, condition: Condition, example: Example) -> bool:
+    def applies(self, condition: Condition, example: Example) -> bool:
         """Returns False for mirroring if no ball has a direction, else True."""
-        return condition is not mirror or any(b.direction for b in example.take.facts.balls)
+        return condition is not mirror or any(b.direction for b in ball_facts(example.take).balls)

@@ -11,8 +11,8 @@ Over pairs (u, d) of one clip or of many clips,
     rho = Spearman's rank correlation of u and d                                                 (2)
 
 Limits: the material changes the level of equal impacts by a few dB, so two impacts are compared
-only if one is CLEARLY times as fast as the other. Impacts between balls mix two sounds and are left
-out.
+only if one is MIN_RATIO times as fast as the other. Impacts between balls mix two sounds and are
+left out.
 """
 
 import itertools
@@ -35,30 +35,32 @@ if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
 WINDOW = 0.05  # seconds: largest distance of a visible impact and its audio onset
-CLEARLY = 1.6  # ratio of speeds from which the faster impact must be louder
-FAINTEST = 1e-10  # of s^2: silence
+MIN_RATIO = 1.6  # ratio of speeds from which the faster impact must be louder
+SILENCE = 1e-10  # of s^2: silence
 BEFORE, AFTER = (-0.012, -0.002), (0.0, 0.03)  # seconds relative to an onset
 
 
-def impacts(read: "Reading") -> list[tuple[float, float]]:
+def impacts(reading: "Reading") -> list[tuple[float, float]]:
     """Returns (approach speed in m/s, level in dB) of every floor or wall impact that is both
     visible and audible.
     """
     kinks = [
         k
-        for t in lasting(read.tracks)
-        for k in arcs.kinks(arcs.fit(t, read.fps), t, read.fps)
+        for t in lasting(reading.tracks)
+        for k in arcs.kinks(arcs.fit(t, reading.fps), t, reading.fps)
         if k.kind != "ball"
     ]
-    pairs = match(read.heard_impacts, [k.time for k in kinks], WINDOW)
+    pairs = match(reading.heard_impacts, [k.time for k in kinks], WINDOW)
     speeds = {j: abs(kinks[j].before[1 if kinks[j].kind == "floor" else 0]) for _, j in pairs}
-    return [(float(speeds[j]), _level(read, read.heard_impacts[i])) for i, j in pairs]
+    return [(float(speeds[j]), _level(reading, reading.heard_impacts[i])) for i, j in pairs]
 
 
-def _level(read: "Reading", time: float) -> float:
+def _level(reading: "Reading", time: float) -> float:
     """Returns equation (1) for the onset at `time` (s)."""
+    samples = reading.samples
+    assert samples is not None
     before, after = (
-        read.samples[max(0, int((time + a) * read.rate)) : int((time + b) * read.rate)]
+        samples[max(0, int((time + a) * reading.rate)) : int((time + b) * reading.rate)]
         for a, b in (BEFORE, AFTER)
     )
     return float(
@@ -66,7 +68,7 @@ def _level(read: "Reading", time: float) -> float:
         * np.log10(
             max(
                 np.max(np.square(after), initial=0.0) - np.max(np.square(before), initial=0.0),
-                FAINTEST,
+                SILENCE,
             )
         )
     )
@@ -74,19 +76,19 @@ def _level(read: "Reading", time: float) -> float:
 
 def correlation(pairs: list[tuple[float, float]]) -> float | None:
     """Returns equation (2); None for fewer than three pairs."""
-    return float(stats.spearmanr(*np.array(pairs).T).statistic) if len(pairs) > 2 else None
+    return float(stats.spearmanr(*np.array(pairs).T)[0]) if len(pairs) > 2 else None
 
 
 def in_order(pairs: list[tuple[float, float]]) -> bool | None:
     """Returns whether, of any two impacts with clearly different speeds, the faster is louder.
     None if no two speeds differ clearly.
     """
-    asked = [
+    ordered = [
         (a, b) if a[0] > b[0] else (b, a)
         for a, b in itertools.combinations(pairs, 2)
-        if max(a[0], b[0]) > CLEARLY * min(a[0], b[0])
+        if max(a[0], b[0]) > MIN_RATIO * min(a[0], b[0])
     ]
-    return all(fast[1] > slow[1] for fast, slow in asked) if asked else None
+    return all(fast[1] > slow[1] for fast, slow in ordered) if ordered else None
 
 
 def speeds(take: Take) -> list[float]:
@@ -94,8 +96,8 @@ def speeds(take: Take) -> list[float]:
     Empty if no speed is clearly higher than another.
     """
     contacts = take.trajectory.contacts
-    found = [c.speed for c in contacts if c.b < 0 and c.speed >= sound.FAINTEST]
-    return found if in_order([(speed, 0.0) for speed in found]) is not None else []
+    audible = [c.speed for c in contacts if c.b < 0 and c.speed >= sound.FAINTEST]
+    return audible if in_order([(speed, 0.0) for speed in audible]) is not None else []
 
 
 @corrupt_samples
@@ -105,10 +107,10 @@ def loudness(c: Example) -> np.ndarray:
     """
     inputs = sound.sound_inputs([c.take], c.format)
     gains = inputs["click"]
-    struck = gains > 0
-    if struck.any():
-        ends = gains[struck].max() * gains[struck].min()
-        factor = np.where(struck, ends / np.where(struck, gains, 1.0) ** 2, 0.0)
+    audible = gains > 0
+    if audible.any():
+        product = gains[audible].max() * gains[audible].min()
+        factor = np.where(audible, product / np.where(audible, gains, 1.0) ** 2, 0.0)
         inputs["click"] = gains * factor
         inputs["coarse"] = inputs["coarse"] * factor[..., None, None].astype(np.float32)
     return np.asarray(sound.synthesise(inputs, c.format))[0]
@@ -119,7 +121,7 @@ class LoudnessOracle(Oracle):
 
     name = "loudness"
     media = (VIDEO, AUDIO)
-    tolerance = f"faster is louder, where {CLEARLY} times as fast"
+    tolerance = f"of two impacts, one {MIN_RATIO} times as fast is louder"
     corruptions = (loudness,)
 
     def read(self, reading: "Reading") -> list[tuple[float, float]]:
@@ -132,10 +134,10 @@ class LoudnessOracle(Oracle):
         """Returns whether every floor and wall impact is both visible and audible, and clearly
         faster ones are louder. None without two clearly different speeds.
         """
-        if not (true := speeds(example.take)):
+        if not (expected := speeds(example.take)):
             return None
         pairs = reading.of(self.name)
-        return len(pairs) == len(true) and in_order(pairs) is True
+        return len(pairs) == len(expected) and in_order(pairs) is True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Pairs every video with the audio of another clip."""
@@ -146,5 +148,5 @@ class LoudnessOracle(Oracle):
     ) -> list[tuple[str, str, int]]:
         """Returns Spearman's correlation (2) over all clips."""
         pairs = [pair for read in readings for pair in read.of(self.name)]
-        what = "loudness against speed of floor and wall impacts, Spearman"
-        return [(what, number(correlation(pairs)), len(pairs))]
+        name = "loudness against speed of floor and wall impacts, Spearman"
+        return [(name, number(correlation(pairs)), len(pairs))]

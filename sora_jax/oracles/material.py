@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SKIP = 0.005  # seconds: length of the click of a contact
 WINDOW = 0.05  # seconds
 STEP = 0.01  # largest relative step of the grid of fundamentals
-NEAR = 0.03  # seconds: largest distance between an impact and its audio onset
+MAX_DISTANCE = 0.03  # seconds: largest distance between an impact and its audio onset
 RADII = (min(low for low, _ in SIZES.values()), max(high for _, high in SIZES.values()))
 
 
@@ -103,40 +103,43 @@ def read_material(
     energy, n = float(piece @ piece), len(piece)
     best = (np.inf, None, float("nan"))
     for name, (hertz, waves, inverse) in bases_of(n, rate).items():
-        shared = np.einsum("gnk,n->gk", waves, piece).astype(np.float64)
-        caught = np.einsum("gk,gkl,gl->g", shared, inverse, shared)
-        g = int(np.argmax(caught))
-        cost = n * np.log(max(energy - caught[g], 1e-9 * energy) / n) + waves.shape[-1] * np.log(n)
+        products = np.einsum("gnk,n->gk", waves, piece).astype(np.float64)
+        explained = np.einsum("gk,gkl,gl->g", products, inverse, products)
+        g = int(np.argmax(explained))
+        rss = max(energy - explained[g], 1e-9 * energy)
+        cost = n * np.log(rss / n) + waves.shape[-1] * np.log(n)
         best = min(best, (cost, name, float(hertz[g])))
     return best[1], best[2]
 
 
-def lone_impacts(take: Take) -> list[tuple[float, str]]:
+def isolated_impacts(take: Take) -> list[tuple[float, str]]:
     """Returns (time, material) of the isolated floor and wall contacts: 1 m/s or faster, with no
     other contact from 0.25 s before to 0.12 s after.
     """
     contacts = take.trajectory.contacts
-    lone = []
+    isolated = []
     for c in contacts:
         near = any(o is not c and -0.25 < o.time - c.time < 0.12 for o in contacts)
         # a contact in the last 0.15 s of a clip leaves too little audio to read
         if c.b < 0 and c.speed >= 1.0 and not near and c.time < CLIP_SECONDS - 0.15:
-            lone.append((c.time, take.scene.balls[c.a].material))
-    return lone
+            isolated.append((c.time, take.scene.balls[c.a].material))
+    return isolated
 
 
-def heard_at(heard: list[float], time: float) -> float | None:
-    """Returns the onset nearest to an impact at `time` (s) if it is within NEAR, else None."""
+def nearest_onset(heard: list[float], time: float) -> float | None:
+    """Returns the onset nearest to an impact at `time` (s); None beyond MAX_DISTANCE."""
     distance, onset = min(((abs(onset - time), onset) for onset in heard), default=(np.inf, None))
-    return onset if distance < NEAR else None
+    return onset if distance < MAX_DISTANCE else None
 
 
 def materials_correct(take: Take, reading: "Reading") -> list[bool]:
-    """Returns, for each lone impact, whether it is audible and its material is read correctly at
-    its onset.
+    """Returns, for each isolated impact, whether it is audible and its material is read correctly
+    at its onset.
     """
     heard = dict(zip(reading.heard_impacts, reading.of("material"), strict=True))
-    impacts = [(heard_at(reading.heard_impacts, time), name) for time, name in lone_impacts(take)]
+    impacts = [
+        (nearest_onset(reading.heard_impacts, time), name) for time, name in isolated_impacts(take)
+    ]
     return [onset is not None and heard[onset] == name for onset, name in impacts]
 
 
@@ -145,6 +148,7 @@ def octave(c: Example) -> np.ndarray:
     """Plays the audio at half the speed: every mode is an octave lower, every decay twice as
     long.
     """
+    assert c.samples is not None
     n = len(c.samples)
     return np.interp(np.arange(n) / 2.0, np.arange(n), c.samples)
 
@@ -154,16 +158,19 @@ class MaterialOracle(Oracle):
 
     name = "material"
     media = (AUDIO,)
-    tolerance = "every lone impact's material"
+    tolerance = "the material of every isolated impact"
     corruptions = (octave,)
 
     def read(self, reading: "Reading") -> list[str | None]:
         """Returns the material of each audible impact; None for silence."""
-        return [read_material(reading.samples, t, reading.rate)[0] for t in reading.heard_impacts]
+        samples = reading.samples
+        if samples is None:
+            return []
+        return [read_material(samples, t, reading.rate)[0] for t in reading.heard_impacts]
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether all lone impacts are correct; None without a lone impact on floor or
-        wall.
+        """Returns whether all isolated impacts are correct; None without an isolated impact on
+        floor or wall.
         """
         correct = materials_correct(example.take, reading)
         return all(correct) if correct else None

@@ -46,9 +46,9 @@ FLOOR = 0.02  # inaudible magnitude (full scale is about 64 for this window)
 OVER = 2.0  # c in (1)
 # Least flux of an onset. Codec noise stays below 0.14; impacts exceed 0.16 at 20 dB and 0.5 without
 # noise.
-RISE = 0.15
+MIN_FLUX = 0.15
 BIAS = -0.0086  # seconds: the window covers an impact before its centre reaches it
-NEAR_VIDEO, NEAR_AUDIO = 0.025, 0.010  # seconds: tolerances of the two oracles
+VIDEO_TOLERANCE, AUDIO_TOLERANCE = 0.025, 0.010  # seconds: tolerances of the two oracles
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,27 +83,27 @@ def video_onsets(tracks: list[Track], fps: float) -> list[Onset]:
     """
     kinks = [
         (k, ball)
-        for ball, seen in enumerate(lasting(tracks))
-        for k in arcs.kinks(arcs.fit(seen, fps), seen, fps)
+        for ball, track in enumerate(lasting(tracks))
+        for k in arcs.kinks(arcs.fit(track, fps), track, fps)
     ]
-    found: list[tuple[Onset, arcs.Kink, int]] = []
+    impacts: list[tuple[Onset, arcs.Kink, int]] = []
     for kink, ball in sorted(kinks, key=_time):
         onset = Onset(kink.time, kink.speed)
-        if found:
-            last, other, other_ball = found[-1]
+        if impacts:
+            last, other, other_ball = impacts[-1]
             both = kink.kind == other.kind == "ball"
             if ball != other_ball and kink.time - last.time < (
                 SAME_CONTACT if both else SAME_MOMENT
             ):
-                found[-1] = (max(last, onset, key=attrgetter("strength")), other, ball)
+                impacts[-1] = (max(last, onset, key=attrgetter("strength")), other, ball)
                 continue
-        found.append((onset, kink, ball))
-    return [onset for onset, _, _ in found]
+        impacts.append((onset, kink, ball))
+    return [onset for onset, _, _ in impacts]
 
 
-def _time(found: tuple[arcs.Kink, int]) -> float:
+def _time(kink: tuple[arcs.Kink, int]) -> float:
     """Returns the time of a kink paired with its ball; a sort key."""
-    return found[0].time
+    return kink[0].time
 
 
 def flux(samples: np.ndarray) -> np.ndarray:
@@ -127,12 +127,12 @@ def audio_onsets(samples: np.ndarray, rate: int = SAMPLE_RATE) -> list[Onset]:
     rise = flux(samples)
     # the flux's median plus 6 robust standard deviations (1.4826 times the median deviation)
     threshold = max(
-        RISE, np.median(rise) + 6.0 * 1.4826 * np.median(np.abs(rise - np.median(rise)))
+        MIN_FLUX, np.median(rise) + 6.0 * 1.4826 * np.median(np.abs(rise - np.median(rise)))
     )
     peaks, _ = signal.find_peaks(
         rise, height=threshold, distance=int(APART * rate / HOP), prominence=0.6 * threshold
     )
-    found = []
+    onsets = []
     for peak in peaks:
         start = peak
         while (
@@ -145,20 +145,20 @@ def audio_onsets(samples: np.ndarray, rate: int = SAMPLE_RATE) -> list[Onset]:
         if not MASK[0] <= time <= len(samples) / rate - MASK[1]:
             continue
         after = samples[int(time * rate) : int((time + 0.03) * rate)]
-        found.append(Onset(float(time), float(20 * np.log10(np.max(np.abs(after), initial=1e-5)))))
-    return found
+        onsets.append(Onset(float(time), float(20 * np.log10(np.max(np.abs(after), initial=1e-5)))))
+    return onsets
 
 
-def match(found: list[float], true: list[float], window: float) -> list[tuple[int, int]]:
+def match(predicted: list[float], target: list[float], window: float) -> list[tuple[int, int]]:
     """Matches two lists of times in seconds one to one.
 
     Returns:
-        Pairs (index in found, index in true) at most `window` seconds apart: as many as possible,
-        then as close as possible.
+        Pairs (index in predicted, index in target) at most `window` seconds apart: as many as
+        possible, then as close as possible.
     """
-    if not found or not true:
+    if not predicted or not target:
         return []
-    distance = np.abs(np.subtract.outer(np.asarray(found), np.asarray(true)))
+    distance = np.abs(np.subtract.outer(np.asarray(predicted), np.asarray(target)))
     # A pair outside the window costs more than all pairs inside it together.
     cost = np.where(distance <= window, distance, 1e3)
     rows, columns = linear_sum_assignment(cost)
@@ -175,12 +175,14 @@ def true_impacts(take: Take) -> list[float]:
     return [onset.time for onset in merge([Onset(c.time, c.speed) for c in audible])]
 
 
-def _all_found(found: list[float], take: Take, window: float) -> bool | None:
-    """Returns whether every impact of a take is found within `window` seconds, without extra
+def _all_found(predicted: list[float], take: Take, window: float) -> bool | None:
+    """Returns whether every impact of a take is predicted within `window` seconds, without extra
     ones; None if the take has no impact.
     """
-    true = true_impacts(take)
-    return len(match(found, true, window)) == len(found) == len(true) if true else None
+    target = true_impacts(take)
+    if not target:
+        return None
+    return len(match(predicted, target, window)) == len(predicted) == len(target)
 
 
 class VideoOnsetsOracle(Oracle):
@@ -188,7 +190,7 @@ class VideoOnsetsOracle(Oracle):
 
     name = "onsets_video"
     media = (VIDEO,)
-    tolerance = f"all impacts within {1e3 * NEAR_VIDEO:.0f} ms, none invented"
+    tolerance = f"all impacts within {1e3 * VIDEO_TOLERANCE:.0f} ms, no extra one"
     corruptions = (reverse, freeze, slow)
 
     def read(self, reading: "Reading") -> list[float]:
@@ -196,8 +198,8 @@ class VideoOnsetsOracle(Oracle):
         return reading.seen_impacts
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether all impacts are found and none is invented; None without an impact."""
-        return _all_found(reading.seen_impacts, example.take, NEAR_VIDEO)
+        """Returns whether all impacts are found and none is extra; None without an impact."""
+        return _all_found(reading.seen_impacts, example.take, VIDEO_TOLERANCE)
 
 
 class AudioOnsetsOracle(Oracle):
@@ -205,7 +207,7 @@ class AudioOnsetsOracle(Oracle):
 
     name = "onsets_audio"
     media = (AUDIO,)
-    tolerance = f"all impacts within {1e3 * NEAR_AUDIO:.0f} ms, none invented"
+    tolerance = f"all impacts within {1e3 * AUDIO_TOLERANCE:.0f} ms, no extra one"
     corruptions = (late, backwards)
 
     def read(self, reading: "Reading") -> list[float]:
@@ -213,5 +215,5 @@ class AudioOnsetsOracle(Oracle):
         return reading.heard_impacts
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether all impacts are found and none is invented; None without an impact."""
-        return _all_found(reading.heard_impacts, example.take, NEAR_AUDIO)
+        """Returns whether all impacts are found and none is extra; None without an impact."""
+        return _all_found(reading.heard_impacts, example.take, AUDIO_TOLERANCE)

@@ -41,9 +41,9 @@ from sora_jax.oracles.corruptions import (
     mirror,
     retimed,
     reverse,
+    splice,
     swap,
     teleport,
-    then,
     vanish,
 )
 from sora_jax.oracles.court_flight import SLACK, Flight, fit_flight, hovers, too_fast
@@ -52,6 +52,7 @@ from sora_jax.oracles.disc import Disc, follow, still_picture
 from sora_jax.oracles.examples import VIDEO, Example, shuffled
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.court import MARGIN_PX
+from sora_jax.worlds.playhouse.families.court_captions import CourtFacts
 from sora_jax.worlds.playhouse.families.furniture import BOARD, EXTENT, GOAL, HOOP_BACK, HOOP_FRONT
 from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.spec import GRAVITIES, Shape
@@ -61,12 +62,13 @@ if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
 LAWS = (GRAVITIES["earth"], GRAVITIES["mars"])  # m/s^2: the family's values of gravity
-# metres: a contact deflects the ball from its flight by at least this in one of the TURNS frames
-# after it
-TURNED = 0.12
-TURNS = 3
-TOWARDS = 0.5  # m/s: least horizontal speed towards the target
-FEWEST, GONE = 5, 3  # least frames of a clip; most frames in which the ball may hide the keeper
+# metres: a contact deflects the ball from its flight by at least this in one of the
+# TURN_FRAMES frames after it
+MIN_TURN = 0.12
+TURN_FRAMES = 3
+MIN_APPROACH = 0.5  # m/s: minimum horizontal speed towards the target
+# minimum frames of a clip; maximum frames in which the ball may hide the keeper
+MIN_FRAMES, MAX_LOST = 5, 3
 # outcomes of a throw or shot in which the ball hits something
 STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}
 
@@ -103,29 +105,33 @@ def read_outcome(frames: np.ndarray, fps: float) -> Outcome | None:
     if furniture.mirrored:
         frames, still = frames[:, :, ::-1], still[:, ::-1]
     ball = follow(frames, still, furniture.front, EXTENT)
-    why = _wrong(frames, furniture, ball)
-    name, why = (None, why) if why else _named(frames, fps, furniture, ball)
-    return Outcome(furniture.action, "left" if furniture.mirrored else "right", name, why)
+    name, reason = None, _fault(frames, furniture, ball)
+    if ball is not None and not reason:
+        name, reason = _named(frames, fps, furniture, ball)
+    return Outcome(furniture.action, "left" if furniture.mirrored else "right", name, reason)
 
 
-def _wrong(frames: np.ndarray, furniture: Furniture, ball: Disc | None) -> str:
+def _fault(frames: np.ndarray, furniture: Furniture, ball: Disc | None) -> str:
     """Returns the reason why ball or furniture cannot be read; "" if they can. The ball must be
     present once and alone, and the furniture unchanged, in all frames but one.
     """
-    if len(frames) < FEWEST:
-        return "too few frames"
+    if len(frames) < MIN_FRAMES:
+        return f"the clip has {len(frames)} frames, too few: {MIN_FRAMES} are needed"
     if ball is None:
         return "no ball is found"
     if np.sum(~ball.found) > 1:
-        return "the ball is not there in all frames"
+        return "the ball is missing in some frames"
     if np.sum(ball.twice) > 1:
-        return "the ball is there twice"
+        return "the ball appears twice"
     if np.sum(ball.others) > 1:
-        return "there is another ball"
-    return "what stands there changes" if np.sum(missing(frames, furniture, ball.area)) > 1 else ""
+        return "another ball appears"
+    return "the furniture changes" if np.sum(missing(frames, furniture, ball.area)) > 1 else ""
 
 
-def _named(frames, fps, furniture: Furniture, ball: Disc) -> tuple[str | None, str]:
+def _named(
+    frames: np.ndarray, fps: float, furniture: Furniture, ball: Disc
+) -> tuple[str | None, str]:
+    """Returns (outcome, ""), or (None, reason why there is no lawful one)."""
     t, x = (np.arange(len(frames)) + 0.5) / fps, ball.position
     t, x = t[ball.found], x[ball.found]
     if furniture.action == "jump":
@@ -136,80 +142,85 @@ def _named(frames, fps, furniture: Furniture, ball: Disc) -> tuple[str | None, s
         if furniture.action == "shot"
         else np.zeros(len(frames))
     )
-    kept = np.isfinite(heights)
-    if np.sum(~kept) > GONE:
-        return None, "there is no keeper"
+    visible = np.isfinite(heights)
+    if np.sum(~visible) > MAX_LOST:
+        return None, "no keeper is found"
     keeper = functools.partial(
-        np.interp, xp=((np.arange(len(frames)) + 0.5) / fps)[kept], fp=heights[kept]
+        np.interp, xp=((np.arange(len(frames)) + 0.5) / fps)[visible], fp=heights[visible]
     )
     flights = [fit_flight(t, x, ball.radius, g, solids, keeper) for g in LAWS]
     flight = max(flights, key=attrgetter("frames"))
-    if flight.why:
-        return None, flight.why
-    if flight.velocity(t[0])[0] < TOWARDS:
-        return None, "it does not go towards the target"
+    if flight.reason:
+        return None, flight.reason
+    if flight.velocity(t[0])[0] < MIN_APPROACH:
+        return None, "the ball does not move towards the target"
     if too_fast(t, x, flight.velocity(t[0]), flight.gravity):
-        return None, "it is somewhere faster than its energy allows"
+        return None, "the ball exceeds the speed that its energy allows"
     if hovers(x, fps, flight.gravity, x[:, 1] - ball.radius):
-        return None, "it hovers"
-    after = (t > flight.time) & (t < flight.time + TURNS / fps)
+        return None, "the ball hovers"
+    after = (t > flight.time) & (t < flight.time + TURN_FRAMES / fps)
     if (
         flight.reaches
         and after.any()
-        and np.linalg.norm(flight.at(t[after]) - x[after], axis=-1).max() < TURNED
+        and np.linalg.norm(flight.at(t[after]) - x[after], axis=-1).max() < MIN_TURN
     ):
-        return None, f"it goes through the {flight.reaches}"
+        return None, f"the ball goes through the {flight.reaches}"
     return {"throw": _throw, "shot": _shot}[furniture.action](t, x, ball.radius, furniture, flight)
 
 
 def _name(shape: Shape, action: str) -> str:
+    """Returns the name of a solid shape: rim, board, bar, keeper or net."""
     if action == "throw":
         return "rim" if len(shape.points) == 1 else "board"
-    return {"iron": "bar", "pad": "keeper", "net": "net"}[shape.material]
+    return {"iron": "bar", "pad": "keeper", "net": "net"}[str(shape.material)]
 
 
-def _crossings(t, x, axis: int, where: float) -> list[tuple[float, float, float]]:
-    """Returns the crossings of the line x = where (axis 0) or y = where (axis 1), as (time,
+def _crossings(
+    t: np.ndarray, x: np.ndarray, axis: int, level: float
+) -> list[tuple[float, float, float]]:
+    """Returns the crossings of the line x = level (axis 0) or y = level (axis 1), as (time,
     other coordinate, sign of the direction). The positions [N, 2] are joined by straight lines.
     """
-    p, q, found = x[:, axis], x[:, 1 - axis], []
-    for i in np.flatnonzero((p[:-1] - where) * (p[1:] - where) < 0.0):
-        share = (where - p[i]) / (p[i + 1] - p[i])
-        found.append(
+    p, q, crossings = x[:, axis], x[:, 1 - axis], []
+    for i in np.flatnonzero((p[:-1] - level) * (p[1:] - level) < 0.0):
+        share = (level - p[i]) / (p[i + 1] - p[i])
+        crossings.append(
             (
                 t[i] + share * (t[i + 1] - t[i]),
                 q[i] + share * (q[i + 1] - q[i]),
                 np.sign(p[i + 1] - p[i]),
             )
         )
-    return found
+    return crossings
 
 
-def _throw(t, x, radius, furniture: Furniture, flight: Flight) -> tuple[str | None, str]:
+def _throw(
+    t: np.ndarray, x: np.ndarray, radius: float, furniture: Furniture, flight: Flight
+) -> tuple[str | None, str]:
     h, top = furniture.shapes[0].points[0][1], furniture.shapes[2].points[1][1]
     through = [
-        (when, way) for when, at, way in _crossings(t, x, 1, h) if HOOP_FRONT < at < HOOP_BACK
+        (time, sign) for time, x_at, sign in _crossings(t, x, 1, h) if HOOP_FRONT < x_at < HOOP_BACK
     ]
-    down = [when for when, way in through if way < 0]
-    what = flight.reaches if flight.reaches in ("rim", "board") else ""
+    down = [time for time, sign in through if sign < 0]
+    hit = flight.reaches if flight.reaches in ("rim", "board") else ""
     if len(down) > 1 or (not down and through):
-        return None, "it goes up through the hoop"
+        return None, "the ball goes up through the hoop"
     if down:
-        if what and flight.time < down[0] + 0.5 * (t[1] - t[0]):
-            return ("bank-in" if what == "board" else "rim-in"), ""
+        if hit and flight.time < down[0] + 0.5 * (t[1] - t[0]):
+            return ("bank-in" if hit == "board" else "rim-in"), ""
         return "swish", ""
     if flight.time > t[-1]:
-        return None, "it is not over"
-    if what:
-        return ("board-out" if what == "board" else "rim-out"), ""
-    over = _when(flight, BOARD)
-    if flight.at(over)[1] > top and over < min(flight.time, t[-1]):
+        return None, "the clip ends before the outcome"
+    if hit:
+        return ("board-out" if hit == "board" else "rim-out"), ""
+    board_time = _when(flight, BOARD)
+    if flight.at(board_time)[1] > top and board_time < min(flight.time, t[-1]):
         return "airball", ""
-    ends = flight.at(flight.time)[0]
+    end = flight.at(flight.time)[0]
     return (
         ("short", "")
-        if flight.reaches == "floor" and ends - radius < HOOP_BACK
-        else (None, "it passes the hoop below")
+        if flight.reaches == "floor" and end - radius < HOOP_BACK
+        else (None, "the ball passes below the hoop")
     )
 
 
@@ -218,29 +229,33 @@ def _when(flight: Flight, x: float) -> float:
     return (x - flight.start[0]) / flight.speed[0]
 
 
-def _shot(t, x, radius, furniture: Furniture, flight: Flight) -> tuple[str | None, str]:
+def _shot(
+    t: np.ndarray, x: np.ndarray, radius: float, furniture: Furniture, flight: Flight
+) -> tuple[str | None, str]:
     h, line = furniture.shapes[0].points[0][1], _when(flight, GOAL)
     if line < flight.time and flight.at(line)[1] < h:
         if line > t[-1]:
-            return None, "it is not over"
-        return ("in", "") if x[-1, 0] > GOAL - SLACK else (None, "it comes out again")
+            return None, "the clip ends before the outcome"
+        return ("in", "") if x[-1, 0] > GOAL - SLACK else (None, "the ball leaves the goal again")
     if flight.time > t[-1]:
-        return None, "it is not over"
+        return None, "the clip ends before the outcome"
     if flight.reaches not in ("keeper", "bar"):
-        return None, "it misses the goal"
+        return None, "the ball misses the goal"
     if _crossings(t, x, 0, GOAL):
-        return None, f"it goes in off the {flight.reaches}"
+        return None, f"the ball goes in off the {flight.reaches}"
     return ("saved" if flight.reaches == "keeper" else "post"), ""
 
 
-def _jump(t, x, fps: float, radius, furniture: Furniture) -> tuple[str | None, str]:
+def _jump(
+    t: np.ndarray, x: np.ndarray, fps: float, radius: float, furniture: Furniture
+) -> tuple[str | None, str]:
     (edge, top), (far, low) = furniture.shapes[0].points[2], furniture.shapes[1].points[3]
     on = x[:, 0] < edge
     if (
         not on[0]
         or np.abs(x[on, 1] - top - radius)[: np.argmin(np.append(on, False))].max() > SLACK
     ):
-        return None, "it does not roll on the first platform"
+        return None, "the ball does not roll on the first platform"
     speed = (x[1] - x[0]) / (t[1] - t[0])
     laws = [
         g
@@ -250,16 +265,25 @@ def _jump(t, x, fps: float, radius, furniture: Furniture) -> tuple[str | None, s
         )
     ]
     if not laws:
-        return None, "it hovers"
+        return None, "the ball hovers"
     if all(too_fast(t, x, speed, g) for g in laws):
-        return None, "it is somewhere faster than its energy allows"
+        return None, "the ball exceeds the speed that its energy allows"
     end = x[-1]
     if end[0] > far - SLACK and end[1] > low + radius - SLACK:
         below = (x[:, 0] > far - radius) & (x[:, 1] < low + radius - SLACK)
-        return ("lands", "") if not below.any() else (None, "it goes through the second platform")
+        return (
+            ("lands", "")
+            if not below.any()
+            else (None, "the ball goes through the second platform")
+        )
     if edge - SLACK < end[0] < far + SLACK and end[1] < low:
         return "falls", ""
-    return None, "it is not over"
+    return None, "the clip ends before the outcome"
+
+
+def _facts_of(take: Take) -> CourtFacts:
+    assert isinstance(take.facts, CourtFacts)
+    return take.facts
 
 
 @corrupt_motion
@@ -267,10 +291,12 @@ def unstopped(c: Example) -> Trajectory:
     """Lets a ball pass through everything but floor and walls. Jumps are unchanged: without
     platforms the ball would lie on nothing.
     """
-    if c.take.facts.action == "jump":
+    if _facts_of(c.take).action == "jump":
         return c.take.trajectory
     shapes = tuple(dataclasses.replace(s, material=None) for s in c.take.scene.shapes)
-    return simulate(dataclasses.replace(c.take.scene, shapes=shapes), c.format.seconds)
+    motion = simulate(dataclasses.replace(c.take.scene, shapes=shapes), c.format.seconds)
+    assert motion is not None  # every contact is accepted
+    return motion
 
 
 def _stopped(since: float, times: np.ndarray) -> np.ndarray:
@@ -281,7 +307,7 @@ def _stopped(since: float, times: np.ndarray) -> np.ndarray:
 def hovering(c: Example) -> Trajectory:
     """Stops the ball in the air: 0.1 s after its first contact, or, in a jump, 0.1 s before."""
     met = min((x.time for x in c.take.trajectory.contacts), default=c.format.seconds)
-    since = met - 0.1 if c.take.facts.action == "jump" else met + 0.1
+    since = met - 0.1 if _facts_of(c.take).action == "jump" else met + 0.1
     return retimed(c.take.trajectory, functools.partial(_stopped, since))
 
 
@@ -299,11 +325,12 @@ def unfurnished(clips: list[Example]) -> list[Example]:
         takes.append(
             dataclasses.replace(c.take, scene=dataclasses.replace(c.take.scene, shapes=shapes))
         )
-    return then(clips, redrawn(clips, takes))
+    return splice(clips, redrawn(clips, takes))
 
 
-def _asked_for(take: Take) -> tuple[str, str, str]:
-    return take.facts.action, take.facts.direction, take.facts.outcome
+def _target(take: Take) -> tuple[str, str, str]:
+    facts = _facts_of(take)
+    return facts.action, facts.direction, facts.outcome
 
 
 class OutcomeOracle(Oracle):
@@ -311,7 +338,7 @@ class OutcomeOracle(Oracle):
 
     name = "outcome"
     media = (VIDEO,)
-    tolerance = "what is tried, on which side, and what comes of it"
+    tolerance = "the action, its side and its outcome"
     corruptions = (
         vanish,
         teleport,
@@ -336,18 +363,18 @@ class OutcomeOracle(Oracle):
         """
         if example.take.margin_px(example.format.size) < MARGIN_PX:
             return None
-        found = reading.of(self.name)
-        return found is not None and _asked_for(example.take) == (
-            found.action,
-            found.direction,
-            found.outcome,
+        outcome = reading.of(self.name)
+        return outcome is not None and _target(example.take) == (
+            outcome.action,
+            outcome.direction,
+            outcome.outcome,
         )
 
-    def asked(self, condition: Condition, example: Example) -> bool:
+    def applies(self, condition: Condition, example: Example) -> bool:
         """Returns whether the corruption changes the outcome: `unstopped` needs a contact,
         `hovering` a contact or a jump.
         """
-        facts = example.take.facts
+        facts = _facts_of(example.take)
         if condition is unstopped:
             return facts.outcome in STOPPED
         if condition is hovering:
@@ -358,4 +385,4 @@ class OutcomeOracle(Oracle):
         """Pairs every clip with the take of another clip with another action, direction or
         outcome.
         """
-        return shuffled(clips, _asked_for)
+        return shuffled(clips, _target)

@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from sora_jax.oracles.camera_views import painted, steady
-from sora_jax.oracles.tracker import EXTENT, vivid
+from sora_jax.oracles.tracker import EXTENT, box_mean, vivid
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR, from_pixels, pixels_per_metre
 
 PAINT = 0.046  # distance per channel, in [0, 1]; a grey wall may be as near as 0.05
@@ -59,7 +59,7 @@ def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | N
     """
     size, floor = frames.shape[2], round(frames.shape[1] * (1.0 - BELOW_FLOOR / EXTENT))
     # averaged over 3 x 3 pixels, so that noise does not move a pixel away from the paint
-    frames, found = ndimage.uniform_filter(frames, (0, 3, 3, 0)), []
+    frames, candidates = box_mean(frames, 3), []
     for style in (None, "realistic", "cinematic"):
         # The cinematic grade depends on the position in the picture, not in the scene, so the paint
         # is resampled with the frames.
@@ -67,19 +67,19 @@ def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | N
         paint = paint if views is None else steady(paint, views)
         score = np.clip(1.0 - np.abs(frames - paint).max(-1) / PAINT, -1.0, 1.0)
         # [rows above the floor, W]
-        up = np.cumsum(score[: (len(frames) + 1) // 2].mean(0)[floor - 1 :: -1], axis=0)
-        total = np.concatenate([np.zeros((floor, 1)), np.cumsum(up, axis=1)], axis=1)
+        rows = np.cumsum(score[: (len(frames) + 1) // 2].mean(0)[floor - 1 :: -1], axis=0)
+        total = np.concatenate([np.zeros((floor, 1)), np.cumsum(rows, axis=1)], axis=1)
         lowest = np.minimum.accumulate(total, axis=1)
-        most = total - lowest
-        height, right = np.unravel_index(np.argmax(most), most.shape)
+        score_sum = total - lowest
+        height, right = np.unravel_index(np.argmax(score_sum), score_sum.shape)
         left = int(np.argmax(total[height, : right + 1] <= lowest[height, right]))
-        found.append((most[height, right], left, int(right), int(height) + 1, score))
-    most, left, right, height, score = max(found, key=itemgetter(0))
-    if most < MIN_PANEL * size * size or (right - left) * height > MAX_PANEL * size * size:
+        candidates.append((score_sum[height, right], left, int(right), int(height) + 1, score))
+    score_sum, left, right, height, score = max(candidates, key=itemgetter(0))
+    if score_sum < MIN_PANEL * size * size or (right - left) * height > MAX_PANEL * size * size:
         return None
     inside = (slice(None), slice(floor - height, floor), slice(left, right))
     # pixels of a ball in front, and its rim, are excluded
-    bare = ~ndimage.maximum_filter(vivid(frames), size=(1, 5, 5))
+    bare = np.logical_not(ndimage.maximum_filter(vivid(frames), size=(1, 5, 5)))
     present = (score * bare)[inside].sum((1, 2)) >= 0.0
     low, high = (
         from_pixels(np.array([column - 0.5, floor - height - 0.5]), EXTENT, size)

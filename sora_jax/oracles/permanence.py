@@ -11,8 +11,9 @@ alone.
 
        x(t) = x_0 + u t   or   x(t) = w + u (t - t_w) before t_w, w + u' (t - t_w) after,        (1)
 
-   with w the ball's position where it touches a wall and -PASSIVE <= u' / u <= -DULL. If the ball
-   hits another wall in view, only the part of the path between the panel and that wall counts.
+   with w the ball's position where it touches a wall and
+   -MAX_RESTITUTION <= u' / u <= -MIN_RESTITUTION. If the ball hits another wall in view, only the
+   part of the path between the panel and that wall counts.
 
 The ball is the `same` if it keeps one size and no other ball appears. It is `back` if it is visible
 again. It is `on_course` if all of the following hold:
@@ -35,7 +36,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sora_jax.oracles.arcs import PASSIVE
+from sora_jax.oracles.arcs import MAX_RESTITUTION
 from sora_jax.oracles.base import STRICT, Oracle
 from sora_jax.oracles.camera_views import read_move, steady
 from sora_jax.oracles.conditions import corrupt, corrupt_motion, redrawn
@@ -51,16 +52,18 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-# rms tolerance of (1): least and most, in metres; in between, TREMBLE times the tracking noise
-RMS_LIMITS, TREMBLE = (0.025, 0.06), 2.0
-PART = 0.1  # weight of a position where the ball is partly hidden
+# rms tolerance of (1): minimum and maximum, in metres; in between, NOISE_FACTOR times the noise
+RMS_LIMITS, NOISE_FACTOR = (0.025, 0.06), 2.0
+PARTIAL_WEIGHT = 0.1  # weight of a position where the ball is partly hidden
 SAME_SIZE = 1.3  # largest ratio of the radii before and after
 FALL = 0.5  # metres: largest fall between the last visible frame and the panel
 IN_FRONT = 0.6  # of the disc's area: a ball behind the panel shows less
-DULL = 0.2  # least restitution of a ball on a wall, with a margin for noise; cloth has 0.38
-FEWEST = 4  # positions on one side that suffice for a path; with fewer, all of that side are used
+# minimum restitution of a ball on a wall, with a margin for noise; cloth has 0.38
+MIN_RESTITUTION = 0.2
+# positions on one side that suffice for a path; with fewer, all of that side are used
+MIN_POSITIONS = 4
 STEP = 0.004  # seconds between two candidates for t_w
-EARLY = 0.6  # metres by which the ball of `early` is ahead
+LEAD = 0.6  # metres by which the ball of `early` is ahead
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Permanence:
     on_course: bool
 
     @property
-    def kept(self) -> bool:
+    def persists(self) -> bool:
         """True if the ball is the same, back and on course."""
         return self.same and self.back and self.on_course
 
@@ -105,38 +108,37 @@ def read_permanence(frames: np.ndarray, fps: float) -> Permanence | None:
         return Permanence(False, False, False)
     if ball.found.all():
         return None
-    gone = _gone(ball)
+    gap = _longest_gap(ball)
     before, after = (
-        np.flatnonzero(ball.found[: gone[0]]),
-        gone[-1] + 1 + np.flatnonzero(ball.found[gone[-1] + 1 :]),
+        np.flatnonzero(ball.found[: gap[0]]),
+        gap[-1] + 1 + np.flatnonzero(ball.found[gap[-1] + 1 :]),
     )
     back = len(after) >= 2
     if len(before) < 2 or not back:
         return Permanence(False, back and len(before) >= 2, False)
-    same = np.sum(ball.others | ball.twice) <= 1 and _one_size(ball, gone)
+    same = np.sum(ball.others | ball.twice) <= 1 and _one_size(ball, gap)
     t = (np.arange(len(frames)) + 0.5) / fps
     straight, path = _course(t, ball, before, after)
     return Permanence(
-        bool(same), True, straight and _behind(path, ball, gone, panel, frames.shape[2])
+        bool(same), True, straight and _behind(path, ball, gap, panel, frames.shape[2])
     )
 
 
-def _gone(ball: Disc) -> np.ndarray:
+def _longest_gap(ball: Disc) -> np.ndarray:
     """Returns the indices of the longest run of frames in which the ball is not found."""
     unseen = np.flatnonzero(~ball.found)
     runs = np.split(unseen, np.flatnonzero(np.diff(unseen) > 1) + 1)
     return max(runs, key=len)
 
 
-def _one_size(ball: Disc, gone: np.ndarray) -> bool:
+def _one_size(ball: Disc, gap: np.ndarray) -> bool:
     """Returns whether the ball has the same size before and after the gap. True if it is never
     wholly visible on one of the sides.
     """
-    sizes = [part[np.isfinite(part)] for part in (ball.size[: gone[0]], ball.size[gone[-1] + 1 :])]
-    return (
-        not all(map(len, sizes))
-        or 1.0 / SAME_SIZE < np.median(sizes[1]) / np.median(sizes[0]) < SAME_SIZE
-    )
+    sizes = [part[np.isfinite(part)] for part in (ball.size[: gap[0]], ball.size[gap[-1] + 1 :])]
+    if not all(map(len, sizes)):
+        return True
+    return bool(1.0 / SAME_SIZE < np.median(sizes[1]) / np.median(sizes[0]) < SAME_SIZE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,8 +165,8 @@ class Course:
 def course(t: np.ndarray, x: np.ndarray, weight: np.ndarray, radius: float) -> Course:
     """Fits the best path (1) to positions x [N] in metres at times t [N] in s with weights [N]."""
 
-    def rms(off: np.ndarray) -> float:
-        return float(np.sqrt(np.sum(weight * np.square(off)) / np.sum(weight)))
+    def rms(residual: np.ndarray) -> float:
+        return float(np.sqrt(np.sum(weight * np.square(residual)) / np.sum(weight)))
 
     u, x0 = np.polyfit(t, x, 1, w=np.sqrt(weight))
     best = Course(rms(x0 + u * t - x), float(x0), 0.0, float(u), float(u))
@@ -176,13 +178,13 @@ def course(t: np.ndarray, x: np.ndarray, weight: np.ndarray, radius: float) -> C
                 for part in (first, ~first)
                 for d in [t[part] - t_w]
             )
-            found = Course(rms(w + np.where(first, u, v) * (t - t_w) - x), w, float(t_w), u, v)
+            candidate = Course(rms(w + np.where(first, u, v) * (t - t_w) - x), w, float(t_w), u, v)
             if (
-                found.rms < best.rms
+                candidate.rms < best.rms
                 and (w > 0.5 * EXTENT) == (u > 0.0)
-                and -PASSIVE <= v / u <= -DULL
+                and -MAX_RESTITUTION <= v / u <= -MIN_RESTITUTION
             ):
-                best = found
+                best = candidate
     return best
 
 
@@ -197,25 +199,27 @@ def _course(
     """
     x = ball.position[:, 0]
 
-    def fit(seen: np.ndarray) -> Course:
-        weight = np.where(ball.visible[seen] > WHOLE, 1.0, PART)
-        return course(t[seen], x[seen], weight, ball.radius)
+    def fit(index: np.ndarray) -> Course:
+        weight = np.where(ball.visible[index] > WHOLE, 1.0, PARTIAL_WEIGHT)
+        return course(t[index], x[index], weight, ball.radius)
 
     near = before[-_straight(x[before[::-1]]) :], after[: _straight(x[after])]
     # (1) has one wall contact, so positions beyond another contact in view are left out.
     near = [
-        part if len(part) >= FEWEST else side
+        part if len(part) >= MIN_POSITIONS else side
         for part, side in zip(near, (before, after), strict=True)
     ]
-    ways = [(before, after)] + [near] * (len(near[0]) + len(near[1]) < len(before) + len(after))
-    for way in ways:
-        alone = [
-            fit(side).rms * np.sqrt(len(side) / (len(side) - 2)) for side in way if len(side) > 3
+    candidates = [(before, after)] + [near] * (
+        len(near[0]) + len(near[1]) < len(before) + len(after)
+    )
+    for sides in candidates:
+        side_rms = [
+            fit(side).rms * np.sqrt(len(side) / (len(side) - 2)) for side in sides if len(side) > 3
         ]
-        found = fit(np.concatenate(way))
-        if found.rms <= np.clip(TREMBLE * max(alone, default=0.0), *RMS_LIMITS):
-            return True, found.at(t)
-    return False, found.at(t)
+        path = fit(np.concatenate(sides))
+        if path.rms <= np.clip(NOISE_FACTOR * max(side_rms, default=0.0), *RMS_LIMITS):
+            return True, path.at(t)
+    return False, path.at(t)
 
 
 def _straight(x: np.ndarray) -> int:
@@ -227,7 +231,7 @@ def _straight(x: np.ndarray) -> int:
     return int(turns[0]) + 1 if len(turns) else len(x)
 
 
-def _behind(path: np.ndarray, ball: Disc, gone: np.ndarray, panel: Panel, size: int) -> bool:
+def _behind(path: np.ndarray, ball: Disc, gap: np.ndarray, panel: Panel, size: int) -> bool:
     """Returns whether the panel hides the ball in exactly the frames in which it should.
 
     The standing panel must cover the path wherever the ball is not found. The ball must be low
@@ -236,7 +240,7 @@ def _behind(path: np.ndarray, ball: Disc, gone: np.ndarray, panel: Panel, size: 
     Args:
         path: expected positions x [F], metres.
         ball: the followed ball.
-        gone: frames of the gap.
+        gap: indices of its frames.
         panel: the panel.
         size: width of the picture in pixels.
     """
@@ -247,7 +251,7 @@ def _behind(path: np.ndarray, ball: Disc, gone: np.ndarray, panel: Panel, size: 
         & (panel.present | np.append(panel.present[0], panel.present[:-1]))
     )
     low = all(
-        ball.position[f, 1] - ball.radius < panel.top + FALL for f in (gone[0] - 1, gone[-1] + 1)
+        ball.position[f, 1] - ball.radius < panel.top + FALL for f in (gap[0] - 1, gap[-1] + 1)
     )
     return bool(low and np.sum(~ball.found & ~hidden) <= 1 and np.sum(ball.before > IN_FRONT) <= 1)
 
@@ -258,6 +262,7 @@ def _while_hidden(c: Example) -> tuple[Trajectory, float, float]:
     """
     ((_, start, end),) = c.take.hidden
     longer = simulate(c.take.scene, 2.0 * c.format.seconds)
+    assert longer is not None  # every contact is accepted
     x = longer.positions(np.array([start - 0.05, start]))[:, 0, 0]
     return longer, 0.5 * (start + end), abs(x[1] - x[0]) / 0.05
 
@@ -269,6 +274,7 @@ class _Leaving(Trajectory):
     since: float
 
     def positions(self, times: np.ndarray) -> np.ndarray:
+        """Returns ball centres in metres, float64 [T, K, 2], at times [T] in seconds."""
         times = np.asarray(times)
         return super().positions(times) - 1e3 * (times > self.since)[:, None, None]
 
@@ -276,8 +282,8 @@ class _Leaving(Trajectory):
 @corrupt_motion
 def lost(c: Example) -> Trajectory:
     """Removes the ball behind the panel: it never comes out."""
-    motion, since, _ = _while_hidden(c)
-    return _Leaving(**vars(motion), since=since)
+    motion, start, _ = _while_hidden(c)
+    return _Leaving(**vars(motion), since=start)
 
 
 def _stops(since: float, times: np.ndarray) -> np.ndarray:
@@ -297,9 +303,9 @@ def _skips(since: float, seconds: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def early(c: Example) -> Trajectory:
-    """Makes the ball come out EARLY metres ahead."""
+    """Makes the ball come out LEAD metres ahead."""
     motion, since, speed = _while_hidden(c)
-    return retimed(motion, functools.partial(_skips, since, EARLY / speed))
+    return retimed(motion, functools.partial(_skips, since, LEAD / speed))
 
 
 # The second list goes round once more than the first, so its end is left over.
@@ -345,8 +351,8 @@ class PermanenceOracle(Oracle):
 
     def judge(self, example: Example, reading: "Reading") -> bool:
         """Returns whether a ball is hidden and persists."""
-        found = reading.of(self.name)
-        return found is not None and found.kept
+        permanence = reading.of(self.name)
+        return permanence is not None and permanence.persists
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Permutes the frames. Exchanging takes would not help: the oracle does not read the

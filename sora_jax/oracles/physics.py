@@ -65,7 +65,7 @@ GAIN, NOISE = 1.05, 0.35  # factor; m/s: error of a velocity read at 8 frames a 
 SLIP = 0.25  # m/s: lawful clips show 0.14 at most, after h264
 REACH = 0.20  # metres: largest gap between two balls' surfaces that counts as contact
 # largest value of each quantity in a lawful clip
-MOST = {
+MAX_LAWFUL = {
     "residual_px": 0.5,
     "overlap_px": 2.0,
     "lost": 1,
@@ -76,11 +76,11 @@ MOST = {
     "teleports": 0,
 }
 GRID = np.array([0.0, 1.0, 2.5, 4.0, 6.0, 8.0, 9.8, 12.0, 15.0, 19.0, 24.0])  # m/s^2
-HASTE = 1.3  # factor by which `hasten` speeds up the motion after the first bounce
+SPEED_UP = 1.3  # factor by which `hasten` speeds up the motion after the first bounce
 # m/s: a faster rebound still spans four frames at 8 frames a second after `hasten`; three frames
 # fit any gravity
-HOP = 3.2
-SEEN_TO_LEAVE = 0.4  # seconds after which a ball that passed through a wall is visibly outside
+MIN_REBOUND = 3.2
+EXIT_SECONDS = 0.4  # seconds after which a ball that passed through a wall is visibly outside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,8 +109,8 @@ class Physics:
 
     @property
     def violations(self) -> tuple[str, ...]:
-        """Names of the broken laws: fields whose value exceeds that in MOST."""
-        return tuple(name for name, most in MOST.items() if getattr(self, name) > most)
+        """Names of the broken laws: fields whose value exceeds that in MAX_LAWFUL."""
+        return tuple(name for name, limit in MAX_LAWFUL.items() if getattr(self, name) > limit)
 
 
 def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
@@ -121,10 +121,10 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
         fps: frames/s.
         size: width of the frames in pixels.
     """
-    found = lasting(tracks)
-    if not found:
+    visible = lasting(tracks)
+    if not visible:
         return None
-    balls = [_Ball(t, fps) for t in found]
+    balls = [_Ball(t, fps) for t in visible]
     gains, kicks, slips, errors, rebounds = (
         0,
         sum(arcs.drifts(b.pieces, fps) for b in balls),
@@ -164,30 +164,33 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
         float(
             max(0.0, *(_overlap(b, [o for o in balls if o is not b]) for b in balls), 0.0) * pixels
         ),
-        sum(t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(found, balls, strict=True)),
+        sum(
+            t.jumps(fps) + arcs.tears(b.pieces, t, fps) for t, b in zip(visible, balls, strict=True)
+        ),
         int(max(np.sum(~t.found if t.lasting else t.copies > 0) for t in tracks)),
-        max(t.swelling for t in found),
+        max(t.swelling for t in visible),
     )
 
 
 class _Ball:
     """A track with its fitted pieces, kinks and squared residuals."""
 
-    def __init__(self, seen: Track, fps: float):
-        self.seen, self.fps, self.radius = seen, fps, float(np.nanmedian(seen.radius))
-        self.pieces = arcs.fit(seen, fps)
-        self.kinks = arcs.kinks(self.pieces, seen, fps)
-        t = (np.arange(len(seen.position)) + 0.5) / fps
+    def __init__(self, track: Track, fps: float) -> None:
+        self.track, self.fps, self.radius = track, fps, float(np.nanmedian(track.radius))
+        self.pieces = arcs.fit(track, fps)
+        self.kinks = arcs.kinks(self.pieces, track, fps)
+        t = (np.arange(len(track.position)) + 0.5) / fps
         fitted = np.array([self.at(x) for x in t])
-        squares = np.sum((seen.position - fitted) ** 2, axis=-1)
+        squares = np.sum((track.position - fitted) ** 2, axis=-1)
         self.squares = squares[np.isfinite(squares)]
 
     def at(self, time: float) -> np.ndarray:
         """Returns the ball's position by the fitted pieces at `time` (s), in metres."""
-        frame = int(np.clip(time * self.fps, 0, len(self.seen.position) - 1))
+        frame = int(np.clip(time * self.fps, 0, len(self.track.position) - 1))
         return next(p for p in self.pieces if p.last >= frame).at(time)
 
     def gap(self, other: "_Ball", time: float) -> float:
+        """Returns the distance of the surfaces of two balls at `time` (s), in metres."""
         return float(np.linalg.norm(self.at(time) - other.at(time))) - self.radius - other.radius
 
     def push(self, time: float) -> arcs.Kink | None:
@@ -198,7 +201,7 @@ class _Ball:
         return min(near, key=lambda k: abs(k.time - time), default=None)
 
 
-def _energy(v) -> float:
+def _energy(v: tuple[float, float]) -> float:
     """Returns twice the kinetic energy of a unit mass."""
     return float(v[0] ** 2 + v[1] ** 2)
 
@@ -220,21 +223,21 @@ def _meeting(a: arcs.Kink, b: arcs.Kink) -> tuple[float, bool]:
 
 def _overlap(ball: _Ball, others: list[_Ball]) -> float:
     """Returns the deepest overlap (4) over all frames, in metres."""
-    p, r = ball.seen.position, ball.radius
-    deep = [r - p[:, 0], p[:, 0] + r - EXTENT, r - p[:, 1]]
-    deep += [r + o.radius - np.linalg.norm(p - o.seen.position, axis=-1) for o in others]
-    return float(np.nanmax(np.stack(deep))) if np.isfinite(p).any() else 0.0
+    p, r = ball.track.position, ball.radius
+    depths = [r - p[:, 0], p[:, 0] + r - EXTENT, r - p[:, 1]]
+    depths += [r + o.radius - np.linalg.norm(p - o.track.position, axis=-1) for o in others]
+    return float(np.nanmax(np.stack(depths))) if np.isfinite(p).any() else 0.0
 
 
 def read_gravity(tracks: list[Track], fps: float) -> float | None:
     """Returns g in m/s^2, fitted to all flights of a clip; None if nothing flies."""
-    found = lasting(tracks)
-    if not found:
+    visible = lasting(tracks)
+    if not visible:
         return None
 
     @functools.cache
     def cost(g: float) -> float:
-        return sum(arcs.cost(t, fps, g) for t in found)
+        return sum(arcs.cost(t, fps, g) for t in visible)
 
     costs = np.array([cost(float(g)) for g in GRID])
     if np.ptp(costs) < 2.0 * arcs.PENALTY:  # no ball flies, so all values of g fit alike
@@ -243,11 +246,12 @@ def read_gravity(tracks: list[Track], fps: float) -> float | None:
     # Moves to the vertex of the parabola through three costs, or downhill where it is not convex.
     for _ in range(3):
         c = [cost(g - step), cost(g), cost(g + step)]
-        bend = c[0] - 2.0 * c[1] + c[2]
-        if bend <= 0.0:
+        curvature = c[0] - 2.0 * c[1] + c[2]
+        if curvature <= 0.0:
             g += step * float(np.argmin(c) - 1)
             continue
-        g, step = g + float(np.clip(0.5 * step * (c[0] - c[2]) / bend, -step, step)), 0.5 * step
+        g += float(np.clip(0.5 * step * (c[0] - c[2]) / curvature, -step, step))
+        step *= 0.5
     return g
 
 
@@ -257,13 +261,14 @@ def bounces(take: Take) -> bool:
 
 
 def _hastened(since: float, times: np.ndarray) -> np.ndarray:
-    return np.where(times > since, since + HASTE * (times - since), times)
+    return np.where(times > since, since + SPEED_UP * (times - since), times)
 
 
 @corrupt_motion
 def hasten(c: Example) -> Trajectory:
-    """Speeds up the motion by HASTE after the first rebound from the floor."""
-    longer = simulate(c.take.scene, HASTE * c.format.seconds)
+    """Speeds up the motion by SPEED_UP after the first rebound from the floor."""
+    longer = simulate(c.take.scene, SPEED_UP * c.format.seconds)
+    assert longer is not None  # every contact is accepted
     rebounds = [x.time for x in longer.contacts if x.kind == "floor" and x.rebound > 0]
     return retimed(longer, functools.partial(_hastened, min(rebounds))) if rebounds else longer
 
@@ -283,7 +288,9 @@ def quicken(c: Example) -> Trajectory:
 @corrupt_motion
 def tunnel(c: Example) -> Trajectory:
     """Lets the balls pass through the walls."""
-    return simulate(dataclasses.replace(c.take.scene, bounds="floor"), c.format.seconds)
+    motion = simulate(dataclasses.replace(c.take.scene, bounds="floor"), c.format.seconds)
+    assert motion is not None  # every contact is accepted
+    return motion
 
 
 class PhysicsOracle(Oracle):
@@ -315,7 +322,7 @@ class PhysicsOracle(Oracle):
         physics = reading.of(self.name)
         return physics is not None and not physics.violations
 
-    def asked(self, condition: Condition, example: Example) -> bool:
+    def applies(self, condition: Condition, example: Example) -> bool:
         """Returns whether the corruption breaks a law in this example. `reverse` needs a bounce,
         `hasten` a high one, and `tunnel` a wall contact early enough to be visible.
         """
@@ -323,9 +330,9 @@ class PhysicsOracle(Oracle):
         if condition is reverse:
             return bounces(example.take)
         if condition is hasten:
-            return any(x.kind == "floor" and x.rebound > HOP for x in contacts)
+            return any(x.kind == "floor" and x.rebound > MIN_REBOUND for x in contacts)
         if condition is tunnel:
-            last = example.format.seconds - SEEN_TO_LEAVE
+            last = example.format.seconds - EXIT_SECONDS
             return any(x.kind == "wall" and x.time < last for x in contacts)
         return True
 
@@ -357,7 +364,7 @@ class PhysicsOracle(Oracle):
             ),
             (
                 "momentum error of two balls that meet: median",
-                *_percentiles(contacts, 50),
+                _percentiles(contacts, 50)[0],
                 len(contacts),
             ),
         ]

@@ -29,6 +29,7 @@ Video Generation from World Model: A Physical Law Perspective"; `paper_table` ho
 
 import csv
 import importlib.resources
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +46,7 @@ from sora_jax.oracles.corruptions import (
     vanish,
 )
 from sora_jax.oracles.examples import VIDEO, Example
-from sora_jax.oracles.tracker import DUPLICATE
+from sora_jax.oracles.tracker import DUPLICATE, components
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.phyworld import EXTENT
 from sora_jax.worlds.playhouse.spec import COLOURS, from_pixels
@@ -59,7 +60,7 @@ _ABSORBED = 1.0 - np.array([COLOURS[name] for name in BALLS])  # 1 - c_k, [2, 3]
 _UNMIX = np.linalg.pinv(_ABSORBED.T)  # [2, 3]
 _DISC = np.array([[abs(i) + abs(j) <= 3 for i in range(-2, 3)] for j in range(-2, 3)])
 # least pixels that a ball covers; the smallest ball, of radius 0.3 units, covers 11 at 64 pixels
-LEAST = 3.0
+MIN_MASS = 3.0
 MAX_ERROR = 0.15  # units/s: tolerance of the oracle
 
 
@@ -86,12 +87,12 @@ def centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
     alpha = np.clip((1.0 - frames.astype(np.float64)) @ _UNMIX[BALLS.index(colour)], 0.0, 1.0)
     out = np.full((len(frames), 2), np.nan)
     for f, a in enumerate(alpha):
-        parts, count = ndimage.label(a > 0.5)
+        parts, count = components(a > 0.5)
         if not count:
             continue
         areas = np.bincount(parts.ravel())[1:]
         weight = a * ndimage.binary_dilation(parts == 1 + np.argmax(areas), _DISC)
-        if weight.sum() < LEAST or np.sum(areas > DUPLICATE * areas.max()) > 1:
+        if weight.sum() < MIN_MASS or np.sum(areas > DUPLICATE * areas.max()) > 1:
             continue
         row, column = ndimage.center_of_mass(weight)
         out[f] = from_pixels(np.array([column, row]), extent, frames.shape[2], 0.0)
@@ -101,8 +102,8 @@ def centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
 def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
     """Returns the centres as the paper's parser reads them; same arguments as `centres`."""
     bright = frames * 255.0 > 127.0
-    wanted = np.array([name == colour for name in BALLS])
-    mask = (bright[..., 0] == wanted[0]) & ~bright[..., 1] & (bright[..., 2] == wanted[1])
+    channels = np.array([name == colour for name in BALLS])
+    mask = (bright[..., 0] == channels[0]) & ~bright[..., 1] & (bright[..., 2] == channels[1])
     out = np.full((len(frames), 2), np.nan)
     for f, pixels in enumerate(mask):
         if pixels.any():
@@ -113,7 +114,7 @@ def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
     return out
 
 
-def asked(take: Take, times: np.ndarray) -> np.ndarray:
+def scored_steps(take: Take, times: np.ndarray) -> np.ndarray:
     """Returns a mask, bool [F - 1, K], of the steps (frame t - 1 to frame t) whose velocity
     counts for a ball. times: of the frames, s.
     """
@@ -125,24 +126,28 @@ def asked(take: Take, times: np.ndarray) -> np.ndarray:
     return counts[1:] & counts[:-1] & (np.arange(1, len(times)) >= GIVEN)[:, None]
 
 
+# (frames [F, H, W, 3], colour, width of the picture) -> centres [F, 2], both in world units
+Parser = Callable[[np.ndarray, str, float], np.ndarray]
+
+
 def read_motion(
-    frames: np.ndarray, take: Take, fps: float, read=centres
+    frames: np.ndarray, take: Take, fps: float, parser: Parser = centres
 ) -> tuple[float | None, float | None]:
-    """Returns `compare_motion` of the centres that `read` finds in frames [F, H, W, 3] in [0,
+    """Returns `compare_motion` of the centres that `parser` finds in frames [F, H, W, 3] in [0,
     1].
     """
     extent = take.scene.extent
-    found = {b.colour: read(frames, b.colour, extent) for b in take.scene.balls}
-    return compare_motion(found, take, fps)
+    positions = {b.colour: parser(frames, b.colour, extent) for b in take.scene.balls}
+    return compare_motion(positions, take, fps)
 
 
 def compare_motion(
-    found: dict[str, np.ndarray], take: Take, fps: float
+    positions: dict[str, np.ndarray], take: Take, fps: float
 ) -> tuple[float | None, float | None]:
     """Compares centres read from a clip with the trajectory of its take.
 
     Args:
-        found: {colour: centres [F, 2] in world units}.
+        positions: {colour: centres [F, 2] in world units}.
         take: of a family `phyworld_...`.
         fps: frames/s.
 
@@ -150,10 +155,10 @@ def compare_motion(
         (error of equation (2), share of the counted steps in which a ball is lost). Both are None
         if no step counts; the error is None if the balls are lost in every step.
     """
-    p = np.stack([found[ball.colour] for ball in take.scene.balls], axis=1)
+    p = np.stack([positions[ball.colour] for ball in take.scene.balls], axis=1)
     times = (np.arange(len(p)) + 0.5) / fps
     u = np.diff(take.trajectory.positions(times), axis=0) * fps
-    counts = asked(take, times)
+    counts = scored_steps(take, times)
     axes = 2 if take.scene.gravity else 1
     error = np.linalg.norm((np.diff(p, axis=0) * fps - u)[..., :axes], axis=-1)[counts]
     if not len(error):

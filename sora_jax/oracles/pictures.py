@@ -24,7 +24,9 @@ def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) ->
     rows = -(-count // columns)
     sheet = Image.new("RGB", (columns * (width * ZOOM + 4), rows * (height * ZOOM + 4)), "white")
     for f, picture in enumerate(frames):
-        tile = Image.fromarray(picture).resize((width * ZOOM, height * ZOOM), Image.NEAREST)
+        tile = Image.fromarray(picture).resize(
+            (width * ZOOM, height * ZOOM), Image.Resampling.NEAREST
+        )
         pen = ImageDraw.Draw(tile)
         for t in tracks:
             if not t.found[f]:

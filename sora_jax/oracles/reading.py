@@ -21,8 +21,8 @@ from sora_jax.oracles.outcome import Outcome
 from sora_jax.oracles.permanence import Permanence
 from sora_jax.worlds.playhouse.captions import Facts
 
-FEWEST_FRAMES = 5  # enough for an arc on both sides of one impact
-SHORTEST_SOUND = 0.2  # seconds: the onset oracle ignores the first 50 and the last 20 ms
+MIN_FRAMES = 5  # enough for an arc on both sides of one impact
+MIN_AUDIO_SECONDS = 0.2  # seconds: the onset oracle ignores the first 50 and the last 20 ms
 
 
 class Reading:
@@ -35,7 +35,7 @@ class Reading:
         UserError: `clip` is no Clip, or its frames or samples have the wrong shape, type or range.
     """
 
-    def __init__(self, clip: Clip):
+    def __init__(self, clip: Clip) -> None:
         expect(
             clip,
             Clip,
@@ -44,15 +44,16 @@ class Reading:
             "arrays sora_jax.Clip(frames, samples, fps)",
         )
         self.frames, self.samples = _frames(clip.frames), clip.samples
-        shape, kind = np.shape(self.samples), np.asarray(self.samples).dtype
-        if self.samples is not None and (len(shape) != 1 or np.issubdtype(kind, np.integer)):
+        samples = np.asarray(self.samples)
+        integers = np.issubdtype(samples.dtype, np.integer)
+        if self.samples is not None and (samples.ndim != 1 or integers):
             raise UserError(
-                f"samples are {kind} {shape}; give floats of one channel, [samples], or None for "
-                "no sound",
+                f"samples are {samples.dtype} {samples.shape}; give floats of one channel, "
+                "[samples], or None for no audio",
                 field="samples",
             )
-        self.fps, self.rate = clip.fps, clip.rate
-        self._found: dict[str, Any] = {}
+        self.fps, self.rate = float(clip.fps), clip.rate
+        self._cache: dict[str, Any] = {}
 
     def of(self, name: str) -> Any:
         """Returns the reading of the oracle `name` of ORACLES (`Oracle.read`), computed once.
@@ -60,9 +61,9 @@ class Reading:
         Raises:
             UserError: `name` is not registered.
         """
-        if name not in self._found:
-            self._found[name] = ORACLES[name].read(self)
-        return self._found[name]
+        if name not in self._cache:
+            self._cache[name] = ORACLES[name].read(self)
+        return self._cache[name]
 
     def with_sound_of(self, other: "Reading") -> "Reading":
         """Returns a reading of this video with the audio of another clip. Tracks and audio
@@ -113,9 +114,10 @@ class Reading:
     @functools.cached_property
     def video_fault(self) -> str | None:
         """Reason why the video cannot be read (too few frames); None if it can."""
-        few = len(self.frames) < FEWEST_FRAMES
+        few = len(self.frames) < MIN_FRAMES
         return (
-            f"{len(self.frames)} frames are too few to see an impact in: it takes {FEWEST_FRAMES}"
+            f"{len(self.frames)} frames are too few to read an impact; at least "
+            f"{MIN_FRAMES} are needed"
             if few
             else None
         )
@@ -126,24 +128,24 @@ class Reading:
         they can.
         """
         if self.samples is None:
-            return "the clip has no sound"
-        if len(self.samples) < SHORTEST_SOUND * self.rate:
+            return "the clip has no audio"
+        if len(self.samples) < MIN_AUDIO_SECONDS * self.rate:
             return (
-                f"{len(self.samples) / self.rate:.2f} s of sound are too short to hear an "
-                f"impact in: it takes {SHORTEST_SOUND} s"
+                f"{len(self.samples) / self.rate:.2f} s of audio are too short to read an "
+                f"impact; at least {MIN_AUDIO_SECONDS} s are needed"
             )
         return None
 
     @functools.cached_property
     def sync_fault(self) -> str | None:
         """Reason why the agreement of video and audio cannot be scored; None if it can."""
-        nothing = not (
+        silent = not (
             self.audio_fault or self.video_fault or self.seen_impacts or self.heard_impacts
         )
         return (
             self.audio_fault
             or self.video_fault
-            or ("nothing strikes, in the picture or in the sound" if nothing else None)
+            or ("no impact is in the video or in the audio" if silent else None)
         )
 
     @property
@@ -179,16 +181,16 @@ class Reading:
         by_colour = {t.colour: t for t in self.tracks}
         balls = []
         for ball in self.facts.balls:
-            seen = by_colour[ball.colour]
+            track = by_colour[ball.colour]
             balls.append(
                 dataclasses.asdict(ball)
                 | {
-                    "radius_m": round(float(np.nanmedian(seen.radius)), 3),
-                    "found_once": round(float(np.mean(seen.found)), 3),
-                    "jumps": seen.jumps(self.fps),
+                    "radius_m": round(float(np.nanmedian(track.radius)), 3),
+                    "found_once": round(float(np.mean(track.found)), 3),
+                    "jumps": track.jumps(self.fps),
                 }
             )
-        reading = {
+        reading: dict[str, Any] = {
             "count": len(balls),
             "balls": balls,
             "seen_impacts": [round(t, 3) for t in self.seen_impacts],
@@ -222,8 +224,8 @@ def _frames(frames: np.ndarray) -> np.ndarray:
     unchanged.
     """
     frames = np.asarray(frames)
-    number = frames.dtype == np.uint8 or np.issubdtype(frames.dtype, np.floating)
-    if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size or not number:
+    numeric = frames.dtype == np.uint8 or np.issubdtype(frames.dtype, np.floating)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size or not numeric:
         raise UserError(
             f"frames are {frames.dtype} {frames.shape}; give floats from 0 to 1, or uint8, "
             "[frames, height, width, 3]",

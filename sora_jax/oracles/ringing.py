@@ -11,10 +11,10 @@ WINDOW seconds after the click and r what the modes leave of it,
 is the share of its energy that rings. In narrated clips nine impacts in ten have a share of 0.92 or
 more. The beginnings of words, whose harmonics match no material, mostly have 0.3 to 0.75.
 
-A ring is removed if the share reaches RANG over WINDOW and, with the fundamental refined, again
-over ALONE. The threshold is lower for onsets louder than words (LOUD), and higher if another onset
-is nearer than ALONE. The ring is subtracted until it has died away, with the fade of the world's
-own sounds, and the click is muted.
+A ring is removed if the share reaches MIN_SHARE over WINDOW and, with the fundamental refined,
+again over ALONE. The threshold is lower for onsets louder than words (LOUD), and higher if another
+onset is nearer than ALONE. The ring is subtracted until it has died away, with the fade of the
+world's own sounds, and the click is muted.
 
 An onset may hold a second ring, of two balls that collided, so each onset is tried twice.
 
@@ -31,13 +31,13 @@ from sora_jax.worlds.playhouse.sound import VOICE
 from sora_jax.worlds.playhouse.spec import MATERIALS
 
 # seconds: to classify the material, to refine the fundamental (at most), least for either
-WINDOW, LONG, SHORT = 0.05, 0.15, 0.02
+WINDOW, REFINE_SECONDS, MIN_SECONDS = 0.05, 0.15, 0.02
 # Least shares over WINDOW and over ALONE. CROWDED: another onset is nearer than ALONE.
-RANG, RANG_CROWDED = (0.85, 0.68), (0.95, 0.68)
-RANG_LOUD = (0.75, 0.45)  # for onsets louder than words
+MIN_SHARE, MIN_SHARE_CROWDED = (0.85, 0.68), (0.95, 0.68)
+MIN_SHARE_LOUD = (0.75, 0.45)  # for onsets louder than words
 ALONE, LOUD = 0.1, -13.0  # seconds; dB of an onset's peak
 # coarse-to-fine search of the fundamental: relative half width of each grid, points per grid
-FINE, TRIED = (0.012, 0.0012, 0.0002), 25
+FINE, GRID_POINTS = (0.012, 0.0012, 0.0002), 25
 PASSES = 2  # rings per onset
 
 
@@ -50,10 +50,10 @@ def _first_fit(piece: np.ndarray) -> tuple[float, str, float]:
     if energy < 1e-6 * len(piece):
         return best
     for name, (hertz, waves, inverse) in bases_of(len(piece), SAMPLE_RATE).items():
-        shared = np.einsum("gnk,n->gk", waves, piece.astype(np.float32)).astype(np.float64)
-        caught = np.einsum("gk,gkl,gl->g", shared, inverse, shared)
-        g = int(np.argmax(caught))
-        best = max(best, (caught[g] / energy, name, float(hertz[g])))
+        products = np.einsum("gnk,n->gk", waves, piece.astype(np.float32)).astype(np.float64)
+        explained = np.einsum("gk,gkl,gl->g", products, inverse, products)
+        g = int(np.argmax(explained))
+        best = max(best, (explained[g] / energy, name, float(hertz[g])))
     return best
 
 
@@ -62,10 +62,10 @@ def _modes(name: str, hertz: float, n: int) -> np.ndarray:
     after the impact.
     """
     t = np.arange(n)[:, None] / SAMPLE_RATE
-    made = MATERIALS[name]
+    material = MATERIALS[name]
     decay, phase = (
-        np.exp(-t / np.array(made.decays)),
-        2.0 * np.pi * hertz * t * np.array(made.ratios),
+        np.exp(-t / np.array(material.decays)),
+        2.0 * np.pi * hertz * t * np.array(material.ratios),
     )
     return np.concatenate([decay * np.cos(phase), decay * np.sin(phase)], axis=1)
 
@@ -76,11 +76,11 @@ def _ring(piece: np.ndarray, name: str, hertz: float, n: int) -> np.ndarray:
     """
     best = (-1.0, hertz, np.zeros(0))
     for reach in FINE:
-        for h in best[1] * np.linspace(1.0 - reach, 1.0 + reach, TRIED):
+        for h in best[1] * np.linspace(1.0 - reach, 1.0 + reach, GRID_POINTS):
             waves = _modes(name, h, len(piece))
-            shared = waves.T @ piece
-            weights = np.linalg.solve(waves.T @ waves + 1e-9 * np.eye(waves.shape[1]), shared)
-            best = max(best, (float(weights @ shared), h, weights), key=lambda b: b[0])
+            products = waves.T @ piece
+            weights = np.linalg.solve(waves.T @ waves + 1e-9 * np.eye(waves.shape[1]), products)
+            best = max(best, (float(weights @ products), h, weights), key=lambda b: b[0])
     return _modes(name, best[1], n) @ best[2]
 
 
@@ -90,29 +90,31 @@ def without_impacts(samples: np.ndarray, onsets: list[Onset]) -> tuple[np.ndarra
     Returns:
         (remaining samples, float64 [S]; times in s of the removed rings).
     """
-    left, struck = np.array(samples, np.float64), []
+    remaining, impacts = np.array(samples, np.float64), []
     times = [onset.time for onset in onsets]
     for i, onset in enumerate(onsets):
-        ends = min([t - onset.time - SKIP for t in times[i + 1 :]] + [LONG])
+        seconds = min([t - onset.time - SKIP for t in times[i + 1 :]] + [REFINE_SECONDS])
         for _ in range(PASSES):
-            piece = piece_after(left, onset.time, WINDOW, SAMPLE_RATE)
-            if len(piece) < WINDOW * SAMPLE_RATE or ends < SHORT:
+            piece = piece_after(remaining, onset.time, WINDOW, SAMPLE_RATE)
+            if len(piece) < WINDOW * SAMPLE_RATE or seconds < MIN_SECONDS:
                 break
             share, name, hertz = _first_fit(piece)
-            quiet = RANG if ends > ALONE else RANG_CROWDED
-            least, least_on = RANG_LOUD if onset.strength > LOUD else quiet
-            if share < least:
+            quiet = MIN_SHARE if seconds > ALONE else MIN_SHARE_CROWDED
+            threshold, refined_threshold = MIN_SHARE_LOUD if onset.strength > LOUD else quiet
+            if share < threshold:
                 break
             first = round((onset.time + SKIP) * SAMPLE_RATE)
-            n = min(VOICE, len(left) - first)
-            ring = _ring(left[first : first + int(ends * SAMPLE_RATE)], name, hertz, n)
-            near = slice(first, first + int(min(ends, ALONE) * SAMPLE_RATE))
-            if np.sum(np.square(left[near] - ring[: near.stop - first])) > (
-                1.0 - least_on
-            ) * np.sum(np.square(left[near])):
+            n = min(VOICE, len(remaining) - first)
+            ring = _ring(remaining[first : first + int(seconds * SAMPLE_RATE)], name, hertz, n)
+            near = slice(first, first + int(min(seconds, ALONE) * SAMPLE_RATE))
+            if np.sum(np.square(remaining[near] - ring[: near.stop - first])) > (
+                1.0 - refined_threshold
+            ) * np.sum(np.square(remaining[near])):
                 break
-            left[first : first + n] -= np.minimum(1.0, (1.0 - np.arange(n) / VOICE) * 5.0) * ring
-            left[max(0, first - int(1.5 * SKIP * SAMPLE_RATE)) : first] = 0.0
-            if onset.time not in struck:
-                struck.append(onset.time)
-    return left, struck
+            remaining[first : first + n] -= (
+                np.minimum(1.0, (1.0 - np.arange(n) / VOICE) * 5.0) * ring
+            )
+            remaining[max(0, first - int(1.5 * SKIP * SAMPLE_RATE)) : first] = 0.0
+            if onset.time not in impacts:
+                impacts.append(onset.time)
+    return remaining, impacts

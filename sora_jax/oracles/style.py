@@ -42,7 +42,7 @@ from scipy import ndimage
 
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.conditions import BLANK, corrupt, corrupt_frames, redrawn
-from sora_jax.oracles.corruptions import then
+from sora_jax.oracles.corruptions import splice
 from sora_jax.oracles.examples import VIDEO, Example
 from sora_jax.worlds.playhouse.draw import in_style
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
@@ -64,7 +64,7 @@ def _fitting(frames: np.ndarray) -> np.ndarray:
     frames = np.asarray(frames, np.float32)
     height, width = frames.shape[1:3]
     if height % SIZE or width % SIZE:
-        return ndimage.zoom(frames, (1, SIZE / height, SIZE / width, 1), order=1)
+        return np.asarray(ndimage.zoom(frames, (1, SIZE / height, SIZE / width, 1), order=1))
     return frames.reshape(len(frames), SIZE, height // SIZE, SIZE, width // SIZE, 3).mean((2, 4))
 
 
@@ -175,14 +175,16 @@ def tiles(c: Example) -> np.ndarray:
 @corrupt(VIDEO)
 def restyle(clips: list[Example]) -> list[Example]:
     """Renders the same film in the next style."""
-    following = dict(zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1], strict=True))
+    following: dict[str, str] = dict(
+        zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1], strict=True)
+    )
     return redrawn(clips, [in_style(c.take, following[c.take.scene.style]) for c in clips])
 
 
 @corrupt(VIDEO)
 def turn(clips: list[Example]) -> list[Example]:
     """Renders the second half of every film in the next style."""
-    return then(clips, restyle(clips))
+    return splice(clips, restyle(clips))
 
 
 class StyleOracle(Oracle):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
 OFFSET_WINDOW = 0.12  # seconds: largest distance of the pairs in the offset
-LEAST_F1, MAX_OFFSET = 0.9, 0.010  # tolerance of the oracle: F1@50 ms; seconds
+MIN_F1, MAX_OFFSET = 0.9, 0.010  # tolerance of the oracle: F1@50 ms; seconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Sync:
     heard: int
 
 
-def lag(heard: list[float], seen: list[float], furthest: float = 0.25) -> float:
+def lag(heard: list[float], seen: list[float], max_shift: float = 0.25) -> float:
     """Estimates the delay of the whole audio track in s.
 
     The estimate is the shift that matches the most impacts within 20 ms; among equals, the
@@ -49,12 +49,12 @@ def lag(heard: list[float], seen: list[float], furthest: float = 0.25) -> float:
 
     Args:
         heard, seen: times of audible and visible impacts, s.
-        furthest: largest shift in either direction, s. Default: 0.25.
+        max_shift: largest shift in either direction, s. Default: 0.25.
 
     Returns:
         The delay in s, positive if the audio is late; NaN without an impact in either modality.
     """
-    shifts = [h - s for h in heard for s in seen if abs(h - s) <= furthest]
+    shifts = [h - s for h in heard for s in seen if abs(h - s) <= max_shift]
     if not shifts:
         return float("nan")
 
@@ -85,7 +85,7 @@ class SyncOracle(Oracle):
 
     name = "sync"
     media = (VIDEO, AUDIO)
-    tolerance = f"F1@50 ms >= {LEAST_F1}, |offset| <= {1e3 * MAX_OFFSET:.0f} ms"
+    tolerance = f"F1@50 ms >= {MIN_F1}, |offset| <= {1e3 * MAX_OFFSET:.0f} ms"
     corruptions = (reverse, slow, late, backwards)
 
     def read(self, reading: "Reading") -> Sync:
@@ -99,7 +99,7 @@ class SyncOracle(Oracle):
         if not true_impacts(example.take):
             return None
         sync = reading.sync
-        return sync.f1_50ms >= LEAST_F1 and abs(sync.offset) <= MAX_OFFSET
+        return sync.f1_50ms >= MIN_F1 and abs(sync.offset) <= MAX_OFFSET
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Pairs every video with the audio of another clip. Exchanging takes would not help: the

@@ -23,7 +23,7 @@ A prototype of this design measured 0.003 to 0.03 pixels of error on clean rende
 """
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from scipy import ndimage
@@ -58,7 +58,7 @@ MAX_RMS = 0.3  # pixels rms: tolerance between the tracked and the true centres
 NAMES = tuple(COLOURS)
 PALETTE = np.array([COLOURS[n] for n in NAMES], np.float32)
 SMALLEST = min(low for low, _ in SIZES.values())  # metres
-PLANE = ndimage.generate_binary_structure(3, 1)
+PLANE = np.array(ndimage.generate_binary_structure(3, 1))
 PLANE[0] = PLANE[2] = False  # neighbours within a frame only
 _CROSS = PLANE[1]
 _DISC = np.array([[abs(i) + abs(j) <= 3 for i in range(-2, 3)] for j in range(-2, 3)])
@@ -88,15 +88,15 @@ class Track:
     @property
     def motion(self) -> float:
         """Largest distance in metres from the ball's first visible position."""
-        seen = self.position[self.copies > 0]
-        return float(np.max(np.linalg.norm(seen - seen[0], axis=-1))) if len(seen) else 0.0
+        visible = self.position[self.copies > 0]
+        return float(np.max(np.linalg.norm(visible - visible[0], axis=-1))) if len(visible) else 0.0
 
-    def rms_pixels(self, true: np.ndarray, size: int) -> float:
-        """Returns the root mean square distance in pixels to centres [F, 2] in metres, for
-        frames of `size` pixels; NaN if the ball is lost in any frame.
+    def rms_pixels(self, target: np.ndarray, size: int) -> float:
+        """Returns the root mean square distance in pixels to the centres `target` [F, 2] in metres,
+        for frames of `size` pixels; NaN if the ball is lost in any frame.
         """
         return float(
-            np.sqrt(np.mean(np.sum((self.position - true) ** 2, -1)))
+            np.sqrt(np.mean(np.sum((self.position - target) ** 2, -1)))
             * pixels_per_metre(EXTENT, size)
         )
 
@@ -122,14 +122,25 @@ class Track:
         return int(np.sum(step > 7.6 / fps))
 
 
-def coloured(frames: np.ndarray, more: float = 0.0) -> np.ndarray:
+def components(mask: np.ndarray, structure: np.ndarray | None = None) -> tuple[np.ndarray, int]:
+    """Returns the connected components of a mask: their labels from 1, 0 outside, and number."""
+    return cast(tuple[np.ndarray, int], ndimage.label(mask, structure))
+
+
+def box_mean(frames: np.ndarray, pixels: int, mode: str = "reflect") -> np.ndarray:
+    """Returns frames [F, H, W, ...] averaged over squares of `pixels` pixels."""
+    size: Any = (0, pixels, pixels, *(0,) * (frames.ndim - 3))
+    return np.asarray(ndimage.uniform_filter(frames, size, mode=mode))
+
+
+def coloured(frames: np.ndarray, margin: float = 0.0) -> np.ndarray:
     """Returns a mask, bool [F, H, W], of the pixels too colourful for the world's pale or grey
     rooms.
 
-    The threshold also finds the dark side of a shaded ball. `more` raises it. Default: 0.
+    The threshold also finds the dark side of a shaded ball. `margin` raises it. Default: 0.
     """
     high = frames.max(-1)
-    return high - frames.min(-1) > np.maximum(COLOURED[0], COLOURED[1] * high) + more
+    return high - frames.min(-1) > np.maximum(COLOURED[0], COLOURED[1] * high) + margin
 
 
 def vivid(frames: np.ndarray) -> np.ndarray:
@@ -161,7 +172,7 @@ def backdrop(frames: np.ndarray, ball: np.ndarray) -> np.ndarray:
     return still if count.all() else _fill(still, count > 0)
 
 
-def _fill(still, known):
+def _fill(still: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Fills unknown pixels with their row's median, and unknown rows with the nearest known
     row's. The pixels of a row are alike in this world's rooms.
     """
@@ -174,18 +185,20 @@ def _fill(still, known):
     return still
 
 
-def unmix(frames: np.ndarray, still: np.ndarray, near: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def unmix(
+    frames: np.ndarray, still: np.ndarray, candidates: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Finds the palette colour of each pixel and its coverage, equation (1).
 
     Args:
         frames: [F, H, W, 3].
         still: backdrop [H, W, 3].
-        near: mask, bool [F, H, W], of pixels that may belong to a ball.
+        candidates: mask, bool [F, H, W], of pixels that may belong to a ball.
 
     Returns:
         (label int8 [F, H, W], -1 without a colour; alpha [F, H, W, 6]).
     """
-    p, b = frames[near], np.maximum(np.broadcast_to(still, frames.shape)[near], 0.02)
+    p, b = frames[candidates], np.maximum(np.broadcast_to(still, frames.shape)[candidates], 0.02)
     pc, cb, cc = p @ PALETTE.T, b @ PALETTE.T, np.sum(PALETTE**2, -1)
     pb, bb, pp = (np.einsum("nc,nc->n", u, v)[:, None] for u, v in ((p, b), (b, b), (p, p)))
     det = np.maximum(cc * bb - cb * cb, 1e-3)
@@ -193,11 +206,11 @@ def unmix(frames: np.ndarray, still: np.ndarray, near: np.ndarray) -> tuple[np.n
     beta = (cc * pb - cb * pc) / det
     residual = np.where(a > A_MIN, pp - a * pc - beta * pb, np.inf)
     best = np.argmin(residual, -1)
-    label = np.full(near.shape, -1, np.int8)
-    label[near] = np.where(np.isfinite(residual.min(-1)), best, -1)
-    alpha = np.zeros((*near.shape, len(NAMES)), np.float32)
+    label = np.full(candidates.shape, -1, np.int8)
+    label[candidates] = np.where(np.isfinite(residual.min(-1)), best, -1)
+    alpha = np.zeros((*candidates.shape, len(NAMES)), np.float32)
     # A shadow also has beta < 1 but no colour, so alpha is limited by both.
-    alpha[near] = np.clip(np.minimum(1.0 - beta, FAINT * a), 0.0, 1.0)
+    alpha[candidates] = np.clip(np.minimum(1.0 - beta, FAINT * a), 0.0, 1.0)
     return label, alpha
 
 
@@ -209,12 +222,14 @@ def track(frames: np.ndarray) -> list[Track]:
     strong = coloured(frames)
     still = backdrop(frames, ndimage.maximum_filter(strong, size=(1, 5, 5)))
     label, alpha = unmix(frames, still, ndimage.maximum_filter(strong, size=(1, 9, 9)))
-    label[~ndimage.maximum_filter(strong, size=(1, 3, 3))] = -1
+    label[np.logical_not(ndimage.maximum_filter(strong, size=(1, 3, 3)))] = -1
     # 0.4 of the area of the smallest ball. The rims where two balls, or a ball and the backdrop,
     # mix are smaller.
-    least = 0.4 * np.pi * (SMALLEST * pixels_per_metre(EXTENT, frames.shape[2])) ** 2
+    min_area = 0.4 * np.pi * (SMALLEST * pixels_per_metre(EXTENT, frames.shape[2])) ** 2
     counts = np.bincount(label.ravel() + 1, minlength=len(NAMES) + 1)[1:]
-    tracks = [_one(k, label, alpha[..., k], least) for k in np.flatnonzero(counts >= least)]
+    tracks = [
+        _track_colour(k, label, alpha[..., k], min_area) for k in np.flatnonzero(counts >= min_area)
+    ]
     return [t for t in tracks if t.copies.any()]
 
 
@@ -223,11 +238,11 @@ def lasting(tracks: list[Track]) -> list[Track]:
     return [t for t in tracks if t.lasting]
 
 
-def _one(k, label, alpha, least) -> Track:
+def _track_colour(k: int, label: np.ndarray, alpha: np.ndarray, min_area: float) -> Track:
     """Tracks palette colour k (step 3)."""
     frames, _, width = label.shape
     core = (label == k) & (alpha > 0.5)
-    parts, n = ndimage.label(core, PLANE)
+    parts, n = components(core, PLANE)
     area = np.bincount(parts.ravel(), minlength=n + 1)
     boxes = ndimage.find_objects(parts)
     position, radius, copies = (
@@ -237,7 +252,7 @@ def _one(k, label, alpha, least) -> Track:
     )
     largest = np.zeros(frames, int)
     for part in np.argsort(-area[1:]) + 1:
-        if area[part] < least:
+        if area[part] < min_area:
             break
         box = boxes[part - 1]
         f = box[0].start
@@ -258,15 +273,16 @@ def filled(core: np.ndarray) -> np.ndarray:
     """Fills the highlight in a ball's core [h, w]. Closing repairs a notch in the rim and leaves
     a disc unchanged.
     """
-    return ndimage.binary_fill_holes(ndimage.binary_closing(np.pad(core, 3), _DISC)[3:-3, 3:-3])
+    closed = np.asarray(ndimage.binary_closing(np.pad(core, 3), _DISC))
+    return np.asarray(ndimage.binary_fill_holes(closed[3:-3, 3:-3]))
 
 
 def inside(whole: np.ndarray) -> np.ndarray:
     """Returns the core without its rim: pixels whose coverage is 1 whatever a highlight shows."""
-    return ndimage.binary_erosion(whole, _CROSS)
+    return np.asarray(ndimage.binary_erosion(whole, _CROSS))
 
 
-def _centroid(core, other, alpha) -> tuple[float, float, float]:
+def _centroid(core: np.ndarray, other: np.ndarray, alpha: np.ndarray) -> tuple[float, float, float]:
     """Returns (sum of alpha, row, column) of the centre: equation (2) in a window [h, w] around
     one component.
     """
@@ -294,7 +310,7 @@ class TrackerOracle(Oracle):
 
     name = "tracker"
     media = (VIDEO,)
-    tolerance = f"every ball once in every frame, of one size, rms <= {MAX_RMS} px"
+    tolerance = f"every ball found once in every frame, of one size, within {MAX_RMS} px rms"
     corruptions = (vanish, teleport, double, visitor, recolour, resized)
 
     def read(self, reading: "Reading") -> list[Track]:
@@ -307,15 +323,15 @@ class TrackerOracle(Oracle):
         scene, size = example.take.scene, example.format.size
         if set(tracks) != {ball.colour for ball in scene.balls}:
             return False
-        true = example.take.trajectory.positions(example.format.frame_times())
+        target = example.take.trajectory.positions(example.format.frame_times())
         return all(
-            _follows(tracks[ball.colour], true[:, k], size) for k, ball in enumerate(scene.balls)
+            _follows(tracks[ball.colour], target[:, k], size) for k, ball in enumerate(scene.balls)
         )
 
 
-def _follows(seen: Track, true: np.ndarray, size: int) -> bool:
+def _follows(track: Track, target: np.ndarray, size: int) -> bool:
     """Returns whether a track is complete, of one size, and near the true centres [F, 2] in
     metres.
     """
-    whole = seen.found.all() and seen.swelling <= SAME_SIZE
-    return bool(whole and seen.rms_pixels(true, size) <= MAX_RMS)
+    whole = track.found.all() and track.swelling <= SAME_SIZE
+    return bool(whole and track.rms_pixels(target, size) <= MAX_RMS)

@@ -7,13 +7,13 @@ when `oracles.facts.compare` says "all".
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 from sora_jax.oracles.evidence import Evidence
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.sync import match
 from sora_jax.worlds.playhouse.captions import CaptionError
-from sora_jax.worlds.playhouse.families import FAMILIES
+from sora_jax.worlds.playhouse.families import FAMILIES, base
 from sora_jax.worlds.playhouse.families.base import Line
 
 
@@ -23,7 +23,7 @@ class Verdict:
 
     Attributes:
         met: True or False; None if undecided.
-        lines: every fact with its asked and its read value.
+        lines: every fact with its prompted and its read value.
         family: the family that parsed the prompt; None if none did.
         reason: why `met` is None.
     """
@@ -37,12 +37,12 @@ class Verdict:
         """Returns JSON values: {"met": bool, "facts": [...], "family": ...}, or {"met": None,
         "reason": ..., "family": ...}, with facts if there are any.
         """
-        said: dict[str, Any] = {"met": self.met, "family": self.family}
+        values: dict[str, Any] = {"met": self.met, "family": self.family}
         if self.met is None:
-            said["reason"] = self.reason
+            values["reason"] = self.reason
         if self.met is not None or self.lines:
-            said["facts"] = [dataclasses.asdict(line) for line in self.lines]
-        return said
+            values["facts"] = [dataclasses.asdict(line) for line in self.lines]
+        return values
 
 
 def judge_prompt(prompt: str, reading: Reading, family: str | None = None) -> Verdict:
@@ -55,7 +55,7 @@ def judge_prompt(prompt: str, reading: Reading, family: str | None = None) -> Ve
             the registry's order. Default: None.
     """
     if not prompt.strip():
-        return Verdict(None, reason="there is no prompt")
+        return Verdict(None, reason="the prompt is empty")
     if family is not None and family not in FAMILIES:
         return Verdict(
             None,
@@ -63,21 +63,23 @@ def judge_prompt(prompt: str, reading: Reading, family: str | None = None) -> Ve
             "import the module that registers it",
         )
     errors: dict[str, CaptionError] = {}
-    for name in dict.fromkeys([*([family] if family else []), *FAMILIES]):
+    names = [family] if family else []
+    for name in dict.fromkeys([*names, *FAMILIES]):
         try:
             facts = FAMILIES[name].parse(prompt)
         except CaptionError as error:
             errors[name] = error
             continue
-        return _verdict(name, FAMILIES[name].judge(facts, Evidence(reading)))
+        return _verdict(name, FAMILIES[name].judge(facts, cast(base.Reading, Evidence(reading))))
     # the family that parsed the longest prefix gives the most useful error message
     name = max(errors, key=lambda name: errors[name].column)
     return Verdict(
-        None, reason=f"no family reads it as a caption; {name} reads furthest: {errors[name]}"
+        None, reason=f"no family can parse the prompt; {name} parses most of it: {errors[name]}"
     )
 
 
 def _verdict(family: str, lines: list[Line]) -> Verdict:
+    """Returns the verdict of a family's lines; undecided if no line is read."""
     read = [line.met for line in lines if line.met is not None]
     if not read:
         return Verdict(None, tuple(lines), family, "no oracle reads any of its facts")
@@ -86,17 +88,19 @@ def _verdict(family: str, lines: list[Line]) -> Verdict:
 
 def say_balls(reading: Reading) -> str:
     """Describes the detected balls in one line."""
-    found = {track.colour: track.found.mean() for track in reading.tracks}
-    said = []
+    shares = {track.colour: track.found.mean() for track in reading.tracks}
+    descriptions = []
     for ball in reading.facts.balls:
-        look = " ".join(
+        description = " ".join(
             word
             for word in (ball.size, ball.colour, ball.launch, ball.direction)
             if word is not None
         )
         bounces = {0: "no bounce seen", 1: "1 bounce"}.get(ball.bounces, f"{ball.bounces} bounces")
-        said.append(f"{look}, {bounces} (found once in {found[ball.colour]:.0%} of frames)")
-    return "; ".join(said) or "no ball"
+        descriptions.append(
+            f"{description}, {bounces} (found once in {shares[ball.colour]:.0%} of frames)"
+        )
+    return "; ".join(descriptions) or "no ball"
 
 
 def say_impacts(reading: Reading) -> str:
@@ -115,14 +119,14 @@ def say_impacts(reading: Reading) -> str:
             parts.append(f"their agreement is not scored: {reading.sync_fault}")
         return "; ".join(parts)
     pairs = len(match(reading.heard_impacts, reading.seen_impacts, 0.1))
-    alone = [
+    unmatched = [
         f"{len(times) - pairs} {name}"
         for name, times in (("seen", reading.seen_impacts), ("heard", reading.heard_impacts))
         if len(times) > pairs
     ]
     if not pairs:
-        parts.append(f"unmatched: {' and '.join(alone)}")
+        parts.append(f"unmatched: {' and '.join(unmatched)}")
     else:
-        rest = f", unmatched: {' and '.join(alone)}" if alone else ""
+        rest = f", unmatched: {' and '.join(unmatched)}" if unmatched else ""
         parts.append(f"{pairs} agree to 100 ms (F1 {reading.sync.f1_100ms:.2f}){rest}")
     return "; ".join(parts)

@@ -24,10 +24,10 @@ its voices, one word at a time.
    the data are the same on every machine. Each word is included clean and in noise. The class "no
    word" holds words played backwards, words cut into 50 ms pieces and permuted, and struck modes.
    Accuracy at 10 dB is 99 %; a linear ridge reached 91 %.
-4. Recovery. A segment classified as "no word", or with a score below SURE, may still hold a word:
-   one that begins at an onset while an earlier impact rings, or one that ends at an onset. Of all
-   parts that begin or end at an onset, the part with the highest score is read, if that score
-   exceeds SURE.
+4. Recovery. A segment classified as "no word", or with a score below MIN_SCORE, may still hold a
+   word: one that begins at an onset while an earlier impact rings, or one that ends at an onset. Of
+   all parts that begin or end at an onset, the part with the highest score is read, if that score
+   exceeds MIN_SCORE.
 
 A reading is scored by its word error rate against the spoken words,
 
@@ -41,6 +41,7 @@ dB.
 
 import dataclasses
 import functools
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,16 +67,16 @@ if TYPE_CHECKING:
 WINDOW, HOP = 400, 160  # samples
 BANDS = 26
 FLOOR, OVER, GATE = 1e-7, 4.0, 0.07  # of (1): power; factor; log units
-BRIDGE, SHORTEST, LONGEST = 0.085, 0.1, 0.8  # seconds
+BRIDGE, MIN_SECONDS, MAX_SECONDS = 0.085, 0.1, 0.8  # seconds
 TRIM = 0.25  # step 1: share of the 90th percentile at which the ends of a segment are trimmed
 FRAMES, CEPSTRA = 24, 13
 # A segment with at least this score is not searched further; a part found in it needs more.
-SURE = 0.6
+MIN_SCORE = 0.6
 VALLEY = 3e-3  # floor of the spectrum, relative to loud frames: deeper valleys are noise
 SHARP, RIDGE = 1.0, 0.01
 # signal-to-noise ratios in dB of the training examples, relative to the word's mean power
 NOISES = (None, 20.0, 14.0, 11.0, 9.0, 7.0, 10.0, 8.0)
-NONE = len(voice.WORDS)  # index of the class "no word"
+NO_WORD = len(voice.WORDS)  # index of the class "no word"
 
 
 @functools.cache
@@ -137,7 +138,9 @@ def _cut_back(bands: Bands, first: int, end: int) -> tuple[int, int] | None:
     inside = first + np.flatnonzero(energy > TRIM * np.percentile(energy, 90))
     if (
         len(inside)
-        and SHORTEST * SAMPLE_RATE <= (inside[-1] + 1 - inside[0]) * HOP <= LONGEST * SAMPLE_RATE
+        and MIN_SECONDS * SAMPLE_RATE
+        <= (inside[-1] + 1 - inside[0]) * HOP
+        <= MAX_SECONDS * SAMPLE_RATE
     ):
         return int(inside[0]), int(inside[-1]) + 1
     return None
@@ -167,21 +170,21 @@ def shuffled_pieces(samples: np.ndarray, seed: int, seconds: float = 0.05) -> np
     return np.concatenate(pieces)
 
 
-def _struck(name: str, seed: int) -> np.ndarray:
+def _impact_sound(name: str, seed: int) -> np.ndarray:
     """Synthesizes the modes of a struck material, a training example of "no word"."""
-    made, stream, t = (
+    material, stream, t = (
         MATERIALS[name],
         Stream(19, seed),
         np.arange(int(0.5 * SAMPLE_RATE)) / SAMPLE_RATE,
     )
-    hertz = made.base_hz * stream.uniform(0.6, 1.4)
-    return 0.15 * sum(
-        a * np.exp(-t / d) * np.sin(2.0 * np.pi * hertz * r * t)
-        for a, d, r in zip(made.gains, made.decays, made.ratios, strict=True)
-    )
+    hertz = material.base_hz * stream.uniform(0.6, 1.4)
+    sound = np.zeros(len(t))
+    for a, d, r in zip(material.gains, material.decays, material.ratios, strict=True):
+        sound += a * np.exp(-t / d) * np.sin(2.0 * np.pi * hertz * r * t)
+    return 0.15 * sound
 
 
-def _examples():
+def _examples() -> Iterator[tuple[np.ndarray, int]]:
     """Yields (samples, class) for all training examples, before noise is added."""
     seed = 0
     for v in voice.TRAIN_VOICES:
@@ -189,9 +192,9 @@ def _examples():
             spoken = voice.speak(word, v)
             yield spoken, label
             seed += 1
-            yield (spoken[::-1], shuffled_pieces(spoken, seed))[(label + v) % 2], NONE
+            yield (spoken[::-1], shuffled_pieces(spoken, seed))[(label + v) % 2], NO_WORD
     for k, name in enumerate(name for name in MATERIALS for _ in range(8)):
-        yield _struck(name, k), NONE
+        yield _impact_sound(name, k), NO_WORD
 
 
 @functools.cache
@@ -203,19 +206,19 @@ def _trained() -> tuple[np.ndarray, np.ndarray]:
     for i, (spoken, label) in enumerate(_examples()):
         clip, power = np.pad(spoken, 3200), np.mean(np.square(spoken))
         for j, decibels in enumerate(NOISES):
-            if label == NONE and j % 2:
+            if label == NO_WORD and j % 2:
                 continue  # half as many examples of "no word", which has one for every spoken word
             # uniform noise in [-1, 1) has power 1/3, hence the factor 3
             loudness = (
                 0.0 if decibels is None else np.sqrt(3.0 * power) * 10.0 ** (-decibels / 20.0)
             )
             bands = Bands.of(clip + loudness * noise(len(clip), 20, i, j))
-            found = max(segments(bands), key=_length, default=None)
-            if found:
-                rows.append(features(bands, *found))
+            segment = max(segments(bands), key=_length, default=None)
+            if segment:
+                rows.append(features(bands, *segment))
                 labels.append(label)
     x = np.stack(rows)
-    return x, np.linalg.solve(_kernel(x, x) + RIDGE * np.eye(len(x)), np.eye(NONE + 1)[labels])
+    return x, np.linalg.solve(_kernel(x, x) + RIDGE * np.eye(len(x)), np.eye(NO_WORD + 1)[labels])
 
 
 def _length(segment: tuple[int, int]) -> int:
@@ -230,26 +233,26 @@ def _kernel(x: np.ndarray, others: np.ndarray) -> np.ndarray:
 def read_words(samples: np.ndarray) -> list[tuple[float, str]]:
     """Returns (start in s, word) for every word in mono samples [S] at 16 kHz, in order of time."""
     onsets = audio_onsets(samples)
-    bands, heard = Bands.of(without_impacts(samples, onsets)[0]), []
-    marks = [round(o.time * SAMPLE_RATE / HOP) for o in onsets]
+    bands, recognized = Bands.of(without_impacts(samples, onsets)[0]), []
+    onset_frames = [round(o.time * SAMPLE_RATE / HOP) for o in onsets]
     for first, end in segments(bands):
         k, score = _classified(bands, first, end)
-        if k == NONE or score < SURE:
-            marked = [at for at in marks if first < at < end]
+        if k == NO_WORD or score < MIN_SCORE:
+            inside = [at for at in onset_frames if first < at < end]
             parts = [
                 cut
-                for a in (first, *marked)
-                for b in (*marked, end)
+                for a in (first, *inside)
+                for b in (*inside, end)
                 if b - 1 > a + 1 and (cut := _cut_back(bands, a, b - (b < end)))
             ]
-            found = [(*_classified(bands, *part)[::-1], part[0]) for part in set(parts)]
+            candidates = [(*_classified(bands, *part), part[0]) for part in set(parts)]
             score, k, first = max(
-                ((s, k, a) for s, k, a in found if k != NONE and s > SURE),
+                ((s, k, a) for k, s, a in candidates if k != NO_WORD and s > MIN_SCORE),
                 default=(score, k, first),
             )
-        if k != NONE:
-            heard.append((first * HOP / SAMPLE_RATE, list(voice.WORDS)[k]))
-    return heard
+        if k != NO_WORD:
+            recognized.append((first * HOP / SAMPLE_RATE, list(voice.WORDS)[k]))
+    return recognized
 
 
 def _classified(bands: Bands, first: int, end: int) -> tuple[int, float]:
@@ -259,26 +262,26 @@ def _classified(bands: Bands, first: int, end: int) -> tuple[int, float]:
     return int(np.argmax(scores)), float(np.max(scores))
 
 
-def errors(heard: list[str], true: list[str]) -> int:
+def errors(recognized: list[str], target: list[str]) -> int:
     """Returns the numerator of (3), the edit distance: the least number of words to substitute,
     insert or delete.
     """
-    row = list(range(len(true) + 1))
-    for i, h in enumerate(heard, start=1):
+    row = list(range(len(target) + 1))
+    for i, h in enumerate(recognized, start=1):
         before, row[0] = row[0], i
-        for j, s in enumerate(true, start=1):
+        for j, s in enumerate(target, start=1):
             before, row[j] = row[j], min(before + (h != s), row[j] + 1, row[j - 1] + 1)
     return row[-1]
 
 
-def word_error_rate(heard: list[str], true: list[str]) -> float | None:
+def word_error_rate(recognized: list[str], target: list[str]) -> float | None:
     """Returns the word error rate, equation (3); None if no word was spoken, since the ratio is
     undefined.
     """
-    return errors(heard, true) / len(true) if true else None
+    return errors(recognized, target) / len(target) if target else None
 
 
-def said(take: Take) -> list[str]:
+def spoken_words(take: Take) -> list[str]:
     """Returns the words spoken in a take."""
     return [word for _, word in take.scene.narration.words] if take.scene.narration else []
 
@@ -286,6 +289,7 @@ def said(take: Take) -> list[str]:
 @corrupt_samples
 def pieces(c: Example) -> np.ndarray:
     """Cuts the audio into pieces of 50 ms and permutes them."""
+    assert c.samples is not None
     return shuffled_pieces(c.samples, c.take.index)
 
 
@@ -306,7 +310,7 @@ class WordsOracle(Oracle):
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
         """Returns whether every word is correct and in order; None if no word is spoken."""
-        words = said(example.take)
+        words = spoken_words(example.take)
         return reading.of(self.name) == words if words else None
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
@@ -314,7 +318,7 @@ class WordsOracle(Oracle):
         return [
             dataclasses.replace(c, take=o.take)
             for c, o in zip(clips, clips[1:] + clips[:1], strict=True)
-            if said(c.take) != said(o.take)
+            if spoken_words(c.take) != spoken_words(o.take)
         ]
 
     def measured(
@@ -322,8 +326,9 @@ class WordsOracle(Oracle):
     ) -> list[tuple[str, str, int]]:
         """Returns the word error rate (3) over all words."""
         spoken = [
-            (read.of(self.name), said(c.take)) for c, read in zip(examples, readings, strict=True)
+            (read.of(self.name), spoken_words(c.take))
+            for c, read in zip(examples, readings, strict=True)
         ]
-        wrong = sum(errors(heard, true) for heard, true in spoken)
-        words = sum(len(true) for _, true in spoken)
+        wrong = sum(errors(recognized, target) for recognized, target in spoken)
+        words = sum(len(target) for _, target in spoken)
         return [("word error rate, held-out voices", number(wrong / max(words, 1)), words)]

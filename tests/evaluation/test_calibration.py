@@ -129,7 +129,7 @@ def test_what_oracles_measure_beyond_correct_and_wrong(clips):
         "loudness",
         "word",
     ]
-    said = sum(len(words.said(c.take)) for c in examples.narrated(clips[:6]))
+    said = sum(len(words.spoken_words(c.take)) for c in examples.narrated(clips[:6]))
     assert 9.5 < float(rows[0][1].split()[0]) < 10.1 and rows[-1][2] == str(said)
     assert measured(clips[:6], ["facts"]) == []
 

@@ -47,7 +47,7 @@ def tiny(monkeypatch):
 def test_a_stopped_suite_goes_on_and_a_complete_one_is_not_measured_again(tmp_path, tiny):
     whole = board(tmp_path / "a").run("tiny")
     entry, rows = whole["balls"], whole["balls"]["rows"]
-    assert set(rows) == {"model", "unconditional", *scoreboard.BESIDE}
+    assert set(rows) == {"model", "unconditional", *scoreboard.BASELINES}
     # clip 1 was not asked
     assert (
         entry["n"] == 1
@@ -193,7 +193,7 @@ def test_a_clip_that_an_oracle_cannot_read_says_why():
     take = next(t for t in (draw("val", i) for i in range(9)) if t.trajectory.contacts)
     frames = np.zeros((17, 16, 16, 3), np.float32)
     for name, samples, shown, reason in (
-        ("sync", None, frames, "the clip has no sound"),
+        ("sync", None, frames, "the clip has no audio"),
         ("speech", np.zeros(1600, np.float32), frames, "0.10 s of sound are too short"),
         ("physics", np.zeros(34000, np.float32), frames[:3], "3 frames are too few"),
         ("facts", None, frames[:3], "3 frames are too few"),

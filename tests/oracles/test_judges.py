@@ -152,7 +152,7 @@ def test_without_sound_no_voice_is_read(clips):
     take, seen = next((t, s) for t, s in clips["film"] if t.facts.voice is not None)
     silent = Evidence(Reading(Clip(seen.frames, None, seen.fps)))
     lines = {line.fact: line for line in FAMILIES["film"].judge(take.facts, silent)}
-    assert lines["voice"].met is None and lines["voice"].reason == "the clip has no sound"
+    assert lines["voice"].met is None and lines["voice"].reason == "the clip has no audio"
     told = judge_prompt(take.captions[0], Reading(Clip(seen.frames, None, seen.fps)), "film")
     assert told.met is True and told.family == "film"
 
@@ -180,14 +180,18 @@ def test_a_prompt_is_judged_by_the_family_that_reads_it(clips):
 @pytest.mark.parametrize(
     "text, family, reason",
     [
-        ("a large red ball is flung to the left", None, "room reads furthest: column 21"),
-        ("a red ball", "court", "court reads furthest: column 3: expected a size"),
-        ("a large red ball is thrown to the left at the moon", "room", "court reads furthest"),
-        ("anime, the camera dances: a", None, "film reads furthest: column 19: expected a camera"),
-        ("anime, the camera shakes", None, "film reads furthest: column 25: expected ':'"),
-        ("rain", "phyworld_uniform_30k", "phyworld_uniform_30k reads furthest: column 1"),
+        ("a large red ball is flung to the left", None, "room parses most of it: column 21"),
+        ("a red ball", "court", "court parses most of it: column 3: expected a size"),
+        ("a large red ball is thrown to the left at the moon", "room", "court parses most of it"),
+        (
+            "anime, the camera dances: a",
+            None,
+            "film parses most of it: column 19: expected a camera",
+        ),
+        ("anime, the camera shakes", None, "film parses most of it: column 25: expected ':'"),
+        ("rain", "phyworld_uniform_30k", "phyworld_uniform_30k parses most of it: column 1"),
         ("rain", "zoo", "trained on family 'zoo', which is not registered here"),
-        ("  ", None, "there is no prompt"),
+        ("  ", None, "the prompt is empty"),
     ],
 )
 def test_a_prompt_that_nobody_reads_has_no_verdict(text, family, reason):

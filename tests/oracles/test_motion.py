@@ -62,9 +62,9 @@ def test_a_ball_that_is_there_twice_is_lost(scenes):
 
 def test_only_frames_after_an_impact_and_in_view_count(scenes):
     take, times = scenes[4].take, FORM.frame_times()
-    counts = phyworld.asked(take, times)
+    counts = phyworld.scored_steps(take, times)
     assert counts.any() and not counts[times[:-1] < take.trajectory.contacts[0].time].any()
-    counts = phyworld.asked(scenes[0].take, times)
+    counts = phyworld.scored_steps(scenes[0].take, times)
     # what was given is not asked for
     assert not counts[: phyworld.GIVEN - 1].any() and counts[phyworld.GIVEN - 1].all()
     gone = dataclasses.replace(take, scene=dataclasses.replace(take.scene, extent=0.1))

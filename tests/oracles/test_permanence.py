@@ -67,13 +67,13 @@ MIDDLE = int(np.median(np.flatnonzero(HIDDEN)))
 
 @pytest.mark.parametrize("noise", [0.0, 0.03])
 def test_a_ball_that_passes_is_kept(noise):
-    assert np.sum(HIDDEN) >= 3 and read(clip(THROUGH, noise=noise)).kept
+    assert np.sum(HIDDEN) >= 3 and read(clip(THROUGH, noise=noise)).persists
 
 
 def test_a_ball_that_comes_back_from_a_wall_is_kept():
     met = 1.1
     x = np.where(TIMES < met, 4 - RADIUS - 2.4 * (met - TIMES), 4 - RADIUS - 2.2 * (TIMES - met))
-    assert read(clip(x, panel=(2.6, 4.2, 1.5))).kept
+    assert read(clip(x, panel=(2.6, 4.2, 1.5))).persists
     assert not read(clip(np.where(TIMES < met, x, x - 0.6), panel=(2.6, 4.2, 1.5))).on_course
 
 
@@ -85,7 +85,7 @@ def test_a_wall_in_view_does_not_hide_what_was_behind_the_panel():
         4 - RADIUS - 3.2 * (met - TIMES),
         np.where(TIMES < again, after(TIMES), after(again) + 2.0 * (TIMES - again)),
     )
-    assert read(clip(x, panel=(3.0, 4.2, 1.5))).kept
+    assert read(clip(x, panel=(3.0, 4.2, 1.5))).persists
     early = np.where(
         TIMES < met, x, np.minimum(x, np.where(TIMES < again - 0.2, after(TIMES + 0.2), 9.0))
     )
@@ -115,19 +115,19 @@ def test_a_bluish_room_in_noise_holds_no_ball():
 
 def test_a_panel_that_lifts():
     slow = 0.6 + 0.85 * TIMES
-    assert read(clip(slow, lifts=14)).kept
+    assert read(clip(slow, lifts=14)).persists
     assert not read(clip(slow, lifts=14, present=np.arange(FRAMES) < 10)).back
 
 
 def test_each_breach_is_told():
     gone = read(clip(THROUGH, present=np.arange(FRAMES) < MIDDLE))
-    assert not gone.back and not gone.kept
+    assert not gone.back and not gone.persists
     other = read(clip(THROUGH, ["red" if f < MIDDLE else "blue" for f in range(FRAMES)]))
-    assert not other.same and not other.kept
+    assert not other.same and not other.persists
     early = read(clip(np.where(np.arange(FRAMES) < MIDDLE, THROUGH, THROUGH + 0.5)))
     assert early.back and early.same and not early.on_course
     frozen = read(clip(np.where(np.arange(FRAMES) < MIDDLE, THROUGH, THROUGH[MIDDLE])))
-    assert not frozen.back and not frozen.kept
+    assert not frozen.back and not frozen.persists
     turned = read(
         clip(np.where(np.arange(FRAMES) < MIDDLE, THROUGH, 2 * THROUGH[MIDDLE] - THROUGH))
     )
@@ -149,7 +149,7 @@ def test_what_is_not_hidden_must_be_seen():
         > 0.02
     )
     # it goes before the panel
-    assert not read(np.where(ball, clip(THROUGH, lifts=0), clip(THROUGH))).kept
+    assert not read(np.where(ball, clip(THROUGH, lifts=0), clip(THROUGH))).persists
 
 
 def test_a_ball_before_it_does_not_lift_a_panel():
@@ -206,7 +206,7 @@ def test_films_with_moving_cameras():
         [draw("val", i, family="occlude") for i in range(12)], FORMATS["nano"], batch=12
     )
     kept = lambda clips: sum(
-        bool(r and r.kept) for r in (Reading(c).of("permanence") for c in clips)
+        bool(r and r.persists) for r in (Reading(c).of("permanence") for c in clips)
     )
     assert kept(clips) == 12
     hardly = draw("val", 239, family="occlude")  # its posts are hidden most of the time

@@ -77,5 +77,5 @@ def test_impacts_without_a_partner_are_unmatched():
     )
     assert said([0.5, 1.0], [0.52]).endswith("1 agree to 100 ms (F1 0.67), unmatched: 1 seen")
     assert said([0.5], [], samples=False).endswith(
-        "their agreement is not scored: the clip has no sound"
+        "their agreement is not scored: the clip has no audio"
     )

@@ -229,8 +229,7 @@ def test_nothing_seen_and_nothing_heard_is_no_agreement(pipeline, tmp_path):
     report, reading = record.write(tmp_path / "grey.mp4", grey), grey.reading
     sync = report["oracles"]["sync"]
     assert (
-        sync["f1_100ms"] is None
-        and sync["unscored"] == "nothing strikes, in the picture or in the sound"
+        sync["f1_100ms"] is None and sync["unscored"] == "no impact is in the video or in the audio"
     )
     assert verdict.say_impacts(reading) == "no impact seen; no impact heard"
     assert verdict.say_balls(reading) == "no ball" and not any(
@@ -243,7 +242,7 @@ def test_facts_that_no_oracle_reads_are_said_and_not_counted():
         {"ball": None, "fact": "style", "asked": "anime", "seen": "anime", "met": True},
         {"ball": None, "fact": "voice", "asked": "red", "seen": None, "met": None},
     ]
-    facts = [{"reason": None, **lines[0]}, {"reason": "the clip has no sound", **lines[1]}]
+    facts = [{"reason": None, **lines[0]}, {"reason": "the clip has no audio", **lines[1]}]
     told = record.facts_table({"met": True, "facts": facts, "family": "film"})
     assert told.startswith("prompt met: 1 of 1 facts")
-    assert "not read: the clip has no sound" in told.splitlines()[-1]
+    assert "not read: the clip has no audio" in told.splitlines()[-1]
