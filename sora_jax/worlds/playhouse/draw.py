@@ -29,7 +29,11 @@ SPLITS = {
     "combo": 6,
     "paraphrase": 7,
 }
-SPLITS |= {"order": 8, "speakers": 9, "length": 10}
+SPLITS |= {"order": 8, "speakers": 9, "length": 10, "identity": 11}
+MOST_GAP = 6  # shots between two that show one fact, in the splits gap_1 .. gap_6
+SPLITS |= {f"gap_{n}": 11 + n for n in range(1, MOST_GAP + 1)}
+# shots of the clips of a split of stories; other splits have those of the family
+SHOTS = {"length": 6} | {f"gap_{n}": n + 2 for n in range(1, MOST_GAP + 1)}
 PARAPHRASES, INTENTS = 8, 4  # captions and intents stored with a take
 # Facts drawn for one aim before it is given up. In a small split, a fate with one style and camera
 # may have no factor tuple.
@@ -181,12 +185,15 @@ def _intents(kind: Family, facts: object) -> tuple[str, ...]:
 def long_format(split: str, format: ClipFormat) -> ClipFormat:
     """Returns the clip format of a split.
 
-    Clips of `length` have twice the frames of `format`, less one. Other splits have `format`
-    itself.
+    Clips of `length` have twice the frames of `format`, less one. Clips with shots have SHOTS[split]
+    of them instead, each as long as the first. Other splits have `format` itself.
     """
-    return (
-        dataclasses.replace(format, frames=2 * format.frames - 1) if split == "length" else format
-    )
+    if format.shots and split in SHOTS:
+        shots = format.shots[:1] * SHOTS[split]
+        return dataclasses.replace(format, frames=sum(shots), shots=shots)
+    if split != "length":
+        return format
+    return dataclasses.replace(format, frames=2 * format.frames - 1)
 
 
 def in_style(take: Take, style: str) -> Take:
