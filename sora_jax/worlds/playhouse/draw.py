@@ -185,8 +185,8 @@ def _intents(kind: Family, facts: object) -> tuple[str, ...]:
 def long_format(split: str, format: ClipFormat) -> ClipFormat:
     """Returns the clip format of a split.
 
-    Clips of `length` have twice the frames of `format`, less one. Clips with shots have SHOTS[split]
-    of them instead, each as long as the first. Other splits have `format` itself.
+    Clips of `length` have twice the frames of `format`, less one. Clips with shots have
+    SHOTS[split] of them instead, each as long as the first. Other splits have `format` itself.
     """
     if format.shots and split in SHOTS:
         shots = format.shots[:1] * SHOTS[split]
