@@ -82,9 +82,7 @@ class _Checker:
                 if known[i] < 0 and i in self.start["room"]:
                     rooms[s] = (*known[:i], self.start["room"][i], *known[i + 1 :])
         holder = self.start["holder"].get(0)
-        return Beginning(
-            self.start["room"], self.start["lamp"], self.start["door"], holder, rooms
-        )
+        return Beginning(self.start["room"], self.start["lamp"], self.start["door"], holder, rooms)
 
     def _shown(self, shot: Shot) -> tuple[str, ...]:
         named = self.board.cast if shot.frame == "two-shot" else ()

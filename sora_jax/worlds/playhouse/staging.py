@@ -1,6 +1,6 @@
 """Staging: a storyboard and a cast to a scene with its exact motion.
 
-The acts of a shot follow one another from LEAD seconds after its cut (`acting.py`). One world runs
+The acts of a shot follow one another from LEAD seconds after its cut (`playing.py`). One world runs
 under all shots. Motion goes on under cuts. After a time jump of s seconds the ball is where it is s
 seconds later. The trajectory of the ball is in seconds of the clip and has a piece of its own for
 each shot, so a jump is a step between two pieces. Contacts are those that a shot shows.
@@ -10,7 +10,7 @@ Only + - * / and sqrt on floats are used, so scenes are bitwise the same on any 
 
 import numpy as np
 
-from sora_jax.worlds.playhouse.acting import Flight, Player, Stage
+from sora_jax.worlds.playhouse.playing import Flight, Player, Stage
 from sora_jax.worlds.playhouse.cast import Actor, Character
 from sora_jax.worlds.playhouse.places import EXTENT
 from sora_jax.worlds.playhouse.plot import Plot, View
@@ -115,9 +115,7 @@ def stage(
 _Span = tuple[float, float, float]  # start and end in clip seconds, seconds skipped before it
 
 
-def _ball(
-    made: Stage, shots: list[_Span], plot: Plot
-) -> tuple[list[Arc], tuple[Contact, ...]]:
+def _ball(made: Stage, shots: list[_Span], plot: Plot) -> tuple[list[Arc], tuple[Contact, ...]]:
     """Returns the pieces of the ball's motion and its contacts, in clip seconds."""
     holds = [(time, (actor, side)) for time, actor, side in made.held]
     turns = sorted([*holds, *((flight.start, flight) for flight in made.flights)], key=_time)
@@ -207,4 +205,3 @@ def _camera(view: View, span: _Span, move: str, players: list[Player]):
     for time, x, size, aside in zip((start, end), centre, zoom, pan):
         wide = width * size
         yield float(time), float(x + aside * width - 0.5 * wide), middle + 0.5 * wide, wide
-

@@ -1,4 +1,4 @@
-"""Acting: what actors do in each act of a storyboard, and what it changes.
+"""Playing: what actors do in each act of a storyboard, and what it changes.
 
 A `Stage` plays acts one after another. An actor walks and moves its hands between knots. A held ball is in a hand. A thrown ball flies freely,
 
@@ -190,9 +190,7 @@ class Stage:
     def _others(self, who: int) -> list[float]:
         rooms = self.state["room"]
         return [
-            player.x
-            for i, player in enumerate(self.players)
-            if i != who and rooms[i] == rooms[who]
+            player.x for i, player in enumerate(self.players) if i != who and rooms[i] == rooms[who]
         ]
 
     def _walk(self, act: Act, who: int) -> bool:
@@ -252,7 +250,9 @@ class Stage:
         spoken = self.cast[who].voice
         for word in act.words:
             self.players[who].speech.append((self.now, word))
-            states = [state[0] for name in voice.WORDS[word].split() for state in voice.SOUNDS[name]]
+            states = [
+                state[0] for name in voice.WORDS[word].split() for state in voice.SOUNDS[name]
+            ]
             self.now += sum(states) / 1000.0 / spoken.rate + WORD_GAP
         return True
 
