@@ -15,6 +15,7 @@ from sora_jax.errors import UserError, expect
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.base import Family
+from sora_jax.worlds.playhouse.families.story import SHOTS
 from sora_jax.worlds.playhouse.spec import CLIP_SECONDS, WORLD_VERSION, Scene
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
@@ -30,10 +31,7 @@ SPLITS = {
     "paraphrase": 7,
 }
 SPLITS |= {"order": 8, "speakers": 9, "length": 10, "identity": 11}
-MOST_GAP = 6  # shots between two that show one fact, in the splits gap_1 .. gap_6
-SPLITS |= {f"gap_{n}": 11 + n for n in range(1, MOST_GAP + 1)}
-# shots of the clips of a split of stories; other splits have those of the family
-SHOTS = {"length": 6} | {f"gap_{n}": n + 2 for n in range(1, MOST_GAP + 1)}
+SPLITS |= {f"gap_{n}": 11 + n for n in range(1, 7)}
 PARAPHRASES, INTENTS = 8, 4  # captions and intents stored with a take
 # Facts drawn for one aim before it is given up. In a small split, a fate with one style and camera
 # may have no factor tuple.
@@ -186,7 +184,8 @@ def long_format(split: str, format: ClipFormat) -> ClipFormat:
     """Returns the clip format of a split.
 
     Clips of `length` have twice the frames of `format`, less one. Clips with shots have
-    SHOTS[split] of them instead, each as long as the first. Other splits have `format` itself.
+    `story.SHOTS[split]` of them instead, each as long as the first. Other splits have `format`
+    itself.
     """
     if format.shots and split in SHOTS:
         shots = format.shots[:1] * SHOTS[split]
@@ -197,14 +196,14 @@ def long_format(split: str, format: ClipFormat) -> ClipFormat:
 
 
 def in_style(take: Take, style: str) -> Take:
-    """Returns a take of film or occlude in another style.
+    """Returns a take of film, occlude or story in another style.
 
     Motion, camera and sound are bitwise the same. Facts and captions state the new style. The new
     factor tuple may belong to another split than the take's.
     """
     check("train", take.family, style)
-    facts = dataclasses.replace(take.facts, look=dataclasses.replace(take.facts.look, style=style))
     kind, scene = FAMILIES[take.family], dataclasses.replace(take.scene, style=style)
+    facts = kind.restyled(take.facts, style)
     captions = tuple(kind.caption(facts, variant, take.split) for variant in range(PARAPHRASES))
     return dataclasses.replace(
         take, scene=scene, facts=facts, captions=captions, intents=_intents(kind, facts)

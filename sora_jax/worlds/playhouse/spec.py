@@ -254,7 +254,7 @@ class Scene:
         narration: the spoken words. Default: None.
         view: knots (time, left, top, width) of the camera (`camera.py`). Default: (), which shows
             the whole scene by equations (1) and (2).
-        actors: the characters, painted in this order. Default: ().
+        cast: the actors, painted in this order, behind the balls. Default: ().
         plot: the shots and the state of a story. Default: None, one shot.
     """
 
@@ -272,7 +272,7 @@ class Scene:
     rolling: bool = False
     narration: Narration | None = None
     view: tuple[tuple[float, float, float, float], ...] = ()
-    actors: tuple[Actor, ...] = ()
+    cast: tuple[Actor, ...] = ()
     plot: Plot | None = None
 
     def to_json(self) -> str:
@@ -285,16 +285,15 @@ class Scene:
         shapes = tuple(Shape(**_tuples(s)) for s in fields.pop("shapes", ()))
         if "narration" in fields:
             fields["narration"] = Narration(**_tuples(fields["narration"]))
-        if "actors" in fields:
-            fields["actors"] = tuple(Actor.from_dict(actor) for actor in fields["actors"])
+        cast = tuple(Actor.from_dict(a) for a in fields.pop("cast", ()))
         if "plot" in fields:
             fields["plot"] = Plot.from_dict(fields["plot"])
-        return cls(balls=balls, shapes=shapes, **_tuples(fields))
+        return cls(balls=balls, shapes=shapes, cast=cast, **_tuples(fields))
 
 
 # Left out of the JSON at their defaults, so that the JSON of a scene, and its hash, do not depend
 # on features that the scene does not use.
-_LATER = {"actors", "below", "bounds", "ground", "narration", "plot", "rolling", "shapes", "spin"}
+_LATER = {"below", "bounds", "cast", "ground", "narration", "plot", "rolling", "shapes", "spin"}
 _LATER |= {"view"}
 
 
@@ -308,7 +307,7 @@ def _fields(part) -> dict:
             value = [_fields(item) for item in value]
         elif isinstance(value, Narration):
             value = _fields(value)
-        elif field.name == "actors":
+        elif field.name == "cast":
             value = [actor.to_dict() for actor in value]
         elif isinstance(value, Plot):
             value = value.to_dict()

@@ -10,9 +10,9 @@ Only + - * / and sqrt on floats are used, so scenes are bitwise the same on any 
 
 import numpy as np
 
-from sora_jax.worlds.playhouse.playing import Flight, Player, Stage
 from sora_jax.worlds.playhouse.cast import Actor, Character
 from sora_jax.worlds.playhouse.places import EXTENT
+from sora_jax.worlds.playhouse.playing import Flight, Player, Stage
 from sora_jax.worlds.playhouse.plot import Plot, View
 from sora_jax.worlds.playhouse.spec import Ball, Scene
 from sora_jax.worlds.playhouse.storyboard import PLACES, Storyboard
@@ -93,7 +93,7 @@ def stage(
         ambience=board.ambience,
         extent=EXTENT,
         view=tuple(knots),
-        actors=tuple(
+        cast=tuple(
             Actor(
                 character,
                 handle[1:],
@@ -143,6 +143,8 @@ def _carried(player: Player, side: int, start: float, end: float) -> list[Arc]:
     knots = {knot[0] for knot in (*player.path, *player.hands[side]) if start < knot[0] < end}
     times, arcs = [start, *sorted(knots), end], []
     for a, b in zip(times, times[1:]):
+        if b - a < 1e-9:  # knots that differ by rounding
+            continue
         middle = 0.5 * (a + b)
         (x, y), (u, v) = player.hand_at(a, side), player.hand_at(middle, side)
         arcs.append((a, x, y, (u - x) / (middle - a), (v - y) / (middle - a), 0.0))

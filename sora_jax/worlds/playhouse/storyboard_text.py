@@ -15,6 +15,7 @@ import hashlib
 
 from sora_jax.worlds.playhouse import voice
 from sora_jax.worlds.playhouse.captions import Picker
+from sora_jax.worlds.playhouse.cast import NAMES
 from sora_jax.worlds.playhouse.spec import COLOURS, DIRECTIONS
 from sora_jax.worlds.playhouse.storyboard import (
     DOOR,
@@ -98,12 +99,6 @@ OUTCOME_PHRASES = {
 }
 JOINTS = (". ", ", then ", " and ", "; ")
 JOINT_WORDS = ("then", "and")
-# Handles that the family draws from. They are no words of the vocabulary of speech.
-HANDLES = (
-    *("mika", "rolo", "juna", "tavi", "sefi", "noor", "pilo", "kesh", "ando", "lumi", "zora"),
-    *("benu", "yani", "orsu", "veko", "hani", "dalo", "rimi", "tula", "fenn", "gavo", "isha"),
-    *("kuro", "mabi"),
-)
 
 
 def picker(variant: int, held_out: bool = False) -> Picker:
@@ -208,7 +203,7 @@ def _vocabulary() -> tuple[str, ...]:
     tables = [STYLE_PHRASES, AMBIENCE_PHRASES, CAST_PHRASES, FRAME_PHRASES, MOVE_PHRASES]
     phrases = [*acts, *(p for table in (*tables, OUTCOME_PHRASES) for p in table.values())]
     phrases += [BALL_PHRASES, FIRST_PHRASES, CUT_PHRASES, LATER_PHRASES, LASTING_PHRASES]
-    phrases += [PLACE_PHRASES, PLACES, HANDLES, COLOURS, voice.WORDS]
+    phrases += [PLACE_PHRASES, PLACES, NAMES, COLOURS, voice.WORDS]
     words = {word for some in phrases for phrase in some for word in phrase.split()}
     words |= {*STYLE_PHRASES, *AMBIENCE_PHRASES, *JOINT_WORDS, "style", "ambience", "cast", "ball"}
     words |= {"shot", "s", "second", "seconds", "static", "pan", "push", "pull", "close", "up"}

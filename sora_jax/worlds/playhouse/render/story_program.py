@@ -21,7 +21,7 @@ import numpy as np
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.places import LAMP_HEIGHT
 from sora_jax.worlds.playhouse.render import styles
-from sora_jax.worlds.playhouse.render.styles import HALF, INK, LIGHT, mix
+from sora_jax.worlds.playhouse.render.styles import HALF, LIGHT, mix
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 NIGHT = np.array([0.50, 0.53, 0.66], np.float32)  # light of a place whose lamp is off
