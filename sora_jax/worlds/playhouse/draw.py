@@ -29,7 +29,7 @@ SPLITS = {
     "combo": 6,
     "paraphrase": 7,
 }
-SPLITS |= {"order": 8, "speakers": 9, "length": 10}
+SPLITS |= {"order": 8, "speakers": 9, "length": 10, "identity": 11}
 PARAPHRASES, INTENTS = 8, 4  # captions and intents stored with a take
 # Facts drawn for one aim before it is given up. In a small split, a fate with one style and camera
 # may have no factor tuple.
@@ -190,13 +190,18 @@ def long_format(split: str, format: ClipFormat) -> ClipFormat:
 
 
 def in_style(take: Take, style: str) -> Take:
-    """Returns a take of film or occlude in another style.
+    """Returns a take of film, occlude or talk in another style.
 
     Motion, camera and sound are bitwise the same. Facts and captions state the new style. The new
     factor tuple may belong to another split than the take's.
     """
     check("train", take.family, style)
-    facts = dataclasses.replace(take.facts, look=dataclasses.replace(take.facts.look, style=style))
+    if hasattr(take.facts, "look"):
+        facts = dataclasses.replace(
+            take.facts, look=dataclasses.replace(take.facts.look, style=style)
+        )
+    else:
+        facts = dataclasses.replace(take.facts, style=style)
     kind, scene = FAMILIES[take.family], dataclasses.replace(take.scene, style=style)
     captions = tuple(kind.caption(facts, variant, take.split) for variant in range(PARAPHRASES))
     return dataclasses.replace(

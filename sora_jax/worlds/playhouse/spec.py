@@ -19,6 +19,8 @@ import json
 
 import numpy as np
 
+from sora_jax.worlds.playhouse.cast import Actor
+
 CLIP_SECONDS = 2.125  # 17 frames at 8 fps: the shortest clip for which the labels hold
 WORLD_VERSION = 1  # part of every random key; raise it if (split, index) means another scene
 
@@ -251,6 +253,7 @@ class Scene:
         narration: the spoken words. Default: None.
         view: knots (time, left, top, width) of the camera (`camera.py`). Default: (), which shows
             the whole scene by equations (1) and (2).
+        cast: the actors, painted in this order, behind the balls. Default: ().
     """
 
     seed: int
@@ -267,6 +270,7 @@ class Scene:
     rolling: bool = False
     narration: Narration | None = None
     view: tuple[tuple[float, float, float, float], ...] = ()
+    cast: tuple[Actor, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(_fields(self))
@@ -278,12 +282,13 @@ class Scene:
         shapes = tuple(Shape(**_tuples(s)) for s in fields.pop("shapes", ()))
         if "narration" in fields:
             fields["narration"] = Narration(**_tuples(fields["narration"]))
-        return cls(balls=balls, shapes=shapes, **_tuples(fields))
+        cast = tuple(Actor.from_dict(a) for a in fields.pop("cast", ()))
+        return cls(balls=balls, shapes=shapes, cast=cast, **_tuples(fields))
 
 
 # Left out of the JSON at their defaults, so that the JSON of a scene, and its hash, do not depend
 # on features that the scene does not use.
-_LATER = {"below", "bounds", "ground", "narration", "rolling", "shapes", "spin", "view"}
+_LATER = {"below", "bounds", "cast", "ground", "narration", "rolling", "shapes", "spin", "view"}
 
 
 def _fields(part) -> dict:
@@ -294,6 +299,8 @@ def _fields(part) -> dict:
             continue
         if field.name in ("balls", "shapes"):
             value = [_fields(item) for item in value]
+        elif field.name == "cast":
+            value = [actor.to_dict() for actor in value]
         elif isinstance(value, Narration):
             value = _fields(value)
         fields[field.name] = value

@@ -14,7 +14,10 @@ from sora_jax.worlds.playhouse.families.film import Film
 from sora_jax.worlds.playhouse.families.occlude import Occlude
 from sora_jax.worlds.playhouse.families.phyworld import SETS, PhyWorld
 from sora_jax.worlds.playhouse.families.room import Room
+from sora_jax.worlds.playhouse.families.talk import Talk
 
 FAMILIES: Registry[Family] = Registry(
-    "family", Family, (Room(), Court(), Film(), Occlude(), *(PhyWorld(*names) for names in SETS))
+    "family",
+    Family,
+    (Room(), Court(), Film(), Occlude(), Talk(), *(PhyWorld(*names) for names in SETS)),
 )
