@@ -6,13 +6,13 @@ out. Whether a character is held out depends on a hash of its factors (`Characte
 voice of a held-out character lies in a cell of pitch and tract that no training voice lies in.
 Single factors are common to both.
 
-Two characters of the catalogue differ by at least LEAST in the distance
+Two characters of a kind differ by at least LEAST in the distance
 
     d(p, q) = sum over factors of the visible difference of p and q                              (1)
 
-(`Character.features`), so they can be told apart at 64 x 64 pixels. Its unit is a change of hair
-style, 1,000. Two voices are distinct for a listener if their pitch differs by at least APART_HZ or
-their tract by at least APART_TRACT (`distinct`).
+(`Character.features`), so they can be told apart at 64 x 64 pixels. Another hair style is 1. Two
+voices are distinct for a listener if their pitch differs by at least APART_HZ or their tract by at
+least APART_TRACT (`distinct`).
 
 A name such as "mika" is a handle: every clip draws names afresh, and captions write "@mika".
 Lengths are in metres, colours RGB in [0, 1].
@@ -62,7 +62,7 @@ IRISES = {
     "violet": (0.44, 0.22, 0.60),
     "coal": (0.08, 0.08, 0.10),
 }
-BROWS = {"flat": 0.0, "raised": 0.45, "stern": -0.45}  # slope; > 0 for high inner ends
+BROWS = {"flat": 0.0, "raised": 0.28, "stern": -0.36}  # slope; > 0 for high inner ends
 EARS = ("none", "cat", "round", "long")
 HAIRS = ("bald", "short", "bob", "long", "spiky", "bun", "cap", "beanie", "top hat")
 HAIR_HUES = {
@@ -97,7 +97,7 @@ APART_HZ, APART_TRACT = 25.0, 0.06  # least differences of two distinct voices
 
 COUNTS = {"person": {"train": 512, "held_out": 64}, "animal": {"train": 48, "held_out": 8}}
 SEED = 31  # key of the catalogue; another seed is another cast
-LEAST = 2_400  # least distance (1) of two characters, in thousandths
+LEAST = {"person": 2_400, "animal": 1_600}  # least distance (1) of two of a kind, in thousandths
 
 NAMES = (
     *("mika", "rolo", "tari", "juno", "pax", "odo", "lumi", "zeno", "bibi", "kato"),
@@ -242,7 +242,7 @@ def _catalogue(kind: str) -> dict[str, tuple[Character, ...]]:
         if len(found[part]) == counts[part]:
             continue
         own = drawn.features()
-        if len(features) and np.abs(features - own).sum(1).min() < LEAST:
+        if len(features) and np.abs(features - own).sum(1).min() < LEAST[kind]:
             continue
         if kind == "person":
             drawn = dataclasses.replace(drawn, voice=_draw_voice(stream, drawn.held_out, voices))

@@ -196,7 +196,7 @@ def long_format(split: str, format: ClipFormat) -> ClipFormat:
 
 
 def in_style(take: Take, style: str) -> Take:
-    """Returns a take of film, occlude or story in another style.
+    """Returns a take of film, occlude, talk or story in another style.
 
     Motion, camera and sound are bitwise the same. Facts and captions state the new style. The new
     factor tuple may belong to another split than the take's.

@@ -121,11 +121,20 @@ def beside(take, samples: int) -> np.ndarray:
         ](scene.seed, samples)
     if scene.rolling:
         track += ambience.roll(take, samples)
-    for time, word in scene.narration.words if scene.narration else ():
+    for time, word, who in _speech(scene):
         start = round(time * SAMPLE_RATE)
-        spoken = voice.speak(word, scene.narration.voice)[: max(samples - start, 0)]
+        spoken = voice.speak(word, who)[: max(samples - start, 0)]
         track[start : start + len(spoken)] += SPEECH_RMS / voice.NOMINAL * spoken
     return track
+
+
+def _speech(scene) -> list[tuple[float, str, int | voice.Voice]]:
+    """Returns (start in s, word, voice) of every word: the narration's, then the actors'."""
+    said = scene.narration
+    words = [(time, word, said.voice) for time, word in said.words] if said else []
+    for actor in scene.cast:
+        words += [(time, word, actor.character.voice) for time, word in actor.speech]
+    return words
 
 
 def impact_levels(take, format: ClipFormat) -> list[tuple[float, float]]:

@@ -305,10 +305,10 @@ def _fields(part) -> dict:
             continue
         if field.name in ("balls", "shapes"):
             value = [_fields(item) for item in value]
-        elif isinstance(value, Narration):
-            value = _fields(value)
         elif field.name == "cast":
             value = [actor.to_dict() for actor in value]
+        elif isinstance(value, Narration):
+            value = _fields(value)
         elif isinstance(value, Plot):
             value = value.to_dict()
         fields[field.name] = value
