@@ -14,6 +14,7 @@ import dataclasses
 import numpy as np
 
 from sora_jax.worlds.playhouse import voice
+from sora_jax.worlds.playhouse.acting import resting
 from sora_jax.worlds.playhouse.cast import Character
 from sora_jax.worlds.playhouse.continuity import NOBODY, beginning
 from sora_jax.worlds.playhouse.places import EXTENT, ROOMS, SCORE
@@ -39,12 +40,14 @@ from sora_jax.worlds.playhouse.trajectory import Contact
 
 GRAVITY = 9.8
 LEFT, RIGHT = 0.72, 3.28  # range in which actors stand, metres
-NEAR, FAR = 1.25, 1.75  # distances at which two actors of one place start, metres
+NEAR, FAR = 1.40, 1.75  # distances at which two actors of one place start, metres
 CLOSEST = 0.95  # distance below which they do not walk, metres
 STEP, SPEED, HURRY = 0.5, 1.1, 2.6  # metres of a walk; m/s; m/s of an actor that leaves
 TURNED = 0.55  # rad: the head of an actor that looks aside
-HANG, HOLD = (0.36, 0.66), (0.42, 0.80)  # hands: metres aside and up, at rest and with a ball
-RELEASE, HANDS = (0.40, 1.15), (0.40, 1.00)  # of the thrower, and of the catcher
+# hands, metres aside and up: with a ball, before and at its release, of the catcher
+HOLD, BACK, RELEASE, HANDS = (0.46, 0.60), (0.50, 1.20), (0.55, 0.98), (0.46, 0.78)
+# hands that reach for the lamp, the door and a hat
+REACHES = {LAMP: (0.52, 1.45), DOOR: (0.62, 0.85), HAT: (0.40, 1.55)}
 CATCH = 0.30  # metres
 RADIUS = (0.16, 0.19)  # of the ball
 # durations in seconds: idle, look, a gesture and its part before the effect, a throw
@@ -58,11 +61,11 @@ WORD_GAP = 0.05  # seconds between two words
 class Player:
     """Mutable state of one actor: knots of its path, hands, head, and its speech."""
 
-    def __init__(self, x: float):
-        self.x = x
+    def __init__(self, character: Character, x: float):
+        self.x, self.hang = x, resting(character)[2:]
         self.path = [(0.0, x, 0.0)]
         # knots (time, x, y) of each hand: -1 is the left of the frame, 1 the right
-        self.hands = {side: [(0.0, side * HANG[0], HANG[1])] for side in (-1, 1)}
+        self.hands = {side: [(0.0, side * self.hang[0], self.hang[1])] for side in (-1, 1)}
         self.turn = [(0.0, 0.0)]
         self.speech: list[tuple[float, str]] = []
 
@@ -140,7 +143,7 @@ class Stage:
             "holder": [holder],
         }
         self.start = tuple((kind, tuple(int(v) for v in self.state[kind])) for kind in KINDS)
-        self.players = [Player(x) for x in self._places(rooms)]
+        self.players = [Player(who, x) for who, x in zip(cast, self._places(rooms))]
         self.side = stream.choice((-1, 1))  # of the hand that holds the ball
         self.players[holder].hands[self.side] = [(0.0, self.side * HOLD[0], HOLD[1])]
         self.radius = stream.uniform(*RADIUS)
@@ -229,22 +232,21 @@ class Stage:
         side = 1 if (room.lamp if lamp else room.door) > player.x else -1
         if self.state["holder"][0] == who and side == self.side:
             side = -side
-        rest, effect = player.hand_at(self.now, side), self.now + EFFECT
-        aside = side * (rest[0] - player.position(self.now)), rest[1]
-        player.hand(effect, side, (0.30, 1.95) if lamp else (0.75, 1.05))
+        effect = self.now + EFFECT
+        player.hand(effect, side, REACHES[act.kind])
         self.set(effect, act.kind, place, int(act.to in ("on", "open")), who)
         self.now += GESTURE
-        player.hand(self.now, side, aside)
+        player.hand(self.now, side, player.hang)
         return True
 
     def _hat(self, act: Act, who: int) -> bool:
         player = self.players[who]
         side = -self.side if self.state["holder"][0] == who else self.stream.choice((-1, 1))
         effect = self.now + EFFECT
-        player.hand(effect, side, (0.34, 1.70))
+        player.hand(effect, side, REACHES[HAT])
         self.set(effect, "hat", who, 1, who)
         self.now += GESTURE
-        player.hand(self.now, side, HANG)
+        player.hand(self.now, side, player.hang)
         return True
 
     def _say(self, act: Act, who: int) -> bool:
@@ -261,13 +263,16 @@ class Stage:
         to, stream = self.board.cast.index(act.to), self.stream
         thrower, catcher = self.players[who], self.players[to]
         side = 1 if catcher.x > thrower.x else -1
+        before = thrower.turn[-1][1], catcher.turn[-1][1]
+        thrower.head(self.now, side * 0.8 * TURNED)
+        catcher.head(self.now, -side * 0.8 * TURNED)
         release = self.now + WINDUP
         if side != self.side:  # the ball changes hands
             for hand in (-1, 1):
                 thrower.hand(self.now + CHANGE, hand, (0.0, HOLD[1]), CHANGE)
             self.held.append((self.now + CHANGE, who, side))
-            thrower.hand(self.now + 2.0 * CHANGE, self.side, HANG, CHANGE)
-        thrower.hand(release - 0.1, side, (0.15, 1.40), 0.12)
+            thrower.hand(self.now + 2.0 * CHANGE, self.side, thrower.hang, CHANGE)
+        thrower.hand(release - 0.1, side, BACK, 0.12)
         thrower.hand(release, side, RELEASE, 0.1)
         x, y = thrower.hand_at(release, side)
         line, span = catcher.x - side * HANDS[0], stream.uniform(*FLIGHT)
@@ -302,9 +307,11 @@ class Stage:
             self.side = -side
             self.set(landed, "score", 0, min(self.state["score"][0] + 1, SCORE), to)
         self.now = landed + AFTER
-        thrower.hand(self.now, side, HANG)
-        catcher.hand(self.now, side, HANG)
-        catcher.hand(self.now, -side, HOLD if caught else HANG, 0.1)
+        thrower.head(self.now - 0.15, before[0])
+        catcher.head(self.now - 0.15, before[1])
+        thrower.hand(self.now, side, thrower.hang)
+        catcher.hand(self.now, side, catcher.hang)
+        catcher.hand(self.now, -side, HOLD if caught else catcher.hang, 0.1)
         return True
 
     def _flight(self, ball: Ball, release: float) -> Flight | None:

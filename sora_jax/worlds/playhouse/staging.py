@@ -26,6 +26,7 @@ WIDE_BELOW, TWO_BELOW = -0.80, -0.42
 FACE = 1.36  # metres: middle of a close-up
 PAN, PUSH = 0.06, 0.10  # widths that a camera pans to each side; share by which a zoom changes
 BOBS = (1.1, 1.7)  # seconds of an idle bob
+BLINKS = (1.4, 3.5)  # seconds between two blinks
 
 Arc = tuple[float, float, float, float, float, float]
 
@@ -70,6 +71,7 @@ def stage(
     plot = Plot(views, made.start, tuple(sorted(made.events, key=lambda event: event.time)))
     arcs, contacts = _ball(made, shots, plot)
     bob = [(stream.uniform(*BOBS), stream.uniform()) for _ in cast]
+    blinks = [_blinks(stream, sum(lengths)) for _ in cast]
     seed = stream.integer(1 << 31)
     ball = Ball(
         board.ball or "red",
@@ -100,6 +102,7 @@ def stage(
                 0.0,
                 speech=tuple(player.speech),
                 turn=tuple(player.turn),
+                blinks=blinks[i],
                 bob=bob[i],
                 path=tuple(player.path),
                 hands=player.both_hands(),
@@ -110,6 +113,14 @@ def stage(
     )
     motion = Trajectory((np.array(arcs),) if board.ball else (), contacts if board.ball else ())
     return scene, motion
+
+
+def _blinks(stream: Stream, seconds: float) -> tuple[float, ...]:
+    times, time = [], stream.uniform(0.3, BLINKS[1])
+    while time < seconds:
+        times.append(time)
+        time += stream.uniform(*BLINKS)
+    return tuple(times)
 
 
 _Span = tuple[float, float, float]  # start and end in clip seconds, seconds skipped before it

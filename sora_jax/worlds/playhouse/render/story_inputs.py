@@ -10,6 +10,7 @@ import numpy as np
 
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
+from sora_jax.worlds.playhouse import acting
 from sora_jax.worlds.playhouse.camera import project, views
 from sora_jax.worlds.playhouse.places import (
     BOARD_HEIGHT,
@@ -33,26 +34,15 @@ from sora_jax.worlds.playhouse.places import (
     Place,
 )
 from sora_jax.worlds.playhouse.plot import OPENING, SWITCHING
-from sora_jax.worlds.playhouse.render.inputs import ON_TWOS, SHUTTER, TEXTURE
+from sora_jax.worlds.playhouse.render.inputs import POSE, SHUTTER, TEXTURE
+from sora_jax.worlds.playhouse.render.looks import look
 from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, material
 from sora_jax.worlds.playhouse.stream import Stream
 
+ACTORS = 2  # slots for actors, and canvases
 FAR_AWAY = -1e3  # pixels: the position of what is not shown
 _NO_BOX = Box(-9.0, -9.0, -9.0, -9.0, INK)
 _NO_DISC = Disc(-9.0, -9.0, 0.0, INK)
-
-
-def shown_times(style: str, format: ClipFormat) -> np.ndarray:
-    """Returns the times in seconds, float64 [F], at which the frames of a style show what moves.
-
-    Anime is drawn on twos from ON_TWOS frames/s on, anew in each shot.
-    """
-    times = format.frame_times()
-    if style != "anime" or format.fps < ON_TWOS:
-        return times
-    shots = format.shots or (format.frames,)
-    within = np.concatenate([np.arange(n) % 2 for n in shots])
-    return times - within / format.fps
 
 
 def story_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
@@ -77,11 +67,11 @@ def _inputs(take, format: ClipFormat) -> dict[str, np.ndarray]:
             f"{len(starts)}, or they start at other times; render it with its own format",
             field="format",
         )
-    seen, shown = format.frame_times(), shown_times(scene.style, format)
-    view, truth = views(scene, seen), plot.truth(shown)
+    times = format.frame_times()
+    view, truth = views(scene, times), plot.truth(times)
     rooms = truth["place"]
-    light = plot.gradual("lamp", shown, SWITCHING)[np.arange(len(seen)), rooms]
-    door = plot.gradual("door", shown, OPENING)[np.arange(len(seen)), rooms]
+    light = plot.gradual("lamp", times, SWITCHING)[np.arange(len(times)), rooms]
+    door = plot.gradual("door", times, OPENING)[np.arange(len(times)), rooms]
     boxes, discs, glow = _furniture(rooms, light, door, truth["score"][:, 0])
     stream = Stream(scene.seed, TEXTURE)
     here = [ROOMS[room] for room in rooms]
@@ -96,7 +86,8 @@ def _inputs(take, format: ClipFormat) -> dict[str, np.ndarray]:
         "lamp": np.array([room.lamp for room in here]),
         "light": light,
         "texture": np.array([stream.uniform() for _ in range(4)]),
-        **_ball(take, truth, view, seen, shown, format),
+        **_ball(take, truth, view, format),
+        **_cast(take, truth, view, format),
     }
     inputs = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
     inputs["style"] = np.int32(FILM_STYLES.index(scene.style))
@@ -104,23 +95,58 @@ def _inputs(take, format: ClipFormat) -> dict[str, np.ndarray]:
     return inputs
 
 
-def _ball(take, truth, view, seen, shown, format: ClipFormat) -> dict[str, np.ndarray]:
+def _ball(take, truth, view, format: ClipFormat) -> dict[str, np.ndarray]:
     """Returns the arrays of the ball: its centres at the sample times of an exposure [F, M, 2] and
     radius [F], in pixels, its colour and its gloss.
     """
-    frames, scene = len(seen), take.scene
+    times, scene = format.frame_times(), take.scene
+    frames = len(times)
     centres = np.full((frames, len(SHUTTER), 2), FAR_AWAY)
     radius, colour, shine = np.zeros(frames), np.zeros(3), np.zeros(())
     if scene.balls:
         ball = scene.balls[0]
         blurred = scene.style == "cinematic"
         for m, late in enumerate(SHUTTER):
-            times = shown + late / format.fps if blurred else shown
-            centres[:, m] = project(view, take.trajectory.positions(times)[:, 0], format.size)
+            moments = times + late / format.fps if blurred else times
+            centres[:, m] = project(view, take.trajectory.positions(moments)[:, 0], format.size)
         centres[truth["ball"][:, 0] != truth["place"]] = FAR_AWAY
         radius = ball.radius * format.size / view[:, 2]
         colour, shine = np.array(COLOURS[ball.colour]), np.array(material(ball.material).shine)
     return {"ball": centres, "ball_radius": radius, "colour": colour, "shine": shine}
+
+
+def _cast(take, truth, view, format: ClipFormat) -> dict[str, np.ndarray]:
+    """Returns the arrays of the actors and of the canvases on which they are painted.
+
+    A frame has two canvases of half its width. In a close-up they are the halves of the frame, and
+    the subject is on both. In other shots each holds one actor. `canvas` [F, 2, 3] is, for each,
+    the actor, the first column, and 1 if it is used. The others are those of `looks.look` for two
+    actors, their poses [F, 2, 14] for `characters.paint`, and `hat` [F, 2].
+    """
+    times, scene, half = format.frame_times(), take.scene, format.size // 2
+    frames, shot = len(times), truth["shot"]
+    poses = np.zeros((frames, ACTORS, POSE))
+    canvas = np.zeros((frames, ACTORS, 3))
+    subject = np.array([v.subject for v in scene.plot.views])[shot]
+    for n, actor in enumerate(scene.cast):
+        pose = acting.pose(actor, times)
+        ground = project(view, pose.pop("ground"), format.size)
+        parts = [ground, *(part.reshape(frames, -1) for part in pose.values())]
+        poses[:, n] = np.concatenate(parts, axis=1)
+        first = np.clip(np.round(ground[:, 0]) - half // 2, -half, format.size)
+        here = (truth["room"][:, n] == truth["place"]) & (subject < 0)
+        canvas[:, n] = np.stack([np.full(frames, n), first, here], axis=-1)
+    close = subject >= 0
+    for side in range(ACTORS):
+        canvas[close, side] = np.stack(
+            [subject[close], np.full(close.sum(), side * half), np.ones(close.sum())], axis=-1
+        )
+    looks = [look(actor.character) for actor in scene.cast]
+    looks += looks[:1] * (ACTORS - len(looks))
+    arrays = {f"cast_{name}": np.stack([one[name] for one in looks]) for name in looks[0]}
+    hat = np.zeros((frames, ACTORS))
+    hat[:, : len(scene.cast)] = truth["hat"]
+    return arrays | {"pose": poses, "canvas": canvas, "hat": hat}
 
 
 def _furniture(rooms, light, door, score) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -20,14 +20,19 @@ import numpy as np
 
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.places import LAMP_HEIGHT
-from sora_jax.worlds.playhouse.render import styles
+from sora_jax.worlds.playhouse.render import characters, styles
+from sora_jax.worlds.playhouse.render.looks import BRIMS, TOPS
 from sora_jax.worlds.playhouse.render.styles import HALF, LIGHT, mix
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 NIGHT = np.array([0.50, 0.53, 0.66], np.float32)  # light of a place whose lamp is off
 EDGES = {"flat": 0.0, "realistic": 0.16, "cinematic": 0.16, "anime": 0.80}  # dark edges of boxes
 SHADOWS = {"flat": 0.12, "realistic": 0.5, "cinematic": 0.5, "anime": 0.3}  # depth of shadows
-STILL = ("style", "seed", "texture", "colour", "shine")  # inputs without an axis of frames
+# inputs without an axis of frames
+OF_CAST = tuple(f"cast_{name}" for name in characters.PARTS if name != "there")
+STILL = ("style", "seed", "texture", "colour", "shine", *OF_CAST)
+# the piece on top and the brim of a hat that an actor has put on: `looks.TOPS`, `looks.BRIMS`
+TOP_HAT = np.array(TOPS["top hat"], np.float32), np.array(BRIMS["top hat"], np.float32)
 
 
 @functools.partial(jax.jit, static_argnames="format")
@@ -82,6 +87,7 @@ def _frame(one, size: int) -> jax.Array:
     picture = _boxes(_room(one, row, column, size), one["boxes"], one, row, column, size)
     picture = _discs(picture, one["discs"], one, row, column, size)
     picture = _shadow(picture, one, row, column, size)
+    picture = _cast(picture, one, size)
     picture = _ball(picture, one, row, column, size)
     light = one["light"]
     picture = picture * (light + (1.0 - light) * NIGHT)
@@ -166,6 +172,33 @@ def _shadow(picture, one, row, column, size: int):
     )
     weight = one["shadow"] * jnp.exp(-1.2 * height) * jnp.clip(1.25 - far, 0.0, 1.0)
     return picture * (1.0 - weight * (y < 0.0) * (radius > 0.0))[..., None]
+
+
+def _cast(picture, one, size: int):
+    """Paints the actors on canvases of half the width of the frame (`story_inputs.py`)."""
+    half = size // 2
+    row, _ = _grid(size)
+    metre, unit = size / one["view"][2], size / 64.0
+    wide = jnp.pad(picture, ((0, 0), (half, half), (0, 0)))
+
+    def paint(wide, canvas):
+        n, first = canvas[0].astype(jnp.int32), canvas[1].astype(jnp.int32)
+        who = {name: one[f"cast_{name}"][n] for name in characters.PARTS if name != "there"}
+        a, b, _ = who["head"]
+        top = TOP_HAT[0] + b * np.array([0.0, 1.0, 0.0, 0.0, 0.0], np.float32)
+        brim = TOP_HAT[1] * jnp.array([1.0, b, a, 1.0, a])
+        who["top"] = who["top"] + one["hat"][n] * (top - who["top"])
+        who["brim"] = who["brim"] + one["hat"][n] * (brim - who["brim"])
+        who["there"] = canvas[2]
+        part = jax.lax.dynamic_slice(wide, (0, first + half, 0), (size, half, 3))
+        column = (first + jnp.arange(half)).astype(jnp.float32)[None, :]
+        painted = characters.paint(
+            part, who, one["pose"][n], row, column, metre, metre, unit, one["lit"], one["inked"]
+        )
+        return jax.lax.dynamic_update_slice(wide, painted, (0, first + half, 0)), None
+
+    wide, _ = jax.lax.scan(paint, wide, one["canvas"])
+    return wide[:, half : half + size]
 
 
 def _ball(picture, one, row, column, size: int):
