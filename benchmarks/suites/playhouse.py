@@ -4,7 +4,7 @@ Drawing is plain Python on one core; rendering and synthesis run on the device. 
 three, as on-the-fly training needs. `picture_and_sound` renders stored scenes, with inputs prepared
 outside the timing. There is a row for every family at 64 px x 33 frames (PhyWorld: 32), with one
 ball and with several. The targets on 2 cores are 500 clips/s with one ball and 60 clips/s with
-several, rendered with audio.
+several, rendered with audio. Stories of three shots have a target of 20 clips/s.
 """
 
 import functools
@@ -19,7 +19,7 @@ from sora_jax.worlds.playhouse import render, sound
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.takes import render_batch
 
-S, PHYWORLD = FORMATS["S"], FORMATS["phyworld"]
+S, PHYWORLD, STORY = FORMATS["S"], FORMATS["phyworld"], FORMATS["story3"]
 # (clips in a batch, name, format, family, number of balls of the scenes; None: any number).
 SIZES = {
     "tiny": [(2, "tiny", ClipFormat(5, 8, 16), "room", None)],
@@ -30,6 +30,7 @@ SIZES = {
         (8, "S_court", S, "court", None),
         (8, "S_film", S, "film", None),
         (8, "S_occlude", S, "occlude", None),
+        (8, "story3", STORY, "story", None),
         (8, "phyworld_one_ball", PHYWORLD, "phyworld_uniform_30k", None),
         (8, "phyworld_two_balls", PHYWORLD, "phyworld_collision_30k", None),
     ],
@@ -40,6 +41,7 @@ SIZES = {
         (128, "S_court", S, "court", None),
         (128, "S_film", S, "film", None),
         (128, "S_occlude", S, "occlude", None),
+        (128, "story3", STORY, "story", None),
         (128, "phyworld_one_ball", PHYWORLD, "phyworld_uniform_30k", None),
         (128, "phyworld_two_balls", PHYWORLD, "phyworld_collision_30k", None),
     ],

@@ -21,6 +21,7 @@ from sora_jax.data.named_sources import NamedSource, Selection, Source
 from sora_jax.data.sources import PlayhouseSource
 from sora_jax.data.video_folder import VideoFolderSource
 from sora_jax.errors import UserError
+from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse import render, sound
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
@@ -42,7 +43,8 @@ class Clips:
     Attributes:
         count: the number of clips of the splits train and val.
         inputs: (split, index) -> the arrays of one clip, without a batch axis.
-        render: batch of inputs -> frames [B,F,H,W,3] in [0,1], or samples [B,S] in [-1,1].
+        render: batch of inputs -> frames [B,F,H,W,3] in [0,1], or samples [B,S] in [-1,1]. Frames
+            of clips with n shots are split, [B n, F / n,H,W,3].
     """
 
     count: dict[str, int]
@@ -105,8 +107,31 @@ def _playhouse_clips(medium: str, sources: dict[str, PlayhouseSource]) -> Clips:
         take = draw(of.split, index, family=of.family, style=of.style)
         return {name: x[0] for name, x in prepare([take], format).items()}
 
+    def shown(batch):
+        made = show(batch, format=format)
+        return by_shots(made, format) if medium == VIDEO else made
+
     count = {split: len(of) for split, of in sources.items()}
-    return Clips(count, inputs, functools.partial(show, format=format))
+    return Clips(count, inputs, shown)
+
+
+def by_shots(frames: jax.Array, format: ClipFormat) -> jax.Array:
+    """Splits clips into their shots, [B,F,...] -> [B n, F / n,...]. Clips of one shot stay.
+
+    A tokenizer starts anew at every cut.
+
+    Raises:
+        UserError: the shots have different lengths.
+    """
+    if not format.shots:
+        return frames
+    if len(set(format.shots)) > 1:
+        raise UserError(
+            f"shots of {', '.join(map(str, format.shots))} frames do not stack; give shots of one "
+            "length",
+            field="format",
+        )
+    return frames.reshape(-1, format.shots[0], *frames.shape[2:])
 
 
 def video_clips(medium: str, directory) -> Clips:
