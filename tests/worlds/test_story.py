@@ -19,7 +19,7 @@ from sora_jax.worlds.playhouse.places import ROOMS
 from sora_jax.worlds.playhouse.plot import KINDS
 from sora_jax.worlds.playhouse.render import render, render_inputs
 from sora_jax.worlds.playhouse.sound import SPEECH_RMS, beside, sound_inputs
-from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, SILENCE, Scene
+from sora_jax.worlds.playhouse.spec import FILM_STYLES, SILENCE, Scene
 from sora_jax.worlds.playhouse.staging import stage
 from sora_jax.worlds.playhouse.storyboard import DOOR, GO, HAT, LAMP, THROW
 from sora_jax.worlds.playhouse.storyboard_reader import read
@@ -121,6 +121,7 @@ def test_the_ball_is_in_a_hand_or_flies_and_its_outcome_is_that_of_the_text():
     assert thrown > 10
 
 
+@pytest.mark.slow
 def test_pixels_follow_the_state():
     take = played()
     lit = (1,) + dict(take.scene.plot.initial)["lamp"][1:]
@@ -134,12 +135,8 @@ def test_pixels_follow_the_state():
     assert as_told[off].mean() < as_told[34:][~off[34:]].mean() - 0.1
     view = views(take.scene, FORMAT.frame_times())
     x, y = project(view[0], np.array([ROOMS[0].door + 0.1, 1.6]), 64).round().astype(int)
-    assert (
-        np.abs(
-            open_[0, y - 4 : y + 4, x - 2 : x + 3] - as_told[0, y - 4 : y + 4, x - 2 : x + 3]
-        ).mean()
-        > 0.15
-    )
+    door = np.s_[0, y - 4 : y + 4, x - 2 : x + 3]
+    assert np.abs(open_[door] - as_told[door]).mean() > 0.15
     opened = frames > event["door"] + 0.3
     assert np.abs(open_[opened] - as_told[opened]).max() < 1e-3  # the door is open in both
     assert np.abs(scored[0] - as_told[0]).max() > 0.4  # lamps of the board
@@ -149,6 +146,7 @@ def test_pixels_follow_the_state():
     assert np.abs(bare[before] - as_told[before]).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_the_ball_is_where_the_truth_says_in_every_style():
     told = [
         dataclasses.replace(played(), scene=dataclasses.replace(played().scene, style=style))
@@ -157,12 +155,12 @@ def test_the_ball_is_where_the_truth_says_in_every_style():
     frames = shown(*told)
     view = views(told[0].scene, FORMAT.frame_times())
     centres = project(view, told[0].trajectory.positions(FORMAT.frame_times())[:, 0], 64)
-    red = np.array(COLOURS["red"])
     for style, clip in zip(FILM_STYLES, frames):
         for f in (0, 3, 6, 10):
             column, row = centres[f].round().astype(int)
-            pixel = clip[f, row, column]
-            assert pixel[0] > 2.0 * pixel[1:].max() and red[0] > 0.5, (style, f, pixel)
+            # the lower right of the ball: no highlight lies there
+            pixel = clip[f, row : row + 2, column : column + 2].mean((0, 1))
+            assert pixel[0] > 1.6 * pixel[1:].max(), (style, f, pixel)
 
 
 def test_one_world_in_every_style():

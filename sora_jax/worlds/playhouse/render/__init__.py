@@ -10,22 +10,22 @@ import numpy as np
 
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.render import inputs as _inputs
-from sora_jax.worlds.playhouse.render import program
-from sora_jax.worlds.playhouse.render.story_inputs import story_inputs
-from sora_jax.worlds.playhouse.render.story_program import render_story
+from sora_jax.worlds.playhouse.render import program, story_inputs, story_program
 
 __all__ = ["render", "render_inputs"]
 
 
 def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, np.ndarray]:
     """Computes the arrays that the renderer needs for B takes: `inputs.render_inputs`, or
-    `story_inputs` if they are stories.
+    `story_inputs.story_inputs` if they are stories.
     """
     if any(take.scene.plot for take in takes):
-        return story_inputs(takes, format)
+        return story_inputs.story_inputs(takes, format)
     return _inputs.render_inputs(takes, format, alone)
 
 
 def render(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     """Renders frames, float32 [B, F, H, W, 3] in [0, 1], from `render_inputs`."""
-    return render_story(inputs, format) if "boxes" in inputs else program.render(inputs, format)
+    if "boxes" in inputs:
+        return story_program.render_story(inputs, format)
+    return program.render(inputs, format)
