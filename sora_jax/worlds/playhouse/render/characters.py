@@ -114,7 +114,7 @@ class _Brush:
         nx, ny = jnp.clip(nx, -1.0, 1.0), jnp.clip(ny, -1.0, 1.0)
         nz = jnp.sqrt(jnp.maximum(1.0 - nx * nx - ny * ny, 0.0))
         diffuse = jnp.maximum(nx * LIGHT[0] - ny * LIGHT[1] + nz * LIGHT[2], 0.0)
-        tone = jnp.clip((diffuse - 0.42) * 12.0 + 0.5, 0.0, 1.0)
+        tone = jnp.clip((diffuse - 0.28) * 12.0 + 0.5, 0.0, 1.0)
         return 1.0 + self.lit * (0.46 * diffuse - 0.34) + self.anime * 0.20 * (tone - 1.0)
 
 
@@ -272,7 +272,8 @@ def _hair(brush, who, x, y, head, turn):
     a, b, _ = who["head"]
     weight, thick, line, drop, zigzag, spikes, _, _, _ = who["hair"]
     fx = x - 0.55 * a * jnp.sin(turn)
-    rim = thick + spikes * _wave(3.8 * x / (jnp.abs(x) + jnp.abs(y + 0.3) + 0.1) + 0.5)
+    upper = jnp.clip(8.0 * y + 0.5, 0.0, 1.0)
+    rim = thick + upper * spikes * _wave(3.8 * x / (jnp.abs(x) + jnp.abs(y + 0.3) + 0.1) + 0.5)
     side = jnp.square(jnp.square(fx / a))
     edge = line - drop * jnp.minimum(side, 1.0) - zigzag * _wave(fx / 0.19)
     crown = jnp.maximum(head - rim, edge - y)
