@@ -94,7 +94,7 @@ class Story(Family):
             self.splits = Story.splits[:5]
         self.formats = ("nano" if shots == 1 else f"story{shots}",)
         self.longest = shots * frames_of(SECONDS, FPS) / FPS
-        self.text_length = 16 + 48 * shots
+        self.text_length = 24 + 56 * shots
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None) -> tuple[str, int]:
         """Draws (style, number of shots)."""

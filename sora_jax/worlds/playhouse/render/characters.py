@@ -43,16 +43,26 @@ def _plane(colour) -> jax.Array:
     return jnp.asarray(colour, jnp.float32)[:, None, None]
 
 
+def _length(x, y):
+    # cheaper than jnp.hypot, which guards against overflow
+    return jnp.sqrt(x * x + y * y + 1e-12)
+
+
+def _power(x, n):
+    # exp and log are vectorised on CPUs, pow is not
+    return jnp.exp(n * jnp.log(x))
+
+
 def ellipse(x, y, w, h):
     """Returns the distance to an ellipse at the origin: equation (2)."""
-    k, slope = jnp.hypot(x / w, y / h), jnp.hypot(x / (w * w), y / (h * h))
+    k, slope = _length(x / w, y / h), _length(x / (w * w), y / (h * h))
     return k * (k - 1.0) / jnp.maximum(slope, 1e-4)
 
 
 def box(x, y, w, h, r):
     """Returns the distance to a box of half sides w and h with corners of radius r."""
     qx, qy = jnp.abs(x) - (w - r), jnp.abs(y) - (h - r)
-    outside = jnp.hypot(jnp.maximum(qx, 0.0), jnp.maximum(qy, 0.0))
+    outside = _length(jnp.maximum(qx, 0.0), jnp.maximum(qy, 0.0))
     return outside + jnp.minimum(jnp.maximum(qx, qy), 0.0) - r
 
 
@@ -60,7 +70,7 @@ def segment(x, y, x0, y0, x1, y1, r):
     """Returns the distance to the points within r of a segment."""
     dx, dy = x1 - x0, y1 - y0
     t = jnp.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy + 1e-9), 0.0, 1.0)
-    return jnp.hypot(x - x0 - t * dx, y - y0 - t * dy) - r
+    return _length(x - x0 - t * dx, y - y0 - t * dy) - r
 
 
 def _wave(x):
@@ -104,7 +114,7 @@ class _Brush:
         nx, ny = jnp.clip(nx, -1.0, 1.0), jnp.clip(ny, -1.0, 1.0)
         nz = jnp.sqrt(jnp.maximum(1.0 - nx * nx - ny * ny, 0.0))
         diffuse = jnp.maximum(nx * LIGHT[0] - ny * LIGHT[1] + nz * LIGHT[2], 0.0)
-        tone = jnp.clip((diffuse - 0.42) * 12.0 + 0.5, 0.0, 1.0)
+        tone = jnp.clip((diffuse - 0.28) * 12.0 + 0.5, 0.0, 1.0)
         return 1.0 + self.lit * (0.46 * diffuse - 0.34) + self.anime * 0.20 * (tone - 1.0)
 
 
@@ -113,7 +123,7 @@ def paint(picture, who: dict, pose, row, column, metre, scale, unit, lit=0.0, an
 
     Args:
         picture: the image.
-        who: the arrays of `looks.look`, and `there`, 0 for an unused slot.
+        who: the arrays of `looks.look`.
         pose: float [14]: the ground point in pixels (column, row), then head, turn, look, blink,
             mouth and hands as `acting.pose` gives them.
         row, column: the places of the pixels in the frame at time 0, [H, 1] and [1, W].
@@ -137,15 +147,15 @@ def paint(picture, who: dict, pose, row, column, metre, scale, unit, lit=0.0, an
     brush.picture = bare + inside * (brush.picture - bare)
     _hair(brush, who, x, y, head, turn)
     _arms(brush, who, gx, gy, pose[10:14])
-    painted = jnp.moveaxis(brush.picture, 0, -1)
-    return picture + who["there"] * (painted - picture)
+    return jnp.moveaxis(brush.picture, 0, -1)
 
 
 def _head(who, x, y):
     """Returns the distance to the head: equation (2)."""
     a, b, n = who["head"]
-    f = jnp.maximum((jnp.abs(x / a) + 1e-6) ** n + (jnp.abs(y / b) + 1e-6) ** n, 1e-6) ** (1.0 / n)
-    return jnp.hypot(x, y) * (f - 1.0) / f
+    f = _power(jnp.abs(x / a) + 1e-6, n) + _power(jnp.abs(y / b) + 1e-6, n)
+    f = _power(f, 1.0 / n)
+    return _length(x, y) * (f - 1.0) / f
 
 
 def _behind(brush, who, x, y, turn):
@@ -162,7 +172,7 @@ def _behind(brush, who, x, y, turn):
 
     def ear(w, h, low):
         u = along - low
-        slope = jnp.hypot(2.0 * h, w)
+        slope = _length(2.0 * h, w)
         side = (jnp.abs(across) * 2.0 * h + (u - h) * w) / slope
         triangle = jnp.maximum(side, -(u + h))
         return ellipse(across, u, w, h) + pointed * (triangle - ellipse(across, u, w, h))
@@ -204,12 +214,12 @@ def _face(brush, who, x, y, turn, look, blink, mouth):
     # the distance in pixels is that of the face over the stretch of (3)
     sharp = 1.0 / jnp.maximum(jnp.cos(turn) + x * jnp.sin(turn) / depth, 1.0)
     side, m = jnp.sign(fx), jnp.abs(fx)
-    cheek = jnp.clip(1.0 - jnp.hypot((m - 0.27) / 0.10, (y + 0.42 * b) / 0.075), 0.0, 1.0)
+    cheek = jnp.clip(1.0 - _length((m - 0.27) / 0.10, (y + 0.42 * b) / 0.075), 0.0, 1.0)
     brush.picture = brush.picture + 0.45 * cheek * (
         skin * 0.35 + 0.62 * _plane(BLUSH) - brush.picture
     )
-    dots = jnp.minimum(jnp.hypot(m - 0.21, y + 0.30 * b), jnp.hypot(m - 0.30, y + 0.30 * b))
-    dots = jnp.minimum(dots, jnp.hypot(m - 0.255, y + 0.44 * b)) - 0.024
+    dots = jnp.minimum(_length(m - 0.21, y + 0.30 * b), _length(m - 0.30, y + 0.30 * b))
+    dots = jnp.minimum(dots, _length(m - 0.255, y + 0.44 * b)) - 0.024
     brush.fill(
         dots, skin * np.array([0.62, 0.50, 0.42], np.float32)[:, None, None], freckles, sharp
     )
@@ -238,10 +248,10 @@ def _eyes(brush, who, m, side, y, look, blink, sharp):
     brush.fill(white, _plane(WHITE), seen, sharp)
     # the gaze moves both irises to the same side
     ix, iy = ex - 0.34 * wide * look[0] * side, y - 0.30 * high * look[1]
-    far = jnp.hypot(ix, iy)
+    far = _length(ix, iy)
     brush.fill(jnp.maximum(far - 0.66 * high, white), _plane(who["iris"]), seen, sharp)
     brush.fill(jnp.maximum(far - 0.36 * high, white), _plane(LASH) * 0.6, seen, sharp)
-    gleam = jnp.hypot(ix + 0.22 * high * side, iy - 0.28 * high) - 0.20 * high
+    gleam = _length(ix + 0.22 * high * side, iy - 0.28 * high) - 0.20 * high
     brush.fill(jnp.maximum(gleam, white), _plane(WHITE), seen, sharp)
 
 
@@ -262,7 +272,8 @@ def _hair(brush, who, x, y, head, turn):
     a, b, _ = who["head"]
     weight, thick, line, drop, zigzag, spikes, _, _, _ = who["hair"]
     fx = x - 0.55 * a * jnp.sin(turn)
-    rim = thick + spikes * _wave(jnp.arctan2(x, y + 0.3) * 2.4 + 0.5)
+    upper = jnp.clip(8.0 * y + 0.5, 0.0, 1.0)
+    rim = thick + upper * spikes * _wave(3.8 * x / (jnp.abs(x) + jnp.abs(y + 0.3) + 0.1) + 0.5)
     side = jnp.square(jnp.square(fx / a))
     edge = line - drop * jnp.minimum(side, 1.0) - zigzag * _wave(fx / 0.19)
     crown = jnp.maximum(head - rim, edge - y)
@@ -284,4 +295,4 @@ def _arms(brush, who, x, y, hands):
     for i, side in enumerate((-1.0, 1.0)):
         hx, hy = hands[2 * i], hands[2 * i + 1]
         brush.part(segment(x, y, side * 0.27, neck - 0.15, hx, hy, 0.075), sleeve)
-        brush.part(jnp.hypot(x - hx, y - hy) - 0.085, skin)
+        brush.part(_length(x - hx, y - hy) - 0.085, skin)

@@ -69,10 +69,11 @@ def _render(inputs, format: ClipFormat) -> jax.Array:
 def _clip_by_clip(paint, inputs):
     """Applies `paint` to every clip.
 
-    With styles, clips are rendered one after the other, so that each clip pays for its own style
-    only (`_in_style`).
+    With styles or actors, clips are rendered one after the other, so that each clip pays for its
+    own style (`_in_style`) and its own actors only.
     """
-    return jax.lax.map(paint, inputs) if "texture" in inputs else jax.vmap(paint)(inputs)
+    alone = "texture" in inputs or "cast_pose" in inputs
+    return jax.lax.map(paint, inputs) if alone else jax.vmap(paint)(inputs)
 
 
 def _in_style(one, style: str, otherwise, paint, *arguments):
@@ -245,7 +246,12 @@ def _actors(picture, one, moment, screen: _Screen):
     for n in range(moment["cast_pose"].shape[0]):
         who = {name: one[f"cast_{name}"][n] for name in characters.PARTS}
         given = (row, column, one["cast_scale"], scale, screen.size / 64.0)
-        picture = characters.paint(picture, who, moment["cast_pose"][n], *given, **style)
+        paint = functools.partial(
+            characters.paint, picture, who, moment["cast_pose"][n], *given, **style
+        )
+        # A branch of its own: clips pay for their own actors only, and the compiler does not fuse
+        # all actors into one program, which takes minutes.
+        picture = jax.lax.cond(who["there"] > 0.0, paint, lambda unpainted=picture: unpainted)
     return picture
 
 

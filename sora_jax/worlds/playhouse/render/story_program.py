@@ -189,13 +189,13 @@ def _cast(picture, one, size: int):
         brim = TOP_HAT[1] * jnp.array([1.0, b, a, 1.0, a])
         who["top"] = who["top"] + one["hat"][n] * (top - who["top"])
         who["brim"] = who["brim"] + one["hat"][n] * (brim - who["brim"])
-        who["there"] = canvas[2]
         part = jax.lax.dynamic_slice(wide, (0, first + half, 0), (size, half, 3))
         column = (first + jnp.arange(half)).astype(jnp.float32)[None, :]
         painted = characters.paint(
             part, who, one["pose"][n], row, column, metre, metre, unit, one["lit"], one["inked"]
         )
-        return jax.lax.dynamic_update_slice(wide, painted, (0, first + half, 0)), None
+        part = part + canvas[2] * (painted - part)
+        return jax.lax.dynamic_update_slice(wide, part, (0, first + half, 0)), None
 
     wide, _ = jax.lax.scan(paint, wide, one["canvas"])
     return wide[:, half : half + size]
