@@ -35,6 +35,9 @@ FIRST_KEYS: dict[str, tuple[int, ...]] = {
     "film": (2,),
     "occlude": (3,),
     "story": (5,),
+    "story_1": (6,),
+    "story_2": (7,),
+    "story_4": (8,),
 }
 MADE_OF_NAMES = 1 << 32
 

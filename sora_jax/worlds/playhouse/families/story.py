@@ -17,6 +17,7 @@ A take has as many shots as its family, or SHOTS[split] of `draw.py`.
 """
 
 import dataclasses
+import functools
 import itertools
 import zlib
 from typing import Any
@@ -46,6 +47,7 @@ LONG, MOST_GAP, TRAIN_GAP = 6, 6, 2
 SHOTS = {"length": LONG} | {f"gap_{n}": n + 2 for n in range(1, MOST_GAP + 1)}
 # (first, later): the first act of one kind comes before the first of the other
 HELD_OUT_ORDERS = ((DOOR, LAMP), (HAT, DOOR), (THROW, HAT))
+HATS = ("cap", "beanie", "top hat")  # of cast.HAIRS
 UNREAD = "no oracle reads stories"
 
 
@@ -104,9 +106,10 @@ class Story(Family):
         style, shots = aim
         board = draw_board(stream, style, shots, wide_ends=split.startswith("gap"))
         part = "held_out" if split == "identity" else "train"
-        known, chosen = catalogue(part), [stream.integer(len(catalogue(part)))]
+        known, bare = catalogue(part), bareheaded(part)
+        chosen = [stream.choice(bare)]
         while len(chosen) < len(board.cast):
-            other = stream.integer(len(known))
+            other = stream.choice(bare)
             if other not in chosen and distinct(known[other].voice, known[chosen[0]].voice):
                 chosen.append(other)
         return StoryFacts(board, tuple((part, index) for index in chosen))
@@ -164,6 +167,15 @@ class Story(Family):
 
 def _asked(act) -> str:
     return " ".join(part for part in (act.who, act.to, act.outcome, *act.words) if part)
+
+
+@functools.cache
+def bareheaded(part: str) -> tuple[int, ...]:
+    """Returns the numbers of the characters of a part of the catalogue that wear no hat.
+
+    A hat in a story is one that was put on.
+    """
+    return tuple(i for i, who in enumerate(catalogue(part)) if who.hair not in HATS)
 
 
 def held_out_order(board: Storyboard) -> bool:
