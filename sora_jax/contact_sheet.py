@@ -70,6 +70,7 @@ def contact_sheet(
     title: str = "",
     seen: Sequence[float] | None = None,
     heard: Sequence[float] | None = None,
+    cuts: Sequence[float] = (),
 ) -> None:
     """Draws a clip and writes the sheet as a png file.
 
@@ -83,6 +84,8 @@ def contact_sheet(
         title: heading of the sheet.
         seen, heard: times in seconds of the impacts detected in the video and in the audio, marked
             on the time axis. Default None: no detection was run.
+        cuts: times in seconds at which a new shot starts, each drawn as a rule. Default: (), one
+            shot.
     Raises:
         UserError: the file cannot be written.
     """
@@ -121,6 +124,7 @@ def contact_sheet(
             _draw_waveform(axes[-2], sound, sample_rate)
             _draw_spectrogram(axes[-1], levels, sample_rate)
             _draw_marks(axes[-2:], marks)
+        _draw_cuts(axes, cuts)
         axes[-1].set_xlabel("seconds", color=GREY, fontsize=9, labelpad=1)
 
     with replacing(path) as temporary:
@@ -183,6 +187,11 @@ def _draw_marks(axes: Sequence["Axes"], marks: dict[str, Sequence[float]]) -> No
         color, style = MARKS[name][:2]
         for axis, time in itertools.product(axes, times):
             axis.axvline(time, color=color, linewidth=1.0, linestyle=style)
+
+
+def _draw_cuts(axes: Sequence["Axes"], cuts: Sequence[float]) -> None:
+    for axis, time in itertools.product(axes, cuts):
+        axis.axvline(time, color="#c2185b", linewidth=2.0)
 
 
 def _draw_frames(

@@ -9,6 +9,10 @@ and 640 samples per audio latent:
     latent j > 0 covers frames kj-k+1 .. kj,          midpoint (kj + 1 - k/2) / f                (3)
     audio latent a covers [a, a+1) / 25 s,            midpoint (a + 1/2) / 25 s                  (4)
 
+A clip may have several shots with a cut between two. Equations (2) and (3) hold within each shot,
+with its first frame as frame 0 and its start added to the times, so no latent spans a cut. Audio
+has no cuts.
+
 A frame shows the world at its midpoint (1), so audio and video have no mean offset. Times are
 float64 NumPy arrays, computed outside jit; models receive them as arrays.
 """
@@ -39,6 +43,8 @@ class ClipFormat:
             Default 8.
         size: side of the square frames in pixels. Default 64.
         frames_per_latent: k, the temporal compression of the video tokenizer. Default 4.
+        shots: frames of each of several shots, each 1 + a multiple of frames_per_latent; `frames`
+            is their sum. Default (): the clip is one shot.
     """
 
     frames: int = 17
@@ -47,16 +53,28 @@ class ClipFormat:
     # Not in the repr: it concerns latents only, and the repr names sets of clips, which do not
     # depend on it.
     frames_per_latent: int = dataclasses.field(default=FRAMES_PER_LATENT, repr=False)
+    shots: tuple[int, ...] = ()
 
     def __post_init__(self):
         k = self.frames_per_latent
-        if self.frames < 1 or (self.frames - 1) % k:
-            raise ValueError(
-                f"frames={self.frames}: a clip has 1 + {k}k frames; use "
-                f"{1 + k * round((self.frames - 1) / k)}"
-            )
+        shots = tuple(self.shots)
+        if shots and sum(shots) != self.frames:
+            raise ValueError(f"frames={self.frames}: the shots have {sum(shots)}; use that")
+        for frames in shots or (self.frames,):
+            if frames < 1 or (frames - 1) % k:
+                raise ValueError(
+                    f"{'shots' if shots else 'frames'}={frames}: a {'shot' if shots else 'clip'} "
+                    f"has 1 + {k}k frames; use {1 + k * round((frames - 1) / k)}"
+                )
+        # one shot is the default, whichever way it is written; JSON has lists
+        object.__setattr__(self, "shots", shots if len(shots) > 1 else ())
         if self.fps < 1 or SAMPLE_RATE % self.fps:
             raise ValueError(f"fps={self.fps} does not divide {SAMPLE_RATE}; use 8, 10 or 16")
+
+    def __repr__(self) -> str:
+        # as dataclasses write it, but a clip of one shot has no `shots`
+        shots = f", shots={self.shots}" if self.shots else ""
+        return f"ClipFormat(frames={self.frames}, fps={self.fps}, size={self.size}{shots})"
 
     @property
     def seconds(self) -> float:
@@ -67,8 +85,13 @@ class ClipFormat:
         return self.frames * SAMPLE_RATE // self.fps
 
     @property
+    def shot_latents(self) -> tuple[int, ...]:
+        """The number of video latents of each shot."""
+        return tuple(1 + (n - 1) // self.frames_per_latent for n in self.shots or (self.frames,))
+
+    @property
     def video_latents(self) -> int:
-        return 1 + (self.frames - 1) // self.frames_per_latent
+        return sum(self.shot_latents)
 
     @property
     def audio_latents(self) -> int:
@@ -82,18 +105,53 @@ class ClipFormat:
         """Returns the midpoints of the frames, float64 [F] in seconds: equation (1)."""
         return (np.arange(self.frames) + 0.5) / self.fps
 
+    def shot_starts(self) -> np.ndarray:
+        """Returns the starts of the shots, float64 [n] in seconds."""
+        return np.cumsum((0, *self.shots[:-1])) / self.fps
+
+    def frame_shots(self) -> np.ndarray:
+        """Returns the number of the shot of each frame, from 0, int64 [F]."""
+        shots = self.shots or (self.frames,)
+        return np.repeat(np.arange(len(shots)), shots)
+
     def latent_times(self) -> dict[str, np.ndarray]:
-        """Returns the midpoints of the latents, float64 {"video": [T], "audio": [N]} in seconds:
-        equations (2) to (4).
+        """Returns the midpoints of the latents, float64 {"video": [T], "audio": [N]} in seconds of
+        the clip: equations (2) to (4).
         """
-        j, k = np.arange(self.video_latents), self.frames_per_latent
+        k = self.frames_per_latent
+        j = np.concatenate([np.arange(n) for n in self.shot_latents])
         video = np.where(j == 0, 0.5, k * j + (1.0 - k / 2)) / self.fps
         audio = (np.arange(self.audio_latents) + 0.5) / AUDIO_LATENT_RATE
+        if self.shots:
+            video = np.repeat(self.shot_starts(), self.shot_latents) + video
         return {"video": video, "audio": audio}
 
+    def latent_shots(self) -> dict[str, np.ndarray]:
+        """Returns the number of the shot of each latent, from 0, int64 {"video": [T],
+        "audio": [N]}.
+
+        An audio latent belongs to the shot of its midpoint.
+        """
+        times, starts = self.latent_times(), self.shot_starts()
+        return {
+            "video": np.repeat(np.arange(len(self.shot_latents)), self.shot_latents),
+            "audio": np.searchsorted(starts, times["audio"], side="right") - 1,
+        }
+
+    def latent_shot_times(self) -> dict[str, np.ndarray]:
+        """Returns the midpoints of the latents in seconds since the start of their shot, float64
+        {"video": [T], "audio": [N]}.
+        """
+        times, shots, starts = self.latent_times(), self.latent_shots(), self.shot_starts()
+        return {name: times[name] - starts[shots[name]] for name in times}
+
     def to_dict(self) -> dict:
-        """Returns the fields as JSON values."""
-        return dataclasses.asdict(self)
+        """Returns the fields as JSON values. Omits `shots` for one shot, so fingerprints of older
+        data sets stay valid.
+        """
+        fields = dataclasses.asdict(self)
+        shots = fields.pop("shots")
+        return fields | ({"shots": list(shots)} if shots else {})
 
 
 FORMATS: Registry[ClipFormat] = Registry("format")
@@ -102,4 +160,7 @@ FORMATS["S"] = ClipFormat(33, 16, 64)
 # PhyWorld (Kang et al. 2024, arXiv:2411.02385) conditions on 3 frames and predicts 29, so each
 # frame has its own latent.
 FORMATS["phyworld"] = ClipFormat(32, 10, 64, 1)
+# n shots of 2 s
+for _n in (2, 3, 4):
+    FORMATS[f"story{_n}"] = ClipFormat(17 * _n, 8, 64, shots=(17,) * _n)
 FORMATS["XL"] = ClipFormat(61, 16, 512)

@@ -3,8 +3,8 @@
 Drawing is plain Python on one core; rendering and synthesis run on the device. `all` does all
 three, as on-the-fly training needs. `picture_and_sound` renders stored scenes, with inputs prepared
 outside the timing. There is a row for every family at 64 px x 33 frames (PhyWorld: 32), with one
-ball and with several. The targets on 2 cores are 500 clips/s with one ball and 60 clips/s with
-several, rendered with audio.
+ball and with several. The targets on 2 cores are 500 clips/s with one ball, 60 clips/s with
+several, 30 clips/s of `talk` and 20 clips/s of three shots of `story`, rendered with audio.
 """
 
 import functools
@@ -20,7 +20,7 @@ from sora_jax.worlds.playhouse import render, sound
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.takes import render_batch
 
-S, PHYWORLD = FORMATS["S"], FORMATS["phyworld"]
+S, PHYWORLD, STORY = FORMATS["S"], FORMATS["phyworld"], FORMATS["story3"]
 # (clips in a batch, name, format, family, number of balls of the scenes; None: any number).
 SIZES = {
     "tiny": [(2, "tiny", ClipFormat(5, 8, 16), "room", None)],
@@ -31,6 +31,8 @@ SIZES = {
         (8, "S_court", S, "court", None),
         (8, "S_film", S, "film", None),
         (8, "S_occlude", S, "occlude", None),
+        (8, "S_talk", S, "talk", None),
+        (8, "story3", STORY, "story", None),
         (8, "phyworld_one_ball", PHYWORLD, "phyworld_uniform_30k", None),
         (8, "phyworld_two_balls", PHYWORLD, "phyworld_collision_30k", None),
     ],
@@ -41,6 +43,8 @@ SIZES = {
         (128, "S_court", S, "court", None),
         (128, "S_film", S, "film", None),
         (128, "S_occlude", S, "occlude", None),
+        (128, "S_talk", S, "talk", None),
+        (128, "story3", STORY, "story", None),
         (128, "phyworld_one_ball", PHYWORLD, "phyworld_uniform_30k", None),
         (128, "phyworld_two_balls", PHYWORLD, "phyworld_collision_30k", None),
     ],

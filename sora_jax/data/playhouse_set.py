@@ -73,6 +73,7 @@ def to_record(take: Take, format: ClipFormat) -> dict:
         ),
         "arcs": np.concatenate(
             [np.insert(arcs, 0, k, axis=1) for k, arcs in enumerate(motion.arcs)]
+            or [np.zeros((0, 7))]
         ),
         "turns": np.concatenate(motion.turns) if motion.turns else np.zeros((0, 4)),
         "shifts": np.concatenate(

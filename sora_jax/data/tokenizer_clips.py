@@ -23,6 +23,7 @@ from sora_jax.data.named_sources import NamedSource, Selection, Source
 from sora_jax.data.sources import PlayhouseSource
 from sora_jax.data.video_folder import VideoFolderSource
 from sora_jax.errors import UserError
+from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse import render, sound
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
@@ -44,7 +45,8 @@ class Clips:
     Attributes:
         count: the number of clips of the splits train and val.
         inputs: (split, index) -> the arrays of one clip, without a batch axis.
-        render: batch of inputs -> frames [B,F,H,W,3] in [0,1], or samples [B,S] in [-1,1].
+        render: batch of inputs -> frames [B,F,H,W,3] in [0,1], or samples [B,S] in [-1,1]. Frames
+            of clips with n shots are split, [B n, F / n,H,W,3].
     """
 
     count: dict[str, int]
@@ -112,8 +114,31 @@ def _playhouse_clips(modality: str, sources: dict[str, PlayhouseSource]) -> Clip
         take = draw(source.split, index, family=source.family, style=source.style)
         return {name: x[0] for name, x in prepare([take], format).items()}
 
+    def shown(batch: dict[str, jax.Array]) -> jax.Array:
+        made = show(batch, format=format)
+        return by_shots(made, format) if modality == VIDEO else made
+
     count = {split: len(source) for split, source in sources.items()}
-    return Clips(count, inputs, functools.partial(show, format=format))
+    return Clips(count, inputs, shown)
+
+
+def by_shots(frames: jax.Array, format: ClipFormat) -> jax.Array:
+    """Splits clips into their shots, [B,F,...] -> [B n, F / n,...]. Clips of one shot stay.
+
+    A tokenizer starts anew at every cut.
+
+    Raises:
+        UserError: the shots have different lengths.
+    """
+    if not format.shots:
+        return frames
+    if len(set(format.shots)) > 1:
+        raise UserError(
+            f"shots of {', '.join(map(str, format.shots))} frames do not stack; give shots of one "
+            "length",
+            field="format",
+        )
+    return frames.reshape(-1, format.shots[0], *frames.shape[2:])
 
 
 def video_clips(modality: str, directory: str | os.PathLike) -> Clips:

@@ -20,7 +20,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     "family, format",
-    [("court", "S"), ("film", "nano"), ("occlude", "nano"), ("phyworld_collision_30k", "phyworld")],
+    [
+        ("court", "S"),
+        ("film", "nano"),
+        ("occlude", "nano"),
+        ("talk", "S"),
+        ("story", "story3"),
+        ("phyworld_collision_30k", "phyworld"),
+    ],
 )
 def test_takes_come_back_bitwise(tmp_path, family, format):
     directory = playhouse_set.build(
@@ -124,7 +131,15 @@ def test_phyworld_is_silent_and_as_long_as_the_papers():
 
 
 @pytest.mark.parametrize(
-    "family, count", [("court", 12), ("film", 40), ("occlude", 30), ("phyworld_uniform_30k", 2)]
+    "family, count",
+    [
+        ("court", 12),
+        ("film", 40),
+        ("occlude", 30),
+        ("talk", 30),
+        ("story", 30),
+        ("phyworld_uniform_30k", 2),
+    ],
 )
 def test_prompts_fit_the_vocabulary_and_the_length_of_their_family(family, count):
     kind = FAMILIES[family]

@@ -146,7 +146,7 @@ def _words(text: str) -> list[tuple[str, int]]:
     """Returns the lower-case words and their columns, from 1. Punctuation only separates words."""
     words, start = [], None
     for i, char in enumerate(text.lower() + " "):
-        if char.isalnum() or char in "'-":
+        if char.isalnum() or char in "'-@":
             start = i if start is None else start
         elif start is not None:
             words.append((text[start:i].lower(), start + 1))

@@ -15,6 +15,7 @@ from sora_jax.errors import UserError, expect
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.base import Family
+from sora_jax.worlds.playhouse.families.story import SHOTS
 from sora_jax.worlds.playhouse.spec import CLIP_SECONDS, WORLD_VERSION, Scene
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
@@ -29,11 +30,12 @@ SPLITS = {
     "combo": 6,
     "paraphrase": 7,
 }
-SPLITS |= {"order": 8, "speakers": 9, "length": 10}
+SPLITS |= {"order": 8, "speakers": 9, "length": 10, "identity": 11}
+SPLITS |= {f"gap_{n}": 11 + n for n in range(1, 7)}
 PARAPHRASES, INTENTS = 8, 4  # captions and intents stored with a take
 # Facts drawn for one aim before it is given up. In a small split, a fate with one style and camera
 # may have no factor tuple.
-MOST_FACTS = 10_000
+MAX_REDRAWS = 10_000
 AIMS = 10  # aims given up before drawing fails
 # Scenes drawn for one set of facts before it is given up. Crowded balls may leave hardly any scene.
 TRIES = 20
@@ -144,9 +146,9 @@ def draw(
     kind, index = FAMILIES[family], whole_index(index)
     stream = Stream(WORLD_VERSION, SPLITS[split], index, *kind.random_key)
     for _ in range(AIMS):
-        # redrawn only after MOST_FACTS failures; otherwise hard aims would become rare
+        # redrawn only after MAX_REDRAWS failures; otherwise hard aims would become rare
         aim = kind.aim(stream, split, index, style)
-        for _ in range(MOST_FACTS):
+        for _ in range(MAX_REDRAWS):
             facts = kind.draw_facts(stream, split, aim)
             if kind.split_of(facts) != split:
                 continue
@@ -170,7 +172,7 @@ def draw(
                         **kind.details(scene, motion, facts, seconds),
                     )
     raise RuntimeError(
-        f"{family}/{split}/{index}: no scene among {MOST_FACTS} sets of facts for each of "
+        f"{family}/{split}/{index}: no scene among {MAX_REDRAWS} sets of facts for each of "
         f"{AIMS} aims"
     )
 
@@ -183,23 +185,27 @@ def _intents(kind: Family, facts: object) -> tuple[str, ...]:
 def long_format(split: str, format: ClipFormat) -> ClipFormat:
     """Returns the clip format of a split.
 
-    Clips of `length` have twice the frames of `format`, less one. Other splits have `format`
+    Clips of `length` have twice the frames of `format`, less one. Clips with shots have
+    `story.SHOTS[split]` of them instead, each as long as the first. Other splits have `format`
     itself.
     """
-    return (
-        dataclasses.replace(format, frames=2 * format.frames - 1) if split == "length" else format
-    )
+    if format.shots and split in SHOTS:
+        shots = format.shots[:1] * SHOTS[split]
+        return dataclasses.replace(format, frames=sum(shots), shots=shots)
+    if split != "length":
+        return format
+    return dataclasses.replace(format, frames=2 * format.frames - 1)
 
 
 def in_style(take: Take, style: str) -> Take:
-    """Returns a take of film or occlude in another style.
+    """Returns a take of film, occlude, talk or story in another style.
 
     Motion, camera and sound are bitwise the same. Facts and captions state the new style. The new
     factor tuple may belong to another split than the take's.
     """
     check("train", take.family, style)
-    facts = dataclasses.replace(take.facts, look=dataclasses.replace(take.facts.look, style=style))
     kind, scene = FAMILIES[take.family], dataclasses.replace(take.scene, style=style)
+    facts = kind.restyled(take.facts, style)
     captions = tuple(kind.caption(facts, variant, take.split) for variant in range(PARAPHRASES))
     return dataclasses.replace(
         take, scene=scene, facts=facts, captions=captions, intents=_intents(kind, facts)

@@ -17,6 +17,9 @@ R, sample n = 64 a + b of mode m is
 So one impact is a small complex matrix product of two tables over modes, instead of an exp and a
 sin per sample. It fades out over its last fifth, because an abrupt end would sound like an onset.
 
+In a story, doors, switches of lamps and the lamps of score boards sound too (`PLOT_SOUNDS`). One
+stream of sound runs under all shots.
+
 Wind and hum are synthesised on the device. All other sound is one precomputed track (`beside`):
 rolling balls, rain and crickets (`ambience.py`), and words (`voice.py`). All levels are fixed, so a
 louder impact is a faster one. The ambience has an rms of AMBIENCE_RMS, words have an rms of
@@ -49,6 +52,8 @@ LOUDNESS = 0.35  # gain of an impact at 5 m/s: equation (2)
 FAINTEST = 0.3  # m/s: slower impacts are silent
 AMBIENCE_RMS = 0.008
 SPEECH_RMS = 0.04
+# the sound of an event of a story, by the kind of state that it changes: what is struck, and m/s
+PLOT_SOUNDS = {"door": ("board", 2.5), "lamp": ("iron", 0.9), "score": ("glass", 1.2)}
 LISTEN = 0.03  # seconds after an impact over which its level is measured
 
 # ranges of b and a in equation (3)
@@ -121,11 +126,20 @@ def beside(take, samples: int) -> np.ndarray:
         ](scene.seed, samples)
     if scene.rolling:
         track += ambience.roll(take, samples)
-    for time, word in scene.narration.words if scene.narration else ():
+    for time, word, who in _speech(scene):
         start = round(time * SAMPLE_RATE)
-        spoken = voice.speak(word, scene.narration.voice)[: max(samples - start, 0)]
+        spoken = voice.speak(word, who)[: max(samples - start, 0)]
         track[start : start + len(spoken)] += SPEECH_RMS / voice.NOMINAL * spoken
     return track
+
+
+def _speech(scene) -> list[tuple[float, str, int | voice.Voice]]:
+    """Returns (start in s, word, voice) of every word: the narration's, then the actors'."""
+    said = scene.narration
+    words = [(time, word, said.voice) for time, word in said.words] if said else []
+    for actor in scene.cast:
+        words += [(time, word, actor.character.voice) for time, word in actor.speech]
+    return words
 
 
 def impact_levels(take, format: ClipFormat) -> list[tuple[float, float]]:
@@ -163,6 +177,10 @@ def _struck(take) -> list[tuple]:
         struck += [
             (c.time, surface, c.speed, REFERENCE_RADIUS) for surface in surfaces if surface.ratios
         ]
+    for event in scene.plot.events if scene.plot else ():
+        if event.kind in PLOT_SOUNDS:
+            name, speed = PLOT_SOUNDS[event.kind]
+            struck.append((event.time, material(name), speed, REFERENCE_RADIUS))
     return struck
 
 

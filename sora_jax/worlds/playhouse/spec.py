@@ -19,6 +19,9 @@ import json
 
 import numpy as np
 
+from sora_jax.worlds.playhouse.cast import Actor
+from sora_jax.worlds.playhouse.plot import Plot
+
 CLIP_SECONDS = 2.125  # 17 frames at 8 fps: the shortest clip for which the labels hold
 WORLD_VERSION = 1  # part of every random key; raise it if (split, index) means another scene
 
@@ -251,6 +254,8 @@ class Scene:
         narration: the spoken words. Default: None.
         view: knots (time, left, top, width) of the camera (`camera.py`). Default: (), which shows
             the whole scene by equations (1) and (2).
+        cast: the actors, painted in this order, behind the balls. Default: ().
+        plot: the shots and the state of a story. Default: None, one shot.
     """
 
     seed: int
@@ -267,6 +272,8 @@ class Scene:
     rolling: bool = False
     narration: Narration | None = None
     view: tuple[tuple[float, float, float, float], ...] = ()
+    cast: tuple[Actor, ...] = ()
+    plot: Plot | None = None
 
     def to_json(self) -> str:
         return json.dumps(_fields(self))
@@ -278,12 +285,16 @@ class Scene:
         shapes = tuple(Shape(**_tuples(s)) for s in fields.pop("shapes", ()))
         if "narration" in fields:
             fields["narration"] = Narration(**_tuples(fields["narration"]))
-        return cls(balls=balls, shapes=shapes, **_tuples(fields))
+        cast = tuple(Actor.from_dict(a) for a in fields.pop("cast", ()))
+        if "plot" in fields:
+            fields["plot"] = Plot.from_dict(fields["plot"])
+        return cls(balls=balls, shapes=shapes, cast=cast, **_tuples(fields))
 
 
 # Left out of the JSON at their defaults, so that the JSON of a scene, and its hash, do not depend
 # on features that the scene does not use.
-_LATER = {"below", "bounds", "ground", "narration", "rolling", "shapes", "spin", "view"}
+_LATER = {"below", "bounds", "cast", "ground", "narration", "plot", "rolling", "shapes", "spin"}
+_LATER |= {"view"}
 
 
 def _fields(part) -> dict:
@@ -294,8 +305,12 @@ def _fields(part) -> dict:
             continue
         if field.name in ("balls", "shapes"):
             value = [_fields(item) for item in value]
+        elif field.name == "cast":
+            value = [actor.to_dict() for actor in value]
         elif isinstance(value, Narration):
             value = _fields(value)
+        elif isinstance(value, Plot):
+            value = value.to_dict()
         fields[field.name] = value
     return fields
 

@@ -23,6 +23,7 @@ NumPy. The last bits of exp and cos differ between processors, but samples diffe
 
 import dataclasses
 import functools
+import zlib
 
 import numpy as np
 from scipy import signal
@@ -34,6 +35,7 @@ FRAME = 80  # samples for which the filters are constant: 5 ms
 GLIDE, QUICK = 0.022, 0.008  # seconds of a boundary within which formants, and levels, change
 HISS = 3.0  # gain of a hiss of level 1 relative to a voice of level 1
 NOMINAL = 0.1  # rms of the louder half of a word's samples
+KEPT = 4096  # words kept in memory, 50 kB each
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,38 +155,45 @@ WORDS = {
 }
 
 
-def phonemes(word: str, voice: int) -> list[tuple[float, float, str]]:
+def parameters(voice: int | Voice) -> Voice:
+    """Returns the parameters of a voice: one of VOICES by its index, or `voice` itself."""
+    return voice if isinstance(voice, Voice) else VOICES[voice]
+
+
+def phonemes(word: str, voice: int | Voice) -> list[tuple[float, float, str]]:
     """Returns (start, end, phoneme) of a word, in s from its start.
 
     Raises:
         ValueError: the word is not in WORDS.
     """
+    rate = parameters(voice).rate
     if word not in WORDS:
         raise ValueError(f"no word {word!r}; there are {', '.join(WORDS)}")
     spoken, start = [], 0.0
     for name in WORDS[word].split():
-        end = start + sum(state[0] for state in SOUNDS[name]) / 1000.0 / VOICES[voice].rate
+        end = start + sum(state[0] for state in SOUNDS[name]) / 1000.0 / rate
         spoken.append((start, end, name))
         start = end
     return spoken
 
 
-def duration(word: str, voice: int) -> float:
+def duration(word: str, voice: int | Voice) -> float:
     """Returns the duration of a word in seconds."""
     return phonemes(word, voice)[-1][1]
 
 
-@functools.cache
-def speak(word: str, voice: int) -> np.ndarray:
+@functools.lru_cache(maxsize=KEPT)
+def speak(word: str, voice: int | Voice) -> np.ndarray:
     """Synthesises a word, float64 [S] at 16 kHz, with an rms of NOMINAL over the louder half of its
     samples.
 
     The array is cached and shared, so it is read-only.
     """
-    who, tracks = VOICES[voice], _tracks(word, voice)
+    who, tracks = parameters(voice), _tracks(word, voice)
     frames = len(tracks["voice"])
     n = frames * FRAME
-    seed = 12 * list(WORDS).index(word) + voice
+    number = zlib.crc32(repr(voice).encode()) if isinstance(voice, Voice) else voice
+    seed = 12 * list(WORDS).index(word) + number
     level = {
         name: np.interp(np.arange(n) / FRAME, np.arange(frames) + 0.5, tracks[name])
         for name in ("voice", "breath", "hiss")
@@ -222,7 +231,7 @@ def speak(word: str, voice: int) -> np.ndarray:
     return spoken
 
 
-def _tracks(word: str, voice: int) -> dict[str, np.ndarray]:
+def _tracks(word: str, voice: int | Voice) -> dict[str, np.ndarray]:
     """Computes the filter parameters of every frame, each float64 [frames].
 
     Values are constant within a state and linear around its boundaries.
@@ -233,7 +242,7 @@ def _tracks(word: str, voice: int) -> dict[str, np.ndarray]:
         for _, _, name in phonemes(word, voice)
         for state in SOUNDS[name]
     ]
-    ends = np.cumsum([state[0] for state in states]) / 1000.0 / VOICES[voice].rate
+    ends = np.cumsum([state[0] for state in states]) / 1000.0 / parameters(voice).rate
     starts = np.concatenate([[0.0], ends[:-1]])
     frames = int(np.ceil(ends[-1] * SAMPLE_RATE / FRAME))
     t = (np.arange(frames) + 0.5) * FRAME / SAMPLE_RATE
@@ -301,8 +310,11 @@ def _filter(
         z = np.exp(-2j * np.pi * hertz / SAMPLE_RATE)
         a = np.abs(1.0 - b * z - c * z * z)
     out, before = np.empty_like(x), np.zeros(2)  # the two last inputs (2) or outputs (1)
-    for f in range(len(hertz)):
-        here = slice(f * FRAME, (f + 1) * FRAME)
+    # Frames of equal coefficients are filtered in one call, which gives the same bits.
+    changes = np.flatnonzero((np.diff(hertz) != 0.0) | (np.diff(width) != 0.0)) + 1
+    starts = [0, *changes.tolist()]
+    for f, end in zip(starts, [*starts[1:], len(hertz)], strict=True):
+        here = slice(f * FRAME, end * FRAME)
         if anti:
             row = np.concatenate([before, x[here]])
             out[here] = (row[2:] - b[f] * row[1:-1] - c[f] * row[:-2]) / a[f]

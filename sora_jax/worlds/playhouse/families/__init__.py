@@ -14,7 +14,12 @@ from sora_jax.worlds.playhouse.families.film import Film
 from sora_jax.worlds.playhouse.families.occlude import Occlude
 from sora_jax.worlds.playhouse.families.phyworld import SETS, PhyWorld
 from sora_jax.worlds.playhouse.families.room import Room
+from sora_jax.worlds.playhouse.families.story import Story
+from sora_jax.worlds.playhouse.families.talk import Talk
 
+STORIES = (Story(), *(Story(f"story_{shots}", shots) for shots in (1, 2, 4)))
 FAMILIES: Registry[Family] = Registry(
-    "family", Family, (Room(), Court(), Film(), Occlude(), *(PhyWorld(*names) for names in SETS))
+    "family",
+    Family,
+    (Room(), Court(), Film(), Occlude(), Talk(), *STORIES, *(PhyWorld(*names) for names in SETS)),
 )

@@ -34,6 +34,10 @@ FIRST_KEYS: dict[str, tuple[int, ...]] = {
     "court": (1,),
     "film": (2,),
     "occlude": (3,),
+    "story": (5,),
+    "story_1": (6,),
+    "story_2": (7,),
+    "story_4": (8,),
 }
 MADE_OF_NAMES = 1 << 32
 
@@ -210,6 +214,12 @@ class Family(Protocol):
         outcomes.
         """
         return None
+
+    def restyled(self, facts: Any, style: str) -> Any:
+        """Returns the facts in another style, for a family with several. Default: those whose
+        `look` has the style.
+        """
+        return dataclasses.replace(facts, look=dataclasses.replace(facts.look, style=style))
 
     def details(self, scene: Scene, motion: Trajectory, facts: Any, seconds: float) -> dict:
         """Returns further fields of the `Take`. Default: {}."""

@@ -7,8 +7,10 @@ the batch does not pay for them.
 import numpy as np
 
 from sora_jax.modality import ClipFormat
+from sora_jax.worlds.playhouse import acting
 from sora_jax.worlds.playhouse.camera import affine, project, views
 from sora_jax.worlds.playhouse.families import FAMILIES
+from sora_jax.worlds.playhouse.render.looks import look
 from sora_jax.worlds.playhouse.render.shapes import CORNERS
 from sora_jax.worlds.playhouse.render.styles import SKIES
 from sora_jax.worlds.playhouse.spec import BACKDROPS, BELOW_FLOOR, COLOURS, PAINTS, STYLES, material
@@ -20,6 +22,7 @@ LIT = ("realistic", "cinematic")
 TEXTURE = 12  # random numbers in [0, 1) that place the details of a background
 SHUTTER = (-0.1875, -0.0625, 0.0625, 0.1875)  # frames: sample times of an exposure of half a frame
 ON_TWOS = 16  # frames/s from which anime holds every drawing for two frames
+POSE = 14  # numbers of a pose: `characters.paint`
 # speed lines: impacts shown at once, their duration, and the smallest impact speed in m/s
 BURSTS, BURST_SECONDS, BURST_SPEED = 2, 0.2, 2.0
 
@@ -88,7 +91,36 @@ def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, n
     for place in ("behind", "front", "moving"):
         for kind in CORNERS:
             inputs |= _shape_inputs(takes, place, kind, format)
-    return inputs | _style_inputs(takes, format, k)
+    return inputs | _style_inputs(takes, format, k) | cast_inputs(takes, format)
+
+
+def cast_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
+    """Returns the arrays of the actors, with slots for N of them; {} if no take has any.
+
+    They are the arrays of `looks.look` [B, N, ...], `cast_there` [B, N], the pose of
+    `characters.paint` in every frame [B, F, N, 14], and pixels per metre at time 0 [B]. Actors
+    move in every frame in all styles, also in anime, so that a mouth is the same in all of them.
+    """
+    slots = max(len(take.scene.cast) for take in takes)
+    if not slots:
+        return {}
+    anyone = next(actor.character for take in takes for actor in take.scene.cast)
+    times, rows = format.frame_times(), []
+    poses = np.zeros((len(takes), format.frames, slots, POSE), np.float32)
+    for i, take in enumerate(takes):
+        cast = take.scene.cast
+        for n, actor in enumerate(cast):
+            pose = acting.pose(actor, times)
+            ground = project(_first(take.scene), pose.pop("ground"), format.size)
+            parts = [ground, *(part.reshape(len(times), -1) for part in pose.values())]
+            poses[i, :, n] = np.concatenate(parts, axis=1)
+        known = [look(actor.character) | {"there": np.float32(1.0)} for actor in cast]
+        unused = {name: np.ones_like(part) for name, part in look(anyone).items()}
+        known += [unused | {"there": np.float32(0.0)}] * (slots - len(cast))
+        rows.append({name: np.stack([one[name] for one in known]) for name in known[0]})
+    scale = [format.size / _first(take.scene)[2] for take in takes]
+    arrays = {f"cast_{name}": np.stack([row[name] for row in rows]) for name in rows[0]}
+    return arrays | {"cast_pose": poses, "cast_scale": np.array(scale, np.float32)}
 
 
 def _first(scene) -> np.ndarray:

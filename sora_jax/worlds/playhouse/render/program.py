@@ -5,8 +5,8 @@ A ball of radius r (pixels) at distance d from a pixel centre covers it by the o
     alpha = clip(r - d + 1/2, 0, 1)                                                              (1)
 
 and is painted over everything behind it. Balls keep the order of the scene. The order from back to
-front is: background, shadows, shapes, balls, shapes in front (`shapes.py`). Effects of a style on
-the whole frame come last (`styles.py`).
+front is: background, shadows, shapes, actors (`characters.py`), balls, shapes in front
+(`shapes.py`). Effects of a style on the whole frame come last (`styles.py`).
 
 The `flat` style is one colour per ball on two plain surfaces. The `shaded` style lights the ball as
 a sphere with normal n, light l and half vector h,
@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from sora_jax.modality import ClipFormat
-from sora_jax.worlds.playhouse.render import shapes, styles
+from sora_jax.worlds.playhouse.render import characters, shapes, styles
 from sora_jax.worlds.playhouse.render.styles import HALF, LIGHT
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR
 
@@ -69,10 +69,11 @@ def _render(inputs, format: ClipFormat) -> jax.Array:
 def _clip_by_clip(paint, inputs):
     """Applies `paint` to every clip.
 
-    With styles, clips are rendered one after the other, so that each clip pays for its own style
-    only (`_in_style`).
+    With styles or actors, clips are rendered one after the other, so that each clip pays for its
+    own style (`_in_style`) and its own actors only.
     """
-    return jax.lax.map(paint, inputs) if "texture" in inputs else jax.vmap(paint)(inputs)
+    alone = "texture" in inputs or "cast_pose" in inputs
+    return jax.lax.map(paint, inputs) if alone else jax.vmap(paint)(inputs)
 
 
 def _in_style(one, style: str, otherwise, paint, *arguments):
@@ -203,6 +204,8 @@ def _render_clip(one, format: ClipFormat) -> jax.Array:
         )
         picture = shapes.over(picture, behind)
         picture = _moving(picture, one, moment, 0.0, screen)
+        if "cast_pose" in moment:
+            picture = _actors(picture, one, moment, screen)
         picture = _in_style(one, "anime", picture, _lines, picture, moment, screen)
         sharp = functools.partial(_balls, picture, one, moment["centre"], radii, screen)
         if "cinematic" in one:
@@ -226,12 +229,30 @@ def _render_clip(one, format: ClipFormat) -> jax.Array:
         "view",
         "shutter",
         "burst",
+        "cast_pose",
         *(f"moving_{kind}_offset" for kind in shapes.CORNERS),
     )
     moments = {name: one[name] for name in per_frame if name in one}
     if "lit" in one:
         moments["frame"] = jnp.arange(format.frames)
     return jax.vmap(frame)(moments)
+
+
+def _actors(picture, one, moment, screen: _Screen):
+    """Paints the actors behind the balls, in the order of the scene."""
+    row, column = screen.plane(1.0)
+    scale = one["cast_scale"] * (1.0 if screen.zoom is None else screen.zoom)
+    style = {name: one[name] for name in ("lit", "anime") if name in one}
+    for n in range(moment["cast_pose"].shape[0]):
+        who = {name: one[f"cast_{name}"][n] for name in characters.PARTS}
+        given = (row, column, one["cast_scale"], scale, screen.size / 64.0)
+        paint = functools.partial(
+            characters.paint, picture, who, moment["cast_pose"][n], *given, **style
+        )
+        # A branch of its own: clips pay for their own actors only, and the compiler does not fuse
+        # all actors into one program, which takes minutes.
+        picture = jax.lax.cond(who["there"] > 0.0, paint, lambda unpainted=picture: unpainted)
+    return picture
 
 
 def _shadow(one, shaded):

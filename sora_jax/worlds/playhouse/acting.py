@@ -1,0 +1,120 @@
+"""Acting: the pose of an actor at any time, and the mouth that follows the phonemes.
+
+A viseme is a shape of the mouth, (openness, width), each in [0, 1]. Every state of a phoneme
+(`voice.SOUNDS`) has one of six visemes; between words the mouth is closed. With s_i the start of
+state i, v_i its viseme, and the state before the first and after the last closed, the mouth is
+
+    m(t) = v_i                                             away from the boundaries of state i
+    m(t) = v_(i-1) + (v_i - v_(i-1)) (t - s_i + BLEND/2) / BLEND        for |t - s_i| < BLEND/2  (1)
+
+where a state shorter than BLEND is blended from middle to middle. All is a pure function of the
+actor, so the mouth is ground truth to any precision, and the same in every style.
+"""
+
+import numpy as np
+
+from sora_jax.worlds.playhouse import voice
+from sora_jax.worlds.playhouse.cast import HEADS, HEIGHTS, Actor, Character
+
+BLEND = 0.04  # seconds
+BLINK = 0.09  # seconds from the middle of a blink to open eyes
+BOB = 0.018  # metres: amplitude of the idle bob of the head
+VISEMES = {
+    "closed": (0.0, 0.50),
+    "small": (0.28, 0.50),
+    "mid": (0.62, 0.62),
+    "open": (1.0, 0.72),
+    "round": (0.72, 0.30),
+    "wide": (0.42, 1.0),
+}
+# One viseme for each state of the phoneme, or one for all of them.
+MOUTHS = {
+    "closed": ("M", "B", "P"),
+    "small": ("L", "R", "N", "D", "G", "T", "K", "JH", "F", "V", "TH", "S", "HH"),
+    "mid": ("AH", "EH", "ER"),
+    "open": ("AA", "AE"),
+    "round": ("UW", "AO", "W"),
+    "wide": ("IY", "IH", "Y"),
+}
+GLIDES = {"AW": ("open", "round"), "AY": ("open", "wide"), "OW": ("mid", "round")}
+
+
+def visemes(word: str, who: int | voice.Voice) -> list[tuple[float, float, str]]:
+    """Returns (start, end, viseme) of every state of a word, in s from its start."""
+    shapes = {name: (shape,) for shape, names in MOUTHS.items() for name in names} | GLIDES
+    shown = []
+    for start, _, name in voice.phonemes(word, who):
+        states = voice.SOUNDS[name]
+        for i, state in enumerate(states):
+            end = start + state[0] / 1000.0 / voice.parameters(who).rate
+            shown.append((start, end, shapes[name][min(i, len(shapes[name]) - 1)]))
+            start = end
+    return shown
+
+
+def mouth(actor: Actor, times: np.ndarray) -> np.ndarray:
+    """Returns openness and width of the mouth, float64 [T, 2], at times [T] in s: equation (1)."""
+    knots = [(-1e3, *VISEMES["closed"])]
+    for start, word in actor.speech:
+        states = visemes(word, actor.character.voice)
+        reach = [min(0.5 * BLEND, 0.5 * (end - first)) for first, end, _ in states]
+        knots.append((start + states[0][0] - reach[0], *VISEMES["closed"]))
+        for (first, end, shape), half in zip(states, reach, strict=True):
+            knots += [
+                (start + first + half, *VISEMES[shape]),
+                (start + end - half, *VISEMES[shape]),
+            ]
+        knots.append((start + states[-1][1] + reach[-1], *VISEMES["closed"]))
+    table = np.array(knots)
+    return np.stack([np.interp(times, table[:, 0], table[:, i]) for i in (1, 2)], axis=-1)
+
+
+def shut(actor: Actor, times: np.ndarray) -> np.ndarray:
+    """Returns how far the eyes are closed, float64 [T] in [0, 1]."""
+    late = np.abs(times[:, None] - np.array(actor.blinks or (-1e3,)))
+    return np.clip(1.5 * (1.0 - late.min(-1) / BLINK), 0.0, 1.0)
+
+
+def head_height(character: Character) -> float:
+    """Returns the height of the centre of the head above the ground, in metres."""
+    return HEIGHTS[character.height] - HEADS[character.head][1]
+
+
+def pose(actor: Actor, times: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns the pose at times [T] in s, float64.
+
+    Keys:
+        ground [T, 2]: the middle of the feet, in metres of the world.
+        head [T, 2]: the centre of the head, in metres from `ground`.
+        turn [T]: angle of the head in radians; > 0 to the right.
+        look [T, 2]: right and up, of the eyes.
+        blink [T]: how far the eyes are closed.
+        mouth [T, 2]: openness and width.
+        hands [T, 4]: x and y of the left and of the right hand, in metres from `ground`.
+    """
+    period, phase = actor.bob
+    swing = BOB * np.sin(2.0 * np.pi * (times / period + phase)) if period else np.zeros(len(times))
+    high = head_height(actor.character) + swing
+    hang = (0.0, *resting(actor.character))
+    return {
+        "ground": np.array([actor.x, actor.y]) + _between(actor.path or ((0.0, 0.0, 0.0),), times),
+        "head": np.stack([np.zeros(len(times)), high], axis=-1),
+        "turn": _between(actor.turn or ((0.0, 0.0),), times)[:, 0],
+        "look": _between(actor.look or ((0.0, 0.0, 0.0),), times),
+        "blink": shut(actor, times),
+        "mouth": mouth(actor, times),
+        "hands": _between(actor.hands or (hang,), times),
+    }
+
+
+def resting(character: Character) -> tuple[float, float, float, float]:
+    """Returns the places of both hands of hanging arms, in metres from the ground point."""
+    hip = HEIGHTS[character.height] - 2.0 * HEADS[character.head][1] - 0.56
+    return -0.42, hip, 0.42, hip
+
+
+def _between(knots, times: np.ndarray) -> np.ndarray:
+    """Interpolates knots (time, values), float64 [T, V]; constant outside of them."""
+    table = np.array(knots, float)
+    columns = [np.interp(times, table[:, 0], table[:, i]) for i in range(1, table.shape[1])]
+    return np.stack(columns, axis=-1)

@@ -1,0 +1,186 @@
+"""Family `story`: one world under several shots, with a cast that acts and speaks.
+
+Facts are a storyboard, whose captions are both of its written forms, and the characters that play
+its cast. Intents leave out the outcomes of throws.
+
+**Splits**, by the factor tuple alone (storyboard and characters):
+
+    identity   characters that no other split has
+    order      a kind of act before another (HELD_OUT_ORDERS) that no other split shows so
+    length     six shots
+    gap_1 ... gap_6   a fact is shown again after 1 ... 6 shots that do not show it; training sees
+                      up to 2
+    val, paraphrase, train   a hash of the rest: two in twenty, one, and the others; `paraphrase`
+                             uses held-out phrases
+
+A take has as many shots as its family, or SHOTS[split] of `draw.py`.
+"""
+
+import dataclasses
+import functools
+import itertools
+import zlib
+from typing import Any
+
+from sora_jax.worlds.playhouse.cast import catalogue, distinct
+from sora_jax.worlds.playhouse.continuity import gap
+from sora_jax.worlds.playhouse.families.base import Family, Line, Reading
+from sora_jax.worlds.playhouse.families.story_boards import draw_board
+from sora_jax.worlds.playhouse.spec import FILM_STYLES, Scene
+from sora_jax.worlds.playhouse.staging import stage
+from sora_jax.worlds.playhouse.storyboard import (
+    DOOR,
+    HAT,
+    LAMP,
+    SECONDS,
+    THROW,
+    Storyboard,
+    frames_of,
+)
+from sora_jax.worlds.playhouse.storyboard_reader import read
+from sora_jax.worlds.playhouse.storyboard_text import WORDS, write
+from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.trajectory import Trajectory
+
+FPS = 8  # frames per second of the clips; a shot has frames_of(SECONDS, FPS) frames
+LONG, MOST_GAP, TRAIN_GAP = 6, 6, 2
+SHOTS = {"length": LONG} | {f"gap_{n}": n + 2 for n in range(1, MOST_GAP + 1)}
+# (first, later): the first act of one kind comes before the first of the other
+HELD_OUT_ORDERS = ((DOOR, LAMP), (HAT, DOOR), (THROW, HAT))
+HATS = ("cap", "beanie", "top hat")  # of cast.HAIRS
+UNREAD = "no oracle reads stories"
+
+
+@dataclasses.dataclass(frozen=True)
+class StoryFacts:
+    """The facts that a caption states about a clip, and its characters.
+
+    Attributes:
+        board: the storyboard.
+        characters: (part, index) in the catalogue of each of its cast; captions do not state them.
+            Default: (), unknown.
+    """
+
+    board: Storyboard
+    characters: tuple[tuple[str, int], ...] = ()
+
+    def to_dict(self) -> dict:
+        return {"board": self.board.to_dict(), "characters": [list(c) for c in self.characters]}
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "StoryFacts":
+        board = Storyboard.from_dict(fields["board"])
+        return cls(board, tuple((part, index) for part, index in fields["characters"]))
+
+    def key(self) -> str:
+        """Returns the factor tuple as one string."""
+        return f"{self.board.key()} | {self.characters}"
+
+
+class Story(Family):
+    """A family of stories.
+
+    Args:
+        name: of the family. Default: "story".
+        shots: number of shots in the splits that SHOTS does not name. Default: 3.
+    """
+
+    splits = ("train", "val", "paraphrase", "order", "identity", "length")
+    splits += tuple(f"gap_{n}" for n in range(1, MOST_GAP + 1))
+    styles, facts_type, words = FILM_STYLES, StoryFacts, WORDS
+    max_balls, alike = 1, True
+
+    def __init__(self, name: str = "story", shots: int = 3):
+        self.name, self.shots = name, shots
+        if name != "story":
+            self.splits = Story.splits[:5]
+        self.formats = ("nano" if shots == 1 else f"story{shots}",)
+        self.longest = shots * frames_of(SECONDS, FPS) / FPS
+        self.text_length = 24 + 56 * shots
+
+    def aim(self, stream: Stream, split: str, index: int, style: str | None) -> tuple[str, int]:
+        """Draws (style, number of shots)."""
+        return style or stream.choice(FILM_STYLES), SHOTS.get(split, self.shots)
+
+    def draw_facts(self, stream: Stream, split: str, aim: tuple[str, int]) -> StoryFacts:
+        style, shots = aim
+        board = draw_board(stream, style, shots, wide_ends=split.startswith("gap"))
+        part = "held_out" if split == "identity" else "train"
+        known, bare = catalogue(part), bareheaded(part)
+        chosen = [stream.choice(bare)]
+        while len(chosen) < len(board.cast):
+            other = stream.choice(bare)
+            if other not in chosen and distinct(known[other].voice, known[chosen[0]].voice):
+                chosen.append(other)
+        return StoryFacts(board, tuple((part, index) for index in chosen))
+
+    def split_of(self, facts: StoryFacts) -> str:
+        largest, shots = gap(facts.board), len(facts.board.shots)
+        kept = {
+            "identity": any(part == "held_out" for part, _ in facts.characters),
+            "order": held_out_order(facts.board),
+            "length": shots == LONG and largest <= TRAIN_GAP,
+            f"gap_{largest}": largest > TRAIN_GAP,
+        }
+        held = [split for split, is_so in kept.items() if is_so]
+        if held:  # held out twice: belongs to no split
+            return held[0] if len(held) == 1 else "none"
+        rank = zlib.crc32(facts.key().encode()) % 20
+        if rank < 3:
+            return ("val", "val", "paraphrase")[rank]
+        return f"gap_{largest}" if largest and rank == 3 else "train"
+
+    def draw_scene(
+        self, stream: Stream, facts: StoryFacts, seconds: float
+    ) -> tuple[Scene, Trajectory] | None:
+        cast = tuple(catalogue(part)[index] for part, index in facts.characters)
+        lengths = tuple(frames_of(shot.seconds, FPS) / FPS for shot in facts.board.shots)
+        return stage(facts.board, cast, stream, lengths)
+
+    def caption(self, facts: StoryFacts, variant: int, split: str) -> str:
+        """Returns prose for even variants and cards for odd ones."""
+        cards = bool(variant % 2)
+        return write(facts.board, variant, held_out=split == "paraphrase", cards=cards)
+
+    def intent(self, facts: StoryFacts, variant: int) -> str | None:
+        acts = [act for shot in facts.board.shots for act in shot.acts]
+        if not any(act.outcome for act in acts):
+            return None
+        return write(facts.board.intended(), variant, cards=bool(variant % 2))
+
+    def restyled(self, facts: StoryFacts, style: str) -> StoryFacts:
+        return dataclasses.replace(facts, board=dataclasses.replace(facts.board, style=style))
+
+    def parse(self, text: str) -> StoryFacts:
+        return StoryFacts(read(text))
+
+    def judge(self, facts: StoryFacts, reading: Reading) -> list[Line]:
+        """Lists the facts; no oracle of today reads them."""
+        board = facts.board
+        known: list[tuple[str, Any]] = [("style", board.style), ("ambience", board.ambience)]
+        for number, shot in enumerate(board.shots, 1):
+            known += [(f"shot {number}: place", shot.place), (f"shot {number}: frame", shot.frame)]
+            known.append((f"shot {number}: camera", shot.move))
+            known += [(f"shot {number}: {act.kind}", _asked(act)) for act in shot.acts]
+        return [Line.unread(None, fact, asked, UNREAD) for fact, asked in known]
+
+
+def _asked(act) -> str:
+    return " ".join(part for part in (act.who, act.to, act.outcome, *act.words) if part)
+
+
+@functools.cache
+def bareheaded(part: str) -> tuple[int, ...]:
+    """Returns the numbers of the characters of a part of the catalogue that wear no hat.
+
+    A hat in a story is one that was put on.
+    """
+    return tuple(i for i, who in enumerate(catalogue(part)) if who.hair not in HATS)
+
+
+def held_out_order(board: Storyboard) -> bool:
+    """Returns whether acts come in an order that is held out."""
+    kinds = [act.kind for shot in board.shots for act in shot.acts]
+    first = {kind: kinds.index(kind) for kind in set(kinds)}
+    pairs = itertools.permutations(first, 2)
+    return any(first[a] < first[b] and (a, b) in HELD_OUT_ORDERS for a, b in pairs)

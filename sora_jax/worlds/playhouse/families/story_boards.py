@@ -1,0 +1,175 @@
+"""Drawing of storyboards: shots whose acts can be played one after another.
+
+The state that acts need and change is tracked while acts are drawn (`_Draft`), so a drawn
+storyboard has no contradiction. Acts are chosen until the shot has no time for another.
+"""
+
+import dataclasses
+
+from sora_jax.worlds.playhouse import voice
+from sora_jax.worlds.playhouse.cast import NAMES, RATES
+from sora_jax.worlds.playhouse.spec import COLOURS, DIRECTIONS, SOUNDSCAPES
+from sora_jax.worlds.playhouse.storyboard import (
+    DOOR,
+    FRAMES,
+    GO,
+    HAT,
+    IDLE,
+    LAMP,
+    LOOK,
+    MAX_WORDS,
+    MOVES,
+    OUTCOMES,
+    PLACES,
+    SAY,
+    THROW,
+    WALK,
+    Act,
+    Shot,
+    Storyboard,
+)
+from sora_jax.worlds.playhouse.stream import Stream
+
+PAIR = 0.8  # share of stories with a cast of two
+APART = 0.3  # share of pairs that start in two places
+FRAME_WEIGHTS = (0.50, 0.22, 0.28)  # of storyboard.FRAMES
+MOVE_WEIGHTS = (0.4, 0.15, 0.15, 0.15, 0.15)  # of storyboard.MOVES
+JUMP, JUMPS = 0.15, (2.0, 5.0, 10.0)  # share of cuts with a time jump; its seconds
+OUTCOME_WEIGHTS = (0.65, 0.35)  # of storyboard.OUTCOMES
+BUDGET = 1.90  # seconds for the acts of one shot
+# upper bounds of the durations of acts, in seconds
+COSTS = {IDLE: 0.4, LOOK: 0.45, WALK: 0.46, GO: 1.45, THROW: 1.25, LAMP: 0.55, DOOR: 0.55}
+COSTS |= {HAT: 0.55, SAY: 0.45}
+WEIGHTS = {IDLE: 0.3, LOOK: 0.8, WALK: 1.5, GO: 0.7, THROW: 5.0, LAMP: 1.5, DOOR: 2.5}
+WEIGHTS |= {HAT: 0.8, SAY: 2.5}
+MOST_ACTS = 3  # of one shot
+# acts that a frame can show
+SHOWN = {
+    "wide": tuple(WEIGHTS),
+    "two-shot": (IDLE, LOOK, THROW, LAMP, HAT, SAY),
+    "close-up": (IDLE, LOOK, LAMP, HAT, SAY),
+}
+
+
+def draw_board(stream: Stream, style: str, shots: int, wide_ends: bool) -> Storyboard:
+    """Draws a storyboard.
+
+    Args:
+        stream: random numbers.
+        style: its style.
+        shots: number of shots.
+        wide_ends: True for a wide shot of one place at the start and the end and none between, so
+            that the gap is shots - 2. False for any frames.
+    """
+    names = list(NAMES)
+    count = 2 if stream.uniform() < PAIR else 1
+    cast = tuple(f"@{names.pop(stream.integer(len(names)))}" for _ in range(count))
+    draft = _Draft(stream, cast, apart=not wide_ends and stream.uniform() < APART)
+    made = []
+    for number in range(shots):
+        ends = number in (0, shots - 1)
+        made.append(draft.shot(number, None if not wide_ends else ends))
+    ambience = stream.choice(SOUNDSCAPES)
+    return Storyboard(style, ambience, cast, tuple(made), stream.choice(list(COLOURS)))
+
+
+class _Draft:
+    """A storyboard that is drawn, and the state of its world as far as it matters to acts."""
+
+    def __init__(self, stream: Stream, cast: tuple[str, ...], apart: bool):
+        self.stream, self.cast = stream, cast
+        home = stream.choice(PLACES)
+        other = stream.choice([place for place in PLACES if place != home])
+        self.room = [home, other if apart else home][: len(cast)]
+        self.switched: dict[tuple[str, str], str] = {}
+        self.hats: set[str] = set()
+        self.holder: str | None = stream.choice(cast)
+
+    def shot(self, number: int, wide: bool | None) -> Shot:
+        """Draws one shot. `wide` says whether it is; None for any frame."""
+        stream = self.stream
+        together = len(self.cast) == 2 and self.room[0] == self.room[1]
+        weights = dict(zip(FRAMES, FRAME_WEIGHTS, strict=True))
+        if not together:
+            del weights["two-shot"]
+        if wide is not None:
+            weights = {f: w for f, w in weights.items() if (f == "wide") == wide}
+        frame = stream.choice(list(weights), weights.values())
+        actor = stream.integer(len(self.cast))
+        place = self.room[actor]
+        later = stream.choice(JUMPS) if number and stream.uniform() < JUMP else 0.0
+        move = stream.choice(MOVES, MOVE_WEIGHTS)
+        subject = self.cast[actor] if frame == "close-up" else ""
+        shot = Shot(place, frame, subject, move, later=later)
+        return dataclasses.replace(shot, acts=self._acts(shot, stay=wide is not None))
+
+    def _acts(self, shot: Shot, stay: bool) -> tuple[Act, ...]:
+        """Draws the acts of a shot; nobody leaves if `stay`."""
+        acts: list[Act] = []
+        left = BUDGET
+        for _ in range(1 + self.stream.integer(MOST_ACTS)):
+            options = [act for act in self._options(shot) if not (stay and act.kind == GO)]
+            options = [act for act in options if COSTS[act.kind] <= left]
+            if acts and acts[-1].kind == IDLE:
+                break
+            kinds = {act.kind: WEIGHTS[act.kind] for act in options}
+            for act in acts[-1:]:  # nobody does the same twice at once
+                kinds.pop(act.kind, None)
+            if not kinds:
+                break
+            kind = self.stream.choice(list(kinds), kinds.values())
+            act = self.stream.choice([act for act in options if act.kind == kind])
+            cost = COSTS[kind]
+            if kind == SAY:
+                act, cost = self._speech(act, left)
+                if not act.words:
+                    break
+            acts.append(self._done(act, shot))
+            left -= cost
+        return tuple(acts)
+
+    def _options(self, shot: Shot) -> list[Act]:
+        """Returns the acts that the actors of a shot can do now."""
+        here = [name for name, room in zip(self.cast, self.room, strict=True) if room == shot.place]
+        options = []
+        for who in [shot.subject] if shot.subject else here:
+            options += [Act(who, IDLE), Act(who, SAY)]
+            options += [Act(who, kind, d) for kind in (LOOK, WALK) for d in DIRECTIONS]
+            for kind, values in ((LAMP, ("on", "off")), (DOOR, ("open", "closed"))):
+                now = self.switched.get((kind, shot.place))
+                options += [Act(who, kind, value) for value in values if value != now]
+            if who not in self.hats:
+                options.append(Act(who, HAT, "on"))
+            if self.holder == who:
+                options += [Act(who, THROW, to) for to in here if to != who]
+            if self.switched.get((DOOR, shot.place)) != "closed":
+                options += [Act(who, GO, place) for place in PLACES if place != shot.place]
+        return [act for act in options if act.kind in SHOWN[shot.frame]]
+
+    def _speech(self, act: Act, left: float) -> tuple[Act, float]:
+        """Draws the words of a speech; returns it and its duration."""
+        words, cost = [], 0.0
+        for _ in range(1 + self.stream.integer(MAX_WORDS)):
+            word = self.stream.choice(list(voice.WORDS))
+            states = [s[0] for name in voice.WORDS[word].split() for s in voice.SOUNDS[name]]
+            lasts = sum(states) / 1000.0 / min(RATES) + 0.05
+            if cost + lasts > left:
+                break
+            words.append(word)
+            cost += lasts
+        return dataclasses.replace(act, words=tuple(words)), cost
+
+    def _done(self, act: Act, shot: Shot) -> Act:
+        """Applies an act to the state and returns it, with the outcome of a throw."""
+        if act.kind in (LAMP, DOOR):
+            self.switched[act.kind, shot.place] = act.to
+        elif act.kind == HAT:
+            self.hats.add(act.who)
+        elif act.kind == GO:
+            self.switched[DOOR, shot.place] = "open"
+            self.room[self.cast.index(act.who)] = act.to
+        elif act.kind == THROW:
+            outcome = self.stream.choice(OUTCOMES, OUTCOME_WEIGHTS)
+            self.holder = act.to if outcome == "caught" else None
+            return dataclasses.replace(act, outcome=outcome)
+        return act

@@ -1,0 +1,231 @@
+"""Family `talk`: one or two characters of the cast speak, in one of four styles.
+
+One character says a line, or two say one each, in turn. A line is one to four words. The mouth
+follows the phonemes (`acting.py`), and the voice is the character's. Characters blink, bob, look
+around, and turn to each other when they speak. The camera stands still, in a medium shot or, for a
+single character, in a close-up.
+
+A take in another style (`draw.in_style`) has the same mouths, words and poses. Clips are for 16
+frames/s (`S`), because at 8 a frame is as long as a phoneme.
+
+**Splits**
+
+    speakers     faces of training characters with held-out voices
+    identity     held-out characters, with their held-out voices
+    val, paraphrase, train   by a hash of the factor tuple: two in twenty, one, and seventeen;
+                             `paraphrase` uses held-out phrases
+"""
+
+import dataclasses
+import zlib
+
+from sora_jax.worlds.playhouse.acting import BLINK, head_height
+from sora_jax.worlds.playhouse.cast import NAMES, Actor, Character, catalogue, distinct
+from sora_jax.worlds.playhouse.families.base import Family, Line, Reading
+from sora_jax.worlds.playhouse.families.talk_captions import (
+    MAX_WORDS,
+    SHOTS,
+    WORDS,
+    TalkFacts,
+    caption,
+    parse,
+)
+from sora_jax.worlds.playhouse.spec import FILM_STYLES, ROOM_BACKDROPS, SOUNDSCAPES, Scene
+from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.trajectory import Trajectory
+from sora_jax.worlds.playhouse.voice import WORDS as SPOKEN
+from sora_jax.worlds.playhouse.voice import duration
+
+WIDTHS = {"medium": 2.35, "close-up": 1.5}  # metres shown by a shot
+MIDDLE = {"medium": 0.50, "close-up": 0.55}  # row of the head's centre, in frame heights
+CROWN = 2.36  # metres: top of the view of a medium shot
+FIRST, LAST = 0.08, 0.06  # seconds of silence at the start and, at least, at the end
+PAUSE = 0.12  # least seconds between two words
+SPLITS = ("train", "val", "paraphrase", "speakers", "identity")
+
+
+class Talk(Family):
+    """The family `talk`: characters that speak."""
+
+    name, facts_type, max_balls, formats = "talk", TalkFacts, 0, ("S",)
+    splits, styles = SPLITS, FILM_STYLES
+    words, text_length = WORDS, 48
+
+    def aim(
+        self, stream: Stream, split: str, index: int, style: str | None = None
+    ) -> tuple[str, int]:
+        """Draws the style and the number of characters."""
+        drawn = stream.choice(FILM_STYLES)
+        return style or drawn, 1 + stream.integer(2)
+
+    def draw_facts(self, stream: Stream, split: str, aim: tuple[str, int]) -> TalkFacts:
+        style, count = aim
+        regime = split if split in ("speakers", "identity") else "usual"
+        faces, voices = _draw_cast(stream, regime, count)
+        names = list(NAMES)
+        names = tuple(names.pop(stream.integer(len(names))) for _ in range(count))
+        lines = draw_lines(stream, count)
+        shot = stream.choice(SHOTS) if count == 1 else "medium"
+        ambience = stream.choice(SOUNDSCAPES)
+        return TalkFacts(style, ambience, shot, names, lines, faces, voices, regime)
+
+    def split_of(self, facts: TalkFacts) -> str:
+        if facts.regime != "usual":
+            return facts.regime
+        return {0: "val", 1: "val", 2: "paraphrase"}.get(
+            zlib.crc32(facts.key().encode()) % 20, "train"
+        )
+
+    def draw_scene(
+        self, stream: Stream, facts: TalkFacts, seconds: float
+    ) -> tuple[Scene, Trajectory] | None:
+        seconds = min(seconds, 2.0625)  # that of format S
+        who = characters(facts)
+        spoken = schedule(stream, facts, who, seconds)
+        if spoken is None:
+            return None
+        width = WIDTHS[facts.shot]
+        places = (0.5,) if len(who) == 1 else (0.27, 0.73)
+        cast = []
+        for i, character in enumerate(who):
+            x = width * places[i] + stream.uniform(-0.04, 0.04)
+            acted = _act(stream, i, len(who), spoken, seconds)
+            cast.append(Actor(character, facts.names[i], x, speech=tuple(spoken[i]), **acted))
+        top = CROWN
+        if facts.shot == "close-up":
+            top = head_height(who[0]) + MIDDLE[facts.shot] * width
+        scene = Scene(
+            seed=stream.integer(1 << 31),
+            balls=(),
+            style=facts.style,
+            ambience=facts.ambience,
+            backdrop=stream.integer(ROOM_BACKDROPS),
+            bounds="floor",
+            view=((0.0, 0.0, top, width),),
+            cast=tuple(cast),
+        )
+        return scene, Trajectory((), ())
+
+    def restyled(self, facts: TalkFacts, style: str) -> TalkFacts:
+        return dataclasses.replace(facts, style=style)
+
+    def caption(self, facts: TalkFacts, variant: int, split: str) -> str:
+        return caption(facts, variant, held_out=split == "paraphrase")
+
+    def parse(self, text: str) -> TalkFacts:
+        return parse(text)
+
+    def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
+        """Judges style and words. No oracle reads ambience, shot and speakers yet."""
+        lines = [Line.compare(None, "style", facts.style, reading.style)]
+        said = " ".join(facts.words)
+        if reading.unheard:
+            lines.append(Line.unread(None, "words", said, reading.unheard))
+        else:
+            heard = " ".join(reading.words) or None
+            lines.append(Line.compare(None, "words", said, heard))
+        unread = {
+            "ambience": facts.ambience,
+            "shot": facts.shot,
+            "cast": " ".join(facts.names),
+            "speakers": " ".join(facts.names[who] for who, _ in facts.lines),
+        }
+        return lines + [
+            Line.unread(None, fact, asked, "no oracle reads it yet")
+            for fact, asked in unread.items()
+        ]
+
+
+def _draw_cast(stream: Stream, regime: str, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Draws the numbers of faces and of voices, in the parts of the catalogue of a regime.
+
+    Faces differ, and voices are distinct.
+    """
+    parts = _parts(regime)
+    while True:
+        faces = tuple(stream.integer(len(parts[0])) for _ in range(count))
+        other = tuple(stream.integer(len(parts[1])) for _ in range(count))
+        voices = other if regime == "speakers" else faces
+        heard = [parts[1][i].voice for i in voices]
+        if len(set(faces)) == count and (count == 1 or distinct(*heard)):
+            return faces, voices
+
+
+def _parts(regime: str) -> tuple[tuple[Character, ...], tuple[Character, ...]]:
+    """Returns the parts of the catalogue that faces and voices of a regime come from."""
+    faces = catalogue("held_out" if regime == "identity" else "train")
+    return faces, catalogue("train" if regime == "usual" else "held_out")
+
+
+def characters(facts: TalkFacts) -> tuple[Character, ...]:
+    """Returns the characters of a clip, from left to right, each with the voice it has there."""
+    faces, voices = _parts(facts.regime)
+    return tuple(
+        dataclasses.replace(faces[face], voice=voices[voice].voice)
+        for face, voice in zip(facts.faces, facts.voices, strict=True)
+    )
+
+
+def draw_lines(stream: Stream, count: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
+    """Draws the lines of `count` characters, in the order in which they speak.
+
+    Of two characters, one in four stays silent.
+    """
+    order = [0] if count == 1 else [stream.integer(2)]
+    if count == 2 and stream.integer(4):
+        order.append(1 - order[0])
+    most = MAX_WORDS if len(order) == 1 else MAX_WORDS // 2 + 1
+    vocabulary = list(SPOKEN)
+    lines = []
+    for who in order:
+        length = 1 + stream.integer(most)
+        lines.append((who, tuple(stream.choice(vocabulary) for _ in range(length))))
+    return tuple(lines)
+
+
+def schedule(
+    stream: Stream, facts: TalkFacts, who: tuple[Character, ...], seconds: float
+) -> list[list[tuple[float, str]]] | None:
+    """Draws the start of every word; returns the words of each character, or None if they do not
+    fit.
+    """
+    said = [(i, word) for i, words in facts.lines for word in words]
+    lengths = [duration(word, who[i].voice) for i, word in said]
+    spare = seconds - FIRST - LAST - sum(lengths) - PAUSE * (len(said) - 1)
+    if spare < 0.0:
+        return None
+    # the spare time is shared by the silences before, between and after the words
+    shares = [stream.uniform() for _ in range(len(said) + 1)]
+    total = sum(shares)
+    time, spoken = FIRST, [[] for _ in who]
+    for (i, word), length, share in zip(said, lengths, shares, strict=True):
+        time += 0.9 * spare * share / total
+        spoken[i].append((time, word))
+        time += length + PAUSE
+    return spoken
+
+
+def _act(stream: Stream, i: int, count: int, spoken, seconds: float) -> dict:
+    """Draws what an actor does beside speaking: fields of `Actor`.
+
+    Of two, each looks at the other, or to the viewer; a single one looks left or right.
+    """
+    toward = (1.0 if i == 0 else -1.0) if count == 2 else stream.choice((-1.0, 1.0))
+    start, held = stream.uniform(0.0, 0.5) * seconds, stream.uniform(0.3, 0.9)
+    angle = toward * stream.uniform(0.15, 0.5)
+    up = stream.uniform(-0.3, 0.4)
+    blinks = [stream.uniform(0.1, 0.9)]
+    while blinks[-1] < seconds:
+        blinks.append(blinks[-1] + stream.uniform(0.8, 1.8))
+    late = start + held
+    return {
+        "turn": ((start, 0.0), (start + 0.2, angle), (late + 0.2, angle), (late + 0.45, 0.0)),
+        "look": (
+            (max(start - 0.1, 0.0), 0.0, 0.0),
+            (start + 0.05, toward, up),
+            (late, toward, up),
+            (late + 0.15, 0.0, 0.0),
+        ),
+        "blinks": tuple(time for time in blinks if time < seconds + BLINK),
+        "bob": (stream.uniform(0.9, 1.6), stream.uniform()),
+    }

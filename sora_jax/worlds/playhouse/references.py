@@ -1,0 +1,98 @@
+"""References of a character: four stills and a sample of its voice.
+
+A model is told who a name is by these alone. The stills show the front, the head turned to the left
+and to the right, and a blink, in a style and light of their own. The voice says words that the clip
+does not ask for.
+"""
+
+import dataclasses
+from collections.abc import Collection
+
+import numpy as np
+
+from sora_jax.modality import SAMPLE_RATE, ClipFormat
+from sora_jax.worlds.playhouse import acting, render, sound, voice
+from sora_jax.worlds.playhouse.cast import Actor, Character
+from sora_jax.worlds.playhouse.draw import Take
+from sora_jax.worlds.playhouse.spec import FILM_STYLES, ROOM_BACKDROPS, Scene
+from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.trajectory import Trajectory
+
+VIEWS = ("front", "left", "right", "blink")
+TURN = 0.5  # radians: angle of a three-quarter view
+WIDTH = 1.45  # metres shown by a still
+VOICE_SECONDS = 1.5
+_STILLS = ClipFormat(5, 10, 64)  # one frame more than stills, as a clip has 1 + 4k frames
+
+
+@dataclasses.dataclass(frozen=True)
+class References:
+    """The references of a character.
+
+    Attributes:
+        stills: float32 [4, H, W, 3] in [0, 1], in the order of VIEWS.
+        samples: float32 [S] in [-1, 1], VOICE_SECONDS at 16 kHz; None for an animal.
+        words: the words that the voice says; () for an animal.
+        style: the style of the stills.
+    """
+
+    stills: np.ndarray
+    samples: np.ndarray | None
+    words: tuple[str, ...]
+    style: str
+
+
+def references(
+    character: Character,
+    seed: int,
+    style: str | None = None,
+    unsaid: Collection[str] = (),
+    size: int = 64,
+) -> References:
+    """Renders the references of a character, a pure function of the arguments.
+
+    Args:
+        character: who.
+        seed: draws light, background and words.
+        style: a name in FILM_STYLES. Default: None, drawn from all but cinematic, whose bars hide
+            hats.
+        unsaid: words that the voice does not say: those of the clip.
+        size: side of the stills in pixels. Default: 64.
+    """
+    stream = Stream(seed, 0x5EF)
+    drawn = stream.choice([name for name in FILM_STYLES if name != "cinematic"])
+    style = style or drawn
+    times = ClipFormat(_STILLS.frames, _STILLS.fps, size).frame_times()
+    turns = ((times[0], 0.0), (times[1], -TURN), (times[2], TURN), (times[3], 0.0))
+    actor = Actor(character, "", 0.5 * WIDTH, turn=turns, blinks=(times[3],))
+    scene = Scene(
+        seed=stream.integer(1 << 31),
+        balls=(),
+        style=style,
+        backdrop=stream.integer(ROOM_BACKDROPS),
+        bounds="floor",
+        view=((0.0, 0.0, acting.head_height(character) + 0.55 * WIDTH, WIDTH),),
+        cast=(actor,),
+    )
+    take = Take("train", 0, scene, Trajectory((), ()), None, (), "talk")
+    form = dataclasses.replace(_STILLS, size=size)
+    frames = np.asarray(render.render(render.render_inputs([take], form), form))[0, :4]
+    if character.voice is None:
+        return References(frames, None, (), style)
+    words, samples = _say(stream, character.voice, unsaid)
+    return References(frames, samples, words, style)
+
+
+def _say(stream: Stream, who: voice.Voice, unsaid: Collection[str]):
+    """Returns words and samples of a voice that says as many words as fit."""
+    track = np.zeros(round(VOICE_SECONDS * SAMPLE_RATE), np.float32)
+    start, words = round(0.05 * SAMPLE_RATE), []
+    vocabulary = [word for word in voice.WORDS if word not in unsaid]
+    while True:
+        word = stream.choice(vocabulary)
+        spoken = voice.speak(word, who)
+        if start + len(spoken) > len(track):
+            return tuple(words), track
+        track[start : start + len(spoken)] = sound.SPEECH_RMS / voice.NOMINAL * spoken
+        words.append(word)
+        start += len(spoken) + round(0.12 * SAMPLE_RATE)

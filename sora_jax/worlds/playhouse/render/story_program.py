@@ -1,0 +1,235 @@
+"""The program that renders stories: arrays of `story_inputs.py` to frames.
+
+The coverage of a pixel by a box is a product of two one-pixel ramps, and by a disc of radius r at
+distance d a ramp:
+
+    box    alpha = ramp(column - left) ramp(right - column) ramp(row - upper) ramp(lower - row)  (1)
+    disc   alpha = ramp(r - d),          ramp(x) = clip(x + 1/2, 0, 1)                           (2)
+
+A box costs few operations, as its ramps are computed for rows and columns alone. From back to
+front: wall and floor, boxes, discs, shadows, actors, hats, the ball. The lamp of the place then
+scales the light of the picture. Discs that shine by themselves and the effects of the style come
+last. Styles differ by the weights `lit` and `inked` of one program, except for sensor and film.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sora_jax.modality import ClipFormat
+from sora_jax.worlds.playhouse.places import LAMP_HEIGHT
+from sora_jax.worlds.playhouse.render import characters, styles
+from sora_jax.worlds.playhouse.render.looks import BRIMS, TOPS
+from sora_jax.worlds.playhouse.render.styles import HALF, LIGHT, mix
+from sora_jax.worlds.playhouse.spec import FILM_STYLES
+
+NIGHT = np.array([0.50, 0.53, 0.66], np.float32)  # light of a place whose lamp is off
+EDGES = {"flat": 0.0, "realistic": 0.16, "cinematic": 0.16, "anime": 0.80}  # dark edges of boxes
+SHADOWS = {"flat": 0.12, "realistic": 0.5, "cinematic": 0.5, "anime": 0.3}  # depth of shadows
+# inputs without an axis of frames
+OF_CAST = tuple(f"cast_{name}" for name in characters.PARTS if name != "there")
+STILL = ("style", "seed", "texture", "colour", "shine", *OF_CAST)
+# the piece on top and the brim of a hat that an actor has put on: `looks.TOPS`, `looks.BRIMS`
+TOP_HAT = np.array(TOPS["top hat"], np.float32), np.array(BRIMS["top hat"], np.float32)
+
+
+@functools.partial(jax.jit, static_argnames="format")
+def render_story(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
+    """Renders frames, float32 [B, F, H, W, 3] in [0, 1], from `story_inputs`."""
+    return jax.lax.map(functools.partial(_clip, format=format), inputs)
+
+
+def _clip(one, format: ClipFormat) -> jax.Array:
+    number = {style: one["style"] == i for i, style in enumerate(FILM_STYLES)}
+    known = {name: one[name] for name in STILL} | {
+        "lit": (number["realistic"] | number["cinematic"]).astype(jnp.float32),
+        "soft": 1.0 + 2.0 * number["cinematic"],
+        "inked": number["anime"].astype(jnp.float32),
+        "edge": jnp.array([EDGES[style] for style in FILM_STYLES])[one["style"]],
+        "shadow": jnp.array([SHADOWS[style] for style in FILM_STYLES])[one["style"]],
+    }
+    moments = {name: value for name, value in one.items() if name not in STILL}
+    frames = jax.vmap(lambda moment: _frame(known | moment, format.size))(moments)
+
+    row, column = _grid(format.size)
+
+    def exposed(frames):
+        def noisy(picture, frame):
+            return styles.sensor(picture, one["seed"], frame, row, column)
+
+        return jax.vmap(noisy)(frames, jnp.arange(format.frames))
+
+    def graded(frames):
+        return jax.vmap(lambda picture: styles.graded(picture, row, column, format.size))(
+            exposed(frames)
+        )
+
+    effects = {"flat": _same, "realistic": exposed, "cinematic": graded, "anime": _same}
+    frames = jax.lax.switch(one["style"], [effects[style] for style in FILM_STYLES], frames)
+    return jnp.clip(frames, 0.0, 1.0)
+
+
+def _same(frames):
+    return frames
+
+
+def _grid(size: int):
+    """Returns rows [H, 1] and columns [1, W]."""
+    at = jnp.arange(size, dtype=jnp.float32)
+    return at[:, None], at[None, :]
+
+
+def _frame(one, size: int) -> jax.Array:
+    """Paints one frame without the effects of sensor and film, RGB [H, W, 3]."""
+    row, column = _grid(size)
+    picture = _boxes(_room(one, row, column, size), one["boxes"], one, row, column, size)
+    picture = _discs(picture, one["discs"], one, row, column, size)
+    picture = _shadow(picture, one, row, column, size)
+    picture = _cast(picture, one, size)
+    picture = _ball(picture, one, row, column, size)
+    light = one["light"]
+    picture = picture * (light + (1.0 - light) * NIGHT)
+    picture = _discs(picture, one["glow"], None, row, column, size)
+    return _lamplight(picture, one, row, column, size)
+
+
+def _ramp(pixels):
+    return jnp.clip(pixels + 0.5, 0.0, 1.0)
+
+
+def _metres(one, row, column, size: int):
+    """Returns x [1, W] and y [H, 1] in metres of the pixels, and pixels per metre."""
+    left, top, width = one["view"][0], one["view"][1], one["view"][2]
+    scale = size / width
+    return left + (column + 0.5) / scale, top - (row + 0.5) / scale, scale
+
+
+def _room(one, row, column, size: int):
+    """Paints wall and floor with the wallpaper of the place."""
+    x, y, scale = _metres(one, row, column, size)
+    lit, inked, t = one["lit"], one["inked"], one["texture"]
+
+    def stripes(at, period):  # 1 in every second stripe; none for a period of 0
+        part = at / jnp.maximum(period, 1e-3)
+        wave = jnp.abs(part - jnp.floor(part) - 0.5) * period
+        return _ramp((0.25 * period - wave) * scale / one["soft"]) * (period > 0.0)
+
+    shade = 0.10 * jnp.clip((y - 1.6) / 2.0, -1.0, 0.6) * inked + 1.0
+    shade = shade * (1.0 + lit * (0.05 * y - 0.12 - 0.20 * jnp.exp(-jnp.maximum(y, 0.0) / 0.2)))
+    shade = shade * (1.0 - 0.18 * _ramp((0.07 - jnp.abs(y - 0.07)) * scale))  # skirting
+    across = 1.0 + 0.03 * lit * jnp.sin(1.3 * x + 6.3 * t[0])
+    paper = jnp.maximum(stripes(x, one["paper"][0]), stripes(y, one["paper"][1]))
+    hue = one["wall"] + 0.4 * inked * (one["wall"] - one["wall"].mean())
+    wall = (shade * across * (1.0 - one["paper"][2] * paper))[..., None] * hue
+    spread = 1.0 - 0.6 * jnp.minimum(y, 0.0)  # boards recede from the viewer
+    boards = jnp.abs((x - 2.0) / spread + t[1] - jnp.round((x - 2.0) / spread + t[1]))
+    seam = _ramp((0.02 - boards) * scale) * (lit + 0.5 * inked)
+    floor = (1.0 - 0.25 * seam + lit * 0.25 * jnp.minimum(y, 0.0))[..., None] * one["floor"]
+    picture = mix(wall, _ramp(-y * scale) * jnp.ones_like(x), floor)
+    line = 0.7 * inked * jnp.clip(1.1 - jnp.abs(y * scale), 0.0, 1.0)
+    return picture * (1.0 - line * jnp.ones_like(x))[..., None]
+
+
+def _boxes(picture, boxes, one, row, column, size: int):
+    """Paints boxes [N, 8]: equation (1), with edges as dark as the style has them."""
+    inset = 0.9 * size / 64.0
+    for left, right, upper, lower, *colour, alpha in (tuple(box) for box in boxes):
+        across = _ramp(column - left) * _ramp(right - column) * (right > left)
+        down = _ramp(row - upper) * _ramp(lower - row)
+        within = _ramp(column - left - inset) * _ramp(right - column - inset)
+        within = within * (_ramp(row - upper - inset) * _ramp(lower - row - inset))
+        shade = 1.0 - one["edge"] * (1.0 - within) * (right - left > 3.0 * inset)
+        covered = (across * alpha) * down
+        picture = picture + covered[..., None] * (shade[..., None] * jnp.stack(colour) - picture)
+    return picture
+
+
+def _discs(picture, discs, one, row, column, size: int):
+    """Paints discs [N, 7]: equation (2), with dark edges unless `one` is None."""
+    inset = 0.9 * size / 64.0
+    for x, y, radius, *colour, alpha in (tuple(disc) for disc in discs):
+        depth = radius - jnp.sqrt(jnp.square(column - x) + jnp.square(row - y) + 1e-12)
+        covered = _ramp(depth) * alpha * (radius > 0.0)
+        shade = jnp.ones(())
+        if one is not None:
+            edge = one["edge"] * (radius > 2.5 * inset)
+            shade = (1.0 - edge * (1.0 - _ramp(depth - inset)))[..., None]
+        picture = picture + covered[..., None] * (shade * jnp.stack(colour) - picture)
+    return picture
+
+
+def _shadow(picture, one, row, column, size: int):
+    """Darkens the floor under the ball by a soft ellipse that fades with height."""
+    _, y, scale = _metres(one, row, column, size)
+    centre, radius = one["ball"].mean(0), one["ball_radius"]
+    floor_row = one["view"][1] * scale - 0.5
+    height = jnp.maximum(floor_row - centre[1] - radius, 0.0) / scale
+    reach = radius * (1.0 + 0.4 * height) + 1e-3
+    far = jnp.square((column - centre[0]) / reach) + jnp.square(
+        (row - floor_row - 1.0) / (0.35 * reach)
+    )
+    weight = one["shadow"] * jnp.exp(-1.2 * height) * jnp.clip(1.25 - far, 0.0, 1.0)
+    return picture * (1.0 - weight * (y < 0.0) * (radius > 0.0))[..., None]
+
+
+def _cast(picture, one, size: int):
+    """Paints the actors on canvases of half the width of the frame (`story_inputs.py`)."""
+    half = size // 2
+    row, _ = _grid(size)
+    metre, unit = size / one["view"][2], size / 64.0
+    wide = jnp.pad(picture, ((0, 0), (half, half), (0, 0)))
+
+    def paint(wide, canvas):
+        n, first = canvas[0].astype(jnp.int32), canvas[1].astype(jnp.int32)
+        who = {name: one[f"cast_{name}"][n] for name in characters.PARTS if name != "there"}
+        a, b, _ = who["head"]
+        top = TOP_HAT[0] + b * np.array([0.0, 1.0, 0.0, 0.0, 0.0], np.float32)
+        brim = TOP_HAT[1] * jnp.array([1.0, b, a, 1.0, a])
+        who["top"] = who["top"] + one["hat"][n] * (top - who["top"])
+        who["brim"] = who["brim"] + one["hat"][n] * (brim - who["brim"])
+        part = jax.lax.dynamic_slice(wide, (0, first + half, 0), (size, half, 3))
+        column = (first + jnp.arange(half)).astype(jnp.float32)[None, :]
+        painted = characters.paint(
+            part, who, one["pose"][n], row, column, metre, metre, unit, one["lit"], one["inked"]
+        )
+        part = part + canvas[2] * (painted - part)
+        return jax.lax.dynamic_update_slice(wide, part, (0, first + half, 0)), None
+
+    wide, _ = jax.lax.scan(paint, wide, one["canvas"])
+    return wide[:, half : half + size]
+
+
+def _ball(picture, one, row, column, size: int):
+    """Paints the ball. Its coverage is the mean over the sample times of an exposure."""
+    radius, unit, plain = one["ball_radius"], size / 64.0, one["colour"]
+    outer = radius + 0.55 * unit * one["inked"]
+
+    def coverage(centre):
+        far = jnp.sqrt(jnp.square(column - centre[0]) + jnp.square(row - centre[1]) + 1e-12)
+        return _ramp(outer - far) * (radius > 0.0)
+
+    alpha = sum(coverage(centre) for centre in one["ball"]) / len(one["ball"])
+    centre = one["ball"].mean(0)
+    dx, dy = column - centre[0], row - centre[1]
+    distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
+    inverse = 1.0 / jnp.maximum(jnp.maximum(radius, distance), 1e-3)
+    nx, ny = dx * inverse, dy * inverse
+    nz = jnp.sqrt(jnp.maximum(1.0 - nx * nx - ny * ny, 0.0))
+    diffuse = jnp.maximum(nx * LIGHT[0] + ny * LIGHT[1] + nz * LIGHT[2], 0.0)
+    facing = jnp.maximum(nx * HALF[0] + ny * HALF[1] + nz * HALF[2], 0.0)
+    gleam = jnp.square(jnp.square(jnp.square(jnp.square(facing))))
+    lit = styles.lit_ball(one, plain, one["shine"], nx, ny, nz, diffuse, gleam)
+    drawn = styles.drawn_ball(plain, radius, diffuse, facing, radius - distance, unit)
+    colour = plain + one["lit"] * (lit - plain) + one["inked"] * (drawn - plain)
+    return picture + alpha[..., None] * (colour - picture)
+
+
+def _lamplight(picture, one, row, column, size: int):
+    """Adds the glow of the air around a lamp that is on; none in the flat style."""
+    x, y, _ = _metres(one, row, column, size)
+    strength = 0.16 * one["light"] * jnp.maximum(one["lit"], one["inked"])
+    across, down = jnp.square(x - one["lamp"]), jnp.square(y - LAMP_HEIGHT)
+    glow = strength * jnp.exp(-across / 0.35) * jnp.exp(-down / 0.35)
+    return picture + glow[..., None] * np.array([1.0, 0.95, 0.75], np.float32)

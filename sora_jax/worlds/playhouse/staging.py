@@ -1,0 +1,224 @@
+"""Staging: a storyboard and a cast to a scene with its exact motion.
+
+The acts of a shot follow one another from LEAD seconds after its cut (`playing.py`). One world runs
+under all shots. Motion goes on under cuts. After a time jump of s seconds the ball is where it is s
+seconds later. The trajectory of the ball is in seconds of the clip and has a piece of its own for
+each shot, so a jump is a step between two pieces. Contacts are those that a shot shows.
+
+Only + - * / and sqrt on floats are used, so scenes are bitwise the same on any machine.
+"""
+
+import itertools
+
+import numpy as np
+
+from sora_jax.worlds.playhouse.cast import Actor, Character
+from sora_jax.worlds.playhouse.places import EXTENT
+from sora_jax.worlds.playhouse.playing import Flight, Player, Stage
+from sora_jax.worlds.playhouse.plot import Plot, View
+from sora_jax.worlds.playhouse.spec import Ball, Scene
+from sora_jax.worlds.playhouse.storyboard import PLACES, Storyboard
+from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.trajectory import Contact, Trajectory
+
+LEAD, TAIL = 0.15, 0.05  # seconds of a shot before its first act and after its last
+# Views: width in metres by frame, and height of the lower edge.
+WIDE, TWO, CLOSE = 4.7, 2.85, 1.75
+WIDE_BELOW, TWO_BELOW = -0.80, -0.42
+FACE = 1.36  # metres: middle of a close-up
+PAN, PUSH = 0.06, 0.10  # widths that a camera pans to each side; share by which a zoom changes
+BOBS = (1.1, 1.7)  # seconds of an idle bob
+BLINKS = (1.4, 3.5)  # seconds between two blinks
+
+Arc = tuple[float, float, float, float, float, float]
+
+
+def stage(
+    board: Storyboard,
+    cast: tuple[Character, ...],
+    stream: Stream,
+    lengths: tuple[float, ...],
+) -> tuple[Scene, Trajectory] | None:
+    """Stages a storyboard.
+
+    Args:
+        board: the storyboard. Its acts must not contradict each other (`continuity.py`).
+        cast: the characters of its cast.
+        stream: random numbers for all that the storyboard does not say.
+        lengths: durations of the shots in seconds, of whole frames.
+    Returns:
+        The scene and the motion of its ball, or None if this draw cannot do the acts in time.
+    """
+    made = Stage(board, cast, stream)
+    shots: list[_Span] = []
+    for number, (shot, length) in enumerate(zip(board.shots, lengths, strict=True)):
+        start = sum(lengths[:number])
+        made.skipped += shot.later
+        shots.append((start, start + length, made.skipped))
+        made.now = start + LEAD
+        for act in shot.acts:
+            if not made.play(act):
+                return None
+        if made.now > start + length - TAIL:
+            return None
+    views = tuple(
+        View(
+            span[0],
+            PLACES.index(shot.place),
+            shot.frame,
+            board.cast.index(shot.subject) if shot.subject else -1,
+        )
+        for shot, span in zip(board.shots, shots, strict=True)
+    )
+    plot = Plot(views, made.start, tuple(sorted(made.events, key=lambda event: event.time)))
+    arcs, contacts = _ball(made, shots, plot)
+    bob = [(stream.uniform(*BOBS), stream.uniform()) for _ in cast]
+    blinks = [_blinks(stream, sum(lengths)) for _ in cast]
+    seed = stream.integer(1 << 31)
+    ball = Ball(
+        board.ball or "red",
+        "small",
+        made.material,
+        "thrown",
+        None,
+        made.radius,
+        (float(arcs[0][1]), float(arcs[0][2])),
+        (0.0, 0.0),
+    )
+    knots = [
+        knot
+        for view, span, shot in zip(views, shots, board.shots, strict=True)
+        for knot in _camera(view, span, shot.move, made.players)
+    ]
+    scene = Scene(
+        seed=seed,
+        balls=(ball,) if board.ball else (),
+        style=board.style,
+        ambience=board.ambience,
+        extent=EXTENT,
+        view=tuple(knots),
+        cast=tuple(
+            Actor(
+                character,
+                handle[1:],
+                0.0,
+                speech=tuple(player.speech),
+                turn=tuple(player.turn),
+                blinks=blinks[i],
+                bob=bob[i],
+                path=tuple(player.path),
+                hands=player.both_hands(),
+            )
+            for i, (character, handle, player) in enumerate(
+                zip(cast, board.cast, made.players, strict=True)
+            )
+        ),
+        plot=plot,
+    )
+    motion = Trajectory((np.array(arcs),) if board.ball else (), contacts if board.ball else ())
+    return scene, motion
+
+
+def _blinks(stream: Stream, seconds: float) -> tuple[float, ...]:
+    times, time = [], stream.uniform(0.3, BLINKS[1])
+    while time < seconds:
+        times.append(time)
+        time += stream.uniform(*BLINKS)
+    return tuple(times)
+
+
+_Span = tuple[float, float, float]  # start and end in clip seconds, seconds skipped before it
+
+
+def _ball(made: Stage, shots: list[_Span], plot: Plot) -> tuple[list[Arc], tuple[Contact, ...]]:
+    """Returns the pieces of the ball's motion and its contacts, in clip seconds."""
+    holds = [(time, (actor, side)) for time, actor, side in made.held]
+    turns = sorted([*holds, *((flight.start, flight) for flight in made.flights)], key=_time)
+    ends = [time for time, _ in turns[1:]] + [shots[-1][1] + 1.0]
+    arcs: list[Arc] = []
+    contacts: list[Contact] = []
+    for (start, what), end in zip(turns, ends, strict=True):
+        if end <= start:
+            continue
+        if isinstance(what, Flight):
+            pieces, touched = _flown(what, end, shots, plot)
+            arcs += pieces
+            contacts += touched
+        else:
+            arcs += _carried(made.players[what[0]], what[1], start, end)
+    return arcs, tuple(contacts)
+
+
+def _time(turn) -> float:
+    return turn[0]
+
+
+def _carried(player: Player, side: int, start: float, end: float) -> list[Arc]:
+    """Returns the pieces of a ball in a hand: linear between the knots of path and hand."""
+    knots = {knot[0] for knot in (*player.path, *player.hands[side]) if start < knot[0] < end}
+    times, arcs = [start, *sorted(knots), end], []
+    for a, b in itertools.pairwise(times):
+        if b - a < 1e-9:  # knots that differ by rounding
+            continue
+        middle = 0.5 * (a + b)
+        (x, y), (u, v) = player.hand_at(a, side), player.hand_at(middle, side)
+        arcs.append((a, x, y, (u - x) / (middle - a), (v - y) / (middle - a), 0.0))
+    return arcs
+
+
+def _flown(
+    flight: Flight, end: float, shots: list[_Span], plot: Plot
+) -> tuple[list[Arc], list[Contact]]:
+    """Returns the pieces and the contacts of a free ball from its release to `end`."""
+    arcs: list[Arc] = []
+    contacts: list[Contact] = []
+    for first, last, skipped in shots:
+        a, b = max(first, flight.start), min(last, end)
+        if a >= b:
+            continue
+        late = skipped - flight.skipped - flight.start  # of the flight's clock
+        at = int(np.searchsorted(flight.arcs[:, 0], a + late, side="right")) - 1
+        arcs.append(_piece(flight.arcs[at], a, a + late))
+        arcs += [
+            (float(arc[0] - late), *map(float, arc[1:]))
+            for arc in flight.arcs[at + 1 :]
+            if arc[0] < b + late
+        ]
+        contacts += [
+            Contact(c.time - late, c.kind, c.a, c.b, c.speed, c.rebound)
+            for c in flight.contacts
+            if a + late <= c.time < b + late
+        ]
+    times = np.array([c.time for c in contacts])
+    if not len(times):
+        return arcs, contacts
+    shown = plot.truth(times)
+    seen = shown["ball"][:, 0] == shown["place"]
+    return arcs, [c for c, here in zip(contacts, seen, strict=True) if here]
+
+
+def _piece(arc: np.ndarray, time: float, clock: float) -> Arc:
+    """Returns the piece that starts at `time` with the state of `arc` at `clock`."""
+    start, x, y, vx, vy, ay = map(float, arc)
+    dt = clock - start
+    return time, x + vx * dt, y + vy * dt + 0.5 * ay * dt * dt, vx, vy + ay * dt, ay
+
+
+def _camera(view: View, span: _Span, move: str, players: list[Player]):
+    """Returns the two knots (time, left, top, width) of a shot's camera."""
+    start, end, _ = span
+    width, below = WIDE, WIDE_BELOW
+    at = [[player.position(time) for player in players] for time in (start, end - 1e-6)]
+    centre = [0.5 * EXTENT] * 2
+    if view.frame == "two-shot":
+        width = max(TWO, *(abs(x[0] - x[1]) + 1.2 for x in at))
+        below, centre = TWO_BELOW, [0.5 * (x[0] + x[1]) for x in at]
+    elif view.frame == "close-up":
+        width, below = CLOSE, FACE - 0.5 * CLOSE
+        centre = [x[view.subject] for x in at]
+    middle = below + 0.5 * width
+    zoom = {"push in": (1.0 + PUSH, 1.0), "pull out": (1.0, 1.0 + PUSH)}.get(move, (1.0, 1.0))
+    pan = {"pan left": (PAN, -PAN), "pan right": (-PAN, PAN)}.get(move, (0.0, 0.0))
+    for time, x, size, aside in zip((start, end), centre, zoom, pan, strict=True):
+        wide = width * size
+        yield float(time), float(x + aside * width - 0.5 * wide), middle + 0.5 * wide, wide

@@ -1,0 +1,196 @@
+"""Storyboards: a story in shots, as values.
+
+A storyboard has a style, an ambience, a cast, a ball and shots. A shot has a place, a frame, a
+camera move, a duration and acts in order. Speech is an act. One world runs under all shots, so an
+act changes what later shots show. `storyboard_text.py` writes storyboards as text and
+`storyboard_reader.py` reads them.
+
+    style, ambience   of the whole clip
+    cast              one or two handles such as "@mika", the actors 0 and 1
+    place             one of PLACES; each has a lamp, a door and a score board
+    frame             "wide" shows all of a place, "two-shot" the cast, "close-up" one actor
+    later             seconds of the world between the end of the last shot and this one
+
+The duration of a shot in frames is 1 + a multiple of k, the frames per latent (`frames_of`).
+"""
+
+import dataclasses
+
+from sora_jax.errors import UserError
+from sora_jax.modality import FRAMES_PER_LATENT, ClipFormat
+
+PLACES = ("room a", "room b", "room c", "room d", "room e")
+FRAMES = ("wide", "two-shot", "close-up")
+MOVES = ("static", "pan left", "pan right", "push in", "pull out")
+# acts: what each does is in `stories.py`
+IDLE, LOOK, WALK, GO, THROW = "idle", "look", "walk", "go", "throw"
+LAMP, DOOR, HAT, SAY = "lamp", "door", "hat", "say"
+# the values that an act may have as its `to`; the target of a throw is a handle
+TARGETS = {
+    IDLE: ("",),
+    LOOK: ("left", "right"),
+    WALK: ("left", "right"),
+    GO: PLACES,
+    LAMP: ("on", "off"),
+    DOOR: ("open", "closed"),
+    HAT: ("on",),
+    SAY: ("",),
+}
+OUTCOMES = ("caught", "missed")  # of a throw; "" in an intent
+MAX_WORDS = 4  # words of one speech
+SECONDS = 2.0  # default duration of a shot
+
+
+@dataclasses.dataclass(frozen=True)
+class Act:
+    """What one actor does.
+
+    Attributes:
+        who: handle of the actor.
+        kind: one of the acts above.
+        to: one of TARGETS[kind], or the handle of the catcher. Default: "".
+        outcome: of a throw, one of OUTCOMES. Default: "", not stated.
+        words: of a speech, names in `voice.WORDS`. Default: ().
+    """
+
+    who: str
+    kind: str
+    to: str = ""
+    outcome: str = ""
+    words: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Shot:
+    """One shot.
+
+    Attributes:
+        place: one of PLACES.
+        frame: one of FRAMES. Default: "wide".
+        subject: handle of the actor in a close-up. Default: "", for other frames.
+        move: one of MOVES. Default: "static".
+        seconds: duration. Default: SECONDS.
+        later: seconds of the world that are skipped before the shot. Default: 0.
+        acts: what happens, in order. Default: ().
+    """
+
+    place: str
+    frame: str = "wide"
+    subject: str = ""
+    move: str = "static"
+    seconds: float = SECONDS
+    later: float = 0.0
+    acts: tuple[Act, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Storyboard:
+    """A story in shots.
+
+    Attributes:
+        style: a name in FILM_STYLES.
+        ambience: a name in SOUNDSCAPES.
+        cast: one or two handles.
+        shots: the shots in order.
+        ball: a name in COLOURS. Default: "", a story without a ball.
+    """
+
+    style: str
+    ambience: str
+    cast: tuple[str, ...]
+    shots: tuple[Shot, ...]
+    ball: str = ""
+
+    def to_dict(self) -> dict:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict) -> "Storyboard":
+        shots = tuple(
+            Shot(**shot | {"acts": tuple(_act(act) for act in shot["acts"])})
+            for shot in fields["shots"]
+        )
+        return cls(**fields | {"cast": tuple(fields["cast"]), "shots": shots})
+
+    def key(self) -> str:
+        """Returns the storyboard as one string that does not depend on the handles."""
+        text = repr(dataclasses.replace(self, cast=()))
+        for i, handle in enumerate(self.cast):
+            text = text.replace(f"'{handle}'", str(i))
+        return text
+
+    def intended(self) -> "Storyboard":
+        """Returns the storyboard without the outcomes of throws."""
+        return dataclasses.replace(
+            self,
+            shots=tuple(
+                dataclasses.replace(
+                    shot, acts=tuple(dataclasses.replace(act, outcome="") for act in shot.acts)
+                )
+                for shot in self.shots
+            ),
+        )
+
+
+def _act(fields: dict) -> Act:
+    return Act(**fields | {"words": tuple(fields["words"])})
+
+
+def frames_of(seconds: float, fps: int, frames_per_latent: int = FRAMES_PER_LATENT) -> int:
+    """Returns the number of frames of a shot: the 1 + k n frames, n >= 1, nearest to its duration.
+
+    Args:
+        seconds: the duration.
+        fps: frames per second.
+        frames_per_latent: k. Default: FRAMES_PER_LATENT.
+    Raises:
+        UserError: that is farther off than half a latent, k / 2 frames.
+    """
+    k = frames_per_latent
+    wanted = seconds * fps
+    frames = 1 + k * max(1, round((wanted - 1) / k))
+    if abs(frames - wanted) > k / 2:
+        raise UserError(
+            f"a shot of {seconds:g} s has {wanted:g} frames at {fps} fps; the nearest that has "
+            f"whole latents has {frames}, so give {frames / fps:g} s"
+        )
+    return frames
+
+
+def format_of(board: Storyboard, format: ClipFormat) -> ClipFormat:
+    """Returns `format` with the shots of a storyboard.
+
+    Raises:
+        UserError: a duration is farther from whole latents than half a latent.
+    """
+    k, shots = format.frames_per_latent, []
+    for number, shot in enumerate(board.shots, 1):
+        try:
+            shots.append(frames_of(shot.seconds, format.fps, k))
+        except UserError as error:
+            raise UserError(f"shot {number}: {error}", field="prompt") from None
+    return dataclasses.replace(format, frames=sum(shots), shots=tuple(shots))
+
+
+def check_format(board: Storyboard, format: ClipFormat) -> None:
+    """Checks that the shots of a storyboard are those of a format.
+
+    Raises:
+        UserError: a shot has another duration, by more than half a latent, or there are more or
+            fewer shots.
+    """
+    shots = format.shots or (format.frames,)
+    if len(shots) != len(board.shots):
+        raise UserError(
+            f"the storyboard has {len(board.shots)} shots and the format {len(shots)}; choose a "
+            "format with as many",
+            field="format",
+        )
+    for number, (frames, shot) in enumerate(zip(shots, board.shots, strict=True), 1):
+        wanted = shot.seconds * format.fps
+        if abs(frames - wanted) > format.frames_per_latent / 2:
+            raise UserError(
+                f"shot {number}: {shot.seconds:g} s are {wanted:g} frames at {format.fps} fps, "
+                f"and the format has {frames}; give {frames / format.fps:.3g} s",
+                field="prompt",
+            )

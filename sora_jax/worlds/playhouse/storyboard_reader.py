@@ -1,0 +1,351 @@
+"""The reader of storyboards: both forms of `storyboard_text.py` to `Storyboard`.
+
+Phrases are kept in tries, so a phrase is found in one pass over its words, and an error names the
+words that could have followed. Punctuation only separates words, except for the brackets and bars
+of cards.
+"""
+
+import dataclasses
+import re
+
+from sora_jax.worlds.playhouse import voice
+from sora_jax.worlds.playhouse.captions import CaptionError
+from sora_jax.worlds.playhouse.spec import COLOURS
+from sora_jax.worlds.playhouse.storyboard import (
+    FRAMES,
+    MAX_WORDS,
+    MOVES,
+    PLACES,
+    SAY,
+    SECONDS,
+    THROW,
+    Act,
+    Shot,
+    Storyboard,
+)
+from sora_jax.worlds.playhouse.storyboard_text import (
+    ACT_PHRASES,
+    AMBIENCE_PHRASES,
+    BALL_PHRASES,
+    CAST_PHRASES,
+    CUT_PHRASES,
+    FIRST_PHRASES,
+    FRAME_PHRASES,
+    JOINT_WORDS,
+    LASTING_PHRASES,
+    LATER_PHRASES,
+    MOVE_PHRASES,
+    OUTCOME_PHRASES,
+    PLACE_PHRASES,
+    STYLE_PHRASES,
+)
+
+_TOKEN = re.compile(r"\d+(?:\.\d+)?|@?\w+(?:[-']\w+)*|[\[\]|]")
+_HANDLE, _LEAF = "@name", ""
+MAX_CAST = max(CAST_PHRASES)
+
+
+class StoryboardError(CaptionError):
+    """Parsing error: a text is no storyboard.
+
+    Its message says the shot (0 is before the first), the column, from 1, and what was expected
+    there.
+    """
+
+    def __init__(self, shot: int, column: int, expected: str, found: str):
+        super().__init__(column, expected, found)
+        self.shot = shot
+        where = f"shot {shot}, " if shot else ""
+        self.args = (f"{where}{self.args[0]}",)
+
+
+def _trie(table: dict) -> dict:
+    """Returns the trie of {meaning: phrases}. A slot such as {b} is any handle."""
+    root: dict = {}
+    for meaning, phrases in table.items():
+        for phrase in phrases:
+            node = root
+            for word in phrase.split():
+                node = node.setdefault(_HANDLE if word[0] == "{" else word, {})
+            node[_LEAF] = meaning
+    return root
+
+
+_PLACE_TABLE = {place: tuple(p.format(p=place) for p in PLACE_PHRASES) for place in PLACES}
+_STYLES, _AMBIENCES = _trie(STYLE_PHRASES), _trie(AMBIENCE_PHRASES)
+_CAST = _trie(CAST_PHRASES)
+_BALL = _trie({c: tuple(p.format(c=c) for p in BALL_PHRASES) for c in COLOURS})
+_FIRST, _CUT = _trie({True: FIRST_PHRASES}), _trie({True: CUT_PHRASES})
+_LATER, _LASTING = _trie({True: LATER_PHRASES}), _trie({True: LASTING_PHRASES})
+_FRAMES, _IN_PLACE, _CAMERA = _trie(FRAME_PHRASES), _trie(_PLACE_TABLE), _trie(MOVE_PHRASES)
+_ACTS = _trie(
+    {(kind, to): phrases for kind, table in ACT_PHRASES.items() for to, phrases in table.items()}
+)
+_RESULTS = _trie(OUTCOME_PHRASES)
+_FIELDS = _trie(
+    {
+        **{("frame", f): (f"{f} on {{a}}" if f == "close-up" else f,) for f in FRAMES},
+        **{("move", move): (move,) for move in MOVES},
+        **{("place", place): (place,) for place in PLACES},
+    }
+)
+
+
+class _Reader:
+    """The tokens of a text, and the position of the next.
+
+    `shot` is the number of the shot that is read, for errors.
+    """
+
+    def __init__(self, text: str):
+        self.tokens = [(m.group().lower(), m.start() + 1) for m in _TOKEN.finditer(text)]
+        self.at, self.shot, self.end = 0, 0, len(text) + 1
+
+    @property
+    def word(self) -> str:
+        return self.tokens[self.at][0] if self.at < len(self.tokens) else ""
+
+    def fail(self, expected: str, at: int | None = None):
+        at = self.at if at is None else at
+        word, column = self.tokens[at] if at < len(self.tokens) else ("end of text", self.end)
+        raise StoryboardError(self.shot, column, expected, word)
+
+    def skip(self, *words: str) -> bool:
+        if self.word in words and self.word:
+            self.at += 1
+            return True
+        return False
+
+    def take(self, options, expected: str) -> str:
+        if self.word not in options:
+            self.fail(expected)
+        self.at += 1
+        return self.tokens[self.at - 1][0]
+
+    def find(self, trie: dict):
+        """Returns (end, meaning, handles, where reading stopped, its node) of the longest phrase.
+
+        `end` is None if no phrase starts here.
+        """
+        node, at, handles, best = trie, self.at, (), (None, None, ())
+        while True:
+            if _LEAF in node:
+                best = at, node[_LEAF], handles
+            word = self.tokens[at][0] if at < len(self.tokens) else ""
+            if word in node and word:
+                node = node[word]
+            elif word[:1] == "@" and _HANDLE in node:
+                node, handles = node[_HANDLE], (*handles, word)
+            else:
+                return (*best, at, node)
+            at += 1
+
+    def maybe(self, trie: dict):
+        """Reads a phrase if one starts here; returns (meaning, handles), else None."""
+        end, meaning, handles, _, _ = self.find(trie)
+        if end is None:
+            return None
+        self.at = end
+        return meaning, handles
+
+    def phrase(self, trie: dict, expected: str):
+        """Reads a phrase and returns (meaning, handles).
+
+        Raises:
+            StoryboardError: none starts here. Its column is where the longest beginning ends.
+        """
+        end, meaning, handles, stopped, node = self.find(trie)
+        if end is None:
+            options = " or ".join(repr(word) for word in sorted(node))
+            self.fail(expected if stopped == self.at or len(node) > 6 else options, stopped)
+        self.at = end
+        return meaning, handles
+
+    def number(self) -> float | None:
+        """Reads a number if one stands here."""
+        if not self.word[:1].isdigit():
+            return None
+        self.at += 1
+        return float(self.tokens[self.at - 1][0])
+
+    def handle(self, cast: tuple[str, ...], expected: str = "") -> str:
+        """Reads the handle of an actor."""
+        return self.take(cast, expected or _member(cast))
+
+
+def _member(cast: tuple[str, ...]) -> str:
+    return f"a name of the cast ({', '.join(cast)})"
+
+
+def read(text: str) -> Storyboard:
+    """Reads a storyboard in either form; a text that starts with "[" is cards.
+
+    Raises:
+        StoryboardError: the text is no storyboard; with shot, column and what was expected there.
+    """
+    reader = _Reader(text)
+    return _read_cards(reader) if reader.word == "[" else _read_prose(reader)
+
+
+def _read_cards(reader: _Reader) -> Storyboard:
+    style, ambience, cast, ball = _card_head(reader)
+    shots: list[Shot] = []
+    while reader.at < len(reader.tokens) or not shots:
+        reader.shot = len(shots) + 1
+        reader.take("[", f"'[SHOT {reader.shot} | ...]'")
+        reader.take(("shot",), "'SHOT'")
+        reader.take((str(reader.shot),), f"the number {reader.shot}")
+        shot = _card(reader, cast, shots[-1].place if shots else "")
+        shots.append(dataclasses.replace(shot, acts=_acts(reader, cast, ball, "", ("[",))))
+    return Storyboard(style, ambience, cast, tuple(shots), ball)
+
+
+def _card_head(reader: _Reader) -> tuple[str, str, tuple[str, ...], str]:
+    reader.take("[", "'['")
+    reader.take(("style",), "'STYLE'")
+    style = reader.take(tuple(STYLE_PHRASES), f"a style ({', '.join(STYLE_PHRASES)})")
+    reader.take("|", "'|'")
+    reader.take(("ambience",), "'AMBIENCE'")
+    ambience = reader.take(tuple(AMBIENCE_PHRASES), f"an ambience ({', '.join(AMBIENCE_PHRASES)})")
+    reader.take("|", "'|'")
+    reader.take(("cast",), "'CAST'")
+    cast: list[str] = []
+    while reader.word[:1] == "@" or not cast:
+        if reader.word[:1] != "@" or reader.word in cast or len(cast) == MAX_CAST:
+            reader.fail("one or two names such as @mika")
+        cast.append(reader.word)
+        reader.at += 1
+    ball = ""
+    if reader.skip("|"):
+        reader.take(("ball",), "'BALL'")
+        ball = reader.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
+    reader.take("]", "']'")
+    return style, ambience, tuple(cast), ball
+
+
+def _card(reader: _Reader, cast: tuple[str, ...], place: str) -> Shot:
+    """Reads the fields of a card up to its bracket. `place` is that of the shot before."""
+    fields: dict = {}
+    while not reader.skip("]"):
+        reader.take("|", "'|' or ']'")
+        start, number = reader.at, reader.number()
+        if number is not None:
+            reader.take(("s",), "'s', for seconds")
+            name, value = ("later" if reader.skip("later") else "seconds"), number
+        else:
+            (name, value), handles = reader.phrase(
+                _FIELDS, "a frame (wide, two-shot, close-up on @name), a move, a place or seconds"
+            )
+            if handles:
+                if handles[0] not in cast:
+                    reader.fail(_member(cast), reader.at - 1)
+                fields["subject"] = handles[0]
+        if name in fields:
+            reader.fail(f"only one {name}", start)
+        fields[name] = value
+    if not fields.setdefault("place", place):
+        reader.fail(f"a place ({', '.join(PLACES)})", reader.at - 1)
+    _check_frame(reader, fields.get("frame", "wide"), cast)
+    return Shot(**fields)
+
+
+def _check_frame(reader: _Reader, frame: str, cast: tuple[str, ...]) -> None:
+    if frame == "two-shot" and len(cast) < 2:
+        reader.fail("a frame that one actor fills (wide, close-up)", reader.at - 1)
+
+
+def _read_prose(reader: _Reader) -> Storyboard:
+    style, _ = reader.phrase(_STYLES, f"a style such as {STYLE_PHRASES['anime'][0]!r}, or '['")
+    ambience, _ = reader.phrase(_AMBIENCES, f"an ambience such as {AMBIENCE_PHRASES['rain'][0]!r}")
+    start = reader.at
+    _, cast = reader.phrase(_CAST, "the cast, such as 'with @mika and @rolo'")
+    if len(set(cast)) < len(cast):
+        reader.fail("two names", start)
+    ball, _ = reader.maybe(_BALL) or ("", ())
+    shots: list[Shot] = []
+    while reader.at < len(reader.tokens) or not shots:
+        reader.shot = len(shots) + 1
+        reader.phrase(_CUT if shots else _FIRST, "'cut to'" if shots else "'first'")
+        shot = _prose_shot(reader, cast, shots[-1].place if shots else "")
+        shots.append(dataclasses.replace(shot, acts=_acts(reader, cast, ball, shot.subject, _CUT)))
+    return Storyboard(style, ambience, cast, tuple(shots), ball)
+
+
+def _prose_shot(reader: _Reader, cast: tuple[str, ...], place: str) -> Shot:
+    later, seconds, subject = 0.0, SECONDS, ""
+    number = reader.number()
+    if number is not None:
+        later = number
+        reader.take(("second", "seconds"), "'seconds'")
+        reader.phrase(_LATER, "'later'")
+    frame, handles = reader.phrase(_FRAMES, "a frame such as 'a wide shot' or 'a close-up of @...'")
+    if handles:
+        subject = handles[0]
+        if subject not in cast:
+            reader.fail(_member(cast), reader.at - 1)
+    _check_frame(reader, frame, cast)
+    if not place or reader.word in _IN_PLACE:
+        place, _ = reader.phrase(_IN_PLACE, f"a place such as 'in {PLACES[0]}'")
+    if reader.maybe(_LASTING):
+        number = reader.number()
+        if number is None:
+            reader.fail("a number of seconds")
+        seconds = number
+        reader.take(("second", "seconds"), "'seconds'")
+    move, _ = reader.maybe(_CAMERA) or ("static", ())
+    return Shot(place, frame, subject, move, seconds, later)
+
+
+def _acts(reader: _Reader, cast: tuple[str, ...], ball: str, subject: str, stop) -> tuple[Act, ...]:
+    """Reads acts up to a word of `stop`, or a phrase if it is a trie."""
+    acts: list[Act] = []
+
+    def stops() -> bool:
+        if isinstance(stop, dict):
+            return reader.find(stop)[0] is not None
+        return reader.word in stop
+
+    if subject and reader.word == "who":
+        reader.tokens[reader.at] = (subject, reader.tokens[reader.at][1])
+    while reader.at < len(reader.tokens) and not stops():
+        acts.append(_act(reader, cast, ball))
+        while reader.skip(*JOINT_WORDS):
+            if reader.at == len(reader.tokens):
+                reader.fail("an act")
+    return tuple(acts)
+
+
+def _act(reader: _Reader, cast: tuple[str, ...], ball: str) -> Act:
+    next_shot = f"or shot {reader.shot + 1}"
+    who = reader.handle(cast, f"{_member(cast)}, {next_shot}")
+    start = reader.at
+    (kind, to), handles = reader.phrase(
+        _ACTS, "an act such as 'waits' or 'throws the ball to @...'"
+    )
+    if kind == SAY:
+        words = []
+        while reader.word in voice.WORDS and len(words) < MAX_WORDS:
+            words.append(reader.word)
+            reader.at += 1
+        if not words or reader.word in voice.WORDS:
+            reader.fail(f"one to {MAX_WORDS} words of {', '.join(voice.WORDS)}")
+        return Act(who, SAY, words=tuple(words))
+    if kind != THROW:
+        return Act(who, kind, to)
+    others = tuple(name for name in cast if name != who)
+    if handles[0] not in others:
+        at = next(i for i in range(start, reader.at) if reader.tokens[i][0] == handles[0])
+        reader.fail(f"another of the cast ({', '.join(others) or 'there is none'})", at)
+    if not ball:
+        reader.fail("a ball in the head of the storyboard", start)
+    return Act(who, THROW, handles[0], _outcome(reader, handles[0]))
+
+
+def _outcome(reader: _Reader, catcher: str) -> str:
+    """Reads the outcome of a throw, if one is stated: "and @rolo catches it"."""
+    start = reader.at
+    reader.skip("and")
+    if reader.skip(catcher) and (found := reader.maybe(_RESULTS)):
+        return found[0]
+    reader.at = start
+    return ""
