@@ -34,8 +34,8 @@ def test_the_catalogue_has_its_sizes_and_holds_out_by_combination(persons):
 
 def test_any_two_can_be_told_apart(persons):
     for some, least in (
-        (persons, cast.LEAST["person"]),
-        (cast.catalogue("train", "animal"), cast.LEAST["animal"]),
+        (persons, cast.MIN_DISTANCE["person"]),
+        (cast.catalogue("train", "animal"), cast.MIN_DISTANCE["animal"]),
     ):
         features = np.stack([c.features() for c in some])
         for i in range(1, len(features)):

@@ -6,7 +6,7 @@ out. Whether a character is held out depends on a hash of its factors (`Characte
 voice of a held-out character lies in a cell of pitch and tract that no training voice lies in.
 Single factors are common to both.
 
-Two characters of a kind differ by at least LEAST in the distance
+Two characters of a kind differ by at least MIN_DISTANCE in the distance
 
     d(p, q) = sum over factors of the visible difference of p and q                              (1)
 
@@ -97,7 +97,8 @@ APART_HZ, APART_TRACT = 25.0, 0.06  # least differences of two distinct voices
 
 COUNTS = {"person": {"train": 512, "held_out": 64}, "animal": {"train": 48, "held_out": 8}}
 SEED = 31  # key of the catalogue; another seed is another cast
-LEAST = {"person": 2_400, "animal": 1_600}  # least distance (1) of two of a kind, in thousandths
+# Distance (1) of two of a kind, in thousandths.
+MIN_DISTANCE = {"person": 2_400, "animal": 1_600}
 
 NAMES = (
     *("mika", "rolo", "tari", "juno", "pax", "odo", "lumi", "zeno", "bibi", "kato"),
@@ -242,7 +243,7 @@ def _catalogue(kind: str) -> dict[str, tuple[Character, ...]]:
         if len(found[part]) == counts[part]:
             continue
         own = drawn.features()
-        if len(features) and np.abs(features - own).sum(1).min() < LEAST[kind]:
+        if len(features) and np.abs(features - own).sum(1).min() < MIN_DISTANCE[kind]:
             continue
         if kind == "person":
             drawn = dataclasses.replace(drawn, voice=_draw_voice(stream, drawn.held_out, voices))

@@ -34,6 +34,7 @@ FIRST_KEYS: dict[str, tuple[int, ...]] = {
     "court": (1,),
     "film": (2,),
     "occlude": (3,),
+    "talk": (4,),
     "story": (5,),
     "story_1": (6,),
     "story_2": (7,),

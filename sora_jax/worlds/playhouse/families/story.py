@@ -43,8 +43,8 @@ from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 
 FPS = 8  # frames per second of the clips; a shot has frames_of(SECONDS, FPS) frames
-LONG, MOST_GAP, TRAIN_GAP = 6, 6, 2
-SHOTS = {"length": LONG} | {f"gap_{n}": n + 2 for n in range(1, MOST_GAP + 1)}
+LONG, MAX_GAP, TRAIN_GAP = 6, 6, 2
+SHOTS = {"length": LONG} | {f"gap_{n}": n + 2 for n in range(1, MAX_GAP + 1)}
 # (first, later): the first act of one kind comes before the first of the other
 HELD_OUT_ORDERS = ((DOOR, LAMP), (HAT, DOOR), (THROW, HAT))
 HATS = ("cap", "beanie", "top hat")  # of cast.HAIRS
@@ -86,7 +86,7 @@ class Story(Family):
     """
 
     splits = ("train", "val", "paraphrase", "order", "identity", "length")
-    splits += tuple(f"gap_{n}" for n in range(1, MOST_GAP + 1))
+    splits += tuple(f"gap_{n}" for n in range(1, MAX_GAP + 1))
     styles, facts_type, words = FILM_STYLES, StoryFacts, WORDS
     max_balls, alike = 1, True
 

@@ -42,7 +42,7 @@ COSTS = {IDLE: 0.4, LOOK: 0.45, WALK: 0.46, GO: 1.45, THROW: 1.25, LAMP: 0.55, D
 COSTS |= {HAT: 0.55, SAY: 0.45}
 WEIGHTS = {IDLE: 0.3, LOOK: 0.8, WALK: 1.5, GO: 0.7, THROW: 5.0, LAMP: 1.5, DOOR: 2.5}
 WEIGHTS |= {HAT: 0.8, SAY: 2.5}
-MOST_ACTS = 3  # of one shot
+MAX_ACTS = 3  # of one shot
 # acts that a frame can show
 SHOWN = {
     "wide": tuple(WEIGHTS),
@@ -107,7 +107,7 @@ class _Draft:
         """Draws the acts of a shot; nobody leaves if `stay`."""
         acts: list[Act] = []
         left = BUDGET
-        for _ in range(1 + self.stream.integer(MOST_ACTS)):
+        for _ in range(1 + self.stream.integer(MAX_ACTS)):
             options = [act for act in self._options(shot) if not (stay and act.kind == GO)]
             options = [act for act in options if COSTS[act.kind] <= left]
             if acts and acts[-1].kind == IDLE:

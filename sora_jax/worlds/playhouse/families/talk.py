@@ -198,7 +198,7 @@ def schedule(
     shares = [stream.uniform() for _ in range(len(said) + 1)]
     total = sum(shares)
     time, spoken = FIRST, [[] for _ in who]
-    for (i, word), length, share in zip(said, lengths, shares, strict=True):
+    for (i, word), length, share in zip(said, lengths, shares[:-1], strict=True):
         time += 0.9 * spare * share / total
         spoken[i].append((time, word))
         time += length + PAUSE
