@@ -155,5 +155,5 @@ def test_every_spelling_of_groups(groups, devices):
 
 
 def test_groups_that_are_not_understood_are_an_error():
-    with pytest.raises(ValueError, match="not understood"):
+    with pytest.raises(ValueError, match="cannot parse the replica groups"):
         _group("%x), channel_id=1, replica_groups=<5>")
