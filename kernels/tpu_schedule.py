@@ -91,7 +91,8 @@ def compile_here(function, arguments, generation: str) -> list[Report]:
         file.unlink()
     traced = jax.jit(function).trace(*arguments)
     compiled = traced.lower().compile()
-    temporary = compiled.memory_analysis().temp_size_in_bytes
+    memory = compiled.memory_analysis()
+    temporary = memory.temp_size_in_bytes if memory is not None else 0
     reports = []
     for equation in _pallas_calls(traced.jaxpr):
         mapping, name = equation.params["grid_mapping"], equation.params["name"]
@@ -113,8 +114,8 @@ def environment(directory: str) -> dict[str, str]:
         "--xla_jf_dump_llo_pass_label_regex=.*final.*"
     )
     # Several processes may compile at once: without a chip they share nothing.
-    here = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
-    return {**os.environ, **here, "LIBTPU_INIT_ARGS": dump, "TPU_SCHEDULE_DIRECTORY": directory}
+    offline = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+    return {**os.environ, **offline, "LIBTPU_INIT_ARGS": dump, "TPU_SCHEDULE_DIRECTORY": directory}
 
 
 def _bundles(directory: Path, name: str) -> int:
@@ -124,7 +125,10 @@ def _bundles(directory: Path, name: str) -> int:
         for f in directory.glob("*schedule-analysis_final_bundles.txt")
         if re.search(rf"-{name}(\.\d+)?-\d+-schedule", f.name)
     )
-    return int(re.search(r"total scheduled bundles:\s*(\d+)", file.read_text())[1])
+    found = re.search(r"total scheduled bundles:\s*(\d+)", file.read_text())
+    if found is None:
+        raise ValueError(f"{file} states no number of bundles")
+    return int(found[1])
 
 
 def _pallas_calls(jaxpr):

@@ -32,7 +32,9 @@ from typing import Any
 
 import jax
 import triton
-from jax._src.lib import gpu_triton  # holds nothing where no CUDA plugin is installed
+
+# It holds nothing where no CUDA plugin is installed.
+from jax._src.lib import gpu_triton  # pyright: ignore[reportPrivateImportUsage]
 from triton.backends.compiler import GPUTarget
 
 from kernels import target
@@ -149,8 +151,8 @@ def _custom_call(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
     results = list(launch.results)
     if bridge == "legacy":
         options = {"custom_call_api_version": 2, "legacy_backend_config": config}
-        return jax.ffi.ffi_call(BRIDGES[bridge], results, **options)(*arrays)
-    return jax.ffi.ffi_call(BRIDGES[bridge], results)(*arrays, name=name, opaque=config)
+        return list(jax.ffi.ffi_call(BRIDGES[bridge], results, **options)(*arrays))
+    return list(jax.ffi.ffi_call(BRIDGES[bridge], results)(*arrays, name=name, opaque=config))
 
 
 def _launch_by_torch(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
@@ -288,4 +290,6 @@ def _usage(cubin: bytes) -> tuple[int, int]:
         command = [_nvidia_tools() / "cuobjdump", "--dump-resource-usage", file.name]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     usage = re.search(r"REG:(\d+) STACK:(\d+) .*LOCAL:(\d+)", text)
+    if usage is None:
+        raise ValueError(f"cuobjdump reports no registers: {text[:200]}")
     return int(usage[1]), max(int(usage[2]), int(usage[3]))

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -16,8 +17,9 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
     Returns:
         The folder, or None if it cannot be written.
     """
-    if path is None and jax.config.jax_compilation_cache_dir:
-        return Path(jax.config.jax_compilation_cache_dir)
+    configured = getattr(jax.config, "jax_compilation_cache_dir", None)
+    if path is None and configured:
+        return Path(configured)
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(
         path or os.environ.get("JAX_COMPILATION_CACHE_DIR") or Path(cache) / "sora_jax" / "jax"
@@ -36,7 +38,7 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
     return folder
 
 
-def orbax_v1():
+def orbax_v1() -> Any:
     """Imports and returns Orbax's v1 API.
 
     It is `orbax.checkpoint.v1` in newer releases and `orbax.checkpoint.experimental.v1` in 0.12.

@@ -18,6 +18,7 @@ compiler may recompute cheap parts.
 
 from collections.abc import Callable, Iterator
 from math import prod
+from typing import Any
 
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
@@ -25,7 +26,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from sora_jax.compat import shard_map_axes
 
 
-def count_flops(function: Callable, *args, **kwargs) -> int:
+def count_flops(function: Callable, *args: Any, **kwargs: Any) -> int:
     """Returns the FLOPs of `function(*args, **kwargs)` without computing anything.
 
     Args:
@@ -42,7 +43,7 @@ def jaxpr_flops(jaxpr: Jaxpr) -> int:
     return sum(_equation_flops(equation) for equation in jaxpr.eqns)
 
 
-def _equation_flops(equation) -> int:
+def _equation_flops(equation: Any) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         (contracted, _), _ = params["dimension_numbers"]
@@ -83,12 +84,12 @@ def _inner_jaxprs(params: dict) -> Iterator[Jaxpr]:
                 yield item
 
 
-def stored_bytes(function: Callable, params, *args) -> int:
+def stored_bytes(function: Callable, params: Any, *args: Any) -> int:
     """Returns the bytes that `function(params, *args)` computes and keeps for its gradient with
     respect to `params`. The arguments themselves are not counted.
     """
 
-    def residuals(params, *args):
+    def residuals(params: Any, *args: Any) -> Any:
         return jax.tree.leaves(jax.vjp(lambda p: function(p, *args), params)[1])
 
     jaxpr = jax.make_jaxpr(residuals)(params, *args).jaxpr

@@ -8,12 +8,12 @@ Source: O'Shaughnessy 1987.
 import numpy as np
 
 
-def to_mel(hertz: float | np.ndarray) -> float | np.ndarray:
+def to_mel(hertz: float | np.ndarray) -> np.ndarray:
     """Converts Hz to mel: equation (1)."""
     return 2595.0 * np.log10(1.0 + np.asarray(hertz) / 700.0)
 
 
-def to_hertz(mel: float | np.ndarray) -> float | np.ndarray:
+def to_hertz(mel: float | np.ndarray) -> np.ndarray:
     """Converts mel to Hz: the inverse of (1)."""
     return 700.0 * (10.0 ** (np.asarray(mel) / 2595.0) - 1.0)
 

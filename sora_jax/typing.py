@@ -12,9 +12,12 @@ Latents, levels and times are dictionaries keyed by modality, "video" and "audio
 
 from collections.abc import Mapping
 
-import jax
 import numpy as np
+from jax import Array
+from jaxtyping import Float, Shaped
 
-Array = jax.Array
-ArrayLike = jax.Array | np.ndarray | float | int
-Modalities = Mapping[str, Array]  # {"video": ..., "audio": ...}
+AnyArray = Array | np.ndarray
+Latents = Mapping[str, Float[AnyArray, "B ..."]]  # {"video": [B, T, H, W, C], "audio": [B, N, C]}
+Levels = Mapping[str, Float[AnyArray, "B _"]]  # {"video": [B, T], "audio": [B, N]}
+Times = Mapping[str, Float[AnyArray, " _"]]  # {"video": [T], "audio": [N]}, in seconds
+Prompts = Mapping[str, Shaped[AnyArray, "B L"]]  # {"tokens": int32 [B, L], "mask": bool [B, L]}

@@ -77,7 +77,7 @@ def _fingerprint(kind: str, config: Mapping[str, Any], arrays: Mapping[str, np.n
     return digest.hexdigest()[:12]
 
 
-def _stored_dtype(given, asked) -> Any:
+def _stored_dtype(given: Any, asked: Any) -> Any:
     """Returns the dtype to store: `asked` for floating arrays (None: unchanged). bfloat16 becomes
     float32, because NumPy lacks it.
     """
@@ -92,7 +92,7 @@ def save_weights(
     params: Any,
     config: Any,
     metadata: Mapping[str, Any],
-    dtype=None,
+    dtype: Any = None,
 ) -> str:
     """Writes weights atomically and returns their fingerprint.
 

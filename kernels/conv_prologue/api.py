@@ -4,9 +4,13 @@
 """
 
 import functools
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from kernels import settings
 from kernels.batching import fold_vmap
@@ -23,14 +27,17 @@ IMPLEMENTATIONS = {
 
 
 def conv_prologue(
-    x: jax.Array,
-    gain: jax.Array,
-    cache: jax.Array,
+    x: Float[Array, "*B T H W C"],
+    gain: Float[Array, " C"],
+    cache: Float[Array, "*B K H W C"],
     *,
     padding: int = 0,
     implementation: str | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[
+    Float[Array, "*B K+T H+2*{padding} W+2*{padding} C"],
+    Float[Array, "*B K H W C"],
+]:
     """Prepares the whole input of a causal convolution: norm, SiLU, cached frames and zero padding.
 
     Applies RMS norm, gain and SiLU to x, puts the cached frames before it and pads every frame with
@@ -91,7 +98,7 @@ def conv_prologue(
     return island(x, gain, cache)
 
 
-def _check_shapes(x, gain, cache, padding) -> None:
+def _check_shapes(x: Array, gain: Array, cache: Array, padding: int) -> None:
     if x.ndim < 4:
         raise ValueError(f"conv_prologue: x is {x.shape}; give [..., T, H, W, C]")
     *batch, _, H, W, C = x.shape
@@ -111,7 +118,9 @@ def _check_shapes(x, gain, cache, padding) -> None:
         raise ValueError(f"conv_prologue: padding is {padding}; give 0 or more")
 
 
-def _run(x, gain, cache, *, padding, implementation):
+def _run(
+    x: Array, gain: Array, cache: Array, *, padding: int, implementation: str | None
+) -> tuple[Array, Array]:
     """Runs on one device: folds leading axes into B, calls an implementation and unfolds."""
     batch = x.shape[:-4]
     x, cache = x.reshape(-1, *x.shape[-4:]), cache.reshape(-1, *cache.shape[-4:])
@@ -124,15 +133,18 @@ def _run(x, gain, cache, *, padding, implementation):
         if name == "xla"
         else _kernel(name, module, padding, settings.key())(x, gain, cache)
     )
-    return tuple(result.reshape(*batch, *result.shape[1:]) for result in results)
+    past, next_cache = (result.reshape(*batch, *result.shape[1:]) for result in results)
+    return past, next_cache
 
 
-def _spec(x, cache, padding):
+def _spec(x: Array, cache: Array, padding: int) -> Spec:
     return Spec(*x.shape, K=cache.shape[1], P=padding, dtype=x.dtype.name)
 
 
 @functools.cache
-def _kernel(name, module, padding, key):
+def _kernel(
+    name: str, module: Any, padding: int, key: Hashable
+) -> Callable[..., tuple[Array, Array]]:
     """Returns an implementation's kernels as one function that supports differentiation and vmap.
 
     `key` is `settings.key()`: it makes the cache depend on the settings that a trace depends on.
@@ -151,8 +163,8 @@ def _kernel(name, module, padding, key):
     def save(x, gain, cache):
         return forward(x, gain, cache), (x, gain)
 
-    def pull_back(kept, gradients):
-        dx, dgain, dcache = backward(*kept, *gradients)
+    def pull_back(residuals, gradients):
+        dx, dgain, dcache = backward(*residuals, *gradients)
         return dx, dgain.sum(0), dcache
 
     prologue.defvjp(save, pull_back)

@@ -5,8 +5,12 @@
 
 import functools
 import math
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import jax
+from jax import Array
+from jaxtyping import Float
 
 from kernels import settings
 from kernels.batching import fold_vmap
@@ -23,15 +27,15 @@ IMPLEMENTATIONS = {
 
 
 def gated_norm(
-    x: jax.Array,
-    f: jax.Array,
-    gate: jax.Array,
-    shift: jax.Array,
-    scale: jax.Array,
+    x: Float[Array, "*N S D"],
+    f: Float[Array, "*N S D"],
+    gate: Float[Array, "*N D"],
+    shift: Float[Array, "*N D"],
+    scale: Float[Array, "*N D"],
     *,
     implementation: str | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*N S D"], Float[Array, "*N S D"]]:
     """Gated residual and modulated norm: y = x + gate f and z = (1 + scale) rms(y) + shift.
 
     It joins the end of one branch of a block to the beginning of the next: the gate belongs to the
@@ -78,7 +82,7 @@ def gated_norm(
     return island(x, f, gate, shift, scale)
 
 
-def _check_shapes(x, f, gate, shift, scale) -> None:
+def _check_shapes(x: Array, f: Array, gate: Array, shift: Array, scale: Array) -> None:
     if x.ndim < 2:
         raise ValueError(f"gated_norm: x is {x.shape}; give [..., S, D]")
     row = (*x.shape[:-2], x.shape[-1])
@@ -99,7 +103,15 @@ def _check_shapes(x, f, gate, shift, scale) -> None:
         raise ValueError(f"gated_norm: nothing to normalise in x {x.shape}")
 
 
-def _run(x, f, gate, shift, scale, *, implementation):
+def _run(
+    x: Array,
+    f: Array,
+    gate: Array,
+    shift: Array,
+    scale: Array,
+    *,
+    implementation: str | None,
+) -> tuple[Array, Array]:
     """Runs on one device: selects an implementation and calls it.
 
     Leading axes are folded into N for a kernel only: folding would make XLA move sharded arrays.
@@ -116,7 +128,7 @@ def _run(x, f, gate, shift, scale, *, implementation):
 
 
 @functools.cache
-def _kernel(name, module, key):
+def _kernel(name: str, module: Any, key: Hashable) -> Callable[..., tuple[Array, Array]]:
     """Returns the reference's forward pass with an implementation's gradient.
 
     `key` is `settings.key()`: it makes the cache depend on the settings that a trace depends on.
@@ -132,8 +144,8 @@ def _kernel(name, module, key):
         y, z = reference.gated_norm(x, f, gate, shift, scale)
         return (y, z), (y, f, gate, scale)
 
-    def pull_back(kept, gradients):
-        return backward(*kept, *gradients)
+    def pull_back(residuals, gradients):
+        return backward(*residuals, *gradients)
 
     function.defvjp(save, pull_back)
     return function

@@ -7,6 +7,8 @@ import functools
 import math
 
 import jax
+from jax import Array
+from jaxtyping import Float
 
 from kernels.dispatch import Implementation, select
 from kernels.spatial_attention.specs import Spec
@@ -21,16 +23,16 @@ IMPLEMENTATIONS = {
 
 
 def spatial_attention(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    q_scale: jax.Array,
-    k_scale: jax.Array,
-    angles: jax.Array,
+    q: Float[Array, "*B S H D"],
+    k: Float[Array, "*B S H D"],
+    v: Float[Array, "*B S H D"],
+    q_scale: Float[Array, " D"],
+    k_scale: Float[Array, " D"],
+    angles: Float[Array, "S D//2"],
     *,
     implementation: str | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
-) -> jax.Array:
+) -> Float[Array, "*B S H D"]:
     """Full attention within each sequence, with QK-norm and rotary embedding inside.
 
     Queries and keys are normalised per head (QK-norm), then rotated (RoPE, arXiv:2104.09864).
@@ -78,7 +80,9 @@ def spatial_attention(
     return island(q, k, v, q_scale, k_scale, angles)
 
 
-def _check_shapes(q, k, v, q_scale, k_scale, angles) -> None:
+def _check_shapes(
+    q: Array, k: Array, v: Array, q_scale: Array, k_scale: Array, angles: Array
+) -> None:
     if q.ndim < 3:
         raise ValueError(f"spatial_attention: q is {q.shape}; give [..., S, H, D]")
     S, _, D = q.shape[-3:]
@@ -107,7 +111,16 @@ def _check_shapes(q, k, v, q_scale, k_scale, angles) -> None:
         raise ValueError(f"spatial_attention: nothing to attend to in q {q.shape}")
 
 
-def _run(q, k, v, q_scale, k_scale, angles, *, implementation):
+def _run(
+    q: Array,
+    k: Array,
+    v: Array,
+    q_scale: Array,
+    k_scale: Array,
+    angles: Array,
+    *,
+    implementation: str | None,
+) -> Array:
     """Runs on one device: selects an implementation and calls it.
 
     Leading axes are folded into N for a kernel only: folding would make XLA move sharded arrays.

@@ -5,9 +5,13 @@
 
 import functools
 import math
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float
 
 from kernels import settings
 from kernels.batching import fold_vmap
@@ -24,20 +28,20 @@ IMPLEMENTATIONS = {
 
 
 def temporal_attention(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    q_scale: jax.Array,
-    k_scale: jax.Array,
-    angles: jax.Array,
+    q: Float[Array, "*B T S H D"],
+    k: Float[Array, "*B T S H D"],
+    v: Float[Array, "*B T S H D"],
+    q_scale: Float[Array, " D"],
+    k_scale: Float[Array, " D"],
+    angles: Float[Array, "T D//2"],
     *,
-    visible: jax.Array | None = None,
-    shared_k: jax.Array | None = None,
-    shared_v: jax.Array | None = None,
+    visible: Bool[Array, "*B T"] | None = None,
+    shared_k: Float[Array, "*B A H D"] | None = None,
+    shared_v: Float[Array, "*B A H D"] | None = None,
     causal: bool = False,
     implementation: str | None = None,
     sharding: jax.sharding.NamedSharding | None = None,
-) -> jax.Array:
+) -> Float[Array, "*B T S H D"]:
     """Attention along time, separately at every site of a video.
 
     Queries and keys are normalised per head and rotated inside. Source: QK-norm as in ViT-22B
@@ -90,13 +94,13 @@ def temporal_attention(
     of_batch, of_shared, whole = jax.P(*batch, None), jax.P(*batch, None, heads, None), jax.P()
     of_x = jax.P(*batch, None, sites, heads, None)
     specs = [of_x, of_x, of_x, whole, whole, whole, of_batch, of_shared, of_shared]
-    given = [array is not None for array in arrays]
+    is_given = [array is not None for array in arrays]
 
-    def island(*present):
-        rest = iter(present)
-        return run(*(next(rest) if there else None for there in given))
+    def island(*given: Array) -> Array:
+        remaining = iter(given)
+        return run(*(next(remaining) if present else None for present in is_given))
 
-    in_specs = tuple(spec for spec, there in zip(specs, given, strict=True) if there)
+    in_specs = tuple(spec for spec, present in zip(specs, is_given, strict=True) if present)
     # check_vma is off: kernel calls do not declare the mesh axes over which their results vary.
     sharded = jax.shard_map(
         island, mesh=sharding.mesh, in_specs=in_specs, out_specs=of_x, check_vma=False
@@ -104,7 +108,17 @@ def temporal_attention(
     return sharded(*(array for array in arrays if array is not None))
 
 
-def _check_shapes(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v) -> None:
+def _check_shapes(
+    q: Array,
+    k: Array,
+    v: Array,
+    q_scale: Array,
+    k_scale: Array,
+    angles: Array,
+    visible: Array | None,
+    shared_k: Array | None,
+    shared_v: Array | None,
+) -> None:
     if q.ndim < 4:
         raise ValueError(f"temporal_attention: q is {q.shape}; give [..., T, S, H, D]")
     *batch, T, _, H, D = q.shape
@@ -148,7 +162,20 @@ def _check_shapes(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
         raise ValueError(f"temporal_attention: visible is {visible.dtype}; give bool")
 
 
-def _run(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, *, causal, implementation):
+def _run(
+    q: Array,
+    k: Array,
+    v: Array,
+    q_scale: Array,
+    k_scale: Array,
+    angles: Array,
+    visible: Array | None,
+    shared_k: Array | None,
+    shared_v: Array | None,
+    *,
+    causal: bool,
+    implementation: str | None,
+) -> Array:
     """Runs on one device: selects an implementation and calls it.
 
     Leading axes are folded into B for a kernel only: folding would make XLA move sharded arrays.
@@ -171,7 +198,7 @@ def _run(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, *, caus
     if name == "xla":
         return module.attend(q, k, v, *constants, visible, shared_k, shared_v, causal=causal)
 
-    def fold(x, rank):
+    def fold(x: Array | None, rank: int) -> Array | None:
         return None if x is None else x.reshape(-1, *x.shape[x.ndim - rank :])
 
     arrays = (
@@ -187,7 +214,7 @@ def _run(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v, *, caus
 
 
 @functools.cache
-def _kernel(name, module, causal, key):
+def _kernel(name: str, module: Any, causal: bool, key: Hashable) -> Callable[..., Array]:
     """Returns an implementation's kernels as one function that supports differentiation and vmap.
 
     `key` is `settings.key()`: it makes the cache depend on the settings that a trace depends on.
@@ -196,7 +223,7 @@ def _kernel(name, module, causal, key):
     # with B. vmap folds its axis into that B.
     has_batch = (True, True, True, False, False, False, True, True, True)
 
-    def spec_of(q, visible, shared_k):
+    def spec_of(q: Array, visible: Array | None, shared_k: Array | None) -> Spec:
         return Spec(
             *q.shape,
             A=0 if shared_k is None else shared_k.shape[1],

@@ -39,6 +39,7 @@ program's argument.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -219,7 +220,7 @@ def _seen(tl: Tiling, visible_ref):
     return seen
 
 
-def _softmax(tl: Tiling, c, c_shared, seen):
+def _softmax(tl: Tiling, c, c_shared, seen) -> tuple[Any, Any]:
     """Computes equation (2): p [U, columns], and p of the shared keys [A, columns] or None.
 
     Columns without any visible key get zeros.
@@ -246,7 +247,7 @@ def _slab(tl: Tiling, ref, slab):
     return x if tl.width == tl.lanes else jnp.pad(x, ((0, 0), (0, tl.width - tl.lanes)))
 
 
-def _split(x, n):
+def _split(x, n: int) -> list[Any]:
     """Splits the columns into n equal parts; None gives n times None."""
     return (
         [None] * n
@@ -255,7 +256,7 @@ def _split(x, n):
     )
 
 
-def _join(parts):
+def _join(parts: list) -> Any:
     return None if parts[0] is None else jnp.concatenate(parts, 1)
 
 

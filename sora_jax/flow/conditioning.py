@@ -24,6 +24,10 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, PRNGKeyArray
+
+from sora_jax.typing import AnyArray, Times
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +44,7 @@ class TaskMixture:
     audio_to_video: float = 0.06  # all of the audio
 
 
-def latent_spans(times: dict[str, jax.Array]) -> dict[str, tuple[jax.Array, jax.Array]]:
+def latent_spans(times: Times) -> dict[str, tuple[Float[Array, " _"], Float[Array, " _"]]]:
     """Returns (start, end) in seconds of every latent of a clip that begins at 0.
 
     Video latent 0 spans one frame and each other one k frames, so the half-widths are t_0 (1, k, k,
@@ -57,13 +61,13 @@ def latent_spans(times: dict[str, jax.Array]) -> dict[str, tuple[jax.Array, jax.
 
 
 def draw_given(
-    key: jax.Array,
+    key: PRNGKeyArray,
     batch: int,
-    times: dict[str, jax.Array],
+    times: Times,
     tasks: TaskMixture,
-    has_audio: jax.Array,
+    has_audio: Bool[AnyArray, " {batch}"],
     first_latents: int = 1,
-) -> tuple[dict[str, jax.Array], jax.Array]:
+) -> tuple[dict[str, Bool[Array, "{batch} _"]], Bool[Array, " {batch}"]]:
     """Draws a training task per clip and returns the latents that it gives.
 
     Args:
@@ -100,14 +104,14 @@ def draw_given(
     edge_end = spans["video"][1][cut - 1]  # end of the prefix
     edge_start = spans["video"][0][jnp.minimum(cut, frames - 1)]  # start of the suffix
     start, end = (x[None] for x in spans["audio"])
-    sound = has_audio[:, None]
+    audible = has_audio[:, None]
     video = (
         (is_task["first_frame"] & (index < first_latents))
         | (is_task["continuation"] & (index >= first) & (index < cut))
         | (is_task["backward"] & (index >= cut))
         | is_task["video_to_audio"]
     )
-    audio = sound & (
+    audio = audible & (
         (is_task["continuation"] & (end <= edge_end + eps))
         | (is_task["backward"] & (start >= edge_start - eps))
         | is_task["audio_to_video"]
@@ -119,7 +123,9 @@ def draw_given(
     return given, given["video"].any(1) | given["audio"].any(1)
 
 
-def effective_level(s: jax.Array, start: jax.Array) -> jax.Array:
+def effective_level(
+    s: float | Float[AnyArray, "..."], start: Float[AnyArray, "B T"]
+) -> Float[Array, "B T"]:
     """Returns the level of every frame, [B, T], by equation (1).
 
     Args:

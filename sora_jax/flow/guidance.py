@@ -12,11 +12,15 @@ LTX-2.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float
 
 from sora_jax.flow.process import SAMPLING_FLOOR, to_velocity
+from sora_jax.typing import Latents, Levels, Prompts, Times
 
 MODALITIES = ("video", "audio")
 
@@ -39,8 +43,8 @@ class Guidance:
 
     def scale(self, modality: str) -> float:
         """Returns g_m of (1)."""
-        own = self.video if modality == "video" else self.audio
-        return self.text if own is None else own
+        scale = self.video if modality == "video" else self.audio
+        return self.text if scale is None else scale
 
     @property
     def passes(self) -> tuple[str, ...]:
@@ -60,8 +64,16 @@ class Guidance:
 
 
 def guided_velocity(
-    model, latents, levels, text, negative, times, passes: tuple[str, ...], scales, output: str
-):
+    model: Callable[..., Latents],
+    latents: Latents,
+    levels: Levels,
+    text: Prompts,
+    negative: Prompts,
+    times: Times,
+    passes: tuple[str, ...],
+    scales: Mapping[str, float | Array],
+    output: str,
+) -> dict[str, Float[Array, "B ..."]]:
     """Computes equation (1).
 
     Args:
@@ -77,7 +89,7 @@ def guided_velocity(
         Velocities with the shapes of the latents, float32.
     """
 
-    def repeat(x):
+    def repeat(x: Array) -> Array:
         return jnp.concatenate([x] * len(passes))
 
     texts = {
@@ -86,13 +98,15 @@ def guided_velocity(
     }
     size = text["mask"].shape[0]
     couple = jnp.repeat(jnp.array([float(p != "cut") for p in passes]), size)
-    raw = model(jax.tree.map(repeat, latents), jax.tree.map(repeat, levels), texts, times, couple)
+    outputs = model(
+        jax.tree.map(repeat, latents), jax.tree.map(repeat, levels), texts, times, couple
+    )
     velocities = {}
     for m in MODALITIES:
-        each = jnp.split(raw[m].astype(jnp.float32), len(passes))
+        of_passes = jnp.split(outputs[m].astype(jnp.float32), len(passes))
         v = {
             p: to_velocity(y, latents[m], levels[m], output, SAMPLING_FLOOR)
-            for p, y in zip(passes, each, strict=True)
+            for p, y in zip(passes, of_passes, strict=True)
         }
         velocities[m] = v["text"]
         if "negative" in v:

@@ -9,14 +9,17 @@ probability 0.1 and the coupling of video and audio with probability 0.05.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, PRNGKeyArray, Shaped
 
 from sora_jax.flow.conditioning import TaskMixture, draw_given, effective_level
 from sora_jax.flow.process import interpolate, to_velocity
 from sora_jax.flow.timesteps import TimestepConfig, draw_levels
+from sora_jax.typing import AnyArray, Times
 
 QUARTERS = 4  # bins of the noise level in the metrics
 
@@ -39,11 +42,11 @@ class FlowConfig:
 
 def flow_loss(
     model: Callable,
-    batch: dict[str, jax.Array],
-    key: jax.Array,
-    times: dict[str, jax.Array],
+    batch: Mapping[str, Shaped[AnyArray, "B ..."]],
+    key: PRNGKeyArray,
+    times: Times,
     config: FlowConfig = FlowConfig(),
-) -> tuple[jax.Array, dict[str, jax.Array]]:
+) -> tuple[Float[Array, ""], dict[str, Float[Array, ""]]]:
     """Computes the loss of one batch.
 
     Args:
@@ -61,9 +64,9 @@ def flow_loss(
     Raises:
         ValueError: the model has another output than `config.output`.
     """
-    stated = getattr(getattr(model, "config", None), "output", config.output)
-    if stated != config.output:
-        raise ValueError(f"the model outputs {stated!r} and the loss expects {config.output!r}")
+    actual = getattr(getattr(model, "config", None), "output", config.output)
+    if actual != config.output:
+        raise ValueError(f"the model outputs {actual!r} and the loss expects {config.output!r}")
     x = {name: batch[name].astype(jnp.float32) for name in ("video", "audio")}
     size = x["video"].shape[0]
     has_audio = batch.get("has_audio", jnp.ones((size,), bool))
@@ -106,8 +109,8 @@ def flow_loss(
     loss, metrics = 0.0, {}
     for m, weight in (("video", 1.0), ("audio", config.audio_weight)):
         counts = ~given[m] if m == "video" else ~given[m] & has_audio[:, None]
-        right = x[m] if config.output == "x" else e[m] - x[m]
-        v = to_velocity(right, x_s[m], levels[m], config.output)
+        target = x[m] if config.output == "x" else e[m] - x[m]
+        v = to_velocity(target, x_s[m], levels[m], config.output)
         v_hat = to_velocity(output[m].astype(jnp.float32), x_s[m], levels[m], config.output)
         error = jnp.square(v_hat - v).mean(tuple(range(2, v.ndim)))  # [B, T]
         mean = (error * counts).sum() / jnp.maximum(counts.sum(), 1)

@@ -17,20 +17,26 @@ arXiv:2209.03003); x-output with the velocity loss, "Back to Basics: Let Denoisi
 Denoise" (Li 2025).
 """
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Float
+
+from sora_jax.typing import AnyArray
 
 OUTPUTS = ("x", "v")
 LOSS_FLOOR = 0.1  # s_min of (3) in the loss
 SAMPLING_FLOOR = 1e-3  # s_min of (3) in the samplers
 
 
-def expand(level: jax.Array, latents: jax.Array) -> jax.Array:
+def expand(
+    level: Float[AnyArray, "..."], latents: Float[AnyArray, "..."]
+) -> Float[AnyArray, "..."]:
     """Appends axes to levels until they broadcast against latents [B, T, ...]."""
     return level.reshape(level.shape + (1,) * (latents.ndim - level.ndim))
 
 
-def interpolate(x: jax.Array, e: jax.Array, level: jax.Array) -> jax.Array:
+def interpolate(
+    x: Float[AnyArray, "*shape"], e: Float[AnyArray, "*shape"], level: Float[AnyArray, "..."]
+) -> Float[AnyArray, "*shape"]:
     """Computes equation (1): x, e [B, T, ...] and level [B, T] -> x_s like x.
 
     A level of 0 returns x exactly.
@@ -40,8 +46,12 @@ def interpolate(x: jax.Array, e: jax.Array, level: jax.Array) -> jax.Array:
 
 
 def to_velocity(
-    output: jax.Array, x_s: jax.Array, level: jax.Array, kind: str, floor: float = LOSS_FLOOR
-) -> jax.Array:
+    output: Float[AnyArray, "*shape"],
+    x_s: Float[AnyArray, "*shape"],
+    level: Float[AnyArray, "..."],
+    kind: str,
+    floor: float = LOSS_FLOOR,
+) -> Float[AnyArray, "*shape"]:
     """Converts a network's output to a velocity [B, T, ...] by equation (3).
 
     Args:

@@ -19,17 +19,21 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Float, Key, Num, PRNGKeyArray
 
 from sora_jax.flow.conditioning import effective_level
 from sora_jax.flow.guidance import Guidance, guided_velocity
 from sora_jax.flow.process import expand, interpolate
 from sora_jax.flow.timesteps import sampling_levels
 from sora_jax.registry import Registry
+from sora_jax.typing import AnyArray, Latents, Levels, Prompts, Times
 
-Latents = dict[str, jax.Array]
+Scalar = float | Num[AnyArray, ""]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +55,9 @@ class SamplerConfig:
     output: str = "x"
 
 
-def draw_noise(key: jax.Array, shapes: Mapping[str, tuple[int, ...]]) -> Latents:
+def draw_noise(
+    key: Key[Array, "..."], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Float[Array, "B ..."]]:
     """Draws the noise of a batch.
 
     Args:
@@ -60,25 +66,36 @@ def draw_noise(key: jax.Array, shapes: Mapping[str, tuple[int, ...]]) -> Latents
         shapes: shape per modality, with the batch axis for one key and without it for keys [B].
     """
 
-    def draw(k):
+    def draw(k: PRNGKeyArray) -> dict[str, Array]:
         keys = jax.random.split(k, len(shapes))
         return {
-            m: jax.random.normal(each, shape)
-            for (m, shape), each in zip(sorted(shapes.items()), keys, strict=True)
+            m: jax.random.normal(m_key, shape)
+            for (m, shape), m_key in zip(sorted(shapes.items()), keys, strict=True)
         }
 
     return draw(key) if key.ndim == 0 else jax.vmap(draw)(key)
 
 
 @functools.partial(jax.jit, static_argnames=("passes", "output"))
-def _velocity(model, z, s, start, text, negative, times, scales, passes, output):
+def _velocity(
+    model: Callable,
+    z: Latents,
+    s: Scalar,
+    start: Levels,
+    text: Prompts,
+    negative: Prompts,
+    times: Times,
+    scales: Mapping[str, Scalar],
+    passes: tuple[str, ...],
+    output: str,
+) -> Latents:
     levels = {m: effective_level(s, start[m]) for m in z}
     return guided_velocity(model, z, levels, text, negative, times, passes, scales, output)
 
 
 @jax.jit
-def _advance(z, v, s, s_next, start):
-    def move(z, v, a):
+def _advance(z: Latents, v: Latents, s: Scalar, s_next: Scalar, start: Levels) -> Latents:
+    def move(z: Array, v: Array, a: Array) -> Array:
         return z + expand(effective_level(s_next, a) - effective_level(s, a), z) * v
 
     return jax.tree.map(move, z, v, start)
@@ -93,24 +110,24 @@ class Field:
         advance: moves latents z with velocities v from s to s' by equation (2).
     """
 
-    velocity: Callable[[Latents, jax.Array], Latents]  # (z, s) -> v
-    advance: Callable[[Latents, Latents, jax.Array, jax.Array], Latents]  # (z, v, s, s') -> z'
+    velocity: Callable[[Latents, Scalar], Latents]  # (z, s) -> v
+    advance: Callable[[Latents, Latents, Scalar, Scalar], Latents]  # (z, v, s, s') -> z'
 
 
-Step = Callable[[Field, Latents, jax.Array, jax.Array, bool], Latents]
+Step = Callable[[Field, Latents, Scalar, Scalar, bool], Latents]
 # name -> step(field, z, s, s_next, last) -> z at s_next. `last` is True if s_next is 0. Users can
 # register their own.
 SAMPLERS: Registry[Step] = Registry("sampler")
 
 
 @SAMPLERS.register
-def euler(field: Field, z: Latents, s: jax.Array, s_next: jax.Array, last: bool) -> Latents:
+def euler(field: Field, z: Latents, s: Scalar, s_next: Scalar, last: bool) -> Latents:
     """Takes an Euler step, equation (2)."""
     return field.advance(z, field.velocity(z, s), s, s_next)
 
 
 @SAMPLERS.register
-def heun(field: Field, z: Latents, s: jax.Array, s_next: jax.Array, last: bool) -> Latents:
+def heun(field: Field, z: Latents, s: Scalar, s_next: Scalar, last: bool) -> Latents:
     """Takes a Heun step, equation (3), or an Euler step if it is the last."""
     v = field.velocity(z, s)
     if not last:
@@ -119,7 +136,9 @@ def heun(field: Field, z: Latents, s: jax.Array, s_next: jax.Array, last: bool) 
     return field.advance(z, v, s, s_next)
 
 
-def euler_step(model, z: Latents, s, s_next, start: Latents, **fixed) -> Latents:
+def euler_step(
+    model: Callable, z: Latents, s: Scalar, s_next: Scalar, start: Levels, **fixed: Any
+) -> Latents:
     """Takes one step of `sample` from s to s_next by equation (2), as one program.
 
     Args:
@@ -130,13 +149,13 @@ def euler_step(model, z: Latents, s, s_next, start: Latents, **fixed) -> Latents
 
 def sample(
     model: Callable,
-    key: jax.Array,
+    key: Key[Array, "..."],
     shapes: Mapping[str, tuple[int, ...]],
-    start_levels: Mapping[str, jax.Array],
+    start_levels: Levels,
     given: Latents,
-    text: Mapping[str, jax.Array],
-    negative: Mapping[str, jax.Array],
-    times: Mapping[str, jax.Array],
+    text: Prompts,
+    negative: Prompts,
+    times: Times,
     config: SamplerConfig = SamplerConfig(),
     on_step: Callable[[int, int], object] | None = None,
 ) -> Latents:

@@ -19,6 +19,10 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float, PRNGKeyArray
+
+from sora_jax.typing import AnyArray
 
 BASE_TOKENS = 80  # video tokens of a `nano` clip with patch (1, 2, 2): r = 1
 
@@ -40,7 +44,7 @@ class TimestepConfig:
     shift: float = 1.0
 
 
-def shift(s, r: float):
+def shift(s: Float[AnyArray, "*B"], r: float) -> Float[AnyArray, "*B"]:
     """Applies equation (1) to a NumPy or JAX array of levels."""
     return r * s / (1 + (r - 1) * s)
 
@@ -50,7 +54,7 @@ def shift_for_tokens(tokens: int, base: int = BASE_TOKENS) -> float:
     return max(1.0, math.sqrt(tokens / base))
 
 
-def draw_levels(key: jax.Array, batch: int, config: TimestepConfig) -> jax.Array:
+def draw_levels(key: PRNGKeyArray, batch: int, config: TimestepConfig) -> Float[Array, " {batch}"]:
     """Draws training levels, float32 [batch] in (0, 1), stratified and in random order."""
     offset_key, order_key, mixture_key = jax.random.split(key, 3)
     u = (jnp.arange(batch) + jax.random.uniform(offset_key, (batch,))) / batch
@@ -60,7 +64,7 @@ def draw_levels(key: jax.Array, batch: int, config: TimestepConfig) -> jax.Array
     return shift(jnp.where(is_uniform, u, normal), config.shift)
 
 
-def sampling_levels(steps: int, r: float = 1.0) -> np.ndarray:
+def sampling_levels(steps: int, r: float = 1.0) -> Float[np.ndarray, " {steps+1}"]:
     """Returns the levels that a sampler visits, float32 [steps + 1] from exactly 1 to exactly 0:
     equation (2).
     """

@@ -16,8 +16,9 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+from jax import Array
+from jaxtyping import Bool, Float, Int
 
 from sora_jax.errors import UserError
 from sora_jax.nn import attention
@@ -25,7 +26,7 @@ from sora_jax.nn.layout import Layout
 from sora_jax.nn.rope import grid_angles
 from sora_jax.registry import Registry
 
-Block = tuple[jax.Array, Callable[..., jax.Array]]
+Block = tuple[Array, Callable[..., Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +43,13 @@ class VideoTokens:
     """
 
     config: Any
-    times: jax.Array
+    times: Float[Array, " T"]
     grid: tuple[int, int, int]
     layout: Layout
-    visible: jax.Array | None
-    depth: jax.Array
+    visible: Bool[Array, "B T"] | None
+    depth: Int[Array, ""] | int
 
-    def phi(self, axes: str) -> jax.Array:
+    def phi(self, axes: str) -> Float[Array, "T S planes"]:
         """Returns rotation angles [T, S, d/2] over `axes`: "t", "yx" or "tyx"."""
         width = self.config.width // self.config.heads
         return grid_angles(self.times, *self.grid[1:], width, axes)
@@ -98,38 +99,43 @@ def blocks(tokens: VideoTokens) -> tuple[Block, Block]:
     given = ATTENTION[name](tokens)
     if not (isinstance(given, (tuple, list)) and len(given) == 2):
         raise UserError(
-            f"attention pattern {name!r} returns {_told(given)}; return the spatial and the "
+            f"attention pattern {name!r} returns {_described(given)}; return the spatial and the "
             "temporal block, ((phi, over), (phi, over))"
         )
-    return tuple(
-        _watched(f"the {kind} block of attention pattern {name!r}", block, tokens)
-        for kind, block in zip(("spatial", "temporal"), given, strict=True)
+    spatial, temporal = given
+    of_pattern = f"block of attention pattern {name!r}"
+    return (
+        _checked(f"the spatial {of_pattern}", spatial, tokens),
+        _checked(f"the temporal {of_pattern}", temporal, tokens),
     )
 
 
-def _watched(whose: str, block: Block, tokens: VideoTokens) -> Block:
+def _checked(owner: str, block: Any, tokens: VideoTokens) -> Block:
+    """Checks phi now and the result of `over` at every call; `owner` names the block in errors."""
     if not (isinstance(block, (tuple, list)) and len(block) == 2 and callable(block[1])):
-        raise UserError(f"{whose} is {_told(block)}; give (phi, over), angles and a function")
+        raise UserError(f"{owner} is {_described(block)}; give (phi, over), angles and a function")
     phi, over = block
     frames, sites = tokens.grid[0], tokens.grid[1] * tokens.grid[2]
     planes = tokens.config.width // tokens.config.heads // 2
-    fit = [(sites, planes), (frames, planes), (frames, sites, planes)]
-    if getattr(phi, "shape", None) not in fit:
+    allowed = [(sites, planes), (frames, planes), (frames, sites, planes)]
+    if getattr(phi, "shape", None) not in allowed:
         raise UserError(
-            f"phi of {whose} is {_told(phi)}; give angles of shape {', '.join(map(str, fit[:2]))} "
-            f"or {fit[2]}"
+            f"phi of {owner} is {_described(phi)}; give angles of shape "
+            f"{', '.join(map(str, allowed[:2]))} or {allowed[2]}"
         )
 
-    def run(q, *rest):
+    def run(q: Array, *rest: Array) -> Array:
         out = over(q, *rest)
         if getattr(out, "shape", None) != q.shape:
-            raise UserError(f"over of {whose} gives {_told(out)}; give the shape of q, {q.shape}")
+            raise UserError(
+                f"over of {owner} gives {_described(out)}; give the shape of q, {q.shape}"
+            )
         return out
 
     return phi, run
 
 
-def _told(value: Any) -> str:
+def _described(value: Any) -> str:
     """Describes a value in a few words, for error messages."""
     if hasattr(value, "shape"):
         return f"an array of shape {value.shape}"

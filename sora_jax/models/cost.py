@@ -100,11 +100,19 @@ def _bytes(init: Callable, params: Any) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def _measure(config, format, batch_size, text_length, optimizer) -> Cost:
-    def inputs():
+def _measure(
+    config: STDiTConfig,
+    format: ClipFormat,
+    batch_size: int,
+    text_length: int,
+    optimizer: optax.GradientTransformation | None,
+) -> Cost:
+    def inputs() -> tuple:
         size = format.latent_size
-        shapes = {"video": (format.video_latents, size, size, config.video_channels)}
-        shapes["audio"] = (format.audio_latents, config.audio_channels)
+        shapes = {
+            "video": (format.video_latents, size, size, config.video_channels),
+            "audio": (format.audio_latents, config.audio_channels),
+        }
         latents = {
             k: jax.ShapeDtypeStruct((batch_size, *shape), jnp.float32)
             for k, shape in shapes.items()
@@ -119,22 +127,22 @@ def _measure(config, format, batch_size, text_length, optimizer) -> Cost:
             times,
         )
 
-    def functions(remat):
+    def functions(remat: str) -> tuple[Callable, Callable, nnx.State]:
         model = nnx.eval_shape(lambda: STDiT(dataclasses.replace(config, remat=remat), nnx.Rngs(0)))
         graphdef, state = nnx.split(model)
 
-        def forward(state, *args):
+        def forward(state: nnx.State, *args: Any) -> Any:
             return nnx.merge(graphdef, state)(*args)
 
-        def loss(state, *args):
+        def loss(state: nnx.State, *args: Any) -> Any:
             return sum(jnp.mean(jnp.square(x)) for x in forward(state, *args).values())
 
         return forward, loss, state
 
     forward, loss, state = functions(remat="none")
-    parameters = dict.fromkeys(PARTS, 0)
+    parameters: dict[str, int] = dict.fromkeys(PARTS, 0)
     for path, leaf in nnx.to_flat_state(state):
-        parameters[_part(path)] += int(np.prod(leaf.shape))
+        parameters[_part(tuple(map(str, path)))] += int(np.prod(leaf.shape))
     step = count_flops(jax.grad(loss), state, *inputs())
     recomputed = 0
     if config.remat != "none":
@@ -181,7 +189,7 @@ def report(
         remark = "" if cost.optimizer else " (no matrix products)"
         flops.append((f"optimizer update{remark}", quantity(cost.optimizer)))
     parameters = [(part, quantity(count)) for part, count in cost.parameters.items()]
-    held = [(name, quantity(count, "B")) for name, count in memory.items()]
+    memory_rows = [(name, quantity(count, "B")) for name, count in memory.items()]
     clip = f"tokens of a clip ({format.frames} frames of {format.size} px at {format.fps}/s)"
     place = f"memory of training, batch {batch_size}, all on one device"
     return "\n\n".join(
@@ -191,7 +199,7 @@ def report(
             section("parameters", [*parameters, ("total", quantity(total))]),
             section(clip, [(name, str(count)) for name, count in cost.tokens.items()]),
             section("FLOPs", flops),
-            section(place, [*held, ("total", quantity(sum(memory.values()), "B"))]),
+            section(place, [*memory_rows, ("total", quantity(sum(memory.values()), "B"))]),
         ]
     )
 

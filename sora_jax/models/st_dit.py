@@ -37,17 +37,20 @@ Sources: Open-Sora 1.2 (STDiT3) for the pairs, LTX-2 for the two streams. Start 
 `STDiT.__call__`.
 """
 
-import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float
 
 from kernels.gated_norm import gated_norm
-from sora_jax.models.attention_patterns import ATTENTION, VideoTokens, blocks
+from sora_jax.models.attention_patterns import VideoTokens, blocks
+from sora_jax.models.st_dit_config import STDiTConfig
 from sora_jax.models.text_encoder import TextEncoder
 from sora_jax.nn.attention import CrossAttention, SelfAttention
 from sora_jax.nn.layout import NO_SHARDING, Layout
@@ -55,103 +58,10 @@ from sora_jax.nn.mlp import MLP, linear
 from sora_jax.nn.modulation import LevelEmbedding, fourier_features, modulate
 from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import SECONDS, angles
-from sora_jax.nn.stack import REMAT, init_stack, scan_stack
-from sora_jax.typing import Modalities
+from sora_jax.nn.stack import init_stack, scan_stack
+from sora_jax.typing import AnyArray, Latents, Levels, Prompts, Times
 
 PLACE_FEATURES = 16  # Fourier features of each coordinate of a token's place
-
-
-# smallest valid values
-LEAST = {
-    **dict.fromkeys(
-        (
-            "video_channels",
-            "audio_channels",
-            "patch",
-            "depth",
-            "frame_tokens",
-            "text_layers",
-            "unroll",
-        ),
-        1,
-    ),
-    "vocabulary": 2,  # padding and one word
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class STDiTConfig:
-    """Hyperparameters of the network.
-
-    Widths are in features, window sides in tokens (0: the whole axis).
-    """
-
-    video_channels: int = 16
-    audio_channels: int = 64
-    patch: int = 2  # side of a video token in sites of the latent
-    depth: int = 4  # pairs of a spatial and a temporal block
-    width: int = 192
-    heads: int = 6
-    mlp_ratio: float = 4.0
-    audio_width: int = 128
-    audio_heads: int = 4
-    exchange_width: int = 128
-    exchange_heads: int = 4
-    frame_tokens: int = 4  # P: pooled tokens of a frame, which the audio attends to
-    text_width: int = 128
-    text_heads: int = 4
-    text_layers: int = 2
-    vocabulary: int = 512
-    attention: str = "pure"  # a name of `attention_patterns.ATTENTION`
-    window: tuple[int, int, int] = (0, 4, 4)  # (T, rows, columns), for attention "window"
-    output: str = "x"  # "x" or "v"
-    dtype: str = "float32"  # dtype of activations; parameters are float32
-    # what a pair keeps for the backward pass: a name of `nn.stack.REMAT`; "none" keeps all
-    remat: str = "none"
-    unroll: int = 1  # pairs per iteration of the scan
-
-    def __post_init__(self):
-        object.__setattr__(self, "window", tuple(self.window))
-        if self.remat not in REMAT:
-            raise ValueError(f"remat={self.remat!r}; use one of {', '.join(map(repr, REMAT))}")
-        if self.attention not in ATTENTION:
-            known = ", ".join(map(repr, ATTENTION))
-            raise ValueError(
-                f"attention={self.attention!r} is not registered; use one of {known}, or import "
-                "the module that registers it"
-            )
-        if self.output not in ("x", "v"):
-            raise ValueError(f"output={self.output!r}; use 'x' or 'v'")
-        if self.dtype not in ("float32", "bfloat16", "float16"):
-            raise ValueError(f"dtype={self.dtype!r}; use 'float32' or 'bfloat16'")
-        for name, least in LEAST.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)}; give at least {least}")
-        for stream in ("", "audio_", "exchange_", "text_"):
-            width, heads = getattr(self, f"{stream}width"), getattr(self, f"{stream}heads")
-            if heads < 1 or width < 1 or width % (2 * heads):
-                near = max(round(width / (2 * max(heads, 1))), 1) * 2 * max(heads, 1)
-                raise ValueError(
-                    f"{stream}width={width} does not give {stream}heads={heads} heads an even "
-                    "width each, as rotation needs; "
-                    f"give for example {stream}width={near} and {stream}heads={max(heads, 1)}"
-                )
-        if self.mlp_ratio * min(self.width, self.audio_width) < 1:
-            raise ValueError(
-                f"mlp_ratio={self.mlp_ratio} leaves the MLPs no width; give for example 4"
-            )
-        if min(self.window) < 0:
-            raise ValueError(
-                f"window={self.window}; give sides of 1 or more, or 0 for a whole axis"
-            )
-
-    def to_dict(self) -> dict:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, fields: Mapping) -> "STDiTConfig":
-        """Inverts `to_dict`. Raises TypeError for a name that is not a field."""
-        return cls(**fields)
 
 
 class VideoBlock(nnx.Module):
@@ -169,7 +79,15 @@ class VideoBlock(nnx.Module):
         )
         self.mlp = MLP(c.width, c.mlp_ratio, rngs, dtype)
 
-    def __call__(self, v, m, phi, over, text=None, text_mask=None):
+    def __call__(
+        self,
+        v: Float[Array, "B T S D"],
+        m: Float[Array, "B T 6*D"],
+        phi: Float[Array, "..."],
+        over: Callable[..., Array],
+        text: Float[Array, "B words Dt"] | None = None,
+        text_mask: Bool[Array, "B words"] | None = None,
+    ) -> Float[Array, "B T S D"]:
         """Applies the block.
 
         Args:
@@ -208,16 +126,27 @@ class AudioBlock(nnx.Module):
         )
         self.mlp = MLP(c.audio_width, c.mlp_ratio, rngs, dtype)
 
-    def rows(self, m, dtype):
+    def rows(self, m: Float[Array, "B N rows"], dtype: DTypeLike) -> list[Float[Array, "B N Da"]]:
+        """Returns the six rows of the modulation m [B, N, 6 Da]: shift, scale and gate, twice."""
         return jnp.split((m + self.table[...]).astype(dtype), 6, axis=-1)
 
-    def attend(self, a, m, phi, text, text_mask):
+    def attend(
+        self,
+        a: Float[Array, "B N Da"],
+        m: Float[Array, "B N 6*Da"],
+        phi: Float[Array, "N planes"],
+        text: Float[Array, "B words Dt"],
+        text_mask: Bool[Array, "B words"],
+    ) -> Float[Array, "B N Da"]:
         """Applies equation (2): a [B, N, Da], m [B, N, 6 Da] -> a."""
         shift, scale, gate = self.rows(m, a.dtype)[:3]
         a = a + gate * self.attention(modulate(a, shift, scale), phi)
         return a + self.text(rms_norm(a), text, text_mask)
 
-    def feed(self, a, m):
+    def feed(
+        self, a: Float[Array, "B N Da"], m: Float[Array, "B N 6*Da"]
+    ) -> Float[Array, "B N Da"]:
+        """Applies equation (5): a [B, N, Da], m [B, N, 6 Da] -> a."""
         shift, scale, gate = self.rows(m, a.dtype)[3:]
         return a + gate * self.mlp(modulate(a, shift, scale))
 
@@ -234,7 +163,14 @@ class Exchange(nnx.Module):
         self.video_gate = nnx.Param(jnp.zeros((c.width,)))
         self.audio_gate = nnx.Param(jnp.zeros((c.audio_width,)))
 
-    def __call__(self, v, a, phi, couple, visible=None):
+    def __call__(
+        self,
+        v: Float[Array, "B T S D"],
+        a: Float[Array, "B N Da"],
+        phi: Mapping[str, Float[Array, "_ planes"]],
+        couple: Float[Array, "B 1 1"],
+        visible: Bool[Array, "B T"] | None = None,
+    ) -> tuple[Float[Array, "B T S D"], Float[Array, "B N Da"]]:
         """Applies the exchange.
 
         Args:
@@ -253,8 +189,8 @@ class Exchange(nnx.Module):
         site_phi = jnp.repeat(phi["video"], S, axis=0)
         frame_phi = jnp.repeat(phi["video"], weights.shape[-1], axis=0)
         dv = self.to_video(v_in.reshape(B, T * S, D), a_in, None, site_phi, phi["audio"])
-        seen = None if visible is None else jnp.repeat(visible, weights.shape[-1], axis=1)
-        da = self.to_audio(a_in, frames, seen, phi["audio"], frame_phi)
+        keys = None if visible is None else jnp.repeat(visible, weights.shape[-1], axis=1)
+        da = self.to_audio(a_in, frames, keys, phi["audio"], frame_phi)
         couple = couple.astype(v.dtype)
         v = v + (couple * self.video_gate[...].astype(v.dtype) * dv).reshape(v.shape)
         return v, a + couple * self.audio_gate[...].astype(a.dtype) * da
@@ -281,7 +217,9 @@ class Head(nnx.Module):
         self.table = nnx.Param(jnp.zeros((2, width)))
         self.out = linear(width, features, rngs, bias=True, zero=True)
 
-    def __call__(self, x: jax.Array, e: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "B T *S D"], e: Float[Array, "B T D"]
+    ) -> Float[Array, "B T *S features"]:
         """Applies the head: x [B, T, ..., D], e [B, T, D] -> float32 [B, T, ..., features]."""
         shift, scale = (
             e.reshape(*e.shape[:2], *(1,) * (x.ndim - 3), -1) + row for row in self.table[...]
@@ -310,13 +248,13 @@ class STDiT(nnx.Module):
 
     def __call__(
         self,
-        latents: Modalities,
-        levels: Modalities,
-        text: Modalities,
-        times: Modalities,
-        couple: float | jax.Array = 1.0,
+        latents: Latents,
+        levels: Levels,
+        text: Prompts,
+        times: Times,
+        couple: float | Float[AnyArray, "..."] = 1.0,
         layout: Layout = NO_SHARDING,
-    ) -> dict[str, jax.Array]:
+    ) -> dict[str, Float[Array, "B ..."]]:
         """Evaluates the network.
 
         Args:
@@ -369,7 +307,7 @@ class STDiT(nnx.Module):
             for k in ("video", "audio")
         }
 
-        def step(pair, carry, depth):
+        def step(pair: Pair, carry: tuple[Array, Array], depth: Array) -> tuple[Array, Array]:
             v, a = carry
             tokens = VideoTokens(c, times["video"], grid, layout, visible, depth)
             in_space, in_time = blocks(tokens)
@@ -394,7 +332,7 @@ class STDiT(nnx.Module):
         return {"video": v.reshape(latents["video"].shape), "audio": self.audio_head(a, e_a)}
 
 
-def time_features(times: jax.Array) -> jax.Array:
+def time_features(times: Float[AnyArray, " T"]) -> Float[Array, "T features"]:
     """Encodes times [T] in seconds as Fourier features [T, PLACE_FEATURES], with the time constants
     of the rotary embedding.
     """
@@ -403,7 +341,9 @@ def time_features(times: jax.Array) -> jax.Array:
     )
 
 
-def place_features(times: jax.Array, rows: int, columns: int) -> jax.Array:
+def place_features(
+    times: Float[AnyArray, " T"], rows: int, columns: int
+) -> Float[Array, "T {rows*columns} features"]:
     """Returns Fourier features [T, S, 3 PLACE_FEATURES] of the place of a video's tokens: time in
     seconds, and y and x as fractions of the frame's height and width.
     """

@@ -14,6 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float, Int, Shaped
 
 from sora_jax.errors import UserError
 from sora_jax.nn.attention import SelfAttention, among
@@ -22,6 +25,7 @@ from sora_jax.nn.mlp import MLP
 from sora_jax.nn.norm import RMSNorm, rms_norm
 from sora_jax.nn.rope import TOKENS, angles
 from sora_jax.nn.stack import init_stack, scan_stack
+from sora_jax.typing import AnyArray
 
 _WORD = re.compile(r"\w+(?:'\w+)*|[^\w\s]")
 
@@ -76,13 +80,16 @@ class TextTokenizer:
         return 1 + len(self.words) + self.buckets
 
     def split(self, text: str) -> list[str]:
+        """Splits a text into lower-case words and punctuation marks."""
         return _WORD.findall(text.lower())
 
     def unknown(self, text: str) -> list[str]:
         """Returns the words of the text outside the vocabulary, each once, in order."""
         return list(dict.fromkeys(word for word in self.split(text) if word not in self.ids))
 
-    def __call__(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(
+        self, texts: Sequence[str]
+    ) -> tuple[Int[np.ndarray, "B L"], Bool[np.ndarray, "B L"]]:
         """Converts texts to ids int32 [B, L] and a mask bool [B, L], True at words.
 
         An empty text has an all-False mask and is unconditional.
@@ -97,11 +104,20 @@ class TextTokenizer:
 class TextBlock(nnx.Module):
     """A pre-norm transformer block over a masked sequence: self-attention, then MLP."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, rngs: nnx.Rngs, dtype=jnp.float32):
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: float,
+        rngs: nnx.Rngs,
+        dtype: DTypeLike = jnp.float32,
+    ):
         self.attention = SelfAttention(width, heads, rngs, dtype)
         self.mlp = MLP(width, mlp_ratio, rngs, dtype)
 
-    def __call__(self, x: jax.Array, visible: jax.Array, phi: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "B L D"], visible: Bool[Array, "B L"], phi: Float[Array, "L planes"]
+    ) -> Float[Array, "B L D"]:
         x = x + self.attention(rms_norm(x), phi, among(visible))
         return x + self.mlp(rms_norm(x))
 
@@ -121,7 +137,7 @@ class TextEncoder(nnx.Module):
         layers: int,
         rngs: nnx.Rngs,
         mlp_ratio: float = 2.0,
-        dtype=jnp.float32,
+        dtype: DTypeLike = jnp.float32,
     ):
         self.heads = heads
         self.embedding = nnx.Embed(
@@ -133,8 +149,11 @@ class TextEncoder(nnx.Module):
         self.norm = RMSNorm(width)
 
     def __call__(
-        self, tokens: jax.Array, mask: jax.Array, layout: Layout = NO_SHARDING
-    ) -> tuple[jax.Array, jax.Array]:
+        self,
+        tokens: Int[AnyArray, "B L"],
+        mask: Shaped[AnyArray, "B L"],
+        layout: Layout = NO_SHARDING,
+    ) -> tuple[Float[Array, "B L+1 D"], Bool[Array, "B L+1"]]:
         words = self.embedding(tokens)
         register = jnp.broadcast_to(
             self.register[...].astype(words.dtype), (len(tokens), 1, words.shape[-1])

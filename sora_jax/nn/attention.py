@@ -21,7 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import Array
 from jax.ad_checkpoint import checkpoint_name
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float, Int
 
 from kernels.spatial_attention import spatial_attention
 from kernels.temporal_attention import temporal_attention
@@ -34,7 +37,12 @@ from sora_jax.nn.stack import KEPT
 HIDDEN = -1e9  # finite, so that a row without visible keys (padding of a window) is not NaN
 
 
-def attend(q: jax.Array, k: jax.Array, v: jax.Array, visible: jax.Array | None = None) -> jax.Array:
+def attend(
+    q: Float[Array, "*B L h d"],
+    k: Float[Array, "*B M h d"],
+    v: Float[Array, "*B M h d"],
+    visible: Bool[Array, "... #L M"] | None = None,
+) -> Float[Array, "*B L h d"]:
     """Computes equation (1), with the softmax in float32.
 
     Args:
@@ -58,14 +66,21 @@ over_space = spatial_attention
 over_time = temporal_attention
 
 
-def over_all(q, k, v, q_scale, k_scale, phi) -> jax.Array:
+def over_all(
+    q: Float[Array, "B T S h d"],
+    k: Float[Array, "B T S h d"],
+    v: Float[Array, "B T S h d"],
+    q_scale: Float[Array, " d"],
+    k_scale: Float[Array, " d"],
+    phi: Float[Array, "T S d//2"],
+) -> Float[Array, "B T S h d"]:
     """Every token attends to every token: [B, T, S, h, d] -> same."""
     flat = (q.shape[0], q.shape[1] * q.shape[2], *q.shape[3:])
     q, k, v, shape = q.reshape(flat), k.reshape(flat), v.reshape(flat), q.shape
     return spatial_attention(q, k, v, q_scale, k_scale, phi.reshape(flat[1], -1)).reshape(shape)
 
 
-def among(visible: jax.Array) -> Callable[..., jax.Array]:
+def among(visible: Bool[Array, "*B L"]) -> Callable[..., Array]:
     """Returns a pattern in which the tokens of a sequence attend only to the visible ones.
 
     Args:
@@ -74,7 +89,14 @@ def among(visible: jax.Array) -> Callable[..., jax.Array]:
         A pattern of [..., L, h, d] with phi [..., L, d/2].
     """
 
-    def over(q, k, v, q_scale, k_scale, phi):
+    def over(
+        q: Float[Array, "*B L h d"],
+        k: Float[Array, "*B L h d"],
+        v: Float[Array, "*B L h d"],
+        q_scale: Float[Array, " d"],
+        k_scale: Float[Array, " d"],
+        phi: Float[Array, "... #L d//2"],
+    ) -> Float[Array, "*B L h d"]:
         q, k = rotate(rms_norm(q, q_scale), phi), rotate(rms_norm(k, k_scale), phi)
         return attend(q, k, v, visible[..., None, :])
 
@@ -112,14 +134,23 @@ def window_index(
     return gather, place
 
 
-def over_windows(gather: jax.Array, place: jax.Array) -> Callable[..., jax.Array]:
+def over_windows(
+    gather: Int[Array, "windows size"], place: Int[Array, " tokens"]
+) -> Callable[..., Array]:
     """Returns the pattern of attention within windows, for [B, T, S, h, d].
 
     Args:
         gather, place: one row of each array of `window_index`.
     """
 
-    def over(q, k, v, q_scale, k_scale, phi):
+    def over(
+        q: Float[Array, "B T S h d"],
+        k: Float[Array, "B T S h d"],
+        v: Float[Array, "B T S h d"],
+        q_scale: Float[Array, " d"],
+        k_scale: Float[Array, " d"],
+        phi: Float[Array, "T S d//2"],
+    ) -> Float[Array, "B T S h d"]:
         shape, flat = q.shape, (q.shape[0], q.shape[1] * q.shape[2], *q.shape[3:])
         q, k = rotate(rms_norm(q, q_scale), phi), rotate(rms_norm(k, k_scale), phi)
         q, k, v = (jnp.take(a.reshape(flat), jnp.maximum(gather, 0), axis=1) for a in (q, k, v))
@@ -129,14 +160,21 @@ def over_windows(gather: jax.Array, place: jax.Array) -> Callable[..., jax.Array
     return over
 
 
-def across(layout: Layout, over: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+def across(layout: Layout, over: Callable[..., Array]) -> Callable[..., Array]:
     """Adapts a pattern that needs all frames and sites at once to sharded tokens.
 
     Within the pattern the heads are sharded instead of the tokens, as in DeepSpeed Ulysses
     (arXiv:2309.14509). Padding frames (`Layout.frames`) are excluded from it and returned as zeros.
     """
 
-    def run(q, k, v, q_scale, k_scale, phi):
+    def run(
+        q: Float[Array, "B T S h d"],
+        k: Float[Array, "B T S h d"],
+        v: Float[Array, "B T S h d"],
+        q_scale: Float[Array, " d"],
+        k_scale: Float[Array, " d"],
+        phi: Float[Array, "T S d//2"],
+    ) -> Float[Array, "B T S h d"]:
         frames = slice(layout.frames)
         out = over(
             *(layout.shard_heads(x)[:, frames] for x in (q, k, v)), q_scale, k_scale, phi[frames]
@@ -154,7 +192,7 @@ class SelfAttention(nnx.Module):
     The argument `over` of a call is the pattern. Default: all tokens of the last token axis.
     """
 
-    def __init__(self, width: int, heads: int, rngs: nnx.Rngs, dtype=jnp.float32):
+    def __init__(self, width: int, heads: int, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
         if width % heads or (width // heads) % 2:
             raise ValueError(f"width {width} needs an even head width, but has {heads} heads")
         self.heads = heads
@@ -164,15 +202,20 @@ class SelfAttention(nnx.Module):
         self.q_scale = nnx.Param(jnp.ones((width // heads,)))
         self.k_scale = nnx.Param(jnp.ones((width // heads,)))
 
-    def __call__(self, x: jax.Array, phi: jax.Array, over: Callable = over_space) -> jax.Array:
+    def __call__(
+        self,
+        x: Float[Array, "*B L D"],
+        phi: Float[Array, "..."],
+        over: Callable[..., Array] = over_space,
+    ) -> Float[Array, "*B L D"]:
         """Applies attention: x [..., L, D] and the angles phi that `over` needs -> [..., L, D]."""
         q, k, v = (
             project(x).reshape(*x.shape[:-1], self.heads, -1)
             for project in (self.q, self.k, self.v)
         )
-        seen = over(q, k, v, self.q_scale[...], self.k_scale[...], phi).reshape(x.shape)
+        attended = over(q, k, v, self.q_scale[...], self.k_scale[...], phi).reshape(x.shape)
         # the name lets remat="attention" keep this tensor (`stack.REMAT`)
-        return self.out(checkpoint_name(seen, KEPT))
+        return self.out(checkpoint_name(attended, KEPT))
 
 
 class CrossAttention(nnx.Module):
@@ -188,7 +231,7 @@ class CrossAttention(nnx.Module):
         inner: int,
         heads: int,
         rngs: nnx.Rngs,
-        dtype=jnp.float32,
+        dtype: DTypeLike = jnp.float32,
     ):
         self.heads = heads
         self.q = linear(width, inner, rngs, dtype=dtype)
@@ -198,7 +241,14 @@ class CrossAttention(nnx.Module):
         self.q_scale = nnx.Param(jnp.ones((inner // heads,)))
         self.k_scale = nnx.Param(jnp.ones((inner // heads,)))
 
-    def __call__(self, x, source, visible=None, phi=None, source_phi=None) -> jax.Array:
+    def __call__(
+        self,
+        x: Float[Array, "B L D"],
+        source: Float[Array, "B M Ds"],
+        visible: Bool[Array, "B M"] | None = None,
+        phi: Float[Array, "L planes"] | None = None,
+        source_phi: Float[Array, "M planes"] | None = None,
+    ) -> Float[Array, "B L D"]:
         """Attends from x to source.
 
         Args:

@@ -11,10 +11,11 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import jax
+from jax import Array
 
 
 def unchanged(x: Any) -> Any:
+    """Returns x. The default hook."""
     return x
 
 
@@ -36,11 +37,11 @@ class Layout:
             attends to. Default None: all.
     """
 
-    shard_frames: Callable[[jax.Array], jax.Array] = unchanged
-    shard_sites: Callable[[jax.Array], jax.Array] = unchanged
-    shard_heads: Callable[[jax.Array], jax.Array] = unchanged
-    unshard_heads: Callable[[jax.Array], jax.Array] = unchanged
-    replicate_audio: Callable[[jax.Array], jax.Array] = unchanged
+    shard_frames: Callable[[Array], Array] = unchanged
+    shard_sites: Callable[[Array], Array] = unchanged
+    shard_heads: Callable[[Array], Array] = unchanged
+    unshard_heads: Callable[[Array], Array] = unchanged
+    replicate_audio: Callable[[Array], Array] = unchanged
     weights: Callable[[str, Any], Any] | None = None
     frames: int | None = None
 

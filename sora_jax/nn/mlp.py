@@ -3,6 +3,9 @@
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Float
 
 
 def linear(
@@ -12,8 +15,8 @@ def linear(
     *,
     bias: bool = False,
     zero: bool = False,
-    dtype=jnp.float32,
-):
+    dtype: DTypeLike = jnp.float32,
+) -> nnx.Linear:
     """Returns a linear layer with float32 parameters that computes in `dtype`.
 
     Its kernel is initialised to zero if `zero` is True, else LeCun normal (default). It has no bias
@@ -30,10 +33,10 @@ class MLP(nnx.Module):
     D).
     """
 
-    def __init__(self, width: int, ratio: float, rngs: nnx.Rngs, dtype=jnp.float32):
+    def __init__(self, width: int, ratio: float, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
         hidden = round(width * ratio)
         self.up = linear(width, hidden, rngs, bias=True, dtype=dtype)
         self.down = linear(hidden, width, rngs, bias=True, dtype=dtype)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         return self.down(jax.nn.gelu(self.up(x), approximate=True))

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import Array
+from jaxtyping import Float
 
 from sora_jax.nn.mlp import linear
 from sora_jax.nn.norm import rms_norm
@@ -22,7 +24,9 @@ from sora_jax.nn.norm import rms_norm
 LEVEL_FEATURES = 128  # Fourier features of a noise level
 
 
-def fourier_features(x: jax.Array, low: float, high: float, count: int) -> jax.Array:
+def fourier_features(
+    x: Float[Array, "*B"], low: float, high: float, count: int
+) -> Float[Array, "*B {count}"]:
     """Encodes x [...] as [..., count]: cosines and sines of w x for count/2 angular frequencies w,
     spaced geometrically from low to high.
     """
@@ -42,7 +46,9 @@ class LevelEmbedding(nnx.Module):
         self.text = linear(text_width, width, rngs)
         self.rows = linear(width, 6 * width, rngs, bias=True, zero=True)
 
-    def __call__(self, levels: jax.Array, pooled: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, levels: Float[Array, "B T"], pooled: Float[Array, "B Dt"]
+    ) -> tuple[Float[Array, "B T D"], Float[Array, "B T 6*D"]]:
         features = fourier_features(levels.astype(jnp.float32), 1.0, 1000.0, LEVEL_FEATURES)
         e = (
             self.down(jax.nn.silu(self.up(features)))
@@ -51,7 +57,9 @@ class LevelEmbedding(nnx.Module):
         return e, self.rows(jax.nn.silu(e))
 
 
-def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
+def modulate(
+    x: Float[Array, "*B D"], shift: Float[Array, "... D"], scale: Float[Array, "... D"]
+) -> Float[Array, "*B D"]:
     """Computes the argument of f in equation (3): (1 + scale) * rms(x) + shift, in x's dtype.
 
     shift and scale broadcast against x.

@@ -11,11 +11,15 @@ arXiv:2302.05442).
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
+from jaxtyping import Float
 
 EPSILON = 1e-6
 
 
-def rms_norm(x: jax.Array, scale: jax.Array | None = None) -> jax.Array:
+def rms_norm(
+    x: Float[Array, "*B D"], scale: Float[Array, " D"] | None = None
+) -> Float[Array, "*B D"]:
     """Applies equation (1) to the last axis of x [..., D], times `scale` [D] if given. Keeps x's
     dtype.
     """
@@ -32,5 +36,5 @@ class RMSNorm(nnx.Module):
     def __init__(self, width: int):
         self.scale = nnx.Param(jnp.ones((width,)))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         return rms_norm(x, self.scale[...])

@@ -11,15 +11,18 @@ their rates. In space they range from 1 to 100 tokens. Sources: RoFormer (Su et 
 arXiv:2104.09864); time in seconds as in LTX-2.
 """
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jaxtyping import Float, Num
 
 SECONDS = (0.05, 20.0)  # tau_min, tau_max of the time axis, in seconds
 TOKENS = (1.0, 100.0)  # tau_min, tau_max of the space axes, in tokens
 
 
-def angles(positions: jax.Array, planes: int, constants: tuple[float, float]) -> jax.Array:
+def angles(
+    positions: Num[Array | np.ndarray, "*B"], planes: int, constants: tuple[float, float]
+) -> Float[Array, "*B {planes}"]:
     """Returns the angles of equation (1), float32 [..., planes].
 
     Args:
@@ -27,7 +30,7 @@ def angles(positions: jax.Array, planes: int, constants: tuple[float, float]) ->
         planes: n.
         constants: (tau_min, tau_max), in the unit of the positions.
     """
-    tau = np.geomspace(*constants, planes) if planes > 1 else np.array(constants[:1])
+    tau = np.geomspace(*constants, planes) if planes > 1 else np.array(constants[:planes])
     return jnp.asarray(positions, jnp.float32)[..., None] * jnp.asarray(1.0 / tau, jnp.float32)
 
 
@@ -45,7 +48,9 @@ def split_planes(planes: int, axes: str) -> tuple[int, int, int]:
     raise ValueError(f"axes={axes!r}; use 't', 'yx' or 'tyx'")
 
 
-def grid_angles(times: jax.Array, rows: int, columns: int, head_width: int, axes: str) -> jax.Array:
+def grid_angles(
+    times: Num[Array | np.ndarray, " T"], rows: int, columns: int, head_width: int, axes: str
+) -> Float[Array, "T {rows*columns} {head_width//2}"]:
     """Returns the angles of a video's tokens, [T, rows * columns, head_width / 2].
 
     Args:
@@ -62,7 +67,9 @@ def grid_angles(times: jax.Array, rows: int, columns: int, head_width: int, axes
     return jnp.concatenate([t, y, x], -1).reshape(len(times), rows * columns, head_width // 2)
 
 
-def rotate(x: jax.Array, phi: jax.Array) -> jax.Array:
+def rotate(
+    x: Float[Array, "*B L h d"], phi: Float[Array, "... #L d//2"]
+) -> Float[Array, "*B L h d"]:
     """Rotates every plane (x_i, x_{i + d/2}) of x [..., L, h, d] by phi [..., L, d/2]."""
     cos, sin = jnp.cos(phi)[..., None, :], jnp.sin(phi)[..., None, :]
     a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import jax
 from flax import nnx
+from jaxtyping import PRNGKeyArray
 
 M = TypeVar("M", bound=nnx.Module)
 
@@ -36,7 +37,7 @@ def init_stack(make: Callable[[nnx.Rngs], M], depth: int, rngs: nnx.Rngs) -> M:
     keys = jax.random.split(rngs.params(), depth)
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
 
-    def initial(key):
+    def initial(key: PRNGKeyArray) -> nnx.State:
         return nnx.state(make(nnx.Rngs(key)))
 
     return nnx.merge(graphdef, jax.vmap(initial)(keys))
@@ -44,14 +45,14 @@ def init_stack(make: Callable[[nnx.Rngs], M], depth: int, rngs: nnx.Rngs) -> M:
 
 def scan_stack(
     stack: M,
-    step: Callable,
-    carry,
-    xs=None,
+    step: Callable[[M, Any, Any], Any],
+    carry: Any,
+    xs: Any = None,
     *,
     remat: str = "none",
     unroll: int = 1,
-    weights: Callable | None = None,
-):
+    weights: Callable[[Any], Any] | None = None,
+) -> Any:
     """Runs a stack: carry <- step(block, carry, x) over the depth axis. Returns the last carry.
 
     Args:
@@ -67,7 +68,7 @@ def scan_stack(
     """
     graphdef, state = nnx.split(stack)
 
-    def body(carry, inputs):
+    def body(carry: Any, inputs: tuple[nnx.State, Any]) -> tuple[Any, None]:
         block_state, x = inputs
         block_state = weights(block_state) if weights else block_state
         return step(nnx.merge(graphdef, block_state), carry, x), None

@@ -76,10 +76,10 @@ def _shared(
     graphdef, state = nnx.split(tokenizer)
     rightwards = [(i, i + 1) for i in range(share - 1)]
 
-    def from_left(end):
+    def from_left(end: jax.Array) -> jax.Array:
         return jax.lax.ppermute(end, "seq", rightwards)
 
-    def work(state, x):
+    def work(state: Any, x: jax.Array) -> Any:
         return method(nnx.merge(graphdef, state), x, [from_left] * len(blocks))[0]
 
     return jax.shard_map(

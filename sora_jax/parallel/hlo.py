@@ -140,14 +140,14 @@ class Program:
             elif line.startswith("}"):
                 body = None
             elif (found := _INSTRUCTION.match(line)) and (opcode := _OPCODE.search(found[3])):
-                made = Instruction(
+                instruction = Instruction(
                     found[2],
                     opcode[1],
                     found[3][: opcode.start(1)],
                     found[3][opcode.end() :],
                     bool(found[1]),
                 )
-                body[made.name] = made
+                body[instruction.name] = instruction
 
     def running(
         self, computation: str | None = None, times: int = 1
@@ -164,19 +164,28 @@ class Program:
             ValueError: the trip count of a loop is unknown.
         """
         body = self.computations[computation or self.entry]
-        for made in body.values():
-            yield made, body, times
-            if made.opcode == "while":
-                yield from self.running(made.attribute("body"), times * self._trips(made))
-            elif made.opcode == "call":
-                yield from self.running(made.attribute("to_apply"), times)
-            elif made.opcode == "conditional":
+        for instruction in body.values():
+            yield instruction, body, times
+            if instruction.opcode == "while":
+                yield from self.running(
+                    instruction.attribute("body"), times * self._trips(instruction)
+                )
+            elif instruction.opcode == "call":
+                yield from self.running(instruction.attribute("to_apply"), times)
+            elif instruction.opcode == "conditional":
                 for branch in re.findall(
-                    r"%([\w.\-]+)", re.search(r"branch_computations=\{([^}]*)\}", made.rest)[1]
+                    r"%([\w.\-]+)", _match(r"branch_computations=\{([^}]*)\}", instruction.rest)[1]
                 ):
                     yield from self.running(branch, times)
-            elif made.opcode == "async-start" and made.attribute("calls"):
-                yield from self.running(made.attribute("calls"), times)
+            elif instruction.opcode == "async-start" and instruction.attribute("calls"):
+                yield from self.running(instruction.attribute("calls"), times)
+
+    def _called(self, instruction: Instruction, attribute: str) -> dict[str, Instruction]:
+        """Returns the computation that an attribute of an instruction names."""
+        name = instruction.attribute(attribute)
+        if name is None:
+            raise ValueError(f"the {instruction.opcode} {instruction.name} has no {attribute}")
+        return self.computations[name]
 
     def _trips(self, loop: Instruction) -> int:
         if known := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.rest):
@@ -184,33 +193,35 @@ class Program:
         # Assumes a loop that counts from 0 by 1 up to the one constant of its condition.
         bounds = [
             int(found[1])
-            for i in self.computations[loop.attribute("condition")].values()
+            for i in self._called(loop, "condition").values()
             if i.opcode == "constant"
             and i.result.strip().startswith("s32[]")
             and (found := re.match(r"(\d+)\)", i.rest))
         ]
         if len(bounds) != 1:
-            raise ValueError(f"the loop {loop.name} does not say how often it runs")
+            raise ValueError(f"the trip count of the loop {loop.name} is unknown")
         return bounds[0]
 
     def collectives(self) -> dict[str, Collective]:
         """Returns equations (1) to (5) by kind. An asynchronous collective counts at its start."""
         found: dict[str, Collective] = defaultdict(Collective)
-        for made, body, times in self.running():
-            kind = made.opcode.removesuffix("-start")
+        for instruction, body, times in self.running():
+            kind = instruction.opcode.removesuffix("-start")
             if kind not in COLLECTIVES:
                 continue
-            given = sum(size(body[o].result) for o in made.operands if o in body)
+            operands = sum(size(body[o].result) for o in instruction.operands if o in body)
             # A collective-permute lists pairs, not groups, and sends its whole operand.
-            n = 2 if kind == "collective-permute" else _group(made.rest)
+            n = 2 if kind == "collective-permute" else _group(instruction.rest)
             # The result of an asynchronous start contains its operands too.
-            result = size(made.result) - (given if made.opcode.endswith("-start") else 0)
-            share = (n - 1) / n
+            result = size(instruction.result) - (
+                operands if instruction.opcode.endswith("-start") else 0
+            )
+            fraction = (n - 1) / n
             sent = {
-                "all-gather": result * share,
-                "all-reduce": 2 * given * share,
-                "collective-permute": given,
-            }.get(kind, given * share)
+                "all-gather": result * fraction,
+                "all-reduce": 2 * operands * fraction,
+                "collective-permute": operands,
+            }.get(kind, operands * fraction)
             found[kind].count += times
             found[kind].sent += times * sent
         return dict(found)
@@ -218,37 +229,39 @@ class Program:
     def traffic(self) -> float:
         """Returns the bytes that one device reads from and writes to HBM."""
         total = 0.0
-        for made, body, times in self.running():
-            if made.opcode in FREE or made.opcode.endswith(("-done", "-update")):
+        for instruction, body, times in self.running():
+            if instruction.opcode in FREE or instruction.opcode.endswith(("-done", "-update")):
                 continue
-            total += times * self._moved(made, body)
+            total += times * self._moved(instruction, body)
         return total
 
-    def _moved(self, made: Instruction, body: dict[str, Instruction]) -> float:
-        result = made.result
+    def _moved(self, instruction: Instruction, body: dict[str, Instruction]) -> float:
+        result = instruction.result
         # The result of a cuBLAS or cuDNN call is (product, workspace).
-        if made.opcode == "custom-call" and 'custom_call_target="__cu' in made.rest:
+        if instruction.opcode == "custom-call" and 'custom_call_target="__cu' in instruction.rest:
             result = _WORKSPACE.sub("", result)
         written = size(result, on_chip=False)
-        read = [size(body[o].result, on_chip=False) for o in made.operands if o in body]
-        if made.opcode in ("dynamic-slice", "slice", "gather"):
+        read = [size(body[o].result, on_chip=False) for o in instruction.operands if o in body]
+        if instruction.opcode in ("dynamic-slice", "slice", "gather"):
             return 2 * written
-        if made.opcode == "dynamic-update-slice":
+        if instruction.opcode == "dynamic-update-slice":
             return 2 * (read[1] if len(read) > 1 else written)
-        if made.opcode == "async-start" and made.attribute("calls"):  # counted in its body
+        if instruction.opcode == "async-start" and instruction.attribute(
+            "calls"
+        ):  # counted in its body
             return 0.0
         # The result is (whole operand, slice, ...). Only the slice is read, and written to HBM
         # unless it stays on the chip.
-        if made.opcode == "slice-start":
+        if instruction.opcode == "slice-start":
             cut = list(_SHAPE.finditer(result))[1][0]
             return size(cut) + size(cut, on_chip=False)
         # The result of a start is (operand, result), except that of all-reduce-start, which is the
         # result alone: there the operand is added.
-        if made.opcode.endswith("-start"):
-            return written + sum(read) * (made.opcode == "all-reduce-start")
-        if made.opcode != "fusion":
+        if instruction.opcode.endswith("-start"):
+            return written + sum(read) * (instruction.opcode == "all-reduce-start")
+        if instruction.opcode != "fusion":
             return written + sum(read)
-        inside = self.computations[made.attribute("calls")]
+        inside = self._called(instruction, "calls")
         parameters = {
             int(i.rest.split(")")[0]): i.name for i in inside.values() if i.opcode == "parameter"
         }
@@ -262,11 +275,17 @@ class Program:
             ):
                 read[at] = 0
         for update in (i for i in inside.values() if i.opcode == "dynamic-update-slice"):
-            whole = size(update.result)
+            full = size(update.result)
             # An update in place writes only the updated slice.
-            if whole <= written and update.operands[1] in inside:
-                written += size(inside[update.operands[1]].result) - whole
+            if full <= written and update.operands[1] in inside:
+                written += size(inside[update.operands[1]].result) - full
         return written + sum(read)
+
+
+def _match(pattern: str, text: str) -> re.Match[str]:
+    if (found := re.search(pattern, text)) is None:
+        raise ValueError(f"no {pattern} in {text[:200]}")
+    return found
 
 
 def _group(rest: str) -> int:
@@ -290,4 +309,4 @@ def _group(rest: str) -> int:
             int(part) if part else sizes[axis]
             for axis, part in re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])
         )
-    raise ValueError(f"a collective whose groups are not understood: {rest[:200]}")
+    raise ValueError(f"cannot parse the replica groups of a collective: {rest[:200]}")

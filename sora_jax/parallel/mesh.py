@@ -61,16 +61,16 @@ class MeshConfig:
         if self.data == -1 and devices % others == 0:
             return (devices // others, self.fsdp, self.seq, self.tensor)
         if self.data == -1 or self.data * others > devices:
-            asked = " x ".join(
+            requested = " x ".join(
                 f"{axis} {getattr(self, axis)}"
                 for axis in AXES
                 if getattr(self, axis) not in (1, -1)
             )
             fits = [n for n in range(1, devices + 1) if devices % n == 0]
             raise UserError(
-                f"config.mesh asks for {asked}, which {devices} devices do not make; give fsdp "
-                f"x seq x tensor one of {', '.join(map(str, fits))}, "
-                f"and data -1 for what they leave, or up to {devices} divided by them"
+                f"config.mesh asks for {requested}, which does not fit {devices} devices; "
+                f"let fsdp x seq x tensor be one of {', '.join(map(str, fits))}, "
+                f"and data -1 (the rest) or at most {devices} divided by their product"
             )
         return (self.data, self.fsdp, self.seq, self.tensor)
 

@@ -187,11 +187,10 @@ def rows_here(sharding: NamedSharding, batch_size: int) -> list[int]:
 
     Processes that work on the same clips (`seq`, `tensor`) hold the same rows.
     """
-    rows = {
-        row
-        for (at, *_) in sharding.addressable_devices_indices_map((batch_size,)).values()
-        for row in range(batch_size)[at]
-    }
+    rows: set[int] = set()
+    for index in sharding.addressable_devices_indices_map((batch_size,)).values():
+        if index is not None:
+            rows.update(range(batch_size)[index[0]])
     return sorted(rows)
 
 
@@ -211,7 +210,7 @@ class GlobalBatches:
         self.save, self.get_state, self.set_state = rows.save, rows.get_state, rows.set_state
 
     def __next__(self) -> dict[str, jax.Array]:
-        def place(x):
+        def place(x: Any) -> Any:
             shape = (self._size, *x.shape[1:])
             return jax.make_array_from_process_local_data(self._sharding, x, shape)
 
@@ -227,7 +226,7 @@ def gathered(tree: Any) -> Any:
     if not several():
         return tree
 
-    def whole(leaf):
+    def whole(leaf: Any) -> Any:
         array = multihost_utils.process_allgather(leaf, tiled=True)
         return np.asarray(array) if is_first() else None
 

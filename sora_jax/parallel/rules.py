@@ -99,11 +99,11 @@ def check_sizes(params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> None:
         for size, axis in zip(shapes[path], spec, strict=True)
         if axis
     ]
-    for path, axis, size, whole in shared:
-        if size // whole % mesh.shape[axis]:
+    for path, axis, size, heads in shared:
+        if size // heads % mesh.shape[axis]:
             most = math.gcd(*(s // w for _, a, s, w in shared if a == axis))
             fits = [n for n in range(1, most + 1) if most % n == 0]
-            of = f"{size}" if whole == 1 else f"{size // whole} heads of {whole}"
+            of = f"{size}" if heads == 1 else f"{size // heads} heads of {heads}"
             raise UserError(
                 f"config.mesh.{axis}={mesh.shape[axis]} does not divide the {of} of {path} "
                 f"{shapes[path]}; "
@@ -158,7 +158,7 @@ def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
                 return P()
             raise UserError(
                 "config.optim.muon_stacked=true keeps matrices of several parameters in one array, "
-                f"which config.mesh.fsdp={fsdp} and config.mesh.tensor={tensor} cannot share out; "
+                f"which config.mesh.fsdp={fsdp} and config.mesh.tensor={tensor} cannot shard; "
                 "set both to 1, or muon_stacked=false"
             )
         raise ValueError(
@@ -185,10 +185,10 @@ def table(
     check_sizes(params, mesh, rules)
     where = specs(params, rules)
 
-    def share(path):
+    def shards(path: str) -> int:
         return math.prod(mesh.shape[axis] for axis in where[path] if axis)
 
     return [
-        (path, x.shape, where[path], math.prod(x.shape) * x.dtype.itemsize // share(path))
+        (path, x.shape, where[path], math.prod(x.shape) * x.dtype.itemsize // shards(path))
         for path, x in flatten(params).items()
     ]

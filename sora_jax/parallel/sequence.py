@@ -66,16 +66,18 @@ class ShardedModel:
     mesh: Mesh
 
     @property
-    def config(self):
+    def config(self) -> Any:
         return self.model.config
 
-    def __call__(self, latents, levels, text, times, couple=1.0):
+    def __call__(
+        self, latents: Any, levels: Any, text: Any, times: Any, couple: Any = 1.0
+    ) -> dict[str, jax.Array]:
         """Calls the model, sharded. Raises UserError if `seq` does not divide the tokens."""
-        frames, share = latents["video"].shape[1], self.mesh.shape["seq"]
+        frames, axis_size = latents["video"].shape[1], self.mesh.shape["seq"]
         check_tokens(self.config, latents["video"].shape[2:4], self.mesh)
-        padding = -frames % share
+        padding = -frames % axis_size
 
-        def pad(x, axis):
+        def pad(x: jax.Array, axis: int) -> jax.Array:
             return jnp.pad(x, [(0, padding if i == axis else 0) for i in range(x.ndim)])
 
         # Padding frames are zeros at level 0 and time 0 s: finite, and masked in every attention.
@@ -104,8 +106,8 @@ def check_tokens(config: Any, sides: tuple[int, int], mesh: Mesh) -> None:
         sides: height and width of the video latents.
         mesh: the mesh.
     """
-    share = mesh.shape["seq"]
-    if share == 1:
+    axis_size = mesh.shape["seq"]
+    if axis_size == 1:
         return
     if config.attention == "pure":
         parts, what = sides[0] // config.patch * (sides[1] // config.patch), "tokens of a frame"
@@ -114,10 +116,10 @@ def check_tokens(config: Any, sides: tuple[int, int], mesh: Mesh) -> None:
             config.heads // mesh.shape["tensor"],
             f"heads that mesh.tensor={mesh.shape['tensor']} leaves to {config.attention!r}",
         )
-    if parts % share:
+    if parts % axis_size:
         fits = ", ".join(str(n) for n in range(1, parts + 1) if parts % n == 0)
         raise UserError(
-            f"config.mesh.seq={share} does not divide the {parts} {what}; sizes that do: {fits}"
+            f"config.mesh.seq={axis_size} does not divide the {parts} {what}; sizes that do: {fits}"
         )
 
 
@@ -163,7 +165,7 @@ def _switch(mesh: Mesh, source: P, destination: P) -> Callable[[jax.Array], jax.
     def axis(spec):
         return next(i for i, names in enumerate(spec) if names and "seq" in (names, *names))
 
-    def exchange(x):
+    def exchange(x: jax.Array) -> jax.Array:
         split, concat = axis(destination), axis(source)
         return jax.lax.all_to_all(x, "seq", split_axis=split, concat_axis=concat, tiled=True)
 
@@ -176,10 +178,10 @@ def _gathered(mesh: Mesh, dtype: jnp.dtype, stack: str, params: Any) -> Any:
     def gather(path: str, x: jax.Array) -> jax.Array:
         if x.ndim < 2:  # vectors are replicated
             return x
-        lies = rules.spec_of(f"{stack}/{path}")[1:]
+        axes = rules.spec_of(f"{stack}/{path}")[1:]
         return _gather(
-            NamedSharding(mesh, P(*lies)),
-            NamedSharding(mesh, P(*(None if axis == "fsdp" else axis for axis in lies))),
+            NamedSharding(mesh, P(*axes)),
+            NamedSharding(mesh, P(*(None if axis == "fsdp" else axis for axis in axes))),
             x.astype(dtype),
         )
 
@@ -196,11 +198,13 @@ def _gather(apart: NamedSharding, whole: NamedSharding, x: jax.Array) -> jax.Arr
     return jax.lax.with_sharding_constraint(jax.lax.with_sharding_constraint(x, apart), whole)
 
 
-def _gather_forward(apart, whole, x):
+def _gather_forward(
+    apart: NamedSharding, whole: NamedSharding, x: jax.Array
+) -> tuple[jax.Array, None]:
     return _gather(apart, whole, x), None
 
 
-def _gather_backward(apart, _whole, _kept, gradient):
+def _gather_backward(apart: NamedSharding, _whole: NamedSharding, _kept: None, gradient: jax.Array):
     return (jax.lax.with_sharding_constraint(gradient, apart),)
 
 

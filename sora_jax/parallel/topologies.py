@@ -142,10 +142,10 @@ def devices(topology: str) -> list[Any]:
         )
     if platform(topology) == "cuda":
         if not gpu_graph.installed():
-            here = gpu_graph.folder()
+            folder = gpu_graph.folder()
             raise UserError(
-                f"the compiler for GPUs is not in {here}; python -m kernels.gpu_graph "
-                f"--install={here} downloads it"
+                f"the compiler for GPUs is not in {folder}; python -m kernels.gpu_graph "
+                f"--install={folder} downloads it"
             )
         if (count := int(topology.partition(":")[2])) > 8:
             raise UserError(f"topology={topology}: a node has up to 8; give one as {example}")

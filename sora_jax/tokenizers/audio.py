@@ -37,6 +37,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import Array
 
 from sora_jax.modality import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
 from sora_jax.tokenizers import stft
@@ -84,7 +85,7 @@ class ResidualBlock(nnx.Module):
             width, width, kernel_init=nnx.initializers.normal(0.1 / math.sqrt(width)), rngs=rngs
         )
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         y = jnp.pad(self.norm(x), ((0, 0), (1, 1), (0, 0)))
         return x + self.out(
             nnx.gelu(self.mix(jnp.concatenate([y[:, :-2], y[:, 1:-1], y[:, 2:]], axis=-1)))
@@ -102,7 +103,7 @@ class ResidualNetwork(nnx.Module):
         self.norm = nnx.RMSNorm(width, rngs=rngs)
         self.out = nnx.Linear(width, outputs, rngs=rngs)
 
-    def __call__(self, x):
+    def __call__(self, x: Array) -> Array:
         x = self.into(x)
         for block in self.blocks:
             x = block(x)
@@ -135,14 +136,14 @@ class AudioTokenizer(nnx.Module):
         self.std = LatentStatistics(jnp.ones(config.channels))
         self.scale = LatentStatistics(jnp.ones(()))
 
-    def encode(self, samples):
+    def encode(self, samples: Array) -> Array:
         """Encodes samples [B, S] in [-1, 1] to latents [B, N, 64], N = ceil(S / 640).
 
         The end is padded with zeros.
         """
         return (self.encoder(self.features(samples)) - self.mean[...]) / self.scale[...]
 
-    def decode(self, latents, num_samples: int):
+    def decode(self, latents: Array, num_samples: int) -> Array:
         """Decodes latents [B, N, 64] to samples [B, num_samples]. The result is deterministic.
 
         Raises:
@@ -165,7 +166,7 @@ class AudioTokenizer(nnx.Module):
         )
         return samples[:, :num_samples]
 
-    def set_statistics(self, latents) -> None:
+    def set_statistics(self, latents: Array) -> None:
         """Measures mean, deviation and scale, equation (3), from latents [..., 64] that `encode`
         returned for training audio.
         """
@@ -177,7 +178,7 @@ class AudioTokenizer(nnx.Module):
         self.std[...] = jnp.std(z, axis=0)
         self.scale[...] = jnp.sqrt(jnp.mean(jnp.square(self.std[...])))
 
-    def features(self, samples):
+    def features(self, samples: Array) -> Array:
         """Computes equations (1) and (2): samples [B, S] -> u [B, N, 640 / hop * bands]."""
         config = self.config
         samples = jnp.pad(
@@ -203,7 +204,9 @@ class AudioTokenizer(nnx.Module):
         return float(np.sum(np.square(stft.hann(self.config.window))))
 
 
-def audio_loss(tokenizer: AudioTokenizer, samples, key):
+def audio_loss(
+    tokenizer: AudioTokenizer, samples: Array, key: Array
+) -> tuple[Array, dict[str, Array]]:
     """Computes equation (6) on samples [B, S].
 
     Args:

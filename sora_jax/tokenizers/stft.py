@@ -21,10 +21,12 @@ It has no learned parameters, works for any signal, and runs in float32.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
 MOMENTUM = 0.99  # alpha in (3), as published
 
@@ -34,7 +36,7 @@ def hann(window: int) -> np.ndarray:
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
 
 
-def frame(samples, window: int, hop: int):
+def frame(samples: Array, window: int, hop: int) -> Array:
     """Cuts samples [B, T * hop] into frames [B, T, window] centred at (i + 1/2) hop, with zeros
     beyond the ends.
     """
@@ -51,33 +53,36 @@ def frame(samples, window: int, hop: int):
     return jnp.concatenate([blocks[:, i : i + count] for i in range(window // hop)], axis=-1)
 
 
-def overlap_add(frames, hop: int):
+def overlap_add(frames: Array, hop: int) -> Array:
     """Sums overlapping frames [B, T, window] into samples [B, T * hop]: the transpose of `frame`.
     Values beyond the ends are dropped.
     """
     batch, count, window = frames.shape
     pieces = frames.reshape(batch, count, window // hop, hop)
     overlap = window // hop
-    total = sum(
+    padded = (
         jnp.pad(pieces[:, :, j], ((0, 0), (j, overlap - 1 - j), (0, 0))) for j in range(overlap)
-    ).reshape(batch, -1)
+    )
+    total = sum(padded, jnp.zeros((), frames.dtype)).reshape(batch, -1)
     margin = (window - hop) // 2
     return total[:, margin : margin + count * hop]
 
 
-def stft(samples, window: int, hop: int):
+def stft(samples: Array, window: int, hop: int) -> Array:
     """Computes equation (1): samples [B, T * hop] -> complex [B, T, window / 2 + 1]."""
     return jnp.fft.rfft(frame(samples, window, hop) * hann(window))
 
 
-def inverse_stft(spectrum, window: int, hop: int):
+def inverse_stft(spectrum: Array, window: int, hop: int) -> Array:
     """Computes equation (2): complex [B, T, window / 2 + 1] -> samples [B, T * hop]."""
     taper = hann(window)
     weight = overlap_add(jnp.broadcast_to(jnp.square(taper), (1, spectrum.shape[1], window)), hop)
     return overlap_add(jnp.fft.irfft(spectrum, window) * taper, hop) / weight
 
 
-def sound_of_magnitudes(magnitudes, window: int, hop: int, iterations: int, key):
+def sound_of_magnitudes(
+    magnitudes: Array, window: int, hop: int, iterations: int, key: Array
+) -> Array:
     """Reconstructs samples [B, T * hop] from magnitudes [B, T, window / 2 + 1] by equation (3).
 
     Args:
@@ -88,7 +93,7 @@ def sound_of_magnitudes(magnitudes, window: int, hop: int, iterations: int, key)
     """
     first = jnp.exp(2j * np.pi * jax.random.uniform(key, magnitudes.shape[1:]))
 
-    def iterate(_, carry):
+    def iterate(_: Any, carry: Any) -> Any:
         z, y = carry
         spectrum = magnitudes * z / jnp.maximum(jnp.abs(z), 1e-12)
         y_next = stft(inverse_stft(spectrum, window, hop), window, hop)

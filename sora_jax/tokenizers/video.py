@@ -27,6 +27,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 
 from kernels.conv_prologue import conv_prologue
 from sora_jax.modality import FRAMES_PER_LATENT, PIXELS_PER_LATENT, VIDEO_CHANNELS
@@ -72,7 +73,7 @@ class Block(nnx.Module):
         self.time = CausalConv(width, width, 3, 1, rngs=rngs, scale=0.3)
         self.gain1, self.gain2 = nnx.Param(jnp.ones(width)), nnx.Param(jnp.ones(width))
 
-    def __call__(self, x, cache):
+    def __call__(self, x: Array, cache: Array):
         """Applies the block to x [B, T, H, W, C].
 
         Args:
@@ -90,7 +91,7 @@ class Block(nnx.Module):
         past, cache = conv_prologue(h, self.gain2[...], cache)
         return x + self.time(past), cache
 
-    def empty_cache(self, batch, height, width):
+    def empty_cache(self, batch: int, height: int, width: int) -> Array:
         return self.time.empty_cache(batch, height, width)
 
 
@@ -150,7 +151,7 @@ class VideoTokenizer(nnx.Module):
         self.channel_mean[...] = scaled.mean(0)
         self.channel_std[...] = scaled.std(0)
 
-    def encoder_cache(self, batch: int, height: int, width: int):
+    def encoder_cache(self, batch: int, height: int, width: int) -> list[Array]:
         """Returns the cache before the first frame, for frames of height x width pixels (multiples
         of 8).
         """
@@ -162,41 +163,41 @@ class VideoTokenizer(nnx.Module):
             b.empty_cache(batch, *coarse) for b in self.encoder_coarse
         ]
 
-    def decoder_cache(self, batch: int, rows: int, columns: int):
+    def decoder_cache(self, batch: int, rows: int, columns: int) -> list[Array]:
         """Returns the cache before the first latent, for latents of rows x columns."""
         coarse = [b.empty_cache(batch, rows, columns) for b in self.decoder_coarse]
         return coarse + [b.empty_cache(batch, 2 * rows, 2 * columns) for b in self.decoder_fine]
 
-    def encode_groups(self, groups: jax.Array, cache):
+    def encode_groups(self, groups: jax.Array, cache: list[Array]) -> tuple[Array, list[Array]]:
         """Encodes groups of frames [B, T, k, H, W, 3] in [0, 1] to latents [B, T, H/8, W/8, C] and
         the next cache.
         """
         cache, after = list(cache), []
         x = self.embed(haar.forward(groups - 0.5, LEVELS))
         for block in self.encoder_fine:
-            x, kept = block(x, cache.pop(0))
-            after.append(kept)
+            x, block_cache = block(x, cache.pop(0))
+            after.append(block_cache)
         x = self.down(_fold(x))
         for block in self.encoder_coarse:
-            x, kept = block(x, cache.pop(0))
-            after.append(kept)
+            x, block_cache = block(x, cache.pop(0))
+            after.append(block_cache)
         z = self.to_latent(rms_norm(x))
         return z * self.scale[...], after
 
-    def decode_groups(self, latents: jax.Array, cache):
+    def decode_groups(self, latents: jax.Array, cache: list[Array]) -> tuple[Array, list[Array]]:
         """Decodes latents [B, T, h, w, C] to groups of frames [B, T, k, 8h, 8w, 3] and the next
         cache.
         """
         cache, after = list(cache), []
         x = self.from_latent(latents / self.scale[...])
         for block in self.decoder_coarse:
-            x, kept = block(x, cache.pop(0))
-            after.append(kept)
+            x, block_cache = block(x, cache.pop(0))
+            after.append(block_cache)
         x = self.up(rms_norm(x))
         x = _unfold(x)
         for block in self.decoder_fine:
-            x, kept = block(x, cache.pop(0))
-            after.append(kept)
+            x, block_cache = block(x, cache.pop(0))
+            after.append(block_cache)
         y = self.head(rms_norm(x))
         return haar.inverse(y, LEVELS, self.config.frames_per_latent) + 0.5, after
 

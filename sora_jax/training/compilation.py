@@ -43,7 +43,7 @@ def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
     guidance, times = Guidance(), program.format.latent_times()
     times = {name: jnp.asarray(t, jnp.float32) for name, t in times.items()}
 
-    def step(params, z, start, text, negative, s, s_next):
+    def step(params: Any, z: Any, start: Any, text: Any, negative: Any, s: Any, s_next: Any) -> Any:
         fixed = {
             "text": text,
             "negative": negative,
@@ -65,7 +65,7 @@ def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
     start = {k: jax.ShapeDtypeStruct(x.shape[:2], jnp.float32) for k, x in z.items()}
     text = {"tokens": program.batch_shapes["tokens"], "mask": program.batch_shapes["text_mask"]}
     clips, level = rules.batch_sharding(mesh), jax.ShapeDtypeStruct((), jnp.float32)
-    where = (
+    in_shardings = (
         rules.place(program.shapes, program.shapes, mesh),
         clips,
         clips,
@@ -74,7 +74,7 @@ def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
         None,
         None,
     )
-    return jax.jit(step, in_shardings=where, out_shardings=clips, donate_argnums=1), (
+    return jax.jit(step, in_shardings=in_shardings, out_shardings=clips, donate_argnums=1), (
         program.shapes,
         z,
         start,
@@ -99,15 +99,15 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
         UserError: the program does not fit in memory, or the compiler refuses it.
     """
     mesh = run.mesh.make(topologies.devices(topology))
-    begun = time.monotonic()
+    start = time.monotonic()
     with traced_for(mesh):
         step = _traced(run, mesh, kind)
         lowered = step.lower(lowering_platforms=(topologies.platform(topology),))
         flops = plain = jaxpr_flops(step.jaxpr.jaxpr)
         if run.model.remat != "none" and kind == "train":
             model = dataclasses.replace(run.model, remat="none")
-            kept = _traced(dataclasses.replace(run, model=model), mesh, kind)
-            plain = jaxpr_flops(kept.jaxpr.jaxpr)
+            without_remat = _traced(dataclasses.replace(run, model=model), mesh, kind)
+            plain = jaxpr_flops(without_remat.jaxpr.jaxpr)
     traced = time.monotonic()
     try:
         compiled = lowered.compile(compiler_options=topologies.options(topology))
@@ -115,7 +115,7 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
         raise UserError(
             too_large(str(error), run, dict(mesh.shape)) or str(error).splitlines()[0]
         ) from error
-    seconds = {"trace": traced - begun, "compile": time.monotonic() - traced}
+    seconds = {"trace": traced - start, "compile": time.monotonic() - traced}
     return report(run, topology, kind, mesh, compiled, seconds, flops, plain)
 
 
@@ -138,32 +138,32 @@ def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
         return None
     used = re.search(r"Used (\S+) of (\S+) hbm", message)
     by = re.search(r"Exceeded \S+ capacity by (\S+)\.", message)
-    said = (
+    excess = (
         "out of memory on each "
         f"device{f', {used[1]}iB of {used[2]}iB' if used else ''}"
         f"{f': {by[1]}iB too much' if by else ''}"
     )
     clips = run.train.batch_size // (mesh["data"] * mesh["fsdp"])
     if run.model.remat != "block":
-        remedy = "config.model.remat=block, which keeps one activation a pair of blocks"
+        remedy = "config.model.remat=block, which stores one activation per pair of blocks"
     elif clips > 1:
         halved = run.train.batch_size * (clips // 2) // clips
         remedy = (
             f"config.train.batch_size={halved} with "
-            f"config.optim.accumulate={2 * run.optim.accumulate}, which halves what is "
-            "kept of clips"
+            f"config.optim.accumulate={2 * run.optim.accumulate}, which halves the "
+            "activations"
         )
     elif mesh["data"] > 1:
         remedy = (
             f"config.mesh.fsdp={2 * mesh['fsdp']}, which halves parameters and moments, "
-            f"or config.mesh.seq={2 * mesh['seq']}, which halves a clip"
+            f"or config.mesh.seq={2 * mesh['seq']}, which halves the tokens per device"
         )
     else:
         remedy = (
-            f"config.mesh.seq={2 * mesh['seq']} with fewer fsdp, which halves a clip, "
-            "or more devices"
+            f"config.mesh.seq={2 * mesh['seq']} with fewer fsdp, which halves the tokens "
+            "per device, or more devices"
         )
-    return f"{said}; give {remedy}"
+    return f"{excess}; give {remedy}"
 
 
 def child() -> None:
@@ -191,39 +191,39 @@ def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
     root = str(Path(__file__).parents[2])
     environment = {**os.environ, **topologies.environment(topology)}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (root, environment.get("PYTHONPATH"))))
-    done = subprocess.run(
+    process = subprocess.run(
         command,
         input=pickle.dumps(user_modules()) + pickle.dumps((run, topology, kind)),
         capture_output=True,
         env=environment,
     )
-    said = done.stderr.decode(errors="replace")
-    if done.returncode < 0:
+    stderr = process.stderr.decode(errors="replace")
+    if process.returncode < 0:
         why = next(
             (
                 line.strip()
-                for line in said.splitlines()
+                for line in stderr.splitlines()
                 if "Check failed" in line or line.startswith("F0")
             ),
-            "it gave no reason",
+            "no reason given",
         )
         raise UserError(
-            f"the compiler of {topology} ended its process (signal {-done.returncode}): "
+            f"the compiler of {topology} aborted (signal {-process.returncode}): "
             f"{why[:300]}; another config.mesh may compile"
         )
-    if done.returncode:
+    if process.returncode:
         last = next(
-            (line.strip() for line in reversed(said.splitlines()) if line.strip()),
-            "it gave no reason",
+            (line.strip() for line in reversed(stderr.splitlines()) if line.strip()),
+            "no reason given",
         )
         with tempfile.NamedTemporaryFile(
             "w", prefix="compile_only_", suffix=".log", delete=False
         ) as log:
-            log.write(said)
+            log.write(stderr)
         raise UserError(
-            f"compiling for {topology} failed: {last[:300]}; all that was said is in {log.name}"
+            f"compiling for {topology} failed: {last[:300]}; the full output is in {log.name}"
         )
-    answer = json.loads(done.stdout.splitlines()[-1])
+    answer = json.loads(process.stdout.splitlines()[-1])
     if "error" in answer:
         raise UserError(answer["error"])
     return answer
@@ -248,29 +248,33 @@ def micro_batch(run: Run, topology: str) -> str:
     data, fsdp, *_ = run.mesh.shape(
         device.per_chip * math.prod(int(n) for n in topology.partition(":")[2].split("x"))
     )
-    held = []
+    memory = []
     for clips in (1, 2):
         train = dataclasses.replace(run.train, batch_size=clips * data * fsdp)
-        held.append(
+        memory.append(
             in_child(dataclasses.replace(run, train=train), topology, "train")["memory"]["held"]
         )
-    each = max(held[1] - held[0], 1)
-    fit = 1 + math.floor((0.9 * device.hbm - held[0]) / each)
+    per_clip = max(memory[1] - memory[0], 1)
+    fit = 1 + math.floor((0.9 * device.hbm - memory[0]) / per_clip)
     if fit < 1:
         raise UserError(
-            f"{topology}: one clip on each of {data * fsdp} sharers takes "
-            f"{quantity(held[0], 'B')}, more than nine tenths of "
+            f"{topology}: one clip on each of {data * fsdp} batch shards takes "
+            f"{quantity(memory[0], 'B')}, more than nine tenths of "
             f"{quantity(device.hbm, 'B')}; give config.model.remat=block, or more "
             "config.mesh.fsdp or seq"
         )
-    wanted = run.train.batch_size * run.optim.accumulate
+    update_clips = run.train.batch_size * run.optim.accumulate
     # The fewest micro-batches of equal size that fit.
-    shares = -(-wanted // (data * fsdp))
-    accumulate = next(k for k in range(1, shares + 1) if shares % k == 0 and shares // k <= fit)
+    clips_per_shard = -(-update_clips // (data * fsdp))
+    accumulate = next(
+        k
+        for k in range(1, clips_per_shard + 1)
+        if clips_per_shard % k == 0 and clips_per_shard // k <= fit
+    )
     return (
-        f"{topology}: {quantity(held[0], 'B')} with one clip on each of {data * fsdp} sharers, "
-        f"{quantity(each, 'B')} more for each other clip: "
-        f"{fit} fit (compiled, not run)\nfor {shares * data * fsdp} clips an update: "
-        f"--config.train.batch_size={shares * data * fsdp // accumulate} "
+        f"{topology}: {quantity(memory[0], 'B')} with one clip on each of {data * fsdp} "
+        f"batch shards, {quantity(per_clip, 'B')} more per additional clip: "
+        f"{fit} fit (compiled, not run)\nfor {clips_per_shard * data * fsdp} clips an update: "
+        f"--config.train.batch_size={clips_per_shard * data * fsdp // accumulate} "
         f"--config.optim.accumulate={accumulate}"
     )

@@ -46,7 +46,7 @@ def report(
         "HBM": traffic / device.hbm_bw,
         "ICI": sum(c.sent for c in collectives.values()) / device.ici_bw,
     }
-    bound = max(times, key=times.get)
+    bound = max(times, key=times.__getitem__)
     packages = ("jax", topologies.compiler(topology))
     return {
         "status": "compiled, not run",
@@ -73,15 +73,15 @@ def report(
 def _memory(memory: Any, available: int) -> dict[str, int]:
     arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes
     in_place, temporaries = memory.alias_size_in_bytes, memory.temp_size_in_bytes
-    held = arguments + outputs - in_place + temporaries
+    total = arguments + outputs - in_place + temporaries
     return {
         "arguments": arguments,
         "outputs": outputs,
         "of them in place": in_place,
         "temporaries": temporaries,
-        "held": held,
+        "held": total,
         "device": available,
-        "headroom": available - held,
+        "headroom": available - total,
     }
 
 

@@ -28,8 +28,8 @@ def read_values(config: str | os.PathLike) -> dict[str, Any]:
     except UserError:
         raise
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UserError(f"the configuration {config} fails: {said}") from error
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"the configuration {config} fails: {message}") from error
     return copy.deepcopy(values.to_dict() if hasattr(values, "to_dict") else dict(values))
 
 
@@ -48,6 +48,10 @@ def _get_config(config: str | os.PathLike) -> Callable[[], Any]:
             f"no configuration {path}; give a file such as those of experiments/configs"
         )
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UserError(
+            f"{path} is not a Python file; give a file such as those of experiments/configs"
+        )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     if not hasattr(module, "get_config"):

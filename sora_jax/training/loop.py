@@ -116,7 +116,7 @@ def fit(
     workdir.begin()
     with (
         Checkpoints(workdir.path / "checkpoints", config.keep) as checkpoints,
-        stop_asked() as asked,
+        stop_asked() as stop_step,
     ):
         if checkpoints.latest is not None:
             state = checkpoints.restore(state, batches)
@@ -136,7 +136,7 @@ def fit(
                     due = loop.checkpoint_due()
                     # Asked once per step: a signal that arrives later stops after the next step, so
                     # the step named in the message below has been saved.
-                    stopping = asked(loop.step)
+                    stopping = stop_step(loop.step)
                     save = bool(last or stopping or due)
                     if save or loop.at_log:
                         loop.log(flops)

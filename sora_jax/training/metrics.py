@@ -24,8 +24,8 @@ def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     result = {}
     for name in rows[0] if rows else ():
         values = np.asarray([float(row[name]) for row in rows])
-        kept = values[~np.isnan(values)]
-        result[name] = float(kept.mean()) if kept.size else float("nan")
+        valid = values[~np.isnan(values)]
+        result[name] = float(valid.mean()) if valid.size else float("nan")
     return result
 
 
@@ -97,8 +97,8 @@ class Writer:
         from tensorboardX import SummaryWriter
 
         self._path = workdir / "metrics.jsonl"
-        kept = [row for row in read(self._path) if row["step"] <= step]
-        files.write(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+        rows = [row for row in read(self._path) if row["step"] <= step]
+        files.write(self._path, "".join(json.dumps(row) + "\n" for row in rows))
         self._file = self._path.open("a")
         self._board = SummaryWriter(
             str(workdir / "tensorboard"), purge_step=step + 1 if step else None

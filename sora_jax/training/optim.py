@@ -74,10 +74,10 @@ def ema_params(decay: float) -> optax.GradientTransformation:
     It must come last in a chain.
     """
 
-    def init(params):
+    def init(params: Any) -> Any:
         return EmaState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.array, params))
 
-    def update(updates, state, params=None):
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
         if params is None:
             raise ValueError("ema_params needs the parameters: call update(updates, state, params)")
         d = jnp.minimum(decay, (1.0 + state.count) / (10.0 + state.count))
@@ -111,7 +111,7 @@ def schedule(config: OptimConfig, steps: int | jax.Array) -> optax.Schedule:
             trains for any number of steps (`resident.make_steps`).
     """
 
-    def lr(count):
+    def lr(count: Any) -> Any:
         updates = jnp.maximum(steps // config.accumulate, 1)
         warmup = jnp.minimum(config.warmup, jnp.maximum(updates // 10, 1))
         decay = jnp.maximum(updates - warmup, 1)

@@ -1,5 +1,7 @@
 """Tabulates how a model's parameters are sharded on a mesh, without any devices."""
 
+from typing import Any
+
 import jax
 from flax import nnx
 
@@ -35,16 +37,16 @@ def placement(
     check_batch(batch_size, abstract)
     check_tokens(model, (format.latent_size,) * 2, abstract)
 
-    def spec_text(spec):
+    def spec_text(spec: Any) -> str:
         named = (axis if axis and abstract.shape[axis] > 1 else "-" for axis in spec)
         return f"({', '.join(named)})"
 
-    held = sum(row[-1] for row in rows)
+    total = sum(row[-1] for row in rows)
     axes = " x ".join(f"{axis} {n}" for axis, n in zip(AXES, sizes, strict=True))
     lines = [
         (path, "x".join(map(str, shape)), spec_text(spec), quantity(size, "B"))
         for path, shape, spec, size in rows
     ]
-    lines.append(("on each device", "", "", quantity(held, "B")))
-    lines.append((TRAINED, "", "", quantity(5 * held, "B")))
+    lines.append(("on each device", "", "", quantity(total, "B")))
+    lines.append((TRAINED, "", "", quantity(5 * total, "B")))
     return section(f"parameters on {axes}, float32", lines)

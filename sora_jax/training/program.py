@@ -67,15 +67,15 @@ def assemble(run: Run, mesh: jax.sharding.Mesh) -> Program:
     times = {name: np.asarray(t, np.float32) for name, t in format.latent_times().items()}
     optimizer = make_optimizer(run.optim, run.train.steps)
 
-    def create():
+    def create() -> Any:
         return STDiT(run.model, rngs=nnx.Rngs(run.train.seed))
 
-    def begin(params):
+    def begin(params: Any) -> Any:
         return new_state(params, optimizer, run.train.seed)
 
     shapes, merge = split_module(nnx.eval_shape(create))
 
-    def loss(params, batch, key):
+    def loss(params: Any, batch: Any, key: Any) -> Any:
         return flow_loss(sequence.on_mesh(merge(params), mesh), batch, key, times, run.flow)
 
     placement = rules.place(jax.eval_shape(begin, shapes), shapes, mesh), rules.batch_sharding(mesh)
@@ -89,7 +89,7 @@ def batch_shapes(run: Run, format: ClipFormat) -> dict[str, jax.ShapeDtypeStruct
     size, words = run.train.batch_size, run.data.text_length
     side, channels = format.latent_size, run.model.video_channels
 
-    def of(*shape, dtype=jnp.float32):
+    def of(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((size, *shape), dtype)
 
     return {

@@ -141,10 +141,10 @@ def fill(
 
 def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
     """Groups rows [sum of captions, L] by clip into [M, Q, L], padded with zeros."""
-    captions = np.asarray(captions)
-    clip = np.repeat(np.arange(len(captions)), captions)
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(captions) - captions, captions)
-    result = np.zeros((len(captions), captions.max(), rows.shape[1]), rows.dtype)
+    counts = np.asarray(captions)
+    clip = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    result = np.zeros((len(counts), counts.max(), rows.shape[1]), rows.dtype)
     result[clip, place] = rows
     return result
 
@@ -190,8 +190,8 @@ class Order:
         passes, places = np.divmod(positions, self.count)
         found = np.empty((2, len(positions)), np.int32)
         for number in np.unique(passes):
-            here = passes == number
-            found[:, here] = _pass(self.count, self.seed, int(number))[:, places[here]]
+            in_pass = passes == number
+            found[:, in_pass] = _pass(self.count, self.seed, int(number))[:, places[in_pass]]
         clips, draws = found.reshape(2, steps, self.batch_size)
         return clips, draws
 
@@ -223,10 +223,10 @@ def make_steps(step_of: Callable[[Any], StepFn]) -> StepsFn:
             It may ignore `total` and return `program.step`, whose number of steps is fixed.
     """
 
-    def run(state, latents, order, total):
+    def run(state: TrainState, latents: LatentSet, order: Any, total: Any) -> Any:
         step = step_of(total)
 
-        def body(state, at):
+        def body(state: TrainState, at: Any) -> Any:
             return step(state, gather(latents, *at))
 
         return jax.lax.scan(body, state, order)
@@ -239,7 +239,7 @@ def shapes(
 ) -> LatentSet:
     """Returns the shapes of a set of `count` clips, from those of a batch, for `compile_steps`."""
 
-    def of(shape, dtype):
+    def of(shape: tuple[int, ...], dtype: Any) -> Any:
         return jax.ShapeDtypeStruct((count, *shape), dtype)
 
     words = (paraphrases, batch_shapes["tokens"].shape[1])
@@ -418,7 +418,7 @@ def train(
         )
     pace, under_way, saved_at = _Pace(), collections.deque(), time.monotonic()
 
-    def finish():
+    def finish() -> None:
         before, metrics = under_way.popleft()
         metrics = jax.device_get(metrics)
         seconds = pace.end() / chunk
@@ -433,7 +433,7 @@ def train(
 
     while step < steps and pace.fits(deadline):
         due = pace.known and time.monotonic() - saved_at >= save_every_seconds
-        kept = _copied(state) if save and due else None  # the next call donates `state`
+        snapshot = _copied(state) if save and due else None  # the next call donates `state`
         indices = order.indices(step, chunk)
         pace.hand_over()
         state, metrics = steps_fn(state, latents, indices, steps)
@@ -442,8 +442,8 @@ def train(
         ahead = 1 if pace.known else 0
         while len(under_way) > ahead:
             finish()
-        if kept is not None:
-            save(kept, step)
+        if save and snapshot is not None:
+            save(snapshot, step)
             saved, saved_at = step, time.monotonic()
         step += chunk
     while under_way:
@@ -455,11 +455,13 @@ def train(
 
 def _check_finite(before: int, rows: Sequence[Mapping[str, float]], saved: int | None) -> None:
     """Raises UserError for the first step after `before` with a loss or gradient not finite."""
-    kept = "nothing was saved yet" if saved is None else f"what was saved at step {saved} is kept"
+    checkpoint = (
+        "nothing was saved yet" if saved is None else f"what was saved at step {saved} is kept"
+    )
     for step, row in enumerate(rows, before + 1):
         for name in ("loss", "grad_norm"):
             if not np.isfinite(row[name]):
                 raise UserError(
-                    f"step {step}: {name} is {row[name]}; stopped, and {kept}; try a lower "
+                    f"step {step}: {name} is {row[name]}; stopped, and {checkpoint}; try a lower "
                     "optim.lr, a longer optim.warmup or a smaller optim.clip"
                 )

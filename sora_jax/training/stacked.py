@@ -44,10 +44,10 @@ def by_shape(
             rows the axes right before it.
     """
 
-    def init(params):
+    def init(params: Any) -> Any:
         return inner.init(_group(params, axes))
 
-    def update(updates, state, params=None):
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         grouped = None if params is None else _group(params, axes)
         stacked, state = inner.update(_group(updates, axes), state, grouped)
         return _ungroup(stacked, updates, axes), state
@@ -84,7 +84,7 @@ def _group(tree: Any, axes: Callable) -> dict[str, Any]:
     return {STACKED: stacks, "rest": unflatten_dict(rest, sep="/")}
 
 
-def _ungroup(grouped: dict[str, Any], like: Any, axes: Callable) -> Any:
+def _ungroup(grouped: Any, like: Any, axes: Callable) -> Any:
     """Inverts `_group`: returns a tree with the structure and shapes of `like`."""
     found = flatten(grouped["rest"])
     for size, of in _split(like, axes)[0].items():

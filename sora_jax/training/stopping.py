@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from jax.experimental import multihost_utils
 
@@ -29,11 +30,11 @@ def stop_asked() -> Iterator[Callable[[int], int]]:
     if threading.current_thread() is not threading.main_thread():
         yield _never
     elif processes.several():
-        with _agreed() as asked:
-            yield asked
+        with _agreed() as stop_step:
+            yield stop_step
     else:
-        with _noted() as asked:
-            yield asked
+        with _noted() as stop_step:
+            yield stop_step
 
 
 def _never(step: int) -> int:
@@ -48,15 +49,15 @@ def _agreed() -> Iterator[Callable[[int], int]]:
     two. Ctrl-C is forwarded as SIGTERM.
     """
 
-    def asked(step: int) -> int:
+    def stop_step(step: int) -> int:
         return signal.SIGTERM if multihost_utils.reached_preemption_sync_point(step) else 0
 
-    def pass_on(number, frame):
+    def pass_on(number: int, frame: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.signal(signal.SIGINT, pass_on)
     try:
-        yield asked
+        yield stop_step
     finally:
         signal.signal(signal.SIGINT, before)
 
@@ -66,7 +67,7 @@ def _noted() -> Iterator[Callable[[int], int]]:
     noted = []
     before = [signal.getsignal(s) for s in SIGNALS]
 
-    def note(number, frame):
+    def note(number: int, frame: Any) -> None:
         noted.append(number)
         # A second signal gets the system's default action: Python's handler would wait for a
         # compilation to end, and XLA would crash while exiting.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class Kind:
     name: str
     config: type
     module: type
-    loss: object
+    loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
 
 KINDS = {
@@ -146,14 +146,16 @@ def held_out_psnr(
     means over clips.
     """
     truth = render_takes([draw("val", i, family=family) for i in range(clips)], format)
-    made = pictures_through(tokenizer, truth)
+    decoded = pictures_through(tokenizer, truth)
     return {
-        "clip_psnr": float(np.mean([psnr(clip) for clip in made])),
-        "box_psnr": float(np.mean([psnr(clip, boxes(clip)) for clip in made])),
+        "clip_psnr": float(np.mean([psnr(clip) for clip in decoded])),
+        "box_psnr": float(np.mean([psnr(clip, boxes(clip)) for clip in decoded])),
     }
 
 
-def statistics(tokenizer: nnx.Module, clips: Clips, most: int = 256) -> None:
+def statistics(
+    tokenizer: video.VideoTokenizer | audio.AudioTokenizer, clips: Clips, most: int = 256
+) -> None:
     """Measures latent statistics on at most `most` training clips and stores them.
 
     They are the tokenizer's scale and the mean and deviation of each channel.
@@ -247,7 +249,7 @@ def train_tokenizer(
     with open_workdir(workdir, run, fingerprint, source.identify(selection)) as opened:
         clips = open_clips(kind.name, source, selection, opened.path / "clips")
 
-        def loss(params, batch, key):
+        def loss(params: Any, batch: Any, key: Any) -> Any:
             return kind.loss(merge(params), clips.render(batch), key)
 
         state = fit(

@@ -93,15 +93,17 @@ def train(
             description = open_set(folder)[1]
 
         # Created with its final sharding: the whole state may not fit on one device.
-        def begin(given):
+        def begin(given: Any) -> Any:
             return program.begin(given or split_module(program.create())[0])
 
         state = jax.jit(begin, out_shardings=program.placement[0])(given)
         with traced_for(mesh):
             pictures = None
             if run.sample.every:
-                made = (description["tokenizers"], opened.path / "samples")
-                pictures = Every(previews(run, program, tokenizer, *made), run.sample.every)
+                preview_inputs = (description["tokenizers"], opened.path / "samples")
+                pictures = Every(
+                    previews(run, program, tokenizer, *preview_inputs), run.sample.every
+                )
             state = fit(
                 state,
                 program.step,
@@ -181,8 +183,8 @@ def _write_weights(
     tokenizer: TextTokenizer,
 ) -> Trained | None:
     rows, steps = metrics.read(workdir.path / "metrics.jsonl"), int(state.step)
-    made = (description, description["tokenizers"], tokenizer.words)
-    metadata = card(run, workdir.config, rows, *made, steps)
+    sources = (description, description["tokenizers"], tokenizer.words)
+    metadata = card(run, workdir.config, rows, *sources, steps)
     averaged = processes.gathered(averaged_params(state.opt_state, state.params))
     if not processes.is_first():
         return None

@@ -96,7 +96,7 @@ def peak_memory() -> int:
     On a CPU it is the peak resident memory of this process.
     """
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
-    if held := [s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s]:
-        return max(held)
+    if peaks := [s["peak_bytes_in_use"] for s in stats if "peak_bytes_in_use" in s]:
+        return max(peaks)
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -98,7 +98,7 @@ class Workdir:
     def __enter__(self) -> "Workdir":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: Any) -> None:
         self.close()
 
 
@@ -121,10 +121,11 @@ def open_workdir(
         identity.pop(name, None)
     # Not part of the identity: a run that stopped at a damaged clip may continue with the switch.
     identity.get("data", {}).pop("skip_damaged", None)
-    changed = config_lib.differences(_begun(path) or identity, identity)
+    begun = _begun(path)
+    changed = config_lib.differences(begun or identity, identity)
     keys = {line.split()[0] for line in changed}
-    if keys == {"train.steps"}:
-        old = _begun(path)["train"]["steps"]
+    if begun and keys == {"train.steps"}:
+        old = begun["train"]["steps"]
         raise UserError(
             f"{path} holds a run of {old} steps, not {config.train.steps}: its learning rate "
             "falls over them all; finish it with "

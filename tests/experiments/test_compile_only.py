@@ -54,7 +54,7 @@ def test_a_compiler_that_dies_is_one_line(monkeypatch):
     )
     with pytest.raises(
         UserError,
-        match=r"compiler of v5e:2x2 ended its process \(signal 6\): .*Check failed: a == b",
+        match=r"compiler of v5e:2x2 aborted \(signal 6\): .*Check failed: a == b",
     ):
         compilation.in_child(Run(), "v5e:2x2", "train")
 
@@ -74,7 +74,7 @@ def test_as_many_clips_as_fit(monkeypatch, held, said):
     monkeypatch.setattr(compilation, "in_child", lambda *_: {"memory": {"held": next(values)}})
     run = config_lib.from_dict(Run, {"train": {"batch_size": 512}, "mesh": {"fsdp": 64}})
     if said is None:
-        with pytest.raises(UserError, match="one clip on each of 256 sharers takes"):
+        with pytest.raises(UserError, match="one clip on each of 256 batch shards takes"):
             compilation.micro_batch(run, "v5e:16x16")
     else:
         assert re.search(said, compilation.micro_batch(run, "v5e:16x16"))

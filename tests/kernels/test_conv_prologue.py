@@ -198,7 +198,7 @@ def test_batching_by_leading_axes_and_by_vmap(implementation):
         ),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(changes, says):
+def test_what_does_not_fit_is_said_in_one_line(unchecked_shapes, changes, says):
     with pytest.raises(ValueError, match=says) as info:
         conv_prologue(**{**inputs(Spec(1, 3, 4, 5, 8, dtype="float32")), **changes})
     assert "\n" not in str(info.value)

@@ -176,7 +176,7 @@ def test_without_triton():
         ({"q": jnp.zeros((4, 16))}, r"give \[\.\.\., T, S, H, D\]"),
     ],
 )
-def test_shapes_that_do_not_fit(changes, says):
+def test_shapes_that_do_not_fit(unchecked_shapes, changes, says):
     with pytest.raises(ValueError, match=says) as info:
         temporal_attention(**{**inputs(SPEC), **changes})
     assert "\n" not in str(info.value)

@@ -158,7 +158,7 @@ def test_batching_by_leading_axes_and_by_vmap(implementation):
         ({"implementation": "cudnn"}, "no implementation 'cudnn'; there are triton, xla"),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(changes, says):
+def test_what_does_not_fit_is_said_in_one_line(unchecked_shapes, changes, says):
     with pytest.raises(ValueError, match=says) as info:
         gated_norm(**{**inputs(Spec(2, 3, 8, dtype="float32")), **changes})
     assert "\n" not in str(info.value)

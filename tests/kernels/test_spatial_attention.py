@@ -111,7 +111,7 @@ def test_asked_by_name_never_falls_back(name):
         ),
     ],
 )
-def test_what_does_not_fit_is_said_in_one_line(changes, says):
+def test_what_does_not_fit_is_said_in_one_line(unchecked_shapes, changes, says):
     with pytest.raises(ValueError, match=says) as info:
         spatial_attention(**{**inputs(SMALL), **changes})
     assert "\n" not in str(info.value)

@@ -104,7 +104,7 @@ def test_shares_add_up():
 
 def test_a_mesh_fills_the_devices_or_says_why_not():
     assert MeshConfig().shape(8) == (8, 1, 1, 1) and MeshConfig(fsdp=4).shape(8) == (2, 4, 1, 1)
-    with pytest.raises(UserError, match="fsdp 3, which 8 devices do not make"):
+    with pytest.raises(UserError, match="fsdp 3, which does not fit 8 devices"):
         MeshConfig(fsdp=3).shape(8)
     assert MeshConfig(data=2, fsdp=2).shape(8) == (2, 2, 1, 1) and MeshConfig(data=1).shape(6) == (
         1,
