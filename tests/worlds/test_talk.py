@@ -177,6 +177,21 @@ def test_scenes_without_a_cast_keep_their_json():
     assert "cast" not in draw("train", 3).scene.to_json()
 
 
+def test_the_judge_compares_words_alone():
+    take = draw("val", 0, family="talk")
+
+    class Heard:
+        unheard, words = None, list(take.facts.words)
+
+    lines = {line.fact: line for line in TALK.judge(take.facts, Heard())}
+    assert lines["words"].met is True
+    assert {line.met for fact, line in lines.items() if fact != "words"} == {None}
+    Heard.words = ["stop", *take.facts.words]
+    assert next(line for line in TALK.judge(take.facts, Heard())).met is False
+    Heard.unheard = "no sound"
+    assert {line.met for line in TALK.judge(take.facts, Heard())} == {None}
+
+
 @pytest.mark.slow
 def test_the_oracle_hears_most_of_the_words():
     from sora_jax.clip import Clip

@@ -116,15 +116,15 @@ class Talk(Family):
         return parse(text)
 
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
-        """Judges style and words. No oracle reads ambience, shot and speakers yet."""
-        lines = [Line.compare(None, "style", facts.style, reading.style)]
+        """Judges the words. No oracle reads the other facts yet; that of style knows no faces."""
         said = " ".join(facts.words)
         if reading.unheard:
-            lines.append(Line.unread(None, "words", said, reading.unheard))
+            lines = [Line.unread(None, "words", said, reading.unheard)]
         else:
             heard = " ".join(reading.words) or None
-            lines.append(Line.compare(None, "words", said, heard))
+            lines = [Line.compare(None, "words", said, heard)]
         unread = {
+            "style": facts.style,
             "ambience": facts.ambience,
             "shot": facts.shot,
             "cast": " ".join(facts.names),
