@@ -21,7 +21,8 @@ A record (about 3 kB; its pixels would be 800 kB) holds
                      displacement
     contacts         float64 [E,6]: time (s), kind (index in CONTACT_KINDS), the body that touches,
                      the body touched or -1, approach and rebound speed (m/s)
-    tracks           float64 [F,K,4]: x, y, v_x, v_y of each ball at the frames' midpoints (m, m/s)
+    tracks           float64 [F,K,4]: x, y, v_x, v_y of each ball at the frames' midpoints (m, m/s);
+                     left out for families without balls, for TFDS cannot read an empty tensor
     views            float64 [F,3]: left, top and width of the camera's view at the frames'
                      midpoints (m; camera.py, eq. 1)
     hidden           float64 [I,3]: ball, start and end (s) of every interval in which the whole
@@ -60,7 +61,7 @@ def to_record(take: Take, format: ClipFormat) -> dict:
     """Converts a take to the record described above."""
     times, motion = format.frame_times(), take.trajectory
     facts: Any = take.facts
-    return {
+    record = {
         "split": take.split,
         "index": take.index,
         "family": take.family,
@@ -86,10 +87,13 @@ def to_record(take: Take, format: ClipFormat) -> dict:
             ],
             np.float64,
         ).reshape(-1, 6),
-        "tracks": np.concatenate([motion.positions(times), motion.velocities(times)], axis=-1),
         "views": views(take.scene, times),
         "hidden": np.array(take.hidden, np.float64).reshape(-1, 3),
     }
+    if FAMILIES[take.family].max_balls:
+        tracks = np.concatenate([motion.positions(times), motion.velocities(times)], axis=-1)
+        record["tracks"] = tracks
+    return record
 
 
 def from_record(record: dict) -> Take:
@@ -227,12 +231,13 @@ class Playhouse(tfds.core.GeneratorBasedBuilder):
             "shifts": tfds.features.Tensor(shape=(None, 7), dtype=np.float64, encoding="bytes"),
             "arcs": tfds.features.Tensor(shape=(None, 7), dtype=np.float64, encoding="bytes"),
             "contacts": tfds.features.Tensor(shape=(None, 6), dtype=np.float64, encoding="bytes"),
-            "tracks": tfds.features.Tensor(
-                shape=(None, None, 4), dtype=np.float64, encoding="bytes"
-            ),
             "views": tfds.features.Tensor(shape=(None, 3), dtype=np.float64, encoding="bytes"),
             "hidden": tfds.features.Tensor(shape=(None, 3), dtype=np.float64, encoding="bytes"),
         }
+        if FAMILIES[self._config.family].max_balls:
+            features["tracks"] = tfds.features.Tensor(
+                shape=(None, None, 4), dtype=np.float64, encoding="bytes"
+            )
         return tfds.core.DatasetInfo(
             builder=self,
             description=__doc__,
