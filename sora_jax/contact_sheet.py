@@ -93,7 +93,12 @@ def contact_sheet(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    frames, samples, fps, sample_rate = to_uint8(clip.frames), clip.samples, clip.fps, clip.rate
+    frames, samples, fps, sample_rate = (
+        to_uint8(clip.frames),
+        clip.samples,
+        float(clip.fps),
+        clip.rate,
+    )
     count, height, width = frames.shape[:3]
     lines = min(MAX_LINES, math.ceil(count / FRAMES_ON_A_LINE))
     on_a_line = math.ceil(count / lines)
@@ -120,7 +125,7 @@ def contact_sheet(
         _draw_frames(axes[0], frames, shown, stride, fps)
         if marks:
             _draw_symbols(axes[1], marks)
-        if sound is not None:
+        if sound is not None and levels is not None:
             _draw_waveform(axes[-2], sound, sample_rate)
             _draw_spectrogram(axes[-1], levels, sample_rate)
             _draw_marks(axes[-2:], marks)

@@ -62,7 +62,7 @@ def _batched(
     out = []
     for first in range(0, len(arrays), batch):
         part = arrays[first : first + batch]
-        full = part + [part[-1]] * (min(batch, len(arrays)) - len(part))
+        full = [*part, *[part[-1]] * (min(batch, len(arrays)) - len(part))]
         out += list(np.asarray(apply(tokenizer, jnp.stack(full)), np.float32)[: len(part)])
     return out
 

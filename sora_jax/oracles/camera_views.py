@@ -94,13 +94,13 @@ def _coverage(
     around = ndimage.median_filter(bright, size=(1, 1, reach), mode="nearest")
     over = np.maximum(around - BLACK, FAINT)
     cover = np.clip((around - bright) / over, -1.0, 1.0)
-    balls = np.asarray(ndimage.maximum_filter(vivid(frames), size=(1, 3, 3)))
+    balls = np.asarray(ndimage.maximum_filter(vivid(frames), size=(1, 3, 3)), bool)
     paints = [painted(style, frames.shape[2]) for style in styles]
     smooth = box_mean(frames, 3)
     panel = np.min([np.abs(smooth - paint).max(-1) for paint in paints], axis=0) < 0.04
     panel = ndimage.maximum_filter(box_mean(panel.astype(np.float32), 5) > 0.7, size=(1, 7, 7))
     return cover, np.where(
-        balls | np.asarray(panel) | (around < FAINT + BLACK), 0.0, np.square(over)
+        balls | np.asarray(panel, bool) | (around < FAINT + BLACK), 0.0, np.square(over)
     )
 
 

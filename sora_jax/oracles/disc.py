@@ -169,7 +169,7 @@ def _blobs(label: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, np.ndarray
     mass = np.where(np.arange(n + 1) > 0, votes.sum(0), 0.0)
     of_part = np.where(mass > MIN_BLOB, np.argmax(votes, axis=0), -1)
     # a blob's faint rim belongs to it
-    grown = np.asarray(ndimage.grey_dilation(parts, footprint=PLANE))
+    grown = np.asarray(ndimage.grey_dilation(parts, footprint=PLANE), int)
     return np.where(share > 0.0, of_part[grown], -1), share, mass[grown]
 
 

@@ -16,7 +16,7 @@ left out.
 """
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
@@ -76,7 +76,10 @@ def _level(reading: "Reading", time: float) -> float:
 
 def correlation(pairs: list[tuple[float, float]]) -> float | None:
     """Returns equation (2); None for fewer than three pairs."""
-    return float(stats.spearmanr(*np.array(pairs).T)[0]) if len(pairs) > 2 else None
+    if len(pairs) < 3:
+        return None
+    result: Any = stats.spearmanr(*np.array(pairs).T)  # scipy does not annotate it
+    return float(result.statistic)
 
 
 def in_order(pairs: list[tuple[float, float]]) -> bool | None:

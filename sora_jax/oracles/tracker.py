@@ -262,7 +262,9 @@ def _track_colour(k: int, label: np.ndarray, alpha: np.ndarray, min_area: float)
         copies[f], largest[f] = 1, area[part]
         top, left = (max(0, box[axis].start - MARGIN) for axis in (1, 2))
         window = (f, slice(top, box[1].stop + MARGIN), slice(left, box[2].stop + MARGIN))
-        other = ndimage.binary_opening((label[window] >= 0) & (label[window] != k), _CROSS)
+        other = np.asarray(
+            ndimage.binary_opening((label[window] >= 0) & (label[window] != k), _CROSS), bool
+        )
         total, row, column = _centroid(parts[window] == part, other, alpha[window])
         position[f] = from_pixels(np.array([column + left, row + top]), EXTENT, width)
         radius[f] = np.sqrt(total / np.pi) / pixels_per_metre(EXTENT, width)
@@ -274,12 +276,12 @@ def filled(core: np.ndarray) -> np.ndarray:
     a disc unchanged.
     """
     closed = np.asarray(ndimage.binary_closing(np.pad(core, 3), _DISC))
-    return np.asarray(ndimage.binary_fill_holes(closed[3:-3, 3:-3]))
+    return np.asarray(ndimage.binary_fill_holes(closed[3:-3, 3:-3]), bool)
 
 
 def inside(whole: np.ndarray) -> np.ndarray:
     """Returns the core without its rim: pixels whose coverage is 1 whatever a highlight shows."""
-    return np.asarray(ndimage.binary_erosion(whole, _CROSS))
+    return np.asarray(ndimage.binary_erosion(whole, _CROSS), bool)
 
 
 def _centroid(core: np.ndarray, other: np.ndarray, alpha: np.ndarray) -> tuple[float, float, float]:
@@ -287,8 +289,8 @@ def _centroid(core: np.ndarray, other: np.ndarray, alpha: np.ndarray) -> tuple[f
     one component.
     """
     whole = filled(core)
-    near = (ndimage.binary_dilation(whole, _DISC) & ~other) | whole
-    ring = ndimage.binary_dilation(near, _DISC) & ~near & ~other
+    near = (np.asarray(ndimage.binary_dilation(whole, _DISC), bool) & ~other) | whole
+    ring = np.asarray(ndimage.binary_dilation(near, _DISC), bool) & ~near & ~other
     pedestal = float(np.median(alpha[ring])) if ring.any() else 0.0
     weight = (
         np.clip((alpha - pedestal) / (1.0 - pedestal), 0.0, 1.0)

@@ -135,7 +135,7 @@ def test_what_oracles_measure_beyond_correct_and_wrong(clips):
 
 
 def test_one_clip_is_too_few(tmp_path, clips):
-    with pytest.raises(UserError, match="clips are 1; give at least 2"):
+    with pytest.raises(UserError, match="1 clips are too few; give at least 2"):
         calibrate.calibrate(clips[:1])
     with pytest.raises(UserError, match="num_clips=1; give at least 2") as told:
         calibrate_into(tmp_path / "new", 1)

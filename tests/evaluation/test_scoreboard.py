@@ -194,7 +194,7 @@ def test_a_clip_that_an_oracle_cannot_read_says_why():
     frames = np.zeros((17, 16, 16, 3), np.float32)
     for name, samples, shown, reason in (
         ("sync", None, frames, "the clip has no audio"),
-        ("speech", np.zeros(1600, np.float32), frames, "0.10 s of sound are too short"),
+        ("speech", np.zeros(1600, np.float32), frames, "0.10 s of audio are too short"),
         ("physics", np.zeros(34000, np.float32), frames[:3], "3 frames are too few"),
         ("facts", None, frames[:3], "3 frames are too few"),
     ):

@@ -59,7 +59,7 @@ def test_what_cannot_be_scored_says_why(clips):
     for frames, samples, reason in (
         (clip.frames, None, "the clip has no audio"),
         (clip.frames[:3], clip.samples, "3 frames are too few"),
-        (clip.frames, clip.samples[:1600], "0.10 s of sound are too short"),
+        (clip.frames, clip.samples[:1600], "0.10 s of audio are too short"),
         (still.frames, still.samples, "no impact is in the video or in the audio"),
     ):
         sync = json.loads(json.dumps(read_clip(Clip(frames, samples, clip.format.fps))))["sync"]
