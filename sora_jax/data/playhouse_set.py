@@ -21,7 +21,8 @@ A record (about 3 kB; its pixels would be 800 kB) holds
                      displacement
     contacts         float64 [E,6]: time (s), kind (index in CONTACT_KINDS), the body that touches,
                      the body touched or -1, approach and rebound speed (m/s)
-    tracks           float64 [F,K,4]: x, y, v_x, v_y of each ball at the frames' midpoints (m, m/s)
+    tracks           float64 [F,K,4]: x, y, v_x, v_y of each ball at the frames' midpoints (m, m/s);
+                     one row of NaN without balls
     views            float64 [F,3]: left, top and width of the camera's view at the frames'
                      midpoints (m; camera.py, eq. 1)
     hidden           float64 [I,3]: ball, start and end (s) of every interval in which the whole
@@ -57,6 +58,9 @@ NUM_TRAIN = 20_000  # training takes of a family that can draw any number of the
 def to_record(take: Take, format: ClipFormat) -> dict:
     """Converts a take to the record described above."""
     times, motion = format.frame_times(), take.trajectory
+    tracks = np.concatenate([motion.positions(times), motion.velocities(times)], axis=-1)
+    if not motion.arcs:  # TFDS cannot read an array with an inner axis of length 0
+        tracks = np.full((len(times), 1, 4), np.nan)
     return {
         "split": take.split,
         "index": take.index,
@@ -83,7 +87,7 @@ def to_record(take: Take, format: ClipFormat) -> dict:
             ],
             np.float64,
         ).reshape(-1, 6),
-        "tracks": np.concatenate([motion.positions(times), motion.velocities(times)], axis=-1),
+        "tracks": tracks,
         "views": views(take.scene, times),
         "hidden": np.array(take.hidden, np.float64).reshape(-1, 3),
     }

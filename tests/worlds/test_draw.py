@@ -184,7 +184,7 @@ FAMILY_HASHES = {
     "phyworld_collision_30k": "4d91a238ef9f34e4",
     "phyworld_parabola_300k": "7271c196f1ffd136",
     "phyworld_uniform_30k": "40c9e0005a195d81",
-    "talk": "9ae08fbf8e93f18f",
+    "talk": "fa96a7fb41c58785",
 }
 
 
