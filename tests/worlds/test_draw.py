@@ -185,7 +185,7 @@ FAMILY_HASHES = {
     "phyworld_parabola_300k": "7271c196f1ffd136",
     "phyworld_uniform_30k": "40c9e0005a195d81",
     "story": "ca2e3d1c0399ef9c",
-    "talk": "9ae08fbf8e93f18f",
+    "talk": "fa96a7fb41c58785",
 }
 
 

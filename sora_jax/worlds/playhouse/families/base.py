@@ -136,6 +136,7 @@ class Family(Protocol):
         version: raised when the family's takes change. Default: 1.
         max_balls: largest number of balls of a scene; renderers allocate as many slots. Default:
             MAX_BALLS.
+        max_cast: largest number of actors of a scene, likewise. Default: 0.
         splits: names of its splits, from `draw.SPLITS`. Default: train and val.
         styles: styles that a caller can choose. Default: (), the family draws its own.
         text_length: tokens (words and punctuation marks) that its prompts need. Default: 48.
@@ -153,6 +154,7 @@ class Family(Protocol):
     words: tuple[str, ...]
     version: int = 1
     max_balls: int = MAX_BALLS
+    max_cast: int = 0
     splits: tuple[str, ...] = ("train", "val")
     styles: tuple[str, ...] = ()
     text_length: int = 48

@@ -47,7 +47,8 @@ SPLITS = ("train", "val", "paraphrase", "speakers", "identity")
 class Talk(Family):
     """The family `talk`: characters that speak."""
 
-    name, facts_type, max_balls, formats = "talk", TalkFacts, 0, ("S",)
+    name, facts_type, formats = "talk", TalkFacts, ("S",)
+    max_balls, max_cast = 0, 2
     splits, styles = SPLITS, FILM_STYLES
     words, text_length = WORDS, 48
 

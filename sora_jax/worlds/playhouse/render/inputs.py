@@ -95,15 +95,16 @@ def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, n
 
 
 def cast_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
-    """Returns the arrays of the actors, with slots for N of them; {} if no take has any.
+    """Returns the arrays of the actors; {} if no take has any. There are slots for as many as the
+    families of the takes have.
 
     They are the arrays of `looks.look` [B, N, ...], `cast_there` [B, N], the pose of
     `characters.paint` in every frame [B, F, N, 14], and pixels per metre at time 0 [B]. Actors
     move in every frame in all styles, also in anime, so that a mouth is the same in all of them.
     """
-    slots = max(len(take.scene.cast) for take in takes)
-    if not slots:
+    if not any(take.scene.cast for take in takes):
         return {}
+    slots = max(max(FAMILIES[take.family].max_cast, len(take.scene.cast)) for take in takes)
     anyone = next(actor.character for take in takes for actor in take.scene.cast)
     times, rows = format.frame_times(), []
     poses = np.zeros((len(takes), format.frames, slots, POSE), np.float32)
