@@ -38,9 +38,11 @@ def test_later_parts_are_left_out_where_time_is_short(capsys):
 
 
 def test_too_little_time_says_what_fits():
-    with pytest.raises(UserError, match="environment, bridge ffi, bridge legacy would fit; give 2"):
+    with pytest.raises(
+        UserError, match="environment, bridge ffi, bridge legacy would fit; give at least 2"
+    ):
         short_plan.fitting_parts("measure", "gpu", 40.0)
-    with pytest.raises(UserError, match=r"too little to train; give 1\.5 or more"):
+    with pytest.raises(UserError, match=r"too short to train; give at least 1\.5"):
         short_plan.fitting_parts("train", "gpu", 40.0)
 
 
@@ -72,8 +74,11 @@ def test_a_gpu_without_a_plugin_is_named(monkeypatch):
     [
         ([], "--stage is missing"),
         (["--stage=measure", "--minutes=5"], "--output and --minutes are missing"),
-        (["--stage=measure", "--minutes=0.1", "--size=tiny", "--output={}"], "too little"),
-        (["--stage=train", "--minutes=0.02", "--size=tiny", "--output={}"], "too little to train"),
+        (
+            ["--stage=measure", "--minutes=0.1", "--size=tiny", "--output={}"],
+            "too short: no part would fit",
+        ),
+        (["--stage=train", "--minutes=0.02", "--size=tiny", "--output={}"], "too short to train"),
     ],
 )
 def test_mistakes_are_one_line(arguments, words, tmp_path):

@@ -184,5 +184,6 @@ def test_progress_is_reported_and_bad_names_are_refused():
 def test_levels_and_shift():
     grid = sampling_levels(30, 3.0)
     assert grid[0] == 1 and grid[-1] == 0 and (np.diff(grid) < 0).all() and len(grid) == 31
-    assert shift(0.5, 3.0) == 0.75 and shift(0.3, 1.0) == 0.3
+    levels = shift(np.array([0.5, 0.3]), 3.0)
+    assert levels[0] == 0.75 and (shift(levels, 1.0) == levels).all()
     assert shift_for_tokens(80) == 1 and shift_for_tokens(320) == 2 and shift_for_tokens(10) == 1

@@ -78,7 +78,7 @@ def test_levels_modulate_their_own_frames():
     changed = np.abs(np.asarray(m - moved)).max(-1)[0]
     assert changed[1] > 0.01 and changed[0] == changed[2] == 0
     x = jax.random.normal(jax.random.key(3), (2, 16))
-    np.testing.assert_allclose(modulate(x, jnp.float32(0.0), jnp.float32(0.0)), rms_norm(x))
+    np.testing.assert_allclose(modulate(x, jnp.zeros(16), jnp.zeros(16)), rms_norm(x))
     np.testing.assert_allclose(
-        modulate(x, jnp.float32(0.5), jnp.float32(1.0)), 2 * rms_norm(x) + 0.5, rtol=1e-6
+        modulate(x, jnp.full(16, 0.5), jnp.ones(16)), 2 * rms_norm(x) + 0.5, rtol=1e-6
     )

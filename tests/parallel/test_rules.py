@@ -112,7 +112,7 @@ def test_a_mesh_fills_the_devices_or_says_why_not():
         1,
         1,
     )
-    with pytest.raises(UserError, match="data 4 x fsdp 4, which 8 devices"):
+    with pytest.raises(UserError, match="data 4 x fsdp 4, which does not fit 8 devices"):
         MeshConfig(data=4, fsdp=4).shape(8)
     assert MeshConfig(seq=4).shape(8) == (2, 1, 4, 1)
     with pytest.raises(ValueError, match=r"mesh\.tensor=0"):

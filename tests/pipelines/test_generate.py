@@ -169,7 +169,7 @@ def test_requests_that_cannot_be_met(pipeline, clip):
         (request(given_video=frames, given_audio=samples), "nothing is left to generate"),
         (request(given_video=frames, first_frame=frames[0]), "cannot be combined"),
         (request(continued=clip, given_audio=samples), "cannot be combined"),
-        (request(continued=clip, seconds=0), "positive time"),
+        (request(continued=clip, seconds=0), "more than 0 and at most 600 seconds"),
         (request(continued=clip, seconds=math.inf), "at most 600"),
         (request(continued=clip, seconds=math.nan), "at most 600"),
         (request(continued=clip, seconds=1e9), "at most 600"),

@@ -38,7 +38,7 @@ def test_a_call_takes_the_fields_of_a_request(pipeline, clip, capsys):
     assert other.provenance["task"] == "first_frame"
     assert other.provenance["sampler"]["steps"] == 1
     assert PROMPT in capsys.readouterr().err  # the bar
-    with pytest.raises(TypeError, match="first_fram"):
+    with pytest.raises(UserError, match=r"first_fram.*first_frame"):
         pipeline(PROMPT, first_fram=clip.frames[0])
 
 
@@ -50,7 +50,7 @@ def test_save_writes_what_sample_writes(clip, tmp_path):
     }
     assert report["prompt"] == PROMPT and report["verdict"] == clip.verdict
     assert mp4.read_metadata(tmp_path / "out.mp4")["prompt"] == PROMPT
-    with pytest.raises(UserError, match=r"give one that ends in \.mp4"):
+    with pytest.raises(UserError, match=r"give a path that ends in \.mp4"):
         clip.save(tmp_path / "out.gif")
 
 

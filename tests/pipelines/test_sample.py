@@ -141,7 +141,7 @@ def test_conditions_are_read_fitted_and_said(command, tmp_path, capsys):
     Image.fromarray(noise.integers(0, 255, (30, 50, 3), np.uint8)).save(tmp_path / "still.png")
     command(f"--first_frame={tmp_path}/still.png", "--prompt=a zebra")
     said = capsys.readouterr().err
-    assert "50 x 30 cropped to its middle square and resized to 16 x 16" in said
+    assert "50 x 30 cropped to its central square and resized to 16 x 16" in said
     assert "outside the vocabulary, which the model never learned: zebra" in said
 
     mp4.write_mp4(

@@ -91,7 +91,7 @@ def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, ca
     path, used = write(tmp_path, clip), pipeline
     kept = sidecar.sidecar_path(path)
     reasons = {
-        "missing": "no latents are kept",
+        "missing": "there are no latents beside it",
         "damaged": "cannot be read",
         "other clip": "belong to another clip",
         "a format of tomorrow": "cannot be read (TypeError)",
