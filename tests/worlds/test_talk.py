@@ -181,14 +181,14 @@ def test_the_judge_compares_words_alone():
     take = draw("val", 0, family="talk")
 
     class Heard:
-        unheard, words = None, list(take.facts.words)
+        audio_fault, words = None, list(take.facts.words)
 
     lines = {line.fact: line for line in TALK.judge(take.facts, Heard())}
     assert lines["words"].met is True
     assert {line.met for fact, line in lines.items() if fact != "words"} == {None}
     Heard.words = ["stop", *take.facts.words]
     assert next(line for line in TALK.judge(take.facts, Heard())).met is False
-    Heard.unheard = "no sound"
+    Heard.audio_fault = "no sound"
     assert {line.met for line in TALK.judge(take.facts, Heard())} == {None}
 
 

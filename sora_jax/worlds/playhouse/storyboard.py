@@ -22,7 +22,7 @@ from sora_jax.modality import FRAMES_PER_LATENT, ClipFormat
 PLACES = ("room a", "room b", "room c", "room d", "room e")
 FRAMES = ("wide", "two-shot", "close-up")
 MOVES = ("static", "pan left", "pan right", "push in", "pull out")
-# acts: what each does is in `stories.py`
+# acts: what each does is in `playing.py`
 IDLE, LOOK, WALK, GO, THROW = "idle", "look", "walk", "go", "throw"
 LAMP, DOOR, HAT, SAY = "lamp", "door", "hat", "say"
 # the values that an act may have as its `to`; the target of a throw is a handle

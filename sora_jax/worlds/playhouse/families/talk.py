@@ -119,8 +119,8 @@ class Talk(Family):
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
         """Judges the words. No oracle reads the other facts yet; that of style knows no faces."""
         said = " ".join(facts.words)
-        if reading.unheard:
-            lines = [Line.unread(None, "words", said, reading.unheard)]
+        if reading.audio_fault:
+            lines = [Line.unread(None, "words", said, reading.audio_fault)]
         else:
             heard = " ".join(reading.words) or None
             lines = [Line.compare(None, "words", said, heard)]
