@@ -1,7 +1,7 @@
 """Mixtures of sets: each batch comes from one set, and sets take turns by weight.
 
-After any number of batches, each set has given its share of them to within one batch. The position
-of a mixture is one number, so a checkpoint restores it exactly.
+After any number of batches, each set has given its share of them to within two batches. Its
+position is one number, so a checkpoint restores it exactly.
 """
 
 from collections.abc import Mapping
