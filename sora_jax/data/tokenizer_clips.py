@@ -57,16 +57,10 @@ class Clips:
         rows = [self.inputs(split, i) for i in indices]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
-    def stream(self, batch_size: int, seed: int) -> grain.DatasetIterator:
-        """Returns an endless iterator of shuffled batches of `inputs` of the split train.
-
-        Checkpoints save its position.
-        """
+    def batches(self, batch_size: int, seed: int) -> grain.MapDataset:
+        """Returns an endless set of shuffled batches of `inputs` of the split train."""
         order = grain.MapDataset.range(self.count["train"]).seed(seed).shuffle().repeat()
-        batches = order.map(lambda i: self.inputs("train", int(i))).batch(batch_size)
-        return iter(
-            batches.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4))
-        )
+        return order.map(lambda i: self.inputs("train", int(i))).batch(batch_size)
 
 
 def open_clips(modality: str, source: NamedSource, selection: Selection, folder: Path) -> Clips:

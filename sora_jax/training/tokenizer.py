@@ -1,8 +1,9 @@
 """Trains a video or audio tokenizer from a configuration and writes its weights."""
 
 import dataclasses
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from flax import nnx
 from sora_jax import config as config_lib
 from sora_jax import weights
 from sora_jax.compat import enable_compile_cache
+from sora_jax.data.mixture import mix, part
 from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.data.tokenizer_clips import AUDIO, HELD_OUT, VIDEO, Clips, open_clips
 from sora_jax.environment import hardware
@@ -35,32 +37,74 @@ from sora_jax.worlds.playhouse.families import FAMILIES
 
 
 @dataclasses.dataclass(frozen=True)
-class TokenizerDataConfig(ClipsConfig):
-    """The data of a tokenizer: the split `train` of a source, evaluated on its split `val`.
+class SetConfig(ClipsConfig):
+    """One set of clips of a tokenizer: the split `train` of a source, evaluated on its split `val`.
 
     Attributes:
         scenes: the largest number of clips of `train`, for a source that draws them.
         family: the family of Playhouse's scenes.
+        weight: the set's share of the batches of a mixture, up to a factor.
+        batch_size: clips of a batch. Default 0: `train.batch_size`.
     """
 
     scenes: int = 8192
     family: str = "room"
+    weight: float = 1.0
+    batch_size: int = 0
 
     def __post_init__(self):
         super().__post_init__()
         if self.family not in FAMILIES:
             raise ValueError(f"family={self.family!r}; use one of {', '.join(FAMILIES)}")
-        if self.scenes < 1:
-            raise ValueError(f"scenes={self.scenes}; give at least 1")
+        if self.scenes < 1 or self.batch_size < 0 or not 0 < self.weight < math.inf:
+            raise ValueError(
+                f"scenes={self.scenes}, batch_size={self.batch_size}, weight={self.weight}; give "
+                "at least 1 scene, a batch of 0 or more clips and a positive weight"
+            )
         if self.source == "playhouse" and self.path:
             raise ValueError(
                 f"source='playhouse' reads no path={self.path!r}; leave it empty, or set "
                 "source='video_folder'"
             )
 
+    @property
+    def name(self) -> str:
+        """Names the set in metrics: its family or source, and its format."""
+        return f"{self.family if self.source == 'playhouse' else self.source}@{self.format}"
+
     def selection(self) -> Selection:
         """Returns the selection of the split `train`."""
         return Selection(self.path, FORMATS[self.format], self.scenes, family=self.family)
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerDataConfig(SetConfig):
+    """The data of a tokenizer: one set, or a mixture.
+
+    Attributes:
+        sets: the sets of a mixture; the other fields then keep their defaults. Default: (), the
+            one set of the other fields.
+    """
+
+    sets: tuple[SetConfig, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        names = [one.name for one in self.sets]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"sets has {doubled[0]} twice; give it once, with a larger weight")
+        default = SetConfig()
+        for field in dataclasses.fields(SetConfig):
+            value = getattr(self, field.name)
+            if self.sets and value != getattr(default, field.name):
+                raise ValueError(
+                    f"{field.name}={value!r} beside sets; give it in an entry of sets instead"
+                )
+
+    @property
+    def mixture(self) -> tuple[SetConfig, ...]:
+        """The sets: `sets`, or the one of the other fields."""
+        return self.sets or (self,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,18 +197,39 @@ def held_out_psnr(
     }
 
 
+def shots_psnr(tokenizer: video.VideoTokenizer, clips: Clips) -> dict[str, float]:
+    """Returns the mean reconstruction PSNR (dB) of the shots of at most HELD_OUT clips of val."""
+    graphdef, state = nnx.split(tokenizer)
+
+    @jax.jit
+    def squared_error(state: Any, batch: Any) -> jax.Array:
+        frames, tokenizer = clips.render(batch), nnx.merge(graphdef, state)
+        return jnp.square(tokenizer.decode(tokenizer.encode(frames)) - frames).mean((1, 2, 3, 4))
+
+    errors = [squared_error(state, batch) for batch in batches_of(clips, "val", HELD_OUT)]
+    return {"clip_psnr": float(-10 * np.log10(np.concatenate(errors)).mean())}
+
+
 def statistics(
-    tokenizer: video.VideoTokenizer | audio.AudioTokenizer, clips: Clips, most: int = 256
+    tokenizer: video.VideoTokenizer | audio.AudioTokenizer,
+    sets: Mapping[str, Clips],
+    weights: Mapping[str, float],
+    most: int = 256,
 ) -> None:
     """Measures latent statistics on at most `most` training clips and stores them.
 
-    They are the tokenizer's scale and the mean and deviation of each channel.
+    They are the tokenizer's scale and the mean and deviation of each channel. The clips are of all
+    sets, by weight.
     """
     graphdef, state = nnx.split(tokenizer)
-    encode = jax.jit(lambda state, batch: nnx.merge(graphdef, state).encode(clips.render(batch)))
-    tokenizer.set_statistics(
-        jnp.concatenate([encode(state, batch) for batch in batches_of(clips, "train", most)])
-    )
+    total, latents = sum(weights.values()), []
+    for name, clips in sets.items():
+        encode = jax.jit(
+            lambda state, batch, clips=clips: nnx.merge(graphdef, state).encode(clips.render(batch))
+        )
+        share = math.ceil(most * weights[name] / total)
+        latents += [encode(state, batch) for batch in batches_of(clips, "train", share)]
+    tokenizer.set_statistics(jnp.concatenate([z.reshape(-1, z.shape[-1]) for z in latents]))
 
 
 def trained(stored: dict, tokenizer: nnx.Module) -> dict:
@@ -230,13 +295,8 @@ def train_tokenizer(
     Raises:
         UserError: a configuration, weights, data or directory cannot be used.
     """
-    kind, format = KINDS[run.kind], FORMATS[run.data.format]
-    if kind.name == VIDEO and run.tokenizer.frames_per_latent != format.frames_per_latent:
-        raise UserError(
-            f"config.tokenizer.frames_per_latent={run.tokenizer.frames_per_latent}, and "
-            f"clips of format {run.data.format} have "
-            f"{format.frames_per_latent} frames to a latent; set both alike"
-        )
+    kind, mixture = KINDS[run.kind], run.data.mixture
+    _check_latents(kind, run)
     enable_compile_cache()
     start = weights.load_weights(init_from, run.kind) if init_from else None
     tokenizer = kind.module(run.tokenizer, rngs=nnx.Rngs(run.train.seed))
@@ -245,26 +305,69 @@ def train_tokenizer(
         params = weights.fill(params, trained(start.params, tokenizer), str(init_from))
     optimizer = make_optimizer(run.optim, run.train.steps)
     fingerprint = start.fingerprint if start else None
-    source, selection = SOURCES[run.data.source], run.data.selection()
-    with open_workdir(workdir, run, fingerprint, source.identify(selection)) as opened:
-        clips = open_clips(kind.name, source, selection, opened.path / "clips")
+    with open_workdir(workdir, run, fingerprint, _identify(run.data)) as opened:
+        sets = {
+            one.name: open_clips(
+                kind.name, SOURCES[one.source], one.selection(), opened.path / "clips"
+            )
+            for one in mixture
+        }
+        batches = {
+            one.name: sets[one.name].batches(one.batch_size or run.train.batch_size, run.train.seed)
+            for one in mixture
+        }
+        shares = {one.name: one.weight for one in mixture}
 
         def loss(params: Any, batch: Any, key: Any) -> Any:
-            return kind.loss(merge(params), clips.render(batch), key)
+            name, inputs = part(batch)
+            return kind.loss(merge(params), sets[name].render(inputs), key)
 
         state = fit(
             new_state(params, optimizer, run.train.seed),
             make_step(loss, optimizer),
-            clips.stream(run.train.batch_size, run.train.seed),
+            mix(batches, shares),
             run.train,
             opened,
         )
         tokenizer = merge(averaged_params(state.opt_state, state.params))
-        scores = held_out(kind, tokenizer, clips)
-        if kind.name == VIDEO and run.data.source == "playhouse":
-            scores |= held_out_psnr(tokenizer, format, clips.count["val"], run.data.family)
-        statistics(tokenizer, clips)
+        scores = _scores(kind, tokenizer, mixture, sets)
+        statistics(tokenizer, sets, shares)
         return _write_weights(run, opened, tokenizer, scores)
+
+
+def _check_latents(kind: Kind, run: TokenizerRun) -> None:
+    """Refuses formats whose latents have another number of frames than the tokenizer's."""
+    for one in run.data.mixture if kind.name == VIDEO else ():
+        fitting = FORMATS[one.format].frames_per_latent
+        if run.tokenizer.frames_per_latent != fitting:
+            raise UserError(
+                f"config.tokenizer.frames_per_latent={run.tokenizer.frames_per_latent}, and "
+                f"clips of format {one.format} have {fitting} frames to a latent; set both alike"
+            )
+
+
+def _identify(data: TokenizerDataConfig) -> dict[str, Any]:
+    """Returns the identity of the data: of one set, or of each set of a mixture."""
+    known = {one.name: SOURCES[one.source].identify(one.selection()) for one in data.mixture}
+    return known if data.sets else next(iter(known.values()))
+
+
+def _scores(
+    kind: Kind, tokenizer: Any, mixture: Sequence[SetConfig], sets: Mapping[str, Clips]
+) -> dict[str, float]:
+    """Returns the metrics on held-out clips; those of a mixture are named SET/METRIC."""
+    scores = {}
+    for one in mixture:
+        clips = sets[one.name]
+        found = held_out(kind, tokenizer, clips)
+        format = FORMATS[one.format]
+        if kind.name == VIDEO and format.shots:
+            found |= shots_psnr(tokenizer, clips)
+        elif kind.name == VIDEO and one.source == "playhouse":
+            found |= held_out_psnr(tokenizer, format, clips.count["val"], one.family)
+        prefix = f"{one.name}/" if len(mixture) > 1 else ""
+        scores |= {f"{prefix}{name}": value for name, value in found.items()}
+    return scores
 
 
 def _write_weights(

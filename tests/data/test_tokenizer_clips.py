@@ -32,7 +32,7 @@ def test_playhouse_clips_are_its_renders(tmp_path):
         np.testing.assert_allclose(
             jax.jit(clips.render)(clips.batch("train", range(2))), wanted[key], atol=1e-3
         )
-        stream = clips.stream(2, seed=4)
+        stream = iter(clips.batches(2, seed=4).to_iter_dataset())
         next(stream)
         state = json.loads(json.dumps(stream.get_state()))
         following = next(stream)

@@ -28,6 +28,7 @@ from sora_jax.training.tokenizer import (
     TokenizerRun,
     held_out_psnr,
     tokenizer_run,
+    train_tokenizer,
     trained,
 )
 from sora_jax.tree import flatten
@@ -208,3 +209,35 @@ def test_the_command_trains_on_a_source_of_ones_own(tmp_path):
     made = weights.load_weights(tmp_path / "run" / "weights.safetensors", "audio_tokenizer")
     assert made.metadata["run"]["dataset"] == {"source": "sweep", "split": "train"}
     assert made.metadata["held_out"]["companded_error"] > 0
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"sets": [{"family": "room"}, {"family": "room"}]}, "room@nano twice"),
+        ({"sets": [{"family": "room"}], "family": "court"}, "family='court' beside sets"),
+        ({"sets": [{"family": "room", "weight": 0.0}]}, "positive weight"),
+        ({"sets": [{"famly": "room"}]}, "did you mean 'family'"),
+    ],
+)
+def test_a_wrong_mixture_is_refused(data, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        tokenizer_run({"kind": "video_tokenizer", "tokenizer": {}, "data": data})
+
+
+@pytest.mark.slow
+def test_a_mixture_of_formats_trains_and_scores_each_set(tmp_path):
+    sets = [
+        {"family": "room", "scenes": 4},
+        {"family": "story", "format": "story2", "scenes": 2, "batch_size": 1, "weight": 2.0},
+    ]
+    values = {
+        "kind": "audio_tokenizer",
+        "tokenizer": dataclasses.asdict(CONFIGS["audio_tokenizer"]),
+        "data": {"sets": sets},
+        "train": {"steps": 3, "batch_size": 2},
+    }
+    made = train_tokenizer(tokenizer_run(values), tmp_path / "run")
+    assert {name.split("/")[0] for name in made.scores} == {"room@nano", "story@story2"}
+    written = weights.load_weights(made.weights, "audio_tokenizer").metadata["run"]["dataset"]
+    assert set(written) == {"room@nano", "story@story2"}
