@@ -11,10 +11,12 @@ where a state shorter than BLEND is blended from middle to middle. All is a pure
 actor, so the mouth is ground truth to any precision, and the same in every style.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sora_jax.worlds.playhouse import voice
-from sora_jax.worlds.playhouse.cast import HEADS, HEIGHTS, Actor, Character
+from sora_jax.worlds.playhouse.cast import HEADS, HEIGHTS, Actor, Character, voice_of
 
 BLEND = 0.04  # seconds
 BLINK = 0.09  # seconds from the middle of a blink to open eyes
@@ -56,7 +58,7 @@ def mouth(actor: Actor, times: np.ndarray) -> np.ndarray:
     """Returns openness and width of the mouth, float64 [T, 2], at times [T] in s: equation (1)."""
     knots = [(-1e3, *VISEMES["closed"])]
     for start, word in actor.speech:
-        states = visemes(word, actor.character.voice)
+        states = visemes(word, voice_of(actor.character))
         reach = [min(0.5 * BLEND, 0.5 * (end - first)) for first, end, _ in states]
         knots.append((start + states[0][0] - reach[0], *VISEMES["closed"]))
         for (first, end, shape), half in zip(states, reach, strict=True):
@@ -113,7 +115,7 @@ def resting(character: Character) -> tuple[float, float, float, float]:
     return -0.42, hip, 0.42, hip
 
 
-def _between(knots, times: np.ndarray) -> np.ndarray:
+def _between(knots: Sequence[tuple[float, ...]], times: np.ndarray) -> np.ndarray:
     """Interpolates knots (time, values), float64 [T, V]; constant outside of them."""
     table = np.array(knots, float)
     columns = [np.interp(times, table[:, 0], table[:, i]) for i in range(1, table.shape[1])]

@@ -21,6 +21,7 @@ Lengths are in metres, colours RGB in [0, 1].
 import dataclasses
 import functools
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -201,8 +202,21 @@ class Character:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Character":
+        """Inverts `to_dict`."""
         voice = fields["voice"] and Voice(**fields["voice"])
-        return cls(**fields | {"voice": voice})
+        values: dict[str, Any] = {**fields, "voice": voice}
+        return cls(**values)
+
+
+def voice_of(character: Character) -> Voice:
+    """Returns the voice of a character that speaks.
+
+    Raises:
+        ValueError: it is an animal, which has no voice.
+    """
+    if character.voice is None:
+        raise ValueError("an animal has no voice; give a person")
+    return character.voice
 
 
 def distance(p: Character, q: Character) -> float:
@@ -236,7 +250,8 @@ def catalogue(part: str = "train", kind: str = "person") -> tuple[Character, ...
 def _catalogue(kind: str) -> dict[str, tuple[Character, ...]]:
     stream, counts = Stream(SEED, KINDS.index(kind)), COUNTS[kind]
     found: dict[str, list[Character]] = {part: [] for part in counts}
-    features, voices = np.zeros((0, 0), np.int64), set()
+    features = np.zeros((0, 0), np.int64)
+    voices: set[Voice] = set()
     while any(len(found[part]) < count for part, count in counts.items()):
         drawn = _draw_character(stream, kind)
         part = "held_out" if drawn.held_out else "train"
@@ -246,8 +261,9 @@ def _catalogue(kind: str) -> dict[str, tuple[Character, ...]]:
         if len(features) and np.abs(features - own).sum(1).min() < MIN_DISTANCE[kind]:
             continue
         if kind == "person":
-            drawn = dataclasses.replace(drawn, voice=_draw_voice(stream, drawn.held_out, voices))
-            voices.add(drawn.voice)
+            voice = _draw_voice(stream, drawn.held_out, voices)
+            drawn = dataclasses.replace(drawn, voice=voice)
+            voices.add(voice)
         features = np.concatenate([features.reshape(-1, len(own)), own[None]])
         found[part].append(drawn)
     return {part: tuple(some) for part, some in found.items()}
@@ -321,8 +337,10 @@ class Actor:
     def from_dict(cls, fields: dict) -> "Actor":
         """Inverts `to_dict`; lists become tuples."""
 
-        def convert(value):
+        def convert(value: Any) -> Any:
             return tuple(convert(v) for v in value) if isinstance(value, list) else value
 
-        known = {name: convert(value) for name, value in fields.items() if name != "character"}
+        known: dict[str, Any] = {
+            name: convert(value) for name, value in fields.items() if name != "character"
+        }
         return cls(Character.from_dict(fields["character"]), **known)

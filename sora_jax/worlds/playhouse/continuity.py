@@ -59,7 +59,7 @@ class _Checker:
     {number: value}}.
     """
 
-    def __init__(self, board: Storyboard):
+    def __init__(self, board: Storyboard) -> None:
         self.board, self.number = board, 0
         self.start: dict[str, dict[int, int]] = {
             kind: {} for kind in ("room", "lamp", "door", "hat", "holder")

@@ -65,7 +65,7 @@ class Take:
     index: int
     scene: Scene
     trajectory: Trajectory
-    facts: object
+    facts: Any
     captions: tuple[str, ...]
     family: str = "room"
     intents: tuple[str, ...] = ()
@@ -177,7 +177,7 @@ def draw(
     )
 
 
-def _intents(kind: Family, facts: object) -> tuple[str, ...]:
+def _intents(kind: Family, facts: Any) -> tuple[str, ...]:
     said = [kind.intent(facts, variant) for variant in range(INTENTS)]
     return tuple(text for text in said if text is not None)
 

@@ -10,12 +10,13 @@ before it touches the floor. Otherwise it bounces until it rests (`simulate.py`)
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from sora_jax.worlds.playhouse import voice
 from sora_jax.worlds.playhouse.acting import resting
-from sora_jax.worlds.playhouse.cast import Character
+from sora_jax.worlds.playhouse.cast import Character, voice_of
 from sora_jax.worlds.playhouse.continuity import NOBODY, beginning
 from sora_jax.worlds.playhouse.places import EXTENT, ROOMS, SCORE
 from sora_jax.worlds.playhouse.plot import KINDS, Event
@@ -61,7 +62,7 @@ WORD_GAP = 0.05  # seconds between two words
 class Player:
     """Mutable state of one actor: knots of its path, hands, head, and its speech."""
 
-    def __init__(self, character: Character, x: float):
+    def __init__(self, character: Character, x: float) -> None:
         self.x, self.hang = x, resting(character)[2:]
         self.path = [(0.0, x, 0.0)]
         # knots (time, x, y) of each hand: -1 is the left of the frame, 1 the right
@@ -70,10 +71,12 @@ class Player:
         self.speech: list[tuple[float, str]] = []
 
     def move(self, start: float, end: float, x: float) -> None:
+        """Walks to `x` in metres, from `start` to `end` in clip seconds."""
         self.path += [(start, self.x, 0.0), (end, x, 0.0)]
         self.x = x
 
     def head(self, time: float, angle: float) -> None:
+        """Turns the head to `angle` in radians within 0.15 s from `time` on."""
         self.turn += [(time, self.turn[-1][1]), (time + 0.15, angle)]
 
     def hand(self, time: float, side: int, point: tuple[float, float], lasts: float = 0.2) -> None:
@@ -85,21 +88,25 @@ class Player:
         ]
 
     def position(self, time: float) -> float:
+        """Returns x in metres at a time in clip seconds."""
         return interpolate(self.path, time)[0]
 
     def hand_at(self, time: float, side: int) -> tuple[float, float]:
+        """Returns (x, y) of a hand in metres at a time in clip seconds; side -1 is the left."""
         x, y = interpolate(self.hands[side], time)
         return self.position(time) + x, y
 
-    def both_hands(self) -> tuple[tuple[float, ...], ...]:
+    def both_hands(self) -> tuple[tuple[float, float, float, float, float], ...]:
         """Returns the knots of `Actor.hands`."""
         times = sorted({knot[0] for knots in self.hands.values() for knot in knots})
-        return tuple(
-            (t, *interpolate(self.hands[-1], t), *interpolate(self.hands[1], t)) for t in times
-        )
+        rows = []
+        for t in times:
+            left, right = interpolate(self.hands[-1], t), interpolate(self.hands[1], t)
+            rows.append((t, left[0], left[1], right[0], right[1]))
+        return tuple(rows)
 
 
-def interpolate(knots, time: float) -> tuple[float, ...]:
+def interpolate(knots: Sequence[tuple[float, ...]], time: float) -> tuple[float, ...]:
     """Returns the values of knots (time, values...): linear between them, constant outside."""
     before = knots[0]
     for knot in knots:
@@ -126,7 +133,7 @@ class Flight:
 class Stage:
     """The state of a story while its acts are staged. `now` is in seconds of the clip."""
 
-    def __init__(self, board: Storyboard, cast: tuple[Character, ...], stream: Stream):
+    def __init__(self, board: Storyboard, cast: tuple[Character, ...], stream: Stream) -> None:
         self.board, self.cast, self.stream = board, cast, stream
         known = beginning(board)
         rooms = [known.room.get(i, PLACES.index(board.shots[0].place)) for i in range(len(cast))]
@@ -163,6 +170,7 @@ class Stage:
         return pair if self.stream.integer(2) else pair[::-1]
 
     def set(self, time: float, kind: str, index: int, value: int, actor: int) -> None:
+        """Changes a number of the state at `time` in clip seconds, and records the event."""
         self.state[kind][index] = value
         self.events.append(Event(time, kind, index, value, actor))
 
@@ -250,13 +258,12 @@ class Stage:
         return True
 
     def _say(self, act: Act, who: int) -> bool:
-        spoken = self.cast[who].voice
         for word in act.words:
             self.players[who].speech.append((self.now, word))
             states = [
                 state[0] for name in voice.WORDS[word].split() for state in voice.SOUNDS[name]
             ]
-            self.now += sum(states) / 1000.0 / spoken.rate + WORD_GAP
+            self.now += sum(states) / 1000.0 / voice_of(self.cast[who]).rate + WORD_GAP
         return True
 
     def _throw(self, act: Act, who: int) -> bool:

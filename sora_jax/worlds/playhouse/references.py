@@ -83,7 +83,9 @@ def references(
     return References(frames, samples, words, style)
 
 
-def _say(stream: Stream, who: voice.Voice, unsaid: Collection[str]):
+def _say(
+    stream: Stream, who: voice.Voice, unsaid: Collection[str]
+) -> tuple[tuple[str, ...], np.ndarray]:
     """Returns words and samples of a voice that says as many words as fit."""
     track = np.zeros(round(VOICE_SECONDS * SAMPLE_RATE), np.float32)
     start, words = round(0.05 * SAMPLE_RATE), []

@@ -29,6 +29,7 @@ SPEECH_RMS, and `impact_levels` measures how far each impact stands above the re
 import functools
 import math
 import operator
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -36,12 +37,16 @@ import numpy as np
 
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
 from sora_jax.worlds.playhouse import ambience, voice
+from sora_jax.worlds.playhouse.cast import voice_of
+from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.spec import (
     AMBIENCES,
     MATERIALS,
     REFERENCE_RADIUS,
     SILENCE,
     SURFACES,
+    Material,
+    Scene,
     material,
 )
 from sora_jax.worlds.playhouse.stream import Stream
@@ -71,7 +76,7 @@ _WIND = np.hanning(_WIND_TAPS + 2)[1:-1]  # a low-pass near 250 Hz
 _WIND = (_WIND / math.sqrt(np.square(_WIND).sum())).astype(np.float32)
 
 
-def sound_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
+def sound_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndarray]:
     """Computes the arrays that `synthesise` needs for B takes, each with a leading axis B.
 
     One impact takes up one voice. Unused voices have gain 0.
@@ -113,7 +118,7 @@ def sound_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
     return inputs
 
 
-def beside(take, samples: int) -> np.ndarray:
+def beside(take: Take, samples: int) -> np.ndarray:
     """Computes all sound except impacts, wind and hum, float64 [samples]: rain, crickets, rolling,
     words.
     """
@@ -133,16 +138,18 @@ def beside(take, samples: int) -> np.ndarray:
     return track
 
 
-def _speech(scene) -> list[tuple[float, str, int | voice.Voice]]:
+def _speech(scene: Scene) -> list[tuple[float, str, int | voice.Voice]]:
     """Returns (start in s, word, voice) of every word: the narration's, then the actors'."""
     said = scene.narration
-    words = [(time, word, said.voice) for time, word in said.words] if said else []
+    words: list[tuple[float, str, int | voice.Voice]] = []
+    if said:
+        words += [(time, word, said.voice) for time, word in said.words]
     for actor in scene.cast:
-        words += [(time, word, actor.character.voice) for time, word in actor.speech]
+        words += [(time, word, voice_of(actor.character)) for time, word in actor.speech]
     return words
 
 
-def impact_levels(take, format: ClipFormat) -> list[tuple[float, float]]:
+def impact_levels(take: Take, format: ClipFormat) -> list[tuple[float, float]]:
     """Measures (time in s, level in dB) of every audible impact of a clip.
 
     The level is the rms of all impact sounds over that of all other sound, in the LISTEN seconds
@@ -159,7 +166,7 @@ def impact_levels(take, format: ClipFormat) -> list[tuple[float, float]]:
     return levels
 
 
-def _struck(take) -> list[tuple]:
+def _struck(take: Take) -> list[tuple[float, Material, float, float]]:
     """Returns (time in s, material, speed in m/s, radius in m that sets its pitch) of each impact
     sound.
     """
@@ -173,7 +180,8 @@ def _struck(take) -> list[tuple]:
             (c.time, material(scene.balls[k].material), c.speed, scene.balls[k].radius)
             for k in balls
         ]
-        surfaces = [SURFACES[scene.shapes[s].material] for s in shapes if s >= 0]
+        names = [scene.shapes[s].material for s in shapes if s >= 0]
+        surfaces = [SURFACES[name] for name in names if name is not None]
         struck += [
             (c.time, surface, c.speed, REFERENCE_RADIUS) for surface in surfaces if surface.ratios
         ]
@@ -190,7 +198,7 @@ def synthesise(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     return jax.vmap(functools.partial(_synthesise_clip, samples=format.samples))(inputs)
 
 
-def _synthesise_clip(one, samples: int) -> jax.Array:
+def _synthesise_clip(one: dict[str, jax.Array], samples: int) -> jax.Array:
     # Equation (3) in real arithmetic: Im(AB) = Re A Im B + Im A Re B.
     coarse, fine = one["coarse"], one["fine"]
     ring = jnp.einsum("vma,vmb->vab", coarse.real, fine.imag) + jnp.einsum(
@@ -199,7 +207,7 @@ def _synthesise_clip(one, samples: int) -> jax.Array:
     voices = ring.reshape(MAX_VOICES, VOICE) * _FADE
     voices = voices.at[:, :CLICK].add(one["click"][:, None] * _CLICK_NOISE.astype(np.float32))
 
-    def add(track, voice):
+    def add(track: jax.Array, voice: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         start, wave = voice
         here = jax.lax.dynamic_slice(track, (start,), (VOICE,))
         return jax.lax.dynamic_update_slice(track, here + wave, (start,)), None
@@ -208,7 +216,7 @@ def _synthesise_clip(one, samples: int) -> jax.Array:
     return jnp.clip(track[:samples] + _ambience(one, samples) + one["beside"], -1.0, 1.0)
 
 
-def _ambience(one, samples: int) -> jax.Array:
+def _ambience(one: dict[str, jax.Array], samples: int) -> jax.Array:
     """Synthesises wind or hum, float32 [samples].
 
     Wind is low-passed noise that swells slowly. Hum is the mains frequency (50 Hz) and two

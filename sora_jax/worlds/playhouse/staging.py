@@ -9,6 +9,8 @@ Only + - * / and sqrt on floats are used, so scenes are bitwise the same on any 
 """
 
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +32,8 @@ PAN, PUSH = 0.06, 0.10  # widths that a camera pans to each side; share by which
 BOBS = (1.1, 1.7)  # seconds of an idle bob
 BLINKS = (1.4, 3.5)  # seconds between two blinks
 
-Arc = tuple[float, float, float, float, float, float]
+Arc = tuple[float, float, float, float, float, float]  # a row of Trajectory.arcs
+_Span = tuple[float, float, float]  # start and end in clip seconds, seconds skipped before it
 
 
 def stage(
@@ -61,15 +64,7 @@ def stage(
                 return None
         if made.now > start + length - TAIL:
             return None
-    views = tuple(
-        View(
-            span[0],
-            PLACES.index(shot.place),
-            shot.frame,
-            board.cast.index(shot.subject) if shot.subject else -1,
-        )
-        for shot, span in zip(board.shots, shots, strict=True)
-    )
+    views = _views(board, shots)
     plot = Plot(views, made.start, tuple(sorted(made.events, key=lambda event: event.time)))
     arcs, contacts = _ball(made, shots, plot)
     bob = [(stream.uniform(*BOBS), stream.uniform()) for _ in cast]
@@ -119,6 +114,19 @@ def stage(
     return scene, motion
 
 
+def _views(board: Storyboard, shots: list[_Span]) -> tuple[View, ...]:
+    """Returns what each shot shows."""
+    return tuple(
+        View(
+            span[0],
+            PLACES.index(shot.place),
+            shot.frame,
+            board.cast.index(shot.subject) if shot.subject else -1,
+        )
+        for shot, span in zip(board.shots, shots, strict=True)
+    )
+
+
 def _blinks(stream: Stream, seconds: float) -> tuple[float, ...]:
     times, time = [], stream.uniform(0.3, BLINKS[1])
     while time < seconds:
@@ -127,13 +135,12 @@ def _blinks(stream: Stream, seconds: float) -> tuple[float, ...]:
     return tuple(times)
 
 
-_Span = tuple[float, float, float]  # start and end in clip seconds, seconds skipped before it
-
-
 def _ball(made: Stage, shots: list[_Span], plot: Plot) -> tuple[list[Arc], tuple[Contact, ...]]:
     """Returns the pieces of the ball's motion and its contacts, in clip seconds."""
     holds = [(time, (actor, side)) for time, actor, side in made.held]
-    turns = sorted([*holds, *((flight.start, flight) for flight in made.flights)], key=_time)
+    turns: list[tuple[float, tuple[int, int] | Flight]] = sorted(
+        [*holds, *((flight.start, flight) for flight in made.flights)], key=_time
+    )
     ends = [time for time, _ in turns[1:]] + [shots[-1][1] + 1.0]
     arcs: list[Arc] = []
     contacts: list[Contact] = []
@@ -149,7 +156,7 @@ def _ball(made: Stage, shots: list[_Span], plot: Plot) -> tuple[list[Arc], tuple
     return arcs, tuple(contacts)
 
 
-def _time(turn) -> float:
+def _time(turn: tuple[float, Any]) -> float:
     return turn[0]
 
 
@@ -179,11 +186,7 @@ def _flown(
         late = skipped - flight.skipped - flight.start  # of the flight's clock
         at = int(np.searchsorted(flight.arcs[:, 0], a + late, side="right")) - 1
         arcs.append(_piece(flight.arcs[at], a, a + late))
-        arcs += [
-            (float(arc[0] - late), *map(float, arc[1:]))
-            for arc in flight.arcs[at + 1 :]
-            if arc[0] < b + late
-        ]
+        arcs += [_shifted(arc, late) for arc in flight.arcs[at + 1 :] if arc[0] < b + late]
         contacts += [
             Contact(c.time - late, c.kind, c.a, c.b, c.speed, c.rebound)
             for c in flight.contacts
@@ -197,6 +200,12 @@ def _flown(
     return arcs, [c for c, here in zip(contacts, seen, strict=True) if here]
 
 
+def _shifted(arc: np.ndarray, seconds: float) -> Arc:
+    """Returns the piece that starts `seconds` earlier."""
+    start, x, y, vx, vy, ay = map(float, arc)
+    return start - seconds, x, y, vx, vy, ay
+
+
 def _piece(arc: np.ndarray, time: float, clock: float) -> Arc:
     """Returns the piece that starts at `time` with the state of `arc` at `clock`."""
     start, x, y, vx, vy, ay = map(float, arc)
@@ -204,7 +213,9 @@ def _piece(arc: np.ndarray, time: float, clock: float) -> Arc:
     return time, x + vx * dt, y + vy * dt + 0.5 * ay * dt * dt, vx, vy + ay * dt, ay
 
 
-def _camera(view: View, span: _Span, move: str, players: list[Player]):
+def _camera(
+    view: View, span: _Span, move: str, players: list[Player]
+) -> Iterator[tuple[float, float, float, float]]:
     """Returns the two knots (time, left, top, width) of a shot's camera."""
     start, end, _ = span
     width, below = WIDE, WIDE_BELOW

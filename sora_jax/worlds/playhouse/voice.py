@@ -201,7 +201,7 @@ def speak(word: str, voice: int | Voice) -> np.ndarray:
     pulses = _pulses(who.pitch, n)
     breath = 0.1 * noise(n, 11, seed)
     source = level["voice"] * (pulses + who.breath * breath) + 0.6 * level["breath"] * breath
-    source = signal.lfilter([1.0 - who.dark], [1.0, -who.dark], source)
+    source = np.asarray(signal.lfilter([1.0 - who.dark], [1.0, -who.dark], source))
     source = _filter(source, tracks["nasal_zero"], np.full(frames, 100.0), anti=True)
     source = _filter(source, np.full(frames, 270.0), np.full(frames, 100.0))
     widths = {
@@ -222,7 +222,8 @@ def speak(word: str, voice: int | Voice) -> np.ndarray:
         tracks["hiss_width"],
         unit_peak=True,
     )
-    spoken = signal.lfilter([1.0, -0.95], [1.0], source)  # lips radiate high frequencies better
+    # lips radiate high frequencies better
+    spoken = np.asarray(signal.lfilter([1.0, -0.95], [1.0], source))
     spoken = spoken / _loudness(spoken) + hiss
     spoken *= NOMINAL / _loudness(spoken)
     fade = np.minimum(1.0, np.minimum(np.arange(n) + 1, n - np.arange(n)) / (0.006 * SAMPLE_RATE))

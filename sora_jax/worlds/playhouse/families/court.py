@@ -47,6 +47,7 @@ from sora_jax.worlds.playhouse.families.furniture import (
     KEEPER,
     PAD_RADIUS,
     RIM_RADIUS,
+    Point,
 )
 from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.spec import (
@@ -73,6 +74,7 @@ MARGIN_PX = 1.5  # pixels at every frame size; scenes are drawn for a 64-pixel f
 SIZE_EDGE = 0.5 * (RADII["small"][1] + RADII["large"][0])  # metres: smaller radii count as small
 SHOWN = 0.25  # smallest share of the frames in which a ball is visible: nets hide it
 CANDIDATES = 12  # draws of a scene from which the largest margin is kept
+Launch = tuple[Point, Point, float, str]  # start, velocity, spin in rad/s, name in spec.LAUNCHES
 
 
 class Court(Family):
@@ -90,6 +92,7 @@ class Court(Family):
         return stream.choice([(action, name) for action in ACTIONS for name in OUTCOMES[action]])
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, str]) -> CourtFacts:
+        """Draws colour, size and direction for the action and outcome of `aim`."""
         colour, size, direction = (
             stream.choice(list(COLOURS)),
             stream.choice(list(RADII)),
@@ -100,6 +103,7 @@ class Court(Family):
         )
 
     def split_of(self, facts: CourtFacts) -> str:
+        """Returns the split of facts by regime and by the hash of the factor tuple."""
         if facts.regime != "usual":
             return facts.regime
         return _splits(facts.action, facts.outcome).get(facts.key(), "train")
@@ -108,6 +112,7 @@ class Court(Family):
         self, stream: Stream, facts: CourtFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
         # every other take is the draw with the largest margin of several
+        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
         found, most = [], stream.choice((1, CANDIDATES))
         for _ in range(40 * most):
             scene = _draw_scene(stream, facts)
@@ -124,17 +129,21 @@ class Court(Family):
         return scene, simulate(scene, seconds)
 
     def caption(self, facts: CourtFacts, variant: int, split: str) -> str:
+        """Returns the paraphrase number `variant` of the facts."""
         return court_captions.caption(facts, variant, held_out=split == "paraphrase")
 
     def intent(self, facts: CourtFacts, variant: int) -> str:
+        """Returns a paraphrase without the outcome."""
         return court_captions.intent(facts, variant)
 
     def details(self, scene: Scene, motion: Trajectory, facts: CourtFacts, seconds: float) -> dict:
+        """Returns `margin` in metres and `margin_speed` in m/s."""
         right = scene if facts.direction == "right" else furniture.mirrored_scene(scene)
         margin, speed = margins(right, facts, seconds)
         return {"margin": margin, "margin_speed": speed}
 
     def parse(self, text: str) -> CourtFacts:
+        """Reads a caption or an intent back into facts."""
         return court_captions.parse(text)
 
     def judge(self, facts: CourtFacts, reading: Reading) -> list[Line]:
@@ -216,7 +225,7 @@ def _draw_scene(stream: Stream, facts: CourtFacts) -> Scene | None:
     )
 
 
-def _flight(start, target, time, gravity):
+def _flight(start: Point, target: Point, time: float, gravity: float) -> Point:
     """Returns the velocity that takes a ball from start to target in `time`."""
     return (target[0] - start[0]) / time, (target[1] - start[1]) / time + 0.5 * gravity * time
 
@@ -225,7 +234,9 @@ def _hoop(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
     return furniture.hoop(stream.uniform(*HOOP_HEIGHTS))
 
 
-def _throw(stream, facts, shapes, r, g):
+def _throw(
+    stream: Stream, facts: CourtFacts, shapes: tuple[Shape, ...], r: float, g: float
+) -> Launch:
     h, out = shapes[0].points[0][1], facts.outcome
     start = stream.uniform(r + 0.15, 1.0), stream.uniform(0.9, 1.5)
     if out == "swish":
@@ -270,7 +281,9 @@ def _goal(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
     return furniture.goal(h, tuple(knots))
 
 
-def _shot(stream, facts, shapes, r, g):
+def _shot(
+    stream: Stream, facts: CourtFacts, shapes: tuple[Shape, ...], r: float, g: float
+) -> Launch:
     h, out = shapes[0].points[0][1], facts.outcome
     start = stream.uniform(r + 0.15, 1.0), stream.uniform(r + 0.02, 0.8)
     if out == "in":
@@ -293,7 +306,9 @@ def _gap(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
     )
 
 
-def _jump(stream, facts, shapes, r, g):
+def _jump(
+    stream: Stream, facts: CourtFacts, shapes: tuple[Shape, ...], r: float, g: float
+) -> Launch | None:
     (edge, top), (far, low) = shapes[0].points[2], shapes[1].points[3]
     start = stream.uniform(r + 0.1, 0.6), top + r
     fall = math.sqrt(2.0 * (top - low) / g)

@@ -76,7 +76,7 @@ def draw_board(stream: Stream, style: str, shots: int, wide_ends: bool) -> Story
 class _Draft:
     """A storyboard that is drawn, and the state of its world as far as it matters to acts."""
 
-    def __init__(self, stream: Stream, cast: tuple[str, ...], apart: bool):
+    def __init__(self, stream: Stream, cast: tuple[str, ...], apart: bool) -> None:
         self.stream, self.cast = stream, cast
         home = stream.choice(PLACES)
         other = stream.choice([place for place in PLACES if place != home])
@@ -148,7 +148,8 @@ class _Draft:
 
     def _speech(self, act: Act, left: float) -> tuple[Act, float]:
         """Draws the words of a speech; returns it and its duration."""
-        words, cost = [], 0.0
+        words: list[str] = []
+        cost = 0.0
         for _ in range(1 + self.stream.integer(MAX_WORDS)):
             word = self.stream.choice(list(voice.WORDS))
             states = [s[0] for name in voice.WORDS[word].split() for s in voice.SOUNDS[name]]

@@ -18,9 +18,10 @@ frames/s (`S`), because at 8 a frame is as long as a phoneme.
 
 import dataclasses
 import zlib
+from collections.abc import Sequence
 
 from sora_jax.worlds.playhouse.acting import BLINK, head_height
-from sora_jax.worlds.playhouse.cast import NAMES, Actor, Character, catalogue, distinct
+from sora_jax.worlds.playhouse.cast import NAMES, Actor, Character, catalogue, distinct, voice_of
 from sora_jax.worlds.playhouse.families.base import Family, Line, Reading
 from sora_jax.worlds.playhouse.families.talk_captions import (
     MAX_WORDS,
@@ -60,6 +61,7 @@ class Talk(Family):
         return style or drawn, 1 + stream.integer(2)
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, int]) -> TalkFacts:
+        """Draws cast, lines, shot and ambience for the style and count of `aim`."""
         style, count = aim
         regime = split if split in ("speakers", "identity") else "usual"
         faces, voices = _draw_cast(stream, regime, count)
@@ -71,6 +73,7 @@ class Talk(Family):
         return TalkFacts(style, ambience, shot, names, lines, faces, voices, regime)
 
     def split_of(self, facts: TalkFacts) -> str:
+        """Returns the split of facts by regime and by the hash of the factor tuple."""
         if facts.regime != "usual":
             return facts.regime
         return {0: "val", 1: "val", 2: "paraphrase"}.get(
@@ -80,6 +83,7 @@ class Talk(Family):
     def draw_scene(
         self, stream: Stream, facts: TalkFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
+        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
         seconds = min(seconds, 2.0625)  # that of format S
         who = characters(facts)
         spoken = schedule(stream, facts, who, seconds)
@@ -108,12 +112,15 @@ class Talk(Family):
         return scene, Trajectory((), ())
 
     def restyled(self, facts: TalkFacts, style: str) -> TalkFacts:
+        """Returns the facts in another style."""
         return dataclasses.replace(facts, style=style)
 
     def caption(self, facts: TalkFacts, variant: int, split: str) -> str:
+        """Returns the paraphrase number `variant` of the facts."""
         return caption(facts, variant, held_out=split == "paraphrase")
 
     def parse(self, text: str) -> TalkFacts:
+        """Reads a caption back into facts."""
         return parse(text)
 
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
@@ -147,7 +154,7 @@ def _draw_cast(stream: Stream, regime: str, count: int) -> tuple[tuple[int, ...]
         faces = tuple(stream.integer(len(parts[0])) for _ in range(count))
         other = tuple(stream.integer(len(parts[1])) for _ in range(count))
         voices = other if regime == "speakers" else faces
-        heard = [parts[1][i].voice for i in voices]
+        heard = [voice_of(parts[1][i]) for i in voices]
         if len(set(faces)) == count and (count == 1 or distinct(*heard)):
             return faces, voices
 
@@ -191,7 +198,7 @@ def schedule(
     fit.
     """
     said = [(i, word) for i, words in facts.lines for word in words]
-    lengths = [duration(word, who[i].voice) for i, word in said]
+    lengths = [duration(word, voice_of(who[i])) for i, word in said]
     spare = seconds - FIRST - LAST - sum(lengths) - PAUSE * (len(said) - 1)
     if spare < 0.0:
         return None
@@ -206,7 +213,13 @@ def schedule(
     return spoken
 
 
-def _act(stream: Stream, i: int, count: int, spoken, seconds: float) -> dict:
+def _act(
+    stream: Stream,
+    i: int,
+    count: int,
+    spoken: Sequence[Sequence[tuple[float, str]]],
+    seconds: float,
+) -> dict:
     """Draws what an actor does beside speaking: fields of `Actor`.
 
     Of two, each looks at the other, or to the viewer; a single one looks left or right.

@@ -10,6 +10,7 @@ every table is held out: only the split `paraphrase` uses it.
 """
 
 import dataclasses
+from typing import Any
 
 from sora_jax.worlds.playhouse.captions import CaptionError, Picker, Reader
 from sora_jax.worlds.playhouse.cast import NAMES
@@ -76,13 +77,16 @@ class TalkFacts:
         return dataclasses.replace(self, faces=(), voices=(), regime="usual")
 
     def to_dict(self) -> dict:
+        """Returns the fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict) -> "TalkFacts":
+        """Inverts `to_dict`."""
         lines = tuple((int(who), tuple(words)) for who, words in fields["lines"])
         known = {name: tuple(fields[name]) for name in ("names", "faces", "voices")}
-        return cls(**fields | known | {"lines": lines})
+        values: dict[str, Any] = {**fields, **known, "lines": lines}
+        return cls(**values)
 
     def key(self) -> str:
         """Returns the factor tuple as one string. Names are handles and do not count."""
@@ -116,7 +120,7 @@ def parse(text: str) -> TalkFacts:
     style = reader.phrase(STYLE_PHRASES, f"a style ({', '.join(FILM_STYLES)})")
     ambience = reader.phrase(AMBIENCE_PHRASES, f"an ambience ({', '.join(SOUNDSCAPES)})")
     shot, names = _shot(reader)
-    lines = []
+    lines: list[tuple[int, tuple[str, ...]]] = []
     while not lines or not reader.ended:
         if len(lines) == len(names):
             reader.finish(f"the end after {len(lines)} line{'s' * (len(lines) > 1)}")
@@ -144,7 +148,7 @@ def _shot(reader: Reader) -> tuple[str, tuple[str, ...]]:
         if word[:1] == "@" and word[1:] not in NAMES:
             raise CaptionError(column, f"a name (@{NAMES[0]}, @{NAMES[1]}, ...)", word)
     first, second = (*named, "@?", "@?")[:2]
-    table = {
+    table: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {
         (shot, (first[1:],)): tuple(p.format(a=first) for p in phrases)
         for shot, phrases in ONE_PHRASES.items()
     }

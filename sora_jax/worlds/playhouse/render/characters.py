@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sora_jax.worlds.playhouse.render.styles import INK, LIGHT
+from sora_jax.typing import AnyArray
+from sora_jax.worlds.playhouse.render.styles import INK, LIGHT, Scalar
 
 MOUTH = 0.110  # half height of the mouth at openness 1
 DARK_RED = np.array([0.44, 0.04, 0.09], np.float32)
@@ -38,42 +39,44 @@ PARTS = (
 TROUSERS = np.array([0.27, 0.27, 0.33], np.float32)
 
 
-def _plane(colour) -> jax.Array:
+def _plane(colour: AnyArray) -> jax.Array:
     """Reshapes RGB [3] to [3, 1, 1]."""
     return jnp.asarray(colour, jnp.float32)[:, None, None]
 
 
-def _length(x, y):
+def _length(x: Scalar, y: Scalar) -> jax.Array:
     # cheaper than jnp.hypot, which guards against overflow
     return jnp.sqrt(x * x + y * y + 1e-12)
 
 
-def _power(x, n):
+def _power(x: jax.Array, n: Scalar) -> jax.Array:
     # exp and log are vectorised on CPUs, pow is not
     return jnp.exp(n * jnp.log(x))
 
 
-def ellipse(x, y, w, h):
+def ellipse(x: jax.Array, y: jax.Array, w: Scalar, h: Scalar) -> jax.Array:
     """Returns the distance to an ellipse at the origin: equation (2)."""
     k, slope = _length(x / w, y / h), _length(x / (w * w), y / (h * h))
     return k * (k - 1.0) / jnp.maximum(slope, 1e-4)
 
 
-def box(x, y, w, h, r):
+def box(x: jax.Array, y: jax.Array, w: Scalar, h: Scalar, r: Scalar) -> jax.Array:
     """Returns the distance to a box of half sides w and h with corners of radius r."""
     qx, qy = jnp.abs(x) - (w - r), jnp.abs(y) - (h - r)
     outside = _length(jnp.maximum(qx, 0.0), jnp.maximum(qy, 0.0))
     return outside + jnp.minimum(jnp.maximum(qx, qy), 0.0) - r
 
 
-def segment(x, y, x0, y0, x1, y1, r):
+def segment(
+    x: jax.Array, y: jax.Array, x0: Scalar, y0: Scalar, x1: Scalar, y1: Scalar, r: float
+) -> jax.Array:
     """Returns the distance to the points within r of a segment."""
     dx, dy = x1 - x0, y1 - y0
     t = jnp.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy + 1e-9), 0.0, 1.0)
     return _length(x - x0 - t * dx, y - y0 - t * dy) - r
 
 
-def _wave(x):
+def _wave(x: jax.Array) -> jax.Array:
     """Returns a triangular wave of period 1 in [0, 1]."""
     return jnp.abs(x - jnp.floor(x) - 0.5) * 2.0
 
@@ -88,16 +91,20 @@ class _Brush:
         lit, anime: weights of the styles.
     """
 
-    def __init__(self, picture, scale, unit, lit, anime):
+    def __init__(
+        self, picture: jax.Array, scale: Scalar, unit: float, lit: Scalar, anime: Scalar
+    ) -> None:
         self.picture, self.scale, self.unit = picture, scale, unit
         self.lit, self.anime = lit, anime
 
-    def fill(self, d, colour, weight=1.0, sharp=1.0):
+    def fill(
+        self, d: jax.Array, colour: AnyArray, weight: Scalar = 1.0, sharp: Scalar = 1.0
+    ) -> None:
         """Paints a region without an outline: equation (1). `sharp` is a factor on the distance."""
         alpha = jnp.clip(0.5 - d * self.scale * sharp, 0.0, 1.0) * weight
         self.picture = self.picture + alpha * (colour - self.picture)
 
-    def part(self, d, colour, weight=1.0):
+    def part(self, d: jax.Array, colour: AnyArray, weight: Scalar = 1.0) -> None:
         """Paints a region that has an outline in the style anime."""
         pixels = d * self.scale
         if not isinstance(self.anime, float):
@@ -107,7 +114,7 @@ class _Brush:
         alpha = jnp.clip(0.5 - pixels, 0.0, 1.0) * weight
         self.picture = self.picture + alpha * (colour - self.picture)
 
-    def shade(self, nx, ny):
+    def shade(self, nx: Scalar, ny: Scalar) -> Scalar:
         """Returns the factor on colours at a normal (x right, y up), from the style's light."""
         if isinstance(self.lit, float) and isinstance(self.anime, float):
             return 1.0
@@ -118,7 +125,18 @@ class _Brush:
         return 1.0 + self.lit * (0.46 * diffuse - 0.34) + self.anime * 0.20 * (tone - 1.0)
 
 
-def paint(picture, who: dict, pose, row, column, metre, scale, unit, lit=0.0, anime=0.0):
+def paint(
+    picture: jax.Array,
+    who: dict[str, jax.Array],
+    pose: jax.Array,
+    row: jax.Array,
+    column: jax.Array,
+    metre: Scalar,
+    scale: Scalar,
+    unit: float,
+    lit: Scalar = 0.0,
+    anime: Scalar = 0.0,
+) -> jax.Array:
     """Paints a character over an image [H, W, 3].
 
     Args:
@@ -150,7 +168,7 @@ def paint(picture, who: dict, pose, row, column, metre, scale, unit, lit=0.0, an
     return jnp.moveaxis(brush.picture, 0, -1)
 
 
-def _head(who, x, y):
+def _head(who: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
     """Returns the distance to the head: equation (2)."""
     a, b, n = who["head"]
     f = _power(jnp.abs(x / a) + 1e-6, n) + _power(jnp.abs(y / b) + 1e-6, n)
@@ -158,7 +176,9 @@ def _head(who, x, y):
     return _length(x, y) * (f - 1.0) / f
 
 
-def _behind(brush, who, x, y, turn):
+def _behind(
+    brush: _Brush, who: dict[str, jax.Array], x: jax.Array, y: jax.Array, turn: jax.Array
+) -> None:
     """Paints the locks and the ears, which are behind the head."""
     a = who["head"][0]
     _, _, _, _, _, _, locks, end, wide = who["hair"]
@@ -170,7 +190,7 @@ def _behind(brush, who, x, y, turn):
     across = px * jnp.cos(tilt) - py * jnp.sin(tilt)
     along = px * jnp.sin(tilt) + py * jnp.cos(tilt)
 
-    def ear(w, h, low):
+    def ear(w: jax.Array, h: jax.Array, low: Scalar) -> jax.Array:
         u = along - low
         slope = _length(2.0 * h, w)
         side = (jnp.abs(across) * 2.0 * h + (u - h) * w) / slope
@@ -182,7 +202,7 @@ def _behind(brush, who, x, y, turn):
     brush.fill(ear(0.55 * w, 0.62 * h, -0.2 * h), skin * 0.78 + 0.12 * _plane(BLUSH), there)
 
 
-def _body(brush, who, x, y):
+def _body(brush: _Brush, who: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> None:
     """Paints legs, trunk and neck. Coordinates are from the ground point."""
     b = who["head"][1]
     neck = who["height"] - 2.0 * b  # height of the chin
@@ -204,7 +224,16 @@ def _body(brush, who, x, y):
     brush.fill(ellipse(x, y - neck + 0.36, 0.19, 0.22), belly, animal)
 
 
-def _face(brush, who, x, y, turn, look, blink, mouth):
+def _face(
+    brush: _Brush,
+    who: dict[str, jax.Array],
+    x: jax.Array,
+    y: jax.Array,
+    turn: jax.Array,
+    look: jax.Array,
+    blink: jax.Array,
+    mouth: jax.Array,
+) -> None:
     """Paints the face, in the coordinates of equation (3)."""
     a, b, _ = who["head"]
     high, apart, slope, freckles, animal = who["face"]
@@ -236,7 +265,16 @@ def _face(brush, who, x, y, turn, look, blink, mouth):
     _mouth(brush, who, fx, y + 0.60 * b, mouth, sharp)
 
 
-def _eyes(brush, who, m, side, y, look, blink, sharp):
+def _eyes(
+    brush: _Brush,
+    who: dict[str, jax.Array],
+    m: jax.Array,
+    side: jax.Array,
+    y: jax.Array,
+    look: jax.Array,
+    blink: jax.Array,
+    sharp: Scalar,
+) -> None:
     """Paints both eyes at once; `m` is |x'| and `side` its sign."""
     high, apart, _, _, _ = who["face"]
     wide, open_ = 0.84 * high, jnp.maximum(high * (1.0 - blink), 1e-3)
@@ -255,7 +293,14 @@ def _eyes(brush, who, m, side, y, look, blink, sharp):
     brush.fill(jnp.maximum(gleam, white), _plane(WHITE), seen, sharp)
 
 
-def _mouth(brush, who, x, y, mouth, sharp):
+def _mouth(
+    brush: _Brush,
+    who: dict[str, jax.Array],
+    x: jax.Array,
+    y: jax.Array,
+    mouth: jax.Array,
+    sharp: Scalar,
+) -> None:
     """Paints a smile if the mouth is closed, else its dark red inside with a rim."""
     openness, width = mouth
     w, h = 0.065 + 0.10 * width, jnp.maximum(MOUTH * openness, 1e-3)
@@ -267,7 +312,14 @@ def _mouth(brush, who, x, y, mouth, sharp):
     brush.fill(ellipse(x, y + 0.15 * h, w, h), _plane(DARK_RED), shown, sharp)
 
 
-def _hair(brush, who, x, y, head, turn):
+def _hair(
+    brush: _Brush,
+    who: dict[str, jax.Array],
+    x: jax.Array,
+    y: jax.Array,
+    head: jax.Array,
+    turn: jax.Array,
+) -> None:
     """Paints the crown of hair or of a hat, its brim and the piece on top."""
     a, b, _ = who["head"]
     weight, thick, line, drop, zigzag, spikes, _, _, _ = who["hair"]
@@ -286,7 +338,9 @@ def _hair(brush, who, x, y, head, turn):
     brush.part(peak, hair * 0.72, there)
 
 
-def _arms(brush, who, x, y, hands):
+def _arms(
+    brush: _Brush, who: dict[str, jax.Array], x: jax.Array, y: jax.Array, hands: jax.Array
+) -> None:
     """Paints both arms and hands."""
     b, animal = who["head"][1], who["face"][4]
     neck = who["height"] - 2.0 * b

@@ -4,17 +4,30 @@ Arrays that no take of a batch needs (of shapes, of a moving camera, of a style)
 the batch does not pay for them.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse import acting
 from sora_jax.worlds.playhouse.camera import affine, project, views
+from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.render.looks import look
 from sora_jax.worlds.playhouse.render.shapes import CORNERS
 from sora_jax.worlds.playhouse.render.styles import SKIES
-from sora_jax.worlds.playhouse.spec import BACKDROPS, BELOW_FLOOR, COLOURS, PAINTS, STYLES, material
+from sora_jax.worlds.playhouse.spec import (
+    BACKDROPS,
+    BELOW_FLOOR,
+    COLOURS,
+    PAINTS,
+    STYLES,
+    Scene,
+    Shape,
+    material,
+)
 from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.trajectory import Contact
 
 # slots for still shapes come in multiples of these, so that few programs are compiled
 PLACES = {"boxes": 2, "bars": 8}
@@ -41,7 +54,9 @@ def shown_times(style: str, format: ClipFormat) -> np.ndarray:
     )
 
 
-def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, np.ndarray]:
+def render_inputs(
+    takes: Sequence[Take], format: ClipFormat, alone: bool = False
+) -> dict[str, np.ndarray]:
     """Computes the arrays that the renderer needs for B takes, float32 (seeds: uint32) with a
     leading axis B.
 
@@ -94,7 +109,7 @@ def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, n
     return inputs | _style_inputs(takes, format, k) | cast_inputs(takes, format)
 
 
-def cast_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
+def cast_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndarray]:
     """Returns the arrays of the actors; {} if no take has any. There are slots for as many as the
     families of the takes have.
 
@@ -124,12 +139,12 @@ def cast_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
     return arrays | {"cast_pose": poses, "cast_scale": np.array(scale, np.float32)}
 
 
-def _first(scene) -> np.ndarray:
+def _first(scene: Scene) -> np.ndarray:
     """Returns the view at time 0."""
     return views(scene, np.zeros(1))[0]
 
 
-def _centres(take, shown: np.ndarray, seen: np.ndarray, size: int) -> np.ndarray:
+def _centres(take: Take, shown: np.ndarray, seen: np.ndarray, size: int) -> np.ndarray:
     """Returns the balls' centres in pixels, [F, K, 2], at times `shown`, for a camera at times
     `seen`.
 
@@ -141,21 +156,23 @@ def _centres(take, shown: np.ndarray, seen: np.ndarray, size: int) -> np.ndarray
     return centres
 
 
-def _floor_row(scene, size: int) -> float:
+def _floor_row(scene: Scene, size: int) -> float:
     """Returns the row of y = 0 at time 0, in pixels."""
     if not scene.view:
         return size * (1.0 - scene.below / scene.extent) - 0.5
     return float(project(_first(scene), np.zeros(2), size)[1])
 
 
-def _group(shape) -> tuple[str, str]:
+def _group(shape: Shape) -> tuple[str, str]:
     kind = "boxes" if len(shape.points) > 2 else "bars"
     if shape.moves:
         return "moving", kind
     return "front" if shape.front else "behind", kind
 
 
-def _shape_inputs(takes, place: str, kind: str, format: ClipFormat) -> dict[str, np.ndarray]:
+def _shape_inputs(
+    takes: Sequence[Take], place: str, kind: str, format: ClipFormat
+) -> dict[str, np.ndarray]:
     """Returns the arrays of one group of up to S shapes with up to C corners, in pixels at time 0.
 
     They are corners [B, S, C, 2], radius [B, S], whether the slot is used (`there`) [B, S] and
@@ -196,7 +213,7 @@ def _shape_inputs(takes, place: str, kind: str, format: ClipFormat) -> dict[str,
     return {f"{place}_{kind}_{name}": value for name, value in names.items()}
 
 
-def _style_inputs(takes, format: ClipFormat, balls: int) -> dict[str, np.ndarray]:
+def _style_inputs(takes: Sequence[Take], format: ClipFormat, balls: int) -> dict[str, np.ndarray]:
     """Returns the arrays of the styles beyond `flat` and `shaded`; {} if no take has one."""
     styles = [take.scene.style for take in takes]
     inputs = {}
@@ -235,7 +252,7 @@ def _style_inputs(takes, format: ClipFormat, balls: int) -> dict[str, np.ndarray
     return inputs
 
 
-def _padded(take, format: ClipFormat, balls: int) -> np.ndarray:
+def _padded(take: Take, format: ClipFormat, balls: int) -> np.ndarray:
     centres = np.full((format.frames, balls, 2), -1e3)
     centres[:, : len(take.scene.balls)] = _centres(
         take, shown_times(take.scene.style, format), format.frame_times(), format.size
@@ -243,7 +260,7 @@ def _padded(take, format: ClipFormat, balls: int) -> np.ndarray:
     return centres
 
 
-def _bursts(take, format: ClipFormat) -> np.ndarray:
+def _bursts(take: Take, format: ClipFormat) -> np.ndarray:
     """Returns the speed lines around impacts: column, row, inner radius in pixels, age, [F, BURSTS,
     4].
 
@@ -254,7 +271,7 @@ def _bursts(take, format: ClipFormat) -> np.ndarray:
     if take.scene.style != "anime":
         return out
 
-    def unseen(c):
+    def unseen(c: Contact) -> bool:
         return any(k == c.a and start <= c.time <= end for k, start, end in take.hidden)
 
     contacts = [

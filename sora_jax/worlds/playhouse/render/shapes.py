@@ -8,14 +8,21 @@ corners and need as many distances. Each group keeps the order of the scene, and
 before bars.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
+from sora_jax.typing import AnyArray
+from sora_jax.worlds.playhouse.render.styles import Scalar
+
 # smallest number of corner slots; kinds are in the order in which they are painted
 CORNERS = {"boxes": 4, "bars": 2}
+# gives the colour [H, W, 3] from the paint's, the depth [H, W] and the thickness in pixels
+Tint = Callable[[jax.Array, jax.Array, Scalar], jax.Array]
 
 
-def distance(corners, row, column):
+def distance(corners: AnyArray, row: AnyArray, column: AnyArray) -> jax.Array:
     """Returns the signed distance d of equation (1) in pixels, [H, W].
 
     `corners` [C, 2] are (column, row) in pixels. A corner that is repeated at the end adds no edge.
@@ -35,7 +42,14 @@ def distance(corners, row, column):
     return jnp.where(outside < 0.0, -far, far) if count > 2 else far
 
 
-def paint(picture, shape: dict, row, column, tint, weight=1.0):
+def paint(
+    picture: jax.Array,
+    shape: dict[str, jax.Array],
+    row: jax.Array,
+    column: jax.Array,
+    tint: Tint,
+    weight: Scalar = 1.0,
+) -> jax.Array:
     """Paints one shape over an image [H, W, 3], or over a layer [H, W, 4] that ends with coverage.
 
     Args:
@@ -56,14 +70,22 @@ def paint(picture, shape: dict, row, column, tint, weight=1.0):
     return picture + alpha[..., None] * (colour - picture)
 
 
-def layer(one: dict, place: str, row, column, tint, zoom=1.0, shift=0.0):
+def layer(
+    one: dict[str, jax.Array],
+    place: str,
+    row: jax.Array,
+    column: jax.Array,
+    tint: Tint,
+    zoom: Scalar = 1.0,
+    shift: Scalar = 0.0,
+) -> jax.Array | None:
     """Paints the still shapes of a place on an empty layer, [H, W, 4]; None if there are none.
 
     The layer holds the colour weighted by coverage, then the coverage. The shapes' pixels q of time
     0 lie at (q + 1/2) zoom + shift - 1/2.
     """
 
-    def add(painted, shape):
+    def add(painted: jax.Array, shape: dict[str, jax.Array]) -> tuple[jax.Array, None]:
         return paint(painted, shape, row, column, tint), None
 
     painted = None
@@ -81,6 +103,6 @@ def layer(one: dict, place: str, row, column, tint, zoom=1.0, shift=0.0):
     return painted
 
 
-def over(picture, painted):
+def over(picture: jax.Array, painted: jax.Array | None) -> jax.Array:
     """Composites a layer over an image; a layer of None leaves it as it is."""
     return picture if painted is None else picture * (1.0 - painted[..., 3:]) + painted[..., :3]
