@@ -37,8 +37,8 @@ def roll(take: Take, samples: int) -> np.ndarray:
     for k, ball in enumerate(scene.balls):
         arcs = motion.arcs[k]
         # a ball rests on something unless its acceleration is that of free fall
-        lies = arcs[np.searchsorted(arcs[:, 0], t, side="right") - 1, 5] != -scene.gravity
-        speed = np.where(lies, speeds[:, k], 0.0)
+        supported = arcs[np.searchsorted(arcs[:, 0], t, side="right") - 1, 5] != -scene.gravity
+        speed = np.where(supported, speeds[:, k], 0.0)
         if not speed.any():
             continue
         turned = np.cumsum(speed) / SAMPLE_RATE / ball.radius

@@ -129,8 +129,8 @@ def filmed(
     if move == "static":
         view = [knot(0.0, WIDTH)]
     elif move == "pan":
-        way = SIDEWAYS * e if direction == "right" else -SIDEWAYS * e
-        view = [knot(0.0, WIDE, -way), knot(seconds, WIDE, way)]
+        reach = SIDEWAYS * e if direction == "right" else -SIDEWAYS * e
+        view = [knot(0.0, WIDE, -reach), knot(seconds, WIDE, reach)]
     elif move == "push-in":
         view = [knot(0.0, WIDTH + 0.3), knot(seconds, WIDTH)]
     elif move == "follow":
@@ -138,8 +138,8 @@ def filmed(
         # Mean of the ball's positions within 0.2 s: a camera is slower than a bounce.
         x = (
             sum(
-                motion.positions(np.clip(times + late, 0.0, seconds))[:, 0, 0]
-                for late in (-0.2, -0.1, 0.0, 0.1, 0.2)
+                motion.positions(np.clip(times + offset, 0.0, seconds))[:, 0, 0]
+                for offset in (-0.2, -0.1, 0.0, 0.1, 0.2)
             )
             / 5.0
         )

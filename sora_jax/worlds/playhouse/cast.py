@@ -179,7 +179,7 @@ class Character:
         a, b, n = HEADS[self.head]
         hair = 0.0 if self.hair == "bald" else 1.0
         hue = [hair * (1.0 + part) for part in HAIR_HUES[self.hair_hue]]
-        shown = [
+        values = [
             *(1.5 * part for part in self.colour),
             *(0.9 * part for part in hue),
             *(0.7 * part for part in CLOTHS[self.cloth]),
@@ -194,7 +194,7 @@ class Character:
             1.0 * HEIGHTS[self.height],
             2.0 * (self.kind == "animal"),
         ]
-        return np.array([round(1000.0 * part) for part in shown], np.int64)
+        return np.array([round(1000.0 * part) for part in values], np.int64)
 
     def to_dict(self) -> dict:
         """Returns the fields as JSON values."""
@@ -257,16 +257,16 @@ def _catalogue(kind: str) -> dict[str, tuple[Character, ...]]:
         part = "held_out" if drawn.held_out else "train"
         if len(found[part]) == counts[part]:
             continue
-        own = drawn.features()
-        if len(features) and np.abs(features - own).sum(1).min() < MIN_DISTANCE[kind]:
+        vector = drawn.features()
+        if len(features) and np.abs(features - vector).sum(1).min() < MIN_DISTANCE[kind]:
             continue
         if kind == "person":
             voice = _draw_voice(stream, drawn.held_out, voices)
             drawn = dataclasses.replace(drawn, voice=voice)
             voices.add(voice)
-        features = np.concatenate([features.reshape(-1, len(own)), own[None]])
+        features = np.concatenate([features.reshape(-1, len(vector)), vector[None]])
         found[part].append(drawn)
-    return {part: tuple(some) for part, some in found.items()}
+    return {part: tuple(characters) for part, characters in found.items()}
 
 
 def _draw_character(stream: Stream, kind: str) -> Character:

@@ -123,5 +123,5 @@ class Plot:
 
 def initial(actors: int, **known: Sequence[int]) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Returns the state at the start: that of `known`, by kind, and 0 elsewhere."""
-    many = {"lamp": len(PLACES), "door": len(PLACES), "hat": actors, "room": actors}
-    return tuple((kind, tuple(known.get(kind, (0,) * many.get(kind, 1)))) for kind in KINDS)
+    counts = {"lamp": len(PLACES), "door": len(PLACES), "hat": actors, "room": actors}
+    return tuple((kind, tuple(known.get(kind, (0,) * counts.get(kind, 1)))) for kind in KINDS)

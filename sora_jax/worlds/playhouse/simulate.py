@@ -173,8 +173,8 @@ class _Solid:
     def slide(self, gravity: float) -> None:
         """Sets the acceleration of a sliding crate: equation (7)."""
         grip = self.friction * gravity
-        against = -grip if self.vx > 0.0 else grip
-        self.ax = 0.0 if self.vx == 0.0 else against
+        braking = -grip if self.vx > 0.0 else grip
+        self.ax = 0.0 if self.vx == 0.0 else braking
 
 
 class _Body:
@@ -233,8 +233,8 @@ class _Body:
                 a_t = 2.0 * g_t / 3.0
                 self.spin_rate = -a_t / self.radius
             else:
-                way = (g_t if abs(u) <= SLIP else u) > 0.0
-                grip = mu * g_n if way else -mu * g_n
+                positive = (g_t if abs(u) <= SLIP else u) > 0.0
+                grip = mu * g_n if positive else -mu * g_n
                 a_t = g_t - grip
                 self.spin_rate = -2.0 * grip / self.radius
         self.ax, self.ay = tx * a_t, ty * a_t
@@ -322,9 +322,9 @@ class _Play:
     def run(self, accept: Callable[[Contact], bool]) -> Trajectory | None:
         events = 0
         while True:
-            left = self.seconds - self.now
-            dt, act, args = self._next(left)
-            if act is None or dt >= left:
+            remaining = self.seconds - self.now
+            dt, act, args = self._next(remaining)
+            if act is None or dt >= remaining:
                 return self._trajectory()
             if events == MAX_EVENTS:
                 raise TooManyEvents(f"more than {MAX_EVENTS} events in {self.seconds} s")
@@ -350,9 +350,9 @@ class _Play:
         turns = tuple(np.ascontiguousarray(s[:, 6:]) for s in states)
         shifts = ()
         if self.moving:
-            still = [(0.0,) * 6]
+            at_rest = [(0.0,) * 6]
             shifts = tuple(
-                np.array(self.shifts.get(i) or path_pieces(s) or still)
+                np.array(self.shifts.get(i) or path_pieces(s) or at_rest)
                 for i, s in enumerate(self.scene.shapes)
             )
         elif any(shape.path for shape in self.scene.shapes):
@@ -363,8 +363,8 @@ class _Play:
 
     # Search for the next event: (seconds until it, its handler, arguments of the handler).
 
-    def _next(self, left: float) -> _Event:
-        best: float = left
+    def _next(self, remaining: float) -> _Event:
+        best: float = remaining
         act: _Handler | None = None
         args: tuple[Any, ...] = ()
         for i, a in enumerate(self.bodies):
@@ -375,7 +375,7 @@ class _Play:
                     (b.vx - a.vx, b.vy - a.vy),
                     (b.ax - a.ax, b.ay - a.ay),
                 )
-                t = point_time(p, v, acceleration, a.radius + b.radius, left, 1e-12, 0.0)
+                t = point_time(p, v, acceleration, a.radius + b.radius, remaining, 1e-12, 0.0)
                 if t < best:
                     best, act, args = t, self._meet, (i, j)
             for line in self.planes:
@@ -383,7 +383,7 @@ class _Play:
                     continue
                 nx, ny = line.nx, line.ny
                 gap = nx * a.x + ny * a.y - (line.offset + a.radius)
-                t = line_time(gap, nx * a.vx + ny * a.vy, nx * a.ax + ny * a.ay, left)
+                t = line_time(gap, nx * a.vx + ny * a.vy, nx * a.ax + ny * a.ay, remaining)
                 if t < best:
                     best, act, args = t, self._hit, (i, line, nx, ny)
             for solid in self.solids:
@@ -412,7 +412,7 @@ class _Play:
             (a.vx - solid.vx, a.vy - solid.vy),
             (a.ax - solid.ax, a.ay),
         )
-        on_it = a.support is not None and a.support.index == solid.index
+        is_support = a.support is not None and a.support.index == solid.index
         for line in solid.lines:
             if line is a.support:
                 continue
@@ -422,7 +422,7 @@ class _Play:
             )
             if t < best:
                 best, act, args = t, self._hit, (i, line, line.nx, line.ny)
-        if on_it:
+        if is_support:
             return best, act, args
         for px, py in solid.points:
             t = point_time((x - px, y - py), v, acceleration, solid.radius + a.radius, best)
@@ -560,14 +560,14 @@ class _Play:
             solid.slide(g)
             self._pushed(a)
             return Contact(self.now, kind, i, index, speed, rebound), (i,), (solid,)
-        still = line is not None and (solid is None or not solid.knots)
-        rests = still and ny > LEVEL and rebound < REST_SPEED * (g / REST_GRAVITY)
+        is_fixed = line is not None and (solid is None or not solid.knots)
+        rests = is_fixed and ny > LEVEL and rebound < REST_SPEED * (g / REST_GRAVITY)
         if rests:
             rebound = 0.0
         if mu > 0.0:
             change = -(vt + a.radius * a.spin) / 3.0  # J_t / m of equation (4)
-            most = mu * (speed + rebound)
-            change = min(max(change, -most), most)
+            limit = mu * (speed + rebound)
+            change = min(max(change, -limit), limit)
             vt += change
             a.spin += 2.0 * change / a.radius
         a.vx, a.vy = wx + (tx * vt + nx * rebound), wy + (ty * vt + ny * rebound)

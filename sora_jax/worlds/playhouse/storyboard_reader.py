@@ -341,7 +341,7 @@ def _acts(
 
 def _act(reader: _Reader, cast: tuple[str, ...], ball: str) -> Act:
     next_shot = f"or shot {reader.shot + 1}"
-    who = reader.handle(cast, f"{_member(cast)}, {next_shot}")
+    actor = reader.handle(cast, f"{_member(cast)}, {next_shot}")
     start = reader.at
     (kind, to), handles = reader.phrase(
         _ACTS, "an act such as 'waits' or 'throws the ball to @...'"
@@ -353,16 +353,16 @@ def _act(reader: _Reader, cast: tuple[str, ...], ball: str) -> Act:
             reader.at += 1
         if not words or reader.word in voice.WORDS:
             reader.fail(f"one to {MAX_WORDS} words of {', '.join(voice.WORDS)}")
-        return Act(who, SAY, words=tuple(words))
+        return Act(actor, SAY, words=tuple(words))
     if kind != THROW:
-        return Act(who, kind, to)
-    others = tuple(name for name in cast if name != who)
+        return Act(actor, kind, to)
+    others = tuple(name for name in cast if name != actor)
     if handles[0] not in others:
         at = next(i for i in range(start, reader.at) if reader.tokens[i][0] == handles[0])
         reader.fail(f"another of the cast ({', '.join(others) or 'there is none'})", at)
     if not ball:
         reader.fail("a ball in the head of the storyboard", start)
-    return Act(who, THROW, handles[0], _outcome(reader, handles[0]))
+    return Act(actor, THROW, handles[0], _outcome(reader, handles[0]))
 
 
 def _outcome(reader: _Reader, catcher: str) -> str:

@@ -77,7 +77,7 @@ def _named(outcome: str | None, time: float) -> Decided | None:
 
 
 def _crossings(
-    motion: Trajectory, axis: int, where: float, seconds: float
+    motion: Trajectory, axis: int, level: float, seconds: float
 ) -> list[tuple[float, float, float]]:
     """Returns the times at which the ball's centre crosses x = where (axis 0) or y = where (axis
     1).
@@ -91,12 +91,12 @@ def _crossings(
         (p, v, a), (q, w, b) = (
             ((x, vx, ax), (y, vy, ay)) if axis == 0 else ((y, vy, ay), (x, vx, ax))
         )
-        for dt in _when(p - where, v, a, end - t):
+        for dt in _roots(p - level, v, a, end - t):
             found.append((t + dt, q + w * dt + 0.5 * b * dt * dt, v + a * dt))
     return found
 
 
-def _when(p: float, v: float, a: float, end: float) -> list[float]:
+def _roots(p: float, v: float, a: float, end: float) -> list[float]:
     """Returns the roots of p + v t + a t^2 / 2 in (0, end), ascending."""
     if a == 0.0:
         return [-p / v] if v != 0.0 and 0.0 < -p / v < end else []
@@ -130,8 +130,8 @@ def _throw(scene: Scene, motion: Trajectory, seconds: float) -> Decided | None:
         if v > 0.0 and y > scene.shapes[2].points[1][1] and t < floor
     ]
     if over:  # contacts on the way back from the wall do not count
-        touched = [(t, what) for t, what in touched if t < over[0]]
-    before = [what for t, what in touched if not down or t < down[0]]
+        touched = [(t, part) for t, part in touched if t < over[0]]
+    before = [part for t, part in touched if not down or t < down[0]]
     if down and not before:
         return "swish", down[0]
     if down:

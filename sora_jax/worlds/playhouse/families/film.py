@@ -143,8 +143,8 @@ class Film(Family):
 
     def styles_of(self, split: str) -> tuple[str, ...]:
         """Returns the styles of a split. `combo` has no flat clips: no held-out pair is flat."""
-        kept = {style for style, _ in HELD_OUT_PAIRS}
-        return tuple(style for style in self.styles if split != "combo" or style in kept)
+        held_out = {style for style, _ in HELD_OUT_PAIRS}
+        return tuple(style for style in self.styles if split != "combo" or style in held_out)
 
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
@@ -182,15 +182,15 @@ class Film(Family):
 
     def split_of(self, facts: FilmFacts) -> str:
         """Returns the split of facts; "none" if they are held out twice."""
-        kept = {
+        held_out = {
             "speakers": facts.voice in HELD_OUT_VOICES,
             "combo": (facts.look.style, facts.look.camera) in HELD_OUT_PAIRS,
             "order": facts.first is not None and held_out_order(facts.first),
         }
-        if sum(kept.values()) > 1 or (facts.regime != "usual" and any(kept.values())):
+        if sum(held_out.values()) > 1 or (facts.regime != "usual" and any(held_out.values())):
             return "none"  # held out twice: belongs to no split
-        if any(kept.values()):
-            return next(split for split, is_so in kept.items() if is_so)
+        if any(held_out.values()):
+            return next(split for split, applies in held_out.items() if applies)
         if facts.regime != "usual":
             return facts.regime
         return {0: "val", 1: "val", 2: "paraphrase"}.get(
@@ -276,19 +276,19 @@ def seen_camera(reading: Reading) -> tuple[str | None, str | None]:
 
 def _judge_voice(facts: FilmFacts, reading: Reading) -> list[Line]:
     """Judges the spoken word. A prompt without a voice has a line only if a word is heard."""
-    asked = None if facts.voice is None else facts.balls.balls[0].colour
+    expected = None if facts.voice is None else facts.balls.balls[0].colour
     if reading.audio_fault:
-        return [Line.unread(None, "voice", asked, reading.audio_fault)] if asked else []
+        return [Line.unread(None, "voice", expected, reading.audio_fault)] if expected else []
     heard = " ".join(reading.words) or None
-    return [Line.compare(None, "voice", asked, heard)] if asked or heard else []
+    return [Line.compare(None, "voice", expected, heard)] if expected or heard else []
 
 
-def faster(balls: Sequence[Ball], than: float) -> bool:
-    """Returns whether a ball is launched, and every launched ball is faster than `than` m/s
+def faster(balls: Sequence[Ball], limit: float) -> bool:
+    """Returns whether a ball is launched, and every launched ball is faster than `limit` m/s
     sideways.
     """
     speeds = [abs(ball.velocity[0]) for ball in balls if ball.launch != "dropped"]
-    return bool(speeds) and min(speeds) > than
+    return bool(speeds) and min(speeds) > limit
 
 
 def landings(scene: Scene, motion: Trajectory) -> tuple[str, ...]:

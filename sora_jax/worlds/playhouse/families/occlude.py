@@ -220,21 +220,23 @@ class Occlude(Family):
         For a caption it also judges the fate, and whether the ball is the same one afterwards and
         on its course. An intent has none of these.
         """
-        stage, kept = reading.stage, reading.permanence
+        stage, permanence = reading.stage, reading.permanence
         move = (None, None) if stage is None else (stage.camera.kind, stage.camera.direction)
         balls = {} if stage is None else {ball.colour: ball for ball in stage.steady.balls}
-        own = balls.get(facts.colour)
+        ball = balls.get(facts.colour)
         lines = judge_look(facts.look, reading.style, move)
         for fact in ("colour", "size", "launch", "direction"):
-            shown = None if own is None else getattr(own, fact)
-            lines.append(Line.compare(facts.colour, fact, getattr(facts, fact), shown))
-        lines.append(Line.compare(facts.colour, "goes behind the panel", True, kept is not None))
+            seen = None if ball is None else getattr(ball, fact)
+            lines.append(Line.compare(facts.colour, fact, getattr(facts, fact), seen))
+        lines.append(
+            Line.compare(facts.colour, "goes behind the panel", True, permanence is not None)
+        )
         if facts.fate:
-            shown = seen_fate(reading, facts.colour)
-            lines.append(Line.compare(facts.colour, "fate", facts.fate, shown))
+            seen = seen_fate(reading, facts.colour)
+            lines.append(Line.compare(facts.colour, "fate", facts.fate, seen))
             for fact, field in (("is the same", "same"), ("on its course", "on_course")):
-                shown = None if kept is None else getattr(kept, field)
-                lines.append(Line.compare(facts.colour, fact, True, shown))
+                seen = None if permanence is None else getattr(permanence, field)
+                lines.append(Line.compare(facts.colour, fact, True, seen))
         return lines + unasked(balls, [facts.colour])
 
 
@@ -243,19 +245,19 @@ def seen_fate(reading: Reading, colour: str) -> str | None:
 
     It is None if the ball is not visible both before and after the panel.
     """
-    stage, kept = reading.stage, reading.permanence
-    if stage is None or stage.panel is None or kept is None or not kept.back:
+    stage, permanence = reading.stage, reading.permanence
+    if stage is None or stage.panel is None or permanence is None or not permanence.back:
         return None
     if not stage.panel.present[-1]:
         return "revealed"
     track = next((t for t in stage.steady.tracks if t.colour == colour), None)
     if track is None:
         return None
-    there = np.flatnonzero(track.copies > 0)
-    if len(there) < 2 or np.diff(there).max() < 2:
+    visible = np.flatnonzero(track.copies > 0)
+    if len(visible) < 2 or np.diff(visible).max() < 2:
         return None
-    longest = int(np.argmax(np.diff(there)))
-    before, after = track.position[there[longest : longest + 2], 0]
+    longest = int(np.argmax(np.diff(visible)))
+    before, after = track.position[visible[longest : longest + 2], 0]
     middle = 0.5 * (stage.panel.left + stage.panel.right)
     return "passes" if (before < middle) != (after < middle) else "returns"
 

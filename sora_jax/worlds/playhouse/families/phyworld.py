@@ -209,6 +209,6 @@ class PhyWorld(Family):
 
         A clip of PhyWorld is scored against its scene instead (`oracles.phyworld`).
         """
-        why = "no prompt asks it; oracles.phyworld scores a clip against its scene"
+        reason = "no prompt asks it; oracles.phyworld scores a clip against its scene"
         numbers = [("speed", v) for v in facts.speeds] + [("radius", r) for r in facts.radii]
-        return [Line.unread(None, fact, value, why) for fact, value in numbers]
+        return [Line.unread(None, fact, value, reason) for fact, value in numbers]

@@ -91,27 +91,27 @@ class Room(Family):
         return judge_balls(facts, reading)
 
 
-def judge_balls(told: Facts, reading: Reading) -> list[Line]:
-    """Judges every fact of every ball in `told`, then lists the balls that the caption does not
+def judge_balls(facts: Facts, reading: Reading) -> list[Line]:
+    """Judges every fact of every ball in `facts`, then lists the balls that the caption does not
     have.
 
     A ball is identified by its colour.
     """
-    seen = {ball.colour: ball for ball in reading.facts.balls}
+    balls = {ball.colour: ball for ball in reading.facts.balls}
     lines = [
-        Line.compare(None, "balls", len(told.balls), len(seen)),
-        Line.compare(None, "in one piece", True, reading.coherent if seen else None),
+        Line.compare(None, "balls", len(facts.balls), len(balls)),
+        Line.compare(None, "in one piece", True, reading.coherent if balls else None),
     ]
-    for ball in told.balls:
-        own = seen.get(ball.colour)
-        lines.append(Line.compare(ball.colour, "colour", ball.colour, own and own.colour))
+    for ball in facts.balls:
+        seen = balls.get(ball.colour)
+        lines.append(Line.compare(ball.colour, "colour", ball.colour, seen and seen.colour))
         for fact in OF_A_BALL:
-            asked = getattr(ball, fact)
+            expected = getattr(ball, fact)
             # a dropped ball has no direction to judge
-            if fact != "direction" or asked is not None:
-                shown = None if own is None else getattr(own, fact)
-                lines.append(Line.compare(ball.colour, fact, asked, shown))
-    return lines + unasked(seen, [ball.colour for ball in told.balls])
+            if fact != "direction" or expected is not None:
+                value = None if seen is None else getattr(seen, fact)
+                lines.append(Line.compare(ball.colour, fact, expected, value))
+    return lines + unasked(balls, [ball.colour for ball in facts.balls])
 
 
 def draw_balls(stream: Stream, count: int) -> Facts:

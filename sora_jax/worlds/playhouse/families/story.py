@@ -121,15 +121,15 @@ class Story(Family):
     def split_of(self, facts: StoryFacts) -> str:
         """Returns the split of facts; "none" if they are held out twice."""
         largest, shots = gap(facts.board), len(facts.board.shots)
-        kept = {
+        held_out = {
             "identity": any(part == "held_out" for part, _ in facts.characters),
             "order": held_out_order(facts.board),
             "length": shots == LONG and largest <= TRAIN_GAP,
             f"gap_{largest}": largest > TRAIN_GAP,
         }
-        held = [split for split, is_so in kept.items() if is_so]
-        if held:  # held out twice: belongs to no split
-            return held[0] if len(held) == 1 else "none"
+        matches = [split for split, applies in held_out.items() if applies]
+        if matches:  # held out twice: belongs to no split
+            return matches[0] if len(matches) == 1 else "none"
         rank = zlib.crc32(facts.key().encode()) % 20
         if rank < 3:
             return ("val", "val", "paraphrase")[rank]
@@ -166,15 +166,15 @@ class Story(Family):
     def judge(self, facts: StoryFacts, reading: Reading) -> list[Line]:
         """Lists the facts; no oracle of today reads them."""
         board = facts.board
-        known: list[tuple[str, Any]] = [("style", board.style), ("ambience", board.ambience)]
+        lines: list[tuple[str, Any]] = [("style", board.style), ("ambience", board.ambience)]
         for number, shot in enumerate(board.shots, 1):
-            known += [(f"shot {number}: place", shot.place), (f"shot {number}: frame", shot.frame)]
-            known.append((f"shot {number}: camera", shot.move))
-            known += [(f"shot {number}: {act.kind}", _asked(act)) for act in shot.acts]
-        return [Line.unread(None, fact, asked, UNREAD) for fact, asked in known]
+            lines += [(f"shot {number}: place", shot.place), (f"shot {number}: frame", shot.frame)]
+            lines.append((f"shot {number}: camera", shot.move))
+            lines += [(f"shot {number}: {act.kind}", _act_text(act)) for act in shot.acts]
+        return [Line.unread(None, fact, value, UNREAD) for fact, value in lines]
 
 
-def _asked(act: Act) -> str:
+def _act_text(act: Act) -> str:
     return " ".join(part for part in (act.who, act.to, act.outcome, *act.words) if part)
 
 
@@ -184,7 +184,7 @@ def bareheaded(part: str) -> tuple[int, ...]:
 
     A hat in a story is one that was put on.
     """
-    return tuple(i for i, who in enumerate(catalogue(part)) if who.hair not in HATS)
+    return tuple(i for i, character in enumerate(catalogue(part)) if character.hair not in HATS)
 
 
 def held_out_order(board: Storyboard) -> bool:

@@ -34,7 +34,7 @@ BLUSH = np.array([0.93, 0.42, 0.40], np.float32)
 # the arrays of a character
 PARTS = (
     *("head", "skin", "iris", "hair_colour", "cloth", "face", "ears", "hair", "top", "brim"),
-    *("height", "there"),
+    *("height", "present"),
 )
 TROUSERS = np.array([0.27, 0.27, 0.33], np.float32)
 
@@ -127,7 +127,7 @@ class _Brush:
 
 def paint(
     picture: jax.Array,
-    who: dict[str, jax.Array],
+    character: dict[str, jax.Array],
     pose: jax.Array,
     row: jax.Array,
     column: jax.Array,
@@ -141,7 +141,7 @@ def paint(
 
     Args:
         picture: the image.
-        who: the arrays of `looks.look`.
+        character: the arrays of `looks.look`.
         pose: float [14]: the ground point in pixels (column, row), then head, turn, look, blink,
             mouth and hands as `acting.pose` gives them.
         row, column: the places of the pixels in the frame at time 0, [H, 1] and [1, W].
@@ -154,37 +154,39 @@ def paint(
     gx, gy = (column - pose[0]) / metre, (pose[1] - row) / metre
     x, y = gx - pose[2], gy - pose[3]
     turn, mouth = pose[4], pose[8:10]
-    head = _head(who, x, y)
-    _behind(brush, who, x, y, turn)
-    _body(brush, who, gx, gy)
-    skin = _plane(who["skin"]) * brush.shade(x / who["head"][0], y / who["head"][1])
+    head = _head(character, x, y)
+    _behind(brush, character, x, y, turn)
+    _body(brush, character, gx, gy)
+    skin = _plane(character["skin"]) * brush.shade(
+        x / character["head"][0], y / character["head"][1]
+    )
     brush.part(head, skin)
     # nothing of the face lies outside the head
     bare, inside = brush.picture, jnp.clip(0.5 - head * scale - 0.5 * unit, 0.0, 1.0)
-    _face(brush, who, x, y, turn, pose[5:7], pose[7], mouth)
+    _face(brush, character, x, y, turn, pose[5:7], pose[7], mouth)
     brush.picture = bare + inside * (brush.picture - bare)
-    _hair(brush, who, x, y, head, turn)
-    _arms(brush, who, gx, gy, pose[10:14])
+    _hair(brush, character, x, y, head, turn)
+    _arms(brush, character, gx, gy, pose[10:14])
     return jnp.moveaxis(brush.picture, 0, -1)
 
 
-def _head(who: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
+def _head(character: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
     """Returns the distance to the head: equation (2)."""
-    a, b, n = who["head"]
+    a, b, n = character["head"]
     f = _power(jnp.abs(x / a) + 1e-6, n) + _power(jnp.abs(y / b) + 1e-6, n)
     f = _power(f, 1.0 / n)
     return _length(x, y) * (f - 1.0) / f
 
 
 def _behind(
-    brush: _Brush, who: dict[str, jax.Array], x: jax.Array, y: jax.Array, turn: jax.Array
+    brush: _Brush, character: dict[str, jax.Array], x: jax.Array, y: jax.Array, turn: jax.Array
 ) -> None:
     """Paints the locks and the ears, which are behind the head."""
-    a = who["head"][0]
-    _, _, _, _, _, _, locks, end, wide = who["hair"]
-    hair = _plane(who["hair_colour"]) * 0.86
+    a = character["head"][0]
+    _, _, _, _, _, _, locks, end, wide = character["hair"]
+    hair = _plane(character["hair_colour"]) * 0.86
     brush.part(box(x, y - 0.5 * (0.15 - end), wide, 0.5 * (0.15 + end), 0.16), hair, locks)
-    ear_x, ear_y, w, h, tilt, pointed, there = who["ears"]
+    ear_x, ear_y, w, h, tilt, pointed, presence = character["ears"]
     shift = -0.25 * a * jnp.sin(turn)
     px, py = jnp.abs(x - shift) - ear_x, y - ear_y
     across = px * jnp.cos(tilt) - py * jnp.sin(tilt)
@@ -197,15 +199,15 @@ def _behind(
         triangle = jnp.maximum(side, -(u + h))
         return ellipse(across, u, w, h) + pointed * (triangle - ellipse(across, u, w, h))
 
-    skin = _plane(who["skin"])
-    brush.part(ear(w, h, 0.0), skin * 0.96, there)
-    brush.fill(ear(0.55 * w, 0.62 * h, -0.2 * h), skin * 0.78 + 0.12 * _plane(BLUSH), there)
+    skin = _plane(character["skin"])
+    brush.part(ear(w, h, 0.0), skin * 0.96, presence)
+    brush.fill(ear(0.55 * w, 0.62 * h, -0.2 * h), skin * 0.78 + 0.12 * _plane(BLUSH), presence)
 
 
-def _body(brush: _Brush, who: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> None:
+def _body(brush: _Brush, character: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> None:
     """Paints legs, trunk and neck. Coordinates are from the ground point."""
-    b = who["head"][1]
-    neck = who["height"] - 2.0 * b  # height of the chin
+    b = character["head"][1]
+    neck = character["height"] - 2.0 * b  # height of the chin
     hip = neck - 0.60
     mirrored = jnp.abs(x)
     brush.part(segment(mirrored, y, 0.15, hip + 0.1, 0.16, 0.08, 0.10), _plane(TROUSERS))
@@ -213,20 +215,20 @@ def _body(brush: _Brush, who: dict[str, jax.Array], x: jax.Array, y: jax.Array) 
     along = jnp.clip((neck - y) / 0.6, 0.0, 1.0)
     wide = 0.27 + 0.07 * along
     trunk = box(x, y - 0.5 * (neck + 0.02 + hip), wide, 0.5 * (neck + 0.02 - hip), 0.13)
-    cloth = _plane(who["cloth"]) * brush.shade(x / 0.36, 0.25 * (1.0 - 2.0 * along))
+    cloth = _plane(character["cloth"]) * brush.shade(x / 0.36, 0.25 * (1.0 - 2.0 * along))
     shadow = 1.0 - 0.30 * brush.lit * jnp.clip(1.0 - (neck - y) / 0.16, 0.0, 1.0)
-    animal = who["face"][4]
-    cloth = cloth * (1.0 - animal) + animal * _plane(who["skin"]) * brush.shade(x / 0.36, 0.0)
+    animal = character["face"][4]
+    cloth = cloth * (1.0 - animal) + animal * _plane(character["skin"]) * brush.shade(x / 0.36, 0.0)
     brush.part(trunk, cloth * shadow)
-    collar = _plane(who["skin"]) * 0.88
+    collar = _plane(character["skin"]) * 0.88
     brush.fill(ellipse(x, y - neck - 0.01, 0.15, 0.085), collar * shadow)
-    belly = 0.5 + 0.5 * _plane(who["skin"])
+    belly = 0.5 + 0.5 * _plane(character["skin"])
     brush.fill(ellipse(x, y - neck + 0.36, 0.19, 0.22), belly, animal)
 
 
 def _face(
     brush: _Brush,
-    who: dict[str, jax.Array],
+    character: dict[str, jax.Array],
     x: jax.Array,
     y: jax.Array,
     turn: jax.Array,
@@ -235,9 +237,9 @@ def _face(
     mouth: jax.Array,
 ) -> None:
     """Paints the face, in the coordinates of equation (3)."""
-    a, b, _ = who["head"]
-    high, apart, slope, freckles, animal = who["face"]
-    skin = _plane(who["skin"])
+    a, b, _ = character["head"]
+    high, apart, slope, freckles, animal = character["face"]
+    skin = _plane(character["skin"])
     depth = jnp.sqrt(jnp.maximum(a * a - x * x, 0.04 * a * a))
     fx = x * jnp.cos(turn) - depth * jnp.sin(turn)
     # the distance in pixels is that of the face over the stretch of (3)
@@ -257,17 +259,17 @@ def _face(
     nose = skin * 0.80 * (1.0 - animal) + animal * _plane(LASH)
     size = 0.036 + 0.024 * animal
     brush.fill(ellipse(fx, y + 0.29 * b, 1.2 * size, size), nose, 1.0, sharp)
-    _eyes(brush, who, m, side, y, look, blink, sharp)
+    _eyes(brush, character, m, side, y, look, blink, sharp)
     brow = jnp.abs(y - high - 0.075 + slope * (m - apart)) - 0.019
     brow = jnp.maximum(brow, jnp.abs(m - apart) - 0.085)
-    dark = _plane(who["hair_colour"]) * 0.55 * (1.0 - animal) + animal * skin * 0.5
+    dark = _plane(character["hair_colour"]) * 0.55 * (1.0 - animal) + animal * skin * 0.5
     brush.fill(brow, dark, 1.0, sharp)
-    _mouth(brush, who, fx, y + 0.60 * b, mouth, sharp)
+    _mouth(brush, character, fx, y + 0.60 * b, mouth, sharp)
 
 
 def _eyes(
     brush: _Brush,
-    who: dict[str, jax.Array],
+    character: dict[str, jax.Array],
     m: jax.Array,
     side: jax.Array,
     y: jax.Array,
@@ -276,26 +278,26 @@ def _eyes(
     sharp: Scalar,
 ) -> None:
     """Paints both eyes at once; `m` is |x'| and `side` its sign."""
-    high, apart, _, _, _ = who["face"]
+    high, apart, _, _, _ = character["face"]
     wide, open_ = 0.84 * high, jnp.maximum(high * (1.0 - blink), 1e-3)
     ex = m - apart
     rim = ellipse(ex, y, wide + 0.018, open_ + 0.018)
     white = ellipse(ex, y, wide, open_)
     brush.fill(rim, _plane(LASH), 1.0, sharp)
-    seen = jnp.clip(4.0 * (1.0 - blink) - 0.4, 0.0, 1.0)
-    brush.fill(white, _plane(WHITE), seen, sharp)
+    visible = jnp.clip(4.0 * (1.0 - blink) - 0.4, 0.0, 1.0)
+    brush.fill(white, _plane(WHITE), visible, sharp)
     # the gaze moves both irises to the same side
     ix, iy = ex - 0.34 * wide * look[0] * side, y - 0.30 * high * look[1]
     far = _length(ix, iy)
-    brush.fill(jnp.maximum(far - 0.66 * high, white), _plane(who["iris"]), seen, sharp)
-    brush.fill(jnp.maximum(far - 0.36 * high, white), _plane(LASH) * 0.6, seen, sharp)
+    brush.fill(jnp.maximum(far - 0.66 * high, white), _plane(character["iris"]), visible, sharp)
+    brush.fill(jnp.maximum(far - 0.36 * high, white), _plane(LASH) * 0.6, visible, sharp)
     gleam = _length(ix + 0.22 * high * side, iy - 0.28 * high) - 0.20 * high
-    brush.fill(jnp.maximum(gleam, white), _plane(WHITE), seen, sharp)
+    brush.fill(jnp.maximum(gleam, white), _plane(WHITE), visible, sharp)
 
 
 def _mouth(
     brush: _Brush,
-    who: dict[str, jax.Array],
+    character: dict[str, jax.Array],
     x: jax.Array,
     y: jax.Array,
     mouth: jax.Array,
@@ -304,48 +306,48 @@ def _mouth(
     """Paints a smile if the mouth is closed, else its dark red inside with a rim."""
     openness, width = mouth
     w, h = 0.065 + 0.10 * width, jnp.maximum(MOUTH * openness, 1e-3)
-    shown = jnp.clip(8.0 * openness, 0.0, 1.0)
-    lip = _plane(who["skin"]) * np.array([0.56, 0.36, 0.34], np.float32)[:, None, None]
+    opened = jnp.clip(8.0 * openness, 0.0, 1.0)
+    lip = _plane(character["skin"]) * np.array([0.56, 0.36, 0.34], np.float32)[:, None, None]
     smile = jnp.maximum(jnp.abs(y - 2.2 * x * x + 0.012) - 0.014, jnp.abs(x) - w)
-    brush.fill(smile, lip, 1.0 - shown, sharp)
-    brush.fill(ellipse(x, y + 0.15 * h, w + 0.018, h + 0.018), lip, shown, sharp)
-    brush.fill(ellipse(x, y + 0.15 * h, w, h), _plane(DARK_RED), shown, sharp)
+    brush.fill(smile, lip, 1.0 - opened, sharp)
+    brush.fill(ellipse(x, y + 0.15 * h, w + 0.018, h + 0.018), lip, opened, sharp)
+    brush.fill(ellipse(x, y + 0.15 * h, w, h), _plane(DARK_RED), opened, sharp)
 
 
 def _hair(
     brush: _Brush,
-    who: dict[str, jax.Array],
+    character: dict[str, jax.Array],
     x: jax.Array,
     y: jax.Array,
     head: jax.Array,
     turn: jax.Array,
 ) -> None:
     """Paints the crown of hair or of a hat, its brim and the piece on top."""
-    a, b, _ = who["head"]
-    weight, thick, line, drop, zigzag, spikes, _, _, _ = who["hair"]
+    a, b, _ = character["head"]
+    weight, thick, line, drop, zigzag, spikes, _, _, _ = character["hair"]
     fx = x - 0.55 * a * jnp.sin(turn)
     upper = jnp.clip(8.0 * y + 0.5, 0.0, 1.0)
     rim = thick + upper * spikes * _wave(3.8 * x / (jnp.abs(x) + jnp.abs(y + 0.3) + 0.1) + 0.5)
     side = jnp.square(jnp.square(fx / a))
     edge = line - drop * jnp.minimum(side, 1.0) - zigzag * _wave(fx / 0.19)
     crown = jnp.maximum(head - rim, edge - y)
-    hair = _plane(who["hair_colour"]) * brush.shade(x / (a + 0.1), y / (b + 0.1))
+    hair = _plane(character["hair_colour"]) * brush.shade(x / (a + 0.1), y / (b + 0.1))
     brush.part(crown, hair, weight)
-    there, top_y, w, h, r = who["top"]
-    brush.part(box(x, y - top_y, w, h, r), hair, there)
-    there, low, w, h, shift = who["brim"]
+    presence, top_y, w, h, r = character["top"]
+    brush.part(box(x, y - top_y, w, h, r), hair, presence)
+    presence, low, w, h, shift = character["brim"]
     peak = box(x - shift * jnp.sin(turn) * 2.0, y - low, w, h, 0.04)
-    brush.part(peak, hair * 0.72, there)
+    brush.part(peak, hair * 0.72, presence)
 
 
 def _arms(
-    brush: _Brush, who: dict[str, jax.Array], x: jax.Array, y: jax.Array, hands: jax.Array
+    brush: _Brush, character: dict[str, jax.Array], x: jax.Array, y: jax.Array, hands: jax.Array
 ) -> None:
     """Paints both arms and hands."""
-    b, animal = who["head"][1], who["face"][4]
-    neck = who["height"] - 2.0 * b
-    skin = _plane(who["skin"])
-    sleeve = (_plane(who["cloth"]) * (1.0 - animal) + animal * skin) * 0.88
+    b, animal = character["head"][1], character["face"][4]
+    neck = character["height"] - 2.0 * b
+    skin = _plane(character["skin"])
+    sleeve = (_plane(character["cloth"]) * (1.0 - animal) + animal * skin) * 0.88
     for i, side in enumerate((-1.0, 1.0)):
         hx, hy = hands[2 * i], hands[2 * i + 1]
         brush.part(segment(x, y, side * 0.27, neck - 0.15, hx, hy, 0.075), sleeve)

@@ -84,15 +84,15 @@ def _clip_by_clip(paint: Callable[[dict[str, jax.Array]], T], inputs: dict[str, 
 def _in_style(
     one: dict[str, jax.Array],
     style: str,
-    otherwise: jax.Array,
+    default: jax.Array,
     paint: Callable[..., jax.Array],
     *arguments: Any,
 ) -> jax.Array:
-    """Returns `paint(*arguments)` in clips of the style, `otherwise` in other clips."""
+    """Returns `paint(*arguments)` in clips of the style, `default` in other clips."""
     if style not in one:
-        return otherwise
+        return default
     painted = functools.partial(paint, *arguments)
-    return jax.lax.cond(one[style] > 0.0, painted, lambda: otherwise)
+    return jax.lax.cond(one[style] > 0.0, painted, lambda: default)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,14 +262,16 @@ def _actors(
     scale = one["cast_scale"] * (1.0 if screen.zoom is None else screen.zoom)
     style = {name: one[name] for name in ("lit", "anime") if name in one}
     for n in range(moment["cast_pose"].shape[0]):
-        who = {name: one[f"cast_{name}"][n] for name in characters.PARTS}
-        given = (row, column, one["cast_scale"], scale, screen.size / 64.0)
+        character = {name: one[f"cast_{name}"][n] for name in characters.PARTS}
+        geometry = (row, column, one["cast_scale"], scale, screen.size / 64.0)
         paint = functools.partial(
-            characters.paint, picture, who, moment["cast_pose"][n], *given, **style
+            characters.paint, picture, character, moment["cast_pose"][n], *geometry, **style
         )
         # A branch of its own: clips pay for their own actors only, and the compiler does not fuse
         # all actors into one program, which takes minutes.
-        picture = jax.lax.cond(who["there"] > 0.0, paint, lambda unpainted=picture: unpainted)
+        picture = jax.lax.cond(
+            character["present"] > 0.0, paint, lambda unpainted=picture: unpainted
+        )
     return picture
 
 
@@ -362,8 +364,8 @@ def _exposed(
     They are noise in the lit styles, and grading and black bars in the cinematic style.
     """
     noisy = styles.sensor(picture, one["seed"], frame, screen.row, screen.column)
-    given = (noisy, screen.row, screen.column, screen.size)
-    return _in_style(one, "cinematic", noisy, styles.graded, *given)
+    arguments = (noisy, screen.row, screen.column, screen.size)
+    return _in_style(one, "cinematic", noisy, styles.graded, *arguments)
 
 
 def _moving(
@@ -377,7 +379,7 @@ def _moving(
     for kind in shapes.CORNERS:
         for s in range(one[f"moving_{kind}_radius"].shape[0]):
             shape = {
-                name: one[f"moving_{kind}_{name}"][s] for name in ("radius", "there", "colour")
+                name: one[f"moving_{kind}_{name}"][s] for name in ("radius", "present", "colour")
             }
             shape["corners"] = one[f"moving_{kind}_corners"][s] + moment[f"moving_{kind}_offset"][s]
             if screen.zoom is not None and screen.shift is not None:

@@ -54,14 +54,14 @@ def paint(
 
     Args:
         picture: the image or the layer.
-        shape: `corners` [C, 2] and `radius` in pixels, `colour` [3], and `there`, 0 for an unused
+        shape: `corners` [C, 2] and `radius` in pixels, `colour` [3], and `present`, 0 for an unused
             slot.
         row, column: the pixel grid, [H, 1] and [1, W].
         tint: tint(colour, depth, thickness) gives the colour [H, W, 3] at a depth in pixels.
         weight: factor on the coverage. Default: 1.
     """
     depth = shape["radius"] - distance(shape["corners"], row, column)
-    alpha = jnp.clip(depth + 0.5, 0.0, 1.0) * shape["there"] * weight
+    alpha = jnp.clip(depth + 0.5, 0.0, 1.0) * shape["present"] * weight
     colour = tint(
         shape["colour"], depth, shape["radius"] if shape["corners"].shape[0] < 3 else jnp.inf
     )
@@ -91,7 +91,8 @@ def layer(
     painted = None
     for kind in CORNERS:
         group = {
-            name: one[f"{place}_{kind}_{name}"] for name in ("corners", "radius", "there", "colour")
+            name: one[f"{place}_{kind}_{name}"]
+            for name in ("corners", "radius", "present", "colour")
         }
         if not group["radius"].shape[0]:
             continue

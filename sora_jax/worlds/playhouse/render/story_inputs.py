@@ -54,8 +54,8 @@ def story_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndar
     Raises:
         UserError: a take has no plot, or other shots than the format.
     """
-    made = [_inputs(take, format) for take in takes]
-    return {name: np.stack([one[name] for one in made]) for name in made[0]}
+    clips = [_inputs(take, format) for take in takes]
+    return {name: np.stack([one[name] for one in clips]) for name in clips[0]}
 
 
 def _inputs(take: Take, format: ClipFormat) -> dict[str, np.ndarray]:
@@ -77,16 +77,16 @@ def _inputs(take: Take, format: ClipFormat) -> dict[str, np.ndarray]:
     door = plot.gradual("door", times, OPENING)[np.arange(len(times)), rooms]
     boxes, discs, glow = _furniture(rooms, light, door, truth["score"][:, 0])
     stream = Stream(scene.seed, TEXTURE)
-    here = [ROOMS[room] for room in rooms]
+    places = [ROOMS[room] for room in rooms]
     inputs = {
         "boxes": _boxes_to_pixels(boxes, view, format.size),
         "discs": _discs_to_pixels(discs, view, format.size),
         "glow": _discs_to_pixels(glow, view, format.size),
         "view": view,
-        "wall": np.array([room.wall for room in here]),
-        "floor": np.array([room.floor for room in here]),
-        "paper": np.array([room.paper for room in here]),
-        "lamp": np.array([room.lamp for room in here]),
+        "wall": np.array([room.wall for room in places]),
+        "floor": np.array([room.floor for room in places]),
+        "paper": np.array([room.paper for room in places]),
+        "lamp": np.array([room.lamp for room in places]),
         "light": light,
         "texture": np.array([stream.uniform() for _ in range(4)]),
         **_ball(take, truth, view, format),
@@ -113,8 +113,8 @@ def _ball(
     if scene.balls:
         ball = scene.balls[0]
         blurred = scene.style == "cinematic"
-        for m, late in enumerate(SHUTTER):
-            moments = times + late / format.fps if blurred else times
+        for m, offset in enumerate(SHUTTER):
+            moments = times + offset / format.fps if blurred else times
             centres[:, m] = project(view, take.trajectory.positions(moments)[:, 0], format.size)
         centres[truth["ball"][:, 0] != truth["place"]] = FAR_AWAY
         radius = ball.radius * format.size / view[:, 2]
@@ -144,8 +144,8 @@ def _cast(
         parts = [ground, *(part.reshape(frames, -1) for part in pose.values())]
         poses[:, n] = np.concatenate(parts, axis=1)
         first = np.clip(np.round(ground[:, 0]) - half // 2, -half, format.size)
-        here = (truth["room"][:, n] == truth["place"]) & (subject < 0)
-        canvas[:, n] = np.stack([np.full(frames, n), first, here], axis=-1)
+        visible = (truth["room"][:, n] == truth["place"]) & (subject < 0)
+        canvas[:, n] = np.stack([np.full(frames, n), first, visible], axis=-1)
     close = subject >= 0
     for side in range(ACTORS):
         canvas[close, side] = np.stack(

@@ -30,7 +30,7 @@ NIGHT = np.array([0.50, 0.53, 0.66], np.float32)  # light of a place whose lamp 
 EDGES = {"flat": 0.0, "realistic": 0.16, "cinematic": 0.16, "anime": 0.80}  # dark edges of boxes
 SHADOWS = {"flat": 0.12, "realistic": 0.5, "cinematic": 0.5, "anime": 0.3}  # depth of shadows
 # inputs without an axis of frames
-OF_CAST = tuple(f"cast_{name}" for name in characters.PARTS if name != "there")
+OF_CAST = tuple(f"cast_{name}" for name in characters.PARTS if name != "present")
 STILL = ("style", "seed", "texture", "colour", "shine", *OF_CAST)
 # the piece on top and the brim of a hat that an actor has put on: `looks.TOPS`, `looks.BRIMS`
 TOP_HAT = np.array(TOPS["top hat"], np.float32), np.array(BRIMS["top hat"], np.float32)
@@ -44,7 +44,7 @@ def render_story(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
 
 def _clip(one: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     number = {style: one["style"] == i for i, style in enumerate(FILM_STYLES)}
-    known = {name: one[name] for name in STILL} | {
+    constant = {name: one[name] for name in STILL} | {
         "lit": (number["realistic"] | number["cinematic"]).astype(jnp.float32),
         "soft": 1.0 + 2.0 * number["cinematic"],
         "inked": number["anime"].astype(jnp.float32),
@@ -52,7 +52,7 @@ def _clip(one: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
         "shadow": jnp.array([SHADOWS[style] for style in FILM_STYLES])[one["style"]],
     }
     moments = {name: value for name, value in one.items() if name not in STILL}
-    frames = jax.vmap(lambda moment: _frame(known | moment, format.size))(moments)
+    frames = jax.vmap(lambda moment: _frame(constant | moment, format.size))(moments)
 
     row, column = _grid(format.size)
 
@@ -204,16 +204,25 @@ def _cast(picture: jax.Array, one: dict[str, jax.Array], size: int) -> jax.Array
 
     def paint(wide: jax.Array, canvas: jax.Array) -> tuple[jax.Array, None]:
         n, first = canvas[0].astype(jnp.int32), canvas[1].astype(jnp.int32)
-        who = {name: one[f"cast_{name}"][n] for name in characters.PARTS if name != "there"}
-        a, b, _ = who["head"]
+        character = {name: one[f"cast_{name}"][n] for name in characters.PARTS if name != "present"}
+        a, b, _ = character["head"]
         top = TOP_HAT[0] + b * np.array([0.0, 1.0, 0.0, 0.0, 0.0], np.float32)
         brim = TOP_HAT[1] * jnp.array([1.0, b, a, 1.0, a])
-        who["top"] = who["top"] + one["hat"][n] * (top - who["top"])
-        who["brim"] = who["brim"] + one["hat"][n] * (brim - who["brim"])
+        character["top"] = character["top"] + one["hat"][n] * (top - character["top"])
+        character["brim"] = character["brim"] + one["hat"][n] * (brim - character["brim"])
         part = jax.lax.dynamic_slice(wide, (0, first + half, 0), (size, half, 3))
         column = (first + jnp.arange(half)).astype(jnp.float32)[None, :]
         painted = characters.paint(
-            part, who, one["pose"][n], row, column, metre, metre, unit, one["lit"], one["inked"]
+            part,
+            character,
+            one["pose"][n],
+            row,
+            column,
+            metre,
+            metre,
+            unit,
+            one["lit"],
+            one["inked"],
         )
         part = part + canvas[2] * (painted - part)
         return jax.lax.dynamic_update_slice(wide, part, (0, first + half, 0)), None
