@@ -11,10 +11,12 @@ where a state shorter than BLEND is blended from middle to middle. All is a pure
 actor, so the mouth is ground truth to any precision, and the same in every style.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sora_jax.worlds.playhouse import voice
-from sora_jax.worlds.playhouse.cast import HEADS, HEIGHTS, Actor, Character
+from sora_jax.worlds.playhouse.cast import HEADS, HEIGHTS, Actor, Character, voice_of
 
 BLEND = 0.04  # seconds
 BLINK = 0.09  # seconds from the middle of a blink to open eyes
@@ -39,24 +41,24 @@ MOUTHS = {
 GLIDES = {"AW": ("open", "round"), "AY": ("open", "wide"), "OW": ("mid", "round")}
 
 
-def visemes(word: str, who: int | voice.Voice) -> list[tuple[float, float, str]]:
+def visemes(word: str, speaker: int | voice.Voice) -> list[tuple[float, float, str]]:
     """Returns (start, end, viseme) of every state of a word, in s from its start."""
     shapes = {name: (shape,) for shape, names in MOUTHS.items() for name in names} | GLIDES
-    shown = []
-    for start, _, name in voice.phonemes(word, who):
+    timed = []
+    for start, _, name in voice.phonemes(word, speaker):
         states = voice.SOUNDS[name]
         for i, state in enumerate(states):
-            end = start + state[0] / 1000.0 / voice.parameters(who).rate
-            shown.append((start, end, shapes[name][min(i, len(shapes[name]) - 1)]))
+            end = start + state[0] / 1000.0 / voice.parameters(speaker).rate
+            timed.append((start, end, shapes[name][min(i, len(shapes[name]) - 1)]))
             start = end
-    return shown
+    return timed
 
 
 def mouth(actor: Actor, times: np.ndarray) -> np.ndarray:
     """Returns openness and width of the mouth, float64 [T, 2], at times [T] in s: equation (1)."""
     knots = [(-1e3, *VISEMES["closed"])]
     for start, word in actor.speech:
-        states = visemes(word, actor.character.voice)
+        states = visemes(word, voice_of(actor.character))
         reach = [min(0.5 * BLEND, 0.5 * (end - first)) for first, end, _ in states]
         knots.append((start + states[0][0] - reach[0], *VISEMES["closed"]))
         for (first, end, shape), half in zip(states, reach, strict=True):
@@ -71,8 +73,8 @@ def mouth(actor: Actor, times: np.ndarray) -> np.ndarray:
 
 def shut(actor: Actor, times: np.ndarray) -> np.ndarray:
     """Returns how far the eyes are closed, float64 [T] in [0, 1]."""
-    late = np.abs(times[:, None] - np.array(actor.blinks or (-1e3,)))
-    return np.clip(1.5 * (1.0 - late.min(-1) / BLINK), 0.0, 1.0)
+    distance = np.abs(times[:, None] - np.array(actor.blinks or (-1e3,)))
+    return np.clip(1.5 * (1.0 - distance.min(-1) / BLINK), 0.0, 1.0)
 
 
 def head_height(character: Character) -> float:
@@ -97,13 +99,14 @@ def pose(actor: Actor, times: np.ndarray) -> dict[str, np.ndarray]:
     high = head_height(actor.character) + swing
     hang = (0.0, *resting(actor.character))
     return {
-        "ground": np.array([actor.x, actor.y]) + _between(actor.path or ((0.0, 0.0, 0.0),), times),
+        "ground": np.array([actor.x, actor.y])
+        + _interpolate(actor.path or ((0.0, 0.0, 0.0),), times),
         "head": np.stack([np.zeros(len(times)), high], axis=-1),
-        "turn": _between(actor.turn or ((0.0, 0.0),), times)[:, 0],
-        "look": _between(actor.look or ((0.0, 0.0, 0.0),), times),
+        "turn": _interpolate(actor.turn or ((0.0, 0.0),), times)[:, 0],
+        "look": _interpolate(actor.look or ((0.0, 0.0, 0.0),), times),
         "blink": shut(actor, times),
         "mouth": mouth(actor, times),
-        "hands": _between(actor.hands or (hang,), times),
+        "hands": _interpolate(actor.hands or (hang,), times),
     }
 
 
@@ -113,7 +116,7 @@ def resting(character: Character) -> tuple[float, float, float, float]:
     return -0.42, hip, 0.42, hip
 
 
-def _between(knots, times: np.ndarray) -> np.ndarray:
+def _interpolate(knots: Sequence[tuple[float, ...]], times: np.ndarray) -> np.ndarray:
     """Interpolates knots (time, values), float64 [T, V]; constant outside of them."""
     table = np.array(knots, float)
     columns = [np.interp(times, table[:, 0], table[:, i]) for i in range(1, table.shape[1])]

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import signal
 
 from sora_jax.modality import SAMPLE_RATE
+from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.spec import REFERENCE_RADIUS, material
 from sora_jax.worlds.playhouse.stream import Stream, noise
 
@@ -26,7 +27,7 @@ DROPS = 70  # of rain per second
 CRICKETS = ((4300.0, 14.0, 1.0), (3850.0, 12.3, 0.6))  # tone in Hz, swells per second, amplitude
 
 
-def roll(take, samples: int) -> np.ndarray:
+def roll(take: Take, samples: int) -> np.ndarray:
     """Computes the rolling sound of all balls, float64 [samples]: the sum of equation (1)."""
     scene, motion, track = take.scene, take.trajectory, np.zeros(samples)
     t = np.arange(samples) / SAMPLE_RATE
@@ -36,8 +37,8 @@ def roll(take, samples: int) -> np.ndarray:
     for k, ball in enumerate(scene.balls):
         arcs = motion.arcs[k]
         # a ball rests on something unless its acceleration is that of free fall
-        lies = arcs[np.searchsorted(arcs[:, 0], t, side="right") - 1, 5] != -scene.gravity
-        speed = np.where(lies, speeds[:, k], 0.0)
+        supported = arcs[np.searchsorted(arcs[:, 0], t, side="right") - 1, 5] != -scene.gravity
+        speed = np.where(supported, speeds[:, k], 0.0)
         if not speed.any():
             continue
         turned = np.cumsum(speed) / SAMPLE_RATE / ball.radius
@@ -84,8 +85,8 @@ def crickets(seed: int, samples: int) -> np.ndarray:
 def _low_pass(x: np.ndarray, hertz: float) -> np.ndarray:
     """Applies two one-pole low-passes in series."""
     keep = np.exp(-2.0 * np.pi * hertz / SAMPLE_RATE)
-    once = signal.lfilter([1.0 - keep], [1.0, -keep], x)
-    return signal.lfilter([1.0 - keep], [1.0, -keep], once)
+    once = np.asarray(signal.lfilter([1.0 - keep], [1.0, -keep], x))
+    return np.asarray(signal.lfilter([1.0 - keep], [1.0, -keep], once))
 
 
 def _unit(x: np.ndarray) -> np.ndarray:

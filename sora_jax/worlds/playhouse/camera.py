@@ -90,19 +90,22 @@ def posts(scene: Scene) -> tuple[Shape, Shape]:
     """Returns the two posts of a film, which stand where a room has its walls."""
     e = scene.extent
     radius = POST_RADIUS * e
-    return tuple(
+    left, right = (
         Shape(((x, 0.0), (x, POST_HEIGHT * e)), "post", radius) for x in (0.0 - radius, e + radius)
     )
+    return left, right
 
 
-def filmed(scene: Scene, motion: Trajectory, move: str, direction: str, seconds: float) -> Scene:
+def filmed(
+    scene: Scene, motion: Trajectory, move: str, direction: str | None, seconds: float
+) -> Scene:
     """Adds a camera and the two posts to a scene.
 
     Args:
         scene: the scene.
         motion: its trajectory. The move "follow" follows the first ball, "shake" shakes at impacts.
         move: one of MOVES.
-        direction: "left" or "right", used by a pan only.
+        direction: "left" or "right", used by a pan only; None for other moves.
         seconds: duration of the clip.
     Returns:
         The scene with its view. The posts are its last shapes, so contacts keep the numbers of
@@ -112,7 +115,9 @@ def filmed(scene: Scene, motion: Trajectory, move: str, direction: str, seconds:
     """
     e = scene.extent
 
-    def knot(time, width, dx=0.0, dy=0.0):
+    def knot(
+        time: float, width: float, dx: float = 0.0, dy: float = 0.0
+    ) -> tuple[float, float, float, float]:
         middle = e * 0.5 - scene.below
         return (
             float(time),
@@ -124,8 +129,8 @@ def filmed(scene: Scene, motion: Trajectory, move: str, direction: str, seconds:
     if move == "static":
         view = [knot(0.0, WIDTH)]
     elif move == "pan":
-        way = SIDEWAYS * e if direction == "right" else -SIDEWAYS * e
-        view = [knot(0.0, WIDE, -way), knot(seconds, WIDE, way)]
+        reach = SIDEWAYS * e if direction == "right" else -SIDEWAYS * e
+        view = [knot(0.0, WIDE, -reach), knot(seconds, WIDE, reach)]
     elif move == "push-in":
         view = [knot(0.0, WIDTH + 0.3), knot(seconds, WIDTH)]
     elif move == "follow":
@@ -133,8 +138,8 @@ def filmed(scene: Scene, motion: Trajectory, move: str, direction: str, seconds:
         # Mean of the ball's positions within 0.2 s: a camera is slower than a bounce.
         x = (
             sum(
-                motion.positions(np.clip(times + late, 0.0, seconds))[:, 0, 0]
-                for late in (-0.2, -0.1, 0.0, 0.1, 0.2)
+                motion.positions(np.clip(times + offset, 0.0, seconds))[:, 0, 0]
+                for offset in (-0.2, -0.1, 0.0, 0.1, 0.2)
             )
             / 5.0
         )

@@ -13,7 +13,8 @@ function of (facts, variant). `parse` reads any paraphrase back.
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
 
 from sora_jax.worlds.playhouse.spec import COLOURS, SIZES
 
@@ -38,6 +39,7 @@ BOUNCE_PHRASES = {
 JOINTS = (", and", ";", ", while", ". Then")
 JOINT_WORDS = ("and", "while", "then")
 MAX_BALLS = max(COUNT_WORDS)
+T = TypeVar("T")
 
 
 class CaptionError(ValueError):
@@ -47,7 +49,7 @@ class CaptionError(ValueError):
     both.
     """
 
-    def __init__(self, column: int, expected: str, found: str):
+    def __init__(self, column: int, expected: str, found: str) -> None:
         super().__init__(f"column {column}: expected {expected}, found {found!r}")
         self.column, self.expected = column, expected
 
@@ -77,10 +79,12 @@ class Facts:
     balls: tuple[BallFacts, ...]
 
     def to_dict(self) -> dict:
+        """Returns the fields and the count of balls as JSON values."""
         return {"count": len(self.balls), "balls": [dataclasses.asdict(b) for b in self.balls]}
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Facts":
+        """Inverts `to_dict`."""
         return cls(tuple(BallFacts(**b) for b in fields["balls"]))
 
     def key(self) -> str:
@@ -102,10 +106,10 @@ class Picker:
             uses. Default: False, one of the others.
     """
 
-    def __init__(self, variant: int, held_out: bool = False):
+    def __init__(self, variant: int, held_out: bool = False) -> None:
         self.variant, self.held_out = variant, held_out
 
-    def any(self, options: Sequence):
+    def any(self, options: Sequence[T]) -> T:
         """Returns one of the options."""
         self.variant, i = divmod(self.variant, len(options))
         return options[i]
@@ -160,26 +164,33 @@ class Reader:
     Its errors say the column and what was expected there.
     """
 
-    def __init__(self, text):
+    def __init__(self, text: str) -> None:
         self.words, self.at, self.end = _words(text), 0, len(text) + 1
 
     def peek(self) -> tuple[str, int]:
+        """Returns the next word and its column, from 1; "end of text" after the last."""
         return self.words[self.at] if self.at < len(self.words) else ("end of text", self.end)
 
-    def skip(self, options) -> bool:
+    def skip(self, options: Collection[str]) -> bool:
+        """Reads the next word if it is one of `options`; returns whether it was."""
         if self.peek()[0] in options:
             self.at += 1
             return True
         return False
 
-    def take(self, options, expected):
+    def take(self, options: Collection[str], expected: str) -> str:
+        """Reads the next word, which must be one of `options`.
+
+        Raises:
+            CaptionError: it is another word.
+        """
         word, column = self.peek()
         if word not in options:
             raise CaptionError(column, expected, word)
         self.at += 1
         return word
 
-    def phrase(self, table: dict, expected: str):
+    def phrase(self, table: Mapping[T, Sequence[str]], expected: str) -> T:
         """Reads the longest phrase of `table`, {meaning: (phrases)}, that starts here; returns its
         meaning.
 
@@ -188,7 +199,8 @@ class Reader:
                 longest partial match.
         """
         rest = [w for w, _ in self.words[self.at :]]
-        best, common = None, 0
+        best: tuple[int, T] | None = None
+        common = 0
         for meaning, phrases in table.items():
             for phrase in phrases:
                 words = phrase.split()
@@ -213,6 +225,7 @@ class Reader:
 
     @property
     def ended(self) -> bool:
+        """Whether all words are read."""
         return self.at == len(self.words)
 
     def finish(self, expected: str = "the end") -> None:

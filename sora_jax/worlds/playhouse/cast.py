@@ -21,6 +21,7 @@ Lengths are in metres, colours RGB in [0, 1].
 import dataclasses
 import functools
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -178,7 +179,7 @@ class Character:
         a, b, n = HEADS[self.head]
         hair = 0.0 if self.hair == "bald" else 1.0
         hue = [hair * (1.0 + part) for part in HAIR_HUES[self.hair_hue]]
-        shown = [
+        values = [
             *(1.5 * part for part in self.colour),
             *(0.9 * part for part in hue),
             *(0.7 * part for part in CLOTHS[self.cloth]),
@@ -193,7 +194,7 @@ class Character:
             1.0 * HEIGHTS[self.height],
             2.0 * (self.kind == "animal"),
         ]
-        return np.array([round(1000.0 * part) for part in shown], np.int64)
+        return np.array([round(1000.0 * part) for part in values], np.int64)
 
     def to_dict(self) -> dict:
         """Returns the fields as JSON values."""
@@ -201,8 +202,21 @@ class Character:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Character":
+        """Inverts `to_dict`."""
         voice = fields["voice"] and Voice(**fields["voice"])
-        return cls(**fields | {"voice": voice})
+        values: dict[str, Any] = {**fields, "voice": voice}
+        return cls(**values)
+
+
+def voice_of(character: Character) -> Voice:
+    """Returns the voice of a character that speaks.
+
+    Raises:
+        ValueError: it is an animal, which has no voice.
+    """
+    if character.voice is None:
+        raise ValueError("an animal has no voice; give a person")
+    return character.voice
 
 
 def distance(p: Character, q: Character) -> float:
@@ -236,21 +250,23 @@ def catalogue(part: str = "train", kind: str = "person") -> tuple[Character, ...
 def _catalogue(kind: str) -> dict[str, tuple[Character, ...]]:
     stream, counts = Stream(SEED, KINDS.index(kind)), COUNTS[kind]
     found: dict[str, list[Character]] = {part: [] for part in counts}
-    features, voices = np.zeros((0, 0), np.int64), set()
+    features = np.zeros((0, 0), np.int64)
+    voices: set[Voice] = set()
     while any(len(found[part]) < count for part, count in counts.items()):
         drawn = _draw_character(stream, kind)
         part = "held_out" if drawn.held_out else "train"
         if len(found[part]) == counts[part]:
             continue
-        own = drawn.features()
-        if len(features) and np.abs(features - own).sum(1).min() < MIN_DISTANCE[kind]:
+        vector = drawn.features()
+        if len(features) and np.abs(features - vector).sum(1).min() < MIN_DISTANCE[kind]:
             continue
         if kind == "person":
-            drawn = dataclasses.replace(drawn, voice=_draw_voice(stream, drawn.held_out, voices))
-            voices.add(drawn.voice)
-        features = np.concatenate([features.reshape(-1, len(own)), own[None]])
+            voice = _draw_voice(stream, drawn.held_out, voices)
+            drawn = dataclasses.replace(drawn, voice=voice)
+            voices.add(voice)
+        features = np.concatenate([features.reshape(-1, len(vector)), vector[None]])
         found[part].append(drawn)
-    return {part: tuple(some) for part, some in found.items()}
+    return {part: tuple(characters) for part, characters in found.items()}
 
 
 def _draw_character(stream: Stream, kind: str) -> Character:
@@ -321,8 +337,10 @@ class Actor:
     def from_dict(cls, fields: dict) -> "Actor":
         """Inverts `to_dict`; lists become tuples."""
 
-        def convert(value):
+        def convert(value: Any) -> Any:
             return tuple(convert(v) for v in value) if isinstance(value, list) else value
 
-        known = {name: convert(value) for name, value in fields.items() if name != "character"}
+        known: dict[str, Any] = {
+            name: convert(value) for name, value in fields.items() if name != "character"
+        }
         return cls(Character.from_dict(fields["character"]), **known)

@@ -59,7 +59,7 @@ class _Checker:
     {number: value}}.
     """
 
-    def __init__(self, board: Storyboard):
+    def __init__(self, board: Storyboard) -> None:
         self.board, self.number = board, 0
         self.start: dict[str, dict[int, int]] = {
             kind: {} for kind in ("room", "lamp", "door", "hat", "holder")
@@ -71,7 +71,7 @@ class _Checker:
         for number, shot in enumerate(self.board.shots, 1):
             self.number = number
             place = PLACES.index(shot.place)
-            for name in self._shown(shot):
+            for name in self._named(shot):
                 actor = self.board.cast.index(name)
                 self._need("room", actor, place, f"{name} is not in {shot.place}")
             rooms.append(tuple(self.now["room"].get(i, -1) for i in range(len(self.board.cast))))
@@ -85,38 +85,38 @@ class _Checker:
         holder = self.start["holder"].get(0)
         return Beginning(self.start["room"], self.start["lamp"], self.start["door"], holder, rooms)
 
-    def _shown(self, shot: Shot) -> tuple[str, ...]:
+    def _named(self, shot: Shot) -> tuple[str, ...]:
         named = self.board.cast if shot.frame == "two-shot" else ()
         return (*named, *((shot.subject,) if shot.subject else ()))
 
-    def _need(self, kind: str, index: int, value: int, otherwise: str) -> None:
+    def _need(self, kind: str, index: int, value: int, message: str) -> None:
         """Requires a value of the state; fixes that at the start if it is not known yet."""
         if index not in self.now[kind]:
             self.start[kind][index] = self.now[kind][index] = value
         elif self.now[kind][index] != value:
-            raise UserError(f"shot {self.number}: {otherwise}; change the storyboard")
+            raise UserError(f"shot {self.number}: {message}; change the storyboard")
 
-    def _act(self, act: Act, place: int, where: str) -> None:
+    def _act(self, act: Act, place: int, place_name: str) -> None:
         cast, now = self.board.cast, self.now
-        who = cast.index(act.who)
-        self._need("room", who, place, f"{act.who} is not in {where}")
+        actor = cast.index(act.who)
+        self._need("room", actor, place, f"{act.who} is not in {place_name}")
         if act.kind in (LAMP, DOOR):
             value = int(act.to in ("on", "open"))
             self._need(act.kind, place, 1 - value, f"the {act.kind} is already {act.to}")
             now[act.kind][place] = value
         elif act.kind == HAT:
-            self._need("hat", who, 0, f"{act.who} wears a hat already")
-            now["hat"][who] = 1
+            self._need("hat", actor, 0, f"{act.who} wears a hat already")
+            now["hat"][actor] = 1
         elif act.kind == GO:
-            if act.to == where:
+            if act.to == place_name:
                 raise UserError(f"shot {self.number}: {act.who} is in {act.to} already")
             self._need("door", place, 1, "the door is closed")
-            now["room"][who] = PLACES.index(act.to)
+            now["room"][actor] = PLACES.index(act.to)
         elif act.kind == THROW:
-            to = cast.index(act.to)
-            self._need("room", to, place, f"{act.to} is not in {where}")
-            self._need("holder", 0, who, f"{act.who} does not have the ball")
-            now["holder"][0] = to if act.outcome == "caught" else NOBODY
+            catcher = cast.index(act.to)
+            self._need("room", catcher, place, f"{act.to} is not in {place_name}")
+            self._need("holder", 0, actor, f"{act.who} does not have the ball")
+            now["holder"][0] = catcher if act.outcome == "caught" else NOBODY
 
 
 def shown(board: Storyboard) -> list[set[tuple[str, int]]]:
@@ -128,25 +128,25 @@ def shown(board: Storyboard) -> list[set[tuple[str, int]]]:
     """
     rooms = beginning(board).rooms
     facts = []
-    for shot, where in zip(board.shots, rooms, strict=True):
+    for shot, room_of in zip(board.shots, rooms, strict=True):
         place = PLACES.index(shot.place)
-        seen = {("lamp", place)}
+        visible = {("lamp", place)}
         if shot.frame == "close-up":
-            seen.add(("actor", board.cast.index(shot.subject)))
+            visible.add(("actor", board.cast.index(shot.subject)))
         else:
-            seen |= {("actor", i) for i, room in enumerate(where) if room == place}
+            visible |= {("actor", i) for i, room in enumerate(room_of) if room == place}
         if shot.frame == "wide":
-            seen |= {("door", place), ("score", 0)}
-        facts.append(seen)
+            visible |= {("door", place), ("score", 0)}
+        facts.append(visible)
     return facts
 
 
 def gap(board: Storyboard) -> int:
     """Returns the largest number of shots between one that shows a fact and the next that does."""
-    seen: dict[tuple[str, int], int] = {}
+    last: dict[tuple[str, int], int] = {}
     largest = 0
     for number, facts in enumerate(shown(board)):
         for fact in facts:
-            largest = max(largest, number - seen.get(fact, number - 1) - 1)
-            seen[fact] = number
+            largest = max(largest, number - last.get(fact, number - 1) - 1)
+            last[fact] = number
     return largest

@@ -65,7 +65,7 @@ class Take:
     index: int
     scene: Scene
     trajectory: Trajectory
-    facts: object
+    facts: Any
     captions: tuple[str, ...]
     family: str = "room"
     intents: tuple[str, ...] = ()
@@ -100,10 +100,10 @@ def check(split: str, family: str, style: str | None = None) -> None:
         raise UserError(
             f"family {family} has no style {style!r} to choose; it {choice}", field="style"
         )
-    if style is not None and style not in (kept := kind.styles_of(split)):
+    if style is not None and style not in (styles := kind.styles_of(split)):
         raise UserError(
             f"the split {split} of {family} has no clips in style {style!r}; it has "
-            f"{', '.join(kept)}",
+            f"{', '.join(styles)}",
             field="style",
         )
 
@@ -153,9 +153,9 @@ def draw(
             if kind.split_of(facts) != split:
                 continue
             for _ in range(TRIES):
-                played = kind.draw_scene(stream, facts, seconds)
-                if played:
-                    scene, motion = played
+                drawn = kind.draw_scene(stream, facts, seconds)
+                if drawn:
+                    scene, motion = drawn
                     captions = tuple(
                         kind.caption(facts, stream.integer(1 << 20), split)
                         for _ in range(PARAPHRASES)
@@ -177,9 +177,9 @@ def draw(
     )
 
 
-def _intents(kind: Family, facts: object) -> tuple[str, ...]:
-    said = [kind.intent(facts, variant) for variant in range(INTENTS)]
-    return tuple(text for text in said if text is not None)
+def _intents(kind: Family, facts: Any) -> tuple[str, ...]:
+    texts = [kind.intent(facts, variant) for variant in range(INTENTS)]
+    return tuple(text for text in texts if text is not None)
 
 
 def long_format(split: str, format: ClipFormat) -> ClipFormat:

@@ -63,11 +63,11 @@ def _behind(
         i = max(i for i, arc in enumerate(arcs) if arc[0] <= start)
         t0, x, y, vx, vy, ay = arcs[i]
         push = [push for push in pushes if push[0] <= start][-1]
-        dt, late = start - t0, start - push[0]
+        dt, push_dt = start - t0, start - push[0]
         # Position relative to the panel at `start`, and its derivatives.
         px, py = (
-            x + vx * dt + 0.5 * slides[i] * dt * dt - push[1] - push[3] * late,
-            y + vy * dt + 0.5 * ay * dt * dt - push[2] - push[4] * late,
+            x + vx * dt + 0.5 * slides[i] * dt * dt - push[1] - push[3] * push_dt,
+            y + vy * dt + 0.5 * ay * dt * dt - push[2] - push[4] * push_dt,
         )
         ux, uy = vx + slides[i] * dt - push[3], vy + ay * dt - push[4]
         hx, hy = 0.5 * slides[i], 0.5 * ay

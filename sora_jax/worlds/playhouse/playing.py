@@ -10,12 +10,13 @@ before it touches the floor. Otherwise it bounces until it rests (`simulate.py`)
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from sora_jax.worlds.playhouse import voice
 from sora_jax.worlds.playhouse.acting import resting
-from sora_jax.worlds.playhouse.cast import Character
+from sora_jax.worlds.playhouse.cast import Character, voice_of
 from sora_jax.worlds.playhouse.continuity import NOBODY, beginning
 from sora_jax.worlds.playhouse.places import EXTENT, ROOMS, SCORE
 from sora_jax.worlds.playhouse.plot import KINDS, Event
@@ -61,7 +62,7 @@ WORD_GAP = 0.05  # seconds between two words
 class Player:
     """Mutable state of one actor: knots of its path, hands, head, and its speech."""
 
-    def __init__(self, character: Character, x: float):
+    def __init__(self, character: Character, x: float) -> None:
         self.x, self.hang = x, resting(character)[2:]
         self.path = [(0.0, x, 0.0)]
         # knots (time, x, y) of each hand: -1 is the left of the frame, 1 the right
@@ -70,10 +71,12 @@ class Player:
         self.speech: list[tuple[float, str]] = []
 
     def move(self, start: float, end: float, x: float) -> None:
+        """Walks to `x` in metres, from `start` to `end` in clip seconds."""
         self.path += [(start, self.x, 0.0), (end, x, 0.0)]
         self.x = x
 
     def head(self, time: float, angle: float) -> None:
+        """Turns the head to `angle` in radians within 0.15 s from `time` on."""
         self.turn += [(time, self.turn[-1][1]), (time + 0.15, angle)]
 
     def hand(self, time: float, side: int, point: tuple[float, float], lasts: float = 0.2) -> None:
@@ -85,21 +88,25 @@ class Player:
         ]
 
     def position(self, time: float) -> float:
+        """Returns x in metres at a time in clip seconds."""
         return interpolate(self.path, time)[0]
 
     def hand_at(self, time: float, side: int) -> tuple[float, float]:
+        """Returns (x, y) of a hand in metres at a time in clip seconds; side -1 is the left."""
         x, y = interpolate(self.hands[side], time)
         return self.position(time) + x, y
 
-    def both_hands(self) -> tuple[tuple[float, ...], ...]:
+    def both_hands(self) -> tuple[tuple[float, float, float, float, float], ...]:
         """Returns the knots of `Actor.hands`."""
         times = sorted({knot[0] for knots in self.hands.values() for knot in knots})
-        return tuple(
-            (t, *interpolate(self.hands[-1], t), *interpolate(self.hands[1], t)) for t in times
-        )
+        rows = []
+        for t in times:
+            left, right = interpolate(self.hands[-1], t), interpolate(self.hands[1], t)
+            rows.append((t, left[0], left[1], right[0], right[1]))
+        return tuple(rows)
 
 
-def interpolate(knots, time: float) -> tuple[float, ...]:
+def interpolate(knots: Sequence[tuple[float, ...]], time: float) -> tuple[float, ...]:
     """Returns the values of knots (time, values...): linear between them, constant outside."""
     before = knots[0]
     for knot in knots:
@@ -126,7 +133,7 @@ class Flight:
 class Stage:
     """The state of a story while its acts are staged. `now` is in seconds of the clip."""
 
-    def __init__(self, board: Storyboard, cast: tuple[Character, ...], stream: Stream):
+    def __init__(self, board: Storyboard, cast: tuple[Character, ...], stream: Stream) -> None:
         self.board, self.cast, self.stream = board, cast, stream
         known = beginning(board)
         rooms = [known.room.get(i, PLACES.index(board.shots[0].place)) for i in range(len(cast))]
@@ -143,7 +150,9 @@ class Stage:
             "holder": [holder],
         }
         self.start = tuple((kind, tuple(int(v) for v in self.state[kind])) for kind in KINDS)
-        self.players = [Player(who, x) for who, x in zip(cast, self._places(rooms), strict=True)]
+        self.players = [
+            Player(character, x) for character, x in zip(cast, self._places(rooms), strict=True)
+        ]
         self.side = stream.choice((-1, 1))  # of the hand that holds the ball
         self.players[holder].hands[self.side] = [(0.0, self.side * HOLD[0], HOLD[1])]
         self.radius = stream.uniform(*RADIUS)
@@ -163,12 +172,13 @@ class Stage:
         return pair if self.stream.integer(2) else pair[::-1]
 
     def set(self, time: float, kind: str, index: int, value: int, actor: int) -> None:
+        """Changes a number of the state at `time` in clip seconds, and records the event."""
         self.state[kind][index] = value
         self.events.append(Event(time, kind, index, value, actor))
 
     def play(self, act: Act) -> bool:
         """Stages an act from `now` on and moves `now` to its end. False if it is impossible."""
-        who = self.board.cast.index(act.who)
+        actor = self.board.cast.index(act.who)
         staged = {
             IDLE: self._idle,
             LOOK: self._look,
@@ -180,44 +190,46 @@ class Stage:
             HAT: self._hat,
             SAY: self._say,
         }[act.kind]
-        return staged(act, who)
+        return staged(act, actor)
 
-    def _idle(self, act: Act, who: int) -> bool:
+    def _idle(self, act: Act, actor: int) -> bool:
         self.now += PAUSE
         return True
 
-    def _look(self, act: Act, who: int) -> bool:
-        self.players[who].head(self.now, TURNED if act.to == "right" else -TURNED)
+    def _look(self, act: Act, actor: int) -> bool:
+        self.players[actor].head(self.now, TURNED if act.to == "right" else -TURNED)
         self.now += GLANCE
         return True
 
-    def _others(self, who: int) -> list[float]:
+    def _others(self, actor: int) -> list[float]:
         rooms = self.state["room"]
         return [
-            player.x for i, player in enumerate(self.players) if i != who and rooms[i] == rooms[who]
+            player.x
+            for i, player in enumerate(self.players)
+            if i != actor and rooms[i] == rooms[actor]
         ]
 
-    def _walk(self, act: Act, who: int) -> bool:
-        player = self.players[who]
+    def _walk(self, act: Act, actor: int) -> bool:
+        player = self.players[actor]
         x = player.x + (STEP if act.to == "right" else -STEP)
-        if not LEFT <= x <= RIGHT or any(abs(x - other) < CLOSEST for other in self._others(who)):
+        if not LEFT <= x <= RIGHT or any(abs(x - other) < CLOSEST for other in self._others(actor)):
             return False
         end = self.now + STEP / SPEED
         player.move(self.now, end, x)
         self.now = end
         return True
 
-    def _go(self, act: Act, who: int) -> bool:
-        player, place = self.players[who], PLACES.index(act.to)
-        door = ROOMS[self.state["room"][who]].door
+    def _go(self, act: Act, actor: int) -> bool:
+        player, place = self.players[actor], PLACES.index(act.to)
+        door = ROOMS[self.state["room"][actor]].door
         end = self.now + max(abs(door - player.x) / HURRY, 0.3)
         player.move(self.now, end, door)
-        self.set(end, "room", who, place, who)
-        if self.state["holder"][0] == who:
-            self.set(end, "ball", 0, place, who)
+        self.set(end, "room", actor, place, actor)
+        if self.state["holder"][0] == actor:
+            self.set(end, "ball", 0, place, actor)
         room = ROOMS[place]
         x = room.door + room.inside * 0.6
-        while any(abs(x - other) < NEAR for other in self._others(who)):
+        while any(abs(x - other) < NEAR for other in self._others(actor)):
             x += room.inside * 0.1
         if not LEFT <= x <= RIGHT:
             return False
@@ -226,42 +238,41 @@ class Stage:
         self.now = end + AFTER
         return True
 
-    def _switch(self, act: Act, who: int) -> bool:
-        player, place = self.players[who], self.state["room"][who]
+    def _switch(self, act: Act, actor: int) -> bool:
+        player, place = self.players[actor], self.state["room"][actor]
         room, lamp = ROOMS[place], act.kind == LAMP
         side = 1 if (room.lamp if lamp else room.door) > player.x else -1
-        if self.state["holder"][0] == who and side == self.side:
+        if self.state["holder"][0] == actor and side == self.side:
             side = -side
         effect = self.now + EFFECT
         player.hand(effect, side, REACHES[act.kind])
-        self.set(effect, act.kind, place, int(act.to in ("on", "open")), who)
+        self.set(effect, act.kind, place, int(act.to in ("on", "open")), actor)
         self.now += GESTURE
         player.hand(self.now, side, player.hang)
         return True
 
-    def _hat(self, act: Act, who: int) -> bool:
-        player = self.players[who]
-        side = -self.side if self.state["holder"][0] == who else self.stream.choice((-1, 1))
+    def _hat(self, act: Act, actor: int) -> bool:
+        player = self.players[actor]
+        side = -self.side if self.state["holder"][0] == actor else self.stream.choice((-1, 1))
         effect = self.now + EFFECT
         player.hand(effect, side, REACHES[HAT])
-        self.set(effect, "hat", who, 1, who)
+        self.set(effect, "hat", actor, 1, actor)
         self.now += GESTURE
         player.hand(self.now, side, player.hang)
         return True
 
-    def _say(self, act: Act, who: int) -> bool:
-        spoken = self.cast[who].voice
+    def _say(self, act: Act, actor: int) -> bool:
         for word in act.words:
-            self.players[who].speech.append((self.now, word))
+            self.players[actor].speech.append((self.now, word))
             states = [
                 state[0] for name in voice.WORDS[word].split() for state in voice.SOUNDS[name]
             ]
-            self.now += sum(states) / 1000.0 / spoken.rate + WORD_GAP
+            self.now += sum(states) / 1000.0 / voice_of(self.cast[actor]).rate + WORD_GAP
         return True
 
-    def _throw(self, act: Act, who: int) -> bool:
-        to, stream = self.board.cast.index(act.to), self.stream
-        thrower, catcher = self.players[who], self.players[to]
+    def _throw(self, act: Act, actor: int) -> bool:
+        receiver, stream = self.board.cast.index(act.to), self.stream
+        thrower, catcher = self.players[actor], self.players[receiver]
         side = 1 if catcher.x > thrower.x else -1
         before = thrower.turn[-1][1], catcher.turn[-1][1]
         thrower.head(self.now, side * 0.8 * TURNED)
@@ -270,7 +281,7 @@ class Stage:
         if side != self.side:  # the ball changes hands
             for hand in (-1, 1):
                 thrower.hand(self.now + CHANGE, hand, (0.0, HOLD[1]), CHANGE)
-            self.held.append((self.now + CHANGE, who, side))
+            self.held.append((self.now + CHANGE, actor, side))
             thrower.hand(self.now + 2.0 * CHANGE, self.side, thrower.hang, CHANGE)
         thrower.hand(release - 0.1, side, BACK, 0.12)
         thrower.hand(release, side, RELEASE, 0.1)
@@ -294,19 +305,19 @@ class Stage:
         if act.outcome and caught != (act.outcome == "caught"):
             return False
         self.flights.append(flight)
-        self.set(release, "holder", 0, NOBODY, who)
-        landed = release + span
+        self.set(release, "holder", 0, NOBODY, actor)
+        arrival = release + span
         for hand in (-1, 1):
-            catcher.hand(landed - 0.1, hand, (side * hand * -HANDS[0], HANDS[1]), 0.25)
+            catcher.hand(arrival - 0.1, hand, (side * hand * -HANDS[0], HANDS[1]), 0.25)
         if caught:
-            flight.end = landed
+            flight.end = arrival
             for hand in (-1, 1):
-                catcher.hand(landed, hand, (side * hand * -HANDS[0], height), 0.1)
-            self.set(landed, "holder", 0, to, to)
-            self.held.append((landed, to, -side))
+                catcher.hand(arrival, hand, (side * hand * -HANDS[0], height), 0.1)
+            self.set(arrival, "holder", 0, receiver, receiver)
+            self.held.append((arrival, receiver, -side))
             self.side = -side
-            self.set(landed, "score", 0, min(self.state["score"][0] + 1, SCORE), to)
-        self.now = landed + AFTER
+            self.set(arrival, "score", 0, min(self.state["score"][0] + 1, SCORE), receiver)
+        self.now = arrival + AFTER
         thrower.head(self.now - 0.15, before[0])
         catcher.head(self.now - 0.15, before[1])
         thrower.hand(self.now, side, thrower.hang)
@@ -316,10 +327,10 @@ class Stage:
 
     def _flight(self, ball: Ball, release: float) -> Flight | None:
         """Simulates a free ball from its release on."""
-        left = sum(shot.seconds + shot.later for shot in self.board.shots) + 1.0
+        seconds = sum(shot.seconds + shot.later for shot in self.board.shots) + 1.0
         scene = Scene(0, (ball,), extent=EXTENT, gravity=GRAVITY)
         try:
-            motion = simulate(scene, left)
+            motion = simulate(scene, seconds)
         except TooManyEvents:
             return None
         return Flight(release, float("inf"), self.skipped, motion.arcs[0], motion.contacts)

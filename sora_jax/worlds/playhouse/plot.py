@@ -15,6 +15,7 @@ the paths of the actors and in the motion of the ball.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -75,10 +76,12 @@ class Plot:
     events: tuple[Event, ...] = ()
 
     def to_dict(self) -> dict:
+        """Returns the fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Plot":
+        """Inverts `to_dict`."""
         return cls(
             tuple(View(**view) for view in fields["views"]),
             tuple((kind, tuple(values)) for kind, values in fields["initial"]),
@@ -118,7 +121,7 @@ class Plot:
         return {"shot": shot, "place": place, **self.state(times)}
 
 
-def initial(actors: int, **known) -> tuple[tuple[str, tuple[int, ...]], ...]:
+def initial(actors: int, **known: Sequence[int]) -> tuple[tuple[str, tuple[int, ...]], ...]:
     """Returns the state at the start: that of `known`, by kind, and 0 elsewhere."""
-    many = {"lamp": len(PLACES), "door": len(PLACES), "hat": actors, "room": actors}
-    return tuple((kind, tuple(known.get(kind, (0,) * many.get(kind, 1)))) for kind in KINDS)
+    counts = {"lamp": len(PLACES), "door": len(PLACES), "hat": actors, "room": actors}
+    return tuple((kind, tuple(known.get(kind, (0,) * counts.get(kind, 1)))) for kind in KINDS)

@@ -1,8 +1,8 @@
 """References of a character: four stills and a sample of its voice.
 
-A model is told who a name is by these alone. The stills show the front, the head turned to the left
-and to the right, and a blink, in a style and light of their own. The voice says words that the clip
-does not ask for.
+They alone identify the bearer of a name to a model. The stills show the front, the head turned to
+the left and to the right, and a blink, in a style and light of their own. The voice says words that
+the clip does not contain.
 """
 
 import dataclasses
@@ -46,17 +46,17 @@ def references(
     character: Character,
     seed: int,
     style: str | None = None,
-    unsaid: Collection[str] = (),
+    excluded: Collection[str] = (),
     size: int = 64,
 ) -> References:
     """Renders the references of a character, a pure function of the arguments.
 
     Args:
-        character: who.
+        character: the character.
         seed: draws light, background and words.
         style: a name in FILM_STYLES. Default: None, drawn from all but cinematic, whose bars hide
             hats.
-        unsaid: words that the voice does not say: those of the clip.
+        excluded: words that the voice does not say: those of the clip.
         size: side of the stills in pixels. Default: 64.
     """
     stream = Stream(seed, 0x5EF)
@@ -75,22 +75,24 @@ def references(
         cast=(actor,),
     )
     take = Take("train", 0, scene, Trajectory((), ()), None, (), "talk")
-    form = dataclasses.replace(_STILLS, size=size)
-    frames = np.asarray(render.render(render.render_inputs([take], form), form))[0, :4]
+    format = dataclasses.replace(_STILLS, size=size)
+    frames = np.asarray(render.render(render.render_inputs([take], format), format))[0, :4]
     if character.voice is None:
         return References(frames, None, (), style)
-    words, samples = _say(stream, character.voice, unsaid)
+    words, samples = _voice_sample(stream, character.voice, excluded)
     return References(frames, samples, words, style)
 
 
-def _say(stream: Stream, who: voice.Voice, unsaid: Collection[str]):
+def _voice_sample(
+    stream: Stream, speaker: voice.Voice, excluded: Collection[str]
+) -> tuple[tuple[str, ...], np.ndarray]:
     """Returns words and samples of a voice that says as many words as fit."""
     track = np.zeros(round(VOICE_SECONDS * SAMPLE_RATE), np.float32)
     start, words = round(0.05 * SAMPLE_RATE), []
-    vocabulary = [word for word in voice.WORDS if word not in unsaid]
+    vocabulary = [word for word in voice.WORDS if word not in excluded]
     while True:
         word = stream.choice(vocabulary)
-        spoken = voice.speak(word, who)
+        spoken = voice.speak(word, speaker)
         if start + len(spoken) > len(track):
             return tuple(words), track
         track[start : start + len(spoken)] = sound.SPEECH_RMS / voice.NOMINAL * spoken

@@ -37,6 +37,7 @@ the same on any machine.
 
 import math
 from collections.abc import Callable
+from typing import Any, overload
 
 import numpy as np
 
@@ -82,8 +83,16 @@ class _Line:
     )
 
     def __init__(
-        self, kind, index, surface, normal, offset, radius=0.0, start=(0.0, 0.0), length=math.inf
-    ):
+        self,
+        kind: str,
+        index: int,
+        surface: str,
+        normal: tuple[float, float],
+        offset: float,
+        radius: float = 0.0,
+        start: tuple[float, float] = (0.0, 0.0),
+        length: float = math.inf,
+    ) -> None:
         self.kind, self.index, self.surface, self.friction = (
             kind,
             index,
@@ -100,7 +109,6 @@ class _Solid:
     __slots__ = (
         "ax",
         "bottom",
-        "density",
         "friction",
         "index",
         "inverse_mass",
@@ -108,17 +116,21 @@ class _Solid:
         "left",
         "lines",
         "points",
+        "radius",
         "restitution",
+        "right",
+        "surface",
+        "top",
+        "vx",
+        "vy",
+        "x",
+        "y",
     )
-    __slots__ += ("radius", "right", "surface", "top", "vx", "vy", "x", "y")
 
-    def __init__(self, index: int, shape: Shape):
-        self.index, self.surface, self.points, self.radius = (
-            index,
-            shape.material,
-            shape.points,
-            shape.radius,
-        )
+    def __init__(self, index: int, shape: Shape) -> None:
+        assert shape.material is not None, "a shape that is touched has a material"
+        self.index, self.surface = index, shape.material
+        self.points, self.radius = shape.points, shape.radius
         self.inverse_mass = 1.0 / shape.mass if shape.mass > 0.0 else 0.0
         self.friction, self.restitution = (
             SURFACES[shape.material].friction,
@@ -127,7 +139,7 @@ class _Solid:
         self.knots = list(shape.path)
         self.x, self.y = self.knots[0][1:] if self.knots else (0.0, 0.0)
         self.vx, self.vy, self.ax = shape.velocity, 0.0, 0.0
-        self.lines = []
+        self.lines: list[_Line] = []
         n = len(shape.points)
         for i in range(n if n > 1 else 0):
             (x0, y0), (x1, y1) = shape.points[i], shape.points[(i + 1) % n]
@@ -153,16 +165,16 @@ class _Solid:
         xs, ys = [p[0] for p in shape.points], [p[1] for p in shape.points]
         self.left, self.right, self.bottom, self.top = min(xs), max(xs), min(ys), max(ys)
 
-    def advance(self, dt):
+    def advance(self, dt: float) -> None:
         self.x += self.vx * dt + 0.5 * self.ax * dt * dt
         self.y += self.vy * dt
         self.vx += self.ax * dt
 
-    def slide(self, gravity):
+    def slide(self, gravity: float) -> None:
         """Sets the acceleration of a sliding crate: equation (7)."""
         grip = self.friction * gravity
-        against = -grip if self.vx > 0.0 else grip
-        self.ax = 0.0 if self.vx == 0.0 else against
+        braking = -grip if self.vx > 0.0 else grip
+        self.ax = 0.0 if self.vx == 0.0 else braking
 
 
 class _Body:
@@ -184,14 +196,15 @@ class _Body:
         "y",
     )
 
-    def __init__(self, ball: Ball, gravity: float):
+    def __init__(self, ball: Ball, gravity: float) -> None:
         self.x, self.y = ball.position
         self.vx, self.vy = ball.velocity
         self.radius, self.mass, self.material = ball.radius, ball.mass, ball.material
         self.angle, self.spin, self.spin_rate = 0.0, ball.spin, 0.0
-        self.support, self.ax, self.ay = None, 0.0, -gravity
+        self.support: _Line | None = None
+        self.ax, self.ay = 0.0, -gravity
 
-    def advance(self, dt):
+    def advance(self, dt: float) -> None:
         self.x += self.vx * dt + 0.5 * self.ax * dt * dt
         self.y += self.vy * dt + 0.5 * self.ay * dt * dt
         self.vx += self.ax * dt
@@ -199,14 +212,16 @@ class _Body:
         self.angle += self.spin * dt + 0.5 * self.spin_rate * dt * dt
         self.spin += self.spin_rate * dt
 
-    def fly(self, gravity):
+    def fly(self, gravity: float) -> None:
         self.support, self.ax, self.ay, self.spin_rate = None, 0.0, -gravity, 0.0
 
     def slip(self) -> float:
         """Returns the slip u_t of equation (4) on the ball's support."""
-        return self.support.ny * self.vx - self.support.nx * self.vy + self.radius * self.spin
+        line = self.support
+        assert line is not None, "a ball in flight has no slip"
+        return line.ny * self.vx - line.nx * self.vy + self.radius * self.spin
 
-    def settle(self, line: _Line, gravity: float):
+    def settle(self, line: _Line, gravity: float) -> None:
         """Keeps the ball on a line and sets its acceleration there: equations (5) and (6)."""
         self.support = line
         tx, ty = line.ny, 0.0 - line.nx
@@ -218,13 +233,13 @@ class _Body:
                 a_t = 2.0 * g_t / 3.0
                 self.spin_rate = -a_t / self.radius
             else:
-                way = (g_t if abs(u) <= SLIP else u) > 0.0
-                grip = mu * g_n if way else -mu * g_n
+                positive = (g_t if abs(u) <= SLIP else u) > 0.0
+                grip = mu * g_n if positive else -mu * g_n
                 a_t = g_t - grip
                 self.spin_rate = -2.0 * grip / self.radius
         self.ax, self.ay = tx * a_t, ty * a_t
 
-    def state(self, now):
+    def state(self, now: float) -> tuple[float, ...]:
         return (
             now,
             self.x,
@@ -239,8 +254,24 @@ class _Body:
         )
 
 
+# What a handler of an event returns: the contact, the balls and the shapes whose motion changes.
+_Change = tuple[Contact | None, tuple[int, ...], tuple[_Solid, ...]]
+_Handler = Callable[..., _Change]
+_Event = tuple[float, _Handler | None, tuple[Any, ...]]  # seconds until it, handler, its arguments
+
+
 def _accept_all(contact: Contact) -> bool:
     return True
+
+
+@overload
+def simulate(scene: Scene, seconds: float) -> Trajectory: ...
+
+
+@overload
+def simulate(
+    scene: Scene, seconds: float, accept: Callable[[Contact], bool]
+) -> Trajectory | None: ...
 
 
 def simulate(
@@ -265,7 +296,7 @@ def simulate(
 class _Play:
     """A scene during its simulation. `run` is the loop over events."""
 
-    def __init__(self, scene: Scene, seconds: float):
+    def __init__(self, scene: Scene, seconds: float) -> None:
         self.scene, self.seconds, self.now, self.gravity = scene, seconds, 0.0, scene.gravity
         self.bodies = [_Body(ball, scene.gravity) for ball in scene.balls]
         self.solids = [
@@ -288,12 +319,12 @@ class _Play:
         self.shifts = {s.index: [_shift(s, 0.0)] for s in self.moving}
         self.contacts: list[Contact] = []
 
-    def run(self, accept) -> Trajectory | None:
+    def run(self, accept: Callable[[Contact], bool]) -> Trajectory | None:
         events = 0
         while True:
-            left = self.seconds - self.now
-            dt, act, args = self._next(left)
-            if act is None or dt >= left:
+            remaining = self.seconds - self.now
+            dt, act, args = self._next(remaining)
+            if act is None or dt >= remaining:
                 return self._trajectory()
             if events == MAX_EVENTS:
                 raise TooManyEvents(f"more than {MAX_EVENTS} events in {self.seconds} s")
@@ -319,9 +350,9 @@ class _Play:
         turns = tuple(np.ascontiguousarray(s[:, 6:]) for s in states)
         shifts = ()
         if self.moving:
-            still = [(0.0,) * 6]
+            at_rest = [(0.0,) * 6]
             shifts = tuple(
-                np.array(self.shifts.get(i) or path_pieces(s) or still)
+                np.array(self.shifts.get(i) or path_pieces(s) or at_rest)
                 for i, s in enumerate(self.scene.shapes)
             )
         elif any(shape.path for shape in self.scene.shapes):
@@ -332,8 +363,10 @@ class _Play:
 
     # Search for the next event: (seconds until it, its handler, arguments of the handler).
 
-    def _next(self, left):
-        best, act, args = left, None, ()
+    def _next(self, remaining: float) -> _Event:
+        best: float = remaining
+        act: _Handler | None = None
+        args: tuple[Any, ...] = ()
         for i, a in enumerate(self.bodies):
             for j in range(i + 1, len(self.bodies)):
                 b = self.bodies[j]
@@ -342,7 +375,7 @@ class _Play:
                     (b.vx - a.vx, b.vy - a.vy),
                     (b.ax - a.ax, b.ay - a.ay),
                 )
-                t = point_time(p, v, acceleration, a.radius + b.radius, left, 1e-12, 0.0)
+                t = point_time(p, v, acceleration, a.radius + b.radius, remaining, 1e-12, 0.0)
                 if t < best:
                     best, act, args = t, self._meet, (i, j)
             for line in self.planes:
@@ -350,7 +383,7 @@ class _Play:
                     continue
                 nx, ny = line.nx, line.ny
                 gap = nx * a.x + ny * a.y - (line.offset + a.radius)
-                t = line_time(gap, nx * a.vx + ny * a.vy, nx * a.ax + ny * a.ay, left)
+                t = line_time(gap, nx * a.vx + ny * a.vy, nx * a.ax + ny * a.ay, remaining)
                 if t < best:
                     best, act, args = t, self._hit, (i, line, nx, ny)
             for solid in self.solids:
@@ -361,7 +394,15 @@ class _Play:
             best, act, args = self._next_of_moving(solid, best, act, args)
         return best, act, args
 
-    def _next_of(self, i, a, solid, best, act, args):
+    def _next_of(
+        self,
+        i: int,
+        a: _Body,
+        solid: _Solid,
+        best: float,
+        act: _Handler | None,
+        args: tuple[Any, ...],
+    ) -> _Event:
         """Returns the earlier of the event given and the ball's contact with edges and corners of a
         shape.
         """
@@ -371,7 +412,7 @@ class _Play:
             (a.vx - solid.vx, a.vy - solid.vy),
             (a.ax - solid.ax, a.ay),
         )
-        on_it = a.support is not None and a.support.index == solid.index
+        is_support = a.support is not None and a.support.index == solid.index
         for line in solid.lines:
             if line is a.support:
                 continue
@@ -381,7 +422,7 @@ class _Play:
             )
             if t < best:
                 best, act, args = t, self._hit, (i, line, line.nx, line.ny)
-        if on_it:
+        if is_support:
             return best, act, args
         for px, py in solid.points:
             t = point_time((x - px, y - py), v, acceleration, solid.radius + a.radius, best)
@@ -389,11 +430,14 @@ class _Play:
                 best, act, args = t, self._hit_point, (i, solid, px, py)
         return best, act, args
 
-    def _next_on_support(self, i, a, best, act, args):
+    def _next_on_support(
+        self, i: int, a: _Body, best: float, act: _Handler | None, args: tuple[Any, ...]
+    ) -> _Event:
         """Returns the earliest of the event given, the end of the ball's slip and the end of its
         support.
         """
         line = a.support
+        assert line is not None, "a ball on a support"
         u, du = a.slip(), line.ny * a.ax - line.nx * a.ay + a.radius * a.spin_rate
         if line.friction > 0.0 and abs(u) > SLIP and u * du < 0.0 and -u / du < best:
             best, act, args = -u / du, self._roll, (i,)
@@ -413,7 +457,9 @@ class _Play:
                         break
         return best, act, args
 
-    def _next_of_moving(self, solid, best, act, args):
+    def _next_of_moving(
+        self, solid: _Solid, best: float, act: _Handler | None, args: tuple[Any, ...]
+    ) -> _Event:
         if solid.knots:
             t = next(
                 (knot[0] - self.now for knot in solid.knots[:2] if knot[0] > self.now + SAME_TIME),
@@ -451,7 +497,7 @@ class _Play:
     # Handlers of events. Each returns (contact or None, balls whose motion changes, shapes whose
     # motion changes).
 
-    def _meet(self, i, j):
+    def _meet(self, i: int, j: int) -> _Change:
         a, b = self.bodies[i], self.bodies[j]
         dx, dy = b.x - a.x, b.y - a.y
         distance = math.sqrt(dx * dx + dy * dy)
@@ -465,7 +511,7 @@ class _Play:
             self._pushed(body)
         return Contact(self.now, "ball", i, j, speed, e * speed), (i, j), ()
 
-    def _pushed(self, body):
+    def _pushed(self, body: _Body) -> None:
         """Updates the support of a ball that was struck where it lay.
 
         A ball that is lifted, or pressed down and thus about to bounce, leaves its support. A ball
@@ -479,14 +525,14 @@ class _Play:
         else:
             body.settle(line, self.gravity)
 
-    def _hit_point(self, i, solid, px, py):
+    def _hit_point(self, i: int, solid: _Solid, px: float, py: float) -> _Change:
         a = self.bodies[i]
         dx, dy = a.x - solid.x - px, a.y - solid.y - py
         distance = math.sqrt(dx * dx + dy * dy)
         nx, ny = dx / distance, dy / distance
         return self._rebound(i, solid.index, solid.surface, "shape", nx, ny, None)
 
-    def _hit(self, i, line, nx, ny):
+    def _hit(self, i: int, line: _Line, nx: float, ny: float) -> _Change:
         a, solid = self.bodies[i], self.of_shape.get(line.index)
         x, y = (solid.x, solid.y) if solid else (0.0, 0.0)
         # Put the ball exactly on the line: rounding must not leave it beyond.
@@ -497,7 +543,9 @@ class _Play:
         a.x, a.y = x + (ny * along + nx * reach), y + ((0.0 - nx) * along + ny * reach)
         return self._rebound(i, line.index, line.surface, line.kind, nx, ny, line)
 
-    def _rebound(self, i, index, surface, kind, nx, ny, line):
+    def _rebound(
+        self, i: int, index: int, surface: str, kind: str, nx: float, ny: float, line: _Line | None
+    ) -> _Change:
         a, solid, g = self.bodies[i], self.of_shape.get(index), self.gravity
         wx, wy = (solid.vx, solid.vy) if solid else (0.0, 0.0)
         tx, ty = ny, 0.0 - nx
@@ -512,18 +560,18 @@ class _Play:
             solid.slide(g)
             self._pushed(a)
             return Contact(self.now, kind, i, index, speed, rebound), (i,), (solid,)
-        still = line is not None and (solid is None or not solid.knots)
-        rests = still and ny > LEVEL and rebound < REST_SPEED * (g / REST_GRAVITY)
+        is_fixed = line is not None and (solid is None or not solid.knots)
+        rests = is_fixed and ny > LEVEL and rebound < REST_SPEED * (g / REST_GRAVITY)
         if rests:
             rebound = 0.0
         if mu > 0.0:
             change = -(vt + a.radius * a.spin) / 3.0  # J_t / m of equation (4)
-            most = mu * (speed + rebound)
-            change = min(max(change, -most), most)
+            limit = mu * (speed + rebound)
+            change = min(max(change, -limit), limit)
             vt += change
             a.spin += 2.0 * change / a.radius
         a.vx, a.vy = wx + (tx * vt + nx * rebound), wy + (ty * vt + ny * rebound)
-        if rests:
+        if line is not None and rests:
             a.settle(line, g)
         elif a.support is None or a.support.nx * a.vx + a.support.ny * a.vy != 0.0:
             a.fly(g)
@@ -531,27 +579,29 @@ class _Play:
             a.settle(a.support, g)
         return Contact(self.now, kind, i, index, speed, rebound), (i,), ()
 
-    def _roll(self, i):
+    def _roll(self, i: int) -> _Change:
         a = self.bodies[i]
         line = a.support
+        assert line is not None, "a ball that slips has a support"
         a.spin = -(line.ny * a.vx - line.nx * a.vy) / a.radius
         a.settle(line, self.gravity)
         return None, (i,), ()
 
-    def _leave(self, i):
+    def _leave(self, i: int) -> _Change:
         a = self.bodies[i]
         line = a.support
+        assert line is not None, "a ball that leaves has a support"
         vt = line.ny * a.vx - line.nx * a.vy
         if vt * vt < line.ny * self.gravity * (line.radius + a.radius):
             raise NoClosedForm(f"ball {i} creeps over a corner at {vt:.3g} m/s")
         a.fly(self.gravity)
         return None, (i,), ()
 
-    def _knot(self, solid):
+    def _knot(self, solid: _Solid) -> _Change:
         self._turn(solid)
         return None, (), (solid,)
 
-    def _turn(self, solid):
+    def _turn(self, solid: _Solid) -> None:
         """Starts the next piece of a paddle's path, from the last knot at or before the current
         time.
         """
@@ -570,12 +620,12 @@ class _Play:
             solid.x, solid.y = knots[0][1:]
             solid.vx = solid.vy = 0.0
 
-    def _stop(self, solid):
+    def _stop(self, solid: _Solid) -> _Change:
         solid.vx = 0.0
         solid.slide(self.gravity)
         return None, (), (solid,)
 
-    def _bump(self, crate, other, nx):
+    def _bump(self, crate: _Solid, other: _Solid | None, nx: float) -> _Change:
         """Resolves the collision of a crate with a wall (`other` is None), a fixed shape or another
         crate.
 
@@ -585,10 +635,10 @@ class _Play:
         speed = nx * (wx - crate.vx)
         e = crate.restitution if other is None else math.sqrt(crate.restitution * other.restitution)
         impulse = (1.0 + e) * speed / (crate.inverse_mass + inverse)
-        changed = (crate,)
+        changed: tuple[_Solid, ...] = (crate,)
         crate.vx += nx * impulse * crate.inverse_mass
         crate.slide(self.gravity)
-        if inverse > 0.0:
+        if other is not None and inverse > 0.0:
             other.vx -= nx * impulse * inverse
             other.slide(self.gravity)
             changed = (crate, other)
@@ -598,7 +648,7 @@ class _Play:
             changed,
         )
 
-    def _lay_down(self, body):
+    def _lay_down(self, body: _Body) -> None:
         """Finds the support of a rolled ball at time 0: the floor, or an edge of a fixed shape."""
         for line in [
             *self.planes[:1],
@@ -616,5 +666,5 @@ class _Play:
         raise ValueError(f"a rolled ball at {body.x, body.y} lies on nothing")
 
 
-def _shift(solid: _Solid, now: float):
+def _shift(solid: _Solid, now: float) -> tuple[float, ...]:
     return (now, solid.x, solid.y, solid.vx, solid.vy, solid.ax)

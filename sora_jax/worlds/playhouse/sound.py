@@ -29,6 +29,7 @@ SPEECH_RMS, and `impact_levels` measures how far each impact stands above the re
 import functools
 import math
 import operator
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -36,12 +37,16 @@ import numpy as np
 
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
 from sora_jax.worlds.playhouse import ambience, voice
+from sora_jax.worlds.playhouse.cast import voice_of
+from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.spec import (
     AMBIENCES,
     MATERIALS,
     REFERENCE_RADIUS,
     SILENCE,
     SURFACES,
+    Material,
+    Scene,
     material,
 )
 from sora_jax.worlds.playhouse.stream import Stream
@@ -71,7 +76,7 @@ _WIND = np.hanning(_WIND_TAPS + 2)[1:-1]  # a low-pass near 250 Hz
 _WIND = (_WIND / math.sqrt(np.square(_WIND).sum())).astype(np.float32)
 
 
-def sound_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
+def sound_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndarray]:
     """Computes the arrays that `synthesise` needs for B takes, each with a leading axis B.
 
     One impact takes up one voice. Unused voices have gain 0.
@@ -89,15 +94,15 @@ def sound_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
         "beside": np.stack([beside(take, format.samples) for take in takes]).astype(np.float32),
     }
     for i, take in enumerate(takes):
-        struck = [] if take.scene.ambience == SILENCE else _struck(take)
-        struck = sorted(struck, key=operator.itemgetter(2), reverse=True)[:MAX_VOICES]
-        for v, (time, ringing, speed, radius) in enumerate(struck):
+        impacts = [] if take.scene.ambience == SILENCE else _impacts(take)
+        impacts = sorted(impacts, key=operator.itemgetter(2), reverse=True)[:MAX_VOICES]
+        for v, (time, ringing, speed, radius) in enumerate(impacts):
             gain = LOUDNESS * (speed / 5.0) ** 1.2
             start = math.ceil(time * SAMPLE_RATE)
             if start >= format.samples:
                 continue
             # delay of the first sample after the contact, in samples
-            late = start - time * SAMPLE_RATE
+            delay = start - time * SAMPLE_RATE
             hertz = ringing.base_hz * REFERENCE_RADIUS / radius * np.array(ringing.ratios)
             logz = (
                 -1.0 / (np.array(ringing.decays) * SAMPLE_RATE) + 2j * np.pi * hertz / SAMPLE_RATE
@@ -106,14 +111,14 @@ def sound_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
             m = len(hertz)
             inputs["start"][i, v] = start
             inputs["coarse"][i, v, :m] = amplitude[:, None] * np.exp(
-                logz[:, None] * (np.arange(BLOCKS) * BLOCK + late)
+                logz[:, None] * (np.arange(BLOCKS) * BLOCK + delay)
             )
             inputs["fine"][i, v, :m] = np.exp(logz[:, None] * np.arange(BLOCK))
             inputs["click"][i, v] = 0.3 * gain
     return inputs
 
 
-def beside(take, samples: int) -> np.ndarray:
+def beside(take: Take, samples: int) -> np.ndarray:
     """Computes all sound except impacts, wind and hum, float64 [samples]: rain, crickets, rolling,
     words.
     """
@@ -126,23 +131,25 @@ def beside(take, samples: int) -> np.ndarray:
         ](scene.seed, samples)
     if scene.rolling:
         track += ambience.roll(take, samples)
-    for time, word, who in _speech(scene):
+    for time, word, speaker in _speech(scene):
         start = round(time * SAMPLE_RATE)
-        spoken = voice.speak(word, who)[: max(samples - start, 0)]
+        spoken = voice.speak(word, speaker)[: max(samples - start, 0)]
         track[start : start + len(spoken)] += SPEECH_RMS / voice.NOMINAL * spoken
     return track
 
 
-def _speech(scene) -> list[tuple[float, str, int | voice.Voice]]:
+def _speech(scene: Scene) -> list[tuple[float, str, int | voice.Voice]]:
     """Returns (start in s, word, voice) of every word: the narration's, then the actors'."""
-    said = scene.narration
-    words = [(time, word, said.voice) for time, word in said.words] if said else []
+    narration = scene.narration
+    words: list[tuple[float, str, int | voice.Voice]] = []
+    if narration:
+        words += [(time, word, narration.voice) for time, word in narration.words]
     for actor in scene.cast:
-        words += [(time, word, actor.character.voice) for time, word in actor.speech]
+        words += [(time, word, voice_of(actor.character)) for time, word in actor.speech]
     return words
 
 
-def impact_levels(take, format: ClipFormat) -> list[tuple[float, float]]:
+def impact_levels(take: Take, format: ClipFormat) -> list[tuple[float, float]]:
     """Measures (time in s, level in dB) of every audible impact of a clip.
 
     The level is the rms of all impact sounds over that of all other sound, in the LISTEN seconds
@@ -152,36 +159,37 @@ def impact_levels(take, format: ClipFormat) -> list[tuple[float, float]]:
     quiet = inputs | {name: np.zeros_like(inputs[name]) for name in ("coarse", "click")}
     rest = np.asarray(synthesise(quiet, format))[0]
     rings, levels = np.asarray(synthesise(inputs, format))[0] - rest, []
-    for time in sorted({time for time, *_ in _struck(take) if time < format.seconds}):
-        here = slice(math.ceil(time * SAMPLE_RATE), math.ceil((time + LISTEN) * SAMPLE_RATE))
-        power = [max(float(np.mean(np.square(x[here]))), 1e-12) for x in (rings, rest)]
+    for time in sorted({time for time, *_ in _impacts(take) if time < format.seconds}):
+        window = slice(math.ceil(time * SAMPLE_RATE), math.ceil((time + LISTEN) * SAMPLE_RATE))
+        power = [max(float(np.mean(np.square(x[window]))), 1e-12) for x in (rings, rest)]
         levels.append((time, 10.0 * math.log10(power[0] / power[1])))
     return levels
 
 
-def _struck(take) -> list[tuple]:
+def _impacts(take: Take) -> list[tuple[float, Material, float, float]]:
     """Returns (time in s, material, speed in m/s, radius in m that sets its pitch) of each impact
     sound.
     """
-    scene, struck = take.scene, []
+    scene, impacts = take.scene, []
     for c in take.trajectory.contacts:
         if c.speed < FAINTEST:
             continue
         balls = {"crate": (), "ball": (c.a, c.b)}.get(c.kind, (c.a,))
         shapes = {"crate": (c.a, c.b), "shape": (c.b,)}.get(c.kind, ())
-        struck += [
+        impacts += [
             (c.time, material(scene.balls[k].material), c.speed, scene.balls[k].radius)
             for k in balls
         ]
-        surfaces = [SURFACES[scene.shapes[s].material] for s in shapes if s >= 0]
-        struck += [
+        names = [scene.shapes[s].material for s in shapes if s >= 0]
+        surfaces = [SURFACES[name] for name in names if name is not None]
+        impacts += [
             (c.time, surface, c.speed, REFERENCE_RADIUS) for surface in surfaces if surface.ratios
         ]
     for event in scene.plot.events if scene.plot else ():
         if event.kind in PLOT_SOUNDS:
             name, speed = PLOT_SOUNDS[event.kind]
-            struck.append((event.time, material(name), speed, REFERENCE_RADIUS))
-    return struck
+            impacts.append((event.time, material(name), speed, REFERENCE_RADIUS))
+    return impacts
 
 
 @functools.partial(jax.jit, static_argnames="format")
@@ -190,7 +198,7 @@ def synthesise(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     return jax.vmap(functools.partial(_synthesise_clip, samples=format.samples))(inputs)
 
 
-def _synthesise_clip(one, samples: int) -> jax.Array:
+def _synthesise_clip(one: dict[str, jax.Array], samples: int) -> jax.Array:
     # Equation (3) in real arithmetic: Im(AB) = Re A Im B + Im A Re B.
     coarse, fine = one["coarse"], one["fine"]
     ring = jnp.einsum("vma,vmb->vab", coarse.real, fine.imag) + jnp.einsum(
@@ -199,16 +207,16 @@ def _synthesise_clip(one, samples: int) -> jax.Array:
     voices = ring.reshape(MAX_VOICES, VOICE) * _FADE
     voices = voices.at[:, :CLICK].add(one["click"][:, None] * _CLICK_NOISE.astype(np.float32))
 
-    def add(track, voice):
+    def add(track: jax.Array, voice: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         start, wave = voice
-        here = jax.lax.dynamic_slice(track, (start,), (VOICE,))
-        return jax.lax.dynamic_update_slice(track, here + wave, (start,)), None
+        window = jax.lax.dynamic_slice(track, (start,), (VOICE,))
+        return jax.lax.dynamic_update_slice(track, window + wave, (start,)), None
 
     track, _ = jax.lax.scan(add, jnp.zeros(samples + VOICE, jnp.float32), (one["start"], voices))
     return jnp.clip(track[:samples] + _ambience(one, samples) + one["beside"], -1.0, 1.0)
 
 
-def _ambience(one, samples: int) -> jax.Array:
+def _ambience(one: dict[str, jax.Array], samples: int) -> jax.Array:
     """Synthesises wind or hum, float32 [samples].
 
     Wind is low-passed noise that swells slowly. Hum is the mains frequency (50 Hz) and two

@@ -16,6 +16,7 @@ in pixel centres, for a frame of size x size pixels. A `Ball` moves freely. Ever
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 
@@ -185,6 +186,7 @@ class Ball:
 
     @property
     def mass(self) -> float:
+        """Mass in kg: density times radius squared."""
         return material(self.material).density * self.radius * self.radius
 
 
@@ -217,6 +219,7 @@ class Shape:
 
     @property
     def moves(self) -> bool:
+        """Whether the shape has a path or slides."""
         return bool(self.path) or self.mass > 0.0
 
 
@@ -276,10 +279,12 @@ class Scene:
     plot: Plot | None = None
 
     def to_json(self) -> str:
+        """Returns the scene as JSON, without later fields at their defaults."""
         return json.dumps(_fields(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Scene":
+        """Inverts `to_json`."""
         fields = json.loads(text)
         balls = tuple(Ball(**_tuples(b)) for b in fields.pop("balls"))
         shapes = tuple(Shape(**_tuples(s)) for s in fields.pop("shapes", ()))
@@ -297,7 +302,7 @@ _LATER = {"below", "bounds", "cast", "ground", "narration", "plot", "rolling", "
 _LATER |= {"view"}
 
 
-def _fields(part) -> dict:
+def _fields(part: Any) -> dict:
     fields = {}
     for field in dataclasses.fields(part):
         value = getattr(part, field.name)
@@ -318,13 +323,14 @@ def _fields(part) -> dict:
 def _tuples(fields: dict) -> dict:
     """Converts the lists of decoded JSON to tuples, at every depth."""
 
-    def convert(value):
+    def convert(value: Any) -> Any:
         return tuple(convert(v) for v in value) if isinstance(value, list) else value
 
     return {name: convert(value) for name, value in fields.items()}
 
 
 def pixels_per_metre(extent: float, size: int) -> float:
+    """Returns pixels per metre of a frame of `size` pixels that shows `extent` metres."""
     return size / extent
 
 

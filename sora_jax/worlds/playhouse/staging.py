@@ -9,6 +9,8 @@ Only + - * / and sqrt on floats are used, so scenes are bitwise the same on any 
 """
 
 import itertools
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +32,8 @@ PAN, PUSH = 0.06, 0.10  # widths that a camera pans to each side; share by which
 BOBS = (1.1, 1.7)  # seconds of an idle bob
 BLINKS = (1.4, 3.5)  # seconds between two blinks
 
-Arc = tuple[float, float, float, float, float, float]
+Arc = tuple[float, float, float, float, float, float]  # a row of Trajectory.arcs
+_Span = tuple[float, float, float]  # start and end in clip seconds, seconds skipped before it
 
 
 def stage(
@@ -49,46 +52,38 @@ def stage(
     Returns:
         The scene and the motion of its ball, or None if this draw cannot do the acts in time.
     """
-    made = Stage(board, cast, stream)
+    world = Stage(board, cast, stream)
     shots: list[_Span] = []
     for number, (shot, length) in enumerate(zip(board.shots, lengths, strict=True)):
         start = sum(lengths[:number])
-        made.skipped += shot.later
-        shots.append((start, start + length, made.skipped))
-        made.now = start + LEAD
+        world.skipped += shot.later
+        shots.append((start, start + length, world.skipped))
+        world.now = start + LEAD
         for act in shot.acts:
-            if not made.play(act):
+            if not world.play(act):
                 return None
-        if made.now > start + length - TAIL:
+        if world.now > start + length - TAIL:
             return None
-    views = tuple(
-        View(
-            span[0],
-            PLACES.index(shot.place),
-            shot.frame,
-            board.cast.index(shot.subject) if shot.subject else -1,
-        )
-        for shot, span in zip(board.shots, shots, strict=True)
-    )
-    plot = Plot(views, made.start, tuple(sorted(made.events, key=lambda event: event.time)))
-    arcs, contacts = _ball(made, shots, plot)
+    views = _views(board, shots)
+    plot = Plot(views, world.start, tuple(sorted(world.events, key=lambda event: event.time)))
+    arcs, contacts = _ball(world, shots, plot)
     bob = [(stream.uniform(*BOBS), stream.uniform()) for _ in cast]
     blinks = [_blinks(stream, sum(lengths)) for _ in cast]
     seed = stream.integer(1 << 31)
     ball = Ball(
         board.ball or "red",
         "small",
-        made.material,
+        world.material,
         "thrown",
         None,
-        made.radius,
+        world.radius,
         (float(arcs[0][1]), float(arcs[0][2])),
         (0.0, 0.0),
     )
     knots = [
         knot
         for view, span, shot in zip(views, shots, board.shots, strict=True)
-        for knot in _camera(view, span, shot.move, made.players)
+        for knot in _camera(view, span, shot.move, world.players)
     ]
     scene = Scene(
         seed=seed,
@@ -110,13 +105,26 @@ def stage(
                 hands=player.both_hands(),
             )
             for i, (character, handle, player) in enumerate(
-                zip(cast, board.cast, made.players, strict=True)
+                zip(cast, board.cast, world.players, strict=True)
             )
         ),
         plot=plot,
     )
     motion = Trajectory((np.array(arcs),) if board.ball else (), contacts if board.ball else ())
     return scene, motion
+
+
+def _views(board: Storyboard, shots: list[_Span]) -> tuple[View, ...]:
+    """Returns what each shot shows."""
+    return tuple(
+        View(
+            span[0],
+            PLACES.index(shot.place),
+            shot.frame,
+            board.cast.index(shot.subject) if shot.subject else -1,
+        )
+        for shot, span in zip(board.shots, shots, strict=True)
+    )
 
 
 def _blinks(stream: Stream, seconds: float) -> tuple[float, ...]:
@@ -127,33 +135,32 @@ def _blinks(stream: Stream, seconds: float) -> tuple[float, ...]:
     return tuple(times)
 
 
-_Span = tuple[float, float, float]  # start and end in clip seconds, seconds skipped before it
-
-
-def _ball(made: Stage, shots: list[_Span], plot: Plot) -> tuple[list[Arc], tuple[Contact, ...]]:
+def _ball(world: Stage, shots: list[_Span], plot: Plot) -> tuple[list[Arc], tuple[Contact, ...]]:
     """Returns the pieces of the ball's motion and its contacts, in clip seconds."""
-    holds = [(time, (actor, side)) for time, actor, side in made.held]
-    turns = sorted([*holds, *((flight.start, flight) for flight in made.flights)], key=_time)
+    holds = [(time, (actor, side)) for time, actor, side in world.held]
+    turns: list[tuple[float, tuple[int, int] | Flight]] = sorted(
+        [*holds, *((flight.start, flight) for flight in world.flights)], key=_time
+    )
     ends = [time for time, _ in turns[1:]] + [shots[-1][1] + 1.0]
     arcs: list[Arc] = []
     contacts: list[Contact] = []
-    for (start, what), end in zip(turns, ends, strict=True):
+    for (start, state), end in zip(turns, ends, strict=True):
         if end <= start:
             continue
-        if isinstance(what, Flight):
-            pieces, touched = _flown(what, end, shots, plot)
+        if isinstance(state, Flight):
+            pieces, touched = _flight_pieces(state, end, shots, plot)
             arcs += pieces
             contacts += touched
         else:
-            arcs += _carried(made.players[what[0]], what[1], start, end)
+            arcs += _held_pieces(world.players[state[0]], state[1], start, end)
     return arcs, tuple(contacts)
 
 
-def _time(turn) -> float:
+def _time(turn: tuple[float, Any]) -> float:
     return turn[0]
 
 
-def _carried(player: Player, side: int, start: float, end: float) -> list[Arc]:
+def _held_pieces(player: Player, side: int, start: float, end: float) -> list[Arc]:
     """Returns the pieces of a ball in a hand: linear between the knots of path and hand."""
     knots = {knot[0] for knot in (*player.path, *player.hands[side]) if start < knot[0] < end}
     times, arcs = [start, *sorted(knots), end], []
@@ -166,7 +173,7 @@ def _carried(player: Player, side: int, start: float, end: float) -> list[Arc]:
     return arcs
 
 
-def _flown(
+def _flight_pieces(
     flight: Flight, end: float, shots: list[_Span], plot: Plot
 ) -> tuple[list[Arc], list[Contact]]:
     """Returns the pieces and the contacts of a free ball from its release to `end`."""
@@ -176,25 +183,27 @@ def _flown(
         a, b = max(first, flight.start), min(last, end)
         if a >= b:
             continue
-        late = skipped - flight.skipped - flight.start  # of the flight's clock
-        at = int(np.searchsorted(flight.arcs[:, 0], a + late, side="right")) - 1
-        arcs.append(_piece(flight.arcs[at], a, a + late))
-        arcs += [
-            (float(arc[0] - late), *map(float, arc[1:]))
-            for arc in flight.arcs[at + 1 :]
-            if arc[0] < b + late
-        ]
+        offset = skipped - flight.skipped - flight.start  # of the flight's clock
+        at = int(np.searchsorted(flight.arcs[:, 0], a + offset, side="right")) - 1
+        arcs.append(_piece(flight.arcs[at], a, a + offset))
+        arcs += [_shifted(arc, offset) for arc in flight.arcs[at + 1 :] if arc[0] < b + offset]
         contacts += [
-            Contact(c.time - late, c.kind, c.a, c.b, c.speed, c.rebound)
+            Contact(c.time - offset, c.kind, c.a, c.b, c.speed, c.rebound)
             for c in flight.contacts
-            if a + late <= c.time < b + late
+            if a + offset <= c.time < b + offset
         ]
     times = np.array([c.time for c in contacts])
     if not len(times):
         return arcs, contacts
-    shown = plot.truth(times)
-    seen = shown["ball"][:, 0] == shown["place"]
-    return arcs, [c for c, here in zip(contacts, seen, strict=True) if here]
+    truth = plot.truth(times)
+    visible = truth["ball"][:, 0] == truth["place"]
+    return arcs, [c for c, is_visible in zip(contacts, visible, strict=True) if is_visible]
+
+
+def _shifted(arc: np.ndarray, seconds: float) -> Arc:
+    """Returns the piece that starts `seconds` earlier."""
+    start, x, y, vx, vy, ay = map(float, arc)
+    return start - seconds, x, y, vx, vy, ay
 
 
 def _piece(arc: np.ndarray, time: float, clock: float) -> Arc:
@@ -204,7 +213,9 @@ def _piece(arc: np.ndarray, time: float, clock: float) -> Arc:
     return time, x + vx * dt, y + vy * dt + 0.5 * ay * dt * dt, vx, vy + ay * dt, ay
 
 
-def _camera(view: View, span: _Span, move: str, players: list[Player]):
+def _camera(
+    view: View, span: _Span, move: str, players: list[Player]
+) -> Iterator[tuple[float, float, float, float]]:
     """Returns the two knots (time, left, top, width) of a shot's camera."""
     start, end, _ = span
     width, below = WIDE, WIDE_BELOW
@@ -219,6 +230,11 @@ def _camera(view: View, span: _Span, move: str, players: list[Player]):
     middle = below + 0.5 * width
     zoom = {"push in": (1.0 + PUSH, 1.0), "pull out": (1.0, 1.0 + PUSH)}.get(move, (1.0, 1.0))
     pan = {"pan left": (PAN, -PAN), "pan right": (-PAN, PAN)}.get(move, (0.0, 0.0))
-    for time, x, size, aside in zip((start, end), centre, zoom, pan, strict=True):
-        wide = width * size
-        yield float(time), float(x + aside * width - 0.5 * wide), middle + 0.5 * wide, wide
+    for time, x, size, shift in zip((start, end), centre, zoom, pan, strict=True):
+        view_width = width * size
+        yield (
+            float(time),
+            float(x + shift * width - 0.5 * view_width),
+            middle + 0.5 * view_width,
+            view_width,
+        )

@@ -15,6 +15,7 @@ The duration of a shot in frames is 1 + a multiple of k, the frames per latent (
 """
 
 import dataclasses
+from typing import Any
 
 from sora_jax.errors import UserError
 from sora_jax.modality import FRAMES_PER_LATENT, ClipFormat
@@ -102,10 +103,12 @@ class Storyboard:
     ball: str = ""
 
     def to_dict(self) -> dict:
+        """Returns the fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Storyboard":
+        """Inverts `to_dict`."""
         shots = tuple(
             Shot(**shot | {"acts": tuple(_act(act) for act in shot["acts"])})
             for shot in fields["shots"]
@@ -133,7 +136,8 @@ class Storyboard:
 
 
 def _act(fields: dict) -> Act:
-    return Act(**fields | {"words": tuple(fields["words"])})
+    values: dict[str, Any] = {**fields, "words": tuple(fields["words"])}
+    return Act(**values)
 
 
 def frames_of(seconds: float, fps: int, frames_per_latent: int = FRAMES_PER_LATENT) -> int:

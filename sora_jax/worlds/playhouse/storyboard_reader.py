@@ -7,6 +7,8 @@ of cards.
 
 import dataclasses
 import re
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Generic, NoReturn, TypeVar
 
 from sora_jax.worlds.playhouse import voice
 from sora_jax.worlds.playhouse.captions import CaptionError
@@ -41,8 +43,9 @@ from sora_jax.worlds.playhouse.storyboard_text import (
 )
 
 _TOKEN = re.compile(r"\d+(?:\.\d+)?|@?\w+(?:[-']\w+)*|[\[\]|]")
-_HANDLE, _LEAF = "@name", ""
+_HANDLE = "@name"
 MAX_CAST = max(CAST_PHRASES)
+T = TypeVar("T")
 
 
 class StoryboardError(CaptionError):
@@ -52,22 +55,35 @@ class StoryboardError(CaptionError):
     there.
     """
 
-    def __init__(self, shot: int, column: int, expected: str, found: str):
+    def __init__(self, shot: int, column: int, expected: str, found: str) -> None:
         super().__init__(column, expected, found)
         self.shot = shot
         where = f"shot {shot}, " if shot else ""
         self.args = (f"{where}{self.args[0]}",)
 
 
-def _trie(table: dict) -> dict:
+@dataclasses.dataclass
+class _Trie(Generic[T]):
+    """Phrases with meanings, as a tree.
+
+    Attributes:
+        words: the nodes that follow, by the next word; _HANDLE stands for any handle.
+        leaf: (meaning,) of the phrase that ends here; None if none does.
+    """
+
+    words: dict[str, "_Trie[T]"] = dataclasses.field(default_factory=dict)
+    leaf: tuple[T] | None = None
+
+
+def _trie(table: Mapping[T, Sequence[str]]) -> _Trie[T]:
     """Returns the trie of {meaning: phrases}. A slot such as {b} is any handle."""
-    root: dict = {}
+    root: _Trie[T] = _Trie()
     for meaning, phrases in table.items():
         for phrase in phrases:
             node = root
             for word in phrase.split():
-                node = node.setdefault(_HANDLE if word[0] == "{" else word, {})
-            node[_LEAF] = meaning
+                node = node.words.setdefault(_HANDLE if word[0] == "{" else word, _Trie())
+            node.leaf = (meaning,)
     return root
 
 
@@ -97,7 +113,7 @@ class _Reader:
     `shot` is the number of the shot that is read, for errors.
     """
 
-    def __init__(self, text: str):
+    def __init__(self, text: str) -> None:
         self.tokens = [(m.group().lower(), m.start() + 1) for m in _TOKEN.finditer(text)]
         self.at, self.shot, self.end = 0, 0, len(text) + 1
 
@@ -105,7 +121,7 @@ class _Reader:
     def word(self) -> str:
         return self.tokens[self.at][0] if self.at < len(self.tokens) else ""
 
-    def fail(self, expected: str, at: int | None = None):
+    def fail(self, expected: str, at: int | None = None) -> NoReturn:
         at = self.at if at is None else at
         word, column = self.tokens[at] if at < len(self.tokens) else ("end of text", self.end)
         raise StoryboardError(self.shot, column, expected, word)
@@ -116,49 +132,51 @@ class _Reader:
             return True
         return False
 
-    def take(self, options, expected: str) -> str:
+    def take(self, options: Collection[str], expected: str) -> str:
         if self.word not in options:
             self.fail(expected)
         self.at += 1
         return self.tokens[self.at - 1][0]
 
-    def find(self, trie: dict):
-        """Returns (end, meaning, handles, where reading stopped, its node) of the longest phrase.
+    def find(self, trie: _Trie[T]) -> tuple[tuple[int, T, tuple[str, ...]] | None, int, _Trie[T]]:
+        """Returns the longest phrase that starts here, where reading stopped, and its node.
 
-        `end` is None if no phrase starts here.
+        The phrase is (end, meaning, handles); None if no phrase starts here.
         """
-        node, at, handles, best = trie, self.at, (), (None, None, ())
+        node, at = trie, self.at
+        handles: tuple[str, ...] = ()
+        best: tuple[int, T, tuple[str, ...]] | None = None
         while True:
-            if _LEAF in node:
-                best = at, node[_LEAF], handles
+            if node.leaf is not None:
+                best = at, node.leaf[0], handles
             word = self.tokens[at][0] if at < len(self.tokens) else ""
-            if word in node and word:
-                node = node[word]
-            elif word[:1] == "@" and _HANDLE in node:
-                node, handles = node[_HANDLE], (*handles, word)
+            if word in node.words:
+                node = node.words[word]
+            elif word[:1] == "@" and _HANDLE in node.words:
+                node, handles = node.words[_HANDLE], (*handles, word)
             else:
-                return (*best, at, node)
+                return best, at, node
             at += 1
 
-    def maybe(self, trie: dict):
+    def maybe(self, trie: _Trie[T]) -> tuple[T, tuple[str, ...]] | None:
         """Reads a phrase if one starts here; returns (meaning, handles), else None."""
-        end, meaning, handles, _, _ = self.find(trie)
-        if end is None:
+        best, _, _ = self.find(trie)
+        if best is None:
             return None
-        self.at = end
+        self.at, meaning, handles = best
         return meaning, handles
 
-    def phrase(self, trie: dict, expected: str):
+    def phrase(self, trie: _Trie[T], expected: str) -> tuple[T, tuple[str, ...]]:
         """Reads a phrase and returns (meaning, handles).
 
         Raises:
             StoryboardError: none starts here. Its column is where the longest beginning ends.
         """
-        end, meaning, handles, stopped, node = self.find(trie)
-        if end is None:
-            options = " or ".join(repr(word) for word in sorted(node))
-            self.fail(expected if stopped == self.at or len(node) > 6 else options, stopped)
-        self.at = end
+        best, stopped, node = self.find(trie)
+        if best is None:
+            options = " or ".join(repr(word) for word in sorted(node.words))
+            self.fail(expected if stopped == self.at or len(node.words) > 6 else options, stopped)
+        self.at, meaning, handles = best
         return meaning, handles
 
     def number(self) -> float | None:
@@ -225,7 +243,7 @@ def _card_head(reader: _Reader) -> tuple[str, str, tuple[str, ...], str]:
 
 def _card(reader: _Reader, cast: tuple[str, ...], place: str) -> Shot:
     """Reads the fields of a card up to its bracket. `place` is that of the shot before."""
-    fields: dict = {}
+    fields: dict[str, Any] = {}
     while not reader.skip("]"):
         reader.take("|", "'|' or ']'")
         start, number = reader.at, reader.number()
@@ -284,7 +302,7 @@ def _prose_shot(reader: _Reader, cast: tuple[str, ...], place: str) -> Shot:
         if subject not in cast:
             reader.fail(_member(cast), reader.at - 1)
     _check_frame(reader, frame, cast)
-    if not place or reader.word in _IN_PLACE:
+    if not place or reader.word in _IN_PLACE.words:
         place, _ = reader.phrase(_IN_PLACE, f"a place such as 'in {PLACES[0]}'")
     if reader.maybe(_LASTING):
         number = reader.number()
@@ -296,12 +314,18 @@ def _prose_shot(reader: _Reader, cast: tuple[str, ...], place: str) -> Shot:
     return Shot(place, frame, subject, move, seconds, later)
 
 
-def _acts(reader: _Reader, cast: tuple[str, ...], ball: str, subject: str, stop) -> tuple[Act, ...]:
+def _acts(
+    reader: _Reader,
+    cast: tuple[str, ...],
+    ball: str,
+    subject: str,
+    stop: _Trie[bool] | tuple[str, ...],
+) -> tuple[Act, ...]:
     """Reads acts up to a word of `stop`, or a phrase if it is a trie."""
     acts: list[Act] = []
 
     def stops() -> bool:
-        if isinstance(stop, dict):
+        if isinstance(stop, _Trie):
             return reader.find(stop)[0] is not None
         return reader.word in stop
 
@@ -317,7 +341,7 @@ def _acts(reader: _Reader, cast: tuple[str, ...], ball: str, subject: str, stop)
 
 def _act(reader: _Reader, cast: tuple[str, ...], ball: str) -> Act:
     next_shot = f"or shot {reader.shot + 1}"
-    who = reader.handle(cast, f"{_member(cast)}, {next_shot}")
+    actor = reader.handle(cast, f"{_member(cast)}, {next_shot}")
     start = reader.at
     (kind, to), handles = reader.phrase(
         _ACTS, "an act such as 'waits' or 'throws the ball to @...'"
@@ -329,16 +353,16 @@ def _act(reader: _Reader, cast: tuple[str, ...], ball: str) -> Act:
             reader.at += 1
         if not words or reader.word in voice.WORDS:
             reader.fail(f"one to {MAX_WORDS} words of {', '.join(voice.WORDS)}")
-        return Act(who, SAY, words=tuple(words))
+        return Act(actor, SAY, words=tuple(words))
     if kind != THROW:
-        return Act(who, kind, to)
-    others = tuple(name for name in cast if name != who)
+        return Act(actor, kind, to)
+    others = tuple(name for name in cast if name != actor)
     if handles[0] not in others:
         at = next(i for i in range(start, reader.at) if reader.tokens[i][0] == handles[0])
         reader.fail(f"another of the cast ({', '.join(others) or 'there is none'})", at)
     if not ball:
         reader.fail("a ball in the head of the storyboard", start)
-    return Act(who, THROW, handles[0], _outcome(reader, handles[0]))
+    return Act(actor, THROW, handles[0], _outcome(reader, handles[0]))
 
 
 def _outcome(reader: _Reader, catcher: str) -> str:

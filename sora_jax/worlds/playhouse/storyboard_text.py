@@ -173,22 +173,22 @@ def _shot(shot: Shot, place: str | None, pick: Picker) -> str:
     return f"{head}: {_sentences(shot, pick, '')}"
 
 
-def _sentences(shot: Shot, pick: Picker, who: str) -> str:
-    """Writes the acts of a shot; `who`, if any, stands for the first actor."""
+def _sentences(shot: Shot, pick: Picker, name: str) -> str:
+    """Writes the acts of a shot; `name`, if any, stands for the first actor."""
     text = ""
     for i, act in enumerate(shot.acts):
-        said = _clause(act, pick, who if i == 0 and who else act.who)
-        text += said if i == 0 else pick.any(JOINTS) + said
+        clause = _clause(act, pick, name if i == 0 and name else act.who)
+        text += clause if i == 0 else pick.any(JOINTS) + clause
     return text + "."
 
 
-def _clause(act: Act, pick: Picker, who: str) -> str:
+def _clause(act: Act, pick: Picker, name: str) -> str:
     table = ACT_PHRASES[act.kind]
     phrase = pick.phrase(table["" if act.kind == THROW else act.to]).format(b=act.to)
     if act.kind == SAY:
-        return f'{who} {phrase} "{" ".join(act.words)}"'
+        return f'{name} {phrase} "{" ".join(act.words)}"'
     end = f" and {act.to} {pick.phrase(OUTCOME_PHRASES[act.outcome])}" if act.outcome else ""
-    return f"{who} {phrase}{end}"
+    return f"{name} {phrase}{end}"
 
 
 def _seconds(seconds: float) -> str:
@@ -206,7 +206,7 @@ def _vocabulary() -> tuple[str, ...]:
     phrases = [*acts, *(p for table in (*tables, OUTCOME_PHRASES) for p in table.values())]
     phrases += [BALL_PHRASES, FIRST_PHRASES, CUT_PHRASES, LATER_PHRASES, LASTING_PHRASES]
     phrases += [PLACE_PHRASES, PLACES, NAMES, COLOURS, voice.WORDS]
-    words = {word for some in phrases for phrase in some for word in phrase.split()}
+    words = {word for group in phrases for phrase in group for word in phrase.split()}
     words |= {*STYLE_PHRASES, *AMBIENCE_PHRASES, *JOINT_WORDS, "style", "ambience", "cast", "ball"}
     words |= {"shot", "s", "second", "seconds", "static", "pan", "push", "pull", "close", "up"}
     words |= {"two", "who", "on", "later", *map(str, range(1, 11)), "0"}

@@ -23,7 +23,7 @@ class Stream:
         key: integers.
     """
 
-    def __init__(self, *key: int):
+    def __init__(self, *key: int) -> None:
         words = np.zeros(2, np.uint64)
         for part in key:  # FNV-1a over the key's parts, in two lanes
             for lane in range(2):

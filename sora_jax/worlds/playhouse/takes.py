@@ -93,8 +93,8 @@ def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
     """
     expect(take, Take, "take", "give one Take, as draw returns")
     expect(format, ClipFormat, "format", "give a ClipFormat, such as FORMATS['nano']")
-    made = render_batch([take], format)
-    return Clip(np.asarray(made["frames"])[0], np.asarray(made["samples"])[0], format.fps)
+    batch = render_batch([take], format)
+    return Clip(np.asarray(batch["frames"])[0], np.asarray(batch["samples"])[0], format.fps)
 
 
 def render_batch(takes: Sequence[Take], format: ClipFormat) -> dict:

@@ -20,6 +20,7 @@ import math
 
 # metres: a gap up to this size is a lasting contact, or one that was just resolved
 TOUCHING = 1e-9
+Pair = tuple[float, float]  # (x, y) of a vector
 
 
 def roots(c: tuple[float, ...], end: float) -> list[float]:
@@ -43,7 +44,7 @@ def roots(c: tuple[float, ...], end: float) -> list[float]:
         found = [q / c[2]] + ([c[0] / q] if q != 0.0 else [])
         return sorted(t for t in found if 0.0 < t < end)
 
-    def value(t):
+    def value(t: float) -> float:
         total = 0.0
         for a in reversed(c):
             total = total * t + a
@@ -94,7 +95,9 @@ def line_time(gap: float, v: float, a: float, end: float) -> float:
     return end
 
 
-def edge_time(p, v, a, normal, length: float, reach: float, end: float) -> float:
+def edge_time(
+    p: Pair, v: Pair, a: Pair, normal: Pair, length: float, reach: float, end: float
+) -> float:
     """Returns the contact time of a ball and an edge: equation (1).
 
     The edge starts at the origin and runs `length` metres along its tangent (ny, -nx). p, v and a
@@ -118,7 +121,13 @@ def edge_time(p, v, a, normal, length: float, reach: float, end: float) -> float
 
 
 def point_time(
-    p, v, a, reach: float, end: float, touching: float = TOUCHING, least: float = 1e-13
+    p: Pair,
+    v: Pair,
+    a: Pair,
+    reach: float,
+    end: float,
+    touching: float = TOUCHING,
+    least: float = 1e-13,
 ) -> float:
     """Returns the contact time of a ball and a point, or of two balls: equation (2).
 

@@ -189,7 +189,7 @@ def speak(word: str, voice: int | Voice) -> np.ndarray:
 
     The array is cached and shared, so it is read-only.
     """
-    who, tracks = parameters(voice), _tracks(word, voice)
+    speaker, tracks = parameters(voice), _tracks(word, voice)
     frames = len(tracks["voice"])
     n = frames * FRAME
     number = zlib.crc32(repr(voice).encode()) if isinstance(voice, Voice) else voice
@@ -198,10 +198,10 @@ def speak(word: str, voice: int | Voice) -> np.ndarray:
         name: np.interp(np.arange(n) / FRAME, np.arange(frames) + 0.5, tracks[name])
         for name in ("voice", "breath", "hiss")
     }
-    pulses = _pulses(who.pitch, n)
+    pulses = _pulses(speaker.pitch, n)
     breath = 0.1 * noise(n, 11, seed)
-    source = level["voice"] * (pulses + who.breath * breath) + 0.6 * level["breath"] * breath
-    source = signal.lfilter([1.0 - who.dark], [1.0, -who.dark], source)
+    source = level["voice"] * (pulses + speaker.breath * breath) + 0.6 * level["breath"] * breath
+    source = np.asarray(signal.lfilter([1.0 - speaker.dark], [1.0, -speaker.dark], source))
     source = _filter(source, tracks["nasal_zero"], np.full(frames, 100.0), anti=True)
     source = _filter(source, np.full(frames, 270.0), np.full(frames, 100.0))
     widths = {
@@ -210,19 +210,20 @@ def speak(word: str, voice: int | Voice) -> np.ndarray:
         "f3": np.full(frames, 130.0),
     }
     for name, width in widths.items():
-        source = _filter(source, tracks[name] * who.tract, width)
+        source = _filter(source, tracks[name] * speaker.tract, width)
     for hertz, width in ((3500.0, 250.0), (4500.0, 300.0)):
         source = _filter(
-            source, np.full(frames, min(hertz * who.tract, 7000.0)), np.full(frames, width)
+            source, np.full(frames, min(hertz * speaker.tract, 7000.0)), np.full(frames, width)
         )
     hiss = level["hiss"] * noise(n, 12, seed) * HISS
     hiss = _filter(
         hiss,
-        np.minimum(tracks["hiss_hz"] * who.tract**0.5, 7200.0),
+        np.minimum(tracks["hiss_hz"] * speaker.tract**0.5, 7200.0),
         tracks["hiss_width"],
         unit_peak=True,
     )
-    spoken = signal.lfilter([1.0, -0.95], [1.0], source)  # lips radiate high frequencies better
+    # lips radiate high frequencies better
+    spoken = np.asarray(signal.lfilter([1.0, -0.95], [1.0], source))
     spoken = spoken / _loudness(spoken) + hiss
     spoken *= NOMINAL / _loudness(spoken)
     fade = np.minimum(1.0, np.minimum(np.arange(n) + 1, n - np.arange(n)) / (0.006 * SAMPLE_RATE))
@@ -254,14 +255,14 @@ def _tracks(word: str, voice: int | Voice) -> dict[str, np.ndarray]:
     # A state without a hiss has a centre of 0 Hz. It takes that of the nearest hiss instead, so
     # that the centre does not glide while a hiss fades.
     at = np.minimum(np.searchsorted(ends, t), len(states) - 1)
-    own = np.array([state[7] for state in states], float)
-    near = [
-        min((k for k in range(len(states)) if own[k]), key=lambda k, j=j: abs(k - j), default=j)
+    hiss_hz = np.array([state[7] for state in states], float)
+    nearest = [
+        min((k for k in range(len(states)) if hiss_hz[k]), key=lambda k, j=j: abs(k - j), default=j)
         for j in range(len(states))
     ]
-    tracks["hiss_hz"] = np.maximum(own[near][at], 1000.0)
+    tracks["hiss_hz"] = np.maximum(hiss_hz[nearest][at], 1000.0)
     tracks["hiss_width"] = np.maximum(
-        np.array([state[8] for state in states], float)[near][at], 500.0
+        np.array([state[8] for state in states], float)[nearest][at], 500.0
     )
     tracks["nasal_zero"] = 270.0 + 180.0 * tracks["nasal"]
     return tracks
@@ -279,13 +280,15 @@ def _pulses(pitch: float, n: int) -> np.ndarray:
     """
     hertz = pitch * np.linspace(1.08, 0.86, n)
     phase = np.cumsum(hertz) / SAMPLE_RATE
-    whole = np.flatnonzero(np.diff(np.floor(phase), prepend=-1.0))
+    starts = np.flatnonzero(np.diff(np.floor(phase), prepend=-1.0))
     train = np.zeros(n + 1)
     # An impulse between two samples is split between both, so that the pitch does not jump by whole
     # samples.
-    late = np.clip((phase[whole] - np.floor(phase[whole])) / (hertz[whole] / SAMPLE_RATE), 0.0, 1.0)
-    train[whole] += 1.0 - late
-    train[np.maximum(whole - 1, 0)] += late
+    share = np.clip(
+        (phase[starts] - np.floor(phase[starts])) / (hertz[starts] / SAMPLE_RATE), 0.0, 1.0
+    )
+    train[starts] += 1.0 - share
+    train[np.maximum(starts - 1, 0)] += share
     smooth = _filter(train[:n], np.zeros(-(-n // FRAME)), np.full(-(-n // FRAME), 400.0))
     smooth -= np.mean(smooth)
     return 0.1 / np.sqrt(np.mean(np.square(smooth))) * smooth
@@ -314,13 +317,13 @@ def _filter(
     changes = np.flatnonzero((np.diff(hertz) != 0.0) | (np.diff(width) != 0.0)) + 1
     starts = [0, *changes.tolist()]
     for f, end in zip(starts, [*starts[1:], len(hertz)], strict=True):
-        here = slice(f * FRAME, end * FRAME)
+        span = slice(f * FRAME, end * FRAME)
         if anti:
-            row = np.concatenate([before, x[here]])
-            out[here] = (row[2:] - b[f] * row[1:-1] - c[f] * row[:-2]) / a[f]
+            row = np.concatenate([before, x[span]])
+            out[span] = (row[2:] - b[f] * row[1:-1] - c[f] * row[:-2]) / a[f]
             before = row[-2:]
         else:
             state = [b[f] * before[1] + c[f] * before[0], c[f] * before[1]]
-            out[here], _ = signal.lfilter([a[f]], [1.0, -b[f], -c[f]], x[here], zi=state)
-            before = out[here][-2:]
+            out[span], _ = signal.lfilter([a[f]], [1.0, -b[f], -c[f]], x[span], zi=state)
+            before = out[span][-2:]
     return out

@@ -170,8 +170,8 @@ class Family(Protocol):
         By default it follows from the name, so a subclass with a name of its own draws other
         scenes.
         """
-        own = (MADE_OF_NAMES + zlib.crc32(self.name.encode()),)
-        return FIRST_KEYS.get(self.name, own)
+        hashed = (MADE_OF_NAMES + zlib.crc32(self.name.encode()),)
+        return FIRST_KEYS.get(self.name, hashed)
 
     def styles_of(self, split: str) -> tuple[str, ...]:
         """Returns the styles that a caller can choose in a split. Default: all."""

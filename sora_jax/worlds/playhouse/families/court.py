@@ -47,6 +47,7 @@ from sora_jax.worlds.playhouse.families.furniture import (
     KEEPER,
     PAD_RADIUS,
     RIM_RADIUS,
+    Point,
 )
 from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.spec import (
@@ -73,6 +74,7 @@ MARGIN_PX = 1.5  # pixels at every frame size; scenes are drawn for a 64-pixel f
 SIZE_EDGE = 0.5 * (RADII["small"][1] + RADII["large"][0])  # metres: smaller radii count as small
 SHOWN = 0.25  # smallest share of the frames in which a ball is visible: nets hide it
 CANDIDATES = 12  # draws of a scene from which the largest margin is kept
+Launch = tuple[Point, Point, float, str]  # start, velocity, spin in rad/s, name in spec.LAUNCHES
 
 
 class Court(Family):
@@ -90,6 +92,7 @@ class Court(Family):
         return stream.choice([(action, name) for action in ACTIONS for name in OUTCOMES[action]])
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, str]) -> CourtFacts:
+        """Draws colour, size and direction for the action and outcome of `aim`."""
         colour, size, direction = (
             stream.choice(list(COLOURS)),
             stream.choice(list(RADII)),
@@ -100,6 +103,7 @@ class Court(Family):
         )
 
     def split_of(self, facts: CourtFacts) -> str:
+        """Returns the split of facts by regime and by the hash of the factor tuple."""
         if facts.regime != "usual":
             return facts.regime
         return _splits(facts.action, facts.outcome).get(facts.key(), "train")
@@ -108,13 +112,14 @@ class Court(Family):
         self, stream: Stream, facts: CourtFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
         # every other take is the draw with the largest margin of several
-        found, most = [], stream.choice((1, CANDIDATES))
-        for _ in range(40 * most):
+        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
+        found, limit = [], stream.choice((1, CANDIDATES))
+        for _ in range(40 * limit):
             scene = _draw_scene(stream, facts)
             if scene is None or outcome(scene, facts.action, seconds) != facts.outcome:
                 continue
-            found.append((margins(scene, facts, seconds)[0] if most > 1 else 0.0, scene))
-            if len(found) == most or found[-1][0] * 64.0 / EXTENT >= MARGIN_PX:
+            found.append((margins(scene, facts, seconds)[0] if limit > 1 else 0.0, scene))
+            if len(found) == limit or found[-1][0] * 64.0 / EXTENT >= MARGIN_PX:
                 break
         if not found:
             return None
@@ -124,42 +129,46 @@ class Court(Family):
         return scene, simulate(scene, seconds)
 
     def caption(self, facts: CourtFacts, variant: int, split: str) -> str:
+        """Returns the paraphrase number `variant` of the facts."""
         return court_captions.caption(facts, variant, held_out=split == "paraphrase")
 
     def intent(self, facts: CourtFacts, variant: int) -> str:
+        """Returns a paraphrase without the outcome."""
         return court_captions.intent(facts, variant)
 
     def details(self, scene: Scene, motion: Trajectory, facts: CourtFacts, seconds: float) -> dict:
+        """Returns `margin` in metres and `margin_speed` in m/s."""
         right = scene if facts.direction == "right" else furniture.mirrored_scene(scene)
         margin, speed = margins(right, facts, seconds)
         return {"margin": margin, "margin_speed": speed}
 
     def parse(self, text: str) -> CourtFacts:
+        """Reads a caption or an intent back into facts."""
         return court_captions.parse(text)
 
     def judge(self, facts: CourtFacts, reading: Reading) -> list[Line]:
         """Judges colour, size, action, direction, target and outcome; an intent has no outcome."""
-        shown = [t for t in reading.tracks if np.mean(t.copies > 0) >= SHOWN]
-        ball = next((t for t in shown if t.colour == facts.colour), None)
-        found, size, towards = reading.outcome, None, None
+        visible = [t for t in reading.tracks if np.mean(t.copies > 0) >= SHOWN]
+        ball = next((t for t in visible if t.colour == facts.colour), None)
+        seen, size, direction = reading.outcome, None, None
         if ball is not None:
             # the 75th percentile, because a net may hide parts of the ball for half of the clip
             radius = float(np.nanpercentile(ball.radius, 75)) * EXTENT / Scene.extent
             size = "small" if radius < SIZE_EDGE else "large"
-            towards = {b.colour: b.direction for b in reading.balls}.get(ball.colour)
+            direction = {b.colour: b.direction for b in reading.balls}.get(ball.colour)
         lines = [
             Line.compare(facts.colour, "colour", facts.colour, ball and ball.colour),
             Line.compare(facts.colour, "size", facts.size, size),
-            Line.compare(None, "action", facts.action, found and found.action),
-            Line.compare(facts.colour, "direction", facts.direction, towards),
-            Line.compare(None, "target", facts.direction, found and found.direction),
+            Line.compare(None, "action", facts.action, seen and seen.action),
+            Line.compare(facts.colour, "direction", facts.direction, direction),
+            Line.compare(None, "target", facts.direction, seen and seen.direction),
         ]
         if facts.outcome:
-            why = found.why if found else "there is no hoop, goal or gap"
+            reason = seen.why if seen else "there is no hoop, goal or gap"
             lines.append(
-                Line.compare(None, "outcome", facts.outcome, found and found.outcome, why or None)
+                Line.compare(None, "outcome", facts.outcome, seen and seen.outcome, reason or None)
             )
-        return lines + unasked([t.colour for t in shown], [facts.colour])
+        return lines + unasked([t.colour for t in visible], [facts.colour])
 
 
 @functools.cache
@@ -216,7 +225,7 @@ def _draw_scene(stream: Stream, facts: CourtFacts) -> Scene | None:
     )
 
 
-def _flight(start, target, time, gravity):
+def _flight(start: Point, target: Point, time: float, gravity: float) -> Point:
     """Returns the velocity that takes a ball from start to target in `time`."""
     return (target[0] - start[0]) / time, (target[1] - start[1]) / time + 0.5 * gravity * time
 
@@ -225,24 +234,26 @@ def _hoop(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
     return furniture.hoop(stream.uniform(*HOOP_HEIGHTS))
 
 
-def _throw(stream, facts, shapes, r, g):
-    h, out = shapes[0].points[0][1], facts.outcome
+def _throw(
+    stream: Stream, facts: CourtFacts, shapes: tuple[Shape, ...], r: float, g: float
+) -> Launch:
+    h, outcome = shapes[0].points[0][1], facts.outcome
     start = stream.uniform(r + 0.15, 1.0), stream.uniform(0.9, 1.5)
-    if out == "swish":
+    if outcome == "swish":
         target = stream.uniform(HOOP_FRONT + r + 0.1, HOOP_BACK - r - 0.1), h
-    elif out in (
+    elif outcome in (
         "rim-in",
         "rim-out",
     ):  # the contact: mostly the inside of the back rim, or the outside of the front rim
-        inside = out == "rim-in"
+        inside = outcome == "rim-in"
         nx = stream.uniform(-0.92, -0.72) if inside else stream.uniform(-1.0, -0.1)
         reach, rim = r + RIM_RADIUS, HOOP_BACK if inside else HOOP_FRONT
         target = rim + nx * reach, h + math.sqrt(1.0 - nx * nx) * reach
-    elif out == "bank-in":
+    elif outcome == "bank-in":
         target = BOARD - BOARD_RADIUS - r, h + stream.uniform(0.15, 0.9)
-    elif out == "board-out":
+    elif outcome == "board-out":
         target = BOARD - BOARD_RADIUS - r, h + stream.uniform(0.6, 0.9)
-    elif out == "short":
+    elif outcome == "short":
         target = HOOP_FRONT - r - stream.uniform(0.05, 1.0), h + stream.uniform(-0.6, 0.0)
     else:
         target = BOARD, h + BOARD_TOP + BOARD_RADIUS + r + stream.uniform(0.15, 0.7)
@@ -250,7 +261,7 @@ def _throw(stream, facts, shapes, r, g):
     # sqrt(1 / g).
     if facts.regime == "ood_velocity":
         time = stream.uniform(1.2, 1.42)
-    elif out == "board-out":
+    elif outcome == "board-out":
         time = stream.uniform(0.42, 0.55)
     else:
         time = stream.uniform(0.75, 1.1)
@@ -270,12 +281,14 @@ def _goal(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
     return furniture.goal(h, tuple(knots))
 
 
-def _shot(stream, facts, shapes, r, g):
-    h, out = shapes[0].points[0][1], facts.outcome
+def _shot(
+    stream: Stream, facts: CourtFacts, shapes: tuple[Shape, ...], r: float, g: float
+) -> Launch:
+    h, outcome = shapes[0].points[0][1], facts.outcome
     start = stream.uniform(r + 0.15, 1.0), stream.uniform(r + 0.02, 0.8)
-    if out == "in":
+    if outcome == "in":
         target = GOAL, stream.uniform(r, h - BAR_RADIUS - r)
-    elif out == "saved":
+    elif outcome == "saved":
         target = KEEPER - PAD_RADIUS - r, stream.uniform(0.2, h - 0.2)
     else:
         target = GOAL, h + stream.uniform(-1.0, 1.0) * (r + BAR_RADIUS)
@@ -293,7 +306,9 @@ def _gap(stream: Stream, facts: CourtFacts) -> tuple[Shape, ...]:
     )
 
 
-def _jump(stream, facts, shapes, r, g):
+def _jump(
+    stream: Stream, facts: CourtFacts, shapes: tuple[Shape, ...], r: float, g: float
+) -> Launch | None:
     (edge, top), (far, low) = shapes[0].points[2], shapes[1].points[3]
     start = stream.uniform(r + 0.1, 0.6), top + r
     fall = math.sqrt(2.0 * (top - low) / g)

@@ -94,10 +94,12 @@ class CourtFacts:
     regime: str = "usual"
 
     def to_dict(self) -> dict:
+        """Returns the fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict) -> "CourtFacts":
+        """Inverts `to_dict`."""
         return cls(**fields)
 
     def key(self) -> str:

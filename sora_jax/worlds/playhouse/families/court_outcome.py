@@ -42,6 +42,8 @@ WAYS = (
     (-0.7, -0.7),
 )
 
+Decided = tuple[str, float]  # an outcome, and the time in s from which it is decided
+
 
 def outcome(scene: Scene, action: str, seconds: float) -> str | None:
     """Returns the outcome of a scene.
@@ -53,7 +55,7 @@ def outcome(scene: Scene, action: str, seconds: float) -> str | None:
     return found[0] if found and CLEAR_START <= found[1] <= seconds - QUIET_END else None
 
 
-def judged(scene: Scene, action: str, seconds: float) -> tuple[str, float] | None:
+def judged(scene: Scene, action: str, seconds: float) -> Decided | None:
     """Returns (outcome, the time in s from which it is decided); None without a named outcome."""
     try:
         motion = simulate(scene, seconds)
@@ -69,8 +71,13 @@ def _touched_first(touched: list[str], board: str, rim: str) -> str | None:
     return rim if set(touched) == {"rim"} else None
 
 
+def _named(outcome: str | None, time: float) -> Decided | None:
+    """Returns (outcome, time), or None if the outcome has no name."""
+    return None if outcome is None else (outcome, time)
+
+
 def _crossings(
-    motion: Trajectory, axis: int, where: float, seconds: float
+    motion: Trajectory, axis: int, level: float, seconds: float
 ) -> list[tuple[float, float, float]]:
     """Returns the times at which the ball's centre crosses x = where (axis 0) or y = where (axis
     1).
@@ -84,12 +91,12 @@ def _crossings(
         (p, v, a), (q, w, b) = (
             ((x, vx, ax), (y, vy, ay)) if axis == 0 else ((y, vy, ay), (x, vx, ax))
         )
-        for dt in _when(p - where, v, a, end - t):
+        for dt in _roots(p - level, v, a, end - t):
             found.append((t + dt, q + w * dt + 0.5 * b * dt * dt, v + a * dt))
     return found
 
 
-def _when(p: float, v: float, a: float, end: float) -> list[float]:
+def _roots(p: float, v: float, a: float, end: float) -> list[float]:
     """Returns the roots of p + v t + a t^2 / 2 in (0, end), ascending."""
     if a == 0.0:
         return [-p / v] if v != 0.0 and 0.0 < -p / v < end else []
@@ -100,7 +107,7 @@ def _when(p: float, v: float, a: float, end: float) -> list[float]:
     return [t for t in sorted(((-v - root) / a, (-v + root) / a)) if 0.0 < t < end]
 
 
-def _throw(scene: Scene, motion: Trajectory, seconds: float):
+def _throw(scene: Scene, motion: Trajectory, seconds: float) -> Decided | None:
     h, r = scene.shapes[0].points[0][1], scene.balls[0].radius
     floor = next((c.time for c in motion.contacts if c.kind == "floor"), seconds)
     touched = [
@@ -123,16 +130,14 @@ def _throw(scene: Scene, motion: Trajectory, seconds: float):
         if v > 0.0 and y > scene.shapes[2].points[1][1] and t < floor
     ]
     if over:  # contacts on the way back from the wall do not count
-        touched = [(t, what) for t, what in touched if t < over[0]]
-    before = [what for t, what in touched if not down or t < down[0]]
-    first_down = down[0] if down else None
-    decided = touched[0][0] if before else first_down
+        touched = [(t, part) for t, part in touched if t < over[0]]
+    before = [part for t, part in touched if not down or t < down[0]]
+    if down and not before:
+        return "swish", down[0]
     if down:
-        if not before:
-            return "swish", decided
-        return _touched_first(before, "bank-in", "rim-in"), decided
+        return _named(_touched_first(before, "bank-in", "rim-in"), touched[0][0])
     if before:
-        return _touched_first(before, "board-out", "rim-out"), decided
+        return _named(_touched_first(before, "board-out", "rim-out"), touched[0][0])
     wall = next((c.time for c in motion.contacts if c.kind == "wall"), seconds)
     if over and over[0] < wall:
         return "airball", over[0]
@@ -143,7 +148,7 @@ def _throw(scene: Scene, motion: Trajectory, seconds: float):
     return None
 
 
-def _shot(scene: Scene, motion: Trajectory, seconds: float):
+def _shot(scene: Scene, motion: Trajectory, seconds: float) -> Decided | None:
     h = scene.shapes[0].points[0][1]
     touched = [
         (c.time, ("bar", "keeper", "net", "net")[c.b]) for c in motion.contacts if c.kind == "shape"
@@ -159,7 +164,7 @@ def _shot(scene: Scene, motion: Trajectory, seconds: float):
     return ("saved" if first[1] == "keeper" else "post"), first[0]
 
 
-def _jump(scene: Scene, motion: Trajectory, seconds: float):
+def _jump(scene: Scene, motion: Trajectory, seconds: float) -> Decided | None:
     (edge, _), (far, low), r = (
         scene.shapes[0].points[2],
         scene.shapes[1].points[3],
@@ -184,7 +189,7 @@ def _jump(scene: Scene, motion: Trajectory, seconds: float):
     return ("falls", first.time) if not on_top and edge < end_x < far and end_y < low else None
 
 
-def _top(motion, time, far, height):
+def _top(motion: Trajectory, time: float, far: float, height: float) -> bool:
     x, y = motion.positions(np.array([time]))[0, 0]
     return x >= far - PASS and abs(y - height) < PASS
 
@@ -194,7 +199,9 @@ def margins(scene: Scene, facts: CourtFacts, seconds: float) -> tuple[float, flo
 
     The scene's target is to the right.
     """
-    _, decided = judged(scene, facts.action, seconds)
+    actual = judged(scene, facts.action, seconds)
+    assert actual is not None, "the scene has a named outcome"
+    _, decided = actual
     ball, ways = scene.balls[0], WAYS[:2] if facts.action == "jump" else WAYS
     safe = 0.0
     for pixels in LADDER:

@@ -95,6 +95,7 @@ class FilmFacts:
     regime: str = "usual"
 
     def to_dict(self) -> dict:
+        """Returns the fields as JSON values."""
         return {
             "balls": self.balls.to_dict(),
             "look": dataclasses.asdict(self.look),
@@ -105,7 +106,8 @@ class FilmFacts:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "FilmFacts":
-        first = tuple(fields["first"]) if fields["first"] else None
+        """Inverts `to_dict`."""
+        first = (fields["first"][0], fields["first"][1]) if fields["first"] else None
         return cls(
             Facts.from_dict(fields["balls"]),
             Look(**fields["look"]),
@@ -141,8 +143,8 @@ class Film(Family):
 
     def styles_of(self, split: str) -> tuple[str, ...]:
         """Returns the styles of a split. `combo` has no flat clips: no held-out pair is flat."""
-        kept = {style for style, _ in HELD_OUT_PAIRS}
-        return tuple(style for style in self.styles if split != "combo" or style in kept)
+        held_out = {style for style, _ in HELD_OUT_PAIRS}
+        return tuple(style for style in self.styles if split != "combo" or style in held_out)
 
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
@@ -159,6 +161,7 @@ class Film(Family):
         )
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[int, Look]) -> FilmFacts:
+        """Draws balls, order of landing and voice for the count and look of `aim`."""
         balls = room.draw_balls(stream, aim[0])
         landing = [ball.colour for ball in balls.balls if ball.bounces]
         first = (
@@ -178,15 +181,16 @@ class Film(Family):
         )
 
     def split_of(self, facts: FilmFacts) -> str:
-        kept = {
+        """Returns the split of facts; "none" if they are held out twice."""
+        held_out = {
             "speakers": facts.voice in HELD_OUT_VOICES,
             "combo": (facts.look.style, facts.look.camera) in HELD_OUT_PAIRS,
             "order": facts.first is not None and held_out_order(facts.first),
         }
-        if sum(kept.values()) > 1 or (facts.regime != "usual" and any(kept.values())):
+        if sum(held_out.values()) > 1 or (facts.regime != "usual" and any(held_out.values())):
             return "none"  # held out twice: belongs to no split
-        if any(kept.values()):
-            return next(split for split, is_so in kept.items() if is_so)
+        if any(held_out.values()):
+            return next(split for split, applies in held_out.items() if applies)
         if facts.regime != "usual":
             return facts.regime
         return {0: "val", 1: "val", 2: "paraphrase"}.get(
@@ -196,6 +200,7 @@ class Film(Family):
     def draw_scene(
         self, stream: Stream, facts: FilmFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
+        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
         seconds *= LONGER if facts.regime == "length" else 1.0
         sizes, speed = (
             OOD_SIZES if facts.regime == "ood_size" else SIZES,
@@ -203,10 +208,12 @@ class Film(Family):
         )
         gravity = GRAVITIES["mars" if facts.regime == "ood_gravity" else "earth"]
         scene = room.draw_alone(stream, facts.balls, seconds, sizes, speed, gravity)
-        if scene and facts.regime == "ood_velocity" and not faster(scene.balls, FASTEST):
+        if scene is None:
             return None
-        motion = scene and room.play(scene, facts.balls, seconds)
-        if not motion or (facts.first and landings(scene, motion)[:2] != facts.first):
+        if facts.regime == "ood_velocity" and not faster(scene.balls, FASTEST):
+            return None
+        motion = room.play(scene, facts.balls, seconds)
+        if motion is None or (facts.first and landings(scene, motion)[:2] != facts.first):
             return None
         scene = filmed(
             dataclasses.replace(scene, style=facts.look.style),
@@ -222,9 +229,11 @@ class Film(Family):
         return scene, motion
 
     def caption(self, facts: FilmFacts, variant: int, split: str) -> str:
+        """Returns the paraphrase number `variant` of the facts."""
         return caption(facts, variant, held_out=split == "paraphrase")
 
     def parse(self, text: str) -> FilmFacts:
+        """Reads a caption back into facts."""
         return parse(text)
 
     def judge(self, facts: FilmFacts, reading: Reading) -> list[Line]:
@@ -255,6 +264,7 @@ def seen_camera(reading: Reading) -> tuple[str | None, str | None]:
     camera, steady = reading.camera, reading.steady
     if camera is None or camera.kind != "static":
         return (None, None) if camera is None else (camera.kind, camera.direction)
+    assert steady is not None, "a clip whose camera was read has a steady reading"
     width = float(np.median(camera.views[:, 2])) / Scene.extent
     lawful = {"static": WIDTH}
     if any(ball.launch == "dropped" for ball in steady.balls):
@@ -266,19 +276,19 @@ def seen_camera(reading: Reading) -> tuple[str | None, str | None]:
 
 def _judge_voice(facts: FilmFacts, reading: Reading) -> list[Line]:
     """Judges the spoken word. A prompt without a voice has a line only if a word is heard."""
-    asked = None if facts.voice is None else facts.balls.balls[0].colour
+    expected = None if facts.voice is None else facts.balls.balls[0].colour
     if reading.audio_fault:
-        return [Line.unread(None, "voice", asked, reading.audio_fault)] if asked else []
+        return [Line.unread(None, "voice", expected, reading.audio_fault)] if expected else []
     heard = " ".join(reading.words) or None
-    return [Line.compare(None, "voice", asked, heard)] if asked or heard else []
+    return [Line.compare(None, "voice", expected, heard)] if expected or heard else []
 
 
-def faster(balls: Sequence[Ball], than: float) -> bool:
-    """Returns whether a ball is launched, and every launched ball is faster than `than` m/s
+def faster(balls: Sequence[Ball], limit: float) -> bool:
+    """Returns whether a ball is launched, and every launched ball is faster than `limit` m/s
     sideways.
     """
     speeds = [abs(ball.velocity[0]) for ball in balls if ball.launch != "dropped"]
-    return bool(speeds) and min(speeds) > than
+    return bool(speeds) and min(speeds) > limit
 
 
 def landings(scene: Scene, motion: Trajectory) -> tuple[str, ...]:
@@ -323,7 +333,7 @@ def parse(text: str) -> FilmFacts:
     return FilmFacts(balls, look, (order["a"], order["b"]) if order else None, 0 if named else None)
 
 
-def _ending(text: str, phrases) -> tuple[str, dict | None]:
+def _ending(text: str, phrases: Sequence[str]) -> tuple[str, dict | None]:
     """Splits a text into (the part before its last phrase, the colours in that phrase).
 
     If it ends with none of the phrases, returns (text, None).

@@ -14,6 +14,8 @@ BOARD_TOP = 1.0  # above the rim
 GOAL, BAR_RADIUS, KEEPER = 3.70, 0.06, 3.25
 PAD_HALF, PAD_RADIUS = 0.22, 0.08  # of the keeper: half length and radius
 HOOP_HEIGHTS, GOAL_HEIGHTS = (1.9, 2.2), (1.7, 2.0)
+_MIRRORED: dict[str | None, str] = {"left": "right", "right": "left"}  # directions
+Point = tuple[float, float]  # (x, y) in metres; of a velocity, in m/s
 
 
 def hoop(h: float) -> tuple[Shape, ...]:
@@ -27,7 +29,7 @@ def hoop(h: float) -> tuple[Shape, ...]:
     inset, low = 0.24, h - 0.62
     left, right, middle = front + inset, back - inset, 0.5 * (front + back)
 
-    def cord(a, b):
+    def cord(a: Point, b: Point) -> Shape:
         return Shape((a, b), "net", 0.018, front=True)
 
     mesh = [
@@ -107,7 +109,7 @@ def mirrored_scene(scene: Scene) -> Scene:
             position=(e - b.position[0], b.position[1]),
             velocity=(-b.velocity[0], b.velocity[1]),
             spin=-b.spin,
-            direction={"left": "right", "right": "left"}.get(b.direction),
+            direction=_MIRRORED.get(b.direction),
         )
         for b in scene.balls
     )

@@ -42,6 +42,7 @@ class Look:
 
 
 def draw_look(stream: Stream, style: str, camera: str) -> Look:
+    """Draws the look of a style and a camera: the direction of a pan."""
     return Look(style, camera, stream.choice(DIRECTIONS) if camera == "pan" else None)
 
 
@@ -58,10 +59,10 @@ def words_of(look: Look, pick: Picker) -> str:
     )
 
 
-def judge_look(look: Look, style: str | None, camera: tuple[str, str | None]) -> list[Line]:
+def judge_look(look: Look, style: str | None, camera: tuple[str | None, str | None]) -> list[Line]:
     """Judges style and camera against those seen in a clip.
 
-    `camera` is the (move, direction) seen.
+    `camera` is the (move, direction) seen; None for what is not seen.
     """
     lines = [
         Line.compare(None, "style", look.style, style),

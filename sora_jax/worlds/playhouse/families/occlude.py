@@ -19,6 +19,7 @@ whose captions use held-out phrases.
 
 import dataclasses
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -103,11 +104,14 @@ class OccludeFacts:
     regime: str = "usual"
 
     def to_dict(self) -> dict:
+        """Returns the fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict) -> "OccludeFacts":
-        return cls(**fields | {"look": Look(**fields["look"])})
+        """Inverts `to_dict`."""
+        values: dict[str, Any] = {**fields, "look": Look(**fields["look"])}
+        return cls(**values)
 
     def key(self) -> str:
         """Returns the factor tuple as one string."""
@@ -133,6 +137,7 @@ class Occlude(Family):
         return stream.choice(list(FATES)), draw_look(stream, *stream.choice(pairs(style, MOVES)))
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, Look]) -> OccludeFacts:
+        """Draws colour, size, launch and direction for the fate and look of `aim`."""
         colour, size, launch, direction = (
             stream.choice(list(options)) for options in (COLOURS, SIZES, LAUNCHES, DIRECTIONS)
         )
@@ -141,6 +146,7 @@ class Occlude(Family):
         )
 
     def split_of(self, facts: OccludeFacts) -> str:
+        """Returns the split of facts by regime and by the hash of the factor tuple."""
         if facts.regime != "usual":
             return facts.regime
         if list(COLOURS).index(facts.colour) == zlib.crc32(facts.fate.encode()) % len(COLOURS):
@@ -152,6 +158,7 @@ class Occlude(Family):
     def draw_scene(
         self, stream: Stream, facts: OccludeFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
+        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
         scene = Scene(
             seed=stream.integer(1 << 31),
             balls=(),
@@ -190,17 +197,21 @@ class Occlude(Family):
         return None
 
     def caption(self, facts: OccludeFacts, variant: int, split: str) -> str:
+        """Returns the paraphrase number `variant` of the facts."""
         return caption(facts, variant, held_out=split == "paraphrase")
 
     def details(
         self, scene: Scene, motion: Trajectory, facts: OccludeFacts, seconds: float
     ) -> dict:
+        """Returns `hidden`, the intervals in s in which the panel hides all of the ball."""
         return {"hidden": hidden(scene, motion, seconds)}
 
     def intent(self, facts: OccludeFacts, variant: int) -> str:
+        """Returns a paraphrase without the fate."""
         return caption(dataclasses.replace(facts, fate=""), variant)
 
     def parse(self, text: str) -> OccludeFacts:
+        """Reads a caption or an intent back into facts."""
         return parse(text)
 
     def judge(self, facts: OccludeFacts, reading: Reading) -> list[Line]:
@@ -209,21 +220,23 @@ class Occlude(Family):
         For a caption it also judges the fate, and whether the ball is the same one afterwards and
         on its course. An intent has none of these.
         """
-        stage, kept = reading.stage, reading.permanence
+        stage, permanence = reading.stage, reading.permanence
         move = (None, None) if stage is None else (stage.camera.kind, stage.camera.direction)
         balls = {} if stage is None else {ball.colour: ball for ball in stage.steady.balls}
-        own = balls.get(facts.colour)
+        ball = balls.get(facts.colour)
         lines = judge_look(facts.look, reading.style, move)
         for fact in ("colour", "size", "launch", "direction"):
-            shown = None if own is None else getattr(own, fact)
-            lines.append(Line.compare(facts.colour, fact, getattr(facts, fact), shown))
-        lines.append(Line.compare(facts.colour, "goes behind the panel", True, kept is not None))
+            seen = None if ball is None else getattr(ball, fact)
+            lines.append(Line.compare(facts.colour, fact, getattr(facts, fact), seen))
+        lines.append(
+            Line.compare(facts.colour, "goes behind the panel", True, permanence is not None)
+        )
         if facts.fate:
-            shown = seen_fate(reading, facts.colour)
-            lines.append(Line.compare(facts.colour, "fate", facts.fate, shown))
+            seen = seen_fate(reading, facts.colour)
+            lines.append(Line.compare(facts.colour, "fate", facts.fate, seen))
             for fact, field in (("is the same", "same"), ("on its course", "on_course")):
-                shown = None if kept is None else getattr(kept, field)
-                lines.append(Line.compare(facts.colour, fact, True, shown))
+                seen = None if permanence is None else getattr(permanence, field)
+                lines.append(Line.compare(facts.colour, fact, True, seen))
         return lines + unasked(balls, [facts.colour])
 
 
@@ -232,17 +245,19 @@ def seen_fate(reading: Reading, colour: str) -> str | None:
 
     It is None if the ball is not visible both before and after the panel.
     """
-    stage, kept = reading.stage, reading.permanence
-    if stage is None or stage.panel is None or kept is None or not kept.back:
+    stage, permanence = reading.stage, reading.permanence
+    if stage is None or stage.panel is None or permanence is None or not permanence.back:
         return None
     if not stage.panel.present[-1]:
         return "revealed"
     track = next((t for t in stage.steady.tracks if t.colour == colour), None)
-    there = np.flatnonzero(track.copies > 0) if track is not None else []
-    if len(there) < 2 or np.diff(there).max() < 2:
+    if track is None:
         return None
-    longest = int(np.argmax(np.diff(there)))
-    before, after = track.position[there[longest : longest + 2], 0]
+    visible = np.flatnonzero(track.copies > 0)
+    if len(visible) < 2 or np.diff(visible).max() < 2:
+        return None
+    longest = int(np.argmax(np.diff(visible)))
+    before, after = track.position[visible[longest : longest + 2], 0]
     middle = 0.5 * (stage.panel.left + stage.panel.right)
     return "passes" if (before < middle) != (after < middle) else "returns"
 
@@ -261,7 +276,7 @@ def _panel(stream: Stream, facts: OccludeFacts, scene: Scene, last: float, secon
     else:
         left = stream.uniform(0.6, scene.extent - 0.6 - wide)
     corners = ((left, FOOT), (left + wide, FOOT), (left + wide, high), (left, high))
-    path = ()
+    path: tuple[tuple[float, float, float], ...] = ()
     if facts.fate == "revealed":
         lifts = seconds - CLEAR - LIFT - stream.uniform(0.1, 0.4)
         path = ((0.0, 0.0, 0.0), (lifts, 0.0, 0.0), (lifts + LIFT, 0.0, scene.extent + 1.0))

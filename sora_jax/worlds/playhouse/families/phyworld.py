@@ -53,6 +53,8 @@ GRIDS = {
 # Coprime to the size of every grid: neighbours in the set are not neighbours in the grid.
 SHUFFLE = 7919
 IN_VIEW, BEFORE, AFTER = 24, 4, 8  # frames in view, before a collision and after it
+Range = tuple[float, float]
+Point = tuple[float, float]  # (x, y) in units
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +69,16 @@ class PhyWorldFacts:
     radii: tuple[float, ...]
 
     def to_dict(self) -> dict:
+        """Returns the fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict) -> "PhyWorldFacts":
+        """Inverts `to_dict`."""
         return cls(fields["task"], fields["split"], tuple(fields["speeds"]), tuple(fields["radii"]))
 
     def key(self) -> str:
+        """Returns the factor tuple as one string."""
         return f"{self.task} v {self.speeds} r {self.radii}"
 
 
@@ -89,7 +94,7 @@ class PhyWorld(Family):
     longest = math.inf  # its balls never hit a floor
     alike = True
 
-    def __init__(self, task: str, size: str):
+    def __init__(self, task: str, size: str) -> None:
         self.task, self.size, self.name = task, size, f"phyworld_{task}_{size}"
         self.balls = self.max_balls = 2 if task == "collision" else 1
         speeds, radii = GRIDS[self.balls, size]
@@ -110,13 +115,13 @@ class PhyWorld(Family):
         """Returns the cell of the grid in `train`; None in other splits."""
         if split != "train":
             return None
-        if not 0 <= index < self.train_size:
+        size = math.prod(self.grid)
+        if not 0 <= index < size:
             raise UserError(
-                f"index {index}: {self.name} has {self.train_size} scenes in train; give 0 to "
-                f"{self.train_size - 1}",
+                f"index {index}: {self.name} has {size} scenes in train; give 0 to {size - 1}",
                 field="index",
             )
-        cell, values = index * SHUFFLE % self.train_size, []
+        cell, values = index * SHUFFLE % size, []
         for n, (low, high) in zip(
             self.grid, (SPEEDS,) * self.balls + (RADII[self.balls],) * self.balls, strict=True
         ):
@@ -127,12 +132,13 @@ class PhyWorld(Family):
         )
 
     def draw_facts(self, stream: Stream, split: str, aim: PhyWorldFacts | None) -> PhyWorldFacts:
+        """Returns the cell `aim`, or draws speeds (m/s) and radii (m)."""
         if aim is not None:
             return aim
         # how many balls are out of distribution
         n, ood = self.balls, stream.integer(self.balls) + 1
 
-        def values(inside, below, above, out):
+        def values(inside: Range, below: Range, above: Range, out: bool) -> tuple[float, ...]:
             return tuple(
                 stream.uniform(*(stream.choice((below, above)) if out and k < ood else inside))
                 for k in range(n)
@@ -143,11 +149,13 @@ class PhyWorld(Family):
         return PhyWorldFacts(self.task, split, speeds, radii)
 
     def split_of(self, facts: PhyWorldFacts) -> str:
+        """Returns the split whose ranges the facts are from."""
         return facts.split
 
     def draw_scene(
         self, stream: Stream, facts: PhyWorldFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
+        """Draws the start of one ball or two and simulates at least FRAMES + 1 steps."""
         starts = (
             self._two_starts(stream, facts) if self.balls == 2 else self._one_start(stream, facts)
         )
@@ -170,14 +178,14 @@ class PhyWorld(Family):
         scene = Scene(0, balls, "flat", SILENCE, blank, EXTENT, gravity, below=0.0, bounds="open")
         return scene, simulate(scene, max(seconds, (FRAMES + 1) * STEP))
 
-    def _one_start(self, stream, facts):
+    def _one_start(self, stream: Stream, facts: PhyWorldFacts) -> tuple[Point, ...]:
         (v,), (r,) = facts.speeds, facts.radii
         furthest = EXTENT - IN_VIEW * STEP * v - r
         x = stream.uniform(r, furthest) if furthest > r else r + stream.uniform(0.0, 0.5)
         low, high = r + EDGE, EXTENT - EDGE - r
         return ((x, stream.uniform(high - 1.0 if self.task == "parabola" else low, high)),)
 
-    def _two_starts(self, stream, facts):
+    def _two_starts(self, stream: Stream, facts: PhyWorldFacts) -> tuple[Point, ...] | None:
         (v1, v2), (r1, r2) = facts.speeds, facts.radii
         nearest = BEFORE * STEP * (v1 + v2)
         furthest = min((FRAMES - AFTER) * STEP * (v1 + v2), EXTENT - 2.0 * (r1 + r2))
@@ -189,6 +197,7 @@ class PhyWorld(Family):
         return (x, y), (x + distance, y)
 
     def caption(self, facts: PhyWorldFacts, variant: int, split: str) -> str:
+        """Returns "": these scenes have no captions."""
         return ""
 
     def parse(self, text: str) -> PhyWorldFacts:
@@ -200,6 +209,6 @@ class PhyWorld(Family):
 
         A clip of PhyWorld is scored against its scene instead (`oracles.phyworld`).
         """
-        why = "no prompt asks it; oracles.phyworld scores a clip against its scene"
+        reason = "no prompt asks it; oracles.phyworld scores a clip against its scene"
         numbers = [("speed", v) for v in facts.speeds] + [("radius", r) for r in facts.radii]
-        return [Line.unread(None, fact, value, why) for fact, value in numbers]
+        return [Line.unread(None, fact, value, reason) for fact, value in numbers]

@@ -15,6 +15,7 @@ The split is a hash of the factor tuple (`Facts.key`): one combination in ten be
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -64,46 +65,53 @@ class Room(Family):
         return stream.choice(list(COUNT_WEIGHTS), COUNT_WEIGHTS.values())
 
     def draw_facts(self, stream: Stream, split: str, count: int) -> Facts:
+        """Draws the facts of `count` balls."""
         return draw_balls(stream, count)
 
     def draw_scene(
         self, stream: Stream, facts: Facts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
+        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
         scene = draw_alone(stream, facts, seconds, gravity=self.gravity)
-        motion = scene and play(scene, facts, seconds)
-        return (scene, motion) if motion else None
+        if scene is None:
+            return None
+        motion = play(scene, facts, seconds)
+        return None if motion is None else (scene, motion)
 
     def caption(self, facts: Facts, variant: int, split: str) -> str:
+        """Returns the paraphrase number `variant` of the facts."""
         return caption(facts, variant)
 
     def parse(self, text: str) -> Facts:
+        """Reads a caption back into facts."""
         return parse(text)
 
     def judge(self, facts: Facts, reading: Reading) -> list[Line]:
+        """Judges every fact of every ball."""
         return judge_balls(facts, reading)
 
 
-def judge_balls(told: Facts, reading: Reading) -> list[Line]:
-    """Judges every fact of every ball in `told`, then lists the balls that the caption does not
+def judge_balls(facts: Facts, reading: Reading) -> list[Line]:
+    """Judges every fact of every ball in `facts`, then lists the balls that the caption does not
     have.
 
     A ball is identified by its colour.
     """
-    seen = {ball.colour: ball for ball in reading.facts.balls}
+    balls = {ball.colour: ball for ball in reading.facts.balls}
     lines = [
-        Line.compare(None, "balls", len(told.balls), len(seen)),
-        Line.compare(None, "in one piece", True, reading.coherent if seen else None),
+        Line.compare(None, "balls", len(facts.balls), len(balls)),
+        Line.compare(None, "in one piece", True, reading.coherent if balls else None),
     ]
-    for ball in told.balls:
-        own = seen.get(ball.colour)
-        lines.append(Line.compare(ball.colour, "colour", ball.colour, own and own.colour))
+    for ball in facts.balls:
+        seen = balls.get(ball.colour)
+        lines.append(Line.compare(ball.colour, "colour", ball.colour, seen and seen.colour))
         for fact in OF_A_BALL:
-            asked = getattr(ball, fact)
+            expected = getattr(ball, fact)
             # a dropped ball has no direction to judge
-            if fact != "direction" or asked is not None:
-                shown = None if own is None else getattr(own, fact)
-                lines.append(Line.compare(ball.colour, fact, asked, shown))
-    return lines + unasked(seen, [ball.colour for ball in told.balls])
+            if fact != "direction" or expected is not None:
+                value = None if seen is None else getattr(seen, fact)
+                lines.append(Line.compare(ball.colour, fact, expected, value))
+    return lines + unasked(balls, [ball.colour for ball in facts.balls])
 
 
 def draw_balls(stream: Stream, count: int) -> Facts:
@@ -127,7 +135,7 @@ def draw_alone(
     stream: Stream,
     facts: Facts,
     seconds: float,
-    sizes=SIZES,
+    sizes: Mapping[str, tuple[float, float]] = SIZES,
     speed: float = 1.0,
     gravity: float = GRAVITIES["earth"],
 ) -> Scene | None:
@@ -166,7 +174,11 @@ def draw_alone(
 
 
 def draw_ball(
-    stream: Stream, fact: BallFacts, extent: float, sizes=SIZES, speed: float = 1.0
+    stream: Stream,
+    fact: BallFacts,
+    extent: float,
+    sizes: Mapping[str, tuple[float, float]] = SIZES,
+    speed: float = 1.0,
 ) -> Ball:
     """Draws a ball with the size and the launch of `fact`."""
     radius = stream.uniform(*sizes[fact.size])

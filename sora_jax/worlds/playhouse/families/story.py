@@ -22,7 +22,7 @@ import itertools
 import zlib
 from typing import Any
 
-from sora_jax.worlds.playhouse.cast import catalogue, distinct
+from sora_jax.worlds.playhouse.cast import catalogue, distinct, voice_of
 from sora_jax.worlds.playhouse.continuity import gap
 from sora_jax.worlds.playhouse.families.base import Family, Line, Reading
 from sora_jax.worlds.playhouse.families.story_boards import draw_board
@@ -34,6 +34,7 @@ from sora_jax.worlds.playhouse.storyboard import (
     LAMP,
     SECONDS,
     THROW,
+    Act,
     Storyboard,
     frames_of,
 )
@@ -65,10 +66,12 @@ class StoryFacts:
     characters: tuple[tuple[str, int], ...] = ()
 
     def to_dict(self) -> dict:
+        """Returns the fields as JSON values."""
         return {"board": self.board.to_dict(), "characters": [list(c) for c in self.characters]}
 
     @classmethod
     def from_dict(cls, fields: dict) -> "StoryFacts":
+        """Inverts `to_dict`."""
         board = Storyboard.from_dict(fields["board"])
         return cls(board, tuple((part, index) for part, index in fields["characters"]))
 
@@ -90,7 +93,7 @@ class Story(Family):
     styles, facts_type, words = FILM_STYLES, StoryFacts, WORDS
     max_balls, alike = 1, True
 
-    def __init__(self, name: str = "story", shots: int = 3):
+    def __init__(self, name: str = "story", shots: int = 3) -> None:
         self.name, self.shots = name, shots
         if name != "story":
             self.splits = Story.splits[:5]
@@ -103,6 +106,7 @@ class Story(Family):
         return style or stream.choice(FILM_STYLES), SHOTS.get(split, self.shots)
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, int]) -> StoryFacts:
+        """Draws a storyboard and its characters for the style and shots of `aim`."""
         style, shots = aim
         board = draw_board(stream, style, shots, wide_ends=split.startswith("gap"))
         part = "held_out" if split == "identity" else "train"
@@ -110,21 +114,22 @@ class Story(Family):
         chosen = [stream.choice(bare)]
         while len(chosen) < len(board.cast):
             other = stream.choice(bare)
-            if other not in chosen and distinct(known[other].voice, known[chosen[0]].voice):
+            if other not in chosen and distinct(voice_of(known[other]), voice_of(known[chosen[0]])):
                 chosen.append(other)
         return StoryFacts(board, tuple((part, index) for index in chosen))
 
     def split_of(self, facts: StoryFacts) -> str:
+        """Returns the split of facts; "none" if they are held out twice."""
         largest, shots = gap(facts.board), len(facts.board.shots)
-        kept = {
+        held_out = {
             "identity": any(part == "held_out" for part, _ in facts.characters),
             "order": held_out_order(facts.board),
             "length": shots == LONG and largest <= TRAIN_GAP,
             f"gap_{largest}": largest > TRAIN_GAP,
         }
-        held = [split for split, is_so in kept.items() if is_so]
-        if held:  # held out twice: belongs to no split
-            return held[0] if len(held) == 1 else "none"
+        matches = [split for split, applies in held_out.items() if applies]
+        if matches:  # held out twice: belongs to no split
+            return matches[0] if len(matches) == 1 else "none"
         rank = zlib.crc32(facts.key().encode()) % 20
         if rank < 3:
             return ("val", "val", "paraphrase")[rank]
@@ -133,6 +138,7 @@ class Story(Family):
     def draw_scene(
         self, stream: Stream, facts: StoryFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
+        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
         cast = tuple(catalogue(part)[index] for part, index in facts.characters)
         lengths = tuple(frames_of(shot.seconds, FPS) / FPS for shot in facts.board.shots)
         return stage(facts.board, cast, stream, lengths)
@@ -143,29 +149,32 @@ class Story(Family):
         return write(facts.board, variant, held_out=split == "paraphrase", cards=cards)
 
     def intent(self, facts: StoryFacts, variant: int) -> str | None:
+        """Returns the storyboard without outcomes; None if no act has one."""
         acts = [act for shot in facts.board.shots for act in shot.acts]
         if not any(act.outcome for act in acts):
             return None
         return write(facts.board.intended(), variant, cards=bool(variant % 2))
 
     def restyled(self, facts: StoryFacts, style: str) -> StoryFacts:
+        """Returns the facts in another style."""
         return dataclasses.replace(facts, board=dataclasses.replace(facts.board, style=style))
 
     def parse(self, text: str) -> StoryFacts:
+        """Reads a storyboard, prose or cards, back into facts."""
         return StoryFacts(read(text))
 
     def judge(self, facts: StoryFacts, reading: Reading) -> list[Line]:
         """Lists the facts; no oracle of today reads them."""
         board = facts.board
-        known: list[tuple[str, Any]] = [("style", board.style), ("ambience", board.ambience)]
+        lines: list[tuple[str, Any]] = [("style", board.style), ("ambience", board.ambience)]
         for number, shot in enumerate(board.shots, 1):
-            known += [(f"shot {number}: place", shot.place), (f"shot {number}: frame", shot.frame)]
-            known.append((f"shot {number}: camera", shot.move))
-            known += [(f"shot {number}: {act.kind}", _asked(act)) for act in shot.acts]
-        return [Line.unread(None, fact, asked, UNREAD) for fact, asked in known]
+            lines += [(f"shot {number}: place", shot.place), (f"shot {number}: frame", shot.frame)]
+            lines.append((f"shot {number}: camera", shot.move))
+            lines += [(f"shot {number}: {act.kind}", _act_text(act)) for act in shot.acts]
+        return [Line.unread(None, fact, value, UNREAD) for fact, value in lines]
 
 
-def _asked(act) -> str:
+def _act_text(act: Act) -> str:
     return " ".join(part for part in (act.who, act.to, act.outcome, *act.words) if part)
 
 
@@ -175,7 +184,7 @@ def bareheaded(part: str) -> tuple[int, ...]:
 
     A hat in a story is one that was put on.
     """
-    return tuple(i for i, who in enumerate(catalogue(part)) if who.hair not in HATS)
+    return tuple(i for i, character in enumerate(catalogue(part)) if character.hair not in HATS)
 
 
 def held_out_order(board: Storyboard) -> bool:

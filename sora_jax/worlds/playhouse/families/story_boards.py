@@ -65,18 +65,18 @@ def draw_board(stream: Stream, style: str, shots: int, wide_ends: bool) -> Story
     count = 2 if stream.uniform() < PAIR else 1
     cast = tuple(f"@{names.pop(stream.integer(len(names)))}" for _ in range(count))
     draft = _Draft(stream, cast, apart=not wide_ends and stream.uniform() < APART)
-    made = []
+    drawn = []
     for number in range(shots):
         ends = number in (0, shots - 1)
-        made.append(draft.shot(number, None if not wide_ends else ends))
+        drawn.append(draft.shot(number, None if not wide_ends else ends))
     ambience = stream.choice(SOUNDSCAPES)
-    return Storyboard(style, ambience, cast, tuple(made), stream.choice(list(COLOURS)))
+    return Storyboard(style, ambience, cast, tuple(drawn), stream.choice(list(COLOURS)))
 
 
 class _Draft:
     """A storyboard that is drawn, and the state of its world as far as it matters to acts."""
 
-    def __init__(self, stream: Stream, cast: tuple[str, ...], apart: bool):
+    def __init__(self, stream: Stream, cast: tuple[str, ...], apart: bool) -> None:
         self.stream, self.cast = stream, cast
         home = stream.choice(PLACES)
         other = stream.choice([place for place in PLACES if place != home])
@@ -106,10 +106,10 @@ class _Draft:
     def _acts(self, shot: Shot, stay: bool) -> tuple[Act, ...]:
         """Draws the acts of a shot; nobody leaves if `stay`."""
         acts: list[Act] = []
-        left = BUDGET
+        remaining = BUDGET
         for _ in range(1 + self.stream.integer(MAX_ACTS)):
             options = [act for act in self._options(shot) if not (stay and act.kind == GO)]
-            options = [act for act in options if COSTS[act.kind] <= left]
+            options = [act for act in options if COSTS[act.kind] <= remaining]
             if acts and acts[-1].kind == IDLE:
                 break
             kinds = {act.kind: WEIGHTS[act.kind] for act in options}
@@ -121,42 +121,45 @@ class _Draft:
             act = self.stream.choice([act for act in options if act.kind == kind])
             cost = COSTS[kind]
             if kind == SAY:
-                act, cost = self._speech(act, left)
+                act, cost = self._speech(act, remaining)
                 if not act.words:
                     break
             acts.append(self._done(act, shot))
-            left -= cost
+            remaining -= cost
         return tuple(acts)
 
     def _options(self, shot: Shot) -> list[Act]:
         """Returns the acts that the actors of a shot can do now."""
-        here = [name for name, room in zip(self.cast, self.room, strict=True) if room == shot.place]
+        present = [
+            name for name, room in zip(self.cast, self.room, strict=True) if room == shot.place
+        ]
         options = []
-        for who in [shot.subject] if shot.subject else here:
-            options += [Act(who, IDLE), Act(who, SAY)]
-            options += [Act(who, kind, d) for kind in (LOOK, WALK) for d in DIRECTIONS]
+        for actor in [shot.subject] if shot.subject else present:
+            options += [Act(actor, IDLE), Act(actor, SAY)]
+            options += [Act(actor, kind, d) for kind in (LOOK, WALK) for d in DIRECTIONS]
             for kind, values in ((LAMP, ("on", "off")), (DOOR, ("open", "closed"))):
                 now = self.switched.get((kind, shot.place))
-                options += [Act(who, kind, value) for value in values if value != now]
-            if who not in self.hats:
-                options.append(Act(who, HAT, "on"))
-            if self.holder == who:
-                options += [Act(who, THROW, to) for to in here if to != who]
+                options += [Act(actor, kind, value) for value in values if value != now]
+            if actor not in self.hats:
+                options.append(Act(actor, HAT, "on"))
+            if self.holder == actor:
+                options += [Act(actor, THROW, catcher) for catcher in present if catcher != actor]
             if self.switched.get((DOOR, shot.place)) != "closed":
-                options += [Act(who, GO, place) for place in PLACES if place != shot.place]
+                options += [Act(actor, GO, place) for place in PLACES if place != shot.place]
         return [act for act in options if act.kind in SHOWN[shot.frame]]
 
-    def _speech(self, act: Act, left: float) -> tuple[Act, float]:
+    def _speech(self, act: Act, remaining: float) -> tuple[Act, float]:
         """Draws the words of a speech; returns it and its duration."""
-        words, cost = [], 0.0
+        words: list[str] = []
+        cost = 0.0
         for _ in range(1 + self.stream.integer(MAX_WORDS)):
             word = self.stream.choice(list(voice.WORDS))
             states = [s[0] for name in voice.WORDS[word].split() for s in voice.SOUNDS[name]]
-            lasts = sum(states) / 1000.0 / min(RATES) + 0.05
-            if cost + lasts > left:
+            seconds = sum(states) / 1000.0 / min(RATES) + 0.05
+            if cost + seconds > remaining:
                 break
             words.append(word)
-            cost += lasts
+            cost += seconds
         return dataclasses.replace(act, words=tuple(words)), cost
 
     def _done(self, act: Act, shot: Shot) -> Act:

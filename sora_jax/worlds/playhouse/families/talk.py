@@ -18,9 +18,10 @@ frames/s (`S`), because at 8 a frame is as long as a phoneme.
 
 import dataclasses
 import zlib
+from collections.abc import Sequence
 
 from sora_jax.worlds.playhouse.acting import BLINK, head_height
-from sora_jax.worlds.playhouse.cast import NAMES, Actor, Character, catalogue, distinct
+from sora_jax.worlds.playhouse.cast import NAMES, Actor, Character, catalogue, distinct, voice_of
 from sora_jax.worlds.playhouse.families.base import Family, Line, Reading
 from sora_jax.worlds.playhouse.families.talk_captions import (
     MAX_WORDS,
@@ -60,6 +61,7 @@ class Talk(Family):
         return style or drawn, 1 + stream.integer(2)
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, int]) -> TalkFacts:
+        """Draws cast, lines, shot and ambience for the style and count of `aim`."""
         style, count = aim
         regime = split if split in ("speakers", "identity") else "usual"
         faces, voices = _draw_cast(stream, regime, count)
@@ -71,6 +73,7 @@ class Talk(Family):
         return TalkFacts(style, ambience, shot, names, lines, faces, voices, regime)
 
     def split_of(self, facts: TalkFacts) -> str:
+        """Returns the split of facts by regime and by the hash of the factor tuple."""
         if facts.regime != "usual":
             return facts.regime
         return {0: "val", 1: "val", 2: "paraphrase"}.get(
@@ -80,21 +83,22 @@ class Talk(Family):
     def draw_scene(
         self, stream: Stream, facts: TalkFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
+        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
         seconds = min(seconds, 2.0625)  # that of format S
-        who = characters(facts)
-        spoken = schedule(stream, facts, who, seconds)
+        speakers = characters(facts)
+        spoken = schedule(stream, facts, speakers, seconds)
         if spoken is None:
             return None
         width = WIDTHS[facts.shot]
-        places = (0.5,) if len(who) == 1 else (0.27, 0.73)
+        places = (0.5,) if len(speakers) == 1 else (0.27, 0.73)
         cast = []
-        for i, character in enumerate(who):
+        for i, character in enumerate(speakers):
             x = width * places[i] + stream.uniform(-0.04, 0.04)
-            acted = _act(stream, i, len(who), spoken, seconds)
-            cast.append(Actor(character, facts.names[i], x, speech=tuple(spoken[i]), **acted))
+            fields = _act(stream, i, len(speakers), spoken, seconds)
+            cast.append(Actor(character, facts.names[i], x, speech=tuple(spoken[i]), **fields))
         top = CROWN
         if facts.shot == "close-up":
-            top = head_height(who[0]) + MIDDLE[facts.shot] * width
+            top = head_height(speakers[0]) + MIDDLE[facts.shot] * width
         scene = Scene(
             seed=stream.integer(1 << 31),
             balls=(),
@@ -108,32 +112,35 @@ class Talk(Family):
         return scene, Trajectory((), ())
 
     def restyled(self, facts: TalkFacts, style: str) -> TalkFacts:
+        """Returns the facts in another style."""
         return dataclasses.replace(facts, style=style)
 
     def caption(self, facts: TalkFacts, variant: int, split: str) -> str:
+        """Returns the paraphrase number `variant` of the facts."""
         return caption(facts, variant, held_out=split == "paraphrase")
 
     def parse(self, text: str) -> TalkFacts:
+        """Reads a caption back into facts."""
         return parse(text)
 
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
         """Judges the words. No oracle reads the other facts yet; that of style knows no faces."""
-        said = " ".join(facts.words)
+        words = " ".join(facts.words)
         if reading.audio_fault:
-            lines = [Line.unread(None, "words", said, reading.audio_fault)]
+            lines = [Line.unread(None, "words", words, reading.audio_fault)]
         else:
             heard = " ".join(reading.words) or None
-            lines = [Line.compare(None, "words", said, heard)]
+            lines = [Line.compare(None, "words", words, heard)]
         unread = {
             "style": facts.style,
             "ambience": facts.ambience,
             "shot": facts.shot,
             "cast": " ".join(facts.names),
-            "speakers": " ".join(facts.names[who] for who, _ in facts.lines),
+            "speakers": " ".join(facts.names[speaker] for speaker, _ in facts.lines),
         }
         return lines + [
-            Line.unread(None, fact, asked, "no oracle reads it yet")
-            for fact, asked in unread.items()
+            Line.unread(None, fact, expected, "no oracle reads it yet")
+            for fact, expected in unread.items()
         ]
 
 
@@ -147,7 +154,7 @@ def _draw_cast(stream: Stream, regime: str, count: int) -> tuple[tuple[int, ...]
         faces = tuple(stream.integer(len(parts[0])) for _ in range(count))
         other = tuple(stream.integer(len(parts[1])) for _ in range(count))
         voices = other if regime == "speakers" else faces
-        heard = [parts[1][i].voice for i in voices]
+        heard = [voice_of(parts[1][i]) for i in voices]
         if len(set(faces)) == count and (count == 1 or distinct(*heard)):
             return faces, voices
 
@@ -178,54 +185,60 @@ def draw_lines(stream: Stream, count: int) -> tuple[tuple[int, tuple[str, ...]],
     most = MAX_WORDS if len(order) == 1 else MAX_WORDS // 2 + 1
     vocabulary = list(SPOKEN)
     lines = []
-    for who in order:
+    for speaker in order:
         length = 1 + stream.integer(most)
-        lines.append((who, tuple(stream.choice(vocabulary) for _ in range(length))))
+        lines.append((speaker, tuple(stream.choice(vocabulary) for _ in range(length))))
     return tuple(lines)
 
 
 def schedule(
-    stream: Stream, facts: TalkFacts, who: tuple[Character, ...], seconds: float
+    stream: Stream, facts: TalkFacts, cast: tuple[Character, ...], seconds: float
 ) -> list[list[tuple[float, str]]] | None:
     """Draws the start of every word; returns the words of each character, or None if they do not
     fit.
     """
-    said = [(i, word) for i, words in facts.lines for word in words]
-    lengths = [duration(word, who[i].voice) for i, word in said]
-    spare = seconds - FIRST - LAST - sum(lengths) - PAUSE * (len(said) - 1)
+    words = [(i, word) for i, line in facts.lines for word in line]
+    lengths = [duration(word, voice_of(cast[i])) for i, word in words]
+    spare = seconds - FIRST - LAST - sum(lengths) - PAUSE * (len(words) - 1)
     if spare < 0.0:
         return None
     # the spare time is shared by the silences before, between and after the words
-    shares = [stream.uniform() for _ in range(len(said) + 1)]
+    shares = [stream.uniform() for _ in range(len(words) + 1)]
     total = sum(shares)
-    time, spoken = FIRST, [[] for _ in who]
-    for (i, word), length, share in zip(said, lengths, shares[:-1], strict=True):
+    time, spoken = FIRST, [[] for _ in cast]
+    for (i, word), length, share in zip(words, lengths, shares[:-1], strict=True):
         time += 0.9 * spare * share / total
         spoken[i].append((time, word))
         time += length + PAUSE
     return spoken
 
 
-def _act(stream: Stream, i: int, count: int, spoken, seconds: float) -> dict:
+def _act(
+    stream: Stream,
+    i: int,
+    count: int,
+    spoken: Sequence[Sequence[tuple[float, str]]],
+    seconds: float,
+) -> dict:
     """Draws what an actor does beside speaking: fields of `Actor`.
 
     Of two, each looks at the other, or to the viewer; a single one looks left or right.
     """
     toward = (1.0 if i == 0 else -1.0) if count == 2 else stream.choice((-1.0, 1.0))
-    start, held = stream.uniform(0.0, 0.5) * seconds, stream.uniform(0.3, 0.9)
+    start, hold = stream.uniform(0.0, 0.5) * seconds, stream.uniform(0.3, 0.9)
     angle = toward * stream.uniform(0.15, 0.5)
     up = stream.uniform(-0.3, 0.4)
     blinks = [stream.uniform(0.1, 0.9)]
     while blinks[-1] < seconds:
         blinks.append(blinks[-1] + stream.uniform(0.8, 1.8))
-    late = start + held
+    end = start + hold
     return {
-        "turn": ((start, 0.0), (start + 0.2, angle), (late + 0.2, angle), (late + 0.45, 0.0)),
+        "turn": ((start, 0.0), (start + 0.2, angle), (end + 0.2, angle), (end + 0.45, 0.0)),
         "look": (
             (max(start - 0.1, 0.0), 0.0, 0.0),
             (start + 0.05, toward, up),
-            (late, toward, up),
-            (late + 0.15, 0.0, 0.0),
+            (end, toward, up),
+            (end + 0.15, 0.0, 0.0),
         ),
         "blinks": tuple(time for time in blinks if time < seconds + BLINK),
         "bob": (stream.uniform(0.9, 1.6), stream.uniform()),

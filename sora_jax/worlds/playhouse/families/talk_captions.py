@@ -10,6 +10,7 @@ every table is held out: only the split `paraphrase` uses it.
 """
 
 import dataclasses
+from typing import Any
 
 from sora_jax.worlds.playhouse.captions import CaptionError, Picker, Reader
 from sora_jax.worlds.playhouse.cast import NAMES
@@ -76,18 +77,21 @@ class TalkFacts:
         return dataclasses.replace(self, faces=(), voices=(), regime="usual")
 
     def to_dict(self) -> dict:
+        """Returns the fields as JSON values."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, fields: dict) -> "TalkFacts":
-        lines = tuple((int(who), tuple(words)) for who, words in fields["lines"])
+        """Inverts `to_dict`."""
+        lines = tuple((int(speaker), tuple(words)) for speaker, words in fields["lines"])
         known = {name: tuple(fields[name]) for name in ("names", "faces", "voices")}
-        return cls(**fields | known | {"lines": lines})
+        values: dict[str, Any] = {**fields, **known, "lines": lines}
+        return cls(**values)
 
     def key(self) -> str:
         """Returns the factor tuple as one string. Names are handles and do not count."""
-        said = " / ".join(f"{who}: {' '.join(words)}" for who, words in self.lines)
-        return f"{self.style} {self.ambience} {self.shot} {len(self.names)} | {said}"
+        lines = " / ".join(f"{speaker}: {' '.join(words)}" for speaker, words in self.lines)
+        return f"{self.style} {self.ambience} {self.shot} {len(self.names)} | {lines}"
 
 
 def caption(facts: TalkFacts, variant: int = 0, held_out: bool = False) -> str:
@@ -100,9 +104,9 @@ def caption(facts: TalkFacts, variant: int = 0, held_out: bool = False) -> str:
         f"{pick.phrase(STYLE_PHRASES[facts.style])}, "
         f"{pick.phrase(AMBIENCE_PHRASES[facts.ambience])}, {shot}: "
     )
-    for i, (who, words) in enumerate(facts.lines):
+    for i, (speaker, words) in enumerate(facts.lines):
         verb = pick.phrase(ANSWERS if i else SAYS)
-        text += f'{pick.phrase(JOINTS) if i else ""}{names[who]} {verb} "{" ".join(words)}"'
+        text += f'{pick.phrase(JOINTS) if i else ""}{names[speaker]} {verb} "{" ".join(words)}"'
     return text
 
 
@@ -116,14 +120,18 @@ def parse(text: str) -> TalkFacts:
     style = reader.phrase(STYLE_PHRASES, f"a style ({', '.join(FILM_STYLES)})")
     ambience = reader.phrase(AMBIENCE_PHRASES, f"an ambience ({', '.join(SOUNDSCAPES)})")
     shot, names = _shot(reader)
-    lines = []
+    lines: list[tuple[int, tuple[str, ...]]] = []
     while not lines or not reader.ended:
         if len(lines) == len(names):
             reader.finish(f"the end after {len(lines)} line{'s' * (len(lines) > 1)}")
         if lines:
             reader.skip(("and", "then"))
-        left = [name for name in names if names.index(name) not in {who for who, _ in lines}]
-        name = reader.take([f"@{name}" for name in left], " or ".join(f"@{name}" for name in left))
+        silent = [
+            name for name in names if names.index(name) not in {speaker for speaker, _ in lines}
+        ]
+        name = reader.take(
+            [f"@{name}" for name in silent], " or ".join(f"@{name}" for name in silent)
+        )
         verbs = ANSWERS if lines else SAYS
         reader.phrase({"": verbs}, f"a verb such as {verbs[0]!r}")
         words = [reader.take(SPOKEN, f"a word to say ({', '.join(list(SPOKEN)[:3])}, ...)")]
@@ -144,7 +152,7 @@ def _shot(reader: Reader) -> tuple[str, tuple[str, ...]]:
         if word[:1] == "@" and word[1:] not in NAMES:
             raise CaptionError(column, f"a name (@{NAMES[0]}, @{NAMES[1]}, ...)", word)
     first, second = (*named, "@?", "@?")[:2]
-    table = {
+    table: dict[tuple[str, tuple[str, ...]], tuple[str, ...]] = {
         (shot, (first[1:],)): tuple(p.format(a=first) for p in phrases)
         for shot, phrases in ONE_PHRASES.items()
     }
@@ -157,7 +165,7 @@ def _shot(reader: Reader) -> tuple[str, tuple[str, ...]]:
 def _vocabulary() -> tuple[str, ...]:
     phrases = [*TWO_PHRASES, *SAYS, *ANSWERS, *JOINTS]
     for table in (STYLE_PHRASES, AMBIENCE_PHRASES, ONE_PHRASES):
-        phrases += [phrase for some in table.values() for phrase in some]
+        phrases += [phrase for group in table.values() for phrase in group]
     text = " ".join(phrases).replace("{a}", "").replace("{b}", "").replace("close-up", "close up")
     words = text.replace(",", " ").replace(".", " ").replace(";", " ").split()
     return tuple(sorted({*words, *NAMES, *SPOKEN}))

@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sora_jax.worlds.playhouse.render.styles import INK, LIGHT
+from sora_jax.typing import AnyArray
+from sora_jax.worlds.playhouse.render.styles import INK, LIGHT, Scalar
 
 MOUTH = 0.110  # half height of the mouth at openness 1
 DARK_RED = np.array([0.44, 0.04, 0.09], np.float32)
@@ -33,47 +34,49 @@ BLUSH = np.array([0.93, 0.42, 0.40], np.float32)
 # the arrays of a character
 PARTS = (
     *("head", "skin", "iris", "hair_colour", "cloth", "face", "ears", "hair", "top", "brim"),
-    *("height", "there"),
+    *("height", "present"),
 )
 TROUSERS = np.array([0.27, 0.27, 0.33], np.float32)
 
 
-def _plane(colour) -> jax.Array:
+def _plane(colour: AnyArray) -> jax.Array:
     """Reshapes RGB [3] to [3, 1, 1]."""
     return jnp.asarray(colour, jnp.float32)[:, None, None]
 
 
-def _length(x, y):
+def _length(x: Scalar, y: Scalar) -> jax.Array:
     # cheaper than jnp.hypot, which guards against overflow
     return jnp.sqrt(x * x + y * y + 1e-12)
 
 
-def _power(x, n):
+def _power(x: jax.Array, n: Scalar) -> jax.Array:
     # exp and log are vectorised on CPUs, pow is not
     return jnp.exp(n * jnp.log(x))
 
 
-def ellipse(x, y, w, h):
+def ellipse(x: jax.Array, y: jax.Array, w: Scalar, h: Scalar) -> jax.Array:
     """Returns the distance to an ellipse at the origin: equation (2)."""
     k, slope = _length(x / w, y / h), _length(x / (w * w), y / (h * h))
     return k * (k - 1.0) / jnp.maximum(slope, 1e-4)
 
 
-def box(x, y, w, h, r):
+def box(x: jax.Array, y: jax.Array, w: Scalar, h: Scalar, r: Scalar) -> jax.Array:
     """Returns the distance to a box of half sides w and h with corners of radius r."""
     qx, qy = jnp.abs(x) - (w - r), jnp.abs(y) - (h - r)
     outside = _length(jnp.maximum(qx, 0.0), jnp.maximum(qy, 0.0))
     return outside + jnp.minimum(jnp.maximum(qx, qy), 0.0) - r
 
 
-def segment(x, y, x0, y0, x1, y1, r):
+def segment(
+    x: jax.Array, y: jax.Array, x0: Scalar, y0: Scalar, x1: Scalar, y1: Scalar, r: float
+) -> jax.Array:
     """Returns the distance to the points within r of a segment."""
     dx, dy = x1 - x0, y1 - y0
     t = jnp.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy + 1e-9), 0.0, 1.0)
     return _length(x - x0 - t * dx, y - y0 - t * dy) - r
 
 
-def _wave(x):
+def _wave(x: jax.Array) -> jax.Array:
     """Returns a triangular wave of period 1 in [0, 1]."""
     return jnp.abs(x - jnp.floor(x) - 0.5) * 2.0
 
@@ -88,16 +91,20 @@ class _Brush:
         lit, anime: weights of the styles.
     """
 
-    def __init__(self, picture, scale, unit, lit, anime):
+    def __init__(
+        self, picture: jax.Array, scale: Scalar, unit: float, lit: Scalar, anime: Scalar
+    ) -> None:
         self.picture, self.scale, self.unit = picture, scale, unit
         self.lit, self.anime = lit, anime
 
-    def fill(self, d, colour, weight=1.0, sharp=1.0):
+    def fill(
+        self, d: jax.Array, colour: AnyArray, weight: Scalar = 1.0, sharp: Scalar = 1.0
+    ) -> None:
         """Paints a region without an outline: equation (1). `sharp` is a factor on the distance."""
         alpha = jnp.clip(0.5 - d * self.scale * sharp, 0.0, 1.0) * weight
         self.picture = self.picture + alpha * (colour - self.picture)
 
-    def part(self, d, colour, weight=1.0):
+    def part(self, d: jax.Array, colour: AnyArray, weight: Scalar = 1.0) -> None:
         """Paints a region that has an outline in the style anime."""
         pixels = d * self.scale
         if not isinstance(self.anime, float):
@@ -107,7 +114,7 @@ class _Brush:
         alpha = jnp.clip(0.5 - pixels, 0.0, 1.0) * weight
         self.picture = self.picture + alpha * (colour - self.picture)
 
-    def shade(self, nx, ny):
+    def shade(self, nx: Scalar, ny: Scalar) -> Scalar:
         """Returns the factor on colours at a normal (x right, y up), from the style's light."""
         if isinstance(self.lit, float) and isinstance(self.anime, float):
             return 1.0
@@ -118,12 +125,23 @@ class _Brush:
         return 1.0 + self.lit * (0.46 * diffuse - 0.34) + self.anime * 0.20 * (tone - 1.0)
 
 
-def paint(picture, who: dict, pose, row, column, metre, scale, unit, lit=0.0, anime=0.0):
+def paint(
+    picture: jax.Array,
+    character: dict[str, jax.Array],
+    pose: jax.Array,
+    row: jax.Array,
+    column: jax.Array,
+    metre: Scalar,
+    scale: Scalar,
+    unit: float,
+    lit: Scalar = 0.0,
+    anime: Scalar = 0.0,
+) -> jax.Array:
     """Paints a character over an image [H, W, 3].
 
     Args:
         picture: the image.
-        who: the arrays of `looks.look`.
+        character: the arrays of `looks.look`.
         pose: float [14]: the ground point in pixels (column, row), then head, turn, look, blink,
             mouth and hands as `acting.pose` gives them.
         row, column: the places of the pixels in the frame at time 0, [H, 1] and [1, W].
@@ -136,56 +154,60 @@ def paint(picture, who: dict, pose, row, column, metre, scale, unit, lit=0.0, an
     gx, gy = (column - pose[0]) / metre, (pose[1] - row) / metre
     x, y = gx - pose[2], gy - pose[3]
     turn, mouth = pose[4], pose[8:10]
-    head = _head(who, x, y)
-    _behind(brush, who, x, y, turn)
-    _body(brush, who, gx, gy)
-    skin = _plane(who["skin"]) * brush.shade(x / who["head"][0], y / who["head"][1])
+    head = _head(character, x, y)
+    _behind(brush, character, x, y, turn)
+    _body(brush, character, gx, gy)
+    skin = _plane(character["skin"]) * brush.shade(
+        x / character["head"][0], y / character["head"][1]
+    )
     brush.part(head, skin)
     # nothing of the face lies outside the head
     bare, inside = brush.picture, jnp.clip(0.5 - head * scale - 0.5 * unit, 0.0, 1.0)
-    _face(brush, who, x, y, turn, pose[5:7], pose[7], mouth)
+    _face(brush, character, x, y, turn, pose[5:7], pose[7], mouth)
     brush.picture = bare + inside * (brush.picture - bare)
-    _hair(brush, who, x, y, head, turn)
-    _arms(brush, who, gx, gy, pose[10:14])
+    _hair(brush, character, x, y, head, turn)
+    _arms(brush, character, gx, gy, pose[10:14])
     return jnp.moveaxis(brush.picture, 0, -1)
 
 
-def _head(who, x, y):
+def _head(character: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> jax.Array:
     """Returns the distance to the head: equation (2)."""
-    a, b, n = who["head"]
+    a, b, n = character["head"]
     f = _power(jnp.abs(x / a) + 1e-6, n) + _power(jnp.abs(y / b) + 1e-6, n)
     f = _power(f, 1.0 / n)
     return _length(x, y) * (f - 1.0) / f
 
 
-def _behind(brush, who, x, y, turn):
+def _behind(
+    brush: _Brush, character: dict[str, jax.Array], x: jax.Array, y: jax.Array, turn: jax.Array
+) -> None:
     """Paints the locks and the ears, which are behind the head."""
-    a = who["head"][0]
-    _, _, _, _, _, _, locks, end, wide = who["hair"]
-    hair = _plane(who["hair_colour"]) * 0.86
+    a = character["head"][0]
+    _, _, _, _, _, _, locks, end, wide = character["hair"]
+    hair = _plane(character["hair_colour"]) * 0.86
     brush.part(box(x, y - 0.5 * (0.15 - end), wide, 0.5 * (0.15 + end), 0.16), hair, locks)
-    ear_x, ear_y, w, h, tilt, pointed, there = who["ears"]
+    ear_x, ear_y, w, h, tilt, pointed, presence = character["ears"]
     shift = -0.25 * a * jnp.sin(turn)
     px, py = jnp.abs(x - shift) - ear_x, y - ear_y
     across = px * jnp.cos(tilt) - py * jnp.sin(tilt)
     along = px * jnp.sin(tilt) + py * jnp.cos(tilt)
 
-    def ear(w, h, low):
+    def ear(w: jax.Array, h: jax.Array, low: Scalar) -> jax.Array:
         u = along - low
         slope = _length(2.0 * h, w)
         side = (jnp.abs(across) * 2.0 * h + (u - h) * w) / slope
         triangle = jnp.maximum(side, -(u + h))
         return ellipse(across, u, w, h) + pointed * (triangle - ellipse(across, u, w, h))
 
-    skin = _plane(who["skin"])
-    brush.part(ear(w, h, 0.0), skin * 0.96, there)
-    brush.fill(ear(0.55 * w, 0.62 * h, -0.2 * h), skin * 0.78 + 0.12 * _plane(BLUSH), there)
+    skin = _plane(character["skin"])
+    brush.part(ear(w, h, 0.0), skin * 0.96, presence)
+    brush.fill(ear(0.55 * w, 0.62 * h, -0.2 * h), skin * 0.78 + 0.12 * _plane(BLUSH), presence)
 
 
-def _body(brush, who, x, y):
+def _body(brush: _Brush, character: dict[str, jax.Array], x: jax.Array, y: jax.Array) -> None:
     """Paints legs, trunk and neck. Coordinates are from the ground point."""
-    b = who["head"][1]
-    neck = who["height"] - 2.0 * b  # height of the chin
+    b = character["head"][1]
+    neck = character["height"] - 2.0 * b  # height of the chin
     hip = neck - 0.60
     mirrored = jnp.abs(x)
     brush.part(segment(mirrored, y, 0.15, hip + 0.1, 0.16, 0.08, 0.10), _plane(TROUSERS))
@@ -193,22 +215,31 @@ def _body(brush, who, x, y):
     along = jnp.clip((neck - y) / 0.6, 0.0, 1.0)
     wide = 0.27 + 0.07 * along
     trunk = box(x, y - 0.5 * (neck + 0.02 + hip), wide, 0.5 * (neck + 0.02 - hip), 0.13)
-    cloth = _plane(who["cloth"]) * brush.shade(x / 0.36, 0.25 * (1.0 - 2.0 * along))
+    cloth = _plane(character["cloth"]) * brush.shade(x / 0.36, 0.25 * (1.0 - 2.0 * along))
     shadow = 1.0 - 0.30 * brush.lit * jnp.clip(1.0 - (neck - y) / 0.16, 0.0, 1.0)
-    animal = who["face"][4]
-    cloth = cloth * (1.0 - animal) + animal * _plane(who["skin"]) * brush.shade(x / 0.36, 0.0)
+    animal = character["face"][4]
+    cloth = cloth * (1.0 - animal) + animal * _plane(character["skin"]) * brush.shade(x / 0.36, 0.0)
     brush.part(trunk, cloth * shadow)
-    collar = _plane(who["skin"]) * 0.88
+    collar = _plane(character["skin"]) * 0.88
     brush.fill(ellipse(x, y - neck - 0.01, 0.15, 0.085), collar * shadow)
-    belly = 0.5 + 0.5 * _plane(who["skin"])
+    belly = 0.5 + 0.5 * _plane(character["skin"])
     brush.fill(ellipse(x, y - neck + 0.36, 0.19, 0.22), belly, animal)
 
 
-def _face(brush, who, x, y, turn, look, blink, mouth):
+def _face(
+    brush: _Brush,
+    character: dict[str, jax.Array],
+    x: jax.Array,
+    y: jax.Array,
+    turn: jax.Array,
+    look: jax.Array,
+    blink: jax.Array,
+    mouth: jax.Array,
+) -> None:
     """Paints the face, in the coordinates of equation (3)."""
-    a, b, _ = who["head"]
-    high, apart, slope, freckles, animal = who["face"]
-    skin = _plane(who["skin"])
+    a, b, _ = character["head"]
+    high, apart, slope, freckles, animal = character["face"]
+    skin = _plane(character["skin"])
     depth = jnp.sqrt(jnp.maximum(a * a - x * x, 0.04 * a * a))
     fx = x * jnp.cos(turn) - depth * jnp.sin(turn)
     # the distance in pixels is that of the face over the stretch of (3)
@@ -228,70 +259,95 @@ def _face(brush, who, x, y, turn, look, blink, mouth):
     nose = skin * 0.80 * (1.0 - animal) + animal * _plane(LASH)
     size = 0.036 + 0.024 * animal
     brush.fill(ellipse(fx, y + 0.29 * b, 1.2 * size, size), nose, 1.0, sharp)
-    _eyes(brush, who, m, side, y, look, blink, sharp)
+    _eyes(brush, character, m, side, y, look, blink, sharp)
     brow = jnp.abs(y - high - 0.075 + slope * (m - apart)) - 0.019
     brow = jnp.maximum(brow, jnp.abs(m - apart) - 0.085)
-    dark = _plane(who["hair_colour"]) * 0.55 * (1.0 - animal) + animal * skin * 0.5
+    dark = _plane(character["hair_colour"]) * 0.55 * (1.0 - animal) + animal * skin * 0.5
     brush.fill(brow, dark, 1.0, sharp)
-    _mouth(brush, who, fx, y + 0.60 * b, mouth, sharp)
+    _mouth(brush, character, fx, y + 0.60 * b, mouth, sharp)
 
 
-def _eyes(brush, who, m, side, y, look, blink, sharp):
+def _eyes(
+    brush: _Brush,
+    character: dict[str, jax.Array],
+    m: jax.Array,
+    side: jax.Array,
+    y: jax.Array,
+    look: jax.Array,
+    blink: jax.Array,
+    sharp: Scalar,
+) -> None:
     """Paints both eyes at once; `m` is |x'| and `side` its sign."""
-    high, apart, _, _, _ = who["face"]
+    high, apart, _, _, _ = character["face"]
     wide, open_ = 0.84 * high, jnp.maximum(high * (1.0 - blink), 1e-3)
     ex = m - apart
     rim = ellipse(ex, y, wide + 0.018, open_ + 0.018)
     white = ellipse(ex, y, wide, open_)
     brush.fill(rim, _plane(LASH), 1.0, sharp)
-    seen = jnp.clip(4.0 * (1.0 - blink) - 0.4, 0.0, 1.0)
-    brush.fill(white, _plane(WHITE), seen, sharp)
+    visible = jnp.clip(4.0 * (1.0 - blink) - 0.4, 0.0, 1.0)
+    brush.fill(white, _plane(WHITE), visible, sharp)
     # the gaze moves both irises to the same side
     ix, iy = ex - 0.34 * wide * look[0] * side, y - 0.30 * high * look[1]
     far = _length(ix, iy)
-    brush.fill(jnp.maximum(far - 0.66 * high, white), _plane(who["iris"]), seen, sharp)
-    brush.fill(jnp.maximum(far - 0.36 * high, white), _plane(LASH) * 0.6, seen, sharp)
+    brush.fill(jnp.maximum(far - 0.66 * high, white), _plane(character["iris"]), visible, sharp)
+    brush.fill(jnp.maximum(far - 0.36 * high, white), _plane(LASH) * 0.6, visible, sharp)
     gleam = _length(ix + 0.22 * high * side, iy - 0.28 * high) - 0.20 * high
-    brush.fill(jnp.maximum(gleam, white), _plane(WHITE), seen, sharp)
+    brush.fill(jnp.maximum(gleam, white), _plane(WHITE), visible, sharp)
 
 
-def _mouth(brush, who, x, y, mouth, sharp):
+def _mouth(
+    brush: _Brush,
+    character: dict[str, jax.Array],
+    x: jax.Array,
+    y: jax.Array,
+    mouth: jax.Array,
+    sharp: Scalar,
+) -> None:
     """Paints a smile if the mouth is closed, else its dark red inside with a rim."""
     openness, width = mouth
     w, h = 0.065 + 0.10 * width, jnp.maximum(MOUTH * openness, 1e-3)
-    shown = jnp.clip(8.0 * openness, 0.0, 1.0)
-    lip = _plane(who["skin"]) * np.array([0.56, 0.36, 0.34], np.float32)[:, None, None]
+    opened = jnp.clip(8.0 * openness, 0.0, 1.0)
+    lip = _plane(character["skin"]) * np.array([0.56, 0.36, 0.34], np.float32)[:, None, None]
     smile = jnp.maximum(jnp.abs(y - 2.2 * x * x + 0.012) - 0.014, jnp.abs(x) - w)
-    brush.fill(smile, lip, 1.0 - shown, sharp)
-    brush.fill(ellipse(x, y + 0.15 * h, w + 0.018, h + 0.018), lip, shown, sharp)
-    brush.fill(ellipse(x, y + 0.15 * h, w, h), _plane(DARK_RED), shown, sharp)
+    brush.fill(smile, lip, 1.0 - opened, sharp)
+    brush.fill(ellipse(x, y + 0.15 * h, w + 0.018, h + 0.018), lip, opened, sharp)
+    brush.fill(ellipse(x, y + 0.15 * h, w, h), _plane(DARK_RED), opened, sharp)
 
 
-def _hair(brush, who, x, y, head, turn):
+def _hair(
+    brush: _Brush,
+    character: dict[str, jax.Array],
+    x: jax.Array,
+    y: jax.Array,
+    head: jax.Array,
+    turn: jax.Array,
+) -> None:
     """Paints the crown of hair or of a hat, its brim and the piece on top."""
-    a, b, _ = who["head"]
-    weight, thick, line, drop, zigzag, spikes, _, _, _ = who["hair"]
+    a, b, _ = character["head"]
+    weight, thick, line, drop, zigzag, spikes, _, _, _ = character["hair"]
     fx = x - 0.55 * a * jnp.sin(turn)
     upper = jnp.clip(8.0 * y + 0.5, 0.0, 1.0)
     rim = thick + upper * spikes * _wave(3.8 * x / (jnp.abs(x) + jnp.abs(y + 0.3) + 0.1) + 0.5)
     side = jnp.square(jnp.square(fx / a))
     edge = line - drop * jnp.minimum(side, 1.0) - zigzag * _wave(fx / 0.19)
     crown = jnp.maximum(head - rim, edge - y)
-    hair = _plane(who["hair_colour"]) * brush.shade(x / (a + 0.1), y / (b + 0.1))
+    hair = _plane(character["hair_colour"]) * brush.shade(x / (a + 0.1), y / (b + 0.1))
     brush.part(crown, hair, weight)
-    there, top_y, w, h, r = who["top"]
-    brush.part(box(x, y - top_y, w, h, r), hair, there)
-    there, low, w, h, shift = who["brim"]
+    presence, top_y, w, h, r = character["top"]
+    brush.part(box(x, y - top_y, w, h, r), hair, presence)
+    presence, low, w, h, shift = character["brim"]
     peak = box(x - shift * jnp.sin(turn) * 2.0, y - low, w, h, 0.04)
-    brush.part(peak, hair * 0.72, there)
+    brush.part(peak, hair * 0.72, presence)
 
 
-def _arms(brush, who, x, y, hands):
+def _arms(
+    brush: _Brush, character: dict[str, jax.Array], x: jax.Array, y: jax.Array, hands: jax.Array
+) -> None:
     """Paints both arms and hands."""
-    b, animal = who["head"][1], who["face"][4]
-    neck = who["height"] - 2.0 * b
-    skin = _plane(who["skin"])
-    sleeve = (_plane(who["cloth"]) * (1.0 - animal) + animal * skin) * 0.88
+    b, animal = character["head"][1], character["face"][4]
+    neck = character["height"] - 2.0 * b
+    skin = _plane(character["skin"])
+    sleeve = (_plane(character["cloth"]) * (1.0 - animal) + animal * skin) * 0.88
     for i, side in enumerate((-1.0, 1.0)):
         hx, hy = hands[2 * i], hands[2 * i + 1]
         brush.part(segment(x, y, side * 0.27, neck - 0.15, hx, hy, 0.075), sleeve)

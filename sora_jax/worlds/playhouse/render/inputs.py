@@ -4,17 +4,30 @@ Arrays that no take of a batch needs (of shapes, of a moving camera, of a style)
 the batch does not pay for them.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse import acting
 from sora_jax.worlds.playhouse.camera import affine, project, views
+from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.render.looks import look
 from sora_jax.worlds.playhouse.render.shapes import CORNERS
 from sora_jax.worlds.playhouse.render.styles import SKIES
-from sora_jax.worlds.playhouse.spec import BACKDROPS, BELOW_FLOOR, COLOURS, PAINTS, STYLES, material
+from sora_jax.worlds.playhouse.spec import (
+    BACKDROPS,
+    BELOW_FLOOR,
+    COLOURS,
+    PAINTS,
+    STYLES,
+    Scene,
+    Shape,
+    material,
+)
 from sora_jax.worlds.playhouse.stream import Stream
+from sora_jax.worlds.playhouse.trajectory import Contact
 
 # slots for still shapes come in multiples of these, so that few programs are compiled
 PLACES = {"boxes": 2, "bars": 8}
@@ -41,7 +54,9 @@ def shown_times(style: str, format: ClipFormat) -> np.ndarray:
     )
 
 
-def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, np.ndarray]:
+def render_inputs(
+    takes: Sequence[Take], format: ClipFormat, alone: bool = False
+) -> dict[str, np.ndarray]:
     """Computes the arrays that the renderer needs for B takes, float32 (seeds: uint32) with a
     leading axis B.
 
@@ -94,11 +109,11 @@ def render_inputs(takes, format: ClipFormat, alone: bool = False) -> dict[str, n
     return inputs | _style_inputs(takes, format, k) | cast_inputs(takes, format)
 
 
-def cast_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
+def cast_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndarray]:
     """Returns the arrays of the actors; {} if no take has any. There are slots for as many as the
     families of the takes have.
 
-    They are the arrays of `looks.look` [B, N, ...], `cast_there` [B, N], the pose of
+    They are the arrays of `looks.look` [B, N, ...], `cast_present` [B, N], the pose of
     `characters.paint` in every frame [B, F, N, 14], and pixels per metre at time 0 [B]. Actors
     move in every frame in all styles, also in anime, so that a mouth is the same in all of them.
     """
@@ -115,50 +130,54 @@ def cast_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
             ground = project(_first(take.scene), pose.pop("ground"), format.size)
             parts = [ground, *(part.reshape(len(times), -1) for part in pose.values())]
             poses[i, :, n] = np.concatenate(parts, axis=1)
-        known = [look(actor.character) | {"there": np.float32(1.0)} for actor in cast]
+        looks = [look(actor.character) | {"present": np.float32(1.0)} for actor in cast]
         unused = {name: np.ones_like(part) for name, part in look(anyone).items()}
-        known += [unused | {"there": np.float32(0.0)}] * (slots - len(cast))
-        rows.append({name: np.stack([one[name] for one in known]) for name in known[0]})
+        looks += [unused | {"present": np.float32(0.0)}] * (slots - len(cast))
+        rows.append({name: np.stack([one[name] for one in looks]) for name in looks[0]})
     scale = [format.size / _first(take.scene)[2] for take in takes]
     arrays = {f"cast_{name}": np.stack([row[name] for row in rows]) for name in rows[0]}
     return arrays | {"cast_pose": poses, "cast_scale": np.array(scale, np.float32)}
 
 
-def _first(scene) -> np.ndarray:
+def _first(scene: Scene) -> np.ndarray:
     """Returns the view at time 0."""
     return views(scene, np.zeros(1))[0]
 
 
-def _centres(take, shown: np.ndarray, seen: np.ndarray, size: int) -> np.ndarray:
-    """Returns the balls' centres in pixels, [F, K, 2], at times `shown`, for a camera at times
-    `seen`.
+def _centres(take: Take, ball_times: np.ndarray, view_times: np.ndarray, size: int) -> np.ndarray:
+    """Returns the balls' centres in pixels, [F, K, 2], at times `ball_times`, for a camera at
+    times `view_times`.
 
     A fully hidden ball is moved far away: its shadow must not reveal where it is.
     """
-    centres = project(views(take.scene, seen)[:, None], take.trajectory.positions(shown), size)
+    centres = project(
+        views(take.scene, view_times)[:, None], take.trajectory.positions(ball_times), size
+    )
     for k, start, end in take.hidden:
-        centres[(shown >= start) & (shown <= end), k] = -1e3
+        centres[(ball_times >= start) & (ball_times <= end), k] = -1e3
     return centres
 
 
-def _floor_row(scene, size: int) -> float:
+def _floor_row(scene: Scene, size: int) -> float:
     """Returns the row of y = 0 at time 0, in pixels."""
     if not scene.view:
         return size * (1.0 - scene.below / scene.extent) - 0.5
     return float(project(_first(scene), np.zeros(2), size)[1])
 
 
-def _group(shape) -> tuple[str, str]:
+def _group(shape: Shape) -> tuple[str, str]:
     kind = "boxes" if len(shape.points) > 2 else "bars"
     if shape.moves:
         return "moving", kind
     return "front" if shape.front else "behind", kind
 
 
-def _shape_inputs(takes, place: str, kind: str, format: ClipFormat) -> dict[str, np.ndarray]:
+def _shape_inputs(
+    takes: Sequence[Take], place: str, kind: str, format: ClipFormat
+) -> dict[str, np.ndarray]:
     """Returns the arrays of one group of up to S shapes with up to C corners, in pixels at time 0.
 
-    They are corners [B, S, C, 2], radius [B, S], whether the slot is used (`there`) [B, S] and
+    They are corners [B, S, C, 2], radius [B, S], whether the slot is used (`present`) [B, S] and
     colour [B, S, 3]. Moving shapes also have `front` [B, S] and their offset in every frame [B, F,
     S, 2].
     """
@@ -168,11 +187,11 @@ def _shape_inputs(takes, place: str, kind: str, format: ClipFormat) -> dict[str,
     ]
     places, count = (
         1 if place == "moving" else PLACES[kind],
-        max([CORNERS[kind], *(len(shape.points) for some in chosen for _, shape in some)]),
+        max([CORNERS[kind], *(len(shape.points) for group in chosen for _, shape in group)]),
     )
     b, n = len(takes), -(-max(map(len, chosen)) // places) * places
     corners = np.full((b, n, count, 2), -1e3, np.float32)
-    radius, there, front = (np.zeros((b, n), np.float32) for _ in range(3))
+    radius, present, front = (np.zeros((b, n), np.float32) for _ in range(3))
     colour, offset = np.zeros((b, n, 3), np.float32), np.zeros((b, format.frames, n, 2), np.float32)
     for i, take in enumerate(takes):
         view = _first(take.scene)
@@ -180,7 +199,7 @@ def _shape_inputs(takes, place: str, kind: str, format: ClipFormat) -> dict[str,
         for p, (s, shape) in enumerate(chosen[i]):
             points = project(view, np.array(shape.points), format.size)
             corners[i, p] = points[np.minimum(np.arange(count), len(points) - 1)]
-            radius[i, p], there[i, p], colour[i, p], front[i, p] = (
+            radius[i, p], present[i, p], colour[i, p], front[i, p] = (
                 shape.radius * scale,
                 1.0,
                 PAINTS[shape.paint],
@@ -190,13 +209,13 @@ def _shape_inputs(takes, place: str, kind: str, format: ClipFormat) -> dict[str,
                 offset[i, :, p] = take.trajectory.displacements(
                     shown_times(take.scene.style, format)
                 )[:, s] * (scale, -scale)
-    names = {"corners": corners, "radius": radius, "there": there, "colour": colour}
+    names = {"corners": corners, "radius": radius, "present": present, "colour": colour}
     if place == "moving":
         names |= {"front": front, "offset": offset}
     return {f"{place}_{kind}_{name}": value for name, value in names.items()}
 
 
-def _style_inputs(takes, format: ClipFormat, balls: int) -> dict[str, np.ndarray]:
+def _style_inputs(takes: Sequence[Take], format: ClipFormat, balls: int) -> dict[str, np.ndarray]:
     """Returns the arrays of the styles beyond `flat` and `shaded`; {} if no take has one."""
     styles = [take.scene.style for take in takes]
     inputs = {}
@@ -219,8 +238,8 @@ def _style_inputs(takes, format: ClipFormat, balls: int) -> dict[str, np.ndarray
         times = format.frame_times()
         for i, take in enumerate(takes):
             if styles[i] == "cinematic":
-                for j, late in enumerate(SHUTTER):
-                    moments = times + late / format.fps
+                for j, offset in enumerate(SHUTTER):
+                    moments = times + offset / format.fps
                     inputs["shutter"][i, :, j, : len(take.scene.balls)] = _centres(
                         take, moments, moments, format.size
                     )
@@ -235,7 +254,7 @@ def _style_inputs(takes, format: ClipFormat, balls: int) -> dict[str, np.ndarray
     return inputs
 
 
-def _padded(take, format: ClipFormat, balls: int) -> np.ndarray:
+def _padded(take: Take, format: ClipFormat, balls: int) -> np.ndarray:
     centres = np.full((format.frames, balls, 2), -1e3)
     centres[:, : len(take.scene.balls)] = _centres(
         take, shown_times(take.scene.style, format), format.frame_times(), format.size
@@ -243,29 +262,29 @@ def _padded(take, format: ClipFormat, balls: int) -> np.ndarray:
     return centres
 
 
-def _bursts(take, format: ClipFormat) -> np.ndarray:
+def _bursts(take: Take, format: ClipFormat) -> np.ndarray:
     """Returns the speed lines around impacts: column, row, inner radius in pixels, age, [F, BURSTS,
     4].
 
     The age runs from 0 to 1; unused slots have age 1.
     """
-    out, seen = np.zeros((format.frames, BURSTS, 4)), format.frame_times()
+    out, frame_times = np.zeros((format.frames, BURSTS, 4)), format.frame_times()
     out[..., 3] = 1.0
     if take.scene.style != "anime":
         return out
 
-    def unseen(c):
+    def is_hidden(c: Contact) -> bool:
         return any(k == c.a and start <= c.time <= end for k, start, end in take.hidden)
 
     contacts = [
         c
         for c in take.trajectory.contacts
-        if c.speed >= BURST_SPEED and c.kind != "crate" and not unseen(c)
+        if c.speed >= BURST_SPEED and c.kind != "crate" and not is_hidden(c)
     ]
     for f, time in enumerate(shown_times("anime", format)):
-        late = [c for c in contacts if 0.0 <= time - c.time < BURST_SECONDS][-BURSTS:]
-        for j, c in enumerate(late):
-            view = views(take.scene, seen[f : f + 1])[0]
+        recent = [c for c in contacts if 0.0 <= time - c.time < BURST_SECONDS][-BURSTS:]
+        for j, c in enumerate(recent):
+            view = views(take.scene, frame_times[f : f + 1])[0]
             centre = project(
                 view, take.trajectory.positions(np.array([c.time]))[0, c.a], format.size
             )

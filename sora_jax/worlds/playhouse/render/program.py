@@ -22,17 +22,22 @@ are float32 RGB in [0, 1]. They agree within 1/255 across batch sizes and device
 
 import dataclasses
 import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from sora_jax.modality import ClipFormat
+from sora_jax.typing import AnyArray
 from sora_jax.worlds.playhouse.render import characters, shapes, styles
-from sora_jax.worlds.playhouse.render.styles import HALF, LIGHT
+from sora_jax.worlds.playhouse.render.styles import HALF, LIGHT, Scalar
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR
 
+T = TypeVar("T")
 
-def render(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
+
+def render(inputs: Mapping[str, AnyArray], format: ClipFormat) -> jax.Array:
     """Renders frames, float32 [B, F, H, W, 3] in [0, 1], from `render_inputs`."""
     shaped = any(
         inputs[f"{place}_{kind}_radius"].shape[1]
@@ -40,18 +45,18 @@ def render(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
         for kind in shapes.CORNERS
     )
     if "view" not in inputs and (shaped or "texture" in inputs):
-        inputs = inputs | _still(inputs, format)
+        inputs = {**inputs, **_still(inputs, format)}
     return _render(inputs, format)
 
 
 @functools.partial(jax.jit, static_argnames="format")
-def _still(inputs, format: ClipFormat):
+def _still(inputs: dict[str, jax.Array], format: ClipFormat) -> dict[str, jax.Array]:
     """Renders what does not move: layers of shapes, and backgrounds.
 
     It is a separate program, because XLA would otherwise draw them again for every frame.
     """
 
-    def clip(one):
+    def clip(one: dict[str, jax.Array]) -> dict[str, jax.Array]:
         screen = _screen(one, format.size)
         parts = {f"{place}_layer": _layer(one, place, screen) for place in ("behind", "front")}
         if "texture" in one:
@@ -62,11 +67,11 @@ def _still(inputs, format: ClipFormat):
 
 
 @functools.partial(jax.jit, static_argnames="format")
-def _render(inputs, format: ClipFormat) -> jax.Array:
+def _render(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     return _clip_by_clip(functools.partial(_render_clip, format=format), inputs)
 
 
-def _clip_by_clip(paint, inputs):
+def _clip_by_clip(paint: Callable[[dict[str, jax.Array]], T], inputs: dict[str, jax.Array]) -> T:
     """Applies `paint` to every clip.
 
     With styles or actors, clips are rendered one after the other, so that each clip pays for its
@@ -76,12 +81,18 @@ def _clip_by_clip(paint, inputs):
     return jax.lax.map(paint, inputs) if alone else jax.vmap(paint)(inputs)
 
 
-def _in_style(one, style: str, otherwise, paint, *arguments):
-    """Returns `paint(*arguments)` in clips of the style, `otherwise` in other clips."""
+def _in_style(
+    one: dict[str, jax.Array],
+    style: str,
+    default: jax.Array,
+    paint: Callable[..., jax.Array],
+    *arguments: Any,
+) -> jax.Array:
+    """Returns `paint(*arguments)` in clips of the style, `default` in other clips."""
     if style not in one:
-        return otherwise
+        return default
     painted = functools.partial(paint, *arguments)
-    return jax.lax.cond(one[style] > 0.0, painted, lambda: otherwise)
+    return jax.lax.cond(one[style] > 0.0, painted, lambda: default)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,12 +108,12 @@ class _Screen:
     zoom: jax.Array | None = None
     shift: jax.Array | None = None
 
-    def plane(self, depth: float):
+    def plane(self, depth: float) -> tuple[jax.Array, jax.Array]:
         """Returns rows and columns, at time 0, of the points that these pixels show at a depth.
 
         The depth of the balls is 1.
         """
-        if self.zoom is None:
+        if self.zoom is None or self.shift is None:
             return self.row, self.column
         zoom = 1.0 + depth * (self.zoom - 1.0)
         return (self.row + 0.5 - depth * self.shift[1]) / zoom - 0.5, (
@@ -110,7 +121,7 @@ class _Screen:
         ) / zoom - 0.5
 
 
-def _screen(one, size: int, view=None) -> _Screen:
+def _screen(one: dict[str, jax.Array], size: int, view: jax.Array | None = None) -> _Screen:
     row = jnp.arange(size, dtype=jnp.float32)[:, None]
     column = jnp.arange(size, dtype=jnp.float32)[None, :]
     return (
@@ -120,15 +131,15 @@ def _screen(one, size: int, view=None) -> _Screen:
     )
 
 
-def _floor_row(one, size: int):
+def _floor_row(one: dict[str, jax.Array], size: int) -> Scalar:
     return one.get("floor_row", size * (1.0 - BELOW_FLOOR / 4.0) - 0.5)
 
 
-def _gradient(one, screen: _Screen):
+def _gradient(one: dict[str, jax.Array], screen: _Screen) -> jax.Array:
     return 1.0 + one["shaded"] * (0.10 - 0.22 * screen.row / screen.size)
 
 
-def _background(one, screen: _Screen) -> jax.Array:
+def _background(one: dict[str, jax.Array], screen: _Screen) -> jax.Array:
     """Paints the background, RGB [H, W, 3]."""
     size, floor_row, shaded, gradient = (
         screen.size,
@@ -147,12 +158,15 @@ def _background(one, screen: _Screen) -> jax.Array:
     return _in_style(one, "anime", back, styles.hills, one, screen.plane, floor_row, size)
 
 
-def _layer(one, place: str, screen: _Screen):
-    zoom, shift = (1.0, 0.0) if screen.zoom is None else (screen.zoom, screen.shift)
+def _layer(one: dict[str, jax.Array], place: str, screen: _Screen) -> jax.Array | None:
+    zoom: Scalar = 1.0
+    shift: Scalar = 0.0
+    if screen.zoom is not None and screen.shift is not None:
+        zoom, shift = screen.zoom, screen.shift
     return shapes.layer(one, place, screen.row, screen.column, _tint(one, screen), zoom, shift)
 
 
-def _tint(one, screen: _Screen):
+def _tint(one: dict[str, jax.Array], screen: _Screen) -> shapes.Tint:
     """Returns a function that gives the colour [H, W, 3] of a shape.
 
     Its arguments are the paint's colour, the depth inside the shape in pixels [H, W], and the
@@ -160,7 +174,7 @@ def _tint(one, screen: _Screen):
     """
     gradient, unit = _gradient(one, screen), screen.size / 64.0
 
-    def tint(colour, depth, thick):
+    def tint(colour: jax.Array, depth: jax.Array, thick: Scalar) -> jax.Array:
         tinted = colour * jnp.broadcast_to(gradient, depth.shape)[..., None]
         tinted = _in_style(one, "lit", tinted, styles.lit_shape, colour, depth, unit)
         return _in_style(one, "anime", tinted, styles.drawn_shape, colour, depth, thick, unit)
@@ -168,22 +182,24 @@ def _tint(one, screen: _Screen):
     return tint
 
 
-def _render_clip(one, format: ClipFormat) -> jax.Array:
+def _render_clip(one: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     size, balls, shaded = format.size, one["radius"].shape[0], one["shaded"]
     still = _screen(one, size)
     still_back = one.get("back")
     if still_back is None and "view" not in one:
         still_back = _background(one, still)
 
-    def frame(moment):
+    def frame(moment: dict[str, jax.Array]) -> jax.Array:
         screen = _screen(one, size, moment.get("view"))
         row, column, floor_row = screen.row, screen.column, _floor_row(one, size)
         on_floor = jnp.clip(screen.plane(1.0)[0] - floor_row + 0.5, 0.0, 1.0)
         radii = [one["radius"][k] for k in range(balls)]
-        if "view" in moment:
+        if screen.zoom is not None and screen.shift is not None:
             floor_row = (floor_row + 0.5) * screen.zoom + screen.shift[1] - 0.5
             radii = [radius * screen.zoom for radius in radii]
-        picture = _background(one, screen) if "view" in moment else still_back
+        picture = still_back
+        if "view" in moment or picture is None:
+            picture = _background(one, screen)
         for k in range(balls):  # shadows lie under shapes and balls
             radius, (x, y) = radii[k], moment["centre"][k]
             height = jnp.maximum(floor_row - (y + radius), 0.0) / size
@@ -238,24 +254,28 @@ def _render_clip(one, format: ClipFormat) -> jax.Array:
     return jax.vmap(frame)(moments)
 
 
-def _actors(picture, one, moment, screen: _Screen):
+def _actors(
+    picture: jax.Array, one: dict[str, jax.Array], moment: dict[str, jax.Array], screen: _Screen
+) -> jax.Array:
     """Paints the actors behind the balls, in the order of the scene."""
     row, column = screen.plane(1.0)
     scale = one["cast_scale"] * (1.0 if screen.zoom is None else screen.zoom)
     style = {name: one[name] for name in ("lit", "anime") if name in one}
     for n in range(moment["cast_pose"].shape[0]):
-        who = {name: one[f"cast_{name}"][n] for name in characters.PARTS}
-        given = (row, column, one["cast_scale"], scale, screen.size / 64.0)
+        character = {name: one[f"cast_{name}"][n] for name in characters.PARTS}
+        geometry = (row, column, one["cast_scale"], scale, screen.size / 64.0)
         paint = functools.partial(
-            characters.paint, picture, who, moment["cast_pose"][n], *given, **style
+            characters.paint, picture, character, moment["cast_pose"][n], *geometry, **style
         )
         # A branch of its own: clips pay for their own actors only, and the compiler does not fuse
         # all actors into one program, which takes minutes.
-        picture = jax.lax.cond(who["there"] > 0.0, paint, lambda unpainted=picture: unpainted)
+        picture = jax.lax.cond(
+            character["present"] > 0.0, paint, lambda unpainted=picture: unpainted
+        )
     return picture
 
 
-def _shadow(one, shaded):
+def _shadow(one: dict[str, jax.Array], shaded: jax.Array) -> jax.Array:
     strength = shaded * 0.45
     if "lit" in one:
         strength = strength + one["lit"] * 0.62
@@ -264,7 +284,9 @@ def _shadow(one, shaded):
     return strength
 
 
-def _ball(one, k: int, centre, radius, screen: _Screen):
+def _ball(
+    one: dict[str, jax.Array], k: int, centre: jax.Array, radius: jax.Array, screen: _Screen
+) -> tuple[jax.Array, jax.Array]:
     """Returns the colour [H, W, 3] and the coverage [H, W] of one ball: equations (1) and (2)."""
     shaded, unit = one["shaded"], screen.size / 64.0
     dx, dy = screen.column - centre[0], screen.row - centre[1]
@@ -284,10 +306,10 @@ def _ball(one, k: int, centre, radius, screen: _Screen):
     )
     colour = one["colour"][k] * (1.0 - shaded) + lit * shaded
 
-    def lit_ball():
+    def lit_ball() -> jax.Array:
         return styles.lit_ball(one, one["colour"][k], one["shine"][k], nx, ny, nz, diffuse, gleam)
 
-    def drawn_ball():
+    def drawn_ball() -> jax.Array:
         inside = radius - distance
         return styles.drawn_ball(one["colour"][k], radius, diffuse, facing, inside, unit)
 
@@ -299,14 +321,26 @@ def _ball(one, k: int, centre, radius, screen: _Screen):
     return colour, alpha
 
 
-def _balls(picture, one, centres, radii, screen: _Screen):
+def _balls(
+    picture: jax.Array,
+    one: dict[str, jax.Array],
+    centres: jax.Array,
+    radii: list[jax.Array],
+    screen: _Screen,
+) -> jax.Array:
     for k, radius in enumerate(radii):
         colour, alpha = _ball(one, k, centres[k], radius, screen)
         picture = picture + alpha[..., None] * (colour - picture)
     return picture
 
 
-def _blurred(picture, one, shutter, radii, screen: _Screen):
+def _blurred(
+    picture: jax.Array,
+    one: dict[str, jax.Array],
+    shutter: jax.Array,
+    radii: list[jax.Array],
+    screen: _Screen,
+) -> jax.Array:
     """Paints the balls with motion blur: the mean over M sample times of `shutter` [M, K, 2]."""
     for k, radius in enumerate(radii):
         colours, alphas = jax.vmap(functools.partial(_ball, one, k, radius=radius, screen=screen))(
@@ -318,29 +352,37 @@ def _blurred(picture, one, shutter, radii, screen: _Screen):
     return picture
 
 
-def _lines(picture, moment, screen: _Screen):
+def _lines(picture: jax.Array, moment: dict[str, jax.Array], screen: _Screen) -> jax.Array:
     return styles.lines(picture, moment["burst"], screen.row, screen.column, screen.size / 64.0)
 
 
-def _exposed(picture, one, frame, screen: _Screen):
+def _exposed(
+    picture: jax.Array, one: dict[str, jax.Array], frame: jax.Array, screen: _Screen
+) -> jax.Array:
     """Applies the effects of sensor and film.
 
     They are noise in the lit styles, and grading and black bars in the cinematic style.
     """
     noisy = styles.sensor(picture, one["seed"], frame, screen.row, screen.column)
-    given = (noisy, screen.row, screen.column, screen.size)
-    return _in_style(one, "cinematic", noisy, styles.graded, *given)
+    arguments = (noisy, screen.row, screen.column, screen.size)
+    return _in_style(one, "cinematic", noisy, styles.graded, *arguments)
 
 
-def _moving(picture, one, moment, front: float, screen: _Screen):
+def _moving(
+    picture: jax.Array,
+    one: dict[str, jax.Array],
+    moment: dict[str, jax.Array],
+    front: float,
+    screen: _Screen,
+) -> jax.Array:
     """Paints the moving shapes that are in front of the balls (1) or behind them (0)."""
     for kind in shapes.CORNERS:
         for s in range(one[f"moving_{kind}_radius"].shape[0]):
             shape = {
-                name: one[f"moving_{kind}_{name}"][s] for name in ("radius", "there", "colour")
+                name: one[f"moving_{kind}_{name}"][s] for name in ("radius", "present", "colour")
             }
             shape["corners"] = one[f"moving_{kind}_corners"][s] + moment[f"moving_{kind}_offset"][s]
-            if screen.zoom is not None:
+            if screen.zoom is not None and screen.shift is not None:
                 shape["corners"] = (shape["corners"] + 0.5) * screen.zoom + screen.shift - 0.5
                 shape["radius"] = shape["radius"] * screen.zoom
             weight = 1.0 - jnp.abs(one[f"moving_{kind}_front"][s] - front)

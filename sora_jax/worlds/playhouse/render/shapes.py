@@ -8,14 +8,21 @@ corners and need as many distances. Each group keeps the order of the scene, and
 before bars.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
+from sora_jax.typing import AnyArray
+from sora_jax.worlds.playhouse.render.styles import Scalar
+
 # smallest number of corner slots; kinds are in the order in which they are painted
 CORNERS = {"boxes": 4, "bars": 2}
+# gives the colour [H, W, 3] from the paint's, the depth [H, W] and the thickness in pixels
+Tint = Callable[[jax.Array, jax.Array, Scalar], jax.Array]
 
 
-def distance(corners, row, column):
+def distance(corners: AnyArray, row: AnyArray, column: AnyArray) -> jax.Array:
     """Returns the signed distance d of equation (1) in pixels, [H, W].
 
     `corners` [C, 2] are (column, row) in pixels. A corner that is repeated at the end adds no edge.
@@ -35,19 +42,26 @@ def distance(corners, row, column):
     return jnp.where(outside < 0.0, -far, far) if count > 2 else far
 
 
-def paint(picture, shape: dict, row, column, tint, weight=1.0):
+def paint(
+    picture: jax.Array,
+    shape: dict[str, jax.Array],
+    row: jax.Array,
+    column: jax.Array,
+    tint: Tint,
+    weight: Scalar = 1.0,
+) -> jax.Array:
     """Paints one shape over an image [H, W, 3], or over a layer [H, W, 4] that ends with coverage.
 
     Args:
         picture: the image or the layer.
-        shape: `corners` [C, 2] and `radius` in pixels, `colour` [3], and `there`, 0 for an unused
+        shape: `corners` [C, 2] and `radius` in pixels, `colour` [3], and `present`, 0 for an unused
             slot.
         row, column: the pixel grid, [H, 1] and [1, W].
         tint: tint(colour, depth, thickness) gives the colour [H, W, 3] at a depth in pixels.
         weight: factor on the coverage. Default: 1.
     """
     depth = shape["radius"] - distance(shape["corners"], row, column)
-    alpha = jnp.clip(depth + 0.5, 0.0, 1.0) * shape["there"] * weight
+    alpha = jnp.clip(depth + 0.5, 0.0, 1.0) * shape["present"] * weight
     colour = tint(
         shape["colour"], depth, shape["radius"] if shape["corners"].shape[0] < 3 else jnp.inf
     )
@@ -56,20 +70,29 @@ def paint(picture, shape: dict, row, column, tint, weight=1.0):
     return picture + alpha[..., None] * (colour - picture)
 
 
-def layer(one: dict, place: str, row, column, tint, zoom=1.0, shift=0.0):
+def layer(
+    one: dict[str, jax.Array],
+    place: str,
+    row: jax.Array,
+    column: jax.Array,
+    tint: Tint,
+    zoom: Scalar = 1.0,
+    shift: Scalar = 0.0,
+) -> jax.Array | None:
     """Paints the still shapes of a place on an empty layer, [H, W, 4]; None if there are none.
 
     The layer holds the colour weighted by coverage, then the coverage. The shapes' pixels q of time
     0 lie at (q + 1/2) zoom + shift - 1/2.
     """
 
-    def add(painted, shape):
+    def add(painted: jax.Array, shape: dict[str, jax.Array]) -> tuple[jax.Array, None]:
         return paint(painted, shape, row, column, tint), None
 
     painted = None
     for kind in CORNERS:
         group = {
-            name: one[f"{place}_{kind}_{name}"] for name in ("corners", "radius", "there", "colour")
+            name: one[f"{place}_{kind}_{name}"]
+            for name in ("corners", "radius", "present", "colour")
         }
         if not group["radius"].shape[0]:
             continue
@@ -81,6 +104,6 @@ def layer(one: dict, place: str, row, column, tint, zoom=1.0, shift=0.0):
     return painted
 
 
-def over(picture, painted):
+def over(picture: jax.Array, painted: jax.Array | None) -> jax.Array:
     """Composites a layer over an image; a layer of None leaves it as it is."""
     return picture if painted is None else picture * (1.0 - painted[..., 3:]) + painted[..., :3]

@@ -6,12 +6,15 @@ a disc (column, row, radius, RGB, alpha). The lists have fixed lengths, so the i
 takes with as many frames can be stacked.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse import acting
 from sora_jax.worlds.playhouse.camera import project, views
+from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.places import (
     BOARD_HEIGHT,
     BOARD_STEP,
@@ -45,17 +48,17 @@ _NO_BOX = Box(-9.0, -9.0, -9.0, -9.0, INK)
 _NO_DISC = Disc(-9.0, -9.0, 0.0, INK)
 
 
-def story_inputs(takes, format: ClipFormat) -> dict[str, np.ndarray]:
+def story_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndarray]:
     """Computes the arrays that the renderer needs for B takes, with a leading axis B.
 
     Raises:
         UserError: a take has no plot, or other shots than the format.
     """
-    made = [_inputs(take, format) for take in takes]
-    return {name: np.stack([one[name] for one in made]) for name in made[0]}
+    clips = [_inputs(take, format) for take in takes]
+    return {name: np.stack([one[name] for one in clips]) for name in clips[0]}
 
 
-def _inputs(take, format: ClipFormat) -> dict[str, np.ndarray]:
+def _inputs(take: Take, format: ClipFormat) -> dict[str, np.ndarray]:
     scene, plot = take.scene, take.scene.plot
     starts = format.shot_starts()
     if plot is None or [round(v.start * format.fps) for v in plot.views] != [
@@ -74,28 +77,32 @@ def _inputs(take, format: ClipFormat) -> dict[str, np.ndarray]:
     door = plot.gradual("door", times, OPENING)[np.arange(len(times)), rooms]
     boxes, discs, glow = _furniture(rooms, light, door, truth["score"][:, 0])
     stream = Stream(scene.seed, TEXTURE)
-    here = [ROOMS[room] for room in rooms]
+    places = [ROOMS[room] for room in rooms]
     inputs = {
         "boxes": _boxes_to_pixels(boxes, view, format.size),
         "discs": _discs_to_pixels(discs, view, format.size),
         "glow": _discs_to_pixels(glow, view, format.size),
         "view": view,
-        "wall": np.array([room.wall for room in here]),
-        "floor": np.array([room.floor for room in here]),
-        "paper": np.array([room.paper for room in here]),
-        "lamp": np.array([room.lamp for room in here]),
+        "wall": np.array([room.wall for room in places]),
+        "floor": np.array([room.floor for room in places]),
+        "paper": np.array([room.paper for room in places]),
+        "lamp": np.array([room.lamp for room in places]),
         "light": light,
         "texture": np.array([stream.uniform() for _ in range(4)]),
         **_ball(take, truth, view, format),
         **_cast(take, truth, view, format),
     }
-    inputs = {name: np.asarray(value, np.float32) for name, value in inputs.items()}
-    inputs["style"] = np.int32(FILM_STYLES.index(scene.style))
-    inputs["seed"] = np.uint32(scene.seed)
-    return inputs
+    arrays: dict[str, np.ndarray] = {
+        name: np.asarray(value, np.float32) for name, value in inputs.items()
+    }
+    arrays["style"] = np.array(FILM_STYLES.index(scene.style), np.int32)
+    arrays["seed"] = np.array(scene.seed, np.uint32)
+    return arrays
 
 
-def _ball(take, truth, view, format: ClipFormat) -> dict[str, np.ndarray]:
+def _ball(
+    take: Take, truth: dict[str, np.ndarray], view: np.ndarray, format: ClipFormat
+) -> dict[str, np.ndarray]:
     """Returns the arrays of the ball: its centres at the sample times of an exposure [F, M, 2] and
     radius [F], in pixels, its colour and its gloss.
     """
@@ -106,8 +113,8 @@ def _ball(take, truth, view, format: ClipFormat) -> dict[str, np.ndarray]:
     if scene.balls:
         ball = scene.balls[0]
         blurred = scene.style == "cinematic"
-        for m, late in enumerate(SHUTTER):
-            moments = times + late / format.fps if blurred else times
+        for m, offset in enumerate(SHUTTER):
+            moments = times + offset / format.fps if blurred else times
             centres[:, m] = project(view, take.trajectory.positions(moments)[:, 0], format.size)
         centres[truth["ball"][:, 0] != truth["place"]] = FAR_AWAY
         radius = ball.radius * format.size / view[:, 2]
@@ -115,7 +122,9 @@ def _ball(take, truth, view, format: ClipFormat) -> dict[str, np.ndarray]:
     return {"ball": centres, "ball_radius": radius, "colour": colour, "shine": shine}
 
 
-def _cast(take, truth, view, format: ClipFormat) -> dict[str, np.ndarray]:
+def _cast(
+    take: Take, truth: dict[str, np.ndarray], view: np.ndarray, format: ClipFormat
+) -> dict[str, np.ndarray]:
     """Returns the arrays of the actors and of the canvases on which they are painted.
 
     A frame has two canvases of half its width. In a close-up they are the halves of the frame, and
@@ -127,6 +136,7 @@ def _cast(take, truth, view, format: ClipFormat) -> dict[str, np.ndarray]:
     frames, shot = len(times), truth["shot"]
     poses = np.zeros((frames, ACTORS, POSE))
     canvas = np.zeros((frames, ACTORS, 3))
+    assert scene.plot is not None, "a story has a plot"
     subject = np.array([v.subject for v in scene.plot.views])[shot]
     for n, actor in enumerate(scene.cast):
         pose = acting.pose(actor, times)
@@ -134,8 +144,8 @@ def _cast(take, truth, view, format: ClipFormat) -> dict[str, np.ndarray]:
         parts = [ground, *(part.reshape(frames, -1) for part in pose.values())]
         poses[:, n] = np.concatenate(parts, axis=1)
         first = np.clip(np.round(ground[:, 0]) - half // 2, -half, format.size)
-        here = (truth["room"][:, n] == truth["place"]) & (subject < 0)
-        canvas[:, n] = np.stack([np.full(frames, n), first, here], axis=-1)
+        visible = (truth["room"][:, n] == truth["place"]) & (subject < 0)
+        canvas[:, n] = np.stack([np.full(frames, n), first, visible], axis=-1)
     close = subject >= 0
     for side in range(ACTORS):
         canvas[close, side] = np.stack(
@@ -149,7 +159,9 @@ def _cast(take, truth, view, format: ClipFormat) -> dict[str, np.ndarray]:
     return arrays | {"pose": poses, "canvas": canvas, "hat": hat}
 
 
-def _furniture(rooms, light, door, score) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _furniture(
+    rooms: np.ndarray, light: np.ndarray, door: np.ndarray, score: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns boxes [F, N, 8], discs [F, N, 7], and discs that shine by themselves, in metres.
 
     Args:
@@ -179,7 +191,7 @@ def _disc(disc: Disc) -> tuple[float, ...]:
     return disc.x, disc.y, disc.radius, *disc.colour, 1.0
 
 
-def _still_boxes(room: Place):
+def _still_boxes(room: Place) -> Iterator[Box]:
     """Yields the boxes that do not change, from back to front."""
     yield from room.boxes
     yield from [_NO_BOX] * (MAX_BOXES - len(room.boxes))
@@ -194,7 +206,7 @@ def _still_boxes(room: Place):
     yield Box(room.door - frame, room.door + frame, 0.0, DOOR_HEIGHT + 0.08, IRON)
 
 
-def _still_discs(room: Place):
+def _still_discs(room: Place) -> Iterator[Disc]:
     yield from room.discs
     yield from [_NO_DISC] * (MAX_DISCS - len(room.discs))
     for x in _score_lamps(room):

@@ -13,6 +13,7 @@ last. Styles differ by the weights `lit` and `inked` of one program, except for 
 """
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,7 @@ NIGHT = np.array([0.50, 0.53, 0.66], np.float32)  # light of a place whose lamp 
 EDGES = {"flat": 0.0, "realistic": 0.16, "cinematic": 0.16, "anime": 0.80}  # dark edges of boxes
 SHADOWS = {"flat": 0.12, "realistic": 0.5, "cinematic": 0.5, "anime": 0.3}  # depth of shadows
 # inputs without an axis of frames
-OF_CAST = tuple(f"cast_{name}" for name in characters.PARTS if name != "there")
+OF_CAST = tuple(f"cast_{name}" for name in characters.PARTS if name != "present")
 STILL = ("style", "seed", "texture", "colour", "shine", *OF_CAST)
 # the piece on top and the brim of a hat that an actor has put on: `looks.TOPS`, `looks.BRIMS`
 TOP_HAT = np.array(TOPS["top hat"], np.float32), np.array(BRIMS["top hat"], np.float32)
@@ -41,9 +42,9 @@ def render_story(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     return jax.lax.map(functools.partial(_clip, format=format), inputs)
 
 
-def _clip(one, format: ClipFormat) -> jax.Array:
+def _clip(one: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     number = {style: one["style"] == i for i, style in enumerate(FILM_STYLES)}
-    known = {name: one[name] for name in STILL} | {
+    constant = {name: one[name] for name in STILL} | {
         "lit": (number["realistic"] | number["cinematic"]).astype(jnp.float32),
         "soft": 1.0 + 2.0 * number["cinematic"],
         "inked": number["anime"].astype(jnp.float32),
@@ -51,17 +52,17 @@ def _clip(one, format: ClipFormat) -> jax.Array:
         "shadow": jnp.array([SHADOWS[style] for style in FILM_STYLES])[one["style"]],
     }
     moments = {name: value for name, value in one.items() if name not in STILL}
-    frames = jax.vmap(lambda moment: _frame(known | moment, format.size))(moments)
+    frames = jax.vmap(lambda moment: _frame(constant | moment, format.size))(moments)
 
     row, column = _grid(format.size)
 
-    def exposed(frames):
-        def noisy(picture, frame):
+    def exposed(frames: jax.Array) -> jax.Array:
+        def noisy(picture: jax.Array, frame: jax.Array) -> jax.Array:
             return styles.sensor(picture, one["seed"], frame, row, column)
 
         return jax.vmap(noisy)(frames, jnp.arange(format.frames))
 
-    def graded(frames):
+    def graded(frames: jax.Array) -> jax.Array:
         return jax.vmap(lambda picture: styles.graded(picture, row, column, format.size))(
             exposed(frames)
         )
@@ -71,17 +72,17 @@ def _clip(one, format: ClipFormat) -> jax.Array:
     return jnp.clip(frames, 0.0, 1.0)
 
 
-def _same(frames):
+def _same(frames: jax.Array) -> jax.Array:
     return frames
 
 
-def _grid(size: int):
+def _grid(size: int) -> tuple[jax.Array, jax.Array]:
     """Returns rows [H, 1] and columns [1, W]."""
     at = jnp.arange(size, dtype=jnp.float32)
     return at[:, None], at[None, :]
 
 
-def _frame(one, size: int) -> jax.Array:
+def _frame(one: dict[str, jax.Array], size: int) -> jax.Array:
     """Paints one frame without the effects of sensor and film, RGB [H, W, 3]."""
     row, column = _grid(size)
     picture = _boxes(_room(one, row, column, size), one["boxes"], one, row, column, size)
@@ -95,23 +96,27 @@ def _frame(one, size: int) -> jax.Array:
     return _lamplight(picture, one, row, column, size)
 
 
-def _ramp(pixels):
+def _ramp(pixels: jax.Array) -> jax.Array:
     return jnp.clip(pixels + 0.5, 0.0, 1.0)
 
 
-def _metres(one, row, column, size: int):
+def _metres(
+    one: dict[str, jax.Array], row: jax.Array, column: jax.Array, size: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Returns x [1, W] and y [H, 1] in metres of the pixels, and pixels per metre."""
     left, top, width = one["view"][0], one["view"][1], one["view"][2]
     scale = size / width
     return left + (column + 0.5) / scale, top - (row + 0.5) / scale, scale
 
 
-def _room(one, row, column, size: int):
+def _room(one: dict[str, jax.Array], row: jax.Array, column: jax.Array, size: int) -> jax.Array:
     """Paints wall and floor with the wallpaper of the place."""
     x, y, scale = _metres(one, row, column, size)
     lit, inked, t = one["lit"], one["inked"], one["texture"]
 
-    def stripes(at, period):  # 1 in every second stripe; none for a period of 0
+    def stripes(
+        at: jax.Array, period: jax.Array
+    ) -> jax.Array:  # 1 in every second stripe; none for a period of 0
         part = at / jnp.maximum(period, 1e-3)
         wave = jnp.abs(part - jnp.floor(part) - 0.5) * period
         return _ramp((0.25 * period - wave) * scale / one["soft"]) * (period > 0.0)
@@ -132,7 +137,14 @@ def _room(one, row, column, size: int):
     return picture * (1.0 - line * jnp.ones_like(x))[..., None]
 
 
-def _boxes(picture, boxes, one, row, column, size: int):
+def _boxes(
+    picture: jax.Array,
+    boxes: jax.Array,
+    one: dict[str, jax.Array],
+    row: jax.Array,
+    column: jax.Array,
+    size: int,
+) -> jax.Array:
     """Paints boxes [N, 8]: equation (1), with edges as dark as the style has them."""
     inset = 0.9 * size / 64.0
     for left, right, upper, lower, *colour, alpha in (tuple(box) for box in boxes):
@@ -146,7 +158,14 @@ def _boxes(picture, boxes, one, row, column, size: int):
     return picture
 
 
-def _discs(picture, discs, one, row, column, size: int):
+def _discs(
+    picture: jax.Array,
+    discs: jax.Array,
+    one: dict[str, jax.Array] | None,
+    row: jax.Array,
+    column: jax.Array,
+    size: int,
+) -> jax.Array:
     """Paints discs [N, 7]: equation (2), with dark edges unless `one` is None."""
     inset = 0.9 * size / 64.0
     for x, y, radius, *colour, alpha in (tuple(disc) for disc in discs):
@@ -160,7 +179,9 @@ def _discs(picture, discs, one, row, column, size: int):
     return picture
 
 
-def _shadow(picture, one, row, column, size: int):
+def _shadow(
+    picture: jax.Array, one: dict[str, jax.Array], row: jax.Array, column: jax.Array, size: int
+) -> jax.Array:
     """Darkens the floor under the ball by a soft ellipse that fades with height."""
     _, y, scale = _metres(one, row, column, size)
     centre, radius = one["ball"].mean(0), one["ball_radius"]
@@ -174,25 +195,34 @@ def _shadow(picture, one, row, column, size: int):
     return picture * (1.0 - weight * (y < 0.0) * (radius > 0.0))[..., None]
 
 
-def _cast(picture, one, size: int):
+def _cast(picture: jax.Array, one: dict[str, jax.Array], size: int) -> jax.Array:
     """Paints the actors on canvases of half the width of the frame (`story_inputs.py`)."""
     half = size // 2
     row, _ = _grid(size)
     metre, unit = size / one["view"][2], size / 64.0
     wide = jnp.pad(picture, ((0, 0), (half, half), (0, 0)))
 
-    def paint(wide, canvas):
+    def paint(wide: jax.Array, canvas: jax.Array) -> tuple[jax.Array, None]:
         n, first = canvas[0].astype(jnp.int32), canvas[1].astype(jnp.int32)
-        who = {name: one[f"cast_{name}"][n] for name in characters.PARTS if name != "there"}
-        a, b, _ = who["head"]
+        character = {name: one[f"cast_{name}"][n] for name in characters.PARTS if name != "present"}
+        a, b, _ = character["head"]
         top = TOP_HAT[0] + b * np.array([0.0, 1.0, 0.0, 0.0, 0.0], np.float32)
         brim = TOP_HAT[1] * jnp.array([1.0, b, a, 1.0, a])
-        who["top"] = who["top"] + one["hat"][n] * (top - who["top"])
-        who["brim"] = who["brim"] + one["hat"][n] * (brim - who["brim"])
+        character["top"] = character["top"] + one["hat"][n] * (top - character["top"])
+        character["brim"] = character["brim"] + one["hat"][n] * (brim - character["brim"])
         part = jax.lax.dynamic_slice(wide, (0, first + half, 0), (size, half, 3))
         column = (first + jnp.arange(half)).astype(jnp.float32)[None, :]
         painted = characters.paint(
-            part, who, one["pose"][n], row, column, metre, metre, unit, one["lit"], one["inked"]
+            part,
+            character,
+            one["pose"][n],
+            row,
+            column,
+            metre,
+            metre,
+            unit,
+            one["lit"],
+            one["inked"],
         )
         part = part + canvas[2] * (painted - part)
         return jax.lax.dynamic_update_slice(wide, part, (0, first + half, 0)), None
@@ -201,16 +231,19 @@ def _cast(picture, one, size: int):
     return wide[:, half : half + size]
 
 
-def _ball(picture, one, row, column, size: int):
+def _ball(
+    picture: jax.Array, one: dict[str, jax.Array], row: jax.Array, column: jax.Array, size: int
+) -> jax.Array:
     """Paints the ball. Its coverage is the mean over the sample times of an exposure."""
     radius, unit, plain = one["ball_radius"], size / 64.0, one["colour"]
     outer = radius + 0.55 * unit * one["inked"]
 
-    def coverage(centre):
+    def coverage(centre: jax.Array) -> jax.Array:
         far = jnp.sqrt(jnp.square(column - centre[0]) + jnp.square(row - centre[1]) + 1e-12)
         return _ramp(outer - far) * (radius > 0.0)
 
-    alpha = sum(coverage(centre) for centre in one["ball"]) / len(one["ball"])
+    total = cast(jax.Array, sum(coverage(centre) for centre in one["ball"]))
+    alpha = total / len(one["ball"])
     centre = one["ball"].mean(0)
     dx, dy = column - centre[0], row - centre[1]
     distance = jnp.sqrt(dx * dx + dy * dy + 1e-12)
@@ -226,7 +259,9 @@ def _ball(picture, one, row, column, size: int):
     return picture + alpha[..., None] * (colour - picture)
 
 
-def _lamplight(picture, one, row, column, size: int):
+def _lamplight(
+    picture: jax.Array, one: dict[str, jax.Array], row: jax.Array, column: jax.Array, size: int
+) -> jax.Array:
     """Adds the glow of the air around a lamp that is on; none in the flat style."""
     x, y, _ = _metres(one, row, column, size)
     strength = 0.16 * one["light"] * jnp.maximum(one["lit"], one["inked"])

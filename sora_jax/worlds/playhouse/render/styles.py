@@ -12,10 +12,18 @@ Lengths in the world are in metres. Lengths of the drawing, such as outlines, ar
 ball. `plane(depth)` returns the rows and columns, at time 0, of the points shown at a depth.
 """
 
+from collections.abc import Callable
+from typing import cast
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sora_jax.typing import AnyArray
 from sora_jax.worlds.playhouse.camera import BARS
+
+Scalar = float | jax.Array  # a number, also a traced one
+Plane = Callable[[float], tuple[jax.Array, jax.Array]]  # rows and columns, at time 0, at a depth
 
 # unit vectors: x right, y down, z towards the viewer
 LIGHT = np.array([-0.42, -0.66, 0.62]) / np.linalg.norm([-0.42, -0.66, 0.62])
@@ -56,26 +64,29 @@ SKIES = (
 WALL, HILLS, CLOUDS = 0.5, (0.4, 0.65), 0.2  # depths, for parallax; the balls' is 1
 
 
-def _ramp(pixels):
+def _ramp(pixels: AnyArray | float) -> jax.Array:
     return jnp.clip(pixels + 0.5, 0.0, 1.0)
 
 
-def _wave(x, period: float):
+def _wave(x: jax.Array, period: float) -> jax.Array:
     """Returns the distance to the nearest multiple of the period."""
     return jnp.abs(x / period - jnp.round(x / period)) * period
 
 
-def mix(picture, weight, colour):
+def mix(picture: jax.Array, weight: jax.Array, colour: AnyArray) -> jax.Array:
+    """Blends a picture [H, W, 3] with a colour by a weight [H, W] in [0, 1]."""
     return picture + weight[..., None] * (colour - picture)
 
 
-def hall(one, plane, floor_row):
+def hall(one: dict[str, jax.Array], plane: Plane, floor_row: Scalar) -> jax.Array:
     """Paints the background of `realistic`, and that of `cinematic` out of focus: RGB [H, W, 3]."""
     scale, t, soft = one["scale"], one["texture"], 0.8 + 2.2 * one.get("cinematic", 0.0)
     row, column = plane(WALL)
     x, y = column / scale, (floor_row - row) / scale  # metres; y upwards
 
-    def band(distance, half):  # 1 within `half` metres, with a soft edge
+    def band(
+        distance: jax.Array, half: float
+    ) -> jax.Array:  # 1 within `half` metres, with a soft edge
         return jnp.clip((half - distance) * scale / soft + 0.5, 0.0, 1.0)
 
     light = (
@@ -112,7 +123,7 @@ def hall(one, plane, floor_row):
     return mix(wall, _ramp(row - floor_row) * jnp.ones_like(shade), shade[..., None] * one["floor"])
 
 
-def hills(one, plane, floor_row, size: int):
+def hills(one: dict[str, jax.Array], plane: Plane, floor_row: Scalar, size: int) -> jax.Array:
     """Paints the background of `anime`: RGB [H, W, 3]."""
     sky, scale, t = one["sky"], one["scale"], one["texture"]
     row, column = plane(CLOUDS)
@@ -144,7 +155,16 @@ def hills(one, plane, floor_row, size: int):
     return mix(picture, 0.55 * _ramp(0.6 - jnp.abs(row - floor_row)) * jnp.ones_like(column), INK)
 
 
-def lit_ball(one, colour, shine, nx, ny, nz, diffuse, gleam):
+def lit_ball(
+    one: dict[str, jax.Array],
+    colour: jax.Array,
+    shine: jax.Array,
+    nx: jax.Array,
+    ny: jax.Array,
+    nz: jax.Array,
+    diffuse: jax.Array,
+    gleam: jax.Array,
+) -> jax.Array:
     """Lights a ball: window light, light from the floor, gloss, a darker rim: RGB [H, W, 3]."""
     rim = 1.0 - 0.30 * jnp.square(1.0 - nz)
     light = (0.30 + 0.86 * diffuse) * rim
@@ -152,7 +172,14 @@ def lit_ball(one, colour, shine, nx, ny, nz, diffuse, gleam):
     return colour * (light[..., None] + bounce) + (0.14 + 0.62 * shine) * gleam[..., None]
 
 
-def drawn_ball(colour, radius, diffuse, facing, depth, unit):
+def drawn_ball(
+    colour: jax.Array,
+    radius: jax.Array,
+    diffuse: jax.Array,
+    facing: jax.Array,
+    depth: jax.Array,
+    unit: float,
+) -> jax.Array:
     """Draws a ball of `anime`: two tones, a highlight and an outline, RGB [H, W, 3].
 
     `depth` is the distance inside the ball's edge in pixels.
@@ -163,11 +190,12 @@ def drawn_ball(colour, radius, diffuse, facing, depth, unit):
     return mix(drawn, _ramp(0.35 * unit - depth), INK)
 
 
-def lit_shape(colour, depth, unit):
+def lit_shape(colour: jax.Array, depth: jax.Array, unit: float) -> jax.Array:
+    """Lights a shape of the lit styles, RGB [H, W, 3]; `depth` is in pixels [H, W]."""
     return colour * (0.80 + 0.28 * jnp.clip(depth / (2.0 * unit), 0.0, 1.0))[..., None]
 
 
-def drawn_shape(colour, depth, thick, unit):
+def drawn_shape(colour: jax.Array, depth: jax.Array, thick: Scalar, unit: float) -> jax.Array:
     """Draws a shape of `anime`: flat, with an outline if it is thick enough for one."""
     return mix(
         colour * jnp.ones((*depth.shape, 1)),
@@ -176,7 +204,9 @@ def drawn_shape(colour, depth, thick, unit):
     )
 
 
-def lines(picture, bursts, row, column, unit):
+def lines(
+    picture: jax.Array, bursts: jax.Array, row: jax.Array, column: jax.Array, unit: float
+) -> jax.Array:
     """Draws speed lines: twelve strokes around each impact.
 
     `bursts` [I, 4] are column, row, radius of the ball in pixels, and age from 0 to 1.
@@ -198,7 +228,9 @@ def lines(picture, bursts, row, column, unit):
     return picture
 
 
-def sensor(picture, seed, frame, row, column):
+def sensor(
+    picture: AnyArray, seed: AnyArray, frame: jax.Array, row: AnyArray, column: AnyArray
+) -> jax.Array:
     """Adds uniform noise with a standard deviation of 1/255.
 
     It is a hash of (seed, frame, row, column), so the noise is the same on any device.
@@ -216,7 +248,7 @@ def sensor(picture, seed, frame, row, column):
     return picture + ((parts + 0.5) / 1024.0 - 0.5) * (12.0**0.5 / 255.0)
 
 
-def graded(picture, row, column, size: int):
+def graded(picture: AnyArray, row: AnyArray, column: AnyArray, size: int) -> jax.Array:
     """Grades a frame: teal shadows, orange highlights, more contrast, dark corners, black bars."""
     bright = (picture @ jnp.array([0.3, 0.59, 0.11]))[..., None]
     picture = picture * (
@@ -227,4 +259,4 @@ def graded(picture, row, column, size: int):
         0.5 * size * size
     )
     open_ = _ramp(row + 0.5 - BARS * size) * _ramp((1.0 - BARS) * size - row - 0.5)
-    return picture * ((1.0 - 0.45 * corner) * open_)[..., None]
+    return cast(jax.Array, picture * ((1.0 - 0.45 * corner) * open_)[..., None])
