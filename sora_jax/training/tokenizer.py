@@ -56,11 +56,12 @@ class SetConfig(ClipsConfig):
         super().__post_init__()
         if self.family not in FAMILIES:
             raise ValueError(f"family={self.family!r}; use one of {', '.join(FAMILIES)}")
-        if self.scenes < 1 or self.batch_size < 0 or not 0 < self.weight < math.inf:
-            raise ValueError(
-                f"scenes={self.scenes}, batch_size={self.batch_size}, weight={self.weight}; give "
-                "at least 1 scene, a batch of 0 or more clips and a positive weight"
-            )
+        if self.scenes < 1:
+            raise ValueError(f"scenes={self.scenes}; give at least 1")
+        if self.batch_size < 0:
+            raise ValueError(f"batch_size={self.batch_size}; give 1 or more, or 0: train.batch_size")
+        if not 0 < self.weight < math.inf:
+            raise ValueError(f"weight={self.weight}; give a positive number")
         if self.source == "playhouse" and self.path:
             raise ValueError(
                 f"source='playhouse' reads no path={self.path!r}; leave it empty, or set "
