@@ -147,9 +147,11 @@ def adopt_weights(path: Path, prompts: int) -> dict:
     new, old = (weights.load_weights(p, "st_dit") for p in (path, shipped))
     if new.fingerprint == old.fingerprint:
         return {"adopted": False, "why": "these are the shipped weights"}
-    family = new.metadata.get("data", {}).get("family")
-    if family != "room":
-        reason = f"trained on {family}; compare it with experiments.evaluate --suite=all"
+    families = weights.families_of(new.metadata)
+    if families != ("room",):
+        reason = (
+            f"trained on {', '.join(families)}; compare it with experiments.evaluate --suite=all"
+        )
         return {"adopted": False, "why": reason}
     for kind, fingerprint in new.metadata["tokenizers"].items():
         if weights.load_weights(weights.shipped(kind), kind).fingerprint != fingerprint:

@@ -34,7 +34,6 @@ from sora_jax.compat import enable_compile_cache
 from sora_jax.data.encode import encoder
 from sora_jax.data.sources import PlayhouseSource
 from sora_jax.errors import UserError
-from sora_jax.modality import FORMATS
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.parallel.mesh import MeshConfig
 from sora_jax.training import resident
@@ -131,8 +130,13 @@ def compile_in_thread(
     The future's result is the compiled function.
     """
 
+    times = {name: t.astype(np.float32) for name, t in program.format.latent_times().items()}
+
+    def loss(params: Any, batch: dict, key: Any) -> Any:
+        return program.loss(params, {**batch, "times": times}, key)
+
     def step_for(total: int) -> Callable:
-        return make_step(program.loss, make_optimizer(run.optim, total))
+        return make_step(loss, make_optimizer(run.optim, total))
 
     return concurrent.futures.ThreadPoolExecutor(1).submit(
         contextvars.copy_context().run,  # carries the bridge of the kernels
@@ -163,9 +167,8 @@ class Record:
     rows: list[dict] = dataclasses.field(default_factory=list)
 
     def save(self, state: Any, step: int) -> None:
-        metadata = card(
-            self.run, self.identity, self.rows, self.data, self.tokenizers, self.words, step
-        )
+        data = {self.run.data.name: {**self.data, "tokenizers": self.tokenizers}}
+        metadata = card(self.run, self.identity, self.rows, data, self.words, step)
         averaged = averaged_params(state.opt_state, state.params)
         path = self.output / "weights.safetensors"
         weights_lib.save_weights(
@@ -204,7 +207,7 @@ def train(
     """Draws, encodes, trains and saves until `seconds` after `begun`."""
     end = begun + seconds - SAVING
     run = read_config(config, size)
-    family, format = FAMILIES[family_name], FORMATS[run.data.format]
+    family, format = FAMILIES[family_name], run.data.clip_format
     start = weights_lib.load_weights(init_from, "st_dit") if init_from else None
     words = tuple(start.metadata.get("words", family.words)) if start else family.words
     data = dataclasses.replace(run.data, text_length=family.text_length)

@@ -36,7 +36,7 @@ _FORMAT = flags.DEFINE_enum(
     "format",
     "nano",
     sorted(FORMATS),
-    "; ".join(f"{n}: {f.frames} frames at {f.fps} fps, {f.size} px" for n, f in FORMATS.items()),
+    "; ".join(f"{name}: {format}" for name, format in FORMATS.items()),
 )
 _NUM_TRAIN = flags.DEFINE_integer("num_train", 20_000, "playhouse: scenes in train.", lower_bound=0)
 _NUM_VAL = flags.DEFINE_integer(

@@ -26,6 +26,7 @@ from sora_jax.models.cost import report
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiTConfig
 from sora_jax.parallel.mesh import MeshConfig
+from sora_jax.training.data_config import ModelDataConfig
 from sora_jax.training.optim import OptimConfig, make_optimizer
 from sora_jax.training.placement import placement
 
@@ -79,16 +80,16 @@ def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshCo
         data, train = values.get("data", {}), values.get("train", {})
         optim = config_lib.from_dict(OptimConfig, values.get("optim", {}), "config.optim")
         mesh = config_lib.from_dict(MeshConfig, values.get("mesh", {}), "config.mesh")
-    name = (
-        _FORMAT.value
-        or data.get("format")
-        or (_PRESET.value if _PRESET.value in FORMATS else "nano")
+    if _PRESET.value in FORMATS:
+        data = {**data, "format": _PRESET.value}
+    if _FORMAT.value:
+        data = {**data, "format": _FORMAT.value}
+    # Where the data are does not change what a model costs.
+    data = config_lib.from_dict(
+        ModelDataConfig, {**data, "source": "playhouse", "path": ""}, "config.data"
     )
-    if name not in FORMATS:
-        raise UserError(f"format {name!r} does not exist; {config_lib.nearest(name, FORMATS)}")
     batch_size = _BATCH.value or train.get("batch_size", 32)
-    text_length = data.get("text_length", 64)
-    return model, FORMATS[name], batch_size, text_length, optim, mesh
+    return model, data.mixture[0].clip_format, batch_size, data.text_length, optim, mesh
 
 
 def main(_: Sequence[str]) -> None:

@@ -58,7 +58,7 @@ _FORMAT = flags.DEFINE_enum(
     "format",
     "nano",
     sorted(FORMATS),
-    "; ".join(f"{n}: {f.frames} frames at {f.fps} fps, {f.size} px" for n, f in FORMATS.items()),
+    "; ".join(f"{name}: {format}" for name, format in FORMATS.items()),
 )
 _VIDEO_TOKENIZER = flags.DEFINE_string(
     "video_tokenizer", None, "Weights of the video tokenizer; the shipped ones by default."

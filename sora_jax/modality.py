@@ -18,6 +18,10 @@ float64 NumPy arrays, computed outside jit; models receive them as arrays.
 """
 
 import dataclasses
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -31,28 +35,35 @@ FRAMES_PER_LATENT = 4
 PIXELS_PER_LATENT = 8  # spatial compression of the video tokenizer
 VIDEO_CHANNELS = 16  # channels of a video latent
 AUDIO_CHANNELS = 64  # channels of an audio latent
+MAX_SIDE = 8192  # pixels
+MAX_FPS = 1000
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False, kw_only=True)
 class ClipFormat:
     """Size and rates of a clip: everything needed to allocate frames, samples and latents.
 
+    Frames and samples keep their own clocks in seconds, so a frame need not hold a whole number of
+    samples.
+
     Attributes:
         frames: number of frames, 1 + a multiple of frames_per_latent. Default 17.
-        fps: frames per second. It divides 16,000, so that a frame spans a whole number of samples.
-            Default 8.
-        size: side of the square frames in pixels. Default 64.
+        fps: frames per second, an int, or a Fraction such as 30000/1001. A text ("30000/1001") or a
+            float (29.97) becomes the nearest of these. Default 8.
+        height, width: sides of a frame in pixels, even. Default 64.
         frames_per_latent: k, the temporal compression of the video tokenizer. Default 4.
         shots: frames of each of several shots, each 1 + a multiple of frames_per_latent; `frames`
             is their sum. Default (): the clip is one shot.
+
+    Raises:
+        ValueError: a field has none of these values.
     """
 
     frames: int = 17
-    fps: int = 8
-    size: int = 64
-    # Not in the repr: it concerns latents only, and the repr names sets of clips, which do not
-    # depend on it.
-    frames_per_latent: int = dataclasses.field(default=FRAMES_PER_LATENT, repr=False)
+    fps: int | Fraction = 8
+    height: int = 64
+    width: int = 64
+    frames_per_latent: int = FRAMES_PER_LATENT
     shots: tuple[int, ...] = ()
 
     def __post_init__(self):
@@ -64,25 +75,44 @@ class ClipFormat:
             if frames < 1 or (frames - 1) % k:
                 raise ValueError(
                     f"{'shots' if shots else 'frames'}={frames}: a {'shot' if shots else 'clip'} "
-                    f"has 1 + {k}k frames; use {1 + k * round((frames - 1) / k)}"
+                    f"has 1 + {k}k frames; use {1 + k * max(0, round((frames - 1) / k))}"
                 )
+        for name in ("height", "width"):
+            side = getattr(self, name)
+            if side < 2 or side % 2 or side > MAX_SIDE:
+                raise ValueError(f"{name}={side}: give an even number of pixels, 2 to {MAX_SIDE}")
         # one shot is the default, whichever way it is written; JSON has lists
         object.__setattr__(self, "shots", shots if len(shots) > 1 else ())
-        if self.fps < 1 or SAMPLE_RATE % self.fps:
-            raise ValueError(f"fps={self.fps} does not divide {SAMPLE_RATE}; use 8, 10 or 16")
+        object.__setattr__(self, "fps", frame_rate(self.fps))
 
     def __repr__(self) -> str:
-        # as dataclasses write it, but a clip of one shot has no `shots`
-        shots = f", shots={self.shots}" if self.shots else ""
-        return f"ClipFormat(frames={self.frames}, fps={self.fps}, size={self.size}{shots})"
+        """As dataclasses write it, without `frames_per_latent`, which concerns latents only, and
+        without `shots` for one shot. It names sets of clips.
+        """
+        fields = ["frames", "fps", "height", "width"] + ["shots"] * bool(self.shots)
+        values = self.to_dict() | {"shots": self.shots}
+        return f"ClipFormat({', '.join(f'{name}={values[name]!r}' for name in fields)})"
+
+    def __str__(self) -> str:
+        """A few words for messages, such as "17 frames of 64 x 64 at 8/s"."""
+        shots = f" in {len(self.shots)} shots" if self.shots else ""
+        return f"{self.frames} frames of {self.width} x {self.height} at {self.fps}/s{shots}"
 
     @property
     def seconds(self) -> float:
-        return self.frames / self.fps
+        return float(self.frames / self.fps)
 
     @property
     def samples(self) -> int:
-        return self.frames * SAMPLE_RATE // self.fps
+        """The number of audio samples: those of `seconds`, rounded."""
+        return math.floor(Fraction(self.frames * SAMPLE_RATE) / self.fps + Fraction(1, 2))
+
+    @property
+    def size(self) -> int:
+        """The shorter side in pixels. Playhouse shows its view in the central square of this size,
+        and more of the world beside it.
+        """
+        return min(self.height, self.width)
 
     @property
     def shot_latents(self) -> tuple[int, ...]:
@@ -98,16 +128,17 @@ class ClipFormat:
         return -(-self.samples // SAMPLES_PER_LATENT)
 
     @property
-    def latent_size(self) -> int:
-        return -(-self.size // PIXELS_PER_LATENT)
+    def latent_sides(self) -> tuple[int, int]:
+        """Rows and columns of a video latent. Frames are padded to whole latents."""
+        return -(-self.height // PIXELS_PER_LATENT), -(-self.width // PIXELS_PER_LATENT)
 
     def frame_times(self) -> np.ndarray:
         """Returns the midpoints of the frames, float64 [F] in seconds: equation (1)."""
-        return (np.arange(self.frames) + 0.5) / self.fps
+        return (np.arange(self.frames) + 0.5) / float(self.fps)
 
     def shot_starts(self) -> np.ndarray:
         """Returns the starts of the shots, float64 [n] in seconds."""
-        return np.cumsum((0, *self.shots[:-1])) / self.fps
+        return np.cumsum((0, *self.shots[:-1])) / float(self.fps)
 
     def frame_shots(self) -> np.ndarray:
         """Returns the number of the shot of each frame, from 0, int64 [F]."""
@@ -120,7 +151,7 @@ class ClipFormat:
         """
         k = self.frames_per_latent
         j = np.concatenate([np.arange(n) for n in self.shot_latents])
-        video = np.where(j == 0, 0.5, k * j + (1.0 - k / 2)) / self.fps
+        video = np.where(j == 0, 0.5, k * j + (1.0 - k / 2)) / float(self.fps)
         audio = (np.arange(self.audio_latents) + 0.5) / AUDIO_LATENT_RATE
         if self.shots:
             video = np.repeat(self.shot_starts(), self.shot_latents) + video
@@ -146,21 +177,64 @@ class ClipFormat:
         return {name: times[name] - starts[shots[name]] for name in times}
 
     def to_dict(self) -> dict:
-        """Returns the fields as JSON values. Omits `shots` for one shot, so fingerprints of older
-        data sets stay valid.
-        """
+        """Returns the fields as JSON values, without `shots` for one shot."""
         fields = dataclasses.asdict(self)
+        fields["fps"] = self.fps if isinstance(self.fps, int) else str(self.fps)
         shots = fields.pop("shots")
         return fields | ({"shots": list(shots)} if shots else {})
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "ClipFormat":
+        """Inverts `to_dict`.
+
+        Raises:
+            ValueError: the values are not those of a format.
+        """
+        if unknown := sorted(set(fields) - {field.name for field in dataclasses.fields(cls)}):
+            raise ValueError(f"a clip format has no {', '.join(unknown)}")
+        return cls(**fields)
+
+
+def frame_rate(fps: int | float | str | Fraction) -> int | Fraction:
+    """Returns a frame rate as an exact number: an int where it is whole, else a Fraction.
+
+    A float or a text within 0.005 of a rate of television, n 1000/1001, becomes that rate: 29.97 is
+    30000/1001. Any other becomes the nearest fraction with a denominator of at most 1001.
+
+    Raises:
+        ValueError: it is no number above 0 and at most MAX_FPS.
+    """
+    try:
+        rate = Fraction(fps)
+    except (ValueError, OverflowError, ZeroDivisionError, TypeError):
+        rate = Fraction(0)
+    if not 0 < rate <= MAX_FPS:
+        raise ValueError(
+            f"fps={fps}: give frames per second, more than 0 and up to {MAX_FPS}, such as 24 or "
+            "30000/1001"
+        )
+    if rate.denominator > 1 and not isinstance(fps, Fraction):
+        television = Fraction(1000 * round(rate * 1001 / 1000), 1001)
+        near = abs(television - rate) < Fraction(1, 200)
+        rate = television if near else rate.limit_denominator(1001)
+    return int(rate) if rate.denominator == 1 else rate
+
+
+def nearest_frames(
+    seconds: float, fps: int | Fraction, frames_per_latent: int = FRAMES_PER_LATENT
+) -> int:
+    """Returns the number of frames, 1 + k n, whose duration is nearest to `seconds`."""
+    k = frames_per_latent
+    return 1 + k * max(0, round((seconds * float(fps) - 1) / k))
+
 
 FORMATS: Registry[ClipFormat] = Registry("format")
-FORMATS["nano"] = ClipFormat(17, 8, 64)
-FORMATS["S"] = ClipFormat(33, 16, 64)
+FORMATS["nano"] = ClipFormat(frames=17, fps=8)
+FORMATS["S"] = ClipFormat(frames=33, fps=16)
 # PhyWorld (Kang et al. 2024, arXiv:2411.02385) conditions on 3 frames and predicts 29, so each
 # frame has its own latent.
-FORMATS["phyworld"] = ClipFormat(32, 10, 64, 1)
+FORMATS["phyworld"] = ClipFormat(frames=32, fps=10, frames_per_latent=1)
 # n shots of 2 s
 for _n in (2, 3, 4):
-    FORMATS[f"story{_n}"] = ClipFormat(17 * _n, 8, 64, shots=(17,) * _n)
-FORMATS["XL"] = ClipFormat(61, 16, 512)
+    FORMATS[f"story{_n}"] = ClipFormat(frames=17 * _n, fps=8, shots=(17,) * _n)
+FORMATS["XL"] = ClipFormat(frames=61, fps=16, height=512, width=512)

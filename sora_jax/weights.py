@@ -260,3 +260,15 @@ def load_video_tokenizer(path: str | os.PathLike | None = None) -> tuple[nnx.Mod
 def load_audio_tokenizer(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
     """Loads the audio tokenizer in `path` (default: the shipped one)."""
     return _load("audio_tokenizer", path, AudioTokenizer, AudioTokenizerConfig)
+
+
+def data_of(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Returns the descriptions of the sets that a model was trained on, from its card's `data`."""
+    data = metadata.get("data") or {}
+    return list(data["sets"].values()) if "sets" in data else [data]
+
+
+def families_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the families of Playhouse's scenes that a model was trained on, from its card."""
+    families = (one.get("family") for one in data_of(metadata) if one.get("source") == "playhouse")
+    return tuple(dict.fromkeys(family for family in families if family))

@@ -15,7 +15,7 @@ from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
 
-NANO = ClipFormat(17, 8, 64)
+NANO = ClipFormat(frames=17, fps=8)
 
 
 def ball_clip(frames=17, height=64, width=64, colour=(0.86, 0.12, 0.12)):
@@ -149,7 +149,7 @@ def test_silent_and_odd_sizes(tmp_path):
     back = media.read_video(tmp_path / "odd.mp4")
     assert back.samples is None and back.frames.shape == (9, 64, 66, 3)
     assert np.square(back.frames[:, :63, :65] / 255.0 - clip).mean() < 1e-3
-    fitted = media.fit_clip(back, ClipFormat(9, 16, 64))
+    fitted = media.fit_clip(back, ClipFormat(frames=9, fps=16))
     assert fitted.samples is None and "no audio track" in fitted.notes
     assert fitted.frames.shape == (9, 64, 64, 3)
 

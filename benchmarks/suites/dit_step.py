@@ -7,6 +7,7 @@ roofline is therefore the model FLOPs utilisation.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -51,14 +52,16 @@ TINY = STDiTConfig(
     text_layers=1,
 )
 SIZES = {
-    "tiny": {"tiny": Case(TINY, ClipFormat(5, 8, 16), 2)},
+    "tiny": {"tiny": Case(TINY, ClipFormat(frames=5, fps=8, height=16, width=16), 2)},
     "cpu": {"nano_b8": Case(PRESETS["nano"], FORMATS["nano"], 8)},
     "gpu": {
         # 61 frames of 512 x 512 pixels: 16 latent frames of 1024 tokens.
-        "XL_b2_61f_512px": Case(PRESETS["XL"], ClipFormat(61, 16, 512), 2),
+        "XL_b2_61f_512px": Case(PRESETS["XL"], FORMATS["XL"], 2),
         "S_b128_33f_64px": Case(PRESETS["S"], FORMATS["S"], 128),
         "XL_b2_61f_512px_no_remat": Case(
-            dataclasses.replace(PRESETS["XL"], remat="none"), ClipFormat(61, 16, 512), 2
+            dataclasses.replace(PRESETS["XL"], remat="none"),
+            FORMATS["XL"],
+            2,
         ),
         "nano_b64_17f_64px": Case(PRESETS["nano"], FORMATS["nano"], 64),
     },
@@ -139,7 +142,7 @@ def _workload(
 ) -> Workload:
     counted = _counted(dataclasses.replace(case.model, remat="none"), case.format, case.batch)
     latents = case.batch * (
-        case.format.video_latents * case.format.latent_size**2 * case.model.video_channels
+        case.format.video_latents * math.prod(case.format.latent_sides) * case.model.video_channels
     )
     # Evaluation reads the weights once. Training moves 9 arrays of their size: weights, two moments
     # and average, each read and written, and the gradients. Latents go in and out. Activations need
@@ -208,10 +211,11 @@ def _merge(config: STDiTConfig) -> Callable:
 
 def _batch(case: Case, seed: int) -> dict[str, jax.Array]:
     video, audio, words = jax.random.split(jax.random.key(seed), 3)
-    side, format = case.format.latent_size, case.format
+    format = case.format
     return {
         "video": jax.random.normal(
-            video, (case.batch, format.video_latents, side, side, case.model.video_channels)
+            video,
+            (case.batch, format.video_latents, *format.latent_sides, case.model.video_channels),
         ),
         "audio": jax.random.normal(
             audio, (case.batch, format.audio_latents, case.model.audio_channels)

@@ -23,7 +23,7 @@ from sora_jax.worlds.playhouse.takes import render_batch
 S, PHYWORLD, STORY = FORMATS["S"], FORMATS["phyworld"], FORMATS["story3"]
 # (clips in a batch, name, format, family, number of balls of the scenes; None: any number).
 SIZES = {
-    "tiny": [(2, "tiny", ClipFormat(5, 8, 16), "room", None)],
+    "tiny": [(2, "tiny", ClipFormat(frames=5, fps=8, height=16, width=16), "room", None)],
     "cpu": [
         (8, "S_room_one_ball", S, "room", 1),
         (8, "S_room_three_balls", S, "room", 3),

@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
                 "source": "playhouse",
                 "path": "",
                 "format": "nano",
-                "scenes": 4096,
+                "clips": 4096,
                 "family": "room",
             },
             "optim": {"lr": 2e-3, "warmup": 100, "weight_decay": 0.0, "ema": 0.99, "clip": 1.0},

@@ -9,6 +9,7 @@ peak. `experiments.phyworld` runs all steps in one command.
 """
 
 import dataclasses
+import math
 
 from ml_collections import ConfigDict
 
@@ -38,7 +39,7 @@ def get_config() -> ConfigDict:
         dtype="bfloat16",
     )
     format = FORMATS["phyworld"]
-    tokens = format.video_latents * (format.latent_size // model.patch) ** 2
+    tokens = format.video_latents * math.prod(model.grid(format.latent_sides))
     # One clip in twenty has no given frames, so that the scoreboard's unconditional row measures a
     # task that the model was trained on.
     tasks = TaskMixture(

@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
                 "path": "",
                 "format": "phyworld",
                 "family": "phyworld_uniform_30k",
-                "scenes": 16384,
+                "clips": 16384,
             },
             "optim": {
                 "lr": 4e-3,

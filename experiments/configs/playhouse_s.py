@@ -4,6 +4,7 @@ The latents come from experiments.precompute --format=S.
 """
 
 import dataclasses
+import math
 
 from ml_collections import ConfigDict
 
@@ -18,7 +19,7 @@ from sora_jax.training.optim import OptimConfig
 
 def get_config() -> ConfigDict:
     model, format = PRESETS["S"], FORMATS["S"]
-    tokens = format.video_latents * (format.latent_size // model.patch) ** 2
+    tokens = format.video_latents * math.prod(model.grid(format.latent_sides))
     config = playhouse_nano.get_config()
     config.model = dataclasses.asdict(model)
     config.flow = dataclasses.asdict(

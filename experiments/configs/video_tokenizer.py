@@ -17,7 +17,7 @@ def get_config() -> ConfigDict:
                 "source": "playhouse",
                 "path": "",
                 "format": "nano",
-                "scenes": 16384,
+                "clips": 16384,
                 "family": "room",
             },
             # Small batches with Muon: on a CPU they reached in 3 minutes the result of 20 minutes

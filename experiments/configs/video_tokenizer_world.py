@@ -22,6 +22,6 @@ def get_config() -> ConfigDict:
         {"family": "talk", "format": "S", "batch_size": 2, "weight": 2.0},
         {"family": "story", "format": "story3", "batch_size": 2, "weight": 2.0},
     )
-    config.data = ConfigDict({"sets": tuple({"scenes": 4096, **one} for one in sets)})
+    config.data = ConfigDict({"sets": tuple({"clips": 4096, **one} for one in sets)})
     config.train.steps = 20_000
     return config

@@ -5,6 +5,7 @@ of a pod goes to `data`.
 """
 
 import dataclasses
+import math
 
 from ml_collections import ConfigDict
 
@@ -20,7 +21,7 @@ from sora_jax.training.optim import OptimConfig
 
 def get_config() -> ConfigDict:
     model, format = PRESETS["XL"], FORMATS["XL"]
-    tokens = format.video_latents * (format.latent_size // model.patch) ** 2
+    tokens = format.video_latents * math.prod(model.grid(format.latent_sides))
     config = playhouse_nano.get_config()
     config.model = dataclasses.asdict(model)
     config.flow = dataclasses.asdict(

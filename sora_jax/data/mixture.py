@@ -4,10 +4,12 @@ After any number of batches, each set has given its share of them to within two 
 position is one number, so a checkpoint restores it exactly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import grain
+
+Step = Callable[[Any, Any], tuple[Any, dict[str, Any]]]  # (state, batch) -> (state, metrics)
 
 
 def mix(
@@ -24,6 +26,28 @@ def mix(
     tagged = [batches.map(lambda batch, name=name: {name: batch}) for name, batches in sets.items()]
     mixed = grain.MapDataset.mix(tagged, [weights[name] for name in sets])
     return iter(mixed.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
+
+
+def on_parts(step: Step) -> Step:
+    """Returns a training step that takes batches of `mix`, of one that takes batches of a set."""
+    return lambda state, tagged: step(state, part(tagged)[1])
+
+
+def with_set_losses(step: Step, several: bool = True) -> Step:
+    """Returns a training step with more metrics, of one that takes batches of `mix`.
+
+    `clips` is the number of clips of the batch. With `several` sets, SET/loss and so on are the
+    losses of the batch's set; in rows of metrics they are means over the batches of that set.
+    """
+
+    def measured(state: Any, tagged: Mapping[str, Any]) -> tuple[Any, dict]:
+        name, batch = part(tagged)
+        state, metrics = step(state, tagged)
+        losses = {key: value for key, value in metrics.items() if key.endswith("loss")}
+        by_set = {f"{name}/{key}": value for key, value in losses.items()} if several else {}
+        return state, {**metrics, **by_set, "clips": len(next(iter(batch.values())))}
+
+    return measured
 
 
 def part(batch: Mapping[str, Any]) -> tuple[str, Any]:

@@ -109,7 +109,7 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
     # There are no downloads, so no checksums. Without this, TFDS 4.9.10 looks for them with a
     # package that it does not require.
     code_path = None
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
 
     @property
     def _config(self) -> VideoFolderConfig:
@@ -123,7 +123,7 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
         clip = self._config.format
         features = {
             "frames": tfds.features.Tensor(
-                shape=(clip.frames, clip.size, clip.size, 3), dtype=np.uint8, encoding="bytes"
+                shape=(clip.frames, clip.height, clip.width, 3), dtype=np.uint8, encoding="bytes"
             ),
             "samples": tfds.features.Tensor(
                 shape=(clip.samples,), dtype=np.int16, encoding="bytes"
@@ -138,7 +138,7 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description=__doc__,
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(frames=clip.frames, fps=clip.fps, size=clip.size),
+            metadata=tfds.core.MetadataDict(format=clip.to_dict()),
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
@@ -341,9 +341,12 @@ def open_records(directory: str | os.PathLike, split: str = "train") -> tuple[Re
     directory = pathlib.Path(directory).resolve()
     source = open_source(directory, split, "video_folder")
     metadata = source.dataset_info.metadata
-    return Records(source, directory.parent.name), ClipFormat(
-        metadata["frames"], metadata["fps"], metadata["size"]
-    )
+    if "format" not in metadata:
+        raise UserError(
+            f"the set in {directory} was made by an earlier version; build it again with "
+            "experiments.build_data"
+        )
+    return Records(source, directory.parent.name), ClipFormat.from_dict(metadata["format"])
 
 
 class VideoFolderSource:

@@ -15,9 +15,7 @@ def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
         scores: {suite: {metric: ...}} (`scoreboard`).
         num_prompts: scenes of each part.
     """
-    data = pipeline.trained_on
-    source = data.get("source", "unknown")
-    family = data.get("family") if source == "playhouse" else source
+    family = pipeline.data_name
     text = [
         f"# Scores\n\nmodel {pipeline.fingerprints.get('model')}, trained on {family}; "
         f"{num_prompts} scenes of each part.\n",

@@ -33,6 +33,7 @@ from sora_jax.oracles.phyworld import compare_motion
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.words import spoken_words, word_error_rate
 from sora_jax.registry import Registry
+from sora_jax.weights import families_of
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.court import MARGIN_PX
 
@@ -396,4 +397,4 @@ def values(suite: Suite, clip: Example, reading: Reading) -> dict[str, Value]:
 
 def trained(part: Part, data: dict) -> bool:
     """Returns True if `data`, of a model card, names one of `part.trained_on`."""
-    return data.get("source") == "playhouse" and data.get("family") in part.trained_on
+    return not set(families_of({"data": data})).isdisjoint(part.trained_on)

@@ -3,6 +3,7 @@ computed.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -108,9 +109,8 @@ def _measure(
     optimizer: optax.GradientTransformation | None,
 ) -> Cost:
     def inputs() -> tuple:
-        size = format.latent_size
         shapes = {
-            "video": (format.video_latents, size, size, config.video_channels),
+            "video": (format.video_latents, *format.latent_sides, config.video_channels),
             "audio": (format.audio_latents, config.audio_channels),
         }
         latents = {
@@ -148,7 +148,7 @@ def _measure(
     if config.remat != "none":
         _, loss, _ = functions(config.remat)
         recomputed = count_flops(jax.grad(loss), state, *inputs()) - step
-    sites = (format.latent_size // config.patch) ** 2
+    sites = math.prod(config.grid(format.latent_sides))
     return Cost(
         parameters=parameters,
         tokens={
@@ -190,7 +190,7 @@ def report(
         flops.append((f"optimizer update{remark}", quantity(cost.optimizer)))
     parameters = [(part, quantity(count)) for part, count in cost.parameters.items()]
     memory_rows = [(name, quantity(count, "B")) for name, count in memory.items()]
-    clip = f"tokens of a clip ({format.frames} frames of {format.size} px at {format.fps}/s)"
+    clip = f"tokens of a clip ({format})"
     place = f"memory of training, batch {batch_size}, all on one device"
     return "\n\n".join(
         [

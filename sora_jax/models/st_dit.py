@@ -38,6 +38,7 @@ Sources: Open-Sora 1.2 (STDiT3) for the pairs, LTX-2 for the two streams. Start 
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 
 import jax
@@ -267,15 +268,10 @@ class STDiT(nnx.Module):
             layout: sharding hooks (`sora_jax.nn.layout`). Default: identities.
         Returns:
             Float32 arrays with the shapes of the latents: x or v, according to `config.output`.
-        Raises:
-            ValueError: the patch does not divide the sides of the video latents.
         """
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         B, T, H, W, _ = latents["video"].shape
-        p = c.patch
-        if H % p or W % p:
-            raise ValueError(f"video latents of {H} x {W} do not divide into {p} x {p} patches")
-        grid = (T, H // p, W // p)
+        p, grid = c.patch, (T, *c.grid((H, W)))
         couple = jnp.broadcast_to(jnp.asarray(couple, jnp.float32), (B,))[:, None, None]
 
         visible = (
@@ -289,14 +285,9 @@ class STDiT(nnx.Module):
         e_a, m_a = self.audio_level(levels["audio"], words[:, 0])
         m_v, m_a = m_v.astype(dtype), m_a.astype(dtype)
 
-        # to patches: each token holds p x p sites of a latent frame
-        v = (
-            latents["video"]
-            .reshape(B, T, grid[1], p, grid[2], p, -1)
-            .transpose(0, 1, 2, 4, 3, 5, 6)
-        )
-        v = self.video_in(v.reshape(B, T, grid[1] * grid[2], -1).astype(dtype))
-        v = v + self.video_place(place_features(times["video"], *grid[1:])).astype(dtype)
+        v = self.video_in(patches(latents["video"], p).astype(dtype))
+        places = place_features(times["video"], (H / p, W / p))
+        v = v + self.video_place(places).astype(dtype)
         a = self.audio_in(latents["audio"].astype(dtype)) + self.audio_place(
             time_features(times["audio"])
         ).astype(dtype)
@@ -328,8 +319,32 @@ class STDiT(nnx.Module):
             unroll=c.unroll,
             weights=weights,
         )
-        v = self.video_head(v, e_v).reshape(B, *grid, p, p, -1).transpose(0, 1, 2, 4, 3, 5, 6)
-        return {"video": v.reshape(latents["video"].shape), "audio": self.audio_head(a, e_a)}
+        video = from_patches(self.video_head(v, e_v), p, (H, W))
+        return {"video": video, "audio": self.audio_head(a, e_a)}
+
+
+def patches(
+    latents: Float[AnyArray, "B T H W C"], patch: int
+) -> Float[Array, "B T S patch_features"]:
+    """Groups p x p sites of latent frames to tokens, [B, T, H, W, C] -> [B, T, S, p p C].
+
+    Zeros fill the last rows and columns if p does not divide the sides.
+    """
+    B, T, H, W, C = latents.shape
+    fill = [(0, 0), (0, 0), (0, -H % patch), (0, -W % patch), (0, 0)]
+    x = jnp.pad(latents, fill) if H % patch or W % patch else jnp.asarray(latents)
+    x = x.reshape(B, T, x.shape[2] // patch, patch, x.shape[3] // patch, patch, C)
+    return x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(B, T, -1, patch * patch * C)
+
+
+def from_patches(
+    tokens: Float[Array, "B T S patch_features"], patch: int, sides: tuple[int, int]
+) -> Float[Array, "B T H W C"]:
+    """Inverts `patches`: [B, T, S, p p C] -> [B, T, H, W, C] with `sides` (H, W)."""
+    B, T = tokens.shape[:2]
+    rows, columns = (-(-side // patch) for side in sides)
+    x = tokens.reshape(B, T, rows, columns, patch, patch, -1).transpose(0, 1, 2, 4, 3, 5, 6)
+    return x.reshape(B, T, rows * patch, columns * patch, -1)[:, :, : sides[0], : sides[1]]
 
 
 def time_features(times: Float[AnyArray, " T"]) -> Float[Array, "T features"]:
@@ -342,12 +357,20 @@ def time_features(times: Float[AnyArray, " T"]) -> Float[Array, "T features"]:
 
 
 def place_features(
-    times: Float[AnyArray, " T"], rows: int, columns: int
-) -> Float[Array, "T {rows*columns} features"]:
+    times: Float[AnyArray, " T"], sides: tuple[float, float]
+) -> Float[Array, "T S features"]:
     """Returns Fourier features [T, S, 3 PLACE_FEATURES] of the place of a video's tokens: time in
-    seconds, and y and x as fractions of the frame's height and width.
+    seconds, and y and x.
+
+    The unit of y and x is the shorter side of the frame, and the central square spans [0, 1]. So an
+    object has the same size and place in the centre of frames of every aspect.
+
+    Args:
+        times: midpoints of the latent frames in seconds, [T].
+        sides: height and width of the frame in tokens. The last row or column may be partial.
     """
-    y, x = ((np.arange(n) + 0.5) / n for n in (rows, columns))
+    short, (rows, columns) = min(sides), (math.ceil(side) for side in sides)
+    y, x = ((np.arange(math.ceil(n)) + 0.5 + (short - n) / 2) / short for n in sides)
     t = time_features(times)[:, None, None]
     y = fourier_features(jnp.asarray(y, jnp.float32), 1.0, 50.0, PLACE_FEATURES)[None, :, None]
     x = fourier_features(jnp.asarray(x, jnp.float32), 1.0, 50.0, PLACE_FEATURES)[None, None]

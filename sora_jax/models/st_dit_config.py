@@ -90,6 +90,13 @@ class STDiTConfig:
                 f"window={self.window}; give sides of 1 or more, or 0 for a whole axis"
             )
 
+    def grid(self, sides: tuple[int, int]) -> tuple[int, int]:
+        """Returns the rows and columns of tokens of a latent frame with `sides` rows and columns.
+
+        Sides that the patch does not divide are padded.
+        """
+        return -(-sides[0] // self.patch), -(-sides[1] // self.patch)
+
     def to_dict(self) -> dict:
         """Returns the fields as JSON values."""
         return dataclasses.asdict(self)

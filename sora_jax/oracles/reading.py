@@ -220,8 +220,10 @@ class Reading:
 
 
 def _frames(frames: np.ndarray) -> np.ndarray:
-    """Returns the frames of a clip as floats [F, H, W, 3] in [0, 1]. Float frames are returned
-    unchanged.
+    """Returns the central square of the frames of a clip, floats [F, H, H, 3] in [0, 1].
+
+    The square shows the view of Playhouse's scenes, in frames of every aspect. Square float frames
+    are returned unchanged.
     """
     frames = np.asarray(frames)
     numeric = frames.dtype == np.uint8 or np.issubdtype(frames.dtype, np.floating)
@@ -231,6 +233,11 @@ def _frames(frames: np.ndarray) -> np.ndarray:
             "[frames, height, width, 3]",
             field="frames",
         )
+    height, width = frames.shape[1:3]
+    size = min(height, width)
+    top, left = (height - size) // 2, (width - size) // 2
+    if height != width:
+        frames = frames[:, top : top + size, left : left + size]
     if frames.dtype == np.uint8:
         return as_floats(frames, "frames")
     if not (frames.min() >= -1e-3 and frames.max() <= 1.0 + 1e-3):

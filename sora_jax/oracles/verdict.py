@@ -7,6 +7,7 @@ when `oracles.facts.compare` says "all".
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, cast
 
 from sora_jax.oracles.evidence import Evidence
@@ -45,26 +46,26 @@ class Verdict:
         return values
 
 
-def judge_prompt(prompt: str, reading: Reading, family: str | None = None) -> Verdict:
+def judge_prompt(prompt: str, reading: Reading, families: Sequence[str] = ()) -> Verdict:
     """Judges a clip by `prompt`, with the first family that can parse the prompt.
 
     Args:
         prompt: the caption that the clip should show.
         reading: readings of the clip.
-        family: the family that the model was trained on, which is tried first; the others follow in
-            the registry's order. Default: None.
+        families: those that the model was trained on, which are tried first; the others follow in
+            the registry's order. Default: none.
     """
     if not prompt.strip():
         return Verdict(None, reason="the prompt is empty")
-    if family is not None and family not in FAMILIES:
-        return Verdict(
-            None,
-            reason=f"the model was trained on family {family!r}, which is not registered here; "
-            "import the module that registers it",
-        )
+    for name in families:
+        if name not in FAMILIES:
+            return Verdict(
+                None,
+                reason=f"the model was trained on family {name!r}, which is not registered here; "
+                "import the module that registers it",
+            )
     errors: dict[str, CaptionError] = {}
-    names = [family] if family else []
-    for name in dict.fromkeys([*names, *FAMILIES]):
+    for name in dict.fromkeys([*families, *FAMILIES]):
         try:
             facts = FAMILIES[name].parse(prompt)
         except CaptionError as error:

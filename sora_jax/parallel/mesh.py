@@ -96,9 +96,14 @@ class MeshConfig:
             )
 
 
+def batch_shares(mesh: Mesh) -> int:
+    """Returns the number of parts that a batch is divided into: `data` x `fsdp`."""
+    return math.prod(mesh.shape[axis] for axis in BATCH)
+
+
 def check_batch(batch_size: int, mesh: Mesh) -> None:
     """Raises UserError if `data` x `fsdp` does not divide the batch size."""
-    shares = math.prod(mesh.shape[axis] for axis in BATCH)
+    shares = batch_shares(mesh)
     if batch_size % shares:
         near = max(round(batch_size / shares), 1) * shares
         raise UserError(

@@ -8,11 +8,12 @@ returns at once without communication.
 """
 
 import contextlib
+import functools
 import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -200,21 +201,29 @@ class GlobalBatches:
     Its position is that of the Grain iterator.
 
     Args:
-        rows: the Grain iterator.
-        sharding: the sharding of a batch.
-        batch_size: clips of a global batch.
+        rows: the Grain iterator of {set: batch} (`data.mixture.mix`).
+        shardings: the sharding of each entry of a batch. Entries that are replicated have no rows.
+        batch_sizes: clips of a global batch of each set.
     """
 
-    def __init__(self, rows: Any, sharding: NamedSharding, batch_size: int):
-        self._rows, self._sharding, self._size = rows, sharding, batch_size
+    def __init__(
+        self, rows: Any, shardings: Mapping[str, NamedSharding], batch_sizes: Mapping[str, int]
+    ):
+        self._rows, self._shardings, self._sizes = rows, shardings, batch_sizes
         self.save, self.get_state, self.set_state = rows.save, rows.get_state, rows.set_state
 
-    def __next__(self) -> dict[str, jax.Array]:
-        def place(x: Any) -> Any:
-            shape = (self._size, *x.shape[1:])
-            return jax.make_array_from_process_local_data(self._sharding, x, shape)
+    def __next__(self) -> dict[str, dict[str, Any]]:
+        ((name, batch),) = next(self._rows).items()
 
-        return jax.tree.map(place, next(self._rows))
+        def place(x: Any, sharding: NamedSharding) -> Any:
+            rows = x.shape[:1] if sharding.is_fully_replicated else (self._sizes[name],)
+            return jax.make_array_from_process_local_data(sharding, x, (*rows, *x.shape[1:]))
+
+        placed = {
+            key: jax.tree.map(functools.partial(place, sharding=self._shardings[key]), entry)
+            for key, entry in batch.items()
+        }
+        return {name: placed}
 
 
 def gathered(tree: Any) -> Any:

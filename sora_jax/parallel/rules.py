@@ -170,8 +170,14 @@ def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of a batch: its first axis, the clips, over `data` and `fsdp`."""
+    """Returns the sharding of arrays of clips: their first axis over `data` and `fsdp`."""
     return NamedSharding(mesh, P(BATCH))
+
+
+def batch_shardings(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, NamedSharding]:
+    """Returns the sharding of each entry of a batch: arrays of clips, and replicated "times"."""
+    everywhere = NamedSharding(mesh, P())
+    return {name: everywhere if name == "times" else batch_sharding(mesh) for name in batch}
 
 
 def table(

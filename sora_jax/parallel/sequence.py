@@ -31,6 +31,7 @@ Sources: Zhao et al. 2024, "DSP: Dynamic Sequence Parallelism for Multi-Dimensio
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -103,14 +104,14 @@ def check_tokens(config: Any, sides: tuple[int, int], mesh: Mesh) -> None:
 
     Args:
         config: the model's configuration.
-        sides: height and width of the video latents.
+        sides: rows and columns of the video latents.
         mesh: the mesh.
     """
     axis_size = mesh.shape["seq"]
     if axis_size == 1:
         return
     if config.attention == "pure":
-        parts, what = sides[0] // config.patch * (sides[1] // config.patch), "tokens of a frame"
+        parts, what = math.prod(config.grid(sides)), "tokens of a frame"
     else:
         parts, what = (
             config.heads // mesh.shape["tensor"],

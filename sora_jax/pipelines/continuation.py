@@ -75,7 +75,11 @@ def _from_sidecar(path: str | os.PathLike, pipeline: "Pipeline", expected: str |
             raise sidecar.Unusable(
                 f"the latents beside it were made with another {name.replace('_', ' ')}"
             )
-    if (format.fps, format.size) != (pipeline.format.fps, pipeline.format.size):
+    if (format.fps, format.height, format.width) != (
+        pipeline.format.fps,
+        pipeline.format.height,
+        pipeline.format.width,
+    ):
         raise sidecar.Unusable("the latents beside it have another format")
     latents = {name: arrays[f"latents_{name}"] for name in ("video", "audio")}
     return Generated(

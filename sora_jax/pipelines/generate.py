@@ -40,6 +40,7 @@ from sora_jax.pipelines.request import Request
 from sora_jax.progress import Laps, Progress, StepCount
 from sora_jax.tokenizers.audio import AudioTokenizer
 from sora_jax.tokenizers.video import VideoTokenizer
+from sora_jax.weights import data_of, families_of
 
 HISTORY_LEVEL = 0.05  # start level of a continued clip's history; training draws it from [0, 0.1]
 
@@ -83,8 +84,14 @@ class Pipeline:
 
     def __repr__(self) -> str:
         parts = [self.fingerprints.get("model", "unnamed"), str(self.format)]
-        family = self.trained_on.get("family") or self.trained_on.get("source")
-        return f"Pipeline(model {parts[0]}, {parts[1]}, trained on {family or 'unknown data'})"
+        return f"Pipeline(model {parts[0]}, {parts[1]}, trained on {self.data_name})"
+
+    @property
+    def data_name(self) -> str:
+        """The families of scenes, or the sources, that the model was trained on."""
+        sets = data_of({"data": self.trained_on})
+        names = (one.get("family") or one.get("source") for one in sets)
+        return ", ".join(dict.fromkeys(filter(None, names))) or "unknown data"
 
     def __call__(
         self,
@@ -253,7 +260,7 @@ class Pipeline:
     ) -> dict[str, np.ndarray]:
         format = self.format
         shapes = {
-            "video": (format.video_latents, format.latent_size, format.latent_size, VIDEO_CHANNELS),
+            "video": (format.video_latents, *format.latent_sides, VIDEO_CHANNELS),
             "audio": (format.audio_latents, AUDIO_CHANNELS),
         }
         config = self._sampler(requests[0])
@@ -281,13 +288,15 @@ class Pipeline:
         self, requests: Sequence[Request], progress: Callable[[int, int], object]
     ) -> list[Generated]:
         format, clock = self.format, Laps()
-        size, side = len(requests), format.latent_size
+        size = len(requests)
         start = {
             "video": np.ones((size, format.video_latents), np.float32),
             "audio": np.ones((size, format.audio_latents), np.float32),
         }
         given = {
-            "video": np.zeros((size, format.video_latents, side, side, VIDEO_CHANNELS), np.float32),
+            "video": np.zeros(
+                (size, format.video_latents, *format.latent_sides, VIDEO_CHANNELS), np.float32
+            ),
             "audio": np.zeros((size, format.audio_latents, AUDIO_CHANNELS), np.float32),
         }
         for i, request in enumerate(requests):
@@ -394,7 +403,7 @@ class Pipeline:
         provenance = {
             "made_by": "sora_jax",
             **self.fingerprints,
-            "family": self.trained_on.get("family"),
+            "families": list(families_of({"data": self.trained_on})),
             "task": request.task,
             "prompt": request.prompt or "",
             "negative_prompt": request.negative_prompt,

@@ -52,8 +52,11 @@ def load_pipeline(
                 f"the model was trained on latents of the {name} {expected}, and {fingerprint} "
                 f"is loaded; {remedy}"
             )
-    format = weights.metadata.get("format", "nano")
-    format = FORMATS[format] if isinstance(format, str) else ClipFormat(**format)
+    card = weights.metadata
+    named = card.get("formats") or [card.get("format", "nano")]
+    format, *_ = (
+        FORMATS[one] if isinstance(one, str) else ClipFormat.from_dict(one) for one in named
+    )
     if video.config.frames_per_latent != format.frames_per_latent:
         raise UserError(
             f"the video tokenizer has {video.config.frames_per_latent} frames to a latent, and "

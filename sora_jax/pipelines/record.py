@@ -52,7 +52,9 @@ def judge(clip: "Generated", reading: Reading) -> dict[str, Any]:
     if "continued_from" in provenance:
         reason = "the prompt of a continued clip describes only its new part"
         return {"met": None, "reason": reason}
-    return judge_prompt(provenance.get("prompt", ""), reading, provenance.get("family")).to_dict()
+    return judge_prompt(
+        provenance.get("prompt", ""), reading, provenance.get("families", ())
+    ).to_dict()
 
 
 def write(path: str | os.PathLike, clip: "Generated") -> dict[str, Any]:

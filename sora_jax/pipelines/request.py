@@ -98,9 +98,9 @@ class Request:
                 f"or leave it out: this model's clips last {format.seconds:g} s",
                 field="seconds",
             )
-        side = format.size
+        image = (format.height, format.width, 3)
         first = self.first_frame
-        if first is not None and first.ndim == 4 and first.shape[1:] == (side, side, 3):
+        if first is not None and first.ndim == 4 and first.shape[1:] == image:
             group, count = format.frames_per_latent, len(first)
             if (count - 1) % group or not 0 < count < format.frames:
                 raise UserError(
@@ -110,8 +110,8 @@ class Request:
                 )
             first = first[0]
         expected = {
-            "first_frame": (first, (side, side, 3)),
-            "given_video": (self.given_video, (format.frames, side, side, 3)),
+            "first_frame": (first, image),
+            "given_video": (self.given_video, (format.frames, *image)),
             "given_audio": (self.given_audio, (format.samples,)),
         }
         for name, (value, shape) in expected.items():

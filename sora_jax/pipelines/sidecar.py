@@ -87,7 +87,7 @@ def read(
             arrays = {name: file[name] for name in file.files}
         head = json.loads(str(arrays["head"]))
         latents = {name: arrays[f"latents_{name}"] for name in ("video", "audio")}
-        format, provenance = ClipFormat(**head["format"]), dict(head["provenance"])
+        format, provenance = ClipFormat.from_dict(head["format"]), dict(head["provenance"])
         version, _ = head["version"], (arrays["frames"], arrays["samples"])
     except (
         OSError,

@@ -14,6 +14,7 @@ on the window's clock, and their times say so.
 
 import dataclasses
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 
@@ -58,15 +59,15 @@ def next_window(latents: int, format: ClipFormat) -> Window:
             field="continued",
         )
     # audio latents per video latent, possibly fractional
-    per_latent = format.frames_per_latent * AUDIO_LATENT_RATE / format.fps
+    per_latent = Fraction(format.frames_per_latent * AUDIO_LATENT_RATE) / format.fps
     longest = format.video_latents - 2  # at least one latent is made
     # Try histories from half a window, which is enough to carry motion, to all slots but the last.
     lengths = [
         k for k in range(min(format.video_latents // 2, longest), longest + 1) if k < latents
     ] or [min(longest, latents - 1)]
-    k = next((k for k in lengths if (per_latent * (latents - 1 - k)).is_integer()), lengths[0])
+    k = next((k for k in lengths if (per_latent * (latents - 1 - k)).denominator == 1), lengths[0])
     start = latents - 1 - k
-    early = per_latent * start - int(per_latent * start)
+    early = float(per_latent * start - int(per_latent * start))
     slots = np.arange(format.video_latents)
     audio = int(per_latent * start) + np.arange(format.audio_latents)
     times = format.latent_times()

@@ -1,12 +1,12 @@
 """The model card of trained weights: the metadata stored in their file about the training."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from sora_jax import config as config_lib
 from sora_jax.environment import hardware
 from sora_jax.training import metrics
+from sora_jax.training.data_config import published
 from sora_jax.training.run import Run
 
 
@@ -14,8 +14,7 @@ def card(
     run: Run,
     identity: Mapping[str, Any],
     rows: Sequence[Mapping[str, float]],
-    data: Mapping[str, Any],
-    tokenizers: Mapping[str, str],
+    data: Mapping[str, Mapping[str, Any]],
     words: Sequence[str],
     steps: int,
 ) -> dict[str, Any]:
@@ -26,25 +25,27 @@ def card(
         identity: the run's identity as JSON values (`workdir.open_workdir`): its configuration,
             the fingerprint of its initial weights and the identity of its data.
         rows: the rows of metrics of the run.
-        data: description of the latents that the model was trained on.
-        tokenizers: fingerprints by kind.
+        data: descriptions of the latents that the model was trained on, by set.
         words: the known words of the vocabulary.
         steps: training steps done.
     """
     names = ("source", "split", "count", "world_version", "family", "family_version", "style")
-    # Only the folder's name: a published file must not reveal the paths of this machine.
-    known = {**identity, "data": {**identity["data"], "path": Path(run.data.path).name}}
+    sets = {
+        name: {entry: one[entry] for entry in names if entry in one} for name, one in data.items()
+    }
+    first = next(iter(data.values()))
+    formats = list(dict.fromkeys(one.clip_format for one in run.data.mixture))
     return {
-        "run": known,
+        "run": {**identity, "data": published(identity["data"])},
         "run_fingerprint": config_lib.fingerprint(identity),
         "seed": run.train.seed,
         "steps": steps,
         "hardware": hardware(),
         "hours": metrics.hours(rows),
         "curve": metrics.thin(rows),
-        "data": {name: data[name] for name in names if name in data},
-        "format": run.data.format,
-        "tokenizers": dict(tokenizers),
+        "data": {"sets": sets} if run.data.sets else next(iter(sets.values())),
+        "formats": [format.to_dict() for format in formats],
+        "tokenizers": dict(first["tokenizers"]),
         "words": tuple(words),
         "text_length": run.data.text_length,
     }

@@ -1,17 +1,23 @@
-"""The latents that a run trains on: an existing set, or one made in the run's directory."""
+"""The latents that a run trains on: existing sets, or sets made in the run's directory."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import grain
+
 from sora_jax import weights
 from sora_jax.data.latents import record
+from sora_jax.data.latents.loader import batches
 from sora_jax.data.latents.precompute import precompute, refuse_others
-from sora_jax.data.named_sources import SOURCES, Selection
+from sora_jax.data.mixture import mix
+from sora_jax.data.named_sources import SOURCES
 from sora_jax.errors import UserError
-from sora_jax.modality import FORMATS
+from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.parallel import processes
-from sora_jax.training.run import DataConfig
+from sora_jax.training.data_config import ModelDataConfig, SetConfig
+from sora_jax.worlds.playhouse.families import FAMILIES
 
 TOKENIZERS = {
     "video_tokenizer": weights.load_video_tokenizer,
@@ -19,52 +25,130 @@ TOKENIZERS = {
 }
 
 
-def _made(data: DataConfig) -> bool:
-    """True if `data.path` holds latents."""
-    return bool(data.path) and (Path(data.path).expanduser() / record.DESCRIPTION).exists()
+def _made(one: SetConfig) -> bool:
+    """True if the set's path holds latents."""
+    return bool(one.path) and (Path(one.path).expanduser() / record.DESCRIPTION).exists()
 
 
-def _selection(data: DataConfig) -> Selection:
-    return Selection(data.path, FORMATS[data.format], data.clips)
-
-
-def identify(data: DataConfig) -> Mapping[str, Any]:
-    """Returns the identity of the data, computed without making them.
+def identify(data: ModelDataConfig) -> dict[str, Any]:
+    """Returns the identity of the data, computed without making them: of one set, or of each set
+    of a mixture by name.
 
     A run refuses to continue with data of another identity.
 
     Raises:
         UserError: the data do not exist.
     """
-    if _made(data):
-        return record.identity(Path(data.path).expanduser())
-    made_from = SOURCES[data.source].identify(_selection(data))
+    known = {one.name: _identify(one) for one in data.mixture}
+    return known if data.sets else next(iter(known.values()))
+
+
+def _identify(one: SetConfig) -> dict[str, Any]:
+    if _made(one):
+        return record.identity(Path(one.path).expanduser())
+    made_from = SOURCES[one.source].identify(one.selection())
     fingerprints = {
         kind: weights.load_weights(weights.shipped(kind), kind).fingerprint for kind in TOKENIZERS
     }
     return made_from | {"tokenizers": fingerprints}
 
 
-def latents_of(data: DataConfig, workdir: Path) -> Path:
-    """Returns the folder of the latents to train on: `data.path`, or WORKDIR/data.
+def latents_of(data: ModelDataConfig, workdir: Path) -> dict[str, Path]:
+    """Returns the folder of the latents of each set by name: its path, or one in WORKDIR/data.
 
-    WORKDIR/data is made or completed here with the shipped tokenizers, unless it is complete.
+    Folders in WORKDIR/data are made or completed here with the shipped tokenizers, unless they are
+    complete.
 
     Raises:
-        UserError: several processes train together and `data.path` holds no latents.
+        UserError: several processes train together and a path holds no latents, or the sets were
+            made by different tokenizers.
     """
-    if _made(data):
-        return Path(data.path).expanduser()
+    folders = {
+        one.name: _latents_of(one, workdir / "data" / (one.name if data.sets else ""), workdir)
+        for one in data.mixture
+    }
+    made_by = {name: record.open_set(path)[1]["tokenizers"] for name, path in folders.items()}
+    (first, expected), *rest = made_by.items()
+    for name, tokenizers in rest:
+        if tokenizers != expected:
+            raise UserError(
+                f"the latents of {name} were made by other tokenizers ({tokenizers}) than those of "
+                f"{first} ({expected}); make them anew with experiments.precompute",
+                field="data.sets",
+            )
+    return folders
+
+
+def _latents_of(one: SetConfig, folder: Path, workdir: Path) -> Path:
+    if _made(one):
+        return Path(one.path).expanduser()
     if processes.several():
         raise UserError(
             "several processes train on latents that are there; make them with "
             "experiments.precompute, and give config.data.path"
         )
-    folder = workdir / "data"
-    refuse_others(folder, identify(data))  # checked first: building the clips may take hours
-    source = SOURCES[data.source].open(_selection(data), workdir / "clips")
+    refuse_others(folder, _identify(one))  # checked first: building the clips may take hours
+    source = SOURCES[one.source].open(one.selection(), workdir / "clips")
     loaded = {kind: load() for kind, load in TOKENIZERS.items()}
     fingerprints = {kind: of.fingerprint for kind, (_, of) in loaded.items()}
     (video, _), (audio, _) = loaded.values()
     precompute(source, video, audio, folder, fingerprints)
     return folder
+
+
+def vocabulary(sets: Sequence[Mapping[str, Any]], text_length: int) -> tuple[tuple[str, ...], int]:
+    """Returns the words of the captions of the data, and the words of a padded prompt.
+
+    The words are those of all families of scenes together. Data without a family, such as a user's
+    videos alone, get the words of rooms.
+
+    Args:
+        sets: the identity of each set (`identify`).
+        text_length: of the configuration: the length for data without a family.
+    """
+    families = [FAMILIES[one["family"]] for one in sets if "family" in one]
+    spoken = (family.words for family in families or [FAMILIES["room"]])
+    words = dict.fromkeys(itertools.chain.from_iterable(spoken))
+    lengths = [family.text_length for family in families]
+    if len(families) < len(sets):
+        lengths.append(text_length)
+    return tuple(words), max(lengths)
+
+
+def open_mixture(
+    data: ModelDataConfig,
+    folders: Mapping[str, Path],
+    sizes: Mapping[str, int],
+    text_tokenizer: TextTokenizer,
+    seed: int,
+    fingerprints: Mapping[str, str] | None = None,
+    rows: Mapping[str, Sequence[int]] | None = None,
+) -> grain.DatasetIterator:
+    """Returns an iterator of {set: batch} over the latents of a run (`data.mixture.mix`).
+
+    Args:
+        data: the configuration.
+        folders: the latents of each set (`latents_of`).
+        sizes: clips of a batch of each set.
+        text_tokenizer: captions -> tokens and mask.
+        seed: the seed of the order and of the captions.
+        fingerprints: expected fingerprints of the tokenizers. Default: not checked.
+        rows: indices of the rows of each batch to read, by set. Default: all.
+
+    Raises:
+        UserError: a set cannot be used.
+    """
+    sets = {
+        one.name: batches(
+            folders[one.name],
+            text_tokenizer,
+            sizes[one.name],
+            seed,
+            fingerprints=fingerprints,
+            format=one.clip_format,
+            rows=rows[one.name] if rows else None,
+            skip_damaged=data.skip_damaged,
+        )
+        for one in data.mixture
+    }
+    return mix(sets, data.weights)

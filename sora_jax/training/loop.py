@@ -251,11 +251,13 @@ class _Loop:
         rows = self._rows()
         self.clock.lap(self.step)
         seconds = self.clock.step_seconds
+        means = metrics_lib.mean(rows)
+        clips = means.pop("clips", self.config.batch_size)
         values = {
-            **metrics_lib.mean(rows),
+            **means,
             "step_seconds": seconds,
             "peak_memory": peak_memory(),
-            "clips_per_second": self.config.batch_size / seconds,
+            "clips_per_second": clips / seconds,
             **(flops.rates(seconds) if flops else {}),
         }
         if self.writer:

@@ -17,13 +17,13 @@ from sora_jax import files
 
 
 def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Returns the mean of each metric over the rows where it is not nan; nan if there is none.
+    """Returns the mean of each metric over the rows that have it; nan if it is nan in all of them.
 
-    A metric is nan for a batch that it does not apply to.
+    A metric is nan or absent for a batch that it does not apply to.
     """
     result = {}
-    for name in rows[0] if rows else ():
-        values = np.asarray([float(row[name]) for row in rows])
+    for name in dict.fromkeys(name for row in rows for name in row):
+        values = np.asarray([float(row[name]) for row in rows if name in row])
         valid = values[~np.isnan(values)]
         result[name] = float(valid.mean()) if valid.size else float("nan")
     return result

@@ -35,7 +35,7 @@ def placement(
     abstract = jax.sharding.AbstractMesh(sizes, AXES, axis_types=auto)
     rows = rules.table(shapes, abstract)
     check_batch(batch_size, abstract)
-    check_tokens(model, (format.latent_size,) * 2, abstract)
+    check_tokens(model, format.latent_sides, abstract)
 
     def spec_text(spec: Any) -> str:
         named = (axis if axis and abstract.shape[axis] > 1 else "-" for axis in spec)

@@ -15,97 +15,24 @@ from flax import nnx
 from sora_jax import config as config_lib
 from sora_jax import weights
 from sora_jax.compat import enable_compile_cache
-from sora_jax.data.mixture import mix, part
-from sora_jax.data.named_sources import SOURCES, Selection
+from sora_jax.data.mixture import mix, part, with_set_losses
+from sora_jax.data.named_sources import SOURCES
 from sora_jax.data.tokenizer_clips import AUDIO, HELD_OUT, VIDEO, Clips, open_clips
 from sora_jax.environment import hardware
 from sora_jax.errors import UserError
 from sora_jax.evaluation.round_trip import boxes, pictures_through, psnr
-from sora_jax.modality import FORMATS, ClipFormat
+from sora_jax.modality import ClipFormat
 from sora_jax.oracles.examples import render_takes
 from sora_jax.tokenizers import audio, video
+from sora_jax.training.data_config import DataConfig, SetConfig, batch_sizes, published
 from sora_jax.training.loop import TrainConfig, fit
 from sora_jax.training.metrics import read, thin
 from sora_jax.training.optim import OptimConfig, averaged_params, make_optimizer
-from sora_jax.training.run import ClipsConfig
 from sora_jax.training.state import new_state, split_module
 from sora_jax.training.step import make_step
 from sora_jax.training.workdir import Workdir, open_workdir
 from sora_jax.tree import flatten
 from sora_jax.worlds.playhouse.draw import draw
-from sora_jax.worlds.playhouse.families import FAMILIES
-
-
-@dataclasses.dataclass(frozen=True)
-class SetConfig(ClipsConfig):
-    """One set of clips of a tokenizer: the split `train` of a source, evaluated on its split `val`.
-
-    Attributes:
-        scenes: the largest number of clips of `train`, for a source that draws them.
-        family: the family of Playhouse's scenes.
-        weight: the set's share of the batches of a mixture, up to a factor.
-        batch_size: clips of a batch. Default 0: `train.batch_size`.
-    """
-
-    scenes: int = 8192
-    family: str = "room"
-    weight: float = 1.0
-    batch_size: int = 0
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.family not in FAMILIES:
-            raise ValueError(f"family={self.family!r}; use one of {', '.join(FAMILIES)}")
-        if self.scenes < 1:
-            raise ValueError(f"scenes={self.scenes}; give at least 1")
-        if self.batch_size < 0:
-            raise ValueError(f"batch_size={self.batch_size}; give 1 or more, or 0: train.batch_size")
-        if not 0 < self.weight < math.inf:
-            raise ValueError(f"weight={self.weight}; give a positive number")
-        if self.source == "playhouse" and self.path:
-            raise ValueError(
-                f"source='playhouse' reads no path={self.path!r}; leave it empty, or set "
-                "source='video_folder'"
-            )
-
-    @property
-    def name(self) -> str:
-        """Names the set in metrics: its family or source, and its format."""
-        return f"{self.family if self.source == 'playhouse' else self.source}@{self.format}"
-
-    def selection(self) -> Selection:
-        """Returns the selection of the split `train`."""
-        return Selection(self.path, FORMATS[self.format], self.scenes, family=self.family)
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenizerDataConfig(SetConfig):
-    """The data of a tokenizer: one set, or a mixture.
-
-    Attributes:
-        sets: the sets of a mixture; the other fields then keep their defaults. Default: (), the
-            one set of the other fields.
-    """
-
-    sets: tuple[SetConfig, ...] = ()
-
-    def __post_init__(self):
-        super().__post_init__()
-        names = [one.name for one in self.sets]
-        if doubled := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"sets has {doubled[0]} twice; give it once, with a larger weight")
-        default = SetConfig()
-        for field in dataclasses.fields(SetConfig):
-            value = getattr(self, field.name)
-            if self.sets and value != getattr(default, field.name):
-                raise ValueError(
-                    f"{field.name}={value!r} beside sets; give it in an entry of sets instead"
-                )
-
-    @property
-    def mixture(self) -> tuple[SetConfig, ...]:
-        """The sets: `sets`, or the one of the other fields."""
-        return self.sets or (self,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +46,17 @@ class TokenizerRun:
 
     kind: str
     tokenizer: video.VideoTokenizerConfig | audio.AudioTokenizerConfig
-    data: TokenizerDataConfig = TokenizerDataConfig()
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
 
     def __post_init__(self):
+        for one in self.data.mixture:
+            if one.source == "playhouse" and one.path:
+                raise ValueError(
+                    f"data: source='playhouse' reads no path={one.path!r}; leave it empty, or set "
+                    "source='video_folder'"
+                )
         fit = [kind for kind, of in KINDS.items() if isinstance(self.tokenizer, of.config)]
         if self.kind not in fit:
             raise ValueError(
@@ -313,11 +246,8 @@ def train_tokenizer(
             )
             for one in mixture
         }
-        batches = {
-            one.name: sets[one.name].batches(one.batch_size or run.train.batch_size, run.train.seed)
-            for one in mixture
-        }
-        shares = {one.name: one.weight for one in mixture}
+        sizes, shares = batch_sizes(run.data, run.train.batch_size), run.data.weights
+        batches = {name: clips.batches(sizes[name], run.train.seed) for name, clips in sets.items()}
 
         def loss(params: Any, batch: Any, key: Any) -> Any:
             name, inputs = part(batch)
@@ -325,7 +255,7 @@ def train_tokenizer(
 
         state = fit(
             new_state(params, optimizer, run.train.seed),
-            make_step(loss, optimizer),
+            with_set_losses(make_step(loss, optimizer), several=len(sets) > 1),
             mix(batches, shares),
             run.train,
             opened,
@@ -339,7 +269,7 @@ def train_tokenizer(
 def _check_latents(kind: Kind, run: TokenizerRun) -> None:
     """Refuses formats whose latents have another number of frames than the tokenizer's."""
     for one in run.data.mixture if kind.name == VIDEO else ():
-        fitting = FORMATS[one.format].frames_per_latent
+        fitting = one.clip_format.frames_per_latent
         if run.tokenizer.frames_per_latent != fitting:
             raise UserError(
                 f"config.tokenizer.frames_per_latent={run.tokenizer.frames_per_latent}, and "
@@ -347,7 +277,7 @@ def _check_latents(kind: Kind, run: TokenizerRun) -> None:
             )
 
 
-def _identify(data: TokenizerDataConfig) -> dict[str, Any]:
+def _identify(data: DataConfig) -> dict[str, Any]:
     """Returns the identity of the data: of one set, or of each set of a mixture."""
     known = {one.name: SOURCES[one.source].identify(one.selection()) for one in data.mixture}
     return known if data.sets else next(iter(known.values()))
@@ -361,7 +291,7 @@ def _scores(
     for one in mixture:
         clips = sets[one.name]
         found = held_out(kind, tokenizer, clips)
-        format = FORMATS[one.format]
+        format = one.clip_format
         if kind.name == VIDEO and format.shots:
             found |= shots_psnr(tokenizer, clips)
         elif kind.name == VIDEO and one.source == "playhouse":
@@ -374,8 +304,7 @@ def _scores(
 def _write_weights(
     run: TokenizerRun, workdir: Workdir, tokenizer: nnx.Module, scores: dict[str, float]
 ) -> TrainedTokenizer:
-    # Only the folder's name: a published file must not reveal the paths of this machine.
-    data = {**workdir.config["data"], "path": Path(run.data.path).name}
+    data = published(workdir.config["data"])
     metadata = {
         "run": {**workdir.config, "data": data},
         "hardware": hardware(),

@@ -14,8 +14,8 @@ import numpy as np
 from kernels import target
 from sora_jax import weights as weights_lib
 from sora_jax.compat import enable_compile_cache
-from sora_jax.data.latents.loader import make_loader
 from sora_jax.data.latents.record import open_set
+from sora_jax.data.mixture import on_parts, with_set_losses
 from sora_jax.errors import expect
 from sora_jax.models import cost
 from sora_jax.models.text_encoder import TextTokenizer
@@ -30,7 +30,6 @@ from sora_jax.training.program import Program, assemble
 from sora_jax.training.run import Run
 from sora_jax.training.state import TrainState, split_module
 from sora_jax.training.workdir import Workdir, open_workdir
-from sora_jax.worlds.playhouse.families import FAMILIES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +87,10 @@ def train(
             )
             fingerprint = start.fingerprint if start else None
             opened = stack.enter_context(open_workdir(workdir, run, fingerprint, dataset))
-            folder = inputs.latents_of(run.data, opened.path)
-            batches = _batches(run, program, tokenizer, folder, start)
-            description = open_set(folder)[1]
+            folders = inputs.latents_of(run.data, opened.path)
+            batches = _batches(run, program, tokenizer, folders, start)
+            descriptions = {name: open_set(folder)[1] for name, folder in folders.items()}
+            tokenizers = next(iter(descriptions.values()))["tokenizers"]
 
         # Created with its final sharding: the whole state may not fit on one device.
         def begin(given: Any) -> Any:
@@ -100,13 +100,13 @@ def train(
         with traced_for(mesh):
             pictures = None
             if run.sample.every:
-                preview_inputs = (description["tokenizers"], opened.path / "samples")
+                preview_inputs = (tokenizers, opened.path / "samples")
                 pictures = Every(
                     previews(run, program, tokenizer, *preview_inputs), run.sample.every
                 )
             state = fit(
                 state,
-                program.step,
+                with_set_losses(on_parts(program.step), several=len(program.formats) > 1),
                 batches,
                 run.train,
                 opened,
@@ -114,7 +114,7 @@ def train(
                 profile=run.profile,
                 flops=_step_flops(run, program, mesh),
             )
-        return _write_weights(run, opened, state, description, tokenizer)
+        return _write_weights(run, opened, state, descriptions, tokenizer)
 
 
 def _prompts(
@@ -122,19 +122,19 @@ def _prompts(
 ) -> tuple[Run, TextTokenizer]:
     """Returns the run with the text length that its data need, and its text tokenizer.
 
-    The vocabulary is that of the initial weights `start`, else that of the family of scenes.
+    The vocabulary is that of the initial weights `start`, else that of the families of scenes.
     """
-    # Data without a family, such as a user's videos, get the vocabulary of rooms.
-    family = FAMILIES[dataset.get("family", "room")]
-    words = tuple(start.metadata.get("words", family.words) if start else family.words)
-    if "family" in dataset and family.text_length != run.data.text_length:
+    sets = list(dataset.values()) if run.data.sets else [dataset]
+    words, length = inputs.vocabulary(sets, run.data.text_length)
+    words = tuple(start.metadata.get("words", words)) if start else words
+    if length != run.data.text_length:
         if processes.is_first():
             print(
-                f"note: prompts have {family.text_length} words, as family {family.name} needs, "
-                f"and not the {run.data.text_length} of config.data.text_length",
+                f"note: prompts have {length} words, as their family of scenes needs, and not the "
+                f"{run.data.text_length} of config.data.text_length",
                 file=sys.stderr,
             )
-        data = dataclasses.replace(run.data, text_length=family.text_length)
+        data = dataclasses.replace(run.data, text_length=length)
         run = dataclasses.replace(run, data=data)
     return run, TextTokenizer.of_vocabulary(words, run.model.vocabulary, run.data.text_length)
 
@@ -143,23 +143,23 @@ def _batches(
     run: Run,
     program: Program,
     tokenizer: TextTokenizer,
-    folder: Path,
+    folders: Mapping[str, Path],
     start: weights_lib.Weights | None,
 ) -> Any:
-    """Returns the batches of a set of latents; with several processes, each reads its own rows."""
-    sharding, size = program.placement[1], run.train.batch_size
-    several = processes.several()
-    batches = make_loader(
-        folder,
+    """Returns the batches of the run; with several processes, each reads its own rows."""
+    shardings, several = program.placement[1], processes.several()
+    sizes = {name: len(batch["has_audio"]) for name, batch in program.batches.items()}
+    clips = shardings["has_audio"]
+    batches = inputs.open_mixture(
+        run.data,
+        folders,
+        sizes,
         tokenizer,
-        size,
         run.train.seed,
-        fingerprints=start.metadata.get("tokenizers") if start else None,
-        format=program.format,
-        rows=processes.rows_here(sharding, size) if several else None,
-        skip_damaged=run.data.skip_damaged,
+        start.metadata.get("tokenizers") if start else None,
+        {name: processes.rows_here(clips, n) for name, n in sizes.items()} if several else None,
     )
-    return processes.GlobalBatches(batches, sharding, size) if several else batches
+    return processes.GlobalBatches(batches, shardings, sizes) if several else batches
 
 
 def _step_flops(run: Run, program: Program, mesh: jax.sharding.Mesh) -> metrics.StepFlops | None:
@@ -179,12 +179,11 @@ def _write_weights(
     run: Run,
     workdir: Workdir,
     state: TrainState,
-    description: Mapping[str, Any],
+    descriptions: Mapping[str, Mapping[str, Any]],
     tokenizer: TextTokenizer,
 ) -> Trained | None:
     rows, steps = metrics.read(workdir.path / "metrics.jsonl"), int(state.step)
-    sources = (description, description["tokenizers"], tokenizer.words)
-    metadata = card(run, workdir.config, rows, *sources, steps)
+    metadata = card(run, workdir.config, rows, descriptions, tokenizer.words, steps)
     averaged = processes.gathered(averaged_params(state.opt_state, state.params))
     if not processes.is_first():
         return None

@@ -19,7 +19,7 @@ from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
 
-TINY = ClipFormat(5, 8, 16)
+TINY = ClipFormat(frames=5, fps=8, height=16, width=16)
 FINGERPRINTS = {"video_tokenizer": "0123456789ab", "audio_tokenizer": "ba9876543210"}
 TOKENIZE = TextTokenizer(("clip", "number", "of"), buckets=64, length=8)
 
@@ -202,8 +202,8 @@ def test_refusals_on_reading(tmp_path):
         make_loader(
             tmp_path / "set", TOKENIZE, 2, 0, fingerprints=FINGERPRINTS | {"audio_tokenizer": "000"}
         )
-    with pytest.raises(UserError, match="frames=5"):
-        open_set(tmp_path / "set", format=ClipFormat(9, 8, 16))
+    with pytest.raises(UserError, match="the format 5 frames of 16 x 16 at 8/s, not 9 frames"):
+        open_set(tmp_path / "set", format=ClipFormat(frames=9, fps=8, height=16, width=16))
     with pytest.raises(UserError, match="no latents"):
         open_set(tmp_path / "nowhere")
     with pytest.raises(UserError, match="fewer than a batch"):
@@ -234,7 +234,13 @@ def loader(directory, seed=0, **options):
 
 
 def equal(a, b):
-    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+    """The arrays of clips are the same; `times` belong to the format."""
+    names = a.keys() - {"times"}
+    return names == b.keys() - {"times"} and all(np.array_equal(a[k], b[k]) for k in names)
+
+
+def rows_of(batch):
+    return {name: x for name, x in batch.items() if name != "times"}
 
 
 def numbers(batch):
@@ -243,7 +249,10 @@ def numbers(batch):
 
 def test_batches_for_the_model(directory):
     batch = next(loader(directory))
-    assert {k: (v.shape, v.dtype.name) for k, v in batch.items()} == {
+    assert {m: t.tolist() for m, t in batch["times"].items()} == {
+        m: t.astype(np.float32).tolist() for m, t in TINY.latent_times().items()
+    }
+    assert {k: (v.shape, v.dtype.name) for k, v in rows_of(batch).items()} == {
         "video": ((4, 2, 2, 2, 16), "float32"),
         "audio": ((4, 16, 64), "float32"),
         "tokens": ((4, 8), "int32"),
@@ -291,7 +300,8 @@ def test_processes_share_each_batch_out(directory):
         batch, shares = next(one), [next(stream) for stream in two]
         assert not set(numbers(shares[0])) & set(numbers(shares[1]))
         assert equal(
-            batch, {name: np.concatenate([share[name] for share in shares]) for name in batch}
+            batch,
+            {name: np.concatenate([share[name] for share in shares]) for name in rows_of(batch)},
         )
     assert [stream.get_state() for stream in two] == [one.get_state()] * 2, (
         "the position is every one's"
@@ -300,7 +310,7 @@ def test_processes_share_each_batch_out(directory):
     for stream in fresh:
         stream.set_state(two[1].get_state())
     batch, whole, odd = next(one), *(next(stream) for stream in fresh)
-    assert equal(batch, whole) and equal({name: x[1::2] for name, x in batch.items()}, odd)
+    assert equal(batch, whole) and equal({name: x[1::2] for name, x in rows_of(batch).items()}, odd)
     ordered = [loader(directory, shuffle=False, repeat=1, rows=rows) for rows in ([0, 1], [2, 3])]
     seen = [[number for batch in stream for number in numbers(batch)] for stream in ordered]
     assert not set(seen[0]) & set(seen[1]) and sorted(seen[0] + seen[1]) == list(range(20))

@@ -18,7 +18,7 @@ from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.takes import render_batch
 
-SMALL = ClipFormat(5, 8, 32)
+SMALL = ClipFormat(frames=5, fps=8, height=32, width=32)
 KEYS = {tokenizer_clips.VIDEO: "frames", tokenizer_clips.AUDIO: "samples"}
 
 

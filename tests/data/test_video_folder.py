@@ -15,7 +15,7 @@ from sora_jax.data.video_folder import VideoFolderSource
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 
-SMALL = ClipFormat(5, 8, 32)
+SMALL = ClipFormat(frames=5, fps=8, height=32, width=32)
 
 
 def noise(frames, height, width, seed):
@@ -136,7 +136,11 @@ def test_a_changed_directory_is_another_set(folder, built, tmp_path):
     )
     os.utime(folder / "long.mp4", (1, 1))
     assert name() == built[0].parent.name, "touched is not changed"
-    assert name(format=ClipFormat(9, 8, 32)) != name() != name(clips_per_file=1)
+    assert (
+        name(format=ClipFormat(frames=9, fps=8, height=32, width=32))
+        != name()
+        != name(clips_per_file=1)
+    )
     before = name()
     (folder / "deep" / "silent.txt").write_text("another caption")
     assert name() != before

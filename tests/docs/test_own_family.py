@@ -33,10 +33,10 @@ def test_an_own_family_is_as_good_as_ours(moon):
     for clip, other in zip(clips, takes[1:] + takes[:1], strict=True):
         text = clip.take.captions[0]
         assert moon.parse(text).key() == clip.take.facts.key()
-        told = judge_prompt(text, Reading(clip), "moon")
+        told = judge_prompt(text, Reading(clip), ("moon",))
         assert (told.met, told.family) == (True, "moon")
         assert {line.fact for line in told.lines if line.met is None} == {"launch", "bounces"}
-        assert not judge_prompt(other.captions[0], Reading(clip), "moon").met
+        assert not judge_prompt(other.captions[0], Reading(clip), ("moon",)).met
     identity = PlayhouseSource("train", FORMATS["nano"], 2, family="moon").identity
     assert (identity["family"], identity["family_version"]) == ("moon", 1)
 

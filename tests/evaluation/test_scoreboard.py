@@ -250,7 +250,7 @@ def test_pictures_and_baselines_know_families_by_their_facts(tmp_path):
     """A family of one's own is drawn and extrapolated as the one of ours that it is made of."""
     own = type("Moon", (Room,), {"name": "moon"})(), PhyWorld("uniform", "30k")
     own[1].name = "discs"
-    format = ClipFormat(5, 10, 64)
+    format = ClipFormat(frames=5, fps=10)
     for family in own:
         FAMILIES.register(family)
     try:

@@ -18,7 +18,7 @@ class Grey(Pipeline):
     """Grey clips, darker for other seeds: what a model makes is not what is tested here."""
 
     def __init__(self):
-        format = ClipFormat(17, 8, 16)
+        format = ClipFormat(frames=17, fps=8, height=16, width=16)
         super().__init__(*4 * [None], format, {"model": "grey"}, trained_on=ROOM)
 
     def generate_batch(self, requests, show):

@@ -32,7 +32,7 @@ def test_the_command_ends_in_scores(tmp_path):
         f"--output={tmp_path}",
         "--num_clips=8",
         "--num_prompts=2",
-        f"--tokenizer={TOKENIZER},tokenizer.decoder_fine=1,data.scenes=8",
+        f"--tokenizer={TOKENIZER},tokenizer.decoder_fine=1,data.clips=8",
         f"--model={MODEL}",
         "--evaluate=steps=2,nearest_pool=4,batch=2",
     ]

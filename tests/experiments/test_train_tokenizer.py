@@ -98,8 +98,8 @@ def test_the_kind_says_whose_configuration_it_is(kind):
     [
         ({"source": "nowhere"}, "config.data: source='nowhere'; use 'playhouse' or 'video_folder'"),
         ({"source": "video_folder"}, "config.data: source='video_folder' needs a path"),
-        ({"path": "videos"}, "config.data: source='playhouse' reads no path='videos'; leave it"),
-        ({"scenes": 0}, "config.data: scenes=0; give at least 1"),
+        ({"path": "videos"}, "config: data: source='playhouse' reads no path='videos'; leave it"),
+        ({"clips": 0}, "config.data: clips=0; give at least 1"),
         ({"family": "rooms"}, "config.data: family='rooms'; use one of room"),
     ],
 )
@@ -119,7 +119,7 @@ def test_the_command_continues(tmp_path):
             f"--workdir={tmp_path / workdir}",
             "--config.train.steps=2",
             "--config.train.batch_size=2",
-            "--config.data.scenes=4",
+            "--config.data.clips=4",
             *flags,
         ]
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
@@ -196,7 +196,7 @@ def test_the_command_trains_on_a_source_of_ones_own(tmp_path):
             "--config=experiments/configs/audio_tokenizer.py",
             f"--workdir={tmp_path / 'run'}",
             "--config.data.source=sweep",
-            "--config.data.scenes=3",
+            "--config.data.clips=3",
             "--config.train.steps=2",
             "--config.train.batch_size=2",
         ],
@@ -228,8 +228,8 @@ def test_a_wrong_mixture_is_refused(data, words):
 @pytest.mark.slow
 def test_a_mixture_of_formats_trains_and_scores_each_set(tmp_path):
     sets = [
-        {"family": "room", "scenes": 4},
-        {"family": "story", "format": "story2", "scenes": 2, "batch_size": 1, "weight": 2.0},
+        {"family": "room", "clips": 4},
+        {"family": "story", "format": "story2", "clips": 2, "batch_size": 1, "weight": 2.0},
     ]
     values = {
         "kind": "audio_tokenizer",

@@ -9,7 +9,7 @@ from sora_jax.flow.conditioning import TaskMixture
 from sora_jax.flow.loss import FlowConfig, flow_loss
 from sora_jax.modality import ClipFormat
 
-FORMAT = ClipFormat(17, 8, 16)
+FORMAT = ClipFormat(frames=17, fps=8, height=16, width=16)
 TIMES = {name: t.astype(np.float32) for name, t in FORMAT.latent_times().items()}
 ONLY_TEXT = TaskMixture(1, 0, 0, 0, 0, 0)
 

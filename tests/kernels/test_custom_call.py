@@ -89,7 +89,7 @@ def step():
     optimizer = make_optimizer(OptimConfig(), 100)
     times = {m: jnp.asarray(t, jnp.float32) for m, t in form.latent_times().items()}
     train = make_step(lambda p, b, k: flow_loss(merge(p), b, k, times), optimizer)
-    B, size = 4, form.latent_size
+    B, (size, _) = 4, form.latent_sides
     batch = {
         "video": jnp.zeros((B, form.video_latents, size, size, config.video_channels)),
         "audio": jnp.zeros((B, form.audio_latents, config.audio_channels)),

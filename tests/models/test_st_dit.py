@@ -15,7 +15,14 @@ import pytest
 from flax import nnx
 
 from sora_jax.models.presets import PRESETS
-from sora_jax.models.st_dit import Exchange, STDiT, STDiTConfig
+from sora_jax.models.st_dit import (
+    Exchange,
+    STDiT,
+    STDiTConfig,
+    from_patches,
+    patches,
+    place_features,
+)
 from sora_jax.nn.rope import SECONDS, angles
 
 TINY = STDiTConfig(
@@ -273,20 +280,35 @@ def test_variable_lengths_and_sizes_share_parameters():
     def model(*args):
         return jax.eval_shape(lambda state, *args: nnx.merge(graphdef, state)(*args), state, *args)
 
-    for t, h, w, n in [(1, 2, 2, 3), (3, 8, 4, 9)]:
+    for t, h, w, n in [(1, 2, 2, 3), (3, 8, 4, 9), (2, 7, 3, 9)]:  # patches are 2 x 2
         latents = {"video": jnp.ones((1, t, h, w, 3)), "audio": jnp.ones((1, n, 5))}
         levels = {"video": jnp.ones((1, t)), "audio": jnp.ones((1, n))}
         text = {"tokens": jnp.zeros((1, 2), int), "mask": jnp.zeros((1, 2), bool)}
         times = {"video": jnp.arange(t) / 2.0, "audio": jnp.arange(n) / 25.0}
         out = model(latents, levels, text, times)
         assert jax.tree.map(jnp.shape, out) == jax.tree.map(jnp.shape, latents)
-    with pytest.raises(ValueError, match="do not divide"):
-        model(
-            {**latents, "video": jnp.ones((1, 3, 7, 4, 3))},
-            levels,
-            text,
-            {"video": jnp.arange(3.0), "audio": jnp.arange(9.0)},
-        )
+
+
+@pytest.mark.parametrize("sides", [(4, 6), (7, 5), (1, 1)])
+def test_patches_are_inverted_and_filled_with_zeros(sides):
+    x = np.random.default_rng(0).normal(size=(2, 3, *sides, 4)).astype(np.float32)
+    tokens = patches(x, 2)
+    rows, columns = TINY.grid(sides)
+    assert tokens.shape == (2, 3, rows * columns, 16)
+    np.testing.assert_array_equal(from_patches(tokens, 2, sides), x)
+    assert np.abs(tokens).sum() == pytest.approx(np.abs(x).sum(), rel=1e-5)
+
+
+def test_the_central_square_has_the_same_places_in_every_aspect():
+    times = np.arange(2.0)
+    square = np.asarray(place_features(times, (4, 4))).reshape(2, 4, 4, -1)
+    wide = np.asarray(place_features(times, (4, 8))).reshape(2, 4, 8, -1)
+    tall = np.asarray(place_features(times, (7, 4))).reshape(2, 7, 4, -1)
+    np.testing.assert_array_equal(wide[:, :, 2:6], square)
+    assert np.abs(wide[:, :, :4] - square).max() > 0.1
+    between = np.asarray(place_features(times, (6, 4))).reshape(2, 6, 4, -1)
+    np.testing.assert_array_equal(between[:, 1:5], square)
+    assert np.abs(tall[:, 2:6] - square).max() > 1e-3  # half a token apart
 
 
 @functools.cache

@@ -153,7 +153,7 @@ def test_without_sound_no_voice_is_read(clips):
     silent = Evidence(Reading(Clip(seen.frames, None, seen.fps)))
     lines = {line.fact: line for line in FAMILIES["film"].judge(take.facts, silent)}
     assert lines["voice"].met is None and lines["voice"].reason == "the clip has no audio"
-    told = judge_prompt(take.captions[0], Reading(Clip(seen.frames, None, seen.fps)), "film")
+    told = judge_prompt(take.captions[0], Reading(Clip(seen.frames, None, seen.fps)), ("film",))
     assert told.met is True and told.family == "film"
 
 
@@ -171,7 +171,7 @@ def test_a_prompt_is_judged_by_the_family_that_reads_it(clips):
     for family, mine in clips.items():
         take, seen = mine[0]
         for first in (None, "room", "phyworld_uniform_30k", family):
-            told = judge_prompt(take.captions[0], seen, first)
+            told = judge_prompt(take.captions[0], seen, (first,) if first else ())
             assert (told.met, told.family) == (True, family)
     said = told.to_dict()
     assert list(said) == ["met", "family", "facts"] and said["facts"][0]["fact"] == "style"
@@ -195,7 +195,7 @@ def test_a_prompt_is_judged_by_the_family_that_reads_it(clips):
     ],
 )
 def test_a_prompt_that_nobody_reads_has_no_verdict(text, family, reason):
-    told = judge_prompt(text, None, family)
+    told = judge_prompt(text, None, (family,) if family else ())
     assert told.met is None and reason in told.reason and not told.lines
     assert told.to_dict() == {"met": None, "family": None, "reason": told.reason}
 

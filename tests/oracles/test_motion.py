@@ -100,7 +100,7 @@ def test_a_disc_of_pixels_has_our_floor():
 
 @pytest.mark.slow
 def test_the_papers_parser_at_its_size_has_the_papers_floor():
-    format = dataclasses.replace(FORM, size=256)
+    format = dataclasses.replace(FORM, height=256, width=256)
     clips = examples.render_takes(
         [draw("val", i, family="phyworld_collision_30k") for i in range(12)], format, 4
     )

@@ -24,7 +24,7 @@ from sora_jax.parallel.mesh import AXES, MeshConfig
 from sora_jax.training.state import split_module
 from sora_jax.tree import flatten
 
-FORM = ClipFormat(17, 8, 64)
+FORM = ClipFormat(frames=17, fps=8)
 # Compiling is all that takes time here.
 quick = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 CONFIG = dataclasses.replace(
@@ -66,7 +66,7 @@ def loss_and_gradients(params, merge, batch, mesh=None):
 
 
 def example(size: int):
-    rng, latents = np.random.default_rng(0), FORM.latent_size
+    rng, (latents, _) = np.random.default_rng(0), FORM.latent_sides
     return {
         "video": rng.normal(size=(size, FORM.video_latents, latents, latents, 16)).astype(
             np.float32

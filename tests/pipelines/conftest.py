@@ -18,7 +18,7 @@ from sora_jax.tokenizers.audio import AudioTokenizer, AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 from sora_jax.worlds.playhouse.captions import WORDS
 
-FORM = ClipFormat(17, 8, 16)
+FORM = ClipFormat(frames=17, fps=8, height=16, width=16)
 
 
 def random_state(make, seed):

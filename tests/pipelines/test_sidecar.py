@@ -94,7 +94,7 @@ def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, ca
         "missing": "there are no latents beside it",
         "damaged": "cannot be read",
         "other clip": "belong to another clip",
-        "a format of tomorrow": "cannot be read (TypeError)",
+        "a format of tomorrow": "cannot be read (ValueError)",
     }
     reason = reasons.get(case, case)
     if case == "missing":

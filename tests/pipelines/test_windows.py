@@ -11,7 +11,7 @@ from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.pipelines import windows
 
-FORMS = [FORMATS["nano"], FORMATS["S"], ClipFormat(13, 10, 64), FORMATS["phyworld"]]
+FORMS = [FORMATS["nano"], FORMATS["S"], ClipFormat(frames=13, fps=10), FORMATS["phyworld"]]
 
 
 def stream(latents, format):
@@ -98,4 +98,4 @@ def test_nano_windows_start_on_whole_audio_latents():
 
 def test_formats_too_short_to_overlap_are_refused():
     with pytest.raises(UserError, match="too short"):
-        windows.next_window(2, ClipFormat(5, 8, 64))
+        windows.next_window(2, ClipFormat(frames=5, fps=8))

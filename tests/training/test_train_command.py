@@ -2,7 +2,6 @@
 it cannot.
 """
 
-import dataclasses
 import json
 import os
 import re
@@ -15,9 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_latents import write_latents
 
 from sora_jax import weights
 from sora_jax.clip import Clip
+from sora_jax.modality import FORMATS
 from sora_jax.training import metrics
 from sora_jax.tree import flatten
 
@@ -39,47 +40,7 @@ SMALL = [
 
 @pytest.fixture(scope="module")
 def latents(tmp_path_factory):
-    """48 records in the layout of experiments.precompute: smooth random numbers under captions of
-    Playhouse.
-    """
-    from array_record.python.array_record_module import ArrayRecordWriter
-
-    from sora_jax.data.latents.record import DESCRIPTION, pack
-    from sora_jax.modality import FORMATS
-
-    directory, format = tmp_path_factory.mktemp("latents"), FORMATS["nano"]
-    rng, names = (
-        np.random.default_rng(0),
-        {"video_tokenizer": "made up", "audio_tokenizer": "made up"},
-    )
-    writer = ArrayRecordWriter(str(directory / "shard"), "group_size:1")
-    for i in range(48):
-        video = (
-            np.cumsum(
-                rng.normal(size=(format.video_latents, format.latent_size, format.latent_size, 16)),
-                1,
-            )
-            / 3
-        )
-        writer.write(
-            pack(
-                video,
-                rng.normal(size=(format.audio_latents, 64)),
-                ["a red ball is dropped"],
-                i % 4 > 0,
-                f"{i}",
-            )
-        )
-    writer.close()
-    description = {
-        "format": dataclasses.asdict(format),
-        "tokenizers": names,
-        "source": "made up",
-        "count": 48,
-        "complete": True,
-    }
-    (directory / DESCRIPTION).write_text(json.dumps({**description, "shards": ["shard"]}))
-    return directory
+    return write_latents(tmp_path_factory.mktemp("latents"), FORMATS["nano"])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -328,8 +289,8 @@ def test_videos_are_cut_once_and_others_refused_before(tmp_path):
         (
             "train_tokenizer",
             "audio_tokenizer",
-            ["--workdir=W", "--config.data.scenes=0"],
-            ["scenes=0; give at least 1"],
+            ["--workdir=W", "--config.data.clips=0"],
+            ["clips=0; give at least 1"],
         ),
         ("train_tokenizer", "audio_tokenizer", [], ["--workdir is missing; give a directory"]),
     ],

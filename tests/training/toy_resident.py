@@ -19,7 +19,7 @@ from sora_jax.training.state import new_state, split_module
 from sora_jax.training.step import make_step
 from sora_jax.weights import save_weights
 
-FORM = ClipFormat(5, 8, 16)
+FORM = ClipFormat(frames=5, fps=8, height=16, width=16)
 TOKENIZE = TextTokenizer(("clip", "number", "of"), buckets=64, length=8)
 COUNT, BATCH = 22, 4
 

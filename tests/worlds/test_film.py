@@ -26,7 +26,7 @@ from sora_jax.worlds.playhouse.sound import sound_inputs
 from sora_jax.worlds.playhouse.spec import COLOURS, DIRECTIONS, FILM_STYLES, SIZES
 from sora_jax.worlds.playhouse.stream import Stream
 
-FORMAT = ClipFormat(17, 16, 64)  # 16 frames a second: anime is drawn on twos
+FORMAT = ClipFormat(frames=17, fps=16)  # 16 frames a second: anime is drawn on twos
 
 
 def filmed(index, move, style, direction="right"):
@@ -125,9 +125,8 @@ def test_anime_is_drawn_on_twos_and_the_camera_is_not(takes, frames):
     assert (times[1::2] == times[:-1:2]).all() and (
         shown_times("realistic", FORMAT) == FORMAT.frame_times()
     ).all()
-    assert (
-        shown_times("anime", ClipFormat(17, 8, 64)) == ClipFormat(17, 8, 64).frame_times()
-    ).all()
+    nano = ClipFormat(frames=17, fps=8)
+    assert (shown_times("anime", nano) == nano.frame_times()).all()
     assert np.abs(anime[0] - anime[1]).max() > 0.1 and scene.view  # the pan goes on
     shift = camera.affine(scene, FORMAT.frame_times(), 64)[:, 1]
     still = np.roll(anime[1], int(np.round(shift[0] - shift[1])), axis=1)
@@ -312,7 +311,7 @@ def test_film_splits_hold_out_what_they_say():
 
 
 def test_long_clips_keep_their_facts_to_the_end():
-    format = long_format("length", ClipFormat(17, 8, 64))
+    format = long_format("length", ClipFormat(frames=17, fps=8))
     assert format.frames == 33 and long_format("val", format) is format
     for take in drawn_of("film")["length"]:
         bounces = [take.trajectory.bounces(k) for k in range(len(take.scene.balls))]

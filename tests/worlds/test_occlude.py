@@ -17,7 +17,7 @@ from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.spec import COLOURS, DIRECTIONS, FILM_STYLES, SIZES
 from sora_jax.worlds.playhouse.stream import Stream
 
-FORMAT = ClipFormat(17, 8, 64)
+FORMAT = ClipFormat(frames=17, fps=8)
 
 
 @pytest.fixture(scope="module")

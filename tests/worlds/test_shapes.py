@@ -14,7 +14,7 @@ from sora_jax.worlds.playhouse.simulate import simulate
 from sora_jax.worlds.playhouse.sound import sound_inputs, synthesise
 from sora_jax.worlds.playhouse.spec import PAINTS, SURFACES, Ball, Scene, Shape, from_pixels
 
-FORMAT = ClipFormat(5, 8, 64)
+FORMAT = ClipFormat(frames=5, fps=8)
 
 
 def take_of(*shapes, balls=(), **fields):
@@ -118,7 +118,7 @@ def test_the_rim_rings_at_its_own_frequency():
     )
     at = take.trajectory.contacts[0]
     assert at.kind == "shape"
-    format = ClipFormat(17, 8, 64)
+    format = ClipFormat(frames=17, fps=8)
     sound = np.asarray(synthesise(sound_inputs([take], format), format))[0]
     start = int(at.time * SAMPLE_RATE)
     assert np.abs(sound[start : start + 400]).max() > 4 * np.abs(sound[start - 400 : start]).max()

@@ -125,7 +125,7 @@ def test_durations_are_whole_latents():
     with pytest.raises(UserError, match=r"a shot of 0.1 s has 0.8 frames at 8 fps.*give 0.625 s"):
         frames_of(0.1, 8)
     story = board(Shot("room a"), Shot("room a", seconds=3.0))
-    assert format_of(story, FORMATS["nano"]) == ClipFormat(42, 8, 64, shots=(17, 25))
+    assert format_of(story, FORMATS["nano"]) == ClipFormat(frames=42, shots=(17, 25))
     check_format(story, format_of(story, FORMATS["nano"]))
     with pytest.raises(UserError, match=r"shot 2: 3 s are 24 frames at 8 fps, .* has 17"):
         check_format(story, FORMATS["story2"])

@@ -1,12 +1,12 @@
-"""Reads a set of latents for training, as a Grain iterator of batches.
+"""Reads a set of latents for training, in batches.
 
-The order of the clips and the choice of captions are pure functions of the seed. get_state and
-set_state save and restore the iterator's position.
+The order of the clips and the choice of captions are pure functions of the seed, so the number of
+a batch is a position that a checkpoint can restore.
 """
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grain
@@ -34,6 +34,7 @@ class _Batch:
     """A function from a list of examples to the model's batch, float32."""
 
     text_tokenizer: TextTokenizer
+    times: Mapping[str, np.ndarray]
 
     def __call__(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
         tokens, mask = self.text_tokenizer([e["caption"] for e in examples])
@@ -43,28 +44,27 @@ class _Batch:
             "tokens": np.asarray(tokens),
             "text_mask": np.asarray(mask),
             "has_audio": np.array([e["has_audio"] for e in examples], bool),
+            "times": dict(self.times),
         }
 
 
-def make_loader(
+def batches(
     path: str | os.PathLike,
     text_tokenizer: TextTokenizer,
     batch_size: int,
     seed: int,
     shuffle: bool = True,
     repeat: int | None = None,
-    fingerprints: dict[str, str] | None = None,
+    fingerprints: Mapping[str, str] | None = None,
     format: ClipFormat | None = None,
     rows: Sequence[int] | None = None,
     skip_damaged: bool = False,
-) -> grain.DatasetIterator:
-    """Returns an iterator of batches of a set of latents, as dictionaries of NumPy arrays.
+) -> grain.MapDataset:
+    """Returns the batches of a set of latents by number, as dictionaries of NumPy arrays.
 
     A batch holds "video" float32 [B,T,H,W,C], "audio" float32 [B,N,C], "tokens" int32 [B,L],
-    "text_mask" bool [B,L] and "has_audio" bool [B].
-
-    get_state() and set_state() are exact: the batches after set_state are bitwise those that
-    followed get_state. The state counts batches, independently of `rows`.
+    "text_mask" bool [B,L], "has_audio" bool [B], and "times", the midpoints of the latents in
+    seconds {"video" float32 [T], "audio" float32 [N]}.
 
     Args:
       path: the folder of the set.
@@ -107,7 +107,26 @@ def make_loader(
         all_rows, size = records, len(rows)
         records = grain.MapDataset.range(len(all_rows) // batch_size * size)
         records = records.map(lambda i: all_rows[int(i) // size * batch_size + rows[int(i) % size]])
-    batch_fn: Any = _Batch(text_tokenizer)  # Grain declares elements that may be None
-    records = records.batch(size, drop_remainder=True, batch_fn=batch_fn)
+    times = {
+        name: np.asarray(t, np.float32)
+        for name, t in ClipFormat.from_dict(description["format"]).latent_times().items()
+    }
+    batch_fn: Any = _Batch(text_tokenizer, times)  # Grain declares elements that may be None
+    return records.batch(size, drop_remainder=True, batch_fn=batch_fn)
+
+
+def make_loader(
+    path: str | os.PathLike,
+    text_tokenizer: TextTokenizer,
+    batch_size: int,
+    seed: int,
+    **options: Any,
+) -> grain.DatasetIterator:
+    """Returns an iterator of `batches`, which takes the same arguments.
+
+    get_state() and set_state() are exact: the batches after set_state are bitwise those that
+    followed get_state. The state counts batches, independently of `rows`.
+    """
+    read = batches(path, text_tokenizer, batch_size, seed, **options)
     # One thread reads ahead: a batch takes a few ms, and the CPU cores are needed for training.
-    return iter(records.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
+    return iter(read.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))

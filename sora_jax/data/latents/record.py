@@ -15,7 +15,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, SupportsIndex
 
 import grain
@@ -133,6 +133,16 @@ class _Records:
         raise UserError(f"no clip of the latents in {self.directory} can be used; make them again")
 
 
+def _format(directory: pathlib.Path, description: Mapping[str, Any]) -> ClipFormat:
+    try:
+        return ClipFormat.from_dict(description["format"])
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"the latents in {directory} have a format of another version ({error}); run "
+            "experiments.precompute anew"
+        ) from None
+
+
 def open_set(
     path: str | os.PathLike,
     fingerprints: dict[str, str] | None = None,
@@ -166,7 +176,7 @@ def open_set(
                 f"the latents in {directory} were made by the {name} {found}, not {expected}; "
                 "run experiments.precompute anew"
             )
-    if format is not None and (stored := ClipFormat(**description["format"])) != format:
+    if format is not None and (stored := _format(directory, description)) != format:
         raise UserError(
             f"the latents in {directory} have the format {stored}, not {format}; "
             "run experiments.precompute anew"

@@ -22,7 +22,7 @@ VIEWS = ("front", "left", "right", "blink")
 TURN = 0.5  # radians: angle of a three-quarter view
 WIDTH = 1.45  # metres shown by a still
 VOICE_SECONDS = 1.5
-_STILLS = ClipFormat(5, 10, 64)  # one frame more than stills, as a clip has 1 + 4k frames
+_STILLS = ClipFormat(frames=5, fps=10)  # one frame more than stills, as a clip has 1 + 4k frames
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ def references(
     stream = Stream(seed, 0x5EF)
     drawn = stream.choice([name for name in FILM_STYLES if name != "cinematic"])
     style = style or drawn
-    times = ClipFormat(_STILLS.frames, _STILLS.fps, size).frame_times()
+    times = _STILLS.frame_times()
     turns = ((times[0], 0.0), (times[1], -TURN), (times[2], TURN), (times[3], 0.0))
     actor = Actor(character, "", 0.5 * WIDTH, turn=turns, blinks=(times[3],))
     scene = Scene(
@@ -75,7 +75,7 @@ def references(
         cast=(actor,),
     )
     take = Take("train", 0, scene, Trajectory((), ()), None, (), "talk")
-    format = dataclasses.replace(_STILLS, size=size)
+    format = dataclasses.replace(_STILLS, height=size, width=size)
     frames = np.asarray(render.render(render.render_inputs([take], format), format))[0, :4]
     if character.voice is None:
         return References(frames, None, (), style)

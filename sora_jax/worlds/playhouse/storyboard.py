@@ -15,10 +15,11 @@ The duration of a shot in frames is 1 + a multiple of k, the frames per latent (
 """
 
 import dataclasses
+from fractions import Fraction
 from typing import Any
 
 from sora_jax.errors import UserError
-from sora_jax.modality import FRAMES_PER_LATENT, ClipFormat
+from sora_jax.modality import FRAMES_PER_LATENT, ClipFormat, nearest_frames
 
 PLACES = ("room a", "room b", "room c", "room d", "room e")
 FRAMES = ("wide", "two-shot", "close-up")
@@ -140,7 +141,9 @@ def _act(fields: dict) -> Act:
     return Act(**values)
 
 
-def frames_of(seconds: float, fps: int, frames_per_latent: int = FRAMES_PER_LATENT) -> int:
+def frames_of(
+    seconds: float, fps: int | Fraction, frames_per_latent: int = FRAMES_PER_LATENT
+) -> int:
     """Returns the number of frames of a shot: the 1 + k n frames, n >= 1, nearest to its duration.
 
     Args:
@@ -151,12 +154,12 @@ def frames_of(seconds: float, fps: int, frames_per_latent: int = FRAMES_PER_LATE
         UserError: that is farther off than half a latent, k / 2 frames.
     """
     k = frames_per_latent
-    wanted = seconds * fps
-    frames = 1 + k * max(1, round((wanted - 1) / k))
+    wanted = seconds * float(fps)
+    frames = max(1 + k, nearest_frames(seconds, fps, k))
     if abs(frames - wanted) > k / 2:
         raise UserError(
             f"a shot of {seconds:g} s has {wanted:g} frames at {fps} fps; the nearest that has "
-            f"whole latents has {frames}, so give {frames / fps:g} s"
+            f"whole latents has {frames}, so give {frames / float(fps):g} s"
         )
     return frames
 

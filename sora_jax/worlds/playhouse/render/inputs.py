@@ -239,7 +239,7 @@ def _style_inputs(takes: Sequence[Take], format: ClipFormat, balls: int) -> dict
         for i, take in enumerate(takes):
             if styles[i] == "cinematic":
                 for j, offset in enumerate(SHUTTER):
-                    moments = times + offset / format.fps
+                    moments = times + offset / float(format.fps)
                     inputs["shutter"][i, :, j, : len(take.scene.balls)] = _centres(
                         take, moments, moments, format.size
                     )

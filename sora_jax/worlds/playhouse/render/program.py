@@ -31,6 +31,7 @@ import jax.numpy as jnp
 from sora_jax.modality import ClipFormat
 from sora_jax.typing import AnyArray
 from sora_jax.worlds.playhouse.render import characters, shapes, styles
+from sora_jax.worlds.playhouse.render.pixels import pixel_grid
 from sora_jax.worlds.playhouse.render.styles import HALF, LIGHT, Scalar
 from sora_jax.worlds.playhouse.spec import BELOW_FLOOR
 
@@ -57,7 +58,7 @@ def _still(inputs: dict[str, jax.Array], format: ClipFormat) -> dict[str, jax.Ar
     """
 
     def clip(one: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        screen = _screen(one, format.size)
+        screen = _screen(format)
         parts = {f"{place}_layer": _layer(one, place, screen) for place in ("behind", "front")}
         if "texture" in one:
             parts["back"] = _background(one, screen)
@@ -99,7 +100,8 @@ def _in_style(
 class _Screen:
     """The pixel grid of a frame, and the camera's map from the pixels of time 0 to this frame.
 
-    `row` is [H, 1], `column` [1, W]. `zoom` is None if the camera does not move.
+    `row` is [H, 1], `column` [1, W], and `size` the side of the central square (`pixels.py`).
+    `zoom` is None if the camera does not move.
     """
 
     row: jax.Array
@@ -121,14 +123,11 @@ class _Screen:
         ) / zoom - 0.5
 
 
-def _screen(one: dict[str, jax.Array], size: int, view: jax.Array | None = None) -> _Screen:
-    row = jnp.arange(size, dtype=jnp.float32)[:, None]
-    column = jnp.arange(size, dtype=jnp.float32)[None, :]
-    return (
-        _Screen(row, column, size)
-        if view is None
-        else _Screen(row, column, size, view[0], view[1:])
-    )
+def _screen(format: ClipFormat, view: jax.Array | None = None) -> _Screen:
+    row, column = map(jnp.asarray, pixel_grid(format))
+    if view is None:
+        return _Screen(row, column, format.size)
+    return _Screen(row, column, format.size, view[0], view[1:])
 
 
 def _floor_row(one: dict[str, jax.Array], size: int) -> Scalar:
@@ -153,7 +152,7 @@ def _background(one: dict[str, jax.Array], screen: _Screen) -> jax.Array:
     back = (1 - on_floor)[..., None] * one["wall"] * gradient[..., None] + (on_floor * floor_shade)[
         ..., None
     ] * one["floor"]
-    back = jnp.broadcast_to(back, (size, size, 3))
+    back = jnp.broadcast_to(back, (screen.row.shape[0], screen.column.shape[1], 3))
     back = _in_style(one, "lit", back, styles.hall, one, screen.plane, floor_row)
     return _in_style(one, "anime", back, styles.hills, one, screen.plane, floor_row, size)
 
@@ -184,13 +183,13 @@ def _tint(one: dict[str, jax.Array], screen: _Screen) -> shapes.Tint:
 
 def _render_clip(one: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     size, balls, shaded = format.size, one["radius"].shape[0], one["shaded"]
-    still = _screen(one, size)
+    still = _screen(format)
     still_back = one.get("back")
     if still_back is None and "view" not in one:
         still_back = _background(one, still)
 
     def frame(moment: dict[str, jax.Array]) -> jax.Array:
-        screen = _screen(one, size, moment.get("view"))
+        screen = _screen(format, moment.get("view"))
         row, column, floor_row = screen.row, screen.column, _floor_row(one, size)
         on_floor = jnp.clip(screen.plane(1.0)[0] - floor_row + 0.5, 0.0, 1.0)
         radii = [one["radius"][k] for k in range(balls)]

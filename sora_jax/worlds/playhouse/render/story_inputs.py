@@ -114,7 +114,7 @@ def _ball(
         ball = scene.balls[0]
         blurred = scene.style == "cinematic"
         for m, offset in enumerate(SHUTTER):
-            moments = times + offset / format.fps if blurred else times
+            moments = times + offset / float(format.fps) if blurred else times
             centres[:, m] = project(view, take.trajectory.positions(moments)[:, 0], format.size)
         centres[truth["ball"][:, 0] != truth["place"]] = FAR_AWAY
         radius = ball.radius * format.size / view[:, 2]
@@ -127,12 +127,13 @@ def _cast(
 ) -> dict[str, np.ndarray]:
     """Returns the arrays of the actors and of the canvases on which they are painted.
 
-    A frame has two canvases of half its width. In a close-up they are the halves of the frame, and
-    the subject is on both. In other shots each holds one actor. `canvas` [F, 2, 3] is, for each,
-    the actor, the first column, and 1 if it is used. The others are those of `looks.look` for two
-    actors, their poses [F, 2, 14] for `characters.paint`, and `hat` [F, 2].
+    A frame has two canvases of half its square. In a close-up they are the halves of the square,
+    and the subject is on both. In other shots each holds one actor. `canvas` [F, 2, 3] is, for
+    each, the actor, the first column, and 1 if it is used. The others are those of `looks.look` for
+    two actors, their poses [F, 2, 14] for `characters.paint`, and `hat` [F, 2].
     """
     times, scene, half = format.frame_times(), take.scene, format.size // 2
+    beside = (format.width - format.size) // 2  # columns on each side of the square
     frames, shot = len(times), truth["shot"]
     poses = np.zeros((frames, ACTORS, POSE))
     canvas = np.zeros((frames, ACTORS, 3))
@@ -143,7 +144,7 @@ def _cast(
         ground = project(view, pose.pop("ground"), format.size)
         parts = [ground, *(part.reshape(frames, -1) for part in pose.values())]
         poses[:, n] = np.concatenate(parts, axis=1)
-        first = np.clip(np.round(ground[:, 0]) - half // 2, -half, format.size)
+        first = np.clip(np.round(ground[:, 0]) - half // 2, -half - beside, format.size + beside)
         visible = (truth["room"][:, n] == truth["place"]) & (subject < 0)
         canvas[:, n] = np.stack([np.full(frames, n), first, visible], axis=-1)
     close = subject >= 0

@@ -23,6 +23,7 @@ from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.places import LAMP_HEIGHT
 from sora_jax.worlds.playhouse.render import characters, styles
 from sora_jax.worlds.playhouse.render.looks import BRIMS, TOPS
+from sora_jax.worlds.playhouse.render.pixels import pixel_grid
 from sora_jax.worlds.playhouse.render.styles import HALF, LIGHT, mix
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
@@ -52,9 +53,9 @@ def _clip(one: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
         "shadow": jnp.array([SHADOWS[style] for style in FILM_STYLES])[one["style"]],
     }
     moments = {name: value for name, value in one.items() if name not in STILL}
-    frames = jax.vmap(lambda moment: _frame(constant | moment, format.size))(moments)
+    frames = jax.vmap(lambda moment: _frame(constant | moment, format))(moments)
 
-    row, column = _grid(format.size)
+    row, column = map(jnp.asarray, pixel_grid(format))
 
     def exposed(frames: jax.Array) -> jax.Array:
         def noisy(picture: jax.Array, frame: jax.Array) -> jax.Array:
@@ -76,19 +77,13 @@ def _same(frames: jax.Array) -> jax.Array:
     return frames
 
 
-def _grid(size: int) -> tuple[jax.Array, jax.Array]:
-    """Returns rows [H, 1] and columns [1, W]."""
-    at = jnp.arange(size, dtype=jnp.float32)
-    return at[:, None], at[None, :]
-
-
-def _frame(one: dict[str, jax.Array], size: int) -> jax.Array:
+def _frame(one: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     """Paints one frame without the effects of sensor and film, RGB [H, W, 3]."""
-    row, column = _grid(size)
+    size, (row, column) = format.size, map(jnp.asarray, pixel_grid(format))
     picture = _boxes(_room(one, row, column, size), one["boxes"], one, row, column, size)
     picture = _discs(picture, one["discs"], one, row, column, size)
     picture = _shadow(picture, one, row, column, size)
-    picture = _cast(picture, one, size)
+    picture = _cast(picture, one, format)
     picture = _ball(picture, one, row, column, size)
     light = one["light"]
     picture = picture * (light + (1.0 - light) * NIGHT)
@@ -195,10 +190,11 @@ def _shadow(
     return picture * (1.0 - weight * (y < 0.0) * (radius > 0.0))[..., None]
 
 
-def _cast(picture: jax.Array, one: dict[str, jax.Array], size: int) -> jax.Array:
-    """Paints the actors on canvases of half the width of the frame (`story_inputs.py`)."""
-    half = size // 2
-    row, _ = _grid(size)
+def _cast(picture: jax.Array, one: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
+    """Paints the actors on canvases of half the width of the square (`story_inputs.py`)."""
+    size, half = format.size, format.size // 2
+    row, columns = pixel_grid(format)
+    before = half - int(columns[0, 0])  # from the padded picture's edge to column 0
     metre, unit = size / one["view"][2], size / 64.0
     wide = jnp.pad(picture, ((0, 0), (half, half), (0, 0)))
 
@@ -210,7 +206,7 @@ def _cast(picture: jax.Array, one: dict[str, jax.Array], size: int) -> jax.Array
         brim = TOP_HAT[1] * jnp.array([1.0, b, a, 1.0, a])
         character["top"] = character["top"] + one["hat"][n] * (top - character["top"])
         character["brim"] = character["brim"] + one["hat"][n] * (brim - character["brim"])
-        part = jax.lax.dynamic_slice(wide, (0, first + half, 0), (size, half, 3))
+        part = jax.lax.dynamic_slice(wide, (0, first + before, 0), (format.height, half, 3))
         column = (first + jnp.arange(half)).astype(jnp.float32)[None, :]
         painted = characters.paint(
             part,
@@ -225,10 +221,10 @@ def _cast(picture: jax.Array, one: dict[str, jax.Array], size: int) -> jax.Array
             one["inked"],
         )
         part = part + canvas[2] * (painted - part)
-        return jax.lax.dynamic_update_slice(wide, part, (0, first + half, 0)), None
+        return jax.lax.dynamic_update_slice(wide, part, (0, first + before, 0)), None
 
     wide, _ = jax.lax.scan(paint, wide, one["canvas"])
-    return wide[:, half : half + size]
+    return wide[:, half : half + format.width]
 
 
 def _ball(

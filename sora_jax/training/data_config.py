@@ -1,0 +1,207 @@
+"""The configuration of training data: one set of clips, or a mixture of several."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from sora_jax.data.named_sources import SOURCES, Selection
+from sora_jax.modality import FORMATS, ClipFormat, frame_rate, nearest_frames
+from sora_jax.worlds.playhouse.families import FAMILIES
+
+
+@dataclasses.dataclass(frozen=True)
+class SetConfig:
+    """One set of clips: a split of a source, in one format.
+
+    Attributes:
+        source: a name of `data.named_sources.SOURCES`. Default "playhouse".
+        path: the user's files, for a source that reads some. A model also trains on a folder of
+            latents made by experiments.precompute, from any source.
+        format: a name of `modality.FORMATS`. Default "nano". The next four change it.
+        height, width: sides of a frame in pixels. Default 0: those of the format.
+        fps: frames per second; 29.97 is 30000/1001. Default 0: those of the format.
+        seconds: duration; the nearest one with whole latents is used. Default 0: that of the
+            format, or of each of its shots.
+        family, style: those of Playhouse's scenes. Default "room", in all styles of the family.
+        split: the split that is trained on. Default "train".
+        clips: the largest number of clips, for a source that draws them. Default 2048.
+        weight: the set's share of the batches of a mixture, up to a factor. Default 1.
+        batch_size: clips of a batch. Default 0: as many as `train.batch_size` clips of the first
+            set have video latents (`batch_sizes`).
+    """
+
+    source: str = "playhouse"
+    path: str = ""
+    format: str = "nano"
+    height: int = 0
+    width: int = 0
+    fps: float = 0.0
+    seconds: float = 0.0
+    family: str = "room"
+    style: str = ""
+    split: str = "train"
+    clips: int = 2048
+    weight: float = 1.0
+    batch_size: int = 0
+
+    def __post_init__(self):
+        if self.source not in SOURCES:
+            raise ValueError(f"source={self.source!r}; use {' or '.join(map(repr, SOURCES))}")
+        if self.format not in FORMATS:
+            raise ValueError(f"format={self.format!r}; use one of {', '.join(FORMATS)}")
+        if self.family not in FAMILIES:
+            raise ValueError(f"family={self.family!r}; use one of {', '.join(FAMILIES)}")
+        if self.source == "video_folder" and not self.path:
+            raise ValueError(
+                "source='video_folder' needs a path: a folder of videos, or latents made of one"
+            )
+        for name, least in (("clips", 1), ("batch_size", 0), ("height", 0), ("width", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)}; give at least {least}")
+        if not 0 < self.weight < math.inf:
+            raise ValueError(f"weight={self.weight}; give a positive number")
+        for name in ("fps", "seconds"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}={getattr(self, name)}; give a positive number")
+        if self.seconds and FORMATS[self.format].shots:
+            raise ValueError(
+                f"seconds={self.seconds:g} with the shots of format {self.format!r}; leave it out"
+            )
+        _ = self.clip_format  # raises ValueError
+
+    @property
+    def clip_format(self) -> ClipFormat:
+        """The format of the clips: `format` with the sides, rate and duration beside it."""
+        preset = FORMATS[self.format]
+        fps = frame_rate(self.fps) if self.fps else preset.fps
+        k = preset.frames_per_latent
+
+        def frames(preset_frames: int) -> int:
+            seconds = self.seconds or float(preset_frames / preset.fps)
+            return nearest_frames(seconds, fps, k)
+
+        shots = tuple(map(frames, preset.shots))
+        return dataclasses.replace(
+            preset,
+            frames=sum(shots) if shots else frames(preset.frames),
+            fps=fps,
+            height=self.height or preset.height,
+            width=self.width or preset.width,
+            shots=shots,
+        )
+
+    @property
+    def name(self) -> str:
+        """Names the set in metrics and folders, such as "film@nano" or "room@96x64-24fps"."""
+        clip = self.clip_format
+        drawn = self.family if self.source == "playhouse" else self.source
+        parts = [
+            Path(self.path).name or drawn,
+            self.style,
+            self.split * (self.split != "train"),
+        ]
+        format = [
+            f"{clip.width}x{clip.height}" * bool(self.height or self.width),
+            f"{self.fps:g}fps" * bool(self.fps),
+            f"{self.seconds:g}s" * bool(self.seconds),
+        ]
+        return f"{_joined(parts)}@{_joined(format) or self.format}"
+
+    def selection(self) -> Selection:
+        """Returns the clips that the set selects from its source."""
+        return Selection(
+            self.path,
+            self.clip_format,
+            self.clips,
+            self.split,
+            family=self.family,
+            style=self.style or None,
+        )
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "-".join(part for part in parts if part)
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(SetConfig):
+    """The data of a training run: one set, or a mixture.
+
+    Attributes:
+        sets: the sets of a mixture; the fields of a set then keep their defaults. Default: (), the
+            one set of these fields.
+    """
+
+    sets: tuple[SetConfig, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        names = [one.name for one in self.sets]
+        if doubled := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"sets has {doubled[0]} twice; give it once, with a larger weight")
+        default = SetConfig()
+        for field in dataclasses.fields(SetConfig):
+            value = getattr(self, field.name)
+            if self.sets and value != getattr(default, field.name):
+                raise ValueError(
+                    f"{field.name}={value!r} beside sets; give it in an entry of sets instead"
+                )
+
+    @property
+    def mixture(self) -> tuple[SetConfig, ...]:
+        """The sets: `sets`, or the one of the other fields."""
+        return self.sets or (self,)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The share of the batches of each set by name, up to a factor."""
+        return {one.name: one.weight for one in self.mixture}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelDataConfig(DataConfig):
+    """The data that a model trains on; see `experiments/configs/playhouse_nano.py`.
+
+    Attributes:
+        text_length: words of a prompt, padded. A family of Playhouse that needs more sets it.
+        skip_damaged: True replaces a clip by the next one if its latents cannot be read or are not
+            finite. By default the run stops at such a clip.
+    """
+
+    text_length: int = 64
+    skip_damaged: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.text_length < 1:
+            raise ValueError(f"text_length={self.text_length}; give at least 1")
+
+
+def batch_sizes(data: DataConfig, batch_size: int, multiple: int = 1) -> dict[str, int]:
+    """Returns the clips of a batch of each set by name.
+
+    A set without a `batch_size` of its own gets as many clips as have the video latents of
+    `batch_size` clips of the first set, rounded to a multiple of `multiple` and at least that. So
+    steps of all sets cost about the same.
+    """
+
+    def size(format: ClipFormat) -> int:
+        return format.video_latents * math.prod(format.latent_sides)
+
+    first = size(data.mixture[0].clip_format)
+
+    def clips(one: SetConfig) -> int:
+        if one.batch_size:
+            return one.batch_size
+        return max(1, round(batch_size * first / size(one.clip_format) / multiple)) * multiple
+
+    return {one.name: clips(one) for one in data.mixture}
+
+
+def published(data: Mapping) -> dict:
+    """Returns the JSON values of a data configuration without the folders above its paths, which a
+    published file must not reveal.
+    """
+    sets = [{**one, "path": Path(one["path"]).name} for one in data.get("sets", ())]
+    return {**data, "path": Path(data["path"]).name} | ({"sets": sets} if sets else {})

@@ -1,0 +1,155 @@
+"""A model trains on several formats: each batch as its format alone, resumed to the bit."""
+
+import collections
+import dataclasses
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from toy_latents import write_latents
+
+from sora_jax import config as config_lib
+from sora_jax import weights
+from sora_jax.errors import UserError
+from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.parallel.mesh import MeshConfig
+from sora_jax.training import inputs, metrics
+from sora_jax.training.data_config import ModelDataConfig, SetConfig, batch_sizes
+from sora_jax.training.program import assemble
+from sora_jax.training.run import Run
+from sora_jax.training.state import split_module
+from sora_jax.training.train import train
+from sora_jax.tree import flatten
+
+MODEL = {
+    "depth": 1,
+    "width": 24,
+    "heads": 2,
+    "audio_width": 16,
+    "audio_heads": 2,
+    "exchange_width": 16,
+    "exchange_heads": 2,
+    "text_width": 16,
+    "text_heads": 2,
+    "text_layers": 1,
+}
+# a square, a wide and a tall bucket, each at a rate of its own; 24 is three latents of 8 pixels,
+# which patches of 2 x 2 do not divide
+BUCKETS = {
+    "square": {"height": 16, "width": 16, "weight": 2.0},
+    "wide": {"height": 16, "width": 24, "fps": 12.0},
+    "tall": {"height": 24, "width": 16, "fps": 24.0, "seconds": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder, sets = tmp_path_factory.mktemp("buckets"), []
+    for name, fields in BUCKETS.items():
+        one = {"path": str(folder / name), **fields}
+        write_latents(folder / name, config_lib.from_dict(SetConfig, one).clip_format, 24)
+        sets.append(one)
+    values = {
+        "model": MODEL,
+        "data": {"sets": sets, "text_length": 8},
+        "train": {"steps": 8, "batch_size": 4, "log_every": 4, "checkpoint_every": 2, "keep": 9},
+    }
+    return config_lib.from_dict(Run, values)
+
+
+def batches(run, count):
+    folders = {one.name: one.path for one in run.data.sets}
+    words, _ = inputs.vocabulary([{}], 8)
+    tokenizer = TextTokenizer.of_vocabulary(words, run.model.vocabulary, 8)
+    sizes = batch_sizes(run.data, run.train.batch_size)
+    stream = inputs.open_mixture(run.data, folders, sizes, tokenizer, 0)
+    return [next(iter(next(stream).items())) for _ in range(count)]
+
+
+def test_formats_and_batches_follow_the_fields(run):
+    formats = {one.name: one.clip_format for one in run.data.mixture}
+    assert list(formats) == ["square@16x16", "wide@24x16-12fps", "tall@16x24-24fps-1s"]
+    assert [format.latent_sides for format in formats.values()] == [(2, 2), (2, 3), (3, 2)]
+    assert [format.frames for format in formats.values()] == [17, 25, 25]
+    # 4 clips of 5 x 4 sites are as many as 1.9 of 7 x 6
+    assert list(batch_sizes(run.data, 4).values()) == [4, 2, 2]
+    assert list(batch_sizes(run.data, 4, multiple=4).values()) == [4, 4, 4]
+    drawn = ModelDataConfig(family="film", style="anime", split="val", fps=12, seconds=1)
+    assert drawn.name == "film-anime-val@12fps-1s" and drawn.clip_format.frames == 13
+    story = SetConfig(family="story", format="story2", fps=16)
+    assert story.clip_format.shots == (33, 33) and story.clip_format.fps == 16
+
+
+def test_a_batch_of_a_mixture_is_that_of_its_format_alone(run):
+    """Loss and gradients are those of a run on that set alone, and each format compiles once."""
+    mesh = MeshConfig().make()
+    program = assemble(run, mesh)
+    params = split_module(program.create())[0]
+
+    def gradients(program):
+        return jax.jit(jax.value_and_grad(program.loss, has_aux=True))
+
+    both, seen = gradients(program), set()
+    for name, batch in batches(run, 8):
+        (loss, _), gradient = both(params, batch, jax.random.key(1))
+        if name in seen:
+            continue
+        seen.add(name)
+        (one,) = (one for one in run.data.mixture if one.name == name)
+        sets = config_lib.from_dict(ModelDataConfig, {"sets": [one], "text_length": 8})
+        alone = gradients(assemble(dataclasses.replace(run, data=sets), mesh))
+        (expected, _), expected_gradient = alone(params, batch, jax.random.key(1))
+        assert loss == expected and np.isfinite(loss)
+        jax.tree.map(np.testing.assert_array_equal, gradient, expected_gradient)
+    assert seen == set(program.formats) and both._cache_size() == len(seen)
+
+
+def test_shares_of_batches_are_the_weights(run):
+    count = collections.Counter(name for name, _ in batches(run, 400))
+    for name, weight in run.data.weights.items():
+        assert abs(count[name] / 400 - weight / 4) < 0.01
+
+
+@pytest.mark.slow
+def test_a_mixture_resumes_to_the_bit(run, tmp_path):
+    data = dataclasses.replace(run.data, sets=run.data.sets[:2])
+    run = dataclasses.replace(run, data=data)
+    whole = train(run, tmp_path / "whole")
+    for kept in (2, 6):  # stopped in the middle of a round of the sets, twice
+        shutil.copytree(tmp_path / "whole", tmp_path / "cut", dirs_exist_ok=True)
+        for step in range(kept + 2, 10, 2):
+            shutil.rmtree(tmp_path / "cut" / "checkpoints" / str(step))
+        resumed = train(run, tmp_path / "cut")
+        ours, theirs = (weights.load_weights(t.weights, "st_dit") for t in (whole, resumed))
+        jax.tree.map(np.testing.assert_array_equal, flatten(ours.params), flatten(theirs.params))
+        shutil.rmtree(tmp_path / "cut")
+    card = ours.metadata
+    assert list(card["data"]["sets"]) == list(run.data.weights) and len(card["formats"]) == 2
+    assert "/" not in json.dumps([one["path"] for one in card["run"]["data"]["sets"]])
+    rows = metrics.read(tmp_path / "whole" / "metrics.jsonl")
+    for name in run.data.weights:
+        assert np.isfinite(rows[-1][f"{name}/video_loss"])
+    assert rows[-1]["clips_per_second"] > 0
+
+
+def test_mixtures_that_cannot_be_are_refused(run, tmp_path):
+    with pytest.raises(UserError, match="square@16x16 twice"):
+        sets = [run.data.sets[0], run.data.sets[0]]
+        config_lib.from_dict(ModelDataConfig, {"sets": sets})
+    other = write_latents(
+        tmp_path / "other",
+        run.data.sets[0].clip_format,
+        tokenizers={"video_tokenizer": "another", "audio_tokenizer": "made up"},
+    )
+    path = dataclasses.replace(run.data.sets[0], path=str(other))
+    data = config_lib.from_dict(ModelDataConfig, {"sets": [run.data.sets[0], path]})
+    with pytest.raises(UserError, match=r"latents of other@16x16 were made by other tokenizers"):
+        inputs.latents_of(data, tmp_path)
+    wrong = dataclasses.replace(run.data.sets[0], height=24)
+    data = config_lib.from_dict(ModelDataConfig, {"sets": [wrong, run.data.sets[1]]})
+    folders = {one.name: one.path for one in data.sets}
+    tokenizer = TextTokenizer.of_vocabulary(("a",), 8, 8)
+    with pytest.raises(UserError, match="have the format 17 frames of 16 x 16 at 8/s, not 17 fra"):
+        inputs.open_mixture(data, folders, batch_sizes(data, 2), tokenizer, 0)
