@@ -45,25 +45,26 @@ from sora_jax.training import compilation, compilation_report
 from sora_jax.training.run import Run
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Python file with get_config(); keys as --config.mesh.fsdp=64"
+    "config", None, "Python file with get_config(); override keys as --config.mesh.fsdp=64"
 )
 _TOPOLOGY = flags.DEFINE_string(
     "topology",
     None,
-    f"what to compile for, as {', '.join(d.example for d in topologies.DEVICES.values())}",
+    "Devices to compile for, with their number or grid, such as "
+    f"{', '.join(d.example for d in topologies.DEVICES.values())}. Required.",
 )
 _PROGRAM = flags.DEFINE_enum(
     "program",
     "train",
     compilation.PROGRAMS,
-    "a step of training, or of the sampler with text guidance",
+    "train: a training step; sample: a step of the sampler with text guidance.",
 )
 _SUGGEST = flags.DEFINE_boolean(
     "suggest_batch",
     False,
-    "compile with one clip and with two on each device instead, and say how many fit",
+    "Compile with one and with two clips on each device, and print how many clips fit.",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the report to")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the report. Default: only printed.")
 
 
 def main(_: Sequence[str]) -> None:

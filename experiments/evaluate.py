@@ -30,21 +30,32 @@ from sora_jax.errors import UserError
 flags.adopt_module_key_flags(generation)
 
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for the report, the numbers and the pictures."
+    "output",
+    None,
+    "Folder for the report, the scores and the contact sheets: new, or that of the same "
+    "measurement. Required.",
 )
-_SUITE = flags.DEFINE_list("suite", ["facts", "sync", "tokenizers"], "Suites, with commas, or all.")
+_SUITE = flags.DEFINE_list(
+    "suite",
+    ["facts", "sync", "tokenizers"],
+    "Suites, with commas: physics, failed_actions, permanence, styles, sync, sound, speech, facts, "
+    "tokenizers, phyworld or a registered one; or all.",
+)
 _NUM_PROMPTS = flags.DEFINE_integer(
-    "num_prompts", 64, "Scenes of each part of a suite.", lower_bound=2
+    "num_prompts",
+    64,
+    "Scenes of each part of a suite; one clip is generated for each.",
+    lower_bound=2,
 )
-_BATCH = flags.DEFINE_integer("batch", 16, "Clips made at a time.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch", 16, "Clips generated at a time.", lower_bound=1)
 _POOL = flags.DEFINE_integer(
     "nearest_pool",
     1024,
-    "Training scenes among which the nearest to a prompt is looked for.",
+    "Training scenes that the baseline of the nearest training scene searches.",
     lower_bound=1,
 )
 _SHEETS = flags.DEFINE_integer(
-    "sheets", 4, "Clips of each part to draw and to write as mp4.", lower_bound=0
+    "sheets", 4, "Clips of each part to write as mp4 and contact sheet.", lower_bound=0
 )
 
 

@@ -34,21 +34,27 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Python file with get_config(); override keys as --config.train.steps=200"
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "directory of the run: checkpoints, metrics, weights"
+    "workdir",
+    None,
+    "Folder of the run, for checkpoints, metrics and weights: new, or that of a stopped run. "
+    "Required.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "several processes: HOST:PORT of process 0, or auto where a cluster tells it",
+    "For several processes: HOST:PORT of process 0, or auto under SLURM, on GKE and on TPU pods. "
+    "Default: one process.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "how many, with --coordinator=HOST:PORT"
+    "num_processes", None, "Number of processes; needed with --coordinator=HOST:PORT."
 )
 _PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "this one's number from 0, with --coordinator=HOST:PORT"
+    "process_id", None, "Number of this process, from 0; needed with --coordinator=HOST:PORT."
 )
 _INIT_FROM = flags.DEFINE_string(
-    "init_from", None, "weights of a model of the same config, to continue from or fine-tune"
+    "init_from",
+    None,
+    "Weights of a model of the same config to start from. Default: random initial weights.",
 )
 
 

@@ -29,10 +29,15 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Python file with get_config(); override keys as --config.train.steps=200"
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "directory of the run: checkpoints, metrics, weights"
+    "workdir",
+    None,
+    "Folder of the run, for checkpoints, metrics and weights: new, or that of a stopped run. "
+    "Required.",
 )
 _INIT_FROM = flags.DEFINE_string(
-    "init_from", None, "weights of a tokenizer of the same config, to continue from"
+    "init_from",
+    None,
+    "Weights of a tokenizer of the same config to start from. Default: random initial weights.",
 )
 
 

@@ -300,19 +300,23 @@ def predict(op: str, case: str, direction: str, implementation: str) -> Graph:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Kernels and bytes of compiled graphs for an H200 that is absent."
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--op", choices=OPS, help="default all")
-    parser.add_argument("--case", help="a named workload of the operation; default a few")
-    parser.add_argument("--direction", choices=("forward", "backward"), help="default both")
-    parser.add_argument("--implementation", choices=("xla", "triton"), help="default both")
+    parser.add_argument("--op", choices=OPS, help="operation; default: all")
+    parser.add_argument("--case", help="named workload of --op, such as t16; default: a few")
+    parser.add_argument("--direction", choices=("forward", "backward"), help="default: both")
+    parser.add_argument("--implementation", choices=("xla", "triton"), help="default: both")
     parser.add_argument(
         "--install",
         metavar="DIR",
         type=Path,
-        help="download what compiles for a GPU into DIR, and stop",
+        help="download the compiler for GPUs into DIR (250 MB) and exit",
     )
-    parser.add_argument("--json", action="store_true", help="one graph, compiled in this process")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="internal: compile one graph in this process and print it as JSON",
+    )
     flags = parser.parse_args()
     if flags.json:
         print(

@@ -21,7 +21,7 @@ from sora_jax.tables import section
 PARTS = (
     "text encoder",
     "exchange",
-    "sound stream",
+    "audio stream",
     "video stream, spatial blocks",
     "video stream, temporal blocks",
     "video stream, in, level and out",
@@ -35,7 +35,7 @@ def _part(path: tuple[str, ...]) -> str:
     if "exchange" in path:
         return "exchange"
     if path[0].startswith("audio") or path[:2] == ("pairs", "audio"):
-        return "sound stream"
+        return "audio stream"
     if path[:2] == ("pairs", "space"):
         return "video stream, spatial blocks"
     if path[:2] == ("pairs", "time"):
