@@ -108,6 +108,7 @@ def provenance_lines(results: Results) -> str:
 
 
 def documents(root: Path) -> list[Path]:
+    """Returns the README and the pages below docs, which may have tables."""
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 

@@ -85,7 +85,7 @@ def working_kernels(size: str) -> contextlib.AbstractContextManager:
     for bridge in ("ffi", "legacy"):
         found = smoke(bridge, size)
         print(f"  kernels by {bridge}: {found}", flush=True)
-        if found["right"]:
+        if found["correct"]:
             return triton_call.use_bridge(bridge)
     print("  no kernel can be launched: training with XLA's forms", flush=True)
     return no_kernels()
@@ -163,6 +163,7 @@ class Record:
     rows: list[dict] = dataclasses.field(default_factory=list)
 
     def save(self, state: Any, step: int) -> None:
+        """Writes the averaged weights of a state to weights.safetensors."""
         metadata = card(
             self.run, self.identity, self.rows, self.data, self.tokenizers, self.words, step
         )
@@ -174,6 +175,7 @@ class Record:
         print(f"  step {step}: saved {path.name}", flush=True)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Appends the finite values of a step to the curve, and prints every twentieth row."""
         finite = {name: float(x) for name, x in values.items() if np.isfinite(x)}
         self.rows.append({"step": step, **finite})
         with (self.output / "curve.jsonl").open("a") as file:

@@ -67,6 +67,7 @@ def start(workdir: Path, cores: set[int]) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen, workdir: Path) -> None:
+    """Waits for a training to end. Raises UserError if it fails."""
     if process.wait():
         last = workdir.with_suffix(".log").read_text().strip().splitlines()[-1:]
         raise UserError(
@@ -172,6 +173,7 @@ def compare(undisturbed: Path, killed: Path) -> dict:
 
 
 def draw(undisturbed: Path, killed: Path, kills: list[dict], path: Path) -> None:
+    """Draws the losses of both runs to a png file, with a line at each kill."""
     from matplotlib.figure import Figure  # slow, and needed once, at the end
 
     figure = Figure((9, 3.6), layout="constrained")

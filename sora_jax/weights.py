@@ -167,7 +167,7 @@ def load_weights(path: str | os.PathLike, kind: str) -> Weights:
         )
     if header["kind"] != kind:
         raise UserError(
-            f"{path} holds weights of kind {header['kind']}, not {kind}; give the right file"
+            f"{path} holds weights of kind {header['kind']}, not {kind}; give a file of that kind"
         )
     if _fingerprint(kind, config, arrays) != header["fingerprint"]:
         raise UserError(

@@ -66,6 +66,7 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
+    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
     return [
         make(name, case) for name, case in SIZES[size].items() for make in (training, evaluation)
     ]

@@ -52,6 +52,7 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
+    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
     return [workload for batch in SIZES[size] for workload in _stages(*batch)]
 
 

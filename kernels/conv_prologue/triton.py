@@ -65,6 +65,7 @@ def forward_kernel(
     ROWS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
+    """Writes ROWS positions of one frame of past and, in the last K frames, of the next cache."""
     ALL: tl.constexpr = (H + 2 * P) * (W + 2 * P)
     BLOCKS: tl.constexpr = (ALL + ROWS - 1) // ROWS
     program = tl.program_id(0)
@@ -106,6 +107,10 @@ def backward_kernel(
     WIDE: tl.constexpr,
     STEPS: tl.constexpr,
 ):
+    """Computes equations (1) and (2) for STEPS ROWS positions of one frame of past.
+
+    dgain is this program's partial sum.
+    """
     BLOCKS: tl.constexpr = (H * W + STEPS * ROWS - 1) // (STEPS * ROWS)
     program = tl.program_id(0)
     block, frame, batch = (
@@ -113,6 +118,7 @@ def backward_kernel(
         program // BLOCKS % (K + T),
         (program // (BLOCKS * (K + T))).to(tl.int64),
     )
+    # Some of these point before their array, but they are read and written only in their frames.
     x_ptr += (batch * T + frame - K) * (H * W * C)
     dx_ptr += (batch * T + frame - K) * (H * W * C)
     dpast_ptr += (batch * (K + T) + frame) * ((H + 2 * P) * (W + 2 * P) * C)
@@ -214,13 +220,18 @@ def launches(spec: Spec) -> dict[str, Launch]:
 def forward(
     spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Computes equations (1) to (4) of `reference.py`: past, padded, and the next cache."""
+    """Computes equations (1) to (4) of `reference.py`: past [B, K + T, H + 2 P, W + 2 P, C] and the
+    next cache, from x [B, T, H, W, C], gain float32 [C] and cache [B, K, H, W, C].
+    """
     return tuple(launches(spec)["forward"](x, gain, cache))
 
 
 def backward(
     spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the gradients of x, gain and cache; that of the gain is [B, C], per batch element."""
+    """Returns the gradients of x, gain and cache; that of the gain is [B, C], per batch element.
+
+    Arguments are those of `forward`, and the gradients of its two results, of their shapes.
+    """
     dx, dgain, dcache = launches(spec)["backward"](x, gain, dpast, dnext)
     return dx, dgain.sum(1), dcache

@@ -34,6 +34,7 @@ def backward_kernel(
     dx_ptr, df_ptr, sums_ptr,
     S: tl.constexpr, D: tl.constexpr, EACH: tl.constexpr, ROWS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
+    """Computes equations (1) and (2) for EACH sites of one frame, and their partial sums of (3)."""
     CHUNKS: tl.constexpr = (S + EACH - 1) // EACH
     program = tl.program_id(0)
     chunk, frame = program % CHUNKS, (program // CHUNKS).to(tl.int64)

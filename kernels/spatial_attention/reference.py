@@ -19,9 +19,15 @@ def check(spec) -> None:
 
 
 def ready(q, k, q_scale, k_scale, angles) -> tuple[jax.Array, jax.Array]:
-    """Computes equation (1): q and k [..., S, H, D] -> the same shapes and dtypes.
+    """Computes q' and k' of equation (1), with the factor 1 / sqrt(D) of equation (2) in q'.
 
-    The factor 1 / sqrt(D) of equation (2) is folded into q'.
+    Args:
+        q, k: [..., S, H, D].
+        q_scale, k_scale: [D], gains of the norms.
+        angles: [S, D/2] in radians.
+
+    Returns:
+        q' and k', of the shapes and dtypes of q and k.
     """
     angles = angles[:, None]
     q32 = normalise_and_rotate(q, q_scale, angles) * q.shape[-1] ** -0.5

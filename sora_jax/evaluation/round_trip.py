@@ -67,7 +67,7 @@ def _batched(
     return out
 
 
-def pictures_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
+def videos_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
     """Encodes and decodes the video of each clip with a video tokenizer. The original becomes
     the clip's reference.
     """
@@ -81,12 +81,10 @@ def pictures_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
 
 def round_trip(pipeline: "Pipeline", clips: list[Example]) -> list[Example]:
     """Encodes and decodes the clips with both tokenizers of the pipeline."""
-    sounds = _batched(_audio, pipeline.audio_tokenizer, [_samples(c) for c in clips])
+    audio = _batched(_audio, pipeline.audio_tokenizer, [_samples(c) for c in clips])
     return [
         dataclasses.replace(c, samples=samples)
-        for c, samples in zip(
-            pictures_through(pipeline.video_tokenizer, clips), sounds, strict=True
-        )
+        for c, samples in zip(videos_through(pipeline.video_tokenizer, clips), audio, strict=True)
     ]
 
 

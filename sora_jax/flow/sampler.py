@@ -95,6 +95,7 @@ def _velocity(
 
 @jax.jit
 def _advance(z: Latents, v: Latents, s: Scalar, s_next: Scalar, start: Levels) -> Latents:
+    # A frame waits while s_next >= a: both effective levels are a, so its step is 0.
     def move(z: Array, v: Array, a: Array) -> Array:
         return z + expand(effective_level(s_next, a) - effective_level(s, a), z) * v
 
@@ -178,11 +179,14 @@ def sample(
         UserError: the method is not in SAMPLERS.
     """
     step = SAMPLERS[config.method]
+    # `_velocity` is jitted with the model as an argument, so the model must be a pytree. `Partial`
+    # makes one without leaves of a plain function.
     if not jax.tree.leaves(model) or jax.tree.leaves(model)[0] is model:
         model = jax.tree_util.Partial(model)
     e = draw_noise(key, shapes)
     start = {m: jnp.asarray(start_levels[m], jnp.float32) for m in e}
     times = {m: jnp.asarray(times[m], jnp.float32) for m in e}
+    # Equation (1) at each frame's start level: noise alone where a = 1, the given latents at a = 0.
     z = {m: interpolate(jnp.asarray(given[m], jnp.float32), e[m], start[m]) for m in e}
     grid = [
         jnp.float32(s)

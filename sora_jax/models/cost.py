@@ -184,7 +184,7 @@ def report(
         (f"training step, batch {batch_size}", quantity(cost.step)),
     ]
     if cost.recomputed:
-        flops.append(("  recomputed besides", quantity(cost.recomputed)))
+        flops.append(("  recomputed, not included", quantity(cost.recomputed)))
     if cost.optimizer is not None:
         remark = "" if cost.optimizer else " (no matrix products)"
         flops.append((f"optimizer update{remark}", quantity(cost.optimizer)))

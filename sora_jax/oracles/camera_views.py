@@ -199,6 +199,7 @@ def _fitted(
         cost = (weight * np.square(residual)).sum((1, 2))
         better = cost < min_cost if independent else np.full(frames, cost.sum() < min_cost.sum())
         best, min_cost = np.where(better[: len(p), None], p, best), np.where(better, cost, min_cost)
+        # Derivatives of the drawn posts s T by the free parameters, [F, H, W, m].
         slopes = slopes @ free.T * s[:, None, None, None]
         # s is optimal for every view, so it is eliminated from the normal equations.
         products = np.einsum("fhw,fhwi,fhwj->fij", weight, slopes, slopes, optimize=True)
@@ -209,11 +210,13 @@ def _fitted(
         if independent:
             update = np.linalg.solve(products + DAMPING * np.eye(m), down[..., None])[..., 0]
         else:
+            # All frames share the n rows of p: one system of n m unknowns, sums over frames.
             n = len(p)
             normal = np.einsum("fa,fb,fij->aibj", basis, basis, products).reshape(m * n, m * n)
             update = np.linalg.solve(
                 normal + DAMPING * np.eye(m * n), np.einsum("fa,fi->ai", basis, down).ravel()
             ).reshape(n, m)
+        # A step that did not help is tried again at 0.3 of its length, from the best views.
         step = np.where(better[: len(p), None], np.clip(update, -0.1, 0.1), 0.3 * step)
     return basis @ best @ free + fixed, min_cost
 

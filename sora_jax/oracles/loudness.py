@@ -24,7 +24,7 @@ from scipy import stats
 from sora_jax.oracles import arcs
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.conditions import corrupt_samples
-from sora_jax.oracles.examples import AUDIO, VIDEO, Example, exchanged_sounds
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example, exchanged_audio
 from sora_jax.oracles.onsets import match
 from sora_jax.oracles.tracker import lasting
 from sora_jax.tables import number
@@ -120,7 +120,7 @@ def loudness(c: Example) -> np.ndarray:
 
 
 class LoudnessOracle(Oracle):
-    """Whether faster impacts are louder."""
+    """Oracle `loudness`: whether faster impacts of a clip are louder."""
 
     name = "loudness"
     media = (VIDEO, AUDIO)
@@ -144,7 +144,7 @@ class LoudnessOracle(Oracle):
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Pairs every video with the audio of another clip."""
-        return exchanged_sounds(clips)
+        return exchanged_audio(clips)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]

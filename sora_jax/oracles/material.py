@@ -154,7 +154,7 @@ def octave(c: Example) -> np.ndarray:
 
 
 class MaterialOracle(Oracle):
-    """Materials of the struck balls."""
+    """Oracle `material`: the material of the ball at each impact, read from how it rings."""
 
     name = "material"
     media = (AUDIO,)

@@ -186,7 +186,7 @@ def _all_found(predicted: list[float], take: Take, window: float) -> bool | None
 
 
 class VideoOnsetsOracle(Oracle):
-    """Times of the impacts in the video."""
+    """Oracle `onsets_video`: times of the impacts that are visible in the balls' tracks."""
 
     name = "onsets_video"
     media = (VIDEO,)
@@ -203,7 +203,7 @@ class VideoOnsetsOracle(Oracle):
 
 
 class AudioOnsetsOracle(Oracle):
-    """Times of the impacts in the audio."""
+    """Oracle `onsets_audio`: times of the impacts that are audible."""
 
     name = "onsets_audio"
     media = (AUDIO,)

@@ -334,7 +334,7 @@ def _target(take: Take) -> tuple[str, str, str]:
 
 
 class OutcomeOracle(Oracle):
-    """Outcome of a throw, a shot or a jump."""
+    """Oracle `outcome`: whether a throw, a shot or a jump of a court succeeds, and how it fails."""
 
     name = "outcome"
     media = (VIDEO,)

@@ -138,7 +138,7 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
                 gains += _energy(kink.after) > GAIN * _energy(kink.before) + NOISE * np.sqrt(
                     _energy(kink.before)
                 )
-                axis = 1 if kink.kind == "floor" else 0
+                axis = 1 if kink.kind == "floor" else 0  # normal of the surface: y, or x of a wall
                 slips += abs(kink.after[1 - axis] - kink.before[1 - axis]) > SLIP
                 # a rebound needs a normal velocity before and after
                 if min(abs(kink.before[axis]), abs(kink.after[axis])) > arcs.KINK:
@@ -147,6 +147,7 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
             near = [b for b in balls if b is not ball and ball.gap(b, kink.time) < REACH]
             kicks += not near
             for b in near:
+                # Both balls have a kink at a contact; each pair is read once, from its first ball.
                 push = b.push(kink.time)
                 if push is not None and balls.index(b) > k:
                     error, gain = _meeting(kink, push)
@@ -230,7 +231,15 @@ def _overlap(ball: _Ball, others: list[_Ball]) -> float:
 
 
 def read_gravity(tracks: list[Track], fps: float) -> float | None:
-    """Returns g in m/s^2, fitted to all flights of a clip; None if nothing flies."""
+    """Fits the gravity g of a clip to all flights of its balls (module docstring).
+
+    Args:
+        tracks: tracks of all colours.
+        fps: frames/s.
+
+    Returns:
+        g in m/s^2; None if nothing flies.
+    """
     visible = lasting(tracks)
     if not visible:
         return None
@@ -294,7 +303,7 @@ def tunnel(c: Example) -> Trajectory:
 
 
 class PhysicsOracle(Oracle):
-    """Whether the balls obey the laws of mechanics."""
+    """Oracle `physics`: whether the balls obey the laws of mechanics (1) to (4)."""
 
     name = "physics"
     media = (VIDEO,)

@@ -168,7 +168,10 @@ def compare_motion(
 
 
 class MotionOracle(Oracle):
-    """Velocities of the balls of the PhyWorld tasks."""
+    """Oracle `motion`: positions and velocities of the balls of the PhyWorld tasks.
+
+    Source: Kang et al. 2024 (arXiv:2411.02385).
+    """
 
     name = "motion"
     media = (VIDEO,)

@@ -65,7 +65,7 @@ class Reading:
             self._cache[name] = ORACLES[name].read(self)
         return self._cache[name]
 
-    def with_sound_of(self, other: "Reading") -> "Reading":
+    def with_audio_of(self, other: "Reading") -> "Reading":
         """Returns a reading of this video with the audio of another clip. Tracks and audio
         onsets are reused.
         """

@@ -188,7 +188,7 @@ def turn(clips: list[Example]) -> list[Example]:
 
 
 class StyleOracle(Oracle):
-    """Rendering style of a clip."""
+    """Oracle `style`: the rendering style of a clip, one of STYLES or none."""
 
     name = "style"
     media = (VIDEO,)

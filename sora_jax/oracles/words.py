@@ -294,7 +294,10 @@ def pieces(c: Example) -> np.ndarray:
 
 
 class WordsOracle(Oracle):
-    """Words spoken in a clip. Calibrated on voices that are held out from its training."""
+    """Oracle `words`: the words spoken in a clip, in order.
+
+    It is calibrated on voices that are held out from the training of its classifier.
+    """
 
     name = "words"
     media = (AUDIO,)

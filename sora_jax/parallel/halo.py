@@ -74,6 +74,8 @@ def _shared(
         )
     x = jnp.pad(x, [(0, here * share - length if axis == 1 else 0) for axis in range(x.ndim)])
     graphdef, state = nnx.split(tokenizer)
+    # No pair sends to device 0, and ppermute gives zeros to a device that receives nothing: the
+    # zeros that precede every video.
     rightwards = [(i, i + 1) for i in range(share - 1)]
 
     def from_left(end: jax.Array) -> jax.Array:

@@ -97,6 +97,7 @@ def join(
 
 
 def several() -> bool:
+    """True if more than one process has joined."""
     return jax.process_count() > 1
 
 
@@ -106,12 +107,21 @@ def is_first() -> bool:
 
 
 def decided(answer: bool) -> bool:
-    """Broadcasts the answer of process 0. A collective: all processes must call it."""
+    """Returns the answer of process 0 in every process.
+
+    A collective: all processes must call it.
+
+    Args:
+        answer: this process's answer; only that of process 0 counts.
+    """
     return bool(multihost_utils.broadcast_one_to_all(np.int32(answer))) if several() else answer
 
 
 def any_of(answer: bool) -> bool:
-    """True if the answer of any process is True. A collective: all processes must call it."""
+    """Returns True in every process if the answer of any process is True.
+
+    A collective: all processes must call it.
+    """
     return bool(multihost_utils.process_allgather(np.int32(answer)).any()) if several() else answer
 
 

@@ -15,7 +15,7 @@ from the loss.
 If tokens attend across frames and sites (`full`, and the windows of `window`), tokens stay as in
 (1), and only within the attention
 
-    queries, keys, values   lie as  [B, T, S, h/n, d]                                            (3)
+    queries, keys, values   are     [B, T, S, h/n, d]                                            (3)
 
 by one all-to-all each. A fourth returns the result to (1). This is DeepSpeed Ulysses, and n must
 divide the heads.
@@ -67,6 +67,7 @@ class ShardedModel:
 
     @property
     def config(self) -> Any:
+        """The configuration of the model, `STDiTConfig`."""
         return self.model.config
 
     def __call__(
@@ -163,8 +164,11 @@ def _switch(mesh: Mesh, source: P, destination: P) -> Callable[[jax.Array], jax.
     """All-to-all over `seq`: the sharded axis changes from `source` to `destination`."""
 
     def axis(spec):
+        # An axis is sharded over one mesh axis (a name) or several (a tuple of names).
         return next(i for i, names in enumerate(spec) if names and "seq" in (names, *names))
 
+    # A device cuts its block along `split`, sends one part to each device, and joins the parts that
+    # it receives along `concat`. `tiled` keeps the rank: no axis of devices is added.
     def exchange(x: jax.Array) -> jax.Array:
         split, concat = axis(destination), axis(source)
         return jax.lax.all_to_all(x, "seq", split_axis=split, concat_axis=concat, tiled=True)
@@ -178,7 +182,7 @@ def _gathered(mesh: Mesh, dtype: jnp.dtype, stack: str, params: Any) -> Any:
     def gather(path: str, x: jax.Array) -> jax.Array:
         if x.ndim < 2:  # vectors are replicated
             return x
-        axes = rules.spec_of(f"{stack}/{path}")[1:]
+        axes = rules.spec_of(f"{stack}/{path}")[1:]  # without the axis of the scan
         return _gather(
             NamedSharding(mesh, P(*axes)),
             NamedSharding(mesh, P(*(None if axis == "fsdp" else axis for axis in axes))),

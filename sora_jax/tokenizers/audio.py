@@ -111,7 +111,13 @@ class ResidualNetwork(nnx.Module):
 
 
 class AudioTokenizer(nnx.Module):
-    """Encoder and decoder of audio; the module docstring has the equations.
+    """Encoder and decoder of audio: 640 samples at 16 kHz to one latent of 64 numbers.
+
+    The module docstring has the equations.
+
+    Args:
+        config: the sizes.
+        rngs: random keys of the initial weights.
 
     Raises:
         ValueError: the hop does not divide a latent's 640 samples and the window, or bands are
@@ -161,7 +167,7 @@ class AudioTokenizer(nnx.Module):
             jnp.maximum(companded**EXPONENT @ np.linalg.pinv(self._averages()), 0.0)
             * self._window_energy()
         )
-        samples = stft.sound_of_magnitudes(
+        samples = stft.audio_of_magnitudes(
             jnp.sqrt(power), config.window, config.hop, config.iterations, jax.random.key(0)
         )
         return samples[:, :num_samples]

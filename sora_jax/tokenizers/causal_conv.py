@@ -66,6 +66,7 @@ class CausalConv(nnx.Module):
         self.features_in, self.time = features_in, time
 
     def empty_cache(self, batch: int, height: int, width: int) -> jax.Array:
+        """Returns the cache of a video's start, zeros [batch, time - 1, height, width, C_in]."""
         return jnp.zeros((batch, self.time - 1, height, width, self.features_in))
 
     def __call__(self, past: jax.Array) -> jax.Array:

@@ -80,7 +80,7 @@ def inverse_stft(spectrum: Array, window: int, hop: int) -> Array:
     return overlap_add(jnp.fft.irfft(spectrum, window) * taper, hop) / weight
 
 
-def sound_of_magnitudes(
+def audio_of_magnitudes(
     magnitudes: Array, window: int, hop: int, iterations: int, key: Array
 ) -> Array:
     """Reconstructs samples [B, T * hop] from magnitudes [B, T, window / 2 + 1] by equation (3).

@@ -76,6 +76,7 @@ class Every:
     steps: int = 0
 
     def due(self, step: int, last: bool) -> bool:
+        """Whether to call after `step`; `last` says that it is the last step."""
         return last or bool(self.steps and step % self.steps == 0)
 
 

@@ -92,6 +92,7 @@ class Workdir:
             files.write(record, json.dumps(content, indent=2) + "\n")
 
     def close(self) -> None:
+        """Releases the lock, so that another process can open the directory."""
         if self._lock:
             self._lock.close()
 

@@ -267,7 +267,7 @@ def parse(text: str) -> Facts:
             if counted not in (None, COUNT_WORDS[len(balls)]):
                 raise CaptionError(
                     reader.words[0][1],
-                    f"{COUNT_WORDS[len(balls)]!r}, as many as are told of",
+                    f"{COUNT_WORDS[len(balls)]!r}, the number of balls described",
                     counted,
                 )
             return Facts(tuple(balls))

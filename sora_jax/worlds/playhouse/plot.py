@@ -27,7 +27,7 @@ OPENING, SWITCHING = 0.25, 0.06  # seconds in which a door opens, and a lamp goe
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What one shot shows.
+    """The view of one shot.
 
     Attributes:
         start: seconds of the clip.

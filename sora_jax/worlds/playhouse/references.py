@@ -54,8 +54,8 @@ def references(
     Args:
         character: the character.
         seed: draws light, background and words.
-        style: a name in FILM_STYLES. Default: None, drawn from all but cinematic, whose bars hide
-            hats.
+        style: a name in FILM_STYLES. Default: None, drawn from the styles other than cinematic,
+            whose bars hide hats.
         excluded: words that the voice does not say: those of the clip.
         size: side of the stills in pixels. Default: 64.
     """

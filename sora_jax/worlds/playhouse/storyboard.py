@@ -44,7 +44,7 @@ SECONDS = 2.0  # default duration of a shot
 
 @dataclasses.dataclass(frozen=True)
 class Act:
-    """What one actor does.
+    """An act of one actor.
 
     Attributes:
         who: handle of the actor.
@@ -72,7 +72,7 @@ class Shot:
         move: one of MOVES. Default: "static".
         seconds: duration. Default: SECONDS.
         later: seconds of the world that are skipped before the shot. Default: 0.
-        acts: what happens, in order. Default: ().
+        acts: the acts, in order. Default: ().
     """
 
     place: str

@@ -164,7 +164,7 @@ class Story(Family):
         return StoryFacts(read(text))
 
     def judge(self, facts: StoryFacts, reading: Reading) -> list[Line]:
-        """Lists the facts; no oracle of today reads them."""
+        """Lists the facts as unread: no oracle reads stories yet."""
         board = facts.board
         lines: list[tuple[str, Any]] = [("style", board.style), ("ambience", board.ambience)]
         for number, shot in enumerate(board.shots, 1):

@@ -124,7 +124,9 @@ class Talk(Family):
         return parse(text)
 
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
-        """Judges the words. No oracle reads the other facts yet; that of style knows no faces."""
+        """Judges the words. No oracle reads the other facts yet: the oracle of style is not
+        calibrated on faces.
+        """
         words = " ".join(facts.words)
         if reading.audio_fault:
             lines = [Line.unread(None, "words", words, reading.audio_fault)]
