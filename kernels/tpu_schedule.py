@@ -51,7 +51,7 @@ GENERATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """One compiled kernel.
+    """Predicted figures of one compiled kernel; none is measured.
 
     Attributes:
         kernel: its name.

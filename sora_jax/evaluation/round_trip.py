@@ -111,9 +111,14 @@ def _true_centres(c: Example) -> np.ndarray:
 
 
 def psnr(decoded: Example, pixels: np.ndarray | slice = np.s_[:]) -> float | None:
-    """Returns the peak signal-to-noise ratio in dB, 10 log10(1 / mean squared error), of a
-    clip's frames against its reference; None if they are equal. pixels: index of the pixels to
-    compare, by default all.
+    """Compares a clip's frames with its reference by the peak signal-to-noise ratio.
+
+    Args:
+        decoded: a clip whose `reference` is the original.
+        pixels: index of the pixels to compare, such as a mask [F, H, W]. Default: all.
+
+    Returns:
+        10 log10(1 / mean squared error) in dB; None if the frames are equal.
     """
     assert decoded.reference is not None
     squared = np.square(decoded.reference.frames - decoded.frames)[pixels].mean()

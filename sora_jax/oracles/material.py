@@ -67,8 +67,15 @@ def dominant_mode(
 
 @functools.lru_cache(maxsize=4)
 def bases_of(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Returns per material the grid of fundamentals [G], the mode sounds of (1) [G, N, 2k], and
-    the inverse of their Gram matrices [G, 2k, 2k].
+    """Returns the sounds that a struck ball of each material can make, to fit recordings with.
+
+    Args:
+        length: N, samples of a sound.
+        rate: samples per second.
+
+    Returns:
+        {material: (fundamentals in Hz [G], the k modes of (1) as cosines and sines [G, N, 2k], and
+        the inverses of their Gram matrices [G, 2k, 2k])}.
     """
     t = np.arange(length) / rate
     bases = {}

@@ -215,8 +215,13 @@ def unmix(
 
 
 def track(frames: np.ndarray) -> list[Track]:
-    """Tracks every palette colour that is visible in at least one frame. frames: [F, H, W, 3] in
-    [0, 1].
+    """Tracks every palette colour that is visible in at least one frame.
+
+    Args:
+        frames: [F, H, W, 3] in [0, 1], a clip with a static camera and H = W.
+
+    Returns:
+        A track of each such colour, with positions and radii in metres.
     """
     frames = np.asarray(frames, np.float32)
     strong = coloured(frames)

@@ -147,7 +147,12 @@ def _cut_back(bands: Bands, first: int, end: int) -> tuple[int, int] | None:
 
 
 def features(bands: Bands, first: int, end: int) -> np.ndarray:
-    """Returns the features x [313] of step 2 for frames [first, end)."""
+    """Returns the features x [313] of one word, step 2 of the module docstring.
+
+    Args:
+        bands: the spectral bands of the clip.
+        first, end: the word's frames of `bands`, from first to end - 1.
+    """
     over = np.maximum(bands.power[first:end] - bands.bed, 0.0)
     cepstra = np.log(over / np.percentile(over.sum(-1), 90) + VALLEY) @ _cosines().T
     at = np.linspace(0, len(over) - 1, FRAMES)
