@@ -5,9 +5,9 @@ r"""Compares two sets of benchmark rows. The exit status is 1 if a median time g
         benchmarks/results/nvidia_h200
 
 BEFORE and AFTER are files or folders of rows, as `python -m benchmarks.run` writes them;
-PATH@COMMIT keeps only the rows of that commit. For each case, implementation and direction, the
-command prints both medians in ms and the change in %. The rows measured last are compared. Rows of
-different devices are an error.
+PATH@COMMIT keeps only the rows of that commit. For each case, implementation and direction,
+the command prints both medians in ms and the change in %. The rows measured last are compared.
+Rows of different devices are an error.
 """
 
 import sys

@@ -6,9 +6,9 @@
     results()   of one call on set 0, as jax arrays: {"results": ..., "gradients": ...} or one of
                 the two
 
-A program also records `ran`, `lower_s`, `compile_s` (seconds) and `peak_bytes` (arguments, results
-and temporaries of one call; None if unknown). Direction "backward" starts from the values that the
-form's own forward pass saved; "forward_backward" includes that pass.
+A program also records `ran`, `lower_s`, `compile_s` (seconds) and `peak_bytes` (arguments,
+results and temporaries of one call; None if unknown). Direction "backward" starts from the
+values that the form's own forward pass saved; "forward_backward" includes that pass.
 """
 
 import collections

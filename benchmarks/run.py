@@ -8,15 +8,16 @@ r"""Measures time, memory and error of every implementation that this machine ca
 The last command measures everything on a GPU, the most informative cases first. Without a GPU, try
 --suite=pointwise --size=tiny --output=outputs/bench, which takes about a minute.
 
-A suite has cases (shapes of an operation), a case has implementations (--impl). Implementations of
-a case are warmed up and timed in turns (A B A B), on inputs rotated past the last-level cache. Each
-is compared to the specification in float32 first; one with a relative error of 5 % is not timed and
-fails the command. Implementations that the machine lacks are listed with the reason.
+A suite has cases (shapes of an operation), a case has implementations (--impl).
+Implementations of a case are warmed up and timed in turns (A B A B), on inputs rotated past
+the last-level cache. Each is compared to the specification in float32 first; one with a
+relative error of 5 % is not timed and fails the command. Implementations that the machine
+lacks are listed with the reason.
 
-Each row of the output has the times of one call in ms (percentiles 20, 50 and 80), the peak memory
-in bytes, the error, the share of the roofline in %, device, commit and versions. It is appended to
-the file SUITE.jsonl in --output. `python -m benchmarks.report` makes tables and plots of the rows,
-`python -m benchmarks.compare` compares two sets.
+Each row of the output has the times of one call in ms (percentiles 20, 50 and 80), the peak
+memory in bytes, the error, the share of the roofline in %, device, commit and versions. It is
+appended to the file SUITE.jsonl in --output. `python -m benchmarks.report` makes tables and
+plots of the rows, `python -m benchmarks.compare` compares two sets.
 """
 
 import math

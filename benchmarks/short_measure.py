@@ -1,9 +1,9 @@
 """The parts of `short_run --stage=measure`: a few minutes of measurements on a new GPU.
 
-The parts are ordered by importance: whether kernels launch, whether they are correct, their speed
-beside XLA and cuDNN, the best launch parameters, the gain in a whole program, PyTorch's speed.
-Threads compile all forms of a table together. Nothing compiles while forms are timed, because
-compilation itself runs programs on the device.
+The parts are ordered by importance: whether kernels launch, whether they are correct, their
+speed beside XLA and cuDNN, the best launch parameters, the gain in a whole program, PyTorch's
+speed. Threads compile all forms of a table together. Nothing compiles while forms are timed,
+because compilation itself runs programs on the device.
 """
 
 import concurrent.futures

@@ -4,18 +4,19 @@
     python -m benchmarks.short_run --stage=train --minutes=7 --output=DIR
     python -m benchmarks.adopt DIR
 
-A stage ends in time, even if a part hangs or crashes: a watchdog runs its parts in a child process.
-The results so far stay in DIR: at most 8 files for both stages, of at most 16 MiB. `adopt` adopts
-the sound ones, on any machine.
+A stage ends in time, even if a part hangs or crashes: a watchdog runs its parts in a child
+process. The results so far stay in DIR: at most 8 files for both stages, of at most 16 MiB.
+`adopt` adopts the sound ones, on any machine.
 
-Stage measure: tests whether kernels launch and give correct results, compares their speed to XLA,
-cuDNN and PyTorch, and searches launch parameters. Rows go to DIR/rows.jsonl and DIR/tuning.jsonl.
+Stage measure: tests whether kernels launch and give correct results, compares their speed to
+XLA, cuDNN and PyTorch, and searches launch parameters. Rows go to DIR/rows.jsonl and
+DIR/tuning.jsonl.
 
 Stage train: draws, renders and encodes scenes, keeps the latents on the device, and trains the
 model of --config on them until the time is over. The averaged weights go to DIR every minute.
 
-Stage compile: compiles every program of stage measure at full size for an H100 that is absent, and
-prints the seconds. It needs no GPU, no --output and no --minutes.
+Stage compile: compiles every program of stage measure at full size for an H100 that is absent,
+and prints the seconds. It needs no GPU, no --output and no --minutes.
 
 --size=tiny runs the stages on any machine with small shapes, as a test:
 

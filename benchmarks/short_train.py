@@ -2,12 +2,12 @@
 
     scenes (processes) -> pixels and samples -> latents on the device -> steps -> averaged weights
 
-A thread meanwhile compiles the training steps, for a set of --clips clips. If there is too little
-time for that many clips, the available ones are repeated.
+A thread meanwhile compiles the training steps, for a set of --clips clips. If there is too
+little time for that many clips, the available ones are repeated.
 
-The model, loss, step, optimizer and format of the weights are those of `experiments.train`. Only
-the source of the batches differs (`sora_jax.training.resident`). Filling takes at most a quarter of
-the time. The weights are saved every minute, and once at the end.
+The model, loss, step, optimizer and format of the weights are those of `experiments.train`.
+Only the source of the batches differs (`sora_jax.training.resident`). Filling takes at most a
+quarter of the time. The weights are saved every minute, and once at the end.
 """
 
 import concurrent.futures

@@ -4,9 +4,9 @@
   python -m experiments.calibrate --oracles=tracker,facts --output=outputs/two
 
 calibration.json holds {oracle: {condition: {score, n}}}. A score is the share of clips whose
-reading is within the oracle's tolerance. report.md and pictures are written beside it. The exit
-status is 1 if a score is outside its limits. A repeated command measures again, since the result
-depends on the current code.
+reading is within the oracle's tolerance. report.md and pictures are written beside it. The
+exit status is 1 if a score is outside its limits. A repeated command measures again, since the
+result depends on the current code.
 """
 
 import sys

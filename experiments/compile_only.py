@@ -10,10 +10,10 @@ r"""Compile a run for TPUs or GPUs that are absent: memory, traffic and a bound 
     python -m experiments.compile_only --config=experiments/configs/playhouse_s.py \
         --topology=h200:8 --config.mesh.fsdp=8
 
-Nothing is run. The program is the training step of experiments.train, or one step of the sampler.
-libtpu's own compiler (pip install -e '.[tpu]'), or that of JAX's CUDA plugin (python -m
-kernels.gpu_graph --install=build/gpu_compiler), compiles it on this machine's CPU, in a separate
-process. The report is for one device of the topology:
+Nothing is run. The program is the training step of experiments.train, or one step of the
+sampler. libtpu's own compiler (pip install -e '.[tpu]'), or that of JAX's CUDA plugin (python
+-m kernels.gpu_graph --install=build/gpu_compiler), compiles it on this machine's CPU, in a
+separate process. The report is for one device of the topology:
 
     memory        arguments, outputs, temporaries; headroom against the device's memory
     FLOPs         of the jaxpr (sora_jax/flops.py), with and without recomputation, divided among
@@ -25,8 +25,8 @@ process. The report is for one device of the topology:
                   on the time of a step (except for programs so small that a GPU's cache holds them)
     MFU bound     FLOPs without recomputation / (roofline time x peak)
 
-Attention, norms and convolutions are compiled in their XLA forms, which experiments.train uses on
-several devices; on one device it uses kernels.
+Attention, norms and convolutions are compiled in their XLA forms, which experiments.train uses
+on several devices; on one device it uses kernels.
 """
 
 import json

@@ -6,15 +6,15 @@ r"""Describe a model without running it: parameters, tokens, FLOPs and memory of
         --config.model.depth=4
     python -m experiments.describe --config=experiments/configs/xl.py --devices=512
 
-Nothing is allocated: a laptop can describe a model of 14B parameters. FLOPs count matrix products
-(`sora_jax.flops`): Muon's update has some; AdamW's has none and counts 0.
+Nothing is allocated: a laptop can describe a model of 14B parameters. FLOPs count matrix
+products (`sora_jax.flops`): Muon's update has some; AdamW's has none and counts 0.
 
-Of a config file the command reads `model`, `data.format`, `data.text_length`, `train.batch_size`,
-`optim` and `mesh`; --format and --batch_size override these. A preset has no optimizer and is
-described with AdamW. --devices adds a list of every parameter with its shape, its sharding on the
-config's mesh and its bytes on each device. Memory is the sum of parameters, gradients, optimizer
-state and the activations kept for the backward pass. `experiments.compile_only` gives the memory of
-a compiled step.
+Of a config file the command reads `model`, `data.format`, `data.text_length`,
+`train.batch_size`, `optim` and `mesh`; --format and --batch_size override these. A preset has
+no optimizer and is described with AdamW. --devices adds a list of every parameter with its
+shape, its sharding on the config's mesh and its bytes on each device. Memory is the sum of
+parameters, gradients, optimizer state and the activations kept for the backward pass.
+`experiments.compile_only` gives the memory of a compiled step.
 """
 
 from collections.abc import Sequence

@@ -5,17 +5,17 @@ r"""Score a model on suites of calibrated oracles, between each metric's floor a
       --guidance=3
   python -m experiments.evaluate --suite=all --num_prompts=16 --output=outputs/scoreboard
 
-The model generates a clip for each of the first scenes of a suite's part, and calibrated oracles
-read it. The report also has baselines: a tokenizer round trip of the scenes' own renders, the
-nearest training scene, and others. scores.json holds {suite: {metric: {value, low, high, floor,
-ceiling, n, unit, ...}}}. low and high bound a 95 % interval. The floor scores the model's own clips
-against other scenes (or mixed); the ceiling scores the scenes' own renders. report.md shows tables,
-with breakdowns by number of balls and launch. A model is scored only on tasks that its card lists
-as trained; other suites show "not trained".
+The model generates a clip for each of the first scenes of a suite's part, and calibrated
+oracles read it. The report also has baselines: a tokenizer round trip of the scenes' own
+renders, the nearest training scene, and others. scores.json holds {suite: {metric: {value,
+low, high, floor, ceiling, n, unit, ...}}}. low and high bound a 95 % interval. The floor
+scores the model's own clips against other scenes (or mixed); the ceiling scores the scenes'
+own renders. report.md shows tables, with breakdowns by number of balls and launch. A model is
+scored only on tasks that its card lists as trained; other suites show "not trained".
 
 A folder belongs to one measurement: other weights or settings are refused. The same command
-continues a stopped measurement from its last batch of clips. `experiments.calibrate` measures how
-reliable the oracles are.
+continues a stopped measurement from its last batch of clips. `experiments.calibrate` measures
+how reliable the oracles are.
 """
 
 from collections.abc import Sequence

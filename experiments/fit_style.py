@@ -2,9 +2,9 @@
 
     python -m experiments.fit_style
 
-The training data are renders of the Playhouse world. Takes about three minutes on one CPU core; the
-table is reproducible on the same machine. Run it after changing the look of a style, then calibrate
-again.
+The training data are renders of the Playhouse world. Takes about three minutes on one CPU
+core; the table is reproducible on the same machine. Run it after changing the look of a style,
+then calibrate again.
 """
 
 import json

@@ -4,14 +4,14 @@ r"""Kill a training run repeatedly and check that nothing is lost.
         --train="--config=experiments/configs/playhouse_nano.py --config.data.path=runs/latents" \
         --minutes=60 --every=5 --together --output=runs/soak
 
-It runs experiments.train twice from scratch with the flags of --train. The run in OUTPUT/whole is
-undisturbed. The run in OUTPUT/killed gets SIGKILL every --every minutes and is started again each
-time; after --minutes it continues undisturbed to its end. Nothing was lost if both runs have
-bitwise equal losses in every row of their metrics, and end with the same weights.
+It runs experiments.train twice from scratch with the flags of --train. The run in OUTPUT/whole
+is undisturbed. The run in OUTPUT/killed gets SIGKILL every --every minutes and is started
+again each time; after --minutes it continues undisturbed to its end. Nothing was lost if both
+runs have bitwise equal losses in every row of their metrics, and end with the same weights.
 
-OUTPUT/soak.json has the verdict (`same`), and each kill with the steps that were repeated after it.
-OUTPUT/soak.png shows the losses. The exit status is 1 if anything differs. The same command
-continues a stopped test.
+OUTPUT/soak.json has the verdict (`same`), and each kill with the steps that were repeated
+after it. OUTPUT/soak.png shows the losses. The exit status is 1 if anything differs. The same
+command continues a stopped test.
 
 The training must take longer than --minutes. After a kill it repeats the steps since its last
 checkpoint; --train="... --config.train.checkpoint_minutes=2" makes them fewer.

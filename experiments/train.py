@@ -7,14 +7,14 @@ r"""Train the diffusion transformer.
         --config.data.source=video_folder \
         --config.data.path=MY_VIDEOS --init_from=runs/nano/weights.safetensors --workdir=runs/mine
 
-The same command continues a stopped run from its last checkpoint, bitwise as if it had not stopped.
-At the end it writes WORKDIR/weights.safetensors: the averaged weights, with the configuration, the
-loss curve and a description of the training data.
+The same command continues a stopped run from its last checkpoint, bitwise as if it had not
+stopped. At the end it writes WORKDIR/weights.safetensors: the averaged weights, with the
+configuration, the loss curve and a description of the training data.
 
-tensorboard --logdir=WORKDIR/tensorboard (pip install -e '.[tensorboard]') shows losses by modality
-and noise level, speed and memory. --config.profile.start=50 profiles five steps from step 50 on
-with JAX's profiler. --config.sample.every=500 samples clips of a few prompts every 500 steps, and
-also writes them into WORKDIR/samples.
+tensorboard --logdir=WORKDIR/tensorboard (pip install -e '.[tensorboard]') shows losses by
+modality and noise level, speed and memory. --config.profile.start=50 profiles five steps from
+step 50 on with JAX's profiler. --config.sample.every=500 samples clips of a few prompts every
+500 steps, and also writes them into WORKDIR/samples.
 
 Several hosts: run the same command in each process. Under SLURM (experiments/launch/train.sbatch),
 on GKE and on TPU pods add --coordinator=auto. Elsewhere add --coordinator=HOST:PORT of process 0,

@@ -4,21 +4,21 @@
     python -m kernels.gpu_graph                                     # a table of every operation
     python -m kernels.gpu_graph --op=temporal_attention --case=t16
 
-JAX's CUDA plugin can compile for a GPU that is only described. In the scheduled graph, each fusion,
-copy, library call or custom kernel is one launch, and moves at least
+JAX's CUDA plugin can compile for a GPU that is only described. In the scheduled graph, each
+fusion, copy, library call or custom kernel is one launch, and moves at least
 
     bytes = sum of its operands + sum of its results                                             (1)
 
-Each operand and result counts once. Repeated reads from a cache and the workspaces of library calls
-are not counted. All figures are *compiled, not run*. These operations are bound by memory
-bandwidth, so the bytes show where time must go. A change that makes XLA launch or move more is
-visible on any machine.
+Each operand and result counts once. Repeated reads from a cache and the workspaces of library
+calls are not counted. All figures are *compiled, not run*. These operations are bound by
+memory bandwidth, so the bytes show where time must go. A change that makes XLA launch or move
+more is visible on any machine.
 
 The environment variable GPU_COMPILER names the compiler's folder; the default is
-build/gpu_compiler. The compiler stays outside the Python environment: inside it, the plugin would
-look for a GPU whenever JAX starts. The folder is specific to one version of Python and of jax. It
-holds no cuDNN, so cuDNN's attention cannot be compiled this way. The compiler is CUDA 12's for jax
-0.10 and CUDA 13's for jax 0.11.
+build/gpu_compiler. The compiler stays outside the Python environment: inside it, the plugin
+would look for a GPU whenever JAX starts. The folder is specific to one version of Python and
+of jax. It holds no cuDNN, so cuDNN's attention cannot be compiled this way. The compiler is
+CUDA 12's for jax 0.10 and CUDA 13's for jax 0.11.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Library implementations of attention, extended to drop-in replacements of our operations.
 
-A drop-in replacement also normalises, rotates and lays out its inputs, and lays the result back
-out. `Layout` turns q, k, v [B, T, S, H, D] into rows [N, L, H, D]: the frames of each site, which
-moves all data, or the sites of each frame, which moves none.
+A drop-in replacement also normalises, rotates and lays out its inputs, and lays the result
+back out. `Layout` turns q, k, v [B, T, S, H, D] into rows [N, L, H, D]: the frames of each
+site, which moves all data, or the sites of each frame, which moves none.
 """
 
 import dataclasses

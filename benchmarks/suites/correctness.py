@@ -1,7 +1,7 @@
 """Checks every kernel of ours on every named workload, forward and backward, against float32.
 
-A wrong result is an error of the command. Run this suite first on a new device. Its timings are a
-by-product.
+A wrong result is an error of the command. Run this suite first on a new device. Its timings
+are a by-product.
 """
 
 import dataclasses

@@ -1,7 +1,8 @@
 """A residual layer of a causal video decoder: x + conv(pad(cache, silu(gain rms(x)))).
 
 The kernel is 3 x 3 x 3; the layer also returns the next cache. The convolution is bound by its
-products. Norm, activation, concatenation, padding and layout changes are overhead on top of it.
+products. Norm, activation, concatenation, padding and layout changes are overhead on top of
+it.
 """
 
 import dataclasses

@@ -1,15 +1,15 @@
 """The prologue of a causal convolution on TPUs, forward and backward, each in one pass over memory.
 
-The equations are those of `reference.py`. One program writes ROWS rows of one frame of `past`. The
-programs of a frame run in order, and so do the frames of a batch element, those of the cache first.
-Padding moves every row down by P, so the last P rows of a block belong to the next block. They wait
-in scratch memory, and nothing is read twice. Each frame has as many more programs as the padding
-fills.
+The equations are those of `reference.py`. One program writes ROWS rows of one frame of `past`.
+The programs of a frame run in order, and so do the frames of a batch element, those of the
+cache first. Padding moves every row down by P, so the last P rows of a block belong to the
+next block. They wait in scratch memory, and nothing is read twice. Each frame has as many more
+programs as the padding fills.
 
 Backward, a block of rows of x needs rows of the gradient of past that are P further down. The
-programs therefore write one block behind the one that they read, and the rest of that block waits
-in scratch memory. With s = sigmoid(u), and x read again so that nothing is saved by the forward
-pass,
+programs therefore write one block behind the one that they read, and the rest of that block
+waits in scratch memory. With s = sigmoid(u), and x read again so that nothing is saved by the
+forward pass,
 
     du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                     (1)
     dx = r (w - n mean_c(w n))                                                                   (2)
@@ -18,14 +18,14 @@ dg is summed in order in one block of the result. No atomics are used, so the re
 deterministic.
 
 The kernel supports multiples of 128 channels only. For other numbers of channels XLA puts the
-columns of a frame in the lanes, where they need less padding, and copies the frame for a kernel. A
-convolution, the prologue and a convolution of 96 channels moved 49.4X with the kernel and 44.1X
-without it; of 384 channels 34.4X and 68.4X. (X is the bytes of x; compiled for v6e,
-`cost_analysis`, not run.) XLA therefore handles the other numbers of channels.
+columns of a frame in the lanes, where they need less padding, and copies the frame for a
+kernel. A convolution, the prologue and a convolution of 96 channels moved 49.4X with the
+kernel and 44.1X without it; of 384 channels 34.4X and 68.4X. (X is the bytes of x; compiled
+for v6e, `cost_analysis`, not run.) XLA therefore handles the other numbers of channels.
 
-The pipeline does not move a block again if its index stays the same. Blocks of x therefore stay at
-the first index while frames of the cache pass, blocks of the cache stay at the last index
-afterwards, and blocks of the next cache stay at the first index until their frames come.
+The pipeline does not move a block again if its index stays the same. Blocks of x therefore
+stay at the first index while frames of the cache pass, blocks of the cache stay at the last
+index afterwards, and blocks of the next cache stay at the first index until their frames come.
 """
 
 import dataclasses

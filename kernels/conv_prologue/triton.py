@@ -1,19 +1,19 @@
 """The prologue of a causal convolution on NVIDIA GPUs, each direction in one pass over memory.
 
-The equations are those of `reference.py`. Forward, a program writes ROWS neighbouring positions of
-one frame of `past`, padding included, with all their channels at once. It copies frames of the
-cache, and normalises and activates frames of x. It writes the last K frames of past also as the
-next cache. Each input is therefore read once and each output written once.
+The equations are those of `reference.py`. Forward, a program writes ROWS neighbouring
+positions of one frame of `past`, padding included, with all their channels at once. It copies
+frames of the cache, and normalises and activates frames of x. It writes the last K frames of
+past also as the next cache. Each input is therefore read once and each output written once.
 
-Backward, the gradient of y and of the cache is that of past, plus that of the next cache in the
-last K frames. The padding has no gradient. With s = sigmoid(u), and x read again so that nothing is
-saved by the forward pass,
+Backward, the gradient of y and of the cache is that of past, plus that of the next cache in
+the last K frames. The padding has no gradient. With s = sigmoid(u), and x read again so that
+nothing is saved by the forward pass,
 
     du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                     (1)
     dx = r (w - n mean_c(w n))                                                                   (2)
 
-A program handles STEPS times ROWS positions of one frame and writes its partial sum of dg; XLA adds
-the partial sums. No atomics are used, so the results are deterministic.
+A program handles STEPS times ROWS positions of one frame and writes its partial sum of dg; XLA
+adds the partial sums. No atomics are used, so the results are deterministic.
 """
 
 import jax

@@ -1,7 +1,7 @@
 """Specification of spatial attention, in float32 except for operands of products.
 
-Operands of matrix products are rounded to the dtype of the arguments. For every sequence and head,
-over sites s, u = 1 .. S with angles phi_s [D/2], and n and R as in temporal attention
+Operands of matrix products are rounded to the dtype of the arguments. For every sequence and
+head, over sites s, u = 1 .. S with angles phi_s [D/2], and n and R as in temporal attention
 (`kernels.temporal_attention.reference`):
 
     q'_s = R(phi_s) (g_q n(q_s)),     k'_u = R(phi_u) (g_k n(k_u))                               (1)

@@ -1,17 +1,17 @@
 """Temporal attention on TPUs: one pass over q, k, v forward, over q, k, v, do backward.
 
-The equations are those of `reference.py`. A matrix unit needs 128 rows or more, and T frames are
-fewer. P neighbouring sites (8, or 16 for up to 8 frames) therefore form one tile, and all pairs of
-the tile's rows are multiplied. Arrays are [B, T, S, H D] in memory, sites beside each other, and
-are read in this order: the queries of a tile are rows (t, p), frame major. Keys are brought into
-rows (p, u), site major. The logits are then S [(p, u), (t, p')], of which only p = p' is needed:
-the lanes of site p in block p of rows. These fit into one block:
+The equations are those of `reference.py`. A matrix unit needs 128 rows or more, and T frames
+are fewer. P neighbouring sites (8, or 16 for up to 8 frames) therefore form one tile, and all
+pairs of the tile's rows are multiplied. Arrays are [B, T, S, H D] in memory, sites beside each
+other, and are read in this order: the queries of a tile are rows (t, p), frame major. Keys are
+brought into rows (p, u), site major. The logits are then S [(p, u), (t, p')], of which only p
+= p' is needed: the lanes of site p in block p of rows. These fit into one block:
 
     c_u,(t,p) = s_(p,u),(t,p)                                                                    (1)
 
 c holds one in P of the numbers of S, without waste: keys down, queries across. The softmax is
-computed on c, so its sums over keys are sums over rows. Shared keys and values are more rows of the
-same columns. With y_q = log2(e) q' / sqrt(D), y_k = k'
+computed on c, so its sums over keys are sums over rows. Shared keys and values are more rows
+of the same columns. With y_q = log2(e) q' / sqrt(D), y_k = k'
 
     s = y_k y_q^T,   e = 2^(s - m),   m = max over rows,   z = sum of e over rows,   p = e / z   (2)
     o = E^T v,       E_(p,u),(t,p') = p_u,(t,p) if p = p' else 0                                 (3)
@@ -22,20 +22,21 @@ The backward pass recomputes everything, so only the arguments are saved between
     dv = E do,   dy_k = F y_q,   dy_q = F^T y_k,    F as E, of ds                                (5)
     dq' = dy_q / sqrt(D),   dk' = dy_k / log2(e)                                                 (6)
 
-and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 + eps),
-w = g u:
+and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 +
+eps), w = g u:
 
     dg = sum of u n over rows,   dq = r (w - n mean(w n))                                        (7)
 
-The same holds for k. Rotations are products with the matrices of R(phi_t), and means over a head of
-64 or fewer numbers are products with ones: the matrix unit is otherwise idle, the vector unit is
-not. Heads narrower than 128 lanes share them (two heads of 64): their queries are stacked, each
-with zeros in the lanes of the others. Sums over sites (dg, gradients of shared keys) are taken in
-order in one block of the result. No atomics are used, so the results are deterministic.
+The same holds for k. Rotations are products with the matrices of R(phi_t), and means over a
+head of 64 or fewer numbers are products with ones: the matrix unit is otherwise idle, the
+vector unit is not. Heads narrower than 128 lanes share them (two heads of 64): their queries
+are stacked, each with zeros in the lanes of the others. Sums over sites (dg, gradients of
+shared keys) are taken in order in one block of the result. No atomics are used, so the results
+are deterministic.
 
-XLA tiles the last two axes of an array in memory. Reshaping [B, T, S, H, D] to [B, T, S, H D] is
-free if it undoes the reshape after a projection. It is a copy if the five axes are those of a
-program's argument.
+XLA tiles the last two axes of an array in memory. Reshaping [B, T, S, H, D] to [B, T, S, H D]
+is free if it undoes the reshape after a projection. It is a copy if the five axes are those of
+a program's argument.
 """
 
 import functools

@@ -1,11 +1,11 @@
 """Temporal attention on NVIDIA GPUs: one pass over q, k, v forward, over q, k, v, do backward.
 
-The equations are those of `reference.py`. T frames are too few rows for a tensor core, and T S H
-such problems are bound by memory bandwidth. A program therefore handles one head of P = 64 // T
-neighbouring sites and puts them into one tile of 64 rows. Row i is frame i % T of site i // T, read
-in place from [B, T, S, H, D], D numbers at a time. All pairs of rows are multiplied, and pairs of
-different sites are masked. This wastes only products, which are not the bottleneck. With s = l
-log2(e), a factor that is folded into q', the softmax is
+The equations are those of `reference.py`. T frames are too few rows for a tensor core, and T S
+H such problems are bound by memory bandwidth. A program therefore handles one head of P = 64
+// T neighbouring sites and puts them into one tile of 64 rows. Row i is frame i % T of site i
+// T, read in place from [B, T, S, H, D], D numbers at a time. All pairs of rows are
+multiplied, and pairs of different sites are masked. This wastes only products, which are not
+the bottleneck. With s = l log2(e), a factor that is folded into q', the softmax is
 
     e_ij = 2^(s_ij - m_i),   m_i = max_j s_ij,   z_i = sum_j e_ij,   p_ij = e_ij / z_i           (1)
 
@@ -14,15 +14,15 @@ The backward pass recomputes everything, so only the arguments are saved between
     dp = do v^T,   delta_i = sum_j p_ij dp_ij,   ds = p (dp - delta)                             (2)
     dv = p^T do,   dq' = ds k' / sqrt(D),   dk' = ds^T q' / sqrt(D)                              (3)
 
-and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 + eps),
-w = g u:
+and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 +
+eps), w = g u:
 
     dg = sum of u n over rows,   dq = r (w - n mean(w n))                                        (4)
 
-The same holds for k. Sums over programs (dg; the gradients of shared keys, in a second kernel) are
-written as partial sums, which XLA adds. No atomics are used, so the results are deterministic.
-Planes are (x_i, x_{i + D/2}), so q and k are held as two halves, each padded in registers to a
-power of two; v, o and do are whole.
+The same holds for k. Sums over programs (dg; the gradients of shared keys, in a second kernel)
+are written as partial sums, which XLA adds. No atomics are used, so the results are
+deterministic. Planes are (x_i, x_{i + D/2}), so q and k are held as two halves, each padded in
+registers to a power of two; v, o and do are whole.
 """
 
 import jax

@@ -1,9 +1,9 @@
 """Training clips of a tokenizer: clips of one modality, from any source of `named_sources`.
 
 A clip is made in two stages. On the host, `inputs` prepares a few arrays of each clip. In the
-compiled training step, `render` turns a batch of them into frames or samples. It renders Playhouse
-scenes on the device if their family is `alike`, and scales clips stored as integers. All other
-sources provide whole clips on the host.
+compiled training step, `render` turns a batch of them into frames or samples. It renders
+Playhouse scenes on the device if their family is `alike`, and scales clips stored as integers.
+All other sources provide whole clips on the host.
 """
 
 import dataclasses

@@ -8,11 +8,11 @@
     nearest training clip    the training scene that shares most facts: memorization without
                              generalization
 
-Each row has its own floor: its clips against other scenes, or mixed (`mixed`). A clip with constant
-rattling agrees with any video, and its floor shows that.
+Each row has its own floor: its clips against other scenes, or mixed (`mixed`). A clip with
+constant rattling agrees with any video, and its floor shows that.
 
-For PhyWorld, the extrapolation reads the ball positions from the pixels, as a model does. Elsewhere
-it uses the true positions.
+For PhyWorld, the extrapolation reads the ball positions from the pixels, as a model does.
+Elsewhere it uses the true positions.
 """
 
 import dataclasses

@@ -9,8 +9,8 @@
     mode        share of isolated impacts whose dominant mode stays within 3 % of the original's
     material    share of isolated impacts whose material is read correctly
 
-A lost ball or impact lowers the share and enters no distance. Mode and material are read at audible
-onsets, as in a clip whose scene is unknown, so an inaudible impact counts as a miss.
+A lost ball or impact lowers the share and enters no distance. Mode and material are read at
+audible onsets, as in a clip whose scene is unknown, so an inaudible impact counts as a miss.
 """
 
 import dataclasses

@@ -5,19 +5,19 @@ Between contacts a ball of this world obeys, with the known gravity g,
     x(t) = x0 + u t,                                                                             (1)
     y(t) = y0 + v t - g t^2 / 2 (flight)   or   y(t) = y0 close to its radius (floor)
 
-so z = y + g t^2 / 2 is linear in flight and every piece is a straight-line fit, whose squared error
-over frames i..j comes from cumulative sums. The pieces are found exactly, by dynamic programming
-over the change points, minimising
+so z = y + g t^2 / 2 is linear in flight and every piece is a straight-line fit, whose squared
+error over frames i..j comes from cumulative sums. The pieces are found exactly, by dynamic
+programming over the change points, minimising
 
     sum over pieces of  SSE / sigma^2 + penalty                                                  (2)
 
-The time of a contact is where the two fitted pieces meet: between two flights their difference is
-linear, d(t) = d0 + w t, and
+The time of a contact is where the two fitted pieces meet: between two flights their difference
+is linear, d(t) = d0 + w t, and
 
     t = - d0 . w / w . w                                                                         (3)
 
-so the time is known to far less than the frame interval. From a flight to the floor it is the root
-of y(t) = radius.
+so the time is known to far less than the frame interval. From a flight to the floor it is the
+root of y(t) = radius.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
 """Free flight of the ball in a clip of family `court`: fitted to the first frames, up to the first
 solid object on its path.
 
-Lines in time are fitted to x and y + g t^2 / 2 over the first frames. Frames are added one at a
-time until the fitted flight itself reaches something solid: a rim, the board, bar, keeper, net,
-floor or wall. A ball that leaves the flight earlier changed course without a contact.
+Lines in time are fitted to x and y + g t^2 / 2 over the first frames. Frames are added one at
+a time until the fitted flight itself reaches something solid: a rim, the board, bar, keeper,
+net, floor or wall. A ball that leaves the flight earlier changed course without a contact.
 
 Units: metres, seconds.
 """

@@ -1,8 +1,8 @@
 """Examples: clips together with the takes that they show, for judging oracles and models.
 
-A take is a drawn scene with its trajectory and captions. `STAGES` makes the clips that an oracle is
-calibrated on. `shuffled`, `disordered`, `exchanged_audio`, `blank` and `empty` make examples on
-which a measurement must score low.
+A take is a drawn scene with its trajectory and captions. `STAGES` makes the clips that an
+oracle is calibrated on. `shuffled`, `disordered`, `exchanged_audio`, `blank` and `empty` make
+examples on which a measurement must score low.
 """
 
 import dataclasses

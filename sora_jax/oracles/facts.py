@@ -2,9 +2,9 @@
 numbers of bounces.
 
 All facts come from the tracks. Colour and count come from the colours present, size from the
-radius, launch and direction from the first fitted piece. Bounces are the kinks at the floor after
-which the ball rises again. The facts are compared with those of a caption ball by ball. The balls
-of a scene have distinct colours, so the colour identifies the ball.
+radius, launch and direction from the first fitted piece. Bounces are the kinks at the floor
+after which the ball rises again. The facts are compared with those of a caption ball by ball.
+The balls of a scene have distinct colours, so the colour identifies the ball.
 """
 
 from typing import TYPE_CHECKING

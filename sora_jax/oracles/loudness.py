@@ -1,8 +1,8 @@
 """Loudness of impacts: whether faster impacts in the video are louder in the audio.
 
-The gain of an impact grows with its approach speed u (`worlds/playhouse/sound.py`, equation (2)). u
-comes from kinks at the floor and walls (`arcs.py`). The level in dB comes from the matching audio
-onset, corrected for the ringing of earlier impacts: of samples s,
+The gain of an impact grows with its approach speed u (`worlds/playhouse/sound.py`, equation
+(2)). u comes from kinks at the floor and walls (`arcs.py`). The level in dB comes from the
+matching audio onset, corrected for the ringing of earlier impacts: of samples s,
 
     d = 10 log10 (max s^2 over AFTER the onset - max s^2 over BEFORE it)                         (1)
 
@@ -10,9 +10,9 @@ Over pairs (u, d) of one clip or of many clips,
 
     rho = Spearman's rank correlation of u and d                                                 (2)
 
-Limits: the material changes the level of equal impacts by a few dB, so two impacts are compared
-only if one is MIN_RATIO times as fast as the other. Impacts between balls mix two sounds and are
-left out.
+Limits: the material changes the level of equal impacts by a few dB, so two impacts are
+compared only if one is MIN_RATIO times as fast as the other. Impacts between balls mix two
+sounds and are left out.
 """
 
 import itertools

@@ -5,15 +5,15 @@ A ball of material m and fundamental f rings (worlds/playhouse/sound.py) as
 
     s(t) = sum_i exp(-t / tau_i) (A_i cos 2 pi f rho_i t + B_i sin 2 pi f rho_i t)               (1)
 
-with the material's ratios rho and decays tau, public constants of the world. For each material and
-each fundamental on a grid over the material's range, A and B are fitted by least squares over
-WINDOW seconds from SKIP after the onset, which leaves out the click. The material is the one with
-the least
+with the material's ratios rho and decays tau, public constants of the world. For each material
+and each fundamental on a grid over the material's range, A and B are fitted by least squares
+over WINDOW seconds from SKIP after the onset, which leaves out the click. The material is the
+one with the least
 
     N log(rss / N) + 2 k log N,       k the number of modes                                      (2)
 
-which penalizes materials with more modes. The frequency of the dominant mode is the parabolic peak
-of the windowed spectrum.
+which penalizes materials with more modes. The frequency of the dominant mode is the parabolic
+peak of the windowed spectrum.
 """
 
 import functools

@@ -1,9 +1,9 @@
 """Physical laws: whether the balls of a clip obey gravity, rebound and contact laws, read from
 tracks fitted piece by piece (`arcs.py`).
 
-In this world free flight is a parabola, a rebound loses energy, two balls push each other along one
-line, no object passes through another and no object is in two places. With v, v' the velocities
-just before and after a contact and e_x, e_y its directions,
+In this world free flight is a parabola, a rebound loses energy, two balls push each other
+along one line, no object passes through another and no object is in two places. With v, v' the
+velocities just before and after a contact and e_x, e_y its directions,
 
     restitution      e = |v_n'| / |v_n|   of every rebound from floor or wall                    (1)
     energy gain      |v'|^2 > GAIN |v|^2 + NOISE |v|   at floor or wall; of two balls a, b with
@@ -23,13 +23,13 @@ just before and after a contact and e_x, e_y its directions,
     overlap          depth to which two balls, or a ball and a wall or the floor, intersect      (4)
     residual         rms distance of the positions from the fitted pieces
 
-The clip's gravity is the g that minimizes the total cost of the pieces (equation (2) of `arcs.py`),
-over a grid refined by a parabola.
+The clip's gravity is the g that minimizes the total cost of the pieces (equation (2) of
+`arcs.py`), over a grid refined by a parabola.
 
-Limits: masses are not visible, so momentum is read as direction and ratio only. A clip without a
-rebound from the floor stays lawful if it is reversed or sped up uniformly, and is read as lawful.
-So is a hop too short to span four frames. Only balls are read: shapes (hoops, paddles) are unknown
-to this oracle.
+Limits: masses are not visible, so momentum is read as direction and ratio only. A clip without
+a rebound from the floor stays lawful if it is reversed or sped up uniformly, and is read as
+lawful. So is a hop too short to span four frames. Only balls are read: shapes (hoops, paddles)
+are unknown to this oracle.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """All readings of one clip, computed lazily and cached.
 
-`Reading(clip).of("physics")` is the reading of the registered oracle of that name. Readings that
-several oracles share, or that the judges of families use, are properties: `tracks`, `facts`,
-`camera`, ...
+`Reading(clip).of("physics")` is the reading of the registered oracle of that name. Readings
+that several oracles share, or that the judges of families use, are properties: `tracks`,
+`facts`, `camera`, ...
 """
 
 import dataclasses

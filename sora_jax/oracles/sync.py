@@ -1,6 +1,7 @@
 """Audio-video synchronization: one-to-one matching of the impacts in the video and in the audio.
 
-With M pairs of impacts matched within w seconds (`onsets.match`), P audible and Q visible impacts,
+With M pairs of impacts matched within w seconds (`onsets.match`), P audible and Q visible
+impacts,
 
     F1@w = 2 M / (P + Q),      offset = median over pairs of (audible - visible time)            (1)
 

@@ -1,8 +1,8 @@
 """Ball tracker: the position of each colour in every frame, to a fraction of a pixel, from pixels
 alone.
 
-The tracker knows the world's palette and scale. It does not know the scene: neither its backdrop
-nor which colours are present.
+The tracker knows the world's palette and scale. It does not know the scene: neither its
+backdrop nor which colours are present.
 
 1. Backdrop b: the temporal median of the pixels that are not strongly coloured. Where a ball never
    leaves a pixel, the row's median.

@@ -33,10 +33,10 @@ A reading is scored by its word error rate against the spoken words,
 
     WER = (substitutions + deletions + insertions of the best alignment) / words said            (3)
 
-Limits: words lie at least `examples.BETWEEN_WORDS` seconds apart. The oracle is calibrated on words
-without an impact during the word, though an earlier impact may still ring (`examples.narrated`). Of
-42 films with impacts at any time during the narration, 39 were read correctly, 37 with noise at 20
-dB.
+Limits: words lie at least `examples.BETWEEN_WORDS` seconds apart. The oracle is calibrated on
+words without an impact during the word, though an earlier impact may still ring
+(`examples.narrated`). Of 42 films with impacts at any time during the narration, 39 were read
+correctly, 37 with noise at 20 dB.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
 """Counts the collectives and the HBM traffic of a compiled program from its HLO.
 
-XLA's own `cost_analysis` counts the body of a loop once. Here every instruction counts as often as
-it runs: a `while` states its trip count, and a nested body runs the product of the trip counts. For
-a collective among n devices, with a result of r bytes and an operand of o bytes per device, each
-device sends
+XLA's own `cost_analysis` counts the body of a loop once. Here every instruction counts as
+often as it runs: a `while` states its trip count, and a nested body runs the product of the
+trip counts. For a collective among n devices, with a result of r bytes and an operand of o
+bytes per device, each device sends
 
     all-gather            r (n - 1) / n   bytes                                                  (1)
     reduce-scatter        o (n - 1) / n                                                          (2)
@@ -11,12 +11,12 @@ device sends
     all-to-all            o (n - 1) / n                                                          (4)
     collective-permute    o                                                                      (5)
 
-HBM traffic is the bytes of the operands read and the results written by every instruction outside
-fusions. Arrays in on-chip memory (memory space S(1)) do not count. An operand that a fusion only
-slices counts as the slice, and one that it updates in place as the update. The workspace given to
-cuBLAS and cuDNN does not count as a result. A TPU's vector memory is a memory space of the
-compiler, but a GPU's caches are not. A program small enough to stay in the caches (50 MB on an
-H200) therefore moves less than is counted here.
+HBM traffic is the bytes of the operands read and the results written by every instruction
+outside fusions. Arrays in on-chip memory (memory space S(1)) do not count. An operand that a
+fusion only slices counts as the slice, and one that it updates in place as the update. The
+workspace given to cuBLAS and cuDNN does not count as a result. A TPU's vector memory is a
+memory space of the compiler, but a GPU's caches are not. A program small enough to stay in the
+caches (50 MB on an H200) therefore moves less than is counted here.
 """
 
 import dataclasses

@@ -3,8 +3,8 @@
 Every process runs the same command. Together they are one JAX program over all devices
 (`jax.distributed`): arrays are global, and each process holds the shards of its own devices. A
 decision made by one process alone would leave the others waiting in a collective forever. So
-process 0 writes files and decides, and the others follow. With one process, every function here
-returns at once without communication.
+process 0 writes files and decides, and the others follow. With one process, every function
+here returns at once without communication.
 """
 
 import contextlib

@@ -7,19 +7,20 @@ chunking. k is 4 by default.
                -> frames
 
 Frame 0 is its own group and every later group has k frames (`haar.py`), so F = 1 + k n frames
-become T = 1 + n latents. All blocks consist of per-position RMS norms and causal convolutions: no
-output depends on later frames, and a cache holds the earlier frames that are needed. Latents are
+become T = 1 + n latents. All blocks consist of per-position RMS norms and causal convolutions:
+no output depends on later frames, and a cache holds the earlier frames that are needed.
+Latents are
 
     z = scale * mu(frames),      z ~ (approximately) unit standard deviation                     (1)
 
-with one number `scale` set after training. Instead of a Kullback-Leibler term, training adds noise
-of standard deviation `noise` to mu (scale is 1 then), so the decoder learns to tolerate the small
-errors of a sampler. A hinge keeps mu from growing until the noise is negligible:
+with one number `scale` set after training. Instead of a Kullback-Leibler term, training adds
+noise of standard deviation `noise` to mu (scale is 1 then), so the decoder learns to tolerate
+the small errors of a sampler. A hinge keeps mu from growing until the noise is negligible:
 
     loss = mean w |x - x^|^2 + charbonnier term + hinge(|mu| - 3)                                (2)
 
-The weight w grows where a pixel differs from the clip's temporal mean: moving objects cover few
-pixels, but they are what the model is about.
+The weight w grows where a pixel differs from the clip's temporal mean: moving objects cover
+few pixels, but they are what the model is about.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Writes training metrics to metrics.jsonl, for programs, and to TensorBoard.
 
-Both hold one row per `log_every` steps. A continued run first drops the rows after its checkpoint,
-so the files read as one run. A run stopped by a signal adds a row for the steps of the window so
-far, and its next row covers the rest of that window.
+Both hold one row per `log_every` steps. A continued run first drops the rows after its
+checkpoint, so the files read as one run. A run stopped by a signal adds a row for the steps of
+the window so far, and its next row covers the rest of that window.
 """
 
 import dataclasses

@@ -6,9 +6,9 @@
              balls
     bounce   = one of the phrases of `BOUNCE_PHRASES`
 
-Every caption states colour, size, launch, direction and number of bounces of every ball. The count
-of balls follows from the clauses. A variant number selects the paraphrase, so a caption is a pure
-function of (facts, variant). `parse` reads any paraphrase back.
+Every caption states colour, size, launch, direction and number of bounces of every ball. The
+count of balls follows from the clauses. A variant number selects the paraphrase, so a caption
+is a pure function of (facts, variant). `parse` reads any paraphrase back.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """References of a character: four stills and a sample of its voice.
 
-They alone identify the bearer of a name to a model. The stills show the front, the head turned to
-the left and to the right, and a blink, in a style and light of their own. The voice says words that
-the clip does not contain.
+They alone identify the bearer of a name to a model. The stills show the front, the head turned
+to the left and to the right, and a blink, in a style and light of their own. The voice says
+words that the clip does not contain.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Storyboards: a story in shots, as values.
 
 A storyboard has a style, an ambience, a cast, a ball and shots. A shot has a place, a frame, a
-camera move, a duration and acts in order. Speech is an act. One world runs under all shots, so an
-act changes what later shots show. `storyboard_text.py` writes storyboards as text and
+camera move, a duration and acts in order. Speech is an act. One world runs under all shots, so
+an act changes what later shots show. `storyboard_text.py` writes storyboards as text and
 `storyboard_reader.py` reads them.
 
     style, ambience   of the whole clip

@@ -1,7 +1,7 @@
 """Family `story`: one world under several shots, with a cast that acts and speaks.
 
-Facts are a storyboard, whose captions are both of its written forms, and the characters that play
-its cast. Intents leave out the outcomes of throws.
+Facts are a storyboard, whose captions are both of its written forms, and the characters that
+play its cast. Intents leave out the outcomes of throws.
 
 **Splits**, by the factor tuple alone (storyboard and characters):
 
