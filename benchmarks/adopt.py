@@ -12,9 +12,9 @@
 
 Rows and tuning of a run of --size=tiny are skipped: its sizes are those of tests.
 
-The report names everything that is skipped, with the reason. A second run adds nothing twice. The
-prompts are sampled on this machine, which takes a few minutes on two cores. DIR/adopted.json
-records the result.
+The report names everything that is skipped, with the reason. A second run adds nothing twice.
+The prompts are sampled on this machine, which takes a few minutes on two cores.
+DIR/adopted.json records the result.
 """
 
 import json

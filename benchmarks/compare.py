@@ -1,12 +1,13 @@
-r"""Compares two sets of results. The exit status is 1 if a median is more than 5 % slower.
+r"""Compares two sets of benchmark rows. The exit status is 1 if a median time grew by over 5 %.
 
-    python -m benchmarks.compare A B
+    python -m benchmarks.compare BEFORE AFTER
     python -m benchmarks.compare benchmarks/results/nvidia_h200@4099323 \
         benchmarks/results/nvidia_h200
 
-A (before) and B (after) are files or folders of rows; PATH@COMMIT keeps only the rows of that
-commit. For each case and implementation, the rows measured last are compared. Rows of different
-devices are an error.
+BEFORE and AFTER are files or folders of rows, as `python -m benchmarks.run` writes them;
+PATH@COMMIT keeps only the rows of that commit. For each case, implementation and direction,
+the command prints both medians in ms and the change in %. The rows measured last are compared.
+Rows of different devices are an error.
 """
 
 import sys

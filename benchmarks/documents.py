@@ -39,9 +39,15 @@ SOURCES = {
     "calibration": "calibration.json",
 }
 
-_CHECK = flags.DEFINE_bool("check", False, "Write nothing; status 1 if a table differs.")
-_ADOPT = flags.DEFINE_string("adopt", None, "Folder of an evaluation or a calibration.")
-_NAME = flags.DEFINE_enum("name", None, list(SOURCES), "With --adopt: which results these are.")
+_CHECK = flags.DEFINE_bool(
+    "check", False, "Write nothing; print the tables that differ, with exit status 1."
+)
+_ADOPT = flags.DEFINE_string(
+    "adopt", None, "Folder of an evaluation or calibration to copy. Needs --name."
+)
+_NAME = flags.DEFINE_enum(
+    "name", None, list(SOURCES), "With --adopt: file in docs/results to write the scores to."
+)
 
 Results = dict[str, Any]
 # Name in the documents -> (name of the results, function that makes the table from them).
@@ -102,6 +108,7 @@ def provenance_lines(results: Results) -> str:
 
 
 def documents(root: Path) -> list[Path]:
+    """Returns the README and the pages below docs, which may have tables."""
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 

@@ -1,7 +1,7 @@
 """Measures one case in one direction and builds its result rows. Start reading at `measure`.
 
-`prepare` compiles every form of the case and compares it to the specification. `time_forms` then
-times the forms.
+`prepare` compiles every form of the case and compares it to the specification. `time_forms`
+then times the forms.
 """
 
 import dataclasses

@@ -6,9 +6,9 @@
     results()   of one call on set 0, as jax arrays: {"results": ..., "gradients": ...} or one of
                 the two
 
-A program also records `ran`, `lower_s`, `compile_s` (seconds) and `peak_bytes` (arguments, results
-and temporaries of one call; None if unknown). Direction "backward" starts from the values that the
-form's own forward pass saved; "forward_backward" includes that pass.
+A program also records `ran`, `lower_s`, `compile_s` (seconds) and `peak_bytes` (arguments,
+results and temporaries of one call; None if unknown). Direction "backward" starts from the
+values that the form's own forward pass saved; "forward_backward" includes that pass.
 """
 
 import collections
@@ -181,7 +181,7 @@ class JaxProgram:
             re.findall(r'custom_call_target="([^"]+)"', self._compiled.as_text())
         )
         if form.expects and not any(form.expects in name for name in calls):
-            raise Absent(f"no {form.expects} call in what was compiled")
+            raise Absent(f"the compiled program has no {form.expects} call")
         self.ran = "; ".join(
             [form.how, *(f"{name} x{n}" if n > 1 else name for name, n in sorted(calls.items()))]
         )
@@ -193,7 +193,10 @@ class JaxProgram:
             - memory.alias_size_in_bytes
         )
 
+    # `start` begins call number i on one of the input sets, in turns; `wait` waits for its result.
+
     def start(self, i: int) -> Any:
+        """Starts call number i without waiting for it. Returns what `wait` takes."""
         arguments = self._arguments[i % len(self._arguments)]
         if self._carry is None:
             return self._compiled(*arguments)
@@ -202,9 +205,11 @@ class JaxProgram:
         return {"results": results}
 
     def wait(self, x: Any) -> None:
+        """Waits for the call whose `start` returned x."""
         jax.block_until_ready(x)
 
     def results(self) -> dict:
+        """Runs the first call and returns its "results" and "gradients", as the direction has."""
         return self.start(0)
 
 
@@ -218,12 +223,15 @@ class PythonProgram:
         self.ran, self.lower_s, self.compile_s, self.peak_bytes = form.how, 0.0, 0.0, None
 
     def start(self, i: int) -> Any:
+        """Runs call number i and returns its result."""
         return self._function(self._sets[i % len(self._sets)])
 
     def wait(self, x: Any) -> None:
+        """Waits for the arrays of the result x."""
         jax.block_until_ready(x)
 
     def results(self) -> dict:
+        """Returns {"results": result of the first call}."""
         return {"results": self.start(0)}
 
 
@@ -296,6 +304,7 @@ class TorchProgram:
         return self._function(self._sets[i])
 
     def start(self, i: int) -> Any:
+        """Starts call number i without waiting for it; returns (results, gradients)."""
         i %= len(self._sets)
         if self._direction == "forward":
             with self._torch.no_grad():
@@ -310,10 +319,12 @@ class TorchProgram:
         return None if self._direction == "backward" else results, gradients
 
     def wait(self, x: Any) -> None:
+        """Waits for all calls on the GPU."""
         if self._cuda:
             self._torch.cuda.synchronize()
 
     def results(self) -> dict:
+        """Runs the first call; returns its "results" and "gradients" as jax arrays."""
         results, gradients = self.start(0)
         self.wait(results)
         found = {}

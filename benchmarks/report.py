@@ -3,11 +3,13 @@
     python -m benchmarks.report benchmarks/results/nvidia_h200
     python -m benchmarks.report benchmarks/results/nvidia_h200@4099323 docs/benchmarks
 
-The first path holds the rows (PATH@COMMIT: only those of that commit). The second is the output
-folder; by default it is the first.
+The first path is a folder or file of rows, as `python -m benchmarks.run` writes them.
+(PATH@COMMIT reads only the rows of that commit.) The second is the output folder; by default
+it is the first.
 
-For each case, implementation and direction, the row measured last counts; of an implementation's
-forms, the fastest.
+For each case, implementation and direction, the row measured last counts. Of an implementation
+with several forms, such as tile sizes, the fastest counts. The report has a table for each
+suite: median time in ms, share of the roofline in %, peak memory and error.
 """
 
 import collections

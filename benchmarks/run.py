@@ -1,17 +1,23 @@
-r"""Measures speed, memory and error of this machine's implementations.
-
-The rows are appended to benchmarks/results/DEVICE.
+r"""Measures time, memory and error of every implementation that this machine can run.
 
     python -m benchmarks.run --suite=temporal_attention
     python -m benchmarks.run --suite=temporal_attention --impl=triton,xla --case=t16 \
         --direction=forward
     python -m benchmarks.run --suite=all --minutes=10 --resume
 
-The last command measures everything on a GPU, the most informative cases first.
+The last command measures everything on a GPU, the most informative cases first. Without a GPU, try
+--suite=pointwise --size=tiny --output=outputs/bench, which takes about a minute.
 
-Implementations of a case are warmed up and measured in turns (A B A B), on inputs rotated past the
-last-level cache. Each is compared to the specification in float32; a wrong one is not timed.
-Implementations that the machine lacks are listed with the reason.
+A suite has cases (shapes of an operation), a case has implementations (--impl).
+Implementations of a case are warmed up and timed in turns (A B A B), on inputs rotated past
+the last-level cache. Each is compared to the specification in float32 first; one with a
+relative error of 5 % is not timed and fails the command. Implementations that the machine
+lacks are listed with the reason.
+
+Each row of the output has the times of one call in ms (percentiles 20, 50 and 80), the peak
+memory in bytes, the error, the share of the roofline in %, device, commit and versions. It is
+appended to the file SUITE.jsonl in --output. `python -m benchmarks.report` makes tables and
+plots of the rows, `python -m benchmarks.compare` compares two sets.
 """
 
 import math
@@ -32,31 +38,43 @@ from sora_jax.errors import UserError
 from sora_jax.files import check_output
 
 _SUITE = flags.DEFINE_string(
-    "suite", None, f"what to measure: {', '.join(SUITES)}, or all; several with commas"
+    "suite", None, f"Suites to measure, with commas: {', '.join(SUITES)}; or all. Required."
 )
 _IMPL = flags.DEFINE_list(
-    "impl", None, f"only these: {', '.join(IMPLEMENTATIONS)}; by default all that the machine has"
+    "impl",
+    None,
+    f"Implementations to measure, with commas: {', '.join(IMPLEMENTATIONS)}. Default: all that the "
+    "machine has.",
 )
-_CASE = flags.DEFINE_list("case", None, "only cases whose names begin so")
+_CASE = flags.DEFINE_list(
+    "case", None, "Measure only cases whose names begin with one of these. Default: all cases."
+)
 _DIRECTION = flags.DEFINE_list(
-    "direction", None, f"{', '.join(DIRECTIONS)}; by default what the suite is about"
+    "direction", None, f"{', '.join(DIRECTIONS)}. Default: the directions that each case names."
 )
 _SIZE = flags.DEFINE_enum(
     "size",
     None,
     ["tiny", "cpu", "gpu"],
-    "sizes of the cases; by default the machine's; tiny is for tests",
+    "Shapes of the cases. Default: gpu on an accelerator, else cpu. tiny is for tests.",
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "folder for the rows; by default benchmarks/results/DEVICE"
+    "output", None, "Folder for the rows. Default: benchmarks/results/DEVICE."
 )
 _MINUTES = flags.DEFINE_float(
-    "minutes", None, "begin no form after so long; what was measured is kept", lower_bound=0.0
+    "minutes",
+    None,
+    "Start nothing new after this many minutes; finished rows are kept. Default: no limit.",
+    lower_bound=0.0,
 )
-_RESUME = flags.DEFINE_bool("resume", False, "leave out what this commit has rows of in --output")
-_ROUNDS = flags.DEFINE_integer("rounds", 30, "samples of each implementation", lower_bound=1)
+_RESUME = flags.DEFINE_bool(
+    "resume", False, "Skip the measurements that --output has rows of, made by this commit."
+)
+_ROUNDS = flags.DEFINE_integer(
+    "rounds", 30, "Largest number of samples of each implementation.", lower_bound=1
+)
 _SECONDS = flags.DEFINE_float(
-    "seconds", 10.0, "go on with fewer samples of a case after so long", lower_bound=0.0
+    "seconds", 10.0, "Seconds of sampling of a case; then fewer rounds are made.", lower_bound=0.0
 )
 
 

@@ -1,8 +1,9 @@
 """`short_run --stage=compile`: compiles every form of stage measure for an H100 that is absent.
 
 The forms have full size. A child process compiles each table, form by form, in one thread. The
-seconds estimate the compile time of the stage on a machine with more cores, which compiles THREADS
-forms at the same time. cuDNN and PyTorch are omitted: neither compiles without its device.
+seconds estimate the compile time of the stage on a machine with more cores, which compiles
+THREADS forms at the same time. cuDNN and PyTorch are omitted: neither compiles without its
+device.
 """
 
 import functools

@@ -1,9 +1,9 @@
 """The parts of `short_run --stage=measure`: a few minutes of measurements on a new GPU.
 
-The parts are ordered by importance: whether kernels launch, whether they are right, their speed
-beside XLA and cuDNN, the best launch parameters, the gain in a whole program, PyTorch's speed.
-Threads compile all forms of a table together. Nothing compiles while forms are timed, because
-compilation itself runs programs on the device.
+The parts are ordered by importance: whether kernels launch, whether they are correct, their
+speed beside XLA and cuDNN, the best launch parameters, the gain in a whole program, PyTorch's
+speed. Threads compile all forms of a table together. Nothing compiles while forms are timed,
+because compilation itself runs programs on the device.
 """
 
 import concurrent.futures
@@ -86,6 +86,7 @@ def correctness_entries(size: str) -> list[Entry]:
 
 
 def attention_entries(size: str, impls: tuple[str, ...] = ATTENTION) -> list[Entry]:
+    """Returns temporal attention by `impls`: t16 both ways, with shared keys, and of preset XL."""
     if size == "tiny":
         (workload,) = temporal_attention.workloads(size)
         measurements = [(workload, "forward"), (workload, "backward")]
@@ -99,6 +100,7 @@ def attention_entries(size: str, impls: tuple[str, ...] = ATTENTION) -> list[Ent
 
 
 def pointwise_entries(size: str) -> list[Entry]:
+    """Returns our kernels of `conv_prologue` and `gated_norm`, and a layer of a decoder."""
     if size == "tiny":
         workloads = {w.name: w for w in pointwise.workloads(size)}
         prologue, gate = workloads["conv_prologue_tiny"], workloads["gated_norm_tiny"]
@@ -173,9 +175,11 @@ class Stage:
 
     @functools.cached_property
     def ceilings(self) -> device.Ceilings:
+        """Bandwidth and peak FLOP/s of this device."""
         return device.ceilings()
 
     def environment(self) -> dict:
+        """Returns the run's environment.json; {} before it is written."""
         path = self.output / ENVIRONMENT
         return json.loads(path.read_text()) if path.exists() else {}
 
@@ -185,9 +189,9 @@ class Stage:
         (self.output / ENVIRONMENT).write_text(json.dumps(content, indent=1) + "\n")
 
     def bridge(self) -> str:
-        """Returns the first bridge whose results were right; "ffi" before any was tried."""
+        """Returns the first bridge whose results were correct; "ffi" before any was tried."""
         smoke = self.environment().get("bridges", {})
-        return next((name for name, found in smoke.items() if found["right"]), "ffi")
+        return next((name for name, found in smoke.items() if found["correct"]), "ffi")
 
     def prepare(self, entries: list[Entry]) -> list[harness.Prepared]:
         """Compiles the forms of entries in threads. Forms that fail are reported and omitted."""
@@ -251,8 +255,8 @@ def smoke(name: str, size: str) -> dict:
     """Runs temporal attention through one bridge.
 
     Returns:
-        {"right": whether the result is right, "error": relative, "wall_ms": of a call,
-        "interpreted"}, or {"right": False, "reason"} if the kernel cannot be launched.
+        {"correct": whether the error is below `harness.WRONG`, "error": relative, "wall_ms": of a
+        call, "interpreted"}, or {"correct": False, "reason"} if the kernel cannot be launched.
     """
     spec = temporal.SPECS["t16"]
     if size == "tiny":
@@ -263,7 +267,7 @@ def smoke(name: str, size: str) -> dict:
     names = ("q", "k", "v", "q_scale", "k_scale", "angles", "visible", "shared_k", "shared_v")
     arguments = [given.get(name) for name in names]
     forward = functools.partial(module.forward, spec)
-    found: dict = {"right": False}
+    found: dict = {"correct": False}
     try:
         with triton_call.use_bridge(name):
             run = forward if name == "torch" else jax.jit(forward)
@@ -273,7 +277,7 @@ def smoke(name: str, size: str) -> dict:
             seconds = [_seconds(run, arguments, calls=1)]
             calls = max(1, min(10, int(0.01 / seconds[0])))
             seconds = [_seconds(run, arguments, calls) for _ in range(5)]
-        found = {"right": bool(error < harness.WRONG), "error": float(error)}
+        found = {"correct": bool(error < harness.WRONG), "error": float(error)}
         found["wall_ms"] = 1e3 * statistics.median(seconds)
         found["interpreted"] = triton_call.interpreting()
     except (Unsupported, ImportError, RuntimeError, ValueError, TypeError) as error:

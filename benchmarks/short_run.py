@@ -4,19 +4,23 @@
     python -m benchmarks.short_run --stage=train --minutes=7 --output=DIR
     python -m benchmarks.adopt DIR
 
-A stage ends in time, even if a part hangs or crashes: a watchdog runs its parts in a child process.
-The results so far stay in DIR: at most 8 files for both stages, of at most 16 MiB. `adopt` adopts
-the sound ones, on any machine.
+A stage ends in time, even if a part hangs or crashes: a watchdog runs its parts in a child
+process. The results so far stay in DIR: at most 8 files for both stages, of at most 16 MiB.
+`adopt` adopts the sound ones, on any machine.
 
-Stage measure: tests whether kernels launch and are right, compares their speed to XLA, cuDNN and
-PyTorch, and searches launch parameters. Rows go to DIR/rows.jsonl and DIR/tuning.jsonl.
+Stage measure: tests whether kernels launch and give correct results, compares their speed to
+XLA, cuDNN and PyTorch, and searches launch parameters. Rows go to DIR/rows.jsonl and
+DIR/tuning.jsonl.
 
 Stage train: draws, renders and encodes scenes, keeps the latents on the device, and trains the
 model of --config on them until the time is over. The averaged weights go to DIR every minute.
 
---stage=compile compiles every form of stage measure at full size for an H100 that is absent, and
-prints the seconds. --size=tiny runs a stage on any machine, with small sizes: a test of the
-plumbing.
+Stage compile: compiles every program of stage measure at full size for an H100 that is absent,
+and prints the seconds. It needs no GPU, no --output and no --minutes.
+
+--size=tiny runs the stages on any machine with small shapes, as a test:
+
+    python -m benchmarks.short_run --stage=train --size=tiny --minutes=2 --output=outputs/tiny
 """
 
 import json
@@ -36,17 +40,35 @@ from sora_jax.errors import UserError
 
 BEGUN = time.monotonic()  # before the imports that take seconds
 
-_STAGE = flags.DEFINE_enum("stage", None, ["measure", "train", "compile"], "What to do.")
-_MINUTES = flags.DEFINE_float("minutes", None, "Time for the stage.", lower_bound=0.01)
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for the results, without this stage's yet.")
-_SIZE = flags.DEFINE_enum("size", "gpu", ["gpu", "tiny"], "tiny: small sizes, for any machine.")
-_CONFIG = flags.DEFINE_string(
-    "config", "experiments/configs/playhouse_short.py", "Stage train: a file with get_config()."
+_STAGE = flags.DEFINE_enum(
+    "stage", None, ["measure", "train", "compile"], "The stage to run. Required."
 )
-_INIT_FROM = flags.DEFINE_string("init_from", None, "Stage train: weights to begin with.")
-_FAMILY = flags.DEFINE_string("family", "room", "Stage train: the family of scenes.")
-_CLIPS = flags.DEFINE_integer("clips", 60_000, "Stage train: so many clips.", lower_bound=1)
-_PARTS = flags.DEFINE_list("parts", None, "Of the child process: the parts to do.")
+_MINUTES = flags.DEFINE_float(
+    "minutes", None, "Minutes that the stage may take, from start to exit.", lower_bound=0.01
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for the results. It must not hold a run of the same stage."
+)
+_SIZE = flags.DEFINE_enum(
+    "size", "gpu", ["gpu", "tiny"], "gpu: full shapes; tiny: small shapes, for any machine."
+)
+_CONFIG = flags.DEFINE_string(
+    "config",
+    "experiments/configs/playhouse_short.py",
+    "Stage train: Python file with get_config(), as of experiments.train.",
+)
+_INIT_FROM = flags.DEFINE_string(
+    "init_from", None, "Stage train: weights to start from. Default: random initial weights."
+)
+_FAMILY = flags.DEFINE_string(
+    "family", "room", "Stage train: family of the scenes, such as room or film."
+)
+_CLIPS = flags.DEFINE_integer(
+    "clips", 60_000, "Stage train: largest number of training clips.", lower_bound=1
+)
+_PARTS = flags.DEFINE_list(
+    "parts", None, "Internal: the parts that a child process of this command runs."
+)
 
 
 def main(_: Sequence[str]) -> None:

@@ -2,12 +2,12 @@
 
     scenes (processes) -> pixels and samples -> latents on the device -> steps -> averaged weights
 
-A thread meanwhile compiles the training steps, for a set of --clips clips. If there is too little
-time for that many clips, the available ones are repeated.
+A thread meanwhile compiles the training steps, for a set of --clips clips. If there is too
+little time for that many clips, the available ones are repeated.
 
-The model, loss, step, optimizer and format of the weights are those of `experiments.train`. Only
-the source of the batches differs (`sora_jax.training.resident`). Filling takes at most a quarter of
-the time. The weights are saved every minute, and once at the end.
+The model, loss, step, optimizer and format of the weights are those of `experiments.train`.
+Only the source of the batches differs (`sora_jax.training.resident`). Filling takes at most a
+quarter of the time. The weights are saved every minute, and once at the end.
 """
 
 import concurrent.futures
@@ -84,7 +84,7 @@ def working_kernels(size: str) -> contextlib.AbstractContextManager:
     for bridge in ("ffi", "legacy"):
         found = smoke(bridge, size)
         print(f"  kernels by {bridge}: {found}", flush=True)
-        if found["right"]:
+        if found["correct"]:
             return triton_call.use_bridge(bridge)
     print("  no kernel can be launched: training with XLA's forms", flush=True)
     return no_kernels()
@@ -167,6 +167,7 @@ class Record:
     rows: list[dict] = dataclasses.field(default_factory=list)
 
     def save(self, state: Any, step: int) -> None:
+        """Writes the averaged weights of a state to weights.safetensors."""
         data = {self.run.data.name: {**self.data, "tokenizers": self.tokenizers}}
         metadata = card(self.run, self.identity, self.rows, data, self.words, step)
         averaged = averaged_params(state.opt_state, state.params)
@@ -177,6 +178,7 @@ class Record:
         print(f"  step {step}: saved {path.name}", flush=True)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Appends the finite values of a step to the curve, and prints every twentieth row."""
         finite = {name: float(x) for name, x in values.items() if np.isfinite(x)}
         self.rows.append({"step": step, **finite})
         with (self.output / "curve.jsonl").open("a") as file:

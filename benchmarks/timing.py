@@ -1,9 +1,10 @@
 """Fair samples of running times: interleaved over implementations, over rotated inputs.
 
-A sample of a form is the time of `calls` calls, issued back to back and waited for once, divided by
-`calls`. `calls` is large enough to hide the cost of issuing and waiting. Round r takes one sample
-of each form in turn (A B C, A B C, ...), so that clock rates, temperature and other processes
-affect all forms alike. Results are the percentiles 20, 50 and 80 over the rounds.
+A sample of a form is the time of `calls` calls, issued back to back and waited for once,
+divided by `calls`. `calls` is large enough to hide the cost of issuing and waiting. Round r
+takes one sample of each form in turn (A B C, A B C, ...), so that clock rates, temperature and
+other processes affect all forms alike. Results are the percentiles 20, 50 and 80 over the
+rounds.
 """
 
 import math

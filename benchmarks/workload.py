@@ -1,6 +1,7 @@
 """The types of a measurement: a workload and its forms.
 
-A workload has shapes, inputs, a specification and a minimum cost. A form is one way to compute it.
+A workload has shapes, inputs, a specification and a minimum cost. A form is one way to compute
+it.
 """
 
 import contextlib

@@ -6,17 +6,18 @@ r"""Build a TFDS data set from Playhouse scenes, or from your own videos.
         --data_dir=data
     python -m experiments.build_data --set=video_folder --path=~/my_videos --data_dir=data
 
-`playhouse` stores scenes with their exact motion, facts and captions, 4 kB each. Frames and samples
-are rendered when they are read. --family selects room (balls bounce), court (throws, shots and
-jumps that succeed or fail), film (rooms in four styles, the camera moves), occlude (a ball goes
-behind a panel) or one of phyworld's. Each family has its own splits; --num_val applies to all
-splits except train.
+`playhouse` stores scenes with their exact motion, facts and captions, 4 kB each. Frames and
+samples are rendered when they are read. --family selects room (balls bounce), court (throws,
+shots and jumps that succeed or fail), film (rooms in four styles, the camera moves), occlude
+(a ball goes behind a panel), talk (characters speak), story (shots with a cast that acts and
+speaks) or one of phyworld's. Each family has its own splits; --num_val applies to all splits
+except train.
 
-`video_folder` reads every video below --path (mp4, mov, m4v, webm, mkv, avi; any size, rate and
-length, with or without audio) and cuts it into clips of one format: centre square, resized, at the
-format's frame rate, mono 16 kHz. A caption is a file beside its video with the same stem: ball.txt
-(one paraphrase per line) or ball.json ({"caption": "..."}, or the JSON of experiments.sample).
-Unreadable files are skipped, and listed at the end and in report.json.
+`video_folder` reads every video below --path (mp4, mov, m4v, webm, mkv, avi; any size, rate
+and length, with or without audio) and cuts it into clips of one format: centre square,
+resized, at the format's frame rate, mono 16 kHz. A caption is a file beside its video with the
+same stem: ball.txt (one paraphrase per line) or ball.json ({"caption": "..."}, or the JSON of
+experiments.sample). Unreadable files are skipped, and listed at the end and in report.json.
 
 The last printed line is the folder of the set. Next: python -m experiments.precompute.
 """
@@ -29,6 +30,7 @@ from sora_jax.cli import run_main
 from sora_jax.data import playhouse_set, video_folder
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
+from sora_jax.worlds.playhouse.families import FAMILIES
 
 _SET = flags.DEFINE_enum("set", "playhouse", ["playhouse", "video_folder"], "Data set to build.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Parent folder of all data sets.")
@@ -42,19 +44,20 @@ _NUM_TRAIN = flags.DEFINE_integer("num_train", 20_000, "playhouse: scenes in tra
 _NUM_VAL = flags.DEFINE_integer(
     "num_val",
     1_000,
-    "playhouse: scenes in val, whose combinations of facts train never holds, and in every "
-    "further split.",
+    "playhouse: scenes in val, whose combinations of facts train never holds, and in each further "
+    "split of the family.",
     lower_bound=0,
 )
 _FAMILY = flags.DEFINE_string(
     "family",
     "room",
-    "playhouse: room, court, film, occlude, or phyworld_{uniform,collision,parabola}_{30k,300k}.",
+    f"playhouse: family of scenes: {', '.join(FAMILIES)}; or a registered one.",
 )
 _STYLE = flags.DEFINE_string(
     "style",
     None,
-    "playhouse: the only style, of families film and occlude: flat, realistic, cinematic or anime.",
+    "playhouse: draw this style alone: flat, realistic, cinematic or anime. Families film, "
+    "occlude, talk and story have styles. Default: all.",
 )
 _WORKERS = flags.DEFINE_integer(
     "workers",

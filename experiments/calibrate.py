@@ -4,9 +4,9 @@
   python -m experiments.calibrate --oracles=tracker,facts --output=outputs/two
 
 calibration.json holds {oracle: {condition: {score, n}}}. A score is the share of clips whose
-reading is within the oracle's tolerance. report.md and pictures are written beside it. The exit
-status is 1 if a score is outside its limits. A repeated command measures again, since the result
-depends on the current code.
+reading is within the oracle's tolerance. report.md and pictures are written beside it. The
+exit status is 1 if a score is outside its limits. A repeated command measures again, since the
+result depends on the current code.
 """
 
 import sys
@@ -20,13 +20,21 @@ from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for the report, the numbers and the pictures."
+    "output", None, "Folder for the report, the scores and the contact sheets. Required."
 )
-_NUM_CLIPS = flags.DEFINE_integer("num_clips", 96, "Scenes to calibrate on.", lower_bound=2)
-_SPLIT = flags.DEFINE_enum("split", "val", ["val", "train"], "Where the scenes come from.")
-_ORACLES = flags.DEFINE_list("oracles", None, "Oracles to calibrate, with commas. Default: all.")
-_FORMAT = flags.DEFINE_enum("format", "nano", ["nano", "S"], "Clip format.")
-_SHEETS = flags.DEFINE_integer("sheets", 4, "Clips to draw, at most 4.", lower_bound=0)
+_NUM_CLIPS = flags.DEFINE_integer(
+    "num_clips", 96, "Scenes to calibrate each oracle on.", lower_bound=2
+)
+_SPLIT = flags.DEFINE_enum("split", "val", ["val", "train"], "Split of the scenes.")
+_ORACLES = flags.DEFINE_list(
+    "oracles",
+    None,
+    "Oracles, with commas: tracker, facts, onsets_video, onsets_audio, sync, material, physics, "
+    "loudness, words, motion, style, outcome, permanence, camera or a registered one. Default: "
+    "all.",
+)
+_FORMAT = flags.DEFINE_enum("format", "nano", ["nano", "S"], "Clip format of the scenes.")
+_SHEETS = flags.DEFINE_integer("sheets", 4, "Contact sheets to write, at most 4.", lower_bound=0)
 
 
 def main(_: Sequence[str]) -> None:

@@ -10,10 +10,10 @@ r"""Compile a run for TPUs or GPUs that are absent: memory, traffic and a bound 
     python -m experiments.compile_only --config=experiments/configs/playhouse_s.py \
         --topology=h200:8 --config.mesh.fsdp=8
 
-Nothing is run. The program is the training step of experiments.train, or one step of the sampler.
-libtpu's own compiler (pip install -e '.[tpu]'), or that of JAX's CUDA plugin (python -m
-kernels.gpu_graph --install=build/gpu_compiler), compiles it on this machine's CPU, in a separate
-process. The report is for one device of the topology:
+Nothing is run. The program is the training step of experiments.train, or one step of the
+sampler. libtpu's own compiler (pip install -e '.[tpu]'), or that of JAX's CUDA plugin (python
+-m kernels.gpu_graph --install=build/gpu_compiler), compiles it on this machine's CPU, in a
+separate process. The report is for one device of the topology:
 
     memory        arguments, outputs, temporaries; headroom against the device's memory
     FLOPs         of the jaxpr (sora_jax/flops.py), with and without recomputation, divided among
@@ -25,8 +25,8 @@ process. The report is for one device of the topology:
                   on the time of a step (except for programs so small that a GPU's cache holds them)
     MFU bound     FLOPs without recomputation / (roofline time x peak)
 
-Attention, norms and convolutions are compiled in their XLA forms, which experiments.train uses on
-several devices; on one device it uses kernels.
+Attention, norms and convolutions are compiled in their XLA forms, which experiments.train uses
+on several devices; on one device it uses kernels.
 """
 
 import json
@@ -45,25 +45,26 @@ from sora_jax.training import compilation, compilation_report
 from sora_jax.training.run import Run
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Python file with get_config(); keys as --config.mesh.fsdp=64"
+    "config", None, "Python file with get_config(); override keys as --config.mesh.fsdp=64"
 )
 _TOPOLOGY = flags.DEFINE_string(
     "topology",
     None,
-    f"what to compile for, as {', '.join(d.example for d in topologies.DEVICES.values())}",
+    "Devices to compile for, with their number or grid, such as "
+    f"{', '.join(d.example for d in topologies.DEVICES.values())}. Required.",
 )
 _PROGRAM = flags.DEFINE_enum(
     "program",
     "train",
     compilation.PROGRAMS,
-    "a step of training, or of the sampler with text guidance",
+    "train: a training step; sample: a step of the sampler with text guidance.",
 )
 _SUGGEST = flags.DEFINE_boolean(
     "suggest_batch",
     False,
-    "compile with one clip and with two on each device instead, and say how many fit",
+    "Compile with one and with two clips on each device, and print how many clips fit.",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write the report to")
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file for the report. Default: only printed.")
 
 
 def main(_: Sequence[str]) -> None:

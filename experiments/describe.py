@@ -1,4 +1,4 @@
-r"""Describe a model before training: parameters, tokens, FLOPs and memory.
+r"""Describe a model without running it: parameters, tokens, FLOPs and memory of a training step.
 
     python -m experiments.describe --preset=nano
     python -m experiments.describe --preset=XL --format=S --batch_size=8
@@ -6,11 +6,15 @@ r"""Describe a model before training: parameters, tokens, FLOPs and memory.
         --config.model.depth=4
     python -m experiments.describe --config=experiments/configs/xl.py --devices=512
 
-Of a config file it reads `model`, `data.format`, `data.text_length`, `train.batch_size` and
-`optim`; the other flags override these. A preset has no optimizer and is described with AdamW.
-FLOPs count matrix products (`sora_jax.flops`): Muon's update has some; AdamW's has none and counts
-0. With --devices the command also lists every parameter, its sharding on the config's mesh, and its
-bytes on each device. Nothing is allocated: a laptop can describe a model of 14B parameters.
+Nothing is allocated: a laptop can describe a model of 14B parameters. FLOPs count matrix
+products (`sora_jax.flops`): Muon's update has some; AdamW's has none and counts 0.
+
+Of a config file the command reads `model`, `data.format`, `data.text_length`,
+`train.batch_size`, `optim` and `mesh`; --format and --batch_size override these. A preset has
+no optimizer and is described with AdamW. --devices adds a list of every parameter with its
+shape, its sharding on the config's mesh and its bytes on each device. Memory is the sum of
+parameters, gradients, optimizer state and the activations kept for the backward pass.
+`experiments.compile_only` gives the memory of a compiled step.
 """
 
 from collections.abc import Sequence
@@ -31,23 +35,26 @@ from sora_jax.training.optim import OptimConfig, make_optimizer
 from sora_jax.training.placement import placement
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Python file with get_config(); keys as --config.model.depth=4"
+    "config", None, "Python file with get_config(); override keys as --config.model.depth=4"
 )
 _PRESET = flags.DEFINE_string(
-    "preset", None, f"a named size instead of a config file: {', '.join(PRESETS)}"
+    "preset", None, f"Model of a named size, instead of a config file: {', '.join(PRESETS)}."
 )
 _FORMAT = flags.DEFINE_string(
     "format",
     None,
-    f"clip format: {', '.join(FORMATS)}; by default the config's, or the preset's own, or nano",
+    f"Clip format: {', '.join(FORMATS)}. Default: the config's; of a preset the format of its "
+    "name, else nano.",
 )
 _DEVICES = flags.DEFINE_integer(
     "devices",
     None,
-    "list every parameter on the mesh that config.mesh makes of so many devices",
+    "Number of devices: list every parameter with its sharding on a mesh of them (config.mesh).",
     lower_bound=1,
 )
-_BATCH = flags.DEFINE_integer("batch_size", None, "clips in a training step", lower_bound=1)
+_BATCH = flags.DEFINE_integer(
+    "batch_size", None, "Clips of a training step. Default: the config's, or 32.", lower_bound=1
+)
 
 
 def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshConfig]:

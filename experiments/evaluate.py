@@ -5,17 +5,17 @@ r"""Score a model on suites of calibrated oracles, between each metric's floor a
       --guidance=3
   python -m experiments.evaluate --suite=all --num_prompts=16 --output=outputs/scoreboard
 
-The model generates a clip for each of the first scenes of a suite's part, and calibrated oracles
-read it. The report also has baselines: a tokenizer round trip of the scenes' own renders, the
-nearest training scene, and others. scores.json holds {suite: {metric: {value, low, high, floor,
-ceiling, n, unit, ...}}}. low and high bound a 95 % interval. The floor scores the model's own clips
-against other scenes (or mixed); the ceiling scores the scenes' own renders. report.md shows tables,
-with breakdowns by number of balls and launch. A model is scored only on tasks that its card lists
-as trained; other suites show "not trained".
+The model generates a clip for each of the first scenes of a suite's part, and calibrated
+oracles read it. The report also has baselines: a tokenizer round trip of the scenes' own
+renders, the nearest training scene, and others. scores.json holds {suite: {metric: {value,
+low, high, floor, ceiling, n, unit, ...}}}. low and high bound a 95 % interval. The floor
+scores the model's own clips against other scenes (or mixed); the ceiling scores the scenes'
+own renders. report.md shows tables, with breakdowns by number of balls and launch. A model is
+scored only on tasks that its card lists as trained; other suites show "not trained".
 
 A folder belongs to one measurement: other weights or settings are refused. The same command
-continues a stopped measurement from its last batch of clips. `experiments.calibrate` measures how
-reliable the oracles are.
+continues a stopped measurement from its last batch of clips. `experiments.calibrate` measures
+how reliable the oracles are.
 """
 
 from collections.abc import Sequence
@@ -30,21 +30,32 @@ from sora_jax.errors import UserError
 flags.adopt_module_key_flags(generation)
 
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder for the report, the numbers and the pictures."
+    "output",
+    None,
+    "Folder for the report, the scores and the contact sheets: new, or that of the same "
+    "measurement. Required.",
 )
-_SUITE = flags.DEFINE_list("suite", ["facts", "sync", "tokenizers"], "Suites, with commas, or all.")
+_SUITE = flags.DEFINE_list(
+    "suite",
+    ["facts", "sync", "tokenizers"],
+    "Suites, with commas: physics, failed_actions, permanence, styles, sync, sound, speech, facts, "
+    "tokenizers, phyworld or a registered one; or all.",
+)
 _NUM_PROMPTS = flags.DEFINE_integer(
-    "num_prompts", 64, "Scenes of each part of a suite.", lower_bound=2
+    "num_prompts",
+    64,
+    "Scenes of each part of a suite; one clip is generated for each.",
+    lower_bound=2,
 )
-_BATCH = flags.DEFINE_integer("batch", 16, "Clips made at a time.", lower_bound=1)
+_BATCH = flags.DEFINE_integer("batch", 16, "Clips generated at a time.", lower_bound=1)
 _POOL = flags.DEFINE_integer(
     "nearest_pool",
     1024,
-    "Training scenes among which the nearest to a prompt is looked for.",
+    "Training scenes that the baseline of the nearest training scene searches.",
     lower_bound=1,
 )
 _SHEETS = flags.DEFINE_integer(
-    "sheets", 4, "Clips of each part to draw and to write as mp4.", lower_bound=0
+    "sheets", 4, "Clips of each part to write as mp4 and contact sheet.", lower_bound=0
 )
 
 

@@ -2,9 +2,9 @@
 
     python -m experiments.fit_style
 
-The training data are renders of the Playhouse world. Takes about three minutes on one CPU core; the
-table is reproducible on the same machine. Run it after changing the look of a style, then calibrate
-again.
+The training data are renders of the Playhouse world. Takes about three minutes on one CPU
+core; the table is reproducible on the same machine. Run it after changing the look of a style,
+then calibrate again.
 """
 
 import json
@@ -24,9 +24,9 @@ from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "File to write; by default the table that the oracle reads"
+    "output", None, "JSON file for the probe. Default: the file that the oracle reads."
 )
-_CLIPS = flags.DEFINE_integer("num_clips", 40, "Clips of each style and family", lower_bound=4)
+_CLIPS = flags.DEFINE_integer("num_clips", 40, "Clips of each style and family.", lower_bound=4)
 FIGURES = 6
 
 

@@ -2,12 +2,16 @@ r"""Run PhyWorld's experiment on one set: train a tokenizer and model S, and sco
 
     python -m experiments.phyworld --task=uniform --size=30k --output=runs/phyworld_uniform_30k
 
-The experiment is that of Kang et al. 2024 (arXiv:2411.02385). It trains a 1 x 8 x 8 tokenizer of
-its own at 64 px (8,000 steps of 4 clips), computes latents, and trains
-`experiments/configs/phyworld_s.py` (20,000 steps of 256 clips, rectified flow). The latents take
-2.3 GB for 30k clips and 23 GB for 300k. Each step is a separate command, which is printed and can
-also be run alone. The same command continues a stopped experiment. --tokenizer and --model change
-keys of the two configurations:
+Kang et al. 2024 (arXiv:2411.02385) ask whether a video model learns laws of motion. It is
+trained on balls at some speeds and sizes, and must continue three frames at speeds and sizes
+inside and outside the training range. The score is the error of the balls' velocity.
+
+Four commands are run, printed, and can also be run alone. They train a 1 x 8 x 8 tokenizer at
+64 px (`experiments/configs/phyworld_tokenizer.py`, 8,000 steps of 4 clips), compute latents
+(2.3 GB for 30k clips, 23 GB for 300k), train the model (`experiments/configs/phyworld_s.py`,
+20,000 steps of 256 clips), and score it (OUTPUT/scores/report.md). The steps are meant for one
+GPU: the model trains an estimated half hour on an H200 (not measured). The same command
+continues a stopped experiment. --tokenizer and --model change keys of the two configurations:
 
     python -m experiments.phyworld --task=parabola --size=30k --output=runs/short \
         --model=train.steps=2000,train.batch_size=64
@@ -26,26 +30,35 @@ from sora_jax.errors import UserError
 from sora_jax.worlds.playhouse.families import FAMILIES
 
 _TASK = flags.DEFINE_enum(
-    "task", "uniform", ["uniform", "collision", "parabola"], "What the balls do."
+    "task",
+    "uniform",
+    ["uniform", "collision", "parabola"],
+    "Motion: uniform (one ball, constant velocity), collision (two balls), parabola (one falls).",
 )
-_SIZE = flags.DEFINE_enum("size", "30k", ["30k", "300k"], "How many clips the training set has.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for tokenizer, latents, model and scores.")
+_SIZE = flags.DEFINE_enum("size", "30k", ["30k", "300k"], "Number of clips of the training set.")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for tokenizer, latents, model and scores. Required."
+)
 _CLIPS = flags.DEFINE_integer(
     "num_clips",
     None,
-    "Train on the first so many clips alone; by default the whole set.",
+    "Number of training clips, the first of the set. Default: the whole set.",
     lower_bound=1,
 )
 _PROMPTS = flags.DEFINE_integer(
-    "num_prompts", 256, "Scenes that each number of the scoreboard is measured on.", lower_bound=2
+    "num_prompts", 256, "Scenes of each split that the model is scored on.", lower_bound=2
 )
 _TOKENIZER = flags.DEFINE_list(
-    "tokenizer", [], "Keys of experiments/configs/phyworld_tokenizer.py, as train.steps=200"
+    "tokenizer",
+    [],
+    "Changes to experiments/configs/phyworld_tokenizer.py, such as train.steps=200.",
 )
 _MODEL = flags.DEFINE_list(
-    "model", [], "Keys of experiments/configs/phyworld_s.py, as train.steps=200"
+    "model", [], "Changes to experiments/configs/phyworld_s.py, such as train.steps=200."
 )
-_EVALUATE = flags.DEFINE_list("evaluate", [], "Further flags of experiments.evaluate, as steps=10")
+_EVALUATE = flags.DEFINE_list(
+    "evaluate", [], "Further flags of experiments.evaluate, such as steps=10."
+)
 
 
 def commands() -> list[list[str]]:

@@ -27,32 +27,34 @@ from sora_jax.data.latents.precompute import precompute, refuse_others
 from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS
+from sora_jax.worlds.playhouse.families import FAMILIES
 
 _SOURCE = flags.DEFINE_string(
-    "source", "playhouse", "Where the clips come from: playhouse, video_folder or a registered one."
+    "source", "playhouse", "Source of the clips: playhouse, video_folder or a registered one."
 )
 _SPLIT = flags.DEFINE_string(
     "split",
     "train",
-    "Which split: train; val, whose combinations (playhouse) or files (video_folder) train "
-    "does not hold; or another of the family's.",
+    "Split: train; val, whose combinations (playhouse) or files (video_folder) train does not "
+    "hold; or another split of the family.",
 )
 _FAMILY = flags.DEFINE_string(
     "family",
     "room",
-    "playhouse: room, court, film, occlude, or phyworld_{uniform,collision,parabola}_{30k,300k}.",
+    f"playhouse: family of scenes: {', '.join(FAMILIES)}; or a registered one.",
 )
 _STYLE = flags.DEFINE_string(
     "style",
     None,
-    "playhouse: the only style, of families film and occlude: flat, realistic, cinematic or anime.",
+    "playhouse: draw this style alone: flat, realistic, cinematic or anime. Families film, "
+    "occlude, talk and story have styles. Default: all.",
 )
-_NUM_CLIPS = flags.DEFINE_integer("num_clips", 20_000, "playhouse: how many clips.", lower_bound=1)
+_NUM_CLIPS = flags.DEFINE_integer("num_clips", 20_000, "playhouse: number of clips.", lower_bound=1)
 _PATH = flags.DEFINE_string(
     "path", None, "video_folder: a directory of videos, or the folder of a built set."
 )
 _OUTPUT = flags.DEFINE_string(
-    "output", None, "The folder to write: new, or that of an unfinished run of this command."
+    "output", None, "Folder for the latents: new, or that of an earlier run. Required."
 )
 _FORMAT = flags.DEFINE_enum(
     "format",
@@ -61,10 +63,10 @@ _FORMAT = flags.DEFINE_enum(
     "; ".join(f"{name}: {format}" for name, format in FORMATS.items()),
 )
 _VIDEO_TOKENIZER = flags.DEFINE_string(
-    "video_tokenizer", None, "Weights of the video tokenizer; the shipped ones by default."
+    "video_tokenizer", None, "Weights of the video tokenizer. Default: the shipped one."
 )
 _AUDIO_TOKENIZER = flags.DEFINE_string(
-    "audio_tokenizer", None, "Weights of the audio tokenizer; the shipped ones by default."
+    "audio_tokenizer", None, "Weights of the audio tokenizer. Default: the shipped one."
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 32, "Clips encoded at once.", lower_bound=1)
 _WORKERS = flags.DEFINE_integer(

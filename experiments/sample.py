@@ -1,11 +1,11 @@
 r"""Generate video clips with audio, from text, a first frame, video, audio or a clip to continue.
 
-Each prompt gives an mp4 (h264 + aac), a contact sheet (frames over waveform and spectrogram, with
-the visible and audible impacts marked), and a JSON file. The JSON records how the clip was made,
-the oracles' readings of it, and for each fact whether it matches the prompt. The shipped weights
-know the world of Playhouse: one to three balls, each with a size (small, large), a colour (red,
-orange, yellow, green, blue, purple), a launch (dropped, thrown or rolled, to the left or right) and
-a number of bounces.
+Each prompt gives an mp4 (h264 + aac), a contact sheet (frames over waveform and spectrogram,
+with the visible and audible impacts marked), and a JSON file. The JSON records how the clip
+was made, the oracles' readings of it, and for each fact whether it matches the prompt. The
+shipped weights know the world of Playhouse: one to three balls, each with a size (small,
+large), a colour (red, orange, yellow, green, blue, purple), a launch (dropped, thrown or
+rolled, to the left or right) and a number of bounces.
 
 Examples:
 
@@ -22,7 +22,8 @@ Examples:
       --continue_clip=outputs/samples/000-a-large-red-ball-is-thrown-seed0.mp4 --seconds=4
 
 A continued clip starts from the latents stored beside the mp4 (.latents.npz) if they fit, so
-nothing is encoded twice. Files are never overwritten: if a name exists, the new file gets a number.
+nothing is encoded twice. Files are never overwritten: if a name exists, the new file gets a
+number.
 """
 
 import dataclasses

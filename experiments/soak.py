@@ -4,15 +4,17 @@ r"""Kill a training run repeatedly and check that nothing is lost.
         --train="--config=experiments/configs/playhouse_nano.py --config.data.path=runs/latents" \
         --minutes=60 --every=5 --together --output=runs/soak
 
-It runs experiments.train twice from scratch with the flags of --train. The run in OUTPUT/whole is
-undisturbed. The run in OUTPUT/killed gets SIGKILL every --every minutes and is started again each
-time; after --minutes it continues undisturbed to its end. Nothing was lost if both runs have
-bitwise equal losses at every row, and end with the same weights. OUTPUT/soak.json has the verdict,
-and every kill with its cost; OUTPUT/soak.png shows the losses. The exit status is 1 if anything
-differs. The same command continues a stopped test.
+It runs experiments.train twice from scratch with the flags of --train. The run in OUTPUT/whole
+is undisturbed. The run in OUTPUT/killed gets SIGKILL every --every minutes and is started
+again each time; after --minutes it continues undisturbed to its end. Nothing was lost if both
+runs have bitwise equal losses in every row of their metrics, and end with the same weights.
 
-A kill loses only the steps after the last checkpoint, which are done again: --train="...
---config.train.checkpoint_minutes=2" makes them fewer.
+OUTPUT/soak.json has the verdict (`same`), and each kill with the steps that were repeated
+after it. OUTPUT/soak.png shows the losses. The exit status is 1 if anything differs. The same
+command continues a stopped test.
+
+The training must take longer than --minutes. After a kill it repeats the steps since its last
+checkpoint; --train="... --config.train.checkpoint_minutes=2" makes them fewer.
 """
 
 import contextlib
@@ -34,14 +36,18 @@ from sora_jax.errors import UserError
 from sora_jax.training import metrics
 
 _TRAIN = flags.DEFINE_string(
-    "train", None, "flags of experiments.train, all but --workdir, as one string"
+    "train", None, "Flags of experiments.train without --workdir, as one string. Required."
 )
-_MINUTES = flags.DEFINE_float("minutes", 60, "how long the run is disturbed", lower_bound=0)
-_EVERY = flags.DEFINE_float("every", 5, "minutes between two kills", lower_bound=0.01)
+_MINUTES = flags.DEFINE_float(
+    "minutes", 60, "Minutes during which the second run is killed.", lower_bound=0
+)
+_EVERY = flags.DEFINE_float("every", 5, "Minutes between two kills.", lower_bound=0.01)
 _TOGETHER = flags.DEFINE_boolean(
-    "together", False, "both runs at once, on half of the CPU cores each; for CPUs alone"
+    "together", False, "Train both runs at once, each on half of the CPU cores. For CPUs only."
 )
-_OUTPUT = flags.DEFINE_string("output", None, "directory of both runs and of the result")
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder for both runs and the result: new, or that of a stopped test. Required."
+)
 
 
 def start(workdir: Path, cores: set[int]) -> subprocess.Popen:
@@ -61,6 +67,7 @@ def start(workdir: Path, cores: set[int]) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen, workdir: Path) -> None:
+    """Waits for a training to end. Raises UserError if it fails."""
     if process.wait():
         last = workdir.with_suffix(".log").read_text().strip().splitlines()[-1:]
         raise UserError(
@@ -166,6 +173,7 @@ def compare(undisturbed: Path, killed: Path) -> dict:
 
 
 def draw(undisturbed: Path, killed: Path, kills: list[dict], path: Path) -> None:
+    """Draws the losses of both runs to a png file, with a line at each kill."""
     from matplotlib.figure import Figure  # slow, and needed once, at the end
 
     figure = Figure((9, 3.6), layout="constrained")

@@ -7,14 +7,14 @@ r"""Train the diffusion transformer.
         --config.data.source=video_folder \
         --config.data.path=MY_VIDEOS --init_from=runs/nano/weights.safetensors --workdir=runs/mine
 
-The same command continues a stopped run from its last checkpoint, bitwise as if it had not stopped.
-At the end it writes WORKDIR/weights.safetensors: the averaged weights, with the configuration, the
-loss curve and a description of the training data.
+The same command continues a stopped run from its last checkpoint, bitwise as if it had not
+stopped. At the end it writes WORKDIR/weights.safetensors: the averaged weights, with the
+configuration, the loss curve and a description of the training data.
 
-tensorboard --logdir=WORKDIR/tensorboard (pip install -e '.[tensorboard]') shows losses by modality
-and noise level, speed and memory. --config.profile.start=50 profiles five steps from step 50 on
-with JAX's profiler. --config.sample.every=500 samples clips of a few prompts every 500 steps, and
-also writes them into WORKDIR/samples.
+tensorboard --logdir=WORKDIR/tensorboard (pip install -e '.[tensorboard]') shows losses by
+modality and noise level, speed and memory. --config.profile.start=50 profiles five steps from
+step 50 on with JAX's profiler. --config.sample.every=500 samples clips of a few prompts every
+500 steps, and also writes them into WORKDIR/samples.
 
 Several hosts: run the same command in each process. Under SLURM (experiments/launch/train.sbatch),
 on GKE and on TPU pods add --coordinator=auto. Elsewhere add --coordinator=HOST:PORT of process 0,
@@ -34,21 +34,27 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Python file with get_config(); override keys as --config.train.steps=200"
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "directory of the run: checkpoints, metrics, weights"
+    "workdir",
+    None,
+    "Folder of the run, for checkpoints, metrics and weights: new, or that of a stopped run. "
+    "Required.",
 )
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "several processes: HOST:PORT of process 0, or auto where a cluster tells it",
+    "For several processes: HOST:PORT of process 0, or auto under SLURM, on GKE and on TPU pods. "
+    "Default: one process.",
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
-    "num_processes", None, "how many, with --coordinator=HOST:PORT"
+    "num_processes", None, "Number of processes; needed with --coordinator=HOST:PORT."
 )
 _PROCESS_ID = flags.DEFINE_integer(
-    "process_id", None, "this one's number from 0, with --coordinator=HOST:PORT"
+    "process_id", None, "Number of this process, from 0; needed with --coordinator=HOST:PORT."
 )
 _INIT_FROM = flags.DEFINE_string(
-    "init_from", None, "weights of a model of the same config, to continue from or fine-tune"
+    "init_from",
+    None,
+    "Weights of a model of the same config to start from. Default: random initial weights.",
 )
 
 

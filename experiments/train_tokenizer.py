@@ -5,15 +5,15 @@ r"""Train a tokenizer on Playhouse or on your own videos, on any device.
     python -m experiments.train_tokenizer --config=experiments/configs/audio_tokenizer.py \
         --workdir=runs/audio_tokenizer
 
-Training starts from new weights, or from those of --init_from. Scenes are drawn on the host and
-rendered inside the training step. With --config.data.source=video_folder, data.path is a folder of
-two or more videos (read as by experiments.build_data, into WORKDIR/clips), or a data set built
-before. A registered source (--import) also works: the tokenizer trains on data.clips of its clips
-and is scored on its split val.
+Training starts from new weights, or from those of --init_from. Scenes are drawn on the host
+and rendered inside the training step. With --config.data.source=video_folder, data.path is a
+folder of two or more videos (read as by experiments.build_data, into WORKDIR/clips), or a data
+set built before. A registered source (--import) also works: the tokenizer trains on
+data.clips of its clips and is scored on its split val.
 
 The same command continues a stopped run from its last checkpoint. At the end,
-WORKDIR/weights.safetensors holds the averaged weights, with their latent statistics and held-out
-scores.
+WORKDIR/weights.safetensors holds the averaged weights, with their latent statistics and
+held-out scores.
 """
 
 from collections.abc import Sequence
@@ -29,10 +29,15 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Python file with get_config(); override keys as --config.train.steps=200"
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "directory of the run: checkpoints, metrics, weights"
+    "workdir",
+    None,
+    "Folder of the run, for checkpoints, metrics and weights: new, or that of a stopped run. "
+    "Required.",
 )
 _INIT_FROM = flags.DEFINE_string(
-    "init_from", None, "weights of a tokenizer of the same config, to continue from"
+    "init_from",
+    None,
+    "Weights of a tokenizer of the same config to start from. Default: random initial weights.",
 )
 
 

@@ -1,8 +1,8 @@
 """Chooses the implementation of an operation for the current platform.
 
-Each operation has an ordered list of implementations. Without a name, `select` takes the first one
-that supports the call and logs its choice once. An implementation requested by name never falls
-back to another.
+Each operation has an ordered list of implementations. Without a name, `select` takes the first
+one that supports the call and logs its choice once. An implementation requested by name never
+falls back to another.
 
 An implementation is a module with
 
@@ -10,9 +10,9 @@ An implementation is a module with
                                 on the current target
 
 and the functions that the operation's `api.py` calls. The module is imported when it is first
-considered, so the packages of unused implementations need not be installed. An implementation for
-one platform is a candidate only on that platform; by name it also runs elsewhere if an interpreter
-for it is active.
+considered, so the packages of unused implementations need not be installed. An implementation
+for one platform is a candidate only on that platform; by name it also runs elsewhere if an
+interpreter for it is active.
 """
 
 import dataclasses

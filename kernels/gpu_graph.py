@@ -4,21 +4,21 @@
     python -m kernels.gpu_graph                                     # a table of every operation
     python -m kernels.gpu_graph --op=temporal_attention --case=t16
 
-JAX's CUDA plugin can compile for a GPU that is only described. In the scheduled graph, each fusion,
-copy, library call or custom kernel is one launch, and moves at least
+JAX's CUDA plugin can compile for a GPU that is only described. In the scheduled graph, each
+fusion, copy, library call or custom kernel is one launch, and moves at least
 
     bytes = sum of its operands + sum of its results                                             (1)
 
-Each operand and result counts once. Repeated reads from a cache and the workspaces of library calls
-are not counted. All figures are *compiled, not run*. These operations are bound by memory
-bandwidth, so the bytes show where time must go. A change that makes XLA launch or move more is
-visible on any machine.
+Each operand and result counts once. Repeated reads from a cache and the workspaces of library
+calls are not counted. All figures are *compiled, not run*. These operations are bound by
+memory bandwidth, so the bytes show where time must go. A change that makes XLA launch or move
+more is visible on any machine.
 
 The environment variable GPU_COMPILER names the compiler's folder; the default is
-build/gpu_compiler. The compiler stays outside the Python environment: inside it, the plugin would
-look for a GPU whenever JAX starts. The folder is specific to one version of Python and of jax. It
-holds no cuDNN, so cuDNN's attention cannot be compiled this way. The compiler is CUDA 12's for jax
-0.10 and CUDA 13's for jax 0.11.
+build/gpu_compiler. The compiler stays outside the Python environment: inside it, the plugin
+would look for a GPU whenever JAX starts. The folder is specific to one version of Python and
+of jax. It holds no cuDNN, so cuDNN's attention cannot be compiled this way. The compiler is
+CUDA 12's for jax 0.10 and CUDA 13's for jax 0.11.
 """
 
 import argparse
@@ -300,19 +300,23 @@ def predict(op: str, case: str, direction: str, implementation: str) -> Graph:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Kernels and bytes of compiled graphs for an H200 that is absent."
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--op", choices=OPS, help="default all")
-    parser.add_argument("--case", help="a named workload of the operation; default a few")
-    parser.add_argument("--direction", choices=("forward", "backward"), help="default both")
-    parser.add_argument("--implementation", choices=("xla", "triton"), help="default both")
+    parser.add_argument("--op", choices=OPS, help="operation; default: all")
+    parser.add_argument("--case", help="named workload of --op, such as t16; default: a few")
+    parser.add_argument("--direction", choices=("forward", "backward"), help="default: both")
+    parser.add_argument("--implementation", choices=("xla", "triton"), help="default: both")
     parser.add_argument(
         "--install",
         metavar="DIR",
         type=Path,
-        help="download what compiles for a GPU into DIR, and stop",
+        help="download the compiler for GPUs into DIR (250 MB) and exit",
     )
-    parser.add_argument("--json", action="store_true", help="one graph, compiled in this process")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="internal: compile one graph in this process and print it as JSON",
+    )
     flags = parser.parse_args()
     if flags.json:
         print(

@@ -51,7 +51,7 @@ GENERATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """One compiled kernel.
+    """Predicted figures of one compiled kernel; none is measured.
 
     Attributes:
         kernel: its name.
@@ -301,13 +301,19 @@ def row(op: str, case: str, direction: str, generation: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Predicted figures of kernels on TPUs, from the compiler's static schedule."
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("generation", nargs="*", help=f"of {', '.join(GENERATIONS)}; default all")
-    parser.add_argument("--op", choices=OPS, help="default all")
-    parser.add_argument("--case", help="one of the operation's; default all")
-    parser.add_argument("--direction", choices=("forward", "backward"), help="default both")
-    parser.add_argument("--json", action="store_true", help="one report, compiled in this process")
+    parser.add_argument(
+        "generation", nargs="*", help=f"TPU generations: {', '.join(GENERATIONS)}; default: all"
+    )
+    parser.add_argument("--op", choices=OPS, help="operation; default: all")
+    parser.add_argument("--case", help="named workload, such as d128; default: all")
+    parser.add_argument("--direction", choices=("forward", "backward"), help="default: both")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="internal: compile one program in this process and print its report as JSON",
+    )
     flags = parser.parse_args()
     if unknown := set(flags.generation) - set(GENERATIONS):
         parser.error(

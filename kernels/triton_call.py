@@ -1,6 +1,7 @@
 """Calls Triton kernels from JAX: on a GPU, in Triton's interpreter, or for compilation only.
 
-On a GPU, Triton compiles the kernel to PTX. A bridge then launches it. There are three bridges:
+On a GPU, Triton compiles the kernel to PTX. A bridge then launches it. There are three
+bridges:
 
     ffi      `triton_kernel_call_ffi`, the typed custom call registered by JAX's CUDA plugin. XLA
              can record it into a CUDA graph.
@@ -10,7 +11,8 @@ On a GPU, Triton compiles the kernel to PTX. A bridge then launches it. There ar
              outside `jax.jit` only, and separates a fault of the kernel from one of its custom
              call.
 
-`default_bridge` is "ffi" if the plugin registers it, else "legacy". `use_bridge` selects another.
+`default_bridge` is "ffi" if the plugin registers it, else "legacy". `use_bridge` selects
+another.
 
 JAX's custom call passes two pointers after a kernel's own parameters (global scratch and
 profiling), as Triton 3.6 expects. A Triton release with another number of hidden parameters is

@@ -1,9 +1,9 @@
 """Runs Triton kernels in Triton's interpreter: on any machine, without a GPU, slowly.
 
-The interpreter is selected by TRITON_INTERPRET=1, set before triton is imported. This module works
-around two of its properties. It takes PyTorch tensors but calls only a few of their methods;
-`_Tensor` provides those. Its `tl.dot` multiplies the bit patterns of bfloat16 numbers, so bfloat16
-arrays are passed as float32.
+The interpreter is selected by TRITON_INTERPRET=1, set before triton is imported. This module
+works around two of its properties. It takes PyTorch tensors but calls only a few of their
+methods; `_Tensor` provides those. Its `tl.dot` multiplies the bit patterns of bfloat16
+numbers, so bfloat16 arrays are passed as float32.
 """
 
 import threading

@@ -3,9 +3,9 @@
     {"device": "NVIDIA H200", "op": "temporal_attention", "entries": [{"where": {"T": 16, "D": 64},
     "use": {"num_warps": 4}}, ...]}
 
-`where` names fields of the operation's spec. The first entry whose fields all match supplies the
-parameters in `use`. Files are in `kernels/tuned/<op>/<device>.json`. `use` selects another file,
-and `trial` sets the parameters directly.
+`where` names fields of the operation's spec. The first entry whose fields all match supplies
+the parameters in `use`. Files are in `kernels/tuned/<op>/<device>.json`. `use` selects another
+file, and `trial` sets the parameters directly.
 """
 
 import contextlib

@@ -6,8 +6,8 @@
     clip = pipe("a large red ball is dropped and bounces twice", seed=1)
     clip.save("out.mp4")
 
-The names below are the public API. Each is imported on first use, so `import sora_jax` is fast and
-does not import JAX. Everything else is imported from its own module.
+The names below are the public API. Each is imported on first use, so `import sora_jax` is fast
+and does not import JAX. Everything else is imported from its own module.
 """
 
 import importlib

@@ -1,10 +1,10 @@
 """Configuration: builds frozen dataclasses from user input and rejects unknown keys.
 
 The library takes frozen dataclasses. Experiments are Python files that return an
-`ml_collections.ConfigDict`. `from_dict` is the only bridge between them: each key must be a field
-of the dataclass, and each value must have the field's type. The error for an unknown key suggests
-the nearest name. So no key is ever silently ignored. `fingerprint` identifies a resolved
-configuration.
+`ml_collections.ConfigDict`. `from_dict` is the only bridge between them: each key must be a
+field of the dataclass, and each value must have the field's type. The error for an unknown key
+suggests the nearest name. So no key is ever silently ignored. `fingerprint` identifies a
+resolved configuration.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
 """Draws a clip as one image: frames above the waveform and spectrogram, with detected impacts
 marked.
 
-A sheet reads like text. Each line holds up to FRAMES_ON_A_LINE frames, with their audio below on
-the same time axis in seconds. Beyond MAX_LINES full lines only every third, fifth, ... frame is
-shown; the audio is always complete.
+A sheet reads like text. Each line holds up to FRAMES_ON_A_LINE frames, with their audio below
+on the same time axis in seconds. Beyond MAX_LINES full lines only every third, fifth, ...
+frame is shown; the audio is always complete.
 """
 
 import itertools

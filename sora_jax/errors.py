@@ -1,9 +1,10 @@
 """Errors that a user can cause and fix. Commands print them in one line without a traceback
 (`cli.run_main`).
 
-The functions of the public API raise UserError for invalid values. Constructors of configurations
-(`ClipFormat`, `STDiTConfig`, `Run`, ...) raise ValueError, as is usual in Python. If the values
-come from a file or a flag, `config.from_dict` converts it to a UserError that names the key.
+The functions of the public API raise UserError for invalid values. Constructors of
+configurations (`ClipFormat`, `STDiTConfig`, `Run`, ...) raise ValueError, as is usual in
+Python. If the values come from a file or a flag, `config.from_dict` converts it to a UserError
+that names the key.
 """
 
 from typing import Any

@@ -7,13 +7,13 @@ backward pass.
     cond               the most expensive branch                                                 (4)
     a kernel           the cost it declares (the `cost_estimate` of a `pallas_call`)             (5)
 
-Only products count, as in published FLOP counts; elementwise work is excluded. Recomputation under
-`jax.checkpoint` appears in the jaxpr of a gradient and is counted, so count a model's own FLOPs
-without it. A `while_loop` has no known length, and a kernel may declare no cost. Both raise,
-because a silent zero would go unnoticed.
+Only products count, as in published FLOP counts; elementwise work is excluded. Recomputation
+under `jax.checkpoint` appears in the jaxpr of a gradient and is counted, so count a model's
+own FLOPs without it. A `while_loop` has no known length, and a kernel may declare no cost.
+Both raise, because a silent zero would go unnoticed.
 
-`stored_bytes` sums what the forward pass keeps for the backward pass. It is an upper bound, since a
-compiler may recompute cheap parts.
+`stored_bytes` sums what the forward pass keeps for the backward pass. It is an upper bound,
+since a compiler may recompute cheap parts.
 """
 
 from collections.abc import Callable, Iterator

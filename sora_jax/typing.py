@@ -1,5 +1,7 @@
 """Glossary of axis letters, the same in every docstring, shape comment and variable name.
 
+`docs/guides/notation.md` has the letters of equations too.
+
     B  batch                          T  video latent frames (time)     N  audio latents
     F  video frames                   H W  rows and columns of a latent, or of its grid of tokens
     C  channels                       S  sites: tokens of one frame, H * W (of audio: samples)

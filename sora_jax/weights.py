@@ -1,13 +1,13 @@
 """Weights on disk: a safetensors file that also holds its configuration and metadata.
 
-The header holds `kind` (the type of model), `config` (its dataclass as JSON), `metadata` (how it
-was trained) and the fingerprint: the first 12 hex digits of the sha256 over the kind, the config as
-JSON with sorted keys, and the sorted names, dtypes, shapes and bytes of the tensors. A name is the
-path of the parameter in the model, joined by "/".
+The header holds `kind` (the type of model), `config` (its dataclass as JSON), `metadata` (how
+it was trained) and the fingerprint: the first 12 hex digits of the sha256 over the kind, the
+config as JSON with sorted keys, and the sorted names, dtypes, shapes and bytes of the tensors.
+A name is the path of the parameter in the model, joined by "/".
 
-One fingerprint identifies one function: it also covers config fields without a tensor of their own
-(`output`, `window`). It is verified on reading, so that a damaged file is rejected. It does not
-cover the metadata, which say where weights come from, not what they compute.
+One fingerprint identifies one function: it also covers config fields without a tensor of their
+own (`output`, `window`). It is verified on reading, so that a damaged file is rejected. It
+does not cover the metadata, which say where weights come from, not what they compute.
 """
 
 import dataclasses
@@ -167,7 +167,7 @@ def load_weights(path: str | os.PathLike, kind: str) -> Weights:
         )
     if header["kind"] != kind:
         raise UserError(
-            f"{path} holds weights of kind {header['kind']}, not {kind}; give the right file"
+            f"{path} holds weights of kind {header['kind']}, not {kind}; give a file of that kind"
         )
     if _fingerprint(kind, config, arrays) != header["fingerprint"]:
         raise UserError(

@@ -1,7 +1,7 @@
 """Benchmark suites, one module each, with `workloads(size)` -> list of `Workload`.
 
-The most informative workloads come first. Sizes are "tiny" (for tests), "cpu" and "gpu" (also for
-TPUs).
+The most informative workloads come first. Sizes are "tiny" (for tests), "cpu" and "gpu" (also
+for TPUs).
 """
 
 import importlib

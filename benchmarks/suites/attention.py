@@ -1,8 +1,8 @@
 """Library implementations of attention, extended to drop-in replacements of our operations.
 
-A drop-in replacement also normalises, rotates and lays out its inputs, and lays the result back
-out. `Layout` turns q, k, v [B, T, S, H, D] into rows [N, L, H, D]: the frames of each site, which
-moves all data, or the sites of each frame, which moves none.
+A drop-in replacement also normalises, rotates and lays out its inputs, and lays the result
+back out. `Layout` turns q, k, v [B, T, S, H, D] into rows [N, L, H, D]: the frames of each
+site, which moves all data, or the sites of each frame, which moves none.
 """
 
 import dataclasses
@@ -32,16 +32,19 @@ class Layout:
     causal: bool = False
 
     def rows(self, x: Any) -> Any:
+        """Converts [B, T, S, H, D] to [N, L, H, D]: N, L = B S, T along time, else B T, S."""
         B, T, S, H, D = x.shape
         return (
             swap(x).reshape(B * S, T, H, D) if self.along == "time" else x.reshape(B * T, S, H, D)
         )
 
     def back(self, y: Any, shape: tuple[int, ...]) -> Any:
+        """Inverts `rows`; `shape` is [B, T, S, H, D]."""
         B, T, S, H, D = shape
         return swap(y.reshape(B, S, T, H, D)) if self.along == "time" else y.reshape(shape)
 
     def angles(self, angles: Any) -> Any:
+        """Adds axes to angles [T or S, D/2] for B, S or T, and H."""
         return angles[:, None, None] if self.along == "time" else angles[:, None]
 
 

@@ -1,7 +1,7 @@
 """Checks every kernel of ours on every named workload, forward and backward, against float32.
 
-A wrong result is an error of the command. Run this suite first on a new device. Its timings are a
-by-product.
+A wrong result is an error of the command. Run this suite first on a new device. Its timings
+are a by-product.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ SOURCES = ("temporal_attention", "pointwise")  # where each kernel stands alone
 
 
 def workloads(size: str) -> list[Workload]:
+    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
     found = [
         only_ours(suite, workload) for suite in SOURCES for workload in load(suite).workloads(size)
     ]
@@ -21,6 +22,7 @@ def workloads(size: str) -> list[Workload]:
 
 
 def only_ours(suite: str, workload: Workload) -> Workload:
+    """Returns a workload of `suite` with the forms of our kernels only, measured both ways."""
     costs = {"forward_backward": None}
     forms = {impl: make for impl, make in workload.forms.items() if impl in CALLS}
     return dataclasses.replace(workload, name=f"{suite}/{workload.name}", costs=costs, forms=forms)

@@ -1,8 +1,8 @@
 """The whole model: one evaluation, as in sampling, and one training step.
 
-The training step includes the optimizer and the average of the weights. FLOPs are the model's own
-products, without the recomputation of `remat`. Where products are the bound, the percentage of the
-roofline is therefore the model FLOPs utilisation.
+The training step includes the optimizer and the average of the weights. FLOPs are the model's
+own products, without the recomputation of `remat`. Where products are the bound, the
+percentage of the roofline is therefore the model FLOPs utilisation.
 """
 
 import dataclasses
@@ -69,6 +69,7 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
+    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
     return [
         make(name, case) for name, case in SIZES[size].items() for make in (training, evaluation)
     ]

@@ -1,10 +1,11 @@
 """Speed of the Playhouse world: drawing, rendering and sound synthesis of clips.
 
 Drawing is plain Python on one core; rendering and synthesis run on the device. `all` does all
-three, as on-the-fly training needs. `picture_and_sound` renders stored scenes, with inputs prepared
-outside the timing. There is a row for every family at 64 px x 33 frames (PhyWorld: 32), with one
-ball and with several. The targets on 2 cores are 500 clips/s with one ball, 60 clips/s with
-several, 30 clips/s of `talk` and 20 clips/s of three shots of `story`, rendered with audio.
+three, as on-the-fly training needs. `picture_and_sound` renders stored scenes, with inputs
+prepared outside the timing. There is a row for every family at 64 px x 33 frames (PhyWorld:
+32), with one ball and with several. The targets on 2 cores are 500 clips/s with one ball, 60
+clips/s with several, 30 clips/s of `talk` and 20 clips/s of three shots of `story`, rendered
+with audio.
 """
 
 import functools
@@ -52,6 +53,7 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
+    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
     return [workload for batch in SIZES[size] for workload in _stages(*batch)]
 
 

@@ -41,6 +41,7 @@ FIRST = ("wan_480_full", "t16")  # measured first
 
 
 def workloads(size: str) -> list[Workload]:
+    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
     found = []
     for specs, make in zip(SIZES[size], (prologue, gate, rotation), strict=True):
         ordered = sorted(specs, key=lambda name: name not in FIRST)

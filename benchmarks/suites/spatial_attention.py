@@ -22,6 +22,7 @@ LAYOUT = attention.Layout("space")
 
 
 def workloads(size: str) -> list[Workload]:
+    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
     return [workload(name, spec) for name, spec in SIZES[size].items()]
 
 

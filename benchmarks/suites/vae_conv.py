@@ -1,7 +1,8 @@
 """A residual layer of a causal video decoder: x + conv(pad(cache, silu(gain rms(x)))).
 
 The kernel is 3 x 3 x 3; the layer also returns the next cache. The convolution is bound by its
-products. Norm, activation, concatenation, padding and layout changes are overhead on top of it.
+products. Norm, activation, concatenation, padding and layout changes are overhead on top of
+it.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from kernels.conv_prologue import conv_prologue, specs
 from kernels.conv_prologue.reference import EPSILON
 from kernels.conv_prologue.specs import SPECS, Spec
 
-NHWC = {"xla_gpu_force_conv_nhwc": True}  # XLA lays 3-D convolutions out as NCDHW unless told
+NHWC = {"xla_gpu_force_conv_nhwc": True}  # by default XLA lays 3-D convolutions out as NCDHW
 
 
 TINY = Spec(1, 3, 4, 6, 16, P=1, dtype="float32")
@@ -31,11 +32,12 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
+    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
     return [workload(name, spec) for name, spec in SIZES[size].items()]
 
 
 def workload(name: str, spec: Spec) -> Workload:
-    """The layer whose prologue is `spec`."""
+    """Returns the workload of a decoder's layer: prologue `spec`, then a 3 x 3 x 3 convolution."""
     one = jnp.dtype(spec.dtype).itemsize
     frame, weights = spec.B * spec.H * spec.W * spec.C * one, 27 * spec.C**2 * one
     flops = 2 * 27 * spec.C * spec.B * spec.T * spec.H * spec.W * spec.C
@@ -114,6 +116,7 @@ def unpadded(conv: Callable) -> Callable[[dict], tuple[jax.Array, jax.Array]]:
 
 
 def best(spec: Spec) -> list[Form]:
+    """Returns XLA's forms that may be faster than its default one."""
     forms = [Form("time folded into channels, 2-D convolution", unpadded(folded))]
     if device.platform() == "gpu":
         forms.append(

@@ -28,11 +28,13 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
+    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
     config = VideoTokenizerConfig(8, 16, 1, 1, 1, 1) if size == "tiny" else VideoTokenizerConfig()
     return [workload(config, shape) for shape in SIZES[size]]
 
 
 def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> Workload:
+    """Returns the decoding of latents; `shape` is (clips, latent frames, rows, columns)."""
     B, T, rows, columns = shape
 
     def tokenizer() -> VideoTokenizer:

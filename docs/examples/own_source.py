@@ -27,11 +27,11 @@ class Sweep:
     name = "sweep"
 
     def identify(self, selection: Selection) -> dict[str, str]:
-        """What tells one set of clips from another, as JSON values."""
+        """Returns JSON values that identify the set of clips."""
         return {"source": self.name, "split": selection.split}
 
     def open(self, selection: Selection, folder: Path) -> "SweepClips":
-        """The clips of the selection; `folder` is for files that a source may keep."""
+        """Returns the clips of the selection; a source may keep files in `folder`."""
         return SweepClips(self.identify(selection), selection)
 
 

@@ -1,7 +1,7 @@
 """nano on Playhouse, for two CPU cores.
 
-The shipped model is two runs of it, one after the other (sora_jax/shipped/README.md). Every key can
-be overridden: --config.train.steps=200.
+The shipped model is two runs of it, one after the other (sora_jax/shipped/README.md). Every
+key can be overridden: --config.train.steps=200.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """7.9M parameters on Playhouse, for a few minutes of one GPU: `benchmarks.short_run --stage=train`.
 
-The averaged weights take 15.0 MiB in float16. A step of 256 clips takes an estimated 18 ms on an
-H100; not measured. `short_run` ignores `train.steps` and trains until its time is over.
+The averaged weights take 15.0 MiB in float16. A step of 256 clips takes an estimated 18 ms on
+an H100; not measured. `short_run` ignores `train.steps` and trains until its time is over.
 """
 
 import dataclasses

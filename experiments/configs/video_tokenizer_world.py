@@ -3,8 +3,8 @@
     python -m experiments.train_tokenizer --config=experiments/configs/video_tokenizer_world.py \
         --workdir=runs/video_tokenizer --init_from=sora_jax/shipped/video_tokenizer.safetensors
 
-Batches hold about the same number of frames: characters speak at 16 frames/s, 33 to a clip, and a
-story has three shots of 17 frames.
+Batches hold about the same number of frames: characters speak at 16 frames/s, 33 to a clip,
+and a story has three shots of 17 frames.
 """
 
 from ml_collections import ConfigDict

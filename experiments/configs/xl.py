@@ -1,7 +1,7 @@
 """XL at 61 frames of 512 px, for pods of 256 and 512 TPUs. Untrained; for experiments.compile_only.
 
-fsdp stays at 64, because the widths of the streams, 1152 and 576, are 64 x 18 and 64 x 9. The rest
-of a pod goes to `data`.
+fsdp stays at 64, because the widths of the streams, 1152 and 576, are 64 x 18 and 64 x 9. The
+rest of a pod goes to `data`.
 """
 
 import dataclasses

@@ -1,15 +1,15 @@
 """The prologue of a causal convolution on TPUs, forward and backward, each in one pass over memory.
 
-The equations are those of `reference.py`. One program writes ROWS rows of one frame of `past`. The
-programs of a frame run in order, and so do the frames of a batch element, those of the cache first.
-Padding moves every row down by P, so the last P rows of a block belong to the next block. They wait
-in scratch memory, and nothing is read twice. Each frame has as many more programs as the padding
-fills.
+The equations are those of `reference.py`. One program writes ROWS rows of one frame of `past`.
+The programs of a frame run in order, and so do the frames of a batch element, those of the
+cache first. Padding moves every row down by P, so the last P rows of a block belong to the
+next block. They wait in scratch memory, and nothing is read twice. Each frame has as many more
+programs as the padding fills.
 
 Backward, a block of rows of x needs rows of the gradient of past that are P further down. The
-programs therefore write one block behind the one that they read, and the rest of that block waits
-in scratch memory. With s = sigmoid(u), and x read again so that nothing is saved by the forward
-pass,
+programs therefore write one block behind the one that they read, and the rest of that block
+waits in scratch memory. With s = sigmoid(u), and x read again so that nothing is saved by the
+forward pass,
 
     du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                     (1)
     dx = r (w - n mean_c(w n))                                                                   (2)
@@ -18,14 +18,14 @@ dg is summed in order in one block of the result. No atomics are used, so the re
 deterministic.
 
 The kernel supports multiples of 128 channels only. For other numbers of channels XLA puts the
-columns of a frame in the lanes, where they need less padding, and copies the frame for a kernel. A
-convolution, the prologue and a convolution of 96 channels moved 49.4X with the kernel and 44.1X
-without it; of 384 channels 34.4X and 68.4X. (X is the bytes of x; compiled for v6e,
-`cost_analysis`, not run.) XLA therefore handles the other numbers of channels.
+columns of a frame in the lanes, where they need less padding, and copies the frame for a
+kernel. A convolution, the prologue and a convolution of 96 channels moved 49.4X with the
+kernel and 44.1X without it; of 384 channels 34.4X and 68.4X. (X is the bytes of x; compiled
+for v6e, `cost_analysis`, not run.) XLA therefore handles the other numbers of channels.
 
-The pipeline does not move a block again if its index stays the same. Blocks of x therefore stay at
-the first index while frames of the cache pass, blocks of the cache stay at the last index
-afterwards, and blocks of the next cache stay at the first index until their frames come.
+The pipeline does not move a block again if its index stays the same. Blocks of x therefore
+stay at the first index while frames of the cache pass, blocks of the cache stay at the last
+index afterwards, and blocks of the next cache stay at the first index until their frames come.
 """
 
 import dataclasses
@@ -96,9 +96,11 @@ class Tiling:
         row = _up(self.spec.W + 2 * self.spec.P, 16) * _up(self.spec.C, LANES)
         return row * (13 * self.rows * jnp.dtype(self.spec.dtype).itemsize + 12 * 4)
 
-    # Block indices of each array, for program (batch b, frame f, block i).
+    # Block indices of each array, for program (batch b, frame f of past, block i of its rows). An
+    # index that stays the same costs no transfer, so arrays that a program does not use stay put.
 
     def of_x(self, b, f, i):
+        """Block of x: frame f - K, from the first frame after the cache on."""
         return (
             b,
             jnp.maximum(f - self.spec.K, 0),
@@ -108,6 +110,7 @@ class Tiling:
         )
 
     def of_cache(self, b, f, i):
+        """Block of the cache: frame f, until its K frames have passed."""
         last = self.blocks - 1
         return (
             b,
@@ -118,6 +121,7 @@ class Tiling:
         )
 
     def of_next(self, b, f, i):
+        """Block of the next cache: frame f - T, in the last K frames."""
         return (
             b,
             jnp.maximum(f - self.spec.T, 0),
@@ -127,20 +131,26 @@ class Tiling:
         )
 
     def of_past(self, b, f, i):
+        """Block of past."""
         return b, f, jnp.minimum(i, self.padded_blocks - 1), 0, 0
 
     def frame_block(self, place, late: int = 0) -> pl.BlockSpec:
-        """BlockSpec of a block as wide as x, `late` programs behind."""
+        """BlockSpec of `rows` unpadded rows, [1, 1, rows, W, C].
+
+        `place` is a function such as `of_x`. The block lags `late` programs behind.
+        """
         spec = self.spec
         return pl.BlockSpec(
             (1, 1, self.rows, spec.W, spec.C), lambda b, f, i: place(b, f, i - late)
         )
 
     def past_block(self) -> pl.BlockSpec:
+        """BlockSpec of `rows` padded rows of past, [1, 1, rows, W + 2 P, C]."""
         spec = self.spec
         return pl.BlockSpec((1, 1, self.rows, spec.W + 2 * spec.P, spec.C), self.of_past)
 
     def gain_block(self) -> pl.BlockSpec:
+        """BlockSpec of the whole gain, [1, C]."""
         return pl.BlockSpec((1, self.spec.C), lambda b, f, i: (0, 0))
 
 
@@ -209,13 +219,14 @@ def _backward_kernel(
 ):
     spec, P = tl.spec, tl.spec.P
     f, i = pl.program_id(1), pl.program_id(2)
-    block = i - tl.late
+    block = i - tl.late  # written now; block i of past's gradient is read
 
     @pl.when((f == 0) & (i == 0))
     def _():
         dgain_ref[...] = jnp.zeros(dgain_ref.shape, dgain_ref.dtype)
 
     def exists(r, x):
+        # The last block may extend beyond the frame; garbage there must not enter the sum dgain.
         return jnp.where(block * tl.rows + r < spec.H, x, 0.0) if tl.ragged else x
 
     def pull_back(r, dpast):
@@ -242,7 +253,8 @@ def _backward_kernel(
 
     @pl.when(block >= 0)
     def _():
-        kept = tl.rows - P if P else 0  # rows of the block that were read with the one before
+        # Rows of the block whose gradient the previous program read and left in scratch memory.
+        kept = tl.rows - P if P else 0
         _over_rows(0, kept, lambda r: pull_back(r, waiting_ref[r]))
         _over_rows(kept, tl.rows, lambda r: pull_back(r, dpast_ref[0, 0, r - kept]))
 
@@ -325,7 +337,9 @@ def _call(tl: Tiling, kernel, direction, arrays, in_specs, results, out_specs, w
 def forward(
     spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Computes equations (1) to (4) of `reference.py`: past, padded, and the next cache."""
+    """Computes equations (1) to (4) of `reference.py`: past [B, K + T, H + 2 P, W + 2 P, C] and the
+    next cache, from x [B, T, H, W, C], gain float32 [C] and cache [B, K, H, W, C].
+    """
     tl = _tiling(spec)
     results = [
         jax.ShapeDtypeStruct(tl.shape(spec.K + spec.T, spec.P), x.dtype),
@@ -348,7 +362,10 @@ def forward(
 def backward(
     spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the gradients of x, gain and cache; that of the gain is [B, C], per batch element."""
+    """Returns the gradients of x, gain and cache; that of the gain is [B, C], per batch element.
+
+    Arguments are those of `forward`, and the gradients of its two results, of their shapes.
+    """
     tl = _tiling(spec)
     results = [
         jax.ShapeDtypeStruct(tl.shape(spec.T), x.dtype),

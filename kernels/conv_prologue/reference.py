@@ -1,17 +1,18 @@
 """Specification of the prologue of a causal convolution, computed in float32.
 
-For every position of x [B, T, H, W, C], with gain g [C], and cache c [B, K, H, W, C], the output
-for the K frames before x:
+For every position of x [B, T, H, W, C], with gain g [C], and cache c [B, K, H, W, C], the
+output for the K frames before x:
 
     n = x r,   r = 1 / sqrt(mean_c x_c^2 + eps)                                                  (1)
     y = u sigmoid(u),   u = g n                                                                  (2)
     past = c and then y along time,   [B, K + T, H, W, C]                                        (3)
     next cache = the last K frames of past                                                       (4)
 
-past is returned with P rows and columns of zeros around every frame. A convolution over k = K + 1
-frames reads it without padding along time. The cache holds the convolution's input (normalised and
-activated), not the norm's input, and zeros before the first frame. Processing a video in pieces of
-any length, with the cache passed on, therefore gives the same numbers as processing it whole.
+past is returned with P rows and columns of zeros around every frame. A convolution over k = K
++ 1 frames reads it without padding along time. The cache holds the convolution's input
+(normalised and activated), not the norm's input, and zeros before the first frame. Processing
+a video in pieces of any length, with the cache passed on, therefore gives the same numbers as
+processing it whole.
 """
 
 import jax

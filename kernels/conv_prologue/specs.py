@@ -69,7 +69,11 @@ class Spec:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Returns arguments of `conv_prologue` except `padding`: normal numbers, gains near one."""
+    """Draws arguments of `conv_prologue` except `padding`, by name.
+
+    x [B, T, H, W, C] and cache [B, K, H, W, C] are standard normal in the spec's dtype; gain [C] is
+    float32 near one.
+    """
     x, gain, cache = jax.random.split(jax.random.key(seed), 3)
     return {
         "x": jax.random.normal(x, (spec.B, spec.T, spec.H, spec.W, spec.C)).astype(spec.dtype),

@@ -1,19 +1,19 @@
 """The prologue of a causal convolution on NVIDIA GPUs, each direction in one pass over memory.
 
-The equations are those of `reference.py`. Forward, a program writes ROWS neighbouring positions of
-one frame of `past`, padding included, with all their channels at once. It copies frames of the
-cache, and normalises and activates frames of x. It writes the last K frames of past also as the
-next cache. Each input is therefore read once and each output written once.
+The equations are those of `reference.py`. Forward, a program writes ROWS neighbouring
+positions of one frame of `past`, padding included, with all their channels at once. It copies
+frames of the cache, and normalises and activates frames of x. It writes the last K frames of
+past also as the next cache. Each input is therefore read once and each output written once.
 
-Backward, the gradient of y and of the cache is that of past, plus that of the next cache in the
-last K frames. The padding has no gradient. With s = sigmoid(u), and x read again so that nothing is
-saved by the forward pass,
+Backward, the gradient of y and of the cache is that of past, plus that of the next cache in
+the last K frames. The padding has no gradient. With s = sigmoid(u), and x read again so that
+nothing is saved by the forward pass,
 
     du = dy s (1 + u (1 - s)),   dg = sum of du n over positions,   w = g du                     (1)
     dx = r (w - n mean_c(w n))                                                                   (2)
 
-A program handles STEPS times ROWS positions of one frame and writes its partial sum of dg; XLA adds
-the partial sums. No atomics are used, so the results are deterministic.
+A program handles STEPS times ROWS positions of one frame and writes its partial sum of dg; XLA
+adds the partial sums. No atomics are used, so the results are deterministic.
 """
 
 import jax
@@ -65,6 +65,7 @@ def forward_kernel(
     ROWS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
+    """Writes ROWS positions of one frame of past and, in the last K frames, of the next cache."""
     ALL: tl.constexpr = (H + 2 * P) * (W + 2 * P)
     BLOCKS: tl.constexpr = (ALL + ROWS - 1) // ROWS
     program = tl.program_id(0)
@@ -106,6 +107,10 @@ def backward_kernel(
     WIDE: tl.constexpr,
     STEPS: tl.constexpr,
 ):
+    """Computes equations (1) and (2) for STEPS ROWS positions of one frame of past.
+
+    dgain is this program's partial sum.
+    """
     BLOCKS: tl.constexpr = (H * W + STEPS * ROWS - 1) // (STEPS * ROWS)
     program = tl.program_id(0)
     block, frame, batch = (
@@ -113,6 +118,7 @@ def backward_kernel(
         program // BLOCKS % (K + T),
         (program // (BLOCKS * (K + T))).to(tl.int64),
     )
+    # Some of these point before their array, but they are read and written only in their frames.
     x_ptr += (batch * T + frame - K) * (H * W * C)
     dx_ptr += (batch * T + frame - K) * (H * W * C)
     dpast_ptr += (batch * (K + T) + frame) * ((H + 2 * P) * (W + 2 * P) * C)
@@ -214,13 +220,18 @@ def launches(spec: Spec) -> dict[str, Launch]:
 def forward(
     spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Computes equations (1) to (4) of `reference.py`: past, padded, and the next cache."""
+    """Computes equations (1) to (4) of `reference.py`: past [B, K + T, H + 2 P, W + 2 P, C] and the
+    next cache, from x [B, T, H, W, C], gain float32 [C] and cache [B, K, H, W, C].
+    """
     return tuple(launches(spec)["forward"](x, gain, cache))
 
 
 def backward(
     spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the gradients of x, gain and cache; that of the gain is [B, C], per batch element."""
+    """Returns the gradients of x, gain and cache; that of the gain is [B, C], per batch element.
+
+    Arguments are those of `forward`, and the gradients of its two results, of their shapes.
+    """
     dx, dgain, dcache = launches(spec)["backward"](x, gain, dpast, dnext)
     return dx, dgain.sum(1), dcache

@@ -1,14 +1,14 @@
 """Specification of a gated residual and the modulated norm after it, computed in float32.
 
-For tokens x, f [N, S, D] of N frames of S sites, and rows gate a, shift b and scale c [N, D], each
-shared by all sites of a frame:
+For tokens x, f [N, S, D] of N frames of S sites, and rows gate a, shift b and scale c [N, D],
+each shared by all sites of a frame:
 
     y = x + a f,   rounded to the dtype of x                                                     (1)
     n = y r,   r = 1 / sqrt(mean_d y_d^2 + eps)                                                  (2)
     z = (1 + c) n + b                                                                            (3)
 
-XLA's forward pass moves the minimum of bytes, or nearly so; every implementation therefore uses
-this one.
+XLA's forward pass moves the minimum of bytes, or nearly so; every implementation therefore
+uses this one.
 """
 
 import jax

@@ -47,7 +47,10 @@ class Spec:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Returns arguments of `gated_norm` from a standard normal distribution."""
+    """Draws arguments of `gated_norm`, by name, from a standard normal distribution.
+
+    x, f [N, S, D] and gate, shift, scale [N, D] have the spec's dtype.
+    """
     keys = jax.random.split(jax.random.key(seed), 5)
     given = {
         name: jax.random.normal(key, (spec.N, spec.S, spec.D)).astype(spec.dtype)

@@ -1,17 +1,17 @@
 """Gradient of a gated residual and its modulated norm on NVIDIA GPUs, in one pass.
 
-The forward pass is the reference's. The equations are those of `reference.py`, with its gate a,
-shift b and scale c. Let dy and dz be the gradients of the two results. n = y r is recomputed from
-y, which the model keeps anyway:
+The forward pass is the reference's. The equations are those of `reference.py`, with its gate
+a, shift b and scale c. Let dy and dz be the gradients of the two results. n = y r is
+recomputed from y, which the model keeps anyway:
 
     w = (1 + c) dz,   e = dy + r (w - n mean_d(w n))                                             (1)
     dx = e,   df = a e                                                                           (2)
     da = sum_s e f,   db = sum_s dz,   dc = sum_s dz n                                           (3)
 
-A program handles EACH neighbouring sites of one frame, ROWS at a time, with all their channels at
-once. It accumulates (3) in registers and writes each sum once; XLA adds these partial sums. No
-atomics are used, so the results are deterministic. XLA alone needs several passes, because it sums
-over sites and over channels in different kernels.
+A program handles EACH neighbouring sites of one frame, ROWS at a time, with all their channels
+at once. It accumulates (3) in registers and writes each sum once; XLA adds these partial sums.
+No atomics are used, so the results are deterministic. XLA alone needs several passes, because
+it sums over sites and over channels in different kernels.
 """
 
 import jax
@@ -34,6 +34,7 @@ def backward_kernel(
     dx_ptr, df_ptr, sums_ptr,
     S: tl.constexpr, D: tl.constexpr, EACH: tl.constexpr, ROWS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
+    """Computes equations (1) and (2) for EACH sites of one frame, and their partial sums of (3)."""
     CHUNKS: tl.constexpr = (S + EACH - 1) // EACH
     program = tl.program_id(0)
     chunk, frame = program % CHUNKS, (program // CHUNKS).to(tl.int64)

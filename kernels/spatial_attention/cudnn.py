@@ -1,7 +1,7 @@
 """Spatial attention on NVIDIA GPUs by cuDNN, forward and backward. XLA computes norm and rotation.
 
-The sites of a sequence are contiguous in memory, so no layout change is needed. A kernel of our own
-could save at most the passes of the norm.
+The sites of a sequence are contiguous in memory, so no layout change is needed. A kernel of
+our own could save at most the passes of the norm.
 """
 
 import jax

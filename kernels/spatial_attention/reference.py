@@ -1,7 +1,7 @@
 """Specification of spatial attention, in float32 except for operands of products.
 
-Operands of matrix products are rounded to the dtype of the arguments. For every sequence and head,
-over sites s, u = 1 .. S with angles phi_s [D/2], and n and R as in temporal attention
+Operands of matrix products are rounded to the dtype of the arguments. For every sequence and
+head, over sites s, u = 1 .. S with angles phi_s [D/2], and n and R as in temporal attention
 (`kernels.temporal_attention.reference`):
 
     q'_s = R(phi_s) (g_q n(q_s)),     k'_u = R(phi_u) (g_k n(k_u))                               (1)
@@ -19,9 +19,15 @@ def check(spec) -> None:
 
 
 def ready(q, k, q_scale, k_scale, angles) -> tuple[jax.Array, jax.Array]:
-    """Computes equation (1): q and k [..., S, H, D] -> the same shapes and dtypes.
+    """Computes q' and k' of equation (1), with the factor 1 / sqrt(D) of equation (2) in q'.
 
-    The factor 1 / sqrt(D) of equation (2) is folded into q'.
+    Args:
+        q, k: [..., S, H, D].
+        q_scale, k_scale: [D], gains of the norms.
+        angles: [S, D/2] in radians.
+
+    Returns:
+        q' and k', of the shapes and dtypes of q and k.
     """
     angles = angles[:, None]
     q32 = normalise_and_rotate(q, q_scale, angles) * q.shape[-1] ** -0.5

@@ -41,7 +41,11 @@ class Spec:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Returns arguments of `spatial_attention`: normal q, k, v; scales near one; sites in a row."""
+    """Draws arguments of `spatial_attention`, by name.
+
+    q, k, v [N, S, H, D] are standard normal, scales [D] near one, angles [S, D/2] those of sites in
+    a row.
+    """
     keys = jax.random.split(jax.random.key(seed), 5)
     shape = (spec.N, spec.S, spec.H, spec.D)
     given = {

@@ -1,17 +1,17 @@
 """Temporal attention on TPUs: one pass over q, k, v forward, over q, k, v, do backward.
 
-The equations are those of `reference.py`. A matrix unit needs 128 rows or more, and T frames are
-fewer. P neighbouring sites (8, or 16 for up to 8 frames) therefore form one tile, and all pairs of
-the tile's rows are multiplied. Arrays are [B, T, S, H D] in memory, sites beside each other, and
-are read in this order: the queries of a tile are rows (t, p), frame major. Keys are brought into
-rows (p, u), site major. The logits are then S [(p, u), (t, p')], of which only p = p' is needed:
-the lanes of site p in block p of rows. These fit into one block:
+The equations are those of `reference.py`. A matrix unit needs 128 rows or more, and T frames
+are fewer. P neighbouring sites (8, or 16 for up to 8 frames) therefore form one tile, and all
+pairs of the tile's rows are multiplied. Arrays are [B, T, S, H D] in memory, sites beside each
+other, and are read in this order: the queries of a tile are rows (t, p), frame major. Keys are
+brought into rows (p, u), site major. The logits are then S [(p, u), (t, p')], of which only p
+= p' is needed: the lanes of site p in block p of rows. These fit into one block:
 
     c_u,(t,p) = s_(p,u),(t,p)                                                                    (1)
 
 c holds one in P of the numbers of S, without waste: keys down, queries across. The softmax is
-computed on c, so its sums over keys are sums over rows. Shared keys and values are more rows of the
-same columns. With y_q = log2(e) q' / sqrt(D), y_k = k'
+computed on c, so its sums over keys are sums over rows. Shared keys and values are more rows
+of the same columns. With y_q = log2(e) q' / sqrt(D), y_k = k'
 
     s = y_k y_q^T,   e = 2^(s - m),   m = max over rows,   z = sum of e over rows,   p = e / z   (2)
     o = E^T v,       E_(p,u),(t,p') = p_u,(t,p) if p = p' else 0                                 (3)
@@ -22,20 +22,21 @@ The backward pass recomputes everything, so only the arguments are saved between
     dv = E do,   dy_k = F y_q,   dy_q = F^T y_k,    F as E, of ds                                (5)
     dq' = dy_q / sqrt(D),   dk' = dy_k / log2(e)                                                 (6)
 
-and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 + eps),
-w = g u:
+and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 +
+eps), w = g u:
 
     dg = sum of u n over rows,   dq = r (w - n mean(w n))                                        (7)
 
-The same holds for k. Rotations are products with the matrices of R(phi_t), and means over a head of
-64 or fewer numbers are products with ones: the matrix unit is otherwise idle, the vector unit is
-not. Heads narrower than 128 lanes share them (two heads of 64): their queries are stacked, each
-with zeros in the lanes of the others. Sums over sites (dg, gradients of shared keys) are taken in
-order in one block of the result. No atomics are used, so the results are deterministic.
+The same holds for k. Rotations are products with the matrices of R(phi_t), and means over a
+head of 64 or fewer numbers are products with ones: the matrix unit is otherwise idle, the
+vector unit is not. Heads narrower than 128 lanes share them (two heads of 64): their queries
+are stacked, each with zeros in the lanes of the others. Sums over sites (dg, gradients of
+shared keys) are taken in order in one block of the result. No atomics are used, so the results
+are deterministic.
 
-XLA tiles the last two axes of an array in memory. Reshaping [B, T, S, H, D] to [B, T, S, H D] is
-free if it undoes the reshape after a projection. It is a copy if the five axes are those of a
-program's argument.
+XLA tiles the last two axes of an array in memory. Reshaping [B, T, S, H, D] to [B, T, S, H D]
+is free if it undoes the reshape after a projection. It is a copy if the five axes are those of
+a program's argument.
 """
 
 import functools
@@ -199,34 +200,34 @@ def _down(tl: Tiling, e, x):
     )
 
 
-def _seen(tl: Tiling, visible_ref):
+def _mask(tl: Tiling, visible_ref):
     """Returns the attention mask, bool [U, L]: which keys u each query (t, p) attends to.
 
     None if every query attends to every key.
     """
     spec = tl.spec
-    u, seen = _iota((tl.U, tl.L), 0), None
+    u, mask = _iota((tl.U, tl.L), 0), None
     if tl.U > spec.T:
-        seen = u < spec.T
+        mask = u < spec.T
     if spec.causal:
-        seen = (
+        mask = (
             u * tl.P <= _iota((tl.U, tl.L), 1)
-            if seen is None
-            else seen & (u * tl.P <= _iota((tl.U, tl.L), 1))
+            if mask is None
+            else mask & (u * tl.P <= _iota((tl.U, tl.L), 1))
         )
     if spec.masked:
         shown = jnp.broadcast_to(visible_ref[0], (tl.U, tl.L)) > 0
-        seen = shown if seen is None else seen & shown
-    return seen
+        mask = shown if mask is None else mask & shown
+    return mask
 
 
-def _softmax(tl: Tiling, c, c_shared, seen) -> tuple[Any, Any]:
+def _softmax(tl: Tiling, c, c_shared, mask) -> tuple[Any, Any]:
     """Computes equation (2): p [U, columns], and p of the shared keys [A, columns] or None.
 
     Columns without any visible key get zeros.
     """
-    if seen is not None:
-        c = jnp.where(jnp.concatenate([seen] * (c.shape[1] // tl.L), 1), c, -jnp.inf)
+    if mask is not None:
+        c = jnp.where(jnp.concatenate([mask] * (c.shape[1] // tl.L), 1), c, -jnp.inf)
     m = jnp.max(c, axis=0, keepdims=True)
     if c_shared is not None:
         m = jnp.maximum(m, jnp.max(c_shared, axis=0, keepdims=True))
@@ -276,23 +277,24 @@ def _forward_kernel(tl: Tiling, *refs):
         w_ref,
     ) = refs
     dtype = q_ref.dtype
+    # y_ref holds y_q and y_k of equation (2), w_ref the values, both in float32.
     _clear(tl, y_ref.at[1], w_ref)
     _normalise(tl, (q_ref, k_ref), scale_ref, turn_ref, ones_ref, y_ref)
     _widen(tl, v_ref, w_ref)
-    seen = _seen(tl, visible_ref)
+    mask = _mask(tl, visible_ref)
     for tiles in tl.tile_batches():
         c, c_shared = [], []
         for slab, site in tiles:
             y_q = _by_head(tl, _frame_major(tl, y_ref.at[0], slab, site, dtype))
             c.append(_fit(tl, _dot(_site_major(tl, y_ref.at[1], slab, site, dtype), y_q, _NT)))
             c_shared.append(_dot(_slab(tl, shared_k_ref, slab), y_q, _NT) if tl.spec.A else None)
-        p, p_shared = _softmax(tl, _join(c), _join(c_shared), seen)
-        for (slab, site), own, shared in zip(
+        p, p_shared = _softmax(tl, _join(c), _join(c_shared), mask)
+        for (slab, site), p_tile, p_shared_tile in zip(
             tiles, _split(p, len(tiles)), _split(p_shared, len(tiles)), strict=True
         ):
-            o = _down(tl, _spread(tl, own, dtype), _site_major(tl, w_ref, slab, site, dtype))
+            o = _down(tl, _spread(tl, p_tile, dtype), _site_major(tl, w_ref, slab, site, dtype))
             if tl.spec.A:
-                o = o + _down(tl, shared.astype(dtype), _slab(tl, shared_v_ref, slab))
+                o = o + _down(tl, p_shared_tile.astype(dtype), _slab(tl, shared_v_ref, slab))
             o = o[: tl.spec.T * tl.P, : tl.lanes].astype(dtype).reshape(tl.spec.T, tl.P, tl.lanes)
             o_ref[0, :, site : site + tl.P, slab * tl.lanes : (slab + 1) * tl.lanes] = o
 
@@ -324,6 +326,7 @@ def _backward_kernel(tl: Tiling, *refs):
     ) = refs[10:]
     spec, dtype = tl.spec, q_ref.dtype
 
+    # Programs of one (batch, heads) run in order over sites and add to the same blocks of these.
     @pl.when(pl.program_id(2) == 0)
     def _():
         for ref in (dscale_ref, dshared_k_ref, dshared_v_ref):
@@ -333,7 +336,7 @@ def _backward_kernel(tl: Tiling, *refs):
     _normalise(tl, (q_ref, k_ref), scale_ref, turn_ref, ones_ref, y_ref, r_ref)
     _widen(tl, v_ref, w_ref)
     _widen(tl, do_ref, do32_ref)
-    seen = _seen(tl, visible_ref)
+    mask = _mask(tl, visible_ref)
     for tiles in tl.tile_batches():
         c, dp, c_shared, dp_shared = [], [], [], []
         for slab, site in tiles:
@@ -346,12 +349,13 @@ def _backward_kernel(tl: Tiling, *refs):
             c_shared.append(_dot(_slab(tl, shared_k_ref, slab), y_q, _NT) if spec.A else None)
             dp_shared.append(_dot(_slab(tl, shared_v_ref, slab), do, _NT) if spec.A else None)
         dp, dp_shared = _join(dp), _join(dp_shared)
-        p, p_shared = _softmax(tl, _join(c), _join(c_shared), seen)
+        p, p_shared = _softmax(tl, _join(c), _join(c_shared), mask)
         delta = jnp.sum(p * dp, axis=0, keepdims=True)
         if spec.A:
             delta = delta + jnp.sum(p_shared * dp_shared, axis=0, keepdims=True)
         ds = p * (dp - delta)
         ds_shared = p_shared * (dp_shared - delta) if spec.A else None
+        # The softmax ran on all tiles side by side; equations (5) are products tile by tile.
         parts = (_split(x, len(tiles)) for x in (p, ds, p_shared, ds_shared))
         for (slab, site), p, ds, p_shared, ds_shared in zip(tiles, *parts, strict=True):
             y_q, do = (
@@ -367,7 +371,8 @@ def _backward_kernel(tl: Tiling, *refs):
                 lanes = slice(slab * tl.lanes, (slab + 1) * tl.lanes)
                 dshared_k_ref[0, :, lanes] += _dot(ds_shared, y_q, _NN)[:, : tl.lanes]
                 dshared_v_ref[0, :, lanes] += _dot(p_shared, do, _NN)[:, : tl.lanes]
-            # Each gradient overwrites its own variable in scratch memory.
+            # Each gradient overwrites its variable in scratch memory. dy_q is frame major, as y_q;
+            # dy_k and dv are site major, so they are written with a stride.
             for t in range(spec.T):
                 y_ref[0, slab, pl.ds(t * tl.pitch + site, tl.P), :] = dy_q[
                     t * tl.P : (t + 1) * tl.P

@@ -1,7 +1,7 @@
 """Specification of temporal attention, in float32 except for operands of products.
 
-Operands of matrix products are rounded to the dtype of the arguments. For every batch element, site
-and head, over frames t, u = 1 .. T with angles phi_t [D/2]:
+Operands of matrix products are rounded to the dtype of the arguments. For every batch element,
+site and head, over frames t, u = 1 .. T with angles phi_t [D/2]:
 
     n(x) = x / sqrt(mean_i x_i^2 + eps)                                                          (1)
     q'_t = R(phi_t) (g_q n(q_t)),     k'_u = R(phi_u) (g_k n(k_u))                               (2)
@@ -9,8 +9,8 @@ and head, over frames t, u = 1 .. T with angles phi_t [D/2]:
     l_ta = q'_t . c_a  / sqrt(D)      for shared keys c_a, a = 1 .. A, the same at every site    (4)
     o_t  = sum_u p_tu v_u + sum_a p_ta w_a,     p = softmax over u and a together                (5)
 
-R(phi) rotates every plane (x_i, x_{i + D/2}) by phi_i. The shared keys c arrive already normalised
-and rotated, with their values w: the caller computes them once for all sites
+R(phi) rotates every plane (x_i, x_{i + D/2}) by phi_i. The shared keys c arrive already
+normalised and rotated, with their values w: the caller computes them once for all sites
 (`normalise_and_rotate`). They are always visible. A query without any visible key gives o = 0.
 
 All arguments must be finite. The effect of a NaN or Inf beyond its own site is unspecified.

@@ -19,7 +19,8 @@ class Tiling:
     """The division of `spec`.
 
     A program handles `sites` sites of `heads` heads, in slabs of `group` heads. P sites of one slab
-    are a tile; `tiles_at_once` tiles are computed side by side.
+    are a tile; `tiles_at_once` tiles are computed side by side. T, S, H, D and A are those of
+    `Spec`.
     """
 
     spec: Spec
@@ -31,6 +32,7 @@ class Tiling:
 
     @property
     def slabs(self) -> int:
+        """Slabs of a program."""
         return self.heads // self.group
 
     @property
@@ -40,6 +42,7 @@ class Tiling:
 
     @property
     def width(self) -> int:
+        """Lanes of a slab in registers: `lanes`, padded to a multiple of LANES."""
         return _up(self.lanes, LANES)
 
     @property
@@ -67,6 +70,7 @@ class Tiling:
 
     @property
     def grid(self) -> tuple[int, int, int]:
+        """Number of programs: over batch elements, blocks of heads, blocks of sites."""
         return self.spec.B, self.spec.H // self.heads, -(-self.spec.S // self.sites)
 
     @property
@@ -134,6 +138,10 @@ def parameters(spec: Spec) -> dict[str, int]:
 
 
 def tiling(spec: Spec) -> Tiling:
+    """Returns the division of `spec` by its launch parameters, `parameters(spec)`.
+
+    Slabs are as many heads as fill LANES and divide the heads of a program.
+    """
     p = parameters(spec)
     group = max(g for g in range(1, max(1, LANES // spec.D) + 1) if p["heads"] % g == 0)
     return Tiling(spec, p["sites"], p["heads"], group, 8 if spec.T > 8 else 16, p["tiles_at_once"])

@@ -1,11 +1,11 @@
 """Temporal attention on NVIDIA GPUs: one pass over q, k, v forward, over q, k, v, do backward.
 
-The equations are those of `reference.py`. T frames are too few rows for a tensor core, and T S H
-such problems are bound by memory bandwidth. A program therefore handles one head of P = 64 // T
-neighbouring sites and puts them into one tile of 64 rows. Row i is frame i % T of site i // T, read
-in place from [B, T, S, H, D], D numbers at a time. All pairs of rows are multiplied, and pairs of
-different sites are masked. This wastes only products, which are not the bottleneck. With s = l
-log2(e), a factor that is folded into q', the softmax is
+The equations are those of `reference.py`. T frames are too few rows for a tensor core, and T S
+H such problems are bound by memory bandwidth. A program therefore handles one head of P = 64
+// T neighbouring sites and puts them into one tile of 64 rows. Row i is frame i % T of site i
+// T, read in place from [B, T, S, H, D], D numbers at a time. All pairs of rows are
+multiplied, and pairs of different sites are masked. This wastes only products, which are not
+the bottleneck. With s = l log2(e), a factor that is folded into q', the softmax is
 
     e_ij = 2^(s_ij - m_i),   m_i = max_j s_ij,   z_i = sum_j e_ij,   p_ij = e_ij / z_i           (1)
 
@@ -14,15 +14,15 @@ The backward pass recomputes everything, so only the arguments are saved between
     dp = do v^T,   delta_i = sum_j p_ij dp_ij,   ds = p (dp - delta)                             (2)
     dv = p^T do,   dq' = ds k' / sqrt(D),   dk' = ds^T q' / sqrt(D)                              (3)
 
-and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 + eps),
-w = g u:
+and through rotation and normalisation, with u = R(-phi) dq', n = q r, r = 1 / sqrt(mean q^2 +
+eps), w = g u:
 
     dg = sum of u n over rows,   dq = r (w - n mean(w n))                                        (4)
 
-The same holds for k. Sums over programs (dg; the gradients of shared keys, in a second kernel) are
-written as partial sums, which XLA adds. No atomics are used, so the results are deterministic.
-Planes are (x_i, x_{i + D/2}), so q and k are held as two halves, each padded in registers to a
-power of two; v, o and do are whole.
+The same holds for k. Sums over programs (dg; the gradients of shared keys, in a second kernel)
+are written as partial sums, which XLA adds. No atomics are used, so the results are
+deterministic. Planes are (x_i, x_{i + D/2}), so q and k are held as two halves, each padded in
+registers to a power of two; v, o and do are whole.
 """
 
 import jax
@@ -69,6 +69,7 @@ def _load(pointer, rows, exists, WIDTH: tl.constexpr, PADDED: tl.constexpr):
 
 @triton.jit
 def _store(pointer, x, rows, exists, WIDTH: tl.constexpr, PADDED: tl.constexpr):
+    """Stores WIDTH numbers of each row of x [ROWS, PADDED] at the offsets `rows`, if it exists."""
     c = tl.arange(0, PADDED)
     tl.store(
         pointer + rows[:, None] + c[None, :],
@@ -152,14 +153,14 @@ def _dot(a, b):
 
 
 @triton.jit
-def _scores(qa, qb, ka, kb, seen):
-    """Computes s of equation (1): [ROWS, keys], -inf where `seen` is false."""
+def _scores(qa, qb, ka, kb, mask):
+    """Computes s of equation (1): [ROWS, keys], -inf where `mask` is false."""
     s = _dot(qa, tl.trans(ka)) + _dot(qb, tl.trans(kb))
-    return tl.where(seen, s, float("-inf"))
+    return tl.where(mask, s, float("-inf"))
 
 
 @triton.jit
-def _seen(
+def _mask(
     visible_ptr, frame, site, exists, T: tl.constexpr, CAUSAL: tl.constexpr, MASKED: tl.constexpr
 ):
     """Returns the attention mask, [ROWS, ROWS].
@@ -170,10 +171,10 @@ def _seen(
     shown = exists
     if MASKED:
         shown = shown & (tl.load(visible_ptr + frame) != 0)
-    seen = (site[:, None] == site[None, :]) & shown[None, :]
+    mask = (site[:, None] == site[None, :]) & shown[None, :]
     if CAUSAL:
-        seen = seen & (frame[None, :] <= frame[:, None])
-    return seen
+        mask = mask & (frame[None, :] <= frame[:, None])
+    return mask
 
 
 @triton.jit
@@ -226,6 +227,10 @@ def forward_kernel(
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
 ):
+    """Computes o, equation (1), for one head of one tile of sites.
+
+    Arrays are in the layouts of `temporal_attention`; turns is [2, T, D/2], cos and sin.
+    """
     # Heads vary fastest, so that concurrent programs read neighbouring memory.
     program = tl.program_id(0)
     TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
@@ -241,14 +246,16 @@ def forward_kernel(
     ka, kb, _ = _normalised(k_ptr + first, k_scale_ptr, rows, exists, cos, sin, 1.0, D, HALF)
     v = _load(v_ptr + first, rows, exists, D, WIDE)
     s = _scores(
-        qa, qb, ka, kb, _seen(visible_ptr + batch * T, frame, site, exists, T, CAUSAL, MASKED)
+        qa, qb, ka, kb, _mask(visible_ptr + batch * T, frame, site, exists, T, CAUSAL, MASKED)
     )
     m = tl.max(s, 1)
     e = _powers(s, m)
     z = tl.sum(e, 1)
     o = _dot(e.to(v.dtype), v)
+    # Online softmax (Milakov & Gimelshein 2018, arXiv:1805.02867): a block with a higher maximum
+    # rescales the sums so far by `shrink`.
     for start in range(0, A, KEYS):
-        ca, cb, w, there = _shared(
+        ca, cb, w, valid = _shared(
             shared_k_ptr + first_shared,
             shared_v_ptr + first_shared,
             start,
@@ -259,7 +266,7 @@ def forward_kernel(
             WIDE,
             KEYS,
         )
-        s_shared = _scores(qa, qb, ca, cb, there[None, :])
+        s_shared = _scores(qa, qb, ca, cb, valid[None, :])
         higher = tl.maximum(m, tl.max(s_shared, 1))
         shrink = tl.exp2(m - higher)
         e_shared = tl.exp2(s_shared - higher[:, None])
@@ -298,6 +305,11 @@ def backward_kernel(
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
 ):
+    """Computes the gradients of q, k and v, equations (2) to (4), for one head of one tile.
+
+    Also writes this program's partial sums of the gradients of the scales to dscale and, with
+    shared keys, `top` and `delta` of each row to sums, which `shared_backward_kernel` reads.
+    """
     program = tl.program_id(0)
     TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
     head, tile, batch = program % H, program // H % TILES, (program // (H * TILES)).to(tl.int64)
@@ -313,16 +325,17 @@ def backward_kernel(
     v = _load(v_ptr + first, rows, exists, D, WIDE)
     do = _load(do_ptr + first, rows, exists, D, WIDE)
     s = _scores(
-        qa, qb, ka, kb, _seen(visible_ptr + batch * T, frame, site, exists, T, CAUSAL, MASKED)
+        qa, qb, ka, kb, _mask(visible_ptr + batch * T, frame, site, exists, T, CAUSAL, MASKED)
     )
     dp = _dot(do, tl.trans(v))
     m = tl.max(s, 1)
     p = _powers(s, m)
     z = tl.sum(p, 1)
     delta = tl.sum(p * dp, 1)
-    own = m
+    m_frames = m  # p was computed with this maximum, before those of the shared keys
+    # First pass over the shared keys: only the sums z and delta, which need all keys.
     for start in range(0, A, KEYS):
-        ca, cb, w, there = _shared(
+        ca, cb, w, valid = _shared(
             shared_k_ptr + first_shared,
             shared_v_ptr + first_shared,
             start,
@@ -333,7 +346,7 @@ def backward_kernel(
             WIDE,
             KEYS,
         )
-        s_shared = _scores(qa, qb, ca, cb, there[None, :])
+        s_shared = _scores(qa, qb, ca, cb, valid[None, :])
         higher = tl.maximum(m, tl.max(s_shared, 1))
         shrink = tl.exp2(m - higher)
         e = tl.exp2(s_shared - higher[:, None])
@@ -342,14 +355,15 @@ def backward_kernel(
         m = higher
     delta = tl.where(z > 0, delta / z, 0.0)
     top = tl.where(z > 0, m + tl.log2(z), 0.0)  # p = 2^(s - top)
-    p = p * tl.exp2(own - top)[:, None]
+    p = p * tl.exp2(m_frames - top)[:, None]
     dtype = v.dtype
     ds = (p * (dp - delta[:, None])).to(dtype)
     _store(dv_ptr + first, _dot(tl.trans(p.to(dtype)), do), rows, exists, D, WIDE)
 
     da, db = _dot(ds, ka), _dot(ds, kb)
+    # Second pass: logits are computed again, since those of all keys do not fit into registers.
     for start in range(0, A, KEYS):
-        ca, cb, w, there = _shared(
+        ca, cb, w, valid = _shared(
             shared_k_ptr + first_shared,
             shared_v_ptr + first_shared,
             start,
@@ -360,7 +374,7 @@ def backward_kernel(
             WIDE,
             KEYS,
         )
-        p_shared = tl.exp2(_scores(qa, qb, ca, cb, there[None, :]) - top[:, None])
+        p_shared = tl.exp2(_scores(qa, qb, ca, cb, valid[None, :]) - top[:, None])
         ds_shared = (p_shared * (_dot(do, tl.trans(w)) - delta[:, None])).to(dtype)
         da += _dot(ds_shared, ca)
         db += _dot(ds_shared, cb)
@@ -383,7 +397,7 @@ def backward_kernel(
         D,
         HALF,
     )
-    # q' already contains the factor log2(e) / sqrt(D).
+    # q' already contains the factor log2(e) / sqrt(D); equation (3) has 1 / sqrt(D).
     ds = tl.trans(ds)
     da, db = _dot(ds, qa), _dot(ds, qb)
     _through_norm(
@@ -444,7 +458,7 @@ def shared_backward_kernel(
     first = batch * (T * S * H * D) + head * D
     first_shared = batch * (A * H * D) + head * D
 
-    ca, cb, w, there = _shared(
+    ca, cb, w, valid = _shared(
         shared_k_ptr + first_shared,
         shared_v_ptr + first_shared,
         block * KEYS,
@@ -455,6 +469,7 @@ def shared_backward_kernel(
         WIDE,
         KEYS,
     )
+    # Gradients of the keys' halves (da, db) and of the values (dw), summed over the chunk's tiles.
     da, db = tl.zeros((KEYS, HALF), tl.float32), tl.zeros((KEYS, HALF), tl.float32)
     dw = tl.zeros((KEYS, WIDE), tl.float32)
     i = tl.arange(0, ROWS)
@@ -472,16 +487,16 @@ def shared_backward_kernel(
             tl.load(sums + i, mask=exists, other=0.0),
             tl.load(sums + ROWS + i, mask=exists, other=0.0),
         )
-        p = tl.exp2(_scores(qa, qb, ca, cb, exists[:, None] & there[None, :]) - top[:, None])
+        p = tl.exp2(_scores(qa, qb, ca, cb, exists[:, None] & valid[None, :]) - top[:, None])
         ds = tl.trans((p * (_dot(do, tl.trans(w)) - delta[:, None])).to(w.dtype))
         dw += _dot(tl.trans(p.to(w.dtype)), do)
         da += _dot(ds, qa)
         db += _dot(ds, qb)
     a = block * KEYS + tl.arange(0, KEYS)
     rows = ((batch * CHUNKS + chunk) * A + a) * (H * D) + head * D
-    _store(dk_ptr, da / LOG2_E, rows, there, D // 2, HALF)
-    _store(dk_ptr + D // 2, db / LOG2_E, rows, there, D // 2, HALF)
-    _store(dv_ptr, dw, rows, there, D, WIDE)
+    _store(dk_ptr, da / LOG2_E, rows, valid, D // 2, HALF)
+    _store(dk_ptr + D // 2, db / LOG2_E, rows, valid, D // 2, HALF)
+    _store(dv_ptr, dw, rows, valid, D, WIDE)
 
 
 def check(spec: Spec) -> None:

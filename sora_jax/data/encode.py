@@ -1,7 +1,7 @@
 """Encodes clips to latents with both tokenizers in one compiled function, and checks the latents.
 
-`latents/precompute.py` writes the latents to disk. `training.resident.fill` keeps them in device
-memory. This module imports neither Grain nor array_record.
+`latents/precompute.py` writes the latents to disk. `training.resident.fill` keeps them in
+device memory. This module imports neither Grain nor array_record.
 """
 
 import functools

@@ -51,6 +51,10 @@ def with_set_losses(step: Step, several: bool = True) -> Step:
 
 
 def part(batch: Mapping[str, Any]) -> tuple[str, Any]:
-    """Returns the name of a batch's set and the batch itself."""
+    """Splits a batch of `mix`, {name: batch}, into (name, batch).
+
+    Raises:
+        ValueError: it has not exactly one key.
+    """
     ((name, inner),) = batch.items()
     return name, inner

@@ -28,8 +28,8 @@ A record (about 3 kB; its pixels would be 800 kB) holds
     hidden           float64 [I,3]: ball, start and end (s) of every interval in which the whole
                      ball is behind a panel
 
-The files are array_record, read through `as_data_source`. TensorFlow is imported neither to write
-nor to read them. Records are in the order of their index.
+The files are array_record, read through `as_data_source`. TensorFlow is imported neither to
+write nor to read them. Records are in the order of their index.
 """
 
 import json

@@ -1,9 +1,9 @@
 """Training clips of a tokenizer: clips of one modality, from any source of `named_sources`.
 
 A clip is made in two stages. On the host, `inputs` prepares a few arrays of each clip. In the
-compiled training step, `render` turns a batch of them into frames or samples. It renders Playhouse
-scenes on the device if their family is `alike`, and scales clips stored as integers. All other
-sources provide whole clips on the host.
+compiled training step, `render` turns a batch of them into frames or samples. It renders
+Playhouse scenes on the device if their family is `alike`, and scales clips stored as integers.
+All other sources provide whole clips on the host.
 """
 
 import dataclasses
@@ -54,6 +54,7 @@ class Clips:
     render: Callable[[dict[str, jax.Array]], jax.Array]
 
     def batch(self, split: str, indices: Iterable[int]) -> dict[str, np.ndarray]:
+        """Returns `inputs` of clips, stacked along a new batch axis."""
         rows = [self.inputs(split, i) for i in indices]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
@@ -108,12 +109,12 @@ def _playhouse_clips(modality: str, sources: dict[str, PlayhouseSource]) -> Clip
         take = draw(source.split, index, family=source.family, style=source.style)
         return {name: x[0] for name, x in prepare([take], format).items()}
 
-    def shown(batch: dict[str, jax.Array]) -> jax.Array:
-        made = show(batch, format=format)
-        return by_shots(made, format) if modality == VIDEO else made
+    def render_batch(batch: dict[str, jax.Array]) -> jax.Array:
+        rendered = show(batch, format=format)
+        return by_shots(rendered, format) if modality == VIDEO else rendered
 
     count = {split: len(source) for split, source in sources.items()}
-    return Clips(count, inputs, shown)
+    return Clips(count, inputs, render_batch)
 
 
 def by_shots(frames: jax.Array, format: ClipFormat) -> jax.Array:

@@ -8,11 +8,11 @@
     nearest training clip    the training scene that shares most facts: memorization without
                              generalization
 
-Each row has its own floor: its clips against other scenes, or mixed (`mixed`). A clip with constant
-rattling agrees with any video, and its floor shows that.
+Each row has its own floor: its clips against other scenes, or mixed (`mixed`). A clip with
+constant rattling agrees with any video, and its floor shows that.
 
-For PhyWorld, the extrapolation reads the ball positions from the pixels, as a model does. Elsewhere
-it uses the true positions.
+For PhyWorld, the extrapolation reads the ball positions from the pixels, as a model does.
+Elsewhere it uses the true positions.
 """
 
 import dataclasses
@@ -137,10 +137,10 @@ def mixed(how: str | None, clip: Example, reading: Reading, others: Iterable[Pai
     if how == "frames":
         return [(c, Reading(c)) for c in examples.disordered([clip])]
     if how == "pieces":
-        return [(c, reading.with_sound_of(Reading(c))) for c in pieces([clip])]
+        return [(c, reading.with_audio_of(Reading(c))) for c in pieces([clip])]
     if how == "sounds":
         return [
-            (dataclasses.replace(clip, samples=other.samples), reading.with_sound_of(heard))
+            (dataclasses.replace(clip, samples=other.samples), reading.with_audio_of(heard))
             for other, heard in others
         ]
     return [(dataclasses.replace(other, take=clip.take), read) for other, read in others]

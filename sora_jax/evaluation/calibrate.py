@@ -1,8 +1,9 @@
 """Calibration: the score of each oracle under every condition, and the limits for these scores.
 
-A score is the share of clips whose reading is correct (`Oracle.judge`), among the clips that the
-condition applies to (`Oracle.applies`). An oracle is calibrated on the clips of its stage, under
-ground truth, the degradations of its media and its corruptions, and on empty and shuffled clips.
+A score is the share of clips whose reading is correct (`Oracle.judge`), among the clips that
+the condition applies to (`Oracle.applies`). An oracle is calibrated on the clips of its stage,
+under ground truth, the degradations of its media and its corruptions, and on empty and
+shuffled clips.
 """
 
 from collections.abc import Callable, Sequence

@@ -34,8 +34,15 @@ def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
 
 
 def table(scores: dict) -> tuple[list[str], list[list[str]]]:
-    """Returns header and rows of a suite as text. A cell holds a value with its interval, or the
-    reason why there is none.
+    """Makes the table of a suite: a row for each metric, a column for the model and each baseline.
+
+    A cell holds a value with its interval, or the reason why there is none.
+
+    Args:
+        scores: {metric: entry} of the suite, as in scores.json (`scoreboard`).
+
+    Returns:
+        (header, rows) of text.
     """
     rows = list(dict.fromkeys(row for entry in scores.values() for row in entry["rows"]))
 
@@ -66,7 +73,14 @@ def table(scores: dict) -> tuple[list[str], list[list[str]]]:
 
 
 def group_tables(scores: dict) -> list[tuple[list[str], list[list[str]]]]:
-    """Returns one table per grouping of a suite: the model's scores, one column per group."""
+    """Makes a table for each grouping of a suite, such as the number of balls.
+
+    Args:
+        scores: {metric: entry} of the suite, as in scores.json (`scoreboard`).
+
+    Returns:
+        (header, rows) of each grouping: a row for each metric, a column for each group.
+    """
     tables = []
     for grouping in dict.fromkeys(g for entry in scores.values() for g in entry.get("groups", {})):
         groups = list(
@@ -89,8 +103,11 @@ def group_tables(scores: dict) -> list[tuple[list[str], list[list[str]]]]:
 
 
 def paper_rows(scores: dict) -> list[list[str]]:
-    """Returns rows (task, row, training clips, error in and out of distribution, floor) for
-    PhyWorld: the paper's, then ours. Empty for a suite without the paper's errors.
+    """Returns rows that compare velocity errors with the paper's (Kang et al. 2024,
+    arXiv:2411.02385).
+
+    A row has task, model, training clips, error in and out of distribution, and floor: the paper's
+    models first, then the measured one. There are none for suites without these errors.
     """
     lines, paper = [], phyworld.paper_table()
     for task in dict.fromkeys(row["task"] for row in paper):

@@ -9,8 +9,8 @@
     mode        share of isolated impacts whose dominant mode stays within 3 % of the original's
     material    share of isolated impacts whose material is read correctly
 
-A lost ball or impact lowers the share and enters no distance. Mode and material are read at audible
-onsets, as in a clip whose scene is unknown, so an inaudible impact counts as a miss.
+A lost ball or impact lowers the share and enters no distance. Mode and material are read at
+audible onsets, as in a clip whose scene is unknown, so an inaudible impact counts as a miss.
 """
 
 import dataclasses
@@ -67,7 +67,7 @@ def _batched(
     return out
 
 
-def pictures_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
+def videos_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
     """Encodes and decodes the video of each clip with a video tokenizer. The original becomes
     the clip's reference.
     """
@@ -81,12 +81,10 @@ def pictures_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
 
 def round_trip(pipeline: "Pipeline", clips: list[Example]) -> list[Example]:
     """Encodes and decodes the clips with both tokenizers of the pipeline."""
-    sounds = _batched(_audio, pipeline.audio_tokenizer, [_samples(c) for c in clips])
+    audio = _batched(_audio, pipeline.audio_tokenizer, [_samples(c) for c in clips])
     return [
         dataclasses.replace(c, samples=samples)
-        for c, samples in zip(
-            pictures_through(pipeline.video_tokenizer, clips), sounds, strict=True
-        )
+        for c, samples in zip(videos_through(pipeline.video_tokenizer, clips), audio, strict=True)
     ]
 
 
@@ -113,9 +111,14 @@ def _true_centres(c: Example) -> np.ndarray:
 
 
 def psnr(decoded: Example, pixels: np.ndarray | slice = np.s_[:]) -> float | None:
-    """Returns the peak signal-to-noise ratio in dB, 10 log10(1 / mean squared error), of a
-    clip's frames against its reference; None if they are equal. pixels: index of the pixels to
-    compare, by default all.
+    """Compares a clip's frames with its reference by the peak signal-to-noise ratio.
+
+    Args:
+        decoded: a clip whose `reference` is the original.
+        pixels: index of the pixels to compare, such as a mask [F, H, W]. Default: all.
+
+    Returns:
+        10 log10(1 / mean squared error) in dB; None if the frames are equal.
     """
     assert decoded.reference is not None
     squared = np.square(decoded.reference.frames - decoded.frames)[pixels].mean()

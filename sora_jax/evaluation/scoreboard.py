@@ -61,7 +61,10 @@ REACH = 16
 
 
 class Scoreboard:
-    """Runs suites into a folder. `run(name)` returns the scores of a suite."""
+    """A measurement of one model in suites, written to a folder as it goes.
+
+    `run` scores a suite. A second scoreboard in the same folder continues where the first stopped.
+    """
 
     def __init__(
         self,
@@ -94,7 +97,9 @@ class Scoreboard:
         self._pools = functools.cache(self._pool)
 
     def run(self, name: str) -> dict:
-        """Returns the scores of a suite. Scores in the folder are reused."""
+        """Scores a suite, a name in `suites.SUITES`: {metric: {value, low, high, ...}} as in the
+        module docstring. Clips and scores in the folder are reused.
+        """
         done, suite = self.folder / "scores" / f"{name}.json", suites.SUITES[name]
         if done.exists():
             scores = json.loads(done.read_text())
@@ -276,6 +281,7 @@ class Scoreboard:
         return [example(c.take, *clip, c.format) for c, clip in zip(truth, clips, strict=True)]
 
     def _entry(self, suite: Suite, name: str, measured: dict[str, list[dict]]) -> dict:
+        """Returns the entry of one metric in scores.json."""
         metric = suite.metrics[name]
         if name not in suite.ready:
             measured = {row: [] for row in measured}
@@ -389,7 +395,5 @@ def write(folder: Path, order: Sequence[str]) -> dict:
 
 
 def forget_clips(folder: Path) -> None:
-    """Deletes the model's clips. They are needed only to resume a stopped run or to share them
-    between suites.
-    """
+    """Deletes the model's clips, which only a stopped or a further suite needs."""
     shutil.rmtree(folder / "clips", ignore_errors=True)

@@ -1,11 +1,13 @@
 """Means with 95 % confidence intervals.
 
 Shares of binary values get Wilson's interval; other means the percentile bootstrap over clips
-(2,000 resamples, seeded). For values f in [0, 1], each with a known floor g, the corrected score,
+(2,000 resamples, seeded). For values f in [0, 1], each with a known floor g, the corrected
+score,
 
     corrected = (mean f - mean g) / (1 - mean g)                                                 (1)
 
-is 1 for a perfect score and 0 for the score of the floor. Its bootstrap resamples pairs (f, g).
+is 1 for a perfect score and 0 for the score of the floor. Its bootstrap resamples pairs (f,
+g).
 """
 
 from collections.abc import Callable, Sequence

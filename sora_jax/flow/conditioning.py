@@ -1,23 +1,24 @@
 """Conditioning on latents: which latent frames are given, and the noise level of every frame.
 
-Every latent frame of every modality has a start level a: 0 = given, 1 = to be generated, between =
-to be modified. At the global level s the frame has, and the model receives, the level
+Every latent frame of every modality has a start level a: 0 = given, 1 = to be generated,
+between = to be modified. At the global level s the frame has, and the model receives, the
+level
 
     l = min(s, a)                                                           (1)
 
-So the frame is held at (1 - a) x + a e while s > a, and is integrated with the rest from there.
-This one mechanism covers image to video, extension forwards and backwards, video to audio, audio to
-video, and remixing. Per-frame levels follow Open-Sora 1.2 (masked timesteps), LTX-2 and diffusion
-forcing (arXiv:2407.01392).
+So the frame is held at (1 - a) x + a e while s > a, and is integrated with the rest from
+there. This one mechanism covers image to video, extension forwards and backwards, video to
+audio, audio to video, and remixing. Per-frame levels follow Open-Sora 1.2 (masked timesteps),
+LTX-2 and diffusion forcing (arXiv:2407.01392).
 
-Training draws one task per clip from a table (`TaskMixture`). In half of the clips the given frames
-are lightly noised (a = h ~ U(0, 0.1), else 0), so that a clip extended from its own output does not
-drift (SkyReels-V2's addnoise_condition; LongCat-Video).
+Training draws one task per clip from a table (`TaskMixture`). In half of the clips the given
+frames are lightly noised (a = h ~ U(0, 0.1), else 0), so that a clip extended from its own
+output does not drift (SkyReels-V2's addnoise_condition; LongCat-Video).
 
-The task `continuation` has two forms, each drawn half of the time. The prefix either starts with
-latent 0, or starts at latent 1 and latent 0 (the only one that spans a single frame) is generated.
-With the second form a stream of any length can be extended in windows that look like training
-clips: its last whole latents fill slots 1 .. k, and slot 0 is discarded.
+The task `continuation` has two forms, each drawn half of the time. The prefix either starts
+with latent 0, or starts at latent 1 and latent 0 (the only one that spans a single frame) is
+generated. With the second form a stream of any length can be extended in windows that look
+like training clips: its last whole latents fill slots 1 .. k, and slot 0 is discarded.
 """
 
 import dataclasses

@@ -1,14 +1,15 @@
 """Guidance by text (classifier-free) and between video and audio.
 
-With v_c the velocity under the prompt, v_u under the negative prompt (or without text), and v_d
-under the prompt but without the cross-attention between video and audio, each modality m has
+With v_c the velocity under the prompt, v_u under the negative prompt (or without text), and
+v_d under the prompt but without the cross-attention between video and audio, each modality m
+has
 
     v_m = v_c + (g_m - 1) (v_c - v_u) + (g_couple - 1) (v_c - v_d)                               (1)
 
-g_m is the text scale of video or audio. A scale of 1 means no guidance, and a pass that no scale
-needs is skipped. All passes of a step run through the network as one batch. Sources: for text,
-"Classifier-Free Diffusion Guidance" (Ho & Salimans 2022, arXiv:2207.12598); between modalities,
-LTX-2.
+g_m is the text scale of video or audio. A scale of 1 means no guidance, and a pass that no
+scale needs is skipped. All passes of a step run through the network as one batch. Sources: for
+text, "Classifier-Free Diffusion Guidance" (Ho & Salimans 2022, arXiv:2207.12598); between
+modalities, LTX-2.
 """
 
 import dataclasses

@@ -2,10 +2,10 @@
 
     L_m = sum_c |v^ - v|^2 / (number of values that count),    L = L_video + w L_audio           (1)
 
-Both v^ and its target v come from equation (3) of `process`, so for output "x" the error of x is
-weighted by 1 / max(s, 0.1)^2. Given frames do not count, and neither does the audio of clips
-without audio (the model sees pure noise there). For guidance, the text of a clip is dropped with
-probability 0.1 and the coupling of video and audio with probability 0.05.
+Both v^ and its target v come from equation (3) of `process`, so for output "x" the error of x
+is weighted by 1 / max(s, 0.1)^2. Given frames do not count, and neither does the audio of
+clips without audio (the model sees pure noise there). For guidance, the text of a clip is
+dropped with probability 0.1 and the coupling of video and audio with probability 0.05.
 """
 
 import dataclasses

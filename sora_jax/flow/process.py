@@ -1,7 +1,7 @@
 """The flow between data and noise, and the velocity that a network's output implies.
 
-With data x, noise e ~ N(0, I) and a noise level s in [0, 1] (0 = clean, 1 = noise), one level per
-latent frame:
+With data x, noise e ~ N(0, I) and a noise level s in [0, 1] (0 = clean, 1 = noise), one level
+per latent frame:
 
     x_s = (1 - s) x + s e                                                   (1)
     v   = dx_s / ds = e - x = (x_s - x) / s                                 (2)
@@ -10,11 +10,11 @@ A network that outputs an estimate y of x (output "x") or of v (output "v") has 
 
     v^ = (x_s - y) / max(s, s_min)   or   v^ = y                            (3)
 
-Sampling integrates (2) from s = 1 to s = 0. In the loss s_min = 0.1: the target is (3) applied to
-the ground truth x, and clean frames do not outweigh the rest. In the sampler s_min only guards the
-division, since any larger value leaves noise behind. Sources: rectified flow (Liu et al. 2022,
-arXiv:2209.03003); x-output with the velocity loss, "Back to Basics: Let Denoising Generative Models
-Denoise" (Li 2025).
+Sampling integrates (2) from s = 1 to s = 0. In the loss s_min = 0.1: the target is (3) applied
+to the ground truth x, and clean frames do not outweigh the rest. In the sampler s_min only
+guards the division, since any larger value leaves noise behind. Sources: rectified flow (Liu
+et al. 2022, arXiv:2209.03003); x-output with the velocity loss, "Back to Basics: Let Denoising
+Generative Models Denoise" (Li 2025).
 """
 
 import jax.numpy as jnp

@@ -1,18 +1,18 @@
 """Samplers: integrate the flow from noise to latents, with a noise level per frame.
 
-The global level descends a grid s_0 = 1 > s_1 > ... > s_n = 0. For each frame, with start level a
-(see `conditioning`),
+The global level descends a grid s_0 = 1 > s_1 > ... > s_n = 0. For each frame, with start
+level a (see `conditioning`),
 
     l_i = min(s_i, a),       z_0 = (1 - a) x + a e                          (1)
     Euler   z_{i+1} = z_i + (l_{i+1} - l_i) v(z_i, l_i)                     (2)
     Heun    z_{i+1} = z_i + (l_{i+1} - l_i) (v(z_i, l_i) + v(z'_{i+1}, l_{i+1})) / 2,
             z' of (2)                                                                            (3)
 
-So the steps of a frame are 0 until the global level falls below a, and frames with a = 0 come out
-exactly as given. Heun's last step is (2), because at level 0 the data determine no velocity. Error
-per unit of s: Euler O(1/n), Heun O(1/n^2) at twice the cost ("Elucidating the Design Space", Karras
-et al. 2022, arXiv:2206.00364). One network call is compiled per shape. The loop runs in Python, so
-that it can report progress.
+So the steps of a frame are 0 until the global level falls below a, and frames with a = 0 come
+out exactly as given. Heun's last step is (2), because at level 0 the data determine no
+velocity. Error per unit of s: Euler O(1/n), Heun O(1/n^2) at twice the cost ("Elucidating the
+Design Space", Karras et al. 2022, arXiv:2206.00364). One network call is compiled per shape.
+The loop runs in Python, so that it can report progress.
 """
 
 import dataclasses
@@ -95,6 +95,7 @@ def _velocity(
 
 @jax.jit
 def _advance(z: Latents, v: Latents, s: Scalar, s_next: Scalar, start: Levels) -> Latents:
+    # A frame waits while s_next >= a: both effective levels are a, so its step is 0.
     def move(z: Array, v: Array, a: Array) -> Array:
         return z + expand(effective_level(s_next, a) - effective_level(s, a), z) * v
 
@@ -178,11 +179,14 @@ def sample(
         UserError: the method is not in SAMPLERS.
     """
     step = SAMPLERS[config.method]
+    # `_velocity` is jitted with the model as an argument, so the model must be a pytree. `Partial`
+    # makes one without leaves of a plain function.
     if not jax.tree.leaves(model) or jax.tree.leaves(model)[0] is model:
         model = jax.tree_util.Partial(model)
     e = draw_noise(key, shapes)
     start = {m: jnp.asarray(start_levels[m], jnp.float32) for m in e}
     times = {m: jnp.asarray(times[m], jnp.float32) for m in e}
+    # Equation (1) at each frame's start level: noise alone where a = 1, the given latents at a = 0.
     z = {m: interpolate(jnp.asarray(given[m], jnp.float32), e[m], start[m]) for m in e}
     grid = [
         jnp.float32(s)

@@ -6,11 +6,11 @@
     by size    r = sqrt(tokens / tokens_0),       at least 1                               (3)
 
 More tokens are more redundant, so the same level destroys less information; (3) keeps the
-signal-to-noise ratio of the whole clip. The levels of a batch are stratified (one in each 1/B of
-probability), which lowers the variance of the loss. Sources: "Scaling Rectified Flow Transformers"
-(Esser et al. 2024, arXiv:2403.03206) for logit-normal levels and the square-root rule; LTX-Video
-(arXiv:2501.00103) for the 10 % of uniform levels; "Variational Diffusion Models" (Kingma et al.
-2021, arXiv:2107.00630) for stratified levels.
+signal-to-noise ratio of the whole clip. The levels of a batch are stratified (one in each 1/B
+of probability), which lowers the variance of the loss. Sources: "Scaling Rectified Flow
+Transformers" (Esser et al. 2024, arXiv:2403.03206) for logit-normal levels and the square-root
+rule; LTX-Video (arXiv:2501.00103) for the 10 % of uniform levels; "Variational Diffusion
+Models" (Kingma et al. 2021, arXiv:2107.00630) for stratified levels.
 """
 
 import dataclasses

@@ -6,9 +6,9 @@ temporal one. A block is (phi, over):
     phi   rotation angles, [S, d/2], [T, d/2] or [T, S, d/2]; `tokens.phi` returns some
     over  over(q, k, v, q_scale, k_scale, phi) -> [B, T, S, h, d], the shape of q, k and v
 
-`sora_jax.nn.attention` provides several functions for `over`. A user adds a pattern by registering
-a function in ATTENTION; `docs/examples/own_attention.py` defines its own `over`. Weights trained
-with a pattern store its name, and load only where it is registered.
+`sora_jax.nn.attention` provides several functions for `over`. A user adds a pattern by
+registering a function in ATTENTION; `docs/examples/own_attention.py` defines its own `over`.
+Weights trained with a pattern store its name, and load only where it is registered.
 """
 
 import dataclasses

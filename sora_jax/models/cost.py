@@ -22,7 +22,7 @@ from sora_jax.tables import section
 PARTS = (
     "text encoder",
     "exchange",
-    "sound stream",
+    "audio stream",
     "video stream, spatial blocks",
     "video stream, temporal blocks",
     "video stream, in, level and out",
@@ -36,7 +36,7 @@ def _part(path: tuple[str, ...]) -> str:
     if "exchange" in path:
         return "exchange"
     if path[0].startswith("audio") or path[:2] == ("pairs", "audio"):
-        return "sound stream"
+        return "audio stream"
     if path[:2] == ("pairs", "space"):
         return "video stream, spatial blocks"
     if path[:2] == ("pairs", "time"):
@@ -184,7 +184,7 @@ def report(
         (f"training step, batch {batch_size}", quantity(cost.step)),
     ]
     if cost.recomputed:
-        flops.append(("  recomputed besides", quantity(cost.recomputed)))
+        flops.append(("  recomputed, not included", quantity(cost.recomputed)))
     if cost.optimizer is not None:
         remark = "" if cost.optimizer else " (no matrix products)"
         flops.append((f"optimizer update{remark}", quantity(cost.optimizer)))

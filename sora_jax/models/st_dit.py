@@ -1,7 +1,7 @@
 """STDiT: a factorised spatial-temporal diffusion transformer for video and audio.
 
-Two streams of tokens, video v [B, T, S, D] and a narrower audio a [B, N, Da], pass through pairs of
-blocks:
+Two streams of tokens, video v [B, T, S, D] and a narrower audio a [B, N, Da], pass through
+pairs of blocks:
 
     v <- v + g A_space(v);   v <- v + A_text(v, text);   v <- v + g MLP(v)     spatial block     (1)
     a <- a + g A(a);         a <- a + A_text(a, text)             audio block, first half        (2)
@@ -10,8 +10,8 @@ blocks:
     a <- a + g MLP(a)                                             audio block, second half       (5)
 
 Adaptive modulation by the noise level of each latent frame (`sora_jax.nn.modulation`) wraps
-self-attention (A_space, A_time, A) and MLP. So given, modified and generated frames can stand side
-by side. A_text is not modulated.
+self-attention (A_space, A_time, A) and MLP. So given, modified and generated frames can stand
+side by side. A_text is not modulated.
 
 In the exchange (3):
 
@@ -22,9 +22,9 @@ In the exchange (3):
 - Every site of the video reads the audio, because the position of an object decides which sound
   belongs to it.
 
-Rotary attention depends only on differences of position. Absolute position (where the floor is,
-when the clip begins) is therefore added to the tokens, as Fourier features of the place in the
-frame and of time in seconds. `attention` selects which video tokens attend to each other:
+Rotary attention depends only on differences of position. Absolute position (where the floor
+is, when the clip begins) is therefore added to the tokens, as Fourier features of the place in
+the frame and of time in seconds. `attention` selects which video tokens attend to each other:
 
     "pure"    (1) within a frame, (4) along time at a site
     "window"  (1) within a frame, (4) within 3-D windows, shifted by half a window in every second

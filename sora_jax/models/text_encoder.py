@@ -1,9 +1,10 @@
 """Text encoder: maps words to ids and encodes them with a small bidirectional transformer.
 
-A published encoder (T5) can replace it under the same contract: tokens [B, L] and mask [B, L] give
-features [B, L + 1, Dt] and a mask [B, L + 1]. Feature 0 is a learned token that is always visible.
-With all words masked it is the only visible token and encodes the unconditional prompt. With words
-it pools the whole prompt for the modulation (`sora_jax.nn.modulation`, equation 1).
+A published encoder (T5) can replace it under the same contract: tokens [B, L] and mask [B, L]
+give features [B, L + 1, Dt] and a mask [B, L + 1]. Feature 0 is a learned token that is always
+visible. With all words masked it is the only visible token and encodes the unconditional
+prompt. With words it pools the whole prompt for the modulation (`sora_jax.nn.modulation`,
+equation 1).
 """
 
 import functools

@@ -2,17 +2,18 @@
 
     attend(q, k, v) = softmax(q k^T / sqrt(d)) v        over the visible keys                    (1)
 
-Queries and keys are RMS-normalised per head with a learned scale (QK-norm), then rotated (`rope`),
-so the softmax of (1) never saturates. A pattern is a function of q, k and v as the projections
-return them, the two scales and the angles phi. It applies (1) to parts of a video [B, T, S, h, d]:
+Queries and keys are RMS-normalised per head with a learned scale (QK-norm), then rotated
+(`rope`), so the softmax of (1) never saturates. A pattern is a function of q, k and v as the
+projections return them, the two scales and the angles phi. It applies (1) to parts of a video
+[B, T, S, h, d]:
 
     over_space      within a frame               phi [S, d/2]
     over_time       along time at a site         phi [T, d/2]
     over_all        over all tokens              phi [T, S, d/2]
     over_windows    within 3-D windows           phi [T, S, d/2]
 
-The first three are operations of `kernels`, which select the best implementation for the machine.
-Cross-attention, masks and windows use `attend`.
+The first three are operations of `kernels`, which select the best implementation for the
+machine. Cross-attention, masks and windows use `attend`.
 """
 
 from collections.abc import Callable

@@ -1,9 +1,10 @@
 """Sharding hooks. A model calls them where activations may be resharded; the default hooks are
 identities.
 
-A model does not know the mesh. It calls a hook where the tokens of a frame must be on one device
-(attention within frames), where those of a site must be (attention along time), and where a block's
-weights are about to be used. `sora_jax.parallel.sequence` implements the hooks with collectives.
+A model does not know the mesh. It calls a hook where the tokens of a frame must be on one
+device (attention within frames), where those of a site must be (attention along time), and
+where a block's weights are about to be used. `sora_jax.parallel.sequence` implements the hooks
+with collectives.
 """
 
 import dataclasses

@@ -8,7 +8,8 @@ With the level s of a latent frame, the pooled text p and a block's table E [6 D
 
 Levels are per latent frame, so every array here has the stream's time axis. W_m and E start at
 zero, so every gate is closed at initialisation. Sources: PixArt-alpha (Chen et al. 2023,
-arXiv:2310.00426) for (2), DiT (Peebles & Xie 2022, arXiv:2212.09748) for the zero initialisation.
+arXiv:2310.00426) for (2), DiT (Peebles & Xie 2022, arXiv:2212.09748) for the zero
+initialisation.
 """
 
 import jax

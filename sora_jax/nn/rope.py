@@ -1,14 +1,15 @@
 """Rotary position embedding on three axes: time in seconds, row and column in tokens.
 
-A head of width d consists of d/2 planes. At position p, plane i of an axis is rotated by the angle
+A head of width d consists of d/2 planes. At position p, plane i of an axis is rotated by the
+angle
 
     phi_i(p) = p / tau_i,   tau_i = tau_min (tau_max / tau_min)^(i / (n - 1)),  i = 0 .. n-1   (1)
 
-where n is the number of planes of the axis. The dot product of a rotated query and a rotated key
-depends on their positions only through differences. In time the constants tau range from 0.05 s,
-about one audio latent, to 20 s, the longest clip, so that both streams share one clock whatever
-their rates. In space they range from 1 to 100 tokens. Sources: RoFormer (Su et al. 2021,
-arXiv:2104.09864); time in seconds as in LTX-2.
+where n is the number of planes of the axis. The dot product of a rotated query and a rotated
+key depends on their positions only through differences. In time the constants tau range from
+0.05 s, about one audio latent, to 20 s, the longest clip, so that both streams share one clock
+whatever their rates. In space they range from 1 to 100 tokens. Sources: RoFormer (Su et al.
+2021, arXiv:2104.09864); time in seconds as in LTX-2.
 """
 
 import jax.numpy as jnp

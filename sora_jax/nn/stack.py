@@ -1,8 +1,8 @@
 """A stack of equal blocks as one module. Its parameters have a leading depth axis, and
 `jax.lax.scan` runs it.
 
-Compile time and program size do not grow with depth. A stacked module is an ordinary NNX module
-with parameters [depth, ...], but only `scan_stack` can call it.
+Compile time and program size do not grow with depth. A stacked module is an ordinary NNX
+module with parameters [depth, ...], but only `scan_stack` can call it.
 """
 
 from collections.abc import Callable, Mapping

@@ -17,12 +17,12 @@ learned model and never see the simulated scene.
     outcome     outcome of an action (throw, shot, jump)
     permanence  whether a hidden ball persists
 
-One file defines one oracle: what it reads, when the reading is correct, and which corruptions must
-make it incorrect (`base.Oracle`). `catalogue.ORACLES` lists the oracles by name, including those
-that users register.
+One file defines one oracle: what it reads, when the reading is correct, and which corruptions
+must make it incorrect (`base.Oracle`). `catalogue.ORACLES` lists the oracles by name,
+including those that users register.
 
 `reading.read_clip` returns the readings of the first six. Every oracle is calibrated
 (`sora_jax.evaluation.calibrate`): near-perfect on ground truth, stable under blur, noise and
-compression, and failing on corrupted and shuffled clips. `sora_jax.evaluation` turns readings into
-scores.
+compression, and failing on corrupted and shuffled clips. `sora_jax.evaluation` turns readings
+into scores.
 """

@@ -5,19 +5,19 @@ Between contacts a ball of this world obeys, with the known gravity g,
     x(t) = x0 + u t,                                                                             (1)
     y(t) = y0 + v t - g t^2 / 2 (flight)   or   y(t) = y0 close to its radius (floor)
 
-so z = y + g t^2 / 2 is linear in flight and every piece is a straight-line fit, whose squared error
-over frames i..j comes from cumulative sums. The pieces are found exactly, by dynamic programming
-over the change points, minimising
+so z = y + g t^2 / 2 is linear in flight and every piece is a straight-line fit, whose squared
+error over frames i..j comes from cumulative sums. The pieces are found exactly, by dynamic
+programming over the change points, minimising
 
     sum over pieces of  SSE / sigma^2 + penalty                                                  (2)
 
-The time of a contact is where the two fitted pieces meet: between two flights their difference is
-linear, d(t) = d0 + w t, and
+The time of a contact is where the two fitted pieces meet: between two flights their difference
+is linear, d(t) = d0 + w t, and
 
     t = - d0 . w / w . w                                                                         (3)
 
-so the time is known to far less than the frame interval. From a flight to the floor it is the root
-of y(t) = radius.
+so the time is known to far less than the frame interval. From a flight to the floor it is the
+root of y(t) = radius.
 """
 
 import dataclasses
@@ -104,12 +104,14 @@ def _line_fits(
     """Fits weighted straight lines to all runs of frames i..j. Returns SSE, offset, slope, and
     the number of frames with a position, each [F, F].
     """
+    # Cumulative sums: the sum over frames i..j is a difference of two, so all F^2 runs cost O(F^2).
     n, st, sy, stt, sty, syy = (
         np.concatenate([[0.0], np.cumsum(w * q)])
         for q in (np.ones_like(t), t, y, t * t, t * y, y * y)
     )
     n, st, sy, stt, sty, syy = (c[None, 1:] - c[:-1, None] for c in (n, st, sy, stt, sty, syy))
     m = np.maximum(n, 1.0)
+    # m times the variance of t, the covariance of t and y, and the variance of y
     vt, cty, vy = stt - st * st / m, sty - st * sy / m, syy - sy * sy / m
     slope = np.where(vt > 1e-9, cty / np.maximum(vt, 1e-9), 0.0)
     return np.maximum(vy - slope * cty, 0.0), (sy - slope * st) / m, slope, n
@@ -164,6 +166,7 @@ class _Runs:
         flight = (self.x_sse + self.z_sse) / sigma**2 + penalty
         floor = (self.x_sse + self.y_sse) / sigma**2 + penalty - 1.0  # one parameter fewer
         cost = np.minimum(flight, floor)
+        # best[j]: minimum of (2) over frames 0..j-1; back[j]: first frame of its last piece.
         best, back = np.zeros(frames + 1), np.zeros(frames + 1, int)
         for j in range(frames):
             options = best[: j + 1] + cost[: j + 1, j]
@@ -207,7 +210,7 @@ def _meeting(a: Piece, b: Piece, low: float, high: float) -> float:
     """Returns the time between low and high at which piece a ends and piece b begins (equation
     (3)).
     """
-    if a.a == b.a:
+    if a.a == b.a:  # gravity cancels in the difference of two flights, so (3) holds
         d, w = a.at(0.0) - b.at(0.0), a.velocity(0.0) - b.velocity(0.0)
         time = -(d @ w) / max(w @ w, 1e-9)
     else:

@@ -1,10 +1,10 @@
 """The `Oracle` protocol: what an oracle reads in a clip, when the reading is correct, and which
 corruptions must make it incorrect.
 
-An oracle measures from pixels and samples. It uses no learned model and never sees the simulated
-scene. Calibration (`sora_jax.evaluation.calibrate`) measures how far it can be trusted. The score
-under a condition is the share of clips whose reading is correct for the clip's take. Limits of the
-score by condition:
+An oracle measures from pixels and samples. It uses no learned model and never sees the
+simulated scene. Calibration (`sora_jax.evaluation.calibrate`) measures how far it can be
+trusted. The score under a condition is the share of clips whose reading is correct for the
+clip's take. Limits of the score by condition:
 
     ground truth             at least GROUND_TRUTH
     blur, noise, codecs      at least DEGRADED; each applies if it changes a modality that

@@ -115,7 +115,7 @@ def _move_of(take: Take) -> tuple[str, str | None]:
 
 
 class CameraOracle(Oracle):
-    """Camera motion of a film."""
+    """Oracle `camera`: kind, direction and views of the camera's motion in a film."""
 
     name = "camera"
     media = (VIDEO,)

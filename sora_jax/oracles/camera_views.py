@@ -1,37 +1,38 @@
 """Camera view in every frame of a film, fitted to the two posts at the sides of the scene.
 
-The posts are capsules of known position and size (`worlds/playhouse/camera.py`), thin and darker
-than anything behind them. With Y the brightness, Y' its median over 2 m sideways (which excludes a
-post), and BLACK the paint of a post, a post covers about
+The posts are capsules of known position and size (`worlds/playhouse/camera.py`), thin and
+darker than anything behind them. With Y the brightness, Y' its median over 2 m sideways (which
+excludes a post), and BLACK the paint of a post, a post covers about
 
     A = clip((Y' - Y) / (Y' - BLACK), -1, 1)                                                     (1)
 
-of a pixel. A view v = (left, top, width) in metres draws the posts as T(v): the renderer's edges of
-one pixel, blurred by `soft` pixels, which is constant over a clip. The view of a frame is
+of a pixel. A view v = (left, top, width) in metres draws the posts as T(v): the renderer's
+edges of one pixel, blurred by `soft` pixels, which is constant over a clip. The view of a
+frame is
 
     argmin over v, s of  L = sum over pixels w (A - s T(v))^2                                    (2)
 
-with s >= 0 by projection and w = (Y' - BLACK)^2, because noise matters less where it is bright. w =
-0 where the picture is coloured (a ball in front of a post) or shows a panel's paint. A grid over
-widths and horizontal positions, smoothed over three frames, gives the initial v; Gauss-Newton steps
-refine all frames at once. A frame that fits better from its neighbours' view takes that. The posts
-count as visible if (2) explains the share SEEN of the darkness where they are, with s above
-MIN_STRENGTH in half of the frames.
+with s >= 0 by projection and w = (Y' - BLACK)^2, because noise matters less where it is
+bright. w = 0 where the picture is coloured (a ball in front of a post) or shows a panel's
+paint. A grid over widths and horizontal positions, smoothed over three frames, gives the
+initial v; Gauss-Newton steps refine all frames at once. A frame that fits better from its
+neighbours' view takes that. The posts count as visible if (2) explains the share SEEN of the
+darkness where they are, with s above MIN_STRENGTH in half of the frames.
 
-Then one even view, v = a + b t, is fitted to all frames together. With n the mean squared residual
-of (2) per pixel of the posts,
+Then one even view, v = a + b t, is fitted to all frames together. With n the mean squared
+residual of (2) per pixel of the posts,
 
     L(together) - L(each by itself)  <  UNEVEN (n + MODEL^2 mean w) (3 F - 6)                    (3)
 
-means that the camera moves evenly or not at all, and the even view is taken: six numbers from F
-frames. Otherwise all frames get the median width, because a camera that shakes or follows does not
-zoom. Of these, the frames that do not differ by as much as (3) from the line of most frames are
-placed on it. Every zoom of this world is even, so a width that changes by GROWN metres is taken as
-even.
+means that the camera moves evenly or not at all, and the even view is taken: six numbers from
+F frames. Otherwise all frames get the median width, because a camera that shakes or follows
+does not zoom. Of these, the frames that do not differ by as much as (3) from the line of most
+frames are placed on it. Every zoom of this world is even, so a width that changes by GROWN
+metres is taken as even.
 
-Limits: films without a cut. On `occlude`, where a panel may hide a post, only with knowledge of the
-possible moves (`read_move`). At night in the anime style, noise of 10/255 hides a shake of one
-pixel.
+Limits: films without a cut. On `occlude`, where a panel may hide a post, only with knowledge
+of the possible moves (`read_move`). At night in the anime style, noise of 10/255 hides a shake
+of one pixel.
 """
 
 import functools
@@ -199,6 +200,7 @@ def _fitted(
         cost = (weight * np.square(residual)).sum((1, 2))
         better = cost < min_cost if independent else np.full(frames, cost.sum() < min_cost.sum())
         best, min_cost = np.where(better[: len(p), None], p, best), np.where(better, cost, min_cost)
+        # Derivatives of the drawn posts s T by the free parameters, [F, H, W, m].
         slopes = slopes @ free.T * s[:, None, None, None]
         # s is optimal for every view, so it is eliminated from the normal equations.
         products = np.einsum("fhw,fhwi,fhwj->fij", weight, slopes, slopes, optimize=True)
@@ -209,11 +211,13 @@ def _fitted(
         if independent:
             update = np.linalg.solve(products + DAMPING * np.eye(m), down[..., None])[..., 0]
         else:
+            # All frames share the n rows of p: one system of n m unknowns, sums over frames.
             n = len(p)
             normal = np.einsum("fa,fb,fij->aibj", basis, basis, products).reshape(m * n, m * n)
             update = np.linalg.solve(
                 normal + DAMPING * np.eye(m * n), np.einsum("fa,fi->ai", basis, down).ravel()
             ).reshape(n, m)
+        # A step that did not help is tried again at 0.3 of its length, from the best views.
         step = np.where(better[: len(p), None], np.clip(update, -0.1, 0.1), 0.3 * step)
     return basis @ best @ free + fixed, min_cost
 

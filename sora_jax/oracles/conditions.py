@@ -1,8 +1,8 @@
 """Conditions: changes of clips under which an oracle is calibrated.
 
 Readings must stay correct on ground truth and under degradations. A corruption makes the clip
-disagree with its take, so an oracle whose reading is still correct measures nothing. A decorator
-turns a function into a corruption and names the corruption after the function:
+disagree with its take, so an oracle whose reading is still correct measures nothing. A
+decorator turns a function into a corruption and names the corruption after the function:
 
     @corrupt_frames
     def flash(example):                    # the condition "corrupted_flash"
@@ -10,8 +10,8 @@ turns a function into a corruption and names the corruption after the function:
         frames[8] = 1.0
         return frames
 
-`corruptions.py` holds the corruptions that several oracles share. The file of an oracle holds the
-corruptions that it alone uses.
+`corruptions.py` holds the corruptions that several oracles share. The file of an oracle holds
+the corruptions that it alone uses.
 """
 
 import dataclasses

@@ -1,9 +1,9 @@
 """Free flight of the ball in a clip of family `court`: fitted to the first frames, up to the first
 solid object on its path.
 
-Lines in time are fitted to x and y + g t^2 / 2 over the first frames. Frames are added one at a
-time until the fitted flight itself reaches something solid: a rim, the board, bar, keeper, net,
-floor or wall. A ball that leaves the flight earlier changed course without a contact.
+Lines in time are fitted to x and y + g t^2 / 2 over the first frames. Frames are added one at
+a time until the fitted flight itself reaches something solid: a rim, the board, bar, keeper,
+net, floor or wall. A ball that leaves the flight earlier changed course without a contact.
 
 Units: metres, seconds.
 """
@@ -127,7 +127,14 @@ def _reached(
 
 
 def too_fast(t: np.ndarray, x: np.ndarray, velocity: np.ndarray, gravity: float) -> bool:
-    """Returns whether a step between frames is longer than the initial energy allows."""
+    """Returns whether a step between frames is longer than the initial energy allows.
+
+    Args:
+        t: times of the frames in s, [N].
+        x: positions (x, y) in metres, [N, 2].
+        velocity: velocity in m/s at the first frame, [2].
+        gravity: m/s^2.
+    """
     energy = 0.5 * np.sum(np.square(velocity)) + gravity * x[0, 1]
     limit = np.sqrt(
         np.maximum(2.0 * (energy - gravity * np.minimum(x[1:, 1], x[:-1, 1])), 0.0)
@@ -147,7 +154,7 @@ def hovers(x: np.ndarray, fps: float, gravity: float, height: np.ndarray) -> boo
         x: positions [N, 2] in metres.
         fps: frames/s.
         gravity: m/s^2.
-        height: [N] metres above whatever could carry the ball.
+        height: [N] metres above the floor or the furniture below the ball.
     """
     lag = max(1, round(LAG * fps))
     curvature = x[2 * lag :] - 2.0 * x[lag:-lag] + x[: -2 * lag]

@@ -1,22 +1,22 @@
 """Furniture of a clip of family `court`: a hoop, a goal or two platforms, its side and height, and
 the parts in front of the ball.
 
-The dimensions that all scenes share are public (`worlds/playhouse/families/furniture.py`), so few
-numbers are fitted. The wall W(row) is a straight line in brightness, fitted to the upper rows; the
-floor is each row's median. Paints are shaded like the wall. The height of a hoop or a goal is
-fitted by least squares of
+The dimensions that all scenes share are public (`worlds/playhouse/families/furniture.py`), so
+few numbers are fitted. The wall W(row) is a straight line in brightness, fitted to the upper
+rows; the floor is each row's median. Paints are shaded like the wall. The height of a hoop or
+a goal is fitted by least squares of
 
     S(row, column) - [background, painted over with the furniture]                               (1)
 
-over the still picture S, on a grid of heights refined by a parabola. Two platforms are measured
-directly. With the share
+over the still picture S, on a grid of heights refined by a parabola. Two platforms are
+measured directly. With the share
 
     c = (W - S) . (W - stone) / |W - stone|^2                                                    (2)
 
-of stone in a pixel, their heights are sums of c along columns and their edges sums of c along rows.
-A target on the left is read from the mirrored picture. Of the six candidates (three kinds of
-furniture, two sides), the one with the least residual (1) is chosen, if that residual is at most
-MAX_RESIDUAL of the background's own.
+of stone in a pixel, their heights are sums of c along columns and their edges sums of c along
+rows. A target on the left is read from the mirrored picture. Of the six candidates (three
+kinds of furniture, two sides), the one with the least residual (1) is chosen, if that residual
+is at most MAX_RESIDUAL of the background's own.
 """
 
 import dataclasses

@@ -1,19 +1,20 @@
 """Tracks one ball behind nets, rims and panels: its full disc is fitted to the visible part.
 
-With the share alpha of the ball's colour in each pixel (`tracker.py`), the share phi hidden by an
-object in front, and the disc D(c, r) of the ball's radius at c, drawn with a ramp of one pixel, the
-centre in every frame is
+With the share alpha of the ball's colour in each pixel (`tracker.py`), the share phi hidden by
+an object in front, and the disc D(c, r) of the ball's radius at c, drawn with a ramp of one
+pixel, the centre in every frame is
 
     argmin over c of  sum over pixels (alpha - (1 - phi) D(c, r))^2                              (1)
 
-by Gauss-Newton from the centroid of the visible part. The centre of a half-hidden ball is therefore
-that of its disc, not that of its visible half. Inside a ball alpha is set to 1 - phi, also in a
-highlight. r^2 pi is the median of the WHOLEST largest visible areas. A frame gives a position only
-if a share MIN_UNHIDDEN of the disc is not hidden and a share MIN_COLOURED of that part has
-the ball's colour.
+by Gauss-Newton from the centroid of the visible part. The centre of a half-hidden ball is
+therefore that of its disc, not that of its visible half. Inside a ball alpha is set to 1 -
+phi, also in a highlight. r^2 pi is the median of the WHOLEST largest visible areas. A frame
+gives a position only if a share MIN_UNHIDDEN of the disc is not hidden and a share
+MIN_COLOURED of that part has the ball's colour.
 
-Units: metres. Limits: frames of 64 pixels or more. One ball is tracked, the one with the largest
-coloured area. Further balls of its colour or of other colours are flagged, not tracked.
+Units: metres. Limits: frames of 64 pixels or more. One ball is tracked, the one with the
+largest coloured area. Further balls of its colour or of other colours are flagged, not
+tracked.
 """
 
 import dataclasses

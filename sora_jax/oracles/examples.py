@@ -1,8 +1,8 @@
 """Examples: clips together with the takes that they show, for judging oracles and models.
 
-A take is a drawn scene with its trajectory and captions. `STAGES` makes the clips that an oracle is
-calibrated on. `shuffled`, `disordered`, `exchanged_sounds`, `blank` and `empty` make examples on
-which a measurement must score low.
+A take is a drawn scene with its trajectory and captions. `STAGES` makes the clips that an
+oracle is calibrated on. `shuffled`, `disordered`, `exchanged_audio`, `blank` and `empty` make
+examples on which a measurement must score low.
 """
 
 import dataclasses
@@ -241,7 +241,7 @@ def shuffled(clips: list[Example], key: Callable[[Take], Hashable] = facts_key) 
     return out
 
 
-def exchanged_sounds(clips: list[Example]) -> list[Example]:
+def exchanged_audio(clips: list[Example]) -> list[Example]:
     """Pairs the video of every clip with the audio of the next clip."""
     following = clips[1:] + clips[:1]
     return [

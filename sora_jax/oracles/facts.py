@@ -2,9 +2,9 @@
 numbers of bounces.
 
 All facts come from the tracks. Colour and count come from the colours present, size from the
-radius, launch and direction from the first fitted piece. Bounces are the kinks at the floor after
-which the ball rises again. The facts are compared with those of a caption ball by ball. The balls
-of a scene have distinct colours, so the colour identifies the ball.
+radius, launch and direction from the first fitted piece. Bounces are the kinks at the floor
+after which the ball rises again. The facts are compared with those of a caption ball by ball.
+The balls of a scene have distinct colours, so the colour identifies the ball.
 """
 
 from typing import TYPE_CHECKING
@@ -40,7 +40,7 @@ MAX_DROP_SPEED = (0.5, 1.5)
 MIN_SIDEWAYS = 0.25  # m/s, horizontal: a slower ball has no direction
 ON_FLOOR = 0.15  # metres between ball and floor, below which the ball rolls
 MIN_PRESENCE = 0.5  # least share of frames in which a colour is visible to count as a ball
-# least share of frames in which a coherent ball is found exactly once: all but two of 17
+# least share of frames in which a coherent ball is found exactly once: 15 of 17
 MIN_FOUND = 0.85
 
 KINDS = ("colour", "count", "size", "launch", "direction", "bounces")
@@ -156,7 +156,9 @@ def tracked(tracks: list[Track], target: Facts) -> np.ndarray:
 
 
 class FactsOracle(Oracle):
-    """Facts of a clip in the terms of a caption."""
+    """Oracle `facts`: the facts of a room's caption (size, colour, launch, bounces), read from the
+    tracks of the balls.
+    """
 
     name = "facts"
     media = (VIDEO,)

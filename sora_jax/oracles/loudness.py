@@ -1,8 +1,8 @@
 """Loudness of impacts: whether faster impacts in the video are louder in the audio.
 
-The gain of an impact grows with its approach speed u (`worlds/playhouse/sound.py`, equation (2)). u
-comes from kinks at the floor and walls (`arcs.py`). The level in dB comes from the matching audio
-onset, corrected for the ringing of earlier impacts: of samples s,
+The gain of an impact grows with its approach speed u (`worlds/playhouse/sound.py`, equation
+(2)). u comes from kinks at the floor and walls (`arcs.py`). The level in dB comes from the
+matching audio onset, corrected for the ringing of earlier impacts: of samples s,
 
     d = 10 log10 (max s^2 over AFTER the onset - max s^2 over BEFORE it)                         (1)
 
@@ -10,9 +10,9 @@ Over pairs (u, d) of one clip or of many clips,
 
     rho = Spearman's rank correlation of u and d                                                 (2)
 
-Limits: the material changes the level of equal impacts by a few dB, so two impacts are compared
-only if one is MIN_RATIO times as fast as the other. Impacts between balls mix two sounds and are
-left out.
+Limits: the material changes the level of equal impacts by a few dB, so two impacts are
+compared only if one is MIN_RATIO times as fast as the other. Impacts between balls mix two
+sounds and are left out.
 """
 
 import itertools
@@ -24,7 +24,7 @@ from scipy import stats
 from sora_jax.oracles import arcs
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.conditions import corrupt_samples
-from sora_jax.oracles.examples import AUDIO, VIDEO, Example, exchanged_sounds
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example, exchanged_audio
 from sora_jax.oracles.onsets import match
 from sora_jax.oracles.tracker import lasting
 from sora_jax.tables import number
@@ -120,7 +120,7 @@ def loudness(c: Example) -> np.ndarray:
 
 
 class LoudnessOracle(Oracle):
-    """Whether faster impacts are louder."""
+    """Oracle `loudness`: whether faster impacts of a clip are louder."""
 
     name = "loudness"
     media = (VIDEO, AUDIO)
@@ -144,7 +144,7 @@ class LoudnessOracle(Oracle):
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
         """Pairs every video with the audio of another clip."""
-        return exchanged_sounds(clips)
+        return exchanged_audio(clips)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]

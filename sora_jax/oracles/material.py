@@ -5,15 +5,15 @@ A ball of material m and fundamental f rings (worlds/playhouse/sound.py) as
 
     s(t) = sum_i exp(-t / tau_i) (A_i cos 2 pi f rho_i t + B_i sin 2 pi f rho_i t)               (1)
 
-with the material's ratios rho and decays tau, public constants of the world. For each material and
-each fundamental on a grid over the material's range, A and B are fitted by least squares over
-WINDOW seconds from SKIP after the onset, which leaves out the click. The material is the one with
-the least
+with the material's ratios rho and decays tau, public constants of the world. For each material
+and each fundamental on a grid over the material's range, A and B are fitted by least squares
+over WINDOW seconds from SKIP after the onset, which leaves out the click. The material is the
+one with the least
 
     N log(rss / N) + 2 k log N,       k the number of modes                                      (2)
 
-which penalizes materials with more modes. The frequency of the dominant mode is the parabolic peak
-of the windowed spectrum.
+which penalizes materials with more modes. The frequency of the dominant mode is the parabolic
+peak of the windowed spectrum.
 """
 
 import functools
@@ -67,8 +67,15 @@ def dominant_mode(
 
 @functools.lru_cache(maxsize=4)
 def bases_of(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Returns per material the grid of fundamentals [G], the mode sounds of (1) [G, N, 2k], and
-    the inverse of their Gram matrices [G, 2k, 2k].
+    """Returns the sounds that a struck ball of each material can make, to fit recordings with.
+
+    Args:
+        length: N, samples of a sound.
+        rate: samples per second.
+
+    Returns:
+        {material: (fundamentals in Hz [G], the k modes of (1) as cosines and sines [G, N, 2k], and
+        the inverses of their Gram matrices [G, 2k, 2k])}.
     """
     t = np.arange(length) / rate
     bases = {}
@@ -154,7 +161,7 @@ def octave(c: Example) -> np.ndarray:
 
 
 class MaterialOracle(Oracle):
-    """Materials of the struck balls."""
+    """Oracle `material`: the material of the ball at each impact, read from how it rings."""
 
     name = "material"
     media = (AUDIO,)

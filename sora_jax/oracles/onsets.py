@@ -1,19 +1,19 @@
 """Times of impacts: in the video from kinks of the fitted arcs, in the audio from sudden rises of
 the spectrum.
 
-Audio. With S[n, k] the magnitude of a 256-sample Hann STFT, hop 32 (2 ms), and m[k] its median over
-time (the ambience and hum of the clip, bin by bin),
+Audio. With S[n, k] the magnitude of a 256-sample Hann STFT, hop 32 (2 ms), and m[k] its median
+over time (the ambience and hum of the clip, bin by bin),
 
     L[n, k] = log(1 + S[n, k] / (FLOOR + c m[k])),
     flux[n] = mean over k of max(0, L[n + 2, k] - L[n - 2, k])                                   (1)
 
-A peak of the flux above a robust threshold is an onset. Its time is where the flux before the peak
-has risen to 30 %, minus a constant bias measured on synthesized impacts. The start and the end of
-the clip are masked.
+A peak of the flux above a robust threshold is an onset. Its time is where the flux before the
+peak has risen to 30 %, minus a constant bias measured on synthesized impacts. The start and
+the end of the clip are masked.
 
-Two lists of times are matched one to one (`match`): the assignment maximizes the number of pairs
-within a window and, among those, has the least total distance. Impacts slower than 0.3 m/s are
-silent in this world and are not counted.
+Two lists of times are matched one to one (`match`): the assignment maximizes the number of
+pairs within a window and, among those, has the least total distance. Impacts slower than 0.3
+m/s are silent in this world and are not counted.
 """
 
 import dataclasses
@@ -186,7 +186,7 @@ def _all_found(predicted: list[float], take: Take, window: float) -> bool | None
 
 
 class VideoOnsetsOracle(Oracle):
-    """Times of the impacts in the video."""
+    """Oracle `onsets_video`: times of the impacts that are visible in the balls' tracks."""
 
     name = "onsets_video"
     media = (VIDEO,)
@@ -203,7 +203,7 @@ class VideoOnsetsOracle(Oracle):
 
 
 class AudioOnsetsOracle(Oracle):
-    """Times of the impacts in the audio."""
+    """Oracle `onsets_audio`: times of the impacts that are audible."""
 
     name = "onsets_audio"
     media = (AUDIO,)

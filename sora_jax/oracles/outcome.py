@@ -20,10 +20,10 @@ An outcome is read only if all of these hold:
 - The ball never exceeds the speed that its initial energy allows.
 - The ball does not hover.
 
-Units: metres, seconds. Limits: one ball, a static camera, furniture of this family, 64 pixels or
-more. After the first contact only energy and hovering are checked, not every arc. A net or the near
-half of a rim may be absent. Clips whose outcome hangs on less than 1.5 pixels (`Take.margin`) are
-not judged, because the difference is invisible.
+Units: metres, seconds. Limits: one ball, a static camera, furniture of this family, 64 pixels
+or more. After the first contact only energy and hovering are checked, not every arc. A net or
+the near half of a rim may be absent. Clips whose outcome hangs on less than 1.5 pixels
+(`Take.margin`) are not judged, because the difference is invisible.
 """
 
 import dataclasses
@@ -334,7 +334,7 @@ def _target(take: Take) -> tuple[str, str, str]:
 
 
 class OutcomeOracle(Oracle):
-    """Outcome of a throw, a shot or a jump."""
+    """Oracle `outcome`: whether a throw, a shot or a jump of a court succeeds, and how it fails."""
 
     name = "outcome"
     media = (VIDEO,)

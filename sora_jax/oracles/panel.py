@@ -4,9 +4,10 @@ The panel is the rectangle with its lower edge on the floor line that maximizes
 
     sum over its pixels of  clip(1 - |p - paint| / PAINT, -1, 1)                                 (1)
 
-over the first half of the clip. The panel's paint is a public constant of the world, rendered in
-each candidate style. The panel may lift, so it stands in a frame only if (1) is not negative there
-over the pixels without a ball. Its rim is drawn darker and hides RIM more pixels.
+over the first half of the clip. The panel's paint is a public constant of the world, rendered
+in each candidate style. The panel may lift, so it stands in a frame only if (1) is not
+negative there over the pixels without a ball. Its rim is drawn darker and hides RIM more
+pixels.
 """
 
 import dataclasses

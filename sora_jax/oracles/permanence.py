@@ -1,7 +1,7 @@
 """Object permanence: whether a ball that goes behind a panel is still there afterwards.
 
-The oracle compares colour, number and path of the ball before and after it is hidden, from pixels
-alone.
+The oracle compares colour, number and path of the ball before and after it is hidden, from
+pixels alone.
 
 1. The camera makes one of the moves of family `occlude` (`camera_views.read_move`). Every frame is
    resampled to a static camera.
@@ -15,8 +15,8 @@ alone.
    -MAX_RESTITUTION <= u' / u <= -MIN_RESTITUTION. If the ball hits another wall in view, only the
    part of the path between the panel and that wall counts.
 
-The ball is the `same` if it keeps one size and no other ball appears. It is `back` if it is visible
-again. It is `on_course` if all of the following hold:
+The ball is the `same` if it keeps one size and no other ball appears. It is `back` if it is
+visible again. It is `on_course` if all of the following hold:
 
 - One path (1) passes through all its positions to RMS_LIMITS metres rms.
 - Where the ball is not found, (1) puts it behind the standing panel; one frame may be an exception.
@@ -24,10 +24,10 @@ again. It is `on_course` if all of the following hold:
 - The ball does not show in front of the panel where it should be behind it; one frame may be an
   exception.
 
-Units: metres and seconds. Heights are not followed: the height of a bounce behind the panel depends
-on a restitution that may not have been visible. The constants were chosen on `train` and on clips
-of `val` below 500. Limits: one ball; one panel; at least two positions before the gap and two
-after; the camera moves of the family's films; 64 pixels or more.
+Units: metres and seconds. Heights are not followed: the height of a bounce behind the panel
+depends on a restitution that may not have been visible. The constants were chosen on `train`
+and on clips of `val` below 500. Limits: one ball; one panel; at least two positions before the
+gap and two after; the camera moves of the family's films; 64 pixels or more.
 """
 
 import dataclasses

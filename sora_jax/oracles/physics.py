@@ -1,9 +1,9 @@
 """Physical laws: whether the balls of a clip obey gravity, rebound and contact laws, read from
 tracks fitted piece by piece (`arcs.py`).
 
-In this world free flight is a parabola, a rebound loses energy, two balls push each other along one
-line, no object passes through another and no object is in two places. With v, v' the velocities
-just before and after a contact and e_x, e_y its directions,
+In this world free flight is a parabola, a rebound loses energy, two balls push each other
+along one line, no object passes through another and no object is in two places. With v, v' the
+velocities just before and after a contact and e_x, e_y its directions,
 
     restitution      e = |v_n'| / |v_n|   of every rebound from floor or wall                    (1)
     energy gain      |v'|^2 > GAIN |v|^2 + NOISE |v|   at floor or wall; of two balls a, b with
@@ -23,13 +23,13 @@ just before and after a contact and e_x, e_y its directions,
     overlap          depth to which two balls, or a ball and a wall or the floor, intersect      (4)
     residual         rms distance of the positions from the fitted pieces
 
-The clip's gravity is the g that minimizes the total cost of the pieces (equation (2) of `arcs.py`),
-over a grid refined by a parabola.
+The clip's gravity is the g that minimizes the total cost of the pieces (equation (2) of
+`arcs.py`), over a grid refined by a parabola.
 
-Limits: masses are not visible, so momentum is read as direction and ratio only. A clip without a
-rebound from the floor stays lawful if it is reversed or sped up uniformly, and is read as lawful.
-So is a hop too short to span four frames. Only balls are read: shapes (hoops, paddles) are unknown
-to this oracle.
+Limits: masses are not visible, so momentum is read as direction and ratio only. A clip without
+a rebound from the floor stays lawful if it is reversed or sped up uniformly, and is read as
+lawful. So is a hop too short to span four frames. Only balls are read: shapes (hoops, paddles)
+are unknown to this oracle.
 """
 
 import dataclasses
@@ -138,7 +138,7 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
                 gains += _energy(kink.after) > GAIN * _energy(kink.before) + NOISE * np.sqrt(
                     _energy(kink.before)
                 )
-                axis = 1 if kink.kind == "floor" else 0
+                axis = 1 if kink.kind == "floor" else 0  # normal of the surface: y, or x of a wall
                 slips += abs(kink.after[1 - axis] - kink.before[1 - axis]) > SLIP
                 # a rebound needs a normal velocity before and after
                 if min(abs(kink.before[axis]), abs(kink.after[axis])) > arcs.KINK:
@@ -147,6 +147,7 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
             near = [b for b in balls if b is not ball and ball.gap(b, kink.time) < REACH]
             kicks += not near
             for b in near:
+                # Both balls have a kink at a contact; each pair is read once, from its first ball.
                 push = b.push(kink.time)
                 if push is not None and balls.index(b) > k:
                     error, gain = _meeting(kink, push)
@@ -230,7 +231,15 @@ def _overlap(ball: _Ball, others: list[_Ball]) -> float:
 
 
 def read_gravity(tracks: list[Track], fps: float) -> float | None:
-    """Returns g in m/s^2, fitted to all flights of a clip; None if nothing flies."""
+    """Fits the gravity g of a clip to all flights of its balls (module docstring).
+
+    Args:
+        tracks: tracks of all colours.
+        fps: frames/s.
+
+    Returns:
+        g in m/s^2; None if nothing flies.
+    """
     visible = lasting(tracks)
     if not visible:
         return None
@@ -294,7 +303,7 @@ def tunnel(c: Example) -> Trajectory:
 
 
 class PhysicsOracle(Oracle):
-    """Whether the balls obey the laws of mechanics."""
+    """Oracle `physics`: whether the balls obey the laws of mechanics (1) to (4)."""
 
     name = "physics"
     media = (VIDEO,)

@@ -1,20 +1,21 @@
 """The velocity error of PhyWorld: the distance between the velocities of the balls in a clip and in
 the scene (Kang et al. 2024, arXiv:2411.02385).
 
-With p_t the centre of a ball in frame t, read from pixels, q_t the scene's, and dt the time between
-frames,
+With p_t the centre of a ball in frame t, read from pixels, q_t the scene's, and dt the time
+between frames,
 
     v_t = (p_t - p_{t-1}) / dt,      u_t = (q_t - q_{t-1}) / dt                                  (1)
     error = mean over balls and valid frames of |v_t - u_t|          (world units a second)      (2)
 
-The error is along x where balls move along x, and in the plane where they fall. With the paper's
-parser at 256 pixels, 24 scenes of `val` of each task have an error of 0.0124 (uniform), 0.0120
-(collision) and 0.0195 (parabola); the paper states 0.0099, 0.0117 and 0.0210.
+The error is along x where balls move along x, and in the plane where they fall. With the
+paper's parser at 256 pixels, 24 scenes of `val` of each task have an error of 0.0124
+(uniform), 0.0120 (collision) and 0.0195 (parabola); the paper states 0.0099, 0.0117 and
+0.0210.
 
-A frame counts for a ball if the ball was to be generated in it (t >= GIVEN) and lies wholly inside
-the picture in that frame and the frame before, according to the scene. Where balls collide, both
-frames must also follow the impact. A frame is valid if the ball is found exactly once in both
-frames. The share of invalid frames is `lost`, reported beside the error.
+A frame counts for a ball if the ball was to be generated in it (t >= GIVEN) and lies wholly
+inside the picture in that frame and the frame before, according to the scene. Where balls
+collide, both frames must also follow the impact. A frame is valid if the ball is found exactly
+once in both frames. The share of invalid frames is `lost`, reported beside the error.
 
 **Centres.** The balls are red and blue on white, drawn flat, so a pixel is a mixture p = 1 - sum_k
 alpha_k (1 - c_k) of white and the colours c_k. Least squares over three channels gives alpha_k. The
@@ -24,7 +25,8 @@ lost. `paper_centres` is the published parser: the mean position of pixels with 
 < 127. At 64 pixels it rounds to whole pixels, so its floor is far above the errors to be measured.
 
 Every reading is printed beside that of the scenes' own renders, its floor. Source: "How Far Is
-Video Generation from World Model: A Physical Law Perspective"; `paper_table` holds its figure 3.
+Video Generation from World Model: A Physical Law Perspective"; `paper_table` holds its figure
+3.
 """
 
 import csv
@@ -168,7 +170,10 @@ def compare_motion(
 
 
 class MotionOracle(Oracle):
-    """Velocities of the balls of the PhyWorld tasks."""
+    """Oracle `motion`: positions and velocities of the balls of the PhyWorld tasks.
+
+    Source: Kang et al. 2024 (arXiv:2411.02385).
+    """
 
     name = "motion"
     media = (VIDEO,)

@@ -1,8 +1,8 @@
 """All readings of one clip, computed lazily and cached.
 
-`Reading(clip).of("physics")` is the reading of the registered oracle of that name. Readings that
-several oracles share, or that the judges of families use, are properties: `tracks`, `facts`,
-`camera`, ...
+`Reading(clip).of("physics")` is the reading of the registered oracle of that name. Readings
+that several oracles share, or that the judges of families use, are properties: `tracks`,
+`facts`, `camera`, ...
 """
 
 import dataclasses
@@ -65,7 +65,7 @@ class Reading:
             self._cache[name] = ORACLES[name].read(self)
         return self._cache[name]
 
-    def with_sound_of(self, other: "Reading") -> "Reading":
+    def with_audio_of(self, other: "Reading") -> "Reading":
         """Returns a reading of this video with the audio of another clip. Tracks and audio
         onsets are reused.
         """

@@ -1,20 +1,21 @@
 """Removes impact sounds from audio, so that speech can be recognized. The ring of each impact is
 detected at its onset, fitted and subtracted.
 
-Onsets are processed in order of time. From each onset t0 on, the remaining audio is fitted by the
-modes of one struck ball, equation (1) of `material.py`: material and fundamental as there, the
-fundamental then refined over a longer piece, and amplitudes by least squares. With s the piece of
-WINDOW seconds after the click and r what the modes leave of it,
+Onsets are processed in order of time. From each onset t0 on, the remaining audio is fitted by
+the modes of one struck ball, equation (1) of `material.py`: material and fundamental as there,
+the fundamental then refined over a longer piece, and amplitudes by least squares. With s the
+piece of WINDOW seconds after the click and r what the modes leave of it,
 
     share = 1 - |r|^2 / |s|^2                                                                    (1)
 
-is the share of its energy that rings. In narrated clips nine impacts in ten have a share of 0.92 or
-more. The beginnings of words, whose harmonics match no material, mostly have 0.3 to 0.75.
+is the share of its energy that rings. In narrated clips nine impacts in ten have a share of
+0.92 or more. The beginnings of words, whose harmonics match no material, mostly have 0.3 to
+0.75.
 
 A ring is removed if the share reaches MIN_SHARE over WINDOW and, with the fundamental refined,
-again over ALONE. The threshold is lower for onsets louder than words (LOUD), and higher if another
-onset is nearer than ALONE. The ring is subtracted until it has died away, with the fade of the
-world's own sounds, and the click is muted.
+again over ALONE. The threshold is lower for onsets louder than words (LOUD), and higher if
+another onset is nearer than ALONE. The ring is subtracted until it has died away, with the
+fade of the world's own sounds, and the click is muted.
 
 An onset may hold a second ring, of two balls that collided, so each onset is tried twice.
 

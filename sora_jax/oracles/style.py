@@ -17,17 +17,17 @@
 
    A clip has a style if both of its halves do.
 
-The probe was trained on renders of `train`: unchanged, blurred, and with noise of deviation 5 to 25
-/ 255. The examples of "none" are uniform frames, with and without noise, and renders with shuffled
-tiles. Its weights are stored beside this file, in the table made by
+The probe was trained on renders of `train`: unchanged, blurred, and with noise of deviation 5
+to 25 / 255. The examples of "none" are uniform frames, with and without noise, and renders
+with shuffled tiles. Its weights are stored beside this file, in the table made by
 
     python -m experiments.fit_style
 
 A new style, or a changed look of an existing one, requires fitting again. A style is a name in
 STYLES.
 
-Limits: the world's own styles, at 64 pixels (other sizes are resampled). `shaded` is recognized in
-rooms and courts only; both have a static camera.
+Limits: the world's own styles, at 64 pixels (other sizes are resampled). `shaded` is
+recognized in rooms and courts only; both have a static camera.
 """
 
 import dataclasses
@@ -188,7 +188,7 @@ def turn(clips: list[Example]) -> list[Example]:
 
 
 class StyleOracle(Oracle):
-    """Rendering style of a clip."""
+    """Oracle `style`: the rendering style of a clip, one of STYLES or none."""
 
     name = "style"
     media = (VIDEO,)

@@ -1,8 +1,9 @@
 """Audio-video synchronization: one-to-one matching of the impacts in the video and in the audio.
 
-With M pairs of impacts matched within w seconds (`onsets.match`), P audible and Q visible impacts,
+With M pairs of impacts matched within w seconds (`onsets.match`), P audible and Q visible
+impacts,
 
-    F1@w = 2 M / (P + Q),      offset = median over pairs of (heard - seen)                      (1)
+    F1@w = 2 M / (P + Q),      offset = median over pairs of (audible - visible time)            (1)
 
 A clip without visible or audible impacts agrees: F1 = 1 (P + Q = 0).
 """
@@ -14,7 +15,7 @@ import numpy as np
 
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.corruptions import backwards, late, reverse, slow
-from sora_jax.oracles.examples import AUDIO, VIDEO, Example, exchanged_sounds
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example, exchanged_audio
 from sora_jax.oracles.onsets import match, true_impacts
 
 if TYPE_CHECKING:
@@ -31,57 +32,61 @@ class Sync:
     Attributes:
         f1_50ms, f1_100ms: F1 at 50 and 100 ms, in [0, 1].
         offset: signed median offset in s, positive if the audio is late; NaN without pairs.
-        seen, heard: numbers of visible and of audible impacts.
+        visible, audible: numbers of impacts.
     """
 
     f1_50ms: float
     f1_100ms: float
     offset: float
-    seen: int
-    heard: int
+    visible: int
+    audible: int
 
 
-def lag(heard: list[float], seen: list[float], max_shift: float = 0.25) -> float:
+def lag(audible: list[float], visible: list[float], max_shift: float = 0.25) -> float:
     """Estimates the delay of the whole audio track in s.
 
     The estimate is the shift that matches the most impacts within 20 ms; among equals, the
     smallest. The median of the remaining differences refines it.
 
     Args:
-        heard, seen: times of audible and visible impacts, s.
+        audible, visible: times of audible and visible impacts, s.
         max_shift: largest shift in either direction, s. Default: 0.25.
 
     Returns:
         The delay in s, positive if the audio is late; NaN without an impact in either modality.
     """
-    shifts = [h - s for h in heard for s in seen if abs(h - s) <= max_shift]
+    shifts = [h - s for h in audible for s in visible if abs(h - s) <= max_shift]
     if not shifts:
         return float("nan")
 
     def matched_then_small(shift: float) -> tuple[int, float]:
-        return len(match([h - shift for h in heard], seen, 0.02)), -abs(shift)
+        return len(match([h - shift for h in audible], visible, 0.02)), -abs(shift)
 
     best = max(shifts, key=matched_then_small)
-    pairs = match([h - best for h in heard], seen, 0.02)
-    return float(np.median([heard[i] - seen[j] for i, j in pairs]))
+    pairs = match([h - best for h in audible], visible, 0.02)
+    return float(np.median([audible[i] - visible[j] for i, j in pairs]))
 
 
-def f1(heard: list[float], seen: list[float], window: float) -> float:
+def f1(audible: list[float], visible: list[float], window: float) -> float:
     """Returns F1@window of equation (1); times and window in seconds."""
-    if not heard and not seen:
+    if not audible and not visible:
         return 1.0
-    return 2.0 * len(match(heard, seen, window)) / (len(heard) + len(seen))
+    return 2.0 * len(match(audible, visible, window)) / (len(audible) + len(visible))
 
 
-def agreement(heard: list[float], seen: list[float]) -> Sync:
+def agreement(audible: list[float], visible: list[float]) -> Sync:
     """Returns F1 and offset of equation (1) for one clip; times in seconds."""
-    pairs = match(heard, seen, OFFSET_WINDOW)
-    offset = float(np.median([heard[i] - seen[j] for i, j in pairs])) if pairs else float("nan")
-    return Sync(f1(heard, seen, 0.05), f1(heard, seen, 0.10), offset, len(seen), len(heard))
+    pairs = match(audible, visible, OFFSET_WINDOW)
+    offset = (
+        float(np.median([audible[i] - visible[j] for i, j in pairs])) if pairs else float("nan")
+    )
+    return Sync(
+        f1(audible, visible, 0.05), f1(audible, visible, 0.10), offset, len(visible), len(audible)
+    )
 
 
 class SyncOracle(Oracle):
-    """Agreement of the visible and the audible impacts."""
+    """Oracle `sync`: whether the visible and the audible impacts of a clip coincide, by (1)."""
 
     name = "sync"
     media = (VIDEO, AUDIO)
@@ -105,4 +110,4 @@ class SyncOracle(Oracle):
         """Pairs every video with the audio of another clip. Exchanging takes would not help: the
         oracle does not compare with the take's impacts.
         """
-        return exchanged_sounds(clips)
+        return exchanged_audio(clips)

@@ -1,8 +1,8 @@
 """Ball tracker: the position of each colour in every frame, to a fraction of a pixel, from pixels
 alone.
 
-The tracker knows the world's palette and scale. It does not know the scene: neither its backdrop
-nor which colours are present.
+The tracker knows the world's palette and scale. It does not know the scene: neither its
+backdrop nor which colours are present.
 
 1. Backdrop b: the temporal median of the pixels that are not strongly coloured. Where a ball never
    leaves a pixel, the row's median.
@@ -215,8 +215,13 @@ def unmix(
 
 
 def track(frames: np.ndarray) -> list[Track]:
-    """Tracks every palette colour that is visible in at least one frame. frames: [F, H, W, 3] in
-    [0, 1].
+    """Tracks every palette colour that is visible in at least one frame.
+
+    Args:
+        frames: [F, H, W, 3] in [0, 1], a clip with a static camera and H = W.
+
+    Returns:
+        A track of each such colour, with positions and radii in metres.
     """
     frames = np.asarray(frames, np.float32)
     strong = coloured(frames)

@@ -1,9 +1,9 @@
 """Verdicts: whether a clip shows what its prompt asks, fact by fact, and one-line summaries of the
 oracles' readings.
 
-A family of scenes (`worlds.playhouse.families`) parses the prompt into facts and judges the facts
-line by line. A clip meets its prompt if every line that an oracle reads is met. For rooms this is
-when `oracles.facts.compare` says "all".
+A family of scenes (`worlds.playhouse.families`) parses the prompt into facts and judges the
+facts line by line. A clip meets its prompt if every line that an oracle reads is met. For
+rooms this is when `oracles.facts.compare` says "all".
 """
 
 import dataclasses

@@ -33,10 +33,10 @@ A reading is scored by its word error rate against the spoken words,
 
     WER = (substitutions + deletions + insertions of the best alignment) / words said            (3)
 
-Limits: words lie at least `examples.BETWEEN_WORDS` seconds apart. The oracle is calibrated on words
-without an impact during the word, though an earlier impact may still ring (`examples.narrated`). Of
-42 films with impacts at any time during the narration, 39 were read correctly, 37 with noise at 20
-dB.
+Limits: words lie at least `examples.BETWEEN_WORDS` seconds apart. The oracle is calibrated on
+words without an impact during the word, though an earlier impact may still ring
+(`examples.narrated`). Of 42 films with impacts at any time during the narration, 39 were read
+correctly, 37 with noise at 20 dB.
 """
 
 import dataclasses
@@ -147,7 +147,12 @@ def _cut_back(bands: Bands, first: int, end: int) -> tuple[int, int] | None:
 
 
 def features(bands: Bands, first: int, end: int) -> np.ndarray:
-    """Returns the features x [313] of step 2 for frames [first, end)."""
+    """Returns the features x [313] of one word, step 2 of the module docstring.
+
+    Args:
+        bands: the spectral bands of the clip.
+        first, end: the word's frames of `bands`, from first to end - 1.
+    """
     over = np.maximum(bands.power[first:end] - bands.bed, 0.0)
     cepstra = np.log(over / np.percentile(over.sum(-1), 90) + VALLEY) @ _cosines().T
     at = np.linspace(0, len(over) - 1, FRAMES)
@@ -294,7 +299,10 @@ def pieces(c: Example) -> np.ndarray:
 
 
 class WordsOracle(Oracle):
-    """Words spoken in a clip. Calibrated on voices that are held out from its training."""
+    """Oracle `words`: the words spoken in a clip, in order.
+
+    It is calibrated on voices that are held out from the training of its classifier.
+    """
 
     name = "words"
     media = (AUDIO,)

@@ -1,13 +1,14 @@
 """The video tokenizer sharded along time over the mesh axis `seq`, by halo exchange.
 
-Each device holds consecutive groups of frames. A causal convolution over k frames also needs the
-k - 1 frames before a device's first frame. They are the last frames of its left neighbour in the
-same layer, so one collective-permute per convolution transfers them: k - 1 frames, however long the
-video is. The first device receives the zeros that precede every video. All devices work in
-parallel: a halo depends only on the layer before, unlike a cache passed from device to device.
+Each device holds consecutive groups of frames. A causal convolution over k frames also needs
+the k - 1 frames before a device's first frame. They are the last frames of its left neighbour
+in the same layer, so one collective-permute per convolution transfers them: k - 1 frames,
+however long the video is. The first device receives the zeros that precede every video. All
+devices work in parallel: a halo depends only on the layer before, unlike a cache passed from
+device to device.
 
-The video is padded at its end to a multiple of the size of `seq`. The tokenizer is causal, so no
-real frame depends on the padding.
+The video is padded at its end to a multiple of the size of `seq`. The tokenizer is causal, so
+no real frame depends on the padding.
 """
 
 from collections.abc import Callable
@@ -74,6 +75,8 @@ def _shared(
         )
     x = jnp.pad(x, [(0, here * share - length if axis == 1 else 0) for axis in range(x.ndim)])
     graphdef, state = nnx.split(tokenizer)
+    # No pair sends to device 0, and ppermute gives zeros to a device that receives nothing: the
+    # zeros that precede every video.
     rightwards = [(i, i + 1) for i in range(share - 1)]
 
     def from_left(end: jax.Array) -> jax.Array:

@@ -1,9 +1,9 @@
 """Counts the collectives and the HBM traffic of a compiled program from its HLO.
 
-XLA's own `cost_analysis` counts the body of a loop once. Here every instruction counts as often as
-it runs: a `while` states its trip count, and a nested body runs the product of the trip counts. For
-a collective among n devices, with a result of r bytes and an operand of o bytes per device, each
-device sends
+XLA's own `cost_analysis` counts the body of a loop once. Here every instruction counts as
+often as it runs: a `while` states its trip count, and a nested body runs the product of the
+trip counts. For a collective among n devices, with a result of r bytes and an operand of o
+bytes per device, each device sends
 
     all-gather            r (n - 1) / n   bytes                                                  (1)
     reduce-scatter        o (n - 1) / n                                                          (2)
@@ -11,12 +11,12 @@ device sends
     all-to-all            o (n - 1) / n                                                          (4)
     collective-permute    o                                                                      (5)
 
-HBM traffic is the bytes of the operands read and the results written by every instruction outside
-fusions. Arrays in on-chip memory (memory space S(1)) do not count. An operand that a fusion only
-slices counts as the slice, and one that it updates in place as the update. The workspace given to
-cuBLAS and cuDNN does not count as a result. A TPU's vector memory is a memory space of the
-compiler, but a GPU's caches are not. A program small enough to stay in the caches (50 MB on an
-H200) therefore moves less than is counted here.
+HBM traffic is the bytes of the operands read and the results written by every instruction
+outside fusions. Arrays in on-chip memory (memory space S(1)) do not count. An operand that a
+fusion only slices counts as the slice, and one that it updates in place as the update. The
+workspace given to cuBLAS and cuDNN does not count as a result. A TPU's vector memory is a
+memory space of the compiler, but a GPU's caches are not. A program small enough to stay in the
+caches (50 MB on an H200) therefore moves less than is counted here.
 """
 
 import dataclasses
@@ -88,6 +88,8 @@ class Instruction:
 
     @property
     def operands(self) -> list[str]:
+        """Names of the operands, in order."""
+        # The list of operands ends at the parenthesis that closes "opcode(".
         depth, inside = 1, self.rest
         for i, letter in enumerate(self.rest):
             depth += (letter in "({[") - (letter in ")}]")
@@ -97,6 +99,7 @@ class Instruction:
         return re.findall(r"%([\w.\-]+)", inside)
 
     def attribute(self, name: str) -> str | None:
+        """Returns the value of an attribute, such as "body"; None if the instruction has none."""
         found = re.search(rf"\b{name}=%?([\w.\-]+)", self.rest)
         return found[1] if found else None
 
@@ -115,9 +118,11 @@ class Collective:
 
 
 def size(shapes: str, *, on_chip: bool = True) -> int:
-    """Returns the bytes of all arrays in a piece of HLO text.
+    """Returns the bytes of all arrays in a piece of HLO text, such as "f32[8,128]{1,0}".
 
-    on_chip: True, the default, includes arrays in on-chip memory.
+    Args:
+        shapes: the text.
+        on_chip: whether to count arrays in on-chip memory. Default: True.
     """
     total = 0
     for kind, sides, layout in _SHAPE.findall(shapes):
@@ -127,7 +132,15 @@ def size(shapes: str, *, on_chip: bool = True) -> int:
 
 
 class Program:
-    """A compiled module, parsed from its text (`compiled.as_text()`) into computations."""
+    """A compiled module, parsed from its HLO text.
+
+    Args:
+        text: `jax.jit(f).lower(...).compile().as_text()`.
+
+    Attributes:
+        computations: {name: {instruction's name: `Instruction`}}.
+        entry: name of the computation that the program starts with.
+    """
 
     def __init__(self, text: str):
         self.computations: dict[str, dict[str, Instruction]] = {}
@@ -203,7 +216,13 @@ class Program:
         return bounds[0]
 
     def collectives(self) -> dict[str, Collective]:
-        """Returns equations (1) to (5) by kind. An asynchronous collective counts at its start."""
+        """Returns {kind: count and bytes sent}, kinds as in COLLECTIVES, by equations (1) to (5).
+
+        An asynchronous collective counts at its start.
+
+        Raises:
+            ValueError: the trip count of a loop or the groups of a collective cannot be parsed.
+        """
         found: dict[str, Collective] = defaultdict(Collective)
         for instruction, body, times in self.running():
             kind = instruction.opcode.removesuffix("-start")
@@ -236,6 +255,7 @@ class Program:
         return total
 
     def _moved(self, instruction: Instruction, body: dict[str, Instruction]) -> float:
+        """Returns the HBM bytes that one run of an instruction reads and writes."""
         result = instruction.result
         # The result of a cuBLAS or cuDNN call is (product, workspace).
         if instruction.opcode == "custom-call" and 'custom_call_target="__cu' in instruction.rest:
@@ -265,6 +285,7 @@ class Program:
         parameters = {
             int(i.rest.split(")")[0]): i.name for i in inside.values() if i.opcode == "parameter"
         }
+        # An operand counts as much as the instructions of the fusion read of it.
         for at in range(len(read)):
             users = [i for i in inside.values() if parameters.get(at) in i.operands]
             if users and all(i.opcode in ("dynamic-slice", "slice") for i in users):

@@ -7,8 +7,8 @@
              that a block does not attend over (`sequence.py`)
     tensor   tensor parallelism: heads and hidden features of a layer
 
-The axes are of type `Auto`: models do not know the mesh, `rules.py` gives the shardings of their
-parameters and batches to `jax.jit`, and the compiler propagates them.
+The axes are of type `Auto`: models do not know the mesh, `rules.py` gives the shardings of
+their parameters and batches to `jax.jit`, and the compiler propagates them.
 """
 
 import contextlib

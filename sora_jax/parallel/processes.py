@@ -3,8 +3,8 @@
 Every process runs the same command. Together they are one JAX program over all devices
 (`jax.distributed`): arrays are global, and each process holds the shards of its own devices. A
 decision made by one process alone would leave the others waiting in a collective forever. So
-process 0 writes files and decides, and the others follow. With one process, every function here
-returns at once without communication.
+process 0 writes files and decides, and the others follow. With one process, every function
+here returns at once without communication.
 """
 
 import contextlib
@@ -98,6 +98,7 @@ def join(
 
 
 def several() -> bool:
+    """True if more than one process has joined."""
     return jax.process_count() > 1
 
 
@@ -107,12 +108,21 @@ def is_first() -> bool:
 
 
 def decided(answer: bool) -> bool:
-    """Broadcasts the answer of process 0. A collective: all processes must call it."""
+    """Returns the answer of process 0 in every process.
+
+    A collective: all processes must call it.
+
+    Args:
+        answer: this process's answer; only that of process 0 counts.
+    """
     return bool(multihost_utils.broadcast_one_to_all(np.int32(answer))) if several() else answer
 
 
 def any_of(answer: bool) -> bool:
-    """True if the answer of any process is True. A collective: all processes must call it."""
+    """Returns True in every process if the answer of any process is True.
+
+    A collective: all processes must call it.
+    """
     return bool(multihost_utils.process_allgather(np.int32(answer)).any()) if several() else answer
 
 

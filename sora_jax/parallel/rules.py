@@ -1,15 +1,16 @@
 """Sharding rules: a table from the path of every parameter to its PartitionSpec.
 
-Matrices are [inputs, outputs]. The first matrices of a layer (q, k, v, up) shard their outputs over
-`tensor`, so each device works on its own heads or hidden features. The last ones (out, down) shard
-their inputs over `tensor`, and one all-reduce ends the layer (Megatron, arXiv:1909.08053). The
-other axis of each matrix is sharded over `fsdp` and gathered when the layer runs. Vectors are
-replicated. A stack of blocks has one leading axis, which is never sharded: the scan runs over it.
+Matrices are [inputs, outputs]. The first matrices of a layer (q, k, v, up) shard their outputs
+over `tensor`, so each device works on its own heads or hidden features. The last ones (out,
+down) shard their inputs over `tensor`, and one all-reduce ends the layer (Megatron,
+arXiv:1909.08053). The other axis of each matrix is sharded over `fsdp` and gathered when the
+layer runs. Vectors are replicated. A stack of blocks has one leading axis, which is never
+sharded: the scan runs over it.
 
-The table is strict. Each parameter matches exactly one rule, each rule matches a parameter, a spec
-names every axis of its parameter, and the mesh divides every sharded axis. Anything else is an
-error. A parameter that stayed replicated by mistake would be noticed only when a larger model no
-longer fits in memory.
+The table is strict. Each parameter matches exactly one rule, each rule matches a parameter, a
+spec names every axis of its parameter, and the mesh divides every sharded axis. Anything else
+is an error. A parameter that stayed replicated by mistake would be noticed only when a larger
+model no longer fits in memory.
 """
 
 import math

@@ -1,32 +1,32 @@
 """A model on a mesh: dynamic sequence parallelism over `seq`, and a gather of weights per block.
 
-In a factorised model, tokens v [B, T, S, D] attend either within a frame or along time at a site,
-never both at once. So on n devices along `seq`
+In a factorised model, tokens v [B, T, S, D] attend either within a frame or along time at a
+site, never both at once. So on n devices along `seq`
 
     blocks within frames    work on  [B, T/n, S, D]                                              (1)
     blocks along time       work on  [B, T, S/n, D]                                              (2)
 
-with one all-to-all between them, in which a device keeps 1/n of its tokens and sends 1/n to each
-other device. A pair of blocks takes two in the forward pass and two in the backward pass. No other
-video activations move over `seq`. Audio tokens are replicated over `seq` and read P pooled tokens
-per frame. T is padded to a multiple of n. The padding frames are masked from all other frames and
-from the loss.
+with one all-to-all between them, in which a device keeps 1/n of its tokens and sends 1/n to
+each other device. A pair of blocks takes two in the forward pass and two in the backward pass.
+No other video activations move over `seq`. Audio tokens are replicated over `seq` and read P
+pooled tokens per frame. T is padded to a multiple of n. The padding frames are masked from all
+other frames and from the loss.
 
-If tokens attend across frames and sites (`full`, and the windows of `window`), tokens stay as in
-(1), and only within the attention
+If tokens attend across frames and sites (`full`, and the windows of `window`), tokens stay as
+in (1), and only within the attention
 
-    queries, keys, values   lie as  [B, T, S, h/n, d]                                            (3)
+    queries, keys, values   are     [B, T, S, h/n, d]                                            (3)
 
-by one all-to-all each. A fourth returns the result to (1). This is DeepSpeed Ulysses, and n must
-divide the heads.
+by one all-to-all each. A fourth returns the result to (1). This is DeepSpeed Ulysses, and n
+must divide the heads.
 
-Parameters are sharded over `fsdp` (`rules.py`). A block's kernels are cast to the model's dtype and
-gathered inside the scanned body, so only one block's kernels are whole at a time. Their gradients
-leave the body sharded again. Without this the compiler may gather a whole stack before the scan,
-and libtpu aborts the process if `fsdp` is not the only axis.
+Parameters are sharded over `fsdp` (`rules.py`). A block's kernels are cast to the model's
+dtype and gathered inside the scanned body, so only one block's kernels are whole at a time.
+Their gradients leave the body sharded again. Without this the compiler may gather a whole
+stack before the scan, and libtpu aborts the process if `fsdp` is not the only axis.
 
-Sources: Zhao et al. 2024, "DSP: Dynamic Sequence Parallelism for Multi-Dimensional Transformers"
-(arXiv:2403.10266); Jacobs et al. 2023, "DeepSpeed Ulysses" (arXiv:2309.14509).
+Sources: Zhao et al. 2024, "DSP: Dynamic Sequence Parallelism for Multi-Dimensional
+Transformers" (arXiv:2403.10266); Jacobs et al. 2023, "DeepSpeed Ulysses" (arXiv:2309.14509).
 """
 
 import dataclasses
@@ -68,6 +68,7 @@ class ShardedModel:
 
     @property
     def config(self) -> Any:
+        """The configuration of the model, `STDiTConfig`."""
         return self.model.config
 
     def __call__(
@@ -164,8 +165,11 @@ def _switch(mesh: Mesh, source: P, destination: P) -> Callable[[jax.Array], jax.
     """All-to-all over `seq`: the sharded axis changes from `source` to `destination`."""
 
     def axis(spec):
+        # An axis is sharded over one mesh axis (a name) or several (a tuple of names).
         return next(i for i, names in enumerate(spec) if names and "seq" in (names, *names))
 
+    # A device cuts its block along `split`, sends one part to each device, and joins the parts that
+    # it receives along `concat`. `tiled` keeps the rank: no axis of devices is added.
     def exchange(x: jax.Array) -> jax.Array:
         split, concat = axis(destination), axis(source)
         return jax.lax.all_to_all(x, "seq", split_axis=split, concat_axis=concat, tiled=True)
@@ -179,7 +183,7 @@ def _gathered(mesh: Mesh, dtype: jnp.dtype, stack: str, params: Any) -> Any:
     def gather(path: str, x: jax.Array) -> jax.Array:
         if x.ndim < 2:  # vectors are replicated
             return x
-        axes = rules.spec_of(f"{stack}/{path}")[1:]
+        axes = rules.spec_of(f"{stack}/{path}")[1:]  # without the axis of the scan
         return _gather(
             NamedSharding(mesh, P(*axes)),
             NamedSharding(mesh, P(*(None if axis == "fsdp" else axis for axis in axes))),

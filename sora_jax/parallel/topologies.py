@@ -5,13 +5,14 @@
     hbm_bw    bytes/s of that memory
     ici_bw    bytes/s that a device sends over all its links together
 
-Figures are the vendors' nominal ones per chip. TPUs: https://docs.cloud.google.com/tpu/docs/v5e,
-.../v5p, .../v6e and .../tpu7x. These pages give the links' bandwidth in both directions together
-(400, 1200, 800, 1200 GB/s per chip); the table has half of it, one direction. A chip of tpu7x is
-two devices, each with half of everything. A chip of v5p is a single device. H100 and H200:
-https://www.nvidia.com/en-us/data-center/h100 and .../h200; NVLink in one direction, between the up
-to 8 GPUs of a node. No program reaches all of these rates at once, so times computed from them are
-lower bounds.
+Figures are the vendors' nominal ones per chip. TPUs:
+https://docs.cloud.google.com/tpu/docs/v5e, .../v5p, .../v6e and .../tpu7x. These pages give
+the links' bandwidth in both directions together (400, 1200, 800, 1200 GB/s per chip); the
+table has half of it, one direction. A chip of tpu7x is two devices, each with half of
+everything. A chip of v5p is a single device. H100 and H200:
+https://www.nvidia.com/en-us/data-center/h100 and .../h200; NVLink in one direction, between
+the up to 8 GPUs of a node. No program reaches all of these rates at once, so times computed
+from them are lower bounds.
 
 libtpu compiles for TPUs. JAX's CUDA plugin compiles for GPUs; `python -m kernels.gpu_graph
 --install=build/gpu_compiler` downloads it into a folder of its own.

@@ -20,7 +20,7 @@ LONGEST = 600  # maximum extension by one request, in seconds
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What to generate.
+    """The description of one clip to generate.
 
     Attributes:
         prompt: text. Default None: no text.
@@ -32,7 +32,7 @@ class Request:
         given_audio: [S] in the pipeline's format.
         continued: a clip to extend.
         seconds: how much to add to `continued`, rounded up to whole latents. Default 2.
-        unconditional: True if nothing is asked for and any clip will do. Default False.
+        unconditional: True to generate without prompt and given parts. Default False.
     """
 
     prompt: str | None = None
@@ -48,6 +48,7 @@ class Request:
 
     @property
     def task(self) -> str:
+        """What the clip is generated from, such as "text" or "first_frame"."""
         given = ("continued", "first_frame", "given_video", "given_audio")
         return " and ".join(name for name in given if getattr(self, name) is not None) or (
             "nothing" if self.unconditional else "text"

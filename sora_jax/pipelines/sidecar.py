@@ -1,9 +1,10 @@
 """The sidecar file of a clip, from which the clip can be continued without leaving latent space.
 
-`clip.mp4` is for viewing. `clip.latents.npz` holds its latents, the video decoder's cache after the
-last latent, its frames before h264 and its samples before aac. The sidecar is used if it belongs to
-the mp4 (both store the digest of the latents) and was made by the loaded tokenizers (by their
-fingerprints). Otherwise the mp4 is encoded, once, and the clip's notes say why.
+`clip.mp4` is for viewing. `clip.latents.npz` holds its latents, the video decoder's cache
+after the last latent, its frames before h264 and its samples before aac. The sidecar is used
+if it belongs to the mp4 (both store the digest of the latents) and was made by the loaded
+tokenizers (by their fingerprints). Otherwise the mp4 is encoded, once, and the clip's notes
+say why.
 """
 
 import hashlib

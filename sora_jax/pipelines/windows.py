@@ -1,15 +1,15 @@
 """Extends a stream of latents by windows of the training length that overlap the existing latents.
 
-A stream holds J video latents. With 4 frames per latent, latent j > 0 spans frames 4j-3 .. 4j, and
-only latent 0 spans a single frame. The model was trained on clips of T latents that begin with such
-a latent, so a window has the shape of a training clip. Its slot i is latent o + i of the stream,
-with o = J - 1 - k. The last k latents are given in slots 1 .. k, and slots k+1 .. T-1 are
-generated. Slot 0 spans a single frame: if o = 0 it is the stream's own latent 0, otherwise it is
-generated and discarded. See `flow.conditioning`, `continuation`.
+A stream holds J video latents. With 4 frames per latent, latent j > 0 spans frames 4j-3 .. 4j,
+and only latent 0 spans a single frame. The model was trained on clips of T latents that begin
+with such a latent, so a window has the shape of a training clip. Its slot i is latent o + i of
+the stream, with o = J - 1 - k. The last k latents are given in slots 1 .. k, and slots k+1 ..
+T-1 are generated. Slot 0 spans a single frame: if o = 0 it is the stream's own latent 0,
+otherwise it is generated and discarded. See `flow.conditioning`, `continuation`.
 
-The window's clock starts at frame 4 o, at 4 o / fps seconds. k is chosen so that this is a whole
-number of audio latents where possible. Otherwise the audio latents lie a fraction of a latent early
-on the window's clock, and their times say so.
+The window's clock starts at frame 4 o, at 4 o / fps seconds. k is chosen so that this is a
+whole number of audio latents where possible. Otherwise the audio latents lie a fraction of a
+latent early on the window's clock, and their times say so.
 """
 
 import dataclasses

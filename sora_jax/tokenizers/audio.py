@@ -1,11 +1,12 @@
 """Audio tokenizer: 16 kHz audio to 25 latents per second of 64 channels each, and back.
 
-A latent holds no phase, only what is audible: which frequencies sound, how loud, and when. Signed
-coefficients (of an MDCT, for example) and samples oscillate with every cycle of a tone, so a small
-network cannot compress or generate them. Magnitudes are smooth, and constant in silence.
+A latent holds no phase, only what is audible: which frequencies sound, how loud, and when.
+Signed coefficients (of an MDCT, for example) and samples oscillate with every cycle of a tone,
+so a small network cannot compress or generate them. Magnitudes are smooth, and constant in
+silence.
 
-With X the STFT of the audio (window 640, hop 160: four frames per latent) and bands b of its power,
-spaced about 25 Hz below 2 kHz and by a constant fraction of f above:
+With X the STFT of the audio (window 640, hop 160: four frames per latent) and bands b of its
+power, spaced about 25 Hz below 2 kHz and by a constant fraction of f above:
 
     P[i, b] = mean over the band of |X[i, k]|^2 / sum w^2                                        (1)
     u       = ((P + 1e-8)^(1/8) - m) / d                                                         (2)
@@ -17,17 +18,19 @@ White noise of variance v has P = v. u is companded: loud sounds weigh more, and
 value. E is a residual network over time; B^+ is the pseudo-inverse of (1)'s averages.
 
 Phases come from the fast Griffin-Lim iteration (`stft.py`): it has no parameters, gives exact
-frequencies and does not move onsets. `mean` is a number per channel. `scale` is ONE number, the
-standard deviation over all channels, so that channels keep their relative importance. Both are
-measured after training, and are 0 and 1 until then. Latents and all later values are float32.
+frequencies and does not move onsets. `mean` is a number per channel. `scale` is ONE number,
+the standard deviation over all channels, so that channels keep their relative importance. Both
+are measured after training, and are 0 and 1 until then. Latents and all later values are
+float32.
 
-The error of companded magnitudes is |u^ - u|^2. The decoder sees z + sigma N(0, 1), and the size of
-z is penalised, so the loss is
+The error of companded magnitudes is |u^ - u|^2. The decoder sees z + sigma N(0, 1), and the
+size of z is penalised, so the loss is
 
     L = mean |D(z + sigma e) - u|^2 + beta mean z^2                                              (6)
 
-This is a VAE whose posterior has one fixed standard deviation. The latent is smooth at the scale
-sigma, and encoding values that do not lower the error (the details of a noise) does not pay off.
+This is a VAE whose posterior has one fixed standard deviation. The latent is smooth at the
+scale sigma, and encoding values that do not lower the error (the details of a noise) does not
+pay off.
 """
 
 import dataclasses
@@ -111,7 +114,13 @@ class ResidualNetwork(nnx.Module):
 
 
 class AudioTokenizer(nnx.Module):
-    """Encoder and decoder of audio; the module docstring has the equations.
+    """Encoder and decoder of audio: 640 samples at 16 kHz to one latent of 64 numbers.
+
+    The module docstring has the equations.
+
+    Args:
+        config: the sizes.
+        rngs: random keys of the initial weights.
 
     Raises:
         ValueError: the hop does not divide a latent's 640 samples and the window, or bands are
@@ -161,7 +170,7 @@ class AudioTokenizer(nnx.Module):
             jnp.maximum(companded**EXPONENT @ np.linalg.pinv(self._averages()), 0.0)
             * self._window_energy()
         )
-        samples = stft.sound_of_magnitudes(
+        samples = stft.audio_of_magnitudes(
             jnp.sqrt(power), config.window, config.hop, config.iterations, jax.random.key(0)
         )
         return samples[:, :num_samples]

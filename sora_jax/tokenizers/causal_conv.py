@@ -2,13 +2,13 @@
 as in one piece.
 
 Output frame t sees input frames t - k + 1 .. t. Of the past, a chunk needs only the last k - 1
-input frames. They are the cache: `kernels.conv_prologue` puts it in front of a chunk and returns
-the next one. Before the first frame the cache is zero.
+input frames. They are the cache: `kernels.conv_prologue` puts it in front of a chunk and
+returns the next one. Before the first frame the cache is zero.
 
 A k x n x n kernel is computed as one 2-D convolution over k time-shifted copies stacked as
-channels. XLA runs 2-D convolutions faster than 3-D ones on CPU, and keeps channels last on GPU. For
-n = 1 it is a matrix product, another three times faster (forward and backward, 96 and 192 channels,
-2-core CPU).
+channels. XLA runs 2-D convolutions faster than 3-D ones on CPU, and keeps channels last on
+GPU. For n = 1 it is a matrix product, another three times faster (forward and backward, 96 and
+192 channels, 2-core CPU).
 """
 
 import jax
@@ -66,6 +66,7 @@ class CausalConv(nnx.Module):
         self.features_in, self.time = features_in, time
 
     def empty_cache(self, batch: int, height: int, width: int) -> jax.Array:
+        """Returns the cache of a video's start, zeros [batch, time - 1, height, width, C_in]."""
         return jnp.zeros((batch, self.time - 1, height, width, self.features_in))
 
     def __call__(self, past: jax.Array) -> jax.Array:

@@ -4,14 +4,15 @@ One level maps a pair of neighbours by the rotation
 
     s = (a + b) / sqrt 2,      d = (a - b) / sqrt 2                                              (1)
 
-along rows, columns or time. The transform is orthonormal and keeps squared errors, so a loss on
-coefficients is a loss on pixels. Space has `levels` levels (blocks of 2^levels pixels, every
-subband moved to channels), as in wavelet front ends of other video tokenizers (Cosmos, WF-VAE).
+along rows, columns or time. The transform is orthonormal and keeps squared errors, so a loss
+on coefficients is a loss on pixels. Space has `levels` levels (blocks of 2^levels pixels,
+every subband moved to channels), as in wavelet front ends of other video tokenizers (Cosmos,
+WF-VAE).
 
-In time, frames form groups of k, a power of two: first frame 0 alone, then k frames each. A group
-is transformed by log2 k levels of (1). Frame 0 enters as k equal frames, whose only non-zero
-coefficient is sqrt(k) * frame 0. A group depends on no frame outside it, so any cut between groups
-is exact.
+In time, frames form groups of k, a power of two: first frame 0 alone, then k frames each. A
+group is transformed by log2 k levels of (1). Frame 0 enters as k equal frames, whose only
+non-zero coefficient is sqrt(k) * frame 0. A group depends on no frame outside it, so any cut
+between groups is exact.
 """
 
 import jax

@@ -10,9 +10,9 @@ samples [i h, (i + 1) h):
 (2) is the signal whose transform is nearest to X in least squares (Griffin and Lim, 1984). It
 inverts (1) where windows overlap.
 
-Magnitudes A alone determine the signal almost completely when neighbouring frames overlap by three
-quarters. With C(X) = STFT(inverse(X)), the nearest consistent transform, the fast Griffin-Lim
-iteration (Perraudin, Balazs and Sondergaard, 2013) finds phases:
+Magnitudes A alone determine the signal almost completely when neighbouring frames overlap by
+three quarters. With C(X) = STFT(inverse(X)), the nearest consistent transform, the fast
+Griffin-Lim iteration (Perraudin, Balazs and Sondergaard, 2013) finds phases:
 
     Y_n = C(A exp(i arg Z_(n-1))),   Z_n = Y_n + alpha (Y_n - Y_(n-1)),                          (3)
     x = inverse(A exp(i arg Z))
@@ -80,7 +80,7 @@ def inverse_stft(spectrum: Array, window: int, hop: int) -> Array:
     return overlap_add(jnp.fft.irfft(spectrum, window) * taper, hop) / weight
 
 
-def sound_of_magnitudes(
+def audio_of_magnitudes(
     magnitudes: Array, window: int, hop: int, iterations: int, key: Array
 ) -> Array:
     """Reconstructs samples [B, T * hop] from magnitudes [B, T, window / 2 + 1] by equation (3).

@@ -7,19 +7,20 @@ chunking. k is 4 by default.
                -> frames
 
 Frame 0 is its own group and every later group has k frames (`haar.py`), so F = 1 + k n frames
-become T = 1 + n latents. All blocks consist of per-position RMS norms and causal convolutions: no
-output depends on later frames, and a cache holds the earlier frames that are needed. Latents are
+become T = 1 + n latents. All blocks consist of per-position RMS norms and causal convolutions:
+no output depends on later frames, and a cache holds the earlier frames that are needed.
+Latents are
 
     z = scale * mu(frames),      z ~ (approximately) unit standard deviation                     (1)
 
-with one number `scale` set after training. Instead of a Kullback-Leibler term, training adds noise
-of standard deviation `noise` to mu (scale is 1 then), so the decoder learns to tolerate the small
-errors of a sampler. A hinge keeps mu from growing until the noise is negligible:
+with one number `scale` set after training. Instead of a Kullback-Leibler term, training adds
+noise of standard deviation `noise` to mu (scale is 1 then), so the decoder learns to tolerate
+the small errors of a sampler. A hinge keeps mu from growing until the noise is negligible:
 
     loss = mean w |x - x^|^2 + charbonnier term + hinge(|mu| - 3)                                (2)
 
-The weight w grows where a pixel differs from the clip's temporal mean: moving objects cover few
-pixels, but they are what the model is about.
+The weight w grows where a pixel differs from the clip's temporal mean: moving objects cover
+few pixels, but they are what the model is about.
 """
 
 import dataclasses
@@ -92,6 +93,7 @@ class Block(nnx.Module):
         return x + self.time(past), cache
 
     def empty_cache(self, batch: int, height: int, width: int) -> Array:
+        """Returns the cache before the first frame: zeros [batch, 2, height, width, C]."""
         return self.time.empty_cache(batch, height, width)
 
 
@@ -116,10 +118,14 @@ def _unfold(x: jax.Array) -> jax.Array:
 
 
 class VideoTokenizer(nnx.Module):
-    """Encoder and decoder of video.
+    """Encoder and decoder of video: k frames of 8 x 8 pixels to one latent of C channels.
 
-    `encode` and `decode` take whole videos. The `_chunk` methods take chunks and a cache (a
-    pytree).
+    k is `frames_per_latent`, C `channels`. `encode` and `decode` take whole videos. The `_chunk`
+    methods take chunks and a cache (a pytree), with the same result.
+
+    Args:
+        config: the sizes.
+        rngs: random keys of the initial weights.
     """
 
     def __init__(self, config: VideoTokenizerConfig, *, rngs: nnx.Rngs):
@@ -318,8 +324,15 @@ def pad_sides(frames: jax.Array) -> jax.Array:
 def video_loss(
     tokenizer: VideoTokenizer, frames: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Computes equation (2) on frames [B, F, H, W, 3] in [0, 1], F = 1 + k n. Returns (loss,
-    metrics).
+    """Computes the training loss of the video tokenizer, equation (2).
+
+    Args:
+        tokenizer: the tokenizer.
+        frames: [B, F, H, W, 3] in [0, 1], F = 1 + k n.
+        key: draws the latent noise.
+
+    Returns:
+        The scalar loss, and metrics: `psnr` in dB, `latent_std`, `weighted_mse`.
     """
     config = tokenizer.config
     latents = tokenizer.encode(frames)

@@ -1,12 +1,12 @@
 """Checkpoints: the training state and the data position, saved asynchronously by Orbax (API v1).
 
 A checkpoint is a directory that appears by one rename once all of it is on disk. A run killed
-while saving therefore keeps the previous checkpoint. Arrays are named by their path in the state,
-for example "params.blocks.kernel".
+while saving therefore keeps the previous checkpoint. Arrays are named by their path in the
+state, for example "params.blocks.kernel".
 
 Several processes save and restore together, each its own shards. All of them are at the same
-batch, so every process's data position is the same and any one can be read. A run can therefore
-continue with a different number of processes and see the same clips.
+batch, so every process's data position is the same and any one can be read. A run can
+therefore continue with a different number of processes and see the same clips.
 """
 
 import json

@@ -3,10 +3,10 @@
     for step:  batch <- data;  state, metrics <- step(state, batch);  every `log_every` steps:
     fetch, check, write
 
-The host does not read a step's metrics until its window of `log_every` steps ends, so it prepares
-data while the device works. It runs at most AHEAD steps ahead, so a run stops at most AHEAD steps
-after a signal. A loss or gradient that is not finite is detected at the end of its window. The
-error names the step, and no state after it is saved.
+The host does not read a step's metrics until its window of `log_every` steps ends, so it
+prepares data while the device works. It runs at most AHEAD steps ahead, so a run stops at most
+AHEAD steps after a signal. A loss or gradient that is not finite is detected at the end of its
+window. The error names the step, and no state after it is saved.
 
 Several processes that train together all run this loop, and stop and save at the same steps.
 Process 0 writes the metrics and the progress bar.
@@ -76,6 +76,7 @@ class Every:
     steps: int = 0
 
     def due(self, step: int, last: bool) -> bool:
+        """Whether to call after `step`; `last` says that it is the last step."""
         return last or bool(self.steps and step % self.steps == 0)
 
 

@@ -1,8 +1,8 @@
 """Writes training metrics to metrics.jsonl, for programs, and to TensorBoard.
 
-Both hold one row per `log_every` steps. A continued run first drops the rows after its checkpoint,
-so the files read as one run. A run stopped by a signal adds a row for the steps of the window so
-far, and its next row covers the rest of that window.
+Both hold one row per `log_every` steps. A continued run first drops the rows after its
+checkpoint, so the files read as one run. A run stopped by a signal adds a row for the steps of
+the window so far, and its next row covers the rest of that window.
 """
 
 import dataclasses
@@ -17,9 +17,15 @@ from sora_jax import files
 
 
 def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Returns the mean of each metric over the rows that have it; nan if it is nan in all of them.
+    """Averages each metric over the rows in which it is not NaN.
 
-    A metric is nan or absent for a batch that it does not apply to.
+    A metric is NaN or absent for a batch that it does not apply to.
+
+    Args:
+        rows: {metric: scalar} of each step.
+
+    Returns:
+        {metric: mean}; NaN for a metric without a value, {} without rows.
     """
     result = {}
     for name in dict.fromkeys(name for row in rows for name in row):
@@ -30,7 +36,10 @@ def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 
 
 def read(path: Path) -> list[dict[str, float]]:
-    """Reads the rows of a metrics.jsonl, without a last line that a crash cut short."""
+    """Reads a metrics.jsonl: {"step": ..., metric: value} of each row, in order of steps.
+
+    A last line that a crash cut short is left out. A file that does not exist has no rows.
+    """
     rows = []
     for line in path.read_text().splitlines() if path.exists() else ():
         try:
@@ -43,7 +52,16 @@ def read(path: Path) -> list[dict[str, float]]:
 def thin(
     rows: Sequence[Mapping[str, Any]], name: str = "loss", points: int = 50
 ) -> list[list[float]]:
-    """Averages the curve of one metric into at most `points` points, [[step, value], ...]."""
+    """Shortens the curve of one metric by averaging neighbouring rows.
+
+    Args:
+        rows: rows of `read`.
+        name: the metric. Default: "loss".
+        points: largest number of points. Default: 50.
+
+    Returns:
+        [[last step, mean value], ...].
+    """
     rows = [row for row in rows if row.get(name) is not None]
     groups = np.array_split(np.arange(len(rows)), min(points, len(rows))) if rows else []
     return [
@@ -53,7 +71,13 @@ def thin(
 
 
 def hours(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Returns the hours of training in the rows, without compilation, checkpoints and pauses."""
+    """Returns the hours that the steps of the rows took.
+
+    Compilation, checkpoints and pauses between two runs do not count.
+
+    Args:
+        rows: rows of `read`. Those without `step_seconds` are left out.
+    """
     timed = [row for row in rows if "step_seconds" in row]
     before = [0, *(row["step"] for row in timed)]
     seconds = sum(
@@ -91,7 +115,13 @@ class StepFlops:
 
 
 class Writer:
-    """A writer of rows of metrics into a run's directory, from `step` on."""
+    """Appends rows to metrics.jsonl and TensorBoard's files in a run's directory.
+
+    Args:
+        workdir: the directory.
+        step: the step of the checkpoint from which the run continues; later rows are removed.
+            Default: 0, a new run.
+    """
 
     def __init__(self, workdir: Path, step: int = 0):
         from tensorboardX import SummaryWriter
@@ -105,6 +135,7 @@ class Writer:
         )
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Appends the row of a step. Values that are not finite are left out."""
         finite = {k: float(v) for k, v in values.items() if np.isfinite(v)}
         self._file.write(
             json.dumps({"step": step, **{k: float(f"{v:.7g}") for k, v in finite.items()}}) + "\n"
@@ -120,5 +151,6 @@ class Writer:
         self._board.flush()
 
     def close(self) -> None:
+        """Closes the files."""
         self._file.close()
         self._board.close()

@@ -6,21 +6,22 @@ r"""The optimizer: optax transforms for clipping, AdamW or Muon, a schedule and 
     lr_t: 0 -> lr over `warmup` steps, then a cosine down to lr * `final`                        (3)
     e <- d_t e + (1 - d_t) (p + u),   d_t = min(d, (1 + t) / (10 + t))                           (4)
 
-g is the gradient, p the parameters, m^ and n^ the bias-corrected moments, w the weight decay and e
-the exponential moving average of p.
+g is the gradient, p the parameters, m^ and n^ the bias-corrected moments, w the weight decay
+and e the exponential moving average of p.
 
-(2') replaces (2) for kernels when `muon` is set (Jordan, 2024). orth(m~) is the orthogonal matrix
-nearest to the momentum, by five Newton-Schulz iterations. The factor .2 sqrt(max(a, b)) gives
-Muon's updates the RMS of AdamW's, so that lr keeps its meaning (Liu et al., 2025,
+(2') replaces (2) for kernels when `muon` is set (Jordan, 2024). orth(m~) is the orthogonal
+matrix nearest to the momentum, by five Newton-Schulz iterations. The factor .2 sqrt(max(a, b))
+gives Muon's updates the RMS of AdamW's, so that lr keeps its meaning (Liu et al., 2025,
 arXiv:2502.16982). A convolution's kernel counts as a matrix (height width inputs) x outputs. A
-stack of blocks counts as one matrix for each block. `muon_stacked` computes the same updates with
-one Newton-Schulz iteration for each shape of matrix (`stacked.py`). It is meant for GPUs.
+stack of blocks counts as one matrix for each block. `muon_stacked` computes the same updates
+with one Newton-Schulz iteration for each shape of matrix (`stacked.py`). It is meant for GPUs.
 
-w acts only on the parameters named in `DECAYED`: weights of linear maps, convolutions and, without
-`muon`, embeddings. They are selected by name rather than by rank, since a stack of blocks gives
-biases, scales and gates a second axis too. (4) is last in the chain: it sees the final update and
-passes it on unchanged. Its d_t lets the average forget the initial weights early. Gradient
-accumulation over k batches wraps the whole chain, so (1) to (4) see mean gradients.
+w acts only on the parameters named in `DECAYED`: weights of linear maps, convolutions and,
+without `muon`, embeddings. They are selected by name rather than by rank, since a stack of
+blocks gives biases, scales and gates a second axis too. (4) is last in the chain: it sees the
+final update and passes it on unchanged. Its d_t lets the average forget the initial weights
+early. Gradient accumulation over k batches wraps the whole chain, so (1) to (4) see mean
+gradients.
 """
 
 import dataclasses

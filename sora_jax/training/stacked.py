@@ -3,14 +3,14 @@
     stack [n, rows, columns] = every matrix of that shape, tall ones transposed                (1)
     update of the parameters = ungroup(muon(group(gradients), group(parameters)))              (2)
 
-The updates equal those of plain Muon, which transposes tall matrices too. Only the batching of the
-matrix products differs: the 131 matrices of `nano` are stored in 55 kernels and have 13 shapes, so
-an update takes 195 batched products instead of 825. This is meant for GPUs, where launching a
-product of 192 x 192 costs more than computing it. A CPU is slower with it: the optimizer's part of
-a step of `nano` took 274.3 ms instead of 208.6 on two cores.
+The updates equal those of plain Muon, which transposes tall matrices too. Only the batching of
+the matrix products differs: the 131 matrices of `nano` are stored in 55 kernels and have 13
+shapes, so an update takes 195 batched products instead of 825. This is meant for GPUs, where
+launching a product of 192 x 192 costs more than computing it. A CPU is slower with it: the
+optimizer's part of a step of `nano` took 274.3 ms instead of 208.6 on two cores.
 
-The optimizer state holds the momenta as stacks. Its other leaves have the names and shapes of their
-parameters.
+The optimizer state holds the momenta as stacks. Its other leaves have the names and shapes of
+their parameters.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The training state as one pytree: parameters, optimizer state, step and random key.
 
-This and the data position determine the rest of a run. The key is never split: each step folds its
-number into it. Step t therefore draws the same random numbers whether or not the run was
+This and the data position determine the rest of a run. The key is never split: each step folds
+its number into it. Step t therefore draws the same random numbers whether or not the run was
 interrupted before it.
 """
 

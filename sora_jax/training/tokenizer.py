@@ -20,7 +20,7 @@ from sora_jax.data.named_sources import SOURCES
 from sora_jax.data.tokenizer_clips import AUDIO, HELD_OUT, VIDEO, Clips, open_clips
 from sora_jax.environment import hardware
 from sora_jax.errors import UserError
-from sora_jax.evaluation.round_trip import boxes, pictures_through, psnr
+from sora_jax.evaluation.round_trip import boxes, psnr, videos_through
 from sora_jax.modality import ClipFormat
 from sora_jax.oracles.examples import render_takes
 from sora_jax.tokenizers import audio, video
@@ -124,7 +124,7 @@ def held_out_psnr(
     means over clips.
     """
     truth = render_takes([draw("val", i, family=family) for i in range(clips)], format)
-    decoded = pictures_through(tokenizer, truth)
+    decoded = videos_through(tokenizer, truth)
     return {
         "clip_psnr": float(np.mean([psnr(clip) for clip in decoded])),
         "box_psnr": float(np.mean([psnr(clip, boxes(clip)) for clip in decoded])),

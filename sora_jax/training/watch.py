@@ -1,7 +1,7 @@
 """Profiling, peak memory and preview clips of a run.
 
-None of this changes what a run computes, so it is not part of the run's identity (`workdir`). It
-may be switched on or off when a run is continued.
+None of this changes what a run computes, so it is not part of the run's identity (`workdir`).
+It may be switched on or off when a run is continued.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """A run's directory and the identity of a run.
 
-The identity of a run is its configuration, its initial weights and its data. A run continues only
-with the same identity. `open_workdir` refuses a directory with another one, and names the keys that
-differ.
+The identity of a run is its configuration, its initial weights and its data. A run continues
+only with the same identity. `open_workdir` refuses a directory with another one, and names the
+keys that differ.
 """
 
 import fcntl
@@ -92,6 +92,7 @@ class Workdir:
             files.write(record, json.dumps(content, indent=2) + "\n")
 
     def close(self) -> None:
+        """Releases the lock, so that another process can open the directory."""
         if self._lock:
             self._lock.close()
 

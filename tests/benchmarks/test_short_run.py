@@ -170,7 +170,7 @@ def test_measuring_ends_in_time_with_rows(tmp_path):
     assert {"correctness", "temporal_attention", "pointwise"} <= {row["suite"] for row in rows}
     assert all(row["error"] < 1e-4 for row in rows)
     smoke = json.loads((tmp_path / "environment.json").read_text())["bridges"]
-    assert smoke["ffi"]["right"] and smoke["ffi"]["interpreted"]
+    assert smoke["ffi"]["correct"] and smoke["ffi"]["interpreted"]
     assert results.read(tmp_path / "tuning.jsonl")
     assert {p.name for p in tmp_path.iterdir()} <= FILES
 

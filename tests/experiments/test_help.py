@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from sora_jax.evaluation.suites import SUITES
+from sora_jax.oracles.catalogue import ORACLES
+
 ROOT = Path(__file__).parents[2]
 COMMANDS = sorted(
     path.stem
@@ -43,6 +46,11 @@ def test_help_tells_all_and_is_no_error(name):
         re.search(rf"^  --(\[no\])?{flag}:", done.stdout, re.MULTILINE) for flag in defined
     )
     assert ("--config=FILE --config.train.steps=200" in done.stdout) == ("config" in defined)
+
+
+def test_help_names_every_suite_and_every_oracle():
+    assert set(SUITES) <= set(re.findall(r"\w+", run("evaluate", "--help").stdout))
+    assert set(ORACLES) <= set(re.findall(r"\w+", run("calibrate", "--help").stdout))
 
 
 def test_help_lists_the_keys_of_a_config():

@@ -16,7 +16,7 @@ from sora_jax import mp4, weights
 from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.evaluation import suites
-from sora_jax.evaluation.round_trip import pictures_through, psnr
+from sora_jax.evaluation.round_trip import psnr, videos_through
 from sora_jax.modality import FORMATS
 from sora_jax.oracles.examples import ground_truth
 from sora_jax.oracles.reading import Reading
@@ -66,7 +66,7 @@ def test_held_out_psnr_is_that_of_the_evaluation():
     """
     tokenizer = KINDS["video_tokenizer"].module(CONFIGS["video_tokenizer"], rngs=nnx.Rngs(0))
     scores = held_out_psnr(tokenizer, FORMATS["nano"], clips=2)
-    made = pictures_through(tokenizer, ground_truth("val", range(2), FORMATS["nano"]))
+    made = videos_through(tokenizer, ground_truth("val", range(2), FORMATS["nano"]))
     suite = suites.SUITES["tokenizers"]
     values = [suites.values(suite, clip, Reading(clip)) for clip in made]
     assert scores["clip_psnr"] != scores["box_psnr"]

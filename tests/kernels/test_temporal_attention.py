@@ -126,7 +126,7 @@ MUTATIONS = {
         "exists = exists & (tile * P + site < S - 1)",
         PLAIN,
     ),
-    "a shared key too many": ("tl.where(seen, s, float", "tl.where(seen | True, s, float", CAUSAL),
+    "a shared key too many": ("tl.where(mask, s, float", "tl.where(mask | True, s, float", CAUSAL),
     "delta is left out": ("(p * (dp - delta[:, None]))", "(p * dp)", PLAIN),
     "norm without its projection": ("(ua * ga - a * (mean * r * r))", "(ua * ga)", PLAIN),
     "shared gradient of one chunk": (

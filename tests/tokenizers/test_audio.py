@@ -67,7 +67,7 @@ def test_phases_are_found():
     magnitudes = jnp.abs(stft.stft(x, WINDOW, HOP))
     errors = []
     for iterations in (1, 32):
-        y = stft.sound_of_magnitudes(magnitudes, WINDOW, HOP, iterations, jax.random.key(0))
+        y = stft.audio_of_magnitudes(magnitudes, WINDOW, HOP, iterations, jax.random.key(0))
         errors.append(
             float(
                 jnp.linalg.norm(jnp.abs(stft.stft(y, WINDOW, HOP)) - magnitudes)

@@ -1,7 +1,8 @@
 """Makes a set of latents: runs both tokenizers once over a source of clips.
 
-Training on the set then runs no tokenizer. A shard is renamed into place when it is complete, so an
-interrupted `precompute` continues after the last complete shard. `record.py` describes the files.
+Training on the set then runs no tokenizer. A shard is renamed into place when it is complete,
+so an interrupted `precompute` continues after the last complete shard. `record.py` describes
+the files.
 """
 
 import json

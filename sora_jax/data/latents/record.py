@@ -6,9 +6,9 @@ counts) and array_record shards. A record is one clip:
     uint32 n | n bytes of JSON | f16 video | f16 audio                                           (1)
     JSON: {"video": [T,H,W,C], "audio": [N,C], "captions": [...], "has_audio": ..., "key": ...}
 
-All numbers are little endian, so reading a record makes two views of its buffer. Latents have unit
-standard deviation over the set. The 11 significant bits of f16 leave an error of 2e-4, far below
-the noise of any training level.
+All numbers are little endian, so reading a record makes two views of its buffer. Latents have
+unit standard deviation over the set. The 11 significant bits of f16 leave an error of 2e-4,
+far below the noise of any training level.
 """
 
 import dataclasses

@@ -1,14 +1,15 @@
 """Acting: the pose of an actor at any time, and the mouth that follows the phonemes.
 
 A viseme is a shape of the mouth, (openness, width), each in [0, 1]. Every state of a phoneme
-(`voice.SOUNDS`) has one of six visemes; between words the mouth is closed. With s_i the start of
-state i, v_i its viseme, and the state before the first and after the last closed, the mouth is
+(`voice.SOUNDS`) has one of six visemes; between words the mouth is closed. With s_i the start
+of state i, v_i its viseme, and the state before the first and after the last closed, the mouth
+is
 
     m(t) = v_i                                             away from the boundaries of state i
     m(t) = v_(i-1) + (v_i - v_(i-1)) (t - s_i + BLEND/2) / BLEND        for |t - s_i| < BLEND/2  (1)
 
-where a state shorter than BLEND is blended from middle to middle. All is a pure function of the
-actor, so the mouth is ground truth to any precision, and the same in every style.
+where a state shorter than BLEND is blended from middle to middle. All is a pure function of
+the actor, so the mouth is ground truth to any precision, and the same in every style.
 """
 
 from collections.abc import Sequence

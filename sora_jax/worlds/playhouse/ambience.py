@@ -1,9 +1,10 @@
 """Continuous sounds: rolling balls, rain and crickets.
 
-They are computed in float64 NumPy on the host, one track per scene. Wind and hum are in `sound.py`.
+They are computed in float64 NumPy on the host, one track per scene. Wind and hum are in
+`sound.py`.
 
-A ball of radius r that rolls with speed |v(t)| sounds as noise through a low-pass at ROLL_HZ times
-the pitch at which it would ring, with
+A ball of radius r that rolls with speed |v(t)| sounds as noise through a low-pass at ROLL_HZ
+times the pitch at which it would ring, with
 
     rms(t) = ROLL_RMS |v(t)| (1 + WOBBLE cos(s(t) / r)),      s the distance rolled              (1)
 

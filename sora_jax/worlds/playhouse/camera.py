@@ -1,8 +1,8 @@
 """The camera: the part of the world that a frame shows at any time, and the camera moves of films.
 
-A view is (left, top, width) in metres and shows a square. `Scene.view` holds knots of the view,
-which is linear in time between knots and constant outside of them. A scene without knots is shown
-whole: left 0, top extent - below, width extent. For a frame of size x size pixels
+A view is (left, top, width) in metres and shows a square. `Scene.view` holds knots of the
+view, which is linear in time between knots and constant outside of them. A scene without knots
+is shown whole: left 0, top extent - below, width extent. For a frame of size x size pixels
 
     column = (x - left) / width * size - 1/2,      row = (top - y) / width * size - 1/2          (1)
 
@@ -11,12 +11,13 @@ so the pixels q of the view at time 0 map to the pixels p at time t by an exact 
     p + 1/2 = zoom (q + 1/2) + shift,      zoom = width_0 / width,
     shift   = ((left_0 - left), (top - top_0)) size / width                                      (2)
 
-Parallax: an object at `depth` (1 for the balls, less for a wall behind them) moves by the fraction
-`depth` of zoom - 1 and of shift.
+Parallax: an object at `depth` (1 for the balls, less for a wall behind them) moves by the
+fraction `depth` of zoom - 1 and of shift.
 
-All views of a film show the whole scene within the middle four fifths of the frame, between the
-bars of the cinematic style. They also show two posts at the scene's sides, from which (2) can be
-recovered. Only + - * / on float64 are used, so views are bitwise the same on any machine.
+All views of a film show the whole scene within the middle four fifths of the frame, between
+the bars of the cinematic style. They also show two posts at the scene's sides, from which (2)
+can be recovered. Only + - * / on float64 are used, so views are bitwise the same on any
+machine.
 """
 
 import dataclasses

@@ -6,9 +6,9 @@
              balls
     bounce   = one of the phrases of `BOUNCE_PHRASES`
 
-Every caption states colour, size, launch, direction and number of bounces of every ball. The count
-of balls follows from the clauses. A variant number selects the paraphrase, so a caption is a pure
-function of (facts, variant). `parse` reads any paraphrase back.
+Every caption states colour, size, launch, direction and number of bounces of every ball. The
+count of balls follows from the clauses. A variant number selects the paraphrase, so a caption
+is a pure function of (facts, variant). `parse` reads any paraphrase back.
 """
 
 import dataclasses
@@ -267,7 +267,7 @@ def parse(text: str) -> Facts:
             if counted not in (None, COUNT_WORDS[len(balls)]):
                 raise CaptionError(
                     reader.words[0][1],
-                    f"{COUNT_WORDS[len(balls)]!r}, as many as are told of",
+                    f"{COUNT_WORDS[len(balls)]!r}, the number of balls described",
                     counted,
                 )
             return Facts(tuple(balls))

@@ -1,18 +1,18 @@
 """The cast: characters with a face and a voice, the catalogue of them, and actors in a scene.
 
 A character is a tuple of factors, each a name in one of the tables below, and a voice. The
-catalogue is drawn once from a fixed seed. It holds persons and animals, each for training and held
-out. Whether a character is held out depends on a hash of its factors (`Character.key`), and any
-voice of a held-out character lies in a cell of pitch and tract that no training voice lies in.
-Single factors are common to both.
+catalogue is drawn once from a fixed seed. It holds persons and animals, each for training and
+held out. Whether a character is held out depends on a hash of its factors (`Character.key`),
+and any voice of a held-out character lies in a cell of pitch and tract that no training voice
+lies in. Single factors are common to both.
 
 Two characters of a kind differ by at least MIN_DISTANCE in the distance
 
     d(p, q) = sum over factors of the visible difference of p and q                              (1)
 
-(`Character.features`), so they can be told apart at 64 x 64 pixels. Another hair style is 1. Two
-voices are distinct for a listener if their pitch differs by at least APART_HZ or their tract by at
-least APART_TRACT (`distinct`).
+(`Character.features`), so they can be told apart at 64 x 64 pixels. Another hair style is 1.
+Two voices are distinct for a listener if their pitch differs by at least APART_HZ or their
+tract by at least APART_TRACT (`distinct`).
 
 A name such as "mika" is a handle: every clip draws names afresh, and captions write "@mika".
 Lengths are in metres, colours RGB in [0, 1].

@@ -1,9 +1,9 @@
 """Continuity of storyboards: what their acts say about the state of the world.
 
-An act needs a state and changes it: whoever opens a door finds it closed. So a storyboard that has
-no contradiction fixes a part of the state at its start (`beginning`), and in which shots a fact is
-seen. The gap of a storyboard is the largest number of shots between one that shows a fact and the
-next that shows it (`gap`).
+An act needs a state and changes it: an actor who opens a door finds it closed. A storyboard
+without a contradiction therefore fixes a part of the state at its start (`beginning`), and the
+shots in which a fact is visible. The gap of a storyboard is the largest number of shots
+between one that shows a fact and the next that shows it (`gap`).
 """
 
 import dataclasses

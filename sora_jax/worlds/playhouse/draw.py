@@ -1,10 +1,10 @@
 """The data set as a pure function from (split, index, family) to a take.
 
-A take is a scene with its motion, facts and captions. A family (`families/`) is a kind of scene. It
-draws facts first, then a scene whose physics fulfils them, by rejection sampling. So captions are
-balanced, and the video never contradicts them. The factor tuple (`facts.key`) alone decides the
-split. A prompt of `val` therefore names a combination that `train` never contains, although every
-single factor is common there.
+A take is a scene with its motion, facts and captions. A family (`families/`) is a kind of
+scene. It draws facts first, then a scene whose physics fulfils them, by rejection sampling. So
+captions are balanced, and the video never contradicts them. The factor tuple (`facts.key`)
+alone decides the split. A prompt of `val` therefore names a combination that `train` never
+contains, although every single factor is common there.
 """
 
 import dataclasses

@@ -1,13 +1,14 @@
 """Occlusion: the exact times at which a ball is hidden behind a panel.
 
-A panel is a shape in front: an upright box that may move along its path. A ball of radius r at (x,
-y) is fully behind it while
+A panel is a shape in front: an upright box that may move along its path. A ball of radius r at
+(x, y) is fully behind it while
 
     x - r >= left,   x + r <= right,   y - r >= bottom,   y + r <= top                           (1)
 
-With the sign of r reversed, no part of the ball is behind the panel while one of these is violated.
-Between events each side is a polynomial of degree two in time, so the ends of the intervals are
-roots. Only + - * / and sqrt are used, so they are bitwise the same on any machine.
+With the sign of r reversed, no part of the ball is behind the panel while one of these is
+violated. Between events each side is a polynomial of degree two in time, so the ends of the
+intervals are roots. Only + - * / and sqrt are used, so they are bitwise the same on any
+machine.
 """
 
 import itertools

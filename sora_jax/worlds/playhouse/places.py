@@ -1,9 +1,9 @@
 """The places of stories: five rooms, told apart by colours, wallpaper and furniture.
 
-Every place has a floor at y = 0, walls at x = 0 and x = EXTENT, a door, a lamp that hangs from the
-ceiling, and a score board of SCORE lamps. Positions are in metres, colours RGB in [0, 1]. All
-surfaces are pale or grey, so that the ball stands out. Furniture is made of upright rectangles
-(`Box`) and discs (`Disc`) in front of them.
+Every place has a floor at y = 0, walls at x = 0 and x = EXTENT, a door, a lamp that hangs from
+the ceiling, and a score board of SCORE lamps. Positions are in metres, colours RGB in [0, 1].
+All surfaces are pale or grey, so that the ball stands out. Furniture is made of upright
+rectangles (`Box`) and discs (`Disc`) in front of them.
 """
 
 import dataclasses

@@ -1,12 +1,12 @@
 """Playing: what actors do in each act of a storyboard, and what it changes.
 
-A `Stage` plays acts one after another. An actor walks and moves its hands between knots. A held
-ball is in a hand. A thrown ball flies freely,
+A `Stage` plays acts one after another. An actor walks and moves its hands between knots. A
+held ball is in a hand. A thrown ball flies freely,
 
     p(t) = p0 + v0 t - g t^2 / 2 in y                                                            (1)
 
-and is caught if it crosses the upright line through the catcher's hands within CATCH of them, and
-before it touches the floor. Otherwise it bounces until it rests (`simulate.py`).
+and is caught if it crosses the upright line through the catcher's hands within CATCH of them,
+and before it touches the floor. Otherwise it bounces until it rests (`simulate.py`).
 """
 
 import dataclasses

@@ -10,8 +10,8 @@ place, per actor, or one for the world (`KINDS`):
     ball          number of the place in which the ball is
     holder        number of the actor that holds the ball; -1 is none
 
-All times are seconds of the clip, in which a time jump is a cut like any other. Positions are in
-the paths of the actors and in the motion of the ball.
+All times are seconds of the clip, in which a time jump is a cut like any other. Positions are
+in the paths of the actors and in the motion of the ball.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ OPENING, SWITCHING = 0.25, 0.06  # seconds in which a door opens, and a lamp goe
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What one shot shows.
+    """The view of one shot.
 
     Attributes:
         start: seconds of the clip.

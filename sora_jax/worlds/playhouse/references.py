@@ -1,8 +1,8 @@
 """References of a character: four stills and a sample of its voice.
 
-They alone identify the bearer of a name to a model. The stills show the front, the head turned to
-the left and to the right, and a blink, in a style and light of their own. The voice says words that
-the clip does not contain.
+They alone identify the bearer of a name to a model. The stills show the front, the head turned
+to the left and to the right, and a blink, in a style and light of their own. The voice says
+words that the clip does not contain.
 """
 
 import dataclasses
@@ -54,8 +54,8 @@ def references(
     Args:
         character: the character.
         seed: draws light, background and words.
-        style: a name in FILM_STYLES. Default: None, drawn from all but cinematic, whose bars hide
-            hats.
+        style: a name in FILM_STYLES. Default: None, drawn from the styles other than cinematic,
+            whose bars hide hats.
         excluded: words that the voice does not say: those of the clip.
         size: side of the stills in pixels. Default: 64.
     """

@@ -1,29 +1,31 @@
 """The sound synthesiser: impacts, ambience, rolling balls and speech of a scene, mono at 16 kHz.
 
-Every impact rings the modes of the balls and shapes that touch. A struck ball of radius r sounds,
-from the exact instant t0 of the contact,
+Every impact rings the modes of the balls and shapes that touch. A struck ball of radius r
+sounds, from the exact instant t0 of the contact,
 
     s(t) = g sum_m a_m exp(-(t - t0) / tau_m) sin(2 pi f_m (t - t0)) + click,                    (1)
     f_m = base_hz (0.3 / r) ratio_m
     g    = LOUDNESS (u / 5)^1.2                                                                  (2)
 
-with u the normal approach speed in m/s and `click` 4 ms of noise. A struck shape sounds likewise,
-with f_m = base_hz ratio_m whatever its size. Floors, walls and surfaces without ratios are silent.
-A damped mode is a geometric sequence: with z_m = exp(-1/(tau_m R) + 2 pi i f_m / R) at sample rate
-R, sample n = 64 a + b of mode m is
+with u the normal approach speed in m/s and `click` 4 ms of noise. A struck shape sounds
+likewise, with f_m = base_hz ratio_m whatever its size. Floors, walls and surfaces without
+ratios are silent. A damped mode is a geometric sequence: with z_m = exp(-1/(tau_m R) + 2 pi i
+f_m / R) at sample rate R, sample n = 64 a + b of mode m is
 
     Im(z_m^(64 a) z_m^b)                                                                         (3)
 
-So one impact is a small complex matrix product of two tables over modes, instead of an exp and a
-sin per sample. It fades out over its last fifth, because an abrupt end would sound like an onset.
+So one impact is a small complex matrix product of two tables over modes, instead of an exp and
+a sin per sample. It fades out over its last fifth, because an abrupt end would sound like an
+onset.
 
-In a story, doors, switches of lamps and the lamps of score boards sound too (`PLOT_SOUNDS`). One
-stream of sound runs under all shots.
+In a story, doors, switches of lamps and the lamps of score boards sound too (`PLOT_SOUNDS`).
+One stream of sound runs under all shots.
 
-Wind and hum are synthesised on the device. All other sound is one precomputed track (`beside`):
-rolling balls, rain and crickets (`ambience.py`), and words (`voice.py`). All levels are fixed, so a
-louder impact is a faster one. The ambience has an rms of AMBIENCE_RMS, words have an rms of
-SPEECH_RMS, and `impact_levels` measures how far each impact stands above the rest.
+Wind and hum are synthesised on the device. All other sound is one precomputed track
+(`beside`): rolling balls, rain and crickets (`ambience.py`), and words (`voice.py`). All
+levels are fixed, so a louder impact is a faster one. The ambience has an rms of AMBIENCE_RMS,
+words have an rms of SPEECH_RMS, and `impact_levels` measures how far each impact stands above
+the rest.
 """
 
 import functools

@@ -1,7 +1,7 @@
 """The vocabulary of Playhouse scenes and `Scene`, the frozen description of one scene.
 
-A scene is drawn once (`draw.py`). Its motion, its frames and its sound are computed from it. It
-holds plain numbers and no random state, and it is written as JSON.
+A scene is drawn once (`draw.py`). Its motion, its frames and its sound are computed from it.
+It holds plain numbers and no random state, and it is written as JSON.
 
 The world is seen from the side, in metres: x points right, y points up. The view is square. It
 shows x from 0 to extent, and `below` metres under y = 0, where most scenes have their floor:
@@ -9,9 +9,9 @@ shows x from 0 to extent, and `below` metres under y = 0, where most scenes have
     column = x / extent * size - 1/2                                                             (1)
     row    = (extent - below - y) / extent * size - 1/2                                          (2)
 
-in pixel centres, for a frame of size x size pixels. A `Ball` moves freely. Everything else is a
-`Shape`: the points within `radius` of a convex polygon with 1 corner (a rim seen end-on), 2 corners
-(a board) or 3 to 6 corners (a platform, a crate).
+in pixel centres, for a frame of size x size pixels. A `Ball` moves freely. Everything else is
+a `Shape`: the points within `radius` of a convex polygon with 1 corner (a rim seen end-on), 2
+corners (a board) or 3 to 6 corners (a platform, a crate).
 """
 
 import dataclasses

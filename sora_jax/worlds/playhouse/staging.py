@@ -1,9 +1,10 @@
 """Staging: a storyboard and a cast to a scene with its exact motion.
 
-The acts of a shot follow one another from LEAD seconds after its cut (`playing.py`). One world runs
-under all shots. Motion goes on under cuts. After a time jump of s seconds the ball is where it is s
-seconds later. The trajectory of the ball is in seconds of the clip and has a piece of its own for
-each shot, so a jump is a step between two pieces. Contacts are those that a shot shows.
+The acts of a shot follow one another from LEAD seconds after its cut (`playing.py`). One world
+runs under all shots. Motion goes on under cuts. After a time jump of s seconds the ball is
+where it is s seconds later. The trajectory of the ball is in seconds of the clip and has a
+piece of its own for each shot, so a jump is a step between two pieces. Contacts are those that
+a shot shows.
 
 Only + - * / and sqrt on floats are used, so scenes are bitwise the same on any machine.
 """

@@ -1,8 +1,8 @@
 """Storyboards: a story in shots, as values.
 
 A storyboard has a style, an ambience, a cast, a ball and shots. A shot has a place, a frame, a
-camera move, a duration and acts in order. Speech is an act. One world runs under all shots, so an
-act changes what later shots show. `storyboard_text.py` writes storyboards as text and
+camera move, a duration and acts in order. Speech is an act. One world runs under all shots, so
+an act changes what later shots show. `storyboard_text.py` writes storyboards as text and
 `storyboard_reader.py` reads them.
 
     style, ambience   of the whole clip
@@ -45,7 +45,7 @@ SECONDS = 2.0  # default duration of a shot
 
 @dataclasses.dataclass(frozen=True)
 class Act:
-    """What one actor does.
+    """An act of one actor.
 
     Attributes:
         who: handle of the actor.
@@ -73,7 +73,7 @@ class Shot:
         move: one of MOVES. Default: "static".
         seconds: duration. Default: SECONDS.
         later: seconds of the world that are skipped before the shot. Default: 0.
-        acts: what happens, in order. Default: ().
+        acts: the acts, in order. Default: ().
     """
 
     place: str

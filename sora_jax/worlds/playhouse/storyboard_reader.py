@@ -1,8 +1,8 @@
 """The reader of storyboards: both forms of `storyboard_text.py` to `Storyboard`.
 
-Phrases are kept in tries, so a phrase is found in one pass over its words, and an error names the
-words that could have followed. Punctuation only separates words, except for the brackets and bars
-of cards.
+Phrases are kept in tries, so a phrase is found in one pass over its words, and an error names
+the words that could have followed. Punctuation only separates words, except for the brackets
+and bars of cards.
 """
 
 import dataclasses

@@ -7,8 +7,9 @@
             room a, the camera pans to the left: @mika throws the ball to @rolo. Cut to a close-up
             of @rolo, who says "two".
 
-A variant number selects the phrases, so a text is a pure function of (storyboard, variant). The
-last phrase of every table is held out: only the split `paraphrase` uses it. The reader knows all.
+A variant number selects the phrases, so a text is a pure function of (storyboard, variant).
+The last phrase of every table is held out: only the split `paraphrase` uses it. The reader
+knows all.
 """
 
 import hashlib

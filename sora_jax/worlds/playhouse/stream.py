@@ -1,7 +1,8 @@
 """A counter-based random stream whose numbers are the same on any machine and with any NumPy.
 
-NumPy guarantees that a bit generator's raw words never change, but not the numbers that `Generator`
-makes of them. So only raw Philox words are used, and exact arithmetic turns them into numbers.
+NumPy guarantees that a bit generator's raw words never change, but not the numbers that
+`Generator` makes of them. So only raw Philox words are used, and exact arithmetic turns them
+into numbers.
 """
 
 from collections.abc import Collection, Sequence

@@ -6,13 +6,13 @@ acceleration a and h = a / 2, the gaps are polynomials of time:
     ball - line     gap(t) = n.p - reach + (n.v) t + (n.h) t^2                                   (1)
     ball - point    gap(t) = |p + v t + h t^2|^2 - reach^2, quartic, quadratic where h = 0   (2)
 
-Here n is the line's normal and reach the sum of the radii. A contact is a root at which the gap
-decreases. The functions `*_time` return the time of the contact, or `end` if there is none before
-it.
+Here n is the line's normal and reach the sum of the radii. A contact is a root at which the
+gap decreases. The functions `*_time` return the time of the contact, or `end` if there is none
+before it.
 
-Only + - * / and sqrt of IEEE float64 are used, in a fixed order and on Python floats. So every root
-is bitwise the same on any machine. There is no library exp, sin or pow, no BLAS and no fused
-multiply-add, because their last bit differs between processors.
+Only + - * / and sqrt of IEEE float64 are used, in a fixed order and on Python floats. So every
+root is bitwise the same on any machine. There is no library exp, sin or pow, no BLAS and no
+fused multiply-add, because their last bit differs between processors.
 """
 
 import itertools

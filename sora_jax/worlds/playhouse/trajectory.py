@@ -4,8 +4,8 @@ Each piece starts at t0 and has constant acceleration,
 
     p(t) = p0 + v0 (t - t0) + a (t - t0)^2 / 2                                                   (1)
 
-so the motion can be evaluated at any time. `simulate.py` makes the pieces. A new one starts where a
-contact or a silent event changes the motion.
+so the motion can be evaluated at any time. `simulate.py` makes the pieces. A new one starts
+where a contact or a silent event changes the motion.
 """
 
 import dataclasses

@@ -1,24 +1,24 @@
 """A small formant synthesiser: 26 words in 12 voices, for an off-screen speaker.
 
-The speaker counts and names what happens. The model follows Klatt, "Software for a cascade/parallel
-formant synthesizer" (1980); the tables are written here. A word is a sequence of states (`SOUNDS`),
-each with formants and the levels of three sources. At the boundaries between states the formants
-glide within GLIDE seconds, the levels within QUICK seconds. The resonator and the anti-resonator,
-at sample rate R, are
+The speaker counts and names what happens. The model follows Klatt, "Software for a
+cascade/parallel formant synthesizer" (1980); the tables are written here. A word is a sequence
+of states (`SOUNDS`), each with formants and the levels of three sources. At the boundaries
+between states the formants glide within GLIDE seconds, the levels within QUICK seconds. The
+resonator and the anti-resonator, at sample rate R, are
 
     y[n] = a x[n] + b y[n-1] + c y[n-2],                                                         (1)
     c = -exp(-2 pi w / R),  b = 2 exp(-pi w / R) cos(2 pi f / R),  a = 1 - b - c
     y[n] = (x[n] - b x[n-1] - c x[n-2]) / a                                                      (2)
 
-with centre f and width w in Hz. The voiced source is pulses at the pitch, smoothed by a resonator
-at 0 Hz, plus breath. It passes through a nasal pair (2) (1) and the cascade F1 F2 F3 F4 F5 of (1).
-In parallel, noise passes through one resonator at the hiss of a consonant.
+with centre f and width w in Hz. The voiced source is pulses at the pitch, smoothed by a
+resonator at 0 Hz, plus breath. It passes through a nasal pair (2) (1) and the cascade F1 F2 F3
+F4 F5 of (1). In parallel, noise passes through one resonator at the hiss of a consonant.
 
-Voices differ in pitch, in the length of the vocal tract (all formants times `tract`), in rate, and
-in timbre: the share of breath, and how much high frequencies fall off. Words last 0.2 to 0.6 s and
-are spoken one by one. There are no sentences, no stress and no emotion. All arithmetic is float64
-NumPy. The last bits of exp and cos differ between processors, but samples differ by far less than
-1e-3.
+Voices differ in pitch, in the length of the vocal tract (all formants times `tract`), in rate,
+and in timbre: the share of breath, and how much high frequencies fall off. Words last 0.2 to
+0.6 s and are spoken one by one. There are no sentences, no stress and no emotion. All
+arithmetic is float64 NumPy. The last bits of exp and cos differ between processors, but
+samples differ by far less than 1e-3.
 """
 
 import dataclasses

@@ -10,8 +10,8 @@
         def parse(self, text): ...
         def judge(self, facts, reading): ...
 
-The shortest way to a family of your own is a subclass of a family of this package, with a name of
-its own (`docs/examples/own_family.py`).
+The shortest way to a family of your own is a subclass of a family of this package, with a name
+of its own (`docs/examples/own_family.py`).
 """
 
 import abc

@@ -5,9 +5,10 @@
     jump    a ball rolls at a gap    lands, falls
 
 The outcome is drawn first, each of the twelve with equal probability. Then a launch with this
-outcome is drawn by rejection sampling. The ball is aimed at a point of the furniture that suits the
-outcome, and `court_outcome.outcome` reads the actual outcome from the exact motion. Captions state
-the action and the outcome. Intents state the action alone; the first frames decide its outcome.
+outcome is drawn by rejection sampling. The ball is aimed at a point of the furniture that
+suits the outcome, and `court_outcome.outcome` reads the actual outcome from the exact motion.
+Captions state the action and the outcome. Intents state the action alone; the first frames
+decide its outcome.
 
 **Margins.** Two clips with the same first frames but different outcomes cannot be told apart.
 `Take.margin` (`court_outcome.margins`) bounds how far apart the paths of two outcomes are. Scores

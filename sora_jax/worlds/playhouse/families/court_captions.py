@@ -4,9 +4,9 @@ A caption states the attempted action, then its outcome. An intent states the ac
 
     caption = intent joint outcome "."          intent = article size colour noun attempt
 
-The last phrase of every table is held out: only the split `paraphrase` uses it. `parse` reads all
-phrases; a text without an outcome is an intent. A variant number selects the phrases, so a caption
-is a pure function of (facts, variant).
+The last phrase of every table is held out: only the split `paraphrase` uses it. `parse` reads
+all phrases; a text without an outcome is an intent. A variant number selects the phrases, so a
+caption is a pure function of (facts, variant).
 """
 
 import dataclasses

@@ -1,14 +1,16 @@
 """Outcomes of family `court`, read from the exact motion, and their margins.
 
-All functions take scenes whose target is to the right (`furniture.mirrored_scene` turns others).
+All functions take scenes whose target is to the right (`furniture.mirrored_scene` turns
+others).
 
-`margins` changes the velocity of the launch by dv in eight directions (of a jump: its speed) until
-the outcome is another one. Before the outcome is decided, at time t, the paths then differ by
+`margins` changes the velocity of the launch by dv in eight directions (of a jump: its speed)
+until the outcome is another one. Before the outcome is decided, at time t, the paths then
+differ by
 
     d = |dv| t                                                                                   (1)
 
-The margin is the largest d of a short ladder up to which no direction changes the outcome. It is a
-lower bound in metres.
+The margin is the largest d of a short ladder up to which no direction changes the outcome. It
+is a lower bound in metres.
 """
 
 import dataclasses

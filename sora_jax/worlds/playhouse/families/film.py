@@ -2,8 +2,8 @@
 
 The camera stands still or moves. The voice, if there is one, names a ball.
 
-Facts are those of a room, plus style and camera, the order in which the first two balls land if two
-bounce, and the number of the voice that names the first ball at the start.
+Facts are those of a room, plus style and camera, the order in which the first two balls land
+if two bounce, and the number of the voice that names the first ball at the start.
 
 **Splits**, by the factor tuple alone:
 

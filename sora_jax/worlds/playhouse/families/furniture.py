@@ -1,7 +1,8 @@
 """Furniture of family `court`: a hoop, a goal with a keeper, a gap between two platforms.
 
 Lengths are in metres, for a target to the right. Measures that are the same in all scenes are
-constants here. They are public knowledge, which the oracle uses too (`oracles/court_furniture.py`).
+constants here. They are public knowledge, which the oracle uses too
+(`oracles/court_furniture.py`).
 """
 
 import dataclasses

@@ -5,12 +5,12 @@
     revealed   it stays behind the panel, which lifts
 
 The panel does not affect the motion. The interval in which it hides all of the ball is exact
-(`hiding.py`) and stored with the take. Intents state only that the ball goes behind the panel. The
-fate of the hidden ball has to be inferred from the frames before.
+(`hiding.py`) and stored with the take. Intents state only that the ball goes behind the panel.
+The fate of the hidden ball has to be inferred from the frames before.
 
-A ball is in full view for at least the first and the last CLEAR seconds, and hidden for at least
-HIDDEN seconds in between. The camera stands still, pans or pushes in. A camera that follows the
-ball, or shakes at an impact, would reveal where a hidden ball is.
+A ball is in full view for at least the first and the last CLEAR seconds, and hidden for at
+least HIDDEN seconds in between. The camera stands still, pans or pushes in. A camera that
+follows the ball, or shakes at an impact, would reveal where a hidden ball is.
 
 **Splits**, by the factor tuple: `ood_velocity` and `ood_size` are as in `film.py`. `combo` holds
 one colour of each fate. Of the rest, a hash assigns two in twenty to `val` and one to `paraphrase`,

@@ -1,27 +1,27 @@
 """Family `phyworld_{uniform,collision,parabola}_{30k,300k}`: the scenes of PhyWorld.
 
-PhyWorld is Kang et al. 2024, "How Far Is Video Generation from World Model" (arXiv:2411.02385). Its
-world is 10 x 10 units without bounds, with ideal balls on a blank background, no text and no sound.
-One unit is called a metre here.
+PhyWorld is Kang et al. 2024, "How Far Is Video Generation from World Model"
+(arXiv:2411.02385). Its world is 10 x 10 units without bounds, with ideal balls on a blank
+background, no text and no sound. One unit is called a metre here.
 
     uniform     a red ball moves to the right on a line
     parabola    a red ball is thrown horizontally near the top, g = 2.5
     collision   a red ball from the left and a blue one from the right meet head-on, elastically;
                 mass ~ r^2
 
-`train` is the paper's grid over speeds [1, 4] and radii ([0.7, 1.4]; collision [0.5, 1.5]). It has
-300 x 100 (30k) or 1000 x 300 (300k) cells for one ball. For two balls it is the grid of the
-published generator, 21^2 x 8^2 = 28,224 or 41^2 x 14^2 = 329,476 cells. The radii of one ball are
-also those of the published generator; the paper's text says 1.5. `val` has values between those of
-the grid, from the same ranges.
+`train` is the paper's grid over speeds [1, 4] and radii ([0.7, 1.4]; collision [0.5, 1.5]). It
+has 300 x 100 (30k) or 1000 x 300 (300k) cells for one ball. For two balls it is the grid of
+the published generator, 21^2 x 8^2 = 28,224 or 41^2 x 14^2 = 329,476 cells. The radii of one
+ball are also those of the published generator; the paper's text says 1.5. `val` has values
+between those of the grid, from the same ranges.
 
 Out-of-distribution radii are 0.3 to 0.6 and 1.5 to 2.0 (collision: 0.3 to 0.4 and 1.7 to 2.0).
-Out-of-distribution speeds are 0 to 0.8 and 4.5 to 6.0. `ood_size` has such radii, `ood_velocity`
-such speeds, `ood_velocity_size` both. Of two balls, the first one or both are out of distribution,
-as in the paper's levels.
+Out-of-distribution speeds are 0 to 0.8 and 4.5 to 6.0. `ood_size` has such radii,
+`ood_velocity` such speeds, `ood_velocity_size` both. Of two balls, the first one or both are
+out of distribution, as in the paper's levels.
 
-One ball starts so that, where possible, it stays in view for 24 frames of 0.1 s. Two balls meet
-after frame 4 and at least 8 frames before the end.
+One ball starts so that, where possible, it stays in view for 24 frames of 0.1 s. Two balls
+meet after frame 4 and at least 8 frames before the end.
 
 Clips have the paper's 32 frames at 10 fps (`modality.FORMATS["phyworld"]`).
 """

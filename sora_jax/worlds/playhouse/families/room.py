@@ -1,7 +1,7 @@
 """Family `room`: one to three balls are dropped, thrown or rolled in a room and bounce.
 
-A scene is redrawn if its events could not be read at 8 frames/s, where an arc needs two frames to
-be visible. It then has one of the following:
+A scene is redrawn if its events could not be read at 8 frames/s, where an arc needs two frames
+to be visible. It then has one of the following:
 
     - a contact in the last QUIET_END seconds: the motion after it would not be visible
     - two contacts of one ball closer than CLEAR_GAP seconds, or of any two balls closer than APART

@@ -1,7 +1,7 @@
 """Family `story`: one world under several shots, with a cast that acts and speaks.
 
-Facts are a storyboard, whose captions are both of its written forms, and the characters that play
-its cast. Intents leave out the outcomes of throws.
+Facts are a storyboard, whose captions are both of its written forms, and the characters that
+play its cast. Intents leave out the outcomes of throws.
 
 **Splits**, by the factor tuple alone (storyboard and characters):
 
@@ -164,7 +164,7 @@ class Story(Family):
         return StoryFacts(read(text))
 
     def judge(self, facts: StoryFacts, reading: Reading) -> list[Line]:
-        """Lists the facts; no oracle of today reads them."""
+        """Lists the facts as unread: no oracle reads stories yet."""
         board = facts.board
         lines: list[tuple[str, Any]] = [("style", board.style), ("ambience", board.ambience)]
         for number, shot in enumerate(board.shots, 1):

@@ -1,12 +1,12 @@
 """Family `talk`: one or two characters of the cast speak, in one of four styles.
 
 One character says a line, or two say one each, in turn. A line is one to four words. The mouth
-follows the phonemes (`acting.py`), and the voice is the character's. Characters blink, bob, look
-around, and turn to each other when they speak. The camera stands still, in a medium shot or, for a
-single character, in a close-up.
+follows the phonemes (`acting.py`), and the voice is the character's. Characters blink, bob,
+look around, and turn to each other when they speak. The camera stands still, in a medium shot
+or, for a single character, in a close-up.
 
-A take in another style (`draw.in_style`) has the same mouths, words and poses. Clips are for 16
-frames/s (`S`), because at 8 a frame is as long as a phoneme.
+A take in another style (`draw.in_style`) has the same mouths, words and poses. Clips are for
+16 frames/s (`S`), because at 8 a frame is as long as a phoneme.
 
 **Splits**
 
@@ -124,7 +124,9 @@ class Talk(Family):
         return parse(text)
 
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
-        """Judges the words. No oracle reads the other facts yet; that of style knows no faces."""
+        """Judges the words. No oracle reads the other facts yet: the oracle of style is not
+        calibrated on faces.
+        """
         words = " ".join(facts.words)
         if reading.audio_fault:
             lines = [Line.unread(None, "words", words, reading.audio_fault)]

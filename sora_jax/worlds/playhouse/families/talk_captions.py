@@ -4,9 +4,9 @@
     shot    = phrase of `ONE_PHRASES` with a name, or of `TWO_PHRASES` with two
     line    = "@" name, phrase of `SAYS`, the words in quotation marks
 
-A caption states style, ambience, shot, who stands where, who speaks in which order, and the words.
-It does not state which characters and voices of the catalogue bear the names. The last phrase of
-every table is held out: only the split `paraphrase` uses it.
+A caption states style, ambience, shot, who stands where, who speaks in which order, and the
+words. It does not state which characters and voices of the catalogue bear the names. The last
+phrase of every table is held out: only the split `paraphrase` uses it.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """The renderer: batches of scenes to frames, in jax.numpy, on the device that trains.
 
-It is the only renderer. `inputs.py` turns takes into arrays, and `program.py` turns the arrays into
-frames; stories have programs of their own, `story_inputs.py` and `story_program.py`. `shapes.py`
-and `styles.py` contain the painting functions.
+It is the only renderer. `inputs.py` turns takes into arrays, and `program.py` turns the arrays
+into frames; stories have programs of their own, `story_inputs.py` and `story_program.py`.
+`shapes.py` and `styles.py` contain the painting functions.
 """
 
 from collections.abc import Mapping, Sequence

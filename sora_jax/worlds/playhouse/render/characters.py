@@ -2,19 +2,19 @@
 
     alpha = clip(1/2 - s d, 0, 1),      s pixels per metre                                       (1)
 
-The head is a superellipse. With f(x, y) = (|x/a|^n + |y/b|^n)^(1/n), the distance along the ray
-from its centre, and that to an ellipse of half axes (w, h) at first order, are
+The head is a superellipse. With f(x, y) = (|x/a|^n + |y/b|^n)^(1/n), the distance along the
+ray from its centre, and that to an ellipse of half axes (w, h) at first order, are
 
     d = |p| (f - 1) / f,            d = k (k - 1) / |(x/w^2, y/h^2)|,   k = |(x/w, y/h)|         (2)
 
-A head that turns by the angle psi shows the face as if painted on a cylinder of radius a: the pixel
-at x shows the point
+A head that turns by the angle psi shows the face as if painted on a cylinder of radius a: the
+pixel at x shows the point
 
     x' = x cos psi - sqrt(a^2 - x^2) sin psi                                                     (3)
 
 of the face, so features move, and the far side narrows. Parts come in pairs and are painted at
-once, at |x|. The mouth is an ellipse of dark red with a half height of MOUTH times its openness.
-The order is: locks, ears, legs, trunk, head, face, hair, arms.
+once, at |x|. The mouth is an ellipse of dark red with a half height of MOUTH times its
+openness. The order is: locks, ears, legs, trunk, head, face, hair, arms.
 
 Pictures are [3, H, W] here. Lengths are in metres; the sizes of the parts are in `looks.py`.
 """

@@ -1,7 +1,7 @@
 """Inputs of the renderer: takes as arrays with a leading axis B.
 
-Arrays that no take of a batch needs (of shapes, of a moving camera, of a style) are left out, so
-the batch does not pay for them.
+Arrays that no take of a batch needs (of shapes, of a moving camera, of a style) are left out,
+so the batch does not pay for them.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
 """Looks of characters as arrays: the factors of `cast.Character` as lengths and colours.
 
-Every character has the same parts, so all are painted by one program (`characters.py`). A part that
-a character lacks has a weight of 0. Lengths are in metres from the centre of the head, y upwards.
+Every character has the same parts, so all are painted by one program (`characters.py`). A part
+that a character lacks has a weight of 0. Lengths are in metres from the centre of the head, y
+upwards.
 """
 
 import numpy as np

@@ -4,20 +4,20 @@ A ball of radius r (pixels) at distance d from a pixel centre covers it by the o
 
     alpha = clip(r - d + 1/2, 0, 1)                                                              (1)
 
-and is painted over everything behind it. Balls keep the order of the scene. The order from back to
-front is: background, shadows, shapes, actors (`characters.py`), balls, shapes in front
+and is painted over everything behind it. Balls keep the order of the scene. The order from
+back to front is: background, shadows, shapes, actors (`characters.py`), balls, shapes in front
 (`shapes.py`). Effects of a style on the whole frame come last (`styles.py`).
 
-The `flat` style is one colour per ball on two plain surfaces. The `shaded` style lights the ball as
-a sphere with normal n, light l and half vector h,
+The `flat` style is one colour per ball on two plain surfaces. The `shaded` style lights the
+ball as a sphere with normal n, light l and half vector h,
 
     colour' = colour (0.38 + 0.80 max(n.l, 0)) + 0.6 shine max(n.h, 0)^16                        (2)
 
 over a wall and a floor with a vertical gradient. It darkens the floor below the ball by a soft
 ellipse that fades with height.
 
-A moving camera shows the pixels q of time 0 at (q + 1/2) zoom + shift - 1/2 (`camera.py`). Pixels
-are float32 RGB in [0, 1]. They agree within 1/255 across batch sizes and devices.
+A moving camera shows the pixels q of time 0 at (q + 1/2) zoom + shift - 1/2 (`camera.py`).
+Pixels are float32 RGB in [0, 1]. They agree within 1/255 across batch sizes and devices.
 """
 
 import dataclasses

@@ -2,10 +2,10 @@
 
     alpha = clip(rho - d + 1/2, 0, 1),   d the signed distance to the polygon, negative inside   (1)
 
-Shapes are grouped by their place (`behind` the balls, in `front` of them, or `moving`) and by their
-cost. `bars` have one or two corners and need one distance to a segment per pixel. `boxes` have more
-corners and need as many distances. Each group keeps the order of the scene, and boxes are painted
-before bars.
+Shapes are grouped by their place (`behind` the balls, in `front` of them, or `moving`) and by
+their cost. `bars` have one or two corners and need one distance to a segment per pixel.
+`boxes` have more corners and need as many distances. Each group keeps the order of the scene,
+and boxes are painted before bars.
 """
 
 from collections.abc import Callable

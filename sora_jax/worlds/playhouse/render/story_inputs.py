@@ -1,9 +1,9 @@
 """Inputs of the renderer of stories: takes with a plot as arrays with a leading axis B.
 
-Everything but the actors, the ball and the wallpaper is a `Box` or a `Disc` of `places.py`. The
-host computes those of every frame in pixels. A box is (left, right, upper, lower edge, RGB, alpha),
-a disc (column, row, radius, RGB, alpha). The lists have fixed lengths, so the inputs of any two
-takes with as many frames can be stacked.
+Everything but the actors, the ball and the wallpaper is a `Box` or a `Disc` of `places.py`.
+The host computes those of every frame in pixels. A box is (left, right, upper, lower edge,
+RGB, alpha), a disc (column, row, radius, RGB, alpha). The lists have fixed lengths, so the
+inputs of any two takes with as many frames can be stacked.
 """
 
 from collections.abc import Iterator, Sequence

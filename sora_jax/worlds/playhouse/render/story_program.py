@@ -1,15 +1,16 @@
 """The program that renders stories: arrays of `story_inputs.py` to frames.
 
-The coverage of a pixel by a box is a product of two one-pixel ramps, and by a disc of radius r at
-distance d a ramp:
+The coverage of a pixel by a box is a product of two one-pixel ramps, and by a disc of radius r
+at distance d a ramp:
 
     box    alpha = ramp(column - left) ramp(right - column) ramp(row - upper) ramp(lower - row)  (1)
     disc   alpha = ramp(r - d),          ramp(x) = clip(x + 1/2, 0, 1)                           (2)
 
 A box costs few operations, as its ramps are computed for rows and columns alone. From back to
-front: wall and floor, boxes, discs, shadows, actors, hats, the ball. The lamp of the place then
-scales the light of the picture. Discs that shine by themselves and the effects of the style come
-last. Styles differ by the weights `lit` and `inked` of one program, except for sensor and film.
+front: wall and floor, boxes, discs, shadows, actors, hats, the ball. The lamp of the place
+then scales the light of the picture. Discs that shine by themselves and the effects of the
+style come last. Styles differ by the weights `lit` and `inked` of one program, except for
+sensor and film.
 """
 
 import functools

@@ -7,9 +7,9 @@ cinematic   realistic, with a background out of focus, motion blur of half a fra
 anime       two tones, a dark outline, hills and clouds under a pale sky; speed lines at impacts;
             drawn on twos from 16 frames/s on
 
-Lengths in the world are in metres. Lengths of the drawing, such as outlines, are in pixels of a
-64-pixel frame (`unit`). All backgrounds are pale or grey, so every coloured pixel belongs to a
-ball. `plane(depth)` returns the rows and columns, at time 0, of the points shown at a depth.
+Lengths in the world are in metres. Lengths of the drawing, such as outlines, are in pixels of
+a 64-pixel frame (`unit`). All backgrounds are pale or grey, so every coloured pixel belongs to
+a ball. `plane(depth)` returns the rows and columns, at time 0, of the points shown at a depth.
 """
 
 from collections.abc import Callable

@@ -1,0 +1,46 @@
+"""Draws one story in the four styles: a row for each style, frames in order of time.
+
+    python docs/examples/story_in_styles.py docs/story.png
+
+It also prints the caption. The motion and the audio of the four clips are the same.
+"""
+
+import dataclasses
+import sys
+
+import numpy as np
+from PIL import Image
+
+import sora_jax
+from sora_jax.modality import FORMATS
+from sora_jax.worlds.playhouse.draw import in_style
+from sora_jax.worlds.playhouse.spec import FILM_STYLES
+
+SPLIT, INDEX = "val", 47
+FRAMES = (4, 12, 21, 29, 38, 46)  # two of each shot
+SIZE, THIN, WIDE = 112, 1, 6  # pixels: side of a frame; white between frames, shots and rows
+
+
+def row(frames: np.ndarray) -> np.ndarray:
+    """Joins the chosen frames of a clip [F, H, W, 3] into one row, wider apart at a cut."""
+    parts = [frames[FRAMES[0]]]
+    for number, frame in enumerate(FRAMES[1:], 1):
+        parts += [np.ones((SIZE, THIN if number % 2 else WIDE, 3)), frames[frame]]
+    return np.concatenate(parts, axis=1)
+
+
+def main(path: str) -> None:
+    """Writes the picture."""
+    take = sora_jax.draw(SPLIT, INDEX, family="story")
+    print(take.captions[0])
+    format = dataclasses.replace(FORMATS["story3"], size=SIZE)
+    rows: list[np.ndarray] = []
+    for style in FILM_STYLES:
+        drawn = row(sora_jax.render(in_style(take, style), format).frames)
+        rows += [drawn, np.ones((WIDE, drawn.shape[1], 3))]
+    image = Image.fromarray((255 * np.concatenate(rows[:-1])).round().astype(np.uint8))
+    image.quantize(160).save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
