@@ -176,7 +176,7 @@ class Record:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         finite = {name: float(x) for name, x in values.items() if np.isfinite(x)}
         self.rows.append({"step": step, **finite})
-        with (self.output / "curve.jsonl").open("a") as file:
+        with (self.output / "curve.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.rows[-1]) + "\n")
         if len(self.rows) % 20 == 1:
             print(f"  step {step} of {self.total}: loss {values['loss']:.4f}", flush=True)

@@ -15,8 +15,8 @@ def commands() -> dict[str, str]:
     """Returns the commands, each with the first paragraph of its docstring."""
     found = {}
     for path in sorted(FOLDER.glob("*.py")):
-        tree = ast.parse(path.read_text())
-        runs = "run_main(main)" in path.read_text()
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        runs = "run_main(main)" in path.read_text(encoding="utf-8")
         if runs and not path.name.startswith("_"):
             text = " ".join((ast.get_docstring(tree) or "").split("\n\n")[0].split())
             found[path.stem] = text

@@ -14,7 +14,7 @@ from flax import nnx
 
 from sora_jax import config as config_lib
 from sora_jax import weights
-from sora_jax.compat import enable_compile_cache
+from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.data.mixture import mix, part
 from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.data.tokenizer_clips import AUDIO, HELD_OUT, VIDEO, Clips, open_clips
@@ -58,10 +58,8 @@ class SetConfig(ClipsConfig):
             raise ValueError(f"family={self.family!r}; use one of {', '.join(FAMILIES)}")
         if self.scenes < 1:
             raise ValueError(f"scenes={self.scenes}; give at least 1")
-        if self.batch_size < 0:
-            raise ValueError(f"batch_size={self.batch_size}; give 1 or more, or 0: train.batch_size")
-        if not 0 < self.weight < math.inf:
-            raise ValueError(f"weight={self.weight}; give a positive number")
+        config_lib.within(self, "[0, inf)", "batch_size")
+        config_lib.within(self, "(0, inf)", "weight")
         if self.source == "playhouse" and self.path:
             raise ValueError(
                 f"source='playhouse' reads no path={self.path!r}; leave it empty, or set "
@@ -298,6 +296,7 @@ def train_tokenizer(
     """
     kind, mixture = KINDS[run.kind], run.data.mixture
     _check_latents(kind, run)
+    check_platform()
     enable_compile_cache()
     start = weights.load_weights(init_from, run.kind) if init_from else None
     tokenizer = kind.module(run.tokenizer, rngs=nnx.Rngs(run.train.seed))
