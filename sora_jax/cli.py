@@ -145,7 +145,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
             versions = (__version__, importlib.metadata.version("jax"), sys.version.split()[0])
             print("sora_jax {}, jax {}, Python {}".format(*versions))
             sys.exit(0)
-        argv = _imported([_at_home(arg) for arg in _renamed(_with_flag_files(argv))])
+        argv = _renamed(_with_flag_files(argv))
+        # ml_collections looks for the keys of --config in sys.argv
+        argv = sys.argv[:] = _imported([_at_home(arg) for arg in argv])
         if requested := set(HELP) & set(argv[1:]):
             print(_help([arg for arg in argv if arg not in requested]), flush=True)
             sys.exit(0)
