@@ -15,6 +15,7 @@ lightly noised, and its latents are restored unchanged afterwards. Other modules
 
 import contextlib
 import dataclasses
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -409,6 +410,13 @@ class Pipeline:
         if request.continued is not None:
             provenance["continued_from"] = request.continued.provenance
         return provenance
+
+
+def __getattr__(name: str) -> Any:
+    """Gives `load_pipeline` under its former module; it is in `pipelines.load` now."""
+    if name == "load_pipeline":  # by name, as `load` imports this module
+        return importlib.import_module("sora_jax.pipelines.load").load_pipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _history(request: Request) -> Generated:
