@@ -82,9 +82,9 @@ def run_main(main: Callable[[Sequence[str]], object]) -> None:
             _silence()
             place = error.filename or "the output"
             _stop(f"cannot write {place}: {error.strerror}; free some space, or write elsewhere")
-        except (RuntimeError, AssertionError) as error:
+        except (RuntimeError, AssertionError):
             # Imported here, as `compat` loads JAX. Without JAX there is no such error.
-            platform = _platform_error(error) if "jax" in sys.modules else None
+            platform = _platform_error() if "jax" in sys.modules else None
             if platform is None:
                 raise
             _stop(platform)
@@ -92,10 +92,10 @@ def run_main(main: Callable[[Sequence[str]], object]) -> None:
     app.run(guarded, flags_parser=_parse)
 
 
-def _platform_error(error: Exception) -> UserError | None:
+def _platform_error() -> UserError | None:
     from sora_jax import compat  # slow: it loads JAX
 
-    return compat.platform_error(error)
+    return compat.platform_error()
 
 
 def prepare_streams() -> None:
@@ -105,9 +105,9 @@ def prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            discard = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, as it stays open
-            setattr(sys, name, discard)
-        elif hasattr(stream, "reconfigure"):
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, as it stays open
+            setattr(sys, name, stream)
+        if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -62,22 +61,26 @@ def check_platform() -> None:
     Raises:
         UserError: a platform of JAX_PLATFORMS is absent or cannot be initialised.
     """
+    if (error := platform_error()) is not None:
+        raise error
+
+
+def platform_error() -> UserError | None:
+    """Initialises JAX's devices; returns the error for a user if that fails, else None.
+
+    JAX raises RuntimeError, or AssertionError without a text, from wherever a device is first
+    needed.
+    """
     try:
         jax.devices()
     except (RuntimeError, AssertionError) as error:
-        raise platform_error(error) or error from None
+        return _absent(str(error))
+    return None
 
 
-def platform_error(error: BaseException) -> UserError | None:
-    """Returns the error for a user if JAX failed to initialise its devices, else None.
-
-    JAX raises RuntimeError, or AssertionError without a text, so its place is what identifies it.
-    """
-    places = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    if not any(place.endswith(os.path.join("jax", "_src", "xla_bridge.py")) for place in places):
-        return None
+def _absent(error: str) -> UserError:
     asked = jax.config.jax_platforms or os.environ.get("JAX_PLATFORMS", "")
-    reason = " ".join(str(error).split()).partition(" (set JAX_PLATFORMS=")[0]
+    reason = " ".join(error.split()).partition(" (set JAX_PLATFORMS=")[0]
     reason = f" ({reason})" if reason else ""
     if not asked:
         return UserError(f"JAX cannot use a device{reason}; set JAX_PLATFORMS=cpu to do without")
