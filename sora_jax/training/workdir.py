@@ -49,6 +49,9 @@ class Workdir:
             self._lock = (self.path / ".lock").open("w", encoding="utf-8")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._refuse_others(path)  # again: another run may have begun and ended meanwhile
+        except UserError:
+            self.close()
+            raise
         except BlockingIOError as error:
             self.close()
             raise UserError(
