@@ -75,7 +75,7 @@ def main(*places: str) -> None:
 
 def _size(folder: Path) -> str | None:
     record = folder / "measure.json"
-    return json.loads(record.read_text()).get("size") if record.exists() else None
+    return json.loads(record.read_text(encoding="utf-8")).get("size") if record.exists() else None
 
 
 def refusal(row: dict) -> str | None:
@@ -135,7 +135,7 @@ def adopt_tuning(path: Path, into: Path) -> dict:
 
 def _write_tuned(path: Path, kind: str, op: str, where: dict, use: dict) -> None:
     empty = {"device": kind, "op": op, "entries": []}
-    content = json.loads(path.read_text()) if path.exists() else empty
+    content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else empty
     others = [entry for entry in content["entries"] if entry["where"] != where]
     content["entries"] = [*others, {"where": where, "use": use}]
     files.write(path, json.dumps(content, indent=1) + "\n")

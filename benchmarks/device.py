@@ -115,7 +115,7 @@ def cache_bytes() -> int:
     if platform() != "cpu":
         return {"gpu": 60, "tpu": 128}[platform()] * 2**20
     sizes = [
-        Path(path).read_text().strip()
+        Path(path).read_text(encoding="utf-8").strip()
         for path in glob.glob("/sys/devices/system/cpu/cpu0/cache/index*/size")
     ]
     return max(

@@ -74,13 +74,13 @@ def adopt(root: Path, folder: Path, name: str) -> None:
     for path in (scores, provenance):
         if not path.is_file():
             raise UserError(f"{path} is missing; give the folder of a finished measurement")
-    record = json.loads(provenance.read_text())
+    record = json.loads(provenance.read_text(encoding="utf-8"))
     if record["commit"].endswith("-dirty"):
         raise UserError(
             f"{folder} was measured with uncommitted changes ({record['commit']}); commit them and "
             "measure again"
         )
-    results = record | {"results": json.loads(scores.read_text())}
+    results = record | {"results": json.loads(scores.read_text(encoding="utf-8"))}
     files.write(root / RESULTS / f"{name}.json", json.dumps(results, indent=1) + "\n")
 
 
@@ -92,7 +92,7 @@ def filled(text: str, root: Path) -> str:
         if name not in TABLES:
             raise UserError(f"no table {name}; there are {', '.join(TABLES)}")
         source, make = TABLES[name]
-        results = json.loads((root / RESULTS / f"{source}.json").read_text())
+        results = json.loads((root / RESULTS / f"{source}.json").read_text(encoding="utf-8"))
         return f"{head}{make(results).strip()}\n\n{provenance_lines(results)}\n{end}"
 
     return TABLE.sub(fill, text)
@@ -116,7 +116,7 @@ def stale(root: Path) -> dict[Path, tuple[str, str]]:
     """Returns the documents whose tables differ from the results: {path: (current, expected)}."""
     found = {}
     for path in documents(root):
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         if (expected := filled(text, root)) != text:
             found[path] = (text, expected)
     return found

@@ -20,9 +20,8 @@ from typing import TYPE_CHECKING
 
 from benchmarks import results
 from benchmarks.workload import CORE, IMPLEMENTATIONS
-from sora_jax import tables
+from sora_jax import files, tables
 from sora_jax.errors import UserError
-from sora_jax.files import check_output
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,8 +42,10 @@ def main(*places: str) -> None:
         raise UserError(
             f"{places[0]} holds rows of {' and '.join(sorted(devices))}; give one device's folder"
         )
-    output = check_output("OUTPUT", places[1] if len(places) == 2 else places[0].split("@")[0])
-    (output / "report.md").write_text(markdown(rows))
+    output = files.check_output(
+        "OUTPUT", places[1] if len(places) == 2 else places[0].split("@")[0]
+    )
+    files.write(output / "report.md", markdown(rows))
     written = [
         "report.md",
         *roofline(rows, output / "roofline.png"),

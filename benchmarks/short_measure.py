@@ -35,7 +35,7 @@ from kernels.conv_prologue import specs as prologues
 from kernels.errors import Unsupported
 from kernels.gated_norm import specs as norms
 from kernels.temporal_attention import specs as temporal
-from sora_jax import environment
+from sora_jax import environment, files
 from sora_jax.errors import UserError
 
 OURS = ("triton", "xla", "xla_best")
@@ -181,12 +181,12 @@ class Stage:
     def environment(self) -> dict:
         """Returns the run's environment.json; {} before it is written."""
         path = self.output / ENVIRONMENT
-        return json.loads(path.read_text()) if path.exists() else {}
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
     def record(self, **values: Any) -> None:
         """Adds values to the run's environment.json."""
         content = self.environment() | values
-        (self.output / ENVIRONMENT).write_text(json.dumps(content, indent=1) + "\n")
+        files.write(self.output / ENVIRONMENT, json.dumps(content, indent=1) + "\n")
 
     def bridge(self) -> str:
         """Returns the first bridge whose results were correct; "ffi" before any was tried."""

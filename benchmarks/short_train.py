@@ -181,7 +181,7 @@ class Record:
         """Appends the finite values of a step to the curve, and prints every twentieth row."""
         finite = {name: float(x) for name, x in values.items() if np.isfinite(x)}
         self.rows.append({"step": step, **finite})
-        with (self.output / "curve.jsonl").open("a") as file:
+        with (self.output / "curve.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(self.rows[-1]) + "\n")
         if len(self.rows) % 20 == 1:
             print(f"  step {step} of {self.total}: loss {values['loss']:.4f}", flush=True)

@@ -1,10 +1,10 @@
 """Lists the commands: python -m experiments."""
 
 import ast
-import importlib.util
 import sys
 from pathlib import Path
 
+from sora_jax.cli import prepare_streams
 from sora_jax.config import nearest
 
 FOLDER = Path(__file__).parent
@@ -15,15 +15,16 @@ def commands() -> dict[str, str]:
     """Returns the commands, each with the first paragraph of its docstring."""
     found = {}
     for path in sorted(FOLDER.glob("*.py")):
-        tree = ast.parse(path.read_text())
-        runs = "run_main(main)" in path.read_text()
-        if runs and not path.name.startswith("_"):
+        source = path.read_text(encoding="utf-8")
+        tree = ast.parse(source)
+        if "run_main(main)" in source and not path.name.startswith("_"):
             text = " ".join((ast.get_docstring(tree) or "").split("\n\n")[0].split())
             found[path.stem] = text
     return dict(sorted(found.items(), key=lambda item: (*ORDER, item[0]).index(item[0])))
 
 
 def main() -> None:
+    prepare_streams()
     if len(sys.argv) > 1:
         near = nearest(sys.argv[1].lstrip("-"), commands())
         print(f"error: {sys.argv[1]} is no command; {near}", file=sys.stderr)
@@ -31,7 +32,7 @@ def main() -> None:
     print("Commands, each with --help:\n")
     for name, text in commands().items():
         print(f"  python -m experiments.{name:16s} {text}")
-    if importlib.util.find_spec("benchmarks"):
+    if (FOLDER.parent / "benchmarks").is_dir():
         print("\nAlso python -m benchmarks.run --help, and the tables in WORKSPACE.md.")
 
 

@@ -81,7 +81,7 @@ def main(_: Sequence[str]) -> None:
         nearest_pool=_POOL.value,
         sheets=_SHEETS.value,
     )
-    print((folder / "report.md").read_text())
+    print((folder / "report.md").read_text(encoding="utf-8"))
     print(f"{folder / 'scores.json'}, {folder / 'report.md'}")
 
 

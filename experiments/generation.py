@@ -18,7 +18,7 @@ SEED = flags.DEFINE_integer(
     0,
     "Seed of a prompt's first clip; the next has seed + 1, and so on.",
     lower_bound=0,
-    upper_bound=2**31 - 1,
+    upper_bound=2**32 - 1,
 )
 STEPS = flags.DEFINE_integer(
     "steps", 30, "Sampler steps: more are slower and more accurate.", lower_bound=1

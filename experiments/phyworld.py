@@ -67,7 +67,7 @@ def commands() -> list[list[str]]:
     clips = min(_CLIPS.value or FAMILIES[family].train_size, FAMILIES[family].train_size)
     tokenizer, latents, model = (output / name for name in ("tokenizer", "latents", "model"))
     video = f"--video_tokenizer={tokenizer / 'weights.safetensors'}"
-    configs = "--config=experiments/configs/phyworld_"
+    configs = f"--config={Path(__file__).parent / 'configs' / 'phyworld_'}"
     return [
         [
             "experiments.train_tokenizer",

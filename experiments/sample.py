@@ -51,6 +51,9 @@ _NEGATIVE = flags.DEFINE_string(
     "",
     "Description to guide away from; needs --guidance above 1.",
 )
+_ANY_WORDS = flags.DEFINE_boolean(
+    "any_words", False, "Take a prompt without a word that the model learned."
+)
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Clips for each prompt.", lower_bound=1)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "outputs/samples", "Output folder.")
 _FIRST_FRAME = flags.DEFINE_string("first_frame", None, "Image (png, jpeg) of the first frame.")
@@ -132,26 +135,31 @@ def main(_: Sequence[str]) -> None:
     )
     if _SECONDS.value is not None:
         fields["seconds"] = _SECONDS.value
-    jobs = [
-        (i, Request(prompt, _NEGATIVE.value, first + n, sampler, **fields))
-        for i, prompt in enumerate(prompts)
-        for n in range(_NUM_SAMPLES.value)
-    ]
-    messages = {}
-    for _, request in jobs:
-        pipeline.check(request)
-        messages |= dict.fromkeys([*notes, *pipeline.notes(request)])
+    fields["any_words"] = _ANY_WORDS.value
+    count = _NUM_SAMPLES.value
+
+    def request_of(index: int, sample: int) -> Request:
+        return Request(prompts[index], _NEGATIVE.value, first + sample, sampler, **fields)
+
+    messages = dict.fromkeys(notes)
+    for index in range(len(prompts)):
+        for sample in (0, count - 1):  # those between differ in nothing that is checked
+            pipeline.check(request_of(index, sample))
+        messages |= dict.fromkeys(pipeline.notes(request_of(index, 0)))
     for note in messages:
         print(f"note: {note}", file=sys.stderr)
     progress = Progress()
-    for number, (index, request) in enumerate(jobs, start=1):
+    # Made one by one: there may be more clips than fit into memory as requests.
+    for number in range(len(prompts) * count):
+        index, sample = divmod(number, count)
+        request = request_of(index, sample)
         started = time.perf_counter()
-        with progress.job(f"clip {number} of {len(jobs)}") as show:
+        with progress.job(f"clip {number + 1} of {len(prompts) * count}") as show:
             clip = pipeline.generate(request, show)
         elapsed = time.perf_counter() - started
         clip = dataclasses.replace(clip, notes=(*notes, *clip.notes))
-        path = record.free_path(folder, index, clip.title, request.seed)
-        clip.save(path)
+        with record.free_path(folder, index, clip.title, request.seed) as path:
+            clip.save(path)
         print(f"{path}: {clip.seconds:.3g} s, made in {elapsed:.2f} s, {clip.title}")
         print(f"  {record.facts_table(clip.verdict)}")
         print(f"  oracles read: {say_balls(clip.reading)}; {say_impacts(clip.reading)}")

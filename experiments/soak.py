@@ -59,7 +59,7 @@ def start(workdir: Path, cores: set[int]) -> subprocess.Popen:
         f"--workdir={workdir}",
         *shlex.split(_TRAIN.value),
     ]
-    with workdir.with_suffix(".log").open("a") as log:
+    with workdir.with_suffix(".log").open("a", encoding="utf-8") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     # Set before the child has imported jax, which then sizes its thread pool to these cores.
     os.sched_setaffinity(process.pid, cores)
@@ -69,7 +69,7 @@ def start(workdir: Path, cores: set[int]) -> subprocess.Popen:
 def finish(process: subprocess.Popen, workdir: Path) -> None:
     """Waits for a training to end. Raises UserError if it fails."""
     if process.wait():
-        last = workdir.with_suffix(".log").read_text().strip().splitlines()[-1:]
+        last = workdir.with_suffix(".log").read_text(encoding="utf-8").strip().splitlines()[-1:]
         raise UserError(
             f"experiments.train ended with status {process.returncode} in {workdir}: "
             f"{' '.join(last)}; see {workdir}.log"
@@ -213,7 +213,7 @@ def main(_: Sequence[str]) -> int:
     output = Path(_OUTPUT.value)
     output.mkdir(parents=True, exist_ok=True)
     undisturbed, killed, record = output / "whole", output / "killed", output / "kills.json"
-    kills = json.loads(record.read_text()) if record.exists() else []
+    kills = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
     cores = sorted(os.sched_getaffinity(0))
     half = len(cores) // 2 or 1
     first, second = (

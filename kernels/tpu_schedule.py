@@ -125,7 +125,7 @@ def _bundles(directory: Path, name: str) -> int:
         for f in directory.glob("*schedule-analysis_final_bundles.txt")
         if re.search(rf"-{name}(\.\d+)?-\d+-schedule", f.name)
     )
-    found = re.search(r"total scheduled bundles:\s*(\d+)", file.read_text())
+    found = re.search(r"total scheduled bundles:\s*(\d+)", file.read_text(encoding="utf-8"))
     if found is None:
         raise ValueError(f"{file} states no number of bundles")
     return int(found[1])

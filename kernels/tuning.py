@@ -90,7 +90,7 @@ def _replaced(
 
 @functools.cache
 def _read(path: Path) -> dict:
-    content = json.loads(path.read_text())
+    content = json.loads(path.read_text(encoding="utf-8"))
     if not {"device", "op", "entries"} <= set(content):
         raise ValueError(f"{path} is no tuning file: it needs device, op and entries")
     return content

@@ -1,7 +1,8 @@
 """Command-line runner: flags, --help, --version, --import, and exit statuses.
 
     status 0      success; --help; `Preempted`
-           2      `UserError` or an invalid flag: one line on stderr, no traceback
+           2      `UserError`, an invalid flag, a full disk or an absent platform: one line on
+                  stderr, no traceback
            130    Ctrl-C: one line, the interrupted code's own message if it has one
            141    broken pipe (`| head`): nothing is printed
 
@@ -9,12 +10,18 @@
 attention patterns, samplers, data sources or configurations (`registry`). --config=NAME then
 selects the configuration registered under that name.
 
+Characters that stdout or stderr cannot encode are escaped, so printing never fails. A value that
+begins with ~/ is a path below the home folder, as in `--output=~/clips`: most shells expand ~ only
+at the start of a word. A flag's former name still works, with a note on stderr.
+
 --help prints the command's docstring, its flags and, for a command with a config file, the keys of
 that file. absl's own --help exits with status 1 and does not list keys.
 """
 
 import contextlib
+import errno
 import importlib.metadata
+import math
 import os
 import re
 import signal
@@ -28,6 +35,7 @@ from absl import app, flags, logging
 from sora_jax import __version__, config
 from sora_jax.errors import Preempted, UserError
 from sora_jax.registry import CONFIGS, load_module
+from sora_jax.text_files import read_text
 
 flags.DEFINE_multi_string(
     "import",
@@ -39,7 +47,9 @@ flags.DEFINE_boolean("version", False, "print the versions of this project and o
 # Referred to by path, not imported: it needs ml_collections, which a minimal install lacks.
 REGISTERED = Path(__file__).with_name("registered_config.py")
 HELP = ("--help", "-help", "--helpshort", "-h", "-?", "--helpfull")
-# old flag name -> current name, for the error message
+# errors of the disk and not of the code, which any write may meet
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+# former flag name -> current name
 RENAMED = {
     "guidance_picture": "guidance_video",
     "guidance_sound": "guidance_audio",
@@ -49,6 +59,8 @@ RENAMED = {
 
 def run_main(main: Callable[[Sequence[str]], object]) -> None:
     """Runs an absl `main` and exits the process with one of the statuses above."""
+
+    prepare_streams()
 
     def guarded(argv: Sequence[str]) -> object:
         if not flags.FLAGS["verbosity"].present:
@@ -64,8 +76,39 @@ def run_main(main: Callable[[Sequence[str]], object]) -> None:
         except KeyboardInterrupt as error:
             print(str(error) or "stopped", file=sys.stderr)
             sys.exit(0 if isinstance(error, Preempted) else 130)
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            _silence()
+            place = error.filename or "the output"
+            _stop(f"cannot write {place}: {error.strerror}; free some space, or write elsewhere")
+        except (RuntimeError, AssertionError):
+            # Imported here, as `compat` loads JAX. Without JAX there is no such error.
+            platform = _platform_error() if "jax" in sys.modules else None
+            if platform is None:
+                raise
+            _stop(platform)
 
     app.run(guarded, flags_parser=_parse)
+
+
+def _platform_error() -> UserError | None:
+    from sora_jax import compat  # slow: it loads JAX
+
+    return compat.platform_error()
+
+
+def prepare_streams() -> None:
+    """Makes printing safe: escapes characters that a stream cannot encode, and replaces a closed
+    stream by one that discards.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, as it stays open
+            setattr(sys, name, stream)
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def message(error: UserError) -> str:
@@ -76,15 +119,23 @@ def message(error: UserError) -> str:
 
 def _stop(error: object) -> NoReturn:
     text = message(error) if isinstance(error, UserError) else error
-    print(f"error: {text}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # nobody may read stderr
+        print(f"error: {text}", file=sys.stderr)
     sys.exit(2)
 
 
 def _leave() -> NoReturn:
     """Exits after a broken pipe, when nobody reads stdout any more."""
-    # Otherwise the interpreter prints an error when it flushes stdout at exit.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _silence()
     sys.exit(128 + signal.SIGPIPE)
+
+
+def _silence() -> None:
+    """Discards what stdout still holds. Otherwise the interpreter prints an error when it flushes
+    stdout at exit.
+    """
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
@@ -94,14 +145,14 @@ def _parse(argv: Sequence[str]) -> list[str]:
             versions = (__version__, importlib.metadata.version("jax"), sys.version.split()[0])
             print("sora_jax {}, jax {}, Python {}".format(*versions))
             sys.exit(0)
-        for old, new in RENAMED.items():
-            if _given(argv, old):
-                raise UserError(f"--{old} is called --{new} now")
-        argv = _imported(argv)
+        argv = _renamed(_with_flag_files(argv))
+        # ml_collections looks for the keys of --config in sys.argv
+        argv = sys.argv[:] = _imported([_at_home(arg) for arg in argv])
         if requested := set(HELP) & set(argv[1:]):
             print(_help([arg for arg in argv if arg not in requested]), flush=True)
             sys.exit(0)
         rest = flags.FLAGS(argv)
+        _check_finite()
     except BrokenPipeError:
         _leave()
     except UserError as error:
@@ -128,6 +179,50 @@ def _parse(argv: Sequence[str]) -> list[str]:
     return rest
 
 
+def _with_flag_files(argv: Sequence[str], above: tuple[str, ...] = ()) -> list[str]:
+    """Returns argv with the lines of each --flagfile=FILE in its place.
+
+    As in absl, a line holds one flag, and lines that begin with # or // are comments.
+    """
+    result = list(argv)
+    for first, end, file in reversed(_given(argv, "flagfile")):
+        path = os.path.expanduser(file)
+        if path in above:
+            raise UserError(f"--flagfile={file} includes itself; leave that line out")
+        lines = [line.strip() for line in read_text(path).split("\n")]
+        lines = [line for line in lines if line and not line.startswith(("#", "//"))]
+        result[first:end] = _with_flag_files(lines, (*above, path))
+    return result
+
+
+def _renamed(argv: Sequence[str]) -> list[str]:
+    """Returns argv with current names in place of former ones, after a note for each."""
+    argv = list(argv)
+    for old, new in RENAMED.items():
+        found = _given(argv, old)
+        for first, _, _ in found:
+            argv[first] = argv[first].replace(old, new, 1)
+        if found:
+            print(f"note: --{old} is called --{new} now", file=sys.stderr)
+    return argv
+
+
+def _at_home(arg: str) -> str:
+    """Returns --name=~/path with the home folder in place of ~; other arguments unchanged."""
+    flag, equals, value = arg.partition("=")
+    if flag.startswith("-") and equals and (value == "~" or value.startswith("~/")):
+        return f"{flag}={os.path.expanduser(value)}"
+    return arg
+
+
+def _check_finite() -> None:
+    """Raises UserError if the value of a flag, or of a key of --config, is NaN or infinite."""
+    for name in flags.FLAGS:
+        value = flags.FLAGS[name].value
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"--{name}={value} is not a finite number; give one")
+
+
 def import_flags() -> list[str]:
     """Returns this command's --import flags, to pass to a command in another process."""
     return [f"--import={name}" for name in flags.FLAGS["import"].value or ()]
@@ -136,10 +231,8 @@ def import_flags() -> list[str]:
 def _imported(argv: Sequence[str]) -> list[str]:
     """Imports the --import modules first, because they may register configurations.
 
-    Returns argv with flag files expanded and with a registered configuration's name replaced by its
-    file.
+    Returns argv with a registered configuration's name replaced by its file.
     """
-    argv = flags.FLAGS.read_flags_from_files(list(argv), force_gnu=False)
     for _, _, module in _given(argv, "import"):
         load_module(module)
     if "config" not in flags.FLAGS:

@@ -1,10 +1,13 @@
 """Differences between JAX versions, and process-wide JAX settings, in one place."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from sora_jax.errors import UserError
 
 
 def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
@@ -15,27 +18,76 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
             $JAX_COMPILATION_CACHE_DIR, else $XDG_CACHE_HOME/sora_jax/jax, else
             ~/.cache/sora_jax/jax.
     Returns:
-        The folder, or None if it cannot be written.
+        The folder, or None if it cannot be written or there is no home. A note on stderr then says
+        so, and programs are compiled in every process.
     """
-    configured = getattr(jax.config, "jax_compilation_cache_dir", None)
-    if path is None and configured:
-        return Path(configured)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(
-        path or os.environ.get("JAX_COMPILATION_CACHE_DIR") or Path(cache) / "sora_jax" / "jax"
-    )
+    given = path or jax.config.jax_compilation_cache_dir
+    given = given or os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = Path(os.path.expanduser(given or os.path.join(cache, "sora_jax", "jax")))
+    reason = "there is no home folder"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        usable = os.access(folder, os.W_OK)
+        usable = not str(folder).startswith("~")
+        if usable:
+            reason = f"{folder} cannot be written"
+            folder.mkdir(parents=True, exist_ok=True)
+            usable = os.access(folder, os.W_OK)
     except OSError:
         usable = False
     if not usable:
+        jax.config.update("jax_compilation_cache_dir", None)
+        _tell_once(f"{reason}, so compiled programs are not kept; set JAX_COMPILATION_CACHE_DIR")
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Cache small programs too. JAX's default threshold is 1 s; -1 turns off the size limit.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     return folder
+
+
+_told: set[str] = set()
+
+
+def _tell_once(note: str) -> None:
+    """Prints a note on stderr, once in a process."""
+    if note not in _told:
+        _told.add(note)
+        print(f"note: {note}", file=sys.stderr)
+
+
+def check_platform() -> None:
+    """Initialises JAX's devices. Call it before work that needs them.
+
+    Raises:
+        UserError: a platform of JAX_PLATFORMS is absent or cannot be initialised.
+    """
+    if (error := platform_error()) is not None:
+        raise error
+
+
+def platform_error() -> UserError | None:
+    """Initialises JAX's devices; returns the error for a user if that fails, else None.
+
+    JAX raises RuntimeError, or AssertionError without a text, from wherever a device is first
+    needed.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        return _absent(str(error))
+    return None
+
+
+def _absent(error: str) -> UserError:
+    asked = jax.config.jax_platforms or os.environ.get("JAX_PLATFORMS", "")
+    reason = " ".join(error.split()).partition(" (set JAX_PLATFORMS=")[0]
+    reason = f" ({reason})" if reason else ""
+    if not asked:
+        return UserError(f"JAX cannot use a device{reason}; set JAX_PLATFORMS=cpu to do without")
+    return UserError(
+        f"JAX_PLATFORMS={asked}: JAX finds no such platform here{reason}; unset JAX_PLATFORMS or "
+        "set it to cpu, or install the platform: pip install 'sora_jax[cuda12]', or [tpu]"
+    )
 
 
 def orbax_v1() -> Any:

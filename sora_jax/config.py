@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,32 @@ def nearest(name: str, known: Iterable[str]) -> str:
     known = sorted(str(k) for k in known)
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
+
+
+def within(values: Any, interval: str, *names: str) -> None:
+    """Checks that fields are numbers in an interval; None passes.
+
+    Args:
+        values: the object whose fields are checked.
+        interval: such as "[0, 1)" or "(0, inf)".
+        names: the fields.
+    Raises:
+        ValueError: a field is outside, or NaN; the message names it.
+    """
+    low, high = (float(bound) for bound in interval[1:-1].split(","))
+    wanted = f"a number in {interval}"
+    if high == math.inf:
+        wanted = f"a number above {low:g}" if interval[0] == "(" else f"{low:g} or more"
+    if low == -math.inf and high == math.inf:
+        wanted = "a finite number"
+    for name in names:
+        value = getattr(values, name)
+        if value is None:
+            continue
+        above = value > low or (interval[0] == "[" and value == low)
+        below = value < high or (interval[-1] == "]" and value == high)
+        if not (above and below):
+            raise ValueError(f"{name}={value}; give {wanted}")
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
@@ -102,8 +129,14 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
                 )
             return tuple(_convert(a, v, where) for a, v in zip(arguments, value, strict=True))
         return tuple(_convert(inner, v, where) if inner else _tuples(v) for v in value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise UserError(f"{where}={value} is not a finite number; give one")
+        return number
     if hint in (bool, int, float, str) and (
         not isinstance(value, hint) or (hint is int and isinstance(value, bool))
     ):

@@ -13,6 +13,8 @@ from pathlib import Path
 import jax
 
 ROOT = Path(__file__).parents[1]
+# An installed wheel holds the other packages inside this one (setup.py).
+CHECKOUT = not Path(__file__).with_name("kernels").is_dir()
 PACKAGES = ("jax", "jaxlib", "numpy")
 
 
@@ -39,10 +41,14 @@ def commit() -> str:
         ).stdout.strip()
 
     try:
-        dirty = git("status", "--porcelain", "--", "kernels", "sora_jax", "benchmarks/*.py")
-        return git("rev-parse", "--short=12", "HEAD") + "-dirty" * bool(dirty)
+        # An installed wheel may lie in the repository of another project.
+        at = git("rev-parse", "--short=12", "HEAD") if CHECKOUT else ""
+        dirty = at and git("status", "--porcelain", "--", "kernels", "sora_jax", "benchmarks/*.py")
     except (OSError, subprocess.CalledProcessError):
+        at = dirty = ""
+    if not at:
         return os.environ.get("SORA_JAX_COMMIT") or f"tree-{_sources_digest()}"
+    return at + "-dirty" * bool(dirty)
 
 
 def _sources_digest() -> str:
@@ -50,7 +56,7 @@ def _sources_digest() -> str:
     affect a measurement.
     """
     digest = hashlib.sha256()
-    for folder in ("benchmarks", "kernels", "sora_jax"):
+    for folder in ("benchmarks", "kernels", "sora_jax") if CHECKOUT else ("sora_jax",):
         for path in sorted((ROOT / folder).rglob("*.py")):
             digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:12]

@@ -2,16 +2,75 @@
 
 `replacing` is the only way to write a file, and `write` is its short form. `check_input` and
 `check_output` check the flags of a command: without them a bad path would surface only after
-minutes of loading and compiling.
+minutes of loading and compiling. `locked` keeps two processes from writing one folder.
+
+Names are bytes on disk. Python shows bytes that are not UTF-8 as surrogates, which no encoder
+takes: `shown` escapes them for text, and `write` for JSON.
 """
 
 import contextlib
+import fcntl
+import hashlib
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from sora_jax.errors import UserError
+from sora_jax.text_files import read_text
+
+NAME_BYTES = 200  # of a file's name; file systems allow 255, and suffixes are added
+_partials = itertools.count()  # threads of one process may write one path
+
+
+def user_path(path: str | os.PathLike) -> Path:
+    """Returns a path given by a user, with a leading ~ expanded where there is a home."""
+    return Path(os.path.expanduser(os.fspath(path)))
+
+
+def shown(path: str | os.PathLike) -> str:
+    r"""Returns a path as text that any encoder takes: bytes that are not UTF-8 become \xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def shortened(name: str, limit: int = NAME_BYTES) -> str:
+    """Returns a file's name in at most `limit` bytes; a longer one ends in a hash of the whole."""
+    data = os.fsencode(name)
+    if len(data) <= limit:
+        return name
+    digest = hashlib.sha256(data).hexdigest()[:8]
+    return f"{data[: limit - 9].decode('utf-8', 'ignore')}-{digest}"
+
+
+@contextlib.contextmanager
+def locked(folder: Path, work: str) -> Iterator[None]:
+    """Holds a folder against other processes, by its file .lock.
+
+    Args:
+        folder: an existing folder.
+        work: what this process does in it, such as "computing latents", for the error message.
+    Raises:
+        UserError: another process holds it, or it cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context((folder / ".lock").open("w", encoding="utf-8"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another process is {work} in {folder}; wait for it, or give another folder"
+            ) from None
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        yield
+
+
+def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
+    """Returns the error for a path that cannot be written."""
+    return UserError(
+        f"cannot write {path}: {error.strerror or error}; choose another folder or free some space"
+    )
 
 
 @contextlib.contextmanager
@@ -20,13 +79,19 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     failure.
 
     The data is synced to disk before the rename, so that even a power cut leaves either the old
-    file or the new one. Missing folders are created.
+    file or the new one. Missing folders are created. A link stays, and its target is replaced.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or `path` is a folder or a device.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path = user_path(path)
+    if os.path.islink(path):
+        path = Path(os.path.realpath(path))
+    if os.path.exists(path) and not os.path.isfile(path):
+        kind = "folder" if os.path.isdir(path) else "device"
+        raise UserError(f"cannot write {path}: it is a {kind}; give the path of a file")
+    number = f"{os.getpid()}-{next(_partials)}"
+    partial = path.with_name(f".{shortened(path.name)}.{number}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
@@ -34,23 +99,24 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror or error}; choose another folder or free "
-            "some space"
-        ) from None
+        raise cannot_write(path, error) from None
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
 
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:
-    """Writes a file atomically, text as UTF-8; see `replacing`."""
+    r"""Writes a file atomically, text as UTF-8; see `replacing`.
+
+    Surrogates become \uXXXX: in JSON, the escape that reads back as the same name.
+    """
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     with replacing(path) as partial:
-        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+        partial.write_bytes(data)
 
 
 def read_lines(path: str | os.PathLike, what: str) -> list[str]:
-    """Returns the non-empty lines of a UTF-8 text file, stripped. A byte-order mark is allowed.
+    """Returns the non-empty lines of a text file (`text_files.read_text`), stripped.
 
     Args:
         path: the file.
@@ -58,11 +124,7 @@ def read_lines(path: str | os.PathLike, what: str) -> list[str]:
     Raises:
         UserError: the file is not text, or has only empty lines.
     """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not text; give a text file with one {what} to a line") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in read_text(user_path(path)).split("\n") if line.strip()]
     if not lines:
         raise UserError(f"{path} holds no {what}; write one to a line")
     return lines
@@ -79,10 +141,15 @@ def check_input(flag: str, path: str | None, remedy: str) -> None:
     if path is None:
         return
     try:
-        with open(path, "rb"):
+        place = user_path(path)
+        if place.is_fifo():  # opening a pipe waits for its writer, and takes what it holds
+            return
+        with place.open("rb"):
             pass
-    except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, FileNotFoundError):
+            reason = "no such file"
         raise UserError(f"cannot read --{flag}={path}: {reason}; give {remedy}") from None
 
 
@@ -97,13 +164,16 @@ def check_output(flag: str, path: str) -> Path:
     Raises:
         UserError: the folder cannot be created or written to.
     """
-    folder = Path(path)
+    folder = user_path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as trial:
             trial.write(b"trial")
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, FileExistsError):
+            reason = "it is a file"
         raise UserError(
-            f"cannot write into --{flag}={path}: {error.strerror}; choose another folder"
+            f"cannot write into --{flag}={path}: {reason}; choose another folder"
         ) from None
     return folder

@@ -142,13 +142,16 @@ def load_weights(path: str | os.PathLike, kind: str) -> Weights:
     Raises:
         UserError: the file is missing, damaged, of another kind, or not from this project.
     """
-    path = Path(path)
+    path = files.user_path(path)
     if not path.is_file():
         raise UserError(
             f"no weights at {path}; give a .safetensors file made by experiments.train or "
             "experiments.train_tokenizer"
         )
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; make it readable") from None
     try:
         (length,) = struct.unpack("<Q", data[:8])
         header = json.loads(data[8 : 8 + length]).get("__metadata__") or {}

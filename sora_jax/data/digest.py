@@ -26,10 +26,11 @@ def digest(folder: str | os.PathLike, files: Iterable[str | os.PathLike]) -> str
         UserError: a file cannot be read.
     """
     folder, sha = Path(folder), hashlib.sha256()
-    for name in sorted(Path(file).relative_to(folder).as_posix() for file in files):
+    names = (Path(file).relative_to(folder).as_posix() for file in files)
+    for name in sorted(names, key=os.fsencode):
         try:
             with (folder / name).open("rb") as file:
-                sha.update(f"{name}:{os.fstat(file.fileno()).st_size};".encode())
+                sha.update(os.fsencode(name) + f":{os.fstat(file.fileno()).st_size};".encode())
                 sha.update(file.read(HEAD))
         except OSError as error:
             raise UserError(

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import tensorflow_datasets as tfds
 from absl import logging
 
+from sora_jax import files
 from sora_jax.errors import UserError
 
 Builder = TypeVar("Builder", bound=tfds.core.GeneratorBasedBuilder)
@@ -35,11 +36,13 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
     """Writes the set, unless it exists.
 
     Raises:
-        UserError: the set cannot be written.
+        UserError: the set cannot be written, or another process builds it.
     """
+    folder = pathlib.Path(builder.data_path).parent
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         # TFDS prints messages about downloads, of which there are none.
-        with contextlib.redirect_stdout(io.StringIO()):
+        with files.locked(folder, "building"), contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except OSError as error:
         raise UserError(

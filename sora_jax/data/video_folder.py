@@ -249,7 +249,7 @@ def build(data_dir: str | os.PathLike, config: VideoFolderConfig) -> tuple[pathl
     if not builder.is_prepared():
         prepare(builder)
         files.write(report, json.dumps(builder.report, indent=1))
-    return directory, json.loads(report.read_text()) if report.is_file() else {}
+    return directory, json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
 
 
 def built_set(

@@ -58,7 +58,8 @@ def calibrate_into(
         UserError: an oracle is unknown, there are too few clips, or the folder holds another
             measurement.
     """
-    folder, clip_format, names = Path(output), FORMATS[format], calibrate.chosen(oracles)
+    folder, clip_format = files.user_path(output), FORMATS[format]
+    names = calibrate.chosen(oracles)
     if num_clips < calibrate.MIN_CLIPS:
         raise UserError(
             f"num_clips={num_clips}; give at least {calibrate.MIN_CLIPS}", field="num_clips"
@@ -67,7 +68,19 @@ def calibrate_into(
     if oracles is not None:
         settings["oracles"] = names
     folder.mkdir(parents=True, exist_ok=True)
-    claim(folder, {"measured": "oracles", **settings})
+    with files.locked(folder, "calibrating"):
+        claim(folder, {"measured": "oracles", **settings})
+        return _calibrate_into(folder, num_clips, split, clip_format, sheets, names)
+
+
+def _calibrate_into(
+    folder: Path,
+    num_clips: int,
+    split: str,
+    clip_format: ClipFormat,
+    sheets: int,
+    names: list[str],
+) -> tuple[calibrate.Scores, list[str]]:
     clips = examples.ground_truth(
         split, range(calibrate.FIRST, calibrate.FIRST + num_clips), clip_format
     )

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from sora_jax import config, files
 from sora_jax.errors import UserError, expect
@@ -53,7 +52,7 @@ def evaluate(
     """
     expect(pipeline, Pipeline, "pipeline", "give a Pipeline; load_pipeline reads one from files")
     expect(suites, (list, tuple), "suites", 'give a list of names, as ["facts"]')
-    names, folder = chosen(suites), Path(output)
+    names, folder = chosen(suites), files.user_path(output)
     for name, value, minimum in (
         ("num_prompts", num_prompts, 2),
         ("batch", batch, 1),
@@ -62,20 +61,21 @@ def evaluate(
     ):
         if value < minimum:
             raise UserError(f"{name}={value}; give at least {minimum}", field=name)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = files.check_output("output", str(folder))
     sampler = sampler or SamplerConfig()
     settings = {"clips": num_prompts, "seed": seed, "batch": batch, "pool": nearest_pool}
     settings["sheets"] = sheets
     measured = {"measured": "model", **pipeline.fingerprints, **settings}
-    claim(folder, measured | {"sampler": dataclasses.asdict(sampler)})
-    board = scoreboard.Scoreboard(folder, pipeline, pipeline.trained_on, sampler, **settings)
-    for name in names:
-        board.run(name)
-    scores = scoreboard.write(folder, list(SUITES))
-    files.write(folder / "report.md", report(pipeline, scores, num_prompts))
-    sign(folder)
-    if set(scores) == set(SUITES):
-        scoreboard.forget_clips(folder)
+    with files.locked(folder, "evaluating"):
+        claim(folder, measured | {"sampler": dataclasses.asdict(sampler)})
+        board = scoreboard.Scoreboard(folder, pipeline, pipeline.trained_on, sampler, **settings)
+        for name in names:
+            board.run(name)
+        scores = scoreboard.write(folder, list(SUITES))
+        files.write(folder / "report.md", report(pipeline, scores, num_prompts))
+        sign(folder)
+        if set(scores) == set(SUITES):
+            scoreboard.forget_clips(folder)
     return scores
 
 

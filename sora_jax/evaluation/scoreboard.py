@@ -102,7 +102,7 @@ class Scoreboard:
         """
         done, suite = self.folder / "scores" / f"{name}.json", suites.SUITES[name]
         if done.exists():
-            scores = json.loads(done.read_text())
+            scores = json.loads(done.read_text(encoding="utf-8"))
             scored = sum(entry.get("status") != NO_ORACLE for entry in scores.values())
             if scored == len(suite.ready) * len(suite.parts):
                 return scores  # else an oracle was registered after they were written
@@ -159,7 +159,7 @@ class Scoreboard:
                         shown = [read(i)[0] for i in indices[: self.sheets]]
                         self._draw(stem, shown, film=row == MODEL)
                     files.write(path, json.dumps(measure(suite, read, indices, others)))
-                measured[row] += json.loads(path.read_text())
+                measured[row] += json.loads(path.read_text(encoding="utf-8"))
                 bar.update(len(indices))
         return measured
 
@@ -351,7 +351,8 @@ def draw_takes(part: Part, format: ClipFormat, count: int) -> list[Take]:
 def _complete(path: Path, suite: Suite) -> bool:
     """Returns whether the file holds values of every metric whose oracle is registered."""
     return path.exists() and all(
-        set(suite.ready) <= set(clip["values"]) for clip in json.loads(path.read_text())
+        set(suite.ready) <= set(clip["values"])
+        for clip in json.loads(path.read_text(encoding="utf-8"))
     )
 
 
@@ -386,7 +387,7 @@ def write(folder: Path, order: Sequence[str]) -> dict:
     scores.
     """
     scores = {
-        name: json.loads(path.read_text())
+        name: json.loads(path.read_text(encoding="utf-8"))
         for name in order
         if (path := folder / "scores" / f"{name}.json").exists()
     }

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, PRNGKeyArray
 
+from sora_jax.config import within
 from sora_jax.typing import AnyArray, Times
 
 
@@ -43,6 +44,12 @@ class TaskMixture:
     backward: float = 0.02  # a suffix of video and audio
     video_to_audio: float = 0.06  # all of the video
     audio_to_video: float = 0.06  # all of the audio
+
+    def __post_init__(self):
+        names = [field.name for field in dataclasses.fields(self)]
+        within(self, "[0, inf)", *names)
+        if not any(getattr(self, name) for name in names):
+            raise ValueError("the weights of all tasks are 0; give one of them more, as text=1")
 
 
 def latent_spans(times: Times) -> dict[str, tuple[Float[Array, " _"], Float[Array, " _"]]]:

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray, Shaped
 
+from sora_jax.config import within
 from sora_jax.flow.conditioning import TaskMixture, draw_given, effective_level
 from sora_jax.flow.process import interpolate, to_velocity
 from sora_jax.flow.timesteps import TimestepConfig, draw_levels
@@ -38,6 +39,12 @@ class FlowConfig:
     couple_dropout: float = 0.05
     audio_weight: float = 1.0  # w in (1)
     first_latents: int = 1  # video latents that the task first_frame gives
+
+    def __post_init__(self):
+        shares = ("shared_level", "history_noise", "text_dropout", "couple_dropout")
+        within(self, "[0, 1]", *shares)
+        within(self, "[0, inf)", "audio_weight")
+        within(self, "[1, inf)", "first_latents")
 
 
 def flow_loss(

@@ -22,6 +22,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, PRNGKeyArray
 
+from sora_jax.config import within
 from sora_jax.typing import AnyArray
 
 BASE_TOKENS = 80  # video tokens of a `nano` clip with patch (1, 2, 2): r = 1
@@ -42,6 +43,12 @@ class TimestepConfig:
     deviation: float = 1.0
     uniform: float = 0.1
     shift: float = 1.0
+
+    def __post_init__(self):
+        within(self, "(-inf, inf)", "mean")
+        within(self, "[0, inf)", "deviation")
+        within(self, "[0, 1]", "uniform")
+        within(self, "(0, inf)", "shift")
 
 
 def shift(s: Float[AnyArray, "*B"], r: float) -> Float[AnyArray, "*B"]:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 
+from sora_jax.config import within
 from sora_jax.models.attention_patterns import ATTENTION
 from sora_jax.nn.stack import REMAT
 
@@ -81,6 +82,7 @@ class STDiTConfig:
                     "width each, as rotation needs; "
                     f"give for example {stream}width={near} and {stream}heads={max(heads, 1)}"
                 )
+        within(self, "(0, inf)", "mlp_ratio")
         if self.mlp_ratio * min(self.width, self.audio_width) < 1:
             raise ValueError(
                 f"mlp_ratio={self.mlp_ratio} leaves the MLPs no width; give for example 4"

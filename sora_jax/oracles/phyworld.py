@@ -72,7 +72,7 @@ def paper_table() -> list[dict]:
     """
     text = (
         importlib.resources.files("sora_jax") / "worlds/playhouse/phyworld_figure3.csv"
-    ).read_text()
+    ).read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     return [{k: v if k in ("task", "model") else float(v) for k, v in row.items()} for row in rows]
 

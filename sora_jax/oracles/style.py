@@ -144,7 +144,10 @@ def probe(table: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _table() -> dict[str, np.ndarray]:
-    return {name: np.array(values) for name, values in json.loads(TABLE.read_text()).items()}
+    return {
+        name: np.array(values)
+        for name, values in json.loads(TABLE.read_text(encoding="utf-8")).items()
+    }
 
 
 def read_style(frames: np.ndarray) -> str | None:

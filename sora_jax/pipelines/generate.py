@@ -15,6 +15,7 @@ lightly noised, and its latents are restored unchanged afterwards. Other modules
 
 import contextlib
 import dataclasses
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -35,7 +36,7 @@ from sora_jax.mp4 import check_arrays
 from sora_jax.pipelines import codec, windows
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.given import FILES, read_given
-from sora_jax.pipelines.notes import check_finite, request_notes
+from sora_jax.pipelines.notes import check_finite, check_words, request_notes
 from sora_jax.pipelines.request import Request
 from sora_jax.progress import Laps, Progress, StepCount
 from sora_jax.tokenizers.audio import AudioTokenizer
@@ -114,8 +115,8 @@ class Pipeline:
             sampler: all settings of the sampler, in place of these two.
             progress: whether to draw the bar. Default True.
             given: further fields of `Request`: first_frame, given_video, given_audio, continued
-                with seconds, negative_prompt. A path is read from its file and fitted to the
-                format.
+                with seconds, negative_prompt, any_words. A path is read from its file and fitted
+                to the format.
         Returns:
             The clip. A notebook displays it. `clip.verdict` says fact by fact whether it shows what
             was asked; `clip.notes` has remarks for the user.
@@ -193,8 +194,11 @@ class Pipeline:
         return [clips[i] for i in range(len(requests))]
 
     def check(self, request: Request) -> None:
-        """Raises UserError for a request that contradicts itself or asks for nothing."""
+        """Raises UserError for a request that contradicts itself, asks for nothing, or has no known
+        word in its prompt.
+        """
         request.check(self.format)
+        check_words(request, self.text_tokenizer, self.trained_on)
 
     def notes(self, request: Request) -> tuple[str, ...]:
         """Returns remarks for the user: words outside the vocabulary, words beyond the maximum
@@ -203,7 +207,8 @@ class Pipeline:
         added = 0
         if request.continued is not None:
             added = self._target(request) - len(request.continued.latents["video"])
-        return request_notes(request, self.format, self.text_tokenizer, added)
+        parts = (self.format, self.text_tokenizer, self.trained_on, added)
+        return request_notes(request, *parts)
 
     def encode(self, clip: Clip) -> dict[str, np.ndarray]:
         """Encodes a clip with audio, of 1 + n * frames_per_latent frames, to latents {"video":
@@ -414,6 +419,13 @@ class Pipeline:
         if request.continued is not None:
             provenance["continued_from"] = request.continued.provenance
         return provenance
+
+
+def __getattr__(name: str) -> Any:
+    """Gives `load_pipeline` under its former module; it is in `pipelines.load` now."""
+    if name == "load_pipeline":  # by name, as `load` imports this module
+        return importlib.import_module("sora_jax.pipelines.load").load_pipeline
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _history(request: Request) -> Generated:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sora_jax import files
 from sora_jax.clip import Clip
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.modality import ClipFormat
@@ -62,7 +63,7 @@ class Generated(Clip):
             UserError: the files cannot be written.
         """
         record.write(path, self)
-        return Path(path)
+        return files.user_path(path)
 
     def _repr_html_(self) -> str:
         """HTML for notebooks: a player, the contact sheet, and the facts asked and seen."""

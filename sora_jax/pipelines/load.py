@@ -5,7 +5,7 @@ from types import NoneType
 from typing import cast
 
 from sora_jax import weights as weights_lib
-from sora_jax.compat import enable_compile_cache
+from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.errors import UserError, expect
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.models.st_dit import STDiT
@@ -30,11 +30,13 @@ def load_pipeline(
         audio_tokenizer: path of its weights. Default: the shipped one.
 
     Raises:
-        UserError: a file is missing or not from this project, or the files do not match each other.
+        UserError: a file is missing or not from this project, the files do not match each other,
+            or the platform of JAX_PLATFORMS is absent.
     """
     paths = (model, video_tokenizer, audio_tokenizer)
     for name, path in zip(("model", "video_tokenizer", "audio_tokenizer"), paths, strict=True):
         expect(path, (str, os.PathLike, NoneType), name, "give the path of a file of weights")
+    check_platform()
     enable_compile_cache()
     transformer, weights = weights_lib.load_model(model)
     loaded_video, video_weights = weights_lib.load_video_tokenizer(video_tokenizer)

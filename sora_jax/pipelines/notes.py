@@ -1,4 +1,8 @@
-"""Remarks on a request, and the check of what was generated for it."""
+"""Remarks on a request, and the checks of its words and of what was generated for it."""
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -8,9 +12,55 @@ from sora_jax.modality import ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.pipelines.request import Request
 
+LONGEST_WORD = 64  # letters; a longer string, such as a key, is no misspelt word
+
+
+def _learned_other_words(trained_on: Mapping[str, Any]) -> bool:
+    """True if a model learned words outside its vocabulary, as hashes: captions of a user's
+    videos.
+    """
+    return bool(trained_on) and "family" not in trained_on
+
+
+def check_words(
+    request: Request, text_tokenizer: TextTokenizer, trained_on: Mapping[str, Any]
+) -> None:
+    """Raises UserError if a prompt has text, but no word that the model learned.
+
+    A prompt that holds a string longer than LONGEST_WORD passes, and all do with `any_words`, or
+    if the model's data are unknown or a user's videos.
+    """
+    prompt = request.prompt
+    if request.any_words or "family" not in trained_on:
+        return
+    words = [word for word in text_tokenizer.split(prompt or "") if word[0].isalnum()]
+    if not prompt or any(word in text_tokenizer.ids or len(word) > LONGEST_WORD for word in words):
+        return
+    raise UserError(
+        f"the model learned no word of the prompt: {_listed(words or [prompt], text_tokenizer)}; "
+        'describe a clip such as "a large red ball is dropped and bounces twice", or set any_words',
+        field="prompt",
+    )
+
+
+def _listed(words: Iterable[str], text_tokenizer: TextTokenizer) -> str:
+    """Returns unknown words, separated by commas, each with the nearest known word if one is
+    near.
+    """
+    parts = []
+    for word in dict.fromkeys(words):
+        near = difflib.get_close_matches(word[:LONGEST_WORD], text_tokenizer.words, 1, cutoff=0.65)
+        text = word if len(word) <= LONGEST_WORD else f"{word[:20]}..."
+        parts.append(f"{text} (did you mean {near[0]}?)" if near else text)
+    return ", ".join(parts)
+
 
 def request_notes(
-    request: Request, format: ClipFormat, text_tokenizer: TextTokenizer, added: int
+    request: Request,
+    format: ClipFormat,
+    text_tokenizer: TextTokenizer,
+    trained_on: Mapping[str, Any],
+    added: int,
 ) -> tuple[str, ...]:
     """Returns remarks for the user on a request.
 
@@ -18,6 +68,7 @@ def request_notes(
         request: the request.
         format: format of the pipeline's clips.
         text_tokenizer: the pipeline's text tokenizer.
+        trained_on: `data` of the model's card.
         added: video latents that a continued clip grows by.
     """
     notes = []
@@ -34,10 +85,10 @@ def request_notes(
         notes.append("the negative prompt has no effect: guidance is 1; give for example 2")
     for name, text in (("prompt", request.prompt), ("negative prompt", request.negative_prompt)):
         words = [w for w in text_tokenizer.unknown(text or "") if w[0].isalnum()]
-        if words:
+        if words and not _learned_other_words(trained_on):
             notes.append(
                 f"the {name} has words outside the vocabulary, which the model never "
-                f"learned: {', '.join(words)}"
+                f"learned: {_listed(words, text_tokenizer)}"
             )
         if len(text_tokenizer.split(text or "")) > text_tokenizer.length:
             notes.append(f"the {name} is cut after {text_tokenizer.length} words")

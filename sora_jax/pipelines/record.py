@@ -6,10 +6,12 @@ NAME.json          provenance, timings, notes, the verdict and the oracles' read
 NAME.latents.npz   latents and decoder cache, from which the clip can be continued (`sidecar`)
 """
 
+import contextlib
 import json
 import os
 import re
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,22 +27,37 @@ if TYPE_CHECKING:
     from sora_jax.pipelines.generated import Generated
 
 SUFFIXES = (".mp4", ".png", ".json", ".latents.npz")
+TITLE_BYTES = 100  # of a clip's name; a longer title is shortened
 
 
-def free_path(folder: Path, index: int, title: str, seed: int) -> Path:
-    """Returns a free path of an mp4 in `folder`, such as 000-first-words-seed0.mp4.
+@contextlib.contextmanager
+def free_path(folder: Path, index: int, title: str, seed: int) -> Iterator[Path]:
+    """Claims a free path of an mp4 in `folder`, such as 000-first-words-seed0.mp4, and yields it.
 
-    A path is free if none of the four files of a clip exists for it.
+    A path is free if none of the four files of a clip exists for it, and no other process has
+    claimed it. The claim, an empty hidden file, ends with the context.
 
     Raises:
-        UserError: ten thousand paths are taken.
+        UserError: ten thousand paths are taken, or the folder cannot be written.
     """
-    words = re.findall(r"[a-z0-9]+", title.lower())[:6]
-    name = "-".join([f"{index:03d}", *words, f"seed{seed}"])
+    words = files.shortened("-".join(re.findall(r"[a-z0-9]+", title.lower())[:6]), TITLE_BYTES)
+    name = "-".join([f"{index:03d}", *filter(None, [words]), f"seed{seed}"])
     for number in range(1, 10_000):
         path = folder / (f"{name}.mp4" if number == 1 else f"{name}-{number}.mp4")
-        if not any(path.with_suffix(suffix).exists() for suffix in SUFFIXES):
-            return path
+        claim = path.with_name(f".{path.stem}.claim")
+        try:
+            os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise files.cannot_write(folder, error) from None
+        try:
+            # Looked at after the claim: before it, another process might still be writing.
+            if not any(os.path.lexists(path.with_suffix(suffix)) for suffix in SUFFIXES):
+                yield path
+                return
+        finally:
+            claim.unlink(missing_ok=True)
     raise UserError(f"{folder} is full of clips named {name}; choose another folder")
 
 
@@ -66,7 +83,7 @@ def write(path: str | os.PathLike, clip: "Generated") -> dict[str, Any]:
     Raises:
         UserError: the files cannot be written.
     """
-    path = Path(path)
+    path = files.user_path(path)
     if path.suffix != ".mp4":
         raise UserError(f"{path} is not the path of a clip; give a path that ends in .mp4")
     provenance, started = clip.provenance, time.perf_counter()

@@ -16,6 +16,7 @@ from sora_jax.pipelines.generated import Generated
 
 SECONDS = 2.0  # default extension of a continued clip
 LONGEST = 600  # maximum extension by one request, in seconds
+MOST_STEPS = 10_000  # of the sampler
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Request:
         given_audio: [S] in the pipeline's format.
         continued: a clip to extend.
         seconds: how much to add to `continued`, rounded up to whole latents. Default 2.
+        any_words: True allows a prompt without a word that the model learned. Default False.
         unconditional: True to generate without prompt and given parts. Default False.
     """
 
@@ -44,6 +46,7 @@ class Request:
     given_audio: np.ndarray | None = None
     continued: Generated | None = None
     seconds: float = SECONDS
+    any_words: bool = False
     unconditional: bool = False
 
     @property
@@ -131,6 +134,10 @@ class Request:
             )
         expect(self.prompt, (str, NoneType), "prompt", "give a text, or None for no text")
         expect(self.negative_prompt, str, "negative_prompt", "give a text")
+        for name in ("prompt", "negative_prompt"):
+            text = getattr(self, name) or ""
+            if any("\ud800" <= letter <= "\udfff" for letter in text):
+                raise UserError(f"{name} is not Unicode text; give it in UTF-8", field=name)
         expect(self.seed, Integral, "seed", "give an integer")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"seed={self.seed}; give 0 to {2**32 - 1}", field="seed")
@@ -139,8 +146,12 @@ class Request:
             self.sampler.guidance, Guidance, "guidance", "give a Guidance, or a number to the call"
         )
         expect(self.sampler.steps, Integral, "steps", "give an integer")
-        if self.sampler.steps < 1:
-            raise UserError(f"steps={self.sampler.steps}; give at least 1", field="steps")
+        if not 1 <= self.sampler.steps <= MOST_STEPS:
+            raise UserError(f"steps={self.sampler.steps}; give 1 to {MOST_STEPS}", field="steps")
+        shift = self.sampler.shift
+        expect(shift, (Real, NoneType), "sampler", "give a number as its shift, or None")
+        if shift is not None and not 0 < shift < math.inf:
+            raise UserError(f"shift={shift}; give a number above 0", field="sampler")
         for name, scale in dataclasses.asdict(self.sampler.guidance).items():
             if scale is None:
                 continue

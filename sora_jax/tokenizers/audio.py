@@ -42,6 +42,7 @@ import numpy as np
 from flax import nnx
 from jax import Array
 
+from sora_jax.config import within
 from sora_jax.modality import AUDIO_CHANNELS, SAMPLE_RATE, SAMPLES_PER_LATENT
 from sora_jax.tokenizers import stft
 
@@ -68,6 +69,12 @@ class AudioTokenizerConfig:
     iterations: int = 32  # of Griffin-Lim
     latent_noise: float = 0.2  # sigma
     latent_weight: float = 1e-4  # beta
+
+    def __post_init__(self):
+        blocks = ("encoder_blocks", "decoder_blocks", "iterations")
+        within(self, "[0, inf)", "latent_noise", "latent_weight", *blocks)
+        within(self, "[1, inf)", "channels", "window", "hop", "bands", "width")
+        within(self, "(0, inf)", "corner_hz")
 
 
 class LatentStatistics(nnx.Variable):

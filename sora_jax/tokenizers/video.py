@@ -31,6 +31,7 @@ from flax import nnx
 from jax import Array
 
 from kernels.conv_prologue import conv_prologue
+from sora_jax.config import within
 from sora_jax.modality import FRAMES_PER_LATENT, PIXELS_PER_LATENT, VIDEO_CHANNELS
 from sora_jax.nn.norm import rms_norm
 from sora_jax.tokenizers import haar
@@ -59,6 +60,9 @@ class VideoTokenizerConfig:
     frames_per_latent: int = FRAMES_PER_LATENT  # k: 1, 2, 4 or 8
 
     def __post_init__(self):
+        blocks = ("encoder_fine", "encoder_coarse", "decoder_coarse", "decoder_fine")
+        within(self, "[0, inf)", "noise", "motion_weight", *blocks)
+        within(self, "[1, inf)", "fine_width", "coarse_width", "channels")
         if self.frames_per_latent not in (1, 2, 4, 8):
             raise ValueError(f"frames_per_latent={self.frames_per_latent}; use 1, 2, 4 or 8")
 

@@ -46,7 +46,7 @@ class _Position:
         self._iterator, self.save = iterator, iterator.save
 
     async def load(self, directory: Any) -> Any:
-        positions = {path.read_text() for path in directory.glob("process_*.json")}
+        positions = {path.read_text(encoding="utf-8") for path in directory.glob("process_*.json")}
         if len(positions) != 1:
             raise ValueError(f"{directory} holds {len(positions)} positions of the data, not one")
 

@@ -217,7 +217,7 @@ def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
             "no reason given",
         )
         with tempfile.NamedTemporaryFile(
-            "w", prefix="compile_only_", suffix=".log", delete=False
+            "w", encoding="utf-8", prefix="compile_only_", suffix=".log", delete=False
         ) as log:
             log.write(stderr)
         raise UserError(

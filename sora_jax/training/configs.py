@@ -4,12 +4,12 @@ import copy
 import importlib.util
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import NoneType
 from typing import Any
 
 from sora_jax import config as config_lib
 from sora_jax.errors import UserError, expect
+from sora_jax.files import user_path
 from sora_jax.registry import CONFIGS
 from sora_jax.training.run import Run
 
@@ -42,7 +42,7 @@ def _get_config(config: str | os.PathLike) -> Callable[[], Any]:
                 "experiments/configs/playhouse_nano.py"
             )
         return CONFIGS[str(config)]
-    path = Path(config)
+    path = user_path(config)
     if not path.is_file():
         raise UserError(
             f"no configuration {path}; give a file such as those of experiments/configs"

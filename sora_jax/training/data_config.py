@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from sora_jax.config import within
 from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.modality import FORMATS, ClipFormat, frame_rate, nearest_frames
 from sora_jax.worlds.playhouse.families import FAMILIES
@@ -59,11 +60,8 @@ class SetConfig:
         for name, least in (("clips", 1), ("batch_size", 0), ("height", 0), ("width", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least {least}")
-        if not 0 < self.weight < math.inf:
-            raise ValueError(f"weight={self.weight}; give a positive number")
-        for name in ("fps", "seconds"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name}={getattr(self, name)}; give a positive number")
+        within(self, "(0, inf)", "weight")
+        within(self, "[0, inf)", "fps", "seconds")
         if self.seconds and FORMATS[self.format].shots:
             raise ValueError(
                 f"seconds={self.seconds:g} with the shots of format {self.format!r}; leave it out"

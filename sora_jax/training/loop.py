@@ -25,6 +25,7 @@ from typing import Any
 import jax
 from tqdm import tqdm
 
+from sora_jax.config import within
 from sora_jax.errors import Preempted, UserError
 from sora_jax.parallel import processes
 from sora_jax.training import metrics as metrics_lib
@@ -61,9 +62,7 @@ class TrainConfig:
         for name in ("steps", "batch_size", "log_every", "keep"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least 1")
-        for name in ("checkpoint_every", "checkpoint_minutes"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}={getattr(self, name)}; give 0 or more")
+        within(self, "[0, inf)", "checkpoint_every", "checkpoint_minutes")
         if not 0 <= self.seed < 2**31:
             raise ValueError(f"seed={self.seed}; give 0 to {2**31 - 1}")
 

@@ -41,7 +41,7 @@ def read(path: Path) -> list[dict[str, float]]:
     A last line that a crash cut short is left out. A file that does not exist has no rows.
     """
     rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
@@ -129,7 +129,7 @@ class Writer:
         self._path = workdir / "metrics.jsonl"
         rows = [row for row in read(self._path) if row["step"] <= step]
         files.write(self._path, "".join(json.dumps(row) + "\n" for row in rows))
-        self._file = self._path.open("a")
+        self._file = self._path.open("a", encoding="utf-8")
         self._board = SummaryWriter(
             str(workdir / "tensorboard"), purge_step=step + 1 if step else None
         )

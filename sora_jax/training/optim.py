@@ -32,7 +32,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from sora_jax.errors import UserError
+from sora_jax.config import within
 from sora_jax.training.stacked import by_shape
 from sora_jax.tree import flatten
 
@@ -55,6 +55,15 @@ class OptimConfig:
     final: float = 0.01  # fraction of lr at the last step
     ema: float = 0.995  # 0: no average
     accumulate: int = 1  # batches per update
+
+    def __post_init__(self):
+        within(self, "(0, inf)", "clip", "lr", "eps")
+        within(self, "[0, 1)", "b1", "b2", "ema")
+        within(self, "[0, 1]", "final")
+        within(self, "[0, inf)", "weight_decay", "warmup")
+        within(self, "[1, inf)", "accumulate")
+        if self.muon_stacked and not self.muon:
+            raise ValueError("muon_stacked=True changes nothing without Muon; set muon=True too")
 
 
 class EmaState(NamedTuple):
@@ -165,21 +174,7 @@ def _adaptive(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransfor
 
 
 def make_optimizer(config: OptimConfig, steps: int | jax.Array) -> optax.GradientTransformation:
-    """Returns the optimizer, equations (1) to (4), of a run of `steps` batches.
-
-    Raises:
-        UserError: a hyperparameter is out of range, or `muon_stacked` is set without `muon`.
-    """
-    if not 0 <= config.ema < 1 or config.accumulate < 1 or config.lr <= 0 or config.clip <= 0:
-        raise UserError(
-            "optim: needs 0 <= ema < 1, accumulate >= 1, lr > 0 and clip > 0; they are "
-            f"{config.ema}, {config.accumulate}, "
-            f"{config.lr} and {config.clip}"
-        )
-    if config.muon_stacked and not config.muon:
-        raise UserError(
-            "optim.muon_stacked=true changes nothing without Muon; set optim.muon=true too"
-        )
+    """Returns the optimizer, equations (1) to (4), of a run of `steps` batches."""
     chain = [optax.clip_by_global_norm(config.clip), _adaptive(config, schedule(config, steps))]
     if config.ema:
         chain.append(ema_params(config.ema))

@@ -14,7 +14,7 @@ from flax import nnx
 
 from sora_jax import config as config_lib
 from sora_jax import weights
-from sora_jax.compat import enable_compile_cache
+from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.data.mixture import mix, part, with_set_losses
 from sora_jax.data.named_sources import SOURCES
 from sora_jax.data.tokenizer_clips import AUDIO, HELD_OUT, VIDEO, Clips, open_clips
@@ -231,6 +231,7 @@ def train_tokenizer(
     """
     kind, mixture = KINDS[run.kind], run.data.mixture
     _check_latents(kind, run)
+    check_platform()
     enable_compile_cache()
     start = weights.load_weights(init_from, run.kind) if init_from else None
     tokenizer = kind.module(run.tokenizer, rngs=nnx.Rngs(run.train.seed))

@@ -13,7 +13,7 @@ import numpy as np
 
 from kernels import target
 from sora_jax import weights as weights_lib
-from sora_jax.compat import enable_compile_cache
+from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.data.latents.record import open_set
 from sora_jax.data.mixture import on_parts, with_set_losses
 from sora_jax.errors import expect
@@ -74,6 +74,7 @@ def train(
     expect(run, Run, "run", "give a Run; load_run reads a configuration")
     with contextlib.ExitStack() as stack:
         with processes.together():
+            check_platform()
             enable_compile_cache()
             start = weights_lib.load_weights(init_from, "st_dit") if init_from else None
             dataset = inputs.identify(run.data)

@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from sora_jax.config import within
+
 
 @dataclasses.dataclass(frozen=True)
 class ProfileConfig:
@@ -54,6 +56,7 @@ class SampleConfig:
     )
 
     def __post_init__(self):
+        within(self, "(-inf, inf)", "guidance")
         if self.every < 0 or self.steps < 1:
             raise ValueError(
                 f"sample.every={self.every}, sample.steps={self.steps}; give 0 or more, and at "

@@ -2,14 +2,14 @@
 
 The identity of a run is its configuration, its initial weights and its data. A run continues
 only with the same identity. `open_workdir` refuses a directory with another one, and names the
-keys that differ.
+keys that differ. Moved folders do not count: data and weights are identified by
+their contents.
 """
 
 import fcntl
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sora_jax import config as config_lib
@@ -38,7 +38,7 @@ class Workdir:
     """
 
     def __init__(self, path: str | os.PathLike, config: Any):
-        self.path = Path(path).absolute()
+        self.path = files.user_path(path).absolute()
         self.config = config_lib.to_dict(config)
         self.fingerprint = config_lib.fingerprint(self.config)
         self._refuse_others(path)
@@ -47,8 +47,12 @@ class Workdir:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("w")
+            self._lock = (self.path / ".lock").open("w", encoding="utf-8")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._refuse_others(path)  # again: another run may have begun and ended meanwhile
+        except UserError:
+            self.close()
+            raise
         except BlockingIOError as error:
             self.close()
             raise UserError(
@@ -65,12 +69,12 @@ class Workdir:
             raise UserError(f"workdir={path} is a file; give a directory")
         if record.exists():
             try:
-                old = json.loads(record.read_text())["config"]
+                old = _placeless(json.loads(record.read_text(encoding="utf-8"))["config"])
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
                     f"{record} is not a run's configuration; give another workdir"
                 ) from error
-            if changed := config_lib.differences(old, self.config):
+            if changed := config_lib.differences(old, _placeless(self.config)):
                 more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
                 raise UserError(
                     f"{path} holds a run with another config: {', '.join(changed[:3])}{more}; "
@@ -123,7 +127,7 @@ def open_workdir(
     # Not part of the identity: a run that stopped at a damaged clip may continue with the switch.
     identity.get("data", {}).pop("skip_damaged", None)
     begun = _begun(path)
-    changed = config_lib.differences(begun or identity, identity)
+    changed = config_lib.differences(_placeless(begun or identity), _placeless(identity))
     keys = {line.split()[0] for line in changed}
     if begun and keys == {"train.steps"}:
         old = begun["train"]["steps"]
@@ -141,13 +145,23 @@ def open_workdir(
     return Workdir(path, identity)
 
 
+def _placeless(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns an identity without the paths of data, which its `dataset` identifies."""
+    result = config_lib.to_dict(identity)
+    data = result.get("data") if "dataset" in result else None
+    for part in [data, *data.get("sets", ())] if isinstance(data, dict) else ():
+        part.pop("path", None)
+    return result
+
+
 def _begun(path: str | os.PathLike) -> dict[str, Any] | None:
     """Reads the identity of the run in a directory; None if it is missing or unreadable.
 
     `Workdir` raises the error for an unreadable one.
     """
     try:
-        values = json.loads((Path(path) / "config.json").read_text())["config"]
+        record = files.user_path(path) / "config.json"
+        values = json.loads(record.read_text(encoding="utf-8"))["config"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return values if isinstance(values, dict) else None

@@ -68,8 +68,6 @@ def test_help_lists_the_keys_of_a_config():
         (("train",), "--workdir is missing"),
         (("describe", "--config=absent.py", "--help"), "--config cannot be read"),
         (("describe", NANO, "--config.model.dept=9", "--help"), "did you mean 'depth'"),
-        (("describe", NANO, "--config.model.pairs=9"), "called --config.model.depth now"),
-        (("sample", "--guidance_picture=2"), "--guidance_picture is called --guidance_video now"),
         (("describe", "--batch=9"), "Unknown command line flag 'batch'"),
     ],
 )

@@ -21,7 +21,8 @@ def config(steps=1, **guidance):
 CALLS = {
     "prompts in a list": (lambda p: p([PROMPT]), "prompt", "generate_batch"),
     "a prompt of bytes": (lambda p: p(b"ball"), "prompt", "give a text"),
-    "no steps": (lambda p: p(PROMPT, steps=0), "steps", "at least 1"),
+    "no steps": (lambda p: p(PROMPT, steps=0), "steps", "give 1 to 10000"),
+    "a million steps": (lambda p: p(PROMPT, steps=10**6), "steps", "give 1 to 10000"),
     "half a step": (lambda p: p(PROMPT, steps=1.5), "steps", "integer"),
     "a word as guidance": (lambda p: p(PROMPT, guidance="2"), "guidance", "number"),
     "guidance inf": (lambda p: p(PROMPT, guidance=np.inf), "guidance", "finite"),
@@ -37,6 +38,18 @@ CALLS = {
     ),
     "a negative seed": (lambda p: p(PROMPT, seed=-1), "seed", "0 to"),
     "a seed beyond 32 bits": (lambda p: p(PROMPT, seed=2**40), "seed", "0 to"),
+    "a seed of 33 bits": (lambda p: p(PROMPT, seed=2**32), "seed", "0 to 4294967295"),
+    "a seed of 64 bits": (lambda p: p(PROMPT, seed=2**63), "seed", "0 to 4294967295"),
+    "a shift of zero": (
+        lambda p: p(PROMPT, sampler=sora_jax.SamplerConfig(shift=0.0)),
+        "sampler",
+        "above 0",
+    ),
+    "a shift of nan": (
+        lambda p: p(PROMPT, sampler=sora_jax.SamplerConfig(shift=np.nan)),
+        "sampler",
+        "above 0",
+    ),
     "a seed of text": (lambda p: p(PROMPT, seed="1"), "seed", "integer"),
     "a picture in lists": (lambda p: p(PROMPT, first_frame=[[0]]), "first_frame", "array"),
     "a small picture": (lambda p: p(PROMPT, first_frame=FRAMES[0, 1:]), "first_frame", "shape"),

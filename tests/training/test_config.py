@@ -89,7 +89,7 @@ def test_one_line_errors(values, message):
         (
             TrainConfig,
             {"checkpoint_minutes": float("nan")},
-            "checkpoint_minutes=nan; give 0 or more",
+            "checkpoint_minutes=nan is not a finite number",
         ),
         (TrainConfig, {"seed": -1}, "seed=-1"),
     ],

@@ -7,7 +7,6 @@ import optax
 import pytest
 from flax import nnx
 
-from sora_jax.errors import UserError
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import STDiT
 from sora_jax.training.optim import (
@@ -165,5 +164,5 @@ def test_accumulation_is_one_large_batch():
 
 
 def test_impossible_settings():
-    with pytest.raises(UserError, match="ema"):
+    with pytest.raises(ValueError, match="ema"):
         make_optimizer(OptimConfig(ema=1.0), 10)

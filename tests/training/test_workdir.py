@@ -3,6 +3,7 @@ do.
 """
 
 import dataclasses
+import fcntl
 import json
 
 import pytest
@@ -69,6 +70,48 @@ def test_leaving_damaged_clips_out_is_the_same_run(tmp_path):
         workdir.begin()
     open_workdir(tmp_path, run(skip_damaged=True), None, DATA).close()
     assert "data.clips (3, now 4)" in refusal(tmp_path, run(clips=4))
+
+
+def with_data(path, **changed):
+    data = {"clips": 3, "path": path} | changed
+    return dataclasses.make_dataclass("Run", ["data", "train"])(data, TrainConfig())
+
+
+def test_data_that_moved_are_the_same_data(tmp_path):
+    """Another folder, another spelling of the same, and the folders of a mixture."""
+    with open_workdir(tmp_path / "run", with_data("/scratch/a"), None, DATA) as workdir:
+        workdir.begin()
+    for path in ("/scratch/b", "../a", ""):
+        open_workdir(tmp_path / "run", with_data(path), None, DATA).close()
+    assert "data.clips (3, now 4)" in refusal(tmp_path / "run", with_data("/scratch/b", clips=4))
+    assert "dataset.digest" in refusal(
+        tmp_path / "run", with_data("/scratch/b"), data=DATA | {"digest": "4567"}
+    )
+    mixture = lambda path: with_data("", sets=[{"source": "video_folder", "path": path}])
+    with open_workdir(tmp_path / "mixed", mixture("/scratch/a"), None, DATA) as workdir:
+        workdir.begin()
+    open_workdir(tmp_path / "mixed", mixture("/scratch/b"), None, DATA).close()
+
+
+def test_a_run_that_began_while_this_one_waited_is_seen(tmp_path, monkeypatch):
+    """Another command begins its run and ends between this one's look and its lock."""
+    lock, begun = fcntl.flock, []
+
+    def late(file, how):
+        lock(file, how)
+        if not begun:
+            begun.append(True)
+            other = {"config": {"width": 9}, "fingerprint": ""}
+            (tmp_path / "config.json").write_text(json.dumps(other))
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    assert "holds a run with another config" in refusal(tmp_path)
+
+
+def test_two_runs_at_once_in_one_directory(tmp_path):
+    with open_workdir(tmp_path, Run(), None, DATA):
+        assert f"another process is training in {tmp_path}" in refusal(tmp_path)
+    open_workdir(tmp_path, Run(), None, DATA).close()
 
 
 def test_a_directory_is_anyones_until_training_begins(tmp_path):

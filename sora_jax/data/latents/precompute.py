@@ -45,9 +45,11 @@ def refuse_others(out_dir: str | os.PathLike, expected: dict) -> dict | None:
     Raises:
       UserError: the folder holds other files, or latents with other entries than `expected`.
     """
-    directory = pathlib.Path(out_dir)
+    directory = files.user_path(out_dir)
     if not (directory / DESCRIPTION).exists():
-        if directory.is_dir() and any(directory.iterdir()):
+        if os.path.lexists(directory) and not directory.is_dir():
+            raise UserError(f"{directory} is a file; give a folder to write the latents to")
+        if directory.is_dir() and any(not p.name.startswith(".") for p in directory.iterdir()):
             raise UserError(
                 f"{directory} is not empty and holds no latents of ours; write to another folder"
             )
@@ -88,9 +90,27 @@ def precompute(
       progress: whether to show a progress bar.
 
     Raises:
-      UserError: out_dir holds something else, or latents are not finite.
+      UserError: out_dir holds something else, another process computes latents there, latents are
+        not finite, or out_dir cannot be written.
     """
-    directory = pathlib.Path(out_dir)
+    directory = files.user_path(out_dir)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise files.cannot_write(directory, error) from None
+    with files.locked(directory, "computing latents"):
+        tokenizers = (video_tokenizer, audio_tokenizer)
+        return _precompute(source, tokenizers, directory, fingerprints, shard_clips, progress)
+
+
+def _precompute(
+    source: Source,
+    tokenizers: tuple[nnx.Module, nnx.Module],
+    directory: pathlib.Path,
+    fingerprints: dict[str, str],
+    shard_clips: int,
+    progress: bool,
+) -> dict:
     identity = {
         "format": source.format.to_dict(),
         "tokenizers": dict(fingerprints),
@@ -103,7 +123,6 @@ def precompute(
             f"{directory} holds {existing['count']} clips, more than the {len(source)} asked for; "
             "delete it, or write to another folder"
         )
-    directory.mkdir(parents=True, exist_ok=True)
 
     sizes = [min(shard_clips, len(source) - start) for start in range(0, len(source), shard_clips)]
     description = {**identity, "count": 0, "complete": False, "shards": []}
@@ -121,7 +140,7 @@ def precompute(
         return description
     _write_description(directory, description)
 
-    encode = encoder(video_tokenizer, audio_tokenizer)
+    encode = encoder(*tokenizers)
     done = description["count"]
     records = _records(source, encode, done)
     with tqdm.tqdm(

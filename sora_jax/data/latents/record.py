@@ -68,7 +68,7 @@ def unpack(record: bytes) -> dict:
 def read_description(directory: pathlib.Path) -> dict:
     """Returns the contents of a set's `dataset.json`. Raises UserError if it cannot be read."""
     try:
-        return json.loads((directory / DESCRIPTION).read_text())
+        return json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"no latents in {directory}; make them with experiments.precompute --output={directory}"

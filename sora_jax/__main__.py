@@ -1,0 +1,31 @@
+"""Runs a command: `python -m sora_jax sample --prompt="a red ball"`, or `sora-jax sample ...`.
+
+Without a command it lists all. In a checkout the commands are modules of `experiments`, in an
+installed wheel of `sora_jax.experiments`.
+"""
+
+import importlib.util
+import os
+import sys
+
+from sora_jax.config import nearest
+
+
+def main() -> None:
+    """Replaces this process by the command that the first argument names, with the others."""
+    package = "experiments"
+    if importlib.util.find_spec("sora_jax.experiments"):
+        package = "sora_jax.experiments"
+    name, *arguments = sys.argv[1:] or ["__main__"]
+    if name in ("--help", "-h"):
+        name = "__main__"
+    if name != "__main__":
+        known = importlib.import_module(f"{package}.__main__").commands()
+        if name not in known:
+            print(f"error: {name} is no command; {nearest(name, known)}", file=sys.stderr)
+            sys.exit(2)
+    os.execv(sys.executable, [sys.executable, "-m", f"{package}.{name}", *arguments])
+
+
+if __name__ == "__main__":
+    main()
