@@ -54,6 +54,7 @@ RENAMED = {
     "guidance_picture": "guidance_video",
     "guidance_sound": "guidance_audio",
     "config.model.pairs": "config.model.depth",
+    "config.data.scenes": "config.data.clips",
 }
 
 
