@@ -114,12 +114,12 @@ def _true_centres(c: Example) -> np.ndarray:
 
 def psnr(decoded: Example, pixels: np.ndarray | slice = np.s_[:]) -> float | None:
     """Returns the peak signal-to-noise ratio in dB, 10 log10(1 / mean squared error), of a
-    clip's frames against its reference; None if they are equal. pixels: index of the pixels to
-    compare, by default all.
+    clip's frames against its reference; None if they are equal, or no pixel is compared. pixels:
+    index of the pixels to compare, by default all.
     """
     assert decoded.reference is not None
-    squared = np.square(decoded.reference.frames - decoded.frames)[pixels].mean()
-    return float(-10 * np.log10(squared)) if squared else None
+    squared = np.square(decoded.reference.frames - decoded.frames)[pixels]
+    return float(-10 * np.log10(squared.mean())) if squared.any() else None
 
 
 def _psnr(decoded: Example, read: Reading) -> float | None:

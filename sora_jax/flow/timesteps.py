@@ -15,6 +15,7 @@ probability), which lowers the variance of the loss. Sources: "Scaling Rectified
 
 import dataclasses
 import math
+from typing import overload
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,10 @@ class TimestepConfig:
     shift: float = 1.0
 
 
+@overload
+def shift(s: Float[Array, "*B"], r: float) -> Float[Array, "*B"]: ...
+@overload
+def shift(s: Float[np.ndarray, "*B"], r: float) -> Float[np.ndarray, "*B"]: ...
 def shift(s: Float[AnyArray, "*B"], r: float) -> Float[AnyArray, "*B"]:
     """Applies equation (1) to a NumPy or JAX array of levels."""
     return r * s / (1 + (r - 1) * s)

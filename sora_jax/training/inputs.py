@@ -61,7 +61,7 @@ def latents_of(data: DataConfig, workdir: Path) -> Path:
             "experiments.precompute, and give config.data.path"
         )
     folder = workdir / "data"
-    refuse_others(folder, identify(data))  # checked first: building the clips may take hours
+    refuse_others(folder, dict(identify(data)))  # checked first: building the clips may take hours
     source = SOURCES[data.source].open(_selection(data), workdir / "clips")
     loaded = {kind: load() for kind, load in TOKENIZERS.items()}
     fingerprints = {kind: of.fingerprint for kind, (_, of) in loaded.items()}
