@@ -47,7 +47,8 @@ test-312:  ## kernels, benchmarks, tokenizers and short trainings under Python 3
 else
 test-312: .venv312/.installed
 	.venv312/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/kernels tests/benchmarks tests/tokenizers \
-		tests/training/test_fit.py tests/training/test_resident.py tests/training/test_stacked.py
+		tests/training/test_fit.py tests/training/test_fit_faults.py tests/training/test_latent_set.py \
+		tests/training/test_resident.py tests/training/test_stacked.py
 endif
 
 test-exhaustive: .venv/.installed  ## what repeats a slow test over more cases: every mesh of eight devices, two processes of the real command
