@@ -94,6 +94,7 @@ class Writer:
     """A writer of rows of metrics into a run's directory, from `step` on."""
 
     def __init__(self, workdir: Path, step: int = 0):
+        # Slow; rows are also read where none are written.
         from tensorboardX import SummaryWriter
 
         self._path = workdir / "metrics.jsonl"
