@@ -47,16 +47,18 @@ test-312:  ## kernels, benchmarks, tokenizers and short trainings under Python 3
 else
 test-312: .venv312/.installed
 	.venv312/bin/python -m pytest -n $(WORKERS) --dist loadfile tests/kernels tests/benchmarks tests/tokenizers \
-		tests/training/test_fit.py tests/training/test_resident.py tests/training/test_stacked.py
+		tests/training/test_fit.py tests/training/test_fit_faults.py tests/training/test_latent_set.py \
+		tests/training/test_resident.py tests/training/test_stacked.py
 endif
 
 test-exhaustive: .venv/.installed  ## what repeats a slow test over more cases: every mesh of eight devices, two processes of the real command
 	$(RUN) -m pytest -m exhaustive
 
-lint: .venv/.installed  ## style and layers, as CI checks them
+lint: .venv/.installed  ## style, layers and types, as CI checks them
 	$(RUN) -m ruff format --check --quiet .
 	$(RUN) -m ruff check --quiet .
 	.venv/bin/lint-imports --no-logo --no-cache
+	.venv/bin/basedpyright --project . --pythonpath $(RUN)
 
 docs: .venv/.installed  ## the site, into site/; executes its notebooks, and fails on a broken link
 	$(RUN) -m pip install --quiet --editable '.[docs]'

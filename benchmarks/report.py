@@ -155,9 +155,7 @@ def _axes(size: tuple[float, float]) -> tuple["Figure", "Axes"]:
 
 
 def _color(impl: str) -> str:
-    import matplotlib  # as above
-
-    return matplotlib.colormaps["tab10"](IMPLEMENTATIONS.index(impl))
+    return f"C{IMPLEMENTATIONS.index(impl)}"  # of matplotlib's cycle of ten
 
 
 def roofline(rows: list[dict], path: Path) -> list[str]:

@@ -36,7 +36,7 @@ from sora_jax.data.sources import PlayhouseSource
 from sora_jax.errors import UserError
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.parallel.mesh import MeshConfig
-from sora_jax.training import resident
+from sora_jax.training import latent_set, resident
 from sora_jax.training.card import card
 from sora_jax.training.configs import load_run
 from sora_jax.training.optim import averaged_params, make_optimizer
@@ -228,19 +228,19 @@ def train(
     until = begun + FILLING * seconds
     chunk = resident.CHUNK if full else 5
     paraphrases = len(draw("train", 0, family=family_name).captions)
-    shapes = resident.shapes(program.batch_shapes, clips, paraphrases)
+    shapes = latent_set.shapes(program.batch_shapes, clips, paraphrases)
     # On a CPU, XLA would spend a minute on optimising the code of small products.
     options = None if full else {"xla_backend_optimization_level": 0}
     compiling = compile_in_thread(run, program, shapes, chunk, options)
-    latents = resident.fill(source(), encoder(video[0], audio[0]), tokenizer, clips, until)
+    latents = latent_set.fill(source(), encoder(video[0], audio[0]), tokenizer, clips, until)
     count = len(latents)
     print(f"  {count} clips on the device after {time.monotonic() - begun:.0f} s", flush=True)
-    latents = resident.repeated(latents, clips)
+    latents = latent_set.repeated(latents, clips)
     given = weights_lib.fill(program.shapes, start.params, init_from) if start else None
     state = program.begin(given or split_module(program.create())[0])
     steps = compiling.result()
     print(f"  steps compiled after {time.monotonic() - begun:.0f} s", flush=True)
-    order = resident.Order(clips, run.train.batch_size, run.train.seed)
+    order = latent_set.Order(clips, run.train.batch_size, run.train.seed)
     pace = resident.step_seconds(state, steps, latents, order, chunk, calls=2)
     total = resident.steps_within(end - time.monotonic(), pace, chunk)
     print(

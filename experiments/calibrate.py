@@ -43,6 +43,7 @@ def main(_: Sequence[str]) -> None:
             "--output is missing: nowhere to write the report; give --output=outputs/calibration"
         )
     folder = files.check_output("output", _OUTPUT.value)
+    # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.evaluation.calibration_report import calibrate_into, score_table
 
     started = time.perf_counter()

@@ -66,6 +66,7 @@ def main(_: Sequence[str]) -> None:
         )
     generation.check_weights()
     folder = files.check_output("output", _OUTPUT.value)
+    # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.evaluation import run
 
     run.chosen(_SUITE.value)

@@ -66,6 +66,7 @@ def load() -> "Pipeline":
     Raises:
         UserError: the weights do not fit each other.
     """
+    # It loads JAX; flags are checked before.
     from sora_jax.pipelines.load import load_pipeline
 
     logging.set_verbosity(logging.WARNING)
@@ -74,12 +75,9 @@ def load() -> "Pipeline":
 
 def sampler() -> "SamplerConfig":
     """Returns the `SamplerConfig` that the flags select."""
-    from sora_jax.flow.guidance import Guidance
-    from sora_jax.flow.sampler import SAMPLERS, SamplerConfig
+    from sora_jax.flow import guidance, sampler  # as above
 
-    SAMPLERS[SAMPLER.value]  # reports an unknown name before anything is loaded
+    sampler.SAMPLERS[SAMPLER.value]  # reports an unknown name before anything is loaded
 
-    guidance = Guidance(
-        GUIDANCE.value, GUIDANCE_VIDEO.value, GUIDANCE_AUDIO.value, GUIDANCE_COUPLE.value
-    )
-    return SamplerConfig(SAMPLER.value, STEPS.value, guidance=guidance)
+    scales = (GUIDANCE.value, GUIDANCE_VIDEO.value, GUIDANCE_AUDIO.value, GUIDANCE_COUPLE.value)
+    return sampler.SamplerConfig(SAMPLER.value, STEPS.value, guidance=guidance.Guidance(*scales))

@@ -39,6 +39,7 @@ from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.files import check_input, check_output
+from sora_jax.progress import Progress
 
 flags.adopt_module_key_flags(generation)
 
@@ -122,7 +123,6 @@ def main(_: Sequence[str]) -> None:
     from sora_jax.oracles.verdict import say_balls, say_impacts
     from sora_jax.pipelines import given, record
     from sora_jax.pipelines.request import Request
-    from sora_jax.progress import Progress
 
     sampler, first = generation.sampler(), generation.SEED.value
     pipeline = generation.load()

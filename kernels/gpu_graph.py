@@ -265,7 +265,9 @@ def compile_here(op: str, case: str, direction: str, implementation: str) -> Gra
             else:
                 function = _pull_back
                 arguments = (jax.eval_shape(save, free, fixed), gradients)
-        return read(jax.jit(function).lower(*placed(arguments)).compile().as_text())
+        text = jax.jit(function).lower(*placed(arguments)).compile().as_text()
+    assert text is not None  # every program of XLA has one
+    return read(text)
 
 
 def predict(op: str, case: str, direction: str, implementation: str) -> Graph:

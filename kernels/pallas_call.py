@@ -1,6 +1,7 @@
 """Checks whether Pallas kernels for TPUs can run: on a TPU, or anywhere in the interpreter."""
 
 import contextlib
+from contextvars import ContextVar
 
 from jax.experimental.pallas import tpu as pltpu
 
@@ -8,7 +9,7 @@ from kernels import target
 from kernels.errors import Unsupported
 from kernels.settings import setting
 
-_interpreter = setting("pallas_interpreter", None)
+_interpreter: ContextVar[pltpu.InterpretParams | None] = setting("pallas_interpreter", None)
 
 
 @contextlib.contextmanager

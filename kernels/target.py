@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import re
+from contextvars import ContextVar
 
 import jax
 
@@ -39,7 +40,7 @@ class Target:
 CPU = Target("cpu", "cpu")
 H200 = Target("gpu", "NVIDIA H200", 90)
 
-_assumed = setting("kernels_target", None)
+_assumed: ContextVar[Target | None] = setting("kernels_target", None)
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ import tempfile
 from pathlib import Path
 
 import jax
+import jax.core
 import jax.extend
 import jax.numpy as jnp
 import numpy as np

@@ -29,14 +29,17 @@ import subprocess
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.core
 import triton
 
 # It holds nothing where no CUDA plugin is installed.
 from jax._src.lib import gpu_triton  # pyright: ignore[reportPrivateImportUsage]
+from triton import knobs
 from triton.backends.compiler import GPUTarget
 
 from kernels import target
@@ -48,7 +51,7 @@ from kernels.triton_interpreter import TYPES, interpret
 BRIDGES = {"ffi": "triton_kernel_call_ffi", "legacy": "triton_kernel_call", "torch": None}
 HIDDEN_PARAMETERS = 2
 
-_bridge = setting("triton_bridge", None)
+_bridge: ContextVar[str | None] = setting("triton_bridge", None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +82,14 @@ class Launch:
         return _custom_call(self, *arrays)
 
 
+def cdiv(a: int, b: int) -> int:
+    """Returns a / b, rounded up. `triton.cdiv` is typed for values known at compilation."""
+    return -(-a // b)
+
+
 def interpreting() -> bool:
     """Returns whether Triton's interpreter is active (TRITON_INTERPRET=1)."""
-    return triton.knobs.runtime.interpret
+    return knobs.runtime.interpret
 
 
 def check_runnable() -> None:
@@ -125,7 +133,9 @@ def use_bridge(name: str) -> Iterator[None]:
 @functools.cache
 def default_bridge() -> str:
     """Returns "ffi" if JAX's CUDA plugin registers the typed custom call, else "legacy"."""
-    registered = gpu_triton._cuda_triton.registrations()
+    plugin = gpu_triton._cuda_triton
+    assert plugin is not None  # `check_runnable` asks for it
+    registered = plugin.registrations()
     return "ffi" if BRIDGES["ffi"] in registered else "legacy"
 
 
@@ -134,6 +144,7 @@ def _custom_call(launch: Launch, *arrays: jax.Array) -> list[jax.Array]:
     bridge = _bridge.get() or default_bridge()
     _find_assembler()
     capability = target.current().capability
+    assert capability is not None  # `check_runnable` asks for an NVIDIA GPU
     compiled = _compile(_Key.of(launch, capability))
     kernel = gpu_triton.TritonKernel(
         compiled.metadata.name,
@@ -240,7 +251,7 @@ def _parameters(ptx: str) -> int:
 def _writable_cache() -> Iterator[None]:
     """Context manager: moves Triton's cache to a temporary folder if its own is not writable."""
     try:
-        folder = Path(triton.knobs.cache.dir)
+        folder = Path(knobs.cache.dir)
         folder.mkdir(parents=True, exist_ok=True)
         writable = os.access(folder, os.W_OK)
     except OSError:
@@ -248,8 +259,8 @@ def _writable_cache() -> Iterator[None]:
     if writable:
         yield
         return
-    with tempfile.TemporaryDirectory() as temporary, triton.knobs.cache.scope():
-        triton.knobs.cache.dir = temporary
+    with tempfile.TemporaryDirectory() as temporary, knobs.cache.scope():
+        knobs.cache.dir = temporary
         yield
 
 

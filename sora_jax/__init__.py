@@ -41,7 +41,7 @@ _MODULES = {
     "train": "training.train",
     "write_mp4": "mp4",
 }
-__all__ = [*_MODULES, "__version__"]
+__all__ = [*_MODULES, "__version__"]  # pyright: ignore[reportUnsupportedDunderAll] (`__init__.pyi`)
 
 
 def __getattr__(name: str):

@@ -229,7 +229,7 @@ def import_flags() -> list[str]:
     return [f"--import={name}" for name in flags.FLAGS["import"].value or ()]
 
 
-def _imported(argv: Sequence[str]) -> list[str]:
+def _imported(argv: list[str]) -> list[str]:
     """Imports the --import modules first, because they may register configurations.
 
     Returns argv with a registered configuration's name replaced by its file.

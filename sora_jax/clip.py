@@ -66,12 +66,10 @@ class Clip:
 
     def _player(self) -> str:
         """HTML of a player, or a line that says why there is none."""
-        from sora_jax.mp4 import write_mp4
-
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "clip.mp4"
             try:
-                write_mp4(path, self)
+                Clip.save(self, path)
             except UserError as error:
                 return f"<p>no player: {html.escape(str(error))}</p>"
             source = f"data:video/mp4;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -21,7 +21,7 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
         The folder, or None if it cannot be written or there is no home. A note on stderr then says
         so, and programs are compiled in every process.
     """
-    given = path or jax.config.jax_compilation_cache_dir
+    given = path or jax.config.values["jax_compilation_cache_dir"]
     given = given or os.environ.get("JAX_COMPILATION_CACHE_DIR")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     folder = Path(os.path.expanduser(given or os.path.join(cache, "sora_jax", "jax")))
@@ -79,7 +79,7 @@ def platform_error() -> UserError | None:
 
 
 def _absent(error: str) -> UserError:
-    asked = jax.config.jax_platforms or os.environ.get("JAX_PLATFORMS", "")
+    asked = jax.config.values["jax_platforms"] or os.environ.get("JAX_PLATFORMS", "")
     reason = " ".join(error.split()).partition(" (set JAX_PLATFORMS=")[0]
     reason = f" ({reason})" if reason else ""
     if not asked:

@@ -9,8 +9,8 @@ backward pass.
 
 Only products count, as in published FLOP counts; elementwise work is excluded. Recomputation
 under `jax.checkpoint` appears in the jaxpr of a gradient and is counted, so count a model's
-own FLOPs without it. A `while_loop` has no known length, and a kernel may declare no cost.
-Both raise, because a silent zero would go unnoticed.
+own FLOPs without it. A `while_loop` has no known length, and a kernel may declare no cost,
+as those of Triton and cuDNN do. Both raise, because a silent zero would go unnoticed.
 
 `stored_bytes` sums what the forward pass keeps for the backward pass. It is an upper bound,
 since a compiler may recompute cheap parts.
@@ -58,6 +58,10 @@ def _equation_flops(equation: Any) -> int:
         if estimate is None:
             raise NotImplementedError("a pallas_call without cost_estimate: state its FLOPs there")
         return int(estimate.flops)
+    if name == "ffi_call" or name.startswith("dot_product_attention"):  # Triton's and cuDNN's
+        raise NotImplementedError(
+            f"{name} hides its FLOPs: count inside kernels.target.assume(kernels.target.CPU)"
+        )
     if name == "scan":
         return params["length"] * jaxpr_flops(params["jaxpr"].jaxpr)
     if name == "cond":

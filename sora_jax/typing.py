@@ -16,9 +16,10 @@ from collections.abc import Mapping
 
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Num, Shaped
 
 AnyArray = Array | np.ndarray
+Scalar = float | Num[AnyArray, ""]
 Latents = Mapping[str, Float[AnyArray, "B ..."]]  # {"video": [B, T, H, W, C], "audio": [B, N, C]}
 Levels = Mapping[str, Float[AnyArray, "B _"]]  # {"video": [B, T], "audio": [B, N]}
 Times = Mapping[str, Float[AnyArray, " _"]]  # {"video": [T], "audio": [N]}, in seconds

@@ -16,9 +16,9 @@ import importlib.resources
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,8 @@ from sora_jax.models.st_dit import STDiT, STDiTConfig
 from sora_jax.tokenizers.audio import AudioTokenizer, AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 from sora_jax.tree import flatten
+
+M = TypeVar("M", bound=nnx.Module)
 
 # kind -> shipped file
 KINDS = {
@@ -225,8 +227,8 @@ def fill(state: Any, params: Mapping[str, Any], where: str = "the weights") -> A
 
 
 def build(
-    model_class: type, config: Any, weights: Weights, where: str = "the weights"
-) -> nnx.Module:
+    model_class: Callable[..., M], config: Any, weights: Weights, where: str = "the weights"
+) -> M:
     """Returns the module `model_class(config, rngs=...)` holding `weights`, without random
     initialisation.
     """
@@ -238,8 +240,8 @@ def build(
 
 
 def _load(
-    kind: str, path: str | os.PathLike | None, model_class: type, config_class: type
-) -> tuple[nnx.Module, Weights]:
+    kind: str, path: str | os.PathLike | None, model_class: Callable[..., M], config_class: type
+) -> tuple[M, Weights]:
     path = shipped(KINDS[kind]) if path is None else Path(path)
     weights = load_weights(path, kind)
     return build(
@@ -250,17 +252,17 @@ def _load(
     ), weights
 
 
-def load_model(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
+def load_model(path: str | os.PathLike | None = None) -> tuple[STDiT, Weights]:
     """Loads the diffusion transformer in `path` (default: the shipped nano)."""
     return _load("st_dit", path, STDiT, STDiTConfig)
 
 
-def load_video_tokenizer(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
+def load_video_tokenizer(path: str | os.PathLike | None = None) -> tuple[VideoTokenizer, Weights]:
     """Loads the video tokenizer in `path` (default: the shipped one)."""
     return _load("video_tokenizer", path, VideoTokenizer, VideoTokenizerConfig)
 
 
-def load_audio_tokenizer(path: str | os.PathLike | None = None) -> tuple[nnx.Module, Weights]:
+def load_audio_tokenizer(path: str | os.PathLike | None = None) -> tuple[AudioTokenizer, Weights]:
     """Loads the audio tokenizer in `path` (default: the shipped one)."""
     return _load("audio_tokenizer", path, AudioTokenizer, AudioTokenizerConfig)
 

@@ -74,6 +74,12 @@ def test_unknown_length_is_refused():
     )
 
 
+def test_kernels_that_hide_their_products_are_refused():
+    x = jax.ShapeDtypeStruct((4, 4), jnp.float32)
+    with pytest.raises(NotImplementedError, match="ffi_call hides its FLOPs"):
+        count_flops(lambda x: jax.ffi.ffi_call("triton_kernel_call_ffi", x)(x), x)
+
+
 def test_stored_bytes_by_hand():
     """d(sum of tanh(x w) u) needs tanh's output twice at most, and x, which is given; under
     checkpoint only what is given.

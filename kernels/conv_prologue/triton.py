@@ -25,7 +25,7 @@ from kernels import tuning
 from kernels.conv_prologue.reference import EPSILON
 from kernels.conv_prologue.specs import Spec
 from kernels.errors import Unsupported
-from kernels.triton_call import Launch, check_runnable
+from kernels.triton_call import Launch, cdiv, check_runnable
 
 EPS = tl.constexpr(EPSILON)
 
@@ -176,7 +176,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
     wide = triton.next_power_of_2(spec.C)
     heuristic = {"rows": max(1, (4096 if kernel == "forward" else 2048) // wide), "warps": 4}
     if kernel == "backward":
-        heuristic["steps"] = min(8, triton.cdiv(spec.H * spec.W, heuristic["rows"]))
+        heuristic["steps"] = min(8, cdiv(spec.H * spec.W, heuristic["rows"]))
     return tuning.parameters("conv_prologue", heuristic, kernel=kernel, C=spec.C, dtype=spec.dtype)
 
 
@@ -192,7 +192,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
     sizes = {"T": T, "H": H, "W": W, "C": C, "K": K, "P": P, "WIDE": triton.next_power_of_2(C)}
 
     p = parameters(spec, "forward")
-    programs = B * (K + T) * triton.cdiv((H + 2 * P) * (W + 2 * P), p["rows"])
+    programs = B * (K + T) * cdiv((H + 2 * P) * (W + 2 * P), p["rows"])
     forward = Launch(
         forward_kernel,
         (x, gain, cache),
@@ -203,7 +203,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
     )
 
     p = parameters(spec, "backward")
-    blocks = triton.cdiv(H * W, p["steps"] * p["rows"])
+    blocks = cdiv(H * W, p["steps"] * p["rows"])
     results = (x, array(B, T * blocks, C, dtype="float32"), cache)
     constants = {**sizes, "ROWS": p["rows"], "STEPS": p["steps"]}
     backward = Launch(
@@ -223,7 +223,8 @@ def forward(
     """Computes equations (1) to (4) of `reference.py`: past [B, K + T, H + 2 P, W + 2 P, C] and the
     next cache, from x [B, T, H, W, C], gain float32 [C] and cache [B, K, H, W, C].
     """
-    return tuple(launches(spec)["forward"](x, gain, cache))
+    past, next_cache = launches(spec)["forward"](x, gain, cache)
+    return past, next_cache
 
 
 def backward(

@@ -23,7 +23,7 @@ from kernels import tuning
 from kernels.errors import Unsupported
 from kernels.gated_norm.reference import EPSILON
 from kernels.gated_norm.specs import Spec
-from kernels.triton_call import Launch, check_runnable
+from kernels.triton_call import Launch, cdiv, check_runnable
 
 EPS = tl.constexpr(EPSILON)
 
@@ -48,7 +48,8 @@ def backward_kernel(
         df_ptr + first,
     )
     d = tl.arange(0, WIDE)
-    da, db, dc = (tl.zeros((ROWS, WIDE), tl.float32),) * 3
+    zeros = tl.zeros((ROWS, WIDE), tl.float32)
+    da, db, dc = zeros, zeros, zeros
     for start in range(0, EACH, ROWS):
         i = start + tl.arange(0, ROWS)
         s = chunk * EACH + i
@@ -100,11 +101,11 @@ def parameters(spec: Spec) -> dict[str, int]:
     """
     wide = triton.next_power_of_2(spec.D)
     rows = max(1, 2048 // wide)
-    chunks = max(1, min(triton.cdiv(528, spec.N), spec.S // 32))
+    chunks = max(1, min(cdiv(528, spec.N), spec.S // 32))
     heuristic = {
         "rows": rows,
         "warps": 8 if wide <= 2048 else 16,
-        "each": triton.cdiv(spec.S, chunks),
+        "each": cdiv(spec.S, chunks),
     }
     return tuning.parameters("gated_norm", heuristic, D=spec.D, dtype=spec.dtype)
 
@@ -114,7 +115,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
     x = jax.ShapeDtypeStruct((spec.N, spec.S, spec.D), jnp.dtype(spec.dtype))
     row = jax.ShapeDtypeStruct((spec.N, spec.D), jnp.float32)
     p = parameters(spec)
-    chunks = triton.cdiv(spec.S, p["each"])
+    chunks = cdiv(spec.S, p["each"])
     sums = jax.ShapeDtypeStruct((spec.N, chunks, 3, spec.D), jnp.float32)
     constants = {
         "S": spec.S,

@@ -4,6 +4,8 @@ XLA computes norm, rotation and layout. Sites are padded to whole blocks. Segmen
 padding out: real sites are segment 1 and attend to each other, padding is segment 0.
 """
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel as splash
@@ -50,12 +52,14 @@ def attend(q, k, v, q_scale, k_scale, angles) -> jax.Array:
         block_q_dq=rows,
         block_kv_dq=rows,
     )
-    everyone = mask.MultiHeadMask([mask.FullMask((sites + rest,) * 2)] * heads)
+    padded = sites + rest
+    everyone = mask.MultiHeadMask([mask.FullMask((padded, padded))] * heads)
     interpret = pallas_call.interpreter() is not None
     kernel = splash.make_splash_mha(
         everyone, block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
     )
-    real = (jnp.arange(sites + rest) < sites).astype(jnp.int32)
+    real = (jnp.arange(padded) < sites).astype(jnp.int32)
     segments = splash.SegmentIds(real, real) if rest else None
-    out = jax.vmap(lambda q, k, v: kernel(q, k, v, segments))(q, k, v)
+    # A tuple only with `save_residuals`.
+    out = cast(jax.Array, jax.vmap(lambda q, k, v: kernel(q, k, v, segments))(q, k, v))
     return out[:, :, :sites].swapaxes(1, 2).astype(v.dtype)

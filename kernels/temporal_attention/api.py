@@ -93,19 +93,13 @@ def temporal_attention(
         )
     of_batch, of_shared, whole = jax.P(*batch, None), jax.P(*batch, None, heads, None), jax.P()
     of_x = jax.P(*batch, None, sites, heads, None)
-    specs = [of_x, of_x, of_x, whole, whole, whole, of_batch, of_shared, of_shared]
-    is_given = [array is not None for array in arrays]
-
-    def island(*given: Array) -> Array:
-        remaining = iter(given)
-        return run(*(next(remaining) if present else None for present in is_given))
-
-    in_specs = tuple(spec for spec, present in zip(specs, is_given, strict=True) if present)
+    # An array that is None takes no spec.
+    specs = (of_x, of_x, of_x, whole, whole, whole, of_batch, of_shared, of_shared)
     # check_vma is off: kernel calls do not declare the mesh axes over which their results vary.
     sharded = jax.shard_map(
-        island, mesh=sharding.mesh, in_specs=in_specs, out_specs=of_x, check_vma=False
+        run, mesh=sharding.mesh, in_specs=specs, out_specs=of_x, check_vma=False
     )
-    return sharded(*(array for array in arrays if array is not None))
+    return sharded(*arrays)
 
 
 def _check_shapes(

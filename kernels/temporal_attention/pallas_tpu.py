@@ -190,7 +190,7 @@ def _spread(tl: Tiling, c, dtype):
     return jnp.concatenate([jnp.where(site == p, c, 0.0) for p in range(tl.P)], 0).astype(dtype)
 
 
-def _down(tl: Tiling, e, x):
+def _down(tl: Tiling, e, x) -> Any:
     """Computes e^T x head by head: [rows, (head, t, p)], [rows, width] -> [(t, p), width]."""
     heads = range(tl.group)
     if e.shape[0] % 16:  # shared keys that do not fill registers cannot be stacked

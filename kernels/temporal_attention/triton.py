@@ -25,6 +25,9 @@ deterministic. Planes are (x_i, x_{i + D/2}), so q and k are held as two halves,
 registers to a power of two; v, o and do are whole.
 """
 
+# Triton types the calls of functions under @triton.jit as never returning.
+# pyright: reportGeneralTypeIssues=false
+
 import jax
 import jax.numpy as jnp
 import triton
@@ -34,7 +37,7 @@ from kernels import tuning
 from kernels.errors import Unsupported
 from kernels.temporal_attention.reference import EPSILON
 from kernels.temporal_attention.specs import Spec
-from kernels.triton_call import Launch, check_runnable
+from kernels.triton_call import Launch, cdiv, check_runnable
 
 EPS = tl.constexpr(EPSILON)
 LOG2_E = tl.constexpr(1.4426950408889634)
@@ -547,7 +550,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
             1,
             min(
                 _tiles(spec, heuristic["rows"]),
-                1056 // (spec.B * spec.H * triton.cdiv(spec.A, heuristic["keys"])),
+                1056 // (spec.B * spec.H * cdiv(spec.A, heuristic["keys"])),
             ),
         )
     return tuning.parameters(
@@ -562,7 +565,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
 
 
 def _tiles(spec: Spec, rows: int) -> int:
-    return triton.cdiv(spec.S, rows // spec.T)
+    return cdiv(spec.S, rows // spec.T)
 
 
 def launches(spec: Spec) -> dict[str, Launch]:
@@ -634,7 +637,7 @@ def launches(spec: Spec) -> dict[str, Launch]:
             return (array(B, chunks, A, H, D, dtype="float32"),) * 2
 
         def shared_programs(p):
-            return B * H * triton.cdiv(A, p["keys"]) * chunks
+            return B * H * cdiv(A, p["keys"]) * chunks
 
         found["shared_backward"] = launch(
             "shared_backward",

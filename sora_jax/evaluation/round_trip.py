@@ -118,11 +118,12 @@ def psnr(decoded: Example, pixels: np.ndarray | slice = np.s_[:]) -> float | Non
         pixels: index of the pixels to compare, such as a mask [F, H, W]. Default: all.
 
     Returns:
-        10 log10(1 / mean squared error) in dB; None if the frames are equal.
+        10 log10(1 / mean squared error) in dB; None if the frames are equal, or no pixel
+        is compared.
     """
     assert decoded.reference is not None
-    squared = np.square(decoded.reference.frames - decoded.frames)[pixels].mean()
-    return float(-10 * np.log10(squared)) if squared else None
+    squared = np.square(decoded.reference.frames - decoded.frames)[pixels]
+    return float(-10 * np.log10(squared.mean())) if squared.any() else None
 
 
 def _psnr(decoded: Example, read: Reading) -> float | None:

@@ -21,7 +21,7 @@ from jax import Array
 from jaxtyping import Float
 
 from sora_jax.flow.process import SAMPLING_FLOOR, to_velocity
-from sora_jax.typing import Latents, Levels, Prompts, Times
+from sora_jax.typing import Latents, Levels, Prompts, Scalar, Times
 
 MODALITIES = ("video", "audio")
 
@@ -72,7 +72,7 @@ def guided_velocity(
     negative: Prompts,
     times: Times,
     passes: tuple[str, ...],
-    scales: Mapping[str, float | Array],
+    scales: Mapping[str, Scalar],
     output: str,
 ) -> dict[str, Float[Array, "B ..."]]:
     """Computes equation (1).

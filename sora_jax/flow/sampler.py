@@ -24,16 +24,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, Key, Num, PRNGKeyArray
+from jaxtyping import Float, Key, PRNGKeyArray
 
 from sora_jax.flow.conditioning import effective_level
 from sora_jax.flow.guidance import Guidance, guided_velocity
 from sora_jax.flow.process import expand, interpolate
 from sora_jax.flow.timesteps import sampling_levels
 from sora_jax.registry import Registry
-from sora_jax.typing import AnyArray, Latents, Levels, Prompts, Times
-
-Scalar = float | Num[AnyArray, ""]
+from sora_jax.typing import Latents, Levels, Prompts, Scalar, Times
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ Models" (Kingma et al. 2021, arXiv:2107.00630) for stratified levels.
 
 import dataclasses
 import math
+from typing import overload
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +52,10 @@ class TimestepConfig:
         within(self, "(0, inf)", "shift")
 
 
+@overload
+def shift(s: Float[Array, "*B"], r: float) -> Float[Array, "*B"]: ...
+@overload
+def shift(s: Float[np.ndarray, "*B"], r: float) -> Float[np.ndarray, "*B"]: ...
 def shift(s: Float[AnyArray, "*B"], r: float) -> Float[AnyArray, "*B"]:
     """Applies equation (1) to a NumPy or JAX array of levels."""
     return r * s / (1 + (r - 1) * s)

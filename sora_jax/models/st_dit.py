@@ -104,6 +104,7 @@ class VideoBlock(nnx.Module):
         shift1, scale1, gate, shift2, scale2, gate2 = jnp.split(rows, 6, axis=-1)
         branch = self.attention(modulate(v, shift1[:, :, None], scale1[:, :, None]), phi, over)
         if self.text is not None:
+            assert text is not None
             # Text has no modulation of its own: zero shift and scale here, and gate one below.
             none = jnp.zeros_like(gate)
             v, n = gated_norm(v, branch, gate, none, none)
@@ -281,14 +282,14 @@ class STDiT(nnx.Module):
         )
 
         words, words_mask = self.text(text["tokens"], text["mask"], layout)
-        e_v, m_v = self.video_level(levels["video"], words[:, 0])
-        e_a, m_a = self.audio_level(levels["audio"], words[:, 0])
+        e_v, m_v = self.video_level(jnp.asarray(levels["video"]), words[:, 0])
+        e_a, m_a = self.audio_level(jnp.asarray(levels["audio"]), words[:, 0])
         m_v, m_a = m_v.astype(dtype), m_a.astype(dtype)
 
         v = self.video_in(patches(latents["video"], p).astype(dtype))
         places = place_features(times["video"], (H / p, W / p))
         v = v + self.video_place(places).astype(dtype)
-        a = self.audio_in(latents["audio"].astype(dtype)) + self.audio_place(
+        a = self.audio_in(jnp.asarray(latents["audio"], dtype)) + self.audio_place(
             time_features(times["audio"])
         ).astype(dtype)
 
@@ -300,7 +301,7 @@ class STDiT(nnx.Module):
 
         def step(pair: Pair, carry: tuple[Array, Array], depth: Array) -> tuple[Array, Array]:
             v, a = carry
-            tokens = VideoTokens(c, times["video"], grid, layout, visible, depth)
+            tokens = VideoTokens(c, jnp.asarray(times["video"]), grid, layout, visible, depth)
             in_space, in_time = blocks(tokens)
             v, a = layout.shard_frames(v), layout.replicate_audio(a)
             v = pair.space(v, m_v, *in_space, words, words_mask)

@@ -7,6 +7,7 @@ from sora_jax.config import within
 from sora_jax.models.attention_patterns import ATTENTION
 from sora_jax.nn.stack import REMAT
 
+DTYPES = ("float32", "bfloat16", "float16")
 # smallest valid values
 LEAST = {
     **dict.fromkeys(
@@ -68,8 +69,8 @@ class STDiTConfig:
             )
         if self.output not in ("x", "v"):
             raise ValueError(f"output={self.output!r}; use 'x' or 'v'")
-        if self.dtype not in ("float32", "bfloat16", "float16"):
-            raise ValueError(f"dtype={self.dtype!r}; use 'float32' or 'bfloat16'")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype={self.dtype!r}; use one of {', '.join(map(repr, DTYPES))}")
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least {least}")

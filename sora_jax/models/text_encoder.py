@@ -155,7 +155,7 @@ class TextEncoder(nnx.Module):
         mask: Shaped[AnyArray, "B L"],
         layout: Layout = NO_SHARDING,
     ) -> tuple[Float[Array, "B L+1 D"], Bool[Array, "B L+1"]]:
-        words = self.embedding(tokens)
+        words = self.embedding(jnp.asarray(tokens))
         register = jnp.broadcast_to(
             self.register[...].astype(words.dtype), (len(tokens), 1, words.shape[-1])
         )

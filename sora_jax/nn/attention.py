@@ -257,7 +257,7 @@ class CrossAttention(nnx.Module):
             source: [B, M, Ds].
             visible: bool [B, M], which of source is attended to. Default None: all.
             phi: rotation angles of the queries [L, d/2]. Default None: no rotation.
-            source_phi: rotation angles of the keys [M, d/2].
+            source_phi: rotation angles of the keys [M, d/2]; given with phi.
         Returns:
             [B, L, D].
         """
@@ -268,6 +268,7 @@ class CrossAttention(nnx.Module):
         )
         k = rms_norm(k, self.k_scale[...])
         if phi is not None:
+            assert source_phi is not None
             q, k = rotate(q, phi), rotate(k, source_phi)
         if visible is not None:
             visible = visible[:, None]

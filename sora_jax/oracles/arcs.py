@@ -215,8 +215,9 @@ def _meeting(a: Piece, b: Piece, low: float, high: float) -> float:
         time = -(d @ w) / max(w @ w, 1e-9)
     else:
         flying, resting, sign = (a, b, -1.0) if b.a == 0.0 else (b, a, 1.0)
-        discriminant = flying.v**2 + 2.0 * GRAVITY * (flying.y0 - resting.y0)
-        time = (flying.v - sign * np.sqrt(max(discriminant, 0.0))) / GRAVITY
+        g = -flying.a
+        discriminant = flying.v**2 + 2.0 * g * (flying.y0 - resting.y0)
+        time = (flying.v - sign * np.sqrt(max(discriminant, 0.0))) / g
         kink = a.u - b.u
         if abs(kink) > 2.0:  # m/s: after a strong sideways push, x gives the time more precisely
             time = (b.x0 - a.x0) / kink

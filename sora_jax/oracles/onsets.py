@@ -119,18 +119,18 @@ def flux(samples: np.ndarray) -> np.ndarray:
     return rise
 
 
-def audio_onsets(samples: np.ndarray, rate: int = SAMPLE_RATE) -> list[Onset]:
-    """Returns the audible impacts in mono samples [S] in [-1, 1], in order of time. rate:
-    samples/s, by default 16,000.
-    """
+def audio_onsets(samples: np.ndarray) -> list[Onset]:
+    """Returns the audible impacts in mono samples [S] in [-1, 1] at 16 kHz, in order of time."""
     samples = np.asarray(samples, np.float64)
+    if not samples.size:
+        return []
     rise = flux(samples)
     # the flux's median plus 6 robust standard deviations (1.4826 times the median deviation)
     threshold = max(
         MIN_FLUX, np.median(rise) + 6.0 * 1.4826 * np.median(np.abs(rise - np.median(rise)))
     )
     peaks, _ = signal.find_peaks(
-        rise, height=threshold, distance=int(APART * rate / HOP), prominence=0.6 * threshold
+        rise, height=threshold, distance=int(APART * SAMPLE_RATE / HOP), prominence=0.6 * threshold
     )
     onsets = []
     for peak in peaks:
@@ -141,10 +141,10 @@ def audio_onsets(samples: np.ndarray, rate: int = SAMPLE_RATE) -> list[Onset]:
             and rise[start - 1] < rise[start] + 1e-9
         ):
             start -= 1
-        time = start * HOP / rate - BIAS
-        if not MASK[0] <= time <= len(samples) / rate - MASK[1]:
+        time = start * HOP / SAMPLE_RATE - BIAS
+        if not MASK[0] <= time <= len(samples) / SAMPLE_RATE - MASK[1]:
             continue
-        after = samples[int(time * rate) : int((time + 0.03) * rate)]
+        after = samples[int(time * SAMPLE_RATE) : int((time + 0.03) * SAMPLE_RATE)]
         onsets.append(Onset(float(time), float(20 * np.log10(np.max(np.abs(after), initial=1e-5)))))
     return onsets
 

@@ -7,12 +7,15 @@ that several oracles share, or that the judges of families use, are properties: 
 
 import dataclasses
 import functools
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from scipy import signal
 
 from sora_jax.clip import Clip, as_floats
 from sora_jax.errors import UserError, expect
+from sora_jax.modality import SAMPLE_RATE
 from sora_jax.oracles import facts as facts_lib
 from sora_jax.oracles import onsets, sync, tracker
 from sora_jax.oracles.camera import Camera
@@ -26,13 +29,17 @@ MIN_AUDIO_SECONDS = 0.2  # seconds: the onset oracle ignores the first 50 and th
 
 
 class Reading:
-    """The oracles' readings of one clip. uint8 frames are converted to floats in [0, 1].
+    """The oracles' readings of one clip.
+
+    uint8 frames are converted to floats in [0, 1], and audio to 16 kHz, at which the oracles are
+    calibrated.
 
     Args:
         clip: the clip to read.
 
     Raises:
-        UserError: `clip` is no Clip, or its frames or samples have the wrong shape, type or range.
+        UserError: `clip` is no Clip, or its frames, samples or rate have the wrong shape, type or
+            range.
     """
 
     def __init__(self, clip: Clip) -> None:
@@ -52,7 +59,14 @@ class Reading:
                 "[samples], or None for no audio",
                 field="samples",
             )
-        self.fps, self.rate = float(clip.fps), clip.rate
+        if not isinstance(clip.rate, int | np.integer) or clip.rate < 1:
+            raise UserError(
+                f"rate is {clip.rate!r}; give samples per second, such as 16000", field="rate"
+            )
+        self.fps, self.rate = float(clip.fps), SAMPLE_RATE
+        if samples.size and self.samples is not None and clip.rate != SAMPLE_RATE:
+            ratio = Fraction(SAMPLE_RATE, clip.rate)
+            self.samples = signal.resample_poly(samples, ratio.numerator, ratio.denominator)
         self._cache: dict[str, Any] = {}
 
     def of(self, name: str) -> Any:
@@ -99,7 +113,7 @@ class Reading:
     @functools.cached_property
     def heard_onsets(self) -> list[onsets.Onset]:
         """The audible impacts; empty without audio."""
-        return [] if self.samples is None else onsets.audio_onsets(self.samples, self.rate)
+        return [] if self.samples is None else onsets.audio_onsets(self.samples)
 
     @functools.cached_property
     def heard_impacts(self) -> list[float]:

@@ -57,7 +57,6 @@ FREE = (
     "after-all",
     "partition-id",
     "replica-id",
-    "iota",
     "opt-barrier",
 )
 

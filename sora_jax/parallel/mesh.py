@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 import jax
 from absl import logging
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AbstractMesh, AxisType, Mesh
 
 from kernels import target
 from sora_jax.errors import UserError
@@ -74,7 +74,11 @@ class MeshConfig:
             )
         return (self.data, self.fsdp, self.seq, self.tensor)
 
-    def make(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    # JAX exports the class of devices as a variable.
+    def make(
+        self,
+        devices: Sequence[jax.Device] | None = None,  # pyright: ignore[reportInvalidTypeForm]
+    ) -> Mesh:
         """Returns the mesh over `devices`. Default: all devices.
 
         Raises:
@@ -96,12 +100,12 @@ class MeshConfig:
             )
 
 
-def batch_shares(mesh: Mesh) -> int:
+def batch_shares(mesh: Mesh | AbstractMesh) -> int:
     """Returns the number of parts that a batch is divided into: `data` x `fsdp`."""
     return math.prod(mesh.shape[axis] for axis in BATCH)
 
 
-def check_batch(batch_size: int, mesh: Mesh) -> None:
+def check_batch(batch_size: int, mesh: Mesh | AbstractMesh) -> None:
     """Raises UserError if `data` x `fsdp` does not divide the batch size."""
     shares = batch_shares(mesh)
     if batch_size % shares:

@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sora_jax.errors import UserError
@@ -88,7 +88,7 @@ def spec_of(path: str, rules: Rules = ST_DIT) -> P:
     return next(spec for rule, spec in rules if re.fullmatch(rule, path))
 
 
-def check_sizes(params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> None:
+def check_sizes(params: Any, mesh: Mesh | AbstractMesh, rules: Rules = ST_DIT) -> None:
     """Raises UserError for the first parameter with a sharded axis that the mesh does not divide.
 
     A head must not be split between devices, so the number of heads must divide.
@@ -182,7 +182,7 @@ def batch_shardings(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, NamedShar
 
 
 def table(
-    params: Any, mesh: Mesh, rules: Rules = ST_DIT
+    params: Any, mesh: Mesh | AbstractMesh, rules: Rules = ST_DIT
 ) -> list[tuple[str, tuple[int, ...], P, int]]:
     """Returns (path, shape, spec, bytes on each device) of every parameter.
 

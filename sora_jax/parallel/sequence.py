@@ -32,13 +32,13 @@ Transformers" (arXiv:2403.10266); Jacobs et al. 2023, "DeepSpeed Ulysses" (arXiv
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import AbstractMesh, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sora_jax.errors import UserError
@@ -97,7 +97,7 @@ class ShardedModel:
         return {**out, "video": out["video"][:, :frames]}
 
 
-def check_tokens(config: Any, sides: tuple[int, int], mesh: Mesh) -> None:
+def check_tokens(config: Any, sides: Sequence[int], mesh: Mesh | AbstractMesh) -> None:
     """Raises UserError if `seq` does not divide the axis that it shards.
 
     That axis is the tokens of a frame with `pure` attention, else the heads on each device along

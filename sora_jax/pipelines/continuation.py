@@ -47,7 +47,9 @@ def _encoded(
     notes = [f"{Path(path).name} was encoded: {reason}"]
     if extra:
         notes.append(f"its first {extra} frames are left out: a clip has 1 + {group}k")
-        video = media.read_video(path, start=extra / fps, short_side=2 * pipeline.format.size)
+        video = media.read_video(
+            path, start=float(extra / fps), short_side=2 * pipeline.format.size
+        )
     format = dataclasses.replace(pipeline.format, frames=frames - extra)
     fitted = media.fit_clip(video, format)
     samples = np.zeros(format.samples, np.float32) if fitted.samples is None else fitted.samples

@@ -2,17 +2,13 @@
 
 import os
 from types import NoneType
-from typing import cast
 
 from sora_jax import weights as weights_lib
 from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.errors import UserError, expect
 from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.models.st_dit import STDiT
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.pipelines.generate import Pipeline
-from sora_jax.tokenizers.audio import AudioTokenizer
-from sora_jax.tokenizers.video import VideoTokenizer
 from sora_jax.worlds.playhouse.captions import WORDS
 
 Path = str | os.PathLike | None
@@ -39,9 +35,8 @@ def load_pipeline(
     check_platform()
     enable_compile_cache()
     transformer, weights = weights_lib.load_model(model)
-    loaded_video, video_weights = weights_lib.load_video_tokenizer(video_tokenizer)
+    video, video_weights = weights_lib.load_video_tokenizer(video_tokenizer)
     audio, audio_weights = weights_lib.load_audio_tokenizer(audio_tokenizer)
-    video = cast(VideoTokenizer, loaded_video)
     tokenizers = {
         "video_tokenizer": video_weights.fingerprint,
         "audio_tokenizer": audio_weights.fingerprint,
@@ -68,9 +63,9 @@ def load_pipeline(
     shift = weights.metadata.get("run", {}).get("flow", {}).get("timesteps", {}).get("shift", 1.0)
     fingerprints = {"model": weights.fingerprint, **tokenizers}
     return Pipeline(
-        cast(STDiT, transformer),
+        transformer,
         video,
-        cast(AudioTokenizer, audio),
+        audio,
         text_tokenizer_of(weights),
         format,
         fingerprints,

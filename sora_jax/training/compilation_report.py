@@ -70,7 +70,7 @@ def report(
     }
 
 
-def _memory(memory: Any, available: int) -> dict[str, int]:
+def _memory(memory: Any, available: float) -> dict[str, float]:
     arguments, outputs = memory.argument_size_in_bytes, memory.output_size_in_bytes
     in_place, temporaries = memory.alias_size_in_bytes, memory.temp_size_in_bytes
     total = arguments + outputs - in_place + temporaries

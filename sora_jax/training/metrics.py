@@ -124,6 +124,7 @@ class Writer:
     """
 
     def __init__(self, workdir: Path, step: int = 0):
+        # Slow; rows are also read where none are written.
         from tensorboardX import SummaryWriter
 
         self._path = workdir / "metrics.jsonl"

@@ -65,7 +65,7 @@ def previews(
     def pictures(state: TrainState) -> dict[str, np.ndarray]:
         model = program.merge(averaged_params(state.opt_state, state.params))
         shift = run.flow.timesteps.shift
-        parts = (model, video, audio, tokenizer, program.format, tokenizers)
+        parts = (model, video, audio, tokenizer, program.format, dict(tokenizers))
         pipeline = Pipeline(*parts, shift=shift)
         return preview(pipeline, run.sample, folder / f"{int(state.step):07d}")
 
@@ -90,6 +90,6 @@ def preview(pipeline: Pipeline, config: SampleConfig, folder: Path) -> dict[str,
     for i, clip in enumerate(pipeline.generate_batch(requests)):
         name = f"clip_{i}"
         mp4.write_mp4(folder / f"{name}.mp4", clip, clip.provenance)
-        contact_sheet(folder / f"{name}.png", clip, requests[i].prompt)
+        contact_sheet(folder / f"{name}.png", clip, config.prompts[i])
         sheets[name] = np.asarray(Image.open(folder / f"{name}.png").convert("RGB"))
     return sheets

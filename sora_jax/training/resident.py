@@ -10,10 +10,11 @@ call by the host trains many steps:
     clips, draws = order.indices(step, K)         host: which clips, which of their captions   (2)
     state, metrics = steps(state, latents, (clips, draws), total)                              (3)
 
-(2) is a pure function of the seed and the step, so a run continued from any step sees the same
-batches. (3) is one compiled call: a scan over K steps, each of which gathers its batch and calls
-the step function of the ordinary loop. The host dispatches call n + 1 before it reads the metrics
-of call n, so the device never waits. This works on one device in one process.
+`latent_set.py` has (1) and (2). (2) is a pure function of the seed and the step, so a run continued
+from any step sees the same batches. (3) is one compiled call: a scan over K steps, each of which
+gathers its batch and calls the step function of the ordinary loop. The host dispatches call n + 1
+before it reads the metrics of call n, so the device never waits. This works on one device in one
+process.
 
 A run of fixed length in *time* needs a learning rate that reaches its final value exactly at the
 end. The number of steps is therefore fixed before training, from the measured seconds of a step:
@@ -30,182 +31,24 @@ This module imports none of Grain, array_record, TensorFlow Datasets, PyAV and m
 """
 
 import collections
-import dataclasses
-import functools
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 
-from sora_jax.data.encode import Encode, check_finite, padded
 from sora_jax.errors import UserError
 from sora_jax.training import metrics as metrics_lib
+from sora_jax.training.latent_set import Indices, LatentSet, Order, gather
 from sora_jax.training.state import TrainState
 from sora_jax.training.step import StepFn
 
 CHUNK = 50  # training steps per call, K in (2) and (3)
 
-Tokenizer = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
-Indices = tuple[np.ndarray, np.ndarray]
-StepsFn = Callable[[TrainState, "LatentSet", Indices, int], tuple[TrainState, dict[str, jax.Array]]]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
-class LatentSet:
-    """The latents and captions of M clips in device memory.
-
-    Clip i has captions[i] paraphrases of its caption, each a row of tokens. Q is the largest number
-    of paraphrases of a clip.
-
-    Attributes:
-        video: latents, float16 [M,T,H,W,C].
-        audio: latents, float16 [M,N,C].
-        tokens: int32 [M,Q,L], padded with zeros along Q.
-        text_mask: bool [M,Q,L], True for a word, False for padding.
-        captions: paraphrases of each clip, int32 [M], at least 1.
-        has_audio: bool [M].
-    """
-
-    video: jax.Array
-    audio: jax.Array
-    tokens: jax.Array
-    text_mask: jax.Array
-    captions: jax.Array
-    has_audio: jax.Array
-
-    def __len__(self) -> int:
-        return len(self.has_audio)
-
-
-def fill(
-    source_batches: Iterable[Mapping[str, Any]],
-    encode: Encode,
-    tokenizer: Tokenizer,
-    count: int,
-    until: float | None = None,
-    progress: bool = True,
-) -> LatentSet:
-    """Encodes clips and returns their latents in device memory.
-
-    While the device encodes a batch, the host draws the next one.
-
-    Args:
-        source_batches: batches of clips as `data.sources` describes.
-        encode: from `data.encode.encoder`.
-        tokenizer: list of B captions -> (tokens int32 [B,L], mask bool [B,L]).
-        count: the largest number of clips.
-        until: a time of `time.monotonic()` in seconds. No batch is started after it, except the
-            first. Default: no limit.
-        progress: whether to show a progress bar.
-
-    Raises:
-        UserError: a clip's latents are not finite, or there is no clip.
-    """
-    parts, keys, captions, texts, has_audio, size = [], [], [], [], [], 0
-    with tqdm.tqdm(total=count, unit="clip", desc="latents", disable=not progress) as bar:
-        for batch in source_batches:
-            size = max(size, len(batch["keys"]))
-            latents = encode(*padded(batch, size))
-            if parts:
-                jax.block_until_ready(parts[-1])  # at most two batches of frames in memory
-            taken = min(len(batch["keys"]), count - len(keys))
-            parts.append({name: x[:taken].astype(jnp.float16) for name, x in latents.items()})
-            keys += batch["keys"][:taken]
-            has_audio += list(batch["has_audio"][:taken])
-            paraphrases = [list(of) or [""] for of in batch["captions"][:taken]]
-            captions += [len(of) for of in paraphrases]
-            texts.append(tokenizer([text for of in paraphrases for text in of]))
-            bar.update(taken)
-            if len(keys) == count or (until is not None and time.monotonic() > until):
-                break
-    if not keys:
-        raise UserError("there is no clip to train on: the source is empty; give one with clips")
-    latents = {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
-    check_finite(keys, latents)
-    tokens, mask = (_by_clip(np.concatenate(rows), captions) for rows in zip(*texts, strict=True))
-    return LatentSet(
-        video=latents["video"],
-        audio=latents["audio"],
-        tokens=jnp.asarray(tokens, jnp.int32),
-        text_mask=jnp.asarray(mask, bool),
-        captions=jnp.asarray(captions, jnp.int32),
-        has_audio=jnp.asarray(has_audio, bool),
-    )
-
-
-def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
-    """Groups rows [sum of captions, L] by clip into [M, Q, L], padded with zeros."""
-    counts = np.asarray(captions)
-    clip = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-    result = np.zeros((len(counts), counts.max(), rows.shape[1]), rows.dtype)
-    result[clip, place] = rows
-    return result
-
-
-def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, jax.Array]:
-    """Returns a batch in the format of `latents.loader.make_loader`: float32, one caption per clip.
-
-    Args:
-        latents: the set.
-        clips: indices of the clips, int32 [B].
-        draws: random numbers that select the captions, int32 [B], not negative. A clip gets the
-            caption `draws` modulo the number of its captions.
-    """
-    caption = draws % latents.captions[clips]
-    return {
-        "video": latents.video[clips].astype(jnp.float32),
-        "audio": latents.audio[clips].astype(jnp.float32),
-        "tokens": latents.tokens[clips, caption],
-        "text_mask": latents.text_mask[clips, caption],
-        "has_audio": latents.has_audio[clips],
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class Order:
-    """The order of the training clips, a pure function of the seed and the step.
-
-    A pass (epoch) visits each of `count` clips once, in its own random permutation. A batch may
-    span two passes, so every batch is full.
-    """
-
-    count: int
-    batch_size: int
-    seed: int
-
-    def __post_init__(self):
-        if self.count < 1 or self.batch_size < 1 or self.seed < 0:
-            raise ValueError(f"{self}; give at least 1 clip, batches of 1, and a seed from 0")
-
-    def indices(self, step: int, steps: int) -> Indices:
-        """Returns (clips, draws) of `steps` steps after `step`, each int32 [steps, batch_size]."""
-        positions = np.arange(step * self.batch_size, (step + steps) * self.batch_size)
-        passes, places = np.divmod(positions, self.count)
-        found = np.empty((2, len(positions)), np.int32)
-        for number in np.unique(passes):
-            in_pass = passes == number
-            found[:, in_pass] = _pass(self.count, self.seed, int(number))[:, places[in_pass]]
-        clips, draws = found.reshape(2, steps, self.batch_size)
-        return clips, draws
-
-
-@functools.lru_cache(maxsize=2)
-def _pass(count: int, seed: int, number: int) -> np.ndarray:
-    """Returns the permutation and the draws of one pass, int32 [2, count].
-
-    Each pass has its own Philox stream. Only the stream's raw integers are used: they are the same
-    in every version of NumPy, and the methods of `numpy.random.Generator` may not be.
-    """
-    raw = np.random.Philox(key=np.array([seed, number], np.uint64)).random_raw(2 * count)
-    order = np.argsort(raw[:count], kind="stable")
-    return np.stack([order, raw[count:] >> np.uint64(33)]).astype(np.int32)
+StepsFn = Callable[[TrainState, LatentSet, Indices, int], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def make_steps(step_of: Callable[[Any], StepFn]) -> StepsFn:
@@ -234,33 +77,6 @@ def make_steps(step_of: Callable[[Any], StepFn]) -> StepsFn:
     return jax.jit(run, donate_argnums=0)
 
 
-def shapes(
-    batch_shapes: Mapping[str, jax.ShapeDtypeStruct], count: int, paraphrases: int
-) -> LatentSet:
-    """Returns the shapes of a set of `count` clips, from those of a batch, for `compile_steps`."""
-
-    def of(shape: tuple[int, ...], dtype: Any) -> Any:
-        return jax.ShapeDtypeStruct((count, *shape), dtype)
-
-    words = (paraphrases, batch_shapes["tokens"].shape[1])
-    return LatentSet(
-        video=of(batch_shapes["video"].shape[1:], jnp.float16),
-        audio=of(batch_shapes["audio"].shape[1:], jnp.float16),
-        tokens=of(words, jnp.int32),
-        text_mask=of(words, bool),
-        captions=of((), jnp.int32),
-        has_audio=of((), bool),
-    )
-
-
-def repeated(latents: LatentSet, count: int) -> LatentSet:
-    """Returns the set with its clips repeated in order, up to `count` clips."""
-    if count == len(latents):
-        return latents
-    places = np.arange(count) % len(latents)
-    return jax.tree.map(lambda x: x[places], latents)
-
-
 def compile_steps(
     steps_fn: StepsFn,
     state: Any,
@@ -277,7 +93,7 @@ def compile_steps(
     Args:
         steps_fn: from `make_steps`.
         state: the state as shapes.
-        latents: the set as shapes (`shapes`).
+        latents: the set as shapes (`latent_set.shapes`).
         batch_size: clips per step.
         chunk: steps per call.
         options: options of the compiler. Default: none.
@@ -408,14 +224,7 @@ def train(
     """
     step = begun = int(state.step)
     saved = None
-    if order.count != len(latents):
-        count = len(latents)
-        raise ValueError(f"{order} is not of the {count} clips on the device; give count={count}")
-    if steps < step or (steps - step) % chunk:
-        raise UserError(
-            f"from step {step} to step {steps} it is no whole number of calls of {chunk} steps; "
-            f"give {step + max(round((steps - step) / chunk), 1) * chunk} steps"
-        )
+    _check_lengths(order, len(latents), step, steps, chunk)
     pace, under_way, saved_at = _Pace(), collections.deque(), time.monotonic()
 
     def finish() -> None:
@@ -451,6 +260,17 @@ def train(
     if save and step > begun:
         save(state, step)
     return state
+
+
+def _check_lengths(order: Order, count: int, step: int, steps: int, chunk: int) -> None:
+    """Raises ValueError for an order of other clips, UserError for a part of a call."""
+    if order.count != count:
+        raise ValueError(f"{order} is not of the {count} clips on the device; give count={count}")
+    if steps < step or (steps - step) % chunk:
+        raise UserError(
+            f"from step {step} to step {steps} it is no whole number of calls of {chunk} steps; "
+            f"give {step + max(round((steps - step) / chunk), 1) * chunk} steps"
+        )
 
 
 def _check_finite(before: int, rows: Sequence[Mapping[str, float]], saved: int | None) -> None:

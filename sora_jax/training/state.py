@@ -7,12 +7,14 @@ interrupted before it.
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+
+M = TypeVar("M", bound=nnx.Module)
 
 
 @jax.tree_util.register_dataclass
@@ -44,7 +46,7 @@ def new_state(params: Any, optimizer: optax.GradientTransformation, seed: int) -
     )
 
 
-def split_module(module: nnx.Module) -> tuple[Any, Callable[[Any], nnx.Module]]:
+def split_module(module: M) -> tuple[Any, Callable[[Any], M]]:
     """Splits a module into (parameters, merge), where merge(parameters) returns the module.
 
     Everything that is not an `nnx.Param` is held constant.

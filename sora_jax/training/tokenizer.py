@@ -78,7 +78,7 @@ class Kind:
 
     name: str
     config: type
-    module: type
+    module: Callable[..., video.VideoTokenizer | audio.AudioTokenizer]
     loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
 
 
@@ -121,14 +121,16 @@ def held_out_psnr(
 
     The tokenizer encodes and decodes each clip without latent noise. `clip_psnr` is over whole
     frames, `box_psnr` inside the balls' bounding boxes (`evaluation.round_trip.psnr`). Both are
-    means over clips.
+    means over the clips that have one; without any, the metric is left out.
     """
     truth = render_takes([draw("val", i, family=family) for i in range(clips)], format)
     decoded = videos_through(tokenizer, truth)
-    return {
-        "clip_psnr": float(np.mean([psnr(clip) for clip in decoded])),
-        "box_psnr": float(np.mean([psnr(clip, boxes(clip)) for clip in decoded])),
+    values = {
+        "clip_psnr": [psnr(clip) for clip in decoded],
+        "box_psnr": [psnr(clip, boxes(clip)) for clip in decoded],
     }
+    found = {name: [x for x in of if x is not None] for name, of in values.items()}
+    return {name: float(np.mean(of)) for name, of in found.items() if of}
 
 
 def shots_psnr(tokenizer: video.VideoTokenizer, clips: Clips) -> dict[str, float]:
@@ -230,7 +232,7 @@ def train_tokenizer(
         UserError: a configuration, weights, data or directory cannot be used.
     """
     kind, mixture = KINDS[run.kind], run.data.mixture
-    _check_latents(kind, run)
+    _check_latents(run)
     check_platform()
     enable_compile_cache()
     start = weights.load_weights(init_from, run.kind) if init_from else None
@@ -267,9 +269,11 @@ def train_tokenizer(
         return _write_weights(run, opened, tokenizer, scores)
 
 
-def _check_latents(kind: Kind, run: TokenizerRun) -> None:
+def _check_latents(run: TokenizerRun) -> None:
     """Refuses formats whose latents have another number of frames than the tokenizer's."""
-    for one in run.data.mixture if kind.name == VIDEO else ():
+    if not isinstance(run.tokenizer, video.VideoTokenizerConfig):
+        return
+    for one in run.data.mixture:
         fitting = one.clip_format.frames_per_latent
         if run.tokenizer.frames_per_latent != fitting:
             raise UserError(

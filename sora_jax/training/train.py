@@ -172,6 +172,7 @@ def _step_flops(run: Run, program: Program, mesh: jax.sharding.Mesh) -> metrics.
         run.model, program.format, run.train.batch_size, run.data.text_length, optimizer
     )
     peak = mesh.size * topologies.peak_flops(target.current().slug)
+    assert counted.optimizer is not None
     # The optimizer updates once in `accumulate` steps: its FLOPs per step are a mean.
     return metrics.StepFlops(counted.step, counted.optimizer / run.optim.accumulate, peak)
 

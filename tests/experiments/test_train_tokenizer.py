@@ -79,6 +79,14 @@ def test_held_out_psnr_is_that_of_the_evaluation():
     assert psnr(made[0]) == pytest.approx(by_hand, abs=1e-2)
 
 
+def test_psnr_without_a_pixel_or_an_error_is_left_out():
+    """Scenes of `talk` have no balls, so nothing is in their boxes; an exact copy has no error."""
+    tokenizer = KINDS["video_tokenizer"].module(CONFIGS["video_tokenizer"], rngs=nnx.Rngs(0))
+    assert set(held_out_psnr(tokenizer, FORMATS["nano"], 1, "talk")) == {"clip_psnr"}
+    tokenizer.encode = tokenizer.decode = lambda frames: frames
+    assert held_out_psnr(tokenizer, FORMATS["nano"], 1) == {}
+
+
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
 def test_the_kind_says_whose_configuration_it_is(kind):
     """Both kinds have keys that the other has not, and one class holds either."""

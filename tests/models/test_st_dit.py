@@ -387,3 +387,10 @@ def test_config_survives_json_and_refuses_nonsense():
 )
 def test_presets_have_the_sizes_their_names_promise(name, low, high):
     assert low <= sum(x.size for x in jax.tree.leaves(shaped(PRESETS[name])[1])) <= high
+
+
+def test_a_wrong_dtype_is_answered_with_all_that_fit():
+    with pytest.raises(ValueError, match=r"dtype='int8'; use one of ") as error:
+        STDiTConfig(dtype="int8")
+    for dtype in ("float32", "bfloat16", "float16"):
+        assert STDiTConfig(dtype=dtype).dtype == dtype and repr(dtype) in str(error.value)

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from sora_jax.clip import Clip
+from sora_jax.errors import UserError
 from sora_jax.oracles import arcs, material, sync
 from sora_jax.oracles.onsets import audio_onsets
+from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.tracker import Track
 
 RATE = 16_000
@@ -42,8 +45,8 @@ def test_a_smooth_flight_has_no_kinks():
     assert arcs.kinks(arcs.fit(seen, 8), seen, 8) == []
 
 
-def impacts_sound(times, seconds=2.0, hertz=600.0, loudness=0.2):
-    t = np.arange(int(seconds * RATE)) / RATE
+def impacts_sound(times, seconds=2.0, hertz=600.0, loudness=0.2, rate=RATE):
+    t = np.arange(int(seconds * rate)) / rate
     sound = np.random.default_rng(0).normal(scale=0.005, size=len(t))
     for start in times:
         dt = np.maximum(t - start, 0)
@@ -59,6 +62,35 @@ def test_onsets_are_heard_and_silence_is_silent():
     assert len(found) == 4 and np.allclose(found, times, atol=0.005)
     assert audio_onsets(impacts_sound([])) == []
     assert audio_onsets(np.zeros(2 * RATE)) == []
+    assert audio_onsets(np.zeros(0)) == []
+
+
+@pytest.mark.parametrize("rate", [8_000, 22_050, 44_100, 48_000])
+def test_onsets_are_heard_at_every_rate(rate):
+    """Constants of the oracles are of 16 kHz: other rates are converted."""
+    times = [0.31, 0.62, 1.337, 1.61]
+    samples = impacts_sound(times, rate=rate)
+    reading = Reading(Clip(np.zeros((16, 8, 8, 3), np.float32), samples, rate=rate))
+    assert len(reading.heard_impacts) == 4
+    np.testing.assert_allclose(reading.heard_impacts, times, atol=0.005)
+    assert len(reading.samples) == 2 * reading.rate
+    assert Reading(Clip(reading.frames, np.zeros(0), rate=rate)).heard_impacts == []
+
+
+@pytest.mark.parametrize("rate", [0, -16_000, 44_100.5, None])
+def test_a_rate_that_is_none_is_refused(rate):
+    frames = np.zeros((16, 8, 8, 3), np.float32)
+    with pytest.raises(UserError, match=f"rate is {rate}; give samples per second"):
+        Reading(Clip(frames, np.zeros(RATE), rate=rate))
+
+
+@pytest.mark.parametrize("gravity", [9.8, 1.62])
+def test_a_flight_meets_the_floor_at_every_gravity(gravity):
+    """Equation (1): a ball falls 1 m in sqrt(2 / g) s."""
+    flying = arcs.Piece(0, 9, 0.0, 0.0, 1.25, 0.0, -gravity)
+    resting = arcs.Piece(10, 19, 0.0, 0.0, 0.25, 0.0, 0.0)
+    falls = np.sqrt(2.0 / gravity)
+    assert arcs._meeting(flying, resting, 0.0, 2.0) == pytest.approx(falls)
 
 
 def test_dominant_mode():

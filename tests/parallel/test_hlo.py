@@ -157,3 +157,10 @@ def test_every_spelling_of_groups(groups, devices):
 def test_groups_that_are_not_understood_are_an_error():
     with pytest.raises(ValueError, match="cannot parse the replica groups"):
         _group("%x), channel_id=1, replica_groups=<5>")
+
+
+def test_an_iota_of_its_own_is_written():
+    assert (
+        Program("ENTRY %main () -> s32[1024] {\n  ROOT %i = s32[1024]{0} iota()\n}\n").traffic()
+        == 4096
+    )

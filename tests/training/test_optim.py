@@ -166,3 +166,24 @@ def test_accumulation_is_one_large_batch():
 def test_impossible_settings():
     with pytest.raises(ValueError, match="ema"):
         make_optimizer(OptimConfig(ema=1.0), 10)
+
+
+@pytest.mark.slow
+def test_the_schedule_is_bitwise_that_of_optax():
+    for steps, warmup, accumulate, final in [
+        (1, 100, 1, 0.1),
+        (20, 0, 1, 0.01),
+        (1000, 50, 3, 0.0),
+        (7500, 100, 1, 0.01),
+    ]:
+        config = OptimConfig(lr=5e-3, warmup=warmup, accumulate=accumulate, final=final)
+        updates = max(steps // accumulate, 1)
+        warmup = min(warmup, max(updates // 10, 1))
+        end = max(updates, warmup + 1)
+        reference = optax.warmup_cosine_decay_schedule(0.0, 5e-3, warmup, end, 5e-3 * final)
+        counts = jnp.arange(updates + 3)
+        expected = jax.vmap(reference)(counts)
+        np.testing.assert_array_equal(jax.vmap(schedule(config, steps))(counts), expected)
+        of = lambda n, config=config, counts=counts: jax.vmap(schedule(config, n))(counts)
+        traced = jax.jit(of)(steps)
+        np.testing.assert_allclose(traced, expected, rtol=1e-6, atol=5e-3 * 1e-6)

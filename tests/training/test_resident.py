@@ -15,11 +15,9 @@ import toy_resident
 from test_fit import same
 from toy_resident import BATCH, COUNT, TOKENIZE, Audio, Source, Video, latent_set, parts
 
-from sora_jax.data.encode import encoder
 from sora_jax.errors import UserError
 from sora_jax.training import resident
-from sora_jax.training.optim import OptimConfig, schedule
-from sora_jax.training.resident import Order
+from sora_jax.training.latent_set import Order, gather, repeated, shapes
 from sora_jax.tree import flatten
 from sora_jax.weights import load_weights
 
@@ -73,7 +71,7 @@ def test_the_batches_are_those_of_the_ordinary_loop(latents, records):
     order = Order(COUNT, BATCH, seed=0)
     clips, draws = order.indices(0, STEPS)
     for step, expected in enumerate(ordinary_batches(records, order, STEPS)):
-        batch = resident.gather(latents, clips[step], draws[step])
+        batch = gather(latents, clips[step], draws[step])
         assert {k: (v.shape, v.dtype) for k, v in batch.items()} == {
             k: (v.shape, v.dtype) for k, v in expected.items()
         }
@@ -122,16 +120,16 @@ def test_chunks_do_not_matter(latents, steps_fn):
 def test_steps_compiled_beforehand_are_the_same(latents, steps_fn):
     """Compiled from shapes alone, for the set with its clips repeated up to a larger count."""
     begin, more = parts()[0], COUNT + 3
-    whole, order = resident.repeated(latents, more), Order(more, BATCH, seed=0)
+    whole, order = repeated(latents, more), Order(more, BATCH, seed=0)
     assert len(whole) == more
     np.testing.assert_array_equal(whole.video[COUNT:], latents.video[:3])
-    batch = resident.gather(whole, *(rows[0] for rows in order.indices(0, 1)))
-    shapes = resident.shapes(batch, more, latents.tokens.shape[1])
+    batch = gather(whole, *(rows[0] for rows in order.indices(0, 1)))
+    shaped = shapes(batch, more, latents.tokens.shape[1])
     expected = jax.tree.leaves(jax.eval_shape(lambda: whole))
-    assert [(x.shape, x.dtype) for x in jax.tree.leaves(shapes)] == [
+    assert [(x.shape, x.dtype) for x in jax.tree.leaves(shaped)] == [
         (x.shape, x.dtype) for x in expected
     ]
-    compiled = resident.compile_steps(steps_fn, jax.eval_shape(begin), shapes, BATCH, chunk=5)
+    compiled = resident.compile_steps(steps_fn, jax.eval_shape(begin), shaped, BATCH, chunk=5)
     runs = []
     for steps in (steps_fn, compiled):
         runs.append(resident.train(begin(), steps, whole, order, STEPS, chunk=5))
@@ -175,104 +173,8 @@ def test_the_learning_rate_falls_over_the_steps_that_are_given(latents):
         clips, draws = order.indices(0, steps)
         step = step_of(steps)
         for at in range(steps):
-            state, _ = step(state, resident.gather(latents, clips[at], draws[at]))
+            state, _ = step(state, gather(latents, clips[at], draws[at]))
         close(state, found)
-
-
-@pytest.mark.slow
-def test_the_schedule_is_bitwise_that_of_optax():
-    import optax
-
-    for steps, warmup, accumulate, final in [
-        (1, 100, 1, 0.1),
-        (20, 0, 1, 0.01),
-        (1000, 50, 3, 0.0),
-        (7500, 100, 1, 0.01),
-    ]:
-        config = OptimConfig(lr=5e-3, warmup=warmup, accumulate=accumulate, final=final)
-        updates = max(steps // accumulate, 1)
-        warmup = min(warmup, max(updates // 10, 1))
-        end = max(updates, warmup + 1)
-        reference = optax.warmup_cosine_decay_schedule(0.0, 5e-3, warmup, end, 5e-3 * final)
-        counts = jnp.arange(updates + 3)
-        expected = jax.vmap(reference)(counts)
-        np.testing.assert_array_equal(jax.vmap(schedule(config, steps))(counts), expected)
-        of = lambda n, config=config, counts=counts: jax.vmap(schedule(config, n))(counts)
-        traced = jax.jit(of)(steps)
-        np.testing.assert_allclose(traced, expected, rtol=1e-6, atol=5e-3 * 1e-6)
-
-
-def test_a_pass_visits_every_clip_once_and_passes_run_into_each_other():
-    order = Order(22, 4, seed=1)
-    clips, draws = order.indices(0, 33)
-    assert clips.shape == draws.shape == (33, 4) and clips.dtype == draws.dtype == np.int32
-    passes = clips.reshape(6, 22)
-    assert (np.sort(passes) == np.arange(22)).all()
-    assert len({tuple(of) for of in passes}) == 6 and tuple(range(22)) not in {
-        tuple(of) for of in passes
-    }
-    assert (draws >= 0).all() and len(np.unique(draws)) == draws.size
-
-
-@pytest.mark.parametrize("batch_size", [1, 4, 50])
-def test_the_order_is_a_pure_function_of_seed_and_step(batch_size):
-    order = Order(22, batch_size, seed=1)
-    whole = np.array(order.indices(0, 30))
-    for step, steps in [(0, 1), (7, 4), (29, 1), (3, 20)]:
-        np.testing.assert_array_equal(
-            Order(22, batch_size, seed=1).indices(step, steps), whole[:, step : step + steps]
-        )
-    other = np.array(Order(22, batch_size, seed=2).indices(0, 30))
-    assert (other[0] != whole[0]).any() and (other[1] != whole[1]).any()
-
-
-def test_the_order_is_the_same_everywhere():
-    """Literal numbers: another version of NumPy, or of this code, must not change the batches."""
-    clips, draws = Order(5, 3, seed=7).indices(1, 2)
-    assert clips.tolist() == [[2, 0, 3], [1, 2, 4]]
-    assert draws.tolist() == [
-        [30296047, 1689776739, 1540280710],
-        [821797089, 1992869984, 1840306115],
-    ]
-
-
-def test_every_caption_is_drawn_alike(latents):
-    """Clip 2 has three captions. Of 600 draws each is taken about 200 times."""
-    clips, draws = Order(COUNT, 22, seed=0).indices(0, 600)
-    taken = draws[clips == 2] % int(latents.captions[2])
-    assert len(taken) == 600 and np.bincount(taken).min() > 150
-
-
-def test_the_set_holds_every_clip_with_its_captions(latents):
-    assert len(latents) == COUNT and latents.video.dtype == latents.audio.dtype == jnp.float16
-    assert latents.tokens.shape == (COUNT, 3, 8) and latents.captions.tolist() == [
-        1 + i % 3 for i in range(COUNT)
-    ]
-    assert latents.has_audio.tolist() == [i % 3 > 0 for i in range(COUNT)]
-    for i in (0, 4, 21):
-        texts = [f"clip number {i}", f"number of clip {i}", f"{i}"][: 1 + i % 3]
-        tokens, mask = TOKENIZE(texts)
-        np.testing.assert_array_equal(latents.tokens[i, : len(texts)], tokens)
-        np.testing.assert_array_equal(latents.text_mask[i, : len(texts)], mask)
-        assert (
-            not latents.tokens[i, len(texts) :].any()
-            and not latents.text_mask[i, len(texts) :].any()
-        )
-
-
-def test_filling_ends_with_the_count_or_with_the_time():
-    encode, clips = encoder(Video(), Audio()), Source()
-
-    def filled(count, until=None, source=clips):
-        return resident.fill(source(), encode, TOKENIZE, count, until, progress=False)
-
-    assert len(filled(10)) == 10 and len(filled(100)) == COUNT
-    assert len(filled(100, until=time.monotonic() - 1)) == 4, "one batch is always made"
-    assert len(filled(100, until=time.monotonic() + 100)) == COUNT
-    with pytest.raises(UserError, match="the source is empty"):
-        filled(10, source=Source(0))
-    with pytest.raises(UserError, match="the latents of n/13 hold NaN or infinity"):
-        filled(100, source=Source(bad=13))
 
 
 class Later:

@@ -14,6 +14,7 @@ from sora_jax.data.encode import encoder
 from sora_jax.modality import ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.training import resident
+from sora_jax.training.latent_set import Order, fill
 from sora_jax.training.optim import OptimConfig, averaged_params, make_optimizer
 from sora_jax.training.state import new_state, split_module
 from sora_jax.training.step import make_step
@@ -67,7 +68,7 @@ class Source:
 
 def latent_set(count=COUNT, **options):
     source = Source(count, **options)
-    return resident.fill(source(), encoder(Video(), Audio()), TOKENIZE, count, progress=False)
+    return fill(source(), encoder(Video(), Audio()), TOKENIZE, count, progress=False)
 
 
 class Net(nnx.Module):
@@ -112,6 +113,6 @@ if __name__ == "__main__":
         save_weights(sys.argv[1], "st_dit", averaged, {}, {"steps": step})
 
     latents = latent_set()
-    order = resident.Order(COUNT, BATCH, seed=0)
+    order = Order(COUNT, BATCH, seed=0)
     run = (begin(), resident.make_steps(step_of), latents, order, 10**6)
     resident.train(*run, chunk=5, save=save, save_every_seconds=0)

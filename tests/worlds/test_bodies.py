@@ -9,7 +9,8 @@ import math
 import numpy as np
 import pytest
 
-from sora_jax.worlds.playhouse.simulate import NoClosedForm, TooManyEvents, simulate
+from sora_jax.worlds.playhouse.events import NoClosedForm
+from sora_jax.worlds.playhouse.simulate import TooManyEvents, simulate
 from sora_jax.worlds.playhouse.spec import SURFACES, Ball, Scene, Shape, material, restitution
 
 G = 9.8

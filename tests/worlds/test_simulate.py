@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sora_jax.worlds.playhouse.draw import CLIP_SECONDS, draw
-from sora_jax.worlds.playhouse.simulate import REST_SPEED, TooManyEvents, simulate
+from sora_jax.worlds.playhouse.events import REST_SPEED
+from sora_jax.worlds.playhouse.simulate import TooManyEvents, simulate
 from sora_jax.worlds.playhouse.spec import MATERIALS, Ball, Scene
 from sora_jax.worlds.playhouse.touch import roots
 

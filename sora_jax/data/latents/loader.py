@@ -36,7 +36,7 @@ class _Batch:
     text_tokenizer: TextTokenizer
     times: Mapping[str, np.ndarray]
 
-    def __call__(self, examples: Sequence[dict]) -> dict[str, np.ndarray]:
+    def __call__(self, examples: Sequence[dict]) -> dict[str, Any]:
         tokens, mask = self.text_tokenizer([e["caption"] for e in examples])
         return {
             "video": np.stack([e["video"] for e in examples]).astype(np.float32),

@@ -145,7 +145,7 @@ def _format(directory: pathlib.Path, description: Mapping[str, Any]) -> ClipForm
 
 def open_set(
     path: str | os.PathLike,
-    fingerprints: dict[str, str] | None = None,
+    fingerprints: Mapping[str, str] | None = None,
     format: ClipFormat | None = None,
     skip_damaged: bool = False,
 ) -> tuple[grain.MapDataset, dict]:

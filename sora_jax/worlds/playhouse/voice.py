@@ -193,7 +193,7 @@ def speak(word: str, voice: int | Voice) -> np.ndarray:
     frames = len(tracks["voice"])
     n = frames * FRAME
     number = zlib.crc32(repr(voice).encode()) if isinstance(voice, Voice) else voice
-    seed = 12 * list(WORDS).index(word) + number
+    seed = len(VOICES) * list(WORDS).index(word) + number
     level = {
         name: np.interp(np.arange(n) / FRAME, np.arange(frames) + 0.5, tracks[name])
         for name in ("voice", "breath", "hiss")

@@ -18,6 +18,7 @@ import math
 
 import numpy as np
 
+from sora_jax.worlds.playhouse.events import NoClosedForm
 from sora_jax.worlds.playhouse.families.court_captions import CourtFacts
 from sora_jax.worlds.playhouse.families.furniture import (
     BOARD,
@@ -26,7 +27,7 @@ from sora_jax.worlds.playhouse.families.furniture import (
     HOOP_BACK,
     HOOP_FRONT,
 )
-from sora_jax.worlds.playhouse.simulate import NoClosedForm, TooManyEvents, simulate
+from sora_jax.worlds.playhouse.simulate import TooManyEvents, simulate
 from sora_jax.worlds.playhouse.spec import Scene
 from sora_jax.worlds.playhouse.trajectory import Trajectory
 

@@ -20,8 +20,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from sora_jax.worlds.playhouse.captions import WORDS, BallFacts, Facts, caption, parse
+from sora_jax.worlds.playhouse.events import REST_GRAVITY, REST_SPEED
 from sora_jax.worlds.playhouse.families.base import Family, Line, Reading, unasked
-from sora_jax.worlds.playhouse.simulate import REST_GRAVITY, REST_SPEED, TooManyEvents, simulate
+from sora_jax.worlds.playhouse.simulate import TooManyEvents, simulate
 from sora_jax.worlds.playhouse.spec import (
     AMBIENCES,
     BELOW_FLOOR,

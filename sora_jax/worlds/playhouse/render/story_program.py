@@ -213,7 +213,7 @@ def _cast(picture: jax.Array, one: dict[str, jax.Array], format: ClipFormat) -> 
             part,
             character,
             one["pose"][n],
-            row,
+            jnp.asarray(row),
             column,
             metre,
             metre,

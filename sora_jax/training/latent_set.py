@@ -1,0 +1,198 @@
+"""Sets of latents in device memory, and the order of their clips (`resident.py`)."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from sora_jax.data.encode import Encode, check_finite, padded
+from sora_jax.errors import UserError
+
+Tokenizer = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
+Indices = tuple[np.ndarray, np.ndarray]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class LatentSet:
+    """The latents and captions of M clips in device memory.
+
+    Clip i has captions[i] paraphrases of its caption, each a row of tokens. Q is the largest number
+    of paraphrases of a clip.
+
+    Attributes:
+        video: latents, float16 [M,T,H,W,C].
+        audio: latents, float16 [M,N,C].
+        tokens: int32 [M,Q,L], padded with zeros along Q.
+        text_mask: bool [M,Q,L], True for a word, False for padding.
+        captions: paraphrases of each clip, int32 [M], at least 1.
+        has_audio: bool [M].
+    """
+
+    video: jax.Array
+    audio: jax.Array
+    tokens: jax.Array
+    text_mask: jax.Array
+    captions: jax.Array
+    has_audio: jax.Array
+
+    def __len__(self) -> int:
+        return len(self.has_audio)
+
+
+def fill(
+    source_batches: Iterable[Mapping[str, Any]],
+    encode: Encode,
+    tokenizer: Tokenizer,
+    count: int,
+    until: float | None = None,
+    progress: bool = True,
+) -> LatentSet:
+    """Encodes clips and returns their latents in device memory.
+
+    While the device encodes a batch, the host draws the next one.
+
+    Args:
+        source_batches: batches of clips as `data.sources` describes.
+        encode: from `data.encode.encoder`.
+        tokenizer: list of B captions -> (tokens int32 [B,L], mask bool [B,L]).
+        count: the largest number of clips.
+        until: a time of `time.monotonic()` in seconds. No batch is started after it, except the
+            first. Default: no limit.
+        progress: whether to show a progress bar.
+
+    Raises:
+        UserError: a clip's latents are not finite, or there is no clip.
+    """
+    parts, keys, captions, texts, has_audio, size = [], [], [], [], [], 0
+    with tqdm.tqdm(total=count, unit="clip", desc="latents", disable=not progress) as bar:
+        for batch in source_batches:
+            size = max(size, len(batch["keys"]))
+            latents = encode(*padded(batch, size))
+            if parts:
+                jax.block_until_ready(parts[-1])  # at most two batches of frames in memory
+            taken = min(len(batch["keys"]), count - len(keys))
+            parts.append({name: x[:taken].astype(jnp.float16) for name, x in latents.items()})
+            keys += batch["keys"][:taken]
+            has_audio += list(batch["has_audio"][:taken])
+            paraphrases = [list(of) or [""] for of in batch["captions"][:taken]]
+            captions += [len(of) for of in paraphrases]
+            texts.append(tokenizer([text for of in paraphrases for text in of]))
+            bar.update(taken)
+            if len(keys) == count or (until is not None and time.monotonic() > until):
+                break
+    if not keys:
+        raise UserError("there is no clip to train on: the source is empty; give one with clips")
+    latents = {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
+    check_finite(keys, latents)
+    tokens, mask = (_by_clip(np.concatenate(rows), captions) for rows in zip(*texts, strict=True))
+    return LatentSet(
+        video=latents["video"],
+        audio=latents["audio"],
+        tokens=jnp.asarray(tokens, jnp.int32),
+        text_mask=jnp.asarray(mask, bool),
+        captions=jnp.asarray(captions, jnp.int32),
+        has_audio=jnp.asarray(has_audio, bool),
+    )
+
+
+def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
+    """Groups rows [sum of captions, L] by clip into [M, Q, L], padded with zeros."""
+    counts = np.asarray(captions)
+    clip = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+    result = np.zeros((len(counts), counts.max(), rows.shape[1]), rows.dtype)
+    result[clip, place] = rows
+    return result
+
+
+def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, jax.Array]:
+    """Returns a batch in the format of `latents.loader.make_loader`: float32, one caption per clip.
+
+    Args:
+        latents: the set.
+        clips: indices of the clips, int32 [B].
+        draws: random numbers that select the captions, int32 [B], not negative. A clip gets the
+            caption `draws` modulo the number of its captions.
+    """
+    caption = draws % latents.captions[clips]
+    return {
+        "video": latents.video[clips].astype(jnp.float32),
+        "audio": latents.audio[clips].astype(jnp.float32),
+        "tokens": latents.tokens[clips, caption],
+        "text_mask": latents.text_mask[clips, caption],
+        "has_audio": latents.has_audio[clips],
+    }
+
+
+def shapes(
+    batch_shapes: Mapping[str, jax.ShapeDtypeStruct], count: int, paraphrases: int
+) -> LatentSet:
+    """Returns the shapes of a set of `count` clips, from those of a batch, for `compile_steps`."""
+
+    def of(shape: tuple[int, ...], dtype: Any) -> Any:
+        return jax.ShapeDtypeStruct((count, *shape), dtype)
+
+    words = (paraphrases, batch_shapes["tokens"].shape[1])
+    return LatentSet(
+        video=of(batch_shapes["video"].shape[1:], jnp.float16),
+        audio=of(batch_shapes["audio"].shape[1:], jnp.float16),
+        tokens=of(words, jnp.int32),
+        text_mask=of(words, bool),
+        captions=of((), jnp.int32),
+        has_audio=of((), bool),
+    )
+
+
+def repeated(latents: LatentSet, count: int) -> LatentSet:
+    """Returns the set with its clips repeated in order, up to `count` clips."""
+    if count == len(latents):
+        return latents
+    places = np.arange(count) % len(latents)
+    return jax.tree.map(lambda x: x[places], latents)
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """The order of the training clips, a pure function of the seed and the step.
+
+    A pass (epoch) visits each of `count` clips once, in its own random permutation. A batch may
+    span two passes, so every batch is full.
+    """
+
+    count: int
+    batch_size: int
+    seed: int
+
+    def __post_init__(self):
+        if self.count < 1 or self.batch_size < 1 or self.seed < 0:
+            raise ValueError(f"{self}; give at least 1 clip, batches of 1, and a seed from 0")
+
+    def indices(self, step: int, steps: int) -> Indices:
+        """Returns (clips, draws) of `steps` steps after `step`, each int32 [steps, batch_size]."""
+        positions = np.arange(step * self.batch_size, (step + steps) * self.batch_size)
+        passes, places = np.divmod(positions, self.count)
+        found = np.empty((2, len(positions)), np.int32)
+        for number in np.unique(passes):
+            in_pass = passes == number
+            found[:, in_pass] = _pass(self.count, self.seed, int(number))[:, places[in_pass]]
+        clips, draws = found.reshape(2, steps, self.batch_size)
+        return clips, draws
+
+
+@functools.lru_cache(maxsize=2)
+def _pass(count: int, seed: int, number: int) -> np.ndarray:
+    """Returns the permutation and the draws of one pass, int32 [2, count].
+
+    Each pass has its own Philox stream. Only the stream's raw integers are used: they are the same
+    in every version of NumPy, and the methods of `numpy.random.Generator` may not be.
+    """
+    raw = np.random.Philox(key=np.array([seed, number], np.uint64)).random_raw(2 * count)
+    order = np.argsort(raw[:count], kind="stable")
+    return np.stack([order, raw[count:] >> np.uint64(33)]).astype(np.int32)
