@@ -10,7 +10,7 @@ import scipy.signal
 from sora_jax.clip import Clip
 from sora_jax.errors import expect
 from sora_jax.media import mixing
-from sora_jax.media.decoded import Media
+from sora_jax.media.decoded import EndOfFile, Media
 from sora_jax.media.stills import fit_frame
 from sora_jax.media.video import read_window
 from sora_jax.modality import SAMPLE_RATE, ClipFormat
@@ -100,16 +100,27 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     return Clip(frames, samples, format.fps, notes=(*notes, *changed))
 
 
-def read_fitted(path: str | os.PathLike, format: ClipFormat, start: float = 0.0) -> Clip:
+def read_fitted(
+    path: str | os.PathLike, format: ClipFormat, start: float = 0.0, whole: bool = False
+) -> Clip:
     """Reads a clip of `format` from second `start` of a file on.
 
     The same as `fit_clip` of a window of `read_video`, but only the frames of the clip are
     converted and held, so a large file needs little memory.
 
+    Args:
+        path: the file.
+        format: the format of the clip.
+        start: where the clip begins in seconds. Default 0.
+        whole: whether the file must last as long as the clip. Default False: its last frame is
+            held.
     Raises:
         UserError: the file is missing, damaged, cut short, or has no video.
-        EndOfFile: `start` is past the end of the file. A subclass of UserError.
+        EndOfFile: `start` is past the end of the file, or `whole` and the clip is. A subclass of
+            UserError.
     """
     short_side = 2 * format.size
     media = read_window(path, start, format.seconds, short_side, format.frame_times())
+    if whole and media.seconds < format.seconds - 0.5 / format.fps:
+        raise EndOfFile(f"cannot read {path}: it ends after {start + media.seconds:.2f} s")
     return fit_clip(media, format)
