@@ -134,7 +134,8 @@ def to_rgb(frame: av.VideoFrame, width: int, height: int, colour: Colour) -> np.
         **options,
     ).to_ndarray()
     if not convert and not alpha:
-        return pixels
+        # A copy: the array of PyAV keeps the decoder's frame alive, 12 MB of 4K video.
+        return pixels.copy()
     out = np.empty((height, width, 3), np.uint8)
     for row in range(0, height, ROWS):
         out[row : row + ROWS] = _finish(pixels[row : row + ROWS], colour, convert)

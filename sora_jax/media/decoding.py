@@ -91,6 +91,8 @@ class Geometry:
         if not FLATTEST <= self._aspect <= TALLEST:
             self.notes.append(f"its pixel aspect ratio of {self._aspect:.3g} is not applied")
             self._aspect = 1.0
+        self._rotation: int | None = None  # of the frame whose matrix was read
+        self._flips = (False, False, False)
 
     def shown(self, frame: Any, short_side: int | None) -> tuple[int, int]:
         """Returns the (width, height) to decode a frame to, before it is turned, with square
@@ -107,24 +109,33 @@ class Geometry:
 
         Phones store portrait video as landscape frames with such a matrix.
         """
+        # The side data of a frame keep it alive until the garbage collector runs, so they are not
+        # read for each.
+        if frame.rotation != self._rotation:
+            self._rotation, self._flips = frame.rotation, self._read_matrix(frame)
+        transposed, left_right, upside_down = self._flips
+        image = image.transpose(1, 0, 2) if transposed else image
+        image = image[:, ::-1] if left_right else image
+        image = image[::-1] if upside_down else image
+        return np.ascontiguousarray(image)
+
+    def _read_matrix(self, frame: Any) -> tuple[bool, bool, bool]:
+        """Returns whether to transpose a frame, and then to mirror it left to right and upside
+        down.
+        """
         side = frame.side_data.get(Type.DISPLAYMATRIX)
         if side is None:
-            return image
+            return False, False, False
         # x' = a x + c y, y' = b x + d y, with y downwards
         a, b, _, c, d = np.frombuffer(bytes(side), np.int32)[:5] / 65536.0
-        larger = max(abs(a), abs(b), abs(c), abs(d))
-        turned = abs(a) + abs(d) < abs(b) + abs(c)
-        rest = max(abs(a), abs(d)) if turned else max(abs(b), abs(c))
-        if larger == 0 or rest > 0.02 * larger:
+        transposed = abs(a) + abs(d) < abs(b) + abs(c)
+        large, small = ((b, c), (a, d)) if transposed else ((a, d), (b, c))
+        if min(map(abs, large)) == 0 or max(map(abs, small)) > 0.02 * max(map(abs, large)):
             note = "its display matrix is not one of quarter turns and is not applied"
             if note not in self.notes:
                 self.notes.append(note)
-            return image
-        if turned:
-            image, a, d = image.transpose(1, 0, 2), c, b
-        image = image[:, ::-1] if a < 0 else image
-        image = image[::-1] if d < 0 else image
-        return np.ascontiguousarray(image)
+            return False, False, False
+        return (True, c < 0, b < 0) if transposed else (False, a < 0, d < 0)
 
 
 def frames_from(

@@ -18,8 +18,8 @@ from sora_jax.media.decoding import Geometry, frame_step, frames_from
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.mp4 import unreadable
 
-# Frames are held at their full size up to this many bytes: 32 seconds of 640 x 360 at 24/s.
-MOST_BYTES = 1 << 29
+# Frames are held at their full size up to this many bytes: 24 seconds of 640 x 360 at 24/s.
+MOST_BYTES = 3 << 27
 
 
 def read_video(
@@ -36,8 +36,8 @@ def read_video(
         seconds: duration of the window. Default None: to the end of the file.
         short_side: maximum length in pixels of the shorter side. Larger frames are downscaled while
             decoding, so that a long or large file fits in memory. Default None: the frames keep
-            their size, unless they would need more than 512 MiB; then their sides are halved until
-            they do not, and a note says so.
+            their size, unless they would need more than 384 MiB; then they are reduced to fit, and
+            a note says so.
     Returns:
         The decoded `Media`.
     Raises:
@@ -131,12 +131,12 @@ class _Window:
         self.stream, self.start, self.seconds = stream, start, seconds
         self.short_side, self.moments = short_side, moments
         self.geometry = Geometry(stream)
-        self.frames: list[np.ndarray] = []
+        self.frames = _Stack()
         self.times: list[float] = []
         self.notes: list[str] = []
         self.origin = self.first = self.last = 0.0
         self.end, self.num_frames = start, 0
-        self._bytes, self._halvings, self._sizes = 0, 0, set()
+        self._scale, self._sizes = 1.0, set()
 
     def decode(self, container: Any, path: str | os.PathLike) -> None:
         """Decodes the window.
@@ -152,6 +152,7 @@ class _Window:
                 f"cannot read {path}: no frame can be decoded; give a playable video file"
             ) from None
         step = frame_step(self.stream)
+        self._limit(container, step)
         stop = None if self.seconds is None else self.start + self.seconds
         current, complete = None, False  # `current` is the frame on screen
         damage = None
@@ -171,9 +172,9 @@ class _Window:
         if current is not None:
             last = self.moments is not None and not complete
             self._keep(*current, math.inf if last and self.end > self.start + 1e-6 else self.end)
-        if not self.frames and damage is not None:
+        if not self.times and damage is not None:
             raise damage
-        if not self.frames:
+        if not self.times:
             raise EndOfFile(
                 f"cannot read {path}: it has no frame from second {self.start:g} on; ask "
                 "for an earlier one"
@@ -205,14 +206,16 @@ class _Window:
         if colour.has_alpha(frame.format):
             self._note(["transparent parts composited on white"])
         width, height = self.geometry.shown(frame, self.short_side)
-        width, height = (max(1, n >> self._halvings) for n in (width, height))
+        width, height = (max(1, round(n * self._scale)) for n in (width, height))
         self._sizes.add((frame.width, frame.height))
         image = self.geometry.upright(colour.to_rgb(frame, width, height, said), frame)
         self.frames.append(image)
         self.times.append(time)
-        self._bytes += image.nbytes
-        if self.short_side is None and self._bytes > MOST_BYTES and min(image.shape[:2]) > 1:
-            self._halve()
+        too_large = self.frames.array.nbytes > MOST_BYTES and min(image.shape[:2]) > 1
+        if self.short_side is None and too_large:
+            # There are more frames than the header stated.
+            self._scale /= 2
+            self.frames.halve()
 
     def _needed(self, time: float, until: float) -> bool:
         """Whether one of the moments falls on a frame: equation (1)."""
@@ -224,13 +227,18 @@ class _Window:
             low = np.searchsorted(self.moments, time - self.start - 1e-6)
         return bool(np.searchsorted(self.moments, until - self.start - 1e-6) > low)
 
-    def _halve(self) -> None:
-        """Halves the sides of all frames."""
-        self._halvings += 1
-        for i, image in enumerate(self.frames):
-            size = tuple(max(1, n >> 1) for n in image.shape[1::-1])
-            self.frames[i] = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-        self._bytes = sum(image.nbytes for image in self.frames)
+    def _limit(self, container: Any, step: float) -> None:
+        """Chooses a scale at which the frames of the window fit in MOST_BYTES."""
+        stated = streams.stated_seconds(container, self.stream)[0]
+        ends = [n for n in (self.seconds, stated and stated - self.start) if n is not None]
+        expected = max(0.0, min(ends, default=0.0)) / step + 2
+        if self.moments is not None:
+            expected = len(self.moments) + 2
+        self.frames.expected = round(min(expected, 1e6))
+        context = self.stream.codec_context
+        if self.short_side is None:
+            needed = self.frames.expected * context.width * context.height * 3
+            self._scale = min(1.0, math.sqrt(MOST_BYTES / needed))
 
     def _note(self, notes: list[str]) -> None:
         self.notes += [note for note in notes if note not in self.notes]
@@ -258,19 +266,55 @@ class _Window:
         return (self.num_frames - 1) / span if span > 0 else None
 
     def stacked(self) -> np.ndarray:
-        """Returns the frames as uint8 [F, H, W, 3] in the size of the first, and forgets them."""
-        shape = self.frames[0].shape
-        if self._halvings:
+        """Returns the frames as uint8 [F, H, W, 3] in the size of the first."""
+        array = self.frames.array
+        if self._scale < 1:
             width, height = self.stream.codec_context.width, self.stream.codec_context.height
             self.notes.append(
-                f"frames of {width} x {height} reduced to {shape[1]} x {shape[0]} to fit in "
-                "memory; short_side asks for another size"
+                f"frames of {width} x {height} reduced to {array.shape[2]} x {array.shape[1]} to "
+                "fit in memory; short_side asks for another size"
             )
-        out = np.empty((len(self.frames), *shape), np.uint8)
-        for i, image in enumerate(self.frames):
-            if image.shape != shape:
-                resized = Image.fromarray(image).resize(shape[1::-1], Image.Resampling.BICUBIC)
-                image = np.asarray(resized)
-            out[i] = image
-            self.frames[i] = image[:0]  # or all frames are held twice
-        return out
+        return array
+
+
+class _Stack:
+    """A growing array of frames in the size of the first.
+
+    A list that is stacked at the end would hold every frame twice.
+
+    Attributes:
+        expected: the likely number of frames. Memory is committed only when it is written.
+    """
+
+    def __init__(self) -> None:
+        self.expected, self._length = 1, 0
+        self._space = np.empty((0, 0, 0, 3), np.uint8)
+
+    @property
+    def array(self) -> np.ndarray:
+        """The frames, uint8 [F, H, W, 3]."""
+        return self._space[: self._length]
+
+    def append(self, image: np.ndarray) -> None:
+        if not self._length:
+            most = max(1, (1 << 32) // image.nbytes)
+            self._space = np.empty((min(self.expected, most), *image.shape), np.uint8)
+        shape = self._space.shape[1:]
+        if image.shape != shape:
+            resized = Image.fromarray(image).resize(shape[1::-1], Image.Resampling.BICUBIC)
+            image = np.asarray(resized)
+        if self._length == len(self._space):
+            longer = np.empty((2 * len(self._space), *shape), np.uint8)
+            longer[: self._length] = self._space
+            self._space = longer
+        self._space[self._length] = image
+        self._length += 1
+
+    def halve(self) -> None:
+        """Halves the sides of all frames."""
+        images, count = self._space, self._length
+        height, width = (max(1, n >> 1) for n in images.shape[1:3])
+        self.expected, self._length = len(images), 0
+        for i in range(count):
+            small = Image.fromarray(images[i]).resize((width, height), Image.Resampling.BOX)
+            self.append(np.asarray(small))
