@@ -251,9 +251,12 @@ class _Window:
                 self.notes.append("its header states no length, so a missing end would not show")
             return
         slack, end = max(0.25, 2 * step), self.end
-        if not own and stated - (self.origin + end) > slack:
-            # Another stream may be longer than the video.
-            end = max(end, streams.last_second(path))
+        if not own:
+            # The length of the file counts from 0 on its own clock, and another stream may be
+            # longer than the video.
+            end += self.origin
+            if stated - end > slack:
+                end = max(end, streams.last_second(path))
         if stated - end > slack:
             raise UserError(
                 f"cannot read {path}: it ends after {end:.2f} of its stated {stated:.2f} seconds; "
