@@ -42,8 +42,7 @@ def read_image(path: str | os.PathLike, size: int) -> tuple[np.ndarray, tuple[st
     """
     try:
         # Pillow warns of images of more than 89 million pixels, and refuses twice as many.
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
             notes = _animation(image)
             image = ImageOps.exif_transpose(image)
             if image.mode in DEEP:

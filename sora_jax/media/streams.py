@@ -79,3 +79,17 @@ def last_second(path: str | os.PathLike) -> float:
     except (OSError, FFmpegError):
         pass  # the end is where it can no longer be read
     return end
+
+
+def missing_bytes(path: str | os.PathLike) -> int:
+    """Returns how many bytes a RIFF file (avi, wav) lacks of the length in its header.
+
+    ffmpeg corrects the length of a cut avi by its bytes, so its stated seconds tell nothing.
+    """
+    with open(path, "rb") as file:
+        head = file.read(8)
+        length = os.fstat(file.fileno()).st_size
+    stated = int.from_bytes(head[4:], "little")
+    # 0 and -1 stand for a length that the writer did not know.
+    known = head[:4] == b"RIFF" and 0 < stated < 0xFFFFFFFF
+    return max(0, stated + 8 - length) if known else 0

@@ -257,6 +257,12 @@ class _Window:
             end += self.origin
             if stated - end > slack:
                 end = max(end, streams.last_second(path))
+        missing = streams.missing_bytes(path) if container.format.name == "avi" else 0
+        if missing > 1:  # some writers do not count the last byte of padding
+            raise UserError(
+                f"cannot read {path}: it ends after {end:.2f} seconds, {missing} bytes before its "
+                "stated end; copy the file again"
+            )
         if stated - end > slack:
             raise UserError(
                 f"cannot read {path}: it ends after {end:.2f} of its stated {stated:.2f} seconds; "

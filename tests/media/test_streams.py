@@ -42,7 +42,7 @@ def test_a_cut_file_is_refused(noisy, tmp_path, name, share):
     data = (noisy / name).read_bytes()
     cut = tmp_path / name
     cut.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(UserError, match=r"ends after .* of its stated .* seconds"):
+    with pytest.raises(UserError, match=r"ends after .* its stated .*"):
         media.read_video(cut)
     # what is there can be read
     assert media.read_video(cut, seconds=0.5).seconds == 0.5
