@@ -18,6 +18,8 @@ from sora_jax.mp4 import AAC_BLOCK, unreadable
 # Timestamps in webm are whole milliseconds, so only a larger step is a gap in the audio.
 GAP_SECONDS = 0.02
 RATES = (1_000, 768_000)  # samples per second; another rate is damage in a header
+# More audio than this is mixed and resampled while it is read: 11 minutes of stereo at 48 kHz.
+MOST_BYTES = 1 << 28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,7 +130,7 @@ def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
 
     A codec works in blocks and pads its last one. The file states the true duration, and the
     padding is cut. Channels in positions that `fit_sound` would not assume from their number are
-    mixed to one.
+    mixed to one. So is audio that would need more than 256 MiB, which is also resampled to 16 kHz.
 
     Returns:
         Samples float32 [S, channels], and the sample rate.
@@ -147,19 +149,52 @@ def read_audio(path: str | os.PathLike) -> tuple[np.ndarray, int]:
                 raise UserError(
                     f"cannot read {path}: its audio cannot be decoded ({reason}); give another file"
                 )
-            blocks = [block for _, block in _blocks(container, stream)]
-            layout, rate = stream.codec_context.layout, stream.codec_context.sample_rate
+            samples, rate = _read_whole(container, stream)
+            names, count = _names(stream.codec_context.layout), samples.shape[1]
             num_samples = None
             if stream.duration and stream.time_base:
                 num_samples = round(float(stream.duration * stream.time_base) * rate)
     except (OSError, FFmpegError, ValueError, MemoryError) as error:
         raise unreadable(path, error) from None
-    if not blocks:
+    if not len(samples):
         raise UserError(f"cannot read {path}: no audio can be decoded; give a playable file")
-    samples = np.concatenate(blocks)
     padded = num_samples is not None and 0 < len(samples) - num_samples < AAC_BLOCK
     samples = samples[:num_samples] if padded else samples
-    names, count = _names(layout), layout.nb_channels
-    if not np.array_equal(mixing.weights(names, count), mixing.weights((), count)):
+    if count > 1 and not np.array_equal(mixing.weights(names, count), mixing.weights((), count)):
         samples = mixing.mix(samples, names)[0][:, None]
     return samples, rate
+
+
+def _read_whole(container: InputContainer, stream: Any) -> tuple[np.ndarray, int]:
+    """Returns all samples of a stream, float32 [S, channels], and their rate.
+
+    From MOST_BYTES on they are one channel at 16 kHz.
+    """
+    context = stream.codec_context
+    layout, rate = context.layout, context.sample_rate
+    weights = mixing.weights(_names(layout), layout.nb_channels)
+    convert, blocks, size = None, [], 0
+
+    def reduced(block: np.ndarray | None) -> list[np.ndarray]:
+        """Mixes and resamples a block; after None, what the resampler still holds."""
+        assert convert is not None
+        frame = None
+        if block is not None:
+            mono = np.ascontiguousarray((block @ weights)[None], np.float32)
+            frame = av.AudioFrame.from_ndarray(mono, format="flt", layout="mono")
+            frame.sample_rate = rate
+        return [piece.to_ndarray().reshape(-1, 1) for piece in convert.resample(frame)]
+
+    for _, block in _blocks(container, stream):
+        if convert is None:
+            blocks.append(block)
+            size += block.nbytes
+            if size > MOST_BYTES:
+                convert = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+                blocks = [piece for old in blocks for piece in reduced(old)]
+        else:
+            blocks += reduced(block)
+    if convert is not None:
+        return np.concatenate(blocks + reduced(None)), SAMPLE_RATE
+    empty = np.zeros((0, layout.nb_channels), np.float32)
+    return np.concatenate([empty, *blocks]), rate

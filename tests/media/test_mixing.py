@@ -5,7 +5,7 @@ import pytest
 from films import click, quarters, write
 
 from sora_jax import media
-from sora_jax.media import mixing
+from sora_jax.media import audio, mixing
 
 
 def level(mixed, sound):
@@ -121,3 +121,16 @@ def test_only_what_is_needed_is_resampled():
     short, notes = media.fit_sound(long, 44100, 16000)
     assert "audio cut from 4.00 to 1.00 s" in notes
     np.testing.assert_allclose(short, media.fit_sound(long, 44100, 64000)[0][:16000], atol=1e-6)
+
+
+def test_long_audio_is_reduced_while_it_is_read(tmp_path, monkeypatch):
+    """Where the whole would need too much memory, its onset and level stay the same."""
+    path = tmp_path / "film.mov"
+    settings = {"sound": click(3, 1.5), "sound_codec": "pcm_s16le", "layout": "5.1"}
+    write(path, [quarters()] * 24, **settings)
+    whole = media.fit_sound(*media.read_audio(path), 48000)[0]
+    monkeypatch.setattr(audio, "MOST_BYTES", 1_000_000)
+    samples, rate = media.read_audio(path)
+    assert samples.shape == (48000, 1) and rate == 16000
+    reduced = media.fit_sound(samples, rate, 48000)[0]
+    assert np.abs(reduced - whole).max() < 0.05
