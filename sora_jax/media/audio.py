@@ -47,7 +47,7 @@ def _blocks(container: InputContainer, stream: Any) -> Iterator[tuple[float | No
     context = stream.codec_context
     layout, rate = context.layout, context.sample_rate
     # Interleaved ("flt"): PyAV reads planes beyond the eighth out of bounds.
-    convert, template = None, None
+    convert, template = av.AudioResampler(format="flt", layout=layout, rate=rate), None
     for frame in container.decode(stream):
         kind = frame.format.name, frame.layout.name, frame.sample_rate
         if kind != template:

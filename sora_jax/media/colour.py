@@ -41,9 +41,10 @@ CURVES = {4: "gamma 2.2", 5: "gamma 2.8", 8: "linear", 9: "logarithmic", 10: "lo
     17: "SMPTE ST 428"
 }
 MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9}  # number in H.273: number in swscale
+Point = tuple[float, float]
 WHITE_D65, WHITE_C, WHITE_DCI = (0.3127, 0.3290), (0.310, 0.316), (0.314, 0.351)
 # name, x and y of red, green, blue and white
-PRIMARIES = {
+PRIMARIES: dict[int, tuple[str, Point, Point, Point, Point]] = {
     1: ("BT.709", (0.640, 0.330), (0.300, 0.600), (0.150, 0.060), WHITE_D65),
     4: ("BT.470 M", (0.67, 0.33), (0.21, 0.71), (0.14, 0.08), WHITE_C),
     5: ("BT.601 (625 lines)", (0.64, 0.33), (0.29, 0.60), (0.15, 0.06), WHITE_D65),
@@ -148,7 +149,7 @@ def _finish(pixels: np.ndarray, colour: Colour, convert: bool) -> np.ndarray:
     if convert:
         light = _light(colour.transfer)[rgb]
         if colour.transfer == HLG:
-            luminance = light @ np.float32((0.2627, 0.6780, 0.0593))
+            luminance = light @ np.array((0.2627, 0.6780, 0.0593), np.float32)
             light *= (1000.0 / DIFFUSE_WHITE) * luminance[..., None] ** 0.2
         number = colour.primaries if colour.primaries in PRIMARIES else 9
         light = np.maximum(light @ to_bt709(number).T, 0.0)
@@ -197,9 +198,8 @@ def to_bt709(number: int) -> np.ndarray:
 
 
 def _to_xyz(number: int) -> np.ndarray:
-    _, *rgb, white = PRIMARIES[number]
-    columns = np.array([(x / y, 1.0, (1 - x - y) / y) for x, y in rgb]).T
-    x, y = white
-    scale = np.linalg.solve(columns, np.array((x / y, 1.0, (1 - x - y) / y)))
+    points = PRIMARIES[number][1:]  # red, green, blue, white
+    *rgb, white = (np.array((x / y, 1.0, (1 - x - y) / y)) for x, y in points)
+    columns = np.stack(rgb, axis=1)
     # Each row is divided by white's, so that white maps to white from every white point.
-    return columns * scale / np.array((x / y, 1.0, (1 - x - y) / y))[:, None]
+    return columns * np.linalg.solve(columns, white) / white[:, None]

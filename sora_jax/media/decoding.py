@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import av
 import numpy as np
 from av.error import FFmpegError
 from av.filter import Graph
@@ -38,14 +37,16 @@ def deinterlaced(frames: Iterable[Any], stream: Any, notes: list[str]) -> Iterat
         stream.codec_context.field_order in INTERLACED_ORDERS
         and stream.codec_context.name not in MARKS_FRAMES
     )
-    graph, shape = None, None
+    note = "interlaced: deinterlaced with bwdif, one frame of two fields"
+    graph: Graph | None = None
+    shape = None
     for frame in frames:
         if graph is None and not (frame.interlaced_frame or unmarked):
             yield frame
             continue
-        if graph is None:
-            notes.append("interlaced: deinterlaced with bwdif, one frame of two fields")
-        if shape != (frame.width, frame.height, frame.format.name):
+        if note not in notes:
+            notes.append(note)
+        if graph is None or shape != (frame.width, frame.height, frame.format.name):
             if graph is not None:
                 yield from _push(graph, None)
             shape = frame.width, frame.height, frame.format.name
@@ -74,7 +75,7 @@ def _push(graph: Graph, frame: Any) -> Iterator[Any]:
     while True:
         try:
             yield graph.pull()
-        except (av.error.BlockingIOError, av.error.EOFError):
+        except (BlockingIOError, EOFError):
             return
 
 
@@ -159,7 +160,7 @@ def frames_from(
             container.seek(
                 math.floor((origin + start - 1.0) / stream.time_base), stream=stream, backward=True
             )
-            frames = deinterlaced(container.decode(stream), stream, [])
+            frames = deinterlaced(container.decode(stream), stream, notes)
             sought = next(frames, None)
             second = None if sought is None else frame_second(sought)
             if second is not None and second - origin <= start:
@@ -168,7 +169,7 @@ def frames_from(
             pass  # a file without an index
         # Seeking led nowhere or too far: decode everything before the window.
         container.seek(0)
-        frames = deinterlaced(container.decode(stream), stream, [])
+        frames = deinterlaced(container.decode(stream), stream, notes)
         first = next(frames)
     return origin or 0.0, _timed(first, frames, stream, origin or 0.0, notes)
 

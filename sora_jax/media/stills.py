@@ -106,7 +106,7 @@ def _to_srgb(image: Image.Image, notes: list[str]) -> Image.Image:
     if profile and image.mode in ("L", "RGB", "CMYK", "LAB"):
         image = _without_profile(image, profile, notes)
     image = image.convert("RGB")
-    if alpha is not None and alpha.getextrema()[0] < 255:
+    if alpha is not None and np.asarray(alpha).min() < 255:
         image = Image.composite(image, Image.new("RGB", image.size, "white"), alpha)
         notes.append("transparent parts composited on white")
     return image

@@ -308,12 +308,12 @@ class _Stack:
         if not self._length:
             most = max(1, (1 << 32) // image.nbytes)
             self._space = np.empty((min(self.expected, most), *image.shape), np.uint8)
-        shape = self._space.shape[1:]
-        if image.shape != shape:
-            resized = Image.fromarray(image).resize(shape[1::-1], Image.Resampling.BICUBIC)
+        count, height, width, _ = self._space.shape
+        if image.shape[:2] != (height, width):
+            resized = Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC)
             image = np.asarray(resized)
-        if self._length == len(self._space):
-            longer = np.empty((2 * len(self._space), *shape), np.uint8)
+        if self._length == count:
+            longer = np.empty((2 * count, height, width, 3), np.uint8)
             longer[: self._length] = self._space
             self._space = longer
         self._space[self._length] = image

@@ -99,8 +99,10 @@ def serve() -> None:
     """Runs the calls that arrive on stdin until it is closed, and answers on stdout."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches children; the parent closes
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (BYTES, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    with contextlib.suppress(OSError, ValueError):  # not every system has these limits
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        resource.setrlimit(resource.RLIMIT_DATA, (BYTES, most))
     calls, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get among the answers
     while True:

@@ -1,7 +1,9 @@
 """Folders of videos as people have them: links, names of any bytes, captions of any editor."""
 
+import functools
 import os
 
+import crashing_reader
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from sora_jax import mp4
 from sora_jax.clip import Clip
 from sora_jax.data import video_files, video_folder
 from sora_jax.errors import UserError
+from sora_jax.media.worker import Worker
 from sora_jax.modality import ClipFormat
 
 SMALL = ClipFormat(5, 8, 32)
@@ -91,6 +94,20 @@ def test_names_that_are_not_utf8(tmp_path):
     assert found == {r"a\xe9.mp4#0": ("",)} | dict.fromkeys(shown, ("a grey film",))
     text = video_folder.summary(report)
     assert text.encode("utf-8") and r"bad\xe9.mp4" in text and r"a\xe9.mp4" in text
+
+
+@pytest.mark.slow
+def test_a_file_that_crashes_its_decoder_is_skipped_by_name(tmp_path, monkeypatch):
+    for name in ("good", "abort", "hang", "other"):
+        film(tmp_path / "videos" / f"{name}.mp4")
+    monkeypatch.setattr(video_folder, "read_clip", crashing_reader.read)
+    monkeypatch.setattr(video_folder, "Worker", functools.partial(Worker, seconds=20))
+    config = video_folder.VideoFolderConfig(str(tmp_path / "videos"), SMALL)
+    directory, report = video_folder.build(tmp_path / "sets", config)
+    reasons = {row["file"]: row["reason"] for row in report["skipped"]}
+    assert set(reasons) == {"abort.mp4", "hang.mp4"}
+    assert "SIGABRT" in reasons["abort.mp4"] and "longer than 20 s" in reasons["hang.mp4"]
+    assert {r["key"] for r in all_records(directory, report)} == {"good.mp4#0", "other.mp4#0"}
 
 
 ACCENTS = "grüße, 二人\n\n  a   film \n"
