@@ -72,8 +72,8 @@ def mix(samples: np.ndarray, channels: Sequence[str] = ()) -> tuple[np.ndarray, 
     if unrelated > 0 and np.mean(np.square(mixed, dtype=np.float64)) < CANCELLED**2 * unrelated:
         loudest = int(np.argmax(power * (weight > 0)))
         return samples[:, loudest], [
-            f"its {count} channels cancel each other in a mix (antiphase); channel {loudest + 1} "
-            "alone is kept"
+            f"the {count} channels of its audio cancel each other in a mix (antiphase): channel "
+            f"{loudest + 1} alone is kept"
         ]
     return mixed, notes
 
@@ -83,7 +83,8 @@ def finite(samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
     good = np.isfinite(samples)
     if good.all():
         return samples, []
-    note = f"{good.size - np.count_nonzero(good)} samples that are not finite numbers silenced"
+    count = good.size - np.count_nonzero(good)
+    note = f"{count} audio samples that are not finite numbers silenced"
     return np.where(good, samples, np.float32(0)), [note]
 
 

@@ -297,7 +297,7 @@ class _Stack:
 
     def __init__(self) -> None:
         self.expected, self._length = 1, 0
-        self._space = np.empty((0, 0, 0, 3), np.uint8)
+        self._space: np.ndarray = np.empty((0, 0, 0, 3), np.uint8)
 
     @property
     def array(self) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 from films import BLUE, RED, corners, flat, planes, quarters, set_matrix, write
 
 from sora_jax import media
+from sora_jax.media.colour import Colour
 from sora_jax.modality import ClipFormat
 
 SMALL = ClipFormat(5, 8, 32)
@@ -191,6 +192,17 @@ def test_matrix_and_range(tmp_path, size, matrix, full, tagged):
     read = media.read_video(path)
     for frame, colour in zip(read.frames, (RED, BLUE), strict=True):
         assert np.abs(frame[5, 5].astype(int) - colour).max() <= 5, frame[5, 5]
+
+
+def test_what_is_not_applied_is_noted():
+    """Numbers of H.273 for which there are no films: YCgCo, logarithmic light, XYZ."""
+    for colour, is_rgb, word in (
+        (Colour(8, 1, 1, True), False, "matrix (number 8"),
+        (Colour(1, 9, 1, True), False, "curve (logarithmic)"),
+        (Colour(1, 1, 10, True), False, "primaries (number 10"),
+    ):
+        assert len(colour.notes(is_rgb)) == 1 and word in colour.notes(is_rgb)[0]
+    assert Colour(2, 2, 2, True).notes(False) == [] and Colour(0, 13, 1, True).notes(True) == []
 
 
 def test_transparent_parts_are_white(tmp_path):
