@@ -59,9 +59,7 @@ class SetConfig(ClipsConfig):
         if self.scenes < 1:
             raise ValueError(f"scenes={self.scenes}; give at least 1")
         if self.batch_size < 0:
-            raise ValueError(
-                f"batch_size={self.batch_size}; give 1 or more, or 0: train.batch_size"
-            )
+            raise ValueError(f"batch_size={self.batch_size}; give 1 or more, or 0: train.batch_size")
         if not 0 < self.weight < math.inf:
             raise ValueError(f"weight={self.weight}; give a positive number")
         if self.source == "playhouse" and self.path:
