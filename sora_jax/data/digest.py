@@ -30,7 +30,8 @@ def digest(folder: str | os.PathLike, files: Iterable[str | os.PathLike]) -> str
     for name in sorted(names, key=os.fsencode):
         try:
             with (folder / name).open("rb") as file:
-                sha.update(os.fsencode(name) + f":{os.fstat(file.fileno()).st_size};".encode())
+                size = os.fstat(file.fileno()).st_size
+                sha.update(os.fsencode(name) + f":{size};".encode())
                 sha.update(file.read(HEAD))
         except OSError as error:
             raise UserError(

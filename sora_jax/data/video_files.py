@@ -1,21 +1,65 @@
 """The user's video files below a directory, and the captions beside them."""
 
+import dataclasses
 import json
+import os
 import pathlib
 
+from sora_jax import media, mp4
+from sora_jax.clip import Clip
 from sora_jax.data.digest import digest
 from sora_jax.errors import UserError
+from sora_jax.modality import ClipFormat
+from sora_jax.text_files import read_text
 
 EXTENSIONS = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi")
 
 
 def find_videos(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the video files below a directory, sorted by path."""
-    return sorted(
-        p
-        for p in folder.rglob("*")
-        if p.suffix.lower() in EXTENSIONS and p.is_file() and not p.name.startswith(".")
-    )
+    """Returns the video files below a directory, sorted by path.
+
+    Links to files and directories are followed. A file that is reached on several ways is returned
+    once, if possible under its own name.
+    """
+    found: dict[str, pathlib.Path] = {}  # by real path
+    seen: set[str] = set()
+    direct, linked = [folder], []
+    while direct or linked:
+        # Directories before links, so that a file has its own name.
+        directory = direct.pop() if direct else linked.pop(0)
+        real = os.path.realpath(directory)
+        if real in seen:
+            continue
+        seen.add(real)
+        try:
+            entries = sorted(
+                os.scandir(directory), key=lambda entry: (entry.is_symlink(), entry.name)
+            )
+        except OSError:
+            continue
+        for entry in entries:
+            path = directory / entry.name
+            if entry.is_dir():
+                (linked if entry.is_symlink() else direct).append(path)
+            elif path.suffix.lower() in EXTENSIONS and not entry.name.startswith("."):
+                # A link that leads nowhere is returned too: reading it says so.
+                real = os.path.realpath(path)
+                if real not in found or (found[real].is_symlink() and not entry.is_symlink()):
+                    found[real] = path
+    return sorted(found.values())
+
+
+def read_clip(video: str, format: ClipFormat, start: float, whole: bool) -> Clip:
+    """`media.read_fitted`, with frames in uint8. This module is what a worker imports to run it, so
+    it imports neither JAX nor TensorFlow Datasets.
+    """
+    clip = media.read_fitted(video, format, start, whole)
+    return dataclasses.replace(clip, frames=mp4.to_uint8(clip.frames))
+
+
+def shown(path: str | os.PathLike) -> str:
+    r"""Returns a path as valid Unicode: bytes of a name that are not UTF-8 become \xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def contents(folder: pathlib.Path) -> str:
@@ -37,7 +81,7 @@ def read_captions(video: pathlib.Path) -> list[str]:
     text, data = video.with_suffix(".txt"), video.with_suffix(".json")
     try:
         if data.is_file():
-            value = json.loads(data.read_text("utf-8-sig"))
+            value = json.loads(read_text(data))
             if isinstance(value, dict):
                 value = next(
                     (value[key] for key in ("captions", "caption", "prompt") if key in value), None
@@ -49,12 +93,9 @@ def read_captions(video: pathlib.Path) -> list[str]:
                     '{"caption": "..."}'
                 )
         elif text.is_file():
-            lines = text.read_text("utf-8-sig").splitlines()
+            lines = read_text(text).splitlines()
         else:
             lines = []
-    except (ValueError, OSError) as error:  # not JSON, not UTF-8, not readable
-        raise UserError(
-            f"cannot read the caption {data if data.is_file() else text} ({str(error)[:80]}); "
-            "save it as UTF-8"
-        ) from error
+    except (ValueError, RecursionError) as error:  # not JSON
+        raise UserError(f"{data} is not JSON ({str(error)[:80]}); correct it") from None
     return [" ".join(line.split()) for line in lines if line.strip()]

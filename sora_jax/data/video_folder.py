@@ -11,7 +11,7 @@ paraphrase. `ball.json` holds a string, a list of strings, or an object with "ca
 or "prompt", the key that experiments.sample writes. Without a caption file the caption is empty,
 which trains the unconditional model.
 
-A record holds frames uint8 [F,H,W,3] with H = W = size, samples int16 [S], has_audio, captions, key
+A record holds frames uint8 [F,H,W,3], samples int16 [S], has_audio, captions, key
 (file and clip number), start (s) and notes. The build skips a file that it cannot read. The file
 `report.json` beside the data counts the skipped files and names each with the reason. A silent
 file, without an audio track or below -80 dBFS throughout, is kept with has_audio False, and the
@@ -19,6 +19,7 @@ loss omits its audio. One file in ten, by a hash of its name relative to the dir
 with all its clips. With two readable files or more, each split gets at least one file.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -32,11 +33,20 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from sora_jax import files, media, mp4
+from sora_jax import files
 from sora_jax.clip import Clip
 from sora_jax.data.tfds_sets import make_builder, open_source, prepare
-from sora_jax.data.video_files import EXTENSIONS, contents, find_videos, read_captions
+from sora_jax.data.video_files import (
+    EXTENSIONS,
+    contents,
+    find_videos,
+    read_captions,
+    read_clip,
+    shown,
+)
 from sora_jax.errors import UserError
+from sora_jax.media.decoded import EndOfFile
+from sora_jax.media.worker import Worker
 from sora_jax.modality import FORMATS, ClipFormat
 
 VAL_SHARE = 0.1  # fraction of the files in the split val
@@ -80,9 +90,10 @@ def set_name(path: str | pathlib.Path, format: ClipFormat) -> str:
 
 
 def read_clips(
-    video: pathlib.Path, format: ClipFormat, clips_per_file: int
+    worker: Worker, video: pathlib.Path, format: ClipFormat, clips_per_file: int
 ) -> Iterator[tuple[float, Clip]]:
-    """Yields (start in seconds, Clip) for up to `clips_per_file` consecutive clips of a file.
+    """Yields (start in seconds, Clip) for up to `clips_per_file` consecutive clips of a file, read
+    by `worker`.
 
     The first clip may be shorter than the format, and is then extended. A shorter rest after the
     first clip is dropped.
@@ -90,16 +101,12 @@ def read_clips(
     for number in range(clips_per_file):
         start = number * format.seconds
         try:
-            window = media.read_video(
-                video, start=start, seconds=format.seconds, short_side=2 * format.size
-            )
-        except media.EndOfFile:
+            clip = worker.call(read_clip, os.fspath(video), format, start, number > 0)
+        except EndOfFile:
             if number == 0:
                 raise
             return
-        if number and window.seconds < format.seconds - 0.5 / format.fps:
-            return
-        yield start, media.fit_clip(window, format)
+        yield start, clip
 
 
 class VideoFolder(tfds.core.GeneratorBasedBuilder):
@@ -110,6 +117,10 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
     # package that it does not require.
     code_path = None
     VERSION = tfds.core.Version("2.0.0")
+
+    @functools.cached_property
+    def _worker(self) -> Worker:
+        return Worker()
 
     @property
     def _config(self) -> VideoFolderConfig:
@@ -184,18 +195,21 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
     def _clips(self, video: pathlib.Path) -> Iterator[tuple[float, Clip]]:
         """Yields from `read_clips`; skips a file that fails and notes it in the report.
 
-        A decoder may raise any exception, and one file must not stop the build.
+        A decoder may raise any exception or crash, and one file must not stop the build.
         """
+        settings = self._config
         try:
-            yield from read_clips(video, self._config.format, self._config.clips_per_file)
-        except Exception as error:
-            reason = (
-                str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            )
+            yield from read_clips(self._worker, video, settings.format, settings.clips_per_file)
+        except (UserError, RuntimeError) as error:
+            reason = str(error)
             self._note("skipped", video, reason.removeprefix(f"cannot read {video}: "))
 
+    def _name(self, video: pathlib.Path) -> str:
+        """Returns the name of a file below the directory, as valid Unicode."""
+        return shown(video.relative_to(self._config.path))
+
     def _note(self, table: str, video: pathlib.Path, reason: str) -> None:
-        row = {"file": video.relative_to(self._config.path).as_posix(), "reason": reason}
+        row = {"file": self._name(video), "reason": shown(reason)}
         if row not in self.report[table]:
             self.report[table].append(row)
 
@@ -209,7 +223,7 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
                 captions = []
                 self._note("captions_skipped", video, str(error))
             for number, (start, clip) in enumerate(self._clips(video)):
-                key = f"{video.relative_to(settings.path).as_posix()}#{number}"
+                key = f"{self._name(video)}#{number}"
                 self.report["clips"][split] = self.report["clips"].get(split, 0) + 1
                 silent = clip.samples is None
                 samples = clip.samples
@@ -220,7 +234,7 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
                 yield (
                     key,
                     {
-                        "frames": mp4.to_uint8(clip.frames),
+                        "frames": clip.frames,
                         "samples": np.round(samples * 32767.0).astype(np.int16),
                         "has_audio": not silent,
                         "captions": captions,
@@ -233,8 +247,8 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
 
 def _share(video: pathlib.Path, folder: pathlib.Path) -> float:
     """Returns a hash of the file's name in [0,1); a file below VAL_SHARE is in val."""
-    name = video.relative_to(folder).as_posix()
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4]) / 2**32
+    name = os.fsencode(video.relative_to(folder))
+    return int.from_bytes(hashlib.sha256(name).digest()[:4]) / 2**32
 
 
 def build(data_dir: str | os.PathLike, config: VideoFolderConfig) -> tuple[pathlib.Path, dict]:
@@ -247,7 +261,8 @@ def build(data_dir: str | os.PathLike, config: VideoFolderConfig) -> tuple[pathl
     directory = pathlib.Path(builder.data_path)
     report = directory / "report.json"
     if not builder.is_prepared():
-        prepare(builder)
+        with builder._worker:
+            prepare(builder)
         files.write(report, json.dumps(builder.report, indent=1))
     return directory, json.loads(report.read_text(encoding="utf-8")) if report.is_file() else {}
 

@@ -40,16 +40,15 @@ def _encoded(
     path: str | os.PathLike, pipeline: "Pipeline", metadata: dict[str, Any], reason: str
 ) -> Generated:
     fps = pipeline.format.fps
-    video = media.read_video(path, short_side=2 * pipeline.format.size)
+    short_side = 2 * max(pipeline.format.height, pipeline.format.width)
+    video = media.read_video(path, short_side=short_side)
     frames = max(1, round(video.seconds * fps))
     group = pipeline.format.frames_per_latent
     extra = (frames - 1) % group
     notes = [f"{Path(path).name} was encoded: {reason}"]
     if extra:
         notes.append(f"its first {extra} frames are left out: a clip has 1 + {group}k")
-        video = media.read_video(
-            path, start=float(extra / fps), short_side=2 * pipeline.format.size
-        )
+        video = media.read_video(path, start=float(extra / fps), short_side=short_side)
     format = dataclasses.replace(pipeline.format, frames=frames - extra)
     fitted = media.fit_clip(video, format)
     samples = np.zeros(format.samples, np.float32) if fitted.samples is None else fitted.samples

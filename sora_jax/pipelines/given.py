@@ -41,10 +41,14 @@ def read_given(
         notes.extend(f"{path}: {change}" for change in changes)
 
     if first_frame is not None:
-        fields["first_frame"], changes = media.read_image(first_frame, format.size)
+        fields["first_frame"], changes = media.read_image(
+            first_frame, (format.height, format.width)
+        )
         note(first_frame, changes)
     if given_video is not None:
-        video = media.read_video(given_video, seconds=format.seconds + 1)
+        # a second more than the clip, so that a note says what is cut
+        short_side = 2 * max(format.height, format.width)
+        video = media.read_video(given_video, seconds=format.seconds + 1, short_side=short_side)
         clip = media.fit_clip(video, format)
         fields["given_video"] = clip.frames
         note(given_video, [change for change in clip.notes if "audio" not in change])
