@@ -14,19 +14,17 @@ from sora_jax.errors import UserError
 
 CHECKPOINT = """
 import resource, sys
+import grain
 import jax.numpy as jnp
 from sora_jax.cli import run_main
 from sora_jax.training.checkpoint import Checkpoints
-
-class Position:
-    def get_state(self):
-        return b"0"
 
 def main(_):
     state = {"weights": jnp.arange(1 << 20, dtype=jnp.float32)}
     with Checkpoints(sys.argv[0] + ".checkpoints") as checkpoints:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-        checkpoints.save(4, state, Position(), wait=True)
+        batches = iter(grain.MapDataset.range(9).to_iter_dataset())
+        checkpoints.save(4, state, batches, wait=True)
 run_main(main)
 """
 RECORDS = """
