@@ -19,7 +19,6 @@ that file. absl's own --help exits with status 1 and does not list keys.
 """
 
 import contextlib
-import errno
 import importlib.metadata
 import math
 import os
@@ -34,6 +33,7 @@ from absl import app, flags, logging
 
 from sora_jax import __version__, config
 from sora_jax.errors import Preempted, UserError
+from sora_jax.files import disk_error
 from sora_jax.registry import CONFIGS, load_module
 from sora_jax.text_files import read_text
 
@@ -47,8 +47,6 @@ flags.DEFINE_boolean("version", False, "print the versions of this project and o
 # Referred to by path, not imported: it needs ml_collections, which a minimal install lacks.
 REGISTERED = Path(__file__).with_name("registered_config.py")
 HELP = ("--help", "-help", "--helpshort", "-h", "-?", "--helpfull")
-# errors of the disk and not of the code, which any write may meet
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # former flag name -> current name
 RENAMED = {
     "guidance_picture": "guidance_video",
@@ -78,7 +76,7 @@ def run_main(main: Callable[[Sequence[str]], object]) -> None:
             print(str(error) or "stopped", file=sys.stderr)
             sys.exit(0 if isinstance(error, Preempted) else 130)
         except OSError as error:
-            if error.errno not in DISK:
+            if disk_error(error) is None:
                 raise
             _silence()
             place = error.filename or "the output"

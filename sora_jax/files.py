@@ -9,6 +9,7 @@ takes: `shown` escapes them for text, and `write` for JSON.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import itertools
@@ -20,6 +21,8 @@ from pathlib import Path
 from sora_jax.errors import UserError
 from sora_jax.text_files import read_text
 
+# errors of the disk and not of the code, which any write may meet
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 NAME_BYTES = 200  # of a file's name; file systems allow 255, and suffixes are added
 _partials = itertools.count()  # threads of one process may write one path
 
@@ -66,6 +69,17 @@ def locked(folder: Path, work: str) -> Iterator[None]:
         yield
 
 
+def disk_error(error: BaseException) -> OSError | None:
+    """Returns an error of the disk (full, read-only, a quota, ...) as OSError; None for others.
+
+    Libraries in C++ raise other types, with the system's text in theirs.
+    """
+    if isinstance(error, OSError):
+        return error if error.errno in DISK else None
+    found = [code for code in DISK if os.strerror(code) in str(error)]
+    return OSError(found[0], os.strerror(found[0])) if found else None
+
+
 def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
     """Returns the error for a path that cannot be written."""
     return UserError(
@@ -100,6 +114,10 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(partial, path)
     except OSError as error:
         raise cannot_write(path, error) from None
+    except (RuntimeError, ValueError) as error:
+        if (disk := disk_error(error)) is None:
+            raise
+        raise cannot_write(path, disk) from None
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()

@@ -44,10 +44,11 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
         # TFDS prints messages about downloads, of which there are none.
         with files.locked(folder, "building"), contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
-    except OSError as error:
-        raise UserError(
-            f"cannot write {builder.data_path}: {error}; choose another folder or free some space"
-        ) from error
+    except (OSError, RuntimeError) as error:
+        disk = error if isinstance(error, OSError) else files.disk_error(error)
+        if disk is None:
+            raise
+        raise files.cannot_write(builder.data_path, disk) from error
 
 
 def open_source(directory: str | os.PathLike, split: str, name: str) -> Any:

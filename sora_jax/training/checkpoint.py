@@ -21,10 +21,15 @@ from absl import logging
 
 from sora_jax.compat import orbax_v1
 from sora_jax.errors import UserError
+from sora_jax.files import disk_error
 from sora_jax.parallel import processes
 from sora_jax.training.state import TrainState
 
 ocp = orbax_v1()
+# Orbax logs a failed save with a thousand lines of tracebacks; `Checkpoints` tells of it in one.
+logging.get_absl_logger().addFilter(
+    lambda record: not (record.exc_info and "orbax" in record.pathname)
+)
 
 
 def _named(state: TrainState) -> dict[str, Any]:
@@ -80,14 +85,20 @@ class Checkpoints:
         self._checkpointer = ocp.training.Checkpointer(
             self.directory, preservation_policy=policy, cleanup_tmp_directories=True
         )
-        self._pending = None
+        self._pending, self._step = None, 0
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if not processes.is_lost(error):
+        if processes.is_lost(error):
+            return
+        try:
             self._checkpointer.close()
+        except (OSError, RuntimeError, ValueError) as closing:
+            # Raises a failed save again; the error under way has told of it.
+            if error is None:
+                raise self._unwritten(self._step, closing) from closing
 
     @property
     def latest(self) -> int | None:
@@ -114,16 +125,24 @@ class Checkpoints:
         try:
             if self._pending is not None:
                 self._pending.result()
+            self._step = step
             self._pending = self._checkpointer.save_checkpointables_async(
                 step, {"state": arrays, "data": _Position(iterator)}, force=True
             )
             if wait and self._pending is not None:
                 self._pending.result()
-        except OSError as error:
-            raise UserError(
-                f"the checkpoint of step {step} could not be written to {self.directory} "
-                f"({error.strerror}); make room"
-            ) from error
+        except (OSError, RuntimeError, ValueError) as error:
+            raise self._unwritten(step, error) from error
+
+    def _unwritten(self, step: int, error: Exception) -> Exception:
+        """Returns the error for a checkpoint that cannot be written; others as they are."""
+        disk = error if isinstance(error, OSError) else disk_error(error)
+        if disk is None:
+            return error
+        return UserError(
+            f"the checkpoint of step {step} could not be written to {self.directory} "
+            f"({disk.strerror}); make room"
+        )
 
     def restore(self, state: TrainState, iterator: Any, step: int | None = None) -> TrainState:
         """Returns the state at `step` and moves `iterator` to the position saved with it.
