@@ -63,9 +63,9 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     """Converts a file of any size, frame rate, length and channel count to a clip of `format`.
 
     Frames are chosen by equation (1), cropped around their centre to the format's proportions and
-    resized with an antialiasing filter. If the file is too short, its last frame is held and its audio is padded
-    with silence. The clip has no samples if the file has no audio track, or one that never rises
-    above -80 dBFS. The clip's notes list the changes.
+    resized with an antialiasing filter. If the file is too short, its last frame is held and its
+    audio is padded with silence. The clip has no samples if the file has no audio track, or one
+    that never rises above -80 dBFS. The clip's notes list the changes.
     """
     expect(media, Media, "media", "give what read_video returns")
     expect(format, ClipFormat, "format", 'give a ClipFormat, such as FORMATS["nano"]')
