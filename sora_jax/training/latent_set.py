@@ -113,7 +113,7 @@ def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
 
 
 def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, jax.Array]:
-    """Returns a batch in the format of `latents.loader.make_loader`: float32, one caption per clip.
+    """Returns a batch in the format of `latents.loader.batches`, without times: float32, one caption.
 
     Args:
         latents: the set.
