@@ -223,14 +223,13 @@ def train(
         ValueError: `order` is not one of the clips in `latents`.
     """
     step = begun = int(state.step)
-    saved = None
     _check_lengths(order, len(latents), step, steps, chunk)
-    pace, under_way, saved_at = _Pace(), collections.deque(), time.monotonic()
+    pace, under_way = _Pace(), collections.deque()
+    saved, saved_at = None, time.monotonic()
 
     def finish() -> None:
         before, metrics = under_way.popleft()
-        metrics = jax.device_get(metrics)
-        seconds = pace.end() / chunk
+        metrics, seconds = jax.device_get(metrics), pace.end() / chunk
         rows = [
             dict(zip(metrics, values, strict=True))
             for values in zip(*metrics.values(), strict=True)
