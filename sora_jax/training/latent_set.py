@@ -113,7 +113,8 @@ def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
 
 
 def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, jax.Array]:
-    """Returns a batch in the format of `latents.loader.batches`, without times: float32, one caption.
+    """Returns a batch like those of `latents.loader.batches`, float32, without its times: one
+    caption per clip.
 
     Args:
         latents: the set.
