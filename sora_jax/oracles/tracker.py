@@ -233,7 +233,8 @@ def track(frames: np.ndarray) -> list[Track]:
     min_area = 0.4 * np.pi * (SMALLEST * pixels_per_metre(EXTENT, frames.shape[2])) ** 2
     counts = np.bincount(label.ravel() + 1, minlength=len(NAMES) + 1)[1:]
     tracks = [
-        _track_colour(k, label, alpha[..., k], min_area) for k in np.flatnonzero(counts >= min_area)
+        _track_colour(k, label, alpha[..., k], min_area)
+        for k in np.flatnonzero(counts >= min_area).tolist()
     ]
     return [t for t in tracks if t.copies.any()]
 

@@ -1,18 +1,25 @@
 """The pixel grid of a frame."""
 
-import numpy as np
+import jax
+import jax.numpy as jnp
 
 from sora_jax.modality import ClipFormat
 
 
-def pixel_grid(format: ClipFormat) -> tuple[np.ndarray, np.ndarray]:
+def columns_before(format: ClipFormat) -> int:
+    """Returns the number of columns on each side of the central square."""
+    return (format.width - format.size) // 2
+
+
+def pixel_grid(format: ClipFormat) -> tuple[jax.Array, jax.Array]:
     """Returns the rows [H, 1] and columns [1, W] of a frame's pixels, float32.
 
     Row 0 and column 0 are those of the central square, which shows the view (`camera.py`, equation
     (1)). A longer side has pixels before it, with negative numbers, and after it.
     """
-    row, column = (
-        np.arange(side, dtype=np.float32) - (side - format.size) // 2
-        for side in (format.height, format.width)
-    )
+    row, column = (jnp.arange(side, dtype=jnp.float32) for side in (format.height, format.width))
+    if format.height > format.size:
+        row = row - (format.height - format.size) // 2
+    if format.width > format.size:
+        column = column - columns_before(format)
     return row[:, None], column[None, :]

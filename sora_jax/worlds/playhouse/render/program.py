@@ -124,7 +124,7 @@ class _Screen:
 
 
 def _screen(format: ClipFormat, view: jax.Array | None = None) -> _Screen:
-    row, column = map(jnp.asarray, pixel_grid(format))
+    row, column = pixel_grid(format)
     if view is None:
         return _Screen(row, column, format.size)
     return _Screen(row, column, format.size, view[0], view[1:])

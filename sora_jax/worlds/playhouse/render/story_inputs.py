@@ -39,6 +39,7 @@ from sora_jax.worlds.playhouse.places import (
 from sora_jax.worlds.playhouse.plot import OPENING, SWITCHING
 from sora_jax.worlds.playhouse.render.inputs import POSE, SHUTTER, TEXTURE
 from sora_jax.worlds.playhouse.render.looks import look
+from sora_jax.worlds.playhouse.render.pixels import columns_before
 from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, material
 from sora_jax.worlds.playhouse.stream import Stream
 
@@ -133,7 +134,7 @@ def _cast(
     two actors, their poses [F, 2, 14] for `characters.paint`, and `hat` [F, 2].
     """
     times, scene, half = format.frame_times(), take.scene, format.size // 2
-    beside = (format.width - format.size) // 2  # columns on each side of the square
+    beside = columns_before(format)
     frames, shot = len(times), truth["shot"]
     poses = np.zeros((frames, ACTORS, POSE))
     canvas = np.zeros((frames, ACTORS, 3))

@@ -24,7 +24,7 @@ from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.places import LAMP_HEIGHT
 from sora_jax.worlds.playhouse.render import characters, styles
 from sora_jax.worlds.playhouse.render.looks import BRIMS, TOPS
-from sora_jax.worlds.playhouse.render.pixels import pixel_grid
+from sora_jax.worlds.playhouse.render.pixels import columns_before, pixel_grid
 from sora_jax.worlds.playhouse.render.styles import HALF, LIGHT, mix
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
@@ -56,7 +56,7 @@ def _clip(one: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     moments = {name: value for name, value in one.items() if name not in STILL}
     frames = jax.vmap(lambda moment: _frame(constant | moment, format))(moments)
 
-    row, column = map(jnp.asarray, pixel_grid(format))
+    row, column = pixel_grid(format)
 
     def exposed(frames: jax.Array) -> jax.Array:
         def noisy(picture: jax.Array, frame: jax.Array) -> jax.Array:
@@ -80,7 +80,7 @@ def _same(frames: jax.Array) -> jax.Array:
 
 def _frame(one: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     """Paints one frame without the effects of sensor and film, RGB [H, W, 3]."""
-    size, (row, column) = format.size, map(jnp.asarray, pixel_grid(format))
+    size, (row, column) = format.size, pixel_grid(format)
     picture = _boxes(_room(one, row, column, size), one["boxes"], one, row, column, size)
     picture = _discs(picture, one["discs"], one, row, column, size)
     picture = _shadow(picture, one, row, column, size)
@@ -194,8 +194,8 @@ def _shadow(
 def _cast(picture: jax.Array, one: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
     """Paints the actors on canvases of half the width of the square (`story_inputs.py`)."""
     size, half = format.size, format.size // 2
-    row, columns = pixel_grid(format)
-    before = half - int(columns[0, 0])  # from the padded picture's edge to column 0
+    row, _ = pixel_grid(format)
+    before = half + columns_before(format)  # from the padded picture's edge to column 0
     metre, unit = size / one["view"][2], size / 64.0
     wide = jnp.pad(picture, ((0, 0), (half, half), (0, 0)))
 
@@ -213,7 +213,7 @@ def _cast(picture: jax.Array, one: dict[str, jax.Array], format: ClipFormat) -> 
             part,
             character,
             one["pose"][n],
-            jnp.asarray(row),
+            row,
             column,
             metre,
             metre,

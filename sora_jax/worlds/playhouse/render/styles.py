@@ -258,5 +258,6 @@ def graded(picture: AnyArray, row: AnyArray, column: AnyArray, size: int) -> jax
     corner = (jnp.square(row - 0.5 * size + 0.5) + jnp.square(column - 0.5 * size + 0.5)) / (
         0.5 * size * size
     )
+    corner = jnp.minimum(corner, 1.0)  # 1 in the corners of the square; no darker beside it
     open_ = _ramp(row + 0.5 - BARS * size) * _ramp((1.0 - BARS) * size - row - 0.5)
     return cast(jax.Array, picture * ((1.0 - 0.45 * corner) * open_)[..., None])
