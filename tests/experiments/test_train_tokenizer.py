@@ -216,7 +216,7 @@ def test_the_command_trains_on_a_source_of_ones_own(tmp_path):
     [
         ({"sets": [{"family": "room"}, {"family": "room"}]}, "room@nano twice"),
         ({"sets": [{"family": "room"}], "family": "court"}, "family='court' beside sets"),
-        ({"sets": [{"family": "room", "weight": 0.0}]}, "give a positive number"),
+        ({"sets": [{"family": "room", "weight": 0.0}]}, "give a number above 0"),
         ({"sets": [{"famly": "room"}]}, "did you mean 'family'"),
     ],
 )
