@@ -48,7 +48,7 @@ def shortened(name: str, limit: int = NAME_BYTES) -> str:
 
 @contextlib.contextmanager
 def locked(folder: Path, work: str) -> Iterator[None]:
-    """Holds a folder against other processes, by its file .lock.
+    """Holds a folder against other processes, by a lock on the folder itself.
 
     Args:
         folder: an existing folder.
@@ -58,8 +58,15 @@ def locked(folder: Path, work: str) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            file = stack.enter_context((folder / ".lock").open("w", encoding="utf-8"))
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            place = os.open(folder, os.O_RDONLY)
+            stack.callback(os.close, place)
+            try:
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:  # NFS locks no folder
+                file = stack.enter_context((folder / ".lock").open("w", encoding="utf-8"))
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
                 f"another process is {work} in {folder}; wait for it, or give another folder"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 
@@ -60,11 +61,14 @@ def test_a_link_stays_a_link_and_its_target_is_replaced(tmp_path):
         assert (tmp_path / "disk" / name).read_text() == "words"
 
 
-@pytest.mark.parametrize("path, words", [("/dev/null", "it is a device"), ("", "it is a folder")])
-def test_a_device_or_a_folder_is_never_replaced(tmp_path, path, words):
-    with pytest.raises(UserError, match=words):
-        files.write(path or tmp_path, "words")
-    assert not os.path.isfile("/dev/null")
+def test_a_device_or_a_folder_is_never_replaced(tmp_path):
+    """A pipe stands in for /dev/null, which a faulty writer would replace for the whole machine."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe: it is a device; give the path of a file"):
+        files.write(tmp_path / "pipe", "words")
+    with pytest.raises(UserError, match="it is a folder; give the path of a file"):
+        files.write(tmp_path, "words")
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
 
 
 def test_names_of_any_length_and_bytes(tmp_path):

@@ -14,7 +14,7 @@ from sora_jax.errors import UserError
 from sora_jax.media.worker import Worker
 from sora_jax.modality import ClipFormat
 
-SMALL = ClipFormat(5, 8, 32)
+SMALL = ClipFormat(frames=5, fps=8, height=32, width=32)
 
 
 def film(path, value=0.5):

@@ -99,10 +99,16 @@ def _file(module: str) -> Path | None:
     return next((file for file in files if file.exists()), None)
 
 
+def in_checkout(name: str) -> str:
+    """The name in the checkout of a name in the wheel, which has all packages below `sora_jax`."""
+    inner = name.removeprefix("sora_jax.")
+    return inner if inner.partition(".")[0] in PACKAGES else name
+
+
 def lost_names(text: str) -> list[str]:
     """Dotted names of this repository, such as `experiments.train`, that are not there."""
     lost = []
-    for span in spans(text):
+    for span in map(in_checkout, spans(text)):
         if not re.fullmatch(rf"({'|'.join(PACKAGES)})(\.\w+)+", span) or PLACEHOLDER.search(span):
             continue
         parts = span.split(".")
@@ -115,7 +121,9 @@ def lost_names(text: str) -> list[str]:
 
 def lost_modules(text: str) -> list[str]:
     """Modules after `python -m` that are not there."""
-    modules = {module for module, _ in commands(text) if not PLACEHOLDER.search(module)}
+    modules = {
+        in_checkout(module) for module, _ in commands(text) if not PLACEHOLDER.search(module)
+    }
     return [
         f"no module {module}"
         for module in sorted(modules)

@@ -45,8 +45,8 @@ def test_a_reader_that_leaves_early_is_no_error(asked):
     [
         (["--preset=nan"], "did you mean 'nano'"),
         (
-            ["--config=experiments/configs/playhouse_nano.py", "--config.model.patch=3"],
-            "do not divide",
+            ["--config=experiments/configs/playhouse_nano.py", "--config.model.patch=0"],
+            "patch=0; give at least 1",
         ),
     ],
 )

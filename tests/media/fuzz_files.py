@@ -20,7 +20,7 @@ from sora_jax.errors import UserError
 from sora_jax.media.worker import Worker
 from sora_jax.modality import ClipFormat
 
-SMALL = ClipFormat(5, 8, 32)
+SMALL = ClipFormat(frames=5, fps=8, height=32, width=32)
 FILMS, SOUNDS, STILLS = (
     ("mp4", "mkv", "webm", "avi", "mov"),
     ("wav", "mp3"),

@@ -11,7 +11,7 @@ from sora_jax import media
 from sora_jax.media.colour import Colour
 from sora_jax.modality import ClipFormat
 
-SMALL = ClipFormat(5, 8, 32)
+SMALL = ClipFormat(frames=5, fps=8, height=32, width=32)
 
 
 def ring(height, width, aspect):
