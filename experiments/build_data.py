@@ -14,9 +14,9 @@ speaks) or one of phyworld's. Each family has its own splits; --num_val applies 
 except train.
 
 `video_folder` reads every video below --path (mp4, mov, m4v, webm, mkv, avi; any size, rate
-and length, with or without audio) and cuts it into clips of one format: centre square,
-resized, at the format's frame rate, mono 16 kHz. A caption is a file beside its video with the
-same stem: ball.txt (one paraphrase per line) or ball.json ({"caption": "..."}, or the JSON of
+and length, with or without audio) and cuts it into clips of one format: cropped to its
+proportions and resized, at its frame rate, mono 16 kHz. A caption is a file beside its video with
+the same stem: ball.txt (one paraphrase per line) or ball.json ({"caption": "..."}, or the JSON of
 experiments.sample). Unreadable files are skipped, and listed at the end and in report.json.
 
 The last printed line is the folder of the set. Next: python -m experiments.precompute.
@@ -26,20 +26,16 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from experiments import clip_format
 from sora_jax.cli import run_main
 from sora_jax.data import playhouse_set, video_folder
 from sora_jax.errors import UserError
-from sora_jax.modality import FORMATS
 from sora_jax.worlds.playhouse.families import FAMILIES
+
+flags.adopt_module_key_flags(clip_format)
 
 _SET = flags.DEFINE_enum("set", "playhouse", ["playhouse", "video_folder"], "Data set to build.")
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Parent folder of all data sets.")
-_FORMAT = flags.DEFINE_enum(
-    "format",
-    "nano",
-    sorted(FORMATS),
-    "; ".join(f"{name}: {format}" for name, format in FORMATS.items()),
-)
 _NUM_TRAIN = flags.DEFINE_integer("num_train", 20_000, "playhouse: scenes in train.", lower_bound=0)
 _NUM_VAL = flags.DEFINE_integer(
     "num_val",
@@ -84,12 +80,17 @@ def main(_: Sequence[str]) -> None:
             raise UserError(
                 "nothing to build: --num_train and --num_val are both 0; ask for some scenes"
             )
+        if clip_format.changed():
+            raise UserError(
+                "--height, --width, --fps and --seconds are for --set=video_folder: a set of "
+                "Playhouse holds scenes, and experiments.precompute renders them in any format"
+            )
         directory = playhouse_set.build(
             _DATA_DIR.value,
             playhouse_set.PlayhouseConfig(
                 _NUM_TRAIN.value,
                 _NUM_VAL.value,
-                _FORMAT.value,
+                clip_format.FORMAT.value,
                 _WORKERS.value,
                 _FAMILY.value,
                 _STYLE.value,
@@ -101,7 +102,7 @@ def main(_: Sequence[str]) -> None:
                 "--set=video_folder needs --path; give the directory that holds your videos"
             )
         config = video_folder.VideoFolderConfig(
-            _PATH.value, FORMATS[_FORMAT.value], _CLIPS_PER_FILE.value
+            _PATH.value, clip_format.clip_format(), _CLIPS_PER_FILE.value
         )
         directory, report = video_folder.build(_DATA_DIR.value, config)
         print(video_folder.summary(report))

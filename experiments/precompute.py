@@ -21,13 +21,15 @@ from collections.abc import Sequence
 
 from absl import flags
 
+from experiments import clip_format
 from sora_jax import weights
 from sora_jax.cli import run_main
 from sora_jax.data.latents.precompute import precompute, refuse_others
 from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.errors import UserError
-from sora_jax.modality import FORMATS
 from sora_jax.worlds.playhouse.families import FAMILIES
+
+flags.adopt_module_key_flags(clip_format)
 
 _SOURCE = flags.DEFINE_string(
     "source", "playhouse", "Source of the clips: playhouse, video_folder or a registered one."
@@ -56,12 +58,6 @@ _PATH = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string(
     "output", None, "Folder for the latents: new, or that of an earlier run. Required."
 )
-_FORMAT = flags.DEFINE_enum(
-    "format",
-    "nano",
-    sorted(FORMATS),
-    "; ".join(f"{name}: {format}" for name, format in FORMATS.items()),
-)
 _VIDEO_TOKENIZER = flags.DEFINE_string(
     "video_tokenizer", None, "Weights of the video tokenizer. Default: the shipped one."
 )
@@ -83,7 +79,7 @@ def main(_: Sequence[str]) -> None:
     named, output = SOURCES[_SOURCE.value], pathlib.Path(_OUTPUT.value)
     selection = Selection(
         _PATH.value or "",
-        FORMATS[_FORMAT.value],
+        clip_format.clip_format(),
         _NUM_CLIPS.value,
         _SPLIT.value,
         _FAMILY.value,

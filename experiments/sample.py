@@ -27,6 +27,7 @@ number.
 """
 
 import dataclasses
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -68,7 +69,17 @@ _CONTINUE = flags.DEFINE_string(
 _SECONDS = flags.DEFINE_float(
     "seconds",
     None,
-    "Seconds to add to --continue_clip, in whole latents. Default: 2.",
+    "Duration of the clip, or what is added to --continue_clip, in whole latents. Default: that of "
+    "the format; 2 to continue.",
+)
+_SIZE = flags.DEFINE_string(
+    "size",
+    None,
+    "Width x height of the clip in pixels, such as 96x64: of a format that the weights were "
+    "trained on. Default: their first.",
+)
+_FPS = flags.DEFINE_float(
+    "fps", None, "Frames per second, of a format that the weights were trained on."
 )
 
 
@@ -80,10 +91,6 @@ def read_prompts() -> list[str | None]:
     given = any(
         flag.value is not None for flag in (_FIRST_FRAME, _GIVEN_VIDEO, _GIVEN_AUDIO, _CONTINUE)
     )
-    if _SECONDS.value is not None and _CONTINUE.value is None:
-        raise UserError(
-            "--seconds says how much --continue_clip adds; give --continue_clip=FILE.mp4 too"
-        )
     if _PROMPT.value is not None and _PROMPTS_FILE.value is not None:
         raise UserError("--prompt and --prompts_file are both given; give one of them")
     if _PROMPTS_FILE.value is not None:
@@ -102,6 +109,21 @@ def read_prompts() -> list[str | None]:
     return [_PROMPT.value]
 
 
+def read_format() -> dict[str, float]:
+    """Returns the sides, rate and duration that the flags ask for. Raises UserError."""
+    asked = {}
+    if _SIZE.value is not None:
+        sides = re.fullmatch(r"(\d+) ?[x\u00d7] ?(\d+)", _SIZE.value)
+        if not sides:
+            raise UserError(f"--size={_SIZE.value}; give width x height in pixels, such as 96x64")
+        asked = {"width": int(sides[1]), "height": int(sides[2])}
+    if _FPS.value is not None:
+        asked["fps"] = _FPS.value
+    if _SECONDS.value is not None and _CONTINUE.value is None:
+        asked["seconds"] = _SECONDS.value
+    return asked
+
+
 def check_paths() -> Path:
     """Returns the output folder, after checking all paths.
 
@@ -118,14 +140,14 @@ def check_paths() -> Path:
 
 
 def main(_: Sequence[str]) -> None:
-    prompts, folder = read_prompts(), check_paths()
+    prompts, format, folder = read_prompts(), read_format(), check_paths()
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.oracles.verdict import say_balls, say_impacts
     from sora_jax.pipelines import given, record
     from sora_jax.pipelines.request import Request
 
     sampler, first = generation.sampler(), generation.SEED.value
-    pipeline = generation.load()
+    pipeline = generation.load().in_format(**format)
     fields, notes = given.read_given(
         pipeline,
         first_frame=_FIRST_FRAME.value,
@@ -133,7 +155,7 @@ def main(_: Sequence[str]) -> None:
         given_audio=_GIVEN_AUDIO.value,
         continued=_CONTINUE.value,
     )
-    if _SECONDS.value is not None:
+    if _SECONDS.value is not None and _CONTINUE.value is not None:
         fields["seconds"] = _SECONDS.value
     fields["any_words"] = _ANY_WORDS.value
     count = _NUM_SAMPLES.value

@@ -132,6 +132,42 @@ class ClipFormat:
         """Rows and columns of a video latent. Frames are padded to whole latents."""
         return -(-self.height // PIXELS_PER_LATENT), -(-self.width // PIXELS_PER_LATENT)
 
+    def changed(
+        self, height: int = 0, width: int = 0, fps: float = 0.0, seconds: float = 0.0
+    ) -> "ClipFormat":
+        """Returns the format with other sides, rate or duration.
+
+        Args:
+            height, width: in pixels. Default 0: unchanged.
+            fps: frames per second; 29.97 is 30000/1001. Default 0: unchanged. Every shot keeps its
+                duration, to the nearest number of frames with whole latents.
+            seconds: duration, to the nearest with whole latents. Default 0: unchanged.
+
+        Raises:
+            ValueError: a value cannot be, or `seconds` is given for a clip of several shots.
+        """
+        if seconds and self.shots:
+            raise ValueError(
+                f"seconds={seconds:g} for a clip of {len(self.shots)} shots; leave it out"
+            )
+        rate = frame_rate(fps) if fps else self.fps
+
+        def frames(before: int) -> int:
+            if not fps and not seconds:
+                return before
+            duration = seconds or float(before / self.fps)
+            return nearest_frames(duration, rate, self.frames_per_latent)
+
+        shots = tuple(map(frames, self.shots))
+        return dataclasses.replace(
+            self,
+            frames=sum(shots) if shots else frames(self.frames),
+            fps=rate,
+            height=height or self.height,
+            width=width or self.width,
+            shots=shots,
+        )
+
     def frame_times(self) -> np.ndarray:
         """Returns the midpoints of the frames, float64 [F] in seconds: equation (1)."""
         return (np.arange(self.frames) + 0.5) / float(self.fps)

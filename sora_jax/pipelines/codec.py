@@ -36,20 +36,23 @@ def encode(tokenizer: Any, x: np.ndarray) -> np.ndarray:
 
 
 def decode_video(
-    tokenizer: Any, latents: np.ndarray, cache: Any = None
+    tokenizer: Any, latents: np.ndarray, sides: tuple[int, int], cache: Any = None
 ) -> tuple[np.ndarray, list[Any]]:
     """Decodes the latents of a batch to frames.
 
     Args:
         tokenizer: the video tokenizer.
         latents: [B, T, h, w, C].
+        sides: height and width of the frames. Encoding pads them to whole latents, and the padding
+            is cut here.
         cache: the decoder's cache before them. Default None: the start of a video.
     Returns:
         Frames float32 [B, F, H, W, 3] in [0, 1], and the next cache of every clip.
     """
     frames, cache = decode_chunk(tokenizer, jnp.asarray(latents), cache)
     caches = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], cache) for i in range(len(latents))]
-    return np.clip(np.asarray(frames, np.float32), 0, 1), caches
+    frames = np.asarray(frames, np.float32)[..., : sides[0], : sides[1], :]
+    return np.clip(frames, 0, 1), caches
 
 
 def decode_audio(tokenizer: Any, latents: np.ndarray, num_samples: int) -> np.ndarray:

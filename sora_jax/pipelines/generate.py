@@ -14,6 +14,7 @@ lightly noised, and its latents are restored unchanged afterwards. Other modules
 """
 
 import contextlib
+import copy
 import dataclasses
 import importlib
 import os
@@ -34,6 +35,7 @@ from sora_jax.models.st_dit import STDiT
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.mp4 import check_arrays
 from sora_jax.pipelines import codec, windows
+from sora_jax.pipelines.formats import select
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.given import FILES, read_given
 from sora_jax.pipelines.notes import check_finite, check_words, request_notes
@@ -62,6 +64,7 @@ class Pipeline:
         config: dict[str, Any] | None = None,
         shift: float = 1.0,
         trained_on: dict[str, Any] | None = None,
+        formats: Sequence[ClipFormat] = (),
     ):
         """Builds a pipeline from loaded modules.
 
@@ -73,7 +76,9 @@ class Pipeline:
             config: the model's configuration, for every clip's provenance.
             shift: the shift of noise levels in training. Default 1.
             trained_on: `data` of the model's card.
+            formats: those that the model was trained on. Default: `format` alone.
         """
+        self.formats = tuple(formats) or (format,)
         self.model, self.video_tokenizer, self.audio_tokenizer = (
             model,
             video_tokenizer,
@@ -86,6 +91,22 @@ class Pipeline:
     def __repr__(self) -> str:
         parts = [self.fingerprints.get("model", "unnamed"), str(self.format)]
         return f"Pipeline(model {parts[0]}, {parts[1]}, trained on {self.data_name})"
+
+    def in_format(self, **asked: Any) -> "Pipeline":
+        """Returns this pipeline in another format that its model was trained on.
+
+        Args:
+            asked: height, width, fps or seconds, as `formats.select` describes.
+        Raises:
+            UserError: the model was not trained on such a format.
+        """
+        other = copy.copy(self)
+        other.format = select(self.formats, **asked)
+        return other
+
+    @property
+    def _sides(self) -> tuple[int, int]:
+        return self.format.height, self.format.width
 
     @property
     def data_name(self) -> str:
@@ -245,7 +266,7 @@ class Pipeline:
         expect(latents, Mapping, "latents", "give what encode returns")
         codec.check_latents(latents)
         video, audio = (np.asarray(latents[name])[None] for name in ("video", "audio"))
-        (frames,), _ = codec.decode_video(self.video_tokenizer, video)
+        (frames,), _ = codec.decode_video(self.video_tokenizer, video, self._sides)
         length = windows.stream_samples(video.shape[1], self.format)
         (samples,) = codec.decode_audio(self.audio_tokenizer, audio, length)
         return Clip(frames, samples, self.format.fps)
@@ -319,7 +340,7 @@ class Pipeline:
         keys = jnp.stack([jax.random.key(request.seed) for request in requests])
         latents = self._sample(requests, keys, start, given, format.latent_times(), progress)
         clock.lap("sample")
-        frames, caches = codec.decode_video(self.video_tokenizer, latents["video"])
+        frames, caches = codec.decode_video(self.video_tokenizer, latents["video"], self._sides)
         samples = codec.decode_audio(self.audio_tokenizer, latents["audio"], format.samples)
         clock.lap("decode")
         clips = []
@@ -368,9 +389,10 @@ class Pipeline:
         clock.lap("sample")
         cache = old.cache
         if cache is None:
-            _, (cache,) = codec.decode_video(self.video_tokenizer, old.latents["video"][None])
+            history = old.latents["video"][None]
+            _, (cache,) = codec.decode_video(self.video_tokenizer, history, self._sides)
         (new,), (cache,) = codec.decode_video(
-            self.video_tokenizer, latents["video"][None, known:], cache
+            self.video_tokenizer, latents["video"][None, known:], self._sides, cache
         )
         frames = np.concatenate([as_floats(old.frames, "continued"), new])
         length = windows.stream_samples(target, format)

@@ -51,9 +51,8 @@ def load_pipeline(
             )
     card = weights.metadata
     named = card.get("formats") or [card.get("format", "nano")]
-    format, *_ = (
-        FORMATS[one] if isinstance(one, str) else ClipFormat.from_dict(one) for one in named
-    )
+    formats = [FORMATS[one] if isinstance(one, str) else ClipFormat.from_dict(one) for one in named]
+    format = formats[0]
     if video.config.frames_per_latent != format.frames_per_latent:
         raise UserError(
             f"the video tokenizer has {video.config.frames_per_latent} frames to a latent, and "
@@ -72,6 +71,7 @@ def load_pipeline(
         weights.config,
         shift,
         weights.metadata.get("data"),
+        formats,
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sora_jax.config import within
 from sora_jax.data.named_sources import SOURCES, Selection
-from sora_jax.modality import FORMATS, ClipFormat, frame_rate, nearest_frames
+from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.worlds.playhouse.families import FAMILIES
 
 
@@ -62,32 +62,12 @@ class SetConfig:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least {least}")
         within(self, "(0, inf)", "weight")
         within(self, "[0, inf)", "fps", "seconds")
-        if self.seconds and FORMATS[self.format].shots:
-            raise ValueError(
-                f"seconds={self.seconds:g} with the shots of format {self.format!r}; leave it out"
-            )
         _ = self.clip_format  # raises ValueError
 
     @property
     def clip_format(self) -> ClipFormat:
         """The format of the clips: `format` with the sides, rate and duration beside it."""
-        preset = FORMATS[self.format]
-        fps = frame_rate(self.fps) if self.fps else preset.fps
-        k = preset.frames_per_latent
-
-        def frames(preset_frames: int) -> int:
-            seconds = self.seconds or float(preset_frames / preset.fps)
-            return nearest_frames(seconds, fps, k)
-
-        shots = tuple(map(frames, preset.shots))
-        return dataclasses.replace(
-            preset,
-            frames=sum(shots) if shots else frames(preset.frames),
-            fps=fps,
-            height=self.height or preset.height,
-            width=self.width or preset.width,
-            shots=shots,
-        )
+        return FORMATS[self.format].changed(self.height, self.width, self.fps, self.seconds)
 
     @property
     def name(self) -> str:

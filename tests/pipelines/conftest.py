@@ -2,7 +2,6 @@
 make means anything.
 """
 
-import dataclasses
 import math
 
 import jax
@@ -19,6 +18,7 @@ from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 from sora_jax.worlds.playhouse.captions import WORDS
 
 FORM = ClipFormat(frames=17, fps=8, height=16, width=16)
+WIDE = ClipFormat(frames=13, fps=12, height=12, width=20)  # in whole latents 16 x 24
 
 
 def random_state(make, seed):
@@ -67,7 +67,7 @@ def folder(tmp_path_factory):
         if kind == "st_dit":
             run = {"flow": {"timesteps": {"shift": 1.5}}}
             metadata = {
-                "format": dataclasses.asdict(FORM),
+                "formats": [format.to_dict() for format in (FORM, WIDE)],
                 "tokenizers": dict(fingerprints),
                 "words": list(WORDS),
                 "run": run,

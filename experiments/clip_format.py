@@ -1,0 +1,44 @@
+"""Flags of the format of clips, shared by the commands that make data sets.
+
+They are defined once; a command adopts them as its own.
+"""
+
+from absl import flags
+
+from sora_jax.errors import UserError
+from sora_jax.modality import FORMATS, ClipFormat
+
+FORMAT = flags.DEFINE_enum(
+    "format",
+    "nano",
+    sorted(FORMATS),
+    "Clip format, which the next four flags change. "
+    + "; ".join(f"{name}: {format}" for name, format in FORMATS.items()),
+)
+HEIGHT = flags.DEFINE_integer(
+    "height", 0, "Height of a frame in pixels, even. Default: that of --format."
+)
+WIDTH = flags.DEFINE_integer(
+    "width", 0, "Width of a frame in pixels, even. Default: that of --format."
+)
+FPS = flags.DEFINE_float(
+    "fps", 0.0, "Frames per second; 29.97 is 30000/1001. Default: those of --format."
+)
+SECONDS = flags.DEFINE_float(
+    "seconds",
+    0.0,
+    "Duration of a clip; the nearest with whole latents is used. Default: that of --format.",
+)
+
+
+def clip_format() -> ClipFormat:
+    """Returns the format that the flags select. Raises UserError if there is none."""
+    try:
+        return FORMATS[FORMAT.value].changed(HEIGHT.value, WIDTH.value, FPS.value, SECONDS.value)
+    except ValueError as error:
+        raise UserError(f"--format={FORMAT.value} changed: {error}") from None
+
+
+def changed() -> bool:
+    """True if a flag changes the named format."""
+    return any(flag.value for flag in (HEIGHT, WIDTH, FPS, SECONDS))
