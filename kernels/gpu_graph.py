@@ -99,12 +99,12 @@ class Graph:
 
 
 def folder() -> Path:
-    """Returns the folder of the compiler's packages."""
+    """Returns the folder of the GPU compiler: $GPU_COMPILER, else build/gpu_compiler."""
     return Path(os.environ.get("GPU_COMPILER", "build/gpu_compiler")).absolute()
 
 
 def installed() -> bool:
-    """Returns whether `folder` holds the compiler for the installed version of jax."""
+    """Returns whether `install` has put the GPU compiler of the installed jax into `folder()`."""
     return (
         next(folder().glob(f"jax_cuda{cuda_version()}_plugin-{_jax_version()}.dist-info"), None)
         is not None

@@ -34,7 +34,12 @@ def backward_kernel(
     dx_ptr, df_ptr, sums_ptr,
     S: tl.constexpr, D: tl.constexpr, EACH: tl.constexpr, ROWS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Computes equations (1) and (2) for EACH sites of one frame, and their partial sums of (3)."""
+    """Computes the gradients (1) and (2), and partial sums of (3), for EACH sites of one frame.
+
+    y, f, dy and dz are inputs [frames, S, D], gate and scale inputs [frames, D]. dx and df are
+    outputs [frames, S, D], and sums an output [frames, chunks, 3, D] in float32. Programs run over
+    frames and chunks of EACH sites, ROWS sites at a time; WIDE is D rounded up to a power of two.
+    """
     CHUNKS: tl.constexpr = (S + EACH - 1) // EACH
     program = tl.program_id(0)
     chunk, frame = program % CHUNKS, (program // CHUNKS).to(tl.int64)

@@ -68,11 +68,11 @@ class Spec:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Returns arguments of `temporal_attention` except `causal`.
+    """Returns random arguments of `temporal_attention` by name, all but `causal`.
 
-    q, k, v and the shared keys and values are normal, scales are near one, and frames are a quarter
-    second apart. For a masked spec, the last third of the frames is hidden in every second batch
-    element.
+    q, k, v and the shared keys and values are standard normal. The scales of the norms of q and k
+    are near one. Frames are 0.25 s apart. A masked spec hides the last third of the frames in every
+    other batch element.
     """
     keys = jax.random.split(jax.random.key(seed), 7)
     shape, shared = (spec.B, spec.T, spec.S, spec.H, spec.D), (spec.B, spec.A, spec.H, spec.D)

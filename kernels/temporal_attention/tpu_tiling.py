@@ -70,7 +70,7 @@ class Tiling:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """Number of programs: over batch elements, blocks of heads, blocks of sites."""
+        """The numbers of programs over (batch elements, blocks of heads, blocks of sites)."""
         return self.spec.B, self.spec.H // self.heads, -(-self.spec.S // self.sites)
 
     @property

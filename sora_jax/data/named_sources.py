@@ -40,17 +40,19 @@ class Source(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """A selection of clips of a source.
+    """Which clips of a source to open, and how to batch them.
+
+    A source ignores the fields that do not concern it.
 
     Attributes:
-        path: the user's files, for a source that reads some.
-        format: the format of the clips.
-        clips: the largest number of clips, for a source that draws them.
-        split: "train", "val" or another split of the source.
-        family: the family of Playhouse's scenes.
-        style: the style of Playhouse's scenes. None, the default, draws from all styles.
-        batch_size: clips per batch.
-        workers: processes that draw clips ahead. 0, the default, draws in this process.
+        path: folder or file of the user, for a source that reads some. Default "": none.
+        format: the `ClipFormat` of the clips. Default: nano.
+        clips: the largest number of clips, for a source that draws them. Default 2048.
+        split: "train" (default), "val" or another split of the source.
+        family: the family of Playhouse's scenes. Default "room".
+        style: the style of Playhouse's scenes. Default None: all styles of the family.
+        batch_size: clips per batch. Default 32.
+        workers: processes that draw clips ahead. Default 0: this process draws them.
     """
 
     path: str = ""

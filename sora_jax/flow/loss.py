@@ -27,18 +27,34 @@ QUARTERS = 4  # bins of the noise level in the metrics
 
 @dataclasses.dataclass(frozen=True)
 class FlowConfig:
-    """Settings of the training loss: the distributions it draws from, and its weights."""
+    """Settings of the training loss (1).
 
-    output: str = "x"  # output of the network: "x" or "v"
+    Attributes:
+        output: output of the network, "x" (default) or "v".
+        timesteps: the distribution of noise levels.
+        tasks: the shares of the tasks: text alone, first frame, given video and so on.
+        shared_level: fraction of text-only clips whose audio has the noise level of the video; the
+            others draw their own. Default 0.5.
+        history_noise: largest start level of given frames. Default 0.1.
+        text_dropout: fraction of clips that are trained without text. Default 0.1.
+        couple_dropout: fraction of clips that are trained without the exchange between video and
+            audio. Default 0.05.
+        audio_weight: w of (1), 0 or more. Default 1.
+        first_latents: video latents that the task first_frame gives. Default 1.
+
+    Raises:
+        ValueError: a fraction is outside [0, 1], or another number out of range.
+    """
+
+    output: str = "x"
     timesteps: TimestepConfig = dataclasses.field(default_factory=TimestepConfig)
     tasks: TaskMixture = dataclasses.field(default_factory=TaskMixture)
-    # fraction of text-only clips whose audio has the video's level; the rest draw their own
     shared_level: float = 0.5
-    history_noise: float = 0.1  # maximum start level of given frames
+    history_noise: float = 0.1
     text_dropout: float = 0.1
     couple_dropout: float = 0.05
-    audio_weight: float = 1.0  # w in (1)
-    first_latents: int = 1  # video latents that the task first_frame gives
+    audio_weight: float = 1.0
+    first_latents: int = 1
 
     def __post_init__(self):
         shares = ("shared_level", "history_noise", "text_dropout", "couple_dropout")

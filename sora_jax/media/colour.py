@@ -165,7 +165,10 @@ def _finish(pixels: np.ndarray, colour: Colour, convert: bool) -> np.ndarray:
 
 
 def tone_curve(m: np.ndarray) -> np.ndarray:
-    """Equation (2)."""
+    """Compresses highlights, y(m) of equation (2), elementwise.
+
+    m is light in units of diffuse white, 0 or more; the result is in [0, 1).
+    """
     return np.where(m <= KNEE, m, KNEE + (1 - KNEE) * -np.expm1((KNEE - m) / (1 - KNEE)))
 
 

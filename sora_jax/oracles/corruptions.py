@@ -28,7 +28,12 @@ class Retimed(Trajectory):
 
 
 def retimed(motion: Trajectory, clock: Callable[[np.ndarray], np.ndarray]) -> Retimed:
-    """Returns `motion` with its time axis remapped by clock(times [T] in s) -> times [T] in s."""
+    """Returns a motion that shows at time t what `motion` shows at time clock(t).
+
+    Args:
+        motion: the original, which stays as it is.
+        clock: maps times [T] of the result to times [T] of `motion`, in seconds.
+    """
     return Retimed(**vars(motion), clock=clock)
 
 

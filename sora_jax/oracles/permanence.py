@@ -281,7 +281,7 @@ class _Leaving(Trajectory):
 
 @corrupt_motion
 def lost(c: Example) -> Trajectory:
-    """Removes the ball behind the panel: it never comes out."""
+    """Returns the motion of the example with a ball that vanishes behind the panel for good."""
     motion, start, _ = _while_hidden(c)
     return _Leaving(**vars(motion), since=start)
 
@@ -292,7 +292,7 @@ def _stops(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def stuck(c: Example) -> Trajectory:
-    """Stops the ball behind the panel."""
+    """Returns the motion of the example with a ball that stops behind the panel."""
     motion, since, _ = _while_hidden(c)
     return retimed(motion, functools.partial(_stops, since))
 
@@ -303,7 +303,7 @@ def _skips(since: float, seconds: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def early(c: Example) -> Trajectory:
-    """Makes the ball come out LEAD metres ahead."""
+    """Returns the motion of the example with a ball that comes out LEAD metres ahead."""
     motion, since, speed = _while_hidden(c)
     return retimed(motion, functools.partial(_skips, since, LEAD / speed))
 

@@ -191,7 +191,9 @@ class _Ball:
         return next(p for p in self.pieces if p.last >= frame).at(time)
 
     def gap(self, other: "_Ball", time: float) -> float:
-        """Returns the distance of the surfaces of two balls at `time` (s), in metres."""
+        """Returns the distance in metres between the surfaces of this ball and another at `time`
+        (s). It is negative where they overlap.
+        """
         return float(np.linalg.norm(self.at(time) - other.at(time))) - self.radius - other.radius
 
     def push(self, time: float) -> arcs.Kink | None:

@@ -107,7 +107,7 @@ def compiler(topology: str) -> str:
 
 
 def generation(topology: str) -> Device:
-    """Returns the device of a topology such as "v5p:8x8x8".
+    """Returns the `Device`, memory and speed of one chip, of a topology such as "v5p:8x8x8".
 
     Raises:
         UserError: the generation or the shape is unknown. The message lists the known ones.

@@ -23,18 +23,24 @@ MOST_STEPS = 10_000  # of the sampler
 class Request:
     """The description of one clip to generate.
 
+    Frames are uint8, or floats in [0, 1], and samples floats in [-1, 1], in the format of the
+    pipeline.
+
     Attributes:
         prompt: text. Default None: no text.
-        negative_prompt: text to guide away from. Default: none.
+        negative_prompt: text to guide away from. Default "": none.
         seed: seed of the noise, 0 to 2^32 - 1. Default 0.
-        sampler: settings of the sampler.
-        first_frame: [H, W, 3], or the first frames [n, H, W, 3] of whole latents.
-        given_video: [F, H, W, 3] in the pipeline's format.
-        given_audio: [S] in the pipeline's format.
-        continued: a clip to extend.
+        sampler: settings of the sampler. Default: 30 steps, guidance 2.
+        first_frame: the frame [H, W, 3] that the clip begins with, or its first 1 + 4 n frames
+            [1 + 4 n, H, W, 3]. Default None.
+        given_video: the whole video [F, H, W, 3]; only audio is generated. Default None.
+        given_audio: the whole audio [S]; only video is generated. Default None.
+        continued: a clip of a pipeline to extend. It excludes the other three. Default None.
         seconds: how much to add to `continued`, rounded up to whole latents. Default 2.
-        any_words: True allows a prompt without a word that the model learned. Default False.
-        unconditional: True to generate without prompt and given parts. Default False.
+        any_words: True accepts a prompt of which the model learned no word. Default False: it is
+            refused.
+        unconditional: True generates without prompt and given parts. Default False: a request
+            without any is refused.
     """
 
     prompt: str | None = None

@@ -97,7 +97,14 @@ class Block(nnx.Module):
         return x + self.time(past), cache
 
     def empty_cache(self, batch: int, height: int, width: int) -> Array:
-        """Returns the cache before the first frame: zeros [batch, 2, height, width, C]."""
+        """Returns the cache of the block's convolution over time before the first frame.
+
+        Args:
+            batch: batch elements.
+            height, width: sides of the block's input in sites.
+        Returns:
+            The two frames before, zeros [batch, 2, height, width, C].
+        """
         return self.time.empty_cache(batch, height, width)
 
 

@@ -69,7 +69,11 @@ class SampleConfig:
 
 
 class Profiler:
-    """A profiler that starts and stops the trace of a `ProfileConfig` during the loop."""
+    """Records a trace of some steps of the training loop with jax.profiler, into `folder`.
+
+    Call `before` and `after` around every step, and `close` at the end. The steps are those of the
+    `ProfileConfig`; without any, nothing is recorded.
+    """
 
     def __init__(self, config: ProfileConfig, folder: Path):
         self._config, self._folder, self._running = config, folder, False

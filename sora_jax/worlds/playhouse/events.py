@@ -136,7 +136,7 @@ class Play:
         return Contact(self.now, kind, i, index, speed, rebound), (i,), ()
 
     def roll(self, i: int) -> Change:
-        """The slip of a ball ends: it rolls."""
+        """Handles the end of a slip: ball `i` rolls on, its spin set by its speed."""
         a = self.bodies[i]
         line = a.support
         assert line is not None, "a ball that slips has a support"
@@ -145,7 +145,9 @@ class Play:
         return None, (i,), ()
 
     def leave(self, i: int) -> Change:
-        """A ball flies off the end of its support. Raises NoClosedForm if it is too slow."""
+        """Handles the end of a support: ball `i` flies off it. Raises NoClosedForm if it is too
+        slow.
+        """
         a = self.bodies[i]
         line = a.support
         assert line is not None, "a ball that leaves has a support"
@@ -156,7 +158,7 @@ class Play:
         return None, (i,), ()
 
     def knot(self, solid: Solid) -> Change:
-        """A paddle arrives at a knot of its path."""
+        """Handles a paddle that arrives at a knot of its path: its next piece starts."""
         self._turn(solid)
         return None, (), (solid,)
 

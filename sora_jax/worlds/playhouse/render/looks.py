@@ -57,14 +57,17 @@ NONE = (0.0, 0.0, 0.1, 0.1, 0.05)
 
 
 def look(character: Character) -> dict[str, np.ndarray]:
-    """Returns the arrays of a character, float32.
+    """Returns what `characters.paint` needs to draw a character, float32 arrays by name.
+
+    Lengths are in metres, colours RGB in [0, 1].
 
     Keys:
-        head [3]: half width a, half height b, exponent.
-        skin, iris, hair_colour, cloth [3]: RGB.
-        face [5]: half height of the eyes, their distance from the middle, slope of the brows,
-            freckles (0 or 1), animal (0 or 1).
-        ears [7], hair [9], top [5], brim [5]: as the tables of this file, in metres.
+        head [3]: half width a, half height b and exponent n of the outline |x/a|^n + |y/b|^n = 1.
+        skin, iris, hair_colour, cloth [3]: colours.
+        face [5]: half height of the eyes, their distance from the middle, slope of the brows, 1
+            with freckles, 1 for an animal.
+        ears [7], hair [9], top [5], brim [5]: rows of EARS, HAIRS, TOPS and BRIMS, whose comments
+            name the columns.
         height []: from the ground to the crown.
     """
     a, b, n = HEADS[character.head]
