@@ -209,7 +209,7 @@ def train(
     """Draws, encodes, trains and saves until `seconds` after `begun`."""
     end = begun + seconds - SAVING
     run = read_config(config, size)
-    family, format = FAMILIES[family_name], run.data.clip_format
+    family, format = FAMILIES[family_name], run.data.mixture[0].clip_format
     start = weights_lib.load_weights(init_from, "st_dit") if init_from else None
     words = tuple(start.metadata.get("words", family.words)) if start else family.words
     data = dataclasses.replace(run.data, text_length=family.text_length)

@@ -79,7 +79,7 @@ class ClipFormat:
                 )
         for name in ("height", "width"):
             side = getattr(self, name)
-            if side < 2 or side % 2 or side > MAX_SIDE:
+            if not isinstance(side, int) or not 2 <= side <= MAX_SIDE or side % 2:
                 raise ValueError(f"{name}={side}: give an even number of pixels, 2 to {MAX_SIDE}")
         # one shot is the default, whichever way it is written; JSON has lists
         object.__setattr__(self, "shots", shots if len(shots) > 1 else ())
@@ -87,7 +87,7 @@ class ClipFormat:
 
     def __repr__(self) -> str:
         """As dataclasses write it, without `frames_per_latent`, which concerns latents only, and
-        without `shots` for one shot. It names sets of clips.
+        without `shots` for one shot. Sets of clips are named by it.
         """
         fields = ["frames", "fps", "height", "width"] + ["shots"] * bool(self.shots)
         values = self.to_dict() | {"shots": self.shots}
@@ -146,6 +146,9 @@ class ClipFormat:
         Raises:
             ValueError: a value cannot be, or `seconds` is given for a clip of several shots.
         """
+        for name, value in (("fps", fps), ("seconds", seconds)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value}; give a positive number")
         if seconds and self.shots:
             raise ValueError(
                 f"seconds={seconds:g} for a clip of {len(self.shots)} shots; leave it out"
@@ -234,8 +237,9 @@ class ClipFormat:
 def frame_rate(fps: int | float | str | Fraction) -> int | Fraction:
     """Returns a frame rate as an exact number: an int where it is whole, else a Fraction.
 
-    A float or a text within 0.005 of a rate of television, n 1000/1001, becomes that rate: 29.97 is
-    30000/1001. Any other becomes the nearest fraction with a denominator of at most 1001.
+    A float, or a text without "/", within 0.005 of a rate of television, n 1000/1001, becomes that
+    rate: 29.97 is 30000/1001. Any other becomes the nearest fraction with a denominator of at most
+    1001.
 
     Raises:
         ValueError: it is no number above 0 and at most MAX_FPS.
@@ -249,10 +253,11 @@ def frame_rate(fps: int | float | str | Fraction) -> int | Fraction:
             f"fps={fps}: give frames per second, more than 0 and up to {MAX_FPS}, such as 24 or "
             "30000/1001"
         )
-    if rate.denominator > 1 and not isinstance(fps, Fraction):
+    exact = isinstance(fps, Fraction) or (isinstance(fps, str) and "/" in fps)
+    if rate.denominator > 1 and not exact:
         television = Fraction(1000 * round(rate * 1001 / 1000), 1001)
-        near = abs(television - rate) < Fraction(1, 200)
-        rate = television if near else rate.limit_denominator(1001)
+        near = television and abs(television - rate) < Fraction(1, 200)
+        rate = television if near else max(rate.limit_denominator(1001), Fraction(1, 1001))
     return int(rate) if rate.denominator == 1 else rate
 
 

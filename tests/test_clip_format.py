@@ -43,6 +43,8 @@ def test_formats_survive_json(format):
         ("30000/1001", Fraction(30000, 1001)),
         (12.5, Fraction(25, 2)),
         (Fraction(2997, 100), Fraction(2997, 100)),
+        ("2997/100", Fraction(2997, 100)),
+        (0.004, Fraction(1, 250)),
     ],
 )
 def test_frame_rates_are_exact(given, exact):
@@ -89,9 +91,20 @@ def test_latents_know_their_time_and_their_shot():
         ({"frames": 16}, r"frames=16: a clip has 1 \+ 4k frames; use 17"),
         ({"height": 63}, "height=63: give an even number of pixels"),
         ({"width": 0}, "width=0: give an even number"),
+        ({"width": 64.0}, "width=64.0: give an even number"),
         ({"width": 10_000}, "width=10000: give an even number of pixels, 2 to 8192"),
     ],
 )
 def test_impossible_formats_are_refused(fields, reason):
     with pytest.raises(ValueError, match=reason):
         ClipFormat(**fields)
+
+
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_changes_that_cannot_be_are_refused(value):
+    for name in ("fps", "seconds"):
+        with pytest.raises(ValueError, match=f"{name}=.*; give a positive number"):
+            ClipFormat().changed(**{name: value})
+    with pytest.raises(ValueError, match="for a clip of 3 shots"):
+        STORY.changed(seconds=1.0)
+    assert STORY.changed(fps=16).shots == (33, 33, 33)

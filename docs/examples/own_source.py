@@ -49,12 +49,12 @@ class SweepClips:
         """Batches of one clip: frames [1, F, H, W, 3] in [0, 1], samples [1, S] in [-1, 1]."""
         format = self.format
         place = np.linspace(0, 1, format.frames)[:, None, None, None]
-        column = np.linspace(0, 1, format.size)[None, None, :, None]
+        column = np.linspace(0, 1, format.width)[None, None, :, None]
         seconds = np.arange(format.samples) / SAMPLE_RATE
         for i in range(start, self.count):
             rng = np.random.default_rng([i, self.split == "val"])
             bar = np.broadcast_to(
-                np.abs(column - place) < 0.1, (format.frames, format.size, format.size, 1)
+                np.abs(column - place) < 0.1, (format.frames, format.height, format.width, 1)
             )
             low = rng.uniform(200, 400)  # Hz, at the start; twice that at the end
             phase = 2 * np.pi * low * (seconds + seconds**2 / (2 * format.seconds))

@@ -12,6 +12,7 @@ from sora_jax.flow.loss import FlowConfig
 from sora_jax.flow.timesteps import TimestepConfig
 from sora_jax.models.presets import PRESETS
 from sora_jax.parallel.mesh import MeshConfig
+from sora_jax.training.data_config import ModelDataConfig
 from sora_jax.training.loop import TrainConfig
 from sora_jax.training.optim import OptimConfig
 from sora_jax.training.watch import ProfileConfig, SampleConfig
@@ -30,14 +31,8 @@ def get_config() -> ConfigDict:
             # path: latents of experiments.precompute. If empty, the latents of `clips` Playhouse
             # clips are computed once into WORKDIR/data. With source="video_folder", path may also
             # be a folder of videos, or a set of experiments.build_data.
-            "data": {
-                "source": "playhouse",
-                "path": "",
-                "format": "nano",
-                "clips": 2048,
-                "text_length": 48,
-                "skip_damaged": False,
-            },
+            # --config.data.width=96 --config.data.fps=24 change the format.
+            "data": dataclasses.asdict(ModelDataConfig(text_length=48)),
             "optim": dataclasses.asdict(OptimConfig(lr=5e-3, muon=True, warmup=100, ema=0.998)),
             "train": dataclasses.asdict(TrainConfig(steps=7500, batch_size=16)),
             # --config.mesh.fsdp=8: the same run on eight devices

@@ -17,6 +17,11 @@ def get_config() -> ConfigDict:
                 "source": "playhouse",
                 "path": "",
                 "format": "nano",
+                # 0: those of the format
+                "height": 0,
+                "width": 0,
+                "fps": 0.0,
+                "seconds": 0.0,
                 "clips": 16384,
                 "family": "room",
             },

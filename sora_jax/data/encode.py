@@ -1,6 +1,6 @@
 """Encodes clips to latents with both tokenizers in one compiled function, and checks the latents.
 
-`latents/precompute.py` writes the latents to disk. `training.resident.fill` keeps them in
+`latents/precompute.py` writes the latents to disk. `training.latent_set.fill` keeps them in
 device memory. This module imports neither Grain nor array_record.
 """
 

@@ -65,7 +65,7 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
         self, path: str = "", format: ClipFormat = FORMATS["nano"], clips_per_file: int = 16
     ):
         folder = pathlib.Path(path).expanduser().resolve()
-        identity = f"{format} {clips_per_file} {contents(folder) if path else ''}"
+        identity = f"{format!r} {clips_per_file} {contents(folder) if path else ''}"
         slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "videos"
         # The name is the set's folder: other files or another format make another set.
         super().__init__(

@@ -41,8 +41,10 @@ if TYPE_CHECKING:
 
 @jax.jit
 def _video(tokenizer: Any, frames: jax.Array) -> jax.Array:
-    # decoding completes the last group of frames, so frames beyond the clip's end are cut off
-    return jnp.clip(tokenizer.decode(tokenizer.encode(frames))[:, : frames.shape[1]], 0, 1)
+    # decoding completes the last group of frames and the last latents of a side, which are cut off
+    _, count, height, width, _ = frames.shape
+    decoded = tokenizer.decode(tokenizer.encode(frames))[:, :count, :height, :width]
+    return jnp.clip(decoded, 0, 1)
 
 
 @jax.jit
@@ -102,7 +104,8 @@ def boxes(c: Example) -> np.ndarray:
     inside = (np.abs(rows - centre[..., None, None, 1]) <= reach[:, None, None]) & (
         np.abs(columns - centre[..., None, None, 0]) <= reach[:, None, None]
     )
-    return np.asarray(inside.any(1))
+    above, before = (c.format.height - size) // 2, (c.format.width - size) // 2
+    return np.pad(inside.any(1), ((0, 0), (above, above), (before, before)))
 
 
 def _true_centres(c: Example) -> np.ndarray:

@@ -65,7 +65,8 @@ def evaluate(
     sampler = sampler or SamplerConfig()
     settings = {"clips": num_prompts, "seed": seed, "batch": batch, "pool": nearest_pool}
     settings["sheets"] = sheets
-    measured = {"measured": "model", **pipeline.fingerprints, **settings}
+    format = pipeline.format.to_dict()
+    measured = {"measured": "model", "format": format, **pipeline.fingerprints, **settings}
     with files.locked(folder, "evaluating"):
         claim(folder, measured | {"sampler": dataclasses.asdict(sampler)})
         board = scoreboard.Scoreboard(folder, pipeline, pipeline.trained_on, sampler, **settings)

@@ -21,6 +21,9 @@ def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) ->
     """
     frames = to_uint8(frames)
     count, height, width = frames.shape[:3]
+    # tracks are in the central square
+    size = min(height, width)
+    beside = np.array([(width - size) // 2, (height - size) // 2])
     rows = -(-count // columns)
     sheet = Image.new("RGB", (columns * (width * ZOOM + 4), rows * (height * ZOOM + 4)), "white")
     for f, picture in enumerate(frames):
@@ -32,8 +35,8 @@ def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) ->
             if not t.found[f]:
                 pen.rectangle([0, 0, width * ZOOM - 1, height * ZOOM - 1], outline="red", width=3)
             if t.copies[f]:
-                column, row = (to_pixels(t.position[f], EXTENT, width) + 0.5) * ZOOM
-                r = t.radius[f] * pixels_per_metre(EXTENT, width) * ZOOM
+                column, row = (to_pixels(t.position[f], EXTENT, size) + beside + 0.5) * ZOOM
+                r = t.radius[f] * pixels_per_metre(EXTENT, size) * ZOOM
                 pen.ellipse([column - r, row - r, column + r, row + r], outline="white")
                 pen.line([column - 4, row, column + 4, row], fill="black")
                 pen.line([column, row - 4, column, row + 4], fill="black")

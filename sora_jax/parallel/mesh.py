@@ -100,18 +100,16 @@ class MeshConfig:
             )
 
 
-def batch_shares(mesh: Mesh | AbstractMesh) -> int:
-    """Returns the number of parts that a batch is divided into: `data` x `fsdp`."""
-    return math.prod(mesh.shape[axis] for axis in BATCH)
-
-
-def check_batch(batch_size: int, mesh: Mesh | AbstractMesh) -> None:
-    """Raises UserError if `data` x `fsdp` does not divide the batch size."""
-    shares = batch_shares(mesh)
+def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, owner: str = "") -> None:
+    """Raises UserError if `data` x `fsdp` does not divide the batch size. `owner` names the set in
+    the message, such as " of room@nano".
+    """
+    shares = math.prod(mesh.shape[axis] for axis in BATCH)
     if batch_size % shares:
+        name = "batch_size" if owner else "config.train.batch_size"
         near = max(round(batch_size / shares), 1) * shares
         raise UserError(
-            f"config.train.batch_size={batch_size} does not divide over the mesh, data "
+            f"{name}={batch_size}{owner} does not divide over the mesh, data "
             f"{mesh.shape['data']} x fsdp {mesh.shape['fsdp']}; "
             f"give a multiple of {shares}, for example {near}"
         )

@@ -25,10 +25,12 @@ def select(
         UserError: no format has them, or a value cannot be; the message lists the formats.
     """
     for format in formats:
+        if seconds and format.shots:
+            continue
         try:
             asked = format.changed(height, width, fps, seconds)
         except ValueError as error:
-            raise UserError(str(error), field="size") from None
+            raise UserError(str(error)) from None
         if asked == format:
             return format
     known = "; ".join(map(str, formats))

@@ -11,6 +11,7 @@ from sora_jax.flow.guidance import MODALITIES
 from sora_jax.modality import ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.pipelines.request import Request
+from sora_jax.weights import data_of
 
 LONGEST_WORD = 64  # letters; a longer string, such as a key, is no misspelt word
 
@@ -19,7 +20,7 @@ def _learned_other_words(trained_on: Mapping[str, Any]) -> bool:
     """True if a model learned words outside its vocabulary, as hashes: captions of a user's
     videos.
     """
-    return bool(trained_on) and "family" not in trained_on
+    return bool(trained_on) and any("family" not in one for one in data_of({"data": trained_on}))
 
 
 def check_words(
@@ -31,7 +32,7 @@ def check_words(
     if the model's data are unknown or a user's videos.
     """
     prompt = request.prompt
-    if request.any_words or "family" not in trained_on:
+    if request.any_words or not trained_on or _learned_other_words(trained_on):
         return
     words = [word for word in text_tokenizer.split(prompt or "") if word[0].isalnum()]
     if not prompt or any(word in text_tokenizer.ids or len(word) > LONGEST_WORD for word in words):
@@ -73,7 +74,7 @@ def request_notes(
     """
     notes = []
     if request.continued is not None:
-        latent = format.frames_per_latent / format.fps
+        latent = float(format.frames_per_latent / format.fps)
         seconds = added * latent
         if abs(seconds - request.seconds) > 1e-6:
             notes.append(

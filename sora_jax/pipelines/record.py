@@ -94,7 +94,7 @@ def write(path: str | os.PathLike, clip: "Generated") -> dict[str, Any]:
         **{name: provenance.get(name) for name in ("model", "video_tokenizer", "audio_tokenizer")},
         "settings": {name: provenance.get(name) for name in ("task", "negative_prompt", "sampler")},
         "frames": len(clip.frames),
-        "fps": clip.fps,
+        "fps": clip.format.to_dict()["fps"],
         "seconds": clip.seconds,
         "timings": dict(clip.timings),
         "notes": list(clip.notes),

@@ -102,6 +102,12 @@ class Request:
                 f"most {LONGEST} seconds; give for example 2",
                 field="seconds",
             )
+        if self.continued is not None and not _continues(self.continued.format, format):
+            raise UserError(
+                f"the clip to continue has {self.continued.format}, and the pipeline makes "
+                f"{format}; give a pipeline of the same size and rate (in_format)",
+                field="continued",
+            )
         if self.continued is None and self.seconds != SECONDS:
             raise UserError(
                 f"seconds={self.seconds:g} says how much a continued clip grows; give continued, "
@@ -178,3 +184,8 @@ class Request:
             "continued",
             "give a clip that a pipeline made, or the path of one to the call of a pipeline",
         )
+
+
+def _continues(old: ClipFormat, new: ClipFormat) -> bool:
+    """True if clips of two formats may follow each other: they differ in their length at most."""
+    return old == dataclasses.replace(new, frames=old.frames, shots=old.shots)

@@ -345,7 +345,7 @@ def video_loss(
     Returns:
         The scalar loss, and metrics: `psnr` in dB, `latent_std`, `weighted_mse`.
     """
-    config = tokenizer.config
+    config, frames = tokenizer.config, pad_sides(frames)
     latents = tokenizer.encode(frames)
     noisy = latents + config.noise * jax.random.normal(key, latents.shape)
     b, _, rows, columns, _ = latents.shape

@@ -28,8 +28,8 @@ class SetConfig:
         split: the split that is trained on. Default "train".
         clips: the largest number of clips, for a source that draws them. Default 2048.
         weight: the set's share of the batches of a mixture, up to a factor. Default 1.
-        batch_size: clips of a batch. Default 0: as many as `train.batch_size` clips of the first
-            set have video latents (`batch_sizes`).
+        batch_size: clips of a batch. Default 0: as many as have the latents of `train.batch_size`
+            clips of the first set (`batch_sizes`).
     """
 
     source: str = "playhouse"
@@ -71,7 +71,7 @@ class SetConfig:
 
     @property
     def name(self) -> str:
-        """Names the set in metrics and folders, such as "film@nano" or "room@96x64-24fps"."""
+        """Names the set in metrics and folders, such as "film@nano" or "room@nano-96x64-24fps"."""
         clip = self.clip_format
         drawn = self.family if self.source == "playhouse" else self.source
         parts = [
@@ -80,11 +80,12 @@ class SetConfig:
             self.split * (self.split != "train"),
         ]
         format = [
+            self.format,
             f"{clip.width}x{clip.height}" * bool(self.height or self.width),
             f"{self.fps:g}fps" * bool(self.fps),
             f"{self.seconds:g}s" * bool(self.seconds),
         ]
-        return f"{_joined(parts)}@{_joined(format) or self.format}"
+        return f"{_joined(parts)}@{_joined(format)}"
 
     def selection(self) -> Selection:
         """Returns the clips that the set selects from its source."""
@@ -117,7 +118,10 @@ class DataConfig(SetConfig):
         super().__post_init__()
         names = [one.name for one in self.sets]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"sets has {doubled[0]} twice; give it once, with a larger weight")
+            raise ValueError(
+                f"sets has {doubled[0]} twice; give it once, with a larger weight, or rename one "
+                "of the folders"
+            )
         default = SetConfig()
         for field in dataclasses.fields(SetConfig):
             value = getattr(self, field.name)
@@ -156,23 +160,27 @@ class ModelDataConfig(DataConfig):
             raise ValueError(f"text_length={self.text_length}; give at least 1")
 
 
-def batch_sizes(data: DataConfig, batch_size: int, multiple: int = 1) -> dict[str, int]:
+def batch_sizes(data: DataConfig, batch_size: int, modality: str = "video") -> dict[str, int]:
     """Returns the clips of a batch of each set by name.
 
-    A set without a `batch_size` of its own gets as many clips as have the video latents of
-    `batch_size` clips of the first set, rounded to a multiple of `multiple` and at least that. So
-    steps of all sets cost about the same.
+    A set without a `batch_size` of its own gets as many clips as have the latents of `batch_size`
+    clips of the first set. So steps of all sets cost about the same.
+
+    Args:
+        data: the configuration.
+        batch_size: clips of a batch of the first set.
+        modality: whose latents are counted, "video" (default) or "audio".
     """
 
     def size(format: ClipFormat) -> int:
+        if modality == "audio":
+            return format.audio_latents
         return format.video_latents * math.prod(format.latent_sides)
 
     first = size(data.mixture[0].clip_format)
 
     def clips(one: SetConfig) -> int:
-        if one.batch_size:
-            return one.batch_size
-        return max(1, round(batch_size * first / size(one.clip_format) / multiple)) * multiple
+        return one.batch_size or max(1, round(batch_size * first / size(one.clip_format)))
 
     return {one.name: clips(one) for one in data.mixture}
 

@@ -64,9 +64,9 @@ def assemble(run: Run, mesh: jax.sharding.Mesh) -> Program:
         UserError: the mesh does not divide a batch, the tokens or the parameters.
     """
     formats = {one.name: one.clip_format for one in run.data.mixture}
-    sizes = batch_sizes(run.data, run.train.batch_size, mesh_lib.batch_shares(mesh))
+    sizes = batch_sizes(run.data, run.train.batch_size)
     for name, format in formats.items():
-        mesh_lib.check_batch(sizes[name], mesh)
+        mesh_lib.check_batch(sizes[name], mesh, f" of {name}" * (len(formats) > 1))
         sequence.check_tokens(run.model, format.latent_sides, mesh)
     optimizer = make_optimizer(run.optim, run.train.steps)
 

@@ -61,9 +61,9 @@ def make_steps(step_of: Callable[[Any], StepFn]) -> StepsFn:
         step_of: total -> the step function of a run of `total` steps, a traced scalar:
 
             def step_of(total):
-                return make_step(program.loss, make_optimizer(run.optim, total))
+                return make_step(loss, make_optimizer(run.optim, total))
 
-            It may ignore `total` and return `program.step`, whose number of steps is fixed.
+            Batches have no times: `loss` adds those of the clips' format.
     """
 
     def run(state: TrainState, latents: LatentSet, order: Any, total: Any) -> Any:

@@ -140,7 +140,9 @@ def shots_psnr(tokenizer: video.VideoTokenizer, clips: Clips) -> dict[str, float
     @jax.jit
     def squared_error(state: Any, batch: Any) -> jax.Array:
         frames, tokenizer = clips.render(batch), nnx.merge(graphdef, state)
-        return jnp.square(tokenizer.decode(tokenizer.encode(frames)) - frames).mean((1, 2, 3, 4))
+        height, width = frames.shape[2:4]
+        decoded = tokenizer.decode(tokenizer.encode(frames))[:, :, :height, :width]
+        return jnp.square(decoded - frames).mean((1, 2, 3, 4))
 
     errors = [squared_error(state, batch) for batch in batches_of(clips, "val", HELD_OUT)]
     return {"clip_psnr": float(-10 * np.log10(np.concatenate(errors)).mean())}
@@ -249,7 +251,10 @@ def train_tokenizer(
             )
             for one in mixture
         }
-        sizes, shares = batch_sizes(run.data, run.train.batch_size), run.data.weights
+        sizes, shares = (
+            batch_sizes(run.data, run.train.batch_size, kind.name),
+            run.data.weights,
+        )
         batches = {name: clips.batches(sizes[name], run.train.seed) for name, clips in sets.items()}
 
         def loss(params: Any, batch: Any, key: Any) -> Any:

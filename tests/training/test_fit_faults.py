@@ -120,7 +120,7 @@ class Clips:
             audio[3, 2] = np.nan if i == bad else audio[3, 2]
             writer.write(pack(video, audio, ["a ball"], True, f"take/{i}"))
         writer.close()
-        format = {"frames": 5, "fps": 8, "size": 16}
+        format = {"frames": 5, "fps": 8, "height": 16, "width": 16}
         (directory / DESCRIPTION).write_text(
             json.dumps(
                 {

@@ -70,14 +70,14 @@ def batches(run, count):
 
 def test_formats_and_batches_follow_the_fields(run):
     formats = {one.name: one.clip_format for one in run.data.mixture}
-    assert list(formats) == ["square@16x16", "wide@24x16-12fps", "tall@16x24-24fps-1s"]
+    names = ["square@nano-16x16", "wide@nano-24x16-12fps", "tall@nano-16x24-24fps-1s"]
+    assert list(formats) == names
     assert [format.latent_sides for format in formats.values()] == [(2, 2), (2, 3), (3, 2)]
     assert [format.frames for format in formats.values()] == [17, 25, 25]
     # 4 clips of 5 x 4 sites are as many as 1.9 of 7 x 6
     assert list(batch_sizes(run.data, 4).values()) == [4, 2, 2]
-    assert list(batch_sizes(run.data, 4, multiple=4).values()) == [4, 4, 4]
     drawn = ModelDataConfig(family="film", style="anime", split="val", fps=12, seconds=1)
-    assert drawn.name == "film-anime-val@12fps-1s" and drawn.clip_format.frames == 13
+    assert drawn.name == "film-anime-val@nano-12fps-1s" and drawn.clip_format.frames == 13
     story = SetConfig(family="story", format="story2", fps=16)
     assert story.clip_format.shots == (33, 33) and story.clip_format.fps == 16
 
@@ -135,7 +135,7 @@ def test_a_mixture_resumes_to_the_bit(run, tmp_path):
 
 
 def test_mixtures_that_cannot_be_are_refused(run, tmp_path):
-    with pytest.raises(UserError, match="square@16x16 twice"):
+    with pytest.raises(UserError, match="square@nano-16x16 twice"):
         sets = [run.data.sets[0], run.data.sets[0]]
         config_lib.from_dict(ModelDataConfig, {"sets": sets})
     other = write_latents(
@@ -145,7 +145,7 @@ def test_mixtures_that_cannot_be_are_refused(run, tmp_path):
     )
     path = dataclasses.replace(run.data.sets[0], path=str(other))
     data = config_lib.from_dict(ModelDataConfig, {"sets": [run.data.sets[0], path]})
-    with pytest.raises(UserError, match=r"latents of other@16x16 were made by other tokenizers"):
+    with pytest.raises(UserError, match=r"of other@nano-16x16 were made by other tokenizers"):
         inputs.latents_of(data, tmp_path)
     wrong = dataclasses.replace(run.data.sets[0], height=24)
     data = config_lib.from_dict(ModelDataConfig, {"sets": [wrong, run.data.sets[1]]})

@@ -194,10 +194,10 @@ def check_format(board: Storyboard, format: ClipFormat) -> None:
             field="format",
         )
     for number, (frames, shot) in enumerate(zip(shots, board.shots, strict=True), 1):
-        wanted = shot.seconds * format.fps
+        wanted = shot.seconds * float(format.fps)
         if abs(frames - wanted) > format.frames_per_latent / 2:
             raise UserError(
                 f"shot {number}: {shot.seconds:g} s are {wanted:g} frames at {format.fps} fps, "
-                f"and the format has {frames}; give {frames / format.fps:.3g} s",
+                f"and the format has {frames}; give {frames / float(format.fps):.3g} s",
                 field="prompt",
             )

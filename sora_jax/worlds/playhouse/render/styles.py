@@ -237,8 +237,8 @@ def sensor(
     """
     word = jnp.uint32
     h = (
-        row.astype(word) * word(374761393)
-        + column.astype(word) * word(668265263)
+        row.astype(jnp.int32).astype(word) * word(374761393)
+        + column.astype(jnp.int32).astype(word) * word(668265263)
         + frame.astype(word) * word(2246822519)
         + seed * word(3266489917)
     )
