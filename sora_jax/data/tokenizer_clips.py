@@ -61,7 +61,10 @@ class Clips:
     def batches(self, batch_size: int, seed: int) -> grain.MapDataset:
         """Returns an endless set of shuffled batches of `inputs` of the split train."""
         order = grain.MapDataset.range(self.count["train"]).seed(seed).shuffle().repeat()
-        return order.map(lambda i: self.inputs("train", int(i))).batch(batch_size)
+        # Endless, so there is no remainder; with one, the length of batches of 1 would overflow.
+        return order.map(lambda i: self.inputs("train", int(i))).batch(
+            batch_size, drop_remainder=True
+        )
 
 
 def open_clips(modality: str, source: NamedSource, selection: Selection, folder: Path) -> Clips:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sora_jax import weights
+from sora_jax.modality import FORMATS
 
 ROOT = Path(__file__).parents[2]
 TOKENIZER = (
@@ -41,7 +42,7 @@ def test_the_command_ends_in_scores(tmp_path):
     read = weights.load_weights(tmp_path / "model" / "weights.safetensors", "st_dit")
     assert (
         read.metadata["data"]["family"] == "phyworld_uniform_30k"
-        and read.metadata["format"] == "phyworld"
+        and read.metadata["formats"] == [FORMATS["phyworld"].to_dict()]
         and read.metadata["text_length"] == 1
     )
     scores = json.loads((tmp_path / "scores" / "scores.json").read_text())["phyworld"]

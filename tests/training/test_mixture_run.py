@@ -130,7 +130,8 @@ def test_a_mixture_resumes_to_the_bit(run, tmp_path):
     assert "/" not in json.dumps([one["path"] for one in card["run"]["data"]["sets"]])
     rows = metrics.read(tmp_path / "whole" / "metrics.jsonl")
     for name in run.data.weights:
-        assert np.isfinite(rows[-1][f"{name}/video_loss"])
+        losses = [row[f"{name}/video_loss"] for row in rows if f"{name}/video_loss" in row]
+        assert losses and np.isfinite(losses).all()
     assert rows[-1]["clips_per_second"] > 0
 
 

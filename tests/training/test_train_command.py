@@ -220,7 +220,7 @@ def test_latents_of_a_family_bring_their_words_and_length(tmp_path, latents):
     (film / DESCRIPTION).write_text(json.dumps({**there, **family}))
     done = run(tmp_path / "run", film, steps=2)
     assert done.returncode == 0, done.stderr
-    assert "as family film needs, and not the 32 of config.data.text_length" in done.stderr
+    assert "as their family of scenes needs, and not the 32 of config" in done.stderr
     card = weights.load_weights(tmp_path / "run" / "weights.safetensors", "st_dit").metadata
     assert (
         card["data"] == {**family, "count": 48} and tuple(card["words"]) == FAMILIES["film"].words
