@@ -182,7 +182,7 @@ def test_refusals(refusal, folder, tmp_path):
     for arguments, words in (
         (["--prompt= "], "--prompt is empty"),
         ([], "nothing to generate"),
-        ([p, "--seconds=3"], "--continue_clip"),
+        ([p, "--seconds=3"], "this model makes 17 frames of 16 x 16"),
         ([p, "--prompts_file=x"], "both given"),
         (["--prompts_file=absent.txt"], "no such file"),
         ([f"--prompts_file={tmp_path}/blank.txt"], "holds no prompt"),
