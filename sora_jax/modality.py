@@ -138,7 +138,8 @@ class ClipFormat:
         """Returns the format with other sides, rate or duration.
 
         Args:
-            height, width: in pixels. Default 0: unchanged.
+            height: in pixels. Default 0: unchanged.
+            width: in pixels. Default 0: unchanged.
             fps: frames per second; 29.97 is 30000/1001. Default 0: unchanged. Every shot keeps its
                 duration, to the nearest number of frames with whole latents.
             seconds: duration, to the nearest with whole latents. Default 0: unchanged.

@@ -17,7 +17,8 @@ def select(
 
     Args:
         formats: those that a model was trained on; the first is the default.
-        height, width: in pixels. Default 0: any.
+        height: in pixels. Default 0: any.
+        width: in pixels. Default 0: any.
         fps: frames per second. Default 0: any.
         seconds: duration, to the nearest with whole latents. Default 0: any.
 
