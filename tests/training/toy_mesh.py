@@ -27,6 +27,21 @@ flags.DEFINE_integer("num_processes", None, "")
 flags.DEFINE_integer("process_id", None, "")
 
 
+class Tagged:
+    """A Grain iterator of arrays as one of {set: batch}, which `GlobalBatches` takes."""
+
+    def __init__(self, inner):
+        self.inner, self.save, self.get_state, self.set_state = (
+            inner,
+            inner.save,
+            inner.get_state,
+            inner.set_state,
+        )
+
+    def __next__(self):
+        return {"toy": {"x": next(self.inner)}}
+
+
 class Slow:
     def __init__(self, inner):
         self.inner, self.save, self.get_state, self.set_state = (
@@ -41,7 +56,7 @@ class Slow:
         FLAGS.batches -= 1
         if FLAGS.batches < 0:
             raise KeyboardInterrupt
-        return next(self.inner)
+        return next(self.inner)["toy"]["x"]
 
 
 def main(_):
@@ -54,9 +69,9 @@ def main(_):
         )
         placement = jax.tree.map(where, jax.eval_shape(begin)), NamedSharding(mesh, P(BATCH))
         state = jax.jit(begin, out_shardings=placement[0])()
-        batches = toy_run.batches(share=processes.rows_here(placement[1], 8))
+        batches = Tagged(toy_run.batches(share=processes.rows_here(placement[1], 8)))
         if processes.several():
-            batches = processes.GlobalBatches(batches, placement[1], 8)
+            batches = processes.GlobalBatches(batches, {"x": placement[1]}, {"toy": 8})
         config = TrainConfig(steps=FLAGS.steps, log_every=1, checkpoint_every=toy_run.SAVE_EVERY)
         with processes.together():
             workdir = Workdir(FLAGS.workdir, {"steps": FLAGS.steps})
