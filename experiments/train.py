@@ -56,6 +56,17 @@ _INIT_FROM = flags.DEFINE_string(
     None,
     "Weights of a model of the same config to start from. Default: random initial weights.",
 )
+_CONTINUE_FROM = flags.DEFINE_string(
+    "continue_from",
+    None,
+    "Weights that this run wrote earlier, in another workdir: the run goes on at their step, with "
+    "new moments of the optimizer. Default: none.",
+)
+_EXPORT = flags.DEFINE_bool(
+    "export",
+    False,
+    "Write WORKDIR/weights.safetensors from the newest checkpoint, and train no further.",
+)
 
 
 def main(_: Sequence[str]) -> None:
@@ -78,7 +89,7 @@ def main(_: Sequence[str]) -> None:
     # Must come before any use of a device.
     processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     with processes.leaving_on_error():
-        trained = train(run, _WORKDIR.value, _INIT_FROM.value)
+        trained = train(run, _WORKDIR.value, _INIT_FROM.value, _CONTINUE_FROM.value, _EXPORT.value)
         if trained:
             print(
                 f"{trained.weights} ({trained.fingerprint}): {trained.steps} steps, "

@@ -39,6 +39,17 @@ _INIT_FROM = flags.DEFINE_string(
     None,
     "Weights of a tokenizer of the same config to start from. Default: random initial weights.",
 )
+_CONTINUE_FROM = flags.DEFINE_string(
+    "continue_from",
+    None,
+    "Weights that this run wrote earlier, in another workdir: the run goes on at their step, with "
+    "new moments of the optimizer. Default: none.",
+)
+_EXPORT = flags.DEFINE_bool(
+    "export",
+    False,
+    "Write WORKDIR/weights.safetensors from the newest checkpoint, and train no further.",
+)
 
 
 def main(_: Sequence[str]) -> None:
@@ -50,7 +61,9 @@ def main(_: Sequence[str]) -> None:
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.training.tokenizer import tokenizer_run, train_tokenizer
 
-    trained = train_tokenizer(tokenizer_run(values), _WORKDIR.value, _INIT_FROM.value)
+    trained = train_tokenizer(
+        tokenizer_run(values), _WORKDIR.value, _INIT_FROM.value, _CONTINUE_FROM.value, _EXPORT.value
+    )
     scores = ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items())
     print(f"{trained.weights} ({trained.fingerprint}): {scores}")
 

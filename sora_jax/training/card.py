@@ -17,6 +17,7 @@ def card(
     data: Mapping[str, Mapping[str, Any]],
     words: Sequence[str],
     steps: int,
+    position: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Returns the model card of a run, as JSON values.
 
@@ -28,6 +29,7 @@ def card(
         data: descriptions of the latents that the model was trained on, by set.
         words: the known words of the vocabulary.
         steps: training steps done.
+        position: the position of the data iterator after them.
     """
     names = ("source", "split", "count", "world_version", "family", "family_version", "style")
     sets = {
@@ -40,6 +42,7 @@ def card(
         "run_fingerprint": config_lib.fingerprint(identity),
         "seed": run.train.seed,
         "steps": steps,
+        "position": dict(position),
         "hardware": hardware(),
         "hours": metrics.hours(rows),
         "curve": metrics.thin(rows),

@@ -70,9 +70,10 @@ class Checkpoints:
     Args:
         directory: the folder of the checkpoints.
         keep: newest checkpoints to keep, default 2.
+        keep_step: a step whose checkpoint is also kept. Default: none.
     """
 
-    def __init__(self, directory: str | os.PathLike, keep: int = 2):
+    def __init__(self, directory: str | os.PathLike, keep: int = 2, keep_step: int | None = None):
         self.directory = Path(directory).absolute()
         half = [path.name.split(".")[0] for path in self.directory.glob("*.orbax-checkpoint-tmp*")]
         if half and processes.is_first():
@@ -81,9 +82,14 @@ class Checkpoints:
                 "the one before it counts",
                 ", ".join(half),
             )
-        policy = ocp.training.preservation_policies.LatestN(max(keep, 1))
+        policies = ocp.training.preservation_policies
+        kept = [policies.LatestN(max(keep, 1))]
+        if keep_step is not None:
+            kept.append(policies.CustomSteps([keep_step]))
         self._checkpointer = ocp.training.Checkpointer(
-            self.directory, preservation_policy=policy, cleanup_tmp_directories=True
+            self.directory,
+            preservation_policy=policies.AnyPreservationPolicy(kept),
+            cleanup_tmp_directories=True,
         )
         self._pending, self._step = None, 0
 
@@ -104,6 +110,26 @@ class Checkpoints:
     def latest(self) -> int | None:
         """The step of the newest complete checkpoint; None without one."""
         return self._checkpointer.latest.step if self._checkpointer.latest else None
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of the complete checkpoints, in order."""
+        return [checkpoint.step for checkpoint in self._checkpointer.checkpoints]
+
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints of later steps, the newest first.
+
+        Raises:
+            UserError: no checkpoint would be left. None is deleted then.
+        """
+        later = [one for one in self.steps if one > step]
+        if later and len(later) == len(self.steps):
+            raise UserError(
+                f"{self.directory} has no checkpoint of step {step} or before, from which a run "
+                f"of this length goes on, only of {', '.join(map(str, later))}"
+            )
+        for one in reversed(later):
+            self._checkpointer.delete(one)
 
     def save(self, step: int, state: TrainState, iterator: Any, wait: bool = False) -> None:
         """Saves the state and the iterator's position at `step`.
@@ -165,9 +191,7 @@ class Checkpoints:
             data = jax.random.key_data(leaf) if _is_key(leaf) else leaf
             abstract[name] = jax.ShapeDtypeStruct(data.shape, data.dtype, sharding=data.sharding)
         reasons: dict[int, str] = {}
-        for candidate in (
-            [c.step for c in reversed(self._checkpointer.checkpoints)] if step is None else [step]
-        ):
+        for candidate in reversed(self.steps) if step is None else [step]:
             reason = None
             try:
                 loaded = self._checkpointer.load_checkpointables(

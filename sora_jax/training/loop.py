@@ -31,6 +31,7 @@ from sora_jax.parallel import processes
 from sora_jax.training import metrics as metrics_lib
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.clock import Clock
+from sora_jax.training.start import NEW, Start
 from sora_jax.training.state import TrainState
 from sora_jax.training.step import StepFn
 from sora_jax.training.stopping import stop_asked
@@ -86,12 +87,16 @@ def fit(
     config: TrainConfig,
     workdir: Workdir,
     *,
+    start: Start = NEW,
     evaluate: Every | None = None,
     pictures: Every | None = None,
     profile: ProfileConfig = ProfileConfig(),
     flops: metrics_lib.StepFlops | None = None,
+    keep_step: int | None = None,
 ) -> TrainState:
     """Trains to `config.steps`, from the newest checkpoint of `workdir` if there is one.
+
+    If the directory held a run of another length, the steps that both do not share are made anew.
 
     Args:
         state: the state before step 0. Its buffers are donated: do not use it again.
@@ -100,10 +105,13 @@ def fit(
           state. It must not run out.
         config: the length, logging and checkpoints.
         workdir: the run's directory.
+        start: where a run without checkpoints starts (`open_start`). Default: at step 0.
         evaluate: returns metrics of a state, written as eval_NAME. Default: none.
         pictures: returns images {name: uint8 [H, W, 3]} of a state for TensorBoard. Default: none.
         profile: a window of the profiler, written beside the metrics. Default: none.
         flops: FLOPs of a step; adds the metrics of `StepFlops.rates`. Default: none.
+        keep_step: a step whose checkpoint is saved and kept, from which a longer run can begin
+          (`optim.stable_steps`). Default: none.
 
     Returns:
         The state after step `config.steps`.
@@ -113,17 +121,19 @@ def fit(
         KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (`Preempted`). The step under way is
           completed and saved, and the message names the step that the run continues from.
     """
-    workdir.begin()
     with (
-        Checkpoints(workdir.path / "checkpoints", config.keep) as checkpoints,
+        Checkpoints(workdir.path / "checkpoints", config.keep, keep_step) as checkpoints,
         stop_asked() as stop_step,
     ):
-        if checkpoints.latest is not None:
+        if workdir.shared is not None:
+            checkpoints.drop_after(workdir.shared)
+        workdir.begin()
+        if checkpoints.latest is None:
+            start.begin(workdir.path, batches)
+        else:
             state = checkpoints.restore(state, batches)
             if processes.is_first():
-                print(
-                    f"continuing from step {checkpoints.latest} of {workdir.path}", file=sys.stderr
-                )
+                print(f"continuing from step {int(state.step)} of {workdir.path}", file=sys.stderr)
         if int(state.step) >= config.steps:
             return state
         watched = profile if processes.is_first() else ProfileConfig()
@@ -133,7 +143,7 @@ def fit(
                 while loop.step < config.steps:
                     loop.advance(step_fn, profiler)
                     last = loop.step == config.steps
-                    due = loop.checkpoint_due()
+                    due = loop.checkpoint_due() or loop.step == keep_step
                     # Asked once per step: a signal that arrives later stops after the next step, so
                     # the step named in the message below has been saved.
                     stopping = stop_step(loop.step)
@@ -150,6 +160,28 @@ def fit(
                             "from there"
                         )
             return loop.state
+
+
+def newest(state: TrainState, batches: Any, workdir: Workdir) -> TrainState:
+    """Returns the state of the newest checkpoint, and moves the iterator `batches` to its position.
+
+    Args:
+        state: gives the structure, shapes, dtypes and shardings of the result.
+        batches: the iterator of the run's batches.
+        workdir: the run's directory.
+
+    Raises:
+        UserError: the directory has no checkpoint, or its run has another length.
+    """
+    with Checkpoints(workdir.path / "checkpoints") as checkpoints:
+        if workdir.shared is not None:
+            raise UserError(
+                f"{workdir.path} holds a run with another number of steps; give its own "
+                "config.train.steps"
+            )
+        if checkpoints.latest is None:
+            raise UserError(f"{workdir.path} has no checkpoint yet; train first")
+        return checkpoints.restore(state, batches)
 
 
 class _Loop:

@@ -35,10 +35,11 @@ def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return result
 
 
-def read(path: Path) -> list[dict[str, float]]:
+def read(path: Path, last: float = float("inf")) -> list[dict[str, float]]:
     """Reads a metrics.jsonl: {"step": ..., metric: value} of each row, in order of steps.
 
-    A last line that a crash cut short is left out. A file that does not exist has no rows.
+    A last line that a crash cut short is left out, and so are rows of steps after `last`. A file
+    that does not exist has no rows.
     """
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
@@ -46,7 +47,7 @@ def read(path: Path) -> list[dict[str, float]]:
             rows.append(json.loads(line))
         except json.JSONDecodeError:
             break
-    return rows
+    return [row for row in rows if row["step"] <= last]
 
 
 def thin(
@@ -128,7 +129,7 @@ class Writer:
         from tensorboardX import SummaryWriter
 
         self._path = workdir / "metrics.jsonl"
-        rows = [row for row in read(self._path) if row["step"] <= step]
+        rows = read(self._path, step)
         files.write(self._path, "".join(json.dumps(row) + "\n" for row in rows))
         self._file = self._path.open("a", encoding="utf-8")
         self._board = SummaryWriter(

@@ -3,7 +3,9 @@ r"""The optimizer: optax transforms for clipping, AdamW or Muon, a schedule and 
     g <- g min(1, c / |g|)                                    clipping by the global norm        (1)
     u  = -lr_t (m^ / (sqrt(n^) + eps) + w p)                  AdamW (Loshchilov, Hutter, 2019)   (2)
     u  = -lr_t (.2 sqrt(max(a, b)) orth(m~) + w p)            Muon, for a x b matrices alone    (2')
-    lr_t: 0 -> lr over `warmup` steps, then a cosine down to lr * `final`                        (3)
+    lr_t: 0 -> lr over `warmup` updates, then a cosine down to lr * `final`                      (3)
+    lr_t: 0 -> lr over `warmup` updates, lr, and over the last updates
+          lr (1 - (1 - `final`) sqrt(x)), 0 <= x <= 1                                           (3')
     e <- d_t e + (1 - d_t) (p + u),   d_t = min(d, (1 + t) / (10 + t))                           (4)
 
 g is the gradient, p the parameters, m^ and n^ the bias-corrected moments, w the weight decay
@@ -15,6 +17,12 @@ gives Muon's updates the RMS of AdamW's, so that lr keeps its meaning (Liu et al
 arXiv:2502.16982). A convolution's kernel counts as a matrix (height width inputs) x outputs. A
 stack of blocks counts as one matrix for each block. `muon_stacked` computes the same updates
 with one Newton-Schulz iteration for each shape of matrix (`stacked.py`). It is meant for GPUs.
+
+(3) is the schedule "cosine". (3') is "wsd", warm-up-stable-decay (Hu et al., 2024,
+arXiv:2404.06395), with the decay of Haegele et al. (2024, arXiv:2405.18392) over the last
+fraction `decay` of the updates. Before the decay it does not depend on the length of the run, so
+a run can be made longer or shorter: it goes on from a checkpoint before both decays
+(`workdir.open_workdir`).
 
 w acts only on the parameters named in `DECAYED`: weights of linear maps, convolutions and,
 without `muon`, embeddings. They are selected by name rather than by rank, since a stack of
@@ -36,6 +44,7 @@ from sora_jax.config import within
 from sora_jax.training.stacked import by_shape
 from sora_jax.tree import flatten
 
+SCHEDULES = ("cosine", "wsd")
 DECAYED = ("kernel", "embedding")  # the last part of a parameter's name
 
 
@@ -51,7 +60,9 @@ class OptimConfig:
     b2: float = 0.99
     eps: float = 1e-8
     weight_decay: float = 0.01
-    warmup: int = 100  # steps
+    schedule: str = "cosine"  # or "wsd"
+    warmup: int = 100  # updates
+    decay: float = 0.2  # fraction of the updates over which "wsd" falls
     final: float = 0.01  # fraction of lr at the last step
     ema: float = 0.995  # 0: no average
     accumulate: int = 1  # batches per update
@@ -59,9 +70,11 @@ class OptimConfig:
     def __post_init__(self):
         within(self, "(0, inf)", "clip", "lr", "eps")
         within(self, "[0, 1)", "b1", "b2", "ema")
-        within(self, "[0, 1]", "final")
+        within(self, "[0, 1]", "final", "decay")
         within(self, "[0, inf)", "weight_decay", "warmup")
         within(self, "[1, inf)", "accumulate")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule={self.schedule!r}; use {' or '.join(SCHEDULES)}")
         if self.muon_stacked and not self.muon:
             raise ValueError("muon_stacked=True changes nothing without Muon; set muon=True too")
 
@@ -109,20 +122,23 @@ def averaged_params(opt_state: Any, params: Any) -> Any:
     return found[0].ema if found else params
 
 
-def schedule(config: OptimConfig, steps: int | jax.Array) -> optax.Schedule:
-    """Returns the learning rate by update, equation (3).
+def schedule(config: OptimConfig, steps: int | jax.Array, start: int = 0) -> optax.Schedule:
+    """Returns the learning rate by update, equation (3) or (3').
 
-    A run has steps / accumulate updates. The warm-up takes at most a tenth of them. The values
-    equal those of `optax.warmup_cosine_decay_schedule` bitwise.
+    A run has steps / accumulate updates. The warm-up of (3) takes at most a tenth of them; its
+    values equal those of `optax.warmup_cosine_decay_schedule` bitwise.
 
     Args:
         config: the hyperparameters.
         steps: batches of the whole run. It may be a traced scalar, so that one compiled program
             trains for any number of steps (`resident.make_steps`).
+        start: updates that were made before, by an optimizer whose moments are lost. Update 0 of
+            this one then has the learning rate of update `start`, and the first `warmup` updates
+            rise to the schedule from 0. Default: 0.
     """
+    updates = jnp.maximum(steps // config.accumulate, 1)
 
-    def lr(count: Any) -> Any:
-        updates = jnp.maximum(steps // config.accumulate, 1)
+    def cosine(count: Any) -> Any:
         warmup = jnp.minimum(config.warmup, jnp.maximum(updates // 10, 1))
         decay = jnp.maximum(updates - warmup, 1)
         rising = config.lr - config.lr * (1 - jnp.minimum(count, warmup) / warmup)
@@ -130,7 +146,33 @@ def schedule(config: OptimConfig, steps: int | jax.Array) -> optax.Schedule:
         falling = config.lr * ((1 - config.final) * cosine + config.final)
         return jnp.where(count < warmup, rising, falling)
 
-    return lr
+    def wsd(count: Any) -> Any:
+        falling = decay_updates(config, steps)
+        x = jnp.clip((count - (updates - falling)) / jnp.maximum(falling, 1), 0, 1)
+        rising = jnp.minimum(count / max(config.warmup, 1), 1)
+        return config.lr * rising * (1 - (1 - config.final) * jnp.sqrt(x))
+
+    whole = {"cosine": cosine, "wsd": wsd}[config.schedule]
+    if not start:
+        return whole
+    again = max(config.warmup, 1)
+    return lambda count: whole(start + count) * jnp.minimum(count / again, 1)
+
+
+def decay_updates(config: OptimConfig, steps: Any) -> Any:
+    """Returns the updates over which "wsd" falls in a run of `steps` batches."""
+    return steps // config.accumulate * config.decay // 1
+
+
+def stable_steps(config: OptimConfig, steps: int) -> int | None:
+    """Returns the batches of a run of `steps` batches before its learning rate falls.
+
+    Until then a longer run is the same to the bit. None for the schedule "cosine", which depends on
+    `steps` from its first update on.
+    """
+    if config.schedule != "wsd":
+        return None
+    return int(steps // config.accumulate - decay_updates(config, steps)) * config.accumulate
 
 
 def decayed(params: Any) -> Any:
@@ -173,9 +215,15 @@ def _adaptive(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransfor
     return by_shape(muon, matrices) if config.muon_stacked else muon
 
 
-def make_optimizer(config: OptimConfig, steps: int | jax.Array) -> optax.GradientTransformation:
-    """Returns the optimizer, equations (1) to (4), of a run of `steps` batches."""
-    chain = [optax.clip_by_global_norm(config.clip), _adaptive(config, schedule(config, steps))]
+def make_optimizer(
+    config: OptimConfig, steps: int | jax.Array, start: int = 0
+) -> optax.GradientTransformation:
+    """Returns the optimizer, equations (1) to (4), of a run of `steps` batches.
+
+    `start` batches were made before, by an optimizer whose moments are lost (`schedule`).
+    """
+    lr = schedule(config, steps, start // config.accumulate)
+    chain = [optax.clip_by_global_norm(config.clip), _adaptive(config, lr)]
     if config.ema:
         chain.append(ema_params(config.ema))
     optimizer = optax.chain(*chain)

@@ -57,8 +57,13 @@ class Program:
         return next(iter(self.batches.values()))
 
 
-def assemble(run: Run, mesh: jax.sharding.Mesh) -> Program:
+def assemble(run: Run, mesh: jax.sharding.Mesh, start: int = 0) -> Program:
     """Returns the program of a run on a mesh. Allocates no arrays on devices.
+
+    Args:
+        run: the configuration.
+        mesh: the devices.
+        start: steps that were made before, by an optimizer whose moments are lost. Default: 0.
 
     Raises:
         UserError: the mesh does not divide a batch, the tokens or the parameters.
@@ -68,13 +73,13 @@ def assemble(run: Run, mesh: jax.sharding.Mesh) -> Program:
     for name, format in formats.items():
         mesh_lib.check_batch(sizes[name], mesh, f" of {name}" * (len(formats) > 1))
         sequence.check_tokens(run.model, format.latent_sides, mesh)
-    optimizer = make_optimizer(run.optim, run.train.steps)
+    optimizer = make_optimizer(run.optim, run.train.steps, start)
 
     def create() -> Any:
         return STDiT(run.model, rngs=nnx.Rngs(run.train.seed))
 
     def begin(params: Any) -> Any:
-        return new_state(params, optimizer, run.train.seed)
+        return new_state(params, optimizer, run.train.seed, start)
 
     shapes, merge = split_module(nnx.eval_shape(create))
 

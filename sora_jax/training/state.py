@@ -35,14 +35,16 @@ class TrainState:
     key: jax.Array
 
 
-def new_state(params: Any, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
-    """Returns the state before the first step.
+def new_state(
+    params: Any, optimizer: optax.GradientTransformation, seed: int, step: int = 0
+) -> TrainState:
+    """Returns the state before the first step, or after `step` steps of an earlier optimizer.
 
     The parameters are copied, since a training step donates the buffers of its state.
     """
     params = jax.tree.map(jnp.array, params)
     return TrainState(
-        params, jax.jit(optimizer.init)(params), jnp.zeros((), jnp.int32), jax.random.key(seed)
+        params, jax.jit(optimizer.init)(params), jnp.asarray(step, jnp.int32), jax.random.key(seed)
     )
 
 

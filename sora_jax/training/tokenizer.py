@@ -25,9 +25,10 @@ from sora_jax.modality import ClipFormat
 from sora_jax.oracles.examples import render_takes
 from sora_jax.tokenizers import audio, video
 from sora_jax.training.data_config import DataConfig, SetConfig, batch_sizes, published
-from sora_jax.training.loop import TrainConfig, fit
-from sora_jax.training.metrics import read, thin
-from sora_jax.training.optim import OptimConfig, averaged_params, make_optimizer
+from sora_jax.training.loop import TrainConfig, fit, newest
+from sora_jax.training.metrics import hours, read, thin
+from sora_jax.training.optim import OptimConfig, averaged_params, make_optimizer, stable_steps
+from sora_jax.training.start import open_start
 from sora_jax.training.state import new_state, split_module
 from sora_jax.training.step import make_step
 from sora_jax.training.workdir import Workdir, open_workdir
@@ -221,6 +222,8 @@ def train_tokenizer(
     run: TokenizerRun,
     workdir: str | os.PathLike,
     init_from: str | os.PathLike | None = None,
+    continue_from: str | os.PathLike | None = None,
+    export: bool = False,
 ) -> TrainedTokenizer:
     """Trains a tokenizer, or continues its training; experiments.train_tokenizer calls this.
 
@@ -229,6 +232,9 @@ def train_tokenizer(
         workdir: the run's directory: new, or that of the same run, which then continues.
         init_from: weights of a tokenizer of the same configuration to start from. Default: random
             initial weights.
+        continue_from: weights written by this run earlier, in another workdir. The run goes on at
+            their step, without the moments of its optimizer (`training.start`). Default: none.
+        export: True writes the weights of the newest checkpoint and trains no further.
 
     Raises:
         UserError: a configuration, weights, data or directory cannot be used.
@@ -237,14 +243,13 @@ def train_tokenizer(
     _check_latents(run)
     check_platform()
     enable_compile_cache()
-    start = weights.load_weights(init_from, run.kind) if init_from else None
+    start = open_start(run.kind, init_from, continue_from)
     tokenizer = kind.module(run.tokenizer, rngs=nnx.Rngs(run.train.seed))
     params, merge = split_module(tokenizer)
-    if start:
-        params = weights.fill(params, trained(start.params, tokenizer), str(init_from))
-    optimizer = make_optimizer(run.optim, run.train.steps)
-    fingerprint = start.fingerprint if start else None
-    with open_workdir(workdir, run, fingerprint, _identify(run.data)) as opened:
+    if start.weights:
+        params = weights.fill(params, trained(start.weights.params, tokenizer), start.file)
+    optimizer = make_optimizer(run.optim, run.train.steps, start.step)
+    with open_workdir(workdir, run, start, _identify(run.data)) as opened:
         sets = {
             one.name: open_clips(
                 kind.name, SOURCES[one.source], one.selection(), opened.path / "clips"
@@ -261,17 +266,26 @@ def train_tokenizer(
             name, inputs = part(batch)
             return kind.loss(merge(params), sets[name].render(inputs), key)
 
-        state = fit(
-            new_state(params, optimizer, run.train.seed),
-            with_set_losses(make_step(loss, optimizer), several=len(sets) > 1),
+        state, stream = (
+            new_state(params, optimizer, run.train.seed, start.step),
             mix(batches, shares),
-            run.train,
-            opened,
         )
+        if export:
+            state = newest(state, stream, opened)
+        else:
+            state = fit(
+                state,
+                with_set_losses(make_step(loss, optimizer), several=len(sets) > 1),
+                stream,
+                run.train,
+                opened,
+                start=start,
+                keep_step=stable_steps(run.optim, run.train.steps),
+            )
         tokenizer = merge(averaged_params(state.opt_state, state.params))
         scores = _scores(kind, tokenizer, mixture, sets)
         statistics(tokenizer, sets, shares)
-        return _write_weights(run, opened, tokenizer, scores)
+        return _write_weights(run, opened, tokenizer, scores, int(state.step), stream.get_state())
 
 
 def _check_latents(run: TokenizerRun) -> None:
@@ -312,14 +326,22 @@ def _scores(
 
 
 def _write_weights(
-    run: TokenizerRun, workdir: Workdir, tokenizer: nnx.Module, scores: dict[str, float]
+    run: TokenizerRun,
+    workdir: Workdir,
+    tokenizer: nnx.Module,
+    scores: dict[str, float],
+    steps: int,
+    position: Mapping[str, Any],
 ) -> TrainedTokenizer:
-    data = published(workdir.config["data"])
+    data, rows = published(workdir.config["data"]), read(workdir.path / "metrics.jsonl", steps)
     metadata = {
         "run": {**workdir.config, "data": data},
+        "steps": steps,
+        "position": dict(position),
+        "hours": hours(rows),
         "hardware": hardware(),
         "held_out": scores,
-        "curve": thin(read(workdir.path / "metrics.jsonl")),
+        "curve": thin(rows),
     }
     path = workdir.path / "weights.safetensors"
     stored = nnx.state(tokenizer, weights.STORED)

@@ -23,11 +23,12 @@ from sora_jax.parallel import processes, topologies
 from sora_jax.parallel.mesh import traced_for
 from sora_jax.training import inputs, metrics
 from sora_jax.training.card import card
-from sora_jax.training.loop import Every, fit
-from sora_jax.training.optim import averaged_params, make_optimizer
+from sora_jax.training.loop import Every, fit, newest
+from sora_jax.training.optim import averaged_params, make_optimizer, stable_steps
 from sora_jax.training.preview import previews
 from sora_jax.training.program import Program, assemble
 from sora_jax.training.run import Run
+from sora_jax.training.start import open_start
 from sora_jax.training.state import TrainState, split_module
 from sora_jax.training.workdir import Workdir, open_workdir
 
@@ -50,7 +51,11 @@ class Trained:
 
 
 def train(
-    run: Run, workdir: str | os.PathLike, init_from: str | os.PathLike | None = None
+    run: Run,
+    workdir: str | os.PathLike,
+    init_from: str | os.PathLike | None = None,
+    continue_from: str | os.PathLike | None = None,
+    export: bool = False,
 ) -> Trained | None:
     """Trains a model, or continues its training; experiments.train calls this.
 
@@ -61,6 +66,9 @@ def train(
             checkpoints, metrics.jsonl, tensorboard and weights.safetensors.
         init_from: weights of a model of the same configuration to start from. Default: random
             initial weights.
+        continue_from: weights written by this run earlier, in another workdir. The run goes on at
+            their step, without the moments of its optimizer (`training.start`). Default: none.
+        export: True writes the weights of the newest checkpoint and trains no further.
 
     Returns:
         The file of weights with its fingerprint and loss. If several processes train together
@@ -76,20 +84,18 @@ def train(
         with processes.together():
             check_platform()
             enable_compile_cache()
-            start = weights_lib.load_weights(init_from, "st_dit") if init_from else None
+            start = open_start("st_dit", init_from, continue_from)
             dataset = inputs.identify(run.data)
-            run, tokenizer = _prompts(run, dataset, start)
+            run, tokenizer = _prompts(run, dataset, start.weights)
             mesh = run.mesh.make()
             processes.check_mesh(mesh)
             _tell_devices(mesh)
-            program = assemble(run, mesh)
-            given = (
-                weights_lib.fill(program.shapes, start.params, str(init_from)) if start else None
-            )
-            fingerprint = start.fingerprint if start else None
-            opened = stack.enter_context(open_workdir(workdir, run, fingerprint, dataset))
+            program, given = assemble(run, mesh, start.step), None
+            if start.weights:
+                given = weights_lib.fill(program.shapes, start.weights.params, start.file)
+            opened = stack.enter_context(open_workdir(workdir, run, start, dataset))
             folders = inputs.latents_of(run.data, opened.path)
-            batches = _batches(run, program, tokenizer, folders, start)
+            batches = _batches(run, program, tokenizer, folders, start.weights)
             descriptions = {name: open_set(folder)[1] for name, folder in folders.items()}
             tokenizers = next(iter(descriptions.values()))["tokenizers"]
 
@@ -99,23 +105,29 @@ def train(
 
         state = jax.jit(begin, out_shardings=program.placement[0])(given)
         with traced_for(mesh):
-            pictures = None
-            if run.sample.every:
-                preview_inputs = (tokenizers, opened.path / "samples")
-                pictures = Every(
-                    previews(run, program, tokenizer, *preview_inputs), run.sample.every
+            if export:
+                state = newest(state, batches, opened)
+            else:
+                pictures = None
+                if run.sample.every:
+                    preview_inputs = (tokenizers, opened.path / "samples")
+                    pictures = Every(
+                        previews(run, program, tokenizer, *preview_inputs), run.sample.every
+                    )
+                state = fit(
+                    state,
+                    with_set_losses(on_parts(program.step), several=len(program.formats) > 1),
+                    batches,
+                    run.train,
+                    opened,
+                    start=start,
+                    pictures=pictures,
+                    profile=run.profile,
+                    flops=_step_flops(run, program, mesh),
+                    keep_step=stable_steps(run.optim, run.train.steps),
                 )
-            state = fit(
-                state,
-                with_set_losses(on_parts(program.step), several=len(program.formats) > 1),
-                batches,
-                run.train,
-                opened,
-                pictures=pictures,
-                profile=run.profile,
-                flops=_step_flops(run, program, mesh),
-            )
-        return _write_weights(run, opened, state, descriptions, tokenizer)
+        position = batches.get_state()
+        return _write_weights(run, opened, state, descriptions, tokenizer, position)
 
 
 def _prompts(
@@ -183,9 +195,11 @@ def _write_weights(
     state: TrainState,
     descriptions: Mapping[str, Mapping[str, Any]],
     tokenizer: TextTokenizer,
+    position: Mapping[str, Any],
 ) -> Trained | None:
-    rows, steps = metrics.read(workdir.path / "metrics.jsonl"), int(state.step)
-    metadata = card(run, workdir.config, rows, descriptions, tokenizer.words, steps)
+    steps = int(state.step)
+    rows = metrics.read(workdir.path / "metrics.jsonl", steps)
+    metadata = card(run, workdir.config, rows, descriptions, tokenizer.words, steps, position)
     averaged = processes.gathered(averaged_params(state.opt_state, state.params))
     if not processes.is_first():
         return None

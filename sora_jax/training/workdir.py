@@ -3,7 +3,8 @@
 The identity of a run is its configuration, its initial weights and its data. A run continues
 only with the same identity. `open_workdir` refuses a directory with another one, and names the
 keys that differ. Moved folders do not count: data and weights are identified by
-their contents.
+their contents. The number of steps may change where the schedule of the learning rate permits
+it (`optim.stable_steps`).
 """
 
 import fcntl
@@ -16,6 +17,7 @@ from sora_jax import config as config_lib
 from sora_jax import files
 from sora_jax.errors import UserError
 from sora_jax.parallel import processes
+from sora_jax.training.start import Start, check_continued, shared_steps
 
 INPUTS = ("data", "clips")  # folders that a workdir may contain before its run begins
 # Sections of a configuration that do not change what a run computes, so not part of its identity.
@@ -31,13 +33,23 @@ class Workdir:
     Args:
         path: the directory. It is created if it does not exist.
         config: the run's identity, a dataclass or a dictionary.
+        begun: the identity of the run in the directory that this one replaces from step `shared`
+            on. Default: none, the same run.
+        shared: the last step that both have in common. Default: None, all.
 
     Raises:
         UserError: the directory holds another run's configuration (the first differing keys are
           named) or other files, or is in use.
     """
 
-    def __init__(self, path: str | os.PathLike, config: Any):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        config: Any,
+        begun: Mapping[str, Any] | None = None,
+        shared: int | None = None,
+    ):
+        self.shared, self._begun = shared, begun
         self.path = files.user_path(path).absolute()
         self.config = config_lib.to_dict(config)
         self.fingerprint = config_lib.fingerprint(self.config)
@@ -74,7 +86,8 @@ class Workdir:
                 raise UserError(
                     f"{record} is not a run's configuration; give another workdir"
                 ) from error
-            if changed := config_lib.differences(old, _placeless(self.config)):
+            expected = _placeless(self._begun or self.config)
+            if changed := config_lib.differences(old, expected):
                 more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
                 raise UserError(
                     f"{path} holds a run with another config: {', '.join(changed[:3])}{more}; "
@@ -91,7 +104,7 @@ class Workdir:
         `fit` calls it. Until training begins, the directory accepts a corrected configuration.
         """
         record = self.path / "config.json"
-        if processes.is_first() and not record.exists():
+        if processes.is_first() and (self._begun or not record.exists()):
             content = {"fingerprint": self.fingerprint, "config": self.config}
             files.write(record, json.dumps(content, indent=2) + "\n")
 
@@ -108,20 +121,21 @@ class Workdir:
 
 
 def open_workdir(
-    path: str | os.PathLike, config: Any, init_from: str | None, dataset: Mapping[str, Any]
+    path: str | os.PathLike, config: Any, start: Start, dataset: Mapping[str, Any]
 ) -> Workdir:
     """Opens the directory of a run, new or to be continued.
 
     Args:
         path: the directory.
-        config: the resolved configuration, a dataclass.
-        init_from: fingerprint of the weights that training starts from, or None.
+        config: the resolved configuration, a dataclass with `optim` and `train`.
+        start: where the run starts (`open_start`).
         dataset: the identity of the data, known before they are made (`latents.record.identity`).
 
     Raises:
-        UserError: the directory holds another run, or cannot be used.
+        UserError: the directory holds another run, or cannot be used; or `start` goes on with
+            another run.
     """
-    identity = {**config_lib.to_dict(config), "init_from": init_from, "dataset": dict(dataset)}
+    identity = {**config_lib.to_dict(config), **start.identity, "dataset": dict(dataset)}
     for name in OUTSIDE:
         identity.pop(name, None)
     # Not part of the identity: a run that stopped at a damaged clip may continue with the switch.
@@ -130,19 +144,31 @@ def open_workdir(
     changed = config_lib.differences(_placeless(begun or identity), _placeless(identity))
     keys = {line.split()[0] for line in changed}
     if begun and keys == {"train.steps"}:
-        old = begun["train"]["steps"]
-        raise UserError(
-            f"{path} holds a run of {old} steps, not {config.train.steps}: its learning rate "
-            "falls over them all; finish it with "
-            f"config.train.steps={old}, and train on from its weights with "
-            f"init_from={path}/weights.safetensors in another workdir"
-        )
+        return _of_another_length(path, config, begun, identity)
     if keys and all(key.startswith("dataset.") for key in keys):
         raise UserError(
             f"the data of the run in {path} have changed: {', '.join(changed)}; bring back "
             "what it was trained on, or give another workdir"
         )
+    if start.config and not begun:
+        check_continued(start, config.optim, _placeless(start.config), _placeless(identity))
     return Workdir(path, identity)
+
+
+def _of_another_length(
+    path: str | os.PathLike, config: Any, begun: Mapping[str, Any], identity: Mapping[str, Any]
+) -> Workdir:
+    """Opens the directory of a run that is made longer or shorter."""
+    old, new = begun["train"]["steps"], config.train.steps
+    shared = shared_steps(config.optim, old, new)
+    if shared is None:
+        raise UserError(
+            f"{path} holds a run of {old} steps, not {new}: its learning rate falls over them "
+            "all, where config.optim.schedule=wsd lets a run be made longer; finish it with "
+            f"config.train.steps={old}, and train on from its weights with "
+            f"init_from={path}/weights.safetensors in another workdir"
+        )
+    return Workdir(path, identity, begun, shared)
 
 
 def _placeless(identity: Mapping[str, Any]) -> dict[str, Any]:

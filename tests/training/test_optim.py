@@ -17,6 +17,7 @@ from sora_jax.training.optim import (
     make_optimizer,
     matrices,
     schedule,
+    stable_steps,
 )
 from sora_jax.tree import flatten
 
@@ -52,6 +53,35 @@ def test_schedule_warms_up_and_falls():
     np.testing.assert_allclose([lr(525), lr(1000), lr(2000)], [1.1, 0.2, 0.2], rtol=1e-5)
     # a short run warms up within a tenth
     assert float(schedule(OptimConfig(lr=2.0, warmup=50), 20)(2)) == 2
+
+
+def test_stable_schedule_falls_over_the_last_updates():
+    config = OptimConfig(lr=2.0, schedule="wsd", warmup=50, decay=0.2, final=0.1)
+    lr = schedule(config, 1000)
+    assert [float(lr(n)) for n in (0, 25, 50, 799, 800)] == [0, 1, 2, 2, 2]
+    np.testing.assert_allclose([lr(850), lr(1000), lr(1500)], [1.1, 0.2, 0.2], rtol=1e-5)
+    # before the decay, runs of all lengths have the same rate to the bit, traced or not
+    longer, counts = schedule(config, 1737), jnp.arange(801)
+    np.testing.assert_array_equal(jax.vmap(lr)(counts), jax.vmap(longer)(counts))
+    traced = jax.jit(lambda steps, n: schedule(config, steps)(n))
+    np.testing.assert_allclose([traced(1000, 850), traced(1000, 1000)], [1.1, 0.2], rtol=1e-5)
+    assert stable_steps(config, 1000) == 800 and stable_steps(OptimConfig(), 1000) is None
+    # 1000 batches are 333 updates, of which the last 66 fall
+    several = OptimConfig(schedule="wsd", accumulate=3, decay=0.2)
+    assert stable_steps(several, 1000) == 3 * (333 - 66)
+    never = OptimConfig(lr=2.0, schedule="wsd", decay=0.0)
+    assert float(schedule(never, 1000)(1000)) == 2 and stable_steps(never, 1000) == 1000
+    with pytest.raises(ValueError, match="schedule='linear'; use cosine or wsd"):
+        OptimConfig(schedule="linear")
+
+
+@pytest.mark.parametrize("kind", ["cosine", "wsd"])
+def test_new_moments_rise_to_the_schedule(kind):
+    config = OptimConfig(lr=2.0, schedule=kind, warmup=10)
+    whole, again = schedule(config, 1000), schedule(config, 1000, start=300)
+    assert again(0) == 0 and float(again(5)) == float(whole(305)) / 2
+    for count in (10, 600, 700):
+        assert again(count) == whole(300 + count)
 
 
 def test_decay_spares_vectors_and_large_gradients_are_clipped():

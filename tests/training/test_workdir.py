@@ -10,12 +10,16 @@ import pytest
 
 from sora_jax.errors import UserError
 from sora_jax.training.loop import TrainConfig
+from sora_jax.training.optim import OptimConfig
+from sora_jax.training.start import NEW, Start
 from sora_jax.training.workdir import open_workdir
+from sora_jax.weights import Weights
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
     width: int = 8
+    optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig(steps=200)
 
 
@@ -27,9 +31,9 @@ DATA = {
 }
 
 
-def refusal(path, run=Run(), init_from=None, data=DATA):
+def refusal(path, run=Run(), start=NEW, data=DATA):
     with pytest.raises(UserError) as error:
-        open_workdir(path, run, init_from, data)
+        open_workdir(path, run, start, data)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -37,7 +41,7 @@ def refusal(path, run=Run(), init_from=None, data=DATA):
 def test_the_same_run_goes_on_and_another_does_not(tmp_path):
     path = tmp_path / "run"
     for _ in range(2):
-        with open_workdir(path, Run(), None, DATA) as workdir:
+        with open_workdir(path, Run(), NEW, DATA) as workdir:
             workdir.begin()
     before = (path / "config.json").read_text()
 
@@ -57,40 +61,42 @@ def test_the_same_run_goes_on_and_another_does_not(tmp_path):
 
     both = refusal(path, Run(width=9, train=TrainConfig(steps=300)))
     assert "another config: train.steps (200, now 300), width (8, now 9)" in both
-    assert "init_from (None, now fff)" in refusal(path, init_from="fff")
+    assert "init_from (None, now fff)" in refusal(path, start=Start("f", Weights({}, {}, {}, "fff")))
     assert (path / "config.json").read_text() == before
 
 
 def test_leaving_damaged_clips_out_is_the_same_run(tmp_path):
     """A run that stops at such a clip was until then the run that leaves it out."""
-    run = lambda **changed: dataclasses.make_dataclass("Run", ["data", "train"])(
-        {"clips": 3, "skip_damaged": False} | changed, TrainConfig()
+    run = lambda **changed: dataclasses.make_dataclass("Run", ["data", "optim", "train"])(
+        {"clips": 3, "skip_damaged": False} | changed, OptimConfig(), TrainConfig()
     )
-    with open_workdir(tmp_path, run(), None, DATA) as workdir:
+    with open_workdir(tmp_path, run(), NEW, DATA) as workdir:
         workdir.begin()
-    open_workdir(tmp_path, run(skip_damaged=True), None, DATA).close()
+    open_workdir(tmp_path, run(skip_damaged=True), NEW, DATA).close()
     assert "data.clips (3, now 4)" in refusal(tmp_path, run(clips=4))
 
 
 def with_data(path, **changed):
     data = {"clips": 3, "path": path} | changed
-    return dataclasses.make_dataclass("Run", ["data", "train"])(data, TrainConfig())
+    return dataclasses.make_dataclass("Run", ["data", "optim", "train"])(
+        data, OptimConfig(), TrainConfig()
+    )
 
 
 def test_data_that_moved_are_the_same_data(tmp_path):
     """Another folder, another spelling of the same, and the folders of a mixture."""
-    with open_workdir(tmp_path / "run", with_data("/scratch/a"), None, DATA) as workdir:
+    with open_workdir(tmp_path / "run", with_data("/scratch/a"), NEW, DATA) as workdir:
         workdir.begin()
     for path in ("/scratch/b", "../a", ""):
-        open_workdir(tmp_path / "run", with_data(path), None, DATA).close()
+        open_workdir(tmp_path / "run", with_data(path), NEW, DATA).close()
     assert "data.clips (3, now 4)" in refusal(tmp_path / "run", with_data("/scratch/b", clips=4))
     assert "dataset.digest" in refusal(
         tmp_path / "run", with_data("/scratch/b"), data=DATA | {"digest": "4567"}
     )
     mixture = lambda path: with_data("", sets=[{"source": "video_folder", "path": path}])
-    with open_workdir(tmp_path / "mixed", mixture("/scratch/a"), None, DATA) as workdir:
+    with open_workdir(tmp_path / "mixed", mixture("/scratch/a"), NEW, DATA) as workdir:
         workdir.begin()
-    open_workdir(tmp_path / "mixed", mixture("/scratch/b"), None, DATA).close()
+    open_workdir(tmp_path / "mixed", mixture("/scratch/b"), NEW, DATA).close()
 
 
 def test_a_run_that_began_while_this_one_waited_is_seen(tmp_path, monkeypatch):
@@ -109,15 +115,15 @@ def test_a_run_that_began_while_this_one_waited_is_seen(tmp_path, monkeypatch):
 
 
 def test_two_runs_at_once_in_one_directory(tmp_path):
-    with open_workdir(tmp_path, Run(), None, DATA):
+    with open_workdir(tmp_path, Run(), NEW, DATA):
         assert f"another process is training in {tmp_path}" in refusal(tmp_path)
-    open_workdir(tmp_path, Run(), None, DATA).close()
+    open_workdir(tmp_path, Run(), NEW, DATA).close()
 
 
 def test_a_directory_is_anyones_until_training_begins(tmp_path):
-    open_workdir(tmp_path, Run(), None, DATA).close()
+    open_workdir(tmp_path, Run(), NEW, DATA).close()
     with open_workdir(
-        tmp_path, Run(9, TrainConfig(steps=3)), None, DATA | {"digest": "4567"}
+        tmp_path, Run(9, train=TrainConfig(steps=3)), NEW, DATA | {"digest": "4567"}
     ) as workdir:
         workdir.begin()
     assert (

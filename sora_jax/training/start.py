@@ -1,0 +1,147 @@
+"""Where a run starts: with new weights, with weights of a file, or at the step of a file.
+
+A run goes on from a file of weights that it wrote, for example one that is kept in a repository,
+where the checkpoints are gone. It has the averaged weights, the step, the position in the data,
+the curve and the hours of the run. The moments of the optimizer are lost: the optimizer begins
+anew at the learning rate of that step, to which it rises again over `warmup` updates
+(`optim.schedule`).
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sora_jax import config as config_lib
+from sora_jax import files
+from sora_jax.errors import UserError
+from sora_jax.parallel import processes
+from sora_jax.training.optim import OptimConfig, stable_steps
+from sora_jax.weights import Weights, load_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """The start of a run.
+
+    Attributes:
+        file: the file of weights. Default: none, new weights.
+        weights: its contents.
+        step: steps that the run has made before. Default: 0.
+        position: position of the data iterator at that step.
+        rows: a row of metrics for each point of the run's curve so far.
+        config: the identity of the run that wrote the file, where the run goes on with it.
+    """
+
+    file: str = ""
+    weights: Weights | None = None
+    step: int = 0
+    position: dict[str, Any] | None = None
+    rows: tuple[dict[str, float], ...] = ()
+    config: Mapping[str, Any] | None = None
+
+    @property
+    def identity(self) -> dict[str, str | None]:
+        """The part of the run's identity that says where it starts."""
+        fingerprint = self.weights.fingerprint if self.weights else None
+        if self.config is None:
+            return {"init_from": fingerprint}
+        return {"init_from": None, "continue_from": fingerprint}
+
+    def begin(self, workdir: Path, batches: Any) -> None:
+        """Moves the iterator `batches` to the position, and writes the curve into `workdir`."""
+        if self.position is None:
+            return
+        batches.set_state(self.position)
+        if processes.is_first():
+            rows = "".join(json.dumps(row) + "\n" for row in self.rows)
+            files.write(workdir / "metrics.jsonl", rows)
+
+
+NEW = Start()  # new weights, at step 0
+
+
+def open_start(
+    kind: str,
+    init_from: str | os.PathLike | None,
+    continue_from: str | os.PathLike | None,
+) -> Start:
+    """Reads the start of a run.
+
+    Args:
+        kind: the kind of weights, a name of `weights.KINDS`.
+        init_from: weights that a new run starts from, at step 0. None: none.
+        continue_from: weights of a run that goes on at their step. None: none.
+
+    Raises:
+        UserError: both are given, or a file cannot be used.
+    """
+    if continue_from is None:
+        loaded = load_weights(init_from, kind) if init_from else None
+        return Start(str(init_from or ""), loaded)
+    if init_from:
+        raise UserError(
+            "continue_from and init_from exclude each other; continue_from goes on with a run, "
+            "init_from starts a new one"
+        )
+    loaded = load_weights(continue_from, kind)
+    card = loaded.metadata
+    if "position" not in card:
+        raise UserError(
+            f"{continue_from} does not say at which position of its data it was written; start a "
+            "new run from it with init_from",
+            field="continue_from",
+        )
+    curve, step = card["curve"], card["steps"]
+    seconds = 3600 * card["hours"] / max(step, 1)
+    rows = tuple({"step": at, "loss": loss, "step_seconds": seconds} for at, loss in curve)
+    return Start(str(continue_from), loaded, step, card["position"], rows, card["run"])
+
+
+def shared_steps(optim: OptimConfig, old: int, new: int) -> int | None:
+    """Returns the steps that runs of `old` and of `new` steps have in common.
+
+    None if their learning rates differ from the first step on.
+    """
+    if old == new:
+        return new
+    stable = [stable_steps(optim, steps) for steps in (old, new)]
+    return min((steps for steps in stable if steps is not None), default=None)
+
+
+def check_continued(
+    start: Start, optim: OptimConfig, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> None:
+    """Refuses to go on with another run than the one that wrote the file of `start`.
+
+    Args:
+        start: from `open_start`.
+        optim: the optimizer of the run that goes on.
+        old: the identity of the run that wrote the file, without paths (`workdir`).
+        new: that of the run that goes on.
+
+    Raises:
+        UserError: the configuration or the data differ, or the learning rate has begun to fall
+            towards another last step.
+    """
+    starts = ("init_from", "continue_from")
+    old, new = ({k: v for k, v in one.items() if k not in starts} for one in (old, new))
+    lines = config_lib.differences(old, new)
+    if changed := [line for line in lines if not line.startswith("train.steps ")]:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise UserError(
+            f"{start.file} is of a run with another config: {', '.join(changed[:3])}{more}; give "
+            "its config to go on with it, or start a new run from it with init_from",
+            field="continue_from",
+        )
+    before, now = old["train"]["steps"], new["train"]["steps"]
+    shared = shared_steps(optim, before, now)
+    if shared is None or start.step > shared:
+        raise UserError(
+            f"{start.file} is at step {start.step} of a run of {before} steps, whose learning "
+            f"rate falls otherwise than in one of {now}; give config.train.steps={before}, or "
+            "start a new run from it with init_from",
+            field="continue_from",
+        )
