@@ -59,7 +59,8 @@ def main(_: Sequence[str]) -> None:
         )
     values = config_lib.from_flag(_CONFIG)
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
-    from sora_jax.training.tokenizer import tokenizer_run, train_tokenizer
+    from sora_jax.training.tokenizer import train_tokenizer
+    from sora_jax.training.tokenizer_run import tokenizer_run
 
     trained = train_tokenizer(
         tokenizer_run(values), _WORKDIR.value, _INIT_FROM.value, _CONTINUE_FROM.value, _EXPORT.value

@@ -224,16 +224,28 @@ class GlobalBatches:
 
     def __next__(self) -> dict[str, dict[str, Any]]:
         ((name, batch),) = next(self._rows).items()
+        return {name: global_batch(batch, self._shardings, self._sizes[name])}
 
-        def place(x: Any, sharding: NamedSharding) -> Any:
-            rows = x.shape[:1] if sharding.is_fully_replicated else (self._sizes[name],)
-            return jax.make_array_from_process_local_data(sharding, x, (*rows, *x.shape[1:]))
 
-        placed = {
-            key: jax.tree.map(functools.partial(place, sharding=self._shardings[key]), entry)
-            for key, entry in batch.items()
-        }
-        return {name: placed}
+def global_batch(
+    batch: Mapping[str, Any], shardings: Mapping[str, NamedSharding], size: int
+) -> dict[str, Any]:
+    """Makes a global batch of the rows of this process.
+
+    Args:
+        batch: the rows, arrays or trees of arrays by entry.
+        shardings: the sharding of each entry. Entries that are replicated have no rows.
+        size: clips of the global batch.
+    """
+
+    def place(x: Any, sharding: NamedSharding) -> Any:
+        rows = x.shape[:1] if sharding.is_fully_replicated else (size,)
+        return jax.make_array_from_process_local_data(sharding, x, (*rows, *x.shape[1:]))
+
+    return {
+        key: jax.tree.map(functools.partial(place, sharding=shardings[key]), entry)
+        for key, entry in batch.items()
+    }
 
 
 def gathered(tree: Any) -> Any:

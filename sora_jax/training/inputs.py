@@ -1,6 +1,9 @@
 """The latents that a run trains on: existing sets, or sets made in the run's directory."""
 
+import dataclasses
 import itertools
+import math
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +99,43 @@ def _latents_of(one: SetConfig, folder: Path, workdir: Path) -> Path:
     return folder
 
 
+def validation_of(data: ModelDataConfig, workdir: Path, clips: int) -> dict[str, Path]:
+    """Returns the folder of held-out latents of each set by name, of the split val.
+
+    Those of a folder of latents are in its subfolder `val`, if it has one. Those of other sets are
+    made in WORKDIR/validation with the shipped tokenizers. A note on stderr names a set without
+    any.
+
+    Args:
+        data: the configuration.
+        workdir: the run's directory.
+        clips: held-out clips of a set that draws them.
+    """
+    found = {}
+    for one in data.mixture:
+        try:
+            found[one.name] = _held_out(one, workdir, clips)
+        except UserError as error:
+            if processes.is_first():
+                print(f"note: {one.name} has no validation: {error}", file=sys.stderr)
+    return found
+
+
+def _held_out(one: SetConfig, workdir: Path, clips: int) -> Path:
+    if one.split == "val":
+        raise UserError("it trains on the split val itself")
+    if not _made(one):
+        held_out = dataclasses.replace(one, split="val", clips=clips)
+        return _latents_of(held_out, workdir / "validation" / one.name, workdir)
+    folder = Path(one.path).expanduser() / "val"
+    if not (folder / record.DESCRIPTION).exists():
+        raise UserError(
+            f"no latents in {folder}; make them with experiments.precompute --split=val "
+            f"--output={folder}"
+        )
+    return folder
+
+
 def vocabulary(sets: Sequence[Mapping[str, Any]], text_length: int) -> tuple[tuple[str, ...], int]:
     """Returns the words of the captions of the data, and the words of a padded prompt.
 
@@ -152,3 +192,43 @@ def open_mixture(
         for one in data.mixture
     }
     return mix(sets, data.weights)
+
+
+def held_out_batches(
+    data: ModelDataConfig,
+    folders: Mapping[str, Path],
+    sizes: Mapping[str, int],
+    text_tokenizer: TextTokenizer,
+    clips: int,
+    fingerprints: Mapping[str, str],
+    rows: Mapping[str, Sequence[int]] | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Returns the first batches of each set of held-out latents, always the same.
+
+    Args:
+        data: the configuration.
+        folders: the held-out latents of each set (`validation_of`).
+        sizes: clips of a batch of each set.
+        text_tokenizer: captions -> tokens and mask.
+        clips: clips of each set, up to a whole batch. A smaller set repeats its clips.
+        fingerprints: fingerprints of the tokenizers of the training latents.
+        rows: indices of the rows of each batch to read, by set. Default: all.
+
+    Raises:
+        UserError: a set cannot be used, or was made by other tokenizers.
+    """
+    found = {}
+    for one in data.mixture:
+        if one.name in folders:
+            stream = batches(
+                folders[one.name],
+                text_tokenizer,
+                sizes[one.name],
+                seed=0,
+                shuffle=False,
+                fingerprints=fingerprints,
+                format=one.clip_format,
+                rows=rows[one.name] if rows else None,
+            )
+            found[one.name] = [stream[i] for i in range(math.ceil(clips / sizes[one.name]))]
+    return found

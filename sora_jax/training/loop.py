@@ -106,7 +106,7 @@ def fit(
         config: the length, logging and checkpoints.
         workdir: the run's directory.
         start: where a run without checkpoints starts (`open_start`). Default: at step 0.
-        evaluate: returns metrics of a state, written as eval_NAME. Default: none.
+        evaluate: returns metrics of a state, written as val/NAME. Default: none.
         pictures: returns images {name: uint8 [H, W, 3]} of a state for TensorBoard. Default: none.
         profile: a window of the profiler, written beside the metrics. Default: none.
         flops: FLOPs of a step; adds the metrics of `StepFlops.rates`. Default: none.
@@ -310,7 +310,7 @@ class _Loop:
         """Writes the evaluation metrics and the pictures that are due after this step."""
         if evaluate and evaluate.due(self.step, last):
             with self.clock.pause():
-                values = {f"eval_{k}": float(v) for k, v in evaluate.call(self.state).items()}
+                values = {f"val/{k}": float(v) for k, v in evaluate.call(self.state).items()}
                 if self.writer:
                     self.writer.write(self.step, values)
         if pictures and self.writer and pictures.due(self.step, last):

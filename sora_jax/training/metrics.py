@@ -16,22 +16,26 @@ import numpy as np
 from sora_jax import files
 
 
-def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def mean(
+    rows: Sequence[Mapping[str, Any]], weights: Sequence[float] | None = None
+) -> dict[str, float]:
     """Averages each metric over the rows in which it is not NaN.
 
     A metric is NaN or absent for a batch that it does not apply to.
 
     Args:
         rows: {metric: scalar} of each step.
+        weights: of the rows, positive. Default: equal weights.
 
     Returns:
         {metric: mean}; NaN for a metric without a value, {} without rows.
     """
     result = {}
     for name in dict.fromkeys(name for row in rows for name in row):
-        values = np.asarray([float(row[name]) for row in rows if name in row])
-        valid = values[~np.isnan(values)]
-        result[name] = float(valid.mean()) if valid.size else float("nan")
+        values = np.asarray([float(row.get(name, np.nan)) for row in rows])
+        valid = ~np.isnan(values)
+        of = None if weights is None else np.asarray(weights)[valid]
+        result[name] = float(np.average(values[valid], weights=of)) if valid.any() else np.nan
     return result
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from sora_jax.flow.loss import flow_loss
+from sora_jax.flow.loss import FlowConfig, flow_loss
 from sora_jax.modality import ClipFormat
 from sora_jax.models.st_dit import STDiT
 from sora_jax.parallel import mesh as mesh_lib
@@ -33,6 +33,7 @@ class Program:
         placement: (shardings of the state, shardings of a batch).
         step: (state, batch) -> (state, metrics), jitted.
         loss: (params, batch, key) -> (loss, metrics).
+        validation_loss: the same without dropout of text and coupling.
         batches: a batch of each set as `jax.ShapeDtypeStruct`s, by name.
     """
 
@@ -44,6 +45,7 @@ class Program:
     placement: tuple[Any, Any]
     step: Callable[[Any, Any], Any]
     loss: Callable[[Any, Any, Any], Any]
+    validation_loss: Callable[[Any, Any, Any], Any]
     batches: dict[str, dict[str, Any]]
 
     @property
@@ -83,15 +85,23 @@ def assemble(run: Run, mesh: jax.sharding.Mesh, start: int = 0) -> Program:
 
     shapes, merge = split_module(nnx.eval_shape(create))
 
-    def loss(params: Any, batch: Any, key: Any) -> Any:
-        model = sequence.on_mesh(merge(params), mesh)
-        return flow_loss(model, batch, key, batch["times"], run.flow)
+    def loss_of(flow: FlowConfig) -> Callable[[Any, Any, Any], Any]:
+        def loss(params: Any, batch: Any, key: Any) -> Any:
+            model = sequence.on_mesh(merge(params), mesh)
+            return flow_loss(model, batch, key, batch["times"], flow)
+
+        return loss
+
+    loss = loss_of(run.flow)
+    validation_loss = loss_of(dataclasses.replace(run.flow, text_dropout=0.0, couple_dropout=0.0))
 
     batches = {name: batch_shapes(run, formats[name], sizes[name]) for name in formats}
     batch_placement = rules.batch_shardings(next(iter(batches.values())), mesh)
     placement = rules.place(jax.eval_shape(begin, shapes), shapes, mesh), batch_placement
     step = make_step(loss, optimizer, placement)
-    return Program(formats, create, merge, shapes, begin, placement, step, loss, batches)
+    return Program(
+        formats, create, merge, shapes, begin, placement, step, loss, validation_loss, batches
+    )
 
 
 def batch_shapes(run: Run, format: ClipFormat, size: int) -> dict[str, Any]:

@@ -8,15 +8,15 @@ from sora_jax.parallel.mesh import MeshConfig
 from sora_jax.training.data_config import ModelDataConfig
 from sora_jax.training.loop import TrainConfig
 from sora_jax.training.optim import OptimConfig
-from sora_jax.training.watch import ProfileConfig, SampleConfig
+from sora_jax.training.watch import ProfileConfig, SampleConfig, ValidationConfig
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
     """The configuration of a training run: everything but the weights it starts from.
 
-    `mesh`, `profile` and `sample` do not change what is computed. `mesh` selects the devices,
-    `profile` and `sample` select what is recorded of the run.
+    `mesh`, `profile`, `validation` and `sample` do not change the weights. `mesh` selects the
+    devices, the others select what is recorded of the run.
     """
 
     model: STDiTConfig = STDiTConfig()
@@ -26,6 +26,7 @@ class Run:
     train: TrainConfig = TrainConfig()
     mesh: MeshConfig = MeshConfig()
     profile: ProfileConfig = ProfileConfig()
+    validation: ValidationConfig = ValidationConfig()
     sample: SampleConfig = SampleConfig()
 
     def __post_init__(self):

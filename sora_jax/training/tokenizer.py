@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,141 +12,24 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from sora_jax import config as config_lib
 from sora_jax import weights
 from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.data.mixture import mix, part, with_set_losses
 from sora_jax.data.named_sources import SOURCES
-from sora_jax.data.tokenizer_clips import AUDIO, HELD_OUT, VIDEO, Clips, open_clips
+from sora_jax.data.tokenizer_clips import Clips, open_clips
 from sora_jax.environment import hardware
-from sora_jax.errors import UserError
-from sora_jax.evaluation.round_trip import boxes, psnr, videos_through
-from sora_jax.modality import ClipFormat
-from sora_jax.oracles.examples import render_takes
 from sora_jax.tokenizers import audio, video
-from sora_jax.training.data_config import DataConfig, SetConfig, batch_sizes, published
-from sora_jax.training.loop import TrainConfig, fit, newest
+from sora_jax.training.data_config import DataConfig, batch_sizes, published
+from sora_jax.training.loop import Every, fit, newest
 from sora_jax.training.metrics import hours, read, thin
-from sora_jax.training.optim import OptimConfig, averaged_params, make_optimizer, stable_steps
+from sora_jax.training.optim import averaged_params, make_optimizer, stable_steps
 from sora_jax.training.start import open_start
 from sora_jax.training.state import new_state, split_module
 from sora_jax.training.step import make_step
+from sora_jax.training.tokenizer_run import KINDS, TokenizerRun, check_latents
+from sora_jax.training.tokenizer_scores import batches_of, final_scores, validation
 from sora_jax.training.workdir import Workdir, open_workdir
 from sora_jax.tree import flatten
-from sora_jax.worlds.playhouse.draw import draw
-
-
-@dataclasses.dataclass(frozen=True)
-class TokenizerRun:
-    """The configuration of a tokenizer's training: everything but the weights it starts from.
-
-    Attributes:
-        kind: a name of KINDS: "video_tokenizer" or "audio_tokenizer".
-        tokenizer: the configuration of a tokenizer of that kind.
-    """
-
-    kind: str
-    tokenizer: video.VideoTokenizerConfig | audio.AudioTokenizerConfig
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    optim: OptimConfig = OptimConfig()
-    train: TrainConfig = TrainConfig()
-
-    def __post_init__(self):
-        for one in self.data.mixture:
-            if one.source == "playhouse" and one.path:
-                raise ValueError(
-                    f"data: source='playhouse' reads no path={one.path!r}; leave it empty, or set "
-                    "source='video_folder'"
-                )
-        fit = [kind for kind, of in KINDS.items() if isinstance(self.tokenizer, of.config)]
-        if self.kind not in fit:
-            raise ValueError(
-                f"kind={self.kind!r} with a {type(self.tokenizer).__name__}; its kind is "
-                f"{', '.join(fit) or 'none'}"
-            )
-
-
-@dataclasses.dataclass(frozen=True)
-class Kind:
-    """The parts that differ between the two tokenizers.
-
-    Attributes:
-        name: the modality, VIDEO or AUDIO.
-        config: the class of the tokenizer's configuration.
-        module: the class of the tokenizer.
-        loss: (tokenizer, frames or samples, key) -> (scalar, metrics).
-    """
-
-    name: str
-    config: type
-    module: Callable[..., video.VideoTokenizer | audio.AudioTokenizer]
-    loss: Callable[..., tuple[jax.Array, dict[str, jax.Array]]]
-
-
-KINDS = {
-    "video_tokenizer": Kind(
-        VIDEO, video.VideoTokenizerConfig, video.VideoTokenizer, video.video_loss
-    ),
-    "audio_tokenizer": Kind(
-        AUDIO, audio.AudioTokenizerConfig, audio.AudioTokenizer, audio.audio_loss
-    ),
-}
-
-
-def batches_of(clips: Clips, split: str, most: int, size: int = 16) -> list[dict[str, np.ndarray]]:
-    """Returns the first `most` clips of a split in batches of `size`; the last may be smaller."""
-    count = min(most, clips.count[split])
-    return [clips.batch(split, range(i, min(i + size, count))) for i in range(0, count, size)]
-
-
-def held_out(kind: Kind, tokenizer: nnx.Module, clips: Clips) -> dict[str, float]:
-    """Returns the metrics of the loss, averaged over at most HELD_OUT clips of the split val."""
-    graphdef, state = nnx.split(tokenizer)
-    measure = jax.jit(
-        lambda state, batch: kind.loss(
-            nnx.merge(graphdef, state), clips.render(batch), jax.random.key(0)
-        )[1]
-    )
-    batches = batches_of(clips, "val", HELD_OUT)
-    rows, sizes = (
-        [measure(state, batch) for batch in batches],
-        [len(next(iter(batch.values()))) for batch in batches],
-    )
-    return {name: float(np.average([row[name] for row in rows], weights=sizes)) for name in rows[0]}
-
-
-def held_out_psnr(
-    tokenizer: video.VideoTokenizer, format: ClipFormat, clips: int = HELD_OUT, family: str = "room"
-) -> dict[str, float]:
-    """Returns the reconstruction PSNR (dB) of Playhouse clips of the split val.
-
-    The tokenizer encodes and decodes each clip without latent noise. `clip_psnr` is over whole
-    frames, `box_psnr` inside the balls' bounding boxes (`evaluation.round_trip.psnr`). Both are
-    means over the clips that have one; without any, the metric is left out.
-    """
-    truth = render_takes([draw("val", i, family=family) for i in range(clips)], format)
-    decoded = videos_through(tokenizer, truth)
-    values = {
-        "clip_psnr": [psnr(clip) for clip in decoded],
-        "box_psnr": [psnr(clip, boxes(clip)) for clip in decoded],
-    }
-    found = {name: [x for x in of if x is not None] for name, of in values.items()}
-    return {name: float(np.mean(of)) for name, of in found.items() if of}
-
-
-def shots_psnr(tokenizer: video.VideoTokenizer, clips: Clips) -> dict[str, float]:
-    """Returns the mean reconstruction PSNR (dB) of the shots of at most HELD_OUT clips of val."""
-    graphdef, state = nnx.split(tokenizer)
-
-    @jax.jit
-    def squared_error(state: Any, batch: Any) -> jax.Array:
-        frames, tokenizer = clips.render(batch), nnx.merge(graphdef, state)
-        height, width = frames.shape[2:4]
-        decoded = tokenizer.decode(tokenizer.encode(frames))[:, :, :height, :width]
-        return jnp.square(decoded - frames).mean((1, 2, 3, 4))
-
-    errors = [squared_error(state, batch) for batch in batches_of(clips, "val", HELD_OUT)]
-    return {"clip_psnr": float(-10 * np.log10(np.concatenate(errors)).mean())}
 
 
 def statistics(
@@ -195,29 +78,6 @@ class TrainedTokenizer:
     scores: dict[str, float]
 
 
-def tokenizer_run(values: Mapping[str, Any]) -> TokenizerRun:
-    """Returns the run of a configuration's values; `kind` selects the tokenizer.
-
-    Raises:
-        UserError: the configuration is not one of a tokenizer, a key is unknown or a value is
-            wrong.
-    """
-    kind = values.get("kind")
-    if "model" in values:
-        raise UserError(
-            "config is for the diffusion transformer; give it to experiments.train, or here "
-            f"one with a kind: {', '.join(KINDS)}"
-        )
-    if kind not in KINDS:
-        raise UserError(f"config.kind is {kind!r}; it is one of {', '.join(KINDS)}")
-    if "tokenizer" in values:
-        tokenizer = config_lib.from_dict(
-            KINDS[kind].config, values["tokenizer"], "config.tokenizer"
-        )
-        values = {**values, "tokenizer": tokenizer}
-    return config_lib.from_dict(TokenizerRun, values)
-
-
 def train_tokenizer(
     run: TokenizerRun,
     workdir: str | os.PathLike,
@@ -239,8 +99,8 @@ def train_tokenizer(
     Raises:
         UserError: a configuration, weights, data or directory cannot be used.
     """
-    kind, mixture = KINDS[run.kind], run.data.mixture
-    _check_latents(run)
+    kind = KINDS[run.kind]
+    check_latents(run)
     check_platform()
     enable_compile_cache()
     start = open_start(run.kind, init_from, continue_from)
@@ -254,22 +114,18 @@ def train_tokenizer(
             one.name: open_clips(
                 kind.name, SOURCES[one.source], one.selection(), opened.path / "clips"
             )
-            for one in mixture
+            for one in run.data.mixture
         }
-        sizes, shares = (
-            batch_sizes(run.data, run.train.batch_size, kind.name),
-            run.data.weights,
-        )
+        sizes = batch_sizes(run.data, run.train.batch_size, kind.name)
+        shares = run.data.weights
         batches = {name: clips.batches(sizes[name], run.train.seed) for name, clips in sets.items()}
 
         def loss(params: Any, batch: Any, key: Any) -> Any:
             name, inputs = part(batch)
             return kind.loss(merge(params), sets[name].render(inputs), key)
 
-        state, stream = (
-            new_state(params, optimizer, run.train.seed, start.step),
-            mix(batches, shares),
-        )
+        state = new_state(params, optimizer, run.train.seed, start.step)
+        stream, every = mix(batches, shares), run.validation.every
         if export:
             state = newest(state, stream, opened)
         else:
@@ -280,49 +136,20 @@ def train_tokenizer(
                 run.train,
                 opened,
                 start=start,
+                evaluate=Every(validation(run, kind, merge, sets), every) if every else None,
                 keep_step=stable_steps(run.optim, run.train.steps),
             )
-        tokenizer = merge(averaged_params(state.opt_state, state.params))
-        scores = _scores(kind, tokenizer, mixture, sets)
+        averaged = averaged_params(state.opt_state, state.params)
+        scores = final_scores(run, kind, merge, averaged, sets)
+        tokenizer = merge(averaged)
         statistics(tokenizer, sets, shares)
         return _write_weights(run, opened, tokenizer, scores, int(state.step), stream.get_state())
-
-
-def _check_latents(run: TokenizerRun) -> None:
-    """Refuses formats whose latents have another number of frames than the tokenizer's."""
-    if not isinstance(run.tokenizer, video.VideoTokenizerConfig):
-        return
-    for one in run.data.mixture:
-        fitting = one.clip_format.frames_per_latent
-        if run.tokenizer.frames_per_latent != fitting:
-            raise UserError(
-                f"config.tokenizer.frames_per_latent={run.tokenizer.frames_per_latent}, and "
-                f"clips of format {one.format} have {fitting} frames to a latent; set both alike"
-            )
 
 
 def _identify(data: DataConfig) -> dict[str, Any]:
     """Returns the identity of the data: of one set, or of each set of a mixture."""
     known = {one.name: SOURCES[one.source].identify(one.selection()) for one in data.mixture}
     return known if data.sets else next(iter(known.values()))
-
-
-def _scores(
-    kind: Kind, tokenizer: Any, mixture: Sequence[SetConfig], sets: Mapping[str, Clips]
-) -> dict[str, float]:
-    """Returns the metrics on held-out clips; those of a mixture are named SET/METRIC."""
-    scores = {}
-    for one in mixture:
-        clips = sets[one.name]
-        found = held_out(kind, tokenizer, clips)
-        format = one.clip_format
-        if kind.name == VIDEO and format.shots:
-            found |= shots_psnr(tokenizer, clips)
-        elif kind.name == VIDEO and one.source == "playhouse":
-            found |= held_out_psnr(tokenizer, format, clips.count["val"], one.family)
-        prefix = f"{one.name}/" if len(mixture) > 1 else ""
-        scores |= {f"{prefix}{name}": value for name, value in found.items()}
-    return scores
 
 
 def _write_weights(

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from sora_jax.training.program import Program, assemble
 from sora_jax.training.run import Run
 from sora_jax.training.start import open_start
 from sora_jax.training.state import TrainState, split_module
+from sora_jax.training.validation import validation
 from sora_jax.training.workdir import Workdir, open_workdir
 
 
@@ -98,6 +99,7 @@ def train(
             batches = _batches(run, program, tokenizer, folders, start.weights)
             descriptions = {name: open_set(folder)[1] for name, folder in folders.items()}
             tokenizers = next(iter(descriptions.values()))["tokenizers"]
+            evaluate = None if export else _validation(run, program, tokenizer, opened, tokenizers)
 
         # Created with its final sharding: the whole state may not fit on one device.
         def begin(given: Any) -> Any:
@@ -121,6 +123,7 @@ def train(
                     run.train,
                     opened,
                     start=start,
+                    evaluate=evaluate,
                     pictures=pictures,
                     profile=run.profile,
                     flops=_step_flops(run, program, mesh),
@@ -160,9 +163,8 @@ def _batches(
     start: weights_lib.Weights | None,
 ) -> Any:
     """Returns the batches of the run; with several processes, each reads its own rows."""
-    shardings, several = program.placement[1], processes.several()
-    sizes = {name: len(batch["has_audio"]) for name, batch in program.batches.items()}
-    clips = shardings["has_audio"]
+    shardings = program.placement[1]
+    sizes, rows = _rows(program)
     batches = inputs.open_mixture(
         run.data,
         folders,
@@ -170,9 +172,45 @@ def _batches(
         tokenizer,
         run.train.seed,
         start.metadata.get("tokenizers") if start else None,
-        {name: processes.rows_here(clips, n) for name, n in sizes.items()} if several else None,
+        rows,
     )
-    return processes.GlobalBatches(batches, shardings, sizes) if several else batches
+    return processes.GlobalBatches(batches, shardings, sizes) if rows else batches
+
+
+def _rows(program: Program) -> tuple[dict[str, int], dict[str, Sequence[int]] | None]:
+    """Returns the clips of a batch of each set, and the rows of it that this process reads; None
+    for all.
+    """
+    sizes = {name: len(batch["has_audio"]) for name, batch in program.batches.items()}
+    if not processes.several():
+        return sizes, None
+    clips = program.placement[1]["has_audio"]
+    return sizes, {name: processes.rows_here(clips, n) for name, n in sizes.items()}
+
+
+def _validation(
+    run: Run,
+    program: Program,
+    tokenizer: TextTokenizer,
+    workdir: Workdir,
+    tokenizers: Mapping[str, str],
+) -> Every | None:
+    """Returns the validation of the run; None without any."""
+    config = run.validation
+    if not config.every:
+        return None
+    sizes, rows = _rows(program)
+    folders = inputs.validation_of(run.data, workdir.path, config.clips)
+    batches = inputs.held_out_batches(
+        run.data, folders, sizes, tokenizer, config.clips, tokenizers, rows
+    )
+    if rows:
+        shardings = program.placement[1]
+        batches = {
+            name: [processes.global_batch(batch, shardings, sizes[name]) for batch in several]
+            for name, several in batches.items()
+        }
+    return Every(validation(run, program, batches), config.every) if batches else None
 
 
 def _step_flops(run: Run, program: Program, mesh: jax.sharding.Mesh) -> metrics.StepFlops | None:
@@ -208,7 +246,8 @@ def _write_weights(
         path, "st_dit", averaged, run.model, metadata, dtype=np.float16
     )
     jax.block_until_ready(state)
-    return Trained(path, fingerprint, steps, rows[-1]["loss"] if rows else float("nan"))
+    losses = [row["loss"] for row in rows if "loss" in row]
+    return Trained(path, fingerprint, steps, losses[-1] if losses else float("nan"))
 
 
 def _tell_devices(mesh: jax.sharding.Mesh) -> None:

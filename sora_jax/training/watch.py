@@ -1,4 +1,4 @@
-"""Profiling, peak memory and preview clips of a run.
+"""Profiling, peak memory, validation and preview clips of a run.
 
 None of this changes what a run computes, so it is not part of the run's identity (`workdir`).
 It may be switched on or off when a run is continued.
@@ -66,6 +66,26 @@ class SampleConfig:
             raise ValueError(
                 f"sample.prompts={self.prompts}; give one prompt or more, none of them empty"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class ValidationConfig:
+    """The loss on held-out clips during training (`training.validation`).
+
+    Attributes:
+        every: training steps between validations, which are also made after the last step. 0, the
+            default, makes none.
+        clips: held-out clips of each set, up to a whole batch. Default 64.
+        draws: draws of noise, levels and tasks for each batch. Default 4.
+    """
+
+    every: int = 0
+    clips: int = 64
+    draws: int = 4
+
+    def __post_init__(self):
+        within(self, "[0, inf)", "every")
+        within(self, "[1, inf)", "clips", "draws")
 
 
 class Profiler:

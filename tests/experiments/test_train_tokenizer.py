@@ -23,14 +23,9 @@ from sora_jax.oracles.reading import Reading
 from sora_jax.tokenizers.audio import AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizerConfig
 from sora_jax.training.state import split_module
-from sora_jax.training.tokenizer import (
-    KINDS,
-    TokenizerRun,
-    held_out_psnr,
-    tokenizer_run,
-    train_tokenizer,
-    trained,
-)
+from sora_jax.training.tokenizer import train_tokenizer, trained
+from sora_jax.training.tokenizer_run import KINDS, TokenizerRun, tokenizer_run
+from sora_jax.training.tokenizer_scores import held_out_psnr
 from sora_jax.tree import flatten
 
 ROOT = Path(__file__).parents[2]

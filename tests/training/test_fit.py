@@ -116,8 +116,8 @@ def test_evaluation_is_written(tmp_path):
             workdir,
             evaluate=Every(lambda s: {"step": s.step * 2.0}, 8),
         )
-    rows = [row for row in metrics.read(tmp_path / "metrics.jsonl") if "eval_step" in row]
-    assert [(row["step"], row["eval_step"]) for row in rows] == [(8, 16), (16, 32), (20, 40)]
+    rows = [row for row in metrics.read(tmp_path / "metrics.jsonl") if "val/step" in row]
+    assert [(row["step"], row["val/step"]) for row in rows] == [(8, 16), (16, 32), (20, 40)]
 
 
 def test_workdir_of_another_run(tmp_path):

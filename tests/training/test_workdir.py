@@ -61,7 +61,9 @@ def test_the_same_run_goes_on_and_another_does_not(tmp_path):
 
     both = refusal(path, Run(width=9, train=TrainConfig(steps=300)))
     assert "another config: train.steps (200, now 300), width (8, now 9)" in both
-    assert "init_from (None, now fff)" in refusal(path, start=Start("f", Weights({}, {}, {}, "fff")))
+    assert "init_from (None, now fff)" in refusal(
+        path, start=Start("f", Weights({}, {}, {}, "fff"))
+    )
     assert (path / "config.json").read_text() == before
 
 
