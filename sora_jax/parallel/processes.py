@@ -128,7 +128,7 @@ def any_of(answer: bool) -> bool:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Makes a `UserError` of one process end all of them, each with its own message.
+    """Makes a `UserError` of one process end all processes, each with the message of its error.
 
     A collective at the end of the context: either all processes leave it, or all raise.
     """
@@ -197,6 +197,10 @@ def rows_here(sharding: NamedSharding, batch_size: int) -> list[int]:
     """Returns the sorted rows of a global batch that the devices of this process hold.
 
     Processes that work on the same clips (`seq`, `tensor`) hold the same rows.
+
+    Args:
+        sharding: of the first axis of the batch.
+        batch_size: rows of the global batch.
     """
     rows: set[int] = set()
     for index in sharding.addressable_devices_indices_map((batch_size,)).values():

@@ -15,8 +15,17 @@ from sora_jax.training.watch import ProfileConfig, SampleConfig
 class Run:
     """The configuration of a training run: everything but the weights it starts from.
 
-    `mesh`, `profile` and `sample` do not change what is computed. `mesh` selects the devices,
-    `profile` and `sample` select what is recorded of the run.
+    `mesh`, `profile` and `sample` do not change what is computed.
+
+    Attributes:
+        model: the network.
+        flow: the loss.
+        data: the sets of clips, or of latents.
+        optim: the optimizer and its learning rate.
+        train: steps, seed, checkpoints and logs.
+        mesh: the devices.
+        profile: steps to profile. Default: none.
+        sample: preview clips during training. Default: none.
     """
 
     model: STDiTConfig = STDiTConfig()
