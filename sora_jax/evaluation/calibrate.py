@@ -36,7 +36,10 @@ def conditions_of(oracle: Oracle) -> tuple[Condition, ...]:
 
 
 def chosen(oracles: Sequence[str] | None) -> list[str]:
-    """Returns the names of oracles in the order of ORACLES. None chooses all.
+    """Returns the names of oracles in the order of ORACLES.
+
+    Args:
+        oracles: the names. None chooses all.
 
     Raises:
         UserError: a name is not registered, or the list is empty.
@@ -51,8 +54,9 @@ def chosen(oracles: Sequence[str] | None) -> list[str]:
 
 
 def plan(names: Sequence[str]) -> dict[str, dict[Condition, list[Oracle]]]:
-    """Returns {stage: {condition: oracles judged on it}} for the named oracles, so that each
-    condition is made once per stage.
+    """Returns {stage: {condition: oracles judged on it}} for the oracles of these names.
+
+    Each condition is then made once per stage.
     """
     stages: dict[str, dict[Condition, list[Oracle]]] = {}
     for oracle in (ORACLES[name] for name in names):
@@ -133,12 +137,12 @@ def violations(
     floors: tuple[float, float] = (GROUND_TRUTH, DEGRADED),
     ceiling: float | None = None,
 ) -> list[str]:
-    """Describes the scores outside their limits, one line each.
+    """Returns a line of text for each score outside its limits.
 
     Args:
         scores: as `calibrate` returns them.
-        floors: least scores on ground truth and on degraded clips.
-        ceiling: replaces the oracles' own ceilings, except those stricter than CEILING. Default:
+        floors: least scores on ground truth and on degraded clips. Default: GROUND_TRUTH, DEGRADED.
+        ceiling: replaces the ceilings of the oracles, except those stricter than CEILING. Default:
             None.
     """
     lines = []

@@ -80,7 +80,7 @@ class Worker:
         return f"its decoder ended with status {status}; leave the file out"
 
     def close(self) -> int:
-        """Ends the child, if there is one; returns its exit status."""
+        """Ends the child process, if one runs; returns its exit status."""
         process, self._process = self._process, None
         if process is None:
             return 0

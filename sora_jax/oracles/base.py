@@ -31,7 +31,7 @@ CEILING, STRICT = 0.20, 0.05
 
 
 class Oracle(Protocol):
-    """A measurement of clips and the rule that judges it.
+    """The protocol of an oracle: a measurement of clips and the rule that judges it.
 
     Attributes:
         name: key in ORACLES, in calibration.json and in the metrics of suites.
@@ -80,8 +80,11 @@ class Oracle(Protocol):
     ) -> list[tuple[str, str, int]]:
         """Returns rows (name, value, number of measurements) for the calibration report.
 
-        The rows hold quantities beyond correct and incorrect, measured on ground truth of the
-        oracle's stage. Default: no rows.
+        The rows hold quantities beyond correct and incorrect. Default: no rows.
+
+        Args:
+            examples: ground truth of the oracle's stage.
+            readings: the reading of each example.
         """
         return []
 

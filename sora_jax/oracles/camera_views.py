@@ -69,8 +69,12 @@ FREE = np.eye(3), np.zeros(3)  # no constraint: left, top and width are free (`_
 
 
 def painted(style: str | None, size: int) -> np.ndarray:
-    """Returns the panel's paint as rendered in a style, for every pixel of a picture [size,
-    size, 3].
+    """Returns the colour of the panel's paint in every pixel, [size, size, 3], as a style renders
+    it.
+
+    Args:
+        style: name of the rendering style; None for the flat paint.
+        size: side of the picture in pixels.
     """
     picture = np.broadcast_to(np.array(PAINTS["panel"], np.float32), (size, size, 3))
     if style not in ("realistic", "cinematic"):
@@ -337,8 +341,11 @@ def read_views(frames: np.ndarray) -> np.ndarray | None:
 
 
 def steady(frames: np.ndarray, views: np.ndarray) -> np.ndarray:
-    """Resamples frames [F, H, W, 3] bilinearly to a static camera that shows the whole scene.
-    The result is exact for objects in the plane of the balls.
+    """Resamples frames to a static camera that shows the whole scene, bilinearly: [F, H, W, 3] ->
+    same.
+
+    The result is exact for objects in the plane of the balls. views are those of the frames,
+    (left, top, width) in metres, [F, 3].
     """
     size = frames.shape[2]
     rows, columns = np.mgrid[0:size, 0:size] + 0.5

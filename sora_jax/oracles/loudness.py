@@ -41,8 +41,10 @@ BEFORE, AFTER = (-0.012, -0.002), (0.0, 0.03)  # seconds relative to an onset
 
 
 def impacts(reading: "Reading") -> list[tuple[float, float]]:
-    """Returns (approach speed in m/s, level in dB) of every floor or wall impact that is both
+    """Returns (approach speed in m/s, level in dB) of every impact on floor or wall that is both
     visible and audible.
+
+    reading is that of a clip.
     """
     kinks = [
         k
@@ -75,7 +77,10 @@ def _level(reading: "Reading", time: float) -> float:
 
 
 def correlation(pairs: list[tuple[float, float]]) -> float | None:
-    """Returns equation (2); None for fewer than three pairs."""
+    """Returns Spearman's rank correlation of speed and level; None for fewer than three impacts.
+
+    pairs holds (approach speed in m/s, level in dB) of each impact.
+    """
     if len(pairs) < 3:
         return None
     result: Any = stats.spearmanr(*np.array(pairs).T)  # scipy does not annotate it
@@ -84,7 +89,9 @@ def correlation(pairs: list[tuple[float, float]]) -> float | None:
 
 def in_order(pairs: list[tuple[float, float]]) -> bool | None:
     """Returns whether, of any two impacts with clearly different speeds, the faster is louder.
-    None if no two speeds differ clearly.
+
+    None if no two speeds differ clearly. pairs holds (approach speed in m/s, level in dB) of each
+    impact.
     """
     ordered = [
         (a, b) if a[0] > b[0] else (b, a)
@@ -105,8 +112,9 @@ def speeds(take: Take) -> list[float]:
 
 @corrupt_samples
 def loudness(c: Example) -> np.ndarray:
-    """Inverts the loudness of the impacts: every gain g becomes max min / g, so the loudest
-    becomes the quietest.
+    """Corruption: inverts the loudness of the impacts.
+
+    Every gain g becomes max min / g, so the loudest becomes the quietest.
     """
     inputs = sound.sound_inputs([c.take], c.format)
     gains = inputs["click"]
@@ -149,7 +157,7 @@ class LoudnessOracle(Oracle):
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns Spearman's correlation (2) over all clips."""
+        """Returns Spearman's rank correlation of speed and level over the impacts of all clips."""
         pairs = [pair for read in readings for pair in read.of(self.name)]
         name = "loudness against speed of floor and wall impacts, Spearman"
         return [(name, number(correlation(pairs)), len(pairs))]

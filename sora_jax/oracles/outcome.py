@@ -75,13 +75,13 @@ STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Action and outcome in a clip.
+    """An action in a clip of family `court` and its outcome.
 
     Attributes:
         action: throw, shot or jump.
         direction: side of the target, "left" or "right".
-        outcome: name of the outcome; None if there is no lawful one.
-        why: reason why `outcome` is None.
+        outcome: name of the outcome; None if the ball breaks a law of motion.
+        why: reason why `outcome` is None. Default "".
     """
 
     action: str
@@ -288,8 +288,9 @@ def _facts_of(take: Take) -> CourtFacts:
 
 @corrupt_motion
 def unstopped(c: Example) -> Trajectory:
-    """Lets a ball pass through everything but floor and walls. Jumps are unchanged: without
-    platforms the ball would lie on nothing.
+    """Corruption: the ball passes through everything but floor and walls.
+
+    Jumps are unchanged: without platforms the ball would lie on nothing.
     """
     if _facts_of(c.take).action == "jump":
         return c.take.trajectory
@@ -305,7 +306,9 @@ def _stopped(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def hovering(c: Example) -> Trajectory:
-    """Stops the ball in the air: 0.1 s after its first contact, or, in a jump, 0.1 s before."""
+    """Corruption: the ball stops in the air, 0.1 s after its first contact, or, in a jump, 0.1 s
+    before.
+    """
     met = min((x.time for x in c.take.trajectory.contacts), default=c.format.seconds)
     since = met - 0.1 if _facts_of(c.take).action == "jump" else met + 0.1
     return retimed(c.take.trajectory, functools.partial(_stopped, since))
@@ -317,7 +320,7 @@ def _far_away(shape: Shape) -> Shape:
 
 @corrupt(VIDEO)
 def unfurnished(clips: list[Example]) -> list[Example]:
-    """Removes the furniture from the second half of the clip."""
+    """Corruption: removes the furniture from the second half of each clip."""
     takes = []
     for c in clips:
         # Moved away, not removed: contacts refer to shapes by their index.
@@ -358,8 +361,8 @@ class OutcomeOracle(Oracle):
         return read_outcome(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether action, direction and outcome are the take's; None if the outcome
-        hangs on less than can be seen (`Take.margin_px`).
+        """Returns whether action, direction and outcome are the take's; None if the outcome depends
+        on less than is visible (`Take.margin_px`).
         """
         if example.take.margin_px(example.format.size) < MARGIN_PX:
             return None

@@ -27,10 +27,10 @@ RIM = 2.25  # pixels
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """A panel in a clip.
+    """The panel of a clip, a board that stands on the floor in front of the balls.
 
     Attributes:
-        left, right, top: edges of its core without the rim, metres.
+        left, right, top: edges without the rim, metres.
         present: bool [F], the frames in which it stands.
     """
 
@@ -52,11 +52,12 @@ class Panel:
 
 
 def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | None:
-    """Finds the panel in a clip; None if there is none.
+    """Finds the panel in a clip; returns None without a panel.
 
     Args:
         frames: [F, H, W, 3] of a static camera, or resampled to one (`steady`).
-        views: the views that the frames were resampled from. Default: None, a static camera.
+        views: the views that the frames were resampled from, (left, top, width) in metres, [F, 3].
+            Default: None, a static camera.
     """
     size, floor = frames.shape[2], round(frames.shape[1] * (1.0 - BELOW_FLOOR / EXTENT))
     # averaged over 3 x 3 pixels, so that noise does not move a pixel away from the paint

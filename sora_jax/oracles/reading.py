@@ -80,8 +80,9 @@ class Reading:
         return self._cache[name]
 
     def with_audio_of(self, other: "Reading") -> "Reading":
-        """Returns a reading of this video with the audio of another clip. Tracks and audio
-        onsets are reused.
+        """Returns a reading of this clip's video with the audio of the clip of `other`.
+
+        Tracks and audio onsets that are known are reused.
         """
         clip = Clip(self.frames, other.samples, self.fps, other.rate)
         both = Reading(clip)
@@ -90,8 +91,9 @@ class Reading:
 
     @functools.cached_property
     def tracks(self) -> list[tracker.Track]:
-        """Tracks of every visible colour, including balls that are only briefly visible
-        (`tracker.lasting`).
+        """The tracks of every visible colour, including balls that are only briefly visible.
+
+        `tracker.lasting` selects the others.
         """
         return tracker.track(self.frames)
 
@@ -107,7 +109,7 @@ class Reading:
 
     @functools.cached_property
     def seen_impacts(self) -> list[float]:
-        """Times of the visible impacts, s."""
+        """The times of the visible impacts, in s."""
         return [o.time for o in onsets.video_onsets(self.tracks, self.fps)]
 
     @functools.cached_property
@@ -117,12 +119,12 @@ class Reading:
 
     @functools.cached_property
     def heard_impacts(self) -> list[float]:
-        """Times of the audible impacts, s."""
+        """The times of the audible impacts, in s."""
         return [o.time for o in self.heard_onsets]
 
     @functools.cached_property
     def sync(self) -> sync.Sync:
-        """Agreement of the visible and audible impacts."""
+        """How well the visible and the audible impacts agree in time."""
         return sync.agreement(self.heard_impacts, self.seen_impacts)
 
     @functools.cached_property
@@ -169,7 +171,7 @@ class Reading:
 
     @property
     def camera(self) -> Camera | None:
-        """Camera motion of a film; None if the posts are not visible."""
+        """The camera motion of a film; None if the posts at the sides of the scene are not visible."""
         return self.of("camera")
 
     @property

@@ -88,7 +88,7 @@ def environment(topology: str) -> dict[str, str]:
 
 
 def platform(topology: str) -> str:
-    """Returns the platform that JAX lowers to for a topology such as "v5p:8x8x8": "tpu" or "cuda"."""
+    """Returns the platform that JAX lowers to, "tpu" or "cuda", for a topology such as "v5p:8x8x8"."""
     return "cuda" if topology.startswith("h") else "tpu"
 
 
@@ -108,7 +108,7 @@ def compiler(topology: str) -> str:
 
 
 def generation(topology: str) -> Device:
-    """Returns the `Device`, memory and speed of one chip, of a topology such as "v5p:8x8x8".
+    """Returns the `Device`, memory and speed of one device, of a topology such as "v5p:8x8x8".
 
     Raises:
         UserError: the generation or the shape is unknown. The message lists the known ones.

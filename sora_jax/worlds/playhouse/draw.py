@@ -74,7 +74,7 @@ class Take:
     hidden: tuple[tuple[int, float, float], ...] = ()
 
     def margin_px(self, size: int) -> float:
-        """Returns `margin` in pixels of a frame of size x size; infinite where there is no other
+        """Returns `margin` in pixels of a frame of size x size; infinite for a take without another
         outcome.
         """
         return float("inf") if self.margin is None else self.margin * size / self.scene.extent
@@ -83,8 +83,12 @@ class Take:
 def check(split: str, family: str, style: str | None = None) -> None:
     """Checks that a family exists and has a split and a style.
 
+    Args:
+        split: name of the split.
+        family: name in FAMILIES.
+        style: name of the style. Default None: not checked.
     Raises:
-        UserError: there is no such family, or it has no such split or style.
+        UserError: the family does not exist, or has no such split or style.
     """
     kind = FAMILIES[family]
     if split not in kind.splits:
