@@ -61,7 +61,7 @@ def within(values: Any, interval: str, *names: str) -> None:
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
-    """Builds a dataclass from nested mappings.
+    """Returns a dataclass with the values of nested mappings. Unknown keys are refused.
 
     Lists become tuples. Nested dataclasses are built from their fields' types.
 
@@ -161,12 +161,18 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def fingerprint(config: Any) -> str:
-    """Returns the first 12 hex digits of the sha256 of the configuration's sorted JSON."""
+    """Returns the fingerprint of a configuration, the first 12 hex digits of the sha256 of its
+    sorted JSON.
+
+    config is a dataclass or a mapping.
+    """
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flattens nested mappings: {"a": {"b": 1}} -> {"a.b": 1}."""
+    """Returns nested mappings as one, with joined keys: {"a": {"b": 1}} -> {"a.b": 1}. Keys begin
+    with `prefix`.
+    """
     flat = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:

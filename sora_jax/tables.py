@@ -19,7 +19,10 @@ def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def section(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
-    """Returns a title and, below it, rows of a name and right-aligned figures."""
+    """Returns text: a title and, below it, rows of a name and right-aligned figures.
+
+    header names the columns. Default: none.
+    """
     lines = [("", *header)] if header else []
     rows = [("  " + name + " " * (WIDEST - len(name)), *figures) for name, *figures in rows]
     alignment = ("right",) * (len(rows[0]) - 1)
@@ -34,7 +37,9 @@ def section(title: str, rows: Sequence[Sequence[str]], header: Sequence[str] = (
 
 
 def number(value: float | None, unit: str = "share") -> str:
-    """Formats a figure: one decimal for ms, px and dB, three for other units, "-" for None."""
+    """Returns a figure as text: one decimal for the units ms, px and dB, three for others, "-" for
+    None.
+    """
     if value is None:
         return "-"
     return f"{value:.1f}" if unit in ("ms", "px", "dB") else f"{value:.3f}"

@@ -22,7 +22,9 @@ def workloads(size: str) -> list[Workload]:
 
 
 def only_ours(suite: str, workload: Workload) -> Workload:
-    """Returns a workload of `suite` with the forms of our kernels only, measured both ways."""
+    """Returns a workload of `suite` with the project's kernels as its only forms, measured in both
+    directions.
+    """
     costs = {"forward_backward": None}
     forms = {impl: make for impl, make in workload.forms.items() if impl in CALLS}
     return dataclasses.replace(workload, name=f"{suite}/{workload.name}", costs=costs, forms=forms)

@@ -76,7 +76,10 @@ def workloads(size: str) -> list[Workload]:
 
 
 def evaluation(name: str, case: Case) -> Workload:
-    """One evaluation of the model on noised latents; the weights are read once per call."""
+    """Returns the workload of one evaluation of the model on noised latents.
+
+    The weights are read once per call. name is that of the case.
+    """
 
     def function(config: STDiTConfig) -> Callable:
         def evaluate(x: dict) -> dict[str, jax.Array]:
@@ -99,9 +102,10 @@ def evaluation(name: str, case: Case) -> Workload:
 
 
 def training(name: str, case: Case) -> Workload:
-    """`sora_jax.training.step` with AdamW, clipping and the average of the weights.
+    """Returns the workload of one training step with AdamW, clipping and the average of the
+    weights.
 
-    The check compares the loss.
+    The check compares the loss. name is that of the case.
     """
 
     def function(config: STDiTConfig) -> Callable:

@@ -50,7 +50,9 @@ def workloads(size: str) -> list[Workload]:
 
 
 def prologue(name: str, spec: prologues.Spec) -> Workload:
-    """Norm, SiLU, cache and padding before a causal convolution."""
+    """Returns the workload of norm, SiLU, cache and padding before a causal convolution, of shapes
+    `spec`.
+    """
 
     def operation(x: dict, implementation: str) -> Any:
         return conv_prologue(**x, padding=spec.P, implementation=implementation)
@@ -67,7 +69,9 @@ def prologue(name: str, spec: prologues.Spec) -> Workload:
 
 
 def gate(name: str, spec: norms.Spec) -> Workload:
-    """A gated residual and the modulated norm of its sum."""
+    """Returns the workload of a gated residual and the modulated norm of its sum, of shapes
+    `spec`.
+    """
 
     def operation(x: dict, implementation: str) -> Any:
         return gated_norm(**x, implementation=implementation)
@@ -84,9 +88,11 @@ def gate(name: str, spec: norms.Spec) -> Workload:
 
 
 def rotation(name: str, spec: RotationSpec) -> Workload:
-    """QK-norm and rotation of packed q, k, v [N, S, 3, H, D], the result of one projection.
+    """Returns the workload of QK-norm and rotation of packed q, k, v [N, S, 3, H, D], the result of
+    one projection.
 
-    Spatial attention takes its inputs in this form. XLA only; there is no kernel of ours.
+    Spatial attention takes its inputs in this form. Only XLA computes it; the project has no kernel
+    for it.
     """
 
     def split_and_rotate(x: dict) -> tuple:

@@ -27,7 +27,7 @@ def workloads(size: str) -> list[Workload]:
 
 
 def workload(name: str, spec: Spec) -> Workload:
-    """The operation at one size, in all forms.
+    """Returns the workload of attention within each frame, of shapes `spec`, in all forms.
 
     Sequences are frames of one clip, [1, N, S, H, D].
     """

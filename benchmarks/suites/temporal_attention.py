@@ -30,7 +30,7 @@ def workloads(size: str) -> list[Workload]:
 
 
 def workload(name: str, spec: Spec) -> Workload:
-    """The operation at one size, in all forms."""
+    """Returns the workload of attention along time, of shapes `spec`, in all forms."""
     layout = attention.Layout("time", spec.causal)
 
     def operation(x: dict, implementation: str) -> jax.Array:

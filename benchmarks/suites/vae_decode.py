@@ -34,7 +34,10 @@ def workloads(size: str) -> list[Workload]:
 
 
 def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> Workload:
-    """Returns the decoding of latents; `shape` is (clips, latent frames, rows, columns)."""
+    """Returns the workload of decoding latents to frames, with a tokenizer of `config`.
+
+    shape is (clips, latent frames, rows, columns) of the latents.
+    """
     B, T, rows, columns = shape
 
     def tokenizer() -> VideoTokenizer:

@@ -83,7 +83,9 @@ def videos_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
 
 
 def round_trip(pipeline: "Pipeline", clips: list[Example]) -> list[Example]:
-    """Returns the clips encoded and decoded with the video and the audio tokenizer of a pipeline."""
+    """Returns the clips encoded and decoded with the video and the audio tokenizer of a
+    pipeline.
+    """
     audio = _batched(_audio, pipeline.audio_tokenizer, [_samples(c) for c in clips])
     return [
         dataclasses.replace(c, samples=samples)

@@ -84,7 +84,9 @@ def mix(samples: np.ndarray, channels: Sequence[str] = ()) -> tuple[np.ndarray, 
 
 
 def finite(samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Returns samples [S, ...] with silence instead of NaN and infinity, and notes on the change."""
+    """Returns samples [S, ...] with silence instead of NaN and infinity, and notes on the
+    change.
+    """
     good = np.isfinite(samples)
     if good.all():
         return samples, []

@@ -75,7 +75,9 @@ def stated_seconds(container: InputContainer, stream: Any) -> tuple[float | None
 
 
 def last_second(path: str | os.PathLike) -> float:
-    """Returns the end in seconds of the last packet of any stream of a file, on the file's clock."""
+    """Returns the end in seconds of the last packet of any stream of a file, on the file's
+    clock.
+    """
     end = 0.0
     try:
         with av.open(str(path)) as container:

@@ -105,7 +105,9 @@ def move(views: np.ndarray, fps: float) -> tuple[str, str | None]:
 
 
 def true_views(c: Example) -> np.ndarray:
-    """Returns the view of the take's camera in every frame, (left, top, width) in metres, [F, 3]."""
+    """Returns the view of the take's camera in every frame, (left, top, width) in metres, [F,
+    3].
+    """
     return views_of(c.take.scene, c.format.frame_times())
 
 

@@ -62,7 +62,9 @@ def with_samples(change: Callable[[Example], np.ndarray], clips: list[Example]) 
 
 
 def redrawn(clips: list[Example], takes: list[Take]) -> list[Example]:
-    """Returns the clips with frames replaced by a render of the take at the same index in `takes`."""
+    """Returns the clips with frames replaced by a render of the take at the same index in
+    `takes`.
+    """
     renders = render_takes(takes, clips[0].format, min(16, len(clips)))
     return [
         dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, renders, strict=True)

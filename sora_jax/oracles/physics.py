@@ -315,7 +315,9 @@ def tunnel(c: Example) -> Trajectory:
 
 
 class PhysicsOracle(Oracle):
-    """Oracle `physics`: whether the balls obey the laws of mechanics, such as energy and momentum."""
+    """Oracle `physics`: whether the balls obey the laws of mechanics, such as energy and
+    momentum.
+    """
 
     name = "physics"
     media = (VIDEO,)

@@ -171,7 +171,9 @@ class Reading:
 
     @property
     def camera(self) -> Camera | None:
-        """The camera motion of a film; None if the posts at the sides of the scene are not visible."""
+        """The camera motion of a film; None if the posts at the sides of the scene are not
+        visible.
+        """
         return self.of("camera")
 
     @property

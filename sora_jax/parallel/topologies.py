@@ -88,7 +88,9 @@ def environment(topology: str) -> dict[str, str]:
 
 
 def platform(topology: str) -> str:
-    """Returns the platform that JAX lowers to, "tpu" or "cuda", for a topology such as "v5p:8x8x8"."""
+    """Returns the platform that JAX lowers to, "tpu" or "cuda", for a topology such as
+    "v5p:8x8x8".
+    """
     return "cuda" if topology.startswith("h") else "tpu"
 
 

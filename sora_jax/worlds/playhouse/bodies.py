@@ -124,7 +124,9 @@ class Solid:
         self.vx += self.ax * dt
 
     def slide(self, gravity: float) -> None:
-        """Sets the acceleration of a sliding crate by friction on its ground; gravity is in m/s^2."""
+        """Sets the acceleration of a sliding crate by friction on its ground; gravity is in
+        m/s^2.
+        """
         grip = self.friction * gravity
         braking = -grip if self.vx > 0.0 else grip
         self.ax = 0.0 if self.vx == 0.0 else braking

@@ -55,7 +55,9 @@ class Play:
         self.contacts: list[Contact] = []
 
     def meet(self, i: int, j: int) -> Change:
-        """Handles the collision of balls i and j: they push each other apart. Returns a `Change`."""
+        """Handles the collision of balls i and j: they push each other apart. Returns a
+        `Change`.
+        """
         a, b = self.bodies[i], self.bodies[j]
         dx, dy = b.x - a.x, b.y - a.y
         distance = math.sqrt(dx * dx + dy * dy)

@@ -79,7 +79,9 @@ class Player:
         self.x = x
 
     def head(self, time: float, angle: float) -> None:
-        """Turns the head to `angle` in radians within 0.15 s from `time` in seconds of the clip on."""
+        """Turns the head to `angle` in radians within 0.15 s from `time` in seconds of the clip
+        on.
+        """
         self.turn += [(time, self.turn[-1][1]), (time + 0.15, angle)]
 
     def hand(self, time: float, side: int, point: tuple[float, float], lasts: float = 0.2) -> None:

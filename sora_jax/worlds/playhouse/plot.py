@@ -94,7 +94,9 @@ class Plot:
         return np.maximum(np.searchsorted(starts, times + 1e-9, side="right") - 1, 0)
 
     def state(self, times: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the state at times [T] in seconds, by kind: int64 [T, n] of n places or actors."""
+        """Returns the state at times [T] in seconds, by kind: int64 [T, n] of n places or
+        actors.
+        """
         state = {
             kind: np.repeat(np.array(values, np.int64)[None], len(times), axis=0)
             for kind, values in self.initial

@@ -101,7 +101,9 @@ class Room(Family):
         return parse(text)
 
     def judge(self, facts: Facts, reading: Reading) -> list[Line]:
-        """Returns a line for every fact of every ball; reading holds the measurements of the clip."""
+        """Returns a line for every fact of every ball; reading holds the measurements of the
+        clip.
+        """
         return judge_balls(facts, reading)
 
 

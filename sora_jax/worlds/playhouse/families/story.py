@@ -207,7 +207,9 @@ def bareheaded(part: str) -> tuple[int, ...]:
 
 
 def held_out_order(board: Storyboard) -> bool:
-    """Returns whether the acts of a storyboard come in an order that only the split `order` shows."""
+    """Returns whether the acts of a storyboard come in an order that only the split `order`
+    shows.
+    """
     kinds = [act.kind for shot in board.shots for act in shot.acts]
     first = {kind: kinds.index(kind) for kind in set(kinds)}
     pairs = itertools.permutations(first, 2)

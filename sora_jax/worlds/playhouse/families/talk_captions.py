@@ -74,7 +74,9 @@ class TalkFacts:
         return sum((words for _, words in self.lines), ())
 
     def stated(self) -> "TalkFacts":
-        """Returns the facts without those that a caption does not state: faces, voices and regime."""
+        """Returns the facts without those that a caption does not state: faces, voices and
+        regime.
+        """
         return dataclasses.replace(self, faces=(), voices=(), regime="usual")
 
     def to_dict(self) -> dict:

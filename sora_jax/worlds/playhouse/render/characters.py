@@ -149,10 +149,10 @@ def paint(
     lit: Scalar = 0.0,
     anime: Scalar = 0.0,
 ) -> jax.Array:
-    """Returns an image with a character painted over it, [3, H, W].
+    """Returns an image [H, W, 3] with a character painted over it.
 
     Args:
-        picture: the image.
+        picture: the image, [H, W, 3].
         character: the arrays of `looks.look`.
         pose: float [14]: the ground point in pixels (column, row), then head, turn, look, blink,
             mouth and hands as `acting.pose` gives them.

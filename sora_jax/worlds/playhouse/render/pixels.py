@@ -7,7 +7,9 @@ from sora_jax.modality import ClipFormat
 
 
 def columns_before(format: ClipFormat) -> int:
-    """Returns the number of columns on each side of the central square of a frame of this format."""
+    """Returns the number of columns on each side of the central square of a frame of this
+    format.
+    """
     return (format.width - format.size) // 2
 
 
