@@ -183,8 +183,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns the keys in which two configurations differ, as "train.steps (200, now 300)",
-    sorted.
+    """Returns the keys in which the nested configurations `old` and `new` differ, as "train.steps
+    (200, now 300)", sorted.
     """
     old, new = flatten(to_dict(old)), flatten(to_dict(new))
     absent = "absent"
@@ -194,6 +194,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def from_flag(holder: Any) -> dict[str, Any]:
     """Returns the value of an `ml_collections` config flag as plain nested dicts.
+
+    holder is the result of `config_flags.DEFINE_config_file`.
 
     Raises:
         UserError: --config is missing, or its file is missing or fails.

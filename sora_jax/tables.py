@@ -8,12 +8,12 @@ WIDEST = 34  # characters of the name column of `section`
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a Markdown table with aligned columns and a trailing newline."""
+    """Returns a Markdown table of text with aligned columns, and with a trailing newline."""
     return tabulate(rows, header, tablefmt="github", disable_numparse=True) + "\n"
 
 
 def plain(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Returns a table for the terminal, with two spaces between columns."""
+    """Returns a table of text for the terminal, with two spaces between columns."""
     text = tabulate(rows, header, tablefmt="plain", disable_numparse=True, preserve_whitespace=True)
     return "\n".join(line.rstrip() for line in text.splitlines())
 

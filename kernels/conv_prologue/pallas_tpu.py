@@ -81,7 +81,7 @@ class Tiling:
 
     @property
     def ragged(self) -> bool:
-        """Whether the last block of x extends beyond its frame."""
+        """Whether the last block of x extends beyond the end of its frame."""
         return self.spec.H % self.rows > 0
 
     def shape(self, frames: int, padding: int = 0) -> tuple[int, ...]:

@@ -77,13 +77,13 @@ def linear_extrapolation(clips: list[Example]) -> list[Example]:
 
 
 def nearest(take: Take, pool: list[Take]) -> Take:
-    """Returns the take of the pool with the facts most similar to those of `take`."""
+    """Returns the take of a pool whose facts are most similar to those of `take`."""
     return max(pool, key=lambda other: likeness(take.facts, other.facts))
 
 
 def likeness(a: Any, b: Any) -> float:
-    """Returns the similarity of the facts of two captions, a number that is larger for more similar
-    ones.
+    """Returns how similar the facts a and b of two captions are, a number that is larger for more
+    similar ones.
 
     It is the number of facts shared, or for PhyWorld the negative distance of speeds and radii.
     """

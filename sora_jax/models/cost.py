@@ -218,7 +218,10 @@ def report(
 
 
 def quantity(x: float, unit: str = "") -> str:
-    """Formats a number with three digits and a decimal prefix: 3967040 -> "3.97 M"."""
+    """Returns a number as text with three digits and a decimal prefix: 3967040 -> "3.97 M".
+
+    unit is appended, such as "B". Default "": none.
+    """
     prefixes = ["", "k", "M", "G", "T", "P", "E"]
     power = 0
     while x >= 999.5 and power < len(prefixes) - 1:

@@ -230,8 +230,9 @@ class Pair(nnx.Module):
 
 
 class Head(nnx.Module):
-    """The output layer: modulation by the level embedding plus a table, then a linear layer that
-    starts at zero.
+    """The output layer: modulation by the level embedding, then a linear layer that starts at zero.
+
+    Tokens [B, T, ..., D] -> float32 [B, T, ..., features].
     """
 
     def __init__(self, width: int, features: int, rngs: nnx.Rngs):
@@ -378,8 +379,9 @@ def from_patches(
 
 
 def time_features(times: Float[AnyArray, " T"]) -> Float[Array, "T features"]:
-    """Encodes times [T] in seconds as Fourier features [T, PLACE_FEATURES], with the time constants
-    of the rotary embedding.
+    """Returns Fourier features [T, PLACE_FEATURES] of times [T] in seconds.
+
+    The time constants are those of the rotary embedding.
     """
     return fourier_features(
         jnp.asarray(times, jnp.float32), 1 / SECONDS[1], 1 / SECONDS[0], PLACE_FEATURES

@@ -44,11 +44,11 @@ def fnv1a(text: str) -> int:
 
 
 class TextTokenizer:
-    """A word tokenizer: id 0 is padding, ids 1 .. len(words) are the known words, and any other
-    word hashes into one of `buckets` further ids.
+    """A word tokenizer: text to ids.
 
-    Text is lower-cased, and punctuation marks are separate words. Prompts are cut after `length`
-    words.
+    Id 0 is padding, ids 1 .. len(words) are the known words, and any other word hashes into one of
+    `buckets` further ids. Text is lower-cased, and punctuation marks are separate words. Prompts
+    are cut after `length` words.
     """
 
     def __init__(self, words: Sequence[str], buckets: int = 256, length: int = 64):
@@ -88,7 +88,7 @@ class TextTokenizer:
         return _WORD.findall(text.lower())
 
     def unknown(self, text: str) -> list[str]:
-        """Returns the words of the text outside the vocabulary, each once, in order."""
+        """Returns the words of a text that are not among the known words, each once, in order."""
         return list(dict.fromkeys(word for word in self.split(text) if word not in self.ids))
 
     def __call__(
@@ -137,10 +137,10 @@ class TextBlock(nnx.Module):
 
 
 class TextEncoder(nnx.Module):
-    """A bidirectional transformer over the words of a prompt.
+    """The text encoder: a bidirectional transformer over the words of a prompt.
 
     tokens int32 [B, L], mask bool [B, L] -> features [B, L + 1, width], mask bool [B, L + 1].
-    Feature 0 is always visible.
+    Feature 0 pools the prompt and is always visible.
     """
 
     def __init__(

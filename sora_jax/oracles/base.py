@@ -53,8 +53,9 @@ class Oracle(Protocol):
 
     @abc.abstractmethod
     def read(self, reading: "Reading") -> Any:
-        """Returns the oracle's reading of a clip. `reading.of(name)` calls it once and caches the
-        result.
+        """Returns the oracle's reading of a clip, of any type.
+
+        `reading.of(name)` calls it once and caches the result.
         """
 
     @abc.abstractmethod

@@ -72,7 +72,8 @@ class Camera:
 
 
 def read_camera(frames: np.ndarray, fps: float) -> Camera | None:
-    """Reads the camera motion of a film; None if the posts are not visible.
+    """Returns the camera motion of a film; None if the posts at the sides of the scene are not
+    visible.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
@@ -139,12 +140,12 @@ class CameraOracle(Oracle):
     stage = "film"
 
     def read(self, reading: "Reading") -> Camera | None:
-        """Returns the motion and its views; None if the posts are not visible."""
+        """Returns the camera motion of a clip and its views; None if the posts are not visible."""
         return read_camera(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether the views match the true ones and, where it is visible, the kind of
-        motion too.
+        """Returns whether the views match those of the example's take and, where it is visible, the
+        kind of motion too.
         """
         target, camera = true_views(example), reading.of(self.name)
         if camera is None or camera.rms_pixels(target, example.format.size) > MAX_RMS:
@@ -168,5 +169,5 @@ class CameraOracle(Oracle):
         return condition is not reverse or kind in EVEN_MOVES
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Pairs every clip with the take of another clip that has another camera motion."""
+        """Returns every clip with the take of another clip that has another camera motion."""
         return shuffled(clips, _move_of)

@@ -261,7 +261,7 @@ def _unexplained(
 
 
 def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
-    """Returns the views [F, 3] of the possible move that draws the posts best; None if there are no
+    """Returns the views of the possible camera move that draws the posts best; None if there are no
     posts.
 
     For clips with a panel, which may hide a post. The camera is known to be static, to pan or to
@@ -270,6 +270,8 @@ def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
     Args:
         frames: [F, H, W, 3] in [0, 1].
         fps: frames/s.
+    Returns:
+        (left, top, width) in metres of every frame, [F, 3].
     """
     cover, weight = _coverage(np.asarray(frames, np.float32), (None, "realistic", "cinematic"))
     t, still = (np.arange(len(frames)) + 0.5) / fps, Scene(seed=0, balls=())
@@ -283,7 +285,8 @@ def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
 
 
 def read_views(frames: np.ndarray) -> np.ndarray | None:
-    """Fits the view in every frame of a film.
+    """Returns the camera's view in every frame of a film, fitted to the two posts at the sides of
+    the scene.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].

@@ -88,7 +88,7 @@ class Evidence:
 
     @functools.cached_property
     def balls(self) -> list[BallFacts]:
-        """Facts of every ball, including balls that are hidden most of the time."""
+        """The facts of every ball, including balls that are hidden most of the time."""
         return [read_ball(track, self.fps) for track in lasting(self.tracks)]
 
     @functools.cached_property

@@ -173,8 +173,9 @@ def tracked(tracks: list[Track], target: Facts) -> np.ndarray:
 
 
 class FactsOracle(Oracle):
-    """Oracle `facts`: the facts of a room's caption (size, colour, launch, bounces), read from the
-    tracks of the balls.
+    """Oracle `facts`: the facts of a room's caption, read from the tracks of the balls.
+
+    They are the number of balls, and the colour, size, launch, direction and bounces of each.
     """
 
     name = "facts"
@@ -195,11 +196,11 @@ class FactsOracle(Oracle):
     )
 
     def read(self, reading: "Reading") -> Facts:
-        """Returns the facts of all balls."""
+        """Returns the facts of all balls of a clip."""
         return reading.facts
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether every fact matches the caption."""
+        """Returns whether every fact read in a clip matches the caption of the example's take."""
         return bool(compare(reading.facts, ball_facts(example.take), reading.coherent)["all"])
 
     def applies(self, condition: Condition, example: Example) -> bool:

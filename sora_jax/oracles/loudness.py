@@ -102,8 +102,8 @@ def in_order(pairs: list[tuple[float, float]]) -> bool | None:
 
 
 def speeds(take: Take) -> list[float]:
-    """Returns the approach speeds in m/s of a take's audible contacts with floor and walls.
-    Empty if no speed is clearly higher than another.
+    """Returns the approach speeds in m/s of a take's audible contacts with floor and walls; empty
+    if no speed is clearly higher than another.
     """
     contacts = take.trajectory.contacts
     audible = [c.speed for c in contacts if c.b < 0 and c.speed >= sound.FAINTEST]
@@ -136,8 +136,8 @@ class LoudnessOracle(Oracle):
     corruptions = (loudness,)
 
     def read(self, reading: "Reading") -> list[tuple[float, float]]:
-        """Returns (approach speed in m/s, level in dB) of the impacts that are visible and
-        audible.
+        """Returns (approach speed in m/s, level in dB) of the impacts of a clip that are visible
+        and audible.
         """
         return impacts(reading)
 
@@ -151,7 +151,7 @@ class LoudnessOracle(Oracle):
         return len(pairs) == len(expected) and in_order(pairs) is True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Pairs every video with the audio of another clip."""
+        """Returns every video with the audio of another clip."""
         return exchanged_audio(clips)
 
     def measured(

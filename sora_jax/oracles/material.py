@@ -160,8 +160,10 @@ def nearest_onset(heard: list[float], time: float) -> float | None:
 
 
 def materials_correct(take: Take, reading: "Reading") -> list[bool]:
-    """Returns, for each isolated impact, whether it is audible and its material is read correctly
-    at its onset.
+    """Returns, for each isolated impact of a take, whether it is audible and its material is read
+    correctly.
+
+    reading is that of the clip.
     """
     heard = dict(zip(reading.heard_impacts, reading.of("material"), strict=True))
     impacts = [
@@ -190,15 +192,15 @@ class MaterialOracle(Oracle):
     corruptions = (octave,)
 
     def read(self, reading: "Reading") -> list[str | None]:
-        """Returns the material of each audible impact; None for silence."""
+        """Returns the material of the ball at each audible impact of a clip; None for silence."""
         samples = reading.samples
         if samples is None:
             return []
         return [read_material(samples, t, reading.rate)[0] for t in reading.heard_impacts]
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether all isolated impacts are correct; None without an isolated impact on
-        floor or wall.
+        """Returns whether the materials of all isolated impacts of the take are read correctly;
+        None without an isolated impact on floor or wall.
         """
         correct = materials_correct(example.take, reading)
         return all(correct) if correct else None

@@ -203,11 +203,13 @@ class VideoOnsetsOracle(Oracle):
     corruptions = (reverse, freeze, slow)
 
     def read(self, reading: "Reading") -> list[float]:
-        """Returns the times of the visible impacts, s."""
+        """Returns the times of the visible impacts of a clip, in s."""
         return reading.seen_impacts
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether all impacts are found and none is extra; None without an impact."""
+        """Returns whether all impacts of the take are found and none is extra; None for a take
+        without an impact.
+        """
         return _all_found(reading.seen_impacts, example.take, VIDEO_TOLERANCE)
 
 
@@ -220,9 +222,11 @@ class AudioOnsetsOracle(Oracle):
     corruptions = (late, backwards)
 
     def read(self, reading: "Reading") -> list[float]:
-        """Returns the times of the audible impacts, s."""
+        """Returns the times of the audible impacts of a clip, in s."""
         return reading.heard_impacts
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether all impacts are found and none is extra; None without an impact."""
+        """Returns whether all impacts of the take are found and none is extra; None for a take
+        without an impact.
+        """
         return _all_found(reading.heard_impacts, example.take, AUDIO_TOLERANCE)

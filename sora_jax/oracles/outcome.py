@@ -91,7 +91,8 @@ class Outcome:
 
 
 def read_outcome(frames: np.ndarray, fps: float) -> Outcome | None:
-    """Reads action and outcome of a clip; None if no furniture of the family is visible.
+    """Returns action and outcome of a clip of family `court`; None if no furniture of the family is
+    visible.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
@@ -357,7 +358,7 @@ class OutcomeOracle(Oracle):
     stage = "court"
 
     def read(self, reading: "Reading") -> Outcome | None:
-        """Returns the action and its outcome; None without furniture."""
+        """Returns the action of a clip and its outcome; None without a hoop, goal or gap."""
         return read_outcome(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
@@ -374,8 +375,9 @@ class OutcomeOracle(Oracle):
         )
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether the corruption changes the outcome: `unstopped` needs a contact,
-        `hovering` a contact or a jump.
+        """Returns whether a corruption changes the outcome of the example.
+
+        `unstopped` needs a contact, `hovering` a contact or a jump.
         """
         facts = _facts_of(example.take)
         if condition is unstopped:
@@ -385,7 +387,7 @@ class OutcomeOracle(Oracle):
         return True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Pairs every clip with the take of another clip with another action, direction or
+        """Returns every clip with the take of another clip with another action, direction or
         outcome.
         """
         return shuffled(clips, _target)

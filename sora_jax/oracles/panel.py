@@ -40,8 +40,8 @@ class Panel:
     present: np.ndarray
 
     def hides(self, size: int) -> np.ndarray:
-        """Returns the share of each pixel that the panel hides, [F, H, W], for frames of `size`
-        pixels.
+        """Returns the share of each pixel that the panel hides, [F, H, W], for frames of `size` x
+        `size` pixels.
         """
         scale, pixel = pixels_per_metre(EXTENT, size), np.arange(size) + 0.5
         across = np.clip(

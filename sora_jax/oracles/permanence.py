@@ -88,7 +88,7 @@ class Permanence:
 
 
 def read_permanence(frames: np.ndarray, fps: float) -> Permanence | None:
-    """Reads whether the ball behind a panel persists.
+    """Returns whether the ball that goes behind a panel persists.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
@@ -96,7 +96,7 @@ def read_permanence(frames: np.ndarray, fps: float) -> Permanence | None:
 
     Returns:
         None without a panel, or if no ball goes behind it. All fields are False for a clip with a
-        panel but no visible ball before it.
+            panel but no visible ball before it.
     """
     frames = np.asarray(frames, np.float32)
     views = read_move(frames, fps)
@@ -356,11 +356,11 @@ class PermanenceOracle(Oracle):
     stage = "occlude"
 
     def read(self, reading: "Reading") -> Permanence | None:
-        """Returns the persistence of the hidden ball; None if no ball is hidden."""
+        """Returns whether the ball behind a panel of a clip persists; None if no ball is hidden."""
         return read_permanence(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether a ball is hidden and persists."""
+        """Returns whether a ball of the clip is hidden by a panel and persists."""
         permanence = reading.of(self.name)
         return permanence is not None and permanence.persists
 

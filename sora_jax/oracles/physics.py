@@ -337,7 +337,7 @@ class PhysicsOracle(Oracle):
     ceiling = STRICT
 
     def read(self, reading: "Reading") -> Physics | None:
-        """Returns the laws read from the balls; None without a ball."""
+        """Returns how well the balls of a clip obey the laws of mechanics; None without a ball."""
         return read_physics(reading.tracks, reading.fps, reading.frames.shape[2])
 
     def judge(self, example: Example, reading: "Reading") -> bool:
@@ -346,8 +346,10 @@ class PhysicsOracle(Oracle):
         return physics is not None and not physics.violations
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether the corruption breaks a law in this example. `reverse` needs a bounce,
-        `hasten` a high one, and `tunnel` a wall contact early enough to be visible.
+        """Returns whether a corruption breaks a law in this example.
+
+        `reverse` needs a bounce, `hasten` a high one, and `tunnel` a wall contact early enough to
+        be visible.
         """
         contacts = example.take.trajectory.contacts
         if condition is reverse:

@@ -195,7 +195,7 @@ class MotionOracle(Oracle):
     stage = "phyworld"
 
     def read(self, reading: "Reading") -> dict[str, np.ndarray]:
-        """Returns {colour: centres [F, 2] in world units} (`centres`)."""
+        """Returns the centres of the balls of a clip by colour, {colour: [F, 2] in world units}."""
         return {colour: centres(reading.frames, colour, EXTENT) for colour in BALLS}
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:

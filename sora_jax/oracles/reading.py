@@ -99,7 +99,9 @@ class Reading:
 
     @functools.cached_property
     def facts(self) -> Facts:
-        """Facts of the balls in the terms of a caption."""
+        """The facts of the balls in the terms of a caption: colour, size, launch, direction,
+        bounces.
+        """
         return facts_lib.read_facts(self.tracks, self.fps)
 
     @functools.cached_property
@@ -129,7 +131,7 @@ class Reading:
 
     @functools.cached_property
     def video_fault(self) -> str | None:
-        """Reason why the video cannot be read (too few frames); None if it can."""
+        """The reason why the video cannot be read (too few frames); None if it can."""
         few = len(self.frames) < MIN_FRAMES
         return (
             f"{len(self.frames)} frames are too few to read an impact; at least "
@@ -140,7 +142,7 @@ class Reading:
 
     @functools.cached_property
     def audio_fault(self) -> str | None:
-        """Reason why impacts or words in the audio cannot be read (none, or too short); None if
+        """The reason why impacts or words in the audio cannot be read (none, or too short); None if
         they can.
         """
         if self.samples is None:
@@ -154,7 +156,7 @@ class Reading:
 
     @functools.cached_property
     def sync_fault(self) -> str | None:
-        """Reason why the agreement of video and audio cannot be scored; None if it can."""
+        """The reason why the agreement of video and audio cannot be scored; None if it can."""
         silent = not (
             self.audio_fault or self.video_fault or self.seen_impacts or self.heard_impacts
         )
@@ -178,7 +180,9 @@ class Reading:
 
     @property
     def style(self) -> str | None:
-        """Rendering style of the clip; None if it is none of the world's styles."""
+        """The rendering style of the clip, such as "anime"; None if it is none of the world's
+        styles.
+        """
         return self.of("style")
 
     @property
@@ -188,13 +192,14 @@ class Reading:
 
     @property
     def outcome(self) -> Outcome | None:
-        """Action at a hoop, goal or gap, and its outcome; None without furniture."""
+        """The action at a hoop, goal or gap, and its outcome; None without such furniture."""
         return self.of("outcome")
 
     def to_dict(self) -> dict:
-        """Returns JSON values. Unknown numbers are None, times are in seconds, lengths in metres.
+        """Returns all readings of the clip as JSON values.
 
-        If a part has no score, its "unscored" holds the reason.
+        Unknown numbers are None, times are in seconds, lengths in metres. If a part has no score,
+        its "unscored" holds the reason.
         """
         by_colour = {t.colour: t for t in self.tracks}
         balls = []

@@ -162,8 +162,9 @@ def _table() -> dict[str, np.ndarray]:
 
 
 def read_style(frames: np.ndarray) -> str | None:
-    """Returns the style of a clip, a name in STYLES; None if it has none of them, or changes its
-    style. frames: [F, H, W, 3] in [0, 1].
+    """Returns the rendering style of a clip, a name in STYLES.
+
+    None if it has none of them, or changes its style. frames are [F, H, W, 3] in [0, 1].
     """
     first, second = probe(_table(), halves(frames))
     return (*STYLES, None)[first] if first == second else None
@@ -214,11 +215,11 @@ class StyleOracle(Oracle):
     empty = BLANK
 
     def read(self, reading: "Reading") -> str | None:
-        """Returns a name in STYLES; None for none of them."""
+        """Returns the rendering style of a clip, a name in STYLES; None for none of them."""
         return read_style(reading.frames)
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether the style is the take's."""
+        """Returns whether the style read is that of the example's take."""
         return reading.of(self.name) == example.take.scene.style
 
     def shuffle(self, clips: list[Example]) -> list[Example]:

@@ -101,7 +101,7 @@ class SyncOracle(Oracle):
     corruptions = (reverse, slow, late, backwards)
 
     def read(self, reading: "Reading") -> Sync:
-        """Returns the agreement of the visible and audible impacts."""
+        """Returns how well the visible and the audible impacts of a clip agree in time."""
         return reading.sync
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:

@@ -254,7 +254,9 @@ def track(frames: np.ndarray) -> list[Track]:
 
 
 def lasting(tracks: list[Track]) -> list[Track]:
-    """Returns the tracks of balls that are visible throughout (`Track.lasting`)."""
+    """Returns the tracks of the balls that are visible in enough frames to be balls of the clip
+    (`Track.lasting`).
+    """
     return [t for t in tracks if t.lasting]
 
 
@@ -340,11 +342,13 @@ class TrackerOracle(Oracle):
     corruptions = (vanish, teleport, double, visitor, recolour, resized)
 
     def read(self, reading: "Reading") -> list[Track]:
-        """Returns a track of every visible colour."""
+        """Returns a track of every visible colour of a clip."""
         return reading.tracks
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether the tracks match the scene's balls, with no track of another colour."""
+        """Returns whether the tracks match the balls of the example's scene, with no track of
+        another colour.
+        """
         tracks = {t.colour: t for t in reading.tracks}
         scene, size = example.take.scene, example.format.size
         if set(tracks) != {ball.colour for ball in scene.balls}:

@@ -322,13 +322,15 @@ class WordsOracle(Oracle):
     stage = "narrated"
 
     def read(self, reading: "Reading") -> list[str]:
-        """Returns the recognized words, in order."""
+        """Returns the words recognized in a clip, in order."""
         if reading.samples is None:
             return []
         return [word for _, word in read_words(reading.samples)]
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether every word is correct and in order; None if no word is spoken."""
+        """Returns whether every word of the take is recognized, in order; None if no word is
+        spoken.
+        """
         words = spoken_words(example.take)
         return reading.of(self.name) == words if words else None
 

@@ -26,7 +26,7 @@ class Clock:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Excludes the time spent inside the context."""
+        """Context manager: leaves the time spent inside the context out of the measurement."""
         start = self._now()
         try:
             yield
@@ -45,9 +45,9 @@ class Clock:
         return seconds
 
     def restart(self, step: int) -> float:
-        """Begins a window at `step` and returns the seconds since the last one began.
+        """Begins a window of steps at `step` and returns the seconds since the last one began.
 
-        `step_seconds` stays as it is. This excludes the step that compiles.
+        `step_seconds` stays as it is. Used after the step that compiles, it leaves that step out.
         """
         seconds = self._now() - self._start - self._paused
         self._start, self._paused, self._step = self._now(), 0.0, step

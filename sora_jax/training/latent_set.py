@@ -160,7 +160,7 @@ def shapes(
 
 
 def repeated(latents: LatentSet, count: int) -> LatentSet:
-    """Returns the set with its clips repeated in order, up to `count` clips."""
+    """Returns a set of latents with its clips repeated in order, up to `count` clips."""
     if count == len(latents):
         return latents
     places = np.arange(count) % len(latents)

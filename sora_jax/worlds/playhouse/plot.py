@@ -63,7 +63,7 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """The shots and the state of a story.
+    """The shots of a story and the state of its world over time.
 
     Attributes:
         views: one for each shot, in order.

@@ -227,7 +227,7 @@ class Shape:
 
     @property
     def moves(self) -> bool:
-        """Whether the shape has a path or slides."""
+        """Whether the shape moves: it has a path or slides."""
         return bool(self.path) or self.mass > 0.0
 
 

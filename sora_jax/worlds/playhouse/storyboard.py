@@ -124,7 +124,9 @@ class Storyboard:
         return text
 
     def intended(self) -> "Storyboard":
-        """Returns the storyboard without the outcomes of throws."""
+        """Returns the storyboard without the outcomes of its throws, as a prompt states an
+        intent.
+        """
         return dataclasses.replace(
             self,
             shots=tuple(

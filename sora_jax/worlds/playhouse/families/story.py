@@ -54,7 +54,7 @@ UNREAD = "no oracle reads stories"
 
 @dataclasses.dataclass(frozen=True)
 class StoryFacts:
-    """The facts that a caption states about a clip, and its characters.
+    """The facts that a caption of family `story` states about a clip, and its characters.
 
     Attributes:
         board: the storyboard.
