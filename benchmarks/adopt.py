@@ -200,7 +200,7 @@ def scores(path: Path, prompts: int) -> dict[str, list[float]]:
 
     Returns:
         "facts": for each prompt, the share of its facts that the clip shows. "sync": for each
-            prompt with impacts, the F1 at 100 ms of visible against audible impacts.
+        prompt with impacts, the F1 at 100 ms of visible against audible impacts.
     """
     enable_compile_cache()
     pipeline, size = load_pipeline(path), 8

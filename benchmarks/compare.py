@@ -44,7 +44,7 @@ def compare(before: dict[tuple, dict], after: dict[tuple, dict]) -> tuple[list[s
 
     Returns:
         (lines, regressions): a line for each row in either set, and the names of the rows that are
-            slower by more than ALLOWED.
+        slower by more than ALLOWED.
 
     Raises:
         UserError: the sets have no row in common, or a row's devices or timers differ.

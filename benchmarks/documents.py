@@ -126,8 +126,8 @@ def documents(root: Path) -> list[Path]:
 
 
 def stale(root: Path) -> dict[Path, tuple[str, str]]:
-    """Returns the documents below `root` whose tables differ from the results: {path:
-    (current, expected)}.
+    """Returns the documents below `root` whose tables differ from the results:
+    {path: (current, expected)}.
     """
     found = {}
     for path in documents(root):

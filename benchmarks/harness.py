@@ -282,8 +282,8 @@ def sample(
 
     Returns:
         (wall, kernels, names), each keyed by a program's index: wall seconds of each round; kernel
-            seconds of each round and the kernels' names, where a recorder exists and its times are
-            plausible.
+        seconds of each round and the kernels' names, where a recorder exists and its times are
+        plausible.
     """
     calls = {i: timing.calls_per_sample(program) for i, (_, program, _) in enumerate(ready)}
 

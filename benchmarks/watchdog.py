@@ -57,7 +57,7 @@ def supervise(
 
     Returns:
         How each part ended: {name: "done", "killed after N s", "died with status N" or "not
-            begun"}.
+        begun"}.
 
     Raises:
         SystemExit: a child ended with status `FATAL`; the status is passed on.

@@ -111,7 +111,9 @@ def prepare_streams() -> None:
 
 
 def message(error: UserError) -> str:
-    """Returns the error's text, prefixed with the flag whose value is wrong, if there is one."""
+    """Returns the text of an error, prefixed with the flag whose value is wrong, if the error names
+    its field.
+    """
     known = error.field is not None and error.field in flags.FLAGS
     return f"--{error.field}: {error}" if known else str(error)
 

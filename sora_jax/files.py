@@ -99,11 +99,12 @@ def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path beside `path`. It replaces `path` on success and is deleted on
-    failure.
+    """Context manager: writes a file so that it appears whole or not at all.
 
-    The data is synced to disk before the rename, so that even a power cut leaves either the old
-    file or the new one. Missing folders are created. A link stays, and its target is replaced.
+    It yields a temporary path beside `path`, which replaces `path` on success and is deleted on
+    failure. The data is synced to disk before the rename, so that even a power cut leaves either
+    the old file or the new one. Missing folders are created. A link stays, and its target is
+    replaced.
 
     Raises:
         UserError: the file cannot be written, or `path` is a folder or a device.

@@ -189,8 +189,8 @@ class ClipFormat:
         return np.repeat(np.arange(len(shots)), shots)
 
     def latent_times(self) -> dict[str, np.ndarray]:
-        """Returns the midpoints of the latents in seconds of the clip, float64 {"video": [T],
-        "audio": [N]}.
+        """Returns the midpoints of the latents in seconds of the clip, float64
+        {"video": [T], "audio": [N]}.
         """
         k = self.frames_per_latent
         j = np.concatenate([np.arange(n) for n in self.shot_latents])

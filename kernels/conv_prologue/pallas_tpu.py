@@ -399,7 +399,7 @@ def backward(
         dnext: gradient of the next cache, of its shape.
     Returns:
         The gradients of x [B, T, H, W, C], of the gain per batch element [B, C], and of the cache
-            [B, K, H, W, C].
+        [B, K, H, W, C].
     """
     tl = _tiling(spec)
     results = [

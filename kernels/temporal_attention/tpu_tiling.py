@@ -107,10 +107,11 @@ class Tiling:
         )
 
     def tile_batches(self):
-        """Returns all tiles of a program as lists of (slab, first site), `tiles_at_once` in each
-        list.
+        """Returns all tiles of a program in lists of `tiles_at_once`, each tile as
+        (slab, first site).
 
-        The compiler overlaps tiles that stand side by side in the program.
+        A slab is a group of heads, a tile some neighbouring sites of one slab. The compiler
+        overlaps tiles that stand side by side in the program.
         """
         tiles = [
             (slab, site) for slab in range(self.slabs) for site in range(0, self.sites, self.P)

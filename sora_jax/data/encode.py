@@ -21,8 +21,8 @@ Encode = Callable[[Any, Any], dict[str, jax.Array]]
 def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> Encode:
     """Returns the encoders of a video and an audio tokenizer as one jitted function.
 
-    It maps frames [B,F,H,W,3] in [0,1] and samples [B,S] in [-1,1] to the latents {"video":
-    [B,T,H,W,C], "audio": [B,N,C]}.
+    It maps frames [B,F,H,W,3] in [0,1] and samples [B,S] in [-1,1] to the latents
+    {"video": [B,T,H,W,C], "audio": [B,N,C]}.
     """
     both = (video_tokenizer, audio_tokenizer)
     graphs, states = zip(*(nnx.split(tokenizer) for tokenizer in both), strict=True)

@@ -314,8 +314,8 @@ def measure(
             (`baselines.partners`).
 
     Returns:
-        One dictionary of JSON values per clip: {"values": {metric: value}, "floors": {metric:
-            [values]}, "groups": {name: group}}.
+        One dictionary of JSON values per clip: {"values": {metric: value}, "floors":
+        {metric: [values]}, "groups": {name: group}}.
     """
     rows = []
     for i in indices:

@@ -69,14 +69,17 @@ def in_frame(tokens: VideoTokens) -> Block:
 
 @ATTENTION.register
 def pure(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Returns the blocks of factorised attention: within a frame, then along time at a site."""
+    """Returns the two blocks (phi, over) of factorised attention: within a frame, then along time
+    at a site.
+    """
     over = functools.partial(attention.over_time, visible=tokens.visible)
     return in_frame(tokens), (tokens.phi("t")[:, 0], over)
 
 
 @ATTENTION.register
 def window(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Returns the blocks of windowed attention: within a frame, then within 3-D windows.
+    """Returns the two blocks (phi, over) of windowed attention: within a frame, then within 3-D
+    windows.
 
     The windows have the sides `config.window`, and every second pair shifts them by half.
     """
@@ -89,7 +92,9 @@ def window(tokens: VideoTokens) -> tuple[Block, Block]:
 
 @ATTENTION.register
 def full(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Returns the blocks of full attention: every token attends to every token, in both blocks."""
+    """Returns the two blocks (phi, over) of full attention: every token attends to every token, in
+    both.
+    """
     block = tokens.phi("tyx"), attention.across(tokens.layout, attention.over_all)
     return block, block
 
@@ -97,7 +102,8 @@ def full(tokens: VideoTokens) -> tuple[Block, Block]:
 def blocks(tokens: VideoTokens) -> tuple[Block, Block]:
     """Returns the spatial and the temporal block of the pattern that `tokens.config` names.
 
-    Each `over` is checked when it runs.
+    A block is (phi, over): rotation angles and a function of attention. Each `over` is checked when
+    it runs.
 
     Raises:
         UserError: the pattern returns something other than two (phi, over), or `over` another shape

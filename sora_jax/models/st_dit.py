@@ -296,7 +296,7 @@ class STDiT(nnx.Module):
             layout: sharding hooks (`sora_jax.nn.layout`). Default: identities.
         Returns:
             Float32 arrays with the shapes of the latents: clean latents x or velocity v, according
-                to `config.output`.
+            to `config.output`.
         """
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         B, T, H, W, _ = latents["video"].shape

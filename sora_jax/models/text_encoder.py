@@ -172,7 +172,7 @@ class TextEncoder(nnx.Module):
 
         Returns:
             Features [B, L + 1, width], and their mask bool [B, L + 1]. Feature 0 pools the prompt
-                and is always visible.
+            and is always visible.
         """
         words = self.embedding(jnp.asarray(tokens))
         register = jnp.broadcast_to(

@@ -127,8 +127,8 @@ def window_index(
         window: sides of a window in tokens; 0 means the whole axis.
     Returns:
         gather: int32 [2, windows, size], the index of the token in each slot of each window, -1 in
-            empty slots. place: int32 [2, T * H * W], the inverse: the slot of each token. Row 0 is
-            unshifted, row 1 shifted.
+        empty slots. place: int32 [2, T * H * W], the inverse: the slot of each token. Row 0 is
+        unshifted, row 1 shifted.
     """
     sides = [min(w or g, g) for g, w in zip(grid, window, strict=True)]
     shifts = [side // 2 if side < g else 0 for g, side in zip(grid, sides, strict=True)]

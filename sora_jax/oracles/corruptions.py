@@ -92,7 +92,7 @@ def _doubled(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def vanish(c: Example) -> np.ndarray:
-    """Corruption: removes the balls from three frames in the middle of a clip."""
+    """Corruption: the frames of clip `c` without balls in three frames in the middle."""
     frames, room = c.frames.copy(), _empty_room(c)
     middle = c.format.frames // 2
     frames[middle - 1 : middle + 2] = room[middle - 1 : middle + 2]
@@ -101,8 +101,8 @@ def vanish(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def teleport(c: Example) -> np.ndarray:
-    """Corruption: shifts the frames of the middle third of a clip to the right, by a quarter of the
-    width.
+    """Corruption: the frames of clip `c`, those of its middle third shifted to the right by a
+    quarter of the width.
     """
     frames, third = c.frames.copy(), c.format.frames // 3
     frames[third : 2 * third] = np.roll(frames[third : 2 * third], c.format.size // 4, axis=2)
@@ -111,13 +111,15 @@ def teleport(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def double(c: Example) -> np.ndarray:
-    """Corruption: shows every ball of a clip twice in each frame."""
+    """Corruption: the frames of clip `c` with every ball twice."""
     return _doubled(c)
 
 
 @corrupt_frames
 def visitor(c: Example) -> np.ndarray:
-    """Corruption: shows extra balls of other colours in five frames in the middle of a clip."""
+    """Corruption: the frames of clip `c` with extra balls of other colours in five frames in the
+    middle.
+    """
     doubled, middle = _doubled(c), c.format.frames // 2
     added = np.abs(doubled - c.frames).max(-1, keepdims=True) > 0
     shown = np.abs(np.arange(c.format.frames) - middle)[:, None, None, None] <= 2
@@ -126,13 +128,15 @@ def visitor(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def recolour(c: Example) -> np.ndarray:
-    """Corruption: changes the colours of the balls of a clip by permuting the channels."""
+    """Corruption: the frames of clip `c` with balls of other colours, by a permutation of the
+    channels.
+    """
     return np.where(_balls(c)[..., None], c.frames[..., [2, 0, 1]], c.frames)
 
 
 @corrupt(VIDEO)
 def resized(clips: list[Example]) -> list[Example]:
-    """Corruption: shrinks the balls in the middle of each clip, or while a panel hides them."""
+    """Corruption: the clips with balls that shrink in the middle, or while a panel hides them."""
     return other_ball(clips, _smaller)
 
 
@@ -142,25 +146,25 @@ def _smaller(ball: Ball) -> Ball:
 
 @corrupt_frames
 def mirror(c: Example) -> np.ndarray:
-    """Corruption: mirrors the video left to right."""
+    """Corruption: the frames of clip `c` mirrored left to right."""
     return c.frames[:, :, ::-1]
 
 
 @corrupt_frames
 def reverse(c: Example) -> np.ndarray:
-    """Corruption: plays the video backwards."""
+    """Corruption: the frames of clip `c` in reverse order."""
     return c.frames[::-1]
 
 
 @corrupt_frames
 def freeze(c: Example) -> np.ndarray:
-    """Corruption: repeats the first frame for the whole clip."""
+    """Corruption: the first frame of clip `c`, repeated for the whole clip."""
     return np.repeat(c.frames[:1], c.format.frames, axis=0)
 
 
 @corrupt_frames
 def slow(c: Example) -> np.ndarray:
-    """Corruption: plays the video at three quarters of its speed.
+    """Corruption: the frames of clip `c` played at three quarters of their speed.
 
     The audio is unchanged, so impacts drift apart.
     """
@@ -170,13 +174,13 @@ def slow(c: Example) -> np.ndarray:
 
 @corrupt(VIDEO)
 def swap(clips: list[Example]) -> list[Example]:
-    """Corruption: replaces the second half of each video by that of the next clip."""
+    """Corruption: the clips with the second half of each video from the next clip."""
     return splice(clips, clips[1:] + clips[:1])
 
 
 @corrupt_samples
 def late(c: Example) -> np.ndarray:
-    """Corruption: delays the audio by DELAY seconds."""
+    """Corruption: the samples of clip `c` delayed by DELAY seconds."""
     assert c.samples is not None
     shift = int(DELAY * SAMPLE_RATE)
     return np.concatenate([quiet(c)[:shift], c.samples[:-shift]])
@@ -184,6 +188,6 @@ def late(c: Example) -> np.ndarray:
 
 @corrupt_samples
 def backwards(c: Example) -> np.ndarray:
-    """Corruption: plays the audio backwards."""
+    """Corruption: the samples of clip `c` in reverse order."""
     assert c.samples is not None
     return c.samples[::-1]

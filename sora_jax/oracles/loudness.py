@@ -112,7 +112,7 @@ def speeds(take: Take) -> list[float]:
 
 @corrupt_samples
 def loudness(c: Example) -> np.ndarray:
-    """Corruption: inverts the loudness of the impacts.
+    """Corruption: the samples of clip `c` with the loudness of its impacts inverted.
 
     Every gain g becomes max min / g, so the loudest becomes the quietest.
     """

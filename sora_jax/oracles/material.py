@@ -86,7 +86,7 @@ def bases_of(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, 
 
     Returns:
         {material: (fundamentals in Hz [G], the k damped modes of each as cosines and sines
-            [G, N, 2k], and the inverses of their Gram matrices [G, 2k, 2k])}.
+        [G, N, 2k], and the inverses of their Gram matrices [G, 2k, 2k])}.
     """
     t = np.arange(length) / rate
     bases = {}
@@ -174,7 +174,7 @@ def materials_correct(take: Take, reading: "Reading") -> list[bool]:
 
 @corrupt_samples
 def octave(c: Example) -> np.ndarray:
-    """Corruption: plays the audio at half the speed.
+    """Corruption: the samples of clip `c` played at half the speed.
 
     Every mode is an octave lower, every decay twice as long.
     """

@@ -289,7 +289,8 @@ def _facts_of(take: Take) -> CourtFacts:
 
 @corrupt_motion
 def unstopped(c: Example) -> Trajectory:
-    """Corruption: the ball passes through everything but floor and walls.
+    """Corruption: the motion of clip `c` with a ball that passes through everything but floor and
+    walls.
 
     Jumps are unchanged: without platforms the ball would lie on nothing.
     """
@@ -307,8 +308,9 @@ def _stopped(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def hovering(c: Example) -> Trajectory:
-    """Corruption: the ball stops in the air, 0.1 s after its first contact, or, in a jump, 0.1 s
-    before.
+    """Corruption: the motion of clip `c` with a ball that stops in the air.
+
+    It stops 0.1 s after its first contact, or, in a jump, 0.1 s before.
     """
     met = min((x.time for x in c.take.trajectory.contacts), default=c.format.seconds)
     since = met - 0.1 if _facts_of(c.take).action == "jump" else met + 0.1
@@ -321,7 +323,7 @@ def _far_away(shape: Shape) -> Shape:
 
 @corrupt(VIDEO)
 def unfurnished(clips: list[Example]) -> list[Example]:
-    """Corruption: removes the furniture from the second half of each clip."""
+    """Corruption: the clips without their furniture in the second half."""
     takes = []
     for c in clips:
         # Moved away, not removed: contacts refer to shapes by their index.
@@ -377,7 +379,8 @@ class OutcomeOracle(Oracle):
     def applies(self, condition: Condition, example: Example) -> bool:
         """Returns whether a corruption changes the outcome of the example.
 
-        `unstopped` needs a contact, `hovering` a contact or a jump.
+        The corruption `unstopped` changes it after a contact, `hovering` after a contact or in a
+        jump.
         """
         facts = _facts_of(example.take)
         if condition is unstopped:

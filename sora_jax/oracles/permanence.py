@@ -96,7 +96,7 @@ def read_permanence(frames: np.ndarray, fps: float) -> Permanence | None:
 
     Returns:
         None without a panel, or if no ball goes behind it. All fields are False for a clip with a
-            panel but no visible ball before it.
+        panel but no visible ball before it.
     """
     frames = np.asarray(frames, np.float32)
     views = read_move(frames, fps)
@@ -291,7 +291,7 @@ class _Leaving(Trajectory):
 
 @corrupt_motion
 def lost(c: Example) -> Trajectory:
-    """Corruption: a ball vanishes behind the panel for good."""
+    """Corruption: the motion of clip `c` with a ball that vanishes behind the panel for good."""
     motion, start, _ = _while_hidden(c)
     return _Leaving(**vars(motion), since=start)
 
@@ -302,7 +302,7 @@ def _stops(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def stuck(c: Example) -> Trajectory:
-    """Corruption: a ball stops behind the panel."""
+    """Corruption: the motion of clip `c` with a ball that stops behind the panel."""
     motion, since, _ = _while_hidden(c)
     return retimed(motion, functools.partial(_stops, since))
 
@@ -313,7 +313,9 @@ def _skips(since: float, seconds: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def early(c: Example) -> Trajectory:
-    """Corruption: a ball comes out from behind the panel LEAD metres ahead of its course."""
+    """Corruption: the motion of clip `c` with a ball that comes out from behind the panel LEAD
+    metres ahead of its course.
+    """
     motion, since, speed = _while_hidden(c)
     return retimed(motion, functools.partial(_skips, since, LEAD / speed))
 
@@ -328,13 +330,13 @@ def _recoloured(ball: Ball) -> Ball:
 
 @corrupt(VIDEO)
 def swapped(clips: list[Example]) -> list[Example]:
-    """Corruption: a ball of another colour comes out from behind the panel."""
+    """Corruption: the clips with a ball of another colour that comes out from behind the panel."""
     return other_ball(clips, _recoloured)
 
 
 @corrupt(VIDEO)
 def in_front(clips: list[Example]) -> list[Example]:
-    """Corruption: the ball moves in front of the panel instead of behind it."""
+    """Corruption: the clips with the ball in front of the panel instead of behind it."""
     takes = []
     for c in clips:
         shapes = tuple(dataclasses.replace(s, front=False) for s in c.take.scene.shapes)

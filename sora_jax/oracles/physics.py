@@ -284,8 +284,8 @@ def _hastened(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def hasten(c: Example) -> Trajectory:
-    """Corruption: speeds up the motion by the factor SPEED_UP after the first rebound from the
-    floor.
+    """Corruption: the motion of clip `c`, faster by the factor SPEED_UP after the first rebound
+    from the floor.
     """
     longer = simulate(c.take.scene, SPEED_UP * c.format.seconds)
     assert longer is not None  # every contact is accepted
@@ -299,7 +299,8 @@ def _quickened(seconds: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def quicken(c: Example) -> Trajectory:
-    """Corruption: speeds up the motion gradually, from half to one and a half times its speed.
+    """Corruption: the motion of clip `c` sped up gradually, from half to one and a half times its
+    speed.
 
     The clip's length is unchanged.
     """
@@ -308,7 +309,7 @@ def quicken(c: Example) -> Trajectory:
 
 @corrupt_motion
 def tunnel(c: Example) -> Trajectory:
-    """Corruption: the balls pass through the walls."""
+    """Corruption: the motion of clip `c` with balls that pass through the walls."""
     motion = simulate(dataclasses.replace(c.take.scene, bounds="floor"), c.format.seconds)
     assert motion is not None  # every contact is accepted
     return motion

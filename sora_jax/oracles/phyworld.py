@@ -167,8 +167,8 @@ def compare_motion(
 
     Returns:
         (mean distance between the velocities read and those of the take, in world units a second;
-            share of the counted steps in which a ball is lost). Both are None if no step counts;
-            the first is None if the balls are lost in every step.
+        share of the counted steps in which a ball is lost). Both are None if no step counts; the
+        first is None if the balls are lost in every step.
     """
     p = np.stack([positions[ball.colour] for ball in take.scene.balls], axis=1)
     times = (np.arange(len(p)) + 0.5) / fps
@@ -199,8 +199,10 @@ class MotionOracle(Oracle):
         return {colour: centres(reading.frames, colour, EXTENT) for colour in BALLS}
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether the velocity error is within tolerance and no ball is lost; None if no
-        step counts.
+        """Returns whether the balls of a clip move as in the example's take; None if no step
+        counts.
+
+        The velocity error must be within the tolerance, and no ball lost.
         """
         error, lost = compare_motion(reading.of(self.name), example.take, reading.fps)
         if lost is None:

@@ -93,7 +93,7 @@ class Reading:
     def tracks(self) -> list[tracker.Track]:
         """The tracks of every visible colour, including balls that are only briefly visible.
 
-        `tracker.lasting` selects the others.
+        `tracker.lasting` selects those that are visible throughout.
         """
         return tracker.track(self.frames)
 
@@ -168,7 +168,7 @@ class Reading:
 
     @property
     def words(self) -> list[str]:
-        """The recognized words, in order."""
+        """The words recognized in the audio, in order."""
         return self.of("words")
 
     @property

@@ -184,13 +184,13 @@ def mixed_tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
 
 @corrupt_frames
 def tiles(c: Example) -> np.ndarray:
-    """Corruption: cuts the frames into tiles and permutes the tiles."""
+    """Corruption: the frames of clip `c` cut into tiles and permuted."""
     return mixed_tiles(c.frames, c.take.index)
 
 
 @corrupt(VIDEO)
 def restyle(clips: list[Example]) -> list[Example]:
-    """Corruption: renders the same film in the next style."""
+    """Corruption: the clips rendered in the next style."""
     following: dict[str, str] = dict(
         zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1], strict=True)
     )
@@ -199,7 +199,7 @@ def restyle(clips: list[Example]) -> list[Example]:
 
 @corrupt(VIDEO)
 def turn(clips: list[Example]) -> list[Example]:
-    """Corruption: renders the second half of every film in the next style."""
+    """Corruption: the clips with their second half rendered in the next style."""
     return splice(clips, restyle(clips))
 
 

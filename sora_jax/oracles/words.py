@@ -304,7 +304,7 @@ def spoken_words(take: Take) -> list[str]:
 
 @corrupt_samples
 def pieces(c: Example) -> np.ndarray:
-    """Corruption: cuts the audio into pieces of 50 ms and permutes them."""
+    """Corruption: the samples of clip `c` cut into pieces of 50 ms and permuted."""
     assert c.samples is not None
     return shuffled_pieces(c.samples, c.take.index)
 

@@ -126,7 +126,8 @@ def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, owner: str = "") -> 
 
 @contextlib.contextmanager
 def traced_for(mesh: Mesh) -> Iterator[None]:
-    """Disables this project's kernels for programs traced inside it, if `mesh` has several devices.
+    """Context manager: programs traced inside it use no kernels of this project, if `mesh` has
+    several devices.
 
     The compiler cannot partition a kernel by itself, and the model does not pass the shardings to
     the kernels. A mesh of one device, or of CPUs, is traced as usual.

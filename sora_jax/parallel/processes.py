@@ -128,7 +128,8 @@ def any_of(answer: bool) -> bool:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Makes a `UserError` of one process end all processes, each with the message of its error.
+    """Context manager: a `UserError` of one process ends all processes, each with the message of
+    its error.
 
     A collective at the end of the context: either all processes leave it, or all raise.
     """
@@ -151,7 +152,8 @@ def is_lost(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def leaving_on_error() -> Iterator[None]:
-    """Ends this process at once if its work fails, with the message that `run_main` would print.
+    """Context manager: ends this process at once if its work fails, with the message that
+    `run_main` would print.
 
     With several processes, a normal exit would deadlock: JAX's shutdown and a save in progress wait
     for the other processes, which wait for this one. Process 0 hosts the coordinator, so it exits

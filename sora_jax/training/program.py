@@ -48,12 +48,12 @@ class Program:
 
     @property
     def format(self) -> ClipFormat:
-        """The format of the clips of the first set."""
+        """The format of the clips of the first of the run's sets."""
         return next(iter(self.formats.values()))
 
     @property
     def batch_shapes(self) -> dict[str, Any]:
-        """The shapes of a batch of the first set, `jax.ShapeDtypeStruct`s by name."""
+        """The shapes of a batch of the first of the run's sets, `jax.ShapeDtypeStruct`s by name."""
         return next(iter(self.batches.values()))
 
 

@@ -128,7 +128,7 @@ def filmed(
         seconds: duration of the clip.
     Returns:
         The scene with its view. The posts are its last shapes, so contacts keep the numbers of
-            their shapes.
+        their shapes.
     Raises:
         ValueError: move is not one of MOVES.
     """

@@ -74,8 +74,10 @@ class Take:
     hidden: tuple[tuple[int, float, float], ...] = ()
 
     def margin_px(self, size: int) -> float:
-        """Returns `margin` in pixels of a frame of size x size; infinite for a take without another
-        outcome.
+        """Returns `margin`, the least distance of a path with another outcome, in pixels of a frame
+        of size x size.
+
+        It is infinite for a take without another outcome.
         """
         return float("inf") if self.margin is None else self.margin * size / self.scene.extent
 

@@ -49,7 +49,9 @@ def references(
     excluded: Collection[str] = (),
     size: int = 64,
 ) -> References:
-    """Returns the references of a character, a pure function of the arguments.
+    """Returns the references of a character: pictures and a voice that show a model who a name is.
+
+    They are a pure function of the arguments.
 
     Args:
         character: the character.

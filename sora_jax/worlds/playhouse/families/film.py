@@ -192,8 +192,10 @@ class Film(Family):
         )
 
     def split_of(self, facts: FilmFacts) -> str:
-        """Returns the split of facts, by a hash of `facts.key()` among others; "none" if two splits
-        would claim them.
+        """Returns the split of facts, by what only one split shows, else by a hash of
+        `facts.key()`.
+
+        "none" if two splits would claim them.
         """
         held_out = {
             "speakers": facts.voice in HELD_OUT_VOICES,

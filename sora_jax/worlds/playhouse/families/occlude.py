@@ -306,10 +306,11 @@ def _panel(stream: Stream, facts: OccludeFacts, scene: Scene, last: float, secon
 
 
 def fate(scene: Scene, motion: Trajectory, seconds: float) -> str | None:
-    """Returns the fate of the only ball of a scene with one panel, from its exact motion; None if
-    it is not clearly visible.
+    """Returns what becomes of the ball behind the panel of a scene: "passes", "returns" or
+    "revealed".
 
-    seconds is the duration of the clip.
+    It is read from the exact motion; None if it is not clearly visible. seconds is the duration of
+    the clip.
     """
     behind, partly = hidden(scene, motion, seconds), hidden(scene, motion, seconds, fully=False)
     if len(behind) != 1 or len(partly) != 1 or behind[0][2] - behind[0][1] < HIDDEN:

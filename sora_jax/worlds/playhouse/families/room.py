@@ -268,8 +268,8 @@ def _apart(a: Ball, b: Ball) -> bool:
 
 
 def play(scene: Scene, facts: Facts, seconds: float) -> Trajectory | None:
-    """Simulates a scene for `seconds` and returns its motion; None if it does not show the facts
-    readably.
+    """Simulates a scene for `seconds` and returns its motion; None if the motion does not show the
+    facts clearly.
     """
     last, latest = [-1.0] * len(scene.balls), -1.0
 

@@ -124,8 +124,10 @@ class Story(Family):
         return StoryFacts(board, tuple((part, index) for index in chosen))
 
     def split_of(self, facts: StoryFacts) -> str:
-        """Returns the split of facts, by a hash of `facts.key()` among others; "none" if two splits
-        would claim them.
+        """Returns the split of facts, by what only one split shows, else by a hash of
+        `facts.key()`.
+
+        "none" if two splits would claim them.
         """
         largest, shots = gap(facts.board), len(facts.board.shots)
         held_out = {
