@@ -33,9 +33,8 @@ class MeshConfig:
     """The number of devices along each mesh axis.
 
     Attributes:
-        data: shards of the batch, each with all parameters. Default -1: the number of devices
-            divided by the other axes. Otherwise the mesh uses the first data x fsdp x seq x tensor
-            devices.
+        data: shards of the batch. Default -1: the number of devices divided by the other axes.
+            Otherwise the mesh uses the first data x fsdp x seq x tensor devices.
         fsdp: shards of the batch and of the parameters. Default 1.
         seq: shards of the tokens of a clip. Default 1.
         tensor: shards of the heads and hidden features. Default 1.

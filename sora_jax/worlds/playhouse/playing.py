@@ -145,7 +145,7 @@ class Flight:
     Attributes:
         start: release in seconds of the clip.
         end: end in seconds of the clip.
-        skipped: seconds of the flight that a time jump leaves out.
+        skipped: seconds of the world that time jumps left out before the release.
         arcs: pieces of the motion [M, 6], as in `Trajectory.arcs`, in seconds from the release.
         contacts: impacts, in seconds from the release.
     """

@@ -49,8 +49,8 @@ class Act:
 
     Attributes:
         who: handle of the actor.
-        kind: a key of TARGETS.
-        to: one of TARGETS[kind], or the handle of the catcher. Default: "".
+        kind: a key of TARGETS, or THROW.
+        to: one of TARGETS[kind], or of a throw the handle of the catcher. Default: "".
         outcome: of a throw, one of OUTCOMES. Default: "", not stated.
         words: of a speech, names in `voice.WORDS`. Default: ().
     """

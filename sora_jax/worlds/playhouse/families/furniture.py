@@ -22,8 +22,8 @@ Point = tuple[float, float]  # (x, y) in metres; of a velocity, in m/s
 def hoop(h: float) -> tuple[Shape, ...]:
     """Returns the shapes of a basketball hoop at height h in metres.
 
-    The first three are front and back of the rim, in profile, and the board. The others are only
-    visible: post and bracket, net, and the near half of the rim.
+    The first three are front and back of the rim, in cross-section, and the board. The others are
+    only visible: post and bracket, net, and the near half of the rim.
     """
     front, back = HOOP_FRONT, HOOP_BACK
     board_low, board_high, post = h - 0.10, h + BOARD_TOP, BOARD + 0.32
@@ -56,7 +56,7 @@ def hoop(h: float) -> tuple[Shape, ...]:
 def goal(h: float, path: tuple[tuple[float, float, float], ...]) -> tuple[Shape, ...]:
     """Returns the shapes of a goal with a keeper.
 
-    The first four are the bar, in profile, the keeper, and the net at the back and above. The
+    The first four are the bar, in cross-section, the keeper, and the net at the back and above. The
     others are only visible: the mesh and the near post.
 
     Args:

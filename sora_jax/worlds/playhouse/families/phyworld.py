@@ -169,11 +169,10 @@ class PhyWorld(Family):
     def draw_scene(
         self, stream: Stream, facts: PhyWorldFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene with one ball or two with the speeds and radii of the facts, and its
-        motion.
+        """Draws a scene with one ball or two, of the speeds and radii of the facts, and its motion.
 
-        The motion lasts `seconds`, and at least FRAMES + 1 frames of the paper. stream gives the
-        random numbers.
+        The motion lasts `seconds`, and at least FRAMES + 1 time steps of the paper. stream gives
+        the random numbers.
         """
         starts = (
             self._two_starts(stream, facts) if self.balls == 2 else self._one_start(stream, facts)
