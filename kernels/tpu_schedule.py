@@ -295,8 +295,13 @@ def predict(case: str, direction: str, generation: str, op: str = "temporal_atte
 
 
 def row(op: str, case: str, direction: str, generation: str) -> str:
-    """Returns one line of the table of this module, for a workload of an operation, a direction and
-    a generation.
+    """Returns one line of the table of this module, for one compiled kernel.
+
+    Args:
+        op: name of the operation.
+        case: name of its workload (`cases`).
+        direction: "forward" or "backward".
+        generation: a key of GENERATIONS.
     """
     spec, r = cases(op)[case], predict(case, direction, generation, op)
     _, bandwidth, clock = GENERATIONS[generation]

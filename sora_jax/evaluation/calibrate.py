@@ -29,7 +29,9 @@ Scores = dict[str, dict[str, dict[str, Any]]]
 
 
 def conditions_of(oracle: Oracle) -> tuple[Condition, ...]:
-    """Returns all conditions under which an oracle is calibrated."""
+    """Returns all conditions under which an oracle is calibrated: changes of clips, such as blur
+    and its corruptions.
+    """
     degraded = (c for c in DEGRADATIONS if c.modality in oracle.media)
     shuffled = Condition("shuffled", None, oracle.shuffle)
     return (conditions.GROUND_TRUTH, *degraded, *oracle.corruptions, oracle.empty, shuffled)

@@ -107,7 +107,9 @@ class TextTokenizer:
 
 
 class TextBlock(nnx.Module):
-    """A pre-norm transformer block over a masked sequence: self-attention, then MLP."""
+    """A pre-norm transformer block over a masked sequence, [B, L, D] -> same: self-attention, then
+    MLP.
+    """
 
     def __init__(
         self,

@@ -57,12 +57,12 @@ def split_planes(planes: int, axes: str) -> tuple[int, int, int]:
 def grid_angles(
     times: Num[Array | np.ndarray, " T"], rows: int, columns: int, head_width: int, axes: str
 ) -> Float[Array, "T {rows*columns} {head_width//2}"]:
-    """Returns the angles of a video's tokens, [T, rows * columns, head_width / 2].
+    """Returns the rotation angles of a video's tokens, [T, rows * columns, head_width / 2].
 
     Args:
         times: midpoints of the latent frames in seconds, [T].
         rows, columns: size of the token grid of a frame.
-        head_width: d.
+        head_width: width of a head, d.
         axes: the axes that rotate, "t", "yx" or "tyx".
     """
     n_t, n_y, n_x = split_planes(head_width // 2, axes)

@@ -92,7 +92,7 @@ def render_takes(takes: list[Take], format: ClipFormat, batch: int = 16) -> list
 
 
 def room(clips: list[Example]) -> list[Example]:
-    """Returns the clips of family `room` unchanged."""
+    """Returns the clips, which are of family `room`, unchanged: the calibration stage "room"."""
     return clips
 
 
@@ -234,7 +234,7 @@ def facts_key(take: Take) -> Hashable:
 
 
 def shuffled(clips: list[Example], key: Callable[[Take], Hashable] = facts_key) -> list[Example]:
-    """Pairs every clip with the take of another clip.
+    """Returns every clip with the take of another clip.
 
     Args:
         clips: clips to shuffle.

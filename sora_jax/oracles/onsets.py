@@ -68,7 +68,7 @@ def merge(onsets: list[Onset], apart: float = APART) -> list[Onset]:
     """Returns the strongest onset of each group of onsets closer than `apart` seconds
     (default APART).
 
-    A group is the two kinks of one contact, or two impacts too close to separate.
+    A group is one contact that was found twice, or two impacts too close to separate.
     """
     merged: list[list[Onset]] = []
     for onset in sorted(onsets, key=attrgetter("time")):

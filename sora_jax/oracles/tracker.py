@@ -102,7 +102,7 @@ class Track:
 
     @property
     def lasting(self) -> bool:
-        """True if the colour is visible in enough frames to be a ball of the clip."""
+        """Whether the colour is visible in enough frames to be that of a ball of the clip."""
         return float(np.mean(self.copies > 0)) >= LASTING
 
     @property

@@ -91,14 +91,14 @@ class Block(nnx.Module):
         self.gain1, self.gain2 = nnx.Param(jnp.ones(width)), nnx.Param(jnp.ones(width))
 
     def __call__(self, x: Array, cache: Array):
-        """Applies the block to x [B, T, H, W, C].
+        """Applies the block to frames x [B, T, H, W, C].
 
         Args:
             x: the frames.
             cache: the cache before x, or a function from the cache after x to the one before it
                 (`sora_jax.parallel.halo`).
         Returns:
-            The frames, and the cache after x.
+            Frames like x, and the cache after x.
         """
         h = self.space(jax.nn.silu(rms_norm(x) * self.gain1[...]))
         # Time is sharded: frames before x are on another device, and the next one needs x's end.

@@ -250,8 +250,8 @@ def catalogue(part: str = "train", kind: str = "person") -> tuple[Character, ...
     """Returns the characters of a part of the catalogue, the same on any machine.
 
     Args:
-        part: "train" or "held_out". Default: "train".
-        kind: in KINDS. Default: "person".
+        part: "train", or "held_out" for those that no training split shows. Default: "train".
+        kind: "person" (default) or another name in KINDS.
     """
     return _catalogue(kind)[part]
 

@@ -173,8 +173,8 @@ class Play:
         return None, (i,), ()
 
     def knot(self, solid: Solid) -> Change:
-        """Handles a paddle that arrives at a knot of its path: its next piece starts. Returns a
-        `Change`.
+        """Handles a shape on a path (a paddle) that arrives at a knot of it: its next piece starts.
+        Returns a `Change`.
         """
         self._turn(solid)
         return None, (), (solid,)
