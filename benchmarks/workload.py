@@ -77,7 +77,9 @@ class Form:
 
 
 def always(*forms: Form) -> Callable[[], list[Form]]:
-    """Returns a function for `Workload.forms` that returns these forms on every machine."""
+    """Returns a function without arguments that returns `forms`, a value of `Workload.forms` for
+    forms that exist on every machine.
+    """
     return functools.partial(list, forms)
 
 

@@ -314,7 +314,9 @@ def predict(op: str, case: str, direction: str, implementation: str) -> Graph:
 
 
 def main() -> None:
-    """Runs the command of this module: installs the compiler, or prints the table."""
+    """Runs the command line of this module: installs the GPU compiler, or prints kernels and bytes
+    of every operation.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

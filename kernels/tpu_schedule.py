@@ -317,7 +317,7 @@ def row(op: str, case: str, direction: str, generation: str) -> str:
 
 
 def main() -> None:
-    """Runs the command of this module: prints the table."""
+    """Runs the command line of this module: prints memory, traffic and schedule of every kernel."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -22,8 +22,8 @@ def workloads(size: str) -> list[Workload]:
 
 
 def only_ours(suite: str, workload: Workload) -> Workload:
-    """Returns a workload of `suite` with the project's kernels as its only forms, measured in both
-    directions.
+    """Returns a workload of `suite` with only the project's kernels as implementations, measured
+    forward and backward.
     """
     costs = {"forward_backward": None}
     forms = {impl: make for impl, make in workload.forms.items() if impl in CALLS}

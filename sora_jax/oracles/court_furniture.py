@@ -253,8 +253,8 @@ def missing(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.nd
 
 
 def read_keeper(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.ndarray:
-    """Returns the height of the goalkeeper's centre in every frame in metres, [F]; NaN without a
-    keeper.
+    """Returns the height above the floor of the goalkeeper's centre in every frame in metres, [F];
+    NaN without a keeper.
 
     Args:
         frames: [F, H, W, 3], mirrored as the furniture is.

@@ -212,12 +212,13 @@ def rows_here(sharding: NamedSharding, batch_size: int) -> list[int]:
 
 
 class GlobalBatches:
-    """An iterator of global batches, made from a Grain iterator of this process's rows.
+    """An iterator of training batches of several processes, as global arrays.
 
-    Its position is that of the Grain iterator.
+    It yields {set: batch} with arrays sharded over all processes, each made of the rows that every
+    process reads. Its position is that of the Grain iterator.
 
     Args:
-        rows: the Grain iterator of {set: batch} (`data.mixture.mix`).
+        rows: the Grain iterator of {set: batch} of this process's rows (`data.mixture.mix`).
         shardings: the sharding of each entry of a batch. Entries that are replicated have no rows.
         batch_sizes: clips of a global batch of each set.
     """

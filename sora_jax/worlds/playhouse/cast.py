@@ -126,17 +126,17 @@ FACTORS = {
 
 @dataclasses.dataclass(frozen=True)
 class Character:
-    """A character: its looks, as names in the tables of this file, and its voice.
+    """A character: its looks, each a name in a table of this file, and its voice.
 
     Attributes:
-        head: in HEADS.
-        skin: in SKINS, or FURS for an animal.
+        head: shape of the head, a name in HEADS.
+        skin: colour of the skin, in SKINS, or of the fur of an animal, in FURS.
         eye_size: in EYE_SIZES.
         eye_distance: in EYE_DISTANCES.
-        iris: in IRISES.
+        iris: colour of the iris, in IRISES.
         brow: in BROWS.
         ears: in EARS; never "none" for an animal.
-        hair: in HAIRS, hats included.
+        hair: style of hair or a hat, in HAIRS.
         hair_hue: colour of hair or hat, in HAIR_HUES.
         freckles: whether it has freckles.
         cloth: colour of the clothes, in CLOTHS.

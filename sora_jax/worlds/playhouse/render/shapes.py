@@ -87,7 +87,7 @@ def layer(
     coverage; None without shapes.
 
     Args:
-        one: arrays of `inputs.render_inputs` of one take.
+        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
         place: "behind" the balls, in "front" of them, or "moving".
         row, column: the pixel grid, [H, 1] and [1, W].
         tint: as in `paint`.

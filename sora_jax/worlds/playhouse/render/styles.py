@@ -85,7 +85,7 @@ def hall(one: dict[str, jax.Array], plane: Plane, floor_row: Scalar) -> jax.Arra
     [H, W, 3].
 
     Args:
-        one: arrays of `inputs.render_inputs` of one take.
+        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
         plane: depth -> rows and columns, at time 0, of the points shown.
         floor_row: row of the floor line in pixels.
     """
@@ -136,7 +136,7 @@ def hills(one: dict[str, jax.Array], plane: Plane, floor_row: Scalar, size: int)
     """Returns the background of the style `anime`: RGB [H, W, 3].
 
     Args:
-        one: arrays of `inputs.render_inputs` of one take.
+        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
         plane: depth -> rows and columns, at time 0, of the points shown.
         floor_row: row of the floor line in pixels.
         size: side of the frame in pixels.
@@ -185,7 +185,7 @@ def lit_ball(
     [H, W, 3].
 
     Args:
-        one: arrays of `inputs.render_inputs` of one take.
+        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
         colour: RGB of the ball.
         shine: its specular weight.
         nx, ny, nz: normal of the sphere in each pixel, [H, W].
