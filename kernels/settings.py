@@ -29,5 +29,5 @@ def watch(get: Callable[[], Any]) -> None:
 
 
 def key() -> tuple[str, ...]:
-    """Returns the current values of all settings as a hashable cache key."""
+    """Returns the values of all settings that change traces, as a hashable cache key."""
     return tuple(repr(get()) for get in _all)

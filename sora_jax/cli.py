@@ -57,7 +57,10 @@ RENAMED = {
 
 
 def run_main(main: Callable[[Sequence[str]], object]) -> None:
-    """Runs an absl `main` and exits the process with one of the statuses above."""
+    """Runs an absl `main` and exits the process: with status 0, or for example 2 after a UserError.
+
+    The module's docstring lists the statuses.
+    """
 
     prepare_streams()
 

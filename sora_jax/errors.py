@@ -40,6 +40,7 @@ def expect(value: Any, kinds: type | tuple[type, ...], field: str, remedy: str) 
 
 
 class Preempted(KeyboardInterrupt):
-    """A stop by SIGTERM with all work saved. The scheduler asked for it, so the exit status
-    is 0.
+    """The exception of a run that SIGTERM stopped, with all work saved.
+
+    The scheduler asked for the stop, so the exit status is 0.
     """

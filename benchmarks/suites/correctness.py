@@ -14,7 +14,9 @@ SOURCES = ("temporal_attention", "pointwise")  # where each kernel stands alone
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     found = [
         only_ours(suite, workload) for suite in SOURCES for workload in load(suite).workloads(size)
     ]

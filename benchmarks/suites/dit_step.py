@@ -69,7 +69,9 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     return [
         make(name, case) for name, case in SIZES[size].items() for make in (training, evaluation)
     ]

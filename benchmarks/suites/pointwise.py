@@ -41,7 +41,9 @@ FIRST = ("wan_480_full", "t16")  # measured first
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     found = []
     for specs, make in zip(SIZES[size], (prologue, gate, rotation), strict=True):
         ordered = sorted(specs, key=lambda name: name not in FIRST)

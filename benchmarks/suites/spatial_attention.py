@@ -22,7 +22,9 @@ LAYOUT = attention.Layout("space")
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     return [workload(name, spec) for name, spec in SIZES[size].items()]
 
 

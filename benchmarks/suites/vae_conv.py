@@ -32,7 +32,9 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     return [workload(name, spec) for name, spec in SIZES[size].items()]
 
 

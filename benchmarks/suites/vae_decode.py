@@ -28,7 +28,9 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     config = VideoTokenizerConfig(8, 16, 1, 1, 1, 1) if size == "tiny" else VideoTokenizerConfig()
     return [workload(config, shape) for shape in SIZES[size]]
 

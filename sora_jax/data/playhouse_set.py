@@ -205,7 +205,9 @@ def family_configs() -> list[PlayhouseConfig]:
 
 
 class Playhouse(tfds.core.GeneratorBasedBuilder):
-    """The TFDS builder of scenes of one family: exact motion, facts and captions."""
+    """The TFDS builder of a `playhouse` set: scenes of one family with exact motion, facts and
+    captions.
+    """
 
     name = "playhouse"
     # There are no downloads, so no checksums. Without this, TFDS 4.9.10 looks for them with a

@@ -116,7 +116,7 @@ def read_clips(
 
 
 class VideoFolder(tfds.core.GeneratorBasedBuilder):
-    """The TFDS builder of clips of a directory of videos."""
+    """The TFDS builder of a `video_folder` set: clips of a directory of the user's videos."""
 
     name = "video_folder"
     # There are no downloads, so no checksums. Without this, TFDS 4.9.10 looks for them with a

@@ -42,7 +42,7 @@ MODEL, ROUND_TRIP = "model", "tokenizer round trip"
 
 
 class Unscored(str):
-    """The reason why a clip has no value of a metric although its scene tests it."""
+    """A value of a metric that says why a clip has none, although its scene tests the metric."""
 
 
 # A number, or several if a clip has several events to measure; None if the scene does not test the
@@ -413,5 +413,7 @@ def values(suite: Suite, clip: Example, reading: Reading) -> dict[str, Value]:
 
 
 def trained(part: Part, data: dict) -> bool:
-    """Returns True if `data`, of a model card, names one of `part.trained_on`."""
+    """Returns whether a model was trained on what a part of a suite needs: `data` of its card names
+    one of `part.trained_on`.
+    """
     return not set(families_of({"data": data})).isdisjoint(part.trained_on)

@@ -16,7 +16,7 @@ from jax import Array
 
 
 def unchanged(x: Any) -> Any:
-    """Returns x. The default hook."""
+    """Returns x. The default sharding hook."""
     return x
 
 

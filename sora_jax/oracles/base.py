@@ -65,14 +65,16 @@ class Oracle(Protocol):
         """
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether `condition` can change what the oracle reads in this example. Default:
-        True. For example, mirroring changes nothing if no ball has a direction.
+        """Returns whether a condition (a change of clips) can change what the oracle reads in this
+        example.
+
+        Default: True. For example, mirroring changes nothing if no ball has a direction.
         """
         return True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Returns clips with the take, video or audio of another clip, so that no reading is
-        correct.
+        """Returns the clips, each with the take, video or audio of another clip, so that no reading
+        is correct.
         """
         return shuffled(clips)
 

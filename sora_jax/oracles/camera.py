@@ -159,7 +159,8 @@ class CameraOracle(Oracle):
         return bool(same and abs(speed / target_speed - 1.0) <= SPEED_TOLERANCE)
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether the condition changes the visible camera motion.
+        """Returns whether a condition (a change of clips) changes the visible camera motion of the
+        example.
 
         Freezing does if the camera visibly moves; reversing does if the move is even.
         """

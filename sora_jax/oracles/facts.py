@@ -204,5 +204,7 @@ class FactsOracle(Oracle):
         return bool(compare(reading.facts, ball_facts(example.take), reading.coherent)["all"])
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns False for mirroring if no ball has a direction, else True."""
+        """Returns whether a condition can change the facts: False for mirroring if no ball has a
+        direction, else True.
+        """
         return condition is not mirror or any(b.direction for b in ball_facts(example.take).balls)

@@ -240,14 +240,12 @@ def _overlap(ball: _Ball, others: list[_Ball]) -> float:
 
 
 def read_gravity(tracks: list[Track], fps: float) -> float | None:
-    """Fits the gravity g of a clip to all flights of its balls (module docstring).
+    """Returns the gravity g of a clip in m/s^2, fitted to all flights of its balls; None if nothing
+    flies.
 
     Args:
         tracks: tracks of all colours.
         fps: frames/s.
-
-    Returns:
-        g in m/s^2; None if nothing flies.
     """
     visible = lasting(tracks)
     if not visible:
@@ -274,7 +272,7 @@ def read_gravity(tracks: list[Track], fps: float) -> float | None:
 
 
 def bounces(take: Take) -> bool:
-    """Returns whether the take has a rebound from the floor."""
+    """Returns whether a ball of the take rebounds from the floor."""
     return any(c.kind == "floor" and c.rebound > 0 for c in take.trajectory.contacts)
 
 
@@ -342,7 +340,7 @@ class PhysicsOracle(Oracle):
         return read_physics(reading.tracks, reading.fps, reading.frames.shape[2])
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether the clip has a ball and breaks no law."""
+        """Returns whether the clip has a ball and breaks no law of mechanics."""
         physics = reading.of(self.name)
         return physics is not None and not physics.violations
 

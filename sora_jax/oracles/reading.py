@@ -106,7 +106,7 @@ class Reading:
 
     @functools.cached_property
     def coherent(self) -> bool:
-        """True if every ball is one persistent object (`facts.coherent`)."""
+        """True if every ball is one persistent object throughout the clip (`facts.coherent`)."""
         return facts_lib.coherent(self.tracks, self.fps)
 
     @functools.cached_property

@@ -192,7 +192,9 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def batch_shardings(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, NamedSharding]:
-    """Returns the sharding of each entry of a batch: arrays of clips, and replicated "times"."""
+    """Returns the sharding of each entry of a batch by name: arrays of clips, and replicated
+    "times".
+    """
     everywhere = NamedSharding(mesh, P())
     return {name: everywhere if name == "times" else batch_sharding(mesh) for name in batch}
 

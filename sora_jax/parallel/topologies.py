@@ -95,9 +95,10 @@ def platform(topology: str) -> str:
 
 
 def options(topology: str) -> dict[str, bool]:
-    """Returns the compiler options for a topology.
+    """Returns the compiler options for a topology such as "v5p:8x8x8".
 
-    XLA autotunes its Triton matrix products on a GPU. Without one it must use the library's.
+    For matrix products XLA times Triton kernels on a GPU. Without a GPU it must use those of the
+    library.
     """
     return {"xla_gpu_enable_triton_gemm": False} if platform(topology) == "cuda" else {}
 

@@ -80,13 +80,17 @@ class Profiler:
         self._config, self._folder, self._running = config, folder, False
 
     def before(self, step: int) -> None:
-        """Starts the trace if `step` is its first. Call before each step; the first step is 1."""
+        """Starts the trace if `step` is the first to profile. Call before each step; the first step
+        is 1.
+        """
         if step == self._config.start:
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 
     def after(self, step: int, results: Any) -> None:
-        """Stops the trace if `step` is its last, once `results` are ready. Call after each step."""
+        """Stops the trace if `step` is the last to profile, once its `results` are ready. Call
+        after each step.
+        """
         if self._running and step + 1 >= self._config.start + self._config.steps:
             jax.block_until_ready(results)
             self.close()

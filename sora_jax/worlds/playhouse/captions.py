@@ -75,9 +75,10 @@ class BallFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """The facts that a caption states about a clip.
+    """The facts that a caption of family `room` states about a clip.
 
-    The order of the balls is their order of mention and carries no meaning.
+    Attributes:
+        balls: the facts of each ball. Their order is that of mention and carries no meaning.
     """
 
     balls: tuple[BallFacts, ...]

@@ -163,7 +163,7 @@ class PhyWorld(Family):
         return PhyWorldFacts(self.task, split, speeds, radii)
 
     def split_of(self, facts: PhyWorldFacts) -> str:
-        """Returns the split whose ranges the facts are from."""
+        """Returns the split whose ranges the speeds and radii of the facts are from."""
         return facts.split
 
     def draw_scene(

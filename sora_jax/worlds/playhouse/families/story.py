@@ -175,7 +175,7 @@ class Story(Family):
         return write(facts.board.intended(), variant, cards=bool(variant % 2))
 
     def restyled(self, facts: StoryFacts, style: str) -> StoryFacts:
-        """Returns the facts in another style."""
+        """Returns the facts with another style, a name in FILM_STYLES."""
         return dataclasses.replace(facts, board=dataclasses.replace(facts.board, style=style))
 
     def parse(self, text: str) -> StoryFacts:

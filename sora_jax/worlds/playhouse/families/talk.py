@@ -121,7 +121,7 @@ class Talk(Family):
         return scene, Trajectory((), ())
 
     def restyled(self, facts: TalkFacts, style: str) -> TalkFacts:
-        """Returns the facts in another style."""
+        """Returns the facts with another style, a name in FILM_STYLES."""
         return dataclasses.replace(facts, style=style)
 
     def caption(self, facts: TalkFacts, variant: int, split: str) -> str:
