@@ -44,7 +44,7 @@ TUNED = Path(__file__).parent.parent / "kernels" / "tuned"
 
 
 def main(*places: str) -> None:
-    """Adopts the results in one folder.
+    """Adopts the results of a short run in one folder, and prints a report.
 
     Raises:
         UserError: the folder holds no short run, or a run without results.
@@ -79,7 +79,7 @@ def _size(folder: Path) -> str | None:
 
 
 def refusal(row: dict) -> str | None:
-    """Returns why a row cannot be adopted, or None if it can."""
+    """Returns why a result row cannot be adopted, or None if it can."""
     if row["device"] in ("", "cpu", "unknown"):
         return f"its device is {row['device'] or 'not named'}, not an accelerator"
     if row["commit"] in ("", "unknown"):
@@ -93,7 +93,11 @@ def refusal(row: dict) -> str | None:
 
 
 def adopt_rows(path: Path, into: Path) -> dict:
-    """Appends sound rows to the results of their device; returns the counts."""
+    """Appends the sound rows of a file to the results of their device; returns the numbers adopted
+    and skipped.
+
+    path is the file of rows, and `into` the folder benchmarks/results.
+    """
     added, existing, refused = 0, 0, {}
     for row in results.read(path):
         if reason := refusal(row):
@@ -110,7 +114,11 @@ def adopt_rows(path: Path, into: Path) -> dict:
 
 
 def adopt_tuning(path: Path, into: Path) -> dict:
-    """Writes the fastest sound parameters for each operation and `where`; returns the gains."""
+    """Writes the fastest sound launch parameters to the tuning files of their operations; returns
+    the gains.
+
+    path is the file of timed parameters, and `into` the folder kernels/tuned.
+    """
     groups: dict[tuple, list[dict]] = {}
     for row in results.read(path):
         if refusal(row) is None:
@@ -142,7 +150,10 @@ def _write_tuned(path: Path, kind: str, op: str, where: dict, use: dict) -> None
 
 
 def adopt_weights(path: Path, prompts: int) -> dict:
-    """Replaces the shipped model by a better one; returns the scores of both."""
+    """Replaces the shipped model by a trained one if that is better; returns the scores of both.
+
+    path is the file of the new weights, and `prompts` the number of prompts to score.
+    """
     shipped = weights.shipped(weights.KINDS["st_dit"])
     new, old = (weights.load_weights(p, "st_dit") for p in (path, shipped))
     if new.fingerprint == old.fingerprint:
@@ -168,7 +179,11 @@ def adopt_weights(path: Path, prompts: int) -> dict:
 
 
 def compare(new: list[float], old: list[float]) -> dict:
-    """Returns both means, and the 95 % bootstrap interval of their difference, paired by prompt."""
+    """Returns the means of two lists of scores, and the 95 % bootstrap interval of their
+    difference.
+
+    The scores are paired by prompt: new[i] and old[i] are of the same one.
+    """
     difference = np.subtract(new, old)
     drawn = np.random.default_rng(0).integers(0, len(difference), (10_000, len(difference)))
     low, high = np.quantile(difference[drawn].mean(-1), (0.025, 0.975))
@@ -177,7 +192,11 @@ def compare(new: list[float], old: list[float]) -> dict:
 
 
 def scores(path: Path, prompts: int) -> dict[str, list[float]]:
-    """Scores the clips that a model makes for the first prompts of `val`.
+    """Returns the scores of the clips that a model generates for the first prompts of `val`.
+
+    Args:
+        path: the weights of the model.
+        prompts: number of prompts.
 
     Returns:
         "facts": for each prompt, the share of its facts that the clip shows. "sync": for each

@@ -19,7 +19,12 @@ ALLOWED = 0.05
 
 
 def main(*places: str) -> int:
-    """Returns the exit status: 0, or 1 for a regression. Raises UserError."""
+    """Compares the rows of two paths, prints both medians, and returns the exit status: 0, or 1 for
+    a regression.
+
+    Raises:
+        UserError: the paths cannot be compared.
+    """
     if len(places) != 2:
         raise UserError(
             f"two places are compared, and {len(places)} given; write python -m "
@@ -35,7 +40,7 @@ def main(*places: str) -> int:
 
 
 def compare(before: dict[tuple, dict], after: dict[tuple, dict]) -> tuple[list[str], list[str]]:
-    """Compares rows by (suite, case, impl, direction).
+    """Compares two sets of rows, each {(suite, case, impl, direction): row}.
 
     Returns:
         (lines, regressions): a line for each row in either set, and the names of the rows that are

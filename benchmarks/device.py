@@ -24,7 +24,7 @@ PACKAGES = (
 
 @dataclasses.dataclass(frozen=True)
 class Ceilings:
-    """The device's limits, the denominators of the roofline.
+    """The limits of a device: memory bandwidth and FLOP/s, against which times are compared.
 
     Attributes:
         bandwidth: memory traffic in bytes/s, reads and writes together.
@@ -54,19 +54,19 @@ LISTED = {
 
 
 def slug() -> str:
-    """Returns the device as a folder name: "nvidia_h200", "cpu"."""
+    """Returns the name of this machine's device as a folder name: "nvidia_h200", "cpu"."""
     return target.current().slug
 
 
 def platform() -> str:
-    """Returns "cpu", "gpu" or "tpu"."""
+    """Returns the platform of this machine's device: "cpu", "gpu" or "tpu"."""
     return target.current().platform
 
 
 def ceilings() -> Ceilings:
-    """Returns the device's listed ceilings with those measured here beside them.
+    """Returns the listed limits of this machine's device with those measured here beside them.
 
-    For an unlisted device, returns the measured ceilings alone.
+    For an unlisted device, returns the measured limits alone.
     """
     measured, listed = measured_ceilings(), LISTED.get(slug())
     return (
@@ -78,7 +78,8 @@ def ceilings() -> Ceilings:
 
 @functools.cache
 def measured_ceilings(repeats: int = 5) -> Ceilings:
-    """Measures the ceilings: the best of `repeats` runs of a copy and of a matrix product.
+    """Measures the limits of this machine's device: the best of `repeats` runs of a copy and of a
+    matrix product.
 
     The copied arrays are far larger than the cache. The product, of random numbers, is in bfloat16
     on an accelerator and in float32 on a CPU. Other processes on the machine lower both results.

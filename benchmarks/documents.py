@@ -55,7 +55,10 @@ TABLES: dict[str, tuple[str, Callable[[Results], str]]] = {}
 
 
 def register_table(source: str) -> Callable:
-    """Registers a table function under its own name; `source` names its results."""
+    """Decorator: registers a function that makes a table of a document, under its name.
+
+    source is the name of its results, docs/results/SOURCE.json.
+    """
 
     def register(make: Callable[[Results], str]) -> Callable[[Results], str]:
         TABLES[make.__name__] = (source, make)
@@ -66,6 +69,11 @@ def register_table(source: str) -> Callable:
 
 def adopt(root: Path, folder: Path, name: str) -> None:
     """Writes docs/results/NAME.json from the folder of a measurement.
+
+    Args:
+        root: root of the repository.
+        folder: output of an evaluation or a calibration.
+        name: name of the results.
 
     Raises:
         UserError: the folder lacks these results, or was measured with uncommitted changes.
@@ -80,12 +88,17 @@ def adopt(root: Path, folder: Path, name: str) -> None:
             f"{folder} was measured with uncommitted changes ({record['commit']}); commit them and "
             "measure again"
         )
+    # The folder is of one machine.
+    record["command"] = re.sub(r"--output=\S+", f"--output=outputs/{name}", record["command"])
     results = record | {"results": json.loads(scores.read_text(encoding="utf-8"))}
     files.write(root / RESULTS / f"{name}.json", json.dumps(results, indent=1) + "\n")
 
 
 def filled(text: str, root: Path) -> str:
-    """Returns a document with its tables filled again. Raises UserError for an unknown table."""
+    """Returns the text of a document with its tables filled again, from the results below `root`.
+
+    Raises UserError for an unknown table.
+    """
 
     def fill(match: re.Match) -> str:
         head, name, end = match.groups()
@@ -108,12 +121,16 @@ def provenance_lines(results: Results) -> str:
 
 
 def documents(root: Path) -> list[Path]:
-    """Returns the README and the pages below docs, which may have tables."""
+    """Returns the README and the pages below docs of the repository in `root`, which may have
+    tables.
+    """
     return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def stale(root: Path) -> dict[Path, tuple[str, str]]:
-    """Returns the documents whose tables differ from the results: {path: (current, expected)}."""
+    """Returns the documents below `root` whose tables differ from the results:
+    {path: (current, expected)}.
+    """
     found = {}
     for path in documents(root):
         text = path.read_text(encoding="utf-8")
@@ -134,7 +151,7 @@ QUALITY = (
 
 @register_table("evaluation")
 def quality(results: Results) -> str:
-    """The shipped model's quality, between its floor and its ceiling."""
+    """Returns the table of the shipped model's quality, between its floor and its ceiling."""
     rows = []
     for label, suite, metric, target in QUALITY:
         entry = results["results"][suite][metric]
@@ -167,7 +184,7 @@ TOKENIZERS = (
 
 @register_table("evaluation")
 def tokenizers(results: Results) -> str:
-    """Quality of a round trip through the tokenizers."""
+    """Returns the table of the quality of a round trip through the tokenizers."""
     scores, rows = results["results"]["tokenizers"], []
     for metric, label, target, less in TOKENIZERS:
         entry = scores[metric]
@@ -185,7 +202,9 @@ def tokenizers(results: Results) -> str:
 
 @register_table("evaluation")
 def by_balls(results: Results) -> str:
-    """All facts, by the number of balls and by the launch."""
+    """Returns the table of the share of clips with all facts, by the number of balls and by the
+    launch.
+    """
     rows = []
     for kind, groups in results["results"]["facts"]["all"]["groups"].items():
         for group, entry in groups.items():
@@ -196,7 +215,7 @@ def by_balls(results: Results) -> str:
 
 @register_table("scoreboard")
 def scoreboard(results: Results) -> str:
-    """Every metric of every suite: the model beside untrained baselines."""
+    """Returns the table of every metric of every suite: the model beside untrained baselines."""
     names = ("model", "unconditional", "linear extrapolation", "nearest training clip")
     names += ("tokenizer round trip", "ground truth")
     rows = []
@@ -217,7 +236,7 @@ def _cell(entry: Results, row: str) -> str:
 
 @register_table("calibration")
 def calibration(results: Results) -> str:
-    """Oracle scores on ground truth, and on degraded and corrupted clips."""
+    """Returns the table of oracle scores on ground truth, and on degraded and corrupted clips."""
     rows = []
     for oracle, scores in results["results"].items():
         groups = {"degraded": [], "corrupted": []}

@@ -75,9 +75,13 @@ def plan(
 
 @dataclasses.dataclass(frozen=True)
 class Prepared:
-    """The forms of one case in one direction, compiled and compared to the specification.
+    """The implementations of one case in one direction, compiled and compared to the specification.
 
     Attributes:
+        suite: name of the suite.
+        workload: the case.
+        direction: "forward", "backward" or "forward_backward".
+        input_sets: number of sets of inputs that calls are rotated over.
         ready: (implementation, program, error) of each form that can be timed.
         failures: one line for each form that failed or is wrong.
         left_out: implementations that were not started before the deadline.
@@ -101,9 +105,18 @@ def measure(
     rounds: int = 30,
     seconds: float = 10.0,
 ) -> tuple[list[dict], list[str]]:
-    """Measures one case in one direction: compiles, checks and times its forms.
+    """Measures one case in one direction: compiles, checks and times its implementations.
 
     Both results are also printed.
+
+    Args:
+        suite: name of the suite.
+        workload: the case.
+        direction: "forward", "backward" or "forward_backward".
+        impls: names of the implementations.
+        ceilings: limits of the device, for the roofline.
+        rounds: samples of each form. Default 30.
+        seconds: time after which sampling ends early. Default 10.
 
     Returns:
         (rows, failures): a row for each form that was timed, a line for each that failed.
@@ -119,12 +132,17 @@ def prepare(
     impls: Sequence[str],
     until: float = math.inf,
 ) -> Prepared:
-    """Compiles every form of `impls` and compares its results to the specification.
+    """Compiles the implementations of a case in one direction and compares their results to the
+    specification.
 
     Several cases may be prepared in threads at the same time, but forms of PyTorch in one thread
     only.
 
     Args:
+        suite: name of the suite.
+        workload: the case.
+        direction: "forward", "backward" or "forward_backward".
+        impls: names of the implementations.
         until: `time.monotonic` time after which no form is started. Default: no limit.
     """
     prepared = Prepared(suite, workload, direction, 0, [], [], [])
@@ -165,7 +183,15 @@ def prepare(
 def time_forms(
     prepared: Prepared, ceilings: device.Ceilings, rounds: int = 30, seconds: float = 10.0
 ) -> list[dict]:
-    """Times the forms in turns. Returns one row for each form; the rows are also printed."""
+    """Times the prepared forms of a case in turns. Returns one row for each form; the rows are also
+    printed.
+
+    Args:
+        prepared: the compiled forms.
+        ceilings: limits of the device, for the roofline.
+        rounds: samples of each form. Default 30.
+        seconds: time after which sampling ends early. Default 10.
+    """
     workload, direction, ready = prepared.workload, prepared.direction, prepared.ready
     by_kernels = workload.timer == "kernels" and device.platform() == "gpu"
     wall, kernels, names = sample(ready, rounds, seconds, by_kernels)
@@ -209,7 +235,9 @@ def time_forms(
 
 
 def floor_seconds(minimum: Cost, ceilings: device.Ceilings) -> float:
-    """Returns the roofline: the seconds of the minimum bytes or FLOPs, whichever take longer."""
+    """Returns the least possible seconds of a case, its roofline: those of its minimum bytes or
+    FLOPs, whichever take longer on the device.
+    """
     return max(minimum.bytes / ceilings.bandwidth, minimum.flops / ceilings.flops)
 
 
@@ -224,11 +252,12 @@ def _both(workload: Workload, direction: str) -> Cost | None:
 
 
 def input_sets(workload: Workload) -> list[dict]:
-    """Returns the sets of inputs over which calls are rotated.
+    """Returns the sets of inputs of a case over which calls are rotated, so that none are in the
+    cache.
 
-    There are at least two sets. Together they are CACHES times as large as the last-level cache.
-    There is only one set if each call passes on its state (`carry`). Inputs without arrays are
-    drawn again instead of copied.
+    They are at least two. Together they are CACHES times as large as the last-level cache. A case
+    whose calls pass on their state (`carry`) has a single set. Inputs without arrays are drawn
+    again instead of copied.
     """
     first = workload.inputs(0)
     if workload.carry is not None:
@@ -243,7 +272,13 @@ def input_sets(workload: Workload) -> list[dict]:
 def sample(
     ready: Sequence[tuple], rounds: int, seconds: float, with_kernels: bool
 ) -> tuple[dict, dict, dict]:
-    """Samples all programs in turns.
+    """Takes samples of the times of programs in turns.
+
+    Args:
+        ready: (implementation, program, error) of each program.
+        rounds: samples of each.
+        seconds: time after which sampling ends early.
+        with_kernels: whether to record the times of GPU kernels too.
 
     Returns:
         (wall, kernels, names), each keyed by a program's index: wall seconds of each round; kernel
@@ -286,7 +321,7 @@ def sample(
 
 
 def describe(row: dict) -> str:
-    """Returns a row as one printed line."""
+    """Returns a result row as one line of text."""
     roofline = (
         ""
         if row["percent_of_roofline"] is None

@@ -25,7 +25,13 @@ from benchmarks.workload import Absent, Form, Workload
 
 
 def prepare(workload: Workload, form: Form, direction: str, sets: Sequence[dict]) -> "Program":
-    """Returns the program of a form.
+    """Returns the compiled program of one form of a workload.
+
+    Args:
+        workload: the workload.
+        form: the way to compute it.
+        direction: "forward", "backward" or "forward_backward".
+        sets: sets of inputs.
 
     Raises:
         Absent: the form cannot run in this direction, or the compiled program lacks the call that
@@ -36,16 +42,16 @@ def prepare(workload: Workload, form: Form, direction: str, sets: Sequence[dict]
 
 
 def split(workload: Workload, inputs: dict) -> tuple[dict, dict]:
-    """Splits inputs into those that gradients flow into and the rest."""
+    """Splits the inputs of a workload into (those that gradients flow into, the rest)."""
     differentiable = {name: inputs[name] for name in workload.differentiable if name in inputs}
     return differentiable, {name: x for name, x in inputs.items() if name not in differentiable}
 
 
 def directed(function: Callable, direction: str) -> Callable:
-    """Returns a function of (differentiable, rest, cotangents) for `direction`.
+    """Returns a function of (differentiable, rest, cotangents) that runs `function` in a direction.
 
-    `function` takes (differentiable, rest). The result is {"results": ...}, with
-    "gradients" unless the direction is "forward".
+    `function` takes (differentiable, rest). The result is {"results": ...}, with "gradients" unless
+    the direction is "forward".
     """
 
     def run(differentiable: dict, rest: dict, cotangents: Any) -> dict:
@@ -58,9 +64,10 @@ def directed(function: Callable, direction: str) -> Callable:
 
 
 def cotangents_like(results: Any, seed: int = 1) -> Any:
-    """Returns normal numbers of the shapes and dtypes of `results`.
+    """Returns standard normal numbers of the shapes and dtypes of `results`, from which gradients
+    start.
 
-    All forms with results of the same shapes get the same numbers.
+    All forms with results of the same shapes get the same numbers. The default seed is 1.
     """
     leaves, tree = jax.tree.flatten(results)
     keys = jax.random.split(jax.random.key(seed), max(len(leaves), 1))
@@ -72,9 +79,15 @@ def cotangents_like(results: Any, seed: int = 1) -> Any:
 
 
 def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
-    """Runs the specification and its gradient in float32, with full-precision products.
+    """Returns the results and gradients of a workload's specification, in float32 with
+    full-precision products.
 
     None if the workload has no reference.
+
+    Args:
+        workload: the workload.
+        direction: "forward", "backward" or "forward_backward".
+        inputs: one set of inputs.
     """
     if workload.reference is None:
         return None
@@ -112,11 +125,10 @@ def _relative(expected: Any, got: Any) -> jax.Array:
 
 
 def error(expected: dict | None, got: dict) -> float | None:
-    """Returns the largest relative error of all common arrays, |x - expected| / |expected|.
+    """Returns the largest relative error of all arrays that both results have, |x - expected| /
+    |expected|.
 
-    The norms are Euclidean.
-
-    None if there are no arrays in common, or no reference.
+    The norms are Euclidean. None if the results have no arrays in common, or `expected` is None.
     """
     common = {name for name in got if expected is not None and name in expected}
     return (
@@ -127,7 +139,7 @@ def error(expected: dict | None, got: dict) -> float | None:
 
 
 class JaxProgram:
-    """A form in JAX, compiled ahead of time."""
+    """A form of a workload in JAX, compiled ahead of time, that can be timed."""
 
     def __init__(self, workload: Workload, form: Form, direction: str, sets: Sequence[dict]):
         if form.prepare is not None:
@@ -196,7 +208,7 @@ class JaxProgram:
     # `start` begins call number i on one of the input sets, in turns; `wait` waits for its result.
 
     def start(self, i: int) -> Any:
-        """Starts call number i without waiting for it. Returns what `wait` takes."""
+        """Starts call number i without waiting for it. Returns its pending results, for `wait`."""
         arguments = self._arguments[i % len(self._arguments)]
         if self._carry is None:
             return self._compiled(*arguments)
@@ -209,12 +221,16 @@ class JaxProgram:
         jax.block_until_ready(x)
 
     def results(self) -> dict:
-        """Runs the first call and returns its "results" and "gradients", as the direction has."""
+        """Runs the first call and returns its "results", its "gradients" or both, according to the
+        direction.
+        """
         return self.start(0)
 
 
 class PythonProgram:
-    """A plain Python function. It is called directly and has finished when it returns."""
+    """A form of a workload in plain Python, that can be timed. A call has finished when it
+    returns.
+    """
 
     def __init__(self, workload: Workload, form: Form, direction: str, sets: Sequence[dict]):
         if direction != "forward":
@@ -231,7 +247,7 @@ class PythonProgram:
         jax.block_until_ready(x)
 
     def results(self) -> dict:
-        """Returns {"results": result of the first call}."""
+        """Runs the first call and returns {"results": its result}."""
         return {"results": self.start(0)}
 
 
@@ -241,7 +257,7 @@ def _as_jax(x: Any) -> jax.Array:
 
 
 class TorchProgram:
-    """A form in PyTorch, on the same numbers.
+    """A form of a workload in PyTorch, on the same numbers as in JAX, that can be timed.
 
     PyTorch compiles in its first call, which `compile_s` times.
     """
@@ -319,7 +335,7 @@ class TorchProgram:
         return None if self._direction == "backward" else results, gradients
 
     def wait(self, x: Any) -> None:
-        """Waits for all calls on the GPU."""
+        """Waits for all calls on the GPU; x is not used."""
         if self._cuda:
             self._torch.cuda.synchronize()
 

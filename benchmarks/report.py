@@ -31,7 +31,9 @@ OURS = ("triton", "pallas_tpu")
 
 
 def main(*places: str) -> None:
-    """Writes the report. Raises UserError."""
+    """Writes the tables and plots of the rows of a path. Raises UserError for other arguments or no
+    rows.
+    """
     if not 1 <= len(places) <= 2:
         raise UserError(
             "give a folder of rows, as python -m benchmarks.report "
@@ -55,7 +57,9 @@ def main(*places: str) -> None:
 
 
 def groups(rows: list[dict]) -> dict[tuple, list[dict]]:
-    """Groups rows by (suite, case, direction), with implementations in a fixed order."""
+    """Groups rows by (suite, case, direction). Each group has its implementations in a fixed
+    order.
+    """
     order = {name: i for i, name in enumerate(IMPLEMENTATIONS)}
     grouped = collections.defaultdict(list)
     for row in sorted(rows, key=lambda row: order.get(row["impl"], len(order))):
@@ -64,7 +68,9 @@ def groups(rows: list[dict]) -> dict[tuple, list[dict]]:
 
 
 def best_other(group: list[dict]) -> dict | None:
-    """Returns the fastest row that is not ours and does the whole work."""
+    """Returns the fastest row of a group that is of a library and does the whole work; None without
+    any.
+    """
     return min(
         (row for row in group if row["impl"] not in (*OURS, *CORE)),
         key=operator.itemgetter("p50_ms"),
@@ -73,7 +79,9 @@ def best_other(group: list[dict]) -> dict | None:
 
 
 def markdown(rows: list[dict]) -> str:
-    """Returns the report: a header with devices and versions, and one table for each suite."""
+    """Returns the report of rows as Markdown: a header with devices and versions, and one table for
+    each suite.
+    """
     ceilings = rows[-1]["ceilings"]
     text = [f"# Benchmarks on {rows[0]['device']}", ""]
     text += [
@@ -159,7 +167,8 @@ def _color(impl: str) -> str:
 
 
 def roofline(rows: list[dict], path: Path) -> list[str]:
-    """Plots FLOP/s against FLOPs per byte, under bandwidth and peak; returns the files written.
+    """Plots FLOP/s of the rows against FLOPs per byte, under bandwidth and peak, into a file;
+    returns the files written.
 
     Rows without FLOPs or bytes are omitted.
     """
@@ -215,7 +224,9 @@ def roofline(rows: list[dict], path: Path) -> list[str]:
 
 
 def speedup(rows: list[dict], path: Path) -> list[str]:
-    """Plots the speed of each implementation relative to "xla"; returns the files written."""
+    """Plots the speed of each implementation relative to "xla" into a file; returns the files
+    written.
+    """
     compared = {
         name: group
         for name, group in groups(rows).items()

@@ -37,7 +37,7 @@ KEY = ("suite", "case", "impl", "direction")
 
 
 def append(folder: Path, row: Mapping, name: str | None = None) -> None:
-    """Appends a row to the file `name`, by default its suite's.
+    """Appends a result row to the file `name` in a folder, by default its suite's.
 
     The row is written at once, so a run that is stopped leaves only whole rows.
 
@@ -57,12 +57,12 @@ def append(folder: Path, row: Mapping, name: str | None = None) -> None:
 
 
 def read(place: str | Path) -> list[dict]:
-    """Returns all rows of a file, or of a folder's files, oldest first.
+    """Returns all result rows of a file, or of a folder's files, oldest first.
 
-    PATH@COMMIT keeps only the rows of one commit.
+    place is its path. PATH@COMMIT keeps only the rows of one commit.
 
     Raises:
-        UserError: there are no rows, or a line is not a row.
+        UserError: the path holds no rows, or a line is not a row.
     """
     name, _, commit = str(place).rpartition("@") if "@" in str(place) else (str(place), "", "")
     path = Path(name)
@@ -94,7 +94,7 @@ def read(place: str | Path) -> list[dict]:
 
 
 def latest(rows: Iterable[Mapping]) -> dict[tuple, dict]:
-    """Selects the current row of each measurement: {(suite, case, impl, direction): row}.
+    """Returns the current row of each measurement: {(suite, case, impl, direction): row}.
 
     Only rows of the commit measured last count. Of these it takes the newest row of each form, and
     of the forms the fastest.
@@ -111,9 +111,15 @@ def latest(rows: Iterable[Mapping]) -> dict[tuple, dict]:
 
 
 def command(doc: str, function: Callable[..., int | None], places: Sequence[str]) -> int:
-    """Runs a command whose arguments are paths (`run_main` accepts flags only).
+    """Runs a command whose arguments are paths (`run_main` accepts flags only). Returns its exit
+    status.
 
     --help prints `doc`. A `UserError` prints one line and gives status 2.
+
+    Args:
+        doc: docstring of the command.
+        function: the command, called with the paths.
+        places: arguments of the command line.
     """
     prepare_streams()
     if "--help" in places:

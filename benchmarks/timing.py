@@ -25,7 +25,7 @@ def interleave(
     seconds: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict:
-    """Takes samples of all forms in turns.
+    """Takes samples of running times of all forms in turns, one of each form in every round.
 
     Args:
         samplers: for each form, a function of the round that returns a sample.
@@ -47,14 +47,15 @@ def interleave(
 
 
 def percentiles(samples: Sequence[float]) -> tuple[float, float, float]:
-    """Returns percentiles 20, 50 and 80, interpolated linearly between samples."""
+    """Returns the percentiles 20, 50 and 80 of samples, interpolated linearly between them."""
     return tuple(float(p) for p in np.percentile(samples, (20, 50, 80)))
 
 
 def calls_per_sample(program: Any, clock: Callable[[], float] = time.perf_counter) -> int:
-    """Returns the number of calls of a sample: enough for MIN_SAMPLE seconds, at most MAX_CALLS.
+    """Returns how many calls of a program one sample needs: enough for MIN_SAMPLE seconds, at most
+    MAX_CALLS.
 
-    The estimate times one call, after one warm-up call.
+    The estimate times one call with the clock, after one warm-up call.
     """
     wall_sample(program, 1, 0, clock)
     return min(
@@ -65,7 +66,14 @@ def calls_per_sample(program: Any, clock: Callable[[], float] = time.perf_counte
 def wall_sample(
     program: Any, calls: int, first: int, clock: Callable[[], float] = time.perf_counter
 ) -> float:
-    """Returns the wall seconds per call of `calls` calls, on input sets first, first + 1, ..."""
+    """Returns the wall seconds per call of a program.
+
+    Args:
+        program: the program.
+        calls: number of calls, issued back to back.
+        first: input set of the first call; the others follow.
+        clock: returns the time in seconds. Default: `time.perf_counter`.
+    """
     start = clock()
     for i in range(first, first + calls):
         result = program.start(i)
@@ -90,7 +98,14 @@ def kernel_recorder() -> Any:
 
 
 def kernel_sample(recorder: Any, program: Any, calls: int, first: int) -> tuple[float, list[str]]:
-    """Returns the seconds of kernel time per call, and the names of the kernels of one call."""
+    """Returns (seconds of GPU kernels per call, names of the kernels of one call) of a program.
+
+    Args:
+        recorder: from `kernel_recorder`.
+        program: the program.
+        calls: number of calls, issued back to back.
+        first: input set of the first call; the others follow.
+    """
     recorder._cupti_init()
     try:
         for i in range(first, first + calls):

@@ -28,14 +28,16 @@ PATIENCE = 2.0  # seconds between asking a child to end and killing it
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A named part. Its child is killed if the part takes longer than `limit` seconds."""
+    """A named part of a job. Its child process is killed if the part takes longer than `limit`
+    seconds.
+    """
 
     name: str
     limit: float
 
 
 def announce(name: str) -> None:
-    """Prints the line that begins a part; the child calls it."""
+    """Prints the line that tells the parent process which part begins; the child calls it."""
     print(f"{BEGINS}{name}", flush=True)
 
 
@@ -45,7 +47,7 @@ def supervise(
     seconds: float,
     log: Path,
 ) -> dict[str, str]:
-    """Runs all parts within `seconds`.
+    """Runs the parts of a job in child processes, within `seconds`.
 
     Args:
         command: (names of the parts to run, seconds left) -> the command line of a child.
@@ -55,7 +57,7 @@ def supervise(
 
     Returns:
         How each part ended: {name: "done", "killed after N s", "died with status N" or "not
-            begun"}.
+        begun"}.
 
     Raises:
         SystemExit: a child ended with status `FATAL`; the status is passed on.

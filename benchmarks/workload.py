@@ -29,14 +29,16 @@ CORE = ("cudnn_core",)
 
 
 class Absent(Exception):
-    """An implementation is unavailable on this machine or in this library. One line: the reason."""
+    """The error of an implementation that is unavailable on this machine or in this library. Its
+    one line is the reason.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """The minimum work of any implementation.
+    """The minimum work of any implementation of a workload.
 
-    The roofline is max(bytes / bandwidth, flops / peak).
+    The least possible time, its roofline, is max(bytes / bandwidth, flops / peak).
 
     Attributes:
         bytes: bytes moved if each input is read once and each result written once.
@@ -75,21 +77,24 @@ class Form:
 
 
 def always(*forms: Form) -> Callable[[], list[Form]]:
-    """Returns a function for `Workload.forms` that returns these forms on every machine."""
+    """Returns a function without arguments that returns `forms`, a value of `Workload.forms` for
+    forms that exist on every machine.
+    """
     return functools.partial(list, forms)
 
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """One case of a suite.
+    """One case of a suite of benchmarks: shapes, inputs, a specification and the ways to compute
+    it.
 
     Attributes:
         name: the case's name.
-        costs: direction -> Cost, or None if there is no meaningful one. Its keys are the directions
-            that are measured by default.
+        costs: direction -> Cost, or None without a meaningful one. Its keys are the directions that
+            are measured by default.
         inputs: seed -> dict of arrays.
-        reference: inputs in float32 -> results, to which every form's results are compared. None if
-            there is nothing to compare.
+        reference: inputs in float32 -> results, to which every form's results are compared. None:
+            nothing is compared.
         forms: implementation -> function that returns its forms, or raises `Absent`.
         differentiable: names of the inputs that gradients flow into; each may be a nested dict of
             arrays.

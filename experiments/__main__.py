@@ -12,7 +12,9 @@ ORDER = ("sample", "evaluate", "calibrate", "train", "train_tokenizer", "precomp
 
 
 def commands() -> dict[str, str]:
-    """Returns the commands, each with the first paragraph of its docstring."""
+    """Returns the commands of this package by name, each with the first paragraph of its
+    docstring.
+    """
     found = {}
     for path in sorted(FOLDER.glob("*.py")):
         source = path.read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ SECONDS = flags.DEFINE_float(
 
 
 def clip_format() -> ClipFormat:
-    """Returns the format that the flags select. Raises UserError if there is none."""
+    """Returns the clip format that the flags select. Raises UserError if the flags allow none."""
     try:
         return FORMATS[FORMAT.value].changed(HEIGHT.value, WIDTH.value, FPS.value, SECONDS.value)
     except ValueError as error:
@@ -40,5 +40,5 @@ def clip_format() -> ClipFormat:
 
 
 def changed() -> bool:
-    """True if a flag changes the named format."""
+    """Returns whether a flag changes the named clip format."""
     return any(flag.value for flag in (HEIGHT, WIDTH, FPS, SECONDS))

@@ -31,10 +31,12 @@ FIGURES = 6
 
 
 def training_set(num_clips: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the training data of `style.fit`: x [n, K] and labels [n].
+    """Returns the training data of the style probe, `style.fit`: statistics x [n, K] and labels
+    [n].
 
-    The clips are films, panels, rooms and courts of split train, equally many of each style. Mixed
-    and plain clips are negatives that belong to no style.
+    For each style they are `num_clips` films of split train and as many clips with a panel, and for
+    all styles 2 `num_clips` rooms and courts each, unchanged and degraded. Mixed and plain clips
+    are negatives that belong to no style.
     """
     rng, rows, labels = np.random.default_rng(0), [], []
 

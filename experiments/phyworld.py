@@ -62,7 +62,7 @@ _EVALUATE = flags.DEFINE_list(
 
 
 def commands() -> list[list[str]]:
-    """Returns the four steps, each as arguments of python -m."""
+    """Returns the four commands of the experiment, each as arguments of python -m."""
     family, output = f"phyworld_{_TASK.value}_{_SIZE.value}", Path(_OUTPUT.value)
     clips = min(_CLIPS.value or FAMILIES[family].train_size, FAMILIES[family].train_size)
     tokenizer, latents, model = (output / name for name in ("tokenizer", "latents", "model"))

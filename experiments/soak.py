@@ -51,7 +51,9 @@ _OUTPUT = flags.DEFINE_string(
 
 
 def start(workdir: Path, cores: set[int]) -> subprocess.Popen:
-    """Starts experiments.train in `workdir` on these CPU cores. Its output goes to WORKDIR.log."""
+    """Starts experiments.train in `workdir` on the CPU cores with these numbers. Its output goes to
+    WORKDIR.log.
+    """
     command = [
         sys.executable,
         "-m",
@@ -67,7 +69,7 @@ def start(workdir: Path, cores: set[int]) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen, workdir: Path) -> None:
-    """Waits for a training to end. Raises UserError if it fails."""
+    """Waits for the training in `workdir` to end. Raises UserError if it fails."""
     if process.wait():
         last = workdir.with_suffix(".log").read_text(encoding="utf-8").strip().splitlines()[-1:]
         raise UserError(
@@ -77,12 +79,14 @@ def finish(process: subprocess.Popen, workdir: Path) -> None:
 
 
 def last_step(workdir: Path) -> int:
-    """Returns the last step in a run's metrics: the run is known to have reached it."""
+    """Returns the last step in the metrics of the run in `workdir`, which it is known to have
+    reached.
+    """
     return max((row["step"] for row in metrics.read(workdir / "metrics.jsonl")), default=0)
 
 
 def saved_step(workdir: Path) -> int:
-    """Returns the step of the newest complete checkpoint."""
+    """Returns the step of the newest complete checkpoint of the run in `workdir`."""
     folder = workdir / "checkpoints"
     return (
         max((int(p.name) for p in folder.iterdir() if p.name.isdigit()), default=0)
@@ -93,7 +97,7 @@ def saved_step(workdir: Path) -> int:
 
 @contextlib.contextmanager
 def ended(process: subprocess.Popen | None) -> Iterator[None]:
-    """Context manager: kills the child if the parent leaves by an error, Ctrl-C or SIGTERM.
+    """Context manager: kills a child process if the parent leaves by an error, Ctrl-C or SIGTERM.
 
     `main` turns SIGTERM into an exit.
     """
@@ -108,9 +112,15 @@ def ended(process: subprocess.Popen | None) -> Iterator[None]:
 
 
 def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> None:
-    """Runs to the end, with SIGKILL every --every minutes until --minutes are spent.
+    """Runs a training to its end, with SIGKILL every --every minutes until --minutes are spent.
 
     Each kill is appended to `kills`, and to the file `record`.
+
+    Args:
+        workdir: directory of the run.
+        cores: numbers of the CPU cores that it may use.
+        kills: the kills so far, a list to append to.
+        record: JSON file of the kills.
     """
     with tqdm(
         total=_MINUTES.value,
@@ -145,7 +155,11 @@ def disturb(workdir: Path, cores: set[int], kills: list[dict], record: Path) -> 
 
 
 def compare(undisturbed: Path, killed: Path) -> dict:
-    """Compares two finished runs: the losses row by row, and the weights at the end."""
+    """Returns how two finished runs differ: in the losses row by row, and in the weights at the
+    end.
+
+    undisturbed and killed are the directories of the runs.
+    """
     rows = [
         {row["step"]: row["loss"] for row in metrics.read(path / "metrics.jsonl")}
         for path in (undisturbed, killed)
@@ -173,7 +187,10 @@ def compare(undisturbed: Path, killed: Path) -> dict:
 
 
 def draw(undisturbed: Path, killed: Path, kills: list[dict], path: Path) -> None:
-    """Draws the losses of both runs to a png file, with a line at each kill."""
+    """Draws the losses of two runs to the png file `path`, with a line at each kill.
+
+    undisturbed and killed are the directories of the runs.
+    """
     from matplotlib.figure import Figure  # slow, and needed once, at the end
 
     figure = Figure((9, 3.6), layout="constrained")

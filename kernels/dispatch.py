@@ -37,10 +37,10 @@ _log = logging.getLogger("kernels")
 
 @dataclasses.dataclass(frozen=True)
 class Implementation:
-    """An implementation of an operation.
+    """One way to compute an operation, such as a Triton kernel.
 
     Attributes:
-        module: its module's import path.
+        module: import path of the module that implements it.
         platform: the platform that it is made for, "gpu" or "tpu". Default None: every platform.
     """
 
@@ -51,7 +51,7 @@ class Implementation:
 def select(
     op: str, implementations: Mapping[str, Implementation], spec: Any, name: str | None = None
 ) -> tuple[str, ModuleType]:
-    """Selects the implementation of `op` for `spec`.
+    """Selects the implementation of an operation for one call on the current platform.
 
     The choice is logged once for each distinct list of refusals: as a warning if a kernel for this
     platform was passed over, as info otherwise.

@@ -92,7 +92,12 @@ FREE = {
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """The cost of a compiled graph: kernels launched, and bytes by equation (1)."""
+    """The cost of a compiled graph.
+
+    Attributes:
+        kernels: number of kernels launched.
+        bytes: bytes moved, the sum of all operands and results of the kernels.
+    """
 
     kernels: int
     bytes: int
@@ -142,7 +147,9 @@ def _jax_version() -> str:
 
 
 def cuda_version() -> int:
-    """Returns the major version of CUDA that compiles for the installed version of jax."""
+    """Returns the major version of CUDA whose compiler goes with the installed version of jax, such
+    as 12.
+    """
     return 12 if _jax_version().startswith("0.10.") else 13
 
 
@@ -158,7 +165,7 @@ def _size(shape: str) -> int:
 
 
 def read(text: str) -> Graph:
-    """Reads the cost of a graph from the text of a compiled module.
+    """Returns the cost of a graph from the text of a compiled HLO module.
 
     8-bit results of custom calls are excluded: they are workspaces of library calls.
     """
@@ -237,13 +244,19 @@ def _pull_back(pull, gradients):
 
 
 def compile_here(op: str, case: str, direction: str, implementation: str) -> Graph:
-    """Compiles one operation in this process and returns the cost of its graph.
+    """Compiles one operation for an H200 in this process and returns the cost of its graph.
 
     The process must have started with JAX_PLATFORMS=cpu; otherwise the plugin looks for a GPU.
 
     A backward graph of a kernel starts from the values that its forward pass saved. A backward
     graph of "xla" holds both passes, of which XLA keeps only the forward part that the gradients
     need.
+
+    Args:
+        op: name of the operation, such as "temporal_attention".
+        case: name of its workload, such as "t16".
+        direction: "forward" or "backward".
+        implementation: "triton" or "xla".
     """
     topology = topologies.get_topology_desc(platform="cuda", target_config=H200, topology="1x1x1")
     sharding = jax.sharding.SingleDeviceSharding(topology.devices[0])
@@ -271,7 +284,7 @@ def compile_here(op: str, case: str, direction: str, implementation: str) -> Gra
 
 
 def predict(op: str, case: str, direction: str, implementation: str) -> Graph:
-    """Runs `compile_here` in a process of its own.
+    """Runs `compile_here`, with the same arguments, in a new process.
 
     Raises:
         RuntimeError: the compiler failed. The message ends with the compiler's output.
@@ -301,6 +314,9 @@ def predict(op: str, case: str, direction: str, implementation: str) -> Graph:
 
 
 def main() -> None:
+    """Runs the command line of this module: installs the GPU compiler, or prints kernels and bytes
+    of every operation.
+    """
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

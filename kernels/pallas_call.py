@@ -14,7 +14,8 @@ _interpreter: ContextVar[pltpu.InterpretParams | None] = setting("pallas_interpr
 
 @contextlib.contextmanager
 def interpreted(params: pltpu.InterpretParams):
-    """Context manager: runs kernels in Pallas's TPU interpreter, on any platform.
+    """Context manager: runs Pallas kernels in the TPU interpreter, on any platform, with its
+    parameters `params`.
 
     Trace inside the context. Do not jit a function that was already traced outside it: JAX would
     reuse that trace.
@@ -27,7 +28,9 @@ def interpreted(params: pltpu.InterpretParams):
 
 
 def interpreter() -> pltpu.InterpretParams | None:
-    """Returns the parameters set by `interpreted`, or None if kernels are compiled."""
+    """Returns the parameters of the TPU interpreter that `interpreted` set, or None if kernels are
+    compiled.
+    """
     return _interpreter.get()
 
 

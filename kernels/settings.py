@@ -14,17 +14,20 @@ _all: list[Callable[[], Any]] = []
 
 
 def setting(name: str, default: T) -> contextvars.ContextVar[T]:
-    """Returns a context variable whose value is part of `key`."""
+    """Returns a context variable for a setting that changes traces: its value is part of `key`.
+
+    name and default are those of the variable.
+    """
     variable = contextvars.ContextVar(name, default=default)
     watch(variable.get)
     return variable
 
 
 def watch(get: Callable[[], Any]) -> None:
-    """Adds the value of `get()` to `key`. The value's repr must identify it."""
+    """Adds the value of `get()` to the cache key of `key`. The value's repr must identify it."""
     _all.append(get)
 
 
 def key() -> tuple[str, ...]:
-    """Returns the current values of all settings as a hashable cache key."""
+    """Returns the values of all settings that change traces, as a hashable cache key."""
     return tuple(repr(get()) for get in _all)

@@ -29,7 +29,7 @@ class Target:
 
     @property
     def slug(self) -> str:
-        """The kind as a file name, without the size and type of its memory.
+        """The device kind as a file name, without the size and type of its memory.
 
         "NVIDIA H200" gives "nvidia_h200"; "NVIDIA H100 80GB HBM3" gives "nvidia_h100".
         """

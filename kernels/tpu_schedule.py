@@ -52,11 +52,11 @@ GENERATIONS = {
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Predicted figures of one compiled kernel; none is measured.
+    """Predicted figures of one kernel compiled for a TPU; none is measured.
 
     Attributes:
         kernel: its name.
-        bundles: bundles of one program.
+        bundles: bundles of one program; a bundle is what the chip issues in one cycle.
         programs: number of programs in its grid.
         temporary_bytes: temporaries of the whole compiled function.
         moved_bytes: bytes that its blocks move between HBM and fast memory.
@@ -70,7 +70,8 @@ class Report:
 
 
 def compile_here(function, arguments, generation: str) -> list[Report]:
-    """Compiles `function` for one chip and reports each of its Pallas kernels, in order.
+    """Compiles a function for one TPU chip and returns a report of each of its Pallas kernels, in
+    order.
 
     Must run in a process started with `environment`: libtpu reads its dump folder once, when it is
     loaded.
@@ -257,12 +258,20 @@ OPS = {
 
 
 def cases(op: str = "temporal_attention") -> dict:
-    """Returns the cases of an operation as {name: spec}."""
+    """Returns the workloads of an operation as {name: spec}. Default: those of
+    "temporal_attention".
+    """
     return OPS[op][0]()
 
 
 def predict(case: str, direction: str, generation: str, op: str = "temporal_attention") -> Report:
-    """Compiles one kernel in a process of its own.
+    """Compiles one kernel for a TPU in a new process and returns its report.
+
+    Args:
+        case: name of the workload (`cases`).
+        direction: "forward" or "backward".
+        generation: a key of GENERATIONS.
+        op: name of the operation. Default "temporal_attention".
 
     Raises:
         RuntimeError: the compiler failed. The message ends with the compiler's output.
@@ -286,7 +295,14 @@ def predict(case: str, direction: str, generation: str, op: str = "temporal_atte
 
 
 def row(op: str, case: str, direction: str, generation: str) -> str:
-    """Returns one line of the table."""
+    """Returns one line of the table of this module, for one compiled kernel.
+
+    Args:
+        op: name of the operation.
+        case: name of its workload (`cases`).
+        direction: "forward" or "backward".
+        generation: a key of GENERATIONS.
+    """
     spec, r = cases(op)[case], predict(case, direction, generation, op)
     _, bandwidth, clock = GENERATIONS[generation]
     *_, units, timed = OPS[op]
@@ -301,6 +317,7 @@ def row(op: str, case: str, direction: str, generation: str) -> str:
 
 
 def main() -> None:
+    """Runs the command line of this module: prints memory, traffic and schedule of every kernel."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

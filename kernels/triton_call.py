@@ -58,8 +58,16 @@ _bridge: ContextVar[str | None] = setting("triton_bridge", None)
 class Launch:
     """A Triton kernel with everything that its machine code depends on.
 
-    The kernel's parameters are its inputs, its results and its constants, in this order. `programs`
-    is the number of program instances of the one-dimensional grid.
+    The kernel's parameters are its inputs, its results and its constants, in this order.
+
+    Attributes:
+        kernel: a function under @triton.jit.
+        inputs: shapes and dtypes of the input arrays.
+        results: shapes and dtypes of the output arrays.
+        programs: number of program instances of the one-dimensional grid.
+        constants: values of the `tl.constexpr` parameters by name.
+        num_warps: warps of a program. Default 4.
+        num_stages: stages of software pipelining. Default 2.
     """
 
     kernel: Any  # a function under @triton.jit
@@ -113,13 +121,14 @@ def check_runnable() -> None:
 
 @contextlib.contextmanager
 def use_bridge(name: str) -> Iterator[None]:
-    """Context manager: launches kernels through the bridge `name`.
+    """Context manager: launches Triton kernels through the bridge `name`: "ffi", "legacy" or
+    "torch".
 
     Trace inside the context. Do not jit a function that was already traced outside it: JAX would
     reuse that trace.
 
     Raises:
-        ValueError: there is no such bridge.
+        ValueError: the bridge is unknown.
     """
     if name not in BRIDGES:
         raise ValueError(f"no bridge {name!r}; there are {', '.join(BRIDGES)}")
@@ -132,7 +141,10 @@ def use_bridge(name: str) -> Iterator[None]:
 
 @functools.cache
 def default_bridge() -> str:
-    """Returns "ffi" if JAX's CUDA plugin registers the typed custom call, else "legacy"."""
+    """Returns the bridge that launches Triton kernels by default.
+
+    It is "ffi" if JAX's CUDA plugin registers the typed custom call, else "legacy".
+    """
     plugin = gpu_triton._cuda_triton
     assert plugin is not None  # `check_runnable` asks for it
     registered = plugin.registrations()

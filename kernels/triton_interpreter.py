@@ -76,9 +76,10 @@ _one_at_a_time = threading.Lock()
 
 
 def interpret(launch, *arrays: jax.Array) -> list[jax.Array]:
-    """Runs a `triton_call.Launch` on the CPU in NumPy, one program after another.
+    """Runs a `triton_call.Launch` on the CPU in NumPy, one program after another. Returns its
+    results.
 
-    An out-of-bounds write fills all results with NaN.
+    An out-of-bounds write fills all results with NaN. arrays are the inputs of the launch.
     """
 
     def widened(dtype):

@@ -25,7 +25,7 @@ settings.watch(lambda: sorted(_chosen.items()))
 
 
 def use(path: str | Path) -> None:
-    """Uses the tuning file `path` for its operation in this process.
+    """Uses the tuning file `path` for the operation that it names, in this process.
 
     Raises:
         ValueError: the file was tuned on another device.
@@ -42,7 +42,8 @@ def use(path: str | Path) -> None:
 
 @contextlib.contextmanager
 def trial(op: str, parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Context manager: gives all calls of `op` these parameters, in place of any tuning file.
+    """Context manager: gives all calls of the operation `op` these launch parameters, in place of
+    any tuning file.
 
     Trace inside the context. Do not jit a function that was already traced outside it: JAX would
     reuse that trace.

@@ -57,7 +57,10 @@ RENAMED = {
 
 
 def run_main(main: Callable[[Sequence[str]], object]) -> None:
-    """Runs an absl `main` and exits the process with one of the statuses above."""
+    """Runs an absl `main` and exits the process: with status 0, or for example 2 after a UserError.
+
+    The module's docstring lists the statuses.
+    """
 
     prepare_streams()
 
@@ -111,7 +114,9 @@ def prepare_streams() -> None:
 
 
 def message(error: UserError) -> str:
-    """Returns the error's text, prefixed with the flag whose value is wrong, if there is one."""
+    """Returns the text of an error, prefixed with the flag whose value is wrong, if the error names
+    its field.
+    """
     known = error.field is not None and error.field in flags.FLAGS
     return f"--{error.field}: {error}" if known else str(error)
 

@@ -43,7 +43,7 @@ class Clip:
 
     @property
     def seconds(self) -> float:
-        """Duration of the video in seconds."""
+        """The duration of the video in seconds."""
         return float(len(self.frames) / self.fps)
 
     def save(self, path: str | os.PathLike) -> Path:
@@ -80,7 +80,7 @@ class Clip:
 
 
 def as_floats(frames: np.ndarray, what: str) -> np.ndarray:
-    """Converts frames [..., H, W, 3], float in [0, 1] or uint8, to float32 in [0, 1].
+    """Returns frames [..., H, W, 3], float in [0, 1] or uint8, as float32 in [0, 1].
 
     Args:
         frames: the array.

@@ -106,6 +106,7 @@ def orbax_v1() -> Any:
 def shard_map_axes(params: dict) -> frozenset[str]:
     """Returns the mesh axes over which a `shard_map` equation of a jaxpr splits its work.
 
-    The parameter is `newly_manual_axes`; older JAX versions call it `manual_axes`.
+    params are those of the equation. Newer JAX versions name the axes `newly_manual_axes`, older
+    ones `manual_axes`.
     """
     return params["newly_manual_axes"] if "newly_manual_axes" in params else params["manual_axes"]

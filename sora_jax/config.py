@@ -61,7 +61,7 @@ def within(values: Any, interval: str, *names: str) -> None:
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any], where: str = "config") -> T:
-    """Builds a dataclass from nested mappings.
+    """Returns a dataclass with the values of nested mappings. Unknown keys are refused.
 
     Lists become tuples. Nested dataclasses are built from their fields' types.
 
@@ -161,12 +161,18 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 
 def fingerprint(config: Any) -> str:
-    """Returns the first 12 hex digits of the sha256 of the configuration's sorted JSON."""
+    """Returns the fingerprint of a configuration, the first 12 hex digits of the sha256 of its
+    sorted JSON.
+
+    config is a dataclass or a mapping.
+    """
     return hashlib.sha256(json.dumps(to_dict(config), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flattens nested mappings: {"a": {"b": 1}} -> {"a.b": 1}."""
+    """Returns nested mappings as one, with joined keys: {"a": {"b": 1}} -> {"a.b": 1}. Keys begin
+    with `prefix`.
+    """
     flat = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
@@ -177,8 +183,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Returns the keys in which two configurations differ, as "train.steps (200, now 300)",
-    sorted.
+    """Returns the keys in which the nested configurations `old` and `new` differ, as "train.steps
+    (200, now 300)", sorted.
     """
     old, new = flatten(to_dict(old)), flatten(to_dict(new))
     absent = "absent"
@@ -188,6 +194,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
 def from_flag(holder: Any) -> dict[str, Any]:
     """Returns the value of an `ml_collections` config flag as plain nested dicts.
+
+    holder is the result of `config_flags.DEFINE_config_file`.
 
     Raises:
         UserError: --config is missing, or its file is missing or fails.

@@ -43,14 +43,14 @@ def log_mel(
     window: int = 512,
     hop: int = HOP,
 ) -> np.ndarray:
-    """Computes a log-mel spectrogram for display.
+    """Returns the log-mel spectrogram of audio for display.
 
     Args:
         samples: [S], mono.
         sample_rate: Hz. Default 16,000.
-        bands: number of mel bands.
-        window: length of the Hann window in samples.
-        hop: samples per column.
+        bands: number of mel bands. Default 64.
+        window: length of the Hann window in samples. Default 512.
+        hop: samples per column. Default HOP.
     Returns:
         dB below the loudest bin, [bands, columns]. Column k is centred on sample k * hop.
     """

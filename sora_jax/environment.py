@@ -74,7 +74,9 @@ def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
 
 
 def record() -> dict[str, object]:
-    """Returns the provenance to store in a results file, as JSON values."""
+    """Returns the provenance of a measurement to store with its results, as JSON values: hardware,
+    commit, versions, command.
+    """
     return {
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "hardware": hardware(),

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class UserError(Exception):
-    """An error in the request, not in the code.
+    """An error that a user can cause and fix: the request is wrong, not the code.
 
     Attributes:
         message: one line: the problem, its location, the remedy. It names fields and settings
@@ -27,12 +27,20 @@ class UserError(Exception):
 
 
 def expect(value: Any, kinds: type | tuple[type, ...], field: str, remedy: str) -> None:
-    """Raises UserError, which names the given type, unless `value` is an instance of `kinds`."""
+    """Raises UserError unless `value` is an instance of `kinds`.
+
+    Args:
+        value: the value to check.
+        kinds: a type, or several.
+        field: name of the value, for the message.
+        remedy: what to give instead, for the message.
+    """
     if not isinstance(value, kinds):
         raise UserError(f"{field} is a {type(value).__name__}; {remedy}", field=field)
 
 
 class Preempted(KeyboardInterrupt):
-    """A stop by SIGTERM with all work saved. The scheduler asked for it, so the exit status
-    is 0.
+    """The exception of a run that SIGTERM stopped, with all work saved.
+
+    The scheduler asked for the stop, so the exit status is 0.
     """

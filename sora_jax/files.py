@@ -28,7 +28,9 @@ _partials = itertools.count()  # threads of one process may write one path
 
 
 def user_path(path: str | os.PathLike) -> Path:
-    """Returns a path given by a user, with a leading ~ expanded where there is a home."""
+    """Returns a path given by a user, with a leading ~ replaced by the home folder, if the user has
+    one.
+    """
     return Path(os.path.expanduser(os.fspath(path)))
 
 
@@ -48,13 +50,14 @@ def shortened(name: str, limit: int = NAME_BYTES) -> str:
 
 @contextlib.contextmanager
 def locked(folder: Path, work: str) -> Iterator[None]:
-    """Holds a folder against other processes, by a lock on the folder itself.
+    """Context manager: keeps other processes from writing to a folder, by a lock on the folder
+    itself.
 
     Args:
         folder: an existing folder.
         work: what this process does in it, such as "computing latents", for the error message.
     Raises:
-        UserError: another process holds it, or it cannot be written.
+        UserError: another process has locked it, or it cannot be written.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -96,11 +99,12 @@ def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path beside `path`. It replaces `path` on success and is deleted on
-    failure.
+    """Context manager: writes a file so that it appears whole or not at all.
 
-    The data is synced to disk before the rename, so that even a power cut leaves either the old
-    file or the new one. Missing folders are created. A link stays, and its target is replaced.
+    It yields a temporary path beside `path`, which replaces `path` on success and is deleted on
+    failure. The data is synced to disk before the rename, so that even a power cut leaves either
+    the old file or the new one. Missing folders are created. A link stays, and its target is
+    replaced.
 
     Raises:
         UserError: the file cannot be written, or `path` is a folder or a device.
@@ -131,7 +135,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def write(path: str | os.PathLike, content: str | bytes) -> None:
-    r"""Writes a file atomically, text as UTF-8; see `replacing`.
+    r"""Writes content to the file `path` atomically, text as UTF-8: it appears whole or not at all.
 
     Surrogates become \uXXXX: in JSON, the escape that reads back as the same name.
     """

@@ -39,7 +39,12 @@ def count_flops(function: Callable, *args: Any, **kwargs: Any) -> int:
 
 
 def jaxpr_flops(jaxpr: Jaxpr) -> int:
-    """Returns equations (1) to (5), summed over the equations of a jaxpr and its inner jaxprs."""
+    """Returns the FLOPs of a jaxpr: those of its matrix products and convolutions, inner jaxprs
+    included.
+
+    A scan counts its length, a conditional its most expensive branch, a kernel the cost it
+    declares.
+    """
     return sum(_equation_flops(equation) for equation in jaxpr.eqns)
 
 

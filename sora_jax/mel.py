@@ -9,19 +9,19 @@ import numpy as np
 
 
 def to_mel(hertz: float | np.ndarray) -> np.ndarray:
-    """Converts Hz to mel: equation (1)."""
+    """Converts frequencies in Hz to mel, elementwise: 2595 log10(1 + hertz / 700)."""
     return 2595.0 * np.log10(1.0 + np.asarray(hertz) / 700.0)
 
 
 def to_hertz(mel: float | np.ndarray) -> np.ndarray:
-    """Converts mel to Hz: the inverse of (1)."""
+    """Converts mel to frequencies in Hz, elementwise; inverts `to_mel`."""
     return 700.0 * (10.0 ** (np.asarray(mel) / 2595.0) - 1.0)
 
 
 def bands(
     hertz: np.ndarray, low: float, high: float, count: int, narrowest: float = 0.0
 ) -> np.ndarray:
-    """Returns triangular filters [count, bins], evenly spaced in mel.
+    """Returns triangular filters as weights [count, bins], evenly spaced in mel.
 
     Args:
         hertz: frequencies of the bins in Hz, [bins].

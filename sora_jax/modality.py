@@ -100,6 +100,7 @@ class ClipFormat:
 
     @property
     def seconds(self) -> float:
+        """The duration in seconds."""
         return float(self.frames / self.fps)
 
     @property
@@ -121,15 +122,17 @@ class ClipFormat:
 
     @property
     def video_latents(self) -> int:
+        """The number of video latents T of a clip, over all shots."""
         return sum(self.shot_latents)
 
     @property
     def audio_latents(self) -> int:
+        """The number of audio latents N of a clip."""
         return -(-self.samples // SAMPLES_PER_LATENT)
 
     @property
     def latent_sides(self) -> tuple[int, int]:
-        """Rows and columns of a video latent. Frames are padded to whole latents."""
+        """The rows and columns of a video latent. Frames are padded to whole latents."""
         return -(-self.height // PIXELS_PER_LATENT), -(-self.width // PIXELS_PER_LATENT)
 
     def changed(
@@ -173,7 +176,7 @@ class ClipFormat:
         )
 
     def frame_times(self) -> np.ndarray:
-        """Returns the midpoints of the frames, float64 [F] in seconds: equation (1)."""
+        """Returns the midpoints of the frames in seconds, float64 [F]."""
         return (np.arange(self.frames) + 0.5) / float(self.fps)
 
     def shot_starts(self) -> np.ndarray:
@@ -186,8 +189,8 @@ class ClipFormat:
         return np.repeat(np.arange(len(shots)), shots)
 
     def latent_times(self) -> dict[str, np.ndarray]:
-        """Returns the midpoints of the latents, float64 {"video": [T], "audio": [N]} in seconds of
-        the clip: equations (2) to (4).
+        """Returns the midpoints of the latents in seconds of the clip, float64
+        {"video": [T], "audio": [N]}.
         """
         k = self.frames_per_latent
         j = np.concatenate([np.arange(n) for n in self.shot_latents])
@@ -225,7 +228,7 @@ class ClipFormat:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "ClipFormat":
-        """Inverts `to_dict`.
+        """Returns the format of `fields`, the result of `to_dict`.
 
         Raises:
             ValueError: the values are not those of a format.
@@ -236,7 +239,8 @@ class ClipFormat:
 
 
 def frame_rate(fps: int | float | str | Fraction) -> int | Fraction:
-    """Returns a frame rate as an exact number: an int where it is whole, else a Fraction.
+    """Returns a frame rate in frames per second as an exact number: an int where it is whole, else
+    a Fraction.
 
     A float, or a text without "/", within 0.005 of a rate of television, n 1000/1001, becomes that
     rate: 29.97 is 30000/1001. Any other becomes the nearest fraction with a denominator of at most
@@ -265,7 +269,11 @@ def frame_rate(fps: int | float | str | Fraction) -> int | Fraction:
 def nearest_frames(
     seconds: float, fps: int | Fraction, frames_per_latent: int = FRAMES_PER_LATENT
 ) -> int:
-    """Returns the number of frames, 1 + k n, whose duration is nearest to `seconds`."""
+    """Returns the number of frames with whole latents, 1 + k n, whose duration is nearest to
+    `seconds`.
+
+    fps is in frames per second, and k is `frames_per_latent`.
+    """
     k = frames_per_latent
     return 1 + k * max(0, round((seconds * float(fps) - 1) / k))
 

@@ -24,7 +24,9 @@ AAC_BLOCK = 1024  # samples per aac block
 
 
 def check_arrays(clip: "Clip") -> None:
-    """Raises UserError unless frames are [F, H, W, 3] and samples [S], with valid dtypes."""
+    """Raises UserError unless the frames of a clip are [F, H, W, 3] and its samples [S], with valid
+    dtypes.
+    """
     shape, dtype = np.shape(clip.frames), np.asarray(clip.frames).dtype
     if len(shape) != 4 or shape[-1] != 3 or not all(shape):
         raise UserError(
@@ -50,7 +52,7 @@ def _is_float(dtype: np.dtype) -> bool:
 
 
 def to_uint8(frames: np.ndarray) -> np.ndarray:
-    """Converts frames of any shape, float in [0, 1] or uint8, to uint8."""
+    """Returns frames of any shape, float in [0, 1] or uint8, as uint8."""
     frames = np.asarray(frames)
     if frames.dtype == np.uint8:
         return frames
@@ -147,7 +149,7 @@ def _stream(container: OutputContainer, codec: str, **options: Any) -> Any:
 
 
 def read_metadata(path: str | os.PathLike) -> dict:
-    """Returns the metadata that `write_mp4` saved; {} for a file of another program.
+    """Returns the metadata of an mp4 file that `write_mp4` saved; {} for a file of another program.
 
     Raises:
         UserError: the file cannot be read.
@@ -163,7 +165,7 @@ def read_metadata(path: str | os.PathLike) -> dict:
 
 
 def unreadable(path: str | os.PathLike, error: Exception) -> UserError:
-    """Returns the error for a file that cannot be read, with the decoder's reason."""
+    """Returns the UserError for a video file that cannot be read, with the decoder's reason."""
     reason = (
         "no such file"
         if isinstance(error, FileNotFoundError)

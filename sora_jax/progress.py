@@ -23,8 +23,10 @@ class Progress:
 
     @contextlib.contextmanager
     def job(self, label: str) -> Iterator[Callable[[int, int], None]]:
-        """Yields a callback. Call it with (steps done, total steps) after every step, as
-        `Pipeline.generate` does.
+        """Context manager of one job with a progress bar. Yields a callback.
+
+        Call it with (steps done, total steps) after every step, as `Pipeline.generate` does. label
+        names the job.
         """
         wait = label if self._compiled else f"{label}: compiling ..."
         bar = tqdm(desc=wait, bar_format="{desc}", leave=False, file=self._file)
@@ -49,13 +51,15 @@ class Progress:
 
 
 class StepCount:
-    """A counter of the steps in all windows of a job. It calls `report(done, total)`."""
+    """A counter of the steps of a job that runs in several windows. It calls `report(done,
+    total)`.
+    """
 
     def __init__(self, report: Callable[[int, int], object] | None, total: int):
         self.report, self.total, self.done = report, total, 0
 
     def __call__(self, step: int, steps: int) -> None:
-        """Counts one more step; its number within its window does not matter."""
+        """Counts one more step. Both arguments, which count within a window, are ignored."""
         self.done += 1
         if self.report is not None:
             self.report(self.done, self.total)

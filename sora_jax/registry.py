@@ -34,14 +34,15 @@ _FILES: dict[str, str] = {}  # module name -> path, of files that `load_module` 
 
 
 class Registry(dict[str, T]):
-    """A dict of values by name. An unknown name raises UserError with the nearest known one.
+    """A dict of implementations by name. An unknown name raises UserError with the nearest known
+    one.
 
     Args:
         kind: a noun for the values, for messages.
         protocol: a `typing.Protocol` whose members the values must have; None for functions.
         values: initial values.
         fault: a check of a value's members. It returns one line with the problem and the remedy, or
-            None if there is no problem. Default: no check.
+            None for a sound value. Default: no check.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Registry(dict[str, T]):
             self.register(value)
 
     def register(self, value: Any) -> Any:
-        """Adds a value under its `name`, or a function under its own name. Also a decorator.
+        """Adds a value under its `name`, or a function under the function's name. Also a decorator.
 
         A class is first instantiated without arguments. A definition that is executed again, as in
         a notebook, replaces the earlier one.
@@ -167,7 +168,7 @@ def user_modules() -> list[str]:
 
 
 def load_modules(names: Iterable[str]) -> None:
-    """Calls `load_module` for each name."""
+    """Imports modules or files that register something, each by `load_module`."""
     for name in names:
         load_module(name)
 
@@ -191,6 +192,6 @@ def _load_file(path: Path) -> None:
 
 
 def forget_file(path: str | Path) -> None:
-    """Makes `load_module` execute a file again that it has already loaded."""
+    """Makes `load_module` execute a file again that it has already loaded, given by its path."""
     for name in [name for name, file in _FILES.items() if file == str(Path(path).resolve())]:
         del _FILES[name], sys.modules[name]

@@ -6,7 +6,9 @@ import jax
 
 
 def flatten(params: Any) -> dict[str, Any]:
-    """Flattens an nnx State, or nested dicts, to {"blocks/0/kernel": array}."""
+    """Returns the arrays of an nnx State, or of nested dicts, by path: {"blocks/0/kernel":
+    array}.
+    """
     flat = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
         keys = [_key(p) for p in path]

@@ -51,13 +51,14 @@ STORED = nnx.Not(nnx.RngState)
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-    """Contents of a weights file.
+    """The contents of a weights file.
 
     Attributes:
-        params: a nested dict of float32 arrays, keyed by the model's own names as strings.
+        params: a nested dict of float32 arrays, keyed by the names of the model's modules as
+            strings.
         config: the model's dataclass as JSON values.
         metadata: how the weights were made, as JSON values.
-        fingerprint: 12 hex digits; see the module's docstring.
+        fingerprint: 12 hex digits that identify kind, config and numbers of the weights.
     """
 
     params: dict[str, Any]
@@ -67,7 +68,9 @@ class Weights:
 
 
 def shipped(name: str) -> Path:
-    """Returns the path of a shipped file: video_tokenizer, audio_tokenizer or nano."""
+    """Returns the path of a shipped weights file: "video_tokenizer", "audio_tokenizer" or
+    "nano".
+    """
     return Path(str(importlib.resources.files("sora_jax") / "shipped" / f"{name}.safetensors"))
 
 
@@ -139,7 +142,11 @@ def save_weights(
 
 
 def load_weights(path: str | os.PathLike, kind: str) -> Weights:
-    """Reads weights of one kind; floating parameters are returned as float32.
+    """Reads a weights file; floating parameters are returned as float32.
+
+    Args:
+        path: the .safetensors file.
+        kind: "st_dit", "video_tokenizer" or "audio_tokenizer".
 
     Raises:
         UserError: the file is missing, damaged, of another kind, or not from this project.
@@ -229,8 +236,10 @@ def fill(state: Any, params: Mapping[str, Any], where: str = "the weights") -> A
 def build(
     model_class: Callable[..., M], config: Any, weights: Weights, where: str = "the weights"
 ) -> M:
-    """Returns the module `model_class(config, rngs=...)` holding `weights`, without random
+    """Returns the module `model_class(config, rngs=...)` with these weights, without random
     initialisation.
+
+    where names the weights in error messages.
     """
     abstract = nnx.eval_shape(lambda: model_class(config, rngs=nnx.Rngs(0)))
     graphdef, params, rest = nnx.split(abstract, STORED, ...)
@@ -253,27 +262,37 @@ def _load(
 
 
 def load_model(path: str | os.PathLike | None = None) -> tuple[STDiT, Weights]:
-    """Loads the diffusion transformer in `path` (default: the shipped nano)."""
+    """Returns the diffusion transformer in the file `path` (default: the shipped nano), and its
+    weights.
+    """
     return _load("st_dit", path, STDiT, STDiTConfig)
 
 
 def load_video_tokenizer(path: str | os.PathLike | None = None) -> tuple[VideoTokenizer, Weights]:
-    """Loads the video tokenizer in `path` (default: the shipped one)."""
+    """Returns the video tokenizer in the file `path` (default: the shipped one), and its
+    weights.
+    """
     return _load("video_tokenizer", path, VideoTokenizer, VideoTokenizerConfig)
 
 
 def load_audio_tokenizer(path: str | os.PathLike | None = None) -> tuple[AudioTokenizer, Weights]:
-    """Loads the audio tokenizer in `path` (default: the shipped one)."""
+    """Returns the audio tokenizer in the file `path` (default: the shipped one), and its
+    weights.
+    """
     return _load("audio_tokenizer", path, AudioTokenizer, AudioTokenizerConfig)
 
 
 def data_of(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Returns the descriptions of the sets that a model was trained on, from its card's `data`."""
+    """Returns the descriptions of the sets that a model was trained on, from the metadata of its
+    weights.
+    """
     data = metadata.get("data") or {}
     return list(data["sets"].values()) if "sets" in data else [data]
 
 
 def families_of(metadata: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the families of Playhouse's scenes that a model was trained on, from its card."""
+    """Returns the families of Playhouse's scenes that a model was trained on, from the metadata of
+    its weights.
+    """
     families = (one.get("family") for one in data_of(metadata) if one.get("source") == "playhouse")
     return tuple(dict.fromkeys(family for family in families if family))

@@ -21,5 +21,5 @@ SUITES = (
 
 
 def load(name: str) -> ModuleType:
-    """Returns the module of a suite."""
+    """Returns the module of the suite `name`, of this package."""
     return importlib.import_module(f"benchmarks.suites.{name}")

@@ -22,42 +22,52 @@ from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Conversion between [B, T, S, H, D] and a library's rows [N, L, H, D].
+    """Conversion between the project's arrays [B, T, S, H, D] and a library's rows [N, L, H, D].
 
-    `rows` and `back` accept jax arrays and PyTorch tensors. `angles` adds axes to angles so that
-    they broadcast against [B, T, S, H, D/2].
+    `rows` and `back` accept jax arrays and PyTorch tensors.
+
+    Attributes:
+        along: the axis of attention, "time" (L = T) or "space" (L = S).
+        causal: whether a frame attends only to itself and earlier frames. Default False.
     """
 
     along: str  # "time" or "space"
     causal: bool = False
 
     def rows(self, x: Any) -> Any:
-        """Converts [B, T, S, H, D] to [N, L, H, D]: N, L = B S, T along time, else B T, S."""
+        """Converts x [B, T, S, H, D] to rows [N, L, H, D]: N, L = B S, T along time, else B T,
+        S.
+        """
         B, T, S, H, D = x.shape
         return (
             swap(x).reshape(B * S, T, H, D) if self.along == "time" else x.reshape(B * T, S, H, D)
         )
 
     def back(self, y: Any, shape: tuple[int, ...]) -> Any:
-        """Inverts `rows`; `shape` is [B, T, S, H, D]."""
+        """Converts rows y [N, L, H, D] back to `shape` [B, T, S, H, D]; inverts `rows`."""
         B, T, S, H, D = shape
         return swap(y.reshape(B, S, T, H, D)) if self.along == "time" else y.reshape(shape)
 
     def angles(self, angles: Any) -> Any:
-        """Adds axes to angles [T or S, D/2] for B, S or T, and H."""
+        """Adds axes to angles [T or S, D/2], so that they broadcast against [B, T, S, H, D/2]."""
         return angles[:, None, None] if self.along == "time" else angles[:, None]
 
 
 def swap(x: Any) -> Any:
-    """Swaps time and sites: [B, T, S, H, D] <-> [B, S, T, H, D]."""
+    """Swaps time and sites of x: [B, T, S, H, D] <-> [B, S, T, H, D]."""
     return x.transpose(0, 2, 1, 3, 4) if isinstance(x, jax.Array) else x.permute(0, 2, 1, 3, 4)
 
 
 def ready(layout: Layout, inputs: dict) -> dict:
-    """Returns the inputs of an attention core: q, k, v [N, L or L + A, H, D], and a mask if needed.
+    """Returns the inputs of a library's attention: q, k, v [N, L or L + A, H, D], and a mask if
+    needed.
 
     q and k are normalised, rotated and laid out as rows. Shared keys and values are appended to
     each row.
+
+    Args:
+        layout: the conversion to rows.
+        inputs: arguments of the project's operation by name.
     """
     q, k, v = (inputs[name] for name in "qkv")
     S = q.shape[2]
@@ -96,7 +106,13 @@ def _mask(layout: Layout, inputs: dict, np: ModuleType) -> Any:
 
 
 def drop_in(layout: Layout, core: Callable) -> Callable[[dict], jax.Array]:
-    """Returns the whole operation built around an attention core."""
+    """Returns a drop-in replacement of the project's operation: norm, rotation and layout around a
+    library's attention.
+
+    Args:
+        layout: the conversion to rows.
+        core: the library's attention, from the inputs of `ready` to rows.
+    """
 
     def function(inputs: dict) -> jax.Array:
         return layout.back(core(layout, ready(layout, inputs)), inputs["q"].shape)
@@ -105,7 +121,9 @@ def drop_in(layout: Layout, core: Callable) -> Callable[[dict], jax.Array]:
 
 
 def library(implementation: str) -> Callable:
-    """Returns jax.nn.dot_product_attention as a core, with implementation "xla" or "cudnn"."""
+    """Returns attention of rows by jax.nn.dot_product_attention, with implementation "xla" or
+    "cudnn".
+    """
 
     def core(layout: Layout, x: dict) -> jax.Array:
         causal = layout.causal and "mask" not in x
@@ -133,9 +151,14 @@ def _cudnn(layout: Layout, dtype: str, head: int, name: str, form: Callable) -> 
 
 
 def forms(layout: Layout, dtype: str, head: int) -> dict[str, Callable[[], list[Form]]]:
-    """Returns every form that uses none of our kernels.
+    """Returns every way to compute the operation with libraries, by name of the implementation.
 
     Core-only forms start from rows of normalised and rotated q, k, v.
+
+    Args:
+        layout: the conversion to rows.
+        dtype: of q, k and v.
+        head: width of a head.
     """
     cudnn = functools.partial(_cudnn, layout, dtype, head)
     full = functools.partial(Form, function=drop_in(layout, library("cudnn")))

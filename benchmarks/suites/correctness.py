@@ -14,7 +14,9 @@ SOURCES = ("temporal_attention", "pointwise")  # where each kernel stands alone
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     found = [
         only_ours(suite, workload) for suite in SOURCES for workload in load(suite).workloads(size)
     ]
@@ -22,7 +24,9 @@ def workloads(size: str) -> list[Workload]:
 
 
 def only_ours(suite: str, workload: Workload) -> Workload:
-    """Returns a workload of `suite` with the forms of our kernels only, measured both ways."""
+    """Returns a workload of `suite` with only the project's kernels as implementations, measured
+    forward and backward.
+    """
     costs = {"forward_backward": None}
     forms = {impl: make for impl, make in workload.forms.items() if impl in CALLS}
     return dataclasses.replace(workload, name=f"{suite}/{workload.name}", costs=costs, forms=forms)

@@ -69,14 +69,19 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     return [
         make(name, case) for name, case in SIZES[size].items() for make in (training, evaluation)
     ]
 
 
 def evaluation(name: str, case: Case) -> Workload:
-    """One evaluation of the model on noised latents; the weights are read once per call."""
+    """Returns the workload of one evaluation of the model on noised latents.
+
+    The weights are read once per call. name is that of the case.
+    """
 
     def function(config: STDiTConfig) -> Callable:
         def evaluate(x: dict) -> dict[str, jax.Array]:
@@ -99,9 +104,10 @@ def evaluation(name: str, case: Case) -> Workload:
 
 
 def training(name: str, case: Case) -> Workload:
-    """`sora_jax.training.step` with AdamW, clipping and the average of the weights.
+    """Returns the workload of one training step with AdamW, clipping and the average of the
+    weights.
 
-    The check compares the loss.
+    The check compares the loss. name is that of the case.
     """
 
     def function(config: STDiTConfig) -> Callable:

@@ -19,13 +19,13 @@ CALLS = {"triton": ("gpu", "triton_kernel_call"), "pallas_tpu": ("tpu", "tpu_cus
 def ours(
     op: str, spec: Any, function: Callable[..., Any], **options: Any
 ) -> dict[str, Callable[[], list[Form]]]:
-    """Returns the implementations of an operation as forms, with the reference as "xla".
+    """Returns the project's implementations of an operation as forms, with the reference as "xla".
 
     Args:
         op: the operation's name.
         spec: its static description; an implementation that does not support it is `Absent`.
         function: function(inputs, implementation=...) calls the operation.
-        options: further fields of our kernels' forms.
+        options: further fields of the kernels' forms.
     """
     forms = {
         impl: functools.partial(
@@ -61,10 +61,10 @@ def _kernel(
 def program_forms(
     how: str, make: Callable[[], Callable[[dict], Any]]
 ) -> dict[str, Callable[[], list[Form]]]:
-    """Returns the forms of a program of many operations.
+    """Returns the forms of a program of many operations, with and without the project's kernels.
 
-    "xla" uses none of our kernels. The form of an accelerator uses the default kernels, and must
-    call one of ours.
+    "xla" uses none of them. The form of an accelerator uses the default kernels, and must call one
+    of them.
 
     Args:
         how: description of the program.
@@ -86,5 +86,5 @@ def program_forms(
 
 
 def no_kernels() -> contextlib.AbstractContextManager:
-    """Context: operations are selected as on a CPU, without any kernel of ours."""
+    """Context manager: operations are selected as on a CPU, without any kernel of the project."""
     return target.assume(target.CPU)

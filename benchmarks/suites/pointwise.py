@@ -41,7 +41,9 @@ FIRST = ("wan_480_full", "t16")  # measured first
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     found = []
     for specs, make in zip(SIZES[size], (prologue, gate, rotation), strict=True):
         ordered = sorted(specs, key=lambda name: name not in FIRST)
@@ -50,7 +52,9 @@ def workloads(size: str) -> list[Workload]:
 
 
 def prologue(name: str, spec: prologues.Spec) -> Workload:
-    """Norm, SiLU, cache and padding before a causal convolution."""
+    """Returns the workload of norm, SiLU, cache and padding before a causal convolution, of shapes
+    `spec`.
+    """
 
     def operation(x: dict, implementation: str) -> Any:
         return conv_prologue(**x, padding=spec.P, implementation=implementation)
@@ -67,7 +71,9 @@ def prologue(name: str, spec: prologues.Spec) -> Workload:
 
 
 def gate(name: str, spec: norms.Spec) -> Workload:
-    """A gated residual and the modulated norm of its sum."""
+    """Returns the workload of a gated residual and the modulated norm of its sum, of shapes
+    `spec`.
+    """
 
     def operation(x: dict, implementation: str) -> Any:
         return gated_norm(**x, implementation=implementation)
@@ -84,9 +90,11 @@ def gate(name: str, spec: norms.Spec) -> Workload:
 
 
 def rotation(name: str, spec: RotationSpec) -> Workload:
-    """QK-norm and rotation of packed q, k, v [N, S, 3, H, D], the result of one projection.
+    """Returns the workload of QK-norm and rotation of packed q, k, v [N, S, 3, H, D], the result of
+    one projection.
 
-    Spatial attention takes its inputs in this form. XLA only; there is no kernel of ours.
+    Spatial attention takes its inputs in this form. Only XLA computes it; the project has no kernel
+    for it.
     """
 
     def split_and_rotate(x: dict) -> tuple:

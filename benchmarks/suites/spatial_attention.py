@@ -22,12 +22,14 @@ LAYOUT = attention.Layout("space")
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     return [workload(name, spec) for name, spec in SIZES[size].items()]
 
 
 def workload(name: str, spec: Spec) -> Workload:
-    """The operation at one size, in all forms.
+    """Returns the workload of attention within each frame, of shapes `spec`, in all forms.
 
     Sequences are frames of one clip, [1, N, S, H, D].
     """

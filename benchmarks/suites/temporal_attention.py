@@ -19,7 +19,9 @@ TINY = {"tiny": Spec(1, 3, 4, 2, 16, A=2, dtype="float32", causal=True, masked=T
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     on_gpu = {"t16": SPECS["t16"]} | {name: SPECS[name] for name in (*PRIMARY, *SPECS)}
     return [
         workload(name, spec)
@@ -30,7 +32,7 @@ def workloads(size: str) -> list[Workload]:
 
 
 def workload(name: str, spec: Spec) -> Workload:
-    """The operation at one size, in all forms."""
+    """Returns the workload of attention along time, of shapes `spec`, in all forms."""
     layout = attention.Layout("time", spec.causal)
 
     def operation(x: dict, implementation: str) -> jax.Array:

@@ -32,7 +32,9 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     return [workload(name, spec) for name, spec in SIZES[size].items()]
 
 
@@ -63,7 +65,9 @@ def workload(name: str, spec: Spec) -> Workload:
 
 
 def inputs(spec: Spec, seed: int) -> dict[str, jax.Array]:
-    """Returns `conv_prologue`'s inputs and a kernel [3, 3, 3, C, C] that preserves the variance."""
+    """Returns random arguments of `conv_prologue` by name, and a convolution kernel [3, 3, 3, C, C]
+    that preserves the variance.
+    """
     kernel = (
         jax.random.normal(jax.random.key(seed + 1000), (3, 3, 3, spec.C, spec.C))
         * (27 * spec.C) ** -0.5
@@ -74,7 +78,14 @@ def inputs(spec: Spec, seed: int) -> dict[str, jax.Array]:
 def layer(
     x: dict, implementation: str, padding: int, conv: Callable
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the layer's result, and the cache for the next piece."""
+    """Returns (result [B, T, H, W, C] of a decoder's layer, cache for the next piece of the video).
+
+    Args:
+        x: the arguments of `inputs`.
+        implementation: of `conv_prologue`.
+        padding: rows and columns of zeros that the prologue adds.
+        conv: (past, kernel) -> the convolution.
+    """
     past, cache = conv_prologue(
         x["x"], x["gain"], x["cache"], padding=padding, implementation=implementation
     )
@@ -82,14 +93,21 @@ def layer(
 
 
 def volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[B, T + 2, H + 2, W + 2, C] -> [B, T, H, W, C] as one 3-D convolution without padding."""
+    """Convolves past [B, T + 2, H + 2, W + 2, C] -> [B, T, H, W, C] as one 3-D convolution without
+    padding.
+
+    kernel is [3, 3, 3, C, C].
+    """
     return jax.lax.conv_general_dilated(
         past, kernel, (1, 1, 1), "VALID", dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
     )
 
 
 def padding_volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[B, T + 2, H, W, C] -> [B, T, H, W, C] as one 3-D convolution that pads."""
+    """Convolves past [B, T + 2, H, W, C] -> [B, T, H, W, C] as one 3-D convolution that pads space.
+
+    kernel is [3, 3, 3, C, C].
+    """
     padding = ((0, 0), (1, 1), (1, 1))
     return jax.lax.conv_general_dilated(
         past, kernel, (1, 1, 1), padding, dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
@@ -97,9 +115,10 @@ def padding_volume(past: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def folded(past: jax.Array, kernel: jax.Array) -> jax.Array:
-    """[B, T + 2, H, W, C] -> [B, T, H, W, C] as a 2-D convolution, with time folded into channels.
+    """Convolves past [B, T + 2, H, W, C] -> [B, T, H, W, C] as a 2-D convolution, with time folded
+    into channels.
 
-    XLA lays 2-D convolutions out as NHWC by default.
+    kernel is [3, 3, 3, C, C]. XLA lays 2-D convolutions out as NHWC by default.
     """
     B, T, H, W, C = past.shape
     taps = jnp.concatenate([past[:, i : i + T - 2] for i in range(3)], -1).reshape(-1, H, W, 3 * C)
@@ -111,12 +130,14 @@ def folded(past: jax.Array, kernel: jax.Array) -> jax.Array:
 
 
 def unpadded(conv: Callable) -> Callable[[dict], tuple[jax.Array, jax.Array]]:
-    """Returns the layer by XLA, with a convolution that takes an unpadded past."""
+    """Returns the decoder's layer by XLA, a function of its inputs, with a convolution that takes
+    an unpadded past.
+    """
     return functools.partial(layer, implementation="xla", padding=0, conv=conv)
 
 
 def best(spec: Spec) -> list[Form]:
-    """Returns XLA's forms that may be faster than its default one."""
+    """Returns the ways to compute the layer by XLA that may be faster than its default one."""
     forms = [Form("time folded into channels, 2-D convolution", unpadded(folded))]
     if device.platform() == "gpu":
         forms.append(

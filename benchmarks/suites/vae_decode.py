@@ -28,13 +28,18 @@ SIZES = {
 
 
 def workloads(size: str) -> list[Workload]:
-    """Returns the workloads of a size: "tiny", "cpu" or "gpu"."""
+    """Returns the cases of this suite at a size: "tiny" (for tests), "cpu" or "gpu"
+    (also for TPUs).
+    """
     config = VideoTokenizerConfig(8, 16, 1, 1, 1, 1) if size == "tiny" else VideoTokenizerConfig()
     return [workload(config, shape) for shape in SIZES[size]]
 
 
 def workload(config: VideoTokenizerConfig, shape: tuple[int, int, int, int]) -> Workload:
-    """Returns the decoding of latents; `shape` is (clips, latent frames, rows, columns)."""
+    """Returns the workload of decoding latents to frames, with a tokenizer of `config`.
+
+    shape is (clips, latent frames, rows, columns) of the latents.
+    """
     B, T, rows, columns = shape
 
     def tokenizer() -> VideoTokenizer:

@@ -54,7 +54,7 @@ def _up(n: int, multiple: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
-    """The division of the work into programs: each handles `rows` rows of a frame.
+    """How the TPU kernel divides its work into programs: each handles `rows` rows of a frame.
 
     All other sizes are those of the spec.
     """
@@ -64,32 +64,36 @@ class Tiling:
 
     @property
     def blocks(self) -> int:
-        """Blocks of rows in a frame of x."""
+        """The number of blocks of rows in a frame of x."""
         return -(-self.spec.H // self.rows)
 
     @property
     def padded_blocks(self) -> int:
-        """Blocks of rows in a frame of past."""
+        """The number of blocks of rows in a frame of the padded result `past`."""
         return -(-(self.spec.H + 2 * self.spec.P) // self.rows)
 
     @property
     def late(self) -> int:
-        """Blocks by which the backward pass's writes lag behind its reads of past's gradient."""
+        """The number of blocks by which the backward pass's writes lag behind its reads of past's
+        gradient.
+        """
         return 1 if self.spec.P else 0
 
     @property
     def ragged(self) -> bool:
-        """Whether the last block of x extends beyond its frame."""
+        """Whether the last block of x extends beyond the end of its frame."""
         return self.spec.H % self.rows > 0
 
     def shape(self, frames: int, padding: int = 0) -> tuple[int, ...]:
-        """Shape of an array of `frames` frames, each padded on all sides by `padding`."""
+        """Returns the shape of an array of `frames` frames per batch element, each padded on all
+        sides by `padding`.
+        """
         spec = self.spec
         return spec.B, frames, spec.H + 2 * padding, spec.W + 2 * padding, spec.C
 
     @property
     def memory(self) -> int:
-        """Bytes of fast memory of a program.
+        """The bytes of fast memory that a program needs.
 
         Counts six double-buffered blocks, one that waits, and float32 copies of a row.
         """
@@ -100,7 +104,11 @@ class Tiling:
     # index that stays the same costs no transfer, so arrays that a program does not use stay put.
 
     def of_x(self, b, f, i):
-        """Block of x: frame f - K, from the first frame after the cache on."""
+        """Returns the index of the block of x that a program reads: frame f - K, from the first
+        frame after the cache on.
+
+        The program is that of batch element b, frame f of past and block i.
+        """
         return (
             b,
             jnp.maximum(f - self.spec.K, 0),
@@ -110,7 +118,11 @@ class Tiling:
         )
 
     def of_cache(self, b, f, i):
-        """Block of the cache: frame f, until its K frames have passed."""
+        """Returns the index of the block of the cache that a program reads: frame f, until its K
+        frames have passed.
+
+        The program is that of batch element b, frame f of past and block i.
+        """
         last = self.blocks - 1
         return (
             b,
@@ -121,7 +133,11 @@ class Tiling:
         )
 
     def of_next(self, b, f, i):
-        """Block of the next cache: frame f - T, in the last K frames."""
+        """Returns the index of the block of the next cache that a program writes: frame f - T, in
+        the last K frames.
+
+        The program is that of batch element b, frame f of past and block i.
+        """
         return (
             b,
             jnp.maximum(f - self.spec.T, 0),
@@ -131,13 +147,17 @@ class Tiling:
         )
 
     def of_past(self, b, f, i):
-        """Block of past."""
+        """Returns the index of the block of past that the program of batch element b, frame f and
+        block i writes.
+        """
         return b, f, jnp.minimum(i, self.padded_blocks - 1), 0, 0
 
     def frame_block(self, place, late: int = 0) -> pl.BlockSpec:
-        """BlockSpec of `rows` unpadded rows, [1, 1, rows, W, C].
+        """Returns the Pallas BlockSpec of `rows` unpadded rows of a frame, [1, 1, rows, W, C].
 
-        `place` is a function such as `of_x`. The block lags `late` programs behind.
+        Args:
+            place: gives the index of the block, such as `of_x`.
+            late: programs by which the block lags behind. Default 0.
         """
         spec = self.spec
         return pl.BlockSpec(
@@ -145,12 +165,12 @@ class Tiling:
         )
 
     def past_block(self) -> pl.BlockSpec:
-        """BlockSpec of `rows` padded rows of past, [1, 1, rows, W + 2 P, C]."""
+        """Returns the Pallas BlockSpec of `rows` padded rows of past, [1, 1, rows, W + 2 P, C]."""
         spec = self.spec
         return pl.BlockSpec((1, 1, self.rows, spec.W + 2 * spec.P, spec.C), self.of_past)
 
     def gain_block(self) -> pl.BlockSpec:
-        """BlockSpec of the whole gain, [1, C]."""
+        """Returns the Pallas BlockSpec of the whole gain, [1, C]."""
         return pl.BlockSpec((1, self.spec.C), lambda b, f, i: (0, 0))
 
 
@@ -263,7 +283,7 @@ def _backward_kernel(
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported`, with the supported range, if the kernel cannot run `spec` here."""
+    """Raises `Unsupported`, with the supported range, if the TPU kernel cannot run `spec` here."""
     pallas_call.check_runnable()
     if spec.dtype not in ("float32", "bfloat16"):
         raise Unsupported(f"takes float32 or bfloat16, not {spec}")
@@ -279,7 +299,7 @@ def check(spec: Spec) -> None:
 
 
 def parameters(spec: Spec) -> dict[str, int]:
-    """Returns launch parameters: the heuristic below, or those tuned on this device.
+    """Returns the launch parameters of a call: the heuristic below, or those tuned on this device.
 
     Launch parameters:
         rows: rows of a program: 2^19 numbers, which take ten times as long to move as a program
@@ -337,8 +357,15 @@ def _call(tl: Tiling, kernel, direction, arrays, in_specs, results, out_specs, w
 def forward(
     spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Computes equations (1) to (4) of `reference.py`: past [B, K + T, H + 2 P, W + 2 P, C] and the
-    next cache, from x [B, T, H, W, C], gain float32 [C] and cache [B, K, H, W, C].
+    """Computes the prologue on a TPU: norm, SiLU, cached frames and zero padding.
+
+    Args:
+        spec: the shapes of the call.
+        x: frames [B, T, H, W, C].
+        gain: float32 [C].
+        cache: [B, K, H, W, C].
+    Returns:
+        past [B, K + T, H + 2 P, W + 2 P, C], and the next cache [B, K, H, W, C].
     """
     tl = _tiling(spec)
     results = [
@@ -362,9 +389,17 @@ def forward(
 def backward(
     spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the gradients of x, gain and cache; that of the gain is [B, C], per batch element.
+    """Computes the gradients of `forward` on a TPU.
 
-    Arguments are those of `forward`, and the gradients of its two results, of their shapes.
+    Args:
+        spec: the shapes of the call.
+        x: as for `forward`.
+        gain: as for `forward`.
+        dpast: gradient of the result past, of its shape.
+        dnext: gradient of the next cache, of its shape.
+    Returns:
+        The gradients of x [B, T, H, W, C], of the gain per batch element [B, C], and of the cache
+        [B, K, H, W, C].
     """
     tl = _tiling(spec)
     results = [

@@ -22,13 +22,22 @@ EPSILON = 1e-6
 
 
 def check(spec) -> None:
-    """Accepts every spec."""
+    """Accepts every spec: the reference supports all calls."""
 
 
 def prologue(
     x: jax.Array, gain: jax.Array, cache: jax.Array, *, padding: int = 0
 ) -> tuple[jax.Array, jax.Array]:
-    """Computes equations (1) to (4). Arguments as for `conv_prologue`, with one batch axis."""
+    """Specifies `conv_prologue` in plain JAX: norm, SiLU, cached frames and zero padding.
+
+    Args:
+        x: frames [B, T, H, W, C].
+        gain: float32 [C].
+        cache: [B, K, H, W, C].
+        padding: P, rows and columns of zeros on every side of every frame. Default 0.
+    Returns:
+        past [B, K + T, H + 2 P, W + 2 P, C], and the next cache [B, K, H, W, C].
+    """
     T = x.shape[1]
     x32 = x.astype(jnp.float32)
     n = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + EPSILON)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """The static part of a call.
+    """The shapes and the dtype of a call of `conv_prologue`.
 
     Attributes:
         B: batch.
@@ -17,9 +17,9 @@ class Spec:
         H: rows.
         W: columns.
         C: channels.
-        K: cached frames.
-        P: rows and columns of zeros on each side of a frame.
-        dtype: dtype of x and cache.
+        K: cached frames. Default 2.
+        P: rows and columns of zeros on each side of a frame. Default 0.
+        dtype: dtype of x and cache. Default "bfloat16".
     """
 
     B: int
@@ -49,17 +49,19 @@ class Spec:
 
     @property
     def array_bytes(self) -> int:
-        """X: the bytes of x."""
+        """The bytes of x."""
         return self._bytes(self.T)
 
     @property
     def forward_bytes(self) -> int:
-        """Minimum bytes moved forward: x and the cache read, past and the next cache written."""
+        """The minimum bytes moved forward: x and the cache read, past and the next cache
+        written.
+        """
         return self.array_bytes + 2 * self._bytes(self.K) + self._bytes(self.K + self.T, self.P)
 
     @property
     def backward_bytes(self) -> int:
-        """Minimum bytes moved backward.
+        """The minimum bytes moved backward.
 
         x and both results' gradients (without the padding) are read, the gradients of x and of the
         cache written.
@@ -69,10 +71,10 @@ class Spec:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Draws arguments of `conv_prologue` except `padding`, by name.
+    """Returns random arguments of `conv_prologue` by name, all but `padding`.
 
     x [B, T, H, W, C] and cache [B, K, H, W, C] are standard normal in the spec's dtype; gain [C] is
-    float32 near one.
+    float32 near one. The default seed is 0.
     """
     x, gain, cache = jax.random.split(jax.random.key(seed), 3)
     return {

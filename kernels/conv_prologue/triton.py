@@ -65,7 +65,12 @@ def forward_kernel(
     ROWS: tl.constexpr,
     WIDE: tl.constexpr,
 ):
-    """Writes ROWS positions of one frame of past and, in the last K frames, of the next cache."""
+    """Writes ROWS positions of one frame of past and, in the last K frames, of the next cache.
+
+    x [B, T, H, W, C], gain [C] and cache [B, K, H, W, C] are inputs. past
+    [B, K + T, H + 2 P, W + 2 P, C] and next [B, K, H, W, C] are outputs. WIDE is C rounded up to a
+    power of two.
+    """
     ALL: tl.constexpr = (H + 2 * P) * (W + 2 * P)
     BLOCKS: tl.constexpr = (ALL + ROWS - 1) // ROWS
     program = tl.program_id(0)
@@ -107,9 +112,11 @@ def backward_kernel(
     WIDE: tl.constexpr,
     STEPS: tl.constexpr,
 ):
-    """Computes equations (1) and (2) for STEPS ROWS positions of one frame of past.
+    """Computes the gradients of x, gain and cache for STEPS ROWS positions of one frame of past.
 
-    dgain is this program's partial sum.
+    x, gain, and the gradients dpast and dnext of the results are inputs, as in `forward_kernel`. dx
+    and dcache are outputs, like x and the cache. dgain is an output too, this program's partial sum
+    [C] in float32. WIDE is C rounded up to a power of two.
     """
     BLOCKS: tl.constexpr = (H * W + STEPS * ROWS - 1) // (STEPS * ROWS)
     program = tl.program_id(0)
@@ -152,7 +159,7 @@ def backward_kernel(
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported`, with the remedy, if the kernel cannot run `spec` here."""
+    """Raises `Unsupported`, with the remedy, if the GPU kernel cannot run `spec` here."""
     if spec.C > 2048 or spec.dtype not in ("float32", "float16", "bfloat16"):
         raise Unsupported(f"takes up to 2048 channels of float32, float16 or bfloat16, not {spec}")
     if (spec.H + 2 * spec.P) * (spec.W + 2 * spec.P) * spec.C >= 2**31:
@@ -163,7 +170,8 @@ def check(spec: Spec) -> None:
 
 
 def parameters(spec: Spec, kernel: str) -> dict[str, int]:
-    """Returns launch parameters of "forward" or "backward": the heuristic below, or tuned values.
+    """Returns the launch parameters of a kernel, "forward" or "backward": the heuristic below, or
+    tuned values.
 
     Launch parameters:
         rows: positions that a program handles at a time, a power of two. Forward 4096 numbers, 32 a
@@ -181,7 +189,7 @@ def parameters(spec: Spec, kernel: str) -> dict[str, int]:
 
 
 def launches(spec: Spec) -> dict[str, Launch]:
-    """Returns the kernels of `spec`: "forward" and "backward"."""
+    """Returns the Triton launches of `spec` by name: "forward" and "backward"."""
 
     def array(*shape, dtype=spec.dtype):
         return jax.ShapeDtypeStruct(shape, jnp.dtype(dtype))
@@ -220,8 +228,15 @@ def launches(spec: Spec) -> dict[str, Launch]:
 def forward(
     spec: Spec, x: jax.Array, gain: jax.Array, cache: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Computes equations (1) to (4) of `reference.py`: past [B, K + T, H + 2 P, W + 2 P, C] and the
-    next cache, from x [B, T, H, W, C], gain float32 [C] and cache [B, K, H, W, C].
+    """Computes the prologue on an NVIDIA GPU: norm, SiLU, cached frames and zero padding.
+
+    Args:
+        spec: the shapes of the call.
+        x: frames [B, T, H, W, C].
+        gain: float32 [C].
+        cache: [B, K, H, W, C].
+    Returns:
+        past [B, K + T, H + 2 P, W + 2 P, C], and the next cache [B, K, H, W, C].
     """
     past, next_cache = launches(spec)["forward"](x, gain, cache)
     return past, next_cache
@@ -230,9 +245,17 @@ def forward(
 def backward(
     spec: Spec, x: jax.Array, gain: jax.Array, dpast: jax.Array, dnext: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Returns the gradients of x, gain and cache; that of the gain is [B, C], per batch element.
+    """Computes the gradients of `forward` on an NVIDIA GPU.
 
-    Arguments are those of `forward`, and the gradients of its two results, of their shapes.
+    Args:
+        spec: the shapes of the call.
+        x: as for `forward`.
+        gain: as for `forward`.
+        dpast: gradient of the result past, of its shape.
+        dnext: gradient of the next cache, of its shape.
+    Returns:
+        The gradients of x [B, T, H, W, C], of the gain per batch element [B, C], and of the cache
+        [B, K, H, W, C].
     """
     dx, dgain, dcache = launches(spec)["backward"](x, gain, dpast, dnext)
     return dx, dgain.sum(1), dcache

@@ -18,13 +18,23 @@ EPSILON = 1e-6
 
 
 def check(spec) -> None:
-    """Accepts every spec."""
+    """Accepts every spec: the reference supports all calls."""
 
 
 def gated_norm(
     x: jax.Array, f: jax.Array, gate: jax.Array, shift: jax.Array, scale: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Computes equations (1) to (3): y and z [..., S, D]. Arguments as for `api.gated_norm`."""
+    """Specifies `api.gated_norm` in plain JAX: y = x + gate f and z = (1 + scale) rms(y) + shift.
+
+    Args:
+        x: [..., S, D].
+        f: [..., S, D].
+        gate: [..., D], and so are shift and scale.
+        shift: [..., D].
+        scale: [..., D].
+    Returns:
+        y and z, each [..., S, D] of x's dtype.
+    """
     gate, shift, scale = (row.astype(jnp.float32)[..., None, :] for row in (gate, shift, scale))
     y = (x.astype(jnp.float32) + gate * f.astype(jnp.float32)).astype(x.dtype)
     y32 = y.astype(jnp.float32)

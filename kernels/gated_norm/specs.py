@@ -9,13 +9,13 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """The static part of a call.
+    """The shapes and the dtype of a call of `gated_norm`.
 
     Attributes:
         N: frames of the whole batch.
         S: sites of a frame.
         D: width.
-        dtype: dtype of x, f and the results.
+        dtype: dtype of x, f and the results. Default "bfloat16".
     """
 
     N: int
@@ -28,12 +28,12 @@ class Spec:
 
     @property
     def array_bytes(self) -> int:
-        """X: the bytes of x. f and both results have the same size."""
+        """The bytes of x. f and both results have the same size."""
         return self.N * self.S * self.D * jnp.dtype(self.dtype).itemsize
 
     @property
     def forward_bytes(self) -> int:
-        """Minimum bytes moved forward: x and f read, y and z written.
+        """The minimum bytes moved forward: x and f read, y and z written.
 
         The rows of a frame are small and not counted.
         """
@@ -41,15 +41,17 @@ class Spec:
 
     @property
     def backward_bytes(self) -> int:
-        """Minimum bytes moved backward: y, f, dy and dz read, two gradients written."""
+        """The minimum bytes moved backward: y, f and the gradients of y and z read, two gradients
+        written.
+        """
         return 6 * self.array_bytes
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Draws arguments of `gated_norm`, by name, from a standard normal distribution.
+    """Returns random arguments of `gated_norm` by name, from a standard normal distribution.
 
-    x, f [N, S, D] and gate, shift, scale [N, D] have the spec's dtype.
+    x, f [N, S, D] and gate, shift, scale [N, D] have the spec's dtype. The default seed is 0.
     """
     keys = jax.random.split(jax.random.key(seed), 5)
     given = {

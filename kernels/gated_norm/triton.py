@@ -34,7 +34,8 @@ def backward_kernel(
     dx_ptr, df_ptr, sums_ptr,
     S: tl.constexpr, D: tl.constexpr, EACH: tl.constexpr, ROWS: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Computes the gradients (1) and (2), and partial sums of (3), for EACH sites of one frame.
+    """Computes the gradients of x and f, and partial sums of those of gate, shift and scale, for
+    EACH sites of one frame.
 
     y, f, dy and dz are inputs [frames, S, D], gate and scale inputs [frames, D]. dx and df are
     outputs [frames, S, D], and sums an output [frames, chunks, 3, D] in float32. Programs run over
@@ -86,7 +87,7 @@ def backward_kernel(
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported`, with the remedy, if the kernel cannot run `spec` here."""
+    """Raises `Unsupported`, with the remedy, if the GPU kernel cannot run `spec` here."""
     if spec.D > 8192 or spec.dtype not in ("float32", "float16", "bfloat16"):
         raise Unsupported(f"takes widths up to 8192 of float32, float16 or bfloat16, not {spec}")
     if spec.S * spec.D >= 2**31:
@@ -95,12 +96,12 @@ def check(spec: Spec) -> None:
 
 
 def parameters(spec: Spec) -> dict[str, int]:
-    """Returns launch parameters: the heuristic below, or those tuned on this device.
+    """Returns the launch parameters of a call: the heuristic below, or those tuned on this device.
 
     Launch parameters:
         rows: sites that a program handles at a time, a power of two: 2048 numbers, so that each
             thread loads 8 numbers (16 bytes) at once. One row if a row is longer than that.
-        warps: 8; 16 for rows of more than 2048 numbers, since a whole row is held at once.
+        warps: 8; 16 for rows of more than 2048 numbers, since a whole row is in registers at once.
         each: sites of a program: enough programs for 4 on each of 132 processors, but at least 32
             sites, which keeps the array of partial sums small.
     """
@@ -116,7 +117,7 @@ def parameters(spec: Spec) -> dict[str, int]:
 
 
 def launches(spec: Spec) -> dict[str, Launch]:
-    """Returns the kernels of `spec`: "backward" only."""
+    """Returns the Triton launches of `spec` by name: "backward" only."""
     x = jax.ShapeDtypeStruct((spec.N, spec.S, spec.D), jnp.dtype(spec.dtype))
     row = jax.ShapeDtypeStruct((spec.N, spec.D), jnp.float32)
     p = parameters(spec)
@@ -150,9 +151,17 @@ def backward(
     dy: jax.Array,
     dz: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """Returns the gradients of x, f [N, S, D] and of gate, shift, scale [N, D].
+    """Returns the gradients of `gated_norm`: of x, f [N, S, D] and of gate, shift, scale [N, D] in
+    float32.
 
-    gate and scale are float32 here, and so are the last three gradients.
+    Args:
+        spec: the shapes of the call.
+        y: first result [N, S, D].
+        f: [N, S, D].
+        gate: float32 [N, D].
+        scale: float32 [N, D].
+        dy: gradient of y, [N, S, D].
+        dz: gradient of the second result z, [N, S, D].
     """
     dx, df, sums = launches(spec)["backward"](y, f, gate, scale, dy, dz)
     return dx, df, *jnp.moveaxis(sums.sum(1), 1, 0)

@@ -18,7 +18,7 @@ from kernels.spatial_attention.specs import Spec
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported`, with the supported range, if the kernel cannot run `spec` here."""
+    """Raises `Unsupported`, with the supported range, if the TPU kernel cannot run `spec` here."""
     pallas_call.check_runnable()
     if spec.S < 128 or spec.D % 8 or spec.dtype not in ("float32", "bfloat16"):
         raise Unsupported(
@@ -28,7 +28,7 @@ def check(spec: Spec) -> None:
 
 
 def block(sites: int) -> int:
-    """Returns the rows of a block.
+    """Returns the rows of a block of the TPU kernel for sequences of `sites` sites.
 
     From 257 sites on it is the size from 256 to 1024, in steps of 128, that needs the least
     padding; the largest of these if several do. At most 256 sites form one block.
@@ -39,7 +39,9 @@ def block(sites: int) -> int:
 
 
 def attend(q, k, v, q_scale, k_scale, angles) -> jax.Array:
-    """Same arguments and result as `reference.attend`."""
+    """Computes attention within each sequence by splash attention, with the arguments and the
+    result of `reference.attend`.
+    """
     q, k = ready(q, k, q_scale, k_scale, angles)
     sites, heads, rows = q.shape[1], q.shape[2], block(q.shape[1])
     rest = -sites % rows

@@ -15,19 +15,21 @@ from kernels.temporal_attention.reference import normalise_and_rotate
 
 
 def check(spec) -> None:
-    """Accepts every spec."""
+    """Accepts every spec: the reference supports all calls."""
 
 
 def ready(q, k, q_scale, k_scale, angles) -> tuple[jax.Array, jax.Array]:
-    """Computes q' and k' of equation (1), with the factor 1 / sqrt(D) of equation (2) in q'.
+    """Returns q and k normalised, scaled and rotated, with the factor 1 / sqrt(D) in q.
 
     Args:
-        q, k: [..., S, H, D].
-        q_scale, k_scale: [D], gains of the norms.
+        q: [..., S, H, D].
+        k: [..., S, H, D].
+        q_scale: [D], gain of the norm of q.
+        k_scale: [D], gain of the norm of k.
         angles: [S, D/2] in radians.
 
     Returns:
-        q' and k', of the shapes and dtypes of q and k.
+        Both, of the shapes and dtypes of q and k.
     """
     angles = angles[:, None]
     q32 = normalise_and_rotate(q, q_scale, angles) * q.shape[-1] ** -0.5
@@ -35,9 +37,18 @@ def ready(q, k, q_scale, k_scale, angles) -> tuple[jax.Array, jax.Array]:
 
 
 def attend(q, k, v, q_scale, k_scale, angles) -> jax.Array:
-    """Computes equations (1) and (2).
+    """Specifies `spatial_attention` in plain JAX: softmax attention of normalised and rotated q and
+    k.
 
-    Arguments as for `spatial_attention`; q, k, v [..., S, H, D] -> the same shape and dtype.
+    Args:
+        q: [..., S, H, D], and so are k and v.
+        k: [..., S, H, D].
+        v: [..., S, H, D].
+        q_scale: [D], gain of the norm of q.
+        k_scale: [D], gain of the norm of k.
+        angles: [S, D/2] in radians.
+    Returns:
+        [..., S, H, D] of q's dtype.
     """
     q, k = ready(q, k, q_scale, k_scale, angles)
     p = jax.nn.softmax(

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """The static part of a call.
+    """The shapes and the dtype of a call of `spatial_attention`.
 
     Attributes:
         N: sequences.
         S: sites.
         H: heads.
         D: width of a head.
-        dtype: dtype of q, k, v and the result.
+        dtype: dtype of q, k, v and the result. Default "bfloat16".
     """
 
     N: int
@@ -30,21 +30,21 @@ class Spec:
 
     @property
     def array_bytes(self) -> int:
-        """X: the bytes of q. k, v and the result have the same size."""
+        """The bytes of q. k, v and the result have the same size."""
         return self.N * self.S * self.H * self.D * jnp.dtype(self.dtype).itemsize
 
     @property
     def forward_flops(self) -> int:
-        """FLOPs of the two matrix products over all pairs of sites."""
+        """The FLOPs of the two matrix products over all pairs of sites."""
         return 4 * self.N * self.H * self.S**2 * self.D
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def inputs(spec: Spec, seed: int = 0) -> dict[str, jax.Array]:
-    """Draws arguments of `spatial_attention`, by name.
+    """Returns random arguments of `spatial_attention` by name.
 
     q, k, v [N, S, H, D] are standard normal, scales [D] near one, angles [S, D/2] those of sites in
-    a row.
+    a row. The default seed is 0.
     """
     keys = jax.random.split(jax.random.key(seed), 5)
     shape = (spec.N, spec.S, spec.H, spec.D)

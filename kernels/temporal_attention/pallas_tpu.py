@@ -434,7 +434,7 @@ def _through_norm(
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported`, with the supported range, if the kernel cannot run `spec` here."""
+    """Raises `Unsupported`, with the supported range, if the TPU kernel cannot run `spec` here."""
     pallas_call.check_runnable()
     if not (
         1 <= spec.T <= 64
@@ -539,7 +539,11 @@ def _flat(x):
 def forward(
     spec: Spec, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
 ) -> jax.Array:
-    """Computes o. Arguments as for `temporal_attention`."""
+    """Returns attention along time on a TPU, [B, T, S, H, D].
+
+    The arguments after spec are those of `temporal_attention`, with one batch axis; spec holds
+    their shapes.
+    """
     tl = tiling(spec)
     x = _flat(q)
     # A kernel always has all its parameters: one row of zeros replaces absent shared keys.
@@ -564,9 +568,10 @@ def forward(
 def backward(
     spec: Spec, do: jax.Array, q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v
 ) -> tuple[jax.Array | None, ...]:
-    """Returns the gradients of q, k, v, q_scale, k_scale, shared_k, shared_v.
+    """Returns the gradients of q, k, v, q_scale, k_scale, shared_k and shared_v on a TPU.
 
-    Gradients of the scales are [B, D], per batch element; those of absent shared keys are None.
+    Gradients of the scales are [B, D], per batch element; those of absent shared keys are None. do
+    is the gradient of the result, [B, T, S, H, D]; the other arguments are those of `forward`.
     """
     tl = tiling(spec)
     x, lanes = _flat(q), tl.heads * spec.D

@@ -25,11 +25,11 @@ EPSILON = 1e-6
 
 
 def check(spec) -> None:
-    """Accepts every spec."""
+    """Accepts every spec: the reference supports all calls."""
 
 
 def normalise_and_rotate(x: jax.Array, scale: jax.Array, angles: jax.Array) -> jax.Array:
-    """Computes equations (1) and (2): RMS norm with gain, then rotation.
+    """Applies RMS norm with gain, then rotation, to queries or keys.
 
     Args:
         x: [..., D].
@@ -53,9 +53,11 @@ def normalise_and_rotate(x: jax.Array, scale: jax.Array, angles: jax.Array) -> j
 def attend(
     q, k, v, q_scale, k_scale, angles, visible=None, shared_k=None, shared_v=None, *, causal=False
 ) -> jax.Array:
-    """Computes equations (3) to (5).
+    """Specifies `temporal_attention` in plain JAX: softmax attention along time of normalised and
+    rotated q and k.
 
-    Arguments as for `temporal_attention`; q, k, v [..., T, S, H, D] -> the same shape and dtype.
+    The arguments are those of `temporal_attention`; q, k, v [..., T, S, H, D] -> the same shape and
+    dtype.
     """
     T, D = q.shape[-4], q.shape[-1]
     product = functools.partial(

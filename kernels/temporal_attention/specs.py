@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """The static part of a call.
+    """The shapes, the dtype and the masks of a call of `temporal_attention`.
 
     Attributes:
         B: batch.
@@ -17,10 +17,10 @@ class Spec:
         S: sites.
         H: heads.
         D: width of a head.
-        A: shared keys.
-        dtype: dtype of q, k, v and the result.
-        causal: whether a frame attends only to itself and earlier frames.
-        masked: whether the call has a `visible` mask.
+        A: shared keys. Default 0.
+        dtype: dtype of q, k, v and the result. Default "bfloat16".
+        causal: whether a frame attends only to itself and earlier frames. Default False.
+        masked: whether the call has a `visible` mask. Default False.
     """
 
     B: int
@@ -39,12 +39,12 @@ class Spec:
 
     @property
     def array_bytes(self) -> int:
-        """X: the bytes of q. k, v and the result have the same size."""
+        """The bytes of q. k, v and the result have the same size."""
         return self.B * self.T * self.S * self.H * self.D * jnp.dtype(self.dtype).itemsize
 
     @property
     def forward_bytes(self) -> int:
-        """Minimum bytes moved forward: q, k, v read and the result written.
+        """The minimum bytes moved forward: q, k, v read and the result written.
 
         Shared keys and values are small and not counted.
         """
@@ -52,17 +52,23 @@ class Spec:
 
     @property
     def backward_bytes(self) -> int:
-        """Minimum bytes moved backward: q, k, v and do read, three gradients written."""
+        """The minimum bytes moved backward: q, k, v and the result's gradient read, three gradients
+        written.
+        """
         return 7 * self.array_bytes
 
     @property
     def forward_flops(self) -> int:
-        """FLOPs of the two products, of T queries with T + A keys each; masks are not deducted."""
+        """The FLOPs of the two products, of T queries with T + A keys each; masks are not
+        deducted.
+        """
         return 4 * self.B * self.S * self.H * self.T * (self.T + self.A) * self.D
 
     @property
     def backward_flops(self) -> int:
-        """FLOPs of the gradient's five products: q k^T again, and those for dv, dp, dq and dk."""
+        """The FLOPs of the gradient's five products: q k^T again, and those for the gradients of v,
+        p (the softmax), q and k.
+        """
         return self.forward_flops * 5 // 2
 
 

@@ -16,11 +16,18 @@ LANES = 128
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
-    """The division of `spec`.
+    """How the TPU kernel divides a call of temporal attention into programs.
 
-    A program handles `sites` sites of `heads` heads, in slabs of `group` heads. P sites of one slab
-    are a tile; `tiles_at_once` tiles are computed side by side. T, S, H, D and A are those of
-    `Spec`.
+    A program handles some sites of some heads. A slab is a group of heads that share registers, and
+    a tile is P neighbouring sites of one slab.
+
+    Attributes:
+        spec: the shapes of the call.
+        sites: sites of a program.
+        heads: heads of a program.
+        group: heads of a slab.
+        P: sites of a tile.
+        tiles_at_once: tiles that are computed side by side.
     """
 
     spec: Spec
@@ -32,40 +39,46 @@ class Tiling:
 
     @property
     def slabs(self) -> int:
-        """Slabs of a program."""
+        """The number of slabs (groups of heads) of a program."""
         return self.heads // self.group
 
     @property
     def lanes(self) -> int:
-        """Numbers of a slab in memory. In registers they are padded with zeros to `width`."""
+        """The numbers of a slab (group of heads) in memory. In registers they are padded with zeros
+        to `width`.
+        """
         return self.group * self.spec.D
 
     @property
     def width(self) -> int:
-        """Lanes of a slab in registers: `lanes`, padded to a multiple of LANES."""
+        """The lanes of a slab (group of heads) in registers: `lanes`, padded to a multiple of
+        LANES.
+        """
         return _up(self.lanes, LANES)
 
     @property
     def U(self) -> int:
-        """Rows of a site's keys: frames, padded to whole registers."""
+        """The number of rows of a site's keys: frames, padded to whole registers."""
         return _up(self.spec.T, 8)
 
     @property
     def L(self) -> int:
-        """Rows (t, p) of a tile's queries, and columns of a head's logits; padded to 128 lanes."""
+        """The number of rows (frame, site) of a tile's queries, and of columns of a head's logits;
+        padded to 128 lanes.
+        """
         return _up(self.spec.T * self.P, LANES)
 
     @property
     def pitch(self) -> int:
-        """Rows from one frame to the next in scratch memory.
+        """The number of rows from one frame to the next in scratch memory.
 
-        Odd, so that the frames of a site lie in different banks and are read at once.
+        It is odd, so that the frames of a site lie in different banks and are read at once.
         """
         return self.sites + 1
 
     @property
     def scratch(self) -> tuple[int, int, int]:
-        """Shape of an array kept between the phases: [slab, row of frame and site, lane]."""
+        """The shape of an array in scratch memory: [slab, row of frame and site, lane]."""
         return self.slabs, self.U * self.pitch + self.sites, self.width
 
     @property
@@ -75,7 +88,7 @@ class Tiling:
 
     @property
     def memory(self) -> int:
-        """Bytes of fast memory of the backward program.
+        """The bytes of fast memory that the backward program needs.
 
         Counts blocks and tables twice (double buffering), scratch once, and the live values of the
         tiles.
@@ -94,9 +107,11 @@ class Tiling:
         )
 
     def tile_batches(self):
-        """Returns all tiles as lists of (slab, first site), `tiles_at_once` in each list.
+        """Returns all tiles of a program in lists of `tiles_at_once`, each tile as
+        (slab, first site).
 
-        The compiler overlaps tiles that stand side by side in the program.
+        A slab is a group of heads, a tile some neighbouring sites of one slab. The compiler
+        overlaps tiles that stand side by side in the program.
         """
         tiles = [
             (slab, site) for slab in range(self.slabs) for site in range(0, self.sites, self.P)
@@ -109,7 +124,7 @@ def _up(n: int, multiple: int) -> int:
 
 
 def parameters(spec: Spec) -> dict[str, int]:
-    """Returns launch parameters: the heuristic below, or those tuned on this device.
+    """Returns the launch parameters of a call: the heuristic below, or those tuned on this device.
 
     Launch parameters:
         sites: sites of a program: 16, because 16 rows of bfloat16 are one register and one tile of
@@ -138,7 +153,7 @@ def parameters(spec: Spec) -> dict[str, int]:
 
 
 def tiling(spec: Spec) -> Tiling:
-    """Returns the division of `spec` by its launch parameters, `parameters(spec)`.
+    """Returns how the TPU kernel divides a call, by its launch parameters `parameters(spec)`.
 
     Slabs are as many heads as fill LANES and divide the heads of a program.
     """

@@ -230,9 +230,12 @@ def forward_kernel(
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
 ):
-    """Computes o, equation (1), for one head of one tile of sites.
+    """Computes attention along time for one head of one tile of ROWS // T sites.
 
-    Arrays are in the layouts of `temporal_attention`; turns is [2, T, D/2], cos and sin.
+    q, k, v, the scales, visible and the shared keys and values are inputs in the layouts of
+    `temporal_attention`, and o is the output, like q. turns is an input [2, T, D/2], cos and sin of
+    the angles. KEYS shared keys are read at a time. HALF and WIDE are D / 2 and D rounded up to
+    powers of two.
     """
     # Heads vary fastest, so that concurrent programs read neighbouring memory.
     program = tl.program_id(0)
@@ -308,10 +311,12 @@ def backward_kernel(
     ROWS: tl.constexpr,
     KEYS: tl.constexpr,
 ):
-    """Computes the gradients of q, k and v, equations (2) to (4), for one head of one tile.
+    """Computes the gradients of q, k and v for one head of one tile of ROWS // T sites.
 
-    Also writes this program's partial sums of the gradients of the scales to dscale and, with
-    shared keys, `top` and `delta` of each row to sums, which `shared_backward_kernel` reads.
+    The inputs are those of `forward_kernel` and the gradient do of its output. dq, dk and dv are
+    outputs, like q. The program also writes its partial sums of the gradients of the scales to
+    dscale and, with shared keys, `top` and `delta` of each row to sums, which
+    `shared_backward_kernel` reads.
     """
     program = tl.program_id(0)
     TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
@@ -448,9 +453,10 @@ def shared_backward_kernel(
     KEYS: tl.constexpr,
     CHUNKS: tl.constexpr,
 ):
-    """Computes gradients of KEYS shared keys and values from the tiles of one chunk of sites.
+    """Computes the gradients of KEYS shared keys and values from the tiles of one chunk of sites.
 
-    They are equations (2) and (3), summed over tiles.
+    The inputs are those of `backward_kernel`, and the sums that it wrote. dk and dv are outputs,
+    the sums of one of CHUNKS chunks of sites, which XLA adds.
     """
     program = tl.program_id(0)
     TILES: tl.constexpr = (S + ROWS // T - 1) // (ROWS // T)
@@ -503,7 +509,7 @@ def shared_backward_kernel(
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported`, with the remedy, if the kernel cannot run `spec` here."""
+    """Raises `Unsupported`, with the remedy, if the GPU kernel cannot run `spec` here."""
     limits = (
         "takes 1 to 64 frames, heads of 16 to 128 numbers in steps of 8, float32, float16 "
         "or bfloat16"
@@ -523,20 +529,21 @@ def check(spec: Spec) -> None:
 
 
 def parameters(spec: Spec, kernel: str) -> dict[str, int]:
-    """Returns launch parameters of a kernel: the heuristic below, or those tuned on this device.
+    """Returns the launch parameters of a kernel: the heuristic below, or those tuned on this
+    device.
 
     `kernel` is "forward", "backward" or "shared_backward".
 
     Launch parameters:
         rows: rows of a tile, a power of two. 64 is the size of one wgmma. Smaller tiles would waste
             fewer products, but not fewer bytes.
-        keys: shared keys at a time: 64, which are the rows of their own gradient; 32 if registers
-            are short.
+        keys: shared keys at a time: 64, which are the rows of their gradient; 32 if registers are
+            short.
         warps: 4, which fill one 64-row wgmma and need the fewest instructions per row. 8 for halves
             padded to 64 or 128 numbers and for float32 operands, whose registers would otherwise
             spill.
-        chunks: chunks of sites; each sums its own gradient of the shared keys. Enough for 8
-            programs on each of 132 processors.
+        chunks: chunks of sites; each sums its gradient of the shared keys. Enough for 8 programs on
+            each of 132 processors.
     """
     wide = spec.D > 64 or spec.dtype == "float32"
     heuristic = {
@@ -569,7 +576,7 @@ def _tiles(spec: Spec, rows: int) -> int:
 
 
 def launches(spec: Spec) -> dict[str, Launch]:
-    """Returns the kernels of `spec` by name.
+    """Returns the Triton launches of `spec` by name.
 
     They are "forward", "backward" and, with shared keys, "shared_backward".
     """
@@ -658,18 +665,25 @@ def _arguments(q, k, v, q_scale, k_scale, angles, visible, shared_k, shared_v):
 
 
 def forward(spec: Spec, *arguments) -> jax.Array:
-    """Computes o.
+    """Returns attention along time on an NVIDIA GPU, [B, T, S, H, D].
 
-    Arguments are q, k, v, q_scale, k_scale, angles, visible, shared_k and shared_v, as for
-    `temporal_attention`.
+    Args:
+        spec: the shapes of the call.
+        arguments: q, k, v, q_scale, k_scale, angles, visible, shared_k and shared_v, as for
+            `temporal_attention`, with one batch axis.
     """
     return launches(spec)["forward"](*_arguments(*arguments))[0]
 
 
 def backward(spec: Spec, do: jax.Array, *arguments) -> tuple[jax.Array | None, ...]:
-    """Returns the gradients of q, k, v, q_scale, k_scale, shared_k, shared_v.
+    """Returns the gradients of q, k, v, q_scale, k_scale, shared_k and shared_v on an NVIDIA GPU.
 
     Gradients of the scales are [B, D], per batch element; those of absent shared keys are None.
+
+    Args:
+        spec: the shapes of the call.
+        do: gradient of the result, [B, T, S, H, D].
+        arguments: as for `forward`.
     """
     kernels = launches(spec)
     arguments = _arguments(*arguments)

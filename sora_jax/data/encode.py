@@ -19,7 +19,7 @@ Encode = Callable[[Any, Any], dict[str, jax.Array]]
 
 
 def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> Encode:
-    """Returns both tokenizers' encoders as one jitted function.
+    """Returns the encoders of a video and an audio tokenizer as one jitted function.
 
     It maps frames [B,F,H,W,3] in [0,1] and samples [B,S] in [-1,1] to the latents
     {"video": [B,T,H,W,C], "audio": [B,N,C]}.
@@ -38,7 +38,8 @@ def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> Encode:
 
 
 def padded(batch: Mapping[str, Any], size: int) -> tuple[Any, Any]:
-    """Returns (frames, samples) of a batch, padded to `size` clips by repeating the last one.
+    """Returns (frames [size,F,H,W,3], samples [size,S]) of a batch, padded by repeating its last
+    clip.
 
     The last batch of a source is often smaller. Padding avoids compiling for its shape.
     """

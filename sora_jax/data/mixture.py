@@ -29,15 +29,21 @@ def mix(
 
 
 def on_parts(step: Step) -> Step:
-    """Returns a training step that takes batches of `mix`, of one that takes batches of a set."""
+    """Returns a training step for batches {name: batch} of `mix`, made of a step for a batch of one
+    set.
+    """
     return lambda state, tagged: step(state, part(tagged)[1])
 
 
 def with_set_losses(step: Step, several: bool = True) -> Step:
-    """Returns a training step with more metrics, of one that takes batches of `mix`.
+    """Returns a training step for batches of `mix` with more metrics than the given one.
 
-    `clips` is the number of clips of the batch. With `several` sets, SET/loss and so on are the
-    losses of the batch's set; in rows of metrics they are means over the batches of that set.
+    The metric `clips` is the number of clips of the batch.
+
+    Args:
+        step: a step for batches of `mix`.
+        several: True, the default, adds the losses of the batch's set, such as SET/loss. Rows of
+            metrics hold their means over the batches of that set.
     """
 
     def measured(state: Any, tagged: Mapping[str, Any]) -> tuple[Any, dict]:
@@ -51,7 +57,7 @@ def with_set_losses(step: Step, several: bool = True) -> Step:
 
 
 def part(batch: Mapping[str, Any]) -> tuple[str, Any]:
-    """Splits a batch of `mix`, {name: batch}, into (name, batch).
+    """Returns (name of the set, batch) of a batch {name: batch} of `mix`.
 
     Raises:
         ValueError: it has not exactly one key.

@@ -17,7 +17,7 @@ from sora_jax.registry import Registry
 
 
 class Source(Protocol):
-    """A stream of clips, as `data.sources` describes.
+    """The protocol of a stream of clips, as `data.sources` describes it.
 
     Attributes:
         format: the format of the clips.
@@ -66,13 +66,13 @@ class Selection:
 
 
 class NamedSource(Protocol):
-    """A named factory that opens a `Source` for a `Selection`."""
+    """The protocol of a registered source: it opens a `Source` of clips for a `Selection`."""
 
     name: str
 
     @abc.abstractmethod
     def identify(self, selection: Selection) -> dict[str, Any]:
-        """Returns the `identity` of the source without opening it.
+        """Returns the `identity` of the clips that `open` would return, without opening them.
 
         Raises:
             UserError: the data do not exist.
@@ -80,7 +80,9 @@ class NamedSource(Protocol):
 
     @abc.abstractmethod
     def open(self, selection: Selection, folder: Path) -> Source:
-        """Opens the source. It may create the files that it needs in `folder`."""
+        """Returns the clips of a selection as a `Source`. It may create the files that it needs in
+        `folder`.
+        """
 
 
 class _Playhouse(NamedSource):

@@ -58,7 +58,10 @@ NUM_TRAIN = 20_000  # training takes of a family that can draw any number of the
 
 
 def to_record(take: Take, format: ClipFormat) -> dict:
-    """Converts a take to the record described above."""
+    """Returns a take as the record of the set: a dictionary of arrays and text.
+
+    format gives the frame times at which tracks and views are stored.
+    """
     times, motion = format.frame_times(), take.trajectory
     facts: Any = take.facts
     record = {
@@ -97,7 +100,7 @@ def to_record(take: Take, format: ClipFormat) -> dict:
 
 
 def from_record(record: dict) -> Take:
-    """Inverts `to_record`, bitwise.
+    """Returns the take of a record of the set; inverts `to_record`, bitwise.
 
     Raises:
         UserError: the record is from an older set and lacks some fields.
@@ -149,14 +152,14 @@ def _text(value: bytes | str) -> str:
 
 
 class PlayhouseConfig(tfds.core.BuilderConfig):
-    """The configuration of a `playhouse` set.
+    """The configuration of a `playhouse` set, a TFDS data set of scenes.
 
     Args:
-        num_train: takes in the split train.
-        num_val: takes in every other split.
-        format: name of the clip format; tracks are stored at its frame times.
+        num_train: takes in the split train. Default NUM_TRAIN.
+        num_val: takes in every other split. Default 1,000.
+        format: name of the clip format; tracks are stored at its frame times. Default "nano".
         workers: processes that draw takes. 0, the default, draws in this process.
-        family: the family of the scenes.
+        family: the family of the scenes. Default "room".
         style: the only style of the scenes. Default: None, all styles of the family.
 
     Raises:
@@ -202,7 +205,9 @@ def family_configs() -> list[PlayhouseConfig]:
 
 
 class Playhouse(tfds.core.GeneratorBasedBuilder):
-    """The TFDS builder of scenes of one family: exact motion, facts and captions."""
+    """The TFDS builder of a `playhouse` set: scenes of one family with exact motion, facts and
+    captions.
+    """
 
     name = "playhouse"
     # There are no downloads, so no checksums. Without this, TFDS 4.9.10 looks for them with a
@@ -275,7 +280,9 @@ def _has(split: str, config: PlayhouseConfig) -> bool:
 
 
 def build(data_dir: str | os.PathLike, config: PlayhouseConfig) -> pathlib.Path:
-    """Writes the set, unless it exists, and returns its directory."""
+    """Writes the `playhouse` set of a configuration below data_dir, unless it exists. Returns its
+    directory.
+    """
     builder = make_builder(Playhouse, data_dir, config)
     prepare(builder)
     return pathlib.Path(builder.data_path)
@@ -295,9 +302,13 @@ class Takes:
 
 
 def open_takes(directory: str | os.PathLike, split: str = "train") -> Takes:
-    """Opens a split of the set in `directory`, the folder that holds dataset_info.json.
+    """Returns the takes of a split of a built `playhouse` set.
+
+    Args:
+        directory: the folder that holds dataset_info.json.
+        split: name of the split. Default "train".
 
     Raises:
-        UserError: there is no such set or split.
+        UserError: the set or the split does not exist.
     """
     return Takes(open_source(directory, split, "playhouse"))

@@ -25,9 +25,14 @@ from sora_jax.worlds.playhouse.takes import draw_takes, grouped, render_batch
 
 
 def identity(split: str, family: str = "room", style: str | None = None) -> dict[str, Any]:
-    """Returns JSON values that identify scenes of Playhouse.
+    """Returns JSON values that identify the scenes of a Playhouse split.
 
     A run or a set of latents refuses to continue with scenes of another identity.
+
+    Args:
+        split: a split of the family.
+        family: the family of the scenes. Default "room".
+        style: the only style of the scenes. Default None: all styles.
     """
     known = {
         "source": "playhouse",
@@ -93,6 +98,7 @@ class PlayhouseSource:
         return self.num_clips
 
     def __call__(self, start: int = 0) -> Iterator[dict]:
+        """Yields batches from clip number `start` on, the same at every call."""
         takes = draw_takes(
             self.split, range(start, self.num_clips), self.workers, self.family, self.style
         )

@@ -20,9 +20,14 @@ def make_builder(
     data_dir: str | os.PathLike,
     config: tfds.core.BuilderConfig,
 ) -> Builder:
-    """Returns a TFDS builder that writes array_record below data_dir.
+    """Returns a TFDS builder that writes a set as array_record below data_dir.
 
     TFDS's warnings are silenced, as they concern conditions that are normal here.
+
+    Args:
+        builder_class: class of the builder.
+        data_dir: folder of the sets.
+        config: configuration of the set.
     """
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
@@ -33,7 +38,7 @@ def make_builder(
 
 
 def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
-    """Writes the set, unless it exists.
+    """Writes the set of a TFDS builder, unless it exists.
 
     Raises:
         UserError: the set cannot be written, or another process builds it.
@@ -52,7 +57,7 @@ def prepare(builder: tfds.core.GeneratorBasedBuilder) -> None:
 
 
 def open_source(directory: str | os.PathLike, split: str, name: str) -> Any:
-    """Opens one split of the set `name` in `directory` as a TFDS data source.
+    """Returns one split of the built set `name` in `directory` as a TFDS data source.
 
     Raises:
         UserError: the directory holds no set, a damaged or another set, or the set lacks the split.

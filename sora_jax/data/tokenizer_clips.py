@@ -54,12 +54,22 @@ class Clips:
     render: Callable[[dict[str, jax.Array]], jax.Array]
 
     def batch(self, split: str, indices: Iterable[int]) -> dict[str, np.ndarray]:
-        """Returns `inputs` of clips, stacked along a new batch axis."""
+        """Returns the `inputs` of clips stacked along a new batch axis, {name: [B, ...]}.
+
+        Args:
+            split: "train" or "val".
+            indices: of the B clips in the split.
+        """
         rows = [self.inputs(split, i) for i in indices]
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def batches(self, batch_size: int, seed: int) -> grain.MapDataset:
-        """Returns an endless set of shuffled batches of `inputs` of the split train."""
+        """Returns endless shuffled batches of the split train, as `batch` returns them.
+
+        Args:
+            batch_size: clips per batch.
+            seed: seed of the order.
+        """
         order = grain.MapDataset.range(self.count["train"]).seed(seed).shuffle().repeat()
         # Endless, so there is no remainder; with one, the length of batches of 1 would overflow.
         return order.map(lambda i: self.inputs("train", int(i))).batch(
@@ -68,7 +78,7 @@ class Clips:
 
 
 def open_clips(modality: str, source: NamedSource, selection: Selection, folder: Path) -> Clips:
-    """Opens the clips of a source for one modality.
+    """Returns the clips of a source for one modality.
 
     Args:
         modality: VIDEO or AUDIO.
@@ -77,7 +87,7 @@ def open_clips(modality: str, source: NamedSource, selection: Selection, folder:
         folder: the source may create the files that it needs here.
 
     Raises:
-        UserError: there is no split val, or, for audio, a split has no clip with audio.
+        UserError: the source has no split val, or, for audio, a split has no clip with audio.
     """
     single = dataclasses.replace(selection, batch_size=1)  # clips are read one by one, in any order
     train = source.open(single, folder)
@@ -121,9 +131,10 @@ def _playhouse_clips(modality: str, sources: dict[str, PlayhouseSource]) -> Clip
 
 
 def by_shots(frames: jax.Array, format: ClipFormat) -> jax.Array:
-    """Splits clips into their shots, [B,F,...] -> [B n, F / n,...]. Clips of one shot stay.
+    """Splits clips of n shots into their shots, [B,F,...] -> [B n, F / n,...]. Clips of one shot
+    stay.
 
-    A tokenizer starts anew at every cut.
+    A tokenizer starts anew at every cut. The format of the clips gives the number of shots.
 
     Raises:
         UserError: the shots have different lengths.

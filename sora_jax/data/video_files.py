@@ -19,7 +19,7 @@ def find_videos(folder: pathlib.Path) -> list[pathlib.Path]:
     """Returns the video files below a directory, sorted by path.
 
     Links to files and directories are followed. A file that is reached on several ways is returned
-    once, if possible under its own name.
+    once, if possible not under the name of a link.
     """
     found: dict[str, pathlib.Path] = {}  # by real path
     seen: set[str] = set()
@@ -50,8 +50,15 @@ def find_videos(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def read_clip(video: str, format: ClipFormat, start: float, whole: bool) -> Clip:
-    """`media.read_fitted`, with frames in uint8. This module is what a worker imports to run it, so
-    it imports neither JAX nor TensorFlow Datasets.
+    """Returns a clip of a video file, as `media.read_fitted` does, with frames in uint8.
+
+    A worker process imports this module, so the module imports neither JAX nor TensorFlow Datasets.
+
+    Args:
+        video: path of the file.
+        format: the format of the clip.
+        start: where the clip begins in seconds.
+        whole: whether the file must last as long as the clip.
     """
     clip = media.read_fitted(video, format, start, whole)
     return dataclasses.replace(clip, frames=mp4.to_uint8(clip.frames))
@@ -63,7 +70,9 @@ def shown(path: str | os.PathLike) -> str:
 
 
 def contents(folder: pathlib.Path) -> str:
-    """Returns a digest of the videos and captions below a directory."""
+    """Returns a digest of the videos and captions below a directory, hex digits that change with
+    them.
+    """
     beside = (
         f
         for video in find_videos(folder)
@@ -73,7 +82,7 @@ def contents(folder: pathlib.Path) -> str:
 
 
 def read_captions(video: pathlib.Path) -> list[str]:
-    """Reads the captions of a video from the file beside it; [] without one.
+    """Returns the captions of a video from the file beside it; [] without one.
 
     Raises:
         UserError: the caption file cannot be read or parsed.

@@ -53,12 +53,12 @@ VAL_SHARE = 0.1  # fraction of the files in the split val
 
 
 class VideoFolderConfig(tfds.core.BuilderConfig):
-    """The configuration of a `video_folder` set.
+    """The configuration of a `video_folder` set, a TFDS data set of the user's videos.
 
     Args:
         path: the directory of videos.
-        format: the format of the clips.
-        clips_per_file: the largest number of consecutive clips of one file.
+        format: the format of the clips. Default: nano.
+        clips_per_file: the largest number of consecutive clips of one file. Default 16.
     """
 
     def __init__(
@@ -76,10 +76,11 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
 
 
 def set_name(path: str | pathlib.Path, format: ClipFormat) -> str:
-    """Returns the name of a set, which identifies its contents and format.
+    """Returns the name of a `video_folder` set, which identifies its contents and format.
 
-    It is the name of the built set in `path`, or the name that `build` would give to the videos in
-    `path`.
+    Args:
+        path: a built set, or a directory of videos, whose set need not be built.
+        format: the format of the clips.
     """
     folder = pathlib.Path(path).expanduser().resolve()
     return (
@@ -92,11 +93,16 @@ def set_name(path: str | pathlib.Path, format: ClipFormat) -> str:
 def read_clips(
     worker: Worker, video: pathlib.Path, format: ClipFormat, clips_per_file: int
 ) -> Iterator[tuple[float, Clip]]:
-    """Yields (start in seconds, Clip) for up to `clips_per_file` consecutive clips of a file, read
-    by `worker`.
+    """Yields (start in seconds, Clip) for up to `clips_per_file` consecutive clips of a file.
 
     The first clip may be shorter than the format, and is then extended. A shorter rest after the
     first clip is dropped.
+
+    Args:
+        worker: the child process that reads.
+        video: the file.
+        format: the format of the clips.
+        clips_per_file: largest number of clips.
     """
     for number in range(clips_per_file):
         start = number * format.seconds
@@ -110,7 +116,7 @@ def read_clips(
 
 
 class VideoFolder(tfds.core.GeneratorBasedBuilder):
-    """The TFDS builder of clips of a directory of videos."""
+    """The TFDS builder of a `video_folder` set: clips of a directory of the user's videos."""
 
     name = "video_folder"
     # There are no downloads, so no checksums. Without this, TFDS 4.9.10 looks for them with a
@@ -252,10 +258,13 @@ def _share(video: pathlib.Path, folder: pathlib.Path) -> float:
 
 
 def build(data_dir: str | os.PathLike, config: VideoFolderConfig) -> tuple[pathlib.Path, dict]:
-    """Writes the set, unless it exists, and returns its directory and the report.
+    """Writes the `video_folder` set of a configuration below data_dir, unless it exists.
+
+    Returns:
+        Its directory, and the report: what was read, skipped and changed.
 
     Raises:
-        UserError: there are no videos, or no file can be read.
+        UserError: the directory holds no videos, or no file can be read.
     """
     builder = make_builder(VideoFolder, data_dir, config)
     directory = pathlib.Path(builder.data_path)
@@ -295,7 +304,7 @@ def built_set(
 
 
 def summary(report: dict) -> str:
-    """Formats a report as a few lines for the terminal."""
+    """Returns the report of `build` as a few lines of text for the terminal."""
     if not report:
         return (
             "no report beside the data (its build was interrupted at the very end); delete "
@@ -346,12 +355,14 @@ class Records:
 
 
 def open_records(directory: str | os.PathLike, split: str = "train") -> tuple[Records, ClipFormat]:
-    """Opens a split of the set in `directory`; returns its records and format.
+    """Returns (records of a split, format of the clips) of a built `video_folder` set.
 
-    `directory` is the folder that holds dataset_info.json.
+    Args:
+        directory: the folder that holds dataset_info.json.
+        split: name of the split. Default "train".
 
     Raises:
-        UserError: there is no such set or split.
+        UserError: the set or the split does not exist.
     """
     directory = pathlib.Path(directory).resolve()
     source = open_source(directory, split, "video_folder")
@@ -383,11 +394,14 @@ class VideoFolderSource:
         return len(self.records)
 
     def __call__(self, start: int = 0) -> Iterator[dict]:
+        """Yields batches from clip number `start` on, the same at every call."""
         for first in range(start, len(self), self.batch_size):
             yield self.batch(range(first, min(first + self.batch_size, len(self))))
 
     def batch(self, indices: Sequence[int]) -> dict:
-        """Returns the batch of the clips `indices`, as `data.sources` describes it."""
+        """Returns the batch of the clips with these indices: frames, samples, captions and so on,
+        as `data.sources` describes it.
+        """
         records = [self.records[i] for i in indices]
         return {
             "frames": np.stack([r["frames"] for r in records]).astype(np.float32) / 255.0,

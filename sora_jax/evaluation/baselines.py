@@ -36,7 +36,9 @@ Pair = tuple[Example, Reading]
 
 
 def copy_last_frame(clips: list[Example]) -> list[Example]:
-    """Repeats the last of the first GIVEN frames; the audio is silent."""
+    """Baseline: returns the clips with the last of their first GIVEN frames repeated, and silent
+    audio.
+    """
     index = np.minimum(np.arange(clips[0].format.frames), GIVEN - 1)
     return [
         dataclasses.replace(c, frames=c.frames[index], samples=np.zeros_like(c.samples))
@@ -63,8 +65,9 @@ def _straight(clip: Example) -> Take:
 
 
 def linear_extrapolation(clips: list[Example]) -> list[Example]:
-    """Renders the balls in straight lines at their velocity of the first GIVEN frames; the audio
-    is silent.
+    """Baseline: returns the clips with every ball on a straight line, and silent audio.
+
+    The line is fitted to the ball's positions in the first GIVEN frames.
     """
     renders = examples.render_takes([_straight(c) for c in clips], clips[0].format, len(clips))
     return [
@@ -74,13 +77,15 @@ def linear_extrapolation(clips: list[Example]) -> list[Example]:
 
 
 def nearest(take: Take, pool: list[Take]) -> Take:
-    """Returns the take of the pool with the facts most similar to those of `take`."""
+    """Returns the take of a pool whose facts are most similar to those of `take`."""
     return max(pool, key=lambda other: likeness(take.facts, other.facts))
 
 
 def likeness(a: Any, b: Any) -> float:
-    """Returns the similarity of two captions' facts: the number of facts shared, or for PhyWorld
-    the negative distance of speeds and radii.
+    """Returns how similar the facts a and b of two captions are, a number that is larger for more
+    similar ones.
+
+    It is the number of facts shared, or for PhyWorld the negative distance of speeds and radii.
     """
     if isinstance(a, PhyWorldFacts):
         return -sum(
@@ -107,8 +112,10 @@ def likeness(a: Any, b: Any) -> float:
 
 
 def partners(takes: Sequence[Take]) -> list[list[int]]:
-    """Returns, for each take, the indices of the PARTNERS next takes with another caption,
-    wrapping around at the end. Takes with the same number of balls are preferred.
+    """Returns, for each take, the indices of PARTNERS takes with another caption, for its floor.
+
+    They are the next ones in order, wrapping around at the end. Takes with the same number of balls
+    are preferred.
     """
     keys, balls = (
         [examples.facts_key(take) for take in takes],
@@ -124,10 +131,11 @@ def partners(takes: Sequence[Take]) -> list[list[int]]:
 
 
 def mixed(how: str | None, clip: Example, reading: Reading, others: Iterable[Pair]) -> list[Pair]:
-    """Returns the clips and readings from which the floor of a clip is computed.
+    """Returns (clip, reading) pairs that match by chance alone: the floor of a clip's score is
+    computed from them.
 
     Args:
-        how: `suites.Suite.mixed`; None for no floor.
+        how: what is exchanged or permuted, `suites.Suite.mixed`; None for no floor.
         clip: the clip.
         reading: its reading.
         others: the clips of its `partners` in the same row, with their readings.

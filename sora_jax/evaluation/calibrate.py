@@ -29,14 +29,19 @@ Scores = dict[str, dict[str, dict[str, Any]]]
 
 
 def conditions_of(oracle: Oracle) -> tuple[Condition, ...]:
-    """Returns all conditions under which an oracle is calibrated."""
+    """Returns all conditions under which an oracle is calibrated: changes of clips, such as blur
+    and its corruptions.
+    """
     degraded = (c for c in DEGRADATIONS if c.modality in oracle.media)
     shuffled = Condition("shuffled", None, oracle.shuffle)
     return (conditions.GROUND_TRUTH, *degraded, *oracle.corruptions, oracle.empty, shuffled)
 
 
 def chosen(oracles: Sequence[str] | None) -> list[str]:
-    """Returns the names of oracles in the order of ORACLES. None chooses all.
+    """Returns the names of oracles in the order of ORACLES.
+
+    Args:
+        oracles: the names. None chooses all.
 
     Raises:
         UserError: a name is not registered, or the list is empty.
@@ -51,8 +56,9 @@ def chosen(oracles: Sequence[str] | None) -> list[str]:
 
 
 def plan(names: Sequence[str]) -> dict[str, dict[Condition, list[Oracle]]]:
-    """Returns {stage: {condition: oracles judged on it}} for the named oracles, so that each
-    condition is made once per stage.
+    """Returns {stage: {condition: oracles judged on it}} for the oracles of these names.
+
+    Each condition is then made once per stage.
     """
     stages: dict[str, dict[Condition, list[Oracle]]] = {}
     for oracle in (ORACLES[name] for name in names):
@@ -133,12 +139,12 @@ def violations(
     floors: tuple[float, float] = (GROUND_TRUTH, DEGRADED),
     ceiling: float | None = None,
 ) -> list[str]:
-    """Describes the scores outside their limits, one line each.
+    """Returns a line of text for each score outside its limits.
 
     Args:
         scores: as `calibrate` returns them.
-        floors: least scores on ground truth and on degraded clips.
-        ceiling: replaces the oracles' own ceilings, except those stricter than CEILING. Default:
+        floors: least scores on ground truth and on degraded clips. Default: GROUND_TRUTH, DEGRADED.
+        ceiling: replaces the ceilings of the oracles, except those stricter than CEILING. Default:
             None.
     """
     lines = []

@@ -103,7 +103,11 @@ def _calibrate_into(
 
 
 def score_table(scores: calibrate.Scores) -> str:
-    """Returns a Markdown table: one row per condition, one column per oracle."""
+    """Returns the scores of a calibration as a Markdown table: one row per condition, one column
+    per oracle.
+
+    scores is {oracle: {condition: {score, n}}}.
+    """
     names = list(dict.fromkeys(condition for rows in scores.values() for condition in rows))
     lines = []
     for name in names:
@@ -120,7 +124,15 @@ def report(
     scores: calibrate.Scores,
     outside: list[str],
 ) -> list[str]:
-    """Returns the paragraphs of report.md."""
+    """Returns the paragraphs of report.md, the report of a calibration.
+
+    Args:
+        clips: the clips of rooms.
+        split: their split.
+        clip_format: their format.
+        scores: {oracle: {condition: {score, n}}}.
+        outside: a line for each score outside its limits.
+    """
     head = (
         f"# Calibration of the oracles\n\n{len(clips)} scenes of `{split}` from number "
         f"{calibrate.FIRST} on, {clip_format.frames} frames at {clip_format.fps} fps, "
@@ -170,8 +182,12 @@ def _draw(folder: Path, name: str, clip: Example) -> list[str]:
 
 
 def measured(clips: list[Example], oracles: Sequence[str]) -> list[list[str]]:
-    """Returns rows (name, value, number of measurements) of quantities that the oracles measure
-    on ground truth beyond correct and incorrect (`Oracle.measured`).
+    """Returns rows (name, value, number of measurements) of what oracles measure beyond correct and
+    incorrect (`Oracle.measured`).
+
+    Args:
+        clips: ground truth of rooms; the clips of other stages are rendered here.
+        oracles: names of the oracles.
     """
 
     @functools.cache
@@ -221,8 +237,9 @@ def _samples(clip: Example) -> np.ndarray:
 
 
 def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:
-    """Delays samples [S] by `seconds` (negative: advances them) and keeps their length. The gap
-    is filled with the adjacent samples in reverse order.
+    """Returns samples [S] delayed by `seconds` (negative: advanced), with the same length.
+
+    The gap is filled with the adjacent samples in reverse order.
     """
     shift = round(abs(seconds) * SAMPLE_RATE)
     if seconds < 0:

@@ -21,7 +21,7 @@ def _numbers(values: Sequence) -> list[float]:
 
 
 def cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
-    """Aggregates a metric over clips.
+    """Returns the table cell of a metric: its mean over clips, with interval and floor.
 
     Args:
         metric: the metric.
@@ -64,7 +64,10 @@ def cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
 
 
 def groups(metric: Metric, name: str, clips: Sequence[dict]) -> dict[str, dict[str, dict]]:
-    """Returns {grouping: {group: cell}} of a metric over clips."""
+    """Returns the table cells of a metric by group of clips, {grouping: {group: cell}}.
+
+    The arguments are those of `cell`. A grouping is, for example, the number of balls.
+    """
     tables: dict[str, dict[str, dict]] = {}
     for grouping in clips[0]["groups"] if clips else ():
         kinds = sorted({clip["groups"][grouping] for clip in clips} - {None})

@@ -34,9 +34,10 @@ def report(pipeline: Pipeline, scores: dict, num_prompts: int) -> str:
 
 
 def table(scores: dict) -> tuple[list[str], list[list[str]]]:
-    """Makes the table of a suite: a row for each metric, a column for the model and each baseline.
+    """Returns the table of a suite: a row for each metric, a column for the model and each
+    baseline.
 
-    A cell holds a value with its interval, or the reason why there is none.
+    A cell holds a value with its interval, or the reason why it has none.
 
     Args:
         scores: {metric: entry} of the suite, as in scores.json (`scoreboard`).
@@ -73,7 +74,7 @@ def table(scores: dict) -> tuple[list[str], list[list[str]]]:
 
 
 def group_tables(scores: dict) -> list[tuple[list[str], list[list[str]]]]:
-    """Makes a table for each grouping of a suite, such as the number of balls.
+    """Returns a table for each grouping of a suite, such as the number of balls.
 
     Args:
         scores: {metric: entry} of the suite, as in scores.json (`scoreboard`).
@@ -103,11 +104,14 @@ def group_tables(scores: dict) -> list[tuple[list[str], list[list[str]]]]:
 
 
 def paper_rows(scores: dict) -> list[list[str]]:
-    """Returns rows that compare velocity errors with the paper's (Kang et al. 2024,
-    arXiv:2411.02385).
+    """Returns rows of text that compare the velocity errors of a model with those of the PhyWorld
+    paper (Kang et al. 2024, arXiv:2411.02385).
 
     A row has task, model, training clips, error in and out of distribution, and floor: the paper's
-    models first, then the measured one. There are none for suites without these errors.
+    models first, then the measured one. Suites without these errors give no rows.
+
+    Args:
+        scores: {metric: entry} of the suite, as in scores.json (`scoreboard`).
     """
     lines, paper = [], phyworld.paper_table()
     for task in dict.fromkeys(row["task"] for row in paper):

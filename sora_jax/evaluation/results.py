@@ -49,5 +49,7 @@ def claim(folder: Path, identity: Mapping[str, Any]) -> None:
 
 
 def sign(folder: Path) -> None:
-    """Writes made_with.json beside the results: command, hardware, commit, versions and date."""
+    """Writes made_with.json into a folder of results: command, hardware, commit, versions and
+    date.
+    """
     files.write(folder / MADE_WITH, json.dumps(environment.record(), indent=2) + "\n")

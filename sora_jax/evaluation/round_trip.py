@@ -70,8 +70,9 @@ def _batched(
 
 
 def videos_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
-    """Encodes and decodes the video of each clip with a video tokenizer. The original becomes
-    the clip's reference.
+    """Returns the clips with their video encoded and decoded by a video tokenizer.
+
+    The original becomes the clip's `reference`.
     """
     return [
         dataclasses.replace(c, frames=frames, reference=c)
@@ -82,7 +83,9 @@ def videos_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
 
 
 def round_trip(pipeline: "Pipeline", clips: list[Example]) -> list[Example]:
-    """Encodes and decodes the clips with both tokenizers of the pipeline."""
+    """Returns the clips encoded and decoded with the video and the audio tokenizer of a
+    pipeline.
+    """
     audio = _batched(_audio, pipeline.audio_tokenizer, [_samples(c) for c in clips])
     return [
         dataclasses.replace(c, samples=samples)
@@ -96,7 +99,9 @@ def _samples(clip: Clip) -> np.ndarray:
 
 
 def boxes(c: Example) -> np.ndarray:
-    """Returns a mask, bool [F, H, W], of the balls' bounding boxes with a margin of one pixel."""
+    """Returns the pixels in the bounding boxes of a clip's balls, with a margin of one pixel, bool
+    [F, H, W].
+    """
     size = c.format.size
     centre = to_pixels(_true_centres(c), c.take.scene.extent, size, c.take.scene.below)
     reach = np.array([b.radius for b in c.take.scene.balls]) * size / c.take.scene.extent + 1.0
@@ -114,15 +119,13 @@ def _true_centres(c: Example) -> np.ndarray:
 
 
 def psnr(decoded: Example, pixels: np.ndarray | slice = np.s_[:]) -> float | None:
-    """Compares a clip's frames with its reference by the peak signal-to-noise ratio.
+    """Returns the peak signal-to-noise ratio of a clip's frames and its reference, in dB.
+
+    It is 10 log10(1 / mean squared error); None if the frames are equal, or no pixel is compared.
 
     Args:
         decoded: a clip whose `reference` is the original.
         pixels: index of the pixels to compare, such as a mask [F, H, W]. Default: all.
-
-    Returns:
-        10 log10(1 / mean squared error) in dB; None if the frames are equal, or no pixel
-        is compared.
     """
     assert decoded.reference is not None
     squared = np.square(decoded.reference.frames - decoded.frames)[pixels]

@@ -61,7 +61,7 @@ REACH = 16
 
 
 class Scoreboard:
-    """A measurement of one model in suites, written to a folder as it goes.
+    """A measurement of one model in suites, written to a folder after every batch of clips.
 
     `run` scores a suite. A second scoreboard in the same folder continues where the first stopped.
     """
@@ -97,8 +97,10 @@ class Scoreboard:
         self._pools = functools.cache(self._pool)
 
     def run(self, name: str) -> dict:
-        """Scores a suite, a name in `suites.SUITES`: {metric: {value, low, high, ...}} as in the
-        module docstring. Clips and scores in the folder are reused.
+        """Scores a suite and returns {metric: {value, low, high, ...}}, as the module docstring
+        describes.
+
+        name is a name in `suites.SUITES`. Clips and scores in the folder are reused.
         """
         done, suite = self.folder / "scores" / f"{name}.json", suites.SUITES[name]
         if done.exists():
@@ -118,8 +120,9 @@ class Scoreboard:
         return scores
 
     def rows(self, suite: Suite, part: Part) -> tuple[str, ...]:
-        """Returns the rows of a part. The model is included only if its training data cover the
-        part.
+        """Returns the names of the rows of a part of a suite: the model and its baselines.
+
+        The model is included only if its training data cover the part.
         """
         if suite.of != MODEL:
             return (suite.of, TRUTH)
@@ -301,7 +304,7 @@ def measure(
     indices: Iterable[int],
     others: Sequence[Sequence[int]],
 ) -> list[dict]:
-    """Measures clips of a row.
+    """Measures the clips of a row in every metric of a suite.
 
     Args:
         suite: the suite.
@@ -311,8 +314,8 @@ def measure(
             (`baselines.partners`).
 
     Returns:
-        One dictionary of JSON values per clip: {"values": {metric: value}, "floors": {metric:
-            [values]}, "groups": {name: group}}.
+        One dictionary of JSON values per clip: {"values": {metric: value}, "floors":
+        {metric: [values]}, "groups": {name: group}}.
     """
     rows = []
     for i in indices:
@@ -331,7 +334,14 @@ def measure(
 
 
 def draw_takes(part: Part, format: ClipFormat, count: int) -> list[Take]:
-    """Draws the first `count` scenes that the part keeps, from its splits in turns."""
+    """Returns the first `count` takes of a part of a suite that the part keeps, from its splits in
+    turns.
+
+    Args:
+        part: the part.
+        format: format of the clips.
+        count: number of takes.
+    """
     takes, tried = [], 0
     while len(takes) < count:
         if tried > MAX_TRIES * count:
@@ -383,8 +393,9 @@ def _to_json(value: suites.Value) -> float | list[float] | dict[str, str] | None
 
 
 def write(folder: Path, order: Sequence[str]) -> dict:
-    """Writes scores.json over all complete suites, in the order of `order`, and returns the
-    scores.
+    """Writes scores.json over all complete suites in a folder, and returns the scores.
+
+    order names the suites in the order of the file.
     """
     scores = {
         name: json.loads(path.read_text(encoding="utf-8"))
@@ -396,5 +407,7 @@ def write(folder: Path, order: Sequence[str]) -> dict:
 
 
 def forget_clips(folder: Path) -> None:
-    """Deletes the model's clips, which only a stopped or a further suite needs."""
+    """Deletes the model's clips in a folder of results. Only a stopped or a further suite needs
+    them.
+    """
     shutil.rmtree(folder / "clips", ignore_errors=True)

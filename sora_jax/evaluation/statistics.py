@@ -19,7 +19,10 @@ RESAMPLES = 2000
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Returns the 95 % interval (low, high) of the mean."""
+    """Returns the 95 % confidence interval (low, high) of the mean of values.
+
+    Binary values get Wilson's interval, others the bootstrap over clips.
+    """
     x = np.asarray(values, float)
     if np.all((x == 0) | (x == 1)):
         found = stats.binomtest(int(x.sum()), len(x)).proportion_ci(method="wilson")
@@ -28,7 +31,15 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def corrected(values: Sequence[float], floors: Sequence[float]) -> tuple[float, float, float]:
-    """Returns equation (1) and its 95 % interval: (value, low, high)."""
+    """Returns the mean score corrected for chance, with its 95 % interval: (value, low, high).
+
+    It is (mean of values - mean of floors) / (1 - mean of floors): 1 for a perfect score, 0 for
+    chance.
+
+    Args:
+        values: score of each clip, in [0, 1].
+        floors: score of each clip by chance, likewise.
+    """
 
     def figure(f: np.ndarray, g: np.ndarray, axis: int) -> np.ndarray:
         f, g = np.mean(f, axis=axis), np.mean(g, axis=axis)

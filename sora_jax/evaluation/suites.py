@@ -42,7 +42,7 @@ MODEL, ROUND_TRIP = "model", "tokenizer round trip"
 
 
 class Unscored(str):
-    """The reason why a clip has no value of a metric although its scene tests it."""
+    """A value of a metric that says why a clip has none, although its scene tests the metric."""
 
 
 # A number, or several if a clip has several events to measure; None if the scene does not test the
@@ -56,7 +56,7 @@ class Metric:
 
     Attributes:
         oracle: key in `ORACLES`; None for a metric that compares with the reference only.
-        read: function (clip with the take that was asked for, its reading) -> value.
+        read: function (clip with the prompted take, its reading) -> value.
         unit: unit of the values. Default: "share".
         corrected: if True, the score is `statistics.corrected` for its floor, and "raw" holds the
             mean. Default: False.
@@ -83,12 +83,13 @@ def _narrated(take: Take, format: ClipFormat) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """Scenes of a family.
+    """The scenes of one family that a suite scores.
 
     Attributes:
         family: name of the family.
-        splits: splits of the family; scenes are drawn from them in turns.
-        trained_on: the model must have been trained on one of these families to be scored.
+        splits: splits of the family; scenes are drawn from them in turns. Default: "val".
+        trained_on: the model must have been trained on one of these families to be scored. Default:
+            none.
         keep: function (take, format) -> whether the scene is scored. Default: every scene.
     """
 
@@ -100,14 +101,18 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
-    """A group of metrics with its scenes.
+    """A group of metrics with the scenes to generate for them.
 
     Attributes:
         name: key in SUITES and in scores.json, and the value of --suite.
         parts: {name: part}; a suite of one part uses the name "".
         metrics: {name: metric}.
-        ask, mixed, of: see the module's docstring.
+        ask: what the model is given: "prompt" (default), the caption; "intent", the intended action
+            and the first frames; "frames", the first frames alone.
+        mixed: how the clips are mixed for the floor: "clips" (default), "frames", "sounds",
+            "pieces", or None for no floor.
         format: clip format if the model is not scored. Default: "nano".
+        of: the row that the suite measures, the model (default) or the tokenizers' round trip.
         groups: {name: function of a take -> its group, or None}; scores are also shown per group.
     """
 
@@ -122,7 +127,7 @@ class Suite:
 
     @property
     def ready(self) -> tuple[str, ...]:
-        """Names of the metrics whose oracle is registered."""
+        """The names of the metrics whose oracle is registered."""
         return tuple(
             name
             for name, metric in self.metrics.items()
@@ -131,8 +136,9 @@ class Suite:
 
 
 def judged(oracle: str) -> Metric:
-    """Returns a metric: the share of clips whose reading by an oracle is correct
-    (`Oracle.judge`).
+    """Returns a metric: the share of clips that an oracle reads correctly (`Oracle.judge`).
+
+    oracle is its name in ORACLES.
     """
 
     def read(clip: Example, reading: Reading) -> Value:
@@ -143,8 +149,13 @@ def judged(oracle: str) -> Metric:
 
 
 def unread(oracle: str | None, reading: Reading) -> str | None:
-    """Returns the reason why an oracle cannot read the clip: a modality that it needs is missing
-    or too short. None if it can.
+    """Returns the reason why an oracle cannot read a clip; None if it can.
+
+    A modality that it needs is missing or too short.
+
+    Args:
+        oracle: name in ORACLES; None for no oracle.
+        reading: that of the clip.
     """
     media = ORACLES[oracle].media if oracle else ()
     return (reading.audio_fault if AUDIO in media else None) or (
@@ -387,7 +398,13 @@ SUITES: Registry[Suite] = Registry(
 
 
 def values(suite: Suite, clip: Example, reading: Reading) -> dict[str, Value]:
-    """Returns {metric: value} of one clip, for every metric whose oracle is registered."""
+    """Returns {metric: value} of one clip, for every metric of a suite whose oracle is registered.
+
+    Args:
+        suite: the suite.
+        clip: the clip, with the prompted take.
+        reading: the oracles' readings of the clip.
+    """
     found = {}
     for name in suite.ready:
         reason = unread(suite.metrics[name].oracle, reading)
@@ -396,5 +413,7 @@ def values(suite: Suite, clip: Example, reading: Reading) -> dict[str, Value]:
 
 
 def trained(part: Part, data: dict) -> bool:
-    """Returns True if `data`, of a model card, names one of `part.trained_on`."""
+    """Returns whether a model was trained on what a part of a suite needs: `data` of its card names
+    one of `part.trained_on`.
+    """
     return not set(families_of({"data": data})).isdisjoint(part.trained_on)

@@ -36,14 +36,22 @@ from sora_jax.typing import AnyArray, Times
 class TaskMixture:
     """Relative weights of the training tasks. A task selects the latents that are given besides the
     text.
+
+    Attributes:
+        text: nothing is given. Default 0.70.
+        first_frame: video latent 0, or the first `FlowConfig.first_latents`. Default 0.08.
+        continuation: a prefix of video and audio. Default 0.08.
+        backward: a suffix of video and audio. Default 0.02.
+        video_to_audio: all of the video. Default 0.06.
+        audio_to_video: all of the audio. Default 0.06.
     """
 
-    text: float = 0.70  # nothing
-    first_frame: float = 0.08  # video latent 0, or the first `first_latents`
-    continuation: float = 0.08  # a prefix of video and audio
-    backward: float = 0.02  # a suffix of video and audio
-    video_to_audio: float = 0.06  # all of the video
-    audio_to_video: float = 0.06  # all of the audio
+    text: float = 0.70
+    first_frame: float = 0.08
+    continuation: float = 0.08
+    backward: float = 0.02
+    video_to_audio: float = 0.06
+    audio_to_video: float = 0.06
 
     def __post_init__(self):
         names = [field.name for field in dataclasses.fields(self)]
@@ -134,10 +142,10 @@ def draw_given(
 def effective_level(
     s: float | Float[AnyArray, "..."], start: Float[AnyArray, "B T"]
 ) -> Float[Array, "B T"]:
-    """Returns the level of every frame, [B, T], by equation (1).
+    """Returns the noise level of every frame, [B, T]: the smaller of global and start level.
 
     Args:
-        s: global level, scalar or [B, 1].
-        start: start levels [B, T].
+        s: global level of the sampler in [0, 1], scalar or [B, 1].
+        start: start levels [B, T]: 0 = given, 1 = to be generated.
     """
     return jnp.minimum(s, start)

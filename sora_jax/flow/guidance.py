@@ -28,13 +28,15 @@ MODALITIES = ("video", "audio")
 
 @dataclasses.dataclass(frozen=True)
 class Guidance:
-    """Guidance scales of equation (1). A scale of 1 turns guidance off.
+    """Guidance scales of a sampler: by text (classifier-free) and between video and audio.
+
+    A scale of 1 turns guidance off.
 
     Attributes:
-        text: g_m of both modalities. Default 2.
-        video: g_m of video. Default None: `text`.
-        audio: g_m of audio. Default None: `text`.
-        couple: g_couple, between the modalities. Default 1.
+        text: text scale of both modalities. Default 2.
+        video: text scale of video. Default None: `text`.
+        audio: text scale of audio. Default None: `text`.
+        couple: scale between the modalities. Default 1.
     """
 
     text: float = 2.0
@@ -43,21 +45,23 @@ class Guidance:
     couple: float = 1.0
 
     def scale(self, modality: str) -> float:
-        """Returns g_m of (1)."""
+        """Returns the text scale of a modality, "video" or "audio"."""
         scale = self.video if modality == "video" else self.audio
         return self.text if scale is None else scale
 
     @property
     def passes(self) -> tuple[str, ...]:
-        """The passes that a step needs: "text", then "negative" and "cut" if their scales are not
-        1.
+        """The network evaluations that a step needs, by name.
+
+        "text" is the prompt, "negative" the negative prompt, needed if a text scale is not 1, and
+        "cut" the prompt without the exchange of video and audio, needed if `couple` is not 1.
         """
         negative = ("negative",) if any(self.scale(m) != 1 for m in MODALITIES) else ()
         return ("text", *negative, *(("cut",) if self.couple != 1 else ()))
 
     @property
     def scales(self) -> dict[str, float]:
-        """The numbers of (1): {"video": g_m, "audio": g_m, "couple": g_couple}.
+        """The scales as numbers: {"video": text scale, "audio": text scale, "couple": scale}.
 
         They are traced, so other values do not recompile a program.
         """
@@ -75,14 +79,14 @@ def guided_velocity(
     scales: Mapping[str, Scalar],
     output: str,
 ) -> dict[str, Float[Array, "B ..."]]:
-    """Computes equation (1).
+    """Returns the velocity under guidance, equation (1) of this module.
 
     Args:
         model: called as `sora_jax.models.st_dit.STDiT`.
         latents: {"video": [B, T, ...], "audio": [B, N, ...]}.
         levels: noise level of every frame, {"video": [B, T], "audio": [B, N]}.
-        text, negative: {"tokens": int32 [B, L], "mask": bool [B, L]}. An all-False mask means no
-            text.
+        text, negative: prompt and negative prompt, {"tokens": int32 [B, L], "mask": bool [B, L]}.
+            An all-False mask means no text.
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
         passes, scales: as in `Guidance`.
         output: what the network outputs, "x" or "v".

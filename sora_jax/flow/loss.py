@@ -27,10 +27,10 @@ QUARTERS = 4  # bins of the noise level in the metrics
 
 @dataclasses.dataclass(frozen=True)
 class FlowConfig:
-    """Settings of the training loss (1).
+    """Settings of the training loss.
 
     Attributes:
-        output: output of the network, "x" (default) or "v".
+        output: output of the network, "x" (clean latents, default) or "v" (velocity).
         timesteps: the distribution of noise levels.
         tasks: the shares of the tasks: text alone, first frame, given video and so on.
         shared_level: fraction of text-only clips whose audio has the noise level of the video; the
@@ -39,7 +39,7 @@ class FlowConfig:
         text_dropout: fraction of clips that are trained without text. Default 0.1.
         couple_dropout: fraction of clips that are trained without the exchange between video and
             audio. Default 0.05.
-        audio_weight: w of (1), 0 or more. Default 1.
+        audio_weight: factor of the audio loss, 0 or more; that of the video loss is 1. Default 1.
         first_latents: video latents that the task first_frame gives. Default 1.
 
     Raises:

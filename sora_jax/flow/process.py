@@ -30,16 +30,25 @@ SAMPLING_FLOOR = 1e-3  # s_min of (3) in the samplers
 def expand(
     level: Float[AnyArray, "..."], latents: Float[AnyArray, "..."]
 ) -> Float[AnyArray, "..."]:
-    """Appends axes to levels until they broadcast against latents [B, T, ...]."""
+    """Returns levels [B, T] with trailing axes of size 1, so that they broadcast against latents
+    [B, T, ...].
+    """
     return level.reshape(level.shape + (1,) * (latents.ndim - level.ndim))
 
 
 def interpolate(
     x: Float[AnyArray, "*shape"], e: Float[AnyArray, "*shape"], level: Float[AnyArray, "..."]
 ) -> Float[AnyArray, "*shape"]:
-    """Computes equation (1): x, e [B, T, ...] and level [B, T] -> x_s like x.
+    """Adds noise: (1 - level) x + level e.
 
     A level of 0 returns x exactly.
+
+    Args:
+        x: clean latents [B, T, ...].
+        e: standard normal noise like x.
+        level: noise levels in [0, 1], [B, T].
+    Returns:
+        Noisy latents like x.
     """
     s = expand(level, x)
     return (1 - s) * x + s * e
@@ -52,14 +61,15 @@ def to_velocity(
     kind: str,
     floor: float = LOSS_FLOOR,
 ) -> Float[AnyArray, "*shape"]:
-    """Converts a network's output to a velocity [B, T, ...] by equation (3).
+    """Returns the velocity [B, T, ...] that a network's output implies, equation (3) of this
+    module.
 
     Args:
-        output: y [B, T, ...].
+        output: output of the network [B, T, ...].
         x_s: the noisy latents that the network saw, like `output`.
-        level: s [B, T].
-        kind: what the output estimates, "x" or "v".
-        floor: s_min. Default `LOSS_FLOOR`.
+        level: noise levels s of the latents, [B, T].
+        kind: what the output estimates, "x" (clean latents) or "v" (velocity).
+        floor: smallest s that x is divided by. Default `LOSS_FLOOR`.
     """
     if kind == "v":
         return output

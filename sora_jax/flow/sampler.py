@@ -56,7 +56,7 @@ class SamplerConfig:
 def draw_noise(
     key: Key[Array, "..."], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Float[Array, "B ..."]]:
-    """Draws the noise of a batch.
+    """Returns standard normal noise of a batch by modality, float32 arrays [B, ...].
 
     Args:
         key: one key, or keys [B], one for each clip. With keys [B], the noise of a clip does not
@@ -105,12 +105,12 @@ class Field:
     """The flow that a sampler integrates.
 
     Attributes:
-        velocity: maps latents z and the global level s to velocities.
-        advance: moves latents z with velocities v from s to s' by equation (2).
+        velocity: (z, s) -> velocities of latents z at the global level s.
+        advance: (z, v, s, s') -> latents z moved with velocities v from level s to s'.
     """
 
-    velocity: Callable[[Latents, Scalar], Latents]  # (z, s) -> v
-    advance: Callable[[Latents, Latents, Scalar, Scalar], Latents]  # (z, v, s, s') -> z'
+    velocity: Callable[[Latents, Scalar], Latents]
+    advance: Callable[[Latents, Latents, Scalar, Scalar], Latents]
 
 
 Step = Callable[[Field, Latents, Scalar, Scalar, bool], Latents]
@@ -121,13 +121,30 @@ SAMPLERS: Registry[Step] = Registry("sampler")
 
 @SAMPLERS.register
 def euler(field: Field, z: Latents, s: Scalar, s_next: Scalar, last: bool) -> Latents:
-    """Takes an Euler step, equation (2)."""
+    """Returns the latents after an Euler step: z + (s_next - s) v(z, s).
+
+    Args:
+        field: the flow.
+        z: latents by modality.
+        s: global noise level before the step, in [0, 1].
+        s_next: global noise level after it, smaller.
+        last: True if s_next is 0; not used.
+    """
     return field.advance(z, field.velocity(z, s), s, s_next)
 
 
 @SAMPLERS.register
 def heun(field: Field, z: Latents, s: Scalar, s_next: Scalar, last: bool) -> Latents:
-    """Takes a Heun step, equation (3), or an Euler step if it is the last."""
+    """Returns the latents after a Heun step: an Euler step with the mean of the velocities at s and
+    s_next. The last step is an Euler step.
+
+    Args:
+        field: the flow.
+        z: latents by modality.
+        s: global noise level before the step, in [0, 1].
+        s_next: global noise level after it, smaller.
+        last: True if s_next is 0.
+    """
     v = field.velocity(z, s)
     if not last:
         v_next = field.velocity(field.advance(z, v, s, s_next), s_next)
@@ -138,9 +155,14 @@ def heun(field: Field, z: Latents, s: Scalar, s_next: Scalar, last: bool) -> Lat
 def euler_step(
     model: Callable, z: Latents, s: Scalar, s_next: Scalar, start: Levels, **fixed: Any
 ) -> Latents:
-    """Takes one step of `sample` from s to s_next by equation (2), as one program.
+    """Returns the latents after one Euler step of `sample` from level s to s_next, as one program.
 
     Args:
+        model: the network, as `sample` takes it.
+        z: latents by modality.
+        s: global noise level before the step, in [0, 1].
+        s_next: global noise level after it.
+        start: start level of every frame, {"video": [B, T], "audio": [B, N]}.
         fixed: text, negative, times, passes, scales and output, as `guided_velocity` takes them.
     """
     return _advance(z, _velocity(model, z, s, start=start, **fixed), s, s_next, start)
@@ -165,12 +187,13 @@ def sample(
             is an argument of the compiled step; any other callable is a constant of it.
         key: a key, or keys [B] (see `draw_noise`).
         shapes: shapes of the latents, as `draw_noise` takes them.
-        start_levels: {"video": [B, T], "audio": [B, N]}.
+        start_levels: level from which each frame is generated, {"video": [B, T], "audio": [B, N]}:
+            1 = from noise, 0 = given.
         given: latents like the result, read where the start level is below 1.
         text, negative: prompts, as `guided_velocity` takes them.
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
-        config: settings of the sampler.
-        on_step: called with (steps done, steps) after every step.
+        config: settings of the sampler. Default: 30 Euler steps, text guidance 2.
+        on_step: called with (steps done, steps) after every step. Default None.
     Returns:
         Latents {"video": [B, T, H, W, C], "audio": [B, N, C]}, float32.
     Raises:

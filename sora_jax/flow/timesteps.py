@@ -31,13 +31,14 @@ BASE_TOKENS = 80  # video tokens of a `nano` clip with patch (1, 2, 2): r = 1
 
 @dataclasses.dataclass(frozen=True)
 class TimestepConfig:
-    """Distribution of training levels, with the symbols of the module's equations.
+    """Distribution of the noise levels in training: a shifted logit-normal, with some uniform
+    levels.
 
     Attributes:
-        mean: m, mean of the logit. Default 0.
-        deviation: d, standard deviation of the logit. Default 1.
-        uniform: p, fraction of uniform levels. Default 0.1.
-        shift: r. Default 1: no shift.
+        mean: mean of the logit. Default 0.
+        deviation: standard deviation of the logit. Default 1.
+        uniform: fraction of uniform levels. Default 0.1.
+        shift: r of `shift`: above 1 it moves levels towards noise. Default 1: no shift.
     """
 
     mean: float = 0.0
@@ -57,17 +58,32 @@ def shift(s: Float[Array, "*B"], r: float) -> Float[Array, "*B"]: ...
 @overload
 def shift(s: Float[np.ndarray, "*B"], r: float) -> Float[np.ndarray, "*B"]: ...
 def shift(s: Float[AnyArray, "*B"], r: float) -> Float[AnyArray, "*B"]:
-    """Applies equation (1) to a NumPy or JAX array of levels."""
+    """Moves noise levels towards noise: s' = r s / (1 + (r - 1) s), elementwise, like s.
+
+    s is a NumPy or JAX array of levels in [0, 1]; r is 1 (no shift) or more.
+    """
     return r * s / (1 + (r - 1) * s)
 
 
 def shift_for_tokens(tokens: int, base: int = BASE_TOKENS) -> float:
-    """Returns the shift r for a clip of `tokens` video tokens: equation (3)."""
+    """Returns the shift r of noise levels for a clip: sqrt(tokens / base), at least 1.
+
+    Args:
+        tokens: video tokens of the clip.
+        base: video tokens of a clip without shift. Default BASE_TOKENS.
+    """
     return max(1.0, math.sqrt(tokens / base))
 
 
 def draw_levels(key: PRNGKeyArray, batch: int, config: TimestepConfig) -> Float[Array, " {batch}"]:
-    """Draws training levels, float32 [batch] in (0, 1), stratified and in random order."""
+    """Draws the noise levels of training, float32 [batch] in (0, 1), stratified and in random
+    order.
+
+    Args:
+        key: random key.
+        batch: number of levels.
+        config: their distribution.
+    """
     offset_key, order_key, mixture_key = jax.random.split(key, 3)
     u = (jnp.arange(batch) + jax.random.uniform(offset_key, (batch,))) / batch
     u = jnp.clip(jax.random.permutation(order_key, u), 1e-5, 1 - 1e-5)
@@ -77,8 +93,10 @@ def draw_levels(key: PRNGKeyArray, batch: int, config: TimestepConfig) -> Float[
 
 
 def sampling_levels(steps: int, r: float = 1.0) -> Float[np.ndarray, " {steps+1}"]:
-    """Returns the levels that a sampler visits, float32 [steps + 1] from exactly 1 to exactly 0:
-    equation (2).
+    """Returns the noise levels that a sampler visits, float32 [steps + 1] from exactly 1 to exactly
+    0.
+
+    They are evenly spaced, then shifted by `shift` with r. Default r = 1: no shift.
     """
     if steps < 1:
         raise ValueError(f"steps={steps}: a sampler takes at least one step")

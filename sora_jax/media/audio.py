@@ -24,13 +24,13 @@ MOST_BYTES = 1 << 28
 
 @dataclasses.dataclass(frozen=True)
 class Sound:
-    """Decoded audio.
+    """Decoded audio of a file.
 
     Attributes:
         samples: float32 [S, channels]; None without audio.
         rate: samples per second.
-        channels: their names; () if the file does not say.
-        notes: irregularities.
+        channels: their names, such as "FL"; () if the file does not say.
+        notes: irregularities of the file.
     """
 
     samples: np.ndarray | None
@@ -78,12 +78,12 @@ def _names(layout: Any) -> tuple[str, ...]:
 def decode_window(
     container: InputContainer, stream: Any, origin: float, start: float, end: float
 ) -> Sound:
-    """Decodes the audio of a window.
+    """Returns the decoded audio of a window of a file.
 
     Args:
         container: the file, just opened.
         stream: the audio stream.
-        origin: time 0 of the file on its own clock.
+        origin: time on the file's clock, in seconds, of the first frame: time 0 here.
         start, end: the window in seconds from time 0.
     """
     reason = _readable(stream)

@@ -60,7 +60,7 @@ PRIMARIES: dict[int, tuple[str, Point, Point, Point, Point]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Colour:
-    """The colours of a frame, in numbers of H.273.
+    """How the colours of a frame are coded, in the numbers of ITU-T H.273.
 
     Attributes:
         matrix: of Y'CbCr.
@@ -75,6 +75,9 @@ class Colour:
     hd: bool
 
     def swscale_matrix(self) -> int:
+        """Returns ffmpeg's number of the matrix from Y'CbCr to RGB; that of players if the file
+        does not say.
+        """
         if self.matrix in MATRICES:
             return MATRICES[self.matrix]
         if self.transfer in (PQ, HLG):
@@ -82,7 +85,10 @@ class Colour:
         return 1 if self.hd else 5
 
     def notes(self, is_rgb: bool) -> list[str]:
-        """Returns what was converted, and what was not."""
+        """Returns lines of text on the conversions of colour that are made, and those that are not.
+
+        is_rgb is True for a frame that is coded as RGB.
+        """
         notes = []
         if self.matrix not in MATRICES and self.matrix not in UNSPECIFIED and not is_rgb:
             notes.append(f"its colour matrix (number {self.matrix} of H.273) is not applied")
@@ -103,7 +109,9 @@ class Colour:
 
 
 def colour_of(frame: av.VideoFrame, context: Any) -> Colour:
-    """Returns what a frame, or else its stream, says about its colours."""
+    """Returns how a decoded frame codes its colours; its stream's `context` says what the frame
+    does not.
+    """
 
     def said(name: str) -> int:
         values = (int(getattr(x, name, 2) or 0) for x in (frame, context))
@@ -114,11 +122,16 @@ def colour_of(frame: av.VideoFrame, context: Any) -> Colour:
 
 
 def has_alpha(format: av.VideoFormat) -> bool:
+    """Returns whether a pixel format has transparency."""
     return any(component.is_alpha for component in format.components)
 
 
 def to_rgb(frame: av.VideoFrame, width: int, height: int, colour: Colour) -> np.ndarray:
-    """Converts a frame to uint8 [height, width, 3] in BT.709. Transparent parts become white."""
+    """Returns a decoded frame as RGB in BT.709, uint8 [height, width, 3]. Transparent parts become
+    white.
+
+    colour says how the frame is coded (`colour_of`).
+    """
     hdr = colour.transfer in (PQ, HLG)
     convert = hdr or (colour.primaries in PRIMARIES and colour.primaries != BT709)
     alpha = has_alpha(frame.format)
@@ -165,9 +178,10 @@ def _finish(pixels: np.ndarray, colour: Colour, convert: bool) -> np.ndarray:
 
 
 def tone_curve(m: np.ndarray) -> np.ndarray:
-    """Compresses highlights, y(m) of equation (2), elementwise.
+    """Compresses the highlights of HDR light to SDR, elementwise.
 
-    m is light in units of diffuse white, 0 or more; the result is in [0, 1).
+    m is light in units of diffuse white, 0 or more; the result is in [0, 1), and equals m up to
+    KNEE.
     """
     return np.where(m <= KNEE, m, KNEE + (1 - KNEE) * -np.expm1((KNEE - m) / (1 - KNEE)))
 
@@ -194,8 +208,9 @@ def _light(transfer: int) -> np.ndarray:
 
 @functools.cache
 def to_bt709(number: int) -> np.ndarray:
-    """Returns the matrix from linear RGB of the primaries `number` to that of BT.709, float32 [3,
-    3]. White stays white.
+    """Returns the matrix from linear RGB of other primaries to that of BT.709, float32 [3, 3].
+
+    number is that of the primaries in ITU-T H.273. White stays white.
     """
     return (np.linalg.inv(_to_xyz(BT709)) @ _to_xyz(number)).astype(np.float32)
 

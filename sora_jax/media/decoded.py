@@ -8,7 +8,7 @@ from sora_jax.errors import UserError
 
 
 class EndOfFile(UserError):
-    """The requested window lies past the end of the file."""
+    """The requested window is past the end of the file."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,9 +29,15 @@ def frame_second(frame: Any) -> float | None:
 
 
 def deinterlaced(frames: Iterable[Any], stream: Any, notes: list[str]) -> Iterator[Any]:
-    """Yields the frames, and the interlaced ones with the rows of their first field alone.
+    """Yields the frames; of an interlaced frame, the rows of its first field, with the others
+    interpolated.
 
-    Adds a note at the first interlaced frame.
+    Adds a note to `notes` at the first interlaced frame.
+
+    Args:
+        frames: decoded frames in order.
+        stream: their video stream.
+        notes: irregularities of the file, a list to add to.
     """
     unmarked = (
         stream.codec_context.field_order in INTERLACED_ORDERS
@@ -106,7 +112,7 @@ class Geometry:
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     def upright(self, image: np.ndarray, frame: Any) -> np.ndarray:
-        """Turns and mirrors an image [H, W, 3] as the display matrix of its frame says.
+        """Returns an image [H, W, 3] turned and mirrored as the display matrix of its frame says.
 
         Phones store portrait video as landscape frames with such a matrix.
         """
@@ -144,9 +150,16 @@ def frames_from(
 ) -> tuple[float, Iterator[tuple[float, Any]]]:
     """Decodes a stream from a little before `start` seconds on.
 
+    Args:
+        container: the file, just opened.
+        stream: the video stream.
+        start: seconds from time 0 of the file.
+        notes: irregularities of the file, a list to add to.
+
     Returns:
-        Time 0 of the file on its own clock, and an iterator of (seconds from time 0, frame), in
-        order. The first frame is at or before `start`, unless the file begins later.
+        Time 0 of the file on the file's clock in seconds, and an iterator of
+        (seconds from time 0, frame), in order. The first frame is at or before `start`, unless the
+        file begins later.
     Raises:
         StopIteration: no frame can be decoded.
     """
@@ -175,7 +188,9 @@ def frames_from(
 
 
 def frame_step(stream: Any) -> float:
-    """Returns the usual time between two frames in seconds, 1 / 25 if the file does not say."""
+    """Returns the usual time in seconds between two frames of a video stream, 1 / 25 if the file
+    does not say.
+    """
     rate = float(stream.average_rate or 0)
     return 1 / rate if 0.01 <= rate <= 2000 else 1 / 25
 

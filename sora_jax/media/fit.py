@@ -62,10 +62,14 @@ def fit_sound(
 def fit_clip(media: Media, format: ClipFormat) -> Clip:
     """Converts a file of any size, frame rate, length and channel count to a clip of `format`.
 
-    Frames are chosen by equation (1), cropped around their centre to the format's proportions and
-    resized with an antialiasing filter. If the file is too short, its last frame is held and its
-    audio is padded with silence. The clip has no samples if the file has no audio track, or one
-    that never rises above -80 dBFS. The clip's notes list the changes.
+    A frame of the clip is the one on screen at its time, cropped around its centre to the format's
+    proportions and resized with an antialiasing filter. If the file is too short, its last frame
+    stays on screen and its audio is padded with silence. The clip has no samples if the file has no
+    audio track, or one that never rises above -80 dBFS. The clip's notes list the changes.
+
+    Args:
+        media: the decoded file, from `read_video`.
+        format: the format of the clip.
     """
     expect(media, Media, "media", "give what read_video returns")
     expect(format, ClipFormat, "format", 'give a ClipFormat, such as FORMATS["nano"]')
@@ -104,14 +108,14 @@ def read_fitted(
     """Reads a clip of `format` from second `start` of a file on.
 
     The same as `fit_clip` of a window of `read_video`, but only the frames of the clip are
-    converted and held, so a large file needs little memory.
+    converted and kept, so a large file needs little memory.
 
     Args:
         path: the file.
         format: the format of the clip.
         start: where the clip begins in seconds. Default 0.
-        whole: whether the file must last as long as the clip. Default False: its last frame is
-            held.
+        whole: whether the file must last as long as the clip. Default False: its last frame fills
+            the rest.
     Raises:
         UserError: the file is missing, damaged, cut short, or has no video.
         EndOfFile: `start` is past the end of the file, or `whole` and the clip is. A subclass of

@@ -27,7 +27,7 @@ CANCELLED = 0.3
 
 
 def weights(channels: Sequence[str], count: int) -> np.ndarray:
-    """Returns the weights of equation (1), float32 [count].
+    """Returns the weight of each channel in a mix to one, by ITU-R BS.775, float32 [count].
 
     Args:
         channels: their names; () for those that a file of `count` channels usually has.
@@ -49,12 +49,17 @@ def weights(channels: Sequence[str], count: int) -> np.ndarray:
 
 
 def mix(samples: np.ndarray, channels: Sequence[str] = ()) -> tuple[np.ndarray, list[str]]:
-    """Mixes float32 [S, channels] to float32 [S].
+    """Mixes the channels of audio to one.
 
     If the channels cancel each other, as in antiphase, the loudest alone is kept.
 
+    Args:
+        samples: float32 [S, channels].
+        channels: names of the channels. Default (): those that a file with their number usually
+            has.
+
     Returns:
-        The mix, which may exceed 1, and notes.
+        The mix, float32 [S], which may exceed 1, and notes.
     """
     count = samples.shape[1]
     if count == 1:
@@ -79,7 +84,9 @@ def mix(samples: np.ndarray, channels: Sequence[str] = ()) -> tuple[np.ndarray, 
 
 
 def finite(samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Replaces samples that are NaN or infinite with silence; returns them and notes."""
+    """Returns samples [S, ...] with silence instead of NaN and infinity, and notes on the
+    change.
+    """
     good = np.isfinite(samples)
     if good.all():
         return samples, []
@@ -89,9 +96,10 @@ def finite(samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
 
 
 def within_range(samples: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Lowers samples [S] that clearly exceed 1 and clips those that hardly do; returns notes.
+    """Returns samples [S] in [-1, 1], and notes on the change.
 
-    A decoder may overshoot 1 by a few per cent, which is not heard where it is cut.
+    Samples that clearly exceed 1 are lowered together; those that hardly do are clipped. A decoder
+    may overshoot 1 by a few per cent, which is not audible where it is clipped.
     """
     peak = float(np.abs(samples).max(initial=0.0))
     if peak > 1.06:  # 0.5 dB

@@ -15,8 +15,9 @@ SAME_PICTURE = ("MPO",)  # formats whose further images are views or previews of
 
 
 def fit_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resizes the centre of uint8 [H, W, 3] with the target's proportions to uint8 [height, width,
-    3], antialiased.
+    """Returns the centre of an image uint8 [H, W, 3] as uint8 [height, width, 3], antialiased.
+
+    The image is cropped to the proportions of the result, then resized.
     """
     if image.shape[:2] == (height, width):
         return image
@@ -29,7 +30,9 @@ def fit_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def resizing(sides: tuple[int, int], target: tuple[int, int]) -> str:
-    """Describes how `fit_frame` converts frames with `sides` (height, width) to `target`."""
+    """Returns a line of text on how `fit_frame` converts frames with `sides` (height, width) to
+    `target`.
+    """
     (height, width), (rows, columns) = sides, target
     shape = "central square" if rows == columns else f"central {columns}:{rows}"
     cropped = f"cropped to their {shape} and " if height * columns != width * rows else ""
@@ -41,9 +44,9 @@ def read_image(
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Reads the centre of a still image, as sRGB.
 
-    Greyscale of 16 bits is scaled from 0 .. 65,535 to 0 .. 1. Values of other deep images (float,
-    32 bits) that leave [0, 1] are scaled from their own range. Colour profiles are applied.
-    Transparent parts become white.
+    Greyscale of 16 bits is scaled from 0 .. 65,535 to 0 .. 1. Other deep images (float, 32 bits)
+    with values outside [0, 1] are scaled from the range of their values. Colour profiles are
+    applied. Transparent parts become white.
 
     Args:
         path: the file.

@@ -14,10 +14,10 @@ MOST_PIXELS = 1 << 27
 
 
 def choose_video(container: InputContainer) -> tuple[Any, list[str]]:
-    """Returns the video stream to read, and notes on the choice.
+    """Returns the video stream of a file to read, and notes on the choice.
 
-    It is the first of the streams that the file marks as default, or else its first. A cover
-    picture is no video. The stream is None if there is no other.
+    It is the first of the streams that the file marks as default, or else its first. A cover image
+    is no video. The stream is None if the file has no other.
     """
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     streams = [s for s in container.streams.video if not s.disposition & covers]
@@ -29,7 +29,9 @@ def choose_video(container: InputContainer) -> tuple[Any, list[str]]:
 
 
 def choose_audio(container: InputContainer) -> tuple[Any, list[str]]:
-    """Returns the audio stream to read, chosen like the video stream, and notes on the choice."""
+    """Returns the audio stream of a file to read, chosen like the video stream, and notes on the
+    choice.
+    """
     return _choose(container.streams.audio, "audio tracks")
 
 
@@ -48,7 +50,10 @@ def _choose(streams: Sequence[Any], noun: str) -> tuple[Any, list[str]]:
 
 
 def set_threads(stream: Any) -> None:
-    """Limits the threads of a decoder. Each of them holds frames: 12 MB and more of 4K video."""
+    """Limits the threads of the decoder of a stream.
+
+    Each thread keeps frames: 12 MB and more of 4K video.
+    """
     context = stream.codec_context
     large = context.width * context.height > 2048 * 1152
     context.thread_type = "SLICE" if large else "AUTO"
@@ -56,9 +61,11 @@ def set_threads(stream: Any) -> None:
 
 
 def stated_seconds(container: InputContainer, stream: Any) -> tuple[float | None, bool]:
-    """Returns the length that the header states, and whether it is that of `stream` itself.
+    """Returns the length in seconds that a file's header states, and whether it is that of `stream`
+    itself.
 
-    Matroska and webm state the length of the file alone. The length is None if there is none.
+    Matroska and webm state the length of the file alone. The length is None if the header states
+    none.
     """
     if stream.duration:
         return float(stream.duration * stream.time_base), True
@@ -68,7 +75,9 @@ def stated_seconds(container: InputContainer, stream: Any) -> tuple[float | None
 
 
 def last_second(path: str | os.PathLike) -> float:
-    """Returns the end of the last packet of any stream of a file, on the file's clock."""
+    """Returns the end in seconds of the last packet of any stream of a file, on the file's
+    clock.
+    """
     end = 0.0
     try:
         with av.open(str(path)) as container:

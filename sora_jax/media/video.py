@@ -59,10 +59,15 @@ def read_window(
     short_side: int | None,
     moments: np.ndarray | None = None,
 ) -> Media:
-    """`read_video`, which may keep only the frames on screen at some moments.
+    """Decodes a window of a file, as `read_video` does, and can keep only the frames on screen at
+    some moments.
 
     Args:
-        moments: times in seconds from `start`, ascending. Default None: all frames.
+        path: the file.
+        start: start of the window in seconds.
+        seconds: duration of the window. None: to the end of the file.
+        short_side: maximum length in pixels of the shorter side; None as in `read_video`.
+        moments: times in seconds from `start`, ascending, [n]. Default None: all frames.
     """
     try:
         with av.open(str(path)) as container:

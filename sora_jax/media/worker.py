@@ -39,7 +39,7 @@ class Worker:
         self.close()
 
     def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Returns function(*arguments), run in the child.
+        """Returns function(*arguments), run in the child process.
 
         Args:
             function: a function at the top level of a module of this package.
@@ -80,7 +80,7 @@ class Worker:
         return f"its decoder ended with status {status}; leave the file out"
 
     def close(self) -> int:
-        """Ends the child, if there is one; returns its exit status."""
+        """Ends the child process, if one runs; returns its exit status."""
         process, self._process = self._process, None
         if process is None:
             return 0
@@ -96,7 +96,9 @@ class Worker:
 
 
 def serve() -> None:
-    """Runs the calls that arrive on stdin until it is closed, and answers on stdout."""
+    """The main function of the child process: runs the calls that arrive on stdin until it is
+    closed, and answers on stdout.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C also reaches children; the parent closes
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     with contextlib.suppress(OSError, ValueError):  # not every system has these limits

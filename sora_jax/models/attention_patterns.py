@@ -31,15 +31,15 @@ Block = tuple[Array, Callable[..., Array]]
 
 @dataclasses.dataclass(frozen=True)
 class VideoTokens:
-    """Geometry of the video tokens of one evaluation.
+    """Geometry of the video tokens of one evaluation of the network.
 
     Attributes:
         config: the `STDiTConfig`.
         times: midpoints of the latent frames in seconds, [T].
-        grid: (T, rows, columns).
+        grid: (T, rows, columns) in tokens.
         layout: sharding hooks.
         visible: bool [B, T], False for padding frames; None without padding.
-        depth: index of the pair, a traced integer.
+        depth: index of the pair of blocks, a traced integer.
     """
 
     config: Any
@@ -50,7 +50,11 @@ class VideoTokens:
     depth: Int[Array, ""] | int
 
     def phi(self, axes: str) -> Float[Array, "T S planes"]:
-        """Returns rotation angles [T, S, d/2] over `axes`: "t", "yx" or "tyx"."""
+        """Returns the rotation angles of all tokens, [T, S, d/2].
+
+        Args:
+            axes: the axes that rotate: "t", "yx" or "tyx".
+        """
         width = self.config.width // self.config.heads
         return grid_angles(self.times, *self.grid[1:], width, axes)
 
@@ -59,21 +63,25 @@ ATTENTION: Registry[Callable[[VideoTokens], tuple[Block, Block]]] = Registry("at
 
 
 def in_frame(tokens: VideoTokens) -> Block:
-    """Returns the block of attention within a frame."""
+    """Returns the spatial block (phi, over): every token attends to the tokens of its frame."""
     return tokens.phi("yx")[0], attention.over_space
 
 
 @ATTENTION.register
 def pure(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Factorised attention: within a frame, then along time at a site."""
+    """Returns the two blocks (phi, over) of factorised attention: within a frame, then along time
+    at a site.
+    """
     over = functools.partial(attention.over_time, visible=tokens.visible)
     return in_frame(tokens), (tokens.phi("t")[:, 0], over)
 
 
 @ATTENTION.register
 def window(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Attention within a frame, then within windows of `config.window`, shifted by half in every
-    second pair.
+    """Returns the two blocks (phi, over) of windowed attention: within a frame, then within 3-D
+    windows.
+
+    The windows have the sides `config.window`, and every second pair shifts them by half.
     """
     real = (tokens.layout.frames or tokens.grid[0], *tokens.grid[1:])
     index = attention.window_index(real, tokens.config.window)
@@ -84,16 +92,22 @@ def window(tokens: VideoTokens) -> tuple[Block, Block]:
 
 @ATTENTION.register
 def full(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Full attention: over all tokens in both blocks."""
+    """Returns the two blocks (phi, over) of full attention: every token attends to every token, in
+    both.
+    """
     block = tokens.phi("tyx"), attention.across(tokens.layout, attention.over_all)
     return block, block
 
 
 def blocks(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Returns the blocks of the pattern that `tokens.config` names, with checks around each `over`.
+    """Returns the spatial and the temporal block of the pattern that `tokens.config` names.
+
+    A block is (phi, over): rotation angles and a function of attention. Each `over` is checked when
+    it runs.
 
     Raises:
-        UserError: the pattern returns something other than its contract says.
+        UserError: the pattern returns something other than two (phi, over), or `over` another shape
+            than that of q.
     """
     name = tokens.config.attention
     given = ATTENTION[name](tokens)

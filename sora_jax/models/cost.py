@@ -48,16 +48,28 @@ def _part(path: tuple[str, ...]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-    """Counts for one model in one format. Bytes and FLOPs are those of a whole batch."""
+    """Counts for one model in one format. Bytes and FLOPs are those of a whole batch.
 
-    parameters: dict[str, int]  # by part of PARTS
-    tokens: dict[str, int]  # of one clip
-    forward: int  # FLOPs
-    step: int  # FLOPs of loss and gradient, without recomputation
-    recomputed: int  # FLOPs that remat adds to a step
-    activations: int  # bytes kept for the backward pass
-    optimizer: int | None = None  # FLOPs of one update; None without an optimizer
-    optimizer_state: int | None = None  # bytes of moments, moving average and gradient sums
+    Attributes:
+        parameters: number of parameters by part of PARTS.
+        tokens: number of tokens of one clip by stream.
+        forward: FLOPs of one evaluation of the network.
+        step: FLOPs of loss and gradient, without recomputation.
+        recomputed: FLOPs that rematerialisation adds to a step.
+        activations: bytes kept for the backward pass.
+        optimizer: FLOPs of one update; None without an optimizer.
+        optimizer_state: bytes of moments, moving average and gradient sums; None without an
+            optimizer.
+    """
+
+    parameters: dict[str, int]
+    tokens: dict[str, int]
+    forward: int
+    step: int
+    recomputed: int
+    activations: int
+    optimizer: int | None = None
+    optimizer_state: int | None = None
 
 
 def measure(
@@ -67,9 +79,10 @@ def measure(
     text_length: int,
     optimizer: optax.GradientTransformation | None = None,
 ) -> Cost:
-    """Counts parameters, tokens, FLOPs and bytes by tracing alone.
+    """Returns the cost of a model in a format: parameters, tokens, FLOPs and bytes.
 
-    Kernels are switched off, because they do not declare their products.
+    They are counted by tracing: nothing is allocated or computed. Kernels are switched off, because
+    they do not declare their products.
 
     Args:
         config: the model.
@@ -172,7 +185,7 @@ def report(
     text_length: int,
     optimizer: optax.GradientTransformation | None = None,
 ) -> str:
-    """Returns the result of `measure` as printable text."""
+    """Returns the result of `measure`, which takes the same arguments, as printable text."""
     cost = measure(config, format, batch_size, text_length, optimizer)
     total = sum(cost.parameters.values())
     memory = {"parameters": 4 * total, "gradients": 4 * total}
@@ -205,7 +218,10 @@ def report(
 
 
 def quantity(x: float, unit: str = "") -> str:
-    """Formats a number with three digits and a decimal prefix: 3967040 -> "3.97 M"."""
+    """Returns a number as text with three digits and a decimal prefix: 3967040 -> "3.97 M".
+
+    unit is appended, such as "B". Default "": none.
+    """
     prefixes = ["", "k", "M", "G", "T", "P", "E"]
     power = 0
     while x >= 999.5 and power < len(prefixes) - 1:

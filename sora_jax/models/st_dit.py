@@ -66,9 +66,10 @@ PLACE_FEATURES = 16  # Fourier features of each coordinate of a token's place
 
 
 class VideoBlock(nnx.Module):
-    """A video block: modulated self-attention with a pattern, cross-attention to text, MLP.
+    """A video block of STDiT: modulated self-attention with a pattern, cross-attention to text,
+    MLP.
 
-    It computes equation (1) with text and equation (4) without.
+    A spatial block has the cross-attention, a temporal block does not. v [B, T, S, D] -> same.
     """
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs, *, text: bool):
@@ -93,10 +94,10 @@ class VideoBlock(nnx.Module):
 
         Args:
             v: video tokens [B, T, S, D].
-            m: modulation [B, T, 6 D].
-            phi, over: the block of an attention pattern.
+            m: modulation [B, T, 6 D], of `LevelEmbedding`.
+            phi, over: rotation angles and function of an attention pattern.
             text: features [B, L + 1, Dt]; None for a temporal block.
-            text_mask: bool [B, L + 1].
+            text_mask: bool [B, L + 1], False for padding.
         Returns:
             Video tokens like v.
         """
@@ -117,7 +118,10 @@ class VideoBlock(nnx.Module):
 
 
 class AudioBlock(nnx.Module):
-    """An audio block: `attend` is equation (2), `feed` is equation (5)."""
+    """An audio block of STDiT, in two halves around the exchange with the video.
+
+    `attend` is self-attention and cross-attention to text, `feed` the MLP.
+    """
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
         c, dtype = config, jnp.dtype(config.dtype)
@@ -129,7 +133,9 @@ class AudioBlock(nnx.Module):
         self.mlp = MLP(c.audio_width, c.mlp_ratio, rngs, dtype)
 
     def rows(self, m: Float[Array, "B N rows"], dtype: DTypeLike) -> list[Float[Array, "B N Da"]]:
-        """Returns the six rows of the modulation m [B, N, 6 Da]: shift, scale and gate, twice."""
+        """Returns the modulation m [B, N, 6 Da] plus the block's table as six arrays [B, N, Da] in
+        `dtype`: shift, scale and gate of attention, then of the MLP.
+        """
         return jnp.split((m + self.table[...]).astype(dtype), 6, axis=-1)
 
     def attend(
@@ -140,7 +146,17 @@ class AudioBlock(nnx.Module):
         text: Float[Array, "B words Dt"],
         text_mask: Bool[Array, "B words"],
     ) -> Float[Array, "B N Da"]:
-        """Applies equation (2): a [B, N, Da], m [B, N, 6 Da] -> a."""
+        """Applies the first half of the block: self-attention, then cross-attention to text.
+
+        Args:
+            a: audio tokens [B, N, Da].
+            m: modulation [B, N, 6 Da].
+            phi: rotation angles of the times [N, d/2].
+            text: features [B, L + 1, Dt].
+            text_mask: bool [B, L + 1], False for padding.
+        Returns:
+            Audio tokens like a.
+        """
         shift, scale, gate = self.rows(m, a.dtype)[:3]
         a = a + gate * self.attention(modulate(a, shift, scale), phi)
         return a + self.text(rms_norm(a), text, text_mask)
@@ -148,13 +164,18 @@ class AudioBlock(nnx.Module):
     def feed(
         self, a: Float[Array, "B N Da"], m: Float[Array, "B N 6*Da"]
     ) -> Float[Array, "B N Da"]:
-        """Applies equation (5): a [B, N, Da], m [B, N, 6 Da] -> a."""
+        """Applies the second half of the block, the MLP: tokens a [B, N, Da] and modulation m
+        [B, N, 6 Da] -> tokens like a.
+        """
         shift, scale, gate = self.rows(m, a.dtype)[3:]
         return a + gate * self.mlp(modulate(a, shift, scale))
 
 
 class Exchange(nnx.Module):
-    """Cross-attention between the streams in both directions, on one clock: equation (3)."""
+    """Cross-attention between video and audio in both directions, with rotary positions in seconds.
+
+    v [B, T, S, D] and a [B, N, Da] -> same shapes. Learned gates start at zero.
+    """
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
         c, dtype = config, jnp.dtype(config.dtype)
@@ -178,11 +199,11 @@ class Exchange(nnx.Module):
         Args:
             v: video tokens [B, T, S, D].
             a: audio tokens [B, N, Da].
-            phi: angles of the times {"video": [T, d/2], "audio": [N, d/2]}.
-            couple: c, [B, 1, 1].
+            phi: rotation angles of the times {"video": [T, d/2], "audio": [N, d/2]}.
+            couple: factor of the exchange [B, 1, 1]; 0 turns it off.
             visible: bool [B, T], the frames that the audio attends to. Default None: all.
         Returns:
-            v and a.
+            v and a with what each read from the other.
         """
         B, T, S, D = v.shape
         v_in, a_in = rms_norm(v), rms_norm(a)
@@ -199,9 +220,7 @@ class Exchange(nnx.Module):
 
 
 class Pair(nnx.Module):
-    """A spatial and a temporal video block, an audio block and an exchange: equations (1)
-    to (5).
-    """
+    """One layer of STDiT: a spatial and a temporal video block, an audio block and an exchange."""
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
         self.space = VideoBlock(config, rngs, text=True)
@@ -211,8 +230,9 @@ class Pair(nnx.Module):
 
 
 class Head(nnx.Module):
-    """The output layer: modulation by the level embedding plus a table, then a linear layer that
-    starts at zero.
+    """The output layer: modulation by the level embedding, then a linear layer that starts at zero.
+
+    Tokens [B, T, ..., D] -> float32 [B, T, ..., features].
     """
 
     def __init__(self, width: int, features: int, rngs: nnx.Rngs):
@@ -222,7 +242,9 @@ class Head(nnx.Module):
     def __call__(
         self, x: Float[Array, "B T *S D"], e: Float[Array, "B T D"]
     ) -> Float[Array, "B T *S features"]:
-        """Applies the head: x [B, T, ..., D], e [B, T, D] -> float32 [B, T, ..., features]."""
+        """Applies the head: tokens x [B, T, ..., D] and level embedding e [B, T, D] -> float32
+        [B, T, ..., features].
+        """
         shift, scale = (
             e.reshape(*e.shape[:2], *(1,) * (x.ndim - 3), -1) + row for row in self.table[...]
         )
@@ -230,7 +252,11 @@ class Head(nnx.Module):
 
 
 class STDiT(nnx.Module):
-    """The network. The module's docstring has its equations, and `STDiTConfig` its sizes."""
+    """The network: a spatial-temporal diffusion transformer for video and audio latents.
+
+    `__call__` takes noisy latents, their noise levels, a prompt and times, and predicts the clean
+    latents or the velocity. The module's docstring has the equations, `STDiTConfig` the sizes.
+    """
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
         c, dtype = config, jnp.dtype(config.dtype)
@@ -260,15 +286,17 @@ class STDiT(nnx.Module):
         """Evaluates the network.
 
         Args:
-            latents: {"video": [B, T, H, W, C], "audio": [B, N, Ca]}.
+            latents: noisy latents {"video": [B, T, H, W, C], "audio": [B, N, Ca]}.
             levels: noise levels in [0, 1], {"video": [B, T], "audio": [B, N]}; 0 = given.
             text: {"tokens": int32 [B, L], "mask": bool [B, L]}. An all-False mask means
                 unconditional.
             times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
-            couple: c of (3), a number or [B]; 0 turns the exchange off. Default 1.
+            couple: factor of the exchange between video and audio, a number or [B]; 0 turns it off.
+                Default 1.
             layout: sharding hooks (`sora_jax.nn.layout`). Default: identities.
         Returns:
-            Float32 arrays with the shapes of the latents: x or v, according to `config.output`.
+            Float32 arrays with the shapes of the latents: clean latents x or velocity v, according
+            to `config.output`.
         """
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         B, T, H, W, _ = latents["video"].shape
@@ -327,9 +355,9 @@ class STDiT(nnx.Module):
 def patches(
     latents: Float[AnyArray, "B T H W C"], patch: int
 ) -> Float[Array, "B T S patch_features"]:
-    """Groups p x p sites of latent frames to tokens, [B, T, H, W, C] -> [B, T, S, p p C].
+    """Groups patch x patch sites of latents to tokens: [B, T, H, W, C] -> [B, T, S, patch^2 C].
 
-    Zeros fill the last rows and columns if p does not divide the sides.
+    Zeros fill the last rows and columns if `patch` does not divide the sides.
     """
     B, T, H, W, C = latents.shape
     fill = [(0, 0), (0, 0), (0, -H % patch), (0, -W % patch), (0, 0)]
@@ -341,7 +369,9 @@ def patches(
 def from_patches(
     tokens: Float[Array, "B T S patch_features"], patch: int, sides: tuple[int, int]
 ) -> Float[Array, "B T H W C"]:
-    """Inverts `patches`: [B, T, S, p p C] -> [B, T, H, W, C] with `sides` (H, W)."""
+    """Inverts `patches`: tokens [B, T, S, patch^2 C] -> latents [B, T, H, W, C] with `sides`
+    (H, W).
+    """
     B, T = tokens.shape[:2]
     rows, columns = (-(-side // patch) for side in sides)
     x = tokens.reshape(B, T, rows, columns, patch, patch, -1).transpose(0, 1, 2, 4, 3, 5, 6)
@@ -349,8 +379,9 @@ def from_patches(
 
 
 def time_features(times: Float[AnyArray, " T"]) -> Float[Array, "T features"]:
-    """Encodes times [T] in seconds as Fourier features [T, PLACE_FEATURES], with the time constants
-    of the rotary embedding.
+    """Returns Fourier features [T, PLACE_FEATURES] of times [T] in seconds.
+
+    The time constants are those of the rotary embedding.
     """
     return fourier_features(
         jnp.asarray(times, jnp.float32), 1 / SECONDS[1], 1 / SECONDS[0], PLACE_FEATURES

@@ -28,15 +28,44 @@ LEAST = {
 
 @dataclasses.dataclass(frozen=True)
 class STDiTConfig:
-    """Hyperparameters of the network.
+    """Hyperparameters of the network, `STDiT`.
 
-    Widths are in features, window sides in tokens (0: the whole axis).
+    Widths are in features. A width must give its heads an even width each.
+
+    Attributes:
+        video_channels: channels of the video latents. Default 16.
+        audio_channels: channels of the audio latents. Default 64.
+        patch: side of a video token in sites of the latent. Default 2.
+        depth: pairs of a spatial and a temporal block. Default 4.
+        width: of the video stream. Default 192.
+        heads: of the video stream's attention. Default 6.
+        mlp_ratio: hidden width of an MLP divided by the width of its stream. Default 4.
+        audio_width: of the audio stream. Default 128.
+        audio_heads: of the audio stream's attention. Default 4.
+        exchange_width: of all heads of the exchange between the streams. Default 128.
+        exchange_heads: of the exchange. Default 4.
+        frame_tokens: pooled tokens of a video frame, which the audio attends to. Default 4.
+        text_width: of the text encoder. Default 128.
+        text_heads: of the text encoder. Default 4.
+        text_layers: blocks of the text encoder. Default 2.
+        vocabulary: number of token ids. Default 512.
+        attention: a name of `attention_patterns.ATTENTION`. Default "pure".
+        window: sides (T, rows, columns) of a window in tokens, for attention "window"; 0 is the
+            whole axis. Default (0, 4, 4).
+        output: what the network predicts: clean latents, "x" (default), or velocity, "v".
+        dtype: dtype of activations; parameters are float32. Default "float32".
+        remat: what a pair keeps for the backward pass, a name of `nn.stack.REMAT`. Default "none":
+            everything.
+        unroll: pairs per iteration of the scan over the depth. Default 1.
+
+    Raises:
+        ValueError: a value is out of range, or a name is unknown.
     """
 
     video_channels: int = 16
     audio_channels: int = 64
-    patch: int = 2  # side of a video token in sites of the latent
-    depth: int = 4  # pairs of a spatial and a temporal block
+    patch: int = 2
+    depth: int = 4
     width: int = 192
     heads: int = 6
     mlp_ratio: float = 4.0
@@ -44,18 +73,18 @@ class STDiTConfig:
     audio_heads: int = 4
     exchange_width: int = 128
     exchange_heads: int = 4
-    frame_tokens: int = 4  # P: pooled tokens of a frame, which the audio attends to
+    frame_tokens: int = 4
     text_width: int = 128
     text_heads: int = 4
     text_layers: int = 2
     vocabulary: int = 512
-    attention: str = "pure"  # a name of `attention_patterns.ATTENTION`
-    window: tuple[int, int, int] = (0, 4, 4)  # (T, rows, columns), for attention "window"
-    output: str = "x"  # "x" or "v"
-    dtype: str = "float32"  # dtype of activations; parameters are float32
-    # what a pair keeps for the backward pass: a name of `nn.stack.REMAT`; "none" keeps all
+    attention: str = "pure"
+    window: tuple[int, int, int] = (0, 4, 4)
+    output: str = "x"
+    dtype: str = "float32"
+
     remat: str = "none"
-    unroll: int = 1  # pairs per iteration of the scan
+    unroll: int = 1
 
     def __post_init__(self):
         object.__setattr__(self, "window", tuple(self.window))
@@ -94,9 +123,11 @@ class STDiTConfig:
             )
 
     def grid(self, sides: tuple[int, int]) -> tuple[int, int]:
-        """Returns the rows and columns of tokens of a latent frame with `sides` rows and columns.
+        """Returns (rows, columns) in tokens of a latent frame.
 
-        Sides that the patch does not divide are padded.
+        Args:
+            sides: rows and columns of the latent frame. It is padded where the patch does not
+                divide them.
         """
         return -(-sides[0] // self.patch), -(-sides[1] // self.patch)
 
@@ -106,5 +137,8 @@ class STDiTConfig:
 
     @classmethod
     def from_dict(cls, fields: Mapping) -> "STDiTConfig":
-        """Inverts `to_dict`. Raises TypeError for a name that is not a field."""
+        """Returns the configuration of `fields`, the result of `to_dict`.
+
+        Raises TypeError for a name that is not a field.
+        """
         return cls(**fields)

@@ -44,11 +44,11 @@ def fnv1a(text: str) -> int:
 
 
 class TextTokenizer:
-    """A word tokenizer: id 0 is padding, ids 1 .. len(words) are the known words, and any other
-    word hashes into one of `buckets` further ids.
+    """A word tokenizer: text to ids.
 
-    Text is lower-cased, and punctuation marks are separate words. Prompts are cut after `length`
-    words.
+    Id 0 is padding, ids 1 .. len(words) are the known words, and any other word hashes into one of
+    `buckets` further ids. Text is lower-cased, and punctuation marks are separate words. Prompts
+    are cut after `length` words.
     """
 
     def __init__(self, words: Sequence[str], buckets: int = 256, length: int = 64):
@@ -61,9 +61,12 @@ class TextTokenizer:
 
     @classmethod
     def of_vocabulary(cls, words: Sequence[str], vocabulary: int, length: int) -> "TextTokenizer":
-        """Returns the tokenizer with `vocabulary` ids. Ids that padding and `words` leave over
-        become buckets.
+        """Returns a tokenizer with `vocabulary` ids.
 
+        Args:
+            words: the known words.
+            vocabulary: number of ids: padding, the words, and buckets for all that is left.
+            length: words of a padded prompt.
         Raises:
             UserError: no id is left for a bucket.
         """
@@ -77,21 +80,22 @@ class TextTokenizer:
 
     @property
     def vocabulary(self) -> int:
-        """Number of ids: padding, known words and buckets."""
+        """The number of ids: padding, known words and buckets."""
         return 1 + len(self.words) + self.buckets
 
     def split(self, text: str) -> list[str]:
-        """Splits a text into lower-case words and punctuation marks."""
+        """Returns the lower-case words and the punctuation marks of a text, in order."""
         return _WORD.findall(text.lower())
 
     def unknown(self, text: str) -> list[str]:
-        """Returns the words of the text outside the vocabulary, each once, in order."""
+        """Returns the words of a text that are not among the known words, each once, in order."""
         return list(dict.fromkeys(word for word in self.split(text) if word not in self.ids))
 
     def __call__(
         self, texts: Sequence[str]
     ) -> tuple[Int[np.ndarray, "B L"], Bool[np.ndarray, "B L"]]:
-        """Converts texts to ids int32 [B, L] and a mask bool [B, L], True at words.
+        """Converts B texts to ids int32 [B, L] and a mask bool [B, L], True at words; L is
+        `length`.
 
         An empty text has an all-False mask and is unconditional.
         """
@@ -103,7 +107,9 @@ class TextTokenizer:
 
 
 class TextBlock(nnx.Module):
-    """A pre-norm transformer block over a masked sequence: self-attention, then MLP."""
+    """A pre-norm transformer block over a masked sequence, [B, L, D] -> same: self-attention, then
+    MLP.
+    """
 
     def __init__(
         self,
@@ -119,15 +125,24 @@ class TextBlock(nnx.Module):
     def __call__(
         self, x: Float[Array, "B L D"], visible: Bool[Array, "B L"], phi: Float[Array, "L planes"]
     ) -> Float[Array, "B L D"]:
+        """Applies the block.
+
+        Args:
+            x: [B, L, D].
+            visible: bool [B, L], the positions that are attended to.
+            phi: rotation angles [L, d/2].
+        Returns:
+            [B, L, D].
+        """
         x = x + self.attention(rms_norm(x), phi, among(visible))
         return x + self.mlp(rms_norm(x))
 
 
 class TextEncoder(nnx.Module):
-    """A bidirectional transformer over the words of a prompt.
+    """The text encoder: a bidirectional transformer over the words of a prompt.
 
     tokens int32 [B, L], mask bool [B, L] -> features [B, L + 1, width], mask bool [B, L + 1].
-    Feature 0 is always visible.
+    Feature 0 pools the prompt and is always visible.
     """
 
     def __init__(
@@ -155,6 +170,12 @@ class TextEncoder(nnx.Module):
         mask: Shaped[AnyArray, "B L"],
         layout: Layout = NO_SHARDING,
     ) -> tuple[Float[Array, "B L+1 D"], Bool[Array, "B L+1"]]:
+        """Encodes token ids [B, L] with their mask [B, L], False for padding.
+
+        Returns:
+            Features [B, L + 1, width], and their mask bool [B, L + 1]. Feature 0 pools the prompt
+            and is always visible.
+        """
         words = self.embedding(jnp.asarray(tokens))
         register = jnp.broadcast_to(
             self.register[...].astype(words.dtype), (len(tokens), 1, words.shape[-1])

@@ -44,7 +44,7 @@ def attend(
     v: Float[Array, "*B M h d"],
     visible: Bool[Array, "... #L M"] | None = None,
 ) -> Float[Array, "*B L h d"]:
-    """Computes equation (1), with the softmax in float32.
+    """Computes multi-head attention: softmax(q k^T / sqrt(d)) v, with the softmax in float32.
 
     Args:
         q: queries [..., L, h, d].
@@ -75,7 +75,17 @@ def over_all(
     k_scale: Float[Array, " d"],
     phi: Float[Array, "T S d//2"],
 ) -> Float[Array, "B T S h d"]:
-    """Every token attends to every token: [B, T, S, h, d] -> same."""
+    """Attends from every token of a video to every token.
+
+    The arguments are those of every pattern of this module.
+
+    Args:
+        q, k, v: queries, keys and values [B, T, S, h, d], before norm and rotation.
+        q_scale, k_scale: scales [d] of the RMS norms of q and k.
+        phi: rotation angles [T, S, d/2].
+    Returns:
+        [B, T, S, h, d].
+    """
     flat = (q.shape[0], q.shape[1] * q.shape[2], *q.shape[3:])
     q, k, v, shape = q.reshape(flat), k.reshape(flat), v.reshape(flat), q.shape
     return spatial_attention(q, k, v, q_scale, k_scale, phi.reshape(flat[1], -1)).reshape(shape)
@@ -116,8 +126,9 @@ def window_index(
         grid: (T, H, W) in tokens.
         window: sides of a window in tokens; 0 means the whole axis.
     Returns:
-        gather: int32 [2, windows, size], the token at each place of each window, -1 at empty
-        places. place: int32 [2, T * H * W], the inverse. Row 0 is unshifted, row 1 shifted.
+        gather: int32 [2, windows, size], the index of the token in each slot of each window, -1 in
+        empty slots. place: int32 [2, T * H * W], the inverse: the slot of each token. Row 0 is
+        unshifted, row 1 shifted.
     """
     sides = [min(w or g, g) for g, w in zip(grid, window, strict=True)]
     shifts = [side // 2 if side < g else 0 for g, side in zip(grid, sides, strict=True)]
@@ -138,10 +149,10 @@ def window_index(
 def over_windows(
     gather: Int[Array, "windows size"], place: Int[Array, " tokens"]
 ) -> Callable[..., Array]:
-    """Returns the pattern of attention within windows, for [B, T, S, h, d].
+    """Returns the pattern of attention within 3-D windows, a function like `over_all`.
 
     Args:
-        gather, place: one row of each array of `window_index`.
+        gather, place: row 0 (unshifted) or row 1 (shifted) of each array of `window_index`.
     """
 
     def over(
@@ -166,6 +177,12 @@ def across(layout: Layout, over: Callable[..., Array]) -> Callable[..., Array]:
 
     Within the pattern the heads are sharded instead of the tokens, as in DeepSpeed Ulysses
     (arXiv:2309.14509). Padding frames (`Layout.frames`) are excluded from it and returned as zeros.
+
+    Args:
+        layout: the sharding hooks.
+        over: a pattern of [B, T, S, h, d], such as `over_all`.
+    Returns:
+        The adapted pattern, with the arguments of `over_all`.
     """
 
     def run(
@@ -188,10 +205,7 @@ def across(layout: Layout, over: Callable[..., Array]) -> Callable[..., Array]:
 
 
 class SelfAttention(nnx.Module):
-    """Self-attention with QK-norm and rotary positions: x [..., D] -> [..., D].
-
-    The argument `over` of a call is the pattern. Default: all tokens of the last token axis.
-    """
+    """Self-attention with QK-norm and rotary positions: x [..., L, D] -> [..., L, D]."""
 
     def __init__(self, width: int, heads: int, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
         if width % heads or (width // heads) % 2:
@@ -209,7 +223,13 @@ class SelfAttention(nnx.Module):
         phi: Float[Array, "..."],
         over: Callable[..., Array] = over_space,
     ) -> Float[Array, "*B L D"]:
-        """Applies attention: x [..., L, D] and the angles phi that `over` needs -> [..., L, D]."""
+        """Applies attention: x [..., L, D] -> [..., L, D].
+
+        Args:
+            x: tokens [..., L, D].
+            phi: rotation angles of the shape that `over` needs, such as [L, d/2].
+            over: the pattern: which tokens attend to each other. Default: all along the axis L.
+        """
         q, k, v = (
             project(x).reshape(*x.shape[:-1], self.heads, -1)
             for project in (self.q, self.k, self.v)
@@ -222,7 +242,7 @@ class SelfAttention(nnx.Module):
 class CrossAttention(nnx.Module):
     """Cross-attention with QK-norm: queries from one stream, keys and values from another.
 
-    The streams have widths `width` and `source_width`. The heads together have the width `inner`.
+    The streams have `width` and `source_width` features, and the heads together `inner`.
     """
 
     def __init__(

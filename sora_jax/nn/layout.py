@@ -16,7 +16,7 @@ from jax import Array
 
 
 def unchanged(x: Any) -> Any:
-    """Returns x. The default hook."""
+    """Returns x. The default sharding hook."""
     return x
 
 
@@ -47,7 +47,9 @@ class Layout:
     frames: int | None = None
 
     def weights_of(self, stack: str) -> Callable[[Any], Any] | None:
-        """Returns `weights` for one stack, as `scan_stack` takes it."""
+        """Returns `weights` with `stack` filled in, the argument `weights` of `scan_stack`; None if
+        `weights` is None.
+        """
         return self.weights and functools.partial(self.weights, stack)
 
 

@@ -19,8 +19,13 @@ def linear(
 ) -> nnx.Linear:
     """Returns a linear layer with float32 parameters that computes in `dtype`.
 
-    Its kernel is initialised to zero if `zero` is True, else LeCun normal (default). It has no bias
-    by default.
+    Args:
+        features_in: D of the input [..., D].
+        features_out: D' of the output [..., D'].
+        rngs: random keys of the initial weights.
+        bias: whether it has a bias. Default False.
+        zero: True initialises the kernel to zero. Default False: LeCun normal.
+        dtype: dtype of the computation. Default float32.
     """
     init = nnx.initializers.zeros_init() if zero else nnx.initializers.lecun_normal()
     return nnx.Linear(
@@ -29,8 +34,8 @@ def linear(
 
 
 class MLP(nnx.Module):
-    """Feed-forward network: x [..., D] -> W2 gelu(W1 x + b1) + b2, hidden width round(ratio *
-    D).
+    """Feed-forward network: x [..., D] -> W2 gelu(W1 x + b1) + b2 [..., D], hidden width
+    round(ratio * D).
     """
 
     def __init__(self, width: int, ratio: float, rngs: nnx.Rngs, dtype: DTypeLike = jnp.float32):
@@ -39,4 +44,5 @@ class MLP(nnx.Module):
         self.down = linear(hidden, width, rngs, bias=True, dtype=dtype)
 
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        """Applies the network: x [..., D] -> [..., D]."""
         return self.down(jax.nn.gelu(self.up(x), approximate=True))

@@ -28,17 +28,23 @@ LEVEL_FEATURES = 128  # Fourier features of a noise level
 def fourier_features(
     x: Float[Array, "*B"], low: float, high: float, count: int
 ) -> Float[Array, "*B {count}"]:
-    """Encodes x [...] as [..., count]: cosines and sines of w x for count/2 angular frequencies w,
-    spaced geometrically from low to high.
+    """Encodes numbers x [...] as features [..., count]: cosines and sines of w x.
+
+    Args:
+        x: the numbers.
+        low, high: the smallest and the largest angular frequency w; the count/2 frequencies between
+            are spaced geometrically.
+        count: number of features, even.
     """
     phase = x[..., None] * jnp.asarray(np.geomspace(low, high, count // 2), jnp.float32)
     return jnp.concatenate([jnp.cos(phase), jnp.sin(phase)], -1)
 
 
 class LevelEmbedding(nnx.Module):
-    """The embedding of noise level and pooled text, equation (1), in float32.
+    """The network that embeds noise level and pooled text, equation (1) of this module, in float32.
 
-    Levels [B, T] in [0, 1] and pooled text [B, Dt] -> e [B, T, D] and m [B, T, 6 D].
+    Levels [B, T] in [0, 1] and pooled text [B, Dt] -> the embedding e [B, T, D] and the modulation
+    m [B, T, 6 D] of all blocks.
     """
 
     def __init__(self, width: int, text_width: int, rngs: nnx.Rngs):
@@ -50,6 +56,7 @@ class LevelEmbedding(nnx.Module):
     def __call__(
         self, levels: Float[Array, "B T"], pooled: Float[Array, "B Dt"]
     ) -> tuple[Float[Array, "B T D"], Float[Array, "B T 6*D"]]:
+        """Embeds levels [B, T] in [0, 1] and pooled text [B, Dt]: e [B, T, D] and m [B, T, 6 D]."""
         features = fourier_features(levels.astype(jnp.float32), 1.0, 1000.0, LEVEL_FEATURES)
         e = (
             self.down(jax.nn.silu(self.up(features)))
@@ -61,8 +68,8 @@ class LevelEmbedding(nnx.Module):
 def modulate(
     x: Float[Array, "*B D"], shift: Float[Array, "... D"], scale: Float[Array, "... D"]
 ) -> Float[Array, "*B D"]:
-    """Computes the argument of f in equation (3): (1 + scale) * rms(x) + shift, in x's dtype.
+    """Normalises, scales and shifts: (1 + scale) * rms(x) + shift, [..., D] in x's dtype.
 
-    shift and scale broadcast against x.
+    x is [..., D]; shift and scale broadcast against it.
     """
     return (rms_norm(x) * (1 + scale) + shift).astype(x.dtype)

@@ -20,8 +20,13 @@ EPSILON = 1e-6
 def rms_norm(
     x: Float[Array, "*B D"], scale: Float[Array, " D"] | None = None
 ) -> Float[Array, "*B D"]:
-    """Applies equation (1) to the last axis of x [..., D], times `scale` [D] if given. Keeps x's
-    dtype.
+    """Normalises the last axis: x / sqrt(mean(x^2) + eps), times `scale` if given.
+
+    Args:
+        x: [..., D].
+        scale: [D]. Default None: no scale.
+    Returns:
+        [..., D], in x's dtype. The mean is computed in float32.
     """
     x32 = x.astype(jnp.float32)
     y = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + EPSILON)
@@ -31,10 +36,13 @@ def rms_norm(
 
 
 class RMSNorm(nnx.Module):
-    """RMS normalisation, equation (1), with a learned scale [D] initialised to one."""
+    """RMS normalisation x / sqrt(mean(x^2) + eps) over the last axis, with a learned scale [D] that
+    starts at one: [..., D] -> [..., D].
+    """
 
     def __init__(self, width: int):
         self.scale = nnx.Param(jnp.ones((width,)))
 
     def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+        """Normalises x [..., D] -> [..., D], in x's dtype."""
         return rms_norm(x, self.scale[...])

@@ -24,21 +24,26 @@ TOKENS = (1.0, 100.0)  # tau_min, tau_max of the space axes, in tokens
 def angles(
     positions: Num[Array | np.ndarray, "*B"], planes: int, constants: tuple[float, float]
 ) -> Float[Array, "*B {planes}"]:
-    """Returns the angles of equation (1), float32 [..., planes].
+    """Returns rotation angles p / tau_i, equation (1) of this module: float32 [..., planes].
 
     Args:
-        positions: [...].
-        planes: n.
-        constants: (tau_min, tau_max), in the unit of the positions.
+        positions: p [...].
+        planes: number of planes n, one angle each.
+        constants: (tau_min, tau_max), the shortest and the longest constant, in the unit of the
+            positions.
     """
     tau = np.geomspace(*constants, planes) if planes > 1 else np.array(constants[:planes])
     return jnp.asarray(positions, jnp.float32)[..., None] * jnp.asarray(1.0 / tau, jnp.float32)
 
 
 def split_planes(planes: int, axes: str) -> tuple[int, int, int]:
-    """Splits planes among (time, row, column) for axes "t", "yx" or "tyx".
+    """Returns how many of the planes of a head rotate with (time, row, column).
 
-    With "tyx", time takes the remainder of the division.
+    With "tyx", time takes the remainder of the division by three axes.
+
+    Args:
+        planes: number of planes, half of the head's width.
+        axes: the axes that rotate, "t", "yx" or "tyx".
     """
     if axes == "t":
         return planes, 0, 0
@@ -52,12 +57,12 @@ def split_planes(planes: int, axes: str) -> tuple[int, int, int]:
 def grid_angles(
     times: Num[Array | np.ndarray, " T"], rows: int, columns: int, head_width: int, axes: str
 ) -> Float[Array, "T {rows*columns} {head_width//2}"]:
-    """Returns the angles of a video's tokens, [T, rows * columns, head_width / 2].
+    """Returns the rotation angles of a video's tokens, [T, rows * columns, head_width / 2].
 
     Args:
         times: midpoints of the latent frames in seconds, [T].
         rows, columns: size of the token grid of a frame.
-        head_width: d.
+        head_width: width of a head, d.
         axes: the axes that rotate, "t", "yx" or "tyx".
     """
     n_t, n_y, n_x = split_planes(head_width // 2, axes)
@@ -71,7 +76,10 @@ def grid_angles(
 def rotate(
     x: Float[Array, "*B L h d"], phi: Float[Array, "... #L d//2"]
 ) -> Float[Array, "*B L h d"]:
-    """Rotates every plane (x_i, x_{i + d/2}) of x [..., L, h, d] by phi [..., L, d/2]."""
+    """Rotates the planes of queries or keys: x [..., L, h, d] -> same shape and dtype.
+
+    Plane i is the pair of features (i, i + d/2). Its angle is phi[..., i], of phi [..., L, d/2].
+    """
     cos, sin = jnp.cos(phi)[..., None, :], jnp.sin(phi)[..., None, :]
     a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     return jnp.concatenate([a * cos - b * sin, a * sin + b * cos], -1).astype(x.dtype)

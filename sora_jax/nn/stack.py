@@ -31,8 +31,12 @@ REMAT: Mapping[str, Any] = {
 
 
 def init_stack(make: Callable[[nnx.Rngs], M], depth: int, rngs: nnx.Rngs) -> M:
-    """Initialises `depth` modules independently with `make` and stacks each parameter along a new
-    leading axis.
+    """Returns `depth` modules as one, each parameter stacked along a new leading axis [depth, ...].
+
+    Args:
+        make: rngs -> one module. The modules are initialised independently.
+        depth: number of modules.
+        rngs: random keys of the initial weights.
     """
     keys = jax.random.split(rngs.params(), depth)
     graphdef = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
@@ -61,8 +65,8 @@ def scan_stack(
         carry: the first carry.
         xs: a pytree with a leading depth axis. Default None.
         remat: a name of `REMAT`. Default "none": no recomputation.
-        unroll: blocks per iteration of the scan. More are faster for small models on CPU but take
-            longer to compile.
+        unroll: blocks per iteration of the scan, default 1. More are faster for small models on CPU
+            but take longer to compile.
         weights: maps the parameters of one block just before it runs, and again before it is
             recomputed (`layout.Layout.weights`). Default None: identity.
     """

@@ -45,10 +45,10 @@ DRIFT = 0.15
 
 @dataclasses.dataclass(frozen=True)
 class Piece:
-    """Frames first..last (inclusive) on one curve of (1).
+    """A part of a ball's track without contacts: free flight, or rolling on the floor.
 
     Attributes:
-        first, last: frame indices.
+        first, last: indices of its first and last frame.
         x0, u, y0, v: position and velocity at t = 0 s, in metres and m/s.
         a: vertical acceleration in m/s^2, -g in flight and 0 on the floor.
     """
@@ -72,12 +72,12 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Kink:
-    """A contact read from a track.
+    """A contact read from a track, where two of its pieces meet.
 
     Attributes:
         time: in s.
         kind: "floor", "wall" or "ball".
-        before, after: velocities in m/s.
+        before, after: velocities (x, y) just before and after, in m/s.
     """
 
     time: float
@@ -87,7 +87,7 @@ class Kink:
 
     @property
     def speed(self) -> float:
-        """Magnitude of the change of velocity, m/s."""
+        """The magnitude of the change of velocity, m/s."""
         return float(np.hypot(self.after[0] - self.before[0], self.after[1] - self.before[1]))
 
     @property
@@ -118,13 +118,16 @@ def _line_fits(
 
 
 def fit(track: Track, fps: float) -> list[Piece]:
-    """Returns the pieces of a track, in order, covering all frames (equation (2)).
+    """Returns the pieces of a track between contacts, in order, covering all frames.
 
-    Frames without a position have weight 0.
+    They have the least squared error plus a penalty for each piece. Frames without a position have
+    weight 0. The noise sigma adapts to the track: a coarse fit uses SIGMA[1], and its median
+    residual gives the final sigma, at least SIGMA[0]. A sharp track then keeps its smallest hop,
+    and a noisy track is not split into spurious pieces.
 
-    sigma adapts to the track: a coarse fit uses SIGMA[1], and its median residual gives the final
-    sigma, at least SIGMA[0]. A sharp track then keeps its smallest hop, and a noisy track is not
-    split into spurious pieces.
+    Args:
+        track: the positions of a ball.
+        fps: frames/s.
     """
     runs = _Runs(track, fps)
     coarse = runs.pieces(SIGMA[1])
@@ -133,8 +136,13 @@ def fit(track: Track, fps: float) -> list[Piece]:
 
 
 def cost(track: Track, fps: float, gravity: float) -> float:
-    """Returns the minimum of (2) for a track at a gravity of `gravity` m/s^2 and the smallest
-    sigma.
+    """Returns the cost of the best pieces of a track, equation (2) of this module, with the
+    smallest sigma.
+
+    Args:
+        track: the positions of a ball.
+        fps: frames/s.
+        gravity: that flights are fitted with, m/s^2.
     """
     return _Runs(track, fps, gravity).division(SIGMA[0])[0]
 
@@ -226,8 +234,14 @@ def _meeting(a: Piece, b: Piece, low: float, high: float) -> float:
 
 
 def tears(pieces: list[Piece], track: Track, fps: float) -> int:
-    """Returns the number of gaps in a track: neighbouring pieces that stay further apart than a
-    radius between their frames. No contact causes that.
+    """Returns the number of gaps in a track, which no contact explains.
+
+    At a gap, neighbouring pieces stay further apart than a radius between their frames.
+
+    Args:
+        pieces: of the track (`fit`).
+        track: the positions of a ball.
+        fps: frames/s.
     """
     radius, count = float(np.nanmedian(track.radius)), 0
     for a, b in itertools.pairwise(pieces):
@@ -244,10 +258,14 @@ def _joints(pieces: list[Piece], fps: float) -> Iterator[tuple[Piece, Piece, flo
 
 
 def drifts(pieces: list[Piece], fps: float) -> int:
-    """Counts gradual changes of velocity without a contact: changes that are each too small for a
-    contact but accumulate to DRIFT.
+    """Returns the number of gradual changes of velocity without a contact.
 
-    Horizontal changes always count; vertical ones, gravity removed, count between flights.
+    Such changes are each too small for a contact but accumulate to DRIFT m/s. Horizontal changes
+    always count; vertical ones, gravity removed, count between flights.
+
+    Args:
+        pieces: of a track (`fit`).
+        fps: frames/s.
     """
     count, since = 0, pieces[0]
     for _, b, _, change in _joints(pieces, fps):
@@ -259,8 +277,14 @@ def drifts(pieces: list[Piece], fps: float) -> int:
 
 
 def kinks(pieces: list[Piece], track: Track, fps: float) -> list[Kink]:
-    """Returns the contacts between neighbouring pieces, in order of time. Changes of velocity
-    below KINK are left out.
+    """Returns the contacts between neighbouring pieces of a track, in order of time.
+
+    Changes of velocity below KINK m/s are left out.
+
+    Args:
+        pieces: of the track (`fit`).
+        track: the positions of a ball.
+        fps: frames/s.
     """
     radius = float(np.nanmedian(track.radius))
     contacts = []

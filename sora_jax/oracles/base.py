@@ -31,7 +31,7 @@ CEILING, STRICT = 0.20, 0.05
 
 
 class Oracle(Protocol):
-    """A measurement of clips and the rule that judges it.
+    """The protocol of an oracle: a measurement of clips and the rule that judges it.
 
     Attributes:
         name: key in ORACLES, in calibration.json and in the metrics of suites.
@@ -53,8 +53,9 @@ class Oracle(Protocol):
 
     @abc.abstractmethod
     def read(self, reading: "Reading") -> Any:
-        """Returns the oracle's reading of a clip. `reading.of(name)` calls it once and caches the
-        result.
+        """Returns the oracle's reading of a clip, of any type.
+
+        `reading.of(name)` calls it once and caches the result.
         """
 
     @abc.abstractmethod
@@ -64,14 +65,16 @@ class Oracle(Protocol):
         """
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether `condition` can change what the oracle reads in this example. Default:
-        True. For example, mirroring changes nothing if no ball has a direction.
+        """Returns whether a condition (a change of clips) can change what the oracle reads in this
+        example.
+
+        Default: True. For example, mirroring changes nothing if no ball has a direction.
         """
         return True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Returns clips with the take, video or audio of another clip, so that no reading is
-        correct.
+        """Returns the clips, each with the take, video or audio of another clip, so that no reading
+        is correct.
         """
         return shuffled(clips)
 
@@ -80,8 +83,11 @@ class Oracle(Protocol):
     ) -> list[tuple[str, str, int]]:
         """Returns rows (name, value, number of measurements) for the calibration report.
 
-        The rows hold quantities beyond correct and incorrect, measured on ground truth of the
-        oracle's stage. Default: no rows.
+        The rows hold quantities beyond correct and incorrect. Default: no rows.
+
+        Args:
+            examples: ground truth of the oracle's stage.
+            readings: the reading of each example.
         """
         return []
 

@@ -40,12 +40,12 @@ EVEN_MOVES = {"pan": 0, "push-in": 2}  # even moves, and the column of the views
 
 @dataclasses.dataclass(frozen=True)
 class Camera:
-    """Camera motion of a clip.
+    """The camera motion of a clip.
 
     Attributes:
         kind: static, pan, push-in, follow or shake.
         direction: "left" or "right" for a pan, else None.
-        views: [F, 3], (left, top, width) in metres.
+        views: the visible part of the scene in every frame, (left, top, width) in metres, [F, 3].
     """
 
     kind: str
@@ -53,8 +53,13 @@ class Camera:
     views: np.ndarray
 
     def rms_pixels(self, target: np.ndarray, size: int) -> float:
-        """Returns the root mean square distance in pixels between the scene's four corners as
-        projected by these views and by the views `target` [F, 3], for pictures of `size` pixels.
+        """Returns the rms distance between these views and others, in pixels of the picture.
+
+        It is measured at the scene's four corners.
+
+        Args:
+            target: the other views, [F, 3].
+            size: width of the picture in pixels.
         """
         corners = np.array([(x, y) for x in (0.0, EXTENT) for y in (0.0, TOP)])
         predicted, expected = (
@@ -67,7 +72,8 @@ class Camera:
 
 
 def read_camera(frames: np.ndarray, fps: float) -> Camera | None:
-    """Reads the camera motion of a film; None if the posts are not visible.
+    """Returns the camera motion of a film; None if the posts at the sides of the scene are not
+    visible.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
@@ -78,7 +84,12 @@ def read_camera(frames: np.ndarray, fps: float) -> Camera | None:
 
 
 def move(views: np.ndarray, fps: float) -> tuple[str, str | None]:
-    """Classifies views [F, 3]. Returns (kind, direction)."""
+    """Classifies a camera motion. Returns (kind, direction) as in `Camera`.
+
+    Args:
+        views: (left, top, width) in metres of every frame, [F, 3].
+        fps: frames/s.
+    """
     t = (np.arange(len(views)) + 0.5) / fps
     line = np.polyfit(t, views, 1)
     residual = np.abs(views - t[:, None] * line[0] - line[1])
@@ -95,7 +106,9 @@ def move(views: np.ndarray, fps: float) -> tuple[str, str | None]:
 
 
 def true_views(c: Example) -> np.ndarray:
-    """Returns the true views (left, top, width) in metres, [F, 3]."""
+    """Returns the view of the take's camera in every frame, (left, top, width) in metres, [F,
+    3].
+    """
     return views_of(c.take.scene, c.format.frame_times())
 
 
@@ -127,12 +140,12 @@ class CameraOracle(Oracle):
     stage = "film"
 
     def read(self, reading: "Reading") -> Camera | None:
-        """Returns the motion and its views; None if the posts are not visible."""
+        """Returns the camera motion of a clip and its views; None if the posts are not visible."""
         return read_camera(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether the views match the true ones and, where it is visible, the kind of
-        motion too.
+        """Returns whether the views match those of the example's take and, where it is visible, the
+        kind of motion too.
         """
         target, camera = true_views(example), reading.of(self.name)
         if camera is None or camera.rms_pixels(target, example.format.size) > MAX_RMS:
@@ -146,7 +159,8 @@ class CameraOracle(Oracle):
         return bool(same and abs(speed / target_speed - 1.0) <= SPEED_TOLERANCE)
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether the condition changes the visible camera motion.
+        """Returns whether a condition (a change of clips) changes the visible camera motion of the
+        example.
 
         Freezing does if the camera visibly moves; reversing does if the move is even.
         """
@@ -156,5 +170,5 @@ class CameraOracle(Oracle):
         return condition is not reverse or kind in EVEN_MOVES
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Pairs every clip with the take of another clip that has another camera motion."""
+        """Returns every clip with the take of another clip that has another camera motion."""
         return shuffled(clips, _move_of)

@@ -69,8 +69,12 @@ FREE = np.eye(3), np.zeros(3)  # no constraint: left, top and width are free (`_
 
 
 def painted(style: str | None, size: int) -> np.ndarray:
-    """Returns the panel's paint as rendered in a style, for every pixel of a picture [size,
-    size, 3].
+    """Returns the colour of the panel's paint in every pixel, [size, size, 3], as a style renders
+    it.
+
+    Args:
+        style: name of the rendering style; None for the flat paint.
+        size: side of the picture in pixels.
     """
     picture = np.broadcast_to(np.array(PAINTS["panel"], np.float32), (size, size, 3))
     if style not in ("realistic", "cinematic"):
@@ -257,7 +261,7 @@ def _unexplained(
 
 
 def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
-    """Returns the views [F, 3] of the possible move that draws the posts best; None if there are no
+    """Returns the views of the possible camera move that draws the posts best; None if there are no
     posts.
 
     For clips with a panel, which may hide a post. The camera is known to be static, to pan or to
@@ -266,6 +270,8 @@ def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
     Args:
         frames: [F, H, W, 3] in [0, 1].
         fps: frames/s.
+    Returns:
+        (left, top, width) in metres of every frame, [F, 3].
     """
     cover, weight = _coverage(np.asarray(frames, np.float32), (None, "realistic", "cinematic"))
     t, still = (np.arange(len(frames)) + 0.5) / fps, Scene(seed=0, balls=())
@@ -279,7 +285,8 @@ def read_move(frames: np.ndarray, fps: float) -> np.ndarray | None:
 
 
 def read_views(frames: np.ndarray) -> np.ndarray | None:
-    """Fits the view in every frame of a film.
+    """Returns the camera's view in every frame of a film, fitted to the two posts at the sides of
+    the scene.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
@@ -337,8 +344,11 @@ def read_views(frames: np.ndarray) -> np.ndarray | None:
 
 
 def steady(frames: np.ndarray, views: np.ndarray) -> np.ndarray:
-    """Resamples frames [F, H, W, 3] bilinearly to a static camera that shows the whole scene.
-    The result is exact for objects in the plane of the balls.
+    """Resamples frames to a static camera that shows the whole scene, bilinearly: [F, H, W, 3] ->
+    same.
+
+    The result is exact for objects in the plane of the balls. views are those of the frames,
+    (left, top, width) in metres, [F, 3].
     """
     size = frames.shape[2]
     rows, columns = np.mgrid[0:size, 0:size] + 0.5

@@ -47,21 +47,24 @@ class Condition:
     change: Change
 
     def __call__(self, clips: list[Example]) -> list[Example]:
+        """Returns the changed clips, as many as are given."""
         return self.change(clips)
 
 
 def with_frames(change: Callable[[Example], np.ndarray], clips: list[Example]) -> list[Example]:
-    """Replaces the frames of each clip by change(clip), cast to float32 [F, H, W, 3]."""
+    """Returns the clips with frames replaced by change(clip), cast to float32 [F, H, W, 3]."""
     return [dataclasses.replace(c, frames=change(c).astype(np.float32)) for c in clips]
 
 
 def with_samples(change: Callable[[Example], np.ndarray], clips: list[Example]) -> list[Example]:
-    """Replaces the samples of each clip by change(clip), cast to float32 [S]."""
+    """Returns the clips with samples replaced by change(clip), cast to float32 [S]."""
     return [dataclasses.replace(c, samples=change(c).astype(np.float32)) for c in clips]
 
 
 def redrawn(clips: list[Example], takes: list[Take]) -> list[Example]:
-    """Replaces the frames of each clip by a render of the take at the same index in `takes`."""
+    """Returns the clips with frames replaced by a render of the take at the same index in
+    `takes`.
+    """
     renders = render_takes(takes, clips[0].format, min(16, len(clips)))
     return [
         dataclasses.replace(c, frames=other.frames) for c, other in zip(clips, renders, strict=True)
@@ -83,20 +86,20 @@ def corrupt(modality: str) -> Callable[[Change], Condition]:
 
 
 def corrupt_frames(change: Callable[[Example], np.ndarray]) -> Condition:
-    """Decorator: makes a corruption of the video from a function (example) -> frames [F, H, W,
-    3].
-    """
+    """Decorator: makes a corruption of the video from a function example -> frames [F, H, W, 3]."""
     return Condition(f"corrupted_{change.__name__}", VIDEO, functools.partial(with_frames, change))
 
 
 def corrupt_samples(change: Callable[[Example], np.ndarray]) -> Condition:
-    """Decorator: makes a corruption of the audio from a function (example) -> samples [S]."""
+    """Decorator: makes a corruption of the audio from a function example -> samples [S]."""
     return Condition(f"corrupted_{change.__name__}", AUDIO, functools.partial(with_samples, change))
 
 
 def corrupt_motion(motion: Callable[[Example], Trajectory]) -> Condition:
-    """Decorator: makes a corruption of the video from a function (example) -> trajectory. The
-    frames show that trajectory instead of the take's.
+    """Decorator: makes a corruption of the video from a function example -> trajectory of the
+    balls.
+
+    The frames show that trajectory instead of the take's.
     """
     return Condition(f"corrupted_{motion.__name__}", VIDEO, functools.partial(_with_motion, motion))
 

@@ -16,8 +16,10 @@ DELAY = 0.16  # seconds by which `late` delays the sound
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Retimed(Trajectory):
-    """A trajectory with a remapped time axis: its positions at `times` are the original's at
-    clock(times).
+    """A trajectory with a remapped time axis: it shows at time t what the original shows at
+    clock(t).
+
+    clock maps times [T] to times [T], in seconds.
     """
 
     clock: Callable[[np.ndarray], np.ndarray]
@@ -38,7 +40,7 @@ def retimed(motion: Trajectory, clock: Callable[[np.ndarray], np.ndarray]) -> Re
 
 
 def splice(clips: list[Example], others: list[Example]) -> list[Example]:
-    """Replaces the second half of the frames of each clip by that of the clip at the same index in
+    """Returns the clips with the second half of their frames from the clip at the same index in
     `others`.
     """
     half = clips[0].format.frames // 2
@@ -49,8 +51,14 @@ def splice(clips: list[Example], others: list[Example]) -> list[Example]:
 
 
 def other_ball(clips: list[Example], change: Callable[[Ball], Ball]) -> list[Example]:
-    """Applies `change` to the balls in the second part of each clip. If a panel hides the ball, the
-    change starts in the middle of the hidden interval; otherwise in the middle of the clip.
+    """Returns the clips with other balls in the second part of their video.
+
+    If a panel hides the ball, that part starts in the middle of the hidden interval; otherwise in
+    the middle of the clip.
+
+    Args:
+        clips: the clips.
+        change: ball -> the ball that replaces it.
     """
     takes, out = [], []
     for c in clips:
@@ -84,7 +92,7 @@ def _doubled(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def vanish(c: Example) -> np.ndarray:
-    """Removes the balls from three frames in the middle."""
+    """Corruption: the frames of clip `c` without balls in three frames in the middle."""
     frames, room = c.frames.copy(), _empty_room(c)
     middle = c.format.frames // 2
     frames[middle - 1 : middle + 2] = room[middle - 1 : middle + 2]
@@ -93,7 +101,9 @@ def vanish(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def teleport(c: Example) -> np.ndarray:
-    """Shifts the frames of the middle third by a quarter of the picture width to the right."""
+    """Corruption: the frames of clip `c`, those of its middle third shifted to the right by a
+    quarter of the width.
+    """
     frames, third = c.frames.copy(), c.format.frames // 3
     frames[third : 2 * third] = np.roll(frames[third : 2 * third], c.format.size // 4, axis=2)
     return frames
@@ -101,13 +111,15 @@ def teleport(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def double(c: Example) -> np.ndarray:
-    """Shows every ball twice in each frame."""
+    """Corruption: the frames of clip `c` with every ball twice."""
     return _doubled(c)
 
 
 @corrupt_frames
 def visitor(c: Example) -> np.ndarray:
-    """Shows extra balls of other colours in five frames in the middle."""
+    """Corruption: the frames of clip `c` with extra balls of other colours in five frames in the
+    middle.
+    """
     doubled, middle = _doubled(c), c.format.frames // 2
     added = np.abs(doubled - c.frames).max(-1, keepdims=True) > 0
     shown = np.abs(np.arange(c.format.frames) - middle)[:, None, None, None] <= 2
@@ -116,13 +128,15 @@ def visitor(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def recolour(c: Example) -> np.ndarray:
-    """Changes the colours of the balls by permuting the channels."""
+    """Corruption: the frames of clip `c` with balls of other colours, by a permutation of the
+    channels.
+    """
     return np.where(_balls(c)[..., None], c.frames[..., [2, 0, 1]], c.frames)
 
 
 @corrupt(VIDEO)
 def resized(clips: list[Example]) -> list[Example]:
-    """Shrinks the balls in the middle of the clip, or while a panel hides them."""
+    """Corruption: the clips with balls that shrink in the middle, or while a panel hides them."""
     return other_ball(clips, _smaller)
 
 
@@ -132,26 +146,27 @@ def _smaller(ball: Ball) -> Ball:
 
 @corrupt_frames
 def mirror(c: Example) -> np.ndarray:
-    """Mirrors the video left to right."""
+    """Corruption: the frames of clip `c` mirrored left to right."""
     return c.frames[:, :, ::-1]
 
 
 @corrupt_frames
 def reverse(c: Example) -> np.ndarray:
-    """Plays the video backwards."""
+    """Corruption: the frames of clip `c` in reverse order."""
     return c.frames[::-1]
 
 
 @corrupt_frames
 def freeze(c: Example) -> np.ndarray:
-    """Repeats the first frame."""
+    """Corruption: the first frame of clip `c`, repeated for the whole clip."""
     return np.repeat(c.frames[:1], c.format.frames, axis=0)
 
 
 @corrupt_frames
 def slow(c: Example) -> np.ndarray:
-    """Plays the video at three quarters of its speed. The audio is unchanged, so impacts drift
-    apart.
+    """Corruption: the frames of clip `c` played at three quarters of their speed.
+
+    The audio is unchanged, so impacts drift apart.
     """
     index = np.minimum((np.arange(c.format.frames) * 0.75).astype(int), c.format.frames - 1)
     return c.frames[index]
@@ -159,13 +174,13 @@ def slow(c: Example) -> np.ndarray:
 
 @corrupt(VIDEO)
 def swap(clips: list[Example]) -> list[Example]:
-    """Replaces the second half of each video by that of the next clip."""
+    """Corruption: the clips with the second half of each video from the next clip."""
     return splice(clips, clips[1:] + clips[:1])
 
 
 @corrupt_samples
 def late(c: Example) -> np.ndarray:
-    """Delays the audio by DELAY seconds."""
+    """Corruption: the samples of clip `c` delayed by DELAY seconds."""
     assert c.samples is not None
     shift = int(DELAY * SAMPLE_RATE)
     return np.concatenate([quiet(c)[:shift], c.samples[:-shift]])
@@ -173,6 +188,6 @@ def late(c: Example) -> np.ndarray:
 
 @corrupt_samples
 def backwards(c: Example) -> np.ndarray:
-    """Plays the audio backwards."""
+    """Corruption: the samples of clip `c` in reverse order."""
     assert c.samples is not None
     return c.samples[::-1]

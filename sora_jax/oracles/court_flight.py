@@ -66,13 +66,13 @@ def fit_flight(
     solids: Sequence[tuple[Shape, str]],
     keeper: Callable[[np.ndarray], np.ndarray],
 ) -> Flight:
-    """Fits the flight of the first frames.
+    """Fits the free flight of a ball to its first frames, up to the first solid object on its path.
 
     Args:
         t, x: times [N] in s and positions [N, 2] in metres of the ball.
         radius: of the ball, metres.
         gravity: m/s^2.
-        solids: pairs (shape, name) of the solid objects.
+        solids: (shape, name) of each solid object.
         keeper: function of times [N] that returns the height offset of the shape named "keeper",
             metres.
     """
@@ -127,7 +127,7 @@ def _reached(
 
 
 def too_fast(t: np.ndarray, x: np.ndarray, velocity: np.ndarray, gravity: float) -> bool:
-    """Returns whether a step between frames is longer than the initial energy allows.
+    """Returns whether the ball moves further between two frames than its initial energy allows.
 
     Args:
         t: times of the frames in s, [N].

@@ -63,14 +63,14 @@ BUILDS = (
 
 @dataclasses.dataclass(frozen=True)
 class Furniture:
-    """The furniture of a clip.
+    """The furniture of a clip of family `court`: a hoop, a goal or two platforms.
 
     Attributes:
         action: throw, shot or jump.
         mirrored: True if the target is on the left. All other attributes then describe the mirrored
-            picture.
+            video.
         shapes: the furniture's shapes, for a target on the right.
-        bare, picture: [H, W, 3], the expected still picture without and with the furniture.
+        bare, picture: [H, W, 3], the expected background without and with the furniture.
         front: [H, W], share of a ball that is hidden in each pixel.
     """
 
@@ -83,8 +83,8 @@ class Furniture:
 
 
 def read_furniture(still: np.ndarray) -> Furniture | None:
-    """Reads the furniture in a still picture [H, W, 3] without balls. Returns None if there is
-    no furniture of `court`.
+    """Returns the furniture in a picture [H, W, 3] of the background without balls; None without
+    furniture of family `court`.
     """
     size, candidates = still.shape[1], []
     # The keeper moves, so the columns that it can cover do not count in the fit.
@@ -230,15 +230,14 @@ def _end(share: np.ndarray) -> float:
 
 
 def missing(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.ndarray:
-    """Returns a mask, bool [F], of the frames in which a solid part of the furniture is absent or
-    displaced.
+    """Returns the frames in which a solid part of the furniture is absent or displaced, bool [F].
 
-    A part is present with the share of its contrast that a frame shows, as in (2). Parts that
-    barely differ from their background, or that the ball covers, are not tested.
+    A part is present in proportion to the contrast that a frame shows of it. Parts that barely
+    differ from their background, or that the ball covers, are not tested.
 
     Args:
         frames: [F, H, W, 3], mirrored as the furniture is.
-        furniture: the furniture of the still picture.
+        furniture: the furniture of the clip.
         ball: mask of the ball, bool [F, H, W].
     """
     size, absent = frames.shape[1], np.zeros(len(frames), bool)
@@ -254,12 +253,12 @@ def missing(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.nd
 
 
 def read_keeper(frames: np.ndarray, furniture: Furniture, ball: np.ndarray) -> np.ndarray:
-    """Returns the height of the keeper's centre in metres in every frame [F]; NaN where there is
-    none.
+    """Returns the height above the floor of the goalkeeper's centre in every frame in metres, [F];
+    NaN without a keeper.
 
     Args:
         frames: [F, H, W, 3], mirrored as the furniture is.
-        furniture: the furniture of the still picture.
+        furniture: the furniture of the clip.
         ball: mask of the ball, bool [F, H, W].
     """
     size = frames.shape[1]

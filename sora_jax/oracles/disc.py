@@ -46,11 +46,11 @@ STEPS, DAMPING = 8, 0.1  # Gauss-Newton: number of steps; damping added to the n
 
 @dataclasses.dataclass(frozen=True)
 class Disc:
-    """A ball of one colour over F frames.
+    """The track of one ball over F frames, followed as a disc that objects in front may hide.
 
     Attributes:
         colour: name of its palette colour.
-        position: [F, 2] in metres; NaN in frames that give none.
+        position: centre [F, 2] in metres; NaN in frames that give none.
         radius: in metres.
         area: bool [F, H, W], the ball's pixels.
         size: [F], radius in metres in frames in which nothing hides the ball, else NaN.
@@ -72,25 +72,25 @@ class Disc:
 
     @property
     def found(self) -> np.ndarray:
-        """Mask, bool [F]: frames that give a position."""
+        """The frames that give a position, bool [F]."""
         return np.isfinite(self.position[:, 0])
 
 
 def still_picture(frames: np.ndarray) -> np.ndarray:
-    """Returns the picture [H, W, 3] behind the balls, from frames [F, H, W, 3] of a static
+    """Returns the background behind the balls, [H, W, 3], from frames [F, H, W, 3] of a static
     camera.
     """
     return backdrop(frames, ndimage.maximum_filter(vivid(frames), size=(1, 5, 5)))
 
 
 def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: float) -> Disc | None:
-    """Tracks the ball with the largest coloured area; None if there is no ball.
+    """Tracks the ball with the largest coloured area; returns None without a ball.
 
     Args:
-        frames: [F, H, W, 3] of a static camera.
-        still: backdrop [H, W, 3].
-        front: phi, [H, W] or [F, H, W].
-        extent: width of the picture, metres.
+        frames: [F, H, W, 3] of a static camera, in [0, 1].
+        still: background without balls, [H, W, 3].
+        front: share of each pixel that an object in front of the ball hides, [H, W] or [F, H, W].
+        extent: width of the frames in metres.
     """
     count, size = frames.shape[:2]
     colour = vivid(frames)

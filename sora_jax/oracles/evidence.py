@@ -21,11 +21,11 @@ from sora_jax.worlds.playhouse.render.inputs import ON_TWOS
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A clip with a panel, filmed by a camera that is static, pans or pushes in.
+    """Readings of a clip with a panel, filmed by a camera that is static, pans or pushes in.
 
     Attributes:
         camera: the camera motion, one of these three.
-        panel: the panel; None if there is none.
+        panel: the panel; None without one.
         steady: the clip with the camera motion removed.
     """
 
@@ -35,8 +35,9 @@ class Stage:
 
 
 class Evidence:
-    """The interface that a family's judge reads (`families.base.Reading`): a `Reading`, and
-    readings of the clip with its camera motion removed.
+    """Readings of one clip for the judge of a family of scenes, with and without its camera motion.
+
+    It has all attributes of a `Reading`, and implements `families.base.Reading`.
     """
 
     def __init__(self, reading: Reading) -> None:
@@ -50,12 +51,14 @@ class Evidence:
 
     @functools.cached_property
     def steady(self) -> "Evidence | None":
-        """The film with its camera motion removed; None without posts."""
+        """The film with its camera motion removed; None without posts at the sides of the scene."""
         return self._steadied(self.camera.views) if self.camera else None
 
     @functools.cached_property
     def stage(self) -> Stage | None:
-        """The clip as a stage, for a clip whose panel may hide a post; None without posts."""
+        """Panel, camera and steady clip of a clip with a panel; None without posts at the sides of
+        the scene.
+        """
         views = read_move(self.frames, self.fps)
         if views is None:
             return None
@@ -85,12 +88,12 @@ class Evidence:
 
     @functools.cached_property
     def balls(self) -> list[BallFacts]:
-        """Facts of every ball, including balls that are hidden most of the time."""
+        """The facts of every ball, including balls that are hidden most of the time."""
         return [read_ball(track, self.fps) for track in lasting(self.tracks)]
 
     @functools.cached_property
     def landings(self) -> tuple[str, ...]:
-        """Colours of the balls in the order of their first floor impacts, for rooms."""
+        """The colours of the balls in the order of their first floor impacts, for family `room`."""
         times = {}
         for track in lasting(self.tracks):
             kinks = arcs.kinks(arcs.fit(track, self.fps), track, self.fps)

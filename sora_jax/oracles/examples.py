@@ -30,12 +30,12 @@ BETWEEN_WORDS = 0.12  # least seconds of silence between two words
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Example(Clip):
-    """A clip and the take that it shows or was prompted to show.
+    """A clip and the take (scene, trajectory and captions) that it shows or was prompted to show.
 
     Attributes:
         take: the scene, its trajectory and its captions.
         format: frame count, frame rate and size of the clip.
-        reference: the take's own render, for metrics that compare with it. Default: None.
+        reference: a render of the take, for metrics that compare with it. Default: None.
     """
 
     take: Take
@@ -44,29 +44,40 @@ class Example(Clip):
 
     @property
     def rng(self) -> np.random.Generator:
-        """A random generator for corruptions, seeded by the take's index, so that every call is the
-        same.
-        """
+        """A new random generator for corruptions, always with the same seed: the take's index."""
         return np.random.default_rng([17, self.take.index])
 
 
 def example(take: Take, frames: np.ndarray, samples: np.ndarray, format: ClipFormat) -> Example:
-    """Returns an Example of frames [F, H, W, 3] and samples [S] in the format `format`."""
+    """Returns the `Example` of a take, from frames [F, H, W, 3] and samples [S] in a format."""
     return Example(frames, samples, format.fps, take=take, format=format)
 
 
 def ground_truth(
     split: str, indices: Iterable[int], format: ClipFormat, batch: int = 16
 ) -> list[Example]:
-    """Renders takes of a split. For every format, the takes are those that models train on and are
-    scored on.
+    """Returns renders of takes of a split of family `room`, with their takes.
+
+    For every format, the takes are those that models train on and are scored on.
+
+    Args:
+        split: "train", "val" or another split.
+        indices: of the takes in the split.
+        format: format of the clips.
+        batch: clips rendered at a time. Default 16.
     """
     return render_takes([draw(split, i) for i in indices], format, batch)
 
 
 def render_takes(takes: list[Take], format: ClipFormat, batch: int = 16) -> list[Example]:
-    """Renders video and audio of takes. All batches have `batch` takes, so the renderer compiles
-    once.
+    """Returns takes with their rendered video and audio.
+
+    All batches have `batch` takes, so the renderer compiles once.
+
+    Args:
+        takes: the takes.
+        format: format of the clips.
+        batch: takes rendered at a time. Default 16.
     """
     clips = []
     for first in range(0, len(takes), batch):
@@ -81,13 +92,15 @@ def render_takes(takes: list[Take], format: ClipFormat, batch: int = 16) -> list
 
 
 def room(clips: list[Example]) -> list[Example]:
-    """Returns the clips of family `room` unchanged."""
+    """Returns the clips, which are of family `room`, unchanged: the calibration stage "room"."""
     return clips
 
 
 def narrated(clips: list[Example]) -> list[Example]:
-    """Adds spoken words to the audio of the clips. The voices are held out from the words oracle's
-    training, and no word coincides with an impact.
+    """Adds spoken words to the audio of the clips.
+
+    The voices are not among those that the words oracle is trained on, and no word coincides with
+    an impact.
     """
     takes = []
     for c in clips:
@@ -133,7 +146,7 @@ def narrated(clips: list[Example]) -> list[Example]:
 
 
 def phyworld(clips: list[Example]) -> list[Example]:
-    """Renders as many clips of the PhyWorld families, cycling through the tasks."""
+    """Returns as many clips of the PhyWorld families as are given, cycling through the tasks."""
     families = [f"phyworld_{task}_30k" for task in TASKS]
     return render_takes(
         [draw("val", i, family=families[i % len(families)]) for i in range(len(clips))],
@@ -143,8 +156,10 @@ def phyworld(clips: list[Example]) -> list[Example]:
 
 @dataclasses.dataclass(frozen=True)
 class Staged:
-    """A stage that renders clips of a family. It makes as many clips as there are rooms, with the
-    same indices, split and format. If the family lacks that split, it uses `val`.
+    """A function of clips that renders as many clips of a family of scenes, for calibration.
+
+    They have the indices, split and format of the given clips. If the family lacks that split, it
+    uses `val`.
 
     Attributes:
         name: name of the family and of the stage.
@@ -155,6 +170,7 @@ class Staged:
     styles: tuple[str, ...] = ()
 
     def __call__(self, clips: list[Example]) -> list[Example]:
+        """Returns as many clips of the family as are given."""
         splits = FAMILIES[self.name].splits
         split = clips[0].take.split if clips[0].take.split in splits else "val"
         takes = []
@@ -175,7 +191,7 @@ STAGES: Registry[Callable[[list[Example]], list[Example]]] = Registry(
 
 
 def empty_rooms(clips: list[Example]) -> np.ndarray:
-    """Renders the clips without balls, and films without posts. Returns frames [B, F, H, W, 3]."""
+    """Returns renders of the clips without balls, and of films without posts, [B, F, H, W, 3]."""
     scenes = [
         dataclasses.replace(
             c.take.scene, shapes=tuple(s for s in c.take.scene.shapes if s.paint != "post")
@@ -191,7 +207,7 @@ def empty_rooms(clips: list[Example]) -> np.ndarray:
 
 
 def quiet(c: Example) -> np.ndarray:
-    """Synthesizes the ambient noise of a clip alone. Returns samples [S]."""
+    """Returns the ambient noise of a clip without its impacts, samples [S]."""
     bare = dataclasses.replace(
         c.take, scene=dataclasses.replace(c.take.scene, narration=None, rolling=False)
     )
@@ -202,8 +218,8 @@ def quiet(c: Example) -> np.ndarray:
 
 
 def empty(clips: list[Example]) -> list[Example]:
-    """Replaces the video by the room without balls and the audio by the ambient noise without
-    impacts.
+    """Returns the clips with the room without balls as video and the ambient noise without impacts
+    as audio.
     """
     return [
         dataclasses.replace(c, frames=room, samples=quiet(c))
@@ -218,7 +234,7 @@ def facts_key(take: Take) -> Hashable:
 
 
 def shuffled(clips: list[Example], key: Callable[[Take], Hashable] = facts_key) -> list[Example]:
-    """Pairs every clip with the take of another clip.
+    """Returns every clip with the take of another clip.
 
     Args:
         clips: clips to shuffle.
@@ -242,7 +258,7 @@ def shuffled(clips: list[Example], key: Callable[[Take], Hashable] = facts_key) 
 
 
 def exchanged_audio(clips: list[Example]) -> list[Example]:
-    """Pairs the video of every clip with the audio of the next clip."""
+    """Returns every clip with the audio of the next clip."""
     following = clips[1:] + clips[:1]
     return [
         dataclasses.replace(c, samples=o.samples) for c, o in zip(clips, following, strict=True)
@@ -250,7 +266,7 @@ def exchanged_audio(clips: list[Example]) -> list[Example]:
 
 
 def blank(clips: list[Example]) -> list[Example]:
-    """Fills every frame of a clip with the mean colour of the clip."""
+    """Returns the clips with every frame filled with the mean colour of the clip."""
     return [
         dataclasses.replace(c, frames=np.broadcast_to(c.frames.mean((0, 1, 2)), c.frames.shape))
         for c in clips
@@ -258,7 +274,7 @@ def blank(clips: list[Example]) -> list[Example]:
 
 
 def disordered(clips: list[Example]) -> list[Example]:
-    """Permutes the frames of every clip at random."""
+    """Returns the clips with their frames permuted at random."""
     return [
         dataclasses.replace(c, frames=c.frames[c.rng.permutation(c.format.frames)]) for c in clips
     ]

@@ -47,13 +47,17 @@ KINDS = ("colour", "count", "size", "launch", "direction", "bounces")
 
 
 def ball_facts(take: Take) -> Facts:
-    """Returns the facts of a take of a room."""
+    """Returns the facts of the balls of a take of family `room`: what a reading should find."""
     assert isinstance(take.facts, Facts), f"family {take.family} has other facts"
     return take.facts
 
 
 def read_ball(track: Track, fps: float) -> BallFacts:
-    """Returns the facts of one track. fps: frames/s."""
+    """Returns the facts of one ball: colour, size, launch, direction and bounces, read from its
+    track.
+
+    fps is in frames/s.
+    """
     pieces = arcs.fit(track, fps)
     first = pieces[0]
     sideways, up = first.velocity(0.0)
@@ -73,7 +77,12 @@ def read_ball(track: Track, fps: float) -> BallFacts:
 
 
 def read_facts(tracks: list[Track], fps: float) -> Facts:
-    """Returns the facts of all balls visible in at least half of the frames."""
+    """Returns the facts of all balls that are visible in at least half of the frames.
+
+    Args:
+        tracks: of all colours.
+        fps: frames/s.
+    """
     return Facts(tuple(read_ball(t, fps) for t in tracks if np.mean(t.copies > 0) >= MIN_PRESENCE))
 
 
@@ -83,6 +92,10 @@ def coherent(tracks: list[Track], fps: float) -> bool:
     Every lasting ball is found exactly once in nearly all frames, keeps its size, moves, never
     jumps, and its path has no tear. Every other track is present in at most 1 - MIN_FOUND of the
     frames.
+
+    Args:
+        tracks: of all colours.
+        fps: frames/s.
     """
     balls = lasting(tracks)
     whole = all(
@@ -137,10 +150,14 @@ def compare(read: Facts, target: Facts, coherent: bool = True) -> dict[str, bool
 
 
 def tracked(tracks: list[Track], target: Facts) -> np.ndarray:
-    """Returns a mask of frames, bool [F], in which every ball of the caption is found exactly once
-    and no ball of another colour is present.
+    """Returns the frames, bool [F], in which every ball of the caption is found exactly once and no
+    ball of another colour is present.
 
     All False if a ball of the caption is missing or does not move.
+
+    Args:
+        tracks: of all colours.
+        target: facts of the caption.
     """
     by_colour = {t.colour: t for t in lasting(tracks)}
     frames = len(tracks[0].copies) if tracks else 1
@@ -156,8 +173,9 @@ def tracked(tracks: list[Track], target: Facts) -> np.ndarray:
 
 
 class FactsOracle(Oracle):
-    """Oracle `facts`: the facts of a room's caption (size, colour, launch, bounces), read from the
-    tracks of the balls.
+    """Oracle `facts`: the facts of a room's caption, read from the tracks of the balls.
+
+    They are the number of balls, and the colour, size, launch, direction and bounces of each.
     """
 
     name = "facts"
@@ -178,13 +196,15 @@ class FactsOracle(Oracle):
     )
 
     def read(self, reading: "Reading") -> Facts:
-        """Returns the facts of all balls."""
+        """Returns the facts of all balls of a clip."""
         return reading.facts
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether every fact matches the caption."""
+        """Returns whether every fact read in a clip matches the caption of the example's take."""
         return bool(compare(reading.facts, ball_facts(example.take), reading.coherent)["all"])
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns False for mirroring if no ball has a direction, else True."""
+        """Returns whether a condition can change the facts: False for mirroring if no ball has a
+        direction, else True.
+        """
         return condition is not mirror or any(b.direction for b in ball_facts(example.take).balls)

@@ -41,8 +41,10 @@ BEFORE, AFTER = (-0.012, -0.002), (0.0, 0.03)  # seconds relative to an onset
 
 
 def impacts(reading: "Reading") -> list[tuple[float, float]]:
-    """Returns (approach speed in m/s, level in dB) of every floor or wall impact that is both
+    """Returns (approach speed in m/s, level in dB) of every impact on floor or wall that is both
     visible and audible.
+
+    reading is that of a clip.
     """
     kinks = [
         k
@@ -75,7 +77,10 @@ def _level(reading: "Reading", time: float) -> float:
 
 
 def correlation(pairs: list[tuple[float, float]]) -> float | None:
-    """Returns equation (2); None for fewer than three pairs."""
+    """Returns Spearman's rank correlation of speed and level; None for fewer than three impacts.
+
+    pairs holds (approach speed in m/s, level in dB) of each impact.
+    """
     if len(pairs) < 3:
         return None
     result: Any = stats.spearmanr(*np.array(pairs).T)  # scipy does not annotate it
@@ -84,7 +89,9 @@ def correlation(pairs: list[tuple[float, float]]) -> float | None:
 
 def in_order(pairs: list[tuple[float, float]]) -> bool | None:
     """Returns whether, of any two impacts with clearly different speeds, the faster is louder.
-    None if no two speeds differ clearly.
+
+    None if no two speeds differ clearly. pairs holds (approach speed in m/s, level in dB) of each
+    impact.
     """
     ordered = [
         (a, b) if a[0] > b[0] else (b, a)
@@ -95,8 +102,8 @@ def in_order(pairs: list[tuple[float, float]]) -> bool | None:
 
 
 def speeds(take: Take) -> list[float]:
-    """Returns the approach speeds in m/s of a take's audible contacts with floor and walls.
-    Empty if no speed is clearly higher than another.
+    """Returns the approach speeds in m/s of a take's audible contacts with floor and walls; empty
+    if no speed is clearly higher than another.
     """
     contacts = take.trajectory.contacts
     audible = [c.speed for c in contacts if c.b < 0 and c.speed >= sound.FAINTEST]
@@ -105,8 +112,9 @@ def speeds(take: Take) -> list[float]:
 
 @corrupt_samples
 def loudness(c: Example) -> np.ndarray:
-    """Inverts the loudness of the impacts: every gain g becomes max min / g, so the loudest
-    becomes the quietest.
+    """Corruption: the samples of clip `c` with the loudness of its impacts inverted.
+
+    Every gain g becomes max min / g, so the loudest becomes the quietest.
     """
     inputs = sound.sound_inputs([c.take], c.format)
     gains = inputs["click"]
@@ -128,8 +136,8 @@ class LoudnessOracle(Oracle):
     corruptions = (loudness,)
 
     def read(self, reading: "Reading") -> list[tuple[float, float]]:
-        """Returns (approach speed in m/s, level in dB) of the impacts that are visible and
-        audible.
+        """Returns (approach speed in m/s, level in dB) of the impacts of a clip that are visible
+        and audible.
         """
         return impacts(reading)
 
@@ -143,13 +151,13 @@ class LoudnessOracle(Oracle):
         return len(pairs) == len(expected) and in_order(pairs) is True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Pairs every video with the audio of another clip."""
+        """Returns every video with the audio of another clip."""
         return exchanged_audio(clips)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns Spearman's correlation (2) over all clips."""
+        """Returns Spearman's rank correlation of speed and level over the impacts of all clips."""
         pairs = [pair for read in readings for pair in read.of(self.name)]
         name = "loudness against speed of floor and wall impacts, Spearman"
         return [(name, number(correlation(pairs)), len(pairs))]

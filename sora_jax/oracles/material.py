@@ -39,8 +39,13 @@ RADII = (min(low for low, _ in SIZES.values()), max(high for _, high in SIZES.va
 
 
 def piece_after(samples: np.ndarray, onset: float, seconds: float, rate: int) -> np.ndarray:
-    """Returns `seconds` of mono samples [S] from SKIP after an onset (s), float64; shorter at
-    the end of the clip.
+    """Returns the audio after an onset, float64; shorter at the end of the clip.
+
+    Args:
+        samples: mono samples [S].
+        onset: time in s. The piece starts SKIP seconds later.
+        seconds: length of the piece.
+        rate: samples/s.
     """
     first = round((onset + SKIP) * rate)
     return np.asarray(samples[first : first + int(seconds * rate)], np.float64)
@@ -49,8 +54,14 @@ def piece_after(samples: np.ndarray, onset: float, seconds: float, rate: int) ->
 def dominant_mode(
     samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE, seconds: float = 0.2
 ) -> float:
-    """Returns the frequency in Hz of the strongest partial in the `seconds` after an onset (s);
-    NaN if the audio there is too short or silent.
+    """Returns the frequency in Hz of the strongest partial after an onset; NaN if the audio there
+    is too short or silent.
+
+    Args:
+        samples: mono samples [S].
+        onset: time in s.
+        rate: samples/s. Default: 16 kHz.
+        seconds: length of the audio after the onset. Default 0.2.
     """
     piece = piece_after(samples, onset, seconds, rate)
     if len(piece) < 256 or not np.any(piece):
@@ -70,12 +81,12 @@ def bases_of(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, 
     """Returns the sounds that a struck ball of each material can make, to fit recordings with.
 
     Args:
-        length: N, samples of a sound.
+        length: samples N of a sound.
         rate: samples per second.
 
     Returns:
-        {material: (fundamentals in Hz [G], the k modes of (1) as cosines and sines [G, N, 2k], and
-        the inverses of their Gram matrices [G, 2k, 2k])}.
+        {material: (fundamentals in Hz [G], the k damped modes of each as cosines and sines
+        [G, N, 2k], and the inverses of their Gram matrices [G, 2k, 2k])}.
     """
     t = np.arange(length) / rate
     bases = {}
@@ -98,7 +109,12 @@ def bases_of(length: int, rate: int) -> dict[str, tuple[np.ndarray, np.ndarray, 
 def read_material(
     samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE
 ) -> tuple[str | None, float]:
-    """Classifies the material of the impact at `onset` (s) in mono samples [S].
+    """Classifies the material of a ball from how it rings after an impact.
+
+    Args:
+        samples: mono samples [S].
+        onset: time of the impact in s.
+        rate: samples/s. Default: 16 kHz.
 
     Returns:
         (material, fundamental in Hz); (None, NaN) if the audio is silent there.
@@ -120,8 +136,9 @@ def read_material(
 
 
 def isolated_impacts(take: Take) -> list[tuple[float, str]]:
-    """Returns (time, material) of the isolated floor and wall contacts: 1 m/s or faster, with no
-    other contact from 0.25 s before to 0.12 s after.
+    """Returns (time in s, material) of the isolated contacts of a take with floor and walls.
+
+    They are 1 m/s or faster, with no other contact from 0.25 s before to 0.12 s after.
     """
     contacts = take.trajectory.contacts
     isolated = []
@@ -134,14 +151,19 @@ def isolated_impacts(take: Take) -> list[tuple[float, str]]:
 
 
 def nearest_onset(heard: list[float], time: float) -> float | None:
-    """Returns the onset nearest to an impact at `time` (s); None beyond MAX_DISTANCE."""
+    """Returns the onset nearest to an impact; None if it is further away than MAX_DISTANCE seconds.
+
+    heard are the times of the onsets and time that of the impact, in s.
+    """
     distance, onset = min(((abs(onset - time), onset) for onset in heard), default=(np.inf, None))
     return onset if distance < MAX_DISTANCE else None
 
 
 def materials_correct(take: Take, reading: "Reading") -> list[bool]:
-    """Returns, for each isolated impact, whether it is audible and its material is read correctly
-    at its onset.
+    """Returns, for each isolated impact of a take, whether it is audible and its material is read
+    correctly.
+
+    reading is that of the clip.
     """
     heard = dict(zip(reading.heard_impacts, reading.of("material"), strict=True))
     impacts = [
@@ -152,8 +174,9 @@ def materials_correct(take: Take, reading: "Reading") -> list[bool]:
 
 @corrupt_samples
 def octave(c: Example) -> np.ndarray:
-    """Plays the audio at half the speed: every mode is an octave lower, every decay twice as
-    long.
+    """Corruption: the samples of clip `c` played at half the speed.
+
+    Every mode is an octave lower, every decay twice as long.
     """
     assert c.samples is not None
     n = len(c.samples)
@@ -169,15 +192,15 @@ class MaterialOracle(Oracle):
     corruptions = (octave,)
 
     def read(self, reading: "Reading") -> list[str | None]:
-        """Returns the material of each audible impact; None for silence."""
+        """Returns the material of the ball at each audible impact of a clip; None for silence."""
         samples = reading.samples
         if samples is None:
             return []
         return [read_material(samples, t, reading.rate)[0] for t in reading.heard_impacts]
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether all isolated impacts are correct; None without an isolated impact on
-        floor or wall.
+        """Returns whether the materials of all isolated impacts of the take are read correctly;
+        None without an isolated impact on floor or wall.
         """
         correct = materials_correct(example.take, reading)
         return all(correct) if correct else None

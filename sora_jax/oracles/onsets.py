@@ -53,7 +53,7 @@ VIDEO_TOLERANCE, AUDIO_TOLERANCE = 0.025, 0.010  # seconds: tolerances of the tw
 
 @dataclasses.dataclass(frozen=True)
 class Onset:
-    """An impact.
+    """An impact that is visible in the video or audible in the audio.
 
     Attributes:
         time: in s.
@@ -65,8 +65,10 @@ class Onset:
 
 
 def merge(onsets: list[Onset], apart: float = APART) -> list[Onset]:
-    """Merges groups of onsets closer than `apart` seconds into their strongest: the two kinks of
-    one contact, or two impacts too close to separate.
+    """Returns the strongest onset of each group of onsets closer than `apart` seconds
+    (default APART).
+
+    A group is one contact that was found twice, or two impacts too close to separate.
     """
     merged: list[list[Onset]] = []
     for onset in sorted(onsets, key=attrgetter("time")):
@@ -78,8 +80,13 @@ def merge(onsets: list[Onset], apart: float = APART) -> list[Onset]:
 
 
 def video_onsets(tracks: list[Track], fps: float) -> list[Onset]:
-    """Returns the visible impacts in order of time: the kinks of all balls, with the two kinks
-    of one ball-ball contact merged.
+    """Returns the visible impacts of the balls, in order of time.
+
+    They are the contacts of all tracks. The two of one contact between balls are merged.
+
+    Args:
+        tracks: of all colours.
+        fps: frames/s.
     """
     kinks = [
         (k, ball)
@@ -107,8 +114,10 @@ def _time(kink: tuple[arcs.Kink, int]) -> float:
 
 
 def flux(samples: np.ndarray) -> np.ndarray:
-    """Returns the spectral flux (1) of samples [S], [frames]; frame n is centred on sample n *
-    HOP.
+    """Returns how suddenly the spectrum rises in every frame of the audio, the spectral flux
+    [frames].
+
+    samples are mono [S] at 16 kHz. Frame n is centred on sample n * HOP.
     """
     padded = np.pad(np.asarray(samples, np.float64), WINDOW // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
@@ -194,11 +203,13 @@ class VideoOnsetsOracle(Oracle):
     corruptions = (reverse, freeze, slow)
 
     def read(self, reading: "Reading") -> list[float]:
-        """Returns the times of the visible impacts, s."""
+        """Returns the times of the visible impacts of a clip, in s."""
         return reading.seen_impacts
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether all impacts are found and none is extra; None without an impact."""
+        """Returns whether all impacts of the take are found and none is extra; None for a take
+        without an impact.
+        """
         return _all_found(reading.seen_impacts, example.take, VIDEO_TOLERANCE)
 
 
@@ -211,9 +222,11 @@ class AudioOnsetsOracle(Oracle):
     corruptions = (late, backwards)
 
     def read(self, reading: "Reading") -> list[float]:
-        """Returns the times of the audible impacts, s."""
+        """Returns the times of the audible impacts of a clip, in s."""
         return reading.heard_impacts
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether all impacts are found and none is extra; None without an impact."""
+        """Returns whether all impacts of the take are found and none is extra; None for a take
+        without an impact.
+        """
         return _all_found(reading.heard_impacts, example.take, AUDIO_TOLERANCE)

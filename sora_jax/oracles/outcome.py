@@ -75,13 +75,13 @@ STOPPED = {"rim-in", "bank-in", "rim-out", "board-out", "saved", "post"}
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """Action and outcome in a clip.
+    """An action in a clip of family `court` and its outcome.
 
     Attributes:
         action: throw, shot or jump.
         direction: side of the target, "left" or "right".
-        outcome: name of the outcome; None if there is no lawful one.
-        why: reason why `outcome` is None.
+        outcome: name of the outcome; None if the ball breaks a law of motion.
+        why: reason why `outcome` is None. Default "".
     """
 
     action: str
@@ -91,7 +91,8 @@ class Outcome:
 
 
 def read_outcome(frames: np.ndarray, fps: float) -> Outcome | None:
-    """Reads action and outcome of a clip; None if no furniture of the family is visible.
+    """Returns action and outcome of a clip of family `court`; None if no furniture of the family is
+    visible.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
@@ -288,8 +289,10 @@ def _facts_of(take: Take) -> CourtFacts:
 
 @corrupt_motion
 def unstopped(c: Example) -> Trajectory:
-    """Lets a ball pass through everything but floor and walls. Jumps are unchanged: without
-    platforms the ball would lie on nothing.
+    """Corruption: the motion of clip `c` with a ball that passes through everything but floor and
+    walls.
+
+    Jumps are unchanged: without platforms the ball would lie on nothing.
     """
     if _facts_of(c.take).action == "jump":
         return c.take.trajectory
@@ -305,7 +308,10 @@ def _stopped(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def hovering(c: Example) -> Trajectory:
-    """Stops the ball in the air: 0.1 s after its first contact, or, in a jump, 0.1 s before."""
+    """Corruption: the motion of clip `c` with a ball that stops in the air.
+
+    It stops 0.1 s after its first contact, or, in a jump, 0.1 s before.
+    """
     met = min((x.time for x in c.take.trajectory.contacts), default=c.format.seconds)
     since = met - 0.1 if _facts_of(c.take).action == "jump" else met + 0.1
     return retimed(c.take.trajectory, functools.partial(_stopped, since))
@@ -317,7 +323,7 @@ def _far_away(shape: Shape) -> Shape:
 
 @corrupt(VIDEO)
 def unfurnished(clips: list[Example]) -> list[Example]:
-    """Removes the furniture from the second half of the clip."""
+    """Corruption: the clips without their furniture in the second half."""
     takes = []
     for c in clips:
         # Moved away, not removed: contacts refer to shapes by their index.
@@ -354,12 +360,12 @@ class OutcomeOracle(Oracle):
     stage = "court"
 
     def read(self, reading: "Reading") -> Outcome | None:
-        """Returns the action and its outcome; None without furniture."""
+        """Returns the action of a clip and its outcome; None without a hoop, goal or gap."""
         return read_outcome(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether action, direction and outcome are the take's; None if the outcome
-        hangs on less than can be seen (`Take.margin_px`).
+        """Returns whether action, direction and outcome are the take's; None if the outcome depends
+        on less than is visible (`Take.margin_px`).
         """
         if example.take.margin_px(example.format.size) < MARGIN_PX:
             return None
@@ -371,8 +377,10 @@ class OutcomeOracle(Oracle):
         )
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether the corruption changes the outcome: `unstopped` needs a contact,
-        `hovering` a contact or a jump.
+        """Returns whether a corruption changes the outcome of the example.
+
+        The corruption `unstopped` changes it after a contact, `hovering` after a contact or in a
+        jump.
         """
         facts = _facts_of(example.take)
         if condition is unstopped:
@@ -382,7 +390,7 @@ class OutcomeOracle(Oracle):
         return True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Pairs every clip with the take of another clip with another action, direction or
+        """Returns every clip with the take of another clip with another action, direction or
         outcome.
         """
         return shuffled(clips, _target)

@@ -27,10 +27,10 @@ RIM = 2.25  # pixels
 
 @dataclasses.dataclass(frozen=True)
 class Panel:
-    """A panel in a clip.
+    """The panel of a clip, a board that stands on the floor in front of the balls.
 
     Attributes:
-        left, right, top: edges of its core without the rim, metres.
+        left, right, top: edges without the rim, metres.
         present: bool [F], the frames in which it stands.
     """
 
@@ -40,8 +40,8 @@ class Panel:
     present: np.ndarray
 
     def hides(self, size: int) -> np.ndarray:
-        """Returns the share of each pixel that the panel hides, [F, H, W], for frames of `size`
-        pixels.
+        """Returns the share of each pixel that the panel hides, [F, H, W], for frames of `size` x
+        `size` pixels.
         """
         scale, pixel = pixels_per_metre(EXTENT, size), np.arange(size) + 0.5
         across = np.clip(
@@ -52,11 +52,12 @@ class Panel:
 
 
 def read_panel(frames: np.ndarray, views: np.ndarray | None = None) -> Panel | None:
-    """Finds the panel in a clip; None if there is none.
+    """Finds the panel in a clip; returns None without a panel.
 
     Args:
         frames: [F, H, W, 3] of a static camera, or resampled to one (`steady`).
-        views: the views that the frames were resampled from. Default: None, a static camera.
+        views: the views that the frames were resampled from, (left, top, width) in metres, [F, 3].
+            Default: None, a static camera.
     """
     size, floor = frames.shape[2], round(frames.shape[1] * (1.0 - BELOW_FLOOR / EXTENT))
     # averaged over 3 x 3 pixels, so that noise does not move a pixel away from the paint

@@ -68,12 +68,13 @@ LEAD = 0.6  # metres by which the ball of `early` is ahead
 
 @dataclasses.dataclass(frozen=True)
 class Permanence:
-    """Persistence of a hidden ball.
+    """Whether a ball that goes behind a panel persists.
 
     Attributes:
         same: one ball of one colour and size throughout.
         back: the ball is visible after the gap.
-        on_course: the ball keeps a path of (1).
+        on_course: one path, straight or with one wall contact, explains where it is before and
+            after.
     """
 
     same: bool
@@ -87,7 +88,7 @@ class Permanence:
 
 
 def read_permanence(frames: np.ndarray, fps: float) -> Permanence | None:
-    """Reads whether the ball behind a panel persists.
+    """Returns whether the ball that goes behind a panel persists.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
@@ -143,12 +144,13 @@ def _one_size(ball: Disc, gap: np.ndarray) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Course:
-    """A fitted path, equation (1).
+    """A fitted horizontal path x(t) of a ball, straight or with one contact with a wall.
 
     Attributes:
         rms: rms distance of the positions from the path, metres.
-        w, t_w: position and time of the wall contact, metres and s; without a wall, x_0 and 0.
-        u, v: velocities before and after the contact, m/s: u and u' of (1); equal without a wall.
+        w, t_w: position and time of the wall contact, metres and s; without a wall, x at t = 0, and
+            0.
+        u, v: velocities before and after the contact, m/s; equal without a wall.
     """
 
     rms: float
@@ -158,12 +160,20 @@ class Course:
     v: float
 
     def at(self, t: np.ndarray) -> np.ndarray:
-        """Returns x in metres at times t in s."""
+        """Returns positions x in metres at times t in s, both [N]."""
         return self.w + np.where(t <= self.t_w, self.u, self.v) * (t - self.t_w)
 
 
 def course(t: np.ndarray, x: np.ndarray, weight: np.ndarray, radius: float) -> Course:
-    """Fits the best path (1) to positions x [N] in metres at times t [N] in s with weights [N]."""
+    """Returns the path, straight or with one wall contact, that is nearest to the positions of a
+    ball.
+
+    Args:
+        t: times [N] in s.
+        x: horizontal positions [N] in metres.
+        weight: weights of the positions [N].
+        radius: of the ball, metres.
+    """
 
     def rms(residual: np.ndarray) -> float:
         return float(np.sqrt(np.sum(weight * np.square(residual)) / np.sum(weight)))
@@ -281,7 +291,7 @@ class _Leaving(Trajectory):
 
 @corrupt_motion
 def lost(c: Example) -> Trajectory:
-    """Returns the motion of the example with a ball that vanishes behind the panel for good."""
+    """Corruption: the motion of clip `c` with a ball that vanishes behind the panel for good."""
     motion, start, _ = _while_hidden(c)
     return _Leaving(**vars(motion), since=start)
 
@@ -292,7 +302,7 @@ def _stops(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def stuck(c: Example) -> Trajectory:
-    """Returns the motion of the example with a ball that stops behind the panel."""
+    """Corruption: the motion of clip `c` with a ball that stops behind the panel."""
     motion, since, _ = _while_hidden(c)
     return retimed(motion, functools.partial(_stops, since))
 
@@ -303,7 +313,9 @@ def _skips(since: float, seconds: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def early(c: Example) -> Trajectory:
-    """Returns the motion of the example with a ball that comes out LEAD metres ahead."""
+    """Corruption: the motion of clip `c` with a ball that comes out from behind the panel LEAD
+    metres ahead of its course.
+    """
     motion, since, speed = _while_hidden(c)
     return retimed(motion, functools.partial(_skips, since, LEAD / speed))
 
@@ -318,13 +330,13 @@ def _recoloured(ball: Ball) -> Ball:
 
 @corrupt(VIDEO)
 def swapped(clips: list[Example]) -> list[Example]:
-    """Replaces the hidden ball by a ball of another colour."""
+    """Corruption: the clips with a ball of another colour that comes out from behind the panel."""
     return other_ball(clips, _recoloured)
 
 
 @corrupt(VIDEO)
 def in_front(clips: list[Example]) -> list[Example]:
-    """Moves the ball in front of the panel."""
+    """Corruption: the clips with the ball in front of the panel instead of behind it."""
     takes = []
     for c in clips:
         shapes = tuple(dataclasses.replace(s, front=False) for s in c.take.scene.shapes)
@@ -334,8 +346,8 @@ def in_front(clips: list[Example]) -> list[Example]:
 
 
 class PermanenceOracle(Oracle):
-    """Object permanence: a ball hidden by a panel reappears as the same ball on its course, or
-    is there when the panel lifts.
+    """Oracle `permanence`: whether a ball hidden by a panel reappears as the same ball on its
+    course, or is there when the panel lifts.
     """
 
     name = "permanence"
@@ -346,16 +358,17 @@ class PermanenceOracle(Oracle):
     stage = "occlude"
 
     def read(self, reading: "Reading") -> Permanence | None:
-        """Returns the persistence of the hidden ball; None if no ball is hidden."""
+        """Returns whether the ball behind a panel of a clip persists; None if no ball is hidden."""
         return read_permanence(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether a ball is hidden and persists."""
+        """Returns whether a ball of the clip is hidden by a panel and persists."""
         permanence = reading.of(self.name)
         return permanence is not None and permanence.persists
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Permutes the frames. Exchanging takes would not help: the oracle does not read the
-        take.
+        """Returns the clips with their frames permuted.
+
+        Exchanging takes would not help: the oracle does not read the take.
         """
         return disordered(clips)

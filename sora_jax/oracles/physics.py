@@ -85,15 +85,22 @@ EXIT_SECONDS = 0.4  # seconds after which a ball that passed through a wall is v
 
 @dataclasses.dataclass(frozen=True)
 class Physics:
-    """Laws (1) to (4) read from one clip.
+    """How well the balls of one clip obey the laws of mechanics.
 
     Attributes:
-        restitution: one value for each rebound.
-        residual_px, overlap_px: in pixels.
-        gains, kicks, slips, teleports: numbers of events.
-        momentum_error: mean over contacts of two balls; None without such a contact.
-        lost: number of frames.
-        swelling: ratio of radii.
+        restitution: speed after over speed before each rebound from floor or wall.
+        residual_px: rms distance of the positions from the fitted arcs, in pixels.
+        gains: number of contacts that gain energy.
+        kicks: number of changes of velocity in the air without a contact.
+        slips: number of pushes along the smooth floor or wall.
+        momentum_error: mean over contacts of two balls, 0 if their pushes are opposite and 1 if
+            they are equal; None without such a contact.
+        overlap_px: largest depth to which two balls, or a ball and wall or floor, intersect, in
+            pixels.
+        teleports: number of jumps in position.
+        lost: number of frames in which a ball is not found exactly once, or another ball is
+            present.
+        swelling: largest over smallest radius of a ball among the thirds of the clip.
     """
 
     restitution: tuple[float, ...]
@@ -109,12 +116,12 @@ class Physics:
 
     @property
     def violations(self) -> tuple[str, ...]:
-        """Names of the broken laws: fields whose value exceeds that in MAX_LAWFUL."""
+        """The names of the broken laws: fields whose value exceeds that in MAX_LAWFUL."""
         return tuple(name for name, limit in MAX_LAWFUL.items() if getattr(self, name) > limit)
 
 
 def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
-    """Reads the laws from the tracks of a clip; None if there is no ball.
+    """Returns how well the tracks of a clip obey the laws of mechanics; None without a ball.
 
     Args:
         tracks: tracks of all colours.
@@ -233,14 +240,12 @@ def _overlap(ball: _Ball, others: list[_Ball]) -> float:
 
 
 def read_gravity(tracks: list[Track], fps: float) -> float | None:
-    """Fits the gravity g of a clip to all flights of its balls (module docstring).
+    """Returns the gravity g of a clip in m/s^2, fitted to all flights of its balls; None if nothing
+    flies.
 
     Args:
         tracks: tracks of all colours.
         fps: frames/s.
-
-    Returns:
-        g in m/s^2; None if nothing flies.
     """
     visible = lasting(tracks)
     if not visible:
@@ -267,7 +272,7 @@ def read_gravity(tracks: list[Track], fps: float) -> float | None:
 
 
 def bounces(take: Take) -> bool:
-    """Returns whether the take has a rebound from the floor."""
+    """Returns whether a ball of the take rebounds from the floor."""
     return any(c.kind == "floor" and c.rebound > 0 for c in take.trajectory.contacts)
 
 
@@ -277,7 +282,9 @@ def _hastened(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def hasten(c: Example) -> Trajectory:
-    """Speeds up the motion by SPEED_UP after the first rebound from the floor."""
+    """Corruption: the motion of clip `c`, faster by the factor SPEED_UP after the first rebound
+    from the floor.
+    """
     longer = simulate(c.take.scene, SPEED_UP * c.format.seconds)
     assert longer is not None  # every contact is accepted
     rebounds = [x.time for x in longer.contacts if x.kind == "floor" and x.rebound > 0]
@@ -290,22 +297,26 @@ def _quickened(seconds: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def quicken(c: Example) -> Trajectory:
-    """Speeds up the motion gradually, from half to one and a half times its speed. The clip's
-    length is unchanged.
+    """Corruption: the motion of clip `c` sped up gradually, from half to one and a half times its
+    speed.
+
+    The clip's length is unchanged.
     """
     return retimed(c.take.trajectory, functools.partial(_quickened, c.format.seconds))
 
 
 @corrupt_motion
 def tunnel(c: Example) -> Trajectory:
-    """Lets the balls pass through the walls."""
+    """Corruption: the motion of clip `c` with balls that pass through the walls."""
     motion = simulate(dataclasses.replace(c.take.scene, bounds="floor"), c.format.seconds)
     assert motion is not None  # every contact is accepted
     return motion
 
 
 class PhysicsOracle(Oracle):
-    """Oracle `physics`: whether the balls obey the laws of mechanics (1) to (4)."""
+    """Oracle `physics`: whether the balls obey the laws of mechanics, such as energy and
+    momentum.
+    """
 
     name = "physics"
     media = (VIDEO,)
@@ -325,17 +336,19 @@ class PhysicsOracle(Oracle):
     ceiling = STRICT
 
     def read(self, reading: "Reading") -> Physics | None:
-        """Returns the laws read from the balls; None without a ball."""
+        """Returns how well the balls of a clip obey the laws of mechanics; None without a ball."""
         return read_physics(reading.tracks, reading.fps, reading.frames.shape[2])
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether the clip has a ball and breaks no law."""
+        """Returns whether the clip has a ball and breaks no law of mechanics."""
         physics = reading.of(self.name)
         return physics is not None and not physics.violations
 
     def applies(self, condition: Condition, example: Example) -> bool:
-        """Returns whether the corruption breaks a law in this example. `reverse` needs a bounce,
-        `hasten` a high one, and `tunnel` a wall contact early enough to be visible.
+        """Returns whether a corruption breaks a law in this example.
+
+        `reverse` needs a bounce, `hasten` a high one, and `tunnel` a wall contact early enough to
+        be visible.
         """
         contacts = example.take.trajectory.contacts
         if condition is reverse:
@@ -348,15 +361,16 @@ class PhysicsOracle(Oracle):
         return True
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Permutes the frames. Exchanging takes would not help: the oracle does not read the
-        take.
+        """Returns the clips with their frames permuted.
+
+        Exchanging takes would not help: the oracle does not read the take.
         """
         return disordered(clips)
 
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns gravity, residuals, and the momentum error of contacts."""
+        """Returns rows of the report: gravity, residuals, and the momentum error of contacts."""
         laws = [law for law in (read.of(self.name) for read in readings) if law]
         contacts = [law.momentum_error for law in laws if law.momentum_error is not None]
         read_g = (read_gravity(read.tracks, read.fps) for read in readings)

@@ -78,13 +78,13 @@ def paper_table() -> list[dict]:
 
 
 def centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
-    """Returns the centre of the ball of a colour in each frame, in world units [F, 2]; NaN where
-    there is none or more than one.
+    """Returns the centre of the ball of a colour in each frame, in world units [F, 2]; NaN in
+    frames with no such ball or more than one.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
         colour: "red" or "blue".
-        extent: width of the picture in world units.
+        extent: width of the frames in world units.
     """
     alpha = np.clip((1.0 - frames.astype(np.float64)) @ _UNMIX[BALLS.index(colour)], 0.0, 1.0)
     out = np.full((len(frames), 2), np.nan)
@@ -102,7 +102,10 @@ def centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
 
 
 def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
-    """Returns the centres as the paper's parser reads them; same arguments as `centres`."""
+    """Returns the centres that the parser of the PhyWorld paper finds, in world units [F, 2].
+
+    The arguments are those of `centres`.
+    """
     bright = frames * 255.0 > 127.0
     channels = np.array([name == colour for name in BALLS])
     mask = (bright[..., 0] == channels[0]) & ~bright[..., 1] & (bright[..., 2] == channels[1])
@@ -117,8 +120,12 @@ def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
 
 
 def scored_steps(take: Take, times: np.ndarray) -> np.ndarray:
-    """Returns a mask, bool [F - 1, K], of the steps (frame t - 1 to frame t) whose velocity
-    counts for a ball. times: of the frames, s.
+    """Returns the steps from frame to frame whose velocity counts for each of K balls, bool
+    [F - 1, K].
+
+    Args:
+        take: of a family `phyworld_...`.
+        times: of the frames, in s, [F].
     """
     q = take.trajectory.positions(times)
     r = np.array([ball.radius for ball in take.scene.balls])[:, None]
@@ -135,8 +142,13 @@ Parser = Callable[[np.ndarray, str, float], np.ndarray]
 def read_motion(
     frames: np.ndarray, take: Take, fps: float, parser: Parser = centres
 ) -> tuple[float | None, float | None]:
-    """Returns `compare_motion` of the centres that `parser` finds in frames [F, H, W, 3] in [0,
-    1].
+    """Returns (velocity error, share of lost steps) of a clip, as `compare_motion` does.
+
+    Args:
+        frames: [F, H, W, 3] in [0, 1].
+        take: the take that the clip should show, of a family `phyworld_...`.
+        fps: frames/s.
+        parser: finds the centres of a ball in frames. Default `centres`.
     """
     extent = take.scene.extent
     positions = {b.colour: parser(frames, b.colour, extent) for b in take.scene.balls}
@@ -154,8 +166,9 @@ def compare_motion(
         fps: frames/s.
 
     Returns:
-        (error of equation (2), share of the counted steps in which a ball is lost). Both are None
-        if no step counts; the error is None if the balls are lost in every step.
+        (mean distance between the velocities read and those of the take, in world units a second;
+        share of the counted steps in which a ball is lost). Both are None if no step counts; the
+        first is None if the balls are lost in every step.
     """
     p = np.stack([positions[ball.colour] for ball in take.scene.balls], axis=1)
     times = (np.arange(len(p)) + 0.5) / fps
@@ -182,12 +195,14 @@ class MotionOracle(Oracle):
     stage = "phyworld"
 
     def read(self, reading: "Reading") -> dict[str, np.ndarray]:
-        """Returns {colour: centres [F, 2] in world units} (`centres`)."""
+        """Returns the centres of the balls of a clip by colour, {colour: [F, 2] in world units}."""
         return {colour: centres(reading.frames, colour, EXTENT) for colour in BALLS}
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether the velocity error is within tolerance and no ball is lost; None if no
-        step counts.
+        """Returns whether the balls of a clip move as in the example's take; None if no step
+        counts.
+
+        The velocity error must be within the tolerance, and no ball lost.
         """
         error, lost = compare_motion(reading.of(self.name), example.take, reading.fps)
         if lost is None:

@@ -14,10 +14,15 @@ ZOOM = 4  # sheet pixels per frame pixel
 
 
 def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) -> Image.Image:
-    """Draws all frames of a clip [F, H, W, 3] on one sheet.
+    """Draws all frames of a clip, with its tracks, on one sheet.
 
     A white ring marks a ball's position and radius, a black cross its centre. A red border marks a
     frame in which a ball is lost or found more than once.
+
+    Args:
+        frames: [F, H, W, 3].
+        tracks: the tracks of the balls.
+        columns: frames in a row of the sheet. Default 9.
     """
     frames = to_uint8(frames)
     count, height, width = frames.shape[:3]
@@ -47,6 +52,9 @@ def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) ->
 
 
 def save_tracked(path: Path, frames: np.ndarray, tracks: list[Track]) -> None:
-    """Writes `tracked_frames` as a PNG, atomically."""
+    """Writes the frames [F, H, W, 3] of a clip with its tracks (`tracked_frames`) to `path`, a PNG.
+
+    The file appears whole or not at all.
+    """
     with files.replacing(path) as partial:
         tracked_frames(frames, tracks).save(partial, "png")

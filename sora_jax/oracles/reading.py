@@ -80,8 +80,9 @@ class Reading:
         return self._cache[name]
 
     def with_audio_of(self, other: "Reading") -> "Reading":
-        """Returns a reading of this video with the audio of another clip. Tracks and audio
-        onsets are reused.
+        """Returns a reading of this clip's video with the audio of the clip of `other`.
+
+        Tracks and audio onsets that are known are reused.
         """
         clip = Clip(self.frames, other.samples, self.fps, other.rate)
         both = Reading(clip)
@@ -90,24 +91,27 @@ class Reading:
 
     @functools.cached_property
     def tracks(self) -> list[tracker.Track]:
-        """Tracks of every visible colour, including balls that are only briefly visible
-        (`tracker.lasting`).
+        """The tracks of every visible colour, including balls that are only briefly visible.
+
+        `tracker.lasting` selects those that are visible throughout.
         """
         return tracker.track(self.frames)
 
     @functools.cached_property
     def facts(self) -> Facts:
-        """Facts of the balls in the terms of a caption."""
+        """The facts of the balls in the terms of a caption: colour, size, launch, direction,
+        bounces.
+        """
         return facts_lib.read_facts(self.tracks, self.fps)
 
     @functools.cached_property
     def coherent(self) -> bool:
-        """True if every ball is one persistent object (`facts.coherent`)."""
+        """True if every ball is one persistent object throughout the clip (`facts.coherent`)."""
         return facts_lib.coherent(self.tracks, self.fps)
 
     @functools.cached_property
     def seen_impacts(self) -> list[float]:
-        """Times of the visible impacts, s."""
+        """The times of the visible impacts, in s."""
         return [o.time for o in onsets.video_onsets(self.tracks, self.fps)]
 
     @functools.cached_property
@@ -117,17 +121,17 @@ class Reading:
 
     @functools.cached_property
     def heard_impacts(self) -> list[float]:
-        """Times of the audible impacts, s."""
+        """The times of the audible impacts, in s."""
         return [o.time for o in self.heard_onsets]
 
     @functools.cached_property
     def sync(self) -> sync.Sync:
-        """Agreement of the visible and audible impacts."""
+        """How well the visible and the audible impacts agree in time."""
         return sync.agreement(self.heard_impacts, self.seen_impacts)
 
     @functools.cached_property
     def video_fault(self) -> str | None:
-        """Reason why the video cannot be read (too few frames); None if it can."""
+        """The reason why the video cannot be read (too few frames); None if it can."""
         few = len(self.frames) < MIN_FRAMES
         return (
             f"{len(self.frames)} frames are too few to read an impact; at least "
@@ -138,7 +142,7 @@ class Reading:
 
     @functools.cached_property
     def audio_fault(self) -> str | None:
-        """Reason why impacts or words in the audio cannot be read (none, or too short); None if
+        """The reason why impacts or words in the audio cannot be read (none, or too short); None if
         they can.
         """
         if self.samples is None:
@@ -152,7 +156,7 @@ class Reading:
 
     @functools.cached_property
     def sync_fault(self) -> str | None:
-        """Reason why the agreement of video and audio cannot be scored; None if it can."""
+        """The reason why the agreement of video and audio cannot be scored; None if it can."""
         silent = not (
             self.audio_fault or self.video_fault or self.seen_impacts or self.heard_impacts
         )
@@ -164,17 +168,21 @@ class Reading:
 
     @property
     def words(self) -> list[str]:
-        """The recognized words, in order."""
+        """The words recognized in the audio, in order."""
         return self.of("words")
 
     @property
     def camera(self) -> Camera | None:
-        """Camera motion of a film; None if the posts are not visible."""
+        """The camera motion of a film; None if the posts at the sides of the scene are not
+        visible.
+        """
         return self.of("camera")
 
     @property
     def style(self) -> str | None:
-        """Rendering style of the clip; None if it is none of the world's styles."""
+        """The rendering style of the clip, such as "anime"; None if it is none of the world's
+        styles.
+        """
         return self.of("style")
 
     @property
@@ -184,13 +192,14 @@ class Reading:
 
     @property
     def outcome(self) -> Outcome | None:
-        """Action at a hoop, goal or gap, and its outcome; None without furniture."""
+        """The action at a hoop, goal or gap, and its outcome; None without such furniture."""
         return self.of("outcome")
 
     def to_dict(self) -> dict:
-        """Returns JSON values. Unknown numbers are None, times are in seconds, lengths in metres.
+        """Returns all readings of the clip as JSON values.
 
-        If a part has no score, its "unscored" holds the reason.
+        Unknown numbers are None, times are in seconds, lengths in metres. If a part has no score,
+        its "unscored" holds the reason.
         """
         by_colour = {t.colour: t for t in self.tracks}
         balls = []

@@ -69,7 +69,11 @@ def _fitting(frames: np.ndarray) -> np.ndarray:
 
 
 def statistics(frames: np.ndarray) -> np.ndarray:
-    """Returns the statistics of step 1, float64 [F, features], of frames [F, H, W, 3] in [0, 1]."""
+    """Returns the pixel statistics that the style is read from, float64 [F, features].
+
+    They are the brightness and colour of bands, textures, outlines and tones
+    (step 1 of this module). frames are [F, H, W, 3] in [0, 1].
+    """
     frames = ndimage.gaussian_filter(_fitting(frames), (0, BLUR, BLUR, 0))
     bright, warm = frames @ np.array([0.3, 0.59, 0.11], np.float32), frames[..., 0] - frames[..., 2]
     edges = np.linspace(0, SIZE, BANDS + 1).astype(int)
@@ -108,7 +112,10 @@ def _median(part: np.ndarray) -> np.ndarray:
 
 
 def halves(frames: np.ndarray) -> np.ndarray:
-    """Returns x of step 1, [2, features], for the first and the second half of a clip."""
+    """Returns the mean `statistics` of the first and of the second half of a clip, [2, features].
+
+    frames are [F, H, W, 3] in [0, 1].
+    """
     each = statistics(frames)
     return np.stack([each[: (len(each) + 1) // 2].mean(0), each[len(each) // 2 :].mean(0)])
 
@@ -120,11 +127,11 @@ def _design(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarra
 
 
 def fit(x: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Fits the probe (1). Returns the table {mean, deviation, weights}.
+    """Fits the linear probe by ridge regression. Returns its table {mean, deviation, weights}.
 
     Args:
-        x: statistics [n, features].
-        labels: int [n], indices in STYLES; len(STYLES) for none.
+        x: statistics [n, features] of clips.
+        labels: style of each, int [n], indices in STYLES; len(STYLES) for none.
     """
     mean, deviation = x.mean(0), x.std(0) + 1e-6
     rows = _design(x, mean, deviation)
@@ -136,8 +143,12 @@ def fit(x: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def probe(table: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Classifies x [..., features] by (1). Returns indices in STYLES, int [...]; len(STYLES) for
+    """Returns the style of each row of statistics, int [...], an index in STYLES; len(STYLES) for
     none.
+
+    Args:
+        table: the probe, from `fit`.
+        x: statistics [..., features].
     """
     return np.argmax(_design(x, table["mean"], table["deviation"]) @ table["weights"], axis=-1)
 
@@ -151,16 +162,18 @@ def _table() -> dict[str, np.ndarray]:
 
 
 def read_style(frames: np.ndarray) -> str | None:
-    """Returns the style of a clip, a name in STYLES; None if it has none of them, or changes its
-    style. frames: [F, H, W, 3] in [0, 1].
+    """Returns the rendering style of a clip, a name in STYLES.
+
+    None if it has none of them, or changes its style. frames are [F, H, W, 3] in [0, 1].
     """
     first, second = probe(_table(), halves(frames))
     return (*STYLES, None)[first] if first == second else None
 
 
 def mixed_tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
-    """Cuts frames [F, H, W, 3] into across x across tiles and permutes the tiles; `seed` chooses
-    the permutation.
+    """Returns frames [F, H, W, 3] cut into across x across tiles and permuted.
+
+    `seed` chooses the permutation. across is 8 by default.
     """
     count, height, width = frames.shape[:3]
     cut = frames.reshape(count, across, height // across, across, width // across, 3).swapaxes(2, 3)
@@ -171,13 +184,13 @@ def mixed_tiles(frames: np.ndarray, seed: int, across: int = 8) -> np.ndarray:
 
 @corrupt_frames
 def tiles(c: Example) -> np.ndarray:
-    """Cuts the frames into tiles and permutes the tiles."""
+    """Corruption: the frames of clip `c` cut into tiles and permuted."""
     return mixed_tiles(c.frames, c.take.index)
 
 
 @corrupt(VIDEO)
 def restyle(clips: list[Example]) -> list[Example]:
-    """Renders the same film in the next style."""
+    """Corruption: the clips rendered in the next style."""
     following: dict[str, str] = dict(
         zip(FILM_STYLES, FILM_STYLES[1:] + FILM_STYLES[:1], strict=True)
     )
@@ -186,7 +199,7 @@ def restyle(clips: list[Example]) -> list[Example]:
 
 @corrupt(VIDEO)
 def turn(clips: list[Example]) -> list[Example]:
-    """Renders the second half of every film in the next style."""
+    """Corruption: the clips with their second half rendered in the next style."""
     return splice(clips, restyle(clips))
 
 
@@ -202,15 +215,15 @@ class StyleOracle(Oracle):
     empty = BLANK
 
     def read(self, reading: "Reading") -> str | None:
-        """Returns a name in STYLES; None for none of them."""
+        """Returns the rendering style of a clip, a name in STYLES; None for none of them."""
         return read_style(reading.frames)
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether the style is the take's."""
+        """Returns whether the style read is that of the example's take."""
         return reading.of(self.name) == example.take.scene.style
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Pairs every film with the takes of all others, so that agreement is at chance for any
+        """Returns every film with the takes of all others, so that agreement is at chance for any
         order of clips.
         """
         return [dataclasses.replace(c, take=o.take) for c in clips for o in clips if o is not c]

@@ -27,11 +27,12 @@ MIN_F1, MAX_OFFSET = 0.9, 0.010  # tolerance of the oracle: F1@50 ms; seconds
 
 @dataclasses.dataclass(frozen=True)
 class Sync:
-    """Agreement of the video and audio impacts of one clip.
+    """How well the visible and the audible impacts of one clip agree in time.
 
     Attributes:
-        f1_50ms, f1_100ms: F1 at 50 and 100 ms, in [0, 1].
-        offset: signed median offset in s, positive if the audio is late; NaN without pairs.
+        f1_50ms, f1_100ms: F1 of the impacts matched within 50 and 100 ms, in [0, 1].
+        offset: median of audible minus visible time in s, positive if the audio is late; NaN
+            without a match.
         visible, audible: numbers of impacts.
     """
 
@@ -68,14 +69,20 @@ def lag(audible: list[float], visible: list[float], max_shift: float = 0.25) -> 
 
 
 def f1(audible: list[float], visible: list[float], window: float) -> float:
-    """Returns F1@window of equation (1); times and window in seconds."""
+    """Returns F1 of the matched impacts, 2 M / (P + Q) for M matches; 1 without any impact.
+
+    Args:
+        audible: times of the P audible impacts, s.
+        visible: times of the Q visible impacts, s.
+        window: largest distance of a match, s.
+    """
     if not audible and not visible:
         return 1.0
     return 2.0 * len(match(audible, visible, window)) / (len(audible) + len(visible))
 
 
 def agreement(audible: list[float], visible: list[float]) -> Sync:
-    """Returns F1 and offset of equation (1) for one clip; times in seconds."""
+    """Returns how well the impacts of one clip agree; audible and visible are their times in s."""
     pairs = match(audible, visible, OFFSET_WINDOW)
     offset = (
         float(np.median([audible[i] - visible[j] for i, j in pairs])) if pairs else float("nan")
@@ -86,7 +93,7 @@ def agreement(audible: list[float], visible: list[float]) -> Sync:
 
 
 class SyncOracle(Oracle):
-    """Oracle `sync`: whether the visible and the audible impacts of a clip coincide, by (1)."""
+    """Oracle `sync`: whether the visible and the audible impacts of a clip coincide."""
 
     name = "sync"
     media = (VIDEO, AUDIO)
@@ -94,7 +101,7 @@ class SyncOracle(Oracle):
     corruptions = (reverse, slow, late, backwards)
 
     def read(self, reading: "Reading") -> Sync:
-        """Returns the agreement of the visible and audible impacts."""
+        """Returns how well the visible and the audible impacts of a clip agree in time."""
         return reading.sync
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
@@ -107,7 +114,8 @@ class SyncOracle(Oracle):
         return sync.f1_50ms >= MIN_F1 and abs(sync.offset) <= MAX_OFFSET
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Pairs every video with the audio of another clip. Exchanging takes would not help: the
-        oracle does not compare with the take's impacts.
+        """Returns every video with the audio of another clip.
+
+        Exchanging takes would not help: the oracle does not compare with the take's impacts.
         """
         return exchanged_audio(clips)

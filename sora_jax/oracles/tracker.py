@@ -66,13 +66,13 @@ _DISC = np.array([[abs(i) + abs(j) <= 3 for i in range(-2, 3)] for j in range(-2
 
 @dataclasses.dataclass(frozen=True)
 class Track:
-    """One ball over F frames.
+    """The track of one ball over F frames.
 
     Attributes:
         colour: name of its palette colour.
         position: centre [F, 2] in metres; NaN where lost.
         radius: [F] in metres; NaN where lost.
-        copies: [F], number of components of its colour.
+        copies: [F], number of connected regions of its colour; 1 where it is found.
     """
 
     colour: str
@@ -82,12 +82,12 @@ class Track:
 
     @property
     def found(self) -> np.ndarray:
-        """Mask, bool [F]: frames in which the colour is present exactly once."""
+        """The frames in which the colour is present exactly once, bool [F]."""
         return self.copies == 1
 
     @property
     def motion(self) -> float:
-        """Largest distance in metres from the ball's first visible position."""
+        """The largest distance in metres from the ball's first visible position."""
         visible = self.position[self.copies > 0]
         return float(np.max(np.linalg.norm(visible - visible[0], axis=-1))) if len(visible) else 0.0
 
@@ -102,12 +102,12 @@ class Track:
 
     @property
     def lasting(self) -> bool:
-        """True if the colour is visible in enough frames to be a ball of the clip."""
+        """Whether the colour is visible in enough frames to be that of a ball of the clip."""
         return float(np.mean(self.copies > 0)) >= LASTING
 
     @property
     def swelling(self) -> float:
-        """Ratio of the largest to the smallest median radius over the thirds of the clip; 1 if
+        """The ratio of the largest to the smallest median radius over the thirds of the clip; 1 if
         the ball keeps its size.
         """
         thirds = [part[np.isfinite(part)] for part in np.array_split(self.radius, 3)]
@@ -115,37 +115,50 @@ class Track:
         return max(medians) / min(medians) if medians else 1.0
 
     def jumps(self, fps: float) -> int:
-        """Returns the number of steps between neighbouring frames that are longer than a ball of
-        this world makes: 7.6 m/s is its speed after a fall from the top.
+        """Returns the number of steps between neighbouring frames that are longer than any ball
+        makes.
+
+        A ball is at most 7.6 m/s fast, its speed after a fall from the top. fps is in frames/s.
         """
         step = np.linalg.norm(np.diff(self.position, axis=0), axis=-1)
         return int(np.sum(step > 7.6 / fps))
 
 
 def components(mask: np.ndarray, structure: np.ndarray | None = None) -> tuple[np.ndarray, int]:
-    """Returns the connected components of a mask: their labels from 1, 0 outside, and number."""
+    """Returns the connected regions of a mask [H, W]: (labels [H, W] from 1, 0 outside; their
+    number).
+
+    structure is the neighbourhood of `scipy.ndimage.label`. Default None: four neighbours.
+    """
     return cast(tuple[np.ndarray, int], ndimage.label(mask, structure))
 
 
 def box_mean(frames: np.ndarray, pixels: int, mode: str = "reflect") -> np.ndarray:
-    """Returns frames [F, H, W, ...] averaged over squares of `pixels` pixels."""
+    """Returns frames [F, H, W, ...] averaged over squares of `pixels` pixels.
+
+    mode says how `scipy.ndimage` continues them beyond the edges. Default "reflect".
+    """
     size: Any = (0, pixels, pixels, *(0,) * (frames.ndim - 3))
     return np.asarray(ndimage.uniform_filter(frames, size, mode=mode))
 
 
 def coloured(frames: np.ndarray, margin: float = 0.0) -> np.ndarray:
-    """Returns a mask, bool [F, H, W], of the pixels too colourful for the world's pale or grey
-    rooms.
+    """Returns the pixels too colourful for the world's pale or grey rooms, bool [F, H, W].
 
-    The threshold also finds the dark side of a shaded ball. `margin` raises it. Default: 0.
+    The threshold also finds the dark side of a shaded ball.
+
+    Args:
+        frames: [F, H, W, 3] in [0, 1].
+        margin: raises the threshold. Default 0.
     """
     high = frames.max(-1)
     return high - frames.min(-1) > np.maximum(COLOURED[0], COLOURED[1] * high) + margin
 
 
 def vivid(frames: np.ndarray) -> np.ndarray:
-    """Returns `coloured` with a threshold adapted to noise, bool [F, H, W]. Noise can colour
-    much of a dark grey room.
+    """Returns `coloured` with a threshold adapted to noise, bool [F, H, W], of frames [F, H, W, 3].
+
+    Noise can colour much of a dark grey room.
     """
     noise = float(np.median(np.abs(np.diff(frames, axis=0)))) if len(frames) > 1 else 0.0
     return (
@@ -156,7 +169,7 @@ def vivid(frames: np.ndarray) -> np.ndarray:
 
 
 def backdrop(frames: np.ndarray, ball: np.ndarray) -> np.ndarray:
-    """Returns the still picture behind the balls (step 1), [H, W, 3].
+    """Returns the background behind the balls, [H, W, 3]: the median over time of the other pixels.
 
     Args:
         frames: [F, H, W, 3].
@@ -188,11 +201,12 @@ def _fill(still: np.ndarray, known: np.ndarray) -> np.ndarray:
 def unmix(
     frames: np.ndarray, still: np.ndarray, candidates: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the palette colour of each pixel and its coverage, equation (1).
+    """Finds the palette colour that covers each pixel, and the share alpha of the pixel that it
+    covers.
 
     Args:
-        frames: [F, H, W, 3].
-        still: backdrop [H, W, 3].
+        frames: [F, H, W, 3] in [0, 1].
+        still: background without balls, [H, W, 3].
         candidates: mask, bool [F, H, W], of pixels that may belong to a ball.
 
     Returns:
@@ -240,7 +254,9 @@ def track(frames: np.ndarray) -> list[Track]:
 
 
 def lasting(tracks: list[Track]) -> list[Track]:
-    """Returns the tracks of balls that are visible throughout (`Track.lasting`)."""
+    """Returns the tracks of the balls that are visible in enough frames to be balls of the clip
+    (`Track.lasting`).
+    """
     return [t for t in tracks if t.lasting]
 
 
@@ -278,15 +294,19 @@ def _track_colour(k: int, label: np.ndarray, alpha: np.ndarray, min_area: float)
 
 
 def filled(core: np.ndarray) -> np.ndarray:
-    """Fills the highlight in a ball's core [h, w]. Closing repairs a notch in the rim and leaves
-    a disc unchanged.
+    """Returns the mask of a ball with holes and notches filled, where a highlight has no colour.
+
+    core is the mask, bool [h, w]; a disc stays unchanged.
     """
     closed = np.asarray(ndimage.binary_closing(np.pad(core, 3), _DISC))
     return np.asarray(ndimage.binary_fill_holes(closed[3:-3, 3:-3]), bool)
 
 
 def inside(whole: np.ndarray) -> np.ndarray:
-    """Returns the core without its rim: pixels whose coverage is 1 whatever a highlight shows."""
+    """Returns the mask of a ball without its rim, bool [h, w]: pixels that the ball covers wholly.
+
+    whole is the mask with its rim, bool [h, w].
+    """
     return np.asarray(ndimage.binary_erosion(whole, _CROSS), bool)
 
 
@@ -314,7 +334,7 @@ def _centroid(core: np.ndarray, other: np.ndarray, alpha: np.ndarray) -> tuple[f
 
 
 class TrackerOracle(Oracle):
-    """Positions of the balls."""
+    """Oracle `tracker`: the positions of the balls in every frame."""
 
     name = "tracker"
     media = (VIDEO,)
@@ -322,11 +342,13 @@ class TrackerOracle(Oracle):
     corruptions = (vanish, teleport, double, visitor, recolour, resized)
 
     def read(self, reading: "Reading") -> list[Track]:
-        """Returns a track of every visible colour."""
+        """Returns a track of every visible colour of a clip."""
         return reading.tracks
 
     def judge(self, example: Example, reading: "Reading") -> bool:
-        """Returns whether the tracks match the scene's balls, with no track of another colour."""
+        """Returns whether the tracks match the balls of the example's scene, with no track of
+        another colour.
+        """
         tracks = {t.colour: t for t in reading.tracks}
         scene, size = example.take.scene, example.format.size
         if set(tracks) != {ball.colour for ball in scene.balls}:

@@ -20,12 +20,12 @@ from sora_jax.worlds.playhouse.families.base import Line
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """Whether a clip shows what its prompt asks.
+    """Whether a clip shows what its prompt describes.
 
     Attributes:
         met: True or False; None if undecided.
-        lines: every fact with its prompted and its read value.
-        family: the family that parsed the prompt; None if none did.
+        lines: every fact with its prompted and its read value. Default: none.
+        family: the family of scenes that parsed the prompt; None if none did.
         reason: why `met` is None.
     """
 
@@ -47,7 +47,8 @@ class Verdict:
 
 
 def judge_prompt(prompt: str, reading: Reading, families: Sequence[str] = ()) -> Verdict:
-    """Judges a clip by `prompt`, with the first family that can parse the prompt.
+    """Judges whether a clip shows what a prompt describes, with the first family that can parse the
+    prompt.
 
     Args:
         prompt: the caption that the clip should show.
@@ -88,7 +89,7 @@ def _verdict(family: str, lines: list[Line]) -> Verdict:
 
 
 def say_balls(reading: Reading) -> str:
-    """Describes the detected balls in one line."""
+    """Returns a line of text that describes the detected balls of a clip."""
     shares = {track.colour: track.found.mean() for track in reading.tracks}
     descriptions = []
     for ball in reading.facts.balls:
@@ -105,8 +106,9 @@ def say_balls(reading: Reading) -> str:
 
 
 def say_impacts(reading: Reading) -> str:
-    """Describes the detected impacts in one line. Video-audio agreement is included only if
-    there are impacts to compare.
+    """Returns a line of text that describes the detected impacts of a clip.
+
+    The agreement of video and audio is included only if both have impacts to compare.
     """
     parts = []
     for name, times in (("seen", reading.seen_impacts), ("heard", reading.heard_impacts)):

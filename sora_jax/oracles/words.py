@@ -92,11 +92,11 @@ def _cosines() -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Bands:
-    """Mel band powers of step 1.
+    """Power of audio over time in mel frequency bands.
 
     Attributes:
-        power: smoothed P [frames, BANDS]; frame n is centred on sample n * HOP.
-        bed: level m of the ambient noise [BANDS].
+        power: smoothed power [frames, BANDS]; frame n is centred on sample n * HOP.
+        bed: level of the ambient noise [BANDS].
     """
 
     power: np.ndarray
@@ -104,7 +104,7 @@ class Bands:
 
     @classmethod
     def of(cls, samples: np.ndarray) -> "Bands":
-        """Computes the bands of mono samples [S] at 16 kHz."""
+        """Returns the bands of mono samples [S] at 16 kHz."""
         padded = np.pad(np.asarray(samples, np.float64), WINDOW // 2)
         windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
         spectrum = np.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1], 512)
@@ -117,7 +117,10 @@ class Bands:
 
 
 def segments(bands: Bands) -> list[tuple[int, int]]:
-    """Returns the segments of step 1 with the length of a word, as frames [first, end)."""
+    """Returns the parts of the audio that may hold a word, as frames [first, end) of `bands`.
+
+    They are louder than the ambient noise and have the length of a word.
+    """
     over = np.maximum(bands.power - bands.bed, 0.0)
     loud = np.log1p(over / (FLOOR + OVER * bands.bed)).mean(-1) > GATE
     edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(int), [0]])))
@@ -147,7 +150,8 @@ def _cut_back(bands: Bands, first: int, end: int) -> tuple[int, int] | None:
 
 
 def features(bands: Bands, first: int, end: int) -> np.ndarray:
-    """Returns the features x [313] of one word, step 2 of the module docstring.
+    """Returns the features of one word, float [313]: normalised cepstra over time and the log
+    length.
 
     Args:
         bands: the spectral bands of the clip.
@@ -163,8 +167,9 @@ def features(bands: Bands, first: int, end: int) -> np.ndarray:
 
 
 def shuffled_pieces(samples: np.ndarray, seed: int, seconds: float = 0.05) -> np.ndarray:
-    """Cuts samples [S] into pieces of `seconds` and permutes them; `seed` chooses the
-    permutation.
+    """Returns mono samples [S] at 16 kHz cut into pieces of `seconds` and permuted.
+
+    `seed` chooses the permutation. seconds is 0.05 by default.
     """
     # the first part of a key (18, 19 and 20 in this file) separates independent uses of Stream
     size = int(seconds * SAMPLE_RATE)
@@ -268,8 +273,8 @@ def _classified(bands: Bands, first: int, end: int) -> tuple[int, float]:
 
 
 def errors(recognized: list[str], target: list[str]) -> int:
-    """Returns the numerator of (3), the edit distance: the least number of words to substitute,
-    insert or delete.
+    """Returns the edit distance of two lists of words: the least number to substitute, insert or
+    delete.
     """
     row = list(range(len(target) + 1))
     for i, h in enumerate(recognized, start=1):
@@ -280,8 +285,14 @@ def errors(recognized: list[str], target: list[str]) -> int:
 
 
 def word_error_rate(recognized: list[str], target: list[str]) -> float | None:
-    """Returns the word error rate, equation (3); None if no word was spoken, since the ratio is
-    undefined.
+    """Returns the word error rate: edit distance of the recognized from the spoken words, over the
+    spoken ones.
+
+    None if no word was spoken, since the ratio is undefined.
+
+    Args:
+        recognized: the words read.
+        target: the words spoken.
     """
     return errors(recognized, target) / len(target) if target else None
 
@@ -293,7 +304,7 @@ def spoken_words(take: Take) -> list[str]:
 
 @corrupt_samples
 def pieces(c: Example) -> np.ndarray:
-    """Cuts the audio into pieces of 50 ms and permutes them."""
+    """Corruption: the samples of clip `c` cut into pieces of 50 ms and permuted."""
     assert c.samples is not None
     return shuffled_pieces(c.samples, c.take.index)
 
@@ -301,7 +312,7 @@ def pieces(c: Example) -> np.ndarray:
 class WordsOracle(Oracle):
     """Oracle `words`: the words spoken in a clip, in order.
 
-    It is calibrated on voices that are held out from the training of its classifier.
+    It is calibrated on voices that are not among those its classifier is trained on.
     """
 
     name = "words"
@@ -311,18 +322,22 @@ class WordsOracle(Oracle):
     stage = "narrated"
 
     def read(self, reading: "Reading") -> list[str]:
-        """Returns the recognized words, in order."""
+        """Returns the words recognized in a clip, in order."""
         if reading.samples is None:
             return []
         return [word for _, word in read_words(reading.samples)]
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:
-        """Returns whether every word is correct and in order; None if no word is spoken."""
+        """Returns whether every word of the take is recognized, in order; None if no word is
+        spoken.
+        """
         words = spoken_words(example.take)
         return reading.of(self.name) == words if words else None
 
     def shuffle(self, clips: list[Example]) -> list[Example]:
-        """Pairs every clip with the take of the next clip. Drops the pairs with the same words."""
+        """Returns every clip with the take of the next clip, without the clips whose words are the
+        same.
+        """
         return [
             dataclasses.replace(c, take=o.take)
             for c, o in zip(clips, clips[1:] + clips[:1], strict=True)
@@ -332,7 +347,7 @@ class WordsOracle(Oracle):
     def measured(
         self, examples: list[Example], readings: list["Reading"]
     ) -> list[tuple[str, str, int]]:
-        """Returns the word error rate (3) over all words."""
+        """Returns the word error rate over all words of the clips."""
         spoken = [
             (read.of(self.name), spoken_words(c.take))
             for c, read in zip(examples, readings, strict=True)

@@ -26,7 +26,10 @@ from sora_jax.tokenizers.video import VideoTokenizer, frames_of, groups_of, pad_
 
 
 def encode(tokenizer: VideoTokenizer, frames: jax.Array, mesh: Mesh) -> jax.Array:
-    """Encodes like `tokenizer.encode`, with clips sharded over `data` and `fsdp`, time over `seq`.
+    """Encodes videos to latents with the tokenizer sharded over a mesh, with the result of
+    `tokenizer.encode`.
+
+    Clips are sharded over `data` and `fsdp`, time over `seq`.
 
     Args:
         tokenizer: the video tokenizer.
@@ -34,7 +37,7 @@ def encode(tokenizer: VideoTokenizer, frames: jax.Array, mesh: Mesh) -> jax.Arra
         mesh: the mesh.
 
     Returns:
-        Latents [B, T, H, W, C].
+        Latents [B, T, H/8, W/8, C].
 
     Raises:
         UserError: a device would hold fewer latent frames than a halo needs.
@@ -50,7 +53,16 @@ def encode(tokenizer: VideoTokenizer, frames: jax.Array, mesh: Mesh) -> jax.Arra
 
 
 def decode(tokenizer: VideoTokenizer, latents: jax.Array, mesh: Mesh) -> jax.Array:
-    """Decodes like `tokenizer.decode`, sharded as in `encode`: latents to frames in [0, 1]."""
+    """Decodes latents to frames with the tokenizer sharded over a mesh as in `encode`.
+
+    Args:
+        tokenizer: the video tokenizer.
+        latents: [B, T, h, w, C].
+        mesh: the mesh.
+
+    Returns:
+        Frames [B, F, 8h, 8w, 3] in [0, 1].
+    """
     blocks = [*tokenizer.decoder_coarse, *tokenizer.decoder_fine]
     return jnp.clip(
         frames_of(_shared(tokenizer, VideoTokenizer.decode_groups, blocks, latents, mesh)), 0.0, 1.0

@@ -69,7 +69,7 @@ _SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](\{[^}]*\})?")
 
 @dataclasses.dataclass(frozen=True)
 class Instruction:
-    """One line of a computation.
+    """One instruction of a computation, a line of HLO text.
 
     Attributes:
         name: the name of its result.
@@ -87,7 +87,7 @@ class Instruction:
 
     @property
     def operands(self) -> list[str]:
-        """Names of the operands, in order."""
+        """The names of the operands, in order."""
         # The list of operands ends at the parenthesis that closes "opcode(".
         depth, inside = 1, self.rest
         for i, letter in enumerate(self.rest):
@@ -98,7 +98,10 @@ class Instruction:
         return re.findall(r"%([\w.\-]+)", inside)
 
     def attribute(self, name: str) -> str | None:
-        """Returns the value of an attribute, such as "body"; None if the instruction has none."""
+        """Returns the text of an attribute of the instruction; None if it has none.
+
+        name is that of the attribute, such as "body".
+        """
         found = re.search(rf"\b{name}=%?([\w.\-]+)", self.rest)
         return found[1] if found else None
 
@@ -215,9 +218,10 @@ class Program:
         return bounds[0]
 
     def collectives(self) -> dict[str, Collective]:
-        """Returns {kind: count and bytes sent}, kinds as in COLLECTIVES, by equations (1) to (5).
+        """Returns {kind: number of collectives and bytes that each device sends in them}.
 
-        An asynchronous collective counts at its start.
+        The kinds are those of COLLECTIVES, such as "all-gather". An asynchronous collective counts
+        at its start.
 
         Raises:
             ValueError: the trip count of a loop or the groups of a collective cannot be parsed.

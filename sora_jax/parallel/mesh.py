@@ -32,8 +32,12 @@ BATCH = ("data", "fsdp")  # the axes that clips are sharded over
 class MeshConfig:
     """The number of devices along each mesh axis.
 
-    data = -1, the default, uses all devices: their number divided by the other axes. With an
-    explicit data, the mesh uses the first data x fsdp x seq x tensor devices.
+    Attributes:
+        data: shards of the batch. Default -1: the number of devices divided by the other axes.
+            Otherwise the mesh uses the first data x fsdp x seq x tensor devices.
+        fsdp: shards of the batch and of the parameters. Default 1.
+        seq: shards of the tokens of a clip. Default 1.
+        tensor: shards of the heads and hidden features. Default 1.
     """
 
     data: int = -1
@@ -101,8 +105,12 @@ class MeshConfig:
 
 
 def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, owner: str = "") -> None:
-    """Raises UserError if `data` x `fsdp` does not divide the batch size. `owner` names the set in
-    the message, such as " of room@nano".
+    """Raises UserError if the mesh does not divide a batch among `data` x `fsdp` devices.
+
+    Args:
+        batch_size: clips per batch.
+        mesh: the mesh.
+        owner: names the set in the message, such as " of room@nano". Default "".
     """
     shares = math.prod(mesh.shape[axis] for axis in BATCH)
     if batch_size % shares:
@@ -117,7 +125,8 @@ def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, owner: str = "") -> 
 
 @contextlib.contextmanager
 def traced_for(mesh: Mesh) -> Iterator[None]:
-    """Disables this project's kernels for programs traced inside it, if `mesh` has several devices.
+    """Context manager: programs traced inside it use no kernels of this project, if `mesh` has
+    several devices.
 
     The compiler cannot partition a kernel by itself, and the model does not pass the shardings to
     the kernels. A mesh of one device, or of CPUs, is traced as usual.

@@ -128,7 +128,8 @@ def any_of(answer: bool) -> bool:
 
 @contextlib.contextmanager
 def together() -> Iterator[None]:
-    """Makes a `UserError` of one process end all of them, each with its own message.
+    """Context manager: a `UserError` of one process ends all processes, each with the message of
+    its error.
 
     A collective at the end of the context: either all processes leave it, or all raise.
     """
@@ -151,7 +152,8 @@ def is_lost(error: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def leaving_on_error() -> Iterator[None]:
-    """Ends this process at once if its work fails, with the message that `run_main` would print.
+    """Context manager: ends this process at once if its work fails, with the message that
+    `run_main` would print.
 
     With several processes, a normal exit would deadlock: JAX's shutdown and a save in progress wait
     for the other processes, which wait for this one. Process 0 hosts the coordinator, so it exits
@@ -197,6 +199,10 @@ def rows_here(sharding: NamedSharding, batch_size: int) -> list[int]:
     """Returns the sorted rows of a global batch that the devices of this process hold.
 
     Processes that work on the same clips (`seq`, `tensor`) hold the same rows.
+
+    Args:
+        sharding: of the first axis of the batch.
+        batch_size: rows of the global batch.
     """
     rows: set[int] = set()
     for index in sharding.addressable_devices_indices_map((batch_size,)).values():
@@ -206,12 +212,13 @@ def rows_here(sharding: NamedSharding, batch_size: int) -> list[int]:
 
 
 class GlobalBatches:
-    """An iterator of global batches, made from a Grain iterator of this process's rows.
+    """An iterator of training batches of several processes, as global arrays.
 
-    Its position is that of the Grain iterator.
+    It yields {set: batch} with arrays sharded over all processes, each made of the rows that every
+    process reads. Its position is that of the Grain iterator.
 
     Args:
-        rows: the Grain iterator of {set: batch} (`data.mixture.mix`).
+        rows: the Grain iterator of {set: batch} of this process's rows (`data.mixture.mix`).
         shardings: the sharding of each entry of a batch. Entries that are replicated have no rows.
         batch_sizes: clips of a global batch of each set.
     """

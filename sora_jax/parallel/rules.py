@@ -51,11 +51,15 @@ ST_DIT: Rules = (
 
 
 def specs(params: Any, rules: Rules = ST_DIT) -> dict[str, P]:
-    """Returns {path: spec} of every parameter in a tree of arrays or shapes.
+    """Returns {path: PartitionSpec} of every parameter: the mesh axes that shard its axes.
+
+    Args:
+        params: tree of arrays or shapes.
+        rules: pairs (regular expression of paths, PartitionSpec). Default: those of `STDiT`.
 
     Raises:
         ValueError: a parameter matches no rule or several, a rule matches no parameter, or a spec
-          has another rank than its parameter.
+            has another rank than its parameter.
     """
     found, used = {}, set()
     for path, x in flatten(params).items():
@@ -84,7 +88,12 @@ def specs(params: Any, rules: Rules = ST_DIT) -> dict[str, P]:
 
 
 def spec_of(path: str, rules: Rules = ST_DIT) -> P:
-    """Returns the spec of one parameter of a tree that `specs` accepts."""
+    """Returns the PartitionSpec of one parameter, of the first rule that matches its path.
+
+    Args:
+        path: of the parameter, such as "pairs/space/mlp/up/kernel".
+        rules: as in `specs`, which checks that exactly one matches.
+    """
     return next(spec for rule, spec in rules if re.fullmatch(rule, path))
 
 
@@ -92,6 +101,11 @@ def check_sizes(params: Any, mesh: Mesh | AbstractMesh, rules: Rules = ST_DIT) -
     """Raises UserError for the first parameter with a sharded axis that the mesh does not divide.
 
     A head must not be split between devices, so the number of heads must divide.
+
+    Args:
+        params: tree of arrays or shapes.
+        mesh: the mesh.
+        rules: as in `specs`.
     """
     shapes = {path: x.shape for path, x in flatten(params).items()}
     shared = [
@@ -171,12 +185,16 @@ def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Returns the sharding of arrays of clips: their first axis over `data` and `fsdp`."""
+    """Returns the sharding of arrays of clips [B, ...]: their first axis over `data` and `fsdp` of
+    the mesh.
+    """
     return NamedSharding(mesh, P(BATCH))
 
 
 def batch_shardings(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, NamedSharding]:
-    """Returns the sharding of each entry of a batch: arrays of clips, and replicated "times"."""
+    """Returns the sharding of each entry of a batch by name: arrays of clips, and replicated
+    "times".
+    """
     everywhere = NamedSharding(mesh, P())
     return {name: everywhere if name == "times" else batch_sharding(mesh) for name in batch}
 
@@ -184,7 +202,12 @@ def batch_shardings(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, NamedShar
 def table(
     params: Any, mesh: Mesh | AbstractMesh, rules: Rules = ST_DIT
 ) -> list[tuple[str, tuple[int, ...], P, int]]:
-    """Returns (path, shape, spec, bytes on each device) of every parameter.
+    """Returns (path, shape, PartitionSpec, bytes on each device) of every parameter, in order.
+
+    Args:
+        params: tree of arrays or shapes.
+        mesh: the mesh.
+        rules: as in `specs`.
 
     Raises:
         UserError: the mesh does not divide a parameter.

@@ -74,7 +74,11 @@ class ShardedModel:
     def __call__(
         self, latents: Any, levels: Any, text: Any, times: Any, couple: Any = 1.0
     ) -> dict[str, jax.Array]:
-        """Calls the model, sharded. Raises UserError if `seq` does not divide the tokens."""
+        """Evaluates the model on the mesh, with the arguments and results of `STDiT.__call__`.
+
+        Raises:
+            UserError: `seq` does not divide the tokens.
+        """
         frames, axis_size = latents["video"].shape[1], self.mesh.shape["seq"]
         check_tokens(self.config, latents["video"].shape[2:4], self.mesh)
         padding = -frames % axis_size

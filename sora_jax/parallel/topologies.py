@@ -39,9 +39,9 @@ class Device:
         hbm_bw: bytes/s of that memory.
         ici_bw: bytes/s that the device sends over all its links together.
         axes: number of axes of the torus of chips.
-        example: a topology of a whole pod or a large part of one.
-        slug: its name in `kernels.target`.
-        per_chip: devices per chip.
+        example: a topology of a whole pod or a large part of one, such as "v5p:8x8x8".
+        slug: its name in `kernels.target`, such as "tpu_v5".
+        per_chip: devices per chip. Default 1.
     """
 
     peak: float
@@ -65,9 +65,10 @@ DEVICES = {
 
 
 def peak_flops(slug: str) -> float:
-    """Returns the dense bfloat16 FLOP/s of one device, by its name in `kernels.target`.
+    """Returns the peak dense bfloat16 FLOP/s of one device; nan for a device without an entry in
+    DEVICES.
 
-    nan for a device that is not in the table.
+    slug is the device's name in `kernels.target`, such as "tpu_v5".
     """
     return next((device.peak for device in DEVICES.values() if device.slug == slug), float("nan"))
 
@@ -87,27 +88,30 @@ def environment(topology: str) -> dict[str, str]:
 
 
 def platform(topology: str) -> str:
-    """Returns "tpu" or "cuda", JAX's name of the lowering platform."""
+    """Returns the platform that JAX lowers to, "tpu" or "cuda", for a topology such as
+    "v5p:8x8x8".
+    """
     return "cuda" if topology.startswith("h") else "tpu"
 
 
 def options(topology: str) -> dict[str, bool]:
-    """Returns the compiler options for a topology.
+    """Returns the compiler options for a topology such as "v5p:8x8x8".
 
-    XLA autotunes its Triton matrix products on a GPU. Without one it must use the library's.
+    For matrix products XLA times Triton kernels on a GPU. Without a GPU it must use those of the
+    library.
     """
     return {"xla_gpu_enable_triton_gemm": False} if platform(topology) == "cuda" else {}
 
 
 def compiler(topology: str) -> str:
-    """Returns the name of the package that compiles for a topology."""
+    """Returns the name of the Python package that compiles for a topology such as "v5p:8x8x8"."""
     return {"tpu": "libtpu", "cuda": f"jax-cuda{gpu_graph.cuda_version()}-plugin"}[
         platform(topology)
     ]
 
 
 def generation(topology: str) -> Device:
-    """Returns the `Device`, memory and speed of one chip, of a topology such as "v5p:8x8x8".
+    """Returns the `Device`, memory and speed of one device, of a topology such as "v5p:8x8x8".
 
     Raises:
         UserError: the generation or the shape is unknown. The message lists the known ones.

@@ -53,22 +53,35 @@ CENTRE, SPREAD = 0.15, 0.11  # m and d: mean and deviation of companded Playhous
 
 @dataclasses.dataclass(frozen=True)
 class AudioTokenizerConfig:
-    """Settings of an `AudioTokenizer`: its transform, networks and loss, with the symbols of the
-    module docstring.
+    """Settings of an `AudioTokenizer`: its transform, networks and loss.
+
+    Attributes:
+        kind: type of the tokenizer, stored with its weights. Default "audio_tokenizer".
+        channels: channels of a latent. Default 64.
+        window: of the Fourier transform, in samples. Default 640.
+        hop: of the Fourier transform, in samples; divides 640. Default 160.
+        bands: frequency bands. Default 128.
+        corner_hz: bands are evenly spaced in ln(1 + f / corner_hz), f in Hz. Default 2000.
+        width: features of the networks. Default 256.
+        encoder_blocks: residual blocks of the encoder. Default 2.
+        decoder_blocks: residual blocks of the decoder. Default 2.
+        iterations: of Griffin-Lim, which finds phases. Default 32.
+        latent_noise: standard deviation of the noise added to latents in training. Default 0.2.
+        latent_weight: factor of the mean square of latents in the loss. Default 1e-4.
     """
 
     kind: str = "audio_tokenizer"
-    channels: int = AUDIO_CHANNELS  # channels of a latent
-    window: int = 640  # samples
-    hop: int = 160  # samples; divides 640
+    channels: int = AUDIO_CHANNELS
+    window: int = 640
+    hop: int = 160
     bands: int = 128
-    corner_hz: float = 2000.0  # bands are evenly spaced in ln(1 + f / corner)
+    corner_hz: float = 2000.0
     width: int = 256
     encoder_blocks: int = 2
     decoder_blocks: int = 2
-    iterations: int = 32  # of Griffin-Lim
-    latent_noise: float = 0.2  # sigma
-    latent_weight: float = 1e-4  # beta
+    iterations: int = 32
+    latent_noise: float = 0.2
+    latent_weight: float = 1e-4
 
     def __post_init__(self):
         blocks = ("encoder_blocks", "decoder_blocks", "iterations")
@@ -78,7 +91,9 @@ class AudioTokenizerConfig:
 
 
 class LatentStatistics(nnx.Variable):
-    """A statistic measured after training and stored with the weights; never trained."""
+    """The type of parameters that are measured after training (mean, deviation, scale), stored with
+    the weights and never trained.
+    """
 
 
 class ResidualBlock(nnx.Module):
@@ -96,6 +111,7 @@ class ResidualBlock(nnx.Module):
         )
 
     def __call__(self, x: Array) -> Array:
+        """Applies the block: x [B, N, D] -> [B, N, D]."""
         y = jnp.pad(self.norm(x), ((0, 0), (1, 1), (0, 0)))
         return x + self.out(
             nnx.gelu(self.mix(jnp.concatenate([y[:, :-2], y[:, 1:-1], y[:, 2:]], axis=-1)))
@@ -114,6 +130,7 @@ class ResidualNetwork(nnx.Module):
         self.out = nnx.Linear(width, outputs, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
+        """Applies the network: x [B, N, inputs] -> [B, N, outputs]."""
         x = self.into(x)
         for block in self.blocks:
             x = block(x)
@@ -183,8 +200,10 @@ class AudioTokenizer(nnx.Module):
         return samples[:, :num_samples]
 
     def set_statistics(self, latents: Array) -> None:
-        """Measures mean, deviation and scale, equation (3), from latents [..., 64] that `encode`
-        returned for training audio.
+        """Measures mean, deviation and scale of the latents and stores them; `encode` then
+        normalises with them.
+
+        latents [..., 64] are what `encode` returned for training audio before.
         """
         z = (
             jnp.reshape(latents, (-1, self.config.channels)).astype(jnp.float32) * self.scale[...]
@@ -195,7 +214,11 @@ class AudioTokenizer(nnx.Module):
         self.scale[...] = jnp.sqrt(jnp.mean(jnp.square(self.std[...])))
 
     def features(self, samples: Array) -> Array:
-        """Computes equations (1) and (2): samples [B, S] -> u [B, N, 640 / hop * bands]."""
+        """Returns the input of the encoder: companded band powers of the audio, equations (1) and
+        (2) of this module.
+
+        Samples [B, S] -> [B, N, 640 / hop * bands], N = ceil(S / 640).
+        """
         config = self.config
         samples = jnp.pad(
             samples.astype(jnp.float32), ((0, 0), (0, -samples.shape[1] % SAMPLES_PER_LATENT))
@@ -223,14 +246,15 @@ class AudioTokenizer(nnx.Module):
 def audio_loss(
     tokenizer: AudioTokenizer, samples: Array, key: Array
 ) -> tuple[Array, dict[str, Array]]:
-    """Computes equation (6) on samples [B, S].
+    """Returns the training loss of the audio tokenizer: error of the companded band powers, and a
+    penalty on the size of latents.
 
     Args:
         tokenizer: the tokenizer.
         samples: [B, S] in [-1, 1].
         key: draws the latent noise.
     Returns:
-        The loss, and its parts as metrics.
+        The scalar loss, and its parts as metrics.
     """
     config = tokenizer.config
     u = tokenizer.features(samples)

@@ -35,6 +35,7 @@ class SpatialConv(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(features_out))
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Convolves frame by frame: x [B, T, H, W, C_in] -> [B, T, H, W, C_out]."""
         if self.kernel.shape[:2] == (1, 1):
             return x @ self.kernel[...][0, 0] + self.bias[...]
         b, t, h, w, _ = x.shape
@@ -70,5 +71,8 @@ class CausalConv(nnx.Module):
         return jnp.zeros((batch, self.time - 1, height, width, self.features_in))
 
     def __call__(self, past: jax.Array) -> jax.Array:
+        """Convolves: past [B, time - 1 + T, H, W, C_in], the cached frames and T new ones ->
+        [B, T, H, W, C_out].
+        """
         t = past.shape[1] - (self.time - 1)
         return self.conv(jnp.concatenate([past[:, i : i + t] for i in range(self.time)], axis=-1))

@@ -43,8 +43,9 @@ def _transform(k: int, n: int) -> np.ndarray:
 
 
 def forward(groups: jax.Array, levels: int) -> jax.Array:
-    """Transforms groups of frames [..., k, H, W, 3] to coefficients
-    [..., H / 2^levels, W / 2^levels, k * 4^levels * 3].
+    """Returns the Haar transform of groups of k frames, orthonormal in space and time.
+
+    Frames [..., k, H, W, 3] -> coefficients [..., H / 2^levels, W / 2^levels, k * 4^levels * 3].
     """
     n = 2**levels
     *lead, k, h, w, c = groups.shape
@@ -55,7 +56,9 @@ def forward(groups: jax.Array, levels: int) -> jax.Array:
 
 
 def inverse(coefficients: jax.Array, levels: int, k: int) -> jax.Array:
-    """Inverts `forward`: [..., h, w, k * 4^levels * 3] -> [..., k, h 2^levels, w 2^levels, 3]."""
+    """Inverts `forward`: coefficients [..., h, w, k * 4^levels * 3] -> groups of frames
+    [..., k, h 2^levels, w 2^levels, 3].
+    """
     n = 2**levels
     *lead, h, w, channels = coefficients.shape
     c = channels // (k * n * n)

@@ -32,13 +32,14 @@ MOMENTUM = 0.99  # alpha in (3), as published
 
 
 def hann(window: int) -> np.ndarray:
-    """Periodic Hann window, float32 [window]."""
+    """Returns the periodic Hann window, float32 [window]."""
     return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(window) / window)).astype(np.float32)
 
 
 def frame(samples: Array, window: int, hop: int) -> Array:
-    """Cuts samples [B, T * hop] into frames [B, T, window] centred at (i + 1/2) hop, with zeros
-    beyond the ends.
+    """Cuts samples [B, T * hop] into overlapping frames [B, T, window].
+
+    Frame i is centred at sample (i + 1/2) hop, with zeros beyond the ends.
     """
     if window % hop or (window - hop) % 2 or samples.shape[-1] % hop:
         raise ValueError(
@@ -69,12 +70,20 @@ def overlap_add(frames: Array, hop: int) -> Array:
 
 
 def stft(samples: Array, window: int, hop: int) -> Array:
-    """Computes equation (1): samples [B, T * hop] -> complex [B, T, window / 2 + 1]."""
+    """Returns the short-time Fourier transform of samples [B, T * hop]: complex
+    [B, T, window / 2 + 1].
+
+    The window is a periodic Hann window; `window` and `hop` are in samples.
+    """
     return jnp.fft.rfft(frame(samples, window, hop) * hann(window))
 
 
 def inverse_stft(spectrum: Array, window: int, hop: int) -> Array:
-    """Computes equation (2): complex [B, T, window / 2 + 1] -> samples [B, T * hop]."""
+    """Returns the samples [B, T * hop] whose `stft` is nearest to a spectrum [B, T, window / 2 + 1]
+    in least squares.
+
+    `hop` is in samples; overlapping windows make it the exact inverse of `stft`.
+    """
     taper = hann(window)
     weight = overlap_add(jnp.broadcast_to(jnp.square(taper), (1, spectrum.shape[1], window)), hop)
     return overlap_add(jnp.fft.irfft(spectrum, window) * taper, hop) / weight
@@ -83,12 +92,12 @@ def inverse_stft(spectrum: Array, window: int, hop: int) -> Array:
 def audio_of_magnitudes(
     magnitudes: Array, window: int, hop: int, iterations: int, key: Array
 ) -> Array:
-    """Reconstructs samples [B, T * hop] from magnitudes [B, T, window / 2 + 1] by equation (3).
+    """Reconstructs samples [B, T * hop] from magnitudes by the fast Griffin-Lim iteration.
 
     Args:
-        magnitudes: A.
+        magnitudes: of the transform, [B, T, window / 2 + 1].
         window, hop: of the transform, in samples.
-        iterations: steps of (3).
+        iterations: steps of the iteration.
         key: draws the initial phases, the same for all clips.
     """
     first = jnp.exp(2j * np.pi * jax.random.uniform(key, magnitudes.shape[1:]))
@@ -106,13 +115,18 @@ def audio_of_magnitudes(
 
 @functools.cache
 def warped_bands(bins: int, bands: int, top_hz: float, corner_hz: float) -> np.ndarray:
-    """Returns triangular bands, evenly spaced in ln(1 + f / corner) from 0 to top_hz: float32
-    [bins, bands].
+    """Returns triangular frequency bands as weights, float32 [bins, bands].
 
-    Bands are linear in f between centres. Every row sums to one, so `values @ warped_bands(...).T`
-    interpolates from bands to bins. The spacing is about constant below the corner and a constant
-    fraction of f above it, as in the mel scale.
+    Bands are evenly spaced in ln(1 + f / corner_hz) from 0 to top_hz: the spacing is about constant
+    below the corner and a constant fraction of f above it, as in the mel scale. Bands are linear in
+    f between centres. Every row sums to one, so `values @ warped_bands(...).T` interpolates from
+    bands to bins.
 
+    Args:
+        bins: frequencies of the transform.
+        bands: number of bands.
+        top_hz: frequency of the last band, in Hz.
+        corner_hz: the corner, in Hz.
     Raises:
         ValueError: bands are closer than bins, so that some would contain none.
     """

@@ -44,8 +44,20 @@ LEVELS = 2  # Haar levels in space: 4 x 4 blocks; the third halving is learned
 class VideoTokenizerConfig:
     """Settings of a `VideoTokenizer`.
 
-    Fine widths and blocks are at 1/4 of the frame size, coarse ones at 1/8. The `encoder_` and
-    `decoder_` fields count residual blocks.
+    Fine blocks work at 1/4 of the frame size, coarse ones at 1/8.
+
+    Attributes:
+        fine_width: features of fine blocks. Default 96.
+        coarse_width: features of coarse blocks. Default 192.
+        encoder_fine: fine residual blocks of the encoder. Default 1.
+        encoder_coarse: coarse residual blocks of the encoder. Default 2.
+        decoder_coarse: coarse residual blocks of the decoder. Default 3.
+        decoder_fine: fine residual blocks of the decoder. Default 2.
+        channels: channels of a latent. Default 16.
+        noise: standard deviation of the noise added to latents in training. Default 0.1.
+        motion_weight: weight of a moving pixel in the loss, beyond the 1 of a still one. Default
+            10.
+        frames_per_latent: k, frames that a latent holds: 1, 2, 4 (default) or 8.
     """
 
     fine_width: int = 96
@@ -55,9 +67,9 @@ class VideoTokenizerConfig:
     decoder_coarse: int = 3
     decoder_fine: int = 2
     channels: int = VIDEO_CHANNELS
-    noise: float = 0.1  # standard deviation of the noise added to mu in training
-    motion_weight: float = 10.0  # w of (2) is 1 for still pixels, 1 + motion_weight for moving ones
-    frames_per_latent: int = FRAMES_PER_LATENT  # k: 1, 2, 4 or 8
+    noise: float = 0.1
+    motion_weight: float = 10.0
+    frames_per_latent: int = FRAMES_PER_LATENT
 
     def __post_init__(self):
         blocks = ("encoder_fine", "encoder_coarse", "decoder_coarse", "decoder_fine")
@@ -79,14 +91,14 @@ class Block(nnx.Module):
         self.gain1, self.gain2 = nnx.Param(jnp.ones(width)), nnx.Param(jnp.ones(width))
 
     def __call__(self, x: Array, cache: Array):
-        """Applies the block to x [B, T, H, W, C].
+        """Applies the block to frames x [B, T, H, W, C].
 
         Args:
             x: the frames.
             cache: the cache before x, or a function from the cache after x to the one before it
                 (`sora_jax.parallel.halo`).
         Returns:
-            The frames, and the cache after x.
+            Frames like x, and the cache after x.
         """
         h = self.space(jax.nn.silu(rms_norm(x) * self.gain1[...]))
         # Time is sharded: frames before x are on another device, and the next one needs x's end.
@@ -159,8 +171,10 @@ class VideoTokenizer(nnx.Module):
         self.channel_std = nnx.Variable(jnp.ones(config.channels))
 
     def set_statistics(self, latents: jax.Array) -> None:
-        """Sets `scale` from latents [..., C] encoded with scale 1, and stores each channel's mean
+        """Sets the scale that gives latents unit standard deviation, and stores each channel's mean
         and deviation after scaling.
+
+        latents [..., C] are those that `encode` returned with scale 1, for training video.
         """
         scale = 1.0 / jnp.std(latents)
         scaled = latents.reshape(-1, latents.shape[-1]) * scale
@@ -169,8 +183,11 @@ class VideoTokenizer(nnx.Module):
         self.channel_std[...] = scaled.std(0)
 
     def encoder_cache(self, batch: int, height: int, width: int) -> list[Array]:
-        """Returns the cache before the first frame, for frames of height x width pixels (multiples
-        of 8).
+        """Returns the encoder's cache before the first frame of a video.
+
+        Args:
+            batch: videos B.
+            height, width: sides of the frames in pixels, multiples of 8.
         """
         fine, coarse = (
             (height // 4, width // 4),
@@ -181,7 +198,12 @@ class VideoTokenizer(nnx.Module):
         ]
 
     def decoder_cache(self, batch: int, rows: int, columns: int) -> list[Array]:
-        """Returns the cache before the first latent, for latents of rows x columns."""
+        """Returns the decoder's cache before the first latent of a video.
+
+        Args:
+            batch: videos B.
+            rows, columns: sides of the latents.
+        """
         coarse = [b.empty_cache(batch, rows, columns) for b in self.decoder_coarse]
         return coarse + [b.empty_cache(batch, 2 * rows, 2 * columns) for b in self.decoder_fine]
 
@@ -255,8 +277,12 @@ class VideoTokenizer(nnx.Module):
         }
 
     def flush(self, cache):
-        """Encodes the frames that wait in the cache, repeating the last one to fill its group:
-        latents [B, 0 or 1, ...].
+        """Encodes the frames that wait in the cache of `encode_chunk`, at the end of a video.
+
+        The last frame is repeated to fill its group.
+
+        Returns:
+            Latents [B, 1, H/8, W/8, C], or [B, 0, H/8, W/8, C] if no frame waits.
         """
         waiting = cache["waiting"]
         missing = -waiting.shape[1] % self.config.frames_per_latent
@@ -313,17 +339,17 @@ def groups_of(frames: jax.Array, k: int) -> jax.Array:
 
 
 def frames_of(groups: jax.Array) -> jax.Array:
-    """Joins groups [B, T, k, H, W, C] to frames [B, 1 + k (T - 1), H, W, C].
+    """Joins groups of k frames, [B, T, k, H, W, C], to a video [B, 1 + k (T - 1), H, W, C]; inverts
+    `groups_of`.
 
-    The first group gives one frame, its mean, which is the sum coefficient of equation (1) of
-    haar.py.
+    The first group becomes one frame, the mean of its k frames.
     """
     later = groups[:, 1:].reshape(groups.shape[0], -1, *groups.shape[3:])
     return jnp.concatenate([groups[:, 0].mean(axis=1, keepdims=True), later], axis=1)
 
 
 def pad_sides(frames: jax.Array) -> jax.Array:
-    """Pads height and width to multiples of 8 by repeating the edge."""
+    """Pads height and width of frames [..., H, W, C] to multiples of 8 by repeating the edge."""
     bottom, right = -frames.shape[2] % PIXELS_PER_LATENT, -frames.shape[3] % PIXELS_PER_LATENT
     return (
         jnp.pad(frames, ((0, 0), (0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")
@@ -335,7 +361,8 @@ def pad_sides(frames: jax.Array) -> jax.Array:
 def video_loss(
     tokenizer: VideoTokenizer, frames: jax.Array, key: jax.Array
 ) -> tuple[jax.Array, dict[str, jax.Array]]:
-    """Computes the training loss of the video tokenizer, equation (2).
+    """Returns the training loss of the video tokenizer: reconstruction error, weighted towards
+    motion, and a penalty on large latents.
 
     Args:
         tokenizer: the tokenizer.

@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterator
 
 
 class Clock:
-    """A timer of windows of steps.
+    """A timer of training steps, in seconds per step.
 
     Call `lap(step)` after the step's results are ready. Dispatch is asynchronous, so an earlier
     call measures the time to enqueue the work.
 
     Args:
         total_steps: steps of the whole run, for `eta_seconds`.
-        step: the step that a continued run starts from.
-        now: the time in seconds.
+        step: the step that a continued run starts from. Default 0.
+        now: function that returns the time in seconds.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Clock:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Excludes the time spent inside the context."""
+        """Context manager: leaves the time spent inside the context out of the measurement."""
         start = self._now()
         try:
             yield
@@ -34,7 +34,10 @@ class Clock:
             self._paused += self._now() - start
 
     def lap(self, step: int) -> float:
-        """Ends a window at `step`: returns its seconds and updates `step_seconds`."""
+        """Ends the window of steps since the last call at `step`, and returns the window's seconds.
+
+        It sets `step_seconds`, the mean seconds per step of the window.
+        """
         before = self._step
         seconds = self.restart(step)
         if step > before:
@@ -42,9 +45,9 @@ class Clock:
         return seconds
 
     def restart(self, step: int) -> float:
-        """Begins a window at `step` and returns the seconds since the last one began.
+        """Begins a window of steps at `step` and returns the seconds since the last one began.
 
-        `step_seconds` stays as it is. This excludes the step that compiles.
+        `step_seconds` stays as it is. Used after the step that compiles, it leaves that step out.
         """
         seconds = self._now() - self._start - self._paused
         self._start, self._paused, self._step = self._now(), 0.0, step
@@ -52,5 +55,7 @@ class Clock:
 
     @property
     def eta_seconds(self) -> float:
-        """Seconds left at the speed of the last window; nan before the first."""
+        """The seconds that the rest of the run takes at the speed of the last window; nan before
+        the first.
+        """
         return (self._total - self._step) * self.step_seconds

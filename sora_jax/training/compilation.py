@@ -36,9 +36,14 @@ PROGRAMS = ("train", "sample")
 
 
 def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
-    """Returns one Euler step of the sampler with guidance, jitted for the mesh, and its arguments.
+    """Returns one guided Euler step of the sampler, jitted for the mesh, and its arguments.
 
     The arguments are `jax.ShapeDtypeStruct`s: nothing is allocated.
+
+    Args:
+        run: the run.
+        program: the run's program on the mesh (`program.assemble`).
+        mesh: the mesh.
     """
     guidance, times = Guidance(), program.format.latent_times()
     times = {name: jnp.asarray(t, jnp.float32) for name, t in times.items()}
@@ -86,14 +91,15 @@ def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
 
 
 def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
-    """Compiles a step for a topology and returns its report (`compilation_report.report`).
+    """Compiles a program of a run for absent hardware, and returns its report
+    (`compilation_report.report`).
 
     The process must be started with `topologies.environment`.
 
     Args:
         run: the run.
         topology: for example "v5p:8x8x8" (`parallel.topologies`).
-        kind: a name of PROGRAMS.
+        kind: the program: "train" for a training step, "sample" for a step of the sampler.
 
     Raises:
         UserError: the program does not fit in memory, or the compiler refuses it.
@@ -133,6 +139,11 @@ def too_large(message: str, run: Run, mesh: dict[str, int]) -> str | None:
 
     The line states by how much memory is exceeded and which setting to change: rematerialisation
     first, then gradient accumulation, then more sharding.
+
+    Args:
+        message: of the compiler.
+        run: the run.
+        mesh: sizes of the mesh axes by name.
     """
     if "RESOURCE_EXHAUSTED" not in message and "Ran out of memory" not in message:
         return None
@@ -182,7 +193,7 @@ def child() -> None:
 
 
 def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
-    """Calls `compile_for` in a child process.
+    """Calls `compile_for` with these arguments in a child process, and returns its report.
 
     Raises:
         UserError: the child raised one, failed, or was aborted by the compiler.

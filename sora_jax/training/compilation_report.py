@@ -86,7 +86,7 @@ def _memory(memory: Any, available: float) -> dict[str, float]:
 
 
 def table(r: dict[str, Any]) -> str:
-    """Formats a report as text."""
+    """Returns the report of a compiled step (`report`) as a table of text."""
     mesh = " x ".join(f"{axis} {n}" for axis, n in r["mesh"].items())
     rows = [
         f"{r['topology']}, {r['program']} step: {mesh}, batch {r['batch_size']}; {r['forms']}; "

@@ -57,10 +57,15 @@ def _identify(one: SetConfig) -> dict[str, Any]:
 
 
 def latents_of(data: ModelDataConfig, workdir: Path) -> dict[str, Path]:
-    """Returns the folder of the latents of each set by name: its path, or one in WORKDIR/data.
+    """Returns {name of the set: folder of its latents}, each the set's path or a folder in
+    WORKDIR/data.
 
     Folders in WORKDIR/data are made or completed here with the shipped tokenizers, unless they are
     complete.
+
+    Args:
+        data: the configuration of the data.
+        workdir: the run's directory, WORKDIR.
 
     Raises:
         UserError: several processes train together and a path holds no latents, or the sets were
@@ -137,14 +142,14 @@ def _held_out(one: SetConfig, workdir: Path, clips: int) -> Path:
 
 
 def vocabulary(sets: Sequence[Mapping[str, Any]], text_length: int) -> tuple[tuple[str, ...], int]:
-    """Returns the words of the captions of the data, and the words of a padded prompt.
+    """Returns (words of the captions, number of words of a padded prompt).
 
     The words are those of all families of scenes together. Data without a family, such as a user's
-    videos alone, get the words of rooms.
+    videos alone, get the words of the family `room`.
 
     Args:
         sets: the identity of each set (`identify`).
-        text_length: of the configuration: the length for data without a family.
+        text_length: of the configuration: words of a padded prompt for data without a family.
     """
     families = [FAMILIES[one["family"]] for one in sets if "family" in one]
     spoken = (family.words for family in families or [FAMILIES["room"]])

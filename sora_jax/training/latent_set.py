@@ -113,8 +113,10 @@ def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
 
 
 def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, jax.Array]:
-    """Returns a batch like those of `latents.loader.batches`, float32, without its times: one
+    """Returns a batch of clips of a set: latents, tokens and masks by name, float32, with one
     caption per clip.
+
+    The entries are those of `latents.loader.batches`, without times.
 
     Args:
         latents: the set.
@@ -135,7 +137,13 @@ def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, 
 def shapes(
     batch_shapes: Mapping[str, jax.ShapeDtypeStruct], count: int, paraphrases: int
 ) -> LatentSet:
-    """Returns the shapes of a set of `count` clips, from those of a batch, for `compile_steps`."""
+    """Returns a `LatentSet` of `jax.ShapeDtypeStruct`s, for `compile_steps`: nothing is allocated.
+
+    Args:
+        batch_shapes: shapes of a batch, by the names of its arrays.
+        count: number of clips M.
+        paraphrases: largest number of captions of a clip, Q.
+    """
 
     def of(shape: tuple[int, ...], dtype: Any) -> Any:
         return jax.ShapeDtypeStruct((count, *shape), dtype)
@@ -152,7 +160,7 @@ def shapes(
 
 
 def repeated(latents: LatentSet, count: int) -> LatentSet:
-    """Returns the set with its clips repeated in order, up to `count` clips."""
+    """Returns a set of latents with its clips repeated in order, up to `count` clips."""
     if count == len(latents):
         return latents
     places = np.arange(count) % len(latents)
@@ -163,8 +171,13 @@ def repeated(latents: LatentSet, count: int) -> LatentSet:
 class Order:
     """The order of the training clips, a pure function of the seed and the step.
 
-    A pass (epoch) visits each of `count` clips once, in its own random permutation. A batch may
-    span two passes, so every batch is full.
+    A pass (epoch) visits each of `count` clips once, in a permutation drawn for that pass. A batch
+    may span two passes, so every batch is full.
+
+    Attributes:
+        count: number of clips.
+        batch_size: clips per step.
+        seed: seed of the permutations and captions.
     """
 
     count: int
@@ -176,7 +189,11 @@ class Order:
             raise ValueError(f"{self}; give at least 1 clip, batches of 1, and a seed from 0")
 
     def indices(self, step: int, steps: int) -> Indices:
-        """Returns (clips, draws) of `steps` steps after `step`, each int32 [steps, batch_size]."""
+        """Returns (clips, draws) of `steps` steps after `step`, each int32 [steps, batch_size].
+
+        clips are indices of the clips. draws are random numbers that select their captions
+        (`gather`).
+        """
         positions = np.arange(step * self.batch_size, (step + steps) * self.batch_size)
         passes, places = np.divmod(positions, self.count)
         found = np.empty((2, len(positions)), np.int32)

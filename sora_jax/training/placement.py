@@ -21,10 +21,18 @@ TRAINED = "with gradients, averages, two moments"
 def placement(
     model: STDiTConfig, format: ClipFormat, batch_size: int, mesh: MeshConfig, devices: int
 ) -> str:
-    """Returns a table with the path, shape, sharding and bytes per device of every parameter.
+    """Returns a table of how the parameters of a model are sharded: path, shape, sharding and bytes
+    per device.
 
     The last lines are the sums: the parameters alone, and five times that for training, which also
     holds gradients, averages and two moments.
+
+    Args:
+        model: the model.
+        format: format of the clips.
+        batch_size: clips per batch.
+        mesh: the sizes of the mesh axes.
+        devices: number of devices.
 
     Raises:
         UserError: the mesh does not divide the devices, parameters, batch or tokens.

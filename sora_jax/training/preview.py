@@ -73,9 +73,15 @@ def previews(
 
 
 def preview(pipeline: Pipeline, config: SampleConfig, folder: Path) -> dict[str, np.ndarray]:
-    """Generates a clip for each of `config.prompts`, with seeds 0, 1, ..., and writes them.
+    """Generates a clip for each of `config.prompts`, with seeds 0, 1, ..., and writes them to
+    `folder`.
 
-    Writes an mp4 and a contact sheet of each clip into `folder`.
+    Each clip is an mp4 and a contact sheet.
+
+    Args:
+        pipeline: the pipeline that generates.
+        config: the prompts; steps and guidance of the sampler.
+        folder: where the files are written.
 
     Returns:
         The contact sheets {"clip_0": uint8 [H, W, 3], ...}.

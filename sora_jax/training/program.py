@@ -50,12 +50,12 @@ class Program:
 
     @property
     def format(self) -> ClipFormat:
-        """The format of the first set."""
+        """The format of the clips of the first of the run's sets."""
         return next(iter(self.formats.values()))
 
     @property
     def batch_shapes(self) -> dict[str, Any]:
-        """A batch of the first set."""
+        """The shapes of a batch of the first of the run's sets, `jax.ShapeDtypeStruct`s by name."""
         return next(iter(self.batches.values()))
 
 
@@ -105,7 +105,14 @@ def assemble(run: Run, mesh: jax.sharding.Mesh, start: int = 0) -> Program:
 
 
 def batch_shapes(run: Run, format: ClipFormat, size: int) -> dict[str, Any]:
-    """Returns the shapes of a batch of `size` clips of `latents.loader.batches`."""
+    """Returns the shapes of a batch of latents (`latents.loader.batches`), `jax.ShapeDtypeStruct`s
+    by name.
+
+    Args:
+        run: the run: its model's channels and its words per prompt.
+        format: format of the clips.
+        size: clips per batch.
+    """
     words, channels = run.data.text_length, run.model.video_channels
     times = {
         m: jax.ShapeDtypeStruct(t.shape, jnp.float32) for m, t in format.latent_times().items()

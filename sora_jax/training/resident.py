@@ -52,10 +52,11 @@ StepsFn = Callable[[TrainState, LatentSet, Indices, int], tuple[TrainState, dict
 
 
 def make_steps(step_of: Callable[[Any], StepFn]) -> StepsFn:
-    """Returns the jitted call of equation (3), which runs one step for each row of `clips`.
+    """Returns a jitted function (state, latents, (clips, draws), total) -> (state, metrics) that
+    runs many training steps in one call.
 
-    Each metric is an array with one value per step. The old state's buffers are donated: do not use
-    it again.
+    It runs one step for each row of `clips`, int32 [steps, batch_size]. Each metric is an array
+    with one value per step. The old state's buffers are donated: do not use it again.
 
     Args:
         step_of: total -> the step function of a run of `total` steps, a traced scalar:
@@ -116,9 +117,18 @@ def step_seconds(
     chunk: int = CHUNK,
     calls: int = 3,
 ) -> float:
-    """Measures the seconds of one step: the mean over `calls` calls, after one that compiles.
+    """Returns the measured seconds of one step: the mean over `calls` calls, after one that
+    compiles.
 
     The calls train a copy of `state`.
+
+    Args:
+        state: the state, which stays as it is.
+        steps_fn: from `make_steps`.
+        latents: the training set.
+        order: the order of its clips.
+        chunk: steps of one call. Default CHUNK.
+        calls: timed calls. Default 3.
     """
     state, at = _copied(state), int(state.step)
     begun = 0.0
@@ -133,7 +143,13 @@ def step_seconds(
 
 
 def steps_within(seconds: float, seconds_per_step: float, chunk: int = CHUNK) -> int:
-    """Returns the steps that fit in `seconds`, a multiple of `chunk` and at least `chunk`."""
+    """Returns the number of steps that fit in a time, a multiple of `chunk` and at least `chunk`.
+
+    Args:
+        seconds: the time.
+        seconds_per_step: as `step_seconds` measures it.
+        chunk: steps of one call. Default CHUNK.
+    """
     return max(int(seconds / seconds_per_step) // chunk, 1) * chunk
 
 

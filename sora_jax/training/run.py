@@ -15,8 +15,18 @@ from sora_jax.training.watch import ProfileConfig, SampleConfig, ValidationConfi
 class Run:
     """The configuration of a training run: everything but the weights it starts from.
 
-    `mesh`, `profile`, `validation` and `sample` do not change the weights. `mesh` selects the
-    devices, the others select what is recorded of the run.
+    `mesh`, `profile`, `validation` and `sample` do not change the weights.
+
+    Attributes:
+        model: the network.
+        flow: the loss.
+        data: the sets of clips, or of latents.
+        optim: the optimizer and its learning rate.
+        train: steps, seed, checkpoints and logs.
+        mesh: the devices.
+        profile: steps to profile. Default: none.
+        validation: loss on held-out clips during training. Default: none.
+        sample: preview clips during training. Default: none.
     """
 
     model: STDiTConfig = STDiTConfig()

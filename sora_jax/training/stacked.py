@@ -31,17 +31,18 @@ from sora_jax.tree import flatten
 def by_shape(
     inner: optax.GradientTransformation, axes: Callable[[Any], Any]
 ) -> optax.GradientTransformation:
-    """Returns equation (2): `inner` applied to the matrices stacked by shape.
+    """Returns a transformation that applies `inner` to matrices stacked by shape, one batched call
+    per shape.
 
     The state is that of `inner` for the grouped tree.
 
     Args:
-        inner: the transformation of the grouped tree
-            {STACKED: {"192x768": {"kernel": [n,192,768]}, ...}, "rest": ...}. It must treat a
-            matrix and its transpose alike, and each stack as n matrices, as `optim.matrices` does.
+        inner: the transformation of the grouped tree {STACKED: {"192x768": {"kernel": [n,192,768]},
+            ...}, "rest": ...}. It must treat a matrix and its transpose alike, and each stack as n
+            matrices, as `optim.matrices` does.
         axes: maps a tree of parameters to a tree of `MuonDimensionNumbers`, the axes of each
             matrix; None for a parameter that is not one. The columns must be the last axis and the
-            rows the axes right before it.
+            rows the axes immediately before it.
     """
 
     def init(params: Any) -> Any:

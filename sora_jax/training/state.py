@@ -38,9 +38,14 @@ class TrainState:
 def new_state(
     params: Any, optimizer: optax.GradientTransformation, seed: int, step: int = 0
 ) -> TrainState:
-    """Returns the state before the first step, or after `step` steps of an earlier optimizer.
+    """Returns the state of a training run before the first step of its optimizer.
 
-    The parameters are copied, since a training step donates the buffers of its state.
+    Args:
+        params: pytree of the parameters. They are copied, since a step donates the buffers of its
+            state.
+        optimizer: the optimizer.
+        seed: seed of the random key.
+        step: steps that were made before, by an optimizer whose moments are lost. Default: 0.
     """
     params = jax.tree.map(jnp.array, params)
     return TrainState(
@@ -51,7 +56,7 @@ def new_state(
 def split_module(module: M) -> tuple[Any, Callable[[Any], M]]:
     """Splits a module into (parameters, merge), where merge(parameters) returns the module.
 
-    Everything that is not an `nnx.Param` is held constant.
+    Everything that is not an `nnx.Param` stays constant.
     """
     graphdef, params, rest = nnx.split(module, nnx.Param, ...)
     return params, lambda p: nnx.merge(graphdef, p, rest, copy=True)

@@ -16,15 +16,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def stop_asked() -> Iterator[Callable[[int], int]]:
-    """Defers Ctrl-C and SIGTERM to the end of a step.
+    """Context manager: defers Ctrl-C and SIGTERM to the end of a training step.
 
     The first signal is only recorded, so the step and the checkpoint under way are completed. A
-    second signal ends the process at once. Python's own handler would raise anywhere, even inside a
-    callback or a save.
+    second signal ends the process at once. Python's handler, which this one replaces, would raise
+    anywhere, even inside a callback or a save.
 
     Yields:
-        A function to call once after every step, with the step. It returns the signal that asks to
-        stop after this step, or 0.
+        A function to call once after every step, with the step. It returns the number of the signal
+        that asks to stop after this step, or 0.
     """
     # Only the main thread may set signal handlers.
     if threading.current_thread() is not threading.main_thread():

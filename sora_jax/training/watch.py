@@ -17,11 +17,12 @@ from sora_jax.config import within
 
 @dataclasses.dataclass(frozen=True)
 class ProfileConfig:
-    """A window of JAX's profiler, shown on TensorBoard's profile page.
+    """The training steps to profile with JAX's profiler. TensorBoard's profile page shows the
+    result.
 
     Attributes:
-        start: the first step of the window. 0, the default, profiles nothing.
-        steps: the number of steps.
+        start: the first step to profile. 0, the default, profiles nothing.
+        steps: the number of steps. Default 5.
     """
 
     start: int = 0
@@ -42,9 +43,9 @@ class SampleConfig:
     Attributes:
         every: training steps between previews, which are also made after the last step. 0, the
             default, makes none.
-        steps: steps of the sampler.
-        guidance: weight of the text guidance.
-        prompts: one clip is made for each.
+        steps: steps of the sampler. Default 20.
+        guidance: scale of the text guidance; 1 is none. Default 2.
+        prompts: one clip is made for each. Default: two prompts.
     """
 
     every: int = 0
@@ -99,13 +100,17 @@ class Profiler:
         self._config, self._folder, self._running = config, folder, False
 
     def before(self, step: int) -> None:
-        """Starts the trace if `step` is its first. Call before each step; the first step is 1."""
+        """Starts the trace if `step` is the first to profile. Call before each step; the first step
+        is 1.
+        """
         if step == self._config.start:
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 
     def after(self, step: int, results: Any) -> None:
-        """Stops the trace if `step` is its last, once `results` are ready. Call after each step."""
+        """Stops the trace if `step` is the last to profile, once its `results` are ready. Call
+        after each step.
+        """
         if self._running and step + 1 >= self._config.start + self._config.steps:
             jax.block_until_ready(results)
             self.close()

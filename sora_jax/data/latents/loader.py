@@ -122,7 +122,7 @@ def make_loader(
     seed: int,
     **options: Any,
 ) -> grain.DatasetIterator:
-    """Returns an iterator of `batches`, which takes the same arguments.
+    """Returns an iterator of `batches`, with the same arguments.
 
     get_state() and set_state() are exact: the batches after set_state are bitwise those that
     followed get_state. The state counts batches, independently of `rows`.

@@ -34,7 +34,15 @@ FAMILY = ("family", "family_version", "style")
 def pack(
     video: np.ndarray, audio: np.ndarray, captions: Iterable[str], has_audio: bool, key: str
 ) -> bytes:
-    """Packs one record, layout (1), from video [T,H,W,C] and audio [N,C] of any float dtype."""
+    """Returns one clip of a set as bytes: a JSON header, then video and audio in float16.
+
+    Args:
+        video: latents [T,H,W,C] of any float dtype.
+        audio: latents [N,C] of any float dtype.
+        captions: paraphrases of the clip's caption.
+        has_audio: False if the clip has no audio.
+        key: name of the clip, unique in the set.
+    """
     head = {
         "video": video.shape,
         "audio": audio.shape,
@@ -54,7 +62,10 @@ def pack(
 
 
 def unpack(record: bytes) -> dict:
-    """Inverts `pack`. video and audio are read-only float16 views of the record."""
+    """Returns the fields of a clip from its bytes; inverts `pack`.
+
+    video and audio are read-only float16 views of the record.
+    """
     start = 4 + int.from_bytes(record[:4], "little")
     fields = json.loads(record[4:start])
     count = int(np.prod(fields["video"]))
@@ -66,7 +77,10 @@ def unpack(record: bytes) -> dict:
 
 
 def read_description(directory: pathlib.Path) -> dict:
-    """Returns the contents of a set's `dataset.json`. Raises UserError if it cannot be read."""
+    """Returns the contents of `dataset.json`, the description of the set of latents in a directory.
+
+    Raises UserError if it cannot be read.
+    """
     try:
         return json.loads((directory / DESCRIPTION).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -149,7 +163,7 @@ def open_set(
     format: ClipFormat | None = None,
     skip_damaged: bool = False,
 ) -> tuple[grain.MapDataset, dict]:
-    """Returns the packed records of a set and its description.
+    """Returns (packed records of a set of latents, the description of the set).
 
     Args:
         path: the folder of the set.
@@ -198,7 +212,8 @@ def open_set(
 
 
 def identity(path: str | os.PathLike) -> dict:
-    """Returns the identity of a set, which is part of the identity of a run that trains on it.
+    """Returns the identity of the set of latents in a folder, as JSON values. A run that trains on
+    it has it in its identity.
 
     It holds the source, split, count, tokenizers, the entries FAMILY and a digest of the files.
 

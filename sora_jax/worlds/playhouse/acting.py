@@ -43,7 +43,11 @@ GLIDES = {"AW": ("open", "round"), "AY": ("open", "wide"), "OW": ("mid", "round"
 
 
 def visemes(word: str, speaker: int | voice.Voice) -> list[tuple[float, float, str]]:
-    """Returns (start, end, viseme) of every state of a word, in s from its start."""
+    """Returns (start, end, viseme) of every state of a spoken word, in s from its start.
+
+    A viseme is the name of a shape of the mouth in VISEMES. speaker is a voice or its index in
+    `voice.VOICES`.
+    """
     shapes = {name: (shape,) for shape, names in MOUTHS.items() for name in names} | GLIDES
     timed = []
     for start, _, name in voice.phonemes(word, speaker):
@@ -56,7 +60,9 @@ def visemes(word: str, speaker: int | voice.Voice) -> list[tuple[float, float, s
 
 
 def mouth(actor: Actor, times: np.ndarray) -> np.ndarray:
-    """Returns openness and width of the mouth, float64 [T, 2], at times [T] in s: equation (1)."""
+    """Returns openness and width of an actor's mouth, each in [0, 1], float64 [T, 2], at times [T]
+    in s.
+    """
     knots = [(-1e3, *VISEMES["closed"])]
     for start, word in actor.speech:
         states = visemes(word, voice_of(actor.character))
@@ -73,7 +79,7 @@ def mouth(actor: Actor, times: np.ndarray) -> np.ndarray:
 
 
 def shut(actor: Actor, times: np.ndarray) -> np.ndarray:
-    """Returns how far the eyes are closed, float64 [T] in [0, 1]."""
+    """Returns how far an actor's eyes are closed, float64 [T] in [0, 1], at times [T] in s."""
     distance = np.abs(times[:, None] - np.array(actor.blinks or (-1e3,)))
     return np.clip(1.5 * (1.0 - distance.min(-1) / BLINK), 0.0, 1.0)
 
@@ -84,15 +90,15 @@ def head_height(character: Character) -> float:
 
 
 def pose(actor: Actor, times: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the pose at times [T] in s, float64.
+    """Returns the pose of an actor at times [T] in s, float64 arrays by name.
 
     Keys:
         ground [T, 2]: the middle of the feet, in metres of the world.
         head [T, 2]: the centre of the head, in metres from `ground`.
         turn [T]: angle of the head in radians; > 0 to the right.
-        look [T, 2]: right and up, of the eyes.
-        blink [T]: how far the eyes are closed.
-        mouth [T, 2]: openness and width.
+        look [T, 2]: direction of the eyes, right and up, each in [-1, 1].
+        blink [T]: how far the eyes are closed, in [0, 1].
+        mouth [T, 2]: openness and width, in [0, 1].
         hands [T, 4]: x and y of the left and of the right hand, in metres from `ground`.
     """
     period, phase = actor.bob
@@ -112,7 +118,9 @@ def pose(actor: Actor, times: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def resting(character: Character) -> tuple[float, float, float, float]:
-    """Returns the places of both hands of hanging arms, in metres from the ground point."""
+    """Returns where the hands of hanging arms are, (x, y) of the left and the right one, in metres
+    from the feet.
+    """
     hip = HEIGHTS[character.height] - 2.0 * HEADS[character.head][1] - 0.56
     return -0.42, hip, 0.42, hip
 

@@ -11,10 +11,10 @@ SLIP = 1e-9  # m/s: a smaller slip counts as rolling
 
 
 class Line:
-    """A straight piece of boundary: the floor, a wall or an edge of a shape.
+    """A straight piece of boundary that balls can touch: the floor, a wall or an edge of a shape.
 
-    (nx, ny) is its normal and `offset` its position along the normal. An edge also has a start and
-    a length; floor and walls are infinite.
+    It has a unit normal (nx, ny) and a position `offset` along it, in metres. An edge also has a
+    start and a length; floor and walls are infinite.
     """
 
     __slots__ = (
@@ -52,7 +52,11 @@ class Line:
 
 
 class Solid:
-    """Mutable state of a touchable shape: displacement x, y, velocity, and acceleration along x."""
+    """Mutable state of a shape that balls can touch, at one time of a simulation.
+
+    It has a displacement x, y in metres, a velocity vx, vy in m/s, and an acceleration ax along x
+    in m/s^2.
+    """
 
     __slots__ = (
         "ax",
@@ -114,24 +118,31 @@ class Solid:
         self.left, self.right, self.bottom, self.top = min(xs), max(xs), min(ys), max(ys)
 
     def advance(self, dt: float) -> None:
-        """Moves it by `dt` seconds: equation (1)."""
+        """Moves the shape on by `dt` seconds with constant acceleration."""
         self.x += self.vx * dt + 0.5 * self.ax * dt * dt
         self.y += self.vy * dt
         self.vx += self.ax * dt
 
     def slide(self, gravity: float) -> None:
-        """Sets the acceleration of a sliding crate: equation (7)."""
+        """Sets the acceleration of a sliding crate by friction on its ground; gravity is in
+        m/s^2.
+        """
         grip = self.friction * gravity
         braking = -grip if self.vx > 0.0 else grip
         self.ax = 0.0 if self.vx == 0.0 else braking
 
     def state(self, now: float) -> tuple[float, ...]:
-        """Returns the piece of its motion from `now` on (`trajectory.py`)."""
+        """Returns (time, x, y, vx, vy, ax) from the time `now` in s on, a row of
+        `Trajectory.shifts`.
+        """
         return (now, self.x, self.y, self.vx, self.vy, self.ax)
 
 
 class Body:
-    """Mutable state of one ball. `support` is the line that it rests on; None in flight."""
+    """Mutable state of one ball at one time of a simulation, in metres, seconds and radians.
+
+    `support` is the line that it rests on; None in flight.
+    """
 
     __slots__ = (
         "angle",
@@ -158,7 +169,7 @@ class Body:
         self.ax, self.ay = 0.0, -gravity
 
     def advance(self, dt: float) -> None:
-        """Moves it by `dt` seconds: equation (1)."""
+        """Moves the ball on by `dt` seconds with constant acceleration, and turns it."""
         self.x += self.vx * dt + 0.5 * self.ax * dt * dt
         self.y += self.vy * dt + 0.5 * self.ay * dt * dt
         self.vx += self.ax * dt
@@ -167,17 +178,22 @@ class Body:
         self.spin += self.spin_rate * dt
 
     def fly(self, gravity: float) -> None:
-        """Lets the ball leave its support."""
+        """Makes the ball leave its support and fly; gravity is in m/s^2."""
         self.support, self.ax, self.ay, self.spin_rate = None, 0.0, -gravity, 0.0
 
     def slip(self) -> float:
-        """Returns the slip u_t of equation (4) on the ball's support."""
+        """Returns the speed in m/s of the ball's surface along its support, 0 for a ball that
+        rolls.
+        """
         line = self.support
         assert line is not None, "a ball in flight has no slip"
         return line.ny * self.vx - line.nx * self.vy + self.radius * self.spin
 
     def settle(self, line: Line, gravity: float) -> None:
-        """Keeps the ball on a line and sets its acceleration there: equations (5) and (6)."""
+        """Keeps the ball on a line, and sets its acceleration there: it slips or rolls.
+
+        gravity is in m/s^2.
+        """
         self.support = line
         tx, ty = line.ny, 0.0 - line.nx
         g_t, g_n, mu = 0.0 - ty * gravity, line.ny * gravity, line.friction
@@ -195,7 +211,9 @@ class Body:
         self.ax, self.ay = tx * a_t, ty * a_t
 
     def state(self, now: float) -> tuple[float, ...]:
-        """Returns the piece of its motion from `now` on: place, velocity, acceleration and turn."""
+        """Returns (time, x, y, vx, vy, ay, ax, angle, spin, rate of spin) from the time `now` in s
+        on: a piece of its motion.
+        """
         return (
             now,
             self.x,

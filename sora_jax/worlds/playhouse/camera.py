@@ -40,7 +40,9 @@ SWINGS, SWING = 6, 0.05  # swings of a shake, and their duration in seconds
 
 
 def views(scene: Scene, times: np.ndarray) -> np.ndarray:
-    """Returns the views (left, top, width) in metres, float64 [T, 3], at times [T] in seconds."""
+    """Returns the camera's view of a scene, (left, top, width) in metres, float64 [T, 3], at times
+    [T] in seconds.
+    """
     knots = np.array(scene.view or ((0.0, 0.0, scene.extent - scene.below, scene.extent),))
     after = np.searchsorted(knots[:, 0], times, side="right")
     a, b = knots[np.maximum(after - 1, 0)], knots[np.minimum(after, len(knots) - 1)]
@@ -50,9 +52,14 @@ def views(scene: Scene, times: np.ndarray) -> np.ndarray:
 
 
 def project(view: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
-    """Converts points [..., 2] in metres to pixel centres (column, row) [..., 2]: equation (1).
+    """Converts points in metres to pixels, (column, row) with whole numbers at pixel centres.
 
-    The views [..., 3] broadcast against the points. `size` is the side of the frame in pixels.
+    Args:
+        view: (left, top, width) in metres, [..., 3], which broadcasts against the points.
+        points: (x, y) in metres, [..., 2].
+        size: side of the frame in pixels.
+    Returns:
+        (column, row), [..., 2].
     """
     scale = size / view[..., 2]
     return np.stack(
@@ -65,7 +72,11 @@ def project(view: np.ndarray, points: np.ndarray, size: int) -> np.ndarray:
 
 
 def unproject(view: np.ndarray, pixels: np.ndarray, size: int) -> np.ndarray:
-    """Converts pixel centres (column, row) [..., 2] to metres [..., 2]: inverse of `project`."""
+    """Converts pixels (column, row) [..., 2] to points (x, y) [..., 2] in metres: inverts
+    `project`.
+
+    view is (left, top, width) in metres, [..., 3], and `size` the side of the frame in pixels.
+    """
     scale = size / view[..., 2]
     return np.stack(
         [
@@ -77,8 +88,15 @@ def unproject(view: np.ndarray, pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def affine(scene: Scene, times: np.ndarray, size: int) -> np.ndarray:
-    """Returns (zoom, column shift, row shift) of equation (2), float64 [T, 3], at times [T] in
-    seconds.
+    """Returns how the camera moves the pixels of time 0, (zoom, column shift, row shift), float64
+    [T, 3].
+
+    A pixel q of time 0 is at (q + 1/2) zoom + shift - 1/2 later.
+
+    Args:
+        scene: the scene.
+        times: in seconds, [T].
+        size: side of the frame in pixels.
     """
     (left, top, width), now = views(scene, np.zeros(1))[0], views(scene, times)
     scale = size / now[:, 2]
@@ -88,7 +106,7 @@ def affine(scene: Scene, times: np.ndarray, size: int) -> np.ndarray:
 
 
 def posts(scene: Scene) -> tuple[Shape, Shape]:
-    """Returns the two posts of a film, which stand where a room has its walls."""
+    """Returns the two posts of a film, shapes that stand where a room has its walls."""
     e = scene.extent
     radius = POST_RADIUS * e
     left, right = (
@@ -100,7 +118,7 @@ def posts(scene: Scene) -> tuple[Shape, Shape]:
 def filmed(
     scene: Scene, motion: Trajectory, move: str, direction: str | None, seconds: float
 ) -> Scene:
-    """Adds a camera and the two posts to a scene.
+    """Returns a scene with a camera and the two posts added.
 
     Args:
         scene: the scene.
@@ -110,9 +128,9 @@ def filmed(
         seconds: duration of the clip.
     Returns:
         The scene with its view. The posts are its last shapes, so contacts keep the numbers of
-            their shapes.
+        their shapes.
     Raises:
-        ValueError: there is no such move.
+        ValueError: move is not one of MOVES.
     """
     e = scene.extent
 

@@ -58,8 +58,12 @@ class CaptionError(ValueError):
 class BallFacts:
     """The facts that a caption states about one ball.
 
-    `direction` is None for a dropped ball. `bounces` counts the times that the ball hits the floor
-    and leaves it again.
+    Attributes:
+        colour: a name in COLOURS.
+        size: a name in SIZES.
+        launch: "dropped", "thrown" or "rolled".
+        direction: "left" or "right"; None for a dropped ball.
+        bounces: times that the ball hits the floor and leaves it again.
     """
 
     colour: str
@@ -71,9 +75,10 @@ class BallFacts:
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """The facts that a caption states about a clip.
+    """The facts that a caption of family `room` states about a clip.
 
-    The order of the balls is their order of mention and carries no meaning.
+    Attributes:
+        balls: the facts of each ball. Their order is that of mention and carries no meaning.
     """
 
     balls: tuple[BallFacts, ...]
@@ -84,11 +89,11 @@ class Facts:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Facts":
-        """Inverts `to_dict`."""
+        """Returns the facts of `fields`, the result of `to_dict`."""
         return cls(tuple(BallFacts(**b) for b in fields["balls"]))
 
     def key(self) -> str:
-        """Returns the factor tuple as one string, which decides the split.
+        """Returns the facts as one string, whose hash decides the split of a take.
 
         It does not depend on the order of mention.
         """
@@ -98,7 +103,7 @@ class Facts:
 
 
 class Picker:
-    """A deterministic choice of paraphrases.
+    """A deterministic choice of the phrases of a paraphrase.
 
     Args:
         variant: any non-negative integer. Each choice consumes one digit of it, in a mixed radix.
@@ -110,17 +115,19 @@ class Picker:
         self.variant, self.held_out = variant, held_out
 
     def any(self, options: Sequence[T]) -> T:
-        """Returns one of the options."""
+        """Returns one of the options, and consumes a digit of the variant."""
         self.variant, i = divmod(self.variant, len(options))
         return options[i]
 
     def phrase(self, phrases: Sequence[str]) -> str:
-        """Returns a phrase of a table: the last one if `held_out`, else one of the others."""
+        """Returns one phrase of a table of phrases: the last one if `held_out`, else one of the
+        others.
+        """
         return phrases[-1] if self.held_out else self.any(phrases[:-1])
 
 
 def caption(facts: Facts, variant: int = 0) -> str:
-    """Returns the paraphrase number `variant` (any non-negative integer) of the facts."""
+    """Returns the caption of facts; `variant`, any non-negative integer, selects the paraphrase."""
     pick = Picker(variant).any
     start = pick(range(len(facts.balls)))
     balls = facts.balls[start:] + facts.balls[:start]
@@ -172,14 +179,16 @@ class Reader:
         return self.words[self.at] if self.at < len(self.words) else ("end of text", self.end)
 
     def skip(self, options: Collection[str]) -> bool:
-        """Reads the next word if it is one of `options`; returns whether it was."""
+        """Reads the next word if it is one of `options`; returns whether it is."""
         if self.peek()[0] in options:
             self.at += 1
             return True
         return False
 
     def take(self, options: Collection[str], expected: str) -> str:
-        """Reads the next word, which must be one of `options`.
+        """Reads and returns the next word, which must be one of `options`.
+
+        expected says in words what was expected, for the error.
 
         Raises:
             CaptionError: it is another word.
@@ -191,8 +200,11 @@ class Reader:
         return word
 
     def phrase(self, table: Mapping[T, Sequence[str]], expected: str) -> T:
-        """Reads the longest phrase of `table`, {meaning: (phrases)}, that starts here; returns its
-        meaning.
+        """Reads the longest phrase of a table that starts at the next word; returns its meaning.
+
+        Args:
+            table: {meaning: phrases}.
+            expected: says in words what was expected, for the error.
 
         Raises:
             CaptionError: no phrase starts here. Its column is that of the first word after the
@@ -216,7 +228,10 @@ class Reader:
         return best[1]
 
     def ball(self, articles: tuple[str, ...] = ("a",)) -> tuple[str, str]:
-        """Reads "a SIZE COLOUR ball" and returns (size, colour)."""
+        """Reads "a SIZE COLOUR ball" and returns (size, colour).
+
+        articles are the words allowed for "a". Default: "a" alone.
+        """
         self.take(articles, " or ".join(map(repr, articles)))
         size = self.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
         colour = self.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
@@ -225,11 +240,11 @@ class Reader:
 
     @property
     def ended(self) -> bool:
-        """Whether all words are read."""
+        """Returns whether all words are read."""
         return self.at == len(self.words)
 
     def finish(self, expected: str = "the end") -> None:
-        """Raises CaptionError if there are words left."""
+        """Raises CaptionError if words are left; `expected` says in words what was expected."""
         if not self.ended:
             word, column = self.peek()
             raise CaptionError(column, expected, word)
@@ -243,7 +258,7 @@ _LAUNCH_TABLE = {
 
 
 def parse(text: str) -> Facts:
-    """Reads a caption back into facts.
+    """Returns the facts of a caption of family `room`.
 
     Raises:
         CaptionError: the text is no caption; with the column and what was expected there.

@@ -126,17 +126,17 @@ FACTORS = {
 
 @dataclasses.dataclass(frozen=True)
 class Character:
-    """A character: its looks, as names in the tables of this file, and its voice.
+    """A character: its looks, each a name in a table of this file, and its voice.
 
     Attributes:
-        head: in HEADS.
-        skin: in SKINS, or FURS for an animal.
+        head: shape of the head, a name in HEADS.
+        skin: colour of the skin, in SKINS, or of the fur of an animal, in FURS.
         eye_size: in EYE_SIZES.
         eye_distance: in EYE_DISTANCES.
-        iris: in IRISES.
+        iris: colour of the iris, in IRISES.
         brow: in BROWS.
         ears: in EARS; never "none" for an animal.
-        hair: in HAIRS, hats included.
+        hair: style of hair or a hat, in HAIRS.
         hair_hue: colour of hair or hat, in HAIR_HUES.
         freckles: whether it has freckles.
         cloth: colour of the clothes, in CLOTHS.
@@ -161,21 +161,25 @@ class Character:
     kind: str = "person"
 
     def key(self) -> str:
-        """Returns the factors without the voice as one string, which decides the catalogue."""
+        """Returns the looks, without the voice, as one string, whose hash decides whether it is
+        held out.
+        """
         return " ".join([self.kind, *(f"{name}={getattr(self, name)}" for name in FACTORS)])
 
     @property
     def held_out(self) -> bool:
-        """Whether the combination of factors is held out: one in nine."""
+        """Whether the character is held out from training, by a hash of its looks: one in nine."""
         return zlib.crc32(self.key().encode()) % 9 == 0
 
     @property
     def colour(self) -> tuple[float, float, float]:
-        """The colour of skin or fur."""
+        """The colour of skin or fur, RGB in [0, 1]."""
         return SKINS.get(self.skin) or FURS[self.skin]
 
     def features(self) -> np.ndarray:
-        """Returns the vector whose L1 distance is equation (1), int64 [P], in thousandths."""
+        """Returns the looks as numbers, int64 [P] in thousandths. The L1 distance of two is their
+        visible difference.
+        """
         a, b, n = HEADS[self.head]
         hair = 0.0 if self.hair == "bald" else 1.0
         hue = [hair * (1.0 + part) for part in HAIR_HUES[self.hair_hue]]
@@ -202,7 +206,7 @@ class Character:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Character":
-        """Inverts `to_dict`."""
+        """Returns the character of `fields`, the result of `to_dict`."""
         voice = fields["voice"] and Voice(**fields["voice"])
         values: dict[str, Any] = {**fields, "voice": voice}
         return cls(**values)
@@ -220,18 +224,24 @@ def voice_of(character: Character) -> Voice:
 
 
 def distance(p: Character, q: Character) -> float:
-    """Returns the visible difference (1) of two characters; 1 for another style of hair."""
+    """Returns the visible difference of two characters: 1 if they differ in the style of hair
+    alone.
+    """
     return float(np.abs(p.features() - q.features()).sum()) / 1000.0
 
 
 def distinct(a: Voice, b: Voice) -> bool:
-    """Returns whether a listener can tell two voices apart."""
+    """Returns whether a listener can tell two voices apart, by their pitch or vocal tract."""
     apart = abs(a.pitch - b.pitch) >= APART_HZ
     return apart or abs(a.tract - b.tract) >= APART_TRACT - 1e-9
 
 
 def held_out_cell(pitch: int, tract: int) -> bool:
-    """Returns whether a cell of PITCHES x TRACTS is one of held-out voices: one in seven."""
+    """Returns whether voices with this pitch and tract are held out from training: one cell in
+    seven.
+
+    pitch is an index in PITCHES, tract one in TRACTS.
+    """
     return (2 * pitch + 3 * tract) % 7 == 0
 
 
@@ -240,8 +250,8 @@ def catalogue(part: str = "train", kind: str = "person") -> tuple[Character, ...
     """Returns the characters of a part of the catalogue, the same on any machine.
 
     Args:
-        part: "train" or "held_out". Default: "train".
-        kind: in KINDS. Default: "person".
+        part: "train", or "held_out" for those that no training split shows. Default: "train".
+        kind: "person" (default) or another name in KINDS.
     """
     return _catalogue(kind)[part]
 
@@ -335,7 +345,7 @@ class Actor:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Actor":
-        """Inverts `to_dict`; lists become tuples."""
+        """Returns the actor of `fields`, the result of `to_dict`. Lists become tuples."""
 
         def convert(value: Any) -> Any:
             return tuple(convert(v) for v in value) if isinstance(value, list) else value

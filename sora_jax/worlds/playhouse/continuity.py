@@ -44,7 +44,7 @@ class Beginning:
 
 
 def beginning(board: Storyboard) -> Beginning:
-    """Returns the state at the start of a storyboard.
+    """Returns the state of the world at the start of a storyboard, as far as its acts fix it.
 
     Raises:
         UserError: two acts contradict each other; with the shot and the act.
@@ -120,7 +120,7 @@ class _Checker:
 
 
 def shown(board: Storyboard) -> list[set[tuple[str, int]]]:
-    """Returns the facts that each shot shows, as (kind, number).
+    """Returns the facts that each shot of a storyboard shows, as (kind, number).
 
     Every shot shows the lamp of its place, by its light. A wide shot also shows the door, the score
     and the actors in its place, and other shots the actors of their frame. The hat and the position
@@ -142,7 +142,9 @@ def shown(board: Storyboard) -> list[set[tuple[str, int]]]:
 
 
 def gap(board: Storyboard) -> int:
-    """Returns the largest number of shots between one that shows a fact and the next that does."""
+    """Returns the longest time, in shots, that a fact of a storyboard is out of sight before it is
+    shown again.
+    """
     last: dict[tuple[str, int], int] = {}
     largest = 0
     for number, facts in enumerate(shown(board)):

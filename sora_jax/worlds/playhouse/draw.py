@@ -74,8 +74,10 @@ class Take:
     hidden: tuple[tuple[int, float, float], ...] = ()
 
     def margin_px(self, size: int) -> float:
-        """Returns `margin` in pixels of a frame of size x size; infinite where there is no other
-        outcome.
+        """Returns `margin`, the least distance of a path with another outcome, in pixels of a frame
+        of size x size.
+
+        It is infinite for a take without another outcome.
         """
         return float("inf") if self.margin is None else self.margin * size / self.scene.extent
 
@@ -83,8 +85,12 @@ class Take:
 def check(split: str, family: str, style: str | None = None) -> None:
     """Checks that a family exists and has a split and a style.
 
+    Args:
+        split: name of the split.
+        family: name in FAMILIES.
+        style: name of the style. Default None: not checked.
     Raises:
-        UserError: there is no such family, or it has no such split or style.
+        UserError: the family does not exist, or has no such split or style.
     """
     kind = FAMILIES[family]
     if split not in kind.splits:
@@ -127,7 +133,8 @@ def draw(
     family: str = "room",
     style: str | None = None,
 ) -> Take:
-    """Draws one take: a pure function of its arguments, bitwise the same on any machine.
+    """Returns one take, drawn by its split and index: a pure function of its arguments, bitwise the
+    same on any machine.
 
     Args:
         split: one of the family's splits. Clips of `length` are longer than `seconds`
@@ -137,8 +144,8 @@ def draw(
         family: a name in FAMILIES. Default: "room".
         style: the style, for a family with several. Default: None, which draws it.
     Raises:
-        UserError: there is no such family, split or style; `seconds` is not positive; or the index
-            is not an integer of 0 or more, or is beyond the end of a finite family.
+        UserError: the family, split or style does not exist; `seconds` is not positive; or the
+            index is not an integer of 0 or more, or is beyond the end of a finite family.
     """
     check(split, family, style)
     if not seconds > 0:
@@ -183,7 +190,7 @@ def _intents(kind: Family, facts: Any) -> tuple[str, ...]:
 
 
 def long_format(split: str, format: ClipFormat) -> ClipFormat:
-    """Returns the clip format of a split.
+    """Returns the clip format of the takes of a split, made from `format`.
 
     Clips of `length` have twice the frames of `format`, less one. Clips with shots have
     `story.SHOTS[split]` of them instead, each as long as the first. Other splits have `format`
@@ -198,10 +205,10 @@ def long_format(split: str, format: ClipFormat) -> ClipFormat:
 
 
 def in_style(take: Take, style: str) -> Take:
-    """Returns a take of film, occlude, talk or story in another style.
+    """Returns a take of family film, occlude, talk or story in another style.
 
     Motion, camera and sound are bitwise the same. Facts and captions state the new style. The new
-    factor tuple may belong to another split than the take's.
+    combination of facts may belong to another split than the take's.
     """
     check("train", take.family, style)
     kind, scene = FAMILIES[take.family], dataclasses.replace(take.scene, style=style)

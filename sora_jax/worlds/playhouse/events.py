@@ -25,7 +25,11 @@ class NoClosedForm(ValueError):
 
 
 class Play:
-    """A scene during its simulation. Its methods are the events."""
+    """A scene during its simulation. Its methods handle the events, and change the motion.
+
+    Each returns (contact or None, indices of the balls whose motion changes, shapes whose motion
+    changes).
+    """
 
     def __init__(self, scene: Scene) -> None:
         self.scene, self.now, self.gravity = scene, 0.0, scene.gravity
@@ -51,7 +55,9 @@ class Play:
         self.contacts: list[Contact] = []
 
     def meet(self, i: int, j: int) -> Change:
-        """Two balls meet: equations (2) and (3)."""
+        """Handles the collision of balls i and j: they push each other apart. Returns a
+        `Change`.
+        """
         a, b = self.bodies[i], self.bodies[j]
         dx, dy = b.x - a.x, b.y - a.y
         distance = math.sqrt(dx * dx + dy * dy)
@@ -80,7 +86,10 @@ class Play:
             body.settle(line, self.gravity)
 
     def hit_point(self, i: int, solid: Solid, px: float, py: float) -> Change:
-        """A ball hits a corner of a shape."""
+        """Handles ball `i` that hits a corner of a shape. Returns a `Change`.
+
+        solid is the shape, and (px, py) the corner in metres where the shape stands at time 0.
+        """
         a = self.bodies[i]
         dx, dy = a.x - solid.x - px, a.y - solid.y - py
         distance = math.sqrt(dx * dx + dy * dy)
@@ -88,7 +97,10 @@ class Play:
         return self._rebound(i, solid.index, solid.surface, "shape", nx, ny, None)
 
     def hit(self, i: int, line: Line, nx: float, ny: float) -> Change:
-        """A ball hits a line."""
+        """Handles ball `i` that hits a line: floor, wall or edge. Returns a `Change`.
+
+        (nx, ny) is the normal of the line on the ball's side.
+        """
         a, solid = self.bodies[i], self.of_shape.get(line.index)
         x, y = (solid.x, solid.y) if solid else (0.0, 0.0)
         # Put the ball exactly on the line: rounding must not leave it beyond.
@@ -136,7 +148,9 @@ class Play:
         return Contact(self.now, kind, i, index, speed, rebound), (i,), ()
 
     def roll(self, i: int) -> Change:
-        """Handles the end of a slip: ball `i` rolls on, its spin set by its speed."""
+        """Handles the end of a slip: ball `i` rolls on, its spin set by its speed. Returns a
+        `Change`.
+        """
         a = self.bodies[i]
         line = a.support
         assert line is not None, "a ball that slips has a support"
@@ -145,8 +159,9 @@ class Play:
         return None, (i,), ()
 
     def leave(self, i: int) -> Change:
-        """Handles the end of a support: ball `i` flies off it. Raises NoClosedForm if it is too
-        slow.
+        """Handles the end of a support: ball `i` flies off it. Returns a `Change`.
+
+        Raises NoClosedForm if the ball is too slow to leave the corner at once.
         """
         a = self.bodies[i]
         line = a.support
@@ -158,7 +173,9 @@ class Play:
         return None, (i,), ()
 
     def knot(self, solid: Solid) -> Change:
-        """Handles a paddle that arrives at a knot of its path: its next piece starts."""
+        """Handles a shape on a path (a paddle) that arrives at a knot of it: its next piece starts.
+        Returns a `Change`.
+        """
         self._turn(solid)
         return None, (), (solid,)
 
@@ -182,14 +199,14 @@ class Play:
             solid.vx = solid.vy = 0.0
 
     def stop(self, solid: Solid) -> Change:
-        """A sliding crate stops."""
+        """Handles a sliding crate that stops. Returns a `Change`."""
         solid.vx = 0.0
         solid.slide(self.gravity)
         return None, (), (solid,)
 
     def bump(self, crate: Solid, other: Solid | None, nx: float) -> Change:
-        """Resolves the collision of a crate with a wall (`other` is None), a fixed shape or another
-        crate.
+        """Handles a crate that hits a wall (`other` is None), a fixed shape or another crate.
+        Returns a `Change`.
 
         `nx` is the x component, 1 or -1, of the normal that points towards the crate.
         """

@@ -19,7 +19,7 @@ from sora_jax.worlds.playhouse.trajectory import Trajectory, path_pieces
 
 
 def panels(scene: Scene) -> list[Shape]:
-    """Returns the panels: the shapes that hide what is behind them and touch nothing."""
+    """Returns the panels of a scene: the shapes that hide what is behind them and touch nothing."""
     return [
         shape
         for shape in scene.shapes

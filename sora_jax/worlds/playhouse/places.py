@@ -24,7 +24,12 @@ BULB, LIT, UNLIT = (1.00, 0.96, 0.72), (1.00, 1.00, 0.92), (0.30, 0.31, 0.34)
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """An upright rectangle: its edges in metres and its colour."""
+    """An upright rectangle of furniture.
+
+    Attributes:
+        left, right, bottom, top: edges in metres.
+        colour: RGB in [0, 1].
+    """
 
     left: float
     right: float
@@ -35,7 +40,13 @@ class Box:
 
 @dataclasses.dataclass(frozen=True)
 class Disc:
-    """A disc: its middle and its radius in metres, and its colour."""
+    """A disc of furniture.
+
+    Attributes:
+        x, y: its middle in metres.
+        radius: in metres.
+        colour: RGB in [0, 1].
+    """
 
     x: float
     y: float
@@ -45,7 +56,7 @@ class Disc:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """A room.
+    """A room of a story. Lengths are in metres, colours RGB in [0, 1].
 
     Attributes:
         wall, floor: colours.

@@ -60,7 +60,10 @@ WORD_GAP = 0.05  # seconds between two words
 
 
 class Player:
-    """Mutable state of one actor: knots of its path, hands, head, and its speech."""
+    """The movements and the speech of one actor of a story while its acts are staged.
+
+    It holds knots (time in s, values) of its path, hands and head. Times are those of the clip.
+    """
 
     def __init__(self, character: Character, x: float) -> None:
         self.x, self.hang = x, resting(character)[2:]
@@ -71,16 +74,26 @@ class Player:
         self.speech: list[tuple[float, str]] = []
 
     def move(self, start: float, end: float, x: float) -> None:
-        """Walks to `x` in metres, from `start` to `end` in clip seconds."""
+        """Makes the actor walk to `x` in metres, from `start` to `end` in seconds of the clip."""
         self.path += [(start, self.x, 0.0), (end, x, 0.0)]
         self.x = x
 
     def head(self, time: float, angle: float) -> None:
-        """Turns the head to `angle` in radians within 0.15 s from `time` on."""
+        """Turns the head to `angle` in radians within 0.15 s from `time` in seconds of the clip
+        on.
+        """
         self.turn += [(time, self.turn[-1][1]), (time + 0.15, angle)]
 
     def hand(self, time: float, side: int, point: tuple[float, float], lasts: float = 0.2) -> None:
-        """Moves one hand to a point within `lasts` seconds that end at `time`."""
+        """Moves one hand to a point, within `lasts` seconds that end at `time` in seconds of the
+        clip.
+
+        Args:
+            time: seconds of the clip.
+            side: -1 for the hand on the left of the frame, 1 for the other.
+            point: (x, y) in metres from the feet, x positive away from the body.
+            lasts: seconds. Default 0.2.
+        """
         last = self.hands[side][-1]
         self.hands[side] += [
             (max(time - lasts, last[0]), *last[1:]),
@@ -88,16 +101,20 @@ class Player:
         ]
 
     def position(self, time: float) -> float:
-        """Returns x in metres at a time in clip seconds."""
+        """Returns x of the actor in metres at a time in seconds of the clip."""
         return interpolate(self.path, time)[0]
 
     def hand_at(self, time: float, side: int) -> tuple[float, float]:
-        """Returns (x, y) of a hand in metres at a time in clip seconds; side -1 is the left."""
+        """Returns (x, y) of a hand in metres at a time in seconds of the clip; side -1 is the left,
+        1 the other.
+        """
         x, y = interpolate(self.hands[side], time)
         return self.position(time) + x, y
 
     def both_hands(self) -> tuple[tuple[float, float, float, float, float], ...]:
-        """Returns the knots of `Actor.hands`."""
+        """Returns (time, x, y of the left hand, x, y of the right hand) at each knot, as
+        `Actor.hands` has them.
+        """
         times = sorted({knot[0] for knots in self.hands.values() for knot in knots})
         rows = []
         for t in times:
@@ -107,7 +124,9 @@ class Player:
 
 
 def interpolate(knots: Sequence[tuple[float, ...]], time: float) -> tuple[float, ...]:
-    """Returns the values of knots (time, values...): linear between them, constant outside."""
+    """Returns the values at a time of knots (time, values...): linear between them, constant
+    outside.
+    """
     before = knots[0]
     for knot in knots:
         if knot[0] > time:
@@ -121,7 +140,15 @@ def interpolate(knots: Sequence[tuple[float, ...]], time: float) -> tuple[float,
 
 @dataclasses.dataclass
 class Flight:
-    """A throw: release and end in clip seconds, pieces [M, 6] and contacts from its release."""
+    """The flight of a thrown ball.
+
+    Attributes:
+        start: release in seconds of the clip.
+        end: end in seconds of the clip.
+        skipped: seconds of the world that time jumps left out before the release.
+        arcs: pieces of the motion [M, 6], as in `Trajectory.arcs`, in seconds from the release.
+        contacts: impacts, in seconds from the release.
+    """
 
     start: float
     end: float
@@ -131,7 +158,10 @@ class Flight:
 
 
 class Stage:
-    """The state of a story while its acts are staged. `now` is in seconds of the clip."""
+    """The state of a story while its acts are staged, one after another.
+
+    `now` is in seconds of the clip.
+    """
 
     def __init__(self, board: Storyboard, cast: tuple[Character, ...], stream: Stream) -> None:
         self.board, self.cast, self.stream = board, cast, stream
@@ -172,12 +202,22 @@ class Stage:
         return pair if self.stream.integer(2) else pair[::-1]
 
     def set(self, time: float, kind: str, index: int, value: int, actor: int) -> None:
-        """Changes a number of the state at `time` in clip seconds, and records the event."""
+        """Changes one number of the state, and records the event.
+
+        Args:
+            time: seconds of the clip.
+            kind: one of `plot.KINDS`.
+            index: number of the place or actor.
+            value: the new number.
+            actor: number of the actor that causes it.
+        """
         self.state[kind][index] = value
         self.events.append(Event(time, kind, index, value, actor))
 
     def play(self, act: Act) -> bool:
-        """Stages an act from `now` on and moves `now` to its end. False if it is impossible."""
+        """Stages an act from `now` on and moves `now` to its end. Returns False if the act is
+        impossible.
+        """
         actor = self.board.cast.index(act.who)
         staged = {
             IDLE: self._idle,

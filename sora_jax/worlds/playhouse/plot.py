@@ -27,7 +27,7 @@ OPENING, SWITCHING = 0.25, 0.06  # seconds in which a door opens, and a lamp goe
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """The view of one shot.
+    """What one shot of a story shows.
 
     Attributes:
         start: seconds of the clip.
@@ -44,7 +44,7 @@ class View:
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """A change of the state.
+    """A change of the state of a story, such as a lamp that goes on.
 
     Attributes:
         time: seconds of the clip.
@@ -63,7 +63,7 @@ class Event:
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """The shots and the state of a story.
+    """The shots of a story and the state of its world over time.
 
     Attributes:
         views: one for each shot, in order.
@@ -81,7 +81,7 @@ class Plot:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Plot":
-        """Inverts `to_dict`."""
+        """Returns the plot of `fields`, the result of `to_dict`."""
         return cls(
             tuple(View(**view) for view in fields["views"]),
             tuple((kind, tuple(values)) for kind, values in fields["initial"]),
@@ -89,12 +89,14 @@ class Plot:
         )
 
     def shot(self, times: np.ndarray) -> np.ndarray:
-        """Returns the numbers of the shots at times [T], from 0, int64 [T]."""
+        """Returns which shot is shown at times [T] in seconds: numbers from 0, int64 [T]."""
         starts = [view.start for view in self.views]
         return np.maximum(np.searchsorted(starts, times + 1e-9, side="right") - 1, 0)
 
     def state(self, times: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the state at times [T] in seconds: {kind: int64 [T, n]}."""
+        """Returns the state at times [T] in seconds, by kind: int64 [T, n] of n places or
+        actors.
+        """
         state = {
             kind: np.repeat(np.array(values, np.int64)[None], len(times), axis=0)
             for kind, values in self.initial
@@ -104,8 +106,10 @@ class Plot:
         return state
 
     def gradual(self, kind: str, times: np.ndarray, seconds: float) -> np.ndarray:
-        """Returns the values of a kind of state, which change linearly within `seconds` after each
-        event, float64 [T, n].
+        """Returns one kind of state with changes that take `seconds` after each event, float64
+        [T, n].
+
+        It is linear in between, for n places or actors. times are [T] in seconds.
         """
         value = np.repeat(np.array(dict(self.initial)[kind], float)[None], len(times), axis=0)
         for event in self.events:
@@ -115,13 +119,21 @@ class Plot:
         return value
 
     def truth(self, times: np.ndarray) -> dict[str, np.ndarray]:
-        """Returns the state at times [T] with the shot shown (`shot`) and its place (`place`)."""
+        """Returns the state at times [T] in seconds, with the number of the shot (`shot`) and of
+        its place (`place`): int64 [T, n] or [T].
+        """
         shot = self.shot(times)
         place = np.array([view.place for view in self.views])[shot]
         return {"shot": shot, "place": place, **self.state(times)}
 
 
 def initial(actors: int, **known: Sequence[int]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    """Returns the state at the start: that of `known`, by kind, and 0 elsewhere."""
+    """Returns the state at the start of a story, (kind, values) for each kind, as `Plot.initial`
+    has it.
+
+    Args:
+        actors: number of actors.
+        known: values by kind; the others are 0.
+    """
     counts = {"lamp": len(PLACES), "door": len(PLACES), "hat": actors, "room": actors}
     return tuple((kind, tuple(known.get(kind, (0,) * counts.get(kind, 1)))) for kind in KINDS)

@@ -27,7 +27,7 @@ _STILLS = ClipFormat(frames=5, fps=10)  # one frame more than stills, as a clip 
 
 @dataclasses.dataclass(frozen=True)
 class References:
-    """The references of a character.
+    """The references of a character: pictures and a voice that show a model who a name is.
 
     Attributes:
         stills: float32 [4, H, W, 3] in [0, 1], in the order of VIEWS.
@@ -49,7 +49,9 @@ def references(
     excluded: Collection[str] = (),
     size: int = 64,
 ) -> References:
-    """Renders the references of a character, a pure function of the arguments.
+    """Returns the references of a character: pictures and a voice that show a model who a name is.
+
+    They are a pure function of the arguments.
 
     Args:
         character: the character.

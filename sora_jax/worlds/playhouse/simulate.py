@@ -84,9 +84,9 @@ def simulate(
     Returns:
         The trajectory, or None if `accept` returned False.
     Raises:
-        TooManyEvents: there are more than 64 events.
+        TooManyEvents: the clip has more than 64 events.
         NoClosedForm: a ball turns about a corner.
-        ValueError: a rolled ball lies on nothing at time 0.
+        ValueError: a rolled ball has no support at time 0.
     """
     play, events = Play(scene), 0
     while True:

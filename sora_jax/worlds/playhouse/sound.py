@@ -79,9 +79,10 @@ _WIND = (_WIND / math.sqrt(np.square(_WIND).sum())).astype(np.float32)
 
 
 def sound_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndarray]:
-    """Computes the arrays that `synthesise` needs for B takes, each with a leading axis B.
+    """Returns the arrays from which `synthesise` makes the audio of B takes, by name, with a
+    leading axis B.
 
-    One impact takes up one voice. Unused voices have gain 0.
+    One impact takes up one voice. Unused voices have gain 0. format is the clip format.
     """
     b = len(takes)
     inputs = {
@@ -121,8 +122,8 @@ def sound_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndar
 
 
 def beside(take: Take, samples: int) -> np.ndarray:
-    """Computes all sound except impacts, wind and hum, float64 [samples]: rain, crickets, rolling,
-    words.
+    """Returns all sound of a take except impacts, wind and hum, float64 [samples] at 16 kHz: rain,
+    crickets, rolling, words.
     """
     scene, track = take.scene, np.zeros(samples)
     if scene.ambience == SILENCE:
@@ -152,10 +153,10 @@ def _speech(scene: Scene) -> list[tuple[float, str, int | voice.Voice]]:
 
 
 def impact_levels(take: Take, format: ClipFormat) -> list[tuple[float, float]]:
-    """Measures (time in s, level in dB) of every audible impact of a clip.
+    """Returns (time in s, level in dB) of every audible impact of a take.
 
     The level is the rms of all impact sounds over that of all other sound, in the LISTEN seconds
-    after the impact.
+    after the impact. format is the clip format.
     """
     inputs = sound_inputs([take], format)
     quiet = inputs | {name: np.zeros_like(inputs[name]) for name in ("coarse", "click")}
@@ -196,7 +197,12 @@ def _impacts(take: Take) -> list[tuple[float, Material, float, float]]:
 
 @functools.partial(jax.jit, static_argnames="format")
 def synthesise(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
-    """Synthesises samples, float32 [B, S] in [-1, 1], mono at 16 kHz, from `sound_inputs`."""
+    """Returns the audio of takes, float32 [B, S] in [-1, 1], mono at 16 kHz.
+
+    Args:
+        inputs: the arrays of `sound_inputs`.
+        format: the clip format, which gives S.
+    """
     return jax.vmap(functools.partial(_synthesise_clip, samples=format.samples))(inputs)
 
 

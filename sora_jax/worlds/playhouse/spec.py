@@ -154,7 +154,7 @@ SURFACES = {
 
 
 def material(name: str) -> Material:
-    """Returns the material of a ball or a surface by name."""
+    """Returns the `Material` of a ball or a surface by its name in MATERIALS or SURFACES."""
     return MATERIALS.get(name) or SURFACES.get(name) or IDEAL[name]
 
 
@@ -170,8 +170,16 @@ def restitution(ball: str, surface: str) -> float:
 class Ball:
     """One ball at time 0: its labels and its state.
 
-    `radius` and `position` are in metres, `velocity` in m/s, `spin` in rad/s counter-clockwise.
-    `direction` is None for a dropped ball.
+    Attributes:
+        colour: a name in COLOURS.
+        size: a name in SIZES.
+        material: a name in MATERIALS.
+        launch: "dropped", "thrown" or "rolled".
+        direction: "left" or "right"; None for a dropped ball.
+        radius: in metres.
+        position: (x, y) in metres.
+        velocity: (x, y) in m/s.
+        spin: in rad/s, counter-clockwise. Default 0.
     """
 
     colour: str
@@ -186,7 +194,7 @@ class Ball:
 
     @property
     def mass(self) -> float:
-        """Mass in kg: density times radius squared."""
+        """The mass in kg: density times radius squared."""
         return material(self.material).density * self.radius * self.radius
 
 
@@ -219,7 +227,7 @@ class Shape:
 
     @property
     def moves(self) -> bool:
-        """Whether the shape has a path or slides."""
+        """Whether the shape moves: it has a path or slides."""
         return bool(self.path) or self.mass > 0.0
 
 
@@ -238,7 +246,7 @@ class Narration:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """The full description of everything visible and audible in a clip.
+    """The full description of everything visible and audible in a clip, at time 0.
 
     Attributes:
         seed: drives only details without meaning, such as the noise of the ambience.
@@ -255,8 +263,8 @@ class Scene:
         shapes: the shapes, painted in this order. Default: ().
         rolling: True makes rolling balls audible. Default: False.
         narration: the spoken words. Default: None.
-        view: knots (time, left, top, width) of the camera (`camera.py`). Default: (), which shows
-            the whole scene by equations (1) and (2).
+        view: knots (time, left, top, width) of the camera in s and metres (`camera.py`). Default:
+            (), which shows the whole scene.
         cast: the actors, painted in this order, behind the balls. Default: ().
         plot: the shots and the state of a story. Default: None, one shot.
     """
@@ -279,12 +287,14 @@ class Scene:
     plot: Plot | None = None
 
     def to_json(self) -> str:
-        """Returns the scene as JSON, without later fields at their defaults."""
+        """Returns the scene as JSON. Fields that later versions added are left out at their
+        defaults.
+        """
         return json.dumps(_fields(self))
 
     @classmethod
     def from_json(cls, text: str) -> "Scene":
-        """Inverts `to_json`."""
+        """Returns the scene of a JSON text, the result of `to_json`."""
         fields = json.loads(text)
         balls = tuple(Ball(**_tuples(b)) for b in fields.pop("balls"))
         shapes = tuple(Shape(**_tuples(s)) for s in fields.pop("shapes", ()))
@@ -337,7 +347,8 @@ def pixels_per_metre(extent: float, size: int) -> float:
 def to_pixels(
     position: np.ndarray, extent: float, size: int, below: float = BELOW_FLOOR
 ) -> np.ndarray:
-    """Converts world points to pixel centres: equations (1) and (2).
+    """Converts points in metres to pixels of a frame without a camera, whole numbers at pixel
+    centres.
 
     Args:
         position: (x, y) in metres, [..., 2].
@@ -355,7 +366,9 @@ def to_pixels(
 def from_pixels(
     point: np.ndarray, extent: float, size: int, below: float = BELOW_FLOOR
 ) -> np.ndarray:
-    """Converts pixel centres (column, row) [..., 2] to metres [..., 2]: inverse of `to_pixels`."""
+    """Converts pixels (column, row) [..., 2] to points (x, y) [..., 2] in metres: inverts
+    `to_pixels`, with its arguments.
+    """
     column, row = point[..., 0], point[..., 1]
     scale = pixels_per_metre(extent, size)
     return np.stack([(column + 0.5) / scale, extent - below - (row + 0.5) / scale], axis=-1)

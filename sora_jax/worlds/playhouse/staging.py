@@ -43,7 +43,7 @@ def stage(
     stream: Stream,
     lengths: tuple[float, ...],
 ) -> tuple[Scene, Trajectory] | None:
-    """Stages a storyboard.
+    """Returns the scene of a storyboard and the motion of its ball.
 
     Args:
         board: the storyboard. Its acts must not contradict each other (`continuity.py`).
@@ -51,7 +51,7 @@ def stage(
         stream: random numbers for all that the storyboard does not say.
         lengths: durations of the shots in seconds, of whole frames.
     Returns:
-        The scene and the motion of its ball, or None if this draw cannot do the acts in time.
+        The scene and the motion, or None if this draw cannot do the acts in time.
     """
     world = Stage(board, cast, stream)
     shots: list[_Span] = []

@@ -45,12 +45,12 @@ SECONDS = 2.0  # default duration of a shot
 
 @dataclasses.dataclass(frozen=True)
 class Act:
-    """An act of one actor.
+    """An act of one actor of a storyboard, such as a throw or a speech.
 
     Attributes:
         who: handle of the actor.
-        kind: one of the acts above.
-        to: one of TARGETS[kind], or the handle of the catcher. Default: "".
+        kind: a key of TARGETS, or THROW.
+        to: one of TARGETS[kind], or of a throw the handle of the catcher. Default: "".
         outcome: of a throw, one of OUTCOMES. Default: "", not stated.
         words: of a speech, names in `voice.WORDS`. Default: ().
     """
@@ -64,13 +64,13 @@ class Act:
 
 @dataclasses.dataclass(frozen=True)
 class Shot:
-    """One shot.
+    """One shot of a storyboard.
 
     Attributes:
         place: one of PLACES.
         frame: one of FRAMES. Default: "wide".
         subject: handle of the actor in a close-up. Default: "", for other frames.
-        move: one of MOVES. Default: "static".
+        move: of the camera, one of MOVES. Default: "static".
         seconds: duration. Default: SECONDS.
         later: seconds of the world that are skipped before the shot. Default: 0.
         acts: the acts, in order. Default: ().
@@ -109,7 +109,7 @@ class Storyboard:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "Storyboard":
-        """Inverts `to_dict`."""
+        """Returns the storyboard of `fields`, the result of `to_dict`."""
         shots = tuple(
             Shot(**shot | {"acts": tuple(_act(act) for act in shot["acts"])})
             for shot in fields["shots"]
@@ -124,7 +124,9 @@ class Storyboard:
         return text
 
     def intended(self) -> "Storyboard":
-        """Returns the storyboard without the outcomes of throws."""
+        """Returns the storyboard without the outcomes of its throws, as a prompt states an
+        intent.
+        """
         return dataclasses.replace(
             self,
             shots=tuple(
@@ -165,7 +167,7 @@ def frames_of(
 
 
 def format_of(board: Storyboard, format: ClipFormat) -> ClipFormat:
-    """Returns `format` with the shots of a storyboard.
+    """Returns a clip format with the shots of a storyboard, and the rest from `format`.
 
     Raises:
         UserError: a duration is farther from whole latents than half a latent.
@@ -180,11 +182,12 @@ def format_of(board: Storyboard, format: ClipFormat) -> ClipFormat:
 
 
 def check_format(board: Storyboard, format: ClipFormat) -> None:
-    """Checks that the shots of a storyboard are those of a format.
+    """Raises UserError unless the shots of a storyboard are those of a clip format.
+
+    A shot may differ by half a latent in duration.
 
     Raises:
-        UserError: a shot has another duration, by more than half a latent, or there are more or
-            fewer shots.
+        UserError: a shot has another duration, or the number of shots differs.
     """
     shots = format.shots or (format.frames,)
     if len(shots) != len(board.shots):

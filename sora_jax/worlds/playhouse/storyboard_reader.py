@@ -196,7 +196,7 @@ def _member(cast: tuple[str, ...]) -> str:
 
 
 def read(text: str) -> Storyboard:
-    """Reads a storyboard in either form; a text that starts with "[" is cards.
+    """Returns the storyboard of a text in either form; a text that starts with "[" is cards.
 
     Raises:
         StoryboardError: the text is no storyboard; with shot, column and what was expected there.

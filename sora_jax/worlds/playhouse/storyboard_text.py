@@ -103,18 +103,23 @@ JOINT_WORDS = ("then", "and")
 
 
 def picker(variant: int, held_out: bool = False) -> Picker:
-    """Returns a `Picker` with digits for any number of choices."""
+    """Returns a `Picker` of phrases with digits for any number of choices.
+
+    Args:
+        variant: any non-negative integer, which selects the paraphrase.
+        held_out: True for the phrases that only the split `paraphrase` uses. Default False.
+    """
     digest = b"".join(hashlib.sha256(f"{variant}/{i}".encode()).digest() for i in range(4))
     return Picker(int.from_bytes(digest, "big"), held_out)
 
 
 def write(board: Storyboard, variant: int = 0, held_out: bool = False, cards: bool = False) -> str:
-    """Writes a storyboard.
+    """Returns a storyboard as text.
 
     Args:
         board: the storyboard.
         variant: number of the paraphrase, any non-negative integer. Default: 0.
-        held_out: True for held-out phrases. Default: False.
+        held_out: True for the phrases that only the split `paraphrase` uses. Default: False.
         cards: True for cards. Default: False, prose.
     """
     pick = picker(variant, held_out)

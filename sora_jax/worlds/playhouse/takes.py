@@ -86,7 +86,12 @@ def grouped(items: Iterable, size: int) -> Iterator[list]:
 
 
 def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
-    """Renders one take to a clip: frames float32 [F, H, W, 3] and samples float32 [S].
+    """Returns one take as a clip: frames float32 [F, H, W, 3] in [0, 1] and samples float32 [S] in
+    [-1, 1].
+
+    Args:
+        take: the take.
+        format: the clip format. Default: nano.
 
     Raises:
         UserError: `take` is not a `Take`, or `format` not a `ClipFormat`.
@@ -98,10 +103,11 @@ def render(take: Take, format: ClipFormat = FORMATS["nano"]) -> Clip:
 
 
 def render_batch(takes: Sequence[Take], format: ClipFormat) -> dict:
-    """Renders takes to a batch of clips.
+    """Returns B takes rendered as one batch of clips of a format, a dictionary as in
+    `data.sources`.
 
-    Returns the dict of `sora_jax.data.sources`, plus the takes themselves. `frames` [B, F, H, W, 3]
-    and `samples` [B, S] are jax arrays on the default device.
+    `frames` [B, F, H, W, 3] in [0, 1] and `samples` [B, S] in [-1, 1] are jax arrays on the default
+    device. `takes` are the takes.
     """
     # Imported here, so that processes which only draw start faster, without jax.
     from sora_jax.worlds.playhouse import render as renderer

@@ -69,7 +69,7 @@ def roots(c: tuple[float, ...], end: float) -> list[float]:
 
 
 def line_time(gap: float, v: float, a: float, end: float) -> float:
-    """Returns the contact time of a ball and an infinite line: equation (1).
+    """Returns the time in s at which a ball touches an infinite line; `end` if it does not before.
 
     Args:
         gap: gap in metres at time 0.
@@ -98,10 +98,17 @@ def line_time(gap: float, v: float, a: float, end: float) -> float:
 def edge_time(
     p: Pair, v: Pair, a: Pair, normal: Pair, length: float, reach: float, end: float
 ) -> float:
-    """Returns the contact time of a ball and an edge: equation (1).
+    """Returns the time in s at which a ball touches an edge; `end` if it does not before.
 
-    The edge starts at the origin and runs `length` metres along its tangent (ny, -nx). p, v and a
-    are pairs (x, y).
+    The edge starts at the origin and runs `length` metres along its tangent (ny, -nx).
+
+    Args:
+        p, v, a: (x, y) of the ball's position, velocity and acceleration relative to the edge, in
+            m, m/s and m/s^2.
+        normal: unit normal (nx, ny) of the edge.
+        length: of the edge, metres.
+        reach: distance at which they touch, metres.
+        end: end of the search, s.
     """
     nx, ny = normal
     gap, vn, an = nx * p[0] + ny * p[1] - reach, nx * v[0] + ny * v[1], nx * a[0] + ny * a[1]
@@ -129,13 +136,15 @@ def point_time(
     touching: float = TOUCHING,
     least: float = 1e-13,
 ) -> float:
-    """Returns the contact time of a ball and a point, or of two balls: equation (2).
+    """Returns the time in s at which a ball touches a point, or another ball; `end` if it does not
+    before.
 
     Args:
-        p, v, a: relative position, velocity and acceleration, pairs (x, y).
+        p, v, a: (x, y) of relative position, velocity and acceleration, in m, m/s and m/s^2.
         reach: distance at which they touch, metres.
         end: end of the search, s.
-        touching: square metres; a gap up to this size that closes is a contact at time 0.
+        touching: square metres; a gap up to this size that closes is a contact at time 0. Default:
+            TOUCHING.
         least: m^2/s; a gap that closes more slowly is a graze, not a contact. A ball that rolls
             over a corner passes it this way. Default: 1e-13.
     """

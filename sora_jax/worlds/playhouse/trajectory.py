@@ -40,10 +40,13 @@ class Contact:
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
-    """The motion of K balls and S shapes, in pieces of equation (1).
+    """The motion of K balls and S shapes, in pieces of constant acceleration.
+
+    A piece is p(t) = p0 + v0 (t - t0) + a (t - t0)^2 / 2 from its start t0 on.
 
     Attributes:
-        arcs: for each ball k, float64 [M_k, 6]: start time, x, y, v_x, v_y, a_y of each piece.
+        arcs: for each ball k, float64 [M_k, 6]: start time, x, y, v_x, v_y, a_y of each piece, in s
+            and metres.
         contacts: the impacts in order.
         turns: for each ball k, float64 [M_k, 4]: a_x, angle (rad), spin (rad/s) and its rate
             (rad/s^2) at the same start times. Default: (), all are zero.
@@ -93,7 +96,9 @@ class Trajectory:
         return out
 
     def bounces(self, ball: int) -> int:
-        """Returns the number of times that a ball hits the floor and leaves it again."""
+        """Returns the number of times that a ball, given by its index, hits the floor and leaves it
+        again.
+        """
         return sum(c.kind == "floor" and c.a == ball and c.rebound > 0 for c in self.contacts)
 
     def _evaluate(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,7 +121,7 @@ def _piece(starts: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def path_pieces(shape: Shape) -> list[tuple[float, ...]] | None:
-    """Returns the rows of `Trajectory.shifts` of a shape on a path; None without a path."""
+    """Returns the motion of a shape on a path, rows of `Trajectory.shifts`; None without a path."""
     knots = shape.path
     if not knots:
         return None

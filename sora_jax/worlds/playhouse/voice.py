@@ -156,12 +156,14 @@ WORDS = {
 
 
 def parameters(voice: int | Voice) -> Voice:
-    """Returns the parameters of a voice: one of VOICES by its index, or `voice` itself."""
+    """Returns the parameters of a voice, given as its index in VOICES or as the parameters."""
     return voice if isinstance(voice, Voice) else VOICES[voice]
 
 
 def phonemes(word: str, voice: int | Voice) -> list[tuple[float, float, str]]:
-    """Returns (start, end, phoneme) of a word, in s from its start.
+    """Returns (start, end, phoneme) of each phoneme of a word, in s from its start.
+
+    voice is a `Voice` or its index in VOICES.
 
     Raises:
         ValueError: the word is not in WORDS.
@@ -178,16 +180,18 @@ def phonemes(word: str, voice: int | Voice) -> list[tuple[float, float, str]]:
 
 
 def duration(word: str, voice: int | Voice) -> float:
-    """Returns the duration of a word in seconds."""
+    """Returns the duration in seconds of a word, spoken by a `Voice` or the one with this index in
+    VOICES.
+    """
     return phonemes(word, voice)[-1][1]
 
 
 @functools.lru_cache(maxsize=KEPT)
 def speak(word: str, voice: int | Voice) -> np.ndarray:
-    """Synthesises a word, float64 [S] at 16 kHz, with an rms of NOMINAL over the louder half of its
-    samples.
+    """Returns a spoken word, mono samples float64 [S] at 16 kHz.
 
-    The array is cached and shared, so it is read-only.
+    The rms over the louder half of the samples is NOMINAL. The array is cached and shared, so it is
+    read-only. voice is a `Voice` or its index in VOICES.
     """
     speaker, tracks = parameters(voice), _tracks(word, voice)
     frames = len(tracks["voice"])

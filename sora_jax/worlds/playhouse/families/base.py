@@ -45,16 +45,16 @@ MADE_OF_NAMES = 1 << 32
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """One fact of a prompt, as prompted and as seen in a clip.
+    """One fact of a prompt, with its value in the prompt and in a clip.
 
     Attributes:
         ball: the ball's colour; None for a fact of the whole clip.
         fact: its name, such as "size".
         asked: the prompt's value; None if the prompt has no such ball.
-        seen: the value that the oracles read; None if there is none.
+        seen: the value that the oracles read; None if they read none.
         met: whether both agree; None if no oracle reads the fact. An unread fact does not count
             against the prompt.
-        reason: why the fact is not read or not met, if there is more to say. Default: None.
+        reason: why the fact is not read or not met, if that is not clear. Default: None.
     """
 
     ball: str | None
@@ -68,18 +68,25 @@ class Line:
     def compare(
         cls, ball: str | None, fact: str, asked: Any, seen: Any, reason: str | None = None
     ) -> "Line":
-        """Returns the line of a fact that is met if the prompt's value equals the clip's."""
+        """Returns the line of a fact, with `met` True if the prompt's value equals the clip's.
+
+        The arguments are the attributes of `Line`.
+        """
         met = asked == seen
         return cls(ball, fact, asked, seen, met, None if met else reason)
 
     @classmethod
     def unread(cls, ball: str | None, fact: str, asked: Any, reason: str) -> "Line":
-        """Returns the line of a fact that no oracle reads."""
+        """Returns the line of a fact that no oracle reads. The arguments are the attributes of
+        `Line`.
+        """
         return cls(ball, fact, asked, None, None, reason)
 
 
 def unasked(seen: Iterable[str], asked: Iterable[str]) -> list[Line]:
-    """Returns lines for the colours of balls that are in the clip but not in the prompt."""
+    """Returns a line for each colour of a ball that is in the clip (`seen`) but not in the prompt
+    (`asked`).
+    """
     return [Line.compare(c, "colour", None, c) for c in sorted(set(seen) - set(asked))]
 
 
@@ -165,10 +172,9 @@ class Family(Protocol):
 
     @property
     def random_key(self) -> tuple[int, ...]:
-        """The family's part of the random key.
+        """The integers that begin the random key of each take of the family.
 
-        By default it follows from the name, so a subclass with a name of its own draws other
-        scenes.
+        By default they follow from the name, so a subclass with another name draws other scenes.
         """
         hashed = (MADE_OF_NAMES + zlib.crc32(self.name.encode()),)
         return FIRST_KEYS.get(self.name, hashed)
@@ -178,9 +184,10 @@ class Family(Protocol):
         return self.styles
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None) -> Any:
-        """Draws the aim of a take: it is kept while facts and scenes are redrawn. Default: None.
+        """Draws the aim of a take: what its scene must show. Default: None.
 
-        Aims that few scenes fulfil are therefore as frequent as others.
+        An aim stays while facts and scenes are redrawn. Aims that few scenes fulfil are therefore
+        as frequent as others.
 
         Args:
             stream: random numbers of the take.
@@ -194,51 +201,88 @@ class Family(Protocol):
 
     @abc.abstractmethod
     def draw_facts(self, stream: Stream, split: str, aim: Any) -> Any:
-        """Draws facts that a scene of this split could have. `aim` is that of the take."""
+        """Draws facts that a scene of a split could have.
+
+        Args:
+            stream: random numbers of the take.
+            split: one of `splits`.
+            aim: the result of `aim` for the take.
+        """
 
     def split_of(self, facts: Any) -> str:
-        """Returns the split of facts. Default: `val` for one combination in ten, else `train`."""
+        """Returns the name of the split that facts belong to.
+
+        Default: `val` for one combination in ten, by a hash of `facts.key()`, else `train`.
+        """
         return "val" if zlib.crc32(facts.key().encode()) % 10 == 0 else "train"
 
     @abc.abstractmethod
     def draw_scene(
         self, stream: Stream, facts: Any, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene that fulfils the facts, with its motion; None if this draw does not fulfil
-        them.
+        """Draws a scene and its motion; None if this draw does not fulfil the facts, and another is
+        needed.
+
+        Args:
+            stream: random numbers of the take.
+            facts: the facts that the scene must show.
+            seconds: duration of the motion.
         """
 
     @abc.abstractmethod
     def caption(self, facts: Any, variant: int, split: str) -> str:
-        """Returns the paraphrase number `variant` (any non-negative integer) of the facts."""
+        """Returns the caption of facts.
+
+        Args:
+            facts: the facts.
+            variant: any non-negative integer, which selects the paraphrase.
+            split: one of `splits`.
+        """
 
     def intent(self, facts: Any, variant: int) -> str | None:
-        """Returns a paraphrase of the attempted action, without its outcome. Default: None, no
-        outcomes.
+        """Returns a text of the attempted action, without its outcome. Default: None, no outcomes.
+
+        Args:
+            facts: the facts.
+            variant: any non-negative integer, which selects the paraphrase.
         """
         return None
 
     def restyled(self, facts: Any, style: str) -> Any:
-        """Returns the facts in another style, for a family with several. Default: those whose
-        `look` has the style.
+        """Returns the facts with another style, for a family with several.
+
+        Default: the facts with this style in their `look`.
         """
         return dataclasses.replace(facts, look=dataclasses.replace(facts.look, style=style))
 
     def details(self, scene: Scene, motion: Trajectory, facts: Any, seconds: float) -> dict:
-        """Returns further fields of the `Take`. Default: {}."""
+        """Returns further fields of the `Take` by name. Default: {}.
+
+        Args:
+            scene: the scene.
+            motion: its motion.
+            facts: its facts.
+            seconds: duration of the motion.
+        """
         return {}
 
     @abc.abstractmethod
     def parse(self, text: str) -> Any:
-        """Reads a caption or an intent back into facts.
+        """Returns the facts of a caption or an intent.
 
+        Args:
+            text: what `caption` or `intent` returned.
         Raises:
             captions.CaptionError: it is neither; with the column and what was expected there.
         """
 
     @abc.abstractmethod
     def judge(self, facts: Any, reading: Reading) -> list[Line]:
-        """Compares the facts of a caption with a clip, one line per fact.
+        """Returns a line for each fact of a caption, which compares it with a clip.
 
         Facts that no oracle reads have a line that says so (`Line.unread`).
+
+        Args:
+            facts: the facts of the caption.
+            reading: measurements of the clip.
         """

@@ -89,11 +89,14 @@ class Court(Family):
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> tuple[str, str]:
-        """Draws (action, outcome)."""
+        """Draws the aim of a take, (action, outcome). The arguments are those of `Family.aim`."""
         return stream.choice([(action, name) for action in ACTIONS for name in OUTCOMES[action]])
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, str]) -> CourtFacts:
-        """Draws colour, size and direction for the action and outcome of `aim`."""
+        """Draws facts: the colour, size and direction for the action and outcome of `aim`.
+
+        stream gives the random numbers, and `split` is that of the take.
+        """
         colour, size, direction = (
             stream.choice(list(COLOURS)),
             stream.choice(list(RADII)),
@@ -104,7 +107,7 @@ class Court(Family):
         )
 
     def split_of(self, facts: CourtFacts) -> str:
-        """Returns the split of facts by regime and by the hash of the factor tuple."""
+        """Returns the split of facts, by their regime and by a hash of `facts.key()`."""
         if facts.regime != "usual":
             return facts.regime
         return _splits(facts.action, facts.outcome).get(facts.key(), "train")
@@ -113,7 +116,11 @@ class Court(Family):
         self, stream: Stream, facts: CourtFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
         # every other take is the draw with the largest margin of several
-        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
+        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
+        fails.
+
+        stream gives the random numbers.
+        """
         found, limit = [], stream.choice((1, CANDIDATES))
         for _ in range(40 * limit):
             scene = _draw_scene(stream, facts)
@@ -130,25 +137,36 @@ class Court(Family):
         return scene, simulate(scene, seconds)
 
     def caption(self, facts: CourtFacts, variant: int, split: str) -> str:
-        """Returns the paraphrase number `variant` of the facts."""
+        """Returns the caption of facts; `variant`, any non-negative integer, selects the
+        paraphrase.
+
+        The captions of the split `paraphrase` have phrases that no other split uses.
+        """
         return court_captions.caption(facts, variant, held_out=split == "paraphrase")
 
     def intent(self, facts: CourtFacts, variant: int) -> str:
-        """Returns a paraphrase without the outcome."""
+        """Returns a caption without the outcome; `variant` selects the paraphrase."""
         return court_captions.intent(facts, variant)
 
     def details(self, scene: Scene, motion: Trajectory, facts: CourtFacts, seconds: float) -> dict:
-        """Returns `margin` in metres and `margin_speed` in m/s."""
+        """Returns {"margin": metres, "margin_speed": m/s}: how far launches with another outcome
+        are (`Take`).
+        """
         right = scene if facts.direction == "right" else furniture.mirrored_scene(scene)
         margin, speed = margins(right, facts, seconds)
         return {"margin": margin, "margin_speed": speed}
 
     def parse(self, text: str) -> CourtFacts:
-        """Reads a caption or an intent back into facts."""
+        """Returns the facts of a caption or an intent (a caption without the outcome). Raises
+        CaptionError if the text is neither.
+        """
         return court_captions.parse(text)
 
     def judge(self, facts: CourtFacts, reading: Reading) -> list[Line]:
-        """Judges colour, size, action, direction, target and outcome; an intent has no outcome."""
+        """Returns a line for each fact: colour, size, action, direction, target and outcome.
+
+        The facts of an intent have no outcome. reading holds the measurements of the clip.
+        """
         visible = [t for t in reading.tracks if np.mean(t.copies > 0) >= SHOWN]
         ball = next((t for t in visible if t.colour == facts.colour), None)
         seen, size, direction = reading.outcome, None, None

@@ -80,10 +80,15 @@ FAILURES = {"rim-out", "board-out", "short", "airball", "saved", "post", "falls"
 
 @dataclasses.dataclass(frozen=True)
 class CourtFacts:
-    """The facts that a caption states about a clip, and the regime.
+    """The facts that a caption states about a clip of family `court`, and its regime.
 
-    `regime` is "usual" or a split `ood_...`; captions do not state it. `outcome` is "" in an
-    intent.
+    Attributes:
+        colour: of the ball.
+        size: of the ball.
+        action: "throw", "shot" or "jump".
+        outcome: name of the outcome; "" in an intent, which does not state it.
+        direction: side of the target, "left" or "right".
+        regime: "usual" (default) or a split `ood_...`; captions do not state it.
     """
 
     colour: str
@@ -99,11 +104,11 @@ class CourtFacts:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "CourtFacts":
-        """Inverts `to_dict`."""
+        """Returns the facts of `fields`, the result of `to_dict`."""
         return cls(**fields)
 
     def key(self) -> str:
-        """Returns the factor tuple as one string."""
+        """Returns the facts that decide the split of a take, as one string."""
         return (
             f"{self.colour} {self.size} {self.action} {self.outcome} {self.direction} {self.regime}"
         )
@@ -117,12 +122,24 @@ def _intent(facts: CourtFacts, pick: Picker) -> str:
 
 
 def intent(facts: CourtFacts, variant: int = 0, held_out: bool = False) -> str:
-    """Returns the paraphrase number `variant` of the attempted action, without its outcome."""
+    """Returns a text of the attempted action, without its outcome.
+
+    Args:
+        facts: the facts.
+        variant: any non-negative integer, which selects the paraphrase. Default 0.
+        held_out: True for the phrases that only the split `paraphrase` uses. Default False.
+    """
     return _intent(facts, Picker(variant, held_out))
 
 
 def caption(facts: CourtFacts, variant: int = 0, held_out: bool = False) -> str:
-    """Returns the paraphrase number `variant` (any non-negative integer) of the facts."""
+    """Returns the caption of facts.
+
+    Args:
+        facts: the facts.
+        variant: any non-negative integer, which selects the paraphrase. Default 0.
+        held_out: True for the phrases that only the split `paraphrase` uses. Default False.
+    """
     pick = Picker(variant, held_out)
     text = _intent(facts, pick)
     joint = pick.any(JOINTS if facts.outcome in FAILURES else JOINTS[:2])
@@ -137,7 +154,7 @@ _ATTEMPTS = {
 
 
 def parse(text: str) -> CourtFacts:
-    """Reads a caption or an intent back into facts. The outcome of an intent is "".
+    """Returns the facts of a caption, or of an intent, which lacks the outcome: it is "".
 
     Raises:
         CaptionError: it is neither; with the column and what was expected there.

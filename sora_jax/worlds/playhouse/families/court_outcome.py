@@ -49,17 +49,29 @@ Decided = tuple[str, float]  # an outcome, and the time in s from which it is de
 
 
 def outcome(scene: Scene, action: str, seconds: float) -> str | None:
-    """Returns the outcome of a scene.
+    """Returns the outcome of a scene, such as "swish".
 
     It is None if the motion has no named outcome, or one that is decided too early or too late to
     be visible.
+
+    Args:
+        scene: with its target to the right.
+        action: "throw", "shot" or "jump".
+        seconds: duration of the clip.
     """
     found = judged(scene, action, seconds)
     return found[0] if found and CLEAR_START <= found[1] <= seconds - QUIET_END else None
 
 
 def judged(scene: Scene, action: str, seconds: float) -> Decided | None:
-    """Returns (outcome, the time in s from which it is decided); None without a named outcome."""
+    """Returns (outcome, time in s from which it is decided) of a scene; None without a named
+    outcome.
+
+    Args:
+        scene: with its target to the right.
+        action: "throw", "shot" or "jump".
+        seconds: duration of the clip.
+    """
     try:
         motion = simulate(scene, seconds)
     except (TooManyEvents, NoClosedForm):
@@ -198,9 +210,15 @@ def _top(motion: Trajectory, time: float, far: float, height: float) -> bool:
 
 
 def margins(scene: Scene, facts: CourtFacts, seconds: float) -> tuple[float, float]:
-    """Returns `Take.margin` in metres and `Take.margin_speed` in m/s of a scene: equation (1).
+    """Returns how far other launches are that have another outcome: in metres of path, and in m/s
+    of speed.
 
-    The scene's target is to the right.
+    They are `Take.margin` and `Take.margin_speed`, both lower bounds.
+
+    Args:
+        scene: with its target to the right.
+        facts: of the scene.
+        seconds: duration of the clip.
     """
     actual = judged(scene, facts.action, seconds)
     assert actual is not None, "the scene has a named outcome"

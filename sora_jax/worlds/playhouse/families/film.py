@@ -70,17 +70,20 @@ WORDS = tuple(sorted({*captions.WORDS, *LOOK_WORDS, *_ENDS.split()}))
 
 
 def held_out_order(first: tuple[str, str]) -> bool:
-    """Returns whether an order of landing is held out for split `order`. Its reverse never is."""
+    """Returns whether balls of two colours land in an order that only the split `order` shows.
+
+    first holds both colours in that order. Its reverse is in no such split.
+    """
     colours = list(COLOURS)
     return (colours.index(first[1]) - colours.index(first[0])) % len(colours) == 2
 
 
 @dataclasses.dataclass(frozen=True)
 class FilmFacts:
-    """The facts that a caption states about a clip, and the regime.
+    """The facts that a caption states about a clip of family `film`, and its regime.
 
     Attributes:
-        balls: the facts of a room.
+        balls: the facts of the balls.
         look: style and camera.
         first: colours of the first two balls to land, in order. Default: None, fewer than two
             bounce.
@@ -106,7 +109,7 @@ class FilmFacts:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "FilmFacts":
-        """Inverts `to_dict`."""
+        """Returns the facts of `fields`, the result of `to_dict`."""
         first = (fields["first"][0], fields["first"][1]) if fields["first"] else None
         return cls(
             Facts.from_dict(fields["balls"]),
@@ -117,7 +120,7 @@ class FilmFacts:
         )
 
     def key(self) -> str:
-        """Returns the factor tuple as one string."""
+        """Returns the facts that decide the split of a take, as one string."""
         return f"{self.balls.key()} | {self.look} | {self.first} | {self.voice} | {self.regime}"
 
 
@@ -142,14 +145,18 @@ class Film(Family):
     words, text_length = WORDS, 80
 
     def styles_of(self, split: str) -> tuple[str, ...]:
-        """Returns the styles of a split. `combo` has no flat clips: no held-out pair is flat."""
+        """Returns the styles that a caller can choose in a split: all, but "flat" not in the split
+        `combo`.
+        """
         held_out = {style for style, _ in HELD_OUT_PAIRS}
         return tuple(style for style in self.styles if split != "combo" or style in held_out)
 
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> tuple[int, Look]:
-        """Draws the number of balls and the look."""
+        """Draws the aim of a take, (number of balls, look). The arguments are those of
+        `Family.aim`.
+        """
         count = stream.choice(list(room.COUNT_WEIGHTS), room.COUNT_WEIGHTS.values())
         if split == "order":
             count = max(count, 2)
@@ -161,7 +168,11 @@ class Film(Family):
         )
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[int, Look]) -> FilmFacts:
-        """Draws balls, order of landing and voice for the count and look of `aim`."""
+        """Draws facts: the balls, the order of landing and the voice for the count and look of
+        `aim`.
+
+        stream gives the random numbers, and `split` is that of the take.
+        """
         balls = room.draw_balls(stream, aim[0])
         landing = [ball.colour for ball in balls.balls if ball.bounces]
         first = (
@@ -181,7 +192,11 @@ class Film(Family):
         )
 
     def split_of(self, facts: FilmFacts) -> str:
-        """Returns the split of facts; "none" if they are held out twice."""
+        """Returns the split of facts, by what only one split shows, else by a hash of
+        `facts.key()`.
+
+        "none" if two splits would claim them.
+        """
         held_out = {
             "speakers": facts.voice in HELD_OUT_VOICES,
             "combo": (facts.look.style, facts.look.camera) in HELD_OUT_PAIRS,
@@ -200,7 +215,11 @@ class Film(Family):
     def draw_scene(
         self, stream: Stream, facts: FilmFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
+        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
+        fails.
+
+        stream gives the random numbers.
+        """
         seconds *= LONGER if facts.regime == "length" else 1.0
         sizes, speed = (
             OOD_SIZES if facts.regime == "ood_size" else SIZES,
@@ -229,17 +248,22 @@ class Film(Family):
         return scene, motion
 
     def caption(self, facts: FilmFacts, variant: int, split: str) -> str:
-        """Returns the paraphrase number `variant` of the facts."""
+        """Returns the caption of facts; `variant`, any non-negative integer, selects the
+        paraphrase.
+
+        The captions of the split `paraphrase` have phrases that no other split uses.
+        """
         return caption(facts, variant, held_out=split == "paraphrase")
 
     def parse(self, text: str) -> FilmFacts:
-        """Reads a caption back into facts."""
+        """Returns the facts of a caption. Raises CaptionError if the text is none."""
         return parse(text)
 
     def judge(self, facts: FilmFacts, reading: Reading) -> list[Line]:
-        """Judges style, camera, voice, order of landing, and the balls.
+        """Returns a line for each fact: style, camera, voice, order of landing, and the balls.
 
-        Balls are read with the motion of the camera removed.
+        Balls are read with the motion of the camera removed. reading holds the measurements of the
+        clip.
         """
         steady = reading.steady
         lines = judge_look(facts.look, reading.style, seen_camera(reading))
@@ -256,7 +280,7 @@ class Film(Family):
 
 
 def seen_camera(reading: Reading) -> tuple[str | None, str | None]:
-    """Returns (move, direction) of a film's camera.
+    """Returns (move, direction) of the camera that a clip of family `film` shows.
 
     A camera that follows a ball which falls straight, or that shakes without impacts, does not
     move. The width of its views then tells it from a static camera.
@@ -284,7 +308,7 @@ def _judge_voice(facts: FilmFacts, reading: Reading) -> list[Line]:
 
 
 def faster(balls: Sequence[Ball], limit: float) -> bool:
-    """Returns whether a ball is launched, and every launched ball is faster than `limit` m/s
+    """Returns whether balls are launched, and each launched ball is faster than `limit` m/s
     sideways.
     """
     speeds = [abs(ball.velocity[0]) for ball in balls if ball.launch != "dropped"]
@@ -292,9 +316,9 @@ def faster(balls: Sequence[Ball], limit: float) -> bool:
 
 
 def landings(scene: Scene, motion: Trajectory) -> tuple[str, ...]:
-    """Returns the colours of the balls in the order in which they first hit the floor.
+    """Returns the colours of the balls of a scene in the order in which they first hit the floor.
 
-    Rolled balls lie on the floor and do not count.
+    Rolled balls lie on the floor and do not count. motion is that of the scene.
     """
     return tuple(
         dict.fromkeys(scene.balls[c.a].colour for c in motion.contacts if c.kind == "floor")
@@ -302,7 +326,13 @@ def landings(scene: Scene, motion: Trajectory) -> tuple[str, ...]:
 
 
 def caption(facts: FilmFacts, variant: int = 0, held_out: bool = False) -> str:
-    """Returns the paraphrase number `variant` (any non-negative integer) of the facts."""
+    """Returns the caption of facts.
+
+    Args:
+        facts: the facts.
+        variant: any non-negative integer, which selects the paraphrase. Default 0.
+        held_out: True for the phrases that only the split `paraphrase` uses. Default False.
+    """
     pick = Picker(variant, held_out)
     text = words_of(facts.look, pick)
     ends = (
@@ -317,7 +347,7 @@ def caption(facts: FilmFacts, variant: int = 0, held_out: bool = False) -> str:
 
 
 def parse(text: str) -> FilmFacts:
-    """Reads a caption back into facts.
+    """Returns the facts of a caption of family `film`.
 
     A caption does not state which voice speaks; any voice is read as 0.
 

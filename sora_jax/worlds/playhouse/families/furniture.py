@@ -20,9 +20,9 @@ Point = tuple[float, float]  # (x, y) in metres; of a velocity, in m/s
 
 
 def hoop(h: float) -> tuple[Shape, ...]:
-    """Returns a hoop at height h.
+    """Returns the shapes of a basketball hoop at height h in metres.
 
-    The first three shapes are front and back of the rim, seen end-on, and the board. The others are
+    The first three are front and back of the rim, in cross-section, and the board. The others are
     only visible: post and bracket, net, and the near half of the rim.
     """
     front, back = HOOP_FRONT, HOOP_BACK
@@ -54,10 +54,14 @@ def hoop(h: float) -> tuple[Shape, ...]:
 
 
 def goal(h: float, path: tuple[tuple[float, float, float], ...]) -> tuple[Shape, ...]:
-    """Returns a goal of height h.
+    """Returns the shapes of a goal with a keeper.
 
-    The first four shapes are the bar, seen end-on, a keeper that moves along its path, and the net
-    at the back and above. The others are only visible: the mesh and the near post.
+    The first four are the bar, in cross-section, the keeper, and the net at the back and above. The
+    others are only visible: the mesh and the near post.
+
+    Args:
+        h: height in metres.
+        path: knots (time in s, dx, dy in metres) of the keeper.
     """
     back = GOAL + 0.75
     mesh = [
@@ -80,9 +84,10 @@ def goal(h: float, path: tuple[tuple[float, float, float], ...]) -> tuple[Shape,
 
 
 def gap(edge: float, top: float, far: float, low: float) -> tuple[Shape, ...]:
-    """Returns two platforms with a gap between them.
+    """Returns the shapes of two platforms with a gap between them.
 
-    One has height `top` and ends at x = edge. The other has height `low` and starts at x = far.
+    Lengths are in metres. One has height `top` and ends at x = edge. The other has height `low` and
+    starts at x = far.
     """
     deep = -BELOW_FLOOR - 0.1  # below the frame
     return tuple(

@@ -31,9 +31,12 @@ CAMERA_PHRASES = {
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """A style of FILM_STYLES and a camera of MOVES.
+    """The style and the camera move of a filmed clip.
 
-    `direction` is that of a pan. Default: None, for other moves.
+    Attributes:
+        style: a name in FILM_STYLES.
+        camera: a name in MOVES.
+        direction: of a pan, "left" or "right". Default: None, for other moves.
     """
 
     style: str
@@ -42,17 +45,23 @@ class Look:
 
 
 def draw_look(stream: Stream, style: str, camera: str) -> Look:
-    """Draws the look of a style and a camera: the direction of a pan."""
+    """Returns the look of a style and a camera move. A pan gets a direction drawn from `stream`."""
     return Look(style, camera, stream.choice(DIRECTIONS) if camera == "pan" else None)
 
 
 def pairs(style: str | None = None, moves: tuple[str, ...] = MOVES) -> list[tuple[str, str]]:
-    """Returns every pair of a style and a camera; with `style`, only the pairs of that style."""
+    """Returns every (style, camera move); with `style`, only those of that style.
+
+    moves are the camera moves. Default: MOVES.
+    """
     return [(name, move) for name in FILM_STYLES if style in (None, name) for move in moves]
 
 
 def words_of(look: Look, pick: Picker) -> str:
-    """Returns the caption of a look, up to and including the colon."""
+    """Returns the part of a caption that states a look, up to and including the colon.
+
+    pick chooses the phrases.
+    """
     return (
         f"{pick.phrase(STYLE_PHRASES[look.style])}, "
         f"{pick.phrase(CAMERA_PHRASES[look.camera]).format(d=look.direction)}: "
@@ -60,9 +69,12 @@ def words_of(look: Look, pick: Picker) -> str:
 
 
 def judge_look(look: Look, style: str | None, camera: tuple[str | None, str | None]) -> list[Line]:
-    """Judges style and camera against those seen in a clip.
+    """Returns a line each for style and camera: those of the prompt against those of a clip.
 
-    `camera` is the (move, direction) seen; None for what is not seen.
+    Args:
+        look: of the prompt.
+        style: that the clip shows; None if it was not read.
+        camera: (move, direction) that the clip shows, with None likewise.
     """
     lines = [
         Line.compare(None, "style", look.style, style),
@@ -81,12 +93,13 @@ _CAMERAS = {
 
 
 def parse_look(text: str) -> tuple[Look, str]:
-    """Reads the look at the start of a caption; returns it and the rest of the caption.
+    """Reads the look at the start of a caption. Returns (look, rest of the caption).
 
     Spaces replace the look in the rest, so that columns stay correct.
 
     Raises:
-        CaptionError: there is no look; with the column and what was expected there.
+        CaptionError: the text does not start with a look; with the column and what was expected
+            there.
     """
     head, colon, rest = text.partition(":")
     reader = Reader(head)

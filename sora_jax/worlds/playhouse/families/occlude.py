@@ -90,9 +90,16 @@ WORDS = tuple(sorted({*" ".join(_PHRASES).split(), "a", *NOUNS, *COLOURS, *SIZES
 
 @dataclasses.dataclass(frozen=True)
 class OccludeFacts:
-    """The facts that a caption states about a clip, and the regime.
+    """The facts that a caption states about a clip of family `occlude`, and its regime.
 
-    `regime` is "usual" or a split `ood_...`; captions do not state it. `fate` is "" in an intent.
+    Attributes:
+        colour: of the ball.
+        size: of the ball.
+        launch: "thrown" or "rolled".
+        direction: "left" or "right".
+        fate: "passes", "returns" or "revealed"; "" in an intent, which does not state it.
+        look: style and camera.
+        regime: "usual" (default) or a split `ood_...`; captions do not state it.
     """
 
     colour: str
@@ -109,12 +116,12 @@ class OccludeFacts:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "OccludeFacts":
-        """Inverts `to_dict`."""
+        """Returns the facts of `fields`, the result of `to_dict`."""
         values: dict[str, Any] = {**fields, "look": Look(**fields["look"])}
         return cls(**values)
 
     def key(self) -> str:
-        """Returns the factor tuple as one string."""
+        """Returns the facts that decide the split of a take, as one string."""
         return (
             f"{self.colour} {self.size} {self.launch} {self.direction} {self.fate} "
             f"{self.look} {self.regime}"
@@ -133,11 +140,14 @@ class Occlude(Family):
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> tuple[str, Look]:
-        """Draws fate and look."""
+        """Draws the aim of a take, (fate, look). The arguments are those of `Family.aim`."""
         return stream.choice(list(FATES)), draw_look(stream, *stream.choice(pairs(style, MOVES)))
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, Look]) -> OccludeFacts:
-        """Draws colour, size, launch and direction for the fate and look of `aim`."""
+        """Draws facts: the colour, size, launch and direction for the fate and look of `aim`.
+
+        stream gives the random numbers, and `split` is that of the take.
+        """
         colour, size, launch, direction = (
             stream.choice(list(options)) for options in (COLOURS, SIZES, LAUNCHES, DIRECTIONS)
         )
@@ -146,7 +156,7 @@ class Occlude(Family):
         )
 
     def split_of(self, facts: OccludeFacts) -> str:
-        """Returns the split of facts by regime and by the hash of the factor tuple."""
+        """Returns the split of facts, by their regime and by a hash of `facts.key()`."""
         if facts.regime != "usual":
             return facts.regime
         if list(COLOURS).index(facts.colour) == zlib.crc32(facts.fate.encode()) % len(COLOURS):
@@ -158,7 +168,11 @@ class Occlude(Family):
     def draw_scene(
         self, stream: Stream, facts: OccludeFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
+        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
+        fails.
+
+        stream gives the random numbers.
+        """
         scene = Scene(
             seed=stream.integer(1 << 31),
             balls=(),
@@ -197,28 +211,35 @@ class Occlude(Family):
         return None
 
     def caption(self, facts: OccludeFacts, variant: int, split: str) -> str:
-        """Returns the paraphrase number `variant` of the facts."""
+        """Returns the caption of facts; `variant`, any non-negative integer, selects the
+        paraphrase.
+
+        The captions of the split `paraphrase` have phrases that no other split uses.
+        """
         return caption(facts, variant, held_out=split == "paraphrase")
 
     def details(
         self, scene: Scene, motion: Trajectory, facts: OccludeFacts, seconds: float
     ) -> dict:
-        """Returns `hidden`, the intervals in s in which the panel hides all of the ball."""
+        """Returns {"hidden": intervals in s in which the panel hides all of the ball} (`Take`)."""
         return {"hidden": hidden(scene, motion, seconds)}
 
     def intent(self, facts: OccludeFacts, variant: int) -> str:
-        """Returns a paraphrase without the fate."""
+        """Returns a caption without the fate of the ball; `variant` selects the paraphrase."""
         return caption(dataclasses.replace(facts, fate=""), variant)
 
     def parse(self, text: str) -> OccludeFacts:
-        """Reads a caption or an intent back into facts."""
+        """Returns the facts of a caption or an intent (a caption without the outcome). Raises
+        CaptionError if the text is neither.
+        """
         return parse(text)
 
     def judge(self, facts: OccludeFacts, reading: Reading) -> list[Line]:
-        """Judges look, colour, size, launch, direction, and whether the ball goes behind the panel.
+        """Returns a line for each fact: look, colour, size, launch, direction, and whether the ball
+        goes behind the panel.
 
         For a caption it also judges the fate, and whether the ball is the same one afterwards and
-        on its course. An intent has none of these.
+        on its course. An intent has none of these. reading holds the measurements of the clip.
         """
         stage, permanence = reading.stage, reading.permanence
         move = (None, None) if stage is None else (stage.camera.kind, stage.camera.direction)
@@ -241,9 +262,10 @@ class Occlude(Family):
 
 
 def seen_fate(reading: Reading, colour: str) -> str | None:
-    """Returns the fate that a clip shows of its ball of a colour.
+    """Returns the fate that a clip shows of a ball that goes behind a panel: "passes", "returns" or
+    "revealed".
 
-    It is None if the ball is not visible both before and after the panel.
+    It is None if the ball of this colour is not visible both before and after the panel hides it.
     """
     stage, permanence = reading.stage, reading.permanence
     if stage is None or stage.panel is None or permanence is None or not permanence.back:
@@ -284,8 +306,11 @@ def _panel(stream: Stream, facts: OccludeFacts, scene: Scene, last: float, secon
 
 
 def fate(scene: Scene, motion: Trajectory, seconds: float) -> str | None:
-    """Returns the fate of the only ball of a scene with one panel; None if it is not clearly
-    visible.
+    """Returns what becomes of the ball behind the panel of a scene: "passes", "returns" or
+    "revealed".
+
+    It is read from the exact motion; None if it is not clearly visible. seconds is the duration of
+    the clip.
     """
     behind, partly = hidden(scene, motion, seconds), hidden(scene, motion, seconds, fully=False)
     if len(behind) != 1 or len(partly) != 1 or behind[0][2] - behind[0][1] < HIDDEN:
@@ -312,9 +337,12 @@ def fate(scene: Scene, motion: Trajectory, seconds: float) -> str | None:
 
 
 def caption(facts: OccludeFacts, variant: int = 0, held_out: bool = False) -> str:
-    """Returns the paraphrase number `variant` (any non-negative integer) of the facts.
+    """Returns the caption of facts. Facts without a fate give an intent.
 
-    Facts without a fate give an intent.
+    Args:
+        facts: the facts.
+        variant: any non-negative integer, which selects the paraphrase. Default 0.
+        held_out: True for the phrases that only the split `paraphrase` uses. Default False.
     """
     pick = Picker(variant, held_out)
     look, launch, goes = (
@@ -327,7 +355,7 @@ def caption(facts: OccludeFacts, variant: int = 0, held_out: bool = False) -> st
 
 
 def parse(text: str) -> OccludeFacts:
-    """Reads a caption or an intent back into facts.
+    """Returns the facts of a caption, or of an intent, which lacks the fate: it is "".
 
     Raises:
         CaptionError: it is neither; with the column and what was expected there.

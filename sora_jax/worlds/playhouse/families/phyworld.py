@@ -59,8 +59,13 @@ Point = tuple[float, float]  # (x, y) in units
 
 @dataclasses.dataclass(frozen=True)
 class PhyWorldFacts:
-    """The factor tuple: speeds and radii of one ball or two, and the split whose ranges they are
-    from.
+    """The facts of a scene of PhyWorld.
+
+    Attributes:
+        task: "uniform", "collision" or "parabola".
+        split: the split whose ranges the numbers are from.
+        speeds: of one ball or two, in m/s.
+        radii: of one ball or two, in metres.
     """
 
     task: str
@@ -74,11 +79,11 @@ class PhyWorldFacts:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "PhyWorldFacts":
-        """Inverts `to_dict`."""
+        """Returns the facts of `fields`, the result of `to_dict`."""
         return cls(fields["task"], fields["split"], tuple(fields["speeds"]), tuple(fields["radii"]))
 
     def key(self) -> str:
-        """Returns the factor tuple as one string."""
+        """Returns the facts as one string."""
         return f"{self.task} v {self.speeds} r {self.radii}"
 
 
@@ -86,7 +91,9 @@ SETS = tuple((task, size) for task in TASKS for size in ("30k", "300k"))
 
 
 class PhyWorld(Family):
-    """The family of one task of PhyWorld at one size of its training set."""
+    """The family of one task of PhyWorld ("uniform", "collision" or "parabola"), at one size of its
+    training set.
+    """
 
     splits = ("train", "val", "ood_velocity", "ood_size", "ood_velocity_size")
     facts_type = PhyWorldFacts
@@ -103,16 +110,19 @@ class PhyWorld(Family):
 
     @property
     def random_key(self) -> tuple[int, ...]:
-        """The random key of the task.
+        """The integers that begin the random key of each take of the task.
 
-        Both sizes of a task share it, and so they share their `val` and OOD scenes.
+        Both sizes of a task share them, and so they share their `val` and OOD scenes.
         """
         return (10 + TASKS.index(self.task),)
 
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> PhyWorldFacts | None:
-        """Returns the cell of the grid in `train`; None in other splits."""
+        """Returns the cell of the grid that a take of `train` has; None in other splits.
+
+        The arguments are those of `Family.aim`.
+        """
         if split != "train":
             return None
         size = math.prod(self.grid)
@@ -132,7 +142,11 @@ class PhyWorld(Family):
         )
 
     def draw_facts(self, stream: Stream, split: str, aim: PhyWorldFacts | None) -> PhyWorldFacts:
-        """Returns the cell `aim`, or draws speeds (m/s) and radii (m)."""
+        """Returns the facts `aim` if given, else draws speeds (m/s) and radii (m) from the ranges
+        of the split.
+
+        stream gives the random numbers.
+        """
         if aim is not None:
             return aim
         # how many balls are out of distribution
@@ -149,13 +163,17 @@ class PhyWorld(Family):
         return PhyWorldFacts(self.task, split, speeds, radii)
 
     def split_of(self, facts: PhyWorldFacts) -> str:
-        """Returns the split whose ranges the facts are from."""
+        """Returns the split whose ranges the speeds and radii of the facts are from."""
         return facts.split
 
     def draw_scene(
         self, stream: Stream, facts: PhyWorldFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws the start of one ball or two and simulates at least FRAMES + 1 steps."""
+        """Draws a scene with one ball or two, of the speeds and radii of the facts, and its motion.
+
+        The motion lasts `seconds`, and at least FRAMES + 1 time steps of the paper. stream gives
+        the random numbers.
+        """
         starts = (
             self._two_starts(stream, facts) if self.balls == 2 else self._one_start(stream, facts)
         )
@@ -201,11 +219,11 @@ class PhyWorld(Family):
         return ""
 
     def parse(self, text: str) -> PhyWorldFacts:
-        """Raises CaptionError, always: these scenes have no captions."""
+        """Raises CaptionError for every text: these scenes have no captions."""
         raise CaptionError(1, "no text, for scenes of PhyWorld have no captions", text)
 
     def judge(self, facts: PhyWorldFacts, reading: Reading) -> list[Line]:
-        """Returns speeds and radii as unread facts.
+        """Returns a line for each speed and radius, all unread.
 
         A clip of PhyWorld is scored against its scene instead (`oracles.phyworld`).
         """

@@ -54,7 +54,9 @@ OF_A_BALL = ("size", "launch", "direction", "bounces")
 
 
 class Room(Family):
-    """The family `room`: bouncing balls. `gravity` is in m/s^2."""
+    """The family `room`: one to three balls bounce in a room. gravity is in m/s^2; default that of
+    the earth.
+    """
 
     name, facts_type, gravity = "room", Facts, GRAVITIES["earth"]
     # Captions of three balls need up to 52 tokens, once in thousands; these are cut.
@@ -62,17 +64,24 @@ class Room(Family):
     alike = True
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None = None) -> int:
-        """Draws the number of balls."""
+        """Draws the aim of a take, its number of balls. The arguments are those of `Family.aim`."""
         return stream.choice(list(COUNT_WEIGHTS), COUNT_WEIGHTS.values())
 
     def draw_facts(self, stream: Stream, split: str, count: int) -> Facts:
-        """Draws the facts of `count` balls."""
+        """Draws the facts of `count` balls.
+
+        stream gives the random numbers, and `split` is not used.
+        """
         return draw_balls(stream, count)
 
     def draw_scene(
         self, stream: Stream, facts: Facts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
+        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
+        fails.
+
+        stream gives the random numbers.
+        """
         scene = draw_alone(stream, facts, seconds, gravity=self.gravity)
         if scene is None:
             return None
@@ -80,23 +89,29 @@ class Room(Family):
         return None if motion is None else (scene, motion)
 
     def caption(self, facts: Facts, variant: int, split: str) -> str:
-        """Returns the paraphrase number `variant` of the facts."""
+        """Returns the caption of facts; `variant`, any non-negative integer, selects the
+        paraphrase.
+
+        `split` is not used.
+        """
         return caption(facts, variant)
 
     def parse(self, text: str) -> Facts:
-        """Reads a caption back into facts."""
+        """Returns the facts of a caption. Raises CaptionError if the text is none."""
         return parse(text)
 
     def judge(self, facts: Facts, reading: Reading) -> list[Line]:
-        """Judges every fact of every ball."""
+        """Returns a line for every fact of every ball; reading holds the measurements of the
+        clip.
+        """
         return judge_balls(facts, reading)
 
 
 def judge_balls(facts: Facts, reading: Reading) -> list[Line]:
-    """Judges every fact of every ball in `facts`, then lists the balls that the caption does not
-    have.
+    """Returns a line for every fact of every ball in `facts`, then for the balls that the caption
+    does not have.
 
-    A ball is identified by its colour.
+    A ball is identified by its colour. reading holds the measurements of the clip.
     """
     balls = {ball.colour: ball for ball in reading.facts.balls}
     lines = [
@@ -116,7 +131,7 @@ def judge_balls(facts: Facts, reading: Reading) -> list[Line]:
 
 
 def draw_balls(stream: Stream, count: int) -> Facts:
-    """Draws the facts of `count` balls."""
+    """Draws the facts of `count` balls of different colours; stream gives the random numbers."""
     colours, balls = list(COLOURS), []
     for _ in range(count):
         colour = colours.pop(stream.integer(len(colours)))
@@ -146,7 +161,7 @@ def draw_alone(
         stream: random numbers.
         facts: facts of the balls.
         seconds: duration of the clip.
-        sizes: radius ranges in metres. Default: SIZES.
+        sizes: radius ranges in metres by size. Default: SIZES.
         speed: factor on the velocities of thrown and rolled balls. Default: 1.
         gravity: m/s^2. Default: that of the earth.
     Returns:
@@ -181,7 +196,15 @@ def draw_ball(
     sizes: Mapping[str, tuple[float, float]] = SIZES,
     speed: float = 1.0,
 ) -> Ball:
-    """Draws a ball with the size and the launch of `fact`."""
+    """Draws a ball with the size and the launch of `fact`.
+
+    Args:
+        stream: random numbers.
+        fact: facts of the ball.
+        extent: width of the room in metres.
+        sizes: radius ranges in metres by size. Default: SIZES.
+        speed: factor on the velocity of a thrown or rolled ball. Default: 1.
+    """
     radius = stream.uniform(*sizes[fact.size])
     sign = {None: 0.0, "left": -1.0, "right": 1.0}[fact.direction]
     margin = radius + 0.1
@@ -245,7 +268,9 @@ def _apart(a: Ball, b: Ball) -> bool:
 
 
 def play(scene: Scene, facts: Facts, seconds: float) -> Trajectory | None:
-    """Simulates a scene; returns its motion, or None if it does not show the facts readably."""
+    """Simulates a scene for `seconds` and returns its motion; None if the motion does not show the
+    facts clearly.
+    """
     last, latest = [-1.0] * len(scene.balls), -1.0
 
     def readable(c: Contact) -> bool:

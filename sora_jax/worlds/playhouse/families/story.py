@@ -54,7 +54,7 @@ UNREAD = "no oracle reads stories"
 
 @dataclasses.dataclass(frozen=True)
 class StoryFacts:
-    """The facts that a caption states about a clip, and its characters.
+    """The facts that a caption of family `story` states about a clip, and its characters.
 
     Attributes:
         board: the storyboard.
@@ -71,17 +71,17 @@ class StoryFacts:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "StoryFacts":
-        """Inverts `to_dict`."""
+        """Returns the facts of `fields`, the result of `to_dict`."""
         board = Storyboard.from_dict(fields["board"])
         return cls(board, tuple((part, index) for part, index in fields["characters"]))
 
     def key(self) -> str:
-        """Returns the factor tuple as one string."""
+        """Returns the facts that decide the split of a take, as one string."""
         return f"{self.board.key()} | {self.characters}"
 
 
 class Story(Family):
-    """A family of stories.
+    """A family of stories: one world under several shots, with a cast that acts and speaks.
 
     Args:
         name: of the family. Default: "story".
@@ -102,11 +102,16 @@ class Story(Family):
         self.text_length = 24 + 56 * shots
 
     def aim(self, stream: Stream, split: str, index: int, style: str | None) -> tuple[str, int]:
-        """Draws (style, number of shots)."""
+        """Draws the aim of a take, (style, number of shots). The arguments are those of
+        `Family.aim`.
+        """
         return style or stream.choice(FILM_STYLES), SHOTS.get(split, self.shots)
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, int]) -> StoryFacts:
-        """Draws a storyboard and its characters for the style and shots of `aim`."""
+        """Draws facts: a storyboard and its characters for the style and number of shots of `aim`.
+
+        stream gives the random numbers, and `split` is that of the take.
+        """
         style, shots = aim
         board = draw_board(stream, style, shots, wide_ends=split.startswith("gap"))
         part = "held_out" if split == "identity" else "train"
@@ -119,7 +124,11 @@ class Story(Family):
         return StoryFacts(board, tuple((part, index) for index in chosen))
 
     def split_of(self, facts: StoryFacts) -> str:
-        """Returns the split of facts; "none" if they are held out twice."""
+        """Returns the split of facts, by what only one split shows, else by a hash of
+        `facts.key()`.
+
+        "none" if two splits would claim them.
+        """
         largest, shots = gap(facts.board), len(facts.board.shots)
         held_out = {
             "identity": any(part == "held_out" for part, _ in facts.characters),
@@ -138,33 +147,45 @@ class Story(Family):
     def draw_scene(
         self, stream: Stream, facts: StoryFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
+        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
+        fails.
+
+        stream gives the random numbers.
+        """
         cast = tuple(catalogue(part)[index] for part, index in facts.characters)
         lengths = tuple(frames_of(shot.seconds, FPS) / FPS for shot in facts.board.shots)
         return stage(facts.board, cast, stream, lengths)
 
     def caption(self, facts: StoryFacts, variant: int, split: str) -> str:
-        """Returns prose for even variants and cards for odd ones."""
+        """Returns the storyboard as text: prose for an even `variant`, cards for an odd one.
+
+        variant, any non-negative integer, also selects the paraphrase.
+        """
         cards = bool(variant % 2)
         return write(facts.board, variant, held_out=split == "paraphrase", cards=cards)
 
     def intent(self, facts: StoryFacts, variant: int) -> str | None:
-        """Returns the storyboard without outcomes; None if no act has one."""
+        """Returns the storyboard as text without outcomes of throws; None if no act has one.
+
+        variant selects the paraphrase.
+        """
         acts = [act for shot in facts.board.shots for act in shot.acts]
         if not any(act.outcome for act in acts):
             return None
         return write(facts.board.intended(), variant, cards=bool(variant % 2))
 
     def restyled(self, facts: StoryFacts, style: str) -> StoryFacts:
-        """Returns the facts in another style."""
+        """Returns the facts with another style, a name in FILM_STYLES."""
         return dataclasses.replace(facts, board=dataclasses.replace(facts.board, style=style))
 
     def parse(self, text: str) -> StoryFacts:
-        """Reads a storyboard, prose or cards, back into facts."""
+        """Returns the facts of a storyboard in prose or cards. Raises CaptionError if the text is
+        none.
+        """
         return StoryFacts(read(text))
 
     def judge(self, facts: StoryFacts, reading: Reading) -> list[Line]:
-        """Lists the facts as unread: no oracle reads stories yet."""
+        """Returns a line for each fact, all unread: no oracle reads stories yet."""
         board = facts.board
         lines: list[tuple[str, Any]] = [("style", board.style), ("ambience", board.ambience)]
         for number, shot in enumerate(board.shots, 1):
@@ -188,7 +209,9 @@ def bareheaded(part: str) -> tuple[int, ...]:
 
 
 def held_out_order(board: Storyboard) -> bool:
-    """Returns whether acts come in an order that is held out."""
+    """Returns whether the acts of a storyboard come in an order that only the split `order`
+    shows.
+    """
     kinds = [act.kind for shot in board.shots for act in shot.acts]
     first = {kind: kinds.index(kind) for kind in set(kinds)}
     pairs = itertools.permutations(first, 2)

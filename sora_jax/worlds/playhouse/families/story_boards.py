@@ -52,14 +52,14 @@ SHOWN = {
 
 
 def draw_board(stream: Stream, style: str, shots: int, wide_ends: bool) -> Storyboard:
-    """Draws a storyboard.
+    """Draws a storyboard whose acts do not contradict each other.
 
     Args:
         stream: random numbers.
-        style: its style.
+        style: its style, a name in FILM_STYLES.
         shots: number of shots.
         wide_ends: True for a wide shot of one place at the start and the end and none between, so
-            that the gap is shots - 2. False for any frames.
+            that facts are out of sight for shots - 2 shots. False for any frames.
     """
     names = list(NAMES)
     count = 2 if stream.uniform() < PAIR else 1

@@ -46,7 +46,7 @@ SPLITS = ("train", "val", "paraphrase", "speakers", "identity")
 
 
 class Talk(Family):
-    """The family `talk`: characters that speak."""
+    """The family `talk`: one or two characters with a face and a voice speak."""
 
     name, facts_type, formats = "talk", TalkFacts, ("S",)
     max_balls, max_cast = 0, 2
@@ -56,12 +56,17 @@ class Talk(Family):
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> tuple[str, int]:
-        """Draws the style and the number of characters."""
+        """Draws the aim of a take, (style, number of characters). The arguments are those of
+        `Family.aim`.
+        """
         drawn = stream.choice(FILM_STYLES)
         return style or drawn, 1 + stream.integer(2)
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, int]) -> TalkFacts:
-        """Draws cast, lines, shot and ambience for the style and count of `aim`."""
+        """Draws facts: the cast, lines, shot and ambience for the style and count of `aim`.
+
+        stream gives the random numbers, and `split` is that of the take.
+        """
         style, count = aim
         regime = split if split in ("speakers", "identity") else "usual"
         faces, voices = _draw_cast(stream, regime, count)
@@ -73,7 +78,7 @@ class Talk(Family):
         return TalkFacts(style, ambience, shot, names, lines, faces, voices, regime)
 
     def split_of(self, facts: TalkFacts) -> str:
-        """Returns the split of facts by regime and by the hash of the factor tuple."""
+        """Returns the split of facts, by their regime and by a hash of `facts.key()`."""
         if facts.regime != "usual":
             return facts.regime
         return {0: "val", 1: "val", 2: "paraphrase"}.get(
@@ -83,7 +88,11 @@ class Talk(Family):
     def draw_scene(
         self, stream: Stream, facts: TalkFacts, seconds: float
     ) -> tuple[Scene, Trajectory] | None:
-        """Draws a scene that fulfils the facts, with its motion; None if this draw fails."""
+        """Draws a scene that fulfils the facts, and its motion over `seconds`; None if this draw
+        fails.
+
+        stream gives the random numbers.
+        """
         seconds = min(seconds, 2.0625)  # that of format S
         speakers = characters(facts)
         spoken = schedule(stream, facts, speakers, seconds)
@@ -112,20 +121,25 @@ class Talk(Family):
         return scene, Trajectory((), ())
 
     def restyled(self, facts: TalkFacts, style: str) -> TalkFacts:
-        """Returns the facts in another style."""
+        """Returns the facts with another style, a name in FILM_STYLES."""
         return dataclasses.replace(facts, style=style)
 
     def caption(self, facts: TalkFacts, variant: int, split: str) -> str:
-        """Returns the paraphrase number `variant` of the facts."""
+        """Returns the caption of facts; `variant`, any non-negative integer, selects the
+        paraphrase.
+
+        The captions of the split `paraphrase` have phrases that no other split uses.
+        """
         return caption(facts, variant, held_out=split == "paraphrase")
 
     def parse(self, text: str) -> TalkFacts:
-        """Reads a caption back into facts."""
+        """Returns the facts of a caption. Raises CaptionError if the text is none."""
         return parse(text)
 
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
-        """Judges the words. No oracle reads the other facts yet: the oracle of style is not
-        calibrated on faces.
+        """Returns a line for the words, judged, and for each other fact, unread.
+
+        No oracle reads the other facts yet: the oracle of style is not calibrated on faces.
         """
         words = " ".join(facts.words)
         if reading.audio_fault:
@@ -168,7 +182,7 @@ def _parts(regime: str) -> tuple[tuple[Character, ...], tuple[Character, ...]]:
 
 
 def characters(facts: TalkFacts) -> tuple[Character, ...]:
-    """Returns the characters of a clip, from left to right, each with the voice it has there."""
+    """Returns the characters of a clip from left to right, each with the voice of the clip."""
     faces, voices = _parts(facts.regime)
     return tuple(
         dataclasses.replace(faces[face], voice=voices[voice].voice)
@@ -177,9 +191,9 @@ def characters(facts: TalkFacts) -> tuple[Character, ...]:
 
 
 def draw_lines(stream: Stream, count: int) -> tuple[tuple[int, tuple[str, ...]], ...]:
-    """Draws the lines of `count` characters, in the order in which they speak.
+    """Draws what `count` characters say: (number of the character, words) in the order of speech.
 
-    Of two characters, one in four stays silent.
+    Of two characters, one in four stays silent. stream gives the random numbers.
     """
     order = [0] if count == 1 else [stream.integer(2)]
     if count == 2 and stream.integer(4):
@@ -196,8 +210,14 @@ def draw_lines(stream: Stream, count: int) -> tuple[tuple[int, tuple[str, ...]],
 def schedule(
     stream: Stream, facts: TalkFacts, cast: tuple[Character, ...], seconds: float
 ) -> list[list[tuple[float, str]]] | None:
-    """Draws the start of every word; returns the words of each character, or None if they do not
-    fit.
+    """Draws when each word starts. Returns (start in s, word) for each character, or None if they
+    do not fit.
+
+    Args:
+        stream: random numbers.
+        facts: the lines.
+        cast: the characters, whose voices have different rates.
+        seconds: duration of the clip.
     """
     words = [(i, word) for i, line in facts.lines for word in line]
     lengths = [duration(word, voice_of(cast[i])) for i, word in words]

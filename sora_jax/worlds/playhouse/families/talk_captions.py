@@ -43,7 +43,8 @@ JOINTS = (". ", " and ", ", then ", "; ")
 
 @dataclasses.dataclass(frozen=True)
 class TalkFacts:
-    """The facts that a caption states about a clip, and the characters behind the names.
+    """The facts that a caption states about a clip of family `talk`, and the characters behind the
+    names.
 
     Attributes:
         style: a name in FILM_STYLES.
@@ -54,8 +55,8 @@ class TalkFacts:
         faces: for each name, the number of the character in its part of the catalogue; not stated.
             Default: (), unknown, as after parsing.
         voices: likewise, the number of the character whose voice it has.
-        regime: "usual", "speakers" (voices held out) or "identity" (characters held out); not
-            stated. Default: "usual".
+        regime: "usual", or "speakers" or "identity" for voices or characters that are held out from
+            training; not stated. Default: "usual".
     """
 
     style: str
@@ -73,7 +74,9 @@ class TalkFacts:
         return sum((words for _, words in self.lines), ())
 
     def stated(self) -> "TalkFacts":
-        """Returns the facts as a caption states them."""
+        """Returns the facts without those that a caption does not state: faces, voices and
+        regime.
+        """
         return dataclasses.replace(self, faces=(), voices=(), regime="usual")
 
     def to_dict(self) -> dict:
@@ -82,20 +85,29 @@ class TalkFacts:
 
     @classmethod
     def from_dict(cls, fields: dict) -> "TalkFacts":
-        """Inverts `to_dict`."""
+        """Returns the facts of `fields`, the result of `to_dict`."""
         lines = tuple((int(speaker), tuple(words)) for speaker, words in fields["lines"])
         known = {name: tuple(fields[name]) for name in ("names", "faces", "voices")}
         values: dict[str, Any] = {**fields, **known, "lines": lines}
         return cls(**values)
 
     def key(self) -> str:
-        """Returns the factor tuple as one string. Names are handles and do not count."""
+        """Returns the facts that decide the split of a take, as one string.
+
+        Names are handles and do not count.
+        """
         lines = " / ".join(f"{speaker}: {' '.join(words)}" for speaker, words in self.lines)
         return f"{self.style} {self.ambience} {self.shot} {len(self.names)} | {lines}"
 
 
 def caption(facts: TalkFacts, variant: int = 0, held_out: bool = False) -> str:
-    """Returns the paraphrase number `variant` (any non-negative integer) of the facts."""
+    """Returns the caption of facts.
+
+    Args:
+        facts: the facts.
+        variant: any non-negative integer, which selects the paraphrase. Default 0.
+        held_out: True for the phrases that only the split `paraphrase` uses. Default False.
+    """
     pick = Picker(variant, held_out)
     names = [f"@{name}" for name in facts.names]
     phrases = ONE_PHRASES[facts.shot] if len(names) == 1 else TWO_PHRASES
@@ -111,7 +123,7 @@ def caption(facts: TalkFacts, variant: int = 0, held_out: bool = False) -> str:
 
 
 def parse(text: str) -> TalkFacts:
-    """Reads a caption back into the facts that it states.
+    """Returns the facts that a caption of family `talk` states.
 
     Raises:
         CaptionError: the text is no caption; with the column and what was expected there.

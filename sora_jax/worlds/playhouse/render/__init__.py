@@ -22,8 +22,14 @@ __all__ = ["render", "render_inputs"]
 def render_inputs(
     takes: Sequence[Take], format: ClipFormat, alone: bool = False
 ) -> dict[str, np.ndarray]:
-    """Computes the arrays that the renderer needs for B takes: `inputs.render_inputs`, or
-    `story_inputs.story_inputs` if they are stories.
+    """Returns the arrays from which `render` draws B takes, by name, with a leading axis B.
+
+    They are those of `inputs.render_inputs`, or of `story_inputs.story_inputs` for stories.
+
+    Args:
+        takes: B takes.
+        format: the clip format.
+        alone: True for a single slot for balls if no take has more than one ball. Default: False.
     """
     if any(take.scene.plot for take in takes):
         return story_inputs.story_inputs(takes, format)
@@ -31,7 +37,12 @@ def render_inputs(
 
 
 def render(inputs: Mapping[str, AnyArray], format: ClipFormat) -> jax.Array:
-    """Renders frames, float32 [B, F, H, W, 3] in [0, 1], from `render_inputs`."""
+    """Returns rendered frames, float32 [B, F, H, W, 3] in [0, 1].
+
+    Args:
+        inputs: the arrays of `render_inputs`.
+        format: the clip format.
+    """
     if "boxes" in inputs:
         return story_program.render_story(inputs, format)
     return program.render(inputs, format)

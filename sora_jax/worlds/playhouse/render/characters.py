@@ -55,13 +55,22 @@ def _power(x: jax.Array, n: Scalar) -> jax.Array:
 
 
 def ellipse(x: jax.Array, y: jax.Array, w: Scalar, h: Scalar) -> jax.Array:
-    """Returns the distance to an ellipse at the origin: equation (2)."""
+    """Returns the signed distance to an ellipse at the origin, negative inside, [H, W].
+
+    (x, y) are points, [H, W], and w and h the half axes, all in metres. The distance is of first
+    order.
+    """
     k, slope = _length(x / w, y / h), _length(x / (w * w), y / (h * h))
     return k * (k - 1.0) / jnp.maximum(slope, 1e-4)
 
 
 def box(x: jax.Array, y: jax.Array, w: Scalar, h: Scalar, r: Scalar) -> jax.Array:
-    """Returns the distance to a box of half sides w and h with corners of radius r."""
+    """Returns the signed distance to a box at the origin with round corners, negative inside,
+    [H, W].
+
+    (x, y) are points, [H, W], w and h the half sides, and r the radius of the corners, all in
+    metres.
+    """
     qx, qy = jnp.abs(x) - (w - r), jnp.abs(y) - (h - r)
     outside = _length(jnp.maximum(qx, 0.0), jnp.maximum(qy, 0.0))
     return outside + jnp.minimum(jnp.maximum(qx, qy), 0.0) - r
@@ -70,7 +79,10 @@ def box(x: jax.Array, y: jax.Array, w: Scalar, h: Scalar, r: Scalar) -> jax.Arra
 def segment(
     x: jax.Array, y: jax.Array, x0: Scalar, y0: Scalar, x1: Scalar, y1: Scalar, r: float
 ) -> jax.Array:
-    """Returns the distance to the points within r of a segment."""
+    """Returns the signed distance to the points within r of a segment, negative inside, [H, W].
+
+    (x, y) are points, [H, W], and the segment goes from (x0, y0) to (x1, y1), all in metres.
+    """
     dx, dy = x1 - x0, y1 - y0
     t = jnp.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy + 1e-9), 0.0, 1.0)
     return _length(x - x0 - t * dx, y - y0 - t * dy) - r
@@ -137,14 +149,14 @@ def paint(
     lit: Scalar = 0.0,
     anime: Scalar = 0.0,
 ) -> jax.Array:
-    """Paints a character over an image [H, W, 3].
+    """Returns an image [H, W, 3] with a character painted over it.
 
     Args:
-        picture: the image.
+        picture: the image, [H, W, 3].
         character: the arrays of `looks.look`.
         pose: float [14]: the ground point in pixels (column, row), then head, turn, look, blink,
             mouth and hands as `acting.pose` gives them.
-        row, column: the places of the pixels in the frame at time 0, [H, 1] and [1, W].
+        row, column: the rows and columns of the pixels in the frame at time 0, [H, 1] and [1, W].
         metre: pixels per metre at time 0.
         scale: pixels per metre in this frame.
         unit: pixels of a line of one pixel in a frame of 64 pixels.

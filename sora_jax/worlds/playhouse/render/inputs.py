@@ -41,10 +41,11 @@ BURSTS, BURST_SECONDS, BURST_SPEED = 2, 0.2, 2.0
 
 
 def shown_times(style: str, format: ClipFormat) -> np.ndarray:
-    """Returns the times in seconds, float64 [F], at which the frames of a style show the balls.
+    """Returns the times in seconds, float64 [F], of the motion of the balls that the frames of a
+    style show.
 
     Anime is drawn on twos: from ON_TWOS frames/s on, each drawing of the balls lasts two frames.
-    The camera moves in every frame.
+    The camera moves in every frame. format is the clip format.
     """
     times = format.frame_times()
     return (
@@ -57,11 +58,11 @@ def shown_times(style: str, format: ClipFormat) -> np.ndarray:
 def render_inputs(
     takes: Sequence[Take], format: ClipFormat, alone: bool = False
 ) -> dict[str, np.ndarray]:
-    """Computes the arrays that the renderer needs for B takes, float32 (seeds: uint32) with a
-    leading axis B.
+    """Returns the arrays from which `program.render` draws B takes, by name, float32
+    (seeds: uint32) with a leading axis B.
 
-    There are slots for as many balls as the families of the takes have. So takes of one family can
-    be stacked and are rendered by one program. There are slots for as many shapes as the takes
+    They have slots for as many balls as the families of the takes have. So takes of one family can
+    be stacked and are rendered by one program. They have slots for as many shapes as the takes
     have, so takes without shapes pay nothing. Unused slots of balls and shapes have radius 0 and
     alpha 0.
 
@@ -110,12 +111,12 @@ def render_inputs(
 
 
 def cast_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndarray]:
-    """Returns the arrays of the actors; {} if no take has any. There are slots for as many as the
-    families of the takes have.
+    """Returns the arrays of the actors of B takes, by name; {} without any actor.
 
-    They are the arrays of `looks.look` [B, N, ...], `cast_present` [B, N], the pose of
-    `characters.paint` in every frame [B, F, N, 14], and pixels per metre at time 0 [B]. Actors
-    move in every frame in all styles, also in anime, so that a mouth is the same in all of them.
+    They have slots for N actors, as many as the families of the takes have. They are the arrays of
+    `looks.look` [B, N, ...], `cast_present` [B, N], the pose of `characters.paint` in every frame
+    [B, F, N, 14], and pixels per metre at time 0 [B]. Actors move in every frame in all styles,
+    also in anime, so that a mouth is the same in all of them.
     """
     if not any(take.scene.cast for take in takes):
         return {}

@@ -7,15 +7,17 @@ from sora_jax.modality import ClipFormat
 
 
 def columns_before(format: ClipFormat) -> int:
-    """Returns the number of columns on each side of the central square."""
+    """Returns the number of columns on each side of the central square of a frame of this
+    format.
+    """
     return (format.width - format.size) // 2
 
 
 def pixel_grid(format: ClipFormat) -> tuple[jax.Array, jax.Array]:
-    """Returns the rows [H, 1] and columns [1, W] of a frame's pixels, float32.
+    """Returns the rows [H, 1] and columns [1, W] of the pixels of a frame of this format, float32.
 
-    Row 0 and column 0 are those of the central square, which shows the view (`camera.py`, equation
-    (1)). A longer side has pixels before it, with negative numbers, and after it.
+    Row 0 and column 0 are those of the central square, which shows the camera's view. A longer side
+    has pixels before it, with negative numbers, and after it.
     """
     row, column = (jnp.arange(side, dtype=jnp.float32) for side in (format.height, format.width))
     if format.height > format.size:

@@ -39,7 +39,12 @@ T = TypeVar("T")
 
 
 def render(inputs: Mapping[str, AnyArray], format: ClipFormat) -> jax.Array:
-    """Renders frames, float32 [B, F, H, W, 3] in [0, 1], from `render_inputs`."""
+    """Returns rendered frames of scenes other than stories, float32 [B, F, H, W, 3] in [0, 1].
+
+    Args:
+        inputs: the arrays of `inputs.render_inputs`.
+        format: the clip format.
+    """
     shaped = any(
         inputs[f"{place}_{kind}_radius"].shape[1]
         for place in ("behind", "front")

@@ -23,9 +23,12 @@ Tint = Callable[[jax.Array, jax.Array, Scalar], jax.Array]
 
 
 def distance(corners: AnyArray, row: AnyArray, column: AnyArray) -> jax.Array:
-    """Returns the signed distance d of equation (1) in pixels, [H, W].
+    """Returns the signed distance of each pixel to a convex polygon in pixels, negative inside,
+    [H, W].
 
-    `corners` [C, 2] are (column, row) in pixels. A corner that is repeated at the end adds no edge.
+    Args:
+        corners: (column, row) in pixels, [C, 2]. A corner that is repeated at the end adds no edge.
+        row, column: the pixel grid, [H, 1] and [1, W].
     """
     count = corners.shape[0]
     nearest, outside = jnp.inf, -jnp.inf
@@ -50,7 +53,8 @@ def paint(
     tint: Tint,
     weight: Scalar = 1.0,
 ) -> jax.Array:
-    """Paints one shape over an image [H, W, 3], or over a layer [H, W, 4] that ends with coverage.
+    """Returns an image [H, W, 3], or a layer [H, W, 4] that ends with coverage, with a shape
+    painted over it.
 
     Args:
         picture: the image or the layer.
@@ -79,10 +83,16 @@ def layer(
     zoom: Scalar = 1.0,
     shift: Scalar = 0.0,
 ) -> jax.Array | None:
-    """Paints the still shapes of a place on an empty layer, [H, W, 4]; None if there are none.
+    """Returns a layer [H, W, 4] of the still shapes of one place, colour times coverage and then
+    coverage; None without shapes.
 
-    The layer holds the colour weighted by coverage, then the coverage. The shapes' pixels q of time
-    0 lie at (q + 1/2) zoom + shift - 1/2.
+    Args:
+        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
+        place: "behind" the balls, in "front" of them, or "moving".
+        row, column: the pixel grid, [H, 1] and [1, W].
+        tint: as in `paint`.
+        zoom, shift: the camera's: pixels q of time 0 are at (q + 1/2) zoom + shift - 1/2. Default:
+            1, 0.
     """
 
     def add(painted: jax.Array, shape: dict[str, jax.Array]) -> tuple[jax.Array, None]:
@@ -105,5 +115,7 @@ def layer(
 
 
 def over(picture: jax.Array, painted: jax.Array | None) -> jax.Array:
-    """Composites a layer over an image; a layer of None leaves it as it is."""
+    """Returns an image [H, W, 3] with a layer [H, W, 4] composited over it; a layer of None leaves
+    it as it is.
+    """
     return picture if painted is None else picture * (1.0 - painted[..., 3:]) + painted[..., :3]

@@ -50,7 +50,7 @@ _NO_DISC = Disc(-9.0, -9.0, 0.0, INK)
 
 
 def story_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndarray]:
-    """Computes the arrays that the renderer needs for B takes, with a leading axis B.
+    """Returns the arrays from which `render_story` draws B takes of stories, with a leading axis B.
 
     Raises:
         UserError: a take has no plot, or other shots than the format.

@@ -40,7 +40,12 @@ TOP_HAT = np.array(TOPS["top hat"], np.float32), np.array(BRIMS["top hat"], np.f
 
 @functools.partial(jax.jit, static_argnames="format")
 def render_story(inputs: dict[str, jax.Array], format: ClipFormat) -> jax.Array:
-    """Renders frames, float32 [B, F, H, W, 3] in [0, 1], from `story_inputs`."""
+    """Returns rendered frames of stories, float32 [B, F, H, W, 3] in [0, 1].
+
+    Args:
+        inputs: the arrays of `story_inputs`.
+        format: the clip format.
+    """
     return jax.lax.map(functools.partial(_clip, format=format), inputs)
 
 

@@ -74,12 +74,21 @@ def _wave(x: jax.Array, period: float) -> jax.Array:
 
 
 def mix(picture: jax.Array, weight: jax.Array, colour: AnyArray) -> jax.Array:
-    """Blends a picture [H, W, 3] with a colour by a weight [H, W] in [0, 1]."""
+    """Returns a picture [H, W, 3] blended with a colour [3] or [H, W, 3], by a weight [H, W] in
+    [0, 1].
+    """
     return picture + weight[..., None] * (colour - picture)
 
 
 def hall(one: dict[str, jax.Array], plane: Plane, floor_row: Scalar) -> jax.Array:
-    """Paints the background of `realistic`, and that of `cinematic` out of focus: RGB [H, W, 3]."""
+    """Returns the background of the style `realistic`, and that of `cinematic` out of focus: RGB
+    [H, W, 3].
+
+    Args:
+        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
+        plane: depth -> rows and columns, at time 0, of the points shown.
+        floor_row: row of the floor line in pixels.
+    """
     scale, t, soft = one["scale"], one["texture"], 0.8 + 2.2 * one.get("cinematic", 0.0)
     row, column = plane(WALL)
     x, y = column / scale, (floor_row - row) / scale  # metres; y upwards
@@ -124,7 +133,14 @@ def hall(one: dict[str, jax.Array], plane: Plane, floor_row: Scalar) -> jax.Arra
 
 
 def hills(one: dict[str, jax.Array], plane: Plane, floor_row: Scalar, size: int) -> jax.Array:
-    """Paints the background of `anime`: RGB [H, W, 3]."""
+    """Returns the background of the style `anime`: RGB [H, W, 3].
+
+    Args:
+        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
+        plane: depth -> rows and columns, at time 0, of the points shown.
+        floor_row: row of the floor line in pixels.
+        size: side of the frame in pixels.
+    """
     sky, scale, t = one["sky"], one["scale"], one["texture"]
     row, column = plane(CLOUDS)
     height = jnp.clip((floor_row - row) / size, 0.0, 1.0)
@@ -165,7 +181,17 @@ def lit_ball(
     diffuse: jax.Array,
     gleam: jax.Array,
 ) -> jax.Array:
-    """Lights a ball: window light, light from the floor, gloss, a darker rim: RGB [H, W, 3]."""
+    """Returns a ball lit as a sphere, with light from window and floor, gloss and a darker rim: RGB
+    [H, W, 3].
+
+    Args:
+        one: the arrays that the renderer needs of one take (`inputs.render_inputs`).
+        colour: RGB of the ball.
+        shine: its specular weight.
+        nx, ny, nz: normal of the sphere in each pixel, [H, W].
+        diffuse: cosine of normal and light, 0 or more, [H, W].
+        gleam: specular highlight, [H, W].
+    """
     rim = 1.0 - 0.30 * jnp.square(1.0 - nz)
     light = (0.30 + 0.86 * diffuse) * rim
     bounce = 0.16 * jnp.maximum(ny, 0.0)[..., None] * one["floor"]
@@ -180,9 +206,15 @@ def drawn_ball(
     depth: jax.Array,
     unit: float,
 ) -> jax.Array:
-    """Draws a ball of `anime`: two tones, a highlight and an outline, RGB [H, W, 3].
+    """Returns a ball of the style `anime`, two tones, a highlight and an outline: RGB [H, W, 3].
 
-    `depth` is the distance inside the ball's edge in pixels.
+    Args:
+        colour: RGB of the ball.
+        radius: in pixels.
+        diffuse: cosine of normal and light, [H, W].
+        facing: cosine of normal and highlight, [H, W].
+        depth: distance inside the ball's edge in pixels, [H, W].
+        unit: pixels of a line of one pixel in a frame of 64 pixels.
     """
     tone = jnp.clip((diffuse - 0.34) * radius + 0.5, 0.0, 1.0)
     drawn = colour * (0.62 + 0.40 * tone)[..., None]
@@ -191,12 +223,26 @@ def drawn_ball(
 
 
 def lit_shape(colour: jax.Array, depth: jax.Array, unit: float) -> jax.Array:
-    """Lights a shape of the lit styles, RGB [H, W, 3]; `depth` is in pixels [H, W]."""
+    """Returns the colours of a shape in the lit styles, darker at its edge: RGB [H, W, 3].
+
+    Args:
+        colour: RGB of its paint.
+        depth: distance inside its edge in pixels, [H, W].
+        unit: pixels of a line of one pixel in a frame of 64 pixels.
+    """
     return colour * (0.80 + 0.28 * jnp.clip(depth / (2.0 * unit), 0.0, 1.0))[..., None]
 
 
 def drawn_shape(colour: jax.Array, depth: jax.Array, thick: Scalar, unit: float) -> jax.Array:
-    """Draws a shape of `anime`: flat, with an outline if it is thick enough for one."""
+    """Returns the colours of a shape in the style `anime`, with an outline if it is thick enough:
+    RGB [H, W, 3].
+
+    Args:
+        colour: RGB of its paint.
+        depth: distance inside its edge in pixels, [H, W].
+        thick: its thickness in pixels.
+        unit: pixels of a line of one pixel in a frame of 64 pixels.
+    """
     return mix(
         colour * jnp.ones((*depth.shape, 1)),
         _ramp(0.7 * unit - depth) * _ramp(thick - 1.2 * unit),
@@ -207,9 +253,13 @@ def drawn_shape(colour: jax.Array, depth: jax.Array, thick: Scalar, unit: float)
 def lines(
     picture: jax.Array, bursts: jax.Array, row: jax.Array, column: jax.Array, unit: float
 ) -> jax.Array:
-    """Draws speed lines: twelve strokes around each impact.
+    """Returns a picture [H, W, 3] with speed lines, twelve strokes around each impact.
 
-    `bursts` [I, 4] are column, row, radius of the ball in pixels, and age from 0 to 1.
+    Args:
+        picture: the picture.
+        bursts: column, row, radius of the ball in pixels, and age from 0 to 1, [I, 4].
+        row, column: the pixel grid, [H, 1] and [1, W].
+        unit: pixels of a line of one pixel in a frame of 64 pixels.
     """
     for x, y, radius, age in bursts:
         dx, dy = column - x, row - y
@@ -231,9 +281,9 @@ def lines(
 def sensor(
     picture: AnyArray, seed: AnyArray, frame: jax.Array, row: AnyArray, column: AnyArray
 ) -> jax.Array:
-    """Adds uniform noise with a standard deviation of 1/255.
+    """Returns a picture [H, W, 3] with uniform noise added, of a standard deviation of 1/255.
 
-    It is a hash of (seed, frame, row, column), so the noise is the same on any device.
+    The noise is a hash of (seed, frame, row, column), so it is the same on any device.
     """
     word = jnp.uint32
     h = (
@@ -249,7 +299,12 @@ def sensor(
 
 
 def graded(picture: AnyArray, row: AnyArray, column: AnyArray, size: int) -> jax.Array:
-    """Grades a frame: teal shadows, orange highlights, more contrast, dark corners, black bars."""
+    """Returns a picture [H, W, 3] in the colours of `cinematic`: teal shadows, orange highlights,
+    more contrast, dark corners, black bars.
+
+    row and column are the pixel grid, [H, 1] and [1, W], and size is the side of the frame in
+    pixels.
+    """
     bright = (picture @ jnp.array([0.3, 0.59, 0.11]))[..., None]
     picture = picture * (
         1.0 + (1.0 - bright) * np.array([-0.10, 0.0, 0.07]) + bright * np.array([0.05, 0.01, -0.09])
