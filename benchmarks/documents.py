@@ -97,7 +97,7 @@ def adopt(root: Path, folder: Path, name: str) -> None:
 def filled(text: str, root: Path) -> str:
     """Returns the text of a document with its tables filled again, from the results below `root`.
 
-    Raises UserError for an unknown table.
+    Raises UserError for an unknown table, or one whose results are missing.
     """
 
     def fill(match: re.Match) -> str:
@@ -105,7 +105,10 @@ def filled(text: str, root: Path) -> str:
         if name not in TABLES:
             raise UserError(f"no table {name}; there are {', '.join(TABLES)}")
         source, make = TABLES[name]
-        results = json.loads((root / RESULTS / f"{source}.json").read_text(encoding="utf-8"))
+        path = root / RESULTS / f"{source}.json"
+        if not path.is_file():
+            raise UserError(f"{path} is missing; copy a measurement there with --adopt")
+        results = json.loads(path.read_text(encoding="utf-8"))
         return f"{head}{make(results).strip()}\n\n{provenance_lines(results)}\n{end}"
 
     return TABLE.sub(fill, text)
@@ -231,7 +234,10 @@ def _cell(entry: Results, row: str) -> str:
     found = entry["rows"].get(row)
     if found is None:
         return entry.get("status", "-") if row == "model" else "-"
-    return "unscored" if found["value"] is None else number(found["value"], entry["unit"])
+    if found["value"] is None:
+        return "unscored"
+    value, low, high = (number(found[key], entry["unit"]) for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})" if row == "model" else value
 
 
 @register_table("calibration")
