@@ -21,5 +21,5 @@ def get_config() -> ConfigDict:
     config.data = ConfigDict({"sets": tuple({"clips": 4096, **one} for one in sets)})
     config.train.steps = 20_000
     config.optim.schedule = "wsd"  # a run of hours can be made longer
-    config.validation = ConfigDict({"every": 1000, "clips": 32})
+    config.validation.every, config.validation.clips = 1000, 32
     return config

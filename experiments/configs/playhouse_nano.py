@@ -15,7 +15,7 @@ from sora_jax.parallel.mesh import MeshConfig
 from sora_jax.training.data_config import ModelDataConfig
 from sora_jax.training.loop import TrainConfig
 from sora_jax.training.optim import OptimConfig
-from sora_jax.training.watch import ProfileConfig, SampleConfig
+from sora_jax.training.watch import ProfileConfig, SampleConfig, ValidationConfig
 
 
 def get_config() -> ConfigDict:
@@ -39,6 +39,8 @@ def get_config() -> ConfigDict:
             "mesh": dataclasses.asdict(MeshConfig()),
             # --config.profile.start=50: a window of the profiler
             "profile": dataclasses.asdict(ProfileConfig()),
+            # --config.validation.every=500: the loss on held-out clips
+            "validation": dataclasses.asdict(ValidationConfig()),
             # --config.sample.every=500: clips sampled during training
             "sample": dataclasses.asdict(SampleConfig()),
         }
