@@ -24,6 +24,7 @@ and scores.json and report.md over all complete suites:
 """
 
 import collections
+import copy
 import dataclasses
 import functools
 import json
@@ -36,6 +37,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sora_jax import files, mp4
+from sora_jax.config import fingerprint
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.evaluation import baselines, cells, suites
 from sora_jax.evaluation.baselines import Pair
@@ -49,6 +51,7 @@ from sora_jax.oracles.reading import Reading
 from sora_jax.pipelines.generate import Pipeline
 from sora_jax.pipelines.request import Request
 from sora_jax.progress import Progress
+from sora_jax.weights import data_of
 from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.draw import Take, draw
 
@@ -138,7 +141,7 @@ class Scoreboard:
         rows = self.rows(suite, part)
         if not suite.ready:
             return {row: [] for row in rows}
-        format = self.pipeline.format if suites.trained(part, self.data) else FORMATS[suite.format]
+        _, format = self._learned(suite, part)
         folder = self.folder / "values" / name / (title or "all")
         batches = [
             range(first, min(first + self.batch, self.clips))
@@ -217,6 +220,8 @@ class Scoreboard:
         self, suite: Suite, part: Part, format: ClipFormat, takes: list[Take]
     ) -> dict[str, Callable[[int], list[Example]]]:
         """Returns {row: function (batch number) -> the batch's clips}."""
+        pipeline = copy.copy(self.pipeline)
+        pipeline.format = format
 
         def batch(number: int) -> list[Take]:
             return takes[number * self.batch : (number + 1) * self.batch]
@@ -229,7 +234,7 @@ class Scoreboard:
             return [dataclasses.replace(c, reference=c) for c in render(batch(number))]
 
         def nearest(number: int) -> list[Example]:
-            pool, targets = self._pools(self._family(part)), batch(number)
+            pool, targets = self._pools(self._learned(suite, part)[0]), batch(number)
             clips = render([baselines.nearest(take, pool) for take in targets])
             return [
                 dataclasses.replace(c, take=take) for take, c in zip(targets, clips, strict=True)
@@ -237,21 +242,31 @@ class Scoreboard:
 
         def model(number: int) -> list[Example]:
             key = f"{part.family}-{suite.ask}-{_digest(takes)}"
-            return self._made(key, truth(number), suite.ask, number)
+            return self._made(pipeline, key, truth(number), suite.ask, number)
 
         return {
             TRUTH: truth,
-            ROUND_TRIP: lambda number: round_trip(self.pipeline, truth(number)),
+            ROUND_TRIP: lambda number: round_trip(pipeline, truth(number)),
             "copy last frame": lambda number: baselines.copy_last_frame(truth(number)),
             "linear extrapolation": lambda number: baselines.linear_extrapolation(truth(number)),
             "nearest training clip": nearest,
             MODEL: model,
-            UNCONDITIONAL: lambda number: self._made("unconditional", truth(number), None, number),
+            UNCONDITIONAL: lambda number: self._made(
+                pipeline, f"unconditional-{fingerprint(format)}", truth(number), None, number
+            ),
         }
 
-    def _family(self, part: Part) -> str:
-        family = self.data.get("family", part.family)
-        return family if suites.trained(part, self.data) else part.family
+    def _learned(self, suite: Suite, part: Part) -> tuple[str, ClipFormat]:
+        """Returns the family and the format in which the model learned what a part asks for.
+
+        Of a model that did not, those of the part and the suite.
+        """
+        for one in data_of({"data": self.data}):
+            if one.get("source") == "playhouse" and one.get("family") in part.trained_on:
+                learned = one.get("format")
+                format = ClipFormat.from_dict(learned) if learned else self.pipeline.format
+                return one["family"], format
+        return part.family, FORMATS[suite.format]
 
     def _pool(self, family: str) -> list[Take]:
         scenes = tqdm(
@@ -259,7 +274,9 @@ class Scoreboard:
         )
         return [draw("train", i, family=family) for i in scenes]
 
-    def _made(self, key: str, truth: list[Example], ask: str | None, number: int) -> list[Example]:
+    def _made(
+        self, pipeline: Pipeline, key: str, truth: list[Example], ask: str | None, number: int
+    ) -> list[Example]:
         """Returns batch `number` of the model's clips, generated or read from the folder. Suites
         with the same conditioning share clips.
         """
@@ -267,13 +284,13 @@ class Scoreboard:
         if not path.exists():
             first = self.seed + number * self.batch
             requests = [
-                _request(c, ask, first + i, self.sampler, self.pipeline.format)
+                _request(c, ask, first + i, self.sampler, pipeline.format)
                 for i, c in enumerate(truth)
             ]
             # padded, because another batch size would compile again
             requests += [requests[-1]] * (self.batch - len(requests))
             with Progress().job("generating") as show:
-                clips = self.pipeline.generate_batch(requests, show)[: len(truth)]
+                clips = pipeline.generate_batch(requests, show)[: len(truth)]
             arrays = {
                 name: [getattr(clip, name) for clip in clips] for name in ("frames", "samples")
             }

@@ -32,6 +32,7 @@ def card(
         position: the position of the data iterator after them.
     """
     names = ("source", "split", "count", "world_version", "family", "family_version", "style")
+    names += ("format",)
     sets = {
         name: {entry: one[entry] for entry in names if entry in one} for name, one in data.items()
     }

@@ -14,7 +14,7 @@ from flax import nnx
 
 from sora_jax import weights
 from sora_jax.compat import check_platform, enable_compile_cache
-from sora_jax.data.mixture import mix, part, with_set_losses
+from sora_jax.data.mixture import mix, part
 from sora_jax.data.named_sources import SOURCES
 from sora_jax.data.tokenizer_clips import Clips, open_clips
 from sora_jax.environment import hardware
@@ -25,7 +25,7 @@ from sora_jax.training.metrics import hours, read, thin
 from sora_jax.training.optim import averaged_params, make_optimizer, stable_steps
 from sora_jax.training.start import open_start
 from sora_jax.training.state import new_state, split_module
-from sora_jax.training.step import make_step
+from sora_jax.training.step import make_step, with_set_losses
 from sora_jax.training.tokenizer_run import KINDS, TokenizerRun, check_latents
 from sora_jax.training.tokenizer_scores import batches_of, final_scores, validation
 from sora_jax.training.workdir import Workdir, open_workdir

@@ -15,7 +15,6 @@ from kernels import target
 from sora_jax import weights as weights_lib
 from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.data.latents.record import open_set
-from sora_jax.data.mixture import on_parts, with_set_losses
 from sora_jax.errors import expect
 from sora_jax.models import cost
 from sora_jax.models.text_encoder import TextTokenizer
@@ -30,6 +29,7 @@ from sora_jax.training.program import Program, assemble
 from sora_jax.training.run import Run
 from sora_jax.training.start import open_start
 from sora_jax.training.state import TrainState, split_module
+from sora_jax.training.step import on_parts, with_set_losses
 from sora_jax.training.validation import validation
 from sora_jax.training.workdir import Workdir, open_workdir
 
@@ -214,17 +214,24 @@ def _validation(
 
 
 def _step_flops(run: Run, program: Program, mesh: jax.sharding.Mesh) -> metrics.StepFlops | None:
-    """Returns the FLOPs of a step; None on a CPU, where counting would delay short runs."""
+    """Returns the FLOPs of a step, of a mixture the mean by the weights of its sets; None on a CPU,
+    where counting would delay short runs.
+    """
     if jax.default_backend() == "cpu":
         return None
     optimizer = make_optimizer(run.optim, run.train.steps)
-    counted = cost.measure(
-        run.model, program.format, run.train.batch_size, run.data.text_length, optimizer
-    )
+    sizes, _ = _rows(program)
+    counted = [
+        cost.measure(run.model, format, sizes[name], run.data.text_length, optimizer)
+        for name, format in program.formats.items()
+    ]
+    shares = [run.data.weights[name] for name in program.formats]
+    step = float(np.average([one.step for one in counted], weights=shares))
+    update = counted[0].optimizer  # the same for all sets
+    assert update is not None
     peak = mesh.size * topologies.peak_flops(target.current().slug)
-    assert counted.optimizer is not None
     # The optimizer updates once in `accumulate` steps: its FLOPs per step are a mean.
-    return metrics.StepFlops(counted.step, counted.optimizer / run.optim.accumulate, peak)
+    return metrics.StepFlops(step, update / run.optim.accumulate, peak)
 
 
 def _write_weights(

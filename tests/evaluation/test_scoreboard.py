@@ -11,7 +11,7 @@ from sora_jax.errors import UserError
 from sora_jax.evaluation import baselines, report, run, scoreboard, suites
 from sora_jax.evaluation.cells import cell
 from sora_jax.evaluation.suites import Metric, Part, Suite, Unscored
-from sora_jax.modality import ClipFormat
+from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import Example, example
@@ -241,9 +241,30 @@ def test_suites_that_ask_the_same_share_the_models_clips(tmp_path, monkeypatch):
 
     here = board(tmp_path, Counting(), clips=2)
     truth = scoreboard.examples.render_takes([draw("val", i) for i in range(2)], Grey().format, 2)
-    one = here._made("key", truth, "prompt", 0)
-    other = here._made("key", truth, "prompt", 0)
+    one = here._made(here.pipeline, "key", truth, "prompt", 0)
+    other = here._made(here.pipeline, "key", truth, "prompt", 0)
     assert asked == [2] and np.array_equal(one[0].frames, other[0].frames)
+
+
+def test_a_part_is_scored_in_the_format_that_the_model_learned_it_in(tmp_path):
+    """A mixture has a format for each set; what it did not learn has that of the suite."""
+    wide = ClipFormat(frames=13, fps=12, height=16, width=24)
+    film = {"source": "playhouse", "family": "film", "format": wide.to_dict()}
+    data = {"sets": {"room@nano": ROOM, "film@wide": film}}
+    mixed = board(tmp_path, data=data, clips=2)
+    for name, expected in (
+        ("facts", ("room", mixed.pipeline.format)),
+        ("styles", ("film", wide)),
+        ("permanence", ("occlude", FORMATS[suites.SUITES["permanence"].format])),
+    ):
+        suite = suites.SUITES[name]
+        assert mixed._learned(suite, suite.parts[""]) == expected
+    takes = [draw("val", i, family="film") for i in range(2)]
+    suite = suites.SUITES["styles"]
+    makers = mixed._makers(suite, suite.parts[""], wide, takes)
+    for row in ("model", "unconditional", "ground truth"):
+        assert [clip.frames.shape for clip in makers[row](0)] == [(13, 16, 24, 3)] * 2
+    assert len(list((tmp_path / "clips").iterdir())) == 2
 
 
 def test_pictures_and_baselines_know_families_by_their_facts(tmp_path):

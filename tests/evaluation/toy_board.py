@@ -23,7 +23,7 @@ class Grey(Pipeline):
 
     def generate_batch(self, requests, show):
         format = self.format
-        frames = np.full((format.frames, format.size, format.size, 3), 0.5, np.float32)
+        frames = np.full((format.frames, format.height, format.width, 3), 0.5, np.float32)
         samples = np.zeros(format.samples, np.float32)
         return [Clip(frames / (1 + request.seed), samples, format.fps) for request in requests]
 
