@@ -29,9 +29,12 @@ from benchmarks import results
 from sora_jax import files, weights
 from sora_jax.compat import enable_compile_cache
 from sora_jax.errors import UserError
+from sora_jax.evaluation import suites
+from sora_jax.evaluation.statistics import interval
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
-from sora_jax.oracles import facts
+from sora_jax.oracles.examples import example
+from sora_jax.oracles.facts import KINDS
 from sora_jax.oracles.reading import Reading
 from sora_jax.pipelines.load import load_pipeline
 from sora_jax.pipelines.request import Request
@@ -184,9 +187,7 @@ def compare(new: list[float], old: list[float]) -> dict:
 
     The scores are paired by prompt: new[i] and old[i] are of the same one.
     """
-    difference = np.subtract(new, old)
-    drawn = np.random.default_rng(0).integers(0, len(difference), (10_000, len(difference)))
-    low, high = np.quantile(difference[drawn].mean(-1), (0.025, 0.975))
+    low, high = interval(np.subtract(new, old))
     figures = {"new": np.mean(new), "shipped": np.mean(old), "low": low, "high": high}
     return {name: round(float(x), 4) for name, x in figures.items()} | {"prompts": len(new)}
 
@@ -213,13 +214,14 @@ def scores(path: Path, prompts: int) -> dict[str, list[float]]:
         full = batch + [batch[-1]] * (size - len(batch))  # another batch size would recompile
         clips = pipeline.generate_batch(full)[: len(batch)]
         for take, clip in zip(takes[first:], clips, strict=False):
-            read = Reading(clip)
-            matches = facts.compare(read.facts, take.facts, read.coherent)
-            values = [float(matches[kind]) for kind in facts.KINDS if matches[kind] is not None]
-            found["facts"].append(sum(values) / len(values))
-            if take.trajectory.contacts:
-                struck = read.seen_impacts or read.heard_impacts
-                found["sync"].append(read.sync.f1_100ms if struck else 0.0)
+            shown = example(take, clip.frames, clip.samples, clip.format)
+            reading = Reading(shown)
+            values = suites.values(suites.SUITES["facts"], shown, reading)
+            tested = [values[kind] for kind in KINDS if values[kind] is not None]
+            found["facts"].append(float(np.mean(tested)))
+            sync = suites.values(suites.SUITES["sync"], shown, reading)["f1_100ms"]
+            if sync is not None:
+                found["sync"].append(sync)
     return found
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from sora_jax.cli import prepare_streams
+from sora_jax.cli import HELP, piped, prepare_streams
 from sora_jax.errors import UserError
 
 FOLDER = Path(__file__).parent / "results"
@@ -122,11 +122,12 @@ def command(doc: str, function: Callable[..., int | None], places: Sequence[str]
         places: arguments of the command line.
     """
     prepare_streams()
-    if "--help" in places:
-        print(doc.strip())
-        return 0
     try:
-        return function(*places) or 0
+        with piped():
+            if set(HELP) & set(places):
+                print(doc.strip())
+                return 0
+            return function(*places) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

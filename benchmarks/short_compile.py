@@ -4,14 +4,18 @@ The forms have full size. A child process compiles each table, form by form, in 
 seconds estimate the compile time of the stage on a machine with more cores, which compiles
 THREADS forms at the same time. cuDNN and PyTorch are omitted: neither compiles without its
 device.
+
+    python -m benchmarks.short_run --stage=compile
 """
 
 import functools
+import importlib.util
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +23,7 @@ from typing import Any
 import jax
 from jax.experimental import topologies
 
-from benchmarks import programs, short_measure
+from benchmarks import programs, results, short_measure
 from benchmarks.workload import Absent, Form
 from kernels import gpu_graph, target
 from sora_jax.errors import UserError
@@ -35,35 +39,58 @@ def main(budgets: dict[str, tuple[float, float]]) -> None:
             f"the compiler for GPUs is not in {gpu_graph.folder()}; "
             f"python -m kernels.gpu_graph --install={gpu_graph.folder()} downloads it"
         )
-    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(gpu_graph.folder()))))
-    found = {"JAX_PLATFORMS": "cpu", "TRITON_INTERPRET": "0", "PYTHONPATH": path}
-    found["TF_CPP_MIN_LOG_LEVEL"] = "2"  # hides XLA's warning about a missing driver
     print("compiled for one H100, not run")
     for name in TABLES:
-        command = [sys.executable, "-m", "benchmarks.short_compile", name]
-        child = subprocess.Popen(
-            command, env={**os.environ, **found}, stdout=subprocess.PIPE, text=True
-        )
-        total, forms = 0.0, 0
-        for text in child.stdout:
-            line = json.loads(text)
-            total, forms = total + line["seconds"], forms + 1
-            print(f"  {line['form']:76s}{line['seconds']:7.1f} s  {line['calls']}", flush=True)
-        if child.wait():
-            raise UserError(f"table {name} cannot be compiled; its error is above")
-        share = budgets[name][0]
+        seconds = compile_in_child(name)
+        total, share = sum(seconds), budgets[name][0]
         print(
-            f"{name}: {forms} forms in {total:.0f} s; on {THREADS} threads {total / THREADS:.0f} s "
-            f"(estimate), of the {share} s that the part has",
+            f"{name}: {len(seconds)} forms in {total:.0f} s; on {THREADS} threads "
+            f"{total / THREADS:.0f} s (estimate), of the {share} s that the part has",
             flush=True,
         )
 
 
-def compile_table(name: str) -> None:
-    """Compiles the forms of one table and prints a JSON line for each.
+def compile_in_child(name: str) -> list[float]:
+    """Compiles one table in a process that has the compiler for GPUs. Prints a line for each form.
 
-    Must run in a process started as `main` does.
+    Returns:
+        The seconds of each form.
+    Raises:
+        UserError: a form cannot be compiled.
     """
+    path = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(gpu_graph.folder()))))
+    found = {"JAX_PLATFORMS": "cpu", "TRITON_INTERPRET": "0", "PYTHONPATH": path}
+    command = [sys.executable, "-m", "benchmarks.short_compile", name]
+    seconds = []
+    # XLA warns on stderr that there is no driver, so stderr is shown only after a failure.
+    with tempfile.TemporaryFile("w+") as log:
+        child = subprocess.Popen(
+            command, env={**os.environ, **found}, stdout=subprocess.PIPE, stderr=log, text=True
+        )
+        for text in child.stdout:
+            line = json.loads(text)
+            seconds.append(line["seconds"])
+            print(f"  {line['form']:76s}{line['seconds']:7.1f} s  {line['calls']}", flush=True)
+        if child.wait():
+            log.seek(0)
+            print(log.read(), file=sys.stderr)
+            raise UserError(f"table {name} cannot be compiled; its error is above")
+    return seconds
+
+
+def compile_table(*names: str) -> None:
+    """Compiles the forms of one table in this process. Prints a JSON line for each.
+
+    Raises:
+        UserError: `compile_in_child` did not start the process.
+    """
+    plugin = f"jax_cuda{gpu_graph.cuda_version()}_plugin"
+    if len(names) != 1 or names[0] not in TABLES or importlib.util.find_spec(plugin) is None:
+        raise UserError(
+            "this module compiles one table for the process that starts it; "
+            "give python -m benchmarks.short_run --stage=compile"
+        )
+    (name,) = names
     with target.assume(target.Target("gpu", "NVIDIA H100 80GB HBM3", 90)):
         if name == "tuning":
             spec = short_measure.temporal.SPECS["t16"]
@@ -128,4 +155,4 @@ def _compile(entry: short_measure.Entry, impl: str, form: Form) -> dict:
 
 
 if __name__ == "__main__":
-    compile_table(sys.argv[1])
+    sys.exit(results.command(__doc__, compile_table, sys.argv[1:]))

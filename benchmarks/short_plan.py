@@ -1,6 +1,7 @@
 """Plans a short run: the parts that fit into its time, and the packages and device they need."""
 
 import importlib.util
+import math
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ def fitting_parts(stage: str, size: str, seconds: float) -> list[str]:
         if seconds < minimum:
             raise UserError(
                 f"--minutes={seconds / 60:g} is too short to train; give at least "
-                f"{minimum / 60:.2g}"
+                f"{_minutes(minimum)}"
             )
         return list(BUDGETS[stage])
     fitting, total = [], 0.0
@@ -72,12 +73,17 @@ def fitting_parts(stage: str, size: str, seconds: float) -> list[str]:
         names_text = ", ".join(fitting) or "no part"
         raise UserError(
             f"--minutes={seconds / 60:g} is too short: {names_text} would fit; give at least "
-            f"{minimum / 60:.2g} to include correctness, or "
-            f"{sum(budgets.values()) / 60:.2g} for all"
+            f"{_minutes(minimum)} to include correctness, or {_minutes(sum(budgets.values()))} "
+            "for all"
         )
     if left_out:
         print(f"no time for {', '.join(left_out)}")
     return fitting
+
+
+def _minutes(seconds: float) -> str:
+    """Formats seconds as tenths of a minute, rounded up, so that the result is enough."""
+    return f"{math.ceil(seconds / 6) / 10:g}"
 
 
 def scaled_budgets(stage: str, size: str, names: Sequence[str], seconds: float) -> dict[str, float]:

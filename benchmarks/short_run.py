@@ -39,6 +39,7 @@ from sora_jax.cli import import_flags, run_main
 from sora_jax.errors import UserError
 
 BEGUN = time.monotonic()  # before the imports that take seconds
+RESULTS = {"measure": "rows.jsonl", "train": "weights.safetensors"}  # main result of a stage
 
 _STAGE = flags.DEFINE_enum(
     "stage", None, ["measure", "train", "compile"], "The stage to run. Required."
@@ -99,7 +100,12 @@ def main(_: Sequence[str]) -> None:
     # The watchdog's limit has a margin: a part that keeps to its budget ends well before it.
     parts = [watchdog.Part(name, 2.2 * budgets[name] + 5) for name in fitting]
     left = seconds - (time.monotonic() - begun)
-    ended = watchdog.supervise(child_command, parts, left, output / "run.log")
+    try:
+        ended = watchdog.supervise(child_command, parts, left, output / "run.log")
+    except UserError:
+        if not (output / RESULTS[stage]).exists():
+            record.unlink()  # the corrected command may use the folder
+        raise
     files.write(record, json.dumps(identity | {"ended": ended}, indent=1) + "\n")
     for name, how in ended.items():
         print(f"{name:16s}{how}")

@@ -21,8 +21,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
+from sora_jax.errors import UserError
+
 BEGINS = "[part] "  # the line that a child prints when it begins a part
 FATAL = 2  # exit status of a child for a user error: no other child is started
+ERROR = "error: "  # the line of a child's user error begins so
 PATIENCE = 2.0  # seconds between asking a child to end and killing it
 
 
@@ -60,7 +63,7 @@ def supervise(
         begun"}.
 
     Raises:
-        SystemExit: a child ended with status `FATAL`; the status is passed on.
+        UserError: that of a child, which ended with status `FATAL`.
     """
     end = time.monotonic() + seconds
     left = list(parts)
@@ -96,6 +99,7 @@ def _run_child(
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(child.stdout, lines), daemon=True).start()
     current, begun = names[0], time.monotonic()
+    message = f"see {log}"
     try:
         with log.open("a", encoding="utf-8") as file:
             while True:
@@ -108,12 +112,15 @@ def _run_child(
                     break
                 file.write(text)
                 file.flush()
-                print(text, end="", flush=True)
+                if text.startswith(ERROR):
+                    message = text.removeprefix(ERROR).strip()
+                else:
+                    print(text, end="", flush=True)
                 if text.startswith(BEGINS):
                     current, begun = text.removeprefix(BEGINS).strip(), time.monotonic()
         status = child.wait()
         if status == FATAL:
-            raise SystemExit(FATAL)
+            raise UserError(message)
         return current, "done" if status == 0 else f"died with status {status}"
     finally:
         _end(child)

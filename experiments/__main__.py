@@ -4,7 +4,7 @@ import ast
 import sys
 from pathlib import Path
 
-from sora_jax.cli import prepare_streams
+from sora_jax.cli import HELP, piped, prepare_streams
 from sora_jax.config import nearest
 
 FOLDER = Path(__file__).parent
@@ -27,15 +27,16 @@ def commands() -> dict[str, str]:
 
 def main() -> None:
     prepare_streams()
-    if len(sys.argv) > 1:
+    if sys.argv[1:] and sys.argv[1] not in HELP:
         near = nearest(sys.argv[1].lstrip("-"), commands())
         print(f"error: {sys.argv[1]} is no command; {near}", file=sys.stderr)
         sys.exit(2)
-    print("Commands, each with --help:\n")
-    for name, text in commands().items():
-        print(f"  python -m experiments.{name:16s} {text}")
-    if (FOLDER.parent / "benchmarks").is_dir():
-        print("\nAlso python -m benchmarks.run --help, and the tables in WORKSPACE.md.")
+    with piped():
+        print("Commands, each with --help:\n")
+        for name, text in commands().items():
+            print(f"  python -m experiments.{name:16s} {text}")
+        if (FOLDER.parent / "benchmarks").is_dir():
+            print("\nAlso python -m benchmarks.run --help, and the tables in WORKSPACE.md.")
 
 
 if __name__ == "__main__":

@@ -105,17 +105,13 @@ def commands() -> list[list[str]]:
 
 def main(_: Sequence[str]) -> None:
     if not _OUTPUT.value:
-        raise UserError(
-            "--output is missing; give a folder for tokenizer, latents, model and scores"
-        )
+        raise UserError("--output is missing; give a folder for all that is made and the scores")
     Path(_OUTPUT.value).mkdir(parents=True, exist_ok=True)
     for command in commands():
         print(f"\n$ python -m {shlex.join(command)}", flush=True)
-        status = subprocess.run(
-            [sys.executable, "-m", *command, *import_flags()], check=False
-        ).returncode
-        if status:
-            sys.exit(status)  # the failed step has printed its error
+        done = subprocess.run([sys.executable, "-m", *command, *import_flags()], check=False)
+        if done.returncode:
+            sys.exit(done.returncode)  # the failed step has printed its error
 
 
 if __name__ == "__main__":

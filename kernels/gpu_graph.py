@@ -31,6 +31,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -337,13 +338,12 @@ def main() -> None:
     )
     flags = parser.parse_args()
     if flags.json:
-        print(
-            json.dumps(
-                dataclasses.asdict(
-                    compile_here(flags.op, flags.case, flags.direction, flags.implementation)
-                )
+        which = (flags.op, flags.case, flags.direction, flags.implementation)
+        if None in which or find_spec(f"jax_cuda{cuda_version()}_plugin") is None:
+            parser.error(
+                "--json is for the process that this command starts for each graph; leave it out"
             )
-        )
+        print(json.dumps(dataclasses.asdict(compile_here(*which))))
         return
     if flags.install:
         install(flags.install)

@@ -8,6 +8,7 @@ import importlib.util
 import os
 import sys
 
+from sora_jax.cli import HELP
 from sora_jax.config import nearest
 
 
@@ -17,7 +18,7 @@ def main() -> None:
     if importlib.util.find_spec("sora_jax.experiments"):
         package = "sora_jax.experiments"
     name, *arguments = sys.argv[1:] or ["__main__"]
-    if name in ("--help", "-h"):
+    if name in HELP:
         name = "__main__"
     if name != "__main__":
         known = importlib.import_module(f"{package}.__main__").commands()

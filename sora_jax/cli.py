@@ -25,7 +25,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -68,13 +68,10 @@ def run_main(main: Callable[[Sequence[str]], object]) -> None:
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # Orbax logs every step at INFO
         try:
-            status = main(argv)
-            sys.stdout.flush()
-            return status
+            with piped():
+                return main(argv)
         except UserError as error:
             _stop(error)
-        except BrokenPipeError:
-            _leave()
         except KeyboardInterrupt as error:
             print(str(error) or "stopped", file=sys.stderr)
             sys.exit(0 if isinstance(error, Preempted) else 130)
@@ -111,6 +108,16 @@ def prepare_streams() -> None:
             setattr(sys, name, stream)
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def piped() -> Iterator[None]:
+    """A context for printing. The process exits with status 141 if nobody reads stdout any more."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _leave()
 
 
 def message(error: UserError) -> str:

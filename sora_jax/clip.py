@@ -51,11 +51,14 @@ class Clip:
         the path.
 
         Raises:
-            UserError: the file cannot be written.
+            UserError: the file cannot be written, or PyAV is missing.
         """
         if Path(path).suffix.lower() != ".mp4":
             raise UserError(f"{path} is not the path of a clip; give a path that ends in .mp4")
-        from sora_jax.mp4 import write_mp4  # needs PyAV, which a training-only machine may lack
+        try:
+            from sora_jax.mp4 import write_mp4  # needs PyAV, which a training-only machine may lack
+        except ImportError as error:
+            raise UserError(f"no mp4 can be written ({error}); pip install av") from error
 
         write_mp4(path, self)
         return Path(path)

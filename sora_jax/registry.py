@@ -55,6 +55,7 @@ class Registry(dict[str, T]):
         super().__init__()
         _REGISTRIES.append(weakref.ref(self))
         self.kind, self.protocol, self.fault = kind, protocol, fault
+        self._module = sys._getframe(1).f_globals.get("__name__", "__main__")
         # name -> (module that registered it, what identifies the definition there)
         self._sources: dict[str, tuple[str, Any]] = {}
         for value in values:
@@ -73,26 +74,27 @@ class Registry(dict[str, T]):
                 abstract, or `fault` reports a problem.
         """
         home = sys._getframe(1).f_globals.get("__name__", "__main__")
+        place = self._place(home)
         members = _members(self.protocol)
         abstract = getattr(value, "__abstractmethods__", frozenset()).intersection(members)
         instance: Any = value() if isinstance(value, type) and not abstract else value
         name = getattr(instance, "name", None) or getattr(instance, "__name__", None)
         if not isinstance(name, str):
-            raise UserError(f"{home}: the {self.kind} has no name; give it name = '...'")
+            raise UserError(f"{place}: the {self.kind} has no name; give it name = '...'")
         if missing := [m for m in members if m in abstract or not hasattr(instance, m)]:
             raise UserError(
-                f"{self.kind} {name!r} of {home} lacks {', '.join(missing)}; "
+                f"{self.kind} {name!r} of {place} lacks {', '.join(missing)}; "
                 f"see {_qualified(self.protocol)}"
             )
         if self.fault and (fault := self.fault(instance)):
-            raise UserError(f"{self.kind} {name!r} of {home}: {fault}")
+            raise UserError(f"{self.kind} {name!r} of {place}: {fault}")
         # A class or function is identified by its qualified name. An instance has none and is
         # identified by itself, except in a notebook, where its cell may be executed again.
         source = home, getattr(value, "__qualname__", None if home == "__main__" else value)
         if name in self and self._sources.get(name) != source:
             raise UserError(
-                f"{self.kind} {name!r} is registered twice, by {self.home(name)} and by {home}; "
-                "rename one"
+                f"{self.kind} {name!r} is registered twice, by {self._place(self.home(name))} "
+                f"and by {place}; rename one"
             )
         self[name] = instance
         self._sources[name] = source
@@ -101,6 +103,12 @@ class Registry(dict[str, T]):
     def home(self, name: str) -> str:
         """Returns the module that registered a name; "__main__" for a script or a notebook."""
         return self._sources.get(name, ("__main__",))[0]
+
+    def _place(self, module: str) -> str:
+        """Returns a module as messages name it: a file by its path, and for initial values the
+        module that made the registry.
+        """
+        return self._module if module == __name__ else _FILES.get(module, module)
 
     def __missing__(self, name: str) -> T:
         raise UserError(f"no {self.kind} {name!r}; {nearest(name, self)}")

@@ -58,7 +58,8 @@ def test_an_unknown_name_is_told_the_nearest(shapes):
 
 
 def test_a_name_is_registered_once(shapes):
-    with pytest.raises(UserError, match=r"'square' is registered twice, by .*; rename one"):
+    said = rf"'square' is registered twice, by {__name__} and by {__name__}; rename one"
+    with pytest.raises(UserError, match=said):
         shapes.register(type("Other", (), {"name": "square", "area": lambda self: 2.0}))
 
 
@@ -129,6 +130,17 @@ def test_a_module_that_fails_is_told_with_its_line(tmp_path, text, said):
     (tmp_path / "mine.py").write_text(text)
     with pytest.raises(UserError, match=said):
         load_module(str(tmp_path / "mine.py"))
+
+
+def test_a_file_is_named_by_its_path(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from sora_jax.models.attention_patterns import ATTENTION\n"
+        "@ATTENTION.register\ndef pure(tokens):\n    return None\n"
+    )
+    said = rf"'pure' is registered twice, by sora_jax\.models\.attention_patterns and by {path};"
+    with pytest.raises(UserError, match=said):
+        load_module(str(path))
 
 
 def test_a_module_that_is_not_there_is_told(tmp_path):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Float, PRNGKeyArray, Shaped
+from jaxtyping import Bool, Float, PRNGKeyArray, Shaped
 
 from sora_jax.config import within
 from sora_jax.flow.conditioning import TaskMixture, draw_given, effective_level
@@ -135,13 +135,19 @@ def flow_loss(
         target = x[m] if config.output == "x" else e[m] - x[m]
         v = to_velocity(target, x_s[m], levels[m], config.output)
         v_hat = to_velocity(output[m].astype(jnp.float32), x_s[m], levels[m], config.output)
-        error = jnp.square(v_hat - v).mean(tuple(range(2, v.ndim)))  # [B, T]
+        error = jnp.square(v_hat - v).mean(tuple(range(2, v.ndim)))
         mean = (error * counts).sum() / jnp.maximum(counts.sum(), 1)
         loss += weight * mean
         metrics[f"{m}_loss"] = jnp.where(counts.any(), mean, jnp.nan)
-        quarter = jnp.minimum((levels[m] * QUARTERS).astype(jnp.int32), QUARTERS - 1)
-        for q in range(QUARTERS):
-            inside = counts & (quarter == q)
-            # 0 / 0 = nan: no value in this quarter
-            metrics[f"{m}_loss_q{q + 1}"] = (error * inside).sum() / inside.sum()
+        for q, value in enumerate(_by_quarter(error, counts, levels[m]), 1):
+            metrics[f"{m}_loss_q{q}"] = value
     return loss, {"loss": loss, **metrics}
+
+
+def _by_quarter(
+    error: Float[Array, "B T"], counts: Bool[Array, "B T"], levels: Float[Array, "B T"]
+) -> list[Float[Array, ""]]:
+    """Returns the mean error of each quarter of the noise level; nan if no value counts in it."""
+    quarter = jnp.minimum((levels * QUARTERS).astype(jnp.int32), QUARTERS - 1)
+    masks = [counts & (quarter == q) for q in range(QUARTERS)]
+    return [(error * inside).sum() / inside.sum() for inside in masks]

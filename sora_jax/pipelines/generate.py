@@ -8,9 +8,7 @@ Every generation goes through `Pipeline.generate`.
     given_audio         audio given, video generated
     continued           a clip extended, window by window (`windows`), in latent space
 
-Given means start level 0 (`sora_jax.flow.conditioning`). Only the history of a continued clip is
-lightly noised, and its latents are restored unchanged afterwards. Other modules read files
-(`sidecar`, `sora_jax.media`).
+`synthesis` makes the clips. Other modules read files (`sidecar`, `sora_jax.media`).
 """
 
 import contextlib
@@ -21,31 +19,27 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.clip import Clip, as_floats
 from sora_jax.config import nearest
 from sora_jax.errors import UserError, expect
 from sora_jax.flow.guidance import Guidance
-from sora_jax.flow.sampler import SamplerConfig, sample
-from sora_jax.modality import AUDIO_CHANNELS, FORMATS, VIDEO_CHANNELS, ClipFormat
+from sora_jax.flow.sampler import SamplerConfig
+from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.models.st_dit import STDiT
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.mp4 import check_arrays
-from sora_jax.pipelines import codec, windows
+from sora_jax.pipelines import codec, synthesis, windows
 from sora_jax.pipelines.formats import select
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.given import FILES, read_given
-from sora_jax.pipelines.notes import check_finite, check_words, request_notes
+from sora_jax.pipelines.notes import check_words, request_notes
 from sora_jax.pipelines.request import Request
-from sora_jax.progress import Laps, Progress, StepCount
+from sora_jax.progress import Progress, StepCount
 from sora_jax.tokenizers.audio import AudioTokenizer
 from sora_jax.tokenizers.video import VideoTokenizer
 from sora_jax.weights import data_of, families_of
-
-HISTORY_LEVEL = 0.05  # start level of a continued clip's history; training draws it from [0, 0.1]
 
 
 class Pipeline:
@@ -103,10 +97,6 @@ class Pipeline:
         other = copy.copy(self)
         other.format = select(self.formats, **asked)
         return other
-
-    @property
-    def _sides(self) -> tuple[int, int]:
-        return self.format.height, self.format.width
 
     @property
     def data_name(self) -> str:
@@ -197,21 +187,15 @@ class Pipeline:
                 )
         fresh = [i for i, request in enumerate(requests) if request.continued is None]
         extended = [i for i, request in enumerate(requests) if request.continued is not None]
-        counts = [1] if fresh else []
-        counts += [
-            windows.count(
-                len(_history(requests[i]).latents["video"]), self._target(requests[i]), self.format
-            )
-            for i in extended
-        ]
-        progress = StepCount(on_progress, requests[0].sampler.steps * sum(counts))
+        runs = int(bool(fresh))  # of the sampler
+        runs += sum(synthesis.window_count(requests[i], self.format) for i in extended)
+        on_step = StepCount(on_progress, requests[0].sampler.steps * runs)
         clips: dict[int, Generated] = {}
         if fresh:
-            clips.update(
-                zip(fresh, self._fresh([requests[i] for i in fresh], progress), strict=True)
-            )
+            together = synthesis.fresh(self, [requests[i] for i in fresh], on_step)
+            clips.update(zip(fresh, together, strict=True))
         for i in extended:
-            clips[i] = self._extended(requests[i], progress)
+            clips[i] = synthesis.extended(self, requests[i], on_step)
         return [clips[i] for i in range(len(requests))]
 
     def check(self, request: Request) -> None:
@@ -227,7 +211,8 @@ class Pipeline:
         """
         added = 0
         if request.continued is not None:
-            added = self._target(request) - len(request.continued.latents["video"])
+            known = len(request.continued.latents["video"])
+            added = synthesis.extended_latents(request, self.format) - known
         parts = (self.format, self.text_tokenizer, self.trained_on, added)
         return request_notes(request, *parts)
 
@@ -266,164 +251,11 @@ class Pipeline:
         expect(latents, Mapping, "latents", "give what encode returns")
         codec.check_latents(latents)
         video, audio = (np.asarray(latents[name])[None] for name in ("video", "audio"))
-        (frames,), _ = codec.decode_video(self.video_tokenizer, video, self._sides)
+        sides = (self.format.height, self.format.width)
+        (frames,), _ = codec.decode_video(self.video_tokenizer, video, sides)
         length = windows.stream_samples(video.shape[1], self.format)
         (samples,) = codec.decode_audio(self.audio_tokenizer, audio, length)
         return Clip(frames, samples, self.format.fps)
-
-    def _text(self, texts: Sequence[str | None]) -> dict[str, jax.Array]:
-        tokens, mask = self.text_tokenizer([text or "" for text in texts])
-        return {"tokens": jnp.asarray(tokens), "mask": jnp.asarray(mask)}
-
-    def _sample(
-        self,
-        requests: Sequence[Request],
-        keys: jax.Array,
-        start: Mapping[str, Any],
-        given: dict[str, Any],
-        times: Mapping[str, Any],
-        progress: Callable[[int, int], object],
-    ) -> dict[str, np.ndarray]:
-        format = self.format
-        shapes = {
-            "video": (format.video_latents, *format.latent_sides, VIDEO_CHANNELS),
-            "audio": (format.audio_latents, AUDIO_CHANNELS),
-        }
-        config = self._sampler(requests[0])
-        text, negative = (
-            self._text([r.prompt for r in requests]),
-            self._text([r.negative_prompt for r in requests]),
-        )
-        # Without any text, text guidance has no effect: skip its pass.
-        if not text["mask"].any() and not negative["mask"].any():
-            guidance = dataclasses.replace(config.guidance, text=1.0, video=None, audio=None)
-            config = dataclasses.replace(config, guidance=guidance)
-        latents = sample(
-            self.model, keys, shapes, start, given, text, negative, times, config, progress
-        )
-        return {m: np.asarray(x) for m, x in latents.items()}
-
-    def _sampler(self, request: Request) -> SamplerConfig:
-        """Returns the request's sampler with the model's output; its shift defaults to the
-        model's.
-        """
-        shift = self.shift if request.sampler.shift is None else request.sampler.shift
-        return dataclasses.replace(request.sampler, shift=shift, output=self.model.config.output)
-
-    def _fresh(
-        self, requests: Sequence[Request], progress: Callable[[int, int], object]
-    ) -> list[Generated]:
-        format, clock = self.format, Laps()
-        size = len(requests)
-        start = {
-            "video": np.ones((size, format.video_latents), np.float32),
-            "audio": np.ones((size, format.audio_latents), np.float32),
-        }
-        given = {
-            "video": np.zeros(
-                (size, format.video_latents, *format.latent_sides, VIDEO_CHANNELS), np.float32
-            ),
-            "audio": np.zeros((size, format.audio_latents, AUDIO_CHANNELS), np.float32),
-        }
-        for i, request in enumerate(requests):
-            frames = request.given_video if request.given_video is not None else request.first_frame
-            if frames is not None:
-                frames = as_floats(frames, request.task)
-                frames = frames if frames.ndim == 4 else frames[None]
-                latents = codec.encode(self.video_tokenizer, frames)
-                given["video"][i, : len(latents)] = latents
-                start["video"][i, : len(latents)] = 0
-            if request.given_audio is not None:
-                given["audio"][i] = codec.encode(self.audio_tokenizer, request.given_audio)
-                start["audio"][i] = 0
-        clock.lap("encode")
-        keys = jnp.stack([jax.random.key(request.seed) for request in requests])
-        latents = self._sample(requests, keys, start, given, format.latent_times(), progress)
-        clock.lap("sample")
-        frames, caches = codec.decode_video(self.video_tokenizer, latents["video"], self._sides)
-        samples = codec.decode_audio(self.audio_tokenizer, latents["audio"], format.samples)
-        clock.lap("decode")
-        clips = []
-        for i, request in enumerate(requests):
-            clip_latents = {m: x[i] for m, x in latents.items()}
-            video = (
-                frames[i]
-                if request.given_video is None
-                else as_floats(request.given_video, "given_video")
-            )
-            audio = (
-                samples[i]
-                if request.given_audio is None
-                else np.asarray(request.given_audio, np.float32)
-            )
-            clips.append(self._clip(request, video, audio, clip_latents, caches[i], clock))
-        return clips
-
-    def _target(self, request: Request) -> int:
-        """Returns the number of video latents of a continuation."""
-        new = -(-round(request.seconds * self.format.fps, 6) // self.format.frames_per_latent)
-        return len(_history(request).latents["video"]) + int(new)
-
-    def _extended(self, request: Request, progress: Callable[[int, int], object]) -> Generated:
-        old, format, clock = _history(request), self.format, Laps()
-        target, key = self._target(request), jax.random.key(request.seed)
-
-        def make(window: windows.Window, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-            start = {
-                m: np.where(known, HISTORY_LEVEL, 1.0)[None]
-                for m, known in (("video", window.video_given), ("audio", window.audio_given))
-            }
-            noise_key = jax.random.fold_in(key, window.video_start)[None]
-            sampled = self._sample(
-                [request],
-                noise_key,
-                start,
-                {m: x[None] for m, x in given.items()},
-                window.times,
-                progress,
-            )
-            return {m: x[0] for m, x in sampled.items()}
-
-        known = len(old.latents["video"])
-        latents = windows.extend(old.latents, format, target, make)
-        clock.lap("sample")
-        cache = old.cache
-        if cache is None:
-            history = old.latents["video"][None]
-            _, (cache,) = codec.decode_video(self.video_tokenizer, history, self._sides)
-        (new,), (cache,) = codec.decode_video(
-            self.video_tokenizer, latents["video"][None, known:], self._sides, cache
-        )
-        frames = np.concatenate([as_floats(old.frames, "continued"), new])
-        length = windows.stream_samples(target, format)
-        (samples,) = codec.decode_audio(self.audio_tokenizer, latents["audio"][None], length)
-        clock.lap("decode")
-        return self._clip(
-            request, frames, windows.join(np.asarray(old.samples), samples), latents, cache, clock
-        )
-
-    def _clip(
-        self,
-        request: Request,
-        frames: np.ndarray,
-        samples: np.ndarray,
-        latents: dict[str, np.ndarray],
-        cache: Any,
-        clock: Laps,
-    ) -> Generated:
-        check_finite(request, latents, frames, samples)
-        format = dataclasses.replace(self.format, frames=len(frames))
-        return Generated(
-            frames,
-            samples,
-            format.fps,
-            notes=self.notes(request),
-            format=format,
-            latents=latents,
-            cache=cache,
-            provenance=self.provenance(request),
-            timings=clock.laps,
-        )
 
     def provenance(self, request: Request) -> dict[str, Any]:
         """Returns everything needed to generate the clip of a request again, as JSON values."""
@@ -435,7 +267,7 @@ class Pipeline:
             "prompt": request.prompt or "",
             "negative_prompt": request.negative_prompt,
             "seed": request.seed,
-            "sampler": dataclasses.asdict(self._sampler(request)),
+            "sampler": dataclasses.asdict(synthesis.sampler_of(self, request)),
             "config": self.config,
         }
         if request.continued is not None:
@@ -448,10 +280,3 @@ def __getattr__(name: str) -> Any:
     if name == "load_pipeline":  # by name, as `load` imports this module
         return importlib.import_module("sora_jax.pipelines.load").load_pipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _history(request: Request) -> Generated:
-    """Returns the clip that a request continues."""
-    if request.continued is None:
-        raise UserError("the request continues no clip; give continued", field="continued")
-    return request.continued

@@ -1,6 +1,7 @@
 """Stages end in time, leave what was measured, and say in one line what they cannot do."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -44,6 +45,17 @@ def test_too_little_time_says_what_fits():
         short_plan.fitting_parts("measure", "gpu", 40.0)
     with pytest.raises(UserError, match=r"too short to train; give at least 1\.5"):
         short_plan.fitting_parts("train", "gpu", 40.0)
+
+
+@pytest.mark.parametrize(
+    "stage, size", [("measure", "gpu"), ("measure", "tiny"), ("train", "tiny")]
+)
+def test_the_minutes_that_are_advised_are_enough(stage, size):
+    with pytest.raises(UserError) as error:
+        short_plan.fitting_parts(stage, size, 2.0)
+    advised = re.findall(r"(?:at least|or) ([\d.]+)", str(error.value))
+    fitting = [short_plan.fitting_parts(stage, size, 60 * float(minutes)) for minutes in advised]
+    assert fitting[-1] == list(short_plan.BUDGETS[stage])
 
 
 def test_budgets_fill_the_time():
@@ -91,6 +103,17 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     (tmp_path / "measure.json").write_text("{}")
     done = command("--stage=measure", "--minutes=3", "--size=tiny", f"--output={tmp_path}")
     assert done.returncode == 2 and "holds another run of stage measure" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_mistake_that_a_child_finds_is_one_line_and_leaves_the_folder_free(tmp_path):
+    stage = ("--stage=train", "--minutes=1", "--size=tiny", f"--output={tmp_path}")
+    for _ in range(2):
+        done = command(*stage, "--config=no_such.py")
+        assert done.returncode == 2 and "error" not in done.stdout
+        assert done.stderr.startswith("error: no configuration no_such.py")
+        assert len(done.stderr.splitlines()) == 1
+        assert {path.name for path in tmp_path.iterdir()} == {"run.log"}
 
 
 @pytest.mark.parametrize("module", ["short_measure", "short_train"])

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.watchdog import Part, supervise
+from sora_jax.errors import UserError
 
 CHILD = """
 import os, sys, time
@@ -14,9 +15,12 @@ def stuck():
     import signal
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
+def mistake():
+    print("error: no such family; give room", file=sys.stderr)
+    sys.exit(2)
 actions = {
     "good": lambda: print("result of good"), "fine": lambda: None, "stuck": stuck,
-    "crash": lambda: os.kill(os.getpid(), 11), "mistake": lambda: sys.exit(2),
+    "crash": lambda: os.kill(os.getpid(), 11), "mistake": mistake,
     "parent": lambda: (
         print(f"worker {__import__('subprocess').Popen(['sleep', '60']).pid}", flush=True),
         time.sleep(60),
@@ -74,10 +78,11 @@ def test_the_end_of_all_is_kept(tmp_path):
     assert seconds < 2.0 + 2.5
 
 
-def test_a_users_mistake_begins_no_other_child(tmp_path):
-    with pytest.raises(SystemExit) as status:
+def test_a_users_mistake_begins_no_other_child(tmp_path, capsys):
+    with pytest.raises(UserError, match=r"^no such family; give room$"):
         run(tmp_path, "mistake", "good")
-    assert status.value.code == 2 and "result" not in (tmp_path / "log").read_text()
+    assert "result" not in (tmp_path / "log").read_text()
+    assert "error" not in capsys.readouterr().out  # the command prints it on stderr
 
 
 def test_workers_end_with_their_child(tmp_path):

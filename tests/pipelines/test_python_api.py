@@ -3,6 +3,9 @@
 import dataclasses
 import json
 import re
+import subprocess
+import sys
+import textwrap
 
 import av
 import numpy as np
@@ -69,6 +72,22 @@ def test_without_a_codec_a_notebook_says_so_in_a_line(clip, monkeypatch):
     html = clip._repr_html_()
     assert re.search(r"<p>no player: .*no encoder libx264; pip install", html)
     assert "<video" not in html and "data:image/png" in html
+
+
+def test_without_pyav_a_notebook_says_so_in_a_line():
+    """In a process of its own, as other modules keep what they imported."""
+    code = """
+    import sys
+    sys.modules["av"] = None
+    import numpy as np
+    from sora_jax.clip import Clip
+    print(Clip(np.zeros((5, 8, 8, 3), np.float32), np.zeros(4_000, np.float32), 8)._repr_html_())
+    """
+    line = [sys.executable, "-c", textwrap.dedent(code)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300)
+    assert re.search(r"<p>no player: no mp4 can be written .*; pip install av</p>", done.stdout), (
+        done.stderr
+    )
 
 
 def test_what_is_read_is_read_once(clip):

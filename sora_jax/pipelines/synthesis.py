@@ -1,0 +1,203 @@
+"""Makes the clips of requests: given parts are encoded, latents sampled, and latents decoded.
+
+    fresh       clips of the pipeline's format; several requests share every call of the network
+    extended    a longer clip, window by window (`windows`), in latent space
+
+A given part has start level 0 (`sora_jax.flow.conditioning`), and every other latent start level 1.
+Only the history of a continued clip is lightly noised, and its latents are restored unchanged
+afterwards. The requests are valid (`Pipeline.check`).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sora_jax.clip import as_floats
+from sora_jax.errors import UserError
+from sora_jax.flow.sampler import SamplerConfig, sample
+from sora_jax.modality import AUDIO_CHANNELS, VIDEO_CHANNELS, ClipFormat
+from sora_jax.pipelines import codec, windows
+from sora_jax.pipelines.generated import Generated
+from sora_jax.pipelines.notes import check_finite
+from sora_jax.pipelines.request import Request
+from sora_jax.progress import Laps
+
+if TYPE_CHECKING:
+    from sora_jax.pipelines.generate import Pipeline
+
+HISTORY_LEVEL = 0.05  # start level of a continued clip's history; training draws it from [0, 0.1]
+
+OnStep = Callable[[int, int], object]  # called with (steps done, total steps)
+
+
+def fresh(pipeline: "Pipeline", requests: Sequence[Request], on_step: OnStep) -> list[Generated]:
+    """Generates the clips of requests that continue none and share one sampler setting."""
+    format, clock = pipeline.format, Laps()
+    start, given = _encode_given(pipeline, requests)
+    clock.lap("encode")
+    keys = jnp.stack([jax.random.key(request.seed) for request in requests])
+    times = format.latent_times()
+    latents = _sample(pipeline, requests, keys, start, given, times, on_step)
+    clock.lap("sample")
+    frames, caches = codec.decode_video(
+        pipeline.video_tokenizer, latents["video"], (format.height, format.width)
+    )
+    samples = codec.decode_audio(pipeline.audio_tokenizer, latents["audio"], format.samples)
+    clock.lap("decode")
+    clips = []
+    for i, request in enumerate(requests):
+        video, audio = frames[i], samples[i]
+        if request.given_video is not None:
+            video = as_floats(request.given_video, "given_video")
+        if request.given_audio is not None:
+            audio = np.asarray(request.given_audio, np.float32)
+        own = {m: x[i] for m, x in latents.items()}
+        clips.append(_clip(pipeline, request, video, audio, own, caches[i], clock))
+    return clips
+
+
+def extended(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated:
+    """Generates the clip of a request that continues one."""
+    old, format, clock = history(request), pipeline.format, Laps()
+    target, key = extended_latents(request, format), jax.random.key(request.seed)
+
+    def make(window: windows.Window, given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        start = {
+            m: np.where(known, HISTORY_LEVEL, 1.0)[None]
+            for m, known in (("video", window.video_given), ("audio", window.audio_given))
+        }
+        keys = jax.random.fold_in(key, window.video_start)[None]
+        batch = {m: x[None] for m, x in given.items()}
+        sampled = _sample(pipeline, [request], keys, start, batch, window.times, on_step)
+        return {m: x[0] for m, x in sampled.items()}
+
+    known = len(old.latents["video"])
+    latents = windows.extend(old.latents, format, target, make)
+    clock.lap("sample")
+    tokenizer, sides = pipeline.video_tokenizer, (format.height, format.width)
+    cache = old.cache
+    if cache is None:
+        _, (cache,) = codec.decode_video(tokenizer, old.latents["video"][None], sides)
+    (new,), (cache,) = codec.decode_video(tokenizer, latents["video"][None, known:], sides, cache)
+    frames = np.concatenate([as_floats(old.frames, "continued"), new])
+    length = windows.stream_samples(target, format)
+    (samples,) = codec.decode_audio(pipeline.audio_tokenizer, latents["audio"][None], length)
+    clock.lap("decode")
+    samples = windows.join(np.asarray(old.samples), samples)
+    return _clip(pipeline, request, frames, samples, latents, cache, clock)
+
+
+def history(request: Request) -> Generated:
+    """Returns the clip that a request continues."""
+    if request.continued is None:
+        raise UserError("the request continues no clip; give continued", field="continued")
+    return request.continued
+
+
+def extended_latents(request: Request, format: ClipFormat) -> int:
+    """Returns the number of video latents of a continuation."""
+    new = -(-round(request.seconds * format.fps, 6) // format.frames_per_latent)
+    return len(history(request).latents["video"]) + int(new)
+
+
+def window_count(request: Request, format: ClipFormat) -> int:
+    """Returns the number of windows of a continuation."""
+    known = len(history(request).latents["video"])
+    return windows.count(known, extended_latents(request, format), format)
+
+
+def sampler_of(pipeline: "Pipeline", request: Request) -> SamplerConfig:
+    """Returns the request's sampler with the model's output; its shift defaults to the model's."""
+    shift = pipeline.shift if request.sampler.shift is None else request.sampler.shift
+    return dataclasses.replace(request.sampler, shift=shift, output=pipeline.model.config.output)
+
+
+def _encode_given(
+    pipeline: "Pipeline", requests: Sequence[Request]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Encodes the given parts of a batch.
+
+    Returns:
+        Start levels {"video": [B, T], "audio": [B, N]}, 0 where a latent is given and 1 elsewhere,
+        and the given latents {"video": [B, T, h, w, C], "audio": [B, N, C]}, 0 elsewhere.
+    """
+    shapes = _latent_shapes(pipeline.format)
+    start = {m: np.ones((len(requests), shape[0]), np.float32) for m, shape in shapes.items()}
+    given = {m: np.zeros((len(requests), *shape), np.float32) for m, shape in shapes.items()}
+    for i, request in enumerate(requests):
+        frames = request.given_video if request.given_video is not None else request.first_frame
+        if frames is not None:
+            frames = as_floats(frames, request.task)
+            frames = frames if frames.ndim == 4 else frames[None]
+            latents = codec.encode(pipeline.video_tokenizer, frames)
+            given["video"][i, : len(latents)] = latents
+            start["video"][i, : len(latents)] = 0
+        if request.given_audio is not None:
+            given["audio"][i] = codec.encode(pipeline.audio_tokenizer, request.given_audio)
+            start["audio"][i] = 0
+    return start, given
+
+
+def _latent_shapes(format: ClipFormat) -> dict[str, tuple[int, ...]]:
+    return {
+        "video": (format.video_latents, *format.latent_sides, VIDEO_CHANNELS),
+        "audio": (format.audio_latents, AUDIO_CHANNELS),
+    }
+
+
+def _sample(
+    pipeline: "Pipeline",
+    requests: Sequence[Request],
+    keys: jax.Array,
+    start: Mapping[str, np.ndarray],
+    given: dict[str, np.ndarray],
+    times: Mapping[str, Any],
+    on_step: OnStep,
+) -> dict[str, np.ndarray]:
+    """Samples the latents of a batch: {"video": [B, T, h, w, C], "audio": [B, N, C]}."""
+    config = sampler_of(pipeline, requests[0])
+    text = _text(pipeline, [request.prompt for request in requests])
+    negative = _text(pipeline, [request.negative_prompt for request in requests])
+    # Without any text, text guidance has no effect: skip its pass.
+    if not text["mask"].any() and not negative["mask"].any():
+        guidance = dataclasses.replace(config.guidance, text=1.0, video=None, audio=None)
+        config = dataclasses.replace(config, guidance=guidance)
+    shapes = _latent_shapes(pipeline.format)
+    latents = sample(
+        pipeline.model, keys, shapes, start, given, text, negative, times, config, on_step
+    )
+    return {m: np.asarray(x) for m, x in latents.items()}
+
+
+def _text(pipeline: "Pipeline", texts: Sequence[str | None]) -> dict[str, jax.Array]:
+    tokens, mask = pipeline.text_tokenizer([text or "" for text in texts])
+    return {"tokens": jnp.asarray(tokens), "mask": jnp.asarray(mask)}
+
+
+def _clip(
+    pipeline: "Pipeline",
+    request: Request,
+    frames: np.ndarray,
+    samples: np.ndarray,
+    latents: dict[str, np.ndarray],
+    cache: Any,
+    clock: Laps,
+) -> Generated:
+    """Returns the clip, with its notes and provenance. Raises UserError if it is not finite."""
+    check_finite(request, latents, frames, samples)
+    format = dataclasses.replace(pipeline.format, frames=len(frames))
+    return Generated(
+        frames,
+        samples,
+        format.fps,
+        notes=pipeline.notes(request),
+        format=format,
+        latents=latents,
+        cache=cache,
+        provenance=pipeline.provenance(request),
+        timings=clock.laps,
+    )
