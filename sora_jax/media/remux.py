@@ -61,25 +61,22 @@ def plan(path: str | os.PathLike) -> Plan:
         NotCopied: no container takes its picture as it is.
         UserError: the file cannot be read.
     """
-    try:
-        with av.open(str(path)) as source:
-            suffix = _suffix(source, Path(path).suffix.lower())
-            notes = _left_out(source)
-            stream, _ = streams.choose_video(source)
-            _check_cuts(source, stream)
-    except (OSError, FFmpegError, ValueError) as error:
-        raise unreadable(path, error) from None
+    picture, own = _picture(path), Path(path).suffix.lower()
+    with av.open(str(path)) as source:
+        suffix, notes = _suffix(source, own), _left_out(source)
+    if picture.hidden:
+        notes.append(f"shown beyond its edit list: the last {picture.hidden} frames of its picture")
+    start, silence = dataclasses.replace(picture, packets=TRIAL_PACKETS), np.zeros(1600)
     for candidate in dict.fromkeys((suffix or ".mkv", ".mkv")):
         with tempfile.TemporaryDirectory() as folder:
-            trial = Path(folder) / f"trial{candidate}"
             try:
-                lost = _mux(path, trial, candidate, np.zeros(SAMPLE_RATE // 10), {}, TRIAL_PACKETS)
+                lost = _mux(path, start, Path(folder) / f"trial{candidate}", silence, {})
             except (FFmpegError, ValueError) as error:
                 reason = error
                 continue
         if lost:
             notes.append(f"{candidate} keeps no metadata named {', '.join(lost)}")
-        if candidate != Path(path).suffix.lower():
+        if candidate != own:
             notes.append(f"written as {candidate}, which holds its picture and the new audio")
         return Plan(candidate, tuple(notes))
     raise NotCopied(getattr(reason, "strerror", None) or str(reason))
@@ -104,13 +101,14 @@ def write(
     """
     if os.path.exists(path) and os.path.samefile(path, source):
         raise UserError(f"{path} is the given video itself; choose another path")
+    picture = _picture(source)
     with replacing(path) as partial:
         try:
-            _mux(source, partial, Path(path).suffix, samples, metadata)
-        except FFmpegError as error:
+            _mux(source, picture, partial, samples, metadata, Path(path).suffix)
+        except (FFmpegError, ValueError) as error:
             if disk_error(error):
                 raise
-            reason = error.strerror or str(error)
+            reason = getattr(error, "strerror", None) or str(error)
             raise UserError(
                 f"cannot write {path} with the picture of {source}: {reason}; convert the given "
                 "video to mp4"
@@ -147,44 +145,90 @@ def _left_out(source: InputContainer) -> list[str]:
     return [f"left out beside the new audio: its {', its '.join(parts)}"]
 
 
-def _check_cuts(source: InputContainer, stream: Any) -> None:
-    """Raises NotCopied if an edit list of a file hides a part of the picture after its start."""
-    shown = False
-    for packet in source.demux(stream):
-        if packet.size and packet.is_discard and shown:
-            raise NotCopied("its edit list cuts out a part of the picture")
-        shown = shown or not packet.is_discard
+@dataclasses.dataclass(frozen=True)
+class _Picture:
+    """The picture of a file.
+
+    An edit list can hide frames. Those before the start stay hidden in a copy, and those after the
+    end are left out, unless others are decoded from them.
+
+    Attributes:
+        origin: when its first frame appears, in seconds on the file's clock.
+        packets: number of packets to copy: up to the last that is shown.
+        hidden: number of hidden ones among them that lie after the end.
+    """
+
+    origin: Fraction
+    packets: int
+    hidden: int
+
+
+def _picture(path: str | os.PathLike) -> _Picture:
+    """Returns where the picture of a file begins and ends.
+
+    Raises:
+        NotCopied: an edit list cuts out a part in the middle.
+        UserError: the file cannot be read.
+    """
+    try:
+        with av.open(str(path)) as source:
+            stream, _ = streams.choose_video(source)
+            second, _ = frames_from(source, stream, 0.0, [])
+            origin = round(Fraction(second) / stream.time_base) * stream.time_base
+        with av.open(str(path)) as source:
+            return _Picture(origin, *_shown(source, streams.choose_video(source)[0]))
+    except (OSError, FFmpegError, ValueError, StopIteration) as error:
+        raise unreadable(path, error) from None
+
+
+def _shown(source: InputContainer, stream: Any) -> tuple[int, int]:
+    """Returns `packets` and `hidden` of the `_Picture` of an open file."""
+    hidden: list[tuple[int, int]] = []  # (number of the packet, time)
+    last, start, end = 0, math.inf, -math.inf
+    for number, packet in enumerate(source.demux(stream)):
+        stamp = packet.dts if packet.pts is None else packet.pts
+        if stamp is None:
+            continue
+        if packet.is_discard:
+            hidden.append((number, stamp))
+            continue
+        last, start, end = number, min(start, stamp), max(end, stamp)
+    if any(start < stamp < end for _, stamp in hidden):
+        raise NotCopied("its edit list cuts out a part of it")
+    return last + 1, sum(number < last and stamp > end for number, stamp in hidden)
 
 
 def _mux(
     source_path: str | os.PathLike,
+    start: _Picture,
     path: Path,
-    suffix: str,
     samples: np.ndarray,
     metadata: Mapping[str, Any],
-    most_packets: int | None = None,
+    suffix: str = "",
 ) -> list[str]:
     """Writes the picture of a file and audio to `path`.
 
     Args:
         source_path: the file.
+        start: its picture.
         path: the new file.
-        suffix: which names its container.
         samples: the audio, float [S] at 16 kHz.
         metadata: for the comment.
-        most_packets: of the picture. Default None: all.
+        suffix: names the container. Default "": that of `path`.
     Returns:
         The keys of the file's metadata that the container does not keep.
     """
-    origin = _origin(source_path)
+    suffix = suffix or path.suffix
     with av.open(str(source_path), options=_reading(source_path)) as source:
         picture, _ = streams.choose_video(source)
         own = {k: v for k, v in source.metadata.items() if k.lower() not in OF_THE_WRITER}
         said = {key: own.pop(key) for key in list(own) if key.lower() == "comment"}
         comment = {**metadata, **{key.lower(): text for key, text in said.items()}}
         # other containers, such as mpegts, begin at any time
-        shift = Fraction(0) if _suffix(source, suffix) else origin
+        shift = Fraction(0) if _suffix(source, suffix) else start.origin
         options = {"movflags": "+faststart"} if MUXERS[suffix] in ("mp4", "mov") else {}
+        if options and any("." in key for key in own):  # such as com.apple.quicktime.make
+            options["movflags"] += "+use_metadata_tags"
         with av.open(str(path), "w", format=MUXERS[suffix], options=options) as target:
             target.metadata.update(own | {"comment": json.dumps(comment, ensure_ascii=False)})
             video = target.add_stream_from_template(picture, opaque=True)
@@ -192,10 +236,10 @@ def _mux(
             if picture.sample_aspect_ratio:
                 video.codec_context.sample_aspect_ratio = picture.sample_aspect_ratio
             sound = _Sound(target, "libopus" if suffix == ".webm" else "aac", samples)
-            sound.start = origin - shift
+            sound.start = start.origin - shift
             ticks = round(shift / picture.time_base)
             for number, packet in enumerate(source.demux(picture)):
-                if number == most_packets:
+                if number == start.packets:
                     break
                 if packet.dts is None and packet.pts is None:  # the empty packet at the end
                     continue
@@ -217,14 +261,6 @@ def _reading(path: str | os.PathLike) -> dict[str, str]:
     """
     with av.open(str(path)) as source:
         return {"fflags": "+genpts"} if source.format.name == "avi" else {}
-
-
-def _origin(path: str | os.PathLike) -> Fraction:
-    """Returns when the first frame of a file appears, in seconds on its own clock."""
-    with av.open(str(path)) as source:
-        stream, _ = streams.choose_video(source)
-        origin, _ = frames_from(source, stream, 0.0, [])
-        return round(Fraction(origin) / stream.time_base) * stream.time_base
 
 
 class _Sound:

@@ -30,7 +30,8 @@ class Film:
     """A given video of any length.
 
     Attributes:
-        frames: uint8 [F, H, W, 3], at the rate and in the size of the pipeline's format.
+        frames: [F, H, W, 3], uint8 or floats in [0, 1], at the rate and in the size of the
+            pipeline's format.
         seconds: duration. The last frame is on screen for at most 1 / fps.
         path: the file that the film was read from, with whose picture the audio is written. Default
             None: the clip is written with `frames`.

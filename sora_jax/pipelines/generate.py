@@ -174,8 +174,8 @@ class Pipeline:
         """Generates the clips of several requests that share one sampler setting.
 
         Requests that continue no clip, and give no film, go through the network together. A clip
-        depends on its own request and not on the others, up to the order of floating-point sums. Arguments and errors
-        are those of `generate`.
+        depends on its own request and not on the others, up to the order of floating-point sums.
+        Arguments and errors are those of `generate`.
         """
         if not requests:
             return []

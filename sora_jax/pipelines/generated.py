@@ -30,8 +30,8 @@ class Generated(Clip):
         cache: the video decoder's cache after the last latent, or None.
         provenance: how the clip was made, as JSON values.
         timings: seconds of each part of the work.
-        film: the given video that the audio was made for, if it is a `Film`. The frames are then
-            its own, uint8. Default None.
+        film: the given video that the audio was made for, if it is not an array of the
+            format's length. Its frames stay uint8. Default None.
     """
 
     format: ClipFormat

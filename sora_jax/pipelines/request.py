@@ -110,6 +110,12 @@ class Request:
                 f"{format}; give a pipeline of the same size and rate (in_format)",
                 field="continued",
             )
+        if self.continued is not None and self.continued.film is not None:
+            raise UserError(
+                "the clip to continue has the audio of a film and no latents of its video; save it "
+                "and give the path of its file",
+                field="continued",
+            )
         if self.continued is None and self.seconds != SECONDS:
             raise UserError(
                 f"seconds={self.seconds:g} says how much a continued clip grows; give continued, "
@@ -173,8 +179,8 @@ class Request:
         """
         if self.given_video is None or isinstance(self.given_video, Film):
             return self.given_video
-        frames = self.given_video
-        return Film(frames, float(len(frames) / format.fps) if np.ndim(frames) else 0.0)
+        frames = np.asarray(self.given_video)
+        return Film(frames, float(len(frames) / format.fps) if frames.ndim else 0.0)
 
     def _check_types(self) -> None:
         if isinstance(self.prompt, (list, tuple)):

@@ -125,9 +125,12 @@ def film(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated:
         clock.lap("sample")
     (samples,) = codec.decode_audio(pipeline.audio_tokenizer, audio[None], given.samples)
     clock.lap("decode")
-    check_finite(request, {"audio": audio}, given.frames, samples)
+    frames = given.frames
+    if not isinstance(request.given_video, Film):
+        frames = as_floats(frames, "given_video")  # as `fresh` does
+    check_finite(request, {"audio": audio}, frames, samples)
     return Generated(
-        given.frames,
+        frames,
         samples,
         format.fps,
         notes=pipeline.notes(request),
