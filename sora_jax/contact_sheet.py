@@ -9,7 +9,7 @@ more, only every third, fifth, ... frame is shown; the audio is always complete.
 import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,7 +142,7 @@ def contact_sheet(
         canvas.print_figure(str(temporary), dpi=110, format="png")
 
 
-def _draw_head(sheet: "Figure", title: str, marks: dict[str, Sequence[float]]) -> None:
+def _draw_head(sheet: "Figure", title: str, marks: Mapping[str, Sequence[float]]) -> None:
     """Draws the title and the legend of the marks."""
     # matplotlib is slow to import, and most callers draw nothing.
     from matplotlib.lines import Line2D
@@ -193,7 +193,7 @@ def _axes(
     return axes
 
 
-def _draw_marks(axes: Sequence["Axes"], marks: dict[str, Sequence[float]]) -> None:
+def _draw_marks(axes: Sequence["Axes"], marks: Mapping[str, Sequence[float]]) -> None:
     for name, times in marks.items():
         color, style = MARKS[name][:2]
         for axis, time in itertools.product(axes, times):
@@ -227,7 +227,7 @@ def _draw_frames(
     axis.set(xlim=limits, ylim=(0, 1), yticks=[])
 
 
-def _draw_symbols(axis: "Axes", marks: dict[str, Sequence[float]]) -> None:
+def _draw_symbols(axis: "Axes", marks: Mapping[str, Sequence[float]]) -> None:
     for name, times in marks.items():
         colour, _, symbol, at = MARKS[name]
         axis.plot(times, [at] * len(times), symbol, color=colour, markersize=5)

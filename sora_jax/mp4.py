@@ -149,8 +149,8 @@ def add_stream(container: OutputContainer, codec: str, **options: Any) -> Any:
 
 
 def read_metadata(path: str | os.PathLike) -> dict:
-    """Returns the metadata of a video file that `write_mp4` or `media.remux` saved; {} for a file of
-    another program.
+    """Returns the metadata of a video file that `write_mp4` or `media.remux` saved; {} for a file
+    of another program.
 
     Raises:
         UserError: the file cannot be read.

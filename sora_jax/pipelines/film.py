@@ -5,7 +5,7 @@ Window k holds the n frames from o_k on: o_k = k * `hop`, and the last window en
 The video of a window is given in full, encoded as a clip of its own. Its first audio latents are
 those that the window before made, and the others are generated. The last audio latent of a window
 is dropped if the window's end cuts it: the next window makes it whole. So every audio latent of the
-film is made once.
+film is made once. Decision 0029 compares this with windows apart.
 
 The clock of window k starts at o_k / fps seconds. `hop` is chosen so that this is a whole number of
 audio latents where possible. Otherwise the audio latents lie a fraction of a latent early or late

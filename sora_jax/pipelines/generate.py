@@ -192,7 +192,7 @@ class Pipeline:
             if request.continued is not None:
                 windowed[i] = synthesis.extended
             elif synthesis.is_film(request, self.format):
-                windowed[i] = synthesis.film
+                windowed[i] = synthesis.filmed
         fresh = [i for i in range(len(requests)) if i not in windowed]
         runs = int(bool(fresh))  # of the sampler
         runs += sum(synthesis.window_count(requests[i], self.format) for i in windowed)

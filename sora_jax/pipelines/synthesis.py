@@ -2,7 +2,7 @@
 
     fresh       clips of the pipeline's format; several requests share every call of the network
     extended    a longer clip, window by window (`windows`), in latent space
-    film        audio for a given video of any length, window by window (`pipelines.film`)
+    filmed      audio for a given video of any length, window by window (`pipelines.film`)
 
 A given part has start level 0 (`sora_jax.flow.conditioning`), and every other latent start level 1.
 Only the history of a continued clip, and that of a film's audio, is lightly noised; its latents
@@ -53,8 +53,8 @@ def fresh(pipeline: "Pipeline", requests: Sequence[Request], on_step: OnStep) ->
     clips = []
     for i, request in enumerate(requests):
         video, audio = frames[i], samples[i]
-        if request.given_video is not None:
-            video = as_floats(request.given_video, "given_video")
+        if (film := request.film(format)) is not None:
+            video = as_floats(film.frames, "given_video")
         if request.given_audio is not None:
             audio = np.asarray(request.given_audio, np.float32)
         own = {m: x[i] for m, x in latents.items()}
@@ -99,7 +99,7 @@ def is_film(request: Request, format: ClipFormat) -> bool:
     return given is not None and (isinstance(given, Film) or len(given) != format.frames)
 
 
-def film(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated:
+def filmed(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated:
     """Generates the audio of a request that gives a film."""
     format, clock, key = pipeline.format, Laps(), jax.random.key(request.seed)
     given = film_of(request, format)
@@ -121,7 +121,9 @@ def film(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated:
         keys = jax.random.fold_in(key, window.start) if window.start else key
         batch = {"video": video[None], "audio": history[None]}
         sampled = _sample(pipeline, [request], keys[None], start, batch, window.times, on_step)
-        audio = np.concatenate([audio, sampled["audio"][0, known : window.end - window.audio_start]])
+        audio = np.concatenate(
+            [audio, sampled["audio"][0, known : window.end - window.audio_start]]
+        )
         clock.lap("sample")
     (samples,) = codec.decode_audio(pipeline.audio_tokenizer, audio[None], given.samples)
     clock.lap("decode")
@@ -190,7 +192,8 @@ def _encode_given(
     start = {m: np.ones((len(requests), shape[0]), np.float32) for m, shape in shapes.items()}
     given = {m: np.zeros((len(requests), *shape), np.float32) for m, shape in shapes.items()}
     for i, request in enumerate(requests):
-        frames = request.given_video if request.given_video is not None else request.first_frame
+        film = request.film(pipeline.format)
+        frames = request.first_frame if film is None else film.frames
         if frames is not None:
             frames = as_floats(frames, request.task)
             frames = frames if frames.ndim == 4 else frames[None]

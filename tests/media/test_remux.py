@@ -1,4 +1,4 @@
-"""Files written with new audio: the picture is the same to the bit and in time, whatever the file."""
+"""Files written with new audio: the picture is the same to the bit and in time, of any file."""
 
 import io
 import json
@@ -184,9 +184,7 @@ def test_the_file_is_interleaved(tmp_path):
     source = write(tmp_path / "long.mp4", moving(120) * 3, options={"crf": "40"})
     path, _ = with_click(source, tmp_path)
     with av.open(str(path)) as file:
-        order = [
-            (p.pos, p.stream.type, float(p.dts * p.time_base)) for p in file.demux() if p.size
-        ]
+        order = [(p.pos, p.stream.type, float(p.dts * p.time_base)) for p in file.demux() if p.size]
     seconds = {"video": 0.0, "audio": 0.0}
     for _, kind, second in sorted(order):
         seconds[kind] = second
