@@ -81,8 +81,9 @@ def pure(tokens: VideoTokens) -> tuple[Block, Block]:
 
 @ATTENTION.register
 def window(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Returns windowed attention: a block within a frame and a block within 3-D windows, each a pair
-    (phi, over) as in `pure`.
+    """Returns windowed attention: a block within a frame and a block within 3-D windows.
+
+    Each block is a pair (phi, over) as in `pure`.
 
     The windows have the sides `config.window`, and every second pair shifts them by half.
     """
