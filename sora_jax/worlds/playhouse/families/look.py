@@ -93,7 +93,7 @@ _CAMERAS = {
 
 
 def parse_look(text: str) -> tuple[Look, str]:
-    """Reads the look at the start of a caption, such as "in flat colours, the camera stands still:".
+    """Reads the look at the start of a caption: "in flat colours, the camera stands still:".
 
     Returns:
         The look, and the caption with spaces in place of the look, so that the columns of later
