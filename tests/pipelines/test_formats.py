@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import WIDE
+from toy_formats import WIDE
 
 from sora_jax.clip import Clip
 from sora_jax.errors import UserError
