@@ -101,11 +101,12 @@ def write(
     """
     if os.path.exists(path) and os.path.samefile(path, source):
         raise UserError(f"{path} is the given video itself; choose another path")
-    picture = _picture(source)
     with replacing(path) as partial:
         try:
-            _mux(source, picture, partial, samples, metadata, Path(path).suffix)
-        except (FFmpegError, ValueError) as error:
+            _mux(source, _picture(source), partial, samples, metadata, Path(path).suffix)
+        except UserError:
+            raise
+        except (FFmpegError, ValueError, NotCopied) as error:
             if disk_error(error):
                 raise
             reason = getattr(error, "strerror", None) or str(error)
