@@ -59,17 +59,20 @@ def fit_sound(
     return samples, notes + lowered
 
 
-def fit_clip(media: Media, format: ClipFormat) -> Clip:
+def fit_clip(media: Media, format: ClipFormat, letterbox: bool = False) -> Clip:
     """Converts a file of any size, frame rate, length and channel count to a clip of `format`.
 
     A frame of the clip is the one on screen at its time, cropped around its centre to the format's
-    proportions and resized with an antialiasing filter. If the file is too short, its last frame
-    stays on screen and its audio is padded with silence. The clip has no samples if the file has no
-    audio track, or one that never rises above -80 dBFS. The clip's notes list the changes.
+    proportions, or letterboxed, and resized with an antialiasing filter. If the file is too short,
+    its last frame stays on screen and its audio is padded with silence. The clip has no samples if
+    the file has no audio track, or one that never rises above -80 dBFS. The clip's notes list the
+    changes.
 
     Args:
         media: the decoded file, from `read_video`.
         format: the format of the clip.
+        letterbox: whether frames are kept whole, centred between black bars. Default False: they
+            are cropped.
     """
     expect(media, Media, "media", "give what read_video returns")
     expect(format, ClipFormat, "format", 'give a ClipFormat, such as FORMATS["nano"]')
@@ -89,9 +92,11 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     sides = format.height, format.width
     if media.frames.shape[1:3] != sides:
         width, height = media.file_size or media.frames.shape[2:0:-1]
-        notes.append(f"frames of {width} x {height} {resizing((height, width), sides)}")
+        # As decoded, pixels are square. A crop is named by the file's own proportions.
+        shape = media.frames.shape[1:3] if letterbox else (height, width)
+        notes.append(f"frames of {width} x {height} {resizing(shape, sides, letterbox)}")
     unique, back = np.unique(picked, return_inverse=True)
-    fitted = np.stack([fit_frame(media.frames[i], *sides) for i in unique])
+    fitted = np.stack([fit_frame(media.frames[i], *sides, letterbox) for i in unique])
     frames = fitted[back].astype(np.float32) / 255.0
 
     if media.samples is None:
@@ -103,7 +108,11 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
 
 
 def read_fitted(
-    path: str | os.PathLike, format: ClipFormat, start: float = 0.0, whole: bool = False
+    path: str | os.PathLike,
+    format: ClipFormat,
+    start: float = 0.0,
+    whole: bool = False,
+    letterbox: bool = False,
 ) -> Clip:
     """Reads a clip of `format` from second `start` of a file on.
 
@@ -116,6 +125,7 @@ def read_fitted(
         start: where the clip begins in seconds. Default 0.
         whole: whether the file must last as long as the clip. Default False: its last frame fills
             the rest.
+        letterbox: as in `fit_clip`. Default False.
     Raises:
         UserError: the file is missing, damaged, cut short, or has no video.
         EndOfFile: `start` is past the end of the file, or `whole` and the clip is. A subclass of
@@ -125,4 +135,4 @@ def read_fitted(
     media = read_window(path, start, format.seconds, short_side, format.frame_times())
     if whole and media.seconds < format.seconds - 0.5 / float(format.fps):
         raise EndOfFile(f"cannot read {path}: it ends after {start + media.seconds:.2f} s")
-    return fit_clip(media, format)
+    return fit_clip(media, format, letterbox)
