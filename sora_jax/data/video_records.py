@@ -21,9 +21,11 @@ class Records:
     Attributes:
         fingerprint: the name of the set, which identifies its contents.
         splits: names of the splits of the whole set.
+        fit: how its frames were fitted, one of `modality.FITS`.
     """
 
     def __init__(self, source: Any, fingerprint: str):
+        self.fit = source.dataset_info.metadata.get("fit", "crop")
         self._source, self.fingerprint, self.splits = (
             source,
             fingerprint,
