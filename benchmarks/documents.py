@@ -16,6 +16,7 @@ import difflib
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -117,8 +118,11 @@ def filled(text: str, root: Path) -> str:
 def provenance_lines(results: Results) -> str:
     """Returns the lines under a table that say how to reproduce its numbers."""
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    command = textwrap.fill(
+        f"`{results['command']}`", 100, break_long_words=False, break_on_hyphens=False
+    )
     return (
-        f"`{results['command']}`\n({results['hardware']}, commit {results['commit']}, {versions}, "
+        f"{command}\n({results['hardware']}, commit {results['commit']}, {versions}, "
         f"{results['date']})"
     )
 

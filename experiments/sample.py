@@ -1,7 +1,9 @@
 r"""Generate video clips with audio, from text, a first frame, video, audio or a clip to continue.
 
 Each prompt gives an mp4 (h264 + aac), a contact sheet (frames over waveform and spectrogram,
-with the visible and audible impacts marked), and a JSON file. The JSON records how the clip
+with the visible and audible impacts marked), and a JSON file. A given video, of at most 600 s,
+comes back whole: the packets of its picture are copied, and its audio is the one made, in the
+container that it had (mp4, mov, mkv, webm; else mkv). The JSON records how the clip
 was made, the oracles' readings of it, and for each fact whether it matches the prompt. The
 shipped weights know the world of Playhouse: one to three balls, each with a size (small,
 large), a colour (red, orange, yellow, green, blue, purple), a launch (dropped, thrown or
@@ -69,7 +71,11 @@ _BATCH = flags.DEFINE_integer(
 _NUM_SAMPLES = flags.DEFINE_integer("num_samples", 1, "Clips for each prompt.", lower_bound=1)
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "outputs/samples", "Output folder.")
 _FIRST_FRAME = flags.DEFINE_string("first_frame", None, "Image (png, jpeg) of the first frame.")
-_GIVEN_VIDEO = flags.DEFINE_string("given_video", None, "Video file to generate audio for.")
+_GIVEN_VIDEO = flags.DEFINE_string(
+    "given_video",
+    None,
+    "Video file, up to 600 s, to generate audio for; the result is that file with the new audio.",
+)
 _GIVEN_AUDIO = flags.DEFINE_string(
     "given_audio", None, "Audio file (wav, mp3, mp4 ...); the model generates its video."
 )
@@ -215,7 +221,8 @@ def main(_: Sequence[str]) -> None:
         made += f" with {len(clips) - 1} more" * (len(clips) > 1)
         for number, request, clip in zip(numbers, requests, clips, strict=True):
             clip = dataclasses.replace(clip, notes=(*notes, *clip.notes))
-            with record.free_path(folder, number // count, clip.title, request.seed) as path:
+            place = (folder, number // count, clip.title, request.seed, clip.suffix)
+            with record.free_path(*place) as path:
                 clip.save(path)
             print(f"{path}: {clip.seconds:.3g} s, {made}, {clip.title}")
             print(f"  {record.facts_table(clip.verdict)}")

@@ -235,7 +235,9 @@ def _check_finite() -> None:
 
 
 def import_flags() -> list[str]:
-    """Returns this command's --import flags, to pass to a command in another process."""
+    """Returns the arguments `--import=MODULE` of this command, so that another process can be
+    started with the same modules.
+    """
     return [f"--import={name}" for name in flags.FLAGS["import"].value or ()]
 
 

@@ -2,14 +2,14 @@
 marked.
 
 A sheet reads like text. Each line holds up to FRAMES_ON_A_LINE frames, with their audio below
-on the same time axis in seconds. Beyond MAX_LINES full lines only every third, fifth, ...
-frame is shown; the audio is always complete.
+on the same time axis in seconds. Beyond MAX_LINES full lines, or one for LINE_SECONDS if those are
+more, only every third, fifth, ... frame is shown; the audio is always complete.
 """
 
 import itertools
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FRAMES_ON_A_LINE, MAX_LINES = 18, 4
+LINE_SECONDS = 30  # of a long clip: impacts closer than 0.1 s can still be told apart
 LINE_INCHES, MARGINS = 16.0, (0.7, 0.2)  # width of the frames; left and right margin
 # Colour, line style, marker and marker height, in drawing order. They stay distinguishable for
 # colour-blind readers, and where two marks coincide.
@@ -100,7 +101,8 @@ def contact_sheet(
         clip.rate,
     )
     count, height, width = frames.shape[:3]
-    lines = min(MAX_LINES, math.ceil(count / FRAMES_ON_A_LINE))
+    most = max(MAX_LINES, math.ceil(count / fps / LINE_SECONDS))
+    lines = min(most, math.ceil(count / FRAMES_ON_A_LINE))
     on_a_line = math.ceil(count / lines)
     stride = math.ceil(on_a_line / FRAMES_ON_A_LINE)
     # Odd, so that the frame shown is the middle one of those it represents.
@@ -121,14 +123,18 @@ def contact_sheet(
     for line in range(lines):
         first, end = line * on_a_line, (line + 1) * on_a_line
         axes = _axes(sheet, rows, HEAD + line * each + OVER, (first / fps, end / fps))
+        own = {
+            name: [time for time in times if first <= time * fps <= end]
+            for name, times in marks.items()
+        }
         shown = range(first + (stride - 1) // 2, min(count, end), stride)
         _draw_frames(axes[0], frames, shown, stride, fps)
         if marks:
-            _draw_symbols(axes[1], marks)
+            _draw_symbols(axes[1], own)
         if sound is not None and levels is not None:
             _draw_waveform(axes[-2], sound, sample_rate)
             _draw_spectrogram(axes[-1], levels, sample_rate)
-            _draw_marks(axes[-2:], marks)
+            _draw_marks(axes[-2:], own)
         _draw_cuts(axes, cuts)
         axes[-1].set_xlabel("seconds", color=GREY, fontsize=9, labelpad=1)
 
@@ -136,7 +142,7 @@ def contact_sheet(
         canvas.print_figure(str(temporary), dpi=110, format="png")
 
 
-def _draw_head(sheet: "Figure", title: str, marks: dict[str, Sequence[float]]) -> None:
+def _draw_head(sheet: "Figure", title: str, marks: Mapping[str, Sequence[float]]) -> None:
     """Draws the title and the legend of the marks."""
     # matplotlib is slow to import, and most callers draw nothing.
     from matplotlib.lines import Line2D
@@ -187,7 +193,7 @@ def _axes(
     return axes
 
 
-def _draw_marks(axes: Sequence["Axes"], marks: dict[str, Sequence[float]]) -> None:
+def _draw_marks(axes: Sequence["Axes"], marks: Mapping[str, Sequence[float]]) -> None:
     for name, times in marks.items():
         color, style = MARKS[name][:2]
         for axis, time in itertools.product(axes, times):
@@ -221,7 +227,7 @@ def _draw_frames(
     axis.set(xlim=limits, ylim=(0, 1), yticks=[])
 
 
-def _draw_symbols(axis: "Axes", marks: dict[str, Sequence[float]]) -> None:
+def _draw_symbols(axis: "Axes", marks: Mapping[str, Sequence[float]]) -> None:
     for name, times in marks.items():
         colour, _, symbol, at = MARKS[name]
         axis.plot(times, [at] * len(times), symbol, color=colour, markersize=5)

@@ -103,7 +103,7 @@ def _encode(
 ) -> None:
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         container.metadata["comment"] = comment
-        video = _stream(
+        video = add_stream(
             container, "libx264", rate=fps, options={"crf": str(crf), "preset": "medium"}
         )
         video.height, video.width, video.pix_fmt = frames.shape[1], frames.shape[2], "yuv420p"
@@ -115,7 +115,7 @@ def _encode(
             samples = np.clip(np.nan_to_num(np.asarray(samples, np.float32)), -1.0, 1.0).reshape(
                 1, -1
             )
-            audio = _stream(
+            audio = add_stream(
                 container, "aac", rate=sample_rate, layout="mono", bit_rate=AAC_BITS_PER_SECOND
             )
         for i, image in enumerate(frames):
@@ -137,7 +137,7 @@ def _encode(
             container.mux(audio.encode())
 
 
-def _stream(container: OutputContainer, codec: str, **options: Any) -> Any:
+def add_stream(container: OutputContainer, codec: str, **options: Any) -> Any:
     """Adds a stream to a file. Raises UserError if this PyAV lacks the encoder."""
     try:
         return container.add_stream(codec, **options)
@@ -149,14 +149,17 @@ def _stream(container: OutputContainer, codec: str, **options: Any) -> Any:
 
 
 def read_metadata(path: str | os.PathLike) -> dict:
-    """Returns the metadata of an mp4 file that `write_mp4` saved; {} for a file of another program.
+    """Returns the metadata of a video file that `write_mp4` or `media.remux` saved; {} for a file
+    of another program.
 
     Raises:
         UserError: the file cannot be read.
     """
     try:
         with av.open(str(path)) as container:
-            value = json.loads(container.metadata.get("comment", "{}"))
+            # Matroska writes its keys in capitals
+            texts = {key.lower(): text for key, text in container.metadata.items()}
+            value = json.loads(texts.get("comment", "{}"))
     except json.JSONDecodeError:
         return {}
     except (OSError, FFmpegError) as error:

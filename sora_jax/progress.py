@@ -73,6 +73,9 @@ class Laps:
         self._last = time.perf_counter()
 
     def lap(self, name: str) -> None:
-        """Ends the part `name`, which began at the end of the previous part."""
+        """Ends the part `name`, which began at the end of the previous part. Parts of one name add
+        up.
+        """
         now = time.perf_counter()
-        self.laps[name], self._last = round(now - self._last, 4), now
+        self.laps[name] = round(self.laps.get(name, 0.0) + now - self._last, 4)
+        self._last = now

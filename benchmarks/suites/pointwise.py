@@ -90,8 +90,8 @@ def gate(name: str, spec: norms.Spec) -> Workload:
 
 
 def rotation(name: str, spec: RotationSpec) -> Workload:
-    """Returns the workload of QK-norm and rotation of packed q, k, v [N, S, 3, H, D], the result of
-    one projection.
+    """Returns a workload to be timed, called `name`: QK-norm and rotary embedding of packed q, k, v
+    [N, S, 3, H, D], the result of one projection.
 
     Spatial attention takes its inputs in this form. Only XLA computes it; the project has no kernel
     for it.

@@ -28,7 +28,7 @@ class Spec:
 
     @property
     def array_bytes(self) -> int:
-        """The bytes of x. f and both results have the same size."""
+        """The bytes of the input x. The residual branch f and the results y and z have as many."""
         return self.N * self.S * self.D * jnp.dtype(self.dtype).itemsize
 
     @property

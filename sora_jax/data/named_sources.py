@@ -133,10 +133,10 @@ class _VideoFolder(NamedSource):
         return {"source": self.name, "split": selection.split, "set": name}
 
     def open(self, selection: Selection, folder: Path) -> Source:
-        from sora_jax.data import video_folder  # slow
+        from sora_jax.data import video_folder, video_records  # slow
 
         directory = video_folder.built_set(selection.path, folder, selection.format, selection.fit)
-        return video_folder.VideoFolderSource(directory, selection.split, selection.batch_size)
+        return video_records.VideoFolderSource(directory, selection.split, selection.batch_size)
 
 
 SOURCES: Registry[NamedSource] = Registry(

@@ -59,31 +59,28 @@ def fit_sound(
     return samples, notes + lowered
 
 
-def fit_clip(media: Media, format: ClipFormat, letterbox: bool = False) -> Clip:
-    """Converts a file of any size, frame rate, length and channel count to a clip of `format`.
+def fit_frames(
+    media: Media, format: ClipFormat, count: int, letterbox: bool = False
+) -> tuple[np.ndarray, list[str]]:
+    """Returns the first `count` frames of a file at the rate and in the size of a format.
 
-    A frame of the clip is the one on screen at its time, cropped around its centre to the format's
-    proportions, or letterboxed, and resized with an antialiasing filter. If the file is too short,
-    its last frame stays on screen and its audio is padded with silence. The clip has no samples if
-    the file has no audio track, or one that never rises above -80 dBFS. The clip's notes list the
-    changes.
+    Each is the frame on screen at its time, cropped around its centre to the format's proportions,
+    or letterboxed, and resized with an antialiasing filter. The last frame of the file stays on
+    screen after its end.
 
     Args:
-        media: the decoded file, from `read_video`.
-        format: the format of the clip.
+        media: the decoded file.
+        format: its rate and sides count.
+        count: number of frames.
         letterbox: whether frames are kept whole, centred between black bars. Default False: they
             are cropped.
+    Returns:
+        Frames uint8 [count, H, W, 3], and notes on the changes.
     """
-    expect(media, Media, "media", "give what read_video returns")
-    expect(format, ClipFormat, "format", 'give a ClipFormat, such as FORMATS["nano"]')
-    notes = list(media.notes)
-    picked = np.searchsorted(media.times, format.frame_times() + 1e-6, side="right") - 1
+    times = (np.arange(count) + 0.5) / float(format.fps)
+    picked = np.searchsorted(media.times, times + 1e-6, side="right") - 1
     picked = np.clip(picked, 0, len(media.times) - 1)
-    slack = 0.5 / float(format.fps)
-    if media.seconds < format.seconds - slack:
-        notes.append(f"last frame held from {media.seconds:.2f} to {format.seconds:.2f} s")
-    elif media.seconds > format.seconds + slack:
-        notes.append(f"video cut from {media.seconds:.2f} to {format.seconds:.2f} s")
+    notes = []
     rate = media.frame_rate
     if rate is None:
         rate = len(media.times) / media.seconds if media.seconds else 0.0
@@ -97,7 +94,32 @@ def fit_clip(media: Media, format: ClipFormat, letterbox: bool = False) -> Clip:
         notes.append(f"frames of {width} x {height} {resizing(shape, sides, letterbox)}")
     unique, back = np.unique(picked, return_inverse=True)
     fitted = np.stack([fit_frame(media.frames[i], *sides, letterbox) for i in unique])
-    frames = fitted[back].astype(np.float32) / 255.0
+    return fitted[back], notes
+
+
+def fit_clip(media: Media, format: ClipFormat, letterbox: bool = False) -> Clip:
+    """Converts a file of any size, frame rate, length and channel count to a clip of `format`.
+
+    The frames are those of `fit_frames`. If the file is too short, its last frame stays on screen
+    and its audio is padded with silence. The clip has no samples if the file has no audio track, or
+    one that never rises above -80 dBFS. The clip's notes list the changes.
+
+    Args:
+        media: the decoded file, from `read_video`.
+        format: the format of the clip.
+        letterbox: whether frames are kept whole, centred between black bars. Default False: they
+            are cropped.
+    """
+    expect(media, Media, "media", "give what read_video returns")
+    expect(format, ClipFormat, "format", 'give a ClipFormat, such as FORMATS["nano"]')
+    notes = list(media.notes)
+    slack = 0.5 / float(format.fps)
+    if media.seconds < format.seconds - slack:
+        notes.append(f"last frame held from {media.seconds:.2f} to {format.seconds:.2f} s")
+    elif media.seconds > format.seconds + slack:
+        notes.append(f"video cut from {media.seconds:.2f} to {format.seconds:.2f} s")
+    fitted, changes = fit_frames(media, format, format.frames, letterbox)
+    frames, notes = fitted.astype(np.float32) / 255.0, notes + changes
 
     if media.samples is None:
         return Clip(frames, None, format.fps, notes=(*notes, "no audio track"))

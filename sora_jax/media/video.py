@@ -58,6 +58,7 @@ def read_window(
     seconds: float | None,
     short_side: int | None,
     moments: np.ndarray | None = None,
+    with_audio: bool = True,
 ) -> Media:
     """Decodes a window of a file, as `read_video` does, and can keep only the frames on screen at
     some moments.
@@ -68,6 +69,7 @@ def read_window(
         seconds: duration of the window. None: to the end of the file.
         short_side: maximum length in pixels of the shorter side; None as in `read_video`.
         moments: times in seconds from `start`, ascending, [n]. Default None: all frames.
+        with_audio: False leaves the audio out. Default True.
     """
     try:
         with av.open(str(path)) as container:
@@ -76,10 +78,10 @@ def read_window(
             streams.set_threads(stream)
             window = _Window(stream, start, seconds, short_side, moments)
             window.decode(container, path)
+        sound = audio.Sound(None, SAMPLE_RATE)
         with av.open(str(path)) as container:
             track, choice = streams.choose_audio(container)
-            sound = audio.Sound(None, SAMPLE_RATE)
-            if track is not None:
+            if track is not None and with_audio:
                 sound = audio.decode_window(container, track, window.origin, start, window.end)
                 notes += choice
     except (OSError, FFmpegError, ValueError, MemoryError) as error:
@@ -96,6 +98,21 @@ def read_window(
         sound.channels,
         window.frame_rate(),
     )
+
+
+def stated_length(path: str | os.PathLike) -> float | None:
+    """Returns the length in seconds that the header of a video file states, None if it states none.
+
+    Raises:
+        UserError: the file cannot be read, or has no video.
+    """
+    try:
+        with av.open(str(path)) as container:
+            stream, _ = streams.choose_video(container)
+            _check_stream(stream, container, path)
+            return streams.stated_seconds(container, stream)[0]
+    except (OSError, FFmpegError, ValueError) as error:
+        raise unreadable(path, error) from None
 
 
 def _check_stream(stream: Any, container: Any, path: str | os.PathLike) -> None:

@@ -69,8 +69,11 @@ def in_frame(tokens: VideoTokens) -> Block:
 
 @ATTENTION.register
 def pure(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Returns the two blocks (phi, over) of factorised attention: within a frame, then along time
-    at a site.
+    """Returns factorised attention: a spatial block, within a frame, and a temporal block, along
+    time at a site of the frame.
+
+    Each block is a pair (phi, over): the rotation angles of queries and keys, and the function that
+    attends.
     """
     over = functools.partial(attention.over_time, visible=tokens.visible)
     return in_frame(tokens), (tokens.phi("t")[:, 0], over)
@@ -78,8 +81,9 @@ def pure(tokens: VideoTokens) -> tuple[Block, Block]:
 
 @ATTENTION.register
 def window(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Returns the two blocks (phi, over) of windowed attention: within a frame, then within 3-D
-    windows.
+    """Returns windowed attention: a block within a frame and a block within 3-D windows.
+
+    Each block is a pair (phi, over) as in `pure`.
 
     The windows have the sides `config.window`, and every second pair shifts them by half.
     """
@@ -92,8 +96,8 @@ def window(tokens: VideoTokens) -> tuple[Block, Block]:
 
 @ATTENTION.register
 def full(tokens: VideoTokens) -> tuple[Block, Block]:
-    """Returns the two blocks (phi, over) of full attention: every token attends to every token, in
-    both.
+    """Returns full attention: in both blocks, each a pair (phi, over) as in `pure`, every token
+    attends to every token.
     """
     block = tokens.phi("tyx"), attention.across(tokens.layout, attention.over_all)
     return block, block

@@ -120,8 +120,11 @@ def paper_centres(frames: np.ndarray, colour: str, extent: float) -> np.ndarray:
 
 
 def scored_steps(take: Take, times: np.ndarray) -> np.ndarray:
-    """Returns the steps from frame to frame whose velocity counts for each of K balls, bool
-    [F - 1, K].
+    """Returns a mask, bool [F - 1, K]: whether the step from frame f to f + 1 enters the velocity
+    error of ball k.
+
+    It does if the ball is wholly in the picture in both frames, after the balls have collided and
+    after the frames that are given to a model.
 
     Args:
         take: of a family `phyworld_...`.

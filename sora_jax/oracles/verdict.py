@@ -17,6 +17,8 @@ from sora_jax.worlds.playhouse.captions import CaptionError
 from sora_jax.worlds.playhouse.families import FAMILIES, base
 from sora_jax.worlds.playhouse.families.base import Line
 
+MOST_TIMES = 20  # of impacts listed; of a long film they are counted
+
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
@@ -112,11 +114,12 @@ def say_impacts(reading: Reading) -> str:
     """
     parts = []
     for name, times in (("seen", reading.seen_impacts), ("heard", reading.heard_impacts)):
-        parts.append(
-            f"impacts {name} at {' '.join(f'{t:.2f}' for t in times)} s"
-            if times
-            else f"no impact {name}"
-        )
+        if len(times) > MOST_TIMES:
+            parts.append(f"{len(times)} impacts {name}")
+        elif times:
+            parts.append(f"impacts {name} at {' '.join(f'{t:.2f}' for t in times)} s")
+        else:
+            parts.append(f"no impact {name}")
     if reading.sync_fault:
         if reading.seen_impacts or reading.heard_impacts or reading.samples is None:
             parts.append(f"their agreement is not scored: {reading.sync_fault}")

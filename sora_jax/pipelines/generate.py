@@ -4,7 +4,7 @@ Every generation goes through `Pipeline.generate`.
 
     text alone          every latent at start level 1
     first_frame         video latent 0 given
-    given_video         video given, audio generated
+    given_video         video given, audio generated; of any length (`film`), window by window
     given_audio         audio given, video generated
     continued           a clip extended, window by window (`windows`), in latent space
 
@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from sora_jax import files
 from sora_jax.clip import Clip, as_floats
 from sora_jax.config import nearest
 from sora_jax.errors import UserError, expect
@@ -32,6 +33,7 @@ from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.mp4 import check_arrays
 from sora_jax.pipelines import codec, continuation, synthesis, windows
 from sora_jax.pipelines.devices import Placed, Placement
+from sora_jax.pipelines.film import Film
 from sora_jax.pipelines.formats import like, select
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.given import FILES, read_given
@@ -194,10 +196,11 @@ class Pipeline:
     ) -> list[Generated]:
         """Generates the clips of several requests that share one sampler setting.
 
-        Requests that continue no clip go through the network together, on all devices of the
-        process: each device holds the model and an equal share of the clips. One clip uses one
-        device. A clip depends on its own request and not on the others or the devices, up to the
-        order of floating-point sums: frames and samples agree with those of `generate` to 1e-4.
+        Requests that continue no clip, and give no film, go through the network together, on all
+        devices of the process: each device holds the model and an equal share of the clips. One
+        clip uses one device. A clip depends on its own request and not on the others or the
+        devices, up to the order of floating-point sums: frames and samples agree with those of
+        `generate` to 1e-4.
 
         Args:
             requests: what to generate.
@@ -218,17 +221,22 @@ class Pipeline:
                     "requests of one batch have one sampler setting; give several batches",
                     field="sampler",
                 )
-        fresh = [i for i, request in enumerate(requests) if request.continued is None]
-        extended = [i for i, request in enumerate(requests) if request.continued is not None]
+        windowed: dict[int, Callable[..., Generated]] = {}
+        for i, request in enumerate(requests):
+            if request.continued is not None:
+                windowed[i] = synthesis.extended
+            elif synthesis.is_film(request, self.format):
+                windowed[i] = synthesis.filmed
+        fresh = [i for i in range(len(requests)) if i not in windowed]
         runs = int(bool(fresh))  # of the sampler
-        runs += sum(synthesis.window_count(requests[i], self.format) for i in extended)
+        runs += sum(synthesis.window_count(requests[i], self.format) for i in windowed)
         on_step = StepCount(on_progress, requests[0].sampler.steps * runs)
         clips: dict[int, Generated] = {}
         if fresh:
             together = synthesis.fresh(self, [requests[i] for i in fresh], on_step, size)
             clips.update(zip(fresh, together, strict=True))
-        for i in extended:
-            clips[i] = synthesis.extended(self, requests[i], on_step)
+        for i, make in windowed.items():
+            clips[i] = make(self, requests[i], on_step)
         return [clips[i] for i in range(len(requests))]
 
     def placed(self, clips: int) -> Placed:
@@ -309,6 +317,8 @@ class Pipeline:
         }
         if request.continued is not None:
             provenance["continued_from"] = request.continued.provenance
+        if isinstance(request.given_video, Film) and request.given_video.path is not None:
+            provenance["file"] = files.shown(request.given_video.path.name)
         return provenance
 
 

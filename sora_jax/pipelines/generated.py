@@ -17,6 +17,7 @@ from sora_jax.contact_sheet import contact_sheet
 from sora_jax.modality import ClipFormat
 from sora_jax.oracles.reading import Reading
 from sora_jax.pipelines import record
+from sora_jax.pipelines.film import Film
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
@@ -24,11 +25,13 @@ class Generated(Clip):
     """A generated clip: frames float32 [F, H, W, 3], samples float32 [S] at 16 kHz.
 
     Attributes:
-        format: the clip's format.
-        latents: {"video": [T, h, w, C], "audio": [N, C]}.
+        format: the clip's format; of a film, that of its windows.
+        latents: {"video": [T, h, w, C], "audio": [N, C]}; of a film, only audio.
         cache: the video decoder's cache after the last latent, or None.
         provenance: how the clip was made, as JSON values.
         timings: seconds of each part of the work.
+        film: the given video that the audio was made for, if it is not an array of the
+            format's length. Its frames stay uint8. Default None.
     """
 
     format: ClipFormat
@@ -36,9 +39,20 @@ class Generated(Clip):
     cache: Any = None
     provenance: dict[str, Any] = dataclasses.field(default_factory=dict)
     timings: dict[str, float] = dataclasses.field(default_factory=dict)
+    film: Film | None = None
 
     def __repr__(self) -> str:
         return f"{super().__repr__()[:-1]}, {self.title!r}, seed {self.provenance.get('seed')})"
+
+    @property
+    def seconds(self) -> float:
+        """The duration of the video in seconds."""
+        return super().seconds if self.film is None else self.film.seconds
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of the file that `save` writes: ".mp4", or that of a film's own file."""
+        return ".mp4" if self.film is None else self.film.suffix
 
     @functools.cached_property
     def reading(self) -> Reading:
@@ -59,8 +73,11 @@ class Generated(Clip):
         """Writes out.mp4 and beside it out.png, out.json and out.latents.npz (`record.write`),
         replacing existing files. Returns the path.
 
+        The clip of a given video file is that file with the new audio, in a container with
+        `suffix`; it has no out.latents.npz.
+
         Raises:
-            UserError: the files cannot be written.
+            UserError: the files cannot be written, or the path ends in another suffix.
         """
         record.write(path, self)
         return files.user_path(path)

@@ -78,8 +78,8 @@ def load_pipeline(
 def text_tokenizer_of(weights: weights_lib.Weights) -> TextTokenizer:
     """Returns the text tokenizer that a model was trained with.
 
-    Its words are in the model's metadata. The number of buckets follows from the model's
-    vocabulary.
+    Its known words are in the model's metadata. All other words are hashed into the rest of the
+    model's vocabulary, a number of ids.
     """
     card = weights.metadata
     return TextTokenizer.of_vocabulary(

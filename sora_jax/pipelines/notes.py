@@ -101,8 +101,7 @@ def check_finite(
 ) -> None:
     """Raises UserError if a generated array has NaN or infinity."""
     arrays = {
-        "video latents": latents["video"],
-        "audio latents": latents["audio"],
+        **{f"{m} latents": latents[m] for m in ("video", "audio") if m in latents},
         "frames": frames,
         "samples": samples,
     }

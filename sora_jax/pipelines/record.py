@@ -1,9 +1,11 @@
 """Writes a generated clip: mp4, contact sheet, JSON report and latents.
 
-NAME.mp4           h264 and aac, with the provenance in its comment
+NAME.mp4           h264 and aac, with the provenance in its comment; of a given video file, that
+                   file with the audio made for it (`media.remux`), under its own suffix
 NAME.png           frames over waveform and spectrogram, with the impacts seen and heard
 NAME.json          provenance, timings, notes, the verdict and the oracles' readings
-NAME.latents.npz   latents and decoder cache, from which the clip can be continued (`sidecar`)
+NAME.latents.npz   latents and decoder cache, from which the clip can be continued (`sidecar`);
+                   not of a film, which is encoded to be continued
 """
 
 import contextlib
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from sora_jax import files, mp4
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.errors import UserError
+from sora_jax.media import remux
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.verdict import judge_prompt
 from sora_jax.pipelines import sidecar
@@ -26,16 +29,18 @@ from sora_jax.tables import plain
 if TYPE_CHECKING:
     from sora_jax.pipelines.generated import Generated
 
-SUFFIXES = (".mp4", ".png", ".json", ".latents.npz")
+SUFFIXES = (*remux.SUFFIXES, ".png", ".json", ".latents.npz")
 TITLE_BYTES = 100  # of a clip's name; a longer title is shortened
 
 
 @contextlib.contextmanager
-def free_path(folder: Path, index: int, title: str, seed: int) -> Iterator[Path]:
-    """Claims a free path of an mp4 in `folder`, such as 000-first-words-seed0.mp4, and yields it.
+def free_path(
+    folder: Path, index: int, title: str, seed: int, suffix: str = ".mp4"
+) -> Iterator[Path]:
+    """Claims a free path of a clip in `folder`, such as 000-first-words-seed0.mp4, and yields it.
 
-    A path is free if none of the four files of a clip exists for it, and no other process has
-    claimed it. The claim, an empty hidden file, ends with the context.
+    A path is free if none of the files of a clip exists for it, with any SUFFIXES, and no other
+    process has claimed it. The claim, an empty hidden file, ends with the context.
 
     Raises:
         UserError: ten thousand paths are taken, or the folder cannot be written.
@@ -43,7 +48,7 @@ def free_path(folder: Path, index: int, title: str, seed: int) -> Iterator[Path]
     words = files.shortened("-".join(re.findall(r"[a-z0-9]+", title.lower())[:6]), TITLE_BYTES)
     name = "-".join([f"{index:03d}", *filter(None, [words]), f"seed{seed}"])
     for number in range(1, 10_000):
-        path = folder / (f"{name}.mp4" if number == 1 else f"{name}-{number}.mp4")
+        path = folder / (f"{name}{suffix}" if number == 1 else f"{name}-{number}{suffix}")
         claim = path.with_name(f".{path.stem}.claim")
         try:
             os.close(os.open(claim, os.O_CREAT | os.O_EXCL))
@@ -75,17 +80,19 @@ def judge(clip: "Generated", reading: Reading) -> dict[str, Any]:
 
 
 def write(path: str | os.PathLike, clip: "Generated") -> dict[str, Any]:
-    """Writes a clip's four files and returns the contents of its JSON report.
+    """Writes a clip's files and returns the contents of its JSON report.
 
     Args:
-        path: path of the mp4; the other files share its name.
+        path: path of the mp4, or of the file with `clip.suffix`; the other files share its name.
         clip: a `generated.Generated`.
     Raises:
         UserError: the files cannot be written.
     """
     path = files.user_path(path)
-    if path.suffix != ".mp4":
-        raise UserError(f"{path} is not the path of a clip; give a path that ends in .mp4")
+    if path.suffix != clip.suffix:
+        raise UserError(
+            f"{path} is not the path of this clip; give a path that ends in {clip.suffix}"
+        )
     provenance, started = clip.provenance, time.perf_counter()
     reading = clip.reading
     report = {
@@ -102,8 +109,13 @@ def write(path: str | os.PathLike, clip: "Generated") -> dict[str, Any]:
         "oracles": reading.to_dict(),
     }
     read = time.perf_counter()
-    sidecar.save(path.with_suffix(".latents.npz"), clip)
-    mp4.write_mp4(path, clip, provenance | {"latents": sidecar.digest(clip.latents)})
+    if clip.film is None:
+        sidecar.save(path.with_suffix(".latents.npz"), clip)
+        mp4.write_mp4(path, clip, provenance | {"latents": sidecar.digest(clip.latents)})
+    elif clip.film.path is None or clip.samples is None:
+        mp4.write_mp4(path, clip, provenance)
+    else:
+        remux.write(path, clip.film.path, clip.samples, provenance)
     contact_sheet(
         path.with_suffix(".png"), clip, clip.title, reading.seen_impacts, reading.heard_impacts
     )

@@ -12,10 +12,11 @@ from sora_jax.errors import UserError, expect
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
+from sora_jax.pipelines.film import Film, hop
 from sora_jax.pipelines.generated import Generated
 
 SECONDS = 2.0  # default extension of a continued clip
-LONGEST = 600  # maximum extension by one request, in seconds
+LONGEST = 600  # seconds: maximum of an extension by one request, and of a given video
 MOST_STEPS = 10_000  # of the sampler
 
 
@@ -33,7 +34,8 @@ class Request:
         sampler: settings of the sampler. Default: 30 steps, guidance 2.
         first_frame: the frame [H, W, 3] that the clip begins with, or its first 1 + 4 n frames
             [1 + 4 n, H, W, 3]. Default None.
-        given_video: the whole video [F, H, W, 3]; only audio is generated. Default None.
+        given_video: the whole video, [F, H, W, 3] with any number of frames, or a `Film`; only
+            audio is generated. Default None.
         given_audio: the whole audio [S]; only video is generated. Default None.
         continued: a clip of a pipeline to extend. It excludes the other three. Default None.
         seconds: how much to add to `continued`, rounded up to whole latents. Default 2.
@@ -48,7 +50,7 @@ class Request:
     seed: int = 0
     sampler: SamplerConfig = dataclasses.field(default_factory=SamplerConfig)
     first_frame: np.ndarray | None = None
-    given_video: np.ndarray | None = None
+    given_video: np.ndarray | Film | None = None
     given_audio: np.ndarray | None = None
     continued: Generated | None = None
     seconds: float = SECONDS
@@ -108,6 +110,12 @@ class Request:
                 f"{format}; give a pipeline of the same size and rate (in_format)",
                 field="continued",
             )
+        if self.continued is not None and self.continued.film is not None:
+            raise UserError(
+                "the clip to continue has the audio of a film and no latents of its video; save it "
+                "and give the path of its file",
+                field="continued",
+            )
         if self.continued is None and self.seconds != SECONDS:
             raise UserError(
                 f"seconds={self.seconds:g} says how much a continued clip grows; give continued, "
@@ -125,9 +133,9 @@ class Request:
                     field="first_frame",
                 )
             first = first[0]
+        self._check_video(format)
         expected = {
             "first_frame": (first, image),
-            "given_video": (self.given_video, (format.frames, *image)),
             "given_audio": (self.given_audio, (format.samples,)),
         }
         for name, (value, shape) in expected.items():
@@ -137,6 +145,42 @@ class Request:
                     f"{shape}; give a file, which is fitted to it, or an array of that shape",
                     field=name,
                 )
+
+    def _check_video(self, format: ClipFormat) -> None:
+        if (film := self.film(format)) is None:
+            return
+        shape, image = np.shape(film.frames), (format.height, format.width, 3)
+        if len(shape) != 4 or not shape[0] or shape[1:] != image:
+            raise UserError(
+                f"given_video has the shape {shape}, and the pipeline's format needs (any number "
+                f"of frames, {', '.join(map(str, image))}); give a file, which is fitted to it, "
+                "or an array of that shape",
+                field="given_video",
+            )
+        count = math.ceil(round(film.seconds * format.fps, 6))
+        if len(film.frames) != max(1, count):
+            raise UserError(
+                f"given_video has {len(film.frames)} frames for {film.seconds:g} s; give "
+                f"{max(1, count)}, or another length",
+                field="given_video",
+            )
+        if film.seconds > LONGEST:
+            raise UserError(
+                f"given_video lasts {film.seconds:.6g} s; give at most {LONGEST} s",
+                field="given_video",
+            )
+        if len(film.frames) != format.frames:
+            hop(format)
+
+    def film(self, format: ClipFormat) -> Film | None:
+        """Returns the given video as a `Film`; None without one.
+
+        format is that of the pipeline.
+        """
+        if self.given_video is None or isinstance(self.given_video, Film):
+            return self.given_video
+        frames = np.asarray(self.given_video)
+        return Film(frames, float(len(frames) / format.fps) if frames.ndim else 0.0)
 
     def _check_types(self) -> None:
         if isinstance(self.prompt, (list, tuple)):
@@ -176,8 +220,11 @@ class Request:
         expect(self.seconds, Real, "seconds", "give a number")
         for name in ("first_frame", "given_video", "given_audio"):
             remedy = "give an array, or the path of a file to the call of a pipeline"
-            if getattr(self, name) is not None:
-                expect(getattr(self, name), (np.ndarray, jax.Array), name, remedy)
+            value = getattr(self, name)
+            if isinstance(value, Film) and name == "given_video":
+                value = value.frames
+            if value is not None:
+                expect(value, (np.ndarray, jax.Array), name, remedy)
         expect(
             self.continued,
             (Generated, NoneType),

@@ -2,10 +2,11 @@
 
     fresh       clips of the pipeline's format; several requests share every call of the network
     extended    a longer clip, window by window (`windows`), in latent space
+    filmed      audio for a given video of any length, window by window (`pipelines.film`)
 
 A given part has start level 0 (`sora_jax.flow.conditioning`), and every other latent start level 1.
-Only the history of a continued clip is lightly noised, and its latents are restored unchanged
-afterwards. The requests are valid (`Pipeline.check`).
+Only the history of a continued clip, and that of a film's audio, is lightly noised; its latents
+stay unchanged. The requests are valid (`Pipeline.check`).
 """
 
 import dataclasses
@@ -22,6 +23,7 @@ from sora_jax.flow.sampler import SamplerConfig, sample
 from sora_jax.modality import AUDIO_CHANNELS, VIDEO_CHANNELS, ClipFormat
 from sora_jax.pipelines import codec, windows
 from sora_jax.pipelines.devices import Placed
+from sora_jax.pipelines.film import Film, film_windows
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.notes import check_finite
 from sora_jax.pipelines.request import Request
@@ -67,8 +69,8 @@ def fresh(
     clips = []
     for i, request in enumerate(requests):
         video, audio = frames[i], samples[i]
-        if request.given_video is not None:
-            video = as_floats(request.given_video, "given_video")
+        if (film := request.film(format)) is not None:
+            video = as_floats(film.frames, "given_video")
         if request.given_audio is not None:
             audio = np.asarray(request.given_audio, np.float32)
         own = {m: x[i] for m, x in latents.items()}
@@ -107,6 +109,65 @@ def extended(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generat
     return _clip(pipeline, request, frames, samples, latents, cache, clock)
 
 
+def is_film(request: Request, format: ClipFormat) -> bool:
+    """True if a request gives a video in another form than an array of the format's length."""
+    given = request.given_video
+    return given is not None and (isinstance(given, Film) or len(given) != format.frames)
+
+
+def filmed(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated:
+    """Generates the audio of a request that gives a film."""
+    format, clock, key = pipeline.format, Laps(), jax.random.key(request.seed)
+    given = film_of(request, format)
+    audio = np.zeros((0, AUDIO_CHANNELS), np.float32)
+    for window in film_windows(given, format):
+        frames = given.frames[window.start : window.start + format.frames]
+        held = ((0, format.frames - len(frames)), (0, 0), (0, 0), (0, 0))
+        frames = as_floats(np.pad(frames, held, mode="edge"), "given_video")
+        video = codec.encode(pipeline.video_tokenizer, frames)
+        clock.lap("encode")
+        known = len(audio) - window.audio_start
+        history = np.zeros((format.audio_latents, AUDIO_CHANNELS), np.float32)
+        history[:known] = audio[window.audio_start :]
+        start = {
+            "video": np.zeros((1, len(video)), np.float32),
+            "audio": np.where(np.arange(len(history)) < known, HISTORY_LEVEL, 1.0)[None],
+        }
+        # the first as for a clip, so a film of the format's length has the audio of an array
+        keys = jax.random.fold_in(key, window.start) if window.start else key
+        batch = {"video": video[None], "audio": history[None]}
+        sampled = _sample(pipeline, [request], keys[None], start, batch, window.times, on_step)
+        audio = np.concatenate(
+            [audio, sampled["audio"][0, known : window.end - window.audio_start]]
+        )
+        clock.lap("sample")
+    (samples,) = codec.decode_audio(pipeline.audio_tokenizer, audio[None], given.samples)
+    clock.lap("decode")
+    frames = given.frames
+    if not isinstance(request.given_video, Film):
+        frames = as_floats(frames, "given_video")  # as `fresh` does
+    check_finite(request, {"audio": audio}, frames, samples)
+    return Generated(
+        frames,
+        samples,
+        format.fps,
+        notes=pipeline.notes(request),
+        format=format,
+        latents={"audio": audio},
+        provenance=pipeline.provenance(request),
+        timings=clock.laps,
+        film=given,
+    )
+
+
+def film_of(request: Request, format: ClipFormat) -> Film:
+    """Returns the film that a request gives."""
+    given = request.film(format)
+    if given is None:
+        raise UserError("the request gives no video; give given_video", field="given_video")
+    return given
+
+
 def history(request: Request) -> Generated:
     """Returns the clip that a request continues."""
     if request.continued is None:
@@ -121,7 +182,9 @@ def extended_latents(request: Request, format: ClipFormat) -> int:
 
 
 def window_count(request: Request, format: ClipFormat) -> int:
-    """Returns the number of windows of a continuation."""
+    """Returns the number of windows of a continuation or a film."""
+    if request.continued is None:
+        return len(film_windows(film_of(request, format), format))
     known = len(history(request).latents["video"])
     return windows.count(known, extended_latents(request, format), format)
 
@@ -145,7 +208,8 @@ def _encode_given(
     start = {m: np.ones((len(requests), shape[0]), np.float32) for m, shape in shapes.items()}
     given = {m: np.zeros((len(requests), *shape), np.float32) for m, shape in shapes.items()}
     for i, request in enumerate(requests):
-        frames = request.given_video if request.given_video is not None else request.first_frame
+        film = request.film(pipeline.format)
+        frames = request.first_frame if film is None else film.frames
         if frames is not None:
             frames = as_floats(frames, request.task)
             frames = frames if frames.ndim == 4 else frames[None]

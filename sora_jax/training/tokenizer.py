@@ -23,6 +23,7 @@ from sora_jax.training.data_config import DataConfig, batch_sizes, published
 from sora_jax.training.loop import Every, fit, newest
 from sora_jax.training.metrics import hours, read, thin
 from sora_jax.training.optim import averaged_params, make_optimizer, stable_steps
+from sora_jax.training.round_trip_picture import draw_round_trips
 from sora_jax.training.start import open_start
 from sora_jax.training.state import new_state, split_module
 from sora_jax.training.step import make_step, with_set_losses
@@ -89,7 +90,8 @@ def train_tokenizer(
 
     Args:
         run: the configuration.
-        workdir: the run's directory: new, or that of the same run, which then continues.
+        workdir: the run's directory: new, or that of the same run, which then continues. At the
+            end it also has round_trip.png, a held-out clip of each set before and after.
         init_from: weights of a tokenizer of the same configuration to start from. Default: random
             initial weights.
         continue_from: weights written by this run earlier, in another workdir. The run goes on at
@@ -142,6 +144,7 @@ def train_tokenizer(
         averaged = averaged_params(state.opt_state, state.params)
         scores = final_scores(run, kind, merge, averaged, sets)
         tokenizer = merge(averaged)
+        draw_round_trips(opened.path / "round_trip.png", kind, tokenizer, sets)
         statistics(tokenizer, sets, shares)
         return _write_weights(run, opened, tokenizer, scores, int(state.step), stream.get_state())
 

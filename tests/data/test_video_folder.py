@@ -13,7 +13,7 @@ from sora_jax import mp4
 from sora_jax.clip import Clip
 from sora_jax.data import video_folder
 from sora_jax.data.named_sources import SOURCES, Selection
-from sora_jax.data.video_folder import VideoFolderSource
+from sora_jax.data.video_records import VideoFolderSource
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.training.data_config import SetConfig

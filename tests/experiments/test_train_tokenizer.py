@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
+from PIL import Image
 
 from sora_jax import mp4, weights
 from sora_jax.clip import Clip
@@ -175,6 +176,8 @@ def test_the_command_trains_on_videos(tmp_path, kind):
     done = run()
     assert done.returncode == 0 and "4 files: clips" in done.stderr, done.stderr
     made = weights.load_weights(tmp_path / "run" / "weights.safetensors", kind)
+    picture = np.asarray(Image.open(tmp_path / "run" / "round_trip.png"))
+    assert picture.shape[2] == 3 and picture[40:].std() > 10
     assert made.metadata["held_out"] and made.metadata["run"]["data"]["path"] == "videos"
     assert made.metadata["run"]["dataset"]["set"].startswith("videos_") and str(
         tmp_path

@@ -8,17 +8,14 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from toy_formats import FORM, WIDE
 
 from sora_jax import weights
-from sora_jax.modality import ClipFormat
 from sora_jax.models.st_dit import STDiT, STDiTConfig
 from sora_jax.pipelines.load import load_pipeline
 from sora_jax.tokenizers.audio import AudioTokenizer, AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 from sora_jax.worlds.playhouse.captions import WORDS
-
-FORM = ClipFormat(frames=17, fps=8, height=16, width=16)
-WIDE = ClipFormat(frames=13, fps=12, height=12, width=20)  # in whole latents 16 x 24
 
 
 def random_state(make, seed):

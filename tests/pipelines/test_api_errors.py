@@ -6,6 +6,7 @@ import pytest
 import sora_jax
 from sora_jax.errors import UserError
 from sora_jax.media import Media
+from sora_jax.pipelines.film import Film
 
 PROMPT = "a large red ball is dropped and bounces twice"
 FRAMES = np.zeros((17, 16, 16, 3), np.float32)
@@ -54,7 +55,19 @@ CALLS = {
     "a picture in lists": (lambda p: p(PROMPT, first_frame=[[0]]), "first_frame", "array"),
     "a small picture": (lambda p: p(PROMPT, first_frame=FRAMES[0, 1:]), "first_frame", "shape"),
     "three pictures": (lambda p: p(PROMPT, first_frame=FRAMES[:3]), "first_frame", "1 + 4k"),
-    "a short video": (lambda p: p(given_video=FRAMES[:5]), "given_video", "shape"),
+    "a small video": (lambda p: p(given_video=FRAMES[:, :8]), "given_video", "shape"),
+    "an empty video": (lambda p: p(given_video=FRAMES[:0]), "given_video", "shape"),
+    "a video of a number": (lambda p: p(given_video=np.zeros(())), "given_video", "shape"),
+    "an endless video": (
+        lambda p: p(given_video=np.broadcast_to(FRAMES[:1], (4801, *FRAMES.shape[1:]))),
+        "given_video",
+        "at most 600 s",
+    ),
+    "a film that ends late": (
+        lambda p: p(given_video=Film(FRAMES[:5], 3.0)),
+        "given_video",
+        "5 frames for 3 s",
+    ),
     "a picture that is absent": (lambda p: p(PROMPT, first_frame="no.png"), None, "no such file"),
     "a clip of the world": (lambda p: p(PROMPT, continued=CLIP), "continued", "pipeline made"),
     "a prompt to generate": (lambda p: p.generate(PROMPT), "request", "give a Request"),

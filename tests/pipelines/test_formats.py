@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import WIDE
+from toy_formats import WIDE
 
 from sora_jax import media
 from sora_jax.clip import Clip

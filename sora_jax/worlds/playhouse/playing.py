@@ -105,8 +105,8 @@ class Player:
         return interpolate(self.path, time)[0]
 
     def hand_at(self, time: float, side: int) -> tuple[float, float]:
-        """Returns (x, y) of a hand in metres at a time in seconds of the clip; side -1 is the left,
-        1 the other.
+        """Returns (x, y) of a hand in metres at a time in seconds of the clip; side -1 is the left
+        of the picture, 1 the right.
         """
         x, y = interpolate(self.hands[side], time)
         return self.position(time) + x, y

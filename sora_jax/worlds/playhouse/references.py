@@ -49,7 +49,8 @@ def references(
     excluded: Collection[str] = (),
     size: int = 64,
 ) -> References:
-    """Returns the references of a character: pictures and a voice that show a model who a name is.
+    """Returns the references of a character: pictures and a voice from which a model can learn how
+    the character looks and sounds.
 
     They are a pure function of the arguments.
 
@@ -58,7 +59,7 @@ def references(
         seed: draws light, background and words.
         style: a name in FILM_STYLES. Default: None, drawn from the styles other than cinematic,
             whose bars hide hats.
-        excluded: words that the voice does not say: those of the clip.
+        excluded: words that the voice does not say, such as those spoken in the clip to be made.
         size: side of the stills in pixels. Default: 64.
     """
     stream = Stream(seed, 0x5EF)

@@ -196,7 +196,9 @@ def _member(cast: tuple[str, ...]) -> str:
 
 
 def read(text: str) -> Storyboard:
-    """Returns the storyboard of a text in either form; a text that starts with "[" is cards.
+    """Parses a storyboard, written as cards or as prose.
+
+    A text that starts with "[" is cards, one for each shot: `[shot 1] ...`. Any other is prose.
 
     Raises:
         StoryboardError: the text is no storyboard; with shot, column and what was expected there.

@@ -190,7 +190,8 @@ def duration(word: str, voice: int | Voice) -> float:
 def speak(word: str, voice: int | Voice) -> np.ndarray:
     """Returns a spoken word, mono samples float64 [S] at 16 kHz.
 
-    The rms over the louder half of the samples is NOMINAL. The array is cached and shared, so it is
+    All words are equally loud: the rms over the louder half of the samples is NOMINAL. The word is
+    one of the lexicon (`phonemes`). The array is cached and shared, so it is
     read-only. voice is a `Voice` or its index in VOICES.
     """
     speaker, tracks = parameters(voice), _tracks(word, voice)

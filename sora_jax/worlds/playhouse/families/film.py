@@ -125,7 +125,9 @@ class FilmFacts:
 
 
 class Film(Family):
-    """The family `film`: rooms with a style, a camera and sometimes a voice."""
+    """The family of scenes `film`: balls in a room, drawn in a style, seen by a camera that may
+    move, and sometimes told by a narrator's voice.
+    """
 
     name, formats = "film", ("nano", "S")
     splits = (

@@ -93,9 +93,11 @@ _CAMERAS = {
 
 
 def parse_look(text: str) -> tuple[Look, str]:
-    """Reads the look at the start of a caption. Returns (look, rest of the caption).
+    """Reads the look at the start of a caption: "in flat colours, the camera stands still:".
 
-    Spaces replace the look in the rest, so that columns stay correct.
+    Returns:
+        The look, and the caption with spaces in place of the look, so that the columns of later
+        errors stay correct.
 
     Raises:
         CaptionError: the text does not start with a look; with the column and what was expected

@@ -63,7 +63,7 @@ class PhyWorldFacts:
 
     Attributes:
         task: "uniform", "collision" or "parabola".
-        split: the split whose ranges the numbers are from.
+        split: the split of the data from whose ranges speeds and radii are drawn.
         speeds: of one ball or two, in m/s.
         radii: of one ball or two, in metres.
     """
