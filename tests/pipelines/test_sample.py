@@ -14,6 +14,7 @@ from PIL import Image
 from experiments import sample
 from sora_jax import cli, media, mp4
 from sora_jax.clip import Clip
+from sora_jax.media import remux
 from sora_jax.oracles import verdict
 from sora_jax.pipelines import record
 from sora_jax.pipelines.generated import Generated
@@ -157,6 +158,19 @@ def test_conditions_are_read_fitted_and_said(command, tmp_path, capsys):
     assert (
         json.loads((tmp_path / "audio" / names[0]).read_text())["settings"]["task"] == "given_audio"
     )
+
+
+def test_a_given_video_keeps_its_container(command, tmp_path, capsys):
+    frames = np.random.default_rng(0).integers(0, 255, (20, 24, 24, 3), np.uint8)
+    mp4.write_mp4(tmp_path / "own.mp4", Clip(frames, None, 8))
+    remux.write(tmp_path / "own.mkv", tmp_path / "own.mp4", np.zeros(40_000, np.float32), {})
+    for _ in range(2):
+        names = command(f"--given_video={tmp_path}/own.mkv")
+    stems = ("000-given-video-seed0", "000-given-video-seed0-2")
+    assert set(names) == {f"{stem}.{kind}" for stem in stems for kind in ("mkv", "png", "json")}
+    assert "audio of 2.50 s made in 2 windows" in capsys.readouterr().err
+    read = media.read_video(tmp_path / "out" / "000-given-video-seed0.mkv")
+    np.testing.assert_array_equal(read.frames, media.read_video(tmp_path / "own.mkv").frames)
 
 
 @pytest.mark.slow
