@@ -63,8 +63,8 @@ _ANY_WORDS = flags.DEFINE_boolean(
 _BATCH = flags.DEFINE_integer(
     "batch",
     1,
-    "Clips generated at a time, of any prompts and seeds, spread over all devices; clips of "
-    "--continue_clip go one by one. On a 2-core CPU 4 are 1.1 times as fast as 1, and more gain "
+    "Clips generated at a time, of any prompts and seeds, spread over all devices; continued "
+    "clips and films go one by one. On a 2-core CPU 4 are 1.1 times as fast as 1, and more gain "
     "no further. On accelerators give a multiple of their number, as large as fits in memory.",
     lower_bound=1,
 )
@@ -208,7 +208,7 @@ def main(_: Sequence[str]) -> None:
     for note in messages:
         print(f"note: {note}", file=sys.stderr)
     progress, total = Progress(), len(prompts) * count
-    size = 1 if _CONTINUE.value else min(_BATCH.value, total)
+    size = 1 if pipeline.is_windowed(request_of(0)) else min(_BATCH.value, total)
     # Made batch by batch: there may be more clips than fit into memory as requests.
     for start in range(0, total, size):
         numbers = range(start, min(start + size, total))

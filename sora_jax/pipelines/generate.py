@@ -239,6 +239,12 @@ class Pipeline:
             clips[i] = make(self, requests[i], on_step)
         return [clips[i] for i in range(len(requests))]
 
+    def is_windowed(self, request: Request) -> bool:
+        """Returns whether a clip is generated window by window, and alone in every batch: a
+        continued clip, or the audio of a film.
+        """
+        return request.continued is not None or synthesis.is_film(request, self.format)
+
     def placed(self, clips: int) -> Placed:
         """Returns the modules on the devices of a batch of `clips` clips."""
         return self._placement((self.model, self.video_tokenizer, self.audio_tokenizer), clips)

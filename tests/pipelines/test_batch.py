@@ -113,7 +113,7 @@ def test_a_batch_is_no_larger_than_asked(command, monkeypatch, tmp_path):  # noq
 
 def test_ctrl_c_leaves_whole_files(command, tmp_path, monkeypatch):  # noqa: F811
     """The signal comes while the mp4 of the second clip is written."""
-    opened, original = [], mp4._stream
+    opened, original = [], mp4.add_stream
 
     def interrupted(container, codec, **options):
         opened.append(codec)
@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_whole_files(command, tmp_path, monkeypatch):  # noqa: F81
             signal.raise_signal(signal.SIGINT)
         return original(container, codec, **options)
 
-    monkeypatch.setattr(mp4, "_stream", interrupted)
+    monkeypatch.setattr(mp4, "add_stream", interrupted)
     with pytest.raises(KeyboardInterrupt):
         command(f"--prompt={PROMPT}", "--num_samples=3", "--batch=3")
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
