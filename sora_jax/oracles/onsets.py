@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
 WINDOW, HOP, LAG = 256, 32, 2  # samples; samples; frames of the flux
+BLOCK = 4096  # frames transformed at once
 MASK = (0.05, 0.02)  # seconds at the start and at the end without onsets
 APART = 0.04  # seconds: two onsets closer than this are merged
 # Kinks of two balls closer than this, in seconds, are one impact: if both kinks are ball contacts,
@@ -121,7 +122,10 @@ def flux(samples: np.ndarray) -> np.ndarray:
     """
     padded = np.pad(np.asarray(samples, np.float64), WINDOW // 2, mode="reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[::HOP]
-    magnitude = np.abs(np.fft.rfft(windows * np.hanning(WINDOW + 1)[:-1]))[:, 1:]
+    hann = np.hanning(WINDOW + 1)[:-1]
+    magnitude = np.empty((len(windows), WINDOW // 2))
+    for i in range(0, len(windows), BLOCK):
+        magnitude[i : i + BLOCK] = np.abs(np.fft.rfft(windows[i : i + BLOCK] * hann))[:, 1:]
     level = np.log1p(magnitude / (FLOOR + OVER * np.median(magnitude, axis=0)))
     rise = np.zeros(len(level))
     rise[LAG:-LAG] = np.maximum(level[2 * LAG :] - level[: -2 * LAG], 0.0).mean(-1)

@@ -58,6 +58,7 @@ MAX_RMS = 0.3  # pixels rms: tolerance between the tracked and the true centres
 NAMES = tuple(COLOURS)
 PALETTE = np.array([COLOURS[n] for n in NAMES], np.float32)
 SMALLEST = min(low for low, _ in SIZES.values())  # metres
+MOST_PIXELS = 1 << 20  # unmixed at once: 256 frames of 64 x 64, in some 300 MB
 PLANE = np.array(ndimage.generate_binary_structure(3, 1))
 PLANE[0] = PLANE[2] = False  # neighbours within a frame only
 _CROSS = PLANE[1]
@@ -240,7 +241,13 @@ def track(frames: np.ndarray) -> list[Track]:
     frames = np.asarray(frames, np.float32)
     strong = coloured(frames)
     still = backdrop(frames, ndimage.maximum_filter(strong, size=(1, 5, 5)))
-    label, alpha = unmix(frames, still, ndimage.maximum_filter(strong, size=(1, 9, 9)))
+    near = ndimage.maximum_filter(strong, size=(1, 9, 9))
+    block = max(1, MOST_PIXELS // (frames.shape[1] * frames.shape[2]))
+    label = np.empty(strong.shape, np.int8)
+    alpha = np.empty((*strong.shape, len(NAMES)), np.float32)
+    for i in range(0, len(frames), block):
+        some = slice(i, i + block)
+        label[some], alpha[some] = unmix(frames[some], still, near[some])
     label[np.logical_not(ndimage.maximum_filter(strong, size=(1, 3, 3)))] = -1
     # 0.4 of the area of the smallest ball. The rims where two balls, or a ball and the backdrop,
     # mix are smaller.

@@ -19,7 +19,7 @@ LONG, SCENES = ClipFormat(frames=65, fps=8), 16
 
 
 @pytest.mark.slow
-def test_a_film_with_history_is_in_better_sync_than_windows_apart(record_property):
+def test_a_film_with_history_is_in_better_sync_than_windows_apart():
     """Scenes of 8 s. Windows apart are clips of their own, cross-faded at the end of each."""
     pipeline = load_pipeline()
     takes = [draw("val", i, seconds=LONG.seconds) for i in range(SCENES)]
@@ -41,5 +41,5 @@ def test_a_film_with_history_is_in_better_sync_than_windows_apart(record_propert
             heard = Reading(Clip(scene.frames, samples)).heard_impacts
             scores[name].append(f1(heard, true_impacts(take), 0.05))
     film, apart = np.mean(scores["film"]), np.mean(scores["apart"])
-    record_property("F1 at 50 ms", {"film": film, "apart": apart})
+    print(f"F1 at 50 ms: film {film:.3f}, windows apart {apart:.3f}")
     assert film > 0.4 and film > apart + 0.05

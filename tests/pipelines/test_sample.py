@@ -164,10 +164,8 @@ def test_a_given_video_keeps_its_container(command, tmp_path, capsys):
     frames = np.random.default_rng(0).integers(0, 255, (20, 24, 24, 3), np.uint8)
     mp4.write_mp4(tmp_path / "own.mp4", Clip(frames, None, 8))
     remux.write(tmp_path / "own.mkv", tmp_path / "own.mp4", np.zeros(40_000, np.float32), {})
-    for _ in range(2):
-        names = command(f"--given_video={tmp_path}/own.mkv")
-    stems = ("000-given-video-seed0", "000-given-video-seed0-2")
-    assert set(names) == {f"{stem}.{kind}" for stem in stems for kind in ("mkv", "png", "json")}
+    names = command(f"--given_video={tmp_path}/own.mkv")
+    assert names == [f"000-given-video-seed0.{kind}" for kind in ("json", "mkv", "png")]
     assert "audio of 2.50 s made in 2 windows" in capsys.readouterr().err
     read = media.read_video(tmp_path / "out" / "000-given-video-seed0.mkv")
     np.testing.assert_array_equal(read.frames, media.read_video(tmp_path / "own.mkv").frames)
