@@ -15,9 +15,10 @@ except train.
 
 `video_folder` reads every video below --path (mp4, mov, m4v, webm, mkv, avi; any size, rate
 and length, with or without audio) and cuts it into clips of one format: cropped to its
-proportions and resized, at its frame rate, mono 16 kHz. A caption is a file beside its video with
-the same stem: ball.txt (one paraphrase per line) or ball.json ({"caption": "..."}, or the JSON of
-experiments.sample). Unreadable files are skipped, and listed at the end and in report.json.
+proportions, or letterboxed with --fit=letterbox, and resized, at its frame rate, mono 16 kHz. A
+caption is a file beside its video with the same stem: ball.txt (one paraphrase per line) or
+ball.json ({"caption": "..."}, or the JSON of experiments.sample). Unreadable files are skipped,
+and listed at the end and in report.json.
 
 The last printed line is the folder of the set. Next: python -m experiments.precompute.
 """
@@ -82,8 +83,8 @@ def main(_: Sequence[str]) -> None:
             )
         if clip_format.changed():
             raise UserError(
-                "--height, --width, --fps and --seconds are for --set=video_folder: a set of "
-                "Playhouse holds scenes, and experiments.precompute renders them in any format"
+                "--height, --width, --fps, --seconds and --fit are for --set=video_folder: a set "
+                "of Playhouse holds scenes, and experiments.precompute renders them in any format"
             )
         directory = playhouse_set.build(
             _DATA_DIR.value,
@@ -102,7 +103,10 @@ def main(_: Sequence[str]) -> None:
                 "--set=video_folder needs --path; give the directory that holds your videos"
             )
         config = video_folder.VideoFolderConfig(
-            _PATH.value, clip_format.clip_format(), _CLIPS_PER_FILE.value
+            _PATH.value,
+            clip_format.clip_format(),
+            _CLIPS_PER_FILE.value,
+            clip_format.FIT.value,
         )
         directory, report = video_folder.build(_DATA_DIR.value, config)
         print(video_folder.summary(report))

@@ -6,7 +6,7 @@ They are defined once; a command adopts them as its own.
 from absl import flags
 
 from sora_jax.errors import UserError
-from sora_jax.modality import FORMATS, ClipFormat
+from sora_jax.modality import FITS, FORMATS, ClipFormat
 
 FORMAT = flags.DEFINE_enum(
     "format",
@@ -29,6 +29,13 @@ SECONDS = flags.DEFINE_float(
     0.0,
     "Duration of a clip; the nearest with whole latents is used. Default: that of --format.",
 )
+FIT = flags.DEFINE_enum(
+    "fit",
+    FITS[0],
+    FITS,
+    "How videos of other proportions are fitted: cropped around their centre, or letterboxed, "
+    "whole between black bars.",
+)
 
 
 def clip_format() -> ClipFormat:
@@ -40,5 +47,5 @@ def clip_format() -> ClipFormat:
 
 
 def changed() -> bool:
-    """Returns whether a flag changes the named clip format."""
-    return any(flag.value for flag in (HEIGHT, WIDTH, FPS, SECONDS))
+    """Returns whether a flag changes the named clip format, or how videos are fitted to it."""
+    return FIT.value != FITS[0] or any(flag.value for flag in (HEIGHT, WIDTH, FPS, SECONDS))

@@ -13,7 +13,7 @@ run. A larger --num_clips extends a finished set. Training refuses latents of to
 its own.
 
 --path is a directory of videos, or a data set built before. A directory is first built into a data
-set in the folder OUTPUT_clips (see experiments.build_data).
+set in the folder OUTPUT_clips (see experiments.build_data), cropped or with --fit=letterbox.
 """
 
 import pathlib
@@ -86,6 +86,7 @@ def main(_: Sequence[str]) -> None:
         _STYLE.value,
         _BATCH_SIZE.value,
         _WORKERS.value,
+        clip_format.FIT.value,
     )
     # Checked before videos are cut, which may take hours.
     refuse_others(output, named.identify(selection))

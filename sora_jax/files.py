@@ -153,7 +153,14 @@ def read_lines(path: str | os.PathLike, what: str) -> list[str]:
     Raises:
         UserError: the file is not text, or has only empty lines.
     """
-    lines = [line.strip() for line in read_text(user_path(path)).split("\n") if line.strip()]
+    return [line for _, line in numbered_lines(path, what)]
+
+
+def numbered_lines(path: str | os.PathLike, what: str) -> list[tuple[int, str]]:
+    """Returns what `read_lines` does, each line with its number in the file, from 1."""
+    text = read_text(user_path(path))
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1)]
+    lines = [(number, line) for number, line in lines if line]
     if not lines:
         raise UserError(f"{path} holds no {what}; write one to a line")
     return lines

@@ -37,6 +37,7 @@ VIDEO_CHANNELS = 16  # channels of a video latent
 AUDIO_CHANNELS = 64  # channels of an audio latent
 MAX_SIDE = 8192  # pixels
 MAX_FPS = 1000
+FITS = ("crop", "letterbox")  # ways to fit pictures of other proportions; the first is the default
 
 
 @dataclasses.dataclass(frozen=True, repr=False, kw_only=True)

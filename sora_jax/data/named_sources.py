@@ -53,6 +53,7 @@ class Selection:
         style: the style of Playhouse's scenes. Default None: all styles of the family.
         batch_size: clips per batch. Default 32.
         workers: processes that draw clips ahead. Default 0: this process draws them.
+        fit: how frames of the user's videos are fitted, "crop" (default) or "letterbox".
     """
 
     path: str = ""
@@ -63,6 +64,7 @@ class Selection:
     style: str | None = None
     batch_size: int = 32
     workers: int = 0
+    fit: str = "crop"
 
 
 class NamedSource(Protocol):
@@ -95,6 +97,12 @@ class _Playhouse(NamedSource):
                 f"no latents in {path}; make them with experiments.precompute --output={path}, "
                 "or leave the path empty: playhouse draws its own scenes"
             )
+        if selection.fit != "crop":
+            raise UserError(
+                f"fit={selection.fit}: playhouse renders its scenes in the format and fits none; "
+                "leave it out",
+                field="fit",
+            )
         return sources.identity(selection.split, selection.family, selection.style)
 
     def open(self, selection: Selection, folder: Path) -> Source:
@@ -121,14 +129,14 @@ class _VideoFolder(NamedSource):
                 f"{selection.path or 'an empty path'} is no directory; give a path to a folder of "
                 "videos, or to a set of experiments.build_data"
             )
-        name = video_folder.set_name(path, selection.format)
+        name = video_folder.set_name(path, selection.format, selection.fit)
         return {"source": self.name, "split": selection.split, "set": name}
 
     def open(self, selection: Selection, folder: Path) -> Source:
-        from sora_jax.data import video_folder  # slow
+        from sora_jax.data import video_folder, video_records  # slow
 
-        directory = video_folder.built_set(selection.path, folder, selection.format)
-        return video_folder.VideoFolderSource(directory, selection.split, selection.batch_size)
+        directory = video_folder.built_set(selection.path, folder, selection.format, selection.fit)
+        return video_records.VideoFolderSource(directory, selection.split, selection.batch_size)
 
 
 SOURCES: Registry[NamedSource] = Registry(

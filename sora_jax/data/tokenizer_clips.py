@@ -18,10 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sora_jax.data import video_folder
 from sora_jax.data.named_sources import NamedSource, Selection, Source
 from sora_jax.data.sources import PlayhouseSource
-from sora_jax.data.video_folder import VideoFolderSource
+from sora_jax.data.video_records import VideoFolderSource, open_records
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse import render, sound
@@ -161,13 +160,13 @@ def video_clips(modality: str, directory: str | os.PathLike) -> Clips:
         UserError: the split val is missing, since the set is of one video, or, for audio, a split
             has no clip with audio.
     """
-    train, _ = video_folder.open_records(directory, "train")
+    train, _ = open_records(directory, "train")
     if "val" not in train.splits:
         raise UserError(
             f"the set in {directory} has only one video, and validation needs "
             "another one; give two or more"
         )
-    records = {"train": train, "val": video_folder.open_records(directory, "val")[0]}
+    records = {"train": train, "val": open_records(directory, "val")[0]}
 
     def read(split: str, index: int, name: str) -> np.ndarray:
         return records[split][index][name]

@@ -49,7 +49,9 @@ def find_videos(folder: pathlib.Path) -> list[pathlib.Path]:
     return sorted(found.values())
 
 
-def read_clip(video: str, format: ClipFormat, start: float, whole: bool) -> Clip:
+def read_clip(
+    video: str, format: ClipFormat, start: float, whole: bool, letterbox: bool = False
+) -> Clip:
     """Returns a clip of a video file, as `media.read_fitted` does, with frames in uint8.
 
     A worker process imports this module, so the module imports neither JAX nor TensorFlow Datasets.
@@ -59,8 +61,9 @@ def read_clip(video: str, format: ClipFormat, start: float, whole: bool) -> Clip
         format: the format of the clip.
         start: where the clip begins in seconds.
         whole: whether the file must last as long as the clip.
+        letterbox: whether frames are kept whole, between black bars. Default False: cropped.
     """
-    clip = media.read_fitted(video, format, start, whole)
+    clip = media.read_fitted(video, format, start, whole, letterbox)
     return dataclasses.replace(clip, frames=mp4.to_uint8(clip.frames))
 
 

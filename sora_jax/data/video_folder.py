@@ -4,7 +4,8 @@
 
 PyAV reads every .mp4, .mov, .m4v, .webm, .mkv and .avi below the directory, of any size, frame
 rate, length and channel count, with or without audio. A long file is cut into consecutive clips.
-A short file is extended by holding its last frame. `media.fit_clip` describes all conversions.
+A short file is extended by holding its last frame. Frames of other proportions are cropped, or
+letterboxed with --fit=letterbox. `media.fit_clip` describes all conversions.
 
 The captions of a video are in a file beside it with the same name. In `ball.txt` each line is a
 paraphrase. `ball.json` holds a string, a list of strings, or an object with "captions", "caption"
@@ -35,7 +36,7 @@ import tqdm
 
 from sora_jax import files
 from sora_jax.clip import Clip
-from sora_jax.data.tfds_sets import make_builder, open_source, prepare
+from sora_jax.data.tfds_sets import make_builder, prepare
 from sora_jax.data.video_files import (
     EXTENSIONS,
     contents,
@@ -44,10 +45,11 @@ from sora_jax.data.video_files import (
     read_clip,
     shown,
 )
+from sora_jax.data.video_records import open_records
 from sora_jax.errors import UserError
 from sora_jax.media.decoded import EndOfFile
 from sora_jax.media.worker import Worker
-from sora_jax.modality import FORMATS, ClipFormat
+from sora_jax.modality import FITS, FORMATS, ClipFormat
 
 VAL_SHARE = 0.1  # fraction of the files in the split val
 
@@ -59,39 +61,57 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
         path: the directory of videos.
         format: the format of the clips. Default: nano.
         clips_per_file: the largest number of consecutive clips of one file. Default 16.
+        fit: how frames of other proportions are fitted, "crop" (default) or "letterbox".
+
+    Raises:
+        ValueError: there is no such `fit`.
     """
 
     def __init__(
-        self, path: str = "", format: ClipFormat = FORMATS["nano"], clips_per_file: int = 16
+        self,
+        path: str = "",
+        format: ClipFormat = FORMATS["nano"],
+        clips_per_file: int = 16,
+        fit: str = "crop",
     ):
+        if fit not in FITS:
+            raise ValueError(f"fit={fit!r}; use {' or '.join(FITS)}")
         folder = pathlib.Path(path).expanduser().resolve()
         identity = f"{format!r} {clips_per_file} {contents(folder) if path else ''}"
+        if fit != "crop":  # sets older than this setting keep their names
+            identity += f" {fit}"
         slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "videos"
         # The name is the set's folder: other files or another format make another set.
         super().__init__(
             name=f"{slug}_{hashlib.sha256(identity.encode()).hexdigest()[:8]}",
-            description=f"clips of {folder.name}, {format}",
+            description=f"clips of {folder.name}, {format}" + f", {fit}" * (fit != "crop"),
         )
         self.path, self.format, self.clips_per_file = folder, format, clips_per_file
+        self.fit = fit
 
 
-def set_name(path: str | pathlib.Path, format: ClipFormat) -> str:
+def set_name(path: str | pathlib.Path, format: ClipFormat, fit: str = "crop") -> str:
     """Returns the name of a `video_folder` set, which identifies its contents and format.
 
     Args:
         path: a built set, or a directory of videos, whose set need not be built.
         format: the format of the clips.
+        fit: how frames are fitted, as in `VideoFolderConfig`. Default "crop".
     """
     folder = pathlib.Path(path).expanduser().resolve()
     return (
         folder.parent.name
         if (folder / "dataset_info.json").is_file()
-        else VideoFolderConfig(str(folder), format).name
+        else VideoFolderConfig(str(folder), format, fit=fit).name
     )
 
 
 def read_clips(
-    worker: Worker, video: pathlib.Path, format: ClipFormat, clips_per_file: int
+    worker: Worker,
+    video: pathlib.Path,
+    format: ClipFormat,
+    clips_per_file: int,
+    letterbox: bool = False,
 ) -> Iterator[tuple[float, Clip]]:
     """Yields (start in seconds, Clip) for up to `clips_per_file` consecutive clips of a file.
 
@@ -103,11 +123,12 @@ def read_clips(
         video: the file.
         format: the format of the clips.
         clips_per_file: largest number of clips.
+        letterbox: whether frames are kept whole, between black bars. Default False: cropped.
     """
     for number in range(clips_per_file):
         start = number * format.seconds
         try:
-            clip = worker.call(read_clip, os.fspath(video), format, start, number > 0)
+            clip = worker.call(read_clip, os.fspath(video), format, start, number > 0, letterbox)
         except EndOfFile:
             if number == 0:
                 raise
@@ -137,7 +158,7 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
         return self.builder_config
 
     def _info(self) -> tfds.core.DatasetInfo:
-        clip = self._config.format
+        clip, fit = self._config.format, self._config.fit
         features = {
             "frames": tfds.features.Tensor(
                 shape=(clip.frames, clip.height, clip.width, 3), dtype=np.uint8, encoding="bytes"
@@ -155,7 +176,9 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description=__doc__,
             features=tfds.features.FeaturesDict(features),
-            metadata=tfds.core.MetadataDict(format=clip.to_dict()),
+            metadata=tfds.core.MetadataDict(
+                format=clip.to_dict(), **({"fit": fit} if fit != "crop" else {})
+            ),
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
@@ -205,7 +228,13 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
         """
         settings = self._config
         try:
-            yield from read_clips(self._worker, video, settings.format, settings.clips_per_file)
+            yield from read_clips(
+                self._worker,
+                video,
+                settings.format,
+                settings.clips_per_file,
+                settings.fit == "letterbox",
+            )
         except (UserError, RuntimeError) as error:
             reason = str(error)
             self._note("skipped", video, reason.removeprefix(f"cannot read {video}: "))
@@ -277,7 +306,7 @@ def build(data_dir: str | os.PathLike, config: VideoFolderConfig) -> tuple[pathl
 
 
 def built_set(
-    path: str | os.PathLike, data_dir: str | os.PathLike, format: ClipFormat
+    path: str | os.PathLike, data_dir: str | os.PathLike, format: ClipFormat, fit: str = "crop"
 ) -> pathlib.Path:
     """Returns the directory of the built set for `path`.
 
@@ -286,15 +315,22 @@ def built_set(
             data_dir, unless it exists, and its report printed to stderr.
         data_dir: the folder to build in.
         format: the format of the clips.
+        fit: how frames are fitted, as in `VideoFolderConfig`. Default "crop".
 
     Raises:
-        UserError: there are no videos, or the built set has another format.
+        UserError: there are no videos, or the built set has another format or fit.
     """
     directory = pathlib.Path(path).expanduser()
     if not (directory / "dataset_info.json").exists():
-        directory, report = build(data_dir, VideoFolderConfig(str(directory), format))
+        directory, report = build(data_dir, VideoFolderConfig(str(directory), format, fit=fit))
         print(summary(report), file=sys.stderr)
-    found = open_records(directory)[1]
+    records, found = open_records(directory)
+    if records.fit != fit:
+        raise UserError(
+            f"the set in {directory} was built with fit={records.fit}, not {fit}; give that, or "
+            "build another",
+            field="fit",
+        )
     if found != format:
         raise UserError(
             f"the set in {directory} is of {found}, not {format}; give the format of the set, or "
@@ -323,90 +359,3 @@ def summary(report: dict) -> str:
         for row in report["captions_skipped"]
     ]
     return "\n".join(lines)
-
-
-class Records:
-    """A sequence of the records of one split of a built set.
-
-    Each record is a dict: frames, samples, has_audio, captions (a tuple of str, ("",) without any),
-    key, start, notes.
-
-    Attributes:
-        fingerprint: the name of the set, which identifies its contents.
-        splits: names of the splits of the whole set.
-    """
-
-    def __init__(self, source: Any, fingerprint: str):
-        self._source, self.fingerprint, self.splits = (
-            source,
-            fingerprint,
-            tuple(source.dataset_info.splits),
-        )
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, index: int) -> dict:
-        record = dict(self._source[int(index)])
-        record["captions"] = tuple(c.decode() for c in record["captions"]) or ("",)
-        record["notes"] = tuple(n.decode() for n in record["notes"])
-        record["key"] = record["key"].decode()
-        return record
-
-
-def open_records(directory: str | os.PathLike, split: str = "train") -> tuple[Records, ClipFormat]:
-    """Returns (records of a split, format of the clips) of a built `video_folder` set.
-
-    Args:
-        directory: the folder that holds dataset_info.json.
-        split: name of the split. Default "train".
-
-    Raises:
-        UserError: the set or the split does not exist.
-    """
-    directory = pathlib.Path(directory).resolve()
-    source = open_source(directory, split, "video_folder")
-    metadata = source.dataset_info.metadata
-    if "format" not in metadata:
-        raise UserError(
-            f"the set in {directory} was made by an earlier version; build it again with "
-            "experiments.build_data"
-        )
-    return Records(source, directory.parent.name), ClipFormat.from_dict(metadata["format"])
-
-
-class VideoFolderSource:
-    """A stream of the clips of a built `video_folder` set, in the order of the set.
-
-    A `named_sources.Source` for `precompute` and tokenizer training.
-    """
-
-    def __init__(self, directory: str | os.PathLike, split: str = "train", batch_size: int = 32):
-        self.records, self.format = open_records(directory, split)
-        self.directory, self.batch_size = pathlib.Path(directory), batch_size
-        self.identity = {
-            "source": "video_folder",
-            "split": split,
-            "set": str(self.records.fingerprint),
-        }
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __call__(self, start: int = 0) -> Iterator[dict]:
-        """Yields batches from clip number `start` on, the same at every call."""
-        for first in range(start, len(self), self.batch_size):
-            yield self.batch(range(first, min(first + self.batch_size, len(self))))
-
-    def batch(self, indices: Sequence[int]) -> dict:
-        """Returns the batch of the clips with these indices: frames, samples, captions and so on,
-        as `data.sources` describes it.
-        """
-        records = [self.records[i] for i in indices]
-        return {
-            "frames": np.stack([r["frames"] for r in records]).astype(np.float32) / 255.0,
-            "samples": np.stack([r["samples"] for r in records]).astype(np.float32) / 32767.0,
-            "has_audio": np.array([r["has_audio"] for r in records], bool),
-            "captions": [r["captions"] for r in records],
-            "keys": [r["key"] for r in records],
-        }

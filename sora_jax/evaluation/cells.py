@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sora_jax.evaluation import statistics
-from sora_jax.evaluation.suites import Metric
+from sora_jax.evaluation.metrics import Metric
 
 NO_PARTNER = "no other clip gives a floor"
 
@@ -26,7 +26,7 @@ def cell(metric: Metric, name: str, clips: Sequence[dict]) -> dict:
     Args:
         metric: the metric.
         name: its name in each clip's "values" and "floors".
-        clips: measurements of single clips (`scoreboard.measure`). A value of None means that the
+        clips: measurements of single clips (`measuring.measure`). A value of None means that the
             scene does not test the metric; it is skipped.
 
     Returns:

@@ -30,7 +30,7 @@ import functools
 import json
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +41,7 @@ from sora_jax.config import fingerprint
 from sora_jax.contact_sheet import contact_sheet
 from sora_jax.evaluation import baselines, cells, suites
 from sora_jax.evaluation.baselines import Pair
+from sora_jax.evaluation.measuring import draw_takes, measure, request_of
 from sora_jax.evaluation.round_trip import round_trip
 from sora_jax.evaluation.suites import MODEL, NO_ORACLE, NOT_TRAINED, ROUND_TRIP, Part, Suite
 from sora_jax.flow.sampler import SamplerConfig
@@ -49,7 +50,6 @@ from sora_jax.oracles import examples, pictures
 from sora_jax.oracles.examples import Example, example
 from sora_jax.oracles.reading import Reading
 from sora_jax.pipelines.generate import Pipeline
-from sora_jax.pipelines.request import Request
 from sora_jax.progress import Progress
 from sora_jax.weights import data_of
 from sora_jax.worlds.playhouse.captions import Facts
@@ -57,7 +57,6 @@ from sora_jax.worlds.playhouse.draw import Take, draw
 
 UNCONDITIONAL, TRUTH = "unconditional", "ground truth"
 BASELINES = (TRUTH, ROUND_TRIP, "copy last frame", "linear extrapolation", "nearest training clip")
-MAX_TRIES = 50  # maximum number of scenes drawn for each scene that a part keeps
 # Number of following clips kept in memory for the floor of a clip; partners further away are made
 # again.
 REACH = 16
@@ -284,7 +283,7 @@ class Scoreboard:
         if not path.exists():
             first = self.seed + number * self.batch
             requests = [
-                _request(c, ask, first + i, self.sampler, pipeline.format)
+                request_of(c, ask, first + i, self.sampler, pipeline.format)
                 for i, c in enumerate(truth)
             ]
             # padded, because another batch size would compile again
@@ -315,66 +314,6 @@ class Scoreboard:
         return entry if suite.of in rows else entry | {"status": NOT_TRAINED}
 
 
-def measure(
-    suite: Suite,
-    read: Callable[[int], Pair],
-    indices: Iterable[int],
-    others: Sequence[Sequence[int]],
-) -> list[dict]:
-    """Measures the clips of a row in every metric of a suite.
-
-    Args:
-        suite: the suite.
-        read: function i -> (clip i of the row, its reading).
-        indices: indices of the clips to measure.
-        others: for each clip of the row, the indices of the clips in its floor
-            (`baselines.partners`).
-
-    Returns:
-        One dictionary of JSON values per clip: {"values": {metric: value}, "floors":
-        {metric: [values]}, "groups": {name: group}}.
-    """
-    rows = []
-    for i in indices:
-        clip, reading = read(i)
-        values = suites.values(suite, clip, reading)
-        pairs = baselines.mixed(suite.mixed, clip, reading, map(read, others[i]))
-        floors = [suites.values(suite, *pair) for pair in pairs]
-        rows.append(
-            {
-                "values": {name: _to_json(x) for name, x in values.items()},
-                "floors": {name: [_to_json(floor[name]) for floor in floors] for name in values},
-                "groups": {name: group(clip.take) for name, group in suite.groups.items()},
-            }
-        )
-    return rows
-
-
-def draw_takes(part: Part, format: ClipFormat, count: int) -> list[Take]:
-    """Returns the first `count` takes of a part of a suite that the part keeps, from its splits in
-    turns.
-
-    Args:
-        part: the part.
-        format: format of the clips.
-        count: number of takes.
-    """
-    takes, tried = [], 0
-    while len(takes) < count:
-        if tried > MAX_TRIES * count:
-            raise RuntimeError(
-                f"{part.family}: {len(takes)} of {tried} scenes of {', '.join(part.splits)} "
-                "can be scored"
-            )
-        take = draw(
-            part.splits[tried % len(part.splits)], tried // len(part.splits), family=part.family
-        )
-        tried += 1
-        if part.keep(take, format):
-            takes.append(take)
-    return takes
-
-
 def _complete(path: Path, suite: Suite) -> bool:
     """Returns whether the file holds values of every metric whose oracle is registered."""
     return path.exists() and all(
@@ -385,28 +324,6 @@ def _complete(path: Path, suite: Suite) -> bool:
 
 def _digest(takes: list[Take]) -> str:
     return f"{zlib.crc32(repr([(take.split, take.index) for take in takes]).encode()):08x}"
-
-
-def _request(
-    clip: Example, ask: str | None, seed: int, sampler: SamplerConfig, format: ClipFormat
-) -> Request:
-    """Returns the request of a model for a scene; `ask` as in `suites`, or None for an
-    unconditional one.
-
-    The first frames are as many as whole latents need to show GIVEN.
-    """
-    if ask is None:
-        return Request(seed=seed, sampler=sampler, unconditional=True)
-    if ask == "prompt":
-        return Request(clip.take.captions[0], seed=seed, sampler=sampler)
-    group = format.frames_per_latent
-    first = clip.frames[: 1 + group * -(-(baselines.GIVEN - 1) // group)]
-    prompt = clip.take.intents[0] if ask == "intent" else None
-    return Request(prompt, seed=seed, sampler=sampler, first_frame=first)
-
-
-def _to_json(value: suites.Value) -> float | list[float] | dict[str, str] | None:
-    return {"unscored": str(value)} if isinstance(value, suites.Unscored) else value
 
 
 def write(folder: Path, order: Sequence[str]) -> dict:

@@ -59,17 +59,21 @@ def fit_sound(
     return samples, notes + lowered
 
 
-def fit_frames(media: Media, format: ClipFormat, count: int) -> tuple[np.ndarray, list[str]]:
+def fit_frames(
+    media: Media, format: ClipFormat, count: int, letterbox: bool = False
+) -> tuple[np.ndarray, list[str]]:
     """Returns the first `count` frames of a file at the rate and in the size of a format.
 
-    Each is the frame on screen at its time, cropped around its centre to the format's proportions
-    and resized with an antialiasing filter. The last frame of the file stays on screen after its
-    end.
+    Each is the frame on screen at its time, cropped around its centre to the format's proportions,
+    or letterboxed, and resized with an antialiasing filter. The last frame of the file stays on
+    screen after its end.
 
     Args:
         media: the decoded file.
         format: its rate and sides count.
         count: number of frames.
+        letterbox: whether frames are kept whole, centred between black bars. Default False: they
+            are cropped.
     Returns:
         Frames uint8 [count, H, W, 3], and notes on the changes.
     """
@@ -85,13 +89,15 @@ def fit_frames(media: Media, format: ClipFormat, count: int) -> tuple[np.ndarray
     sides = format.height, format.width
     if media.frames.shape[1:3] != sides:
         width, height = media.file_size or media.frames.shape[2:0:-1]
-        notes.append(f"frames of {width} x {height} {resizing((height, width), sides)}")
+        # As decoded, pixels are square. A crop is named by the file's own proportions.
+        shape = media.frames.shape[1:3] if letterbox else (height, width)
+        notes.append(f"frames of {width} x {height} {resizing(shape, sides, letterbox)}")
     unique, back = np.unique(picked, return_inverse=True)
-    fitted = np.stack([fit_frame(media.frames[i], *sides) for i in unique])
+    fitted = np.stack([fit_frame(media.frames[i], *sides, letterbox) for i in unique])
     return fitted[back], notes
 
 
-def fit_clip(media: Media, format: ClipFormat) -> Clip:
+def fit_clip(media: Media, format: ClipFormat, letterbox: bool = False) -> Clip:
     """Converts a file of any size, frame rate, length and channel count to a clip of `format`.
 
     The frames are those of `fit_frames`. If the file is too short, its last frame stays on screen
@@ -101,6 +107,8 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
     Args:
         media: the decoded file, from `read_video`.
         format: the format of the clip.
+        letterbox: whether frames are kept whole, centred between black bars. Default False: they
+            are cropped.
     """
     expect(media, Media, "media", "give what read_video returns")
     expect(format, ClipFormat, "format", 'give a ClipFormat, such as FORMATS["nano"]')
@@ -110,7 +118,7 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
         notes.append(f"last frame held from {media.seconds:.2f} to {format.seconds:.2f} s")
     elif media.seconds > format.seconds + slack:
         notes.append(f"video cut from {media.seconds:.2f} to {format.seconds:.2f} s")
-    fitted, changes = fit_frames(media, format, format.frames)
+    fitted, changes = fit_frames(media, format, format.frames, letterbox)
     frames, notes = fitted.astype(np.float32) / 255.0, notes + changes
 
     if media.samples is None:
@@ -122,7 +130,11 @@ def fit_clip(media: Media, format: ClipFormat) -> Clip:
 
 
 def read_fitted(
-    path: str | os.PathLike, format: ClipFormat, start: float = 0.0, whole: bool = False
+    path: str | os.PathLike,
+    format: ClipFormat,
+    start: float = 0.0,
+    whole: bool = False,
+    letterbox: bool = False,
 ) -> Clip:
     """Reads a clip of `format` from second `start` of a file on.
 
@@ -135,6 +147,7 @@ def read_fitted(
         start: where the clip begins in seconds. Default 0.
         whole: whether the file must last as long as the clip. Default False: its last frame fills
             the rest.
+        letterbox: as in `fit_clip`. Default False.
     Raises:
         UserError: the file is missing, damaged, cut short, or has no video.
         EndOfFile: `start` is past the end of the file, or `whole` and the clip is. A subclass of
@@ -144,4 +157,4 @@ def read_fitted(
     media = read_window(path, start, format.seconds, short_side, format.frame_times())
     if whole and media.seconds < format.seconds - 0.5 / float(format.fps):
         raise EndOfFile(f"cannot read {path}: it ends after {start + media.seconds:.2f} s")
-    return fit_clip(media, format)
+    return fit_clip(media, format, letterbox)

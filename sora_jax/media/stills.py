@@ -14,13 +14,27 @@ DEEP = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 SAME_PICTURE = ("MPO",)  # formats whose further images are views or previews of the first
 
 
-def fit_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns the centre of an image uint8 [H, W, 3] as uint8 [height, width, 3], antialiased.
+def fit_frame(image: np.ndarray, height: int, width: int, letterbox: bool = False) -> np.ndarray:
+    """Returns an image uint8 [H, W, 3] as uint8 [height, width, 3], antialiased.
 
-    The image is cropped to the proportions of the result, then resized.
+    The centre of the image is cropped to the proportions of the result, then resized. With
+    `letterbox` the whole image is resized into the centre of the result, between black bars.
+
+    Args:
+        image: the image.
+        height: of the result in pixels.
+        width: of the result in pixels.
+        letterbox: whether to keep the whole image. Default False.
     """
     if image.shape[:2] == (height, width):
         return image
+    if letterbox:
+        rows, columns = inner_sides(image.shape[:2], (height, width))
+        picture = Image.fromarray(image).resize((columns, rows), Image.Resampling.LANCZOS)
+        fitted = np.zeros((height, width, 3), np.uint8)
+        top, left = (height - rows) // 2, (width - columns) // 2
+        fitted[top : top + rows, left : left + columns] = np.asarray(picture)
+        return fitted
     scale = min(image.shape[0] / height, image.shape[1] / width)
     high, wide = height * scale, width * scale
     left, top = (image.shape[1] - wide) / 2, (image.shape[0] - high) / 2
@@ -29,14 +43,22 @@ def fit_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
     return np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS, box=box))
 
 
-def resizing(sides: tuple[int, int], target: tuple[int, int]) -> str:
+def inner_sides(sides: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """Returns the (height, width) of an image with `sides` that is letterboxed into `target`."""
+    scale = min(target[0] / sides[0], target[1] / sides[1])
+    return max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
+
+
+def resizing(sides: tuple[int, int], target: tuple[int, int], letterbox: bool = False) -> str:
     """Returns a line of text on how `fit_frame` converts frames with `sides` (height, width) to
     `target`.
     """
     (height, width), (rows, columns) = sides, target
+    if letterbox and inner_sides(sides, target) != target:
+        return f"letterboxed to {columns} x {rows}"
     shape = "central square" if rows == columns else f"central {columns}:{rows}"
-    cropped = f"cropped to their {shape} and " if height * columns != width * rows else ""
-    return f"{cropped}resized to {columns} x {rows}"
+    crop = not letterbox and height * columns != width * rows
+    return f"{f'cropped to their {shape} and ' * crop}resized to {columns} x {rows}"
 
 
 def read_image(

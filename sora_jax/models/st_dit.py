@@ -38,12 +38,10 @@ Sources: Open-Sora 1.2 (STDiT3) for the pairs, LTX-2 for the two streams. Start 
 """
 
 import functools
-import math
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import Array
 from jax.typing import DTypeLike
@@ -53,16 +51,21 @@ from kernels.gated_norm import gated_norm
 from sora_jax.models.attention_patterns import VideoTokens, blocks
 from sora_jax.models.st_dit_config import STDiTConfig
 from sora_jax.models.text_encoder import TextEncoder
+from sora_jax.models.tokens import (
+    PLACE_FEATURES,
+    from_patches,
+    patches,
+    place_features,
+    time_features,
+)
 from sora_jax.nn.attention import CrossAttention, SelfAttention
 from sora_jax.nn.layout import NO_SHARDING, Layout
 from sora_jax.nn.mlp import MLP, linear
-from sora_jax.nn.modulation import LevelEmbedding, fourier_features, modulate
+from sora_jax.nn.modulation import LevelEmbedding, modulate
 from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import SECONDS, angles
 from sora_jax.nn.stack import init_stack, scan_stack
 from sora_jax.typing import AnyArray, Latents, Levels, Prompts, Times
-
-PLACE_FEATURES = 16  # Fourier features of each coordinate of a token's place
 
 
 class VideoBlock(nnx.Module):
@@ -350,62 +353,3 @@ class STDiT(nnx.Module):
         )
         video = from_patches(self.video_head(v, e_v), p, (H, W))
         return {"video": video, "audio": self.audio_head(a, e_a)}
-
-
-def patches(
-    latents: Float[AnyArray, "B T H W C"], patch: int
-) -> Float[Array, "B T S patch_features"]:
-    """Groups patch x patch sites of latents to tokens: [B, T, H, W, C] -> [B, T, S, patch^2 C].
-
-    Zeros fill the last rows and columns if `patch` does not divide the sides.
-    """
-    B, T, H, W, C = latents.shape
-    fill = [(0, 0), (0, 0), (0, -H % patch), (0, -W % patch), (0, 0)]
-    x = jnp.pad(latents, fill) if H % patch or W % patch else jnp.asarray(latents)
-    x = x.reshape(B, T, x.shape[2] // patch, patch, x.shape[3] // patch, patch, C)
-    return x.transpose(0, 1, 2, 4, 3, 5, 6).reshape(B, T, -1, patch * patch * C)
-
-
-def from_patches(
-    tokens: Float[Array, "B T S patch_features"], patch: int, sides: tuple[int, int]
-) -> Float[Array, "B T H W C"]:
-    """Inverts `patches`: tokens [B, T, S, patch^2 C] -> latents [B, T, H, W, C] with `sides`
-    (H, W).
-    """
-    B, T = tokens.shape[:2]
-    rows, columns = (-(-side // patch) for side in sides)
-    x = tokens.reshape(B, T, rows, columns, patch, patch, -1).transpose(0, 1, 2, 4, 3, 5, 6)
-    return x.reshape(B, T, rows * patch, columns * patch, -1)[:, :, : sides[0], : sides[1]]
-
-
-def time_features(times: Float[AnyArray, " T"]) -> Float[Array, "T features"]:
-    """Returns Fourier features [T, PLACE_FEATURES] of times [T] in seconds.
-
-    The time constants are those of the rotary embedding.
-    """
-    return fourier_features(
-        jnp.asarray(times, jnp.float32), 1 / SECONDS[1], 1 / SECONDS[0], PLACE_FEATURES
-    )
-
-
-def place_features(
-    times: Float[AnyArray, " T"], sides: tuple[float, float]
-) -> Float[Array, "T S features"]:
-    """Returns Fourier features [T, S, 3 PLACE_FEATURES] of the place of a video's tokens: time in
-    seconds, and y and x.
-
-    The unit of y and x is the shorter side of the frame, and the central square spans [0, 1]. So an
-    object has the same size and place in the centre of frames of every aspect.
-
-    Args:
-        times: midpoints of the latent frames in seconds, [T].
-        sides: height and width of the frame in tokens. The last row or column may be partial.
-    """
-    short, (rows, columns) = min(sides), (math.ceil(side) for side in sides)
-    y, x = ((np.arange(math.ceil(n)) + 0.5 + (short - n) / 2) / short for n in sides)
-    t = time_features(times)[:, None, None]
-    y = fourier_features(jnp.asarray(y, jnp.float32), 1.0, 50.0, PLACE_FEATURES)[None, :, None]
-    x = fourier_features(jnp.asarray(x, jnp.float32), 1.0, 50.0, PLACE_FEATURES)[None, None]
-    shape = (t.shape[0], rows, columns, PLACE_FEATURES)
-    features = jnp.concatenate([jnp.broadcast_to(f, shape) for f in (t, y, x)], -1)
-    return features.reshape(shape[0], rows * columns, -1)

@@ -396,6 +396,5 @@ class PhysicsOracle(Oracle):
 
 
 def _percentiles(values: list[float], *percents: float) -> list[str]:
-    if not values:
-        return ["-"] * len(percents)
-    return [f"{x:.3f}" for x in np.percentile(values, percents)]
+    found = np.percentile(values, percents) if values else ()
+    return [f"{x:.3f}" for x in found] or ["-"] * len(percents)

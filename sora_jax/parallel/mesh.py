@@ -134,9 +134,11 @@ def traced_for(mesh: Mesh) -> Iterator[None]:
     if mesh.size == 1 or mesh.devices.flat[0].platform == "cpu":
         yield
         return
-    logging.warning(
+    logging.log_first_n(  # batches of clips come here one after another
+        logging.WARNING,
         "a mesh of %d devices: attention, norms and convolutions run in their XLA forms, "
         "without this project's kernels",
+        1,
         mesh.size,
     )
     with target.assume(target.CPU):

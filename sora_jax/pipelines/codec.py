@@ -36,7 +36,10 @@ def encode(tokenizer: Any, x: np.ndarray) -> np.ndarray:
 
 
 def decode_video(
-    tokenizer: Any, latents: np.ndarray, sides: tuple[int, int], cache: Any = None
+    tokenizer: Any,
+    latents: np.ndarray | jax.Array,
+    sides: tuple[int, int],
+    cache: Any = None,
 ) -> tuple[np.ndarray, list[Any]]:
     """Decodes the latents of a batch to frames.
 
@@ -50,12 +53,14 @@ def decode_video(
         Frames float32 [B, F, H, W, 3] in [0, 1], and the next cache of every clip.
     """
     frames, cache = decode_chunk(tokenizer, jnp.asarray(latents), cache)
+    if len(frames.sharding.device_set) > 1:  # a clip that is continued stays on one device
+        cache = jax.device_get(cache)
     caches = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], cache) for i in range(len(latents))]
     frames = np.asarray(frames, np.float32)[..., : sides[0], : sides[1], :]
     return np.clip(frames, 0, 1), caches
 
 
-def decode_audio(tokenizer: Any, latents: np.ndarray, num_samples: int) -> np.ndarray:
+def decode_audio(tokenizer: Any, latents: np.ndarray | jax.Array, num_samples: int) -> np.ndarray:
     """Decodes latents [B, N, C] to samples, float32 [B, num_samples]."""
     return np.asarray(_decode_audio(tokenizer, jnp.asarray(latents), num_samples))
 

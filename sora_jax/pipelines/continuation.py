@@ -12,14 +12,32 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax import media, mp4
+from sora_jax.errors import UserError
+from sora_jax.media.video import read_window
+from sora_jax.modality import SAMPLE_RATE, ClipFormat
 from sora_jax.pipelines import sidecar
 from sora_jax.pipelines.codec import decode_chunk
+from sora_jax.pipelines.formats import same_rate
 from sora_jax.pipelines.generated import Generated
 
 if TYPE_CHECKING:
     from sora_jax.pipelines.generate import Pipeline
 
 TOKENIZERS = ("video_tokenizer", "audio_tokenizer")
+
+
+def sides_and_rate(clip: str | os.PathLike | Generated) -> tuple[tuple[int, int], float]:
+    """Returns (height, width) and frames per second of a clip, as a player shows it.
+
+    They are zeros for a file that cannot be decoded; opening it says why.
+    """
+    if isinstance(clip, Generated):
+        return (clip.format.height, clip.format.width), float(clip.format.fps)
+    try:
+        first = read_window(clip, 0.0, 1.0, None, np.zeros(1))
+    except UserError:
+        return (0, 0), 0.0
+    return first.frames.shape[1:3], first.frame_rate or 0.0
 
 
 def open_clip(path: str | os.PathLike, pipeline: "Pipeline") -> Generated:
@@ -53,6 +71,7 @@ def _encoded(
     fitted = media.fit_clip(video, format)
     samples = np.zeros(format.samples, np.float32) if fitted.samples is None else fitted.samples
     latents = pipeline.encode(dataclasses.replace(fitted, samples=samples))
+    notes += _lost(path, video, format)
     provenance = {
         "file": Path(path).name,
         **{k: metadata[k] for k in ("prompt", "seed", "model") if k in metadata},
@@ -66,6 +85,27 @@ def _encoded(
         latents=latents,
         provenance=provenance,
     )
+
+
+def _lost(path: str | os.PathLike, video: media.Media, format: ClipFormat) -> list[str]:
+    """Returns a note on what of a file its continuation does not keep, if there is something."""
+    (height, width), rate = sides_and_rate(path)
+    has, gets = [], []
+    if (height, width) != (format.height, format.width) or not same_rate(rate, format.fps):
+        has.append(f"{width} x {height} at {rate:.4g}/s")
+        gets.append(f"{format.width} x {format.height} at {float(format.fps):.4g}/s")
+    if video.samples is not None:
+        channels = video.samples.shape[1]
+        if (channels, video.sample_rate) != (1, SAMPLE_RATE):
+            plural = "s" * (channels != 1)
+            has.append(f"{channels} audio channel{plural} of {video.sample_rate} Hz")
+            gets.append(f"1 of {SAMPLE_RATE} Hz")
+    if not has:
+        return []
+    return [
+        f"{Path(path).name} has {' and '.join(has)}; the continued clip has {' and '.join(gets)}, "
+        "which the model makes; the file itself is unchanged"
+    ]
 
 
 def _from_sidecar(path: str | os.PathLike, pipeline: "Pipeline", expected: str | None) -> Generated:

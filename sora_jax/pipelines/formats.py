@@ -1,9 +1,13 @@
 """Selects one of the formats that a model was trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
 
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
+
+RATE_SLACK = 0.02  # rates that differ by this share are the same, as in `media.fit_clip`
 
 
 def select(
@@ -36,3 +40,34 @@ def select(
             return format
     known = "; ".join(map(str, formats))
     raise UserError(f"this model makes {known}; ask for one of these, or train on another format")
+
+
+def same_rate(rate: float, fps: Fraction | int) -> bool:
+    """True if a file of `rate` frames per second is shown at `fps` without a change of its rate."""
+    return bool(abs(rate - fps) <= RATE_SLACK * fps)
+
+
+def like(
+    formats: Iterable[ClipFormat], sides: tuple[int, int], rate: float, asked: Mapping[str, Any]
+) -> ClipFormat | None:
+    """Returns the one of `formats` with the sides and the rate of a clip, None if there is none.
+
+    Args:
+        formats: those that a model was trained on, the preferred one first.
+        sides: height and width of the clip.
+        rate: frames per second of the clip.
+        asked: arguments of `select`, which count instead of the clip's sides or rate.
+    """
+    asked = {name: value for name, value in asked.items() if value}
+
+    def fits(format: ClipFormat) -> bool:
+        try:
+            select([format], **asked)
+        except UserError:
+            return False
+        if not {"height", "width"} & asked.keys() and sides != (format.height, format.width):
+            return False
+        return "fps" in asked or same_rate(rate, format.fps)
+
+    fitting = sorted(filter(fits, formats), key=lambda one: (bool(one.shots), abs(rate - one.fps)))
+    return fitting[0] if fitting else None

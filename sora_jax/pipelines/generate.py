@@ -31,9 +31,10 @@ from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.models.st_dit import STDiT
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.mp4 import check_arrays
-from sora_jax.pipelines import codec, synthesis, windows
+from sora_jax.pipelines import codec, continuation, synthesis, windows
+from sora_jax.pipelines.devices import Placed, Placement
 from sora_jax.pipelines.film import Film
-from sora_jax.pipelines.formats import select
+from sora_jax.pipelines.formats import like, select
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.given import FILES, read_given
 from sora_jax.pipelines.notes import check_words, request_notes
@@ -83,6 +84,7 @@ class Pipeline:
         self.text_tokenizer, self.format = text_tokenizer, format
         self.fingerprints, self.config = dict(fingerprints or {}), dict(config or {})
         self.shift, self.trained_on = shift, dict(trained_on or {})
+        self._placement, self._asked = Placement(), {}
 
     def __repr__(self) -> str:
         parts = [self.fingerprints.get("model", "unnamed"), str(self.format)]
@@ -97,7 +99,22 @@ class Pipeline:
             UserError: the model was not trained on such a format.
         """
         other = copy.copy(self)
-        other.format = select(self.formats, **asked)
+        other.format, other._asked = select(self.formats, **asked), asked
+        return other
+
+    def in_format_of(self, clip: str | os.PathLike | Generated) -> "Pipeline":
+        """Returns this pipeline in the format, of those that its model was trained on, with the
+        sides and rate of a clip.
+
+        What `in_format` asked for stays. If no format fits, the format stays.
+
+        Args:
+            clip: a generated clip, or the path of a file.
+        """
+        sides, rate = continuation.sides_and_rate(clip)
+        other = copy.copy(self)
+        formats = (self.format, *self.formats)
+        other.format = like(formats, sides, rate, self._asked) or self.format
         return other
 
     @property
@@ -129,7 +146,8 @@ class Pipeline:
             progress: whether to draw the bar. Default True.
             given: further fields of `Request`: first_frame, given_video, given_audio, continued
                 with seconds, negative_prompt, any_words. A path is read from its file and fitted
-                to the format.
+                to the format. A clip is continued in its own format, if the model was trained on it
+                (`in_format_of`).
         Returns:
             The clip. A notebook displays it. `clip.verdict` says fact by fact whether it shows what
             was asked; `clip.notes` has remarks for the user.
@@ -147,6 +165,8 @@ class Pipeline:
         fields = {field.name for field in dataclasses.fields(Request)}
         for name in given.keys() - fields:
             raise UserError(f"unknown keyword {name}; {nearest(name, fields)}", field=name)
+        if isinstance(old := given.get("continued"), (str, os.PathLike, Generated)):
+            self = self.in_format_of(old)
         paths = {n: given[n] for n in FILES if isinstance(given.get(n), (str, os.PathLike))}
         read, notes = read_given(self, **paths)
         request = Request(prompt, seed=seed, sampler=sampler, **given | read)
@@ -169,13 +189,27 @@ class Pipeline:
         return self.generate_batch([request], on_progress)[0]
 
     def generate_batch(
-        self, requests: Sequence[Request], on_progress: Callable[[int, int], object] | None = None
+        self,
+        requests: Sequence[Request],
+        on_progress: Callable[[int, int], object] | None = None,
+        size: int = 0,
     ) -> list[Generated]:
         """Generates the clips of several requests that share one sampler setting.
 
-        Requests that continue no clip, and give no film, go through the network together. A clip
-        depends on its own request and not on the others, up to the order of floating-point sums.
-        Arguments and errors are those of `generate`.
+        Requests that continue no clip, and give no film, go through the network together, on all
+        devices of the process: each device holds the model and an equal share of the clips. One
+        clip uses one device. A clip depends on its own request and not on the others or the
+        devices, up to the order of floating-point sums: frames and samples agree with those of
+        `generate` to 1e-4.
+
+        Args:
+            requests: what to generate.
+            on_progress: as in `generate`.
+            size: clips that go through the network together; fewer are padded, so that batches of
+                different lengths share one compiled program. Default 0: no padding but to a
+                multiple of the devices.
+        Raises:
+            UserError: as in `generate`, or the sampler settings differ.
         """
         if not requests:
             return []
@@ -199,11 +233,21 @@ class Pipeline:
         on_step = StepCount(on_progress, requests[0].sampler.steps * runs)
         clips: dict[int, Generated] = {}
         if fresh:
-            together = synthesis.fresh(self, [requests[i] for i in fresh], on_step)
+            together = synthesis.fresh(self, [requests[i] for i in fresh], on_step, size)
             clips.update(zip(fresh, together, strict=True))
         for i, make in windowed.items():
             clips[i] = make(self, requests[i], on_step)
         return [clips[i] for i in range(len(requests))]
+
+    def is_windowed(self, request: Request) -> bool:
+        """Returns whether a clip is generated window by window, and alone in every batch: a
+        continued clip, or the audio of a film.
+        """
+        return request.continued is not None or synthesis.is_film(request, self.format)
+
+    def placed(self, clips: int) -> Placed:
+        """Returns the modules on the devices of a batch of `clips` clips."""
+        return self._placement((self.model, self.video_tokenizer, self.audio_tokenizer), clips)
 
     def check(self, request: Request) -> None:
         """Raises UserError for a request that contradicts itself, asks for nothing, or has no known

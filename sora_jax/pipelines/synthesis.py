@@ -22,6 +22,7 @@ from sora_jax.errors import UserError
 from sora_jax.flow.sampler import SamplerConfig, sample
 from sora_jax.modality import AUDIO_CHANNELS, VIDEO_CHANNELS, ClipFormat
 from sora_jax.pipelines import codec, windows
+from sora_jax.pipelines.devices import Placed
 from sora_jax.pipelines.film import Film, film_windows
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.notes import check_finite
@@ -36,20 +37,35 @@ HISTORY_LEVEL = 0.05  # start level of a continued clip's history; training draw
 OnStep = Callable[[int, int], object]  # called with (steps done, total steps)
 
 
-def fresh(pipeline: "Pipeline", requests: Sequence[Request], on_step: OnStep) -> list[Generated]:
-    """Generates the clips of requests that continue none and share one sampler setting."""
+def fresh(
+    pipeline: "Pipeline", requests: Sequence[Request], on_step: OnStep, size: int = 0
+) -> list[Generated]:
+    """Generates the clips of requests that continue none and share one sampler setting.
+
+    Args:
+        pipeline: the pipeline.
+        requests: the requests.
+        on_step: called after every step of the sampler.
+        size: clips that go through the network together; fewer requests are padded. Default 0:
+            as many as there are. Several devices pad to a multiple of their number.
+    """
     format, clock = pipeline.format, Laps()
     start, given = _encode_given(pipeline, requests)
     clock.lap("encode")
-    keys = jnp.stack([jax.random.key(request.seed) for request in requests])
+    placed = pipeline.placed(max(size, len(requests)))
+    # Padding repeats the last clip, whose numbers are as sound as its own.
+    rows = placed.rows(max(size, len(requests)))
+    padded = [*requests, *[requests[-1]] * (rows - len(requests))]
+    start, given = jax.tree.map(lambda x: _padded(x, rows), (start, given))
+    keys = jnp.stack([jax.random.key(request.seed) for request in padded])
     times = format.latent_times()
-    latents = _sample(pipeline, requests, keys, start, given, times, on_step)
-    clock.lap("sample")
-    frames, caches = codec.decode_video(
-        pipeline.video_tokenizer, latents["video"], (format.height, format.width)
-    )
-    samples = codec.decode_audio(pipeline.audio_tokenizer, latents["audio"], format.samples)
-    clock.lap("decode")
+    with placed.traced():
+        latents = _sample(pipeline, padded, keys, start, given, times, on_step, placed)
+        clock.lap("sample")
+        sides, spread = (format.height, format.width), placed.spread(latents)
+        frames, caches = codec.decode_video(placed.video_tokenizer, spread["video"], sides)
+        samples = codec.decode_audio(placed.audio_tokenizer, spread["audio"], format.samples)
+        clock.lap("decode")
     clips = []
     for i, request in enumerate(requests):
         video, audio = frames[i], samples[i]
@@ -206,6 +222,11 @@ def _encode_given(
     return start, given
 
 
+def _padded(x: np.ndarray, rows: int) -> np.ndarray:
+    """Returns x [B, ...] with its last entry repeated up to `rows` entries."""
+    return np.concatenate([x, np.repeat(x[-1:], rows - len(x), 0)])
+
+
 def _latent_shapes(format: ClipFormat) -> dict[str, tuple[int, ...]]:
     return {
         "video": (format.video_latents, *format.latent_sides, VIDEO_CHANNELS),
@@ -221,8 +242,10 @@ def _sample(
     given: dict[str, np.ndarray],
     times: Mapping[str, Any],
     on_step: OnStep,
+    placed: Placed | None = None,
 ) -> dict[str, np.ndarray]:
     """Samples the latents of a batch: {"video": [B, T, h, w, C], "audio": [B, N, C]}."""
+    placed = placed or pipeline.placed(1)
     config = sampler_of(pipeline, requests[0])
     text = _text(pipeline, [request.prompt for request in requests])
     negative = _text(pipeline, [request.negative_prompt for request in requests])
@@ -231,8 +254,10 @@ def _sample(
         guidance = dataclasses.replace(config.guidance, text=1.0, video=None, audio=None)
         config = dataclasses.replace(config, guidance=guidance)
     shapes = _latent_shapes(pipeline.format)
+    batch = placed.spread((keys, start, given, text, negative))
+    keys, start, given, text, negative = batch
     latents = sample(
-        pipeline.model, keys, shapes, start, given, text, negative, times, config, on_step
+        placed.model, keys, shapes, start, given, text, negative, times, config, on_step
     )
     return {m: np.asarray(x) for m, x in latents.items()}
 

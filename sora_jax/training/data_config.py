@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sora_jax.config import within
 from sora_jax.data.named_sources import SOURCES, Selection
-from sora_jax.modality import FORMATS, ClipFormat
+from sora_jax.modality import FITS, FORMATS, ClipFormat
 from sora_jax.worlds.playhouse.families import FAMILIES
 
 
@@ -27,6 +27,8 @@ class SetConfig:
         family, style: those of Playhouse's scenes. Default "room", in all styles of the family.
         split: the split that is trained on. Default "train".
         clips: the largest number of clips, for a source that draws them. Default 2048.
+        fit: how frames of other proportions are fitted by the source `video_folder`: "crop"
+            (default), or "letterbox", whole between black bars. Latents have it already.
         weight: the set's share of the batches of a mixture, up to a factor. Default 1.
         batch_size: clips of a batch. Default 0: as many as have the latents of `train.batch_size`
             clips of the first set (`batch_sizes`).
@@ -43,6 +45,7 @@ class SetConfig:
     style: str = ""
     split: str = "train"
     clips: int = 2048
+    fit: str = "crop"
     weight: float = 1.0
     batch_size: int = 0
 
@@ -57,6 +60,10 @@ class SetConfig:
             raise ValueError(
                 "source='video_folder' needs a path: a folder of videos, or latents made of one"
             )
+        if self.fit not in FITS:
+            raise ValueError(f"fit={self.fit!r}; use {' or '.join(map(repr, FITS))}")
+        if self.fit != FITS[0] and self.source == "playhouse":
+            raise ValueError(f"fit={self.fit!r}: playhouse fits no frames; leave it out")
         for name, least in (("clips", 1), ("batch_size", 0), ("height", 0), ("width", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least {least}")
@@ -84,6 +91,7 @@ class SetConfig:
             f"{clip.width}x{clip.height}" * bool(self.height or self.width),
             f"{self.fps:g}fps" * bool(self.fps),
             f"{self.seconds:g}s" * bool(self.seconds),
+            self.fit * (self.fit != FITS[0]),
         ]
         return f"{_joined(parts)}@{_joined(format)}"
 
@@ -96,6 +104,7 @@ class SetConfig:
             self.split,
             family=self.family,
             style=self.style or None,
+            fit=self.fit,
         )
 
 

@@ -17,6 +17,7 @@ from sora_jax.data.latents.precompute import precompute, refuse_others
 from sora_jax.data.mixture import mix
 from sora_jax.data.named_sources import SOURCES
 from sora_jax.errors import UserError
+from sora_jax.modality import FITS
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.parallel import processes
 from sora_jax.training.data_config import ModelDataConfig, SetConfig
@@ -48,6 +49,12 @@ def identify(data: ModelDataConfig) -> dict[str, Any]:
 
 def _identify(one: SetConfig) -> dict[str, Any]:
     if _made(one):
+        if one.fit != FITS[0]:
+            raise UserError(
+                f"fit={one.fit}, and {one.path} holds latents, whose frames are fitted already; "
+                "leave it out, or give the folder of the videos as path",
+                field="data.fit",
+            )
         return record.identity(Path(one.path).expanduser())
     made_from = SOURCES[one.source].identify(one.selection())
     fingerprints = {

@@ -172,11 +172,12 @@ def _of_another_length(
 
 
 def _placeless(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an identity without the paths of data, which its `dataset` identifies."""
+    """Returns an identity without the paths and the fit of data, which its `dataset` identifies."""
     result = config_lib.to_dict(identity)
     data = result.get("data") if "dataset" in result else None
     for part in [data, *data.get("sets", ())] if isinstance(data, dict) else ():
         part.pop("path", None)
+        part.pop("fit", None)
     return result
 
 

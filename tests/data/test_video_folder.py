@@ -2,6 +2,7 @@
 broken.
 """
 
+import dataclasses
 import json
 import os
 
@@ -11,9 +12,11 @@ import pytest
 from sora_jax import mp4
 from sora_jax.clip import Clip
 from sora_jax.data import video_folder
-from sora_jax.data.video_folder import VideoFolderSource
+from sora_jax.data.named_sources import SOURCES, Selection
+from sora_jax.data.video_records import VideoFolderSource
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
+from sora_jax.training.data_config import SetConfig
 
 SMALL = ClipFormat(frames=5, fps=8, height=32, width=32)
 
@@ -185,3 +188,45 @@ def test_source_yields_model_ready_clips(built):
             and 0 <= batch["frames"].min() <= batch["frames"].max() <= 1
         )
         assert batch["samples"].shape[1] == SMALL.samples and batch["has_audio"].dtype == bool
+
+
+def test_letterboxed_clips_are_another_set(folder, built, tmp_path):
+    (tmp_path / "videos").mkdir()
+    mp4.write_mp4(tmp_path / "videos" / "wide.mp4", Clip(1 - noise(9, 32, 64, 0) / 2, None, 8))
+    config = video_folder.VideoFolderConfig
+    path = str(tmp_path / "videos")
+    crop, boxed = config(path, SMALL), config(path, SMALL, fit="letterbox")
+    assert crop.name == config(path, SMALL, fit="crop").name != boxed.name
+    assert video_folder.set_name(path, SMALL, "letterbox") == boxed.name
+    directory, _ = video_folder.build(tmp_path / "sets", boxed)
+    record = video_folder.open_records(directory)[0][0]
+    frames = record["frames"]
+    assert frames[:, 8:24].min() > 60 and not frames[:, :8].any() and not frames[:, 24:].any()
+    assert "frames of 64 x 32 letterboxed to 32 x 32" in record["notes"]
+    for built_as, fit in ((directory, "crop"), (built[0], "letterbox")):
+        with pytest.raises(UserError, match=f"not {fit}; give that, or build another"):
+            video_folder.built_set(built_as, tmp_path / "unused", SMALL, fit)
+    assert video_folder.built_set(directory, tmp_path, SMALL, "letterbox") == directory
+    with pytest.raises(ValueError, match="fit='stretch'; use crop or letterbox"):
+        config(path, SMALL, fit="stretch")
+
+
+def test_a_source_letterboxes(tmp_path):
+    (tmp_path / "videos").mkdir()
+    mp4.write_mp4(tmp_path / "videos" / "wide.mp4", Clip(1 - noise(9, 32, 64, 0) / 2, None, 8))
+    one = SetConfig("video_folder", str(tmp_path / "videos"), fps=8, seconds=0.6, fit="letterbox")
+    assert one.name == "videos@nano-8fps-0.6s-letterbox"
+    named, selection = SOURCES["video_folder"], one.selection()
+    source = named.open(selection, tmp_path / "sets")
+    assert source.identity == named.identify(selection)
+    assert source.identity != named.identify(dataclasses.replace(selection, fit="crop"))
+    frames = next(source(0))["frames"]
+    assert frames[:, :, 16:48].min() > 0.25 and not frames[:, :, :16].any()
+    with pytest.raises(UserError, match="playhouse renders its scenes in the format"):
+        SOURCES["playhouse"].identify(Selection(fit="letterbox"))
+    for values, message in (
+        ({"fit": "letterbox"}, "playhouse fits no frames"),
+        ({"fit": "stretch"}, "use 'crop' or 'letterbox'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            SetConfig(**values)

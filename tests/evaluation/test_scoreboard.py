@@ -8,7 +8,7 @@ import pytest
 from toy_board import ROOM, Grey, board, files_of
 
 from sora_jax.errors import UserError
-from sora_jax.evaluation import baselines, report, run, scoreboard, suites
+from sora_jax.evaluation import baselines, measuring, report, run, scoreboard, suites
 from sora_jax.evaluation.cells import cell
 from sora_jax.evaluation.suites import Metric, Part, Suite, Unscored
 from sora_jax.modality import FORMATS, ClipFormat
@@ -201,7 +201,7 @@ def test_a_clip_that_an_oracle_cannot_read_says_why():
         clip, suite = example(take, shown, samples, Grey().format), suites.SUITES[name]
         for metric, value in suites.values(suite, clip, Reading(clip)).items():
             assert isinstance(value, Unscored) and reason in value
-            kept = [json.loads(json.dumps(scoreboard._to_json(x))) for x in (value, 1.0)]
+            kept = [json.loads(json.dumps(measuring._to_json(x))) for x in (value, 1.0)]
             rows = [{"values": {metric: x}, "floors": {metric: []}} for x in kept]
             one = cell(Metric("tracker", None), metric, rows)
             assert (one["value"], one["n"], sum(one["unscored"].values())) == (1.0, 1, 1)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sora_jax.clip import Clip
-from sora_jax.evaluation import scoreboard
+from sora_jax.evaluation import measuring, scoreboard
 from sora_jax.evaluation.baselines import partners
 from sora_jax.evaluation.cells import cell
 from sora_jax.flow.sampler import SamplerConfig
@@ -42,10 +42,10 @@ def board(folder, pipeline=None, data=ROOM, clips=3, batch=2):
 
 
 def measure(suite, clips):
-    """`scoreboard.measure` of all clips of a row."""
+    """`measuring.measure` of all clips of a row."""
     row = [(clip, Reading(clip)) for clip in clips]
     others = partners([clip.take for clip in clips])
-    return scoreboard.measure(suite, row.__getitem__, range(len(row)), others)
+    return measuring.measure(suite, row.__getitem__, range(len(row)), others)
 
 
 def scores(suite, clips):

@@ -25,7 +25,7 @@ def test_other_videos_are_refused_before_they_are_cut(tmp_path):
             videos / f"{i}.mp4", Clip(np.full((17, 32, 32, 3), 0.4 * i), np.zeros(34000), 8)
         )
 
-    def run():
+    def run(*more):
         command = [
             sys.executable,
             "-m",
@@ -33,6 +33,7 @@ def test_other_videos_are_refused_before_they_are_cut(tmp_path):
             "--source=video_folder",
             f"--path={videos}",
             f"--output={output}",
+            *more,
         ]
         return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=900)
 
@@ -40,6 +41,12 @@ def test_other_videos_are_refused_before_they_are_cut(tmp_path):
     assert done.returncode == 0 and "1 clips in" in done.stdout, done.stderr
     assert record.identity(output)["count"] == 1
     files = lambda: {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    before = files()
+    done = run("--fit=letterbox")
+    assert done.returncode == 2 and "latents holds latents with set videos_" in done.stderr
+    done = run("--fit=letterbox", "--source=playhouse", "--path=")
+    assert done.returncode == 2 and "--fit: fit=letterbox: playhouse renders" in done.stderr
+    assert files() == before
     shutil.copy(videos / "0.mp4", videos / "9.mp4")
     before = files()
     done = run()

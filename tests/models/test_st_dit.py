@@ -15,14 +15,8 @@ import pytest
 from flax import nnx
 
 from sora_jax.models.presets import PRESETS
-from sora_jax.models.st_dit import (
-    Exchange,
-    STDiT,
-    STDiTConfig,
-    from_patches,
-    patches,
-    place_features,
-)
+from sora_jax.models.st_dit import Exchange, STDiT, STDiTConfig
+from sora_jax.models.tokens import from_patches, patches, place_features
 from sora_jax.nn.rope import SECONDS, angles
 
 TINY = STDiTConfig(

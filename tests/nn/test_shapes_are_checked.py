@@ -7,7 +7,7 @@ from jaxtyping import TypeCheckError
 
 from kernels.gated_norm import gated_norm
 from sora_jax.flow.process import interpolate
-from sora_jax.models.st_dit import time_features
+from sora_jax.models.tokens import time_features
 from sora_jax.nn.attention import attend
 from sora_jax.nn.norm import RMSNorm
 

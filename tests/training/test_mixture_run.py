@@ -148,6 +148,9 @@ def test_mixtures_that_cannot_be_are_refused(run, tmp_path):
     data = config_lib.from_dict(ModelDataConfig, {"sets": [run.data.sets[0], path]})
     with pytest.raises(UserError, match=r"of other@nano-16x16 were made by other tokenizers"):
         inputs.latents_of(data, tmp_path)
+    boxed = {"source": "video_folder", "path": str(other), "fit": "letterbox"}
+    with pytest.raises(UserError, match="holds latents, whose frames are fitted already"):
+        inputs.identify(config_lib.from_dict(ModelDataConfig, {"sets": [boxed]}))
     wrong = dataclasses.replace(run.data.sets[0], height=24)
     data = config_lib.from_dict(ModelDataConfig, {"sets": [wrong, run.data.sets[1]]})
     folders = {one.name: one.path for one in data.sets}

@@ -101,6 +101,15 @@ def test_data_that_moved_are_the_same_data(tmp_path):
     open_workdir(tmp_path / "mixed", mixture("/scratch/b"), NEW, DATA).close()
 
 
+def test_a_run_older_than_the_fit_goes_on(tmp_path):
+    """The digest of the data says how frames were fitted."""
+    with open_workdir(tmp_path, with_data("a"), NEW, DATA) as workdir:
+        workdir.begin()
+    open_workdir(tmp_path, with_data("a", fit="crop"), NEW, DATA).close()
+    boxed = with_data("a", fit="letterbox")
+    assert "dataset.digest" in refusal(tmp_path, boxed, data=DATA | {"digest": "4567"})
+
+
 def test_a_run_that_began_while_this_one_waited_is_seen(tmp_path, monkeypatch):
     """Another command begins its run and ends between this one's look and its lock."""
     lock, begun = fcntl.flock, []

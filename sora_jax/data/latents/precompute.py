@@ -77,7 +77,7 @@ def precompute(
 
     Args:
       source: a `named_sources.Source`, such as `sources.PlayhouseSource` or
-        `video_folder.VideoFolderSource`. It has a length, a format and an identity, and
+        `video_records.VideoFolderSource`. It has a length, a format and an identity, and
         source(start) yields the same batches from that clip on at every call.
       video_tokenizer: the video tokenizer.
       audio_tokenizer: the audio tokenizer.

@@ -1,0 +1,191 @@
+"""Metrics of a suite: what is read of a clip, and which calibrated oracle reads it.
+
+A metric's `read` takes the clip with the take that was asked for, and its reading. The functions
+below are such, or return one.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from sora_jax.oracles.catalogue import ORACLES
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example
+from sora_jax.oracles.facts import ball_facts, compare, tracked
+from sora_jax.oracles.loudness import in_order, speeds
+from sora_jax.oracles.onsets import true_impacts
+from sora_jax.oracles.physics import bounces, read_gravity
+from sora_jax.oracles.phyworld import compare_motion
+from sora_jax.oracles.reading import Reading
+from sora_jax.oracles.words import spoken_words, word_error_rate
+
+
+class Unscored(str):
+    """A value of a metric that says why a clip has none, although its scene tests the metric."""
+
+
+# A number, or several if a clip has several events to measure; None if the scene does not test the
+# metric.
+Value = float | list[float] | None | Unscored
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One metric of a suite.
+
+    Attributes:
+        oracle: key in `ORACLES`; None for a metric that compares with the reference only.
+        read: function (clip with the prompted take, its reading) -> value.
+        unit: unit of the values. Default: "share".
+        corrected: if True, the score is `statistics.corrected` for its floor, and "raw" holds the
+            mean. Default: False.
+    """
+
+    oracle: str | None
+    read: Callable[[Example, Reading], Value]
+    unit: str = "share"
+    corrected: bool = False
+
+
+def judged(oracle: str) -> Metric:
+    """Returns a metric: the share of clips that an oracle reads correctly (`Oracle.judge`).
+
+    oracle is its name in ORACLES.
+    """
+
+    def read(clip: Example, reading: Reading) -> Value:
+        correct = ORACLES[oracle].judge(clip, reading)
+        return None if correct is None else float(correct)
+
+    return Metric(oracle, read)
+
+
+def unread(oracle: str | None, reading: Reading) -> str | None:
+    """Returns the reason why an oracle cannot read a clip; None if it can.
+
+    A modality that it needs is missing or too short.
+
+    Args:
+        oracle: name in ORACLES; None for no oracle.
+        reading: that of the clip.
+    """
+    media = ORACLES[oracle].media if oracle else ()
+    return (reading.audio_fault if AUDIO in media else None) or (
+        reading.video_fault if VIDEO in media else None
+    )
+
+
+def fact(kind: str) -> Callable[[Example, Reading], Value]:
+    """Returns a metric: whether all facts of a kind match the prompt."""
+
+    def read(clip: Example, reading: Reading) -> Value:
+        match = compare(reading.facts, ball_facts(clip.take), reading.coherent)[kind]
+        return None if match is None else float(match)
+
+    return read
+
+
+def all_one_ball(clip: Example, reading: Reading) -> Value:
+    return fact("all")(clip, reading) if len(ball_facts(clip.take).balls) == 1 else None
+
+
+def tracked_frames(clip: Example, reading: Reading) -> Value:
+    """Returns the share of frames in which every ball of the caption is found exactly once. 0 if
+    one of them does not move.
+    """
+    return float(np.mean(tracked(reading.tracks, ball_facts(clip.take))))
+
+
+def sync(field: str) -> Callable[[Example, Reading], Value]:
+    """Returns a metric: agreement of the visible and audible impacts.
+
+    A clip without any impact scores 0 if the scene has one, although its impacts agree trivially.
+    """
+
+    def read(clip: Example, reading: Reading) -> Value:
+        if not true_impacts(clip.take):
+            return None
+        if field != "offset":
+            return (
+                getattr(reading.sync, field)
+                if reading.seen_impacts or reading.heard_impacts
+                else 0.0
+            )
+        if math.isnan(reading.sync.offset):
+            return Unscored("no impact is both visible and audible")
+        return 1e3 * reading.sync.offset
+
+    return read
+
+
+def law(field: str) -> Callable[[Example, Reading], Value]:
+    def read(clip: Example, reading: Reading) -> Value:
+        physics = reading.of("physics")
+        if physics is None:
+            return Unscored("no ball is found")
+        value = getattr(physics, field)
+        return None if value is None else float(value)
+
+    return read
+
+
+def gravity(clip: Example, reading: Reading) -> Value:
+    """Returns the relative error |g read - g| / g."""
+    if all(ball.launch == "rolled" for ball in clip.take.scene.balls):
+        return None
+    gravity = read_gravity(reading.tracks, reading.fps)
+    if gravity is None:
+        return Unscored("no ball flies")
+    return abs(gravity / clip.take.scene.gravity - 1.0)
+
+
+def restitution(clip: Example, reading: Reading) -> Value:
+    """Returns the share of rebounds with a restitution of at most 1."""
+    if not bounces(clip.take):
+        return None
+    physics = reading.of("physics")
+    rebounds = physics.restitution if physics else ()
+    return (
+        float(np.mean([e <= 1.0 for e in rebounds]))
+        if rebounds
+        else Unscored("no rebound is visible")
+    )
+
+
+def heard(clip: Example, reading: Reading) -> Value:
+    """Returns whether an impact is audible, for prompts with a bounce."""
+    expected = any(ball.bounces for ball in ball_facts(clip.take).balls)
+    return float(len(reading.heard_impacts) > 0) if expected else None
+
+
+def one_material(clip: Example, reading: Reading) -> Value:
+    """Returns whether all impacts of a single ball have the same material."""
+    if len(ball_facts(clip.take).balls) != 1 or len(true_impacts(clip.take)) < 2:
+        return None
+    if len(reading.heard_impacts) < 2:
+        return Unscored("fewer than two impacts are audible")
+    return float(len(set(reading.of("material"))) == 1)
+
+
+def louder(clip: Example, reading: Reading) -> Value:
+    if not speeds(clip.take):
+        return None
+    louder = in_order(reading.of("loudness"))
+    if louder is None:
+        return Unscored("no two impacts that are visible and audible differ clearly in speed")
+    return float(louder)
+
+
+def word_errors(clip: Example, reading: Reading) -> Value:
+    return word_error_rate(reading.of("words"), spoken_words(clip.take))
+
+
+def motion(which: int, reason: str) -> Callable[[Example, Reading], Value]:
+    def read(clip: Example, reading: Reading) -> Value:
+        values = compare_motion(reading.of("motion"), clip.take, reading.fps)
+        return (
+            Unscored(reason) if values[which] is None and values[1] is not None else values[which]
+        )
+
+    return read
