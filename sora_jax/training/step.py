@@ -1,15 +1,11 @@
-"""One training step, a pure function of (state, batch), and its form for batches of a mixture.
+"""One training step, a pure function of (state, batch). Start reading at the inner `step`."""
 
-Start reading at the inner `step`.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import optax
 
-from sora_jax.data.mixture import part
 from sora_jax.training.state import TrainState
 
 LossFn = Callable[[Any, Any, jax.Array], tuple[jax.Array, dict[str, jax.Array]]]
@@ -46,31 +42,3 @@ def make_step(
 
     state, batch = placement
     return jax.jit(step, in_shardings=(state, batch), out_shardings=(state, None), donate_argnums=0)
-
-
-def on_parts(step: StepFn) -> StepFn:
-    """Returns a training step for batches {name: batch} of `mix`, made of a step for a batch of one
-    set.
-    """
-    return lambda state, tagged: step(state, part(tagged)[1])
-
-
-def with_set_losses(step: StepFn, several: bool = True) -> StepFn:
-    """Returns a training step for batches of `mix` with more metrics than the given one.
-
-    The metric `clips` is the number of clips of the batch.
-
-    Args:
-        step: a step for batches of `mix`.
-        several: True, the default, adds the losses of the batch's set, such as SET/loss. Rows of
-            metrics hold their means over the batches of that set.
-    """
-
-    def measured(state: Any, tagged: Mapping[str, Any]) -> tuple[Any, dict]:
-        name, batch = part(tagged)
-        state, metrics = step(state, tagged)
-        losses = {key: value for key, value in metrics.items() if key.endswith("loss")}
-        by_set = {f"{name}/{key}": value for key, value in losses.items()} if several else {}
-        return state, {**metrics, **by_set, "clips": len(next(iter(batch.values())))}
-
-    return measured

@@ -22,11 +22,12 @@ from sora_jax.tokenizers import audio, video
 from sora_jax.training.data_config import DataConfig, batch_sizes, published
 from sora_jax.training.loop import Every, fit, newest
 from sora_jax.training.metrics import hours, read, thin
+from sora_jax.training.mixture_step import with_set_losses
 from sora_jax.training.optim import averaged_params, make_optimizer, stable_steps
 from sora_jax.training.round_trip_picture import draw_round_trips
 from sora_jax.training.start import open_start
 from sora_jax.training.state import new_state, split_module
-from sora_jax.training.step import make_step, with_set_losses
+from sora_jax.training.step import make_step
 from sora_jax.training.tokenizer_run import KINDS, TokenizerRun, check_latents
 from sora_jax.training.tokenizer_scores import batches_of, final_scores, validation
 from sora_jax.training.workdir import Workdir, open_workdir

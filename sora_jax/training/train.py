@@ -23,13 +23,13 @@ from sora_jax.parallel.mesh import traced_for
 from sora_jax.training import inputs, metrics
 from sora_jax.training.card import card
 from sora_jax.training.loop import Every, fit, newest
+from sora_jax.training.mixture_step import on_parts, with_set_losses
 from sora_jax.training.optim import averaged_params, make_optimizer, stable_steps
 from sora_jax.training.preview import previews
 from sora_jax.training.program import Program, assemble
 from sora_jax.training.run import Run
 from sora_jax.training.start import open_start
 from sora_jax.training.state import TrainState, split_module
-from sora_jax.training.step import on_parts, with_set_losses
 from sora_jax.training.validation import validation
 from sora_jax.training.workdir import Workdir, open_workdir
 

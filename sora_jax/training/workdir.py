@@ -22,6 +22,7 @@ from sora_jax.training.start import Start, check_continued, shared_steps
 INPUTS = ("data", "clips", "validation")  # folders that a workdir may contain before its run begins
 # Sections of a configuration that do not change what a run computes, so not part of its identity.
 OUTSIDE = ("mesh", "profile", "validation", "sample")
+SAVING = ("checkpoint_every", "checkpoint_minutes", "keep")  # of the section `train`; as OUTSIDE
 
 
 class Workdir:
@@ -172,8 +173,13 @@ def _of_another_length(
 
 
 def _placeless(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns an identity without the paths and the fit of data, which its `dataset` identifies."""
+    """Returns the part of an identity that must not differ.
+
+    It lacks SAVING, which may, and the paths and the fit of data, which `dataset` identifies.
+    """
     result = config_lib.to_dict(identity)
+    for name in SAVING:
+        result.get("train", {}).pop(name, None)
     data = result.get("data") if "dataset" in result else None
     for part in [data, *data.get("sets", ())] if isinstance(data, dict) else ():
         part.pop("path", None)

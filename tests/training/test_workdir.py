@@ -67,6 +67,15 @@ def test_the_same_run_goes_on_and_another_does_not(tmp_path):
     assert (path / "config.json").read_text() == before
 
 
+def test_how_often_a_run_is_saved_may_change(tmp_path):
+    with open_workdir(tmp_path, Run(), NEW, DATA) as workdir:
+        workdir.begin()
+    saving = TrainConfig(steps=200, checkpoint_every=7, checkpoint_minutes=1.0, keep=9)
+    open_workdir(tmp_path, Run(train=saving), NEW, DATA).close()
+    logging = TrainConfig(steps=200, log_every=7)
+    assert "train.log_every (20, now 7)" in refusal(tmp_path, Run(train=logging))
+
+
 def test_leaving_damaged_clips_out_is_the_same_run(tmp_path):
     """A run that stops at such a clip was until then the run that leaves it out."""
     run = lambda **changed: dataclasses.make_dataclass("Run", ["data", "optim", "train"])(
