@@ -38,6 +38,7 @@ def get_config():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(2400)
 def test_a_mixture_killed_twice_is_the_mixture_that_was_not(tmp_path):
     videos = tmp_path / "videos"
