@@ -24,21 +24,14 @@ on GKE and on TPU pods add --coordinator=auto. Elsewhere add --coordinator=HOST:
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
+from experiments import training_flags
 from sora_jax import config as config_lib
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Python file with get_config(); override keys as --config.train.steps=200"
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir",
-    None,
-    "Folder of the run, for checkpoints, metrics and weights: new, or that of a stopped run. "
-    "Required.",
-)
+flags.adopt_module_key_flags(training_flags)
+
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
@@ -51,30 +44,11 @@ _NUM_PROCESSES = flags.DEFINE_integer(
 _PROCESS_ID = flags.DEFINE_integer(
     "process_id", None, "Number of this process, from 0; needed with --coordinator=HOST:PORT."
 )
-_INIT_FROM = flags.DEFINE_string(
-    "init_from",
-    None,
-    "Weights of a model of the same config to start from. Default: random initial weights.",
-)
-_CONTINUE_FROM = flags.DEFINE_string(
-    "continue_from",
-    None,
-    "Weights that this run wrote earlier, in another workdir: the run goes on at their step, with "
-    "new moments of the optimizer. Default: none.",
-)
-_EXPORT = flags.DEFINE_bool(
-    "export",
-    False,
-    "Write WORKDIR/weights.safetensors from the newest checkpoint, and train no further.",
-)
 
 
 def main(_: Sequence[str]) -> None:
-    if not _WORKDIR.value:
-        raise UserError(
-            "--workdir is missing; give a directory for checkpoints, metrics and weights"
-        )
-    values = config_lib.from_flag(_CONFIG)
+    where = training_flags.folder_and_start()
+    values = config_lib.from_flag(training_flags.CONFIG)
     if "kind" in values:
         raise UserError(
             f"--config is for the {values['kind']}; give it to experiments.train_tokenizer, or "
@@ -89,7 +63,7 @@ def main(_: Sequence[str]) -> None:
     # Must come before any use of a device.
     processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     with processes.leaving_on_error():
-        trained = train(run, _WORKDIR.value, _INIT_FROM.value, _CONTINUE_FROM.value, _EXPORT.value)
+        trained = train(run, *where)
         if trained:
             print(
                 f"{trained.weights} ({trained.fingerprint}): {trained.steps} steps, "

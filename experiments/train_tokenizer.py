@@ -19,52 +19,22 @@ held-out scores, and WORKDIR/round_trip.png shows a held-out clip of each set be
 from collections.abc import Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
+from experiments import training_flags
 from sora_jax import config as config_lib
 from sora_jax.cli import run_main
-from sora_jax.errors import UserError
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Python file with get_config(); override keys as --config.train.steps=200"
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir",
-    None,
-    "Folder of the run, for checkpoints, metrics and weights: new, or that of a stopped run. "
-    "Required.",
-)
-_INIT_FROM = flags.DEFINE_string(
-    "init_from",
-    None,
-    "Weights of a tokenizer of the same config to start from. Default: random initial weights.",
-)
-_CONTINUE_FROM = flags.DEFINE_string(
-    "continue_from",
-    None,
-    "Weights that this run wrote earlier, in another workdir: the run goes on at their step, with "
-    "new moments of the optimizer. Default: none.",
-)
-_EXPORT = flags.DEFINE_bool(
-    "export",
-    False,
-    "Write WORKDIR/weights.safetensors from the newest checkpoint, and train no further.",
-)
+flags.adopt_module_key_flags(training_flags)
 
 
 def main(_: Sequence[str]) -> None:
-    if not _WORKDIR.value:
-        raise UserError(
-            "--workdir is missing; give a directory for checkpoints, metrics and weights"
-        )
-    values = config_lib.from_flag(_CONFIG)
+    where = training_flags.folder_and_start()
+    values = config_lib.from_flag(training_flags.CONFIG)
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.training.tokenizer import train_tokenizer
     from sora_jax.training.tokenizer_run import tokenizer_run
 
-    trained = train_tokenizer(
-        tokenizer_run(values), _WORKDIR.value, _INIT_FROM.value, _CONTINUE_FROM.value, _EXPORT.value
-    )
+    trained = train_tokenizer(tokenizer_run(values), *where)
     scores = ", ".join(f"{name} {value:.4g}" for name, value in trained.scores.items())
     print(f"{trained.weights} ({trained.fingerprint}): {scores}")
 

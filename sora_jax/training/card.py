@@ -17,7 +17,7 @@ def card(
     data: Mapping[str, Mapping[str, Any]],
     words: Sequence[str],
     steps: int,
-    position: Mapping[str, Any],
+    position: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Returns the model card of a run, as JSON values.
 
@@ -29,7 +29,8 @@ def card(
         data: descriptions of the latents that the model was trained on, by set.
         words: the known words of the vocabulary.
         steps: training steps done.
-        position: the position of the data iterator after them.
+        position: the position of the data iterator after them. Default: none, and the run cannot go
+            on from the file (`training.start`).
     """
     names = ("source", "split", "count", "world_version", "family", "family_version", "style")
     names += ("format",)
@@ -43,7 +44,7 @@ def card(
         "run_fingerprint": config_lib.fingerprint(identity),
         "seed": run.train.seed,
         "steps": steps,
-        "position": dict(position),
+        **({} if position is None else {"position": dict(position)}),
         "hardware": hardware(),
         "hours": metrics.hours(rows),
         "curve": metrics.thin(rows),

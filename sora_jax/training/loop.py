@@ -294,9 +294,10 @@ class _Loop:
         }
         if self.writer:
             self.writer.write(self.step, values)
-        left = self.clock.eta_seconds
-        eta = datetime.timedelta(seconds=round(left)) if math.isfinite(left) else "?"
-        self.bar.set_postfix_str(f"{seconds:.3g} s/step, ETA {eta}, loss {values['loss']:.4f}")
+        speed, left = "", self.clock.eta_seconds
+        if math.isfinite(left):  # unknown until a second step has run
+            speed = f"{seconds:.3g} s/step, ETA {datetime.timedelta(seconds=round(left))}, "
+        self.bar.set_postfix_str(f"{speed}loss {values['loss']:.4f}")
         self.window.clear()
 
     def save(self, wait: bool) -> None:

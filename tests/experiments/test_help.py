@@ -35,8 +35,9 @@ def test_help_tells_all_and_is_no_error(name):
     done = run(name, "--help")
     assert done.returncode == 0 and not done.stderr, done.stderr
     source = (ROOT / "experiments" / f"{name}.py").read_text()
-    shared = "adopt_module_key_flags(generation)" in source
-    source_of_flags = source + (ROOT / "experiments" / "generation.py").read_text() * shared
+    source_of_flags = source
+    for module in re.findall(r"adopt_module_key_flags\((\w+)\)", source):
+        source_of_flags += (ROOT / "experiments" / f"{module}.py").read_text()
     assert (
         done.stdout.startswith(ast.get_docstring(ast.parse(source)).strip())
         and "python -m experiments." in done.stdout

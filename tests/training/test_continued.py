@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from toy_latents import write_latents
+from toy_model import MODEL
 
 from sora_jax import config as config_lib
 from sora_jax import weights
@@ -17,19 +18,6 @@ from sora_jax.training import metrics
 from sora_jax.training.run import Run
 from sora_jax.training.train import train
 from sora_jax.tree import flatten
-
-MODEL = {
-    "depth": 1,
-    "width": 24,
-    "heads": 2,
-    "audio_width": 16,
-    "audio_heads": 2,
-    "exchange_width": 16,
-    "exchange_heads": 2,
-    "text_width": 16,
-    "text_heads": 2,
-    "text_layers": 1,
-}
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from toy_latents import write_latents
+from toy_model import MODEL
 
 from sora_jax import config as config_lib
 from sora_jax import weights
@@ -23,18 +24,6 @@ from sora_jax.training.state import split_module
 from sora_jax.training.train import train
 from sora_jax.tree import flatten
 
-MODEL = {
-    "depth": 1,
-    "width": 24,
-    "heads": 2,
-    "audio_width": 16,
-    "audio_heads": 2,
-    "exchange_width": 16,
-    "exchange_heads": 2,
-    "text_width": 16,
-    "text_heads": 2,
-    "text_layers": 1,
-}
 # a square, a wide and a tall bucket, each at a rate of its own; 24 is three latents of 8 pixels,
 # which patches of 2 x 2 do not divide
 BUCKETS = {

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from toy_latents import write_latents
+from toy_model import MODEL
 
 from sora_jax import config as config_lib
 from sora_jax import weights
@@ -20,18 +21,6 @@ from sora_jax.training.tokenizer import train_tokenizer
 from sora_jax.training.tokenizer_run import tokenizer_run
 from sora_jax.training.train import train
 
-MODEL = {
-    "depth": 1,
-    "width": 24,
-    "heads": 2,
-    "audio_width": 16,
-    "audio_heads": 2,
-    "exchange_width": 16,
-    "exchange_heads": 2,
-    "text_width": 16,
-    "text_heads": 2,
-    "text_layers": 1,
-}
 SETS = {"square": {"height": 16, "width": 16, "weight": 3.0}, "wide": {"height": 16, "width": 24}}
 
 
