@@ -38,7 +38,6 @@ def get_config():
 
 
 @pytest.mark.slow
-@pytest.mark.exhaustive
 @pytest.mark.timeout(2400)
 def test_a_mixture_killed_twice_is_the_mixture_that_was_not(tmp_path):
     videos = tmp_path / "videos"
@@ -51,10 +50,9 @@ def test_a_mixture_killed_twice_is_the_mixture_that_was_not(tmp_path):
 
     def start(name):
         command = [sys.executable, "-m", "experiments.train", f"--config={config}"]
-        log = (tmp_path / f"{name}.log").open("a")
-        return subprocess.Popen(
-            [*command, f"--workdir={tmp_path / name}"], stdout=log, stderr=log, cwd=ROOT
-        )
+        command.append(f"--workdir={tmp_path / name}")
+        with (tmp_path / f"{name}.log").open("a") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT)
 
     def steps(name):
         return len(metrics.read(tmp_path / name / "metrics.jsonl"))
