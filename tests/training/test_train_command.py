@@ -222,9 +222,8 @@ def test_latents_of_a_family_bring_their_words_and_length(tmp_path, latents):
     assert done.returncode == 0, done.stderr
     assert "as their family of scenes needs, and not the 32 of config" in done.stderr
     card = weights.load_weights(tmp_path / "run" / "weights.safetensors", "st_dit").metadata
-    assert (
-        card["data"] == {**family, "count": 48} and tuple(card["words"]) == FAMILIES["film"].words
-    )
+    assert card["data"].items() >= {**family, "count": 48}.items()
+    assert tuple(card["words"]) == FAMILIES["film"].words
     assert card["text_length"] == FAMILIES["film"].text_length > 32 and {"camera", "voice"} <= set(
         card["words"]
     )
