@@ -59,6 +59,9 @@ _PROGRAM = flags.DEFINE_enum(
     compilation.PROGRAMS,
     "train: a training step; sample: a step of the sampler with text guidance.",
 )
+_SET = flags.DEFINE_string(
+    "set", "", "Set of a mixture whose batch is compiled, such as film@nano. Default: its first."
+)
 _SUGGEST = flags.DEFINE_boolean(
     "suggest_batch",
     False,
@@ -80,7 +83,7 @@ def main(_: Sequence[str]) -> None:
             f"--config has no model, only {', '.join(values)}; compile a config of "
             "experiments.train"
         )
-    run = config_lib.from_dict(Run, values)
+    run = config_lib.from_dict(Run, values).on_set(_SET.value)
     if _SUGGEST.value:
         if _OUTPUT.value or _PROGRAM.value != "train":
             raise UserError(

@@ -9,15 +9,16 @@ r"""Describe a model without running it: parameters, tokens, FLOPs and memory of
 Nothing is allocated: a laptop can describe a model of 14B parameters. FLOPs count matrix
 products (`sora_jax.flops`): Muon's update has some; AdamW's has none and counts 0.
 
-Of a config file the command reads `model`, `data.format`, `data.text_length`,
-`train.batch_size`, `optim` and `mesh`; --format and --batch_size override these. A preset has
-no optimizer and is described with AdamW. --devices adds a list of every parameter with its
-shape, its sharding on the config's mesh and its bytes on each device. Memory is the sum of
-parameters, gradients, optimizer state and the activations kept for the backward pass.
-`experiments.compile_only` gives the memory of a compiled step.
+--format and --batch_size override those of a config file. A mixture is described for one of its
+sets, --set. A preset has no optimizer and is described with AdamW. --devices adds a list of
+every parameter with its shape, its sharding on the config's mesh and its bytes on each device.
+Memory is the sum of parameters, gradients, optimizer state and the activations kept for the
+backward pass. `experiments.compile_only` gives the memory of a compiled step.
 """
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -25,14 +26,13 @@ from ml_collections import config_flags
 from sora_jax import config as config_lib
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
-from sora_jax.modality import FORMATS, ClipFormat
+from sora_jax.modality import FORMATS
 from sora_jax.models.cost import report
 from sora_jax.models.presets import PRESETS
-from sora_jax.models.st_dit import STDiTConfig
 from sora_jax.parallel.mesh import MeshConfig
-from sora_jax.training.data_config import ModelDataConfig
-from sora_jax.training.optim import OptimConfig, make_optimizer
+from sora_jax.training.optim import make_optimizer
 from sora_jax.training.placement import placement
+from sora_jax.training.run import Run
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Python file with get_config(); override keys as --config.model.depth=4"
@@ -53,67 +53,67 @@ _DEVICES = flags.DEFINE_integer(
     lower_bound=1,
 )
 _BATCH = flags.DEFINE_integer(
-    "batch_size", None, "Clips of a training step. Default: the config's, or 32.", lower_bound=1
+    "batch_size",
+    None,
+    "Clips of a training step, of a mixture those of its first set. Default: the config's, or 32.",
+    lower_bound=1,
+)
+_SET = flags.DEFINE_string(
+    "set", "", "Set of a mixture to describe, such as film@nano. Default: its first."
 )
 
 
-def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshConfig]:
-    """Returns model, format, batch size, text length, optimizer and mesh from the flags.
+def read_flags() -> Run:
+    """Returns the run of the flags, on one set of clips.
 
     Raises:
-        UserError: the preset or format does not exist, or the config has no model.
+        UserError: the preset, format or set does not exist, or the config has no model.
     """
     if (_PRESET.value is None) == (_CONFIG.value is None):
         raise UserError(
             "nothing to describe, or two things; give either --preset=nano or "
             "--config=experiments/configs/NAME.py"
         )
-    if _PRESET.value is not None:
-        if _PRESET.value not in PRESETS:
-            raise UserError(
-                f"--preset={_PRESET.value} does not exist; "
-                f"{config_lib.nearest(_PRESET.value, PRESETS)}"
-            )
-        model, data, train = PRESETS[_PRESET.value], {}, {}
-        optim, mesh = OptimConfig(), MeshConfig()
-    else:
+    values: dict[str, Any] = {}
+    if _CONFIG.value is not None:
         values = config_lib.from_flag(_CONFIG)
         if "model" not in values:
             raise UserError(
                 f"--config has no model, only {', '.join(values)}; describe a config of "
                 "experiments.train"
             )
-        model = config_lib.from_dict(STDiTConfig, values["model"], "config.model")
-        data, train = values.get("data", {}), values.get("train", {})
-        optim = config_lib.from_dict(OptimConfig, values.get("optim", {}), "config.optim")
-        mesh = config_lib.from_dict(MeshConfig, values.get("mesh", {}), "config.mesh")
-    if _PRESET.value in FORMATS:
-        data = {**data, "format": _PRESET.value}
-    if _FORMAT.value:
-        data = {**data, "format": _FORMAT.value}
+    elif _PRESET.value not in PRESETS:
+        raise UserError(
+            f"--preset={_PRESET.value} does not exist; {config_lib.nearest(_PRESET.value, PRESETS)}"
+        )
     # Where the data are does not change what a model costs.
-    data = config_lib.from_dict(
-        ModelDataConfig, {**data, "source": "playhouse", "path": ""}, "config.data"
-    )
-    batch_size = _BATCH.value or train.get("batch_size", 32)
-    return model, data.mixture[0].clip_format, batch_size, data.text_length, optim, mesh
+    data = {**values.get("data", {}), "source": "playhouse", "path": ""}
+    format = _FORMAT.value or (_PRESET.value in FORMATS and _PRESET.value)
+    data |= {"format": format} if format else {}
+    train = values.get("train", {}) | ({"batch_size": _BATCH.value} if _BATCH.value else {})
+    run = config_lib.from_dict(Run, {**values, "data": data, "train": train})
+    if _PRESET.value:
+        run = dataclasses.replace(run, model=PRESETS[_PRESET.value])
+    return run.on_set(_SET.value)
 
 
 def main(_: Sequence[str]) -> None:
-    *settings, optim, mesh = read_flags()
-    optimizer = make_optimizer(optim, steps=1)  # FLOPs do not depend on the number of steps
+    run = read_flags()
+    (one,) = run.data.mixture
+    settings = run.model, one.clip_format, run.train.batch_size
+    optimizer = make_optimizer(run.optim, steps=1)  # FLOPs do not depend on the number of steps
     try:
-        layout = placement(*settings[:3], mesh, _DEVICES.value) if _DEVICES.value else ""
-        if not layout and mesh != MeshConfig():
-            layout = (
-                "the mesh of the config was ignored: give the number of devices, such as "
-                "--devices=512"
-            )
-        print(report(*settings, optimizer) + f"\n\n{layout}" * bool(layout))
+        layout = placement(*settings, run.mesh, _DEVICES.value) if _DEVICES.value else ""
+        if not layout and run.mesh != MeshConfig():
+            layout = "the mesh of the config was ignored; to see it, give --devices=512"
+        text = report(*settings, run.data.text_length, optimizer)
     except ValueError as error:
         raise UserError(
             f"this model does not fit the format: {error}; change config.model.patch or --format"
         ) from error
+    print(
+        "\n\n".join(filter(None, (f"set: {one.name}\n\n{text}" if run.data.sets else text, layout)))
+    )
 
 
 if __name__ == "__main__":

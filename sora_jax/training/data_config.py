@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from sora_jax.config import within
 from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.modality import FITS, FORMATS, ClipFormat
 from sora_jax.worlds.playhouse.families import FAMILIES
+
+LABEL = r"[^\W_][\w.@-]*"  # safe as the name of a folder and within that of a metric
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +32,7 @@ class SetConfig:
         clips: the largest number of clips, for a source that draws them. Default 2048.
         fit: how frames of other proportions are fitted by the source `video_folder`: "crop"
             (default), or "letterbox", whole between black bars. Latents have it already.
+        label: names the set in metrics and folders. Default: its folder or family, and its format.
         weight: the set's share of the batches of a mixture, up to a factor. Default 1.
         batch_size: clips of a batch. Default 0: as many as have the latents of `train.batch_size`
             clips of the first set (`batch_sizes`).
@@ -46,6 +50,7 @@ class SetConfig:
     split: str = "train"
     clips: int = 2048
     fit: str = "crop"
+    label: str = ""
     weight: float = 1.0
     batch_size: int = 0
 
@@ -64,6 +69,11 @@ class SetConfig:
             raise ValueError(f"fit={self.fit!r}; use {' or '.join(map(repr, FITS))}")
         if self.fit != FITS[0] and self.source == "playhouse":
             raise ValueError(f"fit={self.fit!r}: playhouse fits no frames; leave it out")
+        if self.label and not re.fullmatch(LABEL, self.label):
+            raise ValueError(
+                f"label={self.label!r}; use letters, digits and . _ - @, beginning with a letter "
+                "or digit"
+            )
         for name, least in (("clips", 1), ("batch_size", 0), ("height", 0), ("width", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least {least}")
@@ -79,6 +89,8 @@ class SetConfig:
     @property
     def name(self) -> str:
         """Names the set in metrics and folders, such as "film@nano" or "room@nano-96x64-24fps"."""
+        if self.label:
+            return self.label
         clip = self.clip_format
         drawn = self.family if self.source == "playhouse" else self.source
         parts = [
@@ -128,8 +140,8 @@ class DataConfig(SetConfig):
         names = [one.name for one in self.sets]
         if doubled := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(
-                f"sets has {doubled[0]} twice; give it once, with a larger weight, or rename one "
-                "of the folders"
+                f"sets has {doubled[0]} twice; give it once, with a larger weight, or give one of "
+                "the two a label"
             )
         default = SetConfig()
         for field in dataclasses.fields(SetConfig):

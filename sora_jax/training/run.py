@@ -2,10 +2,12 @@
 
 import dataclasses
 
+from sora_jax.config import nearest
+from sora_jax.errors import UserError
 from sora_jax.flow.loss import FlowConfig
 from sora_jax.models.st_dit import STDiTConfig
 from sora_jax.parallel.mesh import MeshConfig
-from sora_jax.training.data_config import ModelDataConfig
+from sora_jax.training.data_config import ModelDataConfig, batch_sizes
 from sora_jax.training.loop import TrainConfig
 from sora_jax.training.optim import OptimConfig
 from sora_jax.training.watch import ProfileConfig, SampleConfig, ValidationConfig
@@ -45,3 +47,23 @@ class Run:
                 f"model.output={self.model.output!r} and flow.output={self.flow.output!r} "
                 "differ; set both alike"
             )
+
+    def on_set(self, name: str = "") -> "Run":
+        """Returns the run on one set of its mixture alone, with that set's batch size.
+
+        Args:
+            name: of the set (`SetConfig.name`). Default: the first.
+
+        Raises:
+            UserError: the mixture has no such set.
+        """
+        sets = {one.name: one for one in self.data.mixture}
+        name = name or next(iter(sets))
+        if name not in sets:
+            raise UserError(f"the data have no set {name}; {nearest(name, sets)}", field="set")
+        size = batch_sizes(self.data, self.train.batch_size)[name]
+        one = dataclasses.replace(sets[name], batch_size=size)
+        data = dataclasses.replace(self.data, sets=(one,)) if self.data.sets else self.data
+        return dataclasses.replace(
+            self, data=data, train=dataclasses.replace(self.train, batch_size=size)
+        )

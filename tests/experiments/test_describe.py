@@ -55,3 +55,26 @@ def test_errors_are_one_line(arguments, words):
     assert done.returncode == 2
     lines = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(lines) == 1 and words in lines[0] and "Traceback" not in done.stderr
+
+
+MIXTURE = """
+from ml_collections import ConfigDict
+from experiments.configs import playhouse_nano
+
+def get_config():
+    config = playhouse_nano.get_config()
+    sets = ({"family": "room"}, {"family": "film", "format": "S", "batch_size": 3})
+    config.data = ConfigDict({"sets": sets})
+    return config
+"""
+
+
+@pytest.mark.slow
+def test_a_set_of_a_mixture_is_described(tmp_path):
+    (tmp_path / "mixture.py").write_text(MIXTURE)
+    config = f"--config={tmp_path / 'mixture.py'}"
+    first, film = run(config).stdout, run(config, "--set=film@S").stdout
+    assert first.startswith("set: room@nano\n") and "17 frames" in first
+    assert film.startswith("set: film@S\n") and "33 frames" in film and "batch 3" in film
+    wrong = run(config, "--set=film")
+    assert wrong.returncode == 2 and "--set: the data have no set film" in wrong.stderr, wrong

@@ -146,3 +146,40 @@ def test_mixtures_that_cannot_be_are_refused(run, tmp_path):
     tokenizer = TextTokenizer.of_vocabulary(("a",), 8, 8)
     with pytest.raises(UserError, match="have the format 17 frames of 16 x 16 at 8/s, not 17 fra"):
         inputs.open_mixture(data, folders, batch_sizes(data, 2), tokenizer, 0)
+
+
+def test_labels_tell_folders_of_one_name_apart_and_let_them_be_renamed(run, tmp_path):
+    """A stopped run goes on after its labelled folders were renamed."""
+    sets = []
+    for label in ("mine", "yours"):
+        path = shutil.copytree(run.data.sets[0].path, tmp_path / label / "latents")
+        sets.append(dataclasses.replace(run.data.sets[0], path=str(path), label=label))
+    with pytest.raises(ValueError, match=r"twice; .* a label"):
+        dataclasses.replace(run.data, sets=tuple(dataclasses.replace(s, label="") for s in sets))
+    with pytest.raises(ValueError, match="label='a/b'; use letters"):
+        dataclasses.replace(sets[0], label="a/b")
+    short = dataclasses.replace(run.train, steps=4, log_every=1)
+
+    def trained(sets, steps):
+        data = dataclasses.replace(run.data, sets=tuple(sets))
+        done = dataclasses.replace(run, data=data, train=dataclasses.replace(short, steps=steps))
+        return train(done, tmp_path / "run")
+
+    trained(sets, 4)
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "4")
+    (tmp_path / "mine" / "latents").rename(tmp_path / "mine" / "renamed")
+    sets[0] = dataclasses.replace(sets[0], path=str(tmp_path / "mine" / "renamed"))
+    card = weights.load_weights(trained(sets, 4).weights, "st_dit").metadata
+    assert list(card["data"]["sets"]) == ["mine", "yours"]
+    rows = metrics.read(tmp_path / "run" / "metrics.jsonl")
+    assert {"mine/video_loss", "yours/video_loss"} <= {name for row in rows for name in row}
+
+
+def test_a_run_on_one_set_of_its_mixture(run):
+    """It has that set's format and the batch that the mixture gives it."""
+    wide = run.on_set("wide@nano-24x16-12fps")
+    assert [one.path for one in wide.data.mixture] == [run.data.sets[1].path]
+    assert batch_sizes(wide.data, wide.train.batch_size) == {"wide@nano-24x16-12fps": 2}
+    assert wide.train.batch_size == 2 and run.on_set().train.batch_size == 4
+    with pytest.raises(UserError, match="no set wide@nano; did you mean 'wide@nano-24x16-12fps'"):
+        run.on_set("wide@nano")
