@@ -57,8 +57,8 @@ _BATCH = flags.DEFINE_integer(
 )
 
 
-def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshConfig]:
-    """Returns model, format, batch size, text length, optimizer and mesh from the flags.
+def read_flags() -> tuple[tuple[STDiTConfig, ClipFormat, int, int], OptimConfig, MeshConfig]:
+    """Returns (model, format, batch size, text length), optimizer and mesh from the flags.
 
     Raises:
         UserError: the preset or format does not exist, or the config has no model.
@@ -96,11 +96,11 @@ def read_flags() -> tuple[STDiTConfig, ClipFormat, int, int, OptimConfig, MeshCo
         ModelDataConfig, {**data, "source": "playhouse", "path": ""}, "config.data"
     )
     batch_size = _BATCH.value or train.get("batch_size", 32)
-    return model, data.mixture[0].clip_format, batch_size, data.text_length, optim, mesh
+    return (model, data.mixture[0].clip_format, batch_size, data.text_length), optim, mesh
 
 
 def main(_: Sequence[str]) -> None:
-    *settings, optim, mesh = read_flags()
+    settings, optim, mesh = read_flags()
     optimizer = make_optimizer(optim, steps=1)  # FLOPs do not depend on the number of steps
     try:
         layout = placement(*settings[:3], mesh, _DEVICES.value) if _DEVICES.value else ""
