@@ -271,10 +271,11 @@ def calibration(results: Results) -> str:
 
 
 def main(_: Sequence[str]) -> None:
-    if (_ADOPT.value is None) != (_NAME.value is None):
+    source, name = _ADOPT.value, _NAME.value
+    if source is not None and name is not None:
+        adopt(ROOT, Path(source), name)
+    elif source is not None or name is not None:
         raise UserError("--adopt and --name belong together; give both")
-    if _ADOPT.value is not None:
-        adopt(ROOT, Path(_ADOPT.value), _NAME.value)
     found = stale(ROOT)
     for path, (text, expected) in found.items():
         if _CHECK.value:

@@ -243,12 +243,10 @@ def floor_seconds(minimum: Cost, ceilings: device.Ceilings) -> float:
 
 def _both(workload: Workload, direction: str) -> Cost | None:
     """Returns the minimum cost of forward and backward together, or None if one is unknown."""
-    parts = [workload.costs.get(d) for d in ("forward", "backward")]
-    return (
-        Cost(sum(c.bytes for c in parts), sum(c.flops for c in parts))
-        if direction == "forward_backward" and all(parts)
-        else None
-    )
+    forward, backward = workload.costs.get("forward"), workload.costs.get("backward")
+    if direction != "forward_backward" or forward is None or backward is None:
+        return None
+    return Cost(forward.bytes + backward.bytes, forward.flops + backward.flops)
 
 
 def input_sets(workload: Workload) -> list[dict]:

@@ -89,7 +89,8 @@ def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
         direction: "forward", "backward" or "forward_backward".
         inputs: one set of inputs.
     """
-    if workload.reference is None:
+    specification = workload.reference
+    if specification is None:
         return None
     if workload.carry is not None:
         direction = "forward"  # the gradient is inside
@@ -101,7 +102,7 @@ def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
 
     def function(differentiable: dict, rest: dict) -> Any:
         with jax.default_matmul_precision("highest"):
-            return workload.reference({**rest, **differentiable})
+            return specification({**rest, **differentiable})
 
     differentiable, rest = split(workload, inputs)
     cotangents = None
@@ -130,12 +131,10 @@ def error(expected: dict | None, got: dict) -> float | None:
 
     The norms are Euclidean. None if the results have no arrays in common, or `expected` is None.
     """
-    common = {name for name in got if expected is not None and name in expected}
-    return (
-        float(_relative({n: expected[n] for n in common}, {n: got[n] for n in common}))
-        if common
-        else None
-    )
+    if expected is None or expected.keys().isdisjoint(got):
+        return None
+    common = expected.keys() & got.keys()
+    return float(_relative({n: expected[n] for n in common}, {n: got[n] for n in common}))
 
 
 class JaxProgram:
@@ -298,7 +297,7 @@ class TorchProgram:
             self._saved = (
                 [self._as_tuple(self._call(i)) for i in range(len(self._sets))]
                 if direction == "backward"
-                else None
+                else []
             )
         start = time.perf_counter()
         self.wait(self.start(0))
@@ -346,7 +345,7 @@ class TorchProgram:
         found = {}
         if results is not None:
             got = tuple(_as_jax(x) for x in self._as_tuple(results))
-            found["results"] = got if len(got) > 1 else got[0]
+            found["results"] = got[0] if len(got) == 1 else got
         if gradients is not None:
             found["gradients"] = {
                 name: _as_jax(x) for name, x in zip(self._names, gradients, strict=True)

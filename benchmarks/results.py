@@ -110,14 +110,14 @@ def latest(rows: Iterable[Mapping]) -> dict[tuple, dict]:
     return best
 
 
-def command(doc: str, function: Callable[..., int | None], places: Sequence[str]) -> int:
+def command(doc: str | None, function: Callable[..., int | None], places: Sequence[str]) -> int:
     """Runs a command whose arguments are paths (`run_main` accepts flags only). Returns its exit
     status.
 
     --help prints `doc`. A `UserError` prints one line and gives status 2.
 
     Args:
-        doc: docstring of the command.
+        doc: docstring of the command; None under `python -OO`.
         function: the command, called with the paths.
         places: arguments of the command line.
     """
@@ -125,7 +125,7 @@ def command(doc: str, function: Callable[..., int | None], places: Sequence[str]
     try:
         with piped():
             if set(HELP) & set(places):
-                print(doc.strip())
+                print((doc or "").strip())
                 return 0
             return function(*places) or 0
     except UserError as error:

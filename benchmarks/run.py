@@ -79,11 +79,10 @@ _SECONDS = flags.DEFINE_float(
 
 
 def main(_: Sequence[str]) -> None:
-    names = _chosen(
-        "suite",
-        [_SUITE.value] if _SUITE.value is None else _SUITE.value.split(","),
-        (*SUITES, "all"),
-    )
+    known = (*SUITES, "all")
+    if _SUITE.value is None:
+        raise UserError(f"--suite is missing; give one of {', '.join(known)}")
+    names = _chosen("suite", _SUITE.value.split(","), known)
     impls = _chosen("impl", _IMPL.value or IMPLEMENTATIONS, IMPLEMENTATIONS)
     directions = _DIRECTION.value and _chosen("direction", _DIRECTION.value, DIRECTIONS)
     # By default JAX preallocates most of a GPU's memory, which would leave too little for PyTorch.
@@ -150,10 +149,8 @@ def main(_: Sequence[str]) -> None:
         )
 
 
-def _chosen(flag: str, values: Sequence[str | None], known: Sequence[str]) -> list[str]:
+def _chosen(flag: str, values: Sequence[str], known: Sequence[str]) -> list[str]:
     for value in values:
-        if value is None:
-            raise UserError(f"--{flag} is missing; give one of {', '.join(known)}")
         if value not in known:
             raise UserError(
                 f"--{flag}={value} does not exist; {nearest(value, known)} (there are "

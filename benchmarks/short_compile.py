@@ -67,6 +67,7 @@ def compile_in_child(name: str) -> list[float]:
         child = subprocess.Popen(
             command, env={**os.environ, **found}, stdout=subprocess.PIPE, stderr=log, text=True
         )
+        assert child.stdout is not None  # it is a pipe
         for text in child.stdout:
             line = json.loads(text)
             seconds.append(line["seconds"])
@@ -149,7 +150,7 @@ def _compile(entry: short_measure.Entry, impl: str, form: Form) -> dict:
         # XLA chooses among its Triton matrix products by timing them, which needs a GPU.
         options = {"xla_gpu_enable_triton_gemm": False, **form.compiler_options}
         compiled = jax.jit(function).lower(*placed).compile(options)
-    calls = sorted(set(re.findall(r'custom_call_target="([^"]+)"', compiled.as_text())))
+    calls = sorted(set(re.findall(r'custom_call_target="([^"]+)"', compiled.as_text() or "")))
     where = f"{entry.suite}/{entry.workload.name} {entry.direction} {impl}"
     return {"form": where, "seconds": time.perf_counter() - start, "calls": ", ".join(calls)}
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sora_jax.errors import UserError
 
 # Seconds of each part: (full size on a GPU with 16 cores, tiny size on two cores).
-BUDGETS = {
+BUDGETS: dict[str, dict[str, tuple[float, float]]] = {
     "measure": {
         "environment": (20, 12),
         "bridge ffi": (12, 12),

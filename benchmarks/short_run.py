@@ -84,10 +84,10 @@ def main(_: Sequence[str]) -> None:
         return
     if _OUTPUT.value is None or _MINUTES.value is None:
         raise UserError("--output and --minutes are missing; give a folder, and the time there is")
-    if _PARTS.value:
-        run_child(stage, size)
-        return
     begun, seconds = time.monotonic(), 60 * _MINUTES.value
+    if _PARTS.value:
+        run_child(stage, size, Path(_OUTPUT.value), seconds, _PARTS.value)
+        return
     short_plan.check_gpu(size)
     fitting = short_plan.fitting_parts(stage, size, seconds)
     output = files.check_output("output", _OUTPUT.value)
@@ -129,13 +129,12 @@ def child_command(names: Sequence[str], seconds: float) -> list[str]:
     return [sys.executable, "-u", "-m", "benchmarks.short_run", *import_flags(), *options]
 
 
-def run_child(stage: str, size: str) -> None:
-    """Runs the parts of --parts in this process."""
+def run_child(stage: str, size: str, output: Path, seconds: float, names: list[str]) -> None:
+    """Runs the parts `names` in this process, until `seconds` after its start."""
     # By default JAX preallocates most of a GPU's memory, which would leave too little for PyTorch.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if size == "tiny" and stage == "measure" and shutil.which("nvidia-smi") is None:
         os.environ.setdefault("TRITON_INTERPRET", "1")
-    output, seconds, names = Path(_OUTPUT.value), 60 * _MINUTES.value, _PARTS.value
     if stage == "train":
         from benchmarks import short_train  # loads JAX, after the variables are set
 

@@ -236,7 +236,9 @@ def train(
     count = len(latents)
     print(f"  {count} clips on the device after {time.monotonic() - begun:.0f} s", flush=True)
     latents = latent_set.repeated(latents, clips)
-    given = weights_lib.fill(program.shapes, start.params, init_from) if start else None
+    given = (
+        weights_lib.fill(program.shapes, start.params, init_from) if start and init_from else None
+    )
     state = program.begin(given or split_module(program.create())[0])
     steps = compiling.result()
     print(f"  steps compiled after {time.monotonic() - begun:.0f} s", flush=True)

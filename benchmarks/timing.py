@@ -20,7 +20,7 @@ MAX_CALLS = 50
 
 
 def interleave(
-    samplers: Mapping[str, Callable[[int], float]],
+    samplers: Mapping[Any, Callable[[int], float]],
     rounds: int,
     seconds: float = math.inf,
     clock: Callable[[], float] = time.perf_counter,
@@ -48,7 +48,8 @@ def interleave(
 
 def percentiles(samples: Sequence[float]) -> tuple[float, float, float]:
     """Returns the percentiles 20, 50 and 80 of samples, interpolated linearly between them."""
-    return tuple(float(p) for p in np.percentile(samples, (20, 50, 80)))
+    p20, p50, p80 = (float(p) for p in np.percentile(samples, (20, 50, 80)))
+    return p20, p50, p80
 
 
 def calls_per_sample(program: Any, clock: Callable[[], float] = time.perf_counter) -> int:
@@ -91,10 +92,10 @@ def kernel_recorder() -> Any:
     try:
         from jax._src.lib import mosaic_gpu  # private to JAX: may be absent
 
-        extension = mosaic_gpu._mosaic_gpu_ext
-        return extension if hasattr(extension, "_cupti_init") else None
+        extension = getattr(mosaic_gpu, "_mosaic_gpu_ext", None)
     except (ImportError, AttributeError):
         return None
+    return extension if hasattr(extension, "_cupti_init") else None
 
 
 def kernel_sample(recorder: Any, program: Any, calls: int, first: int) -> tuple[float, list[str]]:

@@ -82,10 +82,8 @@ def read_flags() -> Run:
                 f"--config has no model, only {', '.join(values)}; describe a config of "
                 "experiments.train"
             )
-    elif _PRESET.value not in PRESETS:
-        raise UserError(
-            f"--preset={_PRESET.value} does not exist; {config_lib.nearest(_PRESET.value, PRESETS)}"
-        )
+    elif (preset := _PRESET.value or "") not in PRESETS:
+        raise UserError(f"--preset={preset} does not exist; {config_lib.nearest(preset, PRESETS)}")
     # Where the data are does not change what a model costs.
     data = {**values.get("data", {}), "source": "playhouse", "path": ""}
     format = _FORMAT.value or (_PRESET.value in FORMATS and _PRESET.value)

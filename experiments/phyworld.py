@@ -61,10 +61,10 @@ _EVALUATE = flags.DEFINE_list(
 )
 
 
-def commands() -> list[list[str]]:
-    """Returns the four commands of the experiment, each as arguments of python -m."""
-    family, output = f"phyworld_{_TASK.value}_{_SIZE.value}", Path(_OUTPUT.value)
-    clips = min(_CLIPS.value or FAMILIES[family].train_size, FAMILIES[family].train_size)
+def commands(output: Path) -> list[list[str]]:
+    """Returns the four commands of the experiment in folder `output`, as arguments of python -m."""
+    family = f"phyworld_{_TASK.value}_{_SIZE.value}"
+    clips = min(filter(None, (_CLIPS.value, FAMILIES[family].train_size)))
     tokenizer, latents, model = (output / name for name in ("tokenizer", "latents", "model"))
     video = f"--video_tokenizer={tokenizer / 'weights.safetensors'}"
     configs = f"--config={Path(__file__).parent / 'configs' / 'phyworld_'}"
@@ -106,8 +106,9 @@ def commands() -> list[list[str]]:
 def main(_: Sequence[str]) -> None:
     if not _OUTPUT.value:
         raise UserError("--output is missing; give a folder for all that is made and the scores")
-    Path(_OUTPUT.value).mkdir(parents=True, exist_ok=True)
-    for command in commands():
+    output = Path(_OUTPUT.value)
+    output.mkdir(parents=True, exist_ok=True)
+    for command in commands(output):
         print(f"\n$ python -m {shlex.join(command)}", flush=True)
         done = subprocess.run([sys.executable, "-m", *command, *import_flags()], check=False)
         if done.returncode:

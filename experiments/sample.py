@@ -131,7 +131,7 @@ def read_prompts() -> dict[str, str | None]:
 
 def read_format() -> dict[str, float]:
     """Returns the sides, rate and duration that the flags ask for. Raises UserError."""
-    asked = {}
+    asked: dict[str, float] = {}
     if _SIZE.value is not None:
         sides = re.fullmatch(r"(\d+) ?[x\u00d7] ?(\d+)", _SIZE.value)
         if not sides:

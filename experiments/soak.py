@@ -82,7 +82,7 @@ def last_step(workdir: Path) -> int:
     """Returns the last step in the metrics of the run in `workdir`, which it is known to have
     reached.
     """
-    return max((row["step"] for row in metrics.read(workdir / "metrics.jsonl")), default=0)
+    return max((int(row["step"]) for row in metrics.read(workdir / "metrics.jsonl")), default=0)
 
 
 def saved_step(workdir: Path) -> int:
@@ -195,14 +195,13 @@ def draw(undisturbed: Path, killed: Path, kills: list[dict], path: Path) -> None
 
     figure = Figure((9, 3.6), layout="constrained")
     axes = figure.subplots()
-    for folder, label, style in (
-        (undisturbed, "undisturbed", {"lw": 3.5, "color": "#b8c4d6"}),
-        (killed, f"killed {len(kills)} times", {"lw": 1}),
+    for folder, label, width, color in (
+        (undisturbed, "undisturbed", 3.5, "#b8c4d6"),
+        (killed, f"killed {len(kills)} times", 1, None),
     ):
         rows = metrics.read(folder / "metrics.jsonl")
-        axes.plot(
-            [row["step"] for row in rows], [row["loss"] for row in rows], label=label, **style
-        )
+        steps, losses = ([row[name] for row in rows] for name in ("step", "loss"))
+        axes.plot(steps, losses, label=label, lw=width, color=color)
     for i, kill in enumerate(kills):
         axes.axvline(kill["step"], color="#c0392b", lw=0.7, ls=":", label=None if i else "SIGKILL")
         axes.axvspan(

@@ -10,7 +10,7 @@ import functools
 import importlib.util
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -120,10 +120,8 @@ def drop_in(layout: Layout, core: Callable) -> Callable[[dict], jax.Array]:
     return function
 
 
-def library(implementation: str) -> Callable:
-    """Returns attention of rows by jax.nn.dot_product_attention, with implementation "xla" or
-    "cudnn".
-    """
+def library(implementation: Literal["xla", "cudnn"]) -> Callable:
+    """Returns attention of rows by an implementation of jax.nn.dot_product_attention."""
 
     def core(layout: Layout, x: dict) -> jax.Array:
         causal = layout.causal and "mask" not in x

@@ -5,6 +5,7 @@ They are bound by memory bandwidth, so only bytes count.
 
 import functools
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -24,7 +25,7 @@ from kernels.spatial_attention.specs import Spec as RotationSpec
 from kernels.temporal_attention.reference import EPSILON, normalise_and_rotate
 
 # Specs of conv_prologue, gated_norm, and norm with rotation; workloads interleave in this order.
-SIZES = {
+SIZES: dict[str, tuple[Mapping[str, Any], ...]] = {
     "tiny": (
         {"tiny": TINY_PROLOGUE},
         {"tiny": norms.Spec(3, 5, 16, "float32")},

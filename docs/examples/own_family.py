@@ -14,10 +14,9 @@ name enters their random keys. The oracles of launches and bounces know the grav
 the judge says that these facts are not read.
 """
 
-from sora_jax.oracles.reading import Reading
 from sora_jax.worlds.playhouse.captions import Facts
 from sora_jax.worlds.playhouse.families import FAMILIES
-from sora_jax.worlds.playhouse.families.base import Line
+from sora_jax.worlds.playhouse.families.base import Line, Reading
 from sora_jax.worlds.playhouse.families.room import Room
 from sora_jax.worlds.playhouse.spec import GRAVITIES
 

@@ -8,6 +8,8 @@ Ground truth, noise and aac must keep its reading correct; its corruptions, empt
 must not. A metric of a suite may name it too: `suites.judged("loudest")`.
 """
 
+import math
+
 import numpy as np
 
 from sora_jax.oracles.base import Oracle
@@ -18,16 +20,18 @@ from sora_jax.oracles.examples import AUDIO, Example, render_takes
 from sora_jax.oracles.reading import Reading
 
 
-def loudest(samples: np.ndarray, rate: int) -> float:
-    """The time of the largest sample [S], in s."""
-    return float(np.argmax(np.abs(samples)) / rate)
+def loudest(samples: np.ndarray | None, rate: int) -> float:
+    """The time of the largest sample [S], in s; nan for a clip without audio."""
+    return math.nan if samples is None else float(np.argmax(np.abs(samples)) / rate)
 
 
 @corrupt_samples
 def muted(example: Example) -> np.ndarray:
     """A tenth of a second around the loudest sample is silent."""
-    off = np.arange(len(example.samples)) - np.argmax(np.abs(example.samples))
-    return np.where(np.abs(off) < 0.05 * example.rate, 0.0, example.samples)
+    samples = example.samples
+    assert samples is not None  # every take has a sound
+    off = np.arange(len(samples)) - np.argmax(np.abs(samples))
+    return np.where(np.abs(off) < 0.05 * example.rate, 0.0, samples)
 
 
 @ORACLES.register

@@ -18,7 +18,7 @@ from scipy import stats
 RESAMPLES = 2000
 
 
-def interval(values: Sequence[float]) -> tuple[float, float]:
+def interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Returns the 95 % confidence interval (low, high) of the mean of values.
 
     Binary values get Wilson's interval, others the bootstrap over clips.

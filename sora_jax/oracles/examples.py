@@ -48,8 +48,12 @@ class Example(Clip):
         return np.random.default_rng([17, self.take.index])
 
 
-def example(take: Take, frames: np.ndarray, samples: np.ndarray, format: ClipFormat) -> Example:
-    """Returns the `Example` of a take, from frames [F, H, W, 3] and samples [S] in a format."""
+def example(
+    take: Take, frames: np.ndarray, samples: np.ndarray | None, format: ClipFormat
+) -> Example:
+    """Returns the `Example` of a take, from frames [F, H, W, 3] and samples [S] or None in a
+    format.
+    """
     return Example(frames, samples, format.fps, take=take, format=format)
 
 

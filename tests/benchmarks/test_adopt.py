@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from benchmarks import adopt, results
 from sora_jax import weights
 from sora_jax.errors import UserError
+from sora_jax.modality import ClipFormat
 from sora_jax.tree import flatten
 
 
@@ -113,6 +115,16 @@ def test_better_facts_do_not_excuse_worse_sound(tmp_path, monkeypatch, facts, sy
     before = path.read_bytes()
     assert adopt.adopt_weights(new, 64)["adopted"] == taken
     assert path.read_bytes() == (new.read_bytes() if taken else before)
+
+
+def test_clips_that_cannot_be_read_score_zero(tmp_path, monkeypatch):
+    """A model of single pictures makes no impact that could be seen."""
+    format = ClipFormat(frames=1)
+    clip = types.SimpleNamespace(frames=np.zeros((1, 64, 64, 3)), samples=None, format=format)
+    pipeline = types.SimpleNamespace(generate_batch=lambda requests: [clip] * len(requests))
+    monkeypatch.setattr(adopt, "load_pipeline", lambda path: pipeline)
+    monkeypatch.setattr(adopt, "enable_compile_cache", lambda: None)
+    assert adopt.scores(tmp_path, 2) == {"facts": [0.0, 0.0], "sync": [0.0, 0.0]}
 
 
 def with_noise(path, into):

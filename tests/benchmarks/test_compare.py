@@ -93,6 +93,11 @@ def test_unreadable_places(tmp_path, capsys):
     assert len(lines) == 3 and all(line.startswith("error: ") for line in lines)
 
 
+def test_help_without_docstrings():
+    """`python -OO` removes them."""
+    assert results.command(None, compare.main, ["--help"]) == 0
+
+
 def test_a_row_without_a_field_is_not_written(tmp_path):
     bad = row()
     del bad["error"]

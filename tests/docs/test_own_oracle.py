@@ -1,9 +1,11 @@
 """The example of an oracle of one's own: it is loaded, calibrated and asked for in a metric."""
 
+import math
 from pathlib import Path
 
 import pytest
 
+from sora_jax.clip import Clip
 from sora_jax.evaluation import calibrate, suites
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.reading import Reading
@@ -52,3 +54,8 @@ def test_without_its_judgement_it_is_found_out(clips, own, monkeypatch):
 def test_a_metric_names_it(clips, own):
     metric = suites.judged("loudest")
     assert metric.read(clips[0], Reading(clips[0])) == 1.0
+
+
+def test_without_audio_nothing_is_loudest(clips, own):
+    silent = Reading(Clip(clips[0].frames))
+    assert math.isnan(silent.of("loudest")) and not own.judge(clips[0], silent)
