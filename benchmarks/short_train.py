@@ -232,7 +232,9 @@ def train(
     # On a CPU, XLA would spend a minute on optimising the code of small products.
     options = None if full else {"xla_backend_optimization_level": 0}
     compiling = compile_in_thread(run, program, shapes, chunk, options)
-    latents = latent_set.fill(source(), encoder(video[0], audio[0]), tokenizer, clips, until)
+    latents = latent_set.fill(
+        source(), encoder(video[0], audio[0], format), tokenizer, clips, until
+    )
     count = len(latents)
     print(f"  {count} clips on the device after {time.monotonic() - begun:.0f} s", flush=True)
     latents = latent_set.repeated(latents, clips)

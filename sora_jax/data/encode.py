@@ -14,15 +14,16 @@ import numpy as np
 from flax import nnx
 
 from sora_jax.errors import UserError
+from sora_jax.modality import ClipFormat
 
 Encode = Callable[[Any, Any], dict[str, jax.Array]]
 
 
-def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> Encode:
+def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module, format: ClipFormat) -> Encode:
     """Returns the encoders of a video and an audio tokenizer as one jitted function.
 
-    It maps frames [B,F,H,W,3] in [0,1] and samples [B,S] in [-1,1] to the latents
-    {"video": [B,T,H,W,C], "audio": [B,N,C]}.
+    It maps frames [B,F,H,W,3] in [0,1] and samples [B,S] in [-1,1] of clips of the format to the
+    latents {"video": [B,T,H,W,C], "audio": [B,N,C]}. Each shot is encoded for itself.
     """
     both = (video_tokenizer, audio_tokenizer)
     graphs, states = zip(*(nnx.split(tokenizer) for tokenizer in both), strict=True)
@@ -32,7 +33,7 @@ def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> Encode:
         video, audio = (
             nnx.merge(graph, state) for graph, state in zip(graphs, states, strict=True)
         )
-        return {"video": video.encode(frames), "audio": audio.encode(samples)}
+        return {"video": video.encode(frames, format.shots), "audio": audio.encode(samples)}
 
     return functools.partial(encode, states)
 

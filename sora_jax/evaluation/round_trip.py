@@ -14,6 +14,7 @@ audible onsets, as in a clip whose scene is unknown, so an inaudible impact coun
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.clip import Clip
+from sora_jax.modality import ClipFormat
 from sora_jax.oracles.examples import Example
 from sora_jax.oracles.facts import ball_facts, compare
 from sora_jax.oracles.material import (
@@ -33,18 +35,21 @@ from sora_jax.oracles.material import (
 from sora_jax.oracles.onsets import match, true_impacts
 from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.tracker import Track
-from sora_jax.worlds.playhouse.spec import to_pixels
+from sora_jax.worlds.playhouse.camera import project, views
 
 if TYPE_CHECKING:
     from sora_jax.pipelines.generate import Pipeline
 
 
-@jax.jit
-def _video(tokenizer: Any, frames: jax.Array) -> jax.Array:
-    # decoding completes the last group of frames and the last latents of a side, which are cut off
+@functools.partial(jax.jit, static_argnames="format")
+def _video(tokenizer: Any, frames: jax.Array, format: ClipFormat) -> jax.Array:
     _, count, height, width, _ = frames.shape
-    decoded = tokenizer.decode(tokenizer.encode(frames))[:, :count, :height, :width]
-    return jnp.clip(decoded, 0, 1)
+    if format.shots and count == format.frames:
+        decoded = tokenizer.decode(tokenizer.encode(frames, format.shots), format.shot_latents)
+    else:
+        decoded = tokenizer.decode(tokenizer.encode(frames))
+    # decoding completes the last group of frames and the last latents of a side, which are cut off
+    return jnp.clip(decoded[:, :count, :height, :width], 0, 1)
 
 
 @jax.jit
@@ -70,15 +75,15 @@ def _batched(
 
 
 def videos_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
-    """Returns the clips with their video encoded and decoded by a video tokenizer.
+    """Returns clips of one format with their video encoded and decoded by a video tokenizer.
 
     The original becomes the clip's `reference`.
     """
+    through = functools.partial(_video, format=clips[0].format)
+    made = _batched(through, tokenizer, [c.frames for c in clips])
     return [
         dataclasses.replace(c, frames=frames, reference=c)
-        for c, frames in zip(
-            clips, _batched(_video, tokenizer, [c.frames for c in clips]), strict=True
-        )
+        for c, frames in zip(clips, made, strict=True)
     ]
 
 
@@ -100,15 +105,17 @@ def _samples(clip: Clip) -> np.ndarray:
 
 def boxes(c: Example) -> np.ndarray:
     """Returns the pixels in the bounding boxes of a clip's balls, with a margin of one pixel, bool
-    [F, H, W].
+    [F, H, W]. A story has none, since its shots show a ball in some of its places only.
     """
-    size = c.format.size
-    centre = to_pixels(_true_centres(c), c.take.scene.extent, size, c.take.scene.below)
-    reach = np.array([b.radius for b in c.take.scene.balls]) * size / c.take.scene.extent + 1.0
+    scene, size = c.take.scene, c.format.size
+    if scene.plot is not None:
+        return np.zeros(c.frames.shape[:3], bool)
+    view = views(scene, c.format.frame_times())[:, None]
+    centre = project(view, _true_centres(c), size)[..., None, None, :]
+    radius = np.array([b.radius for b in scene.balls])
+    reach = (radius * size / view[..., 2] + 1.0)[..., None, None]
     rows, columns = np.arange(size)[:, None], np.arange(size)
-    inside = (np.abs(rows - centre[..., None, None, 1]) <= reach[:, None, None]) & (
-        np.abs(columns - centre[..., None, None, 0]) <= reach[:, None, None]
-    )
+    inside = (np.abs(rows - centre[..., 1]) <= reach) & (np.abs(columns - centre[..., 0]) <= reach)
     above, before = (c.format.height - size) // 2, (c.format.width - size) // 2
     return np.pad(inside.any(1), ((0, 0), (above, above), (before, before)))
 

@@ -22,7 +22,8 @@ from jax.sharding import PartitionSpec as P
 
 from sora_jax.errors import UserError
 from sora_jax.parallel.mesh import BATCH
-from sora_jax.tokenizers.video import VideoTokenizer, frames_of, groups_of, pad_sides
+from sora_jax.tokenizers.frames import frames_of, groups_of, pad_sides
+from sora_jax.tokenizers.video import VideoTokenizer
 
 
 def encode(tokenizer: VideoTokenizer, frames: jax.Array, mesh: Mesh) -> jax.Array:

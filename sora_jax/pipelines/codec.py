@@ -12,9 +12,9 @@ from sora_jax.errors import UserError
 from sora_jax.modality import AUDIO_CHANNELS, VIDEO_CHANNELS
 
 
-@jax.jit
-def _encode(tokenizer: Any, x: jax.Array) -> jax.Array:
-    return tokenizer.encode(x)
+@functools.partial(jax.jit, static_argnames="shots")
+def _encode(tokenizer: Any, x: jax.Array, shots: tuple[int, ...]) -> jax.Array:
+    return tokenizer.encode(x, shots) if shots else tokenizer.encode(x)
 
 
 @functools.partial(jax.jit, static_argnames="num_samples")
@@ -30,9 +30,12 @@ def decode_chunk(tokenizer: Any, latents: jax.Array, cache: Any) -> tuple[jax.Ar
     return tokenizer.decode_chunk(latents, cache)
 
 
-def encode(tokenizer: Any, x: np.ndarray) -> np.ndarray:
-    """Encodes one clip: frames [F, H, W, 3] in [0, 1] or samples [S] -> latents."""
-    return np.asarray(_encode(tokenizer, jnp.asarray(x, jnp.float32)[None])[0])
+def encode(tokenizer: Any, x: np.ndarray, shots: tuple[int, ...] = ()) -> np.ndarray:
+    """Encodes one clip: frames [F, H, W, 3] in [0, 1] or samples [S] -> latents.
+
+    `shots` are the frames of each of several shots.
+    """
+    return np.asarray(_encode(tokenizer, jnp.asarray(x, jnp.float32)[None], shots)[0])
 
 
 def decode_video(
@@ -40,6 +43,7 @@ def decode_video(
     latents: np.ndarray | jax.Array,
     sides: tuple[int, int],
     cache: Any = None,
+    shots: tuple[int, ...] = (),
 ) -> tuple[np.ndarray, list[Any]]:
     """Decodes the latents of a batch to frames.
 
@@ -49,10 +53,15 @@ def decode_video(
         sides: height and width of the frames. Encoding pads them to whole latents, and the padding
             is cut here.
         cache: the decoder's cache before them. Default None: the start of a video.
+        shots: number of latents of each shot. Default (): one shot.
     Returns:
         Frames float32 [B, F, H, W, 3] in [0, 1], and the next cache of every clip.
     """
-    frames, cache = decode_chunk(tokenizer, jnp.asarray(latents), cache)
+    parts, made = jnp.split(jnp.asarray(latents), np.cumsum(shots)[:-1], axis=1), []
+    for number, part in enumerate(parts):
+        frames, cache = decode_chunk(tokenizer, part, None if number else cache)
+        made.append(frames)
+    frames = jnp.concatenate(made, axis=1) if len(made) > 1 else made[0]
     if len(frames.sharding.device_set) > 1:  # a clip that is continued stays on one device
         cache = jax.device_get(cache)
     caches = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], cache) for i in range(len(latents))]

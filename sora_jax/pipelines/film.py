@@ -73,8 +73,15 @@ def hop(format: ClipFormat) -> int:
     """Returns the number of frames from one window of a film to the next.
 
     Raises:
-        UserError: clips of the format are too short to overlap by an audio latent.
+        UserError: clips of the format have several shots, or are too short to overlap by an audio
+            latent.
     """
+    if format.shots:
+        raise UserError(
+            f"this model makes {len(format.shots)} shots, so a video has no windows; "
+            f"give a video of {format.frames} frames, or a pipeline of one shot (in_format)",
+            field="given_video",
+        )
     rate = Fraction(AUDIO_LATENT_RATE) / format.fps  # audio latents per frame
     longest = format.frames - math.ceil(1 / rate)
     if longest < 1:

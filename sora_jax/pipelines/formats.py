@@ -16,8 +16,9 @@ def select(
     width: int = 0,
     fps: float = 0.0,
     seconds: float = 0.0,
+    shots: int = 0,
 ) -> ClipFormat:
-    """Returns the first of `formats` with given sides, rate and duration.
+    """Returns the first of `formats` with given sides, rate, duration and number of shots.
 
     Args:
         formats: those that a model was trained on; the first is the default.
@@ -25,12 +26,13 @@ def select(
         width: in pixels. Default 0: any.
         fps: frames per second. Default 0: any.
         seconds: duration, to the nearest with whole latents. Default 0: any.
+        shots: number of shots. Default 0: any.
 
     Raises:
         UserError: no format has them, or a value cannot be; the message lists the formats.
     """
     for format in formats:
-        if seconds and format.shots:
+        if (seconds and format.shots) or shots not in (0, max(1, len(format.shots))):
             continue
         try:
             asked = format.changed(height, width, fps, seconds)

@@ -94,7 +94,7 @@ class Pipeline:
         """Returns this pipeline in another format that its model was trained on.
 
         Args:
-            asked: height, width, fps or seconds, as `formats.select` describes.
+            asked: height, width, fps, seconds or shots, as `formats.select` describes.
         Raises:
             UserError: the model was not trained on such a format.
         """
@@ -271,6 +271,8 @@ class Pipeline:
         """Encodes a clip with audio, of 1 + n * frames_per_latent frames, to latents {"video":
         [T, h, w, C], "audio": [N, C]}.
 
+        A clip as long as the pipeline's format has its shots, and any other clip is one shot.
+
         Raises:
             UserError: `clip` is not a clip, or has no audio or another number of frames.
         """
@@ -282,14 +284,15 @@ class Pipeline:
                 "the clip has no audio to encode; give samples, zeros for silence", field="clip"
             )
         group, count = self.format.frames_per_latent, len(clip.frames)
-        if (count - 1) % group:
+        shots = self.format.shots if count == self.format.frames else ()
+        if (count - 1) % group and not shots:
             raise UserError(
                 f"the clip has {count} frames; give 1 + {group}k, for example "
                 f"{count - (count - 1) % group}",
                 field="clip",
             )
         return {
-            "video": codec.encode(self.video_tokenizer, as_floats(clip.frames, "the clip")),
+            "video": codec.encode(self.video_tokenizer, as_floats(clip.frames, "the clip"), shots),
             "audio": codec.encode(self.audio_tokenizer, clip.samples),
         }
 
@@ -302,11 +305,16 @@ class Pipeline:
         expect(latents, Mapping, "latents", "give what encode returns")
         codec.check_latents(latents)
         video, audio = (np.asarray(latents[name])[None] for name in ("video", "audio"))
-        sides = (self.format.height, self.format.width)
-        (frames,), _ = codec.decode_video(self.video_tokenizer, video, sides)
-        length = windows.stream_samples(video.shape[1], self.format)
-        (samples,) = codec.decode_audio(self.audio_tokenizer, audio, length)
-        return Clip(frames, samples, self.format.fps)
+        format, count = self.format, video.shape[1]
+        if count != format.video_latents:
+            frames = windows.stream_frames(count, format)
+            format = dataclasses.replace(format, frames=frames, shots=())
+        sides = (format.height, format.width)
+        (frames,), _ = codec.decode_video(
+            self.video_tokenizer, video, sides, shots=format.shot_latents
+        )
+        (samples,) = codec.decode_audio(self.audio_tokenizer, audio, format.samples)
+        return Clip(frames, samples, format.fps)
 
     def provenance(self, request: Request) -> dict[str, Any]:
         """Returns everything needed to generate the clip of a request again, as JSON values."""

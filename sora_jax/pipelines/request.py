@@ -33,7 +33,7 @@ class Request:
         seed: seed of the noise, 0 to 2^32 - 1. Default 0.
         sampler: settings of the sampler. Default: 30 steps, guidance 2.
         first_frame: the frame [H, W, 3] that the clip begins with, or its first 1 + 4 n frames
-            [1 + 4 n, H, W, 3]. Default None.
+            [1 + 4 n, H, W, 3], of several shots those of the first. Default None.
         given_video: the whole video, [F, H, W, 3] with any number of frames, or a `Film`; only
             audio is generated. Default None.
         given_audio: the whole audio [S]; only video is generated. Default None.
@@ -98,38 +98,15 @@ class Request:
                 "the request is empty; give a prompt, a first frame, a video or an audio track",
                 field="prompt",
             )
-        if self.continued is not None and not 0 < self.seconds <= LONGEST:
-            raise UserError(
-                f"seconds={self.seconds}: a clip is extended by more than 0 and at "
-                f"most {LONGEST} seconds; give for example 2",
-                field="seconds",
-            )
-        if self.continued is not None and not _continues(self.continued.format, format):
-            raise UserError(
-                f"the clip to continue has {self.continued.format}, and the pipeline makes "
-                f"{format}; give a pipeline of the same size and rate (in_format)",
-                field="continued",
-            )
-        if self.continued is not None and self.continued.film is not None:
-            raise UserError(
-                "the clip to continue has the audio of a film and no latents of its video; save it "
-                "and give the path of its file",
-                field="continued",
-            )
-        if self.continued is None and self.seconds != SECONDS:
-            raise UserError(
-                f"seconds={self.seconds:g} says how much a continued clip grows; give continued, "
-                f"or leave it out: this model's clips last {format.seconds:g} s",
-                field="seconds",
-            )
+        self._check_continued(format)
         image = (format.height, format.width, 3)
         first = self.first_frame
         if first is not None and first.ndim == 4 and first.shape[1:] == image:
             group, count = format.frames_per_latent, len(first)
-            if (count - 1) % group or not 0 < count < format.frames:
+            most = format.shots[0] if format.shots else format.frames - 1
+            if (count - 1) % group or not 0 < count <= most:
                 raise UserError(
-                    f"{count} first frames: give 1 + {group}k, fewer than the clip's "
-                    f"{format.frames}",
+                    f"{count} first frames: give 1 + {group}k, at most {most}",
                     field="first_frame",
                 )
             first = first[0]
@@ -145,6 +122,42 @@ class Request:
                     f"{shape}; give a file, which is fitted to it, or an array of that shape",
                     field=name,
                 )
+
+    def _check_continued(self, format: ClipFormat) -> None:
+        old = self.continued
+        if old is None:
+            if self.seconds != SECONDS:
+                raise UserError(
+                    f"seconds={self.seconds:g} says how much a continued clip grows; give "
+                    "continued, or leave it out: this model's clips last "
+                    f"{format.seconds:g} s",
+                    field="seconds",
+                )
+            return
+        if not 0 < self.seconds <= LONGEST:
+            raise UserError(
+                f"seconds={self.seconds}: a clip is extended by more than 0 and at "
+                f"most {LONGEST} seconds; give for example 2",
+                field="seconds",
+            )
+        if old.format.shots or format.shots:
+            raise UserError(
+                f"only clips of one shot are continued; the clip has {old.format}, and "
+                f"the pipeline makes {format}: give another clip or pipeline (in_format)",
+                field="continued",
+            )
+        if not _continues(old.format, format):
+            raise UserError(
+                f"the clip to continue has {old.format}, and the pipeline makes "
+                f"{format}; give a pipeline of the same size and rate (in_format)",
+                field="continued",
+            )
+        if old.film is not None:
+            raise UserError(
+                "the clip to continue has the audio of a film and no latents of its video; save it "
+                "and give the path of its file",
+                field="continued",
+            )
 
     def _check_video(self, format: ClipFormat) -> None:
         if (film := self.film(format)) is None:
@@ -235,4 +248,4 @@ class Request:
 
 def _continues(old: ClipFormat, new: ClipFormat) -> bool:
     """True if clips of two formats may follow each other: they differ in their length at most."""
-    return old == dataclasses.replace(new, frames=old.frames, shots=old.shots)
+    return old == dataclasses.replace(new, frames=old.frames)

@@ -63,7 +63,9 @@ def fresh(
         latents = _sample(pipeline, padded, keys, start, given, times, on_step, placed)
         clock.lap("sample")
         sides, spread = (format.height, format.width), placed.spread(latents)
-        frames, caches = codec.decode_video(placed.video_tokenizer, spread["video"], sides)
+        frames, caches = codec.decode_video(
+            placed.video_tokenizer, spread["video"], sides, shots=format.shot_latents
+        )
         samples = codec.decode_audio(placed.audio_tokenizer, spread["audio"], format.samples)
         clock.lap("decode")
     clips = []
@@ -124,7 +126,7 @@ def filmed(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated
         frames = given.frames[window.start : window.start + format.frames]
         held = ((0, format.frames - len(frames)), (0, 0), (0, 0), (0, 0))
         frames = as_floats(np.pad(frames, held, mode="edge"), "given_video")
-        video = codec.encode(pipeline.video_tokenizer, frames)
+        video = codec.encode(pipeline.video_tokenizer, frames, format.shots)
         clock.lap("encode")
         known = len(audio) - window.audio_start
         history = np.zeros((format.audio_latents, AUDIO_CHANNELS), np.float32)
@@ -213,7 +215,8 @@ def _encode_given(
         if frames is not None:
             frames = as_floats(frames, request.task)
             frames = frames if frames.ndim == 4 else frames[None]
-            latents = codec.encode(pipeline.video_tokenizer, frames)
+            shots = () if film is None else pipeline.format.shots
+            latents = codec.encode(pipeline.video_tokenizer, frames, shots)
             given["video"][i, : len(latents)] = latents
             start["video"][i, : len(latents)] = 0
         if request.given_audio is not None:

@@ -24,6 +24,7 @@ few pixels, but they are what the model is about.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,7 @@ from sora_jax.modality import FRAMES_PER_LATENT, PIXELS_PER_LATENT, VIDEO_CHANNE
 from sora_jax.nn.norm import rms_norm
 from sora_jax.tokenizers import haar
 from sora_jax.tokenizers.causal_conv import CausalConv, SpatialConv
+from sora_jax.tokenizers.frames import each_shot, frames_of, groups_of, pad_sides
 
 LEVELS = 2  # Haar levels in space: 4 x 4 blocks; the third halving is learned
 
@@ -293,12 +295,20 @@ class VideoTokenizer(nnx.Module):
             )
         return self.encode_chunk(jnp.repeat(waiting[:, -1:], missing, axis=1), cache)[0]
 
-    def encode(self, frames: jax.Array) -> jax.Array:
+    def encode(self, frames: jax.Array, shots: Sequence[int] = ()) -> jax.Array:
         """Encodes a whole video [B, F, H, W, 3] in [0, 1] to latents
-        [B, T, ceil(H/8), ceil(W/8), C], T = 1 + ceil((F - 1) / k).
+        [B, T, ceil(H/8), ceil(W/8), C], T = 1 + ceil((F - 1) / k), or the sum of that over shots.
+
+        Args:
+            frames: the video.
+            shots: number of frames of each shot; each is encoded for itself. Default (): one shot.
         """
-        latents, cache = self.encode_chunk(frames)
-        return jnp.concatenate([latents, self.flush(cache)], axis=1)
+
+        def encode(frames: jax.Array) -> jax.Array:
+            latents, cache = self.encode_chunk(frames)
+            return jnp.concatenate([latents, self.flush(cache)], axis=1)
+
+        return each_shot(encode, frames, shots)
 
     def decode_chunk(self, latents: jax.Array, cache=None):
         """Decodes the next latents of a video.
@@ -317,45 +327,15 @@ class VideoTokenizer(nnx.Module):
         frames = frames_of(groups) if start else groups.reshape(b, -1, *groups.shape[3:])
         return jnp.clip(frames, 0.0, 1.0), cache
 
-    def decode(self, latents: jax.Array) -> jax.Array:
+    def decode(self, latents: jax.Array, shots: Sequence[int] = ()) -> jax.Array:
         """Decodes the latents [B, T, h, w, C] of a whole video to frames
-        [B, 1 + k (T - 1), 8h, 8w, 3] in [0, 1].
+        [B, 1 + k (T - 1), 8h, 8w, 3] in [0, 1], or the sum of that over shots.
+
+        Args:
+            latents: of the video.
+            shots: number of latents of each shot. Default (): one shot.
         """
-        return self.decode_chunk(latents)[0]
-
-
-def groups_of(frames: jax.Array, k: int) -> jax.Array:
-    """Splits a whole video [B, F, H, W, C] into groups [B, 1 + ceil((F - 1) / k), k, H, W, C].
-
-    The first frame is repeated k times, and the last one until its group is full.
-    """
-    missing = -(frames.shape[1] - 1) % k
-    parts = [
-        jnp.repeat(frames[:, :1], k, axis=1),
-        frames[:, 1:],
-        jnp.repeat(frames[:, -1:], missing, axis=1),
-    ]
-    return jnp.concatenate(parts, axis=1).reshape(frames.shape[0], -1, k, *frames.shape[2:])
-
-
-def frames_of(groups: jax.Array) -> jax.Array:
-    """Joins groups of k frames, [B, T, k, H, W, C], to a video [B, 1 + k (T - 1), H, W, C]; inverts
-    `groups_of`.
-
-    The first group becomes one frame, the mean of its k frames.
-    """
-    later = groups[:, 1:].reshape(groups.shape[0], -1, *groups.shape[3:])
-    return jnp.concatenate([groups[:, 0].mean(axis=1, keepdims=True), later], axis=1)
-
-
-def pad_sides(frames: jax.Array) -> jax.Array:
-    """Pads height and width of frames [..., H, W, C] to multiples of 8 by repeating the edge."""
-    bottom, right = -frames.shape[2] % PIXELS_PER_LATENT, -frames.shape[3] % PIXELS_PER_LATENT
-    return (
-        jnp.pad(frames, ((0, 0), (0, 0), (0, bottom), (0, right), (0, 0)), mode="edge")
-        if bottom or right
-        else frames
-    )
+        return each_shot(lambda part: self.decode_chunk(part)[0], latents, shots)
 
 
 def video_loss(

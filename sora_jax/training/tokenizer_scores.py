@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from sora_jax.data.tokenizer_clips import HELD_OUT, VIDEO, Clips
 from sora_jax.evaluation.round_trip import boxes, psnr, videos_through
@@ -74,21 +72,6 @@ def held_out_psnr(
     return {name: float(np.mean(of)) for name, of in found.items() if of}
 
 
-def shots_psnr(tokenizer: video.VideoTokenizer, clips: Clips) -> dict[str, float]:
-    """Returns the mean reconstruction PSNR (dB) of the shots of at most HELD_OUT clips of val."""
-    graphdef, state = nnx.split(tokenizer)
-
-    @jax.jit
-    def squared_error(state: Any, batch: Any) -> jax.Array:
-        frames, tokenizer = clips.render(batch), nnx.merge(graphdef, state)
-        height, width = frames.shape[2:4]
-        decoded = tokenizer.decode(tokenizer.encode(frames))[:, :, :height, :width]
-        return jnp.square(decoded - frames).mean((1, 2, 3, 4))
-
-    errors = [squared_error(state, batch) for batch in batches_of(clips, "val", HELD_OUT)]
-    return {"clip_psnr": float(-10 * np.log10(np.concatenate(errors)).mean())}
-
-
 def by_set(run: TokenizerRun, scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Names the metrics of each set; those of a mixture SET/METRIC."""
     several = len(run.data.mixture) > 1
@@ -140,9 +123,7 @@ def final_scores(
     for one in run.data.mixture:
         clips, format = sets[one.name], one.clip_format
         found = held_out(kind, merge, clips)(params)
-        if kind.name == VIDEO and format.shots:
-            found |= shots_psnr(tokenizer, clips)
-        elif kind.name == VIDEO and one.source == "playhouse":
+        if kind.name == VIDEO and one.source == "playhouse":
             found |= held_out_psnr(tokenizer, format, clips.count["val"], one.family)
         scores[one.name] = found
     return by_set(run, scores)

@@ -30,7 +30,7 @@ class Video(nnx.Module):
     def __init__(self, gain=1.0):
         self.gain = nnx.Param(jnp.asarray(gain))
 
-    def encode(self, frames):
+    def encode(self, frames, shots):
         return jnp.tile(frames[:, ::4, ::8, ::8, :1], (1, 1, 1, 1, 16)) * self.gain[...]
 
 

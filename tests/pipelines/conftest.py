@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
-from toy_formats import FORM, WIDE
+from toy_formats import FORM, STORY, WIDE
 
 from sora_jax import weights
 from sora_jax.models.st_dit import STDiT, STDiTConfig
@@ -64,7 +64,7 @@ def folder(tmp_path_factory):
         if kind == "st_dit":
             run = {"flow": {"timesteps": {"shift": 1.5}}}
             metadata = {
-                "formats": [format.to_dict() for format in (FORM, WIDE)],
+                "formats": [format.to_dict() for format in (FORM, WIDE, STORY)],
                 "tokenizers": dict(fingerprints),
                 "words": list(WORDS),
                 "run": run,

@@ -5,7 +5,7 @@ import time
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_resident import COUNT, TOKENIZE, Audio, Source, Video, latent_set
+from toy_resident import COUNT, FORM, TOKENIZE, Audio, Source, Video, latent_set
 
 from sora_jax.data.encode import encoder
 from sora_jax.errors import UserError
@@ -76,7 +76,7 @@ def test_the_set_holds_every_clip_with_its_captions(latents):
 
 
 def test_filling_ends_with_the_count_or_with_the_time():
-    encode, clips = encoder(Video(), Audio()), Source()
+    encode, clips = encoder(Video(), Audio(), FORM), Source()
 
     def filled(count, until=None, source=clips):
         return fill(source(), encode, TOKENIZE, count, until, progress=False)

@@ -28,7 +28,7 @@ COUNT, BATCH = 22, 4
 class Video(nnx.Module):
     """Every eighth pixel of every fourth frame, in place of an encoder."""
 
-    def encode(self, frames):
+    def encode(self, frames, shots):
         return jnp.tile(frames[:, ::4, ::8, ::8, :1], (1, 1, 1, 1, 16))
 
 
@@ -68,7 +68,7 @@ class Source:
 
 def latent_set(count=COUNT, **options):
     source = Source(count, **options)
-    return fill(source(), encoder(Video(), Audio()), TOKENIZE, count, progress=False)
+    return fill(source(), encoder(Video(), Audio(), FORM), TOKENIZE, count, progress=False)
 
 
 class Net(nnx.Module):

@@ -140,7 +140,7 @@ def _precompute(
         return description
     _write_description(directory, description)
 
-    encode = encoder(*tokenizers)
+    encode = encoder(*tokenizers, source.format)
     done = description["count"]
     records = _records(source, encode, done)
     with tqdm.tqdm(
