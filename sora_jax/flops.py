@@ -27,13 +27,14 @@ from sora_jax.compat import shard_map_axes
 
 
 def count_flops(function: Callable, *args: Any, **kwargs: Any) -> int:
-    """Returns the FLOPs of `function(*args, **kwargs)` without computing anything.
+    """Returns the FLOPs of `function(*args, **kwargs)`, those of its matrix products and
+    convolutions, without computing anything.
 
     Args:
         function: any traceable function.
         *args: arrays or `jax.ShapeDtypeStruct`s.
     Raises:
-        NotImplementedError: a while loop contains products, or a kernel declares no cost.
+        NotImplementedError: a while loop contains such products, or a kernel declares no cost.
     """
     return jaxpr_flops(jax.make_jaxpr(function)(*args, **kwargs).jaxpr)
 

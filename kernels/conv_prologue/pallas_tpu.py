@@ -93,9 +93,10 @@ class Tiling:
 
     @property
     def memory(self) -> int:
-        """The bytes of fast memory that a program needs.
+        """The bytes of VMEM (a TPU's fast memory) that one program of the grid needs.
 
-        Counts six double-buffered blocks, one that waits, and float32 copies of a row.
+        Counts 13 blocks of `rows` rows of the frame: six arrays in two buffers each and one block
+        in use. Counts 12 rows in float32 too, for intermediate results.
         """
         row = _up(self.spec.W + 2 * self.spec.P, 16) * _up(self.spec.C, LANES)
         return row * (13 * self.rows * jnp.dtype(self.spec.dtype).itemsize + 12 * 4)

@@ -18,7 +18,7 @@ from kernels.spatial_attention.specs import Spec
 
 
 def check(spec: Spec) -> None:
-    """Raises `Unsupported`, with the supported range, if the TPU kernel cannot run `spec` here."""
+    """Raises `Unsupported`, with the supported range, if the TPU kernel does not support `spec`."""
     pallas_call.check_runnable()
     if spec.S < 128 or spec.D % 8 or spec.dtype not in ("float32", "bfloat16"):
         raise Unsupported(

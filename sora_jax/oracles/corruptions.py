@@ -92,7 +92,7 @@ def _doubled(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def vanish(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c` without balls in three frames in the middle."""
+    """Corruption: the frames of clip `c`, with the balls removed from the middle three."""
     frames, room = c.frames.copy(), _empty_room(c)
     middle = c.format.frames // 2
     frames[middle - 1 : middle + 2] = room[middle - 1 : middle + 2]

@@ -135,7 +135,7 @@ def components(mask: np.ndarray, structure: np.ndarray | None = None) -> tuple[n
 
 
 def box_mean(frames: np.ndarray, pixels: int, mode: str = "reflect") -> np.ndarray:
-    """Returns frames [F, H, W, ...] averaged over squares of `pixels` pixels.
+    """Returns frames [F, H, W, ...] whose pixels are means over squares `pixels` wide; same shape.
 
     mode says how `scipy.ndimage` continues them beyond the edges. Default "reflect".
     """

@@ -298,7 +298,7 @@ def word_error_rate(recognized: list[str], target: list[str]) -> float | None:
 
 
 def spoken_words(take: Take) -> list[str]:
-    """Returns the words spoken in a take."""
+    """Returns the words that the ground truth of a take speaks, in order; [] for none."""
     return [word for _, word in take.scene.narration.words] if take.scene.narration else []
 
 

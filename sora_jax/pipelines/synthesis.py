@@ -171,7 +171,7 @@ def film_of(request: Request, format: ClipFormat) -> Film:
 
 
 def history(request: Request) -> Generated:
-    """Returns the clip that a request continues."""
+    """Returns the clip that a request continues. Raises UserError if it continues none."""
     if request.continued is None:
         raise UserError("the request continues no clip; give continued", field="continued")
     return request.continued

@@ -112,16 +112,16 @@ def _latents_of(one: SetConfig, folder: Path, workdir: Path) -> Path:
 
 
 def validation_of(data: ModelDataConfig, workdir: Path, clips: int) -> dict[str, Path]:
-    """Returns the folder of held-out latents of each set by name, of the split val.
+    """Returns {name of a set: folder with latents of its held-out clips}.
 
-    Those of a folder of latents are in its subfolder `val`, if it has one. Those of other sets are
-    made in WORKDIR/validation with the shipped tokenizers. A note on stderr names a set without
-    any.
+    If a set is itself a folder of latents, its subfolder `val` holds them. For any other set, clips
+    of the split val are encoded into WORKDIR/validation with the shipped tokenizers. A set without
+    held-out clips is left out, and a note on stderr names it.
 
     Args:
         data: the configuration.
-        workdir: the run's directory.
-        clips: held-out clips of a set that draws them.
+        workdir: the run's directory, WORKDIR.
+        clips: number of held-out clips to draw, for a set that draws clips.
     """
     found = {}
     for one in data.mixture:

@@ -171,7 +171,7 @@ def newest(state: TrainState, batches: Any, workdir: Workdir) -> TrainState:
         workdir: the run's directory.
 
     Raises:
-        UserError: the directory has no checkpoint, or its run has another length.
+        UserError: the directory has no checkpoint, or its run has another number of steps.
     """
     with Checkpoints(workdir.path / "checkpoints") as checkpoints:
         if workdir.shared is not None:

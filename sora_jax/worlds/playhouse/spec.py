@@ -161,7 +161,7 @@ def material(name: str) -> Material:
 def restitution(ball: str, surface: str) -> float:
     """Returns the coefficient of restitution e of a ball of one material on a surface of another.
 
-    Two balls have e = sqrt(e_a e_b) instead (`simulate.py`).
+    Two balls have the geometric mean of their materials' coefficients instead (`simulate.py`).
     """
     return material(ball).restitution * SURFACES[surface].restitution
 
