@@ -82,12 +82,12 @@ class Workdir:
             raise UserError(f"workdir={path} is a file; give a directory")
         if record.exists():
             try:
-                old = _placeless(json.loads(record.read_text(encoding="utf-8"))["config"])
+                old = comparable(json.loads(record.read_text(encoding="utf-8"))["config"])
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
                     f"{record} is not a run's configuration; give another workdir"
                 ) from error
-            expected = _placeless(self._begun or self.config)
+            expected = comparable(self._begun or self.config)
             if changed := config_lib.differences(old, expected):
                 more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
                 raise UserError(
@@ -121,6 +121,34 @@ class Workdir:
         self.close()
 
 
+def identity_of(config: Any, start: Start, dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the identity of a run as JSON values.
+
+    The arguments are those of `open_workdir`.
+    """
+    identity = {**config_lib.to_dict(config), **start.identity, "dataset": dict(dataset)}
+    for name in OUTSIDE:
+        identity.pop(name, None)
+    # Not part of the identity: a run that stopped at a damaged clip may continue with the switch.
+    identity.get("data", {}).pop("skip_damaged", None)
+    return identity
+
+
+def comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the part of an identity that must not differ.
+
+    It lacks SAVING, which may, and the paths and the fit of data, which `dataset` identifies.
+    """
+    result = config_lib.to_dict(identity)
+    for name in SAVING:
+        result.get("train", {}).pop(name, None)
+    data = result.get("data") if "dataset" in result else None
+    for part in [data, *data.get("sets", ())] if isinstance(data, dict) else ():
+        part.pop("path", None)
+        part.pop("fit", None)
+    return result
+
+
 def open_workdir(
     path: str | os.PathLike, config: Any, start: Start, dataset: Mapping[str, Any]
 ) -> Workdir:
@@ -136,13 +164,9 @@ def open_workdir(
         UserError: the directory holds another run, or cannot be used; or `start` goes on with
             another run.
     """
-    identity = {**config_lib.to_dict(config), **start.identity, "dataset": dict(dataset)}
-    for name in OUTSIDE:
-        identity.pop(name, None)
-    # Not part of the identity: a run that stopped at a damaged clip may continue with the switch.
-    identity.get("data", {}).pop("skip_damaged", None)
+    identity = identity_of(config, start, dataset)
     begun = _begun(path)
-    changed = config_lib.differences(_placeless(begun or identity), _placeless(identity))
+    changed = config_lib.differences(comparable(begun or identity), comparable(identity))
     keys = {line.split()[0] for line in changed}
     if begun and keys == {"train.steps"}:
         return _of_another_length(path, config, begun, identity)
@@ -152,7 +176,7 @@ def open_workdir(
             "what it was trained on, or give another workdir"
         )
     if start.config and not begun:
-        check_continued(start, config.optim, _placeless(start.config), _placeless(identity))
+        check_continued(start, config.optim, comparable(start.config), comparable(identity))
     return Workdir(path, identity)
 
 
@@ -170,21 +194,6 @@ def _of_another_length(
             f"init_from={path}/weights.safetensors in another workdir"
         )
     return Workdir(path, identity, begun, shared)
-
-
-def _placeless(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the part of an identity that must not differ.
-
-    It lacks SAVING, which may, and the paths and the fit of data, which `dataset` identifies.
-    """
-    result = config_lib.to_dict(identity)
-    for name in SAVING:
-        result.get("train", {}).pop(name, None)
-    data = result.get("data") if "dataset" in result else None
-    for part in [data, *data.get("sets", ())] if isinstance(data, dict) else ():
-        part.pop("path", None)
-        part.pop("fit", None)
-    return result
 
 
 def _begun(path: str | os.PathLike) -> dict[str, Any] | None:

@@ -1,0 +1,11 @@
+"""Does a second pair of blocks help in 50 steps?"""
+
+from sora_jax.ablations.sweep import Sweep, param, prod, seeds
+
+
+def get_sweep():
+    return Sweep(
+        config="experiments/configs/playhouse_nano.py",
+        trials=prod(param("model.depth", [1, 2]), seeds(2)),
+        always={"train.steps": 50, "data.clips": 64, "validation.clips": 16},
+    )

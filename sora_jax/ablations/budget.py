@@ -1,0 +1,98 @@
+"""Arms of equal FLOPs: changes the steps, depth or width of each arm until it costs what the first
+one does.
+
+    cost(arm) = steps * (step + update / accumulate)                                             (1)
+    off(arm) = cost(arm) / cost(first) - 1                                                       (2)
+
+`step` is the FLOPs of loss and gradient of a batch, and `update` that of the optimizer, both
+counted in the jaxpr (`sora_jax.flops`) without recomputation. With "steps", the warm-up of the
+learning rate and the memory of the weights' average scale with the number of steps, so that
+both stay the same share of the run.
+"""
+
+import bisect
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+
+from sora_jax.errors import UserError
+from sora_jax.models import cost
+from sora_jax.training.data_config import batch_sizes
+from sora_jax.training.optim import make_optimizer
+from sora_jax.training.run import Run
+
+TOLERANCE = 0.02  # largest |off| of equation (2)
+LARGEST = 4  # depth and width are tried up to this multiple of the configured one
+
+
+def flops(run: Run) -> float:
+    """Returns the FLOPs of a run, equation (1). Of a mixture, a step is the mean by the sets'
+    weights.
+
+    Raises:
+        UserError: the model does not fit a format of the data.
+    """
+    sizes = batch_sizes(run.data, run.train.batch_size)
+    optimizer = make_optimizer(run.optim, run.train.steps)
+    try:
+        counted = [
+            cost.measure(
+                run.model, one.clip_format, sizes[one.name], run.data.text_length, optimizer
+            )
+            for one in run.data.mixture
+        ]
+    except ValueError as error:
+        raise UserError(f"the model does not fit its data: {error}") from error
+    step = np.average([c.step for c in counted], weights=list(run.data.weights.values()))
+    update = counted[0].optimizer or 0  # the same for all sets
+    return float(run.train.steps * (step + update / run.optim.accumulate))
+
+
+def matched(run: Run, budget: float, match: str, name: str) -> Run:
+    """Returns a run with another number of steps, depth or width, which costs `budget` FLOPs.
+
+    Args:
+        run: the run as it is configured.
+        budget: FLOPs, those of the first arm.
+        match: "steps", "depth" or "width"; "" returns the run unchanged.
+        name: of the arm, for messages.
+
+    Raises:
+        UserError: no candidate is within TOLERANCE; the message says by how much the nearest
+            misses.
+    """
+    if not match:
+        return run
+    if match == "steps":
+        best = _with_steps(run, max(1, round(run.train.steps * budget / flops(run))))
+    else:
+        models = list(_models(run, match))
+        above = bisect.bisect_left(models, budget, key=flops)  # FLOPs grow with either
+        best = min(models[max(0, above - 1) : above + 1], key=lambda one: abs(flops(one) - budget))
+    off = flops(best) / budget - 1
+    if abs(off) > TOLERANCE:
+        value = getattr(best.train if match == "steps" else best.model, match)
+        raise UserError(
+            f"the arm {name} cannot cost what the first arm does: {match}={value} is nearest, "
+            f"{abs(off):.1%} {'above' if off > 0 else 'below'}; give a larger train.steps, or "
+            "match by something else"
+        )
+    return best
+
+
+def _with_steps(run: Run, steps: int) -> Run:
+    ratio = steps / run.train.steps
+    ema = max(0.0, 1 - (1 - run.optim.ema) / ratio) if run.optim.ema else 0.0
+    optim = dataclasses.replace(run.optim, warmup=round(run.optim.warmup * ratio), ema=ema)
+    return dataclasses.replace(run, optim=optim, train=dataclasses.replace(run.train, steps=steps))
+
+
+def _models(run: Run, field: str) -> Iterator[Run]:
+    """Yields the run with every depth or width that the model allows, in ascending order."""
+    for value in range(1, LARGEST * getattr(run.model, field) + 1):
+        try:
+            model = dataclasses.replace(run.model, **{field: value})
+        except ValueError:
+            continue
+        yield dataclasses.replace(run, model=model)

@@ -1,0 +1,80 @@
+"""What a study will cost: FLOPs, memory and hours of each arm, before anything is trained."""
+
+import time
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sora_jax import tables
+from sora_jax.ablations.trial import Trial
+from sora_jax.models.cost import quantity
+from sora_jax.parallel.mesh import traced_for
+from sora_jax.training.program import assemble
+from sora_jax.training.run import Run
+from sora_jax.training.state import split_module
+
+STEPS = 3  # timed steps; the fastest counts
+
+
+def table(trials: Sequence[Trial]) -> str:
+    """Returns a table of the arms of trials, with the sum of their hours on this machine.
+
+    Memory is that of the compiled training step, and hours are its measured time by the number of
+    steps. Validation, scoring and making the latents are not included.
+    """
+    arms: dict[str, list[Trial]] = {}
+    for trial in trials:
+        arms.setdefault(trial.arm, []).append(trial)
+    rows, total = [], 0.0
+    for name, of in arms.items():
+        one = of[0]
+        memory, seconds = measured(one.run)
+        hours = one.run.train.steps * seconds / 3600
+        total += hours * len(of)
+        rows.append(
+            (
+                name,
+                str(len(of)),
+                f"{one.run.train.steps:,}",
+                quantity(one.flops),
+                f"{one.flops / trials[0].flops - 1:+.1%}",
+                quantity(memory, "B"),
+                f"{seconds:.3g}",
+                f"{hours:.3g}",
+            )
+        )
+    header = ("arm", "seeds", "steps", "FLOPs", "off", "memory", "s/step", "hours")
+    ending = f"{len(trials)} trials, {total:.3g} hours one after the other on this machine"
+    return f"{tables.plain(header, rows)}\n{ending}"
+
+
+def measured(run: Run) -> tuple[float, float]:
+    """Returns (bytes, seconds) of a compiled training step on batches of ones.
+
+    Of a mixture: the largest memory, and the mean time by the weights of the sets.
+    """
+    mesh = run.mesh.make()
+    program = assemble(run, mesh)
+    memory, seconds = [], []
+    for batch in program.batches.values():
+        ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), batch)
+        with traced_for(mesh):
+            state = program.begin(split_module(program.create())[0])
+            step = program.step.lower(state, ones).compile()
+        found = step.memory_analysis()
+        memory.append(
+            found.argument_size_in_bytes
+            + found.output_size_in_bytes
+            - found.alias_size_in_bytes
+            + found.temp_size_in_bytes
+        )
+        times = []
+        for _ in range(STEPS):
+            begun = time.perf_counter()
+            state, _ = jax.block_until_ready(step(state, ones))
+            times.append(time.perf_counter() - begun)
+        seconds.append(min(times))
+    weights = list(run.data.weights.values())
+    return float(max(memory)), float(np.average(seconds, weights=weights))

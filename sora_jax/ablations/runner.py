@@ -1,0 +1,178 @@
+"""Runs the trials of a study, each in a process of its own, several at a time.
+
+A trial whose process is killed is started once more, and its training goes on from the last
+checkpoint. A trial that ends with an error is not. Trials run side by side as far as a memory
+limit allows: each is taken to need the peak of the largest process so far, so the first trial
+runs alone.
+"""
+
+import contextlib
+import dataclasses
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import tqdm
+
+from sora_jax.ablations.trial import RECORD, Trial, folder_of
+from sora_jax.training.metrics import read
+
+ATTEMPTS = 2
+POLL = 0.5  # seconds
+PATIENCE = 120  # seconds that a stopped trial has to save its checkpoint
+GIB = 2**30
+LOG = "log.txt"
+
+
+@dataclasses.dataclass
+class Attempt:
+    """A process that runs a trial.
+
+    Attributes:
+        trial: the trial.
+        number: of the attempt, from 1.
+        process: the process.
+        peak: its largest resident memory so far, in bytes; 0 where it is unknown.
+    """
+
+    trial: Trial
+    number: int
+    process: subprocess.Popen
+    peak: int = 0
+
+    def measure(self) -> None:
+        """Updates `peak`. Only Linux tells it."""
+        with contextlib.suppress(OSError, StopIteration, ValueError):
+            status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+            line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+            self.peak = max(self.peak, 1024 * int(line.split()[1]))
+
+
+def missing(trials: Sequence[Trial], folder: Path) -> list[Trial]:
+    """Returns the trials without a record."""
+    return [trial for trial in trials if not (folder_of(trial, folder) / RECORD).exists()]
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    folder: Path,
+    command: Callable[[Trial], Sequence[str]],
+    workers: int = 1,
+    memory: float | None = None,
+) -> dict[str, str]:
+    """Runs the trials that have no record yet.
+
+    Args:
+        trials: the trials.
+        folder: of the study.
+        command: trial -> command line that runs it (`trial.run_trial`).
+        workers: largest number of trials at a time. Default 1.
+        memory: bytes for all of them together. Default: no limit.
+
+    Returns:
+        {name of a trial: reason} of the trials that failed.
+
+    Raises:
+        KeyboardInterrupt: the user stopped the study; its trials have saved checkpoints.
+    """
+    waiting = deque((trial, 1) for trial in missing(trials, folder))
+    running: list[Attempt] = []
+    failed: dict[str, str] = {}
+    largest = 0
+    with _bar(trials, folder) as show, _ended(running):
+        while waiting or running:
+            while waiting and _fits(len(running), workers, memory, largest):
+                running.append(_start(*waiting.popleft(), folder, command))
+            time.sleep(POLL)
+            for attempt in list(running):
+                attempt.measure()
+                largest = max(largest, attempt.peak)
+                if attempt.process.poll() is None:
+                    continue
+                running.remove(attempt)
+                if reason := _reason(attempt, folder):
+                    if attempt.process.returncode < 0 and attempt.number < ATTEMPTS:
+                        waiting.append((attempt.trial, attempt.number + 1))
+                    else:
+                        failed[attempt.trial.name] = reason
+            show(running)
+    return failed
+
+
+def _fits(running: int, workers: int, memory: float | None, largest: int) -> bool:
+    if running >= workers:
+        return False
+    if memory is None or not running:
+        return True
+    return bool(largest) and (running + 1) * largest <= memory
+
+
+def _start(
+    trial: Trial, number: int, folder: Path, command: Callable[[Trial], Sequence[str]]
+) -> Attempt:
+    with (folder_of(trial, folder) / LOG).open("ab") as log:
+        # A session of its own, so that Ctrl-C reaches only this process, which stops the trials.
+        process = subprocess.Popen(
+            command(trial),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return Attempt(trial, number, process)
+
+
+def _reason(attempt: Attempt, folder: Path) -> str | None:
+    """Returns why an ended process left no record; None if it left one."""
+    own = folder_of(attempt.trial, folder)
+    if (own / RECORD).exists():
+        return None
+    code = attempt.process.returncode
+    if code < 0:
+        peak = f" with {attempt.peak / GIB:.1f} GiB of memory" * bool(attempt.peak)
+        hint = "; too little memory? give fewer --workers" * (code == -signal.SIGKILL)
+        return f"killed by {signal.Signals(-code).name}{peak}, {attempt.number} times{hint}"
+    said = (own / LOG).read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
+    last = next((line for line in reversed(said) if line.strip()), f"status {code}")
+    return f"{last.removeprefix('error: ')} (see {own / LOG})"
+
+
+@contextlib.contextmanager
+def _ended(running: list[Attempt]) -> Iterator[None]:
+    """Ends the processes of `running` when the block ends early: each saves a checkpoint."""
+    try:
+        yield
+    finally:
+        for attempt in running:
+            attempt.process.terminate()
+        for attempt in running:
+            try:
+                attempt.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                attempt.process.kill()
+
+
+@contextlib.contextmanager
+def _bar(trials: Sequence[Trial], folder: Path) -> Iterator[Callable[[Sequence[Attempt]], None]]:
+    """Shows the steps of all trials, and yields a function that updates them."""
+    steps = {trial.name: trial.run.train.steps for trial in trials}
+    left = {trial.name: trial for trial in missing(trials, folder)}
+    done = sum(steps[name] for name in steps.keys() - left.keys())
+    with tqdm.tqdm(total=sum(steps.values()), initial=done, unit="step") as bar:
+
+        def show(running: Sequence[Attempt]) -> None:
+            under_way = {attempt.trial.name for attempt in running}
+            now = done
+            for name, trial in left.items():
+                own = folder_of(trial, folder)
+                if (own / RECORD).exists():
+                    now += steps[name]
+                elif name in under_way and (rows := read(own / "run" / "metrics.jsonl")):
+                    now += int(rows[-1]["step"])
+            bar.set_postfix_str(", ".join(sorted(under_way)))
+            bar.update(now - bar.n)
+
+        yield show

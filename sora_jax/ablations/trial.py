@@ -1,0 +1,248 @@
+"""Trials: one arm of a sweep with one seed, trained and scored in a folder of its own.
+
+The folder holds `task.json`, the resolved trial, `run/`, the run's directory, and at the end
+`trial.json`, the record:
+
+    fingerprint, arm, seed, values    what was trained; `values` are the keys that the sweep sets
+    within                            the values that arms must share to be compared
+    measure, score                    the primary measure and its last value
+    final                             all metrics of the last validation
+    curve                             [[step, value], ...] of the primary measure
+    steps, flops, parameters, seconds, peak_memory    what it cost
+    scores                            {suite: {metric: {...}}} of the scoreboard
+    weights, hardware, commit, versions               what made it
+
+Records do not depend on the folder, so those of another machine count as well
+(`runner.records`).
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sora_jax import config as config_lib
+from sora_jax import environment, files
+from sora_jax.ablations import budget
+from sora_jax.ablations.sweep import SEED, Sweep
+from sora_jax.errors import UserError
+from sora_jax.evaluation.run import evaluate
+from sora_jax.pipelines.load import load_pipeline
+from sora_jax.training import inputs, metrics
+from sora_jax.training.configs import load_run
+from sora_jax.training.data_config import published
+from sora_jax.training.run import Run
+from sora_jax.training.start import NEW
+from sora_jax.training.train import train
+from sora_jax.training.workdir import INPUTS, comparable, identity_of
+from sora_jax.tree import flatten
+from sora_jax.weights import load_weights
+
+TASK, RECORD = "task.json", "trial.json"
+VALIDATIONS = 8  # points of a validation curve, where the configuration names no `every`
+
+
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """One arm with one seed.
+
+    Attributes:
+        arm: name of the arm.
+        seed: of the run.
+        values: values of the configuration keys that the sweep sets.
+        within: those of them that arms must share to be compared.
+        run: the resolved configuration, with its steps, depth or width matched.
+        flops: FLOPs of the training (`budget.flops`).
+        measure: the primary measure.
+        suites: suites of the scoreboard.
+        prompts: prompts of each suite.
+        dataset: identity of the data (`inputs.identify`).
+    """
+
+    arm: str
+    seed: int
+    values: Mapping[str, Any]
+    within: Mapping[str, Any]
+    run: Run
+    flops: float
+    measure: str
+    suites: tuple[str, ...]
+    prompts: int
+    dataset: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies everything that the record depends on but hardware and code."""
+        identity = comparable(identity_of(self.run, NEW, self.dataset))
+        scored = {"validation": self.run.validation, "suites": self.suites, "prompts": self.prompts}
+        scored["validation"] = config_lib.to_dict(self.run.validation)
+        return config_lib.fingerprint({**identity, **scored})
+
+    @property
+    def name(self) -> str:
+        """Names the trial, such as "full seed 2"."""
+        return f"{self.arm} seed {self.seed}"
+
+    @property
+    def data(self) -> str:
+        """Identifies the latents that the trial trains on and is validated on."""
+        shared = {"dataset": dict(self.dataset), "clips": self.run.validation.clips}
+        return config_lib.fingerprint(shared)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the fields as JSON values."""
+        return config_lib.to_dict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Trial":
+        """Returns the trial of `fields`, the result of `to_dict`."""
+        run = config_lib.from_dict(Run, fields["run"])
+        return cls(**{**fields, "run": run, "suites": tuple(fields["suites"])})
+
+
+def plan(sweep: Sweep, size: str = "") -> tuple[list[Trial], list[str]]:
+    """Returns the trials of a sweep, and notes for the user.
+
+    Trials of one fingerprint are merged, and a note says so.
+
+    Args:
+        sweep: the sweep.
+        size: the name of one of its sizes. Default: none.
+
+    Raises:
+        UserError: a configuration key is unknown or has a wrong value, two arms have one name, or
+            an arm cannot be made to cost what the first does.
+    """
+    arms: dict[str, Trial] = {}
+    found: dict[str, Trial] = {}
+    notes = []
+    for variant in sweep.trials:
+        values = sweep.values(variant, size)
+        seed = values.pop(SEED, 0)
+        if variant.arm not in arms:
+            first = next(iter(arms.values()), None)
+            arms[variant.arm] = _arm(sweep, variant.arm, values, first.flops if first else None)
+        arm = arms[variant.arm]
+        if changed := config_lib.differences(arm.values, values):
+            raise UserError(
+                f"two arms are named {variant.arm}, and differ in {', '.join(changed)}; give their "
+                'values names, as in param(key, {"small": 2, "large": 4})'
+            )
+        run = dataclasses.replace(arm.run, train=dataclasses.replace(arm.run.train, seed=seed))
+        trial = dataclasses.replace(arm, seed=seed, run=run)
+        known = found.setdefault(trial.fingerprint, trial)
+        if known is not trial:
+            notes.append(f"{trial.name} is {known.name} again, and is trained once")
+    return list(found.values()), notes
+
+
+def _arm(sweep: Sweep, name: str, values: Mapping[str, Any], flops: float | None) -> Trial:
+    """Returns the trial of an arm with seed 0. `flops` are those of the first arm, if any."""
+    run = load_run(sweep.config, values)
+    if flops is not None:
+        run = budget.matched(run, flops, sweep.match, name)
+    if not run.validation.every:
+        every = max(1, run.train.steps // VALIDATIONS)
+        run = dataclasses.replace(run, validation=dataclasses.replace(run.validation, every=every))
+    return Trial(
+        arm=name,
+        seed=0,
+        values=values,
+        within={key: values.get(key) for key in sweep.within},
+        run=run,
+        flops=budget.flops(run),
+        measure=sweep.measure,
+        suites=sweep.suites,
+        prompts=sweep.prompts,
+        dataset=inputs.identify(run.data),
+    )
+
+
+def prepare(trial: Trial, folder: Path) -> None:
+    """Makes the latents that a trial trains on and is validated on, in FOLDER/data.
+
+    Trials of the same data share them.
+    """
+    shared = folder / "data" / trial.data
+    shared.mkdir(parents=True, exist_ok=True)
+    inputs.latents_of(trial.run.data, shared)
+    inputs.validation_of(trial.run.data, shared, trial.run.validation.clips)
+
+
+def run_trial(trial: Trial, folder: Path) -> None:
+    """Trains and scores a trial, or continues it, and writes its record.
+
+    Args:
+        trial: the trial; its latents are made (`prepare`).
+        folder: of the study. The trial uses FOLDER/trials/FINGERPRINT.
+
+    Raises:
+        UserError: the training fails, or the primary measure is no metric of it.
+        KeyboardInterrupt: stopped by a signal, after a checkpoint was saved.
+    """
+    own = folder_of(trial, folder)
+    workdir = own / "run"
+    workdir.mkdir(parents=True, exist_ok=True)
+    for name in INPUTS:
+        made = folder / "data" / trial.data / name
+        if made.exists() and not (workdir / name).exists():
+            (workdir / name).symlink_to(os.path.relpath(made, workdir), target_is_directory=True)
+    trained = train(trial.run, workdir)
+    assert trained is not None  # one process
+    scores = {}
+    if trial.suites:
+        pipeline = load_pipeline(trained.weights)
+        scores = evaluate(pipeline, own / "scores", trial.suites, num_prompts=trial.prompts)
+    rows = metrics.read(workdir / "metrics.jsonl")
+    record = {**_identity(trial), **_measured(trial, rows), "scores": scores}
+    record |= {"weights": trained.fingerprint, "parameters": _parameters(trained.weights)}
+    record |= {"hardware": environment.hardware(), "commit": environment.commit()}
+    record["versions"] = environment.versions()
+    files.write(own / RECORD, json.dumps(record, indent=1) + "\n")
+
+
+def folder_of(trial: Trial, folder: Path) -> Path:
+    """Returns the folder of a trial in that of its study."""
+    return folder / "trials" / trial.fingerprint
+
+
+def _identity(trial: Trial) -> dict[str, Any]:
+    run = config_lib.to_dict(trial.run)
+    return {
+        "fingerprint": trial.fingerprint,
+        "arm": trial.arm,
+        "seed": trial.seed,
+        "values": config_lib.to_dict(trial.values),
+        "within": config_lib.to_dict(trial.within),
+        "measure": trial.measure,
+        "run": {**run, "data": published(run["data"])},
+    }
+
+
+def _measured(trial: Trial, rows: list[dict[str, float]]) -> dict[str, Any]:
+    """Returns what the rows of metrics say: score, curve and cost."""
+    validated = [row for row in rows if "val/loss" in row]
+    if not validated:
+        raise UserError(f"{trial.name} has no validation; give a set with held-out clips")
+    final = {name: x for name, x in validated[-1].items() if name.startswith("val/")}
+    if trial.measure not in final:
+        raise UserError(
+            f"the measure {trial.measure} is no metric of {trial.name}; "
+            f"{config_lib.nearest(trial.measure, final)}"
+        )
+    return {
+        "score": final[trial.measure],
+        "final": final,
+        "curve": [[row["step"], row[trial.measure]] for row in validated],
+        "steps": trial.run.train.steps,
+        "flops": trial.flops,
+        "seconds": 3600 * metrics.hours(rows),
+        "peak_memory": max(row.get("peak_memory", 0) for row in rows),
+    }
+
+
+def _parameters(weights: Path) -> int:
+    loaded = load_weights(weights, "st_dit")
+    return sum(int(x.size) for x in flatten(loaded.params).values())
