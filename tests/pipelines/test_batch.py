@@ -111,8 +111,11 @@ def test_a_batch_is_no_larger_than_asked(command, monkeypatch, tmp_path):  # noq
     assert made == [(3, 3, 0), (3, 3, 3)]
 
 
-def test_ctrl_c_leaves_whole_files(command, tmp_path, monkeypatch):  # noqa: F811
+def test_ctrl_c_leaves_whole_files(command, tmp_path, monkeypatch, request):  # noqa: F811
     """The signal comes while the mp4 of the second clip is written."""
+    # A shell's background job ignores Ctrl-C, and so would this process if it were one.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     opened, original = [], mp4.add_stream
 
     def interrupted(container, codec, **options):
