@@ -5,8 +5,8 @@ one does.
     off(arm) = cost(arm) / cost(first) - 1                                                       (2)
 
 `step` is the FLOPs of loss and gradient of a batch, and `update` that of the optimizer, both
-counted in the jaxpr (`sora_jax.flops`) without recomputation. With "steps", the warm-up of the
-learning rate and the memory of the weights' average scale with the number of steps, so that
+counted in the jaxpr (`sora_jax.flops`) without recomputation. Where the number of steps changes,
+the warm-up of the learning rate and the memory of the weights' average scale with it, so that
 both stay the same share of the run.
 """
 
@@ -23,6 +23,7 @@ from sora_jax.training.optim import make_optimizer
 from sora_jax.training.run import Run
 
 TOLERANCE = 0.02  # largest |off| of equation (2)
+COARSE = 0.2  # the same before the steps close the rest of a depth or width
 LARGEST = 4  # depth and width are tried up to this multiple of the configured one
 
 
@@ -55,7 +56,8 @@ def matched(run: Run, budget: float, match: str, name: str) -> Run:
     Args:
         run: the run as it is configured.
         budget: FLOPs, those of the first arm.
-        match: "steps", "depth" or "width"; "" returns the run unchanged.
+        match: "steps"; "depth" or "width", of which the nearest is taken, and the steps close the
+            rest; "" returns the run unchanged.
         name: of the arm, for messages.
 
     Raises:
@@ -64,21 +66,27 @@ def matched(run: Run, budget: float, match: str, name: str) -> Run:
     """
     if not match:
         return run
-    if match == "steps":
-        best = _with_steps(run, max(1, round(run.train.steps * budget / flops(run))))
-    else:
+    if match != "steps":
         models = list(_models(run, match))
         above = bisect.bisect_left(models, budget, key=flops)  # FLOPs grow with either
-        best = min(models[max(0, above - 1) : above + 1], key=lambda one: abs(flops(one) - budget))
-    off = flops(best) / budget - 1
+        near = models[max(0, above - 1) : above + 1]
+        run = min(near, key=lambda one: abs(flops(one) - budget))
+        off, nearest = flops(run) / budget - 1, f"{match}={getattr(run.model, match)}"
+        if abs(off) > COARSE:
+            raise _missed(name, off, f"{nearest} is nearest", "match by steps")
+    run = _with_steps(run, max(1, round(run.train.steps * budget / flops(run))))
+    off = flops(run) / budget - 1
     if abs(off) > TOLERANCE:
-        value = getattr(best.train if match == "steps" else best.model, match)
-        raise UserError(
-            f"the arm {name} cannot cost what the first arm does: {match}={value} is nearest, "
-            f"{abs(off):.1%} {'above' if off > 0 else 'below'}; give a larger train.steps, or "
-            "match by something else"
-        )
-    return best
+        raise _missed(name, off, f"steps={run.train.steps} is nearest", "give a larger train.steps")
+    return run
+
+
+def _missed(name: str, off: float, nearest: str, remedy: str) -> UserError:
+    direction = "above" if off > 0 else "below"
+    return UserError(
+        f"the arm {name} cannot cost what the first arm does: {nearest}, {abs(off):.1%} "
+        f"{direction}; {remedy}"
+    )
 
 
 def _with_steps(run: Run, steps: int) -> Run:

@@ -54,8 +54,8 @@ def markdown(study: Study, records: Records) -> str:
         parts += [
             "## Differences",
             f"Differences of `{measure}` between arms of the same seed, with 95 % intervals (t, "
-            "over seeds); p is adjusted after Holm. A true difference of the size *detectable* would be "
-            "found in 80 % of such studies.",
+            "over seeds); p is adjusted after Holm. A true difference of the size *detectable* "
+            "would be found in 80 % of such studies.",
             tables.markdown(
                 ("first", "second", "first - second", "95 %", "p", "detectable", "conclusion"),
                 [_difference(one) for one in found],
