@@ -47,6 +47,9 @@ _SLURM = flags.DEFINE_string(
 _TRIAL = flags.DEFINE_string(
     "trial", None, "Run one trial of a begun study, by its fingerprint; a job of --slurm does."
 )
+_WITH_PARENT = flags.DEFINE_bool(
+    "with_parent", False, "End when stdin closes; with --trial, for the process of a study."
+)
 
 
 def main(_: Sequence[str]) -> None:
@@ -56,6 +59,8 @@ def main(_: Sequence[str]) -> None:
         return
     folder = files.user_path(_given("workdir", _WORKDIR.value))
     if _TRIAL.value:
+        if _WITH_PARENT.value:
+            runner.end_with_parent()
         trial.run_trial(read_trial(folder, _TRIAL.value), folder)
         return
     # The trials share the device with this process.
@@ -71,7 +76,9 @@ def main(_: Sequence[str]) -> None:
         print(f"{len(missing)} trials: sbatch {_SLURM.value}")
         return
     memory = _MEMORY.value and _MEMORY.value * runner.GIB
-    failed = runner.run_trials(trials, folder, _command, _WORKERS.value, memory)
+    failed = runner.run_trials(
+        trials, folder, lambda one: [*_command(one), "--with_parent"], _WORKERS.value, memory
+    )
     print(write_report(study, folder)[0])
     if failed:
         raise UserError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))

@@ -1,15 +1,20 @@
 """Runs the trials of a study, each in a process of its own, several at a time.
 
 A trial whose process is killed is started once more, and its training goes on from the last
-checkpoint. A trial that ends with an error is not. Trials run side by side as far as a memory
-limit allows: each is taken to need the peak of the largest process so far, so the first trial
-runs alone.
+checkpoint. A trial that ends with an error is not. If this process dies, the trials notice that
+their stdin closes (`end_with_parent`), save a checkpoint and end.
+
+Trials run side by side as far as a memory limit allows: each is taken to need the peak of the
+largest process so far, so the first trial runs alone.
 """
 
 import contextlib
 import dataclasses
+import os
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,12 +22,11 @@ from pathlib import Path
 
 import tqdm
 
-from sora_jax.ablations.trial import RECORD, Trial, folder_of
+from sora_jax.ablations.trial import PATIENCE, RECORD, Trial, folder_of
 from sora_jax.training.metrics import read
 
 ATTEMPTS = 2
 POLL = 0.5  # seconds
-PATIENCE = 120  # seconds that a stopped trial has to save its checkpoint
 GIB = 2**30
 LOG = "log.txt"
 
@@ -94,7 +98,7 @@ def run_trials(
                     continue
                 running.remove(attempt)
                 if reason := _reason(attempt, folder):
-                    if attempt.process.returncode < 0 and attempt.number < ATTEMPTS:
+                    if attempt.process.returncode <= 0 and attempt.number < ATTEMPTS:
                         waiting.append((attempt.trial, attempt.number + 1))
                     else:
                         failed[attempt.trial.name] = reason
@@ -117,7 +121,7 @@ def _start(
         # A session of its own, so that Ctrl-C reaches only this process, which stops the trials.
         process = subprocess.Popen(
             command(trial),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -138,6 +142,16 @@ def _reason(attempt: Attempt, folder: Path) -> str | None:
     said = (own / LOG).read_text(encoding="utf-8", errors="replace").replace("\r", "\n").split("\n")
     last = next((line for line in reversed(said) if line.strip()), f"status {code}")
     return f"{last.removeprefix('error: ')} (see {own / LOG})"
+
+
+def end_with_parent() -> None:
+    """Stops this process, as SIGTERM does, when its stdin closes: the runner's end is gone."""
+
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 @contextlib.contextmanager
@@ -172,7 +186,10 @@ def _bar(trials: Sequence[Trial], folder: Path) -> Iterator[Callable[[Sequence[A
                     now += steps[name]
                 elif name in under_way and (rows := read(own / "run" / "metrics.jsonl")):
                     now += int(rows[-1]["step"])
-            bar.set_postfix_str(", ".join(sorted(under_way)))
-            bar.update(now - bar.n)
+            text = ", ".join(sorted(under_way))
+            if now > bar.n or text != bar.postfix:
+                bar.set_postfix_str(text, refresh=False)
+                bar.update(now - bar.n)
+                bar.refresh()
 
         yield show

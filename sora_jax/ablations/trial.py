@@ -16,9 +16,12 @@ Records do not depend on the folder, so those of another machine count as well
 (`runner.records`).
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,7 @@ from sora_jax.tree import flatten
 from sora_jax.weights import load_weights
 
 TASK, RECORD = "task.json", "trial.json"
+PATIENCE = 120  # seconds that a stopped process has to save its checkpoint
 VALIDATIONS = 8  # points of a validation curve, where the configuration names no `every`
 
 
@@ -189,6 +193,7 @@ def run_trial(trial: Trial, folder: Path) -> None:
         made = folder / "data" / trial.data / name
         if made.exists() and not (workdir / name).exists():
             (workdir / name).symlink_to(os.path.relpath(made, workdir), target_is_directory=True)
+    _wait_for_lock(workdir)
     trained = train(trial.run, workdir)
     assert trained is not None  # one process
     scores = {}
@@ -201,6 +206,17 @@ def run_trial(trial: Trial, folder: Path) -> None:
     record |= {"hardware": environment.hardware(), "commit": environment.commit()}
     record["versions"] = environment.versions()
     files.write(own / RECORD, json.dumps(record, indent=1) + "\n")
+
+
+def _wait_for_lock(workdir: Path) -> None:
+    """Waits for an earlier process of the trial, which may still be saving its checkpoint."""
+    end = time.monotonic() + PATIENCE
+    lock = workdir / ".lock"
+    while lock.exists() and time.monotonic() < end:
+        with lock.open("w", encoding="utf-8") as file, contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        time.sleep(1)
 
 
 def folder_of(trial: Trial, folder: Path) -> Path:
