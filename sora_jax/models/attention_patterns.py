@@ -16,6 +16,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Bool, Float, Int
@@ -101,6 +102,36 @@ def full(tokens: VideoTokens) -> tuple[Block, Block]:
     """
     block = tokens.phi("tyx"), attention.across(tokens.layout, attention.over_all)
     return block, block
+
+
+@ATTENTION.register
+def matrix(tokens: VideoTokens) -> tuple[Block, Block]:
+    """Returns factorised attention whose temporal block attends from frame to frame
+    (`attention.over_frames`). Each block is a pair (phi, over) as in `pure`.
+    """
+    over = attention.across(tokens.layout, attention.over_frames)
+    return in_frame(tokens), (tokens.phi("t"), over)
+
+
+@ATTENTION.register
+def interleaved(tokens: VideoTokens) -> tuple[Block, Block]:
+    """Returns factorised attention whose second block attends along time only in every
+    `config.time_every`-th pair, and within a frame in all others, as in Dreamer 4 (Hafner et al.
+    2025, arXiv:2509.24527). Each block is a pair (phi, over) as in `pure`.
+    """
+    in_time = (tokens.depth + 1) % tokens.config.time_every == 0
+
+    def over(q: Array, k: Array, v: Array, q_scale: Array, k_scale: Array, phi: Array) -> Array:
+        def along_time() -> Array:
+            return attention.over_time(q, k, v, q_scale, k_scale, phi[:, 0])
+
+        def within_frame() -> Array:
+            return attention.over_space(q, k, v, q_scale, k_scale, phi[0])
+
+        return jax.lax.cond(in_time, along_time, within_frame)
+
+    phi = jnp.where(in_time, tokens.phi("t"), tokens.phi("yx"))
+    return in_frame(tokens), (phi, attention.across(tokens.layout, over))
 
 
 def blocks(tokens: VideoTokens) -> tuple[Block, Block]:

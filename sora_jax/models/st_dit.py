@@ -6,6 +6,7 @@ pairs of blocks:
     v <- v + g A_space(v);   v <- v + A_text(v, text);   v <- v + g MLP(v)     spatial block     (1)
     a <- a + g A(a);         a <- a + A_text(a, text)             audio block, first half        (2)
     v, a <- v + c g_v X(v, a),   a + c g_a X(a, pool(v))          exchange                       (3)
+    v <- v + g_m X(v, pool(v))                                    memory (with `memory`)        (3')
     v <- v + g A_time(v);    v <- v + g MLP(v)                    temporal block                 (4)
     a <- a + g MLP(a)                                             audio block, second half       (5)
 
@@ -21,6 +22,9 @@ In the exchange (3):
 - The audio reads P tokens per frame, gathered by attention pooling, which costs O(N T P).
 - Every site of the video reads the audio, because the position of an object decides which sound
   belongs to it.
+- With `memory`, (3') lets every site read the pooled tokens of all frames, also across a cut, where
+  temporal attention at a site shows something else. v and pool(v) are those of (3), and the gate
+  g_m [D] starts at zero.
 
 Rotary attention depends only on differences of position. Absolute position (where the floor
 is, when the clip begins) is therefore added to the tokens, as Fourier features of the place in
@@ -30,6 +34,8 @@ the frame and of time in seconds. `attention` selects which video tokens attend 
     "window"  (1) within a frame, (4) within 3-D windows, shifted by half a window in every second
               pair
     "full"    (1) and (4) over all tokens
+    "matrix"  (1) within a frame, (4) from frame to frame, with one weight for all sites
+    "interleaved"  (1) within a frame, (4) along time in every `time_every`-th pair, else as (1)
 
 `output` says whether the network predicts the clean latents x or the velocity v, and
 `sora_jax.flow` reads it. A network that predicts x needs no skip connection from its input.
@@ -175,7 +181,8 @@ class AudioBlock(nnx.Module):
 
 
 class Exchange(nnx.Module):
-    """Cross-attention between video and audio in both directions, with rotary positions in seconds.
+    """Cross-attention between video and audio in both directions, with rotary positions in seconds;
+    with `config.memory` also from the video to the pooled tokens of its own frames.
 
     v [B, T, S, D] and a [B, N, Da] -> same shapes. Learned gates start at zero.
     """
@@ -188,6 +195,9 @@ class Exchange(nnx.Module):
         self.to_audio = CrossAttention(c.audio_width, c.width, *shared)
         self.video_gate = nnx.Param(jnp.zeros((c.width,)))
         self.audio_gate = nnx.Param(jnp.zeros((c.audio_width,)))
+        # Last, so that the initial values of all other parameters are those without memory.
+        self.memory = CrossAttention(c.width, c.width, *shared) if c.memory else None
+        self.memory_gate = nnx.Param(jnp.zeros((c.width,))) if c.memory else None
 
     def __call__(
         self,
@@ -219,6 +229,9 @@ class Exchange(nnx.Module):
         da = self.to_audio(a_in, frames, keys, phi["audio"], frame_phi)
         couple = couple.astype(v.dtype)
         v = v + (couple * self.video_gate[...].astype(v.dtype) * dv).reshape(v.shape)
+        if self.memory is not None and self.memory_gate is not None:
+            dm = self.memory(v_in.reshape(B, T * S, D), frames, keys, site_phi, frame_phi)
+            v = v + (self.memory_gate[...].astype(v.dtype) * dm).reshape(v.shape)
         return v, a + couple * self.audio_gate[...].astype(a.dtype) * da
 
 

@@ -19,6 +19,7 @@ LEAST = {
             "frame_tokens",
             "text_layers",
             "unroll",
+            "time_every",
         ),
         1,
     ),
@@ -45,6 +46,8 @@ class STDiTConfig:
         exchange_width: of all heads of the exchange between the streams. Default 128.
         exchange_heads: of the exchange. Default 4.
         frame_tokens: pooled tokens of a video frame, which the audio attends to. Default 4.
+        memory: whether every video token also attends to the pooled tokens of all frames. Default
+            False.
         text_width: of the text encoder. Default 128.
         text_heads: of the text encoder. Default 4.
         text_layers: blocks of the text encoder. Default 2.
@@ -52,6 +55,8 @@ class STDiTConfig:
         attention: a name of `attention_patterns.ATTENTION`. Default "pure".
         window: sides (T, rows, columns) of a window in tokens, for attention "window"; 0 is the
             whole axis. Default (0, 4, 4).
+        time_every: for attention "interleaved", which attends along time in every so many pairs.
+            Default 4.
         output: what the network predicts: clean latents, "x" (default), or velocity, "v".
         dtype: dtype of activations; parameters are float32. Default "float32".
         remat: what a pair keeps for the backward pass, a name of `nn.stack.REMAT`. Default "none":
@@ -74,12 +79,14 @@ class STDiTConfig:
     exchange_width: int = 128
     exchange_heads: int = 4
     frame_tokens: int = 4
+    memory: bool = False
     text_width: int = 128
     text_heads: int = 4
     text_layers: int = 2
     vocabulary: int = 512
     attention: str = "pure"
     window: tuple[int, int, int] = (0, 4, 4)
+    time_every: int = 4
     output: str = "x"
     dtype: str = "float32"
 

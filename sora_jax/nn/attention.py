@@ -11,6 +11,7 @@ projections return them, the two scales and the angles phi. It applies (1) to pa
     over_time       along time at a site         phi [T, d/2]
     over_all        over all tokens              phi [T, S, d/2]
     over_windows    within 3-D windows           phi [T, S, d/2]
+    over_frames     from frame to frame          phi [T, S, d/2]
 
 The first three are operations of `kernels`, which select the best implementation for the
 machine. Cross-attention, masks and windows use `attend`.
@@ -89,6 +90,28 @@ def over_all(
     flat = (q.shape[0], q.shape[1] * q.shape[2], *q.shape[3:])
     q, k, v, shape = q.reshape(flat), k.reshape(flat), v.reshape(flat), q.shape
     return spatial_attention(q, k, v, q_scale, k_scale, phi.reshape(flat[1], -1)).reshape(shape)
+
+
+def over_frames(
+    q: Float[Array, "B T S h d"],
+    k: Float[Array, "B T S h d"],
+    v: Float[Array, "B T S h d"],
+    q_scale: Float[Array, " d"],
+    k_scale: Float[Array, " d"],
+    phi: Float[Array, "T S d//2"],
+) -> Float[Array, "B T S h d"]:
+    """Attends from frame to frame: all sites of a frame share one weight for each other frame,
+
+        w_tu = softmax_u(sum_s q_ts . k_us / sqrt(S d)),        out_ts = sum_u w_tu v_us
+
+    the frame-level attention of FrameDiT (Le et al. 2026, arXiv:2603.09721) without its linear maps
+    across sites. The arguments are those of `over_all`.
+    """
+    q, k = rotate(rms_norm(q, q_scale), phi), rotate(rms_norm(k, k_scale), phi)
+    q = q * (q.shape[2] * q.shape[-1]) ** -0.5
+    logits = jnp.einsum("btshd,bushd->bhtu", q, k, preferred_element_type=jnp.float32)
+    weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
+    return jnp.einsum("bhtu,bushd->btshd", weights, v)
 
 
 def among(visible: Bool[Array, "*B L"]) -> Callable[..., Array]:

@@ -36,7 +36,7 @@ ST_DIT: Rules = (
     (rf"{STACK}/(q|k|v|up)/kernel", P(None, "fsdp", "tensor")),
     (rf"{STACK}/(out|down)/kernel", P(None, "tensor", "fsdp")),
     (rf"{STACK}/up/bias", P(None, "tensor")),
-    (rf"{STACK}/(down/bias|table|q_scale|k_scale|video_gate|audio_gate)", P(None, None)),
+    (rf"{STACK}/(down/bias|table|q_scale|k_scale|\w+_gate)", P(None, None)),
     (r"pairs/exchange/pool/kernel", P(None, "fsdp", None)),
     (r"text/embedding/embedding", P(None, "fsdp")),
     (r"text/(norm/scale|register)", P(None)),

@@ -17,7 +17,10 @@ from flax import nnx
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import Exchange, STDiT, STDiTConfig
 from sora_jax.models.tokens import from_patches, patches, place_features
+from sora_jax.nn.attention import attend, over_frames
+from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import SECONDS, angles
+from sora_jax.tree import flatten
 
 TINY = STDiTConfig(
     video_channels=3,
@@ -136,6 +139,8 @@ SITE = np.s_[0, :, 0, 2]
         ("pure", (), EVERY),
         ("window", ("time",), FRAME),
         ("window", ("space",), np.s_[0, 0:3, 0, 2]),  # frames 0-1, then, shifted, frame 2
+        ("matrix", ("time",), FRAME),
+        ("matrix", ("space",), EVERY),
         ("full", ("time",), EVERY),
         ("full", ("space",), EVERY),
     ],
@@ -145,6 +150,27 @@ def test_variants_reach(variant, cut, reach):
     moved = changes(model, MOVED, couple=0.0)
     assert only(moved["video"], reach)
     assert (moved["audio"] == 0).all()
+
+
+@pytest.mark.parametrize("every, reach", [(1, SITE), (2, EVERY), (3, FRAME)])
+def test_interleaved_time(every, reach):
+    """Of two pairs all, the second or none attends along time; the others within the frame."""
+    config = dataclasses.replace(TINY, attention="interleaved", time_every=every)
+    assert only(changes(bound(config, "space"), MOVED, 0.0)["video"], reach)
+
+
+def test_frames_attend_as_wholes():
+    """All sites of a frame share the weights, which are those of `attend` on whole frames."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    q, k, v = (jax.random.normal(key, (2, 3, 4, 2, 6)) for key in keys)
+    one, still = jnp.ones(6), jnp.zeros((3, 4, 3))
+    got = over_frames(q, k, v, one, one, still)
+
+    def frames(x):  # [B, T, h, S d]
+        return jnp.moveaxis(x, 2, 3).reshape(2, 3, 2, 24)
+
+    expected = attend(frames(rms_norm(q, one)), frames(rms_norm(k, one)), frames(v))
+    np.testing.assert_allclose(frames(got), expected, atol=1e-5)
 
 
 def test_windows_reach_their_window_then_its_shifted_neighbours():
@@ -171,6 +197,23 @@ def test_streams_meet_only_through_the_exchange():
     for edit in (MOVED, move("audio", 0, 3)):
         moved = changes(model, edit, 1.0)
         assert only(moved["video"], EVERY) and only(moved["audio"], EVERY)
+
+
+def test_memory_reads_every_frame_at_every_site():
+    """What attention along time at a site cannot bring across a cut, and without the sound."""
+    config = dataclasses.replace(TINY, depth=1, memory=True)
+    moved = changes(bound(config, "space", "time"), MOVED, couple=0.0)
+    assert only(moved["video"], EVERY) and (moved["audio"] == 0).all()
+
+
+def test_memory_starts_shut_and_leaves_other_parameters_as_they_were():
+    plain, memory = (STDiT(c, nnx.Rngs(0)) for c in (TINY, dataclasses.replace(TINY, memory=True)))
+    shared = flatten(nnx.state(plain))
+    added = flatten(nnx.state(memory))
+    for name, x in shared.items():
+        np.testing.assert_array_equal(added.pop(name), x)
+    assert added and all("exchange/memory" in name for name in added)
+    assert not np.any(memory.pairs.exchange.memory_gate[...])
 
 
 def test_couple_may_differ_within_a_batch():
@@ -318,7 +361,18 @@ def gradient(config):
     return quick_jit(jax.grad(scalar))(state)
 
 
-@pytest.mark.parametrize("variant", ["pure", "window"])
+def test_memory_with_a_shut_gate_changes_no_bit():
+    (_, values), config = opened(TINY), dataclasses.replace(TINY, memory=True)
+    graphdef, state = opened(config)
+    known = flatten(values)
+    shut = {n: known.get(n, jnp.zeros_like(x)) for n, x in flatten(state).items()}
+    state = jax.tree.unflatten(jax.tree.structure(state), list(shut.values()))
+    for name, x in bound(TINY)(*inputs()).items():
+        made = quick_jit(nnx.merge(graphdef, state).__call__)(*inputs())[name]
+        np.testing.assert_array_equal(made, x)
+
+
+@pytest.mark.parametrize("variant", ["pure", "window", "matrix"])
 def test_gradients_reach_every_parameter(variant):
     for path, leaf in jax.tree_util.tree_leaves_with_path(
         gradient(dataclasses.replace(TINY, attention=variant))

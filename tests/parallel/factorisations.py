@@ -41,6 +41,7 @@ CONFIG = dataclasses.replace(
     text_heads=8,
     text_layers=1,
     unroll=1,
+    memory=True,
 )
 
 
