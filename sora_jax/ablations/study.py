@@ -114,7 +114,13 @@ def read_trial(folder: str | os.PathLike, fingerprint: str) -> Trial:
     task = files.user_path(folder) / "trials" / fingerprint / TASK
     if not task.exists():
         raise UserError(f"no trial {fingerprint} in {folder}; see {STUDY} there")
-    return Trial.from_dict(read_json(task))
+    trial = Trial.from_dict(read_json(task))
+    if trial.fingerprint != fingerprint:
+        raise UserError(
+            f"the code has changed since trial {fingerprint} of {folder} was planned; run the "
+            "study again, which plans it anew"
+        )
+    return trial
 
 
 def read_json(path: Path) -> Any:

@@ -35,7 +35,7 @@ from sora_jax.evaluation.run import evaluate
 from sora_jax.pipelines.load import load_pipeline
 from sora_jax.training import inputs, metrics
 from sora_jax.training.configs import load_run
-from sora_jax.training.data_config import published
+from sora_jax.training.data_config import SetConfig, published
 from sora_jax.training.run import Run
 from sora_jax.training.start import NEW
 from sora_jax.training.train import train
@@ -78,11 +78,19 @@ class Trial:
 
     @property
     def fingerprint(self) -> str:
-        """Identifies everything that the record depends on but hardware and code."""
-        identity = comparable(identity_of(self.run, NEW, self.dataset))
-        scored = {"validation": self.run.validation, "suites": self.suites, "prompts": self.prompts}
-        scored["validation"] = config_lib.to_dict(self.run.validation)
-        return config_lib.fingerprint({**identity, **scored})
+        """Identifies everything that the record depends on but hardware and code.
+
+        Values that are a field's default are left out, so a field that is added later, with a
+        default that changes nothing, leaves fingerprints as they are.
+        """
+        ours, default = (comparable(identity_of(run, NEW, {})) for run in (self.run, Run()))
+        for of, run in ((ours, self.run), (default, Run())):
+            of["validation"] = config_lib.to_dict(run.validation)
+        sets = [_changed(one, config_lib.to_dict(SetConfig())) for one in ours["data"].pop("sets")]
+        identity = {"run": _changed(ours, default), "sets": sets, "dataset": dict(self.dataset)}
+        return config_lib.fingerprint(
+            {**identity, "suites": self.suites, "prompts": self.prompts if self.suites else 0}
+        )
 
     @property
     def name(self) -> str:
@@ -104,6 +112,12 @@ class Trial:
         """Returns the trial of `fields`, the result of `to_dict`."""
         run = config_lib.from_dict(Run, fields["run"])
         return cls(**{**fields, "run": run, "suites": tuple(fields["suites"])})
+
+
+def _changed(values: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values that are not the default ones, with joined keys."""
+    known = config_lib.flatten(default)
+    return {k: v for k, v in config_lib.flatten(values).items() if known.get(k, ...) != v}
 
 
 def plan(sweep: Sweep, size: str = "") -> tuple[list[Trial], list[str]]:

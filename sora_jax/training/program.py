@@ -33,7 +33,7 @@ class Program:
         placement: (shardings of the state, shardings of a batch).
         step: (state, batch) -> (state, metrics), jitted.
         loss: (params, batch, key) -> (loss, metrics).
-        validation_loss: the same without dropout of text and coupling.
+        validation_loss: the same with `validation_flow`.
         batches: a batch of each set as `jax.ShapeDtypeStruct`s, by name.
     """
 
@@ -57,6 +57,20 @@ class Program:
     def batch_shapes(self) -> dict[str, Any]:
         """The shapes of a batch of the first of the run's sets, `jax.ShapeDtypeStruct`s by name."""
         return next(iter(self.batches.values()))
+
+
+def validation_flow(flow: FlowConfig) -> FlowConfig:
+    """Returns the settings of the loss on held-out clips: the default levels and tasks, without
+    dropout of text and coupling, for the network of `flow`.
+
+    So runs that are trained with other levels, tasks or weights have comparable losses.
+    """
+    return FlowConfig(
+        output=flow.output,
+        first_latents=flow.first_latents,
+        text_dropout=0.0,
+        couple_dropout=0.0,
+    )
 
 
 def assemble(run: Run, mesh: jax.sharding.Mesh, start: int = 0) -> Program:
@@ -93,7 +107,7 @@ def assemble(run: Run, mesh: jax.sharding.Mesh, start: int = 0) -> Program:
         return loss
 
     loss = loss_of(run.flow)
-    validation_loss = loss_of(dataclasses.replace(run.flow, text_dropout=0.0, couple_dropout=0.0))
+    validation_loss = loss_of(validation_flow(run.flow))
 
     batches = {name: batch_shapes(run, formats[name], sizes[name]) for name in formats}
     batch_placement = rules.batch_shardings(next(iter(batches.values())), mesh)

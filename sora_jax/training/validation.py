@@ -2,9 +2,10 @@
 
     L = 1 / (N D) sum_n sum_d l(theta; batch_n, key_nd),      key_nd = (d, n) alone              (1)
 
-l is the loss of training without dropout of text and coupling, for D draws of noise, levels and
-tasks per batch. Two states, or two runs on the same data, differ in their weights alone, so the
-difference of their losses has little noise.
+l is the loss with the default levels and tasks, whatever those of training are, and without
+dropout of text and coupling (`program.validation_flow`), for D draws of noise, levels and tasks
+per batch. Two states, or two runs on the same data with batches of one size, differ in their
+weights alone, so the difference of their losses has little noise.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,5 +1,6 @@
 """The language of sweeps, and the trials that a sweep plans."""
 
+import dataclasses
 import json
 
 import pytest
@@ -48,6 +49,30 @@ def test_trials_have_their_values_seeds_and_a_fingerprint_of_their_own(tmp_path)
     assert [one.fingerprint for one in again] == [one.fingerprint for one in trials]
     text = json.dumps(trials[0].to_dict())
     assert trial.Trial.from_dict(json.loads(text)).fingerprint == trials[0].fingerprint
+
+
+def test_a_field_that_is_added_later_leaves_fingerprints(tmp_path, monkeypatch):
+    """What is equal to its default is not part of a fingerprint; what is not, is."""
+    (one, *_), _ = trial.plan(read_sweep(write_sweep(tmp_path)))
+    before = one.fingerprint
+    known = trial.comparable
+
+    def with_new_field(identity):
+        found = known(identity)
+        found["model"]["later"] = 0
+        return found
+
+    monkeypatch.setattr(trial, "comparable", with_new_field)
+    assert one.fingerprint == before
+    monkeypatch.undo()
+    for section, field, value in (("model", "patch", 1), ("validation", "draws", 2)):
+        part = dataclasses.replace(getattr(one.run, section), **{field: value})
+        run = dataclasses.replace(one.run, **{section: part})
+        assert dataclasses.replace(one, run=run).fingerprint != before
+    assert dataclasses.replace(one, dataset={"count": 1}).fingerprint != before
+    moved = dataclasses.replace(one.run.data, path=str(tmp_path / "moved"))
+    run = dataclasses.replace(one.run, data=moved)
+    assert dataclasses.replace(one, run=run).fingerprint == before
 
 
 def test_trials_that_are_the_same_are_trained_once(tmp_path):

@@ -12,10 +12,12 @@ from toy_model import MODEL
 from sora_jax import config as config_lib
 from sora_jax import weights
 from sora_jax.data.latents.record import open_set
-from sora_jax.flow.loss import flow_loss
+from sora_jax.flow.loss import FlowConfig, flow_loss
+from sora_jax.flow.timesteps import TimestepConfig
 from sora_jax.models.st_dit import STDiT
 from sora_jax.training import inputs, metrics
 from sora_jax.training.data_config import SetConfig
+from sora_jax.training.program import validation_flow
 from sora_jax.training.run import Run
 from sora_jax.training.tokenizer import train_tokenizer
 from sora_jax.training.tokenizer_run import tokenizer_run
@@ -47,6 +49,13 @@ def validated(workdir):
     return [row for row in metrics.read(workdir / "metrics.jsonl") if "val/loss" in row]
 
 
+def test_validation_does_not_depend_on_how_levels_are_trained():
+    levels = FlowConfig(output="v", timesteps=TimestepConfig(shift=4.0), shared_level=1.0)
+    weighted = FlowConfig(output="v", audio_weight=0.0, couple_dropout=1.0, history_noise=0.0)
+    assert validation_flow(levels) == validation_flow(weighted)
+    assert validation_flow(levels) != validation_flow(FlowConfig(output="x"))
+
+
 def test_losses_of_held_out_clips_by_set_and_modality(run, tmp_path):
     trained = train(run, tmp_path / "run")
     rows = validated(tmp_path / "run")
@@ -61,7 +70,8 @@ def test_losses_of_held_out_clips_by_set_and_modality(run, tmp_path):
     model = STDiT(run.model, rngs=nnx.Rngs(0))
     loaded = weights.load_weights(trained.weights, "st_dit")
     nnx.update(model, weights.fill(nnx.state(model, nnx.Param), loaded.params))
-    flow = dataclasses.replace(run.flow, text_dropout=0.0, couple_dropout=0.0)
+    flow = validation_flow(run.flow)
+    assert flow.timesteps == TimestepConfig() and not flow.text_dropout + flow.couple_dropout
     (one, _), folder = run.data.sets, tmp_path / "run"
     folders = inputs.validation_of(run.data, folder, 8)
     words = inputs.TextTokenizer.of_vocabulary(loaded.metadata["words"], run.model.vocabulary, 8)

@@ -1,0 +1,44 @@
+"""The sweeps of the repository can be planned, and their arms cost what they say."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sora_jax.ablations import budget, trial
+from sora_jax.ablations.sweep import read_sweep
+
+ROOT = Path(__file__).parents[2]
+SWEEPS = sorted((ROOT / "experiments" / "sweeps").glob("*.py"))
+
+
+def test_a_first_sweep_is_short():
+    first = (ROOT / "experiments" / "sweeps" / "first.py").read_text()
+    assert len(first.splitlines()) <= 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_shipped_sweeps_are_planned(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    sweep = read_sweep(path)
+    assert sweep.question.endswith("?") or "?" in sweep.question
+    for size in ("", *sweep.sizes):
+        trials, notes = trial.plan(sweep, size)
+        assert len({one.fingerprint for one in trials}) == len(sweep.trials) and not notes
+        off = [one.flops / trials[0].flops - 1 for one in trials]
+        if sweep.match:
+            assert max(map(abs, off)) <= budget.TOLERANCE, (size, off)
+
+
+@pytest.mark.slow
+def test_a_dry_run_lists_arms_and_trains_nothing(tmp_path):
+    sweep = ROOT / "experiments" / "sweeps" / "first.py"
+    command = [sys.executable, "-m", "experiments.ablate", f"--sweep={sweep}", "--dry_run"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    header, first, second, total = done.stdout.splitlines()
+    assert header.split() == ["arm", "seeds", "steps", "FLOPs", "off", "memory", "s/step", "hours"]
+    assert first.startswith("depth=1  2      50") and second.startswith("depth=2  2      50")
+    assert total.startswith("4 trials, ")
