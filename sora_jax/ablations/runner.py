@@ -159,6 +159,8 @@ def _ended(running: list[Attempt]) -> Iterator[None]:
     """Ends the processes of `running` when the block ends early: each saves a checkpoint."""
     try:
         yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command continues from there") from None
     finally:
         for attempt in running:
             attempt.process.terminate()
