@@ -196,6 +196,25 @@ def test_two_processes_train_as_one(tmp_path, latents):  # noqa: F811
     assert a.keys() == b.keys() and all(np.abs(a[name] - b[name]).max() < 2e-3 for name in a)
 
 
+@pytest.mark.slow
+@pytest.mark.alone
+def test_two_processes_make_a_run_longer(tmp_path, latents):  # noqa: F811
+    """Together they go back to the checkpoint before the decay; the second waits for the first to
+    delete later ones.
+    """
+    wsd, longer, whole = (*PLAIN, "--config.optim.schedule=wsd"), tmp_path / "a", tmp_path / "b"
+    said = ""
+    for workdir, steps in ((longer, 5), (longer, 10), (whole, 10)):
+        (first, said_here), (second, other) = ended(
+            *pair(command(workdir, latents, *wsd, steps=steps), devices=1)
+        )
+        assert first == second == 0, said_here + other
+        said += said_here
+    assert "continuing from step 4" in said
+    assert train_losses(longer) == train_losses(whole)
+    assert sorted(train_losses(whole)) == list(range(1, 11))
+
+
 CLUSTERS = ("SLURM_", "OMPI_", "KUBERNETES_", "TPU_")
 
 
