@@ -7,5 +7,5 @@ def get_sweep():
     return Sweep(
         config="experiments/configs/playhouse_nano.py",
         trials=prod(param("model.depth", [1, 2]), seeds(2)),
-        always={"train.steps": 50, "data.clips": 64, "validation.clips": 16},
+        always={"train.steps": 50, "optim.warmup": 10, "optim.ema": 0.9, "data.clips": 64},
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from sora_jax import files, tables
 from sora_jax.ablations.compare import Comparison, Estimate, comparisons, estimate
@@ -53,9 +54,9 @@ def markdown(study: Study, records: Records) -> str:
     if found := comparisons(records):
         parts += [
             "## Differences",
-            f"Differences of `{measure}` between arms of the same seed, with 95 % intervals (t, "
-            "over seeds); p is adjusted after Holm. A true difference of the size *detectable* "
-            "would be found in 80 % of such studies.",
+            f"Differences of `{measure}` (less is better) between arms of the same seed, with 95 % "
+            "intervals (t, over seeds); p is adjusted after Holm. A true difference of the size "
+            "*detectable* would be found in 80 % of such studies.",
             tables.markdown(
                 ("first", "second", "first - second", "95 %", "p", "detectable", "conclusion"),
                 [_difference(one) for one in found],
@@ -86,16 +87,17 @@ def limits(study: Study, records: Records) -> list[str]:
     found = [
         f"{fewest} seed{'s' * (fewest > 1)} an arm"
         + ": no interval." * (fewest == 1)
-        + f": t intervals with {fewest - 1} degrees of freedom." * (fewest > 1),
+        + ": t intervals over so few seeds are wide." * (fewest > 1),
         f"Measured on {', '.join(sorted({r['hardware'] for r in records}))}, at "
         f"commit {', '.join(sorted({r['commit'][:12] for r in records}))}.",
     ]
     if len(records) < total:
         found.append(f"{total - len(records)} of {total} trials are missing.")
     off = max(abs(of[0]["flops"] / records[0]["flops"] - 1) for of in arms.values())
-    cost = f"Arms cost the same training FLOPs to {off:.1%}"
-    how = f", matched by {study.match}." if study.match else ", unmatched."
-    found.append(cost + how if study.match or off < 0.02 else f"Arms differ by {off:.0%} in FLOPs.")
+    if study.match:
+        found.append(f"Arms cost the same FLOPs to {off:.1%}, matched by {study.match}.")
+    else:
+        found.append(f"FLOPs are not matched: arms differ by up to {off:.1%}.")
     steps = max(r["steps"] for r in records)
     size = max(r["parameters"] for r in records)
     found.append(
@@ -121,13 +123,14 @@ def scores(records: Records) -> Figure:
     for row, of in enumerate(arms.values()):
         values = [record["score"] for record in of]
         found = estimate(values)
-        axes.plot(values, [row] * len(values), "o", color="C0", alpha=0.4, markersize=5)
+        apart = row + np.linspace(-0.15, 0.15, len(values)) if len(values) > 1 else [row]
+        axes.plot(values, apart, "o", color="C0", alpha=0.6, markersize=4)
         axes.plot(found.mean, row, "|", color="C3", markersize=16, markeredgewidth=2)
         if found.seeds > 1:
             axes.plot([found.low, found.high], [row, row], color="C3")
     axes.set_yticks(range(len(arms)), list(arms))
     axes.set_ylim(len(arms) - 0.5, -0.5)
-    axes.set_xlabel(f"{records[0]['measure']} (dots: seeds; bar: mean, 95 % interval)")
+    axes.set_xlabel(f"{records[0]['measure']}, less is better (dots: seeds; bar: mean, 95 %)")
     axes.grid(axis="x", alpha=0.3)
     return figure
 
@@ -143,16 +146,16 @@ def curves(records: Records) -> Figure:
         shares = np.array(steps) / of[0]["steps"]
         _curve(left, of[0]["flops"] * shares, values, name)
         _curve(right, float(np.mean([r["seconds"] for r in of])) * shares, values, name)
+    left.xaxis.set_major_formatter(EngFormatter())
     left.set_xlabel("training FLOPs")
     right.set_xlabel("seconds of training steps")
-    left.set_ylabel(str(records[0]["measure"]))
-    right.legend(fontsize=8)
+    left.set_ylabel(f"{records[0]['measure']}, mean of the seeds")
+    left.legend(fontsize=8)
     return figure
 
 
 def _curve(axes: Axes, x: np.ndarray, y: np.ndarray, name: str) -> None:
     axes.plot(x, y, "o-", markersize=3, label=name)
-    axes.set_yscale("log")
     axes.grid(alpha=0.3)
 
 
@@ -166,7 +169,7 @@ def _difference(one: Comparison) -> tuple[str, ...]:
         _range(d),
         f"{one.p:.3g}" if d.seeds > 1 else "-",
         f"{one.detectable:.2g}" if d.seeds > 1 else "-",
-        f"{lower} is below {other}" if one.significant else "no difference found",
+        f"{lower} is better than {other}" if one.significant else "no difference found",
     )
 
 

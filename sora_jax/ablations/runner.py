@@ -13,7 +13,6 @@ import dataclasses
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
@@ -148,7 +147,8 @@ def end_with_parent() -> None:
     """Stops this process, as SIGTERM does, when its stdin closes: the runner's end is gone."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 1024):  # not sys.stdin, whose lock would be held when Python exits
+            pass
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -198,6 +198,7 @@ class _Loop:
         self.step = self.saved = int(state.step)
         self.window: list[tuple[int, dict[str, jax.Array]]] = []  # metrics since the last row
         self.compiled = False
+        self.said = self.validated = ""  # of the bar: speed and loss; loss of the last validation
         self.last_save = time.monotonic()
         self.writer = metrics_lib.Writer(workdir.path, self.step) if first else None
         self.clock = Clock(config.steps, self.step)
@@ -297,25 +298,36 @@ class _Loop:
         speed, left = "", self.clock.eta_seconds
         if math.isfinite(left):  # unknown until a second step has run
             speed = f"{seconds:.3g} s/step, ETA {datetime.timedelta(seconds=round(left))}, "
-        self.bar.set_postfix_str(f"{speed}loss {values['loss']:.4f}")
+        self.said = f"{speed}loss {values['loss']:.4f}"
+        self.bar.set_postfix_str(self.said + self.validated)
         self.window.clear()
+
+    def paused(self) -> contextlib.AbstractContextManager[None]:
+        """Returns a context whose time is no training time. Waits for the dispatched steps first,
+        whose time is.
+        """
+        jax.block_until_ready(self.state)
+        return self.clock.pause()
 
     def save(self, wait: bool) -> None:
         """Saves a checkpoint, unless this step has one. `wait` waits until it is on disk."""
         if self.step != self.saved:
-            with self.clock.pause():
+            with self.paused():
                 self.checkpoints.save(self.step, self.state, self.batches, wait=wait)
             self.saved, self.last_save = self.step, time.monotonic()
 
     def show(self, evaluate: Every | None, pictures: Every | None, last: bool) -> None:
         """Writes the evaluation metrics and the pictures that are due after this step."""
         if evaluate and evaluate.due(self.step, last):
-            with self.clock.pause():
+            with self.paused():
                 values = {f"val/{k}": float(v) for k, v in evaluate.call(self.state).items()}
                 if self.writer:
                     self.writer.write(self.step, values)
+            if "val/loss" in values:
+                self.validated = f", val {values['val/loss']:.4f}"
+                self.bar.set_postfix_str(self.said + self.validated)
         if pictures and self.writer and pictures.due(self.step, last):
-            with self.clock.pause():
+            with self.paused():
                 self.writer.show(self.step, pictures.call(self.state))
 
     def close(self) -> None:

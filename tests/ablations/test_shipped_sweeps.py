@@ -16,6 +16,7 @@ SWEEPS = sorted((ROOT / "experiments" / "sweeps").glob("*.py"))
 def test_a_first_sweep_is_short():
     first = (ROOT / "experiments" / "sweeps" / "first.py").read_text()
     assert len(first.splitlines()) <= 15
+    assert first in (ROOT / "docs" / "guides" / "ablations.md").read_text()
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The loop: a run that is interrupted and resumed is bitwise the run that was not."""
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -218,11 +219,42 @@ def test_what_compiles_is_no_measure_of_what_trains():
 def test_the_host_runs_no_more_than_two_steps_ahead(tmp_path, monkeypatch):
     """So a signal is answered soon, however long the window."""
     waited = []
-    monkeypatch.setattr(loop.jax, "block_until_ready", lambda entry: waited.append(entry[0]))
+
+    def wait(entry):  # of the window, (step, metrics); a checkpoint waits for the state
+        if isinstance(entry, tuple):
+            waited.append(entry[0])
+
+    monkeypatch.setattr(loop.jax, "block_until_ready", wait)
     state, step_fn = toy_run.setup(12)
     with Workdir(tmp_path, {}) as workdir:
         fit(state, step_fn, toy_run.batches(), TrainConfig(steps=12, log_every=6), workdir)
     assert waited == [1, 2, 3, 4, 7, 8, 9, 10]
+
+
+def test_a_pause_begins_when_the_steps_have_ended(tmp_path):
+    """Else a validation would wait for them, and their time would be taken for its own."""
+    state, step_fn = toy_run.setup(6)
+
+    @jax.jit
+    def slowly(params):
+        x = jnp.full((500, 500), 1e-3)
+        x = jax.lax.fori_loop(0, 60, lambda _, x: jnp.sin(x @ x), x)
+        return jax.tree.map(lambda p: p + 0 * x[0, 0].astype(p.dtype), params)
+
+    def step(state, batch):
+        state, metrics = step_fn(state, batch)
+        return dataclasses.replace(state, params=slowly(state.params)), metrics
+
+    ready = []
+
+    def evaluate(state):
+        ready.append(all(x.is_ready() for x in jax.tree.leaves(state.params)))
+        return {}
+
+    config = TrainConfig(steps=6, log_every=6)
+    with Workdir(tmp_path, {}) as workdir:
+        fit(state, step, toy_run.batches(), config, workdir, evaluate=Every(evaluate, 1))
+    assert ready == [True] * 6
 
 
 def test_a_second_signal_ends_the_process_at_once():
