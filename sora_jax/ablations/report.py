@@ -97,7 +97,7 @@ def limits(study: Study, records: Records) -> list[str]:
     if study.match:
         found.append(f"Arms cost the same FLOPs to {off:.1%}, matched by {study.match}.")
     else:
-        found.append(f"FLOPs are not matched: arms differ by up to {off:.1%}.")
+        found.append(f"FLOPs are not matched; arms differ by up to {off:.1%}.")
     steps = max(r["steps"] for r in records)
     size = max(r["parameters"] for r in records)
     found.append(
