@@ -5,7 +5,9 @@
 
 loads this file, which registers the oracle, and calibrates it; without --oracles, all others too.
 Ground truth, noise and aac must keep its reading correct; its corruptions, empty and shuffled clips
-must not. A metric of a suite may name it too: `suites.judged("loudest")`.
+must not. (An oracle of the video makes corruptions with `corrupt_frames`, and is calibrated under
+blur, noise and h264.) A metric of a suite may name it too: `suites.judged("loudest")`. From Python,
+`Reading(clip).of("loudest")` reads one clip.
 """
 
 import math

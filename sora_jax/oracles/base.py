@@ -37,7 +37,8 @@ class Oracle(Protocol):
         name: key in ORACLES, in calibration.json and in the metrics of suites.
         media: media that it reads: (VIDEO,), (AUDIO,) or both.
         tolerance: when a reading is correct, in words, for the report.
-        corruptions: conditions under which a reading must be incorrect. Default: none.
+        corruptions: conditions under which a reading must be incorrect, of media that it reads;
+            `conditions.corrupt_frames` and `corrupt_samples` make them. Default: none.
         ceiling: largest score of corrupted, empty and shuffled clips. Default: CEILING.
         stage: key in `examples.STAGES` of the clips that it is calibrated on. Default: "room".
         empty: condition that makes clips without anything that it reads. Default: EMPTY.
@@ -93,8 +94,16 @@ class Oracle(Protocol):
 
 
 def fault(oracle: Oracle) -> str | None:
-    """Returns a one-line description of an invalid `media` of an oracle; None if it is valid."""
+    """Returns a one-line description of what is wrong with an oracle's `media` or `corruptions`;
+    None if they are sound.
+    """
     media = oracle.media
-    if isinstance(media, tuple) and media and all(modality in (VIDEO, AUDIO) for modality in media):
-        return None
-    return f"media is {media!r}; give (VIDEO,), (AUDIO,) or both, of sora_jax.oracles.examples"
+    if not (isinstance(media, tuple) and media and all(m in (VIDEO, AUDIO) for m in media)):
+        return f"media is {media!r}; give (VIDEO,), (AUDIO,) or both, of sora_jax.oracles.examples"
+    for one in oracle.corruptions:
+        if one.modality not in (None, *media):
+            return (
+                f"{one.name} changes the {one.modality}, which it does not read; leave it out of "
+                "corruptions, or add it to media"
+            )
+    return None

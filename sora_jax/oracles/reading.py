@@ -32,10 +32,16 @@ class Reading:
     """The oracles' readings of one clip.
 
     uint8 frames are converted to floats in [0, 1], and audio to 16 kHz, at which the oracles are
-    calibrated.
+    calibrated. `of(name)` returns the reading of an oracle of ORACLES.
 
     Args:
         clip: the clip to read.
+
+    Attributes:
+        frames: float32 [F, H, W, 3] in [0, 1].
+        fps: frames per second.
+        samples: [S] in [-1, 1]; None for a clip without audio.
+        rate: samples per second, 16000.
 
     Raises:
         UserError: `clip` is no Clip, or its frames, samples or rate have the wrong shape, type or

@@ -4,7 +4,7 @@ import pytest
 
 from sora_jax.errors import UserError
 from sora_jax.evaluation.calibrate import conditions_of, plan
-from sora_jax.oracles import base, conditions, tracker
+from sora_jax.oracles import base, conditions, corruptions, tracker
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import AUDIO, STAGES, VIDEO
@@ -57,6 +57,13 @@ def test_an_oracle_reads_video_or_audio(media):
     ) as told:
         ORACLES.register(type("Wrong", (Count,), {"media": media}))
     assert repr(media) in str(told.value) and "\n" not in str(told.value)
+    assert "count" not in ORACLES
+
+
+def test_a_corruption_of_what_an_oracle_does_not_read_is_refused():
+    wrong = type("Wrong", (Count,), {"corruptions": (corruptions.vanish, corruptions.backwards)})
+    with pytest.raises(UserError, match="corrupted_backwards changes the audio, which it does not"):
+        ORACLES.register(wrong)
     assert "count" not in ORACLES
 
 
