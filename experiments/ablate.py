@@ -79,7 +79,8 @@ def main(_: Sequence[str]) -> None:
     failed = runner.run_trials(
         trials, folder, lambda one: [*_command(one), "--with_parent"], _WORKERS.value, memory
     )
-    print(write_report(study, folder)[0])
+    if study.records():
+        print(write_report(study, folder)[0])
     if failed:
         raise UserError("; ".join(f"{name}: {reason}" for name, reason in failed.items()))
 

@@ -38,7 +38,7 @@ class Attempt:
         trial: the trial.
         number: of the attempt, from 1.
         process: the process.
-        peak: its largest resident memory so far, in bytes; 0 where it is unknown.
+        peak: largest resident memory of the trial's processes so far, in bytes; 0 if unknown.
     """
 
     trial: Trial
@@ -81,7 +81,7 @@ def run_trials(
     Raises:
         KeyboardInterrupt: the user stopped the study; its trials have saved checkpoints.
     """
-    waiting = deque((trial, 1) for trial in missing(trials, folder))
+    waiting = deque((trial, 1, 0) for trial in missing(trials, folder))
     running: list[Attempt] = []
     failed: dict[str, str] = {}
     largest = 0
@@ -98,7 +98,7 @@ def run_trials(
                 running.remove(attempt)
                 if reason := _reason(attempt, folder):
                     if attempt.process.returncode <= 0 and attempt.number < ATTEMPTS:
-                        waiting.append((attempt.trial, attempt.number + 1))
+                        waiting.append((attempt.trial, attempt.number + 1, attempt.peak))
                     else:
                         failed[attempt.trial.name] = reason
             show(running)
@@ -114,7 +114,7 @@ def _fits(running: int, workers: int, memory: float | None, largest: int) -> boo
 
 
 def _start(
-    trial: Trial, number: int, folder: Path, command: Callable[[Trial], Sequence[str]]
+    trial: Trial, number: int, peak: int, folder: Path, command: Callable[[Trial], Sequence[str]]
 ) -> Attempt:
     with (folder_of(trial, folder) / LOG).open("ab") as log:
         # A session of its own, so that Ctrl-C reaches only this process, which stops the trials.
@@ -125,7 +125,7 @@ def _start(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    return Attempt(trial, number, process)
+    return Attempt(trial, number, process, peak)
 
 
 def _reason(attempt: Attempt, folder: Path) -> str | None:
