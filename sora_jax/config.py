@@ -182,6 +182,38 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def completed(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
+    """Returns the JSON form of an older configuration with the fields that it lacks.
+
+    They have their defaults: a field is only added with a default that changes nothing.
+
+    Args:
+        values: the older configuration as a mapping.
+        config: a dataclass of today, with the same nested dataclasses.
+    """
+    result = to_dict(values)
+    for field in dataclasses.fields(config):
+        now = getattr(config, field.name)
+        if field.name not in result:
+            default = field.default
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
+            if default is not dataclasses.MISSING:
+                result.update(to_dict({field.name: _plain(default)}))
+            continue
+        then = result[field.name]
+        if dataclasses.is_dataclass(now) and isinstance(then, dict):
+            result[field.name] = completed(then, now)
+        elif isinstance(now, tuple) and now and dataclasses.is_dataclass(now[0]):
+            result[field.name] = [completed(one, now[0]) for one in then or ()]
+    return result
+
+
+def _plain(value: Any) -> Any:
+    """Returns a field's value with dataclasses as dictionaries."""
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Returns the keys in which the nested configurations `old` and `new` differ, as "train.steps
     (200, now 300)", sorted.

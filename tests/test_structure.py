@@ -98,3 +98,9 @@ def test_each_limit_is_seen():
     assert long_functions(longer) == {"experiments/b.py::g"}
     assert long_files(longer) == {"experiments/b.py"}
     assert not long_files({"experiments/configs/b.py": longer["experiments/b.py"]})
+
+
+def test_every_folder_of_code_is_a_package():
+    """Otherwise the wheel lacks it."""
+    folders = {Path(name).parent for name in SOURCES}
+    assert {f for f in folders if f"{f.as_posix()}/__init__.py" not in SOURCES} == set()

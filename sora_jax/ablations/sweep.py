@@ -194,8 +194,11 @@ def read_sweep(path: str | os.PathLike) -> Sweep:
 
 
 def _beside(config: str, sweep: Path) -> str:
-    """Returns a configuration's path: as it is, or else relative to the sweep's folder."""
+    """Returns a configuration's path: as it is, or else relative to the sweep's folder.
+
+    Or to the folder of `experiments`, for the shipped sweeps started from elsewhere.
+    """
     if not config.endswith(".py") or user_path(config).is_file():
         return config
-    beside = sweep.parent / config
-    return str(beside) if beside.is_file() else config
+    found = (folder / config for folder in sweep.absolute().parents[:3])
+    return next((str(file) for file in found if file.is_file()), config)

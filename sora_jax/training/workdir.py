@@ -37,6 +37,8 @@ class Workdir:
         begun: the identity of the run in the directory that this one replaces from step `shared`
             on. Default: none, the same run.
         shared: the last step that both have in common. Default: None, all.
+        defaults: a dataclass whose defaults stand for the keys that an older record lacks. Default:
+            none, such a record is of another run.
 
     Raises:
         UserError: the directory holds another run's configuration (the first differing keys are
@@ -49,8 +51,9 @@ class Workdir:
         config: Any,
         begun: Mapping[str, Any] | None = None,
         shared: int | None = None,
+        defaults: Any = None,
     ):
-        self.shared, self._begun = shared, begun
+        self.shared, self._begun, self._defaults = shared, begun, defaults
         self.path = files.user_path(path).absolute()
         self.config = config_lib.to_dict(config)
         self.fingerprint = config_lib.fingerprint(self.config)
@@ -82,12 +85,13 @@ class Workdir:
             raise UserError(f"workdir={path} is a file; give a directory")
         if record.exists():
             try:
-                old = comparable(json.loads(record.read_text(encoding="utf-8"))["config"])
+                content = json.loads(record.read_text(encoding="utf-8"))["config"]
+                old = comparable(content, self._defaults)
             except (ValueError, KeyError, TypeError) as error:
                 raise UserError(
                     f"{record} is not a run's configuration; give another workdir"
                 ) from error
-            expected = comparable(self._begun or self.config)
+            expected = comparable(self._begun or self.config, self._defaults)
             if changed := config_lib.differences(old, expected):
                 more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
                 raise UserError(
@@ -134,18 +138,26 @@ def identity_of(config: Any, start: Start, dataset: Mapping[str, Any]) -> dict[s
     return identity
 
 
-def comparable(identity: Mapping[str, Any]) -> dict[str, Any]:
+def comparable(identity: Mapping[str, Any], defaults: Any = None) -> dict[str, Any]:
     """Returns the part of an identity that must not differ.
 
     It lacks SAVING, which may, and the paths and the fit of data, which `dataset` identifies.
+
+    Args:
+        identity: from `identity_of`, perhaps of an older version.
+        defaults: the configuration of today, a dataclass: keys that the identity lacks have its
+            defaults. Default: none, they stay absent.
     """
-    result = config_lib.to_dict(identity)
+    result = config_lib.completed(identity, defaults) if defaults else config_lib.to_dict(identity)
+    for name in OUTSIDE if defaults else ():  # `identity_of` left them out
+        result.pop(name, None)
     for name in SAVING:
         result.get("train", {}).pop(name, None)
     data = result.get("data") if "dataset" in result else None
     for part in [data, *data.get("sets", ())] if isinstance(data, dict) else ():
         part.pop("path", None)
         part.pop("fit", None)
+        part.pop("skip_damaged", None)
     return result
 
 
@@ -166,7 +178,8 @@ def open_workdir(
     """
     identity = identity_of(config, start, dataset)
     begun = _begun(path)
-    changed = config_lib.differences(comparable(begun or identity), comparable(identity))
+    known = comparable(identity, config)
+    changed = config_lib.differences(comparable(begun or identity, config), known)
     keys = {line.split()[0] for line in changed}
     if begun and keys == {"train.steps"}:
         return _of_another_length(path, config, begun, identity)
@@ -176,8 +189,8 @@ def open_workdir(
             "what it was trained on, or give another workdir"
         )
     if start.config and not begun:
-        check_continued(start, config.optim, comparable(start.config), comparable(identity))
-    return Workdir(path, identity)
+        check_continued(start, config.optim, comparable(start.config, config), known)
+    return Workdir(path, identity, defaults=config)
 
 
 def _of_another_length(
@@ -193,7 +206,7 @@ def _of_another_length(
             f"config.train.steps={old}, and train on from its weights with "
             f"init_from={path}/weights.safetensors in another workdir"
         )
-    return Workdir(path, identity, begun, shared)
+    return Workdir(path, identity, begun, shared, config)
 
 
 def _begun(path: str | os.PathLike) -> dict[str, Any] | None:

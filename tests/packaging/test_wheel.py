@@ -103,6 +103,9 @@ def test_commands_run_from_an_empty_folder(installed, tmp_path):
     helped = run(installed, "-m", "sora_jax", "sample", "--help", folder=tmp_path)
     assert helped.returncode == 0 and "--[no]any_words" in helped.stdout
     assert "python -m sora_jax.experiments.sample --prompt" in helped.stdout
+    sweep = f"--sweep={installed}/sora_jax/experiments/sweeps/first.py"
+    planned = run(installed, "-m", "sora_jax", "ablate", sweep, "--dry_run", folder=tmp_path)
+    assert planned.returncode == 0 and "4 trials" in planned.stdout, planned.stderr
     wrong = run(installed, "-m", "sora_jax", "sampel", folder=tmp_path)
     assert wrong.returncode == 2 and "did you mean 'sample'?" in wrong.stderr
 

@@ -5,15 +5,22 @@ do.
 import dataclasses
 import fcntl
 import json
+from pathlib import Path
 
 import pytest
 
 from sora_jax.errors import UserError
+from sora_jax.training.configs import read_values
 from sora_jax.training.loop import TrainConfig
 from sora_jax.training.optim import OptimConfig
-from sora_jax.training.start import NEW, Start
+from sora_jax.training.start import NEW, Start, open_start
+from sora_jax.training.tokenizer import _identify
+from sora_jax.training.tokenizer_run import tokenizer_run
 from sora_jax.training.workdir import open_workdir
 from sora_jax.weights import Weights
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+MILESTONES = sorted((EXPERIMENTS / "recipes" / "milestones").glob("*tokenizer*.safetensors"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,3 +158,38 @@ def test_a_directory_is_anyones_until_training_begins(tmp_path):
     )
     (tmp_path / "config.json").write_text("not JSON")
     assert "is not a run's configuration" in refusal(tmp_path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    family: str = "room"
+    label: str = ""  # added later
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+    sets: tuple[Part, ...] = (Part(),)
+    boxes: float = 1.0  # added later
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed(Run):
+    data: Mixture = Mixture()
+
+
+def test_a_field_that_was_added_later_has_its_default_in_older_runs(tmp_path):
+    with open_workdir(tmp_path, Mixed(), NEW, DATA) as workdir:
+        workdir.begin()
+    record = json.loads((tmp_path / "config.json").read_text())
+    del record["config"]["data"]["boxes"], record["config"]["data"]["sets"][0]["label"]
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    open_workdir(tmp_path, Mixed(), NEW, DATA).close()
+    other = refusal(tmp_path, Mixed(data=Mixture(boxes=2.0)))
+    assert other.startswith(f"{tmp_path} holds a run with another config: data.boxes (1.0, now 2")
+    assert "data.sets" in refusal(tmp_path, Mixed(data=Mixture(sets=(Part(label="a"),))))
+
+
+@pytest.mark.parametrize("file", MILESTONES, ids=lambda file: file.stem)
+def test_the_committed_runs_go_on_with_the_code_of_today(file, tmp_path):
+    run = tokenizer_run(read_values(EXPERIMENTS / "configs" / f"{file.stem}.py"))
+    open_workdir(tmp_path, run, open_start(run.kind, None, file), _identify(run.data)).close()
