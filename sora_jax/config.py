@@ -199,7 +199,7 @@ def completed(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
             if field.default_factory is not dataclasses.MISSING:
                 default = field.default_factory()
             if default is not dataclasses.MISSING:
-                result.update(to_dict({field.name: _plain(default)}))
+                result[field.name] = to_dict(default)
             continue
         then = result[field.name]
         if dataclasses.is_dataclass(now) and isinstance(then, dict):
@@ -207,11 +207,6 @@ def completed(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
         elif isinstance(now, tuple) and now and dataclasses.is_dataclass(now[0]):
             result[field.name] = [completed(one, now[0]) for one in then or ()]
     return result
-
-
-def _plain(value: Any) -> Any:
-    """Returns a field's value with dataclasses as dictionaries."""
-    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
