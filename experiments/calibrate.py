@@ -34,7 +34,12 @@ _ORACLES = flags.DEFINE_list(
     "all.",
 )
 _FORMAT = flags.DEFINE_enum("format", "nano", ["nano", "S"], "Clip format of the scenes.")
-_SHEETS = flags.DEFINE_integer("sheets", 4, "Contact sheets to write, at most 4.", lower_bound=0)
+_SHEETS = flags.DEFINE_integer(
+    "sheets",
+    4,
+    "Contact sheets to write, at most 4; also of each oracle's wrong readings under a condition.",
+    lower_bound=0,
+)
 
 
 def main(_: Sequence[str]) -> None:

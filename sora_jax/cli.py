@@ -293,8 +293,10 @@ def _unknown_key(argv: Sequence[str], error: Exception) -> str | None:
         return f"{_config_flag(argv)} has no get_config(); see experiments/configs"
     if not any(arg.startswith("--config.") and key in arg for arg in argv):
         return None
-    remedy = f"did you mean {close[1]!r}?" if close else "--help lists them"
-    return f"unknown key {key} in --config; {remedy}"
+    given = next((a for a in argv if re.match(rf"--config\..*\b{re.escape(key)}\b", a)), key)
+    path = given.removeprefix("--config.").partition("=")[0]
+    remedy = "--help lists them; the entries of a list, such as data.sets, are changed in the file"
+    return f"unknown key {path} in --config; {f'did you mean {close[1]!r}?' if close else remedy}"
 
 
 def _help(argv: Sequence[str]) -> str:

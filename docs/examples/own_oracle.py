@@ -1,4 +1,4 @@
-"""An oracle of your own: when a clip is loudest.
+"""An oracle of your own: when a clip is loudest. And a suite that scores models by it.
 
     python -m experiments.calibrate --import=docs/examples/own_oracle.py --oracles=loudest \
         --output=outputs/own
@@ -6,14 +6,14 @@
 loads this file, which registers the oracle, and calibrates it; without --oracles, all others too.
 Ground truth, noise and aac must keep its reading correct; its corruptions, empty and shuffled clips
 must not. (An oracle of the video makes corruptions with `corrupt_frames`, and is calibrated under
-blur, noise and h264.) A metric of a suite may name it too: `suites.judged("loudest")`. From Python,
-`Reading(clip).of("loudest")` reads one clip.
+blur, noise and h264.) From Python, `Reading(clip).of("loudest")` reads one clip.
 """
 
 import math
 
 import numpy as np
 
+from sora_jax.evaluation.suites import ROOM, SUITES, Suite, judged
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.conditions import corrupt_samples
@@ -53,3 +53,7 @@ class LoudestOracle(Oracle):
         """Is it when the take's own sound is loudest?"""
         (clip,) = render_takes([example.take], example.format, batch=1)
         return abs(reading.of(self.name) - loudest(clip.samples, clip.rate)) <= 0.010
+
+
+# Rooms from their captions. Its floor is each clip's own sound, cut into pieces of 50 ms and mixed.
+SUITES.register(Suite("own_loudest", ROOM, {"as_made": judged("loudest")}, mixed="pieces"))

@@ -20,6 +20,7 @@ from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.draw import check, draw, long_format
 from sora_jax.worlds.playhouse.families import FAMILIES
+from sora_jax.worlds.playhouse.render.story_inputs import check_shots
 from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 from sora_jax.worlds.playhouse.takes import draw_takes, grouped, render_batch
 
@@ -59,8 +60,8 @@ class PlayhouseSource:
         style: the style of the scenes. Default: None, all styles of the family.
 
     Raises:
-        UserError: the family, split or style does not exist, a finite family has fewer takes, or
-            the format is longer than the simulated scenes.
+        UserError: the family, split or style does not exist, a finite family has fewer takes, the
+            format is longer than the simulated scenes, or a story has other shots.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class PlayhouseSource:
                 field="format",
             )
         # Drawing the last take raises now, not after hours, if a finite family has fewer.
-        draw(split, num_clips - 1, family=family, style=style)
+        last = draw(split, num_clips - 1, family=family, style=style)
         format = long_format(split, format)
+        if last.scene.plot:
+            check_shots(last, format)
         self.split, self.format, self.num_clips, self.batch_size, self.workers = (
             split,
             format,

@@ -26,6 +26,8 @@ MIN_CLIPS = 2  # clips: a shuffled clip needs the take of another one
 # conditions under which readings must stay correct
 STABLE = {condition.name for condition in (conditions.GROUND_TRUTH, *DEGRADATIONS)}
 Scores = dict[str, dict[str, dict[str, Any]]]
+# Called with an oracle, a condition, and a clip under it whose reading is wrong, with that reading.
+OnMiss = Callable[[Oracle, Condition, Example, Reading], object]
 
 
 def conditions_of(oracle: Oracle) -> tuple[Condition, ...]:
@@ -72,6 +74,7 @@ def calibrate(
     clips: list[Example],
     report: Callable[[str], object] | None = None,
     oracles: Sequence[str] | None = None,
+    missed: OnMiss | None = None,
 ) -> Scores:
     """Scores oracles under all their conditions.
 
@@ -80,6 +83,8 @@ def calibrate(
             are rendered here.
         report: called with the name of each condition before it is made. Default: None.
         oracles: names of the oracles to calibrate. Default: None, all registered ones.
+        missed: called for each clip on whose ground truth or degradation a reading is wrong.
+            Default: None.
 
     Returns:
         {oracle: {condition: {score, n}}}.
@@ -101,7 +106,12 @@ def calibrate(
             changed = condition(staged)
             readings = _readings(changed, cache)
             for oracle in judged:
-                scores[oracle.name][condition.name] = _score(oracle, condition, changed, readings)
+                verdicts = _verdicts(oracle, condition, changed, readings)
+                scores[oracle.name][condition.name] = _score(verdicts)
+                if missed and condition.name in STABLE:
+                    for clip, reading, correct in zip(changed, readings, verdicts, strict=True):
+                        if correct is False:
+                            missed(oracle, condition, clip, reading)
     return scores
 
 
@@ -120,16 +130,21 @@ def _readings(clips: list[Example], cache: dict[tuple[int, int], Reading]) -> li
     return [readings[_media_of(clip)] for clip in clips]
 
 
-def _score(
+def _verdicts(
     oracle: Oracle, condition: Condition, clips: list[Example], readings: list[Reading]
-) -> dict[str, Any]:
-    """Returns {score, n}: the share of correct readings, None for n = 0."""
-    judged = [
-        oracle.judge(clip, reading)
+) -> list[bool | None]:
+    """Returns whether each reading is correct; None where the oracle or the condition does not
+    apply.
+    """
+    return [
+        oracle.judge(clip, reading) if oracle.applies(condition, clip) else None
         for clip, reading in zip(clips, readings, strict=True)
-        if oracle.applies(condition, clip)
     ]
-    correct = [verdict for verdict in judged if verdict is not None]
+
+
+def _score(verdicts: list[bool | None]) -> dict[str, Any]:
+    """Returns {score, n}: the share of correct readings, None for n = 0."""
+    correct = [verdict for verdict in verdicts if verdict is not None]
     score = round(float(np.mean(correct)), 4) if correct else None
     return {"score": score, "n": len(correct)}
 

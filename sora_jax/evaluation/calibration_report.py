@@ -21,6 +21,7 @@ from sora_jax.modality import FORMATS, SAMPLE_RATE, ClipFormat
 from sora_jax.oracles import examples, pictures
 from sora_jax.oracles.base import DEGRADED, GROUND_TRUTH, Oracle
 from sora_jax.oracles.catalogue import ORACLES
+from sora_jax.oracles.conditions import Condition
 from sora_jax.oracles.examples import Example
 from sora_jax.oracles.onsets import true_impacts
 from sora_jax.oracles.reading import Reading
@@ -28,6 +29,7 @@ from sora_jax.oracles.sync import lag
 from sora_jax.oracles.verdict import say_impacts
 from sora_jax.tables import markdown, number
 
+LONGEST = 300  # characters of a reading in the report
 SHIFTS = (-0.16, -0.08, -0.04, -0.02, 0.0, 0.02, 0.04, 0.08, 0.16)  # seconds
 
 
@@ -48,7 +50,7 @@ def calibrate_into(
         num_clips: number of scenes. Default: 96.
         split: split of the scenes. Default: "val".
         format: name of the clip format. Default: "nano".
-        sheets: clips to draw, at most 4.
+        sheets: clips to draw, at most 4, and of each oracle's wrong readings under a condition.
         oracles: names of the oracles to calibrate. Default: None, all of them.
 
     Returns:
@@ -91,15 +93,54 @@ def _calibrate_into(
             bar.set_description(name)
             bar.update(1)
 
-        scores = calibrate.calibrate(clips, progress, names)
+        missed = _Misses(folder, sheets)
+        scores = calibrate.calibrate(clips, progress, names, missed)
     outside = calibrate.violations(scores)
     files.write(folder / "calibration.json", json.dumps(scores, indent=2) + "\n")
     text = report(clips, split, clip_format, scores, outside)
     for i, clip in enumerate(clips[: min(4, sheets)]):
         text += _draw(folder, f"clip-{i:02d}", clip)
+    text += missed.paragraphs()
     files.write(folder / "report.md", "\n".join(text))
     sign(folder)
     return scores, outside
+
+
+class _Misses:
+    """Draws the first clips that each oracle reads wrongly on ground truth or a degradation.
+
+    Args:
+        folder: that of the report.
+        sheets: the largest number of clips that are drawn of an oracle under a condition.
+    """
+
+    def __init__(self, folder: Path, sheets: int):
+        self.folder, self.sheets = folder, sheets
+        self.found: dict[tuple[str, str], list[str]] = {}
+
+    def __call__(
+        self, oracle: Oracle, condition: Condition, clip: Example, reading: Reading
+    ) -> None:
+        of = self.found.setdefault((oracle.name, condition.name), [])
+        name = f"missed-{oracle.name}-{condition.name}-{len(of):02d}.png"
+        if len(of) < self.sheets:
+            title = f"{oracle.name}, {condition.name}: {clip.take.captions[0]}"
+            seen, heard = reading.seen_impacts, reading.heard_impacts
+            contact_sheet(self.folder / name, clip, title, seen, heard)
+        take = clip.take
+        read = " ".join(str(reading.of(oracle.name)).split())
+        read = read if len(read) <= LONGEST else f"{read[:LONGEST]}..."
+        picture = f"\n\n  ![the clip]({name})\n" if len(of) < self.sheets else ""
+        of.append(f"- {take.family}/{take.split}/{take.index} is read as `{read}`.{picture}")
+
+    def paragraphs(self) -> list[str]:
+        """Returns the paragraphs of the report."""
+        if not self.found:
+            return ["## Wrong readings\n\nNone on ground truth and degradations.\n"]
+        return ["## Wrong readings\n"] + [
+            f"### {oracle}, {condition}\n\n" + "\n".join(lines) + "\n"
+            for (oracle, condition), lines in self.found.items()
+        ]
 
 
 def score_table(scores: calibrate.Scores) -> str:

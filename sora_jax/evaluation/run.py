@@ -88,8 +88,5 @@ def chosen(suites: Sequence[str]) -> list[str]:
     """
     for name in suites:
         if name not in (*SUITES, "all"):
-            raise UserError(
-                f"no suite {name!r}; {config.nearest(name, (*SUITES, 'all'))} (there are "
-                f"{', '.join(SUITES)}, and all)"
-            )
+            raise UserError(f"no suite {name!r}; {config.nearest(name, (*SUITES, 'all'))}")
     return [name for name in SUITES if name in suites or "all" in suites]

@@ -215,7 +215,7 @@ class Reading:
                 dataclasses.asdict(ball)
                 | {
                     "radius_m": round(float(np.nanmedian(track.radius)), 3),
-                    "found_once": round(float(np.mean(track.found)), 3),
+                    "tracked_frames": round(float(np.mean(track.found)), 3),
                     "jumps": track.jumps(self.fps),
                 }
             )

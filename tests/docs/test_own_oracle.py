@@ -19,7 +19,7 @@ def own():
     before = list(ORACLES)
     load_module(str(PATH))
     yield ORACLES["loudest"]
-    del ORACLES["loudest"]
+    del ORACLES["loudest"], suites.SUITES["own_loudest"]
     forget_file(PATH)
     assert list(ORACLES) == before
 
@@ -51,9 +51,10 @@ def test_without_its_judgement_it_is_found_out(clips, own, monkeypatch):
     ]
 
 
-def test_a_metric_names_it(clips, own):
-    metric = suites.judged("loudest")
-    assert metric.read(clips[0], Reading(clips[0])) == 1.0
+def test_a_suite_scores_it(clips, own):
+    suite = suites.SUITES["own_loudest"]
+    assert suite.ready == ("as_made",)
+    assert suites.values(suite, clips[0], Reading(clips[0])) == {"as_made": 1.0}
 
 
 def test_without_audio_nothing_is_loudest(clips, own):

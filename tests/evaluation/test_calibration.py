@@ -120,6 +120,19 @@ def test_only_the_oracles_that_are_named_are_calibrated(tmp_path):
         assert files_of(tmp_path) == before and "\n" not in str(told.value)
 
 
+def test_wrong_readings_are_named_and_drawn(tmp_path, monkeypatch):
+    judge = ORACLES["loudness"].judge
+    wrong = lambda example, reading: (
+        example.take.index != calibrate.FIRST and judge(example, reading)
+    )
+    monkeypatch.setattr(ORACLES["loudness"], "judge", wrong)
+    calibrate_into(tmp_path, 4, sheets=1, oracles=["loudness"])
+    report = (tmp_path / "report.md").read_text().partition("## Wrong readings")[2]
+    assert "### loudness, ground_truth" in report and "corrupted" not in report
+    assert f"- room/val/{calibrate.FIRST} is read as" in report
+    assert (tmp_path / "missed-loudness-ground_truth-00.png").stat().st_size > 10_000
+
+
 def test_what_oracles_measure_beyond_correct_and_wrong(clips):
     rows = measured(clips[:6], list(ORACLES))
     assert [what.split(",")[0].split()[0] for what, _, _ in rows] == [

@@ -46,7 +46,7 @@ def test_the_verdict_is_that_of_the_scores(truth, clips):
     pairs = [(told, reading) for told, _ in clips for _, reading in clips]
     doubled = [(clip.take.facts, Reading(clip)) for clip in double(truth[:2])]
     assert all(
-        [line.fact for line in judge_balls(*pair) if not line.met][:1] == ["in one piece"]
+        [line.fact for line in judge_balls(*pair) if not line.met][:1] == ["persistent"]
         for pair in doubled
     )
     pairs += doubled

@@ -111,7 +111,7 @@ def test_a_prompt_writes_a_clip_a_sheet_and_a_record(command, tmp_path, capsys):
     }
     assert list(facts) == [
         "balls",
-        "in one piece",
+        "persistent",
         "colour",
         "size",
         "launch",

@@ -112,11 +112,15 @@ def test_differences_name_keys():
     [
         (
             ["--config=CONFIG", "--config.model.dpth=3"],
-            "unknown key dpth in --config; did you mean 'depth'?",
+            "unknown key model.dpth in --config; did you mean 'depth'?",
         ),
         (
             ["--config=CONFIG", "--config.modle.depth=3"],
-            "unknown key modle in --config; did you mean 'model'?",
+            "unknown key modle.depth in --config; did you mean 'model'?",
+        ),
+        (
+            ["--config=CONFIG", "--config.model.zzz=3"],
+            "unknown key model.zzz in --config; --help lists them; the entries of a list",
         ),
         (["--config=CONFIG", "--config.model.depth=deep"], "'deep'"),
         (["--config=absent.py"], "--config cannot be read"),

@@ -116,7 +116,7 @@ def judge_balls(facts: Facts, reading: Reading) -> list[Line]:
     balls = {ball.colour: ball for ball in reading.facts.balls}
     lines = [
         Line.compare(None, "balls", len(facts.balls), len(balls)),
-        Line.compare(None, "in one piece", True, reading.coherent if balls else None),
+        Line.compare(None, "persistent", True, reading.coherent if balls else None),
     ]
     for ball in facts.balls:
         seen = balls.get(ball.colour)

@@ -59,18 +59,25 @@ def story_inputs(takes: Sequence[Take], format: ClipFormat) -> dict[str, np.ndar
     return {name: np.stack([one[name] for one in clips]) for name in clips[0]}
 
 
-def _inputs(take: Take, format: ClipFormat) -> dict[str, np.ndarray]:
-    scene, plot = take.scene, take.scene.plot
-    starts = format.shot_starts()
+def check_shots(take: Take, format: ClipFormat) -> None:
+    """Raises UserError if the take of a story has other shots than a clip format."""
+    plot, starts = take.scene.plot, format.shot_starts()
     if plot is None or [round(v.start * format.fps) for v in plot.views] != [
         round(start * format.fps) for start in starts
     ]:
-        shots = "no plot" if plot is None else f"{len(plot.views)} shots"
+        shots = len(plot.views) if plot else 0
+        own = "nano" if shots == 1 else f"story{shots}"
         raise UserError(
-            f"{take.family}/{take.split}/{take.index} has {shots}, and the format has "
-            f"{len(starts)}, or they start at other times; render it with its own format",
+            f"{take.family}/{take.split}/{take.index} has {shots} shots, and the format has "
+            f"{len(starts)}, or they start at other times; choose {own if plot else 'a story'}",
             field="format",
         )
+
+
+def _inputs(take: Take, format: ClipFormat) -> dict[str, np.ndarray]:
+    check_shots(take, format)
+    scene, plot = take.scene, take.scene.plot
+    assert plot is not None  # checked
     times = format.frame_times()
     view, truth = views(scene, times), plot.truth(times)
     rooms = truth["place"]
