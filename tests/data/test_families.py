@@ -178,3 +178,9 @@ def test_what_a_family_cannot_give_is_said_at_once():
         PlayhouseSource("train", FORMATS["phyworld"], 40_000, family="phyworld_uniform_30k")
     with pytest.raises(UserError, match=r"played for 2\.125 s"):
         PlayhouseSource("train", FORMATS["phyworld"], 4, family="room")
+
+
+def test_a_story_in_a_format_of_other_shots_is_refused_at_once():
+    with pytest.raises(UserError, match="has 3 shots, and the format has 1, .* choose story3"):
+        PlayhouseSource("val", FORMATS["nano"], 4, family="story")
+    PlayhouseSource("val", FORMATS["story3"], 4, family="story")

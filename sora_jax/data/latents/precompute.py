@@ -144,7 +144,11 @@ def _precompute(
     done = description["count"]
     records = _records(source, encode, done)
     with tqdm.tqdm(
-        total=len(source), initial=done, unit="clip", desc=f"latents {source.identity.get('split', '')}", disable=not progress
+        total=len(source),
+        initial=done,
+        unit="clip",
+        desc=f"latents {source.identity.get('split', '')}",
+        disable=not progress,
     ) as bar:
         for number in range(complete, len(sizes)):
             with files.replacing(directory / _shard_name(number)) as partial:
