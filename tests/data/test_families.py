@@ -181,6 +181,6 @@ def test_what_a_family_cannot_give_is_said_at_once():
 
 
 def test_a_story_in_a_format_of_other_shots_is_refused_at_once():
-    with pytest.raises(UserError, match="has 3 shots, and the format has 1, .* choose story3"):
+    with pytest.raises(UserError, match=r"has 3 shots, and the format has 1, .* choose story3"):
         PlayhouseSource("val", FORMATS["nano"], 4, family="story")
     PlayhouseSource("val", FORMATS["story3"], 4, family="story")
