@@ -118,10 +118,20 @@ def adopt_rows(path: Path, into: Path) -> dict:
 
 
 def adopt_tuning(path: Path, into: Path) -> dict:
-    """Writes the fastest sound launch parameters to the tuning files of their operations; returns
-    the gains.
+    """Adopts the fastest launch parameters of each operation and case, where they gain enough.
 
-    path is the file of timed parameters, and `into` the folder kernels/tuned.
+    Parameters at least 3 % (GAIN) faster than the heuristic's are written to INTO/OP/DEVICE.json.
+    Rows that `refusal` rejects do not count.
+
+    Args:
+        path: file of timed parameters.
+        into: the folder kernels/tuned.
+
+    Returns:
+        {"OP CASE": text}: the parameters and their gain in %, or "left: ..." with the reason.
+
+    Raises:
+        UserError: the file has no rows, or a line is not a row.
     """
     groups: dict[tuple, list[dict]] = {}
     for row in results.read(path):

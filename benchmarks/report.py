@@ -57,8 +57,10 @@ def main(*places: str) -> None:
 
 
 def groups(rows: list[dict]) -> dict[tuple, list[dict]]:
-    """Groups rows by (suite, case, direction). Each group has its implementations in a fixed
-    order.
+    """Groups rows by (suite, case, direction).
+
+    Each group is in the order of `workload.IMPLEMENTATIONS`; rows of other implementations come
+    last.
     """
     order = {name: i for i, name in enumerate(IMPLEMENTATIONS)}
     grouped = collections.defaultdict(list)

@@ -116,7 +116,11 @@ def by_arm(records: Records) -> dict[str, list[Mapping[str, Any]]]:
 
 
 def scores(records: Records) -> Figure:
-    """Draws the score of every trial, with the mean and 95 % interval of each arm."""
+    """Draws the score of every trial, with the mean and 95 % interval of each arm.
+
+    records are those of `Study.records`. A score is the value of the study's measure; less is
+    better. Each arm is a row, each seed a dot. An arm with one seed has no interval.
+    """
     arms = by_arm(records)
     figure = Figure(figsize=(7, 1 + 0.5 * len(arms)), layout="constrained")
     axes = figure.add_subplot()

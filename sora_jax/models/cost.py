@@ -218,9 +218,9 @@ def report(
 
 
 def quantity(x: float, unit: str = "") -> str:
-    """Returns a number as text with three digits and a decimal prefix: 3967040 -> "3.97 M".
+    """Returns a number as text, up to three digits and a decimal prefix: 3967040 -> "3.97 M".
 
-    unit is appended, such as "B". Default "": none.
+    Negative numbers get no prefix. unit is appended, such as "B". Default "": none.
     """
     prefixes = ["", "k", "M", "G", "T", "P", "E"]
     power = 0

@@ -12,13 +12,14 @@ pairs of blocks:
 
 Adaptive modulation by the noise level of each latent frame (`sora_jax.nn.modulation`) wraps
 self-attention (A_space, A_time, A) and MLP. So given, modified and generated frames can stand
-side by side. A_text is not modulated.
+side by side. A_text is not modulated, and is absent without `text_attention`.
 
 In the exchange (3):
 
 - Both streams read the other's state from before the exchange.
 - Rotary positions are times in seconds, the clock that both streams share.
 - The gates g_v [D] and g_a [Da] start at zero, and c is the caller's `couple`.
+- `exchange` can leave out one direction, or both.
 - The audio reads P tokens per frame, gathered by attention pooling, which costs O(N T P).
 - Every site of the video reads the audio, because the position of an object decides which sound
   belongs to it.
@@ -60,6 +61,7 @@ from sora_jax.models.text_encoder import TextEncoder
 from sora_jax.models.tokens import (
     PLACE_FEATURES,
     from_patches,
+    on_clock,
     patches,
     place_features,
     time_features,
@@ -136,8 +138,10 @@ class AudioBlock(nnx.Module):
         c, dtype = config, jnp.dtype(config.dtype)
         self.table = nnx.Param(jnp.zeros((6 * c.audio_width,)))
         self.attention = SelfAttention(c.audio_width, c.audio_heads, rngs, dtype)
-        self.text = CrossAttention(
-            c.audio_width, c.text_width, c.audio_width, c.audio_heads, rngs, dtype
+        self.text = (
+            CrossAttention(c.audio_width, c.text_width, c.audio_width, c.audio_heads, rngs, dtype)
+            if c.text_attention
+            else None
         )
         self.mlp = MLP(c.audio_width, c.mlp_ratio, rngs, dtype)
 
@@ -168,7 +172,7 @@ class AudioBlock(nnx.Module):
         """
         shift, scale, gate = self.rows(m, a.dtype)[:3]
         a = a + gate * self.attention(modulate(a, shift, scale), phi)
-        return a + self.text(rms_norm(a), text, text_mask)
+        return a if self.text is None else a + self.text(rms_norm(a), text, text_mask)
 
     def feed(
         self, a: Float[Array, "B N Da"], m: Float[Array, "B N 6*Da"]
@@ -182,7 +186,8 @@ class AudioBlock(nnx.Module):
 
 class Exchange(nnx.Module):
     """Cross-attention between video and audio in both directions, with rotary positions in seconds;
-    with `config.memory` also from the video to the pooled tokens of its own frames.
+    with `config.memory` also from the video to the pooled tokens of its own frames. Directions that
+    `config.exchange` leaves out have no parameters.
 
     v [B, T, S, D] and a [B, N, Da] -> same shapes. Learned gates start at zero.
     """
@@ -190,11 +195,13 @@ class Exchange(nnx.Module):
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
         c, dtype = config, jnp.dtype(config.dtype)
         shared = (c.exchange_width, c.exchange_heads, rngs, dtype)
-        self.pool = linear(c.width, c.frame_tokens, rngs, dtype=dtype)
-        self.to_video = CrossAttention(c.width, c.audio_width, *shared)
-        self.to_audio = CrossAttention(c.audio_width, c.width, *shared)
-        self.video_gate = nnx.Param(jnp.zeros((c.width,)))
-        self.audio_gate = nnx.Param(jnp.zeros((c.audio_width,)))
+        video, audio = (c.exchange in ("both", to) for to in ("to_video", "to_audio"))
+        pooled = audio or c.memory
+        self.pool = linear(c.width, c.frame_tokens, rngs, dtype=dtype) if pooled else None
+        self.to_video = CrossAttention(c.width, c.audio_width, *shared) if video else None
+        self.to_audio = CrossAttention(c.audio_width, c.width, *shared) if audio else None
+        self.video_gate = nnx.Param(jnp.zeros((c.width,))) if video else None
+        self.audio_gate = nnx.Param(jnp.zeros((c.audio_width,))) if audio else None
         # Last, so that the initial values of all other parameters are those without memory.
         self.memory = CrossAttention(c.width, c.width, *shared) if c.memory else None
         self.memory_gate = nnx.Param(jnp.zeros((c.width,))) if c.memory else None
@@ -219,27 +226,31 @@ class Exchange(nnx.Module):
             v and a with what each read from the other.
         """
         B, T, S, D = v.shape
-        v_in, a_in = rms_norm(v), rms_norm(a)
+        v_in, a_in, couple = rms_norm(v), rms_norm(a), couple.astype(v.dtype)
+        sites, site_phi = v_in.reshape(B, T * S, D), jnp.repeat(phi["video"], S, axis=0)
+        if self.to_video is not None and self.video_gate is not None:
+            dv = self.to_video(sites, a_in, None, site_phi, phi["audio"])
+            v = v + (couple * self.video_gate[...].astype(v.dtype) * dv).reshape(v.shape)
+        if self.pool is None:
+            return v, a
         weights = jax.nn.softmax(self.pool(v_in).astype(jnp.float32), axis=2).astype(v.dtype)
         frames = jnp.einsum("btsp,btsd->btpd", weights, v_in).reshape(B, -1, D)
-        site_phi = jnp.repeat(phi["video"], S, axis=0)
         frame_phi = jnp.repeat(phi["video"], weights.shape[-1], axis=0)
-        dv = self.to_video(v_in.reshape(B, T * S, D), a_in, None, site_phi, phi["audio"])
         keys = None if visible is None else jnp.repeat(visible, weights.shape[-1], axis=1)
-        da = self.to_audio(a_in, frames, keys, phi["audio"], frame_phi)
-        couple = couple.astype(v.dtype)
-        v = v + (couple * self.video_gate[...].astype(v.dtype) * dv).reshape(v.shape)
+        if self.to_audio is not None and self.audio_gate is not None:
+            da = self.to_audio(a_in, frames, keys, phi["audio"], frame_phi)
+            a = a + couple * self.audio_gate[...].astype(a.dtype) * da
         if self.memory is not None and self.memory_gate is not None:
-            dm = self.memory(v_in.reshape(B, T * S, D), frames, keys, site_phi, frame_phi)
+            dm = self.memory(sites, frames, keys, site_phi, frame_phi)
             v = v + (self.memory_gate[...].astype(v.dtype) * dm).reshape(v.shape)
-        return v, a + couple * self.audio_gate[...].astype(a.dtype) * da
+        return v, a
 
 
 class Pair(nnx.Module):
     """One layer of STDiT: a spatial and a temporal video block, an audio block and an exchange."""
 
     def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
-        self.space = VideoBlock(config, rngs, text=True)
+        self.space = VideoBlock(config, rngs, text=config.text_attention)
         self.time = VideoBlock(config, rngs, text=False)
         self.audio = AudioBlock(config, rngs)
         self.exchange = Exchange(config, rngs)
@@ -317,6 +328,7 @@ class STDiT(nnx.Module):
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         B, T, H, W, _ = latents["video"].shape
         p, grid = c.patch, (T, *c.grid((H, W)))
+        times = {m: on_clock(jnp.asarray(times[m]), m, c.clock) for m in ("video", "audio")}
         couple = jnp.broadcast_to(jnp.asarray(couple, jnp.float32), (B,))[:, None, None]
 
         visible = (
@@ -345,7 +357,7 @@ class STDiT(nnx.Module):
 
         def step(pair: Pair, carry: tuple[Array, Array], depth: Array) -> tuple[Array, Array]:
             v, a = carry
-            tokens = VideoTokens(c, jnp.asarray(times["video"]), grid, layout, visible, depth)
+            tokens = VideoTokens(c, times["video"], grid, layout, visible, depth)
             in_space, in_time = blocks(tokens)
             v, a = layout.shard_frames(v), layout.replicate_audio(a)
             v = pair.space(v, m_v, *in_space, words, words_mask)

@@ -7,7 +7,13 @@ from sora_jax.config import within
 from sora_jax.models.attention_patterns import ATTENTION
 from sora_jax.nn.stack import REMAT
 
-DTYPES = ("float32", "bfloat16", "float16")
+CHOICES = {
+    "exchange": ("both", "to_video", "to_audio", "none"),
+    "clock": ("seconds", "index"),
+    "output": ("x", "v"),
+    "dtype": ("float32", "bfloat16", "float16"),
+    "remat": tuple(REMAT),
+}
 # smallest valid values
 LEAST = {
     **dict.fromkeys(
@@ -45,13 +51,20 @@ class STDiTConfig:
         audio_heads: of the audio stream's attention. Default 4.
         exchange_width: of all heads of the exchange between the streams. Default 128.
         exchange_heads: of the exchange. Default 4.
+        exchange: which stream reads the other: "both" (default), "to_video" (the video reads the
+            audio), "to_audio" or "none".
         frame_tokens: pooled tokens of a video frame, which the audio attends to. Default 4.
         memory: whether every video token also attends to the pooled tokens of all frames. Default
             False.
         text_width: of the text encoder. Default 128.
         text_heads: of the text encoder. Default 4.
         text_layers: blocks of the text encoder. Default 2.
+        text_attention: whether video and audio attend to the words. False leaves the pooled prompt
+            in the modulation (adaLN, as in DiT, Peebles and Xie 2022, arXiv:2212.09748). Default
+            True.
         vocabulary: number of token ids. Default 512.
+        clock: what places a latent in time, "seconds" (default), the clock that video and audio
+            share, or "index", its number in its stream (`tokens.on_clock`).
         attention: a name of `attention_patterns.ATTENTION`. Default "pure".
         window: sides (T, rows, columns) of a window in tokens, for attention "window"; 0 is the
             whole axis. Default (0, 4, 4).
@@ -78,12 +91,15 @@ class STDiTConfig:
     audio_heads: int = 4
     exchange_width: int = 128
     exchange_heads: int = 4
+    exchange: str = "both"
     frame_tokens: int = 4
     memory: bool = False
     text_width: int = 128
     text_heads: int = 4
     text_layers: int = 2
+    text_attention: bool = True
     vocabulary: int = 512
+    clock: str = "seconds"
     attention: str = "pure"
     window: tuple[int, int, int] = (0, 4, 4)
     time_every: int = 4
@@ -95,18 +111,17 @@ class STDiTConfig:
 
     def __post_init__(self):
         object.__setattr__(self, "window", tuple(self.window))
-        if self.remat not in REMAT:
-            raise ValueError(f"remat={self.remat!r}; use one of {', '.join(map(repr, REMAT))}")
         if self.attention not in ATTENTION:
             known = ", ".join(map(repr, ATTENTION))
             raise ValueError(
                 f"attention={self.attention!r} is not registered; use one of {known}, or import "
                 "the module that registers it"
             )
-        if self.output not in ("x", "v"):
-            raise ValueError(f"output={self.output!r}; use 'x' or 'v'")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype={self.dtype!r}; use one of {', '.join(map(repr, DTYPES))}")
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r}; use one of {', '.join(map(repr, known))}"
+                )
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least {least}")

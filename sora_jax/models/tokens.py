@@ -7,11 +7,30 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
+from sora_jax.modality import AUDIO_LATENT_RATE
 from sora_jax.nn.modulation import fourier_features
 from sora_jax.nn.rope import SECONDS
 from sora_jax.typing import AnyArray
 
 PLACE_FEATURES = 16  # Fourier features of each coordinate of a token's place
+
+
+# Seconds that the clock "index" gives a latent of each stream: those at 8 frames/s.
+INDEX_SECONDS = {"video": 0.5, "audio": 1 / AUDIO_LATENT_RATE}
+
+
+def on_clock(times: Float[Array, " T"], modality: str, clock: str) -> Float[Array, " T"]:
+    """Returns the times that place the latents of a stream, [T] in seconds.
+
+    Args:
+        times: midpoints of the latents in seconds, [T].
+        modality: "video" or "audio".
+        clock: "seconds", these times; or "index", INDEX_SECONDS for every latent, whatever the
+            frame rate.
+    """
+    if clock == "seconds":
+        return times
+    return jnp.arange(len(times), dtype=times.dtype) * INDEX_SECONDS[modality]
 
 
 def patches(

@@ -62,8 +62,10 @@ def with_samples(change: Callable[[Example], np.ndarray], clips: list[Example]) 
 
 
 def redrawn(clips: list[Example], takes: list[Take]) -> list[Example]:
-    """Returns the clips with frames replaced by a render of the take at the same index in
-    `takes`.
+    """Returns the clips with frames replaced by a render of the take at the same index in `takes`.
+
+    Samples and `take` of each clip stay. Both lists are equally long and not empty, and all clips
+    have the format of the first.
     """
     renders = render_takes(takes, clips[0].format, min(16, len(clips)))
     return [
@@ -86,12 +88,20 @@ def corrupt(modality: str) -> Callable[[Change], Condition]:
 
 
 def corrupt_frames(change: Callable[[Example], np.ndarray]) -> Condition:
-    """Decorator: makes a corruption of the video from a function example -> frames [F, H, W, 3]."""
+    """Decorator: makes a corruption of the video from a function example -> frames [F, H, W, 3].
+
+    The result is a `Condition`, named "corrupted_" and the function's name. Called with a list of
+    examples, it returns copies with the frames replaced, as float32.
+    """
     return Condition(f"corrupted_{change.__name__}", VIDEO, functools.partial(with_frames, change))
 
 
 def corrupt_samples(change: Callable[[Example], np.ndarray]) -> Condition:
-    """Decorator: makes a corruption of the audio from a function example -> samples [S]."""
+    """Decorator: makes a corruption of the audio from a function example -> samples [S].
+
+    The result is a `Condition`, named "corrupted_" and the function's name. Called with a list of
+    examples, it returns copies with the samples replaced, as float32.
+    """
     return Condition(f"corrupted_{change.__name__}", AUDIO, functools.partial(with_samples, change))
 
 

@@ -30,7 +30,9 @@ class Retimed(Trajectory):
 
 
 def retimed(motion: Trajectory, clock: Callable[[np.ndarray], np.ndarray]) -> Retimed:
-    """Returns a motion that shows at time t what `motion` shows at time clock(t).
+    """Returns a motion whose balls are at time t where those of `motion` are at time clock(t).
+
+    Contacts, velocities, spins and the shapes' displacements keep their times.
 
     Args:
         motion: the original, which stays as it is.

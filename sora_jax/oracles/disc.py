@@ -79,6 +79,9 @@ class Disc:
 def still_picture(frames: np.ndarray) -> np.ndarray:
     """Returns the background behind the balls, [H, W, 3], from frames [F, H, W, 3] of a static
     camera.
+
+    Values are in [0, 1]. Each pixel is the median over the frames in which no ball covers it. One
+    that is always covered is filled from its row.
     """
     return backdrop(frames, ndimage.maximum_filter(vivid(frames), size=(1, 5, 5)))
 

@@ -67,8 +67,15 @@ def free_path(
 
 
 def judge(clip: "Generated", reading: Reading) -> dict[str, Any]:
-    """Returns whether the clip shows what its prompt asks, as JSON values
-    (`oracles.verdict.Verdict.to_dict`).
+    """Returns whether the clip shows what its prompt asks, as JSON values.
+
+    Args:
+        clip: the clip, with its prompt in `provenance`.
+        reading: the oracles' reading of that clip.
+
+    Returns:
+        The result of `oracles.verdict.Verdict.to_dict`. "met" is None, with a "reason", if it is
+        undecided. A continued clip is never judged: {"met": None, "reason": ...}.
     """
     provenance = clip.provenance
     if "continued_from" in provenance:

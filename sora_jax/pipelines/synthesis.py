@@ -118,7 +118,22 @@ def is_film(request: Request, format: ClipFormat) -> bool:
 
 
 def filmed(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated:
-    """Generates the audio of a request that gives a film."""
+    """Generates the audio of a request that gives a film: a video of any length.
+
+    Args:
+        pipeline: the pipeline.
+        request: a valid request with given_video.
+        on_step: called with (steps done, steps) after every step of the sampler; it starts again at
+            1 in each window.
+
+    Returns:
+        The given frames (uint8 or floats of a `Film`; else float32) with the generated samples,
+        float32 [S] at 16 kHz. `latents` has only the audio.
+
+    Raises:
+        UserError: no video is given, the format's clips are too short to overlap, or the result is
+            not finite.
+    """
     format, clock, key = pipeline.format, Laps(), jax.random.key(request.seed)
     given = film_of(request, format)
     audio = np.zeros((0, AUDIO_CHANNELS), np.float32)

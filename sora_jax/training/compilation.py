@@ -35,6 +35,10 @@ from sora_jax.training.run import Run
 PROGRAMS = ("train", "sample")
 
 
+class TooLargeError(UserError):
+    """A program does not fit in the memory of a device."""
+
+
 def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
     """Returns one guided Euler step of the sampler, jitted for the mesh, and its arguments.
 
@@ -102,7 +106,8 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
         kind: the program: "train" for a training step, "sample" for a step of the sampler.
 
     Raises:
-        UserError: the program does not fit in memory, or the compiler refuses it.
+        TooLargeError: the program does not fit in memory.
+        UserError: the compiler refuses it.
     """
     mesh = run.mesh.make(topologies.devices(topology))
     start = time.monotonic()
@@ -118,9 +123,9 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
     try:
         compiled = lowered.compile(compiler_options=topologies.options(topology))
     except jax.errors.JaxRuntimeError as error:
-        raise UserError(
-            too_large(str(error), run, dict(mesh.shape)) or str(error).splitlines()[0]
-        ) from error
+        if larger := too_large(str(error), run, dict(mesh.shape)):
+            raise TooLargeError(larger) from error
+        raise UserError(str(error).splitlines()[0]) from error
     seconds = {"trace": traced - start, "compile": time.monotonic() - traced}
     return report(run, topology, kind, mesh, compiled, seconds, flops, plain)
 
@@ -181,14 +186,14 @@ def child() -> None:
     """The main function of the child process.
 
     stdin: pickles of the user's modules to load and of (run, topology, kind). The last line of
-    stdout is JSON: the report, or {"error": one line}.
+    stdout is JSON: the report, or {"error": one line, "too_large": whether for want of memory}.
     """
     load_modules(pickle.load(sys.stdin.buffer))
     run, topology, kind = pickle.load(sys.stdin.buffer)
     try:
         answer = compile_for(run, topology, kind)
     except UserError as error:
-        answer = {"error": str(error)}
+        answer = {"error": str(error), "too_large": isinstance(error, TooLargeError)}
     print(json.dumps(answer), flush=True)
 
 
@@ -196,7 +201,8 @@ def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
     """Calls `compile_for` with these arguments in a child process, and returns its report.
 
     Raises:
-        UserError: the child raised one, failed, or was aborted by the compiler.
+        TooLargeError: the program does not fit in memory.
+        UserError: the compiler refused it, or aborted its process.
     """
     command = [sys.executable, "-c", "from sora_jax.training.compilation import child; child()"]
     root = str(Path(__file__).parents[2])
@@ -236,7 +242,7 @@ def in_child(run: Run, topology: str, kind: str) -> dict[str, Any]:
         )
     answer = json.loads(process.stdout.splitlines()[-1])
     if "error" in answer:
-        raise UserError(answer["error"])
+        raise (TooLargeError if answer["too_large"] else UserError)(answer["error"])
     return answer
 
 
@@ -246,31 +252,42 @@ def micro_batch(run: Run, topology: str) -> str:
     Memory is modelled as a + b n for n clips on each of the data x fsdp shards of the batch. The
     program is compiled with n = 1 and n = 2 to find a and b. A tenth of the device's memory is
     left free.
-    The clips per update stay those of the configuration, rounded up to a multiple of data x fsdp;
-    gradients are accumulated over the micro-batches.
+
+    The clips per update stay those of the configuration, rounded up to a multiple of data x fsdp.
+    They are split into the fewest micro-batches of equal size that fit, whose gradients are
+    accumulated.
+
+    Args:
+        run: the run.
+        topology: for example "v5p:8x8x8" (`parallel.topologies`).
 
     Returns:
-        Text of two lines: the memory found, and the flags.
+        Text of two lines: the memory of one clip and of each further one on a shard, with the
+        number that fit; and the flags.
 
     Raises:
-        UserError: not even one clip fits.
+        UserError: not even one clip fits, or a program cannot be compiled (`in_child`).
     """
     device = topologies.generation(topology)
     data, fsdp, *_ = run.mesh.shape(
         device.per_chip * math.prod(int(n) for n in topology.partition(":")[2].split("x"))
     )
-    memory = []
-    for clips in (1, 2):
+
+    def held(clips: int) -> float:
         train = dataclasses.replace(run.train, batch_size=clips * data * fsdp)
-        memory.append(
-            in_child(dataclasses.replace(run, train=train), topology, "train")["memory"]["held"]
-        )
-    per_clip = max(memory[1] - memory[0], 1)
-    fit = 1 + math.floor((0.9 * device.hbm - memory[0]) / per_clip)
+        return in_child(dataclasses.replace(run, train=train), topology, "train")["memory"]["held"]
+
+    one = held(1)
+    try:
+        per_clip = max(held(2) - one, 1)
+        fit = 1 + math.floor((0.9 * device.hbm - one) / per_clip)
+        more = f"{quantity(per_clip, 'B')} more per additional clip"
+    except TooLargeError:
+        fit, more = int(one <= 0.9 * device.hbm), "too much with two"
     if fit < 1:
         raise UserError(
             f"{topology}: one clip on each of {data * fsdp} batch shards takes "
-            f"{quantity(memory[0], 'B')}, more than nine tenths of "
+            f"{quantity(one, 'B')}, more than nine tenths of "
             f"{quantity(device.hbm, 'B')}; give config.model.remat=block, or more "
             "config.mesh.fsdp or seq"
         )
@@ -283,8 +300,8 @@ def micro_batch(run: Run, topology: str) -> str:
         if clips_per_shard % k == 0 and clips_per_shard // k <= fit
     )
     return (
-        f"{topology}: {quantity(memory[0], 'B')} with one clip on each of {data * fsdp} "
-        f"batch shards, {quantity(per_clip, 'B')} more per additional clip: "
+        f"{topology}: {quantity(one, 'B')} with one clip on each of {data * fsdp} "
+        f"batch shards, {more}: "
         f"{fit} fit (compiled, not run)\nfor {clips_per_shard * data * fsdp} clips an update: "
         f"--config.train.batch_size={clips_per_shard * data * fsdp // accumulate} "
         f"--config.optim.accumulate={accumulate}"

@@ -40,10 +40,16 @@ def statistics(
     weights: Mapping[str, float],
     most: int = 256,
 ) -> None:
-    """Measures latent statistics on at most `most` training clips and stores them.
+    """Measures the latents of training clips and sets the tokenizer's statistics in place.
 
-    They are the tokenizer's scale and the mean and deviation of each channel. The clips are of all
-    sets, by weight.
+    They are its scale and the mean and deviation of each channel.
+
+    Args:
+        tokenizer: the trained tokenizer, still at scale 1.
+        sets: the clips of each set by name.
+        weights: the share of each set, by name, in any unit.
+        most: number of clips, divided by weight, each share rounded up. The first clips of each set
+            are taken, fewer if it has fewer. Default 256.
     """
     graphdef, state = nnx.split(tokenizer)
     total, latents = sum(weights.values()), []
@@ -92,15 +98,20 @@ def train_tokenizer(
     Args:
         run: the configuration.
         workdir: the run's directory: new, or that of the same run, which then continues. At the
-            end it also has round_trip.png, a held-out clip of each set before and after.
+            end it also has weights.safetensors, and round_trip.png: a held-out clip of each set
+            before and after encoding and decoding.
         init_from: weights of a tokenizer of the same configuration to start from. Default: random
             initial weights.
         continue_from: weights written by this run earlier, in another workdir. The run goes on at
             their step, without the moments of its optimizer (`training.start`). Default: none.
         export: True writes the weights of the newest checkpoint and trains no further.
 
+    Returns:
+        The file of the weights, their fingerprint and the scores on held-out clips.
+
     Raises:
-        UserError: a configuration, weights, data or directory cannot be used.
+        UserError: a configuration, weights, data or directory cannot be used; both init_from and
+            continue_from are given; or `export` without a checkpoint.
     """
     kind = KINDS[run.kind]
     check_latents(run)

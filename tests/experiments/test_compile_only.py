@@ -64,6 +64,8 @@ def test_a_compiler_that_dies_is_one_line(monkeypatch):
     [
         ((4e9, 5e9), "11 fit .*\nfor 512 clips an update: --config.train.batch_size=512 "),
         ((12e9, 15e9), "1 fit"),
+        ((12e9, None), "too much with two: 1 fit"),
+        ((15e9, None), None),
         ((17e9, 22e9), None),
         ((30e9, 32e9), None),
     ],
@@ -71,7 +73,13 @@ def test_a_compiler_that_dies_is_one_line(monkeypatch):
 def test_as_many_clips_as_fit(monkeypatch, held, said):
     """On v5e nine tenths of 16 GB may be held."""
     values = iter(held)
-    monkeypatch.setattr(compilation, "in_child", lambda *_: {"memory": {"held": next(values)}})
+
+    def compiled(*_):
+        if (value := next(values)) is None:
+            raise compilation.TooLargeError("out of memory")
+        return {"memory": {"held": value}}
+
+    monkeypatch.setattr(compilation, "in_child", compiled)
     run = config_lib.from_dict(Run, {"train": {"batch_size": 512}, "mesh": {"fsdp": 64}})
     if said is None:
         with pytest.raises(UserError, match="one clip on each of 256 batch shards takes"):

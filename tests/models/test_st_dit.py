@@ -7,6 +7,7 @@ A new model is the identity with a zero head, so the tests first move every para
 import dataclasses
 import functools
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from flax import nnx
 
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import Exchange, STDiT, STDiTConfig
-from sora_jax.models.tokens import from_patches, patches, place_features
+from sora_jax.models.tokens import from_patches, on_clock, patches, place_features
 from sora_jax.nn.attention import attend, over_frames
 from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import SECONDS, angles
@@ -197,6 +198,40 @@ def test_streams_meet_only_through_the_exchange():
     for edit in (MOVED, move("audio", 0, 3)):
         moved = changes(model, edit, 1.0)
         assert only(moved["video"], EVERY) and only(moved["audio"], EVERY)
+
+
+@pytest.mark.parametrize("exchange", ["to_video", "to_audio", "none"])
+def test_an_exchange_of_one_direction(exchange):
+    model = bound(dataclasses.replace(TINY, exchange=exchange))
+    heard, seen = changes(model, move("audio", 0, 3), 1.0), changes(model, MOVED, 1.0)
+    assert np.any(heard["video"] != 0) == (exchange == "to_video")
+    assert np.any(seen["audio"] != 0) == (exchange == "to_audio")
+    names = flatten(shaped(dataclasses.replace(TINY, exchange=exchange))[1])
+    assert any("exchange" in name for name in names) == (exchange != "none")
+
+
+def test_without_attention_to_text_only_the_pooled_prompt_is_read():
+    """The words reach the model through the modulation, which is the same at every token."""
+    plain, silent = (shaped(dataclasses.replace(TINY, text_attention=on)) for on in (True, False))
+    lost = flatten(plain[1]).keys() - flatten(silent[1]).keys()
+    assert lost and all(re.search(r"pairs/(space|audio)/text/", name) for name in lost)
+    latents, levels, text, times = inputs()
+    model = bound(dataclasses.replace(TINY, text_attention=False))
+    other = {**text, "tokens": text["tokens"].at[0, 1].set(9)}
+    moved = {k: model(latents, levels, other, times)[k] - x for k, x in model(*inputs()).items()}
+    assert all(np.all(x[0] != 0) and not np.any(x[1]) for x in moved.values())
+
+
+def test_the_clock_of_indices_does_not_know_the_frame_rate():
+    latents, levels, text, times = inputs()
+    faster = {m: t / 3 for m, t in times.items()}
+    for clock, same in (("index", True), ("seconds", False)):
+        model = bound(dataclasses.replace(TINY, clock=clock))
+        for m, x in model(latents, levels, text, times).items():
+            assert np.array_equal(x, model(latents, levels, text, faster)[m]) == same
+    index = {m: on_clock(t, m, "index") for m, t in times.items()}
+    np.testing.assert_allclose(index["video"], [0, 0.5, 1, 1.5, 2])
+    np.testing.assert_allclose(index["audio"][:3], [0, 0.04, 0.08])
 
 
 def test_memory_reads_every_frame_at_every_site():
@@ -423,7 +458,7 @@ def test_config_survives_json_and_refuses_nonsense():
         assert STDiTConfig.from_dict(json.loads(json.dumps(config.to_dict()))) == config
     with pytest.raises(ValueError, match="pure"):
         STDiTConfig(attention="ful")
-    with pytest.raises(ValueError, match="'x' or 'v'"):
+    with pytest.raises(ValueError, match="'x', 'v'"):
         STDiTConfig(output="eps")
     with pytest.raises(TypeError, match="blocks"):
         STDiTConfig.from_dict({"blocks": 3})

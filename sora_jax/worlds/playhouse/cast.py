@@ -177,8 +177,11 @@ class Character:
         return SKINS.get(self.skin) or FURS[self.skin]
 
     def features(self) -> np.ndarray:
-        """Returns the looks as numbers, int64 [P] in thousandths. The L1 distance of two is their
-        visible difference.
+        """Returns the looks, without the voice, as numbers: int64 [36], in thousandths.
+
+        They are colours, one-hot styles and sizes, each weighted by how visible it is. The L1
+        distance of two characters is their visible difference, equation (1) of this module, in
+        thousandths.
         """
         a, b, n = HEADS[self.head]
         hair = 0.0 if self.hair == "bald" else 1.0

@@ -93,9 +93,14 @@ class Court(Family):
         return stream.choice([(action, name) for action in ACTIONS for name in OUTCOMES[action]])
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, str]) -> CourtFacts:
-        """Draws facts: the colour, size and direction for the action and outcome of `aim`.
+        """Draws the colour, size and direction of the ball, each uniformly.
 
-        stream gives the random numbers, and `split` is that of the take.
+        Args:
+            stream: random numbers of the take.
+            split: of the take. One that begins with "ood" becomes the facts' regime; else it is
+                "usual". The facts may belong to another split (`split_of`); the caller then draws
+                again.
+            aim: (action, outcome) from `aim`, such as ("throw", "rim-out").
         """
         colour, size, direction = (
             stream.choice(list(COLOURS)),

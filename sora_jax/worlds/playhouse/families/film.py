@@ -170,10 +170,14 @@ class Film(Family):
         )
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[int, Look]) -> FilmFacts:
-        """Draws facts: the balls, the order of landing and the voice for the count and look of
-        `aim`.
+        """Draws the balls, which of them lands first, and the narrator's voice, if there is one.
 
-        stream gives the random numbers, and `split` is that of the take.
+        Args:
+            stream: random numbers of the take.
+            split: of the take. "speakers" has the held-out voices. "length", and one that begins
+                with "ood", become the facts' regime; else it is "usual". The facts may belong to
+                another split (`split_of`); the caller then draws again.
+            aim: (number of balls, look) from `aim`; the look is style and camera.
         """
         balls = room.draw_balls(stream, aim[0])
         landing = [ball.colour for ball in balls.balls if ball.bounces]

@@ -144,9 +144,15 @@ class Occlude(Family):
         return stream.choice(list(FATES)), draw_look(stream, *stream.choice(pairs(style, MOVES)))
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, Look]) -> OccludeFacts:
-        """Draws facts: the colour, size, launch and direction for the fate and look of `aim`.
+        """Draws the colour, size, launch and direction of the ball, each uniformly.
 
-        stream gives the random numbers, and `split` is that of the take.
+        Args:
+            stream: random numbers of the take.
+            split: of the take. One that begins with "ood" becomes the facts' regime; else it is
+                "usual". The facts may belong to another split (`split_of`); the caller then draws
+                again.
+            aim: (fate, look) from `aim`. The fate is "passes", "returns" or "revealed"; the look is
+                style and camera.
         """
         colour, size, launch, direction = (
             stream.choice(list(options)) for options in (COLOURS, SIZES, LAUNCHES, DIRECTIONS)

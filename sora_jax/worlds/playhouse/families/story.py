@@ -108,9 +108,14 @@ class Story(Family):
         return style or stream.choice(FILM_STYLES), SHOTS.get(split, self.shots)
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, int]) -> StoryFacts:
-        """Draws facts: a storyboard and its characters for the style and number of shots of `aim`.
+        """Draws a storyboard and the characters of its cast.
 
-        stream gives the random numbers, and `split` is that of the take.
+        Args:
+            stream: random numbers of the take.
+            split: of the take. "identity" draws held-out characters; one that begins with "gap" has
+                wide shots at both ends. The facts may belong to another split (`split_of`); the
+                caller then draws again.
+            aim: (style, number of shots) from `aim`.
         """
         style, shots = aim
         board = draw_board(stream, style, shots, wide_ends=split.startswith("gap"))

@@ -63,9 +63,14 @@ class Talk(Family):
         return style or drawn, 1 + stream.integer(2)
 
     def draw_facts(self, stream: Stream, split: str, aim: tuple[str, int]) -> TalkFacts:
-        """Draws facts: the cast, lines, shot and ambience for the style and count of `aim`.
+        """Draws who speaks, what each says, the framing of the shot and the ambience.
 
-        stream gives the random numbers, and `split` is that of the take.
+        Args:
+            stream: random numbers of the take.
+            split: of the take. "speakers" draws held-out voices and "identity" held-out characters,
+                and each becomes the facts' regime; else it is "usual". The facts may belong to
+                another split (`split_of`); the caller then draws again.
+            aim: (style, number of speakers) from `aim`.
         """
         style, count = aim
         regime = split if split in ("speakers", "identity") else "usual"
