@@ -21,7 +21,7 @@ a Python file with `get_sweep()`; its docstring is the question of the study:
             always={"train.steps": 200},
         )
 
-Values given as a dictionary have names for the report ("" for none); others are named by their
+Values given as a dictionary have names for the report (blank for none); others are named by their
 key, as in "depth=4". A variant without its seed is an arm. So this sweep has two arms,
 "factorised" and "full", of three trials each. A later value of the same key replaces an earlier
 one.
@@ -63,7 +63,7 @@ class Variant:
     @property
     def arm(self) -> str:
         """The name of the variant without its seed."""
-        return ", ".join(filter(None, self.names.values())) or "base"
+        return ", ".join(name for name in self.names.values() if name.strip()) or "base"
 
 
 Variants = list[Variant]

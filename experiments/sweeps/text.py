@@ -1,0 +1,17 @@
+"""Does attention to the words learn more than the pooled prompt in the modulation (adaLN), at equal
+training FLOPs?
+"""
+
+from sora_jax.ablations.sweep import Sweep, param, prod, seeds
+
+
+def get_sweep() -> Sweep:
+    attends = param("model.text_attention", {"attention to words": True, "adaLN alone": False})
+    return Sweep(
+        config="experiments/configs/playhouse_nano.py",
+        trials=prod(attends, seeds(3)),
+        always={"train.steps": 1000, "data.clips": 4096, "validation.clips": 256},
+        match="steps",
+        suites=("facts",),  # what the words say
+        prompts=64,
+    )
