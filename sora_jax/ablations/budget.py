@@ -14,12 +14,8 @@ import bisect
 import dataclasses
 from collections.abc import Iterator
 
-import numpy as np
-
+from sora_jax.ablations.kinds import AnyRun, step_flops
 from sora_jax.errors import UserError
-from sora_jax.models import cost
-from sora_jax.training.data_config import batch_sizes
-from sora_jax.training.optim import make_optimizer
 from sora_jax.training.run import Run
 
 TOLERANCE = 0.02  # largest |off| of equation (2)
@@ -27,37 +23,25 @@ COARSE = 0.2  # the same before the steps close the rest of a depth or width
 LARGEST = 4  # depth and width are tried up to this multiple of the configured one
 
 
-def flops(run: Run) -> float:
+def flops(run: AnyRun) -> float:
     """Returns the FLOPs of a run, equation (1). Of a mixture, a step is the mean by the sets'
     weights.
 
     Raises:
         UserError: the model does not fit a format of the data.
     """
-    sizes = batch_sizes(run.data, run.train.batch_size)
-    optimizer = make_optimizer(run.optim, run.train.steps)
-    try:
-        counted = [
-            cost.measure(
-                run.model, one.clip_format, sizes[one.name], run.data.text_length, optimizer
-            )
-            for one in run.data.mixture
-        ]
-    except ValueError as error:
-        raise UserError(f"the model does not fit its data: {error}") from error
-    step = np.average([c.step for c in counted], weights=list(run.data.weights.values()))
-    update = counted[0].optimizer or 0  # the same for all sets
+    step, update = step_flops(run)
     return float(run.train.steps * (step + update / run.optim.accumulate))
 
 
-def matched(run: Run, budget: float, match: str, name: str) -> Run:
+def matched(run: AnyRun, budget: float, match: str, name: str) -> AnyRun:
     """Returns a run with another number of steps, depth or width, which costs `budget` FLOPs.
 
     Args:
         run: the run as it is configured.
         budget: FLOPs, those of the first arm.
         match: "steps"; "depth" or "width", of which the nearest is taken, and the steps close the
-            rest; "" returns the run unchanged.
+            rest, both of models alone; "" returns the run unchanged.
         name: of the arm, for messages.
 
     Raises:
@@ -67,6 +51,8 @@ def matched(run: Run, budget: float, match: str, name: str) -> Run:
     if not match:
         return run
     if match != "steps":
+        if not isinstance(run, Run):
+            raise UserError(f"match={match!r} is of models; match tokenizers by steps")
         models = list(_models(run, match))
         above = bisect.bisect_left(models, budget, key=flops)  # FLOPs grow with either
         near = models[max(0, above - 1) : above + 1]
@@ -89,7 +75,7 @@ def _missed(name: str, off: float, nearest: str, remedy: str) -> UserError:
     )
 
 
-def _with_steps(run: Run, steps: int) -> Run:
+def _with_steps(run: AnyRun, steps: int) -> AnyRun:
     ratio = steps / run.train.steps
     ema = max(0.0, 1 - (1 - run.optim.ema) / ratio) if run.optim.ema else 0.0
     optim = dataclasses.replace(run.optim, warmup=round(run.optim.warmup * ratio), ema=ema)

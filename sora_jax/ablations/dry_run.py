@@ -4,16 +4,12 @@ import time
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sora_jax import tables
+from sora_jax.ablations.kinds import AnyRun, compiled_steps
 from sora_jax.ablations.trial import Trial
 from sora_jax.models.cost import quantity
-from sora_jax.parallel.mesh import traced_for
-from sora_jax.training.program import assemble
-from sora_jax.training.run import Run
-from sora_jax.training.state import split_module
 
 STEPS = 3  # timed steps; the fastest counts
 
@@ -50,19 +46,13 @@ def table(trials: Sequence[Trial]) -> str:
     return f"{tables.plain(header, rows)}\n{ending}"
 
 
-def measured(run: Run) -> tuple[float, float]:
-    """Returns (bytes, seconds) of a compiled training step on batches of ones.
+def measured(run: AnyRun) -> tuple[float, float]:
+    """Returns (bytes, seconds) of a compiled training step.
 
     Of a mixture: the largest memory, and the mean time by the weights of the sets.
     """
-    mesh = run.mesh.make()
-    program = assemble(run, mesh)
     memory, seconds = [], []
-    for batch in program.batches.values():
-        ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), batch)
-        with traced_for(mesh):
-            state = program.begin(split_module(program.create())[0])
-            step = program.step.lower(state, ones).compile()
+    for step, state, batch in compiled_steps(run):
         found = step.memory_analysis()
         memory.append(
             found.argument_size_in_bytes
@@ -73,7 +63,7 @@ def measured(run: Run) -> tuple[float, float]:
         times = []
         for _ in range(STEPS):
             begun = time.perf_counter()
-            state, _ = jax.block_until_ready(step(state, ones))
+            state, _ = jax.block_until_ready(step(state, batch))
             times.append(time.perf_counter() - begun)
         seconds.append(min(times))
     weights = list(run.data.weights.values())

@@ -28,17 +28,15 @@ from typing import Any
 
 from sora_jax import config as config_lib
 from sora_jax import environment, files
-from sora_jax.ablations import budget
+from sora_jax.ablations import budget, kinds
 from sora_jax.ablations.sweep import SEED, Sweep
 from sora_jax.errors import UserError
 from sora_jax.evaluation.run import evaluate
 from sora_jax.pipelines.load import load_pipeline
-from sora_jax.training import inputs, metrics
-from sora_jax.training.configs import load_run
+from sora_jax.training import metrics
 from sora_jax.training.data_config import SetConfig, published
 from sora_jax.training.run import Run
 from sora_jax.training.start import NEW
-from sora_jax.training.train import train
 from sora_jax.training.workdir import INPUTS, comparable, identity_of
 from sora_jax.tree import flatten
 from sora_jax.weights import load_weights
@@ -69,7 +67,7 @@ class Trial:
     seed: int
     values: Mapping[str, Any]
     within: Mapping[str, Any]
-    run: Run
+    run: kinds.AnyRun
     flops: float
     measure: str
     suites: tuple[str, ...]
@@ -83,8 +81,9 @@ class Trial:
         Values that are a field's default are left out, so a field that is added later, with a
         default that changes nothing, leaves fingerprints as they are.
         """
-        ours, default = (comparable(identity_of(run, NEW, {})) for run in (self.run, Run()))
-        for of, run in ((ours, self.run), (default, Run())):
+        plain = kinds.default_of(self.run)
+        ours, default = (comparable(identity_of(run, NEW, {})) for run in (self.run, plain))
+        for of, run in ((ours, self.run), (default, plain)):
             of["validation"] = config_lib.to_dict(run.validation)
         sets = [_changed(one, config_lib.to_dict(SetConfig())) for one in ours["data"].pop("sets")]
         identity = {"run": _changed(ours, default), "sets": sets, "dataset": dict(self.dataset)}
@@ -110,7 +109,7 @@ class Trial:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Trial":
         """Returns the trial of `fields`, the result of `to_dict`."""
-        run = config_lib.from_dict(Run, fields["run"])
+        run = kinds.run_of(fields["run"])
         return cls(**{**fields, "run": run, "suites": tuple(fields["suites"])})
 
 
@@ -158,7 +157,9 @@ def plan(sweep: Sweep, size: str = "") -> tuple[list[Trial], list[str]]:
 
 def _arm(sweep: Sweep, name: str, values: Mapping[str, Any], flops: float | None) -> Trial:
     """Returns the trial of an arm with seed 0. `flops` are those of the first arm, if any."""
-    run = load_run(sweep.config, values)
+    run = kinds.read_run(sweep.config, values)
+    if sweep.suites and not isinstance(run, Run):
+        raise UserError("suites score models; leave them out of a sweep of tokenizers")
     if flops is not None:
         run = budget.matched(run, flops, sweep.match, name)
     if not run.validation.every:
@@ -174,19 +175,18 @@ def _arm(sweep: Sweep, name: str, values: Mapping[str, Any], flops: float | None
         measure=sweep.measure,
         suites=sweep.suites,
         prompts=sweep.prompts,
-        dataset=inputs.identify(run.data),
+        dataset=kinds.identify(run),
     )
 
 
 def prepare(trial: Trial, folder: Path) -> None:
-    """Makes the latents that a trial trains on and is validated on, in FOLDER/data.
+    """Makes the latents that the trial of a model trains on and is validated on, in FOLDER/data.
 
     Trials of the same data share them.
     """
     shared = folder / "data" / trial.data
     shared.mkdir(parents=True, exist_ok=True)
-    inputs.latents_of(trial.run.data, shared)
-    inputs.validation_of(trial.run.data, shared, trial.run.validation.clips)
+    kinds.prepare(trial.run, shared)
 
 
 def run_trial(trial: Trial, folder: Path) -> None:
@@ -208,15 +208,16 @@ def run_trial(trial: Trial, folder: Path) -> None:
         if made.exists() and not (workdir / name).exists():
             (workdir / name).symlink_to(os.path.relpath(made, workdir), target_is_directory=True)
     _wait_for_lock(workdir)
-    trained = train(trial.run, workdir)
-    assert trained is not None  # one process
+    weights, fingerprint = kinds.train_run(trial.run, workdir)
     scores = {}
     if trial.suites:
-        pipeline = load_pipeline(trained.weights)
+        pipeline = load_pipeline(weights)
         scores = evaluate(pipeline, own / "scores", trial.suites, num_prompts=trial.prompts)
     rows = metrics.read(workdir / "metrics.jsonl")
     record = {**_identity(trial), **_measured(trial, rows), "scores": scores}
-    record |= {"weights": trained.fingerprint, "parameters": _parameters(trained.weights)}
+    loaded = load_weights(weights, kinds.weights_kind(trial.run))
+    size = sum(int(x.size) for x in flatten(loaded.params).values())
+    record |= {"weights": fingerprint, "parameters": size}
     record |= {"hardware": environment.hardware(), "commit": environment.commit()}
     record["versions"] = environment.versions()
     files.write(own / RECORD, json.dumps(record, indent=1) + "\n")
@@ -271,8 +272,3 @@ def _measured(trial: Trial, rows: list[dict[str, float]]) -> dict[str, Any]:
         "seconds": 3600 * metrics.hours(rows),
         "peak_memory": max(row.get("peak_memory", 0) for row in rows),
     }
-
-
-def _parameters(weights: Path) -> int:
-    loaded = load_weights(weights, "st_dit")
-    return sum(int(x.size) for x in flatten(loaded.params).values())

@@ -42,27 +42,32 @@ def _transform(k: int, n: int) -> np.ndarray:
     return np.kron(_matrix(k), np.kron(_matrix(n), _matrix(n)))
 
 
-def forward(groups: jax.Array, levels: int) -> jax.Array:
+def forward(groups: jax.Array, levels: int, mix: bool = True) -> jax.Array:
     """Returns the Haar transform of groups of k frames, orthonormal in space and time.
 
     Frames [..., k, H, W, 3] -> coefficients [..., H / 2^levels, W / 2^levels, k * 4^levels * 3].
+
+    Args:
+        groups: the frames.
+        levels: levels in space.
+        mix: False only moves the pixels of a block to channels. Default True.
     """
     n = 2**levels
     *lead, k, h, w, c = groups.shape
     x = groups.reshape(-1, k, h // n, n, w // n, n, c)
     x = x.transpose(0, 2, 4, 1, 3, 5, 6).reshape(-1, h // n, w // n, k * n * n, c)
-    y = jnp.einsum("qp,bhwpc->bhwqc", _transform(k, n), x)
+    y = jnp.einsum("qp,bhwpc->bhwqc", _transform(k, n), x) if mix else x
     return y.reshape(*lead, h // n, w // n, k * n * n * c)
 
 
-def inverse(coefficients: jax.Array, levels: int, k: int) -> jax.Array:
-    """Inverts `forward`: coefficients [..., h, w, k * 4^levels * 3] -> groups of frames
-    [..., k, h 2^levels, w 2^levels, 3].
+def inverse(coefficients: jax.Array, levels: int, k: int, mix: bool = True) -> jax.Array:
+    """Inverts `forward` with the same `mix`: coefficients [..., h, w, k * 4^levels * 3] -> groups
+    of frames [..., k, h 2^levels, w 2^levels, 3].
     """
     n = 2**levels
     *lead, h, w, channels = coefficients.shape
     c = channels // (k * n * n)
     y = coefficients.reshape(-1, h, w, k * n * n, c)
-    x = jnp.einsum("qp,bhwqc->bhwpc", _transform(k, n), y)
+    x = jnp.einsum("qp,bhwqc->bhwpc", _transform(k, n), y) if mix else y
     x = x.reshape(-1, h, w, k, n, n, c).transpose(0, 3, 1, 4, 2, 5, 6)
     return x.reshape(*lead, k, h * n, w * n, c)

@@ -60,6 +60,8 @@ class VideoTokenizerConfig:
         motion_weight: weight of a moving pixel in the loss, beyond the 1 of a still one. Default
             10.
         frames_per_latent: k, frames that a latent holds: 1, 2, 4 (default) or 8.
+        haar: whether the pixels of a block of 4 x 4 x k enter and leave by a Haar transform
+            (default), or as they are.
     """
 
     fine_width: int = 96
@@ -72,6 +74,7 @@ class VideoTokenizerConfig:
     noise: float = 0.1
     motion_weight: float = 10.0
     frames_per_latent: int = FRAMES_PER_LATENT
+    haar: bool = True
 
     def __post_init__(self):
         blocks = ("encoder_fine", "encoder_coarse", "decoder_coarse", "decoder_fine")
@@ -214,7 +217,7 @@ class VideoTokenizer(nnx.Module):
         the next cache.
         """
         cache, after = list(cache), []
-        x = self.embed(haar.forward(groups - 0.5, LEVELS))
+        x = self.embed(haar.forward(groups - 0.5, LEVELS, self.config.haar))
         for block in self.encoder_fine:
             x, block_cache = block(x, cache.pop(0))
             after.append(block_cache)
@@ -240,7 +243,8 @@ class VideoTokenizer(nnx.Module):
             x, block_cache = block(x, cache.pop(0))
             after.append(block_cache)
         y = self.head(rms_norm(x))
-        return haar.inverse(y, LEVELS, self.config.frames_per_latent) + 0.5, after
+        c = self.config
+        return haar.inverse(y, LEVELS, c.frames_per_latent, c.haar) + 0.5, after
 
     def encode_chunk(self, frames: jax.Array, cache=None):
         """Encodes the next frames of a video.

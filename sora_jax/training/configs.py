@@ -69,11 +69,25 @@ def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = No
     Raises:
         UserError: the configuration is not one of a run, a key is unknown or a value is wrong.
     """
+    values = read_with(config, overrides)
+    if "model" not in values:
+        raise UserError(f"{config} is of no model, only {', '.join(values)}; give one of a run")
+    return config_lib.from_dict(Run, values)
+
+
+def read_with(
+    config: str | os.PathLike, overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Returns the values of a configuration, some of them replaced.
+
+    The arguments are those of `load_run`.
+
+    Raises:
+        UserError: the configuration cannot be read, or a key is inside a value.
+    """
     expect(config, (str, os.PathLike), "config", "give a file or the name of a configuration")
     expect(overrides, (Mapping, NoneType), "overrides", 'give a dict, as {"train.steps": 200}')
     values = read_values(config)
-    if "model" not in values:
-        raise UserError(f"{config} is of no model, only {', '.join(values)}; give one of a run")
     for key, value in (overrides or {}).items():
         *parents, last = key.removeprefix("config.").split(".")
         part = values
@@ -87,4 +101,4 @@ def load_run(config: str | os.PathLike, overrides: Mapping[str, Any] | None = No
                 f"{key}.{next(iter(value), 'steps')!s}"
             )
         part[last] = value
-    return config_lib.from_dict(Run, values)
+    return values

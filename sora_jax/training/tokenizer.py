@@ -3,13 +3,14 @@
 import dataclasses
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
 from sora_jax import weights
@@ -32,6 +33,57 @@ from sora_jax.training.tokenizer_run import KINDS, TokenizerRun, check_latents
 from sora_jax.training.tokenizer_scores import batches_of, final_scores, validation
 from sora_jax.training.workdir import Workdir, open_workdir
 from sora_jax.tree import flatten
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerProgram:
+    """What a tokenizer's training runs.
+
+    Attributes:
+        tokenizer: the tokenizer with new weights.
+        params: its parameters.
+        merge: parameters -> the tokenizer with these parameters.
+        sets: the clips of each set by name.
+        sizes: clips of a batch of each set.
+        loss: (parameters, {set: batch}, key) -> (scalar, metrics).
+        optimizer: of the parameters.
+        step: (state, {set: batch}) -> (state, metrics), jitted (`step.make_step`).
+    """
+
+    tokenizer: video.VideoTokenizer | audio.AudioTokenizer
+    params: Any
+    merge: Callable[[Any], Any]
+    sets: Mapping[str, Clips]
+    sizes: Mapping[str, int]
+    loss: Callable[..., Any]
+    optimizer: optax.GradientTransformation
+    step: Callable[..., Any]
+
+    @classmethod
+    def assemble(cls, run: TokenizerRun, folder: Path, first: int = 0) -> "TokenizerProgram":
+        """Returns the program of a run.
+
+        Args:
+            run: the run.
+            folder: sources may create the files that they need here.
+            first: the step that a run goes on from without the moments of its optimizer. Default 0.
+        """
+        kind = KINDS[run.kind]
+        tokenizer = kind.module(run.tokenizer, rngs=nnx.Rngs(run.train.seed))
+        params, merge = split_module(tokenizer)
+        sets = {
+            one.name: open_clips(kind.name, SOURCES[one.source], one.selection(), folder)
+            for one in run.data.mixture
+        }
+
+        def loss(params: Any, batch: Any, key: Any) -> Any:
+            name, inputs = part(batch)
+            return kind.loss(merge(params), sets[name].render(inputs), key)
+
+        optimizer = make_optimizer(run.optim, run.train.steps, first)
+        step = make_step(loss, optimizer)
+        sizes = batch_sizes(run.data, run.train.batch_size, kind.name)
+        return cls(tokenizer, params, merge, sets, sizes, loss, optimizer, step)
 
 
 def statistics(
@@ -118,34 +170,27 @@ def train_tokenizer(
     check_platform()
     enable_compile_cache()
     start = open_start(run.kind, init_from, continue_from)
-    tokenizer = kind.module(run.tokenizer, rngs=nnx.Rngs(run.train.seed))
-    params, merge = split_module(tokenizer)
-    if start.weights:
-        params = weights.fill(params, trained(start.weights.params, tokenizer), start.file)
-    optimizer = make_optimizer(run.optim, run.train.steps, start.step)
-    with open_workdir(workdir, run, start, _identify(run.data)) as opened:
-        sets = {
-            one.name: open_clips(
-                kind.name, SOURCES[one.source], one.selection(), opened.path / "clips"
-            )
-            for one in run.data.mixture
+    with open_workdir(workdir, run, start, identify_clips(run.data)) as opened:
+        program = TokenizerProgram.assemble(run, opened.path / "clips", start.step)
+        tokenizer, params, merge, sets = (
+            program.tokenizer,
+            program.params,
+            program.merge,
+            program.sets,
+        )
+        if start.weights:
+            params = weights.fill(params, trained(start.weights.params, tokenizer), start.file)
+        state = new_state(params, program.optimizer, run.train.seed, start.step)
+        batches = {
+            name: clips.batches(program.sizes[name], run.train.seed) for name, clips in sets.items()
         }
-        sizes = batch_sizes(run.data, run.train.batch_size, kind.name)
-        shares = run.data.weights
-        batches = {name: clips.batches(sizes[name], run.train.seed) for name, clips in sets.items()}
-
-        def loss(params: Any, batch: Any, key: Any) -> Any:
-            name, inputs = part(batch)
-            return kind.loss(merge(params), sets[name].render(inputs), key)
-
-        state = new_state(params, optimizer, run.train.seed, start.step)
-        stream, every = mix(batches, shares), run.validation.every
+        stream, every = mix(batches, run.data.weights), run.validation.every
         if export:
             state = newest(state, stream, opened)
         else:
             state = fit(
                 state,
-                with_set_losses(make_step(loss, optimizer), several=len(sets) > 1),
+                with_set_losses(program.step, several=len(sets) > 1),
                 stream,
                 run.train,
                 opened,
@@ -157,12 +202,14 @@ def train_tokenizer(
         scores = final_scores(run, kind, merge, averaged, sets)
         tokenizer = merge(averaged)
         draw_round_trips(opened.path / "round_trip.png", kind, tokenizer, sets)
-        statistics(tokenizer, sets, shares)
+        statistics(tokenizer, sets, run.data.weights)
         return _write_weights(run, opened, tokenizer, scores, int(state.step), stream.get_state())
 
 
-def _identify(data: DataConfig) -> dict[str, Any]:
-    """Returns the identity of the data: of one set, or of each set of a mixture."""
+def identify_clips(data: DataConfig) -> dict[str, Any]:
+    """Returns the identity of the clips that a tokenizer trains on: of one set, or of each set of a
+    mixture.
+    """
     known = {one.name: SOURCES[one.source].identify(one.selection()) for one in data.mixture}
     return known if data.sets else next(iter(known.values()))
 

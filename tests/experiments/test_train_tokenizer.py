@@ -235,7 +235,7 @@ def test_a_wrong_mixture_is_refused(data, words):
 def test_a_mixture_of_formats_trains_and_scores_each_set(tmp_path):
     sets = [
         {"family": "room", "clips": 4},
-        {"family": "story", "format": "story2", "clips": 2, "batch_size": 1, "weight": 2.0},
+        {"family": "story_2", "format": "story2", "clips": 2, "batch_size": 1, "weight": 2.0},
     ]
     values = {
         "kind": "audio_tokenizer",
@@ -244,6 +244,6 @@ def test_a_mixture_of_formats_trains_and_scores_each_set(tmp_path):
         "train": {"steps": 3, "batch_size": 2},
     }
     made = train_tokenizer(tokenizer_run(values), tmp_path / "run")
-    assert {name.split("/")[0] for name in made.scores} == {"room@nano", "story@story2"}
+    assert {name.split("/")[0] for name in made.scores} == {"room@nano", "story_2@story2"}
     written = weights.load_weights(made.weights, "audio_tokenizer").metadata["run"]["dataset"]
-    assert set(written) == {"room@nano", "story@story2"}
+    assert set(written) == {"room@nano", "story_2@story2"}

@@ -14,7 +14,7 @@ from sora_jax.training.configs import read_values
 from sora_jax.training.loop import TrainConfig
 from sora_jax.training.optim import OptimConfig
 from sora_jax.training.start import NEW, Start, open_start
-from sora_jax.training.tokenizer import _identify
+from sora_jax.training.tokenizer import identify_clips
 from sora_jax.training.tokenizer_run import tokenizer_run
 from sora_jax.training.workdir import open_workdir
 from sora_jax.weights import Weights
@@ -192,4 +192,4 @@ def test_a_field_that_was_added_later_has_its_default_in_older_runs(tmp_path):
 @pytest.mark.parametrize("file", MILESTONES, ids=lambda file: file.stem)
 def test_the_committed_runs_go_on_with_the_code_of_today(file, tmp_path):
     run = tokenizer_run(read_values(EXPERIMENTS / "configs" / f"{file.stem}.py"))
-    open_workdir(tmp_path, run, open_start(run.kind, None, file), _identify(run.data)).close()
+    open_workdir(tmp_path, run, open_start(run.kind, None, file), identify_clips(run.data)).close()

@@ -1,0 +1,143 @@
+"""What a trial trains: a model (`Run`) or a tokenizer (`TokenizerRun`), and what differs between
+them. The sweep's configuration decides: that of a tokenizer has a `kind`.
+"""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sora_jax import config as config_lib
+from sora_jax.errors import UserError
+from sora_jax.flops import count_flops
+from sora_jax.models import cost
+from sora_jax.parallel.mesh import traced_for
+from sora_jax.training import inputs
+from sora_jax.training.configs import read_with
+from sora_jax.training.data_config import batch_sizes
+from sora_jax.training.optim import make_optimizer
+from sora_jax.training.program import assemble
+from sora_jax.training.run import Run
+from sora_jax.training.state import new_state, split_module
+from sora_jax.training.tokenizer import TokenizerProgram, identify_clips, train_tokenizer
+from sora_jax.training.tokenizer_run import TokenizerRun, tokenizer_run
+from sora_jax.training.train import train
+
+AnyRun = Run | TokenizerRun
+
+
+def run_of(values: Mapping[str, Any]) -> AnyRun:
+    """Returns the run of the values of a configuration.
+
+    Raises:
+        UserError: a key is unknown or a value is wrong.
+    """
+    return tokenizer_run(values) if "kind" in values else config_lib.from_dict(Run, values)
+
+
+def read_run(config: str, values: Mapping[str, Any]) -> AnyRun:
+    """Returns the run of a configuration, a file or a name, with other values of some keys.
+
+    Raises:
+        UserError: the configuration does not exist, a key is unknown or a value is wrong.
+    """
+    return run_of(read_with(config, values))
+
+
+def default_of(run: AnyRun) -> AnyRun:
+    """Returns the run of the same kind whose fields all have their defaults."""
+    if isinstance(run, Run):
+        return Run()
+    return TokenizerRun(run.kind, type(run.tokenizer)())
+
+
+def weights_kind(run: AnyRun) -> str:
+    """Returns the kind of the weights that the run writes, a name of `weights.KINDS`."""
+    return "st_dit" if isinstance(run, Run) else run.kind
+
+
+def identify(run: AnyRun) -> dict[str, Any]:
+    """Returns the identity of the data that the run trains on."""
+    return inputs.identify(run.data) if isinstance(run, Run) else identify_clips(run.data)
+
+
+def prepare(run: AnyRun, folder: Path) -> None:
+    """Makes the latents that a model trains on and is validated on, in `folder`. A tokenizer needs
+    none.
+    """
+    if isinstance(run, Run):
+        inputs.latents_of(run.data, folder)
+        inputs.validation_of(run.data, folder, run.validation.clips)
+
+
+def train_run(run: AnyRun, workdir: Path) -> tuple[Path, str]:
+    """Trains, or continues, and returns (file of the weights, their fingerprint)."""
+    trained = train(run, workdir) if isinstance(run, Run) else train_tokenizer(run, workdir)
+    assert trained is not None  # one process
+    return trained.weights, trained.fingerprint
+
+
+def step_flops(run: AnyRun) -> tuple[float, float]:
+    """Returns the FLOPs of (loss and gradient of a batch, update of the optimizer). Of a mixture,
+    the first is the mean by the sets' weights.
+
+    Raises:
+        UserError: the model does not fit a format of the data.
+    """
+    shares = list(run.data.weights.values())
+    if not isinstance(run, Run):
+        program, batches = _tokenizer(run)
+        gradient = jax.grad(lambda *args: program.loss(*args)[0])
+        key = jax.random.key(0)
+        steps = [count_flops(gradient, program.params, batch, key) for batch in batches]
+        update = cost.update_flops(program.optimizer, program.params)
+        return float(np.average(steps, weights=shares)), float(update)
+    sizes = batch_sizes(run.data, run.train.batch_size)
+    optimizer = make_optimizer(run.optim, run.train.steps)
+    try:
+        counted = [
+            cost.measure(
+                run.model, one.clip_format, sizes[one.name], run.data.text_length, optimizer
+            )
+            for one in run.data.mixture
+        ]
+    except ValueError as error:
+        raise UserError(f"the model does not fit its data: {error}") from error
+    update = counted[0].optimizer or 0  # the same for all sets
+    return float(np.average([c.step for c in counted], weights=shares)), float(update)
+
+
+def compiled_steps(run: AnyRun) -> list[tuple[Any, Any, Any]]:
+    """Returns (compiled training step, state, batch) for each set of the run's data."""
+    if not isinstance(run, Run):
+        program, batches = _tokenizer(run)
+        # Copies, because a step donates the buffers of its state.
+        params = [jax.tree.map(jnp.copy, program.params) for _ in batches]
+        states = [new_state(one, program.optimizer, run.train.seed) for one in params]
+        return [
+            (program.step.lower(state, batch).compile(), state, batch)
+            for state, batch in zip(states, batches, strict=True)
+        ]
+    mesh = run.mesh.make()
+    program, compiled = assemble(run, mesh), []
+    for batch in program.batches.values():
+        ones = jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), batch)
+        with traced_for(mesh):
+            state = program.begin(split_module(program.create())[0])
+            compiled.append((program.step.lower(state, ones).compile(), state, ones))
+    return compiled
+
+
+def _tokenizer(run: TokenizerRun) -> tuple[TokenizerProgram, list[dict[str, Any]]]:
+    """Returns the program of a tokenizer, and a batch of each set."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = TokenizerProgram.assemble(run, Path(folder))
+        batches = [
+            {name: clips.batch("train", range(program.sizes[name]))}
+            for name, clips in program.sets.items()
+        ]
+    return program, batches
