@@ -108,6 +108,9 @@ def test_haar_is_orthonormal_and_inverts():
     c = haar.forward(x, 2)
     np.testing.assert_allclose(jnp.sum(c**2), jnp.sum(x**2), rtol=1e-5)
     np.testing.assert_allclose(haar.inverse(c, 2, 4), x, atol=1e-5)
+    plain = haar.forward(x, 2, mix=False)
+    assert sorted(plain.ravel().tolist()) == sorted(x.ravel().tolist())
+    np.testing.assert_array_equal(haar.inverse(plain, 2, 4, mix=False), x)
     # a still group has one temporal coefficient
     still = haar.forward(jnp.repeat(x[:, :, :1], 4, axis=2), 0)
     np.testing.assert_allclose(still[..., 3:], 0, atol=1e-6)
