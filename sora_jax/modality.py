@@ -192,6 +192,9 @@ class ClipFormat:
     def latent_times(self) -> dict[str, np.ndarray]:
         """Returns the midpoints of the latents in seconds of the clip, float64
         {"video": [T], "audio": [N]}.
+
+        Of a clip of several shots also the number of the shot of each latent, from 1:
+        {"video_shots": [T], "audio_shots": [N]}.
         """
         k = self.frames_per_latent
         j = np.concatenate([np.arange(n) for n in self.shot_latents])
@@ -199,7 +202,11 @@ class ClipFormat:
         audio = (np.arange(self.audio_latents) + 0.5) / AUDIO_LATENT_RATE
         if self.shots:
             video = np.repeat(self.shot_starts(), self.shot_latents) + video
-        return {"video": video, "audio": audio}
+        times = {"video": video, "audio": audio}
+        if self.shots:
+            shots = self._latent_shots(audio)
+            times |= {f"{m}_shots": 1.0 + number for m, number in shots.items()}
+        return times
 
     def latent_shots(self) -> dict[str, np.ndarray]:
         """Returns the number of the shot of each latent, from 0, int64 {"video": [T],
@@ -207,10 +214,13 @@ class ClipFormat:
 
         An audio latent belongs to the shot of its midpoint.
         """
-        times, starts = self.latent_times(), self.shot_starts()
+        return self._latent_shots(self.latent_times()["audio"])
+
+    def _latent_shots(self, audio: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns `latent_shots`, from the midpoints of the audio latents."""
         return {
             "video": np.repeat(np.arange(len(self.shot_latents)), self.shot_latents),
-            "audio": np.searchsorted(starts, times["audio"], side="right") - 1,
+            "audio": np.searchsorted(self.shot_starts(), audio, side="right") - 1,
         }
 
     def latent_shot_times(self) -> dict[str, np.ndarray]:
@@ -218,7 +228,7 @@ class ClipFormat:
         {"video": [T], "audio": [N]}.
         """
         times, shots, starts = self.latent_times(), self.latent_shots(), self.shot_starts()
-        return {name: times[name] - starts[shots[name]] for name in times}
+        return {name: times[name] - starts[shots[name]] for name in shots}
 
     def to_dict(self) -> dict:
         """Returns the fields as JSON values, without `shots` for one shot."""

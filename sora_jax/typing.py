@@ -22,5 +22,7 @@ AnyArray = Array | np.ndarray
 Scalar = float | Num[AnyArray, ""]
 Latents = Mapping[str, Float[AnyArray, "B ..."]]  # {"video": [B, T, H, W, C], "audio": [B, N, C]}
 Levels = Mapping[str, Float[AnyArray, "B _"]]  # {"video": [B, T], "audio": [B, N]}
-Times = Mapping[str, Float[AnyArray, " _"]]  # {"video": [T], "audio": [N]}, in seconds
-Prompts = Mapping[str, Shaped[AnyArray, "B L"]]  # {"tokens": int32 [B, L], "mask": bool [B, L]}
+# {"video": [T], "audio": [N]}, in seconds, and perhaps "video_shots" and "audio_shots"
+Times = Mapping[str, Float[AnyArray, " _"]]
+# {"tokens": int32 [B, L], "mask": bool [B, L]}, and perhaps "shots": int8 [B, L]
+Prompts = Mapping[str, Shaped[AnyArray, "B L"]]

@@ -85,8 +85,8 @@ def guided_velocity(
         model: called as `sora_jax.models.st_dit.STDiT`.
         latents: {"video": [B, T, ...], "audio": [B, N, ...]}.
         levels: noise level of every frame, {"video": [B, T], "audio": [B, N]}.
-        text, negative: prompt and negative prompt, {"tokens": int32 [B, L], "mask": bool [B, L]}.
-            An all-False mask means no text.
+        text, negative: prompt and negative prompt, {"tokens": int32 [B, L], "mask": bool [B, L]},
+            and "shots" in both or neither. An all-False mask means no text.
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
         passes, scales: as in `Guidance`.
         output: what the network outputs, "x" or "v".
@@ -99,7 +99,7 @@ def guided_velocity(
 
     texts = {
         k: jnp.concatenate([(negative if p == "negative" else text)[k] for p in passes])
-        for k in ("tokens", "mask")
+        for k in text
     }
     size = text["mask"].shape[0]
     couple = jnp.repeat(jnp.array([float(p != "cut") for p in passes]), size)

@@ -76,7 +76,8 @@ def flow_loss(
         model: model(latents, levels, text, times, couple) -> latents, as
             `sora_jax.models.st_dit.STDiT`.
         batch: video [B, T, H, W, C], audio [B, N, C], tokens int32 [B, L], text_mask bool [B, L],
-            and has_audio bool [B] (default: all True).
+            text_shots int8 [B, L] (default: words of all shots), and has_audio bool [B] (default:
+            all True).
         key: random key.
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
         config: settings of the loss.
@@ -123,6 +124,8 @@ def flow_loss(
     x_s = {m: interpolate(x[m], e[m], levels[m]) for m in x}
     keep_text = jax.random.bernoulli(keys["text"], 1 - config.text_dropout, (size, 1))
     text = {"tokens": batch["tokens"], "mask": batch["text_mask"] & keep_text}
+    if "text_shots" in batch:
+        text["shots"] = batch["text_shots"]
     couple = jax.random.bernoulli(keys["couple"], 1 - config.couple_dropout, (size,)).astype(
         jnp.float32
     )

@@ -206,7 +206,7 @@ def sample(
         model = jax.tree_util.Partial(model)
     e = draw_noise(key, shapes)
     start = {m: jnp.asarray(start_levels[m], jnp.float32) for m in e}
-    times = {m: jnp.asarray(times[m], jnp.float32) for m in e}
+    times = {name: jnp.asarray(t, jnp.float32) for name, t in times.items()}
     # Equation (1) at each frame's start level: noise alone where a = 1, the given latents at a = 0.
     z = {m: interpolate(jnp.asarray(given[m], jnp.float32), e[m], start[m]) for m in e}
     grid = [

@@ -12,7 +12,8 @@ pairs of blocks:
 
 Adaptive modulation by the noise level of each latent frame (`sora_jax.nn.modulation`) wraps
 self-attention (A_space, A_time, A) and MLP. So given, modified and generated frames can stand
-side by side. A_text is not modulated, and is absent without `text_attention`.
+side by side. A_text is not modulated, and is absent without `text_attention`. With `shot_words` a
+latent of shot n reads the words of shot n and of all shots.
 
 In the exchange (3):
 
@@ -61,6 +62,7 @@ from sora_jax.models.text_encoder import TextEncoder
 from sora_jax.models.tokens import (
     PLACE_FEATURES,
     from_patches,
+    of_shot,
     on_clock,
     patches,
     place_features,
@@ -99,7 +101,7 @@ class VideoBlock(nnx.Module):
         phi: Float[Array, "..."],
         over: Callable[..., Array],
         text: Float[Array, "B words Dt"] | None = None,
-        text_mask: Bool[Array, "B words"] | None = None,
+        text_mask: Bool[Array, "B *T words"] | None = None,
     ) -> Float[Array, "B T S D"]:
         """Applies the block.
 
@@ -108,7 +110,8 @@ class VideoBlock(nnx.Module):
             m: modulation [B, T, 6 D], of `LevelEmbedding`.
             phi, over: rotation angles and function of an attention pattern.
             text: features [B, L + 1, Dt]; None for a temporal block.
-            text_mask: bool [B, L + 1], False for padding.
+            text_mask: bool [B, L + 1], or [B, T, L + 1] where frames read different words; False
+                for padding.
         Returns:
             Video tokens like v.
         """
@@ -120,6 +123,8 @@ class VideoBlock(nnx.Module):
             # Text has no modulation of its own: zero shift and scale here, and gate one below.
             none = jnp.zeros_like(gate)
             v, n = gated_norm(v, branch, gate, none, none)
+            if text_mask is not None and text_mask.ndim == 3:
+                text_mask = jnp.repeat(text_mask, v.shape[2], axis=1)
             branch, gate = (
                 self.text(n.reshape(v.shape[0], -1, v.shape[-1]), text, text_mask).reshape(v.shape),
                 jnp.ones_like(gate),
@@ -157,7 +162,7 @@ class AudioBlock(nnx.Module):
         m: Float[Array, "B N 6*Da"],
         phi: Float[Array, "N planes"],
         text: Float[Array, "B words Dt"],
-        text_mask: Bool[Array, "B words"],
+        text_mask: Bool[Array, "B *N words"],
     ) -> Float[Array, "B N Da"]:
         """Applies the first half of the block: self-attention, then cross-attention to text.
 
@@ -166,7 +171,7 @@ class AudioBlock(nnx.Module):
             m: modulation [B, N, 6 Da].
             phi: rotation angles of the times [N, d/2].
             text: features [B, L + 1, Dt].
-            text_mask: bool [B, L + 1], False for padding.
+            text_mask: bool [B, L + 1], or [B, N, L + 1]; False for padding.
         Returns:
             Audio tokens like a.
         """
@@ -315,9 +320,11 @@ class STDiT(nnx.Module):
         Args:
             latents: noisy latents {"video": [B, T, H, W, C], "audio": [B, N, Ca]}.
             levels: noise levels in [0, 1], {"video": [B, T], "audio": [B, N]}; 0 = given.
-            text: {"tokens": int32 [B, L], "mask": bool [B, L]}. An all-False mask means
+            text: {"tokens": int32 [B, L], "mask": bool [B, L]}, and "shots" int8 [B, L], the shot
+                of each word from 1, 0 for all shots (default: all). An all-False mask means
                 unconditional.
-            times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
+            times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}, and of a clip
+                of several shots the shot of each latent from 1, as "video_shots" and "audio_shots".
             couple: factor of the exchange between video and audio, a number or [B]; 0 turns it off.
                 Default 1.
             layout: sharding hooks (`sora_jax.nn.layout`). Default: identities.
@@ -328,7 +335,8 @@ class STDiT(nnx.Module):
         c, dtype = self.config, jnp.dtype(self.config.dtype)
         B, T, H, W, _ = latents["video"].shape
         p, grid = c.patch, (T, *c.grid((H, W)))
-        times = {m: on_clock(jnp.asarray(times[m]), m, c.clock) for m in ("video", "audio")}
+        shots = {m: times.get(f"{m}_shots") for m in ("video", "audio")}
+        times = {m: on_clock(jnp.asarray(times[m]), m, c.clock) for m in shots}
         couple = jnp.broadcast_to(jnp.asarray(couple, jnp.float32), (B,))[:, None, None]
 
         visible = (
@@ -338,6 +346,9 @@ class STDiT(nnx.Module):
         )
 
         words, words_mask = self.text(text["tokens"], text["mask"], layout)
+        mask = {m: words_mask for m in shots}
+        if c.shot_words and "shots" in text:
+            mask = {m: of_shot(words_mask, text["shots"], shots[m]) for m in shots}
         e_v, m_v = self.video_level(jnp.asarray(levels["video"]), words[:, 0])
         e_a, m_a = self.audio_level(jnp.asarray(levels["audio"]), words[:, 0])
         m_v, m_a = m_v.astype(dtype), m_a.astype(dtype)
@@ -360,8 +371,8 @@ class STDiT(nnx.Module):
             tokens = VideoTokens(c, times["video"], grid, layout, visible, depth)
             in_space, in_time = blocks(tokens)
             v, a = layout.shard_frames(v), layout.replicate_audio(a)
-            v = pair.space(v, m_v, *in_space, words, words_mask)
-            a = pair.audio.attend(a, m_a, phi_audio, words, words_mask)
+            v = pair.space(v, m_v, *in_space, words, mask["video"])
+            a = pair.audio.attend(a, m_a, phi_audio, words, mask["audio"])
             v, a = pair.exchange(v, a, phi_exchange, couple, visible)
             v = pair.time(layout.shard_sites(v), m_v, *in_time)
             return v, pair.audio.feed(a, m_a)

@@ -62,6 +62,8 @@ class STDiTConfig:
         text_attention: whether video and audio attend to the words. False leaves the pooled prompt
             in the modulation (adaLN, as in DiT, Peebles and Xie 2022, arXiv:2212.09748). Default
             True.
+        shot_words: whether a latent of a clip of several shots attends to the words of its own shot
+            and of all shots only. Default False: to all words.
         vocabulary: number of token ids. Default 512.
         clock: what places a latent in time, "seconds" (default), the clock that video and audio
             share, or "index", its number in its stream (`tokens.on_clock`).
@@ -98,6 +100,7 @@ class STDiTConfig:
     text_heads: int = 4
     text_layers: int = 2
     text_attention: bool = True
+    shot_words: bool = False
     vocabulary: int = 512
     clock: str = "seconds"
     attention: str = "pure"

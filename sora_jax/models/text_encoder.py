@@ -43,6 +43,11 @@ def fnv1a(text: str) -> int:
     return value
 
 
+def word_offsets(text: str) -> list[int]:
+    """Returns the place of each word of a text, as its number of characters from the start."""
+    return [match.start() for match in _WORD.finditer(text)]
+
+
 class TextTokenizer:
     """A word tokenizer: text to ids.
 

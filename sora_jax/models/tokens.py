@@ -5,7 +5,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Shaped
 
 from sora_jax.modality import AUDIO_LATENT_RATE
 from sora_jax.nn.modulation import fourier_features
@@ -31,6 +31,27 @@ def on_clock(times: Float[Array, " T"], modality: str, clock: str) -> Float[Arra
     if clock == "seconds":
         return times
     return jnp.arange(len(times), dtype=times.dtype) * INDEX_SECONDS[modality]
+
+
+def of_shot(
+    mask: Bool[Array, "B words"],
+    word_shots: Shaped[AnyArray, "B L"],
+    latent_shots: Float[AnyArray, " T"] | None,
+) -> Bool[Array, "B *T words"]:
+    """Returns which words each latent reads: those of its own shot, and those of all shots.
+
+    Args:
+        mask: bool [B, L + 1], True for the pooled prompt, which is first, and for words.
+        word_shots: the shot of each word from 1, 0 for all shots, [B, L].
+        latent_shots: the shot of each latent, [T]. None, for a clip of one shot, returns `mask`.
+    Returns:
+        bool [B, T, L + 1].
+    """
+    if latent_shots is None:
+        return mask
+    number = jnp.pad(jnp.asarray(word_shots), [(0, 0), (1, 0)])[:, None]
+    own = number == jnp.asarray(latent_shots)[:, None].astype(number.dtype)
+    return mask[:, None] & ((number == 0) | own)
 
 
 def patches(

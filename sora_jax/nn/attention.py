@@ -289,7 +289,7 @@ class CrossAttention(nnx.Module):
         self,
         x: Float[Array, "B L D"],
         source: Float[Array, "B M Ds"],
-        visible: Bool[Array, "B M"] | None = None,
+        visible: Bool[Array, "B *L M"] | None = None,
         phi: Float[Array, "L planes"] | None = None,
         source_phi: Float[Array, "M planes"] | None = None,
     ) -> Float[Array, "B L D"]:
@@ -298,7 +298,8 @@ class CrossAttention(nnx.Module):
         Args:
             x: [B, L, D].
             source: [B, M, Ds].
-            visible: bool [B, M], which of source is attended to. Default None: all.
+            visible: bool [B, M], which of source is attended to, or [B, L, M], by which query.
+                Default None: all.
             phi: rotation angles of the queries [L, d/2]. Default None: no rotation.
             source_phi: rotation angles of the keys [M, d/2]; given with phi.
         Returns:
@@ -313,6 +314,6 @@ class CrossAttention(nnx.Module):
         if phi is not None:
             assert source_phi is not None
             q, k = rotate(q, phi), rotate(k, source_phi)
-        if visible is not None:
+        if visible is not None and visible.ndim == 2:
             visible = visible[:, None]
         return self.out(attend(q, k, v, visible).reshape(*x.shape[:-1], -1))

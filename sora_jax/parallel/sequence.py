@@ -89,7 +89,10 @@ class ShardedModel:
         # Padding frames are zeros at level 0 and time 0 s: finite, and masked in every attention.
         latents = {**latents, "video": pad(latents["video"], 1)}
         levels = {**levels, "video": pad(levels["video"], 1)}
-        times = {**times, "video": pad(jnp.asarray(times["video"]), 0)}
+        times = {
+            name: pad(jnp.asarray(t), 0) if name.startswith("video") else t
+            for name, t in times.items()
+        }
         out = self.model(
             latents,
             levels,

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sora_jax.clip import as_floats
+from sora_jax.data.prompts import encode_prompts
 from sora_jax.errors import UserError
 from sora_jax.flow.sampler import SamplerConfig, sample
 from sora_jax.modality import AUDIO_CHANNELS, VIDEO_CHANNELS, ClipFormat
@@ -281,8 +282,8 @@ def _sample(
 
 
 def _text(pipeline: "Pipeline", texts: Sequence[str | None]) -> dict[str, jax.Array]:
-    tokens, mask = pipeline.text_tokenizer([text or "" for text in texts])
-    return {"tokens": jnp.asarray(tokens), "mask": jnp.asarray(mask)}
+    words = encode_prompts(pipeline.text_tokenizer, [text or "" for text in texts])
+    return {name: jnp.asarray(x) for name, x in words.items()}
 
 
 def _clip(

@@ -72,7 +72,8 @@ def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
 
     z = {k: program.batch_shapes[k] for k in ("video", "audio")}
     start = {k: jax.ShapeDtypeStruct(x.shape[:2], jnp.float32) for k, x in z.items()}
-    text = {"tokens": program.batch_shapes["tokens"], "mask": program.batch_shapes["text_mask"]}
+    names = {"tokens": "tokens", "mask": "text_mask", "shots": "text_shots"}
+    text = {name: program.batch_shapes[key] for name, key in names.items()}
     clips, level = rules.batch_sharding(mesh), jax.ShapeDtypeStruct((), jnp.float32)
     in_shardings = (
         rules.place(program.shapes, program.shapes, mesh),

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,9 +12,9 @@ import numpy as np
 import tqdm
 
 from sora_jax.data.encode import Encode, check_finite, padded
+from sora_jax.data.prompts import Tokenizer, encode_prompts
 from sora_jax.errors import UserError
 
-Tokenizer = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 Indices = tuple[np.ndarray, np.ndarray]
 
 
@@ -31,6 +31,7 @@ class LatentSet:
         audio: latents, float16 [M,N,C].
         tokens: int32 [M,Q,L], padded with zeros along Q.
         text_mask: bool [M,Q,L], True for a word, False for padding.
+        text_shots: the shot of each word from 1, 0 for all shots, int8 [M,Q,L].
         captions: paraphrases of each clip, int32 [M], at least 1.
         has_audio: bool [M].
     """
@@ -39,6 +40,7 @@ class LatentSet:
     audio: jax.Array
     tokens: jax.Array
     text_mask: jax.Array
+    text_shots: jax.Array
     captions: jax.Array
     has_audio: jax.Array
 
@@ -83,7 +85,7 @@ def fill(
             has_audio += list(batch["has_audio"][:taken])
             paraphrases = [list(of) or [""] for of in batch["captions"][:taken]]
             captions += [len(of) for of in paraphrases]
-            texts.append(tokenizer([text for of in paraphrases for text in of]))
+            texts.append(encode_prompts(tokenizer, [text for of in paraphrases for text in of]))
             bar.update(taken)
             if len(keys) == count or (until is not None and time.monotonic() > until):
                 break
@@ -91,12 +93,16 @@ def fill(
         raise UserError("there is no clip to train on: the source is empty; give one with clips")
     latents = {name: jnp.concatenate([part[name] for part in parts]) for name in parts[0]}
     check_finite(keys, latents)
-    tokens, mask = (_by_clip(np.concatenate(rows), captions) for rows in zip(*texts, strict=True))
+    words = {
+        name: _by_clip(np.concatenate([rows[name] for rows in texts]), captions)
+        for name in texts[0]
+    }
     return LatentSet(
         video=latents["video"],
         audio=latents["audio"],
-        tokens=jnp.asarray(tokens, jnp.int32),
-        text_mask=jnp.asarray(mask, bool),
+        tokens=jnp.asarray(words["tokens"], jnp.int32),
+        text_mask=jnp.asarray(words["mask"], bool),
+        text_shots=jnp.asarray(words["shots"], jnp.int8),
         captions=jnp.asarray(captions, jnp.int32),
         has_audio=jnp.asarray(has_audio, bool),
     )
@@ -130,6 +136,7 @@ def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, 
         "audio": latents.audio[clips].astype(jnp.float32),
         "tokens": latents.tokens[clips, caption],
         "text_mask": latents.text_mask[clips, caption],
+        "text_shots": latents.text_shots[clips, caption],
         "has_audio": latents.has_audio[clips],
     }
 
@@ -154,6 +161,7 @@ def shapes(
         audio=of(batch_shapes["audio"].shape[1:], jnp.float16),
         tokens=of(words, jnp.int32),
         text_mask=of(words, bool),
+        text_shots=of(words, jnp.int8),
         captions=of((), jnp.int32),
         has_audio=of((), bool),
     )

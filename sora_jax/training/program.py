@@ -140,6 +140,7 @@ def batch_shapes(run: Run, format: ClipFormat, size: int) -> dict[str, Any]:
         "audio": of(format.audio_latents, run.model.audio_channels),
         "tokens": of(words, dtype=jnp.int32),
         "text_mask": of(words, dtype=bool),
+        "text_shots": of(words, dtype=jnp.int8),
         "has_audio": of(dtype=bool),
         "times": times,
     }

@@ -257,6 +257,7 @@ def test_batches_for_the_model(directory):
         "audio": ((4, 16, 64), "float32"),
         "tokens": ((4, 8), "int32"),
         "text_mask": ((4, 8), "bool"),
+        "text_shots": ((4, 8), "int8"),
         "has_audio": ((4,), "bool"),
     }
     for i, number in enumerate(numbers(batch)):

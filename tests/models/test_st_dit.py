@@ -17,7 +17,7 @@ from flax import nnx
 
 from sora_jax.models.presets import PRESETS
 from sora_jax.models.st_dit import Exchange, STDiT, STDiTConfig
-from sora_jax.models.tokens import from_patches, on_clock, patches, place_features
+from sora_jax.models.tokens import from_patches, of_shot, on_clock, patches, place_features
 from sora_jax.nn.attention import attend, over_frames
 from sora_jax.nn.norm import rms_norm
 from sora_jax.nn.rope import SECONDS, angles
@@ -220,6 +220,34 @@ def test_without_attention_to_text_only_the_pooled_prompt_is_read():
     other = {**text, "tokens": text["tokens"].at[0, 1].set(9)}
     moved = {k: model(latents, levels, other, times)[k] - x for k, x in model(*inputs()).items()}
     assert all(np.all(x[0] != 0) and not np.any(x[1]) for x in moved.values())
+
+
+def test_words_of_a_shot_are_read_in_that_shot():
+    mask = jnp.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], bool)
+    of = of_shot(
+        mask, jnp.array([[0, 1, 2, 0], [2, 2, 0, 0]], jnp.int8), jnp.array([1.0, 2.0, 2.0])
+    )
+    np.testing.assert_array_equal(of[0].astype(int), [[1, 1, 1, 0, 0]] + 2 * [[1, 1, 0, 1, 0]])
+    np.testing.assert_array_equal(of[1].astype(int), [[1, 0, 0, 0, 0]] + 2 * [[1, 1, 1, 0, 0]])
+
+    config = dataclasses.replace(TINY, shot_words=True)
+    latents, levels, text, times = inputs()
+    cut = times | {
+        "video_shots": jnp.array([1.0, 1, 2, 2, 2]),
+        "audio_shots": 1.0 + (jnp.arange(N) > 2),
+    }
+    told = {**text, "shots": jnp.array([[0, 1, 2, 0], [1, 2, 0, 0]], jnp.int8)}
+    plain, shots = bound(TINY), bound(config)
+    for m, x in plain(latents, levels, text, times).items():
+        # the words count only where both the clip and the words have shots
+        for words, clock in (
+            (told, times),
+            (text, cut),
+            ({**told, "shots": 0 * told["shots"]}, cut),
+        ):
+            np.testing.assert_allclose(shots(latents, levels, words, clock)[m], x, atol=1e-5)
+        assert np.abs(shots(latents, levels, told, cut)[m] - x).max() > 1e-3
+        np.testing.assert_array_equal(plain(latents, levels, told, cut)[m], x)
 
 
 def test_the_clock_of_indices_does_not_know_the_frame_rate():

@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 
 from sora_jax.data.latents.record import open_set, unpack
+from sora_jax.data.prompts import encode_prompts
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
@@ -37,12 +38,13 @@ class _Batch:
     times: Mapping[str, np.ndarray]
 
     def __call__(self, examples: Sequence[dict]) -> dict[str, Any]:
-        tokens, mask = self.text_tokenizer([e["caption"] for e in examples])
+        words = encode_prompts(self.text_tokenizer, [e["caption"] for e in examples])
         return {
             "video": np.stack([e["video"] for e in examples]).astype(np.float32),
             "audio": np.stack([e["audio"] for e in examples]).astype(np.float32),
-            "tokens": np.asarray(tokens),
-            "text_mask": np.asarray(mask),
+            "tokens": words["tokens"],
+            "text_mask": words["mask"],
+            "text_shots": words["shots"],
             "has_audio": np.array([e["has_audio"] for e in examples], bool),
             "times": dict(self.times),
         }
@@ -63,8 +65,8 @@ def batches(
     """Returns the batches of a set of latents by number, as dictionaries of NumPy arrays.
 
     A batch holds "video" float32 [B,T,H,W,C], "audio" float32 [B,N,C], "tokens" int32 [B,L],
-    "text_mask" bool [B,L], "has_audio" bool [B], and "times", the midpoints of the latents in
-    seconds {"video" float32 [T], "audio" float32 [N]}.
+    "text_mask" bool [B,L], "text_shots" int8 [B,L], "has_audio" bool [B], and "times", the result
+    of `ClipFormat.latent_times` in float32.
 
     Args:
       path: the folder of the set.

@@ -110,12 +110,22 @@ _FIELDS = _trie(
 class _Reader:
     """The tokens of a text, and the position of the next.
 
-    `shot` is the number of the shot that is read, for errors.
+    `shots` has the column at which each shot begins that was read or is.
     """
 
     def __init__(self, text: str) -> None:
         self.tokens = [(m.group().lower(), m.start() + 1) for m in _TOKEN.finditer(text)]
-        self.at, self.shot, self.end = 0, 0, len(text) + 1
+        self.at, self.end = 0, len(text) + 1
+        self.shots: list[int] = []
+
+    @property
+    def shot(self) -> int:
+        """The number of the shot that is read, for errors."""
+        return len(self.shots)
+
+    def begin_shot(self) -> None:
+        """Says that a shot begins here."""
+        self.shots.append(self.tokens[self.at][1] if self.at < len(self.tokens) else self.end)
 
     @property
     def word(self) -> str:
@@ -203,7 +213,22 @@ def read(text: str) -> Storyboard:
     Raises:
         StoryboardError: the text is no storyboard; with shot, column and what was expected there.
     """
+    return _read(_Reader(text))
+
+
+def shot_starts(text: str) -> tuple[int, ...]:
+    """Returns the place at which each shot of a storyboard begins, as the number of characters
+    before it; () for a text that is no storyboard.
+    """
     reader = _Reader(text)
+    try:
+        _read(reader)
+    except StoryboardError:
+        return ()
+    return tuple(column - 1 for column in reader.shots)
+
+
+def _read(reader: _Reader) -> Storyboard:
     return _read_cards(reader) if reader.word == "[" else _read_prose(reader)
 
 
@@ -211,7 +236,7 @@ def _read_cards(reader: _Reader) -> Storyboard:
     style, ambience, cast, ball = _card_head(reader)
     shots: list[Shot] = []
     while reader.at < len(reader.tokens) or not shots:
-        reader.shot = len(shots) + 1
+        reader.begin_shot()
         reader.take("[", f"'[SHOT {reader.shot} | ...]'")
         reader.take(("shot",), "'SHOT'")
         reader.take((str(reader.shot),), f"the number {reader.shot}")
@@ -284,7 +309,7 @@ def _read_prose(reader: _Reader) -> Storyboard:
     ball, _ = reader.maybe(_BALL) or ("", ())
     shots: list[Shot] = []
     while reader.at < len(reader.tokens) or not shots:
-        reader.shot = len(shots) + 1
+        reader.begin_shot()
         reader.phrase(_CUT if shots else _FIRST, "'cut to'" if shots else "'first'")
         shot = _prose_shot(reader, cast, shots[-1].place if shots else "")
         shots.append(dataclasses.replace(shot, acts=_acts(reader, cast, ball, shot.subject, _CUT)))
