@@ -87,6 +87,7 @@ def main(_: Sequence[str]) -> None:
         _BATCH_SIZE.value,
         _WORKERS.value,
         clip_format.FIT.value,
+        references=True,
     )
     # Checked before videos are cut, which may take hours.
     refuse_others(output, named.identify(selection))

@@ -13,10 +13,11 @@ Latents, levels and times are dictionaries keyed by modality, "video" and "audio
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from jax import Array
-from jaxtyping import Float, Num, Shaped
+from jaxtyping import Float, Num
 
 AnyArray = Array | np.ndarray
 Scalar = float | Num[AnyArray, ""]
@@ -24,5 +25,6 @@ Latents = Mapping[str, Float[AnyArray, "B ..."]]  # {"video": [B, T, H, W, C], "
 Levels = Mapping[str, Float[AnyArray, "B _"]]  # {"video": [B, T], "audio": [B, N]}
 # {"video": [T], "audio": [N]}, in seconds, and perhaps "video_shots" and "audio_shots"
 Times = Mapping[str, Float[AnyArray, " _"]]
-# {"tokens": int32 [B, L], "mask": bool [B, L]}, and perhaps "shots": int8 [B, L]
-Prompts = Mapping[str, Shaped[AnyArray, "B L"]]
+# {"tokens": int32 [B, L], "mask": bool [B, L]}, and perhaps "shots" and "slots", int8 [B, L], and
+# "references", a dictionary of arrays [B, R, ...]
+Prompts = Mapping[str, Any]

@@ -17,6 +17,7 @@ from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 
 Encode = Callable[[Any, Any], dict[str, jax.Array]]
+EncodeReferences = Callable[[Mapping[str, Any], int], dict[str, Any]]
 
 
 def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module, format: ClipFormat) -> Encode:
@@ -36,6 +37,40 @@ def encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module, format: Cl
         return {"video": video.encode(frames, format.shots), "audio": audio.encode(samples)}
 
     return functools.partial(encode, states)
+
+
+def reference_encoder(video_tokenizer: nnx.Module, audio_tokenizer: nnx.Module) -> EncodeReferences:
+    """Returns a function that encodes the references of a batch.
+
+    It takes references as `worlds.playhouse.references.cast_references` returns them, and the size
+    that the batch is padded to. It returns them with latents in place of pictures and sound:
+    "stills" float32 [B,R,V,h,w,C], each still a frame of its own, and "voices" float32 [B,R,n,C].
+    """
+    both = (video_tokenizer, audio_tokenizer)
+    graphs, states = zip(*(nnx.split(tokenizer) for tokenizer in both), strict=True)
+
+    @jax.jit
+    def encode(states: Any, stills: Any, voices: Any) -> tuple[jax.Array, jax.Array]:
+        video, audio = (
+            nnx.merge(graph, state) for graph, state in zip(graphs, states, strict=True)
+        )
+        one = video.encode(stills.reshape(-1, 1, *stills.shape[-3:]))[:, 0]
+        heard = audio.encode(voices.reshape(-1, voices.shape[-1]))
+        return (
+            one.reshape(*stills.shape[:3], *one.shape[1:]),
+            heard.reshape(*voices.shape[:2], *heard.shape[1:]),
+        )
+
+    def encoded(references: Mapping[str, Any], size: int) -> dict[str, Any]:
+        count = len(references["stills"])
+        arrays = (
+            np.pad(x, [(0, max(size - count, 0))] + [(0, 0)] * (x.ndim - 1))
+            for x in (references["stills"], references["voices"])
+        )
+        stills, voices = (np.asarray(x)[:count] for x in encode(states, *arrays))
+        return {**references, "stills": stills, "voices": voices}
+
+    return encoded
 
 
 def padded(batch: Mapping[str, Any], size: int) -> tuple[Any, Any]:

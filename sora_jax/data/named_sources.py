@@ -14,6 +14,7 @@ from sora_jax.data import sources
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.registry import Registry
+from sora_jax.worlds.playhouse.families import FAMILIES
 
 
 class Source(Protocol):
@@ -47,6 +48,8 @@ class Selection:
     Attributes:
         path: folder or file of the user, for a source that reads some. Default "": none.
         format: the `ClipFormat` of the clips. Default: nano.
+        references: whether batches have the references of the clips' characters, of a source that
+            has any. Default False.
         clips: the largest number of clips, for a source that draws them. Default 2048.
         split: "train" (default), "val" or another split of the source.
         family: the family of Playhouse's scenes. Default "room".
@@ -65,6 +68,7 @@ class Selection:
     batch_size: int = 32
     workers: int = 0
     fit: str = "crop"
+    references: bool = False
 
 
 class NamedSource(Protocol):
@@ -103,12 +107,14 @@ class _Playhouse(NamedSource):
                 "leave it out",
                 field="fit",
             )
-        return sources.identity(selection.split, selection.family, selection.style)
+        known = sources.identity(selection.split, selection.family, selection.style)
+        slots = FAMILIES[selection.family].max_cast if selection.references else 0
+        return {**known, "references": slots} if slots else known
 
     def open(self, selection: Selection, folder: Path) -> Source:
         s = selection
         return sources.PlayhouseSource(
-            s.split, s.format, s.clips, s.batch_size, s.workers, s.family, s.style
+            s.split, s.format, s.clips, s.batch_size, s.workers, s.family, s.style, s.references
         )
 
 

@@ -8,6 +8,8 @@ Every stream yields batches of one form, a dict:
     "captions"   list of B tuples of paraphrases
     "keys"       list of B names, unique in the stream
     "takes"      list of B `Take`s: the ground truth of the clips (Playhouse only)
+    "references" stills and voices of the characters of the clips, if the stream has any: the
+                 result of `worlds.playhouse.references.cast_references`
 
 The order is a pure function of the arguments, so `start`, a number of clips, resumes a stream
 exactly.
@@ -20,6 +22,7 @@ from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.worlds.playhouse.draw import check, draw, long_format
 from sora_jax.worlds.playhouse.families import FAMILIES
+from sora_jax.worlds.playhouse.references import cast_references
 from sora_jax.worlds.playhouse.render.story_inputs import check_shots
 from sora_jax.worlds.playhouse.spec import WORLD_VERSION
 from sora_jax.worlds.playhouse.takes import draw_takes, grouped, render_batch
@@ -58,6 +61,8 @@ class PlayhouseSource:
         workers: processes that draw takes ahead. 0, the default, draws in this process.
         family: the family of the scenes.
         style: the style of the scenes. Default: None, all styles of the family.
+        references: whether batches have the references of the cast, in families with one. Default
+            False.
 
     Raises:
         UserError: the family, split or style does not exist, a finite family has fewer takes, the
@@ -73,6 +78,7 @@ class PlayhouseSource:
         workers: int = 0,
         family: str = "room",
         style: str | None = None,
+        references: bool = False,
     ):
         check(split, family, style)
         kind = FAMILIES[family]
@@ -96,6 +102,9 @@ class PlayhouseSource:
         )
         self.family, self.style = family, style
         self.identity = identity(split, family, style)
+        self.slots = kind.max_cast if references else 0
+        if self.slots:
+            self.identity["references"] = self.slots
 
     def __len__(self) -> int:
         return self.num_clips
@@ -105,4 +114,8 @@ class PlayhouseSource:
         takes = draw_takes(
             self.split, range(start, self.num_clips), self.workers, self.family, self.style
         )
-        return (render_batch(group, self.format) for group in grouped(takes, self.batch_size))
+        for group in grouped(takes, self.batch_size):
+            batch = render_batch(group, self.format)
+            if self.slots:
+                batch["references"] = cast_references(group, self.slots, self.format.size)
+            yield batch

@@ -1,10 +1,10 @@
 """Guidance by text (classifier-free) and between video and audio.
 
-With v_c the velocity under the prompt, v_u under the negative prompt (or without text), and
-v_d under the prompt but without the cross-attention between video and audio, each modality m
-has
+With v_c the velocity under the prompt, v_u under the negative prompt (or without text), v_d
+under the prompt but without the cross-attention between video and audio, and v_r under the
+prompt but without references of characters, each modality m has
 
-    v_m = v_c + (g_m - 1) (v_c - v_u) + (g_couple - 1) (v_c - v_d)                               (1)
+    v_m = v_c + (g_m - 1) (v_c - v_u) + (g_couple - 1) (v_c - v_d) + (g_ref - 1) (v_c - v_r)     (1)
 
 g_m is the text scale of video or audio. A scale of 1 means no guidance, and a pass that no
 scale needs is skipped. All passes of a step run through the network as one batch. Sources: for
@@ -14,6 +14,7 @@ modalities, LTX-2.
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,12 +38,14 @@ class Guidance:
         video: text scale of video. Default None: `text`.
         audio: text scale of audio. Default None: `text`.
         couple: scale between the modalities. Default 1.
+        reference: scale of the references of characters. Default 1.
     """
 
     text: float = 2.0
     video: float | None = None
     audio: float | None = None
     couple: float = 1.0
+    reference: float = 1.0
 
     def scale(self, modality: str) -> float:
         """Returns the text scale of a modality, "video" or "audio"."""
@@ -53,19 +56,25 @@ class Guidance:
     def passes(self) -> tuple[str, ...]:
         """The network evaluations that a step needs, by name.
 
-        "text" is the prompt, "negative" the negative prompt, needed if a text scale is not 1, and
-        "cut" the prompt without the exchange of video and audio, needed if `couple` is not 1.
+        "text" is the prompt, "negative" the negative prompt, needed if a text scale is not 1, "cut"
+        the prompt without the exchange of video and audio, needed if `couple` is not 1, and
+        "unreferenced" the prompt without references, needed if `reference` is not 1.
         """
-        negative = ("negative",) if any(self.scale(m) != 1 for m in MODALITIES) else ()
-        return ("text", *negative, *(("cut",) if self.couple != 1 else ()))
+        needed = {
+            "negative": any(self.scale(m) != 1 for m in MODALITIES),
+            "cut": self.couple != 1,
+            "unreferenced": self.reference != 1,
+        }
+        return ("text", *(name for name, asked in needed.items() if asked))
 
     @property
     def scales(self) -> dict[str, float]:
-        """The scales as numbers: {"video": text scale, "audio": text scale, "couple": scale}.
+        """The scales as numbers: text scales as "video" and "audio", "couple" and "reference".
 
         They are traced, so other values do not recompile a program.
         """
-        return {m: self.scale(m) for m in MODALITIES} | {"couple": self.couple}
+        others = {"couple": self.couple, "reference": self.reference}
+        return {m: self.scale(m) for m in MODALITIES} | others
 
 
 def guided_velocity(
@@ -86,7 +95,7 @@ def guided_velocity(
         latents: {"video": [B, T, ...], "audio": [B, N, ...]}.
         levels: noise level of every frame, {"video": [B, T], "audio": [B, N]}.
         text, negative: prompt and negative prompt, {"tokens": int32 [B, L], "mask": bool [B, L]},
-            and "shots" in both or neither. An all-False mask means no text.
+            with the same further entries in both. An all-False mask means no text.
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
         passes, scales: as in `Guidance`.
         output: what the network outputs, "x" or "v".
@@ -97,10 +106,14 @@ def guided_velocity(
     def repeat(x: Array) -> Array:
         return jnp.concatenate([x] * len(passes))
 
-    texts = {
-        k: jnp.concatenate([(negative if p == "negative" else text)[k] for p in passes])
-        for k in text
-    }
+    def prompt(name: str) -> Any:
+        if name == "unreferenced" and text.get("references"):
+            references = text["references"]
+            hidden = jnp.zeros_like(references["present"])
+            return {**text, "references": {**references, "present": hidden}}
+        return negative if name == "negative" else text
+
+    texts = jax.tree.map(lambda *x: jnp.concatenate(x), *map(prompt, passes))
     size = text["mask"].shape[0]
     couple = jnp.repeat(jnp.array([float(p != "cut") for p in passes]), size)
     outputs = model(
@@ -118,4 +131,6 @@ def guided_velocity(
             velocities[m] += (scales[m] - 1) * (v["text"] - v["negative"])
         if "cut" in v:
             velocities[m] += (scales["couple"] - 1) * (v["text"] - v["cut"])
+        if "unreferenced" in v:
+            velocities[m] += (scales["reference"] - 1) * (v["text"] - v["unreferenced"])
     return velocities

@@ -10,17 +10,18 @@ dropped with probability 0.1 and the coupling of video and audio with probabilit
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, PRNGKeyArray, Shaped
+from jaxtyping import Bool, Float, PRNGKeyArray
 
 from sora_jax.config import within
 from sora_jax.flow.conditioning import TaskMixture, draw_given, effective_level
 from sora_jax.flow.process import interpolate, to_velocity
 from sora_jax.flow.timesteps import TimestepConfig, draw_levels
-from sora_jax.typing import AnyArray, Times
+from sora_jax.typing import Times
 
 QUARTERS = 4  # bins of the noise level in the metrics
 
@@ -37,6 +38,7 @@ class FlowConfig:
             others draw their own. Default 0.5.
         history_noise: largest start level of given frames. Default 0.1.
         text_dropout: fraction of clips that are trained without text. Default 0.1.
+        reference_dropout: fraction of clips that are trained without references. Default 0.1.
         couple_dropout: fraction of clips that are trained without the exchange between video and
             audio. Default 0.05.
         audio_weight: factor of the audio loss, 0 or more; that of the video loss is 1. Default 1.
@@ -52,20 +54,39 @@ class FlowConfig:
     shared_level: float = 0.5
     history_noise: float = 0.1
     text_dropout: float = 0.1
+    reference_dropout: float = 0.1
     couple_dropout: float = 0.05
     audio_weight: float = 1.0
     first_latents: int = 1
 
     def __post_init__(self):
         shares = ("shared_level", "history_noise", "text_dropout", "couple_dropout")
+        shares += ("reference_dropout",)
         within(self, "[0, 1]", *shares)
         within(self, "[0, inf)", "audio_weight")
         within(self, "[1, inf)", "first_latents")
 
 
+def _kept_text(
+    batch: Mapping[str, Any], config: FlowConfig, text_key: PRNGKeyArray, key: PRNGKeyArray
+) -> dict[str, Any]:
+    """Returns the prompts of a batch as the model takes them, some without words, some without
+    references (`key`).
+    """
+    tokens = batch["tokens"]
+    draw = jax.random.bernoulli
+    kept = draw(text_key, 1 - config.text_dropout, (len(tokens), 1))
+    text = {"tokens": tokens, "mask": batch["text_mask"] & kept}
+    text |= {name: batch[f"text_{name}"] for name in ("shots", "slots") if f"text_{name}" in batch}
+    if references := batch.get("references"):
+        kept = draw(key, 1 - config.reference_dropout, (len(tokens), 1))
+        text["references"] = {**references, "present": references["present"] & kept}
+    return text
+
+
 def flow_loss(
     model: Callable,
-    batch: Mapping[str, Shaped[AnyArray, "B ..."]],
+    batch: Mapping[str, Any],
     key: PRNGKeyArray,
     times: Times,
     config: FlowConfig = FlowConfig(),
@@ -76,8 +97,9 @@ def flow_loss(
         model: model(latents, levels, text, times, couple) -> latents, as
             `sora_jax.models.st_dit.STDiT`.
         batch: video [B, T, H, W, C], audio [B, N, C], tokens int32 [B, L], text_mask bool [B, L],
-            text_shots int8 [B, L] (default: words of all shots), and has_audio bool [B] (default:
-            all True).
+            text_shots and text_slots int8 [B, L] (default: words of all shots, no names),
+            references (`models.reference_encoder`; default: {}, none), and has_audio bool [B]
+            (default: all True).
         key: random key.
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
         config: settings of the loss.
@@ -122,10 +144,7 @@ def flow_loss(
         for m, k in zip(x, jax.random.split(keys["noise"]), strict=True)
     }
     x_s = {m: interpolate(x[m], e[m], levels[m]) for m in x}
-    keep_text = jax.random.bernoulli(keys["text"], 1 - config.text_dropout, (size, 1))
-    text = {"tokens": batch["tokens"], "mask": batch["text_mask"] & keep_text}
-    if "text_shots" in batch:
-        text["shots"] = batch["text_shots"]
+    text = _kept_text(batch, config, keys["text"], jax.random.fold_in(key, 8))
     couple = jax.random.bernoulli(keys["couple"], 1 - config.couple_dropout, (size,)).astype(
         jnp.float32
     )

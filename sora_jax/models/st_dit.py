@@ -13,7 +13,8 @@ pairs of blocks:
 Adaptive modulation by the noise level of each latent frame (`sora_jax.nn.modulation`) wraps
 self-attention (A_space, A_time, A) and MLP. So given, modified and generated frames can stand
 side by side. A_text is not modulated, and is absent without `text_attention`. With `shot_words` a
-latent of shot n reads the words of shot n and of all shots.
+latent of shot n reads the words of shot n and of all shots. With `references` the tokens of
+characters stand beside the words (`reference_encoder`).
 
 In the exchange (3):
 
@@ -46,17 +47,15 @@ Sources: Open-Sora 1.2 (STDiT3) for the pairs, LTX-2 for the two streams. Start 
 """
 
 import functools
-from collections.abc import Callable, Mapping
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
-from jax.typing import DTypeLike
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from kernels.gated_norm import gated_norm
 from sora_jax.models.attention_patterns import VideoTokens, blocks
+from sora_jax.models.blocks import Head, Pair
+from sora_jax.models.reference_encoder import ReferenceEncoder
 from sora_jax.models.st_dit_config import STDiTConfig
 from sora_jax.models.text_encoder import TextEncoder
 from sora_jax.models.tokens import (
@@ -68,219 +67,12 @@ from sora_jax.models.tokens import (
     place_features,
     time_features,
 )
-from sora_jax.nn.attention import CrossAttention, SelfAttention
 from sora_jax.nn.layout import NO_SHARDING, Layout
-from sora_jax.nn.mlp import MLP, linear
-from sora_jax.nn.modulation import LevelEmbedding, modulate
-from sora_jax.nn.norm import rms_norm
+from sora_jax.nn.mlp import linear
+from sora_jax.nn.modulation import LevelEmbedding
 from sora_jax.nn.rope import SECONDS, angles
 from sora_jax.nn.stack import init_stack, scan_stack
 from sora_jax.typing import AnyArray, Latents, Levels, Prompts, Times
-
-
-class VideoBlock(nnx.Module):
-    """A video block of STDiT: modulated self-attention with a pattern, cross-attention to text,
-    MLP.
-
-    A spatial block has the cross-attention, a temporal block does not. v [B, T, S, D] -> same.
-    """
-
-    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs, *, text: bool):
-        c, dtype = config, jnp.dtype(config.dtype)
-        self.table = nnx.Param(jnp.zeros((6 * c.width,)))
-        self.attention = SelfAttention(c.width, c.heads, rngs, dtype)
-        self.text = (
-            CrossAttention(c.width, c.text_width, c.width, c.heads, rngs, dtype) if text else None
-        )
-        self.mlp = MLP(c.width, c.mlp_ratio, rngs, dtype)
-
-    def __call__(
-        self,
-        v: Float[Array, "B T S D"],
-        m: Float[Array, "B T 6*D"],
-        phi: Float[Array, "..."],
-        over: Callable[..., Array],
-        text: Float[Array, "B words Dt"] | None = None,
-        text_mask: Bool[Array, "B *T words"] | None = None,
-    ) -> Float[Array, "B T S D"]:
-        """Applies the block.
-
-        Args:
-            v: video tokens [B, T, S, D].
-            m: modulation [B, T, 6 D], of `LevelEmbedding`.
-            phi, over: rotation angles and function of an attention pattern.
-            text: features [B, L + 1, Dt]; None for a temporal block.
-            text_mask: bool [B, L + 1], or [B, T, L + 1] where frames read different words; False
-                for padding.
-        Returns:
-            Video tokens like v.
-        """
-        rows = (m + self.table[...]).astype(v.dtype)
-        shift1, scale1, gate, shift2, scale2, gate2 = jnp.split(rows, 6, axis=-1)
-        branch = self.attention(modulate(v, shift1[:, :, None], scale1[:, :, None]), phi, over)
-        if self.text is not None:
-            assert text is not None
-            # Text has no modulation of its own: zero shift and scale here, and gate one below.
-            none = jnp.zeros_like(gate)
-            v, n = gated_norm(v, branch, gate, none, none)
-            if text_mask is not None and text_mask.ndim == 3:
-                text_mask = jnp.repeat(text_mask, v.shape[2], axis=1)
-            branch, gate = (
-                self.text(n.reshape(v.shape[0], -1, v.shape[-1]), text, text_mask).reshape(v.shape),
-                jnp.ones_like(gate),
-            )
-        v, n = gated_norm(v, branch, gate, shift2, scale2)
-        return v + gate2[:, :, None] * self.mlp(n)
-
-
-class AudioBlock(nnx.Module):
-    """An audio block of STDiT, in two halves around the exchange with the video.
-
-    `attend` is self-attention and cross-attention to text, `feed` the MLP.
-    """
-
-    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
-        c, dtype = config, jnp.dtype(config.dtype)
-        self.table = nnx.Param(jnp.zeros((6 * c.audio_width,)))
-        self.attention = SelfAttention(c.audio_width, c.audio_heads, rngs, dtype)
-        self.text = (
-            CrossAttention(c.audio_width, c.text_width, c.audio_width, c.audio_heads, rngs, dtype)
-            if c.text_attention
-            else None
-        )
-        self.mlp = MLP(c.audio_width, c.mlp_ratio, rngs, dtype)
-
-    def rows(self, m: Float[Array, "B N rows"], dtype: DTypeLike) -> list[Float[Array, "B N Da"]]:
-        """Returns the modulation m [B, N, 6 Da] plus the block's table as six arrays [B, N, Da] in
-        `dtype`: shift, scale and gate of attention, then of the MLP.
-        """
-        return jnp.split((m + self.table[...]).astype(dtype), 6, axis=-1)
-
-    def attend(
-        self,
-        a: Float[Array, "B N Da"],
-        m: Float[Array, "B N 6*Da"],
-        phi: Float[Array, "N planes"],
-        text: Float[Array, "B words Dt"],
-        text_mask: Bool[Array, "B *N words"],
-    ) -> Float[Array, "B N Da"]:
-        """Applies the first half of the block: self-attention, then cross-attention to text.
-
-        Args:
-            a: audio tokens [B, N, Da].
-            m: modulation [B, N, 6 Da].
-            phi: rotation angles of the times [N, d/2].
-            text: features [B, L + 1, Dt].
-            text_mask: bool [B, L + 1], or [B, N, L + 1]; False for padding.
-        Returns:
-            Audio tokens like a.
-        """
-        shift, scale, gate = self.rows(m, a.dtype)[:3]
-        a = a + gate * self.attention(modulate(a, shift, scale), phi)
-        return a if self.text is None else a + self.text(rms_norm(a), text, text_mask)
-
-    def feed(
-        self, a: Float[Array, "B N Da"], m: Float[Array, "B N 6*Da"]
-    ) -> Float[Array, "B N Da"]:
-        """Applies the second half of the block, the MLP: tokens a [B, N, Da] and modulation m
-        [B, N, 6 Da] -> tokens like a.
-        """
-        shift, scale, gate = self.rows(m, a.dtype)[3:]
-        return a + gate * self.mlp(modulate(a, shift, scale))
-
-
-class Exchange(nnx.Module):
-    """Cross-attention between video and audio in both directions, with rotary positions in seconds;
-    with `config.memory` also from the video to the pooled tokens of its own frames. Directions that
-    `config.exchange` leaves out have no parameters.
-
-    v [B, T, S, D] and a [B, N, Da] -> same shapes. Learned gates start at zero.
-    """
-
-    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
-        c, dtype = config, jnp.dtype(config.dtype)
-        shared = (c.exchange_width, c.exchange_heads, rngs, dtype)
-        video, audio = (c.exchange in ("both", to) for to in ("to_video", "to_audio"))
-        pooled = audio or c.memory
-        self.pool = linear(c.width, c.frame_tokens, rngs, dtype=dtype) if pooled else None
-        self.to_video = CrossAttention(c.width, c.audio_width, *shared) if video else None
-        self.to_audio = CrossAttention(c.audio_width, c.width, *shared) if audio else None
-        self.video_gate = nnx.Param(jnp.zeros((c.width,))) if video else None
-        self.audio_gate = nnx.Param(jnp.zeros((c.audio_width,))) if audio else None
-        # Last, so that the initial values of all other parameters are those without memory.
-        self.memory = CrossAttention(c.width, c.width, *shared) if c.memory else None
-        self.memory_gate = nnx.Param(jnp.zeros((c.width,))) if c.memory else None
-
-    def __call__(
-        self,
-        v: Float[Array, "B T S D"],
-        a: Float[Array, "B N Da"],
-        phi: Mapping[str, Float[Array, "_ planes"]],
-        couple: Float[Array, "B 1 1"],
-        visible: Bool[Array, "B T"] | None = None,
-    ) -> tuple[Float[Array, "B T S D"], Float[Array, "B N Da"]]:
-        """Applies the exchange.
-
-        Args:
-            v: video tokens [B, T, S, D].
-            a: audio tokens [B, N, Da].
-            phi: rotation angles of the times {"video": [T, d/2], "audio": [N, d/2]}.
-            couple: factor of the exchange [B, 1, 1]; 0 turns it off.
-            visible: bool [B, T], the frames that the audio attends to. Default None: all.
-        Returns:
-            v and a with what each read from the other.
-        """
-        B, T, S, D = v.shape
-        v_in, a_in, couple = rms_norm(v), rms_norm(a), couple.astype(v.dtype)
-        sites, site_phi = v_in.reshape(B, T * S, D), jnp.repeat(phi["video"], S, axis=0)
-        if self.to_video is not None and self.video_gate is not None:
-            dv = self.to_video(sites, a_in, None, site_phi, phi["audio"])
-            v = v + (couple * self.video_gate[...].astype(v.dtype) * dv).reshape(v.shape)
-        if self.pool is None:
-            return v, a
-        weights = jax.nn.softmax(self.pool(v_in).astype(jnp.float32), axis=2).astype(v.dtype)
-        frames = jnp.einsum("btsp,btsd->btpd", weights, v_in).reshape(B, -1, D)
-        frame_phi = jnp.repeat(phi["video"], weights.shape[-1], axis=0)
-        keys = None if visible is None else jnp.repeat(visible, weights.shape[-1], axis=1)
-        if self.to_audio is not None and self.audio_gate is not None:
-            da = self.to_audio(a_in, frames, keys, phi["audio"], frame_phi)
-            a = a + couple * self.audio_gate[...].astype(a.dtype) * da
-        if self.memory is not None and self.memory_gate is not None:
-            dm = self.memory(sites, frames, keys, site_phi, frame_phi)
-            v = v + (self.memory_gate[...].astype(v.dtype) * dm).reshape(v.shape)
-        return v, a
-
-
-class Pair(nnx.Module):
-    """One layer of STDiT: a spatial and a temporal video block, an audio block and an exchange."""
-
-    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
-        self.space = VideoBlock(config, rngs, text=config.text_attention)
-        self.time = VideoBlock(config, rngs, text=False)
-        self.audio = AudioBlock(config, rngs)
-        self.exchange = Exchange(config, rngs)
-
-
-class Head(nnx.Module):
-    """The output layer: modulation by the level embedding, then a linear layer that starts at zero.
-
-    Tokens [B, T, ..., D] -> float32 [B, T, ..., features].
-    """
-
-    def __init__(self, width: int, features: int, rngs: nnx.Rngs):
-        self.table = nnx.Param(jnp.zeros((2, width)))
-        self.out = linear(width, features, rngs, bias=True, zero=True)
-
-    def __call__(
-        self, x: Float[Array, "B T *S D"], e: Float[Array, "B T D"]
-    ) -> Float[Array, "B T *S features"]:
-        """Applies the head: tokens x [B, T, ..., D] and level embedding e [B, T, D] -> float32
-        [B, T, ..., features].
-        """
-        shift, scale = (
-            e.reshape(*e.shape[:2], *(1,) * (x.ndim - 3), -1) + row for row in self.table[...]
-        )
-        return self.out(modulate(x.astype(jnp.float32), shift, scale))
 
 
 class STDiT(nnx.Module):
@@ -305,6 +97,13 @@ class STDiT(nnx.Module):
         self.pairs = init_stack(functools.partial(Pair, c), c.depth, rngs)
         self.video_head = Head(c.width, c.patch**2 * c.video_channels, rngs)
         self.audio_head = Head(c.audio_width, c.audio_channels, rngs)
+        channels = {"video": c.video_channels, "audio": c.audio_channels}
+        # Last, so that the initial values of all other parameters are those without references.
+        self.references = (
+            ReferenceEncoder(c.references, c.text_width, channels, c.patch, rngs, dtype)
+            if c.references
+            else None
+        )
 
     def __call__(
         self,
@@ -322,7 +121,8 @@ class STDiT(nnx.Module):
             levels: noise levels in [0, 1], {"video": [B, T], "audio": [B, N]}; 0 = given.
             text: {"tokens": int32 [B, L], "mask": bool [B, L]}, and "shots" int8 [B, L], the shot
                 of each word from 1, 0 for all shots (default: all). An all-False mask means
-                unconditional.
+                unconditional. With `references` in the configuration also "slots" int8 [B, L] and
+                "references" (`ReferenceEncoder.beside`; default: none).
             times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}, and of a clip
                 of several shots the shot of each latent from 1, as "video_shots" and "audio_shots".
             couple: factor of the exchange between video and audio, a number or [B]; 0 turns it off.
@@ -346,11 +146,14 @@ class STDiT(nnx.Module):
         )
 
         words, words_mask = self.text(text["tokens"], text["mask"], layout)
+        pooled = words[:, 0]
+        if self.references is not None:
+            words, words_mask = self.references.beside(words, words_mask, text)
         mask = {m: words_mask for m in shots}
         if c.shot_words and "shots" in text:
             mask = {m: of_shot(words_mask, text["shots"], shots[m]) for m in shots}
-        e_v, m_v = self.video_level(jnp.asarray(levels["video"]), words[:, 0])
-        e_a, m_a = self.audio_level(jnp.asarray(levels["audio"]), words[:, 0])
+        e_v, m_v = self.video_level(jnp.asarray(levels["video"]), pooled)
+        e_a, m_a = self.audio_level(jnp.asarray(levels["audio"]), pooled)
         m_v, m_a = m_v.astype(dtype), m_a.astype(dtype)
 
         v = self.video_in(patches(latents["video"], p).astype(dtype))

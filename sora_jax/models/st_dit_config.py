@@ -64,6 +64,8 @@ class STDiTConfig:
             True.
         shot_words: whether a latent of a clip of several shots attends to the words of its own shot
             and of all shots only. Default False: to all words.
+        references: largest number of characters whose references a clip has (`reference_encoder`).
+            Default 0: the model knows none.
         vocabulary: number of token ids. Default 512.
         clock: what places a latent in time, "seconds" (default), the clock that video and audio
             share, or "index", its number in its stream (`tokens.on_clock`).
@@ -101,6 +103,7 @@ class STDiTConfig:
     text_layers: int = 2
     text_attention: bool = True
     shot_words: bool = False
+    references: int = 0
     vocabulary: int = 512
     clock: str = "seconds"
     attention: str = "pure"
@@ -128,6 +131,7 @@ class STDiTConfig:
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least {least}")
+        within(self, "[0, inf)", "references")
         for stream in ("", "audio_", "exchange_", "text_"):
             width, heads = getattr(self, f"{stream}width"), getattr(self, f"{stream}heads")
             if heads < 1 or width < 1 or width % (2 * heads):

@@ -41,15 +41,17 @@ def of_shot(
     """Returns which words each latent reads: those of its own shot, and those of all shots.
 
     Args:
-        mask: bool [B, L + 1], True for the pooled prompt, which is first, and for words.
+        mask: bool [B, L + 1 + K], True for the pooled prompt, which is first, for words, and for
+            tokens of all shots beside them, K of them.
         word_shots: the shot of each word from 1, 0 for all shots, [B, L].
         latent_shots: the shot of each latent, [T]. None, for a clip of one shot, returns `mask`.
     Returns:
-        bool [B, T, L + 1].
+        bool [B, T, L + 1 + K].
     """
     if latent_shots is None:
         return mask
-    number = jnp.pad(jnp.asarray(word_shots), [(0, 0), (1, 0)])[:, None]
+    after = mask.shape[1] - 1 - word_shots.shape[1]
+    number = jnp.pad(jnp.asarray(word_shots), [(0, 0), (1, after)])[:, None]
     own = number == jnp.asarray(latent_shots)[:, None].astype(number.dtype)
     return mask[:, None] & ((number == 0) | own)
 

@@ -47,7 +47,12 @@ ST_DIT: Rules = (
     (rf"{STREAM}_head/out/kernel", P("fsdp", None)),
     (rf"{STREAM}_(in|level/up|level/down|level/rows|head/out)/bias", P(None)),
     (rf"{STREAM}_head/table", P(None, None)),
+    (r"references/(still|voice|place|time)/kernel", P(None, "fsdp")),
+    (r"references/(still|voice)/bias", P(None)),
+    (r"references/(view|slot)", P(None, None)),
 )
+# Of parts that a configuration may leave out
+OPTIONAL = re.compile(r"references/|pairs/exchange/pool/")
 
 
 def specs(params: Any, rules: Rules = ST_DIT) -> dict[str, P]:
@@ -79,7 +84,7 @@ def specs(params: Any, rules: Rules = ST_DIT) -> dict[str, P]:
             )
         used.add(rule)
         found[path] = spec
-    if unused := [rule for rule, _ in rules if rule not in used]:
+    if unused := [r for r, _ in rules if r not in used and not OPTIONAL.match(r)]:
         raise ValueError(
             f"rules that match no parameter: {', '.join(unused)}; take them out, or mend their "
             "spelling"

@@ -15,7 +15,7 @@ from sora_jax.data.latents import record
 from sora_jax.data.latents.loader import batches
 from sora_jax.data.latents.precompute import precompute, refuse_others
 from sora_jax.data.mixture import mix
-from sora_jax.data.named_sources import SOURCES
+from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.errors import UserError
 from sora_jax.modality import FITS
 from sora_jax.models.text_encoder import TextTokenizer
@@ -47,6 +47,10 @@ def identify(data: ModelDataConfig) -> dict[str, Any]:
     return known if data.sets else next(iter(known.values()))
 
 
+def _selection(one: SetConfig) -> Selection:
+    return dataclasses.replace(one.selection(), references=True)
+
+
 def _identify(one: SetConfig) -> dict[str, Any]:
     if _made(one):
         if one.fit != FITS[0]:
@@ -56,7 +60,7 @@ def _identify(one: SetConfig) -> dict[str, Any]:
                 field="data.fit",
             )
         return record.identity(Path(one.path).expanduser())
-    made_from = SOURCES[one.source].identify(one.selection())
+    made_from = SOURCES[one.source].identify(_selection(one))
     fingerprints = {
         kind: weights.load_weights(weights.shipped(kind), kind).fingerprint for kind in TOKENIZERS
     }
@@ -103,7 +107,7 @@ def _latents_of(one: SetConfig, folder: Path, workdir: Path) -> Path:
             "experiments.precompute, and give config.data.path"
         )
     refuse_others(folder, _identify(one))  # checked first: building the clips may take hours
-    source = SOURCES[one.source].open(one.selection(), workdir / "clips")
+    source = SOURCES[one.source].open(_selection(one), workdir / "clips")
     loaded = {kind: load() for kind, load in TOKENIZERS.items()}
     fingerprints = {kind: of.fingerprint for kind, (_, of) in loaded.items()}
     (video, _), (audio, _) = loaded.values()

@@ -32,6 +32,8 @@ class LatentSet:
         tokens: int32 [M,Q,L], padded with zeros along Q.
         text_mask: bool [M,Q,L], True for a word, False for padding.
         text_shots: the shot of each word from 1, 0 for all shots, int8 [M,Q,L].
+        text_slots: the slot of each name from 1, 0 for other words, int8 [M,Q,L].
+        references: arrays [M,R,...] by name (`latents.loader.stacked`); {} for a set without.
         captions: paraphrases of each clip, int32 [M], at least 1.
         has_audio: bool [M].
     """
@@ -41,6 +43,8 @@ class LatentSet:
     tokens: jax.Array
     text_mask: jax.Array
     text_shots: jax.Array
+    text_slots: jax.Array
+    references: dict[str, jax.Array]
     captions: jax.Array
     has_audio: jax.Array
 
@@ -103,6 +107,8 @@ def fill(
         tokens=jnp.asarray(words["tokens"], jnp.int32),
         text_mask=jnp.asarray(words["mask"], bool),
         text_shots=jnp.asarray(words["shots"], jnp.int8),
+        text_slots=jnp.asarray(words["slots"], jnp.int8),
+        references={},
         captions=jnp.asarray(captions, jnp.int32),
         has_audio=jnp.asarray(has_audio, bool),
     )
@@ -118,7 +124,7 @@ def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
     return result
 
 
-def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, jax.Array]:
+def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, Any]:
     """Returns a batch of clips of a set: latents, tokens and masks by name, float32, with one
     caption per clip.
 
@@ -137,6 +143,8 @@ def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, 
         "tokens": latents.tokens[clips, caption],
         "text_mask": latents.text_mask[clips, caption],
         "text_shots": latents.text_shots[clips, caption],
+        "text_slots": latents.text_slots[clips, caption],
+        "references": {name: x[clips] for name, x in latents.references.items()},
         "has_audio": latents.has_audio[clips],
     }
 
@@ -162,6 +170,8 @@ def shapes(
         tokens=of(words, jnp.int32),
         text_mask=of(words, bool),
         text_shots=of(words, jnp.int8),
+        text_slots=of(words, jnp.int8),
+        references={},
         captions=of((), jnp.int32),
         has_audio=of((), bool),
     )

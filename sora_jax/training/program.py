@@ -69,6 +69,7 @@ def validation_flow(flow: FlowConfig) -> FlowConfig:
         output=flow.output,
         first_latents=flow.first_latents,
         text_dropout=0.0,
+        reference_dropout=0.0,
         couple_dropout=0.0,
     )
 
@@ -141,6 +142,8 @@ def batch_shapes(run: Run, format: ClipFormat, size: int) -> dict[str, Any]:
         "tokens": of(words, dtype=jnp.int32),
         "text_mask": of(words, dtype=bool),
         "text_shots": of(words, dtype=jnp.int8),
+        "text_slots": of(words, dtype=jnp.int8),
+        "references": {},
         "has_audio": of(dtype=bool),
         "times": times,
     }

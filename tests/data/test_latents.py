@@ -235,12 +235,13 @@ def loader(directory, seed=0, **options):
 
 def equal(a, b):
     """The arrays of clips are the same; `times` belong to the format."""
-    names = a.keys() - {"times"}
-    return names == b.keys() - {"times"} and all(np.array_equal(a[k], b[k]) for k in names)
+    others = {"times", "references"}
+    names = a.keys() - others
+    return names == b.keys() - others and all(np.array_equal(a[k], b[k]) for k in names)
 
 
 def rows_of(batch):
-    return {name: x for name, x in batch.items() if name != "times"}
+    return {name: x for name, x in batch.items() if name not in ("times", "references")}
 
 
 def numbers(batch):
@@ -258,6 +259,7 @@ def test_batches_for_the_model(directory):
         "tokens": ((4, 8), "int32"),
         "text_mask": ((4, 8), "bool"),
         "text_shots": ((4, 8), "int8"),
+        "text_slots": ((4, 8), "int8"),
         "has_audio": ((4,), "bool"),
     }
     for i, number in enumerate(numbers(batch)):

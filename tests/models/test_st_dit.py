@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from sora_jax.models.blocks import Exchange
 from sora_jax.models.presets import PRESETS
-from sora_jax.models.st_dit import Exchange, STDiT, STDiTConfig
+from sora_jax.models.st_dit import STDiT, STDiTConfig
 from sora_jax.models.tokens import from_patches, of_shot, on_clock, patches, place_features
 from sora_jax.nn.attention import attend, over_frames
 from sora_jax.nn.norm import rms_norm

@@ -30,6 +30,22 @@ class _Example(grain.transforms.RandomMap):
         return fields
 
 
+def stacked(references: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Returns the references of B clips of a set as arrays [B, R, ...] by name, those that
+    `models.reference_encoder` reads; {} for clips without.
+    """
+    if not references:
+        return {}
+    latents = {
+        name: np.stack([one[name] for one in references]).astype(np.float32)
+        for name in ("stills", "voices")
+    }
+    there = {
+        name: np.array([one[name] for one in references], bool) for name in ("present", "heard")
+    }
+    return {**latents, **there}
+
+
 @dataclasses.dataclass(frozen=True)
 class _Batch:
     """A function from a list of examples to the model's batch, float32."""
@@ -38,13 +54,16 @@ class _Batch:
     times: Mapping[str, np.ndarray]
 
     def __call__(self, examples: Sequence[dict]) -> dict[str, Any]:
-        words = encode_prompts(self.text_tokenizer, [e["caption"] for e in examples])
+        names = [e["references"]["names"] if "references" in e else () for e in examples]
+        words = encode_prompts(self.text_tokenizer, [e["caption"] for e in examples], names)
         return {
             "video": np.stack([e["video"] for e in examples]).astype(np.float32),
             "audio": np.stack([e["audio"] for e in examples]).astype(np.float32),
             "tokens": words["tokens"],
             "text_mask": words["mask"],
             "text_shots": words["shots"],
+            "text_slots": words["slots"],
+            "references": stacked([e["references"] for e in examples if "references" in e]),
             "has_audio": np.array([e["has_audio"] for e in examples], bool),
             "times": dict(self.times),
         }
@@ -65,8 +84,9 @@ def batches(
     """Returns the batches of a set of latents by number, as dictionaries of NumPy arrays.
 
     A batch holds "video" float32 [B,T,H,W,C], "audio" float32 [B,N,C], "tokens" int32 [B,L],
-    "text_mask" bool [B,L], "text_shots" int8 [B,L], "has_audio" bool [B], and "times", the result
-    of `ClipFormat.latent_times` in float32.
+    "text_mask" bool [B,L], "text_shots" and "text_slots" int8 [B,L] (`data.prompts`),
+    "references", arrays by name or {} (`stacked`), "has_audio" bool [B], and "times", the result of
+    `ClipFormat.latent_times` in float32.
 
     Args:
       path: the folder of the set.

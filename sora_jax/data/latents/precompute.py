@@ -16,7 +16,14 @@ from array_record.python import array_record_module  # pyright: ignore[reportAtt
 from flax import nnx
 
 from sora_jax import files
-from sora_jax.data.encode import Encode, check_finite, encoder, padded
+from sora_jax.data.encode import (
+    Encode,
+    EncodeReferences,
+    check_finite,
+    encoder,
+    padded,
+    reference_encoder,
+)
 from sora_jax.data.latents.record import DESCRIPTION, pack, read_description
 from sora_jax.data.named_sources import Source
 from sora_jax.errors import UserError
@@ -140,9 +147,9 @@ def _precompute(
         return description
     _write_description(directory, description)
 
-    encode = encoder(*tokenizers, source.format)
+    encode, referred = encoder(*tokenizers, source.format), reference_encoder(*tokenizers)
     done = description["count"]
-    records = _records(source, encode, done)
+    records = _records(source, encode, referred, done)
     with tqdm.tqdm(
         total=len(source),
         initial=done,
@@ -178,7 +185,9 @@ def _count(path: pathlib.Path) -> int:
     return count
 
 
-def _records(source: Source, encode: Encode, start: int) -> Iterator[bytes]:
+def _records(
+    source: Source, encode: Encode, referred: EncodeReferences, start: int
+) -> Iterator[bytes]:
     """Yields the packed records of the clips from `start` on.
 
     While the device encodes a batch, the host draws the next one.
@@ -187,6 +196,8 @@ def _records(source: Source, encode: Encode, start: int) -> Iterator[bytes]:
     for batch in source(start):
         full = max(full, len(batch["keys"]))
         latents = encode(*padded(batch, full))
+        if "references" in batch:
+            batch["references"] = referred(batch["references"], full)
         if latents["video"].shape[1] != source.format.video_latents:
             raise UserError(
                 f"the video tokenizer makes {latents['video'].shape[1]} latents of "
@@ -205,4 +216,6 @@ def _packed(batch: dict, latents: dict) -> Iterator[bytes]:
     check_finite(batch["keys"], latents)
     video, audio = (np.asarray(latents[name], np.float32) for name in ("video", "audio"))
     for i, key in enumerate(batch["keys"]):
-        yield pack(video[i], audio[i], batch["captions"][i], batch["has_audio"][i], key)
+        references = batch.get("references")
+        own = references and {name: x[i] for name, x in references.items()}
+        yield pack(video[i], audio[i], batch["captions"][i], batch["has_audio"][i], key, own)

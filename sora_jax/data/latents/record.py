@@ -3,8 +3,11 @@
 A set is a directory with `dataset.json` (clip format, fingerprints of both tokenizers, source,
 counts) and array_record shards. A record is one clip:
 
-    uint32 n | n bytes of JSON | f16 video | f16 audio                                           (1)
+    uint32 n | n bytes of JSON | f16 video | f16 audio | f16 stills | f16 voices                 (1)
     JSON: {"video": [T,H,W,C], "audio": [N,C], "captions": [...], "has_audio": ..., "key": ...}
+
+Stills and voices are those of the characters of a clip with references; its JSON then has
+"references": {"stills": [R,V,H,W,C], "voices": [R,n,C], "names", "present", "heard": R each}.
 
 All numbers are little endian, so reading a record makes two views of its buffer. Latents have
 unit standard deviation over the set. The 11 significant bits of f16 leave an error of 2e-4,
@@ -28,13 +31,18 @@ from sora_jax.modality import ClipFormat
 
 DESCRIPTION = "dataset.json"
 # Entries that identify scenes of Playhouse. `style` is absent in a set of all styles.
-FAMILY = ("family", "family_version", "style")
+FAMILY = ("family", "family_version", "style", "references")
 
 
 def pack(
-    video: np.ndarray, audio: np.ndarray, captions: Iterable[str], has_audio: bool, key: str
+    video: np.ndarray,
+    audio: np.ndarray,
+    captions: Iterable[str],
+    has_audio: bool,
+    key: str,
+    references: Mapping[str, Any] | None = None,
 ) -> bytes:
-    """Returns one clip of a set as bytes: a JSON header, then video and audio in float16.
+    """Returns one clip of a set as bytes: a JSON header, then latents in float16.
 
     Args:
         video: latents [T,H,W,C] of any float dtype.
@@ -42,37 +50,46 @@ def pack(
         captions: paraphrases of the clip's caption.
         has_audio: False if the clip has no audio.
         key: name of the clip, unique in the set.
+        references: latents of the characters' "stills" [R,V,H,W,C] and "voices" [R,n,C], and for
+            each of R slots whether it is "present" and "heard", with the "names" of the present.
+            Default: None, the clip has no references.
     """
-    head = {
+    head: dict[str, Any] = {
         "video": video.shape,
         "audio": audio.shape,
         "captions": list(captions),
         "has_audio": bool(has_audio),
         "key": key,
     }
+    latents = [video, audio]
+    if references is not None:
+        latents += [references["stills"], references["voices"]]
+        head["references"] = {
+            "stills": references["stills"].shape,
+            "voices": references["voices"].shape,
+            "names": list(references["names"]),
+            "present": list(map(bool, references["present"])),
+            "heard": list(map(bool, references["heard"])),
+        }
     text = json.dumps(head, ensure_ascii=False).encode()
-    return b"".join(
-        [
-            len(text).to_bytes(4, "little"),
-            text,
-            video.astype("<f2").tobytes(),
-            audio.astype("<f2").tobytes(),
-        ]
-    )
+    values = (x.astype("<f2").tobytes() for x in latents)
+    return b"".join([len(text).to_bytes(4, "little"), text, *values])
 
 
 def unpack(record: bytes) -> dict:
     """Returns the fields of a clip from its bytes; inverts `pack`.
 
-    video and audio are read-only float16 views of the record.
+    Latents are read-only float16 views of the record.
     """
     start = 4 + int.from_bytes(record[:4], "little")
     fields = json.loads(record[4:start])
-    count = int(np.prod(fields["video"]))
-    fields["video"] = np.frombuffer(record, "<f2", count, start).reshape(fields["video"])
-    fields["audio"] = np.frombuffer(record, "<f2", offset=start + 2 * count).reshape(
-        fields["audio"]
-    )
+    references = fields.get("references", {})
+    parts = [(fields, "video"), (fields, "audio"), (references, "stills"), (references, "voices")]
+    for of, name in parts:
+        if name in of:
+            count = int(np.prod(of[name]))
+            of[name] = np.frombuffer(record, "<f2", count, start).reshape(of[name])
+            start += 2 * count
     return fields
 
 

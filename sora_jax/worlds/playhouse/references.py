@@ -6,7 +6,9 @@ words that the clip does not contain.
 """
 
 import dataclasses
-from collections.abc import Collection
+import zlib
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +42,44 @@ class References:
     samples: np.ndarray | None
     words: tuple[str, ...]
     style: str
+
+
+def cast_references(takes: Sequence[Take], slots: int, size: int = 64) -> dict[str, Any]:
+    """Returns the references of the casts of B takes, padded to `slots` characters each.
+
+    The voices say no word of the clip. They are a pure function of the take's family, split and
+    index.
+
+    Args:
+        takes: the takes.
+        slots: R, the number of characters.
+        size: side of the stills in pixels. Default 64.
+
+    Returns:
+        "names": B lists of names, in the order of the slots; "stills": float32
+        [B, R, 4, size, size, 3] in [0, 1]; "voices": float32 [B, R, S] in [-1, 1]; "present": bool
+        [B, R]; "heard": bool [B, R], whether the character has a voice.
+    """
+    shape = (len(takes), slots)
+    stills = np.zeros((*shape, len(VIEWS), size, size, 3), np.float32)
+    voices = np.zeros((*shape, round(VOICE_SECONDS * SAMPLE_RATE)), np.float32)
+    present, heard = np.zeros(shape, bool), np.zeros(shape, bool)
+    for i, take in enumerate(takes):
+        said = {word for actor in take.scene.cast for _, word in actor.speech}
+        for slot, actor in enumerate(take.scene.cast[:slots]):
+            key = f"{take.family}/{take.split}/{take.index}/{slot}"
+            own = references(actor.character, zlib.crc32(key.encode()), excluded=said, size=size)
+            stills[i, slot], present[i, slot] = own.stills, True
+            if own.samples is not None:
+                voices[i, slot], heard[i, slot] = own.samples, True
+    names = [[actor.name for actor in take.scene.cast[:slots]] for take in takes]
+    return {
+        "names": names,
+        "stills": stills,
+        "voices": voices,
+        "present": present,
+        "heard": heard,
+    }
 
 
 def references(

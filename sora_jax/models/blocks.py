@@ -1,0 +1,225 @@
+"""The parts of STDiT: blocks, the exchange between the streams, and the output layer.
+
+Numbers of equations are those of `st_dit`.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+from jax.typing import DTypeLike
+from jaxtyping import Bool, Float
+
+from kernels.gated_norm import gated_norm
+from sora_jax.models.st_dit_config import STDiTConfig
+from sora_jax.nn.attention import CrossAttention, SelfAttention
+from sora_jax.nn.mlp import MLP, linear
+from sora_jax.nn.modulation import modulate
+from sora_jax.nn.norm import rms_norm
+
+
+class VideoBlock(nnx.Module):
+    """A video block of STDiT: modulated self-attention with a pattern, cross-attention to text,
+    MLP.
+
+    A spatial block has the cross-attention, a temporal block does not. v [B, T, S, D] -> same.
+    """
+
+    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs, *, text: bool):
+        c, dtype = config, jnp.dtype(config.dtype)
+        self.table = nnx.Param(jnp.zeros((6 * c.width,)))
+        self.attention = SelfAttention(c.width, c.heads, rngs, dtype)
+        self.text = (
+            CrossAttention(c.width, c.text_width, c.width, c.heads, rngs, dtype) if text else None
+        )
+        self.mlp = MLP(c.width, c.mlp_ratio, rngs, dtype)
+
+    def __call__(
+        self,
+        v: Float[Array, "B T S D"],
+        m: Float[Array, "B T 6*D"],
+        phi: Float[Array, "..."],
+        over: Callable[..., Array],
+        text: Float[Array, "B words Dt"] | None = None,
+        text_mask: Bool[Array, "B *T words"] | None = None,
+    ) -> Float[Array, "B T S D"]:
+        """Applies the block.
+
+        Args:
+            v: video tokens [B, T, S, D].
+            m: modulation [B, T, 6 D], of `LevelEmbedding`.
+            phi, over: rotation angles and function of an attention pattern.
+            text: features [B, L + 1, Dt]; None for a temporal block.
+            text_mask: bool [B, L + 1], or [B, T, L + 1] where frames read different words; False
+                for padding.
+        Returns:
+            Video tokens like v.
+        """
+        rows = (m + self.table[...]).astype(v.dtype)
+        shift1, scale1, gate, shift2, scale2, gate2 = jnp.split(rows, 6, axis=-1)
+        branch = self.attention(modulate(v, shift1[:, :, None], scale1[:, :, None]), phi, over)
+        if self.text is not None:
+            assert text is not None
+            # Text has no modulation of its own: zero shift and scale here, and gate one below.
+            none = jnp.zeros_like(gate)
+            v, n = gated_norm(v, branch, gate, none, none)
+            if text_mask is not None and text_mask.ndim == 3:
+                text_mask = jnp.repeat(text_mask, v.shape[2], axis=1)
+            branch, gate = (
+                self.text(n.reshape(v.shape[0], -1, v.shape[-1]), text, text_mask).reshape(v.shape),
+                jnp.ones_like(gate),
+            )
+        v, n = gated_norm(v, branch, gate, shift2, scale2)
+        return v + gate2[:, :, None] * self.mlp(n)
+
+
+class AudioBlock(nnx.Module):
+    """An audio block of STDiT, in two halves around the exchange with the video.
+
+    `attend` is self-attention and cross-attention to text, `feed` the MLP.
+    """
+
+    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
+        c, dtype = config, jnp.dtype(config.dtype)
+        self.table = nnx.Param(jnp.zeros((6 * c.audio_width,)))
+        self.attention = SelfAttention(c.audio_width, c.audio_heads, rngs, dtype)
+        self.text = (
+            CrossAttention(c.audio_width, c.text_width, c.audio_width, c.audio_heads, rngs, dtype)
+            if c.text_attention
+            else None
+        )
+        self.mlp = MLP(c.audio_width, c.mlp_ratio, rngs, dtype)
+
+    def rows(self, m: Float[Array, "B N rows"], dtype: DTypeLike) -> list[Float[Array, "B N Da"]]:
+        """Returns the modulation m [B, N, 6 Da] plus the block's table as six arrays [B, N, Da] in
+        `dtype`: shift, scale and gate of attention, then of the MLP.
+        """
+        return jnp.split((m + self.table[...]).astype(dtype), 6, axis=-1)
+
+    def attend(
+        self,
+        a: Float[Array, "B N Da"],
+        m: Float[Array, "B N 6*Da"],
+        phi: Float[Array, "N planes"],
+        text: Float[Array, "B words Dt"],
+        text_mask: Bool[Array, "B *N words"],
+    ) -> Float[Array, "B N Da"]:
+        """Applies the first half of the block: self-attention, then cross-attention to text.
+
+        Args:
+            a: audio tokens [B, N, Da].
+            m: modulation [B, N, 6 Da].
+            phi: rotation angles of the times [N, d/2].
+            text: features [B, L + 1, Dt].
+            text_mask: bool [B, L + 1], or [B, N, L + 1]; False for padding.
+        Returns:
+            Audio tokens like a.
+        """
+        shift, scale, gate = self.rows(m, a.dtype)[:3]
+        a = a + gate * self.attention(modulate(a, shift, scale), phi)
+        return a if self.text is None else a + self.text(rms_norm(a), text, text_mask)
+
+    def feed(
+        self, a: Float[Array, "B N Da"], m: Float[Array, "B N 6*Da"]
+    ) -> Float[Array, "B N Da"]:
+        """Applies the second half of the block, the MLP: tokens a [B, N, Da] and modulation m
+        [B, N, 6 Da] -> tokens like a.
+        """
+        shift, scale, gate = self.rows(m, a.dtype)[3:]
+        return a + gate * self.mlp(modulate(a, shift, scale))
+
+
+class Exchange(nnx.Module):
+    """Cross-attention between video and audio in both directions, with rotary positions in seconds;
+    with `config.memory` also from the video to the pooled tokens of its own frames. Directions that
+    `config.exchange` leaves out have no parameters.
+
+    v [B, T, S, D] and a [B, N, Da] -> same shapes. Learned gates start at zero.
+    """
+
+    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
+        c, dtype = config, jnp.dtype(config.dtype)
+        shared = (c.exchange_width, c.exchange_heads, rngs, dtype)
+        video, audio = (c.exchange in ("both", to) for to in ("to_video", "to_audio"))
+        pooled = audio or c.memory
+        self.pool = linear(c.width, c.frame_tokens, rngs, dtype=dtype) if pooled else None
+        self.to_video = CrossAttention(c.width, c.audio_width, *shared) if video else None
+        self.to_audio = CrossAttention(c.audio_width, c.width, *shared) if audio else None
+        self.video_gate = nnx.Param(jnp.zeros((c.width,))) if video else None
+        self.audio_gate = nnx.Param(jnp.zeros((c.audio_width,))) if audio else None
+        # Last, so that the initial values of all other parameters are those without memory.
+        self.memory = CrossAttention(c.width, c.width, *shared) if c.memory else None
+        self.memory_gate = nnx.Param(jnp.zeros((c.width,))) if c.memory else None
+
+    def __call__(
+        self,
+        v: Float[Array, "B T S D"],
+        a: Float[Array, "B N Da"],
+        phi: Mapping[str, Float[Array, "_ planes"]],
+        couple: Float[Array, "B 1 1"],
+        visible: Bool[Array, "B T"] | None = None,
+    ) -> tuple[Float[Array, "B T S D"], Float[Array, "B N Da"]]:
+        """Applies the exchange.
+
+        Args:
+            v: video tokens [B, T, S, D].
+            a: audio tokens [B, N, Da].
+            phi: rotation angles of the times {"video": [T, d/2], "audio": [N, d/2]}.
+            couple: factor of the exchange [B, 1, 1]; 0 turns it off.
+            visible: bool [B, T], the frames that the audio attends to. Default None: all.
+        Returns:
+            v and a with what each read from the other.
+        """
+        B, T, S, D = v.shape
+        v_in, a_in, couple = rms_norm(v), rms_norm(a), couple.astype(v.dtype)
+        sites, site_phi = v_in.reshape(B, T * S, D), jnp.repeat(phi["video"], S, axis=0)
+        if self.to_video is not None and self.video_gate is not None:
+            dv = self.to_video(sites, a_in, None, site_phi, phi["audio"])
+            v = v + (couple * self.video_gate[...].astype(v.dtype) * dv).reshape(v.shape)
+        if self.pool is None:
+            return v, a
+        weights = jax.nn.softmax(self.pool(v_in).astype(jnp.float32), axis=2).astype(v.dtype)
+        frames = jnp.einsum("btsp,btsd->btpd", weights, v_in).reshape(B, -1, D)
+        frame_phi = jnp.repeat(phi["video"], weights.shape[-1], axis=0)
+        keys = None if visible is None else jnp.repeat(visible, weights.shape[-1], axis=1)
+        if self.to_audio is not None and self.audio_gate is not None:
+            da = self.to_audio(a_in, frames, keys, phi["audio"], frame_phi)
+            a = a + couple * self.audio_gate[...].astype(a.dtype) * da
+        if self.memory is not None and self.memory_gate is not None:
+            dm = self.memory(sites, frames, keys, site_phi, frame_phi)
+            v = v + (self.memory_gate[...].astype(v.dtype) * dm).reshape(v.shape)
+        return v, a
+
+
+class Pair(nnx.Module):
+    """One layer of STDiT: a spatial and a temporal video block, an audio block and an exchange."""
+
+    def __init__(self, config: STDiTConfig, rngs: nnx.Rngs):
+        self.space = VideoBlock(config, rngs, text=config.text_attention)
+        self.time = VideoBlock(config, rngs, text=False)
+        self.audio = AudioBlock(config, rngs)
+        self.exchange = Exchange(config, rngs)
+
+
+class Head(nnx.Module):
+    """The output layer: modulation by the level embedding, then a linear layer that starts at zero.
+
+    Tokens [B, T, ..., D] -> float32 [B, T, ..., features].
+    """
+
+    def __init__(self, width: int, features: int, rngs: nnx.Rngs):
+        self.table = nnx.Param(jnp.zeros((2, width)))
+        self.out = linear(width, features, rngs, bias=True, zero=True)
+
+    def __call__(
+        self, x: Float[Array, "B T *S D"], e: Float[Array, "B T D"]
+    ) -> Float[Array, "B T *S features"]:
+        """Applies the head: tokens x [B, T, ..., D] and level embedding e [B, T, D] -> float32
+        [B, T, ..., features].
+        """
+        shift, scale = (
+            e.reshape(*e.shape[:2], *(1,) * (x.ndim - 3), -1) + row for row in self.table[...]
+        )
+        return self.out(modulate(x.astype(jnp.float32), shift, scale))
