@@ -47,11 +47,13 @@ Sources: Open-Sora 1.2 (STDiT3) for the pairs, LTX-2 for the two streams. Start 
 """
 
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from sora_jax.models.attention_patterns import VideoTokens, blocks
 from sora_jax.models.blocks import Head, Pair
@@ -145,13 +147,7 @@ class STDiT(nnx.Module):
             else jnp.broadcast_to(jnp.arange(T) < layout.frames, (B, T))
         )
 
-        words, words_mask = self.text(text["tokens"], text["mask"], layout)
-        pooled = words[:, 0]
-        if self.references is not None:
-            words, words_mask = self.references.beside(words, words_mask, text)
-        mask = {m: words_mask for m in shots}
-        if c.shot_words and "shots" in text:
-            mask = {m: of_shot(words_mask, text["shots"], shots[m]) for m in shots}
+        pooled, words, mask = self._read(text, shots, layout)
         e_v, m_v = self.video_level(jnp.asarray(levels["video"]), pooled)
         e_a, m_a = self.audio_level(jnp.asarray(levels["audio"]), pooled)
         m_v, m_a = m_v.astype(dtype), m_a.astype(dtype)
@@ -159,15 +155,12 @@ class STDiT(nnx.Module):
         v = self.video_in(patches(latents["video"], p).astype(dtype))
         places = place_features(times["video"], (H / p, W / p))
         v = v + self.video_place(places).astype(dtype)
-        a = self.audio_in(jnp.asarray(latents["audio"], dtype)) + self.audio_place(
-            time_features(times["audio"])
-        ).astype(dtype)
+        a = self.audio_in(jnp.asarray(latents["audio"], dtype))
+        a = a + self.audio_place(time_features(times["audio"])).astype(dtype)
 
         phi_audio = angles(times["audio"], c.audio_width // c.audio_heads // 2, SECONDS)
-        phi_exchange = {
-            k: angles(times[k], c.exchange_width // c.exchange_heads // 2, SECONDS)
-            for k in ("video", "audio")
-        }
+        planes = c.exchange_width // c.exchange_heads // 2
+        phi_exchange = {m: angles(t, planes, SECONDS) for m, t in times.items()}
 
         def step(pair: Pair, carry: tuple[Array, Array], depth: Array) -> tuple[Array, Array]:
             v, a = carry
@@ -192,3 +185,19 @@ class STDiT(nnx.Module):
         )
         video = from_patches(self.video_head(v, e_v), p, (H, W))
         return {"video": video, "audio": self.audio_head(a, e_a)}
+
+    def _read(
+        self, text: Prompts, shots: Mapping[str, Any], layout: Layout
+    ) -> tuple[Float[Array, "B Dt"], Float[Array, "B tokens Dt"], dict[str, Bool[Array, "..."]]]:
+        """Returns the pooled prompt, the tokens of words and references, and which of them the
+        latents of each modality attend to.
+
+        shots has the shot of each latent, None for a clip of one shot.
+        """
+        words, mask = self.text(text["tokens"], text["mask"], layout)
+        pooled = words[:, 0]
+        if self.references is not None:
+            words, mask = self.references.beside(words, mask, text)
+        if self.config.shot_words and "shots" in text:
+            return pooled, words, {m: of_shot(mask, text["shots"], x) for m, x in shots.items()}
+        return pooled, words, dict.fromkeys(shots, mask)

@@ -138,3 +138,22 @@ def test_gradient_is_finite_and_jits():
 
     gradient = jax.jit(jax.grad(loss))(0.5)
     assert np.isfinite(gradient) and gradient != 0
+
+
+def test_some_clips_are_trained_without_references():
+    batch, seen = make_batch(256), []
+    present = jnp.tile(jnp.array([[True, False]]), (256, 1))
+    batch |= {
+        "text_shots": jnp.zeros((256, 6), jnp.int8),
+        "references": {"stills": jnp.zeros((256, 2)), "present": present},
+    }
+    model = recording(lambda latents, levels: latents, seen)
+    config = FlowConfig(reference_dropout=0.25)
+    flow_loss(model, batch, jax.random.key(1), TIMES, config)
+    flow_loss(model, {**batch, "references": {}}, jax.random.key(1), TIMES, config)
+    (*with_them, text, _), (*without, plain, _) = seen
+    kept = np.asarray(text["references"]["present"])
+    assert 0.65 < kept[:, 0].mean() < 0.85 and not kept[:, 1].any()
+    assert text["shots"] is batch["text_shots"] and "references" not in plain
+    for a, b in zip(jax.tree.leaves(with_them), jax.tree.leaves(without), strict=True):
+        np.testing.assert_array_equal(a, b)  # nothing else is drawn otherwise

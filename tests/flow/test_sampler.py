@@ -187,3 +187,24 @@ def test_levels_and_shift():
     levels = shift(np.array([0.5, 0.3]), 3.0)
     assert levels[0] == 0.75 and (shift(levels, 1.0) == levels).all()
     assert shift_for_tokens(80) == 1 and shift_for_tokens(320) == 2 and shift_for_tokens(10) == 1
+
+
+def test_guidance_by_references_goes_away_from_none():
+    def model(latents, levels, texts, times, couple):
+        shown = texts["references"]["present"].any(1)
+        value = jnp.where(shown, 1.0, 0.25) + 2.0 * texts["mask"].any(1)
+        return {m: jnp.zeros_like(z) + expand(value, z) for m, z in latents.items()}
+
+    batch = 2
+    given = {"references": {"present": jnp.ones((batch, 2), bool)}}
+    nothing = {k: jnp.zeros_like(x) for k, x in text(batch).items()}
+    zeros = {m: jnp.zeros((batch, *shape)) for m, shape in SHAPES.items()}
+    ones = {m: jnp.ones((batch, shape[0])) for m, shape in SHAPES.items()}
+    shapes = {m: (batch, *s) for m, s in SHAPES.items()}
+    guidance = Guidance(2.0, reference=3.0)
+    assert guidance.passes == ("text", "negative", "unreferenced")
+    prompts = {**text(batch), **given}, {**nothing, **given}
+    config = SamplerConfig(steps=2, guidance=guidance)
+    z = sample(model, jax.random.key(0), shapes, ones, zeros, *prompts, TIMES, config)
+    # text and references: 3; without text: 1; without references: 2.25
+    np.testing.assert_allclose(z["video"], 3 + (3 - 1) + 2 * (3 - 2.25), atol=1e-4)

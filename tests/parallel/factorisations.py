@@ -42,6 +42,7 @@ CONFIG = dataclasses.replace(
     text_layers=1,
     unroll=1,
     memory=True,
+    references=2,
 )
 
 
@@ -75,6 +76,13 @@ def example(size: int):
         "audio": rng.normal(size=(size, FORM.audio_latents, 64)).astype(np.float32),
         "tokens": rng.integers(1, 40, (size, 12)).astype(np.int32),
         "text_mask": np.ones((size, 12), bool),
+        "text_slots": rng.integers(0, 3, (size, 12)).astype(np.int8),
+        "references": {
+            "stills": rng.normal(size=(size, 2, 4, 4, 4, 16)).astype(np.float32),
+            "voices": rng.normal(size=(size, 2, 5, 64)).astype(np.float32),
+            "present": rng.integers(0, 2, (size, 2)).astype(bool),
+            "heard": rng.integers(0, 2, (size, 2)).astype(bool),
+        },
     }
 
 

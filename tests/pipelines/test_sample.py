@@ -91,6 +91,7 @@ def test_a_prompt_writes_a_clip_a_sheet_and_a_record(command, tmp_path, capsys):
         "video": None,
         "audio": 1.5,
         "couple": 1.0,
+        "reference": 1.0,
     }
     assert {"count", "balls", "heard_impacts"} <= record["oracles"].keys()
     assert {"sample", "decode", "oracles", "write"} <= record["timings"].keys()

@@ -108,10 +108,7 @@ _FIELDS = _trie(
 
 
 class _Reader:
-    """The tokens of a text, and the position of the next.
-
-    `shots` has the column at which each shot begins that was read or is.
-    """
+    """The tokens of a text, the position of the next, and the column at which each shot began."""
 
     def __init__(self, text: str) -> None:
         self.tokens = [(m.group().lower(), m.start() + 1) for m in _TOKEN.finditer(text)]
