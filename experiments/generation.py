@@ -38,6 +38,9 @@ GUIDANCE_AUDIO = flags.DEFINE_float(
 GUIDANCE_COUPLE = flags.DEFINE_float(
     "guidance_couple", 1.0, "Guidance between video and audio; 1 turns it off."
 )
+GUIDANCE_REFERENCE = flags.DEFINE_float(
+    "guidance_reference", 1.0, "Guidance by the references of characters; 1 turns it off."
+)
 WEIGHTS = flags.DEFINE_string(
     "weights", None, "Weights of the model (.safetensors). Default: the shipped nano."
 )
@@ -79,5 +82,6 @@ def sampler() -> "SamplerConfig":
 
     sampler.SAMPLERS[SAMPLER.value]  # reports an unknown name before anything is loaded
 
-    scales = (GUIDANCE.value, GUIDANCE_VIDEO.value, GUIDANCE_AUDIO.value, GUIDANCE_COUPLE.value)
-    return sampler.SamplerConfig(SAMPLER.value, STEPS.value, guidance=guidance.Guidance(*scales))
+    of_modalities = GUIDANCE.value, GUIDANCE_VIDEO.value, GUIDANCE_AUDIO.value
+    scales = guidance.Guidance(*of_modalities, GUIDANCE_COUPLE.value, GUIDANCE_REFERENCE.value)
+    return sampler.SamplerConfig(SAMPLER.value, STEPS.value, guidance=scales)

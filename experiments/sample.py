@@ -79,6 +79,12 @@ _GIVEN_VIDEO = flags.DEFINE_string(
 _GIVEN_AUDIO = flags.DEFINE_string(
     "given_audio", None, "Audio file (wav, mp3, mp4 ...); the model generates its video."
 )
+_CHARACTER = flags.DEFINE_multi_string(
+    "character",
+    [],
+    "@NAME=FOLDER: a character that the prompt names, for weights that learned references. The "
+    "folder has front.png, left.png, right.png and blink.png, and voice.wav if it speaks.",
+)
 _CONTINUE = flags.DEFINE_string(
     "continue_clip", None, "Clip (mp4) to extend; --prompt may describe the new part."
 )
@@ -159,6 +165,17 @@ def check_paths() -> Path:
     return check_output("output_dir", _OUTPUT_DIR.value)
 
 
+def read_characters() -> dict[str, str]:
+    """Returns the folders of --character by name. Raises UserError."""
+    found: dict[str, str] = {}
+    for given in _CHARACTER.value:
+        match = re.fullmatch(r"@(\w+)=(.+)", given)
+        if not match or match[1] in found:
+            raise UserError(f"--character={given}; give each once, as @mika=FOLDER")
+        found[match[1]] = match[2]
+    return found
+
+
 @contextlib.contextmanager
 def located(place: str) -> Iterator[None]:
     """Context manager: an error of the prompt names its place, if that is not empty."""
@@ -172,9 +189,11 @@ def located(place: str) -> Iterator[None]:
 
 def main(_: Sequence[str]) -> None:
     places, format, folder = read_prompts(), read_format(), check_paths()
+    characters = read_characters()
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.oracles.verdict import say_balls, say_impacts
     from sora_jax.pipelines import given, record
+    from sora_jax.pipelines.likeness import Likeness
     from sora_jax.pipelines.request import Request
 
     sampler, first = generation.sampler(), generation.SEED.value
@@ -191,6 +210,8 @@ def main(_: Sequence[str]) -> None:
     if _SECONDS.value is not None and _CONTINUE.value is not None:
         fields["seconds"] = _SECONDS.value
     fields["any_words"] = _ANY_WORDS.value
+    side = pipeline.format.size
+    fields["characters"] = {name: Likeness.read(path, side) for name, path in characters.items()}
     places, prompts, count = list(places), list(places.values()), _NUM_SAMPLES.value
 
     def request_of(number: int) -> Request:

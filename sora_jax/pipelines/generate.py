@@ -37,6 +37,7 @@ from sora_jax.pipelines.film import Film
 from sora_jax.pipelines.formats import like, select
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.given import FILES, read_given
+from sora_jax.pipelines.likeness import check_characters
 from sora_jax.pipelines.notes import check_words, request_notes
 from sora_jax.pipelines.request import Request
 from sora_jax.progress import Progress, StepCount
@@ -145,9 +146,9 @@ class Pipeline:
             sampler: all settings of the sampler, in place of these two.
             progress: whether to draw the bar. Default True.
             given: further fields of `Request`: first_frame, given_video, given_audio, continued
-                with seconds, negative_prompt, any_words. A path is read from its file and fitted
-                to the format. A clip is continued in its own format, if the model was trained on it
-                (`in_format_of`).
+                with seconds, characters, negative_prompt, any_words. A path is read from its file
+                and fitted to the format. A clip is continued in its own format, if the model was
+                trained on it (`in_format_of`).
         Returns:
             The clip. A notebook displays it. `clip.verdict` says fact by fact whether it shows what
             was asked; `clip.notes` has remarks for the user.
@@ -250,10 +251,11 @@ class Pipeline:
         return self._placement((self.model, self.video_tokenizer, self.audio_tokenizer), clips)
 
     def check(self, request: Request) -> None:
-        """Raises UserError for a request that contradicts itself, asks for nothing, or has no known
-        word in its prompt.
+        """Raises UserError for a request that contradicts itself, asks for nothing, has no known
+        word in its prompt, or names other characters than those that it gives.
         """
         request.check(self.format)
+        check_characters(request, self.model.config.references, self.format.size)
         check_words(request, self.text_tokenizer, self.trained_on)
 
     def notes(self, request: Request) -> tuple[str, ...]:
@@ -329,6 +331,9 @@ class Pipeline:
             "sampler": dataclasses.asdict(synthesis.sampler_of(self, request)),
             "config": self.config,
         }
+        if request.characters:
+            likenesses = request.characters.items()
+            provenance["characters"] = {name: one.fingerprint for name, one in likenesses}
         if request.continued is not None:
             provenance["continued_from"] = request.continued.provenance
         if isinstance(request.given_video, Film) and request.given_video.path is not None:

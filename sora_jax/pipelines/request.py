@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
 from types import NoneType
 
@@ -14,6 +15,7 @@ from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
 from sora_jax.pipelines.film import Film, hop
 from sora_jax.pipelines.generated import Generated
+from sora_jax.pipelines.likeness import Likeness
 
 SECONDS = 2.0  # default extension of a continued clip
 LONGEST = 600  # seconds: maximum of an extension by one request, and of a given video
@@ -39,6 +41,8 @@ class Request:
         given_audio: the whole audio [S]; only video is generated. Default None.
         continued: a clip of a pipeline to extend. It excludes the other three. Default None.
         seconds: how much to add to `continued`, rounded up to whole latents. Default 2.
+        characters: the characters that the prompt names as @mika, {"mika": `Likeness`}, for a model
+            that learned references. Default: {}, none.
         any_words: True accepts a prompt of which the model learned no word. Default False: it is
             refused.
         unconditional: True generates without prompt and given parts. Default False: a request
@@ -54,6 +58,7 @@ class Request:
     given_audio: np.ndarray | None = None
     continued: Generated | None = None
     seconds: float = SECONDS
+    characters: Mapping[str, Likeness] = dataclasses.field(default_factory=dict)
     any_words: bool = False
     unconditional: bool = False
 

@@ -26,6 +26,7 @@ from sora_jax.pipelines import codec, windows
 from sora_jax.pipelines.devices import Placed
 from sora_jax.pipelines.film import Film, film_windows
 from sora_jax.pipelines.generated import Generated
+from sora_jax.pipelines.likeness import reference_latents
 from sora_jax.pipelines.notes import check_finite
 from sora_jax.pipelines.request import Request
 from sora_jax.progress import Laps
@@ -266,12 +267,20 @@ def _sample(
     """Samples the latents of a batch: {"video": [B, T, h, w, C], "audio": [B, N, C]}."""
     placed = placed or pipeline.placed(1)
     config = sampler_of(pipeline, requests[0])
-    text = _text(pipeline, [request.prompt for request in requests])
-    negative = _text(pipeline, [request.negative_prompt for request in requests])
+    names = [list(request.characters) for request in requests]
+    text = _text(pipeline, [request.prompt for request in requests], names)
+    negative = _text(pipeline, [request.negative_prompt for request in requests], names)
+    # References stay under guidance by text, which has its own scale.
+    if references := reference_latents(pipeline, requests):
+        text["references"] = negative["references"] = references
     # Without any text, text guidance has no effect: skip its pass.
     if not text["mask"].any() and not negative["mask"].any():
         guidance = dataclasses.replace(config.guidance, text=1.0, video=None, audio=None)
         config = dataclasses.replace(config, guidance=guidance)
+    if not references:
+        config = dataclasses.replace(
+            config, guidance=dataclasses.replace(config.guidance, reference=1.0)
+        )
     shapes = _latent_shapes(pipeline.format)
     batch = placed.spread((keys, start, given, text, negative))
     keys, start, given, text, negative = batch
@@ -281,8 +290,10 @@ def _sample(
     return {m: np.asarray(x) for m, x in latents.items()}
 
 
-def _text(pipeline: "Pipeline", texts: Sequence[str | None]) -> dict[str, jax.Array]:
-    words = encode_prompts(pipeline.text_tokenizer, [text or "" for text in texts])
+def _text(
+    pipeline: "Pipeline", texts: Sequence[str | None], names: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    words = encode_prompts(pipeline.text_tokenizer, [text or "" for text in texts], names)
     return {name: jnp.asarray(x) for name, x in words.items()}
 
 

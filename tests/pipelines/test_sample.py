@@ -206,6 +206,8 @@ def test_refusals(refusal, folder, tmp_path):
         ([p, f"--given_video={tmp_path}/text.png"], "cannot read"),
         ([p, "--given_audio=absent.wav"], "no such file"),
         (["--continue_clip=absent.mp4"], "no such file"),
+        ([p, "--character=mika"], "--character=mika; give each once, as @mika=FOLDER"),
+        ([p, f"--character=@mika={tmp_path}"], "has no front.png, left.png"),
         ([p, f"--output_dir={tmp_path}/text.png/out"], "Not a directory"),
         # Paths are looked at before anything is loaded: these weights cannot be read, and that is
         # not what is said.

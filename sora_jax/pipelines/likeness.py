@@ -1,0 +1,163 @@
+"""Likeness: the references by which a pipeline shows a character, and the checks of a request."""
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sora_jax import files, media
+from sora_jax.clip import as_floats
+from sora_jax.errors import UserError, expect
+from sora_jax.modality import SAMPLE_RATE
+from sora_jax.models.reference_encoder import VIEWS
+from sora_jax.pipelines import codec
+from sora_jax.worlds.playhouse.references import VIEWS as NAMES
+from sora_jax.worlds.playhouse.references import VOICE_SECONDS, References
+
+if TYPE_CHECKING:
+    from sora_jax.pipelines.generate import Pipeline
+    from sora_jax.pipelines.request import Request
+
+SAMPLES = round(VOICE_SECONDS * SAMPLE_RATE)
+NAME = re.compile(r"@(\w+)")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Likeness:
+    """What a character looks and sounds like.
+
+    Attributes:
+        stills: four pictures of the head: front, turned to the left and to the right, eyes closed;
+            [4, H, W, 3], uint8 or floats in [0, 1].
+        samples: 1.5 s of its voice, floats [S] in [-1, 1] at 16 kHz; longer ones are cut and
+            shorter ones end in silence. Default None: it has no voice.
+    """
+
+    stills: np.ndarray
+    samples: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, references: References) -> "Likeness":
+        """Returns the likeness of references of Playhouse's cast."""
+        return cls(references.stills, references.samples)
+
+    @classmethod
+    def read(cls, folder: str | os.PathLike, size: int = 64) -> "Likeness":
+        """Reads the likeness in a folder: front.png, left.png, right.png, blink.png, and voice.wav
+        if there is a voice.
+
+        Args:
+            folder: the folder.
+            size: side of the stills in pixels. Default 64.
+
+        Raises:
+            UserError: a picture is missing, or a file cannot be read.
+        """
+        path = files.user_path(folder)
+        if missing := [f"{name}.png" for name in NAMES if not (path / f"{name}.png").is_file()]:
+            raise UserError(
+                f"{folder} has no {', '.join(missing)}; give a folder with "
+                f"{', '.join(f'{name}.png' for name in NAMES)} and perhaps voice.wav",
+                field="characters",
+            )
+        stills = np.stack([media.read_image(path / f"{name}.png", size)[0] for name in NAMES])
+        voice = path / "voice.wav"
+        if not voice.is_file():
+            return cls(stills)
+        return cls(stills, media.fit_sound(*media.read_audio(voice), SAMPLES)[0])
+
+    @property
+    def fingerprint(self) -> str:
+        """The first 12 hex digits of the sha256 of the arrays."""
+        voice = b"" if self.samples is None else np.asarray(self.samples, "<f4").tobytes()
+        stills = as_floats(self.stills, "stills").astype("<f4").tobytes()
+        return hashlib.sha256(stills + voice).hexdigest()[:12]
+
+
+def check_characters(request: "Request", slots: int, size: int) -> None:
+    """Validates the characters of a request against a model.
+
+    Args:
+        request: the request.
+        slots: the largest number of characters that the model shows, `references` of its
+            configuration.
+        size: side of its stills in pixels.
+
+    Raises:
+        UserError: the model knows no references, there are too many characters, or the prompt and
+            the characters name different ones; or a likeness has another shape.
+    """
+    expect(request.characters, Mapping, "characters", 'give {"mika": Likeness(...)}')
+    given, asked = list(request.characters), NAME.findall(request.prompt or "")
+    if given and not slots:
+        raise UserError(
+            "this model learned no references of characters; leave characters out, or give "
+            "weights trained with config.model.references",
+            field="characters",
+        )
+    if len(given) > slots:
+        raise UserError(
+            f"{len(given)} characters, and the model shows at most {slots}; leave out "
+            f"{', '.join(given[slots:])}",
+            field="characters",
+        )
+    if lost := [name for name in given if name not in asked]:
+        raise UserError(
+            f"the prompt does not name @{lost[0]}; name each character that is given",
+            field="characters",
+        )
+    if slots and (lost := [name for name in asked if name not in given]):
+        raise UserError(
+            f'no reference shows who @{lost[0]} is; give characters={{"{lost[0]}": Likeness(...)}}',
+            field="characters",
+        )
+    for name, one in request.characters.items():
+        expect(one, Likeness, "characters", "give a Likeness, such as Likeness.read(FOLDER)")
+        if np.shape(one.stills) != (VIEWS, size, size, 3):
+            raise UserError(
+                f"the stills of @{name} have the shape {np.shape(one.stills)}; give "
+                f"{(VIEWS, size, size, 3)}",
+                field="characters",
+            )
+        as_floats(one.stills, f"stills of @{name}")
+        if one.samples is not None and np.ndim(one.samples) != 1:
+            raise UserError(
+                f"the voice of @{name} has the shape {np.shape(one.samples)}; give samples [S]",
+                field="characters",
+            )
+
+
+def reference_latents(pipeline: "Pipeline", requests: Sequence["Request"]) -> dict[str, Any]:
+    """Returns the references of the characters of B requests, as `models.reference_encoder` reads
+    them; {} if no request has a character.
+
+    Slots are in the order of `Request.characters`.
+    """
+    if not any(request.characters for request in requests):
+        return {}
+    slots = pipeline.model.config.references
+    silence = np.zeros(SAMPLES, np.float32)
+    made: dict[str, np.ndarray] = {
+        name: np.zeros((len(requests), slots), bool) for name in ("present", "heard")
+    }
+    for i, request in enumerate(requests):
+        for slot, one in enumerate(request.characters.values()):
+            stills, voice = as_floats(one.stills, "stills"), silence.copy()
+            if one.samples is not None:
+                heard = np.asarray(one.samples, np.float32)[:SAMPLES]
+                voice[: len(heard)] = heard
+            latents = {
+                "stills": np.stack(
+                    [codec.encode(pipeline.video_tokenizer, still[None])[0] for still in stills]
+                ),
+                "voices": codec.encode(pipeline.audio_tokenizer, voice),
+            }
+            for name, x in latents.items():
+                empty = np.zeros((len(requests), slots, *x.shape), np.float32)
+                made.setdefault(name, empty)[i, slot] = x
+            made["present"][i, slot], made["heard"][i, slot] = True, one.samples is not None
+    return made
