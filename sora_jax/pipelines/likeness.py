@@ -4,16 +4,19 @@ import dataclasses
 import hashlib
 import os
 import re
+import wave
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from sora_jax import files, media
 from sora_jax.clip import as_floats
 from sora_jax.errors import UserError, expect
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.models.reference_encoder import VIEWS
+from sora_jax.mp4 import to_uint8
 from sora_jax.pipelines import codec
 from sora_jax.worlds.playhouse.references import VIEWS as NAMES
 from sora_jax.worlds.playhouse.references import VOICE_SECONDS, References
@@ -69,6 +72,26 @@ class Likeness:
         if not voice.is_file():
             return cls(stills)
         return cls(stills, media.fit_sound(*media.read_audio(voice), SAMPLES)[0])
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes the files that `read` reads into a folder, which is created if it does not exist.
+
+        Raises:
+            UserError: a file cannot be written.
+        """
+        path = files.user_path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        for name, still in zip(NAMES, to_uint8(self.stills), strict=True):
+            with files.replacing(path / f"{name}.png") as partial:
+                Image.fromarray(still).save(partial, "png")
+        if self.samples is None:
+            return
+        integers = np.round(32767 * np.clip(self.samples, -1, 1)).astype("<i2")
+        with files.replacing(path / "voice.wav") as partial, wave.open(str(partial), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(SAMPLE_RATE)
+            file.writeframes(integers.tobytes())
 
     @property
     def fingerprint(self) -> str:

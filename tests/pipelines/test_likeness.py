@@ -1,13 +1,15 @@
 """Characters of a request: who they are changes the clip, and what cannot be is refused."""
 
 import dataclasses
-import wave
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import random_state
 from flax import nnx
-from PIL import Image
 
 from sora_jax.errors import UserError
 from sora_jax.models.st_dit import STDiT
@@ -16,6 +18,7 @@ from sora_jax.pipelines.likeness import Likeness
 from sora_jax.worlds.playhouse.cast import catalogue
 from sora_jax.worlds.playhouse.references import references
 
+ROOT = Path(__file__).parents[2]
 SIZE, PROMPT = 16, "@mika drops a red ball and @rolo drops a blue ball"
 
 
@@ -103,17 +106,34 @@ def test_a_model_without_references_says_so(pipeline):
 
 def test_a_folder_of_pictures_and_a_voice(tmp_path):
     mika = likeness(3)
-    for name, still in zip(("front", "left", "right", "blink"), mika.stills, strict=True):
-        Image.fromarray(np.round(255 * still).astype(np.uint8)).save(tmp_path / f"{name}.png")
-    assert Likeness.read(tmp_path, SIZE).samples is None
-    with wave.open(str(tmp_path / "voice.wav"), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(16000)
-        file.writeframes(np.round(32767 * mika.samples).astype("<i2").tobytes())
-    read = Likeness.read(tmp_path, SIZE)
+    mika.save(tmp_path / "mika")
+    dataclasses.replace(mika, samples=None).save(tmp_path / "mute")
+    assert Likeness.read(tmp_path / "mute", SIZE).samples is None
+    read = Likeness.read(tmp_path / "mika", SIZE)
     np.testing.assert_allclose(read.stills, mika.stills, atol=1 / 250)
     np.testing.assert_allclose(read.samples, mika.samples, atol=1e-3)
-    (tmp_path / "left.png").unlink()
+    (tmp_path / "mika" / "left.png").unlink()
     with pytest.raises(UserError, match=r"has no left\.png; give a folder with front\.png"):
-        Likeness.read(tmp_path, SIZE)
+        Likeness.read(tmp_path / "mika", SIZE)
+
+
+def test_the_command_draws_a_sheet(tmp_path):
+    def run(*flags):
+        command = [
+            sys.executable,
+            "-m",
+            "experiments.cast",
+            f"--output={tmp_path / 'mika'}",
+            *flags,
+        ]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+    lost = run("--part=held_out", "--index=64")
+    assert lost.returncode == 2 and "the part held_out has 64 of kind person" in lost.stderr
+    assert not (tmp_path / "mika").exists()
+    done = run("--part=held_out", "--index=63", f"--size={SIZE}")
+    assert done.returncode == 0 and "person 63 of held_out, in style" in done.stdout, done.stderr
+    assert Likeness.read(tmp_path / "mika", SIZE).samples is not None
+    numbers = json.loads((tmp_path / "mika" / "character.json").read_text())
+    assert numbers["voice"]["pitch"] > 50 and numbers["words"]
+    assert (tmp_path / "mika" / "sheet.png").stat().st_size > 10_000
