@@ -272,6 +272,18 @@ def _classified(bands: Bands, first: int, end: int) -> tuple[int, float]:
     return int(np.argmax(scores)), float(np.max(scores))
 
 
+def ranked(bands: Bands, first: int, end: int) -> list[str]:
+    """Returns all words of the vocabulary, from the likeliest in frames [first, end) on.
+
+    Args:
+        bands: the spectral bands of the clip.
+        first, end: the frames of `bands`, from first to end - 1.
+    """
+    x, weights = _trained()
+    scores = _kernel(features(bands, first, end)[None], x)[0] @ weights[:, :NO_WORD]
+    return [list(voice.WORDS)[k] for k in np.argsort(-scores)]
+
+
 def errors(recognized: list[str], target: list[str]) -> int:
     """Returns the edit distance of two lists of words: the least number to substitute, insert or
     delete.
@@ -298,8 +310,12 @@ def word_error_rate(recognized: list[str], target: list[str]) -> float | None:
 
 
 def spoken_words(take: Take) -> list[str]:
-    """Returns the words that the ground truth of a take speaks, in order; [] for none."""
-    return [word for _, word in take.scene.narration.words] if take.scene.narration else []
+    """Returns the words that a take's narrator and then its actors speak, each in order; [] for
+    none.
+    """
+    narrated = take.scene.narration.words if take.scene.narration else ()
+    acted = sorted(line for actor in take.scene.cast for line in actor.speech)
+    return [word for _, word in (*narrated, *acted)]
 
 
 @corrupt_samples
