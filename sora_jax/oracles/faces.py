@@ -9,8 +9,9 @@
        s = w . x + w_0,      fitted by ridge regression to  exp(-d^2 / (2 SPREAD^2))             (1)
 
    with d the distance in cells to the nearest centre of a head of that size. The scores are
-   averaged over LOOKS frames of the clip. A face is a maximum of at least LEAST, and of at least
-   SHARE of the highest one, with no higher one beside it, above it or below it (APART).
+   averaged over LOOKS frames of the clip. A face is a maximum of at least SHARE of the highest one,
+   which is at least LEAST, with no higher one beside it, above it or below it (APART), and not at
+   a side of the frame (INSIDE).
 2. Mouths. The inside of an open mouth is DARK_RED in every style. With S the median colour of the
    cheeks over the clip and D = DARK_RED - S, a pixel c of the lower face is covered by the mouth to
 
@@ -51,7 +52,8 @@ LEAST = 0.25  # of equation (1)
 SPREAD = 0.8  # cells
 NEARBY, FAINT = 25, 0.02  # pixels; contrast that counts as half
 SOFT = 0.8  # pixels: blur before the channels, so that blurred clips differ less from sharp ones
-SHARE = 0.39
+SHARE = 0.42
+INSIDE = 0.3  # metres from the centre of a head to the sides of the frame, at least
 # Metres across and down: no other head is so near, but parts of bodies resemble heads.
 APART = (0.5, 1.3)
 DARK_RED = np.array([0.44, 0.04, 0.09], np.float32)
@@ -69,7 +71,7 @@ class Face:
     Attributes:
         x, y: centre of the head, in widths of the frame from its left and its upper side.
         shown: metres that the width of the frame shows at the face.
-        score: how sure it is; 1 for an ideal face, at least LEAST.
+        score: how sure it is; 1 for an ideal face.
     """
 
     x: float
@@ -163,14 +165,15 @@ def find_faces(frames: np.ndarray) -> list[Face]:
         around = surroundings(cells(looked, shown))
         scores = np.einsum("fijcyx,cyx->ij", around, weights, optimize=True) / len(looks) + constant
         scores = ndimage.gaussian_filter(scores, 0.7)
-        highest = (scores == ndimage.maximum_filter(scores, 5)) & (scores > LEAST)
+        highest = (scores == ndimage.maximum_filter(scores, 5)) & (scores > SHARE * LEAST)
         for row, column in zip(*np.nonzero(highest), strict=True):
             x, y = (column + 0.5) / len(scores), (row + 0.5) / len(scores)
-            found.append(Face(float(x), float(y), shown, float(scores[row, column])))
+            if shown * min(x, y, 1.0 - x, 1.0 - y) > INSIDE:
+                found.append(Face(float(x), float(y), shown, float(scores[row, column])))
     kept: list[Face] = []
     for face in sorted(found, key=_score, reverse=True):
         alone = not any(_near(face, other) for other in kept)
-        if alone and (not kept or face.score > SHARE * kept[0].score):
+        if alone and face.score > (SHARE * kept[0].score if kept else LEAST):
             kept.append(face)
     return sorted(kept, key=_place)
 

@@ -1,8 +1,9 @@
 """Reads the voice of spoken words: its pitch and the length of its vocal tract.
 
-1. Words. The loud parts of the audio (`words.segments`) are cut where they are quiet for at least
-   SPLIT seconds, so that a word is one part. The classifier of `words` proposes CANDIDATES words;
-   all are tried if those have a distance (step 3) above FAIR.
+1. Words. The loud parts of the audio (`words.loud_parts`) are cut where they are quiet for at least
+   SPLIT seconds, so that a word is one part. Quiet is the least share of HUSHES of the loud frames'
+   energy that leaves no part longer than a word. The classifier of `words` proposes CANDIDATES
+   words; all are tried if those have a distance (step 3) above FAIR.
 2. Pitch. With R[n](l) the autocorrelation at lag l of a 40 ms window around frame n, from PASS[0]
    to PASS[1] Hz, normalized to R[n](0) = 1, and g[n] the rms of the window in this range,
 
@@ -31,7 +32,15 @@ import functools
 import numpy as np
 
 from sora_jax.modality import SAMPLE_RATE
-from sora_jax.oracles.words import HOP, VALLEY, Bands, ranked, segments
+from sora_jax.oracles.words import (
+    HOP,
+    MAX_SECONDS,
+    VALLEY,
+    Bands,
+    cut_back,
+    loud_parts,
+    ranked,
+)
 from sora_jax.worlds.playhouse import voice
 from sora_jax.worlds.playhouse.cast import PITCHES as CAST_PITCHES
 from sora_jax.worlds.playhouse.cast import RATES
@@ -44,7 +53,8 @@ WINDOW, LAGS, BINS = 640, 260, 2048  # samples; samples; length of the transform
 FALL = (1.08, 0.86)  # pitch at the start and at the end of a word, relative to its voice
 OCTAVE = 0.9
 CANDIDATES, FAIR = 3, 0.3  # squared log units
-SPLIT, HUSH = 0.095, 0.12  # seconds; share of the 90th percentile of the energy
+SPLIT = 0.095  # seconds
+HUSHES = (0.12, 0.2, 0.3, 0.4)  # shares of the 90th percentile of the energy
 EARLY, LATE = 8, 12  # frames: range of the start of a word around that of its loud part
 CUT = 4.0  # squared log units
 MAX_DISTANCE = 1.2  # squared log units: a sound that differs more from all words is none
@@ -105,11 +115,7 @@ class _Periodicity:
 def utterances(samples: np.ndarray) -> list[Utterance]:
     """Returns the words in mono samples [S] at 16 kHz, in order of time."""
     bands, periodicity = Bands.of(samples), _Periodicity.of(samples)
-    found = [
-        _utterance(bands, periodicity, *part)
-        for segment in segments(bands)
-        for part in _split(bands, *segment)
-    ]
+    found = [_utterance(bands, periodicity, *part) for part in _parts(bands)]
     return [one for one in found if one is not None]
 
 
@@ -136,13 +142,27 @@ def _tract(distances: np.ndarray) -> float:
     return float(TRACTS[k] + shift * (TRACTS[1] - TRACTS[0]))
 
 
-def _split(bands: Bands, first: int, end: int) -> list[tuple[int, int]]:
-    """Cuts frames [first, end) at long pauses; returns the parts."""
+def _parts(bands: Bands) -> list[tuple[int, int]]:
+    """Returns the parts of the audio that may be one word each, as frames [first, end)."""
+    found = []
+    for first, end in loud_parts(bands):
+        for hush in HUSHES:
+            parts = _split(bands, first, end, hush)
+            if all((b - a) * HOP <= MAX_SECONDS * SAMPLE_RATE for a, b in parts):
+                break
+        found += [cut for part in parts if (cut := cut_back(bands, *part))]
+    return found
+
+
+def _split(bands: Bands, first: int, end: int, hush: float) -> list[tuple[int, int]]:
+    """Cuts frames [first, end) at long pauses, in which the energy is below `hush` of its 90th
+    percentile; returns the parts.
+    """
     energy = np.cbrt(np.maximum(bands.power[first:end] - bands.bed, 0.0)).sum(-1)
-    loud = first + np.flatnonzero(energy > HUSH * np.percentile(energy, 90))
+    loud = first + np.flatnonzero(energy > hush * np.percentile(energy, 90))
     gaps = np.flatnonzero(np.diff(loud) * HOP > SPLIT * SAMPLE_RATE)
     starts, ends = [loud[0], *loud[gaps + 1]], [*loud[gaps], loud[-1]]
-    return [(int(a), int(b) + 1) for a, b in zip(starts, ends, strict=True) if b - a > 8]
+    return [(int(a), int(b) + 1) for a, b in zip(starts, ends, strict=True)]
 
 
 def _utterance(bands: Bands, periodicity: _Periodicity, first: int, end: int) -> Utterance | None:

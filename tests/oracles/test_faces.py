@@ -15,7 +15,7 @@ def check_faces(clip, tolerance=0.05):
     assert len(found) == len(true)
     for face, centre in zip(found, true, strict=True):
         assert np.hypot(*(centre - [face.x, face.y])) < tolerance
-        assert face.shown == clip.take.scene.view[0][3] and face.score > faces.LEAST
+        assert face.shown == clip.take.scene.view[0][3] and face.score > faces.SHARE * faces.LEAST
 
 
 def test_faces_are_found_in_all_styles(talks):
