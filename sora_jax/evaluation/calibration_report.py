@@ -17,11 +17,12 @@ from sora_jax.contact_sheet import contact_sheet
 from sora_jax.errors import UserError
 from sora_jax.evaluation import calibrate
 from sora_jax.evaluation.results import claim, sign
-from sora_jax.modality import FORMATS, SAMPLE_RATE, ClipFormat
+from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles import examples, pictures
 from sora_jax.oracles.base import DEGRADED, GROUND_TRUTH, Oracle
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.conditions import Condition
+from sora_jax.oracles.corruptions import shifted
 from sora_jax.oracles.examples import Example
 from sora_jax.oracles.onsets import true_impacts
 from sora_jax.oracles.reading import Reading
@@ -275,14 +276,3 @@ def shift_recovery(
 def _samples(clip: Example) -> np.ndarray:
     assert clip.samples is not None
     return clip.samples
-
-
-def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:
-    """Returns samples [S] delayed by `seconds` (negative: advanced), with the same length.
-
-    The gap is filled with the adjacent samples in reverse order.
-    """
-    shift = round(abs(seconds) * SAMPLE_RATE)
-    if seconds < 0:
-        return shifted(samples[::-1], -seconds)[::-1]
-    return np.concatenate([samples[:shift][::-1], samples[: len(samples) - shift]])

@@ -17,7 +17,7 @@ from sora_jax.oracles.loudness import in_order, speeds
 from sora_jax.oracles.onsets import true_impacts
 from sora_jax.oracles.physics import bounces, read_gravity
 from sora_jax.oracles.phyworld import compare_motion
-from sora_jax.oracles.reading import Reading
+from sora_jax.oracles.reading import Reading, too_slow
 from sora_jax.oracles.words import spoken_words, word_error_rate
 
 
@@ -64,7 +64,7 @@ def judged(oracle: str) -> Metric:
 def unread(oracle: str | None, reading: Reading) -> str | None:
     """Returns the reason why an oracle cannot read a clip; None if it can.
 
-    A modality that it needs is missing or too short.
+    A modality that it needs is missing or too short, or there are too few frames per second.
 
     Args:
         oracle: name in ORACLES; None for no oracle.
@@ -72,7 +72,9 @@ def unread(oracle: str | None, reading: Reading) -> str | None:
     """
     media = ORACLES[oracle].media if oracle else ()
     return (reading.audio_fault if AUDIO in media else None) or (
-        reading.video_fault if VIDEO in media else None
+        (reading.video_fault or too_slow(oracle, reading.fps))
+        if oracle and VIDEO in media
+        else None
     )
 
 
@@ -179,6 +181,15 @@ def louder(clip: Example, reading: Reading) -> Value:
 
 def word_errors(clip: Example, reading: Reading) -> Value:
     return word_error_rate(reading.of("words"), spoken_words(clip.take))
+
+
+def lips_offset(clip: Example, reading: Reading) -> Value:
+    """Returns the delay of the speech behind the mouths, in ms."""
+    if not any(actor.speech for actor in clip.take.scene.cast):
+        return None
+    if reading.lips is None:
+        return Unscored("no mouth moves, or nobody speaks")
+    return 1e3 * reading.lips.offset
 
 
 def motion(which: int, reason: str) -> Callable[[Example, Reading], Value]:

@@ -185,6 +185,19 @@ SUITES: Registry[Suite] = Registry(
             {"words": judged("words"), "word_error_rate": Metric("words", metrics.word_errors)},
         ),
         Suite(
+            "dialogue",
+            {"": Part("talk", trained_on=("talk",))},
+            {
+                "words": judged("words"),
+                "word_error_rate": Metric("words", metrics.word_errors),
+                "lips": judged("lips"),
+                "lips_offset": Metric("lips", metrics.lips_offset, "ms"),
+                "speakers": judged("speakers"),
+            },
+            mixed="sounds",
+            format="S",
+        ),
+        Suite(
             "facts",
             ROOM,
             {kind: Metric("facts", metrics.fact(kind)) for kind in (*KINDS, "all")}

@@ -42,6 +42,7 @@ class Oracle(Protocol):
         ceiling: largest score of corrupted, empty and shuffled clips. Default: CEILING.
         stage: key in `examples.STAGES` of the clips that it is calibrated on. Default: "room".
         empty: condition that makes clips without anything that it reads. Default: EMPTY.
+        min_fps: frames/s below which it does not judge. Default: 0.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Oracle(Protocol):
     ceiling: float = CEILING
     stage: str = "room"
     empty: Condition = EMPTY
+    min_fps: float = 0.0
 
     @abc.abstractmethod
     def read(self, reading: "Reading") -> Any:

@@ -5,6 +5,7 @@
 from sora_jax.oracles.base import Oracle, fault
 from sora_jax.oracles.camera import CameraOracle
 from sora_jax.oracles.facts import FactsOracle
+from sora_jax.oracles.lips import LipsOracle
 from sora_jax.oracles.loudness import LoudnessOracle
 from sora_jax.oracles.material import MaterialOracle
 from sora_jax.oracles.onsets import AudioOnsetsOracle, VideoOnsetsOracle
@@ -12,6 +13,7 @@ from sora_jax.oracles.outcome import OutcomeOracle
 from sora_jax.oracles.permanence import PermanenceOracle
 from sora_jax.oracles.physics import PhysicsOracle
 from sora_jax.oracles.phyworld import MotionOracle
+from sora_jax.oracles.speakers import SpeakersOracle
 from sora_jax.oracles.style import StyleOracle
 from sora_jax.oracles.sync import SyncOracle
 from sora_jax.oracles.tracker import TrackerOracle
@@ -36,6 +38,8 @@ ORACLES: Registry[Oracle] = Registry(
         OutcomeOracle(),
         PermanenceOracle(),
         CameraOracle(),
+        LipsOracle(),
+        SpeakersOracle(),
     ],
     fault,
 )

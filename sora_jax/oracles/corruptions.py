@@ -41,6 +41,17 @@ def retimed(motion: Trajectory, clock: Callable[[np.ndarray], np.ndarray]) -> Re
     return Retimed(**vars(motion), clock=clock)
 
 
+def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:
+    """Returns samples [S] delayed by `seconds` (negative: advanced), with the same length.
+
+    The gap is filled with the adjacent samples in reverse order.
+    """
+    shift = round(abs(seconds) * SAMPLE_RATE)
+    if seconds < 0:
+        return shifted(samples[::-1], -seconds)[::-1]
+    return np.concatenate([samples[:shift][::-1], samples[: len(samples) - shift]])
+
+
 def splice(clips: list[Example], others: list[Example]) -> list[Example]:
     """Returns the clips with the second half of their frames from the clip at the same index in
     `others`.

@@ -162,16 +162,18 @@ def phyworld(clips: list[Example]) -> list[Example]:
 class Staged:
     """A function of clips that renders as many clips of a family of scenes, for calibration.
 
-    They have the indices, split and format of the given clips. If the family lacks that split, it
-    uses `val`.
+    They have the indices and the split of the given clips. If the family lacks that split, it uses
+    `val`.
 
     Attributes:
         name: name of the family and of the stage.
         styles: styles to cycle through; () leaves the style to the family.
+        format: name of their clip format. Default: None, that of the given clips.
     """
 
     name: str
     styles: tuple[str, ...] = ()
+    format: str | None = None
 
     def __call__(self, clips: list[Example]) -> list[Example]:
         """Returns as many clips of the family as are given."""
@@ -183,22 +185,36 @@ class Staged:
                 {"style": self.styles[i % len(self.styles)]} if self.styles else {}
             )
             takes.append(draw(split, clip.take.index, family=self.name, **style))
-        return render_takes(takes, clips[0].format, min(16, len(takes)))
+        clip_format = FORMATS[self.format] if self.format else clips[0].format
+        return render_takes(takes, clip_format, min(16, len(takes)))
 
 
-# Each maps clips of rooms to as many examples of its stage. Films cycle through FILM_STYLES.
+# Each maps clips of rooms to as many examples of its stage. Films and talks cycle through
+# FILM_STYLES.
 STAGES: Registry[Callable[[list[Example]], list[Example]]] = Registry(
     "stage",
     None,
-    [room, narrated, Staged("film", FILM_STYLES), Staged("occlude"), Staged("court"), phyworld],
+    [
+        room,
+        narrated,
+        Staged("film", FILM_STYLES),
+        Staged("occlude"),
+        Staged("court"),
+        phyworld,
+        Staged("talk", FILM_STYLES, "S"),
+    ],
 )
 
 
 def empty_rooms(clips: list[Example]) -> np.ndarray:
-    """Returns renders of the clips without balls, and of films without posts, [B, F, H, W, 3]."""
+    """Returns renders of the clips without balls and actors, and of films without posts,
+    [B, F, H, W, 3].
+    """
     scenes = [
         dataclasses.replace(
-            c.take.scene, shapes=tuple(s for s in c.take.scene.shapes if s.paint != "post")
+            c.take.scene,
+            shapes=tuple(s for s in c.take.scene.shapes if s.paint != "post"),
+            cast=(),
         )
         for c in clips
     ]
@@ -211,10 +227,9 @@ def empty_rooms(clips: list[Example]) -> np.ndarray:
 
 
 def quiet(c: Example) -> np.ndarray:
-    """Returns the ambient noise of a clip without its impacts, samples [S]."""
-    bare = dataclasses.replace(
-        c.take, scene=dataclasses.replace(c.take.scene, narration=None, rolling=False)
-    )
+    """Returns the ambient noise of a clip without its impacts and words, samples [S]."""
+    scene = dataclasses.replace(c.take.scene, narration=None, rolling=False, cast=())
+    bare = dataclasses.replace(c.take, scene=scene)
     inputs = sound.sound_inputs([bare], c.format)
     inputs["coarse"][:] = 0.0
     inputs["click"][:] = 0.0
@@ -222,8 +237,8 @@ def quiet(c: Example) -> np.ndarray:
 
 
 def empty(clips: list[Example]) -> list[Example]:
-    """Returns the clips with the room without balls as video and the ambient noise without impacts
-    as audio.
+    """Returns the clips with the room without balls and actors as video, and the ambient noise
+    without impacts and words as audio.
     """
     return [
         dataclasses.replace(c, frames=room, samples=quiet(c))

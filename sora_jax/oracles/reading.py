@@ -16,12 +16,15 @@ from scipy import signal
 from sora_jax.clip import Clip, as_floats
 from sora_jax.errors import UserError, expect
 from sora_jax.modality import SAMPLE_RATE
+from sora_jax.oracles import faces as faces_lib
 from sora_jax.oracles import facts as facts_lib
 from sora_jax.oracles import onsets, sync, tracker
 from sora_jax.oracles.camera import Camera
 from sora_jax.oracles.catalogue import ORACLES
+from sora_jax.oracles.lips import Lips
 from sora_jax.oracles.outcome import Outcome
 from sora_jax.oracles.permanence import Permanence
+from sora_jax.oracles.speakers import Speakers
 from sora_jax.worlds.playhouse.captions import Facts
 
 MIN_FRAMES = 5  # enough for an arc on both sides of one impact
@@ -88,11 +91,12 @@ class Reading:
     def with_audio_of(self, other: "Reading") -> "Reading":
         """Returns a reading of this clip's video with the audio of the clip of `other`.
 
-        Tracks and audio onsets that are known are reused.
+        Tracks, faces and audio onsets that are known are reused.
         """
         clip = Clip(self.frames, other.samples, self.fps, other.rate)
         both = Reading(clip)
         both.__dict__ |= {"tracks": self.tracks, "heard_onsets": other.heard_onsets}
+        both.__dict__ |= {k: v for k, v in self.__dict__.items() if k in ("faces", "mouths")}
         return both
 
     @functools.cached_property
@@ -201,11 +205,36 @@ class Reading:
         """The action at a hoop, goal or gap, and its outcome; None without such furniture."""
         return self.of("outcome")
 
+    @functools.cached_property
+    def faces(self) -> list[faces_lib.Face]:
+        """The faces of characters, from left to right."""
+        return faces_lib.find_faces(self.frames)
+
+    @functools.cached_property
+    def mouths(self) -> np.ndarray:
+        """How far the mouths of `faces` are open in every frame, float64 [N, F]."""
+        return faces_lib.openings(self.frames, self.faces)
+
+    @property
+    def lips(self) -> Lips | None:
+        """How well mouths and speech agree in time; None if no mouth moves or nobody speaks."""
+        return self.of("lips")
+
+    @functools.cached_property
+    def lips_fault(self) -> str | None:
+        """The reason why mouths and speech cannot be compared; None if they can."""
+        return self.audio_fault or self.video_fault or too_slow("lips", self.fps)
+
+    @property
+    def speakers(self) -> Speakers:
+        """Who is seen, whose mouth moves, and in which voice it speaks, turn by turn."""
+        return self.of("speakers")
+
     def to_dict(self) -> dict:
         """Returns all readings of the clip as JSON values.
 
         Unknown numbers are None, times are in seconds, lengths in metres. If a part has no score,
-        its "unscored" holds the reason.
+        its "unscored" holds the reason. Only clips with a face have "faces", "lips" and "turns".
         """
         by_colour = {t.colour: t for t in self.tracks}
         balls = []
@@ -229,6 +258,8 @@ class Reading:
         if self.samples is not None:
             reading["heard_impacts"] = [round(t, 3) for t in self.heard_impacts]
             reading["heard_materials"] = self.of("material")
+        if self.faces:
+            reading |= self._talk()
         if self.sync_fault:
             return reading | {
                 "sync": {
@@ -246,6 +277,37 @@ class Reading:
                 "offset_ms": None if np.isnan(offset) else round(1e3 * offset, 1),
             },
         }
+
+    def _talk(self) -> dict[str, Any]:
+        """Returns the readings of a clip with a face, as JSON values."""
+        lips: dict[str, Any] = {"offset_ms": None, "correlation": None}
+        if self.lips and not self.lips_fault:
+            lips["offset_ms"] = round(1e3 * self.lips.offset, 1)
+            lips["correlation"] = round(self.lips.correlation, 3)
+        else:
+            lips["unscored"] = self.lips_fault or "no mouth moves, or nobody speaks"
+        turns = [
+            {
+                "face": turn.face,
+                "start": round(turn.start, 3),
+                "end": round(turn.end, 3),
+                "pitch_hz": round(turn.pitch, 1),
+                "tract": round(turn.tract, 3),
+            }
+            for turn in self.speakers.turns
+        ]
+        faces = [{"x": round(face.x, 3), "y": round(face.y, 3)} for face in self.faces]
+        return {"faces": faces, "lips": lips, "turns": turns}
+
+
+def too_slow(oracle: str, fps: float) -> str | None:
+    """Returns the reason why a clip of `fps` frames/s has too few of them for an oracle of
+    ORACLES; None if it has enough.
+    """
+    least = ORACLES[oracle].min_fps
+    if fps >= least:
+        return None
+    return f"{oracle} are not judged at {fps:g} frames/s; at least {least:g} are needed"
 
 
 def _frames(frames: np.ndarray) -> np.ndarray:

@@ -121,6 +121,13 @@ def segments(bands: Bands) -> list[tuple[int, int]]:
 
     They are louder than the ambient noise and have the length of a word.
     """
+    return [cut for part in loud_parts(bands) if (cut := cut_back(bands, *part))]
+
+
+def loud_parts(bands: Bands) -> list[tuple[int, int]]:
+    """Returns the parts that are louder than the ambient noise, of any length, as frames
+    [first, end) of `bands`.
+    """
     over = np.maximum(bands.power - bands.bed, 0.0)
     loud = np.log1p(over / (FLOOR + OVER * bands.bed)).mean(-1) > GATE
     edges = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(int), [0]])))
@@ -130,12 +137,12 @@ def segments(bands: Bands) -> list[tuple[int, int]]:
             joined[-1][1] = end
         else:
             joined.append([first, end])
-    return [cut for first, end in joined if (cut := _cut_back(bands, first, end))]
+    return [(first, end) for first, end in joined]
 
 
-def _cut_back(bands: Bands, first: int, end: int) -> tuple[int, int] | None:
-    """Trims frames [first, end) to their loud part. Returns None if its length is not that of a
-    word.
+def cut_back(bands: Bands, first: int, end: int) -> tuple[int, int] | None:
+    """Trims frames [first, end) of `bands` to their loud part. Returns None if its length is not
+    that of a word.
     """
     energy = np.cbrt(np.maximum(bands.power[first:end] - bands.bed, 0.0)).sum(-1)
     inside = first + np.flatnonzero(energy > TRIM * np.percentile(energy, 90))
@@ -253,7 +260,7 @@ def read_words(samples: np.ndarray) -> list[tuple[float, str]]:
                 cut
                 for a in (first, *inside)
                 for b in (*inside, end)
-                if b - 1 > a + 1 and (cut := _cut_back(bands, a, b - (b < end)))
+                if b - 1 > a + 1 and (cut := cut_back(bands, a, b - (b < end)))
             ]
             candidates = [(*_classified(bands, *part), part[0]) for part in set(parts)]
             score, k, first = max(
@@ -270,6 +277,18 @@ def _classified(bands: Bands, first: int, end: int) -> tuple[int, float]:
     x, weights = _trained()
     scores = _kernel(features(bands, first, end)[None], x)[0] @ weights
     return int(np.argmax(scores)), float(np.max(scores))
+
+
+def ranked(bands: Bands, first: int, end: int) -> list[str]:
+    """Returns all words of the vocabulary, from the likeliest in frames [first, end) on.
+
+    Args:
+        bands: the spectral bands of the clip.
+        first, end: the frames of `bands`, from first to end - 1.
+    """
+    x, weights = _trained()
+    scores = _kernel(features(bands, first, end)[None], x)[0] @ weights[:, :NO_WORD]
+    return [list(voice.WORDS)[k] for k in np.argsort(-scores)]
 
 
 def errors(recognized: list[str], target: list[str]) -> int:
@@ -298,8 +317,12 @@ def word_error_rate(recognized: list[str], target: list[str]) -> float | None:
 
 
 def spoken_words(take: Take) -> list[str]:
-    """Returns the words that the ground truth of a take speaks, in order; [] for none."""
-    return [word for _, word in take.scene.narration.words] if take.scene.narration else []
+    """Returns the words that a take's narrator and then its actors speak, each in order; [] for
+    none.
+    """
+    narrated = take.scene.narration.words if take.scene.narration else ()
+    acted = sorted(line for actor in take.scene.cast for line in actor.speech)
+    return [word for _, word in (*narrated, *acted)]
 
 
 @corrupt_samples

@@ -57,6 +57,14 @@ def test_limits_kept_on_films(clips):
     check_conditions(scores)
 
 
+@pytest.mark.slow
+def test_limits_kept_on_talks(clips):
+    """Few clips: one miss is allowed."""
+    scores = calibrate.calibrate(clips[:8], oracles=("lips", "speakers"))
+    assert calibrate.violations(scores, (0.85, 0.85), 0.25) == []
+    check_conditions(scores)
+
+
 def test_conditions_are_those_of_the_medium(scores):
     assert {
         "tracker",
@@ -141,9 +149,11 @@ def test_what_oracles_measure_beyond_correct_and_wrong(clips):
         "momentum",
         "loudness",
         "word",
+        *8 * ["lips:"],
     ]
     said = sum(len(words.spoken_words(c.take)) for c in examples.narrated(clips[:6]))
-    assert 9.5 < float(rows[0][1].split()[0]) < 10.1 and rows[-1][2] == str(said)
+    assert 9.5 < float(rows[0][1].split()[0]) < 10.1 and rows[4][2] == str(said)
+    assert all(n == "6" for _, _, n in rows[5:])
     assert measured(clips[:6], ["facts"]) == []
 
 

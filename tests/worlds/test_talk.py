@@ -1,6 +1,7 @@
 """Family `talk`: captions read back, splits, the schedule, and the picture shows the mouths."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -177,19 +178,48 @@ def test_scenes_without_a_cast_keep_their_json():
     assert "cast" not in draw("train", 3).scene.to_json()
 
 
-def test_the_judge_compares_words_alone():
+class Heard:
+    """A reading of a clip that shows and says what the take does."""
+
+    audio_fault = lips_fault = None
+
+    def __init__(self, take):
+        self.words, self.faces = list(take.facts.words), list(take.facts.names)
+        self.lips = SimpleNamespace(follow=True, offset=0.0, correlation=0.9)
+        turns = [SimpleNamespace(face=speaker) for speaker, _ in take.facts.lines]
+        self.speakers = SimpleNamespace(turns=turns)
+
+
+def judged(take, heard):
+    return {line.fact: line.met for line in TALK.judge(take.facts, heard)}
+
+
+def test_the_judge_compares_words_lips_and_speakers():
+    take = next(t for i in range(20) if len((t := draw("val", i, family="talk")).facts.names) == 2)
+    met = judged(take, Heard(take))
+    assert {fact for fact, one in met.items() if one} == {"words", "lips", "speakers"}
+    assert {one for fact, one in met.items() if fact not in ("words", "lips", "speakers")} == {None}
+    for change, fact in (
+        (lambda heard: heard.words.append("stop"), "words"),
+        (lambda heard: setattr(heard.lips, "follow", False), "lips"),
+        (lambda heard: setattr(heard, "lips", None), "lips"),
+        (lambda heard: heard.faces.pop(), "speakers"),
+        (lambda heard: setattr(heard.speakers.turns[0], "face", None), "speakers"),
+        (lambda heard: heard.speakers.turns.pop(), "speakers"),
+    ):
+        heard = Heard(take)
+        change(heard)
+        wrong = {name for name, one in judged(take, heard).items() if one is False}
+        assert wrong == {fact}
+
+
+def test_what_the_judge_cannot_read_is_unread():
     take = draw("val", 0, family="talk")
-
-    class Heard:
-        audio_fault, words = None, list(take.facts.words)
-
-    lines = {line.fact: line for line in TALK.judge(take.facts, Heard())}
-    assert lines["words"].met is True
-    assert {line.met for fact, line in lines.items() if fact != "words"} == {None}
-    Heard.words = ["stop", *take.facts.words]
-    assert next(line for line in TALK.judge(take.facts, Heard())).met is False
-    Heard.audio_fault = "no sound"
-    assert {line.met for line in TALK.judge(take.facts, Heard())} == {None}
+    heard = Heard(take)
+    heard.lips_fault = "too few frames"
+    assert judged(take, heard)["lips"] is None and judged(take, heard)["speakers"]
+    heard.audio_fault = "no sound"
+    assert set(judged(take, heard).values()) == {None}
 
 
 @pytest.mark.slow

@@ -103,6 +103,11 @@ class Reading(Protocol):
         landings: colours of the balls in the order in which they first hit the floor.
         coherent: whether every ball of a room is one object throughout the clip.
         words: the words heard, in order.
+        faces: the faces seen, from left to right.
+        lips: whether the mouths `follow` the speech, its `offset` in s and the `correlation`; None
+            without either.
+        lips_fault: why mouths and speech cannot be compared; None if they can.
+        speakers: the `turns` of the speakers, each with the number of its `face`, or None.
         style: the style; None for none of the world's styles.
         camera: `kind`, `direction` and `views` [F, 3] of a film's camera; None without posts.
         steady: a reading of the clip with the motion of that camera removed; None without posts.
@@ -125,6 +130,10 @@ class Reading(Protocol):
     facts: Any
     coherent: bool
     words: Sequence[str]
+    faces: Sequence[Any]
+    lips: Any
+    lips_fault: str | None
+    speakers: Any
     style: str | None
     camera: Any
     outcome: Any

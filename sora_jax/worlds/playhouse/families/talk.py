@@ -142,27 +142,53 @@ class Talk(Family):
         return parse(text)
 
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
-        """Returns a line for the words, judged, and for each other fact, unread.
+        """Returns a line for the words, for the lips, for who speaks, and, unread, for each other
+        fact.
 
         No oracle reads the other facts yet: the oracle of style is not calibrated on faces.
         """
-        words = " ".join(facts.words)
-        if reading.audio_fault:
-            lines = [Line.unread(None, "words", words, reading.audio_fault)]
-        else:
-            heard = " ".join(reading.words) or None
-            lines = [Line.compare(None, "words", words, heard)]
         unread = {
             "style": facts.style,
             "ambience": facts.ambience,
             "shot": facts.shot,
             "cast": " ".join(facts.names),
-            "speakers": " ".join(facts.names[speaker] for speaker, _ in facts.lines),
         }
-        return lines + [
+        return [_words(facts, reading), _lips(reading), _speakers(facts, reading)] + [
             Line.unread(None, fact, expected, "no oracle reads it yet")
             for fact, expected in unread.items()
         ]
+
+
+def _words(facts: TalkFacts, reading: Reading) -> Line:
+    asked = " ".join(facts.words)
+    if reading.audio_fault:
+        return Line.unread(None, "words", asked, reading.audio_fault)
+    return Line.compare(None, "words", asked, " ".join(reading.words) or None)
+
+
+def _lips(reading: Reading) -> Line:
+    asked = "with the speech"
+    if reading.lips_fault:
+        return Line.unread(None, "lips", asked, reading.lips_fault)
+    if not reading.lips:
+        return Line.compare(None, "lips", asked, None, "no mouth moves, or nobody speaks")
+    delay, correlation = 1e3 * reading.lips.offset, reading.lips.correlation
+    seen = f"{delay:+.0f} ms before it, correlation {correlation:.2f}"
+    return Line.compare(None, "lips", asked, asked if reading.lips.follow else seen)
+
+
+def _speakers(facts: TalkFacts, reading: Reading) -> Line:
+    """Returns the line of who speaks: names, in the order of the turns, of the mouths that move."""
+    asked = " ".join(facts.names[speaker] for speaker, _ in facts.lines)
+    if reading.audio_fault:
+        return Line.unread(None, "speakers", asked, reading.audio_fault)
+    if len(reading.faces) != len(facts.names):
+        reason = f"{len(reading.faces)} faces are seen"
+        return Line.compare(None, "speakers", asked, None, reason)
+    seen = [
+        "nobody" if turn.face is None else facts.names[turn.face] for turn in reading.speakers.turns
+    ]
+    return Line.compare(None, "speakers", asked, " ".join(seen) or None)
 
 
 def _draw_cast(stream: Stream, regime: str, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -1,0 +1,203 @@
+"""Speakers: which mouth moves when a word is heard, and in which voice the word is spoken.
+
+A word of `voices.utterances` is said by the face whose mouth is open widest on average
+(`faces.openings`) while it lasts, if that is at least MOVED. Successive words of one face are a
+turn, whose pitch and tract are those of all its words together (`voices.voice_of`).
+
+A turn has the voice of a character if a listener cannot tell them apart, at half of the least
+difference of two distinct voices (`cast.distinct`):
+
+    |pitch - p| < APART_HZ / 2      and      |tract - q| < APART_TRACT / 2                       (1)
+
+Limits: one speaker at a time. A voice without a mouth that moves belongs to nobody.
+"""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sora_jax.oracles.base import STRICT, Oracle
+from sora_jax.oracles.conditions import Condition, corrupt_samples
+from sora_jax.oracles.corruptions import mirror
+from sora_jax.oracles.examples import AUDIO, VIDEO, Example
+from sora_jax.oracles.faces import Face
+from sora_jax.oracles.voices import Utterance, utterances, voice_of
+from sora_jax.worlds.playhouse import cast, sound
+from sora_jax.worlds.playhouse.draw import Take
+from sora_jax.worlds.playhouse.voice import Voice
+
+if TYPE_CHECKING:
+    from sora_jax.oracles.reading import Reading
+
+MOVED = 1e-3  # square metres, of `faces.openings`
+
+
+@dataclasses.dataclass(frozen=True)
+class Turn:
+    """What one speaker says in one go.
+
+    Attributes:
+        face: number of the face whose mouth moves, from left to right; None if none moves.
+        start, end: in s.
+        pitch: of the voice, in Hz.
+        tract: of the voice, as in `voice.Voice`.
+    """
+
+    face: int | None
+    start: float
+    end: float
+    pitch: float
+    tract: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Speakers:
+    """Who is seen and who speaks in a clip.
+
+    Attributes:
+        faces: the faces, from left to right.
+        turns: in the order in which they are spoken.
+    """
+
+    faces: tuple[Face, ...]
+    turns: tuple[Turn, ...]
+
+
+def read_turns(words: list[Utterance], opening: np.ndarray, fps: float) -> tuple[Turn, ...]:
+    """Returns the turns of a clip, in order of time.
+
+    Args:
+        words: the words heard.
+        opening: how far the mouth of each face is open in each frame, [N, F].
+        fps: frames/s.
+    """
+    turns: list[tuple[int | None, list[Utterance]]] = []
+    for word in words:
+        face = _moving(opening, fps, word)
+        if turns and turns[-1][0] == face:
+            turns[-1][1].append(word)
+        else:
+            turns.append((face, [word]))
+    return tuple(Turn(face, said[0].start, said[-1].end, *voice_of(said)) for face, said in turns)
+
+
+def _moving(opening: np.ndarray, fps: float, word: Utterance) -> int | None:
+    """Returns the face whose mouth moves during a word; None if none does."""
+    times = (np.arange(opening.shape[1]) + 0.5) / fps
+    during = (times > word.start) & (times < word.end)
+    if not len(opening) or not during.any():
+        return None
+    wide = opening[:, during].mean(1)
+    return int(np.argmax(wide)) if wide.max() >= MOVED else None
+
+
+def spoken_turns(take: Take) -> list[tuple[int, Voice]]:
+    """Returns (number of the actor from left to right, its voice) of every turn of a take."""
+    actors = sorted(take.scene.cast, key=_x)
+    lines = sorted((start, i) for i, actor in enumerate(actors) for start, _ in actor.speech)
+    faces = [i for _, i in lines]
+    return [
+        (i, cast.voice_of(actors[i].character))
+        for i, before in zip(faces, [None, *faces[:-1]], strict=True)
+        if i != before
+    ]
+
+
+def _x(actor: cast.Actor) -> float:
+    return actor.x
+
+
+def is_voice(turn: Turn, voice: Voice) -> bool:
+    """Returns whether a turn is spoken in a voice: equation (1)."""
+    pitch, tract = abs(turn.pitch - voice.pitch), abs(turn.tract - voice.tract)
+    return pitch < 0.5 * cast.APART_HZ and tract < 0.5 * cast.APART_TRACT
+
+
+def _agree(said: list[tuple[int, Voice]], speakers: Speakers) -> bool:
+    """Returns whether the turns of a clip are those of `spoken_turns`."""
+    return len(said) == len(speakers.turns) and all(
+        turn.face == face and is_voice(turn, voice)
+        for turn, (face, voice) in zip(speakers.turns, said, strict=True)
+    )
+
+
+def _another_voice(actor: cast.Actor, others: list[cast.Actor]) -> Voice:
+    """Returns the voice of the next of `others`, or else the first distinct one of the cast."""
+    own = cast.voice_of(actor.character)
+    voices = [cast.voice_of(other.character) for other in others] or [
+        cast.voice_of(character) for character in cast.catalogue()
+    ]
+    return next(voice for voice in voices if cast.distinct(voice, own))
+
+
+@corrupt_samples
+def voices(c: Example) -> np.ndarray:
+    """Corruption: the samples of clip `c` with the voices of both actors exchanged.
+
+    A single actor gets a distinct voice of the cast.
+    """
+    actors = c.take.scene.cast
+    changed = []
+    for actor in actors:
+        voice = _another_voice(actor, [other for other in actors if other is not actor])
+        character = dataclasses.replace(actor.character, voice=voice)
+        changed.append(dataclasses.replace(actor, character=character))
+    scene = dataclasses.replace(c.take.scene, cast=tuple(changed))
+    inputs = sound.sound_inputs([dataclasses.replace(c.take, scene=scene)], c.format)
+    return np.asarray(sound.synthesise(inputs, c.format))[0]
+
+
+class SpeakersOracle(Oracle):
+    """Oracle `speakers`: whose mouth moves, and in whose voice, line by line."""
+
+    name = "speakers"
+    media = (VIDEO, AUDIO)
+    tolerance = (
+        f"every turn: the mouth that moves, pitch within {0.5 * cast.APART_HZ:.1f} Hz and tract "
+        f"within {0.5 * cast.APART_TRACT:.2f}"
+    )
+    corruptions = (mirror, voices)
+    ceiling = STRICT
+    stage = "talk"
+
+    def read(self, reading: "Reading") -> Speakers:
+        """Returns who is seen and who speaks in a clip."""
+        said = []
+        if reading.samples is not None and not reading.audio_fault:
+            said = utterances(reading.samples)
+        turns = read_turns(said, reading.mouths, reading.fps)
+        return Speakers(tuple(reading.faces), turns)
+
+    def judge(self, example: Example, reading: "Reading") -> bool | None:
+        """Returns whether all faces are seen, and every turn has its mouth and its voice; None if
+        nobody speaks in the take.
+        """
+        said = spoken_turns(example.take)
+        if not said:
+            return None
+        speakers = reading.of(self.name)
+        return len(speakers.faces) == len(example.take.scene.cast) and _agree(said, speakers)
+
+    def applies(self, condition: Condition, example: Example) -> bool:
+        """Returns False for mirrored frames of a single actor, who is nowhere else then."""
+        return condition is not mirror or len(example.take.scene.cast) > 1
+
+    def shuffle(self, clips: list[Example]) -> list[Example]:
+        """Returns every clip with the take of the next one whose turns differ from its own."""
+        shuffled = []
+        for i, clip in enumerate(clips):
+            said = spoken_turns(clip.take)
+            following = (o.take for o in clips[i + 1 :] + clips[:i])
+            take = next((take for take in following if _differ(said, spoken_turns(take))), None)
+            if take is not None:
+                shuffled.append(dataclasses.replace(clip, take=take))
+        return shuffled
+
+
+def _differ(said: list[tuple[int, Voice]], other: list[tuple[int, Voice]]) -> bool:
+    """Returns whether turns differ in their number, a face, or a voice that can be told apart."""
+    return len(said) != len(other) or any(
+        face != other_face or cast.distinct(voice, other_voice)
+        for (face, voice), (other_face, other_voice) in zip(said, other, strict=True)
+    )
