@@ -38,8 +38,8 @@ _OUTPUT = flags.DEFINE_string(
 _SUITE = flags.DEFINE_list(
     "suite",
     ["facts", "sync", "tokenizers"],
-    "Suites, with commas: physics, failed_actions, permanence, styles, sync, sound, speech, facts, "
-    "tokenizers, phyworld or a registered one; or all.",
+    "Suites, with commas: physics, failed_actions, permanence, styles, sync, sound, speech, "
+    "soundscape, stories, facts, tokenizers, phyworld or a registered one; or all.",
 )
 _NUM_PROMPTS = flags.DEFINE_integer(
     "num_prompts",

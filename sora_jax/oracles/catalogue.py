@@ -2,8 +2,10 @@
 `base.Oracle`.
 """
 
+from sora_jax.oracles.ambience import AmbienceOracle
 from sora_jax.oracles.base import Oracle, fault
 from sora_jax.oracles.camera import CameraOracle
+from sora_jax.oracles.cuts import CutsOracle
 from sora_jax.oracles.facts import FactsOracle
 from sora_jax.oracles.loudness import LoudnessOracle
 from sora_jax.oracles.material import MaterialOracle
@@ -36,6 +38,8 @@ ORACLES: Registry[Oracle] = Registry(
         OutcomeOracle(),
         PermanenceOracle(),
         CameraOracle(),
+        CutsOracle(),
+        AmbienceOracle(),
     ],
     fault,
 )

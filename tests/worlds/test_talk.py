@@ -177,17 +177,22 @@ def test_scenes_without_a_cast_keep_their_json():
     assert "cast" not in draw("train", 3).scene.to_json()
 
 
-def test_the_judge_compares_words_alone():
+def test_the_judge_compares_words_and_ambience():
     take = draw("val", 0, family="talk")
 
     class Heard:
         audio_fault, words = None, list(take.facts.words)
+        ambience = take.facts.ambience
 
     lines = {line.fact: line for line in TALK.judge(take.facts, Heard())}
-    assert lines["words"].met is True
-    assert {line.met for fact, line in lines.items() if fact != "words"} == {None}
+    assert lines["words"].met is True and lines["ambience"].met is True
+    judged = ("words", "ambience")
+    assert {line.met for fact, line in lines.items() if fact not in judged} == {None}
     Heard.words = ["stop", *take.facts.words]
     assert next(line for line in TALK.judge(take.facts, Heard())).met is False
+    Heard.ambience = None
+    lines = {line.fact: line for line in TALK.judge(take.facts, Heard())}
+    assert lines["ambience"].met is False and lines["ambience"].seen is None
     Heard.audio_fault = "no sound"
     assert {line.met for line in TALK.judge(take.facts, Heard())} == {None}
 

@@ -142,19 +142,22 @@ class Talk(Family):
         return parse(text)
 
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
-        """Returns a line for the words, judged, and for each other fact, unread.
+        """Returns lines for words and ambience, judged, and for each other fact, unread.
 
         No oracle reads the other facts yet: the oracle of style is not calibrated on faces.
         """
         words = " ".join(facts.words)
         if reading.audio_fault:
-            lines = [Line.unread(None, "words", words, reading.audio_fault)]
+            heard = {"words": words, "ambience": facts.ambience}
+            lines = [Line.unread(None, *fact, reading.audio_fault) for fact in heard.items()]
         else:
-            heard = " ".join(reading.words) or None
-            lines = [Line.compare(None, "words", words, heard)]
+            spoken = " ".join(reading.words) or None
+            lines = [
+                Line.compare(None, "words", words, spoken),
+                Line.compare(None, "ambience", facts.ambience, reading.ambience),
+            ]
         unread = {
             "style": facts.style,
-            "ambience": facts.ambience,
             "shot": facts.shot,
             "cast": " ".join(facts.names),
             "speakers": " ".join(facts.names[speaker] for speaker, _ in facts.lines),
