@@ -17,8 +17,12 @@ from absl import flags
 
 from sora_jax import files
 from sora_jax.cli import run_main
+from sora_jax.clip import Clip
+from sora_jax.contact_sheet import contact_sheet
 from sora_jax.errors import UserError
+from sora_jax.pipelines.likeness import Likeness
 from sora_jax.worlds.playhouse.cast import KINDS, catalogue
+from sora_jax.worlds.playhouse.references import VOICE_SECONDS, references
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
 _INDEX = flags.DEFINE_integer("index", 0, "Number of the character in its part.", lower_bound=0)
@@ -48,12 +52,6 @@ def main(_: Sequence[str]) -> None:
             f"{_KIND.value}; give 0 to {len(cast) - 1}"
         )
     folder = files.check_output("output", _OUTPUT.value)
-    # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
-    from sora_jax.clip import Clip
-    from sora_jax.contact_sheet import contact_sheet
-    from sora_jax.pipelines.likeness import Likeness
-    from sora_jax.worlds.playhouse.references import VOICE_SECONDS, references
-
     character = cast[_INDEX.value]
     shown = references(character, _SEED.value, _STYLE.value, size=_SIZE.value)
     Likeness.of(shown).save(folder)

@@ -29,6 +29,7 @@ from sora_jax.registry import Registry
 from sora_jax.weights import families_of
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.court import MARGIN_PX
+from sora_jax.worlds.playhouse.staging import visible_cuts
 
 NOT_TRAINED, NO_ORACLE = "not trained", "no oracle"
 MODEL, ROUND_TRIP = "model", "tokenizer round trip"
@@ -45,6 +46,11 @@ def _clear(take: Take, format: ClipFormat) -> bool:
 
 def _narrated(take: Take, format: ClipFormat) -> bool:
     return take.scene.narration is not None
+
+
+def _cut(take: Take, format: ClipFormat) -> bool:
+    """Returns whether a cut of a story changes the view."""
+    return any(visible_cuts(take.facts.board))
 
 
 def _one_launch(take: Take) -> str | None:
@@ -196,6 +202,19 @@ SUITES: Registry[Suite] = Registry(
             },
             mixed="sounds",
             format="S",
+        ),
+        Suite(
+            "soundscape",
+            {"": Part("talk", trained_on=("talk",))},
+            {"ambience": judged("ambience")},
+            format="S",
+        ),
+        Suite(
+            "stories",
+            {"": Part("story", trained_on=("story",), keep=_cut)},
+            {"cuts": judged("cuts")},
+            mixed="frames",
+            format="story3",
         ),
         Suite(
             "facts",

@@ -16,6 +16,8 @@ learned model and never see the simulated scene.
     phyworld    motion of the balls of the PhyWorld tasks
     outcome     outcome of an action (throw, shot, jump)
     permanence  whether a hidden ball persists
+    cuts        times at which a new shot begins
+    ambience    the soundscape
 
 One file defines one oracle: what it reads, when the reading is correct, and which corruptions
 must make it incorrect (`base.Oracle`). `catalogue.ORACLES` lists the oracles by name,

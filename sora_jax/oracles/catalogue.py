@@ -2,8 +2,10 @@
 `base.Oracle`.
 """
 
+from sora_jax.oracles.ambience import AmbienceOracle
 from sora_jax.oracles.base import Oracle, fault
 from sora_jax.oracles.camera import CameraOracle
+from sora_jax.oracles.cuts import CutsOracle
 from sora_jax.oracles.facts import FactsOracle
 from sora_jax.oracles.lips import LipsOracle
 from sora_jax.oracles.loudness import LoudnessOracle
@@ -40,6 +42,8 @@ ORACLES: Registry[Oracle] = Registry(
         CameraOracle(),
         LipsOracle(),
         SpeakersOracle(),
+        CutsOracle(),
+        AmbienceOracle(),
     ],
     fault,
 )

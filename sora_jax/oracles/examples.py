@@ -162,18 +162,18 @@ def phyworld(clips: list[Example]) -> list[Example]:
 class Staged:
     """A function of clips that renders as many clips of a family of scenes, for calibration.
 
-    They have the indices and the split of the given clips. If the family lacks that split, it uses
+    They have the indices and split of the given clips. If the family lacks that split, it uses
     `val`.
 
     Attributes:
         name: name of the family and of the stage.
         styles: styles to cycle through; () leaves the style to the family.
-        format: name of their clip format. Default: None, that of the given clips.
+        format: name of the format. Default: "", the format of the given clips.
     """
 
     name: str
     styles: tuple[str, ...] = ()
-    format: str | None = None
+    format: str = ""
 
     def __call__(self, clips: list[Example]) -> list[Example]:
         """Returns as many clips of the family as are given."""
@@ -185,24 +185,36 @@ class Staged:
                 {"style": self.styles[i % len(self.styles)]} if self.styles else {}
             )
             takes.append(draw(split, clip.take.index, family=self.name, **style))
-        clip_format = FORMATS[self.format] if self.format else clips[0].format
-        return render_takes(takes, clip_format, min(16, len(takes)))
+        own = FORMATS[self.format] if self.format else clips[0].format
+        return render_takes(takes, own, min(16, len(takes)))
 
 
-# Each maps clips of rooms to as many examples of its stage. Films and talks cycle through
-# FILM_STYLES.
+@dataclasses.dataclass(frozen=True)
+class Alternating:
+    """A function of clips that renders as many clips of several stages in turns, for calibration.
+
+    Attributes:
+        name: name of the stage.
+        parts: the stages.
+    """
+
+    name: str
+    parts: tuple[Staged, ...]
+
+    def __call__(self, clips: list[Example]) -> list[Example]:
+        """Returns as many clips; clip i is of stage i modulo their number."""
+        n = len(self.parts)
+        turns = [part(clips[k::n]) if clips[k::n] else [] for k, part in enumerate(self.parts)]
+        return [turns[i % n][i // n] for i in range(len(clips))]
+
+
+FILM, OCCLUDE, COURT = Staged("film", FILM_STYLES), Staged("occlude"), Staged("court")
+TALK, STORY = Staged("talk", FILM_STYLES, "S"), Staged("story", FILM_STYLES, "story3")
+# half of them stories of several shots, half clips of one shot
+SCENES = Alternating("scenes", (STORY, TALK, STORY, FILM))
+# Each maps clips of rooms to as many examples of its stage.
 STAGES: Registry[Callable[[list[Example]], list[Example]]] = Registry(
-    "stage",
-    None,
-    [
-        room,
-        narrated,
-        Staged("film", FILM_STYLES),
-        Staged("occlude"),
-        Staged("court"),
-        phyworld,
-        Staged("talk", FILM_STYLES, "S"),
-    ],
+    "stage", None, [room, narrated, FILM, OCCLUDE, COURT, phyworld, TALK, STORY, SCENES]
 )
 
 

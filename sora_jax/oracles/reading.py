@@ -230,6 +230,16 @@ class Reading:
         """Who is seen, whose mouth moves, and in which voice it speaks, turn by turn."""
         return self.of("speakers")
 
+    @property
+    def cuts(self) -> list[float]:
+        """The times at which a new shot begins, after the first, in s."""
+        return self.of("cuts")
+
+    @property
+    def ambience(self) -> str | None:
+        """The soundscape, such as "rain", or "silence"; None if it is none of the world's."""
+        return self.of("ambience")
+
     def to_dict(self) -> dict:
         """Returns all readings of the clip as JSON values.
 
@@ -252,12 +262,14 @@ class Reading:
             "count": len(balls),
             "balls": balls,
             "seen_impacts": [round(t, 3) for t in self.seen_impacts],
+            "cuts": None if self.video_fault else [round(t, 3) for t in self.cuts],
         }
         if self.video_fault:
             reading["unscored"] = self.video_fault
         if self.samples is not None:
             reading["heard_impacts"] = [round(t, 3) for t in self.heard_impacts]
             reading["heard_materials"] = self.of("material")
+            reading["ambience"] = self.ambience
         if self.faces:
             reading |= self._talk()
         if self.sync_fault:

@@ -57,9 +57,9 @@ BANDS = 10  # bands of rows in a frame
 RIDGE, CUT = 1e-3, 4.0  # regularization per training example; standard deviations
 
 
-def _fitting(frames: np.ndarray) -> np.ndarray:
-    """Resamples frames to [F, SIZE, SIZE, 3]: by block means if the size is a multiple of SIZE,
-    else by linear interpolation.
+def resampled(frames: np.ndarray) -> np.ndarray:
+    """Resamples frames [F, H, W, 3] to [F, SIZE, SIZE, 3]: by block means if the size is a multiple
+    of SIZE, else by linear interpolation.
     """
     frames = np.asarray(frames, np.float32)
     height, width = frames.shape[1:3]
@@ -74,7 +74,7 @@ def statistics(frames: np.ndarray) -> np.ndarray:
     They are the brightness and colour of bands, textures, outlines and tones
     (step 1 of this module). frames are [F, H, W, 3] in [0, 1].
     """
-    frames = ndimage.gaussian_filter(_fitting(frames), (0, BLUR, BLUR, 0))
+    frames = ndimage.gaussian_filter(resampled(frames), (0, BLUR, BLUR, 0))
     bright, warm = frames @ np.array([0.3, 0.59, 0.11], np.float32), frames[..., 0] - frames[..., 2]
     edges = np.linspace(0, SIZE, BANDS + 1).astype(int)
     bands = [slice(a, b) for a, b in itertools.pairwise(edges)]

@@ -87,19 +87,23 @@ STAGE |= dict.fromkeys(
 STAGE |= dict.fromkeys(
     ("corrupted_unstopped", "corrupted_hovering", "corrupted_unfurnished"), "court"
 )
+STAGE |= dict.fromkeys(
+    [f"corrupted_{name}" for name in ("moved", "joined", "flash", "dissolve", "hiss")], "scenes"
+)
+STAGE |= {"corrupted_another_soundscape": "scenes", "corrupted_voices": "talk"}
 
 
 @pytest.fixture(scope="module")
 def staged(few):
     """stage -> a few of its clips."""
-    return {stage: examples.STAGES[stage](few) for stage in ("room", "film", "occlude", "court")}
+    return {stage: examples.STAGES[stage](few) for stage in ("room", *set(STAGE.values()))}
 
 
 CHANGES = dict.fromkeys([*DEGRADATIONS, *(c for o in ORACLES.values() for c in o.corruptions)])
 
 
-def test_there_are_thirty_corruptions_of_as_many_names():
-    assert len({c.name for c in CHANGES} - {c.name for c in DEGRADATIONS}) == 30
+def test_there_are_thirty_seven_corruptions_of_as_many_names():
+    assert len({c.name for c in CHANGES} - {c.name for c in DEGRADATIONS}) == 37
     assert len({c.name for c in CHANGES}) == len(CHANGES)
 
 

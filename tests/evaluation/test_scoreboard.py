@@ -177,6 +177,8 @@ def test_other_weights_are_not_trained_and_never_0(tmp_path, tiny, monkeypatch):
     [
         (ROOM, {"physics", "sync", "sound", "facts", "tokenizers"}),
         ({**ROOM, "family": "film"}, {"styles", "speech"}),
+        ({**ROOM, "family": "talk"}, {"dialogue", "soundscape"}),
+        ({**ROOM, "family": "story"}, {"stories"}),
         ({**ROOM, "family": "phyworld_uniform_300k"}, {"phyworld"}),
         ({"source": "video_folder"}, set()),
     ],
@@ -195,6 +197,8 @@ def test_a_clip_that_an_oracle_cannot_read_says_why():
     for name, samples, shown, reason in (
         ("sync", None, frames, "the clip has no audio"),
         ("speech", np.zeros(1600, np.float32), frames, "0.10 s of audio are too short"),
+        ("soundscape", None, frames, "the clip has no audio"),
+        ("stories", None, frames[:3], "3 frames are too few"),
         ("physics", np.zeros(34000, np.float32), frames[:3], "3 frames are too few"),
         ("facts", None, frames[:3], "3 frames are too few"),
     ):
@@ -205,6 +209,16 @@ def test_a_clip_that_an_oracle_cannot_read_says_why():
             rows = [{"values": {metric: x}, "floors": {metric: []}} for x in kept]
             one = cell(Metric("tracker", None), metric, rows)
             assert (one["value"], one["n"], sum(one["unscored"].values())) == (1.0, 1, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["soundscape", "stories"])
+def test_a_model_of_rooms_has_not_learned_talk_and_stories(tmp_path, name):
+    (entry,) = board(tmp_path, clips=2).run(name).values()
+    assert entry["status"] == "not trained" and entry["value"] is None
+    rows = entry["rows"]
+    assert "model" not in rows and entry["ceiling"] == rows["ground truth"]["value"] == 1.0
+    assert rows["copy last frame"]["value"] == 0.0 and rows["ground truth"]["floor"] < 0.5
 
 
 def test_suites_are_chosen_by_name():

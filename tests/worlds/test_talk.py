@@ -185,6 +185,7 @@ class Heard:
 
     def __init__(self, take):
         self.words, self.faces = list(take.facts.words), list(take.facts.names)
+        self.ambience = take.facts.ambience
         self.lips = SimpleNamespace(follow=True, offset=0.0, correlation=0.9)
         turns = [SimpleNamespace(face=speaker) for speaker, _ in take.facts.lines]
         self.speakers = SimpleNamespace(turns=turns)
@@ -194,13 +195,15 @@ def judged(take, heard):
     return {line.fact: line.met for line in TALK.judge(take.facts, heard)}
 
 
-def test_the_judge_compares_words_lips_and_speakers():
+def test_the_judge_compares_words_ambience_lips_and_speakers():
     take = next(t for i in range(20) if len((t := draw("val", i, family="talk")).facts.names) == 2)
     met = judged(take, Heard(take))
-    assert {fact for fact, one in met.items() if one} == {"words", "lips", "speakers"}
-    assert {one for fact, one in met.items() if fact not in ("words", "lips", "speakers")} == {None}
+    read = {"words", "ambience", "lips", "speakers"}
+    assert {fact for fact, one in met.items() if one} == read
+    assert {one for fact, one in met.items() if fact not in read} == {None}
     for change, fact in (
         (lambda heard: heard.words.append("stop"), "words"),
+        (lambda heard: setattr(heard, "ambience", None), "ambience"),
         (lambda heard: setattr(heard.lips, "follow", False), "lips"),
         (lambda heard: setattr(heard, "lips", None), "lips"),
         (lambda heard: heard.faces.pop(), "speakers"),

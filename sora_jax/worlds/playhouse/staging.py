@@ -30,6 +30,15 @@ WIDE, TWO, CLOSE = 4.7, 2.85, 1.75
 WIDE_BELOW, TWO_BELOW = -0.80, -0.42
 FACE = 1.36  # metres: middle of a close-up
 PAN, PUSH = 0.06, 0.10  # widths that a camera pans to each side; share by which a zoom changes
+# Camera moves: (displacement in widths, magnification of the width) at their start and end; others
+# stand still.
+CAMERAS = {
+    "pan left": ((PAN, 1.0), (-PAN, 1.0)),
+    "pan right": ((-PAN, 1.0), (PAN, 1.0)),
+    "push in": ((0.0, 1.0 + PUSH), (0.0, 1.0)),
+    "pull out": ((0.0, 1.0), (0.0, 1.0 + PUSH)),
+}
+STANDING = ((0.0, 1.0), (0.0, 1.0))
 BOBS = (1.1, 1.7)  # seconds of an idle bob
 BLINKS = (1.4, 3.5)  # seconds between two blinks
 
@@ -113,6 +122,21 @@ def stage(
     )
     motion = Trajectory((np.array(arcs),) if board.ball else (), contacts if board.ball else ())
     return scene, motion
+
+
+def visible_cuts(board: Storyboard) -> tuple[bool, ...]:
+    """Returns whether each cut of a storyboard changes the view: one value for each shot but the
+    first.
+
+    A cut to another place, frame or subject does. In one view, it does if the camera does not go on
+    from where it stood: a pan to the left ends where a pan to the right begins. Other cuts may
+    change the picture too, such as by a time jump.
+    """
+    return tuple(
+        (a.place, a.frame, a.subject) != (b.place, b.frame, b.subject)
+        or CAMERAS.get(a.move, STANDING)[1] != CAMERAS.get(b.move, STANDING)[0]
+        for a, b in itertools.pairwise(board.shots)
+    )
 
 
 def _views(board: Storyboard, shots: list[_Span]) -> tuple[View, ...]:
@@ -229,9 +253,9 @@ def _camera(
         width, below = CLOSE, FACE - 0.5 * CLOSE
         centre = [x[view.subject] for x in at]
     middle = below + 0.5 * width
-    zoom = {"push in": (1.0 + PUSH, 1.0), "pull out": (1.0, 1.0 + PUSH)}.get(move, (1.0, 1.0))
-    pan = {"pan left": (PAN, -PAN), "pan right": (-PAN, PAN)}.get(move, (0.0, 0.0))
-    for time, x, size, shift in zip((start, end), centre, zoom, pan, strict=True):
+    for time, x, (shift, size) in zip(
+        (start, end), centre, CAMERAS.get(move, STANDING), strict=True
+    ):
         view_width = width * size
         yield (
             float(time),

@@ -116,6 +116,8 @@ class Reading(Protocol):
         outcome: `action`, `direction`, `outcome` and `why` of a court; None without furniture.
         permanence: `same`, `back` and `on_course` of a ball that goes behind a panel; None if no
             ball does.
+        cuts: times at which a new shot begins, after the first, s.
+        ambience: the soundscape, a name in SOUNDSCAPES or SILENCE; None for another sound.
     """
 
     frames: np.ndarray
@@ -138,6 +140,8 @@ class Reading(Protocol):
     camera: Any
     outcome: Any
     permanence: Any
+    cuts: Sequence[float]
+    ambience: str | None
 
 
 class Family(Protocol):

@@ -20,14 +20,17 @@ import dataclasses
 import functools
 import itertools
 import zlib
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Any
 
+from sora_jax.errors import UserError
 from sora_jax.worlds.playhouse.cast import catalogue, distinct, voice_of
 from sora_jax.worlds.playhouse.continuity import gap
 from sora_jax.worlds.playhouse.families.base import Family, Line, Reading
 from sora_jax.worlds.playhouse.families.story_boards import draw_board
 from sora_jax.worlds.playhouse.spec import FILM_STYLES, Scene
-from sora_jax.worlds.playhouse.staging import stage
+from sora_jax.worlds.playhouse.staging import stage, visible_cuts
 from sora_jax.worlds.playhouse.storyboard import (
     DOOR,
     HAT,
@@ -49,7 +52,7 @@ SHOTS = {"length": LONG} | {f"gap_{n}": n + 2 for n in range(1, MAX_GAP + 1)}
 # (first, later): the first act of one kind comes before the first of the other
 HELD_OUT_ORDERS = ((DOOR, LAMP), (HAT, DOOR), (THROW, HAT))
 HATS = ("cap", "beanie", "top hat")  # of cast.HAIRS
-UNREAD = "no oracle reads stories"
+UNREAD = "no oracle reads it yet"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,14 +193,40 @@ class Story(Family):
         return StoryFacts(read(text))
 
     def judge(self, facts: StoryFacts, reading: Reading) -> list[Line]:
-        """Returns a line for each fact, all unread: no oracle reads stories yet."""
+        """Returns lines for ambience and cuts, judged, and for each other fact, unread."""
         board = facts.board
-        lines: list[tuple[str, Any]] = [("style", board.style), ("ambience", board.ambience)]
+        if reading.audio_fault:
+            judged = [Line.unread(None, "ambience", board.ambience, reading.audio_fault)]
+        else:
+            judged = [Line.compare(None, "ambience", board.ambience, reading.ambience)]
+        judged.append(_cuts_line(board, reading))
+        lines: list[tuple[str, Any]] = [("style", board.style)]
         for number, shot in enumerate(board.shots, 1):
             lines += [(f"shot {number}: place", shot.place), (f"shot {number}: frame", shot.frame)]
             lines.append((f"shot {number}: camera", shot.move))
             lines += [(f"shot {number}: {act.kind}", _act_text(act)) for act in shot.acts]
-        return [Line.unread(None, fact, value, UNREAD) for fact, value in lines]
+        return judged + [Line.unread(None, fact, value, UNREAD) for fact, value in lines]
+
+
+def _cuts_line(board: Storyboard, reading: Reading) -> Line:
+    """Returns the line of the cuts: those that are visible must be seen within one frame, and no
+    other.
+    """
+    fps = Fraction(reading.fps).limit_denominator(1001)
+    try:
+        frames = [frames_of(shot.seconds, fps) for shot in board.shots[:-1]]
+    except UserError as error:
+        return Line.unread(None, "cuts", None, str(error))
+    starts = [float(frame / fps) for frame in itertools.accumulate(frames)]
+    visible = [t for t, shows in zip(starts, visible_cuts(board), strict=True) if shows]
+    met = _all_near(visible, reading.cuts, fps) and _all_near(reading.cuts, starts, fps)
+    asked, seen = ([round(t, 3) for t in times] for times in (visible, reading.cuts))
+    return Line(None, "cuts", asked, seen, met)
+
+
+def _all_near(times: Sequence[float], others: Sequence[float], fps: Fraction) -> bool:
+    """Returns whether each of the times in s has one of `others` within one frame."""
+    return all(any(abs(time - other) <= 1.01 / fps for other in others) for time in times)
 
 
 def _act_text(act: Act) -> str:

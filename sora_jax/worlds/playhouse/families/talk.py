@@ -142,18 +142,22 @@ class Talk(Family):
         return parse(text)
 
     def judge(self, facts: TalkFacts, reading: Reading) -> list[Line]:
-        """Returns a line for the words, for the lips, for who speaks, and, unread, for each other
-        fact.
+        """Returns lines for the words, the ambience, the lips and who speaks, and, unread, for each
+        other fact.
 
         No oracle reads the other facts yet: the oracle of style is not calibrated on faces.
         """
         unread = {
             "style": facts.style,
-            "ambience": facts.ambience,
             "shot": facts.shot,
             "cast": " ".join(facts.names),
         }
-        return [_words(facts, reading), _lips(reading), _speakers(facts, reading)] + [
+        return [
+            _words(facts, reading),
+            _ambience(facts, reading),
+            _lips(reading),
+            _speakers(facts, reading),
+        ] + [
             Line.unread(None, fact, expected, "no oracle reads it yet")
             for fact, expected in unread.items()
         ]
@@ -164,6 +168,12 @@ def _words(facts: TalkFacts, reading: Reading) -> Line:
     if reading.audio_fault:
         return Line.unread(None, "words", asked, reading.audio_fault)
     return Line.compare(None, "words", asked, " ".join(reading.words) or None)
+
+
+def _ambience(facts: TalkFacts, reading: Reading) -> Line:
+    if reading.audio_fault:
+        return Line.unread(None, "ambience", facts.ambience, reading.audio_fault)
+    return Line.compare(None, "ambience", facts.ambience, reading.ambience)
 
 
 def _lips(reading: Reading) -> Line:
