@@ -10,7 +10,7 @@ from sora_jax.ablations import budget, trial
 from sora_jax.ablations.sweep import read_sweep
 
 ROOT = Path(__file__).parents[2]
-SWEEPS = sorted((ROOT / "experiments" / "sweeps").glob("*.py"))
+SWEEPS = sorted((ROOT / "experiments" / "sweeps").glob("[!_]*.py"))
 
 
 def test_a_first_sweep_is_short():
