@@ -205,7 +205,10 @@ def completed(values: Mapping[str, Any], config: Any) -> dict[str, Any]:
         if dataclasses.is_dataclass(now) and isinstance(then, dict):
             result[field.name] = completed(then, now)
         elif isinstance(now, tuple) and now and dataclasses.is_dataclass(now[0]):
-            result[field.name] = [completed(one, now[0]) for one in then or ()]
+            several = then if isinstance(then, list) else []
+            result[field.name] = [
+                completed(x, now[0]) if isinstance(x, dict) else x for x in several
+            ]
     return result
 
 

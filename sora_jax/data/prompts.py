@@ -10,6 +10,7 @@ import numpy as np
 from sora_jax.models.text_encoder import word_offsets
 from sora_jax.worlds.playhouse.storyboard_reader import shot_starts
 
+NAME = re.compile(r"@(\w+)")  # of a character in a text
 Tokenizer = Callable[[Sequence[str]], tuple[np.ndarray, np.ndarray]]
 
 
@@ -39,11 +40,10 @@ def encode_prompts(
             offsets = word_offsets(text)[: len(row)]
             row[: len(offsets)] = np.searchsorted(starts, offsets, side="right")
     for row, text, cast in zip(slots, texts, names or [()] * len(texts), strict=True):
-        found = [text[start:] for start in word_offsets(text)[: len(row)]] if cast else []
-        for place, rest in enumerate(found):
-            for slot, name in enumerate(cast, 1):
-                if re.match(rf"{re.escape(name)}\b", rest) and found[place - 1].startswith("@"):
-                    row[place] = slot
+        place_of = {offset: place for place, offset in enumerate(word_offsets(text)[: len(row)])}
+        for name in NAME.finditer(text):
+            if name[1] in cast and name.start(1) in place_of:
+                row[place_of[name.start(1)]] = 1 + list(cast).index(name[1])
     return {
         "tokens": np.asarray(tokens),
         "mask": np.asarray(mask),

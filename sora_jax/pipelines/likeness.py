@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import os
-import re
 import wave
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from PIL import Image
 
 from sora_jax import files, media
 from sora_jax.clip import as_floats
+from sora_jax.data.prompts import NAME
 from sora_jax.errors import UserError, expect
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.models.reference_encoder import VIEWS
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from sora_jax.pipelines.request import Request
 
 SAMPLES = round(VOICE_SECONDS * SAMPLE_RATE)
-NAME = re.compile(r"@(\w+)")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -43,3 +43,13 @@ def test_both_forms_of_drawn_stories():
                 said = [word for act in shot.acts for word in act.words]
                 split = np.array(TOKENIZER.split(text))[: len(used)]
                 assert all(number in used[split == word] for word in said)
+
+
+def test_a_name_is_a_name_behind_its_sign():
+    texts = ["mika waits for @rolo and @mika's friend @rolos, says @mika", "@rolo @"]
+    words = encode_prompts(TOKENIZER, texts, [("rolo", "mika"), ("rolo",)])
+    split = TOKENIZER.split(texts[0])
+    slots = words["slots"][0, : len(split)]
+    named = [(word, int(slot)) for word, slot in zip(split, slots, strict=True) if slot]
+    assert named == [("rolo", 1), ("mika's", 2), ("mika", 2)] and slots[0] == 0
+    assert words["slots"][1].nonzero()[0].tolist() == [1]
