@@ -1,4 +1,4 @@
-r"""Generate video clips with audio, from text, a first frame, video, audio or a clip to continue.
+r"""Generate video clips with audio, from text, a storyboard, a first frame, video, audio or clips.
 
 Each prompt gives an mp4 (h264 + aac), a contact sheet (frames over waveform and spectrogram,
 with the visible and audible impacts marked), and a JSON file. A given video, of at most 600 s,
@@ -23,9 +23,19 @@ Examples:
       --prompt="a small red ball is dropped and bounces twice"
   python -m experiments.sample \
       --continue_clip=outputs/samples/000-a-large-red-ball-is-thrown-seed0.mp4 --seconds=4
+  python -m experiments.sample --extend_backward=clip.mp4 --seconds=2         # what came before
+  python -m experiments.sample --in_between=a.mp4,b.mp4 --seconds=1           # from a to b
+  python -m experiments.sample --prompt="a large red ball is dropped and bounces twice" --loop
+  python -m experiments.sample --remix=clip.mp4 --strength=0.6 \
+      --prompt="a large blue ball is dropped and bounces twice"
+  python -m experiments.sample --storyboard=story.txt --weights=stories.safetensors
+  python -m experiments.sample --edit=story.mp4 --edit_shot=2 --storyboard=story.txt \
+      --weights=stories.safetensors
 
-A continued clip starts from the latents stored beside the mp4 (.latents.npz) if they fit, so
-nothing is encoded twice. Files are never overwritten: if a name exists, the new file gets a
+A clip that is given starts from the latents stored beside the mp4 (.latents.npz) if they fit, so
+nothing is encoded twice. Its frames stay as they are, but for those of a remix, and so do its
+samples, but for a cross-fade of 20 ms. A storyboard is cards or prose; docs/guides/world.md shows
+both. Files are never overwritten: if a name exists, the new file gets a
 number.
 """
 
@@ -44,6 +54,7 @@ from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.files import check_input, check_output
+from sora_jax.pipelines.storyboards import parse_storyboard
 from sora_jax.progress import Progress
 
 flags.adopt_module_key_flags(generation)
@@ -51,6 +62,12 @@ flags.adopt_module_key_flags(generation)
 _PROMPT = flags.DEFINE_string("prompt", None, "Description of the clip.")
 _PROMPTS_FILE = flags.DEFINE_string(
     "prompts_file", None, "Text file with one prompt per line; empty lines are skipped."
+)
+_STORYBOARD = flags.DEFINE_string(
+    "storyboard",
+    None,
+    "Text file with one storyboard, as cards or as prose, instead of --prompt. It chooses the "
+    "format with its shots, for weights that learned shots.",
 )
 _NEGATIVE = flags.DEFINE_string(
     "negative_prompt",
@@ -88,17 +105,38 @@ _CHARACTER = flags.DEFINE_multi_string(
 _CONTINUE = flags.DEFINE_string(
     "continue_clip", None, "Clip (mp4) to extend; --prompt may describe the new part."
 )
+_BACKWARD = flags.DEFINE_string(
+    "extend_backward", None, "Clip (mp4) to extend backward; --prompt may describe the new part."
+)
+_BETWEEN = flags.DEFINE_list(
+    "in_between", None, "Two clips (mp4), as A.mp4,B.mp4, to join by a new part of --seconds."
+)
+_LOOP = flags.DEFINE_boolean(
+    "loop", False, "Add --seconds that lead from the clip's end back to its beginning."
+)
+_REMIX = flags.DEFINE_string("remix", None, "Clip (mp4) to change as --prompt says.")
+_STRENGTH = flags.DEFINE_float(
+    "strength",
+    None,
+    "How much --remix changes, above 0: near 0 little, 1 everything. Default: 0.6.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
+_EDIT = flags.DEFINE_string(
+    "edit", None, "Clip (mp4) of several shots, one of which is made anew; the others stay."
+)
+_EDIT_SHOT = flags.DEFINE_integer("edit_shot", None, "Number of that shot, from 1.", lower_bound=1)
 _SECONDS = flags.DEFINE_float(
     "seconds",
     None,
-    "Duration of the clip, or what is added to --continue_clip, in whole latents. Default: that of "
-    "the format; 2 to continue.",
+    "Duration of the clip, or of what is added to clips or by --loop, in whole latents. Default: "
+    "that of the format; 2 to add.",
 )
 _SIZE = flags.DEFINE_string(
     "size",
     None,
     "Width x height of the clip in pixels, such as 96x64: of a format that the weights were "
-    "trained on. Default: their first; that of --continue_clip if they make it.",
+    "trained on. Default: their first; that of a given clip if they make it.",
 )
 _FPS = flags.DEFINE_float(
     "fps",
@@ -107,17 +145,46 @@ _FPS = flags.DEFINE_float(
 )
 
 
+def given_paths() -> dict[str, str | list[str]]:
+    """Returns the paths that the flags give, by field of `Request`."""
+    flags_by_field = {
+        "first_frame": _FIRST_FRAME,
+        "given_video": _GIVEN_VIDEO,
+        "given_audio": _GIVEN_AUDIO,
+        "continued": _CONTINUE,
+        "preceded": _BACKWARD,
+        "between": _BETWEEN,
+        "remixed": _REMIX,
+        "edited": _EDIT,
+    }
+    return {name: flag.value for name, flag in flags_by_field.items() if flag.value is not None}
+
+
+def read_settings() -> dict[str, float | int | bool]:
+    """Returns the settings that the flags give, by field of `Request`."""
+    settings = {"strength": _STRENGTH.value, "edit_shot": _EDIT_SHOT.value}
+    if _LOOP.value or given_paths().keys() & {"continued", "preceded", "between"}:
+        settings["seconds"] = _SECONDS.value
+    settings |= {"loop": _LOOP.value, "any_words": _ANY_WORDS.value}
+    return {name: value for name, value in settings.items() if value is not None}
+
+
 def read_prompts() -> dict[str, str | None]:
     """Returns the prompts that the flags give by their place in a file, such as "a.txt, line 2".
 
     Without a file it is {"": prompt}. The prompt is None if an image, video, audio or clip
     suffices. Raises UserError.
     """
-    given = any(
-        flag.value is not None for flag in (_FIRST_FRAME, _GIVEN_VIDEO, _GIVEN_AUDIO, _CONTINUE)
-    )
-    if _PROMPT.value is not None and _PROMPTS_FILE.value is not None:
-        raise UserError("--prompt and --prompts_file are both given; give one of them")
+    texts = {flag.name: flag.value for flag in (_PROMPT, _PROMPTS_FILE, _STORYBOARD)}
+    if len(given := [f"--{name}" for name, value in texts.items() if value is not None]) > 1:
+        raise UserError(f"{' and '.join(given)} are all given; give one of them")
+    if _STORYBOARD.value is not None:
+        check_input("storyboard", _STORYBOARD.value, "a text file with one storyboard")
+        lines = files.numbered_lines(_STORYBOARD.value, "storyboard")
+        text = " ".join(line for _, line in lines)
+        with located(_STORYBOARD.value):
+            parse_storyboard(text)
+        return {_STORYBOARD.value: text}
     if _PROMPTS_FILE.value is not None:
         check_input("prompts_file", _PROMPTS_FILE.value, "a text file with one prompt to a line")
         lines = files.numbered_lines(_PROMPTS_FILE.value, "prompt")
@@ -127,7 +194,7 @@ def read_prompts() -> dict[str, str | None]:
             '--prompt is empty; describe the clip, such as --prompt="a small red ball is '
             'dropped and bounces twice"'
         )
-    if _PROMPT.value is None and not given:
+    if _PROMPT.value is None and not given_paths():
         raise UserError(
             'nothing to generate; give --prompt="a large red ball is dropped and bounces twice", '
             "or see --help"
@@ -145,7 +212,7 @@ def read_format() -> dict[str, float]:
         asked = {"width": int(sides[1]), "height": int(sides[2])}
     if _FPS.value is not None:
         asked["fps"] = _FPS.value
-    if _SECONDS.value is not None and _CONTINUE.value is None:
+    if _SECONDS.value is not None and "seconds" not in read_settings():
         asked["seconds"] = _SECONDS.value
     return asked
 
@@ -160,7 +227,10 @@ def check_paths() -> Path:
     check_input("first_frame", _FIRST_FRAME.value, "a png or jpeg file")
     check_input("given_video", _GIVEN_VIDEO.value, "a video file")
     check_input("given_audio", _GIVEN_AUDIO.value, "a file with an audio track")
-    check_input("continue_clip", _CONTINUE.value, "an mp4, such as one that this command made")
+    clips = [(f.name, f.value) for f in (_CONTINUE, _BACKWARD, _REMIX, _EDIT)]
+    clips += [("in_between", clip) for clip in _BETWEEN.value or ()]
+    for name, clip in clips:
+        check_input(name, clip, "an mp4, such as one that this command made")
     generation.check_weights()
     return check_output("output_dir", _OUTPUT_DIR.value)
 
@@ -193,25 +263,19 @@ def main(_: Sequence[str]) -> None:
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.oracles.verdict import say_balls, say_impacts
     from sora_jax.pipelines import given, record
-    from sora_jax.pipelines.likeness import Likeness
-    from sora_jax.pipelines.request import Request
+    from sora_jax.pipelines.request import SOURCES, WHOLE, Request
 
     sampler, first = generation.sampler(), generation.SEED.value
-    pipeline = generation.load().in_format(**format)
-    if _CONTINUE.value is not None:
-        pipeline = pipeline.in_format_of(_CONTINUE.value)
-    fields, notes = given.read_given(
-        pipeline,
-        first_frame=_FIRST_FRAME.value,
-        given_video=_GIVEN_VIDEO.value,
-        given_audio=_GIVEN_AUDIO.value,
-        continued=_CONTINUE.value,
-    )
-    if _SECONDS.value is not None and _CONTINUE.value is not None:
-        fields["seconds"] = _SECONDS.value
-    fields["any_words"] = _ANY_WORDS.value
-    side = pipeline.format.size
-    fields["characters"] = {name: Likeness.read(path, side) for name, path in characters.items()}
+    pipeline, paths = generation.load().in_format(**format), given_paths()
+    for name in paths.keys() & set(SOURCES):
+        clips = paths[name]
+        first_clip = clips[0] if isinstance(clips, list) else clips
+        pipeline = pipeline.in_format_of(first_clip, whole=name in WHOLE)
+    if _STORYBOARD.value is not None:
+        pipeline = pipeline.in_format_of_prompt(str(places[_STORYBOARD.value]))
+    named = paths | ({"characters": characters} if characters else {})
+    fields, notes = given.read_given(pipeline, named)
+    fields |= read_settings()
     places, prompts, count = list(places), list(places.values()), _NUM_SAMPLES.value
 
     def request_of(number: int) -> Request:

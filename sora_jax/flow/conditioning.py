@@ -26,7 +26,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jaxtyping import Bool, Float, PRNGKeyArray
+from jaxtyping import Bool, Float, Int, PRNGKeyArray
 
 from sora_jax.config import within
 from sora_jax.typing import AnyArray, Times
@@ -44,6 +44,8 @@ class TaskMixture:
         backward: a suffix of video and audio. Default 0.02.
         video_to_audio: all of the video. Default 0.06.
         audio_to_video: all of the audio. Default 0.06.
+        between: a prefix and a suffix of video and audio; of a clip of several shots, in half of
+            the draws all shots but one. Default 0.
     """
 
     text: float = 0.70
@@ -52,6 +54,7 @@ class TaskMixture:
     backward: float = 0.02
     video_to_audio: float = 0.06
     audio_to_video: float = 0.06
+    between: float = 0.0
 
     def __post_init__(self):
         names = [field.name for field in dataclasses.fields(self)]
@@ -63,16 +66,16 @@ class TaskMixture:
 def latent_spans(times: Times) -> dict[str, tuple[Float[Array, " _"], Float[Array, " _"]]]:
     """Returns (start, end) in seconds of every latent of a clip that begins at 0.
 
-    Video latent 0 spans one frame and each other one k frames, so the half-widths are t_0 (1, k, k,
-    ...), with k t_0 = t_1 - 2 t_0. All audio latents have the same width.
+    The first latent of a shot spans one frame and each other one k frames, so the half-widths are
+    t_0 (1, k, k, ...), with k t_0 = t_1 - 2 t_0. All audio latents have the same width.
 
     Args:
-        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
+        times: as `draw_given` takes them.
     """
     video, audio = jnp.asarray(times["video"]), jnp.asarray(times["audio"])
-    half = jnp.where(
-        jnp.arange(video.shape[0]) == 0, video[0], video[min(1, len(video) - 1)] - 2.0 * video[0]
-    )
+    shots = jnp.asarray(times.get("video_shots", jnp.ones_like(video)))
+    single = jnp.diff(shots, prepend=0) > 0
+    half = jnp.where(single, video[0], video[min(1, len(video) - 1)] - 2.0 * video[0])
     return {"video": (video - half, video + half), "audio": (audio - audio[0], audio + audio[0])}
 
 
@@ -89,7 +92,8 @@ def draw_given(
     Args:
         key: random key.
         batch: number of clips B.
-        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
+        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}, and of a clip of
+            several shots the shot of each latent from 1, {"video_shots": [T]}.
         tasks: weights of the tasks.
         has_audio: bool [B]. Clips without audio that draw video_to_audio or audio_to_video fall
             back to text alone.
@@ -101,9 +105,10 @@ def draw_given(
     task_key, first_key, cut_key = jax.random.split(key, 3)
     spans = latent_spans(times)
     frames = spans["video"][0].shape[0]
-    weights = jnp.asarray(dataclasses.astuple(tasks), jnp.float32)
+    # Without `between` the draws are those of runs from before it.
+    names = [f.name for f in dataclasses.fields(tasks) if f.name != "between" or tasks.between]
+    weights = jnp.asarray([getattr(tasks, name) for name in names], jnp.float32)
     task = jax.random.categorical(task_key, jnp.log(weights), shape=(batch,))
-    names = [field.name for field in dataclasses.fields(tasks)]
     is_task = {name: (task == i)[:, None] for i, name in enumerate(names)}
     for name in ("video_to_audio", "audio_to_video"):
         is_task[name] &= has_audio[:, None]
@@ -132,11 +137,45 @@ def draw_given(
         | (is_task["backward"] & (start >= edge_start - eps))
         | is_task["audio_to_video"]
     )
+    if tasks.between:
+        made = _between(cut_key, batch, first, frames, times)
+        kept = is_task["between"] & ~made & (index >= first)
+        begin = jnp.where(made, spans["video"][0], jnp.inf).min(1, keepdims=True)
+        until = jnp.where(made, spans["video"][1], -jnp.inf).max(1, keepdims=True)
+        outside = (end <= begin + eps) | (start >= until - eps)
+        video, audio = video | kept, audio | (is_task["between"] & audible & outside)
     given = {
         "video": video & jnp.ones((batch, frames), bool),
         "audio": audio & jnp.ones((batch, start.shape[1]), bool),
     }
     return given, given["video"].any(1) | given["audio"].any(1)
+
+
+def _between(
+    key: PRNGKeyArray, batch: int, first: Int[Array, "{batch} 1"], frames: int, times: Times
+) -> Bool[Array, "{batch} {frames}"]:
+    """Draws the video latents that the task `between` leaves to generate: an interval, or the
+    latents of one shot.
+
+    Args:
+        key: random key.
+        batch: number of clips B.
+        first: first latent of the prefix, 0 or 1.
+        frames: number of latents T.
+        times: as `draw_given` takes them.
+    """
+    begin_key, end_key, shot_key, choice_key = jax.random.split(key, 4)
+    low = jnp.minimum(first + 1, frames - 1)
+    begin = jax.random.randint(begin_key, (batch, 1), low, max(frames - 1, 2))
+    end = jax.random.randint(end_key, (batch, 1), begin + 1, jnp.maximum(frames, begin + 2))
+    index = jnp.arange(frames)[None]
+    made = (index >= begin) & (index < end)
+    if "video_shots" in times:
+        shots = jnp.asarray(times["video_shots"])[None]
+        shot = jax.random.randint(shot_key, (batch, 1), 1, shots.max().astype(jnp.int32) + 1)
+        whole = jax.random.bernoulli(choice_key, 0.5, (batch, 1))
+        made = jnp.where(whole, shots == shot, made)
+    return made
 
 
 def effective_level(

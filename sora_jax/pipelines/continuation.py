@@ -40,34 +40,57 @@ def sides_and_rate(clip: str | os.PathLike | Generated) -> tuple[tuple[int, int]
     return first.frames.shape[1:3], first.frame_rate or 0.0
 
 
-def open_clip(path: str | os.PathLike, pipeline: "Pipeline") -> Generated:
+def format_of(clip: str | os.PathLike | Generated) -> ClipFormat | None:
+    """Returns the format of a clip; None for a file without latents beside it."""
+    if isinstance(clip, Generated):
+        return clip.format
+    try:
+        expected = mp4.read_metadata(clip).get("latents")
+        return sidecar.read(sidecar.sidecar_path(clip), expected)[1]
+    except (UserError, sidecar.Unusable):
+        return None
+
+
+def open_clip(path: str | os.PathLike, pipeline: "Pipeline", whole: bool = False) -> Generated:
     """Opens a clip from an mp4: from its sidecar if that matches, else by encoding the mp4. The
     clip's notes say which.
+
+    Args:
+        path: the file.
+        pipeline: its format gives size and rate.
+        whole: True fits the clip to the length and shots of the format too. Default False: it keeps
+            its length, but for frames that fill no latent.
 
     Raises:
         UserError: the file cannot be read.
     """
     metadata = mp4.read_metadata(path)
     try:
-        return _from_sidecar(path, pipeline, metadata.get("latents"))
+        return _from_sidecar(path, pipeline, metadata.get("latents"), whole)
     except sidecar.Unusable as reason:
-        return _encoded(path, pipeline, metadata, str(reason))
+        return _encoded(path, pipeline, metadata, str(reason), whole)
 
 
 def _encoded(
-    path: str | os.PathLike, pipeline: "Pipeline", metadata: dict[str, Any], reason: str
+    path: str | os.PathLike,
+    pipeline: "Pipeline",
+    metadata: dict[str, Any],
+    reason: str,
+    whole: bool,
 ) -> Generated:
     fps = pipeline.format.fps
     short_side = 2 * max(pipeline.format.height, pipeline.format.width)
     video = media.read_video(path, short_side=short_side)
     frames = max(1, round(video.seconds * fps))
     group = pipeline.format.frames_per_latent
-    extra = (frames - 1) % group
+    extra = 0 if whole else (frames - 1) % group
     notes = [f"{Path(path).name} was encoded: {reason}"]
     if extra:
         notes.append(f"its first {extra} frames are left out: a clip has 1 + {group}k")
         video = media.read_video(path, start=float(extra / fps), short_side=short_side)
-    format = dataclasses.replace(pipeline.format, frames=frames - extra)
+    format = pipeline.format
+    if not whole:
+        format = dataclasses.replace(format, frames=frames - extra, shots=())
     fitted = media.fit_clip(video, format)
     samples = np.zeros(format.samples, np.float32) if fitted.samples is None else fitted.samples
     latents = pipeline.encode(dataclasses.replace(fitted, samples=samples))
@@ -108,7 +131,9 @@ def _lost(path: str | os.PathLike, video: media.Media, format: ClipFormat) -> li
     ]
 
 
-def _from_sidecar(path: str | os.PathLike, pipeline: "Pipeline", expected: str | None) -> Generated:
+def _from_sidecar(
+    path: str | os.PathLike, pipeline: "Pipeline", expected: str | None, whole: bool
+) -> Generated:
     """Loads a sidecar. Raises `sidecar.Unusable` if it does not match the mp4 or the pipeline."""
     arrays, format, provenance = sidecar.read(sidecar.sidecar_path(path), expected)
     for name in TOKENIZERS:
@@ -116,18 +141,17 @@ def _from_sidecar(path: str | os.PathLike, pipeline: "Pipeline", expected: str |
             raise sidecar.Unusable(
                 f"the latents beside it were made with another {name.replace('_', ' ')}"
             )
-    if (format.fps, format.height, format.width) != (
-        pipeline.format.fps,
-        pipeline.format.height,
-        pipeline.format.width,
-    ):
+    own = {} if whole else {"frames": format.frames, "shots": format.shots}
+    if format != dataclasses.replace(pipeline.format, **own):
         raise sidecar.Unusable("the latents beside it have another format")
+    if len(arrays["frames"]) != format.frames:
+        raise sidecar.Unusable("the clip is a loop, which has no end")
     latents = {name: arrays[f"latents_{name}"] for name in ("video", "audio")}
     return Generated(
         arrays["frames"].astype(np.float32) / 255,
         arrays["samples"],
         format.fps,
-        notes=(f"continued from the latents beside {Path(path).name}",),
+        notes=(f"opened from the latents beside {Path(path).name}",),
         format=format,
         latents=latents,
         cache=_cache(arrays, pipeline, latents["video"]),

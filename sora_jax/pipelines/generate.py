@@ -7,6 +7,10 @@ Every generation goes through `Pipeline.generate`.
     given_video         video given, audio generated; of any length (`film`), window by window
     given_audio         audio given, video generated
     continued           a clip extended, window by window (`windows`), in latent space
+    remixed             all latents of a clip at start level `strength`
+    edited              the latents of one shot at start level 1, those of the others given
+    preceded, between   a clip extended backward, two clips joined, a clip closed to a loop
+    and loop            (`bridges`)
 
 `synthesis` makes the clips. Other modules read files (`sidecar`, `sora_jax.media`).
 """
@@ -23,7 +27,6 @@ import numpy as np
 
 from sora_jax import files
 from sora_jax.clip import Clip, as_floats
-from sora_jax.config import nearest
 from sora_jax.errors import UserError, expect
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
@@ -31,15 +34,18 @@ from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.models.st_dit import STDiT
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.mp4 import check_arrays
-from sora_jax.pipelines import codec, continuation, synthesis, windows
+from sora_jax.pipelines import codec, continuation, storyboards, synthesis, windows
 from sora_jax.pipelines.devices import Placed, Placement
 from sora_jax.pipelines.film import Film
 from sora_jax.pipelines.formats import like, select
 from sora_jax.pipelines.generated import Generated
-from sora_jax.pipelines.given import FILES, read_given
+from sora_jax.pipelines.given import read_fields
 from sora_jax.pipelines.likeness import check_characters
+from sora_jax.pipelines.makers import maker_of
 from sora_jax.pipelines.notes import check_words, request_notes
-from sora_jax.pipelines.request import Request
+from sora_jax.pipelines.request import SOURCES, WHOLE, Request
+from sora_jax.pipelines.request_checks import check_request
+from sora_jax.pipelines.storyboards import check_storyboard
 from sora_jax.progress import Progress, StepCount
 from sora_jax.tokenizers.audio import AudioTokenizer
 from sora_jax.tokenizers.video import VideoTokenizer
@@ -103,7 +109,7 @@ class Pipeline:
         other.format, other._asked = select(self.formats, **asked), asked
         return other
 
-    def in_format_of(self, clip: str | os.PathLike | Generated) -> "Pipeline":
+    def in_format_of(self, clip: str | os.PathLike | Generated, whole: bool = False) -> "Pipeline":
         """Returns this pipeline in the format, of those that its model was trained on, with the
         sides and rate of a clip.
 
@@ -111,12 +117,43 @@ class Pipeline:
 
         Args:
             clip: a generated clip, or the path of a file.
+            whole: True prefers the format that has the clip's length and shots too. Default False.
         """
-        sides, rate = continuation.sides_and_rate(clip)
         other = copy.copy(self)
         formats = (self.format, *self.formats)
-        other.format = like(formats, sides, rate, self._asked) or self.format
+        own = continuation.format_of(clip) if whole else None
+        if own in formats:
+            other.format = own
+        else:
+            sides, rate = continuation.sides_and_rate(clip)
+            other.format = like(formats, sides, rate, self._asked) or self.format
         return other
+
+    def in_format_of_prompt(self, prompt: str) -> "Pipeline":
+        """Returns this pipeline in the format, of those that its model was trained on, with the
+        shots of a storyboard.
+
+        If no format fits, or the prompt is no storyboard, the format stays.
+
+        Raises:
+            UserError: the prompt begins like the cards of a storyboard, and is none.
+        """
+        other = copy.copy(self)
+        other.format = storyboards.format_of_prompt(prompt, self.format, self.formats)
+        return other
+
+    def read_request(self, fields: Mapping[str, Any]) -> tuple[Request, tuple[str, ...]]:
+        """Returns the request of fields, of which given parts may be paths, and notes on how their
+        files were fitted to the format.
+
+        Args:
+            fields: those of `Request`, as values or as `Request.to_dict` writes them.
+
+        Raises:
+            UserError: a file cannot be read, or a name is no field.
+        """
+        values, notes = read_fields(self, fields)
+        return Request(**values), notes
 
     @property
     def data_name(self) -> str:
@@ -163,14 +200,15 @@ class Pipeline:
                 "a sampler includes steps and guidance; give either the sampler or these two",
                 field="sampler",
             )
-        fields = {field.name for field in dataclasses.fields(Request)}
-        for name in given.keys() - fields:
-            raise UserError(f"unknown keyword {name}; {nearest(name, fields)}", field=name)
-        if isinstance(old := given.get("continued"), (str, os.PathLike, Generated)):
-            self = self.in_format_of(old)
-        paths = {n: given[n] for n in FILES if isinstance(given.get(n), (str, os.PathLike))}
-        read, notes = read_given(self, **paths)
-        request = Request(prompt, seed=seed, sampler=sampler, **given | read)
+        for name in SOURCES:
+            clips = given.get(name)
+            for clip in clips[:1] if isinstance(clips, (tuple, list)) else (clips,):
+                if isinstance(clip, (str, os.PathLike, Generated)):
+                    self = self.in_format_of(clip, whole=name in WHOLE)
+        if isinstance(prompt, str):
+            self = self.in_format_of_prompt(prompt)
+        asked = {"prompt": prompt, "seed": seed, "sampler": sampler}
+        request, notes = self.read_request({**given, **asked})
         show = Progress().job(prompt or request.task) if progress else contextlib.nullcontext()
         with show as on_progress:
             clip = self.generate(request, on_progress)
@@ -222,29 +260,25 @@ class Pipeline:
                     "requests of one batch have one sampler setting; give several batches",
                     field="sampler",
                 )
-        windowed: dict[int, Callable[..., Generated]] = {}
-        for i, request in enumerate(requests):
-            if request.continued is not None:
-                windowed[i] = synthesis.extended
-            elif synthesis.is_film(request, self.format):
-                windowed[i] = synthesis.filmed
-        fresh = [i for i in range(len(requests)) if i not in windowed]
+        makers = {i: maker_of(request, self.format) for i, request in enumerate(requests)}
+        fresh = [i for i, maker in makers.items() if maker is None]
         runs = int(bool(fresh))  # of the sampler
-        runs += sum(synthesis.window_count(requests[i], self.format) for i in windowed)
+        runs += sum(maker.windows(requests[i], self.format) for i, maker in makers.items() if maker)
         on_step = StepCount(on_progress, requests[0].sampler.steps * runs)
         clips: dict[int, Generated] = {}
         if fresh:
             together = synthesis.fresh(self, [requests[i] for i in fresh], on_step, size)
             clips.update(zip(fresh, together, strict=True))
-        for i, make in windowed.items():
-            clips[i] = make(self, requests[i], on_step)
+        for i, maker in makers.items():
+            if maker is not None:
+                clips[i] = maker.make(self, requests[i], on_step)
         return [clips[i] for i in range(len(requests))]
 
     def is_windowed(self, request: Request) -> bool:
-        """Returns whether a clip is generated window by window, and alone in every batch: a
-        continued clip, or the audio of a film.
+        """Returns whether a clip is generated window by window, and alone in every batch: the audio
+        of a film, or a request that continues, precedes, joins or loops clips.
         """
-        return request.continued is not None or synthesis.is_film(request, self.format)
+        return maker_of(request, self.format) is not None
 
     def placed(self, clips: int) -> Placed:
         """Returns the modules on the devices of a batch of `clips` clips."""
@@ -252,9 +286,11 @@ class Pipeline:
 
     def check(self, request: Request) -> None:
         """Raises UserError for a request that contradicts itself, asks for nothing, has no known
-        word in its prompt, or names other characters than those that it gives.
+        word in its prompt, has other shots than the format, or names other characters than those
+        that it gives.
         """
-        request.check(self.format)
+        check_request(request, self.format)
+        check_storyboard(request.prompt, self.format, self.formats)
         check_characters(request, self.model.config.references, self.format.size)
         check_words(request, self.text_tokenizer, self.trained_on)
 
@@ -262,10 +298,8 @@ class Pipeline:
         """Returns remarks for the user: words outside the vocabulary, words beyond the maximum
         length, seconds that are not whole latents.
         """
-        added = 0
-        if request.continued is not None:
-            known = len(request.continued.latents["video"])
-            added = synthesis.extended_latents(request, self.format) - known
+        maker = maker_of(request, self.format)
+        added = 0 if maker is None else maker.added(request, self.format)
         parts = (self.format, self.text_tokenizer, self.trained_on, added)
         return request_notes(request, *parts)
 
@@ -336,6 +370,8 @@ class Pipeline:
             provenance["characters"] = {name: one.fingerprint for name, one in likenesses}
         if request.continued is not None:
             provenance["continued_from"] = request.continued.provenance
+        elif request.sources:
+            provenance["sources"] = [clip.provenance for clip in request.sources]
         if isinstance(request.given_video, Film) and request.given_video.path is not None:
             provenance["file"] = files.shown(request.given_video.path.name)
         return provenance

@@ -1,72 +1,114 @@
 """Inputs besides the prompt, read from files: fields of a `Request`."""
 
+import dataclasses
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sora_jax import files, media
+from sora_jax.config import nearest
 from sora_jax.errors import UserError
+from sora_jax.flow.guidance import Guidance
+from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.media import fit, remux, video
 from sora_jax.modality import ClipFormat
 from sora_jax.pipelines.continuation import open_clip
 from sora_jax.pipelines.film import Film, film_windows
-from sora_jax.pipelines.request import LONGEST
+from sora_jax.pipelines.generated import Generated
+from sora_jax.pipelines.likeness import Likeness
+from sora_jax.pipelines.request import GIVEN, WHOLE, Request
+from sora_jax.pipelines.request_checks import LONGEST
 
 if TYPE_CHECKING:
     from sora_jax.pipelines.generate import Pipeline
 
-Path = str | os.PathLike | None
-FILES = ("first_frame", "given_video", "given_audio", "continued")  # fields read from files
+Path = str | os.PathLike
+
+
+def is_path(value: Any) -> bool:
+    """Returns whether a value is a path, or a pair of paths."""
+    if isinstance(value, (tuple, list)):
+        return len(value) == 2 and all(isinstance(one, (str, os.PathLike)) for one in value)
+    return isinstance(value, (str, os.PathLike))
 
 
 def read_given(
-    pipeline: "Pipeline",
-    *,
-    first_frame: Path = None,
-    given_video: Path = None,
-    given_audio: Path = None,
-    continued: Path = None,
+    pipeline: "Pipeline", paths: Mapping[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Reads fields of a `Request` from files and fits them to the pipeline's format.
 
     Args:
         pipeline: its format is used.
-        first_frame: path of an image.
-        given_video: path of a video, read as a whole; its audio is ignored.
-        given_audio: path of a file with an audio track.
-        continued: path of a clip to extend.
+        paths: by name of the field. first_frame is an image; given_video a video, of which the
+            audio is ignored; given_audio a file with an audio track; each source a clip, and
+            between a pair of clips; characters are folders by name.
+
     Returns:
-        The fields, and notes on how they were fitted.
+        The fields, with `files`, and notes on how they were fitted.
+
     Raises:
         UserError: a file cannot be read, or a video lasts more than 600 s.
     """
     fields, notes, format = {}, [], pipeline.format
 
-    def note(path: str | os.PathLike, changes: Iterable[str]) -> None:
+    def note(path: Path, changes: Iterable[str]) -> None:
         notes.extend(f"{path}: {change}" for change in changes)
 
-    if first_frame is not None:
-        fields["first_frame"], changes = media.read_image(
-            first_frame, (format.height, format.width)
-        )
-        note(first_frame, changes)
-    if given_video is not None:
-        fields["given_video"], changes = read_film(given_video, format)
-        note(given_video, changes)
-    if given_audio is not None:
-        audio = media.read_audio(given_audio)
-        fields["given_audio"], changes = media.fit_sound(*audio, format.samples)
-        note(given_audio, changes)
-    if continued is not None:
-        fields["continued"] = open_clip(continued, pipeline)
-        notes += fields["continued"].notes
-    return fields, tuple(notes)
+    def clip(name: str, path: Path) -> Generated:
+        opened = open_clip(path, pipeline, whole=name in WHOLE)
+        notes.extend(opened.notes)
+        return opened
+
+    for name, path in paths.items():
+        if name == "first_frame":
+            fields[name], changes = media.read_image(path, (format.height, format.width))
+            note(path, changes)
+        elif name == "given_video":
+            fields[name], changes = read_film(path, format)
+            note(path, changes)
+        elif name == "given_audio":
+            fields[name], changes = media.fit_sound(*media.read_audio(path), format.samples)
+            note(path, changes)
+        elif name == "between":
+            fields[name] = tuple(clip(name, one) for one in path)
+        elif name == "characters":
+            fields[name] = {who: Likeness.read(one, format.size) for who, one in path.items()}
+        else:
+            fields[name] = clip(name, path)
+    return fields | ({"files": dict(paths)} if paths else {}), tuple(notes)
 
 
-def read_film(path: str | os.PathLike, format: ClipFormat) -> tuple[Film, list[str]]:
+def read_fields(
+    pipeline: "Pipeline", fields: Mapping[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Returns fields of a `Request` with the files read of those that are paths, and notes on it.
+
+    Args:
+        pipeline: its format is used.
+        fields: by name. A sampler may be the fields of a `SamplerConfig`.
+
+    Raises:
+        UserError: as in `read_given`, or a name is no field of a request.
+    """
+    names = {field.name for field in dataclasses.fields(Request)} - {"files"}
+    for name in fields.keys() - names:
+        raise UserError(f"unknown keyword {name}; {nearest(name, names)}", field=name)
+    paths = {name: fields[name] for name in GIVEN if is_path(fields.get(name))}
+    cast = fields.get("characters")
+    if isinstance(cast, Mapping) and cast and all(map(is_path, cast.values())):
+        paths["characters"] = cast
+    read, notes = read_given(pipeline, paths)
+    sampler = fields.get("sampler")
+    if isinstance(sampler, Mapping):
+        guidance = Guidance(**sampler.get("guidance", {}))
+        read["sampler"] = SamplerConfig(**{**sampler, "guidance": guidance})
+    return {**fields, **read}, notes
+
+
+def read_film(path: Path, format: ClipFormat) -> tuple[Film, list[str]]:
     """Reads a whole video file, without its audio, at the rate and in the size of a format.
 
     Only the frames that the film needs are converted and kept.
@@ -110,7 +152,7 @@ def read_film(path: str | os.PathLike, format: ClipFormat) -> tuple[Film, list[s
     return film, notes
 
 
-def _too_long(path: str | os.PathLike, seconds: float) -> UserError:
+def _too_long(path: Path, seconds: float) -> UserError:
     return UserError(
         f"{path} lasts {seconds:.0f} s or more; give a video of at most {LONGEST} s",
         field="given_video",

@@ -70,10 +70,10 @@ def request_notes(
         format: format of the pipeline's clips.
         text_tokenizer: the pipeline's text tokenizer.
         trained_on: `data` of the model's card.
-        added: video latents that a continued clip grows by.
+        added: video latents by which clips grow; 0 if they do not.
     """
     notes = []
-    if request.continued is not None:
+    if added:
         latent = float(format.frames_per_latent / format.fps)
         seconds = added * latent
         if abs(seconds - request.seconds) > 1e-6:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from sora_jax.pipelines.generated import Generated
 
 SUFFIXES = (*remux.SUFFIXES, ".png", ".json", ".latents.npz")
+PARTS = {"continued", "preceded", "between", "loop"}  # tasks whose prompts describe a part
 TITLE_BYTES = 100  # of a clip's name; a longer title is shortened
 
 
@@ -75,11 +76,12 @@ def judge(clip: "Generated", reading: Reading) -> dict[str, Any]:
 
     Returns:
         The result of `oracles.verdict.Verdict.to_dict`. "met" is None, with a "reason", if it is
-        undecided. A continued clip is never judged: {"met": None, "reason": ...}.
+        undecided. A clip of which the prompt describes only a part is never judged: {"met": None,
+        "reason": ...}.
     """
     provenance = clip.provenance
-    if "continued_from" in provenance:
-        reason = "the prompt of a continued clip describes only its new part"
+    if PARTS & set(provenance.get("task", "").split(" and ")):
+        reason = "the prompt describes only what was added to a clip"
         return {"met": None, "reason": reason}
     return judge_prompt(
         provenance.get("prompt", ""), reading, provenance.get("families", ())

@@ -21,7 +21,7 @@ from sora_jax.clip import as_floats
 from sora_jax.data.prompts import encode_prompts
 from sora_jax.errors import UserError
 from sora_jax.flow.sampler import SamplerConfig, sample
-from sora_jax.modality import AUDIO_CHANNELS, VIDEO_CHANNELS, ClipFormat
+from sora_jax.modality import AUDIO_CHANNELS, SAMPLE_RATE, VIDEO_CHANNELS, ClipFormat
 from sora_jax.pipelines import codec, windows
 from sora_jax.pipelines.devices import Placed
 from sora_jax.pipelines.film import Film, film_windows
@@ -62,7 +62,7 @@ def fresh(
     keys = jnp.stack([jax.random.key(request.seed) for request in padded])
     times = format.latent_times()
     with placed.traced():
-        latents = _sample(pipeline, padded, keys, start, given, times, on_step, placed)
+        latents = sample_latents(pipeline, padded, keys, start, given, times, on_step, placed)
         clock.lap("sample")
         sides, spread = (format.height, format.width), placed.spread(latents)
         frames, caches = codec.decode_video(
@@ -77,8 +77,10 @@ def fresh(
             video = as_floats(film.frames, "given_video")
         if request.given_audio is not None:
             audio = np.asarray(request.given_audio, np.float32)
+        if request.edited is not None:
+            video, audio = _with_shot(request, format, video, audio)
         own = {m: x[i] for m, x in latents.items()}
-        clips.append(_clip(pipeline, request, video, audio, own, caches[i], clock))
+        clips.append(finished(pipeline, request, video, audio, own, caches[i], clock))
     return clips
 
 
@@ -94,7 +96,7 @@ def extended(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generat
         }
         keys = jax.random.fold_in(key, window.video_start)[None]
         batch = {m: x[None] for m, x in given.items()}
-        sampled = _sample(pipeline, [request], keys, start, batch, window.times, on_step)
+        sampled = sample_latents(pipeline, [request], keys, start, batch, window.times, on_step)
         return {m: x[0] for m, x in sampled.items()}
 
     known = len(old.latents["video"])
@@ -109,8 +111,9 @@ def extended(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generat
     length = windows.stream_samples(target, format)
     (samples,) = codec.decode_audio(pipeline.audio_tokenizer, latents["audio"][None], length)
     clock.lap("decode")
-    samples = windows.join(np.asarray(old.samples), samples)
-    return _clip(pipeline, request, frames, samples, latents, cache, clock)
+    samples = np.array(samples)
+    windows.lay(samples, np.asarray(old.samples), 0)
+    return finished(pipeline, request, frames, samples, latents, cache, clock)
 
 
 def is_film(request: Request, format: ClipFormat) -> bool:
@@ -155,7 +158,9 @@ def filmed(pipeline: "Pipeline", request: Request, on_step: OnStep) -> Generated
         # the first as for a clip, so a film of the format's length has the audio of an array
         keys = jax.random.fold_in(key, window.start) if window.start else key
         batch = {"video": video[None], "audio": history[None]}
-        sampled = _sample(pipeline, [request], keys[None], start, batch, window.times, on_step)
+        sampled = sample_latents(
+            pipeline, [request], keys[None], start, batch, window.times, on_step
+        )
         audio = np.concatenate(
             [audio, sampled["audio"][0, known : window.end - window.audio_start]]
         )
@@ -194,10 +199,16 @@ def history(request: Request) -> Generated:
     return request.continued
 
 
+def added_latents(request: Request, format: ClipFormat) -> int:
+    """Returns the number of video latents that a continuation adds; 0 for a film."""
+    if request.continued is None:
+        return 0
+    return int(-(-round(request.seconds * format.fps, 6) // format.frames_per_latent))
+
+
 def extended_latents(request: Request, format: ClipFormat) -> int:
     """Returns the number of video latents of a continuation."""
-    new = -(-round(request.seconds * format.fps, 6) // format.frames_per_latent)
-    return len(history(request).latents["video"]) + int(new)
+    return len(history(request).latents["video"]) + added_latents(request, format)
 
 
 def window_count(request: Request, format: ClipFormat) -> int:
@@ -236,10 +247,36 @@ def _encode_given(
             latents = codec.encode(pipeline.video_tokenizer, frames, shots)
             given["video"][i, : len(latents)] = latents
             start["video"][i, : len(latents)] = 0
+        if request.remixed is not None or request.edited is not None:
+            (old,) = request.sources
+            for m, shots in pipeline.format.latent_shots().items():
+                given[m][i] = old.latents[m]
+                anew = shots == request.edit_shot - 1
+                start[m][i] = anew if request.remixed is None else request.strength
         if request.given_audio is not None:
             given["audio"][i] = codec.encode(pipeline.audio_tokenizer, request.given_audio)
             start["audio"][i] = 0
     return start, given
+
+
+def _with_shot(
+    request: Request, format: ClipFormat, frames: np.ndarray, samples: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the frames and samples of the clip `edited` with its shot `edit_shot` from others.
+
+    Args:
+        request: a request that edits a clip.
+        format: that of the clip.
+        frames: float32 [F, H, W, 3], read in that shot.
+        samples: float32 [S], read in that shot.
+    """
+    (old,) = request.sources
+    inside = format.frame_shots() == request.edit_shot - 1
+    shown = np.flatnonzero(inside)
+    first, end = (round(int(i) * SAMPLE_RATE / format.fps) for i in (shown[0], shown[-1] + 1))
+    whole = np.array(old.samples, np.float32)
+    windows.lay(whole, samples[first:end], first)
+    return np.where(inside[:, None, None, None], frames, as_floats(old.frames, "edited")), whole
 
 
 def _padded(x: np.ndarray, rows: int) -> np.ndarray:
@@ -254,7 +291,7 @@ def _latent_shapes(format: ClipFormat) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _sample(
+def sample_latents(
     pipeline: "Pipeline",
     requests: Sequence[Request],
     keys: jax.Array,
@@ -264,7 +301,21 @@ def _sample(
     on_step: OnStep,
     placed: Placed | None = None,
 ) -> dict[str, np.ndarray]:
-    """Samples the latents of a batch: {"video": [B, T, h, w, C], "audio": [B, N, C]}."""
+    """Samples the latents of a batch of requests with one sampler setting.
+
+    Args:
+        pipeline: the pipeline.
+        requests: B requests, for their prompts, characters and sampler.
+        keys: keys [B] of the noise.
+        start: start levels {"video": [B, T], "audio": [B, N]}.
+        given: latents like the result, read where the start level is below 1.
+        times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
+        on_step: called after every step of the sampler.
+        placed: the modules on their devices. Default: on one.
+
+    Returns:
+        {"video": [B, T, h, w, C], "audio": [B, N, C]}, float32.
+    """
     placed = placed or pipeline.placed(1)
     config = sampler_of(pipeline, requests[0])
     names = [list(request.characters) for request in requests]
@@ -297,7 +348,7 @@ def _text(
     return {name: jnp.asarray(x) for name, x in words.items()}
 
 
-def _clip(
+def finished(
     pipeline: "Pipeline",
     request: Request,
     frames: np.ndarray,
@@ -306,9 +357,25 @@ def _clip(
     cache: Any,
     clock: Laps,
 ) -> Generated:
-    """Returns the clip, with its notes and provenance. Raises UserError if it is not finite."""
+    """Returns the clip, with its notes and provenance.
+
+    Args:
+        pipeline: the pipeline that made it.
+        request: the request.
+        frames: float32 [F, H, W, 3] in [0, 1].
+        samples: float32 [S].
+        latents: {"video": [T, h, w, C], "audio": [N, C]}.
+        cache: the video decoder's cache after the last latent, or None.
+        clock: seconds of each part of the work.
+
+    Raises:
+        UserError: an array is not finite.
+    """
     check_finite(request, latents, frames, samples)
-    format = dataclasses.replace(pipeline.format, frames=len(frames))
+    format = pipeline.format
+    if not format.shots:
+        count = windows.stream_frames(len(latents["video"]), format)
+        format = dataclasses.replace(format, frames=count)
     return Generated(
         frames,
         samples,

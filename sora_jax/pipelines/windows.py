@@ -21,7 +21,7 @@ import numpy as np
 from sora_jax.errors import UserError
 from sora_jax.modality import AUDIO_LATENT_RATE, SAMPLES_PER_LATENT, ClipFormat
 
-SEAM = 320  # samples of the cross-fade from an old soundtrack to its continuation (20 ms)
+SEAM = 320  # samples of the cross-fade from one soundtrack to another (20 ms)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,12 +131,15 @@ def extend(
     }
 
 
-def join(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Cross-fades the old soundtrack over `SEAM` samples into the newly decoded one.
+def lay(samples: np.ndarray, own: np.ndarray, at: int) -> None:
+    """Writes samples `own` into `samples` from index `at` on, in place.
 
-    Earlier samples stay unchanged.
+    An end of `own` that lies inside `samples` is cross-faded over `SEAM` samples.
     """
-    seam = min(SEAM, len(old))
-    fade = np.linspace(1, 0, seam, dtype=np.float32)
-    middle = old[len(old) - seam :] * fade + new[len(old) - seam : len(old)] * (1 - fade)
-    return np.concatenate([old[: len(old) - seam], middle, new[len(old) :]])
+    weight, seam = np.ones(len(own), np.float32), min(SEAM, len(own))
+    if at > 0:
+        weight[:seam] = np.linspace(0, 1, seam)
+    if at + len(own) < len(samples):
+        weight[len(own) - seam :] *= np.linspace(1, 0, seam, dtype=np.float32)
+    part = slice(at, at + len(own))
+    samples[part] = own * weight + samples[part] * (1 - weight)

@@ -27,7 +27,7 @@ def given_for(format_name="nano", has_audio=True, **weights):
     return np.asarray(given["video"]), np.asarray(given["audio"]), np.asarray(conditional)
 
 
-@pytest.mark.parametrize("name", ["nano", "S", "phyworld"])
+@pytest.mark.parametrize("name", ["nano", "S", "phyworld", "story3"])
 def test_spans_tile_the_clip(name):
     format = FORMATS[name]
     for start, end in latent_spans(format.latent_times()).values():
@@ -77,6 +77,46 @@ def test_continuation_gives_a_prefix_of_both(name):
         prefixes.add((slots[0], slots[-1]))
     # both forms, every length
     assert len(prefixes) == (format.video_latents - 1) + (format.video_latents - 2)
+
+
+@pytest.mark.parametrize("name", ["nano", "S"])
+def test_between_gives_a_prefix_and_a_suffix_of_both(name):
+    format = FORMATS[name]
+    video, audio, conditional = given_for(name, between=1.0)
+    spans, gaps = latent_spans(format.latent_times()), set()
+    for v, a in zip(video, audio, strict=True):
+        first = int(not v[0])
+        inner = [i for i in np.flatnonzero(~v) if i >= first]
+        assert v[-1] and v[first] and inner == list(range(inner[0], inner[-1] + 1))
+        begin, end = float(spans["video"][0][inner[0]]), float(spans["video"][1][inner[-1]])
+        clear = (spans["audio"][1] <= begin + 1e-4) | (spans["audio"][0] >= end - 1e-4)
+        np.testing.assert_array_equal(a, clear)
+        gaps.add((first, inner[0], inner[-1]))
+    last = format.video_latents - 2
+    assert {gap[0] for gap in gaps} == {0, 1} and {gap[1] for gap in gaps} >= {1, 2, last}
+    assert {gap[2] for gap in gaps} >= {2, last} and conditional.all()
+
+
+def test_between_leaves_out_whole_shots_in_half_of_the_draws():
+    format = FORMATS["story3"]
+    video, audio, _ = given_for("story3", between=1.0)
+    shots = format.latent_shots()
+    whole = [
+        (n, a)
+        for v, a in zip(video, audio, strict=True)
+        for n in range(3)
+        if not v[shots["video"] == n].any() and v[1:][shots["video"][1:] != n].all()
+    ]
+    assert 0.4 * BATCH < len(whole) < 0.65 * BATCH and {n for n, _ in whole} == {0, 1, 2}
+    for n, a in whole:
+        inside = shots["audio"] == n
+        assert not a[inside][1:-1].any() and a[~inside].sum() >= (~inside).sum() - 2
+
+
+def test_runs_without_between_draw_what_they_drew_before_it():
+    times = FORMATS["nano"].latent_times()
+    given, _ = draw_given(jax.random.key(3), 512, times, TaskMixture(), jnp.ones(512, bool))
+    assert (int(given["video"].sum()), int(given["audio"].sum())) == (308, 2934)
 
 
 def test_backward_gives_a_suffix_of_both():

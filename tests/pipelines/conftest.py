@@ -2,13 +2,10 @@
 make means anything.
 """
 
-import math
-
-import jax
-import numpy as np
 import pytest
 from flax import nnx
 from toy_formats import FORM, STORY, WIDE
+from toy_weights import random_state
 
 from sora_jax import weights
 from sora_jax.models.st_dit import STDiT, STDiTConfig
@@ -16,18 +13,6 @@ from sora_jax.pipelines.load import load_pipeline
 from sora_jax.tokenizers.audio import AudioTokenizer, AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 from sora_jax.worlds.playhouse.captions import WORDS
-
-
-def random_state(make, seed):
-    """The stored state of the module that `make` constructs, with random parameters (none zero) and
-    every statistic 1.7.
-    """
-    params, rest = nnx.split(nnx.eval_shape(make), nnx.Param, ...)[1:]
-    rng = np.random.default_rng(seed)
-    draw = lambda x: rng.normal(0, math.prod(x.shape[-2:-1]) ** -0.5, x.shape).astype(np.float32)
-    return nnx.merge_state(
-        jax.tree.map(draw, params), jax.tree.map(lambda x: np.full(x.shape, 1.7, np.float32), rest)
-    )
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import random_state
 from flax import nnx
+from toy_weights import random_state
 
 from sora_jax.errors import UserError
 from sora_jax.models.st_dit import STDiT

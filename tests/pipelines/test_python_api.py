@@ -120,7 +120,7 @@ def test_a_picture_in_bytes_is_the_picture_in_floats(pipeline, clip):
 @pytest.mark.parametrize(
     "wrong, said",
     [
-        ({"seconds": 4.0}, "seconds=4 says how much a continued clip grows"),
+        ({"seconds": 4.0}, "seconds=4 says how much a clip grows"),
         ({"sampler": SamplerConfig(), "steps": 3}, "a sampler includes steps and guidance"),
         ({"guidance": float("nan")}, "not a finite number"),
     ],
@@ -164,7 +164,7 @@ def test_paths_are_read_and_fitted(pipeline, clip, tmp_path):
     path = clip.save(tmp_path / "clip.mp4")
     longer = pipeline(PROMPT, continued=path, seconds=0.5, steps=1, progress=False)
     assert len(longer.frames) == len(clip.frames) + 4
-    assert longer.notes[0] == "continued from the latents beside clip.mp4"
+    assert longer.notes[0] == "opened from the latents beside clip.mp4"
     Image.fromarray(np.full((48, 96, 3), 200, np.uint8)).save(tmp_path / "wide.png")
     started = pipeline(PROMPT, first_frame=tmp_path / "wide.png", steps=1, progress=False)
     assert "96 x 48 cropped" in started.notes[0]

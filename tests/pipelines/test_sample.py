@@ -172,6 +172,36 @@ def test_a_given_video_keeps_its_container(command, tmp_path, capsys):
     np.testing.assert_array_equal(read.frames, media.read_video(tmp_path / "own.mkv").frames)
 
 
+def test_clips_are_made_of_clips(command, tmp_path, capsys):
+    """Storyboard, edit, remix, loop, in-between and backward, as a user gives them."""
+    (tmp_path / "story.txt").write_text(
+        "[STYLE cinematic | AMBIENCE crickets | CAST @uma | BALL green]\n"
+        "[SHOT 1 | 1.1 s | wide | static | room a] @uma leaves for room d.\n"
+        "[SHOT 2 | 0.6 s | wide | static | room d] @uma switches the lamp off.\n"
+    )
+    board = f"--storyboard={tmp_path}/story.txt"
+
+    def record(name):
+        return json.loads(next((tmp_path / name).glob("*.json")).read_text())
+
+    def clip(name):
+        return next((tmp_path / name).glob("*.mp4"))
+
+    command(board, output="story")
+    assert record("story")["frames"] == 14
+    command(board, f"--edit={clip('story')}", "--edit_shot=1", "--seed=3", output="edit")
+    assert record("edit")["settings"]["task"] == "edited" and record("edit")["frames"] == 14
+    command("--prompt=a red ball", output="clip")
+    given = clip("clip")
+    command("--prompt=a blue ball", f"--remix={given}", "--strength=0.4", output="remix")
+    command("--prompt=a red ball", "--loop", "--seconds=1", output="loop")
+    command(f"--in_between={given},{given}", "--seconds=0.5", output="between")
+    command(f"--extend_backward={given}", "--seconds=1", output="before")
+    frames = {name: record(name)["frames"] for name in ("remix", "loop", "between", "before")}
+    assert frames == {"remix": 17, "loop": 24, "between": 17 + 3 + 17, "before": 8 + 17}
+    assert "encoded" not in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_clip_is_continued_twice(command, tmp_path, capsys):
     first = command("--prompt=a red ball")[2]
@@ -182,21 +212,30 @@ def test_a_clip_is_continued_twice(command, tmp_path, capsys):
         "0.3 s become 0.5 s: a clip grows by whole latents of 0.5 s" in said
         and "become 1 s" not in said
     )
-    assert said.count("continued from the latents beside") == 2 and "encoded" not in said
+    assert said.count("opened from the latents beside") == 2 and "encoded" not in said
     record = json.loads((tmp_path / "third" / third[0]).read_text())
-    assert record["frames"] == 17 + 8 + 4 and "continued from the latents" in record["notes"][0]
+    assert record["frames"] == 17 + 8 + 4 and "opened from the latents" in record["notes"][0]
     assert len(media.read_video(tmp_path / "third" / third[2]).frames) == 29
 
 
 def test_refusals(refusal, folder, tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "blank.txt").write_text("\n \n")
+    (tmp_path / "story.txt").write_text(
+        "[STYLE cinematic | AMBIENCE crickets | CAST @uma]\n[SHOT 2"
+    )
     p = f"--prompt={PROMPT}"
     for arguments, words in (
         (["--prompt= "], "--prompt is empty"),
         ([], "nothing to generate"),
         ([p, "--seconds=3"], "this model makes 17 frames of 16 x 16"),
-        ([p, "--prompts_file=x"], "both given"),
+        ([p, "--prompts_file=x"], "--prompt and --prompts_file are all given; give one"),
+        ([p, "--storyboard=x"], "--prompt and --storyboard are all given; give one"),
+        ([f"--storyboard={tmp_path}/story.txt"], "story.txt: the storyboard cannot be read: shot"),
+        ([p, "--remix=absent.mp4"], "--remix=absent.mp4: no such file"),
+        ([p, "--in_between=absent.mp4,absent.mp4"], "--in_between=absent.mp4: no such file"),
+        ([p, "--strength=0.3"], "--strength: strength=0.3 is that of a remix"),
+        ([p, "--loop", "--given_audio=absent.wav"], "no such file"),
         (["--prompts_file=absent.txt"], "no such file"),
         ([f"--prompts_file={tmp_path}/blank.txt"], "holds no prompt"),
         ([p, "--weights=absent.safetensors"], "--weights=absent.safetensors: no such file"),

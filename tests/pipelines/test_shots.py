@@ -67,7 +67,7 @@ def test_a_story_is_generated_and_its_video_gets_audio(story, clip):
 def test_a_story_is_neither_continued_nor_cut_into_windows(pipeline, story, clip):
     made = story.generate(Request("a red ball is dropped", sampler=SAMPLER))
     for pipe in (pipeline, story):
-        with pytest.raises(UserError, match="only clips of one shot are continued"):
+        with pytest.raises(UserError, match="continued is for clips of one shot"):
             pipe.generate(Request(continued=made, sampler=SAMPLER))
     with pytest.raises(UserError, match=r"2 shots, .* give a video of 14 frames"):
         story.generate(Request(given_video=np.zeros((30, 16, 16, 3)), sampler=SAMPLER))

@@ -51,7 +51,7 @@ def test_two_extensions_never_leave_latent_space(pipeline, clip, tmp_path, monke
 
     monkeypatch.setattr(Pipeline, "encode", refuse)
     read = open_clip(write(tmp_path, clip), pipeline)
-    assert "continued from the latents" in read.notes[0]
+    assert "opened from the latents" in read.notes[0]
     for name in clip.latents:
         np.testing.assert_array_equal(read.latents[name], clip.latents[name])
     np.testing.assert_allclose(read.frames, clip.frames, atol=0.5 / 255 + 1e-6)
@@ -129,7 +129,7 @@ def test_a_clip_whose_latents_do_not_fit_is_encoded(pipeline, clip, tmp_path, ca
 
 def test_another_model_may_continue_a_clip(pipeline, clip, tmp_path):
     read = open_clip(write(tmp_path, clip), altered(pipeline, model="0" * 12))
-    assert "continued from the latents" in read.notes[0]
+    assert "opened from the latents" in read.notes[0]
 
 
 def test_a_file_of_any_length_and_size_is_continued(pipeline, tmp_path):

@@ -1,0 +1,86 @@
+"""Prompts that are storyboards: they choose the format of a clip, and must fit it."""
+
+from collections.abc import Sequence
+
+from sora_jax.errors import UserError
+from sora_jax.modality import ClipFormat
+from sora_jax.worlds.playhouse.storyboard import Storyboard, check_format
+from sora_jax.worlds.playhouse.storyboard_reader import StoryboardError, read
+
+
+def parse_storyboard(text: str) -> Storyboard:
+    """Parses a storyboard.
+
+    Raises:
+        UserError: the text is none. It says the shot, the column and what was expected there.
+    """
+    try:
+        return read(text)
+    except StoryboardError as error:
+        raise UserError(f"the storyboard cannot be read: {error}", field="prompt") from None
+
+
+def storyboard_of(prompt: str | None) -> Storyboard | None:
+    """Returns the storyboard that a prompt is; None for any other prompt.
+
+    Raises:
+        UserError: the prompt begins like the cards of a storyboard, with "[", and is none.
+    """
+    try:
+        return parse_storyboard(prompt or "")
+    except UserError:
+        if (prompt or "").lstrip().startswith("["):
+            raise
+        return None
+
+
+def format_of_prompt(
+    prompt: str | None, format: ClipFormat, formats: Sequence[ClipFormat]
+) -> ClipFormat:
+    """Returns the first of `format` and `formats` that fits a storyboard, and otherwise `format`.
+
+    Args:
+        prompt: the prompt. One that is no storyboard fits `format`.
+        format: that of the pipeline.
+        formats: those that its model was trained on.
+
+    Raises:
+        UserError: as in `storyboard_of`.
+    """
+    board = storyboard_of(prompt)
+    fitting = (one for one in (format, *formats) if board and not _misfit(board, one))
+    return next(fitting, format)
+
+
+def check_storyboard(prompt: str | None, format: ClipFormat, formats: Sequence[ClipFormat]) -> None:
+    """Validates a prompt that is a storyboard of several shots.
+
+    Args:
+        prompt: the prompt. Any other prompt is valid.
+        format: that of the pipeline.
+        formats: those that its model was trained on.
+
+    Raises:
+        UserError: the model learned no shots, the pipeline's format has other shots, or as in
+            `storyboard_of`.
+    """
+    board = storyboard_of(prompt)
+    if board is None or len(board.shots) == 1:
+        return
+    if not any(one.shots for one in formats):
+        raise UserError(
+            f"the storyboard has {len(board.shots)} shots, and this model learned no shots; give "
+            "one shot, or weights trained on stories",
+            field="prompt",
+        )
+    if misfit := _misfit(board, format):
+        raise misfit
+
+
+def _misfit(board: Storyboard, format: ClipFormat) -> UserError | None:
+    """Returns what is wrong with a format for a storyboard; None if nothing is."""
+    try:
+        check_format(board, format)
+    except UserError as error:
+        return error
+    return None
