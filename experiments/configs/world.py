@@ -1,0 +1,39 @@
+"""One model of the whole world, on latents of every family: `experiments/recipes/world.py`.
+
+The part after the colon is the folder with the latents of each set:
+
+    python -m experiments.train --config=experiments/configs/world.py:runs/world/latents \
+        --workdir=runs/world/model
+
+Weights are shares of the batches. Rooms are the easiest and are learned by `nano` alone.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from experiments.configs import playhouse_nano
+from sora_jax.flow.conditioning import TaskMixture
+
+SETS = {
+    "room": {"weight": 2.0},
+    "court": {"family": "court", "weight": 1.5},
+    "film": {"family": "film", "weight": 1.5},
+    "occlude": {"family": "occlude", "weight": 1.0},
+    "talk": {"family": "talk", "format": "S", "weight": 2.0},
+    "story2": {"family": "story_2", "format": "story2", "weight": 1.0},
+    "story3": {"family": "story", "format": "story3", "weight": 1.0},
+}
+
+
+def get_config(latents: str = "runs/world/latents") -> ConfigDict:
+    config = playhouse_nano.get_config()
+    sets = tuple({"path": f"{latents}/{name}", **one} for name, one in SETS.items())
+    config.data = ConfigDict({"sets": sets})
+    config.model.update({"shot_words": True, "references": 2, "memory": True})
+    tasks = TaskMixture(text=0.66, between=0.04)
+    config.flow.tasks.update(dataclasses.asdict(tasks))
+    config.optim.update({"schedule": "wsd", "ema": 0.9995})
+    config.train.steps = 60_000
+    config.validation.update({"every": 2000, "clips": 64})
+    return config

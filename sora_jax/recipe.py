@@ -1,0 +1,183 @@
+"""Recipes: from nothing to scored weights, as stations that each run one command.
+
+A recipe is a Python file with `get_recipe() -> list[Station]`. Each station has a folder,
+WORKDIR/NAME. In its command, {folder} stands for that folder, {NAME} for what an earlier station
+made, and {workdir} for WORKDIR. WORKDIR/stations.json records of each station that has ended:
+
+    {NAME: {"command", "inputs": {NAME: digest}, "output": digest, "seconds", "hardware", "commit"}}
+
+A recorded station is skipped if its command is the same, its inputs have the recorded digests and
+its output is there. The commands continue by themselves after a kill, so a recipe does too.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sora_jax import files
+from sora_jax.environment import commit, hardware
+from sora_jax.errors import UserError
+
+STATIONS = "stations.json"
+FIELD = re.compile(r"\{(\w+)\}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Station:
+    """One command of a recipe.
+
+    Attributes:
+        name: names the station and its folder, in letters, digits and _.
+        command: module and flags, such as ("experiments.train", "--workdir={folder}").
+        makes: the file or folder that later stations read as {NAME}, relative to the station's
+            folder. Default ".": that folder.
+        milestone: weights that a run wrote earlier and that are kept in the repository. A new run
+            goes on from them (--continue_from) if the file is there. Default "": none.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    makes: str = "."
+    milestone: str = ""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The names of the stations whose results the command reads."""
+        found = {name for part in self.command for name in FIELD.findall(part)}
+        return tuple(sorted(found - {"folder", "workdir"}))
+
+
+def read_recipe(path: str | os.PathLike) -> list[Station]:
+    """Returns the stations of a file.
+
+    Raises:
+        UserError: the file does not exist, has no get_recipe() or fails, a name is given twice, or
+            a station reads one that does not stand before it.
+    """
+    file = files.user_path(path)
+    if not file.is_file() or file.suffix != ".py":
+        raise UserError(f"no recipe {path}; give a Python file, as experiments/recipes/world.py")
+    spec = importlib.util.spec_from_file_location(f"recipe_{file.stem}", file)
+    assert spec is not None and spec.loader is not None  # the name ends in .py
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        stations = list(module.get_recipe())
+    except Exception as error:
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"the recipe {path} fails: {message}") from error
+    known: set[str] = set()
+    for station in stations:
+        if station.name in known or not re.fullmatch(r"\w+", station.name):
+            raise UserError(f"{path}: give each station a name of its own; not {station.name!r}")
+        if lost := set(station.reads) - known:
+            raise UserError(
+                f"{path}: the station {station.name} reads {sorted(lost)[0]}, which does not stand "
+                "before it"
+            )
+        known.add(station.name)
+    return stations
+
+
+class Kitchen:
+    """A recipe in a folder: which stations are done, and the next one run."""
+
+    def __init__(self, stations: Sequence[Station], workdir: str | os.PathLike) -> None:
+        """Opens a folder, which need not exist.
+
+        Raises:
+            UserError: its record cannot be read.
+        """
+        self.stations, self.workdir = list(stations), files.user_path(workdir)
+        self._path = self.workdir / STATIONS
+        try:
+            text = self._path.read_text(encoding="utf-8") if self._path.exists() else "{}"
+            self.record: dict[str, Any] = json.loads(text)
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {self._path}: {error}; delete it") from None
+
+    def output(self, name: str) -> Path:
+        """Returns the path of what a station makes."""
+        (station,) = (one for one in self.stations if one.name == name)
+        return self.workdir / name / station.makes
+
+    def command(self, station: Station) -> list[str]:
+        """Returns the module and the flags of a station with its paths filled in.
+
+        A run that begins here goes on from the station's milestone, if that file exists.
+        """
+        folder = self.workdir / station.name
+        paths = {name: str(self.output(name)) for name in station.reads}
+        paths |= {"folder": str(folder), "workdir": str(self.workdir)}
+        command = [FIELD.sub(lambda match: paths[match[1]], part) for part in station.command]
+        begun = folder.is_dir() and any(folder.iterdir())
+        if station.milestone and not begun and files.user_path(station.milestone).is_file():
+            command.append(f"--continue_from={station.milestone}")
+        return command
+
+    def is_done(self, station: Station) -> bool:
+        """Returns whether a station has ended with these inputs.
+
+        Raises:
+            UserError: it has ended with other inputs or another command.
+        """
+        before = self.record.get(station.name)
+        if before is None or "output" not in before or not self.output(station.name).exists():
+            return False
+        changed = [
+            name for name in station.reads if before["inputs"].get(name) != self._digest(name)
+        ]
+        if before["command"] != list(station.command):
+            changed.append("its command")
+        if changed:
+            raise UserError(
+                f"the station {station.name} was made with another {' and '.join(changed)}; delete "
+                f"{self.workdir / station.name} to make it again"
+            )
+        return True
+
+    def run(self, station: Station) -> None:
+        """Runs a station's command, and records it when it has ended.
+
+        Raises:
+            UserError: the command failed.
+        """
+        command, begun = self.command(station), time.time()
+        (self.workdir / station.name).mkdir(parents=True, exist_ok=True)
+        status = subprocess.run([sys.executable, "-m", *command]).returncode
+        # attempts that were stopped count too
+        seconds = self.record.get(station.name, {}).get("seconds", 0.0) + time.time() - begun
+        entry: dict[str, Any] = {"command": list(station.command), "seconds": round(seconds, 2)}
+        if status == 0:
+            entry |= {
+                "inputs": {name: self._digest(name) for name in station.reads},
+                "output": self._digest(station.name),
+                "hardware": hardware(),
+                "commit": commit(),
+            }
+        self.record[station.name] = entry
+        files.write(self._path, json.dumps(self.record, indent=2) + "\n")
+        if status:
+            raise UserError(
+                f"the station {station.name} ended with status {status}; mend what it says, and "
+                "give the same command again"
+            )
+
+    def _digest(self, name: str) -> str:
+        """Returns 12 hex digits for what a station made: its contents, of a folder those of its
+        JSON files at the top.
+        """
+        path, sha = self.output(name), hashlib.sha256()
+        parts: Iterable[Path] = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        for part in parts:
+            sha.update(part.name.encode() + b"\0" + part.read_bytes())
+        return sha.hexdigest()[:12]
