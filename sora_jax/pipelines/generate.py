@@ -20,6 +20,7 @@ import copy
 import dataclasses
 import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -181,7 +182,7 @@ class Pipeline:
             steps: of the sampler. Default: 30.
             guidance: scale of the text guidance. Default: 2.
             sampler: all settings of the sampler, in place of these two.
-            progress: whether to draw the bar. Default True.
+            progress: whether to draw the bar and print the clip's notes, on stderr. Default True.
             given: further fields of `Request`: first_frame, given_video, given_audio, continued
                 with seconds, characters, negative_prompt, any_words. A path is read from its file
                 and fitted to the format. A clip is continued in its own format, if the model was
@@ -209,6 +210,10 @@ class Pipeline:
             self = self.in_format_of_prompt(prompt)
         asked = {"prompt": prompt, "seed": seed, "sampler": sampler}
         request, notes = self.read_request({**given, **asked})
+        self.check(request)
+        if progress:
+            for note in (*notes, *self.notes(request)):
+                print(f"note: {note}", file=sys.stderr)
         show = Progress().job(prompt or request.task) if progress else contextlib.nullcontext()
         with show as on_progress:
             clip = self.generate(request, on_progress)

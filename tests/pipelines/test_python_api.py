@@ -142,6 +142,13 @@ def test_objects_say_in_a_line_what_they_are(pipeline, clip):
     assert len(repr(pipeline)) < 250 and pipeline.fingerprints["model"] in repr(pipeline)
 
 
+def test_notes_are_printed_beside_the_bar(pipeline, capsys):
+    pipeline("a red zebra is dropped", steps=1)
+    assert "note: the prompt has words outside the vocabulary" in capsys.readouterr().err
+    pipeline("a red zebra is dropped", steps=1, progress=False)
+    assert "note" not in capsys.readouterr().err
+
+
 def test_notes_are_shown_in_a_notebook(pipeline):
     odd = pipeline("a turquoise ball is dropped", steps=1, progress=False)
     assert "note: the prompt has words outside the vocabulary" in odd._repr_html_()
