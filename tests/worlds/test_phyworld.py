@@ -39,7 +39,8 @@ def test_the_grid_is_walked_once():
 def test_splits_are_disjoint_and_in_their_ranges(name):
     n = FAMILIES[name].balls
     drawn = {s: [draw(s, i, family=name).facts for i in range(40)] for s in FAMILIES[name].splits}
-    for a, b in itertools.combinations(drawn, 2):
+    variants = set(phyworld.TRAIN[1:])  # the cells of train, seen otherwise
+    for a, b in itertools.combinations(drawn.keys() - variants, 2):
         assert not {f.key() for f in drawn[a]} & {f.key() for f in drawn[b]}
     inside = lambda values, low, high: all(low <= v <= high for v in values)
     for split, facts in drawn.items():
@@ -53,6 +54,47 @@ def test_splits_are_disjoint_and_in_their_ranges(name):
     # between the points of the grid
     assert all(np.abs(grid - f.speeds[0]).min() > 1e-9 for f in drawn["val"])
     assert all(np.abs(grid - f.speeds[0]).min() < 1e-9 for f in drawn["train"])
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_flips_are_mirrored_scenes_of_the_same_cells(name):
+    seen = set()
+    for i in range(64):
+        take, plain = (draw(split, i, family=name) for split in ("train_flips", "train"))
+        assert take.facts.speeds == plain.facts.speeds and take.facts.radii == plain.facts.radii
+        v, w = (t.trajectory.velocities(TIMES[:1])[0] for t in (take, plain))
+        assert abs(v[0, 0]) == pytest.approx(w[0, 0]) and not v[:, 1].any()
+        side = v[0, 0] < 0
+        assert take.scene.balls[0].direction == ("left" if side else "right")
+        if len(v) == 2:  # they still meet
+            assert v[0, 0] * v[1, 0] < 0 and len(take.trajectory.contacts) == 1
+        falls = take.trajectory.velocities(TIMES[20:21])[0, 0, 1]
+        assert (falls < 0) == (name == TASKS[2])  # gravity is never turned
+        seen.add((side, take.scene.balls[0].position[1] > 5))
+    # both ways; thrown balls start at the top, as in train
+    assert len(seen) == (2 if name == TASKS[2] else 4)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_boosts_are_the_same_motion_seen_by_a_camera_that_moves(name):
+    boosts = []
+    for i in range(64):
+        take = draw("train_boosts", i, family=name)
+        p = take.trajectory.positions(TIMES)
+        boost = take.trajectory.velocities(TIMES[:1])[0, 0, 1]
+        boosts.append(boost)
+        assert draw("train", i, family=name).facts.speeds == take.facts.speeds
+        still = p - np.stack([0 * TIMES, boost * TIMES], -1)[:, None]
+        g = 2.5 if name == TASKS[2] else 0.0
+        height = p[:1, :, 1] - 0.5 * g * TIMES[:, None] ** 2
+        if name != TASKS[1]:
+            np.testing.assert_allclose(still[..., 1], height, atol=1e-9)
+        else:  # a head-on collision stays head-on
+            np.testing.assert_allclose(still[..., 1], np.broadcast_to(height, still.shape[:2]))
+        if g == 0:
+            r = max(take.facts.radii)
+            assert (p[:25, :, 1] >= r - 1e-9).all() and (p[:25, :, 1] <= 10 - r + 1e-9).all()
+    assert -1 <= min(boosts) < -0.3 and 0.3 < max(boosts) <= 1
 
 
 def test_uniform_and_parabola_are_their_formulas():
@@ -79,7 +121,7 @@ def test_collisions_keep_momentum_and_energy_and_come_in_time():
             v = take.trajectory.velocities(np.array([0.0, 3.2]))[..., 0]
             assert (m * v).sum(-1)[1] == pytest.approx((m * v).sum(-1)[0], abs=1e-9)
             assert (m * v * v).sum(-1)[1] == pytest.approx((m * v * v).sum(-1)[0], abs=1e-9)
-            assert np.abs(take.trajectory.velocities(TIMES)[..., 1]).max() == 0.0
+            assert np.ptp(take.trajectory.velocities(TIMES)[..., 1]) == 0.0
             start = take.trajectory.positions(np.zeros(1))[0, :, 0]
             assert (start - take.facts.radii >= -1e-9).all() and (
                 start + take.facts.radii <= 10 + 1e-9

@@ -32,6 +32,7 @@ SPLITS = {
 }
 SPLITS |= {"order": 8, "speakers": 9, "length": 10, "identity": 11}
 SPLITS |= {f"gap_{n}": 11 + n for n in range(1, 7)}
+SPLITS |= {"train_flips": 18, "train_boosts": 19}
 PARAPHRASES, INTENTS = 8, 4  # captions and intents stored with a take
 # Facts drawn for one aim before it is given up. In a small split, a fate with one style and camera
 # may have no factor tuple.

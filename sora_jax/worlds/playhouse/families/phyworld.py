@@ -20,6 +20,13 @@ Out-of-distribution speeds are 0 to 0.8 and 4.5 to 6.0. `ood_size` has such radi
 `ood_velocity` such speeds, `ood_velocity_size` both. Of two balls, the first one or both are
 out of distribution, as in the paper's levels.
 
+Two more training sets have the cells of `train`, seen otherwise. They ask whether symmetries of
+the laws help beyond the range of speeds:
+
+    train_flips   half of the clips mirrored left to right; without gravity, half also upside down
+    train_boosts  the camera moves up or down at a constant speed of at most 1 (Galilean boost).
+                  Speeds along x stay in [1, 4], so `ood_velocity` stays out of distribution
+
 One ball starts so that, where possible, it stays in view for 24 frames of 0.1 s. Two balls
 meet after frame 4 and at least 8 frames before the end.
 
@@ -52,6 +59,8 @@ GRIDS = {
 }
 # Coprime to the size of every grid: neighbours in the set are not neighbours in the grid.
 SHUFFLE = 7919
+TRAIN = ("train", "train_flips", "train_boosts")
+BOOST = 1.0  # largest speed of the camera in train_boosts, m/s
 IN_VIEW, BEFORE, AFTER = 24, 4, 8  # frames in view, before a collision and after it
 Range = tuple[float, float]
 Point = tuple[float, float]  # (x, y) in units
@@ -95,7 +104,7 @@ class PhyWorld(Family):
     training set.
     """
 
-    splits = ("train", "val", "ood_velocity", "ood_size", "ood_velocity_size")
+    splits = (*TRAIN, "val", "ood_velocity", "ood_size", "ood_velocity_size")
     facts_type = PhyWorldFacts
     words, text_length, formats = (), 1, ("phyworld",)  # there are no captions
     longest = math.inf  # its balls never hit a floor
@@ -119,11 +128,11 @@ class PhyWorld(Family):
     def aim(
         self, stream: Stream, split: str, index: int, style: str | None = None
     ) -> PhyWorldFacts | None:
-        """Returns the cell of the grid that a take of `train` has; None in other splits.
+        """Returns the cell of the grid that a take of TRAIN has; None in other splits.
 
         The arguments are those of `Family.aim`.
         """
-        if split != "train":
+        if split not in TRAIN:
             return None
         size = math.prod(self.grid)
         if not 0 <= index < size:
@@ -179,22 +188,55 @@ class PhyWorld(Family):
         )
         if starts is None:
             return None
+        motions = self._seen(stream, facts, starts)
         balls = tuple(
             Ball(
-                colour, "large", "ideal", "thrown", "left" if v < 0 else "right", r, start, (v, 0.0)
+                colour,
+                "large",
+                "ideal",
+                "thrown",
+                "left" if velocity[0] < 0 else "right",
+                r,
+                start,
+                velocity,
             )
-            for colour, r, start, v in zip(
+            for colour, r, (start, velocity) in zip(
                 ("red", "blue"),
                 facts.radii,
-                starts,
-                (facts.speeds[0], -facts.speeds[-1]),
-                strict=False,  # one ball takes the first of each
+                motions,
+                strict=False,  # one ball takes the first colour
             )
         )
         gravity = GRAVITIES["phyworld" if self.task == "parabola" else "none"]
         blank = len(BACKDROPS) - 1
         scene = Scene(0, balls, "flat", SILENCE, blank, EXTENT, gravity, below=0.0, bounds="open")
         return scene, simulate(scene, max(seconds, (FRAMES + 1) * STEP))
+
+    def _seen(
+        self, stream: Stream, facts: PhyWorldFacts, starts: tuple[Point, ...]
+    ) -> list[tuple[Point, Point]]:
+        """Returns (start, velocity) of each ball, as the split of the facts sees it.
+
+        A boost keeps the centres in view for IN_VIEW steps where gravity lets them.
+        """
+        speeds = (facts.speeds[0], -facts.speeds[-1])
+        motions = [(start, (v, 0.0)) for start, v in zip(starts, speeds, strict=False)]
+        if facts.split == "train_boosts":
+            y, r, time = starts[0][1], max(facts.radii), IN_VIEW * STEP
+            low, high = (r - y) / time, (EXTENT - r - y) / time
+            boost = stream.uniform(max(-BOOST, low), min(BOOST, high))
+            motions = [(start, (v, boost)) for start, (v, _) in motions]
+        if facts.split == "train_flips":
+            left = stream.choice((False, True))
+            down = stream.choice((False, True)) and self.task != "parabola"
+            motions = [
+                (
+                    (EXTENT - x if left else x, EXTENT - y if down else y),
+                    (-v if left else v, 0.0),
+                )
+                for (x, y), (v, _) in motions
+            ]
+        return motions
 
     def _one_start(self, stream: Stream, facts: PhyWorldFacts) -> tuple[Point, ...]:
         (v,), (r,) = facts.speeds, facts.radii
