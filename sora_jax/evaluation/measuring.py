@@ -2,15 +2,22 @@
 measured.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
+
+from sora_jax.clip import Clip
 from sora_jax.evaluation import baselines, suites
 from sora_jax.evaluation.baselines import Pair
 from sora_jax.evaluation.metrics import Unscored, Value
 from sora_jax.evaluation.suites import Part, Suite
 from sora_jax.flow.sampler import SamplerConfig
-from sora_jax.modality import ClipFormat
+from sora_jax.modality import SAMPLE_RATE, ClipFormat
 from sora_jax.oracles.examples import Example
+from sora_jax.pipelines.generate import Pipeline
+from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.request import Request
 from sora_jax.worlds.playhouse.draw import Take, draw
 
@@ -43,21 +50,67 @@ def draw_takes(part: Part, format: ClipFormat, count: int) -> list[Take]:
 
 
 def request_of(
-    clip: Example, ask: str | None, seed: int, sampler: SamplerConfig, format: ClipFormat
+    clip: Example,
+    ask: str | None,
+    seed: int,
+    sampler: SamplerConfig,
+    pipeline: Pipeline,
+    other: Example | None = None,
 ) -> Request:
-    """Returns the request of a model for a scene; `ask` as in `suites`, or None for an
-    unconditional one.
+    """Returns the request of a model for a scene.
 
-    The first frames are as many as whole latents need to show GIVEN.
+    Args:
+        clip: the scene's own render.
+        ask: as in `suites`; None for an unconditional clip.
+        seed: seed of the noise.
+        sampler: settings of the sampler.
+        pipeline: it encodes the clips that a request starts from.
+        other: a clip of another scene, for "remixed".
     """
     if ask is None:
         return Request(seed=seed, sampler=sampler, unconditional=True)
-    if ask == "prompt":
-        return Request(clip.take.captions[0], seed=seed, sampler=sampler)
-    group = format.frames_per_latent
-    first = clip.frames[: 1 + group * -(-(baselines.GIVEN - 1) // group)]
-    prompt = clip.take.intents[0] if ask == "intent" else None
-    return Request(prompt, seed=seed, sampler=sampler, first_frame=first)
+    group = pipeline.format.frames_per_latent
+    given: dict[str, Any] = {}
+    first = 1 + group * -(-(baselines.GIVEN - 1) // group)  # whole latents that show GIVEN
+    half = 1 + group * ((len(clip.frames) - 1) // group // 2)
+    if ask == "first_frame":
+        given = {"first_frame": clip.frames[0]}
+    elif ask in ("intent", "frames"):
+        given = {"first_frame": clip.frames[:first]}
+    elif ask in ("given_audio", "given_video"):
+        given = {ask: clip.samples if ask == "given_audio" else clip.frames}
+    elif ask in ("continued", "preceded"):
+        part = slice(0, half) if ask == "continued" else slice(len(clip.frames) - half, None)
+        added = len(clip.frames) - half
+        given = {ask: cut(clip, part, pipeline), "seconds": float(added / pipeline.format.fps)}
+    elif ask == "between":
+        ends = slice(0, 1 + group), slice(len(clip.frames) - 1 - group, None)
+        seconds = float((len(clip.frames) - 1 - 2 * group) / pipeline.format.fps)
+        given = {ask: tuple(cut(clip, part, pipeline) for part in ends), "seconds": seconds}
+    elif ask == "remixed":
+        given = {ask: cut(clip if other is None else other, slice(None), pipeline)}
+    prompts = clip.take.intents if ask == "intent" else clip.take.captions
+    prompt = None if ask == "frames" else prompts[0]
+    return Request(prompt, seed=seed, sampler=sampler, **given)
+
+
+def cut(clip: Example, part: slice, pipeline: Pipeline) -> Generated:
+    """Returns some frames of a rendered clip, with their samples, as a clip that a request can
+    start from.
+
+    Args:
+        clip: the clip.
+        part: its frames, 1 + a multiple of the frames of a latent.
+        pipeline: it encodes them.
+    """
+    frames = clip.frames[part]
+    first = (part.start or 0) * SAMPLE_RATE / clip.format.fps
+    format = clip.format
+    if len(frames) < format.frames:
+        format = dataclasses.replace(format, frames=len(frames), shots=())
+    samples = np.asarray(clip.samples)[round(first) :][: format.samples]
+    latents = pipeline.encode(Clip(frames, samples, format.fps))
+    return Generated(frames, samples, format.fps, format=format, latents=latents)
 
 
 def measure(

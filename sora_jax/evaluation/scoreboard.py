@@ -240,8 +240,9 @@ class Scoreboard:
             ]
 
         def model(number: int) -> list[Example]:
-            key = f"{part.family}-{suite.ask}-{_digest(takes)}"
-            return self._made(pipeline, key, truth(number), suite.ask, number)
+            ask = part.ask or suite.ask
+            key = f"{part.family}-{ask}-{_digest(takes)}"
+            return self._made(pipeline, key, truth(number), ask, number)
 
         return {
             TRUTH: truth,
@@ -282,12 +283,14 @@ class Scoreboard:
         path = self.folder / "clips" / f"{key}-{number:04d}.npz"
         if not path.exists():
             first = self.seed + number * self.batch
+            others = [*truth[1:], truth[0]]
             requests = [
-                request_of(c, ask, first + i, self.sampler, pipeline.format)
-                for i, c in enumerate(truth)
+                request_of(c, ask, first + i, self.sampler, pipeline, other)
+                for i, (c, other) in enumerate(zip(truth, others, strict=True))
             ]
-            # padded, because another batch size would compile again
-            requests += [requests[-1]] * (self.batch - len(requests))
+            if not pipeline.is_windowed(requests[0]):
+                # padded, because another batch size would compile again
+                requests += [requests[-1]] * (self.batch - len(requests))
             with Progress().job("generating") as show:
                 clips = pipeline.generate_batch(requests, show)[: len(truth)]
             arrays = {

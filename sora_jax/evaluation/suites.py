@@ -6,7 +6,10 @@ needs for them), the form of the prompt, and metrics. Each metric names its orac
 `oracles.catalogue.ORACLES` lacks that oracle, the metric has the status `NO_ORACLE`, never zero.
 
     ask     conditioning of the model. "prompt": the caption; "intent": the intended action without
-            its outcome, and the first frames; "frames": the first frames alone
+            its outcome, and the first frames; "frames": the first frames alone. With the caption:
+            "first_frame"; "given_audio" or "given_video", all of it; "continued" or "preceded", the
+            first or last half of the clip; "between", its first and last frames; "remixed", all of
+            another clip. What is given is the scene's own render
     mixed   how the floor of a row is made from the row's own clips (`baselines.mixed`). "clips":
             each take with the clips of others; "frames": the frames permuted; "sounds": the audio
             of other clips; "pieces": the clip's own audio in permuted pieces of 50 ms
@@ -74,12 +77,14 @@ class Part:
         trained_on: the model must have been trained on one of these families to be scored. Default:
             none.
         keep: function (take, format) -> whether the scene is scored. Default: every scene.
+        ask: what the model is given for these scenes. Default "": as the suite says.
     """
 
     family: str
     splits: tuple[str, ...] = ("val",)
     trained_on: tuple[str, ...] = ()
     keep: Callable[[Take, ClipFormat], bool] = _every
+    ask: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,8 +95,7 @@ class Suite:
         name: key in SUITES and in scores.json, and the value of --suite.
         parts: {name: part}; a suite of one part uses the name "".
         metrics: {name: metric}.
-        ask: what the model is given: "prompt" (default), the caption; "intent", the intended action
-            and the first frames; "frames", the first frames alone.
+        ask: what the model is given, as above. Default: "prompt".
         mixed: how the clips are mixed for the floor: "clips" (default), "frames", "sounds",
             "pieces", or None for no floor.
         format: clip format if the model is not scored. Default: "nano".
@@ -119,6 +123,9 @@ class Suite:
 
 
 ROOM = {"": Part("room", trained_on=("room",))}
+# what the rooms of a suite are made from: their facts must be met, or picture and sound agree
+FROM_PICTURES = ("first_frame", "continued", "preceded", "between", "remixed")
+FROM_MODALITY = ("given_audio", "given_video")
 OOD = ("ood_velocity", "ood_size", "ood_velocity_size")
 PHYWORLD = {
     f"{task}_{name}": Part(
@@ -225,6 +232,17 @@ SUITES: Registry[Suite] = Registry(
                 "tracked_frames": Metric("tracker", metrics.tracked_frames),
             },
             groups={"balls": _balls, "launch": _one_launch},
+        ),
+        Suite(
+            "conditional",
+            {ask: Part("room", trained_on=("room",), ask=ask) for ask in FROM_PICTURES},
+            {"facts": Metric("facts", metrics.fact("all"))},
+        ),
+        Suite(
+            "conditional_sync",
+            {ask: Part("room", trained_on=("room",), ask=ask) for ask in FROM_MODALITY},
+            {"f1_100ms": Metric("sync", metrics.sync("f1_100ms"), "F1", corrected=True)},
+            mixed="sounds",
         ),
         Suite(
             "tokenizers",

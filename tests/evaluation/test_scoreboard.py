@@ -175,7 +175,10 @@ def test_other_weights_are_not_trained_and_never_0(tmp_path, tiny, monkeypatch):
 @pytest.mark.parametrize(
     "data, knows",
     [
-        (ROOM, {"physics", "sync", "sound", "facts", "tokenizers"}),
+        (
+            ROOM,
+            {"physics", "sync", "sound", "facts", "conditional", "conditional_sync", "tokenizers"},
+        ),
         ({**ROOM, "family": "film"}, {"styles", "speech"}),
         ({**ROOM, "family": "talk"}, {"dialogue", "soundscape"}),
         ({**ROOM, "family": "story"}, {"stories"}),
