@@ -31,7 +31,7 @@ from sora_jax import config as config_lib
 from sora_jax import environment
 from sora_jax import weights as weights_lib
 from sora_jax.compat import enable_compile_cache
-from sora_jax.data.encode import encoder
+from sora_jax.data.encode import encoder, reference_encoder
 from sora_jax.data.sources import PlayhouseSource
 from sora_jax.errors import UserError
 from sora_jax.models.text_encoder import TextTokenizer
@@ -212,7 +212,7 @@ def train(
     family, format = FAMILIES[family_name], run.data.mixture[0].clip_format
     start = weights_lib.load_weights(init_from, "st_dit") if init_from else None
     words = tuple(start.metadata.get("words", family.words)) if start else family.words
-    data = dataclasses.replace(run.data, text_length=family.text_length)
+    data = dataclasses.replace(run.data, family=family_name, text_length=family.text_length)
     run = dataclasses.replace(run, data=data)
     tokenizer = TextTokenizer.of_vocabulary(words, run.model.vocabulary, family.text_length)
     program = assemble(run, MeshConfig(data=1).make())
@@ -223,7 +223,13 @@ def train(
     full = size != "tiny"
     workers = os.cpu_count() or 1
     source = PlayhouseSource(
-        "train", format, clips, 512 if full else 16, workers if full else 0, family_name
+        "train",
+        format,
+        clips,
+        512 if full else 16,
+        workers if full else 0,
+        family_name,
+        references=run.model.references > 0,
     )
     until = begun + FILLING * seconds
     chunk = resident.CHUNK if full else 5
@@ -233,7 +239,12 @@ def train(
     options = None if full else {"xla_backend_optimization_level": 0}
     compiling = compile_in_thread(run, program, shapes, chunk, options)
     latents = latent_set.fill(
-        source(), encoder(video[0], audio[0], format), tokenizer, clips, until
+        source(),
+        encoder(video[0], audio[0], format),
+        tokenizer,
+        clips,
+        until,
+        refer=reference_encoder(video[0], audio[0]),
     )
     count = len(latents)
     print(f"  {count} clips on the device after {time.monotonic() - begun:.0f} s", flush=True)

@@ -72,8 +72,10 @@ def sampler(run: Run, program: Program, mesh: Any) -> tuple[Any, tuple]:
 
     z = {k: program.batch_shapes[k] for k in ("video", "audio")}
     start = {k: jax.ShapeDtypeStruct(x.shape[:2], jnp.float32) for k, x in z.items()}
-    names = {"tokens": "tokens", "mask": "text_mask", "shots": "text_shots"}
+    names = {"tokens": "tokens", "mask": "text_mask", "shots": "text_shots", "slots": "text_slots"}
     text = {name: program.batch_shapes[key] for name, key in names.items()}
+    if references := program.batch_shapes["references"]:
+        text["references"] = references
     clips, level = rules.batch_sharding(mesh), jax.ShapeDtypeStruct((), jnp.float32)
     in_shardings = (
         rules.place(program.shapes, program.shapes, mesh),

@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from sora_jax.data.encode import Encode, check_finite, padded
+from sora_jax.data.encode import Encode, EncodeReferences, check_finite, padded
 from sora_jax.data.prompts import Tokenizer, encode_prompts
 from sora_jax.errors import UserError
 
 Indices = tuple[np.ndarray, np.ndarray]
+_STORED = {"stills": jnp.float16, "voices": jnp.float16}  # of references; the others are bool
 
 
 @jax.tree_util.register_dataclass
@@ -59,6 +60,7 @@ def fill(
     count: int,
     until: float | None = None,
     progress: bool = True,
+    refer: EncodeReferences | None = None,
 ) -> LatentSet:
     """Encodes clips and returns their latents in device memory.
 
@@ -72,11 +74,14 @@ def fill(
         until: a time of `time.monotonic()` in seconds. No batch is started after it, except the
             first. Default: no limit.
         progress: whether to show a progress bar.
+        refer: from `data.encode.reference_encoder`; encodes the references of batches that have
+            any. Default: they are left out.
 
     Raises:
         UserError: a clip's latents are not finite, or there is no clip.
     """
     parts, keys, captions, texts, has_audio, size = [], [], [], [], [], 0
+    references: list[dict[str, np.ndarray]] = []
     with tqdm.tqdm(total=count, unit="clip", desc="latents", disable=not progress) as bar:
         for batch in source_batches:
             size = max(size, len(batch["keys"]))
@@ -89,7 +94,16 @@ def fill(
             has_audio += list(batch["has_audio"][:taken])
             paraphrases = [list(of) or [""] for of in batch["captions"][:taken]]
             captions += [len(of) for of in paraphrases]
-            texts.append(encode_prompts(tokenizer, [text for of in paraphrases for text in of]))
+            names = None
+            if refer is not None and "references" in batch:
+                referred = refer(batch["references"], size)
+                names = referred.pop("names")[:taken]
+                references.append({name: np.asarray(x)[:taken] for name, x in referred.items()})
+                names = [
+                    of for of, several in zip(names, paraphrases, strict=True) for _ in several
+                ]
+            said = [text for of in paraphrases for text in of]
+            texts.append(encode_prompts(tokenizer, said, names))
             bar.update(taken)
             if len(keys) == count or (until is not None and time.monotonic() > until):
                 break
@@ -108,7 +122,12 @@ def fill(
         text_mask=jnp.asarray(words["mask"], bool),
         text_shots=jnp.asarray(words["shots"], jnp.int8),
         text_slots=jnp.asarray(words["slots"], jnp.int8),
-        references={},
+        references={
+            name: jnp.asarray(
+                np.concatenate([part[name] for part in references]), _STORED.get(name, bool)
+            )
+            for name in (references[0] if references else ())
+        },
         captions=jnp.asarray(captions, jnp.int32),
         has_audio=jnp.asarray(has_audio, bool),
     )
@@ -144,13 +163,16 @@ def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, 
         "text_mask": latents.text_mask[clips, caption],
         "text_shots": latents.text_shots[clips, caption],
         "text_slots": latents.text_slots[clips, caption],
-        "references": {name: x[clips] for name, x in latents.references.items()},
+        "references": {
+            name: x[clips].astype(jnp.float32) if name in _STORED else x[clips]
+            for name, x in latents.references.items()
+        },
         "has_audio": latents.has_audio[clips],
     }
 
 
 def shapes(
-    batch_shapes: Mapping[str, jax.ShapeDtypeStruct], count: int, paraphrases: int
+    batch_shapes: Mapping[str, Any], count: int, paraphrases: int
 ) -> LatentSet:
     """Returns a `LatentSet` of `jax.ShapeDtypeStruct`s, for `compile_steps`: nothing is allocated.
 
@@ -171,7 +193,10 @@ def shapes(
         text_mask=of(words, bool),
         text_shots=of(words, jnp.int8),
         text_slots=of(words, jnp.int8),
-        references={},
+        references={
+            name: of(x.shape[1:], _STORED.get(name, bool))
+            for name, x in batch_shapes["references"].items()
+        },
         captions=of((), jnp.int32),
         has_audio=of((), bool),
     )

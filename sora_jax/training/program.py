@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sora_jax.flow.loss import FlowConfig, flow_loss
-from sora_jax.modality import ClipFormat
+from sora_jax.modality import PIXELS_PER_LATENT, SAMPLE_RATE, SAMPLES_PER_LATENT, ClipFormat
+from sora_jax.models.reference_encoder import VIEWS
 from sora_jax.models.st_dit import STDiT
 from sora_jax.parallel import mesh as mesh_lib
 from sora_jax.parallel import rules, sequence
@@ -18,6 +19,8 @@ from sora_jax.training.optim import make_optimizer
 from sora_jax.training.run import Run
 from sora_jax.training.state import new_state, split_module
 from sora_jax.training.step import make_step
+from sora_jax.worlds.playhouse.families import FAMILIES
+from sora_jax.worlds.playhouse.references import VOICE_SECONDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +113,10 @@ def assemble(run: Run, mesh: jax.sharding.Mesh, start: int = 0) -> Program:
     loss = loss_of(run.flow)
     validation_loss = loss_of(validation_flow(run.flow))
 
-    batches = {name: batch_shapes(run, formats[name], sizes[name]) for name in formats}
+    batches = {
+        one.name: batch_shapes(run, one.clip_format, sizes[one.name], FAMILIES[one.family].max_cast)
+        for one in run.data.mixture
+    }
     batch_placement = rules.batch_shardings(next(iter(batches.values())), mesh)
     placement = rules.place(jax.eval_shape(begin, shapes), shapes, mesh), batch_placement
     step = make_step(loss, optimizer, placement)
@@ -119,7 +125,7 @@ def assemble(run: Run, mesh: jax.sharding.Mesh, start: int = 0) -> Program:
     )
 
 
-def batch_shapes(run: Run, format: ClipFormat, size: int) -> dict[str, Any]:
+def batch_shapes(run: Run, format: ClipFormat, size: int, cast: int = 0) -> dict[str, Any]:
     """Returns the shapes of a batch of latents (`latents.loader.batches`), `jax.ShapeDtypeStruct`s
     by name.
 
@@ -127,6 +133,8 @@ def batch_shapes(run: Run, format: ClipFormat, size: int) -> dict[str, Any]:
         run: the run: its model's channels and its words per prompt.
         format: format of the clips.
         size: clips per batch.
+        cast: characters of a clip whose references the batch has, if the model reads any. Default:
+            0.
     """
     words, channels = run.data.text_length, run.model.video_channels
     times = {
@@ -136,6 +144,14 @@ def batch_shapes(run: Run, format: ClipFormat, size: int) -> dict[str, Any]:
     def of(*shape: int, dtype: Any = jnp.float32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((size, *shape), dtype)
 
+    side = -(-format.size // PIXELS_PER_LATENT)  # stills are square
+    voice = -(-round(VOICE_SECONDS * SAMPLE_RATE) // SAMPLES_PER_LATENT)
+    references = {
+        "stills": of(cast, VIEWS, side, side, channels),
+        "voices": of(cast, voice, run.model.audio_channels),
+        "present": of(cast, dtype=bool),
+        "heard": of(cast, dtype=bool),
+    }
     return {
         "video": of(format.video_latents, *format.latent_sides, channels),
         "audio": of(format.audio_latents, run.model.audio_channels),
@@ -143,7 +159,7 @@ def batch_shapes(run: Run, format: ClipFormat, size: int) -> dict[str, Any]:
         "text_mask": of(words, dtype=bool),
         "text_shots": of(words, dtype=jnp.int8),
         "text_slots": of(words, dtype=jnp.int8),
-        "references": {},
+        "references": references if cast and run.model.references else {},
         "has_audio": of(dtype=bool),
         "times": times,
     }

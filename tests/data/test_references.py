@@ -1,10 +1,12 @@
 """References of a cast, from the world through both tokenizers into a set of latents."""
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
 
-from sora_jax.data.encode import reference_encoder
+from sora_jax import config
+from sora_jax.data.encode import encoder, reference_encoder
 from sora_jax.data.latents import loader
 from sora_jax.data.latents.precompute import precompute
 from sora_jax.data.sources import PlayhouseSource
@@ -12,6 +14,9 @@ from sora_jax.modality import ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.tokenizers.audio import AudioTokenizer, AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
+from sora_jax.training import latent_set
+from sora_jax.training.program import batch_shapes
+from sora_jax.training.run import Run
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.references import cast_references
@@ -72,6 +77,31 @@ def test_a_set_of_latents_holds_them(tmp_path, tokenizers, takes):
         assert named == {(actor.name, i + 1) for i, actor in enumerate(take.scene.cast)}
         unnamed = [words.get(t) for t, s in zip(row, slots, strict=True) if t and not s]
         assert not {actor.name for actor in take.scene.cast} & set(unnamed)
+
+
+def test_a_set_on_the_device_holds_the_same(tmp_path, tokenizers):
+    """`latent_set.fill` gives the batches that a set in a folder gives, and fits its shapes."""
+    source = PlayhouseSource("train", FORMAT, 6, batch_size=4, family="talk", references=True)
+    text = TextTokenizer(FAMILIES["talk"].words, length=48)
+    precompute(source, *tokenizers, tmp_path / "set", {"video_tokenizer": "a"})
+    stored = loader.batches(tmp_path / "set", text, 6, seed=0, shuffle=False)[0]
+    encode, refer = encoder(*tokenizers, FORMAT), reference_encoder(*tokenizers)
+    resident = latent_set.fill(source(), encode, text, 6, progress=False, refer=refer)
+    batch = latent_set.gather(resident, np.arange(6), np.zeros(6, np.int32))
+    assert set(batch["references"]) == set(stored["references"])
+    for name, x in stored["references"].items():
+        np.testing.assert_allclose(batch["references"][name], x, atol=1e-3)
+    named = [set(map(int, row)) - {0} for row in batch["text_slots"]]
+    assert named == [set(map(int, row)) - {0} for row in stored["text_slots"]]
+    data = {"sets": ({"family": "talk", "height": 32, "width": 32, "seconds": 0.5},)}
+    model = {"references": 2, "width": 16, "heads": 1}
+    run = config.from_dict(Run, {"data": data | {"text_length": 48}, "model": model})
+    shapes = latent_set.shapes(batch_shapes(run, FORMAT, 6, 2), 6, resident.tokens.shape[1])
+    assert jax.tree.structure(shapes) == jax.tree.structure(resident)
+    for expected, x in zip(jax.tree.leaves(shapes), jax.tree.leaves(resident), strict=True):
+        assert (expected.shape, expected.dtype) == (x.shape, x.dtype)
+    plain = latent_set.fill(source(), encode, text, 6, progress=False)
+    assert plain.references == {} and not plain.text_slots.any()
 
 
 def test_families_without_a_cast_have_none():

@@ -90,3 +90,12 @@ def test_a_line_says_what_it_compares():
     )
     unread = Line.unread(None, "voice", "red", "no sound")
     assert unread.met is None and dataclasses.asdict(unread)["reason"] == "no sound"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_cast_and_the_balls_of_a_scene_fit_their_family(name):
+    """Arrays of a batch, and the references of a set, have as many places."""
+    family = FAMILIES[name]
+    scenes = [draw("train", i, family=name).scene for i in range(12)]
+    assert max(len(scene.cast) for scene in scenes) == family.max_cast
+    assert max(len(scene.balls) for scene in scenes) <= family.max_balls
