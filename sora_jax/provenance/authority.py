@@ -24,20 +24,19 @@ from typing import Any
 
 from sora_jax import files
 from sora_jax.errors import UserError
+from sora_jax.provenance.optional import REMEDY, module
 
-try:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-except ImportError:  # only `open_authority` needs it
-    x509 = None
+x509 = module("cryptography.x509")
+hashes = module("cryptography.hazmat.primitives.hashes")
+serialization = module("cryptography.hazmat.primitives.serialization")
+ec = module("cryptography.hazmat.primitives.asymmetric.ec")
+ed25519 = module("cryptography.hazmat.primitives.asymmetric.ed25519")
+rsa = module("cryptography.hazmat.primitives.asymmetric.rsa")
 
 CHAIN, KEY, ANCHORS, MARK = NAMES = ("chain.pem", "signer.key", "anchors.pem", "mark.key")
 DEVELOPMENT = "sora_jax development authority"
 DAYS = 3650  # of the development certificates
 SHORTEST = 16  # bytes of mark.key
-REMEDY = "pip install -e '.[studio]'"
 ELLIPTIC = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 
 
@@ -108,7 +107,7 @@ def _read(folder: Path) -> Authority:
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     if public.public_bytes(*form) != private.public_key().public_bytes(*form):
         raise UserError(f"{folder / KEY} is not the key of the first certificate in {CHAIN}")
-    found = certificates[0].subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    found = certificates[0].subject.get_attributes_for_oid(x509.oid.NameOID.ORGANIZATION_NAME)
     name = str(found[0].value) if found else certificates[0].subject.rfc4514_string()
     return Authority(name, chain.decode(), key, anchors.decode(), mark, _algorithm(private, folder))
 
@@ -139,7 +138,9 @@ def _make_development(folder: Path) -> None:
         .add_extension(x509.BasicConstraints(False, None), True)
         .add_extension(_usage(certificates=False), True)
         # C2PA asks for a purpose, and takes this one of signatures
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
+        .add_extension(
+            x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.EMAIL_PROTECTION]), False
+        )
         .sign(root_key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
@@ -163,16 +164,19 @@ def _make_development(folder: Path) -> None:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _name(role: str) -> "x509.Name":
+def _name(role: str) -> Any:
+    """The name of a development certificate."""
+    oid = x509.oid.NameOID
     return x509.Name(
         [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, DEVELOPMENT),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"development {role}, not for release"),
+            x509.NameAttribute(oid.ORGANIZATION_NAME, DEVELOPMENT),
+            x509.NameAttribute(oid.COMMON_NAME, f"development {role}, not for release"),
         ]
     )
 
 
 def _certificate(subject: Any, issuer: Any, key: Any, issuer_key: Any) -> Any:
+    """A certificate of DAYS that is not signed yet."""
     now = datetime.datetime.now(datetime.UTC)
     identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
     return (

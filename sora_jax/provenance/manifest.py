@@ -10,8 +10,9 @@ manifest of ours holds
     org.sora-jax.job    the job that made it
     org.sora-jax.consent   the characters shown, each with the grant that allows it
 
-C2PA's hash leaves out some bytes that no player shows: of an mp4 the boxes `ftyp`, `free` and
-`skip`, and of all files the padding of the signature. A change of any other byte is seen.
+Every byte of picture and sound is signed. Not signed, as C2PA has it, are of an mp4 the boxes
+`ftyp`, `free` and `skip`, and of all files the padding of the signature and the header of the
+manifest's own box; none of them is shown or stated.
 """
 
 import dataclasses
@@ -25,12 +26,10 @@ from typing import Any
 from sora_jax import __version__
 from sora_jax.errors import UserError
 from sora_jax.files import replacing, user_path
-from sora_jax.provenance.authority import REMEDY, Authority
+from sora_jax.provenance.authority import Authority
+from sora_jax.provenance.optional import REMEDY, module
 
-try:
-    import c2pa
-except ImportError:  # only `sign` and `read` need it
-    c2pa = None
+c2pa = module("c2pa")
 
 TYPES = {
     ".mp4": "video/mp4",
@@ -195,6 +194,8 @@ def read(path: str | os.PathLike, anchors: str = "") -> Manifest | None:
         return None
     except c2pa.C2paError as error:
         return Manifest("invalid", "unknown", problems=(" ".join(str(error).split()),))
+    except (KeyError, TypeError, ValueError, AttributeError):  # JSON of another form
+        return Manifest("invalid", "unknown", problems=("its manifest is damaged",))
 
 
 def _check_installed() -> None:
