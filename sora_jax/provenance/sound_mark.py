@@ -96,7 +96,8 @@ def levels(samples: np.ndarray, rate: int = 16_000) -> np.ndarray:
     bands = power.reshape(BANDS, BINS, -1).sum(1)
     running = np.cumsum(np.pad(bands, ((0, 0), (1, 0))), axis=1)
     level = np.log(EPS + np.maximum(running[:, CELL:] - running[:, :-CELL], 0.0))
-    level -= ndimage.uniform_filter(level, (5, 5 * CELL), mode="nearest")
+    around = ndimage.uniform_filter1d(level, 5, axis=0, mode="nearest")
+    level -= ndimage.uniform_filter1d(around, 5 * CELL, axis=1, mode="nearest")
     return np.clip(level, -LIMIT, LIMIT).T
 
 
@@ -133,7 +134,7 @@ def _transform(rate: int) -> signal.ShortTimeFFT:
     hop = round(HOP * rate)
     if rate < LEAST_RATE:
         raise UserError(f"samples at {rate} Hz; a mark needs at least {LEAST_RATE}", field="rate")
-    window = signal.windows.hann(OVERLAP * hop, sym=False)
+    window = signal.get_window("hann", OVERLAP * hop)
     return signal.ShortTimeFFT(window, hop, rate)
 
 
