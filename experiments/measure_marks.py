@@ -46,7 +46,8 @@ def main(_: Sequence[str]) -> None:
             raise UserError(f"--sizes={size}; give multiples of 32, such as 64,256")
         _measure(folder / "rows.jsonl", int(size))
     rows = _read(folder / "rows.jsonl")
-    result = {"command": "python -m experiments.measure_marks", "sizes": {}}
+    command = "python -m experiments.measure_marks --output=outputs/marks"
+    result = {"command": f"{command} --num_clips={_NUM_CLIPS.value}", "sizes": {}}
     for size in sorted({row["size"] for row in rows}):
         own = [row for row in rows if row["size"] == size]
         families = {f: [row for row in own if row["family"] == f] for f in FAMILIES}

@@ -85,6 +85,21 @@ def test_a_cut_leaves_both_ends_of_the_sound_readable():
     assert detection is not None and detection.payload == PAYLOAD
 
 
+def test_a_rehearsal_raises_what_h264_keeps():
+    """Of a clip with much texture, on which the mark is hardest."""
+    (clip,) = rendered(64, ("talk",))
+    keyed = code.chips(KEY, "picture", picture_mark.CHIPS)
+
+    def kept(embedded):
+        frames = marks.recoded(dataclasses.replace(clip, frames=embedded), 23).frames
+        x = dict(picture_mark.folds(frames, (1.0,)))[1.0]
+        return code.score(picture_mark._chips_at(x, 0, 0), keyed.codeword(PAYLOAD))
+
+    rehearsed = kept(mark(clip, PAYLOAD, KEY)[0].frames)
+    assert rehearsed > code.threshold(0.5)
+    assert rehearsed > kept(picture_mark.embed(clip.frames, PAYLOAD, KEY)) + 2.0
+
+
 def test_frames_cut_from_the_clip_leave_the_picture_mark(published):
     for clip in published[64]:
         detection = picture_mark.detect(clip.frames[4:12], KEY)
