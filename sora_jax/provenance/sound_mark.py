@@ -134,7 +134,7 @@ def _transform(rate: int) -> signal.ShortTimeFFT:
     hop = round(HOP * rate)
     if rate < LEAST_RATE:
         raise UserError(f"samples at {rate} Hz; a mark needs at least {LEAST_RATE}", field="rate")
-    window = signal.get_window("hann", OVERLAP * hop)
+    window = np.asarray(signal.get_window("hann", OVERLAP * hop))
     return signal.ShortTimeFFT(window, hop, rate)
 
 
