@@ -46,6 +46,7 @@ flags.DEFINE_multi_string(
 flags.DEFINE_boolean("version", False, "print the versions of this project and of JAX")
 # Referred to by path, not imported: it needs ml_collections, which a minimal install lacks.
 REGISTERED = Path(__file__).with_name("registered_config.py")
+FILE = "file"  # a command with this flag also takes its value without the flag's name
 HELP = ("--help", "-help", "--helpshort", "-h", "-?", "--helpfull")
 # former flag name -> current name
 RENAMED = {
@@ -183,6 +184,8 @@ def _parse(argv: Sequence[str]) -> list[str]:
         if wrong is None:
             raise
         _stop(wrong)
+    if len(rest) == 2 and FILE in flags.FLAGS and not flags.FLAGS[FILE].present:
+        flags.FLAGS[FILE].value = rest.pop()
     if len(rest) > 1:
         _stop(
             f"unexpected argument {rest[1]!r}; flags are written --name=value (--help lists them)"
