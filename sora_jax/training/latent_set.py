@@ -16,7 +16,7 @@ from sora_jax.data.prompts import Tokenizer, encode_prompts
 from sora_jax.errors import UserError
 
 Indices = tuple[np.ndarray, np.ndarray]
-_STORED = {"stills": jnp.float16, "voices": jnp.float16}  # of references; the others are bool
+LATENTS = ("stills", "voices")  # of references; the other arrays are masks
 
 
 @jax.tree_util.register_dataclass
@@ -122,15 +122,23 @@ def fill(
         text_mask=jnp.asarray(words["mask"], bool),
         text_shots=jnp.asarray(words["shots"], jnp.int8),
         text_slots=jnp.asarray(words["slots"], jnp.int8),
-        references={
-            name: jnp.asarray(
-                np.concatenate([part[name] for part in references]), _STORED.get(name, bool)
-            )
-            for name in (references[0] if references else ())
-        },
+        references=_joined(references),
         captions=jnp.asarray(captions, jnp.int32),
         has_audio=jnp.asarray(has_audio, bool),
     )
+
+
+def _joined(references: Sequence[Mapping[str, np.ndarray]]) -> dict[str, jax.Array]:
+    """Returns the references of batches, one after another, as a set stores them."""
+    return {
+        name: jnp.asarray(np.concatenate([part[name] for part in references]), _dtype(name))
+        for name in (references[0] if references else ())
+    }
+
+
+def _dtype(name: str) -> Any:
+    """Returns the dtype of an array of references: latents in float16, masks as bool."""
+    return jnp.float16 if name in LATENTS else bool
 
 
 def _by_clip(rows: np.ndarray, captions: Sequence[int]) -> np.ndarray:
@@ -164,16 +172,14 @@ def gather(latents: LatentSet, clips: jax.Array, draws: jax.Array) -> dict[str, 
         "text_shots": latents.text_shots[clips, caption],
         "text_slots": latents.text_slots[clips, caption],
         "references": {
-            name: x[clips].astype(jnp.float32) if name in _STORED else x[clips]
+            name: x[clips].astype(jnp.float32) if name in LATENTS else x[clips]
             for name, x in latents.references.items()
         },
         "has_audio": latents.has_audio[clips],
     }
 
 
-def shapes(
-    batch_shapes: Mapping[str, Any], count: int, paraphrases: int
-) -> LatentSet:
+def shapes(batch_shapes: Mapping[str, Any], count: int, paraphrases: int) -> LatentSet:
     """Returns a `LatentSet` of `jax.ShapeDtypeStruct`s, for `compile_steps`: nothing is allocated.
 
     Args:
@@ -194,8 +200,7 @@ def shapes(
         text_shots=of(words, jnp.int8),
         text_slots=of(words, jnp.int8),
         references={
-            name: of(x.shape[1:], _STORED.get(name, bool))
-            for name, x in batch_shapes["references"].items()
+            name: of(x.shape[1:], _dtype(name)) for name, x in batch_shapes["references"].items()
         },
         captions=of((), jnp.int32),
         has_audio=of((), bool),
