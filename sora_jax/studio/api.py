@@ -49,7 +49,7 @@ class Api:
             ("/openapi.json", self._openapi),
         ):
             routes.append(Route(path, _open(path, handler), methods=["GET"]))
-        handlers = {Problem: _problem, HTTPException: _http_error}
+        handlers = {Problem: _problem, HTTPException: _http_error, Exception: _failure}
         app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         return Gateway(app, self.metrics, self.studio.settings.limits.upload_bytes)
 
@@ -179,6 +179,12 @@ def _is_loopback(host: str) -> bool:
 def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return JSONResponse(error.body, error.status, headers=error.headers)
+
+
+def _failure(_: Request, __: Exception) -> Response:
+    """Answers a failure of the code, which `Gateway` logs."""
+    message = "The server failed to answer; its log has the reason."
+    return JSONResponse(Problem(500, message, "server_error").body, 500)
 
 
 def _http_error(request: Request, error: Exception) -> Response:

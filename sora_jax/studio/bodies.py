@@ -19,6 +19,7 @@ from sora_jax.studio.problems import Problem, invalid
 MOST_FIELDS, MOST_FILES, DEEPEST = 64, 4, 4
 MOST_TEXT = 21 << 20  # bytes of a field: a data URL has at most 20,971,520 characters
 NAME = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])*)")
+KEYS = re.compile(r"\[([^\[\]]*)\]")
 Fields = dict[str, Any]
 
 
@@ -68,7 +69,7 @@ async def _form(request: Request) -> Fields:
         match = NAME.fullmatch(name)
         if not match:
             raise invalid(f"The name {name[:80]!r} of a field is none.", code="invalid_form")
-        keys = [match[1], *re.findall(r"\[([^\[\]]*)\]", match[2])]
+        keys = [match[1], *KEYS.findall(match[2])]
         if len(keys) > DEEPEST:
             raise invalid(f"The name {name[:80]!r} has too many levels.", code="invalid_form")
         _put(fields, keys, value, name)

@@ -1,13 +1,10 @@
-"""The outermost layer of the server: limits the size of bodies, logs and counts requests, and
-answers a failure of the code with status 500 and one line.
+"""The outermost layer of the server: limits the size of bodies, logs and counts requests.
 
 A log line has the method, the path without its query, the status, the milliseconds and the account.
 Prompts, keys and signatures are not logged.
 """
 
-import json
 import time
-from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -36,22 +33,22 @@ class Gateway:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, status = time.perf_counter(), 0
+        started, status, whole = time.perf_counter(), 0, False
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, whole
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message = {**message, "headers": [*message["headers"], *HEADERS]}
             await send(message)
+            whole = message["type"] == "http.response.body" and not message.get("more_body")
 
         try:
             await self.app(scope, self._limited(scope, receive), answer)
         except Exception as error:
             log.exception("%s %s failed: %s", scope["method"], _path(scope), type(error).__name__)
-            if status:  # the response has begun, so only its end can tell
+            if not whole:  # the response has begun, so only its end can tell
                 raise
-            await _send_failure(answer)
         finally:
             seconds = time.perf_counter() - started
             route = scope.get("studio_route", "other")
@@ -81,11 +78,3 @@ class Gateway:
 def _path(scope: Scope) -> str:
     """Returns the path of a request as one line of printable ASCII."""
     return ascii(scope["path"])[1:-1][:200]
-
-
-async def _send_failure(send: Any) -> None:
-    message = "The server failed to answer; its log has the reason."
-    body = json.dumps(Problem(500, message, "server_error").body).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
