@@ -57,11 +57,19 @@ def _run_api(settings: Settings) -> None:
             timeout_graceful_shutdown=10,
         )
         # uvicorn raises the signals that it caught once more when it has ended.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        with _supervised(settings) if settings.role == "all" else contextlib.nullcontext():
+        signal.signal(signal.SIGTERM, _ignored)
+        failed = threading.Event()
+        supervised = settings.role == "all"
+        with _supervised(settings, failed) if supervised else contextlib.nullcontext():
             uvicorn.Server(config).run(sockets=[listener])
+        if failed.is_set():
+            raise UserError("the worker cannot start, for the reason above; mend it")
     finally:
         studio.close()
+
+
+def _ignored(*_: object) -> None:
+    """Handles a signal by nothing. SIG_IGN would be inherited by the worker."""
 
 
 def _check_keys(settings: Settings, studio: Studio) -> str:
@@ -82,30 +90,34 @@ def _check_keys(settings: Settings, studio: Studio) -> str:
 
 
 def _listen(settings: Settings) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(
-            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        family, kind, protocol, _, address = found[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(
-            f"cannot listen on {settings.host}:{settings.port}: {reason}; give another port",
-            field="port",
-        ) from None
+    """Returns a socket that listens. Raises UserError if there can be none."""
+    place = f"{settings.host}:{settings.port}"
+    with contextlib.ExitStack() as stack:
+        try:
+            found = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
+            family, kind, protocol, _, address = found[0]
+            listener = stack.enter_context(socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(2048)
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise UserError(
+                f"cannot listen on {place}: {reason}; give another port or host", field="port"
+            ) from None
+        stack.pop_all()
     return listener
 
 
 @contextlib.contextmanager
-def _supervised(settings: Settings) -> Iterator[None]:
-    """Context manager: a worker process runs, and is started again if it dies."""
+def _supervised(settings: Settings, failed: threading.Event) -> Iterator[None]:
+    """Context manager: a worker process runs, and is started again if it dies.
+
+    If its settings are wrong, `failed` is set and this process gets SIGTERM.
+    """
     stop = threading.Event()
     holder: list[subprocess.Popen[Any]] = []
-    thread = threading.Thread(target=_supervise, args=(settings, stop, holder), daemon=True)
+    thread = threading.Thread(target=_supervise, args=(settings, stop, holder, failed), daemon=True)
     thread.start()
     try:
         yield
@@ -119,7 +131,10 @@ def _supervised(settings: Settings) -> Iterator[None]:
 
 
 def _supervise(
-    settings: Settings, stop: threading.Event, holder: list[subprocess.Popen[Any]]
+    settings: Settings,
+    stop: threading.Event,
+    holder: list[subprocess.Popen[Any]],
+    failed: threading.Event,
 ) -> None:
     while not stop.is_set():
         process = start_worker(settings)
@@ -128,7 +143,8 @@ def _supervise(
         if stop.is_set():
             return
         if status == 2:  # its settings are wrong, and it has said how
-            os.kill(os.getpid(), signal.SIGINT)
+            failed.set()
+            os.kill(os.getpid(), signal.SIGTERM)
             return
         log.error("the worker ended with status %d; it is started again", status)
         stop.wait(AGAIN_SECONDS)

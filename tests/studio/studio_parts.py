@@ -77,6 +77,7 @@ def save_weights(folder):
                 "tokenizers": dict(fingerprints),
                 "words": list(WORDS),
                 "run": {},
+                "data": {"family": "room"},
             }
         paths[kind] = str(folder / f"{kind}.safetensors")
         state = random_state(make, seed)

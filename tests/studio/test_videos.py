@@ -56,7 +56,9 @@ def test_requests_of_equal_shape_share_a_batch(bench):
     """Two of three fit the batch of two; a clip of another size waits for its own."""
     for fields in ({}, {"size": "24x16"}, {}, {}):
         bench.create(**fields)
-    assert [bench.worker.work() for _ in range(4)] == [2, 1, 1, 0]
+    claims = [jobs.claim(bench.studio.store, "w", 2, 60) for _ in range(4)]
+    assert [len(rows) for rows in claims] == [2, 1, 1, 0]
+    assert [row.size for row in claims[1]] == ["24x16"]
 
 
 def test_sizes_and_seconds(bench):
