@@ -106,7 +106,7 @@ def sweep(store: Store, media: MediaStore) -> None:
     jobs.
     """
     for clip in jobs.expired(store):
-        media.delete(clip.folder)
+        media.delete(f"clips/{clip.id}")
     for key in media.old("clips", STALE_SECONDS):
         clip = jobs.find_clip(store, key.split("/")[1])
         if clip is None or clip.folder != key:

@@ -105,6 +105,16 @@ def page(
     return rows[:limit], len(rows) > limit
 
 
+def waiting(store: Store) -> bool:
+    """Returns whether a job is queued, or its lease has lapsed. It reads only, so idle workers keep
+    nobody from writing.
+    """
+    queued = jobs.c.status == "queued"
+    asked = sa.select(jobs.c.number).where(sa.or_(queued, _lapsed(store))).limit(1)
+    with store.engine.connect() as connection:
+        return connection.execute(asked).first() is not None
+
+
 def claim(store: Store, worker: str, most: int, lease: float) -> Sequence[Row]:
     """Claims the oldest job of the queue, with others that can be generated together with it.
 
@@ -158,7 +168,7 @@ def take_back(store: Store, attempts: int) -> int:
     """Returns jobs with lapsed leases to the queue, and counts them. A job that was claimed
     `attempts` times fails instead.
     """
-    lapsed = sa.and_(jobs.c.status == "in_progress", jobs.c.lease_until < store.clock())
+    lapsed = _lapsed(store)
     dead = {"status": "failed", "error": LOST, "completed_at": store.clock(), "owner": None}
     with store.engine.begin() as connection:
         connection.execute(sa.update(jobs).where(lapsed, jobs.c.attempts >= attempts).values(dead))
@@ -261,6 +271,10 @@ def counts(store: Store) -> dict[str, int]:
     asked = sa.select(jobs.c.status, sa.func.count()).group_by(jobs.c.status)
     with store.engine.connect() as connection:
         return {status: count for status, count in connection.execute(asked).all()}
+
+
+def _lapsed(store: Store) -> sa.ColumnElement[bool]:
+    return sa.and_(jobs.c.status == "in_progress", jobs.c.lease_until < store.clock())
 
 
 def _owned(worker: str) -> sa.ColumnElement[bool]:

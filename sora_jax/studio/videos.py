@@ -121,10 +121,8 @@ def listed(call: Call) -> dict[str, Any]:
 def delete(call: Call) -> dict[str, Any]:
     """Deletes a video; an unfinished one is cancelled."""
     job = _own(call, call.path["video_id"])
-    clip = jobs.find_clip(call.studio.store, job.id)
     jobs.delete(call.studio.store, job.id)
-    if clip is not None:
-        call.studio.media.delete(clip.folder)
+    call.studio.media.delete(f"clips/{job.id}")
     return {"id": job.id, "object": "video.deleted", "deleted": True}
 
 

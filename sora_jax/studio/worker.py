@@ -13,6 +13,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from sora_jax.studio.settings import Settings
 from sora_jax.studio.store import Store
 
 POLL_SECONDS = 0.2  # between two looks into an empty queue
+SIGN_SECONDS = 4.0  # between two signs of life
 
 
 class Stopped(Exception):
@@ -92,6 +94,8 @@ class Worker:
     def work(self) -> int:
         """Claims jobs of equal shape and ends them. Returns their number."""
         settings = self.settings
+        if not jobs.waiting(self.store):
+            return 0
         if lost := jobs.take_back(self.store, settings.attempts):
             log.warning("%d jobs of lost workers are back in the queue", lost)
         lease = settings.lease_seconds
@@ -193,10 +197,12 @@ class Worker:
 
     def _beat(self) -> None:
         """Renews leases until the worker ends."""
-        every = min(0.5, self.settings.lease_seconds / 4)
+        every, next_sign = min(0.5, self.settings.lease_seconds / 4), 0.0
         while not self._ended.wait(every):
             try:
-                models.seen(self.store, self.id)
+                if time.monotonic() >= next_sign:
+                    models.seen(self.store, self.id)
+                    next_sign = time.monotonic() + SIGN_SECONDS
                 if owned := self._owned:
                     lease, progress = self.settings.lease_seconds, self._progress
                     owned &= jobs.heartbeat(self.store, self.id, owned, progress, lease)

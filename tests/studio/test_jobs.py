@@ -119,6 +119,21 @@ def test_a_deleted_job_stops_at_its_next_step(bench):
     assert not list(bench.studio.media.folder.glob("clips/*"))
 
 
+def test_a_job_deleted_after_its_last_step_makes_no_clip(bench, monkeypatch):
+    """While its files are written."""
+    video = bench.create()
+
+    def deleted_meanwhile(*arguments):
+        bench.call("DELETE", f"/v1/videos/{video['id']}")
+        return publish.publish(*arguments)
+
+    monkeypatch.setattr(worker, "publish", deleted_meanwhile)
+    bench.worker.work()
+    assert bench.row(video).status == "cancelled"
+    assert jobs.find_clip(bench.studio.store, video["id"]) is None
+    assert not list(bench.studio.media.folder.glob("clips/*/*"))
+
+
 def test_a_stopped_worker_returns_its_jobs(bench):
     """A stop between two steps is no lost worker: the attempt does not count."""
     video = bench.create(steps=900)
