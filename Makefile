@@ -7,7 +7,7 @@ PYTHON312 ?= $(or $(shell python3.12 -c "import sys; print(sys.executable)" 2>/d
 WORKERS ?= $(if $(shell command -v nvidia-smi),0,2)
 export JAX_PLATFORMS ?= $(if $(shell command -v nvidia-smi),,cpu)
 
-.PHONY: help install demo test test-slow test-312 test-exhaustive lint docs calibrate evaluate clean
+.PHONY: help install demo studio test test-slow test-312 test-exhaustive lint docs calibrate evaluate clean
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -21,6 +21,10 @@ install: .venv/.installed  ## make .venv and install the project with its test t
 
 demo: .venv/.installed  ## generate clips for a few prompts into outputs/demo, and print what the oracles read in them
 	$(RUN) -m experiments.sample --prompts_file=experiments/prompts/demo.txt --output_dir=outputs/demo --seed=1
+
+studio: .venv/.installed  ## serve the HTTP API at http://127.0.0.1:8000/v1, with its files in outputs/studio
+	$(RUN) -m pip install --quiet --editable '.[studio]'
+	$(RUN) -m experiments.serve --directory=outputs/studio
 
 test: .venv/.installed  ## the tests of every change
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile

@@ -1,0 +1,63 @@
+"""One request, as the endpoints see it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from sora_jax.studio.content import Signer
+from sora_jax.studio.jobs import Row
+from sora_jax.studio.media_store import MediaStore
+from sora_jax.studio.settings import Settings
+from sora_jax.studio.store import Store
+from sora_jax.studio.uploads import VideoChecker
+
+
+@dataclasses.dataclass(frozen=True)
+class Studio:
+    """The parts that all requests of a process share."""
+
+    settings: Settings
+    store: Store
+    media: MediaStore
+    signer: Signer
+    videos: VideoChecker
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Studio":
+        """Opens the database and the media store.
+
+        Raises:
+            UserError: one of them cannot be opened.
+        """
+        store = Store(settings.database_url)
+        media = MediaStore(settings.media_folder)
+        checker = VideoChecker(settings.limits.upload_seconds)
+        return cls(settings, store, media, Signer(store), checker)
+
+    def close(self) -> None:
+        """Closes the database and ends child processes."""
+        self.videos.close()
+        self.store.close()
+
+
+@dataclasses.dataclass
+class Call:
+    """One request.
+
+    Attributes:
+        studio: the shared parts.
+        account: id of the account; "" for a signed URL.
+        path: parameters of the path.
+        query: parameters of the query.
+        fields: of the body.
+        signed_job: the job of a signed URL, else None.
+        headers: of the response.
+    """
+
+    studio: Studio
+    account: str
+    path: Mapping[str, str]
+    query: dict[str, str]
+    fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+    signed_job: Row | None = None
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)

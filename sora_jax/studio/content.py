@@ -1,0 +1,119 @@
+"""Files of finished clips, and the signed URLs that give them without a key.
+
+A URL holds the time at which it ends and an HMAC-SHA256, under a secret of the database, of the
+clip, the variant and that time. It ends when the clip's files are deleted.
+"""
+
+import hashlib
+import hmac
+
+import sqlalchemy as sa
+from starlette.responses import FileResponse
+
+from sora_jax.studio import jobs, tables
+from sora_jax.studio.media_store import MediaStore
+from sora_jax.studio.problems import Problem, conflict, invalid
+from sora_jax.studio.publish import VARIANTS
+from sora_jax.studio.store import Store
+
+STALE_SECONDS = 86_400.0  # after which files that belong to no clip are deleted
+
+
+class Signer:
+    """Signs and checks URLs."""
+
+    def __init__(self, store: Store):
+        """store: the database, which holds the secret."""
+        self._secret = store.secret("urls")
+
+    def url(self, video: str, variant: str, expires: int) -> str:
+        """Returns the path and query of a signed URL.
+
+        Args:
+            video: id of the video.
+            variant: a key of VARIANTS.
+            expires: seconds since 1970 at which it ends.
+        """
+        signature = self._signature(video, variant, expires)
+        query = f"variant={variant}&expires={expires}&signature={signature}"
+        return f"/v1/videos/{video}/content?{query}"
+
+    def check(self, video: str, variant: str, expires: str, signature: str, now: float) -> None:
+        """Raises Problem if a URL was not signed here, or has ended by `now`."""
+        good = expires.isascii() and expires.isdigit() and len(expires) < 12
+        right = self._signature(video, variant, int(expires)) if good else ""
+        if not good or not hmac.compare_digest(right.encode(), signature.encode()):
+            raise Problem(403, "The URL is not signed by this server.", "invalid_signature")
+        if now >= int(expires):
+            raise Problem(403, "The URL has ended; retrieve the video again.", "url_expired")
+
+    def _signature(self, video: str, variant: str, expires: int) -> str:
+        message = f"{video}|{variant}|{expires}".encode()
+        return hmac.new(self._secret, message, hashlib.sha256).hexdigest()
+
+
+def check_variant(variant: str) -> str:
+    """Returns a variant. Raises Problem if there is none of that name."""
+    if variant not in VARIANTS:
+        raise invalid(
+            f"There is no variant {variant[:40]!r}; give {', '.join(VARIANTS)}.", "variant"
+        )
+    return variant
+
+
+def response(media: MediaStore, job: jobs.Row, clip: jobs.Row | None, variant: str) -> FileResponse:
+    """Returns the file of a clip; a client may ask for a range of it.
+
+    Args:
+        media: the media store.
+        job: row of the job.
+        clip: row of its clip, or None.
+        variant: a key of VARIANTS.
+
+    Raises:
+        Problem: status 409 if the job is not completed, 404 if its files were deleted.
+    """
+    if job.status != "completed":
+        raise conflict(
+            f"The video is {job.status.replace('_', ' ')}, not completed; it has no content.",
+            "video_not_ready",
+        )
+    name, kind = VARIANTS[variant]
+    path = None if clip is None else media.path(f"{clip.folder}/{name}")
+    if path is None or not path.is_file():
+        raise Problem(404, "The content of this video has expired.", "video_expired", "video_id")
+    return FileResponse(
+        path,
+        media_type=kind,
+        filename=f"{job.id}{path.suffix}",
+        headers={"cache-control": "private", "x-content-type-options": "nosniff"},
+    )
+
+
+def find_signed(store: Store, video: str) -> jobs.Row | None:
+    """Returns the job of a signed URL; None if it was deleted."""
+    asked = sa.select(tables.jobs).where(
+        tables.jobs.c.id == video, tables.jobs.c.deleted_at.is_(None)
+    )
+    with store.engine.connect() as connection:
+        return connection.execute(asked).one_or_none()
+
+
+def sweep(store: Store, media: MediaStore) -> None:
+    """Deletes the files of clips whose time has ended, and files that belong to no clip or job.
+
+    The latter are left by workers that were killed while they wrote, and by uploads of finished
+    jobs.
+    """
+    for clip in jobs.expired(store):
+        media.delete(f"clips/{clip.id}")
+    for key in media.old("clips", STALE_SECONDS):
+        clip = jobs.find_clip(store, key.split("/")[1])
+        if clip is None or clip.folder != key:
+            media.delete(key)
+    with store.engine.connect() as connection:
+        asked = sa.select(tables.jobs.c.id).where(tables.jobs.c.status.in_(jobs.UNFINISHED))
+        unfinished = set(connection.execute(asked).scalars())
+    for key in media.old("uploads", STALE_SECONDS):
+        if key.split("/")[1] not in unfinished:
+            media.delete(key)

@@ -1,0 +1,91 @@
+"""Errors of requests, in the shape of OpenAI's API: {"error": {message, type, param, code}}.
+
+The official package raises for status 400 BadRequestError, 401 AuthenticationError, 403
+PermissionDeniedError, 404 NotFoundError, 409 ConflictError, 422 UnprocessableEntityError, 429
+RateLimitError, and from 500 on InternalServerError. It repeats requests after 408, 409, 429 and
+from 500 on, unless the header x-should-retry is "false".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sora_jax.errors import UserError
+
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+    500: "server_error",
+    503: "server_error",
+}
+
+
+class Problem(Exception):
+    """An error of a request.
+
+    Attributes:
+        status: of HTTP.
+        body: its JSON.
+        headers: of the response.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        code: str,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ):
+        """Makes an error.
+
+        Args:
+            status: of HTTP.
+            message: one line: the problem and its remedy.
+            code: for programs.
+            param: the field of the request. Default None: no single one.
+            headers: of the response. Default: none.
+        """
+        super().__init__(message)
+        self.status, self.headers = status, dict(headers or {})
+        kind = TYPES.get(status, "invalid_request_error")
+        self.body: dict[str, Any] = {
+            "error": {"message": message, "type": kind, "param": param, "code": code}
+        }
+
+
+def invalid(message: str, param: str | None = None, code: str = "invalid_value") -> Problem:
+    """Returns status 400."""
+    return Problem(400, message, code, param)
+
+
+def missing(what: str, name: str) -> Problem:
+    """Returns status 404 for something that does not exist, or belongs to another account.
+
+    Args:
+        what: its kind, such as "video".
+        name: its id.
+    """
+    return Problem(404, f"There is no {what} {name[:80]!r}.", "not_found", f"{what}_id")
+
+
+def conflict(message: str, code: str) -> Problem:
+    """Returns status 409, which the official package does not repeat."""
+    return Problem(409, message, code, headers={"x-should-retry": "false"})
+
+
+def busy(message: str, code: str, seconds: float) -> Problem:
+    """Returns status 429 for a limit that is met again after some seconds."""
+    later = {
+        "retry-after": str(max(1, round(seconds))),
+        "retry-after-ms": str(round(seconds * 1e3)),
+    }
+    return Problem(429, message, code, headers=later)
+
+
+def of_user_error(error: UserError, param: str | None = None) -> Problem:
+    """Returns status 400 with the message of a `UserError`.
+
+    param names the field of the request; default None: that of the error.
+    """
+    return invalid(error.message, param or error.field)

@@ -1,0 +1,133 @@
+"""The tables of the studio. Times are seconds since 1970, by the database's clock.
+
+accounts     a key's name and the hash of the key
+follows      who follows whom; two accounts that follow each other are mutuals
+characters   recorded characters of accounts
+grants       who may generate with a character
+jobs         requests and their progress: the only truth about who works on what
+clips        finished jobs and their files
+posts        clips that an account published
+workers      workers, their model, and when they were last alive
+meta         the version of these tables, and the secret of signed URLs
+"""
+
+from typing import Any
+
+from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
+
+SCHEMA = 1  # raise it with every change of a table
+
+metadata = MetaData()
+
+
+def _table(name: str, *columns: Column | Index) -> Table:
+    return Table(name, metadata, *columns)
+
+
+def _text(name: str, nullable: bool = False, **options: Any) -> Column:
+    return Column(name, String, nullable=nullable, **options)
+
+
+def _time(name: str, optional: bool = False) -> Column:
+    return Column(name, Float, nullable=optional)
+
+
+def _account(name: str = "account_id", **options: Any) -> Column:
+    return Column(name, String, ForeignKey("accounts.id"), nullable=False, **options)
+
+
+meta = _table("meta", _text("name", primary_key=True), _text("value"))
+
+accounts = _table(
+    "accounts",
+    _text("id", primary_key=True),
+    _text("name", unique=True),
+    _text("key_hash", nullable=True, unique=True),
+    _time("created_at"),
+    _time("deleted_at", optional=True),
+)
+
+follows = _table(
+    "follows",
+    _account(primary_key=True),
+    _account("followed_id", primary_key=True),
+    _time("created_at"),
+)
+
+characters = _table(
+    "characters",
+    _text("id", primary_key=True),
+    _account(index=True),
+    _text("name"),
+    _text("status"),
+    _text("media"),  # key of the uploaded clip in the media store
+    _time("created_at"),
+    _time("deleted_at", optional=True),
+)
+
+grants = _table(
+    "grants",
+    Column("character_id", String, ForeignKey("characters.id"), primary_key=True),
+    _text("audience", primary_key=True),  # "everyone", "mutuals", or the id of an account
+    _time("created_at"),
+)
+
+jobs = _table(
+    "jobs",
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    _text("id", unique=True),
+    _account(),
+    _text("kind"),  # create, remix, edit, extend
+    _text("status"),  # queued, in_progress, completed, failed, cancelled
+    Column("progress", Integer, nullable=False, default=0),  # per cent
+    _text("model"),
+    _text("prompt"),
+    _text("seconds"),  # as asked
+    _text("size"),  # width x height
+    Column("request", JSON, nullable=False),
+    _text("batch_key"),  # jobs with the same one can be generated together
+    _text("parent_id", nullable=True),
+    Column("error", JSON(none_as_null=True), nullable=True),
+    _text("owner", nullable=True),  # the worker
+    _time("lease_until", optional=True),
+    Column("attempts", Integer, nullable=False, default=0),
+    _time("created_at"),
+    _time("started_at", optional=True),
+    _time("completed_at", optional=True),
+    _time("deleted_at", optional=True),
+    Index("jobs_by_status", "status", "number"),
+    Index("jobs_by_account", "account_id", "number"),
+)
+
+clips = _table(
+    "clips",
+    Column("id", String, ForeignKey("jobs.id"), primary_key=True),
+    _account(index=True),
+    _text("folder"),  # in the media store
+    Column("format", JSON, nullable=False),
+    Column("seconds", Float, nullable=False),  # measured
+    Column("provenance", JSON, nullable=False),
+    Column("verdict", JSON, nullable=False),
+    Column("notes", JSON, nullable=False),
+    _time("created_at"),
+    _time("expires_at"),
+    _time("deleted_at", optional=True),
+)
+
+posts = _table(
+    "posts",
+    _text("id", primary_key=True),
+    _account(index=True),
+    Column("clip_id", String, ForeignKey("clips.id"), nullable=False),
+    _text("title"),
+    _time("created_at"),
+    _time("deleted_at", optional=True),
+)
+
+workers = _table(
+    "workers",
+    _text("id", primary_key=True),
+    Column("model", JSON, nullable=False),
+    _time("started_at"),
+    _time("seen_at"),
+)
