@@ -120,9 +120,12 @@ def moved(face: Face, shift: np.ndarray) -> Face:
     )
 
 
-def looks(frames: np.ndarray) -> np.ndarray:
-    """Returns LOOKS of the frames of a clip [F, H, H, 3] at SIZE pixels, evenly spread."""
-    chosen = np.unique(np.linspace(0, len(frames) - 1, LOOKS).round().astype(int))
+def looks(frames: np.ndarray, count: int = LOOKS) -> np.ndarray:
+    """Returns `count` frames of a clip [F, H, H, 3] at SIZE pixels, evenly spread, or all of fewer.
+
+    count is LOOKS by default.
+    """
+    chosen = np.unique(np.linspace(0, len(frames) - 1, count).round().astype(int))
     return small(np.asarray(frames)[chosen])
 
 
