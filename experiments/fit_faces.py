@@ -19,9 +19,7 @@ from sora_jax import files
 from sora_jax.cli import run_main
 from sora_jax.modality import FORMATS
 from sora_jax.oracles import faces
-from sora_jax.oracles.examples import Example, render_takes
-from sora_jax.worlds.playhouse import acting
-from sora_jax.worlds.playhouse.camera import project, views
+from sora_jax.oracles.examples import Example, head_centres, render_takes
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 
@@ -52,16 +50,6 @@ def training_clips(num_clips: int) -> Iterator[Example]:
             yield from render_takes(takes, FORMATS[name], batch=16)
 
 
-def centres(clip: Example) -> np.ndarray:
-    """Returns the centres of the heads of a clip, [N, F, 2]: x and y in widths of the frame."""
-    times = clip.format.frame_times()
-    seen, rows = views(clip.take.scene, times), []
-    for actor in clip.take.scene.cast:
-        pose = acting.pose(actor, times)
-        rows.append((project(seen, pose["ground"] + pose["head"], faces.SIZE) + 0.5) / faces.SIZE)
-    return np.array(rows).reshape(-1, len(times), 2)
-
-
 def target(centres: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """Returns the target of equation (1) of `faces`, [F, N, N].
 
@@ -84,7 +72,7 @@ def fit(num_clips: int) -> dict[str, np.ndarray]:
     square, product, count = np.zeros((size, size)), np.zeros(size), 0
     for i, clip in enumerate(training_clips(num_clips)):
         chosen = rng.choice(clip.format.frames, FRAMES, replace=False)
-        frames, heads = clip.frames[chosen], centres(clip)[:, chosen]
+        frames, heads = clip.frames[chosen], head_centres(clip)[:, chosen]
         if i % 3 == 1:
             frames = ndimage.gaussian_filter(frames, (0, 1, 1, 0))
         if i % 3 == 2:

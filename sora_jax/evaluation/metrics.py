@@ -13,11 +13,14 @@ import numpy as np
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import AUDIO, VIDEO, Example
 from sora_jax.oracles.facts import ball_facts, compare, tracked
+from sora_jax.oracles.heads import SAME
+from sora_jax.oracles.identity import distances
 from sora_jax.oracles.loudness import in_order, speeds
 from sora_jax.oracles.onsets import true_impacts
 from sora_jax.oracles.physics import bounces, read_gravity
 from sora_jax.oracles.phyworld import compare_motion
 from sora_jax.oracles.reading import Reading, too_slow
+from sora_jax.oracles.speakers import is_voice, spoken_turns
 from sora_jax.oracles.words import spoken_words, word_error_rate
 
 
@@ -190,6 +193,47 @@ def lips_offset(clip: Example, reading: Reading) -> Value:
     if reading.lips is None:
         return Unscored("no mouth moves, or nobody speaks")
     return 1e3 * reading.lips.offset
+
+
+def verified(clip: Example, reading: Reading) -> Value:
+    """Returns the share of the faces that are nearer to their own stills than SAME."""
+    compared = _compared(clip, reading)
+    if not isinstance(compared, list):
+        return compared
+    return float(np.mean([own < SAME for own, _ in compared]))
+
+
+def taken_for_others(clip: Example, reading: Reading) -> Value:
+    """Returns the share of the stills of other held-out characters that are nearer than SAME to a
+    face. It is equal to the share of faces that are not `verified` at the equal error rate.
+    """
+    compared = _compared(clip, reading)
+    if not isinstance(compared, list):
+        return compared
+    return float(np.mean([others < SAME for _, others in compared]))
+
+
+def _compared(clip: Example, reading: Reading) -> list[tuple[float, np.ndarray]] | Unscored | None:
+    """Returns the distances of the faces of a clip to stills (`identity.distances`)."""
+    actors = clip.take.scene.cast
+    if not actors:
+        return None
+    if len(reading.faces) != len(actors):
+        return Unscored("not as many faces are seen as there are characters")
+    return distances(clip.take, reading.of("identity"))
+
+
+def voice(clip: Example, reading: Reading) -> Value:
+    """Returns the share of turns that are spoken in the voice of their character, in order of time.
+
+    Turns that are missing or too many are in no voice.
+    """
+    said = spoken_turns(clip.take)
+    if not said:
+        return None
+    turns = reading.speakers.turns
+    right = sum(is_voice(turn, of) for turn, (_, of) in zip(turns, said, strict=False))
+    return right / max(len(said), len(turns))
 
 
 def motion(which: int, reason: str) -> Callable[[Example, Reading], Value]:

@@ -211,6 +211,17 @@ SUITES: Registry[Suite] = Registry(
             format="S",
         ),
         Suite(
+            "likeness",
+            {"": Part("talk", ("identity",), trained_on=("talk",))},
+            {
+                "rank_1": judged("identity"),
+                "verified": Metric("identity", metrics.verified),
+                "taken_for_others": Metric("identity", metrics.taken_for_others),
+                "voice": Metric("speakers", metrics.voice),
+            },
+            format="S",
+        ),
+        Suite(
             "soundscape",
             {"": Part("talk", trained_on=("talk",))},
             {"ambience": judged("ambience")},

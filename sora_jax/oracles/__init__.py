@@ -18,6 +18,9 @@ learned model and never see the simulated scene.
     permanence  whether a hidden ball persists
     cuts        times at which a new shot begins
     ambience    the soundscape
+    lips        whether mouths follow the speech
+    speakers    whose mouth moves, and in whose voice
+    identity    whose face is seen
 
 One file defines one oracle: what it reads, when the reading is correct, and which corruptions
 must make it incorrect (`base.Oracle`). `catalogue.ORACLES` lists the oracles by name,

@@ -7,6 +7,7 @@ from sora_jax.oracles.base import Oracle, fault
 from sora_jax.oracles.camera import CameraOracle
 from sora_jax.oracles.cuts import CutsOracle
 from sora_jax.oracles.facts import FactsOracle
+from sora_jax.oracles.identity import IdentityOracle
 from sora_jax.oracles.lips import LipsOracle
 from sora_jax.oracles.loudness import LoudnessOracle
 from sora_jax.oracles.material import MaterialOracle
@@ -44,6 +45,7 @@ ORACLES: Registry[Oracle] = Registry(
         SpeakersOracle(),
         CutsOracle(),
         AmbienceOracle(),
+        IdentityOracle(),
     ],
     fault,
 )

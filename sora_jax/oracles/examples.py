@@ -15,7 +15,8 @@ from sora_jax.clip import Clip
 from sora_jax.errors import UserError
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.registry import Registry
-from sora_jax.worlds.playhouse import render, sound, voice
+from sora_jax.worlds.playhouse import acting, render, sound, voice
+from sora_jax.worlds.playhouse.camera import project, views
 from sora_jax.worlds.playhouse.draw import Take, draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.phyworld import TASKS
@@ -169,16 +170,18 @@ class Staged:
         name: name of the family and of the stage.
         styles: styles to cycle through; () leaves the style to the family.
         format: name of the format. Default: "", the format of the given clips.
+        split: split of the family. Default: "", the split of the given clips.
     """
 
     name: str
     styles: tuple[str, ...] = ()
     format: str = ""
+    split: str = ""
 
     def __call__(self, clips: list[Example]) -> list[Example]:
         """Returns as many clips of the family as are given."""
         splits = FAMILIES[self.name].splits
-        split = clips[0].take.split if clips[0].take.split in splits else "val"
+        split = self.split or (clips[0].take.split if clips[0].take.split in splits else "val")
         takes = []
         for i, clip in enumerate(clips):
             style: dict[str, Any] = (
@@ -210,12 +213,26 @@ class Alternating:
 
 FILM, OCCLUDE, COURT = Staged("film", FILM_STYLES), Staged("occlude"), Staged("court")
 TALK, STORY = Staged("talk", FILM_STYLES, "S"), Staged("story", FILM_STYLES, "story3")
+# talks of held-out characters
+HELD_OUT = Alternating("held_out", (Staged("talk", FILM_STYLES, "S", "identity"),))
 # half of them stories of several shots, half clips of one shot
 SCENES = Alternating("scenes", (STORY, TALK, STORY, FILM))
 # Each maps clips of rooms to as many examples of its stage.
 STAGES: Registry[Callable[[list[Example]], list[Example]]] = Registry(
-    "stage", None, [room, narrated, FILM, OCCLUDE, COURT, phyworld, TALK, STORY, SCENES]
+    "stage", None, [room, narrated, FILM, OCCLUDE, COURT, phyworld, TALK, STORY, SCENES, HELD_OUT]
 )
+
+
+def head_centres(clip: Example) -> np.ndarray:
+    """Returns the true centres of the heads in every frame of a clip, [N, F, 2]: x and y in widths
+    of the frame, for N actors in the order of the scene.
+    """
+    times, size = clip.format.frame_times(), clip.format.size
+    seen, rows = views(clip.take.scene, times), []
+    for actor in clip.take.scene.cast:
+        pose = acting.pose(actor, times)
+        rows.append((project(seen, pose["ground"] + pose["head"], size) + 0.5) / size)
+    return np.array(rows).reshape(-1, len(times), 2)
 
 
 def empty_rooms(clips: list[Example]) -> np.ndarray:

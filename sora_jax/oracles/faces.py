@@ -95,7 +95,7 @@ def _averaged(images: np.ndarray, count: int) -> np.ndarray:
     return np.einsum("ih,fhwc,jw->fijc", across, images, across, optimize=True)
 
 
-def _small(frames: np.ndarray) -> np.ndarray:
+def small(frames: np.ndarray) -> np.ndarray:
     """Returns square frames at SIZE pixels, float32 [F, SIZE, SIZE, 3]."""
     frames = np.asarray(frames, np.float32)
     return frames if frames.shape[1] == SIZE else _averaged(frames, SIZE)
@@ -160,7 +160,7 @@ def find_faces(frames: np.ndarray) -> list[Face]:
     """Returns the faces in square frames [F, H, H, 3] in [0, 1], from left to right."""
     weights, constant = _table()
     looks = np.unique(np.linspace(0, len(frames) - 1, LOOKS).round().astype(int))
-    looked, found = _small(np.asarray(frames)[looks]), []
+    looked, found = small(np.asarray(frames)[looks]), []
     for shown in WIDTHS:
         around = surroundings(cells(looked, shown))
         scores = np.einsum("fijcyx,cyx->ij", around, weights, optimize=True) / len(looks) + constant
@@ -199,7 +199,7 @@ def openings(frames: np.ndarray, faces: list[Face]) -> np.ndarray:
         frames: square, [F, H, H, 3] in [0, 1].
         faces: the result of `find_faces`.
     """
-    frames, rows = _small(frames), np.zeros((len(faces), len(frames)))
+    frames, rows = small(frames), np.zeros((len(faces), len(frames)))
     for i, face in enumerate(faces):
         cheeks, lower = (_part(frames, face, *part) for part in (CHEEKS, LOWER))
         if not cheeks.size:  # the face is cut off by the frame

@@ -110,8 +110,15 @@ def _x(actor: cast.Actor) -> float:
 
 def is_voice(turn: Turn, voice: Voice) -> bool:
     """Returns whether a turn is spoken in a voice: equation (1)."""
-    pitch, tract = abs(turn.pitch - voice.pitch), abs(turn.tract - voice.tract)
-    return pitch < 0.5 * cast.APART_HZ and tract < 0.5 * cast.APART_TRACT
+    return not distinguishable((turn.pitch, turn.tract), voice)
+
+
+def distinguishable(heard: tuple[float, float], voice: Voice) -> bool:
+    """Returns whether a listener can tell what is heard, (pitch in Hz, tract), from a voice:
+    equation (1) does not hold.
+    """
+    pitch, tract = abs(heard[0] - voice.pitch), abs(heard[1] - voice.tract)
+    return not (pitch < 0.5 * cast.APART_HZ and tract < 0.5 * cast.APART_TRACT)
 
 
 def _agree(said: list[tuple[int, Voice]], speakers: Speakers) -> bool:

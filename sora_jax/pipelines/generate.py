@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from sora_jax import files
+from sora_jax.characters.gate import Gate
 from sora_jax.clip import Clip, as_floats
 from sora_jax.errors import UserError, expect
 from sora_jax.flow.guidance import Guidance
@@ -92,6 +93,7 @@ class Pipeline:
         self.text_tokenizer, self.format = text_tokenizer, format
         self.fingerprints, self.config = dict(fingerprints or {}), dict(config or {})
         self.shift, self.trained_on = shift, dict(trained_on or {})
+        self.gate = Gate()  # which characters may be shown, and by whom
         self._placement, self._asked = Placement(), {}
 
     def __repr__(self) -> str:
@@ -291,12 +293,13 @@ class Pipeline:
 
     def check(self, request: Request) -> None:
         """Raises UserError for a request that contradicts itself, asks for nothing, has no known
-        word in its prompt, has other shots than the format, or names other characters than those
-        that it gives.
+        word in its prompt, has other shots than the format, names other characters than those that
+        it gives, or shows one without consent (`characters.gate`).
         """
         check_request(request, self.format)
         check_storyboard(request.prompt, self.format, self.formats)
         check_characters(request, self.model.config.references, self.format.size)
+        self.gate.check(request.prompt, request.characters)
         check_words(request, self.text_tokenizer, self.trained_on)
 
     def notes(self, request: Request) -> tuple[str, ...]:

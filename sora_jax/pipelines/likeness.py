@@ -1,23 +1,28 @@
 """Likeness: the references by which a pipeline shows a character, and the checks of a request."""
 
 import dataclasses
-import hashlib
+import json
 import os
 import wave
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from sora_jax import files, media
+from sora_jax.characters.gate import shows
+from sora_jax.characters.records import fingerprint
 from sora_jax.clip import as_floats
 from sora_jax.data.prompts import NAME
 from sora_jax.errors import UserError, expect
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.models.reference_encoder import VIEWS
 from sora_jax.mp4 import to_uint8
+from sora_jax.oracles.heads import SIZE
 from sora_jax.pipelines import codec
+from sora_jax.worlds.playhouse.cast import Character
 from sora_jax.worlds.playhouse.references import VIEWS as NAMES
 from sora_jax.worlds.playhouse.references import VOICE_SECONDS, References
 
@@ -37,20 +42,26 @@ class Likeness:
             [4, H, W, 3], uint8 or floats in [0, 1].
         samples: 1.5 s of its voice, floats [S] in [-1, 1] at 16 kHz; longer ones are cut and
             shorter ones end in silence. Default None: it has no voice.
+        character: who of the world's cast it shows; None (default) for anybody else, who needs a
+            record (`sora_jax.characters`).
     """
 
     stills: np.ndarray
     samples: np.ndarray | None = None
+    character: Character | None = None
 
     @classmethod
     def of(cls, references: References) -> "Likeness":
         """Returns the likeness of references of Playhouse's cast."""
-        return cls(references.stills, references.samples)
+        return cls(references.stills, references.samples, references.character)
 
     @classmethod
     def read(cls, folder: str | os.PathLike, size: int = 64) -> "Likeness":
         """Reads the likeness in a folder: front.png, left.png, right.png, blink.png, and voice.wav
         if there is a voice.
+
+        character.json may name one of the world's cast, as `experiments.cast` writes it. It counts
+        if face and voice are that character's (`characters.gate.shows`).
 
         Args:
             folder: the folder.
@@ -67,10 +78,10 @@ class Likeness:
                 field="characters",
             )
         stills = np.stack([media.read_image(path / f"{name}.png", size)[0] for name in NAMES])
-        voice = path / "voice.wav"
-        if not voice.is_file():
-            return cls(stills)
-        return cls(stills, media.fit_sound(*media.read_audio(voice), SAMPLES)[0])
+        voice, samples = path / "voice.wav", None
+        if voice.is_file():
+            samples = media.fit_sound(*media.read_audio(voice), SAMPLES)[0]
+        return cls(stills, samples, _of_cast(path, samples))
 
     def save(self, folder: str | os.PathLike) -> None:
         """Writes the files that `read` reads into a folder, which is created if it does not exist.
@@ -95,9 +106,20 @@ class Likeness:
     @property
     def fingerprint(self) -> str:
         """The first 12 hex digits of the sha256 of the arrays."""
-        voice = b"" if self.samples is None else np.asarray(self.samples, "<f4").tobytes()
-        stills = as_floats(self.stills, "stills").astype("<f4").tobytes()
-        return hashlib.sha256(stills + voice).hexdigest()[:12]
+        return fingerprint(as_floats(self.stills, "stills"), self.samples)
+
+
+def _of_cast(folder: Path, samples: np.ndarray | None) -> Character | None:
+    """Returns the character of the world's cast that character.json in a folder names, if the
+    pictures and the voice are its own; else None.
+    """
+    try:
+        fields = json.loads((folder / "character.json").read_text(encoding="utf-8"))
+        named = Character.from_dict({f.name: fields[f.name] for f in dataclasses.fields(Character)})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    front = as_floats(media.read_image(folder / f"{NAMES[0]}.png", SIZE)[0], "front.png")
+    return named if shows(named, front[None], samples) else None
 
 
 def check_characters(request: "Request", slots: int, size: int) -> None:

@@ -60,7 +60,7 @@ def test_limits_kept_on_films(clips):
 @pytest.mark.slow
 def test_limits_kept_on_talks(clips):
     """Few clips: one miss is allowed."""
-    scores = calibrate.calibrate(clips[:8], oracles=("lips", "speakers"))
+    scores = calibrate.calibrate(clips[:8], oracles=("lips", "speakers", "identity"))
     assert calibrate.violations(scores, (0.85, 0.85), 0.25) == []
     check_conditions(scores)
 

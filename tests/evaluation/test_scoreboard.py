@@ -180,7 +180,7 @@ def test_other_weights_are_not_trained_and_never_0(tmp_path, tiny, monkeypatch):
             {"physics", "sync", "sound", "facts", "conditional", "conditional_sync", "tokenizers"},
         ),
         ({**ROOM, "family": "film"}, {"styles", "speech"}),
-        ({**ROOM, "family": "talk"}, {"dialogue", "soundscape"}),
+        ({**ROOM, "family": "talk"}, {"dialogue", "likeness", "soundscape"}),
         ({**ROOM, "family": "story"}, {"stories"}),
         ({**ROOM, "family": "phyworld_uniform_300k"}, {"phyworld"}),
         ({"source": "video_folder"}, set()),

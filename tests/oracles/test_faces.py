@@ -11,7 +11,7 @@ from sora_jax.worlds.playhouse import acting
 
 def check_faces(clip, tolerance=0.05):
     found = faces.find_faces(clip.frames)
-    true = fit_faces.centres(clip).mean(1)
+    true = examples.head_centres(clip).mean(1)
     assert len(found) == len(true)
     for face, centre in zip(found, true, strict=True):
         assert np.hypot(*(centre - [face.x, face.y])) < tolerance

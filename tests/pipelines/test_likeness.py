@@ -1,5 +1,6 @@
 """Characters of a request: who they are changes the clip, and what cannot be is refused."""
 
+import copy
 import dataclasses
 import json
 import subprocess
@@ -11,10 +12,15 @@ import pytest
 from flax import nnx
 from toy_weights import random_state
 
+from sora_jax.characters.gate import Gate
+from sora_jax.characters.records import Character, Records
+from sora_jax.characters.verifier import Identity
 from sora_jax.errors import UserError
+from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.models.st_dit import STDiT
 from sora_jax.pipelines.generate import Pipeline
 from sora_jax.pipelines.likeness import Likeness
+from sora_jax.pipelines.request import Request
 from sora_jax.worlds.playhouse.cast import catalogue
 from sora_jax.worlds.playhouse.references import references
 
@@ -61,9 +67,6 @@ def test_who_they_are_changes_the_clip(cast):
 
 
 def test_a_clip_of_a_batch_is_that_of_its_own_request(cast):
-    from sora_jax.flow.sampler import SamplerConfig
-    from sora_jax.pipelines.request import Request
-
     sampler = SamplerConfig(steps=2)
     both = Request(PROMPT, sampler=sampler, characters={"mika": likeness(3), "rolo": likeness(8)})
     one = Request("@uma drops a red ball", sampler=sampler, characters={"uma": likeness(5)})
@@ -102,6 +105,44 @@ def test_what_cannot_be_is_refused(cast, fields, said):
 def test_a_model_without_references_says_so(pipeline):
     with pytest.raises(UserError, match="this model learned no references of characters"):
         made(pipeline, "@mika drops a red ball", characters={"mika": likeness(0)})
+
+
+def test_nobody_is_shown_without_a_grant(cast, tmp_path):
+    mika = likeness(3)
+    assert mika.character == catalogue()[3]
+    stranger = dataclasses.replace(mika, character=None)
+    prompt, sampler = "@mika drops a red ball", SamplerConfig(steps=2)
+    for request in (
+        Request(prompt, sampler=sampler, characters={"mika": stranger}),
+        Request(prompt, sampler=sampler, characters={"mika": Likeness(stranger.stills + 0.0)}),
+    ):
+        with pytest.raises(UserError, match="no consent to this likeness is recorded") as told:
+            cast.generate(request)
+        assert told.value.field == "characters" and "\n" not in str(told.value)
+    identity = Identity((0.0,) * 20, 120.0, 1.0)
+    record = Character("mika", "ann", stranger.fingerprint, identity)
+    Records(tmp_path).add(record, stranger.stills, stranger.samples)
+    admitted = copy.copy(cast)
+    admitted.gate = Gate("ann", Records(tmp_path))
+    shown = Likeness(*Records(tmp_path).references("mika"))
+    admitted.check(Request(prompt, characters={"mika": shown}))
+    admitted.in_format().gate.check(prompt, {"mika": shown})
+    admitted.gate = Gate("bob", Records(tmp_path))
+    with pytest.raises(UserError, match="@mika is not granted to you"):
+        admitted.check(Request(prompt, characters={"mika": shown}))
+
+
+def test_a_folder_is_believed_if_it_shows_whom_it_names(tmp_path):
+    mika, rolo = (Likeness.of(references(catalogue()[i], 2)) for i in (3, 8))
+    for name, shown, named in (("mika", mika, mika), ("rolo", rolo, mika)):
+        shown.save(tmp_path / name)
+        text = json.dumps(named.character.to_dict() | {"style": "flat"})
+        (tmp_path / name / "character.json").write_text(text)
+    assert Likeness.read(tmp_path / "mika").character == catalogue()[3]
+    assert Likeness.read(tmp_path / "rolo").character is None
+    for text in ("{}", "[]", "no JSON"):
+        (tmp_path / "mika" / "character.json").write_text(text)
+        assert Likeness.read(tmp_path / "mika").character is None
 
 
 def test_a_folder_of_pictures_and_a_voice(tmp_path):

@@ -36,12 +36,14 @@ class References:
         samples: float32 [S] in [-1, 1], VOICE_SECONDS at 16 kHz; None for an animal.
         words: the words that the voice says; () for an animal.
         style: the style of the stills.
+        character: whom they show.
     """
 
     stills: np.ndarray
     samples: np.ndarray | None
     words: tuple[str, ...]
     style: str
+    character: Character
 
 
 def cast_references(takes: Sequence[Take], slots: int, size: int = 64) -> dict[str, Any]:
@@ -121,9 +123,9 @@ def references(
     format = dataclasses.replace(_STILLS, height=size, width=size)
     frames = np.asarray(render.render(render.render_inputs([take], format), format))[0, :4]
     if character.voice is None:
-        return References(frames, None, (), style)
+        return References(frames, None, (), style, character)
     words, samples = _voice_sample(stream, character.voice, excluded)
-    return References(frames, samples, words, style)
+    return References(frames, samples, words, style, character)
 
 
 def _voice_sample(

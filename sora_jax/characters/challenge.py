@@ -1,0 +1,78 @@
+"""Challenges: phrases that an account says in a capture, chosen a moment before."""
+
+import dataclasses
+import random
+import secrets
+import time
+from collections.abc import Callable
+
+from sora_jax.errors import UserError
+from sora_jax.worlds.playhouse.voice import WORDS
+
+PHRASE = 3  # words of a challenge
+VALID_SECONDS = 300.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Challenge:
+    """A phrase that an account is asked to say.
+
+    Attributes:
+        number: names the challenge; nobody can guess it.
+        account: the account that asked for it.
+        words: the phrase, names in `voice.WORDS`, all different.
+        issued: time in s at which it was chosen.
+    """
+
+    number: str
+    account: str
+    words: tuple[str, ...]
+    issued: float
+
+
+class Challenges:
+    """Open challenges. Each is valid for VALID_SECONDS, for one account, and once."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.time, rng: random.Random | None = None
+    ) -> None:
+        """Starts without an open challenge.
+
+        Args:
+            clock: returns the time in s. Default: that of the system.
+            rng: draws the words. Default: None, the random numbers of the system.
+        """
+        self._clock, self._rng = clock, rng or secrets.SystemRandom()
+        self._open: dict[str, Challenge] = {}
+
+    def issue(self, account: str) -> Challenge:
+        """Returns a new challenge for an account, and forgets those that are too old."""
+        now = self._clock()
+        self._open = {n: one for n, one in self._open.items() if now - one.issued <= VALID_SECONDS}
+        words = tuple(self._rng.sample(list(WORDS), PHRASE))
+        one = Challenge(secrets.token_hex(16), account, words, now)
+        self._open[one.number] = one
+        return one
+
+    def redeem(self, number: str, account: str) -> Challenge:
+        """Returns a challenge and closes it, whatever the capture shows.
+
+        Raises:
+            UserError: it is unknown or used, of another account, or too old.
+        """
+        one = self._open.get(number)
+        if one is None or one.account != account:
+            raise UserError(
+                "this challenge is unknown or was used already; ask for a new one",
+                field="challenge",
+                code="challenge",
+            )
+        del self._open[number]
+        if (age := self._clock() - one.issued) > VALID_SECONDS:
+            raise UserError(
+                f"this challenge is {age:.0f} s old and was valid for {VALID_SECONDS:.0f} s; ask "
+                "for a new one",
+                field="challenge",
+                code="challenge",
+            )
+        return one
