@@ -1,0 +1,254 @@
+"""Which place a shot of a story shows, and from which view, by comparison with painted places.
+
+A view is base (centre of the view c and its width w, in metres), a frame size, and a camera move
+(`staging.CAMERAS`). For a pixel p of a frame and q of the picture of an empty place
+(`place_pictures.py`), the agreement is
+
+    A = mean over pixels of  exp(-|p - q|^2 / (2 SIGMA^2))                                       (1)
+
+so whatever hides the place, such as characters, lowers A by its area alone.
+
+1. The middle frame of the shot, averaged to COARSE pixels, is compared with pictures of all
+   places, styles and lamps (on, off) from a grid of views. The BEST of them are kept, at most one
+   for each place, style, frame size and APART metres.
+2. Their c and w are refined at SIZE pixels, and the camera move is that of the largest A over
+   LOOKS frames.
+
+What the lamp does in each frame follows: the larger A of a picture with the lamp on and one with it
+off. Limits: views that the stories have (`staging.py`).
+"""
+
+import dataclasses
+import functools
+import itertools
+
+import numpy as np
+from scipy import ndimage
+
+from sora_jax.oracles.place_pictures import Look, paint
+from sora_jax.oracles.style import SIZE
+from sora_jax.worlds.playhouse.places import EXTENT
+from sora_jax.worlds.playhouse.spec import FILM_STYLES
+from sora_jax.worlds.playhouse.staging import (
+    CAMERAS,
+    CLOSE,
+    FACE,
+    PUSH,
+    STANDING,
+    TWO,
+    TWO_BELOW,
+    WIDE,
+    WIDE_BELOW,
+)
+from sora_jax.worlds.playhouse.storyboard import MOVES, PLACES
+
+COARSE = 16  # pixels
+SIGMA = 0.07  # of (1), a distance of colours in [0, 1]
+SOFT = 0.6  # pixels: blur of frames and pictures
+BEST, APART = 8, 0.6  # views; metres between the centres of those of one place
+LOOKS = 5  # frames
+WIDEST = 3.95  # metres: a two-shot of the two ends of a room
+# metres: steps of the grid of centres by frame size; of the refinement, one after another
+STEPS = {"wide": 0.15, "two-shot": 0.12, "close-up": 0.07}
+FINER = (0.06, 0.03, 0.015)
+ZOOMS = (1.0, 1.0 + 0.5 * PUSH)  # of the middle of a shot
+SURE = 0.01  # of A: views with as much less could be meant too
+
+
+@dataclasses.dataclass(frozen=True)
+class Base:
+    """The view of a shot without the displacement of its camera.
+
+    Attributes:
+        frame: a name in storyboard.FRAMES.
+        centre: x of the middle in metres.
+        width: in metres.
+    """
+
+    frame: str
+    centre: float
+    width: float
+
+    def views(self, displaced: np.ndarray) -> np.ndarray:
+        """Returns (left, top, width) in metres, [N, 3].
+
+        displaced: displacement in widths and factor on the width, [N, 2].
+        """
+        below = {"wide": WIDE_BELOW, "two-shot": TWO_BELOW}.get(self.frame, FACE - 0.5 * CLOSE)
+        shift, size = displaced[:, 0], displaced[:, 1] * self.width
+        left = self.centre + shift * self.width - 0.5 * size
+        return np.stack([left, below + 0.5 * self.width + 0.5 * size, size], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sight:
+    """What a shot shows of its place.
+
+    Attributes:
+        place: number of the place.
+        style: a name in FILM_STYLES.
+        base: its view without the move.
+        move: of the camera, one of storyboard.MOVES.
+        views: (left, top, width) of each frame in metres, [F, 3].
+        lamp: 1 where the lamp is on, int64 [F].
+        agreement: A of (1).
+        spread: metres; other centres that could be meant lie within it.
+    """
+
+    place: int
+    style: str
+    base: Base
+    move: str
+    views: np.ndarray
+    lamp: np.ndarray
+    agreement: float
+    spread: float
+
+
+def soft(frames: np.ndarray) -> np.ndarray:
+    """Returns frames [F, H, W, 3] blurred by SOFT pixels."""
+    return ndimage.gaussian_filter(frames, (0, SOFT, SOFT, 0))
+
+
+def displaced(move: str, parts: np.ndarray) -> np.ndarray:
+    """Returns the displacement in widths and the factor on the width, [N, 2], of a camera move at
+    the parts [N] of a shot, from 0 to 1.
+    """
+    start, end = (np.array(knot) for knot in CAMERAS.get(move, STANDING))
+    return start + parts[:, None] * (end - start)
+
+
+def _grid() -> list[tuple[Base, float]]:
+    """Returns the views with which the middle frame is compared, and their zooms."""
+    bases = [Base("wide", 0.5 * EXTENT + i * STEPS["wide"], WIDE) for i in (-1, 0, 1)]
+    width = TWO
+    while width < WIDEST:
+        centres = np.arange(0.85, EXTENT - 0.84, STEPS["two-shot"])
+        bases += [Base("two-shot", float(c), width) for c in centres]
+        width *= 1.06
+    centres = np.arange(0.35, EXTENT - 0.34, STEPS["close-up"])
+    bases += [Base("close-up", float(c), CLOSE) for c in centres]
+    return list(itertools.product(bases, ZOOMS))
+
+
+@functools.cache
+def _bank() -> tuple[list[tuple[Base, float]], list[tuple[int, str, float]], np.ndarray]:
+    """Returns the grid of N views, the L looks (place, style, lamp), and their pictures, [L, N,
+    COARSE, COARSE, 3].
+    """
+    grid = _grid()
+    views = np.concatenate([base.views(np.array([[0.0, zoom]])) for base, zoom in grid])
+    looks = list(itertools.product(range(len(PLACES)), FILM_STYLES, (0.0, 1.0)))
+    pictures = [paint(Look(*look), views, COARSE) for look in looks]
+    return grid, looks, np.stack(pictures)
+
+
+def agreement(frames: np.ndarray, pictures: np.ndarray) -> np.ndarray:
+    """Returns A of (1) over the last three axes, [...]: of frames [..., H, W, 3] and pictures that
+    broadcast.
+    """
+    far = np.square(frames - pictures).sum(-1)
+    return np.exp(far * (-0.5 / SIGMA**2)).mean((-1, -2))
+
+
+def _coarse(frame: np.ndarray) -> list[tuple[int, str, Base, float]]:
+    """Returns (place, style, base, zoom) of the views that agree best with a frame [SIZE, SIZE,
+    3].
+    """
+    grid, looks, pictures = _bank()
+    side = SIZE // COARSE
+    small = frame.reshape(COARSE, side, COARSE, side, 3).mean((1, 3))
+    scores = np.stack([agreement(small, of_look) for of_look in pictures])  # [L, N]
+    found: dict[tuple[int, str, str, int], tuple[Base, float]] = {}
+    order = np.argsort(-scores, axis=None)
+    for look, view in zip(*np.unravel_index(order, scores.shape), strict=True):
+        place, style, _ = looks[look]
+        base, zoom = grid[view]
+        found.setdefault((place, style, base.frame, int(base.centre / APART)), (base, zoom))
+        if len(found) == BEST:
+            break
+    return [(place, style, *of) for (place, style, _, _), of in found.items()]
+
+
+class _Shot:
+    """The frames of a shot, compared with one place in one style.
+
+    Args:
+        frames: float32 [F, SIZE, SIZE, 3].
+        place: number of the place.
+        style: a name in FILM_STYLES.
+    """
+
+    def __init__(self, frames: np.ndarray, place: int, style: str) -> None:
+        self.frames, self.place, self.style = frames, place, style
+        self.parts = (np.arange(len(frames)) + 0.5) / len(frames)
+
+    def scores(self, numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
+        """Returns A of the frames `numbers` [N] with views [N, 3], with the lamp off and on,
+        [2, N].
+        """
+        frames = self.frames[numbers]
+        looks = (Look(self.place, self.style, lamp) for lamp in (0.0, 1.0))
+        return np.stack([agreement(frames, soft(paint(look, views, SIZE))) for look in looks])
+
+    def refined(self, base: Base, zoom: float) -> Base:
+        """Returns the base whose view agrees best with the middle frame, near `base`."""
+        middle = np.array([len(self.frames) // 2])
+        step_of = np.array([[0.0, zoom]])
+        for step in FINER:
+            offsets = [(i, j) for i in (-2, -1, 0, 1, 2) for j in (-2, -1, 0, 1, 2)]
+            if base.frame != "two-shot":
+                offsets = [(i, 0) for i in (-2, -1, 0, 1, 2)]
+            near = [
+                Base(base.frame, base.centre + i * step, _at_least(base, 1.5 * j * step))
+                for i, j in offsets
+            ]
+            views = np.concatenate([one.views(step_of) for one in near])
+            numbers = np.repeat(middle, len(near))
+            base = near[int(np.argmax(self.scores(numbers, views).max(0)))]
+        return base
+
+    def moved(self, base: Base) -> tuple[float, str]:
+        """Returns A over LOOKS frames under the camera move that agrees best, and that move."""
+        numbers = np.unique(np.linspace(0, len(self.frames) - 1, LOOKS).round().astype(int))
+        found = []
+        for move in MOVES:
+            views = base.views(displaced(move, self.parts[numbers]))
+            found.append((float(self.scores(numbers, views).max(0).mean()), move))
+        return max(found)
+
+    def spread(self, base: Base, move: str) -> float:
+        """Returns the largest distance of centres that agree as well as that of `base`."""
+        numbers = np.array([len(self.frames) // 2])
+        at = displaced(move, self.parts[numbers])
+        far = np.arange(-0.6, 0.61, 0.05)
+        near = [dataclasses.replace(base, centre=base.centre + float(x)) for x in far]
+        views = np.concatenate([one.views(at) for one in near])
+        scores = self.scores(np.repeat(numbers, len(near)), views).max(0)
+        best = scores[np.abs(far) < 0.03].max()
+        return float(np.abs(far[scores >= best - SURE]).max())
+
+
+def find_sight(frames: np.ndarray) -> Sight:
+    """Returns the place and the view of the frames of a shot, float32 [F, SIZE, SIZE, 3]."""
+    frames = soft(frames)
+    found = []
+    for place, style, base, zoom in _coarse(frames[len(frames) // 2]):
+        shot = _Shot(frames, place, style)
+        base = shot.refined(base, zoom)
+        found.append((*shot.moved(base), base, shot))
+    score, move, base, shot = max(found, key=_first)
+    views = base.views(displaced(move, shot.parts))
+    lamp = shot.scores(np.arange(len(frames)), views).argmax(0)
+    spread = shot.spread(base, move)
+    return Sight(shot.place, shot.style, base, move, views, lamp, score, spread)
+
+
+def _at_least(base: Base, wider: float) -> float:
+    """Returns the width of a base that is `wider` in metres; a two-shot has at least TWO."""
+    return max(base.width + wider, TWO) if base.frame == "two-shot" else base.width + wider
+
+
+def _first(found: tuple) -> float:
+    return found[0]
+
