@@ -9,7 +9,7 @@ A view is base (centre of the view c and its width w, in metres), a frame size, 
 so whatever hides the place, such as characters, lowers A by its area alone.
 
 1. The middle frame of the shot, averaged to COARSE pixels, is compared with pictures of all
-   places, styles and lamps (on, off) from a grid of views. The BEST of them are kept, at most one
+   places and styles, with the lamp on or off and the door open or closed, from a grid of views. The BEST of them are kept, at most one
    for each place, style, frame size and APART metres.
 2. Their c and w are refined at SIZE pixels, and the camera move is that of the largest A over
    LOOKS frames.
@@ -46,13 +46,14 @@ COARSE = 16  # pixels
 SIGMA = 0.07  # of (1), a distance of colours in [0, 1]
 SOFT = 0.6  # pixels: blur of frames and pictures
 BEST, APART = 8, 0.6  # views; metres between the centres of those of one place
+LAST = 3  # views whose camera moves are compared
 LOOKS = 5  # frames
 WIDEST = 3.95  # metres: a two-shot of the two ends of a room
 # metres: steps of the grid of centres by frame size; of the refinement, one after another
 STEPS = {"wide": 0.15, "two-shot": 0.12, "close-up": 0.07}
 FINER = (0.06, 0.03, 0.015)
 ZOOMS = (1.0, 1.0 + 0.5 * PUSH)  # of the middle of a shot
-SURE = 0.01  # of A: views with as much less could be meant too
+SURE, SPREAD = 0.01, 0.6  # of A, metres: views so near and so little worse could be meant too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,15 +133,13 @@ def _grid() -> list[tuple[Base, float]]:
 
 
 @functools.cache
-def _bank() -> tuple[list[tuple[Base, float]], list[tuple[int, str, float]], np.ndarray]:
-    """Returns the grid of N views, the L looks (place, style, lamp), and their pictures, [L, N,
-    COARSE, COARSE, 3].
-    """
+def _bank() -> tuple[list[tuple[Base, float]], list[Look], np.ndarray]:
+    """Returns the grid of N views, the L looks, and their pictures, [L, N, COARSE, COARSE, 3]."""
     grid = _grid()
     views = np.concatenate([base.views(np.array([[0.0, zoom]])) for base, zoom in grid])
-    looks = list(itertools.product(range(len(PLACES)), FILM_STYLES, (0.0, 1.0)))
-    pictures = [paint(Look(*look), views, COARSE) for look in looks]
-    return grid, looks, np.stack(pictures)
+    states = itertools.product(range(len(PLACES)), FILM_STYLES, (0.0, 1.0), (0.0, 1.0))
+    looks = [Look(*state) for state in states]
+    return grid, looks, np.stack([paint(look, views, COARSE) for look in looks])
 
 
 def agreement(frames: np.ndarray, pictures: np.ndarray) -> np.ndarray:
@@ -151,23 +150,21 @@ def agreement(frames: np.ndarray, pictures: np.ndarray) -> np.ndarray:
     return np.exp(far * (-0.5 / SIGMA**2)).mean((-1, -2))
 
 
-def _coarse(frame: np.ndarray) -> list[tuple[int, str, Base, float]]:
-    """Returns (place, style, base, zoom) of the views that agree best with a frame [SIZE, SIZE,
-    3].
-    """
+def _coarse(frame: np.ndarray) -> list[tuple[Look, Base, float]]:
+    """Returns (look, base, zoom) of the views that agree best with a frame [SIZE, SIZE, 3]."""
     grid, looks, pictures = _bank()
     side = SIZE // COARSE
     small = frame.reshape(COARSE, side, COARSE, side, 3).mean((1, 3))
     scores = np.stack([agreement(small, of_look) for of_look in pictures])  # [L, N]
-    found: dict[tuple[int, str, str, int], tuple[Base, float]] = {}
+    found: dict[tuple[int, str, str, int], tuple[Look, Base, float]] = {}
     order = np.argsort(-scores, axis=None)
-    for look, view in zip(*np.unravel_index(order, scores.shape), strict=True):
-        place, style, _ = looks[look]
-        base, zoom = grid[view]
-        found.setdefault((place, style, base.frame, int(base.centre / APART)), (base, zoom))
+    for number, view in zip(*np.unravel_index(order, scores.shape), strict=True):
+        look, (base, zoom) = looks[number], grid[view]
+        key = (look.place, look.style, base.frame, int(base.centre / APART))
+        found.setdefault(key, (look, base, zoom))
         if len(found) == BEST:
             break
-    return [(place, style, *of) for (place, style, _, _), of in found.items()]
+    return list(found.values())
 
 
 class _Shot:
@@ -175,38 +172,42 @@ class _Shot:
 
     Args:
         frames: float32 [F, SIZE, SIZE, 3].
-        place: number of the place.
-        style: a name in FILM_STYLES.
+        look: of the place in the middle frame.
     """
 
-    def __init__(self, frames: np.ndarray, place: int, style: str) -> None:
-        self.frames, self.place, self.style = frames, place, style
+    def __init__(self, frames: np.ndarray, look: Look) -> None:
+        self.frames, self.look = frames, look
         self.parts = (np.arange(len(frames)) + 0.5) / len(frames)
+        self.middle = len(frames) // 2
+
+    def of_middle(self, views: np.ndarray) -> np.ndarray:
+        """Returns A of the middle frame with views [N, 3], [N]."""
+        return agreement(self.frames[self.middle], soft(paint(self.look, views, SIZE)))
 
     def scores(self, numbers: np.ndarray, views: np.ndarray) -> np.ndarray:
         """Returns A of the frames `numbers` [N] with views [N, 3], with the lamp off and on,
-        [2, N].
+        [2, N]. The door may be open or closed.
         """
-        frames = self.frames[numbers]
-        looks = (Look(self.place, self.style, lamp) for lamp in (0.0, 1.0))
-        return np.stack([agreement(frames, soft(paint(look, views, SIZE))) for look in looks])
+        frames, found = self.frames[numbers], []
+        for lamp in (0.0, 1.0):
+            looks = (dataclasses.replace(self.look, lamp=lamp, door=door) for door in (0.0, 1.0))
+            pictures = (soft(paint(look, views, SIZE)) for look in looks)
+            found.append(np.maximum(*(agreement(frames, picture) for picture in pictures)))
+        return np.stack(found)
 
-    def refined(self, base: Base, zoom: float) -> Base:
-        """Returns the base whose view agrees best with the middle frame, near `base`."""
-        middle = np.array([len(self.frames) // 2])
-        step_of = np.array([[0.0, zoom]])
+    def refined(self, base: Base, zoom: float) -> tuple[float, Base]:
+        """Returns the largest A of the middle frame with views near `base`, and its base."""
+        best = 0.0
         for step in FINER:
-            offsets = [(i, j) for i in (-2, -1, 0, 1, 2) for j in (-2, -1, 0, 1, 2)]
-            if base.frame != "two-shot":
-                offsets = [(i, 0) for i in (-2, -1, 0, 1, 2)]
+            wider = (-2, -1, 0, 1, 2) if base.frame == "two-shot" else (0,)
             near = [
                 Base(base.frame, base.centre + i * step, _at_least(base, 1.5 * j * step))
-                for i, j in offsets
+                for i, j in itertools.product((-2, -1, 0, 1, 2), wider)
             ]
-            views = np.concatenate([one.views(step_of) for one in near])
-            numbers = np.repeat(middle, len(near))
-            base = near[int(np.argmax(self.scores(numbers, views).max(0)))]
-        return base
+            views = np.concatenate([one.views(np.array([[0.0, zoom]])) for one in near])
+            scores = self.of_middle(views)
+            best, base = float(scores.max()), near[int(scores.argmax())]
+        return best, base
 
     def moved(self, base: Base) -> tuple[float, str]:
         """Returns A over LOOKS frames under the camera move that agrees best, and that move."""
@@ -219,12 +220,10 @@ class _Shot:
 
     def spread(self, base: Base, move: str) -> float:
         """Returns the largest distance of centres that agree as well as that of `base`."""
-        numbers = np.array([len(self.frames) // 2])
-        at = displaced(move, self.parts[numbers])
-        far = np.arange(-0.6, 0.61, 0.05)
+        at = displaced(move, self.parts[[self.middle]])
+        far = np.arange(-SPREAD, SPREAD + 0.01, 0.05)
         near = [dataclasses.replace(base, centre=base.centre + float(x)) for x in far]
-        views = np.concatenate([one.views(at) for one in near])
-        scores = self.scores(np.repeat(numbers, len(near)), views).max(0)
+        scores = self.of_middle(np.concatenate([one.views(at) for one in near]))
         best = scores[np.abs(far) < 0.03].max()
         return float(np.abs(far[scores >= best - SURE]).max())
 
@@ -232,16 +231,17 @@ class _Shot:
 def find_sight(frames: np.ndarray) -> Sight:
     """Returns the place and the view of the frames of a shot, float32 [F, SIZE, SIZE, 3]."""
     frames = soft(frames)
-    found = []
-    for place, style, base, zoom in _coarse(frames[len(frames) // 2]):
-        shot = _Shot(frames, place, style)
-        base = shot.refined(base, zoom)
-        found.append((*shot.moved(base), base, shot))
+    near = []
+    for look, base, zoom in _coarse(frames[len(frames) // 2]):
+        shot = _Shot(frames, look)
+        near.append((*shot.refined(base, zoom), shot))
+    near = sorted(near, key=_first)[-LAST:]
+    found = [(*shot.moved(base), base, shot) for _, base, shot in near]
     score, move, base, shot = max(found, key=_first)
     views = base.views(displaced(move, shot.parts))
     lamp = shot.scores(np.arange(len(frames)), views).argmax(0)
     spread = shot.spread(base, move)
-    return Sight(shot.place, shot.style, base, move, views, lamp, score, spread)
+    return Sight(shot.look.place, shot.look.style, base, move, views, lamp, score, spread)
 
 
 def _at_least(base: Base, wider: float) -> float:

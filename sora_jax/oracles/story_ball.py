@@ -1,0 +1,102 @@
+"""Finds the ball of a story in every frame of a shot, with its colour.
+
+1. The light of the place and the grading of the style are divided out of the frames. With u the
+   direction of a pixel's colour in RGB, and c that of a colour of the palette, the pixel belongs
+   to that colour by
+
+       m = exp(-angle(u, c)^2 / (2 HUE^2)),   0 for a pixel that is too dark or too bright       (1)
+
+   so shades of one colour are one colour.
+2. m is resampled to the grid of metres (`people.on_grid`). The ball is where the mean of m over a
+   disc of its size, less that over the ring around it, is largest and at least LEAST. Clothes and
+   hair of a similar colour fill the ring too.
+
+The colour is that with the largest sum over the frames of the shot.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy import signal
+
+from sora_jax.oracles.people import CELL, COLUMNS, ROWS, on_grid
+from sora_jax.oracles.place_pictures import BRIGHT, exposure
+from sora_jax.oracles.shot_views import Sight
+from sora_jax.worlds.playhouse.camera import BARS
+from sora_jax.worlds.playhouse.render.story_program import NIGHT
+from sora_jax.worlds.playhouse.spec import COLOURS
+
+HUE = 0.12  # radians
+SHADES = (0.22, 1.6)  # of a ball's brightness, over that of its plain colour
+DISC, RING = 0.15, (0.23, 0.30)  # metres
+LEAST = 0.42
+NAMES = tuple(COLOURS)
+_PALETTE = np.array([COLOURS[name] for name in NAMES], np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class StoryBall:
+    """The ball in a shot.
+
+    Attributes:
+        colour: a name in COLOURS; None if no ball is seen.
+        position: centre in metres, float64 [F, 2]; NaN in frames in which it is not seen.
+    """
+
+    colour: str | None
+    position: np.ndarray
+
+
+def plain_colours(frames: np.ndarray, sight: Sight) -> np.ndarray:
+    """Returns frames [F, S, S, 3] without the light of the place and the grading of the style."""
+    if sight.style == "cinematic":
+        frames = frames / np.maximum(exposure(frames.shape[1]), 0.2)[..., None]
+        frames = np.clip((frames - 0.5) / 1.06 + 0.52, 0.0, None)
+        bright = (frames @ BRIGHT)[..., None]
+        cold, warm = np.array([-0.10, 0.0, 0.07]), np.array([0.05, 0.01, -0.09])
+        frames = frames / (1.0 + (1.0 - bright) * cold + bright * warm)
+    light = np.where((sight.lamp == 0)[:, None], NIGHT, 1.0)
+    return frames / light[:, None, None]
+
+
+def _membership(frames: np.ndarray) -> np.ndarray:
+    """Returns m of (1) of frames [F, S, S, 3] for each colour, [colours, F, S, S]."""
+    size = np.linalg.norm(frames, axis=-1)
+    plain = np.linalg.norm(_PALETTE, axis=-1)
+    cosine = np.einsum("fhwc,kc->kfhw", frames, _PALETTE / plain[:, None])
+    cosine = cosine / np.maximum(size, 1e-6)
+    far = np.square(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    member = np.exp(-0.5 * far / HUE**2)
+    shade = size / plain[:, None, None, None]
+    return member * ((shade > SHADES[0]) & (shade < SHADES[1]))
+
+
+def _kernel() -> np.ndarray:
+    """Returns the weights of the disc less the ring."""
+    reach = int(RING[1] / CELL) + 1
+    away = CELL * np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    disc, ring = away <= DISC, (away >= RING[0]) & (away <= RING[1])
+    return disc / disc.sum() - ring / ring.sum()
+
+
+def find_ball(frames: np.ndarray, sight: Sight) -> StoryBall:
+    """Returns the ball of a shot.
+
+    Args:
+        frames: float32 [F, S, S, 3], blurred as by `shot_views.soft`.
+        sight: the view of the shot.
+    """
+    bars = BARS if sight.style == "cinematic" else 0.0
+    members = _membership(plain_colours(frames, sight))
+    grids = np.stack([on_grid(member, sight.views, bars) for member in members])
+    scores = signal.fftconvolve(
+        np.nan_to_num(grids), _kernel()[None, None], mode="same", axes=(2, 3)
+    )
+    flat = scores.reshape(*scores.shape[:2], -1)
+    best = flat.max(-1)  # [colours, F]
+    colour = int(np.where(best > LEAST, best, 0.0).sum(1).argmax())
+    seen = best[colour] > LEAST
+    row, column = np.unravel_index(flat[colour].argmax(-1), scores.shape[2:])
+    position = np.stack([COLUMNS[column], ROWS[row]], axis=-1)
+    position[~seen] = np.nan
+    return StoryBall(NAMES[colour] if seen.any() else None, position)
