@@ -6,8 +6,8 @@
        f = 1 - exp(-|p - q|^2 / (2 DIFFERENT^2))                                                 (1)
 
    f is resampled to a grid of CELL metres, in which a character has one size in every view.
-2. Silhouettes. The bodies are the outlines m of heads, hair, ears and heights that the cast has, each
-   without and with a hat. With v = 1 where the view shows the grid, a character at x with the
+2. Silhouettes. The bodies are the outlines m of heads, hair, ears and heights that the cast has,
+   each without and with a hat. With v = 1 where the view shows the grid, a character at x with the
    body m has the evidence
 
        E(x, m) = sum over cells of  v (2 m - 1) (2 f - 1)                                        (2)
@@ -44,8 +44,9 @@ RIM, EDGE = 0.25, 3  # weight of the foreground beside an outline, within so man
 APART, PLAIN = 0.85, 0.60  # metres; mean of f in the plain outline
 CENTRED = 0.2  # metres: the subject of a close-up from the middle of its view
 LASTS, CHANGE = 3, 0.06  # frames over which E is averaged; what a change of hats costs
-HAT = 0.01  # gain of evidence by a hat, at least, in parts of the evidence
+HAT, UNSURE = 0.01, 0.02  # gain of E by a hat, at least; difference from it that tells nothing
 VARIETY = (0.15, 0.1)  # weight, and usual value, of what differs in the colours of a hat
+DIM = 0.13  # brightness of a place before which a dark hat is not seen
 ABOVE = (0.05, 0.25)  # metres from the crown: the part of a hat whose colours are compared
 SHOWN = 0.35  # least share of the plain outline that a view shows
 STRIDE, NUDGE = 0.5, 3  # metres between two frames; cells by which a body may be moved
@@ -60,11 +61,11 @@ class Person:
 
     Attributes:
         x: where it stands, in metres.
-        hat: whether it wears a hat.
+        hat: whether it wears a hat; None if that cannot be told.
     """
 
     x: float
-    hat: bool
+    hat: bool | None
 
 
 def foreground(frames: np.ndarray, pictures: np.ndarray, dark: np.ndarray) -> np.ndarray:
@@ -131,8 +132,8 @@ def outline(character: Character, hat: bool, grow: float) -> np.ndarray:
     head = np.hypot(x, y) * (factor - 1.0) / factor
     top, brim = parts["top"], parts["brim"]
     if hat:
-        top = np.array(TOPS["top hat"]) + [0.0, b, 0.0, 0.0, 0.0]
-        brim = np.array(BRIMS["top hat"]) * [1.0, b, a, 1.0, a]
+        top = np.add(TOPS["top hat"], (0.0, b, 0.0, 0.0, 0.0))
+        brim = np.multiply(BRIMS["top hat"], (1.0, b, a, 1.0, a))
     weight, thick, line, _, _, spikes, locks, end, wide = parts["hair"]
     rim = thick + (y > 0.0) * 0.5 * spikes
     ground_up = 0.5 * (height - 2.0 * b + 0.04)
@@ -229,6 +230,8 @@ def find_people(frames: np.ndarray, pictures: np.ndarray, sight: Sight) -> list[
     style, views = sight.style, sight.views
     bars = BARS if style == "cinematic" else 0.0
     grids = on_grid(foreground(frames, pictures, sight.lamp == 0), views, bars)
+    # what a view does not show counts as bright
+    backs = np.nan_to_num(on_grid(pictures.mean(-1), views, bars), nan=1.0)
     close = sight.base.centre if sight.base.frame == "close-up" else None
     colours = np.stack([on_grid(frames[..., i], views, bars) for i in range(3)], axis=-1)
     columns = [places_of(grid, close) for grid in grids]
@@ -248,7 +251,7 @@ def find_people(frames: np.ndarray, pictures: np.ndarray, sight: Sight) -> list[
                 tracks.append([(number, column)])
     people: list[list[Person]] = [[] for _ in frames]
     for track in tracks:
-        for number, person in _dressed(grids, colours, track, grow):
+        for number, person in _dressed(_apart(grids, columns, track), colours, backs, track, grow):
             people[number].append(person)
     return [sorted(one, key=_x) for one in people]
 
@@ -258,7 +261,11 @@ def _x(person: Person) -> float:
 
 
 def _dressed(
-    grids: np.ndarray, colour_grids: np.ndarray, track: list[tuple[int, int]], grow: float
+    grids: np.ndarray,
+    colour_grids: np.ndarray,
+    backs: np.ndarray,
+    track: list[tuple[int, int]],
+    grow: float,
 ) -> list[tuple[int, Person]]:
     """Returns (frame, person) of a track: its place, and whether it wears a hat, by (2)."""
     above = ROWS > BELT
@@ -266,7 +273,7 @@ def _dressed(
     shifts = np.arange(-NUDGE, NUDGE + 1)
     found = []
     for number, column in track:
-        grid = np.nan_to_num(2.0 * grids[number][above] - 1.0)
+        grid = np.nan_to_num(2.0 * grids[number][above] - 1.0)  # 0 where it is not shown
         near = np.clip(column + shifts, 0, len(COLUMNS) - 1)
         windows = _windows(grid)[:, near].swapaxes(0, 1)  # [shifts, rows, len(BESIDE)]
         found.append(windows.reshape(len(shifts), -1) @ signs.reshape(-1, windows[0].size).T)
@@ -283,11 +290,36 @@ def _dressed(
         for (number, _), columns, height in zip(track, moved, heights, strict=True)
     ]
     gain = (most[:, 1] - most[:, 0]) / np.maximum(most[:, 0], 1.0)
-    hats = _one_change(gain - VARIETY[0] * (np.array(variety) - VARIETY[1]) - HAT)
-    return [
-        (number, Person(float(ACROSS[0] + CELL * columns[hat]), bool(hat)))
-        for (number, _), columns, hat in zip(track, moved, hats, strict=True)
+    values = gain - VARIETY[0] * (np.array(variety) - VARIETY[1]) - HAT
+    hats = _one_change(values)
+    sure = np.abs(ndimage.uniform_filter1d(values, LASTS, mode="nearest")) > UNSURE
+    # a dark hat cannot be told from a dark place
+    behind = [
+        np.quantile(backs[number][_over(height), max(columns[1] - 7, 0) : columns[1] + 8], 0.3)
+        for (number, _), columns, height in zip(track, moved, heights, strict=True)
     ]
+    sure &= (hats == 1) | ~(np.array(behind) < DIM)
+    return [
+        (number, Person(float(ACROSS[0] + CELL * columns[hat]), bool(hat) if known else None))
+        for (number, _), columns, hat, known in zip(track, moved, hats, sure, strict=True)
+    ]
+
+
+def _apart(grids: np.ndarray, columns: list[list[int]], track: list[tuple[int, int]]) -> np.ndarray:
+    """Returns grids [F, rows, columns] without what is nearer to other characters than to that of a
+    track.
+
+    columns: where characters stand, by frame.
+    """
+    own = grids.copy()
+    for number, column in track:
+        for other in columns[number]:
+            middle = (column + other) // 2
+            if other < column:
+                own[number, :, :middle] = np.nan
+            elif other > column:
+                own[number, :, middle + 1 :] = np.nan
+    return own
 
 
 def _one_change(values: np.ndarray) -> np.ndarray:
@@ -305,6 +337,11 @@ def _one_change(values: np.ndarray) -> np.ndarray:
     return (number >= rises).astype(int)
 
 
+def _over(height: float) -> np.ndarray:
+    """Returns the rows of the grid in which a character of this height has the top of its hat."""
+    return (height + ABOVE[0] < ROWS) & (height + ABOVE[1] > ROWS)
+
+
 def _variety(grid: np.ndarray, column: int, height: float) -> float:
     """Returns how much the colours above the crown of a character differ, over their brightness.
 
@@ -315,7 +352,7 @@ def _variety(grid: np.ndarray, column: int, height: float) -> float:
         column: where the character stands.
         height: of its crown in metres.
     """
-    rows = (ROWS > height + ABOVE[0]) & (ROWS < height + ABOVE[1])
+    rows = (height + ABOVE[0] < ROWS) & (height + ABOVE[1] > ROWS)
     colours = grid[rows, max(column - 4, 0) : column + 5].reshape(-1, 3)
     colours = colours[np.isfinite(colours).all(-1)]
     if len(colours) < 6:

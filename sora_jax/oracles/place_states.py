@@ -71,14 +71,13 @@ def read_states(frames: np.ndarray, sight: Sight) -> States:
     final = np.empty_like(frames)
     for state in np.unique(states, axis=0):
         at = (states == state).all(-1)
-        look = Look(sight.place, sight.style, *map(float, state[:2]), int(state[2]))
+        lamp, opened, lit = map(float, state)
+        look = Look(sight.place, sight.style, lamp, opened, int(lit))
         final[at] = soft(paint(look, sight.views[at], size))
     return States(door, board, final)
 
 
-def _painted(
-    sight: Sight, lamps: np.ndarray, door: float, score: int, size: int
-) -> np.ndarray:
+def _painted(sight: Sight, lamps: np.ndarray, door: float, score: int, size: int) -> np.ndarray:
     """Returns pictures of the place with a door and a score, [F, size, size, 3]."""
     pictures = np.empty((len(lamps), size, size, 3), np.float32)
     for lamp in np.unique(lamps):

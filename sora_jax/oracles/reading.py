@@ -18,7 +18,7 @@ from sora_jax.errors import UserError, expect
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.oracles import faces as faces_lib
 from sora_jax.oracles import facts as facts_lib
-from sora_jax.oracles import onsets, sync, tracker
+from sora_jax.oracles import onsets, story_shots, sync, tracker
 from sora_jax.oracles.camera import Camera
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.lips import Lips
@@ -239,6 +239,16 @@ class Reading:
     def ambience(self) -> str | None:
         """The soundscape, such as "rain", or "silence"; None if it is none of the world's."""
         return self.of("ambience")
+
+    def shots_from(self, starts: tuple[int, ...]) -> list[story_shots.Shot]:
+        """Returns what each shot of a story shows, computed once.
+
+        starts: number of the first frame of each shot but the first.
+        """
+        key = f"shots from {starts}"
+        if key not in self._cache:
+            self._cache[key] = story_shots.read_shots(self.frames, starts)
+        return self._cache[key]
 
     def to_dict(self) -> dict:
         """Returns all readings of the clip as JSON values.

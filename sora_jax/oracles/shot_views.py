@@ -9,8 +9,8 @@ A view is base (centre of the view c and its width w, in metres), a frame size, 
 so whatever hides the place, such as characters, lowers A by its area alone.
 
 1. The middle frame of the shot, averaged to COARSE pixels, is compared with pictures of all
-   places and styles, with the lamp on or off and the door open or closed, from a grid of views. The BEST of them are kept, at most one
-   for each place, style, frame size and APART metres.
+   places and styles, with the lamp on or off and the door open or closed, from a grid of views.
+   The BEST of them are kept, at most one for each place, style, frame size and APART metres.
 2. Their c and w are refined at SIZE pixels, and the camera move is that of the largest A over
    LOOKS frames.
 
@@ -27,7 +27,7 @@ from scipy import ndimage
 
 from sora_jax.oracles.place_pictures import Look, paint
 from sora_jax.oracles.style import SIZE
-from sora_jax.worlds.playhouse.places import EXTENT
+from sora_jax.worlds.playhouse.places import DOOR_HALF, EXTENT, ROOMS
 from sora_jax.worlds.playhouse.spec import FILM_STYLES
 from sora_jax.worlds.playhouse.staging import (
     CAMERAS,
@@ -45,15 +45,15 @@ from sora_jax.worlds.playhouse.storyboard import MOVES, PLACES
 COARSE = 16  # pixels
 SIGMA = 0.07  # of (1), a distance of colours in [0, 1]
 SOFT = 0.6  # pixels: blur of frames and pictures
-BEST, APART = 8, 0.6  # views; metres between the centres of those of one place
-LAST = 3  # views whose camera moves are compared
-LOOKS = 5  # frames
+BEST, APART = 6, 0.6  # views; metres between the centres of those of one place
+LAST = 2  # views whose camera moves are compared
+LOOKS = 4  # frames
 WIDEST = 3.95  # metres: a two-shot of the two ends of a room
 # metres: steps of the grid of centres by frame size; of the refinement, one after another
 STEPS = {"wide": 0.15, "two-shot": 0.12, "close-up": 0.07}
 FINER = (0.06, 0.03, 0.015)
 ZOOMS = (1.0, 1.0 + 0.5 * PUSH)  # of the middle of a shot
-SURE, SPREAD = 0.01, 0.6  # of A, metres: views so near and so little worse could be meant too
+SURE, SPREAD = 0.03, 1.2  # of A, metres: views so near and so little worse could be meant too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,11 +188,14 @@ class _Shot:
         """Returns A of the frames `numbers` [N] with views [N, 3], with the lamp off and on,
         [2, N]. The door may be open or closed.
         """
-        frames, found = self.frames[numbers], []
+        frames, door = self.frames[numbers], ROOMS[self.look.place].door
+        far = np.maximum(views[:, 0] - door, door - views[:, 0] - views[:, 2])
+        doors = (0.0, 1.0) if far.min() < 2.0 * DOOR_HALF else (0.0,)
+        found = []
         for lamp in (0.0, 1.0):
-            looks = (dataclasses.replace(self.look, lamp=lamp, door=door) for door in (0.0, 1.0))
+            looks = (dataclasses.replace(self.look, lamp=lamp, door=door) for door in doors)
             pictures = (soft(paint(look, views, SIZE)) for look in looks)
-            found.append(np.maximum(*(agreement(frames, picture) for picture in pictures)))
+            found.append(np.max([agreement(frames, picture) for picture in pictures], axis=0))
         return np.stack(found)
 
     def refined(self, base: Base, zoom: float) -> tuple[float, Base]:
@@ -251,4 +254,3 @@ def _at_least(base: Base, wider: float) -> float:
 
 def _first(found: tuple) -> float:
     return found[0]
-

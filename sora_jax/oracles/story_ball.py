@@ -32,8 +32,8 @@ SHADES = (0.22, 1.6)  # of a ball's brightness, over that of its plain colour
 DISC, RING = 0.13, (0.23, 0.30)  # metres
 LEAST = {"wide": 0.28, "two-shot": 0.36, "close-up": 0.5}  # mouths and eyes are large in a close-up
 # metres from a character, and factor on the scores so near to it: hair, clothes and mouths
-BODY, CLOTHED = 0.32, 0.6
-FEW = 3  # frames: a ball is seen in no fewer
+BODY, HEAD, CLOTHED = 0.32, (0.58, 0.85), 0.6  # HEAD: above the second, in metres
+FEW, USUAL = 3, 0.35  # frames in which a ball is seen, and its median score, at least
 NAMES = tuple(COLOURS)
 _PALETTE = np.array([COLOURS[name] for name in NAMES], np.float32)
 
@@ -106,13 +106,13 @@ def find_ball(frames: np.ndarray, sight: Sight, people: list[list[Person]]) -> S
     )
     for number, present in enumerate(people):
         for person in present:
-            beside = np.abs(COLUMNS - person.x) < BODY
-            scores[:, number, :, beside] *= CLOTHED
+            wide = np.where(HEAD[1] < ROWS, HEAD[0], BODY)
+            scores[:, number, np.abs(COLUMNS - person.x) < wide[:, None]] *= CLOTHED
     flat = scores.reshape(*scores.shape[:2], -1)
     best, least = flat.max(-1), LEAST[sight.base.frame]  # [colours, F]
     colour = int(np.where(best > least, best, 0.0).sum(1).argmax())
     seen = best[colour] > least
-    if seen.sum() < FEW:
+    if seen.sum() < FEW or np.median(best[colour, seen]) < USUAL:
         seen[:] = False
     row, column = np.unravel_index(flat[colour].argmax(-1), scores.shape[2:])
     position = np.stack([COLUMNS[column], ROWS[row]], axis=-1)
