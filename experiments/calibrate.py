@@ -30,8 +30,8 @@ _ORACLES = flags.DEFINE_list(
     "oracles",
     None,
     "Oracles, with commas: tracker, facts, onsets_video, onsets_audio, sync, material, physics, "
-    "loudness, words, motion, style, outcome, permanence, camera, lips, speakers, cuts, ambience "
-    "or a registered one. Default: all.",
+    "loudness, words, motion, style, outcome, permanence, camera, lips, speakers, cuts, ambience, "
+    "shots, state or a registered one. Default: all.",
 )
 _FORMAT = flags.DEFINE_enum("format", "nano", ["nano", "S"], "Clip format of the scenes.")
 _SHEETS = flags.DEFINE_integer(

@@ -39,7 +39,8 @@ _SUITE = flags.DEFINE_list(
     "suite",
     ["facts", "sync", "tokenizers"],
     "Suites, with commas: physics, failed_actions, permanence, styles, sync, sound, speech, "
-    "dialogue, soundscape, stories, facts, tokenizers, phyworld or a registered one; or all.",
+    "dialogue, soundscape, stories, persistence, facts, tokenizers, phyworld or a registered one; "
+    "or all.",
 )
 _NUM_PROMPTS = flags.DEFINE_integer(
     "num_prompts",

@@ -18,6 +18,8 @@ learned model and never see the simulated scene.
     permanence  whether a hidden ball persists
     cuts        times at which a new shot begins
     ambience    the soundscape
+    shots       what each shot of a story shows
+    state       whether what a story shows persists until it is shown again
 
 One file defines one oracle: what it reads, when the reading is correct, and which corruptions
 must make it incorrect (`base.Oracle`). `catalogue.ORACLES` lists the oracles by name,

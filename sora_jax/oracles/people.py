@@ -1,11 +1,13 @@
 """Finds the characters in a shot of a story, where they stand, and whether they wear a hat.
 
-1. Foreground. A pixel p belongs to something that hides the place, whose picture has the pixel q
-   (`place_pictures.py`), to
+1. Foreground. With q the pixel of the picture of the place (`place_pictures.py`), d = |p - q|, and
+   M the largest d within NEARBY pixels, something that hides the place covers a pixel p to
 
-       f = 1 - exp(-|p - q|^2 / (2 DIFFERENT^2))                                                 (1)
+       f = min(1, d / (FULL M)) (1 - exp(-M^2 / (2 DIFFERENT^2)))                                (1)
 
-   f is resampled to a grid of CELL metres, in which a character has one size in every view.
+   and to at least 1 - exp(-d'^2 / (2 DIFFERENT^2)), with d' the smallest d of it and its
+   neighbours. f is resampled to a grid of CELL metres, in which a character has one size in every
+   view.
 2. Silhouettes. The bodies are the outlines m of heads, hair, ears and heights that the cast has,
    each without and with a hat. With v = 1 where the view shows the grid, a character at x with the
    body m has the evidence
@@ -16,7 +18,8 @@
    mean of f in a plain outline (PLAIN), at least APART metres from one another.
 3. E is averaged over LASTS frames. A hat is on if, over the bodies m, it adds to the largest E at
    least HAT and a part of how much the colours above the crown differ (VARIETY), for a hat has one
-   colour, and long ears leave a gap.
+   colour, and long ears leave a gap. Within a shot it changes once at most. Near the threshold
+   (UNSURE), and for a character without a visible hat before a dark place (DIM), it is unknown.
 
 Limits: characters stand on the floor, upright, and not behind one another.
 """
@@ -38,17 +41,17 @@ CELL = 0.04  # metres
 ACROSS, UP = (-0.8, 4.8), (-0.24, 2.44)  # metres of the grid in x and y
 DIFFERENT, DARK = 0.10, 0.045  # of (1), a distance of colours; where the lamp is off
 REACH, BELT = 0.64, 1.05  # metres: to the sides; the height from which outlines are compared
-NEARBY, FULL = 5, 0.75
+NEARBY, FULL = 5, 0.75  # pixels; share of M of a pixel that is covered
 GROWN, INKED, STEP = 0.2, 0.45, 0.012  # pixels by which blur moves an outline outwards; metres
 RIM, EDGE = 0.25, 3  # weight of the foreground beside an outline, within so many cells
-APART, PLAIN = 0.85, 0.60  # metres; mean of f in the plain outline
+APART, PLAIN = 0.85, 0.50  # metres; mean of f in the plain outline
 CENTRED = 0.2  # metres: the subject of a close-up from the middle of its view
 LASTS, CHANGE = 3, 0.06  # frames over which E is averaged; what a change of hats costs
 HAT, UNSURE = 0.01, 0.02  # gain of E by a hat, at least; difference from it that tells nothing
 VARIETY = (0.15, 0.1)  # weight, and usual value, of what differs in the colours of a hat
 DIM = 0.13  # brightness of a place before which a dark hat is not seen
 ABOVE = (0.05, 0.25)  # metres from the crown: the part of a hat whose colours are compared
-SHOWN = 0.35  # least share of the plain outline that a view shows
+SHOWN, WHOLE = 0.35, 0.8  # least share of the plain outline in a close-up, and in other views
 STRIDE, NUDGE = 0.5, 3  # metres between two frames; cells by which a body may be moved
 COLUMNS = np.arange(ACROSS[0], ACROSS[1], CELL)
 ROWS = np.arange(UP[1], UP[0], -CELL)
@@ -196,7 +199,8 @@ def places_of(grid: np.ndarray, close: float | None = None) -> list[int]:
         np.einsum("rcw,rw->c", _windows(part), mask)
         for part in (known, np.isfinite(grid).astype(np.float32))
     )
-    mean = np.where(areas > SHOWN * mask.sum(), sums / np.maximum(areas, 1e-6), 0.0)
+    least = SHOWN if close is not None else WHOLE
+    mean = np.where(areas > least * mask.sum(), sums / np.maximum(areas, 1e-6), 0.0)
     beside = _windows(known)[(ROWS > 0.8) & (ROWS < 1.7)].mean(0)
     rim = 0.5 * (beside[:, :EDGE].mean(1) + beside[:, -EDGE:].mean(1))
     score = ndimage.gaussian_filter1d(mean - RIM * rim, 1.5)

@@ -24,6 +24,7 @@ UNSEEN = -1
 OPENINGS = (0.0, 0.25, 0.5, 0.75, 1.0)
 DEPENDS = 0.08  # difference of colours of two values
 EXPLAINED, MARGIN = 0.15, 0.03  # of the agreement: of the best value, and above the next
+PART = 0.2  # share of the pixels that no character hides, at least
 DOOR_SHOWN = 0.45  # share of a door's area
 WIDER = 1.6  # times SIGMA: the differences of small parts
 
@@ -43,12 +44,13 @@ class States:
     pictures: np.ndarray
 
 
-def read_states(frames: np.ndarray, sight: Sight) -> States:
+def read_states(frames: np.ndarray, sight: Sight, hidden: np.ndarray | None = None) -> States:
     """Returns the state of the place of a shot.
 
     Args:
         frames: float32 [F, S, S, 3], blurred as by `soft`.
         sight: the view of the shot.
+        hidden: columns in which a character may hide the door, bool [F, S]. Default: None, unknown.
     """
     size, count = frames.shape[1], len(frames)
     lamps = sight.lamp.astype(float)
@@ -56,10 +58,11 @@ def read_states(frames: np.ndarray, sight: Sight) -> States:
     door = np.full(count, UNSEEN)
     board = np.full(count, UNSEEN)
     open_ = exposure(size) > 0.0 if sight.style == "cinematic" else np.ones((size, size), bool)
+    beside = open_ if hidden is None else open_ & ~hidden[:, None]
     door_shown, board_shown = _shown(sight)
     if door_shown.any():
         pictures = np.stack([_painted(sight, lamps, x, 0, size) for x in OPENINGS])
-        best, known = _best(frames, pictures, open_, np.array(OPENINGS) >= 0.5)
+        best, known = _best(frames, pictures, beside, np.array(OPENINGS) >= 0.5)
         opening = np.where(known, np.array(OPENINGS)[best], 0.0)
         door = np.where(known & door_shown, (opening >= 0.5).astype(int), UNSEEN)
     if board_shown.any():
@@ -95,18 +98,20 @@ def _best(
     Args:
         frames: [F, S, S, 3].
         pictures: of V values, [V, F, S, S, 3].
-        open_: pixels that are not behind bars, bool [S, S].
+        open_: pixels that count, bool, which broadcasts to [F, S, S].
         meaning: what is read of each value, [V]; the best must exceed those of another meaning.
     """
     apart = np.abs(pictures - pictures[:1]).max((0, -1)) > DEPENDS
+    whole = apart.sum((-1, -2))
     apart &= open_
+    pixels = apart.sum((-1, -2))
     far = np.square(frames - pictures).sum(-1)
     like = np.exp(far * (-0.5 / (WIDER * SIGMA) ** 2))
-    agree = (like * apart).sum((-1, -2)) / np.maximum(apart.sum((-1, -2)), 1)  # [V, F]
+    agree = (like * apart).sum((-1, -2)) / np.maximum(pixels, 1)  # [V, F]
     best = agree.argmax(0)
     other = np.where(meaning[:, None] != meaning[best], agree, 0.0).max(0)
     top = agree.max(0)
-    return best, (top > EXPLAINED) & (top - other > MARGIN)
+    return best, (top > EXPLAINED) & (top - other > MARGIN) & (pixels > PART * whole)
 
 
 def _shown(sight: Sight) -> tuple[np.ndarray, np.ndarray]:

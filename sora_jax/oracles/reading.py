@@ -254,7 +254,8 @@ class Reading:
         """Returns all readings of the clip as JSON values.
 
         Unknown numbers are None, times are in seconds, lengths in metres. If a part has no score,
-        its "unscored" holds the reason. Only clips with a face have "faces", "lips" and "turns".
+        its "unscored" holds the reason. Only clips with a face have "faces", "lips" and "turns",
+        and only those of several shots "shots".
         """
         by_colour = {t.colour: t for t in self.tracks}
         balls = []
@@ -276,6 +277,8 @@ class Reading:
         }
         if self.video_fault:
             reading["unscored"] = self.video_fault
+        elif self.cuts:
+            reading["shots"] = [shot.to_dict() for shot in self.of("shots")]
         if self.samples is not None:
             reading["heard_impacts"] = [round(t, 3) for t in self.heard_impacts]
             reading["heard_materials"] = self.of("material")

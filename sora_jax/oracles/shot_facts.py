@@ -32,6 +32,7 @@ from sora_jax.worlds.playhouse.storyboard import (
 from sora_jax.worlds.playhouse.storyboard import Shot as BoardShot
 
 Facts = dict[str, Any]
+NAMES = ("place", "frame", "people", LAMP, DOOR, HAT, THROW, "score", WALK, "ball")
 
 
 def stated(board: Storyboard) -> list[Facts]:
@@ -98,10 +99,13 @@ def _walked(shot: Shot) -> int | None:
 def wrong(shot: Shot, facts: Facts) -> list[str]:
     """Returns the names of the facts that a shot does not show.
 
-    The ball may be out of sight, a hat may look like hair, and the score may be full.
+    The ball may be out of sight, a hat may look like hair, a character may hide the door, and the
+    score may be full.
     """
     seen = shown(shot, facts)
     unseen = {name for name in ("ball", HAT) if seen.get(name) is None}
+    if None in (shot.start.door, shot.end.door):
+        unseen.add(DOOR)
     if shot.start.score == SCORE:
         unseen.add("score")
     return [name for name, value in facts.items() if seen[name] != value and name not in unseen]

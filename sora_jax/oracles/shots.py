@@ -3,6 +3,7 @@ read from the frames (`story_shots.py`).
 """
 
 import dataclasses
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +47,25 @@ def _order(example: Example) -> list[int] | None:
     orders = [example.rng.permutation(len(facts)).tolist() for _ in range(12)]
     told = (o for o in orders if any(differs(facts[i], facts[k]) for i, k in enumerate(o)))
     return next(told, None)
+
+
+def in_place(example: Example, reading: "Reading") -> bool | None:
+    """Returns whether the shots of a story show the facts of their own place better than in any
+    other order that the storyboard tells from it; None if it tells none.
+    """
+    facts = _facts(example)
+    numbers = range(len(facts))
+    orders = [
+        order
+        for order in itertools.permutations(numbers)
+        if any(differs(facts[i], facts[k]) for i, k in enumerate(order))
+    ]
+    if not orders:
+        return None
+    shots = shots_of(example, reading)
+    missed = [[len(wrong(shot, asked)) for asked in facts] for shot in shots]
+    own = sum(missed[i][i] for i in numbers)
+    return all(own < sum(missed[k][i] for i, k in enumerate(order)) for order in orders)
 
 
 def in_order(example: Example, order: list[int]) -> Example:

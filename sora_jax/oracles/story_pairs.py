@@ -110,7 +110,7 @@ def keeps(board: Storyboard, shots: Sequence[Shot], pair: Pair) -> bool | None:
         return _character(first, second, pair.kind, put_on)
     before, after = (getattr(moment, pair.kind) for moment in (first.end, second.start))
     if before is None or after is None:
-        return False
+        return None if pair.kind == DOOR else False  # a character may hide a door
     return after == _acted(board, pair, before)
 
 

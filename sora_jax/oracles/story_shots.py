@@ -20,6 +20,8 @@ from sora_jax.worlds.playhouse.storyboard import PLACES
 
 KNOWN = 0.25  # least agreement of a place that is known
 MIN_FRAMES = 3  # of a shot
+ENDS = 2  # frames at each end of a shot in which a value must be seen
+BODY = 0.5  # metres from a character within which it may hide the place
 PLAIN = 0.2  # metres: a view that could be farther off does not show where a character stands
 # of a ball in a hand: distance from the middle of the character, and height, in metres
 ASIDE, HELD = (0.22, 0.72), (0.40, 0.95)
@@ -117,6 +119,7 @@ def _read_shot(frames: np.ndarray) -> Shot:
     frames = soft(frames)
     states = read_states(frames, sight)
     people = find_people(frames, states.pictures, sight)
+    states = read_states(frames, sight, _hidden(people, sight, frames.shape[1]))
     ball = find_ball(frames, sight, people)
     known = sight.agreement >= KNOWN
     placed = known and sight.spread <= PLAIN
@@ -134,6 +137,17 @@ def _read_shot(frames: np.ndarray) -> Shot:
         _throw(people, ball),
         sum(map(bool, hats[1])) - sum(map(bool, hats[0])) if told else None,
     )
+
+
+def _hidden(people: list[list[Person]], sight: Sight, size: int) -> np.ndarray:
+    """Returns the columns in which a character may hide the place, bool [F, size]."""
+    left, width = sight.views[:, :1], sight.views[:, 2:]
+    x = left + (np.arange(size) + 0.5) / size * width
+    hidden = np.zeros(x.shape, bool)
+    for number, present in enumerate(people):
+        for person in present:
+            hidden[number] |= np.abs(x[number] - person.x) < BODY
+    return hidden
 
 
 def _moment(
@@ -157,8 +171,11 @@ def _moment(
 
 
 def _nearest(values: np.ndarray, end: int) -> int | None:
-    """Returns the value seen nearest to one end of a shot, 0 or -1; None if none is seen."""
-    seen = values[values != UNSEEN]
+    """Returns the value seen nearest to one end of a shot, 0 or -1; None if none of its ENDS frames
+    shows one.
+    """
+    near = values[:ENDS] if end == 0 else values[-ENDS:]
+    seen = near[near != UNSEEN]
     return int(seen[end]) if len(seen) else None
 
 
