@@ -206,10 +206,9 @@ def places_of(grid: np.ndarray, close: float | None = None) -> list[int]:
     score = ndimage.gaussian_filter1d(mean - RIM * rim, 1.5)
     if close is not None:
         score = np.where(np.abs(COLUMNS - close) < CENTRED, score, 0.0)
+    highest = (score == ndimage.maximum_filter1d(score, 5)) & (score > PLAIN)
     found: list[int] = []
-    for column in np.argsort(-score):
-        if score[column] < PLAIN:
-            break
+    for column in np.flatnonzero(highest)[np.argsort(-score[highest])]:
         if all(abs(column - other) * CELL >= APART for other in found):
             found.append(int(column))
     return sorted(found)

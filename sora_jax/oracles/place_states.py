@@ -60,15 +60,15 @@ def read_states(frames: np.ndarray, sight: Sight, hidden: np.ndarray | None = No
     open_ = exposure(size) > 0.0 if sight.style == "cinematic" else np.ones((size, size), bool)
     beside = open_ if hidden is None else open_ & ~hidden[:, None]
     door_shown, board_shown = _shown(sight)
-    if door_shown.any():
+    if (door_shown > 0.0).any():
         pictures = np.stack([_painted(sight, lamps, x, 0, size) for x in OPENINGS])
         best, known = _best(frames, pictures, beside, np.array(OPENINGS) >= 0.5)
-        opening = np.where(known, np.array(OPENINGS)[best], 0.0)
-        door = np.where(known & door_shown, (opening >= 0.5).astype(int), UNSEEN)
+        opening = np.array(OPENINGS)[best]
+        door = np.where(known & (door_shown > DOOR_SHOWN), (opening >= 0.5).astype(int), UNSEEN)
     if board_shown.any():
         pictures = np.stack([_painted(sight, lamps, 0.0, x, size) for x in range(SCORE + 1)])
         best, known = _best(frames, pictures, open_, np.arange(SCORE + 1))
-        score = np.where(known, best, 0)
+        score = best
         board = np.where(known & board_shown, best, UNSEEN)
     states = np.stack([lamps, opening, score], axis=-1)
     final = np.empty_like(frames)
@@ -115,7 +115,9 @@ def _best(
 
 
 def _shown(sight: Sight) -> tuple[np.ndarray, np.ndarray]:
-    """Returns whether each view shows the door, and the whole score board, bool [F] each."""
+    """Returns the share of the door's area that each view shows, [F], and whether it shows the
+    whole score board, bool [F].
+    """
     room, (left, top, width) = ROOMS[sight.place], sight.views.T
     hidden = 0.1 * width if sight.style == "cinematic" else np.zeros_like(width)
     right, bottom = left + width, top - width
@@ -124,4 +126,4 @@ def _shown(sight: Sight) -> tuple[np.ndarray, np.ndarray]:
     area = np.maximum(across, 0.0) * np.maximum(up, 0.0) / (2.0 * DOOR_HALF * DOOR_HEIGHT)
     middle = room.lamp + (1.15 if room.lamp <= 2.0 else -1.15)
     board = (left < middle - 0.7) & (right > middle + 0.7) & (top - hidden > BOARD_HEIGHT + 0.12)
-    return area > DOOR_SHOWN, board
+    return area, board

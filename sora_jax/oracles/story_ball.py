@@ -27,7 +27,7 @@ from sora_jax.worlds.playhouse.render.story_program import NIGHT
 from sora_jax.worlds.playhouse.spec import COLOURS
 
 # radians; share of the smallest part, which gloss and light from the floor add to lit balls
-HUE, GLOSS = {"lit": 0.13, "drawn": 0.11}, {"lit": 0.5, "drawn": 0.0}
+HUE, GLOSS = {"lit": 0.16, "drawn": 0.11}, {"lit": 0.7, "drawn": 0.0}
 SHADES = (0.22, 1.6)  # of a ball's brightness, over that of its plain colour
 DISC, RING = 0.13, (0.23, 0.30)  # metres
 LEAST = {"wide": 0.28, "two-shot": 0.36, "close-up": 0.5}  # mouths and eyes are large in a close-up
