@@ -31,7 +31,7 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
-from sora_jax.oracles.shot_views import Sight
+from sora_jax.oracles.shot_views import SOFT, Sight
 from sora_jax.worlds.playhouse.camera import BARS
 from sora_jax.worlds.playhouse.cast import EARS, HAIRS, HEADS, HEIGHTS, Character
 from sora_jax.worlds.playhouse.families.story import HATS
@@ -42,7 +42,8 @@ ACROSS, UP = (-0.8, 4.8), (-0.24, 2.44)  # metres of the grid in x and y
 DIFFERENT, DARK = 0.10, 0.045  # of (1), a distance of colours; where the lamp is off
 REACH, BELT = 0.64, 1.05  # metres: to the sides; the height from which outlines are compared
 NEARBY, FULL = 5, 0.75  # pixels; share of M of a pixel that is covered
-GROWN, INKED, STEP = 0.2, 0.45, 0.012  # pixels by which blur moves an outline outwards; metres
+# pixels by which an outline lies outwards: of sharp frames, drawn ones, by pixels of blur; metres
+GROWN, INKED, SMEARED, STEP = 0.2, 0.45, 0.25, 0.012
 RIM, EDGE = 0.25, 3  # weight of the foreground beside an outline, within so many cells
 APART, PLAIN = 0.85, 0.50  # metres; mean of f in the plain outline
 CENTRED = 0.2  # metres: the subject of a close-up from the middle of its view
@@ -238,7 +239,7 @@ def find_people(frames: np.ndarray, pictures: np.ndarray, sight: Sight) -> list[
     close = sight.base.centre if sight.base.frame == "close-up" else None
     colours = np.stack([on_grid(frames[..., i], views, bars) for i in range(3)], axis=-1)
     columns = [places_of(grid, close) for grid in grids]
-    grown = GROWN + (INKED if style == "anime" else 0.0)
+    grown = GROWN + (INKED if style == "anime" else 0.0) + SMEARED * (sight.blur - SOFT)
     grow = round(grown * float(np.median(views[:, 2])) / frames.shape[1] / STEP) * STEP
     tracks: list[list[tuple[int, int]]] = []  # (frame, column)
     for number, found in enumerate(columns):

@@ -36,7 +36,7 @@ class States:
     Attributes:
         door: 1 is open, 0 closed, UNSEEN: int64 [F].
         score: lit lamps of the score board, or UNSEEN: int64 [F].
-        pictures: of the place in this state, float32 [F, S, S, 3], blurred as by `soft`.
+        pictures: of the place in this state, float32 [F, S, S, 3], as sharp as the frames.
     """
 
     door: np.ndarray
@@ -76,7 +76,7 @@ def read_states(frames: np.ndarray, sight: Sight, hidden: np.ndarray | None = No
         at = (states == state).all(-1)
         lamp, opened, lit = map(float, state)
         look = Look(sight.place, sight.style, lamp, opened, int(lit))
-        final[at] = soft(paint(look, sight.views[at], size))
+        final[at] = soft(paint(look, sight.views[at], size), sight.blur)
     return States(door, board, final)
 
 
@@ -85,7 +85,7 @@ def _painted(sight: Sight, lamps: np.ndarray, door: float, score: int, size: int
     pictures = np.empty((len(lamps), size, size, 3), np.float32)
     for lamp in np.unique(lamps):
         look = Look(sight.place, sight.style, float(lamp), door, score)
-        pictures[lamps == lamp] = soft(paint(look, sight.views[lamps == lamp], size))
+        pictures[lamps == lamp] = soft(paint(look, sight.views[lamps == lamp], size), sight.blur)
     return pictures
 
 

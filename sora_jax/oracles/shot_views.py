@@ -14,8 +14,10 @@ so whatever hides the place, such as characters, lowers A by its area alone.
 2. Their c and w are refined at SIZE pixels, and the camera move is that of the largest A over
    LOOKS frames.
 
-What the lamp does in each frame follows: the larger A of a picture with the lamp on and one with it
-off. Limits: views that the stories have (`staging.py`).
+Pictures are then blurred as the frames are (BLURS). What the lamp does in each frame follows: the
+larger A of a picture with the lamp on and one with it off.
+
+Limits: views that the stories have (`staging.py`).
 """
 
 import dataclasses
@@ -45,6 +47,7 @@ from sora_jax.worlds.playhouse.storyboard import MOVES, PLACES
 COARSE = 16  # pixels
 SIGMA = 0.07  # of (1), a distance of colours in [0, 1]
 SOFT = 0.6  # pixels: blur of frames and pictures
+BLURS = (SOFT, 0.9, 1.2, 1.6)  # of pictures, for frames that are less sharp
 BEST, APART = 6, 0.6  # views; metres between the centres of those of one place
 LAST = 2  # views whose camera moves are compared
 LOOKS = 4  # frames
@@ -94,6 +97,7 @@ class Sight:
         lamp: 1 where the lamp is on, int64 [F].
         agreement: A of (1).
         spread: metres; other centres that could be meant lie within it.
+        blur: pixels by which pictures of the place are blurred to be as sharp as the frames.
     """
 
     place: int
@@ -104,11 +108,12 @@ class Sight:
     lamp: np.ndarray
     agreement: float
     spread: float
+    blur: float
 
 
-def soft(frames: np.ndarray) -> np.ndarray:
-    """Returns frames [F, H, W, 3] blurred by SOFT pixels."""
-    return ndimage.gaussian_filter(frames, (0, SOFT, SOFT, 0))
+def soft(frames: np.ndarray, blur: float = SOFT) -> np.ndarray:
+    """Returns frames [F, H, W, 3] blurred by `blur` pixels. Default: SOFT."""
+    return ndimage.gaussian_filter(frames, (0, blur, blur, 0))
 
 
 def displaced(move: str, parts: np.ndarray) -> np.ndarray:
@@ -178,7 +183,7 @@ class _Shot:
     def __init__(self, frames: np.ndarray, look: Look) -> None:
         self.frames, self.look = frames, look
         self.parts = (np.arange(len(frames)) + 0.5) / len(frames)
-        self.middle = len(frames) // 2
+        self.middle, self.blur = len(frames) // 2, SOFT
 
     def of_middle(self, views: np.ndarray) -> np.ndarray:
         """Returns A of the middle frame with views [N, 3], [N]."""
@@ -194,7 +199,7 @@ class _Shot:
         found = []
         for lamp in (0.0, 1.0):
             looks = (dataclasses.replace(self.look, lamp=lamp, door=door) for door in doors)
-            pictures = (soft(paint(look, views, SIZE)) for look in looks)
+            pictures = (soft(paint(look, views, SIZE), self.blur) for look in looks)
             found.append(np.max([agreement(frames, picture) for picture in pictures], axis=0))
         return np.stack(found)
 
@@ -221,6 +226,13 @@ class _Shot:
             found.append((float(self.scores(numbers, views).max(0).mean()), move))
         return max(found)
 
+    def sharpness(self, views: np.ndarray) -> float:
+        """Returns the one of BLURS with which pictures from views [F, 3] agree best."""
+        numbers, found = np.array([0, self.middle]), []
+        for self.blur in BLURS:
+            found.append(float(self.scores(numbers, views[numbers]).max(0).sum()))
+        return BLURS[int(np.argmax(found))]
+
     def spread(self, base: Base, move: str) -> float:
         """Returns the largest distance of centres that agree as well as that of `base`."""
         at = displaced(move, self.parts[[self.middle]])
@@ -242,9 +254,12 @@ def find_sight(frames: np.ndarray) -> Sight:
     found = [(*shot.moved(base), base, shot) for _, base, shot in near]
     score, move, base, shot = max(found, key=_first)
     views = base.views(displaced(move, shot.parts))
+    shot.blur = shot.sharpness(views)
     lamp = shot.scores(np.arange(len(frames)), views).argmax(0)
     spread = shot.spread(base, move)
-    return Sight(shot.look.place, shot.look.style, base, move, views, lamp, score, spread)
+    return Sight(
+        shot.look.place, shot.look.style, base, move, views, lamp, score, spread, shot.blur
+    )
 
 
 def _at_least(base: Base, wider: float) -> float:

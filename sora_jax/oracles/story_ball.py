@@ -33,7 +33,7 @@ DISC, RING = 0.13, (0.23, 0.30)  # metres
 LEAST = {"wide": 0.28, "two-shot": 0.36, "close-up": 0.5}  # mouths and eyes are large in a close-up
 # metres from a character, and factor on the scores so near to it: hair, clothes and mouths
 BODY, HEAD, CLOTHED = 0.32, (0.58, 0.85), 0.6  # HEAD: above the second, in metres
-FEW, USUAL = 3, 0.35  # frames in which a ball is seen, and its median score, at least
+FEW, USUAL = 3, 0.30  # frames in which a ball is seen, and its median score, at least
 NAMES = tuple(COLOURS)
 _PALETTE = np.array([COLOURS[name] for name in NAMES], np.float32)
 

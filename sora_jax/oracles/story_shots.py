@@ -25,6 +25,8 @@ BODY = 0.5  # metres from a character within which it may hide the place
 PLAIN = 0.2  # metres: a view that could be farther off does not show where a character stands
 # of a ball in a hand: distance from the middle of the character, and height, in metres
 ASIDE, HELD = (0.22, 0.72), (0.40, 0.95)
+FLOOR = 0.36  # metres: a ball below has touched the floor, and is not caught any more
+KEPT = (0.48, 0.74)  # metres: height of a ball in a hand that hangs
 # metres: usual distance of a held ball; its largest height in a catch, and after it
 HAND, CAUGHT, LOWERED = 0.46, 1.1, 0.8
 STEADY = (0.1, 0.2)  # metres across and up that a held ball moves between two frames, at most
@@ -201,4 +203,7 @@ def _throw(people: list[list[Person]], ball: StoryBall) -> str | None:
     steady[-1:] |= (in_hand[:-1] & in_hand[1:])[-1:]  # the hand may still go down
     gone = np.abs(away[1:, thrower, 0]) > ASIDE[1]
     gone = np.logical_or.accumulate(gone)
-    return "caught" if (near[:-1] & near[1:] & steady & gone).any() else "missed"
+    held = bool(np.abs(x[-1]) < ASIDE[1] and KEPT[0] < y[-1] < KEPT[1])
+    bounced = np.logical_or.accumulate(gone & (y[1:] < FLOOR))
+    lands = near[:-1] & near[1:] & steady & gone & ~bounced
+    return "caught" if (lands[:-1].any() and held) or lands[-1:].any() else "missed"
