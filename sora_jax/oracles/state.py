@@ -26,17 +26,20 @@ from sora_jax.oracles.story_pairs import (
     pairs_of,
 )
 from sora_jax.oracles.story_shots import Shot
+from sora_jax.worlds.playhouse.acting import pose
 from sora_jax.worlds.playhouse.camera import BARS, views
+from sora_jax.worlds.playhouse.cast import HEIGHTS
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.story import StoryFacts
-from sora_jax.worlds.playhouse.places import EXTENT, SCORE
+from sora_jax.worlds.playhouse.places import DOOR_HALF, EXTENT, ROOMS, SCORE
 from sora_jax.worlds.playhouse.spec import COLOURS
 from sora_jax.worlds.playhouse.storyboard import DOOR, HAT, LAMP, Storyboard
 
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-ASIDE, WALL = 0.6, 0.5  # metres: by which `moved` moves the cast; of a character from a wall
+OVER = 0.25  # metres above the crown that a view must show, for a hat to be seen
+ASIDE, WALL = 0.6, 0.5  # metres: by which `position` moves the cast; of a character from a wall
 
 
 def _board(example: Example) -> Storyboard | None:
@@ -72,6 +75,25 @@ def _shows_ball(example: Example) -> list[bool]:
     return [bool(inside[shot == number].mean() > 0.5) for number in range(shot.max() + 1)]
 
 
+def _ends(pair: Pair) -> tuple[int, int]:
+    return pair.first, pair.second
+
+
+def _shows_hat(example: Example, number: int, shot: int) -> bool:
+    """Returns whether a shot shows the place above the head of an actor, and not an open door
+    there, before which a dark hat is not seen.
+    """
+    plot, actor = example.take.scene.plot, example.take.scene.cast[number]
+    assert plot is not None, "a story has a plot"
+    start, place = plot.views[shot].start, plot.views[shot].place
+    times = start + np.array([0.0, example.format.shots[shot] / float(example.format.fps) - 1e-3])
+    before = np.abs(pose(actor, times)["ground"][:, 0] - ROOMS[place].door) < 2.0 * DOOR_HALF
+    dark = before & (plot.state(times)["door"][:, place] == 1)
+    view = views(example.take.scene, times)
+    top = view[:, 1] - (BARS * view[:, 2] if example.take.scene.style == "cinematic" else 0.0)
+    return not dark.any() and bool((HEIGHTS[actor.character.height] + OVER < top).all())
+
+
 def _testable(example: Example, kind: str) -> list[Pair]:
     """Returns the pairs of an example in which a change of a kind of state can be seen."""
     board = _board(example)
@@ -83,6 +105,8 @@ def _testable(example: Example, kind: str) -> list[Pair]:
         shows = [number for number, seen in enumerate(_shows_ball(example)) if seen]
         return [Pair(BALL, 0, a, b) for a, b in itertools.pairwise(shows)]
     pairs = [pair for pair in pairs_of(board) if pair.kind == kind]
+    if kind == HAT:
+        pairs = [p for p in pairs if all(_shows_hat(example, p.number, s) for s in _ends(p))]
     if kind == POSITION:  # close-ups may fix no position
         frames = [shot.frame for shot in board.shots]
         pairs = [p for p in pairs if "close-up" not in (frames[p.first], frames[p.second])]

@@ -143,11 +143,13 @@ def _character(first: Shot, second: Shot, kind: str, put_on: int) -> bool | None
         return None
     if kind == POSITION:
         return all(abs(a.x - b.x) < NEAR for a, b in matched)
-    if any(person.hat is None for pair in matched for person in pair):
+    told = [(a, b) for a, b in matched if a.hat is not None and b.hat is not None]
+    changes = [int(bool(b.hat)) - int(bool(a.hat)) for a, b in told]
+    if not changes:
         return None
-    changes = [int(bool(b.hat)) - int(bool(a.hat)) for a, b in matched]
-    alike = len(before) == len(after) > 1
-    return min(changes) >= 0 and sum(changes) == (put_on if alike else 0)
+    most = put_on if len(before) == len(after) > 1 else 0
+    least = most if len(told) == len(matched) else 0
+    return min(changes) >= 0 and least <= sum(changes) <= most
 
 
 def _matched(
