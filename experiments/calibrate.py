@@ -31,8 +31,7 @@ _ORACLES = flags.DEFINE_list(
     None,
     "Oracles, with commas: tracker, facts, onsets_video, onsets_audio, sync, material, physics, "
     "loudness, words, motion, style, outcome, permanence, camera, lips, speakers, cuts, ambience, "
-    "identity "
-    "or a registered one. Default: all.",
+    "identity, shots, state or a registered one. Default: all.",
 )
 _FORMAT = flags.DEFINE_enum("format", "nano", ["nano", "S"], "Clip format of the scenes.")
 _SHEETS = flags.DEFINE_integer(

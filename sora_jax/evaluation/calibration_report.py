@@ -127,7 +127,12 @@ class _Misses:
         if len(of) < self.sheets:
             title = f"{oracle.name}, {condition.name}: {clip.take.captions[0]}"
             seen, heard = reading.seen_impacts, reading.heard_impacts
-            contact_sheet(self.folder / name, clip, title, seen, heard)
+            if oracle.stage == "story":
+                starts = [int(start) for start in np.cumsum(clip.format.shots[:-1])]
+                shots = reading.shots_from(tuple(starts))
+                pictures.save_shots(self.folder / name, clip.frames, starts, shots)
+            else:
+                contact_sheet(self.folder / name, clip, title, seen, heard)
         take = clip.take
         read = " ".join(str(reading.of(oracle.name)).split())
         read = read if len(read) <= LONGEST else f"{read[:LONGEST]}..."

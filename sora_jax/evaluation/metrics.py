@@ -21,6 +21,10 @@ from sora_jax.oracles.physics import bounces, read_gravity
 from sora_jax.oracles.phyworld import compare_motion
 from sora_jax.oracles.reading import Reading, too_slow
 from sora_jax.oracles.speakers import is_voice, spoken_turns
+from sora_jax.oracles.shot_facts import stated, wrong
+from sora_jax.oracles.shots import in_place, shots_of
+from sora_jax.oracles.state import kept
+from sora_jax.oracles.story_pairs import pairs_of
 from sora_jax.oracles.words import spoken_words, word_error_rate
 
 
@@ -242,5 +246,49 @@ def motion(which: int, reason: str) -> Callable[[Example, Reading], Value]:
         return (
             Unscored(reason) if values[which] is None and values[1] is not None else values[which]
         )
+
+    return read
+
+
+def shot_fact(name: str) -> Callable[[Example, Reading], Value]:
+    """Returns a metric: the shots that show what the storyboard states of them, of those of which
+    it states a fact of this name (`shot_facts.py`).
+    """
+
+    def read(clip: Example, reading: Reading) -> Value:
+        facts, shots = stated(clip.take.facts.board), shots_of(clip, reading)
+        pairs = [pair for pair in zip(shots, facts, strict=True) if name in pair[1]]
+        return [float(name not in wrong(*pair)) for pair in pairs] or None
+
+    return read
+
+
+def order(clip: Example, reading: Reading) -> Value:
+    """Returns whether every shot stands where the storyboard has it; None for alike shots."""
+    found = in_place(clip, reading)
+    return None if found is None else float(found)
+
+
+def persists(
+    kind: str | None = None, gap: int | None = None
+) -> Callable[[Example, Reading], Value]:
+    """Returns a metric: the facts that persist from the shot that shows them last to the one that
+    shows them again.
+
+    Args:
+        kind: one of `story_pairs.KINDS`. Default: None, all.
+        gap: number of shots between. Default: None, any.
+    """
+
+    def read(clip: Example, reading: Reading) -> Value:
+        board = clip.take.facts.board
+        judged = kept(board, shots_of(clip, reading))
+        values = [
+            float(keeps)
+            for pair, keeps in judged
+            if kind in (None, pair.kind) and gap in (None, pair.gap)
+        ]
+        asked = any(kind in (None, p.kind) and gap in (None, p.gap) for p in pairs_of(board))
+        return values or (Unscored("no two views show it") if asked else None)
 
     return read

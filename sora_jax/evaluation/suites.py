@@ -28,10 +28,14 @@ from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import Example
 from sora_jax.oracles.facts import KINDS, ball_facts
 from sora_jax.oracles.reading import Reading
+from sora_jax.oracles.shot_facts import NAMES
+from sora_jax.oracles.story_pairs import KINDS as STATES
+from sora_jax.oracles.story_pairs import pairs_of
 from sora_jax.registry import Registry
 from sora_jax.weights import families_of
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.court import MARGIN_PX
+from sora_jax.worlds.playhouse.families.story import MAX_GAP
 from sora_jax.worlds.playhouse.staging import visible_cuts
 
 NOT_TRAINED, NO_ORACLE = "not trained", "no oracle"
@@ -54,6 +58,12 @@ def _narrated(take: Take, format: ClipFormat) -> bool:
 def _cut(take: Take, format: ClipFormat) -> bool:
     """Returns whether a cut of a story changes the view."""
     return any(visible_cuts(take.facts.board))
+
+
+def _shown_again(take: Take, format: ClipFormat) -> bool:
+    """Returns whether a story of as many shots as the format shows a fact again."""
+    board = take.facts.board
+    return len(board.shots) == len(format.shots) and bool(pairs_of(board))
 
 
 def _one_launch(take: Take) -> str | None:
@@ -230,8 +240,28 @@ SUITES: Registry[Suite] = Registry(
         Suite(
             "stories",
             {"": Part("story", trained_on=("story",), keep=_cut)},
-            {"cuts": judged("cuts")},
+            {
+                "cuts": judged("cuts"),
+                "shots": judged("shots"),
+                "order": Metric("shots", metrics.order),
+            }
+            | {name: Metric("shots", metrics.shot_fact(name)) for name in NAMES},
             mixed="frames",
+            format="story3",
+        ),
+        Suite(
+            "persistence",
+            {
+                "": Part(
+                    "story",
+                    ("val", *(f"gap_{n}" for n in range(1, MAX_GAP + 1))),
+                    trained_on=("story",),
+                    keep=_shown_again,
+                )
+            },
+            {"all": judged("state")}
+            | {kind: Metric("state", metrics.persists(kind)) for kind in STATES}
+            | {f"gap_{n}": Metric("state", metrics.persists(gap=n)) for n in range(MAX_GAP + 1)},
             format="story3",
         ),
         Suite(

@@ -21,6 +21,8 @@ learned model and never see the simulated scene.
     lips        whether mouths follow the speech
     speakers    whose mouth moves, and in whose voice
     identity    whose face is seen
+    shots       what each shot of a story shows
+    state       whether what a story shows persists until it is shown again
 
 One file defines one oracle: what it reads, when the reading is correct, and which corruptions
 must make it incorrect (`base.Oracle`). `catalogue.ORACLES` lists the oracles by name,

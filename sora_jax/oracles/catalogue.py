@@ -16,7 +16,9 @@ from sora_jax.oracles.outcome import OutcomeOracle
 from sora_jax.oracles.permanence import PermanenceOracle
 from sora_jax.oracles.physics import PhysicsOracle
 from sora_jax.oracles.phyworld import MotionOracle
+from sora_jax.oracles.shots import ShotsOracle
 from sora_jax.oracles.speakers import SpeakersOracle
+from sora_jax.oracles.state import StateOracle
 from sora_jax.oracles.style import StyleOracle
 from sora_jax.oracles.sync import SyncOracle
 from sora_jax.oracles.tracker import TrackerOracle
@@ -46,6 +48,8 @@ ORACLES: Registry[Oracle] = Registry(
         CutsOracle(),
         AmbienceOracle(),
         IdentityOracle(),
+        ShotsOracle(),
+        StateOracle(),
     ],
     fault,
 )

@@ -1,5 +1,9 @@
-"""Diagnostic pictures of the tracker: frames with a ring around every tracked ball."""
+"""Diagnostic pictures: frames with a ring around every tracked ball, and the shots of a story with
+what was read beside each.
+"""
 
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +11,12 @@ from PIL import Image, ImageDraw
 
 from sora_jax import files
 from sora_jax.mp4 import to_uint8
+from sora_jax.oracles.story_shots import Moment, Shot
 from sora_jax.oracles.tracker import EXTENT, Track
 from sora_jax.worlds.playhouse.spec import pixels_per_metre, to_pixels
 
 ZOOM = 4  # sheet pixels per frame pixel
+WORDS = 280  # pixels of a sheet for what was read
 
 
 def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) -> Image.Image:
@@ -58,3 +64,52 @@ def save_tracked(path: Path, frames: np.ndarray, tracks: list[Track]) -> None:
     """
     with files.replacing(path) as partial:
         tracked_frames(frames, tracks).save(partial, "png")
+
+
+def shots_read(frames: np.ndarray, starts: Sequence[int], shots: Sequence[Shot]) -> Image.Image:
+    """Draws the first, the middle and the last frame of each shot, a row each, with what was read
+    beside them.
+
+    Args:
+        frames: [F, H, W, 3].
+        starts: number of the first frame of each shot but the first.
+        shots: what was read of each shot.
+    """
+    frames = to_uint8(frames)
+    height, width = frames.shape[1:3]
+    tile, bounds = (3 * width, 3 * height), [0, *starts, len(frames)]
+    rows = list(zip(itertools.pairwise(bounds), shots, strict=True))
+    sheet = Image.new("RGB", (3 * tile[0] + WORDS, len(rows) * (tile[1] + 4)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for row, ((first, end), shot) in enumerate(rows):
+        top = row * (tile[1] + 4)
+        for column, number in enumerate((first, (first + end) // 2, end - 1)):
+            picture = Image.fromarray(frames[number]).resize(tile, Image.Resampling.NEAREST)
+            sheet.paste(picture, (column * tile[0], top))
+        head = f"{shot.place or 'no place'}, {shot.frame}, {shot.move}"
+        ball = f"ball {shot.colour or 'unseen'}" + (f", {shot.throw}" if shot.throw else "")
+        lines = [head, *_said("start", shot.start), *_said("end", shot.end), ball]
+        pen.multiline_text((3 * tile[0] + 8, top + 4), "\n".join(lines), fill="black")
+    return sheet
+
+
+def _said(name: str, moment: Moment) -> list[str]:
+    """Returns lines of text about the state at one end of a shot."""
+    door = {None: "unseen", 0: "closed", 1: "open"}[moment.door]
+    score = "unseen" if moment.score is None else str(moment.score)
+    hats = {None: "hat?", False: "", True: "hat"}
+    people = ", ".join(f"x={one.x:.2f} {hats[one.hat]}".strip() for one in moment.people)
+    return [
+        f"{name}: lamp {('off', 'on')[moment.lamp]}, door {door}, score {score}",
+        f"   {people or 'nobody'}",
+    ]
+
+
+def save_shots(
+    path: Path, frames: np.ndarray, starts: Sequence[int], shots: Sequence[Shot]
+) -> None:
+    """Writes the shots of a clip (`shots_read`) to `path`, a PNG that appears whole or not at
+    all. The other arguments are those of `shots_read`.
+    """
+    with files.replacing(path) as partial:
+        shots_read(frames, starts, shots).save(partial, "png")

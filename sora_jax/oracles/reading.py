@@ -18,7 +18,7 @@ from sora_jax.errors import UserError, expect
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.oracles import faces as faces_lib
 from sora_jax.oracles import facts as facts_lib
-from sora_jax.oracles import onsets, sync, tracker
+from sora_jax.oracles import onsets, story_shots, sync, tracker
 from sora_jax.oracles.camera import Camera
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.lips import Lips
@@ -240,11 +240,22 @@ class Reading:
         """The soundscape, such as "rain", or "silence"; None if it is none of the world's."""
         return self.of("ambience")
 
+    def shots_from(self, starts: tuple[int, ...]) -> list[story_shots.Shot]:
+        """Returns what each shot of a story shows, computed once.
+
+        starts: number of the first frame of each shot but the first.
+        """
+        key = f"shots from {starts}"
+        if key not in self._cache:
+            self._cache[key] = story_shots.read_shots(self.frames, starts)
+        return self._cache[key]
+
     def to_dict(self) -> dict:
         """Returns all readings of the clip as JSON values.
 
         Unknown numbers are None, times are in seconds, lengths in metres. If a part has no score,
-        its "unscored" holds the reason. Only clips with a face have "faces", "lips" and "turns".
+        its "unscored" holds the reason. Only clips with a face have "faces", "lips" and "turns",
+        and only those of several shots "shots".
         """
         by_colour = {t.colour: t for t in self.tracks}
         balls = []
@@ -266,6 +277,8 @@ class Reading:
         }
         if self.video_fault:
             reading["unscored"] = self.video_fault
+        elif self.cuts:
+            reading["shots"] = [shot.to_dict() for shot in self.of("shots")]
         if self.samples is not None:
             reading["heard_impacts"] = [round(t, 3) for t in self.heard_impacts]
             reading["heard_materials"] = self.of("material")

@@ -90,6 +90,13 @@ STAGE |= dict.fromkeys(
 STAGE |= dict.fromkeys(
     [f"corrupted_{name}" for name in ("moved", "joined", "flash", "dissolve", "hiss")], "scenes"
 )
+STAGE |= dict.fromkeys(
+    [
+        f"corrupted_{name}"
+        for name in ("exchanged", "unacted", "lamp", "door", "score", "hat", "position", "ball")
+    ],
+    "story",
+)
 STAGE |= {"corrupted_another_soundscape": "scenes", "corrupted_voices": "talk"}
 
 
@@ -102,8 +109,8 @@ def staged(few):
 CHANGES = dict.fromkeys([*DEGRADATIONS, *(c for o in ORACLES.values() for c in o.corruptions)])
 
 
-def test_there_are_thirty_seven_corruptions_of_as_many_names():
-    assert len({c.name for c in CHANGES} - {c.name for c in DEGRADATIONS}) == 37
+def test_there_are_forty_five_corruptions_of_as_many_names():
+    assert len({c.name for c in CHANGES} - {c.name for c in DEGRADATIONS}) == 45
     assert len({c.name for c in CHANGES}) == len(CHANGES)
 
 

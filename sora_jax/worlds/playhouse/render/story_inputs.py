@@ -83,7 +83,7 @@ def _inputs(take: Take, format: ClipFormat) -> dict[str, np.ndarray]:
     rooms = truth["place"]
     light = plot.gradual("lamp", times, SWITCHING)[np.arange(len(times)), rooms]
     door = plot.gradual("door", times, OPENING)[np.arange(len(times)), rooms]
-    boxes, discs, glow = _furniture(rooms, light, door, truth["score"][:, 0])
+    boxes, discs, glow = furniture(rooms, light, door, truth["score"][:, 0])
     stream = Stream(scene.seed, TEXTURE)
     places = [ROOMS[room] for room in rooms]
     inputs = {
@@ -168,7 +168,7 @@ def _cast(
     return arrays | {"pose": poses, "canvas": canvas, "hat": hat}
 
 
-def _furniture(
+def furniture(
     rooms: np.ndarray, light: np.ndarray, door: np.ndarray, score: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns boxes [F, N, 8], discs [F, N, 7], and discs that shine by themselves, in metres.
