@@ -20,9 +20,9 @@ from sora_jax.oracles.onsets import true_impacts
 from sora_jax.oracles.physics import bounces, read_gravity
 from sora_jax.oracles.phyworld import compare_motion
 from sora_jax.oracles.reading import Reading, too_slow
-from sora_jax.oracles.speakers import is_voice, spoken_turns
 from sora_jax.oracles.shot_facts import stated, wrong
 from sora_jax.oracles.shots import in_place, shots_of
+from sora_jax.oracles.speakers import is_voice, spoken_turns
 from sora_jax.oracles.state import kept
 from sora_jax.oracles.story_pairs import pairs_of
 from sora_jax.oracles.words import spoken_words, word_error_rate
