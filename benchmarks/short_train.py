@@ -222,15 +222,9 @@ def train(
 
     full = size != "tiny"
     workers = os.cpu_count() or 1
-    source = PlayhouseSource(
-        "train",
-        format,
-        clips,
-        512 if full else 16,
-        workers if full else 0,
-        family_name,
-        references=run.model.references > 0,
-    )
+    batch, workers = (512, workers) if full else (16, 0)
+    refers = run.model.references > 0
+    source = PlayhouseSource("train", format, clips, batch, workers, family_name, references=refers)
     until = begun + FILLING * seconds
     chunk = resident.CHUNK if full else 5
     paraphrases = len(draw("train", 0, family=family_name).captions)
@@ -238,14 +232,8 @@ def train(
     # On a CPU, XLA would spend a minute on optimising the code of small products.
     options = None if full else {"xla_backend_optimization_level": 0}
     compiling = compile_in_thread(run, program, shapes, chunk, options)
-    latents = latent_set.fill(
-        source(),
-        encoder(video[0], audio[0], format),
-        tokenizer,
-        clips,
-        until,
-        refer=reference_encoder(video[0], audio[0]),
-    )
+    encode, refer = encoder(video[0], audio[0], format), reference_encoder(video[0], audio[0])
+    latents = latent_set.fill(source(), encode, tokenizer, clips, until, refer=refer)
     count = len(latents)
     print(f"  {count} clips on the device after {time.monotonic() - begun:.0f} s", flush=True)
     latents = latent_set.repeated(latents, clips)
