@@ -21,7 +21,7 @@ from scipy import signal
 
 from sora_jax.oracles.people import CELL, COLUMNS, ROWS, Person, on_grid
 from sora_jax.oracles.place_pictures import BRIGHT, exposure
-from sora_jax.oracles.shot_views import Sight
+from sora_jax.oracles.shot_views import SOFT, Sight
 from sora_jax.worlds.playhouse.camera import BARS
 from sora_jax.worlds.playhouse.render.story_program import NIGHT
 from sora_jax.worlds.playhouse.spec import COLOURS
@@ -33,7 +33,11 @@ DISC, RING = 0.13, (0.23, 0.30)  # metres
 LEAST = {"wide": 0.28, "two-shot": 0.36, "close-up": 0.5}  # mouths and eyes are large in a close-up
 # metres from a character, and factor on the scores so near to it: hair, clothes and mouths
 BODY, HEAD, CLOTHED = 0.32, (0.58, 0.85), 0.6  # HEAD: above the second, in metres
-FEW, USUAL = 3, 0.30  # frames in which a ball is seen, and its median score, at least
+DULL = 0.4  # part by which a pixel of blur lowers scores
+FEW, USUAL = (
+    3,
+    {"lit": 0.42, "drawn": 0.30},
+)  # frames in which a ball is seen, and its median score, at least
 NAMES = tuple(COLOURS)
 _PALETTE = np.array([COLOURS[name] for name in NAMES], np.float32)
 
@@ -109,10 +113,11 @@ def find_ball(frames: np.ndarray, sight: Sight, people: list[list[Person]]) -> S
             wide = np.where(HEAD[1] < ROWS, HEAD[0], BODY)
             scores[:, number, np.abs(COLUMNS - person.x) < wide[:, None]] *= CLOTHED
     flat = scores.reshape(*scores.shape[:2], -1)
-    best, least = flat.max(-1), LEAST[sight.base.frame]  # [colours, F]
+    clear = 1.0 - DULL * (sight.blur - SOFT)
+    best, least = flat.max(-1), clear * LEAST[sight.base.frame]  # [colours, F]
     colour = int(np.where(best > least, best, 0.0).sum(1).argmax())
     seen = best[colour] > least
-    if seen.sum() < FEW or np.median(best[colour, seen]) < USUAL:
+    if seen.sum() < FEW or np.median(best[colour, seen]) < clear * USUAL[look]:
         seen[:] = False
     row, column = np.unravel_index(flat[colour].argmax(-1), scores.shape[2:])
     position = np.stack([COLUMNS[column], ROWS[row]], axis=-1)
