@@ -33,7 +33,7 @@ DISC, RING = 0.13, (0.23, 0.30)  # metres
 LEAST = {"wide": 0.28, "two-shot": 0.36, "close-up": 0.5}  # mouths and eyes are large in a close-up
 # metres from a character, and factor on the scores so near to it: hair, clothes and mouths
 BODY, HEAD, CLOTHED = 0.32, (0.58, 0.85), 0.6  # HEAD: above the second, in metres
-DULL = 0.4  # part by which a pixel of blur lowers scores
+DULL = 0.4  # part by which a pixel of blur lowers the scores of small balls
 FEW, USUAL = (
     3,
     {"lit": 0.42, "drawn": 0.30},
@@ -113,7 +113,8 @@ def find_ball(frames: np.ndarray, sight: Sight, people: list[list[Person]]) -> S
             wide = np.where(HEAD[1] < ROWS, HEAD[0], BODY)
             scores[:, number, np.abs(COLUMNS - person.x) < wide[:, None]] *= CLOTHED
     flat = scores.reshape(*scores.shape[:2], -1)
-    clear = 1.0 - DULL * (sight.blur - SOFT)
+    small = sight.base.frame != "close-up"
+    clear = 1.0 - DULL * (sight.blur - SOFT) * small
     best, least = flat.max(-1), clear * LEAST[sight.base.frame]  # [colours, F]
     colour = int(np.where(best > least, best, 0.0).sum(1).argmax())
     seen = best[colour] > least
