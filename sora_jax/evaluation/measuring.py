@@ -11,8 +11,10 @@ from sora_jax.evaluation.suites import Part, Suite
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
 from sora_jax.oracles.examples import Example
+from sora_jax.pipelines.likeness import Likeness
 from sora_jax.pipelines.request import Request
 from sora_jax.worlds.playhouse.draw import Take, draw
+from sora_jax.worlds.playhouse.references import cast_references
 
 MAX_TRIES = 50  # maximum number of scenes drawn for each scene that a part keeps
 
@@ -42,18 +44,40 @@ def draw_takes(part: Part, format: ClipFormat, count: int) -> list[Take]:
     return takes
 
 
+def likenesses(take: Take, slots: int, size: int) -> dict[str, Likeness]:
+    """Returns the references of the cast of a take by name, at most `slots` of them, with stills of
+    `size` pixels.
+
+    They are those that a set of latents holds for the take (`references.cast_references`).
+    """
+    if not slots or not take.scene.cast:
+        return {}
+    drawn, shown = cast_references([take], slots, size), {}
+    for slot, actor in enumerate(take.scene.cast[:slots]):
+        voice = drawn["voices"][0, slot] if drawn["heard"][0, slot] else None
+        shown[actor.name] = Likeness(drawn["stills"][0, slot], voice, actor.character)
+    return shown
+
+
 def request_of(
-    clip: Example, ask: str | None, seed: int, sampler: SamplerConfig, format: ClipFormat
+    clip: Example,
+    ask: str | None,
+    seed: int,
+    sampler: SamplerConfig,
+    format: ClipFormat,
+    slots: int = 0,
 ) -> Request:
     """Returns the request of a model for a scene; `ask` as in `suites`, or None for an
     unconditional one.
 
-    The first frames are as many as whole latents need to show GIVEN.
+    The first frames are as many as whole latents need to show GIVEN. A model that learned
+    references, `slots` of them, is shown the cast of the scene if it is given the caption.
     """
     if ask is None:
         return Request(seed=seed, sampler=sampler, unconditional=True)
     if ask == "prompt":
-        return Request(clip.take.captions[0], seed=seed, sampler=sampler)
+        cast = likenesses(clip.take, slots, format.size)
+        return Request(clip.take.captions[0], seed=seed, sampler=sampler, characters=cast)
     group = format.frames_per_latent
     first = clip.frames[: 1 + group * -(-(baselines.GIVEN - 1) // group)]
     prompt = clip.take.intents[0] if ask == "intent" else None

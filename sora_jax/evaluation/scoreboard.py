@@ -282,8 +282,9 @@ class Scoreboard:
         path = self.folder / "clips" / f"{key}-{number:04d}.npz"
         if not path.exists():
             first = self.seed + number * self.batch
+            slots = pipeline.model.config.references if pipeline.model else 0
             requests = [
-                request_of(c, ask, first + i, self.sampler, pipeline.format)
+                request_of(c, ask, first + i, self.sampler, pipeline.format, slots)
                 for i, c in enumerate(truth)
             ]
             # padded, because another batch size would compile again
