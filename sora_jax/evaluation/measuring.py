@@ -18,8 +18,10 @@ from sora_jax.modality import SAMPLE_RATE, ClipFormat
 from sora_jax.oracles.examples import Example
 from sora_jax.pipelines.generate import Pipeline
 from sora_jax.pipelines.generated import Generated
+from sora_jax.pipelines.likeness import Likeness
 from sora_jax.pipelines.request import Request
 from sora_jax.worlds.playhouse.draw import Take, draw
+from sora_jax.worlds.playhouse.references import cast_references
 
 MAX_TRIES = 50  # maximum number of scenes drawn for each scene that a part keeps
 
@@ -49,6 +51,21 @@ def draw_takes(part: Part, format: ClipFormat, count: int) -> list[Take]:
     return takes
 
 
+def likenesses(take: Take, slots: int, size: int) -> dict[str, Likeness]:
+    """Returns the references of the cast of a take by name, at most `slots` of them, with stills of
+    `size` pixels.
+
+    They are those that a set of latents holds for the take (`references.cast_references`).
+    """
+    if not slots or not take.scene.cast:
+        return {}
+    drawn, shown = cast_references([take], slots, size), {}
+    for slot, actor in enumerate(take.scene.cast[:slots]):
+        voice = drawn["voices"][0, slot] if drawn["heard"][0, slot] else None
+        shown[actor.name] = Likeness(drawn["stills"][0, slot], voice, actor.character)
+    return shown
+
+
 def request_of(
     clip: Example,
     ask: str | None,
@@ -58,6 +75,8 @@ def request_of(
     other: Example | None = None,
 ) -> Request:
     """Returns the request of a model for a scene.
+
+    A model that learned references is shown the cast of the scene if it is given the caption.
 
     Args:
         clip: the scene's own render.
@@ -91,6 +110,9 @@ def request_of(
         given = {ask: cut(clip if other is None else other, slice(None), pipeline)}
     prompts = clip.take.intents if ask == "intent" else clip.take.captions
     prompt = None if ask == "frames" else prompts[0]
+    if ask not in ("intent", "frames"):
+        slots = pipeline.model.config.references if pipeline.model else 0
+        given["characters"] = likenesses(clip.take, slots, pipeline.format.size)
     return Request(prompt, seed=seed, sampler=sampler, **given)
 
 

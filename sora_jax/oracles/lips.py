@@ -1,8 +1,8 @@
 """Lips: whether the mouths that are seen follow the speech that is heard.
 
 With o(t_f) the openings of all mouths together in frame f at its midpoint t_f (`faces.openings`),
-and the envelope of the speech, the sum over the mel bands b of `words.Bands` of the power P over
-the ambient noise m,
+and the envelope of the speech, the sum over the mel bands b of `word_bands.Bands` of the power P
+over the ambient noise m,
 
     e(t) = sum over b of max(P(t, b) - m(b), 0)^(1/3),                                           (1)
 
@@ -26,7 +26,7 @@ from sora_jax.modality import SAMPLE_RATE
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.corruptions import backwards, freeze, late, reverse, shifted
 from sora_jax.oracles.examples import AUDIO, VIDEO, Example, exchanged_audio
-from sora_jax.oracles.words import HOP, Bands
+from sora_jax.oracles.word_bands import HOP, Bands
 
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading

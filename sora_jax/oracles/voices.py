@@ -1,8 +1,7 @@
 """Reads the voice of spoken words: its pitch and the length of its vocal tract.
 
-1. Words. The loud parts of the audio (`words.loud_parts`) are cut where they are quiet for at least
-   SPLIT seconds, so that a word is one part. Quiet is the least share of HUSHES of the loud frames'
-   energy that leaves no part longer than a word. The classifier of `words` proposes CANDIDATES
+1. Words. The loud parts of the audio (`word_bands.loud_parts`) are cut where they are quiet
+   (`word_bands.quiet_cuts`), so that a word is one part. `word_classifier` proposes CANDIDATES
    words; all are tried if those have a distance (step 3) above FAIR.
 2. Pitch. With R[n](l) the autocorrelation at lag l of a 40 ms window around frame n, from PASS[0]
    to PASS[1] Hz, normalized to R[n](0) = 1, and g[n] the rms of the window in this range,
@@ -14,8 +13,8 @@
    is the highest p that is a local maximum of at least OCTAVE times the greatest s, because
    multiples of the period are maxima, too, at lower p.
 3. Tract. A proposed word is synthesized in a voice of that pitch, at each tract of TRACTS. The
-   spectra of both, in log mel bands (`words.Bands`), differ by delta[n, b]. The distance is the
-   mean of min(delta^2, CUT) after the best constant and the best linear tilt over the bands are
+   spectra of both, in log mel bands (`word_bands.Bands`), differ by delta[n, b]. The distance is
+   the mean of min(delta^2, CUT) after the best constant and the best linear tilt over the bands are
    removed, since loudness and timbre of a voice are free. Rate and start are those of the smallest
    distance at the tract that is usual for the pitch; the word is the one of the smallest distance.
    The tract is where the distance, as a function of the tract, is smallest, with a parabola (2).
@@ -32,15 +31,8 @@ import functools
 import numpy as np
 
 from sora_jax.modality import SAMPLE_RATE
-from sora_jax.oracles.words import (
-    HOP,
-    MAX_SECONDS,
-    VALLEY,
-    Bands,
-    cut_back,
-    loud_parts,
-    ranked,
-)
+from sora_jax.oracles.word_bands import HOP, Bands, cut_back, loud_parts, quiet_cuts
+from sora_jax.oracles.word_classifier import VALLEY, ranked
 from sora_jax.worlds.playhouse import voice
 from sora_jax.worlds.playhouse.cast import PITCHES as CAST_PITCHES
 from sora_jax.worlds.playhouse.cast import RATES
@@ -53,8 +45,6 @@ WINDOW, LAGS, BINS = 640, 260, 2048  # samples; samples; length of the transform
 FALL = (1.08, 0.86)  # pitch at the start and at the end of a word, relative to its voice
 OCTAVE = 0.9
 CANDIDATES, FAIR = 3, 0.3  # squared log units
-SPLIT = 0.095  # seconds
-HUSHES = (0.12, 0.2, 0.3, 0.4)  # shares of the 90th percentile of the energy
 EARLY, LATE = 8, 12  # frames: range of the start of a word around that of its loud part
 CUT = 4.0  # squared log units
 MAX_DISTANCE = 1.2  # squared log units: a sound that differs more from all words is none
@@ -80,14 +70,14 @@ class Utterance:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Periodicity:
+class Periodicity:
     """Autocorrelation R [frames, LAGS] and weight g [frames] of audio: equation (1)."""
 
     correlation: np.ndarray
     weight: np.ndarray
 
     @classmethod
-    def of(cls, samples: np.ndarray) -> "_Periodicity":
+    def of(cls, samples: np.ndarray) -> "Periodicity":
         """Returns that of mono samples [S] at 16 kHz; frame n is centred on sample n * HOP."""
         window = np.hanning(WINDOW)
         padded = np.pad(np.asarray(samples, np.float64), WINDOW // 2)
@@ -114,8 +104,8 @@ class _Periodicity:
 
 def utterances(samples: np.ndarray) -> list[Utterance]:
     """Returns the words in mono samples [S] at 16 kHz, in order of time."""
-    bands, periodicity = Bands.of(samples), _Periodicity.of(samples)
-    found = [_utterance(bands, periodicity, *part) for part in _parts(bands)]
+    bands, periodicity = Bands.of(samples), Periodicity.of(samples)
+    found = [utterance(bands, periodicity, *part) for part in _parts(bands)]
     return [one for one in found if one is not None]
 
 
@@ -144,29 +134,18 @@ def _tract(distances: np.ndarray) -> float:
 
 def _parts(bands: Bands) -> list[tuple[int, int]]:
     """Returns the parts of the audio that may be one word each, as frames [first, end)."""
-    found = []
-    for first, end in loud_parts(bands):
-        for hush in HUSHES:
-            parts = _split(bands, first, end, hush)
-            if all((b - a) * HOP <= MAX_SECONDS * SAMPLE_RATE for a, b in parts):
-                break
-        found += [cut for part in parts if (cut := cut_back(bands, *part))]
-    return found
+    parts = [one for part in loud_parts(bands) for one in quiet_cuts(bands, *part)]
+    return [cut for part in parts if (cut := cut_back(bands, *part))]
 
 
-def _split(bands: Bands, first: int, end: int, hush: float) -> list[tuple[int, int]]:
-    """Cuts frames [first, end) at long pauses, in which the energy is below `hush` of its 90th
-    percentile; returns the parts.
+def utterance(bands: Bands, periodicity: Periodicity, first: int, end: int) -> Utterance | None:
+    """Returns the word in the loud frames [first, end) of a clip; None if they hold none.
+
+    Args:
+        bands: the spectral bands of the clip.
+        periodicity: that of the clip.
+        first, end: the frames, from first to end - 1.
     """
-    energy = np.cbrt(np.maximum(bands.power[first:end] - bands.bed, 0.0)).sum(-1)
-    loud = first + np.flatnonzero(energy > hush * np.percentile(energy, 90))
-    gaps = np.flatnonzero(np.diff(loud) * HOP > SPLIT * SAMPLE_RATE)
-    starts, ends = [loud[0], *loud[gaps + 1]], [*loud[gaps], loud[-1]]
-    return [(int(a), int(b) + 1) for a, b in zip(starts, ends, strict=True)]
-
-
-def _utterance(bands: Bands, periodicity: _Periodicity, first: int, end: int) -> Utterance | None:
-    """Reads the loud frames [first, end); None if they are no word."""
     frames = np.arange(first, end)
     pitch = _pitch(periodicity.scores(frames, (frames - first + 0.5) / (end - first)))
     proposed = ranked(bands, first, end)

@@ -72,6 +72,12 @@ def still_picture(actor, other):
     return with_media(actor, frames=actor.clip.frames[:1].repeat(FORMAT.frames, 0))
 
 
+def noisy_picture(actor, other):
+    still = actor.clip.frames[:1].repeat(FORMAT.frames, 0)
+    noise = np.random.default_rng(0).normal(scale=5 / 255, size=still.shape)
+    return with_media(actor, frames=np.clip(still + noise, 0.0, 1.0).astype(np.float32))
+
+
 def no_sound(actor, other):
     return with_media(actor, samples=np.zeros_like(actor.clip.samples))
 
@@ -88,6 +94,7 @@ ATTACKS = {
     other_face_in_the_middle: "face changes|faces are seen",
     stills_of_another: "stills show somebody else",
     still_picture: "head does not move",
+    noisy_picture: "head does not move",
     no_sound: "no voice is heard",
     shifted_lips: "mouth does not follow",
 }

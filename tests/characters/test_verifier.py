@@ -71,6 +71,17 @@ def test_a_capture_turns_its_head_and_says_the_phrase(actors):
         capture(actors[0].character, ["yellow"] * 8, 0)
 
 
+def test_each_word_is_heard_by_one_of_two_oracles():
+    says = verifier._says
+    assert says(["red", "two"], ["red", "two"], ["red", "two"])
+    assert says(["red", "two"], ["red", "blue"], ["up", "two"])
+    assert says(["red", "two"], ["red"], ["red", "two"])
+    assert not says(["red", "two"], ["red", "blue"], ["up", "blue"])
+    assert not says(["red", "two"], ["two", "red"], ["two", "red"])
+    assert not says(["red", "two"], ["red"], ["red", "two", "up"])
+    assert not says(["red", "two"], [], [])
+
+
 def test_a_broken_verifier_is_found_out(actors, monkeypatch):
     monkeypatch.setattr(verifier, "SAME_FACE", 2.0)
     with pytest.raises(UserError, match=r"face changes|stills show"):

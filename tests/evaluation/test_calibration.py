@@ -159,10 +159,12 @@ def test_what_oracles_measure_beyond_correct_and_wrong(clips):
         "loudness",
         "word",
         *8 * ["lips:"],
+        *3 * ["identity:"],
     ]
     said = sum(len(words.spoken_words(c.take)) for c in examples.narrated(clips[:6]))
     assert 9.5 < float(rows[0][1].split()[0]) < 10.1 and rows[4][2] == str(said)
-    assert all(n == "6" for _, _, n in rows[5:])
+    assert all(n == "6" for _, _, n in rows[5:13])
+    assert all(6 <= int(n) <= 12 for _, _, n in rows[13:])  # faces
     assert measured(clips[:6], ["facts"]) == []
 
 

@@ -1,7 +1,9 @@
 """The scoreboard: what was not learned or cannot be read is never 0, and a stopped run goes on."""
 
 import dataclasses
+import functools
 import json
+import types
 
 import numpy as np
 import pytest
@@ -11,11 +13,13 @@ from sora_jax.errors import UserError
 from sora_jax.evaluation import baselines, measuring, report, run, scoreboard, suites
 from sora_jax.evaluation.cells import cell
 from sora_jax.evaluation.suites import Metric, Part, Suite, Unscored
+from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.catalogue import ORACLES
 from sora_jax.oracles.examples import Example, example
 from sora_jax.oracles.reading import Reading
+from sora_jax.pipelines.likeness import check_characters
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.phyworld import PhyWorld
@@ -222,6 +226,24 @@ def test_a_model_of_rooms_has_not_learned_talk_and_stories(tmp_path, name):
     rows = entry["rows"]
     assert "model" not in rows and entry["ceiling"] == rows["ground truth"]["value"] == 1.0
     assert rows["copy last frame"]["value"] == 0.0 and rows["ground truth"]["floor"] < 0.5
+
+
+def test_a_model_of_references_is_shown_the_cast():
+    take = draw("identity", 2, family="talk")
+    clip = example(take, np.zeros((17, 16, 16, 3), np.float32), None, Grey().format)
+    ask = functools.partial(measuring.request_of, seed=0, sampler=SamplerConfig(steps=1))
+    knows = Grey()
+    knows.model = types.SimpleNamespace(config=types.SimpleNamespace(references=2))
+    shown = ask(clip, "prompt", pipeline=knows)
+    assert list(shown.characters) == [actor.name for actor in take.scene.cast]
+    for actor in take.scene.cast:
+        one = shown.characters[actor.name]
+        assert one.stills.shape == (4, 16, 16, 3) and np.abs(one.samples).max() > 0.01
+        assert one.character == actor.character
+    check_characters(shown, 2, 16)
+    Grey().gate.check(shown.prompt, shown.characters)
+    for request in (ask(clip, "prompt", pipeline=Grey()), ask(clip, None, pipeline=knows)):
+        assert request.characters == {}
 
 
 def test_suites_are_chosen_by_name():

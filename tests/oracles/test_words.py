@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from sora_jax.modality import FORMATS
-from sora_jax.oracles import examples, words
-from sora_jax.worlds.playhouse import voice
+from sora_jax.oracles import examples, word_bands, words
+from sora_jax.worlds.playhouse import sound, voice
+from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.spec import MATERIALS
 from sora_jax.worlds.playhouse.stream import noise
 
@@ -93,3 +94,26 @@ def test_word_error_rate():
     assert words.word_error_rate(["one", "red", "two"], ["one", "two"]) == 0.5
     assert words.word_error_rate(["two"], ["one", "two", "miss"]) == pytest.approx(2 / 3)
     assert words.errors(["two", "one"], ["one", "two"]) == 2
+
+
+def talk(index):
+    """The sound of a talk, and its words."""
+    take, format = draw("val", index, family="talk"), FORMATS["S"]
+    samples = sound.synthesise(sound.sound_inputs([take], format), format)
+    return np.asarray(samples)[0], words.spoken_words(take)
+
+
+@pytest.mark.parametrize("index", [25022, 25041, 25106, 25143])
+def test_a_doubtful_word_is_read_by_what_it_resembles(index, monkeypatch):
+    """Rain and crickets hide the consonants of these."""
+    samples, said = talk(index)
+    assert heard(samples) == said
+    monkeypatch.setattr(words, "CLEAR", 0.0)
+    assert heard(samples) != said and len(heard(samples)) == len(said)
+
+
+def test_words_that_rain_joins_are_cut(monkeypatch):
+    samples, said = talk(25038)
+    assert heard(samples) == said
+    monkeypatch.setattr(word_bands, "quiet_cuts", lambda bands, first, end: [(first, end)])
+    assert len(heard(samples)) < len(said)
