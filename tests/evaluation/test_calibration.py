@@ -150,8 +150,9 @@ def test_wrong_readings_are_named_and_drawn(tmp_path, monkeypatch):
 
 
 def test_what_oracles_measure_beyond_correct_and_wrong(clips):
-    # what is measured of cuts and of ambience: tests/oracles
-    rows = measured(clips[:6], [name for name in ORACLES if ORACLES[name].stage != "scenes"])
+    # what is measured of cuts, ambience and stories: tests/oracles
+    elsewhere = ("scenes", "story")
+    rows = measured(clips[:6], [name for name in ORACLES if ORACLES[name].stage not in elsewhere])
     assert [what.split(",")[0].split()[0] for what, _, _ in rows] == [
         "gravity",
         "residual",

@@ -98,6 +98,7 @@ STAGE |= dict.fromkeys(
     "story",
 )
 STAGE |= {"corrupted_another_soundscape": "scenes", "corrupted_voices": "talk"}
+STAGE |= {"corrupted_impostors": "held_out"}
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +110,8 @@ def staged(few):
 CHANGES = dict.fromkeys([*DEGRADATIONS, *(c for o in ORACLES.values() for c in o.corruptions)])
 
 
-def test_there_are_forty_five_corruptions_of_as_many_names():
-    assert len({c.name for c in CHANGES} - {c.name for c in DEGRADATIONS}) == 45
+def test_there_are_forty_seven_corruptions_of_as_many_names():
+    assert len({c.name for c in CHANGES} - {c.name for c in DEGRADATIONS}) == 47
     assert len({c.name for c in CHANGES}) == len(CHANGES)
 
 

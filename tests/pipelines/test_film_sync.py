@@ -12,7 +12,6 @@ from sora_jax.oracles.sync import f1
 from sora_jax.pipelines.film import film_windows
 from sora_jax.pipelines.load import load_pipeline
 from sora_jax.pipelines.request import Request
-from sora_jax.pipelines.windows import join
 from sora_jax.worlds.playhouse.draw import draw
 
 LONG, SCENES = ClipFormat(frames=65, fps=8), 16
@@ -36,7 +35,8 @@ def test_a_film_with_history_is_in_better_sync_than_windows_apart():
         apart = np.zeros(0, np.float32)
         for start, part in zip(starts, pipeline.generate_batch(parts), strict=True):
             new = np.concatenate([np.zeros(start * 2000, np.float32), part.samples])
-            apart = join(apart, new) if len(apart) else new
+            lay(new, apart, 0)
+            apart = new
         for name, samples in (("film", film.samples), ("apart", apart)):
             heard = Reading(Clip(scene.frames, samples)).heard_impacts
             scores[name].append(f1(heard, true_impacts(take), 0.05))

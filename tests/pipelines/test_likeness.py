@@ -81,7 +81,7 @@ def test_a_clip_of_a_batch_is_that_of_its_own_request(cast):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"characters": {"uma": "uma"}, "prompt": "@uma waits"}, "give a Likeness"),
+        ({"characters": {"uma": 1}, "prompt": "@uma waits"}, "give a Likeness"),
         ({"characters": ["uma"]}, "characters is a list"),
         ({"characters": {}}, "no reference shows who @mika is"),
         ({"characters": {"mika": likeness(0)}}, "no reference shows who @rolo is"),
