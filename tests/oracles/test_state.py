@@ -64,12 +64,14 @@ def test_other_places_and_blank_frames_are_wrong(stories):
 def test_metrics_by_kind_and_gap(stories, readings):
     clip, reading = stories[0], readings[0]
     assert persists("lamp")(clip, reading) == [1.0, 1.0]
-    assert (
-        persists(gap=0)(clip, reading)[:2] == [1.0, 1.0] and persists(gap=5)(clip, reading) is None
-    )
+    assert persists(gap=0)(clip, reading)[:2] == [1.0, 1.0]
+    assert persists(gap=5)(clip, reading) is None
     assert shot_fact("place")(clip, reading) == [1.0] * 3 and order(clip, reading) == 1.0
-    assert shot_fact("door")(clip, reading) is None
-    still = dataclasses.replace(clip, frames=np.repeat(clip.frames[:1], 51, axis=0))
+    assert shot_fact("door")(clip, reading) == [1.0]
+    # a copy of the first shot persists, but a close-up is no wide shot
+    close = stories[1]
+    assert shot_fact("people")(close, readings[1]) == [1.0] * 3
+    still = dataclasses.replace(close, frames=np.repeat(close.frames[:1], 51, axis=0))
     copied = Reading(still)
     assert order(still, copied) == 0.0 and shot_fact("place")(still, copied)[0] == 1.0
     assert min(persists()(still, copied)) == 0.0

@@ -12,6 +12,7 @@ from sora_jax.oracles.sync import f1
 from sora_jax.pipelines.film import film_windows
 from sora_jax.pipelines.load import load_pipeline
 from sora_jax.pipelines.request import Request
+from sora_jax.pipelines.windows import lay
 from sora_jax.worlds.playhouse.draw import draw
 
 LONG, SCENES = ClipFormat(frames=65, fps=8), 16
