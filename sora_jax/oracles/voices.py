@@ -27,6 +27,7 @@ Limits: the words of `voice.WORDS`, one at a time, by voices as those of `cast.p
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class Periodicity:
 def utterances(samples: np.ndarray) -> list[Utterance]:
     """Returns the words in mono samples [S] at 16 kHz, in order of time."""
     bands, periodicity = Bands.of(samples), Periodicity.of(samples)
-    found = [utterance(bands, periodicity, *part) for part in _parts(bands)]
+    found = [_utterance(bands, periodicity, *part) for part in _parts(bands)]
     return [one for one in found if one is not None]
 
 
@@ -138,16 +139,31 @@ def _parts(bands: Bands) -> list[tuple[int, int]]:
     return [cut for part in parts if (cut := cut_back(bands, *part))]
 
 
-def utterance(bands: Bands, periodicity: Periodicity, first: int, end: int) -> Utterance | None:
-    """Returns the word in the loud frames [first, end) of a clip; None if they hold none.
+def resemblance(
+    bands: Bands, periodicity: Periodicity, first: int, end: int, words: Sequence[str]
+) -> list[float]:
+    """Returns the distances of step 3 between the loud frames [first, end) and words, in squared
+    log units.
 
     Args:
         bands: the spectral bands of the clip.
         periodicity: that of the clip.
         first, end: the frames, from first to end - 1.
+        words: names in `voice.WORDS`.
     """
+    pitch = _first_pitch(periodicity, first, end)
+    return [_aligned(bands, first, word, pitch)[0] for word in words]
+
+
+def _first_pitch(periodicity: Periodicity, first: int, end: int) -> float:
+    """Returns the pitch of a word in frames [first, end), before its exact place is known."""
     frames = np.arange(first, end)
-    pitch = _pitch(periodicity.scores(frames, (frames - first + 0.5) / (end - first)))
+    return _pitch(periodicity.scores(frames, (frames - first + 0.5) / (end - first)))
+
+
+def _utterance(bands: Bands, periodicity: Periodicity, first: int, end: int) -> Utterance | None:
+    """Reads the loud frames [first, end); None if they are no word."""
+    pitch = _first_pitch(periodicity, first, end)
     proposed = ranked(bands, first, end)
     best = _best(bands, first, proposed[:CANDIDATES], pitch)
     if best[0] > FAIR:
@@ -203,6 +219,8 @@ def _log(power: np.ndarray) -> np.ndarray:
 
 def _distance(bands: Bands, start: int, spoken: np.ndarray) -> float:
     """Returns the distance of step 3 between the audio from frame `start` on and a spoken word."""
+    if start + len(spoken) <= 0 or start >= len(bands.power):
+        return float("inf")
     if start < 0 or start + len(spoken) > len(bands.power):
         cut = max(-start, 0)
         spoken = spoken[cut : len(bands.power) - start]

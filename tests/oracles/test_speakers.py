@@ -63,6 +63,12 @@ def test_pitch_and_tract_of_a_word(word):
         assert abs(pitch - who.voice.pitch) < 6.0 and abs(tract - who.voice.tract) < 0.03
 
 
+def test_a_word_that_the_clip_cuts_off_is_no_error():
+    said = np.pad(0.4 * voice.speak("bounce", catalogue()[0].voice), (4000, 0))
+    for samples in range(4500, len(said), 700):
+        assert len(voices.utterances(said[:samples])) <= 1
+
+
 def test_noise_is_no_word():
     rng = np.random.default_rng(0)
     assert voices.utterances(0.01 * rng.normal(size=32_000)) == []
