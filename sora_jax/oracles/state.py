@@ -14,6 +14,7 @@ import numpy as np
 from sora_jax.oracles.base import STRICT, Oracle
 from sora_jax.oracles.conditions import BLANK, Condition, corrupt, redrawn
 from sora_jax.oracles.examples import VIDEO, Example, shuffled
+from sora_jax.oracles.place_pictures import Look, paint
 from sora_jax.oracles.shots import shots_of
 from sora_jax.oracles.story_pairs import (
     BALL,
@@ -26,19 +27,24 @@ from sora_jax.oracles.story_pairs import (
     pairs_of,
 )
 from sora_jax.oracles.story_shots import Shot
+from sora_jax.oracles.style import SIZE
 from sora_jax.worlds.playhouse.acting import pose
 from sora_jax.worlds.playhouse.camera import BARS, views
-from sora_jax.worlds.playhouse.cast import HEIGHTS
+from sora_jax.worlds.playhouse.cast import HAIR_HUES, HEIGHTS
 from sora_jax.worlds.playhouse.draw import Take
 from sora_jax.worlds.playhouse.families.story import StoryFacts
 from sora_jax.worlds.playhouse.places import DOOR_HALF, EXTENT, ROOMS, SCORE
+from sora_jax.worlds.playhouse.render.story_program import NIGHT
 from sora_jax.worlds.playhouse.spec import COLOURS
 from sora_jax.worlds.playhouse.storyboard import DOOR, HAT, LAMP, Storyboard
 
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
 
-OVER = 0.25  # metres above the crown that a view must show, for a hat to be seen
+# A hat is seen if this part above the crown is shown (metres), and if it differs from what is
+# behind it in its colour (distance in [0, 1]).
+OVER, CONTRAST = (0.03, 0.25), 0.25
+BEFORE = 0.6  # metres: an actor so near to a door hides it
 ASIDE, WALL = 0.6, 0.5  # metres: by which `position` moves the cast; of a character from a wall
 
 
@@ -80,18 +86,51 @@ def _ends(pair: Pair) -> tuple[int, int]:
 
 
 def _shows_hat(example: Example, number: int, shot: int) -> bool:
-    """Returns whether a shot shows the place above the head of an actor, and not an open door
-    there, before which a dark hat is not seen.
+    """Returns whether a hat of an actor is seen in a shot, by the truth.
+
+    The view shows the place above its head, no open door is there, a hat would differ in colour
+    from what is behind it, and in a wide shot the actor has no long ears, which look like a hat.
     """
-    plot, actor = example.take.scene.plot, example.take.scene.cast[number]
+    take = example.take
+    plot, actor = take.scene.plot, take.scene.cast[number]
     assert plot is not None, "a story has a plot"
-    start, place = plot.views[shot].start, plot.views[shot].place
-    times = start + np.array([0.0, example.format.shots[shot] / float(example.format.fps) - 1e-3])
-    before = np.abs(pose(actor, times)["ground"][:, 0] - ROOMS[place].door) < 2.0 * DOOR_HALF
-    dark = before & (plot.state(times)["door"][:, place] == 1)
-    view = views(example.take.scene, times)
-    top = view[:, 1] - (BARS * view[:, 2] if example.take.scene.style == "cinematic" else 0.0)
-    return not dark.any() and bool((HEIGHTS[actor.character.height] + OVER < top).all())
+    place, frame = plot.views[shot].place, plot.views[shot].frame
+    if frame == "wide" and actor.character.ears == "long":
+        return False
+    seconds = example.format.shots[shot] / float(example.format.fps)
+    times = plot.views[shot].start + np.array([1e-3, seconds - 1e-3])
+    state, view = plot.state(times), views(take.scene, times)
+    crown = HEIGHTS[actor.character.height]
+    ground, lamps, doors = pose(actor, times)["ground"][:, 0], state["lamp"], state["door"]
+    for i, (left, top, width) in enumerate(view):
+        x, lamp, door = ground[i], lamps[i, place], doors[i, place]
+        look = Look(place, take.scene.style, float(lamp), float(door))
+        picture = paint(look, np.array([(left, top, width)]), SIZE)[0]
+        pixel = (np.arange(SIZE) + 0.5) / SIZE * width
+        rows = (top - pixel > crown + OVER[0]) & (top - pixel < crown + OVER[1])
+        behind = picture[rows][:, np.abs(left + pixel - x) < 0.25]
+        hidden = BARS * width if take.scene.style == "cinematic" else 0.0
+        light = NIGHT if lamp == 0 else np.ones(3)
+        hue = np.array(HAIR_HUES[actor.character.hair_hue]) * light
+        contrast = np.linalg.norm(behind - hue, axis=-1).mean() if behind.size else 0.0
+        dark = door and abs(x - ROOMS[place].door) < 2.0 * DOOR_HALF
+        if dark or contrast < CONTRAST * light.mean() or crown + OVER[1] > top - hidden:
+            return False
+    return True
+
+
+def _shows_door(example: Example, shot: int) -> bool:
+    """Returns whether no actor stands before the door of a shot, at its start and at its end."""
+    take, format = example.take, example.format
+    plot = take.scene.plot
+    assert plot is not None, "a story has a plot"
+    view, seconds = plot.views[shot], format.shots[shot] / float(format.fps)
+    times = view.start + np.array([1e-3, seconds - 1e-3])
+    rooms, door = plot.state(times)["room"], ROOMS[view.place].door
+    return not any(
+        ((np.abs(pose(actor, times)["ground"][:, 0] - door) < BEFORE) & (room == view.place)).any()
+        for actor, room in zip(take.scene.cast, rooms.T, strict=True)
+    )
 
 
 def _testable(example: Example, kind: str) -> list[Pair]:
@@ -107,6 +146,8 @@ def _testable(example: Example, kind: str) -> list[Pair]:
     pairs = [pair for pair in pairs_of(board) if pair.kind == kind]
     if kind == HAT:
         pairs = [p for p in pairs if all(_shows_hat(example, p.number, s) for s in _ends(p))]
+    if kind == DOOR:
+        pairs = [p for p in pairs if all(_shows_door(example, s) for s in _ends(p))]
     if kind == POSITION:  # close-ups may fix no position
         frames = [shot.frame for shot in board.shots]
         pairs = [p for p in pairs if "close-up" not in (frames[p.first], frames[p.second])]

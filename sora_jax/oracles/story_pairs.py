@@ -23,7 +23,6 @@ from sora_jax.worlds.playhouse.continuity import shown
 from sora_jax.worlds.playhouse.places import SCORE
 from sora_jax.worlds.playhouse.storyboard import (
     DOOR,
-    GO,
     HAT,
     LAMP,
     OUTCOMES,
@@ -71,16 +70,9 @@ def pairs_of(board: Storyboard) -> list[Pair]:
             if kind != "actor":
                 pairs.append(Pair(kind, index, before, number))
                 continue
-            stays = board.shots[before].place == board.shots[number].place
-            if stays and not _left(board, index, before, number):
+            if board.shots[before].place == board.shots[number].place:
                 pairs += [Pair(kind, index, before, number) for kind in (HAT, POSITION)]
     return pairs
-
-
-def _left(board: Storyboard, actor: int, first: int, second: int) -> bool:
-    """Returns whether an actor leaves its place in the shots from `first` to before `second`."""
-    acts = [act for shot in board.shots[first:second] for act in shot.acts]
-    return any(act.kind == GO and board.cast.index(act.who) == actor for act in acts)
 
 
 def ball_pairs(shots: Sequence[Shot]) -> list[Pair]:

@@ -124,7 +124,7 @@ def _read_shot(frames: np.ndarray) -> Shot:
     states = read_states(frames, sight, _hidden(people, sight, frames.shape[1]))
     ball = find_ball(frames, sight, people)
     known = sight.agreement >= KNOWN
-    placed = known and sight.spread <= PLAIN
+    placed = known and (sight.base.frame != "close-up" or sight.spread <= PLAIN)
     moments = [_moment(sight, states.door, states.score, people, ball, end) for end in (0, -1)]
     hats = [[person.hat for person in moment.people] for moment in moments]
     told = None not in hats[0] + hats[1]

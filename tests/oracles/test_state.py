@@ -20,7 +20,7 @@ from sora_jax.worlds.playhouse.storyboard import Act, Shot, Storyboard
 
 FORM, ORACLE = FORMATS["story3"], ORACLES["state"]
 STARTS = (17, 34)
-NUMBERS = (14, 18)  # stories in which all kinds of state can be tested
+NUMBERS = (14, 36)  # stories in which all kinds of state can be tested
 
 
 @pytest.fixture(scope="module")

@@ -181,9 +181,9 @@ FAMILY_HASHES = {
     "court": "4272099c3df6e204",
     "film": "445caf4ce66d16c9",
     "occlude": "40aa461239f85fbb",
-    "phyworld_collision_30k": "4d91a238ef9f34e4",
-    "phyworld_parabola_300k": "7271c196f1ffd136",
-    "phyworld_uniform_30k": "40c9e0005a195d81",
+    "phyworld_collision_30k": "907854852693f4a9",
+    "phyworld_parabola_300k": "06c3839b42bcf584",
+    "phyworld_uniform_30k": "722d722f2a78c156",
     "story": "ca2e3d1c0399ef9c",
     "talk": "fa96a7fb41c58785",
 }
