@@ -83,6 +83,10 @@ class TextTokenizer:
             )
         return cls(words, buckets, length)
 
+    def of_length(self, length: int) -> "TextTokenizer":
+        """Returns a tokenizer of the same words that pads prompts to another number of words."""
+        return TextTokenizer(self.words, self.buckets, length)
+
     @property
     def vocabulary(self) -> int:
         """The number of ids: padding, known words and buckets."""

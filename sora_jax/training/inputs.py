@@ -152,30 +152,31 @@ def _held_out(one: SetConfig, workdir: Path, clips: int) -> Path:
     return folder
 
 
-def vocabulary(sets: Sequence[Mapping[str, Any]], text_length: int) -> tuple[tuple[str, ...], int]:
-    """Returns (words of the captions, number of words of a padded prompt).
+def vocabulary(
+    sets: Mapping[str, Mapping[str, Any]], text_length: int
+) -> tuple[tuple[str, ...], dict[str, int]]:
+    """Returns (words of the captions, number of words of a padded prompt by set).
 
     The words are those of all families of scenes together. Data without a family, such as a user's
     videos alone, get the words of the family `room`.
 
     Args:
-        sets: the identity of each set (`identify`).
+        sets: the identity of each set by name (`identify`).
         text_length: of the configuration: words of a padded prompt for data without a family.
     """
-    families = [FAMILIES[one["family"]] for one in sets if "family" in one]
-    spoken = (family.words for family in families or [FAMILIES["room"]])
+    families = {name: FAMILIES[one["family"]] for name, one in sets.items() if "family" in one}
+    spoken = (family.words for family in families.values() or [FAMILIES["room"]])
     words = dict.fromkeys(itertools.chain.from_iterable(spoken))
-    lengths = [family.text_length for family in families]
-    if len(families) < len(sets):
-        lengths.append(text_length)
-    return tuple(words), max(lengths)
+    lengths = dict.fromkeys(sets, text_length)
+    lengths.update((name, family.text_length) for name, family in families.items())
+    return tuple(words), lengths
 
 
 def open_mixture(
     data: ModelDataConfig,
     folders: Mapping[str, Path],
     sizes: Mapping[str, int],
-    text_tokenizer: TextTokenizer,
+    text_tokenizers: Mapping[str, TextTokenizer],
     seed: int,
     fingerprints: Mapping[str, str] | None = None,
     rows: Mapping[str, Sequence[int]] | None = None,
@@ -186,7 +187,7 @@ def open_mixture(
         data: the configuration.
         folders: the latents of each set (`latents_of`).
         sizes: clips of a batch of each set.
-        text_tokenizer: captions -> tokens and mask.
+        text_tokenizers: of each set: captions -> tokens and mask.
         seed: the seed of the order and of the captions.
         fingerprints: expected fingerprints of the tokenizers. Default: not checked.
         rows: indices of the rows of each batch to read, by set. Default: all.
@@ -197,7 +198,7 @@ def open_mixture(
     sets = {
         one.name: batches(
             folders[one.name],
-            text_tokenizer,
+            text_tokenizers[one.name],
             sizes[one.name],
             seed,
             fingerprints=fingerprints,
@@ -214,7 +215,7 @@ def held_out_batches(
     data: ModelDataConfig,
     folders: Mapping[str, Path],
     sizes: Mapping[str, int],
-    text_tokenizer: TextTokenizer,
+    text_tokenizers: Mapping[str, TextTokenizer],
     clips: int,
     fingerprints: Mapping[str, str],
     rows: Mapping[str, Sequence[int]] | None = None,
@@ -225,7 +226,7 @@ def held_out_batches(
         data: the configuration.
         folders: the held-out latents of each set (`validation_of`).
         sizes: clips of a batch of each set.
-        text_tokenizer: captions -> tokens and mask.
+        text_tokenizers: of each set: captions -> tokens and mask.
         clips: clips of each set, up to a whole batch. A smaller set repeats its clips.
         fingerprints: fingerprints of the tokenizers of the training latents.
         rows: indices of the rows of each batch to read, by set. Default: all.
@@ -238,7 +239,7 @@ def held_out_batches(
         if one.name in folders:
             stream = batches(
                 folders[one.name],
-                text_tokenizer,
+                text_tokenizers[one.name],
                 sizes[one.name],
                 seed=0,
                 shuffle=False,

@@ -1,7 +1,7 @@
 """The program of a run: its model, loss, step and shardings on a mesh, without any arrays."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from sora_jax.flow.loss import FlowConfig, flow_loss
 from sora_jax.modality import PIXELS_PER_LATENT, SAMPLE_RATE, SAMPLES_PER_LATENT, ClipFormat
 from sora_jax.models.reference_encoder import VIEWS
 from sora_jax.models.st_dit import STDiT
+from sora_jax.models.st_dit_config import STDiTConfig
 from sora_jax.parallel import mesh as mesh_lib
 from sora_jax.parallel import rules, sequence
 from sora_jax.training.data_config import batch_sizes
@@ -77,13 +78,19 @@ def validation_flow(flow: FlowConfig) -> FlowConfig:
     )
 
 
-def assemble(run: Run, mesh: jax.sharding.Mesh, start: int = 0) -> Program:
+def assemble(
+    run: Run,
+    mesh: jax.sharding.Mesh,
+    start: int = 0,
+    text_lengths: Mapping[str, int] | None = None,
+) -> Program:
     """Returns the program of a run on a mesh. Allocates no arrays on devices.
 
     Args:
         run: the configuration.
         mesh: the devices.
         start: steps that were made before, by an optimizer whose moments are lost. Default: 0.
+        text_lengths: words of a padded prompt by set. Default: `data.text_length` for all.
 
     Raises:
         UserError: the mesh does not divide a batch, the tokens or the parameters.
@@ -113,8 +120,15 @@ def assemble(run: Run, mesh: jax.sharding.Mesh, start: int = 0) -> Program:
     loss = loss_of(run.flow)
     validation_loss = loss_of(validation_flow(run.flow))
 
+    lengths = text_lengths or dict.fromkeys(formats, run.data.text_length)
     batches = {
-        one.name: batch_shapes(run, one.clip_format, sizes[one.name], FAMILIES[one.family].max_cast)
+        one.name: batch_shapes(
+            run.model,
+            one.clip_format,
+            sizes[one.name],
+            lengths[one.name],
+            FAMILIES[one.family].max_cast,
+        )
         for one in run.data.mixture
     }
     batch_placement = rules.batch_shardings(next(iter(batches.values())), mesh)
@@ -125,18 +139,21 @@ def assemble(run: Run, mesh: jax.sharding.Mesh, start: int = 0) -> Program:
     )
 
 
-def batch_shapes(run: Run, format: ClipFormat, size: int, cast: int = 0) -> dict[str, Any]:
+def batch_shapes(
+    model: STDiTConfig, format: ClipFormat, size: int, words: int, cast: int = 0
+) -> dict[str, Any]:
     """Returns the shapes of a batch of latents (`latents.loader.batches`), `jax.ShapeDtypeStruct`s
     by name.
 
     Args:
-        run: the run: its model's channels and its words per prompt.
+        model: configuration of the model.
         format: format of the clips.
         size: clips per batch.
+        words: words of a padded prompt.
         cast: characters of a clip whose references the batch has, if the model reads any. Default:
             0.
     """
-    words, channels = run.data.text_length, run.model.video_channels
+    channels = model.video_channels
     times = {
         m: jax.ShapeDtypeStruct(t.shape, jnp.float32) for m, t in format.latent_times().items()
     }
@@ -148,18 +165,18 @@ def batch_shapes(run: Run, format: ClipFormat, size: int, cast: int = 0) -> dict
     voice = -(-round(VOICE_SECONDS * SAMPLE_RATE) // SAMPLES_PER_LATENT)
     references = {
         "stills": of(cast, VIEWS, side, side, channels),
-        "voices": of(cast, voice, run.model.audio_channels),
+        "voices": of(cast, voice, model.audio_channels),
         "present": of(cast, dtype=bool),
         "heard": of(cast, dtype=bool),
     }
     return {
         "video": of(format.video_latents, *format.latent_sides, channels),
-        "audio": of(format.audio_latents, run.model.audio_channels),
+        "audio": of(format.audio_latents, model.audio_channels),
         "tokens": of(words, dtype=jnp.int32),
         "text_mask": of(words, dtype=bool),
         "text_shots": of(words, dtype=jnp.int8),
         "text_slots": of(words, dtype=jnp.int8),
-        "references": references if cast and run.model.references else {},
+        "references": references if cast and model.references else {},
         "has_audio": of(dtype=bool),
         "times": times,
     }

@@ -87,11 +87,11 @@ def train(
             enable_compile_cache()
             start = open_start("st_dit", init_from, continue_from)
             dataset = inputs.identify(run.data)
-            run, tokenizer = _prompts(run, dataset, start.weights)
+            run, tokenizer, lengths = _prompts(run, dataset, start.weights)
             mesh = run.mesh.make()
             processes.check_mesh(mesh)
             _tell_devices(mesh)
-            program, given = assemble(run, mesh, start.step), None
+            program, given = assemble(run, mesh, start.step, lengths), None
             if start.weights:
                 given = weights_lib.fill(program.shapes, start.weights.params, start.file)
             opened = stack.enter_context(open_workdir(workdir, run, start, dataset))
@@ -135,13 +135,15 @@ def train(
 
 def _prompts(
     run: Run, dataset: Mapping[str, Any], start: weights_lib.Weights | None
-) -> tuple[Run, TextTokenizer]:
-    """Returns the run with the text length that its data need, and its text tokenizer.
+) -> tuple[Run, TextTokenizer, dict[str, int]]:
+    """Returns the run with the text length that its data need, its text tokenizer, and the words of
+    a padded prompt of each set.
 
     The vocabulary is that of the initial weights `start`, else that of the families of scenes.
     """
-    sets = list(dataset.values()) if run.data.sets else [dataset]
-    words, length = inputs.vocabulary(sets, run.data.text_length)
+    sets = dataset if run.data.sets else {run.data.name: dataset}
+    words, lengths = inputs.vocabulary(sets, run.data.text_length)
+    length = max(lengths.values())
     words = tuple(start.metadata.get("words", words)) if start else words
     if length != run.data.text_length:
         if processes.is_first():
@@ -152,7 +154,15 @@ def _prompts(
             )
         data = dataclasses.replace(run.data, text_length=length)
         run = dataclasses.replace(run, data=data)
-    return run, TextTokenizer.of_vocabulary(words, run.model.vocabulary, run.data.text_length)
+    return run, TextTokenizer.of_vocabulary(words, run.model.vocabulary, length), lengths
+
+
+def _of_sets(program: Program, tokenizer: TextTokenizer) -> dict[str, TextTokenizer]:
+    """Returns the text tokenizer of each set: it pads the prompts of each to that set's length."""
+    return {
+        name: tokenizer.of_length(batch["tokens"].shape[1])
+        for name, batch in program.batches.items()
+    }
 
 
 def _batches(
@@ -169,7 +179,7 @@ def _batches(
         run.data,
         folders,
         sizes,
-        tokenizer,
+        _of_sets(program, tokenizer),
         run.train.seed,
         start.metadata.get("tokenizers") if start else None,
         rows,
@@ -202,7 +212,7 @@ def _validation(
     sizes, rows = _rows(program)
     folders = inputs.validation_of(run.data, workdir.path, config.clips)
     batches = inputs.held_out_batches(
-        run.data, folders, sizes, tokenizer, config.clips, tokenizers, rows
+        run.data, folders, sizes, _of_sets(program, tokenizer), config.clips, tokenizers, rows
     )
     if rows:
         shardings = program.placement[1]
@@ -222,7 +232,9 @@ def _step_flops(run: Run, program: Program, mesh: jax.sharding.Mesh) -> metrics.
     optimizer = make_optimizer(run.optim, run.train.steps)
     sizes, _ = _rows(program)
     counted = [
-        cost.measure(run.model, format, sizes[name], run.data.text_length, optimizer)
+        cost.measure(
+            run.model, format, sizes[name], program.batches[name]["tokens"].shape[1], optimizer
+        )
         for name, format in program.formats.items()
     ]
     shares = [run.data.weights[name] for name in program.formats]

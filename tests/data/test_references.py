@@ -96,7 +96,9 @@ def test_a_set_on_the_device_holds_the_same(tmp_path, tokenizers):
     data = {"sets": ({"family": "talk", "height": 32, "width": 32, "seconds": 0.5},)}
     model = {"references": 2, "width": 16, "heads": 1}
     run = config.from_dict(Run, {"data": data | {"text_length": 48}, "model": model})
-    shapes = latent_set.shapes(batch_shapes(run, FORMAT, 6, 2), 6, resident.tokens.shape[1])
+    shapes = latent_set.shapes(
+        batch_shapes(run.model, FORMAT, 6, 48, 2), 6, resident.tokens.shape[1]
+    )
     assert jax.tree.structure(shapes) == jax.tree.structure(resident)
     for expected, x in zip(jax.tree.leaves(shapes), jax.tree.leaves(resident), strict=True):
         assert (expected.shape, expected.dtype) == (x.shape, x.dtype)

@@ -50,10 +50,11 @@ def run(tmp_path_factory):
 
 def batches(run, count):
     folders = {one.name: one.path for one in run.data.sets}
-    words, _ = inputs.vocabulary([{}], 8)
+    words, _ = inputs.vocabulary({"a": {}}, 8)
     tokenizer = TextTokenizer.of_vocabulary(words, run.model.vocabulary, 8)
     sizes = batch_sizes(run.data, run.train.batch_size)
-    stream = inputs.open_mixture(run.data, folders, sizes, tokenizer, 0)
+    tokenizers = dict.fromkeys(folders, tokenizer)
+    stream = inputs.open_mixture(run.data, folders, sizes, tokenizers, 0)
     return [next(iter(next(stream).items())) for _ in range(count)]
 
 
@@ -69,6 +70,17 @@ def test_formats_and_batches_follow_the_fields(run):
     assert drawn.name == "film-anime-val@nano-12fps-1s" and drawn.clip_format.frames == 13
     story = SetConfig(family="story", format="story2", fps=16)
     assert story.clip_format.shots == (33, 33) and story.clip_format.fps == 16
+
+
+def test_prompts_have_the_words_of_their_set(run):
+    sets = {"own": {}, "room": {"family": "room"}, "story": {"family": "story"}}
+    words, lengths = inputs.vocabulary(sets, 8)
+    assert lengths == {"own": 8, "room": 48, "story": 192} and {"ball", "shot"} <= set(words)
+    names = [one.name for one in run.data.mixture]
+    program = assemble(run, MeshConfig().make(), text_lengths=dict(zip(names, (8, 48, 192), strict=True)))
+    assert [batch["tokens"].shape[1] for batch in program.batches.values()] == [8, 48, 192]
+    tokens, mask = TextTokenizer(words, length=48).of_length(8)(["a red ball"])
+    assert tokens.shape == (1, 8) and mask.sum() == 3
 
 
 def test_a_batch_of_a_mixture_is_that_of_its_format_alone(run):
@@ -145,7 +157,8 @@ def test_mixtures_that_cannot_be_are_refused(run, tmp_path):
     folders = {one.name: one.path for one in data.sets}
     tokenizer = TextTokenizer.of_vocabulary(("a",), 8, 8)
     with pytest.raises(UserError, match="have the format 17 frames of 16 x 16 at 8/s, not 17 fra"):
-        inputs.open_mixture(data, folders, batch_sizes(data, 2), tokenizer, 0)
+        tokenizers = dict.fromkeys(folders, tokenizer)
+        inputs.open_mixture(data, folders, batch_sizes(data, 2), tokenizers, 0)
 
 
 def test_labels_tell_folders_of_one_name_apart_and_let_them_be_renamed(run, tmp_path):

@@ -77,7 +77,12 @@ def test_losses_of_held_out_clips_by_set_and_modality(run, tmp_path):
     words = inputs.TextTokenizer.of_vocabulary(loaded.metadata["words"], run.model.vocabulary, 8)
     tokenizers = loaded.metadata["tokenizers"]
     held_out = inputs.held_out_batches(
-        run.data, folders, dict.fromkeys(folders, 4), words, 8, tokenizers
+        run.data,
+        folders,
+        dict.fromkeys(folders, 4),
+        dict.fromkeys(folders, words),
+        8,
+        tokenizers,
     )
     assert [len(several) for several in held_out.values()] == [2, 2]
     first = held_out[one.name][0]["video"]
