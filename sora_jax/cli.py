@@ -164,7 +164,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
             print(_help([arg for arg in argv if arg not in requested]), flush=True)
             sys.exit(0)
         rest = flags.FLAGS(argv)
-        _check_finite()
+        _check_values()
     except BrokenPipeError:
         _leave()
     except UserError as error:
@@ -229,12 +229,16 @@ def _at_home(arg: str) -> str:
     return arg
 
 
-def _check_finite() -> None:
-    """Raises UserError if the value of a flag, or of a key of --config, is NaN or infinite."""
+def _check_values() -> None:
+    """Raises UserError if the value of a flag, or of a key of --config, is NaN or infinite, or if
+    that of a key is an empty list, in whose place a default would be taken.
+    """
     for name in flags.FLAGS:
         value = flags.FLAGS[name].value
         if isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"--{name}={value} is not a finite number; give one")
+        if name.startswith("config.") and isinstance(value, (tuple, list)) and not value:
+            raise UserError(f"--{name} is empty; give a value, or leave it out")
 
 
 def import_flags() -> list[str]:

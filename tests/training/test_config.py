@@ -123,6 +123,7 @@ def test_differences_name_keys():
             "unknown key model.zzz in --config; --help lists them; the entries of a list",
         ),
         (["--config=CONFIG", "--config.model.depth=deep"], "'deep'"),
+        (["--config=CONFIG", "--config.sets=()"], "--config.sets is empty; give a value"),
         (["--config=absent.py"], "--config cannot be read"),
         ([], "--config is missing"),
         (["--confg=CONFIG"], "Unknown command line flag 'confg'"),
@@ -132,7 +133,7 @@ def test_differences_name_keys():
 def test_flags_end_with_one_line(tmp_path, flags, message):
     (tmp_path / "c.py").write_text(
         "import ml_collections\ndef get_config():\n    return "
-        "ml_collections.ConfigDict({'model': {'depth': 3}})\n"
+        "ml_collections.ConfigDict({'model': {'depth': 3}, 'sets': ({},)})\n"
     )
     (tmp_path / "main.py").write_text(
         "from ml_collections import config_flags\nfrom sora_jax import config\nfrom "

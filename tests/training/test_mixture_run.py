@@ -77,7 +77,9 @@ def test_prompts_have_the_words_of_their_set(run):
     words, lengths = inputs.vocabulary(sets, 8)
     assert lengths == {"own": 8, "room": 48, "story": 192} and {"ball", "shot"} <= set(words)
     names = [one.name for one in run.data.mixture]
-    program = assemble(run, MeshConfig().make(), text_lengths=dict(zip(names, (8, 48, 192), strict=True)))
+    program = assemble(
+        run, MeshConfig().make(), text_lengths=dict(zip(names, (8, 48, 192), strict=True))
+    )
     assert [batch["tokens"].shape[1] for batch in program.batches.values()] == [8, 48, 192]
     tokens, mask = TextTokenizer(words, length=48).of_length(8)(["a red ball"])
     assert tokens.shape == (1, 8) and mask.sum() == 3
