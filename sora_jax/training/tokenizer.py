@@ -20,6 +20,7 @@ from sora_jax.data.named_sources import SOURCES
 from sora_jax.data.tokenizer_clips import Clips, open_clips
 from sora_jax.environment import hardware
 from sora_jax.tokenizers import audio, video
+from sora_jax.training.best import Best
 from sora_jax.training.data_config import DataConfig, batch_sizes, published
 from sora_jax.training.loop import Every, fit, newest
 from sora_jax.training.metrics import hours, read, thin
@@ -27,7 +28,7 @@ from sora_jax.training.mixture_step import with_set_losses
 from sora_jax.training.optim import averaged_params, make_optimizer, stable_steps
 from sora_jax.training.round_trip_picture import draw_round_trips
 from sora_jax.training.start import open_start
-from sora_jax.training.state import new_state, split_module
+from sora_jax.training.state import TrainState, new_state, split_module
 from sora_jax.training.step import make_step
 from sora_jax.training.tokenizer_run import KINDS, TokenizerRun, check_latents
 from sora_jax.training.tokenizer_scores import batches_of, final_scores, validation
@@ -147,6 +148,8 @@ def train_tokenizer(
 ) -> TrainedTokenizer:
     """Trains a tokenizer, or continues its training; experiments.train_tokenizer calls this.
 
+    With validation, the weights are those of the lowest loss of any validation, or of the end.
+
     Args:
         run: the configuration.
         workdir: the run's directory: new, or that of the same run, which then continues. At the
@@ -185,6 +188,8 @@ def train_tokenizer(
             name: clips.batches(program.sizes[name], run.train.seed) for name, clips in sets.items()
         }
         stream, every = mix(batches, run.data.weights), run.validation.every
+        evaluate = validation(run, kind, merge, sets) if every else None
+        best = Best(opened.path / "best.safetensors", run.kind, run.tokenizer, run.data.weights)
         if export:
             state = newest(state, stream, opened)
         else:
@@ -195,15 +200,23 @@ def train_tokenizer(
                 run.train,
                 opened,
                 start=start,
-                evaluate=Every(validation(run, kind, merge, sets), every) if every else None,
+                evaluate=Every(best.watch(evaluate, averaged), every) if evaluate else None,
                 keep_step=stable_steps(run.optim, run.train.steps),
             )
-        averaged = averaged_params(state.opt_state, state.params)
-        scores = final_scores(run, kind, merge, averaged, sets)
-        tokenizer = merge(averaged)
+        step, params = int(state.step), averaged(state)
+        if evaluate and best.step < step:
+            params, step = best.better(best.loss_of(evaluate(state)), step, params)
+        scores = final_scores(run, kind, merge, params, sets)
+        tokenizer = merge(params)
         draw_round_trips(opened.path / "round_trip.png", kind, tokenizer, sets)
         statistics(tokenizer, sets, run.data.weights)
-        return _write_weights(run, opened, tokenizer, scores, int(state.step), stream.get_state())
+        position = stream.get_state()
+        return _write_weights(run, opened, tokenizer, scores, int(state.step), step, position)
+
+
+def averaged(state: TrainState) -> Any:
+    """Returns the averaged weights of a training state."""
+    return averaged_params(state.opt_state, state.params)
 
 
 def identify_clips(data: DataConfig) -> dict[str, Any]:
@@ -220,12 +233,14 @@ def _write_weights(
     tokenizer: nnx.Module,
     scores: dict[str, float],
     steps: int,
+    best_step: int,
     position: Mapping[str, Any],
 ) -> TrainedTokenizer:
     data, rows = published(workdir.config["data"]), read(workdir.path / "metrics.jsonl", steps)
     metadata = {
         "run": {**workdir.config, "data": data},
         "steps": steps,
+        "best_step": best_step,
         "position": dict(position),
         "hours": hours(rows),
         "hardware": hardware(),
