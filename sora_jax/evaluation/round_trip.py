@@ -16,7 +16,7 @@ audible onsets, as in a clip whose scene is unknown, so an inaudible impact coun
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -37,8 +37,12 @@ from sora_jax.oracles.reading import Reading
 from sora_jax.oracles.tracker import Track
 from sora_jax.worlds.playhouse.camera import project, views
 
-if TYPE_CHECKING:
-    from sora_jax.pipelines.generate import Pipeline
+
+class Tokenizers(Protocol):
+    """A pair of tokenizers; a `Pipeline` is one."""
+
+    video_tokenizer: Any
+    audio_tokenizer: Any
 
 
 @functools.partial(jax.jit, static_argnames="format")
@@ -87,14 +91,12 @@ def videos_through(tokenizer: Any, clips: list[Example]) -> list[Example]:
     ]
 
 
-def round_trip(pipeline: "Pipeline", clips: list[Example]) -> list[Example]:
-    """Returns the clips encoded and decoded with the video and the audio tokenizer of a
-    pipeline.
-    """
-    audio = _batched(_audio, pipeline.audio_tokenizer, [_samples(c) for c in clips])
+def round_trip(tokenizers: Tokenizers, clips: list[Example]) -> list[Example]:
+    """Returns the clips of one format encoded and decoded with both tokenizers."""
+    audio = _batched(_audio, tokenizers.audio_tokenizer, [_samples(c) for c in clips])
     return [
         dataclasses.replace(c, samples=samples)
-        for c, samples in zip(videos_through(pipeline.video_tokenizer, clips), audio, strict=True)
+        for c, samples in zip(videos_through(tokenizers.video_tokenizer, clips), audio, strict=True)
     ]
 
 
