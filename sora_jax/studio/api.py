@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sora_jax.errors import UserError
-from sora_jax.studio import accounts, bodies, content, models, openapi
+from sora_jax.studio import accounts, bodies, content, models, openapi, page, sessions
 from sora_jax.studio.call import Call, Studio
 from sora_jax.studio.gateway import Gateway
 from sora_jax.studio.logs import log
@@ -42,7 +42,11 @@ class Api:
 
     def app(self) -> Gateway:
         """Returns the ASGI application."""
-        routes = [Route(one.path, self._endpoint(one), methods=[one.method]) for one in OPERATIONS]
+        routes = [
+            Route(one.path, self._endpoint(one), methods=[one.method])
+            for one in (*OPERATIONS, *page.OPERATIONS)
+        ]
+        routes += page.routes(self.studio)
         for path, handler in (
             ("/healthz", self._health),
             ("/metrics", self._metrics),
@@ -84,6 +88,7 @@ class Api:
             self._check_signature(call)
             return call
         call.account = self._account(request)
+        call.session = request.cookies.get(sessions.COOKIE, "")
         if wait := self.limit.wait(call.account):
             per_minute = self.limit.per_minute
             raise busy(f"This key may make {per_minute} requests a minute.", "rate_limit", wait)
@@ -96,6 +101,8 @@ class Api:
             account = accounts.of_key(store, key.strip())
             if account is not None:
                 return account
+        if (account := sessions.account_of(store, request)) is not None:
+            return account
         if self.studio.settings.loopback and not accounts.has_keys(store):
             _check_local(request)
             return accounts.local(store)
@@ -160,7 +167,8 @@ def _check_local(request: Request) -> None:
     """Raises Problem for a request of another machine, or of a page of another origin."""
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     origin = request.headers.get("origin")
-    if not _is_loopback(host) or (origin and not _is_loopback(urlsplit(origin).hostname or "")):
+    foreign = origin and not _is_loopback(urlsplit(origin).hostname or "")
+    if foreign or not _is_loopback(host) or request.headers.get(sessions.SITE) == "cross-site":
         raise Problem(
             403,
             "This server has no key, so only this machine may use it; make one: "

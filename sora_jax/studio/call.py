@@ -52,6 +52,7 @@ class Call:
         fields: of the body.
         signed_job: the job of a signed URL, else None.
         headers: of the response.
+        session: token of the page's session; "" without.
     """
 
     studio: Studio
@@ -61,3 +62,4 @@ class Call:
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
     signed_job: Row | None = None
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    session: str = ""

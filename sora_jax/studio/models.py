@@ -17,6 +17,7 @@ from sora_jax.pipelines.storyboards import format_of_prompt, storyboard_of
 from sora_jax.studio.problems import Problem, invalid, of_user_error
 from sora_jax.studio.store import Store
 from sora_jax.studio.tables import workers
+from sora_jax.weights import families_of
 
 if TYPE_CHECKING:
     from sora_jax.pipelines.generate import Pipeline
@@ -33,25 +34,30 @@ class Model:
     Attributes:
         name: such as "nano-03a75eb25d39".
         formats: of its clips; the first is the default.
+        families: of scenes that it was trained on. Default: none.
     """
 
     name: str
     formats: tuple[ClipFormat, ...]
+    families: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, pipeline: "Pipeline", name: str = "sora_jax") -> "Model":
         """Returns the model of a pipeline. name is put before the fingerprint of its weights."""
         fingerprint = pipeline.fingerprints.get("model", "unnamed")
-        return cls(f"{name}-{fingerprint}", (pipeline.format, *pipeline.formats))
+        families = families_of({"data": pipeline.trained_on})
+        return cls(f"{name}-{fingerprint}", (pipeline.format, *pipeline.formats), families)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the model as JSON values."""
-        return {"name": self.name, "formats": [one.to_dict() for one in self.formats]}
+        formats = [one.to_dict() for one in self.formats]
+        return {"name": self.name, "formats": formats, "families": list(self.families)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Model":
         """Returns the model of `values`, the result of `to_dict`."""
-        return cls(values["name"], tuple(map(ClipFormat.from_dict, values["formats"])))
+        formats = tuple(map(ClipFormat.from_dict, values["formats"]))
+        return cls(values["name"], formats, tuple(values["families"]))
 
     def check_name(self, asked: str | None) -> None:
         """Raises Problem for the name of another model."""

@@ -7,6 +7,7 @@ grants       who may generate with a character
 jobs         requests and their progress: the only truth about who works on what
 clips        finished jobs and their files
 posts        clips that an account published
+sessions     signed-in pages
 workers      workers, their model, and when they were last alive
 meta         the version of these tables, and the secret of signed URLs
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
 
-SCHEMA = 1  # raise it with every change of a table
+SCHEMA = 2  # raise it with every change of a table
 
 metadata = MetaData()
 
@@ -122,6 +123,14 @@ posts = _table(
     _text("title"),
     _time("created_at"),
     _time("deleted_at", optional=True),
+)
+
+sessions = _table(
+    "sessions",
+    _text("id", primary_key=True),  # SHA-256 of the token in the cookie
+    _account(index=True),
+    _time("created_at"),
+    _time("expires_at"),
 )
 
 workers = _table(

@@ -13,7 +13,7 @@ from typing import Any
 from starlette.responses import Response
 
 from sora_jax.modality import ClipFormat
-from sora_jax.studio import bodies, consent, content, jobs, models
+from sora_jax.studio import bodies, consent, content, jobs, models, posts
 from sora_jax.studio.call import Call
 from sora_jax.studio.problems import Problem, busy, conflict, invalid, missing
 from sora_jax.studio.uploads import Probe, check_picture
@@ -54,7 +54,7 @@ def create(call: Call) -> dict[str, Any]:
 def remix(call: Call) -> dict[str, Any]:
     """Accepts a request to change a clip everywhere."""
     bodies.check_names(call.fields, REMIX)
-    source = _own_clip(call, call.path["video_id"])
+    source = _clip_of(call, call.path["video_id"])
     return _change(call, {"clip": source.id}, ClipFormat.from_dict(source.format), source.id)
 
 
@@ -291,7 +291,7 @@ def _source(call: Call, job: str) -> tuple[dict[str, str], ClipFormat, float, st
     """
     value = call.fields.get("video")
     if isinstance(value, dict) and isinstance(value.get("id"), str) and len(value) == 1:
-        clip = _own_clip(call, value["id"])
+        clip = _clip_of(call, value["id"])
         return {"clip": clip.id}, ClipFormat.from_dict(clip.format), clip.seconds, clip.id
     file = bodies.upload(call.fields, "video")
     if file is None:
@@ -324,9 +324,11 @@ def _own(call: Call, video: str) -> jobs.Row:
     return job
 
 
-def _own_clip(call: Call, video: str) -> jobs.Row:
-    """Returns the clip of a finished video of the account."""
-    job = _own(call, video)
+def _clip_of(call: Call, video: str) -> jobs.Row:
+    """Returns the clip of a finished video of the account, or of a published one."""
+    job = posts.find_job(call.studio.store, call.account, video)
+    if job is None:
+        raise missing("video", video)
     if job.status != "completed":
         raise conflict(
             f"The video {job.id} is {job.status.replace('_', ' ')}, not completed.",
