@@ -21,6 +21,8 @@ from sora_jax.studio.operations import Operation
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
 from sora_jax.worlds.playhouse.families.look import CAMERA_PHRASES, STYLE_PHRASES
+from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, SOUNDSCAPES
+from sora_jax.worlds.playhouse.storyboard import FRAMES, MOVES, PLACES
 
 FOLDER = Path(__file__).parent / "static"
 INDEX = "index.html"
@@ -76,6 +78,14 @@ def model(call: Call) -> dict[str, Any]:
         "most_steps": settings.limits.steps,
         "extension_seconds": settings.limits.extension_seconds,
         "examples": examples(families),
+        "storyboard": {
+            "styles": list(FILM_STYLES),
+            "soundscapes": list(SOUNDSCAPES),
+            "colours": list(COLOURS),
+            "places": list(PLACES),
+            "frames": list(FRAMES),
+            "moves": list(MOVES),
+        },
     }
 
 
