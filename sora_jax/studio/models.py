@@ -33,25 +33,30 @@ class Model:
     Attributes:
         name: such as "nano-03a75eb25d39".
         formats: of its clips; the first is the default.
+        references: characters that it shows by their references. Default 0.
     """
 
     name: str
     formats: tuple[ClipFormat, ...]
+    references: int = 0
 
     @classmethod
     def of(cls, pipeline: "Pipeline", name: str = "sora_jax") -> "Model":
         """Returns the model of a pipeline. name is put before the fingerprint of its weights."""
         fingerprint = pipeline.fingerprints.get("model", "unnamed")
-        return cls(f"{name}-{fingerprint}", (pipeline.format, *pipeline.formats))
+        formats = (pipeline.format, *pipeline.formats)
+        return cls(f"{name}-{fingerprint}", formats, pipeline.model.config.references)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the model as JSON values."""
-        return {"name": self.name, "formats": [one.to_dict() for one in self.formats]}
+        formats = [one.to_dict() for one in self.formats]
+        return {"name": self.name, "formats": formats, "references": self.references}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Model":
         """Returns the model of `values`, the result of `to_dict`."""
-        return cls(values["name"], tuple(map(ClipFormat.from_dict, values["formats"])))
+        formats = tuple(map(ClipFormat.from_dict, values["formats"]))
+        return cls(values["name"], formats, values.get("references", 0))
 
     def check_name(self, asked: str | None) -> None:
         """Raises Problem for the name of another model."""
