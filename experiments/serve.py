@@ -57,6 +57,12 @@ _QUEUE = flags.DEFINE_integer(
 _UPLOAD = flags.DEFINE_integer(
     "upload_mib", Limits.upload_bytes >> 20, "Largest request in MiB.", lower_bound=1
 )
+_AUTHORITY = flags.DEFINE_string(
+    "authority", None, "Folder of who signs files. Default: one for development is made."
+)
+_VERIFIER = flags.DEFINE_string(
+    "verifier", Settings.verifier, "MODULE:CLASS that verifies captures of characters."
+)
 _NEW_KEY = flags.DEFINE_string("new_key", None, "Make a key of this name, print it, and end.")
 _DELETE_KEY = flags.DEFINE_string("delete_key", None, "Delete the key of this name, and end.")
 
@@ -85,6 +91,8 @@ def settings() -> Settings:
         steps=_STEPS.value,
         batch=_BATCH.value,
         keep_days=_KEEP.value,
+        authority=_AUTHORITY.value,
+        verifier=_VERIFIER.value,
         imports=tuple(name.removeprefix("--import=") for name in import_flags()),
         limits=limits,
     )

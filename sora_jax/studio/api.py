@@ -25,7 +25,7 @@ from sora_jax.studio.gateway import Gateway
 from sora_jax.studio.logs import log
 from sora_jax.studio.metrics import Metrics
 from sora_jax.studio.operations import OPERATIONS, Operation
-from sora_jax.studio.problems import Problem, busy, missing, of_user_error
+from sora_jax.studio.problems import Problem, busy, of_user_error
 
 SWEEP_SECONDS = 600.0  # between two searches for files to delete
 Handler = Callable[[Request], Awaitable[Response]]
@@ -87,7 +87,7 @@ class Api:
         if operation.signed and "signature" in query:
             self._check_signature(call)
             return call
-        call.account = self._account(request)
+        call.account = call.viewer = self._account(request)
         call.session = request.cookies.get(sessions.COOKIE, "")
         if wait := self.limit.wait(call.account):
             per_minute = self.limit.per_minute
@@ -114,15 +114,11 @@ class Api:
         )
 
     def _check_signature(self, call: Call) -> None:
-        store, query, video = self.studio.store, call.query, call.path["video_id"]
+        store = self.studio.store
         with store.engine.connect() as connection:
             now = store.now(connection)
-        variant = query.get("variant", "video")
-        signed = (query.get("expires", ""), query["signature"])
-        self.studio.signer.check(video, variant, *signed, now)
-        call.signed_job = content.find_signed(store, video)
-        if call.signed_job is None:
-            raise missing("video", video)
+        self.studio.signer.check(call.path["video_id"], call.query, now)
+        call.viewer = call.query.get("viewer", "")
 
     async def _health(self, _: Request) -> Response:
         workers = await run_in_threadpool(models.ready, self.studio.store)

@@ -22,7 +22,7 @@ from sora_jax.studio.call import Call
 from sora_jax.studio.jobs import Row
 from sora_jax.studio.problems import invalid, missing
 from sora_jax.studio.store import Store
-from sora_jax.studio.tables import accounts, follows
+from sora_jax.studio.tables import follows
 from sora_jax.studio.tables import jobs as job_table
 from sora_jax.studio.tables import posts as post_table
 
@@ -40,8 +40,7 @@ def listed(call: Call) -> dict[str, Any]:
     limit = int(bodies.number(call.query, "limit", 1, 100, whole=True) or 24)
     start = int(bodies.number(call.query, "start", 0, MOST, whole=True) or 0)
     newest = posts.live().order_by(post_table.c.created_at.desc(), post_table.c.id)
-    with store.engine.connect() as connection:
-        rows = connection.execute(newest.limit(MOST)).all()
+    rows = posts.read(store, call.account, newest.limit(MOST))
     followed = _followed(store, call.account)
     remixes = remix_counts(store, [row.clip_id for row in rows])
     if order == "followed":
@@ -88,27 +87,6 @@ def shown_post(store: Store, account: str, row: Row) -> dict[str, Any]:
     return shown(row, account, _followed(store, account), remix_counts(store, [row.clip_id]))
 
 
-def follow(call: Call) -> dict[str, Any]:
-    """Follows an account, named in the path."""
-    store, followed = call.studio.store, _named(call)
-    row = {"account_id": call.account, "followed_id": followed}
-    if followed == call.account:
-        raise invalid("An account does not follow itself.", "account")
-    with store.engine.begin() as connection:
-        known = sa.select(follows).filter_by(**row)
-        if connection.execute(known).first() is None:
-            connection.execute(sa.insert(follows).values(created_at=store.clock(), **row))
-    return {"object": "follow", "account": call.path["account"], "followed": True}
-
-
-def unfollow(call: Call) -> dict[str, Any]:
-    """Ends following an account."""
-    row = {"account_id": call.account, "followed_id": _named(call)}
-    with call.studio.store.engine.begin() as connection:
-        connection.execute(sa.delete(follows).filter_by(**row))
-    return {"object": "follow", "account": call.path["account"], "followed": False}
-
-
 def remix_counts(store: Store, videos: Sequence[str]) -> collections.Counter[str]:
     """Returns the number of finished clips that were made from each clip."""
     asked = (
@@ -129,19 +107,6 @@ def _followed(store: Store, account: str) -> set[str]:
     asked = sa.select(follows.c.followed_id).where(follows.c.account_id == account)
     with store.engine.connect() as connection:
         return set(connection.execute(asked).scalars())
-
-
-def _named(call: Call) -> str:
-    """Returns the id of the account that the path names."""
-    name = call.path["account"]
-    asked = sa.select(accounts.c.id).where(
-        accounts.c.name == name, accounts.c.deleted_at.is_(None)
-    )
-    with call.studio.store.engine.connect() as connection:
-        account = connection.execute(asked).scalar_one_or_none()
-    if account is None:
-        raise missing("account", name)
-    return account
 
 
 def _alike(call: Call, rows: Sequence[Row]) -> list[Row]:

@@ -9,9 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from sora_jax.modality import ClipFormat
-from sora_jax.studio import feed, jobs, posts, readings, videos
+from sora_jax.studio import feed, jobs, posts, readings, sources, videos
 from sora_jax.studio.call import Call
-from sora_jax.studio.problems import missing
 from sora_jax.studio.store import Store
 from sora_jax.studio.tables import accounts
 from sora_jax.studio.tables import jobs as job_table
@@ -31,13 +30,13 @@ COLUMNS = (
 
 
 def retrieve(call: Call) -> dict[str, Any]:
-    """Returns the view of a clip of the account, or of a published one."""
+    """Returns the view of a clip: an own one, a published one, or one with an own character."""
     video, store = call.path["video_id"], call.studio.store
-    job = posts.find_job(store, call.account, video)
+    post = posts.find(store, call.account, video)
+    job = None if post is None else jobs.of_id(store, video)
     if job is None:
-        raise missing("video", video)
-    mine = job.account_id == call.account
-    post, clip = posts.find(store, video), jobs.find_clip(store, video)
+        job = sources.seen(call, video)
+    mine, clip = job.account_id == call.account, jobs.find_clip(store, video)
     shown = videos.shown(call, job)
     if not mine and post is not None:
         shown["content_urls"] = posts.urls(post.id)
@@ -66,7 +65,7 @@ def tree(store: Store, account: str, video: str) -> list[dict[str, Any]]:
     """
     with store.engine.connect() as connection:
         rows = _relatives(connection, video)
-    published = posts.of_clips(store, list(rows))
+    published = posts.of_clips(store, account, rows)
     seen = {
         name
         for name, row in rows.items()

@@ -53,6 +53,9 @@ class MediaStore:
                 shutil.copyfileobj(source, file, CHUNK)
         return path
 
+    def send(self, prefix: str) -> None:
+        """Makes files that were written below the path of a key visible to all processes."""
+
     def delete(self, prefix: str) -> None:
         """Deletes a file or a folder of files, if it exists."""
         path = self.path(prefix)

@@ -34,30 +34,39 @@ class Model:
     Attributes:
         name: such as "nano-03a75eb25d39".
         formats: of its clips; the first is the default.
+        references: characters that it shows by their references. Default 0.
         families: of scenes that it was trained on. Default: none.
     """
 
     name: str
     formats: tuple[ClipFormat, ...]
+    references: int = 0
     families: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, pipeline: "Pipeline", name: str = "sora_jax") -> "Model":
         """Returns the model of a pipeline. name is put before the fingerprint of its weights."""
         fingerprint = pipeline.fingerprints.get("model", "unnamed")
+        formats = (pipeline.format, *pipeline.formats)
         families = families_of({"data": pipeline.trained_on})
-        return cls(f"{name}-{fingerprint}", (pipeline.format, *pipeline.formats), families)
+        return cls(f"{name}-{fingerprint}", formats, pipeline.model.config.references, families)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the model as JSON values."""
         formats = [one.to_dict() for one in self.formats]
-        return {"name": self.name, "formats": formats, "families": list(self.families)}
+        return {
+            "name": self.name,
+            "formats": formats,
+            "references": self.references,
+            "families": list(self.families),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Model":
         """Returns the model of `values`, the result of `to_dict`."""
         formats = tuple(map(ClipFormat.from_dict, values["formats"]))
-        return cls(values["name"], formats, tuple(values["families"]))
+        references, families = values.get("references", 0), values.get("families", ())
+        return cls(values["name"], formats, references, tuple(families))
 
     def check_name(self, asked: str | None) -> None:
         """Raises Problem for the name of another model."""

@@ -73,6 +73,7 @@ def model(call: Call) -> dict[str, Any]:
         "name": loaded.name,
         "families": families,
         "formats": formats,
+        "references": loaded.references,
         "styles": {style: f"{STYLE_PHRASES[style][0]}, {still}: " for style in styles},
         "steps": settings.steps,
         "most_steps": settings.limits.steps,
@@ -107,8 +108,6 @@ OPERATIONS = (
     Operation("POST", "/api/posts", posts.publish, "Publish a clip", "", ("video", "title")),
     Operation("DELETE", "/api/posts/{post_id}", posts.unpublish, "Take a post back", ""),
     Operation("GET", "/api/posts/{post_id}/content", posts.download, "A file of a post", ""),
-    Operation("PUT", "/api/follows/{account}", feed.follow, "Follow an account", ""),
-    Operation("DELETE", "/api/follows/{account}", feed.unfollow, "Stop following", ""),
     Operation("GET", "/api/clips/{video_id}", lineage.retrieve, "One clip", ""),
 )
 

@@ -1,16 +1,17 @@
 """Posts: clips that their account published. Every account of the server may see and remix them.
 
-A post is live until it is taken back, its clip is deleted or expires, or its key is deleted.
+A post is live until it is taken back, its clip is deleted or expires, or its key is deleted. A live
+post is hidden while `consent` hides its clip from the reader.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
 from starlette.responses import Response
 
-from sora_jax.studio import bodies, content, jobs
+from sora_jax.studio import bodies, consent, content, jobs
 from sora_jax.studio.call import Call
 from sora_jax.studio.problems import conflict, missing
 from sora_jax.studio.store import Store
@@ -50,26 +51,39 @@ def live() -> sa.Select[Any]:
     )
 
 
-def of_clips(store: Store, videos: Sequence[str]) -> dict[str, jobs.Row]:
-    """Returns the live posts of clips by the clips' ids."""
+def read(store: Store, viewer: str, asked: sa.Select[Any]) -> list[jobs.Row]:
+    """Returns the posts of a query made from `live` that an account may see.
+
+    Args:
+        store: the database.
+        viewer: id of the account.
+        asked: the query.
+    """
     with store.engine.connect() as connection:
-        rows = connection.execute(live().where(posts.c.clip_id.in_(videos))).all()
+        rows = connection.execute(asked).all()
+        made = job_table.c.id.in_([row.clip_id for row in rows])
+        of_jobs = connection.execute(sa.select(job_table).where(made)).all()
+    hidden = consent.hidden(store, viewer, of_jobs)
+    return [row for row in rows if row.clip_id not in hidden]
+
+
+def of_clips(store: Store, viewer: str, videos: Collection[str]) -> dict[str, jobs.Row]:
+    """Returns the posts of clips that an account may see, by the ids of the clips."""
+    rows = read(store, viewer, live().where(posts.c.clip_id.in_([*videos])))
     return {row.clip_id: row for row in rows}
 
 
-def find(store: Store, video: str) -> jobs.Row | None:
-    """Returns the live post of a clip; None if it is not published."""
-    return of_clips(store, [video]).get(video)
+def find(store: Store, viewer: str, video: str) -> jobs.Row | None:
+    """Returns the post of a clip that an account may see; None if there is none."""
+    return of_clips(store, viewer, [video]).get(video)
 
 
 def find_job(store: Store, account: str, video: str) -> jobs.Row | None:
-    """Returns the job of a clip that an account may see: its own, or one that is published."""
+    """Returns the job of a clip of an account, or of a published one that it may see."""
     own = jobs.find(store, account, video)
-    if own is not None or find(store, video) is None:
+    if own is not None or find(store, account, video) is None:
         return own
-    asked = sa.select(job_table).where(job_table.c.id == video)
-    with store.engine.connect() as connection:
-        return connection.execute(asked).one_or_none()
+    return jobs.of_id(store, video)
 
 
 def publish(call: Call) -> dict[str, Any]:
@@ -83,7 +97,7 @@ def publish(call: Call) -> dict[str, Any]:
         raise missing("video", video)
     if job.status != "completed" or jobs.find_clip(store, video) is None:
         raise conflict("Only a finished clip can be published.", "video_not_ready")
-    known = find(store, video)
+    known = find(store, call.account, video)
     post = f"post_{secrets.token_hex(12)}" if known is None else known.id
     with store.engine.begin() as connection:
         if known is None:
@@ -111,14 +125,11 @@ def download(call: Call) -> Response:
     """Returns a file of a published clip, as long as its post is live."""
     post, store = call.path["post_id"], call.studio.store
     variant = content.check_variant(call.query.get("variant", "video"))
-    with store.engine.connect() as connection:
-        row = connection.execute(live().where(posts.c.id == post)).one_or_none()
-        if row is None:
-            raise missing("post", post)
-        job = connection.execute(sa.select(job_table).where(job_table.c.id == row.clip_id)).one()
-    return content.response(
-        call.studio.media, job, jobs.find_clip(store, row.clip_id), variant
-    )
+    row = next(iter(read(store, call.account, live().where(posts.c.id == post))), None)
+    job = None if row is None else jobs.of_id(store, row.clip_id)
+    if job is None:
+        raise missing("post", post)
+    return content.response(call.studio.media, job, jobs.find_clip(store, job.id), variant)
 
 
 def urls(post: str) -> dict[str, str]:

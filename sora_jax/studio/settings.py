@@ -53,6 +53,10 @@ class Settings:
         keep_days: days after which a clip's files are deleted. Default 30.
         lease_seconds: a job goes back to the queue if its worker is silent that long. Default 30.
         attempts: a job fails after its worker died that many times. Default 3.
+        authority: folder of who signs and marks files. Default None: a development authority,
+            which is made at the first start.
+        verifier: MODULE:CLASS of the `Verifier` of captures. Default: that of Playhouse's
+            characters.
         imports: modules to load first, as by --import.
         limits: of one key.
     """
@@ -71,6 +75,8 @@ class Settings:
     keep_days: float = 30.0
     lease_seconds: float = 30.0
     attempts: int = 3
+    authority: str | None = None
+    verifier: str = "sora_jax.characters.verifier:OracleVerifier"
     imports: tuple[str, ...] = ()
     limits: Limits = dataclasses.field(default_factory=Limits)
 

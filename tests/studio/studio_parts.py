@@ -112,7 +112,8 @@ class Bench:
         self.app = Api(self.studio).app()
 
     def new_worker(self):
-        return Worker(self.settings, self.studio.store, self.studio.media, self.pipeline)
+        parts = (self.studio.store, self.studio.media, self.pipeline, self.studio.authority)
+        return Worker(self.settings, *parts)
 
     def call(self, method, path, **request):
         """The response to a request."""

@@ -49,15 +49,22 @@ export function captureDialog(made) {
     const timer = setInterval(tick, 1000);
     stop.signal.addEventListener("abort", () => clearInterval(timer));
     tick();
-    const phrase = Array.isArray(challenge.phrase) ? challenge.phrase.join(" ") : challenge.phrase;
     const file = h("input.unseen", { type: "file", accept: "video/mp4", "aria-label": "Capture as an mp4 file", onchange: () => file.files[0] && attempt(() => send(file.files[0])) });
     const live = h("div.mat.live");
     const status = h("p.hint", { role: "status" });
     const choices = h("div.actions", {}, h("button.primary", { type: "button", onclick: () => attempt(camera) }, icon("camera"), "Use the camera"), h("label.button", {}, file, icon("publish"), "Upload a file"), again);
     fill(body,
       h("p.lead", {}, "Turn your head to both sides, look ahead, and say:"),
-      h("p.phrase", { "aria-label": "Phrase" }, phrase), h("p.hint", {}, clock), live, status, choices);
+      h("p.phrase", { "aria-label": "Phrase" }, challenge.phrase), h("p.hint", {}, clock), live, status, choices);
 
+    // A challenge is used up by its first capture, whatever that shows.
+    function used() {
+      clearInterval(timer);
+      clock.textContent = "this phrase was used";
+      again.hidden = false;
+      for (const one of [...choices.children]) if (one !== again) one.remove();
+      again.focus();
+    }
     async function send(clip) {
       status.textContent = "The capture is being verified…";
       choices.inert = true;
@@ -72,8 +79,10 @@ export function captureDialog(made) {
           made(character);
           return;
         }
-        const reason = character.reason ?? character.error?.message ?? `The character is ${character.status}.`;
-        throw new Error(reason);
+        throw new Error(character.reason ?? `The character is ${character.status}.`);
+      } catch (error) {
+        used();
+        throw error;
       } finally {
         choices.inert = false;
         status.textContent = "";

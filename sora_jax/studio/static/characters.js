@@ -25,7 +25,7 @@ export async function view({ id, signal }) {
 const badge = (one) => h("span", { class: `status ${one.status}` }, STATUS[one.status] ?? one.status);
 
 async function detail(one, signal) {
-  const reason = one.reason ?? one.error?.message;
+  const { reason } = one;
   const sections = h("div");
   if (one.status === "verified") {
     const parts = await Promise.all([grants(one), restrictions(one), clips(one)]);
@@ -35,7 +35,8 @@ async function detail(one, signal) {
     h("p", {}, h("a", { href: "#/characters" }, "Characters")),
     h("div.heading", {}, h("h1", {}, handle(one)), badge(one)),
     h("p.hint", {}, `Recorded ${ago(one.created_at)}. Write ${handle(one)} in a prompt and choose it among the options.`),
-    reason && h("p.problem", {}, reason), sections,
+    reason && h("p.problem", {}, reason),
+    one.notices?.length > 0 && h("ul.notes", {}, one.notices.map((line) => h("li", {}, `${line.message}, ${ago(line.created_at)}`))), sections,
     h("section", {}, h("h2", {}, "Take it back"), h("p", {}, "Revoking ends every grant, stops running jobs, and hides the clips that show this character from everybody but their owners."),
       h("button.danger", { type: "button", onclick: () => revokeDialog(one) }, "Revoke this character")));
 }
@@ -61,15 +62,14 @@ async function grants(one) {
     await post(`${place(one)}/grants`, { account: name.value.trim() });
     name.value = "";
     await show();
-  }, field("Account", name, "The name of an account of this server; everyone and mutuals are groups.")));
+  }, field("Account", name, "The name of an account of this server, or mutuals, or everyone.")));
 }
 
 async function restrictions(one) {
   const found = await get(`${place(one)}/restrictions`);
-  const text = (rules) => rules.map((rule) => rule.text ?? rule).join("\n");
-  const rules = h("textarea", { rows: 3, spellcheck: "false", placeholder: "no cinematic\nnot with @rolo\nnever says seven", value: text(found.restrictions ?? found.data ?? []) });
+  const rules = h("textarea", { rows: 3, spellcheck: "false", placeholder: "no cinematic\nnot with @rolo\nnever says seven", value: found.data.map((rule) => rule.text).join("\n") });
   const notes = h("ul.rows");
-  const show = (answer) => fill(notes, (answer.restrictions ?? answer.data ?? []).map((rule) => h("li", {}, h("span", {}, rule.text ?? rule), h("span.hint", {}, rule.enforced === false ? "kept, but not enforced" : "enforced"))));
+  const show = (answer) => fill(notes, answer.data.map((rule) => h("li", {}, h("span", {}, rule.text), h("span.hint", {}, rule.enforced ? "enforced" : "kept, but not enforced"))));
   show(found);
   return h("section", {}, h("h2", {}, "Restrictions"), notes, form("Save", async () => {
     const lines = rules.value.split("\n").map((line) => line.trim()).filter(Boolean);

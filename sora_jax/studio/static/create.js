@@ -108,7 +108,7 @@ function settings(loaded, people) {
   const element = h("details.options", { oninput: tell, onchange: tell }, summary, h("div.grid", {},
     field("Format", format), styling, field("Steps", steps), field("Seed", seed),
     h("div.field", {}, h("span.label", {}, "First frame"), first.element),
-    h("div.field", {}, h("span.label", {}, "Characters"), chips.length ? h("div.chips", {}, chips) : h("p.hint", {}, "None is verified yet. ", h("a", { href: "#/characters" }, "Record one")))));
+    h("div.field", {}, h("span.label", {}, "Characters"), chips.length && loaded.references ? h("div.chips", {}, chips) : h("p.hint", {}, loaded.references ? ["None of yours is verified. ", h("a", { href: "#/characters" }, "Record one")] : "The loaded model shows no recorded characters."))));
   first.element.addEventListener("chosen", tell);
   tell();
 

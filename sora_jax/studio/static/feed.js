@@ -1,6 +1,6 @@
 // Feed: published clips, in an order that the reader chooses.
 
-import { get, put, remove, view as path } from "/static/api.js";
+import { get, post as send, remove, view as path } from "/static/api.js";
 import { choice, empty, fill, h, tell } from "/static/dom.js";
 import { playWhileNear, preview } from "/static/pixels.js";
 
@@ -65,7 +65,8 @@ export function followButton(post) {
   const button = h("button.link", { type: "button", "aria-pressed": String(followed) }, followed ? "Following" : "Follow");
   button.addEventListener("click", async () => {
     try {
-      await (followed ? remove : put)(`/api/follows/${encodeURIComponent(post.account)}`);
+      if (followed) await remove(`/v1/follows/${encodeURIComponent(post.account)}`);
+      else await send("/v1/follows", { account: post.account });
       followed = !followed;
       button.textContent = followed ? "Following" : "Follow";
       button.setAttribute("aria-pressed", String(followed));

@@ -1,6 +1,6 @@
 // Jobs: what is queued, at work, finished and failed.
 
-import { get, remove, sleep, view as path } from "/static/api.js";
+import { get, post, remove, sleep, view as path } from "/static/api.js";
 import { ago, deleteDialog, empty, fill, h, icon, tell } from "/static/dom.js";
 
 const PAGE = 20;
@@ -54,8 +54,9 @@ function row(video, gone) {
   const stop = h("button.plain", { type: "button" });
   const picture = h("div.thumb");
   const element = h("li.job", {}, picture, h("div", {}, h("a.title", { href: path("clip", video.id) }, video.prompt), line, bar), status, stop);
+  const place = `/v1/videos/${encodeURIComponent(video.id)}`;
   async function end() {
-    await remove(`/v1/videos/${encodeURIComponent(video.id)}`);
+    await remove(place);
     element.remove();
     gone();
   }
@@ -63,19 +64,23 @@ function row(video, gone) {
     if (video.status === "completed") return deleteDialog(end);
     stop.disabled = true;
     try {
-      const open = OPEN.has(video.status);
-      await end();
-      tell(open ? "The job is cancelled." : "The job is deleted.");
+      if (OPEN.has(video.status)) {
+        update(await post(`${place}/cancel`));
+        tell("The job is cancelled.");
+      } else {
+        await end();
+        tell("The job is deleted.");
+      }
     } catch (error) {
-      stop.disabled = false;
       tell(error.message, true);
     }
+    stop.disabled = false;
   });
   function update(now) {
     const changed = now.status !== video.status || !status.textContent;
     video = now;
     status.className = `status ${now.status}`;
-    status.textContent = WORDS[now.status];
+    status.textContent = now.error?.code === "cancelled" ? "Cancelled" : WORDS[now.status];
     bar.hidden = !OPEN.has(now.status);
     bar.value = now.progress;
     line.textContent = now.status === "failed" ? now.error.message : `${now.size.replace("x", " × ")} px · ${now.seconds} s · seed ${now.seed} · ${ago(now.created_at)}`;

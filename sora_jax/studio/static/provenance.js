@@ -1,7 +1,7 @@
 // Provenance: who signed a file, whether it is whole, which mark it carries, and its parents.
 
-import { api } from "/static/api.js";
-import { dialog, fill, form, h, icon } from "/static/dom.js";
+import { api, view as path } from "/static/api.js";
+import { dialog, fill, form, h } from "/static/dom.js";
 
 /** Opens the check of a file of this server. */
 export async function provenanceDialog(url) {
@@ -37,23 +37,44 @@ function check(file, name) {
   return api("POST", "/v1/content_provenance_checks", values);
 }
 
-/** Returns the answer of a check as a list of its terms, with the whole of it below. */
+const STATES = {
+  Trusted: ["met", "✓ Signed, whole, and by a trusted authority"],
+  Valid: ["met", "✓ Signed and whole"],
+  Invalid: ["unmet", "✗ Changed after it was signed"],
+  not_present: ["unread", "No manifest"],
+};
+
+/** Returns the answer of a check in words, with the whole of it below. */
 export function report(answer) {
-  return [terms(answer), h("details.raw", {}, h("summary", {}, "The whole answer"), h("pre", { tabindex: 0 }, JSON.stringify(answer, null, 2)))];
+  const found = Object.fromEntries(answer.results.map((one) => [one.type, one]));
+  const manifest = found.c2pa ?? {};
+  const mark = found.sora_jax_mark ?? {};
+  const [tone, state] = STATES[manifest.validation_state] ?? ["unread", manifest.validation_state];
+  const pairs = [
+    ["Manifest", h("span", { class: tone }, state)],
+    ["Signed by", manifest.issuer],
+    ["Generated at", manifest.generated_at],
+    ["Model", manifest.model],
+    ["Action", manifest.action?.replace("c2pa.", "")],
+    ["Clip", clip(manifest.video_id)],
+    ["Made from", manifest.parents?.length ? parents(manifest.parents) : null],
+    ["Consent", manifest.consent?.length ? h("ul", {}, manifest.consent.map((one) => h("li", {}, Object.values(one).join(", ")))) : null],
+    ["Problems", manifest.problems?.join("; ")],
+    ["Invisible mark", marked(mark)],
+    ["Clip of the mark", clip(mark.video_id)],
+  ].filter(([, value]) => value);
+  return [h("dl.report", {}, pairs.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
+    h("details.raw", {}, h("summary", {}, "The whole answer"), h("pre", { tabindex: 0 }, JSON.stringify(answer, null, 2)))];
 }
 
-function terms(values, depth = 0) {
-  const pairs = Object.entries(values).filter(([name, value]) => name !== "object" && value !== null && value !== "");
-  return h("dl.report", {}, pairs.map(([name, value]) => h("div", {}, h("dt", {}, name.replaceAll("_", " ")), h("dd", {}, term(value, depth)))));
+function marked(mark) {
+  if (mark.outcome !== "detected") return h("span.unread", {}, "not found");
+  if (mark.contradicts_manifest) return h("span.unmet", {}, "✗ contradicts the manifest");
+  return h("span.met", {}, `✓ found in ${mark.media.join(" and ")}`);
 }
 
-function term(value, depth) {
-  if (value === true) return [h("span.met", {}, "✓ "), "yes"];
-  if (value === false) return [h("span.unmet", {}, "✗ "), "no"];
-  if (Array.isArray(value)) return value.length ? h("ul", {}, value.map((one) => h("li", {}, term(one, depth + 1)))) : "none";
-  if (typeof value === "object") return depth < 2 ? terms(value, depth + 1) : JSON.stringify(value);
-  return String(value);
-}
+const clip = (id) => id && h("a", { href: path("clip", id), onclick: (event) => event.target.closest("dialog").close() }, id);
 
-/** Returns a small seal. */
-export const seal = () => icon("seal");
+function parents(found) {
+  return h("ul", {}, found.map((one) => h("li", {}, clip(one.video_id) ?? one.title, one.parents.length > 0 && parents(one.parents))));
+}
