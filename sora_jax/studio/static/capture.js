@@ -102,6 +102,7 @@ export function captureDialog(made) {
       picture.srcObject = stream;
       const button = h("button.primary", { type: "button" }, icon("record", true), "Record");
       fill(live, picture, button);
+      choices.hidden = true;
       button.focus();
       button.addEventListener("click", () => {
         const recorder = new MediaRecorder(stream, { mimeType: kind });
@@ -110,6 +111,7 @@ export function captureDialog(made) {
         recorder.addEventListener("stop", () => {
           end();
           fill(live);
+          choices.hidden = false;
           attempt(() => send(new Blob(parts, { type: "video/mp4" })));
         });
         recorder.start();

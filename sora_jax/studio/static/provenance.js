@@ -38,9 +38,9 @@ function check(file, name) {
 }
 
 const STATES = {
-  Trusted: ["met", "✓ Signed, whole, and by a trusted authority"],
-  Valid: ["met", "✓ Signed and whole"],
-  Invalid: ["unmet", "✗ Changed after it was signed"],
+  trusted: ["met", "✓ Signed by this server's authority, and whole"],
+  valid: ["met", "✓ Whole, signed by another authority"],
+  invalid: ["unmet", "✗ Changed after it was signed"],
   not_present: ["unread", "No manifest"],
 };
 
@@ -53,7 +53,7 @@ export function report(answer) {
   const pairs = [
     ["Manifest", h("span", { class: tone }, state)],
     ["Signed by", manifest.issuer],
-    ["Generated at", manifest.generated_at],
+    ["Generated", manifest.generated_at && new Date(1000 * manifest.generated_at).toLocaleString()],
     ["Model", manifest.model],
     ["Action", manifest.action?.replace("c2pa.", "")],
     ["Clip", clip(manifest.video_id)],
@@ -73,7 +73,7 @@ function marked(mark) {
   return h("span.met", {}, `✓ found in ${mark.media.join(" and ")}`);
 }
 
-const clip = (id) => id && h("a", { href: path("clip", id), onclick: (event) => event.target.closest("dialog").close() }, id);
+const clip = (id) => id && h("a.id", { href: path("clip", id), onclick: (event) => event.target.closest("dialog").close() }, id);
 
 function parents(found) {
   return h("ul", {}, found.map((one) => h("li", {}, clip(one.video_id) ?? one.title, one.parents.length > 0 && parents(one.parents))));
