@@ -133,10 +133,11 @@ class Worker:
         for job in claimed:
             with self._failing(job):
                 pipeline = self._pipeline(job)
-                parts = (self.store, self.media)
-                admitted = admit(*parts, self.authority, job, pipeline.format.size)
+                size = pipeline.format.size
+                admitted = admit(self.store, self.media, self.authority, job, size)
                 pipeline.gate = consent.gate(self.store, job.account_id, admitted.known)
-                request = build_request(job, pipeline, *parts[::-1], admitted.likenesses)
+                likes = admitted.likenesses
+                request = build_request(job, pipeline, self.media, self.store, likes)
                 pipeline.check(request)
                 ready.append(Ready(job, request, admitted))
         self._showing = [one.job for one in ready if one.admitted.consent]
