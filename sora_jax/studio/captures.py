@@ -32,7 +32,7 @@ from sora_jax.studio.screening import Evidence, evidence
 
 Result = TypeVar("Result")
 
-SECONDS = 120  # for one capture
+SECONDS = 300  # for one file, on a machine with other work
 LONGEST = 12.0  # seconds of a capture
 
 
