@@ -42,7 +42,8 @@ def references_of(reading: Reading) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: there is not one face, or no voice.
     """
-    spoken = [] if reading.samples is None else utterances(reading.samples)
+    samples = np.zeros(0) if reading.samples is None else reading.samples
+    spoken = utterances(samples) if len(samples) else []
     if len(reading.faces) != 1 or not spoken:
         raise UserError(
             f"{len(reading.faces)} faces are seen and {len(spoken)} words are heard in the "
@@ -53,7 +54,7 @@ def references_of(reading: Reading) -> tuple[np.ndarray, np.ndarray]:
     heads = head_crops(reading.frames, reading.faces[0])
     first = round(SAMPLE_RATE * max(0.0, spoken[0].start - BEFORE))
     voice = np.zeros(round(VOICE_SECONDS * SAMPLE_RATE), np.float32)
-    heard = reading.samples[first : first + len(voice)]
+    heard = samples[first : first + len(voice)]
     voice[: len(heard)] = heard
     return to_uint8(heads[list(views(heads))]), voice
 
@@ -94,7 +95,7 @@ def views(heads: np.ndarray) -> tuple[int, int, int, int]:
     shifts = np.array(SHIFTS)[costs.argmin(0)]
     near = np.abs(grey - middle)
     turned = np.abs(shifts) > FRONT
-    ahead = ~ndimage.binary_dilation(turned, iterations=AROUND)
+    ahead = np.logical_not(ndimage.binary_dilation(turned, iterations=AROUND))
     if not ahead.any():
         ahead[:] = True
     front = int(np.where(ahead, near[:, FACE, MIDDLE].mean((1, 2)), np.inf).argmin())

@@ -7,10 +7,12 @@ refused.
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import urlsplit
 
+from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -25,9 +27,10 @@ from sora_jax.studio.gateway import Gateway
 from sora_jax.studio.logs import log
 from sora_jax.studio.metrics import Metrics
 from sora_jax.studio.operations import OPERATIONS, Operation
-from sora_jax.studio.problems import Problem, busy, of_user_error
+from sora_jax.studio.problems import NO_ROOM, Problem, busy, of_user_error, unavailable
 
 SWEEP_SECONDS = 600.0  # between two searches for files to delete
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -53,7 +56,12 @@ class Api:
             ("/openapi.json", self._openapi),
         ):
             routes.append(Route(path, _open(path, handler), methods=["GET"]))
-        handlers = {Problem: _problem, HTTPException: _http_error, Exception: _failure}
+        handlers = {
+            Problem: _problem,
+            HTTPException: _http_error,
+            OperationalError: _no_database,
+            Exception: _failure,
+        }
         app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         return Gateway(app, self.metrics, self.studio.settings.limits.upload_bytes)
 
@@ -67,7 +75,14 @@ class Api:
                     call.fields = await bodies.read(request)
                 result = await run_in_threadpool(operation.work, call)
             except UserError as error:
+                if error.code == "storage":
+                    log.error("%s", error.message)
                 raise of_user_error(error) from None
+            except OSError as error:  # the files of a form are spooled to disk
+                if error.errno not in FULL:
+                    raise
+                log.error("%s", error)
+                raise unavailable(NO_ROOM, "storage_full") from None
             finally:
                 await request.close()
             if isinstance(result, Response):
@@ -183,6 +198,13 @@ def _is_loopback(host: str) -> bool:
 def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return JSONResponse(error.body, error.status, headers=error.headers)
+
+
+def _no_database(_: Request, error: Exception) -> Response:
+    """Answers while the database is away, or its disk is full."""
+    log.error("the database does not answer: %s", " ".join(str(error).split())[:200])
+    problem = unavailable("The database does not answer; try again later.", "database_unavailable")
+    return JSONResponse(problem.body, problem.status, headers=problem.headers)
 
 
 def _failure(_: Request, __: Exception) -> Response:

@@ -24,7 +24,6 @@ from sora_jax.errors import UserError
 from sora_jax.media import read_video
 from sora_jax.media.fit import fit_clip
 from sora_jax.media.worker import Worker
-from sora_jax.modality import ClipFormat
 from sora_jax.oracles.reading import Reading
 from sora_jax.provenance.authority import Authority
 from sora_jax.provenance.check import Report, check
@@ -33,7 +32,7 @@ from sora_jax.studio.screening import Evidence, evidence
 
 Result = TypeVar("Result")
 
-SECONDS = 120  # for one capture
+SECONDS = 300  # for one file, on a machine with other work
 LONGEST = 12.0  # seconds of a capture
 
 
@@ -138,7 +137,7 @@ def read_capture(path: str, words: tuple[str, ...], name: str, authority: Author
     media = read_video(path, 0.0, LONGEST)
     rate = media.frame_rate or float(FORMAT.fps)
     count = max(5, round(media.seconds * FORMAT.fps))
-    format = ClipFormat(count - (count - 1) % 4, FORMAT.fps, FORMAT.height, FORMAT.width)
+    format = dataclasses.replace(FORMAT, frames=count - (count - 1) % 4)
     if rate < float(FORMAT.fps) - 1:
         raise UserError(
             f"the capture is refused: it has {rate:.3g} frames/s; record at least "

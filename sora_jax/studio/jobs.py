@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from sora_jax.studio.store import Store
 from sora_jax.studio.tables import accounts, appearances, clips, jobs
+from sora_jax.studio.wake import announce
 
 Row = sa.Row[Any]
 UNFINISHED = ("queued", "in_progress")
@@ -64,6 +65,7 @@ def accept(
             connection.rollback()
             return None
         _show(connection, job["id"], shown)
+        announce(store, connection)
         return connection.execute(sa.select(jobs).where(jobs.c.id == job["id"])).one()
 
 

@@ -195,7 +195,7 @@ def notices_of(store: Store, character: str) -> Sequence[Row]:
         return connection.execute(asked).all()
 
 
-def grants_of(store: Store, character: str) -> Sequence[Row]:
+def grants_of(store: Store, character: str) -> Sequence[Any]:
     """Returns the grants of a character: audience, name of the account or None, created_at."""
     named = grants.outerjoin(accounts, accounts.c.id == grants.c.audience)
     asked = sa.select(grants.c.audience, accounts.c.name, grants.c.created_at).select_from(named)

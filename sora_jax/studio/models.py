@@ -14,7 +14,7 @@ from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.pipelines import formats as format_lib
 from sora_jax.pipelines.storyboards import format_of_prompt, storyboard_of
-from sora_jax.studio.problems import Problem, invalid, of_user_error
+from sora_jax.studio.problems import invalid, of_user_error, unavailable
 from sora_jax.studio.store import Store
 from sora_jax.studio.tables import workers
 from sora_jax.weights import families_of
@@ -188,10 +188,7 @@ def current(store: Store) -> Model:
         asked = sa.select(workers.c.model).order_by(workers.c.seen_at.desc()).limit(1)
         values = connection.execute(asked).scalar_one_or_none()
     if values is None:
-        raise Problem(
-            503,
-            "No worker has loaded its weights yet; try again in a moment.",
-            "not_ready",
-            headers={"retry-after": "5", "retry-after-ms": "5000"},
+        raise unavailable(
+            "No worker has loaded its weights yet; try again in a moment.", "not_ready"
         )
     return Model.from_dict(values)

@@ -31,6 +31,7 @@ class Store:
     Attributes:
         engine: its SQLAlchemy engine; one connection for each thread that works.
         is_postgres: True for PostgreSQL, False for SQLite.
+        driver_error: the base of the errors of its driver.
     """
 
     def __init__(self, url: str):
@@ -56,6 +57,7 @@ class Store:
             if not self.is_postgres and parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             self.engine = sa.create_engine(parsed, pool_pre_ping=self.is_postgres)
+            self.driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
             if not self.is_postgres:
                 event.listen(self.engine, "connect", _prepare_sqlite)
             self._make_tables()

@@ -19,6 +19,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from sqlalchemy.exc import OperationalError
+
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.pipelines.generate import Pipeline
@@ -30,13 +32,14 @@ from sora_jax.registry import load_modules
 from sora_jax.studio import authorities, consent, jobs, models
 from sora_jax.studio.logs import log
 from sora_jax.studio.media_store import MediaStore
-from sora_jax.studio.problems import Problem
+from sora_jax.studio.problems import NO_ROOM, Problem
 from sora_jax.studio.publish import publish
 from sora_jax.studio.sampling import Admitted, Refused, admit, build_request, statement
 from sora_jax.studio.settings import Settings
 from sora_jax.studio.store import Store
+from sora_jax.studio.wake import Listener
 
-POLL_SECONDS = 0.2  # between two looks into an empty queue
+AGAIN_SECONDS = 1.0  # after the database did not answer
 SIGN_SECONDS = 4.0  # between two signs of life
 
 
@@ -96,15 +99,22 @@ class Worker:
 
     def run(self) -> None:
         """Works until `stop` is set. Jobs at work then go back to the queue."""
-        beating = threading.Thread(target=self._beat, daemon=True)
+        beating, listener = threading.Thread(target=self._beat, daemon=True), Listener(self.store)
         beating.start()
         try:
             while not self.stop.is_set():
-                if not self.work():
-                    self.stop.wait(POLL_SECONDS)
+                try:
+                    if not self.work():
+                        listener.wait(self.stop)
+                except OperationalError as error:  # the leases end, and the jobs go back
+                    log.error(
+                        "the database does not answer: %s", " ".join(str(error).split())[:200]
+                    )
+                    self.stop.wait(AGAIN_SECONDS)
         finally:
             self._ended.set()
             beating.join()
+            listener.close()
             jobs.release(self.store, self.id)
             models.unregister(self.store, self.id)
 
@@ -133,10 +143,11 @@ class Worker:
         for job in claimed:
             with self._failing(job):
                 pipeline = self._pipeline(job)
-                parts = (self.store, self.media)
-                admitted = admit(*parts, self.authority, job, pipeline.format.size)
+                size = pipeline.format.size
+                admitted = admit(self.store, self.media, self.authority, job, size)
                 pipeline.gate = consent.gate(self.store, job.account_id, admitted.known)
-                request = build_request(job, pipeline, *parts[::-1], admitted.likenesses)
+                likes = admitted.likenesses
+                request = build_request(job, pipeline, self.media, self.store, likes)
                 pipeline.check(request)
                 ready.append(Ready(job, request, admitted))
         self._showing = [one.job for one in ready if one.admitted.consent]
@@ -160,7 +171,7 @@ class Worker:
         size = self.settings.batch if len(ready) > 1 else 1
         try:
             clips = pipeline.generate_batch(requests, self._step, size)
-        except Stopped:
+        except (Stopped, OperationalError):
             raise
         except Withdrawn:
             self._generate(self._without_withdrawn(ready))
@@ -195,12 +206,12 @@ class Worker:
             columns = publish(self.media, folder, clip, self.authority, stated)
             if consent.withdrawn(self.store, [job]):
                 raise WITHDRAWN
-            keep = 86_400 * self.settings.keep_days
-            done = jobs.complete(self.store, self.id, job, columns, keep)
         except BaseException:
             self.media.delete(folder)
             raise
-        if done:
+        keep = 86_400 * self.settings.keep_days
+        # If the answer of the database is lost, the row may name the files: `sweep` decides.
+        if jobs.complete(self.store, self.id, job, columns, keep):
             log.info("%s completed in %s", job.id, clip.timings)
             self.media.delete(f"uploads/{job.id}")
         else:  # cancelled, or taken back after a lapsed lease
@@ -212,12 +223,15 @@ class Worker:
         try:
             yield
             return
-        except Stopped:
+        except (Stopped, OperationalError):
             raise
         except Refused as error:
             code, message = error.code, error.message
         except UserError as error:
             code, message = _code(error), error.message
+            if code == "storage":
+                log.error("%s failed: %s", job.id, message)
+                message = NO_ROOM
         except Problem as error:
             code, message = error.body["error"]["code"], str(error)
         except Exception:

@@ -60,20 +60,19 @@ def random_state(make, seed):
     return nnx.merge_state(jax.tree.map(draw, params), other)
 
 
-def save_weights(folder):
+def save_weights(folder, model=MODEL, formats=(FORM, WIDE)):
     """Saves tiny weights; fields of `Settings` with their paths."""
     made = {
         "video_tokenizer": (VIDEO, lambda: VideoTokenizer(VIDEO, rngs=nnx.Rngs(0))),
         "audio_tokenizer": (AUDIO, lambda: AudioTokenizer(AUDIO, rngs=nnx.Rngs(0))),
-        "st_dit": (MODEL, lambda: STDiT(MODEL, rngs=nnx.Rngs(0))),
+        "st_dit": (model, lambda: STDiT(model, rngs=nnx.Rngs(0))),
     }
     fingerprints, paths = {}, {}
     for seed, (kind, (config, make)) in enumerate(made.items()):
         metadata = {}
         if kind == "st_dit":
-            formats = [format.to_dict() for format in (FORM, WIDE)]
             metadata = {
-                "formats": formats,
+                "formats": [format.to_dict() for format in formats],
                 "tokenizers": dict(fingerprints),
                 "words": list(WORDS),
                 "run": {},
