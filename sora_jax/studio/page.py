@@ -1,7 +1,8 @@
 """The page: its files, and the endpoints below /api that it alone uses.
 
 It is HTML, CSS and modules of JavaScript without a build step, and loads nothing from elsewhere.
-Its policy forbids scripts in the document, and text that becomes HTML (`require-trusted-types-for`).
+Its policy forbids scripts in the document, and texts that become HTML
+(`require-trusted-types-for`).
 """
 
 import hashlib

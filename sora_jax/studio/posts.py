@@ -34,7 +34,7 @@ COLUMNS = (
 )
 
 
-def live() -> sa.Select[Any]:
+def live() -> sa.Select[*tuple[Any, ...]]:
     """Returns the query of all live posts, with COLUMNS."""
     return (
         sa.select(*COLUMNS)
@@ -51,7 +51,7 @@ def live() -> sa.Select[Any]:
     )
 
 
-def read(store: Store, viewer: str, asked: sa.Select[Any]) -> list[jobs.Row]:
+def read(store: Store, viewer: str, asked: sa.Select[*tuple[Any, ...]]) -> list[jobs.Row]:
     """Returns the posts of a query made from `live` that an account may see.
 
     Args:

@@ -83,9 +83,7 @@ def account_of(store: Store, request: Request) -> str | None:
     if request.method not in SAFE and not hmac.compare_digest(
         csrf(store, token).encode(), given.encode()
     ):
-        raise Problem(
-            403, f"The header {HEADER} is missing or wrong; load the page again.", "csrf"
-        )
+        raise Problem(403, f"The header {HEADER} is missing or wrong; load the page again.", "csrf")
     return account
 
 
