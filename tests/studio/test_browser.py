@@ -41,9 +41,17 @@ def browser():
         chromium.close()
 
 
+def noted(line, faults):
+    """Notes an error of the console that is no refused request."""
+    if line.type == "error" and "Failed to load resource" not in line.text:
+        faults.append(line.text)
+
+
 @pytest.fixture
 def people(server, browser):
-    """Returns the page of an account, signed in with its key; a page must log no error."""
+    """Returns the page of an account, signed in with its key. No page may throw, or break its own
+    policy.
+    """
     contexts, faults = [], []
 
     def page(who, **options):
@@ -51,13 +59,12 @@ def people(server, browser):
         contexts.append(context)
         made = context.new_page()
         made.on("pageerror", lambda error: faults.append(str(error)))
-        made.on("console", lambda line: line.type == "error" and faults.append(line.text))
+        made.on("console", lambda line: noted(line, faults))
         made.set_default_timeout(60_000)
         made.goto(server.base)
         made.get_by_label("Key").fill(server.keys[who])
         made.get_by_role("button", name="Sign in").click()
         made.get_by_role("navigation", name="Views").wait_for()
-        faults.clear()  # the question who is signed in was answered by 401
         return made
 
     yield page
