@@ -52,7 +52,7 @@ function showSignIn() {
   const key = h("input", { type: "password", autocomplete: "current-password", required: true, spellcheck: "false" });
   const send = async () => {
     await post("/api/session", { key: key.value });
-    await begin();
+    await begin(true);
   };
   document.title = "Sign in · Studio";
   fill(main, h("section.narrow.sign-in", {}, h("h1", {}, "Sign in"),
@@ -85,11 +85,11 @@ async function show(focus = true) {
   if (focus) main.focus({ preventScroll: true });
 }
 
-async function begin() {
+async function begin(focus = false) {
   try {
     session = await get("/api/session");
     useToken(session.csrf);
-    await show(false);
+    await show(focus);
   } catch (error) {
     if (error.status === 401) showSignIn();
     else fill(main, empty("That did not work", error.message));

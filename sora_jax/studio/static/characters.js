@@ -34,11 +34,13 @@ async function detail(one, signal) {
   return h("div.narrow", {},
     h("p", {}, h("a", { href: "#/characters" }, "Characters")),
     h("div.heading", {}, h("h1", {}, handle(one)), badge(one)),
-    h("p.hint", {}, `Recorded ${ago(one.created_at)}. Write ${handle(one)} in a prompt and choose it among the options.`),
+    h("p.hint", {}, `Recorded ${ago(one.created_at)}.`, one.status === "verified" && ` Write ${handle(one)} in a prompt to show it.`),
     reason && h("p.problem", {}, reason),
     one.notices?.length > 0 && h("ul.notes", {}, one.notices.map((line) => h("li", {}, `${line.message}, ${ago(line.created_at)}`))), sections,
-    h("section", {}, h("h2", {}, "Take it back"), h("p", {}, "Revoking ends every grant, stops running jobs, and hides the clips that show this character from everybody but their owners."),
-      h("button.danger", { type: "button", onclick: () => revokeDialog(one) }, "Revoke this character")));
+    one.status === "verified"
+      ? h("section", {}, h("h2", {}, "Take it back"), h("p", {}, "Revoking ends every grant, stops running jobs, and hides the clips that show this character from everybody but its owner."),
+        h("button.danger", { type: "button", onclick: () => revokeDialog(one) }, "Revoke this character"))
+      : h("p.actions", {}, h("button", { type: "button", onclick: () => revokeDialog(one) }, icon("trash"), "Delete")));
 }
 
 async function grants(one) {
@@ -94,10 +96,13 @@ function face(video) {
 }
 
 function revokeDialog(one) {
-  const box = dialog(`Revoke ${handle(one)}?`, form("Revoke", async () => {
+  const verb = one.status === "verified" ? "Revoke" : "Delete";
+  const box = dialog(`${verb} ${handle(one)}?`, form(verb, async () => {
     await remove(place(one));
     box.close();
-    tell(`${handle(one)} is revoked.`);
+    tell(`${handle(one)} is ${verb === "Revoke" ? "revoked" : "deleted"}.`);
     location.hash = "#/characters";
-  }, h("p.lead", {}, "This cannot be undone. Whoever was granted the character cannot show it any more.")));
+  }, h("p.lead", {}, one.status === "verified"
+    ? "This cannot be undone. Whoever was granted the character cannot show it any more."
+    : "Nothing was generated with it.")));
 }
