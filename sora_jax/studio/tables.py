@@ -24,6 +24,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -158,6 +159,8 @@ clips = _table(
     _time("expires_at"),
     _time("deleted_at", optional=True),
     Column("payload", BigInteger, nullable=True, index=True),  # of its marks
+    # of its frames, if it shows recorded characters (`screening.signatures`)
+    Column("signatures", LargeBinary, nullable=True),
 )
 
 posts = _table(
