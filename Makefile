@@ -7,7 +7,7 @@ PYTHON312 ?= $(or $(shell python3.12 -c "import sys; print(sys.executable)" 2>/d
 WORKERS ?= $(if $(shell command -v nvidia-smi),0,2)
 export JAX_PLATFORMS ?= $(if $(shell command -v nvidia-smi),,cpu)
 
-.PHONY: help install demo studio test test-slow test-312 test-exhaustive lint docs calibrate evaluate clean
+.PHONY: help install demo studio studio-soak test test-slow test-312 test-exhaustive lint docs calibrate evaluate clean
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -25,6 +25,10 @@ demo: .venv/.installed  ## generate clips for a few prompts into outputs/demo, a
 studio: .venv/.installed  ## serve the page at http://127.0.0.1:8000 and the HTTP API at /v1, with their files in outputs/studio
 	$(RUN) -m pip install --quiet --editable '.[studio]'
 	$(RUN) -m experiments.serve --directory=outputs/studio
+
+studio-soak: .venv/.installed  ## kills of API, worker and PostgreSQL under load, 50 clients, memory over 1,000 jobs; hours
+	$(RUN) -m pip install --quiet --editable '.[studio]'
+	$(RUN) -m experiments.studio_soak --output=outputs/studio_soak.json
 
 test: .venv/.installed  ## the tests of every change
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile

@@ -33,6 +33,7 @@ STEPS = {  # version -> step from the version before
             _characters.restrictions,
             _characters.reason,
             tables.clips.c.payload,
+            tables.clips.c.signatures,
         ),
     )
 }

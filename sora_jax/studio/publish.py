@@ -26,6 +26,7 @@ from sora_jax.pipelines import record
 from sora_jax.provenance import manifest, write
 from sora_jax.provenance.authority import Authority
 from sora_jax.provenance.manifest import Statement
+from sora_jax.studio import screening
 from sora_jax.studio.media_store import MediaStore
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ def publish(
         "verdict": report["verdict"],
         "notes": list(clip.notes),
         "payload": payload,
+        "signatures": screening.signatures(frames) if statement.consent else None,
     }
 
 

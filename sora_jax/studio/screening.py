@@ -1,8 +1,10 @@
 """Uploaded files: which recorded characters they show.
 
-Three things tell: the manifest of a file that left this server, its mark, which also stands in a
-single frame of a clip, and faces that are those of recorded characters. Faces are compared with the
-tolerance of the oracle `identity`, and are only found where the oracles find them.
+Four things tell: the manifest of a file that left this server; its mark; frames that are those of a
+clip of this server which shows a recorded character; and faces that are those of recorded
+characters. Frames are compared by their signatures, GRID x GRID mean colours, which survive
+encoding and scaling but no crop. Faces are compared with the tolerance of the oracle `identity`,
+and are only found where the oracles find them.
 """
 
 import dataclasses
@@ -30,6 +32,9 @@ from sora_jax.studio.tables import appearances, clips
 LONGEST = 20.0  # seconds of a video that are read
 MOMENTS = 24  # frames of it
 PARTS = 6  # of a video, in each of which faces are searched
+GRID = 8  # cells a side of a signature
+ALIKE = 4.0  # mean difference of the signatures of one frame, in levels of 255
+FLAT = 4.0  # deviation of a signature below which a frame shows nothing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +45,13 @@ class Evidence:
         jobs: ids that its manifest names, with those of its parents.
         payloads: of its marks.
         faces: their embeddings (`heads.embed`).
+        frames: `signatures` of its frames.
     """
 
     jobs: frozenset[str] = frozenset()
     payloads: frozenset[int] = frozenset()
     faces: tuple[tuple[float, ...], ...] = ()
+    frames: bytes = b""
 
 
 def characters_in(
@@ -69,6 +76,7 @@ def characters_in(
 def match(store: Store, found: Evidence, recorded: Sequence[Row]) -> list[str]:
     """Returns the ids of the characters that evidence tells of."""
     ids = set(_shown(store, found.jobs, found.payloads))
+    ids |= _of_frames(store, found.frames)
     for row in recorded:
         face = np.array(row.identity["face"])
         if any(heads.distance(face, np.array(one)) < heads.SAME for one in found.faces):
@@ -82,6 +90,39 @@ def _shown(store: Store, jobs: Collection[str], payloads: Collection[int]) -> li
     asked = sa.select(appearances.c.character_id).where(which).distinct()
     with store.engine.connect() as connection:
         return list(connection.execute(asked).scalars())
+
+
+def _of_frames(store: Store, frames: bytes) -> set[str]:
+    """Returns the ids of the characters of clips of which one frame is among these signatures."""
+    if not frames:
+        return set()
+    seen, ids = _unpacked(frames), set()
+    joined = appearances.join(clips, clips.c.id == appearances.c.job_id)
+    asked = sa.select(appearances.c.character_id, clips.c.signatures).select_from(joined)
+    with store.engine.connect() as connection:
+        for row in connection.execute(asked.where(clips.c.signatures.is_not(None))):
+            if row.character_id in ids:
+                continue
+            own = _unpacked(row.signatures)
+            if any(np.abs(own - one).mean(1).min(initial=np.inf) < ALIKE for one in seen):
+                ids.add(row.character_id)
+    return ids
+
+
+def signatures(frames: np.ndarray) -> bytes:
+    """Returns the signatures of frames, uint8 [F, H, W, 3]: mean colours of GRID x GRID cells, one
+    byte each. Frames that show nothing are left out.
+    """
+    small = [
+        np.asarray(Image.fromarray(one).resize((GRID, GRID), Image.Resampling.BOX))
+        for one in frames
+    ]
+    return b"".join(one.tobytes() for one in small if one.std() >= FLAT)
+
+
+def _unpacked(packed: bytes) -> np.ndarray:
+    """Returns signatures as float32 [F, 3 GRID^2]."""
+    return np.frombuffer(packed, np.uint8).reshape(-1, 3 * GRID**2).astype(np.float32)
 
 
 def evidence(path: str, authority: Authority) -> Evidence:
@@ -107,7 +148,7 @@ def evidence(path: str, authority: Authority) -> Evidence:
         marks.append(sound_mark.detect(samples.mean(1), authority.mark_key, rate))
     payloads |= {mark.payload for mark in marks if mark is not None}
     faces = [face for group in groups if len(group) for face in _faces(group)]
-    return Evidence(frozenset(jobs - {""}), frozenset(payloads), tuple(faces))
+    return Evidence(frozenset(jobs - {""}), frozenset(payloads), tuple(faces), signatures(frames))
 
 
 def _picture(path: str) -> np.ndarray:

@@ -25,6 +25,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -159,6 +160,8 @@ clips = _table(
     _time("expires_at"),
     _time("deleted_at", optional=True),
     Column("payload", BigInteger, nullable=True, index=True),  # of its marks
+    # of its frames, if it shows recorded characters (`screening.signatures`)
+    Column("signatures", LargeBinary, nullable=True),
 )
 
 posts = _table(

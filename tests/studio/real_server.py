@@ -160,7 +160,7 @@ class Server:
         while time.monotonic() < deadline:
             if value := condition():
                 return value
-            time.sleep(0.1)
+            time.sleep(0.4)
         raise AssertionError("it took too long")
 
     def finished(self, who, video):

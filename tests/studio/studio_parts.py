@@ -16,7 +16,7 @@ from flax import nnx
 from sora_jax import weights
 from sora_jax.modality import ClipFormat
 from sora_jax.models.st_dit import STDiT, STDiTConfig
-from sora_jax.studio import accounts, jobs, tables
+from sora_jax.studio import accounts, captures, jobs, likenesses, tables
 from sora_jax.studio.api import Api
 from sora_jax.studio.call import Studio
 from sora_jax.studio.settings import Limits, Settings
@@ -157,6 +157,30 @@ class Bench:
         answer = self.call("GET", path)
         assert answer.status_code == 200, answer.text
         return answer.content
+
+
+def add_character(bench, account, handle, seed=0):
+    """The id of a verified character of an account, as if a capture had passed; its references are
+    noise.
+    """
+    store, rng = bench.studio.store, np.random.default_rng(seed)
+    identity = {"face": rng.normal(0, 30, 20).tolist(), "pitch": 150.0, "tract": 1.0}
+    stills = rng.integers(0, 256, (4, 64, 64, 3), np.uint8)
+    shown = captures.Likeness(identity, stills, rng.uniform(-0.1, 0.1, 24_000).astype(np.float32))
+    row = {
+        "id": jobs.new_id("char"),
+        "account_id": account,
+        "name": handle,
+        "handle": handle,
+        "status": "verified",
+        "media": "none",
+        "fingerprint": shown.fingerprint,
+        "identity": identity,
+        "restrictions": [],
+    }
+    captures.save(bench.studio.media.path(captures.likeness_key(row["id"])), shown)
+    others = [one.id for one in likenesses.of_others(store, account)]
+    return likenesses.add_verified(store, row, others).id
 
 
 def refused(answer, status, code, param=None):
