@@ -277,9 +277,11 @@ def test_provenance(server, people):
 
 def test_a_storyboard_and_an_edit_of_one_shot(server, people):
     """Cards become the text of a storyboard; one shot of the clip is made anew."""
+    server.enrol("alice", "nova")
     page = people("alice")
     page.get_by_role("radio", name="Storyboard").check()
     assert page.locator(".card").count() == 3
+    assert page.get_by_label("Cast").input_value() == "@nova"
     for i, act in enumerate(("looks left", "opens the door", "says a word")):
         page.get_by_label("Add an act").nth(i).select_option(label=act)
     click(page, "Move shot 3 up")
