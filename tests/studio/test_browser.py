@@ -119,7 +119,7 @@ def test_from_a_prompt_to_a_remix_and_an_extension(server, people):
     assert any(row.split("\t")[:2] == ["bounces", "2"] for row in rows), rows
     width = result.locator("video").evaluate("video => video.getBoundingClientRect().width")
     assert width % 64 == 0 and width >= 256
-    result.get_by_role("link", name="Open").click()
+    result.get_by_role("link", name="Open", exact=True).click()
     page.get_by_role("group", name="Go on from this clip").wait_for()
     click(page, "Remix")
     dialog = page.get_by_role("dialog")
@@ -288,7 +288,7 @@ def test_a_storyboard_and_an_edit_of_one_shot(server, people):
     result = generate(page)
     text = result.locator(".title").inner_text()
     assert text.index('says "two"') < text.index("opens the door"), text
-    result.get_by_role("link", name="Open").click()
+    result.get_by_role("link", name="Open", exact=True).click()
     click(page, "Edit a shot")
     dialog = page.get_by_role("dialog")
     dialog.get_by_label("Shot, from 1 to 3").fill("2")
