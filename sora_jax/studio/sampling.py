@@ -181,4 +181,5 @@ def source_path(source: Mapping[str, str], media: MediaStore, store: Store) -> P
     clip = jobs.find_clip(store, source["clip"])
     if clip is None:
         raise Refused("source_deleted", "The video that this one starts from was deleted.")
+    media.fetch(clip.folder)  # the latents stand beside the video
     return media.path(f"{clip.folder}/video.mp4")
