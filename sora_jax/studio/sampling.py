@@ -109,7 +109,9 @@ def scaled(stills: np.ndarray, size: int) -> np.ndarray:
     """Returns stills, uint8 [4, H, W, 3], with another side in pixels."""
     if stills.shape[1:3] == (size, size):
         return stills
-    smaller = (Image.fromarray(one).resize((size, size), Image.Resampling.BOX) for one in stills)
+    smaller = (
+        Image.fromarray(one).resize((size, size), Image.Resampling.BILINEAR) for one in stills
+    )
     return np.stack([np.asarray(one) for one in smaller])
 
 
