@@ -33,7 +33,7 @@ _DATABASE = flags.DEFINE_string(
     "database", None, "URL of the database, such as postgresql://USER@HOST/NAME. Default: SQLite."
 )
 _MEDIA = flags.DEFINE_string(
-    "media", None, "Folder of the clips, which all processes see. Default: in --directory."
+    "media", None, "Folder of the clips, or a URL of fsspec's. Default: in --directory."
 )
 _WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model. Default: the shipped nano.")
 _VIDEO = flags.DEFINE_string("video_tokenizer", None, "Weights. Default: the shipped one.")

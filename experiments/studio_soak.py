@@ -17,6 +17,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -39,8 +40,8 @@ def main(_: Sequence[str]) -> None:
     if not _OUTPUT.value:
         raise UserError("no --output; give the JSON file to write, such as outputs/soak.json")
     soak = importlib.import_module("sora_jax.studio.soak")
-    result = {"command": f"python -m experiments.studio_soak {shlex.join(sys.argv[1:])}"}
-    result["environment"] = environment.record()
+    command = f"python -m experiments.studio_soak {shlex.join(sys.argv[1:])}"
+    result: dict[str, Any] = {"command": command, "environment": environment.record()}
     with tempfile.TemporaryDirectory(prefix="soak") as folder:
         cluster = soak.Cluster(Path(folder), shlex.split(_SERVE.value))
         try:

@@ -2,7 +2,8 @@
 
 The database is copied first and then the files, so the copy of a row never names files that are not
 in the backup, except those deleted in between. To restore, unpack the file into a new folder and
-start a server there; a PostgreSQL database is restored from `studio.pgdump` by pg_restore.
+start a server there; a PostgreSQL database is restored from `studio.pgdump` by pg_restore. Media
+that stand behind a URL are not in the file.
 """
 
 import contextlib
@@ -33,11 +34,12 @@ def write(settings: Settings, path: str | os.PathLike) -> int:
         UserError: the database cannot be opened or copied, or the file cannot be written.
     """
     media, count = settings.media_folder, 1
+    stored = [] if settings.media_url else media.rglob("*")
     with tempfile.TemporaryDirectory() as folder, files.replacing(path) as partial:
         database = _database(settings, Path(folder))
         with tarfile.open(partial, "w") as tar:
             tar.add(database, database.name)
-            for file in sorted(one for one in media.rglob("*") if one.is_file()):
+            for file in sorted(one for one in stored if one.is_file()):
                 if file.name.startswith("."):  # a file that is being written
                     continue
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile

@@ -9,6 +9,7 @@ from sora_jax.studio import authorities
 from sora_jax.studio.captures import CaptureVerifier
 from sora_jax.studio.content import Signer
 from sora_jax.studio.media_store import MediaStore
+from sora_jax.studio.remote_media import open_media
 from sora_jax.studio.settings import Settings
 from sora_jax.studio.store import Store
 from sora_jax.studio.uploads import VideoChecker
@@ -34,7 +35,7 @@ class Studio:
             UserError: one of them cannot be opened.
         """
         store = Store(settings.database_url)
-        media = MediaStore(settings.media_folder)
+        media = open_media(settings)
         checker = VideoChecker(settings.limits.upload_seconds)
         authority = authorities.open_for(settings, store)
         verifier = CaptureVerifier(authority, settings.verifier)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 from starlette.responses import FileResponse
 
-from sora_jax.studio import jobs, tables
+from sora_jax.studio import jobs, likenesses, tables
 from sora_jax.studio.media_store import MediaStore
 from sora_jax.studio.problems import Problem, conflict, invalid
 from sora_jax.studio.publish import VARIANTS
@@ -99,9 +99,10 @@ def response(media: MediaStore, job: jobs.Row, clip: jobs.Row | None, variant: s
 
 
 def sweep(store: Store, media: MediaStore) -> None:
-    """Deletes the files of clips whose time has ended, and files that belong to no clip or job.
+    """Deletes the files of clips whose time has ended, and files that belong to no clip, job or
+    character.
 
-    The latter are left by workers that were killed while they wrote, and by uploads of finished
+    The latter are left by processes that were killed while they wrote, and by uploads of finished
     jobs.
     """
     for clip in jobs.expired(store):
@@ -116,3 +117,8 @@ def sweep(store: Store, media: MediaStore) -> None:
     for key in media.old("uploads", STALE_SECONDS):
         if key.split("/")[1] not in unfinished:
             media.delete(key)
+    for key in media.old("characters", STALE_SECONDS):
+        name = key.split("/")[1]
+        row = likenesses.find(store, name)
+        if row is None or row.status == "rejected" or row.deleted_at is not None:
+            media.delete(f"characters/{name}")

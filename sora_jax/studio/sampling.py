@@ -109,7 +109,9 @@ def scaled(stills: np.ndarray, size: int) -> np.ndarray:
     """Returns stills, uint8 [4, H, W, 3], with another side in pixels."""
     if stills.shape[1:3] == (size, size):
         return stills
-    smaller = (Image.fromarray(one).resize((size, size), Image.Resampling.BOX) for one in stills)
+    smaller = (
+        Image.fromarray(one).resize((size, size), Image.Resampling.BILINEAR) for one in stills
+    )
     return np.stack([np.asarray(one) for one in smaller])
 
 
@@ -181,4 +183,5 @@ def source_path(source: Mapping[str, str], media: MediaStore, store: Store) -> P
     clip = jobs.find_clip(store, source["clip"])
     if clip is None:
         raise Refused("source_deleted", "The video that this one starts from was deleted.")
+    media.fetch(clip.folder)  # the latents stand beside the video
     return media.path(f"{clip.folder}/video.mp4")

@@ -185,6 +185,7 @@ class Cluster:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(30)
             process.kill()
+            process.wait()
             if process.stdout is not None:
                 process.stdout.close()
         self.store.close()

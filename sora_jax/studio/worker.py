@@ -34,6 +34,7 @@ from sora_jax.studio.logs import log
 from sora_jax.studio.media_store import MediaStore
 from sora_jax.studio.problems import NO_ROOM, Problem
 from sora_jax.studio.publish import publish
+from sora_jax.studio.remote_media import open_media
 from sora_jax.studio.sampling import Admitted, Refused, admit, build_request, statement
 from sora_jax.studio.settings import Settings
 from sora_jax.studio.store import Store
@@ -290,7 +291,7 @@ def load(settings: Settings) -> Worker:
         UserError: the weights, the database or the media store cannot be opened.
     """
     load_modules(settings.imports)
-    store, media = Store(settings.database_url), MediaStore(settings.media_folder)
+    store, media = Store(settings.database_url), open_media(settings)
     tokenizers = settings.video_tokenizer, settings.audio_tokenizer
     authority = authorities.open_for(settings, store)
     pipeline = load_pipeline(settings.weights, *tokenizers)

@@ -130,6 +130,7 @@ class Server:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(30)
             process.kill()
+            process.wait()
             process.stdout.close()
         self.log.close()
         self.store.close()

@@ -3,6 +3,7 @@ asks them again.
 """
 
 import dataclasses
+import os
 import threading
 import time
 
@@ -12,7 +13,7 @@ from studio_parts import FORM, MODEL, PROMPT, Bench, add_character, refused, sav
 
 from sora_jax.errors import UserError
 from sora_jax.pipelines.load import load_pipeline
-from sora_jax.studio import accounts, captures, consent, jobs, likenesses, videos
+from sora_jax.studio import accounts, captures, consent, content, jobs, likenesses, videos
 from sora_jax.studio.problems import Problem
 
 DENIED = "character_permission_denied"
@@ -217,6 +218,27 @@ def test_a_handle_is_taken_once(studio):
     late = row | {"id": "char_2", "handle": "rolo", "account_id": studio.ids["bob"]}
     with pytest.raises(LookupError):  # @mika was recorded after the comparison
         likenesses.add_verified(studio.studio.store, late, ())
+
+
+def test_files_of_no_character_are_swept(studio):
+    """Those of an API process that was killed while it read a capture; others stay."""
+    media = studio.studio.media
+    media.write("characters/char_0/capture.mp4", b"1")
+    for path in media.folder.glob("characters/*/*"):
+        os.utime(path, (0, 0))
+    content.sweep(studio.studio.store, media)
+    kept = [path.parent.name for path in media.folder.glob("characters/*/*")]
+    assert kept == [studio.mika]
+    likenesses.change(studio.studio.store, studio.mika, deleted_at=1.0)
+    content.sweep(studio.studio.store, media)
+    assert not list(media.folder.glob("characters/*/*"))
+
+
+def test_the_child_process_has_no_key(studio):
+    """It opens files of strangers."""
+    parts = studio.studio
+    assert parts.authority.key and not parts.verifier.authority.key
+    assert parts.verifier.authority.mark_key == parts.authority.mark_key
 
 
 def test_a_verifier_that_is_none():

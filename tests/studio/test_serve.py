@@ -125,7 +125,7 @@ def test_a_server_that_cannot_start(tmp_path, monkeypatch):
         taken.listen()
         cases = {
             "give another port or host": {"port": taken.getsockname()[1]},
-            "URLs are not supported": {"media": "s3://bucket"},
+            "media=nothing://bucket: .*; give a folder, or a URL": {"media": "nothing://bucket"},
             "cannot write into": {"media": "/proc/none"},
             "cannot open the database": {"database": "mysql://a/b"},
             "make one first with --new_key=NAME": {"host": "0.0.0.0"},
