@@ -7,7 +7,7 @@ PYTHON312 ?= $(or $(shell python3.12 -c "import sys; print(sys.executable)" 2>/d
 WORKERS ?= $(if $(shell command -v nvidia-smi),0,2)
 export JAX_PLATFORMS ?= $(if $(shell command -v nvidia-smi),,cpu)
 
-.PHONY: help install demo studio test test-slow test-312 test-exhaustive lint docs calibrate evaluate clean
+.PHONY: help install demo studio studio-soak test test-slow test-312 test-exhaustive lint docs calibrate evaluate clean
 help:  ## what there is
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 14
 
@@ -22,9 +22,13 @@ install: .venv/.installed  ## make .venv and install the project with its test t
 demo: .venv/.installed  ## generate clips for a few prompts into outputs/demo, and print what the oracles read in them
 	$(RUN) -m experiments.sample --prompts_file=experiments/prompts/demo.txt --output_dir=outputs/demo --seed=1
 
-studio: .venv/.installed  ## serve the HTTP API at http://127.0.0.1:8000/v1, with its files in outputs/studio
+studio: .venv/.installed  ## serve the page at http://127.0.0.1:8000 and the HTTP API at /v1, with their files in outputs/studio
 	$(RUN) -m pip install --quiet --editable '.[studio]'
 	$(RUN) -m experiments.serve --directory=outputs/studio
+
+studio-soak: .venv/.installed  ## kills of API, worker and PostgreSQL under load, 50 clients, memory over 1,000 jobs; hours
+	$(RUN) -m pip install --quiet --editable '.[studio]'
+	$(RUN) -m experiments.studio_soak --output=outputs/studio_soak.json
 
 test: .venv/.installed  ## the tests of every change
 	$(RUN) -m pytest -n $(WORKERS) --dist loadfile
@@ -33,8 +37,14 @@ test: .venv/.installed  ## the tests of every change
 build/gpu_compiler: .venv/.installed
 	-$(RUN) -m kernels.gpu_graph --install=$@
 
+# Drives the page of the studio. The same holds: without it these tests are skipped.
+build/chromium:
+	@mkdir -p build
+	-command -v chromium || (apt-get update -q && apt-get install -q -y --no-install-recommends chromium)
+	@touch $@
+
 # Compilers that need no device: libtpu is 140 MB to download and 480 MB installed, that of GPUs 250 and 580.
-test-slow: .venv/.installed build/gpu_compiler  ## the long ones: resume after SIGKILL, command lines, calibration, kernels compiled for GPUs and TPUs
+test-slow: .venv/.installed build/gpu_compiler build/chromium  ## the long ones: resume after SIGKILL, command lines, calibration, kernels compiled for GPUs and TPUs
 	$(RUN) -m pip install --quiet --editable '.[dev,tpu,parity]'
 	$(RUN) -m pytest -m "slow and not alone and not exhaustive" -n $(WORKERS) --dist loadfile
 	$(RUN) -m pytest -m "slow and alone and not exhaustive"

@@ -5,10 +5,9 @@ r"""Serve the studio: an HTTP API that generates clips, in the shape of OpenAI's
   python -m experiments.serve --role=worker --database=postgresql://USER@HOST/NAME --media=DIR \
       --directory=DIR
 
-It prints its address. GET /healthz is 200 once a worker has loaded its weights. With --role=all
-the command is a whole server; many machines run --role=api and --role=worker on one PostgreSQL
-database and one folder of media. While no key exists, the server accepts requests of this machine
-only. docs/guides/studio.md is the guide of operators.
+It prints its address. GET /healthz is 200 once a worker has loaded its weights. Many machines run
+--role=api and --role=worker on one PostgreSQL database and one folder of media. While no key
+exists, the server accepts requests of this machine only. docs/guides/studio.md is the guide.
 """
 
 import importlib
@@ -34,14 +33,12 @@ _DATABASE = flags.DEFINE_string(
     "database", None, "URL of the database, such as postgresql://USER@HOST/NAME. Default: SQLite."
 )
 _MEDIA = flags.DEFINE_string(
-    "media", None, "Folder of the clips, which all processes see. Default: in --directory."
+    "media", None, "Folder of the clips, or a URL of fsspec's. Default: in --directory."
 )
 _WEIGHTS = flags.DEFINE_string("weights", None, "Weights of the model. Default: the shipped nano.")
 _VIDEO = flags.DEFINE_string("video_tokenizer", None, "Weights. Default: the shipped one.")
 _AUDIO = flags.DEFINE_string("audio_tokenizer", None, "Weights. Default: the shipped one.")
-_STEPS = flags.DEFINE_integer(
-    "steps", 30, "Sampler steps of requests that give none.", lower_bound=1
-)
+_STEPS = flags.DEFINE_integer("steps", 30, "Sampler steps without a request's.", lower_bound=1)
 _BATCH = flags.DEFINE_integer(
     "batch", 4, "Clips of equal shape that a worker generates together.", lower_bound=1
 )
@@ -51,13 +48,18 @@ _KEEP = flags.DEFINE_float(
 _REQUESTS = flags.DEFINE_integer(
     "requests_per_minute", Limits.requests_per_minute, "Limit of each key.", lower_bound=1
 )
-_QUEUE = flags.DEFINE_integer(
-    "queue", Limits.queue, "Unfinished clips that a key may have.", lower_bound=1
-)
+_QUEUE = flags.DEFINE_integer("queue", Limits.queue, "Unfinished clips of a key.", lower_bound=1)
 _UPLOAD = flags.DEFINE_integer(
-    "upload_mib", Limits.upload_bytes >> 20, "Largest request in MiB.", lower_bound=1
+    "upload_mib", Limits.upload_bytes >> 20, "Of a request.", lower_bound=1
+)
+_AUTHORITY = flags.DEFINE_string(
+    "authority", None, "Folder of who signs files. Default: one for development is made."
+)
+_VERIFIER = flags.DEFINE_string(
+    "verifier", Settings.verifier, "MODULE:CLASS that verifies captures of characters."
 )
 _NEW_KEY = flags.DEFINE_string("new_key", None, "Make a key of this name, print it, and end.")
+_BACKUP = flags.DEFINE_string("backup", None, "Write database and media into a tar file, and end.")
 _DELETE_KEY = flags.DEFINE_string("delete_key", None, "Delete the key of this name, and end.")
 
 
@@ -85,6 +87,8 @@ def settings() -> Settings:
         steps=_STEPS.value,
         batch=_BATCH.value,
         keep_days=_KEEP.value,
+        authority=_AUTHORITY.value,
+        verifier=_VERIFIER.value,
         imports=tuple(name.removeprefix("--import=") for name in import_flags()),
         limits=limits,
     )
@@ -93,6 +97,10 @@ def settings() -> Settings:
 def main(_: Sequence[str]) -> None:
     studio.check_packages()
     chosen = settings()
+    if _BACKUP.value is not None:
+        count = importlib.import_module("sora_jax.studio.backup").write(chosen, _BACKUP.value)
+        print(f"{_BACKUP.value}: {count} files")
+        return
     if _NEW_KEY.value is None and _DELETE_KEY.value is None:
         if chosen.role == "worker":
             importlib.import_module("sora_jax.studio.worker_process").run(chosen)

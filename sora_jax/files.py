@@ -93,7 +93,8 @@ def disk_error(error: BaseException) -> OSError | None:
 def cannot_write(path: str | os.PathLike, error: OSError) -> UserError:
     """Returns the error for a path that cannot be written."""
     return UserError(
-        f"cannot write {path}: {error.strerror or error}; choose another folder or free some space"
+        f"cannot write {path}: {error.strerror or error}; choose another folder or free some space",
+        code="storage",
     )
 
 

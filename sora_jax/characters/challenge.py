@@ -30,6 +30,11 @@ class Challenge:
     issued: float
 
 
+def draw_phrase(rng: random.Random) -> tuple[str, ...]:
+    """Returns PHRASE different words, drawn by `rng`."""
+    return tuple(rng.sample(list(WORDS), PHRASE))
+
+
 class Challenges:
     """Open challenges. Each is valid for VALID_SECONDS, for one account, and once."""
 
@@ -49,8 +54,7 @@ class Challenges:
         """Returns a new challenge for an account, and forgets those that are too old."""
         now = self._clock()
         self._open = {n: one for n, one in self._open.items() if now - one.issued <= VALID_SECONDS}
-        words = tuple(self._rng.sample(list(WORDS), PHRASE))
-        one = Challenge(secrets.token_hex(16), account, words, now)
+        one = Challenge(secrets.token_hex(16), account, draw_phrase(self._rng), now)
         self._open[one.number] = one
         return one
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sora_jax.characters.records import Character, Records
+from sora_jax.characters.records import Character
 from sora_jax.characters.restrictions import board_of
 from sora_jax.errors import UserError
 from sora_jax.oracles import heads
@@ -37,6 +37,14 @@ class Shown(Protocol):
     @property
     def fingerprint(self) -> str:
         """Fingerprint of the references (`records.fingerprint`)."""
+        ...
+
+
+class Recorded(Protocol):
+    """What a gate asks of records (`records.Records`)."""
+
+    def of_references(self, references: str) -> Character | None:
+        """Returns the character whose references have a fingerprint; None if there is none."""
         ...
 
 
@@ -76,7 +84,7 @@ class Gate:
     """
 
     def __init__(
-        self, account: str = "", records: Records | None = None, accounts: Accounts | None = None
+        self, account: str = "", records: Recorded | None = None, accounts: Accounts | None = None
     ) -> None:
         """Makes the gate of an account.
 
@@ -114,7 +122,7 @@ class Gate:
         """Returns the record of a likeness; None for the world's own cast, which needs none."""
         if shown.character is not None and shown.character.key() in _cast():
             return None
-        found = self.records.of_references(shown.fingerprint) if self.records else None
+        found = self.records.of_references(shown.fingerprint) if self.records is not None else None
         if found is None:
             raise _refused(
                 name,

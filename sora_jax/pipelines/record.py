@@ -13,7 +13,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,12 +88,17 @@ def judge(clip: "Generated", reading: Reading) -> dict[str, Any]:
     ).to_dict()
 
 
-def write(path: str | os.PathLike, clip: "Generated") -> dict[str, Any]:
+def write(
+    path: str | os.PathLike,
+    clip: "Generated",
+    write_video: Callable[[Path, "Generated", dict[str, Any]], object] = mp4.write_mp4,
+) -> dict[str, Any]:
     """Writes a clip's files and returns the contents of its JSON report.
 
     Args:
         path: path of the mp4, or of the file with `clip.suffix`; the other files share its name.
         clip: a `generated.Generated`.
+        write_video: writes the mp4 from path, clip and provenance. Default: `mp4.write_mp4`.
     Raises:
         UserError: the files cannot be written.
     """
@@ -120,9 +125,9 @@ def write(path: str | os.PathLike, clip: "Generated") -> dict[str, Any]:
     read = time.perf_counter()
     if clip.film is None:
         sidecar.save(path.with_suffix(".latents.npz"), clip)
-        mp4.write_mp4(path, clip, provenance | {"latents": sidecar.digest(clip.latents)})
+        write_video(path, clip, provenance | {"latents": sidecar.digest(clip.latents)})
     elif clip.film.path is None or clip.samples is None:
-        mp4.write_mp4(path, clip, provenance)
+        write_video(path, clip, provenance)
     else:
         remux.write(path, clip.film.path, clip.samples, provenance)
     contact_sheet(

@@ -15,6 +15,8 @@ REQUIRED = {
     "uvicorn": "uvicorn",
     "sqlalchemy": "sqlalchemy",
     "python-multipart": "python_multipart",
+    "c2pa-python": "c2pa",
+    "cryptography": "cryptography",
 }
 
 

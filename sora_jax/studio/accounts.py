@@ -20,6 +20,7 @@ from sora_jax.studio.store import Store
 from sora_jax.studio.tables import accounts
 
 LOCAL = "local"  # account of a server without keys
+RESERVED = (LOCAL, "everyone", "mutuals")  # the latter two are audiences of grants
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 
 
@@ -33,10 +34,10 @@ def new_key(store: Store, name: str) -> str:
     Raises:
         UserError: the name is taken, or is none.
     """
-    if not NAME.fullmatch(name) or name == LOCAL:
+    if not NAME.fullmatch(name) or name in RESERVED:
         raise UserError(
             f"{name!r} is no name of a key; give 1 to 40 small letters, digits or _ . - "
-            f"(not {LOCAL!r})",
+            f"(not {', '.join(RESERVED)})",
             field="new_key",
         )
     key = f"sk-sora-{secrets.token_urlsafe(32)}"
@@ -80,6 +81,22 @@ def of_key(store: Store, key: str) -> str | None:
     found = sa.select(accounts.c.id).where(accounts.c.key_hash == _hash(key))
     with store.engine.connect() as connection:
         return connection.execute(found).scalar_one_or_none()
+
+
+def of_name(store: Store, name: str) -> str | None:
+    """Returns the id of the account of a name, or None if there is none or its key was deleted."""
+    found = sa.select(accounts.c.id).where(accounts.c.name == name, accounts.c.deleted_at.is_(None))
+    with store.engine.connect() as connection:
+        return connection.execute(found).scalar_one_or_none()
+
+
+def active(store: Store, account: str) -> bool:
+    """Returns whether the key of an account was not deleted."""
+    found = sa.select(accounts.c.id).where(
+        accounts.c.id == account, accounts.c.deleted_at.is_(None)
+    )
+    with store.engine.connect() as connection:
+        return connection.execute(found).first() is not None
 
 
 def local(store: Store) -> str:

@@ -7,10 +7,12 @@ refused.
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 from collections.abc import AsyncIterator, Awaitable, Callable
 from urllib.parse import urlsplit
 
+from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -19,15 +21,16 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sora_jax.errors import UserError
-from sora_jax.studio import accounts, bodies, content, models, openapi
+from sora_jax.studio import accounts, bodies, content, models, openapi, page, sessions
 from sora_jax.studio.call import Call, Studio
 from sora_jax.studio.gateway import Gateway
 from sora_jax.studio.logs import log
 from sora_jax.studio.metrics import Metrics
 from sora_jax.studio.operations import OPERATIONS, Operation
-from sora_jax.studio.problems import Problem, busy, missing, of_user_error
+from sora_jax.studio.problems import NO_ROOM, Problem, busy, of_user_error, unavailable
 
 SWEEP_SECONDS = 600.0  # between two searches for files to delete
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -42,14 +45,23 @@ class Api:
 
     def app(self) -> Gateway:
         """Returns the ASGI application."""
-        routes = [Route(one.path, self._endpoint(one), methods=[one.method]) for one in OPERATIONS]
+        routes = [
+            Route(one.path, self._endpoint(one), methods=[one.method])
+            for one in (*OPERATIONS, *page.OPERATIONS)
+        ]
+        routes += page.routes(self.studio)
         for path, handler in (
             ("/healthz", self._health),
             ("/metrics", self._metrics),
             ("/openapi.json", self._openapi),
         ):
             routes.append(Route(path, _open(path, handler), methods=["GET"]))
-        handlers = {Problem: _problem, HTTPException: _http_error, Exception: _failure}
+        handlers = {
+            Problem: _problem,
+            HTTPException: _http_error,
+            OperationalError: _no_database,
+            Exception: _failure,
+        }
         app = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         return Gateway(app, self.metrics, self.studio.settings.limits.upload_bytes)
 
@@ -63,7 +75,14 @@ class Api:
                     call.fields = await bodies.read(request)
                 result = await run_in_threadpool(operation.work, call)
             except UserError as error:
+                if error.code == "storage":
+                    log.error("%s", error.message)
                 raise of_user_error(error) from None
+            except OSError as error:  # the files of a form are spooled to disk
+                if error.errno not in FULL:
+                    raise
+                log.error("%s", error)
+                raise unavailable(NO_ROOM, "storage_full") from None
             finally:
                 await request.close()
             if isinstance(result, Response):
@@ -83,7 +102,8 @@ class Api:
         if operation.signed and "signature" in query:
             self._check_signature(call)
             return call
-        call.account = self._account(request)
+        call.account = call.viewer = self._account(request)
+        call.session = request.cookies.get(sessions.COOKIE, "")
         if wait := self.limit.wait(call.account):
             per_minute = self.limit.per_minute
             raise busy(f"This key may make {per_minute} requests a minute.", "rate_limit", wait)
@@ -96,6 +116,8 @@ class Api:
             account = accounts.of_key(store, key.strip())
             if account is not None:
                 return account
+        if (account := sessions.account_of(store, request)) is not None:
+            return account
         if self.studio.settings.loopback and not accounts.has_keys(store):
             _check_local(request)
             return accounts.local(store)
@@ -107,15 +129,11 @@ class Api:
         )
 
     def _check_signature(self, call: Call) -> None:
-        store, query, video = self.studio.store, call.query, call.path["video_id"]
+        store = self.studio.store
         with store.engine.connect() as connection:
             now = store.now(connection)
-        variant = query.get("variant", "video")
-        signed = (query.get("expires", ""), query["signature"])
-        self.studio.signer.check(video, variant, *signed, now)
-        call.signed_job = content.find_signed(store, video)
-        if call.signed_job is None:
-            raise missing("video", video)
+        self.studio.signer.check(call.path["video_id"], call.query, now)
+        call.viewer = call.query.get("viewer", "")
 
     async def _health(self, _: Request) -> Response:
         workers = await run_in_threadpool(models.ready, self.studio.store)
@@ -160,7 +178,8 @@ def _check_local(request: Request) -> None:
     """Raises Problem for a request of another machine, or of a page of another origin."""
     host = urlsplit(f"//{request.headers.get('host', '')}").hostname or ""
     origin = request.headers.get("origin")
-    if not _is_loopback(host) or (origin and not _is_loopback(urlsplit(origin).hostname or "")):
+    foreign = origin and not _is_loopback(urlsplit(origin).hostname or "")
+    if foreign or not _is_loopback(host) or request.headers.get(sessions.SITE) == "cross-site":
         raise Problem(
             403,
             "This server has no key, so only this machine may use it; make one: "
@@ -179,6 +198,13 @@ def _is_loopback(host: str) -> bool:
 def _problem(_: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
     return JSONResponse(error.body, error.status, headers=error.headers)
+
+
+def _no_database(_: Request, error: Exception) -> Response:
+    """Answers while the database is away, or its disk is full."""
+    log.error("the database does not answer: %s", " ".join(str(error).split())[:200])
+    problem = unavailable("The database does not answer; try again later.", "database_unavailable")
+    return JSONResponse(problem.body, problem.status, headers=problem.headers)
 
 
 def _failure(_: Request, __: Exception) -> Response:

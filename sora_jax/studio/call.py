@@ -4,9 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from sora_jax.provenance.authority import Authority
+from sora_jax.studio import authorities
+from sora_jax.studio.captures import CaptureVerifier
 from sora_jax.studio.content import Signer
-from sora_jax.studio.jobs import Row
 from sora_jax.studio.media_store import MediaStore
+from sora_jax.studio.remote_media import open_media
 from sora_jax.studio.settings import Settings
 from sora_jax.studio.store import Store
 from sora_jax.studio.uploads import VideoChecker
@@ -21,22 +24,27 @@ class Studio:
     media: MediaStore
     signer: Signer
     videos: VideoChecker
+    authority: Authority
+    verifier: CaptureVerifier
 
     @classmethod
     def open(cls, settings: Settings) -> "Studio":
-        """Opens the database and the media store.
+        """Opens the database, the media store and the authority.
 
         Raises:
             UserError: one of them cannot be opened.
         """
         store = Store(settings.database_url)
-        media = MediaStore(settings.media_folder)
+        media = open_media(settings)
         checker = VideoChecker(settings.limits.upload_seconds)
-        return cls(settings, store, media, Signer(store), checker)
+        authority = authorities.open_for(settings, store)
+        verifier = CaptureVerifier(authority, settings.verifier)
+        return cls(settings, store, media, Signer(store), checker, authority, verifier)
 
     def close(self) -> None:
         """Closes the database and ends child processes."""
         self.videos.close()
+        self.verifier.close()
         self.store.close()
 
 
@@ -50,8 +58,9 @@ class Call:
         path: parameters of the path.
         query: parameters of the query.
         fields: of the body.
-        signed_job: the job of a signed URL, else None.
+        viewer: id of the account that a signed URL was made for; else that of the account.
         headers: of the response.
+        session: token of the page's session; "" without.
     """
 
     studio: Studio
@@ -59,5 +68,6 @@ class Call:
     path: Mapping[str, str]
     query: dict[str, str]
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)
-    signed_job: Row | None = None
+    viewer: str = ""
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    session: str = ""

@@ -1,16 +1,18 @@
 """Files of finished clips, and the signed URLs that give them without a key.
 
-A URL holds the time at which it ends and an HMAC-SHA256, under a secret of the database, of the
-clip, the variant and that time. It ends when the clip's files are deleted.
+A URL holds the account that it was made for, the time at which it ends and an HMAC-SHA256, under a
+secret of the database, of these, the clip and the variant. It ends when the clip's files are
+deleted, and earlier if the account may not see the clip any more.
 """
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 
 import sqlalchemy as sa
 from starlette.responses import FileResponse
 
-from sora_jax.studio import jobs, tables
+from sora_jax.studio import jobs, likenesses, tables
 from sora_jax.studio.media_store import MediaStore
 from sora_jax.studio.problems import Problem, conflict, invalid
 from sora_jax.studio.publish import VARIANTS
@@ -26,29 +28,35 @@ class Signer:
         """store: the database, which holds the secret."""
         self._secret = store.secret("urls")
 
-    def url(self, video: str, variant: str, expires: int) -> str:
+    def url(self, video: str, variant: str, expires: int, viewer: str) -> str:
         """Returns the path and query of a signed URL.
 
         Args:
             video: id of the video.
             variant: a key of VARIANTS.
             expires: seconds since 1970 at which it ends.
+            viewer: id of the account that it is made for.
         """
-        signature = self._signature(video, variant, expires)
-        query = f"variant={variant}&expires={expires}&signature={signature}"
+        signature = self._signature(video, variant, expires, viewer)
+        query = f"variant={variant}&viewer={viewer}&expires={expires}&signature={signature}"
         return f"/v1/videos/{video}/content?{query}"
 
-    def check(self, video: str, variant: str, expires: str, signature: str, now: float) -> None:
-        """Raises Problem if a URL was not signed here, or has ended by `now`."""
+    def check(self, video: str, query: Mapping[str, str], now: float) -> None:
+        """Raises Problem if a URL was not signed here, or has ended by `now`.
+
+        query holds what `url` wrote.
+        """
+        expires, signature = query.get("expires", ""), query["signature"]
         good = expires.isascii() and expires.isdigit() and len(expires) < 12
-        right = self._signature(video, variant, int(expires)) if good else ""
+        variant, viewer = query.get("variant", "video"), query.get("viewer", "")
+        right = self._signature(video, variant, int(expires), viewer) if good else ""
         if not good or not hmac.compare_digest(right.encode(), signature.encode()):
             raise Problem(403, "The URL is not signed by this server.", "invalid_signature")
         if now >= int(expires):
             raise Problem(403, "The URL has ended; retrieve the video again.", "url_expired")
 
-    def _signature(self, video: str, variant: str, expires: int) -> str:
-        message = f"{video}|{variant}|{expires}".encode()
+    def _signature(self, video: str, variant: str, expires: int, viewer: str) -> str:
+        message = f"{video}|{variant}|{expires}|{viewer}".encode("utf-8", "surrogatepass")
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()
 
 
@@ -90,19 +98,11 @@ def response(media: MediaStore, job: jobs.Row, clip: jobs.Row | None, variant: s
     )
 
 
-def find_signed(store: Store, video: str) -> jobs.Row | None:
-    """Returns the job of a signed URL; None if it was deleted."""
-    asked = sa.select(tables.jobs).where(
-        tables.jobs.c.id == video, tables.jobs.c.deleted_at.is_(None)
-    )
-    with store.engine.connect() as connection:
-        return connection.execute(asked).one_or_none()
-
-
 def sweep(store: Store, media: MediaStore) -> None:
-    """Deletes the files of clips whose time has ended, and files that belong to no clip or job.
+    """Deletes the files of clips whose time has ended, and files that belong to no clip, job or
+    character.
 
-    The latter are left by workers that were killed while they wrote, and by uploads of finished
+    The latter are left by processes that were killed while they wrote, and by uploads of finished
     jobs.
     """
     for clip in jobs.expired(store):
@@ -117,3 +117,8 @@ def sweep(store: Store, media: MediaStore) -> None:
     for key in media.old("uploads", STALE_SECONDS):
         if key.split("/")[1] not in unfinished:
             media.delete(key)
+    for key in media.old("characters", STALE_SECONDS):
+        name = key.split("/")[1]
+        row = likenesses.find(store, name)
+        if row is None or row.status == "rejected" or row.deleted_at is not None:
+            media.delete(f"characters/{name}")

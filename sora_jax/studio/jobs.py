@@ -16,7 +16,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from sora_jax.studio.store import Store
-from sora_jax.studio.tables import accounts, clips, jobs
+from sora_jax.studio.tables import accounts, appearances, clips, jobs
+from sora_jax.studio.wake import announce
 
 Row = sa.Row[Any]
 UNFINISHED = ("queued", "in_progress")
@@ -31,12 +32,18 @@ def new_id(kind: str = "video") -> str:
     return f"{kind}_{secrets.token_hex(16)}"
 
 
-def accept(store: Store, job: Mapping[str, Any], most: int) -> Row | None:
+def accept(
+    store: Store, job: Mapping[str, Any], most: int, shown: Iterable[str] = ()
+) -> Row | None:
     """Adds a job to the queue and returns its row. Returns None if the account has `most`
     unfinished jobs, or its key was deleted.
 
-    job holds id, account_id, kind, model, prompt, seconds, size, request, batch_key and perhaps
-    parent_id.
+    Args:
+        store: the database.
+        job: id, account_id, kind, model, prompt, seconds, size, request, batch_key and perhaps
+            parent_id.
+        most: unfinished jobs of an account.
+        shown: ids of the characters that it shows. Default: none.
     """
     account = job["account_id"]
     count = (
@@ -57,7 +64,39 @@ def accept(store: Store, job: Mapping[str, Any], most: int) -> Row | None:
         if known is None or connection.execute(count).scalar_one() > most:
             connection.rollback()
             return None
+        _show(connection, job["id"], shown)
+        announce(store, connection)
         return connection.execute(sa.select(jobs).where(jobs.c.id == job["id"])).one()
+
+
+def show(store: Store, job: str, characters: Iterable[str]) -> None:
+    """Records which characters a job shows, beside those that are recorded already."""
+    with store.exclusive() as connection:
+        _show(connection, job, characters)
+
+
+def _show(connection: sa.Connection, job: str, characters: Iterable[str]) -> None:
+    own = sa.select(appearances.c.character_id).where(appearances.c.job_id == job)
+    known = set(connection.execute(own).scalars())
+    if new := [one for one in dict.fromkeys(characters) if one not in known]:
+        rows = [{"job_id": job, "character_id": one} for one in new]
+        connection.execute(sa.insert(appearances), rows)
+
+
+def cancel(store: Store, job: str) -> bool:
+    """Cancels an unfinished job. Returns False if it has ended."""
+    with store.engine.begin() as connection:
+        unfinished = sa.and_(jobs.c.id == job, jobs.c.status.in_(UNFINISHED))
+        return bool(
+            connection.execute(sa.update(jobs).where(unfinished).values(_cancelled(store))).rowcount
+        )
+
+
+def of_id(store: Store, job: str) -> Row | None:
+    """Returns the job of an id, of any account; None if there is none, or it was deleted."""
+    asked = sa.select(jobs).where(jobs.c.id == job, jobs.c.deleted_at.is_(None))
+    with store.engine.connect() as connection:
+        return connection.execute(asked).one_or_none()
 
 
 def find(store: Store, account: str, job: str) -> Row | None:

@@ -1,7 +1,8 @@
 """The media store: files under keys such as clips/video_1/a/video.mp4, in one folder.
 
-The API and the workers of a server see the same folder. A key is checked before it becomes a path,
-so no key leads out of the folder. A file appears whole or not at all (`sora_jax.files`).
+The API and the workers of a server see the same folder; `remote_media` keeps files elsewhere. A key
+is checked before it becomes a path, so no key leads out of the folder. A file appears whole or not
+at all (`sora_jax.files`).
 """
 
 import re
@@ -52,6 +53,12 @@ class MediaStore:
             else:
                 shutil.copyfileobj(source, file, CHUNK)
         return path
+
+    def send(self, prefix: str) -> None:
+        """Makes files that were written below the path of a key visible to all processes."""
+
+    def fetch(self, prefix: str) -> None:
+        """Makes the files below a key, which other processes wrote, present at their paths."""
 
     def delete(self, prefix: str) -> None:
         """Deletes a file or a folder of files, if it exists."""

@@ -14,9 +14,10 @@ from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
 from sora_jax.pipelines import formats as format_lib
 from sora_jax.pipelines.storyboards import format_of_prompt, storyboard_of
-from sora_jax.studio.problems import Problem, invalid, of_user_error
+from sora_jax.studio.problems import invalid, of_user_error, unavailable
 from sora_jax.studio.store import Store
 from sora_jax.studio.tables import workers
+from sora_jax.weights import families_of
 
 if TYPE_CHECKING:
     from sora_jax.pipelines.generate import Pipeline
@@ -33,25 +34,39 @@ class Model:
     Attributes:
         name: such as "nano-03a75eb25d39".
         formats: of its clips; the first is the default.
+        references: characters that it shows by their references. Default 0.
+        families: of scenes that it was trained on. Default: none.
     """
 
     name: str
     formats: tuple[ClipFormat, ...]
+    references: int = 0
+    families: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, pipeline: "Pipeline", name: str = "sora_jax") -> "Model":
         """Returns the model of a pipeline. name is put before the fingerprint of its weights."""
         fingerprint = pipeline.fingerprints.get("model", "unnamed")
-        return cls(f"{name}-{fingerprint}", (pipeline.format, *pipeline.formats))
+        formats = (pipeline.format, *pipeline.formats)
+        families = families_of({"data": pipeline.trained_on})
+        return cls(f"{name}-{fingerprint}", formats, pipeline.model.config.references, families)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the model as JSON values."""
-        return {"name": self.name, "formats": [one.to_dict() for one in self.formats]}
+        formats = [one.to_dict() for one in self.formats]
+        return {
+            "name": self.name,
+            "formats": formats,
+            "references": self.references,
+            "families": list(self.families),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Model":
         """Returns the model of `values`, the result of `to_dict`."""
-        return cls(values["name"], tuple(map(ClipFormat.from_dict, values["formats"])))
+        formats = tuple(map(ClipFormat.from_dict, values["formats"]))
+        references, families = values.get("references", 0), values.get("families", ())
+        return cls(values["name"], formats, references, tuple(families))
 
     def check_name(self, asked: str | None) -> None:
         """Raises Problem for the name of another model."""
@@ -173,10 +188,7 @@ def current(store: Store) -> Model:
         asked = sa.select(workers.c.model).order_by(workers.c.seen_at.desc()).limit(1)
         values = connection.execute(asked).scalar_one_or_none()
     if values is None:
-        raise Problem(
-            503,
-            "No worker has loaded its weights yet; try again in a moment.",
-            "not_ready",
-            headers={"retry-after": "5", "retry-after-ms": "5000"},
+        raise unavailable(
+            "No worker has loaded its weights yet; try again in a moment.", "not_ready"
         )
     return Model.from_dict(values)

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from sora_jax import __version__
+from sora_jax.studio.grants import MOST_RESTRICTIONS
 from sora_jax.studio.operations import OPERATIONS, Operation
 from sora_jax.studio.publish import VARIANTS
 
@@ -52,12 +53,17 @@ FIELDS: dict[str, Json] = {
     "guidance": {"type": "number", "minimum": 0},
     "negative_prompt": TEXT,
     "name": TEXT,
+    "challenge_id": TEXT | {"description": "of the phrase that the video says"},
+    "account": TEXT | {"description": "name of a key; of grants also mutuals or everyone"},
+    "restrictions": {"type": "array", "items": TEXT, "maxItems": MOST_RESTRICTIONS},
+    "file": {"type": "string", "format": "binary"},
 }
 QUERY: dict[str, Json] = {
     "after": TEXT,
     "limit": {"type": "integer", "minimum": 1, "maximum": 100, "default": 20},
     "order": {"type": "string", "enum": ["asc", "desc"], "default": "desc"},
     "variant": {"type": "string", "enum": list(VARIANTS), "default": "video"},
+    "viewer": TEXT | {"description": "of a signed URL"},
     "expires": TIME,
     "signature": TEXT,
 }
@@ -83,33 +89,64 @@ VIDEO = _object(
         "content_urls": {"type": "object", "description": "signed paths, by variant"},
         "verdict": {"type": "object", "description": "what the oracles read, fact by fact"},
         "notes": {"type": "array", "items": TEXT},
+        "account": TEXT | {"description": "who made it, in lists of an owner of characters"},
     },
 )
+
+
+def _list(name: str, **more: Json) -> Json:
+    """A list of objects of a schema."""
+    items = {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}}
+    return _object({"object": {"type": "string", "enum": ["list"]}, "data": items, **more})
+
+
+def _kind(name: str) -> Json:
+    return {"type": "string", "enum": [name]}
+
+
+def _deleted(name: str, key: str = "id") -> Json:
+    return _object({key: TEXT, "object": _kind(f"{name}.deleted"), "deleted": {"type": "boolean"}})
+
+
 SCHEMAS: dict[str, Json] = {
     "Video": VIDEO,
-    "VideoList": _object(
-        {
-            "object": {"type": "string", "enum": ["list"]},
-            "data": {"type": "array", "items": {"$ref": "#/components/schemas/Video"}},
-            "first_id": _or_null(TEXT),
-            "last_id": _or_null(TEXT),
-            "has_more": {"type": "boolean"},
-        }
+    "VideoList": _list(
+        "Video",
+        first_id=_or_null(TEXT),
+        last_id=_or_null(TEXT),
+        has_more={"type": "boolean"},
     ),
-    "DeletedVideo": _object(
-        {
-            "id": TEXT,
-            "object": {"type": "string", "enum": ["video.deleted"]},
-            "deleted": {"type": "boolean"},
-        }
+    "DeletedVideo": _deleted("video"),
+    "Challenge": _object(
+        {"id": TEXT, "object": _kind("character.challenge"), "phrase": TEXT, "expires_at": TIME}
     ),
     "Character": _object(
         {
             "id": TEXT,
-            "object": {"type": "string", "enum": ["character"]},
+            "object": _kind("character"),
             "created_at": TIME,
             "name": TEXT,
-            "status": {"type": "string", "enum": ["unverified"]},
+            "handle": _or_null(TEXT),
+            "status": {"type": "string", "enum": ["unverified", "verified", "rejected"]},
+            "reason": _or_null(TEXT),
+        },
+        {"notices": {"type": "array", "items": _object({"created_at": TIME, "message": TEXT})}},
+    ),
+    "CharacterList": _list("Character"),
+    "DeletedCharacter": _deleted("character"),
+    "Grant": _object({"account": TEXT, "object": _kind("character.grant"), "created_at": TIME}),
+    "GrantList": _list("Grant"),
+    "DeletedGrant": _deleted("character.grant", "account"),
+    "Restriction": _object({"text": TEXT, "enforced": {"type": "boolean"}}),
+    "RestrictionList": _list("Restriction"),
+    "Follow": _object({"account": TEXT, "object": _kind("follow"), "created_at": TIME}),
+    "FollowList": _list("Follow"),
+    "DeletedFollow": _deleted("follow", "account"),
+    "ProvenanceCheck": _object(
+        {
+            "object": _kind("content_provenance_check"),
+            "created_at": TIME,
+            "results": {"type": "array", "items": {"type": "object"}},
         }
     ),
     "Error": _object(

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from sora_jax.studio import characters, videos
+from sora_jax.studio import characters, checks, grants, videos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Operation:
 
 WRITES = (400, 409, 413, 422)
 PROMPT = ("prompt",)
+CHARACTER = "/v1/characters/{character_id}"
 OPERATIONS = (
     Operation(
         "POST",
@@ -84,9 +85,9 @@ OPERATIONS = (
         characters.create,
         "Store a character",
         "Character",
+        characters.BODY,
         ("name", "video"),
-        ("name", "video"),
-        errors=(400, 413, 422),
+        errors=WRITES,
     ),
     Operation(
         "GET",
@@ -118,7 +119,7 @@ OPERATIONS = (
         videos.download,
         "Download a file of a video",
         "",
-        query=("variant", "expires", "signature"),
+        query=("variant", "viewer", "expires", "signature"),
         errors=(400, 404, 409),
         signed=True,
     ),
@@ -131,5 +132,137 @@ OPERATIONS = (
         videos.REMIX,
         PROMPT,
         errors=(400, 404, 409, 413),
+    ),
+    Operation(
+        "POST",
+        "/v1/videos/{video_id}/cancel",
+        videos.cancel,
+        "Cancel an unfinished video",
+        "Video",
+        errors=(404, 409),
+    ),
+    Operation(
+        "POST",
+        "/v1/characters/challenges",
+        characters.challenge,
+        "Ask for a phrase to say in a capture",
+        "Challenge",
+        (),
+        errors=(400, 413),
+    ),
+    Operation(
+        "POST",
+        "/v1/characters",
+        characters.create,
+        "Store a character, or verify a capture",
+        "Character",
+        characters.BODY,
+        ("name", "video"),
+        errors=WRITES,
+    ),
+    Operation(
+        "GET",
+        "/v1/characters",
+        characters.listed,
+        "List the characters of the key",
+        "CharacterList",
+    ),
+    Operation(
+        "GET",
+        CHARACTER,
+        characters.retrieve,
+        "Retrieve a character",
+        "Character",
+        errors=(404,),
+    ),
+    Operation(
+        "DELETE",
+        CHARACTER,
+        characters.delete,
+        "Delete a character and take it back from everybody",
+        "DeletedCharacter",
+        errors=(404,),
+    ),
+    Operation(
+        "GET",
+        f"{CHARACTER}/clips",
+        characters.clips,
+        "List the videos of all keys that show a character",
+        "VideoList",
+        query=("after", "limit"),
+        errors=(400, 404),
+    ),
+    Operation(
+        "GET",
+        f"{CHARACTER}/grants",
+        grants.listed,
+        "List who may use a character",
+        "GrantList",
+        errors=(404,),
+    ),
+    Operation(
+        "POST",
+        f"{CHARACTER}/grants",
+        grants.add,
+        "Grant a character to a key, to mutuals or to everyone",
+        "Grant",
+        ("account",),
+        ("account",),
+        errors=(400, 404, 409, 413),
+    ),
+    Operation(
+        "DELETE",
+        f"{CHARACTER}/grants/{{account}}",
+        grants.remove,
+        "Take a grant back",
+        "DeletedGrant",
+        errors=(404,),
+    ),
+    Operation(
+        "GET",
+        f"{CHARACTER}/restrictions",
+        grants.restrictions,
+        "List what no video may show of a character",
+        "RestrictionList",
+        errors=(404,),
+    ),
+    Operation(
+        "PUT",
+        f"{CHARACTER}/restrictions",
+        grants.restrict,
+        "Replace the restrictions of a character",
+        "RestrictionList",
+        ("restrictions",),
+        ("restrictions",),
+        errors=(400, 404, 413),
+    ),
+    Operation("GET", "/v1/follows", grants.followed, "List whom the key follows", "FollowList"),
+    Operation(
+        "POST",
+        "/v1/follows",
+        grants.follow,
+        "Follow a key",
+        "Follow",
+        ("account",),
+        ("account",),
+        errors=(400, 413),
+    ),
+    Operation(
+        "DELETE",
+        "/v1/follows/{account}",
+        grants.unfollow,
+        "Follow a key no more",
+        "DeletedFollow",
+        errors=(404,),
+    ),
+    Operation(
+        "POST",
+        "/v1/content_provenance_checks",
+        checks.check,
+        "Check the manifest and the marks of a file",
+        "ProvenanceCheck",
+        ("file",),
+        ("file",),
+        errors=(400, 413, 422),
     ),
 )

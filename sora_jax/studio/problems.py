@@ -11,6 +11,8 @@ from typing import Any
 
 from sora_jax.errors import UserError
 
+RETRY_SECONDS = 5
+NO_ROOM = "The server cannot store files at the moment; try again later."
 TYPES = {
     401: "authentication_error",
     403: "permission_error",
@@ -83,9 +85,17 @@ def busy(message: str, code: str, seconds: float) -> Problem:
     return Problem(429, message, code, headers=later)
 
 
+def unavailable(message: str, code: str) -> Problem:
+    """Returns status 503 for what an operator has to mend; clients try again."""
+    later = {"retry-after": str(RETRY_SECONDS), "retry-after-ms": str(1000 * RETRY_SECONDS)}
+    return Problem(503, message, code, headers=later)
+
+
 def of_user_error(error: UserError, param: str | None = None) -> Problem:
-    """Returns status 400 with the message of a `UserError`.
+    """Returns status 400 with the message of a `UserError`, or 503 if a file cannot be written.
 
     param names the field of the request; default None: that of the error.
     """
+    if error.code == "storage":
+        return unavailable(NO_ROOM, "storage_full")
     return invalid(error.message, param or error.field)

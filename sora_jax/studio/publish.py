@@ -6,20 +6,27 @@ video.latents.npz     latents, from which the clip is extended or changed
 thumbnail.webp        the middle frame
 spritesheet.jpg       up to 25 frames in a grid
 sound.wav             the audio
+
+What leaves the server (VARIANTS, and the contact sheet) is signed, and bound to the mark that video
+and sound carry. The latents keep the clip as it was before the mark.
 """
 
+import dataclasses
 import math
-import wave
+import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
-from sora_jax import files
+from sora_jax.clip import Clip
 from sora_jax.modality import SAMPLE_RATE
 from sora_jax.mp4 import to_uint8
 from sora_jax.pipelines import record
+from sora_jax.provenance import manifest, write
+from sora_jax.provenance.authority import Authority
+from sora_jax.provenance.manifest import Statement
+from sora_jax.studio import screening
 from sora_jax.studio.media_store import MediaStore
 
 if TYPE_CHECKING:
@@ -34,25 +41,37 @@ VARIANTS = {  # of a clip's content: file and type
 SHEET_FRAMES = 25
 
 
-def publish(media: MediaStore, folder: str, clip: "Generated") -> dict[str, Any]:
+def publish(
+    media: MediaStore, folder: str, clip: "Generated", authority: Authority, statement: Statement
+) -> dict[str, Any]:
     """Writes the files of a clip and returns its columns of the table `clips`.
 
     Args:
         media: the media store.
         folder: key of a folder that no other attempt uses.
         clip: the clip.
+        authority: whose key signs and marks.
+        statement: what the manifests say; its payload is drawn here.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: a file cannot be written or signed.
     """
-    path = media.path(folder)
-    report = record.write(path / "video.mp4", clip)
+    path, payload = media.path(folder), secrets.randbits(32)
+    statement = dataclasses.replace(statement, payload=payload)
+
+    def write_video(target: Path, made: "Generated", metadata: dict[str, Any]) -> None:
+        write.publish(made, target, authority, statement, metadata)
+
+    report = record.write(path / "video.mp4", clip, write_video)
+    manifest.sign(path / "video.png", path / "video.png", statement, authority)
     frames = to_uint8(clip.frames)
-    with files.replacing(path / "thumbnail.webp") as partial:
-        Image.fromarray(frames[len(frames) // 2]).save(partial, "webp", quality=90)
-    with files.replacing(path / "spritesheet.jpg") as partial:
-        Image.fromarray(sprites(frames)).save(partial, "jpeg", quality=90)
-    _write_sound(path / "sound.wav", clip.samples)
+    stills = {"thumbnail.webp": frames[len(frames) // 2], "spritesheet.jpg": sprites(frames)}
+    for name, still in stills.items():
+        write.publish_image(still, path / name, authority, statement)
+    samples = np.zeros(1, np.float32) if clip.samples is None else clip.samples
+    sound = Clip(frames, samples, clip.fps, SAMPLE_RATE)
+    write.publish(sound, path / "sound.wav", authority, statement)
+    media.send(folder)
     return {
         "folder": folder,
         "format": clip.format.to_dict(),
@@ -60,6 +79,8 @@ def publish(media: MediaStore, folder: str, clip: "Generated") -> dict[str, Any]
         "provenance": clip.provenance,
         "verdict": report["verdict"],
         "notes": list(clip.notes),
+        "payload": payload,
+        "signatures": screening.signatures(frames) if statement.consent else None,
     }
 
 
@@ -81,13 +102,3 @@ def sprites(frames: np.ndarray) -> np.ndarray:
     height, width = frames.shape[1:3]
     grid = cells.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
     return grid.reshape(rows * height, columns * width, 3)
-
-
-def _write_sound(path: Path, samples: np.ndarray | None) -> None:
-    silence = np.zeros(1, np.float32)
-    values = np.clip(silence if samples is None else samples, -1, 1)
-    with files.replacing(path) as partial, wave.open(str(partial), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
-        file.writeframes(np.round(32767 * values).astype("<i2").tobytes())

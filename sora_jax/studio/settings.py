@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sora_jax.errors import UserError
-
 ROLES = ("all", "api", "worker")
 
 
@@ -44,7 +42,7 @@ class Settings:
         port: to listen on. Default 8000; 0 takes a free one.
         role: "all" (default) is an API process with a worker process; "api" or "worker" is one.
         database: URL of the jobs table. Default: SQLite in `directory`.
-        media: folder of the files. Default: `media` in `directory`.
+        media: folder of the files, or a URL that `fsspec` opens. Default: `media` in `directory`.
         weights: path of the model. Default None: the shipped one.
         video_tokenizer: path of its weights. Default None: the shipped one.
         audio_tokenizer: path of its weights. Default None: the shipped one.
@@ -53,6 +51,10 @@ class Settings:
         keep_days: days after which a clip's files are deleted. Default 30.
         lease_seconds: a job goes back to the queue if its worker is silent that long. Default 30.
         attempts: a job fails after its worker died that many times. Default 3.
+        authority: folder of who signs and marks files. Default None: a development authority,
+            which is made at the first start.
+        verifier: MODULE:CLASS of the `Verifier` of captures. Default: that of Playhouse's
+            characters.
         imports: modules to load first, as by --import.
         limits: of one key.
     """
@@ -71,6 +73,8 @@ class Settings:
     keep_days: float = 30.0
     lease_seconds: float = 30.0
     attempts: int = 3
+    authority: str | None = None
+    verifier: str = "sora_jax.characters.verifier:OracleVerifier"
     imports: tuple[str, ...] = ()
     limits: Limits = dataclasses.field(default_factory=Limits)
 
@@ -80,18 +84,15 @@ class Settings:
         return self.database or f"sqlite:///{Path(self.directory).absolute() / 'studio.sqlite'}"
 
     @property
-    def media_folder(self) -> Path:
-        """The folder of the media.
+    def media_url(self) -> str | None:
+        """The URL of the media; None if they stand in a folder."""
+        return self.media if self.media and "://" in self.media else None
 
-        Raises:
-            UserError: `media` is a URL.
-        """
-        if self.media and "://" in self.media:
-            raise UserError(
-                f"media={self.media}: URLs are not supported; give a folder that all processes see",
-                field="media",
-            )
-        return Path(self.media or Path(self.directory) / "media").absolute()
+    @property
+    def media_folder(self) -> Path:
+        """The folder of the media, or of their local copies."""
+        own = Path(self.directory) / "media"
+        return (own if self.media is None or self.media_url else Path(self.media)).absolute()
 
     @property
     def loopback(self) -> bool:

@@ -1,11 +1,14 @@
 """The database: SQLite in WAL mode, or PostgreSQL by its URL.
 
 All processes of a server open the same database. It holds the version of its tables, so that an
-older program refuses tables of a newer one instead of misreading them.
+older program refuses tables of a newer one instead of misreading them, and a newer one brings older
+tables to its own version (`migrations`).
 """
 
+import contextlib
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from sora_jax.errors import UserError
+from sora_jax.studio.migrations import STEPS, migrate
 from sora_jax.studio.tables import SCHEMA, meta, metadata
 
 BUSY_MS = 30_000  # that a process waits for another that writes to SQLite
@@ -27,16 +31,17 @@ class Store:
     Attributes:
         engine: its SQLAlchemy engine; one connection for each thread that works.
         is_postgres: True for PostgreSQL, False for SQLite.
+        driver_error: the base of the errors of its driver.
     """
 
     def __init__(self, url: str):
-        """Opens the database and makes its tables if there are none.
+        """Opens the database, and makes its tables or brings them to this version.
 
         Args:
             url: such as sqlite:////var/studio.sqlite or postgresql://user@host/name.
 
         Raises:
-            UserError: the database cannot be opened, or its tables have another version.
+            UserError: the database cannot be opened, or its tables have a newer version.
         """
         try:
             parsed = make_url(url)
@@ -52,6 +57,7 @@ class Store:
             if not self.is_postgres and parsed.database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             self.engine = sa.create_engine(parsed, pool_pre_ping=self.is_postgres)
+            self.driver_error: type[Exception] = self.engine.dialect.loaded_dbapi.Error
             if not self.is_postgres:
                 event.listen(self.engine, "connect", _prepare_sqlite)
             self._make_tables()
@@ -85,10 +91,28 @@ class Store:
 
         name tells secrets apart.
         """
-        asked = sa.select(meta.c.value).where(meta.c.name == f"secret_{name}")
+        return bytes.fromhex(self.once(f"secret_{name}", secrets.token_hex(32)))
+
+    def once(self, name: str, value: str) -> str:
+        """Stores a text under a name unless there is one, and returns the stored one."""
+        asked = sa.select(meta.c.value).where(meta.c.name == name)
         with self.engine.begin() as connection:
-            self._insert_once(connection, f"secret_{name}", secrets.token_hex(32))
-            return bytes.fromhex(connection.execute(asked).scalar_one())
+            self._insert_once(connection, name, value)
+            return connection.execute(asked).scalar_one()
+
+    def known(self, name: str) -> str | None:
+        """Returns the text that `once` stored under a name; None if there is none."""
+        with self.engine.connect() as connection:
+            asked = sa.select(meta.c.value).where(meta.c.name == name)
+            return connection.execute(asked).scalar_one_or_none()
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[sa.Connection]:
+        """Context manager: a transaction, of which one at a time runs in all processes."""
+        with self.engine.begin() as connection:
+            row = sa.update(meta).where(meta.c.name == "schema").values(value=meta.c.value)
+            connection.execute(row)
+            yield connection
 
     def _insert_once(self, connection: sa.Connection, name: str, value: str) -> None:
         new = sa.select(sa.literal(name), sa.literal(value))
@@ -110,10 +134,12 @@ class Store:
                 time.sleep(0.2)
 
     def _check_version(self) -> None:
+        asked = sa.select(meta.c.value).where(meta.c.name == "schema")
         with self.engine.connect() as connection:
-            asked = sa.select(meta.c.value).where(meta.c.name == "schema")
             found = int(connection.execute(asked).scalar_one())
-        if found != SCHEMA:
+        if found == SCHEMA:
+            return
+        if found > SCHEMA or found + 1 not in STEPS:
             remedy = (
                 "update sora_jax" if found > SCHEMA else "use the version that made it, or another"
             )
@@ -123,6 +149,11 @@ class Store:
                 field="database",
                 code="version",
             )
+        with self.exclusive() as connection:
+            found = int(connection.execute(asked).scalar_one())  # another process may be faster
+            migrate(connection, found)
+            newer = sa.update(meta).where(meta.c.name == "schema").values(value=str(SCHEMA))
+            connection.execute(newer)
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

@@ -3,19 +3,35 @@
 accounts     a key's name and the hash of the key
 follows      who follows whom; two accounts that follow each other are mutuals
 characters   recorded characters of accounts
+challenges   phrases that an account is asked to say in a capture
 grants       who may generate with a character
+appearances  which characters a job shows, also those of the clip that it starts from
+notices      what the owner of a character is told
 jobs         requests and their progress: the only truth about who works on what
 clips        finished jobs and their files
 posts        clips that an account published
+sessions     signed-in pages
 workers      workers, their model, and when they were last alive
 meta         the version of these tables, and the secret of signed URLs
 """
 
 from typing import Any
 
-from sqlalchemy import JSON, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+)
 
-SCHEMA = 1  # raise it with every change of a table
+SCHEMA = 2  # raise it with every change of a table, and add a step to `migrations`
 
 metadata = MetaData()
 
@@ -63,12 +79,43 @@ characters = _table(
     _text("media"),  # key of the uploaded clip in the media store
     _time("created_at"),
     _time("deleted_at", optional=True),
+    # of verified ones
+    _text("handle", nullable=True),  # its name in prompts, without "@"
+    _text("skeleton", nullable=True),  # of the handle: the same for handles that look alike
+    _text("fingerprint", nullable=True),  # of its references
+    Column("identity", JSON(none_as_null=True), nullable=True),  # face and voice as numbers
+    Column("restrictions", JSON(none_as_null=True), nullable=True),  # texts
+    _text("reason", nullable=True),  # why a capture was rejected
+    Index("characters_by_skeleton", "skeleton", unique=True),
+)
+
+challenges = _table(
+    "challenges",
+    _text("id", primary_key=True),
+    _account(),
+    _text("phrase"),  # words with spaces between
+    _time("created_at"),
+    _time("used_at", optional=True),
 )
 
 grants = _table(
     "grants",
     Column("character_id", String, ForeignKey("characters.id"), primary_key=True),
     _text("audience", primary_key=True),  # "everyone", "mutuals", or the id of an account
+    _time("created_at"),
+)
+
+appearances = _table(
+    "appearances",
+    Column("job_id", String, ForeignKey("jobs.id"), primary_key=True),
+    Column("character_id", String, ForeignKey("characters.id"), primary_key=True, index=True),
+)
+
+notices = _table(
+    "notices",
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("character_id", String, ForeignKey("characters.id"), nullable=False, index=True),
+    _text("message"),
     _time("created_at"),
 )
 
@@ -112,6 +159,9 @@ clips = _table(
     _time("created_at"),
     _time("expires_at"),
     _time("deleted_at", optional=True),
+    Column("payload", BigInteger, nullable=True, index=True),  # of its marks
+    # of its frames, if it shows recorded characters (`screening.signatures`)
+    Column("signatures", LargeBinary, nullable=True),
 )
 
 posts = _table(
@@ -122,6 +172,14 @@ posts = _table(
     _text("title"),
     _time("created_at"),
     _time("deleted_at", optional=True),
+)
+
+sessions = _table(
+    "sessions",
+    _text("id", primary_key=True),  # SHA-256 of the token in the cookie
+    _account(index=True),
+    _time("created_at"),
+    _time("expires_at"),
 )
 
 workers = _table(

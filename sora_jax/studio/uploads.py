@@ -21,6 +21,7 @@ from sora_jax.studio.problems import Problem, invalid
 PICTURES = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp"}
 PROBE_SECONDS = 20  # for a decoder
 MOST_SIDE = 4096  # pixels of an uploaded video
+MOST_RATE = 240  # frames per second of one
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +102,10 @@ class VideoChecker:
                 f"The video has {probe.sides[1]}x{probe.sides[0]} pixels; give at most "
                 f"{MOST_SIDE} a side.",
                 "video",
+            )
+        if probe.rate > MOST_RATE:
+            raise invalid(
+                f"The video has {probe.rate:.4g} frames/s; give at most {MOST_RATE}.", "video"
             )
         return probe
 

@@ -3,29 +3,26 @@
 Each takes a `Call` and returns JSON values or a response. `api` reads bodies and finds accounts.
 """
 
-import base64
-import binascii
-import re
 import secrets
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Any, TypeVar
 
 from starlette.responses import Response
 
 from sora_jax.modality import ClipFormat
-from sora_jax.studio import bodies, consent, content, jobs, models
+from sora_jax.studio import bodies, consent, content, jobs, models, sources
 from sora_jax.studio.call import Call
-from sora_jax.studio.problems import Problem, busy, conflict, invalid, missing
-from sora_jax.studio.uploads import Probe, check_picture
+from sora_jax.studio.problems import busy, conflict, invalid
+from sora_jax.studio.uploads import check_picture
 
 POLL_MS = 500  # between two polls of the official package
 MOST_CHARACTERS = 2
+Page = TypeVar("Page", bound=tuple)
 SETTINGS = ("seed", "steps", "guidance", "negative_prompt")  # of this project, in every request
 CREATE = ("prompt", "model", "seconds", "size", "input_reference", "characters", *SETTINGS)
 REMIX = ("prompt", "strength", *SETTINGS)
 EDIT = ("prompt", "video", "strength", "shot", *SETTINGS)
 EXTEND = ("prompt", "video", "seconds", *SETTINGS)
-DATA_URL = re.compile(r"data:image/[a-z+.-]+;base64,")
 
 
 def create(call: Call) -> dict[str, Any]:
@@ -35,36 +32,36 @@ def create(call: Call) -> dict[str, Any]:
     prompt = _prompt(call)
     model = models.current(call.studio.store)
     model.check_name(bodies.text(fields, "model", 200))
-    characters = bodies.names(fields, "characters", MOST_CHARACTERS)
-    consent.check(call.studio.store, call.account, characters)
+    given = bodies.names(fields, "characters", MOST_CHARACTERS)
     size = bodies.text(fields, "size", 20)
     asked = bodies.number(fields, "seconds", 0.01, 3600)
     format = model.choose(size, asked, prompt)
-    request = _settings(call) | {"characters": characters}
-    job = jobs.new_id()
-    picture = _picture(call)
-    if picture is not None:
-        suffix = check_picture(picture, models.size_of(format))
-        request["first_frame"] = f"uploads/{job}/input.{suffix}"
-        call.studio.media.write(request["first_frame"], picture)
+    request, found = _settings(call) | {"characters": given}, []
     seconds = models.seconds_text(format.seconds if asked is None else asked, format)
-    return _accept(call, job, "create", model, format, request, prompt, seconds)
+    picture = sources.picture(call)
+    with sources.new_job(call) as job:
+        if picture is not None:
+            suffix = check_picture(picture, models.size_of(format))
+            request["first_frame"] = f"uploads/{job}/input.{suffix}"
+            call.studio.media.write(request["first_frame"], picture)
+            found = sources.screened(call, request["first_frame"])
+        return _accept(call, job, "create", model, format, request, prompt, seconds, found=found)
 
 
 def remix(call: Call) -> dict[str, Any]:
     """Accepts a request to change a clip everywhere."""
     bodies.check_names(call.fields, REMIX)
-    source = _own_clip(call, call.path["video_id"])
-    return _change(call, {"clip": source.id}, ClipFormat.from_dict(source.format), source.id)
+    clip = sources.own_clip(call, call.path["video_id"])
+    source = sources.Source({"clip": clip.id}, ClipFormat.from_dict(clip.format), 0.0, clip.id)
+    return _change(call, source, jobs.new_id())
 
 
 def edit(call: Call) -> dict[str, Any]:
     """Accepts a request to change a clip, or one shot of it, given by id or as a file."""
     bodies.check_names(call.fields, EDIT)
     _prompt(call)
-    job = jobs.new_id()
-    source, format, _, parent = _source(call, job)
-    return _change(call, source, format, parent, job)
+    with sources.new_job(call) as job:
+        return _change(call, sources.source(call, job), job)
 
 
 def extend(call: Call) -> dict[str, Any]:
@@ -73,24 +70,25 @@ def extend(call: Call) -> dict[str, Any]:
     prompt = _prompt(call)
     most = call.studio.settings.limits.extension_seconds
     asked = bodies.number(call.fields, "seconds", 0.01, most)
-    job = jobs.new_id()
-    source, format, before, parent = _source(call, job)
-    if format.shots:
-        raise invalid("The video has several shots; only videos of one shot grow.", "video")
-    latent = 2 * models.half_latent(format)
-    count = max(1, round((latent * 4 if asked is None else asked) / latent))
-    added = count * latent
-    if asked is not None and abs(added - asked) > latent / 2 + models.SLACK:
-        raise invalid(f"A video grows by whole latents of {latent:g} s; give more.", "seconds")
-    request = _settings(call) | {"source": source, "added": added}
-    seconds = models.seconds_text(before + added, format)
-    model = models.current(call.studio.store)
-    return _accept(call, job, "extend", model, format, request, prompt, seconds, parent)
+    with sources.new_job(call) as job:
+        source = sources.source(call, job)
+        if source.format.shots:
+            raise invalid("The video has several shots; only videos of one shot grow.", "video")
+        latent = 2 * models.half_latent(source.format)
+        count = max(1, round((latent * 4 if asked is None else asked) / latent))
+        added = count * latent
+        if asked is not None and abs(added - asked) > latent / 2 + models.SLACK:
+            raise invalid(f"A video grows by whole latents of {latent:g} s; give more.", "seconds")
+        request = _settings(call) | {"source": source.place, "added": added}
+        seconds = models.seconds_text(source.seconds + added, source.format)
+        model = models.current(call.studio.store)
+        start = (source.clip, source.found)
+        return _accept(call, job, "extend", model, source.format, request, prompt, seconds, *start)
 
 
 def retrieve(call: Call) -> dict[str, Any]:
     """Returns a video."""
-    job = _own(call, call.path["video_id"])
+    job = sources.seen(call, call.path["video_id"])
     if job.status in jobs.UNFINISHED:
         call.headers["openai-poll-after-ms"] = str(POLL_MS)
     return shown(call, job)
@@ -104,23 +102,55 @@ def listed(call: Call) -> dict[str, Any]:
         raise invalid(f"The parameter 'order' is {order[:40]!r}; give asc or desc.", "order")
     after = bodies.text(call.query, "after", 100)
     page = jobs.page(call.studio.store, call.account, after, limit, order == "asc")
+    rows, more = checked_cursor(page)
+    hidden = consent.hidden(call.studio.store, call.account, rows)
+    data = [shown(call, row) for row in rows if row.id not in hidden]
+    return page_of(data, more, [row.id for row in rows])
+
+
+def checked_cursor(page: Page | None) -> Page:
+    """Returns a page. Raises Problem for None, the answer to a cursor that is none."""
     if page is None:
         raise invalid("The cursor 'after' is no id of a video.", "after", "invalid_cursor")
-    rows, more = page
-    ids = [row.id for row in rows] or [None]
-    data = [shown(call, row) for row in rows]
+    return page
+
+
+def page_of(
+    data: list[dict[str, Any]], more: bool, ids: Sequence[str] | None = None
+) -> dict[str, Any]:
+    """Returns a page of the API.
+
+    Args:
+        data: its objects.
+        more: whether others follow.
+        ids: those of the rows that it was made from. Default None: those of the objects.
+    """
+    found = [one["id"] for one in data] if ids is None else list(ids)
+    ends = found or [None]
     return {
         "object": "list",
         "data": data,
-        "first_id": ids[0],
-        "last_id": ids[-1],
+        "first_id": ends[0],
+        "last_id": ends[-1],
         "has_more": more,
     }
 
 
+def cancel(call: Call) -> dict[str, Any]:
+    """Cancels an unfinished video, which stays in the list; its worker stops at its next step."""
+    job = sources.own(call, call.path["video_id"])
+    if not jobs.cancel(call.studio.store, job.id):
+        status = "cancelled" if job.status == "cancelled" else "finished"
+        raise conflict(f"The video {job.id} is {status} already.", "video_finished")
+    call.studio.media.delete(f"uploads/{job.id}")
+    return shown(call, sources.own(call, job.id))
+
+
 def delete(call: Call) -> dict[str, Any]:
-    """Deletes a video; an unfinished one is cancelled."""
-    job = _own(call, call.path["video_id"])
+    """Deletes a video; an unfinished one is cancelled. The owner of a character that it shows may
+    delete it too.
+    """
+    job = sources.seen(call, call.path["video_id"])
     jobs.delete(call.studio.store, job.id)
     call.studio.media.delete(f"clips/{job.id}")
     return {"id": job.id, "object": "video.deleted", "deleted": True}
@@ -130,7 +160,7 @@ def download(call: Call) -> Response:
     """Returns a file of a video, for a key or for a signed URL."""
     video = call.path["video_id"]
     variant = content.check_variant(call.query.get("variant", "video"))
-    job = call.signed_job if call.signed_job is not None else _own(call, video)
+    job = sources.seen(call, video)
     clip = jobs.find_clip(call.studio.store, job.id)
     return content.response(call.studio.media, job, clip, variant)
 
@@ -161,31 +191,19 @@ def shown(call: Call, job: jobs.Row) -> dict[str, Any]:
     }
     if clip is not None and expires is not None:
         sign = call.studio.signer.url
-        video["content_urls"] = {name: sign(job.id, name, expires) for name in content.VARIANTS}
+        video["content_urls"] = {
+            name: sign(job.id, name, expires, call.viewer) for name in content.VARIANTS
+        }
         video["verdict"], video["notes"] = clip.verdict, clip.notes
     return video
 
 
-def _change(
-    call: Call,
-    source: Mapping[str, str],
-    like: ClipFormat,
-    parent: str | None,
-    job: str | None = None,
-) -> dict[str, Any]:
-    """Accepts a remix, or with `shot` an edit of one shot.
-
-    Args:
-        call: the request.
-        source: {"clip": id} or {"upload": key}.
-        like: format of the source.
-        parent: id of the clip that is changed, or None.
-        job: id of the new job. Default None: a new one.
-    """
+def _change(call: Call, source: sources.Source, job: str) -> dict[str, Any]:
+    """Accepts a remix, or with `shot` an edit of one shot, as the job of an id."""
     prompt, model = _prompt(call), models.current(call.studio.store)
     strength = bodies.number(call.fields, "strength", 0.01, 1.0)
     shot = bodies.number(call.fields, "shot", 1, 100, whole=True)
-    format = like
+    format = like = source.format
     if like not in model.formats:
         format = model.like((like.height, like.width), float(like.fps))
     if shot is not None and (strength is not None or shot > len(format.shots)):
@@ -194,11 +212,11 @@ def _change(
             "shots; an edit of one shot has no 'strength'.",
             "shot",
         )
-    request = _settings(call) | {"source": dict(source), "strength": strength, "shot": shot}
+    request = _settings(call) | {"source": source.place, "strength": strength, "shot": shot}
     seconds = models.seconds_text(format.seconds, format)
     kind = "remix" if "video_id" in call.path else "edit"
-    job = job or jobs.new_id()
-    return _accept(call, job, kind, model, format, request, prompt, seconds, parent)
+    start = (source.clip, source.found)
+    return _accept(call, job, kind, model, format, request, prompt, seconds, *start)
 
 
 def _accept(
@@ -211,10 +229,17 @@ def _accept(
     prompt: str,
     seconds: str,
     parent: str | None = None,
+    found: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Adds a job to the queue and returns its Video. The arguments are columns of `jobs`."""
-    request = request | {"format": format.to_dict()}
+    """Adds a job to the queue and returns its Video. Most arguments are columns of `jobs`; `found`
+    has the ids of the characters that an uploaded file shows.
+    """
+    given, start = request.pop("characters", []), [] if parent is None else [parent]
+    characters, every = _admit(call, model, prompt, given, found, start)
+    request = request | {"format": format.to_dict(), "characters": characters}
     shape = (format, request["steps"], request["guidance"])
+    if characters:  # one gate for a batch
+        shape = (*shape, call.account)
     row = {
         "id": job,
         "account_id": call.account,
@@ -229,13 +254,38 @@ def _accept(
         "parent_id": parent,
     }
     most = call.studio.settings.limits.queue
-    accepted = jobs.accept(call.studio.store, row, most)
+    accepted = jobs.accept(call.studio.store, row, most, every)
     if accepted is None:
-        call.studio.media.delete(f"uploads/{job}")
         raise busy(
             f"This key has {most} unfinished videos, its limit; wait for one.", "queue_full", 5.0
         )
     return shown(call, accepted)
+
+
+def _admit(
+    call: Call,
+    model: models.Model,
+    prompt: str,
+    given: Sequence[str],
+    found: Collection[str],
+    start: Sequence[str],
+) -> tuple[list[str], list[str]]:
+    """Checks that the account may show the characters of a request; `consent.shown` describes the
+    arguments and the result.
+
+    Raises:
+        Problem: status 403, or 400 if the model shows no such characters.
+    """
+    store = call.studio.store
+    characters, every = consent.shown(store, prompt, given, found, start)
+    consent.check(store, call.account, every, prompt)
+    if len(characters) > model.references:
+        raise invalid(
+            f"This model shows at most {model.references} recorded characters; give fewer.",
+            "characters",
+            "too_many_characters",
+        )
+    return characters, every
 
 
 def _prompt(call: Call) -> str:
@@ -254,85 +304,3 @@ def _settings(call: Call) -> dict[str, Any]:
         "guidance": bodies.number(fields, "guidance", 0, 100),
         "negative_prompt": bodies.text(fields, "negative_prompt", settings.limits.prompt) or "",
     }
-
-
-def _picture(call: Call) -> bytes | None:
-    """Returns the reference picture of a request, from its file or its data URL."""
-    value = call.fields.get("input_reference")
-    if value is None:
-        return None
-    if (file := bodies.upload(call.fields, "input_reference")) is not None:
-        return file.file.read()
-    if (
-        not isinstance(value, dict)
-        or len(value) != 1
-        or not value.keys() <= {"image_url", "file_id"}
-    ):
-        raise invalid(
-            "The parameter 'input_reference' is no file; give one, or {'image_url': a data URL}.",
-            "input_reference",
-        )
-    url = value.get("image_url")
-    if not isinstance(url, str) or not (head := DATA_URL.match(url)):
-        raise invalid(
-            "This server fetches no URLs and keeps no files; give the picture as a data URL "
-            "(data:image/png;base64,...) or as a file.",
-            "input_reference",
-        )
-    try:
-        return base64.b64decode(url[head.end() :], validate=True)
-    except (binascii.Error, ValueError):
-        raise invalid("The data URL is no base64.", "input_reference") from None
-
-
-def _source(call: Call, job: str) -> tuple[dict[str, str], ClipFormat, float, str | None]:
-    """Returns the video of an edit or an extension: where it is, its format, its seconds, and the
-    id of its clip.
-    """
-    value = call.fields.get("video")
-    if isinstance(value, dict) and isinstance(value.get("id"), str) and len(value) == 1:
-        clip = _own_clip(call, value["id"])
-        return {"clip": clip.id}, ClipFormat.from_dict(clip.format), clip.seconds, clip.id
-    file = bodies.upload(call.fields, "video")
-    if file is None:
-        raise Problem(
-            400,
-            "The parameter 'video' is missing; give a file, or {'id': the id of a video}.",
-            "missing_parameter",
-            "video",
-        )
-    key = f"uploads/{job}/video.mp4"
-    probe = _stored(call, key, file.file)
-    model = models.current(call.studio.store)
-    return {"upload": key}, model.like(probe.sides, probe.rate), probe.seconds, None
-
-
-def _stored(call: Call, key: str, file: Any) -> Probe:
-    """Stores an uploaded video and returns what it is; deletes it again if it is unusable."""
-    path = call.studio.media.write(key, file)
-    try:
-        return call.studio.videos.check(path)
-    except Problem:
-        call.studio.media.delete(key.rpartition("/")[0])
-        raise
-
-
-def _own(call: Call, video: str) -> jobs.Row:
-    job = jobs.find(call.studio.store, call.account, video)
-    if job is None:
-        raise missing("video", video)
-    return job
-
-
-def _own_clip(call: Call, video: str) -> jobs.Row:
-    """Returns the clip of a finished video of the account."""
-    job = _own(call, video)
-    if job.status != "completed":
-        raise conflict(
-            f"The video {job.id} is {job.status.replace('_', ' ')}, not completed.",
-            "video_not_ready",
-        )
-    clip = jobs.find_clip(call.studio.store, job.id)
-    if clip is None:
-        raise Problem(404, "The content of this video has expired.", "video_expired", "video_id")
-    return clip

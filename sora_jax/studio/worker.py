@@ -2,13 +2,15 @@
 
     claim -> check consent -> build requests -> generate_batch -> publish -> complete
 
-A thread renews the leases of the jobs at work and records their progress. After every step of the
-sampler the worker looks whether it still owns a job: a cancelled or lost one ends there. The
+A thread renews the leases of the jobs at work, records their progress, and asks whether their
+characters are still granted. After every step of the sampler the worker looks whether it still owns
+a job: a cancelled or lost one ends there, and one whose character was taken back fails. The
 pipeline uses all devices that the process sees (`CUDA_VISIBLE_DEVICES`).
 """
 
 import contextlib
 import copy
+import dataclasses
 import os
 import secrets
 import socket
@@ -16,26 +18,29 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+from sqlalchemy.exc import OperationalError
 
 from sora_jax.errors import UserError
-from sora_jax.flow.guidance import Guidance
-from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
 from sora_jax.pipelines.generate import Pipeline
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.load import load_pipeline
 from sora_jax.pipelines.request import Request
+from sora_jax.provenance.authority import Authority
 from sora_jax.registry import load_modules
-from sora_jax.studio import consent, jobs, models
+from sora_jax.studio import authorities, consent, jobs, models
 from sora_jax.studio.logs import log
 from sora_jax.studio.media_store import MediaStore
-from sora_jax.studio.problems import Problem
+from sora_jax.studio.problems import NO_ROOM, Problem
 from sora_jax.studio.publish import publish
+from sora_jax.studio.remote_media import open_media
+from sora_jax.studio.sampling import Admitted, Refused, admit, build_request, statement
 from sora_jax.studio.settings import Settings
 from sora_jax.studio.store import Store
+from sora_jax.studio.wake import Listener
 
-POLL_SECONDS = 0.2  # between two looks into an empty queue
+AGAIN_SECONDS = 1.0  # after the database did not answer
 SIGN_SECONDS = 4.0  # between two signs of life
 
 
@@ -43,23 +48,36 @@ class Stopped(Exception):
     """The worker was told to stop, or owns none of its jobs any more."""
 
 
-class Refused(Exception):
-    """A job that cannot be done.
+class Withdrawn(Exception):
+    """A character of a job at work was taken back."""
 
-    Attributes:
-        code: for programs.
-        message: one line for the user.
-    """
 
-    def __init__(self, code: str, message: str):
-        super().__init__(message)
-        self.code, self.message = code, message
+WITHDRAWN = Refused(
+    "character_permission_denied",
+    "The owner of a character took it back while this video was generated.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready:
+    """A job whose request can be met."""
+
+    job: jobs.Row
+    request: Request
+    admitted: Admitted
 
 
 class Worker:
     """A worker with a loaded pipeline."""
 
-    def __init__(self, settings: Settings, store: Store, media: MediaStore, pipeline: Pipeline):
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        media: MediaStore,
+        pipeline: Pipeline,
+        authority: Authority,
+    ):
         """Registers the worker.
 
         Args:
@@ -67,27 +85,37 @@ class Worker:
             store: the database.
             media: the media store.
             pipeline: a loaded one.
+            authority: who signs and marks the files.
         """
         self.settings, self.store, self.media = settings, store, media
-        self.pipeline = pipeline
+        self.pipeline, self.authority = pipeline, authority
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.stop = threading.Event()  # set it to end `run`
         self._owned: set[str] = set()
+        self._showing: list[jobs.Row] = []  # jobs at work that show characters
+        self._withdrawn: set[str] = set()  # of them, those whose character was taken back
         self._progress, self._ended = 0, threading.Event()
         name = Path(settings.weights).stem if settings.weights else "nano"
         models.register(store, self.id, models.Model.of(pipeline, name))
 
     def run(self) -> None:
         """Works until `stop` is set. Jobs at work then go back to the queue."""
-        beating = threading.Thread(target=self._beat, daemon=True)
+        beating, listener = threading.Thread(target=self._beat, daemon=True), Listener(self.store)
         beating.start()
         try:
             while not self.stop.is_set():
-                if not self.work():
-                    self.stop.wait(POLL_SECONDS)
+                try:
+                    if not self.work():
+                        listener.wait(self.stop)
+                except OperationalError as error:  # the leases end, and the jobs go back
+                    log.error(
+                        "the database does not answer: %s", " ".join(str(error).split())[:200]
+                    )
+                    self.stop.wait(AGAIN_SECONDS)
         finally:
             self._ended.set()
             beating.join()
+            listener.close()
             jobs.release(self.store, self.id)
             models.unregister(self.store, self.id)
 
@@ -102,59 +130,89 @@ class Worker:
         claimed = jobs.claim(self.store, self.id, settings.batch, lease)
         self._progress, self._owned = 0, {job.id for job in claimed}
         try:
-            ready = self._prepared(claimed)
-            if ready:
-                self._generate(ready)
+            for group in self._groups(self._prepared(claimed)):
+                self._generate(group)
         except Stopped:
             pass
         finally:
-            self._owned = set()
+            self._owned, self._showing, self._withdrawn = set(), [], set()
         return len(claimed)
 
-    def _prepared(self, claimed: Sequence[jobs.Row]) -> list[tuple[jobs.Row, Request]]:
+    def _prepared(self, claimed: Sequence[jobs.Row]) -> list[Ready]:
         """Returns the jobs whose requests can be met, and fails the others."""
         ready = []
         for job in claimed:
             with self._failing(job):
-                characters = job.request.get("characters", ())
-                consent.check(self.store, job.account_id, characters)
                 pipeline = self._pipeline(job)
-                request = build_request(job, pipeline, self.media, self.store)
+                size = pipeline.format.size
+                admitted = admit(self.store, self.media, self.authority, job, size)
+                pipeline.gate = consent.gate(self.store, job.account_id, admitted.known)
+                likes = admitted.likenesses
+                request = build_request(job, pipeline, self.media, self.store, likes)
                 pipeline.check(request)
-                ready.append((job, request))
+                ready.append(Ready(job, request, admitted))
+        self._showing = [one.job for one in ready if one.admitted.consent]
         return ready
 
-    def _generate(self, ready: list[tuple[jobs.Row, Request]]) -> None:
+    def _groups(self, ready: Sequence[Ready]) -> list[list[Ready]]:
+        """Returns jobs that go through the network together: a gate is of one account."""
+        groups: dict[str, list[Ready]] = {}
+        for one in ready:
+            account = one.job.account_id if one.request.characters else ""
+            groups.setdefault(account, []).append(one)
+        return list(groups.values())
+
+    def _generate(self, ready: Sequence[Ready]) -> None:
         """Generates jobs together; one by one if that fails, so that only the culprit fails."""
-        pipeline, requests = self._pipeline(ready[0][0]), [request for _, request in ready]
+        if not ready:
+            return
+        pipeline, requests = self._pipeline(ready[0].job), [one.request for one in ready]
+        known = dict(pair for one in ready for pair in one.admitted.known.items())
+        pipeline.gate = consent.gate(self.store, ready[0].job.account_id, known)
         size = self.settings.batch if len(ready) > 1 else 1
         try:
             clips = pipeline.generate_batch(requests, self._step, size)
-        except Stopped:
+        except (Stopped, OperationalError):
             raise
+        except Withdrawn:
+            self._generate(self._without_withdrawn(ready))
+            return
         except Exception:
             if len(ready) > 1:
                 for one in ready:
                     self._generate([one])
                 return
-            with self._failing(ready[0][0]):
+            with self._failing(ready[0].job):
                 raise
             return
-        for (job, _), clip in zip(ready, clips, strict=True):
-            with self._failing(job):
-                self._finish(job, clip)
+        for one, clip in zip(ready, clips, strict=True):
+            with self._failing(one.job):
+                self._finish(one, clip)
 
-    def _finish(self, job: jobs.Row, clip: Generated) -> None:
+    def _without_withdrawn(self, ready: Sequence[Ready]) -> list[Ready]:
+        """Fails the jobs whose character was taken back, and returns the others."""
+        taken, self._withdrawn = self._withdrawn, set()
+        for one in ready:
+            if one.job.id in taken:
+                with self._failing(one.job):
+                    raise WITHDRAWN
+        return [one for one in ready if one.job.id not in taken]
+
+    def _finish(self, one: Ready, clip: Generated) -> None:
         """Writes the files of a clip, and then completes its job: nobody sees half of them."""
+        job = one.job
         folder = f"clips/{job.id}/{secrets.token_hex(4)}"
         try:
-            columns = publish(self.media, folder, clip)
-            keep = 86_400 * self.settings.keep_days
-            done = jobs.complete(self.store, self.id, job, columns, keep)
+            stated = statement(job, self.media, self.store, one.admitted.consent)
+            columns = publish(self.media, folder, clip, self.authority, stated)
+            if consent.withdrawn(self.store, [job]):
+                raise WITHDRAWN
         except BaseException:
             self.media.delete(folder)
             raise
-        if done:
+        keep = 86_400 * self.settings.keep_days
+        # If the answer of the database is lost, the row may name the files: `sweep` decides.
+        if jobs.complete(self.store, self.id, job, columns, keep):
             log.info("%s completed in %s", job.id, clip.timings)
             self.media.delete(f"uploads/{job.id}")
         else:  # cancelled, or taken back after a lapsed lease
@@ -166,12 +224,15 @@ class Worker:
         try:
             yield
             return
-        except Stopped:
+        except (Stopped, OperationalError):
             raise
         except Refused as error:
             code, message = error.code, error.message
         except UserError as error:
             code, message = _code(error), error.message
+            if code == "storage":
+                log.error("%s failed: %s", job.id, message)
+                message = NO_ROOM
         except Problem as error:
             code, message = error.body["error"]["code"], str(error)
         except Exception:
@@ -190,10 +251,13 @@ class Worker:
         return pipeline
 
     def _step(self, done: int, total: int) -> None:
-        """Notes the progress. Raises Stopped if there is no reason to go on."""
+        """Notes the progress. Raises Stopped or Withdrawn if there is no reason to go
+        on."""
         self._progress = min(99, 100 * done // total)
         if self.stop.is_set() or not self._owned:
             raise Stopped
+        if self._withdrawn:
+            raise Withdrawn
 
     def _beat(self) -> None:
         """Renews leases until the worker ends."""
@@ -206,54 +270,11 @@ class Worker:
                 if owned := self._owned:
                     lease, progress = self.settings.lease_seconds, self._progress
                     owned &= jobs.heartbeat(self.store, self.id, owned, progress, lease)
+                    showing = [job for job in self._showing if job.id in owned]
+                    if showing:
+                        self._withdrawn |= consent.withdrawn(self.store, showing)
             except Exception:  # the database may be back before the lease ends
                 log.exception("the heartbeat of %s failed", self.id)
-
-
-def build_request(job: jobs.Row, pipeline: Pipeline, media: MediaStore, store: Store) -> Request:
-    """Returns the request of a job, with its files read.
-
-    Args:
-        job: row of the job.
-        pipeline: in the format of the job.
-        media: the media store.
-        store: the database.
-
-    Raises:
-        UserError: a file cannot be read.
-        Refused: the source of the job was deleted.
-    """
-    asked = job.request
-    guidance = asked["guidance"]
-    scales = Guidance() if guidance is None else Guidance(text=guidance)
-    fields: dict[str, Any] = {
-        "prompt": job.prompt,
-        "negative_prompt": asked["negative_prompt"],
-        "seed": asked["seed"],
-        "sampler": SamplerConfig(steps=asked["steps"], guidance=scales),
-    }
-    if "first_frame" in asked:
-        fields["first_frame"] = str(media.path(asked["first_frame"]))
-    if "source" in asked:
-        source = _source(asked["source"], media, store)
-        if job.kind == "extend":
-            fields |= {"continued": source, "seconds": asked["added"]}
-        elif asked["shot"] is not None:
-            fields |= {"edited": source, "edit_shot": asked["shot"]}
-        else:
-            strength = asked["strength"]
-            fields |= {"remixed": source} | ({} if strength is None else {"strength": strength})
-    return pipeline.read_request(fields)[0]
-
-
-def _source(source: dict[str, str], media: MediaStore, store: Store) -> str:
-    """Returns the path of the video that a job starts from."""
-    if "upload" in source:
-        return str(media.path(source["upload"]))
-    clip = jobs.find_clip(store, source["clip"])
-    if clip is None:
-        raise Refused("source_deleted", "The video that this one starts from was deleted.")
-    return str(media.path(f"{clip.folder}/video.mp4"))
 
 
 def _code(error: UserError) -> str:
@@ -270,6 +291,8 @@ def load(settings: Settings) -> Worker:
         UserError: the weights, the database or the media store cannot be opened.
     """
     load_modules(settings.imports)
-    store, media = Store(settings.database_url), MediaStore(settings.media_folder)
+    store, media = Store(settings.database_url), open_media(settings)
     tokenizers = settings.video_tokenizer, settings.audio_tokenizer
-    return Worker(settings, store, media, load_pipeline(settings.weights, *tokenizers))
+    authority = authorities.open_for(settings, store)
+    pipeline = load_pipeline(settings.weights, *tokenizers)
+    return Worker(settings, store, media, pipeline, authority)

@@ -6,13 +6,21 @@
 It needs nothing of this project, so it can be pointed at any server. --prompt, --seconds and --size
 are those of a clip that the server can make. Clips that it makes are deleted at the end. The exit
 status is the number of checks that fail.
+
+Ten endpoints are those of OpenAI. What this project has beside them (challenges, grants, checks of
+provenance, cancel) is skipped where it is missing. --capture is a command that writes an mp4 file
+to stdout, in which its last arguments, the words of a phrase, are said:
+
+    --capture="python tests/studio/film_capture.py --actor=3"
 """
 
 import argparse
 import asyncio
 import base64
 import io
+import shlex
 import struct
+import subprocess
 import sys
 import time
 import traceback
@@ -242,6 +250,79 @@ def _(c):
     assert error.code == "character_not_verified"
 
 
+def post(c, path, body):
+    """The JSON of a POST beside OpenAI's endpoints."""
+    try:
+        return c.client.post(path, body=body, cast_to=object)
+    except openai.NotFoundError:
+        raise Skipped(f"the server has no {path}") from None
+
+
+@check("a challenge: once, and no generated clip passes")
+def _(c):
+    challenge = post(c, "/characters/challenges", {})
+    assert len(challenge["phrase"].split()) == 3 and challenge["expires_at"] > time.time()
+    content = c.client.videos.download_content(c.need_clip().id).read()
+    extra = {"challenge_id": challenge["id"]}
+
+    def record():
+        file = ("clip.mp4", io.BytesIO(content), "video/mp4")
+        return c.client.videos.create_character(name="Nobody", video=file, extra_body=extra)
+
+    made = record()
+    assert made.status == "rejected" and made.reason, made
+    error = raises(openai.BadRequestError, 400, record)
+    assert error.code == "invalid_challenge", error.code
+
+
+@check("a capture becomes a verified character; grants")
+def _(c):
+    if not c.options.capture:
+        raise Skipped("no --capture")
+    challenge = post(c, "/characters/challenges", {})
+    command = [*shlex.split(c.options.capture), *challenge["phrase"].split()]
+    film = subprocess.run(command, capture_output=True, check=True).stdout
+    extra, name = {"challenge_id": challenge["id"]}, f"actor {int(time.time())}"
+    file = ("me.mp4", io.BytesIO(film), "video/mp4")
+    made = c.client.videos.create_character(name=name, video=file, extra_body=extra)
+    assert made.status == "verified", made
+    path = f"/characters/{made.id}"
+    try:
+        assert c.client.videos.get_character(made.id).handle == name.replace(" ", "_")
+        assert post(c, f"{path}/grants", {"account": "everyone"})["account"] == "everyone"
+        rules = {"restrictions": ["no throw"]}
+        assert c.client.put(f"{path}/restrictions", body=rules, cast_to=object)["data"]
+        assert c.client.get(f"{path}/clips", cast_to=object)["data"] == []
+    finally:
+        c.client.delete(path, cast_to=object)
+
+
+@check("content_provenance_checks of a video")
+def _(c):
+    content = c.client.videos.download_content(c.need_clip().id).read()
+    headers = {"headers": {"Content-Type": "multipart/form-data"}}
+    files = [("file", ("clip.mp4", io.BytesIO(content), "video/mp4"))]
+    post_ = c.client.post
+    try:
+        path = "/content_provenance_checks"
+        found = post_(path, body={}, files=files, options=headers, cast_to=object)
+    except openai.NotFoundError:
+        raise Skipped("the server has no checks") from None
+    assert found["object"] == "content_provenance_check", found
+    assert found["results"][0]["validation_state"] == "trusted", found
+    assert found["results"][0]["video_id"] == c.clip.id, found
+
+
+@check("cancel")
+def _(c):
+    video = c.keep(c.client.videos.create(**c.fields))
+    try:
+        ended = post(c, f"/videos/{video.id}/cancel", {})
+    except openai.ConflictError:
+        return  # it was finished already
+    assert ended["error"]["code"] == "cancelled", ended
+
+
 @check("an impossible size: 400")
 def _(c):
     fields = {**c.fields, "size": "77x33"}
@@ -310,6 +391,7 @@ def main():
     parser.add_argument("--prompt", default="a large red ball is dropped and bounces twice")
     parser.add_argument("--seconds", default="", help="default: the server's")
     parser.add_argument("--size", default="", help="default: the server's")
+    parser.add_argument("--capture", default="", help="command that films a phrase; see above")
     parser.add_argument("--verbose", action="store_true", help="print where a check failed")
     options = parser.parse_args()
     options.api_key_needed, options.api_key = bool(options.api_key), options.api_key or "none"

@@ -16,7 +16,7 @@ from flax import nnx
 from sora_jax import weights
 from sora_jax.modality import ClipFormat
 from sora_jax.models.st_dit import STDiT, STDiTConfig
-from sora_jax.studio import accounts, jobs, tables
+from sora_jax.studio import accounts, captures, jobs, likenesses, tables
 from sora_jax.studio.api import Api
 from sora_jax.studio.call import Studio
 from sora_jax.studio.settings import Limits, Settings
@@ -60,20 +60,19 @@ def random_state(make, seed):
     return nnx.merge_state(jax.tree.map(draw, params), other)
 
 
-def save_weights(folder):
+def save_weights(folder, model=MODEL, formats=(FORM, WIDE)):
     """Saves tiny weights; fields of `Settings` with their paths."""
     made = {
         "video_tokenizer": (VIDEO, lambda: VideoTokenizer(VIDEO, rngs=nnx.Rngs(0))),
         "audio_tokenizer": (AUDIO, lambda: AudioTokenizer(AUDIO, rngs=nnx.Rngs(0))),
-        "st_dit": (MODEL, lambda: STDiT(MODEL, rngs=nnx.Rngs(0))),
+        "st_dit": (model, lambda: STDiT(model, rngs=nnx.Rngs(0))),
     }
     fingerprints, paths = {}, {}
     for seed, (kind, (config, make)) in enumerate(made.items()):
         metadata = {}
         if kind == "st_dit":
-            formats = [format.to_dict() for format in (FORM, WIDE)]
             metadata = {
-                "formats": formats,
+                "formats": [format.to_dict() for format in formats],
                 "tokenizers": dict(fingerprints),
                 "words": list(WORDS),
                 "run": {},
@@ -112,7 +111,8 @@ class Bench:
         self.app = Api(self.studio).app()
 
     def new_worker(self):
-        return Worker(self.settings, self.studio.store, self.studio.media, self.pipeline)
+        parts = (self.studio.store, self.studio.media, self.pipeline, self.studio.authority)
+        return Worker(self.settings, *parts)
 
     def call(self, method, path, **request):
         """The response to a request."""
@@ -157,6 +157,30 @@ class Bench:
         answer = self.call("GET", path)
         assert answer.status_code == 200, answer.text
         return answer.content
+
+
+def add_character(bench, account, handle, seed=0):
+    """The id of a verified character of an account, as if a capture had passed; its references are
+    noise.
+    """
+    store, rng = bench.studio.store, np.random.default_rng(seed)
+    identity = {"face": rng.normal(0, 30, 20).tolist(), "pitch": 150.0, "tract": 1.0}
+    stills = rng.integers(0, 256, (4, 64, 64, 3), np.uint8)
+    shown = captures.Likeness(identity, stills, rng.uniform(-0.1, 0.1, 24_000).astype(np.float32))
+    row = {
+        "id": jobs.new_id("char"),
+        "account_id": account,
+        "name": handle,
+        "handle": handle,
+        "status": "verified",
+        "media": "none",
+        "fingerprint": shown.fingerprint,
+        "identity": identity,
+        "restrictions": [],
+    }
+    captures.save(bench.studio.media.path(captures.likeness_key(row["id"])), shown)
+    others = [one.id for one in likenesses.of_others(store, account)]
+    return likenesses.add_verified(store, row, others).id
 
 
 def refused(answer, status, code, param=None):

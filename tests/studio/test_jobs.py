@@ -202,7 +202,7 @@ def test_tables_of_a_newer_version_are_refused(tmp_path):
         connection.exec_driver_sql("UPDATE meta SET value = '99' WHERE name = 'schema'")
     opened.close()
     assert mode == "wal"
-    with pytest.raises(UserError, match=r"version 99, and this program knows version 1; update"):
+    with pytest.raises(UserError, match="tables of version 99"):
         Store(url)
 
 

@@ -1,15 +1,18 @@
 """The jobs table on a real PostgreSQL, which runs as a user of its own: it refuses root."""
 
-import os
 import shutil
-import subprocess
-import tempfile
-from pathlib import Path
+import tarfile
+import threading
+import time
 
 import pytest
-from studio_parts import Bench, compete
+from studio_parts import Bench, add_job, compete
 
-from sora_jax.studio import accounts
+from sora_jax.errors import UserError
+from sora_jax.studio import accounts, backup, wake
+from sora_jax.studio.settings import Settings
+from sora_jax.studio.soak import Postgres
+from sora_jax.studio.store import Store
 
 pytestmark = [
     pytest.mark.slow,
@@ -21,25 +24,11 @@ pytestmark = [
 def postgres():
     """The URL of a new database, on a socket in a folder."""
     pytest.importorskip("psycopg")
-    folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # a socket's path is short
-    start = []
-    if os.geteuid() == 0:
-        shutil.chown(folder, "postgres")
-        start = ["runuser", "-u", "postgres", "--"]
-    data, options = str(folder / "data"), f"-c listen_addresses='' -k {folder}"
-
-    def run(*command):
-        done = subprocess.run([*start, *command], cwd="/", capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    run("initdb", "-D", data, "-U", "studio", "-A", "trust", "--no-sync")
-    log = str(folder / "log")
-    run("pg_ctl", "-D", data, "-o", options, "-l", log, "-w", "start")
+    made = Postgres()
     try:
-        yield f"postgresql://studio@/postgres?host={folder}"
+        yield made.url
     finally:
-        run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+        made.close()
 
 
 def test_from_request_to_clip(tmp_path, postgres, pipeline, weights_files):
@@ -66,3 +55,39 @@ def test_each_job_has_one_owner(postgres):
     made, got = compete(postgres, 300)
     assert sorted(job for mine in got for job in mine) == sorted(made)
     assert sum(bool(mine) for mine in got) >= 2
+
+
+def test_a_new_job_wakes_a_worker(postgres, monkeypatch):
+    """By NOTIFY, long before it would look by itself; a lost connection is opened again."""
+    monkeypatch.setattr(wake, "LISTEN_SECONDS", 60.0)
+    opened = Store(postgres)
+    account, listener, stop = accounts.local(opened), wake.Listener(opened), threading.Event()
+
+    def waits():
+        started = time.monotonic()
+        thread = threading.Thread(target=listener.wait, args=(stop,))
+        thread.start()
+        time.sleep(1.0)  # it listens by then
+        add_job(opened, account)
+        thread.join(30)
+        assert not thread.is_alive()
+        return time.monotonic() - started
+
+    assert 1.0 <= waits() < 20
+    listener.close()
+    assert waits() < 20
+    listener._connection.connection.driver_connection.close()
+    assert waits() < 20  # it finds out, and returns to look
+    listener.close()
+    opened.close()
+
+
+def test_a_backup_of_postgresql(tmp_path, postgres):
+    settings = Settings(str(tmp_path), database=postgres)
+    if not shutil.which("pg_dump"):
+        with pytest.raises(UserError, match="needs pg_dump"):
+            backup.write(settings, tmp_path / "a.tar")
+        return
+    assert backup.write(settings, tmp_path / "a.tar") >= 1
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        assert "studio.pgdump" in tar.getnames()

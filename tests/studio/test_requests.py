@@ -305,6 +305,8 @@ def test_signed_urls(bench, monkeypatch):
     assert bench.call("GET", str(url)).content[4:8] == b"ftyp"
     for name, value in (
         ("variant", "thumbnail"),
+        ("viewer", "acct_0"),
+        ("viewer", ""),
         ("expires", str(int(url.params["expires"]) + 1)),
         ("expires", "1e20"),
         ("expires", ""),
@@ -315,5 +317,7 @@ def test_signed_urls(bench, monkeypatch):
         refused(bench.call("GET", str(changed)), 403, "invalid_signature")
     other = str(url).replace(done["id"], "video_" + "0" * 32)
     refused(bench.call("GET", other), 403, "invalid_signature")
-    ended = Signer(bench.studio.store).url(done["id"], "video", done["created_at"] - 1)
+    ended = Signer(bench.studio.store).url(
+        done["id"], "video", done["created_at"] - 1, url.params["viewer"]
+    )
     refused(bench.call("GET", ended), 403, "url_expired")

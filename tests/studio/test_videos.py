@@ -11,7 +11,7 @@ from studio_parts import FORM, PROMPT, refused
 
 from sora_jax.studio import jobs
 from sora_jax.studio.publish import sprites
-from sora_jax.studio.worker import build_request
+from sora_jax.studio.sampling import build_request
 
 
 def png(width, height):
