@@ -120,6 +120,7 @@ def test_a_remix_shows_whom_its_source_shows(studio, monkeypatch):
     assert studio.row(made).error["code"] == DENIED
 
 
+@pytest.mark.slow
 def test_a_grant_taken_back_stops_the_sampler(studio):
     """At its next step; a job of the same batch goes on."""
     grant(studio)
@@ -147,6 +148,7 @@ def test_a_grant_taken_back_stops_the_sampler(studio):
     assert [path.name for path in made] == [other["id"]]
 
 
+@pytest.mark.slow
 def test_a_grant_taken_back_while_the_clip_is_written(studio, monkeypatch):
     grant(studio)
     video = ask(studio, "bob").json()

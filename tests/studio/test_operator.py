@@ -76,6 +76,7 @@ def test_tables_older_than_the_steps_are_refused(tmp_path, monkeypatch):
         Store(url)
 
 
+@pytest.mark.slow
 def test_a_backup_is_a_server(tmp_path, bench):
     """Unpacked elsewhere, it has the clips, the keys and the authority."""
     done = bench.finished(bench.create(seed=1))

@@ -11,6 +11,7 @@ from sora_jax.studio.remote_media import RemoteStore
 from sora_jax.studio.settings import Settings
 
 
+@pytest.mark.slow
 def test_two_hosts_share_a_store(tmp_path, pipeline, weights_files):
     """One accepts and serves, the other works: uploads and clips cross between them."""
     url, database = f"file://{tmp_path}/far", f"sqlite:///{tmp_path}/a.sqlite"
