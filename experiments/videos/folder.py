@@ -132,7 +132,9 @@ def _encode(path: Path, film: Film) -> None:
                 time = float(i / fps)
                 at = level[min(round(time * sounds.RATE), len(level) - 1)]
                 picture = pictures.frame(shown, time, at, height, width)
-                image = av.VideoFrame.from_ndarray(np.round(255 * picture).astype(np.uint8), "rgb24")
+                image = av.VideoFrame.from_ndarray(
+                    np.round(255 * picture).astype(np.uint8), "rgb24"
+                )
                 file.mux(video.encode(image))
         file.mux(video.encode(None))
         mono = np.concatenate(heard)

@@ -44,6 +44,10 @@ def samples(background: str, subject: str, level: np.ndarray, rate: int) -> np.n
     envelope = np.interp(times, np.arange(len(level)) / RATE, level)
     pitch = PITCHES[background] * (1 + 0.08 * envelope * (subject == "face"))
     phase = 2 * np.pi * np.cumsum(pitch) / rate
-    strengths = {"word": (1.0, 0.5, 0.25), "face": (1.0, 0.7, 0.6, 0.4, 0.3), "bar": (1.0, 0.0, 1.0)}
+    strengths = {
+        "word": (1.0, 0.5, 0.25),
+        "face": (1.0, 0.7, 0.6, 0.4, 0.3),
+        "bar": (1.0, 0.0, 1.0),
+    }
     tone = sum(a * np.sin((n + 1) * phase) for n, a in enumerate(strengths[subject]))
     return (0.25 * envelope * tone).astype(np.float32)
