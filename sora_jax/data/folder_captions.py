@@ -71,8 +71,8 @@ def read_folder_captions(
         captions[video] = own or ((caption,) if caption else ())
     if doubled:
         raise UserError(
-            f"two captions for one file: {listed(doubled, folder)}; keep one of .txt, .json and the "
-            f"row of {TABLE}"
+            f"two captions for one file: {listed(doubled, folder)}; keep one of .txt, .json and "
+            f"the row of {TABLE}"
         )
     if bare := [video for video, found in captions.items() if not found]:
         raise UserError(

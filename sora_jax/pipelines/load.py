@@ -4,9 +4,9 @@ import os
 from types import NoneType
 
 from sora_jax import weights as weights_lib
-from sora_jax.lora import load_model
 from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.errors import UserError, expect
+from sora_jax.lora import load_model
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.pipelines.generate import Pipeline
@@ -47,9 +47,10 @@ def load_pipeline(
         "video_tokenizer": video_weights.fingerprint,
         "audio_tokenizer": audio_weights.fingerprint,
     }
+    latents = {"video_tokenizer": video_weights.latents, "audio_tokenizer": audio_weights.latents}
     for name, fingerprint in tokenizers.items():
         expected = weights.metadata.get("tokenizers", {}).get(name, fingerprint)
-        if expected != fingerprint:
+        if expected not in (fingerprint, latents[name]):
             remedy = f"give the one it was trained with as {name}, or retrain it"
             raise UserError(
                 f"the model was trained on latents of the {name} {expected}, and {fingerprint} "
