@@ -78,13 +78,14 @@ def read_facts(path: str, detect: bool, side: int = 96) -> FileFacts:
     except (OSError, FFmpegError, ValueError, MemoryError) as error:
         raise unreadable(path, error) from None
     still = middle.frames[len(middle.frames) // 2]
-    size = middle.file_size or still.shape[1::-1]
-    if (size[0] > size[1]) != (still.shape[1] > still.shape[0]):  # turned by its display matrix
-        size = size[::-1]
+    width, height = middle.file_size or (still.shape[1], still.shape[0])
+    if (width > height) != (still.shape[1] > still.shape[0]):  # turned by its display matrix
+        width, height = height, width
     cuts = tuple(scene_cuts.find_cuts(path)) if detect else ()
     return FileFacts(
         seconds,
-        *size,
+        width,
+        height,
         fps or (middle.frame_rate or 0.0),
         rate,
         channels,

@@ -133,8 +133,8 @@ class _Line:
         self.do("result", result, "scores.json", "{model}", str(s.previews))
         scores = json.loads((self.workdir / "result" / "scores.json").read_text(encoding="utf-8"))
         page = self.workdir / "result" / "index.html"
-        files_of = (Path(tokenizers[f"{kind}_tokenizer"]) for kind in ("video", "audio"))
-        return Finetuned(trained, *files_of, page, scores)
+        video, audio = (Path(tokenizers[f"{kind}_tokenizer"]) for kind in ("video", "audio"))
+        return Finetuned(trained, video, audio, page, scores)
 
     def do(self, name: str, call: Callable[[Path], object], makes: str, *depends: str) -> None:
         """Runs a station unless it is done.

@@ -110,8 +110,8 @@ def check(
 def read_check(folder: Path) -> RoundTrip:
     """Returns the result that `check` wrote to a folder."""
     values = json.loads((folder / CHECK).read_text(encoding="utf-8"))
-    lists = (tuple(values[name]) for name in ("psnr", "log_mel", "names"))
-    return RoundTrip(*lists, values["tokenizers"])
+    psnr, distances, names = (tuple(values[name]) for name in ("psnr", "log_mel", "names"))
+    return RoundTrip(psnr, distances, names, values["tokenizers"])
 
 
 def mel_distance(before: np.ndarray, after: np.ndarray) -> float:

@@ -130,7 +130,7 @@ def prompts_of(plan: FolderPlan, most: int) -> tuple[str, ...]:
 
 def set_values(format: ClipFormat, path: Path) -> dict[str, Any]:
     """Returns the values of `SetConfig` for a folder of clips or latents in a format."""
-    sides = {"height": format.height, "width": format.width}
+    sides: dict[str, Any] = {"height": format.height, "width": format.width}
     times = {"fps": float(format.fps), "seconds": format.seconds}
     for name in FORMATS:
         for changes in ({}, sides | times):
