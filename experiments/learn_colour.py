@@ -48,12 +48,14 @@ def main(_: Sequence[str]) -> None:
     )
     values = teach(lesson, workdir)
     learned, lost = values["new"]["all"], values["old_lost"]["all"]
-    print(
-        f"{values['seconds'] / 60:.1f} minutes; all facts of {lesson.family} "
-        f"{learned['value']:.2f} ({learned['low']:.2f} to {learned['high']:.2f}); "
-        f"rooms lost {lost['lost']:.3f} ({lost['low']:.3f} to {lost['high']:.3f}); "
-        f"file {100 * values['file_share']:.1f} % of the weights; merged differs by {values['merged_difference']:.1g}"
+    said = (
+        f"{values['seconds'] / 60:.1f} minutes",
+        f"all facts of {lesson.family} {learned['value']:.2f}, 95 % from {learned['low']:.2f}",
+        f"rooms lost {lost['lost']:.3f}, 95 % to {lost['high']:.3f}",
+        f"file {100 * values['file_share']:.1f} % of the weights",
+        f"merged differs by {values['merged_difference']:.1g}",
     )
+    print("; ".join(said))
 
 
 if __name__ == "__main__":

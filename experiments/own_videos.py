@@ -1,4 +1,4 @@
-r"""Write a folder of procedural videos to try `experiments.finetune` on, and score what comes of it.
+r"""Write a folder of procedural videos to try `experiments.finetune` on, and score the result.
 
     python -m experiments.own_videos --output=runs/videos
     python -m experiments.finetune --videos=runs/videos --workdir=runs/mine

@@ -49,10 +49,9 @@ def test_the_encoder_computes_the_same(tokenizers):
     other.register[...] = one.register[...]
     nnx.update(other.blocks, nnx.state(one.blocks))
     texts = ["a moss ball", "dusk"]
-    pairs = [
-        encode(*map(jnp.asarray, read(texts))) for encode, read in ((one, before), (other, after))
-    ]
-    np.testing.assert_array_equal(pairs[0][0], pairs[1][0])
+    both = [(one, before), (other, after)]
+    pairs = [encode(*map(jnp.asarray, read(texts)))[0] for encode, read in both]
+    np.testing.assert_array_equal(*pairs)
 
 
 def test_words_of_captions_are_each_new_once():
