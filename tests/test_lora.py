@@ -1,6 +1,7 @@
 """Files of low-rank updates: small, of use with their base alone, and equal to merged weights."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -26,12 +27,16 @@ def files(tmp_path_factory):
     config = dataclasses.replace(
         PRESETS["nano"], depth=1, width=32, heads=1, audio_width=32, audio_heads=1, vocabulary=20
     )
-    state = nnx.state(STDiT(config, nnx.Rngs(0)), nnx.Param)
+    shapes = nnx.state(nnx.eval_shape(lambda: STDiT(config, nnx.Rngs(0))), nnx.Param)
+    rng = np.random.default_rng(0)
+    # By NumPy: JAX would compile a program for each shape.
+    state = jax.tree.map(lambda x: 0.2 * rng.normal(size=x.shape).astype(np.float32), shapes)
     path = folder / "base.safetensors"
     weights.save_weights(path, "st_dit", state, config, {"words": ["a", "red"]}, np.float16)
     base = weights.load_weights(path, "st_dit")
-    run = adapt.begin(state, adapt.AdaptConfig(lora_rank=2), jax.random.key(0), new_words=1)
-    lora = jax.tree.map(lambda x: x + 0.03, run["lora"])
+    begin = functools.partial(adapt.begin, config=adapt.AdaptConfig(lora_rank=2), new_words=1)
+    lora = jax.eval_shape(lambda x: begin(x, key=jax.random.key(0)), state)["lora"]
+    lora = jax.tree.map(lambda x: 0.1 * rng.normal(size=x.shape).astype(np.float32), lora)
     lora_files.save_lora(folder / "lora.safetensors", lora, base, CARD)
     return folder, base, lora
 

@@ -89,7 +89,7 @@ def test_the_distance_of_features():
     rng = np.random.default_rng(0)
     x, scale = rng.normal(size=(200, 3)), np.array([1.0, 2.0, 1.0])
     assert frechet(x, x, scale) == 0
-    assert frechet(x + [0, 4, 0], x, scale) == pytest.approx(4.0)  # (4 / 2)^2
+    assert frechet(x + np.array([0, 4, 0]), x, scale) == pytest.approx(4.0)  # (4 / 2)^2
     wider = (x - x.mean(0)) * [1, 1, 3] + x.mean(0)
     assert frechet(wider, x, scale) == pytest.approx((2 * x.std(0)[2]) ** 2)
     assert spread(3, 16) == [0, 1, 2] and spread(100, 3) == [0, 50, 99]
