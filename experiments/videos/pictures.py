@@ -82,7 +82,7 @@ def frame(shot: Shot, time: float, level: float, height: int, width: int) -> np.
     picture = (1 - mixed) * np.float32(first) + mixed * np.float32(second)
     canvas = Image.fromarray(np.round(255 * picture).astype(np.uint8))
     draw = ImageDraw.Draw(canvas)
-    phase, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.06, 0.12)
+    phase, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.1)
     x = width / 2 + reach * side * np.sin(1.3 * time + phase)
     y = height / 2 + reach * side * np.cos(0.9 * time + phase)
     {"word": _word, "face": _face, "bar": _bar}[subject](
@@ -92,7 +92,7 @@ def frame(shot: Shot, time: float, level: float, height: int, width: int) -> np.
 
 
 def _word(draw, x, y, side, time, level, word) -> None:
-    font = ImageFont.load_default(size=side * 0.26)  # capitals of 0.18 of the side, 11 of 64 pixels
+    font = ImageFont.load_default(size=side * 0.23)  # capitals of 0.16 of the side, 10 of 64 pixels
     box = draw.textbbox((x, y), word, font=font, anchor="mm")
     pad = side * 0.04
     outer = (box[0] - pad, box[1] - pad, box[2] + pad, box[3] + pad)
