@@ -60,15 +60,16 @@ _SEED = flags.DEFINE_integer("seed", 0, "Seed of the trainings.", lower_bound=0)
 
 
 def main(_: Sequence[str]) -> None:
-    for flag in (_VIDEOS, _WORKDIR):
-        if not flag.value:
-            raise UserError(f"--{flag.name} is missing; give a folder")
+    videos, workdir = _VIDEOS.value, _WORKDIR.value
+    if not videos or not workdir:
+        missing = _WORKDIR if videos else _VIDEOS
+        raise UserError(f"--{missing.name} is missing; give a folder")
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.tuning.finetuning import finetune
 
     made = finetune(
-        _VIDEOS.value,
-        _WORKDIR.value,
+        videos,
+        workdir,
         base=_BASE.value,
         video_tokenizer=_VIDEO_TOKENIZER.value,
         audio_tokenizer=_AUDIO_TOKENIZER.value,

@@ -29,15 +29,16 @@ _SAMPLER_STEPS = flags.DEFINE_integer("sampler_steps", 30, "Sampler steps.", low
 
 
 def main(_: Sequence[str]) -> None:
-    for flag in (_FAMILY, _WORKDIR):
-        if not flag.value:
-            raise UserError(f"--{flag.name} is missing; see --help")
-    workdir = Path(check_output("workdir", _WORKDIR.value))
+    family, folder = _FAMILY.value, _WORKDIR.value
+    if not family or not folder:
+        missing = _WORKDIR if family else _FAMILY
+        raise UserError(f"--{missing.name} is missing; see --help")
+    workdir = Path(check_output("workdir", folder))
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax.tuning.colour import Lesson, teach
 
     lesson = Lesson(
-        _FAMILY.value,
+        family,
         _CLIPS.value,
         _RANK.value,
         _STEPS.value,

@@ -20,11 +20,11 @@ _WEIGHTS = flags.DEFINE_string("weights", None, "What they update. Default: the 
 
 
 def main(_: Sequence[str]) -> None:
-    for flag in (_LORA, _OUTPUT):
-        if not flag.value:
-            raise UserError(f"--{flag.name} is missing; give a .safetensors file")
-    fingerprint = merge(_LORA.value, _OUTPUT.value, _WEIGHTS.value)
-    print(f"{_OUTPUT.value} ({fingerprint})")
+    lora, output = _LORA.value, _OUTPUT.value
+    if not lora or not output:
+        missing = _OUTPUT if lora else _LORA
+        raise UserError(f"--{missing.name} is missing; give a .safetensors file")
+    print(f"{output} ({merge(lora, output, _WEIGHTS.value)})")
 
 
 if __name__ == "__main__":

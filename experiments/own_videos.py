@@ -48,7 +48,7 @@ def main(_: Sequence[str]) -> None:
             f"{found['probe_on_files_left_out']:.2f} of the clips of files left out"
         )
         return
-    folder = Path(files.check_output("output", _OUTPUT.value))
+    folder = Path(files.check_output("output", _OUTPUT.value or ""))
     if any(folder.iterdir()):
         raise UserError(f"--output={folder} is not empty; give a new folder")
     films = own.write(folder, _COUNT.value, _SECONDS.value)

@@ -79,7 +79,8 @@ def frame(shot: Shot, time: float, level: float, height: int, width: int) -> np.
     side, rng = min(height, width), np.random.default_rng(shot.seed + 1)
     shift = round(down * time * side), round(across * time * side)
     mixed = np.roll(background(shot, height, width), shift, (0, 1))[..., None]
-    picture = (1 - mixed) * np.float32(first) + mixed * np.float32(second)
+    colours = np.array((first, second), np.float32)
+    picture = (1 - mixed) * colours[0] + mixed * colours[1]
     canvas = Image.fromarray(np.round(255 * picture).astype(np.uint8))
     draw = ImageDraw.Draw(canvas)
     phase, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.1)

@@ -92,7 +92,8 @@ class _Line:
     def run(self) -> Finetuned:
         """Runs the stations that are not done."""
         s = self.settings
-        self.do("scan", self._scan, scan_report.PLAN, self._contents(), s.cuts, s.caption, s.fit)
+        asked = (s.cuts, s.caption, str(s.clips_per_file), str(self.format))
+        self.do("scan", self._scan, scan_report.PLAN, self._contents(), *asked)
         plan = read_plan(self.workdir / "scan" / scan_report.PLAN)
         found = json.loads((self.workdir / "scan" / scan_report.FACTS).read_text(encoding="utf-8"))
         print(scan_report.sentence(found), flush=True)
@@ -102,7 +103,13 @@ class _Line:
         built = f"video_folder/{config.name}/{video_folder.VideoFolder.VERSION}"
         self.do("clips", lambda folder: self._clips(folder, config), built, "{scan}")
         clips = self.workdir / "clips" / built
-        self.do("check", lambda folder: self._check(clips, folder), round_trip.CHECK, "{clips}")
+        self.do(
+            "check",
+            lambda folder: self._check(clips, folder),
+            round_trip.CHECK,
+            "{clips}",
+            *s.tokenizers.values(),
+        )
         checked = round_trip.read_check(self.workdir / "check")
         print(checked.sentence(), flush=True)
         tokenizers = s.tokenizers

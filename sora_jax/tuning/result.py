@@ -196,7 +196,7 @@ def write_page(
     page.heading("Previews of held-out captions")
     for one in previews:
         page.picture(one["file"], one["prompt"])
-        page.picture(one["file"].replace(".mp4", ".png"), one["prompt"])
+        page.picture(one["file"].replace(".mp4", ".png"), "its frames, waveform and log-mel levels")
     page.heading("Round trip through the tokenizers")
     again = "check_again" if (workdir / "check_again").is_dir() else "check"
     page.picture(f"../{again}/{round_trip.SHEET}", "held-out clips above, decoded below")

@@ -131,9 +131,10 @@ def prompts_of(plan: FolderPlan, most: int) -> tuple[str, ...]:
 def set_values(format: ClipFormat, path: Path) -> dict[str, Any]:
     """Returns the values of `SetConfig` for a folder of clips or latents in a format."""
     sides: dict[str, Any] = {"height": format.height, "width": format.width}
-    times = {"fps": float(format.fps), "seconds": format.seconds}
+    sides |= {"fps": float(format.fps), "seconds": format.seconds}
+    none: dict[str, Any] = {}
     for name in FORMATS:
-        for changes in ({}, sides | times):
+        for changes in (none, sides):
             one = DataConfig(source="video_folder", path=str(path), format=name, **changes)
             if one.clip_format == format:
                 return {"source": "video_folder", "path": str(path), "format": name, **changes}
