@@ -101,7 +101,7 @@ class _Line:
             print(f"  {problem['file']}: {problem['reason']}", flush=True)
         config = video_folder.VideoFolderConfig(plan.folder, self.format, fit=s.fit, plan=plan)
         built = f"video_folder/{config.name}/{video_folder.VideoFolder.VERSION}"
-        self.do("clips", lambda folder: self._clips(folder, config), built, "{scan}")
+        self.do("clips", lambda folder: self._clips(folder, config), built, "{scan}", s.fit)
         clips = self.workdir / "clips" / built
         self.do(
             "check",
@@ -152,7 +152,10 @@ class _Line:
             makes: what it makes, relative to its folder.
             depends: settings that it depends on, and the stations as "{NAME}".
         """
-        station = Station(name, (name, *depends), makes, call=call)
+        known = {"{" + one.name + "}" for one in self.kitchen.stations}
+        # Braces of a user's text, such as a caption, name no station.
+        parts = (part if part in known else part.replace("{", "(") for part in depends)
+        station = Station(name, (name, *parts), makes, call=call)
         self.kitchen.stations.append(station)
         if not self.kitchen.is_done(station):
             print(f"{name} ...", flush=True)

@@ -9,8 +9,8 @@ from sora_jax import files
 STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;"
     "color:#222}table{border-collapse:collapse;margin:1rem 0}td,th{border-bottom:1px solid #ddd;"
-    "padding:.2rem .8rem;text-align:left;vertical-align:top}img,video{max-width:100%}video{min-width:16rem}"
-    "figure{margin:1rem 0}figcaption{color:#555}.wrong{color:#a30}"
+    "padding:.2rem .8rem;text-align:left;vertical-align:top}img,video{max-width:100%}"
+    "video{min-width:16rem}figure{margin:1rem 0}figcaption{color:#555}.wrong{color:#a30}"
 )
 
 
