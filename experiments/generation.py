@@ -50,6 +50,9 @@ VIDEO_TOKENIZER = flags.DEFINE_string(
 AUDIO_TOKENIZER = flags.DEFINE_string(
     "audio_tokenizer", None, "Weights of the audio tokenizer. Default: the shipped one."
 )
+LORA = flags.DEFINE_string(
+    "lora", None, "Low-rank updates of --weights (lora.safetensors). Default: none."
+)
 
 
 def check_weights() -> None:
@@ -61,6 +64,7 @@ def check_weights() -> None:
         check_input(
             flag.name, flag.value, "a .safetensors file, or nothing for the shipped weights"
         )
+    check_input("lora", LORA.value, "a file that experiments.train wrote with --config.adapt")
 
 
 def load() -> "Pipeline":
@@ -73,7 +77,8 @@ def load() -> "Pipeline":
     from sora_jax.pipelines.load import load_pipeline
 
     logging.set_verbosity(logging.WARNING)
-    return load_pipeline(WEIGHTS.value, VIDEO_TOKENIZER.value, AUDIO_TOKENIZER.value)
+    files = (WEIGHTS.value, VIDEO_TOKENIZER.value, AUDIO_TOKENIZER.value, LORA.value)
+    return load_pipeline(*files)
 
 
 def sampler() -> "SamplerConfig":

@@ -93,7 +93,7 @@ def main(_: Sequence[str]) -> None:
     refuse_others(output, named.identify(selection))
     video_tokenizer, video = weights.load_video_tokenizer(_VIDEO_TOKENIZER.value)
     audio_tokenizer, audio = weights.load_audio_tokenizer(_AUDIO_TOKENIZER.value)
-    fingerprints = {"video_tokenizer": video.fingerprint, "audio_tokenizer": audio.fingerprint}
+    fingerprints = {"video_tokenizer": video.latents, "audio_tokenizer": audio.latents}
     source = named.open(selection, output.with_name(output.name + "_clips"))
     description = precompute(source, video_tokenizer, audio_tokenizer, output, fingerprints)
     print(f"{description['count']} clips in {output}")

@@ -11,6 +11,9 @@ The same command continues a stopped run from its last checkpoint, bitwise as if
 stopped. At the end it writes WORKDIR/weights.safetensors: the averaged weights, with the
 configuration, the loss curve and a description of the training data.
 
+--config.adapt.lora_rank=4 trains low-rank updates of the weights of --init_from alone, and writes
+WORKDIR/lora.safetensors. --config.adapt.freeze="('audio',)" leaves parts of the model as they are.
+
 tensorboard --logdir=WORKDIR/tensorboard (pip install -e '.[tensorboard]') shows losses by
 modality and noise level, speed and memory. --config.profile.start=50 profiles five steps from
 step 50 on with JAX's profiler. --config.sample.every=500 samples clips of a few prompts every
@@ -32,6 +35,12 @@ from sora_jax.errors import UserError
 
 flags.adopt_module_key_flags(training_flags)
 
+_PARTLY = flags.DEFINE_bool(
+    "partly",
+    False,
+    "Take of --init_from the parameters whose shapes agree, and list the others. Latents may be of "
+    "other tokenizers.",
+)
 _COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
@@ -63,7 +72,7 @@ def main(_: Sequence[str]) -> None:
     # Must come before any use of a device.
     processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
     with processes.leaving_on_error():
-        trained = train(run, *where)
+        trained = train(run, *where, partly=_PARTLY.value)
         if trained:
             print(
                 f"{trained.weights} ({trained.fingerprint}): {trained.steps} steps, "

@@ -32,6 +32,7 @@ _MODULES = {
     "UserError": "errors",
     "draw": "worlds.playhouse.draw",
     "evaluate": "evaluation.run",
+    "finetune": "tuning.finetuning",
     "fit_clip": "media",
     "load_pipeline": "pipelines.load",
     "load_run": "training.configs",

@@ -20,6 +20,7 @@ from sora_jax.pipelines.request import Request as Request
 from sora_jax.training.configs import load_run as load_run
 from sora_jax.training.run import Run as Run
 from sora_jax.training.train import train as train
+from sora_jax.tuning.finetuning import finetune as finetune
 from sora_jax.worlds.playhouse.draw import draw as draw
 from sora_jax.worlds.playhouse.families import FAMILIES as FAMILIES
 from sora_jax.worlds.playhouse.takes import render as render

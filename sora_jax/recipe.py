@@ -19,7 +19,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,15 @@ class Station:
             folder. Default ".": that folder.
         milestone: weights that a run wrote earlier and that are kept in the repository. A new run
             goes on from them (--continue_from) if the file is there. Default "": none.
+        call: (the station's folder) -> anything, the work of a station that runs in this process.
+            Its `command` then only says what the work depends on. Default None: the command runs.
     """
 
     name: str
     command: tuple[str, ...]
     makes: str = "."
     milestone: str = ""
+    call: Callable[[Path], object] | None = dataclasses.field(default=None, compare=False)
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -152,12 +155,28 @@ class Kitchen:
             UserError: the command failed.
         """
         command, begun = self.command(station), time.time()
-        (self.workdir / station.name).mkdir(parents=True, exist_ok=True)
-        status = subprocess.run([sys.executable, "-m", *command]).returncode
+        folder, status = self.workdir / station.name, 1
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            if station.call is None:
+                status = subprocess.run([sys.executable, "-m", *command]).returncode
+            else:
+                station.call(folder)
+                status = 0
+        finally:
+            self._note(station, time.time() - begun, done=status == 0)
+        if status:
+            raise UserError(
+                f"the station {station.name} ended with status {status}; mend what it says, and "
+                "give the same command again"
+            )
+
+    def _note(self, station: Station, seconds: float, done: bool) -> None:
+        """Writes the time of a station, and, if it is done, what it was made from."""
         # attempts that were stopped count too
-        seconds = self.record.get(station.name, {}).get("seconds", 0.0) + time.time() - begun
+        seconds += self.record.get(station.name, {}).get("seconds", 0.0)
         entry: dict[str, Any] = {"command": list(station.command), "seconds": round(seconds, 2)}
-        if status == 0:
+        if done:
             entry |= {
                 "inputs": {name: self._digest(name) for name in station.reads},
                 "output": self._digest(station.name),
@@ -166,11 +185,6 @@ class Kitchen:
             }
         self.record[station.name] = entry
         files.write(self._path, json.dumps(self.record, indent=2) + "\n")
-        if status:
-            raise UserError(
-                f"the station {station.name} ended with status {status}; mend what it says, and "
-                "give the same command again"
-            )
 
     def _digest(self, name: str) -> str:
         """Returns 12 hex digits for what a station made: its contents, of a folder those of its

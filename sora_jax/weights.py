@@ -66,6 +66,13 @@ class Weights:
     metadata: dict[str, Any]
     fingerprint: str
 
+    @property
+    def latents(self) -> str:
+        """Of a tokenizer, the fingerprint of the first one with the same latents: this one's, or
+        that whose decoder was trained further.
+        """
+        return self.metadata.get("latents_of", self.fingerprint)
+
 
 def shipped(name: str) -> Path:
     """Returns the path of a shipped weights file: "video_tokenizer", "audio_tokenizer" or

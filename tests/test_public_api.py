@@ -15,6 +15,7 @@ import sora_jax
 NAMES = {
     *("load_pipeline", "Pipeline", "Request", "SamplerConfig", "Guidance", "Clip", "ClipFormat"),
     *("FORMATS", "STDiT", "STDiTConfig", "Run", "load_run", "train", "evaluate"),
+    "finetune",
     *("draw", "render", "FAMILIES", "ORACLES", "read_clip", "read_video", "fit_clip"),
     *("write_mp4", "UserError", "__version__"),
 }

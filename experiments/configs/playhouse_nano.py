@@ -12,6 +12,7 @@ from sora_jax.flow.loss import FlowConfig
 from sora_jax.flow.timesteps import TimestepConfig
 from sora_jax.models.presets import PRESETS
 from sora_jax.parallel.mesh import MeshConfig
+from sora_jax.training.adapt import AdaptConfig
 from sora_jax.training.data_config import ModelDataConfig
 from sora_jax.training.loop import TrainConfig
 from sora_jax.training.optim import OptimConfig
@@ -35,6 +36,8 @@ def get_config() -> ConfigDict:
             "data": dataclasses.asdict(ModelDataConfig(text_length=48)),
             "optim": dataclasses.asdict(OptimConfig(lr=5e-3, muon=True, warmup=100, ema=0.998)),
             "train": dataclasses.asdict(TrainConfig(steps=7500, batch_size=16)),
+            # --config.adapt.lora_rank=4: low-rank updates of the weights of --init_from
+            "adapt": dataclasses.asdict(AdaptConfig()),
             # --config.mesh.fsdp=8: the same run on eight devices
             "mesh": dataclasses.asdict(MeshConfig()),
             # --config.profile.start=50: a window of the profiler

@@ -27,7 +27,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,7 @@ import tqdm
 
 from sora_jax import files
 from sora_jax.clip import Clip
+from sora_jax.data.folder_plan import FolderPlan
 from sora_jax.data.tfds_sets import make_builder, prepare
 from sora_jax.data.video_files import (
     EXTENSIONS,
@@ -62,6 +63,8 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
         format: the format of the clips. Default: nano.
         clips_per_file: the largest number of consecutive clips of one file. Default 16.
         fit: how frames of other proportions are fitted, "crop" (default) or "letterbox".
+        plan: the clips, captions and splits (`folder_plan`) of that directory. Default None: all
+            files from their start, as the module describes.
 
     Raises:
         ValueError: there is no such `fit`.
@@ -73,6 +76,7 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
         format: ClipFormat = FORMATS["nano"],
         clips_per_file: int = 16,
         fit: str = "crop",
+        plan: FolderPlan | None = None,
     ):
         if fit not in FITS:
             raise ValueError(f"fit={fit!r}; use {' or '.join(FITS)}")
@@ -80,6 +84,8 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
         identity = f"{format!r} {clips_per_file} {contents(folder) if path else ''}"
         if fit != "crop":  # sets older than this setting keep their names
             identity += f" {fit}"
+        if plan is not None:
+            identity += f" {sorted(plan.files.items())}"
         slug = re.sub(r"\W+", "_", folder.name).strip("_").lower() or "videos"
         # The name is the set's folder: other files or another format make another set.
         super().__init__(
@@ -87,7 +93,7 @@ class VideoFolderConfig(tfds.core.BuilderConfig):
             description=f"clips of {folder.name}, {format}" + f", {fit}" * (fit != "crop"),
         )
         self.path, self.format, self.clips_per_file = folder, format, clips_per_file
-        self.fit = fit
+        self.fit, self.plan = fit, plan
 
 
 def set_name(path: str | pathlib.Path, format: ClipFormat, fit: str = "crop") -> str:
@@ -110,10 +116,10 @@ def read_clips(
     worker: Worker,
     video: pathlib.Path,
     format: ClipFormat,
-    clips_per_file: int,
+    starts: Iterable[float],
     letterbox: bool = False,
 ) -> Iterator[tuple[float, Clip]]:
-    """Yields (start in seconds, Clip) for up to `clips_per_file` consecutive clips of a file.
+    """Yields (start in seconds, Clip) for each clip of a file, up to the file's end.
 
     The first clip may be shorter than the format, and is then extended. A shorter rest after the
     first clip is dropped.
@@ -122,11 +128,10 @@ def read_clips(
         worker: the child process that reads.
         video: the file.
         format: the format of the clips.
-        clips_per_file: largest number of clips.
+        starts: where the clips begin, in seconds.
         letterbox: whether frames are kept whole, between black bars. Default False: cropped.
     """
-    for number in range(clips_per_file):
-        start = number * format.seconds
+    for number, start in enumerate(starts):
         try:
             clip = worker.call(read_clip, os.fspath(video), format, start, number > 0, letterbox)
         except EndOfFile:
@@ -186,6 +191,8 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
         if not folder.is_dir():
             raise UserError(f"no directory {folder}; give the folder that holds your videos")
         videos = find_videos(folder)
+        if settings.plan is not None:
+            videos = [video for video in videos if self._name(video) in settings.plan.files]
         if not videos:
             raise UserError(
                 f"no video in {folder}; it should hold files ending in {', '.join(EXTENSIONS)}"
@@ -211,15 +218,26 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
                 f"none of the {len(videos)} videos in {folder} can be read; the first, "
                 f"{first['file']}: {first['reason']}"
             )
-        readable.sort(key=lambda video: _share(video, folder))
-        num_val = sum(_share(video, folder) < VAL_SHARE for video in readable)
-        num_val = min(max(num_val, 1), len(readable) - 1)
-        groups = {"train": readable[num_val:], "val": readable[:num_val]}
+        groups = self._groups(readable)
         return {
             split: self._generate_examples(split, sorted(group), settings)
             for split, group in groups.items()
             if group
         }
+
+    def _groups(self, readable: list[pathlib.Path]) -> dict[str, list[pathlib.Path]]:
+        """Returns the files of each split."""
+        folder, plan = self._config.path, self._config.plan
+        if plan is not None:
+            split_of = {video: plan.files[self._name(video)].split for video in readable}
+            return {
+                split: [video for video, of in split_of.items() if of == split]
+                for split in ("train", "val")
+            }
+        readable.sort(key=lambda video: _share(video, folder))
+        num_val = sum(_share(video, folder) < VAL_SHARE for video in readable)
+        num_val = min(max(num_val, 1), len(readable) - 1)
+        return {"train": readable[num_val:], "val": readable[:num_val]}
 
     def _clips(self, video: pathlib.Path) -> Iterator[tuple[float, Clip]]:
         """Yields from `read_clips`; skips a file that fails and notes it in the report.
@@ -227,17 +245,30 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
         A decoder may raise any exception or crash, and one file must not stop the build.
         """
         settings = self._config
+        starts = self._starts(video)
         try:
-            yield from read_clips(
-                self._worker,
-                video,
-                settings.format,
-                settings.clips_per_file,
-                settings.fit == "letterbox",
-            )
+            letterbox = settings.fit == "letterbox"
+            yield from read_clips(self._worker, video, settings.format, starts, letterbox)
         except (UserError, RuntimeError) as error:
             reason = str(error)
             self._note("skipped", video, reason.removeprefix(f"cannot read {video}: "))
+
+    def _starts(self, video: pathlib.Path) -> Sequence[float]:
+        """Returns where the clips of a file begin, in seconds."""
+        settings = self._config
+        if settings.plan is not None:
+            return settings.plan.files[self._name(video)].starts
+        return [number * settings.format.seconds for number in range(settings.clips_per_file)]
+
+    def _captions(self, video: pathlib.Path) -> list[str]:
+        """Returns the captions of a file; notes in the report why there are none."""
+        if self._config.plan is not None:
+            return list(self._config.plan.files[self._name(video)].captions)
+        try:
+            return read_captions(video)
+        except UserError as error:
+            self._note("captions_skipped", video, str(error))
+            return []
 
     def _name(self, video: pathlib.Path) -> str:
         """Returns the name of a file below the directory, as valid Unicode."""
@@ -252,11 +283,7 @@ class VideoFolder(tfds.core.GeneratorBasedBuilder):
         self, split: str, videos: Sequence[pathlib.Path], settings: VideoFolderConfig
     ) -> Iterator[tuple[str, dict]]:
         for video in videos:
-            try:
-                captions = read_captions(video)
-            except UserError as error:
-                captions = []
-                self._note("captions_skipped", video, str(error))
+            captions = self._captions(video)
             for number, (start, clip) in enumerate(self._clips(video)):
                 key = f"{self._name(video)}#{number}"
                 self.report["clips"][split] = self.report["clips"].get(split, 0) + 1

@@ -23,7 +23,6 @@ import numpy as np
 from scipy import ndimage
 
 from sora_jax.oracles.tracker import (
-    NAMES,
     PLANE,
     backdrop,
     box_mean,
@@ -33,7 +32,7 @@ from sora_jax.oracles.tracker import (
     unmix,
     vivid,
 )
-from sora_jax.worlds.playhouse.spec import from_pixels, pixels_per_metre
+from sora_jax.worlds.playhouse.spec import from_pixels, palette, pixels_per_metre
 
 MIN_COLOURED, MIN_UNHIDDEN = 0.35, 0.4
 # number of frames with the largest area that give the radius; least visible share of a whole disc
@@ -100,7 +99,7 @@ def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: flo
     label, alpha = unmix(frames, still, ndimage.maximum_filter(colour, size=(1, 9, 9)))
     label[np.logical_not(ndimage.maximum_filter(colour, size=(1, 3, 3)))] = -1
     blobs, share, mass = _blobs(label, alpha)
-    k = int(np.argmax([share[blobs == k].sum() for k in range(len(NAMES))]))
+    k = int(np.argmax([share[blobs == k].sum() for k in range(len(palette()))]))
     alpha = np.where(blobs == k, share, 0.0)
     clear = np.broadcast_to(1.0 - front, alpha.shape)
     # a highlight belongs to the ball
@@ -135,7 +134,7 @@ def follow(frames: np.ndarray, still: np.ndarray, front: np.ndarray, extent: flo
                 size_m[f] = np.sqrt(np.sum(alpha[f][distance < radius + NEAR]) / np.pi) / scale
     others = (mass * ((blobs >= 0) & (blobs != k))).max((1, 2)) > small
     return Disc(
-        NAMES[k],
+        tuple(palette())[k],
         from_pixels(centres, extent, size),
         radius / scale,
         area,

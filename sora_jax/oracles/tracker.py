@@ -1,8 +1,8 @@
 """Ball tracker: the position of each colour in every frame, to a fraction of a pixel, from pixels
 alone.
 
-The tracker knows the world's palette and scale. It does not know the scene: neither its
-backdrop nor which colours are present.
+The tracker knows the world's palette (`spec.palette`) and scale. It does not know the scene:
+neither its backdrop nor which colours are present.
 
 1. Backdrop b: the temporal median of the pixels that are not strongly coloured. Where a ball never
    leaves a pixel, the row's median.
@@ -31,7 +31,7 @@ from scipy import ndimage
 from sora_jax.oracles.base import Oracle
 from sora_jax.oracles.corruptions import double, recolour, resized, teleport, vanish, visitor
 from sora_jax.oracles.examples import VIDEO, Example
-from sora_jax.worlds.playhouse.spec import COLOURS, SIZES, from_pixels, pixels_per_metre
+from sora_jax.worlds.playhouse.spec import SIZES, from_pixels, palette, pixels_per_metre
 
 if TYPE_CHECKING:
     from sora_jax.oracles.reading import Reading
@@ -55,8 +55,6 @@ LASTING = 1 / 3  # least share of frames in which a ball of the clip is visible
 SAME_SIZE = 1.15
 MAX_RMS = 0.3  # pixels rms: tolerance between the tracked and the true centres
 
-NAMES = tuple(COLOURS)
-PALETTE = np.array([COLOURS[n] for n in NAMES], np.float32)
 SMALLEST = min(low for low, _ in SIZES.values())  # metres
 MOST_PIXELS = 1 << 20  # unmixed at once: 256 frames of 64 x 64, in some 300 MB
 PLANE = np.array(ndimage.generate_binary_structure(3, 1))
@@ -211,10 +209,11 @@ def unmix(
         candidates: mask, bool [F, H, W], of pixels that may belong to a ball.
 
     Returns:
-        (label int8 [F, H, W], -1 without a colour; alpha [F, H, W, 6]).
+        (label int8 [F, H, W], -1 without a colour; alpha [F, H, W, colours]).
     """
+    colours = np.array(list(palette().values()), np.float32)
     p, b = frames[candidates], np.maximum(np.broadcast_to(still, frames.shape)[candidates], 0.02)
-    pc, cb, cc = p @ PALETTE.T, b @ PALETTE.T, np.sum(PALETTE**2, -1)
+    pc, cb, cc = p @ colours.T, b @ colours.T, np.sum(colours**2, -1)
     pb, bb, pp = (np.einsum("nc,nc->n", u, v)[:, None] for u, v in ((p, b), (b, b), (p, p)))
     det = np.maximum(cc * bb - cb * cb, 1e-3)
     a = (bb * pc - cb * pb) / det
@@ -223,7 +222,7 @@ def unmix(
     best = np.argmin(residual, -1)
     label = np.full(candidates.shape, -1, np.int8)
     label[candidates] = np.where(np.isfinite(residual.min(-1)), best, -1)
-    alpha = np.zeros((*candidates.shape, len(NAMES)), np.float32)
+    alpha = np.zeros((*candidates.shape, len(colours)), np.float32)
     # A shadow also has beta < 1 but no colour, so alpha is limited by both.
     alpha[candidates] = np.clip(np.minimum(1.0 - beta, FAINT * a), 0.0, 1.0)
     return label, alpha
@@ -244,7 +243,8 @@ def track(frames: np.ndarray) -> list[Track]:
     near = ndimage.maximum_filter(strong, size=(1, 9, 9))
     block = max(1, MOST_PIXELS // (frames.shape[1] * frames.shape[2]))
     label = np.empty(strong.shape, np.int8)
-    alpha = np.empty((*strong.shape, len(NAMES)), np.float32)
+    count = len(palette())
+    alpha = np.empty((*strong.shape, count), np.float32)
     for i in range(0, len(frames), block):
         some = slice(i, i + block)
         label[some], alpha[some] = unmix(frames[some], still, near[some])
@@ -252,7 +252,7 @@ def track(frames: np.ndarray) -> list[Track]:
     # 0.4 of the area of the smallest ball. The rims where two balls, or a ball and the backdrop,
     # mix are smaller.
     min_area = 0.4 * np.pi * (SMALLEST * pixels_per_metre(EXTENT, frames.shape[2])) ** 2
-    counts = np.bincount(label.ravel() + 1, minlength=len(NAMES) + 1)[1:]
+    counts = np.bincount(label.ravel() + 1, minlength=count + 1)[1:]
     tracks = [
         _track_colour(k, label, alpha[..., k], min_area)
         for k in np.flatnonzero(counts >= min_area).tolist()
@@ -297,7 +297,7 @@ def _track_colour(k: int, label: np.ndarray, alpha: np.ndarray, min_area: float)
         total, row, column = _centroid(parts[window] == part, other, alpha[window])
         position[f] = from_pixels(np.array([column + left, row + top]), EXTENT, width)
         radius[f] = np.sqrt(total / np.pi) / pixels_per_metre(EXTENT, width)
-    return Track(NAMES[k], position, radius, copies)
+    return Track(tuple(palette())[k], position, radius, copies)
 
 
 def filled(core: np.ndarray) -> np.ndarray:

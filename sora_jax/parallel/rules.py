@@ -28,6 +28,7 @@ from sora_jax.tree import flatten
 
 Rules = Sequence[tuple[str, P]]
 
+LORA = "lora"  # path of low-rank updates (`training.adapt`), which are small and replicated
 STACKED = "stacked"  # path of matrices of several parameters in one array (`training.stacked`)
 STACK = r"(pairs|text/blocks)/.*"
 STREAM = r"(video|audio)"
@@ -149,7 +150,8 @@ def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
 
     A leaf whose path ends in a parameter's path, with the same shape, is sharded as the parameter:
     moments and averages. Leaves of fewer than two axes, such as counters and keys, are replicated.
-    Stacks of several parameters' matrices are replicated too, if the parameters are.
+    Stacks of several parameters' matrices are replicated too, if the parameters are. Low-rank
+    updates are replicated.
 
     Args:
         state: arrays or shapes that contain `params` and trees like it.
@@ -170,7 +172,7 @@ def place(state: Any, params: Any, mesh: Mesh, rules: Rules = ST_DIT) -> Any:
             tail = "/".join(parts[first:])
             if shapes.get(tail) == x.shape:
                 return where[tail]
-        if len(x.shape) < 2:
+        if len(x.shape) < 2 or LORA in parts:
             return P()
         if STACKED in parts:
             fsdp, tensor = (mesh.shape[axis] for axis in ("fsdp", "tensor"))

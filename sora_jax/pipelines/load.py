@@ -6,6 +6,7 @@ from types import NoneType
 from sora_jax import weights as weights_lib
 from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.errors import UserError, expect
+from sora_jax.lora import load_model
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.pipelines.generate import Pipeline
@@ -15,7 +16,10 @@ Path = str | os.PathLike | None
 
 
 def load_pipeline(
-    model: Path = None, video_tokenizer: Path = None, audio_tokenizer: Path = None
+    model: Path = None,
+    video_tokenizer: Path = None,
+    audio_tokenizer: Path = None,
+    lora: Path = None,
 ) -> Pipeline:
     """Loads a pipeline from weights files and enables the compilation cache on disk
     (`compat.enable_compile_cache`).
@@ -24,26 +28,29 @@ def load_pipeline(
         model: path of the model's weights. Default: the shipped `nano`.
         video_tokenizer: path of its weights. Default: the shipped one.
         audio_tokenizer: path of its weights. Default: the shipped one.
+        lora: path of low-rank updates of the model's weights (`sora_jax.lora`). Default: none.
 
     Raises:
         UserError: a file is missing or not from this project, the files do not match each other,
             or the platform of JAX_PLATFORMS is absent.
     """
-    paths = (model, video_tokenizer, audio_tokenizer)
-    for name, path in zip(("model", "video_tokenizer", "audio_tokenizer"), paths, strict=True):
+    paths = (model, video_tokenizer, audio_tokenizer, lora)
+    names = ("model", "video_tokenizer", "audio_tokenizer", "lora")
+    for name, path in zip(names, paths, strict=True):
         expect(path, (str, os.PathLike, NoneType), name, "give the path of a file of weights")
     check_platform()
     enable_compile_cache()
-    transformer, weights = weights_lib.load_model(model)
+    transformer, weights = load_model(model, lora)
     video, video_weights = weights_lib.load_video_tokenizer(video_tokenizer)
     audio, audio_weights = weights_lib.load_audio_tokenizer(audio_tokenizer)
     tokenizers = {
         "video_tokenizer": video_weights.fingerprint,
         "audio_tokenizer": audio_weights.fingerprint,
     }
+    latents = {"video_tokenizer": video_weights.latents, "audio_tokenizer": audio_weights.latents}
     for name, fingerprint in tokenizers.items():
         expected = weights.metadata.get("tokenizers", {}).get(name, fingerprint)
-        if expected != fingerprint:
+        if expected not in (fingerprint, latents[name]):
             remedy = f"give the one it was trained with as {name}, or retrain it"
             raise UserError(
                 f"the model was trained on latents of the {name} {expected}, and {fingerprint} "

@@ -168,15 +168,19 @@ class ModelDataConfig(DataConfig):
 
     Attributes:
         text_length: words of a prompt, padded. A family of Playhouse that needs more sets it.
+        words: of the captions, which become known words beside those of the initial weights or of
+            the families (`models.vocabulary`). Default: none.
         skip_damaged: True replaces a clip by the next one if its latents cannot be read or are not
             finite. By default the run stops at such a clip.
     """
 
     text_length: int = 64
+    words: tuple[str, ...] = ()
     skip_damaged: bool = False
 
     def __post_init__(self):
         super().__post_init__()
+        object.__setattr__(self, "words", tuple(self.words))
         if self.text_length < 1:
             raise ValueError(f"text_length={self.text_length}; give at least 1")
 

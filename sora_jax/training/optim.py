@@ -33,6 +33,7 @@ gradients.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -119,7 +120,16 @@ def averaged_params(opt_state: Any, params: Any) -> Any:
         for x in jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, EmaState))
         if isinstance(x, EmaState)
     ]
-    return found[0].ema if found else params
+    if not found:
+        return params
+
+    def is_masked(x: Any) -> bool:
+        return isinstance(x, optax.MaskedNode)
+
+    # Parameters that are not trained have no average.
+    return jax.tree.map(
+        lambda e, p: p if is_masked(e) else e, found[0].ema, params, is_leaf=is_masked
+    )
 
 
 def schedule(config: OptimConfig, steps: int | jax.Array, start: int = 0) -> optax.Schedule:
@@ -216,17 +226,33 @@ def _adaptive(config: OptimConfig, lr: optax.Schedule) -> optax.GradientTransfor
 
 
 def make_optimizer(
-    config: OptimConfig, steps: int | jax.Array, start: int = 0
+    config: OptimConfig,
+    steps: int | jax.Array,
+    start: int = 0,
+    trained: Callable[[Any], Any] | None = None,
 ) -> optax.GradientTransformation:
     """Returns the optimizer, equations (1) to (4), of a run of `steps` batches.
 
-    `start` batches were made before, by an optimizer whose moments are lost (`schedule`).
+    Args:
+        config: its hyperparameters.
+        steps: batches of the whole run.
+        start: batches that were made before, by an optimizer whose moments are lost (`schedule`).
+            Default 0.
+        trained: parameters -> a tree of bool like them. The others stay to the bit, and have
+            neither moments nor averages. Default None: all are trained.
     """
     lr = schedule(config, steps, start // config.accumulate)
     chain = [optax.clip_by_global_norm(config.clip), _adaptive(config, lr)]
     if config.ema:
         chain.append(ema_params(config.ema))
     optimizer = optax.chain(*chain)
+    if trained is not None:
+        optimizer = optax.chain(
+            optax.masked(optimizer, trained),
+            optax.masked(
+                optax.set_to_zero(), lambda x: jax.tree.map(lambda on: not on, trained(x))
+            ),
+        )
     return (
         optax.MultiSteps(optimizer, config.accumulate).gradient_transformation()
         if config.accumulate > 1

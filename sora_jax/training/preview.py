@@ -43,23 +43,25 @@ def previews(
         state -> the contact sheets {"clip_0": uint8 [H, W, 3], ...} of the clips.
 
     Raises:
-        UserError: the latents were not made by the shipped tokenizers, or several processes train
-            together, none of which holds all weights.
+        UserError: the latents were made by other tokenizers than those of `run.sample`, or several
+            processes train together, none of which holds all weights.
     """
     if processes.several():
         raise UserError(
             f"config.sample.every={run.sample.every} makes clips in one process; leave it 0, "
             "and use experiments.sample on the weights"
         )
-    (video, video_weights), (audio, audio_weights) = load_video_tokenizer(), load_audio_tokenizer()
-    shipped = {
-        "video_tokenizer": video_weights.fingerprint,
-        "audio_tokenizer": audio_weights.fingerprint,
+    video, video_weights = load_video_tokenizer(run.sample.video_tokenizer or None)
+    audio, audio_weights = load_audio_tokenizer(run.sample.audio_tokenizer or None)
+    given = {
+        "video_tokenizer": video_weights.latents,
+        "audio_tokenizer": audio_weights.latents,
     }
-    if tokenizers != shipped:
+    if tokenizers != given:
         raise UserError(
             f"config.sample.every={run.sample.every} makes clips with the shipped tokenizers, "
-            "and the latents are of others; leave it 0"
+            "and the latents are of others; name their files in config.sample.video_tokenizer and "
+            "config.sample.audio_tokenizer, or leave it 0"
         )
 
     def pictures(state: TrainState) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """The program of a run: its model, loss, step and shardings on a mesh, without any arrays."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from sora_jax import low_rank
 from sora_jax.flow.loss import FlowConfig, flow_loss
 from sora_jax.modality import PIXELS_PER_LATENT, SAMPLE_RATE, SAMPLES_PER_LATENT, ClipFormat
 from sora_jax.models.reference_encoder import VIEWS
@@ -15,6 +17,7 @@ from sora_jax.models.st_dit import STDiT
 from sora_jax.models.st_dit_config import STDiTConfig
 from sora_jax.parallel import mesh as mesh_lib
 from sora_jax.parallel import rules, sequence
+from sora_jax.training import adapt
 from sora_jax.training.data_config import batch_sizes
 from sora_jax.training.optim import make_optimizer
 from sora_jax.training.run import Run
@@ -31,9 +34,10 @@ class Program:
     Attributes:
         formats: the format of the clips of each set, by name.
         create: () -> a new model with initial parameters.
-        merge: parameters -> the model with these parameters.
-        shapes: the parameters as a tree of `jax.ShapeDtypeStruct`.
-        begin: parameters -> the state before the first step.
+        merge: parameters of the run -> the model with these parameters.
+        shapes: the model's parameters as a tree of `jax.ShapeDtypeStruct`.
+        begin: parameters of the model -> the state before the first step. Those of the run are the
+            same, or with LoRA `adapt.begin`.
         placement: (shardings of the state, shardings of a batch).
         step: (state, batch) -> (state, metrics), jitted.
         loss: (params, batch, key) -> (loss, metrics).
@@ -82,6 +86,7 @@ def assemble(
     run: Run,
     mesh: jax.sharding.Mesh,
     start: int = 0,
+    rows: tuple[int, int] = (0, 0),
     text_lengths: Mapping[str, int] | None = None,
 ) -> Program:
     """Returns the program of a run on a mesh. Allocates no arrays on devices.
@@ -90,6 +95,7 @@ def assemble(
         run: the configuration.
         mesh: the devices.
         start: steps that were made before, by an optimizer whose moments are lost. Default: 0.
+        rows: (first, number) of the rows of new words in the embedding. Default: none.
         text_lengths: words of a padded prompt by set. Default: `data.text_length` for all.
 
     Raises:
@@ -100,19 +106,26 @@ def assemble(
     for name, format in formats.items():
         mesh_lib.check_batch(sizes[name], mesh, f" of {name}" * (len(formats) > 1))
         sequence.check_tokens(run.model, format.latent_sides, mesh)
-    optimizer = make_optimizer(run.optim, run.train.steps, start)
+    parts = run.adapt.lora_rank or run.adapt.freeze
+    mask = functools.partial(adapt.trained, config=run.adapt) if parts else None
+    optimizer = make_optimizer(run.optim, run.train.steps, start, mask)
 
     def create() -> Any:
         return STDiT(run.model, rngs=nnx.Rngs(run.train.seed))
 
     def begin(params: Any) -> Any:
+        key = jax.random.key(run.train.seed)
+        params = adapt.begin(params, run.adapt, key, rows[1])
         return new_state(params, optimizer, run.train.seed, start)
 
-    shapes, merge = split_module(nnx.eval_shape(create))
+    shapes, merge_model = split_module(nnx.eval_shape(create))
+
+    def merge(params: Any) -> Any:
+        return merge_model(low_rank.merged(params, rows[0]))
 
     def loss_of(flow: FlowConfig) -> Callable[[Any, Any, Any], Any]:
         def loss(params: Any, batch: Any, key: Any) -> Any:
-            model = sequence.on_mesh(merge(params), mesh)
+            model = sequence.on_mesh(merge(adapt.held(params, run.adapt)), mesh)
             return flow_loss(model, batch, key, batch["times"], flow)
 
         return loss

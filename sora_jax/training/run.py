@@ -7,6 +7,7 @@ from sora_jax.errors import UserError
 from sora_jax.flow.loss import FlowConfig
 from sora_jax.models.st_dit import STDiTConfig
 from sora_jax.parallel.mesh import MeshConfig
+from sora_jax.training.adapt import AdaptConfig
 from sora_jax.training.data_config import ModelDataConfig, batch_sizes
 from sora_jax.training.loop import TrainConfig
 from sora_jax.training.optim import OptimConfig
@@ -25,6 +26,7 @@ class Run:
         data: the sets of clips, or of latents.
         optim: the optimizer and its learning rate.
         train: steps, seed, checkpoints and logs.
+        adapt: what of the model is trained. Default: all of it.
         mesh: the devices.
         profile: steps to profile. Default: none.
         validation: loss on held-out clips during training. Default: none.
@@ -36,6 +38,7 @@ class Run:
     data: ModelDataConfig = dataclasses.field(default_factory=ModelDataConfig)
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
+    adapt: AdaptConfig = AdaptConfig()
     mesh: MeshConfig = MeshConfig()
     profile: ProfileConfig = ProfileConfig()
     validation: ValidationConfig = ValidationConfig()

@@ -10,16 +10,23 @@ anew at the learning rate of that step, to which it rises again over `warmup` up
 import dataclasses
 import json
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
 
 from sora_jax import config as config_lib
 from sora_jax import files
 from sora_jax.errors import UserError
 from sora_jax.parallel import processes
 from sora_jax.training.optim import OptimConfig, stable_steps
-from sora_jax.weights import Weights, load_weights
+from sora_jax.training.state import split_module
+from sora_jax.tree import flatten
+from sora_jax.weights import Weights, fill, load_weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +105,48 @@ def open_start(
     seconds = 3600 * card["hours"] / max(step, 1)
     rows = tuple({"step": at, "loss": loss, "step_seconds": seconds} for at, loss in curve)
     return Start(str(continue_from), loaded, step, card["position"], rows, card["run"])
+
+
+def start_params(
+    shapes: Any, params: Mapping[str, Any], file: str, partly: bool = False
+) -> dict[str, jax.Array]:
+    """Returns the parameters that a run starts from, by path.
+
+    Args:
+        shapes: those of the model's parameters.
+        params: those of a file, nested dicts of arrays.
+        file: its name, for messages.
+        partly: True returns those whose shapes agree, and lists the others on stderr. Default
+            False: all must agree.
+
+    Raises:
+        UserError: parameters do not agree; or, with `partly`, none does.
+    """
+    if not partly:
+        return flatten(fill(shapes, params, file))
+    given, wanted = flatten(params), flatten(shapes)
+    fits = {path: x for path, x in wanted.items() if path in given and given[path].shape == x.shape}
+    if not fits:
+        raise UserError(f"{file} has no parameter of the model's shapes; give weights of its kind")
+    lines = [f"  {path} {x.shape}, new" for path, x in wanted.items() if path not in fits]
+    lines += [f"  {path} {given[path].shape}, not taken" for path in given if path not in fits]
+    if lines and processes.is_first():
+        head = f"note: {len(fits)} of {len(wanted)} parameters are taken from {file}; left out are"
+        print("\n".join([f"{head}", *lines]), file=sys.stderr)
+    return {path: jnp.asarray(given[path], x.dtype) for path, x in fits.items()}
+
+
+def started(shapes: Any, given: Mapping[str, jax.Array], create: Callable[[], nnx.Module]) -> Any:
+    """Returns the model's parameters before the first step: those given, and new ones for the rest.
+
+    Args:
+        shapes: those of the parameters.
+        given: from `start_params`, or {}.
+        create: () -> a model with new parameters, called if some are not given.
+    """
+    new = {} if len(given) == len(flatten(shapes)) else flatten(split_module(create())[0])
+    leaves = [given[path] if path in given else new[path] for path in flatten(shapes)]
+    return jax.tree.unflatten(jax.tree.structure(shapes), leaves)
 
 
 def shared_steps(optim: OptimConfig, old: int, new: int) -> int | None:

@@ -19,6 +19,7 @@ from sora_jax.data.mixture import mix, part
 from sora_jax.data.named_sources import SOURCES
 from sora_jax.data.tokenizer_clips import Clips, open_clips
 from sora_jax.environment import hardware
+from sora_jax.errors import UserError
 from sora_jax.tokenizers import audio, video
 from sora_jax.training.best import Best
 from sora_jax.training.data_config import DataConfig, batch_sizes, published
@@ -34,6 +35,9 @@ from sora_jax.training.tokenizer_run import KINDS, TokenizerRun, check_latents
 from sora_jax.training.tokenizer_scores import batches_of, final_scores, validation
 from sora_jax.training.workdir import Workdir, open_workdir
 from sora_jax.tree import flatten
+
+# Modules of a video tokenizer's encoder
+ENCODER = ("embed", "encoder_fine", "down", "encoder_coarse", "to_latent")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,10 @@ class TokenizerProgram:
     optimizer: optax.GradientTransformation
     step: Callable[..., Any]
 
+    def begin(self, seed: int) -> TrainState:
+        """Returns the state of a training from new weights before its first step."""
+        return new_state(self.params, self.optimizer, seed)
+
     @classmethod
     def assemble(cls, run: TokenizerRun, folder: Path, first: int = 0) -> "TokenizerProgram":
         """Returns the program of a run.
@@ -79,9 +87,16 @@ class TokenizerProgram:
 
         def loss(params: Any, batch: Any, key: Any) -> Any:
             name, inputs = part(batch)
+            if run.decoder_only:
+                params = jax.tree.map(
+                    lambda x, on: x if on else jax.lax.stop_gradient(x),
+                    params,
+                    decoder_mask(params),
+                )
             return kind.loss(merge(params), sets[name].render(inputs), key)
 
-        optimizer = make_optimizer(run.optim, run.train.steps, first)
+        mask = decoder_mask if run.decoder_only else None
+        optimizer = make_optimizer(run.optim, run.train.steps, first, mask)
         step = make_step(loss, optimizer)
         sizes = batch_sizes(run.data, run.train.batch_size, kind.name)
         return cls(tokenizer, params, merge, sets, sizes, loss, optimizer, step)
@@ -115,6 +130,14 @@ def statistics(
     tokenizer.set_statistics(jnp.concatenate([z.reshape(-1, z.shape[-1]) for z in latents]))
 
 
+def keep_statistics(tokenizer: nnx.Module, stored: dict) -> None:
+    """Sets the statistics of a tokenizer to those of stored weights, in place."""
+    given = flatten(stored)
+    measured = nnx.state(tokenizer, nnx.Not(nnx.Param))
+    leaves = [jnp.asarray(given[path], x.dtype) for path, x in flatten(measured).items()]
+    nnx.update(tokenizer, jax.tree.unflatten(jax.tree.structure(measured), leaves))
+
+
 def trained(stored: dict, tokenizer: nnx.Module) -> dict:
     """Returns the parameters in a stored tokenizer, without its latent statistics.
 
@@ -122,6 +145,12 @@ def trained(stored: dict, tokenizer: nnx.Module) -> dict:
     """
     measured = flatten(nnx.state(tokenizer, nnx.Not(nnx.Param)))
     return {name: x for name, x in flatten(stored).items() if name not in measured}
+
+
+def decoder_mask(params: Any) -> Any:
+    """Returns which parameters of a video tokenizer belong to its decoder, a tree of bool."""
+    names = [path.split("/")[0] not in ENCODER for path in flatten(params)]
+    return jax.tree.unflatten(jax.tree.structure(params), names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +202,11 @@ def train_tokenizer(
     check_platform()
     enable_compile_cache()
     start = open_start(run.kind, init_from, continue_from)
+    if run.decoder_only and start.weights is None:
+        raise UserError(
+            "decoder_only trains the decoder of weights that are there; give them as init_from",
+            field="init_from",
+        )
     with open_workdir(workdir, run, start, identify_clips(run.data)) as opened:
         program = TokenizerProgram.assemble(run, opened.path / "clips", start.step)
         tokenizer, params, merge, sets = (
@@ -209,9 +243,13 @@ def train_tokenizer(
         scores = final_scores(run, kind, merge, params, sets)
         tokenizer = merge(params)
         draw_round_trips(opened.path / "round_trip.png", kind, tokenizer, sets)
-        statistics(tokenizer, sets, run.data.weights)
-        position = stream.get_state()
-        return _write_weights(run, opened, tokenizer, scores, int(state.step), step, position)
+        if run.decoder_only and start.weights:
+            keep_statistics(tokenizer, start.weights.params)
+        else:
+            statistics(tokenizer, sets, run.data.weights)
+        latents_of = start.weights.latents if run.decoder_only and start.weights else None
+        made = scores, int(state.step), step, stream.get_state(), latents_of
+        return _write_weights(run, opened, tokenizer, *made)
 
 
 def averaged(state: TrainState) -> Any:
@@ -235,12 +273,15 @@ def _write_weights(
     steps: int,
     best_step: int,
     position: Mapping[str, Any],
+    latents_of: str | None,
 ) -> TrainedTokenizer:
+    """Writes the weights; `latents_of` is the fingerprint whose latents they have, if not new."""
     data, rows = published(workdir.config["data"]), read(workdir.path / "metrics.jsonl", steps)
     metadata = {
         "run": {**workdir.config, "data": data},
         "steps": steps,
         "best_step": best_step,
+        **({"latents_of": latents_of} if latents_of else {}),
         "position": dict(position),
         "hours": hours(rows),
         "hardware": hardware(),

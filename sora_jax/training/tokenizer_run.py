@@ -23,6 +23,8 @@ class TokenizerRun:
     Attributes:
         kind: a name of KINDS: "video_tokenizer" or "audio_tokenizer".
         tokenizer: the configuration of a tokenizer of that kind.
+        decoder_only: whether only the decoder of a video tokenizer is trained. Its latents then
+            stay those of the weights that it starts from, with their statistics. Default False.
     """
 
     kind: str
@@ -31,8 +33,13 @@ class TokenizerRun:
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     validation: ValidationConfig = ValidationConfig()
+    decoder_only: bool = False
 
     def __post_init__(self):
+        if self.decoder_only and self.kind != "video_tokenizer":
+            raise ValueError(
+                "decoder_only is of the video tokenizer, whose halves are apart; leave it False"
+            )
         for one in self.data.mixture:
             if one.source == "playhouse" and one.path:
                 raise ValueError(

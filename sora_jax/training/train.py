@@ -12,11 +12,12 @@ import jax
 import numpy as np
 
 from kernels import target
+from sora_jax import lora as lora_files
 from sora_jax import weights as weights_lib
 from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.data.latents.record import open_set
-from sora_jax.errors import expect
-from sora_jax.models import cost
+from sora_jax.errors import UserError, expect
+from sora_jax.models import cost, vocabulary
 from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.parallel import processes, topologies
 from sora_jax.parallel.mesh import traced_for
@@ -28,8 +29,8 @@ from sora_jax.training.optim import averaged_params, make_optimizer, stable_step
 from sora_jax.training.preview import previews
 from sora_jax.training.program import Program, assemble
 from sora_jax.training.run import Run
-from sora_jax.training.start import open_start
-from sora_jax.training.state import TrainState, split_module
+from sora_jax.training.start import Start, open_start, start_params, started
+from sora_jax.training.state import TrainState
 from sora_jax.training.validation import validation
 from sora_jax.training.workdir import Workdir, open_workdir
 
@@ -57,6 +58,7 @@ def train(
     init_from: str | os.PathLike | None = None,
     continue_from: str | os.PathLike | None = None,
     export: bool = False,
+    partly: bool = False,
 ) -> Trained | None:
     """Trains a model, or continues its training; experiments.train calls this.
 
@@ -70,6 +72,8 @@ def train(
         continue_from: weights written by this run earlier, in another workdir. The run goes on at
             their step, without the moments of its optimizer (`training.start`). Default: none.
         export: True writes the weights of the newest checkpoint and trains no further.
+        partly: True takes of init_from the parameters whose shapes agree, lists the others on
+            stderr, and accepts latents of other tokenizers. Default False: all must agree.
 
     Returns:
         The file of weights with its fingerprint and loss. If several processes train together
@@ -86,24 +90,29 @@ def train(
             check_platform()
             enable_compile_cache()
             start = open_start("st_dit", init_from, continue_from)
+            check_adapted(run, start)
             dataset = inputs.identify(run.data)
-            run, tokenizer, lengths = _prompts(run, dataset, start.weights)
+            run, tokenizer, added, lengths = _prompts(run, dataset, start.weights)
             mesh = run.mesh.make()
             processes.check_mesh(mesh)
             _tell_devices(mesh)
-            program, given = assemble(run, mesh, start.step, lengths), None
+            rows = 1 + len(tokenizer.words) - len(added), len(added)
+            program, given = assemble(run, mesh, start.step, rows, lengths), {}
             if start.weights:
-                given = weights_lib.fill(program.shapes, start.weights.params, start.file)
+                known = tokenizer.words[: rows[0] - 1]
+                params = vocabulary.with_rows(start.weights.params, known, added)
+                given = start_params(program.shapes, params, start.file, partly)
             opened = stack.enter_context(open_workdir(workdir, run, start, dataset))
             folders = inputs.latents_of(run.data, opened.path)
-            batches = _batches(run, program, tokenizer, folders, start.weights)
+            expected = None if partly else start.weights
+            batches = _batches(run, program, tokenizer, folders, expected)
             descriptions = {name: open_set(folder)[1] for name, folder in folders.items()}
             tokenizers = next(iter(descriptions.values()))["tokenizers"]
             evaluate = None if export else _validation(run, program, tokenizer, opened, tokenizers)
 
         # Created with its final sharding: the whole state may not fit on one device.
         def begin(given: Any) -> Any:
-            return program.begin(given or split_module(program.create())[0])
+            return program.begin(started(program.shapes, given, program.create))
 
         state = jax.jit(begin, out_shardings=program.placement[0])(given)
         with traced_for(mesh):
@@ -130,21 +139,34 @@ def train(
                     keep_step=stable_steps(run.optim, run.train.steps),
                 )
         position = batches.get_state()
-        return _write_weights(run, opened, state, descriptions, tokenizer, position)
+        written = run, opened, state, descriptions, tokenizer, position
+        return _write_weights(*written, start.weights if run.adapt.lora_rank else None)
+
+
+def check_adapted(run: Run, start: Start) -> None:
+    """Refuses LoRA without weights to start from, or of a run that goes on."""
+    if run.adapt.lora_rank and (start.weights is None or start.step):
+        raise UserError(
+            "LoRA trains small updates of weights that are there; give them as init_from",
+            field="init_from",
+        )
 
 
 def _prompts(
     run: Run, dataset: Mapping[str, Any], start: weights_lib.Weights | None
-) -> tuple[Run, TextTokenizer, dict[str, int]]:
-    """Returns the run with the text length that its data need, its text tokenizer, and the words of
-    a padded prompt of each set.
+) -> tuple[Run, TextTokenizer, tuple[str, ...], dict[str, int]]:
+    """Returns the run with the text length and the vocabulary that its data need, its text
+    tokenizer, the words that `data.words` adds to the known ones, and the words of a padded prompt
+    of each set.
 
-    The vocabulary is that of the initial weights `start`, else that of the families of scenes.
+    The vocabulary is that of the initial weights `start`, else that of the families of scenes. It
+    grows by the added words.
     """
     sets = dataset if run.data.sets else {run.data.name: dataset}
     words, lengths = inputs.vocabulary(sets, run.data.text_length)
     length = max(lengths.values())
     words = tuple(start.metadata.get("words", words)) if start else words
+    added = vocabulary.new_words(words, run.data.words)
     if length != run.data.text_length:
         if processes.is_first():
             print(
@@ -154,7 +176,12 @@ def _prompts(
             )
         data = dataclasses.replace(run.data, text_length=length)
         run = dataclasses.replace(run, data=data)
-    return run, TextTokenizer.of_vocabulary(words, run.model.vocabulary, length), lengths
+    size = run.model.vocabulary
+    if run.data.words:
+        size = (start.config["vocabulary"] if start else size) + len(added)
+        run = dataclasses.replace(run, model=dataclasses.replace(run.model, vocabulary=size))
+    tokenizer = TextTokenizer.of_vocabulary((*words, *added), size, run.data.text_length)
+    return run, tokenizer, added, lengths
 
 
 def _of_sets(program: Program, tokenizer: TextTokenizer) -> dict[str, TextTokenizer]:
@@ -253,17 +280,23 @@ def _write_weights(
     descriptions: Mapping[str, Mapping[str, Any]],
     tokenizer: TextTokenizer,
     position: Mapping[str, Any],
+    base: weights_lib.Weights | None,
 ) -> Trained | None:
+    """Writes the averaged weights of a state; with LoRA, its updates of the weights `base`."""
     steps = int(state.step)
     rows = metrics.read(workdir.path / "metrics.jsonl", steps)
     metadata = card(run, workdir.config, rows, descriptions, tokenizer.words, steps, position)
     averaged = processes.gathered(averaged_params(state.opt_state, state.params))
     if not processes.is_first():
         return None
-    path = workdir.path / "weights.safetensors"
-    fingerprint = weights_lib.save_weights(
-        path, "st_dit", averaged, run.model, metadata, dtype=np.float16
-    )
+    if base is not None:
+        path = workdir.path / "lora.safetensors"
+        fingerprint = lora_files.save_lora(path, averaged["lora"], base, metadata)
+    else:
+        path = workdir.path / "weights.safetensors"
+        fingerprint = weights_lib.save_weights(
+            path, "st_dit", averaged, run.model, metadata, dtype=np.float16
+        )
     jax.block_until_ready(state)
     losses = [row["loss"] for row in rows if "loss" in row]
     return Trained(path, fingerprint, steps, losses[-1] if losses else float("nan"))

@@ -46,6 +46,8 @@ class SampleConfig:
         steps: steps of the sampler. Default 20.
         guidance: scale of the text guidance; 1 is none. Default 2.
         prompts: one clip is made for each. Default: two prompts.
+        video_tokenizer, audio_tokenizer: files of the tokenizers that made the latents. Default "":
+            the shipped ones.
     """
 
     every: int = 0
@@ -55,6 +57,8 @@ class SampleConfig:
         "a large red ball is thrown to the left and bounces twice",
         "a small blue ball is dropped and bounces three times",
     )
+    video_tokenizer: str = ""
+    audio_tokenizer: str = ""
 
     def __post_init__(self):
         within(self, "(-inf, inf)", "guidance")

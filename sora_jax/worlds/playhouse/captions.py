@@ -16,7 +16,7 @@ import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import TypeVar
 
-from sora_jax.worlds.playhouse.spec import COLOURS, SIZES
+from sora_jax.worlds.playhouse.spec import COLOURS, SIZES, palette
 
 NOUNS = ("ball", "sphere")
 COUNT_WORDS = {1: "one", 2: "two", 3: "three"}
@@ -234,7 +234,8 @@ class Reader:
         """
         self.take(articles, " or ".join(map(repr, articles)))
         size = self.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
-        colour = self.take(tuple(COLOURS), f"a colour ({', '.join(COLOURS)})")
+        colours = tuple(palette())
+        colour = self.take(colours, f"a colour ({', '.join(colours)})")
         self.take(NOUNS, "'ball' or 'sphere'")
         return size, colour
 

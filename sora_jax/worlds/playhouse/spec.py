@@ -36,6 +36,33 @@ COLOURS = {
     "blue": (0.12, 0.32, 0.88),
     "purple": (0.60, 0.16, 0.74),
 }
+MORE_COLOURS: dict[str, tuple[float, float, float]] = {}  # of families that a user registered
+
+
+def palette() -> dict[str, tuple[float, float, float]]:
+    """Returns the colours that a ball may have: COLOURS, and those that `add_colour` added."""
+    return COLOURS | MORE_COLOURS
+
+
+def add_colour(name: str, rgb: tuple[float, float, float]) -> None:
+    """Adds a colour to the palette, for a family of one's own. COLOURS stay those of the world.
+
+    Renderers, captions and the oracles of balls then know it in every family, and `COLOURS`, from
+    which the families of this package draw, is as before.
+
+    Args:
+        name: one lower-case word.
+        rgb: in [0, 1].
+
+    Raises:
+        ValueError: the name is taken by another colour.
+    """
+    if palette().get(name, rgb) != rgb:
+        raise ValueError(f"the colour {name!r} is {palette()[name]}; give another name")
+    if name not in COLOURS:
+        MORE_COLOURS[name] = rgb
+
+
 SIZES = {"small": (0.22, 0.27), "large": (0.40, 0.46)}  # radius range, metres
 LAUNCHES = ("dropped", "thrown", "rolled")
 DIRECTIONS = ("left", "right")

@@ -15,7 +15,7 @@ The split is a hash of the factor tuple (`Facts.key`): one combination in ten be
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -130,9 +130,15 @@ def judge_balls(facts: Facts, reading: Reading) -> list[Line]:
     return lines + unasked(balls, [ball.colour for ball in facts.balls])
 
 
-def draw_balls(stream: Stream, count: int) -> Facts:
-    """Draws the facts of `count` balls of different colours; stream gives the random numbers."""
-    colours, balls = list(COLOURS), []
+def draw_balls(stream: Stream, count: int, names: Sequence[str] = tuple(COLOURS)) -> Facts:
+    """Draws the facts of `count` balls of different colours.
+
+    Args:
+        stream: random numbers.
+        count: of balls.
+        names: of the colours to draw from. Default: COLOURS.
+    """
+    colours, balls = list(names), []
     for _ in range(count):
         colour = colours.pop(stream.integer(len(colours)))
         size = stream.choice(list(SIZES))

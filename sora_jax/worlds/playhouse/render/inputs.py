@@ -19,12 +19,12 @@ from sora_jax.worlds.playhouse.render.styles import SKIES
 from sora_jax.worlds.playhouse.spec import (
     BACKDROPS,
     BELOW_FLOOR,
-    COLOURS,
     PAINTS,
     STYLES,
     Scene,
     Shape,
     material,
+    palette,
 )
 from sora_jax.worlds.playhouse.stream import Stream
 from sora_jax.worlds.playhouse.trajectory import Contact
@@ -90,7 +90,8 @@ def render_inputs(
             take, shown_times(scene.style, format), format.frame_times(), size
         )
         inputs["radius"][i, :n] = [ball.radius * (size / _first(scene)[2]) for ball in scene.balls]
-        inputs["colour"][i, :n] = np.array([COLOURS[ball.colour] for ball in scene.balls]).reshape(
+        colours = palette()
+        inputs["colour"][i, :n] = np.array([colours[ball.colour] for ball in scene.balls]).reshape(
             n, 3
         )
         inputs["shine"][i, :n] = [material(ball.material).shine for ball in scene.balls]

@@ -1,0 +1,1 @@
+"""A folder of procedural videos that are none of Playhouse's, for trying `experiments.finetune`."""
