@@ -51,6 +51,10 @@ AUDIO_TOKENIZER = flags.DEFINE_string(
     "audio_tokenizer", None, "Weights of the audio tokenizer. Default: the shipped one."
 )
 
+TEXT_ENCODER = flags.DEFINE_string(
+    "text_encoder", None, "Folder of T5, for weights that were trained with it."
+)
+
 
 def check_weights() -> None:
     """Raises UserError if a weights file cannot be read.
@@ -73,7 +77,8 @@ def load() -> "Pipeline":
     from sora_jax.pipelines.load import load_pipeline
 
     logging.set_verbosity(logging.WARNING)
-    return load_pipeline(WEIGHTS.value, VIDEO_TOKENIZER.value, AUDIO_TOKENIZER.value)
+    files = WEIGHTS.value, VIDEO_TOKENIZER.value, AUDIO_TOKENIZER.value
+    return load_pipeline(*files, text_encoder=TEXT_ENCODER.value)
 
 
 def sampler() -> "SamplerConfig":

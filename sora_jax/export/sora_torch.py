@@ -23,6 +23,7 @@ Letters of shapes:
 """
 
 import argparse
+import itertools
 import json
 import math
 import re
@@ -361,14 +362,17 @@ class Norm(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Words [B, L] and mask [B, L] -> features [B, L + 1, Dt] and mask; feature 0 is the pooled
-    prompt.
+    """Words, or features of T5, [B, L] and mask [B, L] -> features [B, L + 1, Dt] and mask; feature
+    0 is the pooled prompt.
     """
 
     def __init__(self, c: Mapping[str, Any]):
         super().__init__()
         width, self.heads = c["text_width"], c["text_heads"]
-        self.embedding = nn.Embedding(c["vocabulary"], width)
+        features = c["text_features"]  # of T5, or 0: ids of words
+        self.embedding = (
+            linear(features, width, bias=True) if features else nn.Embedding(c["vocabulary"], width)
+        )
         self.register = nn.Parameter(torch.zeros(width))
         self.blocks = nn.ModuleList(TextBlock(width, self.heads) for _ in range(c["text_layers"]))
         self.norm = Norm(width)
@@ -576,9 +580,7 @@ class ReferenceEncoder(nn.Module):
         self.view = nn.Parameter(torch.zeros(4, width))
         self.slot = nn.Parameter(torch.zeros(c["references"], width))
 
-    def beside(
-        self, words: Tensor, mask: Tensor, text: Mapping[str, Any]
-    ) -> tuple[Tensor, Tensor]:
+    def beside(self, words: Tensor, mask: Tensor, text: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """Marks the names of characters among the words, and puts their tokens behind them."""
         if "slots" in text:
             words = words + F.pad(self.slot, (0, 0, 1, 0))[F.pad(text["slots"].long(), (1, 0))]
@@ -638,8 +640,8 @@ class STDiT(nn.Module):
         Args:
             latents: {"video": [B, T, H, W, C], "audio": [B, N, Ca]}.
             levels: noise levels in [0, 1], {"video": [B, T], "audio": [B, N]}.
-            text: {"tokens": int [B, L], "mask": bool [B, L]}, and perhaps "shots", "slots" and
-                "references". An all-False mask means no text.
+            text: {"tokens": int [B, L], or of T5 float [B, L, text_features], "mask": bool [B, L]},
+                and perhaps "shots", "slots" and "references". An all-False mask means no text.
             times: seconds of the latents, {"video": [T], "audio": [N]}, and of a clip of several
                 shots the shot of each latent from 1, "video_shots" and "audio_shots".
             couple: factor of the exchange, a number or [B].
@@ -1009,7 +1011,7 @@ def sample(
     }
     s = 1 - np.arange(steps + 1) / steps
     levels = [float(level) for level in (r * s / (1 + (r - 1) * s)).astype(np.float32)]
-    for i, (s, after) in enumerate(zip(levels[:-1], levels[1:], strict=True)):
+    for i, (s, after) in enumerate(itertools.pairwise(levels)):
         v = velocity(z, s)
         if settings["method"] == "heun" and i + 1 < steps:
             ahead = velocity(move(z, v, s, after), after)
@@ -1096,6 +1098,7 @@ class Sora(nn.Module):
         method: str = "euler",
         negative_prompt: str = "",
         format: int = 0,
+        encode: Callable[[str], Mapping[str, Tensor]] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Generates a clip: frames [F, H, W, 3] in [0, 1] and samples [S] at 16 kHz.
 
@@ -1107,8 +1110,10 @@ class Sora(nn.Module):
             method: "euler" or "heun".
             negative_prompt: what to guide away from.
             format: number of the clip format in config.json, "formats".
+            encode: text -> the arrays of a prompt, as `STDiT` takes them, for a model that reads
+                features of T5. Default: `prompt`.
         """
-        c, shape = self.config, self.config["formats"][format]
+        c, shape, encode = self.config, self.config["formats"][format], encode or self.prompt
         device = self.audio_tokenizer.scale.device
         sides = [-(-shape[name] // PIXELS_PER_LATENT) for name in ("height", "width")]
         times = latent_times(shape)
@@ -1124,8 +1129,8 @@ class Sora(nn.Module):
         latents = sample(
             self.model,
             {"video": video, "audio": audio},
-            self.prompt(prompt),
-            self.prompt(negative_prompt),
+            encode(prompt),
+            encode(negative_prompt),
             {name: torch.from_numpy(t).float().to(device) for name, t in times.items()},
             {
                 "steps": steps,
@@ -1191,6 +1196,8 @@ def main() -> None:
     formats = sora.config["formats"]
     if not 0 <= flags.format < len(formats):
         parser.error(f"--format={flags.format}: config.json has {len(formats)} formats, from 0")
+    if sora.config["model"]["text_features"]:
+        parser.error("this model reads features of T5: call Sora.generate(encode=...) from Python")
     if sora.config["model"]["references"] and "@" in flags.prompt:
         parser.error("names such as @mika need references, which this command does not take")
     with torch.inference_mode():

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sora_jax.data.mixture import mix
 from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.errors import UserError
 from sora_jax.modality import FITS
-from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.models.text_encoder import PromptEncoder
 from sora_jax.parallel import processes
 from sora_jax.training.data_config import ModelDataConfig, SetConfig
 from sora_jax.worlds.playhouse.families import FAMILIES
@@ -171,11 +171,19 @@ def vocabulary(sets: Sequence[Mapping[str, Any]], text_length: int) -> tuple[tup
     return tuple(words), max(lengths)
 
 
+def captions_of(folders: Mapping[str, Path]) -> Iterator[str]:
+    """Returns an iterator over the captions of all clips of the sets in folders of latents."""
+    for folder in folders.values():
+        records, description = record.open_set(folder)
+        for i in range(description["count"]):
+            yield from record.unpack(records[i])["captions"]
+
+
 def open_mixture(
     data: ModelDataConfig,
     folders: Mapping[str, Path],
     sizes: Mapping[str, int],
-    text_tokenizer: TextTokenizer,
+    text_tokenizer: PromptEncoder,
     seed: int,
     fingerprints: Mapping[str, str] | None = None,
     rows: Mapping[str, Sequence[int]] | None = None,
@@ -214,7 +222,7 @@ def held_out_batches(
     data: ModelDataConfig,
     folders: Mapping[str, Path],
     sizes: Mapping[str, int],
-    text_tokenizer: TextTokenizer,
+    text_tokenizer: PromptEncoder,
     clips: int,
     fingerprints: Mapping[str, str],
     rows: Mapping[str, Sequence[int]] | None = None,

@@ -155,7 +155,11 @@ def batch_shapes(run: Run, format: ClipFormat, size: int, cast: int = 0) -> dict
     return {
         "video": of(format.video_latents, *format.latent_sides, channels),
         "audio": of(format.audio_latents, run.model.audio_channels),
-        "tokens": of(words, dtype=jnp.int32),
+        "tokens": (
+            of(words, run.model.text_features)
+            if run.model.text_features
+            else of(words, dtype=jnp.int32)
+        ),
         "text_mask": of(words, dtype=bool),
         "text_shots": of(words, dtype=jnp.int8),
         "text_slots": of(words, dtype=jnp.int8),

@@ -12,12 +12,15 @@ import jax
 import numpy as np
 
 from kernels import target
+from sora_jax import files
 from sora_jax import weights as weights_lib
 from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.data.latents.record import open_set
-from sora_jax.errors import expect
+from sora_jax.data.t5_prompts import T5Prompts
+from sora_jax.errors import UserError, expect
 from sora_jax.models import cost
-from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.models.t5 import T5
+from sora_jax.models.text_encoder import PromptEncoder, TextTokenizer
 from sora_jax.parallel import processes, topologies
 from sora_jax.parallel.mesh import traced_for
 from sora_jax.training import inputs, metrics
@@ -87,7 +90,9 @@ def train(
             enable_compile_cache()
             start = open_start("st_dit", init_from, continue_from)
             dataset = inputs.identify(run.data)
-            run, tokenizer = _prompts(run, dataset, start.weights)
+            run, tokenizer = _prompts(run, dataset, start.weights, workdir)
+            if isinstance(tokenizer, T5Prompts):
+                dataset = {**dataset, "text_encoder": tokenizer.t5.fingerprint}
             mesh = run.mesh.make()
             processes.check_mesh(mesh)
             _tell_devices(mesh)
@@ -96,6 +101,8 @@ def train(
                 given = weights_lib.fill(program.shapes, start.weights.params, start.file)
             opened = stack.enter_context(open_workdir(workdir, run, start, dataset))
             folders = inputs.latents_of(run.data, opened.path)
+            if isinstance(tokenizer, T5Prompts):
+                tokenizer.keep(inputs.captions_of(folders))
             batches = _batches(run, program, tokenizer, folders, start.weights)
             descriptions = {name: open_set(folder)[1] for name, folder in folders.items()}
             tokenizers = next(iter(descriptions.values()))["tokenizers"]
@@ -134,12 +141,33 @@ def train(
 
 
 def _prompts(
-    run: Run, dataset: Mapping[str, Any], start: weights_lib.Weights | None
-) -> tuple[Run, TextTokenizer]:
+    run: Run,
+    dataset: Mapping[str, Any],
+    start: weights_lib.Weights | None,
+    workdir: str | os.PathLike,
+) -> tuple[Run, PromptEncoder]:
     """Returns the run with the text length that its data need, and its text tokenizer.
 
     The vocabulary is that of the initial weights `start`, else that of the families of scenes.
     """
+    if run.text.t5:
+        t5 = T5(run.text.t5)
+        folder = files.user_path(workdir) / "text" / str(jax.process_index())
+        model = dataclasses.replace(run.model, text_features=t5.config.d_model)
+        if run.model.text_features not in (0, t5.config.d_model):
+            raise UserError(
+                f"{run.text.t5} gives {t5.config.d_model} features, and model.text_features is "
+                f"{run.model.text_features}; leave it out, or give the T5 that it is for",
+                field="text.t5",
+            )
+        run = dataclasses.replace(run, model=model)
+        return run, T5Prompts(t5, run.data.text_length, folder)
+    if run.model.text_features:
+        raise UserError(
+            f"model.text_features={run.model.text_features} without an encoder that gives them; "
+            "give config.text.t5=FOLDER, or leave it 0",
+            field="model.text_features",
+        )
     sets = list(dataset.values()) if run.data.sets else [dataset]
     words, length = inputs.vocabulary(sets, run.data.text_length)
     words = tuple(start.metadata.get("words", words)) if start else words
@@ -158,7 +186,7 @@ def _prompts(
 def _batches(
     run: Run,
     program: Program,
-    tokenizer: TextTokenizer,
+    tokenizer: PromptEncoder,
     folders: Mapping[str, Path],
     start: weights_lib.Weights | None,
 ) -> Any:
@@ -191,7 +219,7 @@ def _rows(program: Program) -> tuple[dict[str, int], dict[str, Sequence[int]] | 
 def _validation(
     run: Run,
     program: Program,
-    tokenizer: TextTokenizer,
+    tokenizer: PromptEncoder,
     workdir: Workdir,
     tokenizers: Mapping[str, str],
 ) -> Every | None:
@@ -239,12 +267,14 @@ def _write_weights(
     workdir: Workdir,
     state: TrainState,
     descriptions: Mapping[str, Mapping[str, Any]],
-    tokenizer: TextTokenizer,
+    tokenizer: PromptEncoder,
     position: Mapping[str, Any],
 ) -> Trained | None:
     steps = int(state.step)
     rows = metrics.read(workdir.path / "metrics.jsonl", steps)
-    metadata = card(run, workdir.config, rows, descriptions, tokenizer.words, steps, position)
+    t5 = tokenizer.identity if isinstance(tokenizer, T5Prompts) else None
+    described = (run, workdir.config, rows, descriptions, tokenizer.words)
+    metadata = card(*described, steps, position, t5)
     averaged = processes.gathered(averaged_params(state.opt_state, state.params))
     if not processes.is_first():
         return None

@@ -1,8 +1,10 @@
 """Parity of the exported PyTorch file with sora_jax, in float32: <= 1e-5 of the output's scale."""
 
 import dataclasses
+import functools
 import subprocess
 import sys
+import types
 
 import jax
 import numpy as np
@@ -13,9 +15,10 @@ pytest.importorskip("torch", reason="the extra `parity` is not installed")
 
 import torch
 
+from sora_jax.clip import as_floats
 from sora_jax.data.prompts import encode_prompts
 from sora_jax.export import sora_torch
-from sora_jax.export.to_torch import IGNORED, KNOWN, export_torch, name_map
+from sora_jax.export.to_torch import IGNORED, KNOWN, TEMPLATE, export_torch, name_map
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import FORMATS, ClipFormat
@@ -28,11 +31,12 @@ from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 from sora_jax.tree import flatten
 from sora_jax.weights import STORED
 from sora_jax.worlds.playhouse.families import FAMILIES
-from sora_jax.worlds.playhouse.takes import draw_takes
+from sora_jax.worlds.playhouse.takes import draw_takes, render
 
 pytestmark = pytest.mark.slow
 
 TOLERANCE = 1e-5
+COUPLE = np.array([1.0, 0.5], np.float32)  # of each clip
 TINY = STDiTConfig(
     video_channels=3,
     audio_channels=5,
@@ -123,16 +127,58 @@ def inputs(config, seed=0):
     return single[0], single[1], text, single[2]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_the_network_is_the_same(case):
+@functools.cache
+def ours(case):
+    """(model, inputs, outputs) of a case."""
     config = dataclasses.replace(TINY, **CASES[case])
     model = randomised(STDiT(config, nnx.Rngs(0)))
-    given, couple = inputs(config), np.array([1.0, 0.5], np.float32)
-    expected = nnx.jit(lambda model, given: model(*given, couple))(model, given)
+    given = inputs(config)
+    return model, given, nnx.jit(lambda model, given: model(*given, COUPLE))(model, given)
+
+
+def errors(case, file=sora_torch):
+    """The error of each modality, of the network in a module of PyTorch."""
+    model, given, expected = ours(case)
     with torch.inference_mode():
-        found = in_torch(sora_torch.STDiT, "model", model)(*tensors(given), torch.tensor(couple))
-    for m in ("video", "audio"):
-        assert error(found[m], expected[m]) <= TOLERANCE, m
+        twin = in_torch(file.STDiT, "model", model)
+        found = twin(*tensors(given), torch.tensor(COUPLE))
+    return [error(found[m], expected[m]) for m in ("video", "audio")]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_network_is_the_same(case):
+    assert max(errors(case)) <= TOLERANCE
+
+
+# (piece of the file, what breaks it, a case that must notice)
+MUTANTS = [
+    ("EPSILON = 1e-6", "EPSILON = 1e-5", "pure"),
+    ('approximate="tanh"', 'approximate="none"', "pure"),
+    ("a * sin + b * cos", "a * sin - b * cos", "pure"),
+    ("(planes - 2 * third, third, third)", "(third, planes - 2 * third, third)", "full"),
+    ("side // 2 * (shifted and", "side // 2 * (not shifted and", "window"),
+    ("(index >= 0).reshape", "(index >= -1).reshape", "window"),
+    ("q = q * (q.shape[2] * q.shape[-1]) ** -0.5", "q = q * q.shape[-1] ** -0.5", "matrix"),
+    ("(depth + 1) % c", "depth % c", "interleaved"),
+    ("(number == 0) | own", "own", "world"),
+    ("1, after))[:, None]", "0, after + 1))[:, None]", "world"),
+    ("(B, R)) + slot", "(B, R))", "world"),
+    ("v = v + (self.memory_gate * read)", "v = v + (couple * self.memory_gate * read)", "world"),
+    ("INDEX_SECONDS[modality]", "INDEX_SECONDS['video']", "to_audio"),
+    ("(short - n) / 2", "0 * n", "pure"),
+    ("e + self.table[0], e + self.table[1]", "e + self.table[1], e + self.table[0]", "apart"),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant[0] for mutant in MUTANTS])
+def test_a_broken_file_is_caught(mutant):
+    piece, broken, case = mutant
+    source = TEMPLATE.read_text(encoding="utf-8")
+    assert source.count(piece) == 1
+    file = types.ModuleType("broken")
+    file.__dict__["__file__"] = str(TEMPLATE)
+    exec(compile(source.replace(piece, broken), "broken.py", "exec"), file.__dict__)
+    assert max(errors(case, file)) > 10 * TOLERANCE
 
 
 @pytest.mark.parametrize("k", [1, 4])
@@ -172,28 +218,30 @@ def test_the_shipped_modules_are_the_same(shipped):
     sora = sora_torch.Sora.load(folder)
     (take,) = draw_takes("val", [0])
     prompt = encode_prompts(pipeline.text_tokenizer, [take.captions[0]])
-    rng, times = np.random.default_rng(0), pipeline.format.latent_times()
-    latents = {
-        "video": rng.normal(size=(1, 5, 8, 8, 16)).astype(np.float32),
-        "audio": rng.normal(size=(1, len(times["audio"]), 64)).astype(np.float32),
-    }
+    clip = render(take)
+    latents = {m: x[None] for m, x in pipeline.encode(clip).items()}
     levels = {m: np.full(x.shape[:2], 0.6, np.float32) for m, x in latents.items()}
-    times = {m: t.astype(np.float32) for m, t in times.items()}
+    times = {m: t.astype(np.float32) for m, t in pipeline.format.latent_times().items()}
     given = (latents, levels, prompt, times)
+    video, audio = sora.video_tokenizer, sora.audio_tokenizer
     with torch.inference_mode():
         expected, found = pipeline.model(*given), sora.model(*tensors(given))
         for m in latents:
             assert error(found[m], expected[m]) <= TOLERANCE, m
-        clip = pipeline.decode({m: x[0] for m, x in latents.items()})
-        made = pipeline.encode(clip)
-        frames, samples = torch.tensor(clip.frames)[None], torch.tensor(clip.samples)[None]
-        assert error(sora.video_tokenizer.encode(frames)[0], made["video"]) <= TOLERANCE
-        assert error(sora.audio_tokenizer.encode(samples)[0], made["audio"]) <= TOLERANCE
-        z = tensors(latents)
-        assert error(sora.video_tokenizer.decode(z["video"])[0], clip.frames) <= TOLERANCE
+        frames = torch.tensor(as_floats(clip.frames, "frames"))[None]
+        assert error(video.encode(frames), latents["video"]) <= TOLERANCE
+        assert error(audio.encode(torch.tensor(clip.samples)[None]), latents["audio"]) <= TOLERANCE
+        z, shown = tensors(latents), pipeline.decode({m: x[0] for m, x in latents.items()})
+        assert error(video.decode(z["video"])[0], shown.frames) <= TOLERANCE
+        scaled = latents["audio"] * pipeline.audio_tokenizer.scale + pipeline.audio_tokenizer.mean
+        found, expected = (
+            audio.decoder(torch.tensor(np.asarray(scaled))),
+            pipeline.audio_tokenizer.decoder(scaled),
+        )
+        assert error(found, expected) <= TOLERANCE
         # 32 iterations of Griffin-Lim amplify rounding
-        found = sora.audio_tokenizer.decode(z["audio"], len(clip.samples))[0]
-        assert error(found, clip.samples) <= 1e-3
+        found = audio.decode(z["audio"], len(shown.samples))[0]
+        assert error(found, shown.samples) <= 1e-3
 
 
 @pytest.mark.parametrize("method", ["euler", "heun"])
@@ -241,7 +289,7 @@ def test_prompts_are_the_same():
     for family, format in (("room", "nano"), ("story", "story3"), ("talk", "S")):
         words, length = FAMILIES[family].words, FAMILIES[family].text_length
         tokenizer = TextTokenizer.of_vocabulary(words, 512, length)
-        captions = [c for take in draw_takes("val", range(8), family) for c in take.captions]
+        captions = [c for take in draw_takes("val", range(8), family=family) for c in take.captions]
         captions += ["A zebra's hoof, twice!", ""]
         expected = encode_prompts(tokenizer, captions)
         shots = family == "story"
@@ -262,5 +310,5 @@ def test_noise_is_that_of_jax():
     uniform = jax.random.uniform(key, (3, 5, 7))
     np.testing.assert_array_equal(sora_torch.uniform(ours, (3, 5, 7)), uniform)
     np.testing.assert_allclose(
-        sora_torch.normal(ours, (500, 9)), jax.random.normal(key, (500, 9)), atol=1e-5
+        sora_torch.normal(ours, (500, 9)), jax.random.normal(key, (500, 9)), atol=3e-5
     )

@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -37,13 +38,21 @@ MODEL = STDiTConfig(
 )
 
 
+def drawn(make, config):
+    """A module whose every array holds numbers of its own, without compiling anything."""
+    graphdef, state = nnx.split(nnx.eval_shape(lambda: make(config, rngs=nnx.Rngs(0))))
+    rng = np.random.default_rng(0)
+    return nnx.merge(
+        graphdef, jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), state)
+    )
+
+
 @pytest.fixture(scope="module")
 def pipeline():
-    rngs = nnx.Rngs(0)
     return Pipeline(
-        STDiT(MODEL, rngs),
-        VideoTokenizer(VideoTokenizerConfig(fine_width=8, coarse_width=8), rngs=rngs),
-        AudioTokenizer(AudioTokenizerConfig(width=8), rngs=rngs),
+        drawn(STDiT, MODEL),
+        drawn(VideoTokenizer, VideoTokenizerConfig(fine_width=8, coarse_width=8)),
+        drawn(AudioTokenizer, AudioTokenizerConfig(width=8)),
         TextTokenizer(("a", "ball"), buckets=5, length=4),
     )
 
