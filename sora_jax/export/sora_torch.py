@@ -553,6 +553,24 @@ class Pair(nn.Module):
         self.audio = AudioBlock(c)
         self.exchange = Exchange(c)
 
+    def forward(
+        self,
+        v: Tensor,
+        a: Tensor,
+        modulation: Mapping[str, Tensor],
+        phi: Mapping[str, Tensor],
+        blocks: tuple[tuple[str, Callable[..., Tensor]], ...],
+        words: Tensor,
+        masks: Mapping[str, Tensor],
+        couple: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        (axes, in_space), (time_axes, in_time) = blocks
+        v = self.space(v, modulation["video"], phi[axes], in_space, words, masks["video"])
+        a = self.audio.attend(a, modulation["audio"], phi["own"], words, masks["audio"])
+        v, a = self.exchange(v, a, phi, couple)
+        v = self.time(v, modulation["video"], phi[time_axes], in_time)
+        return v, self.audio.feed(a, modulation["audio"])
+
 
 class Head(nn.Module):
     """The output layer: modulation by the level embedding, then a linear layer."""
@@ -662,18 +680,16 @@ class STDiT(nn.Module):
         v = v + self.video_place(place_features(times["video"], (H / p, W / p)))
         a = self.audio_in(latents["audio"]) + self.audio_place(time_features(times["audio"]))
 
+        # angles of the video's own attention by axes, of the audio's own, and of the exchange
         planes = c["width"] // c["heads"] // 2
         phi = {axes: grid_angles(times["video"], *grid[1:], planes, axes) for axes in GRID_AXES}
-        phi_audio = angles(times["audio"], c["audio_width"] // c["audio_heads"] // 2, SECONDS)
+        phi["own"] = angles(times["audio"], c["audio_width"] // c["audio_heads"] // 2, SECONDS)
         planes = c["exchange_width"] // c["exchange_heads"] // 2
-        phi_exchange = {m: angles(t, planes, SECONDS) for m, t in times.items()}
+        phi |= {m: angles(t, planes, SECONDS) for m, t in times.items()}
+        modulation = {"video": m_v, "audio": m_a}
         for depth, pair in enumerate(self.pairs):
-            (axes, in_space), (time_axes, in_time) = patterns(c, grid, depth)
-            v = pair.space(v, m_v, phi[axes], in_space, words, masks["video"])
-            a = pair.audio.attend(a, m_a, phi_audio, words, masks["audio"])
-            v, a = pair.exchange(v, a, phi_exchange, couple)
-            v = pair.time(v, m_v, phi[time_axes], in_time)
-            a = pair.audio.feed(a, m_a)
+            blocks = patterns(c, grid, depth)
+            v, a = pair(v, a, modulation, phi, blocks, words, masks, couple)
         video = from_patches(self.video_head(v, e_v), p, (H, W))
         return {"video": video, "audio": self.audio_head(a, e_a)}
 
@@ -775,6 +791,9 @@ class VideoTokenizer(nn.Module):
 
     A latent holds k = `frames_per_latent` frames, and latent 0 the first frame alone.
     """
+
+    scale: Tensor
+    matrix: Tensor
 
     def __init__(self, c: Mapping[str, Any]):
         super().__init__()
@@ -878,6 +897,12 @@ class AudioTokenizer(nn.Module):
 
     Latents hold companded powers of frequency bands; Griffin-Lim finds the phases.
     """
+
+    mean: Tensor
+    scale: Tensor
+    averages: Tensor
+    inverse: Tensor
+    taper: Tensor
 
     def __init__(self, c: Mapping[str, Any]):
         super().__init__()

@@ -292,14 +292,13 @@ class Pieces:
         """
         if self._fast is not None:
             found = self._fast.encode(text)
-            # the end mark has the place (0, 0)
-            places = [start if end else len(text) for start, end in found.offsets]
-            ids = list(found.ids)
+            ids, places = list(found.ids), [start for start, _ in found.offsets]
+            places[-1] = len(text)  # the end mark
         else:
             assert self._piece is not None
-            pieces = self._piece.encode(text, out_type="immutable_proto").pieces
-            ids = [piece.id for piece in pieces] + [self._piece.eos_id()]
-            places = [piece.begin for piece in pieces] + [len(text)]
+            found = self._piece.encode(text, return_type="offset_mapping")
+            ids = [*found["ids"], self._piece.eos_id()]
+            places = [*(start for start, _ in found["offsets"]), len(text)]
         # a piece may begin with the space before its word
         return ids, [at + len(text[at:]) - len(text[at:].lstrip()) for at in places]
 
