@@ -15,6 +15,7 @@ from sora_jax.parallel.mesh import MeshConfig
 from sora_jax.training.data_config import ModelDataConfig
 from sora_jax.training.loop import TrainConfig
 from sora_jax.training.optim import OptimConfig
+from sora_jax.training.run import TextConfig
 from sora_jax.training.watch import ProfileConfig, SampleConfig, ValidationConfig
 
 
@@ -35,6 +36,8 @@ def get_config() -> ConfigDict:
             "data": dataclasses.asdict(ModelDataConfig(text_length=48)),
             "optim": dataclasses.asdict(OptimConfig(lr=5e-3, muon=True, warmup=100, ema=0.998)),
             "train": dataclasses.asdict(TrainConfig(steps=7500, batch_size=16)),
+            # --config.text.t5=FOLDER: prompts through T5
+            "text": dataclasses.asdict(TextConfig()),
             # --config.mesh.fsdp=8: the same run on eight devices
             "mesh": dataclasses.asdict(MeshConfig()),
             # --config.profile.start=50: a window of the profiler
