@@ -32,8 +32,9 @@ def encode_prompts(
         word, "shots": int8 [B, L], the number of the word's shot from 1, 0 for all shots, "slots":
         int8 [B, L], the slot of a name from 1, 0 for any other word}.
     """
-    tokens, mask = tokenizer(texts)
-    shots, slots = np.zeros(mask.shape, np.int8), np.zeros(mask.shape, np.int8)
+    tokens, mask = map(np.asarray, tokenizer(texts))
+    shots = np.zeros((len(texts), mask.shape[1]), np.int8)
+    slots = np.zeros_like(shots)
     for row, text in zip(shots, texts, strict=True):
         if starts := shot_starts(text):
             offsets = tokenizer.offsets(text)[: len(row)]
@@ -46,8 +47,8 @@ def encode_prompts(
             if name[1] in cast and name.start(1) in place_of:
                 row[place_of[name.start(1)]] = 1 + list(cast).index(name[1])
     return {
-        "tokens": np.asarray(tokens),
-        "mask": np.asarray(mask),
+        "tokens": tokens,
+        "mask": mask,
         "shots": shots,
         "slots": slots,
     }

@@ -100,7 +100,7 @@ def normal(key: np.ndarray, shape: Sequence[int]) -> Tensor:
     """Returns standard normal numbers, float32: `jax.random.normal`, to 1e-6."""
     low = np.nextafter(np.float32(-1), np.float32(0))
     u = np.maximum(low, uniform(key, shape) * (np.float32(1) - low) + low)
-    return torch.from_numpy(u).erfinv() * np.float32(np.sqrt(2))
+    return torch.from_numpy(u).erfinv() * math.sqrt(2)
 
 
 # Layers
@@ -526,7 +526,7 @@ class Exchange(nn.Module):
         S = v.shape[2]
         v_in, a_in = rms(v), rms(a)
         sites, site_phi = v_in.flatten(1, 2), phi["video"].repeat_interleave(S, 0)
-        if self.to_video is not None:
+        if self.to_video is not None and self.video_gate is not None:
             read = self.to_video(sites, a_in, (site_phi, phi["audio"]))
             v = v + (couple * self.video_gate * read).reshape(v.shape)
         if self.pool is None:
@@ -534,10 +534,10 @@ class Exchange(nn.Module):
         weights = self.pool(v_in).softmax(2)
         frames = torch.einsum("btsp,btsd->btpd", weights, v_in).flatten(1, 2)
         frame_phi = phi["video"].repeat_interleave(weights.shape[-1], 0)
-        if self.to_audio is not None:
+        if self.to_audio is not None and self.audio_gate is not None:
             read = self.to_audio(a_in, frames, (phi["audio"], frame_phi))
             a = a + couple * self.audio_gate * read
-        if self.memory is not None:
+        if self.memory is not None and self.memory_gate is not None:
             read = self.memory(sites, frames, (site_phi, frame_phi))
             v = v + (self.memory_gate * read).reshape(v.shape)
         return v, a

@@ -176,7 +176,8 @@ def captions_of(folders: Mapping[str, Path]) -> Iterator[str]:
     for folder in folders.values():
         records, description = record.open_set(folder)
         for i in range(description["count"]):
-            yield from record.unpack(records[i])["captions"]
+            packed: Any = records[i]  # Grain declares elements that may be None
+            yield from record.unpack(packed)["captions"]
 
 
 def open_mixture(

@@ -56,7 +56,9 @@ def test_it_trains_continues_and_generates(tmp_path, monkeypatch):
     assert train(again, tmp_path / "run").fingerprint == trained.fingerprint
     other = tiny_t5.write(tmp_path / "other", seed=1)
     other_run = dataclasses.replace(run, text=dataclasses.replace(run.text, t5=str(other)))
-    with pytest.raises(UserError, match=r"another config: dataset.text_encoder"):
+    with pytest.raises(
+        UserError, match=r"have changed: dataset.text_encoder \(\w{12}, now \w{12}\)"
+    ):
         train(other_run, tmp_path / "run")
 
     with pytest.raises(UserError, match=r"through T5 \w{12} \(folder t5\); give that folder"):
