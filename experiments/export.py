@@ -19,8 +19,8 @@ from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.export.to_torch import export_torch
 
-for _flag in (generation.WEIGHTS, generation.VIDEO_TOKENIZER, generation.AUDIO_TOKENIZER):
-    flags.declare_key_flag(_flag.name)
+for _name in ("weights", "video_tokenizer", "audio_tokenizer", "text_encoder"):
+    flags.declare_key_flag(_name)
 _FORMAT = flags.DEFINE_enum("format", "torch", ["torch"], "Framework.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write. Required.")
 

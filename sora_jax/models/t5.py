@@ -30,8 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int
-from safetensors import SafetensorError
-from safetensors.flax import load_file
+from safetensors import SafetensorError, safe_open
 
 from sora_jax import files
 from sora_jax.errors import UserError
@@ -205,7 +204,10 @@ def read_params(folder: Path, config: T5Config) -> dict[str, Any]:
     arrays: dict[str, Array] = {}
     for path in weight_files(folder):
         try:
-            arrays |= load_file(path)
+            with safe_open(str(path), framework="flax") as file:  # decoders stay on the disk
+                names = file.keys()
+                names = [name for name in names if name.startswith(("encoder.", "shared."))]
+                arrays |= {name: file.get_tensor(name) for name in names}
         except (SafetensorError, OSError) as error:
             raise UserError(
                 f"{path} cannot be read ({error}); copy it again", field="text.t5"
