@@ -61,7 +61,7 @@ def test_it_trains_continues_and_generates(tmp_path, monkeypatch):
     ):
         train(other_run, tmp_path / "run")
 
-    with pytest.raises(UserError, match=r"through T5 \w{12} \(folder t5\); give that folder"):
+    with pytest.raises(UserError, match=r"through T5 \w{12} \(folder moved\); give that folder"):
         load_pipeline(trained.weights)
     with pytest.raises(UserError, match=r"was trained with T5 .*other is .*; give the one"):
         load_pipeline(trained.weights, text_encoder=other)
