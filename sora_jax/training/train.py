@@ -91,8 +91,7 @@ def train(
             start = open_start("st_dit", init_from, continue_from)
             dataset = inputs.identify(run.data)
             run, tokenizer = _prompts(run, dataset, start.weights, workdir)
-            if isinstance(tokenizer, T5Prompts):
-                dataset = {**dataset, "text_encoder": tokenizer.t5.fingerprint}
+            dataset = {**dataset, **_text_identity(tokenizer)}
             mesh = run.mesh.make()
             processes.check_mesh(mesh)
             _tell_devices(mesh)
@@ -101,8 +100,6 @@ def train(
                 given = weights_lib.fill(program.shapes, start.weights.params, start.file)
             opened = stack.enter_context(open_workdir(workdir, run, start, dataset))
             folders = inputs.latents_of(run.data, opened.path)
-            if isinstance(tokenizer, T5Prompts):
-                tokenizer.keep(inputs.captions_of(folders))
             batches = _batches(run, program, tokenizer, folders, start.weights)
             descriptions = {name: open_set(folder)[1] for name, folder in folders.items()}
             tokenizers = next(iter(descriptions.values()))["tokenizers"]
@@ -183,6 +180,11 @@ def _prompts(
     return run, TextTokenizer.of_vocabulary(words, run.model.vocabulary, run.data.text_length)
 
 
+def _text_identity(tokenizer: PromptEncoder) -> dict[str, str]:
+    """Returns the entry of a run's data that says which encoder gave the features of captions."""
+    return {"text_encoder": tokenizer.t5.fingerprint} if isinstance(tokenizer, T5Prompts) else {}
+
+
 def _batches(
     run: Run,
     program: Program,
@@ -190,7 +192,11 @@ def _batches(
     folders: Mapping[str, Path],
     start: weights_lib.Weights | None,
 ) -> Any:
-    """Returns the batches of the run; with several processes, each reads its own rows."""
+    """Returns the batches of the run; with several processes, each reads its own rows. Features of
+    captions are computed first.
+    """
+    if isinstance(tokenizer, T5Prompts):
+        tokenizer.keep(inputs.captions_of(folders))
     shardings = program.placement[1]
     sizes, rows = _rows(program)
     batches = inputs.open_mixture(
