@@ -89,9 +89,7 @@ def train(
             check_platform()
             enable_compile_cache()
             start = open_start("st_dit", init_from, continue_from)
-            dataset = inputs.identify(run.data)
-            run, tokenizer = _prompts(run, dataset, start.weights, workdir)
-            dataset = {**dataset, **_text_identity(tokenizer)}
+            run, tokenizer, dataset = _prompts(run, start.weights, workdir)
             mesh = run.mesh.make()
             processes.check_mesh(mesh)
             _tell_devices(mesh)
@@ -139,14 +137,15 @@ def train(
 
 def _prompts(
     run: Run,
-    dataset: Mapping[str, Any],
     start: weights_lib.Weights | None,
     workdir: str | os.PathLike,
-) -> tuple[Run, PromptEncoder]:
-    """Returns the run with the text length that its data need, and its text tokenizer.
+) -> tuple[Run, PromptEncoder, dict[str, Any]]:
+    """Returns the run with the text length that its data need, what makes tokens of its prompts,
+    and the identity of its data, which has the encoder of prompts if there is one.
 
     The vocabulary is that of the initial weights `start`, else that of the families of scenes.
     """
+    dataset = inputs.identify(run.data)
     if run.text.t5:
         t5 = T5(run.text.t5)
         folder = files.user_path(workdir) / "text" / str(jax.process_index())
@@ -157,8 +156,16 @@ def _prompts(
                 f"{run.model.text_features}; leave it out, or give the T5 that it is for",
                 field="text.t5",
             )
+        trained = start.metadata.get("text_encoder", {}) if start else {}
+        if trained.get("fingerprint", t5.fingerprint) != t5.fingerprint:
+            raise UserError(
+                f"the first weights read T5 {trained['fingerprint']}, and {run.text.t5} is "
+                f"{t5.fingerprint}; give the one they were trained with",
+                field="text.t5",
+            )
         run = dataclasses.replace(run, model=model)
-        return run, T5Prompts(t5, run.data.text_length, folder)
+        dataset["text_encoder"] = t5.fingerprint
+        return run, T5Prompts(t5, run.data.text_length, folder), dataset
     if run.model.text_features:
         raise UserError(
             f"model.text_features={run.model.text_features} without an encoder that gives them; "
@@ -177,12 +184,8 @@ def _prompts(
             )
         data = dataclasses.replace(run.data, text_length=length)
         run = dataclasses.replace(run, data=data)
-    return run, TextTokenizer.of_vocabulary(words, run.model.vocabulary, run.data.text_length)
-
-
-def _text_identity(tokenizer: PromptEncoder) -> dict[str, str]:
-    """Returns the entry of a run's data that says which encoder gave the features of captions."""
-    return {"text_encoder": tokenizer.t5.fingerprint} if isinstance(tokenizer, T5Prompts) else {}
+    tokenizer = TextTokenizer.of_vocabulary(words, run.model.vocabulary, run.data.text_length)
+    return run, tokenizer, dataset
 
 
 def _batches(

@@ -61,6 +61,9 @@ def test_it_trains_continues_and_generates(tmp_path, monkeypatch):
     ):
         train(other_run, tmp_path / "run")
 
+    with pytest.raises(UserError, match=r"the first weights read T5 \w{12}, and .*other is"):
+        train(other_run, tmp_path / "new", init_from=trained.weights)
+
     with pytest.raises(UserError, match=r"through T5 \w{12} \(folder moved\); give that folder"):
         load_pipeline(trained.weights)
     with pytest.raises(UserError, match=r"was trained with T5 .*other is .*; give the one"):
