@@ -54,6 +54,10 @@ LORA = flags.DEFINE_string(
     "lora", None, "Low-rank updates of --weights (lora.safetensors). Default: none."
 )
 
+TEXT_ENCODER = flags.DEFINE_string(
+    "text_encoder", None, "Folder of T5, for weights that were trained with it."
+)
+
 
 def check_weights() -> None:
     """Raises UserError if a weights file cannot be read.
@@ -78,7 +82,7 @@ def load() -> "Pipeline":
 
     logging.set_verbosity(logging.WARNING)
     files = (WEIGHTS.value, VIDEO_TOKENIZER.value, AUDIO_TOKENIZER.value, LORA.value)
-    return load_pipeline(*files)
+    return load_pipeline(*files, text_encoder=TEXT_ENCODER.value)
 
 
 def sampler() -> "SamplerConfig":

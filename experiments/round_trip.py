@@ -12,7 +12,6 @@ status is 1 if an oracle loses more than 0.03.
 import json
 import sys
 from collections.abc import Sequence
-from types import SimpleNamespace
 
 from absl import flags
 
@@ -34,14 +33,14 @@ def main(_: Sequence[str]) -> None:
     # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
     from sora_jax import environment, weights
     from sora_jax.compat import check_platform, enable_compile_cache
-    from sora_jax.evaluation.tokenizer_oracles import LOSS, scores_through
+    from sora_jax.evaluation.tokenizer_oracles import LOSS, Pair, scores_through
     from sora_jax.tables import plain
 
     check_platform()
     enable_compile_cache()
     video, video_weights = weights.load_video_tokenizer(_VIDEO.value)
     audio, audio_weights = weights.load_audio_tokenizer(_AUDIO.value)
-    both = SimpleNamespace(video_tokenizer=video, audio_tokenizer=audio)
+    both = Pair(video, audio)
     scores = scores_through(both, _NUM_CLIPS.value, _ORACLES.value, lambda s: print(s, flush=True))
     tokenizers = {
         "video_tokenizer": video_weights.fingerprint,

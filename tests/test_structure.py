@@ -20,6 +20,7 @@ LONG_FILES = {
     "kernels/conv_prologue/pallas_tpu.py": "both passes share the tiling and its blocks",
     "kernels/temporal_attention/pallas_tpu.py": "both passes share the layout of a tile",
     "kernels/temporal_attention/triton.py": "both passes share functions of the device",
+    "sora_jax/export/sora_torch.py": "is copied to users of PyTorch as one file",
 }
 LONG_FUNCTIONS = {
     "kernels/temporal_attention/pallas_tpu.py::_backward_kernel": "one program of the device",

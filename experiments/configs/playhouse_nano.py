@@ -16,6 +16,7 @@ from sora_jax.training.adapt import AdaptConfig
 from sora_jax.training.data_config import ModelDataConfig
 from sora_jax.training.loop import TrainConfig
 from sora_jax.training.optim import OptimConfig
+from sora_jax.training.run import TextConfig
 from sora_jax.training.watch import ProfileConfig, SampleConfig, ValidationConfig
 
 
@@ -38,6 +39,8 @@ def get_config() -> ConfigDict:
             "train": dataclasses.asdict(TrainConfig(steps=7500, batch_size=16)),
             # --config.adapt.lora_rank=4: low-rank updates of the weights of --init_from
             "adapt": dataclasses.asdict(AdaptConfig()),
+            # --config.text.t5=FOLDER: prompts through T5
+            "text": dataclasses.asdict(TextConfig()),
             # --config.mesh.fsdp=8: the same run on eight devices
             "mesh": dataclasses.asdict(MeshConfig()),
             # --config.profile.start=50: a window of the profiler

@@ -19,6 +19,14 @@ from sora_jax.oracles.reading import Reading
 LOSS = 0.03  # largest difference of scores that counts as kept
 
 
+@dataclasses.dataclass
+class Pair:
+    """Two tokenizers."""
+
+    video_tokenizer: Any
+    audio_tokenizer: Any
+
+
 def scores_through(
     tokenizers: Tokenizers,
     clips: int,

@@ -131,12 +131,15 @@ def _measure(
             for k, shape in shapes.items()
         }
         levels = {k: jax.ShapeDtypeStruct(x.shape[:2], jnp.float32) for k, x in latents.items()}
-        tokens = jax.ShapeDtypeStruct((batch_size, text_length), jnp.int32)
+        words = jax.ShapeDtypeStruct((batch_size, text_length), bool)
+        tokens = jax.ShapeDtypeStruct(words.shape, jnp.int32)
+        if config.text_features:
+            tokens = jax.ShapeDtypeStruct((*words.shape, config.text_features), jnp.float32)
         times = {k: jnp.asarray(t, jnp.float32) for k, t in format.latent_times().items()}
         return (
             latents,
             levels,
-            {"tokens": tokens, "mask": jax.ShapeDtypeStruct(tokens.shape, bool)},
+            {"tokens": tokens, "mask": words},
             times,
         )
 

@@ -88,7 +88,13 @@ class STDiT(nnx.Module):
         c, dtype = config, jnp.dtype(config.dtype)
         self.config = config
         self.text = TextEncoder(
-            c.vocabulary, c.text_width, c.text_heads, c.text_layers, rngs, dtype=dtype
+            c.vocabulary,
+            c.text_width,
+            c.text_heads,
+            c.text_layers,
+            rngs,
+            dtype=dtype,
+            features=c.text_features,
         )
         self.video_in = linear(c.patch**2 * c.video_channels, c.width, rngs, bias=True, dtype=dtype)
         self.audio_in = linear(c.audio_channels, c.audio_width, rngs, bias=True, dtype=dtype)
@@ -121,10 +127,10 @@ class STDiT(nnx.Module):
         Args:
             latents: noisy latents {"video": [B, T, H, W, C], "audio": [B, N, Ca]}.
             levels: noise levels in [0, 1], {"video": [B, T], "audio": [B, N]}; 0 = given.
-            text: {"tokens": int32 [B, L], "mask": bool [B, L]}, and "shots" int8 [B, L], the shot
-                of each word from 1, 0 for all shots (default: all). An all-False mask means
-                unconditional. With `references` in the configuration also "slots" int8 [B, L] and
-                "references" (`ReferenceEncoder.beside`; default: none).
+            text: {"tokens": int32 [B, L], or float [B, L, text_features], "mask": bool [B, L]}, and
+                "shots" int8 [B, L], the shot of each word from 1, 0 for all shots (default: all).
+                An all-False mask means unconditional. With `references` in the configuration also
+                "slots" int8 [B, L] and "references" (`ReferenceEncoder.beside`; default: none).
             times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}, and of a clip
                 of several shots the shot of each latent from 1, as "video_shots" and "audio_shots".
             couple: factor of the exchange between video and audio, a number or [B]; 0 turns it off.

@@ -66,7 +66,9 @@ class STDiTConfig:
             and of all shots only. Default False: to all words.
         references: largest number of characters whose references a clip has (`reference_encoder`).
             Default 0: the model knows none.
-        vocabulary: number of token ids. Default 512.
+        text_features: features of a token that an encoder outside of the model gives, such as T5
+            (`sora_jax.models.t5`). Default 0: the model embeds words itself.
+        vocabulary: number of token ids, where the model embeds words. Default 512.
         clock: what places a latent in time, "seconds" (default), the clock that video and audio
             share, or "index", its number in its stream (`tokens.on_clock`).
         attention: a name of `attention_patterns.ATTENTION`. Default "pure".
@@ -104,6 +106,7 @@ class STDiTConfig:
     text_attention: bool = True
     shot_words: bool = False
     references: int = 0
+    text_features: int = 0
     vocabulary: int = 512
     clock: str = "seconds"
     attention: str = "pure"
@@ -131,7 +134,7 @@ class STDiTConfig:
         for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)}; give at least {least}")
-        within(self, "[0, inf)", "references")
+        within(self, "[0, inf)", "references", "text_features")
         for stream in ("", "audio_", "exchange_", "text_"):
             width, heads = getattr(self, f"{stream}width"), getattr(self, f"{stream}heads")
             if heads < 1 or width < 1 or width % (2 * heads):

@@ -1,15 +1,19 @@
-"""Text encoder: maps words to ids and encodes them with a small bidirectional transformer.
+"""Text encoder: reads the tokens of a prompt with a small bidirectional transformer.
 
-A published encoder (T5) can replace it under the same contract: tokens [B, L] and mask [B, L]
-give features [B, L + 1, Dt] and a mask [B, L + 1]. Feature 0 is a learned token that is always
-visible. With all words masked it is the only visible token and encodes the unconditional
-prompt. With words it pools the whole prompt for the modulation (`sora_jax.nn.modulation`,
-equation 1).
+Tokens [B, L] and mask [B, L] give features [B, L + 1, Dt] and a mask [B, L + 1]. Feature 0 is a
+learned token that is always visible. With all words masked it is the only visible token and
+encodes the unconditional prompt. With words it pools the whole prompt for the modulation
+(`sora_jax.nn.modulation`, equation 1).
+
+A `PromptEncoder` makes tokens of texts. `TextTokenizer` gives ids of words, whose embedding is
+trained with the model. A published encoder (`sora_jax.data.t5_prompts`) gives features [B, L, Df],
+which a linear layer projects in the place of the embedding.
 """
 
 import functools
 import re
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +26,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from sora_jax.errors import UserError
 from sora_jax.nn.attention import SelfAttention, among
 from sora_jax.nn.layout import NO_SHARDING, Layout
-from sora_jax.nn.mlp import MLP
+from sora_jax.nn.mlp import MLP, linear
 from sora_jax.nn.norm import RMSNorm, rms_norm
 from sora_jax.nn.rope import TOKENS, angles
 from sora_jax.nn.stack import init_stack, scan_stack
@@ -46,6 +50,36 @@ def fnv1a(text: str) -> int:
 def word_offsets(text: str) -> list[int]:
     """Returns the place of each word of a text, as its number of characters from the start."""
     return [match.start() for match in _WORD.finditer(text)]
+
+
+class PromptEncoder(Protocol):
+    """Makes tokens of texts, as a model with the same `text_features` reads them.
+
+    Attributes:
+        length: tokens of a padded prompt, L.
+        words: the known words; () for an encoder that knows any.
+    """
+
+    length: int
+    words: tuple[str, ...]
+
+    def __call__(self, texts: Sequence[str]) -> tuple[Any, Any]:
+        """Converts B texts to tokens, ids [B, L] or features [B, L, Df], and a mask bool [B, L].
+        An empty text has an all-False mask.
+        """
+        ...
+
+    def split(self, text: str) -> list[str]:
+        """Returns the tokens of a text as parts of it, in order."""
+        ...
+
+    def offsets(self, text: str) -> list[int]:
+        """Returns the place of each token of a text, in characters from the start."""
+        ...
+
+    def unknown(self, text: str) -> list[str]:
+        """Returns the words of a text that are not known, each once."""
+        ...
 
 
 class TextTokenizer:
@@ -95,6 +129,10 @@ class TextTokenizer:
     def split(self, text: str) -> list[str]:
         """Returns the lower-case words and the punctuation marks of a text, in order."""
         return _WORD.findall(text.lower())
+
+    def offsets(self, text: str) -> list[int]:
+        """Returns the place of each word of a text, as its number of characters from the start."""
+        return word_offsets(text)
 
     def unknown(self, text: str) -> list[str]:
         """Returns the words of a text that are not among the known words, each once, in order."""
@@ -150,8 +188,9 @@ class TextBlock(nnx.Module):
 class TextEncoder(nnx.Module):
     """The text encoder: a bidirectional transformer over the words of a prompt.
 
-    tokens int32 [B, L], mask bool [B, L] -> features [B, L + 1, width], mask bool [B, L + 1].
-    Feature 0 pools the prompt and is always visible.
+    tokens, mask bool [B, L] -> features [B, L + 1, width], mask bool [B, L + 1]. Feature 0 pools
+    the prompt and is always visible. Tokens are ids int32 [B, L] below `vocabulary`, or with
+    `features` the features [B, L, features] of another encoder.
     """
 
     def __init__(
@@ -163,10 +202,19 @@ class TextEncoder(nnx.Module):
         rngs: nnx.Rngs,
         mlp_ratio: float = 2.0,
         dtype: DTypeLike = jnp.float32,
+        features: int = 0,
     ):
         self.heads = heads
-        self.embedding = nnx.Embed(
-            vocabulary, width, embedding_init=nnx.initializers.normal(1.0), dtype=dtype, rngs=rngs
+        self.embedding = (
+            linear(features, width, rngs, bias=True, dtype=dtype)
+            if features
+            else nnx.Embed(
+                vocabulary,
+                width,
+                embedding_init=nnx.initializers.normal(1.0),
+                dtype=dtype,
+                rngs=rngs,
+            )
         )
         self.register = nnx.Param(jax.random.normal(rngs.params(), (width,)))
         block = functools.partial(TextBlock, width, heads, mlp_ratio, dtype=dtype)
@@ -175,11 +223,11 @@ class TextEncoder(nnx.Module):
 
     def __call__(
         self,
-        tokens: Int[AnyArray, "B L"],
+        tokens: Int[AnyArray, "B L"] | Float[AnyArray, "B L features"],
         mask: Shaped[AnyArray, "B L"],
         layout: Layout = NO_SHARDING,
     ) -> tuple[Float[Array, "B L+1 D"], Bool[Array, "B L+1"]]:
-        """Encodes token ids [B, L] with their mask [B, L], False for padding.
+        """Encodes tokens [B, L], or [B, L, features], with their mask [B, L], False for padding.
 
         Returns:
             Features [B, L + 1, width], and their mask bool [B, L + 1]. Feature 0 pools the prompt

@@ -34,7 +34,7 @@ from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import FORMATS, ClipFormat
 from sora_jax.models.st_dit import STDiT
-from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.models.text_encoder import PromptEncoder
 from sora_jax.mp4 import check_arrays
 from sora_jax.pipelines import codec, continuation, storyboards, synthesis, windows
 from sora_jax.pipelines.devices import Placed, Placement
@@ -64,7 +64,7 @@ class Pipeline:
         model: STDiT,
         video_tokenizer: VideoTokenizer,
         audio_tokenizer: AudioTokenizer,
-        text_tokenizer: TextTokenizer,
+        text_tokenizer: PromptEncoder,
         format: ClipFormat = FORMATS["nano"],
         fingerprints: dict[str, str] | None = None,
         config: dict[str, Any] | None = None,

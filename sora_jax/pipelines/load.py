@@ -5,10 +5,12 @@ from types import NoneType
 
 from sora_jax import weights as weights_lib
 from sora_jax.compat import check_platform, enable_compile_cache
+from sora_jax.data.t5_prompts import T5Prompts
 from sora_jax.errors import UserError, expect
 from sora_jax.lora import load_model
 from sora_jax.modality import FORMATS, ClipFormat
-from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.models.t5 import T5
+from sora_jax.models.text_encoder import PromptEncoder, TextTokenizer
 from sora_jax.pipelines.generate import Pipeline
 from sora_jax.worlds.playhouse.captions import WORDS
 
@@ -20,6 +22,7 @@ def load_pipeline(
     video_tokenizer: Path = None,
     audio_tokenizer: Path = None,
     lora: Path = None,
+    text_encoder: Path = None,
 ) -> Pipeline:
     """Loads a pipeline from weights files and enables the compilation cache on disk
     (`compat.enable_compile_cache`).
@@ -29,6 +32,7 @@ def load_pipeline(
         video_tokenizer: path of its weights. Default: the shipped one.
         audio_tokenizer: path of its weights. Default: the shipped one.
         lora: path of low-rank updates of the model's weights (`sora_jax.lora`). Default: none.
+        text_encoder: folder of T5, for a model that was trained with it. Default: none.
 
     Raises:
         UserError: a file is missing or not from this project, the files do not match each other,
@@ -72,7 +76,7 @@ def load_pipeline(
         transformer,
         video,
         audio,
-        text_tokenizer_of(weights),
+        text_tokenizer_of(weights, text_encoder),
         format,
         fingerprints,
         weights.config,
@@ -82,13 +86,41 @@ def load_pipeline(
     )
 
 
-def text_tokenizer_of(weights: weights_lib.Weights) -> TextTokenizer:
-    """Returns the text tokenizer that a model was trained with.
+def text_tokenizer_of(
+    weights: weights_lib.Weights, text_encoder: str | os.PathLike | None = None
+) -> PromptEncoder:
+    """Returns what makes the tokens of prompts for a model.
 
-    Its known words are in the model's metadata. All other words are hashed into the rest of the
+    The known words are in the model's metadata. All other words are hashed into the rest of the
     model's vocabulary, a number of ids.
+
+    Args:
+        weights: of the model.
+        text_encoder: folder of T5, for a model that was trained with it.
+
+    Raises:
+        UserError: the model was trained with T5 and none, or another one, is given; or the reverse.
     """
     card = weights.metadata
+    if trained := card.get("text_encoder"):
+        named = f"T5 {trained['fingerprint']} (folder {trained['name']})"
+        if text_encoder is None:
+            raise UserError(
+                f"the model reads prompts through {named}; give that folder as text_encoder",
+                field="text_encoder",
+            )
+        t5 = T5(text_encoder)
+        if t5.fingerprint != trained["fingerprint"]:
+            raise UserError(
+                f"the model was trained with {named}, and {text_encoder} is {t5.fingerprint}; give "
+                "the one it was trained with",
+                field="text_encoder",
+            )
+        return T5Prompts(t5, card["text_length"])
+    if text_encoder is not None:
+        raise UserError(
+            "the model embeds words itself; leave text_encoder out", field="text_encoder"
+        )
     return TextTokenizer.of_vocabulary(
         card.get("words", WORDS), weights.config["vocabulary"], card.get("text_length", 64)
     )

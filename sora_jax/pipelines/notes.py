@@ -9,7 +9,7 @@ import numpy as np
 from sora_jax.errors import UserError
 from sora_jax.flow.guidance import MODALITIES
 from sora_jax.modality import ClipFormat
-from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.models.text_encoder import PromptEncoder
 from sora_jax.pipelines.request import Request
 from sora_jax.weights import data_of
 
@@ -24,7 +24,7 @@ def _learned_other_words(trained_on: Mapping[str, Any]) -> bool:
 
 
 def check_words(
-    request: Request, text_tokenizer: TextTokenizer, trained_on: Mapping[str, Any]
+    request: Request, text_tokenizer: PromptEncoder, trained_on: Mapping[str, Any]
 ) -> None:
     """Raises UserError if a prompt has text, but no word that the model learned.
 
@@ -35,7 +35,8 @@ def check_words(
     if request.any_words or not trained_on or _learned_other_words(trained_on):
         return
     words = [word for word in text_tokenizer.split(prompt or "") if word[0].isalnum()]
-    if not prompt or any(word in text_tokenizer.ids or len(word) > LONGEST_WORD for word in words):
+    unknown = set(text_tokenizer.unknown(prompt or ""))
+    if not prompt or any(word not in unknown or len(word) > LONGEST_WORD for word in words):
         return
     raise UserError(
         f"the model learned no word of the prompt: {_listed(words or [prompt], text_tokenizer)}; "
@@ -44,7 +45,7 @@ def check_words(
     )
 
 
-def _listed(words: Iterable[str], text_tokenizer: TextTokenizer) -> str:
+def _listed(words: Iterable[str], text_tokenizer: PromptEncoder) -> str:
     """Returns unknown words, separated by commas, each with the nearest known word if one is
     near.
     """
@@ -59,7 +60,7 @@ def _listed(words: Iterable[str], text_tokenizer: TextTokenizer) -> str:
 def request_notes(
     request: Request,
     format: ClipFormat,
-    text_tokenizer: TextTokenizer,
+    text_tokenizer: PromptEncoder,
     trained_on: Mapping[str, Any],
     added: int,
 ) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ def card(
     words: Sequence[str],
     steps: int,
     position: Mapping[str, Any] | None = None,
+    text_encoder: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Returns the model card of a run, as JSON values.
 
@@ -31,6 +32,7 @@ def card(
         steps: training steps done.
         position: the position of the data iterator after them. Default: none, and the run cannot go
             on from the file (`training.start`).
+        text_encoder: the encoder that gives the features of prompts. Default: none.
     """
     names = ("source", "split", "count", "world_version", "family", "family_version", "style")
     names += ("format",)
@@ -53,4 +55,5 @@ def card(
         "tokenizers": dict(first["tokenizers"]),
         "words": tuple(words),
         "text_length": run.data.text_length,
+        **({"text_encoder": dict(text_encoder)} if text_encoder else {}),
     }

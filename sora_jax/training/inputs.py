@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from sora_jax.data.mixture import mix
 from sora_jax.data.named_sources import SOURCES, Selection
 from sora_jax.errors import UserError
 from sora_jax.modality import FITS
-from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.models.text_encoder import PromptEncoder
 from sora_jax.parallel import processes
 from sora_jax.training.data_config import ModelDataConfig, SetConfig
 from sora_jax.worlds.playhouse.families import FAMILIES
@@ -172,11 +172,20 @@ def vocabulary(
     return tuple(words), lengths
 
 
+def captions_of(folders: Mapping[str, Path]) -> Iterator[str]:
+    """Returns an iterator over the captions of all clips of the sets in folders of latents."""
+    for folder in folders.values():
+        records, description = record.open_set(folder)
+        for i in range(description["count"]):
+            packed: Any = records[i]  # Grain declares elements that may be None
+            yield from record.unpack(packed)["captions"]
+
+
 def open_mixture(
     data: ModelDataConfig,
     folders: Mapping[str, Path],
     sizes: Mapping[str, int],
-    text_tokenizers: Mapping[str, TextTokenizer],
+    text_tokenizers: Mapping[str, PromptEncoder],
     seed: int,
     fingerprints: Mapping[str, str] | None = None,
     rows: Mapping[str, Sequence[int]] | None = None,
@@ -215,7 +224,7 @@ def held_out_batches(
     data: ModelDataConfig,
     folders: Mapping[str, Path],
     sizes: Mapping[str, int],
-    text_tokenizers: Mapping[str, TextTokenizer],
+    text_tokenizers: Mapping[str, PromptEncoder],
     clips: int,
     fingerprints: Mapping[str, str],
     rows: Mapping[str, Sequence[int]] | None = None,

@@ -12,8 +12,9 @@ import numpy as np
 import tqdm
 
 from sora_jax.data.encode import Encode, EncodeReferences, check_finite, padded
-from sora_jax.data.prompts import Tokenizer, encode_prompts
+from sora_jax.data.prompts import encode_prompts
 from sora_jax.errors import UserError
+from sora_jax.models.text_encoder import PromptEncoder
 
 Indices = tuple[np.ndarray, np.ndarray]
 LATENTS = ("stills", "voices")  # of references; the other arrays are masks
@@ -56,7 +57,7 @@ class LatentSet:
 def fill(
     source_batches: Iterable[Mapping[str, Any]],
     encode: Encode,
-    tokenizer: Tokenizer,
+    tokenizer: PromptEncoder,
     count: int,
     until: float | None = None,
     progress: bool = True,

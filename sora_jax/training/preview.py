@@ -11,7 +11,7 @@ from sora_jax.contact_sheet import contact_sheet
 from sora_jax.errors import UserError
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
-from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.models.text_encoder import PromptEncoder
 from sora_jax.parallel import processes
 from sora_jax.pipelines.generate import Pipeline
 from sora_jax.pipelines.request import Request
@@ -26,7 +26,7 @@ from sora_jax.weights import load_audio_tokenizer, load_video_tokenizer
 def previews(
     run: Run,
     program: Program,
-    tokenizer: TextTokenizer,
+    tokenizer: PromptEncoder,
     tokenizers: Mapping[str, str],
     folder: Path,
 ) -> Callable[[TrainState], dict[str, np.ndarray]]:

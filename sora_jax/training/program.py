@@ -185,7 +185,9 @@ def batch_shapes(
     return {
         "video": of(format.video_latents, *format.latent_sides, channels),
         "audio": of(format.audio_latents, model.audio_channels),
-        "tokens": of(words, dtype=jnp.int32),
+        "tokens": (
+            of(words, model.text_features) if model.text_features else of(words, dtype=jnp.int32)
+        ),
         "text_mask": of(words, dtype=bool),
         "text_shots": of(words, dtype=jnp.int8),
         "text_slots": of(words, dtype=jnp.int8),

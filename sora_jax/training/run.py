@@ -15,6 +15,19 @@ from sora_jax.training.watch import ProfileConfig, SampleConfig, ValidationConfi
 
 
 @dataclasses.dataclass(frozen=True)
+class TextConfig:
+    """What reads the prompts.
+
+    Attributes:
+        t5: folder of a T5 encoder (`sora_jax.models.t5`), which stays as it is; the features of all
+            captions are computed once. `data.text_length` counts its pieces. Default "": the model
+            embeds words itself.
+    """
+
+    t5: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """The configuration of a training run: everything but the weights it starts from.
 
@@ -27,6 +40,7 @@ class Run:
         optim: the optimizer and its learning rate.
         train: steps, seed, checkpoints and logs.
         adapt: what of the model is trained. Default: all of it.
+        text: what reads the prompts. Default: the model itself.
         mesh: the devices.
         profile: steps to profile. Default: none.
         validation: loss on held-out clips during training. Default: none.
@@ -39,6 +53,7 @@ class Run:
     optim: OptimConfig = OptimConfig()
     train: TrainConfig = TrainConfig()
     adapt: AdaptConfig = AdaptConfig()
+    text: TextConfig = TextConfig()
     mesh: MeshConfig = MeshConfig()
     profile: ProfileConfig = ProfileConfig()
     validation: ValidationConfig = ValidationConfig()

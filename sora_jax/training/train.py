@@ -16,9 +16,10 @@ from sora_jax import lora as lora_files
 from sora_jax import weights as weights_lib
 from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.data.latents.record import open_set
+from sora_jax.data.t5_prompts import T5Prompts
 from sora_jax.errors import UserError, expect
-from sora_jax.models import cost, vocabulary
-from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.models import cost
+from sora_jax.models.text_encoder import PromptEncoder
 from sora_jax.parallel import processes, topologies
 from sora_jax.parallel.mesh import traced_for
 from sora_jax.training import inputs, metrics
@@ -29,6 +30,7 @@ from sora_jax.training.optim import averaged_params, make_optimizer, stable_step
 from sora_jax.training.preview import previews
 from sora_jax.training.program import Program, assemble
 from sora_jax.training.run import Run
+from sora_jax.training.run_prompts import Prompts, prompts_of
 from sora_jax.training.start import Start, open_start, start_params, started
 from sora_jax.training.state import TrainState
 from sora_jax.training.validation import validation
@@ -91,24 +93,23 @@ def train(
             enable_compile_cache()
             start = open_start("st_dit", init_from, continue_from)
             check_adapted(run, start)
-            dataset = inputs.identify(run.data)
-            run, tokenizer, added, lengths = _prompts(run, dataset, start.weights)
+            prompts = prompts_of(run, start.weights, workdir)
+            run, tokenizer, dataset = prompts.run, prompts.encoder, prompts.dataset
             mesh = run.mesh.make()
             processes.check_mesh(mesh)
             _tell_devices(mesh)
-            rows = 1 + len(tokenizer.words) - len(added), len(added)
-            program, given = assemble(run, mesh, start.step, rows, lengths), {}
+            program = assemble(run, mesh, start.step, prompts.new_rows, prompts.lengths)
+            given = {}
             if start.weights:
-                known = tokenizer.words[: rows[0] - 1]
-                params = vocabulary.with_rows(start.weights.params, known, added)
+                params = prompts.grown(start.weights.params)
                 given = start_params(program.shapes, params, start.file, partly)
             opened = stack.enter_context(open_workdir(workdir, run, start, dataset))
             folders = inputs.latents_of(run.data, opened.path)
             expected = None if partly else start.weights
-            batches = _batches(run, program, tokenizer, folders, expected)
+            batches = _batches(run, program, prompts, folders, expected)
             descriptions = {name: open_set(folder)[1] for name, folder in folders.items()}
             tokenizers = next(iter(descriptions.values()))["tokenizers"]
-            evaluate = None if export else _validation(run, program, tokenizer, opened, tokenizers)
+            evaluate = None if export else _validation(run, program, prompts, opened, tokenizers)
 
         # Created with its final sharding: the whole state may not fit on one device.
         def begin(given: Any) -> Any:
@@ -152,61 +153,25 @@ def check_adapted(run: Run, start: Start) -> None:
         )
 
 
-def _prompts(
-    run: Run, dataset: Mapping[str, Any], start: weights_lib.Weights | None
-) -> tuple[Run, TextTokenizer, tuple[str, ...], dict[str, int]]:
-    """Returns the run with the text length and the vocabulary that its data need, its text
-    tokenizer, the words that `data.words` adds to the known ones, and the words of a padded prompt
-    of each set.
-
-    The vocabulary is that of the initial weights `start`, else that of the families of scenes. It
-    grows by the added words.
-    """
-    sets = dataset if run.data.sets else {run.data.name: dataset}
-    words, lengths = inputs.vocabulary(sets, run.data.text_length)
-    length = max(lengths.values())
-    words = tuple(start.metadata.get("words", words)) if start else words
-    added = vocabulary.new_words(words, run.data.words)
-    if length != run.data.text_length:
-        if processes.is_first():
-            print(
-                f"note: prompts have {length} words, as their family of scenes needs, and not the "
-                f"{run.data.text_length} of config.data.text_length",
-                file=sys.stderr,
-            )
-        data = dataclasses.replace(run.data, text_length=length)
-        run = dataclasses.replace(run, data=data)
-    size = run.model.vocabulary
-    if run.data.words:
-        size = (start.config["vocabulary"] if start else size) + len(added)
-        run = dataclasses.replace(run, model=dataclasses.replace(run.model, vocabulary=size))
-    tokenizer = TextTokenizer.of_vocabulary((*words, *added), size, run.data.text_length)
-    return run, tokenizer, added, lengths
-
-
-def _of_sets(program: Program, tokenizer: TextTokenizer) -> dict[str, TextTokenizer]:
-    """Returns the text tokenizer of each set: it pads the prompts of each to that set's length."""
-    return {
-        name: tokenizer.of_length(batch["tokens"].shape[1])
-        for name, batch in program.batches.items()
-    }
-
-
 def _batches(
     run: Run,
     program: Program,
-    tokenizer: TextTokenizer,
+    prompts: Prompts,
     folders: Mapping[str, Path],
     start: weights_lib.Weights | None,
 ) -> Any:
-    """Returns the batches of the run; with several processes, each reads its own rows."""
+    """Returns the batches of the run; with several processes, each reads its own rows. Features of
+    captions are computed first.
+    """
+    if isinstance(prompts.encoder, T5Prompts):
+        prompts.encoder.keep(inputs.captions_of(folders))
     shardings = program.placement[1]
     sizes, rows = _rows(program)
     batches = inputs.open_mixture(
         run.data,
         folders,
         sizes,
-        _of_sets(program, tokenizer),
+        prompts.encoders(),
         run.train.seed,
         start.metadata.get("tokenizers") if start else None,
         rows,
@@ -228,7 +193,7 @@ def _rows(program: Program) -> tuple[dict[str, int], dict[str, Sequence[int]] | 
 def _validation(
     run: Run,
     program: Program,
-    tokenizer: TextTokenizer,
+    prompts: Prompts,
     workdir: Workdir,
     tokenizers: Mapping[str, str],
 ) -> Every | None:
@@ -239,7 +204,7 @@ def _validation(
     sizes, rows = _rows(program)
     folders = inputs.validation_of(run.data, workdir.path, config.clips)
     batches = inputs.held_out_batches(
-        run.data, folders, sizes, _of_sets(program, tokenizer), config.clips, tokenizers, rows
+        run.data, folders, sizes, prompts.encoders(), config.clips, tokenizers, rows
     )
     if rows:
         shardings = program.placement[1]
@@ -278,14 +243,16 @@ def _write_weights(
     workdir: Workdir,
     state: TrainState,
     descriptions: Mapping[str, Mapping[str, Any]],
-    tokenizer: TextTokenizer,
+    tokenizer: PromptEncoder,
     position: Mapping[str, Any],
     base: weights_lib.Weights | None,
 ) -> Trained | None:
     """Writes the averaged weights of a state; with LoRA, its updates of the weights `base`."""
     steps = int(state.step)
     rows = metrics.read(workdir.path / "metrics.jsonl", steps)
-    metadata = card(run, workdir.config, rows, descriptions, tokenizer.words, steps, position)
+    t5 = tokenizer.identity if isinstance(tokenizer, T5Prompts) else None
+    described = (run, workdir.config, rows, descriptions, tokenizer.words)
+    metadata = card(*described, steps, position, t5)
     averaged = processes.gathered(averaged_params(state.opt_state, state.params))
     if not processes.is_first():
         return None

@@ -19,9 +19,15 @@ from sora_jax.errors import UserError
 from sora_jax.parallel import processes
 from sora_jax.training.start import Start, check_continued, shared_steps
 
-INPUTS = ("data", "clips", "validation")  # folders that a workdir may contain before its run begins
+INPUTS = (
+    "data",
+    "clips",
+    "validation",
+    "text",
+)  # folders that a workdir may contain before its run begins
 # Sections of a configuration that do not change what a run computes, so not part of its identity.
-OUTSIDE = ("mesh", "profile", "validation", "sample")
+# T5 is identified by the contents of its folder, in the identity of the data.
+OUTSIDE = ("mesh", "profile", "validation", "sample", "text")
 SAVING = ("checkpoint_every", "checkpoint_minutes", "keep")  # of the section `train`; as OUTSIDE
 
 

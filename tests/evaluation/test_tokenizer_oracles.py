@@ -1,13 +1,11 @@
 """What tokenizers keep: all of it if they change nothing, little if they lose the picture."""
 
-from types import SimpleNamespace
-
 import jax
 import jax.numpy as jnp
 import pytest
 from flax import nnx
 
-from sora_jax.evaluation.tokenizer_oracles import scores_through
+from sora_jax.evaluation.tokenizer_oracles import Pair, scores_through
 
 
 class Same(nnx.Module):
@@ -27,7 +25,7 @@ class Grey(Same):
         return jnp.full_like(z, 0.5)
 
 
-BOTH = SimpleNamespace(video_tokenizer=Same(), audio_tokenizer=Same())
+BOTH = Pair(Same(), Same())
 
 
 def test_scores_before_and_after():
@@ -36,7 +34,7 @@ def test_scores_before_and_after():
     assert list(scores) == oracles and stages == ["room"]
     for one in scores.values():
         assert one["truth"] == one["decoded"] == 1.0 and one["n"] == 2 and one["low"] < 1.0
-    lost = SimpleNamespace(video_tokenizer=Grey(), audio_tokenizer=Same())
+    lost = Pair(Grey(), Same())
     scores = scores_through(lost, 2, oracles)
     assert scores["tracker"]["truth"] == 1.0 and scores["tracker"]["decoded"] == 0.0
     assert scores["material"]["decoded"] == 1.0

@@ -17,7 +17,7 @@ from sora_jax.data.latents.record import open_set, unpack
 from sora_jax.data.prompts import encode_prompts
 from sora_jax.errors import UserError
 from sora_jax.modality import ClipFormat
-from sora_jax.models.text_encoder import TextTokenizer
+from sora_jax.models.text_encoder import PromptEncoder
 
 
 class _Example(grain.transforms.RandomMap):
@@ -50,7 +50,7 @@ def stacked(references: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 class _Batch:
     """A function from a list of examples to the model's batch, float32."""
 
-    text_tokenizer: TextTokenizer
+    text_tokenizer: PromptEncoder
     times: Mapping[str, np.ndarray]
 
     def __call__(self, examples: Sequence[dict]) -> dict[str, Any]:
@@ -71,7 +71,7 @@ class _Batch:
 
 def batches(
     path: str | os.PathLike,
-    text_tokenizer: TextTokenizer,
+    text_tokenizer: PromptEncoder,
     batch_size: int,
     seed: int,
     shuffle: bool = True,
@@ -139,7 +139,7 @@ def batches(
 
 def make_loader(
     path: str | os.PathLike,
-    text_tokenizer: TextTokenizer,
+    text_tokenizer: PromptEncoder,
     batch_size: int,
     seed: int,
     **options: Any,
