@@ -16,6 +16,7 @@ from absl import flags
 from sora_jax.cli import run_main
 from sora_jax.errors import UserError
 from sora_jax.files import check_output
+from sora_jax.tuning.colour import Lesson, teach
 
 _FAMILY = flags.DEFINE_string("family", None, "A family that --import registers. Required.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run: new, or a begun one. Required.")
@@ -34,9 +35,6 @@ def main(_: Sequence[str]) -> None:
         missing = _WORKDIR if family else _FAMILY
         raise UserError(f"--{missing.name} is missing; see --help")
     workdir = Path(check_output("workdir", folder))
-    # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
-    from sora_jax.tuning.colour import Lesson, teach
-
     lesson = Lesson(
         family,
         _CLIPS.value,

@@ -15,9 +15,12 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from sora_jax import files
+from sora_jax import environment, files, weights
 from sora_jax.cli import run_main
+from sora_jax.compat import check_platform, enable_compile_cache
 from sora_jax.errors import UserError
+from sora_jax.evaluation.tokenizer_oracles import LOSS, Pair, scores_through
+from sora_jax.tables import plain
 
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the scores. Required.")
 _NUM_CLIPS = flags.DEFINE_integer("num_clips", 64, "Scenes of each stage.", lower_bound=2)
@@ -30,12 +33,6 @@ def main(_: Sequence[str]) -> None:
     if not _OUTPUT.value:
         raise UserError("--output is missing; give a folder, such as outputs/round_trip")
     folder = files.check_output("output", _OUTPUT.value)
-    # Imported after the flags are checked, so that a wrong flag is reported before JAX loads.
-    from sora_jax import environment, weights
-    from sora_jax.compat import check_platform, enable_compile_cache
-    from sora_jax.evaluation.tokenizer_oracles import LOSS, Pair, scores_through
-    from sora_jax.tables import plain
-
     check_platform()
     enable_compile_cache()
     video, video_weights = weights.load_video_tokenizer(_VIDEO.value)

@@ -28,7 +28,7 @@ from sora_jax.training.metrics import hours, read, thin
 from sora_jax.training.mixture_step import with_set_losses
 from sora_jax.training.optim import averaged_params, make_optimizer, stable_steps
 from sora_jax.training.round_trip_picture import draw_round_trips
-from sora_jax.training.start import open_start
+from sora_jax.training.start import Start, open_start
 from sora_jax.training.state import TrainState, new_state, split_module
 from sora_jax.training.step import make_step
 from sora_jax.training.tokenizer_run import KINDS, TokenizerRun, check_latents
@@ -202,11 +202,7 @@ def train_tokenizer(
     check_platform()
     enable_compile_cache()
     start = open_start(run.kind, init_from, continue_from)
-    if run.decoder_only and start.weights is None:
-        raise UserError(
-            "decoder_only trains the decoder of weights that are there; give them as init_from",
-            field="init_from",
-        )
+    check_decoder(run, start)
     with open_workdir(workdir, run, start, identify_clips(run.data)) as opened:
         program = TokenizerProgram.assemble(run, opened.path / "clips", start.step)
         tokenizer, params, merge, sets = (
@@ -250,6 +246,15 @@ def train_tokenizer(
         latents_of = start.weights.latents if run.decoder_only and start.weights else None
         made = scores, int(state.step), step, stream.get_state(), latents_of
         return _write_weights(run, opened, tokenizer, *made)
+
+
+def check_decoder(run: TokenizerRun, start: Start) -> None:
+    """Refuses to train a decoder without weights to start from."""
+    if run.decoder_only and start.weights is None:
+        raise UserError(
+            "decoder_only trains the decoder of weights that are there; give them as init_from",
+            field="init_from",
+        )
 
 
 def averaged(state: TrainState) -> Any:

@@ -120,12 +120,6 @@ def train(
             if export:
                 state = newest(state, batches, opened)
             else:
-                pictures = None
-                if run.sample.every:
-                    preview_inputs = (tokenizers, opened.path / "samples")
-                    pictures = Every(
-                        previews(run, program, tokenizer, *preview_inputs), run.sample.every
-                    )
                 state = fit(
                     state,
                     with_set_losses(on_parts(program.step), several=len(program.formats) > 1),
@@ -134,7 +128,7 @@ def train(
                     opened,
                     start=start,
                     evaluate=evaluate,
-                    pictures=pictures,
+                    pictures=_pictures(run, program, tokenizer, tokenizers, opened),
                     profile=run.profile,
                     flops=_step_flops(run, program, mesh),
                     keep_step=stable_steps(run.optim, run.train.steps),
@@ -142,6 +136,20 @@ def train(
         position = batches.get_state()
         written = run, opened, state, descriptions, tokenizer, position
         return _write_weights(*written, start.weights if run.adapt.lora_rank else None)
+
+
+def _pictures(
+    run: Run,
+    program: Program,
+    tokenizer: PromptEncoder,
+    tokenizers: Mapping[str, str],
+    workdir: Workdir,
+) -> Every | None:
+    """Returns the preview clips of the run; None without any."""
+    if not run.sample.every:
+        return None
+    draw = previews(run, program, tokenizer, tokenizers, workdir.path / "samples")
+    return Every(draw, run.sample.every)
 
 
 def check_adapted(run: Run, start: Start) -> None:

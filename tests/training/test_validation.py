@@ -15,6 +15,7 @@ from sora_jax.data.latents.record import open_set
 from sora_jax.flow.loss import FlowConfig, flow_loss
 from sora_jax.flow.timesteps import TimestepConfig
 from sora_jax.models.st_dit import STDiT
+from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.training import inputs, metrics
 from sora_jax.training.data_config import SetConfig
 from sora_jax.training.program import validation_flow
@@ -74,7 +75,7 @@ def test_losses_of_held_out_clips_by_set_and_modality(run, tmp_path):
     assert flow.timesteps == TimestepConfig() and not flow.text_dropout + flow.couple_dropout
     (one, _), folder = run.data.sets, tmp_path / "run"
     folders = inputs.validation_of(run.data, folder, 8)
-    words = inputs.TextTokenizer.of_vocabulary(loaded.metadata["words"], run.model.vocabulary, 8)
+    words = TextTokenizer.of_vocabulary(loaded.metadata["words"], run.model.vocabulary, 8)
     tokenizers = loaded.metadata["tokenizers"]
     held_out = inputs.held_out_batches(
         run.data,

@@ -45,10 +45,9 @@ def palette() -> dict[str, tuple[float, float, float]]:
 
 
 def add_colour(name: str, rgb: tuple[float, float, float]) -> None:
-    """Adds a colour to the palette, for a family of one's own. COLOURS stay those of the world.
+    """Adds a colour to the palette, for a family of one's own.
 
-    Renderers, captions and the oracles of balls then know it in every family, and `COLOURS`, from
-    which the families of this package draw, is as before.
+    Renderers, captions and the oracles of balls then know it. COLOURS stay those of the world.
 
     Args:
         name: one lower-case word.
