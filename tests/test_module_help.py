@@ -17,6 +17,7 @@ MODULES = sorted(
     for path in (ROOT / package).rglob("*.py")
     if RUNS in path.read_text(encoding="utf-8")
     and (package != "experiments" or path.stem == "__main__")
+    and path.stem != "sora_torch"  # copied beside exported weights, and run there
 )
 
 

@@ -98,8 +98,7 @@ def train(
             mesh = run.mesh.make()
             processes.check_mesh(mesh)
             _tell_devices(mesh)
-            program = assemble(run, mesh, start.step, prompts.new_rows, prompts.lengths)
-            given = {}
+            program, given = assemble(run, mesh, start.step, prompts.new_rows, prompts.lengths), {}
             if start.weights:
                 params = prompts.grown(start.weights.params)
                 given = start_params(program.shapes, params, start.file, partly)
@@ -133,8 +132,7 @@ def train(
                     flops=_step_flops(run, program, mesh),
                     keep_step=stable_steps(run.optim, run.train.steps),
                 )
-        position = batches.get_state()
-        written = run, opened, state, descriptions, tokenizer, position
+        written = run, opened, state, descriptions, tokenizer, batches.get_state()
         return _write_weights(*written, start.weights if run.adapt.lora_rank else None)
 
 

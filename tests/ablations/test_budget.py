@@ -34,7 +34,9 @@ def test_flops_are_those_of_all_steps_with_the_optimizer():
     assert budget.flops(plain) < budget.flops(rare) < budget.flops(RUN)
 
 
-@pytest.mark.parametrize("match", ["steps", "depth", "width"])
+@pytest.mark.parametrize(
+    "match", ["steps", *(pytest.param(m, marks=pytest.mark.slow) for m in ("depth", "width"))]
+)
 def test_arms_are_matched_within_two_percent(match):
     target = budget.flops(RUN)
     arm = with_model(RUN, mlp_ratio=7.0)

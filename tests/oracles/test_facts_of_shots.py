@@ -87,6 +87,7 @@ def test_a_corrupted_story_is_wrong(story, corruption):
     assert ORACLE.applies(corruption, clips[0]) and not judge(made[0])
 
 
+@pytest.mark.slow
 def test_shots_in_another_order_are_wrong(story, readings):
     (made,) = ORACLE.shuffle(story[3:])
     assert not judge(made) and (made.frames != story[3].frames).any()
@@ -96,6 +97,7 @@ def test_shots_in_another_order_are_wrong(story, readings):
     assert not judge(blank) and shots.in_place(blank, Reading(blank)) is False
 
 
+@pytest.mark.slow
 def test_a_degraded_story_is_read(story):
     for condition in conditions.DEGRADATIONS[:3]:
         assert judge(condition(story[1:2])[0]), condition.name

@@ -44,7 +44,13 @@ def test_everything_persists(stories, readings):
         assert {pair.kind for pair, _ in found} == set(KINDS) and all(kept for _, kept in found)
 
 
-@pytest.mark.parametrize("number", range(len(KINDS)), ids=KINDS)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(i, id=kind, marks=() if kind == "door" else pytest.mark.slow)
+        for i, kind in enumerate(KINDS)
+    ],
+)
 def test_a_flip_is_found_in_its_own_kind(stories, number):
     flip, kind = ORACLE.corruptions[number], KINDS[number]
     assert flip.name == f"corrupted_{kind}"
@@ -56,6 +62,7 @@ def test_a_flip_is_found_in_its_own_kind(stories, number):
         assert {pair.kind for pair, kept in found if not kept} == {kind}
 
 
+@pytest.mark.slow
 def test_other_places_and_blank_frames_are_wrong(stories):
     for made in (*ORACLE.shuffle(stories), *examples.blank(stories[:1])):
         assert ORACLE.judge(made, Reading(made)) is False

@@ -62,6 +62,7 @@ def children(pid):
     return [int(line) for line in found.stdout.split()]
 
 
+@pytest.mark.slow
 def test_a_server_from_start_to_end(tmp_path, weights_files):
     """It prints its address, is healthy when the weights are loaded, survives kill -9 of its
     worker, and ends with status 0 and no process left.

@@ -85,6 +85,7 @@ def test_prompts_have_the_words_of_their_set(run):
     assert tokens.shape == (1, 8) and mask.sum() == 3
 
 
+@pytest.mark.slow
 def test_a_batch_of_a_mixture_is_that_of_its_format_alone(run):
     """Loss and gradients are those of a run on that set alone, and each format compiles once."""
     mesh = MeshConfig().make()
