@@ -18,7 +18,7 @@ model.safetensors.index.json), and tokenizer.json or spiece.model, which need th
 import dataclasses
 import functools
 import hashlib
-import importlib
+import importlib.util
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -254,12 +254,12 @@ def read_params(folder: Path, config: T5Config) -> dict[str, Any]:
 
 
 def _package(name: str, file: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:  # without an origin it is any folder of that name
         raise UserError(
             f"reading {file} needs the package {name}; pip install {name}", field="text.t5"
-        ) from None
+        )
+    return importlib.import_module(name)
 
 
 class Pieces:

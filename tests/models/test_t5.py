@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from sora_jax.errors import UserError
 from sora_jax.models.t5 import T5, bucket_of
 
-pytest.importorskip("tokenizers", reason="the extra `t5` is not installed")
+pytest.importorskip("tokenizers.models", reason="the extra `t5` is not installed")
 
 TEXT = "a red ball is dropped and bounces twice"
 

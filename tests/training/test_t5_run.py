@@ -21,7 +21,7 @@ from sora_jax.training.run import Run
 from sora_jax.training.train import train
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("tokenizers", reason="the extra `t5` is not installed")
+pytest.importorskip("tokenizers.models", reason="the extra `t5` is not installed")
 
 
 def run_on(folder, t5, **model):
