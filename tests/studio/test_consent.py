@@ -125,8 +125,8 @@ def test_a_grant_taken_back_stops_the_sampler(studio):
     """At its next step; a job of the same batch goes on."""
     grant(studio)
     add_character(studio, studio.ids["bob"], "rolo", 1)
-    video = ask(studio, "bob", steps=200).json()
-    other = ask(studio, "bob", f"@rolo: {PROMPT}", steps=200).json()
+    video = ask(studio, "bob", steps=1000).json()
+    other = ask(studio, "bob", f"@rolo: {PROMPT}", steps=1000).json()
     beating = threading.Thread(target=studio.worker._beat, daemon=True)
     beating.start()
 
