@@ -11,6 +11,7 @@ import toy_run
 from test_fit import Interrupting, losses, same
 
 from sora_jax.errors import UserError
+from sora_jax.models.text_encoder import TextTokenizer
 from sora_jax.parallel import processes
 from sora_jax.training.checkpoint import Checkpoints
 from sora_jax.training.loop import TrainConfig, fit
@@ -146,10 +147,7 @@ class Clips:
             ).mean(), {"target": 0.0}
 
         optimizer = make_optimizer(OptimConfig(lr=1e-2), steps)
-        tokenize = lambda captions: (
-            np.zeros((len(captions), 4), np.int32),
-            np.ones((len(captions), 4), bool),
-        )
+        tokenize = TextTokenizer(("clip",), buckets=8, length=4)
         batches = make_loader(self.directory, tokenize, 2, seed=0, shuffle=False, **options)
         config = TrainConfig(steps=steps, log_every=1, checkpoint_every=2)
         with Workdir(workdir, {}) as opened:

@@ -118,7 +118,7 @@ def test_trains_and_writes_weights_that_load(tmp_path, latents):
     one_line(
         run(tmp_path, latents, "--config.sample.every=5"),
         "config.sample.every=5",
-        "the latents are of others; leave it 0",
+        "the latents are of others; name their files",
     )
     one_line(run(tmp_path, latents, "--config.optim.lr=0.5"), "optim.lr (0.005, now 0.5)")
     assert (tmp_path / "weights.safetensors").read_bytes() == before
