@@ -1,8 +1,23 @@
-"""Checks the shapes in annotations while the tests run, and renders clips for the oracle tests."""
+"""Checks shapes in annotations, keeps compiled programs between runs, renders clips for oracles."""
 
+import os
+from pathlib import Path
+
+import jax
 import pytest
 from jaxtyping import install_import_hook
 from shape_checks import CHECKED_MODULES
+
+# Most of the suite's time was compiling the same programs in every run and worker. Commands that
+# tests start inherit the folder through the environment. `make clean` empties it.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    for name, value in {
+        "jax_compilation_cache_dir": str(Path(__file__).parent.parent / "build" / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.05,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }.items():
+        os.environ[name.upper()] = str(value)
+        jax.config.update(name, value)
 
 # Before the first import of the package: modules imported earlier stay unchecked.
 install_import_hook(CHECKED_MODULES, "shape_checks.check")
@@ -15,3 +30,10 @@ from sora_jax.oracles import examples  # noqa: E402
 def clips():
     """24 rendered scenes of the val split."""
     return examples.ground_truth("val", range(24), FORMATS["nano"], batch=24)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled():
+    """Drops a file's compiled programs after it: a worker grew to 7 GB otherwise."""
+    yield
+    jax.clear_caches()

@@ -6,6 +6,11 @@ The part after the colon is the folder with the latents of each set:
         --workdir=runs/world/model
 
 Weights are shares of the batches. Rooms are the easiest and are learned by `nano` alone.
+
+Size, batch and learning rate come from one run each of four minutes on two CPU cores, which is too
+short to favour a large model. Validation loss: `nano` with batch 32 1.88 at a learning rate of 5e-3
+and 1.99 at 1e-2; width 256 and four pairs with batch 16 3.09. `nano` trains 44 clips a second in
+batches of 32, and 38 in batches of 16.
 """
 
 import dataclasses
@@ -34,6 +39,6 @@ def get_config(latents: str = "runs/world/latents") -> ConfigDict:
     tasks = TaskMixture(text=0.66, between=0.04)
     config.flow.tasks.update(dataclasses.asdict(tasks))
     config.optim.update({"schedule": "wsd", "ema": 0.9995})
-    config.train.steps = 60_000
+    config.train.update({"steps": 48_000, "batch_size": 32})
     config.validation.update({"every": 2000, "clips": 64})
     return config

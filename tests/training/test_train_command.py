@@ -43,14 +43,6 @@ def latents(tmp_path_factory):
     return write_latents(tmp_path_factory.mktemp("latents"), FORMATS["nano"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compiled_once(tmp_path_factory):
-    """The commands share what they compile."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
-        yield
-
-
 def command(workdir, latents, *flags, steps=12):
     return [
         sys.executable,
