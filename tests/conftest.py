@@ -13,7 +13,7 @@ from shape_checks import CHECKED_MODULES
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     for name, value in {
         "jax_compilation_cache_dir": str(Path(__file__).parent.parent / "build" / "compiled"),
-        "jax_persistent_cache_min_compile_time_secs": 0.05,
+        "jax_persistent_cache_min_compile_time_secs": 0,
         "jax_persistent_cache_min_entry_size_bytes": -1,
     }.items():
         os.environ[name.upper()] = str(value)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from test_fit import losses
-from test_train_command import ROOT, arrays, command, compiled_once, latents  # noqa: F401
+from test_train_command import ROOT, arrays, command, latents  # noqa: F401
 from test_train_command import losses as train_losses
 
 from sora_jax.errors import UserError

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from test_train_command import ROOT, command, compiled_once, latents  # noqa: F401
+from test_train_command import ROOT, command, latents  # noqa: F401
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from test_train_command import ROOT, compiled_once, latents, one_line, run  # noqa: F401
+from test_train_command import ROOT, latents, one_line, run  # noqa: F401
 
 
 @pytest.mark.slow
