@@ -98,17 +98,17 @@ def main(_: Sequence[str]) -> None:
     studio.check_packages()
     chosen = settings()
     if _BACKUP.value is not None:
-        count = importlib.import_module("sora_jax.studio.backup").write(chosen, _BACKUP.value)
-        print(f"{_BACKUP.value}: {count} files")
+        backup = importlib.import_module("sora_jax.studio.upkeep.backup")
+        print(f"{_BACKUP.value}: {backup.write(chosen, _BACKUP.value)} files")
         return
     if _NEW_KEY.value is None and _DELETE_KEY.value is None:
         if chosen.role == "worker":
-            importlib.import_module("sora_jax.studio.worker_process").run(chosen)
+            importlib.import_module("sora_jax.studio.worker.process").run(chosen)
         else:
-            importlib.import_module("sora_jax.studio.server").serve(chosen)
+            importlib.import_module("sora_jax.studio.http.server").serve(chosen)
         return
-    accounts = importlib.import_module("sora_jax.studio.accounts")
-    store = importlib.import_module("sora_jax.studio.store").Store(chosen.database_url)
+    accounts = importlib.import_module("sora_jax.studio.database.accounts")
+    store = importlib.import_module("sora_jax.studio.database.store").Store(chosen.database_url)
     if _NEW_KEY.value is not None:
         print(accounts.new_key(store, _NEW_KEY.value))
     if _DELETE_KEY.value is not None:

@@ -39,7 +39,7 @@ def main(_: Sequence[str]) -> None:
     studio.check_packages()
     if not _OUTPUT.value:
         raise UserError("no --output; give the JSON file to write, such as outputs/soak.json")
-    soak = importlib.import_module("sora_jax.studio.soak")
+    soak = importlib.import_module("sora_jax.studio.upkeep.soak")
     command = f"python -m experiments.studio_soak {shlex.join(sys.argv[1:])}"
     result: dict[str, Any] = {"command": command, "environment": environment.record()}
     with tempfile.TemporaryDirectory(prefix="soak") as folder:

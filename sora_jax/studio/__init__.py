@@ -1,6 +1,17 @@
 """The studio: a server that generates clips over HTTP, on one machine or on many.
 
-request -> `api` -> jobs table (`jobs`) -> `worker` -> media store -> `api`
+request -> API process -> jobs table -> worker process -> media store -> API process
+
+http/        API process: server, routing, limits of requests, OpenAPI document, page
+worker/      worker process: claims jobs, asks for consent, samples, publishes
+upkeep/      backups and soak tests
+endpoints/   functions of the API: videos, characters, grants, checks, posts, feed, sessions
+storage/     files of clips: media stores, signing, publication, signed URLs
+consent/     permissions, verified captures, screening of uploads
+database/    tables and their migrations, jobs, accounts, characters, loaded models
+
+A package imports those below it. The two processes share no module above `storage`. All use
+`settings`, `problems` and `logs`.
 
 The API is that of OpenAI's Videos, so its official Python package drives the server unchanged.
 `python -m experiments.serve` starts it. The packages of REQUIRED belong to the extra `studio`.

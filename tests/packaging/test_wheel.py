@@ -58,8 +58,8 @@ def test_its_top_level_is_one_package_with_all_files(installed):
         assert {p.relative_to(inside) for p in (inside / part).rglob("*.py")} == ours
     tuned = {p.name for p in (ROOT / "kernels" / "tuned").rglob("*.json")}
     assert {p.name for p in (inside / "kernels" / "tuned").rglob("*.json")} == tuned
-    page = {p.name for p in (ROOT / "sora_jax" / "studio" / "static").iterdir()}
-    assert {p.name for p in (inside / "studio" / "static").iterdir()} == page
+    page = {p.name for p in (ROOT / "sora_jax" / "studio" / "http" / "static").iterdir()}
+    assert {p.name for p in (inside / "studio" / "http" / "static").iterdir()} == page
     assert (inside / "shipped" / "nano.safetensors").stat().st_size > 1e6
 
 

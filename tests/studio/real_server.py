@@ -21,8 +21,8 @@ from sora_jax.clip import Clip
 from sora_jax.modality import ClipFormat
 from sora_jax.mp4 import write_mp4
 from sora_jax.oracles.examples import render_takes
-from sora_jax.studio import accounts
-from sora_jax.studio.store import Store
+from sora_jax.studio.database import accounts
+from sora_jax.studio.database.store import Store
 from sora_jax.worlds.playhouse.cast import catalogue
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +34,8 @@ COMMAND = [sys.executable, "-m", "experiments.serve"]
 # An API process that asks nobody for consent, over the same database.
 UNGUARDED = """
 import json, sys
-from sora_jax.studio import server, videos
+from sora_jax.studio.endpoints import videos
+from sora_jax.studio.http import server
 from sora_jax.studio.settings import Settings
 
 def admit(call, model, prompt, given, found, start):
@@ -139,7 +140,7 @@ class Server:
     def worker(self):
         """The id of the worker process."""
         pid = str(self.processes[0].pid)
-        found = subprocess.run(["pgrep", "-P", pid, "-f", "worker_process"], capture_output=True)
+        found = subprocess.run(["pgrep", "-P", pid, "-f", "worker.process"], capture_output=True)
         return int(found.stdout.split()[0])
 
     def get(self, path):

@@ -16,12 +16,13 @@ from flax import nnx
 from sora_jax import weights
 from sora_jax.modality import ClipFormat
 from sora_jax.models.st_dit import STDiT, STDiTConfig
-from sora_jax.studio import accounts, captures, jobs, likenesses, tables
-from sora_jax.studio.api import Api
-from sora_jax.studio.call import Studio
+from sora_jax.studio.consent import captures
+from sora_jax.studio.database import accounts, jobs, likenesses, tables
+from sora_jax.studio.database.store import Store
+from sora_jax.studio.endpoints.call import Studio
+from sora_jax.studio.http.api import Api
 from sora_jax.studio.settings import Limits, Settings
-from sora_jax.studio.store import Store
-from sora_jax.studio.worker import Worker
+from sora_jax.studio.worker.worker import Worker
 from sora_jax.tokenizers.audio import AudioTokenizer, AudioTokenizerConfig
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 from sora_jax.worlds.playhouse.captions import WORDS
@@ -197,8 +198,8 @@ def refused(answer, status, code, param=None):
 
 CLAIM = """
 import json, sys
-from sora_jax.studio import jobs
-from sora_jax.studio.store import Store
+from sora_jax.studio.database import jobs
+from sora_jax.studio.database.store import Store
 opened, mine = Store(sys.argv[1]), []
 print("open", flush=True)
 sys.stdin.readline()

@@ -4,7 +4,7 @@ import pytest
 from studio_parts import PROMPT, refused
 
 from sora_jax.errors import UserError
-from sora_jax.studio import accounts, jobs
+from sora_jax.studio.database import accounts, jobs
 
 VIDEOS = "/v1/videos"
 LATE = ("kind", "model", "prompt", "seconds", "size", "request", "batch_key")

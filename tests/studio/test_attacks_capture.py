@@ -12,7 +12,7 @@ from sora_jax.characters.capture import FORMAT, capture
 from sora_jax.provenance import manifest
 from sora_jax.provenance.authority import open_authority
 from sora_jax.provenance.write import mark
-from sora_jax.studio import tables
+from sora_jax.studio.database import tables
 from sora_jax.worlds.playhouse import sound
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from PIL import Image
 from real_server import Server, actor, captured, mp4, named
 from studio_parts import PROMPT, refused
 
-from sora_jax.studio import accounts, jobs, likenesses, tables
+from sora_jax.studio.database import accounts, jobs, likenesses, tables
 from sora_jax.worlds.playhouse.references import references
 
 pytestmark = pytest.mark.slow

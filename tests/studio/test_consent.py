@@ -13,8 +13,11 @@ from studio_parts import FORM, MODEL, PROMPT, Bench, add_character, refused, sav
 
 from sora_jax.errors import UserError
 from sora_jax.pipelines.load import load_pipeline
-from sora_jax.studio import accounts, captures, consent, content, jobs, likenesses, videos
+from sora_jax.studio.consent import captures, permissions
+from sora_jax.studio.database import accounts, jobs, likenesses
+from sora_jax.studio.endpoints import videos
 from sora_jax.studio.problems import Problem
+from sora_jax.studio.storage import content
 
 DENIED = "character_permission_denied"
 PATH = "/v1/characters/{}"
@@ -152,8 +155,10 @@ def test_a_grant_taken_back_stops_the_sampler(studio):
 def test_a_grant_taken_back_while_the_clip_is_written(studio, monkeypatch):
     grant(studio)
     video = ask(studio, "bob").json()
-    real = consent.withdrawn
-    monkeypatch.setattr(consent, "withdrawn", lambda *args: (taken_back(studio), real(*args))[1])
+    real = permissions.withdrawn
+    monkeypatch.setattr(
+        permissions, "withdrawn", lambda *args: (taken_back(studio), real(*args))[1]
+    )
     studio.worker.work()
     assert studio.row(video).error["code"] == DENIED
     assert not list(studio.studio.media.folder.glob("clips/*/*"))

@@ -13,9 +13,11 @@ import sqlalchemy as sa
 from studio_parts import add_job, compete
 
 from sora_jax.errors import UserError
-from sora_jax.studio import accounts, content, jobs, models, publish, store, tables, worker
-from sora_jax.studio.server import start_worker
-from sora_jax.studio.store import Store
+from sora_jax.studio.database import accounts, jobs, models, store, tables
+from sora_jax.studio.database.store import Store
+from sora_jax.studio.http.server import start_worker
+from sora_jax.studio.storage import content, publish
+from sora_jax.studio.worker import worker
 
 
 def test_each_job_has_one_owner(tmp_path):
@@ -213,7 +215,9 @@ def test_databases_that_cannot_be_opened(url):
 
 
 def test_processes_that_open_an_empty_database_at_once(tmp_path):
-    code = f"from sora_jax.studio.store import Store; Store('sqlite:///{tmp_path}/a.sqlite')"
+    code = (
+        f"from sora_jax.studio.database.store import Store; Store('sqlite:///{tmp_path}/a.sqlite')"
+    )
     start = [sys.executable, "-W", "error", "-c", code]
     processes = [subprocess.Popen(start, stderr=subprocess.PIPE) for _ in range(3)]
     for process in processes:

@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 from malformed import generate, operations
 
-from sora_jax.studio.tables import metadata
+from sora_jax.studio.database.tables import metadata
 
 GROWING = [table for table in metadata.sorted_tables if table.name not in ("meta", "workers")]
 

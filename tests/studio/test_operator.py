@@ -14,20 +14,13 @@ from studio_parts import PROMPT, refused
 from sora_jax import files
 from sora_jax.errors import UserError
 from sora_jax.provenance.check import check
-from sora_jax.studio import (
-    accounts,
-    authorities,
-    backup,
-    content,
-    jobs,
-    media_store,
-    models,
-    store,
-    worker,
-)
+from sora_jax.studio.database import accounts, jobs, models, store
+from sora_jax.studio.database.store import Store
+from sora_jax.studio.database.tables import SCHEMA, metadata
 from sora_jax.studio.settings import Settings
-from sora_jax.studio.store import Store
-from sora_jax.studio.tables import SCHEMA, metadata
+from sora_jax.studio.storage import authorities, content, media_store
+from sora_jax.studio.upkeep import backup
+from sora_jax.studio.worker import worker
 
 VIDEOS = "/v1/videos"
 VERSION_1 = Path(__file__).with_name("tables_1.sql")

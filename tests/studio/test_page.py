@@ -6,7 +6,9 @@ import pytest
 import sqlalchemy as sa
 from studio_parts import FORM, PROMPT, refused
 
-from sora_jax.studio import accounts, feed, jobs, page, sessions, tables
+from sora_jax.studio.database import accounts, jobs, tables
+from sora_jax.studio.endpoints import feed, sessions
+from sora_jax.studio.http import page
 
 NAMES = ("mika", "rolo", "nova")
 

@@ -9,10 +9,11 @@ import pytest
 from studio_parts import Bench, add_job, compete
 
 from sora_jax.errors import UserError
-from sora_jax.studio import accounts, backup, wake
+from sora_jax.studio.database import accounts, wake
+from sora_jax.studio.database.store import Store
 from sora_jax.studio.settings import Settings
-from sora_jax.studio.soak import Postgres
-from sora_jax.studio.store import Store
+from sora_jax.studio.upkeep import backup
+from sora_jax.studio.upkeep.soak import Postgres
 
 pytestmark = [
     pytest.mark.slow,

@@ -6,9 +6,9 @@ import pytest
 from studio_parts import PROMPT, Bench
 
 from sora_jax.errors import UserError
-from sora_jax.studio import content
-from sora_jax.studio.remote_media import RemoteStore
 from sora_jax.studio.settings import Settings
+from sora_jax.studio.storage import content
+from sora_jax.studio.storage.remote_media import RemoteStore
 
 
 @pytest.mark.slow

@@ -12,10 +12,11 @@ from PIL import Image
 from studio_parts import PROMPT, refused
 
 from sora_jax.errors import UserError
-from sora_jax.studio import bodies, models
-from sora_jax.studio.content import Signer
-from sora_jax.studio.media_store import MediaStore
+from sora_jax.studio.database import models
+from sora_jax.studio.endpoints import bodies
 from sora_jax.studio.problems import Problem
+from sora_jax.studio.storage.content import Signer
+from sora_jax.studio.storage.media_store import MediaStore
 
 VIDEOS = "/v1/videos"
 

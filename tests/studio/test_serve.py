@@ -19,17 +19,12 @@ from studio_parts import PROMPT
 
 from sora_jax import studio
 from sora_jax.errors import UserError
-from sora_jax.studio import (
-    accounts,
-    likenesses,
-    logs,
-    openapi,
-    operations,
-    server,
-    tables,
-)
-from sora_jax.studio.publish import VARIANTS
+from sora_jax.studio import logs
+from sora_jax.studio.database import accounts, likenesses, tables
+from sora_jax.studio.endpoints import operations
+from sora_jax.studio.http import openapi, server
 from sora_jax.studio.settings import Settings
+from sora_jax.studio.storage.publish import VARIANTS
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "experiments.serve"]

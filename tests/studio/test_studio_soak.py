@@ -5,7 +5,7 @@ import shutil
 import pytest
 from studio_parts import save_weights
 
-from sora_jax.studio import soak
+from sora_jax.studio.upkeep import soak
 
 pytestmark = [
     pytest.mark.slow,

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from studio_parts import FORM, PROMPT, refused
 
-from sora_jax.studio import jobs
-from sora_jax.studio.publish import sprites
-from sora_jax.studio.sampling import build_request
+from sora_jax.studio.database import jobs
+from sora_jax.studio.storage.publish import sprites
+from sora_jax.studio.worker.sampling import build_request
 
 
 def png(width, height):

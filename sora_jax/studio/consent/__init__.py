@@ -1,0 +1,1 @@
+"""Consent: who may show which character, and which files show one."""

@@ -1,0 +1,1 @@
+"""Rows: accounts, jobs, characters and workers, in SQLite or PostgreSQL."""

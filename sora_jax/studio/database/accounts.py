@@ -1,0 +1,146 @@
+"""Accounts and their keys.
+
+An account is the name of a key. The database holds the SHA-256 of a key: a key has 256 random
+bits, so no dictionary finds it, and a slow hash would add nothing. While no key exists, a server
+on loopback accepts every request as the account `local`.
+"""
+
+import hashlib
+import re
+import secrets
+import threading
+import time
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from sora_jax.errors import UserError
+from sora_jax.studio.database import jobs
+from sora_jax.studio.database.store import Store
+from sora_jax.studio.database.tables import accounts
+
+LOCAL = "local"  # account of a server without keys
+RESERVED = (LOCAL, "everyone", "mutuals")  # the latter two are audiences of grants
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
+
+
+def new_key(store: Store, name: str) -> str:
+    """Makes an account and returns its key, which is stored nowhere.
+
+    Args:
+        store: the database.
+        name: of the account: small letters, digits, and _ . - inside.
+
+    Raises:
+        UserError: the name is taken, or is none.
+    """
+    if not NAME.fullmatch(name) or name in RESERVED:
+        raise UserError(
+            f"{name!r} is no name of a key; give 1 to 40 small letters, digits or _ . - "
+            f"(not {', '.join(RESERVED)})",
+            field="new_key",
+        )
+    key = f"sk-sora-{secrets.token_urlsafe(32)}"
+    try:
+        with store.engine.begin() as connection:
+            _insert(connection, store, name, _hash(key))
+    except IntegrityError:
+        raise UserError(
+            f"there is a key {name} already; give another name", field="new_key"
+        ) from None
+    return key
+
+
+def delete_key(store: Store, name: str) -> None:
+    """Deletes a key. Its unfinished jobs are cancelled, and its name stays taken.
+
+    Raises:
+        UserError: there is no key of that name.
+    """
+    named = sa.select(accounts.c.id).where(
+        accounts.c.name == name, accounts.c.key_hash.is_not(None)
+    )
+    with store.engine.begin() as connection:
+        account = connection.execute(named).scalar_one_or_none()
+        if account is None:
+            raise UserError(f"there is no key {name!r}", field="delete_key", code="not_found")
+        gone = {"key_hash": None, "deleted_at": store.clock()}
+        connection.execute(sa.update(accounts).where(accounts.c.id == account).values(gone))
+        jobs.cancel_all(connection, account)
+
+
+def has_keys(store: Store) -> bool:
+    """Returns whether there is a key."""
+    with store.engine.connect() as connection:
+        found = sa.select(accounts.c.id).where(accounts.c.key_hash.is_not(None)).limit(1)
+        return connection.execute(found).first() is not None
+
+
+def of_key(store: Store, key: str) -> str | None:
+    """Returns the id of the account of a key, or None."""
+    found = sa.select(accounts.c.id).where(accounts.c.key_hash == _hash(key))
+    with store.engine.connect() as connection:
+        return connection.execute(found).scalar_one_or_none()
+
+
+def of_name(store: Store, name: str) -> str | None:
+    """Returns the id of the account of a name, or None if there is none or its key was deleted."""
+    found = sa.select(accounts.c.id).where(accounts.c.name == name, accounts.c.deleted_at.is_(None))
+    with store.engine.connect() as connection:
+        return connection.execute(found).scalar_one_or_none()
+
+
+def active(store: Store, account: str) -> bool:
+    """Returns whether the key of an account was not deleted."""
+    found = sa.select(accounts.c.id).where(
+        accounts.c.id == account, accounts.c.deleted_at.is_(None)
+    )
+    with store.engine.connect() as connection:
+        return connection.execute(found).first() is not None
+
+
+def local(store: Store) -> str:
+    """Returns the id of the account `local`, which is made at its first use."""
+    found = sa.select(accounts.c.id).where(accounts.c.name == LOCAL)
+    for _ in range(2):
+        with store.engine.connect() as connection:
+            account = connection.execute(found).scalar_one_or_none()
+        if account is not None:
+            return account
+        try:
+            with store.engine.begin() as connection:
+                return _insert(connection, store, LOCAL, None)
+        except IntegrityError:  # another process was faster
+            continue
+    raise RuntimeError("the account `local` can neither be found nor made")
+
+
+class RateLimit:
+    """A limit of requests a minute for each account, within one process."""
+
+    def __init__(self, per_minute: int):
+        """per_minute: requests that an account may make in any minute."""
+        self.per_minute = per_minute
+        self._left: dict[str, tuple[float, float]] = {}  # requests left, and when that was
+        self._lock = threading.Lock()
+
+    def wait(self, account: str) -> float:
+        """Counts a request. Returns 0, or the seconds after which one more is allowed."""
+        now, rate = time.monotonic(), self.per_minute / 60
+        with self._lock:
+            left, then = self._left.get(account, (float(self.per_minute), now))
+            left = min(float(self.per_minute), left + (now - then) * rate)
+            allowed = left >= 1
+            self._left[account] = (left - allowed, now)
+        return 0.0 if allowed else (1 - left) / rate
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _insert(connection: sa.Connection, store: Store, name: str, key_hash: str | None) -> str:
+    account = f"acct_{secrets.token_hex(12)}"
+    row = {"id": account, "name": name, "key_hash": key_hash, "created_at": store.clock()}
+    connection.execute(sa.insert(accounts).values(row))
+    return account

@@ -1,0 +1,273 @@
+"""Recorded characters in the database: challenges, records, grants, and the jobs that show them.
+
+    unverified    a clip without a challenge; nothing can be generated with it
+    verified      a capture that passed; its owner and whom the owner granted may use it
+    rejected      a capture that did not pass
+
+A handle is the name of a verified character in prompts. Handles that look alike are one: their
+`skeleton` is the same. A deleted character keeps its row, so nobody else can take its handle or
+record its face, and its owner still finds the clips that show it.
+"""
+
+import secrets
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from sora_jax.characters.challenge import VALID_SECONDS, draw_phrase
+from sora_jax.characters.records import HANDLE
+from sora_jax.studio.database.jobs import Row
+from sora_jax.studio.database.store import Store
+from sora_jax.studio.database.tables import (
+    accounts,
+    appearances,
+    challenges,
+    characters,
+    follows,
+    grants,
+    notices,
+)
+from sora_jax.studio.problems import Problem, invalid
+
+EVERYONE, MUTUALS = AUDIENCES = ("everyone", "mutuals")
+# Letters that are taken for others, in the order of replacement.
+ALIKE = (("_", ""), ("rn", "m"), ("vv", "w"), ("0", "o"), ("1", "l"), ("i", "l"), ("5", "s"))
+
+
+def skeleton(handle: str) -> str:
+    """Returns a text that is the same for handles that look alike, such as mika and rnlka."""
+    for seen, meant in ALIKE:
+        handle = handle.replace(seen, meant)
+    return handle
+
+
+def handle_of(name: str) -> str:
+    """Returns the handle of a character's name: its letters in lower case, _ for spaces.
+
+    Raises:
+        Problem: the name has letters other than a to z.
+    """
+    handle = "_".join(name.removeprefix("@").lower().split())
+    if not HANDLE.fullmatch(handle):
+        raise invalid(
+            f"The name {name!r} makes no handle; give 2 to 32 letters a to z, digits, spaces or "
+            "_, a letter first.",
+            "name",
+        )
+    return handle
+
+
+def issue(store: Store, account: str) -> Row:
+    """Makes a challenge for an account, and forgets those that are old."""
+    challenge = f"challenge_{secrets.token_hex(16)}"
+    phrase = " ".join(draw_phrase(secrets.SystemRandom()))
+    old = challenges.c.created_at < store.clock() - 20 * VALID_SECONDS
+    row = {"id": challenge, "account_id": account, "phrase": phrase, "created_at": store.clock()}
+    with store.engine.begin() as connection:
+        connection.execute(sa.delete(challenges).where(old, challenges.c.account_id == account))
+        connection.execute(sa.insert(challenges).values(row))
+        asked = sa.select(challenges).where(challenges.c.id == challenge)
+        return connection.execute(asked).one()
+
+
+def redeem(store: Store, account: str, challenge: str) -> tuple[str, ...]:
+    """Returns the words of a challenge and closes it, whatever the capture shows.
+
+    Raises:
+        Problem: status 400; it is unknown or used, of another account, or too old.
+    """
+    own = sa.and_(challenges.c.id == challenge, challenges.c.account_id == account)
+    unused = challenges.c.used_at.is_(None)
+    used = sa.update(challenges).where(own, unused).values(used_at=store.clock())
+    with store.engine.begin() as connection:
+        row = connection.execute(used.returning(challenges)).one_or_none()
+    if row is None:
+        raise invalid(
+            "This challenge is unknown or was used already; ask for a new one.",
+            "challenge_id",
+            "invalid_challenge",
+        )
+    if (age := row.used_at - row.created_at) > VALID_SECONDS:
+        raise invalid(
+            f"This challenge is {age:.0f} s old and was valid for {VALID_SECONDS:.0f} s; ask for "
+            "a new one.",
+            "challenge_id",
+            "challenge_expired",
+        )
+    return tuple(row.phrase.split())
+
+
+def add(store: Store, character: dict[str, Any]) -> Row:
+    """Adds a character that is not verified, and returns its row."""
+    with store.engine.begin() as connection:
+        return _insert(connection, store, character)
+
+
+def add_verified(store: Store, character: dict[str, Any], known: Iterable[str]) -> Row:
+    """Adds a verified character, and returns its row.
+
+    Args:
+        store: the database.
+        character: its columns; `handle` is checked here.
+        known: ids of the characters of other accounts whose identity was compared.
+
+    Raises:
+        Problem: status 409; the handle is taken.
+        LookupError: a character was recorded meanwhile, so it has to be compared too.
+    """
+    character = character | {"skeleton": skeleton(character["handle"])}
+    alike = sa.select(characters.c.id).where(characters.c.skeleton == character["skeleton"])
+    with store.exclusive() as connection:
+        if connection.execute(alike).first() is not None:
+            raise Problem(
+                409,
+                f"The handle @{character['handle']}, or one that looks like it, is taken; give "
+                "another name.",
+                "handle_taken",
+                "name",
+                {"x-should-retry": "false"},
+            )
+        others = connection.execute(_recorded(character["account_id"])).all()
+        if {row.id for row in others} - set(known):
+            raise LookupError
+        return _insert(connection, store, character)
+
+
+def of_others(store: Store, account: str) -> Sequence[Row]:
+    """Returns the verified characters of other accounts, deleted ones too."""
+    with store.engine.connect() as connection:
+        return connection.execute(_recorded(account)).all()
+
+
+def everybody(store: Store) -> Sequence[Row]:
+    """Returns all verified characters, deleted ones too."""
+    return of_others(store, "")
+
+
+def find(store: Store, character: str) -> Row | None:
+    """Returns a character by its id, a deleted one too; None if there is none."""
+    with store.engine.connect() as connection:
+        asked = sa.select(characters).where(characters.c.id == character)
+        return connection.execute(asked).one_or_none()
+
+
+def of_ids(store: Store, ids: Collection[str]) -> dict[str, Row]:
+    """Returns characters by their ids, deleted ones too."""
+    with store.engine.connect() as connection:
+        asked = sa.select(characters).where(characters.c.id.in_([*ids]))
+        return {row.id: row for row in connection.execute(asked)}
+
+
+def of_skeletons(store: Store, skeletons: Collection[str]) -> Sequence[Row]:
+    """Returns the verified characters whose handles have one of these skeletons."""
+    with store.engine.connect() as connection:
+        asked = sa.select(characters).where(characters.c.skeleton.in_([*skeletons]))
+        return connection.execute(asked).all()
+
+
+def of_account(store: Store, account: str) -> Sequence[Row]:
+    """Returns the characters of an account, newest first, without deleted ones."""
+    own = sa.and_(characters.c.account_id == account, characters.c.deleted_at.is_(None))
+    order = characters.c.created_at.desc()
+    with store.engine.connect() as connection:
+        return connection.execute(sa.select(characters).where(own).order_by(order)).all()
+
+
+def change(store: Store, character: str, **columns: Any) -> None:
+    """Changes columns of a character."""
+    with store.engine.begin() as connection:
+        changed = sa.update(characters).where(characters.c.id == character)
+        connection.execute(changed.values(columns))
+
+
+def notify(store: Store, character: str, message: str) -> None:
+    """Tells the owner of a character something."""
+    row = {"character_id": character, "message": message, "created_at": store.clock()}
+    with store.engine.begin() as connection:
+        connection.execute(sa.insert(notices).values(row))
+
+
+def notices_of(store: Store, character: str) -> Sequence[Row]:
+    """Returns what the owner of a character was told, oldest first."""
+    asked = sa.select(notices).where(notices.c.character_id == character).order_by("number")
+    with store.engine.connect() as connection:
+        return connection.execute(asked).all()
+
+
+def grants_of(store: Store, character: str) -> Sequence[Any]:
+    """Returns the grants of a character: audience, name of the account or None, created_at."""
+    named = grants.outerjoin(accounts, accounts.c.id == grants.c.audience)
+    asked = sa.select(grants.c.audience, accounts.c.name, grants.c.created_at).select_from(named)
+    asked = asked.where(grants.c.character_id == character).order_by(grants.c.created_at)
+    with store.engine.connect() as connection:
+        return connection.execute(asked).all()
+
+
+def grant(store: Store, character: str, audience: str) -> None:
+    """Grants a character to an audience: an id of an account, or one of AUDIENCES."""
+    mine = sa.and_(grants.c.character_id == character, grants.c.audience == audience)
+    row = {"character_id": character, "audience": audience, "created_at": store.clock()}
+    with store.exclusive() as connection:
+        if connection.execute(sa.select(grants).where(mine)).first() is None:
+            connection.execute(sa.insert(grants).values(row))
+
+
+def revoke(store: Store, character: str, audience: str) -> bool:
+    """Takes a grant back. Returns False if there was none."""
+    mine = sa.and_(grants.c.character_id == character, grants.c.audience == audience)
+    with store.engine.begin() as connection:
+        return bool(connection.execute(sa.delete(grants).where(mine)).rowcount)
+
+
+def granted(store: Store, account: str, rows: Iterable[Row]) -> set[str]:
+    """Returns the ids of the characters, of these rows, that an account may use now: its own and
+    those granted to it, without deleted ones.
+    """
+    alive = [row for row in rows if row.status == "verified" and row.deleted_at is None]
+    own = {row.id for row in alive if row.account_id == account}
+    ids = [row.id for row in alive if row.id not in own]
+    if not ids:
+        return own
+    there, back = follows.alias(), follows.alias()
+    mutual = sa.exists(
+        sa.select(1)
+        .select_from(characters)
+        .join(there, there.c.followed_id == characters.c.account_id)
+        .join(back, back.c.account_id == characters.c.account_id)
+        .where(
+            characters.c.id == grants.c.character_id,
+            there.c.account_id == account,
+            back.c.followed_id == account,
+        )
+    )
+    reached = sa.or_(
+        grants.c.audience.in_([account, EVERYONE]),
+        sa.and_(grants.c.audience == MUTUALS, mutual),
+    )
+    asked = sa.select(grants.c.character_id).where(grants.c.character_id.in_(ids), reached)
+    with store.engine.connect() as connection:
+        return own | set(connection.execute(asked).scalars())
+
+
+def shown_by(store: Store, jobs: Collection[str]) -> dict[str, list[Row]]:
+    """Returns the characters that jobs show, by the id of the job."""
+    joined = appearances.join(characters, characters.c.id == appearances.c.character_id)
+    asked = sa.select(appearances.c.job_id, characters).select_from(joined)
+    shown: dict[str, list[Row]] = {}
+    with store.engine.connect() as connection:
+        for row in connection.execute(asked.where(appearances.c.job_id.in_([*jobs]))):
+            shown.setdefault(row.job_id, []).append(row)
+    return shown
+
+
+def _recorded(account: str) -> sa.Select[Any]:
+    verified = sa.and_(characters.c.status == "verified", characters.c.account_id != account)
+    return sa.select(characters).where(verified)
+
+
+def _insert(connection: sa.Connection, store: Store, character: dict[str, Any]) -> Row:
+    row = character | {"created_at": store.clock()}
+    connection.execute(sa.insert(characters).values(row))
+    asked = sa.select(characters).where(characters.c.id == character["id"])
+    return connection.execute(asked).one()

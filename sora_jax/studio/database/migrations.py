@@ -1,0 +1,62 @@
+"""Migrations: steps from the tables of one version to those of the next.
+
+A step adds tables, columns and indexes. Columns that are added may be empty, so rows of the older
+version stay valid. The steps run in one transaction, by the first process of the newer program that
+opens the database.
+"""
+
+import dataclasses
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateColumn
+
+from sora_jax.studio.database import tables
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """What a version adds to the one before."""
+
+    tables: tuple[sa.Table, ...] = ()
+    columns: tuple[sa.Column, ...] = ()
+
+
+_characters = tables.characters.c
+STEPS = {  # version -> step from the version before
+    2: Step(
+        (tables.challenges, tables.appearances, tables.notices, tables.sessions),
+        (
+            _characters.handle,
+            _characters.skeleton,
+            _characters.fingerprint,
+            _characters.identity,
+            _characters.restrictions,
+            _characters.reason,
+            tables.clips.c.payload,
+            tables.clips.c.signatures,
+        ),
+    )
+}
+
+
+def migrate(connection: sa.Connection, found: int) -> None:
+    """Brings the tables of a database from version `found` to `tables.SCHEMA`.
+
+    The caller holds a lock on the database.
+    """
+    for version in range(found + 1, tables.SCHEMA + 1):
+        step = STEPS[version]
+        for column in step.columns:
+            _add(connection, column)
+        for table in step.tables:
+            table.create(connection, checkfirst=True)
+
+
+def _add(connection: sa.Connection, column: sa.Column) -> None:
+    table = column.table
+    assert isinstance(table, sa.Table)
+    text = CreateColumn(column).compile(dialect=connection.dialect)
+    connection.execute(sa.DDL(f"ALTER TABLE {table.name} ADD COLUMN {text}"))
+    for index in table.indexes:
+        if [one.name for one in index.columns] == [column.name]:
+            index.create(connection)

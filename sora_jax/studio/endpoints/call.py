@@ -1,0 +1,73 @@
+"""One request, as the endpoints see it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from sora_jax.provenance.authority import Authority
+from sora_jax.studio.consent.captures import CaptureVerifier
+from sora_jax.studio.database.store import Store
+from sora_jax.studio.endpoints.uploads import VideoChecker
+from sora_jax.studio.settings import Settings
+from sora_jax.studio.storage import authorities
+from sora_jax.studio.storage.content import Signer
+from sora_jax.studio.storage.media_store import MediaStore
+from sora_jax.studio.storage.remote_media import open_media
+
+
+@dataclasses.dataclass(frozen=True)
+class Studio:
+    """The parts that all requests of a process share."""
+
+    settings: Settings
+    store: Store
+    media: MediaStore
+    signer: Signer
+    videos: VideoChecker
+    authority: Authority
+    verifier: CaptureVerifier
+
+    @classmethod
+    def open(cls, settings: Settings) -> "Studio":
+        """Opens the database, the media store and the authority.
+
+        Raises:
+            UserError: one of them cannot be opened.
+        """
+        store = Store(settings.database_url)
+        media = open_media(settings)
+        checker = VideoChecker(settings.limits.upload_seconds)
+        authority = authorities.open_for(settings, store)
+        verifier = CaptureVerifier(authority, settings.verifier)
+        return cls(settings, store, media, Signer(store), checker, authority, verifier)
+
+    def close(self) -> None:
+        """Closes the database and ends child processes."""
+        self.videos.close()
+        self.verifier.close()
+        self.store.close()
+
+
+@dataclasses.dataclass
+class Call:
+    """One request.
+
+    Attributes:
+        studio: the shared parts.
+        account: id of the account; "" for a signed URL.
+        path: parameters of the path.
+        query: parameters of the query.
+        fields: of the body.
+        viewer: id of the account that a signed URL was made for; else that of the account.
+        headers: of the response.
+        session: token of the page's session; "" without.
+    """
+
+    studio: Studio
+    account: str
+    path: Mapping[str, str]
+    query: dict[str, str]
+    fields: dict[str, Any] = dataclasses.field(default_factory=dict)
+    viewer: str = ""
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    session: str = ""

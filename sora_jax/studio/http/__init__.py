@@ -1,0 +1,1 @@
+"""The API process: HTTP around the endpoints, and the page."""

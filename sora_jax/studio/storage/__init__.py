@@ -1,0 +1,1 @@
+"""Files of clips: made, signed, kept and given out."""

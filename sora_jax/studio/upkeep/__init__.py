@@ -1,0 +1,1 @@
+"""What an operator runs beside a server: backups and soak tests."""

@@ -1,0 +1,1 @@
+"""The worker process: it loads the model and makes the clips of the jobs table."""
