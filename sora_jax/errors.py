@@ -19,10 +19,20 @@ class UserError(Exception):
         field: the invalid field of the request or setting; None if no single field is wrong.
             Commands add the flag of that name.
         code: a machine-readable category: "invalid" (default), "not_found", ...
+
+    The text of the error is `message`, followed by `override`: a setting of Python and of commands,
+    though not of the server, that accepts the request as it is.
     """
 
-    def __init__(self, message: str, *, field: str | None = None, code: str = "invalid"):
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        code: str = "invalid",
+        override: str | None = None,
+    ):
+        super().__init__(message if override is None else f"{message}, or set {override}")
         self.message, self.field, self.code = message, field, code
 
 

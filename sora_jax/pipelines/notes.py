@@ -40,8 +40,9 @@ def check_words(
         return
     raise UserError(
         f"the model learned no word of the prompt: {_listed(words or [prompt], text_tokenizer)}; "
-        'describe a clip such as "a large red ball is dropped and bounces twice", or set any_words',
+        'describe a clip such as "a large red ball is dropped and bounces twice"',
         field="prompt",
+        override="any_words",
     )
 
 

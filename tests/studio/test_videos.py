@@ -190,7 +190,9 @@ def test_a_clip_whose_prompt_has_no_known_word_fails_alone(bench):
     failed = bench.get(bad)
     assert failed["status"] == "failed"
     assert failed["error"]["code"] == "invalid_prompt", failed
-    assert "\n" not in failed["error"]["message"]
+    told = failed["error"]["message"]
+    assert "\n" not in told
+    assert "any_words" not in told and told.endswith(f'a clip such as "{PROMPT}"'), told
 
 
 def test_a_deleted_source_fails_its_remix(bench):
@@ -206,4 +208,13 @@ def test_sprites_are_in_reading_order():
     assert sheet.shape == (10, 20, 3)
     cells = sheet[::2, ::4, 0].ravel()
     assert cells[0] == 0 and cells[-1] == 29 and (np.diff(cells.astype(int)) >= 1).all()
-    assert sprites(frames[:3]).shape == (4, 8, 3)
+
+
+@pytest.mark.parametrize("count", range(1, 31))
+def test_a_sprite_sheet_has_no_empty_cell(count):
+    """Every cell is another frame, from the first to the last."""
+    shades = np.arange(9, 9 + count, dtype=np.uint8)
+    frames = np.broadcast_to(shades[:, None, None, None], (count, 2, 4, 3))
+    cells = sprites(frames)[::2, ::4, 0].ravel().astype(int)
+    assert (cells[0], cells[-1]) == (9, 8 + count) or count == 1
+    assert (np.diff(cells) >= 1).all() and min(count, 25) * 0.75 <= len(cells) <= 25

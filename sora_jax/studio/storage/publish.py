@@ -4,7 +4,7 @@ video.mp4             h264 and aac
 video.png .json       contact sheet; what the oracles read in the clip
 video.latents.npz     latents, from which the clip is extended or changed
 thumbnail.webp        the middle frame
-spritesheet.jpg       up to 25 frames in a grid
+spritesheet.jpg       up to 25 frames in a full grid
 sound.wav             the audio
 
 What leaves the server (VARIANTS, and the contact sheet) is signed, and bound to the mark that video
@@ -85,20 +85,21 @@ def publish(
 
 
 def sprites(frames: np.ndarray) -> np.ndarray:
-    """Returns up to SHEET_FRAMES frames, evenly spaced, in a grid in reading order.
+    """Returns up to SHEET_FRAMES frames, evenly spaced with the first and the last, in reading
+    order.
+
+    Every cell has a frame: n frames fill floor(sqrt(n)) rows, and up to a quarter is left out.
 
     Args:
         frames: uint8 [F, H, W, 3].
 
     Returns:
-        uint8 [rows H, columns W, 3]; cells without a frame are black.
+        uint8 [rows H, columns W, 3].
     """
     count = min(len(frames), SHEET_FRAMES)
-    chosen = frames[np.linspace(0, len(frames) - 1, count).round().astype(int)]
-    columns = math.ceil(math.sqrt(count))
-    rows = math.ceil(count / columns)
-    cells = np.zeros((rows * columns, *frames.shape[1:]), np.uint8)
-    cells[:count] = chosen
+    rows = math.isqrt(count)
+    columns = count // rows
+    chosen = np.linspace(0, len(frames) - 1, rows * columns).round().astype(int)
     height, width = frames.shape[1:3]
-    grid = cells.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    grid = frames[chosen].reshape(rows, columns, height, width, 3).swapaxes(1, 2)
     return grid.reshape(rows * height, columns * width, 3)
