@@ -15,6 +15,10 @@ from PIL import Image
 from real_server import Server, captured, mp4, named
 from studio_parts import PROMPT
 
+from sora_jax.studio.endpoints import styles
+from sora_jax.worlds.playhouse.draw import draw
+from sora_jax.worlds.playhouse.families import FAMILIES
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
@@ -222,6 +226,9 @@ def test_a_character_from_capture_to_revocation(server, people):
     page.get_by_text("kept, but not enforced").wait_for()
 
     other = people("bob")
+    other.locator("summary").click()
+    other.locator(".chip[title='granted by alice']", has_text="@mika").click()
+    playwright.expect(other.locator("summary")).to_contain_text("1 character")
     other.get_by_label("Prompt", exact=True).last.fill(named("mika"))
     generate(other)
     page.reload()
@@ -296,6 +303,23 @@ def test_a_storyboard_and_an_edit_of_one_shot(server, people):
     page.locator(".player").wait_for(timeout=LONG)
     playwright.expect(page.locator(".hint").first).to_contain_text("Edit of", timeout=LONG)
     assert page.get_by_role("button", name="Extend").is_disabled()
+
+
+def test_a_style_replaces_the_words_of_another(server, people):
+    """Of every family with styles: the prompt stays a caption, which differs in its style only."""
+    page = people("alice")
+    script = """([text, style, styles]) =>
+        import("/static/style_words.js").then((words) => words.styled(text, style, styles))"""
+    styled = {name: family for name, family in FAMILIES.items() if family.styles}
+    assert {"film", "occlude", "talk", "story"} <= styled.keys()
+    for name, family in styled.items():
+        offered = styles.offered([name])
+        for caption in draw("val", 3, family=name).captions:
+            facts = family.parse(caption)
+            for style in family.styles:
+                text = page.evaluate(script, [caption, style, offered])
+                assert family.parse(text) == family.restyled(facts, style), (caption, text)
+            assert page.evaluate(script, [caption, "", offered]) == caption
 
 
 def test_a_first_frame(server, people, tmp_path):

@@ -4,11 +4,12 @@ import re
 
 import pytest
 import sqlalchemy as sa
-from studio_parts import FORM, PROMPT, refused
+from studio_parts import FORM, PROMPT, add_character, refused
 
 from sora_jax.studio.database import accounts, jobs, tables
-from sora_jax.studio.endpoints import feed, sessions
+from sora_jax.studio.endpoints import feed, sessions, styles
 from sora_jax.studio.http import page
+from sora_jax.worlds.playhouse.families import FAMILIES
 
 NAMES = ("mika", "rolo", "nova")
 
@@ -293,6 +294,52 @@ def test_files_of_a_post(shared):
         assert answer.content == shared.content(shared.clip, variant)
     shared.call("DELETE", f"/api/posts/{post}")
     refused(shared.call("GET", f"/api/posts/{post}/content"), 404, "not_found", "post_id")
+
+
+def test_granted_characters(bench, people):
+    """The page offers them: those that the account may use now, of other accounts."""
+    owned = (("mika", "alia"), ("mika", "ben"), ("rolo", "cleo"))
+    ids = {
+        name: add_character(bench, people[who], name, seed)
+        for seed, (who, name) in enumerate(owned)
+    }
+
+    def offered(who):
+        listed = ask(bench, who, "GET", "/api/characters").json()["data"]
+        return [(one["handle"], one["account"], one["status"]) for one in listed]
+
+    def grant(who, name, audience):
+        path = f"/v1/characters/{ids[name]}/grants"
+        assert ask(bench, who, "POST", path, json={"account": audience}).status_code == 200
+
+    assert offered("nova") == []
+    grant("mika", "alia", "everyone")
+    grant("rolo", "cleo", "nova")
+    grant("mika", "ben", "mutuals")
+    alia, cleo = ("alia", "mika", "verified"), ("cleo", "rolo", "verified")
+    ben = ("ben", "mika", "verified")
+    assert offered("nova") == [cleo, alia]  # those granted by name come first
+    assert offered("rolo") == [alia] and offered("mika") == []
+    grant("mika", "alia", "nova")
+    assert offered("nova") == [alia, cleo]  # once, though granted twice
+    for who, other in (("nova", "mika"), ("mika", "nova")):
+        followed = ask(bench, who, "POST", "/v1/follows", json={"account": other})
+        assert followed.status_code == 200
+    assert offered("nova") == [alia, cleo, ben] and offered("rolo") == [alia]
+    ask(bench, "mika", "DELETE", f"/v1/characters/{ids['alia']}")
+    ask(bench, "rolo", "DELETE", f"/v1/characters/{ids['cleo']}/grants/nova")
+    assert offered("nova") == [ben]
+
+
+def test_styles_of_every_family():
+    """A family with styles offers all of them, each in the words of its prompts."""
+    assert styles.offered(["room", "court"]) == {}
+    for name, family in FAMILIES.items():
+        assert tuple(styles.offered([name])) == family.styles, name
+    both = styles.offered(["room", "talk", "story"])
+    assert [len(one["phrases"]) for one in both.values()] == [2] * 4
+    prompt = styles.offered(["film"])["anime"]["start"] + PROMPT
+    assert FAMILIES["film"].parse(prompt).look.style == "anime"
 
 
 def test_the_model(shared):

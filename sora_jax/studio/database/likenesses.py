@@ -229,6 +229,29 @@ def granted(store: Store, account: str, rows: Iterable[Row]) -> set[str]:
     ids = [row.id for row in alive if row.id not in own]
     if not ids:
         return own
+    asked = sa.select(grants.c.character_id).where(grants.c.character_id.in_(ids), _reach(account))
+    with store.engine.connect() as connection:
+        return own | set(connection.execute(asked).scalars())
+
+
+def granted_to(store: Store, account: str, most: int) -> Sequence[Any]:
+    """Returns up to `most` characters of other accounts that an account may use now, by handle:
+    their columns, and the name of the owner as `owner`. Those granted to it by name come first.
+    """
+    by_name = sa.func.max(sa.case((grants.c.audience == account, 1), else_=0))
+    joined = characters.join(grants, grants.c.character_id == characters.c.id)
+    joined = joined.join(accounts, accounts.c.id == characters.c.account_id)
+    asked = sa.select(characters, accounts.c.name.label("owner")).select_from(joined)
+    alive = (characters.c.status == "verified", characters.c.deleted_at.is_(None))
+    asked = asked.where(*alive, characters.c.account_id != account, _reach(account))
+    asked = asked.group_by(characters.c.id, accounts.c.name)
+    asked = asked.order_by(by_name.desc(), characters.c.handle).limit(most)
+    with store.engine.connect() as connection:
+        return connection.execute(asked).all()
+
+
+def _reach(account: str) -> sa.ColumnElement[bool]:
+    """Returns the condition that a row of `grants` is for an account."""
     there, back = follows.alias(), follows.alias()
     mutual = sa.exists(
         sa.select(1)
@@ -241,13 +264,10 @@ def granted(store: Store, account: str, rows: Iterable[Row]) -> set[str]:
             back.c.followed_id == account,
         )
     )
-    reached = sa.or_(
+    return sa.or_(
         grants.c.audience.in_([account, EVERYONE]),
         sa.and_(grants.c.audience == MUTUALS, mutual),
     )
-    asked = sa.select(grants.c.character_id).where(grants.c.character_id.in_(ids), reached)
-    with store.engine.connect() as connection:
-        return own | set(connection.execute(asked).scalars())
 
 
 def shown_by(store: Store, jobs: Collection[str]) -> dict[str, list[Row]]:

@@ -16,6 +16,7 @@ from sora_jax.studio.endpoints.call import Call
 from sora_jax.studio.problems import Problem, missing
 
 NAME = 80  # characters of a name
+MOST_GRANTED = 100  # characters that are listed as granted
 BODY = ("name", "video", "challenge_id")
 TRIES = 5  # to compare a face while others are recorded
 Row = jobs.Row
@@ -107,6 +108,13 @@ def listed(call: Call) -> dict[str, Any]:
     """Returns the characters of the account."""
     rows = likenesses.of_account(call.studio.store, call.account)
     return {"object": "list", "data": [_shown(call, row) for row in rows]}
+
+
+def granted(call: Call) -> dict[str, Any]:
+    """Returns the characters of other accounts that the account may use now, with their owners."""
+    rows = likenesses.granted_to(call.studio.store, call.account, MOST_GRANTED)
+    data = [_shown(call, row) | {"account": row.owner} for row in rows]
+    return {"object": "list", "data": data}
 
 
 def retrieve(call: Call) -> dict[str, Any]:

@@ -17,12 +17,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from sora_jax.studio.database import models
-from sora_jax.studio.endpoints import feed, lineage, posts, sessions
+from sora_jax.studio.endpoints import characters, feed, lineage, posts, sessions, styles
 from sora_jax.studio.endpoints.call import Call, Studio
 from sora_jax.studio.endpoints.operations import Operation
 from sora_jax.worlds.playhouse.draw import draw
 from sora_jax.worlds.playhouse.families import FAMILIES
-from sora_jax.worlds.playhouse.families.look import CAMERA_PHRASES, STYLE_PHRASES
 from sora_jax.worlds.playhouse.spec import COLOURS, FILM_STYLES, SOUNDSCAPES
 from sora_jax.worlds.playhouse.storyboard import FRAMES, MOVES, PLACES
 
@@ -58,8 +57,6 @@ def model(call: Call) -> dict[str, Any]:
     """Returns what the page needs to know of the loaded model: formats, styles, example prompts."""
     loaded, settings = models.current(call.studio.store), call.studio.settings
     families = [name for name in loaded.families if name in FAMILIES]
-    styles = dict.fromkeys(style for name in families for style in FAMILIES[name].styles)
-    still = CAMERA_PHRASES["static"][0]
     formats = [
         {
             "size": models.size_of(one),
@@ -76,7 +73,7 @@ def model(call: Call) -> dict[str, Any]:
         "families": families,
         "formats": formats,
         "references": loaded.references,
-        "styles": {style: f"{STYLE_PHRASES[style][0]}, {still}: " for style in styles},
+        "styles": styles.offered(families),
         "steps": settings.steps,
         "most_steps": settings.limits.steps,
         "extension_seconds": settings.limits.extension_seconds,
@@ -106,6 +103,7 @@ OPERATIONS = (
     Operation("GET", "/api/session", sessions.retrieve, "Who is signed in", ""),
     Operation("DELETE", "/api/session", sessions.sign_out, "Sign out", ""),
     Operation("GET", "/api/model", model, "The loaded model", ""),
+    Operation("GET", "/api/characters", characters.granted, "Characters granted", ""),
     Operation("GET", "/api/feed", feed.listed, "Published clips", ""),
     Operation("POST", "/api/posts", posts.publish, "Publish a clip", "", ("video", "title")),
     Operation("DELETE", "/api/posts/{post_id}", posts.unpublish, "Take a post back", ""),

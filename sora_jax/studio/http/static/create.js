@@ -6,6 +6,7 @@ import { facts } from "/static/facts.js";
 import { placeholder, sides } from "/static/pixels.js";
 import { player } from "/static/player.js";
 import { storyboard } from "/static/storyboard.js";
+import { styled } from "/static/style_words.js";
 
 const RECENT = 5; // results of before that are shown
 let draft = ""; // of the prompt, while the page is open
@@ -13,10 +14,11 @@ let draft = ""; // of the prompt, while the page is open
 export async function view({ query, signal }) {
   const results = h("div.results");
   const loaded = await model().catch((error) => ({ error }));
-  const [recent, people] = await Promise.all([
+  const [recent, own, granted] = await Promise.all([
     get(`/v1/videos?limit=${RECENT}`),
-    get("/v1/characters").catch(() => ({ data: [] })),
+    ...["/v1/characters", "/api/characters"].map((list) => get(list).catch(() => ({ data: [] }))),
   ]);
+  const people = [...own.data, ...granted.data].filter((one) => one.status === "verified");
   const show = (video, first = false) => {
     const card = result(video, signal);
     if (first) results.prepend(card);
@@ -29,7 +31,7 @@ export async function view({ query, signal }) {
   }
   const head = h("h1.unseen", {}, "Create");
   if (loaded.error) return [head, waiting(loaded.error, signal)];
-  return [head, composer(loaded, people.data, query, (video) => show(video, true)), h("h2.unseen", {}, "Results"), results];
+  return [head, composer(loaded, people, query, (video) => show(video, true)), h("h2.unseen", {}, "Results"), results];
 }
 
 /** Says that no worker is ready, and loads the view again when one is. */
@@ -97,8 +99,7 @@ function settings(loaded, people) {
   const styling = field("Style", style);
   const seed = h("input", { type: "number", min: 0, max: 4294967295, step: 1, placeholder: "random" });
   const steps = h("input", { type: "number", min: 1, max: loaded.most_steps, step: 1, value: loaded.steps });
-  const usable = people.filter((one) => one.status === "verified");
-  const chips = usable.map((one) => h("label.chip", {}, h("input", { type: "checkbox", value: one.id }), h("span", {}, handle(one))));
+  const chips = people.map((one) => h("label.chip", { title: one.account ? `granted by ${one.account}` : "yours" }, h("input", { type: "checkbox", value: one.id }), h("span", {}, handle(one))));
   const first = firstFrame();
   const summary = h("summary");
   const tell = () => {
@@ -108,7 +109,7 @@ function settings(loaded, people) {
   const element = h("details.options", { oninput: tell, onchange: tell }, summary, h("div.grid", {},
     field("Format", format), styling, field("Steps", steps), field("Seed", seed),
     h("div.field", {}, h("span.label", {}, "First frame"), first.element),
-    h("div.field", {}, h("span.label", {}, "Characters"), chips.length && loaded.references ? h("div.chips", {}, chips) : h("p.hint", {}, loaded.references ? ["None of yours is verified. ", h("a", { href: "#/characters" }, "Record one")] : "The loaded model shows no recorded characters."))));
+    h("div.field", {}, h("span.label", {}, "Characters"), chips.length && loaded.references ? h("div.chips", {}, chips) : h("p.hint", {}, loaded.references ? ["None is verified or granted to you. ", h("a", { href: "#/characters" }, "Record one")] : "The loaded model shows no recorded characters."))));
   first.element.addEventListener("chosen", tell);
   tell();
 
@@ -124,8 +125,7 @@ function settings(loaded, people) {
     if (first.file()) values.set("input_reference", await cover(first.file(), chosen.size), "first.png");
     return values;
   }
-  const styled = (text) => (style.value && text ? loaded.styles[style.value] + text : text);
-  return { element, body, styled, style: styling };
+  return { element, body, styled: (text) => styled(text, style.value, loaded.styles), style: styling };
 }
 
 const handle = (one) => (one.handle ? `@${one.handle}` : one.name);

@@ -19,7 +19,7 @@ const ACTS = [
 export function storyboard(loaded, people) {
   const words = loaded.storyboard;
   const most = Math.max(...loaded.formats.map((one) => one.shots));
-  const known = people.filter((one) => one.status === "verified" && one.handle).map((one) => `@${one.handle}`);
+  const known = people.filter((one) => one.handle).map((one) => `@${one.handle}`);
   const style = select(words.styles, words.styles[0]);
   const sound = select(words.soundscapes, words.soundscapes[0]);
   const cast = h("input", { value: (known.length ? known : ["@mika", "@rolo"]).slice(0, 2).join(", "), autocapitalize: "off", spellcheck: "false" });
