@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+import jax
 import pytest
 import sqlalchemy as sa
 from studio_parts import add_job, compete
@@ -228,3 +229,30 @@ def test_the_clock_is_that_of_the_database(bench):
     with bench.studio.store.engine.connect() as connection:
         assert abs(bench.studio.store.now(connection) - time.time()) < 60
     assert json.dumps(bench.settings.to_dict()) and store.SCHEMA == tables.SCHEMA
+
+
+def test_a_worker_without_a_job_compiles_for_the_first(bench, monkeypatch):
+    """The job that comes next traces no program."""
+    traced = []
+
+    def note(event, *_, **__):
+        if event.endswith("jaxpr_trace_duration"):
+            traced.append(event)
+
+    jax.clear_caches()
+    waiting = threading.Event()
+    monkeypatch.setattr(worker.Listener, "wait", lambda *_: waiting.set() or time.sleep(0.01))
+    running = threading.Thread(target=bench.worker.run)
+    running.start()
+    try:
+        assert waiting.wait(300)
+        jax.monitoring.register_event_duration_secs_listener(note)
+        video = bench.create()
+        while bench.get(video)["status"] not in ("completed", "failed"):
+            time.sleep(0.05)
+    finally:
+        bench.worker.stop.set()
+        running.join()
+        jax.monitoring.unregister_event_duration_listener(note)
+    assert bench.get(video)["status"] == "completed"
+    assert not traced

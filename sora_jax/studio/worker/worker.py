@@ -22,6 +22,7 @@ from pathlib import Path
 from sqlalchemy.exc import OperationalError
 
 from sora_jax.errors import UserError
+from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
 from sora_jax.pipelines.generate import Pipeline
 from sora_jax.pipelines.generated import Generated
@@ -105,6 +106,7 @@ class Worker:
         beating, listener = threading.Thread(target=self._beat, daemon=True), Listener(self.store)
         beating.start()
         try:
+            self._compile()
             while not self.stop.is_set():
                 try:
                     if not self.work():
@@ -120,6 +122,27 @@ class Worker:
             listener.close()
             jobs.release(self.store, self.id)
             models.unregister(self.store, self.id)
+
+    def _compile(self) -> None:
+        """Compiles the programs of one clip of the default format, so that the first job need not.
+        If a job waits already, it compiles them itself.
+        """
+        try:
+            if jobs.waiting(self.store):
+                return
+            request = Request("a ball", any_words=True, sampler=SamplerConfig(steps=1))
+            began = time.monotonic()
+            self.pipeline.generate_batch([request], self._go_on)
+            log.info("programs are compiled after %.1f s", time.monotonic() - began)
+        except Stopped:
+            return
+        except Exception:  # a job fails for the same reason, and tells it
+            log.exception("no program could be compiled")
+
+    def _go_on(self, *_: int) -> None:
+        """Raises Stopped if the worker was told to stop."""
+        if self.stop.is_set():
+            raise Stopped
 
     def work(self) -> int:
         """Claims jobs of equal shape and ends them. Returns their number."""
