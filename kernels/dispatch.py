@@ -15,11 +15,13 @@ for one platform is a candidate only on that platform; by name it also runs else
 interpreter for it is active.
 """
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
 
@@ -76,7 +78,7 @@ def select(
                 f"{op}: no implementation {name!r}; there are {', '.join(implementations)}"
             )
         return name, _load(op, name, implementations[name], spec)
-    refusals = []
+    refusals: list[str] = []
     for name, implementation in implementations.items():
         if implementation.platform not in (None, target.current().platform):
             continue
@@ -86,6 +88,8 @@ def select(
             refusals.append(str(refusal))
         else:
             _say(op, name, tuple(refusals))
+            if (forms := _forms.get()) is not None:
+                forms.setdefault(op, set()).add(name)
             return name, chosen
     raise Unsupported("; ".join(refusals))
 
@@ -102,6 +106,22 @@ def _load(op: str, name: str, implementation: Implementation, spec: Any) -> Modu
         remedy = INSTALL[implementation.platform]
         raise Unsupported(f"{op}, {name}: {missing}; {remedy}") from missing
     return module
+
+
+_forms: ContextVar[dict[str, set[str]] | None] = ContextVar("kernels_forms", default=None)
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[dict[str, set[str]]]:
+    """Context manager: gives {operation: implementations that were selected for it} of the programs
+    traced inside it.
+    """
+    forms: dict[str, set[str]] = {}
+    token = _forms.set(forms)
+    try:
+        yield forms
+    finally:
+        _forms.reset(token)
 
 
 @functools.cache

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import re
 from contextvars import ContextVar
+from typing import Any
 
 import jax
 
@@ -61,7 +62,11 @@ def current() -> Target:
     """Returns the target set by `assume`, or the first device of JAX's default backend."""
     if (target := _assumed.get()) is not None:
         return target
-    device = jax.devices()[0]
+    return of(jax.devices()[0])
+
+
+def of(device: Any) -> Target:
+    """Returns the target that a JAX device is, which may be one of a topology without devices."""
     # A ROCm GPU has no integer capability ("gfx942"), so its capability is None. These kernels are
     # untested on ROCm.
     capability = str(getattr(device, "compute_capability", "")).replace(".", "")

@@ -65,7 +65,8 @@ ATTENTION: Registry[Callable[[VideoTokens], tuple[Block, Block]]] = Registry("at
 
 def in_frame(tokens: VideoTokens) -> Block:
     """Returns the spatial block (phi, over): every token attends to the tokens of its frame."""
-    return tokens.phi("yx")[0], attention.over_space
+    over = functools.partial(attention.over_space, sharding=tokens.layout.in_frames)
+    return tokens.phi("yx")[0], over
 
 
 @ATTENTION.register
@@ -76,7 +77,8 @@ def pure(tokens: VideoTokens) -> tuple[Block, Block]:
     Each block is a pair (phi, over): the rotation angles of queries and keys, and the function that
     attends.
     """
-    over = functools.partial(attention.over_time, visible=tokens.visible)
+    of_time = tokens.layout.along_time
+    over = functools.partial(attention.over_time, visible=tokens.visible, sharding=of_time)
     return in_frame(tokens), (tokens.phi("t")[:, 0], over)
 
 
@@ -100,7 +102,8 @@ def full(tokens: VideoTokens) -> tuple[Block, Block]:
     """Returns full attention: in both blocks, each a pair (phi, over) as in `pure`, every token
     attends to every token.
     """
-    block = tokens.phi("tyx"), attention.across(tokens.layout, attention.over_all)
+    over = functools.partial(attention.over_all, sharding=tokens.layout.across)
+    block = tokens.phi("tyx"), attention.across(tokens.layout, over)
     return block, block
 
 
@@ -122,11 +125,13 @@ def interleaved(tokens: VideoTokens) -> tuple[Block, Block]:
     in_time = (tokens.depth + 1) % tokens.config.time_every == 0
 
     def over(q: Array, k: Array, v: Array, q_scale: Array, k_scale: Array, phi: Array) -> Array:
+        sharding = tokens.layout.across
+
         def along_time() -> Array:
-            return attention.over_time(q, k, v, q_scale, k_scale, phi[:, 0])
+            return attention.over_time(q, k, v, q_scale, k_scale, phi[:, 0], sharding=sharding)
 
         def within_frame() -> Array:
-            return attention.over_space(q, k, v, q_scale, k_scale, phi[0])
+            return attention.over_space(q, k, v, q_scale, k_scale, phi[0], sharding=sharding)
 
         return jax.lax.cond(in_time, along_time, within_frame)
 

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.sharding import NamedSharding
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float
 
 from kernels.gated_norm import gated_norm
 from sora_jax.models.st_dit_config import STDiTConfig
-from sora_jax.nn.attention import CrossAttention, SelfAttention
+from sora_jax.nn.attention import CrossAttention, SelfAttention, over_space
 from sora_jax.nn.mlp import MLP, linear
 from sora_jax.nn.modulation import modulate
 from sora_jax.nn.norm import rms_norm
@@ -44,6 +45,7 @@ class VideoBlock(nnx.Module):
         over: Callable[..., Array],
         text: Float[Array, "B words Dt"] | None = None,
         text_mask: Bool[Array, "B *T words"] | None = None,
+        sharding: NamedSharding | None = None,
     ) -> Float[Array, "B T S D"]:
         """Applies the block.
 
@@ -54,6 +56,7 @@ class VideoBlock(nnx.Module):
             text: features [B, L + 1, Dt]; None for a temporal block.
             text_mask: bool [B, L + 1], or [B, T, L + 1] where frames read different words; False
                 for padding.
+            sharding: of v on a mesh. Default None.
         Returns:
             Video tokens like v.
         """
@@ -64,14 +67,14 @@ class VideoBlock(nnx.Module):
             assert text is not None
             # Text has no modulation of its own: zero shift and scale here, and gate one below.
             none = jnp.zeros_like(gate)
-            v, n = gated_norm(v, branch, gate, none, none)
+            v, n = gated_norm(v, branch, gate, none, none, sharding=sharding)
             if text_mask is not None and text_mask.ndim == 3:
                 text_mask = jnp.repeat(text_mask, v.shape[2], axis=1)
             branch, gate = (
                 self.text(n.reshape(v.shape[0], -1, v.shape[-1]), text, text_mask).reshape(v.shape),
                 jnp.ones_like(gate),
             )
-        v, n = gated_norm(v, branch, gate, shift2, scale2)
+        v, n = gated_norm(v, branch, gate, shift2, scale2, sharding=sharding)
         return v + gate2[:, :, None] * self.mlp(n)
 
 
@@ -105,6 +108,7 @@ class AudioBlock(nnx.Module):
         phi: Float[Array, "N planes"],
         text: Float[Array, "B words Dt"],
         text_mask: Bool[Array, "B *N words"],
+        over: Callable[..., Array] = over_space,
     ) -> Float[Array, "B N Da"]:
         """Applies the first half of the block: self-attention, then cross-attention to text.
 
@@ -114,11 +118,12 @@ class AudioBlock(nnx.Module):
             phi: rotation angles of the times [N, d/2].
             text: features [B, L + 1, Dt].
             text_mask: bool [B, L + 1], or [B, N, L + 1]; False for padding.
+            over: the pattern of attention. Default: all latents attend to each other.
         Returns:
             Audio tokens like a.
         """
         shift, scale, gate = self.rows(m, a.dtype)[:3]
-        a = a + gate * self.attention(modulate(a, shift, scale), phi)
+        a = a + gate * self.attention(modulate(a, shift, scale), phi, over)
         return a if self.text is None else a + self.text(rms_norm(a), text, text_mask)
 
     def feed(

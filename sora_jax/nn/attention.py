@@ -25,6 +25,8 @@ import numpy as np
 from flax import nnx
 from jax import Array
 from jax.ad_checkpoint import checkpoint_name
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 from jax.typing import DTypeLike
 from jaxtyping import Bool, Float, Int
 
@@ -75,6 +77,7 @@ def over_all(
     q_scale: Float[Array, " d"],
     k_scale: Float[Array, " d"],
     phi: Float[Array, "T S d//2"],
+    sharding: NamedSharding | None = None,
 ) -> Float[Array, "B T S h d"]:
     """Attends from every token of a video to every token.
 
@@ -84,12 +87,18 @@ def over_all(
         q, k, v: queries, keys and values [B, T, S, h, d], before norm and rotation.
         q_scale, k_scale: scales [d] of the RMS norms of q and k.
         phi: rotation angles [T, S, d/2].
+        sharding: of q, k and v; T and S are whole. Default None.
     Returns:
         [B, T, S, h, d].
     """
+    if sharding is not None:
+        batch, _, _, heads, _ = sharding.spec
+        sharding = NamedSharding(sharding.mesh, P(batch, None, heads, None))
     flat = (q.shape[0], q.shape[1] * q.shape[2], *q.shape[3:])
     q, k, v, shape = q.reshape(flat), k.reshape(flat), v.reshape(flat), q.shape
-    return spatial_attention(q, k, v, q_scale, k_scale, phi.reshape(flat[1], -1)).reshape(shape)
+    phi = phi.reshape(flat[1], -1)
+    out = spatial_attention(q, k, v, q_scale, k_scale, phi, sharding=sharding)
+    return out.reshape(shape)
 
 
 def over_frames(

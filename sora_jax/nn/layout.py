@@ -13,6 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from jax import Array
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
 
 
 def unchanged(x: Any) -> Any:
@@ -31,6 +33,12 @@ class Layout:
         shard_heads: queries, keys or values [B, T, S, h, d] before attention across frames and
             sites; h may be sharded, T and S may not.
         unshard_heads: the output of that attention; it returns to the sharding of the tokens.
+        in_frames: sharding of queries, keys and values [B, T, S, h, d] in blocks that work within
+            frames, for the kernels of attention and norms. Default None: on one device, or
+            partitioned by the compiler, which cannot partition kernels.
+        along_time: the same in blocks that work along time.
+        across: the same between `shard_heads` and `unshard_heads`.
+        in_audio: sharding of queries, keys and values [B, N, h, d] of the audio.
         replicate_audio: audio tokens [B, N, D], replicated on all devices that share a clip.
         weights: called with (name of a stack, parameters of one of its blocks) where the block
             runs. Default None: parameters are used as they are.
@@ -45,12 +53,21 @@ class Layout:
     replicate_audio: Callable[[Array], Array] = unchanged
     weights: Callable[[str, Any], Any] | None = None
     frames: int | None = None
+    in_frames: NamedSharding | None = None
+    along_time: NamedSharding | None = None
+    across: NamedSharding | None = None
+    in_audio: NamedSharding | None = None
 
     def weights_of(self, stack: str) -> Callable[[Any], Any] | None:
         """Returns `weights` with `stack` filled in, the argument `weights` of `scan_stack`; None if
         `weights` is None.
         """
         return self.weights and functools.partial(self.weights, stack)
+
+
+def of_tokens(sharding: NamedSharding | None) -> NamedSharding | None:
+    """Returns the sharding of tokens [B, T, S, D] beside that of their queries [B, T, S, h, d]."""
+    return sharding and NamedSharding(sharding.mesh, P(*sharding.spec[:3], None))
 
 
 NO_SHARDING = Layout()

@@ -125,11 +125,27 @@ def check_batch(batch_size: int, mesh: Mesh | AbstractMesh, owner: str = "") -> 
 
 @contextlib.contextmanager
 def traced_for(mesh: Mesh) -> Iterator[None]:
+    """Context manager: programs traced inside it use the kernels of the mesh's devices, which may
+    be absent and only compiled for.
+
+    The compiler cannot partition a kernel by itself: the model passes the shardings of `Layout` to
+    each operation, whose kernel then runs on each device's part. A mesh of CPUs is traced as usual.
+    """
+    device = mesh.devices.flat[0]
+    if device.platform == "cpu":
+        yield
+        return
+    with target.assume(target.of(device)):
+        yield
+
+
+@contextlib.contextmanager
+def traced_without_kernels(mesh: Mesh) -> Iterator[None]:
     """Context manager: programs traced inside it use no kernels of this project, if `mesh` has
     several devices.
 
-    The compiler cannot partition a kernel by itself, and the model does not pass the shardings to
-    the kernels. A mesh of one device, or of CPUs, is traced as usual.
+    It is for modules that pass no shardings to the operations, such as the tokenizers. A mesh of
+    one device, or of CPUs, is traced as usual.
     """
     if mesh.size == 1 or mesh.devices.flat[0].platform == "cpu":
         yield

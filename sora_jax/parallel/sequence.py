@@ -50,6 +50,8 @@ from sora_jax.tree import flatten
 FRAMES_APART = P(BATCH, "seq", None, None)  # (1)
 SITES_APART = P(BATCH, None, "seq", None)  # (2)
 FRAMES_WITH_HEADS = P(BATCH, "seq", None, "tensor", None)
+SITES_WITH_HEADS = P(BATCH, None, "seq", "tensor", None)
+AUDIO_WITH_HEADS = P(BATCH, None, "tensor", None)
 HEADS_APART = P(BATCH, None, None, ("tensor", "seq"), None)  # (3)
 
 
@@ -165,7 +167,34 @@ def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
         if mesh.shape["fsdp"] > 1
         else None
     )
-    return Layout(**hooks, weights=weights, frames=frames)
+    return Layout(**hooks, **_islands(mesh, config), weights=weights, frames=frames)
+
+
+def _islands(mesh: Mesh, config: Any) -> dict[str, NamedSharding]:
+    """Returns the shardings of `Layout` for kernels: each device's part must be whole heads.
+
+    Raises:
+        UserError: `tensor` splits a head, on devices that have kernels.
+    """
+    heads = {"heads": config.heads, "audio_heads": config.audio_heads}
+    split = {name: n for name, n in heads.items() if n % mesh.shape["tensor"]}
+    if split and mesh.devices.flat[0].platform == "cpu":
+        return {}  # the compiler partitions the reference anywhere
+    if split:
+        name, count = next(iter(split.items()))
+        fits = ", ".join(str(n) for n in range(1, count + 1) if count % n == 0)
+        raise UserError(
+            f"config.mesh.tensor={mesh.shape['tensor']} splits a head of model.{name}={count}, and "
+            f"kernels need whole heads; sizes that do not: {fits}"
+        )
+    pure = config.attention == "pure"
+    specs = {
+        "in_frames": FRAMES_WITH_HEADS,
+        "along_time": SITES_WITH_HEADS if pure else FRAMES_WITH_HEADS,
+        "across": HEADS_APART,
+        "in_audio": AUDIO_WITH_HEADS,
+    }
+    return {name: NamedSharding(mesh, spec) for name, spec in specs.items()}
 
 
 def _switch(mesh: Mesh, source: P, destination: P) -> Callable[[jax.Array], jax.Array]:

@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from kernels import dispatch, target
 from sora_jax.errors import UserError
 from sora_jax.flops import jaxpr_flops
 from sora_jax.flow.guidance import Guidance
@@ -114,10 +115,12 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
     """
     mesh = run.mesh.make(topologies.devices(topology))
     start = time.monotonic()
-    with traced_for(mesh):
+    with traced_for(mesh), dispatch.recorded() as forms:
         step = _traced(run, mesh, kind)
         lowered = step.lower(lowering_platforms=(topologies.platform(topology),))
-        flops = plain = jaxpr_flops(step.jaxpr.jaxpr)
+    jax.clear_caches()  # traces with kernels, whose products cannot be counted
+    with target.assume(target.CPU):
+        flops = plain = jaxpr_flops(_traced(run, mesh, kind).jaxpr.jaxpr)
         if run.model.remat != "none" and kind == "train":
             model = dataclasses.replace(run.model, remat="none")
             without_remat = _traced(dataclasses.replace(run, model=model), mesh, kind)
@@ -130,7 +133,8 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
             raise TooLargeError(larger) from error
         raise UserError(str(error).splitlines()[0]) from error
     seconds = {"trace": traced - start, "compile": time.monotonic() - traced}
-    return report(run, topology, kind, mesh, compiled, seconds, flops, plain)
+    found = report(run, topology, kind, mesh, compiled, seconds, flops, plain)
+    return found | {"forms": {op: sorted(names) for op, names in sorted(forms.items())}}
 
 
 def _traced(run: Run, mesh: jax.sharding.Mesh, kind: str) -> Any:

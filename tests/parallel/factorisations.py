@@ -1,9 +1,13 @@
 """A program for eight fake devices: loss and gradients of one batch on each mesh against one
 device. Prints a line of JSON a mesh.
 
-python factorisations.py MESHES [ATTENTION]        MESHES: JSON, a list of [data, fsdp, seq, tensor]
+python factorisations.py MESHES [ATTENTION [gpu]]
+
+MESHES: JSON, a list of [data, fsdp, seq, tensor]. With gpu the meshes use the kernels of an H200,
+in Triton's interpreter (TRITON_INTERPRET=1), and a line has the forms that were selected.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -15,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from kernels import dispatch, target
 from sora_jax.flow.loss import FlowConfig, flow_loss
 from sora_jax.modality import ClipFormat
 from sora_jax.models.presets import PRESETS
@@ -88,8 +93,11 @@ def example(size: int):
 
 def main():
     attention = sys.argv[2] if len(sys.argv) > 2 else "pure"
+    on_gpu = "gpu" in sys.argv
+    # kernels take heads of 16 features or more
+    config = dataclasses.replace(CONFIG, width=128) if on_gpu else CONFIG
     params, merge = split_module(
-        STDiT(dataclasses.replace(CONFIG, attention=attention, window=(3, 2, 2)), nnx.Rngs(0))
+        STDiT(dataclasses.replace(config, attention=attention, window=(3, 2, 2)), nnx.Rngs(0))
     )
     params, batch = moved(params), example(8)
     run = lambda mesh, params, batch: loss_and_gradients(params, merge, batch, mesh)
@@ -108,11 +116,13 @@ def main():
     for sizes in json.loads(sys.argv[1]):
         mesh = MeshConfig(*sizes).make()
         where = rules.place(params, params, mesh)
-        placed = quick(
-            functools.partial(run, mesh),
-            in_shardings=(where, rules.batch_sharding(mesh)),
-            out_shardings=(None, where),
-        )(params, batch)
+        assumed = target.assume(target.H200) if on_gpu else contextlib.nullcontext()
+        with assumed, dispatch.recorded() as forms:
+            placed = quick(
+                functools.partial(run, mesh),
+                in_shardings=(where, rules.batch_sharding(mesh)),
+                out_shardings=(None, where),
+            )(params, batch)
         got = dict(zip(("loss", "gradients"), placed, strict=True))
         unplaced = [
             p
@@ -131,6 +141,7 @@ def main():
                     "worst": worst,
                     "error": errors[worst],
                     "unplaced": unplaced,
+                    "forms": {op: sorted(names) for op, names in forms.items()},
                 }
             ),
             flush=True,
