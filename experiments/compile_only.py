@@ -25,8 +25,8 @@ separate process. The report is for one device of the topology:
                   on the time of a step (except for programs so small that a GPU's cache holds them)
     MFU bound     FLOPs without recomputation / (roofline time x peak)
 
-Attention, norms and convolutions are compiled in their XLA forms, which experiments.train uses
-on several devices; on one device it uses kernels.
+Attention and norms are compiled as experiments.train runs them, with kernels where the device has
+them; the report names the forms, and counts the calls of kernels in the program.
 """
 
 import json

@@ -133,8 +133,7 @@ def compile_for(run: Run, topology: str, kind: str) -> dict[str, Any]:
             raise TooLargeError(larger) from error
         raise UserError(str(error).splitlines()[0]) from error
     seconds = {"trace": traced - start, "compile": time.monotonic() - traced}
-    found = report(run, topology, kind, mesh, compiled, seconds, flops, plain)
-    return found | {"forms": {op: sorted(names) for op, names in sorted(forms.items())}}
+    return report(run, topology, kind, mesh, compiled, seconds, flops, plain, forms)
 
 
 def _traced(run: Run, mesh: jax.sharding.Mesh, kind: str) -> Any:

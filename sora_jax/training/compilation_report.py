@@ -1,6 +1,8 @@
 """The report of a compiled program: memory, FLOPs, collectives and a roofline, and its table."""
 
 import importlib.metadata
+import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import jax
@@ -12,6 +14,10 @@ from sora_jax.tables import section
 from sora_jax.training.run import Run
 
 
+# calls of kernels in HLO: of Triton, of Mosaic and of cuDNN
+KERNEL = re.compile(r'custom_call_target="(?:triton_kernel\w*|tpu_custom_call|__cudnn\$fmha\w*)"')
+
+
 def report(
     run: Run,
     topology: str,
@@ -21,6 +27,7 @@ def report(
     seconds: dict[str, float],
     flops: float,
     plain: float,
+    forms: Mapping[str, Collection[str]],
 ) -> dict[str, Any]:
     """Returns the report of a compiled step, as JSON values.
 
@@ -38,6 +45,7 @@ def report(
         seconds: {"trace": ..., "compile": ...}.
         flops: FLOPs of the program on all devices.
         plain: the same without what rematerialisation recomputes.
+        forms: implementations of each operation that were compiled (`kernels.dispatch.recorded`).
     """
     device, text = topologies.generation(topology), Compiled(compiled.as_text())
     collectives, traffic = text.collectives(), text.traffic()
@@ -52,8 +60,8 @@ def report(
         "status": "compiled, not run",
         "topology": topology,
         "program": kind,
-        "forms": "XLA forms of attention and norms"
-        + " (one device trains with the kernels)" * (mesh.size == 1),
+        "forms": {op: sorted(names) for op, names in sorted(forms.items())},
+        "kernels": len(KERNEL.findall(compiled.as_text())),
         "mesh": dict(mesh.shape),
         "devices": mesh.size,
         "batch_size": run.train.batch_size,
@@ -88,9 +96,10 @@ def _memory(memory: Any, available: float) -> dict[str, float]:
 def table(r: dict[str, Any]) -> str:
     """Returns the report of a compiled step (`report`) as a table of text."""
     mesh = " x ".join(f"{axis} {n}" for axis, n in r["mesh"].items())
+    forms = ", ".join(f"{op} as {' and '.join(names)}" for op, names in r["forms"].items())
     rows = [
-        f"{r['topology']}, {r['program']} step: {mesh}, batch {r['batch_size']}; {r['forms']}; "
-        f"{r['status']}"
+        f"{r['topology']}, {r['program']} step: {mesh}, batch {r['batch_size']}; {r['status']}",
+        f"{forms}; {r['kernels']} calls of kernels in the program",
     ]
     versions = " ".join(f"{name} {version}" for name, version in r["versions"].items())
     traced, compiled = (f"{r['seconds'][name]:.0f} s" for name in ("trace", "compile"))
