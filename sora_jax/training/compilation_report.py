@@ -13,7 +13,6 @@ from sora_jax.parallel.hlo import Program as Compiled
 from sora_jax.tables import section
 from sora_jax.training.run import Run
 
-
 # calls of kernels in HLO: of Triton, of Mosaic and of cuDNN
 KERNEL = re.compile(r'custom_call_target="(?:triton_kernel\w*|tpu_custom_call|__cudnn\$fmha\w*)"')
 
