@@ -147,7 +147,7 @@ def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
         sharding = NamedSharding(mesh, spec)
         return functools.partial(jax.lax.with_sharding_constraint, shardings=sharding)
 
-    hooks = {
+    hooks: dict[str, Any] = {
         "shard_frames": constrain(FRAMES_APART),
         "shard_sites": constrain(FRAMES_APART),
         "replicate_audio": constrain(P(BATCH)),

@@ -8,17 +8,19 @@ import json
 import os
 import subprocess
 import sys
+import types
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType
 
 from sora_jax.errors import UserError
 from sora_jax.models.presets import PRESETS
-from sora_jax.parallel import halo
+from sora_jax.parallel import halo, sequence
 from sora_jax.parallel.mesh import AXES
 from sora_jax.parallel.sequence import check_tokens
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
@@ -84,6 +86,19 @@ def test_four_factorisations():
 
 
 @pytest.mark.slow
+def test_kernels_on_meshes(monkeypatch):
+    """The kernels of an H200, interpreted, each on its device's part of the tokens."""
+    pytest.importorskip("triton")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    arguments = [[json.dumps([mesh]), "pure", "gpu"] for mesh in SOME]
+    rows = on_eight_devices("factorisations.py", *arguments)
+    exact(rows, 4)
+    for row in rows:
+        for op in ("temporal_attention", "gated_norm"):
+            assert row["forms"][op] == ["triton"], row
+
+
+@pytest.mark.slow
 @pytest.mark.exhaustive
 def test_every_factorisation():
     meshes = factorisations(8, 4)
@@ -138,6 +153,15 @@ def test_tokens_that_do_not_divide_name_what_fits():
 
 
 @pytest.mark.parametrize("pattern", ["window", "full"])
+def test_a_mesh_that_splits_a_head_is_refused_where_there_are_kernels():
+    mesh = AbstractMesh((1, 1, 1, 4), AXES, axis_types=(AxisType.Auto,) * 4)
+    on_gpu = types.SimpleNamespace(
+        shape=mesh.shape, devices=np.array([types.SimpleNamespace(platform="gpu")])
+    )
+    with pytest.raises(UserError, match="tensor=4 splits a head of model.heads=6, and .*: 1, 2, 3"):
+        sequence.layout(on_gpu, PRESETS["nano"])
+
+
 def test_heads_that_do_not_divide_name_what_fits(pattern):
     mesh = AbstractMesh((1, 1, 4, 2), AXES, axis_types=(AxisType.Auto,) * 4)
     with pytest.raises(
