@@ -141,7 +141,12 @@ def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
         mesh: the mesh.
         config: the model's configuration.
         frames: the number of frames without padding; None if there is no padding (`Layout`).
+
+    Raises:
+        UserError: the mesh splits what a kernel needs whole.
     """
+
+    islands = _islands(mesh, config)
 
     def constrain(spec):
         sharding = NamedSharding(mesh, spec)
@@ -167,7 +172,7 @@ def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
         if mesh.shape["fsdp"] > 1
         else None
     )
-    return Layout(**hooks, **_islands(mesh, config), weights=weights, frames=frames)
+    return Layout(**hooks, **islands, weights=weights, frames=frames)
 
 
 def _islands(mesh: Mesh, config: Any) -> dict[str, NamedSharding]:

@@ -158,7 +158,9 @@ def test_a_mesh_that_splits_a_head_is_refused_where_there_are_kernels():
     on_gpu = types.SimpleNamespace(
         shape=mesh.shape, devices=np.array([types.SimpleNamespace(platform="gpu")])
     )
-    with pytest.raises(UserError, match="tensor=4 splits a head of model.heads=6, and .*: 1, 2, 3"):
+    with pytest.raises(
+        UserError, match=r"tensor=4 splits a head of model.heads=6, and .*: 1, 2, 3"
+    ):
         sequence.layout(on_gpu, PRESETS["nano"])
 
 
