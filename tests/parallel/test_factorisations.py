@@ -152,7 +152,6 @@ def test_tokens_that_do_not_divide_name_what_fits():
     check_tokens(PRESETS["nano"], (12, 8), mesh)
 
 
-@pytest.mark.parametrize("pattern", ["window", "full"])
 def test_a_mesh_that_splits_a_head_is_refused_where_there_are_kernels():
     mesh = AbstractMesh((1, 1, 1, 4), AXES, axis_types=(AxisType.Auto,) * 4)
     on_gpu = types.SimpleNamespace(
@@ -164,6 +163,7 @@ def test_a_mesh_that_splits_a_head_is_refused_where_there_are_kernels():
         sequence.layout(on_gpu, PRESETS["nano"])
 
 
+@pytest.mark.parametrize("pattern", ["window", "full"])
 def test_heads_that_do_not_divide_name_what_fits(pattern):
     mesh = AbstractMesh((1, 1, 4, 2), AXES, axis_types=(AxisType.Auto,) * 4)
     with pytest.raises(
