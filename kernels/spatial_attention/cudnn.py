@@ -6,6 +6,9 @@ our own could save at most the passes of the norm.
 
 import jax
 
+# It is None where no CUDA plugin is installed.
+from jax._src.lib import cuda_versions  # pyright: ignore[reportPrivateImportUsage]
+
 from kernels import target
 from kernels.errors import Unsupported
 from kernels.spatial_attention.reference import ready
@@ -23,6 +26,21 @@ def check(spec: Spec) -> None:
         raise Unsupported(
             f"takes heads of up to 128 numbers in steps of 8, float16 or bfloat16, not {spec}"
         )
+    if not _found():
+        raise Unsupported("needs cuDNN, which JAX's CUDA plugin does not find")
+
+
+def _found() -> bool:
+    """Returns whether JAX's CUDA plugin finds cuDNN; the compiler of `kernels.gpu_graph` does not.
+
+    Without the plugin it is True: a program may be traced for a device that is absent.
+    """
+    if cuda_versions is None:
+        return True
+    try:
+        return cuda_versions.cudnn_get_version() > 0
+    except RuntimeError:
+        return False
 
 
 def attend(q, k, v, q_scale, k_scale, angles) -> jax.Array:

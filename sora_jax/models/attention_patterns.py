@@ -6,7 +6,8 @@ temporal one. A block is (phi, over):
     phi   rotation angles, [S, d/2], [T, d/2] or [T, S, d/2]; `tokens.phi` returns some
     over  over(q, k, v, q_scale, k_scale, phi) -> [B, T, S, h, d], the shape of q, k and v
 
-`sora_jax.nn.attention` provides several functions for `over`. A user adds a pattern by
+`sora_jax.nn.attention` provides several functions for `over`. Those with a kernel take a
+`sharding`: `tokens.layout` has one for each place (`Layout`). A user adds a pattern by
 registering a function in ATTENTION; `docs/examples/own_attention.py` defines its own `over`.
 Weights trained with a pattern store its name, and load only where it is registered.
 """

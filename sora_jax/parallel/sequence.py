@@ -134,6 +134,30 @@ def check_tokens(config: Any, sides: Sequence[int], mesh: Mesh | AbstractMesh) -
         )
 
 
+def _split_heads(config: Any, mesh: Mesh) -> dict[str, int]:
+    """Returns {key of the configuration: number of heads} where `tensor` does not divide them."""
+    heads = {name: getattr(config, name) for name in ("heads", "audio_heads")}
+    return {name: count for name, count in heads.items() if count % mesh.shape["tensor"]}
+
+
+def check_heads(config: Any, mesh: Mesh) -> None:
+    """Raises UserError if `tensor` splits a head, on devices that have kernels: GPUs and TPUs.
+
+    Args:
+        config: the model's configuration.
+        mesh: the mesh.
+    """
+    split = _split_heads(config, mesh)
+    if not split or mesh.devices.flat[0].platform == "cpu":
+        return
+    name, count = next(iter(split.items()))
+    fits = ", ".join(str(n) for n in range(1, count + 1) if count % n == 0)
+    raise UserError(
+        f"config.mesh.tensor={mesh.shape['tensor']} splits a head of model.{name}={count}, and "
+        f"kernels need whole heads; sizes that do not: {fits}"
+    )
+
+
 def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
     """Returns the sharding hooks of a model on a mesh.
 
@@ -176,22 +200,15 @@ def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
 
 
 def _islands(mesh: Mesh, config: Any) -> dict[str, NamedSharding]:
-    """Returns the shardings of `Layout` for kernels: each device's part must be whole heads.
+    """Returns the shardings of `Layout` for kernels, whose parts are whole heads; none if `tensor`
+    splits a head, where the devices have no kernels.
 
     Raises:
-        UserError: `tensor` splits a head, on devices that have kernels.
+        UserError: `tensor` splits a head (`check_heads`).
     """
-    heads = {"heads": config.heads, "audio_heads": config.audio_heads}
-    split = {name: n for name, n in heads.items() if n % mesh.shape["tensor"]}
-    if split and mesh.devices.flat[0].platform == "cpu":
+    check_heads(config, mesh)
+    if _split_heads(config, mesh):
         return {}  # the compiler partitions the reference anywhere
-    if split:
-        name, count = next(iter(split.items()))
-        fits = ", ".join(str(n) for n in range(1, count + 1) if count % n == 0)
-        raise UserError(
-            f"config.mesh.tensor={mesh.shape['tensor']} splits a head of model.{name}={count}, and "
-            f"kernels need whole heads; sizes that do not: {fits}"
-        )
     pure = config.attention == "pure"
     specs = {
         "in_frames": FRAMES_WITH_HEADS,

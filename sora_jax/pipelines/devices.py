@@ -12,7 +12,7 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sora_jax.parallel.mesh import MeshConfig, traced_without_kernels
+from sora_jax.parallel.mesh import MeshConfig, traced_for, traced_without_kernels
 from sora_jax.parallel.rules import batch_sharding
 from sora_jax.parallel.sequence import on_mesh
 
@@ -43,7 +43,13 @@ class Placed:
 
     @contextlib.contextmanager
     def traced(self) -> Iterator[None]:
-        """Context manager: traces programs for the devices, on several without kernels
+        """Context manager: traces the model for the devices (`parallel.mesh.traced_for`)."""
+        with contextlib.nullcontext() if self.mesh is None else traced_for(self.mesh):
+            yield
+
+    @contextlib.contextmanager
+    def traced_without_kernels(self) -> Iterator[None]:
+        """Context manager: traces the tokenizers for the devices, on several without kernels
         (`parallel.mesh.traced_without_kernels`).
         """
         with contextlib.nullcontext() if self.mesh is None else traced_without_kernels(self.mesh):

@@ -63,7 +63,8 @@ def fresh(
     times = format.latent_times()
     with placed.traced():
         latents = sample_latents(pipeline, padded, keys, start, given, times, on_step, placed)
-        clock.lap("sample")
+    clock.lap("sample")
+    with placed.traced_without_kernels():
         sides, spread = (format.height, format.width), placed.spread(latents)
         frames, caches = codec.decode_video(
             placed.video_tokenizer, spread["video"], sides, shots=format.shot_latents

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -13,6 +14,7 @@ from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.models.text_encoder import PromptEncoder
 from sora_jax.parallel import processes
+from sora_jax.parallel.mesh import traced_without_kernels
 from sora_jax.pipelines.generate import Pipeline
 from sora_jax.pipelines.request import Request
 from sora_jax.training.optim import averaged_params
@@ -64,12 +66,16 @@ def previews(
             "config.sample.audio_tokenizer, or leave it 0"
         )
 
+    # The pipeline passes no shardings to the operations.
+    mesh = jax.tree.leaves(program.placement[0])[0].mesh
+
     def pictures(state: TrainState) -> dict[str, np.ndarray]:
         model = program.merge(averaged_params(state.opt_state, state.params))
         shift = run.flow.timesteps.shift
         parts = (model, video, audio, tokenizer, program.format, dict(tokenizers))
         pipeline = Pipeline(*parts, shift=shift)
-        return preview(pipeline, run.sample, folder / f"{int(state.step):07d}")
+        with traced_without_kernels(mesh):
+            return preview(pipeline, run.sample, folder / f"{int(state.step):07d}")
 
     return pictures
 

@@ -106,6 +106,7 @@ def assemble(
     for name, format in formats.items():
         mesh_lib.check_batch(sizes[name], mesh, f" of {name}" * (len(formats) > 1))
         sequence.check_tokens(run.model, format.latent_sides, mesh)
+    sequence.check_heads(run.model, mesh)
     parts = run.adapt.lora_rank or run.adapt.freeze
     mask = functools.partial(adapt.trained, config=run.adapt) if parts else None
     optimizer = make_optimizer(run.optim, run.train.steps, start, mask)

@@ -4,6 +4,7 @@ In processes of their own: devices are counted once.
 """
 
 import dataclasses
+import importlib.util
 import json
 import os
 import subprocess
@@ -18,10 +19,11 @@ import pytest
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType
 
+from kernels import gpu_graph
 from sora_jax.errors import UserError
 from sora_jax.models.presets import PRESETS
-from sora_jax.parallel import halo, sequence
-from sora_jax.parallel.mesh import AXES
+from sora_jax.parallel import halo, sequence, topologies
+from sora_jax.parallel.mesh import AXES, MeshConfig
 from sora_jax.parallel.sequence import check_tokens
 from sora_jax.tokenizers.video import VideoTokenizer, VideoTokenizerConfig
 
@@ -49,7 +51,7 @@ def on_eight_devices(program: str, *runs: list[str]) -> list[dict]:
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
     }
 
     def run(arguments: list[str]) -> str:
@@ -90,12 +92,58 @@ def test_kernels_on_meshes(monkeypatch):
     """The kernels of an H200, interpreted, each on its device's part of the tokens."""
     pytest.importorskip("triton")
     monkeypatch.setenv("TRITON_INTERPRET", "1")
-    arguments = [[json.dumps([mesh]), "pure", "gpu"] for mesh in SOME]
+    # Threads of XLA. A kernel's callback copies its arrays in one, while the other devices hold one
+    # each and wait for its result.
+    monkeypatch.setenv("NPROC", "64")
+    arguments = [[json.dumps(meshes), "pure", "gpu"] for meshes in (SOME[:2], SOME[2:])]
     rows = on_eight_devices("factorisations.py", *arguments)
     exact(rows, 4)
     for row in rows:
         for op in ("temporal_attention", "gated_norm"):
             assert row["forms"][op] == ["triton"], row
+
+
+COMPILERS = {
+    "h200:8": pytest.mark.skipif(
+        not gpu_graph.installed(), reason="no compiler for GPUs; see kernels.gpu_graph --install"
+    ),
+    "v6e:4x4": pytest.mark.skipif(
+        not importlib.util.find_spec("libtpu"), reason="libtpu is not installed"
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    ("topology", "attention", "op", "form", "calls"),
+    [
+        # forward and backward of attention along time, backward of three norms
+        pytest.param(
+            "h200:8", "pure", "temporal_attention", "triton", 5, marks=COMPILERS["h200:8"]
+        ),
+        # forward and backward
+        pytest.param(
+            "v6e:4x4", "pure", "temporal_attention", "pallas_tpu", 2, marks=COMPILERS["v6e:4x4"]
+        ),
+        # forward and two kernels of the backward pass, of two blocks
+        pytest.param(
+            "v6e:4x4", "full", "spatial_attention", "pallas_tpu", 6, marks=COMPILERS["v6e:4x4"]
+        ),
+    ],
+)
+def test_kernels_need_no_collectives(topology, attention, op, form, calls, monkeypatch):
+    """Compiled for absent devices: the program with kernels has their calls, and no collective more
+    than the program without.
+    """
+    for name, value in topologies.environment(topology).items():
+        monkeypatch.setenv(name, value)
+    mesh = json.dumps([1 if topology == "h200:8" else 2, 2, 2, 2])
+    with_kernels, without = on_eight_devices("islands.py", [topology, mesh, attention])
+    assert form in with_kernels["forms"][op] and with_kernels["kernels"] == calls
+    assert without["kernels"] == 0
+    for kind, count in with_kernels["collectives"].items():
+        assert count <= without["collectives"][kind], (kind, with_kernels, without)
 
 
 @pytest.mark.slow
@@ -161,6 +209,7 @@ def test_a_mesh_that_splits_a_head_is_refused_where_there_are_kernels():
         UserError, match=r"tensor=4 splits a head of model.heads=6, and .*: 1, 2, 3"
     ):
         sequence.layout(on_gpu, PRESETS["nano"])
+    sequence.check_heads(PRESETS["nano"], MeshConfig().make())
 
 
 @pytest.mark.parametrize("pattern", ["window", "full"])
