@@ -3,6 +3,7 @@
 Numbers of equations are those of `st_dit`.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 
 import jax
@@ -16,6 +17,7 @@ from jaxtyping import Bool, Float
 from kernels.gated_norm import gated_norm
 from sora_jax.models.st_dit_config import STDiTConfig
 from sora_jax.nn.attention import CrossAttention, SelfAttention, over_space
+from sora_jax.nn.layout import of_tokens
 from sora_jax.nn.mlp import MLP, linear
 from sora_jax.nn.modulation import modulate
 from sora_jax.nn.norm import rms_norm
@@ -56,13 +58,14 @@ class VideoBlock(nnx.Module):
             text: features [B, L + 1, Dt]; None for a temporal block.
             text_mask: bool [B, L + 1], or [B, T, L + 1] where frames read different words; False
                 for padding.
-            sharding: of v on a mesh. Default None.
+            sharding: of the queries, keys and values of v on a mesh. Default None.
         Returns:
             Video tokens like v.
         """
         rows = (m + self.table[...]).astype(v.dtype)
         shift1, scale1, gate, shift2, scale2, gate2 = jnp.split(rows, 6, axis=-1)
         branch = self.attention(modulate(v, shift1[:, :, None], scale1[:, :, None]), phi, over)
+        sharding = of_tokens(sharding)
         if self.text is not None:
             assert text is not None
             # Text has no modulation of its own: zero shift and scale here, and gate one below.
@@ -108,7 +111,7 @@ class AudioBlock(nnx.Module):
         phi: Float[Array, "N planes"],
         text: Float[Array, "B words Dt"],
         text_mask: Bool[Array, "B *N words"],
-        over: Callable[..., Array] = over_space,
+        sharding: NamedSharding | None = None,
     ) -> Float[Array, "B N Da"]:
         """Applies the first half of the block: self-attention, then cross-attention to text.
 
@@ -118,11 +121,12 @@ class AudioBlock(nnx.Module):
             phi: rotation angles of the times [N, d/2].
             text: features [B, L + 1, Dt].
             text_mask: bool [B, L + 1], or [B, N, L + 1]; False for padding.
-            over: the pattern of attention. Default: all latents attend to each other.
+            sharding: of the queries, keys and values of a on a mesh. Default None.
         Returns:
             Audio tokens like a.
         """
         shift, scale, gate = self.rows(m, a.dtype)[:3]
+        over = functools.partial(over_space, sharding=sharding)
         a = a + gate * self.attention(modulate(a, shift, scale), phi, over)
         return a if self.text is None else a + self.text(rms_norm(a), text, text_mask)
 

@@ -69,8 +69,7 @@ from sora_jax.models.tokens import (
     place_features,
     time_features,
 )
-from sora_jax.nn.attention import over_space
-from sora_jax.nn.layout import NO_SHARDING, Layout, of_tokens
+from sora_jax.nn.layout import NO_SHARDING, Layout
 from sora_jax.nn.mlp import linear
 from sora_jax.nn.modulation import LevelEmbedding
 from sora_jax.nn.rope import SECONDS, angles
@@ -174,13 +173,10 @@ class STDiT(nnx.Module):
             tokens = VideoTokens(c, times["video"], grid, layout, visible, depth)
             in_space, in_time = blocks(tokens)
             v, a = layout.shard_frames(v), layout.replicate_audio(a)
-            over = functools.partial(over_space, sharding=layout.in_audio)
-            of_v = of_tokens(layout.in_frames)
-            v = pair.space(v, m_v, *in_space, words, mask["video"], sharding=of_v)
-            a = pair.audio.attend(a, m_a, phi_audio, words, mask["audio"], over)
+            v = pair.space(v, m_v, *in_space, words, mask["video"], layout.in_frames)
+            a = pair.audio.attend(a, m_a, phi_audio, words, mask["audio"], layout.in_audio)
             v, a = pair.exchange(v, a, phi_exchange, couple, visible)
-            of_v = of_tokens(layout.along_time)
-            v = pair.time(layout.shard_sites(v), m_v, *in_time, sharding=of_v)
+            v = pair.time(layout.shard_sites(v), m_v, *in_time, sharding=layout.along_time)
             return v, pair.audio.feed(a, m_a)
 
         weights = layout.weights_of("pairs")

@@ -199,7 +199,7 @@ def layout(mesh: Mesh, config: Any, frames: int | None = None) -> Layout:
     return Layout(**hooks, **islands, weights=weights, frames=frames)
 
 
-def _islands(mesh: Mesh, config: Any) -> dict[str, NamedSharding]:
+def _islands(mesh: Mesh, config: Any) -> dict[str, Any]:
     """Returns the shardings of `Layout` for kernels, whose parts are whole heads; none if `tensor`
     splits a head, where the devices have no kernels.
 
