@@ -12,7 +12,7 @@ import pytest
 from sora_jax import config as config_lib
 from sora_jax.errors import UserError
 from sora_jax.parallel import topologies
-from sora_jax.training import compilation
+from sora_jax.training import compilation, compilation_report
 from sora_jax.training.run import Run
 
 ROOT = Path(__file__).parents[2]
@@ -126,6 +126,19 @@ def test_out_of_memory_says_how_much_and_what_removes_it(remat, batch, mesh, rem
         and remedy in said
     )
     assert compilation.too_large("INTERNAL: something else", asked, mesh) is None
+
+
+def test_calls_of_kernels_are_counted():
+    targets = (
+        "triton_kernel_call",
+        "triton_kernel_call_ffi",
+        "tpu_custom_call",
+        "__cudnn$fmhaSoftmax",
+        "__cublas$gemm",
+        "Sharding",
+    )
+    text = "\n".join(f'%x = f32[] custom-call(), custom_call_target="{t}"' for t in targets)
+    assert len(compilation_report.KERNEL.findall(text)) == 4
 
 
 @needs_libtpu

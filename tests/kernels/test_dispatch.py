@@ -102,6 +102,14 @@ def test_first_of_the_list_that_can(caplog):
     assert said == ["temporal_attention runs as xla"]
 
 
+def test_what_was_selected_is_recorded():
+    run = lambda: temporal_attention(**inputs(SPEC))
+    with dispatch.recorded() as forms:
+        jax.eval_shape(run)
+    jax.eval_shape(lambda: run())
+    assert forms == {"temporal_attention": {"xla"}}
+
+
 def test_an_accelerator_left_unused_is_a_warning(caplog, absent_gpu):
     dispatch._say.cache_clear()
     with caplog.at_level(logging.INFO, "kernels"), target.assume(target.H200):
