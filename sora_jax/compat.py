@@ -40,8 +40,9 @@ def enable_compile_cache(path: str | os.PathLike | None = None) -> Path | None:
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # Cache small programs too. JAX's default threshold is 1 s; -1 turns off the size limit.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+    for name, value in {"min_compile_time_secs": 0.2, "min_entry_size_bytes": -1}.items():
+        if f"JAX_PERSISTENT_CACHE_{name.upper()}" not in os.environ:
+            jax.config.update(f"jax_persistent_cache_{name}", value)
     return folder
 
 

@@ -2,6 +2,8 @@
 them. The sweep's configuration decides: that of a tokenizer has a `kind`.
 """
 
+import dataclasses
+import functools
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +16,14 @@ import numpy as np
 from sora_jax import config as config_lib
 from sora_jax.errors import UserError
 from sora_jax.flops import count_flops
+from sora_jax.modality import ClipFormat
 from sora_jax.models import cost
+from sora_jax.models.st_dit_config import STDiTConfig
 from sora_jax.parallel.mesh import traced_for
 from sora_jax.training import inputs
 from sora_jax.training.configs import read_with
 from sora_jax.training.data_config import batch_sizes
-from sora_jax.training.optim import make_optimizer
+from sora_jax.training.optim import OptimConfig, make_optimizer
 from sora_jax.training.program import assemble
 from sora_jax.training.run import Run
 from sora_jax.training.state import new_state, split_module
@@ -97,18 +101,25 @@ def step_flops(run: AnyRun) -> tuple[float, float]:
         update = cost.update_flops(program.optimizer, program.params)
         return float(np.average(steps, weights=shares)), float(update)
     sizes = batch_sizes(run.data, run.train.batch_size)
-    optimizer = make_optimizer(run.optim, run.train.steps)
+    optim = dataclasses.replace(run.optim, warmup=0, ema=0.0)  # they have no products
     try:
         counted = [
-            cost.measure(
-                run.model, one.clip_format, sizes[one.name], run.data.text_length, optimizer
-            )
+            _counted(run.model, one.clip_format, sizes[one.name], run.data.text_length, optim)
             for one in run.data.mixture
         ]
     except ValueError as error:
         raise UserError(f"the model does not fit its data: {error}") from error
     update = counted[0].optimizer or 0  # the same for all sets
     return float(np.average([c.step for c in counted], weights=shares)), float(update)
+
+
+@functools.cache
+def _counted(
+    model: STDiTConfig, format: ClipFormat, batch_size: int, text_length: int, optim: OptimConfig
+) -> cost.Cost:
+    """Returns `cost.measure` of these; trials that differ in their steps are counted once."""
+    optimizer = make_optimizer(optim, steps=1)
+    return cost.measure(model, format, batch_size, text_length, optimizer)
 
 
 def compiled_steps(run: AnyRun) -> list[tuple[Any, Any, Any]]:
