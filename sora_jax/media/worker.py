@@ -19,6 +19,7 @@ from sora_jax.errors import UserError
 Result = TypeVar("Result")
 SECONDS = 300  # for one call
 BYTES = 4 << 30  # of private memory
+REMEDY = "encode the file again, or use another"
 # The parent's folders of modules, not its main module: a script without a `__main__` guard would
 # run again in the child.
 START = "from sora_jax.media.worker import serve; serve()"
@@ -74,10 +75,10 @@ class Worker:
         """Returns why the child has ended."""
         status = self.close()
         if status == -signal.SIGALRM:
-            return f"its decoder took longer than {self.seconds} s; leave the file out"
+            return f"its decoder took longer than {self.seconds} s; {REMEDY}"
         with contextlib.suppress(ValueError):
-            return f"its decoder crashed ({signal.Signals(-status).name}); leave the file out"
-        return f"its decoder ended with status {status}; leave the file out"
+            return f"its decoder crashed ({signal.Signals(-status).name}); {REMEDY}"
+        return f"its decoder ended with status {status}; {REMEDY}"
 
     def close(self) -> int:
         """Ends the child process, if one runs; returns its exit status."""
