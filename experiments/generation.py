@@ -26,9 +26,14 @@ STEPS = flags.DEFINE_integer(
 SAMPLER = flags.DEFINE_string(
     "sampler",
     "euler",
-    "euler, or heun, which is second order and costs two evaluations a step; or a registered one.",
+    "euler, or heun, which is second order and costs two evaluations a step; shortcut, for a few "
+    "steps of a model that was trained with flow.shortcut; or a registered one.",
 )
-GUIDANCE = flags.DEFINE_float("guidance", 2.0, "Scale of the text guidance; 1 turns it off.")
+GUIDANCE = flags.DEFINE_float(
+    "guidance",
+    None,
+    "Scale of the text guidance; 1 turns it off. Default: 2, and 1 with --sampler=shortcut.",
+)
 GUIDANCE_VIDEO = flags.DEFINE_float(
     "guidance_video", None, "Text guidance of the video. Default: --guidance."
 )
@@ -91,6 +96,7 @@ def sampler() -> "SamplerConfig":
 
     sampler.SAMPLERS[SAMPLER.value]  # reports an unknown name before anything is loaded
 
-    of_modalities = GUIDANCE.value, GUIDANCE_VIDEO.value, GUIDANCE_AUDIO.value
+    text = sampler.text_scale(SAMPLER.value) if GUIDANCE.value is None else GUIDANCE.value
+    of_modalities = text, GUIDANCE_VIDEO.value, GUIDANCE_AUDIO.value
     scales = guidance.Guidance(*of_modalities, GUIDANCE_COUPLE.value, GUIDANCE_REFERENCE.value)
     return sampler.SamplerConfig(SAMPLER.value, STEPS.value, guidance=scales)

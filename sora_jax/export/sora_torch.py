@@ -433,16 +433,24 @@ class LevelEmbedding(nn.Module):
     of all blocks.
     """
 
-    def __init__(self, width: int, text_width: int):
+    def __init__(self, width: int, text_width: int, step_sizes: bool):
         super().__init__()
         self.up = linear(LEVEL_FEATURES, width, bias=True)
         self.down = linear(width, width, bias=True)
         self.text = linear(text_width, width)
         self.rows = linear(width, 6 * width, bias=True)
+        self.step = linear(LEVEL_FEATURES, width) if step_sizes else None
 
-    def forward(self, levels: Tensor, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        e = self.down(F.silu(self.up(fourier(levels, 1.0, 1000.0, LEVEL_FEATURES))))
+    def forward(
+        self, levels: Tensor, pooled: Tensor, sizes: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        def features(x: Tensor) -> Tensor:
+            return fourier(x, 1.0, 1000.0, LEVEL_FEATURES)
+
+        e = self.down(F.silu(self.up(features(levels))))
         e = e + self.text(pooled)[:, None]
+        if self.step is not None and sizes is not None:
+            e = e + self.step(features(sizes) - features(torch.zeros_like(sizes)))
         return e, self.rows(F.silu(e))
 
 
@@ -638,8 +646,8 @@ class STDiT(nn.Module):
         self.audio_in = linear(c["audio_channels"], c["audio_width"], bias=True)
         self.video_place = linear(3 * PLACE_FEATURES, c["width"])
         self.audio_place = linear(PLACE_FEATURES, c["audio_width"])
-        self.video_level = LevelEmbedding(c["width"], c["text_width"])
-        self.audio_level = LevelEmbedding(c["audio_width"], c["text_width"])
+        self.video_level = LevelEmbedding(c["width"], c["text_width"], c["step_sizes"])
+        self.audio_level = LevelEmbedding(c["audio_width"], c["text_width"], c["step_sizes"])
         self.pairs = nn.ModuleList(Pair(c) for _ in range(c["depth"]))
         self.video_head = Head(c["width"], p * p * c["video_channels"])
         self.audio_head = Head(c["audio_width"], c["audio_channels"])
@@ -652,6 +660,7 @@ class STDiT(nn.Module):
         text: Mapping[str, Any],
         times: Mapping[str, Tensor],
         couple: float | Tensor = 1.0,
+        sizes: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Evaluates the network.
 
@@ -663,6 +672,7 @@ class STDiT(nn.Module):
             times: seconds of the latents, {"video": [T], "audio": [N]}, and of a clip of several
                 shots the shot of each latent from 1, "video_shots" and "audio_shots".
             couple: factor of the exchange, a number or [B].
+            sizes: by how much the sampler lowers the levels, like them, for shortcuts. None: 0.
         Returns:
             {"video", "audio"} like the latents: what the configuration's `output` says.
         """
@@ -674,8 +684,9 @@ class STDiT(nn.Module):
         couple = torch.as_tensor(couple, device=video.device).float().expand(B)[:, None, None]
 
         pooled, words, masks = self._read(text, shots)
-        e_v, m_v = self.video_level(levels["video"], pooled)
-        e_a, m_a = self.audio_level(levels["audio"], pooled)
+        sizes = sizes or {}
+        e_v, m_v = self.video_level(levels["video"], pooled, sizes.get("video"))
+        e_a, m_a = self.audio_level(levels["audio"], pooled, sizes.get("audio"))
         v = self.video_in(patches(video, p))
         v = v + self.video_place(place_features(times["video"], (H / p, W / p)))
         a = self.audio_in(latents["audio"]) + self.audio_place(time_features(times["audio"]))
@@ -987,15 +998,15 @@ def sample(
     start: Mapping[str, Tensor] | None = None,
     given: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Returns the latents of a batch, by Euler or Heun steps with guidance by text.
+    """Returns the latents of a batch, by Euler or Heun steps or shortcuts, with guidance by text.
 
     Args:
         model: an `STDiT`.
         noise: standard normal noise, {"video": [B, T, H, W, C], "audio": [B, N, Ca]}.
         text, negative: prompts, as `STDiT` takes them; an all-False mask means no text.
         times: as `STDiT` takes them.
-        settings: "steps", "shift" (r of s' = r s / (1 + (r - 1) s)), "guidance", "method" ("euler"
-            or "heun") and "output" (what the model predicts, "x" or "v").
+        settings: "steps", "shift" (r of s' = r s / (1 + (r - 1) s)), "guidance", "method" ("euler",
+            "heun" or "shortcut") and "output" (what the model predicts, "x" or "v").
         start: level from which a latent is made: 1 from noise (default), 0 given.
         given: latents, read where `start` is below 1.
     """
@@ -1007,12 +1018,15 @@ def sample(
     def expand(level: Tensor, x: Tensor) -> Tensor:
         return level.reshape(level.shape + (1,) * (x.ndim - level.ndim))
 
-    def velocity(z: dict[str, Tensor], s: float) -> dict[str, Tensor]:
+    def velocity(z: dict[str, Tensor], s: float, after: float | None = None) -> dict[str, Tensor]:
         levels = {m: a.clamp(max=s) for m, a in start.items()}
+        sizes = None
+        if after is not None:
+            sizes = {m: levels[m] - a.clamp(max=after) for m, a in start.items()}
         prompts = [text] if settings["guidance"] == 1 else [text, negative]
         found = []
         for prompt in prompts:
-            y = model(z, levels, prompt, times)
+            y = model(z, levels, prompt, times, sizes=sizes)
             found.append(
                 {
                     m: (z[m] - y[m]) / expand(levels[m], z[m]).clamp(min=1e-3)
@@ -1037,7 +1051,7 @@ def sample(
     s = 1 - np.arange(steps + 1) / steps
     levels = [float(level) for level in (r * s / (1 + (r - 1) * s)).astype(np.float32)]
     for i, (s, after) in enumerate(itertools.pairwise(levels)):
-        v = velocity(z, s)
+        v = velocity(z, s, after if settings["method"] == "shortcut" else None)
         if settings["method"] == "heun" and i + 1 < steps:
             ahead = velocity(move(z, v, s, after), after)
             v = {m: (v[m] + ahead[m]) / 2 for m in v}
@@ -1132,7 +1146,8 @@ class Sora(nn.Module):
             seed: of the noise.
             steps: of the sampler.
             guidance: scale of the guidance by text; 1 turns it off.
-            method: "euler" or "heun".
+            method: "euler", "heun", or "shortcut" for a few steps of a model that was trained for
+                them, whose steps include guidance: give 1.
             negative_prompt: what to guide away from.
             format: number of the clip format in config.json, "formats".
             encode: text -> the arrays of a prompt, as `STDiT` takes them, for a model that reads
@@ -1202,7 +1217,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--guidance", type=float, default=2.0)
-    parser.add_argument("--method", choices=("euler", "heun"), default="euler")
+    parser.add_argument("--method", choices=("euler", "heun", "shortcut"), default="euler")
     parser.add_argument("--format", type=int, default=0, help="number in config.json, formats")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--output", help="clip.mp4 or clip.npz; default: clip.mp4 if av is there")

@@ -85,8 +85,9 @@ def guided_velocity(
     negative: Prompts,
     times: Times,
     passes: tuple[str, ...],
-    scales: Mapping[str, Scalar],
+    scales: Mapping[str, Scalar | Float[Array, "B ..."]],
     output: str,
+    sizes: Levels | None = None,
 ) -> dict[str, Float[Array, "B ..."]]:
     """Returns the velocity under guidance, equation (1) of this module.
 
@@ -97,8 +98,10 @@ def guided_velocity(
         text, negative: prompt and negative prompt, {"tokens": int32 [B, L], "mask": bool [B, L]},
             with the same further entries in both. An all-False mask means no text.
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
-        passes, scales: as in `Guidance`.
+        passes, scales: as in `Guidance`; a scale may differ from clip to clip, [B, 1, ...].
         output: what the network outputs, "x" or "v".
+        sizes: by how much the step lowers the levels, like them, for a network that takes them
+            (`sora_jax.flow.shortcut`). Default None: it takes none.
     Returns:
         Velocities with the shapes of the latents, float32.
     """
@@ -116,8 +119,9 @@ def guided_velocity(
     texts = jax.tree.map(lambda *x: jnp.concatenate(x), *map(prompt, passes))
     size = text["mask"].shape[0]
     couple = jnp.repeat(jnp.array([float(p != "cut") for p in passes]), size)
+    others = {} if sizes is None else {"sizes": jax.tree.map(repeat, sizes)}
     outputs = model(
-        jax.tree.map(repeat, latents), jax.tree.map(repeat, levels), texts, times, couple
+        jax.tree.map(repeat, latents), jax.tree.map(repeat, levels), texts, times, couple, **others
     )
     velocities = {}
     for m in MODALITIES:

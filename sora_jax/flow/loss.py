@@ -27,6 +27,37 @@ QUARTERS = 4  # bins of the noise level in the metrics
 
 
 @dataclasses.dataclass(frozen=True)
+class ShortcutConfig:
+    """Training of large steps (`sora_jax.flow.shortcut`), for a model with `step_sizes`.
+
+    Attributes:
+        every: one clip in so many learns large steps. Default 0: none.
+        finest: steps of the sampler whose halves are steps of the flow, a power of two. Default 16.
+        guidance: text scale that the steps include. Default 2.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    every: int = 0
+    finest: int = 16
+    guidance: float = 2.0
+
+    def __post_init__(self):
+        within(self, "[0, inf)", "every", "guidance")
+        if self.every == 1 or self.finest < 1 or self.finest & (self.finest - 1):
+            raise ValueError(
+                f"every={self.every} and finest={self.finest}: give every 0, or 2 or more, since "
+                "the other clips learn the flow, and finest a power of two"
+            )
+
+    @property
+    def grids(self) -> tuple[int, ...]:
+        """The numbers of steps that are learnt: 1, 2, 4, ..., `finest`."""
+        return tuple(1 << k for k in range(self.finest.bit_length()))
+
+
+@dataclasses.dataclass(frozen=True)
 class FlowConfig:
     """Settings of the training loss.
 
@@ -43,6 +74,7 @@ class FlowConfig:
             audio. Default 0.05.
         audio_weight: factor of the audio loss, 0 or more; that of the video loss is 1. Default 1.
         first_latents: video latents that the task first_frame gives. Default 1.
+        shortcut: training of large steps. Default: none.
 
     Raises:
         ValueError: a fraction is outside [0, 1], or another number out of range.
@@ -58,6 +90,7 @@ class FlowConfig:
     couple_dropout: float = 0.05
     audio_weight: float = 1.0
     first_latents: int = 1
+    shortcut: ShortcutConfig = ShortcutConfig()
 
     def __post_init__(self):
         shares = ("shared_level", "history_noise", "text_dropout", "couple_dropout")

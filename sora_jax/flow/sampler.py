@@ -10,9 +10,10 @@ level a (see `conditioning`),
 
 So the steps of a frame are 0 until the global level falls below a, and frames with a = 0 come
 out exactly as given. Heun's last step is (2), because at level 0 the data determine no
-velocity. Error per unit of s: Euler O(1/n), Heun O(1/n^2) at twice the cost ("Elucidating the
-Design Space", Karras et al. 2022, arXiv:2206.00364). One network call is compiled per shape.
-The loop runs in Python, so that it can report progress.
+velocity. "shortcut" is (2) with the velocity that a network predicts for a step of this size
+(`shortcut`); its steps include the text guidance. Error per unit of s: Euler O(1/n), Heun O(1/n^2)
+at twice the cost ("Elucidating the Design Space", Karras et al. 2022, arXiv:2206.00364). One
+network call is compiled per shape. The loop runs in Python, so that it can report progress.
 """
 
 import dataclasses
@@ -42,15 +43,19 @@ class SamplerConfig:
         method: a name of SAMPLERS. Default "euler".
         steps: number of steps. Default 30.
         shift: r of `timesteps.shift`, as in training. Default None: unknown, and 1 is used.
-        guidance: scales of the guidance.
+        guidance: scales of the guidance. Default None: text 2, and 1 with the method "shortcut".
         output: what the network outputs, "x" (default) or "v".
     """
 
     method: str = "euler"
     steps: int = 30
     shift: float | None = None
-    guidance: Guidance = dataclasses.field(default_factory=Guidance)
+    guidance: Guidance = None  # pyright: ignore[reportAssignmentType]
     output: str = "x"
+
+    def __post_init__(self):
+        if self.guidance is None:
+            object.__setattr__(self, "guidance", Guidance(text=text_scale(self.method)))
 
 
 def draw_noise(
@@ -86,9 +91,13 @@ def _velocity(
     scales: Mapping[str, Scalar],
     passes: tuple[str, ...],
     output: str,
+    s_next: Scalar | None = None,
 ) -> Latents:
     levels = {m: effective_level(s, start[m]) for m in z}
-    return guided_velocity(model, z, levels, text, negative, times, passes, scales, output)
+    sizes = None
+    if s_next is not None:
+        sizes = {m: levels[m] - effective_level(s_next, start[m]) for m in z}
+    return guided_velocity(model, z, levels, text, negative, times, passes, scales, output, sizes)
 
 
 @jax.jit
@@ -105,11 +114,12 @@ class Field:
     """The flow that a sampler integrates.
 
     Attributes:
-        velocity: (z, s) -> velocities of latents z at the global level s.
+        velocity: (z, s) -> velocities of latents z at the global level s; (z, s, s_next=s') -> the
+            mean ones of a step from s to s', of a network that takes step sizes.
         advance: (z, v, s, s') -> latents z moved with velocities v from level s to s'.
     """
 
-    velocity: Callable[[Latents, Scalar], Latents]
+    velocity: Callable[..., Latents]
     advance: Callable[[Latents, Latents, Scalar, Scalar], Latents]
 
 
@@ -150,6 +160,25 @@ def heun(field: Field, z: Latents, s: Scalar, s_next: Scalar, last: bool) -> Lat
         v_next = field.velocity(field.advance(z, v, s, s_next), s_next)
         v = jax.tree.map(lambda a, b: (a + b) / 2, v, v_next)
     return field.advance(z, v, s, s_next)
+
+
+@SAMPLERS.register
+def shortcut(field: Field, z: Latents, s: Scalar, s_next: Scalar, last: bool) -> Latents:
+    """Returns the latents after a step with the mean velocity that the network predicts for it.
+
+    Args:
+        field: the flow of a network that was trained with `flow.shortcut`.
+        z: latents by modality.
+        s: global noise level before the step, in [0, 1].
+        s_next: global noise level after it, smaller.
+        last: True if s_next is 0; not used.
+    """
+    return field.advance(z, field.velocity(z, s, s_next=s_next), s, s_next)
+
+
+def text_scale(method: str) -> float:
+    """Returns the default text scale of a method of SAMPLERS: 1 where steps include guidance."""
+    return 1.0 if method == "shortcut" else 2.0
 
 
 def euler_step(

@@ -100,8 +100,8 @@ class STDiT(nnx.Module):
         self.audio_in = linear(c.audio_channels, c.audio_width, rngs, bias=True, dtype=dtype)
         self.video_place = linear(3 * PLACE_FEATURES, c.width, rngs)
         self.audio_place = linear(PLACE_FEATURES, c.audio_width, rngs)
-        self.video_level = LevelEmbedding(c.width, c.text_width, rngs)
-        self.audio_level = LevelEmbedding(c.audio_width, c.text_width, rngs)
+        self.video_level = LevelEmbedding(c.width, c.text_width, rngs, c.step_sizes)
+        self.audio_level = LevelEmbedding(c.audio_width, c.text_width, rngs, c.step_sizes)
         self.pairs = init_stack(functools.partial(Pair, c), c.depth, rngs)
         self.video_head = Head(c.width, c.patch**2 * c.video_channels, rngs)
         self.audio_head = Head(c.audio_width, c.audio_channels, rngs)
@@ -120,6 +120,7 @@ class STDiT(nnx.Module):
         text: Prompts,
         times: Times,
         couple: float | Float[AnyArray, "..."] = 1.0,
+        sizes: Levels | None = None,
         layout: Layout = NO_SHARDING,
     ) -> dict[str, Float[Array, "B ..."]]:
         """Evaluates the network.
@@ -135,6 +136,8 @@ class STDiT(nnx.Module):
                 of several shots the shot of each latent from 1, as "video_shots" and "audio_shots".
             couple: factor of the exchange between video and audio, a number or [B]; 0 turns it off.
                 Default 1.
+            sizes: by how much the sampler lowers the levels in its step, like them, for a network
+                with `step_sizes`. Default None: 0, the flow itself.
             layout: sharding hooks (`sora_jax.nn.layout`). Default: identities.
         Returns:
             Float32 arrays with the shapes of the latents: clean latents x or velocity v, according
@@ -154,8 +157,9 @@ class STDiT(nnx.Module):
         )
 
         pooled, words, mask = self._read(text, shots, layout)
-        e_v, m_v = self.video_level(jnp.asarray(levels["video"]), pooled)
-        e_a, m_a = self.audio_level(jnp.asarray(levels["audio"]), pooled)
+        sizes = {} if sizes is None else sizes
+        e_v, m_v = self.video_level(jnp.asarray(levels["video"]), pooled, sizes.get("video"))
+        e_a, m_a = self.audio_level(jnp.asarray(levels["audio"]), pooled, sizes.get("audio"))
         m_v, m_a = m_v.astype(dtype), m_a.astype(dtype)
 
         v = self.video_in(patches(latents["video"], p).astype(dtype))

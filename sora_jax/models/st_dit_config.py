@@ -77,6 +77,8 @@ class STDiTConfig:
         time_every: for attention "interleaved", which attends along time in every so many pairs.
             Default 4.
         output: what the network predicts: clean latents, "x" (default), or velocity, "v".
+        step_sizes: whether the network takes the sizes of the sampler's steps, as training with
+            `flow.shortcut` needs. Default False.
         dtype: dtype of activations; parameters are float32. Default "float32".
         remat: what a pair keeps for the backward pass, a name of `nn.stack.REMAT`. Default "none":
             everything.
@@ -113,6 +115,7 @@ class STDiTConfig:
     window: tuple[int, int, int] = (0, 4, 4)
     time_every: int = 4
     output: str = "x"
+    step_sizes: bool = False
     dtype: str = "float32"
 
     remat: str = "none"

@@ -3,12 +3,14 @@
 With the level s of a latent frame, the pooled text p and a block's table E [6 D],
 
     e = W2 silu(W1 features(s)) + W_p p,      m = W_m silu(e)                                    (1)
+    e <- e + W_d (features(d) - features(0))                      with step sizes d             (1')
     (shift, scale, gate)_attention, (shift, scale, gate)_mlp = m + E                             (2)
     x <- x + gate * f((1 + scale) * rms(x) + shift)                                              (3)
 
 Levels are per latent frame, so every array here has the stream's time axis. W_m and E start at
-zero, so every gate is closed at initialisation. Sources: PixArt-alpha (Chen et al. 2023,
-arXiv:2310.00426) for (2), DiT (Peebles & Xie 2022, arXiv:2212.09748) for the zero
+zero, so every gate is closed at initialisation. W_d starts at zero too, and (1') adds nothing at a
+step size of 0, whatever W_d is: there the network is the flow. Sources: PixArt-alpha (Chen et al.
+2023, arXiv:2310.00426) for (2), DiT (Peebles & Xie 2022, arXiv:2212.09748) for the zero
 initialisation.
 """
 
@@ -47,21 +49,37 @@ class LevelEmbedding(nnx.Module):
     m [B, T, 6 D] of all blocks.
     """
 
-    def __init__(self, width: int, text_width: int, rngs: nnx.Rngs):
+    def __init__(self, width: int, text_width: int, rngs: nnx.Rngs, step_sizes: bool = False):
         self.up = linear(LEVEL_FEATURES, width, rngs, bias=True)
         self.down = linear(width, width, rngs, bias=True)
         self.text = linear(text_width, width, rngs)
         self.rows = linear(width, 6 * width, rngs, bias=True, zero=True)
+        self.step = linear(LEVEL_FEATURES, width, rngs, zero=True) if step_sizes else None
 
     def __call__(
-        self, levels: Float[Array, "B T"], pooled: Float[Array, "B Dt"]
+        self,
+        levels: Float[Array, "B T"],
+        pooled: Float[Array, "B Dt"],
+        sizes: Float[Array, "B T"] | None = None,
     ) -> tuple[Float[Array, "B T D"], Float[Array, "B T 6*D"]]:
-        """Embeds levels [B, T] in [0, 1] and pooled text [B, Dt]: e [B, T, D] and m [B, T, 6 D]."""
-        features = fourier_features(levels.astype(jnp.float32), 1.0, 1000.0, LEVEL_FEATURES)
+        """Embeds levels and pooled text: e [B, T, D] and m [B, T, 6 D].
+
+        Args:
+            levels: noise levels in [0, 1].
+            pooled: pooled text.
+            sizes: by how much the sampler lowers the levels, for a network with `step_sizes`.
+                Default None: 0.
+        """
+
+        def features(x: Float[Array, "..."]) -> Float[Array, "..."]:
+            return fourier_features(x.astype(jnp.float32), 1.0, 1000.0, LEVEL_FEATURES)
+
         e = (
-            self.down(jax.nn.silu(self.up(features)))
+            self.down(jax.nn.silu(self.up(features(levels))))
             + self.text(pooled.astype(jnp.float32))[:, None]
         )
+        if self.step is not None and sizes is not None:
+            e = e + self.step(features(sizes) - features(jnp.zeros(())))
         return e, self.rows(jax.nn.silu(e))
 
 

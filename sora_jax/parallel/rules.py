@@ -42,7 +42,7 @@ ST_DIT: Rules = (
     (r"text/embedding/(embedding|kernel)", P(None, "fsdp")),
     (r"text/(norm/scale|register|embedding/bias)", P(None)),
     (rf"{STREAM}_(in|place)/kernel", P(None, "fsdp")),
-    (rf"{STREAM}_level/(up|text)/kernel", P(None, "tensor")),
+    (rf"{STREAM}_level/(up|text|step)/kernel", P(None, "tensor")),
     (rf"{STREAM}_level/down/kernel", P("tensor", "fsdp")),
     (rf"{STREAM}_level/rows/kernel", P("fsdp", "tensor")),
     (rf"{STREAM}_head/out/kernel", P("fsdp", None)),

@@ -74,7 +74,13 @@ class ShardedModel:
         return self.model.config
 
     def __call__(
-        self, latents: Any, levels: Any, text: Any, times: Any, couple: Any = 1.0
+        self,
+        latents: Any,
+        levels: Any,
+        text: Any,
+        times: Any,
+        couple: Any = 1.0,
+        sizes: Any = None,
     ) -> dict[str, jax.Array]:
         """Evaluates the model on the mesh, with the arguments and results of `STDiT.__call__`.
 
@@ -91,6 +97,8 @@ class ShardedModel:
         # Padding frames are zeros at level 0 and time 0 s: finite, and masked in every attention.
         latents = {**latents, "video": pad(latents["video"], 1)}
         levels = {**levels, "video": pad(levels["video"], 1)}
+        if sizes is not None:
+            sizes = {**sizes, "video": pad(sizes["video"], 1)}
         times = {
             name: pad(jnp.asarray(t), 0) if name.startswith("video") else t
             for name, t in times.items()
@@ -101,6 +109,7 @@ class ShardedModel:
             text,
             times,
             couple,
+            sizes,
             layout=layout(self.mesh, self.config, frames if padding else None),
         )
         return {**out, "video": out["video"][:, :frames]}

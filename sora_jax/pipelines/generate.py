@@ -46,7 +46,7 @@ from sora_jax.pipelines.likeness import check_characters
 from sora_jax.pipelines.makers import maker_of
 from sora_jax.pipelines.notes import check_words, request_notes
 from sora_jax.pipelines.request import SOURCES, WHOLE, Request
-from sora_jax.pipelines.request_checks import check_request
+from sora_jax.pipelines.request_checks import check_method, check_request
 from sora_jax.pipelines.storyboards import check_storyboard
 from sora_jax.progress import Progress, StepCount
 from sora_jax.tokenizers.audio import AudioTokenizer
@@ -196,8 +196,8 @@ class Pipeline:
             UserError: as in `generate`, and for a sampler together with steps or guidance.
         """
         if sampler is None:
-            text = Guidance() if guidance is None else Guidance(text=guidance)
-            sampler = SamplerConfig(steps=30 if steps is None else steps, guidance=text)
+            text = {} if guidance is None else {"guidance": Guidance(text=guidance)}
+            sampler = SamplerConfig(steps=30 if steps is None else steps, **text)
         elif steps is not None or guidance is not None:
             raise UserError(
                 "a sampler includes steps and guidance; give either the sampler or these two",
@@ -297,6 +297,7 @@ class Pipeline:
         it gives, or shows one without consent (`characters.gate`).
         """
         check_request(request, self.format)
+        check_method(request.sampler.method, self.model.config)
         check_storyboard(request.prompt, self.format, self.formats)
         check_characters(request, self.model.config.references, self.format.size)
         self.gate.check(request.prompt, request.characters)

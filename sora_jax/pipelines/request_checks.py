@@ -12,6 +12,7 @@ from sora_jax.errors import UserError, expect
 from sora_jax.flow.guidance import Guidance
 from sora_jax.flow.sampler import SamplerConfig
 from sora_jax.modality import ClipFormat
+from sora_jax.models.st_dit_config import STDiTConfig
 from sora_jax.pipelines.film import Film, hop
 from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.request import SECONDS, SOURCES, STRENGTH, WHOLE, Request
@@ -50,6 +51,21 @@ def check_request(request: Request, format: ClipFormat) -> None:
         _check_one_shot("loop", format, format)
     _check_video(request, format)
     _check_arrays(request, format)
+
+
+def check_method(method: str, model: STDiTConfig) -> None:
+    """Raises UserError for a method of sampling that the model was not trained for.
+
+    Args:
+        method: a name of `sampler.SAMPLERS`.
+        model: the configuration of the model.
+    """
+    if method == "shortcut" and not model.step_sizes:
+        raise UserError(
+            "the model takes no step sizes, so it makes no shortcuts; give the sampler euler, or "
+            "weights that were trained with flow.shortcut",
+            field="sampler",
+        )
 
 
 def _check_combination(request: Request) -> None:

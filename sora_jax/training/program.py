@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from sora_jax import low_rank
+from sora_jax.flow import shortcut
 from sora_jax.flow.loss import FlowConfig, flow_loss
 from sora_jax.modality import PIXELS_PER_LATENT, SAMPLE_RATE, SAMPLES_PER_LATENT, ClipFormat
 from sora_jax.models.reference_encoder import VIEWS
@@ -125,9 +126,11 @@ def assemble(
         return merge_model(low_rank.merged(params, rows[0]))
 
     def loss_of(flow: FlowConfig) -> Callable[[Any, Any, Any], Any]:
+        compute = shortcut.loss if flow.shortcut.every else flow_loss
+
         def loss(params: Any, batch: Any, key: Any) -> Any:
             model = sequence.on_mesh(merge(adapt.held(params, run.adapt)), mesh)
-            return flow_loss(model, batch, key, batch["times"], flow)
+            return compute(model, batch, key, batch["times"], flow)
 
         return loss
 

@@ -65,6 +65,18 @@ class Run:
                 f"model.output={self.model.output!r} and flow.output={self.flow.output!r} "
                 "differ; set both alike"
             )
+        if every := self.flow.shortcut.every:
+            if not self.model.step_sizes:
+                raise ValueError(
+                    "flow.shortcut trains large steps, and the model takes no step sizes; set "
+                    "model.step_sizes=True"
+                )
+            for name, size in batch_sizes(self.data, self.train.batch_size).items():
+                if size % every:
+                    raise ValueError(
+                        f"flow.shortcut.every={every} does not divide the {size} clips of a batch"
+                        + f" of {name}" * bool(self.data.sets)
+                    )
 
     def on_set(self, name: str = "") -> "Run":
         """Returns the run on one set of its mixture alone, with that set's batch size.
