@@ -96,7 +96,9 @@ def sampler() -> "SamplerConfig":
 
     sampler.SAMPLERS[SAMPLER.value]  # reports an unknown name before anything is loaded
 
-    text = sampler.text_scale(SAMPLER.value) if GUIDANCE.value is None else GUIDANCE.value
+    text = GUIDANCE.value
+    if text is None:
+        text = 1.0 if SAMPLER.value == "shortcut" else 2.0
     of_modalities = text, GUIDANCE_VIDEO.value, GUIDANCE_AUDIO.value
     scales = guidance.Guidance(*of_modalities, GUIDANCE_COUPLE.value, GUIDANCE_REFERENCE.value)
     return sampler.SamplerConfig(SAMPLER.value, STEPS.value, guidance=scales)

@@ -43,19 +43,16 @@ class SamplerConfig:
         method: a name of SAMPLERS. Default "euler".
         steps: number of steps. Default 30.
         shift: r of `timesteps.shift`, as in training. Default None: unknown, and 1 is used.
-        guidance: scales of the guidance. Default None: text 2, and 1 with the method "shortcut".
+        guidance: scales of the guidance. Default: text 2. Give text 1 with the method "shortcut",
+            whose steps include it.
         output: what the network outputs, "x" (default) or "v".
     """
 
     method: str = "euler"
     steps: int = 30
     shift: float | None = None
-    guidance: Guidance = None  # pyright: ignore[reportAssignmentType]
+    guidance: Guidance = dataclasses.field(default_factory=Guidance)
     output: str = "x"
-
-    def __post_init__(self):
-        if self.guidance is None:
-            object.__setattr__(self, "guidance", Guidance(text=text_scale(self.method)))
 
 
 def draw_noise(
@@ -174,11 +171,6 @@ def shortcut(field: Field, z: Latents, s: Scalar, s_next: Scalar, last: bool) ->
         last: True if s_next is 0; not used.
     """
     return field.advance(z, field.velocity(z, s, s_next=s_next), s, s_next)
-
-
-def text_scale(method: str) -> float:
-    """Returns the default text scale of a method of SAMPLERS: 1 where steps include guidance."""
-    return 1.0 if method == "shortcut" else 2.0
 
 
 def euler_step(

@@ -196,8 +196,8 @@ class Pipeline:
             UserError: as in `generate`, and for a sampler together with steps or guidance.
         """
         if sampler is None:
-            text = {} if guidance is None else {"guidance": Guidance(text=guidance)}
-            sampler = SamplerConfig(steps=30 if steps is None else steps, **text)
+            text = Guidance() if guidance is None else Guidance(text=guidance)
+            sampler = SamplerConfig(steps=30 if steps is None else steps, guidance=text)
         elif steps is not None or guidance is not None:
             raise UserError(
                 "a sampler includes steps and guidance; give either the sampler or these two",

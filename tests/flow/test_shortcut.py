@@ -62,7 +62,7 @@ def flow(every=2, tasks=TEXT, **fields):
 def test_a_perfect_network_needs_no_more_steps(steps):
     plain = Guidance(text=1.0)
     many, _, _ = run(exact, config=SamplerConfig("heun", 200, guidance=plain))
-    few, _, _ = run(exact, config=SamplerConfig("shortcut", steps))
+    few, _, _ = run(exact, config=SamplerConfig("shortcut", steps, guidance=plain))
     for m in SHAPES:
         np.testing.assert_allclose(few[m], many[m], atol=2e-3)
     euler, _, _ = run(exact, config=SamplerConfig("euler", steps, guidance=plain))
