@@ -13,7 +13,9 @@ from sora_jax.config import nearest
 
 
 def main() -> None:
-    """Replaces this process by the command that the first argument names, with the others."""
+    """Replaces this process by the command that the first argument names, and passes it the other
+    arguments. Exits with status 2 if there is no such command.
+    """
     package = "experiments"
     if importlib.util.find_spec("sora_jax.experiments"):
         package = "sora_jax.experiments"

@@ -51,7 +51,8 @@ class Clip:
         the path.
 
         Raises:
-            UserError: the file cannot be written, or PyAV is missing.
+            UserError: the path does not end in .mp4, the file cannot be written, or PyAV is
+                missing.
         """
         if Path(path).suffix.lower() != ".mp4":
             raise UserError(f"{path} is not the path of a clip; give a path that ends in .mp4")

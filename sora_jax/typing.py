@@ -23,8 +23,10 @@ AnyArray = Array | np.ndarray
 Scalar = float | Num[AnyArray, ""]
 Latents = Mapping[str, Float[AnyArray, "B ..."]]  # {"video": [B, T, H, W, C], "audio": [B, N, C]}
 Levels = Mapping[str, Float[AnyArray, "B _"]]  # {"video": [B, T], "audio": [B, N]}
-# {"video": [T], "audio": [N]}, in seconds, and perhaps "video_shots" and "audio_shots"
+# {"video": [T], "audio": [N]}, midpoints in seconds; for clips of several shots also "video_shots"
+# [T] and "audio_shots" [N], the number of each latent's shot, from 1
 Times = Mapping[str, Float[AnyArray, " _"]]
-# {"tokens": int32 [B, L], "mask": bool [B, L]}, and perhaps "shots" and "slots", int8 [B, L], and
-# "references", a dictionary of arrays [B, R, ...]
+# {"tokens": int32 [B, L], "mask": bool [B, L], True for words}. Optional: "shots" int8 [B, L], the
+# number of each word's shot; "slots" int8 [B, L], the number of the character that a word names;
+# "references", a dictionary of arrays [B, R, ...] of the R characters (`models.reference_encoder`)
 Prompts = Mapping[str, Any]
