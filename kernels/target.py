@@ -48,8 +48,8 @@ _assumed: ContextVar[Target | None] = setting("kernels_target", None)
 def assume(target: Target):
     """Context manager: traces for `target`, to compile for a device that is absent.
 
-    Trace and lower inside the context. Do not jit a function that was already traced outside it: JAX would
-    reuse that trace.
+    Trace and lower inside the context. Do not jit a function that was already traced outside it:
+    JAX would reuse that trace.
     """
     token = _assumed.set(target)
     try:
