@@ -52,10 +52,10 @@ TUNED = Path(__file__).parent.parent / "kernels" / "tuned"
 
 
 def main(*places: str) -> None:
-    """Adopts the results of a short run in one folder, and prints a report.
+    """Adopts the results of a short run, whose folder is the only argument, and prints a report.
 
     Raises:
-        UserError: the folder holds no short run, or a run without results.
+        UserError: there is not one argument, or the folder holds no run, or one without results.
     """
     if len(places) != 1:
         raise UserError(

@@ -105,7 +105,7 @@ def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
     if specification is None:
         return None
     if workload.carry is not None:
-        direction = "forward"  # the gradient is inside
+        direction = "forward"  # a training step, which computes its gradient itself
 
     def widen(tree: Any) -> Any:
         return jax.tree.map(
@@ -118,7 +118,7 @@ def reference(workload: Workload, direction: str, inputs: dict) -> dict | None:
 
     differentiable, rest = split(workload, inputs)
     cotangents = None
-    if direction != "forward":  # rounded like the forms' results
+    if direction != "forward":  # the same numbers as for the forms, with their rounding
         like = next(iter(jax.tree.leaves(differentiable))).dtype
         shapes = jax.eval_shape(function, widen(differentiable), widen(rest))
         cotangents = widen(
@@ -219,8 +219,6 @@ class JaxProgram:
             + memory.temp_size_in_bytes
             - memory.alias_size_in_bytes
         )
-
-    # `start` begins call number i on one of the input sets, in turns; `wait` waits for its result.
 
     def start(self, i: int) -> Any:
         """Starts call number i without waiting for it. Returns its pending results, for `wait`."""

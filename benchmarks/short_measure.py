@@ -42,7 +42,7 @@ from sora_jax.errors import UserError
 OURS = ("triton", "xla", "xla_best")
 ATTENTION = (*OURS, "cudnn", "cudnn_core")
 TORCH = ("triton", "torch_sdpa", "torch_compile")
-SITES = 256  # of the workloads of `correctness`
+SITES = 256  # largest number of sites in the workloads of `correctness`
 DEVICE_LOST = 3  # exit status of a child after which the device does not answer
 ENVIRONMENT = "environment.json"
 ROWS, TUNING = "rows.jsonl", "tuning.jsonl"

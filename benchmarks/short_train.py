@@ -193,7 +193,9 @@ class Record:
     rows: list[dict] = dataclasses.field(default_factory=list)
 
     def save(self, state: Any, step: int) -> None:
-        """Writes the averaged weights of a state to weights.safetensors."""
+        """Writes the averaged weights of a training state, reached at `step`, to
+        weights.safetensors.
+        """
         data = {self.run.data.name: {**self.data, "tokenizers": self.tokenizers}}
         metadata = card(self.run, self.identity, self.rows, data, self.words, step)
         averaged = averaged_params(state.opt_state, state.params)

@@ -2,9 +2,10 @@
 
     python -m experiments.fit_faces
 
-The training data are renders of the Playhouse world: talks of training characters, and scenes
-without a face. Takes about three minutes on one CPU core; the table is reproducible on the same
-machine. Run it after changing the look of the cast, then calibrate again.
+The training data are renders of Playhouse, the synthetic world: clips in which characters of the
+training split talk, and scenes without a face. Takes about three minutes on one CPU core; the table
+is reproducible on the same machine. Run it after changing the look of the characters, then run
+experiments.calibrate again.
 """
 
 import json

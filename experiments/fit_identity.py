@@ -4,8 +4,8 @@
 
 The training data are renders of random characters that are not held out: clips of the family talk
 in all styles, and stills. Takes about five minutes on one CPU core, and 4 GB of memory; the table
-is reproducible on the same machine. Run it after changing the look of the cast or `faces.json`,
-then calibrate again.
+is reproducible on the same machine. Run it after changing the look of the characters or
+`faces.json`, then run experiments.calibrate again.
 """
 
 import json

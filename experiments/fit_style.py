@@ -2,9 +2,10 @@
 
     python -m experiments.fit_style
 
-The training data are renders of the Playhouse world. Takes about three minutes on one CPU
-core; the table is reproducible on the same machine. Run it after changing the look of a style,
-then calibrate again.
+The probe recognises the visual style of a clip, such as anime. The training data are renders of
+Playhouse, the synthetic world. Takes about three minutes on one CPU core; the table is reproducible
+on the same machine. Run it after changing the look of a style, then run experiments.calibrate
+again.
 """
 
 import json

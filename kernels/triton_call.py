@@ -70,7 +70,7 @@ class Launch:
         num_stages: stages of software pipelining. Default 2.
     """
 
-    kernel: Any  # a function under @triton.jit
+    kernel: Any
     inputs: tuple[jax.ShapeDtypeStruct, ...]
     results: tuple[jax.ShapeDtypeStruct, ...]
     programs: int

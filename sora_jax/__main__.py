@@ -1,7 +1,7 @@
 """Runs a command: `python -m sora_jax sample --prompt="a red ball"`, or `sora-jax sample ...`.
 
-Without a command it lists all. In a checkout the commands are modules of `experiments`, in an
-installed wheel of `sora_jax.experiments`.
+Without a command it lists all commands. They are the modules of `experiments` in a checkout, and of
+`sora_jax.experiments` in an installed wheel.
 """
 
 import importlib.util

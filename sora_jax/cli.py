@@ -1,6 +1,6 @@
 """Command-line runner: flags, --help, --version, --import, and exit statuses.
 
-    status 0      success; --help; `Preempted`
+    status 0      success; --help; `Preempted` (SIGTERM stopped a run, with all work saved)
            2      `UserError`, an invalid flag, a full disk or an absent platform: one line on
                   stderr, no traceback
            130    Ctrl-C: one line, the interrupted code's own message if it has one
@@ -260,9 +260,11 @@ def import_flags() -> list[str]:
 
 
 def _imported(argv: list[str]) -> list[str]:
-    """Imports the --import modules first, because they may register configurations.
+    """Imports the modules of --import, which may register configurations. Returns `argv` with
+    --config=NAME of a registered one replaced by --config=registered_config.py:NAME.
 
-    Returns argv with a registered configuration's name replaced by its file.
+    Raises:
+        UserError: a module cannot be imported, or the configuration fails or is unknown.
     """
     for _, _, module in _given(argv, "import"):
         load_module(module)

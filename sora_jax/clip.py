@@ -1,5 +1,7 @@
-"""The `Clip` type: video frames with audio samples. Worlds render clips, pipelines return them and
-oracles read them.
+"""The `Clip` type: video frames with audio samples.
+
+Synthetic worlds render clips, pipelines generate them, and oracles (programs that measure clips)
+read them.
 """
 
 import base64

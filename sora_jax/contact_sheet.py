@@ -50,8 +50,8 @@ def log_mel(
     """Returns the log-mel spectrogram of audio for display.
 
     Args:
-        samples: [S], mono.
-        sample_rate: Hz. Default 16,000.
+        samples: mono audio, [S].
+        sample_rate: samples per second. Default 16,000.
         bands: number of mel bands. Default 64.
         window: length of the Hann window in samples. Default 512.
         hop: samples per column. Default HOP.
@@ -85,11 +85,11 @@ def contact_sheet(
         path: the png file, written atomically.
         clip: the clip. The waveform is scaled to its loudest sample, and its axis is in dBFS (dB
             below full scale). Without samples the sheet shows frames only.
-        title: heading of the sheet.
+        title: heading of the sheet. Default "": none.
         seen, heard: times in seconds of the impacts detected in the video and in the audio, marked
             on the time axis. Default None: no detection was run.
-        cuts: times in seconds at which a new shot starts, each drawn as a rule. Default: (), one
-            shot.
+        cuts: times in seconds at which a new shot starts, each drawn as a vertical line. Default
+            (): one shot.
     Raises:
         UserError: the file cannot be written.
     """

@@ -54,11 +54,11 @@ class ClipFormat:
             float (29.97) becomes the nearest of these. Default 8.
         height, width: sides of a frame in pixels, even. Default 64.
         frames_per_latent: k, the temporal compression of the video tokenizer. Default 4.
-        shots: frames of each of several shots, each 1 + a multiple of frames_per_latent; `frames`
-            is their sum. Default (): the clip is one shot.
+        shots: number of frames of each of several shots, each 1 + a multiple of frames_per_latent;
+            `frames` is their sum. Default (): the clip is one shot.
 
     Raises:
-        ValueError: a field has none of these values.
+        ValueError: a field has a value that is not allowed above.
     """
 
     frames: int = 17
@@ -88,15 +88,17 @@ class ClipFormat:
         object.__setattr__(self, "fps", frame_rate(self.fps))
 
     def __repr__(self) -> str:
-        """As dataclasses write it, without `frames_per_latent`, which concerns latents only, and
-        without `shots` for one shot. Sets of clips are named by it.
+        """The format as text, "ClipFormat(frames=17, ...)", part of the names of data sets.
+
+        `frames_per_latent` is left out, since it does not change the clips, and so is `shots` if
+        the clip is one shot.
         """
         fields = ["frames", "fps", "height", "width"] + ["shots"] * bool(self.shots)
         values = self.to_dict() | {"shots": self.shots}
         return f"ClipFormat({', '.join(f'{name}={values[name]!r}' for name in fields)})"
 
     def __str__(self) -> str:
-        """A few words for messages, such as "17 frames of 64 x 64 at 8/s"."""
+        """The format in a few words, such as "17 frames of 64 x 64 at 8/s" (width x height)."""
         shots = f" in {len(self.shots)} shots" if self.shots else ""
         return f"{self.frames} frames of {self.width} x {self.height} at {self.fps}/s{shots}"
 
@@ -134,7 +136,9 @@ class ClipFormat:
 
     @property
     def latent_sides(self) -> tuple[int, int]:
-        """The rows and columns of a video latent. Frames are padded to whole latents."""
+        """The rows and columns of a video latent: the sides of a frame divided by PIXELS_PER_LATENT
+        and rounded up, because frames are padded.
+        """
         return -(-self.height // PIXELS_PER_LATENT), -(-self.width // PIXELS_PER_LATENT)
 
     def changed(

@@ -2,11 +2,11 @@
 
 `docs/guides/notation.md` has the letters of equations too.
 
-    B  batch                          T  video latent frames (time)     N  audio latents
-    F  video frames                   H W  rows and columns of a latent, or of its grid of tokens
+    B  batch                          T  video latents (time)           N  audio latents
+    F  video frames                   H W  rows and columns: of a frame, a latent or its tokens
     C  channels                       S  sites: tokens of one frame, H * W (of audio: samples)
     D  width of a stream              h  attention heads                d  width of a head
-    L  words of a prompt (padded)     P  pooled tokens of a frame       K  balls of a scene
+    L  tokens of a prompt (padded)    P  pooled tokens of a frame       K  balls of a scene
 
 Latents, levels and times are dictionaries keyed by modality, "video" and "audio": see
 `sora_jax.modality`.

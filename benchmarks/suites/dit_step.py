@@ -28,7 +28,7 @@ from sora_jax.training.optim import OptimConfig, make_optimizer
 from sora_jax.training.state import new_state, split_module
 from sora_jax.training.step import make_step
 
-WORDS = 64  # of a prompt
+WORDS = 64  # tokens of a prompt
 
 
 @dataclasses.dataclass(frozen=True)

@@ -119,7 +119,8 @@ def rotation(name: str, spec: RotationSpec) -> Workload:
 
     return Workload(
         name=f"qk_norm_rope_{name}",
-        # backward reads q, k and three gradients
+        # Forward reads and writes three arrays. Backward reads q, k and three gradients, and writes
+        # three.
         costs={"forward": Cost(6 * spec.array_bytes, 0), "backward": Cost(8 * spec.array_bytes, 0)},
         inputs=inputs,
         reference=split_and_rotate,

@@ -35,7 +35,7 @@ def loudest(samples: np.ndarray | None, rate: int) -> float:
 def muted(example: Example) -> np.ndarray:
     """Corruption: the samples of a clip, with a tenth of a second around the loudest one silent."""
     samples = example.samples
-    assert samples is not None  # every take has a sound
+    assert samples is not None  # every take has audio
     off = np.arange(len(samples)) - np.argmax(np.abs(samples))
     return np.where(np.abs(off) < 0.05 * example.rate, 0.0, samples)
 
