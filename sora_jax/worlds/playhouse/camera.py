@@ -1,9 +1,8 @@
 """The camera: the part of the world that a frame shows at any time, and the camera moves of films.
 
-A view is (left, top, width) in metres, a square of the world. `Scene.view` holds knots of the
-view (time, left, top, width). It is linear between knots and constant outside of them. A scene
-without knots
-is shown whole: left 0, top extent - below, width extent. For a frame of size x size pixels
+A view is (left, top, width) in metres, a square of the world. `Scene.view` holds knots of the view
+(time, left, top, width). It is linear between knots and constant outside of them. A scene without
+knots is shown whole: left 0, top extent - below, width extent. For a frame of size x size pixels
 
     column = (x - left) / width * size - 1/2,      row = (top - y) / width * size - 1/2          (1)
 
