@@ -87,7 +87,7 @@ def layer(
     zoom: Scalar = 1.0,
     shift: Scalar = 0.0,
 ) -> jax.Array | None:
-    """Returns a layer [H, W, 4] of the still shapes of one place: RGB times coverage, then coverage.
+    """Returns a layer [H, W, 4] of one place's still shapes: RGB times coverage, then coverage.
 
     It is None without shapes.
 

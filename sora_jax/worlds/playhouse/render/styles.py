@@ -207,7 +207,7 @@ def drawn_ball(
     depth: jax.Array,
     unit: float,
 ) -> jax.Array:
-    """Returns a ball of the style `anime`, in two tones with a highlight and outline: RGB [H, W, 3].
+    """Returns a ball of the style `anime`, two-toned with highlight and outline: RGB [H, W, 3].
 
     Args:
         colour: RGB of the ball, [3].
