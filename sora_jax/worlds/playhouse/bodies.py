@@ -72,7 +72,7 @@ class Solid:
         points, radius: those of the `Shape`.
         lines: its edges, without the displacement.
         left, right, bottom, top: bounds of `points`, in metres.
-        knots: knots of its path that are not yet passed; [] without a path.
+        knots: knots of its path from the last passed one on; [] without a path.
     """
 
     __slots__ = (

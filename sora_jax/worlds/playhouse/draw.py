@@ -142,8 +142,8 @@ def draw(
     Args:
         split: one of the family's splits.
         index: number of the take, from 0.
-        seconds: duration of the motion; takes of the split `length` last twice as long. Default:
-            CLIP_SECONDS.
+        seconds: duration of the motion. Default: CLIP_SECONDS. Takes of family film in the split
+            `length` last twice as long, and stories as long as their shots.
         family: a name in FAMILIES. Default: "room".
         style: the style, for a family with several. Default: None, which draws it.
     Raises:
