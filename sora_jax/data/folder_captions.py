@@ -1,8 +1,8 @@
 """Captions and splits of a folder of videos: text files beside the videos, and one table.
 
-    cat.txt         the captions of cat.mp4, one in each line cat.json        the same as a text, a
-    list of texts, or an object with one of the keys "captions",
-                    "caption" and "prompt"
+    cat.txt         the captions of cat.mp4, one in each line
+    cat.json        the same as a text, a list of texts, or an object with one of the keys
+                    "captions", "caption" and "prompt"
     captions.csv    a table with the column file, and the columns caption or split or both; an empty
                     caption is ignored
 

@@ -60,11 +60,13 @@ def read_clip(
         video: path of the file.
         format: the format of the clip.
         start: start of the clip in the file, in seconds.
-        whole: True if the file must not end before the clip; False extends a short clip.
+        whole: True if the file must last to the end of the clip; False extends a clip by its last
+            frame.
         letterbox: True to show whole frames between black bars. Default False: crop them.
 
     Raises:
-        EndOfFile: `whole` is True and the file ends before the clip.
+        EndOfFile: the file ends before `start`, or before the end of the clip if `whole` is True.
+            A subclass of UserError.
         UserError: the file cannot be read.
     """
     clip = media.read_fitted(video, format, start, whole, letterbox)

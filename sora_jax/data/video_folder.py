@@ -121,8 +121,8 @@ def read_clips(
 ) -> Iterator[tuple[float, Clip]]:
     """Yields (start in seconds, Clip) for each clip of a file, up to the file's end.
 
-    A file that is shorter than the first clip is extended. Later clips end with the file: one for
-    which the rest of the file is too short is dropped.
+    A file that is shorter than the first clip is extended. A later clip is dropped if the file ends
+    before it does.
 
     Args:
         worker: the child process that reads.
@@ -132,7 +132,7 @@ def read_clips(
         letterbox: True to show whole frames between black bars. Default False: crop them.
 
     Raises:
-        EndOfFile: the file ends before the first clip.
+        EndOfFile: the file ends before the start of the first clip.
         UserError: the file cannot be read.
     """
     for number, start in enumerate(starts):

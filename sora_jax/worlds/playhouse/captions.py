@@ -63,7 +63,7 @@ class BallFacts:
     """The facts that a caption states about one ball.
 
     Attributes:
-        colour: a name in COLOURS.
+        colour: a name in `spec.palette()`.
         size: a name in SIZES.
         launch: "dropped", "thrown" or "rolled".
         direction: "left" or "right"; None for a dropped ball.
@@ -194,10 +194,10 @@ class Reader:
     def take(self, options: Collection[str], expected: str) -> str:
         """Reads and returns the next word, which must be one of `options`.
 
-        expected says in words what was expected, for the error.
+        `expected` says in words what was expected, for the error.
 
         Raises:
-            CaptionError: it is another word.
+            CaptionError: the next word is another one.
         """
         word, column = self.peek()
         if word not in options:
@@ -236,7 +236,7 @@ class Reader:
     def ball(self, articles: tuple[str, ...] = ("a",)) -> tuple[str, str]:
         """Reads "a SIZE COLOUR ball" and returns (size, colour).
 
-        articles are the words allowed for "a". Default: "a" alone.
+        `articles` are the words allowed for "a". Default: "a" alone.
         """
         self.take(articles, " or ".join(map(repr, articles)))
         size = self.take(tuple(SIZES), f"a size ({', '.join(SIZES)})")
@@ -268,7 +268,7 @@ def parse(text: str) -> Facts:
     """Returns the facts of a caption of family `room`.
 
     Raises:
-        CaptionError: the text is no caption; with the column and what was expected there.
+        CaptionError: the text is no caption. The message says the column and what was expected.
     """
     reader = Reader(text)
     counted = None

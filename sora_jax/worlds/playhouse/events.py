@@ -174,7 +174,8 @@ class Play:
     def leave(self, i: int) -> Change:
         """Handles the end of a support: ball `i` flies off it. Returns a `Change`.
 
-        Raises NoClosedForm if the ball is too slow to leave the corner at once.
+        Raises:
+            NoClosedForm: the ball is too slow to leave the corner at once.
         """
         a = self.bodies[i]
         line = a.support

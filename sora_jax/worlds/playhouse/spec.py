@@ -40,7 +40,7 @@ MORE_COLOURS: dict[str, tuple[float, float, float]] = {}  # of families that a u
 
 
 def palette() -> dict[str, tuple[float, float, float]]:
-    """Returns the colours that a ball may have: COLOURS, and those that `add_colour` added."""
+    """Returns {name: RGB} of the colours of balls: COLOURS, and those of `add_colour`."""
     return COLOURS | MORE_COLOURS
 
 

@@ -134,10 +134,9 @@ def visible_cuts(board: Storyboard) -> tuple[bool, ...]:
     first.
 
     A cut to another place, frame or subject changes it. A cut without such a change does so only if
-    the camera does not start where it stood: a pan to the left ends where a pan to the right
-        begins,
-    so a cut between them is False. A cut that is False may still change the picture, such as by a
-    time jump.
+    the camera does not start where it stood. A pan to the left, for example, ends where a pan to
+    the right begins, so the cut between them is False. A cut that is False may still change the
+    picture, such as by a time jump.
     """
     return tuple(
         (a.place, a.frame, a.subject) != (b.place, b.frame, b.subject)
@@ -240,7 +239,7 @@ def _flight_pieces(
 
 
 def _shifted(arc: np.ndarray, seconds: float) -> Arc:
-    """Returns the piece that starts `seconds` earlier."""
+    """Returns the same piece with a start that is `seconds` earlier."""
     start, x, y, vx, vy, ay = map(float, arc)
     return start - seconds, x, y, vx, vy, ay
 
@@ -255,7 +254,10 @@ def _piece(arc: np.ndarray, time: float, clock: float) -> Arc:
 def _camera(
     view: View, span: _Span, move: str, players: list[Player]
 ) -> Iterator[tuple[float, float, float, float]]:
-    """Returns the two knots (time, left, top, width) of a shot's camera."""
+    """Yields the knots (time, left, top, width) of the camera at the start and the end of a shot.
+
+    They are in seconds of the clip and metres. `move` is one of storyboard.MOVES.
+    """
     start, end, _ = span
     width, below = WIDE, WIDE_BELOW
     at = [[player.position(time) for player in players] for time in (start, end - 1e-6)]

@@ -128,9 +128,7 @@ class Storyboard:
         return text
 
     def intended(self) -> "Storyboard":
-        """Returns the storyboard without the outcomes of its throws, as a prompt states an
-        intent.
-        """
+        """Returns the storyboard without the outcomes of its throws, as for an intent."""
         return dataclasses.replace(
             self,
             shots=tuple(

@@ -205,10 +205,10 @@ def _member(cast: tuple[str, ...]) -> str:
 def read(text: str) -> Storyboard:
     """Parses a storyboard, written as cards or as prose.
 
-    A text that starts with "[" is cards, one for each shot: `[shot 1] ...`. Any other is prose.
+    A text that starts with "[" is read as cards, any other as prose (`storyboard_text.py`).
 
     Raises:
-        StoryboardError: the text is no storyboard; with shot, column and what was expected there.
+        StoryboardError: the text is no storyboard.
     """
     return _read(_Reader(text))
 

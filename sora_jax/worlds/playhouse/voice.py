@@ -45,7 +45,7 @@ class Voice:
     """The parameters of one speaker.
 
     Attributes:
-        pitch: mean pitch in Hz.
+        pitch: pitch in Hz; within a word it falls from 1.08 to 0.86 times this.
         tract: factor on the formants; above 1 for a shorter vocal tract.
         rate: speed of speech, a factor that divides all durations.
         breath: level of the noise in a voiced sound, relative to the pulses.

@@ -254,12 +254,12 @@ class Family(Protocol):
 
     @abc.abstractmethod
     def caption(self, facts: Any, variant: int, split: str) -> str:
-        """Returns the caption of facts.
+        """Returns a caption, a text that states the facts.
 
         Args:
             facts: the facts.
             variant: any non-negative integer, which selects the paraphrase.
-            split: one of `splits`.
+            split: one of `splits`; those of "paraphrase" may have phrases of their own.
         """
 
     def intent(self, facts: Any, variant: int) -> str | None:
@@ -274,7 +274,7 @@ class Family(Protocol):
         return None
 
     def restyled(self, facts: Any, style: str) -> Any:
-        """Returns the facts with another style, for a family with several.
+        """Returns the facts with another style, for a family that has several styles.
 
         Default: the facts with this style in their `look`.
         """

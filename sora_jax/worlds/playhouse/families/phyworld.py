@@ -9,11 +9,11 @@ background, no text and no sound. One unit is called a metre here.
     collision   a red ball from the left and a blue one from the right meet head-on, elastically;
                 their masses are proportional to r^2
 
-`train` has one scene for each point of the paper's grid of speeds in [1, 4] m/s and radii in [0.7,
-1.4] m (collision: [0.5, 1.5] m). The grid of one ball has 300 x 100 (30k) or 1000 x 300 (300k)
+`train` has one scene for each point of the paper's grid of speeds, 1 to 4 m/s, and radii, 0.7 to
+1.4 m (collision: 0.5 to 1.5 m). The grid of one ball has 300 x 100 (30k) or 1000 x 300 (300k)
 points. That of two balls is the grid of the published generator, 21^2 x 8^2 = 28,224 or 41^2 x 14^2
 = 329,476 points. The radii of one ball are also those of the published generator; the paper's text
-says 1.5. `val` has any values of the same ranges.
+says 1.5. `val` has any speeds and radii of the same ranges.
 
 Out-of-distribution radii are 0.3 to 0.6 and 1.5 to 2.0 m (collision: 0.3 to 0.4 and 1.7 to 2.0 m).
 Out-of-distribution speeds are 0 to 0.8 and 4.5 to 6.0 m/s. `ood_size` has such radii,
@@ -186,7 +186,7 @@ class PhyWorld(Family):
         return PhyWorldFacts(self.task, split, speeds, radii)
 
     def split_of(self, facts: PhyWorldFacts) -> str:
-        """Returns the split whose ranges the speeds and radii of the facts are from."""
+        """Returns the split of the facts, from whose ranges speeds and radii are drawn."""
         return facts.split
 
     def draw_scene(

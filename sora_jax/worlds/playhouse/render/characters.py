@@ -86,7 +86,8 @@ def segment(
 ) -> jax.Array:
     """Returns the signed distance to the points within r of a segment, negative inside, [H, W].
 
-    (x, y) are points, [H, W]. The segment goes from (x0, y0) to (x1, y1). All are in metres.
+    (x, y) are points, [H, W]. The segment goes from (x0, y0) to (x1, y1). All lengths, and the
+    radius r, are in metres.
     """
     dx, dy = x1 - x0, y1 - y0
     t = jnp.clip(((x - x0) * dx + (y - y0) * dy) / (dx * dx + dy * dy + 1e-9), 0.0, 1.0)

@@ -69,7 +69,7 @@ def look(character: Character) -> dict[str, np.ndarray]:
         face [5]: half height of the eyes, their distance from the middle, slope of the brows, 1
             with freckles, 1 for an animal.
         ears [7], hair [9], top [5], brim [5]: rows of EARS, HAIRS, TOPS and BRIMS, whose comments
-            name the columns, all in metres; of ears the two numbers for y are added up.
+            name the columns, with lengths in metres; of ears the two numbers for y are added up.
         height []: height of the character from the ground to the crown.
     """
     a, b, n = HEADS[character.head]
