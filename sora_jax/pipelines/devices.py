@@ -25,7 +25,7 @@ class Placed:
         model: the model.
         video_tokenizer: the video tokenizer.
         audio_tokenizer: the audio tokenizer.
-        mesh: the devices. Default None: where the modules already are.
+        mesh: the devices over which batches are spread. Default None: batches stay where they are.
     """
 
     model: Any
@@ -34,7 +34,7 @@ class Placed:
     mesh: Mesh | None = None
 
     def rows(self, clips: int) -> int:
-        """Returns the size of a batch of `clips` clips with padding: a multiple of the devices."""
+        """Returns the size of a batch of `clips` clips, padded to a multiple of the devices."""
         return clips if self.mesh is None else -(-clips // self.mesh.size) * self.mesh.size
 
     def spread(self, batch: Any) -> Any:
@@ -65,8 +65,8 @@ class Placement:
     def __call__(self, modules: tuple[Any, Any, Any], rows: int) -> Placed:
         """Returns the modules for a batch.
 
-        One clip stays on one device. So do all with a process of one device, and with a model that
-        is on several devices already.
+        The given modules themselves are returned, without a mesh, for a batch of one clip, in a
+        process of one device, and if the model is on several devices already.
 
         Args:
             modules: model, video tokenizer and audio tokenizer.
@@ -75,7 +75,7 @@ class Placement:
         leaves, devices = jax.tree.leaves(modules), jax.local_devices()
         if rows == 1 or len(devices) == 1 or any(map(_shared, leaves)):
             return Placed(*modules)
-        # The arrays are compared and not the modules, whose arrays may be replaced.
+        # The arrays are compared, not the modules: a module may have got new arrays.
         if self._made is None or not _same(self._made[0], leaves):
             self._made = None  # frees the former copies first
             mesh = MeshConfig(data=len(devices)).make(devices)
