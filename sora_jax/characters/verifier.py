@@ -80,7 +80,10 @@ class OracleVerifier:
         stills: np.ndarray,
         samples: np.ndarray,
     ) -> Identity:
-        """Returns the identity of a capture, as `Verifier.verify` describes."""
+        """Implements `Verifier.verify`. A capture is refused unless one face is seen, its head
+        moves, its mouth follows the words of the phrase, which are heard in one voice, and stills
+        and samples are those of the speaker.
+        """
         reading = Reading(capture)
         if reading.samples is None or reading.lips_fault:
             raise _refused(reading.lips_fault or "the clip has no audio")

@@ -29,8 +29,8 @@ class Sound:
     Attributes:
         samples: float32 [S, channels]; None without audio.
         rate: samples per second.
-        channels: their names, such as "FL"; () if the file does not say.
-        notes: irregularities of the file.
+        channels: names of the channels, such as "FL". Default (): the file does not say.
+        notes: lines of text on irregularities of the file. Default: none.
     """
 
     samples: np.ndarray | None

@@ -88,7 +88,7 @@ class Colour:
     def notes(self, is_rgb: bool) -> list[str]:
         """Returns lines of text on the conversions of colour that are made, and those that are not.
 
-        is_rgb is True for a frame that is coded as RGB.
+        `is_rgb` is True for a frame that is coded as RGB.
         """
         notes = []
         if self.matrix not in MATRICES and self.matrix not in UNSPECIFIED and not is_rgb:

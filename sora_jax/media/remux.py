@@ -38,7 +38,7 @@ TRIAL_PACKETS = 8  # copied to find out whether a container takes a picture
 
 
 class NotCopied(Exception):
-    """The reason why the picture of a file cannot be copied."""
+    """Raised if the picture of a file cannot be copied. Its text is the reason."""
 
 
 @dataclasses.dataclass(frozen=True)

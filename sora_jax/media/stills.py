@@ -22,8 +22,8 @@ def fit_frame(image: np.ndarray, height: int, width: int, letterbox: bool = Fals
 
     Args:
         image: the image.
-        height: of the result in pixels.
-        width: of the result in pixels.
+        height: height of the result in pixels.
+        width: width of the result in pixels.
         letterbox: whether to keep the whole image. Default False.
     """
     if image.shape[:2] == (height, width):
@@ -44,7 +44,9 @@ def fit_frame(image: np.ndarray, height: int, width: int, letterbox: bool = Fals
 
 
 def inner_sides(sides: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
-    """Returns the (height, width) of an image with `sides` that is letterboxed into `target`."""
+    """Returns the (height, width) that an image with `sides` has within the frame `target` after
+    letterboxing.
+    """
     scale = min(target[0] / sides[0], target[1] / sides[1])
     return max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
 

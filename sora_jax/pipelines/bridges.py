@@ -140,7 +140,7 @@ def joined(pipeline: "Pipeline", request: Request, on_step: synthesis.OnStep) ->
 
 
 def preceded(pipeline: "Pipeline", request: Request, on_step: synthesis.OnStep) -> Generated:
-    """Generates what leads to the clip `preceded`, and returns both as one clip."""
+    """Generates what leads to the clip `preceded`, and returns that and the clip as one clip."""
     clock = Laps()
     (clip,) = request.sources
     for bridge in plan_of(request, pipeline.format).bridges:
@@ -240,7 +240,7 @@ def _bridged(
 
 
 def _sample_of(frame: int, format: ClipFormat) -> int:
-    """Returns the audio sample at which a frame starts."""
+    """Returns the index of the audio sample at which a frame starts."""
     return round(frame * SAMPLE_RATE / format.fps)
 
 

@@ -43,14 +43,16 @@ class Placed:
 
     @contextlib.contextmanager
     def traced(self) -> Iterator[None]:
-        """Context manager: traces the model for the devices (`parallel.mesh.traced_for`)."""
+        """Context manager in which the model is called, so that it is compiled for these devices
+        (`parallel.mesh.traced_for`).
+        """
         with contextlib.nullcontext() if self.mesh is None else traced_for(self.mesh):
             yield
 
     @contextlib.contextmanager
     def traced_without_kernels(self) -> Iterator[None]:
-        """Context manager: traces the tokenizers for the devices, on several without kernels
-        (`parallel.mesh.traced_without_kernels`).
+        """Context manager in which the tokenizers are called, so that they are compiled for these
+        devices, without fused kernels on several (`parallel.mesh.traced_without_kernels`).
         """
         with contextlib.nullcontext() if self.mesh is None else traced_without_kernels(self.mesh):
             yield

@@ -107,7 +107,7 @@ class Likeness:
 
     @property
     def fingerprint(self) -> str:
-        """The first 12 hex digits of the sha256 of the arrays."""
+        """The first 12 hex digits of the sha256 of stills and samples."""
         return fingerprint(as_floats(self.stills, "stills"), self.samples)
 
 

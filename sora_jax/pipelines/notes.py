@@ -1,4 +1,4 @@
-"""Remarks on a request, and the checks of its words and of what was generated for it."""
+"""Remarks on a request for the user, and checks of its words and of the arrays generated for it."""
 
 import difflib
 from collections.abc import Iterable, Mapping

@@ -67,8 +67,8 @@ class Chips:
     """The keyed chips of a mark.
 
     Attributes:
-        signs: [n] s_i, -1 or 1.
-        bits: [n] the coded bit that chip i carries; -1 for a pilot.
+        signs: s_i, -1 or 1, [n].
+        bits: index of the coded bit that chip i carries, 0 to 127; -1 for a pilot, [n].
     """
 
     signs: np.ndarray

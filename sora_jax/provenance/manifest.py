@@ -136,7 +136,7 @@ def sign(
         source: the file to sign; its bytes must be of the type that the suffix of `target` says.
         target: the file to write. It may be `source`.
         statement: what the manifest says.
-        authority: who signs.
+        authority: the authority that signs.
     Raises:
         UserError: the type is not supported, a parent cannot be read, the statement contradicts
             itself, the signer is refused by C2PA, or `c2pa-python` is missing.

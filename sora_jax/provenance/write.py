@@ -153,7 +153,7 @@ def _recoded(frames: np.ndarray, fps: Any, crf: int) -> np.ndarray:
 
 
 def write_sound(path: Path, clip: Clip, bits_per_second: int = AAC_BITS_PER_SECOND) -> None:
-    """Writes the samples of a clip as .wav (16 bits), or as .m4a (aac) at a bit rate."""
+    """Writes the samples of a clip as .wav (16 bits), or as .m4a (aac, 96 kbit/s by default)."""
     samples = np.clip(np.nan_to_num(np.asarray(clip.samples, np.float32)), -1.0, 1.0)
     wav = path.suffix == ".wav"
     with av.open(str(path), "w", format="wav" if wav else "ipod") as container:

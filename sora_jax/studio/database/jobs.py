@@ -312,7 +312,7 @@ def expired(store: Store) -> Sequence[Row]:
 
 
 def counts(store: Store) -> dict[str, int]:
-    """Returns the number of jobs by status."""
+    """Returns {status: number of jobs}, without statuses that no job has."""
     asked = sa.select(jobs.c.status, sa.func.count()).group_by(jobs.c.status)
     with store.engine.connect() as connection:
         return {status: count for status, count in connection.execute(asked).all()}

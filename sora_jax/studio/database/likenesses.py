@@ -48,7 +48,8 @@ def handle_of(name: str) -> str:
     """Returns the handle of a character's name: its letters in lower case, _ for spaces.
 
     Raises:
-        Problem: the name has letters other than a to z.
+        Problem: status 400; the result would not match HANDLE: 2 to 32 letters a to z, digits and
+            _, a letter first.
     """
     handle = "_".join(name.removeprefix("@").lower().split())
     if not HANDLE.fullmatch(handle):
@@ -141,7 +142,7 @@ def add_verified(store: Store, character: dict[str, Any], known: Iterable[str]) 
 
 
 def of_others(store: Store, account: str) -> Sequence[Row]:
-    """Returns the verified characters of other accounts, deleted ones too."""
+    """Returns the verified characters of all accounts other than `account`, deleted ones too."""
     with store.engine.connect() as connection:
         return connection.execute(_recorded(account)).all()
 

@@ -118,8 +118,8 @@ class Model:
         return nearest
 
     def like(self, sides: tuple[int, int], rate: float) -> ClipFormat:
-        """Returns the first format with the sides (height, width) and rate of a clip, else the
-        default.
+        """Returns the format with the sides (height, width) and rate of a clip that
+        `pipelines.formats.like` prefers; the default format if there is none.
         """
         return format_lib.like(self.formats, sides, rate, {}) or self.formats[0]
 

@@ -36,7 +36,9 @@ def challenge(call: Call) -> dict[str, Any]:
 
 
 def create(call: Call) -> dict[str, Any]:
-    """Stores a character: a name and a clip of it, or a capture for a challenge."""
+    """Stores a character from its name and an uploaded clip. With the field `challenge_id` the clip
+    is a capture, which is verified.
+    """
     bodies.check_names(call.fields, BODY)
     name = bodies.text(call.fields, "name", NAME, required=True) or ""
     number = bodies.text(call.fields, "challenge_id", 200)

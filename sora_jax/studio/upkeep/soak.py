@@ -38,9 +38,8 @@ WARM = 0.2  # fraction of the jobs after which memory is first measured
 
 
 class Postgres:
-    """A private PostgreSQL server in a temporary folder, reached by a Unix socket.
-
-    PostgreSQL refuses to run as root, so under root it is started as the user `postgres`.
+    """A private PostgreSQL server in a temporary folder, reached by a Unix socket. It does not run
+    as root, so root starts it as the user `postgres`.
     """
 
     def __init__(self) -> None:
@@ -136,9 +135,7 @@ class Cluster:
             self.ports[host] = int(line.split("/v1")[0].rpartition(":")[2])
 
     def kill(self, kind: str, number: int) -> None:
-        """Sends SIGKILL to a process of a kind in KINDS, and starts it again. The count `number`
-        chooses the hosts by turns.
-        """
+        """Sends SIGKILL to a process of a kind, of the hosts by turns, and starts it again."""
         if kind == "postgres":
             return self.postgres.kill()
         host = HOSTS[number % len(HOSTS)]
@@ -303,8 +300,7 @@ def kills(cluster: Cluster, kind: str, times: int, every: float, between: float)
         between: seconds between two kills.
 
     Returns:
-        Counts by name: of kills, of accepted and refused jobs, of those completed and lost, of
-        clips without a whole file, and of downloads and broken downloads meanwhile.
+        Counts of kills, jobs, files and downloads by name, such as "lost".
     """
     load = Load(cluster)
     with running(load, every):

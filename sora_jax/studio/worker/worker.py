@@ -255,7 +255,9 @@ class Worker:
 
     @contextlib.contextmanager
     def _failing(self, job: jobs.Row) -> Iterator[None]:
-        """Context manager: an error inside fails the job."""
+        """Context manager: an error inside fails the job and is not raised further, except Stopped
+        and errors of the database.
+        """
         try:
             yield
             return
