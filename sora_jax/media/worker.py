@@ -19,8 +19,8 @@ from sora_jax.errors import UserError
 Result = TypeVar("Result")
 SECONDS = 300  # limit of one call
 BYTES = 4 << 30  # limit of the child's private memory
-# The parent's folders of modules, not its main module: a script without a `__main__` guard would
-# run again in the child.
+# The child gets the parent's sys.path, but does not import its main module: a script without a
+# `__main__` guard would run again.
 START = "from sora_jax.media.worker import serve; serve()"
 
 

@@ -9,9 +9,9 @@ A bridge is a window with the T latents of the model's clips (`modality`: k fram
     slots a+1 .. T-1-b    n = T-1-a-b latents, generated
     slots T-b .. T-1      latents 1 .. b of the second clip
 
-Latent 0 of the second clip is one frame, so it has no slot of its own. The last of the k n
-generated frames takes its place and is replaced by it: k n - 1 frames are new. Without a first
-clip a is 0, and slot 0 is generated too.
+Latent 0 of the second clip is one frame, so it gets no slot. The last of the k n generated frames
+stands for that frame and is replaced by it, so k n - 1 frames are new. Without a first clip a is 0,
+and slot 0 is generated too.
 
 The audio of a window is given where a clip has it. The samples of the clips are written into a
 silent window, which is encoded. A latent is given if it lies wholly in a clip, except the one at

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (*remux.SUFFIXES, ".png", ".json", ".latents.npz")
 PARTS = {"continued", "preceded", "between", "loop"}  # whose prompts describe a part of the clip
-TITLE_BYTES = 100  # of a clip's name; a longer title is shortened
+TITLE_BYTES = 100  # largest size of the title in a clip's name; longer ones are shortened
 
 
 @contextlib.contextmanager

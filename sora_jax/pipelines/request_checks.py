@@ -17,7 +17,7 @@ from sora_jax.pipelines.generated import Generated
 from sora_jax.pipelines.request import SECONDS, SOURCES, STRENGTH, WHOLE, Request
 
 LONGEST = 600  # seconds, the most that one request adds to a clip, and that a given video lasts
-MOST_STEPS = 10_000  # of the sampler
+MOST_STEPS = 10_000  # largest number of steps of the sampler
 
 
 def check_request(request: Request, format: ClipFormat) -> None:

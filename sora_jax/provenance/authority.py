@@ -36,8 +36,8 @@ rsa = module("cryptography.hazmat.primitives.asymmetric.rsa")
 
 CHAIN, KEY, ANCHORS, MARK = NAMES = ("chain.pem", "signer.key", "anchors.pem", "mark.key")
 DEVELOPMENT = "sora_jax development authority"
-DAYS = 3650  # of the development certificates
-SHORTEST = 16  # bytes of mark.key
+DAYS = 3650  # validity of development certificates
+SHORTEST = 16  # least number of bytes in mark.key
 ELLIPTIC = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 
 
@@ -143,7 +143,7 @@ def _make_development(folder: Path) -> None:
         _certificate(signer_name, root_name, signer_key, root_key)
         .add_extension(x509.BasicConstraints(False, None), True)
         .add_extension(_usage(certificates=False), True)
-        # C2PA asks for a purpose, and takes this one of signatures
+        # C2PA requires an extended key usage, and accepts this one for signatures.
         .add_extension(
             x509.ExtendedKeyUsage([x509.oid.ExtendedKeyUsageOID.EMAIL_PROTECTION]), False
         )

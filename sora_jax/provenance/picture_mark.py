@@ -58,7 +58,7 @@ ROUNDS, ENOUGH = 8, 24.0  # attempts, and the score T that ends them
 LIMIT, TEXTURE = 1.0, 8.0  # constants of phi in equation (2)
 SCALES = (1.0, 0.5, 2.0, 2 / 3, 1.5, 0.75, 4 / 3, 0.9, 10 / 9)  # factors that `detect` tries
 CANDIDATES = 6  # shifts that are decoded at each scale
-SMALLEST = 32  # pixels of the shorter side
+SMALLEST = 32  # pixels, the least shorter side of a picture that gets a mark
 Rehearsal = Callable[[np.ndarray], np.ndarray]
 
 

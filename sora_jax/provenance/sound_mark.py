@@ -32,17 +32,17 @@ from sora_jax.errors import UserError
 from sora_jax.provenance import code
 from sora_jax.provenance.code import Chips, Detection
 
-HOP = 0.008  # s
+HOP = 0.008  # seconds
 OVERLAP = 4  # hops of a window
 CELL, CELLS = 5, 16  # hops of a cell, cells of a period
-PERIOD = CELL * CELLS  # hops
+PERIOD = CELL * CELLS  # hops of a period
 BINS, BANDS, LOWEST = 3, 56, 16  # bins of a band, bands, first bin
 CHIPS = CELLS * BANDS
 GAINS, ENOUGH = (0.5, 1.0, 1.5, 2.0), 18.0  # dB, tried until the score T reaches ENOUGH
 FLOOR = 10 ** (-60 / 20)  # rms of the added noise in a cell, full scale 1
 EPS, LIMIT = 1e-10, 1.0  # of equation (2), and of D, a natural logarithm of power
 CANDIDATES = 8  # hypotheses that are decoded
-SHORTEST, LEAST_RATE = 1.0, 12_000  # s, samples per second
+SHORTEST, LEAST_RATE = 1.0, 12_000  # least duration in seconds, least samples per second
 
 
 def embed(samples: np.ndarray, payload: int, key: bytes, rate: int = 16_000) -> np.ndarray:

@@ -29,7 +29,7 @@ from sora_jax.provenance.manifest import Statement
 
 LARGE = 128  # pixels of the shorter side, from which crf 30 is rehearsed
 AAC_BITS_PER_SECOND = 96_000
-QUALITY = 90  # of jpeg and webp
+QUALITY = 90  # quality of jpeg and webp, of 100
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sora_jax.studio.endpoints.call import Call
 from sora_jax.studio.problems import conflict, missing
 from sora_jax.studio.storage import content
 
-TITLE = 120  # characters of a title
+TITLE = 120  # letters of a title
 COLUMNS = (
     posts.c.id,
     posts.c.clip_id,

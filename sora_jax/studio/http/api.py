@@ -32,7 +32,7 @@ from sora_jax.studio.logs import log
 from sora_jax.studio.problems import NO_ROOM, Problem, busy, of_user_error, unavailable
 from sora_jax.studio.storage import content
 
-SWEEP_SECONDS = 600.0  # between two searches for files to delete
+SWEEP_SECONDS = 600.0  # time between two searches for files to delete
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 Handler = Callable[[Request], Awaitable[Response]]
 

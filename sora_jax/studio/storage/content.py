@@ -19,7 +19,7 @@ from sora_jax.studio.problems import Problem, conflict, invalid
 from sora_jax.studio.storage.media_store import MediaStore
 from sora_jax.studio.storage.publish import VARIANTS
 
-STALE_SECONDS = 86_400.0  # after which files that belong to no clip are deleted
+STALE_SECONDS = 86_400.0  # age at which files that belong to no clip are deleted
 
 
 class Signer:
