@@ -104,8 +104,7 @@ def flow_loss(
         batch: clean latents "video" [B, T, H, W, C] and "audio" [B, N, C], "tokens" int32 [B, L]
             and "text_mask" bool [B, L]. Optional: "text_shots" and "text_slots" int8 [B, L]
             (default: all words describe all shots, and none is a name), "references"
-            (`models.reference_encoder`; default: {}, none), and "has_audio" bool [B] (default: all
-            True).
+            (`models.reference_encoder`; default: none), "has_audio" bool [B] (default: all True).
         key: random key of the tasks, levels, noise and dropout.
         times: midpoints of the latents in seconds, {"video": [T], "audio": [N]}.
         config: settings of the loss.

@@ -122,8 +122,7 @@ def fit(
         workdir: the run's directory.
         start: where a run without checkpoints starts (`open_start`). Default: at step 0.
         evaluate: its call returns {NAME: metric} of a state, written as val/NAME. Default: none.
-        pictures: its call returns images {name: uint8 [H, W, 3]} of a state, written to
-          TensorBoard. Default: none.
+        pictures: its call returns images {name: uint8 [H, W, 3]} for TensorBoard. Default: none.
         profile: the steps to profile; the trace is written to TensorBoard. Default: none.
         flops: FLOPs of a step; adds the metrics of `StepFlops.rates`. Default: none.
         keep_step: a step whose checkpoint is saved and kept, from which a longer run can begin
@@ -134,8 +133,7 @@ def fit(
 
     Raises:
         UserError: a loss or gradient is not finite, the data ran out, or a checkpoint does not fit.
-        KeyboardInterrupt: stopped by Ctrl-C, or by SIGTERM (`Preempted`). The step under way is
-          completed and saved, and the message names the step that the run continues from.
+        KeyboardInterrupt: stopped by Ctrl-C or SIGTERM (`Preempted`), after the step was saved.
     """
     with (
         Checkpoints(workdir.path / "checkpoints", config.keep, keep_step) as checkpoints,

@@ -229,13 +229,12 @@ def train(
             deadline. Default: none.
         save: called with a state and its step, at most every `save_every_seconds` seconds and at
             the end, and only if all losses up to the step are finite. It gets a copy of the state
-            while the device continues to train. It should write files atomically
-            (`weights.save_weights`), so that a killed run leaves the weights saved last. Default:
-            nothing is saved.
+            while the device continues to train. It should write files atomically, so that a killed
+            run leaves the weights saved last (`weights.save_weights`). Default: none.
         save_every_seconds: the shortest time between saves. Default 60 s.
         log: called after each call with the step and the means of the call's metrics. They include
             `step_seconds` and `clips_per_second`, nan for the first call, which compiles. Default:
-            nothing is logged.
+            none.
 
     Returns:
         The state after the last step.
