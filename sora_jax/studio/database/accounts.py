@@ -68,7 +68,7 @@ def delete_key(store: Store, name: str) -> None:
             raise UserError(f"there is no key {name!r}", field="delete_key", code="not_found")
         gone = {"key_hash": None, "deleted_at": store.clock()}
         connection.execute(sa.update(accounts).where(accounts.c.id == account).values(gone))
-        jobs.cancel_all(connection, account)
+        jobs.cancel_all(store, connection, account)
 
 
 def has_keys(store: Store) -> bool:

@@ -296,11 +296,10 @@ def delete(store: Store, job: str) -> None:
         connection.execute(sa.update(clips).where(clips.c.id == job).values(gone))
 
 
-def cancel_all(connection: sa.Connection, account: str) -> None:
+def cancel_all(store: Store, connection: sa.Connection, account: str) -> None:
     """Cancels the unfinished jobs of an account, within the transaction of a connection."""
     unfinished = sa.and_(jobs.c.account_id == account, jobs.c.status.in_(UNFINISHED))
-    values = {"status": "cancelled", "owner": None}
-    connection.execute(sa.update(jobs).where(unfinished).values(values))
+    connection.execute(sa.update(jobs).where(unfinished).values(_cancelled(store)))
 
 
 def expired(store: Store) -> Sequence[Row]:

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from sora_jax.modality import ClipFormat
+from sora_jax.studio.consent import permissions
 from sora_jax.studio.database import jobs
 from sora_jax.studio.database.store import Store
 from sora_jax.studio.database.tables import accounts
@@ -72,10 +73,13 @@ def tree(store: Store, account: str, video: str) -> list[dict[str, Any]]:
     with store.engine.connect() as connection:
         rows = _relatives(connection, video)
     published = posts.of_clips(store, account, rows)
+    hidden = permissions.hidden(store, account, list(rows.values()))
     seen = {
         name
         for name, row in rows.items()
-        if row.deleted_at is None and (row.account_id == account or name in published)
+        if row.deleted_at is None
+        and name not in hidden
+        and (row.account_id == account or name in published)
     }
     kept = set()
     for name in seen:  # with all ancestors

@@ -256,7 +256,7 @@ class Load:
         for number in itertools.count():
             if self.stop.wait(0.2):
                 return
-            for job in self.accepted[max(0, number % 50 - 10) :][:10]:
+            for job in self.accepted[10 * (number % (1 + len(self.accepted) // 10)) :][:10]:
                 host = HOSTS[number % len(HOSTS)]
                 status, content = self.cluster.request("GET", f"/v1/videos/{job}/content", host)
                 if status == 200:
