@@ -1,8 +1,8 @@
 """Camera motion of a film (a scene filmed by a moving camera), from its view in every frame.
 
-A view is (left, top, width) in metres: the square of the scene that a frame shows. `camera_views.py`
-reads the views from two posts at the sides of the scene. Their motion is first classified as even
-(linear in time) or uneven, then named:
+A view is (left, top, width) in metres: the square of the scene that a frame shows.
+`camera_views.py` reads the views from two posts at the sides of the scene. Their motion is first
+classified as even (linear in time) or uneven, then named:
 
     even      push-in if the width shrinks by ZOOMED m/s or more; pan if `left` moves at the speed
               of a pan; follow if `left` moves by MOVED m or more otherwise; else static. Static
