@@ -198,7 +198,7 @@ class MaterialOracle(Oracle):
 
     def read(self, reading: "Reading") -> list[str | None]:
         """Returns the material of the ball at each audible impact of a clip, in order of time; None
-        where the audio is too short to read it.
+        where the audio after it is silent or too short.
         """
         samples = reading.samples
         if samples is None:
