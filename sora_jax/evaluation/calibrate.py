@@ -117,8 +117,8 @@ def calibrate(
 
 
 def _media_of(clip: Example) -> tuple[int, int]:
-    """Returns a key for the arrays of a clip. Clips that share them are read once; shuffled
-    clips often differ in their takes only.
+    """Returns a key for the arrays of a clip. Clips that share their arrays, such as shuffled ones,
+    which differ in their takes only, are read once.
     """
     return id(clip.frames), id(clip.samples)
 

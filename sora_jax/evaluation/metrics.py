@@ -104,8 +104,8 @@ def all_one_ball(clip: Example, reading: Reading) -> Value:
 
 
 def tracked_frames(clip: Example, reading: Reading) -> Value:
-    """Returns the share of frames in which every ball of the caption is found exactly once. 0 if
-    one of them does not move.
+    """Returns the share of frames in which every ball of the caption is found exactly once and no
+    ball of another colour is visible; 0 if a ball of the caption is missing or does not move.
     """
     return float(np.mean(tracked(reading.tracks, ball_facts(clip.take))))
 

@@ -236,7 +236,9 @@ class Scoreboard:
     def _makers(
         self, suite: Suite, part: Part, format: ClipFormat, takes: list[Take]
     ) -> dict[str, Callable[[int], list[Example]]]:
-        """Returns {row: function (batch number) -> the batch's clips}."""
+        """Returns {row: function (number of a batch) -> its clips} for the scenes `takes` of a part
+        of a suite, in a clip format.
+        """
         pipeline = copy.copy(self.pipeline)
         pipeline.format = format
 

@@ -291,9 +291,8 @@ def drifts(pieces: list[Piece], fps: float) -> int:
 
 
 def kinks(pieces: list[Piece], track: Track, fps: float) -> list[Kink]:
-    """Returns the contacts between neighbouring pieces of a track, in order of time.
-
-    Changes of velocity below KINK m/s are left out.
+    """Returns the contacts of a ball, in order of time: the changes of velocity of at least KINK
+    m/s between neighbouring pieces of its track.
 
     Args:
         pieces: of the track (`fit`).

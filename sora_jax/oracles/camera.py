@@ -73,7 +73,7 @@ class Camera:
 
 
 def read_camera(frames: np.ndarray, fps: float) -> Camera | None:
-    """Returns the camera motion of a film; None if the posts at the sides of the scene are not
+    """Returns the camera motion of a film; None if the two posts at the sides of the scene are not
     visible.
 
     Args:
@@ -85,7 +85,8 @@ def read_camera(frames: np.ndarray, fps: float) -> Camera | None:
 
 
 def move(views: np.ndarray, fps: float) -> tuple[str, str | None]:
-    """Classifies a camera motion. Returns (kind, direction) as in `Camera`.
+    """Returns (kind, direction) of a camera motion: kind is static, pan, push-in, follow or shake;
+    direction is "left" or "right" for a pan, else None.
 
     Args:
         views: (left, top, width) in metres of every frame, [F, 3].

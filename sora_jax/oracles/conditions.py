@@ -53,12 +53,14 @@ class Condition:
 
 
 def with_frames(change: Callable[[Example], np.ndarray], clips: list[Example]) -> list[Example]:
-    """Returns the clips with frames replaced by change(clip), cast to float32 [F, H, W, 3]."""
+    """Returns copies of the clips with frames replaced by change(clip), cast to float32
+    [F, H, W, 3].
+    """
     return [dataclasses.replace(c, frames=change(c).astype(np.float32)) for c in clips]
 
 
 def with_samples(change: Callable[[Example], np.ndarray], clips: list[Example]) -> list[Example]:
-    """Returns the clips with samples replaced by change(clip), cast to float32 [S]."""
+    """Returns copies of the clips with samples replaced by change(clip), cast to float32 [S]."""
     return [dataclasses.replace(c, samples=change(c).astype(np.float32)) for c in clips]
 
 
@@ -96,7 +98,8 @@ def corrupt(modality: str) -> Callable[[Change], Condition]:
 
 
 def corrupt_frames(change: Callable[[Example], np.ndarray]) -> Condition:
-    """Decorator: makes a corruption of the video from a function example -> frames [F, H, W, 3].
+    """Decorator: makes a corruption of the video from a function of an example that returns frames
+    [F, H, W, 3] in [0, 1].
 
     The result is a `Condition`, named "corrupted_" and the function's name. Called with a list of
     examples, it returns copies with the frames replaced, as float32.
@@ -105,7 +108,8 @@ def corrupt_frames(change: Callable[[Example], np.ndarray]) -> Condition:
 
 
 def corrupt_samples(change: Callable[[Example], np.ndarray]) -> Condition:
-    """Decorator: makes a corruption of the audio from a function example -> samples [S].
+    """Decorator: makes a corruption of the audio from a function of an example that returns samples
+    [S].
 
     The result is a `Condition`, named "corrupted_" and the function's name. Called with a list of
     examples, it returns copies with the samples replaced, as float32.

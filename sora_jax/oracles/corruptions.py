@@ -60,8 +60,8 @@ def shifted(samples: np.ndarray, seconds: float) -> np.ndarray:
 
 
 def splice(clips: list[Example], others: list[Example]) -> list[Example]:
-    """Returns the clips with the second half of their frames from the clip at the same index in
-    `others`.
+    """Returns the clips with the second half of their frames replaced by that of the clip at the
+    same index in `others`. All clips have as many frames as the first.
     """
     half = clips[0].format.frames // 2
     return [
@@ -96,8 +96,8 @@ def _empty_room(c: Example) -> np.ndarray:
 
 
 def _balls(c: Example) -> np.ndarray:
-    """Returns a mask, bool [F, H, W]: pixels where the render differs from the same room without
-    balls.
+    """Returns a mask of the balls of clip `c`, bool [F, H, W]: pixels where its frames differ from
+    a render of the same room without balls.
     """
     return np.abs(c.frames - _empty_room(c)).max(-1) > 0.02
 
@@ -114,7 +114,7 @@ def _doubled(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def vanish(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c`, with the balls removed from the middle three."""
+    """Corruption: the frames of clip `c` with the balls removed from the middle three frames."""
     frames, room = c.frames.copy(), _empty_room(c)
     middle = c.format.frames // 2
     frames[middle - 1 : middle + 2] = room[middle - 1 : middle + 2]
@@ -123,8 +123,8 @@ def vanish(c: Example) -> np.ndarray:
 
 @corrupt_frames
 def teleport(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c`, those of its middle third shifted to the right by a
-    quarter of the width.
+    """Corruption: the frames of clip `c` with those of the middle third shifted to the right by a
+    quarter of the width, cyclically.
     """
     frames, third = c.frames.copy(), c.format.frames // 3
     frames[third : 2 * third] = np.roll(frames[third : 2 * third], c.format.size // 4, axis=2)

@@ -68,7 +68,7 @@ _FAR: Shifts = tuple(itertools.product(range(-FAR, FAR + 1), repeat=2))
 
 
 def read_cuts(frames: np.ndarray, fps: float) -> list[float]:
-    """Returns the times in s at which a new shot begins, after the first.
+    """Returns the times in s at which a new shot begins, without the start of the first.
 
     Args:
         frames: [F, H, W, 3] in [0, 1].
@@ -79,7 +79,9 @@ def read_cuts(frames: np.ndarray, fps: float) -> list[float]:
 
 
 def _gradients(frame: np.ndarray) -> np.ndarray:
-    """Returns the gradients of a frame [SIZE, SIZE, 3] by column and row, [rows, columns, 6]."""
+    """Returns the gradients of a frame [SIZE, SIZE, 3] without the bars, [rows, columns, 6]:
+    differences across, then down, of each colour channel.
+    """
     soft = ndimage.gaussian_filter(frame, (SMOOTH, SMOOTH, 0))
     across, down = soft[1:-1, 2:] - soft[1:-1, :-2], soft[2:, 1:-1] - soft[:-2, 1:-1]
     return np.concatenate([across, down], axis=-1)[BARS - 1 : 1 - BARS]
@@ -321,7 +323,7 @@ class CutsOracle(Oracle):
     empty = BLANK
 
     def read(self, reading: "Reading") -> list[float]:
-        """Returns the times in s at which a new shot begins, after the first."""
+        """Returns the times in s at which a new shot begins, without the start of the first."""
         return read_cuts(reading.frames, reading.fps)
 
     def judge(self, example: Example, reading: "Reading") -> bool | None:

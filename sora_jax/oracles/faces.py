@@ -96,13 +96,13 @@ def _averaging(count: int, size: int) -> np.ndarray:
 
 
 def _averaged(images: np.ndarray, count: int) -> np.ndarray:
-    """Averages square images [F, H, H, C] to [F, count, count, C]."""
+    """Returns square images [F, H, H, C] averaged to cells, [F, count, count, C]."""
     across = _averaging(count, images.shape[1])
     return np.einsum("ih,fhwc,jw->fijc", across, images, across, optimize=True)
 
 
 def small(frames: np.ndarray) -> np.ndarray:
-    """Returns square frames at SIZE pixels, float32 [F, SIZE, SIZE, 3]."""
+    """Returns square frames [F, H, H, 3] averaged to SIZE pixels, float32 [F, SIZE, SIZE, 3]."""
     frames = np.asarray(frames, np.float32)
     return frames if frames.shape[1] == SIZE else _averaged(frames, SIZE)
 

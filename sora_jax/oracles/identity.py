@@ -100,8 +100,8 @@ def impostors(clips: list[Example]) -> list[Example]:
 
 @corrupt_frames
 def hues(c: Example) -> np.ndarray:
-    """Corruption: the frames of clip `c` with their colour channels permuted: other skin, hair and
-    clothes.
+    """Corruption: the frames of clip `c` with their colour channels permuted, so that skin, hair
+    and clothes have other colours.
     """
     return c.frames[..., [2, 0, 1]]
 

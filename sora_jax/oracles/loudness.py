@@ -86,10 +86,10 @@ def correlation(pairs: list[tuple[float, float]]) -> float | None:
 
 
 def in_order(pairs: list[tuple[float, float]]) -> bool | None:
-    """Returns whether, of any two impacts with clearly different speeds, the faster is louder.
+    """Returns whether, of any two impacts of which one is more than MIN_RATIO times as fast, the
+    faster is louder; None without two such impacts.
 
-    None if no two speeds differ clearly. pairs holds (approach speed in m/s, level in dB) of each
-    impact.
+    pairs holds (approach speed in m/s, level in dB) of each impact.
     """
     ordered = [
         (a, b) if a[0] > b[0] else (b, a)

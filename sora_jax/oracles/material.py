@@ -55,14 +55,14 @@ def piece_after(samples: np.ndarray, onset: float, seconds: float, rate: int) ->
 def dominant_mode(
     samples: np.ndarray, onset: float, rate: int = SAMPLE_RATE, seconds: float = 0.2
 ) -> float:
-    """Returns the frequency in Hz of the strongest partial after an onset; NaN if the audio there
-    is too short or silent.
+    """Returns the frequency in Hz of the strongest mode after an onset; NaN if the audio there is
+    too short or silent.
 
     Args:
         samples: mono samples [S].
         onset: time in s.
         rate: samples/s. Default: 16 kHz.
-        seconds: length of the audio after the onset. Default 0.2.
+        seconds: length of the audio after the onset that is read. Default 0.2.
     """
     piece = piece_after(samples, onset, seconds, rate)
     if len(piece) < 256 or not np.any(piece):

@@ -67,10 +67,9 @@ class Onset:
 
 
 def merge(onsets: list[Onset], apart: float = APART) -> list[Onset]:
-    """Returns the strongest onset of each group of onsets closer than `apart` seconds
-    (default APART).
-
-    A group is one contact that was found twice, or two impacts too close to separate.
+    """Returns the strongest onset of each group, in order of time. Onsets are in one group if each
+    follows the last within `apart` seconds (default APART): one contact that was found twice, or
+    impacts too close to separate.
     """
     merged: list[list[Onset]] = []
     for onset in sorted(onsets, key=attrgetter("time")):
@@ -166,8 +165,8 @@ def match(predicted: list[float], target: list[float], window: float) -> list[tu
     """Matches two lists of times in seconds one to one.
 
     Returns:
-        Pairs (index in predicted, index in target) at most `window` seconds apart: as many as
-        possible, then as close as possible.
+        Pairs (index in predicted, index in target) of times at most `window` seconds apart: as many
+        as possible, and among these matchings the one with the least total distance.
     """
     if not predicted or not target:
         return []

@@ -308,9 +308,8 @@ def _stopped(since: float, times: np.ndarray) -> np.ndarray:
 
 @corrupt_motion
 def hovering(c: Example) -> Trajectory:
-    """Corruption: the motion of clip `c` with a ball that stops in the air.
-
-    It stops 0.1 s after its first contact, or, in a jump, 0.1 s before.
+    """Corruption: the motion of clip `c` with a ball that stops in the air for the rest of the
+    clip: 0.1 s after its first contact or, in a jump, 0.1 s before it.
     """
     met = min((x.time for x in c.take.trajectory.contacts), default=c.format.seconds)
     since = met - 0.1 if _facts_of(c.take).action == "jump" else met + 0.1
@@ -323,7 +322,7 @@ def _far_away(shape: Shape) -> Shape:
 
 @corrupt(VIDEO)
 def unfurnished(clips: list[Example]) -> list[Example]:
-    """Corruption: the clips without their furniture in the second half."""
+    """Corruption: the clips without the hoop, goal or platforms in the second half."""
     takes = []
     for c in clips:
         # Moved away, not removed: contacts refer to shapes by their index.

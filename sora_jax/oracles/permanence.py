@@ -352,7 +352,7 @@ def in_front(clips: list[Example]) -> list[Example]:
 
 class PermanenceOracle(Oracle):
     """Oracle `permanence`: whether a ball hidden by a panel reappears as the same ball on its
-    course, or is there when the panel lifts.
+    course, or is there when the panel is lifted.
     """
 
     name = "permanence"

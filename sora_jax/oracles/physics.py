@@ -180,7 +180,7 @@ def read_physics(tracks: list[Track], fps: float, size: int) -> Physics | None:
 
 
 class _Ball:
-    """A track with its fitted pieces, kinks and squared residuals."""
+    """A track with its fitted pieces, contacts (`kinks`) and squared residuals in m^2."""
 
     def __init__(self, track: Track, fps: float) -> None:
         self.track, self.fps, self.radius = track, fps, float(np.nanmedian(track.radius))

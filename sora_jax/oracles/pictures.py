@@ -58,9 +58,8 @@ def tracked_frames(frames: np.ndarray, tracks: list[Track], columns: int = 9) ->
 
 
 def save_tracked(path: Path, frames: np.ndarray, tracks: list[Track]) -> None:
-    """Writes the frames [F, H, W, 3] of a clip with its tracks (`tracked_frames`) to `path`, a PNG.
-
-    The file appears whole or not at all.
+    """Writes the picture of `tracked_frames`, frames [F, H, W, 3] with the tracked balls marked, to
+    `path`, a PNG that appears whole or not at all.
     """
     with files.replacing(path) as partial:
         tracked_frames(frames, tracks).save(partial, "png")

@@ -138,7 +138,7 @@ class Reading:
 
     @functools.cached_property
     def sync(self) -> sync.Sync:
-        """How well the visible and the audible impacts agree in time."""
+        """How well the visible and the audible impacts agree in time: F1 and offset."""
         return sync.agreement(self.heard_impacts, self.seen_impacts)
 
     @functools.cached_property
@@ -242,7 +242,7 @@ class Reading:
 
     @property
     def cuts(self) -> list[float]:
-        """The times at which a new shot begins, after the first, in s."""
+        """The times at which a new shot begins, without the start of the first, in s."""
         return self.of("cuts")
 
     @property

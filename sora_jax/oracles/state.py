@@ -221,7 +221,7 @@ def _beside(take: Take) -> Take:
 
 
 def _recoloured(take: Take) -> Take:
-    """Returns a take whose ball has the next colour of the palette."""
+    """Returns a take whose ball has the next colour in COLOURS."""
     names = list(COLOURS)
     balls = tuple(
         dataclasses.replace(ball, colour=names[(names.index(ball.colour) + 1) % len(names)])

@@ -49,11 +49,12 @@ _PALETTE = np.array([COLOURS[name] for name in NAMES], np.float32)
 
 @dataclasses.dataclass(frozen=True)
 class StoryBall:
-    """The ball in a shot.
+    """The ball in a shot of F frames.
 
     Attributes:
         colour: a name in COLOURS; None if no ball is seen.
-        position: centre in metres, float64 [F, 2]; NaN in frames in which it is not seen.
+        position: centre (x, y) in metres, from the left wall and the floor, float64 [F, 2]; NaN in
+            frames in which it is not seen.
     """
 
     colour: str | None

@@ -30,8 +30,8 @@ class Sync:
 
     Attributes:
         f1_50ms, f1_100ms: F1 of the impacts matched within 50 and 100 ms, in [0, 1].
-        offset: median of audible minus visible time in s, positive if the audio is late; NaN
-            without a match.
+        offset: median of audible minus visible time of the impacts that match within OFFSET_WINDOW,
+            in s, positive if the audio is late; NaN without a match.
         visible, audible: numbers of impacts.
     """
 

@@ -38,8 +38,8 @@ class Verdict:
     reason: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns JSON values: {"met": bool, "facts": [...], "family": ...}, or {"met": None,
-        "reason": ..., "family": ...}, with facts if there are any.
+        """Returns the verdict as JSON values. Keys: "met", "family"; "facts", a list of the lines
+        with their fields, unless `met` is None and there are none; "reason" if `met` is None.
         """
         values: dict[str, Any] = {"met": self.met, "family": self.family}
         if self.met is None:

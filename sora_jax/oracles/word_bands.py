@@ -80,8 +80,8 @@ def segments(bands: Bands) -> list[tuple[int, int]]:
 
 
 def loud_parts(bands: Bands) -> list[tuple[int, int]]:
-    """Returns the parts that are louder than the ambient noise, of any length, as frames
-    [first, end) of `bands`.
+    """Returns the parts of the audio that are louder than the ambient noise, of any length, in
+    order of time, as frames [first, end) of `bands`.
     """
     over = np.maximum(bands.power - bands.bed, 0.0)
     loud = np.log1p(over / (FLOOR + OVER * bands.bed)).mean(-1) > GATE
